@@ -1,0 +1,73 @@
+# weir: make, make run, make check, make check-root, make asan, make coverage, make lint,
+#       make format, make install PREFIX= DESTDIR=, make clean
+#
+#   CC=clang                      another compiler (musl-gcc with STATIC=1: one static binary)
+#   EXTRA_PROTOCOL=path/upper.c   a protocol that lives outside the tree
+#   BUILD=dir                     where everything that is made goes
+#   CK_RUN_SUITE=name             with check: one suite only
+
+CC     ?= gcc
+BUILD  ?= build
+PREFIX ?= /usr/local
+SBIN    = $(DESTDIR)$(PREFIX)/sbin
+MAN8    = $(DESTDIR)$(PREFIX)/share/man/man8
+
+# Frame pointers and symbols stay in the release: perf and gdb see what runs.
+OPTIMIZE ?= -O2
+CFLAGS   ?= $(OPTIMIZE) -g -fno-omit-frame-pointer
+WARNINGS  = -Wall -Wextra -Wshadow -Wconversion
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARNINGS) $(CFLAGS)
+ALL_LDFLAGS = $(LDFLAGS) $(if $(STATIC),-static)
+
+REACTOR  = $(wildcard reactor/*.c)
+PROTOCOL = $(wildcard protocol/*.c)
+WORKER   = $(wildcard worker/*.c)
+MASTER   = $(wildcard master/*.c)
+SOURCES  = $(REACTOR) $(PROTOCOL) $(WORKER) $(MASTER)
+OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
+
+ifdef EXTRA_PROTOCOL
+EXTRA_NAME   = $(basename $(notdir $(EXTRA_PROTOCOL)))
+EXTRA_OBJECT = $(BUILD)/extra/$(EXTRA_NAME).o
+EXTRA_FLAG   = -DEXTRA_PROTOCOL=$(EXTRA_NAME)
+endif
+
+all: $(BUILD)/weir
+
+$(BUILD)/weir: $(OBJECTS) $(EXTRA_OBJECT)
+	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
+
+# Whatever changes how things are built builds them anew.
+FLAGS_NOW = $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(EXTRA_PROTOCOL)
+$(BUILD)/flags: FORCE
+	@mkdir -p $(BUILD)
+	@echo '$(FLAGS_NOW)' | cmp -s - $@ || echo '$(FLAGS_NOW)' > $@
+FORCE:
+
+$(BUILD)/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(if $(filter protocol/protocol.c,$<),$(EXTRA_FLAG)) -MMD -MP -c $< -o $@
+
+$(EXTRA_OBJECT): $(EXTRA_PROTOCOL) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+
+run: $(BUILD)/weir
+	$(BUILD)/weir $(ARGS)
+
+install: $(BUILD)/weir
+	install -d $(SBIN) $(MAN8)
+	install -m 755 $(BUILD)/weir $(SBIN)/weir
+	install -m 644 master/weir.8 $(MAN8)/weir.8
+
+format:
+	clang-format -i $(wildcard */*.c */*.h)
+
+clean:
+	rm -rf $(BUILD)
+
+-include tests/tests.mk
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+.PHONY: all run install format clean FORCE

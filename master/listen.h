@@ -1,0 +1,32 @@
+/*
+ * listen: the listening sockets, all bound and held by the master.
+ *
+ * A socket belongs to a slot of the roster (reuseport), to every slot (shared) or to the
+ * master (handoff). As the master holds each of them, no worker's death refuses or resets
+ * a connection that waits.
+ */
+#ifndef MASTER_LISTEN_H
+#define MASTER_LISTEN_H
+
+#include <sys/types.h>
+
+#include "worker/config.h"
+
+struct listen_set {
+	const struct config *config;
+	size_t slots;
+	int fds[LISTENERS_MAX][WORKERS_MAX]; /* for shared and handoff: all in [0] */
+	struct {
+		dev_t device;
+		ino_t inode; /* 0: no socket file of ours */
+	} files[LISTENERS_MAX];
+};
+
+/* Binds all, and writes the ports that the kernel chose into config. Dies where it can't. */
+void listen_open(struct listen_set *set, struct config *config);
+/* Closes all, and takes our own socket files away. */
+void listen_close(struct listen_set *set);
+/* The sockets that the worker of a slot listens on, by endpoint; -1: none. */
+void listen_for_slot(const struct listen_set *set, size_t slot, int fds[LISTENERS_MAX]);
+
+#endif

@@ -1,0 +1,343 @@
+#include "master/options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "reactor/stats.h"
+#include "worker/identity.h"
+
+#define FILE_BYTES_MAX (1 << 20)
+#define ROWS_MAX       64
+#define LONG_BASE      1000 /* what getopt_long answers for row i: LONG_BASE + i */
+
+static _Noreturn void usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static _Noreturn void usage_error(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)fputs("weir: ", stderr);
+	(void)vfprintf(stderr, format, arguments);
+	(void)fputc('\n', stderr);
+	va_end(arguments);
+	exit(2);
+}
+
+/* ---- the file ---- */
+
+struct place {
+	const char *file;
+	unsigned line;
+};
+
+static char *file_text(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	static char *text; /* values of the configuration lie in it */
+	size_t n;
+
+	text = calloc(1, FILE_BYTES_MAX + 2);
+	if (!file || !text)
+		usage_error("%s: %s", path, strerror(errno));
+	n = fread(text, 1, FILE_BYTES_MAX + 1, file);
+	if (ferror(file))
+		usage_error("%s: %s", path, strerror(errno));
+	if (n > FILE_BYTES_MAX)
+		usage_error("%s: a config file has at most 1M", path);
+	if (strlen(text) != n)
+		usage_error("%s: it holds a 0 byte", path);
+	(void)fclose(file);
+	return text;
+}
+
+/* Without the white space at both ends, in place. */
+static char *trim(char *text)
+{
+	size_t n;
+
+	text += strspn(text, " \t\r");
+	n = strlen(text);
+	while (n && strchr(" \t\r", text[n - 1]))
+		text[--n] = '\0';
+	return text;
+}
+
+/* A # begins a comment at the start of a line and behind white space. */
+static void cut_comment(char *line)
+{
+	for (char *at = line; (at = strchr(at, '#')); at++) {
+		if (at == line || at[-1] == ' ' || at[-1] == '\t') {
+			*at = '\0';
+			return;
+		}
+	}
+}
+
+static _Noreturn void unknown_key(const struct place *place, const char *key)
+{
+	const char *nearest = config_nearest(key);
+
+	if (strcmp(key, "listener") == 0 || strcmp(key, "listeners") == 0)
+		nearest = "listen";
+	if (nearest)
+		usage_error("%s:%u: unknown key \"%s\"; did you mean \"%s\"?", place->file,
+			    place->line, key, nearest);
+	usage_error("%s:%u: unknown key \"%s\" (weir --help lists them)", place->file, place->line,
+		    key);
+}
+
+static void file_line(struct config *config, const struct place *place, char *line,
+		      unsigned seen[ROWS_MAX])
+{
+	char error[CONFIG_ERROR_BYTES], *value, *key;
+	const struct option_row *row;
+
+	cut_comment(line);
+	key = trim(line);
+	if (!*key)
+		return;
+	value = strchr(key, '=');
+	if (!value)
+		usage_error("%s:%u: \"%s\" is not `key = value`", place->file, place->line, key);
+	*value++ = '\0';
+	key = trim(key);
+	value = trim(value);
+	if (strcmp(key, "listen") == 0) {
+		if (!config_listen(config, value, error))
+			usage_error("%s:%u: listen: %s", place->file, place->line, error);
+		return;
+	}
+	row = config_find(key);
+	if (!row || row->kind == OPTION_ACTION)
+		unknown_key(place, key);
+	if (seen[row - option_rows])
+		usage_error("%s:%u: %s stands in line %u already", place->file, place->line, key,
+			    seen[row - option_rows]);
+	seen[row - option_rows] = place->line;
+	if (!*value && row->kind != OPTION_TEXT)
+		usage_error("%s:%u: %s has no value", place->file, place->line, key);
+	if (!config_set(config, row, *value ? value : NULL, error))
+		usage_error("%s:%u: %s %s", place->file, place->line, key, error);
+}
+
+static void read_file(struct config *config, const char *path)
+{
+	struct place place = {.file = path};
+	unsigned seen[ROWS_MAX] = {0};
+	char *rest = file_text(path), *line;
+
+	while ((line = strsep(&rest, "\n"))) {
+		place.line++;
+		file_line(config, &place, line, seen);
+	}
+}
+
+/* ---- answers ---- */
+
+static void print_help(void)
+{
+	(void)printf("weir [OPTION]... [LISTENER]...\n"
+		     "A preforked TCP server: a master, workers, an event loop in each.\n\n"
+		     "LISTENER = PROTOCOL://ADDRESS[?KEY=VALUE[&KEY=VALUE]...]\n"
+		     "PROTOCOL =");
+	for (const struct protocol *const *p = protocols; *p; p++)
+		(void)printf(" %s", (*p)->name);
+	(void)printf("\nADDRESS  = HOST:PORT | [IPV6]:PORT | :PORT | @ABSTRACT | /PATH\n"
+		     "KEY      = accept | mode (of a /PATH) | max-line | max-frame\n"
+		     "Without a LISTENER, weir serves on loopback: echo 7878, line 12345,\n"
+		     "increment 9090, frame 7879.\n\n");
+	for (size_t i = 0; i < option_rows_n; i++) {
+		const struct option_row *row = &option_rows[i];
+		char flag[96];
+
+		(void)snprintf(flag, sizeof flag, "%c%c%c --%s%s%s", row->letter ? '-' : ' ',
+			       row->letter ? row->letter : ' ', row->letter ? ',' : ' ', row->name,
+			       row->argument ? " " : "", row->argument ? row->argument : "");
+		(void)printf("  %s\n        %s", flag, row->meaning);
+		if (row->value && row->argument)
+			(void)printf(" (default: %s)", row->value);
+		(void)printf("\n");
+	}
+	(void)printf("\nTimes take us ms s m h, sizes K M G (powers of 1024).\n"
+		     "Signals: TERM and INT stop gracefully, a second one or QUIT at once.\n"
+		     "Exit status: 0 fine, 1 could not run, 2 wrong usage or configuration.\n");
+}
+
+static void print_config(const struct config *config)
+{
+	char text[512];
+
+	for (size_t i = 0; i < option_rows_n; i++) {
+		const struct option_row *row = &option_rows[i];
+
+		if (row->kind == OPTION_ACTION)
+			continue;
+		config_text(config, row, text, sizeof text);
+		(void)printf("%s =%s%s\n", row->name, *text ? " " : "", text);
+	}
+	for (size_t i = 0; i < config->listeners_n; i++) {
+		endpoint_format(&config->listeners[i], text);
+		(void)printf("listen = %s\n", text);
+	}
+}
+
+/* ---- the command line ---- */
+
+static char short_options[2 * ROWS_MAX + 2];
+static struct option long_options[ROWS_MAX + 1];
+
+static void make_options(void)
+{
+	char *letter = short_options;
+
+	*letter++ = ':';
+	for (size_t i = 0; i < option_rows_n; i++) {
+		const struct option_row *row = &option_rows[i];
+
+		long_options[i] = (struct option){
+		    .name = row->name,
+		    .has_arg = row->argument ? required_argument : no_argument,
+		    .val = row->letter ? row->letter : LONG_BASE + (int)i,
+		};
+		if (!row->letter)
+			continue;
+		*letter++ = row->letter;
+		if (row->argument)
+			*letter++ = ':';
+	}
+}
+
+static const struct option_row *row_of(int answer)
+{
+	if (answer >= LONG_BASE)
+		return &option_rows[answer - LONG_BASE];
+	for (size_t i = 0; i < option_rows_n; i++)
+		if (option_rows[i].letter == answer)
+			return &option_rows[i];
+	return NULL;
+}
+
+static _Noreturn void unknown_flag(int answer, const char *given)
+{
+	const char *nearest;
+	char name[64];
+
+	if (answer == ':')
+		usage_error("%s needs a value", given);
+	if (strncmp(given, "--", 2) != 0)
+		usage_error("unknown flag -%c (weir --help lists them)", optopt);
+	(void)snprintf(name, sizeof name, "%.*s", (int)strcspn(given + 2, "="), given + 2);
+	if (config_find(name))
+		usage_error("--%s takes no value", name);
+	nearest = config_nearest(name);
+	if (nearest)
+		usage_error("unknown flag --%s; did you mean --%s?", name, nearest);
+	usage_error("unknown flag --%s (weir --help lists them)", name);
+}
+
+/* Goes over the flags and gives each to act; NULL value where it takes none. */
+static void each_flag(int argc, char **argv,
+		      void (*act)(struct config *config, const struct option_row *row,
+				  const char *value),
+		      struct config *config)
+{
+	int answer;
+
+	opterr = 0;
+	optind = 0; /* from the start: glibc and musl both take it so */
+	while ((answer = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
+		const struct option_row *row = row_of(answer);
+
+		if (!row)
+			unknown_flag(answer, argv[optind - 1]);
+		act(config, row, optarg);
+	}
+}
+
+static struct {
+	const char *file;
+	bool test, dump;
+} asked;
+
+static bool is_flag(const struct option_row *row, const char *name)
+{
+	return strcmp(row->name, name) == 0;
+}
+
+static void take_action(struct config *config, const struct option_row *row, const char *value)
+{
+	(void)config;
+	if (is_flag(row, "help")) {
+		print_help();
+		exit(0);
+	} else if (is_flag(row, "version")) {
+		(void)printf("weir " WEIR_VERSION "\n");
+		exit(0);
+	} else if (is_flag(row, "config")) {
+		asked.file = value;
+	} else if (is_flag(row, "test")) {
+		asked.test = true;
+	} else if (is_flag(row, "dump")) {
+		asked.dump = true;
+	}
+}
+
+static void take_value(struct config *config, const struct option_row *row, const char *value)
+{
+	char error[CONFIG_ERROR_BYTES];
+
+	if (row->kind == OPTION_ACTION)
+		return;
+	if (!config_set(config, row, value ? value : "on", error))
+		usage_error("--%s %s", row->name, error);
+}
+
+static void take_listeners(struct config *config, int argc, char **argv)
+{
+	char error[CONFIG_ERROR_BYTES];
+
+	if (optind < argc)
+		config->listeners_n = 0;
+	for (int i = optind; i < argc; i++)
+		if (!config_listen(config, argv[i], error))
+			usage_error("listener \"%s\": %s", argv[i], error);
+}
+
+void options_read(struct config *config, int argc, char **argv, size_t cpus, size_t descriptors)
+{
+	char error[CONFIG_ERROR_BYTES];
+	struct identity identity;
+	struct config given;
+	const char *wrong;
+
+	make_options();
+	config_defaults(config);
+	each_flag(argc, argv, take_action, config);
+	if (asked.file)
+		read_file(config, asked.file);
+	each_flag(argc, argv, take_value, config);
+	take_listeners(config, argc, argv);
+	given = *config;
+	if (!config_complete(config, cpus, descriptors, error))
+		usage_error("%s%s%s", asked.file ? asked.file : "", asked.file ? ": " : "", error);
+	if (config->user && (wrong = identity_find(&identity, config->user)))
+		usage_error("user \"%s\": %s", config->user, wrong);
+	if (asked.dump) {
+		/* What was not said stays "auto": the file is good on other machines too. */
+		memcpy(given.listeners, config->listeners, sizeof given.listeners);
+		given.listeners_n = config->listeners_n;
+		print_config(&given);
+		exit(0);
+	}
+	if (asked.test) {
+		(void)printf("the configuration is good: %zu listeners, %llu workers\n",
+			     config->listeners_n, (unsigned long long)config->workers);
+		exit(0);
+	}
+}

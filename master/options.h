@@ -1,0 +1,19 @@
+/*
+ * options: the command line and the config file, by the rows of worker/config.def.
+ *
+ * Whatever is wrong is said on stderr, with the flag, or the file, the line and the key,
+ * and the nearest key there is; the process exits with 2. --help, --version, -t and -T
+ * answer on stdout and exit with 0.
+ */
+#ifndef MASTER_OPTIONS_H
+#define MASTER_OPTIONS_H
+
+#include "worker/config.h"
+
+#define WEIR_VERSION "0.1.0"
+
+/* Fills in a complete configuration, for `cpus` and a limit of `descriptors`. The file's
+ * text stays in memory for as long as the process lives. */
+void options_read(struct config *config, int argc, char **argv, size_t cpus, size_t descriptors);
+
+#endif

@@ -1,0 +1,47 @@
+#include "master/spawn.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <stdio.h>
+
+#include "reactor/descriptor.h"
+#include "reactor/log.h"
+
+static _Noreturn void become_worker(struct worker_setup *setup)
+{
+	int kept[LISTENERS_MAX + 2];
+	size_t n = 0;
+	char name[32];
+
+	kept[n++] = setup->channel;
+	kept[n++] = log_descriptor();
+	for (size_t i = 0; i < setup->config->listeners_n; i++)
+		if (setup->listeners[i] >= 0)
+			kept[n++] = setup->listeners[i];
+	descriptors_keep_only(kept, n);
+	(void)snprintf(name, sizeof name, "w%u", setup->index);
+	log_name(name);
+	exit(worker_run(setup));
+}
+
+pid_t spawn_worker(struct worker_setup *setup, int *channel)
+{
+	int pair[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	setup->channel = pair[1];
+	pid = fork();
+	if (pid == 0)
+		become_worker(setup);
+	if (pid < 0)
+		pid = -errno;
+	(void)close(pair[1]);
+	if (pid < 0)
+		(void)close(pair[0]);
+	*channel = pair[0];
+	return pid;
+}

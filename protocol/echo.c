@@ -1,0 +1,10 @@
+/* echo (RFC 862): every byte comes back, in order. */
+#include "protocol/protocol.h"
+
+static size_t echo_input(struct conn *conn, unsigned char *bytes, size_t n)
+{
+	conn_send(conn, bytes, n);
+	return n;
+}
+
+const struct protocol echo_protocol = {.name = "echo", .input = echo_input};

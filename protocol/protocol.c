@@ -1,0 +1,24 @@
+#include "protocol/protocol.h"
+
+#include <string.h>
+
+/* Two steps, so that EXTRA_PROTOCOL becomes the name that it stands for. */
+#define DECLARE(name)  extern const struct protocol name##_protocol;
+#define PROTOCOL(name) DECLARE(name)
+#include "protocol/protocols.def"
+#undef PROTOCOL
+
+#define ADDRESS_OF(name) &name##_protocol,
+#define PROTOCOL(name)	 ADDRESS_OF(name)
+const struct protocol *const protocols[] = {
+#include "protocol/protocols.def"
+    NULL};
+#undef PROTOCOL
+
+const struct protocol *protocol_find(const char *name)
+{
+	for (const struct protocol *const *p = protocols; *p; p++)
+		if (strcmp((*p)->name, name) == 0)
+			return *p;
+	return NULL;
+}

@@ -1,0 +1,161 @@
+#include "reactor/address.h"
+
+#include <arpa/inet.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct sockaddr_in *ip4(const struct address *address)
+{
+	return (struct sockaddr_in *)(uintptr_t)&address->socket;
+}
+
+static struct sockaddr_in6 *ip6(const struct address *address)
+{
+	return (struct sockaddr_in6 *)(uintptr_t)&address->socket;
+}
+
+static struct sockaddr_un *un(const struct address *address)
+{
+	return (struct sockaddr_un *)(uintptr_t)&address->socket;
+}
+
+static bool parse_unix(struct address *address, const char *text, const char **why)
+{
+	struct sockaddr_un *name = un(address);
+	size_t n = strlen(text);
+
+	if (n < 2 || n >= sizeof name->sun_path) {
+		*why = n < 2 ? "the path is empty" : "a unix path has at most 107 bytes";
+		return false;
+	}
+	name->sun_family = AF_UNIX;
+	memcpy(name->sun_path, text, n);
+	if (*text == '@')
+		name->sun_path[0] = '\0';
+	/* A path ends with a 0 byte; an abstract name is as long as it is (unix(7)). */
+	address->bytes =
+	    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + (*text == '@' ? 0 : 1));
+	return true;
+}
+
+static bool parse_port(const char *text, unsigned *port)
+{
+	char *end;
+	unsigned long value;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	value = strtoul(text, &end, 10);
+	*port = (unsigned)value;
+	return !*end && value <= 65535;
+}
+
+static bool resolve(struct address *address, const char *host, const char **why)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
+	int error = getaddrinfo(host, NULL, &hints, &found);
+
+	if (error) {
+		*why = gai_strerror(error);
+		return false;
+	}
+	memcpy(&address->socket, found->ai_addr, found->ai_addrlen);
+	address->bytes = found->ai_addrlen;
+	freeaddrinfo(found);
+	return true;
+}
+
+bool address_parse(struct address *address, const char *text, const char **why)
+{
+	char host[ADDRESS_TEXT_BYTES];
+	const char *colon = strrchr(text, ':');
+	unsigned port;
+
+	memset(address, 0, sizeof *address);
+	if (*text == '/' || *text == '@')
+		return parse_unix(address, text, why);
+	if (!colon || !parse_port(colon + 1, &port)) {
+		*why = colon ? "a port is a number from 0 to 65535"
+			     : "an address is HOST:PORT, [IPV6]:PORT, :PORT, /PATH or @NAME";
+		return false;
+	}
+	size_t n = (size_t)(colon - text);
+	if (n >= sizeof host) {
+		*why = "the host name is too long";
+		return false;
+	}
+	memcpy(host, text, n);
+	host[n] = '\0';
+	if (!n) {
+		address->dual_stack = true;
+		ip6(address)->sin6_family = AF_INET6;
+		address->bytes = sizeof(struct sockaddr_in6);
+	} else if (*host == '[' && host[n - 1] == ']') {
+		host[n - 1] = '\0';
+		if (!strchr(host + 1, ':') || !resolve(address, host + 1, why)) {
+			*why = "no IPv6 address stands between [ and ]";
+			return false;
+		}
+	} else if (strchr(host, ':')) {
+		*why = "an IPv6 address stands in brackets: [::1]:7878";
+		return false;
+	} else if (!resolve(address, host, why)) {
+		return false;
+	}
+	address_set_port(address, port);
+	return true;
+}
+
+bool address_is_unix(const struct address *address)
+{
+	return address->socket.ss_family == AF_UNIX;
+}
+
+const char *address_path(const struct address *address)
+{
+	return address_is_unix(address) && un(address)->sun_path[0] ? un(address)->sun_path : NULL;
+}
+
+unsigned address_port(const struct address *address)
+{
+	switch (address->socket.ss_family) {
+	case AF_INET:
+		return ntohs(ip4(address)->sin_port);
+	case AF_INET6:
+		return ntohs(ip6(address)->sin6_port);
+	default:
+		return 0;
+	}
+}
+
+void address_set_port(struct address *address, unsigned port)
+{
+	if (address->socket.ss_family == AF_INET)
+		ip4(address)->sin_port = htons((uint16_t)port);
+	else
+		ip6(address)->sin6_port = htons((uint16_t)port);
+}
+
+void address_format(const struct address *address, char text[ADDRESS_TEXT_BYTES])
+{
+	char host[INET6_ADDRSTRLEN];
+
+	if (address_path(address)) {
+		(void)snprintf(text, ADDRESS_TEXT_BYTES, "%s", address_path(address));
+	} else if (address_is_unix(address)) {
+		int n = (int)(address->bytes - offsetof(struct sockaddr_un, sun_path)) - 1;
+		(void)snprintf(text, ADDRESS_TEXT_BYTES, "@%.*s", n, un(address)->sun_path + 1);
+	} else if (address->dual_stack) {
+		(void)snprintf(text, ADDRESS_TEXT_BYTES, ":%u", address_port(address));
+	} else if (address->socket.ss_family == AF_INET) {
+		(void)inet_ntop(AF_INET, &ip4(address)->sin_addr, host, sizeof host);
+		(void)snprintf(text, ADDRESS_TEXT_BYTES, "%s:%u", host, address_port(address));
+	} else {
+		(void)inet_ntop(AF_INET6, &ip6(address)->sin6_addr, host, sizeof host);
+		(void)snprintf(text, ADDRESS_TEXT_BYTES, "[%s]:%u", host, address_port(address));
+	}
+}

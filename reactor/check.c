@@ -1,0 +1,40 @@
+#include "reactor/check.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "reactor/log.h"
+
+static void (*check_told)(const char *words);
+
+void check_witness(void (*witness)(const char *words))
+{
+	check_told = witness;
+}
+
+_Noreturn void check_failed(const char *file, int line, const char *function, const char *condition)
+{
+	char words[256];
+
+	(void)snprintf(words, sizeof words, "%s:%d: %s: CHECK(%s) does not hold", file, line,
+		       function, condition);
+	if (check_told)
+		check_told(words);
+	log_error("check failed", LOG_TEXT("words", words));
+	abort();
+}
+
+_Noreturn void die(const char *format, ...)
+{
+	char words[512];
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(words, sizeof words, format, arguments);
+	va_end(arguments);
+	if (check_told)
+		check_told(words);
+	log_error(words);
+	exit(1);
+}

@@ -1,0 +1,130 @@
+#include "reactor/clients.h"
+
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/auxv.h>
+
+#include "reactor/check.h"
+#include "reactor/sys.h"
+
+int clients_open(struct clients *clients, uint32_t connections_max, uint32_t limit)
+{
+	uint32_t chains = 64;
+	size_t entries_bytes = connections_max * sizeof(struct client);
+
+	*clients = (struct clients){.limit = limit, .seed = sys_clock_us()};
+	if (!limit)
+		return 0;
+	while (chains < connections_max && chains < 1u << 30)
+		chains *= 2;
+	clients->chains_mask = chains - 1;
+	clients->mapped_bytes = entries_bytes + chains * sizeof(uint32_t);
+	clients->entries =
+	    sys_map(clients->mapped_bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+	if (!clients->entries)
+		return -ENOMEM;
+	clients->chains = (uint32_t *)(void *)(clients->entries + connections_max);
+	/* 16 random bytes that the kernel gave the process (getauxval(3)). */
+	const void *random = (const void *)getauxval(AT_RANDOM);
+	if (random)
+		memcpy(&clients->seed, random, sizeof clients->seed);
+	return 0;
+}
+
+void clients_close(struct clients *clients)
+{
+	if (clients->entries)
+		(void)sys_munmap(clients->entries, clients->mapped_bytes);
+	clients->entries = NULL;
+}
+
+static bool address_of(const struct sockaddr *peer, unsigned char address[16])
+{
+	memset(address, 0, 16);
+	if (peer->sa_family == AF_INET) {
+		address[10] = address[11] = 0xff;
+		memcpy(address + 12, &((const struct sockaddr_in *)(const void *)peer)->sin_addr,
+		       4);
+		return true;
+	}
+	if (peer->sa_family == AF_INET6) {
+		memcpy(address, &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr, 16);
+		return true;
+	}
+	return false;
+}
+
+/* The finalizer of MurmurHash3. */
+static uint64_t mix(uint64_t hash)
+{
+	hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdULL;
+	hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53ULL;
+	return hash ^ hash >> 33;
+}
+
+static uint32_t *chain_of(struct clients *clients, const unsigned char address[16])
+{
+	uint64_t half[2];
+
+	memcpy(half, address, 16);
+	return &clients->chains[mix(mix(half[0] ^ clients->seed) + half[1]) & clients->chains_mask];
+}
+
+/* There is one: no more addresses than connections are ever in the table. */
+static uint32_t client_new(struct clients *clients)
+{
+	uint32_t handle = clients->entries_free;
+
+	if (!handle)
+		return ++clients->entries_used;
+	clients->entries_free = clients->entries[handle - 1].next;
+	return handle;
+}
+
+bool clients_take(struct clients *clients, const struct sockaddr *peer, uint32_t *handle)
+{
+	unsigned char address[16];
+	uint32_t *chain;
+
+	*handle = 0;
+	if (!clients->entries || !address_of(peer, address))
+		return true;
+	chain = chain_of(clients, address);
+	for (uint32_t at = *chain; at; at = clients->entries[at - 1].next) {
+		struct client *client = &clients->entries[at - 1];
+
+		if (memcmp(client->address, address, 16) != 0)
+			continue;
+		if (client->connections >= clients->limit)
+			return false;
+		client->connections++;
+		*handle = at;
+		return true;
+	}
+	*handle = client_new(clients);
+	struct client *client = &clients->entries[*handle - 1];
+	memcpy(client->address, address, 16);
+	client->connections = 1;
+	client->next = *chain;
+	*chain = *handle;
+	return true;
+}
+
+void clients_release(struct clients *clients, uint32_t handle)
+{
+	struct client *client;
+	uint32_t *at;
+
+	if (!handle)
+		return;
+	client = &clients->entries[handle - 1];
+	CHECK(client->connections);
+	if (--client->connections)
+		return;
+	at = chain_of(clients, client->address);
+	while (*at != handle)
+		at = &clients->entries[*at - 1].next;
+	*at = client->next;
+	client->next = clients->entries_free;
+	clients->entries_free = handle;
+}

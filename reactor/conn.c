@@ -1,0 +1,372 @@
+/*
+ * The turn of a connection. It is one write behind one read wherever the peer lets it: the
+ * protocol's output lies in the outbox as spans of the input, and only what the kernel did
+ * not take is copied into the write queue.
+ *
+ * Before anything is read, buffers for all that can come of it are known to be there: at
+ * most a chunk is read at a time, so at most one chunk stays as input and one as output.
+ */
+#include "reactor/conn_parts.h"
+
+#include <linux/sockios.h>
+#include <string.h>
+
+#include "reactor/check.h"
+#include "reactor/log.h"
+#include "reactor/sys.h"
+
+static struct conn *conn_of(struct source *source)
+{
+	return CONTAINER_OF(source, struct conn, source);
+}
+
+/* ---- how it ends ---- */
+
+void conn_die(struct conn *conn, enum close_reason reason)
+{
+	if (!conn->reason || conn->phase == CLOSING)
+		conn->reason = (uint8_t)reason;
+	conn->phase = DEAD;
+}
+
+void conn_die_of(struct conn *conn, ssize_t error)
+{
+	switch (-error) {
+	case EPIPE:
+	case ECONNRESET:
+		conn_die(conn, CLOSE_reset);
+		return;
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case ECONNREFUSED:
+		conn_die(conn, CLOSE_lost);
+		return;
+	default:
+		log_warn("connection failed", LOG_TEXT("error", strerror((int)-error)));
+		conn_die(conn, CLOSE_error);
+	}
+}
+
+void conn_abort(struct conn *conn, enum close_reason reason)
+{
+	conn_die(conn, reason);
+	loop_poke(conn->service->table->loop, &conn->source);
+}
+
+void conn_finish(struct conn *conn, enum close_reason reason)
+{
+	if (conn->phase != OPEN)
+		return;
+	conn->reason = (uint8_t)reason;
+	conn->phase = CLOSING;
+	conn->service->table->outbox.held.iov_len = 0;
+	queue_drop_held(&conn->queue, &conn->service->table->buffers);
+}
+
+static void conn_drop_input(struct conn *conn, struct conn_table *table)
+{
+	if (conn->input)
+		chunk_release(&table->buffers, conn->input);
+	conn->input = NULL;
+	conn->stalled = false;
+}
+
+void conn_destroy(struct conn *conn)
+{
+	struct conn_table *table = conn->service->table;
+
+	CHECK(conn->reason && !table->outbox.n);
+	if (conn->passed) /* its registration would outlive our descriptor */
+		loop_unwatch(table->loop, &conn->source);
+	(void)sys_close(conn->source.fd);
+	loop_no_deadline(table->loop, &conn->source);
+	conn_drop_input(conn, table);
+	queue_clear(&conn->queue, &table->buffers);
+	starved_set(conn, table, false);
+	clients_release(&table->clients, conn->client);
+	STATS_ADD(table->stats, closed[conn->reason], 1);
+	STATS_ADD(table->stats, connections, -1);
+	if (log_enabled(LOG_DEBUG))
+		log_debug("closed", LOG_NUMBER("fd", conn->source.fd),
+			  LOG_TEXT("reason", close_reason_name(conn->reason)));
+	pool_give(&table->conns, conn);
+	if (table->on_room)
+		table->on_room(table);
+}
+
+/* ---- input ---- */
+
+/* Holds no more than high-water, and a chunk; goes on below low-water. */
+static bool conn_is_paused(struct conn *conn, struct conn_table *table)
+{
+	const struct conn_limits *limits = &table->limits;
+
+	if (!conn->paused && conn->queue.owed > limits->high_water) {
+		conn->paused = true;
+		STATS_ADD(table->stats, backpressure_on, 1);
+	} else if (conn->paused && conn->queue.owed <= limits->low_water) {
+		conn->paused = false;
+		conn->message_ms = table->loop->now_ms; /* we let it wait, not the peer */
+		STATS_ADD(table->stats, backpressure_off, 1);
+	}
+	return conn->paused;
+}
+
+static void conn_ended(struct conn *conn)
+{
+	conn_finish(conn, conn->message_open || conn->input ? CLOSE_truncated : CLOSE_eof);
+}
+
+/* Reads behind what was left the last time. False: nothing came. */
+static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec *input,
+		      size_t *budget)
+{
+	size_t kept = conn->input ? conn->input->used : 0;
+	unsigned char *start = conn->input ? conn->input->bytes : table->scratch;
+	size_t room = CHUNK_BYTES - kept < *budget ? CHUNK_BYTES - kept : *budget;
+	ssize_t n;
+
+	do
+		n = sys_read(conn->source.fd, start + kept, room);
+	while (n == -EINTR);
+	if (n <= 0) {
+		if (n == 0)
+			conn_ended(conn);
+		else if (n != -EAGAIN)
+			conn_die_of(conn, n);
+		conn->source.ready &= (uint8_t)~SOURCE_IN;
+		return false;
+	}
+	/* Drained, unless the end came in the same event: that gives no edge of its own. */
+	if ((size_t)n < room && !conn_ready(conn, SOURCE_ENDED))
+		conn->source.ready &= (uint8_t)~SOURCE_IN;
+	*budget -= (size_t)n;
+	conn->active_ms = table->loop->now_ms;
+	STATS_ADD(table->stats, received_bytes, n);
+	*input = (struct iovec){start, kept + (size_t)n};
+	return true;
+}
+
+/* Keeps what the protocol left. */
+static void conn_keep(struct conn *conn, struct conn_table *table, struct iovec input, size_t used)
+{
+	size_t left = input.iov_len - used;
+
+	CHECK(used <= input.iov_len);
+	if (!left || conn->phase != OPEN) {
+		conn_drop_input(conn, table);
+		return;
+	}
+	if (!conn->input) {
+		conn->input = chunk_new(&table->buffers);
+		if (!conn->input) {
+			conn_die(conn, CLOSE_no_buffers);
+			return;
+		}
+	}
+	memmove(conn->input->bytes, (char *)input.iov_base + used, left);
+	conn->input->used = (uint32_t)left;
+	conn->stalled = table->messages_left == 0;
+	if (left == CHUNK_BYTES && !conn->stalled)
+		conn_finish(conn, CLOSE_input_too_long);
+}
+
+static void conn_offer(struct conn *conn, struct conn_table *table, struct iovec input)
+{
+	const struct protocol *protocol = conn->service->protocol;
+	size_t used = input.iov_len;
+
+	if (protocol->input)
+		used = protocol->input(conn, input.iov_base, input.iov_len);
+	conn_flush(conn, table);
+	conn_keep(conn, table, input, used);
+}
+
+/* Reads, offers and writes, until there is nothing to read, the budget is spent, or the
+ * peer does not take what it is owed. */
+static void conn_take_input(struct conn *conn, struct conn_table *table)
+{
+	size_t budget = CONN_TURN_BYTES;
+
+	table->messages_left = CONN_TURN_MESSAGES;
+	while (conn->phase == OPEN && !conn_is_paused(conn, table)) {
+		struct iovec input;
+
+		if (!conn->stalled && !conn_ready(conn, SOURCE_IN))
+			return;
+		if (!conn_has_buffers(conn, table))
+			return;
+		if (conn->stalled)
+			input = (struct iovec){conn->input->bytes, conn->input->used};
+		else if (!budget)
+			break;
+		else if (!conn_read(conn, table, &input, &budget))
+			continue;
+		conn_offer(conn, table, input);
+		if (conn->stalled)
+			break;
+	}
+	if (conn->phase == OPEN && !conn->paused)
+		STATS_ADD(table->stats, budget_yields, 1);
+}
+
+static void conn_make_output(struct conn *conn, struct conn_table *table)
+{
+	const struct protocol *protocol = conn->service->protocol;
+	size_t budget = CONN_TURN_BYTES;
+
+	while (conn->phase == OPEN && !conn->queue.owed && conn_ready(conn, SOURCE_OUT)) {
+		size_t made;
+
+		if (!conn_has_buffers(conn, table))
+			return;
+		protocol->output(conn);
+		made = table->outbox.bytes;
+		conn_flush(conn, table);
+		if (!made || made >= budget)
+			return;
+		budget -= made;
+	}
+}
+
+void conn_message_begun(struct conn *conn)
+{
+	if (conn->message_open)
+		return;
+	conn->message_open = true;
+	conn->message_ms = conn->service->table->loop->now_ms;
+}
+
+bool conn_message_done(struct conn *conn)
+{
+	struct conn_table *table = conn->service->table;
+
+	conn->message_open = false;
+	STATS_ADD(table->stats, messages, 1);
+	if (table->messages_left)
+		table->messages_left--;
+	return table->messages_left != 0;
+}
+
+uint32_t conn_message_max(const struct conn *conn)
+{
+	return conn->service->message_max;
+}
+
+/* ---- the last phases ---- */
+
+/*
+ * All that was owed is with the kernel. After the peer's FIN, close() delivers the rest.
+ * Before it, input that has come, or will, makes close() send a RST that destroys what the
+ * peer has not read yet: so our side is shut, and input thrown away for a bounded time.
+ */
+static void conn_end(struct conn *conn, struct conn_table *table)
+{
+	struct lingering *linger = conn_state(conn);
+	int unsent = 0;
+
+	if (conn->reason == CLOSE_eof || conn->reason == CLOSE_truncated ||
+	    (sys_ioctl(conn->source.fd, SIOCOUTQ, &unsent) == 0 && unsent == 0 &&
+	     !conn_ready(conn, SOURCE_IN))) {
+		conn_die(conn, conn->reason);
+		return;
+	}
+	(void)sys_shutdown(conn->source.fd, SHUT_WR);
+	*linger = (struct lingering){table->loop->now_ms, unsent};
+	conn->progress_ms = table->loop->now_ms;
+	conn->phase = LINGER;
+	conn->source.ready |= SOURCE_IN;
+}
+
+static void conn_discard(struct conn *conn, struct conn_table *table)
+{
+	size_t budget = CONN_TURN_BYTES;
+
+	while (conn_ready(conn, SOURCE_IN) && budget) {
+		size_t room = budget < CHUNK_BYTES ? budget : CHUNK_BYTES;
+		ssize_t n = sys_read(conn->source.fd, table->scratch, room);
+
+		if (n == -EINTR)
+			continue;
+		if (n == -EAGAIN) {
+			conn->source.ready &= (uint8_t)~SOURCE_IN;
+		} else if (n <= 0) {
+			conn_die(conn, conn->reason);
+			return;
+		} else {
+			budget -= (size_t)n;
+			STATS_ADD(table->stats, received_bytes, n);
+		}
+	}
+}
+
+/* ---- the turn ---- */
+
+static void conn_serve(struct conn *conn, struct conn_table *table)
+{
+	if (conn->queue.owed)
+		conn_flush(conn, table);
+	conn_take_input(conn, table);
+	if (conn->service->protocol->output && !conn->draining)
+		conn_make_output(conn, table);
+	if (conn->draining && !conn->stalled)
+		conn_finish(conn, CLOSE_drained);
+}
+
+uint8_t conn_want(const struct conn *conn)
+{
+	uint8_t want = 0;
+
+	if ((conn->phase == OPEN && !conn->paused && !conn->starved) || conn->phase == LINGER)
+		want |= SOURCE_IN;
+	if (conn->queue.owed ||
+	    (conn->phase == OPEN && conn->service->protocol->output && !conn->starved))
+		want |= SOURCE_OUT;
+	return want;
+}
+
+static void conn_broken(struct conn *conn)
+{
+	int error = 0;
+	socklen_t n = sizeof error;
+
+	conn->source.ready &= (uint8_t)~SOURCE_BROKEN;
+	if (sys_getsockopt(conn->source.fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 && error)
+		conn_die_of(conn, -error);
+}
+
+void conn_turn(struct loop *loop, struct source *source)
+{
+	struct conn *conn = conn_of(source);
+	struct conn_table *table = conn->service->table;
+
+	(void)loop;
+	if (conn_ready(conn, SOURCE_BROKEN))
+		conn_broken(conn);
+	if (conn_ready(conn, SOURCE_DUE))
+		conn_look_at_clock(conn, table);
+	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_POKED);
+	if (conn->phase == OPEN)
+		conn_serve(conn, table);
+	if (conn->phase == CLOSING && conn->queue.owed)
+		conn_flush(conn, table);
+	if (conn->phase == CLOSING && !conn->queue.owed)
+		conn_end(conn, table);
+	if (conn->phase == LINGER)
+		conn_discard(conn, table);
+	if (conn->phase != OPEN)
+		starved_set(conn, table, false);
+	starvation_look(table);
+	if (conn->phase == DEAD) {
+		outbox_clear(&table->outbox);
+		conn_destroy(conn);
+		return;
+	}
+	CHECK(!table->outbox.n && !table->outbox.held.iov_len);
+	if (conn->stalled)
+		source->ready |= SOURCE_POKED;
+	source->want = conn_want(conn);
+	conn_arm(conn, table);
+	loop_settle(table->loop, source);
+}

@@ -1,0 +1,165 @@
+/*
+ * conn: one stream connection, its state machine and its backpressure.
+ *
+ *     OPEN -> CLOSING -> LINGER -> (gone)       any -> DEAD -> (gone)
+ *
+ * OPEN reads, offers the bytes to the protocol and writes; CLOSING only sends what is owed;
+ * LINGER has shut its own side and throws input away until the kernel has delivered the
+ * rest. A connection owns its descriptor, at most one chunk of input and its write queue;
+ * an idle one owns no chunk. It dies only at the end of its own turn: everyone else calls
+ * conn_abort(). The protocol's state is 24 plain bytes, without pointers.
+ *
+ * A conn_table holds all connections of a process, their buffers and their limits; a
+ * service is what those of one listener share. Both outlive their connections.
+ */
+#ifndef REACTOR_CONN_H
+#define REACTOR_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "reactor/clients.h"
+#include "reactor/loop.h"
+#include "reactor/queue.h"
+#include "reactor/stats.h"
+
+#define CONN_STATE_BYTES   24
+#define CONN_TURN_BYTES	   (4 * CHUNK_BYTES) /* read, or generated, in one turn */
+#define CONN_TURN_MESSAGES 1024
+#define CONN_SPANS	   64
+
+struct conn;
+struct service;
+struct conn_table;
+
+/*
+ * A protocol: what the bytes mean. It never sees a descriptor, EAGAIN, a partial read or
+ * write, or a timer. Callbacks may be NULL.
+ */
+struct protocol {
+	const char *name;
+	/* The connection is there; conn_state() is 24 zero bytes. */
+	void (*open)(struct conn *conn);
+	/* n bytes have come, after those that were left the last time. Answers how many it
+	 * used; the rest, at most a chunk, is offered again with more behind it. The bytes
+	 * may be changed in place, and stay where they are until the turn ends. NULL: all
+	 * input is thrown away. */
+	size_t (*input)(struct conn *conn, unsigned char *bytes, size_t n);
+	/* Nothing is owed and the peer reads: say more, or do nothing and be asked again. */
+	void (*output)(struct conn *conn);
+	/* Which limit of the service is its conn_message_max()? */
+	enum { MESSAGE_MAX_NONE, MESSAGE_MAX_LINE, MESSAGE_MAX_FRAME } message_max;
+};
+
+/* ---- the verbs of a protocol, to be called in its callbacks only ---- */
+
+static inline void *conn_state(struct conn *conn);
+uint32_t conn_message_max(const struct conn *conn); /* bytes */
+/* Sends n bytes, after all that were given before. They must stay where they are, and as
+ * they are, until the turn ends: input does, and so does what is static. */
+void conn_send(struct conn *conn, const void *bytes, size_t n);
+/* As conn_send, but the bytes wait for the next conn_send and go with it; if the
+ * connection ends before, they are dropped. */
+void conn_hold(struct conn *conn, const void *bytes, size_t n);
+/* A message has begun, but is not whole: --request-timeout runs from the first such call. */
+void conn_message_begun(struct conn *conn);
+/* A message was whole. False: the turn's budget is spent, return from input() now; what is
+ * left is offered again in the next turn. */
+bool conn_message_done(struct conn *conn);
+/* No more input; what is owed is sent, then the connection ends. */
+void conn_finish(struct conn *conn, enum close_reason reason);
+
+/* ---- for those who own connections ---- */
+
+struct conn_limits {
+	uint32_t high_water, low_water;		      /* bytes owed */
+	uint32_t idle_ms, write_ms, request_ms;	      /* 0: off */
+	uint32_t connections_max, connections_per_ip; /* per ip: 0: off */
+};
+
+struct service {
+	const struct protocol *protocol;
+	struct conn_table *table;
+	uint32_t message_max; /* bytes */
+};
+
+/* The write of one turn, before it is made: spans of other people's memory. */
+struct outbox {
+	struct iovec spans[CONN_SPANS];
+	int n;
+	size_t bytes;
+	struct iovec held;
+};
+
+struct conn_table {
+	struct loop *loop;
+	struct stats *stats;
+	struct conn_limits limits;
+	struct pool conns;
+	struct buffers buffers;
+	struct clients clients;
+	/* One turn at a time: */
+	struct outbox outbox;
+	unsigned messages_left;
+	/* Connections that wait for buffers: */
+	struct source starvation;
+	size_t starved;
+	uint64_t sent_when_starved;
+	bool draining;
+	/* A connection has gone: those who wait for room may go on. */
+	void (*on_room)(struct conn_table *table);
+	unsigned char *scratch; /* CHUNK_BYTES: where input is read to that nobody keeps */
+};
+
+/* loop and stats are borrowed. 0 or -errno. */
+int conn_table_open(struct conn_table *table, struct loop *loop, const struct conn_limits *limits,
+		    size_t buffers_size);
+void conn_table_close(struct conn_table *table); /* ends every connection at once */
+
+static inline bool conn_table_full(const struct conn_table *table)
+{
+	return table->conns.used >= table->limits.connections_max;
+}
+
+enum conn_origin {
+	CONN_ACCEPTED, /* the descriptor is ours alone */
+	CONN_PASSED,   /* another process may still have a copy */
+};
+
+/* Takes over fd, a connected non-blocking stream socket, also where it fails: then fd is
+ * closed and counted. peer may be NULL (it is needed for connections_per_ip only). */
+void conn_open(struct service *service, int fd, enum conn_origin origin,
+	       const struct sockaddr *peer);
+
+/* From anywhere: ends the connection in its next turn, without sending what is owed. */
+void conn_abort(struct conn *conn, enum close_reason reason);
+
+/* Graceful: every connection reads what has come, sends what it owes and ends. */
+void conn_table_drain(struct conn_table *table);
+/* Aborts all that are left. */
+void conn_table_abort(struct conn_table *table, enum close_reason reason);
+
+struct conn {
+	struct source source;
+	struct service *service;
+	_Alignas(8) unsigned char state[CONN_STATE_BYTES];
+	struct chunk *input; /* what the protocol left; NULL where nothing is */
+	struct queue queue;
+	uint32_t active_ms;   /* when a byte last went either way */
+	uint32_t progress_ms; /* when owed bytes last moved, or began to be owed */
+	uint32_t message_ms;  /* when the message under way began */
+	uint32_t client;      /* handle in clients; 0: not counted there */
+	uint8_t phase, reason;
+	bool passed : 1, message_open : 1, paused : 1, starved : 1, stalled : 1, draining : 1;
+};
+
+_Static_assert(sizeof(struct conn) <= 128, "a connection is at most 128 bytes");
+
+static inline void *conn_state(struct conn *conn)
+{
+	return conn->state;
+}
+
+#endif

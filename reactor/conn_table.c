@@ -1,0 +1,208 @@
+/*
+ * All connections of a process, and how they share its buffers.
+ */
+#include "reactor/conn_parts.h"
+
+#include "reactor/check.h"
+#include "reactor/sys.h"
+
+#define CONNS_SPARE_BYTES (64u << 10)
+#define CHUNKS_FOR_A_READ 2
+#define STARVATION_MS	  1000 /* without a byte sent: then somebody has to go */
+
+/* ---- starvation: connections that wait for buffers ---- */
+
+void starved_set(struct conn *conn, struct conn_table *table, bool starved)
+{
+	if (conn->starved == starved)
+		return;
+	conn->starved = starved;
+	if (!starved) {
+		table->starved--;
+		conn->message_ms = table->loop->now_ms;
+		return;
+	}
+	STATS_ADD(table->stats, buffer_waits, 1);
+	if (table->starved++ == 0)
+		table->sent_when_starved = table->stats->sent_bytes;
+	if (!deadline_armed(&table->starvation.deadline))
+		loop_deadline(table->loop, &table->starvation, table->loop->now_ms + STARVATION_MS);
+}
+
+/*
+ * A connection that has nothing in hand may use the last buffers; one that does leaves a
+ * quarter of them to the others. So those who read what they are owed go on beside any
+ * number of those who do not.
+ */
+static bool buffers_for_read(const struct conn *conn, const struct conn_table *table)
+{
+	size_t left = buffers_free_chunks(&table->buffers);
+	bool in_hand = conn->input || queue_bytes(&conn->queue);
+
+	return left >= (in_hand ? table->buffers.chunks.objects_max / 4 : CHUNKS_FOR_A_READ);
+}
+
+bool conn_has_buffers(struct conn *conn, struct conn_table *table)
+{
+	starved_set(conn, table, !buffers_for_read(conn, table));
+	return !conn->starved;
+}
+
+/* Whose bytes lie here the longest? */
+static struct conn *longest_stalled(struct conn_table *table)
+{
+	struct conn *conn, *victim = NULL;
+	size_t cursor = 0;
+
+	while ((conn = pool_next(&table->conns, &cursor))) {
+		if (conn->phase == DEAD || (!conn->input && !queue_bytes(&conn->queue)))
+			continue;
+		if (!victim || (int32_t)(conn->progress_ms - victim->progress_ms) < 0)
+			victim = conn;
+	}
+	return victim;
+}
+
+/* Each STARVATION_MS while somebody waits, and when the loop sees that buffers are free. */
+static void starvation_turn(struct loop *loop, struct source *source)
+{
+	struct conn_table *table = CONTAINER_OF(source, struct conn_table, starvation);
+	bool due = source->ready & SOURCE_DUE;
+	struct conn *conn;
+	size_t cursor = 0;
+
+	source->ready = 0;
+	if (!table->starved)
+		return;
+	if (due && table->stats->sent_bytes == table->sent_when_starved) {
+		struct conn *victim = longest_stalled(table);
+
+		if (victim)
+			conn_abort(victim, CLOSE_no_buffers);
+	}
+	table->sent_when_starved = table->stats->sent_bytes;
+	while ((conn = pool_next(&table->conns, &cursor)))
+		if (conn->starved && buffers_for_read(conn, table))
+			loop_poke(loop, &conn->source);
+	loop_deadline(loop, source, loop->now_ms + STARVATION_MS);
+}
+
+void starvation_look(struct conn_table *table)
+{
+	if (table->starved && !table->starvation.queued &&
+	    buffers_free_chunks(&table->buffers) > table->buffers.chunks.objects_max / 4)
+		loop_poke(table->loop, &table->starvation);
+}
+
+/* ---- the table ---- */
+
+static void fd_refuse(struct conn_table *table, int fd, enum close_reason reason)
+{
+	(void)sys_close(fd);
+	STATS_ADD(table->stats, closed[reason], 1);
+}
+
+void conn_open(struct service *service, int fd, enum conn_origin origin,
+	       const struct sockaddr *peer)
+{
+	struct conn_table *table = service->table;
+	uint32_t client = 0;
+	struct conn *conn;
+	int error;
+
+	STATS_ADD(table->stats, accepted, 1);
+	if (conn_table_full(table)) {
+		fd_refuse(table, fd, CLOSE_overload);
+		return;
+	}
+	if (peer && !clients_take(&table->clients, peer, &client)) {
+		fd_refuse(table, fd, CLOSE_too_many_per_ip);
+		return;
+	}
+	conn = pool_take(&table->conns);
+	CHECK(conn);
+	*conn = (struct conn){.service = service, .client = client};
+	source_init(&conn->source, fd, conn_turn);
+	conn->passed = origin == CONN_PASSED;
+	conn->draining = table->draining;
+	conn->active_ms = conn->progress_ms = table->loop->now_ms;
+	conn->source.ready = SOURCE_OUT;
+	STATS_ADD(table->stats, connections, 1);
+	error = loop_watch(table->loop, &conn->source, EPOLLIN | EPOLLRDHUP | EPOLLET);
+	if (error) {
+		conn_die_of(conn, error);
+		conn_destroy(conn);
+		return;
+	}
+	if (service->protocol->open) {
+		service->protocol->open(conn);
+		conn_flush(conn, table);
+	}
+	if (conn->draining)
+		conn->source.ready |= SOURCE_IN;
+	if (conn->phase != OPEN)
+		conn->source.ready |= SOURCE_POKED;
+	conn->source.want = conn_want(conn);
+	conn_arm(conn, table);
+	loop_settle(table->loop, &conn->source);
+}
+
+int conn_table_open(struct conn_table *table, struct loop *loop, const struct conn_limits *limits,
+		    size_t buffers_size)
+{
+	int error;
+
+	*table = (struct conn_table){.loop = loop, .stats = loop->stats, .limits = *limits};
+	source_init(&table->starvation, -1, starvation_turn);
+	table->scratch = sys_map(CHUNK_BYTES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	error = table->scratch ? 0 : -ENOMEM;
+	if (!error)
+		error = pool_open(&table->conns, sizeof(struct conn), limits->connections_max,
+				  CONNS_SPARE_BYTES);
+	if (!error)
+		error = buffers_open(&table->buffers, buffers_size, loop->stats);
+	if (!error)
+		error = clients_open(&table->clients, limits->connections_max,
+				     limits->connections_per_ip);
+	return error;
+}
+
+void conn_table_close(struct conn_table *table)
+{
+	struct conn *conn;
+	size_t cursor = 0;
+
+	while ((conn = pool_next(&table->conns, &cursor))) {
+		conn_die(conn, CLOSE_stopped);
+		conn_destroy(conn);
+	}
+	clients_close(&table->clients);
+	buffers_close(&table->buffers);
+	pool_close(&table->conns);
+	if (table->scratch)
+		(void)sys_munmap(table->scratch, CHUNK_BYTES);
+}
+
+void conn_table_drain(struct conn_table *table)
+{
+	struct conn *conn;
+	size_t cursor = 0;
+
+	table->draining = true;
+	while ((conn = pool_next(&table->conns, &cursor))) {
+		conn->draining = true;
+		conn->source.ready |= SOURCE_IN;
+		loop_poke(table->loop, &conn->source);
+	}
+}
+
+void conn_table_abort(struct conn_table *table, enum close_reason reason)
+{
+	struct conn *conn;
+	size_t cursor = 0;
+
+	while ((conn = pool_next(&table->conns, &cursor))) {
+		conn->reason = CLOSE_NONE; /* this is why it ends now */
+		conn_abort(conn, reason);
+	}
+}

@@ -1,0 +1,103 @@
+#include "reactor/descriptor.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "reactor/check.h"
+#include "reactor/sys.h"
+
+union control {
+	struct cmsghdr header;
+	char bytes[CMSG_SPACE(DESCRIPTORS_MAX * sizeof(int))];
+};
+
+ssize_t descriptors_send(int channel, const void *bytes, size_t n, const int *fds, size_t fds_n)
+{
+	struct iovec iov = {(void *)(uintptr_t)bytes, n};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+	union control control = {0};
+	ssize_t sent;
+
+	CHECK(fds_n <= DESCRIPTORS_MAX);
+	if (fds_n) {
+		message.msg_control = &control;
+		message.msg_controllen = CMSG_SPACE(fds_n * sizeof(int));
+		struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+		rights->cmsg_level = SOL_SOCKET;
+		rights->cmsg_type = SCM_RIGHTS;
+		rights->cmsg_len = CMSG_LEN(fds_n * sizeof(int));
+		memcpy(CMSG_DATA(rights), fds, fds_n * sizeof(int));
+	}
+	do
+		sent = sys_sendmsg(channel, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+	while (sent == -EINTR);
+	return sent;
+}
+
+ssize_t descriptors_receive(int channel, void *bytes, size_t n, int fds[DESCRIPTORS_MAX],
+			    size_t *fds_n)
+{
+	struct iovec iov = {bytes, n};
+	union control control;
+	struct msghdr message = {.msg_iov = &iov,
+				 .msg_iovlen = 1,
+				 .msg_control = &control,
+				 .msg_controllen = sizeof control};
+	ssize_t received;
+
+	*fds_n = 0;
+	do
+		received = sys_recvmsg(channel, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	while (received == -EINTR);
+	if (received < 0)
+		return received;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		size_t came = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		CHECK(*fds_n + came <= DESCRIPTORS_MAX);
+		memcpy(fds + *fds_n, CMSG_DATA(c), came * sizeof(int));
+		*fds_n += came;
+	}
+	return received;
+}
+
+static int descriptor_order(const void *a, const void *b)
+{
+	int left = *(const int *)a, right = *(const int *)b;
+
+	return (left > right) - (left < right);
+}
+
+void descriptors_keep_only(const int *fds, size_t n)
+{
+	int *kept = malloc((n + 1) * sizeof *kept);
+	unsigned int from = STDERR_FILENO + 1;
+
+	if (!kept)
+		die("closing descriptors: out of memory");
+	memcpy(kept, fds, n * sizeof *kept);
+	qsort(kept, n, sizeof *kept, descriptor_order);
+	for (size_t i = 0; i < n; i++) {
+		if (kept[i] < (int)from)
+			continue;
+		if (kept[i] > (int)from)
+			sys_close_range(from, (unsigned int)kept[i] - 1);
+		from = (unsigned int)kept[i] + 1;
+	}
+	sys_close_range(from, ~0u);
+	free(kept);
+}
+
+size_t descriptors_raise_limit(void)
+{
+	struct rlimit limit;
+
+	if (sys_getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return 1024;
+	limit.rlim_cur = limit.rlim_max;
+	(void)sys_setrlimit(RLIMIT_NOFILE, &limit);
+	(void)sys_getrlimit(RLIMIT_NOFILE, &limit);
+	return limit.rlim_cur;
+}

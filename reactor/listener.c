@@ -1,0 +1,267 @@
+#include "reactor/listener.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include "reactor/check.h"
+#include "reactor/log.h"
+#include "reactor/sys.h"
+
+/* Which of several workers epoll wakes for a shared socket is decided by their order of
+ * registration: the one that has taken this many goes to the end of it. */
+#define LISTENER_RENEWAL 4
+
+static void listener_turn(struct loop *loop, struct source *source);
+
+static struct listener *listener_of(struct source *source)
+{
+	return CONTAINER_OF(source, struct listener, source);
+}
+
+void listener_init(struct listener *listener, int fd, const struct listener_owner *owner,
+		   struct stats *stats)
+{
+	*listener = (struct listener){.owner = owner, .stats = stats, .batch = 1, .spare = -1};
+	source_init(&listener->source, fd, listener_turn);
+	listener->source.want = SOURCE_IN;
+}
+
+int listener_resume(struct loop *loop, struct listener *listener)
+{
+	int error = 0;
+
+	if (listener->reject && listener->spare < 0)
+		listener->spare = sys_eventfd(0, EFD_CLOEXEC);
+	if (!listener->watched)
+		error = loop_watch(loop, &listener->source,
+				   EPOLLIN | (listener->shared ? (uint32_t)EPOLLEXCLUSIVE : 0));
+	listener->watched = !error;
+	return error;
+}
+
+void listener_has_room(struct loop *loop, struct listener *listener)
+{
+	if (!listener->watched && listener->source.fd >= 0)
+		loop_poke(loop, &listener->source);
+}
+
+static void listener_pause(struct loop *loop, struct listener *listener)
+{
+	STATS_ADD(listener->stats, accept_pauses, 1);
+	if (listener->watched)
+		loop_unwatch(loop, &listener->source);
+	listener->watched = false;
+	loop_deadline(loop, &listener->source, loop->now_ms + LISTENER_RETRY_MS);
+}
+
+/* What accept4 may say of one connection only (accept(2), "Error handling"). */
+static bool error_is_of_one(int error)
+{
+	switch (-error) {
+	case EINTR:
+	case ECONNABORTED:
+	case ENETDOWN:
+	case EPROTO:
+	case ENOPROTOOPT:
+	case EHOSTDOWN:
+	case ENONET:
+	case EHOSTUNREACH:
+	case EOPNOTSUPP:
+	case ENETUNREACH:
+	case EPERM:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* Under --overload reject, those who come when descriptors are used up are turned away too:
+ * a descriptor that is kept for this makes room for one, and is had again when it is closed. */
+static int accept_with_spare(struct listener *listener)
+{
+	int fd;
+
+	if (listener->spare < 0)
+		return -EMFILE;
+	(void)sys_close(listener->spare);
+	fd = sys_accept4(listener->source.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd >= 0)
+		(void)sys_close(fd);
+	listener->spare = sys_eventfd(0, EFD_CLOEXEC);
+	return fd;
+}
+
+enum outcome { TOOK, EMPTY, NO_ROOM };
+
+static enum outcome listener_take(struct listener *listener)
+{
+	bool room = listener->owner->room(listener);
+	struct sockaddr_storage peer;
+	socklen_t n = sizeof peer;
+	bool named = listener->wants_peer, by_spare = false;
+	int fd;
+
+	if (!room && !listener->reject)
+		return NO_ROOM;
+	fd = sys_accept4(listener->source.fd, named ? (struct sockaddr *)&peer : NULL,
+			 named ? &n : NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	if (fd == -EAGAIN)
+		return EMPTY;
+	if ((fd == -EMFILE || fd == -ENFILE) && listener->reject) {
+		by_spare = true;
+		room = false;
+		fd = accept_with_spare(listener);
+	}
+	if (fd < 0) {
+		STATS_ADD(listener->stats, accept_errors, 1);
+		return error_is_of_one(fd) ? TOOK : NO_ROOM;
+	}
+	if (room) {
+		listener->owner->accepted(listener, fd, named ? (struct sockaddr *)&peer : NULL);
+	} else {
+		STATS_ADD(listener->stats, accepted, 1);
+		STATS_ADD(listener->stats, closed[CLOSE_overload], 1);
+		if (!by_spare)
+			(void)sys_close(fd);
+	}
+	return TOOK;
+}
+
+static void listener_renew(struct loop *loop, struct listener *listener)
+{
+	if (!listener->shared || !listener->watched || listener->since_renewal < LISTENER_RENEWAL)
+		return;
+	listener->since_renewal = 0;
+	loop_unwatch(loop, &listener->source);
+	listener->watched = false;
+	if (listener_resume(loop, listener))
+		loop_deadline(loop, &listener->source, loop->now_ms + LISTENER_RETRY_MS);
+}
+
+static void listener_turn(struct loop *loop, struct source *source)
+{
+	struct listener *listener = listener_of(source);
+	unsigned max = listener->shared ? LISTENER_SHARED_BATCH_MAX : LISTENER_BATCH_MAX;
+	enum outcome outcome = TOOK;
+	unsigned taken = 0;
+
+	source->ready = 0;
+	if (source->fd < 0)
+		return;
+	while (taken < listener->batch && outcome == TOOK) {
+		outcome = listener_take(listener);
+		if (outcome == TOOK)
+			taken++;
+	}
+	if (taken && listener->owner->batch_done)
+		listener->owner->batch_done(listener);
+	listener->since_renewal = (uint16_t)(listener->since_renewal + taken);
+	/* More wait than one: take more at a time. */
+	if (outcome != TOOK)
+		listener->batch = 1;
+	else if (loop->stats->harvests == listener->harvest + 1 && listener->batch * 2u <= max)
+		listener->batch = (uint16_t)(listener->batch * 2);
+	listener->harvest = loop->stats->harvests;
+	if (outcome == NO_ROOM) {
+		listener_pause(loop, listener);
+		return;
+	}
+	listener_renew(loop, listener);
+	if (listener_resume(loop, listener))
+		loop_deadline(loop, source, loop->now_ms + LISTENER_RETRY_MS);
+}
+
+void listener_stop(struct loop *loop, struct listener *listener)
+{
+	if (listener->source.fd < 0)
+		return;
+	for (int i = 0; i < 65536 && listener_take(listener) == TOOK; i++)
+		;
+	if (listener->owner->batch_done)
+		listener->owner->batch_done(listener);
+	if (listener->watched)
+		loop_unwatch(loop, &listener->source);
+	listener->watched = false;
+	loop_no_deadline(loop, &listener->source);
+	(void)sys_close(listener->source.fd);
+	listener->source.fd = -1;
+	if (listener->spare >= 0)
+		(void)sys_close(listener->spare);
+	listener->spare = -1;
+}
+
+/* ---- sockets ---- */
+
+static int set_on(int fd, int level, int option)
+{
+	int on = 1;
+
+	return sys_setsockopt(fd, level, option, &on, sizeof on);
+}
+
+/* What a listening socket has, its connections inherit: no call is needed for each. */
+static int set_options(int fd, const struct address *address, const struct listen_options *options,
+		       const char **step)
+{
+	int error = 0, v6only = !address->dual_stack;
+
+	if (address_is_unix(address))
+		return 0;
+	*step = "SO_REUSEADDR";
+	error = set_on(fd, SOL_SOCKET, SO_REUSEADDR);
+	if (!error && options->reuseport) {
+		*step = "SO_REUSEPORT";
+		error = set_on(fd, SOL_SOCKET, SO_REUSEPORT);
+	}
+	if (!error && address->socket.ss_family == AF_INET6) {
+		*step = "IPV6_V6ONLY";
+		error = sys_setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only);
+	}
+	if (!error) {
+		*step = "TCP_NODELAY";
+		error = set_on(fd, IPPROTO_TCP, TCP_NODELAY);
+	}
+	return error;
+}
+
+static int bind_and_listen(int fd, struct address *address, const struct listen_options *options,
+			   const char **step)
+{
+	int error = set_options(fd, address, options, step);
+	socklen_t n = sizeof address->socket;
+	const char *path = address_path(address);
+
+	if (!error) {
+		*step = "bind";
+		error = sys_bind(fd, (struct sockaddr *)&address->socket, address->bytes);
+	}
+	if (!error && path && options->mode) {
+		*step = "chmod";
+		error = sys_chmod(path, options->mode);
+	}
+	if (!error) {
+		*step = "listen";
+		error = sys_listen(fd, options->backlog);
+	}
+	if (!error && !address_is_unix(address)) {
+		*step = "getsockname";
+		error = sys_getsockname(fd, (struct sockaddr *)&address->socket, &n);
+	}
+	return error;
+}
+
+int listen_on(struct address *address, const struct listen_options *options, const char **step)
+{
+	int fd, error;
+
+	*step = "socket";
+	fd = sys_socket(address->socket.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return fd;
+	error = bind_and_listen(fd, address, options, step);
+	if (error) {
+		(void)sys_close(fd);
+		return error;
+	}
+	return fd;
+}

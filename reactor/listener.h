@@ -1,0 +1,69 @@
+/*
+ * listener: takes connections from a listening socket and hands them to its owner.
+ *
+ * Level-triggered, unlike connections: one accept4 for a lone connection and no second one
+ * to learn that the queue is empty. While the socket stays ready, each pass accepts twice as
+ * many as the one before, up to LISTENER_BATCH_MAX. A listener that must leave connections
+ * waiting (a limit, no descriptors) is taken out of epoll, so that nothing spins and, where
+ * the socket is shared, other workers are woken instead; it comes back when its owner says
+ * that there is room, or after LISTENER_RETRY_MS.
+ * The socket itself belongs to the master's slot; a listener closes only its own copy.
+ */
+#ifndef REACTOR_LISTENER_H
+#define REACTOR_LISTENER_H
+
+#include "reactor/address.h"
+#include "reactor/list.h"
+#include "reactor/loop.h"
+
+#define LISTENER_BATCH_MAX	  64
+#define LISTENER_SHARED_BATCH_MAX 4
+#define LISTENER_RETRY_MS	  50
+
+struct listener;
+
+struct listener_owner {
+	/* Is there room for one more? */
+	bool (*room)(struct listener *listener);
+	/* fd is the owner's now. peer is NULL unless wants_peer. */
+	void (*accepted)(struct listener *listener, int fd, const struct sockaddr *peer);
+	/* Some were accepted, and the turn ends. May be NULL. */
+	void (*batch_done)(struct listener *listener);
+};
+
+struct listener {
+	struct source source;
+	const struct listener_owner *owner;
+	struct stats *stats;
+	uint64_t harvest; /* of its last turn: ready again in the next one? */
+	int spare;	  /* a descriptor kept for turning peers away; -1: none */
+	uint16_t batch, since_renewal;
+	bool shared; /* with other processes' epoll: EPOLLEXCLUSIVE */
+	bool reject; /* where there is no room: accept and close, instead of waiting */
+	bool wants_peer;
+	bool watched;
+};
+
+/* fd: a listening, non-blocking socket. */
+void listener_init(struct listener *listener, int fd, const struct listener_owner *owner,
+		   struct stats *stats);
+/* Begins, or goes on after a pause. 0 or -errno. */
+int listener_resume(struct loop *loop, struct listener *listener);
+/* There is room again: goes on if it was paused. */
+void listener_has_room(struct loop *loop, struct listener *listener);
+/* Accepts what waits, once, and stops for good; the socket is closed. */
+void listener_stop(struct loop *loop, struct listener *listener);
+
+/* ---- sockets ---- */
+
+struct listen_options {
+	int backlog;
+	bool reuseport;
+	unsigned mode; /* of a socket file; 0: what umask gives */
+};
+
+/* A listening socket on address, whose port 0 becomes the one that the kernel chose.
+ * fd or -errno; *step says which call failed. */
+int listen_on(struct address *address, const struct listen_options *options, const char **step);
+
+#endif

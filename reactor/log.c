@@ -1,0 +1,182 @@
+#include "reactor/log.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "reactor/sys.h"
+
+static struct {
+	enum log_level level;
+	enum log_format format;
+	int fd;
+	bool is_socket;
+	uint64_t dropped, dropped_told;
+	char name[32];
+} log_state = {.level = LOG_INFO, .fd = STDERR_FILENO, .name = "weir"};
+
+static const char *const log_level_names[] = {"error", "warn", "info", "debug"};
+
+struct line {
+	char bytes[LOG_LINE_BYTES];
+	size_t n;
+};
+
+/* What does not fit is cut; room for the line's end is always kept. */
+#define LINE_ROOM (LOG_LINE_BYTES - 8)
+
+static void line_char(struct line *l, char c)
+{
+	if (l->n < LINE_ROOM)
+		l->bytes[l->n++] = c;
+}
+
+static void line_text(struct line *l, const char *text)
+{
+	while (*text)
+		line_char(l, *text++);
+}
+
+static void line_quoted(struct line *l, const char *text)
+{
+	line_char(l, '"');
+	for (; *text; text++) {
+		unsigned char c = (unsigned char)*text;
+		if (c == '"' || c == '\\') {
+			line_char(l, '\\');
+			line_char(l, (char)c);
+		} else if (c < 0x20 || c == 0x7f) {
+			char escaped[8];
+			(void)snprintf(escaped, sizeof escaped, "\\u%04x", c);
+			line_text(l, escaped);
+		} else {
+			line_char(l, (char)c);
+		}
+	}
+	line_char(l, '"');
+}
+
+/* logfmt needs quotes only where a reader could lose its way. */
+static bool text_is_plain(const char *text)
+{
+	if (!*text)
+		return false;
+	for (; *text; text++)
+		if ((unsigned char)*text <= ' ' || *text == '"' || *text == '=' || *text == '\\' ||
+		    *text == 0x7f)
+			return false;
+	return true;
+}
+
+static void line_field(struct line *l, const struct log_field *field)
+{
+	bool json = log_state.format == LOG_JSON;
+
+	if (json) {
+		if (l->n > 1)
+			line_char(l, ',');
+		line_quoted(l, field->key);
+		line_char(l, ':');
+	} else {
+		if (l->n)
+			line_char(l, ' ');
+		line_text(l, field->key);
+		line_char(l, '=');
+	}
+	if (!field->text) {
+		char number[24];
+		(void)snprintf(number, sizeof number, "%lld", (long long)field->number);
+		line_text(l, number);
+	} else if (!json && text_is_plain(field->text)) {
+		line_text(l, field->text);
+	} else {
+		line_quoted(l, field->text);
+	}
+}
+
+static void log_send(const struct line *l)
+{
+	ssize_t n;
+
+	if (log_state.is_socket) {
+		struct iovec iov = {(void *)l->bytes, l->n};
+		struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
+		n = sys_sendmsg(log_state.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} else {
+		n = sys_write(log_state.fd, l->bytes, l->n);
+	}
+	if (n < 0)
+		log_state.dropped++;
+}
+
+void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t n)
+{
+	struct line l = {.n = 0};
+	struct timespec now;
+	struct tm utc;
+	char stamp[48];
+
+	if (!log_enabled(level))
+		return;
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	(void)gmtime_r(&now.tv_sec, &utc);
+	size_t at = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
+	(void)snprintf(stamp + at, sizeof stamp - at, ".%03ldZ", now.tv_nsec / 1000000);
+
+	if (log_state.format == LOG_JSON)
+		line_char(&l, '{');
+	line_field(&l, &LOG_TEXT("time", stamp));
+	line_field(&l, &LOG_TEXT("level", log_level_names[level]));
+	line_field(&l, &LOG_TEXT("process", log_state.name));
+	line_field(&l, &LOG_TEXT("msg", message));
+	for (size_t i = 0; i < n; i++)
+		line_field(&l, &fields[i]);
+	if (log_state.dropped != log_state.dropped_told) {
+		line_field(&l, &LOG_NUMBER("dropped_lines", log_state.dropped));
+		log_state.dropped_told = log_state.dropped;
+	}
+	if (log_state.format == LOG_JSON)
+		l.bytes[l.n++] = '}';
+	l.bytes[l.n++] = '\n';
+	log_send(&l);
+}
+
+/*
+ * O_NONBLOCK belongs to the open file, which stderr shares with the shell that started us,
+ * so it is not set there: a pipe or a terminal is opened anew. A file never blocks, and a
+ * socket has MSG_DONTWAIT.
+ */
+void log_open(enum log_level level, enum log_format format)
+{
+	struct stat status;
+
+	log_state.level = level;
+	log_state.format = format;
+	if (log_state.fd != STDERR_FILENO || sys_fstat(STDERR_FILENO, &status) < 0)
+		return;
+	log_state.is_socket = S_ISSOCK(status.st_mode);
+	if (S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode)) {
+		int fd = sys_open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+		if (fd >= 0)
+			log_state.fd = fd;
+	}
+}
+
+void log_name(const char *name)
+{
+	(void)snprintf(log_state.name, sizeof log_state.name, "%s", name);
+}
+
+int log_descriptor(void)
+{
+	return log_state.fd;
+}
+
+bool log_enabled(enum log_level level)
+{
+	return level <= log_state.level;
+}
+
+uint64_t log_dropped(void)
+{
+	return log_state.dropped;
+}

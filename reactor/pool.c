@@ -1,0 +1,113 @@
+#include "reactor/pool.h"
+
+#include "reactor/check.h"
+#include "reactor/sys.h"
+
+#define GROUP_FULL UINT64_MAX
+
+int pool_open(struct pool *pool, size_t object_bytes, size_t objects_max, size_t spare_bytes)
+{
+	size_t groups = (objects_max + POOL_GROUP - 1) / POOL_GROUP;
+	size_t group_bytes = object_bytes * POOL_GROUP;
+	size_t bitmap_bytes = (groups * sizeof(uint64_t) + 4095) & ~(size_t)4095;
+
+	CHECK(object_bytes && object_bytes % 8 == 0 && objects_max);
+	*pool = (struct pool){.object_bytes = object_bytes,
+			      .objects_max = objects_max,
+			      .groups = groups,
+			      .groups_spare_max = spare_bytes / group_bytes};
+	/* The bitmap comes first, so that groups whose bytes are a multiple of a page's
+	 * begin on a page. */
+	pool->mapped_bytes = bitmap_bytes + groups * group_bytes;
+	pool->taken = sys_map(pool->mapped_bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+	if (!pool->taken)
+		return -ENOMEM;
+	pool->base = (char *)pool->taken + bitmap_bytes;
+	/* The last group may be a part of one: the rest of its bits are taken for ever. */
+	if (objects_max % POOL_GROUP)
+		pool->taken[groups - 1] = GROUP_FULL << (objects_max % POOL_GROUP);
+	return 0;
+}
+
+void pool_close(struct pool *pool)
+{
+	if (pool->taken)
+		(void)sys_munmap(pool->taken, pool->mapped_bytes);
+	*pool = (struct pool){0};
+}
+
+static uint64_t group_empty(const struct pool *pool, size_t group)
+{
+	if (group == pool->groups - 1 && pool->objects_max % POOL_GROUP)
+		return GROUP_FULL << (pool->objects_max % POOL_GROUP);
+	return 0;
+}
+
+void *pool_take(struct pool *pool)
+{
+	if (pool->used == pool->objects_max)
+		return NULL;
+	while (pool->taken[pool->group_lowest] == GROUP_FULL)
+		pool->group_lowest++;
+
+	size_t group = pool->group_lowest;
+	unsigned bit = (unsigned)__builtin_ctzll(~pool->taken[group]);
+
+	if (pool->taken[group] == group_empty(pool, group) && pool->groups_spare)
+		pool->groups_spare--;
+	pool->taken[group] |= 1ULL << bit;
+	pool->used++;
+	return pool->base + (group * POOL_GROUP + bit) * pool->object_bytes;
+}
+
+/* Whole pages of the group only: at its ends a page may be shared with a neighbour. */
+static void group_release(struct pool *pool, size_t group)
+{
+	size_t bytes = pool->object_bytes * POOL_GROUP;
+	uintptr_t start = (uintptr_t)(pool->base + group * bytes);
+	uintptr_t first = (start + 4095) & ~(uintptr_t)4095;
+	uintptr_t end = (start + bytes) & ~(uintptr_t)4095;
+
+	if (first < end)
+		(void)sys_madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
+void pool_give(struct pool *pool, void *object)
+{
+	size_t offset = (size_t)((char *)object - pool->base);
+	size_t index = offset / pool->object_bytes;
+	size_t group = index / POOL_GROUP;
+	uint64_t bit = 1ULL << (index % POOL_GROUP);
+
+	CHECK(offset % pool->object_bytes == 0 && index < pool->objects_max);
+	CHECK(pool->taken[group] & bit);
+	pool->taken[group] &= ~bit;
+	pool->used--;
+	if (group < pool->group_lowest)
+		pool->group_lowest = group;
+	if (pool->taken[group] != group_empty(pool, group))
+		return;
+	if (pool->groups_spare < pool->groups_spare_max)
+		pool->groups_spare++;
+	else
+		group_release(pool, group);
+}
+
+void *pool_next(const struct pool *pool, size_t *cursor)
+{
+	while (*cursor < pool->objects_max) {
+		size_t group = *cursor / POOL_GROUP;
+		uint64_t rest = pool->taken[group] >> (*cursor % POOL_GROUP);
+
+		if (!rest) {
+			*cursor = (group + 1) * POOL_GROUP;
+			continue;
+		}
+		size_t index = *cursor + (unsigned)__builtin_ctzll(rest);
+		if (index >= pool->objects_max)
+			break;
+		*cursor = index + 1;
+		return pool->base + index * pool->object_bytes;
+	}
+	return NULL;
+}

@@ -1,0 +1,249 @@
+#include "reactor/queue.h"
+
+#include <string.h>
+
+#include "reactor/check.h"
+
+struct segment {
+	struct segment *next;
+	struct chunk *chunk;
+	uint32_t begin, end; /* of the bytes in the chunk */
+};
+
+_Static_assert(sizeof(struct chunk) == CHUNK_SIZE, "a chunk fills its size");
+
+/* Chunks that many receivers share need a segment in each queue. */
+#define SEGMENTS_PER_CHUNK   16
+#define CHUNKS_SPARE_BYTES   (4u << 20)
+#define SEGMENTS_SPARE_BYTES (64u << 10)
+
+int buffers_open(struct buffers *buffers, size_t size, struct stats *stats)
+{
+	size_t chunks = size / CHUNK_SIZE;
+	int error;
+
+	CHECK(size >= BUFFERS_MIN);
+	*buffers = (struct buffers){.stats = stats};
+	error = pool_open(&buffers->chunks, CHUNK_SIZE, chunks, CHUNKS_SPARE_BYTES);
+	if (!error)
+		error = pool_open(&buffers->segments, sizeof(struct segment),
+				  chunks * SEGMENTS_PER_CHUNK, SEGMENTS_SPARE_BYTES);
+	if (error)
+		pool_close(&buffers->chunks);
+	return error;
+}
+
+void buffers_close(struct buffers *buffers)
+{
+	pool_close(&buffers->chunks);
+	pool_close(&buffers->segments);
+}
+
+struct chunk *chunk_new(struct buffers *buffers)
+{
+	struct chunk *chunk = pool_take(&buffers->chunks);
+
+	if (!chunk)
+		return NULL;
+	chunk->references = 1;
+	chunk->used = 0;
+	STATS_MAX(buffers->stats, chunks_max, buffers->chunks.used);
+	return chunk;
+}
+
+void chunk_release(struct buffers *buffers, struct chunk *chunk)
+{
+	CHECK(chunk->references);
+	if (--chunk->references == 0)
+		pool_give(&buffers->chunks, chunk);
+}
+
+static struct segment *queue_first(const struct queue *queue)
+{
+	return queue->last ? queue->last->next : NULL;
+}
+
+/* The queue takes over one reference to the chunk. */
+static bool queue_push(struct queue *queue, struct buffers *buffers, struct chunk *chunk,
+		       uint32_t begin, uint32_t end)
+{
+	struct segment *segment = pool_take(&buffers->segments);
+
+	if (!segment)
+		return false;
+	segment->chunk = chunk;
+	segment->begin = begin;
+	segment->end = end;
+	if (queue->last) {
+		segment->next = queue->last->next;
+		queue->last->next = segment;
+	} else {
+		segment->next = segment;
+	}
+	queue->last = segment;
+	return true;
+}
+
+static void queue_shift(struct queue *queue, struct buffers *buffers)
+{
+	struct segment *first = queue_first(queue);
+
+	if (first == queue->last)
+		queue->last = NULL;
+	else
+		queue->last->next = first->next;
+	chunk_release(buffers, first->chunk);
+	pool_give(&buffers->segments, first);
+}
+
+static void queue_count(struct queue *queue, struct buffers *buffers, size_t n)
+{
+	if (queue->held)
+		queue->held += (uint32_t)n;
+	else
+		queue->owed += (uint32_t)n;
+	STATS_MAX(buffers->stats, queued_bytes_max, queue_bytes(queue));
+}
+
+/* Room behind the last segment that nobody else may write to. */
+static size_t queue_tail_room(const struct queue *queue)
+{
+	const struct segment *last = queue->last;
+
+	if (!last || last->chunk->references != 1 || last->end != last->chunk->used)
+		return 0;
+	return CHUNK_BYTES - last->chunk->used;
+}
+
+static bool buffers_suffice(const struct buffers *buffers, size_t n)
+{
+	size_t chunks = (n + CHUNK_BYTES - 1) / CHUNK_BYTES;
+
+	return pool_free(&buffers->chunks) >= chunks && pool_free(&buffers->segments) >= chunks;
+}
+
+bool queue_append(struct queue *queue, struct buffers *buffers, const void *bytes, size_t n)
+{
+	const unsigned char *from = bytes;
+	size_t left = n;
+	size_t room = queue_tail_room(queue);
+
+	if (n > room && !buffers_suffice(buffers, n - room))
+		return false;
+	while (left) {
+		struct chunk *chunk;
+		size_t part;
+
+		if (!queue_tail_room(queue)) {
+			chunk = chunk_new(buffers);
+			bool pushed = queue_push(queue, buffers, chunk, 0, 0);
+			CHECK(chunk && pushed);
+		}
+		chunk = queue->last->chunk;
+		part = CHUNK_BYTES - chunk->used;
+		if (part > left)
+			part = left;
+		memcpy(chunk->bytes + chunk->used, from, part);
+		chunk->used += (uint32_t)part;
+		queue->last->end = chunk->used;
+		from += part;
+		left -= part;
+	}
+	queue_count(queue, buffers, n);
+	return true;
+}
+
+bool queue_share(struct queue *queue, struct buffers *buffers, struct chunk *chunk, uint32_t begin,
+		 uint32_t end)
+{
+	CHECK(begin < end && end <= chunk->used);
+	if (!queue_push(queue, buffers, chunk, begin, end))
+		return false;
+	chunk->references++;
+	queue_count(queue, buffers, end - begin);
+	return true;
+}
+
+bool queue_hold(struct queue *queue, struct buffers *buffers, const void *bytes, size_t n)
+{
+	uint32_t held = queue->held;
+
+	if (!queue_append(queue, buffers, bytes, n))
+		return false;
+	if (!held) { /* they were counted as owed */
+		queue->owed -= (uint32_t)n;
+		queue->held = (uint32_t)n;
+	}
+	return true;
+}
+
+int queue_spans(const struct queue *queue, struct iovec *spans, int max)
+{
+	const struct segment *segment = queue_first(queue);
+	size_t left = queue->owed;
+	int n = 0;
+
+	for (; left && n < max; segment = segment->next) {
+		size_t bytes = segment->end - segment->begin;
+
+		if (bytes > left) /* the rest of it is held */
+			bytes = left;
+		spans[n++] = (struct iovec){segment->chunk->bytes + segment->begin, bytes};
+		left -= bytes;
+	}
+	return n;
+}
+
+void queue_sent(struct queue *queue, struct buffers *buffers, size_t n)
+{
+	CHECK(n <= queue->owed);
+	queue->owed -= (uint32_t)n;
+	while (n) {
+		struct segment *first = queue_first(queue);
+		size_t bytes = first->end - first->begin;
+
+		if (bytes > n) {
+			first->begin += (uint32_t)n;
+			return;
+		}
+		n -= bytes;
+		queue_shift(queue, buffers);
+	}
+}
+
+void queue_drop_held(struct queue *queue, struct buffers *buffers)
+{
+	struct segment *segment = queue_first(queue);
+	size_t keep = queue->owed;
+
+	if (!queue->held)
+		return;
+	queue->held = 0;
+	if (!keep) {
+		while (queue->last)
+			queue_shift(queue, buffers);
+		return;
+	}
+	/* The segment in which the owed bytes end becomes the last. */
+	while (keep > segment->end - segment->begin) {
+		keep -= segment->end - segment->begin;
+		segment = segment->next;
+	}
+	segment->end = segment->begin + (uint32_t)keep;
+	while (queue->last != segment) {
+		struct segment *victim = segment->next;
+
+		segment->next = victim->next;
+		if (victim == queue->last)
+			queue->last = segment;
+		chunk_release(buffers, victim->chunk);
+		pool_give(&buffers->segments, victim);
+	}
+}
+
+void queue_clear(struct queue *queue, struct buffers *buffers)
+{
+	while (queue->last)
+		queue_shift(queue, buffers);
+	queue->owed = queue->held = 0;
+}

@@ -1,0 +1,90 @@
+/*
+ * sys: every system call of reactor/, protocol/ and worker/, as an inline function.
+ *
+ * sys_NAME() takes what the call takes (see NAME in section 2 of the manual) and answers
+ * what it answers, but for an error: that is -errno, and errno itself is never looked at
+ * again. In the product the functions cost nothing. Built with -DSYS_SIMULATED they go
+ * through the table sys_kernel, so that a test may put a kernel of its own there, which
+ * fails any call in any way.
+ */
+#ifndef REACTOR_SYS_H
+#define REACTOR_SYS_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef SYS_SIMULATED
+
+#define SYS(type, name, parameters, arguments) type(*name) parameters;
+struct sys_kernel {
+#include "reactor/sys.def"
+};
+#undef SYS
+
+extern struct sys_kernel sys_kernel;
+#define SYS_CALL(name) sys_kernel.name
+
+#else
+#define SYS_CALL(name) name
+#endif
+
+#define SYS(type, name, parameters, arguments)                                                     \
+	static inline type sys_##name parameters                                                   \
+	{                                                                                          \
+		type result = SYS_CALL(name) arguments;                                            \
+		return result < 0 ? (type)-errno : result;                                         \
+	}
+#include "reactor/sys.def"
+#undef SYS
+
+/* Memory, private or of a descriptor; NULL where there is none. */
+static inline void *sys_map(size_t n, int flags, int fd)
+{
+	void *start = mmap(NULL, n, PROT_READ | PROT_WRITE, flags, fd, 0);
+	return start == MAP_FAILED ? NULL : start;
+}
+
+/* close_range(2) has a wrapper only from glibc 2.34 on, and none in older musl. */
+static inline void sys_close_range(unsigned int first, unsigned int last)
+{
+	if (first <= last)
+		(void)syscall(SYS_close_range, first, last, 0);
+}
+
+static inline int sys_open(const char *path, int flags)
+{
+	int fd = open(path, flags, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+static inline int sys_prctl(int option, unsigned long value)
+{
+	return prctl(option, value, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+/* Microseconds of CLOCK_MONOTONIC; the vDSO answers, no system call is made. */
+static inline uint64_t sys_clock_us(void)
+{
+	struct timespec now;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+#endif

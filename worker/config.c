@@ -1,0 +1,373 @@
+#include "worker/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "reactor/queue.h"
+#include "reactor/wheel.h"
+
+const struct option_row option_rows[] = {
+#define OPTION(kind, field, name, letter, value, argument, meaning)                                \
+	{OPTION_##kind, offsetof(struct config, field), name, letter, value, argument, meaning},
+#include "worker/config.def"
+#undef OPTION
+};
+
+const size_t option_rows_n = sizeof option_rows / sizeof *option_rows;
+
+/* What serves where nothing is named. */
+static const char *const default_listeners[] = {
+    "echo://127.0.0.1:7878",
+    "line://127.0.0.1:12345",
+    "increment://127.0.0.1:9090",
+    "frame://127.0.0.1:7879",
+};
+
+/* Descriptors of a worker that are not connections: standard ones, epoll, signals, channel,
+ * log, a spare, and room for a batch that the master passes. */
+#define DESCRIPTORS_RESERVED 96
+
+/* ---- values ---- */
+
+bool number_parse(const char *text, uint64_t *number)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*number = strtoull(text, &end, 10);
+	return !*end && !errno;
+}
+
+/* A whole number and one of the units; a bare number only where it is 0 or units[0] is "". */
+static bool scaled_parse(const char *text, const char *const *units, const uint64_t *scales,
+			 uint64_t *value)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*value = strtoull(text, &end, 10);
+	if (errno)
+		return false;
+	if (!*end && !*value)
+		return true;
+	for (; *units; units++, scales++) {
+		if (strcmp(end, *units) != 0)
+			continue;
+		if (*value > UINT64_MAX / *scales)
+			return false;
+		*value *= *scales;
+		return true;
+	}
+	return false;
+}
+
+bool size_parse(const char *text, uint64_t *bytes)
+{
+	static const char *const units[] = {"", "K", "M", "G", "k", "m", "g", NULL};
+	static const uint64_t scales[] = {1, 1 << 10, 1 << 20, 1 << 30, 1 << 10, 1 << 20, 1 << 30};
+
+	return scaled_parse(text, units, scales, bytes);
+}
+
+bool time_parse(const char *text, uint64_t *us)
+{
+	static const char *const units[] = {"us", "ms", "s", "m", "h", NULL};
+	static const uint64_t scales[] = {1, 1000, 1000000, 60000000, 3600000000};
+
+	return scaled_parse(text, units, scales, us);
+}
+
+static void size_format(uint64_t bytes, char *text, size_t n)
+{
+	static const char units[] = {'\0', 'K', 'M', 'G'};
+	int unit = 0;
+
+	for (; unit < 3 && bytes && bytes % 1024 == 0; unit++)
+		bytes /= 1024;
+	(void)snprintf(text, n, "%llu%.1s", (unsigned long long)bytes, &units[unit]);
+}
+
+static void time_format(uint64_t us, char *text, size_t n)
+{
+	static const char *const units[] = {"us", "ms", "s", "m", "h"};
+	static const unsigned steps[] = {1000, 1000, 60, 60};
+	int unit = 0;
+
+	for (; us && unit < 4 && us % steps[unit] == 0; unit++)
+		us /= steps[unit];
+	(void)snprintf(text, n, "%llu%s", (unsigned long long)us, us ? units[unit] : "");
+}
+
+/* The place of word in "a|b|c"; -1: it is not there. */
+static int choice_find(const char *choices, const char *word)
+{
+	size_t n = strlen(word);
+	int place = 0;
+
+	for (;; place++) {
+		size_t length = strcspn(choices, "|");
+
+		if (length == n && strncmp(choices, word, n) == 0)
+			return place;
+		if (!choices[length])
+			return -1;
+		choices += length + 1;
+	}
+}
+
+static void choice_format(const char *choices, uint64_t place, char *text, size_t n)
+{
+	while (place--)
+		choices += strcspn(choices, "|") + 1;
+	(void)snprintf(text, n, "%.*s", (int)strcspn(choices, "|"), choices);
+}
+
+static const char *choices_of(const struct option_row *row)
+{
+	return row->argument ? row->argument : "off|on";
+}
+
+/* ---- rows ---- */
+
+static void *field_of(const struct config *config, const struct option_row *row)
+{
+	return (char *)(uintptr_t)config + row->offset;
+}
+
+const struct option_row *config_find(const char *name)
+{
+	for (size_t i = 0; i < option_rows_n; i++)
+		if (strcmp(option_rows[i].name, name) == 0)
+			return &option_rows[i];
+	return NULL;
+}
+
+/* Insertions, deletions and replacements that make b of a (Levenshtein, 1965). */
+static size_t distance(const char *a, const char *b)
+{
+	size_t row[64], n = strlen(b);
+
+	if (n >= 64)
+		return n;
+	for (size_t j = 0; j <= n; j++)
+		row[j] = j;
+	for (size_t i = 1; *a; a++, i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= n; j++) {
+			size_t best = diagonal + (*a != b[j - 1]);
+
+			diagonal = row[j];
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+		}
+	}
+	return row[n];
+}
+
+const char *config_nearest(const char *name)
+{
+	const char *nearest = NULL;
+	size_t least = strlen(name) / 3 + 2;
+
+	for (size_t i = 0; i < option_rows_n; i++) {
+		size_t d = distance(name, option_rows[i].name);
+
+		if (d < least) {
+			least = d;
+			nearest = option_rows[i].name;
+		}
+	}
+	return nearest;
+}
+
+static bool is_auto(const struct option_row *row, const char *value)
+{
+	return row->argument && strstr(row->argument, "auto") && strcmp(value, "auto") == 0;
+}
+
+bool config_set(struct config *config, const struct option_row *row, const char *value,
+		char error[CONFIG_ERROR_BYTES])
+{
+	uint64_t *number = field_of(config, row);
+	const char *form = "";
+	int place;
+
+	switch (row->kind) {
+	case OPTION_ACTION:
+		break;
+	case OPTION_TEXT:
+		*(const char **)field_of(config, row) = value;
+		return true;
+	case OPTION_CHOICE:
+		place = choice_find(choices_of(row), value);
+		if (place >= 0) {
+			*number = (uint64_t)place;
+			return true;
+		}
+		form = choices_of(row);
+		break;
+	case OPTION_NUMBER:
+		if (is_auto(row, value)) {
+			*number = 0;
+			return true;
+		}
+		if (number_parse(value, number) && *number <= INT32_MAX)
+			return true;
+		form = strstr(row->argument, "auto") ? "a whole number or auto" : "a whole number";
+		break;
+	case OPTION_TIME:
+		if (time_parse(value, number) && *number / 1000 < WHEEL_MS_MAX / 2)
+			return true;
+		form = "a time below 6 days with its unit, such as 500ms, 30s, 5m or 1h";
+		break;
+	case OPTION_SIZE:
+		if (size_parse(value, number))
+			return true;
+		form = "a size, such as 4096, 64K, 1M or 2G";
+		break;
+	}
+	(void)snprintf(error, CONFIG_ERROR_BYTES, "takes %s, not \"%s\"", form, value);
+	return false;
+}
+
+void config_text(const struct config *config, const struct option_row *row, char *text, size_t n)
+{
+	const uint64_t *number = field_of(config, row);
+	const char *value;
+
+	switch (row->kind) {
+	case OPTION_ACTION:
+		*text = '\0';
+		break;
+	case OPTION_TEXT:
+		value = *(const char *const *)field_of(config, row);
+		(void)snprintf(text, n, "%s", value ? value : "");
+		break;
+	case OPTION_CHOICE:
+		choice_format(choices_of(row), *number, text, n);
+		break;
+	case OPTION_NUMBER:
+		if (!*number && is_auto(row, "auto"))
+			(void)snprintf(text, n, "auto");
+		else
+			(void)snprintf(text, n, "%llu", (unsigned long long)*number);
+		break;
+	case OPTION_TIME:
+		time_format(*number, text, n);
+		break;
+	case OPTION_SIZE:
+		size_format(*number, text, n);
+		break;
+	}
+}
+
+void config_defaults(struct config *config)
+{
+	char unused[CONFIG_ERROR_BYTES];
+
+	memset(config, 0, sizeof *config);
+	for (size_t i = 0; i < option_rows_n; i++)
+		if (option_rows[i].value)
+			(void)config_set(config, &option_rows[i], option_rows[i].value, unused);
+}
+
+/* ---- the whole ---- */
+
+bool config_listen(struct config *config, const char *listener, char error[CONFIG_ERROR_BYTES])
+{
+	struct endpoint *endpoint = &config->listeners[config->listeners_n];
+
+	if (config->listeners_n == LISTENERS_MAX) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES, "there are at most %d listeners",
+			       LISTENERS_MAX);
+		return false;
+	}
+	if (!endpoint_parse(endpoint, listener, error, CONFIG_ERROR_BYTES))
+		return false;
+	for (size_t i = 0; i < config->listeners_n; i++) {
+		const struct address *other = &config->listeners[i].address;
+
+		if (other->bytes == endpoint->address.bytes &&
+		    memcmp(&other->socket, &endpoint->address.socket, other->bytes) == 0 &&
+		    (address_is_unix(other) || address_port(other))) {
+			(void)snprintf(error, CONFIG_ERROR_BYTES,
+				       "\"%s\" listens where another listener does", listener);
+			return false;
+		}
+	}
+	config->listeners_n++;
+	return true;
+}
+
+static bool complain(char error[CONFIG_ERROR_BYTES], const char *what)
+{
+	(void)snprintf(error, CONFIG_ERROR_BYTES, "%s", what);
+	return false;
+}
+
+bool config_complete(struct config *config, size_t cpus, size_t descriptors,
+		     char error[CONFIG_ERROR_BYTES])
+{
+	uint64_t allowed;
+
+	if (!config->listeners_n)
+		for (size_t i = 0; i < sizeof default_listeners / sizeof *default_listeners; i++)
+			if (!config_listen(config, default_listeners[i], error))
+				return false;
+	if (!config->workers)
+		config->workers = cpus < WORKERS_MAX ? cpus : WORKERS_MAX;
+	allowed = descriptors > 2 * DESCRIPTORS_RESERVED ? descriptors - DESCRIPTORS_RESERVED
+							 : descriptors / 2;
+	if (!config->max_connections || config->max_connections > allowed)
+		config->max_connections = allowed;
+	if (config->workers > WORKERS_MAX)
+		return complain(error, "workers: there are at most 256");
+	if (config->no_master && config->workers != 1)
+		return complain(error, "no-master needs workers = 1");
+	if (!config->backlog)
+		return complain(error, "backlog is at least 1");
+	if (config->low_water > config->high_water)
+		return complain(error, "low-water is above high-water");
+	if (config->high_water > 1u << 30)
+		return complain(error, "high-water is at most 1G");
+	if (config->buffers < BUFFERS_MIN || config->buffers > 1ULL << 40)
+		return complain(error, "buffers is at least 1M and at most 1024G");
+	if (!config->max_line || config->max_line > 1u << 30)
+		return complain(error, "max-line is from 1 to 1G");
+	if (!config->max_frame || config->max_frame > 1u << 30)
+		return complain(error, "max-frame is from 1 to 1G");
+	return true;
+}
+
+enum accept_mode config_accept_mode(const struct config *config, const struct endpoint *endpoint)
+{
+	enum accept_mode mode = endpoint->accept >= 0 ? (enum accept_mode)endpoint->accept
+						      : (enum accept_mode)config->accept;
+
+	/* One path is one socket: there is no SO_REUSEPORT for unix. Without a master there
+	 * is nobody to hand over. */
+	if (mode == ACCEPT_REUSEPORT && address_is_unix(&endpoint->address))
+		return ACCEPT_SHARED;
+	if (config->no_master && mode == ACCEPT_HANDOFF)
+		return ACCEPT_SHARED;
+	return mode;
+}
+
+uint32_t config_message_max(const struct config *config, const struct endpoint *endpoint)
+{
+	if (endpoint->message_max)
+		return (uint32_t)endpoint->message_max;
+	return (uint32_t)(endpoint->protocol->message_max == MESSAGE_MAX_LINE ? config->max_line
+									      : config->max_frame);
+}

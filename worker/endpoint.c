@@ -1,0 +1,161 @@
+#include "worker/endpoint.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "worker/config.h"
+
+static bool set_accept(struct endpoint *endpoint, const char *value)
+{
+	struct config config;
+	char unused[CONFIG_ERROR_BYTES];
+
+	config_defaults(&config);
+	if (!config_set(&config, config_find("accept"), value, unused))
+		return false;
+	endpoint->accept = (int)config.accept;
+	return true;
+}
+
+static bool set_mode(struct endpoint *endpoint, const char *value)
+{
+	char *end;
+	unsigned long mode = strtoul(value, &end, 8);
+
+	endpoint->mode = (unsigned)mode;
+	return *value >= '0' && *value <= '7' && !*end && mode <= 0777 && mode != 0;
+}
+
+static bool set_message_max(struct endpoint *endpoint, const char *value)
+{
+	return size_parse(value, &endpoint->message_max) && endpoint->message_max &&
+	       endpoint->message_max <= 1u << 30;
+}
+
+static bool key_applies(const struct endpoint *endpoint, const char *key)
+{
+	if (strcmp(key, "mode") == 0)
+		return address_path(&endpoint->address) != NULL;
+	if (strcmp(key, "max-line") == 0)
+		return endpoint->protocol->message_max == MESSAGE_MAX_LINE;
+	if (strcmp(key, "max-frame") == 0)
+		return endpoint->protocol->message_max == MESSAGE_MAX_FRAME;
+	return true;
+}
+
+static bool set_key(struct endpoint *endpoint, const char *key, const char *value, char *error,
+		    size_t error_n)
+{
+	static const struct {
+		const char *name;
+		bool (*set)(struct endpoint *endpoint, const char *value);
+		const char *form;
+	} keys[] = {{"accept", set_accept, "reuseport, shared or handoff"},
+		    {"mode", set_mode, "an octal mode such as 0660"},
+		    {"max-line", set_message_max, "a size from 1 to 1G"},
+		    {"max-frame", set_message_max, "a size from 1 to 1G"}};
+
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+		if (strcmp(keys[i].name, key) != 0)
+			continue;
+		if (!key_applies(endpoint, key)) {
+			(void)snprintf(error, error_n, "%s does not apply to this listener", key);
+			return false;
+		}
+		if (!value || !keys[i].set(endpoint, value)) {
+			(void)snprintf(error, error_n, "%s takes %s, not \"%s\"", key, keys[i].form,
+				       value ? value : "");
+			return false;
+		}
+		return true;
+	}
+	(void)snprintf(
+	    error, error_n,
+	    "no key of a listener is \"%s\" (they are accept, mode, max-line, max-frame)", key);
+	return false;
+}
+
+static bool set_keys(struct endpoint *endpoint, char *keys, char *error, size_t error_n)
+{
+	char *rest = keys, *key;
+
+	while ((key = strsep(&rest, "&"))) {
+		char *value = strchr(key, '=');
+
+		if (value)
+			*value++ = '\0';
+		if (!set_key(endpoint, key, value, error, error_n))
+			return false;
+	}
+	return true;
+}
+
+static void name_protocols(char *error, size_t error_n, const char *given)
+{
+	int n = snprintf(error, error_n, "no protocol is \"%s\" (they are", given);
+
+	for (const struct protocol *const *p = protocols; *p && (size_t)n < error_n; p++)
+		n += snprintf(error + n, error_n - (size_t)n, " %s", (*p)->name);
+	if ((size_t)n < error_n)
+		(void)snprintf(error + n, error_n - (size_t)n, ")");
+}
+
+bool endpoint_parse(struct endpoint *endpoint, const char *text, char *error, size_t error_n)
+{
+	char copy[ENDPOINT_TEXT_BYTES], *address, *keys;
+	const char *why = "";
+
+	*endpoint = (struct endpoint){.accept = -1};
+	if ((size_t)snprintf(copy, sizeof copy, "%s", text) >= sizeof copy) {
+		(void)snprintf(error, error_n, "a listener has at most %zu bytes", sizeof copy - 1);
+		return false;
+	}
+	address = strstr(copy, "://");
+	if (!address) {
+		(void)snprintf(error, error_n,
+			       "\"%s\" is not a listener: PROTOCOL://ADDRESS[?KEY=VALUE]", text);
+		return false;
+	}
+	*address = '\0';
+	address += 3;
+	keys = strchr(address, '?');
+	if (keys)
+		*keys++ = '\0';
+	endpoint->protocol = protocol_find(copy);
+	if (!endpoint->protocol) {
+		name_protocols(error, error_n, copy);
+		return false;
+	}
+	if (!address_parse(&endpoint->address, address, &why)) {
+		(void)snprintf(error, error_n, "address \"%s\": %s", address, why);
+		return false;
+	}
+	return !keys || set_keys(endpoint, keys, error, error_n);
+}
+
+void endpoint_format(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES])
+{
+	static const char *const modes[] = {"reuseport", "shared", "handoff"};
+	char address[ADDRESS_TEXT_BYTES];
+	size_t left = ENDPOINT_TEXT_BYTES;
+	char separator = '?';
+	int n;
+
+	address_format(&endpoint->address, address);
+	n = snprintf(text, left, "%s://%s", endpoint->protocol->name, address);
+	if (endpoint->accept >= 0) {
+		n += snprintf(text + n, left - (size_t)n, "%caccept=%s", separator,
+			      modes[endpoint->accept]);
+		separator = '&';
+	}
+	if (endpoint->mode) {
+		n += snprintf(text + n, left - (size_t)n, "%cmode=%04o", separator, endpoint->mode);
+		separator = '&';
+	}
+	if (endpoint->message_max)
+		(void)snprintf(text + n, left - (size_t)n, "%c%s=%llu", separator,
+			       endpoint->protocol->message_max == MESSAGE_MAX_LINE ? "max-line"
+										   : "max-frame",
+			       (unsigned long long)endpoint->message_max);
+}

@@ -1,0 +1,24 @@
+/*
+ * identity: the user that workers run as, looked up before the fork and taken after it.
+ */
+#ifndef WORKER_IDENTITY_H
+#define WORKER_IDENTITY_H
+
+#include <stddef.h>
+#include <sys/types.h>
+
+#define IDENTITY_GROUPS_MAX 64
+
+struct identity {
+	uid_t uid;
+	gid_t gid;
+	gid_t groups[IDENTITY_GROUPS_MAX];
+	size_t groups_n;
+};
+
+/* "USER[:GROUP]", by name or by number. NULL, or what is wrong (a static text). */
+const char *identity_find(struct identity *identity, const char *text);
+/* 0 or -errno. There is no way back. */
+int identity_take(const struct identity *identity);
+
+#endif

@@ -1,0 +1,65 @@
+#include "worker/title.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "reactor/check.h"
+#include "reactor/sys.h"
+
+extern char **environ;
+
+static char *title_start;
+static size_t title_bytes;
+
+static char *copy_of(const char *text)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		die("starting: out of memory");
+	return copy;
+}
+
+/* The kernel lays argv's texts, then the environment's, one behind the other; as far as
+ * they do, the memory is the title's. */
+static void extend(char *text)
+{
+	if (text == title_start + title_bytes)
+		title_bytes += strlen(text) + 1;
+}
+
+char **title_open(int argc, char **argv)
+{
+	char **copies = calloc((size_t)argc + 1, sizeof *copies);
+
+	if (!copies)
+		die("starting: out of memory");
+	if (argc)
+		title_start = argv[0];
+	for (int i = 0; i < argc; i++) {
+		extend(argv[i]);
+		copies[i] = copy_of(argv[i]);
+	}
+	for (int i = 0; environ[i]; i++) {
+		extend(environ[i]);
+		environ[i] = copy_of(environ[i]);
+	}
+	return copies;
+}
+
+void title_set(const char *comm, const char *format, ...)
+{
+	va_list arguments;
+	int n;
+
+	(void)sys_prctl(PR_SET_NAME, (unsigned long)(uintptr_t)comm);
+	if (!title_bytes)
+		return;
+	va_start(arguments, format);
+	n = vsnprintf(title_start, title_bytes, format, arguments);
+	va_end(arguments);
+	if (n >= 0 && (size_t)n < title_bytes)
+		memset(title_start + n, 0, title_bytes - (size_t)n);
+}

@@ -1,0 +1,310 @@
+#include "worker/worker.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "reactor/check.h"
+#include "reactor/descriptor.h"
+#include "reactor/listener.h"
+#include "reactor/log.h"
+#include "reactor/sys.h"
+#include "worker/channel.h"
+#include "worker/title.h"
+
+/* A listener of a worker, and what its connections share. */
+struct entrance {
+	struct listener listener;
+	struct service service;
+};
+
+static struct {
+	const struct worker_setup *setup;
+	struct loop loop;
+	struct conn_table table;
+	struct entrance entrances[LISTENERS_MAX];
+	struct source signals, channel, drain_timer;
+	bool draining;
+} worker;
+
+static void worker_title(void)
+{
+	char comm[16];
+
+	(void)snprintf(comm, sizeof comm, "weir-w%u", worker.setup->index);
+	if (worker.setup->channel < 0)
+		title_set("weir", "weir: master and worker%s",
+			  worker.draining ? " (draining)" : "");
+	else
+		title_set(comm, "weir: worker %u%s", worker.setup->index,
+			  worker.draining ? " (draining)" : "");
+}
+
+/* ---- the end ---- */
+
+static void worker_end_if_drained(void)
+{
+	if (worker.draining && !worker.table.conns.used)
+		worker.loop.stopped = true;
+}
+
+static void drain_timer_turn(struct loop *loop, struct source *source)
+{
+	source->ready = 0;
+	(void)loop;
+	if (worker.table.conns.used)
+		log_warn("drain-timeout passed, closing what is left",
+			 LOG_NUMBER("connections", worker.table.conns.used));
+	conn_table_abort(&worker.table, CLOSE_drain_timeout);
+}
+
+/* Connections that wait to be accepted are taken in, served what they have sent, and ended
+ * as the others are: nobody who got through to us is reset. */
+static void worker_drain(const char *why)
+{
+	uint64_t timeout_us = worker.setup->config->drain_timeout;
+
+	if (worker.draining)
+		return;
+	worker.draining = true;
+	worker_title();
+	log_info("draining", LOG_TEXT("why", why),
+		 LOG_NUMBER("connections", worker.table.conns.used));
+	worker.table.draining = true;
+	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
+		listener_stop(&worker.loop, &worker.entrances[i].listener);
+	conn_table_drain(&worker.table);
+	loop_deadline(&worker.loop, &worker.drain_timer,
+		      worker.loop.now_ms + config_ms(timeout_us));
+	worker_end_if_drained();
+}
+
+static void on_room(struct conn_table *table)
+{
+	(void)table;
+	worker_end_if_drained();
+	if (worker.draining)
+		return;
+	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
+		listener_has_room(&worker.loop, &worker.entrances[i].listener);
+}
+
+/* ---- accepting ---- */
+
+static bool entrance_room(struct listener *listener)
+{
+	(void)listener;
+	return !conn_table_full(&worker.table);
+}
+
+static void entrance_accepted(struct listener *listener, int fd, const struct sockaddr *peer)
+{
+	struct entrance *entrance = CONTAINER_OF(listener, struct entrance, listener);
+
+	conn_open(&entrance->service, fd, CONN_ACCEPTED, peer);
+}
+
+static const struct listener_owner entrance_owner = {
+    .room = entrance_room,
+    .accepted = entrance_accepted,
+};
+
+static void entrance_open(struct entrance *entrance, const struct endpoint *endpoint, int fd)
+{
+	const struct config *config = worker.setup->config;
+
+	entrance->service = (struct service){
+	    .protocol = endpoint->protocol,
+	    .table = &worker.table,
+	    .message_max = config_message_max(config, endpoint),
+	};
+	listener_init(&entrance->listener, fd, &entrance_owner, worker.loop.stats);
+	entrance->listener.shared =
+	    config_accept_mode(config, endpoint) == ACCEPT_SHARED && config->workers > 1;
+	entrance->listener.reject = config->overload == OVERLOAD_REJECT;
+	entrance->listener.wants_peer = clients_counted(&worker.table.clients);
+	if (fd >= 0) {
+		int error = listener_resume(&worker.loop, &entrance->listener);
+		if (error)
+			die("worker %u: watching a listener: %s", worker.setup->index,
+			    strerror(-error));
+	}
+}
+
+/* ---- the channel ---- */
+
+static void tell_master(enum note_kind kind, size_t count)
+{
+	struct note note = {.kind = kind, .count = (uint32_t)count};
+
+	/* The queue holds far more notes than are ever under way; if the master is gone,
+	 * the channel's end tells. */
+	(void)descriptors_send(worker.setup->channel, &note, sizeof note, NULL, 0);
+}
+
+/* What is said to be taken is ours from then on; so it is said first. */
+static void take_connections(const struct note *note, const int *fds, size_t n)
+{
+	struct conn_table *table = &worker.table;
+	size_t room = pool_free(&table->conns), taken = n < room ? n : room;
+
+	CHECK(note->listener < worker.setup->config->listeners_n);
+	tell_master(NOTE_TAKEN, taken);
+	for (size_t i = taken; i < n; i++)
+		(void)sys_close(fds[i]);
+	for (size_t i = 0; i < taken; i++) {
+		struct sockaddr_storage peer;
+		socklen_t bytes = sizeof peer;
+		bool named = clients_counted(&table->clients) &&
+			     sys_getpeername(fds[i], (struct sockaddr *)&peer, &bytes) == 0;
+
+		conn_open(&worker.entrances[note->listener].service, fds[i], CONN_PASSED,
+			  named ? (struct sockaddr *)&peer : NULL);
+	}
+}
+
+static void channel_turn(struct loop *loop, struct source *source)
+{
+	source->ready = 0;
+	for (;;) {
+		struct note note = {0};
+		int fds[DESCRIPTORS_MAX];
+		size_t fds_n;
+		ssize_t n = descriptors_receive(source->fd, &note, sizeof note, fds, &fds_n);
+
+		if (n == -EAGAIN)
+			return;
+		if (n <= 0) {
+			loop_unwatch(loop, source);
+			worker_drain("the master is gone");
+			return;
+		}
+		CHECK(n == (ssize_t)sizeof note);
+		switch (note.kind) {
+		case NOTE_CONNECTIONS:
+			take_connections(&note, fds, fds_n);
+			break;
+		case NOTE_DRAIN:
+			worker_drain("the master says so");
+			break;
+		default:
+			CHECK(!"a note of a known kind");
+		}
+	}
+}
+
+/* ---- signals ---- */
+
+static void signals_turn(struct loop *loop, struct source *source)
+{
+	struct signalfd_siginfo info;
+
+	source->ready = 0;
+	while (sys_read(source->fd, &info, sizeof info) == (ssize_t)sizeof info) {
+		/* A terminal's ^C reaches every process: the master decides. */
+		if (info.ssi_signo == SIGINT && worker.setup->channel >= 0)
+			continue;
+		if (info.ssi_signo == SIGQUIT || (worker.draining && worker.setup->channel < 0))
+			loop->stopped = true;
+		else if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
+			worker_drain("signal");
+	}
+}
+
+static void watch(struct source *source, int fd, source_turn *turn, const char *what)
+{
+	int error;
+
+	source_init(source, fd, turn);
+	source->want = SOURCE_IN;
+	error = fd < 0 ? fd : loop_watch(&worker.loop, source, EPOLLIN | EPOLLET);
+	if (error)
+		die("worker %u: %s: %s", worker.setup->index, what, strerror(-error));
+}
+
+static void watch_signals(void)
+{
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGQUIT);
+	(void)sys_sigprocmask(SIG_BLOCK, &set, NULL);
+	watch(&worker.signals, sys_signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), signals_turn,
+	      "signalfd");
+}
+
+/* ---- set up ---- */
+
+static void keep_last_words(const char *words)
+{
+	(void)snprintf(worker.setup->slot->last_words, LAST_WORDS_BYTES, "%s", words);
+}
+
+static void pin_to_cpu(unsigned index)
+{
+	cpu_set_t allowed, one;
+	unsigned cpu = 0, left;
+
+	if (sys_sched_getaffinity(0, sizeof allowed, &allowed) < 0 || !CPU_COUNT(&allowed))
+		return;
+	for (left = index % (unsigned)CPU_COUNT(&allowed);; cpu++)
+		if (CPU_ISSET(cpu, &allowed) && left-- == 0)
+			break;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	int error = sys_sched_setaffinity(0, sizeof one, &one);
+	if (error)
+		log_warn("affinity is not set", LOG_NUMBER("cpu", cpu),
+			 LOG_TEXT("error", strerror(-error)));
+}
+
+static void worker_open(const struct worker_setup *setup)
+{
+	const struct config *config = setup->config;
+	struct conn_limits limits = {
+	    .high_water = (uint32_t)config->high_water,
+	    .low_water = (uint32_t)config->low_water,
+	    .idle_ms = config_ms(config->idle_timeout),
+	    .write_ms = config_ms(config->write_timeout),
+	    .request_ms = config_ms(config->request_timeout),
+	    .connections_max = (uint32_t)config->max_connections,
+	    .connections_per_ip = (uint32_t)config->max_connections_per_ip,
+	};
+	int error;
+
+	if (config->affinity)
+		pin_to_cpu(setup->index);
+	if (setup->identity && (error = identity_take(setup->identity)))
+		die("worker %u: becoming %s: %s", setup->index, config->user, strerror(-error));
+	error = loop_open(&worker.loop, &setup->slot->stats, (uint32_t)config->spin);
+	if (!error)
+		error = conn_table_open(&worker.table, &worker.loop, &limits, config->buffers);
+	if (error)
+		die("worker %u: setting up: %s", setup->index, strerror(-error));
+	worker.table.on_room = on_room;
+	watch_signals();
+	source_init(&worker.drain_timer, -1, drain_timer_turn);
+	if (setup->channel >= 0)
+		watch(&worker.channel, setup->channel, channel_turn, "channel");
+	for (size_t i = 0; i < config->listeners_n; i++)
+		entrance_open(&worker.entrances[i], &config->listeners[i], setup->listeners[i]);
+}
+
+int worker_run(const struct worker_setup *setup)
+{
+	worker.setup = setup;
+	(void)signal(SIGPIPE, SIG_IGN);
+	check_witness(keep_last_words);
+	worker_title();
+	worker_open(setup);
+	if (setup->channel >= 0)
+		tell_master(NOTE_READY, 0);
+	if (setup->ready)
+		setup->ready();
+	loop_run(&worker.loop);
+	log_info("worker ends", LOG_NUMBER("connections", worker.table.conns.used));
+	conn_table_close(&worker.table);
+	loop_close(&worker.loop);
+	return 0;
+}

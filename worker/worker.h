@@ -1,0 +1,30 @@
+/*
+ * worker: the life of one process that serves.
+ *
+ *     set up -> ready -> serving -> draining -> gone
+ *
+ * It makes its loop, its table of connections and a listener for each socket that its slot
+ * has; all of it is its own and ends with it. It drains when the master says so, when the
+ * master is gone, and on TERM; it stops at once on QUIT.
+ */
+#ifndef WORKER_WORKER_H
+#define WORKER_WORKER_H
+
+#include "worker/board.h"
+#include "worker/config.h"
+#include "worker/identity.h"
+
+struct worker_setup {
+	const struct config *config;
+	const struct identity *identity; /* NULL: as the master */
+	struct board_slot *slot;
+	unsigned index;
+	int channel;		      /* to the master; -1: there is none */
+	int listeners[LISTENERS_MAX]; /* a socket for each endpoint; -1: the master hands over */
+	void (*ready)(void);	      /* without a master: it serves now; may be NULL */
+};
+
+/* Serves until the end; the process' exit status. */
+int worker_run(const struct worker_setup *setup);
+
+#endif
