@@ -6,7 +6,9 @@
 #   BUILD=dir                     where everything that is made goes
 #   CK_RUN_SUITE=name             with check: one suite only
 
-CC     ?= gcc
+ifeq ($(origin CC),default)
+CC = gcc
+endif
 BUILD  ?= build
 PREFIX ?= /usr/local
 SBIN    = $(DESTDIR)$(PREFIX)/sbin

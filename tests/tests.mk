@@ -1,0 +1,54 @@
+# What `make check` is made of. A file tests/check_NAME.c is a test program, linked with
+# every room but master/main.c; tests/sim_NAME.c is one whose rooms were compiled against a
+# simulated kernel (-DSYS_SIMULATED); tests/root_NAME.c needs root and namespaces.
+
+TESTS     = $(patsubst tests/%.c,%,$(wildcard tests/check_*.c))
+SIM_TESTS = $(patsubst tests/%.c,%,$(wildcard tests/sim_*.c))
+ROOT_TESTS = $(patsubst tests/%.c,%,$(wildcard tests/root_*.c))
+
+TEST_ROOMS   = $(filter-out $(BUILD)/master/main.o,$(OBJECTS))
+TEST_COMMON  = $(BUILD)/tests/suite.o $(BUILD)/tests/harness.o
+SIM_ROOMS    = $(patsubst %.c,$(BUILD)/sim/%.o,$(REACTOR) $(PROTOCOL))
+SIM_COMMON   = $(BUILD)/sim/tests/suite.o $(BUILD)/sim/tests/kernel.o
+CHECK_CFLAGS := $(shell pkg-config --cflags check 2>/dev/null)
+CHECK_LIBS   := $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
+
+$(BUILD)/tests/%.o: ALL_CFLAGS += $(CHECK_CFLAGS) -Wno-format-extra-args
+$(BUILD)/sim/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(CHECK_CFLAGS) -Wno-format-extra-args -DSYS_SIMULATED -MMD -MP -c $< -o $@
+
+$(TESTS:%=$(BUILD)/tests/%) $(ROOT_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_COMMON) $(TEST_ROOMS)
+	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS)
+
+$(SIM_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/sim/tests/%.o $(SIM_COMMON) $(SIM_ROOMS)
+	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS)
+
+.SECONDARY:
+
+tests: $(BUILD)/weir $(TESTS:%=$(BUILD)/tests/%) $(SIM_TESTS:%=$(BUILD)/tests/%)
+
+# ONLY="check_pool sim_conn" runs these alone.
+check: tests
+	@WEIR=$(BUILD)/weir BUILD=$(BUILD) CC="$(CC)" tests/run $(BUILD)/tests $(or $(ONLY),$(TESTS) $(SIM_TESTS))
+
+check-root: $(BUILD)/weir $(ROOT_TESTS:%=$(BUILD)/tests/%)
+	@WEIR=$(BUILD)/weir BUILD=$(BUILD) CC="$(CC)" tests/run $(BUILD)/tests $(or $(ONLY),$(ROOT_TESTS))
+
+# The same tests under AddressSanitizer, UndefinedBehaviorSanitizer and the leak check.
+SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+asan:
+	@ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="$(SANITIZE)" check
+
+coverage:
+	@command -v gcov >/dev/null || { echo "make coverage needs gcov" >&2; exit 1; }
+	$(MAKE) --no-print-directory BUILD=build/coverage CFLAGS="-O0 -g --coverage" check
+	@tests/coverage build/coverage
+
+lint:
+	@command -v clang-format >/dev/null || { echo "make lint needs clang-format" >&2; exit 1; }
+	clang-format --dry-run -Werror $(wildcard */*.c */*.h)
+	tests/lint
+
+.PHONY: tests check check-root asan coverage lint
