@@ -8,7 +8,6 @@
  */
 #include "reactor/conn_parts.h"
 
-#include <linux/sockios.h>
 #include <string.h>
 
 #include "reactor/check.h"
@@ -267,7 +266,7 @@ static void conn_end(struct conn *conn, struct conn_table *table)
 	int unsent = 0;
 
 	if (conn->reason == CLOSE_eof || conn->reason == CLOSE_truncated ||
-	    (sys_ioctl(conn->source.fd, SIOCOUTQ, &unsent) == 0 && unsent == 0 &&
+	    (sys_ioctl(conn->source.fd, TIOCOUTQ, &unsent) == 0 && unsent == 0 &&
 	     !conn_ready(conn, SOURCE_IN))) {
 		conn_die(conn, conn->reason);
 		return;

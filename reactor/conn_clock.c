@@ -4,8 +4,6 @@
  */
 #include "reactor/conn_parts.h"
 
-#include <linux/sockios.h>
-
 #include "reactor/sys.h"
 
 static bool linger_is_over(struct conn *conn, struct conn_table *table)
@@ -15,7 +13,7 @@ static bool linger_is_over(struct conn *conn, struct conn_table *table)
 	uint32_t patience_ms = table->limits.write_ms ? table->limits.write_ms : 30000;
 	int unsent = 0;
 
-	if (sys_ioctl(conn->source.fd, SIOCOUTQ, &unsent) < 0)
+	if (sys_ioctl(conn->source.fd, TIOCOUTQ, &unsent) < 0)
 		return true;
 	if (unsent != linger->unsent) {
 		linger->unsent = unsent;

@@ -22,11 +22,11 @@ ssize_t descriptors_send(int channel, const void *bytes, size_t n, const int *fd
 	CHECK(fds_n <= DESCRIPTORS_MAX);
 	if (fds_n) {
 		message.msg_control = &control;
-		message.msg_controllen = CMSG_SPACE(fds_n * sizeof(int));
+		message.msg_controllen = (socklen_t)CMSG_SPACE(fds_n * sizeof(int));
 		struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
 		rights->cmsg_level = SOL_SOCKET;
 		rights->cmsg_type = SCM_RIGHTS;
-		rights->cmsg_len = CMSG_LEN(fds_n * sizeof(int));
+		rights->cmsg_len = (socklen_t)CMSG_LEN(fds_n * sizeof(int));
 		memcpy(CMSG_DATA(rights), fds, fds_n * sizeof(int));
 	}
 	do
@@ -52,14 +52,13 @@ ssize_t descriptors_receive(int channel, void *bytes, size_t n, int fds[DESCRIPT
 	while (received == -EINTR);
 	if (received < 0)
 		return received;
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c; c = CMSG_NXTHDR(&message, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		size_t came = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		CHECK(*fds_n + came <= DESCRIPTORS_MAX);
-		memcpy(fds + *fds_n, CMSG_DATA(c), came * sizeof(int));
-		*fds_n += came;
-	}
+	/* The kernel gives all descriptors of a message in one header. */
+	struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+	if (!rights || rights->cmsg_level != SOL_SOCKET || rights->cmsg_type != SCM_RIGHTS)
+		return received;
+	*fds_n = (rights->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+	CHECK(*fds_n <= DESCRIPTORS_MAX);
+	memcpy(fds, CMSG_DATA(rights), *fds_n * sizeof(int));
 	return received;
 }
 
@@ -94,10 +93,10 @@ size_t descriptors_raise_limit(void)
 {
 	struct rlimit limit;
 
-	if (sys_getrlimit(RLIMIT_NOFILE, &limit) < 0)
+	if (sys_get_descriptor_limit(&limit) < 0)
 		return 1024;
 	limit.rlim_cur = limit.rlim_max;
-	(void)sys_setrlimit(RLIMIT_NOFILE, &limit);
-	(void)sys_getrlimit(RLIMIT_NOFILE, &limit);
+	(void)sys_set_descriptor_limit(&limit);
+	(void)sys_get_descriptor_limit(&limit);
 	return limit.rlim_cur;
 }

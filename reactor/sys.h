@@ -30,6 +30,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#ifdef __GLIBC__
+typedef unsigned long sys_ioctl_request;
+#else
+typedef int sys_ioctl_request; /* musl, as POSIX has it */
+#endif
+
 #ifdef SYS_SIMULATED
 
 #define SYS(type, name, parameters, arguments) type(*name) parameters;
@@ -72,6 +78,17 @@ static inline int sys_open(const char *path, int flags)
 {
 	int fd = open(path, flags, 0);
 	return fd < 0 ? -errno : fd;
+}
+
+/* The limit of descriptors, which is all that is ever asked for. */
+static inline int sys_get_descriptor_limit(struct rlimit *limit)
+{
+	return getrlimit(RLIMIT_NOFILE, limit) < 0 ? -errno : 0;
+}
+
+static inline int sys_set_descriptor_limit(const struct rlimit *limit)
+{
+	return setrlimit(RLIMIT_NOFILE, limit) < 0 ? -errno : 0;
 }
 
 static inline int sys_prctl(int option, unsigned long value)

@@ -179,16 +179,11 @@ static void channel_turn(struct loop *loop, struct source *source)
 			return;
 		}
 		CHECK(n == (ssize_t)sizeof note);
-		switch (note.kind) {
-		case NOTE_CONNECTIONS:
+		CHECK(note.kind == NOTE_CONNECTIONS || note.kind == NOTE_DRAIN);
+		if (note.kind == NOTE_CONNECTIONS)
 			take_connections(&note, fds, fds_n);
-			break;
-		case NOTE_DRAIN:
+		else
 			worker_drain("the master says so");
-			break;
-		default:
-			CHECK(!"a note of a known kind");
-		}
 	}
 }
 
