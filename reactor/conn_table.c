@@ -19,7 +19,6 @@ void starved_set(struct conn *conn, struct conn_table *table, bool starved)
 	conn->starved = starved;
 	if (!starved) {
 		table->starved--;
-		conn->message_ms = table->loop->now_ms;
 		return;
 	}
 	STATS_ADD(table->stats, buffer_waits, 1);

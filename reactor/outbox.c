@@ -103,6 +103,8 @@ static bool conn_write(struct conn *conn, struct conn_table *table, size_t *sent
 		written = n == 1 ? sys_write(conn->source.fd, spans->iov_base, spans->iov_len)
 				 : sys_writev(conn->source.fd, spans, n);
 	while (written == -EINTR);
+	if (written == -ENOBUFS || written == -ENOMEM) /* no edge follows these: ask anew */
+		conn->source.watches_out = false;
 	if (written == -EAGAIN || written == -ENOBUFS || written == -ENOMEM)
 		written = 0;
 	if (written < 0) {

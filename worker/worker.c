@@ -189,19 +189,36 @@ static void channel_turn(struct loop *loop, struct source *source)
 
 /* ---- signals ---- */
 
+static void take_signal(struct loop *loop, int number)
+{
+	bool alone = worker.setup->channel < 0;
+
+	switch (number) {
+	case SIGQUIT:
+		loop->stopped = true;
+		break;
+	case SIGTERM:
+		if (worker.draining && alone)
+			loop->stopped = true;
+		worker_drain("signal");
+		break;
+	default: /* the master's business */
+		if (alone)
+			log_warn("this signal does nothing in this version",
+				 LOG_TEXT("signal", strsignal(number)));
+	}
+}
+
 static void signals_turn(struct loop *loop, struct source *source)
 {
 	struct signalfd_siginfo info;
 
 	source->ready = 0;
 	while (sys_read(source->fd, &info, sizeof info) == (ssize_t)sizeof info) {
-		/* A terminal's ^C reaches every process: the master decides. */
-		if (info.ssi_signo == SIGINT && worker.setup->channel >= 0)
-			continue;
-		if (info.ssi_signo == SIGQUIT || (worker.draining && worker.setup->channel < 0))
-			loop->stopped = true;
-		else if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT)
-			worker_drain("signal");
+		/* A terminal's ^C reaches every process: the master decides, if there is one. */
+		if (info.ssi_signo == SIGINT && worker.setup->channel < 0)
+			info.ssi_signo = SIGTERM;
+		take_signal(loop, (int)info.ssi_signo);
 	}
 }
 
@@ -218,12 +235,12 @@ static void watch(struct source *source, int fd, source_turn *turn, const char *
 
 static void watch_signals(void)
 {
+	static const int numbers[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR2, SIGTTIN, SIGTTOU};
 	sigset_t set;
 
 	(void)sigemptyset(&set);
-	(void)sigaddset(&set, SIGTERM);
-	(void)sigaddset(&set, SIGINT);
-	(void)sigaddset(&set, SIGQUIT);
+	for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+		(void)sigaddset(&set, numbers[i]);
 	(void)sys_sigprocmask(SIG_BLOCK, &set, NULL);
 	watch(&worker.signals, sys_signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC), signals_turn,
 	      "signalfd");
