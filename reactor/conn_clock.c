@@ -24,53 +24,59 @@ static bool linger_is_over(struct conn *conn, struct conn_table *table)
 	return time_reached(now_ms, linger->began_ms + LINGER_MS);
 }
 
-/* The next moment at which something may have to be done; false: there is none. */
-static bool conn_due(const struct conn *conn, const struct conn_table *table, uint32_t *due_ms,
-		     enum close_reason *reason)
-{
-	const struct conn_limits *limits = &table->limits;
-	bool any = false;
+/* The soonest of several moments, and what it means to reach it. */
+struct due {
+	uint32_t at_ms;
+	enum close_reason reason; /* CLOSE_NONE: there is none */
+};
 
-#define SOONER(condition, at_ms, why)                                                              \
-	if ((condition) && (!any || !time_reached((at_ms), *due_ms))) {                            \
-		any = true;                                                                        \
-		*due_ms = (at_ms);                                                                 \
-		*reason = (why);                                                                   \
-	}
-	SOONER(limits->idle_ms, conn->active_ms + limits->idle_ms, CLOSE_idle_timeout)
-	SOONER(limits->write_ms && conn->queue.owed, conn->progress_ms + limits->write_ms,
-	       CLOSE_write_timeout)
-	SOONER(limits->request_ms && conn->message_open && conn->phase == OPEN && !conn->paused &&
-		   !conn->starved,
-	       conn->message_ms + limits->request_ms, CLOSE_request_timeout)
-#undef SOONER
-	return any;
+static void due_at(struct due *due, uint32_t at_ms, enum close_reason reason)
+{
+	if (due->reason && time_reached(at_ms, due->at_ms))
+		return;
+	*due = (struct due){at_ms, reason};
+}
+
+static struct due conn_due(const struct conn *conn, const struct conn_limits *limits)
+{
+	struct due due = {0};
+
+	if (limits->idle_ms)
+		due_at(&due, conn->active_ms + limits->idle_ms, CLOSE_idle_timeout);
+	if (limits->write_ms && conn->queue.owed)
+		due_at(&due, conn->progress_ms + limits->write_ms, CLOSE_write_timeout);
+	/* While we do not read from it, the peer can't finish what it began. */
+	if (limits->request_ms && conn->message_open && conn->phase == OPEN && !conn->paused)
+		due_at(&due, conn->message_ms + limits->request_ms, CLOSE_request_timeout);
+	return due;
 }
 
 void conn_look_at_clock(struct conn *conn, struct conn_table *table)
 {
-	enum close_reason reason;
-	uint32_t due_ms;
+	struct due due = conn_due(conn, &table->limits);
 
+	if (conn->phase == DEAD)
+		return;
 	if (conn->phase == LINGER) {
 		if (linger_is_over(conn, table))
 			conn_die(conn, conn->reason);
-	} else if (conn->phase != DEAD && conn_due(conn, table, &due_ms, &reason) &&
-		   time_reached(table->loop->now_ms, due_ms)) {
-		if (reason == CLOSE_request_timeout)
-			conn_finish(conn, reason);
+	} else if (due.reason && time_reached(table->loop->now_ms, due.at_ms)) {
+		if (due.reason == CLOSE_request_timeout)
+			conn_finish(conn, due.reason);
 		else
-			conn_die(conn, reason);
+			conn_die(conn, due.reason);
 	}
 }
 
 void conn_arm(struct conn *conn, struct conn_table *table)
 {
-	enum close_reason reason;
-	uint32_t due_ms;
+	struct due due;
 
-	if (conn->phase == LINGER)
+	if (conn->phase == LINGER) {
 		loop_deadline(table->loop, &conn->source, table->loop->now_ms + LINGER_LOOK_MS);
-	else if (conn_due(conn, table, &due_ms, &reason))
-		loop_deadline(table->loop, &conn->source, due_ms);
+		return;
+	}
+	due = conn_due(conn, &table->limits);
+	if (due.reason)
+		loop_deadline(table->loop, &conn->source, due.at_ms);
 }
