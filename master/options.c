@@ -140,6 +140,24 @@ static void read_file(struct config *config, const char *path)
 
 /* ---- answers ---- */
 
+/* Words of text up to column 78, each line behind the same indent. */
+static void print_wrapped(const char *indent, const char *text)
+{
+	size_t column = 0;
+
+	while (*text) {
+		size_t word = strcspn(text, " ");
+
+		if (!column || column + 1 + word > 78)
+			column = (size_t)printf("%s%s", column ? "\n" : "", indent) - (column != 0);
+		else
+			column += (size_t)printf(" ");
+		column += (size_t)printf("%.*s", (int)word, text);
+		text += word + strspn(text + word, " ");
+	}
+	(void)printf("\n");
+}
+
 static void print_help(void)
 {
 	(void)printf("weir [OPTION]... [LISTENER]...\n"
@@ -154,15 +172,16 @@ static void print_help(void)
 		     "increment 9090, frame 7879.\n\n");
 	for (size_t i = 0; i < option_rows_n; i++) {
 		const struct option_row *row = &option_rows[i];
-		char flag[96];
+		char flag[96], meaning[512];
 
 		(void)snprintf(flag, sizeof flag, "%c%c%c --%s%s%s", row->letter ? '-' : ' ',
 			       row->letter ? row->letter : ' ', row->letter ? ',' : ' ', row->name,
 			       row->argument ? " " : "", row->argument ? row->argument : "");
-		(void)printf("  %s\n        %s", flag, row->meaning);
-		if (row->value && row->argument)
-			(void)printf(" (default: %s)", row->value);
-		(void)printf("\n");
+		(void)snprintf(meaning, sizeof meaning,
+			       row->value && row->argument ? "%s (default: %s)" : "%s",
+			       row->meaning, row->value);
+		(void)printf("  %s\n", flag);
+		print_wrapped("        ", meaning);
 	}
 	(void)printf("\nTimes take us ms s m h, sizes K M G (powers of 1024).\n"
 		     "Signals: TERM and INT stop gracefully, a second one or QUIT at once.\n"

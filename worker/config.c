@@ -128,11 +128,6 @@ static void choice_format(const char *choices, uint64_t place, char *text, size_
 	(void)snprintf(text, n, "%.*s", (int)strcspn(choices, "|"), choices);
 }
 
-static const char *choices_of(const struct option_row *row)
-{
-	return row->argument ? row->argument : "off|on";
-}
-
 /* ---- rows ---- */
 
 static void *field_of(const struct config *config, const struct option_row *row)
@@ -210,12 +205,20 @@ bool config_set(struct config *config, const struct option_row *row, const char 
 		*(const char **)field_of(config, row) = value;
 		return true;
 	case OPTION_CHOICE:
-		place = choice_find(choices_of(row), value);
+		place = choice_find(row->argument, value);
 		if (place >= 0) {
 			*number = (uint64_t)place;
 			return true;
 		}
-		form = choices_of(row);
+		form = row->argument;
+		break;
+	case OPTION_SWITCH:
+		place = choice_find("off|on", value);
+		if (place >= 0) {
+			*number = (uint64_t)place;
+			return true;
+		}
+		form = "on or off";
 		break;
 	case OPTION_NUMBER:
 		if (is_auto(row, value)) {
@@ -255,7 +258,10 @@ void config_text(const struct config *config, const struct option_row *row, char
 		(void)snprintf(text, n, "%s", value ? value : "");
 		break;
 	case OPTION_CHOICE:
-		choice_format(choices_of(row), *number, text, n);
+		choice_format(row->argument, *number, text, n);
+		break;
+	case OPTION_SWITCH:
+		(void)snprintf(text, n, "%s", *number ? "on" : "off");
 		break;
 	case OPTION_NUMBER:
 		if (!*number && is_auto(row, "auto"))

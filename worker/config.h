@@ -27,6 +27,7 @@ enum option_kind {
 	OPTION_TIME,
 	OPTION_SIZE,
 	OPTION_CHOICE,
+	OPTION_SWITCH,
 	OPTION_TEXT
 };
 
@@ -38,6 +39,7 @@ typedef uint64_t config_NUMBER;
 typedef uint64_t config_TIME; /* microseconds */
 typedef uint64_t config_SIZE; /* bytes */
 typedef uint64_t config_CHOICE;
+typedef uint64_t config_SWITCH; /* 1: on */
 typedef const char *config_TEXT;
 
 struct config {
@@ -54,7 +56,7 @@ struct option_row {
 	const char *name;
 	char letter;	      /* 0: none */
 	const char *value;    /* the default; NULL: none */
-	const char *argument; /* NULL: takes none; for a CHOICE, "on" is meant */
+	const char *argument; /* NULL: takes none */
 	const char *meaning;
 };
 
