@@ -93,6 +93,7 @@ void raise_descriptor_limit(void);
 /* ---- time, and the rest ---- */
 
 uint64_t now_ms(void);
+unsigned patience_ms(void); /* HARNESS_WAIT_MS, or ten times that */
 struct wait {
 	uint64_t until_ms;
 };

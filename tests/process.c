@@ -1,0 +1,142 @@
+/* What /proc tells of weir's processes. */
+#include "tests/harness.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool read_file(const char *path, char *text, size_t n)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	size_t at = 0;
+	ssize_t part = 0;
+
+	if (fd < 0)
+		return false;
+	while (at < n - 1 && (part = read(fd, text + at, n - 1 - at)) > 0)
+		at += (size_t)part;
+	text[at] = '\0';
+	(void)close(fd);
+	return part >= 0;
+}
+
+pid_t server_worker(const struct server *server, unsigned worker)
+{
+	char path[96], children[8192], comm[64], wanted[32], *at = children, *end;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)server->pid,
+		       (int)server->pid);
+	(void)snprintf(wanted, sizeof wanted, "weir-w%u\n", worker);
+	if (!read_file(path, children, sizeof children))
+		return 0;
+	for (;; at = end) {
+		pid_t pid = (pid_t)strtol(at, &end, 10);
+
+		if (end == at)
+			return 0;
+		(void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+		if (read_file(path, comm, sizeof comm) && strcmp(comm, wanted) == 0 &&
+		    process_state(pid) != 'Z')
+			return pid;
+	}
+}
+
+pid_t server_wait_worker(const struct server *server, unsigned worker, pid_t other_than)
+{
+	struct wait wait = wait_begin();
+	pid_t pid;
+
+	while (!(pid = server_worker(server, worker)) || pid == other_than)
+		wait_more(&wait, "a worker");
+	return pid;
+}
+
+size_t process_memory(pid_t pid)
+{
+	char path[64], text[256];
+	unsigned long size, resident, shared;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+	ck_assert(read_file(path, text, sizeof text));
+	ck_assert_int_eq(sscanf(text, "%lu %lu %lu", &size, &resident, &shared), 3);
+	return (resident - shared) * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+char process_state(pid_t pid)
+{
+	char path[64], text[512], *paren;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	if (!read_file(path, text, sizeof text) || !(paren = strrchr(text, ')')))
+		return 0;
+	return paren[2];
+}
+
+unsigned long process_ticks(pid_t pid)
+{
+	char path[64], text[512], *paren;
+	unsigned long user = 0, system = 0;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	ck_assert(read_file(path, text, sizeof text));
+	paren = strrchr(text, ')');
+	ck_assert_ptr_nonnull(paren);
+	ck_assert_int_eq(sscanf(paren + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+				&user, &system),
+			 2);
+	return user + system;
+}
+
+static int text_order(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+void process_descriptors(pid_t pid, char *text, size_t n)
+{
+	static char lines[4096][128];
+	char folder[64], path[350];
+	struct dirent *entry;
+	size_t lines_n = 0, at = 0;
+	DIR *dir;
+
+	(void)snprintf(folder, sizeof folder, "/proc/%d/fd", (int)pid);
+	dir = opendir(folder);
+	ck_assert_ptr_nonnull(dir);
+	while ((entry = readdir(dir)) && lines_n < 4096) {
+		ssize_t length;
+
+		(void)snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+		length = readlink(path, lines[lines_n], sizeof *lines - 1);
+		if (length <= 0)
+			continue;
+		lines[lines_n][length] = '\0';
+		/* "socket:[123]" is a socket: the number tells nothing across processes. */
+		lines[lines_n][strcspn(lines[lines_n], "[")] = '\0';
+		lines_n++;
+	}
+	(void)closedir(dir);
+	qsort(lines, lines_n, sizeof *lines, text_order);
+	*text = '\0';
+	for (size_t i = 0; i < lines_n && at < n; i++)
+		at += (size_t)snprintf(text + at, n - at, "%s\n", lines[i]);
+}
+
+size_t process_descriptors_n(pid_t pid)
+{
+	char folder[64];
+	size_t count = 0;
+	struct dirent *entry;
+	DIR *dir;
+
+	(void)snprintf(folder, sizeof folder, "/proc/%d/fd", (int)pid);
+	dir = opendir(folder);
+	ck_assert_ptr_nonnull(dir);
+	while ((entry = readdir(dir)))
+		count += *entry->d_name != '.';
+	(void)closedir(dir);
+	return count;
+}
