@@ -190,7 +190,7 @@ static void print_help(void)
 
 static void print_config(const struct config *config)
 {
-	char text[512];
+	char text[4096];
 
 	for (size_t i = 0; i < option_rows_n; i++) {
 		const struct option_row *row = &option_rows[i];

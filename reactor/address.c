@@ -156,6 +156,11 @@ void address_format(const struct address *address, char text[ADDRESS_TEXT_BYTES]
 		(void)snprintf(text, ADDRESS_TEXT_BYTES, "%s:%u", host, address_port(address));
 	} else {
 		(void)inet_ntop(AF_INET6, &ip6(address)->sin6_addr, host, sizeof host);
-		(void)snprintf(text, ADDRESS_TEXT_BYTES, "[%s]:%u", host, address_port(address));
+		unsigned scope = ip6(address)->sin6_scope_id;
+		char percent[16] = "";
+		if (scope)
+			(void)snprintf(percent, sizeof percent, "%%%u", scope);
+		(void)snprintf(text, ADDRESS_TEXT_BYTES, "[%s%s]:%u", host, percent,
+			       address_port(address));
 	}
 }

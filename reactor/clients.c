@@ -2,7 +2,6 @@
 
 #include <netinet/in.h>
 #include <string.h>
-#include <sys/auxv.h>
 
 #include "reactor/check.h"
 #include "reactor/sys.h"
@@ -24,10 +23,7 @@ int clients_open(struct clients *clients, uint32_t connections_max, uint32_t lim
 	if (!clients->entries)
 		return -ENOMEM;
 	clients->chains = (uint32_t *)(void *)(clients->entries + connections_max);
-	/* 16 random bytes that the kernel gave the process (getauxval(3)). */
-	const void *random = (const void *)getauxval(AT_RANDOM);
-	if (random)
-		memcpy(&clients->seed, random, sizeof clients->seed);
+	(void)sys_getrandom(&clients->seed, sizeof clients->seed, 0); /* else the clock's */
 	return 0;
 }
 

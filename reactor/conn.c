@@ -63,6 +63,20 @@ void conn_finish(struct conn *conn, enum close_reason reason)
 	queue_drop_held(&conn->queue, &conn->service->table->buffers);
 }
 
+void conn_drain(struct conn *conn)
+{
+	int unread = 0;
+
+	if (conn->draining)
+		return;
+	conn->draining = true;
+	if (sys_ioctl(conn->source.fd, FIONREAD, &unread) == 0 && unread > 0)
+		conn->drain_left = (uint32_t)unread;
+	if (conn->drain_left)
+		conn->source.ready |= SOURCE_IN;
+	loop_poke(conn->service->table->loop, &conn->source);
+}
+
 static void conn_drop_input(struct conn *conn, struct conn_table *table)
 {
 	if (conn->input)
@@ -141,6 +155,7 @@ static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec 
 	if ((size_t)n < room && !conn_ready(conn, SOURCE_ENDED))
 		conn->source.ready &= (uint8_t)~SOURCE_IN;
 	*budget -= (size_t)n;
+	conn->drain_left -= conn->drain_left < (size_t)n ? conn->drain_left : (uint32_t)n;
 	conn->active_ms = table->loop->now_ms;
 	STATS_ADD(table->stats, received_bytes, n);
 	*input = (struct iovec){start, kept + (size_t)n};
@@ -198,7 +213,7 @@ static void conn_take_input(struct conn *conn, struct conn_table *table)
 			return;
 		if (conn->stalled)
 			input = (struct iovec){conn->input->bytes, conn->input->used};
-		else if (!budget)
+		else if (!budget || !table->messages_left)
 			break;
 		else if (!conn_read(conn, table, &input, &budget))
 			continue;
@@ -223,7 +238,7 @@ static void conn_make_output(struct conn *conn, struct conn_table *table)
 		protocol->output(conn);
 		made = table->outbox.bytes;
 		conn_flush(conn, table);
-		if (!made || made >= budget)
+		if (!made || budget < made + CHUNK_BYTES)
 			return;
 		budget -= made;
 	}
@@ -309,7 +324,7 @@ static void conn_serve(struct conn *conn, struct conn_table *table)
 	conn_take_input(conn, table);
 	if (conn->service->protocol->output && !conn->draining)
 		conn_make_output(conn, table);
-	if (conn->draining && !conn->stalled)
+	if (conn->draining && !conn->drain_left && !conn->stalled)
 		conn_finish(conn, CLOSE_drained);
 }
 

@@ -136,7 +136,7 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 /* From anywhere: ends the connection in its next turn, without sending what is owed. */
 void conn_abort(struct conn *conn, enum close_reason reason);
 
-/* Graceful: every connection reads what has come, sends what it owes and ends. */
+/* Graceful: every connection serves what has come by now, sends what it owes and ends. */
 void conn_table_drain(struct conn_table *table);
 /* Aborts all that are left. */
 void conn_table_abort(struct conn_table *table, enum close_reason reason);
@@ -151,6 +151,7 @@ struct conn {
 	uint32_t progress_ms; /* when owed bytes last moved, or began to be owed */
 	uint32_t message_ms;  /* when the message under way began */
 	uint32_t client;      /* handle in clients; 0: not counted there */
+	uint32_t drain_left;  /* while draining: bytes that had come by then, not read yet */
 	uint8_t phase, reason;
 	bool passed : 1, message_open : 1, paused : 1, starved : 1, stalled : 1, draining : 1;
 };

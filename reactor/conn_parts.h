@@ -37,6 +37,8 @@ uint8_t conn_want(const struct conn *conn);
 void conn_die(struct conn *conn, enum close_reason reason);
 void conn_die_of(struct conn *conn, ssize_t error); /* -errno */
 void conn_destroy(struct conn *conn);
+/* Serves what has come by now, and nothing that comes later. */
+void conn_drain(struct conn *conn);
 
 /* outbox.c */
 void outbox_clear(struct outbox *outbox);

@@ -18,7 +18,8 @@ void starved_set(struct conn *conn, struct conn_table *table, bool starved)
 		return;
 	conn->starved = starved;
 	if (!starved) {
-		table->starved--;
+		if (--table->starved == 0)
+			loop_no_deadline(table->loop, &table->starvation);
 		return;
 	}
 	STATS_ADD(table->stats, buffer_waits, 1);
@@ -79,7 +80,8 @@ static void starvation_turn(struct loop *loop, struct source *source)
 		if (victim)
 			conn_abort(victim, CLOSE_no_buffers);
 	}
-	table->sent_when_starved = table->stats->sent_bytes;
+	if (due)
+		table->sent_when_starved = table->stats->sent_bytes;
 	while ((conn = pool_next(&table->conns, &cursor)))
 		if (conn->starved && buffers_for_read(conn, table))
 			loop_poke(loop, &conn->source);
@@ -123,7 +125,6 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	*conn = (struct conn){.service = service, .client = client};
 	source_init(&conn->source, fd, conn_turn);
 	conn->passed = origin == CONN_PASSED;
-	conn->draining = table->draining;
 	conn->active_ms = conn->progress_ms = table->loop->now_ms;
 	conn->source.ready = SOURCE_OUT;
 	STATS_ADD(table->stats, connections, 1);
@@ -137,8 +138,8 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 		service->protocol->open(conn);
 		conn_flush(conn, table);
 	}
-	if (conn->draining)
-		conn->source.ready |= SOURCE_IN;
+	if (table->draining)
+		conn_drain(conn);
 	if (conn->phase != OPEN)
 		conn->source.ready |= SOURCE_POKED;
 	conn->source.want = conn_want(conn);
@@ -189,9 +190,7 @@ void conn_table_drain(struct conn_table *table)
 
 	table->draining = true;
 	while ((conn = pool_next(&table->conns, &cursor))) {
-		conn->draining = true;
-		conn->source.ready |= SOURCE_IN;
-		loop_poke(table->loop, &conn->source);
+		conn_drain(conn);
 	}
 }
 

@@ -76,7 +76,8 @@ void descriptors_keep_only(const int *fds, size_t n)
 
 	if (!kept)
 		die("closing descriptors: out of memory");
-	memcpy(kept, fds, n * sizeof *kept);
+	for (size_t i = 0; i < n; i++)
+		kept[i] = fds[i];
 	qsort(kept, n, sizeof *kept, descriptor_order);
 	for (size_t i = 0; i < n; i++) {
 		if (kept[i] < (int)from)

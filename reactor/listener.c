@@ -75,19 +75,31 @@ static bool error_is_of_one(int error)
 	}
 }
 
-/* Under --overload reject, those who come when descriptors are used up are turned away too:
- * a descriptor that is kept for this makes room for one, and is had again when it is closed. */
-static int accept_with_spare(struct listener *listener)
+static int listener_accept(struct listener *listener, struct sockaddr_storage *peer)
 {
-	int fd;
+	socklen_t n = sizeof *peer;
 
-	if (listener->spare < 0)
-		return -EMFILE;
-	(void)sys_close(listener->spare);
-	fd = sys_accept4(listener->source.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	if (fd >= 0)
+	return sys_accept4(listener->source.fd, (struct sockaddr *)peer, peer ? &n : NULL,
+			   SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+/* Under --overload reject, those who come when descriptors are used up are turned away too:
+ * a descriptor that is kept for this makes room for one, and is had again at the end. */
+static int listener_refuse(struct listener *listener, int fd)
+{
+	bool used_up = fd == -EMFILE || fd == -ENFILE;
+
+	if (used_up && listener->spare >= 0) {
+		(void)sys_close(listener->spare);
+		fd = listener_accept(listener, NULL);
+	}
+	if (fd >= 0) {
 		(void)sys_close(fd);
-	listener->spare = sys_eventfd(0, EFD_CLOEXEC);
+		STATS_ADD(listener->stats, accepted, 1);
+		STATS_ADD(listener->stats, closed[CLOSE_overload], 1);
+	}
+	if (used_up && listener->spare >= 0)
+		listener->spare = sys_eventfd(0, EFD_CLOEXEC);
 	return fd;
 }
 
@@ -96,35 +108,22 @@ enum outcome { TOOK, EMPTY, NO_ROOM };
 static enum outcome listener_take(struct listener *listener)
 {
 	bool room = listener->owner->room(listener);
-	struct sockaddr_storage peer;
-	socklen_t n = sizeof peer;
-	bool named = listener->wants_peer, by_spare = false;
+	struct sockaddr_storage peer, *named = listener->wants_peer ? &peer : NULL;
 	int fd;
 
 	if (!room && !listener->reject)
 		return NO_ROOM;
-	fd = sys_accept4(listener->source.fd, named ? (struct sockaddr *)&peer : NULL,
-			 named ? &n : NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	fd = listener_accept(listener, named);
+	if (listener->reject && (!room || fd == -EMFILE || fd == -ENFILE))
+		fd = listener_refuse(listener, fd);
+	else if (fd >= 0)
+		listener->owner->accepted(listener, fd, (struct sockaddr *)named);
+	if (fd >= 0)
+		return TOOK;
 	if (fd == -EAGAIN)
 		return EMPTY;
-	if ((fd == -EMFILE || fd == -ENFILE) && listener->reject) {
-		by_spare = true;
-		room = false;
-		fd = accept_with_spare(listener);
-	}
-	if (fd < 0) {
-		STATS_ADD(listener->stats, accept_errors, 1);
-		return error_is_of_one(fd) ? TOOK : NO_ROOM;
-	}
-	if (room) {
-		listener->owner->accepted(listener, fd, named ? (struct sockaddr *)&peer : NULL);
-	} else {
-		STATS_ADD(listener->stats, accepted, 1);
-		STATS_ADD(listener->stats, closed[CLOSE_overload], 1);
-		if (!by_spare)
-			(void)sys_close(fd);
-	}
-	return TOOK;
+	STATS_ADD(listener->stats, accept_errors, 1);
+	return error_is_of_one(fd) ? TOOK : NO_ROOM;
 }
 
 static void listener_renew(struct loop *loop, struct listener *listener)

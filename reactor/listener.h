@@ -2,8 +2,8 @@
  * listener: takes connections from a listening socket and hands them to its owner.
  *
  * Level-triggered, unlike connections: one accept4 for a lone connection and no second one
- * to learn that the queue is empty. While the socket stays ready, each pass accepts twice as
- * many as the one before, up to LISTENER_BATCH_MAX. A listener that must leave connections
+ * to learn that the queue is empty. Where the socket is ready again in the next pass, that
+ * one accepts twice as many, up to LISTENER_BATCH_MAX. A listener that must leave connections
  * waiting (a limit, no descriptors) is taken out of epoll, so that nothing spins and, where
  * the socket is shared, other workers are woken instead; it comes back when its owner says
  * that there is room, or after LISTENER_RETRY_MS.

@@ -22,7 +22,8 @@ struct line {
 };
 
 /* What does not fit is cut; room for the line's end is always kept. */
-#define LINE_ROOM (LOG_LINE_BYTES - 8)
+#define LINE_ROOM  (LOG_LINE_BYTES - 8)
+#define FIELD_ROOM 32 /* a number, or an empty text, and what stands around it */
 
 static void line_char(struct line *l, char c)
 {
@@ -36,21 +37,46 @@ static void line_text(struct line *l, const char *text)
 		line_char(l, *text++);
 }
 
+/* How many bytes the UTF-8 character at text has; 0: there is none (RFC 3629). */
+static size_t utf8_bytes(const unsigned char *c)
+{
+	size_t n = *c < 0x80		      ? 1
+		   : *c >= 0xc2 && *c <= 0xdf ? 2
+		   : *c >= 0xe0 && *c <= 0xef ? 3
+		   : *c >= 0xf0 && *c <= 0xf4 ? 4
+					      : 0;
+
+	for (size_t i = 1; i < n; i++)
+		if (c[i] >> 6 != 2)
+			return 0;
+	/* Overlong forms, surrogates, and what is above U+10FFFF. */
+	if ((*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) ||
+	    (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+/* Cut, where it must be, between characters; the end quote always stands. */
 static void line_quoted(struct line *l, const char *text)
 {
 	line_char(l, '"');
-	for (; *text; text++) {
+	while (*text) {
 		unsigned char c = (unsigned char)*text;
-		if (c == '"' || c == '\\') {
-			line_char(l, '\\');
-			line_char(l, (char)c);
-		} else if (c < 0x20 || c == 0x7f) {
-			char escaped[8];
-			(void)snprintf(escaped, sizeof escaped, "\\u%04x", c);
-			line_text(l, escaped);
-		} else {
-			line_char(l, (char)c);
-		}
+		size_t n = utf8_bytes((const unsigned char *)text);
+		char unit[8];
+
+		if (c == '"' || c == '\\')
+			(void)snprintf(unit, sizeof unit, "\\%c", c);
+		else if (c < 0x20 || c == 0x7f)
+			(void)snprintf(unit, sizeof unit, "\\u%04x", c);
+		else if (!n)
+			(void)snprintf(unit, sizeof unit, "\\ufffd");
+		else
+			(void)snprintf(unit, sizeof unit, "%.*s", (int)n, text);
+		if (l->n + strlen(unit) >= LINE_ROOM)
+			break;
+		line_text(l, unit);
+		text += n ? n : 1;
 	}
 	line_char(l, '"');
 }
@@ -71,6 +97,8 @@ static void line_field(struct line *l, const struct log_field *field)
 {
 	bool json = log_state.format == LOG_JSON;
 
+	if (l->n + strlen(field->key) + FIELD_ROOM > LINE_ROOM)
+		return;
 	if (json) {
 		if (l->n > 1)
 			line_char(l, ',');
@@ -127,13 +155,13 @@ void log_write(enum log_level level, const char *message, const struct log_field
 	line_field(&l, &LOG_TEXT("time", stamp));
 	line_field(&l, &LOG_TEXT("level", log_level_names[level]));
 	line_field(&l, &LOG_TEXT("process", log_state.name));
-	line_field(&l, &LOG_TEXT("msg", message));
-	for (size_t i = 0; i < n; i++)
-		line_field(&l, &fields[i]);
 	if (log_state.dropped != log_state.dropped_told) {
 		line_field(&l, &LOG_NUMBER("dropped_lines", log_state.dropped));
 		log_state.dropped_told = log_state.dropped;
 	}
+	line_field(&l, &LOG_TEXT("msg", message));
+	for (size_t i = 0; i < n; i++)
+		line_field(&l, &fields[i]);
 	if (log_state.format == LOG_JSON)
 		l.bytes[l.n++] = '}';
 	l.bytes[l.n++] = '\n';

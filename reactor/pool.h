@@ -19,7 +19,8 @@
 struct pool {
 	char *base;
 	uint64_t *taken; /* a bit for each object */
-	size_t mapped_bytes;
+	uint64_t *spare; /* a bit for each group: free, and its pages were kept */
+	size_t page_bytes, mapped_bytes;
 	size_t object_bytes, objects_max;
 	size_t groups, group_lowest; /* no group below group_lowest has room */
 	size_t groups_spare, groups_spare_max;

@@ -19,9 +19,11 @@ $(BUILD)/sim/%.o: %.c $(BUILD)/flags
 	$(CC) $(ALL_CFLAGS) $(CHECK_CFLAGS) -Wno-format-extra-args -DSYS_SIMULATED -MMD -MP -c $< -o $@
 
 $(TESTS:%=$(BUILD)/tests/%) $(ROOT_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_COMMON) $(TEST_ROOMS)
+	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS)
 
 $(SIM_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/sim/tests/%.o $(SIM_COMMON) $(SIM_ROOMS)
+	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS)
 
 .SECONDARY:

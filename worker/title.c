@@ -12,6 +12,8 @@ extern char **environ;
 
 static char *title_start;
 static size_t title_bytes;
+/* As long as the process lives: options point into them. */
+static char **__attribute__((used)) title_arguments;
 
 static char *copy_of(const char *text)
 {
@@ -36,6 +38,7 @@ char **title_open(int argc, char **argv)
 
 	if (!copies)
 		die("starting: out of memory");
+	title_arguments = copies;
 	if (argc)
 		title_start = argv[0];
 	for (int i = 0; i < argc; i++) {
