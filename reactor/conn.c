@@ -149,6 +149,7 @@ static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec 
 		else if (n != -EAGAIN)
 			conn_die_of(conn, n);
 		conn->source.ready &= (uint8_t)~SOURCE_IN;
+		conn->drain_left = 0;
 		return false;
 	}
 	/* Drained, unless the end came in the same event: that gives no edge of its own. */
