@@ -30,6 +30,8 @@ struct lane {
 	struct list under_way; /* sent, oldest first */
 	size_t parcels;	       /* in both */
 	int channel;	       /* -1: nobody is there */
+	bool resting;	       /* it could not take all: not before rested_ms */
+	uint32_t rested_ms;
 };
 
 static struct {
@@ -38,6 +40,7 @@ static struct {
 	const struct board *board;
 	struct listener listeners[LISTENERS_MAX];
 	struct lane lanes[WORKERS_MAX];
+	size_t next_slot;    /* who wins a tie */
 	struct list orphans; /* parcels that nobody takes at the moment */
 	struct source orphans_timer;
 	struct pool parcels;
@@ -83,9 +86,12 @@ static struct lane *lane_of_fewest(void)
 	uint64_t fewest = handoff.set->config->max_connections;
 	struct lane *found = NULL;
 
-	for (size_t slot = 0; slot < handoff.set->slots; slot++) {
+	for (size_t i = 0; i < handoff.set->slots; i++) {
+		size_t slot = (handoff.next_slot + i) % handoff.set->slots;
 		struct lane *lane = &handoff.lanes[slot];
 
+		if (lane->resting && !time_reached(handoff.loop->now_ms, lane->rested_ms))
+			continue;
 		if (lane->channel >= 0 && lane->parcels < LANE_MAX && lane_load(slot) < fewest) {
 			fewest = lane_load(slot);
 			found = lane;
@@ -99,6 +105,7 @@ static void stage(struct lane *lane, struct parcel *parcel)
 	list_remove(&parcel->node);
 	list_append(&lane->staged, &parcel->node);
 	lane->parcels++;
+	handoff.next_slot = (size_t)(lane - handoff.lanes) + 1;
 }
 
 /* ---- sending ---- */
@@ -174,12 +181,18 @@ static bool has_room(struct listener *listener)
 static void accepted(struct listener *listener, int fd, const struct sockaddr *peer)
 {
 	struct parcel *parcel = pool_take(&handoff.parcels);
+	struct lane *lane;
 
 	(void)peer;
 	CHECK(parcel);
 	*parcel = (struct parcel){.fd = fd, .listener = (uint32_t)(listener - handoff.listeners)};
 	list_init(&parcel->node);
-	stage(lane_of_fewest(), parcel);
+	/* The board may have changed since has_room() looked: then it waits for a place. */
+	lane = lane_of_fewest();
+	if (lane)
+		stage(lane, parcel);
+	else
+		orphan(parcel);
 }
 
 static void batch_done(struct listener *listener)
@@ -197,6 +210,7 @@ void handoff_worker_up(size_t slot, int channel)
 	if (!handoff.open)
 		return;
 	handoff.lanes[slot].channel = channel;
+	handoff.lanes[slot].resting = false;
 	loop_poke(handoff.loop, &handoff.orphans_timer);
 	for (size_t i = 0; i < handoff.set->config->listeners_n; i++)
 		if (handoff.listeners[i].owner)
@@ -223,6 +237,10 @@ bool handoff_taken(size_t slot, uint32_t count)
 	if (!handoff.open || !(parcel = first_of(&lane->under_way)) || count > parcel->batch)
 		return false;
 	batch = parcel->batch;
+	lane->resting = count < batch;
+	lane->rested_ms = handoff.loop->now_ms + LISTENER_RETRY_MS;
+	if (lane->resting) /* somebody else may have room */
+		loop_poke(handoff.loop, &handoff.orphans_timer);
 	for (uint32_t i = 0; i < batch; i++) {
 		parcel = first_of(&lane->under_way);
 		lane->parcels--;

@@ -10,6 +10,8 @@
 /* Which of several workers epoll wakes for a shared socket is decided by their order of
  * registration: the one that has taken this many goes to the end of it. */
 #define LISTENER_RENEWAL 4
+/* Those who come one by one come further apart than this. */
+#define LISTENER_STORM_US 1000
 
 static void listener_turn(struct loop *loop, struct source *source);
 
@@ -21,7 +23,8 @@ static struct listener *listener_of(struct source *source)
 void listener_init(struct listener *listener, int fd, const struct listener_owner *owner,
 		   struct stats *stats)
 {
-	*listener = (struct listener){.owner = owner, .stats = stats, .batch = 1, .spare = -1};
+	*listener = (struct listener){
+	    .owner = owner, .stats = stats, .batch = 1, .spare = -1, .harvest = UINT64_MAX};
 	source_init(&listener->source, fd, listener_turn);
 	listener->source.want = SOURCE_IN;
 }
@@ -158,13 +161,17 @@ static void listener_turn(struct loop *loop, struct source *source)
 	/* More wait than one: take more at a time. */
 	if (outcome != TOOK)
 		listener->batch = 1;
-	else if (loop->stats->harvests == listener->harvest + 1 && listener->batch * 2u <= max)
+	else if (loop->stats->harvests == listener->harvest + 1 &&
+		 loop->now_us - listener->took_us < LISTENER_STORM_US &&
+		 listener->batch * 2u <= max)
 		listener->batch = (uint16_t)(listener->batch * 2);
-	listener->harvest = loop->stats->harvests;
+	listener->harvest = outcome == TOOK ? loop->stats->harvests : UINT64_MAX;
+	listener->took_us = loop->now_us;
 	if (outcome == NO_ROOM) {
 		listener_pause(loop, listener);
 		return;
 	}
+	loop_no_deadline(loop, source); /* of a pause that ended before its time */
 	listener_renew(loop, listener);
 	if (listener_resume(loop, listener))
 		loop_deadline(loop, source, loop->now_ms + LISTENER_RETRY_MS);
