@@ -139,14 +139,15 @@ static bool channel_read(struct slot *slot)
 	return true;
 }
 
+/* Level-triggered, and one note a turn: none is read in vain. */
 static void channel_turn(struct loop *loop, struct source *source)
 {
 	struct slot *slot = CONTAINER_OF(source, struct slot, channel);
 
 	(void)loop;
 	source->ready = 0;
-	while (source->fd >= 0 && channel_read(slot))
-		;
+	if (source->fd >= 0)
+		(void)channel_read(slot);
 }
 
 /* ---- what the roster wants done ---- */
@@ -170,7 +171,7 @@ static int slot_spawn(struct slot *slot)
 	slot->pid = pid;
 	source_init(&slot->channel, channel, channel_turn);
 	slot->channel.want = SOURCE_IN;
-	error = loop_watch(&master.loop, &slot->channel, EPOLLIN | EPOLLRDHUP | EPOLLET);
+	error = loop_watch(&master.loop, &slot->channel, EPOLLIN);
 	CHECK(!error);
 	log_info("worker started", LOG_NUMBER("worker", index_of(slot)), LOG_NUMBER("pid", pid));
 	return 0;

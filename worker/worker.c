@@ -162,29 +162,29 @@ static void take_connections(const struct note *note, const int *fds, size_t n)
 	}
 }
 
+/* Level-triggered, and one note a turn: none is read in vain. */
 static void channel_turn(struct loop *loop, struct source *source)
 {
-	source->ready = 0;
-	for (;;) {
-		struct note note = {0};
-		int fds[DESCRIPTORS_MAX];
-		size_t fds_n;
-		ssize_t n = descriptors_receive(source->fd, &note, sizeof note, fds, &fds_n);
+	struct note note = {0};
+	int fds[DESCRIPTORS_MAX];
+	size_t fds_n;
+	ssize_t n;
 
-		if (n == -EAGAIN)
-			return;
-		if (n <= 0) {
-			loop_unwatch(loop, source);
-			worker_drain("the master is gone");
-			return;
-		}
-		CHECK(n == (ssize_t)sizeof note);
-		CHECK(note.kind == NOTE_CONNECTIONS || note.kind == NOTE_DRAIN);
-		if (note.kind == NOTE_CONNECTIONS)
-			take_connections(&note, fds, fds_n);
-		else
-			worker_drain("the master says so");
+	source->ready = 0;
+	n = descriptors_receive(source->fd, &note, sizeof note, fds, &fds_n);
+	if (n == -EAGAIN)
+		return;
+	if (n <= 0) {
+		loop_unwatch(loop, source);
+		worker_drain("the master is gone");
+		return;
 	}
+	CHECK(n == (ssize_t)sizeof note);
+	CHECK(note.kind == NOTE_CONNECTIONS || note.kind == NOTE_DRAIN);
+	if (note.kind == NOTE_CONNECTIONS)
+		take_connections(&note, fds, fds_n);
+	else
+		worker_drain("the master says so");
 }
 
 /* ---- signals ---- */
@@ -228,7 +228,7 @@ static void watch(struct source *source, int fd, source_turn *turn, const char *
 
 	source_init(source, fd, turn);
 	source->want = SOURCE_IN;
-	error = fd < 0 ? fd : loop_watch(&worker.loop, source, EPOLLIN | EPOLLET);
+	error = fd < 0 ? fd : loop_watch(&worker.loop, source, EPOLLIN);
 	if (error)
 		die("worker %u: %s: %s", worker.setup->index, what, strerror(-error));
 }
