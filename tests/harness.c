@@ -136,10 +136,13 @@ static _Noreturn void become_weir(const char *const arguments[], int out, int er
 
 struct server *server_launch(const char *const arguments[])
 {
+	static struct server *servers;
 	struct server *server = calloc(1, sizeof *server);
 	int ends[2];
 
 	ck_assert_ptr_nonnull(server);
+	server->before = servers;
+	servers = server;
 	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
 	(void)fcntl(ends[0], F_SETPIPE_SZ, 1 << 20);
 	server->pid = fork();

@@ -21,6 +21,7 @@
 #define HARNESS_WAIT_MS 10000
 
 struct server {
+	struct server *before; /* none is freed: a test's process ends soon */
 	pid_t pid;
 	int log_fd;	   /* the pipe that its stderr is */
 	char log[1 << 16]; /* what was read of it so far */
