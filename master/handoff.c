@@ -45,7 +45,22 @@ static struct {
 	struct source orphans_timer;
 	struct pool parcels;
 	bool open;
+	void (*idle)(void); /* set while it stops */
 } handoff;
+
+/* After handoff_stop(): no listener, and no parcel, is left. */
+static void tell_if_idle(void)
+{
+	void (*idle)(void) = handoff.idle;
+
+	if (!idle || handoff.parcels.used)
+		return;
+	for (size_t i = 0; handoff.open && i < handoff.set->config->listeners_n; i++)
+		if (handoff.listeners[i].owner && handoff.listeners[i].source.fd >= 0)
+			return;
+	handoff.idle = NULL;
+	idle();
+}
 
 /* ---- parcels ---- */
 
@@ -201,7 +216,13 @@ static void batch_done(struct listener *listener)
 	send_staged();
 }
 
-static const struct listener_owner owner = {has_room, accepted, batch_done};
+static void stopped(struct listener *listener)
+{
+	(void)listener;
+	tell_if_idle();
+}
+
+static const struct listener_owner owner = {has_room, accepted, batch_done, stopped};
 
 /* ---- workers ---- */
 
@@ -249,6 +270,7 @@ bool handoff_taken(size_t slot, uint32_t count)
 		else
 			orphan(parcel);
 	}
+	tell_if_idle();
 	return true;
 }
 
@@ -287,15 +309,14 @@ void handoff_open(struct loop *loop, const struct listen_set *set, const struct 
 	}
 }
 
-void handoff_stop(void)
+void handoff_stop(void (*idle)(void))
 {
-	if (!handoff.open)
-		return;
-	for (size_t i = 0; i < handoff.set->config->listeners_n; i++) {
-		if (handoff.listeners[i].owner)
-			listener_stop(handoff.loop, &handoff.listeners[i]);
-	}
-	retry_orphans(handoff.loop, &handoff.orphans_timer);
+	handoff.idle = idle;
+	if (handoff.open)
+		for (size_t i = 0; i < handoff.set->config->listeners_n; i++)
+			if (handoff.listeners[i].owner)
+				listener_stop(handoff.loop, &handoff.listeners[i]);
+	tell_if_idle();
 }
 
 void handoff_close(void)

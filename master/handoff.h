@@ -15,8 +15,8 @@
 
 /* Borrows all of them. Does nothing where no listener is of this mode. */
 void handoff_open(struct loop *loop, const struct listen_set *set, const struct board *board);
-/* Accepts what waits, passes it on, and stops. */
-void handoff_stop(void);
+/* Accepts what waits, passes it on, and stops; calls idle once nothing is under way. */
+void handoff_stop(void (*idle)(void));
 void handoff_close(void);
 
 /* The slot's worker takes connections from now on, over channel. */

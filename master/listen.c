@@ -24,10 +24,13 @@ static _Noreturn void die_binding(const struct endpoint *endpoint, const char *s
 static void replace_stale_file(const struct endpoint *endpoint)
 {
 	const char *path = address_path(&endpoint->address);
+	struct stat status;
 	int fd, error;
 
-	if (!path || access(path, F_OK) < 0)
+	if (!path || lstat(path, &status) < 0)
 		return;
+	if (!S_ISSOCK(status.st_mode))
+		die_binding(endpoint, "a file that is no socket is there", -EADDRINUSE);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		die_binding(endpoint, "socket", -errno);
@@ -115,6 +118,9 @@ static void warn_of_somaxconn(uint64_t backlog)
 
 void listen_open(struct listen_set *set, struct config *config)
 {
+	for (size_t i = 0; i < LISTENERS_MAX; i++)
+		for (size_t slot = 0; slot < WORKERS_MAX; slot++)
+			set->fds[i][slot] = -1;
 	set->config = config;
 	set->slots = config->workers;
 	warn_of_somaxconn(config->backlog);
@@ -126,8 +132,6 @@ void listen_open(struct listen_set *set, struct config *config)
 		    .mode = endpoint->mode,
 		};
 
-		for (size_t slot = 0; slot < WORKERS_MAX; slot++)
-			set->fds[i][slot] = -1;
 		replace_stale_file(endpoint);
 		if (options.reuseport)
 			refuse_second_server(endpoint);
@@ -137,15 +141,39 @@ void listen_open(struct listen_set *set, struct config *config)
 	}
 }
 
+void listen_refuse(struct listen_set *set, size_t slot)
+{
+	for (size_t i = 0; i < set->config->listeners_n; i++) {
+		const struct endpoint *endpoint = &set->config->listeners[i];
+		int fd;
+
+		if (config_accept_mode(set->config, endpoint) != ACCEPT_REUSEPORT)
+			continue;
+		while ((fd = accept4(set->fds[i][slot], NULL, NULL, SOCK_CLOEXEC)) >= 0)
+			(void)close(fd);
+	}
+}
+
+void listen_stop(struct listen_set *set)
+{
+	for (size_t i = 0; i < set->config->listeners_n; i++) {
+		for (size_t slot = 0; slot < WORKERS_MAX; slot++) {
+			if (set->fds[i][slot] >= 0)
+				(void)close(set->fds[i][slot]);
+			set->fds[i][slot] = -1;
+		}
+	}
+}
+
 void listen_close(struct listen_set *set)
 {
+	if (!set->config)
+		return;
+	listen_stop(set);
 	for (size_t i = 0; i < set->config->listeners_n; i++) {
 		const char *path = address_path(&set->config->listeners[i].address);
 		struct stat status;
 
-		for (size_t slot = 0; slot < WORKERS_MAX; slot++)
-			if (set->fds[i][slot] >= 0)
-				(void)close(set->fds[i][slot]);
 		if (path && stat(path, &status) == 0 && set->files[i].inode == status.st_ino &&
 		    set->files[i].device == status.st_dev)
 			(void)unlink(path);

@@ -24,7 +24,11 @@ struct listen_set {
 
 /* Binds all, and writes the ports that the kernel chose into config. Dies where it can't. */
 void listen_open(struct listen_set *set, struct config *config);
-/* Closes all, and takes our own socket files away. */
+/* Takes in and ends, by FIN, who waits at a slot that has no worker. */
+void listen_refuse(struct listen_set *set, size_t slot);
+/* Closes the sockets: workers have their own, and take in who waits. */
+void listen_stop(struct listen_set *set);
+/* Closes all, and takes our own socket files away; also where listen_open() got half-way. */
 void listen_close(struct listen_set *set);
 /* The sockets that the worker of a slot listens on, by endpoint; -1: none. */
 void listen_for_slot(const struct listen_set *set, size_t slot, int fds[LISTENERS_MAX]);

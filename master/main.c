@@ -68,6 +68,18 @@ static void remove_pid_file(const char *path)
 	(void)fclose(file);
 }
 
+static pid_t opener;
+
+/* However it ends, what we left in the file system goes; workers leave it alone. */
+static void clean_up(void)
+{
+	if (getpid() != opener)
+		return;
+	if (config.pid_file)
+		remove_pid_file(config.pid_file);
+	listen_close(&set);
+}
+
 static void ready_without_master(void)
 {
 	master_log_ready(&config);
@@ -118,7 +130,6 @@ static int run(void)
 int main(int argc, char **argv)
 {
 	size_t descriptors = descriptors_raise_limit();
-	int status;
 
 	open_standard_descriptors();
 	argv = title_open(argc, argv);
@@ -133,12 +144,10 @@ int main(int argc, char **argv)
 		if (geteuid() != 0 && geteuid() != identity.uid)
 			die("user %s: only root can become another user", config.user);
 	}
+	opener = getpid();
+	(void)atexit(clean_up);
 	listen_open(&set, &config);
 	if (config.pid_file)
 		write_pid_file(config.pid_file);
-	status = run();
-	if (config.pid_file)
-		remove_pid_file(config.pid_file);
-	listen_close(&set);
-	return status;
+	return run();
 }

@@ -95,6 +95,7 @@ static void channel_close(struct slot *slot)
 {
 	if (slot->channel.fd < 0)
 		return;
+	handoff_worker_gone(index_of(slot)); /* before its number is another's */
 	loop_unwatch(&master.loop, &slot->channel);
 	(void)close(slot->channel.fd);
 	slot->channel.fd = -1;
@@ -177,9 +178,9 @@ static int slot_spawn(struct slot *slot)
 	return 0;
 }
 
-static void slot_drain(struct slot *slot)
+static void slot_tell(struct slot *slot, enum note_kind kind)
 {
-	struct note note = {.kind = NOTE_DRAIN};
+	struct note note = {.kind = kind};
 
 	if (slot->channel.fd < 0 ||
 	    descriptors_send(slot->channel.fd, &note, sizeof note, NULL, 0) < 0)
@@ -213,7 +214,7 @@ static void slot_event(struct slot *slot, enum slot_event event)
 			      master.loop.now_ms + slot->roster.delay_ms);
 		break;
 	case DO_DRAIN:
-		slot_drain(slot);
+		slot_tell(slot, NOTE_DRAIN);
 		break;
 	case DO_KILL:
 		log_warn("a worker did not end in its time", LOG_NUMBER("worker", index_of(slot)),
@@ -238,7 +239,7 @@ static void slot_timer_turn(struct loop *loop, struct source *source)
 
 /* ---- deaths ---- */
 
-static void log_death(const struct slot *slot, int status, uint64_t lost)
+static void log_death(const struct slot *slot, pid_t pid, int status, uint64_t lost)
 {
 	struct board_slot *seat = &master.setup->board->slot[index_of(slot)];
 	bool wanted = slot->roster.state == SLOT_DRAINING;
@@ -253,7 +254,7 @@ static void log_death(const struct slot *slot, int status, uint64_t lost)
 		(void)snprintf(how, sizeof how, "exit %d", WEXITSTATUS(status));
 	struct log_field fields[] = {
 	    LOG_NUMBER("worker", index_of(slot)),
-	    LOG_NUMBER("pid", slot->pid),
+	    LOG_NUMBER("pid", pid),
 	    LOG_TEXT("how", how),
 	    LOG_NUMBER("lost_connections", lost),
 	    LOG_TEXT("last_words", words),
@@ -268,6 +269,9 @@ static void slot_died(struct slot *slot, int status)
 {
 	struct stats *stats = &master.setup->board->slot[index_of(slot)].stats;
 	uint64_t lost = STATS_READ(stats, connections);
+	pid_t pid = slot->pid;
+
+	slot->pid = 0; /* reaped: the number may be anybody's now */
 
 	/* Nobody else writes there now: what it held is accounted for. */
 	STATS_ADD(stats, closed[CLOSE_worker_died], lost);
@@ -275,9 +279,7 @@ static void slot_died(struct slot *slot, int status)
 	while (slot->channel.fd >= 0 && channel_read(slot))
 		; /* what it took, it took */
 	channel_close(slot);
-	handoff_worker_gone(index_of(slot));
-	log_death(slot, status, lost);
-	slot->pid = 0;
+	log_death(slot, pid, status, lost);
 	slot_event(slot, SLOT_DIED);
 	if (slot->roster.state == SLOT_RESTING)
 		log_info("worker comes again", LOG_NUMBER("worker", index_of(slot)),
@@ -307,15 +309,26 @@ static void reap(void)
 
 /* ---- stopping ---- */
 
+static void tell_last(void)
+{
+	for (size_t i = 0; i < master.slots_n; i++)
+		if (master.slots[i].pid)
+			slot_tell(&master.slots[i], NOTE_LAST);
+}
+
 static void stop_gracefully(const char *why)
 {
 	uint32_t drain_ms = config_ms(master.setup->config->drain_timeout);
 
 	log_info("stopping", LOG_TEXT("why", why), LOG_NUMBER("drain_timeout_ms", drain_ms));
 	master.stopping = true;
-	handoff_stop();
-	for (size_t i = 0; i < master.slots_n; i++)
+	for (size_t i = 0; i < master.slots_n; i++) {
+		if (!master.slots[i].pid)
+			listen_refuse(master.setup->set, i);
 		slot_event(&master.slots[i], SLOT_CLOSE);
+	}
+	handoff_stop(tell_last);
+	listen_stop(master.setup->set); /* workers have their own: who comes now is refused */
 	loop_deadline(&master.loop, &master.stop_timer,
 		      master.loop.now_ms + drain_ms + STOP_GRACE_MS);
 	if (!anybody_left())

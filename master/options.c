@@ -81,10 +81,8 @@ static void cut_comment(char *line)
 
 static _Noreturn void unknown_key(const struct place *place, const char *key)
 {
-	const char *nearest = config_nearest(key);
+	const char *nearest = config_nearest(key, true);
 
-	if (strcmp(key, "listener") == 0 || strcmp(key, "listeners") == 0)
-		nearest = "listen";
 	if (nearest)
 		usage_error("%s:%u: unknown key \"%s\"; did you mean \"%s\"?", place->file,
 			    place->line, key, nearest);
@@ -254,7 +252,7 @@ static _Noreturn void unknown_flag(int answer, const char *given)
 	(void)snprintf(name, sizeof name, "%.*s", (int)strcspn(given + 2, "="), given + 2);
 	if (config_find(name))
 		usage_error("--%s takes no value", name);
-	nearest = config_nearest(name);
+	nearest = config_nearest(name, false);
 	if (nearest)
 		usage_error("unknown flag --%s; did you mean --%s?", name, nearest);
 	usage_error("unknown flag --%s (weir --help lists them)", name);

@@ -47,9 +47,10 @@ ssize_t descriptors_receive(int channel, void *bytes, size_t n, int fds[DESCRIPT
 	ssize_t received;
 
 	*fds_n = 0;
+	/* A peer that ends with something unread leaves ECONNRESET, once, before what it said. */
 	do
 		received = sys_recvmsg(channel, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	while (received == -EINTR);
+	while (received == -EINTR || received == -ECONNRESET);
 	if (received < 0)
 		return received;
 	/* The kernel gives all descriptors of a message in one header. */

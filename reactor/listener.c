@@ -140,51 +140,75 @@ static void listener_renew(struct loop *loop, struct listener *listener)
 		loop_deadline(loop, &listener->source, loop->now_ms + LISTENER_RETRY_MS);
 }
 
+/* Up to max; why it ended. */
+static enum outcome listener_take_some(struct listener *listener, unsigned max)
+{
+	enum outcome outcome = TOOK;
+	unsigned taken = 0;
+
+	for (; taken < max && outcome == TOOK; taken += outcome == TOOK)
+		outcome = listener_take(listener);
+	if (taken && listener->owner->batch_done)
+		listener->owner->batch_done(listener);
+	listener->since_renewal = (uint16_t)(listener->since_renewal + taken);
+	return outcome;
+}
+
+/* More wait than one: take more at a time. */
+static void listener_adapt(struct loop *loop, struct listener *listener, enum outcome outcome)
+{
+	unsigned max = listener->shared ? LISTENER_SHARED_BATCH_MAX : LISTENER_BATCH_MAX;
+	bool again = loop->stats->harvests == listener->harvest + 1 &&
+		     loop->now_us - listener->took_us < LISTENER_STORM_US;
+
+	if (outcome != TOOK)
+		listener->batch = 1;
+	else if (again && listener->batch * 2u <= max)
+		listener->batch = (uint16_t)(listener->batch * 2);
+	listener->harvest = outcome == TOOK ? loop->stats->harvests : UINT64_MAX;
+	listener->took_us = loop->now_us;
+}
+
 static void listener_turn(struct loop *loop, struct source *source)
 {
 	struct listener *listener = listener_of(source);
-	unsigned max = listener->shared ? LISTENER_SHARED_BATCH_MAX : LISTENER_BATCH_MAX;
-	enum outcome outcome = TOOK;
-	unsigned taken = 0;
+	enum outcome outcome;
 
 	source->ready = 0;
 	if (source->fd < 0)
 		return;
-	while (taken < listener->batch && outcome == TOOK) {
-		outcome = listener_take(listener);
-		if (outcome == TOOK)
-			taken++;
-	}
-	if (taken && listener->owner->batch_done)
-		listener->owner->batch_done(listener);
-	listener->since_renewal = (uint16_t)(listener->since_renewal + taken);
-	/* More wait than one: take more at a time. */
-	if (outcome != TOOK)
-		listener->batch = 1;
-	else if (loop->stats->harvests == listener->harvest + 1 &&
-		 loop->now_us - listener->took_us < LISTENER_STORM_US &&
-		 listener->batch * 2u <= max)
-		listener->batch = (uint16_t)(listener->batch * 2);
-	listener->harvest = outcome == TOOK ? loop->stats->harvests : UINT64_MAX;
-	listener->took_us = loop->now_us;
+	outcome =
+	    listener_take_some(listener, listener->stopping ? LISTENER_BATCH_MAX : listener->batch);
+	listener_adapt(loop, listener, outcome);
 	if (outcome == NO_ROOM) {
 		listener_pause(loop, listener);
-		return;
+	} else if (!listener->stopping) {
+		loop_no_deadline(loop, source); /* of a pause that ended before its time */
+		listener_renew(loop, listener);
+		if (listener_resume(loop, listener))
+			loop_deadline(loop, source, loop->now_ms + LISTENER_RETRY_MS);
+	} else if (outcome == TOOK) {
+		loop_poke(loop, source);
+	} else {
+		listener_close(loop, listener);
+		if (listener->owner->stopped)
+			listener->owner->stopped(listener);
 	}
-	loop_no_deadline(loop, source); /* of a pause that ended before its time */
-	listener_renew(loop, listener);
-	if (listener_resume(loop, listener))
-		loop_deadline(loop, source, loop->now_ms + LISTENER_RETRY_MS);
 }
 
 void listener_stop(struct loop *loop, struct listener *listener)
 {
 	if (listener->source.fd < 0)
 		return;
-	for (int i = 0; i < 65536 && listener_take(listener) == TOOK; i++)
-		;
-	if (listener->owner->batch_done)
-		listener->owner->batch_done(listener);
+	listener->stopping = true;
+	(void)sys_listen(listener->source.fd, 0); /* no more than wait already */
+	loop_poke(loop, &listener->source);
+}
+
+void listener_close(struct loop *loop, struct listener *listener)
+{
+	if (listener->source.fd < 0)
+		return;
 	if (listener->watched)
 		loop_unwatch(loop, &listener->source);
 	listener->watched = false;

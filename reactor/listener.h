@@ -29,6 +29,8 @@ struct listener_owner {
 	void (*accepted)(struct listener *listener, int fd, const struct sockaddr *peer);
 	/* Some were accepted, and the turn ends. May be NULL. */
 	void (*batch_done)(struct listener *listener);
+	/* After listener_stop(): it is closed. May be NULL. */
+	void (*stopped)(struct listener *listener);
 };
 
 struct listener {
@@ -42,6 +44,7 @@ struct listener {
 	bool reject; /* where there is no room: accept and close, instead of waiting */
 	bool wants_peer;
 	bool watched;
+	bool stopping;
 };
 
 /* fd: a listening, non-blocking socket. */
@@ -51,8 +54,10 @@ void listener_init(struct listener *listener, int fd, const struct listener_owne
 int listener_resume(struct loop *loop, struct listener *listener);
 /* There is room again: goes on if it was paused. */
 void listener_has_room(struct loop *loop, struct listener *listener);
-/* Accepts what waits, once, and stops for good; the socket is closed. */
+/* Accepts what waits, as there is room for it, and closes then. */
 void listener_stop(struct loop *loop, struct listener *listener);
+/* At once: whoever waits is for those who have a copy of the socket. */
+void listener_close(struct loop *loop, struct listener *listener);
 
 /* ---- sockets ---- */
 

@@ -5,7 +5,7 @@
 
 #define LOOP_EVENTS 256
 
-int loop_open(struct loop *loop, struct stats *stats, uint32_t spin_us)
+int loop_open(struct loop *loop, struct stats *stats, uint64_t spin_us)
 {
 	*loop = (struct loop){.stats = stats, .spin_us = spin_us};
 	loop->now_us = sys_clock_us();

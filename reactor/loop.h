@@ -49,7 +49,7 @@ struct loop {
 	bool stopped;
 	uint32_t now_ms; /* of this pass */
 	uint64_t now_us;
-	uint32_t spin_us;
+	uint64_t spin_us;
 	uint64_t busy_us; /* when the last event came, for spin */
 	struct source *first, *last;
 	struct wheel wheel;
@@ -57,7 +57,7 @@ struct loop {
 };
 
 /* stats is borrowed. 0 or -errno. */
-int loop_open(struct loop *loop, struct stats *stats, uint32_t spin_us);
+int loop_open(struct loop *loop, struct stats *stats, uint64_t spin_us);
 void loop_close(struct loop *loop);
 
 /* Passes until loop->stopped. */

@@ -152,7 +152,7 @@ static void run_with_fault(enum kernel_call call, unsigned long k, int error, co
 			EXPECT(listener_resume(&world.loop, &listeners[i]) == 0);
 	run_scenario(how);
 	for (int i = 0; i < CLIENTS; i++)
-		listener_stop(&world.loop, &listeners[i]);
+		listener_close(&world.loop, &listeners[i]);
 	EXPECT_MSG(world.stats.accepted == CLIENTS, "%s: %llu accepted", how,
 		   (unsigned long long)world.stats.accepted);
 	EXPECT_MSG(world_closed(&world) == CLIENTS, "%s: not as many closed as accepted", how);

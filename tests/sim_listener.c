@@ -62,8 +62,8 @@ static void begin(bool shared, bool reject)
 
 static void end(void)
 {
-	listener_stop(&t.loop, &t.listener);
-	listener_stop(&t.loop, &t.listener); /* is done only once */
+	listener_close(&t.loop, &t.listener);
+	listener_close(&t.loop, &t.listener); /* is done only once */
 	for (size_t i = 0; i < t.accepted_n; i++)
 		(void)sys_close(t.fds[i]);
 	loop_close(&t.loop);
@@ -328,6 +328,8 @@ START_TEST(stop_takes_what_waits)
 	loop_poke(&t.loop, &t.listener.source);
 	loop_deadline(&t.loop, &t.listener.source, t.loop.now_ms + 5);
 	listener_stop(&t.loop, &t.listener);
+	for (int i = 0; i < 10 && t.listener.source.fd >= 0; i++)
+		loop_pass(&t.loop, 0);
 	ck_assert_uint_eq(t.accepted_n, 200);
 	ck_assert_int_eq(t.listener.source.fd, -1);
 	listener_has_room(&t.loop, &t.listener);
@@ -347,8 +349,15 @@ START_TEST(stop_of_a_paused_one_takes_what_there_is_room_for)
 	loop_pass(&t.loop, 0);
 	t.room = 2;
 	listener_stop(&t.loop, &t.listener);
+	loop_pass(&t.loop, 0);
 	ck_assert_uint_eq(t.accepted_n, 2);
-	loop_pass(&t.loop, 100);
+	ck_assert_int_ge(t.listener.source.fd, 0);
+	t.room = 4; /* who waited is taken as there is room, and then it closes */
+	listener_has_room(&t.loop, &t.listener);
+	for (int i = 0; i < 10 && t.listener.source.fd >= 0; i++)
+		loop_pass(&t.loop, 0);
+	ck_assert_uint_eq(t.accepted_n, 5);
+	ck_assert_int_eq(t.listener.source.fd, -1);
 	end();
 }
 END_TEST

@@ -15,7 +15,8 @@ enum note_kind {
 	NOTE_READY = 1,	  /* to the master: this worker serves */
 	NOTE_TAKEN,	  /* to the master: count of the oldest batch were taken, the rest not */
 	NOTE_CONNECTIONS, /* to the worker: count descriptors, of this listener, are beside it */
-	NOTE_DRAIN,	  /* to the worker: end gracefully */
+	NOTE_DRAIN,	  /* to the worker: end gracefully; connections may still follow */
+	NOTE_LAST,	  /* to the worker: none follows any more */
 };
 
 struct note {

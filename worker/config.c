@@ -170,20 +170,51 @@ static size_t distance(const char *a, const char *b)
 	return row[n];
 }
 
-const char *config_nearest(const char *name)
+const char *config_nearest(const char *name, bool key)
 {
 	const char *nearest = NULL;
 	size_t least = strlen(name) / 3 + 2;
 
+	if (key && distance(name, "listen") < least) {
+		nearest = "listen";
+		least = distance(name, nearest);
+	}
 	for (size_t i = 0; i < option_rows_n; i++) {
 		size_t d = distance(name, option_rows[i].name);
 
-		if (d < least) {
+		if (d < least && !(key && option_rows[i].kind == OPTION_ACTION)) {
 			least = d;
 			nearest = option_rows[i].name;
 		}
 	}
 	return nearest;
+}
+
+/* Rows whose values have narrower limits than their kind. */
+static const struct range {
+	const char *name;
+	uint64_t min, max;
+	const char *form;
+} ranges[] = {
+    {"workers", 0, WORKERS_MAX, "at most 256"},
+    {"backlog", 1, INT32_MAX, "at least 1"},
+    {"high-water", 1, 1u << 30, "from 1 to 1G"},
+    {"low-water", 0, 1u << 30, "at most 1G"},
+    {"buffers", BUFFERS_MIN, 1ULL << 40, "from 1M to 1024G"},
+    {"max-line", 1, 1u << 30, "from 1 to 1G"},
+    {"max-frame", 1, 1u << 30, "from 1 to 1G"},
+};
+
+static bool in_range(const struct option_row *row, uint64_t number, char error[CONFIG_ERROR_BYTES])
+{
+	for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+		if (strcmp(row->name, ranges[i].name) != 0 ||
+		    (number >= ranges[i].min && number <= ranges[i].max))
+			continue;
+		(void)snprintf(error, CONFIG_ERROR_BYTES, "is %s", ranges[i].form);
+		return false;
+	}
+	return true;
 }
 
 static bool is_auto(const struct option_row *row, const char *value)
@@ -226,17 +257,17 @@ bool config_set(struct config *config, const struct option_row *row, const char 
 			return true;
 		}
 		if (number_parse(value, number) && *number <= INT32_MAX)
-			return true;
+			return in_range(row, *number, error);
 		form = strstr(row->argument, "auto") ? "a whole number or auto" : "a whole number";
 		break;
 	case OPTION_TIME:
 		if (time_parse(value, number) && *number / 1000 < WHEEL_MS_MAX / 2)
-			return true;
+			return in_range(row, *number, error);
 		form = "a time below 6 days with its unit, such as 500ms, 30s, 5m or 1h";
 		break;
 	case OPTION_SIZE:
 		if (size_parse(value, number))
-			return true;
+			return in_range(row, *number, error);
 		form = "a size, such as 4096, 64K, 1M or 2G";
 		break;
 	}
@@ -337,22 +368,10 @@ bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 							 : descriptors / 2;
 	if (!config->max_connections || config->max_connections > allowed)
 		config->max_connections = allowed;
-	if (config->workers > WORKERS_MAX)
-		return complain(error, "workers: there are at most 256");
 	if (config->no_master && config->workers != 1)
 		return complain(error, "no-master needs workers = 1");
-	if (!config->backlog)
-		return complain(error, "backlog is at least 1");
 	if (config->low_water > config->high_water)
 		return complain(error, "low-water is above high-water");
-	if (config->high_water > 1u << 30)
-		return complain(error, "high-water is at most 1G");
-	if (config->buffers < BUFFERS_MIN || config->buffers > 1ULL << 40)
-		return complain(error, "buffers is at least 1M and at most 1024G");
-	if (!config->max_line || config->max_line > 1u << 30)
-		return complain(error, "max-line is from 1 to 1G");
-	if (!config->max_frame || config->max_frame > 1u << 30)
-		return complain(error, "max-frame is from 1 to 1G");
 	return true;
 }
 

@@ -67,8 +67,8 @@ extern const size_t option_rows_n;
 
 void config_defaults(struct config *config);
 const struct option_row *config_find(const char *name); /* NULL: there is none */
-/* The name most like the given one; NULL where none is near. */
-const char *config_nearest(const char *name);
+/* The name most like the given one, of flags or of keys of the file; NULL where none is near. */
+const char *config_nearest(const char *name, bool key);
 
 /* False, and what is wrong, without the key's name. */
 bool config_set(struct config *config, const struct option_row *row, const char *value,

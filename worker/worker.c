@@ -24,6 +24,8 @@ static struct {
 	struct entrance entrances[LISTENERS_MAX];
 	struct source signals, channel, drain_timer;
 	bool draining;
+	bool leaving;	/* alone, while weir goes on */
+	bool told_last; /* nobody hands over connections any more */
 } worker;
 
 static void worker_title(void)
@@ -41,10 +43,24 @@ static void worker_title(void)
 
 /* ---- the end ---- */
 
-static void worker_end_if_drained(void)
+static bool all_stopped(void)
 {
-	if (worker.draining && !worker.table.conns.used)
+	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
+		if (worker.entrances[i].listener.source.fd >= 0)
+			return false;
+	return true;
+}
+
+static void end_if_drained(void)
+{
+	if (worker.draining && worker.told_last && !worker.table.conns.used && all_stopped())
 		worker.loop.stopped = true;
+}
+
+static void close_listeners(void)
+{
+	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
+		listener_close(&worker.loop, &worker.entrances[i].listener);
 }
 
 static void drain_timer_turn(struct loop *loop, struct source *source)
@@ -54,36 +70,51 @@ static void drain_timer_turn(struct loop *loop, struct source *source)
 	if (worker.table.conns.used)
 		log_warn("drain-timeout passed, closing what is left",
 			 LOG_NUMBER("connections", worker.table.conns.used));
+	close_listeners();
+	worker.told_last = true;
 	conn_table_abort(&worker.table, CLOSE_drain_timeout);
+	end_if_drained();
 }
 
-/* Connections that wait to be accepted are taken in, served what they have sent, and ended
- * as the others are: nobody who got through to us is reset. */
-static void worker_drain(const char *why)
+static void drain(const char *why)
 {
-	uint64_t timeout_us = worker.setup->config->drain_timeout;
-
-	if (worker.draining)
-		return;
 	worker.draining = true;
 	worker_title();
 	log_info("draining", LOG_TEXT("why", why),
 		 LOG_NUMBER("connections", worker.table.conns.used));
-	worker.table.draining = true;
-	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
-		listener_stop(&worker.loop, &worker.entrances[i].listener);
 	conn_table_drain(&worker.table);
 	loop_deadline(&worker.loop, &worker.drain_timer,
-		      worker.loop.now_ms + config_ms(timeout_us));
-	worker_end_if_drained();
+		      worker.loop.now_ms + config_ms(worker.setup->config->drain_timeout));
+}
+
+/* weir ends. Connections that wait to be accepted are taken in, served what they have sent,
+ * and ended as the others are: nobody who got through to us is reset. */
+static void drain_with_weir(const char *why, bool told_last)
+{
+	worker.leaving = false;
+	worker.told_last |= told_last;
+	if (!worker.draining)
+		drain(why);
+	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
+		listener_stop(&worker.loop, &worker.entrances[i].listener);
+	end_if_drained();
+}
+
+/* Only this worker ends: whoever waits is its successor's, or another worker's. */
+static void drain_alone(const char *why)
+{
+	if (worker.draining)
+		return;
+	worker.leaving = worker.told_last = true;
+	close_listeners();
+	drain(why);
+	end_if_drained();
 }
 
 static void on_room(struct conn_table *table)
 {
 	(void)table;
-	worker_end_if_drained();
-	if (worker.draining)
-		return;
+	end_if_drained();
 	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
 		listener_has_room(&worker.loop, &worker.entrances[i].listener);
 }
@@ -103,9 +134,16 @@ static void entrance_accepted(struct listener *listener, int fd, const struct so
 	conn_open(&entrance->service, fd, CONN_ACCEPTED, peer);
 }
 
+static void entrance_stopped(struct listener *listener)
+{
+	(void)listener;
+	end_if_drained();
+}
+
 static const struct listener_owner entrance_owner = {
     .room = entrance_room,
     .accepted = entrance_accepted,
+    .stopped = entrance_stopped,
 };
 
 static void entrance_open(struct entrance *entrance, const struct endpoint *endpoint, int fd)
@@ -145,7 +183,8 @@ static void tell_master(enum note_kind kind, size_t count)
 static void take_connections(const struct note *note, const int *fds, size_t n)
 {
 	struct conn_table *table = &worker.table;
-	size_t room = pool_free(&table->conns), taken = n < room ? n : room;
+	size_t room = worker.leaving ? 0 : pool_free(&table->conns);
+	size_t taken = n < room ? n : room;
 
 	CHECK(note->listener < worker.setup->config->listeners_n);
 	tell_master(NOTE_TAKEN, taken);
@@ -176,15 +215,15 @@ static void channel_turn(struct loop *loop, struct source *source)
 		return;
 	if (n <= 0) {
 		loop_unwatch(loop, source);
-		worker_drain("the master is gone");
+		drain_with_weir("the master is gone", true);
 		return;
 	}
 	CHECK(n == (ssize_t)sizeof note);
-	CHECK(note.kind == NOTE_CONNECTIONS || note.kind == NOTE_DRAIN);
+	CHECK(note.kind == NOTE_CONNECTIONS || note.kind == NOTE_DRAIN || note.kind == NOTE_LAST);
 	if (note.kind == NOTE_CONNECTIONS)
 		take_connections(&note, fds, fds_n);
 	else
-		worker_drain("the master says so");
+		drain_with_weir("the master says so", note.kind == NOTE_LAST);
 }
 
 /* ---- signals ---- */
@@ -200,7 +239,10 @@ static void take_signal(struct loop *loop, int number)
 	case SIGTERM:
 		if (worker.draining && alone)
 			loop->stopped = true;
-		worker_drain("signal");
+		else if (alone)
+			drain_with_weir("signal", true);
+		else
+			drain_alone("signal");
 		break;
 	default: /* the master's business */
 		if (alone)
@@ -289,7 +331,7 @@ static void worker_open(const struct worker_setup *setup)
 		pin_to_cpu(setup->index);
 	if (setup->identity && (error = identity_take(setup->identity)))
 		die("worker %u: becoming %s: %s", setup->index, config->user, strerror(-error));
-	error = loop_open(&worker.loop, &setup->slot->stats, (uint32_t)config->spin);
+	error = loop_open(&worker.loop, &setup->slot->stats, config->spin);
 	if (!error)
 		error = conn_table_open(&worker.table, &worker.loop, &limits, config->buffers);
 	if (error)
