@@ -205,13 +205,15 @@ static const struct range {
     {"max-frame", 1, 1u << 30, "from 1 to 1G"},
 };
 
-static bool in_range(const struct option_row *row, uint64_t number, char error[CONFIG_ERROR_BYTES])
+static bool in_range(const struct option_row *row, uint64_t number, const char *value,
+		     char error[CONFIG_ERROR_BYTES])
 {
 	for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
 		if (strcmp(row->name, ranges[i].name) != 0 ||
 		    (number >= ranges[i].min && number <= ranges[i].max))
 			continue;
-		(void)snprintf(error, CONFIG_ERROR_BYTES, "is %s", ranges[i].form);
+		(void)snprintf(error, CONFIG_ERROR_BYTES, "is %s, not \"%s\"", ranges[i].form,
+			       value);
 		return false;
 	}
 	return true;
@@ -257,17 +259,17 @@ bool config_set(struct config *config, const struct option_row *row, const char 
 			return true;
 		}
 		if (number_parse(value, number) && *number <= INT32_MAX)
-			return in_range(row, *number, error);
+			return in_range(row, *number, value, error);
 		form = strstr(row->argument, "auto") ? "a whole number or auto" : "a whole number";
 		break;
 	case OPTION_TIME:
 		if (time_parse(value, number) && *number / 1000 < WHEEL_MS_MAX / 2)
-			return in_range(row, *number, error);
+			return in_range(row, *number, value, error);
 		form = "a time below 6 days with its unit, such as 500ms, 30s, 5m or 1h";
 		break;
 	case OPTION_SIZE:
 		if (size_parse(value, number))
-			return in_range(row, *number, error);
+			return in_range(row, *number, value, error);
 		form = "a size, such as 4096, 64K, 1M or 2G";
 		break;
 	}
