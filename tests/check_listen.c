@@ -51,13 +51,6 @@ static const char *file_listener(const char *keys)
 	return listener;
 }
 
-static bool exists(const char *path)
-{
-	struct stat status;
-
-	return lstat(path, &status) == 0;
-}
-
 /* A start that must fail with 1; what it said is in output. */
 static void start_fails(const char *const arguments[], const char *says)
 {

@@ -43,6 +43,8 @@ int server_stop(struct server *server, int signal);
 int server_wait_exit(struct server *server);
 /* Runs weir to its end; its status. What it said on stdout and stderr is in output. */
 int server_run(const char *const arguments[], char *output, size_t output_n);
+#define RUN(output, ...)                                                                           \
+	server_run((const char *const[]){__VA_ARGS__, NULL}, output, sizeof(output))
 
 /* Waits until its log holds text (since the start). */
 void server_wait_log(struct server *server, const char *text);
@@ -108,5 +110,9 @@ uint64_t next_random(uint64_t *state);
 bool command_exists(const char *name);
 /* A new folder that is removed with all in it when the test's process ends. */
 const char *temporary_folder(void);
+const char *in_folder(const char *name); /* the path of a file there; good for four calls */
+const char *write_file(const char *name, const char *text); /* there; its path */
+char *read_whole(const char *path);			    /* NULL: there is none */
+bool exists(const char *path);
 
 #endif
