@@ -42,6 +42,37 @@ static void open_standard_descriptors(void)
 		(void)close(fd);
 }
 
+static int read_pid_file(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	int pid = 0;
+
+	if (!file)
+		return 0;
+	if (fscanf(file, "%d", &pid) != 1)
+		pid = 0;
+	(void)fclose(file);
+	return pid;
+}
+
+/* One server must not take another's file; one that was killed leaves a number behind. */
+static void refuse_pid_file_in_use(const char *path)
+{
+	int pid = read_pid_file(path);
+	char comm_path[64], comm[32] = "";
+	FILE *file;
+
+	if (pid <= 0 || pid == getpid())
+		return;
+	(void)snprintf(comm_path, sizeof comm_path, "/proc/%d/comm", pid);
+	file = fopen(comm_path, "re");
+	if (!file)
+		return;
+	if (fgets(comm, sizeof comm, file) && strncmp(comm, "weir", 4) == 0)
+		die("pid-file %s: weir runs already, as pid %d", path, pid);
+	(void)fclose(file);
+}
+
 /* Written beside it and renamed: whoever reads the file reads a whole number. */
 static void write_pid_file(const char *path)
 {
@@ -58,14 +89,8 @@ static void write_pid_file(const char *path)
 
 static void remove_pid_file(const char *path)
 {
-	FILE *file = fopen(path, "re");
-	int pid = 0;
-
-	if (!file)
-		return;
-	if (fscanf(file, "%d", &pid) == 1 && pid == getpid())
+	if (read_pid_file(path) == getpid())
 		(void)unlink(path);
-	(void)fclose(file);
 }
 
 static pid_t opener;
@@ -144,6 +169,12 @@ int main(int argc, char **argv)
 		if (geteuid() != 0 && geteuid() != identity.uid)
 			die("user %s: only root can become another user", config.user);
 	}
+	if (config.pid_file)
+		refuse_pid_file_in_use(config.pid_file);
+	if (config.max_connections_asked > config.max_connections)
+		log_warn("the limit of descriptors cuts max-connections",
+			 LOG_NUMBER("asked", config.max_connections_asked),
+			 LOG_NUMBER("max_connections", config.max_connections));
 	opener = getpid();
 	(void)atexit(clean_up);
 	listen_open(&set, &config);

@@ -242,7 +242,8 @@ static void slot_timer_turn(struct loop *loop, struct source *source)
 static void log_death(const struct slot *slot, pid_t pid, int status, uint64_t lost)
 {
 	struct board_slot *seat = &master.setup->board->slot[index_of(slot)];
-	bool wanted = slot->roster.state == SLOT_DRAINING;
+	bool wanted =
+	    slot->roster.state == SLOT_DRAINING || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	char words[LAST_WORDS_BYTES], how[64];
 
 	board_take_last_words(seat, words);
@@ -320,7 +321,8 @@ static void stop_gracefully(const char *why)
 {
 	uint32_t drain_ms = config_ms(master.setup->config->drain_timeout);
 
-	log_info("stopping", LOG_TEXT("why", why), LOG_NUMBER("drain_timeout_ms", drain_ms));
+	log_info("stopping, a second signal stops at once", LOG_TEXT("why", why),
+		 LOG_NUMBER("drain_timeout_ms", drain_ms));
 	master.stopping = true;
 	for (size_t i = 0; i < master.slots_n; i++) {
 		if (!master.slots[i].pid)
@@ -358,8 +360,8 @@ static void stop_timer_turn(struct loop *loop, struct source *source)
 
 /* ---- signals ---- */
 
-static const int master_signals[] = {SIGTERM, SIGINT,  SIGQUIT, SIGCHLD,
-				     SIGHUP,  SIGUSR2, SIGTTIN, SIGTTOU};
+static const int master_signals[] = {SIGTERM, SIGINT,  SIGQUIT, SIGCHLD, SIGHUP,
+				     SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU};
 
 static void take_signal(int number)
 {
@@ -425,6 +427,8 @@ int master_run(const struct master_setup *setup)
 		source_init(&master.slots[i].channel, -1, channel_turn);
 		source_init(&master.slots[i].timer, -1, slot_timer_turn);
 		slot_event(&master.slots[i], SLOT_OPEN);
+		if (!master.slots[i].pid)
+			die("starting worker %zu: it can't be forked", i);
 	}
 	loop_run(&master.loop);
 	handoff_close();

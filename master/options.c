@@ -181,7 +181,7 @@ static void print_help(void)
 		(void)printf("  %s\n", flag);
 		print_wrapped("        ", meaning);
 	}
-	(void)printf("\nTimes take us ms s m h, sizes K M G (powers of 1024).\n"
+	(void)printf("\nTimes are a whole number with its unit, us ms s m h; sizes take K M G.\n"
 		     "Signals: TERM and INT stop gracefully, a second one or QUIT at once.\n"
 		     "Exit status: 0 fine, 1 could not run, 2 wrong usage or configuration.\n");
 }
@@ -353,7 +353,7 @@ void options_read(struct config *config, int argc, char **argv, size_t cpus, siz
 		exit(0);
 	}
 	if (asked.test) {
-		(void)printf("the configuration is good: %zu listeners, %llu workers\n",
+		(void)printf("the configuration is good; listeners: %zu, workers: %llu\n",
 			     config->listeners_n, (unsigned long long)config->workers);
 		exit(0);
 	}

@@ -233,21 +233,13 @@ START_TEST(texts_go_round)
 	static const struct {
 		const char *name, *value, *text;
 	} texts[] = {
-	    {"workers", "auto", "auto"},
-	    {"workers", "0", "auto"},
-	    {"max-connections-per-ip", "0", "0"},
-	    {"accept", "shared", "shared"},
-	    {"no-master", "on", "on"},
-	    {"idle-timeout", "0", "0"},
-	    {"idle-timeout", "1500us", "1500us"},
-	    {"idle-timeout", "1500ms", "1500ms"},
-	    {"idle-timeout", "60000ms", "1m"},
-	    {"idle-timeout", "120m", "2h"},
-	    {"buffers", "1048577", "1048577"},
-	    {"buffers", "1024K", "1M"},
-	    {"buffers", "1024M", "1G"},
-	    {"buffers", "1024G", "1024G"},
-	    {"pid-file", "/run/weir.pid", "/run/weir.pid"},
+	    {"workers", "auto", "auto"},	  {"max-connections-per-ip", "0", "0"},
+	    {"accept", "shared", "shared"},	  {"no-master", "on", "on"},
+	    {"idle-timeout", "0", "0"},		  {"idle-timeout", "1500us", "1500us"},
+	    {"idle-timeout", "1500ms", "1500ms"}, {"idle-timeout", "60000ms", "1m"},
+	    {"idle-timeout", "120m", "2h"},	  {"buffers", "1048577", "1048577"},
+	    {"buffers", "1024K", "1M"},		  {"buffers", "1024M", "1G"},
+	    {"buffers", "1024G", "1024G"},	  {"pid-file", "/run/weir.pid", "/run/weir.pid"},
 	};
 
 	config_defaults(&config);
@@ -427,7 +419,7 @@ START_TEST(values_out_of_range_are_refused)
 	static const struct {
 		const char *name, *value, *words;
 	} bad[] = {
-	    {"workers", "257", "at most 256"},	  {"backlog", "0", "at least 1"},
+	    {"workers", "257", "from 1 to 256"},  {"backlog", "0", "at least 1"},
 	    {"high-water", "0", "from 1"},	  {"high-water", "1025M", "to 1G"},
 	    {"low-water", "1025M", "at most 1G"}, {"buffers", "0", "from 1M"},
 	    {"buffers", "1048575", "from 1M"},	  {"buffers", "1025G", "to 1024G"},
@@ -448,7 +440,7 @@ START_TEST(values_that_do_not_go_together_are_refused)
 	} bad[] = {
 	    {{"no-master", "workers"}, {"on", "2"}, "no-master needs workers = 1"},
 	    {{"no-master", "workers"}, {"on", "auto"}, "no-master needs workers = 1"},
-	    {{"low-water", "high-water"}, {"2K", "1K"}, "low-water is above high-water"},
+	    {{"low-water", "high-water"}, {"2K", "1K"}, "low-water (2K) is above high-water (1K)"},
 	};
 
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

@@ -61,6 +61,34 @@ START_TEST(the_pid_file_is_there_while_weir_is)
 }
 END_TEST
 
+START_TEST(a_pid_file_has_one_server)
+{
+	const char *path = in_folder("one.pid");
+	struct server *server = SERVER("--workers", "1", "--pid-file", path, "echo://127.0.0.1:0");
+	char output[4096], says[64];
+
+	ck_assert_int_eq(RUN(output, "--pid-file", path, "echo://127.0.0.1:0"), 1);
+	(void)snprintf(says, sizeof says, "weir runs already, as pid %d", (int)server->pid);
+	ck_assert_msg(strstr(output, says) != NULL, "%s", output);
+	ck_assert(exists(path));
+	/* One that was killed leaves its number: the next one takes the file over. */
+	ck_assert_int_eq(server_stop(server, SIGKILL), 128 + SIGKILL);
+	server = SERVER("--workers", "1", "--pid-file", path, "echo://127.0.0.1:0");
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	ck_assert(!exists(path));
+}
+END_TEST
+
+START_TEST(a_limit_of_descriptors_that_cuts_is_said)
+{
+	struct server *server =
+	    SERVER("--workers", "1", "--max-connections", "1000000000", "echo://127.0.0.1:0");
+
+	ck_assert(server_log_has(server, "the limit of descriptors cuts max-connections"));
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 /* ---- what a running one shows ---- */
 
 static void proc_is(pid_t pid, const char *file, const char *wanted)
@@ -231,7 +259,7 @@ END_TEST
 
 START_TEST(hup_and_its_like_do_not_kill)
 {
-	static const int signals[] = {SIGHUP, SIGUSR2, SIGTTIN, SIGTTOU, SIGPIPE};
+	static const int signals[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGPIPE};
 	struct server *server = SERVER("--workers", "1", "echo://127.0.0.1:0");
 
 	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
@@ -264,6 +292,8 @@ END_TEST
 
 SUITE("operator", {"what can't run says why", what_cannot_run_says_why, 20},
       {"the pid file is there while weir is", the_pid_file_is_there_while_weir_is, 20},
+      {"a pid file has one server", a_pid_file_has_one_server, 20},
+      {"a limit of descriptors that cuts is said", a_limit_of_descriptors_that_cuts_is_said, 20},
       {"processes have titles", processes_have_titles, 30},
       {"the ready line says what there is", the_ready_line_says_what_there_is, 20},
       {"JSON lines are JSON", json_lines_are_json, 20},

@@ -196,7 +196,8 @@ static const struct range {
 	uint64_t min, max;
 	const char *form;
 } ranges[] = {
-    {"workers", 0, WORKERS_MAX, "at most 256"},
+    {"workers", 1, WORKERS_MAX, "from 1 to 256, or auto"},
+    {"max-connections", 1, INT32_MAX, "at least 1, or auto"},
     {"backlog", 1, INT32_MAX, "at least 1"},
     {"high-water", 1, 1u << 30, "from 1 to 1G"},
     {"low-water", 0, 1u << 30, "at most 1G"},
@@ -349,12 +350,6 @@ bool config_listen(struct config *config, const char *listener, char error[CONFI
 	return true;
 }
 
-static bool complain(char error[CONFIG_ERROR_BYTES], const char *what)
-{
-	(void)snprintf(error, CONFIG_ERROR_BYTES, "%s", what);
-	return false;
-}
-
 bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 		     char error[CONFIG_ERROR_BYTES])
 {
@@ -368,12 +363,24 @@ bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 		config->workers = cpus < WORKERS_MAX ? cpus : WORKERS_MAX;
 	allowed = descriptors > 2 * DESCRIPTORS_RESERVED ? descriptors - DESCRIPTORS_RESERVED
 							 : descriptors / 2;
+	config->max_connections_asked = config->max_connections;
 	if (!config->max_connections || config->max_connections > allowed)
 		config->max_connections = allowed;
-	if (config->no_master && config->workers != 1)
-		return complain(error, "no-master needs workers = 1");
-	if (config->low_water > config->high_water)
-		return complain(error, "low-water is above high-water");
+	if (config->no_master && config->workers != 1) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES,
+			       "no-master needs workers = 1, there are to be %llu",
+			       (unsigned long long)config->workers);
+		return false;
+	}
+	if (config->low_water > config->high_water) {
+		char low[32], high[32];
+
+		size_format(config->low_water, low, sizeof low);
+		size_format(config->high_water, high, sizeof high);
+		(void)snprintf(error, CONFIG_ERROR_BYTES, "low-water (%s) is above high-water (%s)",
+			       low, high);
+		return false;
+	}
 	return true;
 }
 

@@ -48,6 +48,7 @@ struct config {
 #undef OPTION
 	struct endpoint listeners[LISTENERS_MAX];
 	size_t listeners_n;
+	uint64_t max_connections_asked; /* what the limit of descriptors may have cut; 0: auto */
 };
 
 struct option_row {

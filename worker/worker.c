@@ -277,7 +277,8 @@ static void watch(struct source *source, int fd, source_turn *turn, const char *
 
 static void watch_signals(void)
 {
-	static const int numbers[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR2, SIGTTIN, SIGTTOU};
+	static const int numbers[] = {SIGTERM, SIGINT,	SIGQUIT, SIGHUP,
+				      SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU};
 	sigset_t set;
 
 	(void)sigemptyset(&set);
