@@ -321,8 +321,8 @@ static void stop_gracefully(const char *why)
 {
 	uint32_t drain_ms = config_ms(master.setup->config->drain_timeout);
 
-	log_info("stopping, a second signal stops at once", LOG_TEXT("why", why),
-		 LOG_NUMBER("drain_timeout_ms", drain_ms));
+	log_info("stopping", LOG_TEXT("why", why), LOG_NUMBER("drain_timeout_ms", drain_ms),
+		 LOG_TEXT("hint", "a second signal stops at once"));
 	master.stopping = true;
 	for (size_t i = 0; i < master.slots_n; i++) {
 		if (!master.slots[i].pid)
