@@ -141,17 +141,26 @@ void listen_open(struct listen_set *set, struct config *config)
 	}
 }
 
+static void refuse(int fd)
+{
+	int waiting;
+
+	while (fd >= 0 && (waiting = accept4(fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+		(void)close(waiting);
+}
+
 void listen_refuse(struct listen_set *set, size_t slot)
 {
-	for (size_t i = 0; i < set->config->listeners_n; i++) {
-		const struct endpoint *endpoint = &set->config->listeners[i];
-		int fd;
+	for (size_t i = 0; i < set->config->listeners_n; i++)
+		if (config_accept_mode(set->config, &set->config->listeners[i]) == ACCEPT_REUSEPORT)
+			refuse(set->fds[i][slot]);
+}
 
-		if (config_accept_mode(set->config, endpoint) != ACCEPT_REUSEPORT)
-			continue;
-		while ((fd = accept4(set->fds[i][slot], NULL, NULL, SOCK_CLOEXEC)) >= 0)
-			(void)close(fd);
-	}
+void listen_refuse_all(struct listen_set *set)
+{
+	for (size_t i = 0; i < set->config->listeners_n; i++)
+		for (size_t slot = 0; slot < set->slots; slot++)
+			refuse(set->fds[i][slot]);
 }
 
 void listen_stop(struct listen_set *set)

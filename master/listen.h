@@ -26,6 +26,8 @@ struct listen_set {
 void listen_open(struct listen_set *set, struct config *config);
 /* Takes in and ends, by FIN, who waits at a slot that has no worker. */
 void listen_refuse(struct listen_set *set, size_t slot);
+/* The same of every socket: there is no worker at all. */
+void listen_refuse_all(struct listen_set *set);
 /* Closes the sockets: workers have their own, and take in who waits. */
 void listen_stop(struct listen_set *set);
 /* Closes all, and takes our own socket files away; also where listen_open() got half-way. */

@@ -124,11 +124,12 @@ static int run_without_master(struct board *board)
 
 	listen_for_slot(&set, 0, setup.listeners);
 	for (size_t i = 0; i < config.listeners_n; i++) {
-		/* The worker closes its own; the set keeps what it has. */
+		/* The worker closes its own. */
 		setup.listeners[i] = fcntl(setup.listeners[i], F_DUPFD_CLOEXEC, 0);
 		if (setup.listeners[i] < 0)
 			die("duplicating a listener: %s", strerror(errno));
 	}
+	listen_stop(&set); /* who comes while it drains is refused */
 	status = worker_run(&setup);
 	master_log_totals(board, 1, &nothing);
 	return status;

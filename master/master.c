@@ -24,6 +24,7 @@ struct slot {
 	pid_t pid;	       /* 0: nobody */
 	struct source channel; /* fd -1: none */
 	struct source timer;
+	bool leaving; /* it takes no more connections */
 };
 
 static struct {
@@ -37,6 +38,7 @@ static struct {
 } master;
 
 static void slot_event(struct slot *slot, enum slot_event event);
+static void signals_turn(struct loop *loop, struct source *source);
 
 static size_t index_of(const struct slot *slot)
 {
@@ -111,6 +113,27 @@ static void channel_distrust(struct slot *slot, const char *why)
 		(void)kill(slot->pid, SIGKILL);
 }
 
+static void slot_tell(struct slot *slot, enum note_kind kind)
+{
+	struct note note = {.kind = kind};
+
+	if (slot->channel.fd < 0 ||
+	    descriptors_send(slot->channel.fd, &note, sizeof note, NULL, 0) < 0)
+		log_warn("a worker does not take the order to drain",
+			 LOG_NUMBER("worker", index_of(slot)));
+}
+
+/* A worker was sent TERM. Where all of us were (a service manager's way), the master's own
+ * is there already: weir ends then, and who waits is served. */
+static void slot_leaving(struct slot *slot)
+{
+	signals_turn(&master.loop, &master.signals);
+	if (master.stopping || slot->channel.fd < 0)
+		return;
+	slot->leaving = true;
+	slot_tell(slot, NOTE_LEAVE);
+}
+
 /* False: the channel has ended, or was ended. */
 static bool channel_read(struct slot *slot)
 {
@@ -133,6 +156,8 @@ static bool channel_read(struct slot *slot)
 	}
 	if (note.kind == NOTE_READY) {
 		slot_event(slot, SLOT_UP);
+	} else if (note.kind == NOTE_LEAVING) {
+		slot_leaving(slot);
 	} else if (note.kind != NOTE_TAKEN || !handoff_taken(index_of(slot), note.count)) {
 		channel_distrust(slot, "a note out of place");
 		return false;
@@ -170,22 +195,13 @@ static int slot_spawn(struct slot *slot)
 	if (pid < 0)
 		return pid;
 	slot->pid = pid;
+	slot->leaving = false;
 	source_init(&slot->channel, channel, channel_turn);
 	slot->channel.want = SOURCE_IN;
 	error = loop_watch(&master.loop, &slot->channel, EPOLLIN);
 	CHECK(!error);
 	log_info("worker started", LOG_NUMBER("worker", index_of(slot)), LOG_NUMBER("pid", pid));
 	return 0;
-}
-
-static void slot_tell(struct slot *slot, enum note_kind kind)
-{
-	struct note note = {.kind = kind};
-
-	if (slot->channel.fd < 0 ||
-	    descriptors_send(slot->channel.fd, &note, sizeof note, NULL, 0) < 0)
-		log_warn("a worker does not take the order to drain",
-			 LOG_NUMBER("worker", index_of(slot)));
 }
 
 static void slot_event(struct slot *slot, enum slot_event event)
@@ -324,12 +340,15 @@ static void stop_gracefully(const char *why)
 	log_info("stopping", LOG_TEXT("why", why), LOG_NUMBER("drain_timeout_ms", drain_ms),
 		 LOG_TEXT("hint", "a second signal stops at once"));
 	master.stopping = true;
+	reap(); /* TERM is told before the deaths that came with it */
 	for (size_t i = 0; i < master.slots_n; i++) {
-		if (!master.slots[i].pid)
+		if (!master.slots[i].pid || master.slots[i].leaving)
 			listen_refuse(master.setup->set, i);
 		slot_event(&master.slots[i], SLOT_CLOSE);
 	}
 	handoff_stop(tell_last);
+	if (!anybody_left())
+		listen_refuse_all(master.setup->set);
 	listen_stop(master.setup->set); /* workers have their own: who comes now is refused */
 	loop_deadline(&master.loop, &master.stop_timer,
 		      master.loop.now_ms + drain_ms + STOP_GRACE_MS);

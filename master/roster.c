@@ -41,7 +41,7 @@ static const struct step steps[SLOT_STATES][SLOT_EVENTS] = {
 	},
 	[SLOT_DRAINING] = {
 		[SLOT_OPEN]    = STAY(DRAINING),
-		[SLOT_UP]      = STAY(DRAINING),
+		[SLOT_UP]      = {SLOT_DRAINING, DO_ANNOUNCE},
 		[SLOT_DIED]    = {SLOT_VACANT, DO_FORGET},
 		[SLOT_RESTED]  = STAY(DRAINING),
 		[SLOT_CLOSE]   = STAY(DRAINING),

@@ -153,10 +153,10 @@ static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec 
 		return false;
 	}
 	/* Drained, unless the end came in the same event: that gives no edge of its own. */
-	if ((size_t)n < room && !conn_ready(conn, SOURCE_ENDED))
+	conn->drain_left -= conn->drain_left < (size_t)n ? conn->drain_left : (uint32_t)n;
+	if ((size_t)n < room && !conn_ready(conn, SOURCE_ENDED) && !conn->drain_left)
 		conn->source.ready &= (uint8_t)~SOURCE_IN;
 	*budget -= (size_t)n;
-	conn->drain_left -= conn->drain_left < (size_t)n ? conn->drain_left : (uint32_t)n;
 	conn->active_ms = table->loop->now_ms;
 	STATS_ADD(table->stats, received_bytes, n);
 	*input = (struct iovec){start, kept + (size_t)n};
@@ -238,6 +238,7 @@ static void conn_make_output(struct conn *conn, struct conn_table *table)
 			return;
 		protocol->output(conn);
 		made = table->outbox.bytes;
+		conn->silent = !made;
 		conn_flush(conn, table);
 		if (!made || budget < made + CHUNK_BYTES)
 			return;
@@ -335,8 +336,8 @@ uint8_t conn_want(const struct conn *conn)
 
 	if ((conn->phase == OPEN && !conn->paused && !conn->starved) || conn->phase == LINGER)
 		want |= SOURCE_IN;
-	if (conn->queue.owed ||
-	    (conn->phase == OPEN && conn->service->protocol->output && !conn->starved))
+	if (conn->queue.owed || (conn->phase == OPEN && conn->service->protocol->output &&
+				 !conn->starved && !conn->silent))
 		want |= SOURCE_OUT;
 	return want;
 }
@@ -370,8 +371,10 @@ void conn_turn(struct loop *loop, struct source *source)
 		conn_end(conn, table);
 	if (conn->phase == LINGER)
 		conn_discard(conn, table);
-	if (conn->phase != OPEN)
+	if (conn->phase != OPEN) {
+		conn_drop_input(conn, table);
 		starved_set(conn, table, false);
+	}
 	starvation_look(table);
 	if (conn->phase == DEAD) {
 		outbox_clear(&table->outbox);
@@ -379,7 +382,7 @@ void conn_turn(struct loop *loop, struct source *source)
 		return;
 	}
 	CHECK(!table->outbox.n && !table->outbox.held.iov_len);
-	if (conn->stalled)
+	if (conn->stalled && !conn->paused && !conn->starved) /* else space or buffers wake it */
 		source->ready |= SOURCE_POKED;
 	source->want = conn_want(conn);
 	conn_arm(conn, table);

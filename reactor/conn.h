@@ -47,7 +47,8 @@ struct protocol {
 	 * may be changed in place, and stay where they are until the turn ends. NULL: all
 	 * input is thrown away. */
 	size_t (*input)(struct conn *conn, unsigned char *bytes, size_t n);
-	/* Nothing is owed and the peer reads: say more, or do nothing and be asked again. */
+	/* Nothing is owed and the peer reads: say more, or nothing, and be asked again after
+	 * the next turn that something else causes. */
 	void (*output)(struct conn *conn);
 	/* Which limit of the service is its conn_message_max()? */
 	enum { MESSAGE_MAX_NONE, MESSAGE_MAX_LINE, MESSAGE_MAX_FRAME } message_max;
@@ -154,6 +155,7 @@ struct conn {
 	uint32_t drain_left;  /* while draining: bytes that had come by then, not read yet */
 	uint8_t phase, reason;
 	bool passed : 1, message_open : 1, paused : 1, starved : 1, stalled : 1, draining : 1;
+	bool silent : 1; /* its protocol had nothing to say when it was last asked */
 };
 
 _Static_assert(sizeof(struct conn) <= 128, "a connection is at most 128 bytes");

@@ -29,6 +29,12 @@ static inline bool conn_ready(const struct conn *conn, uint8_t bits)
 	return conn->source.ready & bits;
 }
 
+/* Does it hold buffers? */
+static inline bool conn_in_hand(const struct conn *conn)
+{
+	return conn->input || queue_bytes(&conn->queue);
+}
+
 /* conn.c */
 void conn_turn(struct loop *loop, struct source *source);
 uint8_t conn_want(const struct conn *conn);

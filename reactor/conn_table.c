@@ -18,6 +18,8 @@ void starved_set(struct conn *conn, struct conn_table *table, bool starved)
 		return;
 	conn->starved = starved;
 	if (!starved) {
+		if (!conn_in_hand(conn))
+			conn->message_ms = table->loop->now_ms; /* we let it wait, not the peer */
 		if (--table->starved == 0)
 			loop_no_deadline(table->loop, &table->starvation);
 		return;
@@ -37,9 +39,8 @@ void starved_set(struct conn *conn, struct conn_table *table, bool starved)
 static bool buffers_for_read(const struct conn *conn, const struct conn_table *table)
 {
 	size_t left = buffers_free_chunks(&table->buffers);
-	bool in_hand = conn->input || queue_bytes(&conn->queue);
-
-	return left >= (in_hand ? table->buffers.chunks.objects_max / 4 : CHUNKS_FOR_A_READ);
+	return left >=
+	       (conn_in_hand(conn) ? table->buffers.chunks.objects_max / 4 : CHUNKS_FOR_A_READ);
 }
 
 bool conn_has_buffers(struct conn *conn, struct conn_table *table)
@@ -55,7 +56,7 @@ static struct conn *longest_stalled(struct conn_table *table)
 	size_t cursor = 0;
 
 	while ((conn = pool_next(&table->conns, &cursor))) {
-		if (conn->phase == DEAD || (!conn->input && !queue_bytes(&conn->queue)))
+		if (conn->phase == DEAD || !conn_in_hand(conn))
 			continue;
 		if (!victim || (int32_t)(conn->progress_ms - victim->progress_ms) < 0)
 			victim = conn;
@@ -63,18 +64,33 @@ static struct conn *longest_stalled(struct conn_table *table)
 	return victim;
 }
 
-/* Each STARVATION_MS while somebody waits, and when the loop sees that buffers are free. */
+/* Gives a turn to those for whom there are buffers now. How many? */
+static size_t starvation_wake(struct loop *loop, struct conn_table *table)
+{
+	struct conn *conn;
+	size_t cursor = 0, woken = 0;
+
+	while ((conn = pool_next(&table->conns, &cursor))) {
+		if (!conn->starved || !buffers_for_read(conn, table))
+			continue;
+		loop_poke(loop, &conn->source);
+		woken++;
+	}
+	return woken;
+}
+
+/* Each STARVATION_MS while somebody waits, and when a turn has freed buffers. */
 static void starvation_turn(struct loop *loop, struct source *source)
 {
 	struct conn_table *table = CONTAINER_OF(source, struct conn_table, starvation);
 	bool due = source->ready & SOURCE_DUE;
-	struct conn *conn;
-	size_t cursor = 0;
+	size_t woken;
 
 	source->ready = 0;
 	if (!table->starved)
 		return;
-	if (due && table->stats->sent_bytes == table->sent_when_starved) {
+	woken = starvation_wake(loop, table);
+	if (due && !woken && table->stats->sent_bytes == table->sent_when_starved) {
 		struct conn *victim = longest_stalled(table);
 
 		if (victim)
@@ -82,9 +98,6 @@ static void starvation_turn(struct loop *loop, struct source *source)
 	}
 	if (due)
 		table->sent_when_starved = table->stats->sent_bytes;
-	while ((conn = pool_next(&table->conns, &cursor)))
-		if (conn->starved && buffers_for_read(conn, table))
-			loop_poke(loop, &conn->source);
 	loop_deadline(loop, source, loop->now_ms + STARVATION_MS);
 }
 
@@ -128,7 +141,7 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	conn->active_ms = conn->progress_ms = table->loop->now_ms;
 	conn->source.ready = SOURCE_OUT;
 	STATS_ADD(table->stats, connections, 1);
-	error = loop_watch(table->loop, &conn->source, EPOLLIN | EPOLLRDHUP | EPOLLET);
+	error = loop_watch(table->loop, &conn->source, CONN_EVENTS);
 	if (error) {
 		conn_die_of(conn, error);
 		conn_destroy(conn);

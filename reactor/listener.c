@@ -50,9 +50,10 @@ void listener_has_room(struct loop *loop, struct listener *listener)
 
 static void listener_pause(struct loop *loop, struct listener *listener)
 {
-	STATS_ADD(listener->stats, accept_pauses, 1);
-	if (listener->watched)
+	if (listener->watched) {
+		STATS_ADD(listener->stats, accept_pauses, 1);
 		loop_unwatch(loop, &listener->source);
+	}
 	listener->watched = false;
 	loop_deadline(loop, &listener->source, loop->now_ms + LISTENER_RETRY_MS);
 }
@@ -250,6 +251,10 @@ static int set_options(int fd, const struct address *address, const struct liste
 	if (!error) {
 		*step = "TCP_NODELAY";
 		error = set_on(fd, IPPROTO_TCP, TCP_NODELAY);
+	}
+	if (!error) { /* urgent bytes are bytes, in their place */
+		*step = "SO_OOBINLINE";
+		error = set_on(fd, SOL_SOCKET, SO_OOBINLINE);
 	}
 	return error;
 }

@@ -84,6 +84,8 @@ static uint8_t ready_of(uint32_t events)
 		ready |= SOURCE_IN;
 	if (events & EPOLLOUT)
 		ready |= SOURCE_OUT;
+	if (events & EPOLLPRI) /* a read stops short at urgent data, which proves nothing */
+		ready |= SOURCE_IN | SOURCE_ENDED;
 	if (events & EPOLLRDHUP)
 		ready |= SOURCE_IN | SOURCE_ENDED;
 	if (events & EPOLLHUP) /* both ways: a write will say so, a read ends at 0 */
@@ -168,8 +170,7 @@ int loop_watch(struct loop *loop, struct source *source, uint32_t events)
 
 int loop_watch_out(struct loop *loop, struct source *source)
 {
-	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLOUT | EPOLLET,
-				    .data.ptr = source};
+	struct epoll_event event = {.events = CONN_EVENTS | EPOLLOUT, .data.ptr = source};
 
 	if (source->watches_out)
 		return 0;

@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/epoll.h>
 
 #include "reactor/stats.h"
 #include "reactor/wheel.h"
@@ -70,6 +71,9 @@ void source_init(struct source *source, int fd, source_turn *turn);
 /* Registers its descriptor; events: EPOLLIN and so on, EPOLLET by the caller's choice.
  * 0 or -errno. */
 int loop_watch(struct loop *loop, struct source *source, uint32_t events);
+/* What a stream connection is registered for. */
+#define CONN_EVENTS (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
+
 /* Reports space to write from now on too. An edge-triggered stream source needs it once in
  * its life: after its first short write. 0 or -errno. */
 int loop_watch_out(struct loop *loop, struct source *source);

@@ -48,6 +48,8 @@ void conn_send(struct conn *conn, const void *bytes, size_t n)
 	struct outbox *outbox = &table->outbox;
 	struct iovec span = {(void *)(uintptr_t)bytes, n};
 
+	if (!conn->queue.owed)
+		conn->progress_ms = table->loop->now_ms;
 	queue_commit(&conn->queue);
 	if (outbox->held.iov_len) { /* it goes now, before these */
 		struct iovec held = outbox->held;
@@ -68,6 +70,8 @@ void conn_send(struct conn *conn, const void *bytes, size_t n)
 	}
 	if (outbox->n == CONN_SPANS) {
 		outbox_keep(conn, table, 0);
+		if (conn->phase != OPEN)
+			return;
 		outbox->bytes = n;
 	}
 	outbox->spans[outbox->n++] = span;
@@ -79,7 +83,10 @@ void conn_hold(struct conn *conn, const void *bytes, size_t n)
 
 	if (!n || conn->phase != OPEN)
 		return;
-	CHECK(!outbox->held.iov_len);
+	if (outbox->held.iov_len)
+		outbox_keep(conn, conn->service->table, 0);
+	if (conn->phase != OPEN)
+		return;
 	outbox->held = (struct iovec){(void *)(uintptr_t)bytes, n};
 }
 

@@ -407,9 +407,36 @@ START_TEST(data_and_end_at_once_by_unix_socket)
 }
 END_TEST
 
+/* A read stops short at an urgent byte: that does not mean that nothing is behind it. */
+START_TEST(urgent_bytes_are_bytes_in_their_place)
+{
+	struct server *server = SERVER("--workers", "1", "echo://127.0.0.1:0");
+	pid_t worker = server_wait_worker(server, 0, 0);
+
+	for (int i = 0; i < 100; i++) {
+		int fd = connect_to(server->ports[0]);
+
+		/* Every other time all of it is there before the first read. */
+		if (i % 2)
+			ck_assert_int_eq(kill(worker, SIGSTOP), 0);
+		send_text(fd, "abc");
+		ck_assert_int_eq(send(fd, "U", 1, MSG_OOB | MSG_NOSIGNAL), 1);
+		send_text(fd, "def");
+		if (i % 2)
+			ck_assert_int_eq(kill(worker, SIGCONT), 0);
+		expect_text(fd, "abcUdef");
+		finish_sending(fd);
+		expect_end(fd);
+		(void)close(fd);
+	}
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 SUITE("bytes", {"a gigabyte by the own client", a_gigabyte_by_the_own_client, 120},
       {"a gigabyte by unix socket", a_gigabyte_by_unix_socket, 120},
       {"a gigabyte by socat", a_gigabyte_by_socat, 120},
       {"a gigabyte by nc", a_gigabyte_by_nc, 120},
       {"data and FIN in one segment", data_and_fin_in_one_segment, 120},
+      {"urgent bytes are bytes in their place", urgent_bytes_are_bytes_in_their_place, 30},
       {"data and end at once by unix socket", data_and_end_at_once_by_unix_socket, 60})

@@ -23,11 +23,12 @@ static const char *const action_names[] = {"nothing", "spawn", "announce", "rest
 static const struct {
 	const char *state, *event, *next, *action;
 } changes[] = {
-    {"vacant", "open", "starting", "spawn"},	{"starting", "up", "ready", "announce"},
-    {"starting", "died", "resting", "rest"},	{"starting", "close", "draining", "drain"},
-    {"ready", "died", "resting", "rest"},	{"ready", "close", "draining", "drain"},
-    {"draining", "died", "vacant", "forget"},	{"draining", "overdue", "draining", "kill"},
-    {"resting", "rested", "starting", "spawn"}, {"resting", "close", "vacant", "forget"},
+    {"vacant", "open", "starting", "spawn"},	 {"starting", "up", "ready", "announce"},
+    {"starting", "died", "resting", "rest"},	 {"starting", "close", "draining", "drain"},
+    {"ready", "died", "resting", "rest"},	 {"ready", "close", "draining", "drain"},
+    {"draining", "up", "draining", "announce"},	 {"draining", "died", "vacant", "forget"},
+    {"draining", "overdue", "draining", "kill"}, {"resting", "rested", "starting", "spawn"},
+    {"resting", "close", "vacant", "forget"},
 };
 #define CHANGES (sizeof changes / sizeof *changes)
 

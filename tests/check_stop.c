@@ -213,8 +213,10 @@ END_TEST
 
 /* ---- whoever waits to be accepted ---- */
 
+enum term { TERM_TO_MASTER, TERM_TO_ALL };
+
 /* They connect while nobody accepts; half of them have sent. After TERM all go on. */
-static void waiting_at_term(const char *mode, size_t n, bool stop_master)
+static void waiting_at_term(const char *mode, size_t n, bool stop_master, enum term to)
 {
 	struct server *server = SERVER("--workers", "2", "--accept", mode, "echo://127.0.0.1:0");
 	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
@@ -229,6 +231,8 @@ static void waiting_at_term(const char *mode, size_t n, bool stop_master)
 		if (i % 2)
 			send_text(fds[i], "hello");
 	}
+	for (size_t i = 0; to == TERM_TO_ALL && i < 2; i++)
+		ck_assert_int_eq(kill(workers[i], SIGTERM), 0);
 	ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
 	if (stop_master)
 		ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
@@ -248,28 +252,52 @@ static void waiting_at_term(const char *mode, size_t n, bool stop_master)
 
 START_TEST(reuseport_serves_who_waits_at_term)
 {
-	waiting_at_term("reuseport", 200, false);
+	waiting_at_term("reuseport", 200, false, TERM_TO_MASTER);
 }
 END_TEST
 
 START_TEST(shared_serves_who_waits_at_term)
 {
-	waiting_at_term("shared", 200, false);
+	waiting_at_term("shared", 200, false, TERM_TO_MASTER);
 }
 END_TEST
 
 /* In the master's queue, and on their way to workers. */
 START_TEST(handoff_serves_who_waits_at_term)
 {
-	waiting_at_term("handoff", 200, true);
-	waiting_at_term("handoff", 200, false);
+	waiting_at_term("handoff", 200, true, TERM_TO_MASTER);
+	waiting_at_term("handoff", 200, false, TERM_TO_MASTER);
 }
 END_TEST
 
 /* More than may be under way to all workers: the rest wait in the listener's queue. */
 START_TEST(handoff_serves_who_waits_behind_full_lanes_at_term)
 {
-	waiting_at_term("handoff", 600, false);
+	waiting_at_term("handoff", 600, false, TERM_TO_MASTER);
+}
+END_TEST
+
+/* As a service manager does it, that ends a whole control group. */
+START_TEST(term_to_all_processes_resets_nobody)
+{
+	for (size_t mode = 0; mode < 3; mode++) {
+		waiting_at_term(modes[mode], 100, false, TERM_TO_ALL);
+		waiting_at_term(modes[mode], 100, true, TERM_TO_ALL);
+	}
+}
+END_TEST
+
+/* A worker that has not said yet that it serves is told to end. */
+START_TEST(term_while_workers_start_does_not_wait)
+{
+	for (size_t i = 0; i < 15; i++) {
+		struct server *server = server_launch(
+		    (const char *const[]){"--workers", "1", "--accept", modes[i % 3],
+					  "--drain-timeout", "1h", "echo://127.0.0.1:0", NULL});
+
+		server_wait_log(server, "msg=\"worker started\"");
+		ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	}
 }
 END_TEST
 
@@ -445,7 +473,7 @@ START_TEST(no_master_is_one_process_that_drains)
 		   "--high-water", "1M", "echo://127.0.0.1:0");
 	char path[64];
 	FILE *file;
-	int fds[8];
+	int fds[8], late;
 
 	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)server->pid,
 		       (int)server->pid);
@@ -456,6 +484,10 @@ START_TEST(no_master_is_one_process_that_drains)
 	owe(server, fds, 8);
 	ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
 	server_wait_log(server, "msg=draining");
+	for (struct wait wait = wait_begin(); (late = try_connect(server->ports[0])) >= 0;
+	     (void)close(late))
+		wait_more(&wait, "a connect to be refused while weir drains");
+	ck_assert_int_eq(late, -ECONNREFUSED);
 	collect(fds, 8);
 	ck_assert_int_eq(server_wait_exit(server), 0);
 	ck_assert_uint_eq(server_stat(server, "closed_drained"), 8);
@@ -493,6 +525,8 @@ SUITE("stop", {"TERM delivers what is owed", term_delivers_what_is_owed, 90},
       {"handoff: who waits at TERM is served", handoff_serves_who_waits_at_term, 30},
       {"handoff: who waits behind full lanes at TERM is served",
        handoff_serves_who_waits_behind_full_lanes_at_term, 30},
+      {"TERM to all processes resets nobody", term_to_all_processes_resets_nobody, 60},
+      {"TERM while workers start does not wait", term_while_workers_start_does_not_wait, 60},
       {"who waits behind max-connections is not reset", who_waits_behind_the_limit_is_not_reset,
        60},
       {"who comes while draining is refused", who_comes_while_draining_is_refused, 60},

@@ -15,6 +15,8 @@ enum note_kind {
 	NOTE_READY = 1,	  /* to the master: this worker serves */
 	NOTE_TAKEN,	  /* to the master: count of the oldest batch were taken, the rest not */
 	NOTE_CONNECTIONS, /* to the worker: count descriptors, of this listener, are beside it */
+	NOTE_LEAVING,	  /* to the master: this worker was asked to end; does weir end, too? */
+	NOTE_LEAVE,	  /* to the worker: weir does not, end alone */
 	NOTE_DRAIN,	  /* to the worker: end gracefully; connections may still follow */
 	NOTE_LAST,	  /* to the worker: none follows any more */
 };

@@ -219,11 +219,23 @@ static void channel_turn(struct loop *loop, struct source *source)
 		return;
 	}
 	CHECK(n == (ssize_t)sizeof note);
-	CHECK(note.kind == NOTE_CONNECTIONS || note.kind == NOTE_DRAIN || note.kind == NOTE_LAST);
-	if (note.kind == NOTE_CONNECTIONS)
+	switch ((enum note_kind)note.kind) {
+	case NOTE_CONNECTIONS:
 		take_connections(&note, fds, fds_n);
-	else
+		return;
+	case NOTE_LEAVE:
+		drain_alone("signal");
+		return;
+	case NOTE_DRAIN:
+	case NOTE_LAST:
 		drain_with_weir("the master says so", note.kind == NOTE_LAST);
+		return;
+	case NOTE_READY:
+	case NOTE_TAKEN:
+	case NOTE_LEAVING:
+		break;
+	}
+	CHECK(note.kind == NOTE_CONNECTIONS); /* these are for the master, or none at all */
 }
 
 /* ---- signals ---- */
@@ -241,8 +253,8 @@ static void take_signal(struct loop *loop, int number)
 			loop->stopped = true;
 		else if (alone)
 			drain_with_weir("signal", true);
-		else
-			drain_alone("signal");
+		else /* to all of us, or to this worker? */
+			tell_master(NOTE_LEAVING, 0);
 		break;
 	default: /* the master's business */
 		if (alone)
