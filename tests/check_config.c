@@ -9,26 +9,7 @@
 #include <sys/socket.h>
 
 #include "reactor/queue.h"
-#include "tests/harness.h"
-#include "worker/config.h"
-
-static struct config config;
-
-static const struct option_row *row_of(const char *name)
-{
-	const struct option_row *row = config_find(name);
-
-	ck_assert_msg(row != NULL, "no option is called %s", name);
-	return row;
-}
-
-static void set(const char *name, const char *value)
-{
-	char error[CONFIG_ERROR_BYTES] = "";
-
-	ck_assert_msg(config_set(&config, row_of(name), value, error), "%s = %s: %s", name, value,
-		      error);
-}
+#include "tests/settings.h"
 
 static void expect_refused(const char *name, const char *value, const char *words)
 {
@@ -47,13 +28,6 @@ static void expect_value(const char *name, const char *expected)
 
 	config_text(&config, row_of(name), text, sizeof text);
 	ck_assert_msg(strcmp(text, expected) == 0, "%s is %s, not %s", name, text, expected);
-}
-
-static void listen_to(const char *listener)
-{
-	char error[CONFIG_ERROR_BYTES] = "";
-
-	ck_assert_msg(config_listen(&config, listener, error), "%s: %s", listener, error);
 }
 
 /* ---- texts of numbers ---- */

@@ -6,33 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "tests/harness.h"
-#include "worker/config.h"
-
-static struct config config;
-
-static const struct option_row *row_of(const char *name)
-{
-	const struct option_row *row = config_find(name);
-
-	ck_assert_msg(row != NULL, "no option is called %s", name);
-	return row;
-}
-
-static void set(const char *name, const char *value)
-{
-	char error[CONFIG_ERROR_BYTES] = "";
-
-	ck_assert_msg(config_set(&config, row_of(name), value, error), "%s = %s: %s", name, value,
-		      error);
-}
-
-static void listen_to(const char *listener)
-{
-	char error[CONFIG_ERROR_BYTES] = "";
-
-	ck_assert_msg(config_listen(&config, listener, error), "%s: %s", listener, error);
-}
+#include "tests/settings.h"
 
 static void expect_no_listener(const char *listener, const char *words)
 {

@@ -219,23 +219,14 @@ static void channel_turn(struct loop *loop, struct source *source)
 		return;
 	}
 	CHECK(n == (ssize_t)sizeof note);
-	switch ((enum note_kind)note.kind) {
-	case NOTE_CONNECTIONS:
+	if (note.kind == NOTE_CONNECTIONS) {
 		take_connections(&note, fds, fds_n);
-		return;
-	case NOTE_LEAVE:
+	} else if (note.kind == NOTE_LEAVE) {
 		drain_alone("signal");
-		return;
-	case NOTE_DRAIN:
-	case NOTE_LAST:
+	} else {
+		CHECK(note.kind == NOTE_DRAIN || note.kind == NOTE_LAST);
 		drain_with_weir("the master says so", note.kind == NOTE_LAST);
-		return;
-	case NOTE_READY:
-	case NOTE_TAKEN:
-	case NOTE_LEAVING:
-		break;
 	}
-	CHECK(note.kind == NOTE_CONNECTIONS); /* these are for the master, or none at all */
 }
 
 /* ---- signals ---- */
