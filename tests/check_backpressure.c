@@ -306,15 +306,18 @@ static void floods_beside_questions(const char *what, const char *buffers, size_
 	(void)printf("FIGURE %s: closed for want of buffers: %llu\n", what,
 		     (unsigned long long)stat_of("closed_no_buffers"));
 	ck_assert_uint_le(stat_of("queued_bytes_max"), HIGH_WATER + CHUNK);
-	ck_assert_uint_gt(stat_of("queued_bytes_max"), HIGH_WATER);
 	ck_assert_uint_le(stat_of("chunks_max") * CHUNK, buffers_bytes);
 	ck_assert_uint_le(stat_of("chunks_max") * CHUNK, bound + SMALL_CHANGE);
-	ck_assert_uint_gt(stat_of("backpressure_on"), 0);
 	ck_assert_uint_eq(stat_of("closed_eof"), n);
-	if (by_time_only)
+	/* That the limit at work was met: each queue's, or, where buffers are few, theirs, which
+	 * may stop all before any queue is at high-water. */
+	if (by_time_only) {
+		ck_assert_uint_gt(stat_of("queued_bytes_max"), HIGH_WATER);
+		ck_assert_uint_gt(stat_of("backpressure_on"), 0);
 		ck_assert_uint_eq(stat_of("closed_write_timeout"), n);
-	else
+	} else {
 		ck_assert_uint_gt(stat_of("buffer_waits"), 0);
+	}
 	/* Who asks always moves, so nobody has to go for want of buffers; unless this process
 	 * itself was kept from asking. */
 	if (crowd.gap_ms < 300)
