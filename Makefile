@@ -34,7 +34,10 @@ EXTRA_OBJECT = $(BUILD)/extra/$(EXTRA_NAME).o
 EXTRA_FLAG   = -DEXTRA_PROTOCOL=$(EXTRA_NAME)
 endif
 
-all: $(BUILD)/weir
+REACTOR_OBJECTS  = $(REACTOR:%.c=$(BUILD)/%.o)
+PROTOCOL_OBJECTS = $(PROTOCOL:%.c=$(BUILD)/%.o)
+
+all: $(BUILD)/weir $(BUILD)/weirload
 
 $(BUILD)/weir: $(OBJECTS) $(EXTRA_OBJECT)
 	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
@@ -57,7 +60,10 @@ $(EXTRA_OBJECT): $(EXTRA_PROTOCOL) $(BUILD)/flags
 run: $(BUILD)/weir
 	$(BUILD)/weir $(ARGS)
 
-install: $(BUILD)/weir
+instREACTOR_OBJECTS  = $(REACTOR:%.c=$(BUILD)/%.o)
+PROTOCOL_OBJECTS = $(PROTOCOL:%.c=$(BUILD)/%.o)
+
+all: $(BUILD)/weir $(BUILD)/weirload
 	install -d $(SBIN) $(MAN8)
 	install -m 755 $(BUILD)/weir $(SBIN)/weir
 	install -m 644 master/weir.8 $(MAN8)/weir.8
@@ -68,6 +74,7 @@ format:
 clean:
 	rm -rf $(BUILD)
 
+include bench/bench.mk
 -include tests/tests.mk
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

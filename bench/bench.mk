@@ -1,0 +1,20 @@
+# bench/: weirload, the classic server designs, the peers, and the scripts that measure them.
+#
+# weirload is built with weir; `make designs` and `make peers` build the rest.
+
+WEIRLOAD = $(wildcard bench/weirload/*.c)
+# What it shares with weir: the loop and the LISTENER form.
+WEIRLOAD_ROOMS = $(REACTOR) $(PROTOCOL) worker/endpoint.c worker/config.c
+WEIRLOAD_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(WEIRLOAD) $(WEIRLOAD_ROOMS))
+
+$(BUILD)/weirload: $(WEIRLOAD_OBJECTS) $(EXTRA_OBJECT)
+	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) -lm
+
+-include bench/designs/designs.mk
+-include bench/peers/peers.mk
+
+# The short suite: under two minutes, one table.
+bench: all designs peers
+	@BUILD=$(BUILD) bench/suite $(ARGS)
+
+.PHONY: bench

@@ -1,0 +1,647 @@
+#include "bench/weirload/connection.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+
+#include "bench/weirload/verdict.h"
+#include "reactor/list.h"
+#include "reactor/sys.h"
+
+#define TURN_READS	  4
+#define RETRY_MS_FIRST	  10
+#define RETRY_MS_MAX	  1000
+#define BACKLOG_RETRY_MS  5
+#define SLOW_READ_MS	  1000
+#define SLOW_BUFFER_BYTES 4096
+
+static void connection_turn(struct loop *loop, struct source *source);
+
+void connection_init(struct connection *connection, struct sender *sender, uint32_t number)
+{
+	source_init(&connection->source, -1, connection_turn);
+	connection->number = number;
+	connection->greets = sender->plan->dialect->greeting != NULL;
+}
+
+static uint32_t timeout_ms(const struct sender *sender)
+{
+	return (uint32_t)((sender->plan->timeout_us + 999) / 1000);
+}
+
+/* Messages that were begun and not answered. Of a message that is not whole yet, the reply
+ * may be. */
+static uint64_t under_way(const struct connection *connection)
+{
+	uint64_t begun = connection->sent + (connection->sent_bytes != 0);
+
+	return begun > connection->received ? begun - connection->received : 0;
+}
+
+/* ---- the end of a connection ---- */
+
+static void connection_close(struct connection *connection, struct sender *sender)
+{
+	if (connection->source.fd >= 0)
+		(void)sys_close(connection->source.fd);
+	connection->source.fd = -1;
+	connection->source.ready = connection->source.want = 0;
+	connection->source.watches_out = false;
+	loop_no_deadline(&sender->loop, &connection->source);
+	if (connection->phase >= CONNECTION_OPEN)
+		TALLY_ADD(sender->tally, open, -1);
+	connection->phase = CONNECTION_ABSENT;
+	connection->opened_ns = 0;
+}
+
+static void connection_settled(struct connection *connection, struct sender *sender)
+{
+	if (connection->settled)
+		return;
+	connection->settled = true;
+	sender_settled(sender);
+}
+
+static void connection_finished(struct connection *connection, struct sender *sender)
+{
+	if (connection->finished)
+		return;
+	connection->finished = true;
+	sender_finished(sender);
+}
+
+/* Whether an absent connection is to be opened again. */
+static bool connection_is_wanted(const struct connection *connection, const struct sender *sender)
+{
+	const struct plan *plan = sender->plan;
+
+	if (sender->phase != SENDER_RUN || plan->idle)
+		return false;
+	return !plan->churn || !plan->rate || connection->asked > connection->begun;
+}
+
+/* After a connection has gone, for good or ill. */
+static void connection_absent(struct connection *connection, struct sender *sender)
+{
+	connection_settled(connection, sender);
+	if (sender->plan->idle)
+		sender_answered(sender, connection);
+	if (sender->phase == SENDER_END) {
+		connection_finished(connection, sender);
+	} else if (connection_is_wanted(connection, sender)) {
+		if (connection->retry_ms)
+			loop_deadline(&sender->loop, &connection->source,
+				      sender->loop.now_ms + connection->retry_ms);
+		else
+			loop_poke(&sender->loop, &connection->source);
+	}
+}
+
+static void connection_fail(struct connection *connection, struct sender *sender,
+			    enum tally_error kind, const char *detail)
+{
+	struct tally *tally = sender->tally;
+
+	if (connection->slow && connection->phase >= CONNECTION_OPEN &&
+	    tally_errors[kind].blame == BLAME_SERVER) {
+		TALLY_ADD(tally, slow_ended, 1); /* as a server may do */
+	} else {
+		if (!tally->errors[kind])
+			(void)strncpy(tally->details[kind], detail, TALLY_DETAIL_BYTES - 1);
+		TALLY_ADD(tally, errors[kind], 1);
+		if (tally_errors[kind].blame == BLAME_SERVER && under_way(connection))
+			TALLY_ADD(tally, errors[TALLY_unanswered], under_way(connection));
+	}
+	connection->retry_ms = !connection->retry_ms		     ? RETRY_MS_FIRST
+			       : connection->retry_ms < RETRY_MS_MAX ? 2 * connection->retry_ms
+								     : RETRY_MS_MAX;
+	connection_close(connection, sender);
+	connection_absent(connection, sender);
+}
+
+static void connection_fail_of(struct connection *connection, struct sender *sender,
+			       const char *call, ssize_t error)
+{
+	char detail[TALLY_DETAIL_BYTES];
+	enum tally_error kind = verdict_of_errno((int)-error);
+
+	verdict_say_errno(detail, call, (int)-error);
+	connection_fail(connection, sender, kind, detail);
+}
+
+/* ---- opening ---- */
+
+static void connection_connected(struct connection *connection, struct sender *sender)
+{
+	uint64_t now_ns = clock_ns();
+
+	connection->phase = CONNECTION_OPEN;
+	connection->free_ns = now_ns;
+	connection->retry_ms = 0;
+	connection->source.ready |= SOURCE_OUT;
+	connection->source.want = connection->slow ? 0 : SOURCE_IN;
+	histogram_add(&sender->tally->connect, now_ns - connection->opened_ns);
+	TALLY_ADD(sender->tally, connects, 1);
+	TALLY_ADD(sender->tally, open, 1);
+	if (sender->tally->open > sender->tally->open_max)
+		sender->tally->open_max = sender->tally->open;
+	if (connection->slow)
+		loop_deadline(&sender->loop, &connection->source,
+			      sender->loop.now_ms + SLOW_READ_MS);
+	if (sender->plan->idle)
+		connection->asked = 1;
+	else
+		connection_settled(connection, sender);
+	connection_pump(connection, sender);
+}
+
+/* A socket, made ready to connect; or -errno, and the call that failed. */
+static int connection_socket(struct connection *connection, struct sender *sender,
+			     const char **call)
+{
+	const struct plan *plan = sender->plan;
+	const struct address *to = &plan->endpoint.address;
+	int on = 1, small = SLOW_BUFFER_BYTES, error = 0;
+	int fd = sys_socket(to->socket.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	*call = "socket";
+	if (fd < 0)
+		return fd;
+	if (!address_is_unix(to) && !plan->churn)
+		error = sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	if (!error && connection->slow)
+		error = sys_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+	*call = "setsockopt";
+	if (!error && plan->sources) {
+		/* The port is chosen by connect(), which knows that another destination may
+		 * have the same one: ip(7). */
+		struct address from =
+		    plan_source(plan, sender->opened * plan->processes + sender->number);
+
+		error = sys_setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+		if (!error) {
+			*call = "bind";
+			error = sys_bind(fd, (struct sockaddr *)&from.socket, from.bytes);
+		}
+	}
+	if (error) {
+		(void)sys_close(fd);
+		return error;
+	}
+	return fd;
+}
+
+static bool is_connected(int fd)
+{
+	struct sockaddr_storage peer;
+	socklen_t n = sizeof peer;
+
+	return sys_getpeername(fd, (struct sockaddr *)&peer, &n) == 0;
+}
+
+static void connection_connect(struct connection *connection, struct sender *sender)
+{
+	const struct address *to = &sender->plan->endpoint.address;
+	int error = connect(connection->source.fd, (const struct sockaddr *)&to->socket, to->bytes);
+
+	error = error ? -errno : 0;
+	if (error == -EAGAIN) { /* a unix socket whose backlog is full */
+		uint64_t opened_ns = connection->opened_ns;
+
+		connection_close(connection, sender);
+		connection->opened_ns = opened_ns;
+		if (clock_ns() - opened_ns >= sender->plan->timeout_us * 1000)
+			connection_fail(connection, sender, TALLY_timeout,
+					"connect: its backlog is full");
+		else
+			loop_deadline(&sender->loop, &connection->source,
+				      sender->loop.now_ms + BACKLOG_RETRY_MS);
+		return;
+	}
+	if (error && error != -EINPROGRESS) {
+		connection_fail_of(connection, sender, "connect", error);
+		return;
+	}
+	connection->phase = CONNECTION_CONNECTING;
+	error = loop_watch(&sender->loop, &connection->source, CONN_EVENTS);
+	if (error) {
+		connection_fail_of(connection, sender, "epoll_ctl", error);
+		return;
+	}
+	loop_deadline(&sender->loop, &connection->source, sender->loop.now_ms + timeout_ms(sender));
+	/* Over loopback it is there at once: asking costs less than an event for space. */
+	if (is_connected(connection->source.fd)) {
+		connection_connected(connection, sender);
+		return;
+	}
+	connection->source.want = SOURCE_OUT | SOURCE_IN;
+	error = loop_watch_out(&sender->loop, &connection->source);
+	if (error)
+		connection_fail_of(connection, sender, "epoll_ctl", error);
+}
+
+void connection_open(struct connection *connection, struct sender *sender)
+{
+	const struct plan *plan = sender->plan;
+	const char *call;
+	int fd = connection_socket(connection, sender, &call);
+
+	connection->sent = connection->received = 0;
+	connection->sent_bytes = connection->received_bytes = 0;
+	connection->greeted = false;
+	connection->key =
+	    (sender->opened * plan->processes + sender->number) % (1u << PATTERN_KEY_BITS);
+	sender->opened++;
+	if (!connection->opened_ns)
+		connection->opened_ns = clock_ns();
+	connection->source.ready = 0;
+	connection->source.fd = fd < 0 ? -1 : fd;
+	if (fd < 0)
+		connection_fail_of(connection, sender, call, fd);
+	else
+		connection_connect(connection, sender);
+}
+
+/* ---- sending ---- */
+
+/* How many more messages may begin now. */
+static uint64_t allowance(const struct connection *connection, const struct sender *sender)
+{
+	const struct plan *plan = sender->plan;
+	uint64_t n;
+
+	if (connection->phase != CONNECTION_OPEN || plan->dialect->kind == DIALECT_SPEAKS)
+		return 0;
+	if (plan->idle)
+		return connection->asked - connection->begun;
+	if (sender->phase != SENDER_RUN)
+		return 0;
+	if (connection->slow)
+		return UINT32_MAX;
+	if (plan->churn)
+		n = connection->sent || connection->sent_bytes ? 0 : 1;
+	else
+		n = under_way(connection) < plan->pipeline ? plan->pipeline - under_way(connection)
+							   : 0;
+	if (plan->rate && connection->asked - connection->begun < n)
+		n = connection->asked - connection->begun;
+	return n;
+}
+
+/* What may be sent now, as much as the buffer holds. */
+static size_t connection_compose(const struct connection *connection, const struct sender *sender)
+{
+	uint64_t message = connection->sent, may_begin = allowance(connection, sender);
+	uint32_t offset = connection->sent_bytes, size = (uint32_t)sender->plan->size;
+	size_t n = 0;
+
+	while (n < SENDER_BUFFER_BYTES) {
+		size_t part = sender->message_bytes - offset;
+
+		if (!offset && !may_begin--)
+			break;
+		if (part > SENDER_BUFFER_BYTES - n)
+			part = SENDER_BUFFER_BYTES - n;
+		dialect_fill(sender->plan->dialect, size, connection->key, message, offset,
+			     sender->buffer + n, (uint32_t)part);
+		n += part;
+		message++;
+		offset = 0;
+	}
+	return n;
+}
+
+static void connection_begin(struct connection *connection, struct sender *sender, uint64_t now_ns)
+{
+	const struct plan *plan = sender->plan;
+	struct flight *flight = &connection->flights[connection->sent % plan->pipeline];
+
+	if (connection->slow)
+		return;
+	if (!under_way(connection))
+		loop_deadline(&sender->loop, &connection->source,
+			      sender->loop.now_ms + timeout_ms(sender));
+	flight->sent_ns = now_ns;
+	if (plan->churn) /* to connect is part of it; the first ones did so before the start */
+		flight->sent_ns = connection->opened_ns > sender->schedule->start_ns
+				      ? connection->opened_ns
+				      : sender->schedule->start_ns;
+	flight->due_ns = flight->sent_ns;
+	if (plan->rate) {
+		uint64_t could_ns;
+
+		flight->due_ns = sender_due_ns(sender, connection->number, connection->begun);
+		could_ns =
+		    connection->free_ns > flight->due_ns ? connection->free_ns : flight->due_ns;
+		if (plan->churn)
+			could_ns = flight->due_ns;
+		if (flight->due_ns >= sender->schedule->measure_ns)
+			histogram_add(&sender->tally->slip,
+				      flight->sent_ns > could_ns ? flight->sent_ns - could_ns : 0);
+	}
+	connection->begun++;
+}
+
+static void connection_answered(struct connection *connection, struct sender *sender,
+				uint64_t now_ns)
+{
+	const struct plan *plan = sender->plan;
+	struct tally *tally = sender->tally;
+	struct flight *flight = &connection->flights[connection->received % plan->pipeline];
+
+	connection->received++;
+	connection->received_bytes = 0;
+	connection->free_ns = now_ns;
+	if (connection->slow)
+		return;
+	TALLY_ADD(tally, messages, 1);
+	if (plan->dialect->kind != DIALECT_ANSWERS)
+		return;
+	if (flight->due_ns >= sender->schedule->measure_ns || plan->idle) {
+		histogram_add(&tally->service, now_ns - flight->sent_ns);
+		if (plan->rate)
+			histogram_add(&tally->response, now_ns - flight->due_ns);
+	}
+}
+
+/* n bytes have gone. */
+static void connection_sent(struct connection *connection, struct sender *sender, size_t n,
+			    uint64_t now_ns)
+{
+	TALLY_ADD(sender->tally, sent_bytes, n);
+	while (n) {
+		uint32_t left = sender->message_bytes - connection->sent_bytes;
+
+		if (!connection->sent_bytes)
+			connection_begin(connection, sender, now_ns);
+		if (n < left) {
+			connection->sent_bytes += (uint32_t)n;
+			return;
+		}
+		n -= left;
+		connection->sent_bytes = 0;
+		connection->sent++;
+		if (sender->plan->dialect->kind == DIALECT_LISTENS)
+			connection_answered(connection, sender, clock_ns());
+	}
+}
+
+/* One write; where more could follow at once, in the next turn. */
+void connection_pump(struct connection *connection, struct sender *sender)
+{
+	uint64_t now_ns;
+	ssize_t written;
+	size_t n;
+
+	if (connection->phase != CONNECTION_OPEN || !(connection->source.ready & SOURCE_OUT))
+		return;
+	n = connection_compose(connection, sender);
+	if (!n)
+		return;
+	now_ns = clock_ns();
+	do
+		written = sys_write(connection->source.fd, sender->buffer, n);
+	while (written == -EINTR);
+	if (written == -EAGAIN)
+		written = 0;
+	if (written < 0) {
+		connection_fail_of(connection, sender, "write", written);
+		return;
+	}
+	connection_sent(connection, sender, (size_t)written, now_ns);
+	if ((sender->plan->churn || sender->plan->idle) &&
+	    sender->plan->dialect->kind == DIALECT_LISTENS) /* no answer gives it a turn */
+		loop_poke(&sender->loop, &connection->source);
+	connection->source.want &= (uint8_t)~SOURCE_OUT;
+	if ((size_t)written < n) {
+		int error = loop_watch_out(&sender->loop, &connection->source);
+
+		connection->source.ready &= (uint8_t)~SOURCE_OUT;
+		connection->source.want |= SOURCE_OUT;
+		if (error)
+			connection_fail_of(connection, sender, "epoll_ctl", error);
+	} else if (connection->sent_bytes || allowance(connection, sender)) {
+		loop_poke(&sender->loop, &connection->source);
+	}
+}
+
+/* ---- receiving ---- */
+
+/* bytes are not what they should be: says how, and ends the connection. */
+static void connection_wrong(struct connection *connection, struct sender *sender,
+			     unsigned char *bytes, size_t n)
+{
+	char detail[TALLY_DETAIL_BYTES];
+	enum tally_error kind = verdict_of_reply(connection, sender, bytes, n, detail);
+
+	connection_fail(connection, sender, kind, detail);
+}
+
+static bool expects_bytes(const struct connection *connection, const struct sender *sender)
+{
+	if (sender->plan->dialect->kind != DIALECT_ANSWERS)
+		return sender->plan->dialect->kind == DIALECT_SPEAKS;
+	return under_way(connection) != 0;
+}
+
+/* Checks n bytes that have come. False: the connection has ended over it. */
+static bool connection_check(struct connection *connection, struct sender *sender,
+			     unsigned char *bytes, size_t n)
+{
+	const struct plan *plan = sender->plan;
+	uint64_t now_ns = clock_ns();
+
+	TALLY_ADD(sender->tally, received_bytes, n);
+	if (connection->greets && !connection->greeted) { /* it is one byte long */
+		if (*bytes != (unsigned char)*plan->dialect->greeting) {
+			connection_fail(connection, sender, TALLY_altered,
+					"another greeting than the protocol's");
+			return false;
+		}
+		connection->greeted = true;
+		bytes++, n--;
+	}
+	while (n) {
+		uint32_t left = sender->reply_bytes - connection->received_bytes;
+		uint32_t part = n < left ? (uint32_t)n : left, matched = 0;
+
+		if (expects_bytes(connection, sender))
+			matched = dialect_match(plan->dialect, (uint32_t)plan->size,
+						connection->key, connection->received,
+						connection->received_bytes, bytes, part);
+		connection->received_bytes += matched;
+		if (matched < part) {
+			connection_wrong(connection, sender, bytes + matched, n - matched);
+			return false;
+		}
+		bytes += part, n -= part;
+		if (connection->received_bytes == sender->reply_bytes)
+			connection_answered(connection, sender, now_ns);
+	}
+	return true;
+}
+
+/* The server has ended its side. */
+static void connection_ended(struct connection *connection, struct sender *sender)
+{
+	if (connection->phase != CONNECTION_ENDING) {
+		connection_fail(connection, sender, TALLY_closed, "the server ended a connection");
+		return;
+	}
+	connection_close(connection, sender);
+	connection_finished(connection, sender);
+}
+
+/* What has come; false: the connection has gone. */
+static bool connection_receive(struct connection *connection, struct sender *sender, size_t room)
+{
+	for (int i = 0; i < TURN_READS; i++) {
+		ssize_t n;
+
+		do
+			n = sys_read(connection->source.fd, sender->buffer, room);
+		while (n == -EINTR);
+		if (n == -EAGAIN) {
+			connection->source.ready &= (uint8_t)~SOURCE_IN;
+			return true;
+		}
+		if (n < 0) {
+			connection_fail_of(
+			    connection, sender,
+			    connection->phase == CONNECTION_CONNECTING ? "connect" : "read", n);
+			return false;
+		}
+		if (n == 0) {
+			connection_ended(connection, sender);
+			return false;
+		}
+		if (!connection_check(connection, sender, sender->buffer, (size_t)n))
+			return false;
+		if (connection->slow)
+			return true;
+		if ((size_t)n < room && !(connection->source.ready & SOURCE_ENDED)) {
+			connection->source.ready &= (uint8_t)~SOURCE_IN;
+			return true;
+		}
+	}
+	return true; /* the rest in another turn: its bit is still set */
+}
+
+/* With --churn and --idle, what an answer leads to. */
+static void connection_after_answer(struct connection *connection, struct sender *sender)
+{
+	const struct plan *plan = sender->plan;
+
+	if (connection->phase != CONNECTION_OPEN)
+		return;
+
+	if (plan->idle && !under_way(connection) && connection->begun == connection->asked) {
+		connection_settled(connection, sender);
+		sender_answered(sender, connection);
+	}
+	if (plan->churn && connection->received && sender->phase != SENDER_RAMP &&
+	    (connection->sent_bytes == 0 || plan->dialect->kind == DIALECT_SPEAKS)) {
+		connection_close(connection, sender);
+		connection_absent(connection, sender);
+	}
+}
+
+/* ---- ending ---- */
+
+void connection_end(struct connection *connection, struct sender *sender)
+{
+	const struct plan *plan = sender->plan;
+
+	if (connection->phase == CONNECTION_ENDING)
+		return;
+	if (connection->phase == CONNECTION_OPEN && !connection->slow &&
+	    (under_way(connection) || connection->sent_bytes))
+		return;
+	if (connection->phase != CONNECTION_OPEN || connection->slow || plan->idle || plan->churn ||
+	    plan->dialect->kind == DIALECT_SPEAKS) {
+		connection_close(connection, sender);
+		connection_finished(connection, sender);
+		return;
+	}
+	connection->phase = CONNECTION_ENDING;
+	if (sys_shutdown(connection->source.fd, SHUT_WR) < 0) /* it was reset: read says so */
+		connection->source.ready |= SOURCE_IN;
+}
+
+void connection_give_up(struct connection *connection, struct sender *sender)
+{
+	char detail[TALLY_DETAIL_BYTES];
+
+	if (connection->finished)
+		return;
+	verdict_say_late(detail, connection, sender);
+	connection_fail(connection, sender, TALLY_timeout, detail);
+}
+
+/* ---- turns ---- */
+
+/* Its deadline has passed, or an older one has. */
+static void connection_due(struct connection *connection, struct sender *sender)
+{
+	uint64_t now_ns = clock_ns(), timeout_ns = sender->plan->timeout_us * 1000;
+	uint64_t since_ns = connection->opened_ns;
+	char detail[TALLY_DETAIL_BYTES];
+
+	if (connection->phase == CONNECTION_ABSENT || connection->phase == CONNECTION_ENDING)
+		return;
+	if (connection->slow && connection->phase == CONNECTION_OPEN) {
+		loop_deadline(&sender->loop, &connection->source,
+			      sender->loop.now_ms + SLOW_READ_MS);
+		(void)connection_receive(connection, sender, 1);
+		return;
+	}
+	if (connection->phase == CONNECTION_OPEN) {
+		if (!under_way(connection))
+			return;
+		since_ns =
+		    connection->flights[connection->received % sender->plan->pipeline].sent_ns;
+	}
+	if (now_ns - since_ns < timeout_ns) {
+		loop_deadline(&sender->loop, &connection->source,
+			      sender->loop.now_ms + 1 +
+				  (uint32_t)((since_ns + timeout_ns - now_ns) / 1000000));
+		return;
+	}
+	verdict_say_late(detail, connection, sender);
+	connection_fail(connection, sender, TALLY_timeout, detail);
+}
+
+static void connection_turn(struct loop *loop, struct source *source)
+{
+	struct connection *connection = CONTAINER_OF(source, struct connection, source);
+	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
+	bool due = source->ready & SOURCE_DUE;
+
+	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_POKED);
+	if (source->ready & SOURCE_BROKEN) /* a read will say what it is */
+		source->ready =
+		    (uint8_t)((source->ready & ~SOURCE_BROKEN) | SOURCE_IN | SOURCE_ENDED);
+	if (due)
+		connection_due(connection, sender);
+	if (connection->phase == CONNECTION_ABSENT) {
+		bool retry = connection->opened_ns != 0; /* a unix socket that was busy */
+
+		if (retry || connection_is_wanted(connection, sender))
+			connection_open(connection, sender);
+		return;
+	}
+	if (connection->phase == CONNECTION_CONNECTING) {
+		if (is_connected(source->fd))
+			connection_connected(connection, sender);
+		else if (source->ready & SOURCE_IN) /* a read says why it could not */
+			(void)connection_receive(connection, sender, 1);
+		return;
+	}
+	if (source->ready & source->want & SOURCE_IN)
+		(void)connection_receive(connection, sender, SENDER_BUFFER_BYTES);
+	connection_pump(connection, sender);
+	connection_after_answer(connection, sender);
+	if (sender->phase == SENDER_END)
+		connection_end(connection, sender);
+	loop_settle(loop, source);
+}

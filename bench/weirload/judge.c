@@ -1,0 +1,101 @@
+#include "bench/weirload/judge.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+uint64_t judge_errors(const struct outcome *outcome, enum tally_blame blame)
+{
+	uint64_t n = 0;
+
+	for (int kind = 0; kind < TALLY_ERROR_KINDS; kind++)
+		if (tally_errors[kind].blame == blame)
+			n += outcome->all.errors[kind];
+	return n;
+}
+
+const char *judge_limit(const struct outcome *outcome)
+{
+	static const char *const names[] = {"unknown", "neither", "server", "generator"};
+
+	return names[outcome->limit];
+}
+
+static void invalid(struct outcome *outcome, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The first reason stands. */
+static void invalid(struct outcome *outcome, const char *format, ...)
+{
+	va_list arguments;
+
+	if (outcome->invalid_why[0])
+		return;
+	va_start(arguments, format);
+	(void)vsnprintf(outcome->invalid_why, sizeof outcome->invalid_why, format, arguments);
+	va_end(arguments);
+}
+
+static void judge_validity(struct outcome *outcome, const struct plan *plan)
+{
+	const struct tally *all = &outcome->all;
+	uint64_t slip_ns, allowed_ns;
+
+	if (all->errors[TALLY_ports])
+		invalid(outcome, "local ports ran out: spread connections with --source "
+				 "FIRST-LAST, or widen net.ipv4.ip_local_port_range");
+	if (all->errors[TALLY_descriptors])
+		invalid(outcome, "descriptors ran out: use more processes, -P");
+	if (all->errors[TALLY_memory])
+		invalid(outcome, "the kernel had no memory: %s", all->details[TALLY_memory]);
+	if (!plan->rate || !all->slip.n)
+		return;
+	slip_ns = histogram_percentile(&all->slip, 99);
+	allowed_ns = histogram_percentile(&all->response, 99) / 10;
+	if (allowed_ns < JUDGE_SLIP_NS)
+		allowed_ns = JUDGE_SLIP_NS;
+	if (slip_ns > allowed_ns)
+		invalid(outcome,
+			"the generator did not keep its own schedule: one message in a hundred "
+			"left %.1f ms late or more",
+			(double)slip_ns / 1e6);
+}
+
+/* Where both were at the limit of a CPU that they share, it is who used more of it. */
+static void judge_who(struct outcome *outcome, const struct plan *plan)
+{
+	const struct usage *server = &outcome->server, *generator = &outcome->generator;
+	double time_ns = (double)outcome->measured_ns;
+	bool full, generator_full, server_full;
+
+	if (!time_ns)
+		return;
+	full = (double)(server->cpu_ns + generator->cpu_ns) >= JUDGE_BUSY * time_ns * outcome->cpus;
+	generator_full =
+	    (double)(generator->busiest_ns + generator->busiest_wait_ns) >= JUDGE_BUSY * time_ns ||
+	    (double)outcome->all.frozen_ns >= JUDGE_FROZEN * time_ns;
+	server_full = plan->server_pid && ((double)(server->busiest_ns + server->busiest_wait_ns) >=
+					       JUDGE_BUSY * time_ns ||
+					   (full && server->cpu_ns > generator->cpu_ns));
+	if (generator_full && server_full)
+		outcome->limit =
+		    server->busiest_ns > generator->busiest_ns ? LIMIT_SERVER : LIMIT_GENERATOR;
+	else if (generator_full)
+		outcome->limit = LIMIT_GENERATOR;
+	else if (server_full)
+		outcome->limit = LIMIT_SERVER;
+	else if (plan->server_pid)
+		outcome->limit = LIMIT_NEITHER;
+}
+
+void judge(struct outcome *outcome, const struct plan *plan)
+{
+	judge_validity(outcome, plan);
+	if (!plan->idle)
+		judge_who(outcome, plan);
+	if (judge_errors(outcome, BLAME_SERVER) || judge_errors(outcome, BLAME_REPLY))
+		outcome->exit_status = 1;
+	else if (outcome->invalid_why[0])
+		outcome->exit_status = 3;
+	else if (!outcome->held)
+		outcome->exit_status = 1;
+}

@@ -1,0 +1,27 @@
+/*
+ * judge: whether a run may be believed, and who was its limit.
+ *
+ * INVALID is a run that met limits of the generator's own: no local port, descriptor or memory
+ * left, or an open loop whose messages left late although there was room for them.
+ */
+#ifndef BENCH_JUDGE_H
+#define BENCH_JUDGE_H
+
+#include "bench/weirload/run.h"
+
+/* A generator or server thread is at its limit when it ran, or waited for a CPU, so much of
+ * the time. */
+#define JUDGE_BUSY 0.95
+/* A generator that stood still so much of the time was not there to load anything. */
+#define JUDGE_FROZEN 0.1
+/* Messages of an open loop may leave so late at the 99th percentile, or a tenth of the
+ * response time there, if that is more. */
+#define JUDGE_SLIP_NS 1000000
+
+void judge(struct outcome *outcome, const struct plan *plan);
+
+/* "server", "generator", "neither", or "unknown" */
+const char *judge_limit(const struct outcome *outcome);
+uint64_t judge_errors(const struct outcome *outcome, enum tally_blame blame);
+
+#endif

@@ -1,0 +1,21 @@
+/* weirload: drives load at a server, checks every byte, and says what it measured. */
+#include "bench/weirload/judge.h"
+#include "bench/weirload/plan.h"
+#include "bench/weirload/report.h"
+#include "bench/weirload/run.h"
+#include "bench/weirload/talk.h"
+
+int main(int argc, char **argv)
+{
+	static struct outcome outcome;
+	struct plan plan;
+
+	plan_read(&plan, argc, argv);
+	if (plan.talk)
+		return talk(&plan.endpoint, plan.datagrams);
+	report_open(&plan);
+	run(&outcome, &plan);
+	judge(&outcome, &plan);
+	report(&outcome, &plan);
+	return outcome.exit_status;
+}

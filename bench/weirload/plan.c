@@ -1,0 +1,412 @@
+#include "bench/weirload/plan.h"
+
+#include <arpa/inet.h>
+#include <getopt.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "master/options.h"
+#include "reactor/descriptor.h"
+#include "worker/config.h"
+
+#define SIZE_MAX_BYTES	  (1u << 30)
+#define PIPELINE_MAX	  65536
+#define CONNECTIONS_MAX	  ((uint64_t)PLAN_PROCESSES_MAX * 1000000)
+#define SOURCE_COMFORT	  8192 /* connections of one local address that find a port at once */
+#define SOURCES_AUTOMATIC 16
+
+static _Noreturn void usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static _Noreturn void usage_error(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)fputs("weirload: ", stderr);
+	(void)vfprintf(stderr, format, arguments);
+	(void)fputs(" (weirload --help)\n", stderr);
+	va_end(arguments);
+	exit(2);
+}
+
+/* ---- values ---- */
+
+static uint64_t number(const char *name, const char *text, uint64_t min, uint64_t max)
+{
+	uint64_t value;
+
+	if (!number_parse(text, &value) || value < min || value > max)
+		usage_error("--%s takes a whole number from %llu to %llu, not \"%s\"", name,
+			    (unsigned long long)min, (unsigned long long)max, text);
+	return value;
+}
+
+static uint64_t duration(const char *name, const char *text)
+{
+	uint64_t value;
+
+	if (!time_parse(text, &value) || value > 24 * 3600 * 1000000ull)
+		usage_error("--%s takes a time such as 500ms, 10s or 2m, at most 24h, not \"%s\"",
+			    name, text);
+	return value;
+}
+
+static void option_connections(struct plan *plan, const char *value)
+{
+	plan->connections = number("connections", value, 1, CONNECTIONS_MAX);
+}
+
+static void option_duration(struct plan *plan, const char *value)
+{
+	plan->duration_us = duration("duration", value);
+	if (!plan->duration_us)
+		usage_error("--duration is longer than 0");
+}
+
+static void option_warmup(struct plan *plan, const char *value)
+{
+	plan->warmup_us = duration("warmup", value);
+}
+
+static void option_size(struct plan *plan, const char *value)
+{
+	if (!size_parse(value, &plan->size) || !plan->size || plan->size > SIZE_MAX_BYTES)
+		usage_error("--size takes a size from 1 to 1G, not \"%s\"", value);
+}
+
+static void option_pipeline(struct plan *plan, const char *value)
+{
+	plan->pipeline = number("pipeline", value, 1, PIPELINE_MAX);
+}
+
+static void option_rate(struct plan *plan, const char *value)
+{
+	plan->rate = number("rate", value, 1, 1000000000);
+}
+
+static void option_processes(struct plan *plan, const char *value)
+{
+	plan->processes =
+	    strcmp(value, "auto") == 0 ? 0 : number("processes", value, 1, PLAN_PROCESSES_MAX);
+}
+
+static void option_connect_rate(struct plan *plan, const char *value)
+{
+	plan->connect_rate = number("connect-rate", value, 1, 1000000000);
+}
+
+static void option_timeout(struct plan *plan, const char *value)
+{
+	plan->timeout_us = duration("timeout", value);
+	if (!plan->timeout_us)
+		usage_error("--timeout is longer than 0");
+}
+
+static void option_churn(struct plan *plan, const char *value)
+{
+	(void)value;
+	plan->churn = true;
+}
+
+static void option_idle(struct plan *plan, const char *value)
+{
+	(void)value;
+	plan->idle = true;
+}
+
+static void option_slow(struct plan *plan, const char *value)
+{
+	plan->slow = number("slow", value, 0, CONNECTIONS_MAX);
+}
+
+static void option_server_pid(struct plan *plan, const char *value)
+{
+	plan->server_pid = (pid_t)number("server-pid", value, 1, 1u << 30);
+}
+
+static void option_json(struct plan *plan, const char *value)
+{
+	plan->json = value;
+}
+
+static void option_hdr(struct plan *plan, const char *value)
+{
+	plan->hdr = value;
+}
+
+static void option_talk(struct plan *plan, const char *value)
+{
+	(void)value;
+	plan->talk = true;
+}
+
+/* ---- source addresses ---- */
+
+static bool ip_parse(const char *text, struct address *address)
+{
+	struct sockaddr_in *in = (struct sockaddr_in *)&address->socket;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&address->socket;
+
+	*address = (struct address){0};
+	if (inet_pton(AF_INET, text, &in->sin_addr) == 1) {
+		in->sin_family = AF_INET;
+		address->bytes = sizeof *in;
+	} else if (inet_pton(AF_INET6, text, &in6->sin6_addr) == 1) {
+		in6->sin6_family = AF_INET6;
+		address->bytes = sizeof *in6;
+	}
+	return address->bytes != 0;
+}
+
+/* The last 32 bits of an address, which is where a range counts. */
+static uint32_t *ip_tail(struct address *address)
+{
+	if (address->socket.ss_family == AF_INET)
+		return &((struct sockaddr_in *)&address->socket)->sin_addr.s_addr;
+	return &((struct sockaddr_in6 *)&address->socket)->sin6_addr.s6_addr32[3];
+}
+
+static void option_source(struct plan *plan, const char *value)
+{
+	char first[INET6_ADDRSTRLEN];
+	const char *dash = strchr(value, '-');
+	size_t n = dash ? (size_t)(dash - value) : strlen(value);
+	struct address last;
+	uint32_t from, to;
+
+	(void)snprintf(first, sizeof first, "%.*s", (int)n, value);
+	if (n >= sizeof first || !ip_parse(first, &plan->source) ||
+	    !ip_parse(dash ? dash + 1 : first, &last) ||
+	    last.socket.ss_family != plan->source.socket.ss_family)
+		usage_error("--source takes an address or two of a kind, such as "
+			    "127.0.0.1-127.0.0.16, not \"%s\"",
+			    value);
+	from = ntohl(*ip_tail(&plan->source));
+	to = ntohl(*ip_tail(&last));
+	if (to < from || to - from >= PLAN_SOURCES_MAX)
+		usage_error("--source %s: from the lower address to the higher, at most %d", value,
+			    PLAN_SOURCES_MAX);
+	plan->sources = to - from + 1;
+}
+
+struct address plan_source(const struct plan *plan, uint64_t n)
+{
+	struct address source = plan->source;
+
+	*ip_tail(&source) = htonl(ntohl(*ip_tail(&source)) + (uint32_t)(n % plan->sources));
+	return source;
+}
+
+/* connect() searches for long once half of an address' ports are in use, those of ended
+ * connections too. All of 127/8 is ours to use. */
+static void choose_sources(struct plan *plan)
+{
+	const struct sockaddr_in *in = (const struct sockaddr_in *)&plan->endpoint.address.socket;
+	uint64_t wanted = plan->churn ? SOURCES_AUTOMATIC : plan->connections / SOURCE_COMFORT + 1;
+
+	if (plan->sources || in->sin_family != AF_INET || wanted < 2 ||
+	    ntohl(in->sin_addr.s_addr) >> 24 != 127)
+		return;
+	(void)ip_parse("127.0.0.1", &plan->source);
+	plan->sources = wanted;
+}
+
+/* ---- the command line ---- */
+
+static void print_help(void);
+
+static void option_help(struct plan *plan, const char *value)
+{
+	(void)plan, (void)value;
+	print_help();
+	exit(0);
+}
+
+static void option_version(struct plan *plan, const char *value)
+{
+	(void)plan, (void)value;
+	(void)printf("weirload %s\n", WEIR_VERSION);
+	exit(0);
+}
+
+static const struct {
+	const char *field; /* its name, with _ for - */
+	char letter;
+	const char *value, *argument, *meaning;
+	void (*set)(struct plan *plan, const char *value);
+} rows[] = {
+#define OPTION(name, letter, value, argument, meaning)                                             \
+	{#name, letter, value, argument, meaning, option_##name},
+#include "bench/weirload/plan.def"
+#undef OPTION
+};
+#define ROWS (sizeof rows / sizeof *rows)
+
+static const char *row_name(size_t row)
+{
+	static char names[ROWS][32];
+
+	if (!names[row][0]) {
+		(void)snprintf(names[row], sizeof names[row], "%s", rows[row].field);
+		for (char *at = names[row]; *at; at++)
+			if (*at == '_')
+				*at = '-';
+	}
+	return names[row];
+}
+
+static void print_help(void)
+{
+	(void)printf("usage: weirload [OPTION]... LISTENER\n\n"
+		     "Drives load at a server, checks every byte of its replies, and says what it "
+		     "measured.\n"
+		     "LISTENER is PROTOCOL://ADDRESS as weir takes it, of these protocols: echo, "
+		     "increment,\nline, frame, chargen, discard. A closed loop, unless --rate is "
+		     "given.\n\n");
+	for (size_t i = 0; i < ROWS; i++) {
+		char flags[64];
+		int n = rows[i].letter ? snprintf(flags, sizeof flags, "-%c, ", rows[i].letter)
+				       : snprintf(flags, sizeof flags, "    ");
+
+		(void)snprintf(flags + n, sizeof flags - (size_t)n, "--%s %s", row_name(i),
+			       rows[i].argument ? rows[i].argument : "");
+		(void)printf("  %-28s %s%s%s%s\n", flags, rows[i].meaning,
+			     rows[i].value ? " (" : "", rows[i].value ? rows[i].value : "",
+			     rows[i].value ? ")" : "");
+	}
+	(void)printf("\nTimes take us ms s m h, sizes K M G. Exit codes: 0 fine; 1 a reply was "
+		     "wrong or missing, or a\nconnection failed; 2 wrong usage; 3 INVALID: the "
+		     "generator met limits of its own.\n");
+}
+
+static void read_options(struct plan *plan, int argc, char **argv)
+{
+	struct option longs[ROWS + 1];
+	char letters[3 * ROWS + 2] = ":";
+	size_t n = 1;
+	int found;
+
+	memset(longs, 0, sizeof longs);
+	for (size_t i = 0; i < ROWS; i++) {
+		longs[i] = (struct option){row_name(i), rows[i].argument != NULL, NULL,
+					   rows[i].letter ? rows[i].letter : 1000 + (int)i};
+		if (rows[i].letter)
+			letters[n++] = rows[i].letter;
+		if (rows[i].letter && rows[i].argument)
+			letters[n++] = ':';
+		if (rows[i].value)
+			rows[i].set(plan, rows[i].value);
+	}
+	opterr = 0;
+	while ((found = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
+		size_t row = 0;
+
+		if (found == ':')
+			usage_error("%s needs a value", argv[optind - 1]);
+		if (found == '?')
+			usage_error("there is no option %s", argv[optind - 1]);
+		while (longs[row].val != found)
+			row++;
+		rows[row].set(plan, optarg);
+	}
+}
+
+static void read_listener(struct plan *plan)
+{
+	char text[ENDPOINT_TEXT_BYTES], error[CONFIG_ERROR_BYTES];
+	char *udp;
+
+	(void)snprintf(text, sizeof text, "%s", plan->listener);
+	udp = strstr(text, "+udp://");
+	if (udp) {
+		plan->datagrams = true;
+		memmove(udp, udp + 4, strlen(udp + 4) + 1);
+	}
+	if (!endpoint_parse(&plan->endpoint, udp ? text : plan->listener, error, sizeof error))
+		usage_error("%s: %s", plan->listener, error);
+	if (!address_is_unix(&plan->endpoint.address) && !address_port(&plan->endpoint.address))
+		usage_error("%s: which port?", plan->listener);
+	plan->dialect = dialect_find(plan->endpoint.protocol->name);
+	if (plan->talk)
+		return;
+	if (plan->datagrams)
+		usage_error("%s: load over datagrams is not there yet", plan->listener);
+	if (!plan->dialect)
+		usage_error("%s: weirload does not speak it", plan->listener);
+}
+
+/* What no single value shows. */
+static void check(struct plan *plan)
+{
+	bool speaks = plan->dialect->kind == DIALECT_SPEAKS;
+
+	if (plan->churn && plan->idle)
+		usage_error("--churn and --idle exclude each other");
+	if (plan->idle && (plan->rate || plan->slow))
+		usage_error("--idle has no --rate and no --slow");
+	if (plan->churn && (plan->pipeline > 1 || plan->slow))
+		usage_error("--churn has no --pipeline and no --slow");
+	if (speaks && (plan->rate || plan->pipeline > 1))
+		usage_error("%s is not asked: it has no --rate and no --pipeline",
+			    plan->dialect->name);
+	if (speaks && plan->idle)
+		usage_error("%s never idles", plan->dialect->name);
+	if (plan->slow > plan->connections)
+		usage_error("--slow %llu of --connections %llu?", (unsigned long long)plan->slow,
+			    (unsigned long long)plan->connections);
+	if (plan->rate && plan->slow == plan->connections)
+		usage_error("--rate needs a connection that is not slow");
+	if (plan->sources &&
+	    plan->source.socket.ss_family != plan->endpoint.address.socket.ss_family)
+		usage_error("--source is of another kind of address than %s", plan->listener);
+}
+
+static void choose_processes(struct plan *plan)
+{
+	uint64_t limit = descriptors_raise_limit();
+	uint64_t room = limit > 2 * PLAN_DESCRIPTORS ? limit - PLAN_DESCRIPTORS : PLAN_DESCRIPTORS;
+
+	if (!plan->processes)
+		plan->processes = (plan->connections + room - 1) / room;
+	if (plan->processes > PLAN_PROCESSES_MAX)
+		usage_error("%llu connections need more than %d processes of %llu descriptors",
+			    (unsigned long long)plan->connections, PLAN_PROCESSES_MAX,
+			    (unsigned long long)limit);
+	if (plan->processes > plan->connections)
+		plan->processes = plan->connections;
+}
+
+void plan_read(struct plan *plan, int argc, char **argv)
+{
+	*plan = (struct plan){0};
+	read_options(plan, argc, argv);
+	if (optind == argc)
+		usage_error("which LISTENER?");
+	if (optind + 1 < argc)
+		usage_error("one LISTENER: what is \"%s\"?", argv[optind + 1]);
+	plan->listener = argv[optind];
+	read_listener(plan);
+	if (plan->talk)
+		return;
+	check(plan);
+	choose_sources(plan);
+	choose_processes(plan);
+}
+
+const char *plan_mode(const struct plan *plan)
+{
+	if (plan->idle)
+		return "idle";
+	if (plan->churn)
+		return "churn";
+	return plan->rate ? "open" : "closed";
+}
+
+uint32_t plan_share(const struct plan *plan, unsigned i)
+{
+	return (uint32_t)(plan->connections / plan->processes +
+			  (i < plan->connections % plan->processes));
+}

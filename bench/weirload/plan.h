@@ -1,0 +1,47 @@
+/*
+ * plan: what a run of weirload is to do, as the command line says it.
+ *
+ * Made once, before the fork, and only read after. Whatever is wrong with it is said on
+ * stderr with the option's name, and the process exits with 2.
+ */
+#ifndef BENCH_PLAN_H
+#define BENCH_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "bench/weirload/dialect.h"
+#include "worker/endpoint.h"
+
+#define PLAN_PROCESSES_MAX 1024
+#define PLAN_DESCRIPTORS   32 /* of a sending process, beside its connections */
+#define PLAN_SOURCES_MAX   65536
+
+struct plan {
+	const char *listener;
+	struct endpoint endpoint;
+	const struct dialect *dialect;
+	bool talk, datagrams;
+	bool churn, idle;
+	uint64_t connections, slow;
+	uint64_t duration_us, warmup_us, timeout_us;
+	uint64_t size, pipeline, rate, connect_rate, processes;
+	struct address source; /* the first of them; bytes is 0 where none is bound */
+	uint64_t sources;
+	pid_t server_pid; /* 0: not told */
+	const char *json, *hdr;
+};
+
+void plan_read(struct plan *plan, int argc, char **argv);
+
+/* "closed", "open", "churn" or "idle" */
+const char *plan_mode(const struct plan *plan);
+
+/* Connections of sending process i of plan->processes. */
+uint32_t plan_share(const struct plan *plan, unsigned i);
+
+/* The local address of the n-th connection that is opened. */
+struct address plan_source(const struct plan *plan, uint64_t n);
+
+#endif

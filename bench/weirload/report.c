@@ -1,0 +1,335 @@
+#include "bench/weirload/report.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench/weirload/judge.h"
+#include "reactor/check.h"
+
+#define CONNECTIONS_TELLING 100 /* fewer do not show what one of them costs in memory */
+
+static FILE *json_file, *hdr_file;
+
+static FILE *open_file(const char *name)
+{
+	FILE *file;
+
+	if (!name)
+		return NULL;
+	if (strcmp(name, "-") == 0)
+		return stdout;
+	file = fopen(name, "we");
+	if (!file)
+		die("%s: %s", name, strerror(errno));
+	return file;
+}
+
+void report_open(const struct plan *plan)
+{
+	json_file = open_file(plan->json);
+	hdr_file = open_file(plan->hdr);
+}
+
+/* ---- figures ---- */
+
+static double per(double what, double n)
+{
+	return n > 0 ? what / n : -1;
+}
+
+void figures_make(struct figures *figures, const struct outcome *outcome, const struct plan *plan)
+{
+	const struct usage *server = &outcome->server, *generator = &outcome->generator;
+	double seconds = (double)outcome->measured_ns / 1e9, n = (double)outcome->messages;
+	double held = (double)outcome->held;
+
+	*figures = (struct figures){
+	    .server_us_per_message = -1,
+	    .server_user_us = -1,
+	    .server_system_us = -1,
+	    .server_us_per_connection = -1,
+	    .generator_us_per_message = -1,
+	    .user_bytes_per_connection = -1,
+	    .kernel_bytes_per_connection = -1,
+	};
+	if (seconds > 0) {
+		figures->messages_per_s = n / seconds;
+		figures->connects_per_s = (double)outcome->connects / seconds;
+		figures->sent_bytes_per_s = (double)outcome->sent_bytes / seconds;
+		figures->received_bytes_per_s = (double)outcome->received_bytes / seconds;
+		figures->generator_us_per_message = per((double)generator->cpu_ns / 1000, n);
+		figures->generator_cpus = (double)generator->cpu_ns / 1e9 / seconds;
+		figures->generator_busiest = (double)generator->busiest_ns / 1e9 / seconds;
+	}
+	if (plan->idle)
+		figures->connects_per_s =
+		    per((double)outcome->all.connects, (double)outcome->ramp_ns / 1e9);
+	if (held >= CONNECTIONS_TELLING && !plan->churn) {
+		figures->kernel_bytes_per_connection = (double)outcome->kernel_held_bytes / held;
+		if (plan->server_pid)
+			figures->user_bytes_per_connection =
+			    (double)(outcome->server_held_bytes - outcome->server_base_bytes) /
+			    held;
+	}
+	if (!plan->server_pid || seconds <= 0)
+		return;
+	figures->server_cpus = (double)server->cpu_ns / 1e9 / seconds;
+	figures->server_busiest = (double)server->busiest_ns / 1e9 / seconds;
+	figures->server_us_per_message = per((double)server->cpu_ns / 1000, n);
+	figures->server_user_us = per((double)server->user_ns / 1000, n);
+	figures->server_system_us = per((double)server->system_ns / 1000, n);
+	if (plan->churn)
+		figures->server_us_per_connection =
+		    per((double)server->cpu_ns / 1000, (double)outcome->connects);
+}
+
+/* ---- numbers as people read them ---- */
+
+#define TEXTS	   16 /* in use at a time */
+#define TEXT_BYTES 48
+
+static char *text_new(void)
+{
+	static char texts[TEXTS][TEXT_BYTES];
+	static unsigned next;
+
+	return texts[next++ % TEXTS];
+}
+
+/* 1234567 as 1,234,567 */
+static const char *grouped(uint64_t n)
+{
+	char digits[24], *text = text_new(), *out = text;
+	int length = snprintf(digits, sizeof digits, "%llu", (unsigned long long)n);
+
+	for (int i = 0; i < length; i++) {
+		if (i && (length - i) % 3 == 0)
+			*out++ = ',';
+		*out++ = digits[i];
+	}
+	*out = '\0';
+	return text;
+}
+
+/* Three significant digits, where there are as many. */
+static const char *scaled(double value, const char *const units[], double step)
+{
+	char *text = text_new();
+
+	while (value >= step * 0.9995 && units[1])
+		value /= step, units++;
+	(void)snprintf(text, TEXT_BYTES, "%.*f %s",
+		       value < 9.995   ? 2
+		       : value < 99.95 ? 1
+				       : 0,
+		       value, *units);
+	return text;
+}
+
+static const char *time_text(uint64_t ns)
+{
+	static const char *const units[] = {"us", "ms", "s", NULL};
+
+	return scaled((double)ns / 1000, units, 1000);
+}
+
+static const char *bytes_text(double bytes)
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB", NULL};
+
+	return scaled(bytes, units, 1024);
+}
+
+/* ---- the table ---- */
+
+static void print_head(FILE *out, const struct plan *plan, const struct outcome *outcome)
+{
+	(void)fprintf(out, "%s, %s loop", plan->listener, plan->rate ? "open" : "closed");
+	if (plan->idle || plan->churn)
+		(void)fprintf(out, ", %s", plan_mode(plan));
+	if (plan->rate)
+		(void)fprintf(out, ", %s messages/s", grouped(plan->rate));
+	(void)fprintf(out, "\n%s connection%s, %s bytes", grouped(plan->connections),
+		      plan->connections == 1 ? "" : "s", grouped(plan->size));
+	if (plan->pipeline > 1)
+		(void)fprintf(out, ", pipeline %s", grouped(plan->pipeline));
+	if (plan->slow)
+		(void)fprintf(out, ", %s slow", grouped(plan->slow));
+	(void)fprintf(out, ", %s process%s", grouped(plan->processes),
+		      plan->processes == 1 ? "" : "es");
+	if (plan->sources)
+		(void)fprintf(out, ", from %s source addresses", grouped(plan->sources));
+	if (outcome->measured_ns)
+		(void)fprintf(out, ", %s after %s", time_text(outcome->measured_ns),
+			      time_text(plan->warmup_us * 1000));
+	(void)fprintf(out, "\n\n");
+}
+
+static void print_times(FILE *out, const char *name, const struct histogram *histogram)
+{
+	static const double percents[] = {50, 90, 99, 99.9, 100};
+
+	if (!histogram->n)
+		return;
+	(void)fprintf(out, "%-10s", name);
+	for (size_t i = 0; i < sizeof percents / sizeof *percents; i++)
+		(void)fprintf(out, "%10s", time_text(histogram_percentile(histogram, percents[i])));
+	(void)fprintf(out, "\n");
+}
+
+static void print_throughput(FILE *out, const struct outcome *outcome, const struct plan *plan,
+			     const struct figures *figures)
+{
+	const char *mark = !plan->rate && outcome->limit == LIMIT_GENERATOR
+			       ? "   (the generator's limit, not the server's)"
+			       : "";
+
+	if (plan->idle)
+		return;
+	(void)fprintf(out, "messages  %s, %s/s%s\n", grouped(outcome->messages),
+		      grouped((uint64_t)(figures->messages_per_s + 0.5)), mark);
+	if (plan->churn)
+		(void)fprintf(out, "connects  %s, %s/s\n", grouped(outcome->connects),
+			      grouped((uint64_t)(figures->connects_per_s + 0.5)));
+	(void)fprintf(out, "bytes     %s/s sent, %s/s received\n",
+		      bytes_text(figures->sent_bytes_per_s),
+		      bytes_text(figures->received_bytes_per_s));
+	if (outcome->all.unsent)
+		(void)fprintf(out,
+			      "unsent    %s messages were due and had not left: the server did not "
+			      "keep up\n",
+			      grouped(outcome->all.unsent));
+}
+
+static void print_held(FILE *out, const struct outcome *outcome, const struct plan *plan,
+		       const struct figures *figures)
+{
+	if (!plan->idle)
+		return;
+	(void)fprintf(out, "held      %s connections for %s, all there after %s (%s/s)\n",
+		      grouped(outcome->held), time_text(outcome->held_ns),
+		      time_text(outcome->ramp_ns),
+		      grouped((uint64_t)(figures->connects_per_s + 0.5)));
+	(void)fprintf(
+	    out, "messages  %s: one when a connection came up, one when it had been held, in %s\n",
+	    grouped(outcome->all.messages), time_text(outcome->finish_ns));
+}
+
+static void print_costs(FILE *out, const struct outcome *outcome, const struct figures *figures)
+{
+	if (figures->server_us_per_message >= 0) {
+		(void)fprintf(out, "server    %.2f us of CPU a message (user %.2f, system %.2f)",
+			      figures->server_us_per_message, figures->server_user_us,
+			      figures->server_system_us);
+		if (figures->server_us_per_connection >= 0)
+			(void)fprintf(out, ", %.2f us a connection",
+				      figures->server_us_per_connection);
+		(void)fprintf(
+		    out, "\n          %.2f CPUs in %u process%s, the busiest thread %.0f %%\n",
+		    figures->server_cpus, outcome->server.processes,
+		    outcome->server.processes == 1 ? "" : "es", 100 * figures->server_busiest);
+	}
+	if (figures->generator_us_per_message >= 0)
+		(void)fprintf(out,
+			      "generator %.2f us of CPU a message, the busiest process %.0f %%\n",
+			      figures->generator_us_per_message, 100 * figures->generator_busiest);
+	if (figures->user_bytes_per_connection >= 0)
+		(void)fprintf(out, "memory    %.1f bytes a connection in the server's processes\n",
+			      figures->user_bytes_per_connection);
+	if (figures->kernel_bytes_per_connection >= 0)
+		(void)fprintf(out,
+			      "          %.0f bytes a connection in the kernel, for both ends\n",
+			      figures->kernel_bytes_per_connection);
+}
+
+static void print_limit(FILE *out, const struct outcome *outcome, const struct plan *plan)
+{
+	if (plan->idle || !outcome->measured_ns)
+		return;
+	if (outcome->limit == LIMIT_GENERATOR &&
+	    outcome->generator.busiest_wait_ns > outcome->generator.busiest_ns)
+		(void)fprintf(
+		    out,
+		    "limit     generator: it was starved of CPU (it waited for one %.0f %% of "
+		    "the time)\n",
+		    100 * (double)outcome->generator.busiest_wait_ns /
+			(double)outcome->measured_ns);
+	else if (outcome->limit == LIMIT_GENERATOR)
+		(void)fprintf(out, "limit     generator: CPU a message is the figure to quote\n");
+	else if (outcome->limit != LIMIT_UNKNOWN)
+		(void)fprintf(out, "limit     %s\n", judge_limit(outcome));
+	else
+		(void)fprintf(out, "limit     not the generator (--server-pid tells more)\n");
+}
+
+static void print_errors(FILE *out, const struct outcome *outcome)
+{
+	const struct tally *all = &outcome->all;
+	bool any = false;
+
+	for (int kind = 0; kind < TALLY_ERROR_KINDS; kind++) {
+		if (!all->errors[kind])
+			continue;
+		(void)fprintf(out, "%-10s%s %s\n", any ? "" : "errors", grouped(all->errors[kind]),
+			      tally_errors[kind].text);
+		if (all->details[kind][0])
+			(void)fprintf(out, "          first: %s\n", all->details[kind]);
+		any = true;
+	}
+	if (!any)
+		(void)fprintf(out, "errors    none\n");
+	if (all->slow_ended)
+		(void)fprintf(out, "slow      %s slow connections were ended by the server\n",
+			      grouped(all->slow_ended));
+}
+
+static void print_table(FILE *out, const struct outcome *outcome, const struct plan *plan,
+			const struct figures *figures)
+{
+	print_head(out, plan, outcome);
+	print_throughput(out, outcome, plan, figures);
+	print_held(out, outcome, plan, figures);
+	if (outcome->all.service.n || outcome->all.connect.n)
+		(void)fprintf(out, "\n%-10s%10s%10s%10s%10s%10s\n", "", "p50", "p90", "p99",
+			      "p99.9", "max");
+	print_times(out, "service", &outcome->all.service);
+	print_times(out, "response", &outcome->all.response);
+	print_times(out, "slip", &outcome->all.slip);
+	print_times(out, "connect", &outcome->all.connect);
+	(void)fprintf(out, "\n");
+	print_costs(out, outcome, figures);
+	print_limit(out, outcome, plan);
+	print_errors(out, outcome);
+	if (outcome->interrupted)
+		(void)fprintf(out, "ended early, by a signal\n");
+	if (judge_errors(outcome, BLAME_REPLY))
+		(void)fprintf(out, "WRONG: replies were not what they had to be\n");
+	if (outcome->invalid_why[0])
+		(void)fprintf(out, "INVALID: %s\n", outcome->invalid_why);
+	if (!outcome->held && !outcome->interrupted)
+		(void)fprintf(out, "no connection came up\n");
+}
+
+static void close_file(FILE *file, const char *name)
+{
+	if (fflush(file) != 0 || ferror(file))
+		die("%s: %s", name, strerror(errno));
+}
+
+void report(const struct outcome *outcome, const struct plan *plan)
+{
+	struct figures figures;
+
+	figures_make(&figures, outcome, plan);
+	print_table(json_file == stdout ? stderr : stdout, outcome, plan, &figures);
+	if (json_file) {
+		report_json(json_file, outcome, plan, &figures);
+		close_file(json_file, plan->json);
+	}
+	if (hdr_file) {
+		histogram_print_hdr(plan->rate ? &outcome->all.response : &outcome->all.service,
+				    hdr_file, 1e6);
+		close_file(hdr_file, plan->hdr);
+	}
+}

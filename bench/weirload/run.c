@@ -1,0 +1,296 @@
+#include "bench/weirload/run.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "bench/weirload/sender.h"
+#include "reactor/check.h"
+
+#define START_DELAY_NS 20000000 /* until all senders have heard that they begin */
+#define SECOND_NS      1000000000
+#define GRACE_NS       (5ull * SECOND_NS) /* beside --timeout, for senders to end */
+
+struct run {
+	const struct plan *plan;
+	struct schedule *schedule;
+	struct tally *tallies;
+	unsigned senders, ready, gone;
+	struct pollfd bells[PLAN_PROCESSES_MAX];
+	pid_t pids[PLAN_PROCESSES_MAX];
+	uint64_t shown_ns, shown_messages;
+};
+
+/* What is read at the beginning and at the end of what is measured. */
+struct reading {
+	uint64_t at_ns;
+	struct tally sum;
+	struct usage_snapshot server, generator;
+};
+
+static volatile sig_atomic_t interrupts;
+
+static void on_signal(int signal)
+{
+	(void)signal;
+	interrupts++;
+}
+
+/* ---- progress ---- */
+
+static void show_progress(struct run *run, const char *doing)
+{
+	struct tally sum;
+	uint64_t now_ns = clock_ns(), errors = 0;
+
+	if (!isatty(STDERR_FILENO) || now_ns - run->shown_ns < SECOND_NS)
+		return;
+	tally_sum(&sum, run->tallies, run->senders);
+	for (int kind = 0; kind < TALLY_ERROR_KINDS; kind++)
+		errors += sum.errors[kind];
+	if (run->shown_ns)
+		(void)fprintf(stderr, "\r\033[K%s: %llu connections, %.0f messages/s, %llu errors",
+			      doing, (unsigned long long)sum.open,
+			      (double)(sum.messages - run->shown_messages) * 1e9 /
+				  (double)(now_ns - run->shown_ns),
+			      (unsigned long long)errors);
+	run->shown_ns = now_ns;
+	run->shown_messages = sum.messages;
+}
+
+static void clear_progress(void)
+{
+	if (isatty(STDERR_FILENO))
+		(void)fprintf(stderr, "\r\033[K");
+}
+
+/* ---- senders ---- */
+
+static void start_senders(struct run *run)
+{
+	run->senders = (unsigned)run->plan->processes;
+	for (unsigned i = 0; i < run->senders; i++) {
+		int pair[2];
+
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+			die("socketpair: %s", strerror(errno));
+		run->pids[i] = fork();
+		if (run->pids[i] < 0)
+			die("fork: %s", strerror(errno));
+		if (run->pids[i] == 0)
+			sender_run(run->plan, run->schedule, &run->tallies[i], i, pair[1]);
+		(void)close(pair[1]);
+		run->bells[i] = (struct pollfd){.fd = pair[0], .events = POLLIN};
+	}
+}
+
+static void ring_all(struct run *run)
+{
+	char go = BELL_GO;
+
+	for (unsigned i = 0; i < run->senders; i++)
+		if (run->bells[i].fd >= 0)
+			(void)send(run->bells[i].fd, &go, 1, MSG_NOSIGNAL);
+}
+
+static void hear(struct run *run, unsigned i)
+{
+	char what;
+
+	if (read(run->bells[i].fd, &what, 1) == 1) {
+		run->ready += what == BELL_READY;
+		return;
+	}
+	(void)close(run->bells[i].fd);
+	run->bells[i].fd = -1;
+	run->gone++;
+}
+
+/* Until the time has come, *count has reached all senders (NULL: never), one of them has
+ * gone, unless that is what is waited for, or a signal came. */
+static void wait_for(struct run *run, uint64_t until_ns, const unsigned *count, const char *doing)
+{
+	int seen = interrupts;
+
+	for (;;) {
+		uint64_t now_ns = clock_ns(), wait_ns = until_ns > now_ns ? until_ns - now_ns : 0;
+		struct timespec wait;
+
+		if (!wait_ns || interrupts != seen || (count && *count == run->senders) ||
+		    (count != &run->gone && run->gone))
+			return;
+		if (wait_ns > SECOND_NS / 4)
+			wait_ns = SECOND_NS / 4;
+		wait = (struct timespec){.tv_nsec = (long)wait_ns};
+		if (ppoll(run->bells, run->senders, &wait, NULL) > 0)
+			for (unsigned i = 0; i < run->senders; i++)
+				if (run->bells[i].fd >= 0 && run->bells[i].revents)
+					hear(run, i);
+		show_progress(run, doing);
+	}
+}
+
+static void end_senders(struct run *run, struct outcome *outcome)
+{
+	uint64_t patience_ns = run->plan->timeout_us * 1000 + GRACE_NS;
+
+	if (run->plan->idle) /* each message has its own limit; they go out in windows */
+		patience_ns += run->plan->connections * 1000000;
+	wait_for(run, clock_ns() + patience_ns, &run->gone, "ending");
+	for (unsigned i = 0; i < run->senders; i++) {
+		int status = 0;
+
+		if (run->bells[i].fd >= 0)
+			(void)kill(run->pids[i], SIGKILL);
+		(void)waitpid(run->pids[i], &status, 0);
+		if (status && !interrupts)
+			(void)snprintf(outcome->invalid_why, sizeof outcome->invalid_why,
+				       "a sending process did not come to its end (status %x)",
+				       (unsigned)status);
+	}
+}
+
+/* ---- readings ---- */
+
+static void usage_of(struct usage_snapshot *snapshot, pid_t pid, bool memory)
+{
+	int error = usage_take(snapshot, pid, memory);
+
+	if (error && error != -ESRCH)
+		(void)fprintf(stderr, "weirload: process %d cannot be looked at: %s\n", (int)pid,
+			      strerror(-error));
+}
+
+static void take(struct reading *reading, const struct run *run)
+{
+	if (run->plan->server_pid)
+		usage_of(&reading->server, run->plan->server_pid, false);
+	usage_of(&reading->generator, getpid(), false);
+	tally_sum(&reading->sum, run->tallies, run->senders);
+	reading->at_ns = clock_ns();
+}
+
+static void keep_difference(struct outcome *outcome, const struct reading *a,
+			    const struct reading *b)
+{
+	outcome->measured_ns = b->at_ns - a->at_ns;
+	outcome->messages = b->sum.messages - a->sum.messages;
+	outcome->connects = b->sum.connects - a->sum.connects;
+	outcome->sent_bytes = b->sum.sent_bytes - a->sum.sent_bytes;
+	outcome->received_bytes = b->sum.received_bytes - a->sum.received_bytes;
+	usage_difference(&outcome->server, &a->server, &b->server);
+	usage_difference(&outcome->generator, &a->generator, &b->generator);
+}
+
+/* Memory before any connection, and when all are there. */
+static int64_t server_memory(const struct plan *plan)
+{
+	struct usage_snapshot snapshot = {0};
+	int64_t bytes;
+
+	if (!plan->server_pid)
+		return 0;
+	usage_of(&snapshot, plan->server_pid, true);
+	bytes = (int64_t)snapshot.memory_bytes;
+	usage_free(&snapshot);
+	return bytes;
+}
+
+/* ---- the two kinds of run ---- */
+
+static void run_measured(struct run *run, struct outcome *outcome)
+{
+	static struct reading from, to;
+	struct schedule *schedule = run->schedule;
+	const struct plan *plan = run->plan;
+
+	schedule->start_ns = clock_ns() + START_DELAY_NS;
+	schedule->measure_ns = schedule->start_ns + plan->warmup_us * 1000;
+	schedule->end_ns = schedule->measure_ns + plan->duration_us * 1000;
+	ring_all(run);
+	wait_for(run, schedule->measure_ns, NULL, "warming up");
+	take(&from, run);
+	wait_for(run, schedule->end_ns, NULL, "measuring");
+	take(&to, run);
+	if (interrupts) {
+		schedule->end_ns = clock_ns();
+		ring_all(run);
+	}
+	keep_difference(outcome, &from, &to);
+}
+
+static void run_idle(struct run *run, struct outcome *outcome)
+{
+	uint64_t from_ns = clock_ns();
+
+	wait_for(run, from_ns + run->plan->duration_us * 1000, NULL, "holding");
+	outcome->held_ns = clock_ns() - from_ns;
+	run->schedule->measure_ns = from_ns;
+	run->schedule->end_ns = UINT64_MAX;
+	ring_all(run);
+}
+
+static void merge_histograms(struct outcome *outcome, const struct run *run)
+{
+	for (unsigned i = 0; i < run->senders; i++) {
+		const struct tally *one = &run->tallies[i];
+
+		histogram_merge(&outcome->all.connect, &one->connect);
+		histogram_merge(&outcome->all.service, &one->service);
+		histogram_merge(&outcome->all.response, &one->response);
+		histogram_merge(&outcome->all.slip, &one->slip);
+	}
+}
+
+void run(struct outcome *outcome, const struct plan *plan)
+{
+	static struct run run;
+	int64_t kernel_base_bytes = (int64_t)usage_kernel_bytes();
+	struct sigaction action = {.sa_handler = on_signal};
+	uint64_t begun_ns = clock_ns();
+
+	(void)sigaction(SIGINT, &action, NULL);
+	(void)sigaction(SIGTERM, &action, NULL);
+	run.plan = plan;
+	run.schedule = mmap(NULL, sizeof *run.schedule, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	run.tallies = tally_map((unsigned)plan->processes);
+	if (run.schedule == MAP_FAILED || !run.tallies)
+		die("no memory to count in");
+	outcome->cpus = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+	if (plan->server_pid && kill(plan->server_pid, 0) < 0 && errno == ESRCH)
+		die("--server-pid %d: there is no such process", (int)plan->server_pid);
+	outcome->server_base_bytes = server_memory(plan);
+	start_senders(&run);
+	wait_for(&run, UINT64_MAX, &run.ready, "connecting");
+	outcome->ramp_ns = clock_ns() - begun_ns;
+	tally_sum(&outcome->all, run.tallies, run.senders);
+	outcome->held = outcome->all.open;
+	outcome->server_held_bytes = server_memory(plan);
+	outcome->kernel_held_bytes = (int64_t)usage_kernel_bytes() - kernel_base_bytes;
+
+	if (outcome->held && !interrupts && !run.gone) {
+		begun_ns = clock_ns();
+		if (plan->idle)
+			run_idle(&run, outcome);
+		else
+			run_measured(&run, outcome);
+		begun_ns = clock_ns();
+		end_senders(&run, outcome);
+		outcome->finish_ns = clock_ns() - begun_ns;
+	} else {
+		for (unsigned i = 0; i < run.senders; i++)
+			(void)kill(run.pids[i], SIGKILL);
+	}
+	clear_progress();
+	outcome->interrupted = interrupts != 0;
+	tally_sum(&outcome->all, run.tallies, run.senders);
+	merge_histograms(outcome, &run);
+}

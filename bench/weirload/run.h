@@ -1,0 +1,36 @@
+/*
+ * run: conducts a run of weirload, and keeps what came of it.
+ *
+ * Forks the senders, lets them open their connections, starts them all at one moment, reads
+ * CPU time and counters together at the beginning and at the end of what is measured, and
+ * waits for their end. It sends nothing itself; on a terminal it shows how far things are.
+ */
+#ifndef BENCH_RUN_H
+#define BENCH_RUN_H
+
+#include "bench/weirload/plan.h"
+#include "bench/weirload/tally.h"
+#include "bench/weirload/usage.h"
+
+struct outcome {
+	struct tally all; /* of all senders, to their end */
+	/* Of the time that is measured: */
+	uint64_t measured_ns;
+	uint64_t messages, connects, sent_bytes, received_bytes;
+	struct usage server, generator; /* server: where server_pid was given */
+	/* Of the connections, when all had come up: */
+	uint64_t ramp_ns, held_ns, finish_ns; /* the last two with --idle */
+	uint64_t held;
+	int64_t server_base_bytes, server_held_bytes, kernel_held_bytes;
+	unsigned cpus; /* of this machine */
+	bool interrupted;
+	/* The judgement: */
+	enum { LIMIT_UNKNOWN, LIMIT_NEITHER, LIMIT_SERVER, LIMIT_GENERATOR } limit;
+	char invalid_why[200]; /* empty: valid */
+	int exit_status;
+};
+
+/* outcome: zeroed, and large. Does not return where the run cannot begin. */
+void run(struct outcome *outcome, const struct plan *plan);
+
+#endif

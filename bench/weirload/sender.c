@@ -1,0 +1,369 @@
+#include "bench/weirload/sender.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
+
+#include "bench/weirload/connection.h"
+#include "reactor/check.h"
+#include "reactor/descriptor.h"
+#include "reactor/sys.h"
+
+#define RAMP_WINDOW   128 /* connects that may be under way */
+#define RAMP_BATCH    64  /* in a turn */
+#define IDLE_WINDOW   256 /* last messages that may be under way */
+#define PACER_BATCH   512 /* messages in a turn */
+#define PULSE_MS      10
+#define PULSE_LATE_US 5000 /* later than this, the process did not run */
+
+struct connection *sender_connection(const struct sender *sender, uint32_t i)
+{
+	return (struct connection *)(sender->connections + i * sender->connection_stride);
+}
+
+static uint32_t slow_share(const struct plan *plan, unsigned number)
+{
+	return (uint32_t)(plan->slow / plan->processes + (number < plan->slow % plan->processes));
+}
+
+/* ---- telling the conductor ---- */
+
+static void ring(struct sender *sender, char what)
+{
+	(void)sys_write(sender->bell.fd, &what, 1);
+}
+
+void sender_finished(struct sender *sender)
+{
+	sender->finished++;
+	if (sender->finished == sender->connections_n)
+		sender->loop.stopped = true;
+}
+
+/* ---- RAMP ---- */
+
+static void ramp_turn(struct loop *loop, struct source *source)
+{
+	struct sender *sender = CONTAINER_OF(source, struct sender, ramp);
+	const struct plan *plan = sender->plan;
+	uint64_t allowed = UINT64_MAX;
+
+	source->ready = 0;
+	if (plan->connect_rate)
+		allowed = 1 + (uint64_t)(loop->now_ms - sender->ramp_begun_ms) *
+				  plan->connect_rate / (1000 * plan->processes);
+	for (int i = 0; i < RAMP_BATCH; i++) {
+		if (sender->ramped == sender->connections_n || sender->connecting >= RAMP_WINDOW)
+			return; /* sender_settled() goes on */
+		if (sender->ramped >= allowed) {
+			loop_deadline(loop, source, loop->now_ms + 1);
+			return;
+		}
+		sender->connecting++;
+		connection_open(sender_connection(sender, sender->ramped++), sender);
+	}
+	loop_poke(loop, source);
+}
+
+void sender_settled(struct sender *sender)
+{
+	sender->connecting--;
+	TALLY_ADD(sender->tally, settled, 1);
+	if (sender->tally->settled == sender->connections_n)
+		ring(sender, BELL_READY);
+	else
+		loop_poke(&sender->loop, &sender->ramp);
+}
+
+/* ---- RUN: the timetable ---- */
+
+/* Message k of this process is due at start_ns + first + k * interval, on the connections
+ * that are not slow in turn. */
+static void sender_timetable(struct sender *sender)
+{
+	const struct plan *plan = sender->plan;
+	double all = (double)(plan->connections - plan->slow);
+	double ours = sender->connections_n - slow_share(plan, sender->number);
+
+	if (!plan->rate)
+		return;
+	sender->interval_ns = ours > 0 ? 1e9 * all / ((double)plan->rate * ours) : 0;
+	sender->interval_first_ns = sender->number * 1000000000ull / plan->rate;
+}
+
+static uint64_t due_ns(const struct sender *sender, uint64_t k)
+{
+	return sender->schedule->start_ns + sender->interval_first_ns +
+	       (uint64_t)((double)k * sender->interval_ns);
+}
+
+uint64_t sender_due_ns(const struct sender *sender, uint32_t i, uint64_t turn)
+{
+	uint32_t slow = slow_share(sender->plan, sender->number);
+
+	return due_ns(sender, i - slow + turn * (sender->connections_n - slow));
+}
+
+static void pacer_arm(struct sender *sender, uint64_t at_ns)
+{
+	struct itimerspec at = {.it_value = {.tv_sec = (time_t)(at_ns / 1000000000),
+					     .tv_nsec = (long)(at_ns % 1000000000)}};
+
+	CHECK(timerfd_settime(sender->pacer.fd, TFD_TIMER_ABSTIME, &at, NULL) == 0);
+}
+
+/* Begins the messages that are due by now. */
+static void pace(struct sender *sender)
+{
+	uint32_t slow = slow_share(sender->plan, sender->number);
+	uint32_t paced_n = sender->connections_n - slow;
+	uint64_t now_ns = clock_ns();
+
+	for (int i = 0; i < PACER_BATCH; i++) {
+		uint64_t at_ns = due_ns(sender, sender->paced);
+		struct connection *connection;
+
+		if (!paced_n || at_ns >= sender->schedule->end_ns)
+			return;
+		if (at_ns > now_ns) {
+			pacer_arm(sender, at_ns);
+			return;
+		}
+		connection = sender_connection(sender, slow + (uint32_t)(sender->paced % paced_n));
+		sender->paced++;
+		connection->asked++;
+		if (connection->phase == CONNECTION_OPEN)
+			connection_pump(connection, sender);
+		else if (connection->phase == CONNECTION_ABSENT && !connection->retry_ms)
+			loop_poke(&sender->loop, &connection->source);
+	}
+	loop_poke(&sender->loop, &sender->pacer);
+}
+
+/* The time has come: everybody begins. */
+static void sender_start(struct sender *sender)
+{
+	sender->phase = SENDER_RUN;
+	for (uint32_t i = 0; i < sender->connections_n; i++)
+		if (!sender->plan->rate || sender_connection(sender, i)->slow)
+			loop_poke(&sender->loop, &sender_connection(sender, i)->source);
+	if (!sender->plan->idle)
+		loop_deadline(&sender->loop, &sender->pulse, sender->loop.now_ms + PULSE_MS);
+}
+
+static void pacer_turn(struct loop *loop, struct source *source)
+{
+	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
+
+	source->ready = 0;
+	if (sender->phase == SENDER_RAMP)
+		sender_start(sender);
+	if (sender->plan->rate && sender->phase == SENDER_RUN)
+		pace(sender);
+}
+
+/* Measures how long this process stood still although it had something to do. */
+static void pulse_turn(struct loop *loop, struct source *source)
+{
+	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
+	uint32_t late_ms = loop->now_ms - source->deadline.due_ms;
+
+	source->ready = 0;
+	if (late_ms * 1000 > PULSE_LATE_US)
+		TALLY_ADD(sender->tally, frozen_ns, late_ms * 1000000ull);
+	if (sender->phase == SENDER_RUN)
+		loop_deadline(loop, source, loop->now_ms + PULSE_MS);
+}
+
+/* ---- RUN with --idle: a last message for each, a window at a time ---- */
+
+static void sender_end(struct sender *sender);
+
+static void idle_ask(struct sender *sender)
+{
+	while (sender->idle_busy < IDLE_WINDOW && sender->idle_next < sender->connections_n) {
+		struct connection *connection = sender_connection(sender, sender->idle_next++);
+
+		if (connection->phase != CONNECTION_OPEN)
+			continue;
+		connection->busy = true;
+		connection->asked++;
+		sender->idle_busy++;
+		connection_pump(connection, sender);
+	}
+	if (!sender->idle_busy && sender->phase == SENDER_RUN)
+		sender_end(sender);
+}
+
+void sender_answered(struct sender *sender, struct connection *connection)
+{
+	if (!connection->busy)
+		return;
+	connection->busy = false;
+	sender->idle_busy--;
+	loop_poke(&sender->loop, &sender->ramp); /* it has nothing else to do by now */
+}
+
+/* ---- END ---- */
+
+/* Messages that were due and have not left count with what they have waited by now. */
+static void sender_count_unsent(struct sender *sender)
+{
+	const struct schedule *schedule = sender->schedule;
+	uint32_t slow = slow_share(sender->plan, sender->number);
+
+	if (!sender->plan->rate)
+		return;
+	for (uint32_t i = slow; i < sender->connections_n; i++) {
+		const struct connection *connection = sender_connection(sender, i);
+		uint64_t at_ns;
+
+		for (uint64_t turn = connection->begun;
+		     (at_ns = sender_due_ns(sender, i, turn)) < schedule->end_ns; turn++) {
+			if (at_ns < schedule->measure_ns)
+				continue;
+			histogram_add(&sender->tally->response, schedule->end_ns - at_ns);
+			TALLY_ADD(sender->tally, unsent, 1);
+		}
+	}
+}
+
+static void sender_end(struct sender *sender)
+{
+	uint32_t timeout_ms = (uint32_t)((sender->plan->timeout_us + 999) / 1000);
+
+	sender->phase = SENDER_END;
+	sender_count_unsent(sender);
+	for (uint32_t i = 0; i < sender->connections_n; i++)
+		connection_end(sender_connection(sender, i), sender);
+	loop_deadline(&sender->loop, &sender->ending, sender->loop.now_ms + timeout_ms);
+}
+
+static void ending_turn(struct loop *loop, struct source *source)
+{
+	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
+
+	source->ready = 0;
+	if (sender->phase == SENDER_END) {
+		for (uint32_t i = 0; i < sender->connections_n; i++)
+			connection_give_up(sender_connection(sender, i), sender);
+	} else if (clock_ns() >= sender->schedule->end_ns) {
+		sender_end(sender);
+	} else {
+		loop_deadline(loop, source,
+			      loop->now_ms + 1 +
+				  (uint32_t)((sender->schedule->end_ns - clock_ns()) / 1000000));
+	}
+}
+
+/* ---- the bell ---- */
+
+static void bell_turn(struct loop *loop, struct source *source)
+{
+	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
+	char what;
+	ssize_t n = sys_read(source->fd, &what, 1);
+
+	source->ready = 0;
+	if (n == 0) { /* the conductor has gone */
+		loop->stopped = true;
+		return;
+	}
+	if (n != 1 || what != BELL_GO || sender->phase == SENDER_END)
+		return;
+	if (sender->plan->idle) {
+		if (sender->phase == SENDER_RAMP) {
+			sender->phase = SENDER_RUN;
+			idle_ask(sender);
+		}
+		return;
+	}
+	if (sender->phase == SENDER_RAMP)
+		pacer_arm(sender, sender->schedule->start_ns);
+	loop_no_deadline(loop, &sender->ending);
+	loop_deadline(loop, &sender->ending, loop->now_ms); /* it looks at the schedule */
+}
+
+static void ramp_or_idle_turn(struct loop *loop, struct source *source)
+{
+	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
+
+	if (sender->phase == SENDER_RAMP) {
+		ramp_turn(loop, source);
+		return;
+	}
+	source->ready = 0;
+	if (sender->phase == SENDER_RUN)
+		idle_ask(sender);
+}
+
+/* ---- the process ---- */
+
+static void sender_make(struct sender *sender)
+{
+	const struct plan *plan = sender->plan;
+	uint32_t slow = slow_share(plan, sender->number), size = (uint32_t)plan->size;
+
+	sender->message_bytes = dialect_message_bytes(plan->dialect, size);
+	sender->reply_bytes = dialect_reply_bytes(plan->dialect, size);
+	sender->connections_n = plan_share(plan, sender->number);
+	sender->connection_stride =
+	    sizeof(struct connection) + plan->pipeline * sizeof(struct flight);
+	sender->connections = calloc(sender->connections_n, sender->connection_stride);
+	sender->buffer = malloc(SENDER_BUFFER_BYTES);
+	sender->expected = malloc(SENDER_BUFFER_BYTES);
+	if (!sender->connections || !sender->buffer || !sender->expected)
+		die("no memory for %u connections", sender->connections_n);
+	for (uint32_t i = 0; i < sender->connections_n; i++) {
+		connection_init(sender_connection(sender, i), sender, i);
+		sender_connection(sender, i)->slow = i < slow;
+	}
+	sender_timetable(sender);
+}
+
+static void sender_watch(struct sender *sender, int bell)
+{
+	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	int error;
+
+	if (timer < 0)
+		die("timerfd_create: %s", strerror(errno));
+	source_init(&sender->bell, bell, bell_turn);
+	source_init(&sender->pacer, timer, pacer_turn);
+	source_init(&sender->ramp, -1, ramp_or_idle_turn);
+	source_init(&sender->ending, -1, ending_turn);
+	source_init(&sender->pulse, -1, pulse_turn);
+	sender->bell.want = sender->pacer.want = SOURCE_IN;
+	error = loop_watch(&sender->loop, &sender->bell, EPOLLIN);
+	/* Edge-triggered, a timer need not be read: setting it anew clears it. */
+	if (!error)
+		error = loop_watch(&sender->loop, &sender->pacer, EPOLLIN | EPOLLET);
+	if (error)
+		die("epoll_ctl: %s", strerror(-error));
+}
+
+_Noreturn void sender_run(const struct plan *plan, const struct schedule *schedule,
+			  struct tally *tally, unsigned number, int bell)
+{
+	static struct sender sender;
+	static struct stats stats;
+	int error;
+
+	descriptors_keep_only(&bell, 1);
+	(void)signal(SIGINT, SIG_IGN); /* the conductor ends it */
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)sys_prctl(PR_SET_PDEATHSIG, SIGKILL);
+	sender =
+	    (struct sender){.plan = plan, .schedule = schedule, .tally = tally, .number = number};
+	error = loop_open(&sender.loop, &stats, 0);
+	if (error)
+		die("epoll_create1: %s", strerror(-error));
+	sender_make(&sender);
+	sender_watch(&sender, bell);
+	sender.ramp_begun_ms = sender.loop.now_ms;
+	loop_poke(&sender.loop, &sender.ramp);
+	while (!sender.loop.stopped)
+		loop_pass(&sender.loop, -1);
+	_exit(0);
+}

@@ -1,0 +1,46 @@
+#include "bench/weirload/tally.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+const struct tally_error_row tally_errors[TALLY_ERROR_KINDS] = {
+#define ERROR(name, text, blame) {#name, text, BLAME_##blame},
+    TALLY_ERRORS
+#undef ERROR
+};
+
+struct tally *tally_map(unsigned n)
+{
+	void *tallies = mmap(NULL, n * sizeof(struct tally), PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return tallies == MAP_FAILED ? NULL : tallies;
+}
+
+void tally_sum(struct tally *sum, const struct tally *tallies, unsigned n)
+{
+	memset(sum, 0, offsetof(struct tally, connect));
+	for (unsigned i = 0; i < n; i++) {
+		const struct tally *one = &tallies[i];
+
+		sum->messages += TALLY_READ(one, messages);
+		sum->sent_bytes += TALLY_READ(one, sent_bytes);
+		sum->received_bytes += TALLY_READ(one, received_bytes);
+		sum->connects += TALLY_READ(one, connects);
+		sum->settled += TALLY_READ(one, settled);
+		sum->open += TALLY_READ(one, open);
+		sum->open_max += TALLY_READ(one, open_max);
+		sum->slow_ended += TALLY_READ(one, slow_ended);
+		sum->unsent += TALLY_READ(one, unsent);
+		if (TALLY_READ(one, frozen_ns) > sum->frozen_ns) /* the worst of them */
+			sum->frozen_ns = TALLY_READ(one, frozen_ns);
+		for (int kind = 0; kind < TALLY_ERROR_KINDS; kind++) {
+			sum->errors[kind] += TALLY_READ(one, errors[kind]);
+			if (!sum->details[kind][0])
+				(void)snprintf(sum->details[kind], TALLY_DETAIL_BYTES, "%s",
+					       one->details[kind]);
+		}
+	}
+}
