@@ -69,7 +69,7 @@ all: $(BUILD)/weir $(BUILD)/weirload
 	install -m 644 master/weir.8 $(MAN8)/weir.8
 
 format:
-	clang-format -i $(wildcard */*.c */*.h)
+	clang-format -i $(wildcard */*.c */*.h bench/*/*.c bench/*/*.h)
 
 clean:
 	rm -rf $(BUILD)

@@ -38,7 +38,7 @@ int suite_main(const char *name, const struct suite_test *tests, int n)
 			continue;
 		test = tcase_create(tests[i].name);
 		tcase_set_timeout(test, tests[i].limit_s * (suite_sanitized() ? 10 : 1));
-		tcase_add_test(test, tests[i].test);
+		tcase_add_loop_test(test, tests[i].test, 0, tests[i].times ? tests[i].times : 1);
 		suite_add_tcase(suite, test);
 	}
 	runner = srunner_create(suite);

@@ -17,6 +17,7 @@ struct suite_test {
 	const char *name;
 	const TTest *test;
 	int limit_s;
+	int times; /* more than once where above 0, _i counting up */
 };
 
 int suite_main(const char *name, const struct suite_test *tests, int n);
@@ -30,7 +31,7 @@ bool suite_sanitized(void);
 unsigned long suite_volume(unsigned long n);
 
 #define SUITE(name, ...)                                                                           \
-	int main(void)                                                                             \
+	_Pragma("GCC diagnostic ignored \"-Wmissing-field-initializers\"") int main(void)          \
 	{                                                                                          \
 		const struct suite_test tests_[] = {__VA_ARGS__};                                  \
 		return suite_main(name, tests_, (int)(sizeof tests_ / sizeof *tests_));            \

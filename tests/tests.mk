@@ -6,8 +6,9 @@ TESTS     = $(patsubst tests/%.c,%,$(wildcard tests/check_*.c))
 SIM_TESTS = $(patsubst tests/%.c,%,$(wildcard tests/sim_*.c))
 ROOT_TESTS = $(patsubst tests/%.c,%,$(wildcard tests/root_*.c))
 
-TEST_ROOMS   = $(filter-out $(BUILD)/master/main.o,$(OBJECTS))
-TEST_COMMON  = $(patsubst %,$(BUILD)/tests/%.o,suite harness process client files)
+TEST_ROOMS   = $(filter-out $(BUILD)/master/main.o,$(OBJECTS)) \
+	$(filter-out %/main.o,$(WEIRLOAD:%.c=$(BUILD)/%.o))
+TEST_COMMON  = $(patsubst %,$(BUILD)/tests/%.o,suite harness process client files faulty)
 SIM_ROOMS    = $(patsubst %.c,$(BUILD)/sim/%.o,$(REACTOR) $(PROTOCOL))
 SIM_COMMON   = $(BUILD)/sim/tests/suite.o $(BUILD)/sim/tests/kernel.o
 CHECK_CFLAGS := $(shell pkg-config --cflags check 2>/dev/null)
@@ -20,7 +21,7 @@ $(BUILD)/sim/%.o: %.c $(BUILD)/flags
 
 $(TESTS:%=$(BUILD)/tests/%) $(ROOT_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_COMMON) $(TEST_ROOMS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS)
+	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS) -lm
 
 $(SIM_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/sim/tests/%.o $(SIM_COMMON) $(SIM_ROOMS)
 	@mkdir -p $(@D)
@@ -28,7 +29,7 @@ $(SIM_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/sim/tests/%.o $(SIM_
 
 .SECONDARY:
 
-tests: $(BUILD)/weir $(TESTS:%=$(BUILD)/tests/%) $(SIM_TESTS:%=$(BUILD)/tests/%)
+tests: all $(TESTS:%=$(BUILD)/tests/%) $(SIM_TESTS:%=$(BUILD)/tests/%)
 
 # ONLY="check_pool sim_conn" runs these alone.
 check: tests
@@ -50,7 +51,7 @@ coverage:
 
 lint:
 	@command -v clang-format >/dev/null || { echo "make lint needs clang-format" >&2; exit 1; }
-	clang-format --dry-run -Werror $(wildcard */*.c */*.h)
+	clang-format --dry-run -Werror $(wildcard */*.c */*.h bench/*/*.c bench/*/*.h)
 	tests/lint
 
 .PHONY: tests check check-root asan coverage lint

@@ -67,7 +67,7 @@ static void judge_who(struct outcome *outcome, const struct plan *plan)
 	double time_ns = (double)outcome->measured_ns;
 	bool full, generator_full, server_full;
 
-	if (!time_ns)
+	if (time_ns <= 0)
 		return;
 	full = (double)(server->cpu_ns + generator->cpu_ns) >= JUDGE_BUSY * time_ns * outcome->cpus;
 	generator_full =

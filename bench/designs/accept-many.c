@@ -1,0 +1,39 @@
+/*
+ * accept-many: workers that were started before, all of them waiting in accept().
+ *
+ * Teaches: no process is started for a connection, and nothing is passed on: the listener,
+ * inherited over fork(), is the queue. A kernel of old woke all workers for each connection,
+ * and all but one went back to sleep (the thundering herd; a lock around accept() was the
+ * cure). Linux wakes one waiter in accept(); workers that wait in poll() or select(), or in
+ * epoll without EPOLLEXCLUSIVE, are a herd still.
+ *
+ * Breaks: a worker serves one connection at a time, so the number of workers is the number
+ * of peers at once; the next one waits until somebody leaves. As many idle peers as workers
+ * are enough to deny service to all.
+ */
+#include <unistd.h>
+
+#include "bench/designs/blocking.h"
+#include "bench/designs/children.h"
+
+static void work(struct serve *serve, unsigned worker)
+{
+	(void)worker;
+	for (;;) {
+		int fd = serve_accept(serve);
+
+		blocking_serve(&serve->service, fd, fd);
+		(void)close(fd);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	struct serve serve = {.workers = 4};
+
+	serve_open(&serve, argc, argv);
+	children_prefork(&serve, work);
+	serve_ready(&serve);
+	for (;;)
+		(void)pause();
+}

@@ -1,0 +1,26 @@
+/*
+ * iterative-udp: one process, one datagram after the other.
+ *
+ * Teaches: without connections an iterative server is enough. A peer that is silent, or
+ * gone, holds nobody up; there is nothing to accept, to close or to run out of. A datagram
+ * is whole or not there at all, and may be empty: recvfrom() answering 0 is not an end.
+ *
+ * Breaks: what comes while the socket's buffer is full is lost, and neither side is told
+ * (`RcvbufErrors` in /proc/net/snmp). One slow exchange delays all behind it. The sender's
+ * address can be forged: a server that answers more than it was asked is a weapon, and two
+ * echo servers that are made to talk to each other never stop; so this is for loopback.
+ */
+#include "bench/designs/datagram.h"
+
+int main(int argc, char **argv)
+{
+	static struct datagram datagram;
+	struct serve serve = {.udp = true};
+
+	serve_open(&serve, argc, argv);
+	serve_ready(&serve);
+	for (;;) {
+		datagram_receive(&serve, &datagram);
+		datagram_answer(&serve, &datagram);
+	}
+}

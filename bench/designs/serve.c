@@ -1,0 +1,198 @@
+#include "bench/designs/serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "reactor/check.h"
+#include "reactor/descriptor.h"
+#include "reactor/listener.h"
+#include "reactor/log.h"
+#include "worker/config.h"
+
+#define BACKLOG 4096
+#define WORKERS_MOST                                                                               \
+	10000 /* weir's own limit, WORKERS_MAX, is not that of a process a connection */
+
+/* ---- the command line ---- */
+
+static _Noreturn void usage(const struct serve *serve, const char *why)
+{
+	(void)fprintf(stderr, "%s: %s\nusage: %s %sPROTOCOL%s://HOST:PORT, PROTOCOL being echo%s\n",
+		      program_invocation_short_name, why, program_invocation_short_name,
+		      serve->workers ? "[-w WORKERS] " : "", serve->udp ? "+udp" : "",
+		      serve->echo_only ? "" : " or increment");
+	exit(2);
+}
+
+const struct protocol *serve_protocol(const char *name)
+{
+	if (strcmp(name, "echo") != 0 && strcmp(name, "increment") != 0)
+		return NULL;
+	return protocol_find(name);
+}
+
+/* weir knows no "+udp": it is cut out of what is given to weir's own parser. */
+static void parse_listener(struct serve *serve, const char *text)
+{
+	char plain[ENDPOINT_TEXT_BYTES], error[CONFIG_ERROR_BYTES + 128];
+	size_t name = strcspn(text, "+:");
+	const struct protocol *protocol;
+	bool udp = strncmp(text + name, "+udp://", 7) == 0;
+
+	if (udp != serve->udp)
+		usage(serve, udp ? "it serves no datagrams" : "it serves datagrams only");
+	if (strchr(text, '?'))
+		usage(serve, "its listener takes no keys");
+	(void)snprintf(plain, sizeof plain, "%.*s%s", (int)name, text,
+		       text + name + (udp ? strlen("+udp") : 0));
+	if (!endpoint_parse(&serve->endpoint, plain, error, sizeof error))
+		usage(serve, error);
+	if (address_is_unix(&serve->endpoint.address))
+		usage(serve, "its address is HOST:PORT");
+	protocol = serve_protocol(serve->endpoint.protocol->name);
+	if (!protocol || (serve->echo_only && strcmp(protocol->name, "echo") != 0))
+		usage(serve, "it does not serve this protocol");
+	serve->service.protocol = protocol;
+}
+
+static void parse(struct serve *serve, int argc, char **argv)
+{
+	uint64_t workers;
+	int letter;
+
+	while ((letter = getopt(argc, argv, serve->workers ? "w:" : "")) != -1) {
+		if (letter != 'w')
+			usage(serve, "wrong usage");
+		if (!number_parse(optarg, &workers) || !workers || workers > WORKERS_MOST)
+			usage(serve, "-w takes a number from 1 to 10000");
+		serve->workers = (unsigned)workers;
+	}
+	if (argc - optind != 1)
+		usage(serve, "it takes one LISTENER");
+	parse_listener(serve, argv[optind]);
+}
+
+/* ---- the socket ---- */
+
+static void describe(const struct serve *serve, char text[ENDPOINT_TEXT_BYTES])
+{
+	char address[ADDRESS_TEXT_BYTES];
+
+	address_format(&serve->endpoint.address, address);
+	(void)snprintf(text, ENDPOINT_TEXT_BYTES, "%s%s://%s", serve->endpoint.protocol->name,
+		       serve->udp ? "+udp" : "", address);
+}
+
+static _Noreturn void cannot(const struct serve *serve, const char *step, int error)
+{
+	char listener[ENDPOINT_TEXT_BYTES];
+
+	describe(serve, listener);
+	die("%s: %s: %s", listener, step, strerror(error));
+}
+
+/* No SO_REUSEADDR here: with it, a second server could take the port, and the datagrams,
+ * from under the first. */
+static int bind_datagrams(struct serve *serve)
+{
+	struct address *address = &serve->endpoint.address;
+	socklen_t n = sizeof address->socket;
+	int both = 0, fd = socket(address->socket.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		cannot(serve, "socket", errno);
+	if (address->dual_stack)
+		(void)setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &both, sizeof both);
+	if (bind(fd, (struct sockaddr *)&address->socket, address->bytes) < 0)
+		cannot(serve, "bind", errno);
+	(void)getsockname(fd, (struct sockaddr *)&address->socket, &n);
+	return fd;
+}
+
+int serve_listen(struct serve *serve)
+{
+	struct listen_options options = {.backlog = BACKLOG, .reuseport = serve->reuseport};
+	const char *step;
+	int fd = listen_on(&serve->endpoint.address, &options, &step);
+
+	if (fd < 0)
+		cannot(serve, step, -fd);
+	if (!serve->nonblocking && fcntl(fd, F_SETFL, 0) < 0)
+		cannot(serve, "fcntl", errno);
+	return fd;
+}
+
+void serve_open(struct serve *serve, int argc, char **argv)
+{
+	log_name(program_invocation_short_name);
+	log_open(LOG_INFO, LOG_LOGFMT);
+	parse(serve, argc, argv);
+	(void)descriptors_raise_limit();
+	(void)signal(SIGPIPE, SIG_IGN);
+	serve->fd = serve->udp ? bind_datagrams(serve) : serve_listen(serve);
+}
+
+void serve_ready(const struct serve *serve)
+{
+	char listener[ENDPOINT_TEXT_BYTES];
+
+	describe(serve, listener);
+	log_info("ready", LOG_NUMBER("pid", getpid()), LOG_TEXT("listeners", listener));
+}
+
+/* ---- accepting ---- */
+
+void serve_trouble(const char *step, int error)
+{
+	static time_t told;
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	if (told && now.tv_sec == told)
+		return;
+	told = now.tv_sec;
+	log_warn(step, LOG_TEXT("error", strerror(error)));
+}
+
+int serve_try_accept(int listener, int flags)
+{
+	for (;;) {
+		int fd = accept4(listener, NULL, NULL, flags);
+
+		if (fd >= 0)
+			return fd;
+		switch (errno) {
+		case EMFILE:
+		case ENFILE:
+		case ENOBUFS:
+		case ENOMEM:
+			serve_trouble("no room to accept", errno);
+			return -errno;
+		case EAGAIN:
+			return -EAGAIN;
+		case EBADF:
+		case EINVAL:
+		case ENOTSOCK:
+			die("accept: %s", strerror(errno));
+		default: /* of one connection that has gone already, or EINTR (accept(2)) */
+			break;
+		}
+	}
+}
+
+int serve_accept(const struct serve *serve)
+{
+	int fd;
+
+	while ((fd = serve_try_accept(serve->fd, SOCK_CLOEXEC)) < 0)
+		(void)poll(NULL, 0, SERVE_RETRY_MS);
+	return fd;
+}

@@ -1,0 +1,36 @@
+/*
+ * The verbs that echo and increment do not need, for the other protocols that are linked.
+ * conn_send, the one that they do need, is what the designs differ in: blocking.c waits,
+ * pending.c keeps what the kernel did not take, datagram.c gathers an answer.
+ */
+#include "reactor/check.h"
+#include "reactor/conn.h"
+
+void conn_hold(struct conn *conn, const void *bytes, size_t n)
+{
+	(void)conn;
+	(void)bytes;
+	(void)n;
+	check_failed(__FILE__, __LINE__, __func__, "no design serves what holds bytes back");
+}
+
+void conn_finish(struct conn *conn, enum close_reason reason)
+{
+	conn->reason = (uint8_t)reason;
+}
+
+void conn_message_begun(struct conn *conn)
+{
+	(void)conn; /* no design has timeouts */
+}
+
+bool conn_message_done(struct conn *conn)
+{
+	(void)conn; /* nor budgets */
+	return true;
+}
+
+uint32_t conn_message_max(const struct conn *conn)
+{
+	return conn->service->message_max;
+}

@@ -1,0 +1,579 @@
+/*
+ * weirload: whether its load can be believed. Against servers that answer wrongly it has to
+ * find it and say how; where it is itself at its limits it has to say so; what it counts is
+ * what the server counted. How fast anything is, no test here asks.
+ */
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/faulty.h"
+#include "tests/harness.h"
+
+#define ARGUMENTS_MAX 32
+
+/* ---- running it ---- */
+
+static const char *weirload_path(void)
+{
+	const char *build = getenv("BUILD");
+	static char path[4096];
+
+	(void)snprintf(path, sizeof path, "%s/weirload", build ? build : "build");
+	return path;
+}
+
+/* What a run is surrounded by. */
+struct setting {
+	int cpu; /* -1: any */
+	int nice;
+	unsigned long descriptors; /* 0: as it is */
+};
+static const struct setting plain = {.cpu = -1};
+
+static pid_t load_start(const struct setting *setting, const char *const arguments[])
+{
+	const char *argv[ARGUMENTS_MAX + 8] = {weirload_path(), "--json", in_folder("load.json"),
+					       "--hdr", in_folder("load.hdr")};
+	size_t n = 5;
+	pid_t pid;
+
+	for (size_t i = 0; arguments[i]; i++)
+		argv[n++] = arguments[i];
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		struct rlimit limit = {setting->descriptors, setting->descriptors};
+		int out = open(in_folder("load.out"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)dup2(out, STDOUT_FILENO);
+		(void)dup2(out, STDERR_FILENO);
+		if (setting->descriptors)
+			(void)setrlimit(RLIMIT_NOFILE, &limit);
+		if (setting->cpu >= 0) {
+			cpu_set_t set;
+
+			CPU_ZERO(&set);
+			CPU_SET((size_t)setting->cpu, &set);
+			(void)sched_setaffinity(0, sizeof set, &set);
+		}
+		(void)setpriority(PRIO_PROCESS, 0, setting->nice);
+		(void)execv(argv[0], (char **)(uintptr_t)argv);
+		_exit(127);
+	}
+	return pid;
+}
+
+static const char *load_said(void)
+{
+	return read_whole(in_folder("load.out"));
+}
+
+static int load_wait(pid_t pid)
+{
+	int status;
+
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(WIFEXITED(status), "weirload ended by signal %d:\n%s", WTERMSIG(status),
+		      load_said());
+	return WEXITSTATUS(status);
+}
+
+static int load_in(const struct setting *setting, const char *const arguments[])
+{
+	return load_wait(load_start(setting, arguments));
+}
+#define LOAD(...) load_in(&plain, (const char *const[]){__VA_ARGS__, NULL})
+
+/* A number of the last run's JSON; -1 where it is null. */
+static double figure(const char *key)
+{
+	const char *text = read_whole(in_folder("load.json"));
+	char wanted[64];
+	const char *at;
+
+	(void)snprintf(wanted, sizeof wanted, "\"%s\": ", key);
+	ck_assert_ptr_nonnull(text);
+	at = strstr(text, wanted);
+	ck_assert_msg(at != NULL, "no %s in\n%s", key, text);
+	at += strlen(wanted);
+	return strncmp(at, "null", 4) == 0 ? -1 : strtod(at, NULL);
+}
+
+static bool figure_is(const char *key, const char *value)
+{
+	char wanted[160];
+
+	(void)snprintf(wanted, sizeof wanted, "\"%s\": %s", key, value);
+	return strstr(read_whole(in_folder("load.json")), wanted) != NULL;
+}
+
+static const char *listener(const char *protocol, unsigned port)
+{
+	static char text[64];
+
+	(void)snprintf(text, sizeof text, "%s://127.0.0.1:%u", protocol, port);
+	return text;
+}
+
+static const char *number(long n)
+{
+	static char texts[4][24];
+	static unsigned next;
+	char *text = texts[next++ % 4];
+
+	(void)snprintf(text, 24, "%ld", n);
+	return text;
+}
+
+/* ---- replies that are wrong ---- */
+
+struct case_of_fault {
+	enum fault fault;
+	const char *size, *pipeline;
+	const char *counted; /* the key that has to be above 0; NULL: whichever */
+};
+
+static const struct case_of_fault faults[] = {
+    {FAULT_DROP, "64", "16", "errors_lost"},
+    {FAULT_DROP, "64", "1", NULL}, /* mostly seen as a message without an end */
+    {FAULT_DOUBLE, "64", "16", "errors_doubled"},
+    {FAULT_DOUBLE, "64", "1", NULL},
+    {FAULT_SWAP, "64", "16", "errors_reordered"},
+    {FAULT_SWAP, "64", "1", "errors_reordered"},
+    {FAULT_ALTER, "64", "16", "errors_altered"},
+    {FAULT_ALTER, "64", "1", "errors_altered"},
+    {FAULT_ALTER, "16K", "1", "errors_altered"},
+    {FAULT_FOREIGN, "64", "16", "errors_foreign"},
+    {FAULT_FOREIGN, "64", "1", "errors_foreign"},
+    {FAULT_EXTRA, "64", "1", "errors_unexpected"},
+    {FAULT_CLOSE, "64", "4", "errors_closed"},
+};
+
+START_TEST(finds_one_wrong_byte_in_a_million)
+{
+	const struct case_of_fault *this = &faults[_i];
+	unsigned port;
+	double wrong = 0;
+	int status;
+
+	(void)faulty_start(this->fault, 1000000, &port);
+	status = LOAD("-c", "20", "-d", "600ms", "--warmup", "100ms", "--timeout", "1s", "-s",
+		      this->size, "-p", this->pipeline, listener("echo", port));
+	ck_assert_msg(status == 1, "status %d\n%s", status, load_said());
+	if (this->counted)
+		wrong = figure(this->counted);
+	ck_assert_msg(!this->counted || wrong > 0, "no %s:\n%s", this->counted, load_said());
+	ck_assert_msg(figure("messages") > 1000, "%s", load_said());
+}
+END_TEST
+
+START_TEST(finds_nothing_where_nothing_is_wrong)
+{
+	unsigned port;
+	int status;
+
+	(void)faulty_start(FAULT_NONE, 1, &port);
+	status = LOAD("-c", "20", "-d", "300ms", "--warmup", "100ms", "-p", "16",
+		      listener("echo", port));
+	ck_assert_msg(status == 0, "status %d\n%s", status, load_said());
+	ck_assert(figure("errors") == 0 && figure_is("valid", "true"));
+}
+END_TEST
+
+/* The answer of one protocol is a wrong one of another. */
+START_TEST(finds_an_echo_that_claims_to_be_increment)
+{
+	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
+
+	ck_assert_int_eq(LOAD("-c", "2", "-d", "200ms", "--warmup", "0",
+			      listener("increment", server->ports[0])),
+			 1);
+	ck_assert(figure("errors_altered") > 0);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- every protocol, every way to load it ---- */
+
+static const char *const ways[][8] = {
+    {"-p", "1", "-s", "64"},   {"-p", "7", "-s", "1"},	      {"-p", "3", "-s", "5000"},
+    {"-p", "2", "-s", "300K"}, {"-P", "3", "-s", "100"},      {"--churn"},
+    {"--idle", "-s", "333"},   {"--rate", "2000", "-p", "4"}, {"--churn", "--rate", "500"},
+    {"--connect-rate", "100"}, {"--slow", "2", "-s", "2000"},
+};
+#define WAYS (sizeof ways / sizeof *ways)
+
+static const char *const protocols_spoken[] = {"echo",	"increment", "line",
+					       "frame", "discard",   "chargen"};
+#define PROTOCOLS (sizeof protocols_spoken / sizeof *protocols_spoken)
+
+static bool way_fits(const char *protocol, const char *const way[])
+{
+	if (strcmp(protocol, "chargen") != 0)
+		return true;
+	return strcmp(way[0], "-p") != 0 && strcmp(way[0], "--idle") != 0 &&
+	       strcmp(way[0], "--rate") != 0 && (!way[1] || strcmp(way[1], "--rate") != 0);
+}
+
+START_TEST(speaks_every_protocol_in_every_way)
+{
+	const char *protocol = protocols_spoken[_i];
+	struct server *server = SERVER("-w", "2", "--max-line", "1M", listener(protocol, 0));
+
+	for (size_t i = 0; i < WAYS; i++) {
+		const char *arguments[ARGUMENTS_MAX] = {"-c",	 "10",	     "-d",
+							"200ms", "--warmup", "100ms"};
+		size_t n = 6;
+		int status;
+
+		if (!way_fits(protocol, ways[i]))
+			continue;
+		for (size_t k = 0; k < 8 && ways[i][k]; k++)
+			arguments[n++] = ways[i][k];
+		arguments[n] = listener(protocol, server->ports[0]);
+		status = load_in(&plain, arguments);
+		/* An open loop may find this machine too busy, and says so. */
+		ck_assert_msg(status == 0 || (status == 3 && figure("slip_n") > 0),
+			      "%s, way %zu: status %d\n%s", protocol, i, status, load_said());
+		ck_assert_msg(figure("errors") == 0, "%s", load_said());
+		ck_assert_msg(figure("messages") > 0, "%s, way %zu\n%s", protocol, i, load_said());
+		ck_assert(figure("connected_max") == 10);
+	}
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+START_TEST(counts_what_the_server_counts)
+{
+	struct server *server = SERVER("-w", "2", "line://127.0.0.1:0");
+
+	ck_assert_int_eq(LOAD("--idle", "-c", "300", "-P", "2", "-d", "100ms",
+			      listener("line", server->ports[0])),
+			 0);
+	ck_assert(figure("messages") == 600 && figure("held") == 300 && figure("connects") == 300);
+	ck_assert_uint_eq(server_stat(server, "messages"), 600);
+	ck_assert_uint_eq(server_stat(server, "accepted"), 300);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+START_TEST(speaks_over_unix_sockets_and_ipv6)
+{
+	struct server *server = SERVER("-w", "1", "echo://@weirload-test", "frame://[::1]:0");
+	char six[64];
+
+	ck_assert_int_eq(LOAD("-c", "20", "-d", "200ms", "--warmup", "0", "echo://@weirload-test"),
+			 0);
+	ck_assert_int_eq(
+	    LOAD("-c", "20", "-d", "200ms", "--warmup", "0", "--churn", "echo://@weirload-test"),
+	    0);
+	(void)snprintf(six, sizeof six, "frame://[::1]:%u", server->ports[1]);
+	ck_assert_int_eq(LOAD("-c", "20", "-d", "200ms", "--warmup", "0", six), 0);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+START_TEST(loads_from_many_addresses)
+{
+	struct server *server =
+	    SERVER("-w", "1", "--max-connections-per-ip", "5", "echo://127.0.0.1:0");
+
+	ck_assert_int_eq(LOAD("--idle", "-c", "50", "-d", "10ms", "--source",
+			      "127.0.3.1-127.0.3.10", listener("echo", server->ports[0])),
+			 0);
+	ck_assert_int_eq(LOAD("--idle", "-c", "50", "-d", "10ms", "--source", "127.0.3.1-127.0.3.9",
+			      listener("echo", server->ports[0])),
+			 1);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- what a server does to its clients ---- */
+
+START_TEST(counts_slow_readers_that_are_given_up)
+{
+	struct server *server = SERVER("-w", "1", "--write-timeout", "300ms", "--high-water", "64K",
+				       "echo://127.0.0.1:0");
+	int status = LOAD("-c", "4", "--slow", "2", "-d", "2s", "--warmup", "0", "-s", "16K",
+			  listener("echo", server->ports[0]));
+
+	ck_assert_msg(status == 0, "status %d\n%s", status, load_said());
+	ck_assert_msg(figure("slow_ended") >= 1, "%s", load_said());
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+START_TEST(says_that_nobody_listens)
+{
+	unsigned port;
+	pid_t pid = faulty_start(FAULT_NONE, 1, &port);
+
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	ck_assert_int_eq(LOAD("-c", "3", "-d", "1s", listener("echo", port)), 1);
+	ck_assert(figure("errors_refused") == 3);
+	ck_assert_ptr_nonnull(strstr(load_said(), "no connection came up"));
+}
+END_TEST
+
+/* Its worker dies in the middle: connections are reset, come back, and nothing hangs. */
+START_TEST(goes_on_when_connections_are_reset)
+{
+	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
+	pid_t worker = server_worker(server, 0);
+	pid_t load =
+	    load_start(&plain, (const char *const[]){"-c", "20", "-d", "1s", "--warmup", "0",
+						     listener("echo", server->ports[0]), NULL});
+
+	server_wait_stat(server, "messages", 0);
+	server_wait_stat(server, "received_bytes", 100000);
+	ck_assert_int_eq(kill(worker, SIGKILL), 0);
+	ck_assert_int_eq(load_wait(load), 1);
+	ck_assert_msg(figure("errors_reset") + figure("errors_closed") >= 20, "%s", load_said());
+	ck_assert_msg(figure("errors_lost") + figure("errors_altered") == 0, "%s", load_said());
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- time ---- */
+
+/* The share of values above ms, read off the HDR text. */
+static double share_above(double ms)
+{
+	char *text = read_whole(in_folder("load.hdr"));
+	double share = 1;
+
+	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+		double value, percentile;
+
+		if (sscanf(line, "%lf %lf", &value, &percentile) != 2)
+			continue;
+		if (value > ms)
+			break;
+		share = 1 - percentile;
+	}
+	return share;
+}
+
+/* A server that stands still for 300 ms of 3 s: about a tenth of the messages were due
+ * meanwhile and must show it; only the 20 that were under way waited from when they were
+ * sent. The test moves the server's process, not the clock: the shares have room. */
+START_TEST(shows_a_stall_in_response_time_and_not_in_service_time)
+{
+	struct server *server = SERVER("-w", "1", "--no-master", "echo://127.0.0.1:0");
+	pid_t load = load_start(
+	    &plain, (const char *const[]){"-c", "20", "-d", "3s", "--warmup", "0", "--rate", "2000",
+					  listener("echo", server->ports[0]), NULL});
+	int status;
+
+	server_wait_stat(server, "received_bytes", 64 * 2000);
+	ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
+	(void)usleep(300000); /* the stall itself */
+	ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
+	status = load_wait(load);
+	ck_assert_msg(status == 0 || status == 3, "status %d\n%s", status, load_said());
+	if (status == 0) {
+		double above = share_above(20);
+
+		(void)printf("FIGURE stall of 300 ms in 3 s: %.1f %% of responses above 20 ms; "
+			     "p99 response %.1f ms, service %.3f ms\n",
+			     100 * above, figure("response_p99_us") / 1000,
+			     figure("service_p99_us") / 1000);
+		ck_assert_msg(above > 0.06 && above < 0.2, "share %f\n%s", above, load_said());
+		ck_assert_msg(figure("response_p99_us") > 200000, "%s", load_said());
+		ck_assert_msg(figure("service_p99_us") < 100000, "%s", load_said());
+		ck_assert_msg(figure("response_max_us") > 250000, "%s", load_said());
+	}
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* Processes that burn the generator's CPU; they end with the test. */
+static void burn(int cpu, int n)
+{
+	for (int i = 0; i < n; i++) {
+		pid_t pid = fork();
+
+		ck_assert_int_ge(pid, 0);
+		if (pid == 0) {
+			cpu_set_t set;
+
+			(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+			CPU_ZERO(&set);
+			CPU_SET((size_t)cpu, &set);
+			(void)sched_setaffinity(0, sizeof set, &set);
+			for (;;)
+				__asm__ volatile("");
+		}
+	}
+}
+
+static int a_cpu(void)
+{
+	cpu_set_t set;
+
+	ck_assert_int_eq(sched_getaffinity(0, sizeof set, &set), 0);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET((size_t)cpu, &set))
+			return cpu;
+	return 0;
+}
+
+START_TEST(says_that_it_was_starved)
+{
+	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
+	struct setting starved = {.cpu = a_cpu(), .nice = 19};
+	int status;
+
+	burn(starved.cpu, 4);
+	status = load_in(&starved,
+			 (const char *const[]){"-c", "10", "-d", "2s", "--warmup", "0", "--rate",
+					       "5000", listener("echo", server->ports[0]), NULL});
+	ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
+	ck_assert(figure_is("valid", "false"));
+	ck_assert_ptr_nonnull(strstr(load_said(), "INVALID: the generator did not keep"));
+
+	status = load_in(&starved, (const char *const[]){"-c", "10", "-d", "2s", "--warmup", "0",
+							 "--server-pid", number(server->pid),
+							 listener("echo", server->ports[0]), NULL});
+	ck_assert_msg(status == 0, "status %d\n%s", status, load_said());
+	ck_assert_msg(figure_is("limit", "\"generator\""), "%s", load_said());
+	ck_assert_ptr_nonnull(strstr(load_said(), "starved"));
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+START_TEST(says_that_descriptors_ran_out)
+{
+	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
+	struct setting poor = {.cpu = -1, .descriptors = 64};
+	int status =
+	    load_in(&poor, (const char *const[]){"-c", "100", "-P", "1", "-d", "200ms",
+						 listener("echo", server->ports[0]), NULL});
+
+	ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
+	ck_assert_ptr_nonnull(strstr(load_said(), "INVALID: descriptors ran out"));
+	/* Left to itself it takes as many processes as that limit asks for. */
+	status = load_in(&poor, (const char *const[]){"-c", "100", "-d", "200ms", "--warmup", "0",
+						      listener("echo", server->ports[0]), NULL});
+	ck_assert_msg(status == 0 && figure("processes") > 2, "status %d\n%s", status, load_said());
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+START_TEST(measures_the_servers_whole_tree)
+{
+	struct server *server = SERVER("-w", "3", "echo://127.0.0.1:0");
+
+	ck_assert_int_eq(LOAD("-c", "200", "-d", "500ms", "--warmup", "100ms", "--server-pid",
+			      number(server->pid), listener("echo", server->ports[0])),
+			 0);
+	ck_assert(figure("server_processes") == 4);
+	ck_assert_msg(figure("server_cpu_us_per_message") > 0.1 &&
+			  figure("server_cpu_us_per_message") < 1000,
+		      "%s", load_said());
+	ck_assert(figure("server_cpus") <= 3.1);
+	ck_assert_int_eq(LOAD("-c", "1", "-d", "100ms", "--server-pid", "999999999",
+			      listener("echo", server->ports[0])),
+			 1);
+	ck_assert_ptr_nonnull(strstr(load_said(), "no such process"));
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+START_TEST(ends_early_and_reports_when_interrupted)
+{
+	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
+	pid_t load =
+	    load_start(&plain, (const char *const[]){"-c", "5", "-d", "1h", "--warmup", "0",
+						     listener("echo", server->ports[0]), NULL});
+
+	server_wait_stat(server, "received_bytes", 100000);
+	ck_assert_int_eq(kill(load, SIGINT), 0);
+	ck_assert_int_eq(load_wait(load), 0);
+	ck_assert_ptr_nonnull(strstr(load_said(), "ended early"));
+	ck_assert(figure("messages") > 100);
+	server_wait_stat_is(server, "connections", 0);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- usage ---- */
+
+static const struct {
+	const char *arguments[6];
+	const char *said;
+} refusals[] = {
+    {{NULL}, "which LISTENER?"},
+    {{"echo://127.0.0.1:1", "echo://127.0.0.1:2"}, "one LISTENER"},
+    {{"nonsense"}, "not a listener"},
+    {{"smtp://127.0.0.1:25"}, "no protocol is \"smtp\""},
+    {{"echo://127.0.0.1:0"}, "which port?"},
+    {{"--bogus", "echo://127.0.0.1:1"}, "there is no option --bogus"},
+    {{"echo://127.0.0.1:1", "-c"}, "-c needs a value"},
+    {{"-c", "0", "echo://127.0.0.1:1"}, "--connections takes"},
+    {{"-c", "ten", "echo://127.0.0.1:1"}, "--connections takes"},
+    {{"-d", "10", "echo://127.0.0.1:1"}, "--duration takes"},
+    {{"-d", "0", "echo://127.0.0.1:1"}, "--duration is longer than 0"},
+    {{"-s", "2G", "echo://127.0.0.1:1"}, "--size takes"},
+    {{"-p", "0", "echo://127.0.0.1:1"}, "--pipeline takes"},
+    {{"--churn", "--idle", "echo://127.0.0.1:1"}, "exclude each other"},
+    {{"--churn", "-p", "2", "echo://127.0.0.1:1"}, "--churn has no"},
+    {{"--rate", "5", "chargen://127.0.0.1:1"}, "chargen is not asked"},
+    {{"--slow", "2", "echo://127.0.0.1:1"}, "--slow 2 of"},
+    {{"--source", "127.0.0.9-127.0.0.1", "echo://127.0.0.1:1"}, "--source 127"},
+    {{"--source", "::1", "echo://127.0.0.1:1"}, "another kind"},
+    {{"--source", "here", "echo://127.0.0.1:1"}, "--source takes"},
+    {{"--json", "/nonexistent/file", "echo://127.0.0.1:1"}, "/nonexistent/file"},
+};
+
+START_TEST(refuses_wrong_usage)
+{
+	for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+		int status = load_in(&plain, refusals[i].arguments);
+		int wanted = strncmp(refusals[i].said, "/nonexistent", 12) == 0 ? 1 : 2;
+
+		ck_assert_msg(status == wanted, "case %zu: status %d\n%s", i, status, load_said());
+		ck_assert_msg(strstr(load_said(), refusals[i].said) != NULL, "case %zu:\n%s", i,
+			      load_said());
+	}
+}
+END_TEST
+
+START_TEST(helps)
+{
+	ck_assert_int_eq(LOAD("--help"), 0);
+	ck_assert_ptr_nonnull(strstr(load_said(), "--connections N"));
+	ck_assert_int_eq(LOAD("--version"), 0);
+	ck_assert_ptr_nonnull(strstr(load_said(), "weirload 0."));
+}
+END_TEST
+
+SUITE("weirload",
+      {"finds one wrong byte in a million", finds_one_wrong_byte_in_a_million, 20,
+       sizeof faults / sizeof *faults},
+      {"finds nothing where nothing is wrong", finds_nothing_where_nothing_is_wrong, 20},
+      {"finds an echo that claims to be increment", finds_an_echo_that_claims_to_be_increment, 20},
+      {"speaks every protocol in every way", speaks_every_protocol_in_every_way, 60, PROTOCOLS},
+      {"counts what the server counts", counts_what_the_server_counts, 20},
+      {"speaks over unix sockets and IPv6", speaks_over_unix_sockets_and_ipv6, 20},
+      {"loads from many addresses", loads_from_many_addresses, 20},
+      {"counts slow readers that are given up", counts_slow_readers_that_are_given_up, 20},
+      {"says that nobody listens", says_that_nobody_listens, 20},
+      {"goes on when connections are reset", goes_on_when_connections_are_reset, 20},
+      {"shows a stall in response time and not in service time",
+       shows_a_stall_in_response_time_and_not_in_service_time, 20},
+      {"says that it was starved", says_that_it_was_starved, 30},
+      {"says that descriptors ran out", says_that_descriptors_ran_out, 20},
+      {"measures the server's whole tree", measures_the_servers_whole_tree, 20},
+      {"ends early and reports when interrupted", ends_early_and_reports_when_interrupted, 20},
+      {"refuses wrong usage", refuses_wrong_usage, 20}, {"helps", helps, 10})
