@@ -7,4 +7,8 @@ static size_t echo_input(struct conn *conn, unsigned char *bytes, size_t n)
 	return n;
 }
 
-const struct protocol echo_protocol = {.name = "echo", .input = echo_input};
+const struct protocol echo_protocol = {
+    .name = "echo",
+    .input = echo_input,
+    .uses_all = true,
+};

@@ -38,4 +38,5 @@ const struct protocol increment_protocol = {
     .name = "increment",
     .open = increment_open,
     .input = increment_input,
+    .uses_all = true,
 };

@@ -5,6 +5,7 @@
  *
  * Before anything is read, buffers for all that can come of it are known to be there: at
  * most a chunk is read at a time, so at most one chunk stays as input and one as output.
+ * Only where a protocol leaves nothing, and buffers abound, is more read at once.
  */
 #include "reactor/conn_parts.h"
 
@@ -137,8 +138,11 @@ static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec 
 {
 	size_t kept = conn->input ? conn->input->used : 0;
 	unsigned char *start = conn->input ? conn->input->bytes : table->scratch;
-	size_t room = CHUNK_BYTES - kept < *budget ? CHUNK_BYTES - kept : *budget;
+	size_t room = conn_room(conn, table);
 	ssize_t n;
+
+	if (room > *budget)
+		room = *budget;
 
 	do
 		n = sys_read(conn->source.fd, start + kept, room);
@@ -168,7 +172,7 @@ static void conn_keep(struct conn *conn, struct conn_table *table, struct iovec 
 {
 	size_t left = input.iov_len - used;
 
-	CHECK(used <= input.iov_len);
+	CHECK(used <= input.iov_len && left <= CHUNK_BYTES);
 	if (!left || conn->phase != OPEN) {
 		conn_drop_input(conn, table);
 		return;
@@ -300,8 +304,7 @@ static void conn_discard(struct conn *conn, struct conn_table *table)
 	size_t budget = CONN_TURN_BYTES;
 
 	while (conn_ready(conn, SOURCE_IN) && budget) {
-		size_t room = budget < CHUNK_BYTES ? budget : CHUNK_BYTES;
-		ssize_t n = sys_read(conn->source.fd, table->scratch, room);
+		ssize_t n = sys_read(conn->source.fd, table->scratch, budget);
 
 		if (n == -EINTR)
 			continue;

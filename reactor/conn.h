@@ -50,6 +50,8 @@ struct protocol {
 	/* Nothing is owed and the peer reads: say more, or nothing, and be asked again after
 	 * the next turn that something else causes. */
 	void (*output)(struct conn *conn);
+	/* input() always uses all of what it is offered, so that more may be read at a time. */
+	bool uses_all;
 	/* Which limit of the service is its conn_message_max()? */
 	enum { MESSAGE_MAX_NONE, MESSAGE_MAX_LINE, MESSAGE_MAX_FRAME } message_max;
 };
@@ -111,7 +113,7 @@ struct conn_table {
 	bool draining;
 	/* A connection has gone: those who wait for room may go on. */
 	void (*on_room)(struct conn_table *table);
-	unsigned char *scratch; /* CHUNK_BYTES: where input is read to that nobody keeps */
+	unsigned char *scratch; /* CONN_TURN_BYTES: where input is read to that nobody keeps */
 };
 
 /* loop and stats are borrowed. 0 or -errno. */

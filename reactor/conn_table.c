@@ -49,6 +49,19 @@ bool conn_has_buffers(struct conn *conn, struct conn_table *table)
 	return !conn->starved;
 }
 
+size_t conn_room(const struct conn *conn, const struct conn_table *table)
+{
+	size_t room = table->limits.high_water + CHUNK_BYTES - conn->queue.owed;
+
+	if (conn->input)
+		return CHUNK_BYTES - conn->input->used;
+	if (!conn->service->protocol->uses_all ||
+	    buffers_free_chunks(&table->buffers) <
+		table->buffers.chunks.objects_max / 4 + CONN_TURN_BYTES / CHUNK_BYTES)
+		return CHUNK_BYTES;
+	return room < CONN_TURN_BYTES ? room : CONN_TURN_BYTES;
+}
+
 /* Whose bytes lie here the longest? */
 static struct conn *longest_stalled(struct conn_table *table)
 {
@@ -167,7 +180,7 @@ int conn_table_open(struct conn_table *table, struct loop *loop, const struct co
 
 	*table = (struct conn_table){.loop = loop, .stats = loop->stats, .limits = *limits};
 	source_init(&table->starvation, -1, starvation_turn);
-	table->scratch = sys_map(CHUNK_BYTES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	table->scratch = sys_map(CONN_TURN_BYTES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	error = table->scratch ? 0 : -ENOMEM;
 	if (!error)
 		error = pool_open(&table->conns, sizeof(struct conn), limits->connections_max,
@@ -193,7 +206,7 @@ void conn_table_close(struct conn_table *table)
 	buffers_close(&table->buffers);
 	pool_close(&table->conns);
 	if (table->scratch)
-		(void)sys_munmap(table->scratch, CHUNK_BYTES);
+		(void)sys_munmap(table->scratch, CONN_TURN_BYTES);
 }
 
 void conn_table_drain(struct conn_table *table)
