@@ -1,5 +1,6 @@
 # weir: make, make run, make check, make check-root, make asan, make coverage, make lint,
-#       make format, make install PREFIX= DESTDIR=, make clean
+#       make designs, make peers, make bench, make format, make install PREFIX= DESTDIR=,
+#       make clean
 #
 #   CC=clang                      another compiler (musl-gcc with STATIC=1: one static binary)
 #   EXTRA_PROTOCOL=path/upper.c   a protocol that lives outside the tree
@@ -12,7 +13,8 @@ endif
 BUILD  ?= build
 PREFIX ?= /usr/local
 SBIN    = $(DESTDIR)$(PREFIX)/sbin
-MAN8    = $(DESTDIR)$(PREFIX)/share/man/man8
+BIN     = $(DESTDIR)$(PREFIX)/bin
+MAN     = $(DESTDIR)$(PREFIX)/share/man
 
 # Frame pointers and symbols stay in the release: perf and gdb see what runs.
 OPTIMIZE ?= -O2
@@ -27,15 +29,14 @@ WORKER   = $(wildcard worker/*.c)
 MASTER   = $(wildcard master/*.c)
 SOURCES  = $(REACTOR) $(PROTOCOL) $(WORKER) $(MASTER)
 OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
+REACTOR_OBJECTS  = $(REACTOR:%.c=$(BUILD)/%.o)
+PROTOCOL_OBJECTS = $(PROTOCOL:%.c=$(BUILD)/%.o)
 
 ifdef EXTRA_PROTOCOL
 EXTRA_NAME   = $(basename $(notdir $(EXTRA_PROTOCOL)))
 EXTRA_OBJECT = $(BUILD)/extra/$(EXTRA_NAME).o
 EXTRA_FLAG   = -DEXTRA_PROTOCOL=$(EXTRA_NAME)
 endif
-
-REACTOR_OBJECTS  = $(REACTOR:%.c=$(BUILD)/%.o)
-PROTOCOL_OBJECTS = $(PROTOCOL:%.c=$(BUILD)/%.o)
 
 all: $(BUILD)/weir $(BUILD)/weirload
 
@@ -60,13 +61,12 @@ $(EXTRA_OBJECT): $(EXTRA_PROTOCOL) $(BUILD)/flags
 run: $(BUILD)/weir
 	$(BUILD)/weir $(ARGS)
 
-instREACTOR_OBJECTS  = $(REACTOR:%.c=$(BUILD)/%.o)
-PROTOCOL_OBJECTS = $(PROTOCOL:%.c=$(BUILD)/%.o)
-
-all: $(BUILD)/weir $(BUILD)/weirload
-	install -d $(SBIN) $(MAN8)
+install: all
+	install -d $(SBIN) $(BIN) $(MAN)/man8 $(MAN)/man1
 	install -m 755 $(BUILD)/weir $(SBIN)/weir
-	install -m 644 master/weir.8 $(MAN8)/weir.8
+	install -m 755 $(BUILD)/weirload $(BIN)/weirload
+	install -m 644 master/weir.8 $(MAN)/man8/weir.8
+	install -m 644 bench/weirload/weirload.1 $(MAN)/man1/weirload.1
 
 format:
 	clang-format -i $(wildcard */*.c */*.h bench/*/*.c bench/*/*.h)

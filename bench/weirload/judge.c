@@ -60,8 +60,8 @@ static void judge_validity(struct outcome *outcome, const struct plan *plan)
 			(double)slip_ns / 1e6);
 }
 
-/* Where both were at the limit of a CPU that they share, it is who used more of it. */
-static void judge_who(struct outcome *outcome, const struct plan *plan)
+/* Where both were at their limits it is the generator: more of it might have shown more. */
+static void judge_who(struct outcome *outcome)
 {
 	const struct usage *server = &outcome->server, *generator = &outcome->generator;
 	double time_ns = (double)outcome->measured_ns;
@@ -73,17 +73,15 @@ static void judge_who(struct outcome *outcome, const struct plan *plan)
 	generator_full =
 	    (double)(generator->busiest_ns + generator->busiest_wait_ns) >= JUDGE_BUSY * time_ns ||
 	    (double)outcome->all.frozen_ns >= JUDGE_FROZEN * time_ns;
-	server_full = plan->server_pid && ((double)(server->busiest_ns + server->busiest_wait_ns) >=
-					       JUDGE_BUSY * time_ns ||
-					   (full && server->cpu_ns > generator->cpu_ns));
-	if (generator_full && server_full)
-		outcome->limit =
-		    server->busiest_ns > generator->busiest_ns ? LIMIT_SERVER : LIMIT_GENERATOR;
-	else if (generator_full)
+	server_full =
+	    outcome->server_known &&
+	    ((double)(server->busiest_ns + server->busiest_wait_ns) >= JUDGE_BUSY * time_ns ||
+	     (full && server->cpu_ns > generator->cpu_ns));
+	if (generator_full)
 		outcome->limit = LIMIT_GENERATOR;
 	else if (server_full)
 		outcome->limit = LIMIT_SERVER;
-	else if (plan->server_pid)
+	else if (outcome->server_known)
 		outcome->limit = LIMIT_NEITHER;
 }
 
@@ -91,7 +89,7 @@ void judge(struct outcome *outcome, const struct plan *plan)
 {
 	judge_validity(outcome, plan);
 	if (!plan->idle)
-		judge_who(outcome, plan);
+		judge_who(outcome);
 	if (judge_errors(outcome, BLAME_SERVER) || judge_errors(outcome, BLAME_REPLY))
 		outcome->exit_status = 1;
 	else if (outcome->invalid_why[0])

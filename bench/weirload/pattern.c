@@ -3,6 +3,7 @@
 #include <string.h>
 
 #define EACH_BYTE(byte) (UINT64_C(0x0101010101010101) * (unsigned char)(byte))
+#define SURE_BYTES	16 /* of a word and the next: no chance */
 #define LOW_BITS	EACH_BYTE(0x7f)
 
 /* Multiplying by an odd number and folding the upper half onto the lower can both be undone. */
@@ -99,14 +100,17 @@ bool pattern_locate(struct pattern_rule rule, uint64_t keys, const void *bytes, 
 		    uint64_t *key, uint64_t *position)
 {
 	for (size_t i = 0; i + 8 <= n; i++) {
-		uint64_t word, plain;
+		size_t more = n - i < SURE_BYTES ? n - i : SURE_BYTES;
+		uint64_t word, plain, at;
 
 		memcpy(&word, (const char *)bytes + i, 8);
 		plain = unmix(word_sent(rule, word));
 		*key = plain >> PATTERN_INDEX_BITS;
-		*position = (plain & ((1ull << PATTERN_INDEX_BITS) - 1)) * 8 - i;
-		/* By chance, a key fits in keys / 2^24 of all words, an index that small hardly. */
-		if (*key < keys && *position < 1ull << 36)
+		at = (plain & ((1ull << PATTERN_INDEX_BITS) - 1)) * 8;
+		*position = at - i;
+		/* By chance a key fits in keys / 2^24 of all words: what follows must fit too. */
+		if (*key < keys && at >= i &&
+		    pattern_match(rule, *key, at, (const char *)bytes + i, more) == more)
 			return true;
 	}
 	return false;

@@ -72,7 +72,7 @@ void figures_make(struct figures *figures, const struct outcome *outcome, const 
 			    (double)(outcome->server_held_bytes - outcome->server_base_bytes) /
 			    held;
 	}
-	if (!plan->server_pid || seconds <= 0)
+	if (!outcome->server_known || seconds <= 0)
 		return;
 	figures->server_cpus = (double)server->cpu_ns / 1e9 / seconds;
 	figures->server_busiest = (double)server->busiest_ns / 1e9 / seconds;

@@ -33,6 +33,7 @@ struct reading {
 	uint64_t at_ns;
 	struct tally sum;
 	struct usage_snapshot server, generator;
+	bool server_known;
 };
 
 static volatile sig_atomic_t interrupts;
@@ -159,20 +160,21 @@ static void end_senders(struct run *run, struct outcome *outcome)
 
 /* ---- readings ---- */
 
-static void usage_of(struct usage_snapshot *snapshot, pid_t pid, bool memory)
+static bool usage_of(struct usage_snapshot *snapshot, pid_t pid, bool memory)
 {
 	int error = usage_take(snapshot, pid, memory);
 
-	if (error && error != -ESRCH)
+	if (error)
 		(void)fprintf(stderr, "weirload: process %d cannot be looked at: %s\n", (int)pid,
 			      strerror(-error));
+	return !error;
 }
 
 static void take(struct reading *reading, const struct run *run)
 {
 	if (run->plan->server_pid)
-		usage_of(&reading->server, run->plan->server_pid, false);
-	usage_of(&reading->generator, getpid(), false);
+		reading->server_known = usage_of(&reading->server, run->plan->server_pid, false);
+	(void)usage_of(&reading->generator, getpid(), false);
 	tally_sum(&reading->sum, run->tallies, run->senders);
 	reading->at_ns = clock_ns();
 }
@@ -185,7 +187,9 @@ static void keep_difference(struct outcome *outcome, const struct reading *a,
 	outcome->connects = b->sum.connects - a->sum.connects;
 	outcome->sent_bytes = b->sum.sent_bytes - a->sum.sent_bytes;
 	outcome->received_bytes = b->sum.received_bytes - a->sum.received_bytes;
-	usage_difference(&outcome->server, &a->server, &b->server);
+	outcome->server_known = a->server_known && b->server_known;
+	if (outcome->server_known)
+		usage_difference(&outcome->server, &a->server, &b->server);
 	usage_difference(&outcome->generator, &a->generator, &b->generator);
 }
 
@@ -197,7 +201,7 @@ static int64_t server_memory(const struct plan *plan)
 
 	if (!plan->server_pid)
 		return 0;
-	usage_of(&snapshot, plan->server_pid, true);
+	(void)usage_of(&snapshot, plan->server_pid, true);
 	bytes = (int64_t)snapshot.memory_bytes;
 	usage_free(&snapshot);
 	return bytes;

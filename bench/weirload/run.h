@@ -17,7 +17,8 @@ struct outcome {
 	/* Of the time that is measured: */
 	uint64_t measured_ns;
 	uint64_t messages, connects, sent_bytes, received_bytes;
-	struct usage server, generator; /* server: where server_pid was given */
+	struct usage server, generator;
+	bool server_known; /* server_pid was given, and was there at both ends */
 	/* Of the connections, when all had come up: */
 	uint64_t ramp_ns, held_ns, finish_ns; /* the last two with --idle */
 	uint64_t held;
