@@ -49,6 +49,12 @@ static void judge_validity(struct outcome *outcome, const struct plan *plan)
 		invalid(outcome, "the kernel had no memory: %s", all->details[TALLY_memory]);
 	if (!plan->rate || !all->slip.n)
 		return;
+	if ((double)all->frozen_ns > JUDGE_FROZEN_OPEN * (double)outcome->measured_ns)
+		invalid(
+		    outcome,
+		    "the generator did not keep its own schedule: it stood still for %.0f %% of "
+		    "the time",
+		    100 * (double)all->frozen_ns / (double)outcome->measured_ns);
 	slip_ns = histogram_percentile(&all->slip, 99);
 	allowed_ns = histogram_percentile(&all->response, 99) / 10;
 	if (allowed_ns < JUDGE_SLIP_NS)

@@ -196,10 +196,11 @@ static void print_throughput(FILE *out, const struct outcome *outcome, const str
 		      bytes_text(figures->sent_bytes_per_s),
 		      bytes_text(figures->received_bytes_per_s));
 	if (outcome->all.unsent)
-		(void)fprintf(out,
-			      "unsent    %s messages were due and had not left: the server did not "
-			      "keep up\n",
-			      grouped(outcome->all.unsent));
+		(void)fprintf(
+		    out,
+		    "unsent    %s messages were due and had not left by the end: response "
+		    "has what they waited\n",
+		    grouped(outcome->all.unsent));
 }
 
 static void print_held(FILE *out, const struct outcome *outcome, const struct plan *plan,

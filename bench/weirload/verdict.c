@@ -121,6 +121,15 @@ static long shift_of(const struct stream *stream, const unsigned char *bytes, si
 	return 0;
 }
 
+/* All of them are what the stream has that far on. */
+static bool fits_shifted(const struct stream *stream, long shift, const unsigned char *bytes,
+			 size_t n)
+{
+	stream_fill(stream, (uint64_t)((int64_t)stream->position + shift), stream->sender->expected,
+		    n);
+	return memcmp(bytes, stream->sender->expected, n) == 0;
+}
+
 /* By the marks in the words themselves, wherever they are from. */
 static enum tally_error verdict_by_marks(const struct stream *stream, const unsigned char *bytes,
 					 size_t n, char *text, size_t text_n)
@@ -149,7 +158,7 @@ static enum tally_error verdict_of_bytes(const struct stream *stream, const unsi
 					 size_t n, bool asked, char *text, size_t text_n)
 {
 	unsigned char *expected = stream->sender->expected;
-	size_t moved;
+	size_t moved = 0;
 	long shift;
 
 	if (asked) {
@@ -160,12 +169,13 @@ static enum tally_error verdict_of_bytes(const struct stream *stream, const unsi
 			return TALLY_altered;
 		}
 		moved = permutation(bytes, expected, n);
-		if (moved) {
-			(void)snprintf(text, text_n, "%zu bytes in another order", moved);
-			return TALLY_reordered;
-		}
 	}
 	shift = shift_of(stream, bytes, n);
+	/* One byte less makes a permutation too, as soon as that byte comes again. */
+	if (moved && (!shift || !fits_shifted(stream, shift, bytes, n))) {
+		(void)snprintf(text, text_n, "%zu bytes in another order", moved);
+		return TALLY_reordered;
+	}
 	if (shift < 0) {
 		(void)snprintf(text, text_n, "those of %ld bytes before", -shift);
 		return TALLY_doubled;
