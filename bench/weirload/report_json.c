@@ -139,10 +139,12 @@ void report_json(FILE *file, const struct outcome *outcome, const struct plan *p
 	json_plan(&json, plan);
 	json_value(&json, "duration_s", (double)outcome->measured_ns / 1e9, measured);
 	json_number(&json, "messages", plan->idle ? outcome->all.messages : outcome->messages);
+	json_number(&json, "messages_total", outcome->all.messages);
 	json_value(&json, "messages_per_s", figures->messages_per_s, measured);
 	json_value(&json, "bytes_per_s", figures->received_bytes_per_s, measured);
 	json_value(&json, "sent_bytes_per_s", figures->sent_bytes_per_s, measured);
 	json_number(&json, "connects", plan->idle ? outcome->all.connects : outcome->connects);
+	json_number(&json, "connects_total", outcome->all.connects);
 	json_value(&json, "connects_per_s", figures->connects_per_s, true);
 	json_number(&json, "connected_max", outcome->all.open_max);
 	json_number(&json, "held", outcome->held);

@@ -1,0 +1,63 @@
+#include "bench/peers/face.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+static const char scheme[] = "echo://";
+
+static _Noreturn void usage(const char *program, const char *what, const char *why)
+{
+	(void)fprintf(stderr, "%s: %s: %s\nusage: %s echo://HOST:PORT\n", program, what, why,
+		      program);
+	exit(2);
+}
+
+_Noreturn void face_fail(const char *step, const char *object, int error)
+{
+	(void)fprintf(stderr, "%s %s: %s\n", step, object, strerror(error));
+	exit(1);
+}
+
+void face_begin(struct address *address, int argc, char **argv)
+{
+	const char *listener = argv[argc - 1], *why;
+	struct rlimit limit;
+
+	if (argc < 2)
+		usage(argv[0], "LISTENER", "missing");
+	if (argc > 2 || *listener == '-')
+		usage(argv[0], argv[1], "no such option: there is one thread, and one LISTENER");
+	if (strncmp(listener, scheme, strlen(scheme)) != 0)
+		usage(argv[0], listener, "a peer speaks echo only");
+	if (!address_parse(address, listener + strlen(scheme), &why))
+		usage(argv[0], listener, why);
+	if (address_is_unix(address))
+		usage(argv[0], listener, "a peer listens on TCP only");
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	(void)signal(SIGPIPE, SIG_IGN);
+}
+
+void face_ready(int fd)
+{
+	struct address address = {.bytes = sizeof address.socket};
+	char text[ADDRESS_TEXT_BYTES];
+
+	(void)getsockname(fd, (struct sockaddr *)&address.socket, &address.bytes);
+	address_format(&address, text);
+	(void)fprintf(stderr, "msg=ready listeners=\"%s%s\"\n", scheme, text);
+}
+
+void face_no_delay(int fd)
+{
+	int on = 1;
+
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}

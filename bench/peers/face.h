@@ -1,0 +1,25 @@
+/*
+ * face: what the peers in C show to the outside, the same as every server under bench/.
+ *
+ *     NAME echo://HOST:PORT       (port 0: any; the ready line on stderr says which)
+ *
+ * Only that: how a peer listens, accepts and moves bytes is its own and its library's.
+ */
+#ifndef BENCH_PEERS_FACE_H
+#define BENCH_PEERS_FACE_H
+
+#include "reactor/address.h"
+
+#define FACE_BACKLOG 4096
+
+/* Takes the one argument apart; ends the program with status 2 where it is wrong. Raises the
+ * soft limit of descriptors to the hard one, and lets SIGPIPE be an error of write. */
+void face_begin(struct address *address, int argc, char **argv);
+/* The ready line, with the address that the listening socket fd has. */
+void face_ready(int fd);
+/* Accepted sockets inherit TCP_NODELAY from their listener, as weir's do. */
+void face_no_delay(int fd);
+/* Says which step failed, on what and why (an errno value); status 1. */
+_Noreturn void face_fail(const char *step, const char *object, int error);
+
+#endif

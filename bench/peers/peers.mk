@@ -1,0 +1,42 @@
+# The peers: echo servers as the users of other libraries and languages write them. Those
+# whose packages are there are built; `make peers` names the others, and what they need.
+
+PEERS = libevent libuv node go io_uring
+
+PEER_IN_C      = libevent libuv io_uring
+PKG_libevent   = libevent_core
+PKG_libuv      = libuv
+PKG_io_uring   = liburing
+NEEDS_libevent = libevent-dev
+NEEDS_libuv    = libuv1-dev
+NEEDS_io_uring = liburing-dev
+NEEDS_node     = nodejs
+NEEDS_go       = golang-go
+
+peer_tool     = $(shell command -v $(1) 2>/dev/null)
+PEERS_BUILT  := $(foreach p,$(PEER_IN_C),$(if $(shell pkg-config --exists $(PKG_$(p)) 2>/dev/null && echo yes),$(p)))
+PEERS_BUILT  += $(foreach p,node go,$(if $(call peer_tool,$(p)),$(p)))
+PEERS_MISSING = $(filter-out $(PEERS_BUILT),$(PEERS))
+
+peers: $(PEERS_BUILT:%=$(BUILD)/peers/%)
+	@:$(foreach p,$(PEERS_MISSING),; echo "peer $(p): not built, needs $(NEEDS_$(p))")
+
+$(BUILD)/bench/peers/%.o: ALL_CFLAGS += $(shell pkg-config --cflags $(PKG_$*) 2>/dev/null)
+
+$(PEER_IN_C:%=$(BUILD)/peers/%): $(BUILD)/peers/%: $(BUILD)/bench/peers/%.o $(BUILD)/bench/peers/face.o $(BUILD)/reactor/address.o
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $^ -o $@ $(LDFLAGS) $(shell pkg-config --libs $(PKG_$*))
+
+$(BUILD)/peers/node: bench/peers/node.js
+	@mkdir -p $(@D)
+	install -m 755 $< $@
+
+# Without cgo and modules: nothing but the compiler, and nothing from elsewhere.
+$(BUILD)/peers/go: bench/peers/go.go
+	@mkdir -p $(@D)
+	CGO_ENABLED=0 GO111MODULE=off GOFLAGS= GOCACHE=$(abspath $(BUILD))/peers/.cache go build -o $@ $<
+
+.PHONY: peers
+
+# Its tests are part of make check.
+tests: peers
