@@ -1,0 +1,547 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2034  # much is set for the script that sources this
+# bench/lib.sh: what the scripts of this folder share. A script
+#
+#	. "$(dirname "$0")/lib.sh"          and with it figures.sh: medians, tables, JSON
+#	parse "$@"                          its own; what it does not know goes to common_option
+#	bench_begin NAME LIMIT_S "$@"       checks, folder of results, CPUs, an end for everything
+#	server_start weir -w 1 echo         a server by name; $server_pid, $server_listener
+#	load -c 50 -d 1s                    weirload at it; $load_verdict, load_get KEY
+#	record weir 64/50 1                 into $rows (a table) and the JSON
+#	server_stop
+#	bench_finish                        $out/results.json
+#
+# A function whose body is in ( ) keeps its variables to itself; what others leave behind is named
+# above or begins with the name of what it is about.
+#
+# The usage text of a script is the comment at its head. Everything that was started here ends
+# with the script, however that ends. Exit status: 0 fine, 1 could not run, 2 wrong usage.
+
+LC_ALL=C
+export LC_ALL
+bench_folder=$(dirname "$0")
+# shellcheck source=bench/figures.sh
+. "$bench_folder/figures.sh"
+BUILD=${BUILD:-$bench_folder/../build}
+quick=${BENCH_QUICK:-}
+out='' pin=yes plot_copy=''
+designs='iterative fork spawn pass accept-many thread select poll floor'
+peers='libevent libuv node go io_uring'
+churn_connections=50
+tab=$(printf '\t')
+
+# ---- usage ----
+
+usage() {
+	sed -n '1d; /^#/!q; s/^# \{0,1\}//p' "$0"
+}
+
+die() {
+	echo "${0##*/}: $*" >&2
+	exit 1
+}
+
+die_usage() {
+	echo "${0##*/}: $* (-h says what there is)" >&2
+	exit 2
+}
+
+# need TOOL PACKAGE: without it the script cannot run.
+need() {
+	command -v "$1" >/dev/null 2>&1 || die "needs $1 (Debian: apt-get install $2)"
+}
+
+# value OPTION VALUE...: the value of an option has to be there.
+value() {
+	[ $# -ge 2 ] || die_usage "$1 needs a value"
+}
+
+# whole OPTION VALUE: a whole number above 0.
+whole() {
+	value "$@"
+	case $2 in
+	'' | *[!0-9]* | 0*) die_usage "$1 $2: not a whole number above 0" ;;
+	esac
+}
+
+# seconds OPTION VALUE: as 2 or 0.5.
+seconds() {
+	value "$@"
+	case $2 in
+	*[!0-9.]* | *.*.* | . | '') die_usage "$1 $2: not a number of seconds" ;;
+	*[1-9]*) ;;
+	*) die_usage "$1 $2: not above 0" ;;
+	esac
+}
+
+# One option that all scripts have; $used words of the command line are done with.
+common_option() {
+	used=1
+	case $1 in
+	-h | --help)
+		usage
+		exit 0
+		;;
+	-q) quick=1 ;;
+	--no-pin) pin=no ;;
+	-o)
+		value "$@"
+		out=$2 used=2
+		;;
+	-p)
+		value "$@"
+		plot_copy=$2 used=2
+		;;
+	-*) die_usage "unknown option $1" ;;
+	*) die_usage "unknown argument $1" ;;
+	esac
+}
+
+# ---- this machine ----
+
+# The hard limit of descriptors of a process.
+descriptors_max() {
+	awk '/^Max open files/ { print $5 }' /proc/self/limits
+}
+
+sysctl_value() {
+	sed 's/\t/ /g' "/proc/sys/$(echo "$1" | tr . /)" 2>/dev/null
+}
+
+# Ticks that the hypervisor took from this machine, and all ticks, since it started.
+cpu_ticks() {
+	awk '$1 == "cpu" { all = 0; for (i = 2; i <= 9; i++) all += $i; print $9, all }' /proc/stat
+}
+
+environment_json() (
+	governor=/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor
+	commit=$(git -C "$bench_folder" rev-parse --short=12 HEAD 2>/dev/null)
+	[ -z "$commit" ] || git -C "$bench_folder" diff --quiet HEAD 2>/dev/null || commit="$commit, changed"
+	compiler=$(cut -d ' ' -f 1 "$BUILD/flags" 2>/dev/null)
+	printf '{\n'
+	while IFS='=' read -r key text; do
+		printf '    "%s": %s,\n' "$key" "$(json_text "$text")"
+	done <<-END
+		date=$(date -u +%Y-%m-%dT%H:%M:%SZ)
+		kernel=$(uname -sr)
+		machine=$(uname -m)
+		cpu=$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo | head -n 1)
+		cpus=$(getconf _NPROCESSORS_ONLN)
+		governor=$(cat $governor 2>/dev/null || echo 'not said')
+		memory_available=$(sed -n 's/^MemAvailable: *//p' /proc/meminfo)
+		load_average=$(cut -d ' ' -f 1-3 /proc/loadavg)
+		descriptors=$(descriptors_max)
+		net.core.somaxconn=$(sysctl_value net.core.somaxconn)
+		net.ipv4.tcp_mem=$(sysctl_value net.ipv4.tcp_mem)
+		net.ipv4.ip_local_port_range=$(sysctl_value net.ipv4.ip_local_port_range)
+		net.ipv4.tcp_tw_reuse=$(sysctl_value net.ipv4.tcp_tw_reuse)
+		net.ipv4.tcp_max_tw_buckets=$(sysctl_value net.ipv4.tcp_max_tw_buckets)
+		weir=$("$BUILD/weir" -V 2>/dev/null)
+		commit=${commit:-not known}
+		compiler=$("${compiler:-false}" --version 2>/dev/null | head -n 1)
+		flags=$(cat "$BUILD/flags" 2>/dev/null)
+		pinned=$pin_text
+	END
+	printf '    "script": %s\n  }' "$(json_text "${0##*/}")"
+)
+
+# ---- begin and end ----
+
+# The CPUs that this may run on, one a line.
+cpus_allowed() {
+	sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status | tr ',' '\n' |
+		awk -F - '{ for (i = $1; i <= ($2 == "" ? $1 : $2); i++) print i }'
+}
+
+# The server gets the first CPU, weirload another: one of another core where there is one.
+pin_choose() {
+	pin_server='' pin_load='' pin_text='not pinned: the scheduler places server and weirload'
+	[ "$pin" = yes ] || return 0
+	command -v taskset >/dev/null 2>&1 || {
+		pin_text='not pinned: needs taskset (Debian: util-linux)'
+		return 0
+	}
+	first=$(cpus_allowed | head -n 1)
+	siblings=$(cat "/sys/devices/system/cpu/cpu$first/topology/thread_siblings_list" 2>/dev/null)
+	other=$(cpus_allowed | awk -v first="$first" -v siblings="$siblings" '
+		BEGIN {
+			n = split(siblings, part, ",")
+			for (i = 1; i <= n; i++) {
+				m = split(part[i], end, "-")
+				for (cpu = end[1]; cpu <= end[m]; cpu++) near[cpu] = 1
+			}
+		}
+		$1 != first && !any { any = $1 }
+		$1 != first && !($1 in near) { print $1; found = 1; exit }
+		END { if (!found && NR > 1) print any }')
+	if [ -n "$other" ]; then
+		pin_server="taskset -c $first" pin_load="taskset -c $other"
+		pin_text="server on CPU $first, weirload on CPU $other"
+	else
+		pin_text='not pinned: there is one CPU'
+	fi
+}
+
+build_check() {
+	for program in weir weirload; do
+		[ -x "$BUILD/$program" ] || die "there is no $BUILD/$program (make builds it; BUILD= names another folder)"
+	done
+}
+
+# bench_begin NAME LIMIT_S ARGUMENT...: the script runs no longer than that.
+bench_begin() {
+	bench_name=$1 bench_limit=$2
+	shift 2
+	need timeout coreutils
+	need setsid util-linux
+	if [ -z "$BENCH_BOUND" ]; then
+		BENCH_BOUND=$bench_limit exec timeout --foreground -k 20 "$bench_limit" sh "$0" "$@"
+	fi
+	unset BENCH_BOUND
+	build_check
+	scratch=$(mktemp -d) || die "cannot make a temporary folder"
+	server_pid='' load_pid='' helper_pid=''
+	trap bench_end EXIT
+	trap 'exit 130' INT
+	trap 'echo "${0##*/}: ended from outside, or over its limit of $bench_limit s" >&2; exit 143' TERM HUP
+	out=${out:-$BUILD/bench/$bench_name-$(date +%Y%m%d-%H%M%S)}
+	mkdir -p "$out" || die "cannot make the folder $out"
+	rows=$out/rows.tsv
+	rm -f "$out/table.txt"
+	printf 'server\tpoint\tround\tverdict\tlimit\tmessages_per_s\tcpu_us\tp50_us\tp99_us\tconnects_per_s\tcpu_us_connection\tuser_bytes\tkernel_bytes\tuser_base\theld\n' >"$rows"
+	: >"$scratch/points"
+	# Dies with the script, even where that is killed.
+	apart=setsid
+	! setpriv --pdeathsig TERM true 2>/dev/null || apart='setsid setpriv --pdeathsig TERM'
+	pin_choose
+	environment_json >"$scratch/environment"
+	ticks_before=$(cpu_ticks)
+	bench_arguments=$*
+	echo "$(uname -sr), $(getconf _NPROCESSORS_ONLN) CPUs; $pin_text; results in $out" | show
+	busy=$(awk -v cpus="$(getconf _NPROCESSORS_ONLN)" '$1 > cpus / 4 { print $1 }' /proc/loadavg)
+	[ -z "$busy" ] || echo "Load average $busy at the start: other work on this machine widens every spread." | show
+	echo | show
+}
+
+# Text for people: to stdout and into table.txt.
+show() {
+	tee -a "$out/table.txt"
+}
+
+# progress TEXT: on a terminal only.
+progress() {
+	[ ! -t 2 ] || printf '\r%s: %-60s' "$bench_name" "$*" >&2
+}
+
+progress_end() {
+	[ ! -t 2 ] || printf '\r%80s\r' '' >&2
+}
+
+# bench_finish [TABLE]: writes results.json; TABLE is a file whose first row names its columns.
+bench_finish() (
+	# shellcheck disable=SC2046,SC2086  # two words each
+	set -- "${1:-}" $ticks_before $(cpu_ticks)
+	steal=$(awk "BEGIN { d = $5 - $3; print (d > 0 ? 100 * ($4 - $2) / d : 0) }")
+	{
+		printf '{\n  "script": %s,\n  "arguments": %s,\n  "cpu_stolen_percent": %.2f,\n' \
+			"$(json_text "$bench_name")" "$(json_text "$bench_arguments")" "$steal"
+		printf '  "environment": '
+		cat "$scratch/environment"
+		[ -z "$1" ] || { printf ',\n  "table": ' && json_rows <"$1"; }
+		printf ',\n  "points": ['
+		cat "$scratch/points"
+		printf '\n  ]\n}\n'
+	} >"$out/results.json"
+	# Another guest of the same host took time in the middle of it.
+	awk "BEGIN { exit !($steal >= 1) }" &&
+		printf 'The hypervisor took %.1f %% of the CPU time meanwhile.\n' "$steal" | show
+	return 0
+)
+
+bench_end() {
+	status=$?
+	trap - EXIT
+	trap '' INT TERM HUP
+	[ -z "$load_pid" ] || load_end
+	[ -z "$helper_pid" ] || kill "$helper_pid" 2>/dev/null
+	[ -z "$server_pid" ] || server_stop
+	rm -rf "$scratch"
+	exit $status
+}
+
+# ---- servers ----
+
+# A name is weir, one of bench/designs or bench/peers, or a path; weir (and a path to one) may
+# carry options: weir:--accept=shared,--spin=50us.
+server_program() {
+	case ${1%%:*} in
+	weir) echo "$BUILD/weir" ;;
+	*/*) echo "${1%%:*}" ;;
+	*)
+		for folder in designs peers; do
+			[ ! -x "$BUILD/$folder/$1" ] || echo "$BUILD/$folder/$1"
+		done
+		;;
+	esac
+}
+
+# Is it weir, of whatever build? That always says how many workers.
+server_is_weir() (
+	name=${1%%:*}
+	case ${name##*/} in weir | weir-*) exit 0 ;; esac
+	exit 1
+)
+
+# Those of the names that are built; of the rest, say so with what would build them.
+servers_built() (
+	for name; do
+		[ ! -x "$(server_program "$name")" ] || printf '%s ' "$name"
+	done
+)
+
+servers_missing() (
+	missing=''
+	for name; do
+		[ -x "$(server_program "$name")" ] || missing="$missing $name"
+	done
+	[ -z "$missing" ] || echo "Not built, so not here:$missing (make designs peers says what they need)" | show
+)
+
+# server_check NAME...: each is there. Before bench_begin: there is no folder of results yet.
+server_check() {
+	build_check
+	for checked; do
+		[ ! -x "$(server_program "$checked")" ] || continue
+		case " $designs $peers " in
+		*" $checked "*) die "$checked is not built in $BUILD (make designs peers says what it needs)" ;;
+		esac
+		die_usage "no server $checked: weir, a path, or one of $designs $peers"
+	done
+}
+
+# The listener of the first ready line, quoted or not, in a log.
+ready_listener() {
+	sed -n 's/.*msg=ready .*listeners="\{0,1\}\([^" ,]*\).*/\1/p' "$1" | head -n 1
+}
+
+alive() {
+	case $(sed 's/.*) \(.\).*/\1/' "/proc/$1/stat" 2>/dev/null) in '' | Z | X) return 1 ;; esac
+}
+
+now_ms() {
+	date +%s%3N
+}
+
+# server_start NAME [-w WORKERS] [PROTOCOL]; 1 and $server_why where it does not become ready.
+server_start() {
+	server_name=$1 server_workers=''
+	shift
+	[ "$1" != -w ] || { server_workers=$2 && shift 2; }
+	! server_is_weir "$server_name" || server_workers=${server_workers:-1}
+	server_log=$scratch/server.log server_listener='' server_why=''
+	case $server_name in *:*) options=$(echo "${server_name#*:}" | tr ',' ' ') ;; *) options='' ;; esac
+	: >"$server_log"
+	# shellcheck disable=SC2086  # prefixes and options are lists of words
+	$apart $pin_server "$(server_program "$server_name")" ${server_workers:+-w $server_workers} $options \
+		"${1:-echo}://127.0.0.1:0" </dev/null >/dev/null 2>"$server_log" &
+	server_pid=$!
+	until=$(($(now_ms) + 20000))
+	while server_listener=$(ready_listener "$server_log") && [ -z "$server_listener" ]; do
+		alive "$server_pid" || break
+		[ "$(now_ms)" -lt $until ] || break
+		sleep 0.01
+	done
+	[ -z "$server_listener" ] || return 0
+	server_why=$(tail -n 1 "$server_log" | cut -c 1-70)
+	server_why=${server_why:-did not become ready in 20 s}
+	server_stop
+	return 1
+}
+
+# workers_each NAME N: designs whose workers serve one connection each need N of them; more than
+# 10,000 they do not take.
+workers_each() {
+	case $1 in accept-many | pass) echo "-w $(($2 < 10000 ? $2 : 10000))" ;; esac
+}
+
+# Ends it and all its processes; they are gone when this returns.
+server_stop() {
+	kill -s TERM "$server_pid" 2>/dev/null
+	until=$(($(now_ms) + 15000))
+	while alive "$server_pid" && [ "$(now_ms)" -lt $until ]; do
+		sleep 0.01
+	done
+	kill -s KILL -- "-$server_pid" 2>/dev/null
+	wait "$server_pid" 2>/dev/null
+	while kill -s 0 -- "-$server_pid" 2>/dev/null && [ "$(now_ms)" -lt $until ]; do
+		sleep 0.01
+	done
+	server_pid=''
+}
+
+# The pids of a process and all that descend from it.
+process_tree() {
+	ps -e -o pid= -o ppid= | awk -v root="$1" '
+		{ parent[$1] = $2 }
+		END {
+			for (pid in parent) {
+				for (up = pid; up != root && up in parent && up > 1; up = parent[up])
+					;
+				if (up == root) print pid
+			}
+		}' | sort -n
+}
+
+# server_worker_pids: the processes that serve: weir's workers, a design's; or the server itself.
+server_worker_pids() {
+	if server_is_weir "$server_name"; then
+		ps -e -o pid= -o ppid= -o comm= | awk -v root="$server_pid" '$2 == root && $3 ~ /^weir-w[0-9]/ { print $1 }'
+	else
+		ps -e -o pid= -o ppid= | awk -v root="$server_pid" '$2 == root { print $1; n++ } END { if (!n) print root }'
+	fi | sort -n
+}
+
+# cpu_ns PID...: the CPU time of each, all its threads, in ns, one a line.
+cpu_ns() (
+	for pid; do
+		cat "/proc/$pid/task/"*/schedstat 2>/dev/null | awk '{ ns += $1 } END { printf "%.0f\n", ns }'
+	done
+)
+
+# ---- load ----
+
+# load ARGUMENT...: one run of weirload at the server. Never fails: $load_status, and
+# $load_verdict, which is "fine" or what came instead of a figure.
+load() {
+	load_begin "$@"
+	load_wait
+}
+
+# load_limit=SECONDS bounds the run.
+load_begin() {
+	load_json=$scratch/load.json
+	rm -f "$load_json"
+	# shellcheck disable=SC2086
+	$apart timeout -k 5 "${load_limit:-60}" $pin_load "$BUILD/weirload" --json "$load_json" \
+		--server-pid "$server_pid" "$@" "$server_listener" </dev/null >"$scratch/load.log" 2>&1 &
+	load_pid=$!
+}
+
+load_wait() {
+	wait "$load_pid"
+	load_status=$?
+	load_pid=''
+	case $load_status in
+	0) load_verdict=fine ;;
+	1) load_verdict=$(load_errors) ;;
+	2) die "weirload did not take its options: $(head -n 2 "$scratch/load.log")" ;;
+	3) load_verdict="INVALID: $(load_get invalid_why | cut -d : -f 1)" ;; # the JSON has all of it
+	124 | 137) load_verdict="no end in ${load_limit:-60} s" ;;
+	*) load_verdict="weirload ended with status $load_status" ;;
+	esac
+	alive "$server_pid" || load_verdict='the server died'
+}
+
+load_end() {
+	kill -s TERM "$load_pid" 2>/dev/null
+	wait "$load_pid" 2>/dev/null
+	load_pid=''
+}
+
+load_get() {
+	json_get "$load_json" "$1"
+}
+
+# "ERRORS: 12 refused, 3 lost", from errors_KIND; where weirload wrote none, its last words.
+load_errors() (
+	kinds=$(sed -n 's/^[[:space:]]*"errors_\([a-z]*\)":[[:space:]]*\([1-9][0-9]*\),\{0,1\}$/\2 \1/p' \
+		"$load_json" 2>/dev/null | paste -s -d , - | sed 's/,/, /g')
+	echo "ERRORS: ${kinds:-$(tail -n 1 "$scratch/load.log" | cut -c 1-80)}"
+)
+
+# weirload processes that can hold so many connections.
+load_processes() (
+	each=$(($(descriptors_max) - 100))
+	echo $((($1 + each - 1) / each))
+)
+
+# load_point POINT SECONDS: POINT is SIZE/CONNECTIONS or churn.
+load_point() {
+	warmup=$(awk "BEGIN { w = $2 / 5; print (w < 0.1 ? 0.1 : w > 0.5 ? 0.5 : w) }")
+	case $1 in
+	churn) load --churn -c $churn_connections -s 64 -d "$(duration "$2")" --warmup "$(duration "$warmup")" ;;
+	*)
+		load -c "${1#*/}" -s "${1%/*}" -P "$(load_processes "${1#*/}")" \
+			-d "$(duration "$2")" --warmup "$(duration "$warmup")"
+		;;
+	esac
+}
+
+# duration SECONDS: as weirload takes times, a whole number with a unit.
+duration() {
+	awk "BEGIN { printf \"%.0fms\", $1 * 1000 }"
+}
+
+# figure KEY: of a run that was fine; "-" where there is none.
+figure() (
+	found=''
+	[ "$load_verdict" != fine ] || found=$(load_get "$1")
+	printf '%s' "${found:--}"
+)
+
+# Memory is that of the connections that were held, whatever became of others.
+memory_figure() (
+	found=$(load_get "$1")
+	printf '%s' "${found:--}"
+)
+
+# record SERVER POINT ROUND: the run that just ended, into $rows and the JSON.
+record() (
+	held=$(load_get held)
+	limit=$(load_get limit)
+	{
+		printf '%s\t%s\t%s\t%s\t%s' "$1" "$2" "$3" "$load_verdict" "${limit:--}"
+		for key in messages_per_s server_cpu_us_per_message service_p50_us service_p99_us connects_per_s \
+			server_cpu_us_per_connection; do
+			printf '\t%s' "$(figure $key)"
+		done
+		for key in server_user_bytes_per_connection kernel_bytes_per_connection server_user_bytes_base; do
+			printf '\t%s' "$(memory_figure $key)"
+		done
+		printf '\t%s\n' "${held:--}"
+	} >>"$rows"
+	record_json "$1" "$2" "$3" "$load_json"
+)
+
+# record_why SERVER POINT ROUND WHY: there was no run, and why.
+record_why() {
+	printf '%s\t%s\t%s\t%s\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\n' "$1" "$2" "$3" "$4" >>"$rows"
+	load_verdict=$4
+	record_json "$1" "$2" "$3" /dev/null
+}
+
+record_json() {
+	[ ! -s "$scratch/points" ] || printf ',' >>"$scratch/points"
+	{
+		printf '\n    {"server": %s, "point": %s, "round": %s, "verdict": %s, "load": ' \
+			"$(json_text "$1")" "$(json_text "$2")" "$3" "$(json_text "$load_verdict")"
+		if [ -s "$4" ]; then sed 's/^/    /; 1s/^ *//' "$4"; else printf 'null'; fi
+		printf '}'
+	} >>"$scratch/points"
+}
+
+# ---- plots ----
+
+# plot NAME DATA [GNUPLOT-DEFINITIONS]: bench/plots/NAME.gp -> $out/NAME.svg, and a copy for -p.
+plot() {
+	if ! command -v gnuplot >/dev/null 2>&1; then
+		echo "No plot: needs gnuplot (Debian: apt-get install gnuplot-nox)" | show
+		return 0
+	fi
+	if gnuplot -e "data='$2'; svg='$out/$1.svg'; ${3:-}" "$bench_folder/plots/$1.gp" 2>"$scratch/gnuplot.log"; then
+		echo "Plot: $out/$1.svg" | show
+		[ -z "$plot_copy" ] || cp "$out/$1.svg" "$plot_copy" || die "cannot write $plot_copy"
+	else
+		echo "No plot: gnuplot said: $(grep -v '^$' "$scratch/gnuplot.log" | tail -n 1)" | show
+	fi
+}

@@ -1,0 +1,459 @@
+/*
+ * The scripts of bench/: that they say what they do and what is wrong, that their arithmetic is
+ * right, that their results are JSON, and that nothing which they started outlives them.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/harness.h"
+
+#define MARK "CHECK_SCRIPTS"
+
+static const char *const scripts[] = {"ladder", "compare", "syscalls", "memory", "accept",
+				      "scale",	"profile", "million",  "suite"};
+#define SCRIPTS (sizeof scripts / sizeof *scripts)
+
+static char output[1 << 16];
+
+/* Runs a command to its end: its status; what it said, to stdout and stderr, is in output. */
+static int run(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static int run(const char *format, ...)
+{
+	char command[1024];
+	va_list arguments;
+	FILE *pipe;
+	size_t n;
+	int status;
+
+	va_start(arguments, format);
+	(void)vsnprintf(command, sizeof command, format, arguments);
+	va_end(arguments);
+	(void)strncat(command, " 2>&1", sizeof command - strlen(command) - 1);
+	pipe = popen(command, "re");
+	ck_assert_ptr_nonnull(pipe);
+	n = fread(output, 1, sizeof output - 1, pipe);
+	output[n] = '\0';
+	status = pclose(pipe);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+static void expect_output(const char *text)
+{
+	ck_assert_msg(strstr(output, text), "no \"%s\" in:\n%s", text, output);
+}
+
+static const char *build(void)
+{
+	const char *folder = getenv("BUILD");
+
+	return folder ? folder : "build";
+}
+
+/* What loads need is there; else the test says why not. */
+static bool can_load(const char *test)
+{
+	static const char *const tools[] = {"timeout", "setsid"};
+	static const char *const programs[] = {"weir", "weirload", "designs/floor"};
+	char path[512];
+
+	for (size_t i = 0; i < sizeof tools / sizeof *tools; i++)
+		if (!command_exists(tools[i])) {
+			suite_skip(test, "needs timeout (coreutils) and setsid (util-linux)");
+			return false;
+		}
+	for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
+		(void)snprintf(path, sizeof path, "%s/%s", build(), programs[i]);
+		if (access(path, X_OK) < 0) {
+			suite_skip(test, "weirload or bench/designs are not built");
+			return false;
+		}
+	}
+	return true;
+}
+
+/* ---- processes that a script left ---- */
+
+/* Processes, beside this one, that have our mark in their environment. */
+static int marked(void)
+{
+	DIR *folder = opendir("/proc");
+	struct dirent *entry;
+	static char environment[1 << 16];
+	char wanted[64], path[512];
+	int n = 0;
+
+	ck_assert_ptr_nonnull(folder);
+	(void)snprintf(wanted, sizeof wanted, MARK "=%d", (int)getpid());
+	while ((entry = readdir(folder))) {
+		pid_t pid = (pid_t)atoi(entry->d_name);
+		ssize_t length;
+		int fd;
+
+		if (pid <= 0 || pid == getpid() || process_state(pid) == 'Z')
+			continue;
+		(void)snprintf(path, sizeof path, "/proc/%s/environ", entry->d_name);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			continue;
+		length = read(fd, environment, sizeof environment);
+		(void)close(fd);
+		if (length > 0 && memmem(environment, (size_t)length, wanted, strlen(wanted)))
+			n++;
+	}
+	(void)closedir(folder);
+	return n;
+}
+
+static void mark(void)
+{
+	char value[16];
+
+	(void)snprintf(value, sizeof value, "%d", (int)getpid());
+	ck_assert_int_eq(setenv(MARK, value, 1), 0);
+}
+
+static void expect_nothing_left(void)
+{
+	struct wait wait = wait_begin();
+
+	while (marked())
+		wait_more(&wait, "the end of all that the script started");
+}
+
+/* ---- JSON ---- */
+
+static const char *json_value(const char *at);
+
+static const char *json_space(const char *at)
+{
+	return at ? at + strspn(at, " \t\r\n") : NULL;
+}
+
+static const char *json_string(const char *at)
+{
+	if (*at++ != '"')
+		return NULL;
+	for (; *at != '"'; at++) {
+		if ((unsigned char)*at < ' ')
+			return NULL;
+		if (*at == '\\' && !strchr("\"\\/bfnrtu", *++at))
+			return NULL;
+	}
+	return at + 1;
+}
+
+static const char *json_number(const char *at)
+{
+	size_t n;
+
+	at += *at == '-';
+	n = strspn(at, "0123456789");
+	if (n == 0 || (n > 1 && *at == '0'))
+		return NULL;
+	at += n;
+	if (*at == '.') {
+		n = strspn(at + 1, "0123456789");
+		at = n ? at + 1 + n : NULL;
+	}
+	return at;
+}
+
+/* The members of an array or object, up to and with its end. */
+static const char *json_members(const char *at, char end)
+{
+	at = json_space(at + 1);
+	if (*at == end)
+		return at + 1;
+	for (;;) {
+		if (end == '}') {
+			at = json_space(json_string(at));
+			if (!at || *at != ':')
+				return NULL;
+			at = json_space(at + 1);
+		}
+		at = json_space(json_value(at));
+		if (!at || *at == end)
+			return at ? at + 1 : NULL;
+		if (*at != ',')
+			return NULL;
+		at = json_space(at + 1);
+	}
+}
+
+static const char *json_value(const char *at)
+{
+	static const char *const words[] = {"true", "false", "null"};
+
+	if (*at == '{')
+		return json_members(at, '}');
+	if (*at == '[')
+		return json_members(at, ']');
+	if (*at == '"')
+		return json_string(at);
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (strncmp(at, words[i], strlen(words[i])) == 0)
+			return at + strlen(words[i]);
+	return json_number(at);
+}
+
+/* The file is one JSON value, and says this somewhere. */
+static void expect_json(const char *path, const char *text)
+{
+	const char *json = read_whole(path), *end;
+
+	ck_assert_msg(json != NULL, "there is no %s", path);
+	end = json_space(json_value(json_space(json)));
+	ck_assert_msg(end && !*end, "%s is not JSON:\n%s", path, json);
+	ck_assert_msg(strstr(json, text), "no %s in %s:\n%s", text, path, json);
+}
+
+START_TEST(json_is_checked)
+{
+	static const char *const good[] = {"{}", "[1, -2.5, null]", "{\"a\": [{\"b\\n\": true}]}"};
+	static const char *const bad[] = {"{",	   "[1,]",	  "{\"a\" 1}", "01",
+					  "[nul]", "{\"a\": 1,}", "\"\n\""};
+
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+		const char *end = json_value(good[i]);
+
+		ck_assert_msg(end && !*end, "%s", good[i]);
+	}
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		const char *end = json_value(bad[i]);
+
+		ck_assert_msg(!end || *end, "%s", bad[i]);
+	}
+}
+END_TEST
+
+/* ---- what they say ---- */
+
+START_TEST(each_says_what_it_does)
+{
+	for (size_t i = 0; i < SCRIPTS; i++) {
+		char name[32];
+
+		(void)snprintf(name, sizeof name, "bench/%s ", scripts[i]);
+		ck_assert_int_eq(run("bench/%s -h", scripts[i]), 0);
+		ck_assert_msg(strncmp(output, name, strlen(name)) == 0, "%s", output);
+		expect_output("-o DIR");
+		expect_output("-q ");
+	}
+}
+END_TEST
+
+START_TEST(wrong_usage_is_named)
+{
+	static const char *const wrong[][2] = {
+	    {"compare -n 0", "-n 0: not a whole number above 0"},
+	    {"compare -d fast", "-d fast: not a number of seconds"},
+	    {"compare -c", "-c needs a value"},
+	    {"compare floor weir weir", "weir is there twice"},
+	    {"compare weir", "only weir is there"},
+	    {"accept -w two", "-w two: not a whole number above 0"},
+	    {"million many", "many: not a number of millions"},
+	    {"ladder nosuch", "no server nosuch"},
+	    {"suite weir", "unknown argument weir"},
+	};
+
+	for (size_t i = 0; i < SCRIPTS; i++) {
+		ck_assert_int_eq(run("bench/%s --nonsense", scripts[i]), 2);
+		expect_output("unknown option --nonsense");
+	}
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		ck_assert_msg(run("bench/%s", wrong[i][0]) == 2, "%s: %s", wrong[i][0], output);
+		expect_output(wrong[i][1]);
+	}
+}
+END_TEST
+
+START_TEST(without_weirload_it_says_so)
+{
+	ck_assert_int_eq(run("BUILD=%s bench/ladder -q", temporary_folder()), 1);
+	expect_output("(make builds it");
+}
+END_TEST
+
+/* ---- arithmetic ---- */
+
+START_TEST(median_and_spread)
+{
+	static const char *const known[][2] = {
+	    {"7", "7 7 7 1"},
+	    {"5 1 3", "3 1 5 3"},
+	    {"4 1 3 2", "2.5 1 4 4"},
+	    {"10 9 8", "9 8 10 3"},
+	    {"0.98 - 1.02 1", "1 0.98 1.02 3"},
+	    {"", "- - - 0"},
+	    {"-1 1e3 2", "2 -1 1000 3"},
+	    {"1 1 1 1", "1 1 1 4"},
+	};
+
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		ck_assert_int_eq(
+		    run("sh -c '. bench/figures.sh; printf \"%%s\\n\" %s | summary'", known[i][0]),
+		    0);
+		output[strcspn(output, "\n")] = '\0';
+		ck_assert_str_eq(output, known[i][1]);
+	}
+}
+END_TEST
+
+START_TEST(numbers_for_people)
+{
+	(void)write_file("numbers",
+			 ". bench/figures.sh\n"
+			 "awk \"$awk_lib\"'BEGIN { print commas(0), commas(999), commas(1000), "
+			 "commas(1234567), micro(4.125), micro(12345), whole(\"-\"); "
+			 "print point_text(\"16384/50\"); print point_short(\"64/1\") }'\n");
+	ck_assert_int_eq(run("sh %s", in_folder("numbers")), 0);
+	ck_assert_str_eq(output,
+			 "0 999 1,000 1,234,567 4.12 12,345 -\n16 KiB, 50 connections\n64 B x 1\n");
+}
+END_TEST
+
+/*
+ * A weirload whose figures are known: 4 us for floor, 8 us for weir, nothing valid at 50
+ * connections, and a lost reply in churn. The rest of the build is the real one.
+ */
+static const char false_weirload[] =
+    "#!/bin/sh\n"
+    "while [ $# -gt 1 ]; do\n"
+    "	case $1 in --json) json=$2 ;; --server-pid) pid=$2 ;; -c) n=$2 ;; --churn) churn=1 ;; "
+    "esac\n"
+    "	shift\n"
+    "done\n"
+    "case $(cat /proc/$pid/comm) in weir*) us=8.000 ;; *) us=4.000 ;; esac\n"
+    "case $churn$n in 150) status=1 ;; 50) status=3 ;; *) status=0 ;; esac\n"
+    "printf '{\\n  \"messages_per_s\": 1000.0,\\n  \"server_cpu_us_per_message\": %s,\\n' $us "
+    ">$json\n"
+    "printf '  \"service_p50_us\": 9.0,\\n  \"limit\": \"generator\",\\n' >>$json\n"
+    "printf '  \"errors_lost\": 3,\\n  \"invalid_why\": \"ports: none left\"\\n}\\n' >>$json\n"
+    "exit $status\n";
+
+static const char *false_build(void)
+{
+	static char absolute[PATH_MAX];
+	char command[sizeof absolute + 512];
+
+	ck_assert_ptr_nonnull(realpath(build(), absolute));
+	(void)chmod(write_file("weirload", false_weirload), 0755);
+	(void)snprintf(command, sizeof command,
+		       "cd '%s' && build='%s' && mkdir designs && ln -s \"$build/weir\" weir && "
+		       "ln -s \"$build/designs/floor\" designs/floor",
+		       temporary_folder(), absolute);
+	ck_assert_int_eq(system(command), 0);
+	return temporary_folder();
+}
+
+START_TEST(ratios_and_verdicts)
+{
+	const char *folder;
+
+	if (!can_load("ratios and verdicts"))
+		return;
+	folder = false_build();
+	mark();
+	ck_assert_int_eq(
+	    run("BUILD=%s bench/compare -n 3 -d 0.1 -c '1 50' --churn -o %s/out floor weir", folder,
+		folder),
+	    0);
+	ck_assert_int_eq(run("grep '64/1	weir	cpu' %s/out/ratios.tsv", folder), 0);
+	ck_assert_str_eq(output, "64/1\tweir\tcpu\t8\t2\t2\t2\t3\tdearer\tgenerator\n");
+	ck_assert_int_eq(run("grep '64/1	floor again	cpu' %s/out/ratios.tsv", folder),
+			 0);
+	ck_assert_str_eq(output, "64/1\tfloor again\tcpu\t4\t1\t1\t1\t3\tcontrol\tgenerator\n");
+	ck_assert_int_eq(run("grep '64/1	weir	rate' %s/out/ratios.tsv", folder), 0);
+	expect_output("no difference shown");
+	/* What is no figure is shown as what it is, and enters no ratio. */
+	ck_assert_int_eq(run("grep '64/50	weir	cpu' %s/out/ratios.tsv", folder), 0);
+	ck_assert_str_eq(output,
+			 "64/50\tweir\tcpu\t-\t-\t-\t-\t0\tINVALID: ports (3 of 3)\tgenerator\n");
+	ck_assert_int_eq(run("grep 'churn	weir	cpu' %s/out/ratios.tsv", folder), 0);
+	expect_output("ERRORS: 3 lost (3 of 3)");
+	expect_json(in_folder("out/results.json"), "\"verdict\": \"dearer\"");
+	expect_nothing_left();
+}
+END_TEST
+
+/* ---- in earnest ---- */
+
+START_TEST(compare_in_earnest)
+{
+	if (!can_load("compare in earnest"))
+		return;
+	mark();
+	ck_assert_int_eq(
+	    run("bench/compare -q -n 1 -c '1 50' -o %s floor weir", temporary_folder()), 0);
+	expect_output("64 B, 50 connections\n");
+	expect_output("floor again");
+	expect_output("\nweir ");
+	expect_json(in_folder("results.json"), "\"server_cpu_us_per_message\"");
+	expect_json(in_folder("results.json"), "\"net.core.somaxconn\"");
+	ck_assert(exists(in_folder("table.txt")));
+	expect_nothing_left();
+}
+END_TEST
+
+START_TEST(ladder_in_earnest)
+{
+	if (!can_load("ladder in earnest"))
+		return;
+	mark();
+	ck_assert_int_eq(run("bench/ladder -q -o %s floor weir", temporary_folder()), 0);
+	expect_output("\nchurn  weir ");
+	expect_output("\nidle   floor ");
+	expect_json(in_folder("results.json"), "\"connected_max\"");
+	ck_assert_int_eq(run("grep -c '^| weir | [0-9]' %s", in_folder("ladder.md")), 0);
+	expect_nothing_left();
+}
+END_TEST
+
+START_TEST(ended_early_it_leaves_nothing)
+{
+	struct wait wait;
+	int status, null;
+	pid_t pid;
+
+	if (!can_load("ended early it leaves nothing"))
+		return;
+	mark();
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		null = open("/dev/null", O_RDWR | O_CLOEXEC);
+		(void)dup2(null, 1);
+		(void)dup2(null, 2);
+		(void)execl("bench/compare", "bench/compare", "-d", "30", "-o", temporary_folder(),
+			    "floor", "weir", NULL);
+		_exit(127);
+	}
+	/* timeout, the script, its server, and weirload with its sender. */
+	wait = wait_begin();
+	while (marked() < 5)
+		wait_more(&wait, "weirload");
+	ck_assert_int_eq(kill(pid, SIGTERM), 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(!WIFEXITED(status) || WEXITSTATUS(status) != 0,
+		      "it ended as if nothing were");
+	expect_nothing_left();
+}
+END_TEST
+
+SUITE("scripts", {"json is checked", json_is_checked, 10},
+      {"each says what it does", each_says_what_it_does, 10},
+      {"wrong usage is named", wrong_usage_is_named, 10},
+      {"without weirload it says so", without_weirload_it_says_so, 10},
+      {"median and spread", median_and_spread, 10}, {"numbers for people", numbers_for_people, 10},
+      {"ratios and verdicts", ratios_and_verdicts, 60},
+      {"compare in earnest", compare_in_earnest, 60}, {"ladder in earnest", ladder_in_earnest, 60},
+      {"ended early it leaves nothing", ended_early_it_leaves_nothing, 60})
