@@ -40,10 +40,11 @@ static const char *const udp_designs[] = {"iterative-udp", "fork-udp"};
 /* The harness starts whatever $WEIR names. */
 static void choose(const char *name)
 {
-	const char *build = getenv("BUILD");
-	char path[512];
+	char below[64];
+	const char *path;
 
-	(void)snprintf(path, sizeof path, "%s/designs/%s", build ? build : "build", name);
+	(void)snprintf(below, sizeof below, "designs/%s", name);
+	path = built(below);
 	ck_assert_msg(access(path, X_OK) == 0, "%s is not built: make designs", path);
 	(void)setenv("WEIR", path, 1);
 }

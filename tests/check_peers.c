@@ -27,20 +27,21 @@
 /* harness starts what $WEIR names. */
 static bool choose(const char *name)
 {
-	const char *build = getenv("BUILD");
-	char path[512];
+	char below[64];
+	const char *path;
 
-	(void)snprintf(path, sizeof path, "%s/peers/%s", build ? build : "build", name);
+	(void)snprintf(below, sizeof below, "peers/%s", name);
+	path = built(below);
 	return access(path, X_OK) == 0 && setenv("WEIR", path, 1) == 0;
 }
 
 static bool choose_or_skip(const char *name)
 {
-	bool built = choose(name);
+	bool there = choose(name);
 
-	if (!built)
+	if (!there)
 		suite_skip(name, "not built (make peers says what it needs)");
-	return built;
+	return there;
 }
 
 static struct server *start_peer(void)

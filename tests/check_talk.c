@@ -32,15 +32,6 @@ struct talker {
 
 /* ---- talking ---- */
 
-static const char *weirload_path(void)
-{
-	const char *build = getenv("BUILD");
-	static char path[4096];
-
-	(void)snprintf(path, sizeof path, "%s/weirload", build ? build : "build");
-	return path;
-}
-
 static void become_weirload(const char *listener, int in, int out, int err)
 {
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -49,7 +40,7 @@ static void become_weirload(const char *listener, int in, int out, int err)
 	(void)dup2(err, STDERR_FILENO);
 	for (int fd = 3; fd < 256; fd++)
 		(void)close(fd);
-	(void)execl(weirload_path(), "weirload", "--talk", listener, (char *)NULL);
+	(void)execl(built("weirload"), "weirload", "--talk", listener, (char *)NULL);
 	_exit(127);
 }
 

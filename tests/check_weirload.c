@@ -16,123 +16,7 @@
 
 #include "tests/faulty.h"
 #include "tests/harness.h"
-
-#define ARGUMENTS_MAX 32
-
-/* ---- running it ---- */
-
-static const char *weirload_path(void)
-{
-	const char *build = getenv("BUILD");
-	static char path[4096];
-
-	(void)snprintf(path, sizeof path, "%s/weirload", build ? build : "build");
-	return path;
-}
-
-/* What a run is surrounded by. */
-struct setting {
-	int cpu; /* -1: any */
-	int nice;
-	unsigned long descriptors; /* 0: as it is */
-};
-static const struct setting plain = {.cpu = -1};
-
-static pid_t load_start(const struct setting *setting, const char *const arguments[])
-{
-	const char *argv[ARGUMENTS_MAX + 8] = {weirload_path(), "--json", in_folder("load.json"),
-					       "--hdr", in_folder("load.hdr")};
-	size_t n = 5;
-	pid_t pid;
-
-	for (size_t i = 0; arguments[i]; i++)
-		argv[n++] = arguments[i];
-	pid = fork();
-	ck_assert_int_ge(pid, 0);
-	if (pid == 0) {
-		struct rlimit limit = {setting->descriptors, setting->descriptors};
-		int out = open(in_folder("load.out"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
-
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		(void)dup2(out, STDOUT_FILENO);
-		(void)dup2(out, STDERR_FILENO);
-		if (setting->descriptors)
-			(void)setrlimit(RLIMIT_NOFILE, &limit);
-		if (setting->cpu >= 0) {
-			cpu_set_t set;
-
-			CPU_ZERO(&set);
-			CPU_SET((size_t)setting->cpu, &set);
-			(void)sched_setaffinity(0, sizeof set, &set);
-		}
-		(void)setpriority(PRIO_PROCESS, 0, setting->nice);
-		(void)execv(argv[0], (char **)(uintptr_t)argv);
-		_exit(127);
-	}
-	return pid;
-}
-
-static const char *load_said(void)
-{
-	return read_whole(in_folder("load.out"));
-}
-
-static int load_wait(pid_t pid)
-{
-	int status;
-
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_msg(WIFEXITED(status), "weirload ended by signal %d:\n%s", WTERMSIG(status),
-		      load_said());
-	return WEXITSTATUS(status);
-}
-
-static int load_in(const struct setting *setting, const char *const arguments[])
-{
-	return load_wait(load_start(setting, arguments));
-}
-#define LOAD(...) load_in(&plain, (const char *const[]){__VA_ARGS__, NULL})
-
-/* A number of the last run's JSON; -1 where it is null. */
-static double figure(const char *key)
-{
-	const char *text = read_whole(in_folder("load.json"));
-	char wanted[64];
-	const char *at;
-
-	(void)snprintf(wanted, sizeof wanted, "\"%s\": ", key);
-	ck_assert_ptr_nonnull(text);
-	at = strstr(text, wanted);
-	ck_assert_msg(at != NULL, "no %s in\n%s", key, text);
-	at += strlen(wanted);
-	return strncmp(at, "null", 4) == 0 ? -1 : strtod(at, NULL);
-}
-
-static bool figure_is(const char *key, const char *value)
-{
-	char wanted[160];
-
-	(void)snprintf(wanted, sizeof wanted, "\"%s\": %s", key, value);
-	return strstr(read_whole(in_folder("load.json")), wanted) != NULL;
-}
-
-static const char *listener(const char *protocol, unsigned port)
-{
-	static char text[64];
-
-	(void)snprintf(text, sizeof text, "%s://127.0.0.1:%u", protocol, port);
-	return text;
-}
-
-static const char *number(long n)
-{
-	static char texts[4][24];
-	static unsigned next;
-	char *text = texts[next++ % 4];
-
-	(void)snprintf(text, 24, "%ld", n);
-	return text;
-}
+#include "tests/load.h"
 
 /* ---- replies that are wrong ---- */
 
@@ -167,12 +51,12 @@ START_TEST(finds_one_wrong_byte_in_a_million)
 
 	(void)faulty_start(this->fault, 1000000, &port);
 	status = LOAD("-c", "20", "-d", "600ms", "--warmup", "100ms", "--timeout", "1s", "-s",
-		      this->size, "-p", this->pipeline, listener("echo", port));
+		      this->size, "-p", this->pipeline, load_listener("echo", port));
 	ck_assert_msg(status == 1, "status %d\n%s", status, load_said());
 	if (this->counted)
-		wrong = figure(this->counted);
+		wrong = load_figure(this->counted);
 	ck_assert_msg(!this->counted || wrong > 0, "no %s:\n%s", this->counted, load_said());
-	ck_assert_msg(figure("messages") > 1000, "%s", load_said());
+	ck_assert_msg(load_figure("messages") > 1000, "%s", load_said());
 }
 END_TEST
 
@@ -183,9 +67,9 @@ START_TEST(finds_nothing_where_nothing_is_wrong)
 
 	(void)faulty_start(FAULT_NONE, 1, &port);
 	status = LOAD("-c", "20", "-d", "300ms", "--warmup", "100ms", "-p", "16",
-		      listener("echo", port));
+		      load_listener("echo", port));
 	ck_assert_msg(status == 0, "status %d\n%s", status, load_said());
-	ck_assert(figure("errors") == 0 && figure_is("valid", "true"));
+	ck_assert(load_figure("errors") == 0 && load_says("valid", "true"));
 }
 END_TEST
 
@@ -195,9 +79,9 @@ START_TEST(finds_an_echo_that_claims_to_be_increment)
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
 
 	ck_assert_int_eq(LOAD("-c", "2", "-d", "200ms", "--warmup", "0",
-			      listener("increment", server->ports[0])),
+			      load_listener("increment", server->ports[0])),
 			 1);
-	ck_assert(figure("errors_altered") > 0);
+	ck_assert(load_figure("errors_altered") > 0);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -227,11 +111,11 @@ static bool way_fits(const char *protocol, const char *const way[])
 START_TEST(speaks_every_protocol_in_every_way)
 {
 	const char *protocol = protocols_spoken[_i];
-	struct server *server = SERVER("-w", "2", "--max-line", "1M", listener(protocol, 0));
+	struct server *server = SERVER("-w", "2", "--max-line", "1M", load_listener(protocol, 0));
 
 	for (size_t i = 0; i < WAYS; i++) {
-		const char *arguments[ARGUMENTS_MAX] = {"-c",	 "10",	     "-d",
-							"200ms", "--warmup", "100ms"};
+		const char *arguments[LOAD_ARGUMENTS_MAX] = {"-c",    "10",	  "-d",
+							     "100ms", "--warmup", "50ms"};
 		size_t n = 6;
 		int status;
 
@@ -239,14 +123,15 @@ START_TEST(speaks_every_protocol_in_every_way)
 			continue;
 		for (size_t k = 0; k < 8 && ways[i][k]; k++)
 			arguments[n++] = ways[i][k];
-		arguments[n] = listener(protocol, server->ports[0]);
-		status = load_in(&plain, arguments);
+		arguments[n] = load_listener(protocol, server->ports[0]);
+		status = load_in(&load_plain, arguments);
 		/* An open loop may find this machine too busy, and says so. */
-		ck_assert_msg(status == 0 || (status == 3 && figure("slip_n") > 0),
+		ck_assert_msg(status == 0 || (status == 3 && load_figure("slip_n") > 0),
 			      "%s, way %zu: status %d\n%s", protocol, i, status, load_said());
-		ck_assert_msg(figure("errors") == 0, "%s", load_said());
-		ck_assert_msg(figure("messages") > 0, "%s, way %zu\n%s", protocol, i, load_said());
-		ck_assert(figure("connected_max") == 10);
+		ck_assert_msg(load_figure("errors") == 0, "%s", load_said());
+		ck_assert_msg(load_figure("messages") > 0, "%s, way %zu\n%s", protocol, i,
+			      load_said());
+		ck_assert(load_figure("connected_max") == 10);
 	}
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -257,9 +142,10 @@ START_TEST(counts_what_the_server_counts)
 	struct server *server = SERVER("-w", "2", "line://127.0.0.1:0");
 
 	ck_assert_int_eq(LOAD("--idle", "-c", "300", "-P", "2", "-d", "100ms",
-			      listener("line", server->ports[0])),
+			      load_listener("line", server->ports[0])),
 			 0);
-	ck_assert(figure("messages") == 600 && figure("held") == 300 && figure("connects") == 300);
+	ck_assert(load_figure("messages") == 600 && load_figure("held") == 300 &&
+		  load_figure("connects") == 300);
 	ck_assert_uint_eq(server_stat(server, "messages"), 600);
 	ck_assert_uint_eq(server_stat(server, "accepted"), 300);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -288,10 +174,10 @@ START_TEST(loads_from_many_addresses)
 	    SERVER("-w", "1", "--max-connections-per-ip", "5", "echo://127.0.0.1:0");
 
 	ck_assert_int_eq(LOAD("--idle", "-c", "50", "-d", "10ms", "--source",
-			      "127.0.3.1-127.0.3.10", listener("echo", server->ports[0])),
+			      "127.0.3.1-127.0.3.10", load_listener("echo", server->ports[0])),
 			 0);
 	ck_assert_int_eq(LOAD("--idle", "-c", "50", "-d", "10ms", "--source", "127.0.3.1-127.0.3.9",
-			      listener("echo", server->ports[0])),
+			      load_listener("echo", server->ports[0])),
 			 1);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -304,10 +190,10 @@ START_TEST(counts_slow_readers_that_are_given_up)
 	struct server *server = SERVER("-w", "1", "--write-timeout", "300ms", "--high-water", "64K",
 				       "echo://127.0.0.1:0");
 	int status = LOAD("-c", "4", "--slow", "2", "-d", "2s", "--warmup", "0", "-s", "16K",
-			  listener("echo", server->ports[0]));
+			  load_listener("echo", server->ports[0]));
 
 	ck_assert_msg(status == 0, "status %d\n%s", status, load_said());
-	ck_assert_msg(figure("slow_ended") >= 1, "%s", load_said());
+	ck_assert_msg(load_figure("slow_ended") >= 1, "%s", load_said());
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -319,8 +205,8 @@ START_TEST(says_that_nobody_listens)
 
 	ck_assert_int_eq(kill(pid, SIGKILL), 0);
 	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
-	ck_assert_int_eq(LOAD("-c", "3", "-d", "1s", listener("echo", port)), 1);
-	ck_assert(figure("errors_refused") == 3);
+	ck_assert_int_eq(LOAD("-c", "3", "-d", "1s", load_listener("echo", port)), 1);
+	ck_assert(load_figure("errors_refused") == 3);
 	ck_assert_ptr_nonnull(strstr(load_said(), "no connection came up"));
 }
 END_TEST
@@ -330,16 +216,18 @@ START_TEST(goes_on_when_connections_are_reset)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
 	pid_t worker = server_worker(server, 0);
-	pid_t load =
-	    load_start(&plain, (const char *const[]){"-c", "20", "-d", "1s", "--warmup", "0",
-						     listener("echo", server->ports[0]), NULL});
+	pid_t load = load_start(
+	    &load_plain, (const char *const[]){"-c", "20", "-d", "1s", "--warmup", "0",
+					       load_listener("echo", server->ports[0]), NULL});
 
 	server_wait_stat(server, "messages", 0);
 	server_wait_stat(server, "received_bytes", 100000);
 	ck_assert_int_eq(kill(worker, SIGKILL), 0);
 	ck_assert_int_eq(load_wait(load), 1);
-	ck_assert_msg(figure("errors_reset") + figure("errors_closed") >= 20, "%s", load_said());
-	ck_assert_msg(figure("errors_lost") + figure("errors_altered") == 0, "%s", load_said());
+	ck_assert_msg(load_figure("errors_reset") + load_figure("errors_closed") >= 20, "%s",
+		      load_said());
+	ck_assert_msg(load_figure("errors_lost") + load_figure("errors_altered") == 0, "%s",
+		      load_said());
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -349,7 +237,7 @@ END_TEST
 /* The share of values above ms, read off the HDR text. */
 static double share_above(double ms)
 {
-	char *text = read_whole(in_folder("load.hdr"));
+	char *text = strdup(load_hdr());
 	double share = 1;
 
 	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
@@ -371,8 +259,9 @@ START_TEST(shows_a_stall_in_response_time_and_not_in_service_time)
 {
 	struct server *server = SERVER("-w", "1", "--no-master", "echo://127.0.0.1:0");
 	pid_t load = load_start(
-	    &plain, (const char *const[]){"-c", "20", "-d", "3s", "--warmup", "0", "--rate", "2000",
-					  listener("echo", server->ports[0]), NULL});
+	    &load_plain,
+	    (const char *const[]){"-c", "20", "-d", "3s", "--warmup", "0", "--rate", "2000",
+				  load_listener("echo", server->ports[0]), NULL});
 	int status;
 
 	server_wait_stat(server, "received_bytes", 64 * 2000);
@@ -386,12 +275,12 @@ START_TEST(shows_a_stall_in_response_time_and_not_in_service_time)
 
 		(void)printf("FIGURE stall of 300 ms in 3 s: %.1f %% of responses above 20 ms; "
 			     "p99 response %.1f ms, service %.3f ms\n",
-			     100 * above, figure("response_p99_us") / 1000,
-			     figure("service_p99_us") / 1000);
+			     100 * above, load_figure("response_p99_us") / 1000,
+			     load_figure("service_p99_us") / 1000);
 		ck_assert_msg(above > 0.06 && above < 0.2, "share %f\n%s", above, load_said());
-		ck_assert_msg(figure("response_p99_us") > 200000, "%s", load_said());
-		ck_assert_msg(figure("service_p99_us") < 100000, "%s", load_said());
-		ck_assert_msg(figure("response_max_us") > 250000, "%s", load_said());
+		ck_assert_msg(load_figure("response_p99_us") > 200000, "%s", load_said());
+		ck_assert_msg(load_figure("service_p99_us") < 100000, "%s", load_said());
+		ck_assert_msg(load_figure("response_max_us") > 250000, "%s", load_said());
 	}
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -431,22 +320,23 @@ static int a_cpu(void)
 START_TEST(says_that_it_was_starved)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
-	struct setting starved = {.cpu = a_cpu(), .nice = 19};
+	struct load_setting starved = {.cpu = a_cpu(), .nice = 19};
 	int status;
 
 	burn(starved.cpu, 4);
-	status = load_in(&starved,
-			 (const char *const[]){"-c", "10", "-d", "2s", "--warmup", "0", "--rate",
-					       "5000", listener("echo", server->ports[0]), NULL});
+	status = load_in(
+	    &starved, (const char *const[]){"-c", "10", "-d", "2s", "--warmup", "0", "--rate",
+					    "5000", load_listener("echo", server->ports[0]), NULL});
 	ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
-	ck_assert(figure_is("valid", "false"));
+	ck_assert(load_says("valid", "false"));
 	ck_assert_ptr_nonnull(strstr(load_said(), "INVALID: the generator did not keep"));
 
-	status = load_in(&starved, (const char *const[]){"-c", "10", "-d", "2s", "--warmup", "0",
-							 "--server-pid", number(server->pid),
-							 listener("echo", server->ports[0]), NULL});
+	status =
+	    load_in(&starved, (const char *const[]){"-c", "10", "-d", "2s", "--warmup", "0",
+						    "--server-pid", load_number(server->pid),
+						    load_listener("echo", server->ports[0]), NULL});
 	ck_assert_msg(status == 0, "status %d\n%s", status, load_said());
-	ck_assert_msg(figure_is("limit", "\"generator\""), "%s", load_said());
+	ck_assert_msg(load_says("limit", "\"generator\""), "%s", load_said());
 	ck_assert_ptr_nonnull(strstr(load_said(), "starved"));
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -455,17 +345,19 @@ END_TEST
 START_TEST(says_that_descriptors_ran_out)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
-	struct setting poor = {.cpu = -1, .descriptors = 64};
+	struct load_setting poor = {.cpu = -1, .descriptors = 64};
 	int status =
 	    load_in(&poor, (const char *const[]){"-c", "100", "-P", "1", "-d", "200ms",
-						 listener("echo", server->ports[0]), NULL});
+						 load_listener("echo", server->ports[0]), NULL});
 
 	ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
 	ck_assert_ptr_nonnull(strstr(load_said(), "INVALID: descriptors ran out"));
 	/* Left to itself it takes as many processes as that limit asks for. */
-	status = load_in(&poor, (const char *const[]){"-c", "100", "-d", "200ms", "--warmup", "0",
-						      listener("echo", server->ports[0]), NULL});
-	ck_assert_msg(status == 0 && figure("processes") > 2, "status %d\n%s", status, load_said());
+	status =
+	    load_in(&poor, (const char *const[]){"-c", "100", "-d", "200ms", "--warmup", "0",
+						 load_listener("echo", server->ports[0]), NULL});
+	ck_assert_msg(status == 0 && load_figure("processes") > 2, "status %d\n%s", status,
+		      load_said());
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -475,15 +367,15 @@ START_TEST(measures_the_servers_whole_tree)
 	struct server *server = SERVER("-w", "3", "echo://127.0.0.1:0");
 
 	ck_assert_int_eq(LOAD("-c", "200", "-d", "500ms", "--warmup", "100ms", "--server-pid",
-			      number(server->pid), listener("echo", server->ports[0])),
+			      load_number(server->pid), load_listener("echo", server->ports[0])),
 			 0);
-	ck_assert(figure("server_processes") == 4);
-	ck_assert_msg(figure("server_cpu_us_per_message") > 0.1 &&
-			  figure("server_cpu_us_per_message") < 1000,
+	ck_assert(load_figure("server_processes") == 4);
+	ck_assert_msg(load_figure("server_cpu_us_per_message") > 0.1 &&
+			  load_figure("server_cpu_us_per_message") < 1000,
 		      "%s", load_said());
-	ck_assert(figure("server_cpus") <= 3.1);
+	ck_assert(load_figure("server_cpus") <= 3.1);
 	ck_assert_int_eq(LOAD("-c", "1", "-d", "100ms", "--server-pid", "999999999",
-			      listener("echo", server->ports[0])),
+			      load_listener("echo", server->ports[0])),
 			 1);
 	ck_assert_ptr_nonnull(strstr(load_said(), "no such process"));
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -493,15 +385,15 @@ END_TEST
 START_TEST(ends_early_and_reports_when_interrupted)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
-	pid_t load =
-	    load_start(&plain, (const char *const[]){"-c", "5", "-d", "1h", "--warmup", "0",
-						     listener("echo", server->ports[0]), NULL});
+	pid_t load = load_start(
+	    &load_plain, (const char *const[]){"-c", "5", "-d", "1h", "--warmup", "0",
+					       load_listener("echo", server->ports[0]), NULL});
 
 	server_wait_stat(server, "received_bytes", 100000);
 	ck_assert_int_eq(kill(load, SIGINT), 0);
 	ck_assert_int_eq(load_wait(load), 0);
 	ck_assert_ptr_nonnull(strstr(load_said(), "ended early"));
-	ck_assert(figure("messages") > 100);
+	ck_assert(load_figure("messages") > 100);
 	server_wait_stat_is(server, "connections", 0);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -539,7 +431,7 @@ static const struct {
 START_TEST(refuses_wrong_usage)
 {
 	for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
-		int status = load_in(&plain, refusals[i].arguments);
+		int status = load_in(&load_plain, refusals[i].arguments);
 		int wanted = strncmp(refusals[i].said, "/nonexistent", 12) == 0 ? 1 : 2;
 
 		ck_assert_msg(status == wanted, "case %zu: status %d\n%s", i, status, load_said());

@@ -17,6 +17,17 @@ const char *in_folder(const char *name)
 	return path;
 }
 
+const char *built(const char *name)
+{
+	static char paths[4][512];
+	static int turn;
+	const char *build = getenv("BUILD");
+	char *path = paths[turn++ % 4];
+
+	(void)snprintf(path, sizeof *paths, "%s/%s", build ? build : "build", name);
+	return path;
+}
+
 const char *write_file(const char *name, const char *text)
 {
 	const char *path = in_folder(name);

@@ -112,7 +112,9 @@ bool command_exists(const char *name);
 const char *temporary_folder(void);
 const char *in_folder(const char *name); /* the path of a file there; good for four calls */
 const char *write_file(const char *name, const char *text); /* there; its path */
-char *read_whole(const char *path);			    /* NULL: there is none */
+/* The path of what was built, by its name below $BUILD; good for four calls. */
+const char *built(const char *name);
+char *read_whole(const char *path); /* NULL: there is none */
 bool exists(const char *path);
 
 #endif

@@ -100,6 +100,6 @@ void judge(struct outcome *outcome, const struct plan *plan)
 		outcome->exit_status = 1;
 	else if (outcome->invalid_why[0])
 		outcome->exit_status = 3;
-	else if (!outcome->held)
+	else if (!outcome->held || (outcome->measured_ns && !outcome->messages))
 		outcome->exit_status = 1;
 }

@@ -43,6 +43,7 @@ void figures_make(struct figures *figures, const struct outcome *outcome, const 
 	const struct usage *server = &outcome->server, *generator = &outcome->generator;
 	double seconds = (double)outcome->measured_ns / 1e9, n = (double)outcome->messages;
 	double held = (double)outcome->held;
+	int64_t server_grew = outcome->server_held_bytes - outcome->server_base_bytes;
 
 	*figures = (struct figures){
 	    .server_us_per_message = -1,
@@ -69,8 +70,7 @@ void figures_make(struct figures *figures, const struct outcome *outcome, const 
 		figures->kernel_bytes_per_connection = (double)outcome->kernel_held_bytes / held;
 		if (plan->server_pid)
 			figures->user_bytes_per_connection =
-			    (double)(outcome->server_held_bytes - outcome->server_base_bytes) /
-			    held;
+			    server_grew > 0 ? (double)server_grew / held : 0;
 	}
 	if (!outcome->server_known || seconds <= 0)
 		return;
@@ -310,6 +310,8 @@ static void print_table(FILE *out, const struct outcome *outcome, const struct p
 		(void)fprintf(out, "INVALID: %s\n", outcome->invalid_why);
 	if (!outcome->held && !outcome->interrupted)
 		(void)fprintf(out, "no connection came up\n");
+	else if (outcome->measured_ns && !outcome->messages)
+		(void)fprintf(out, "no message was answered in the time that was measured\n");
 }
 
 static void close_file(FILE *file, const char *name)

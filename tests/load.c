@@ -1,0 +1,127 @@
+#include "tests/load.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/harness.h"
+
+const struct load_setting load_plain = {.cpu = -1};
+
+static _Noreturn void become_weirload(const struct load_setting *setting, const char **argv)
+{
+	struct rlimit limit = {setting->descriptors, setting->descriptors};
+	int out = open(in_folder("load.out"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	(void)dup2(out, STDOUT_FILENO);
+	(void)dup2(out, STDERR_FILENO);
+	if (setting->descriptors)
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	if (setting->cpu >= 0) {
+		cpu_set_t set;
+
+		CPU_ZERO(&set);
+		CPU_SET((size_t)setting->cpu, &set);
+		(void)sched_setaffinity(0, sizeof set, &set);
+	}
+	(void)setpriority(PRIO_PROCESS, 0, setting->nice);
+	(void)execv(argv[0], (char **)(uintptr_t)argv);
+	_exit(127);
+}
+
+pid_t load_start(const struct load_setting *setting, const char *const arguments[])
+{
+	const char *argv[LOAD_ARGUMENTS_MAX + 8] = {
+	    built("weirload"), "--json", in_folder("load.json"), "--hdr", in_folder("load.hdr")};
+	size_t n = 5;
+	pid_t pid;
+
+	while (*arguments)
+		argv[n++] = *arguments++;
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0)
+		become_weirload(setting, argv);
+	return pid;
+}
+
+const char *load_said(void)
+{
+	return read_whole(in_folder("load.out"));
+}
+
+const char *load_hdr(void)
+{
+	return read_whole(in_folder("load.hdr"));
+}
+
+int load_wait(pid_t pid)
+{
+	int status;
+
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(WIFEXITED(status), "weirload ended by signal %d:\n%s", WTERMSIG(status),
+		      load_said());
+	return WEXITSTATUS(status);
+}
+
+int load_in(const struct load_setting *setting, const char *const arguments[])
+{
+	return load_wait(load_start(setting, arguments));
+}
+
+/* Where the value of a key begins. */
+static const char *value_of(const char *key)
+{
+	const char *text = read_whole(in_folder("load.json"));
+	char wanted[64];
+	const char *at;
+
+	(void)snprintf(wanted, sizeof wanted, "\"%s\": ", key);
+	ck_assert_msg(text != NULL, "no JSON:\n%s", load_said());
+	at = strstr(text, wanted);
+	ck_assert_msg(at != NULL, "no %s in\n%s", key, text);
+	return at + strlen(wanted);
+}
+
+double load_figure(const char *key)
+{
+	const char *value = value_of(key);
+
+	return strncmp(value, "null", 4) == 0 ? -1 : strtod(value, NULL);
+}
+
+bool load_says(const char *key, const char *value)
+{
+	return strncmp(value_of(key), value, strlen(value)) == 0;
+}
+
+#define TEXTS 4
+
+const char *load_listener(const char *protocol, unsigned port)
+{
+	static char texts[TEXTS][64];
+	static unsigned next;
+	char *text = texts[next++ % TEXTS];
+
+	(void)snprintf(text, sizeof texts[0], "%s://127.0.0.1:%u", protocol, port);
+	return text;
+}
+
+const char *load_number(long n)
+{
+	static char texts[TEXTS][24];
+	static unsigned next;
+	char *text = texts[next++ % TEXTS];
+
+	(void)snprintf(text, sizeof texts[0], "%ld", n);
+	return text;
+}

@@ -1,0 +1,40 @@
+/*
+ * load: runs the weirload that was built, and reads what it says.
+ *
+ * Its JSON, its HDR text and its output lie in the test's temporary folder, those of the last
+ * run. What is started ends with the test's process.
+ */
+#ifndef TESTS_LOAD_H
+#define TESTS_LOAD_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define LOAD_ARGUMENTS_MAX 32
+
+/* What a run is surrounded by. */
+struct load_setting {
+	int cpu; /* -1: any */
+	int nice;
+	unsigned long descriptors; /* 0: as it is */
+};
+extern const struct load_setting load_plain;
+
+pid_t load_start(const struct load_setting *setting, const char *const arguments[]);
+int load_wait(pid_t pid); /* its exit status */
+int load_in(const struct load_setting *setting, const char *const arguments[]);
+#define LOAD(...) load_in(&load_plain, (const char *const[]){__VA_ARGS__, NULL})
+
+/* What the last run said, on stdout and stderr. */
+const char *load_said(void);
+const char *load_hdr(void);
+/* A number of its JSON; -1 where it is null. */
+double load_figure(const char *key);
+/* Whether it has this value, as text. */
+bool load_says(const char *key, const char *value);
+
+/* For arguments; good for four calls. */
+const char *load_listener(const char *protocol, unsigned port);
+const char *load_number(long n);
+
+#endif

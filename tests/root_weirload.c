@@ -1,0 +1,92 @@
+/*
+ * weirload where the network is a namespace of its own: with a few local ports only, and with
+ * more connections than any test beside it would bear. Needs root.
+ */
+#include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/harness.h"
+#include "tests/load.h"
+
+static bool cannot(const char *test)
+{
+	if (geteuid() == 0)
+		return false;
+	suite_skip(test, "needs root");
+	return true;
+}
+
+static void write_to(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	ck_assert_msg(fd >= 0, "%s", path);
+	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	(void)close(fd);
+}
+
+/* This process and what it starts: loopback and nothing else. */
+static void own_network(void)
+{
+	struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+	int fd;
+
+	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ioctl(fd, SIOCSIFFLAGS, &lo), 0);
+	(void)close(fd);
+}
+
+START_TEST(says_that_ports_ran_out)
+{
+	struct server *server;
+	int status;
+
+	if (cannot("says that ports ran out"))
+		return;
+	own_network();
+	write_to("/proc/sys/net/ipv4/ip_local_port_range", "40000 40009");
+	server = SERVER("-w", "1", "echo://127.0.0.1:7878");
+	status = LOAD("--idle", "-c", "30", "-d", "10ms", "--source", "127.0.0.1",
+		      "echo://127.0.0.1:7878");
+	ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
+	ck_assert(load_figure("errors_ports") == 20 && load_figure("held") == 10);
+	ck_assert_ptr_nonnull(strstr(load_said(), "INVALID: local ports ran out"));
+	status = LOAD("--idle", "-c", "30", "-d", "10ms", "--source", "127.0.0.2-127.0.0.11",
+		      "echo://127.0.0.1:7878");
+	ck_assert_msg(status == 0, "status %d\n%s", status, load_said());
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* The script itself, with a small part of its million. */
+START_TEST(holds_a_part_of_a_million)
+{
+	char output[1 << 14];
+	FILE *script;
+	size_t n;
+
+	if (cannot("holds a part of a million"))
+		return;
+	script = popen("bench/million -q 2>&1", "re");
+	ck_assert_ptr_nonnull(script);
+	n = fread(output, 1, sizeof output - 1, script);
+	output[n] = '\0';
+	ck_assert_msg(pclose(script) == 0, "%s", output);
+	ck_assert_msg(strstr(output, "20,000 of 20,000 held"), "%s", output);
+}
+END_TEST
+
+SUITE("weirload, as root", {"says that ports ran out", says_that_ports_ran_out, 20},
+      {"holds a part of a million", holds_a_part_of_a_million, 60})
