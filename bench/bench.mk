@@ -13,6 +13,8 @@ $(BUILD)/weirload: $(WEIRLOAD_OBJECTS) $(EXTRA_OBJECT)
 -include bench/designs/designs.mk
 -include bench/peers/peers.mk
 
+SCRIPTS = $(addprefix bench/,lib.sh figures.sh ladder compare syscalls memory accept scale profile million suite)
+
 # The short suite: under two minutes, one table.
 bench: all designs peers
 	@BUILD=$(BUILD) bench/suite $(ARGS)

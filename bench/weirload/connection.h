@@ -7,8 +7,8 @@
  * waits for the server's end. It keeps no bytes: what was sent is computed again to check
  * the reply. A connection dies with its sender.
  */
-#ifndef BENCH_CONNECTION_H
-#define BENCH_CONNECTION_H
+#ifndef BENCH_WEIRLOAD_CONNECTION_H
+#define BENCH_WEIRLOAD_CONNECTION_H
 
 #include "bench/weirload/sender.h"
 

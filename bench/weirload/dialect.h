@@ -6,8 +6,8 @@
  * protocol only listens (discard), a message is done when the kernel has taken it; where it
  * only speaks (chargen), each `size` bytes of it count as one.
  */
-#ifndef BENCH_DIALECT_H
-#define BENCH_DIALECT_H
+#ifndef BENCH_WEIRLOAD_DIALECT_H
+#define BENCH_WEIRLOAD_DIALECT_H
 
 #include "bench/weirload/pattern.h"
 

@@ -8,8 +8,8 @@
  * One process writes; others may read at any time: each number is whole, though two need
  * not be of one moment.
  */
-#ifndef BENCH_HISTOGRAM_H
-#define BENCH_HISTOGRAM_H
+#ifndef BENCH_WEIRLOAD_HISTOGRAM_H
+#define BENCH_WEIRLOAD_HISTOGRAM_H
 
 #include <stdint.h>
 #include <stdio.h>

@@ -5,8 +5,8 @@
  * left, or an open loop whose messages left late although there was room for them, or that was
  * not there to send, or to read what made room.
  */
-#ifndef BENCH_JUDGE_H
-#define BENCH_JUDGE_H
+#ifndef BENCH_WEIRLOAD_JUDGE_H
+#define BENCH_WEIRLOAD_JUDGE_H
 
 #include "bench/weirload/run.h"
 

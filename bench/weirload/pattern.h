@@ -8,8 +8,8 @@
  *
  * A rule bends the bytes to what a protocol can carry, and to what it makes of them.
  */
-#ifndef BENCH_PATTERN_H
-#define BENCH_PATTERN_H
+#ifndef BENCH_WEIRLOAD_PATTERN_H
+#define BENCH_WEIRLOAD_PATTERN_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -4,8 +4,8 @@
  * Made once, before the fork, and only read after. Whatever is wrong with it is said on
  * stderr with the option's name, and the process exits with 2.
  */
-#ifndef BENCH_PLAN_H
-#define BENCH_PLAN_H
+#ifndef BENCH_WEIRLOAD_PLAN_H
+#define BENCH_WEIRLOAD_PLAN_H
 
 #include <stdbool.h>
 #include <stdint.h>

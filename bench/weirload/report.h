@@ -1,8 +1,8 @@
 /*
  * report: what a run came to, as a table for people and as JSON and HDR text for programs.
  */
-#ifndef BENCH_REPORT_H
-#define BENCH_REPORT_H
+#ifndef BENCH_WEIRLOAD_REPORT_H
+#define BENCH_WEIRLOAD_REPORT_H
 
 #include "bench/weirload/run.h"
 

@@ -5,8 +5,8 @@
  * CPU time and counters together at the beginning and at the end of what is measured, and
  * waits for their end. It sends nothing itself; on a terminal it shows how far things are.
  */
-#ifndef BENCH_RUN_H
-#define BENCH_RUN_H
+#ifndef BENCH_WEIRLOAD_RUN_H
+#define BENCH_WEIRLOAD_RUN_H
 
 #include "bench/weirload/plan.h"
 #include "bench/weirload/tally.h"

@@ -8,8 +8,8 @@
  * byte on the bell and the times in struct schedule; the sender tells it by a byte that it
  * has come so far. It writes its own tally only, and prints nothing.
  */
-#ifndef BENCH_SENDER_H
-#define BENCH_SENDER_H
+#ifndef BENCH_WEIRLOAD_SENDER_H
+#define BENCH_WEIRLOAD_SENDER_H
 
 #include <time.h>
 

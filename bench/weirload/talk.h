@@ -10,8 +10,8 @@
  * each is answered, or none comes for two seconds. It keeps 64 KiB for either direction, and
  * of a frame its whole line: a peer that does not read, or a pipe that nobody reads, stops it.
  */
-#ifndef BENCH_TALK_H
-#define BENCH_TALK_H
+#ifndef BENCH_WEIRLOAD_TALK_H
+#define BENCH_WEIRLOAD_TALK_H
 
 #include <stdbool.h>
 

@@ -4,8 +4,8 @@
  * One process writes its own tally and never reads another; the reporter may read at any
  * time: each number is whole. It lives in an anonymous shared mapping made before the fork.
  */
-#ifndef BENCH_TALLY_H
-#define BENCH_TALLY_H
+#ifndef BENCH_WEIRLOAD_TALLY_H
+#define BENCH_WEIRLOAD_TALLY_H
 
 #include <stdint.h>
 

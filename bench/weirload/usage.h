@@ -8,8 +8,8 @@
  * It is not of one moment: what ends while it is read may be missed, at most as much CPU as
  * such a process had used. Children of a process that ignores SIGCHLD leave no trace.
  */
-#ifndef BENCH_USAGE_H
-#define BENCH_USAGE_H
+#ifndef BENCH_WEIRLOAD_USAGE_H
+#define BENCH_WEIRLOAD_USAGE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -7,8 +7,8 @@
  * connection (foreign). With few bytes to judge by, the verdict may be of a neighbouring kind;
  * that it is wrong is certain.
  */
-#ifndef BENCH_VERDICT_H
-#define BENCH_VERDICT_H
+#ifndef BENCH_WEIRLOAD_VERDICT_H
+#define BENCH_WEIRLOAD_VERDICT_H
 
 #include "bench/weirload/connection.h"
 
