@@ -22,7 +22,9 @@ export LC_ALL
 bench_folder=$(dirname "$0")
 # shellcheck source=bench/figures.sh
 . "$bench_folder/figures.sh"
-BUILD=${BUILD:-$bench_folder/../build}
+root=$(dirname "$bench_folder")
+BUILD=${BUILD:-${root#./}/build}
+BUILD=${BUILD#./}
 quick=${BENCH_QUICK:-}
 out='' pin=yes plot_copy=''
 designs='iterative fork spawn pass accept-many thread select poll floor'
