@@ -382,6 +382,21 @@ START_TEST(measures_the_servers_whole_tree)
 }
 END_TEST
 
+START_TEST(ends_early_in_its_warm_up)
+{
+	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
+	pid_t load = load_start(
+	    &load_plain, (const char *const[]){"-c", "5", "-d", "1h", "--warmup", "1h",
+					       load_listener("echo", server->ports[0]), NULL});
+
+	server_wait_stat(server, "received_bytes", 100000);
+	ck_assert_int_eq(kill(load, SIGINT), 0);
+	ck_assert_int_eq(load_wait(load), 0);
+	ck_assert_ptr_nonnull(strstr(load_said(), "ended early"));
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 START_TEST(ends_early_and_reports_when_interrupted)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
@@ -395,6 +410,122 @@ START_TEST(ends_early_and_reports_when_interrupted)
 	ck_assert_ptr_nonnull(strstr(load_said(), "ended early"));
 	ck_assert(load_figure("messages") > 100);
 	server_wait_stat_is(server, "connections", 0);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- servers that are not as they should be ---- */
+
+START_TEST(finds_bytes_that_nobody_asked_for)
+{
+	unsigned port;
+
+	(void)faulty_start(FAULT_BABBLE, 1, &port);
+	ck_assert_int_eq(LOAD("-c", "3", "-d", "200ms", "--warmup", "0", "--timeout", "500ms",
+			      load_listener("discard", port)),
+			 1);
+	ck_assert_msg(load_figure("errors_unexpected") >= 3, "%s", load_said());
+	ck_assert_int_eq(LOAD("-c", "3", "-d", "200ms", "--warmup", "0", "--timeout", "500ms",
+			      load_listener("echo", port)),
+			 1);
+}
+END_TEST
+
+START_TEST(finds_a_chargen_that_says_nothing)
+{
+	unsigned port;
+
+	(void)faulty_start(FAULT_MUTE, 1, &port);
+	ck_assert_int_eq(LOAD("-c", "3", "-d", "500ms", "--warmup", "0", "--timeout", "200ms",
+			      load_listener("chargen", port)),
+			 1);
+	ck_assert_msg(load_figure("errors_timeout") >= 3, "%s", load_said());
+}
+END_TEST
+
+START_TEST(keeps_its_rate_though_connections_end)
+{
+	unsigned port;
+
+	(void)faulty_start(FAULT_CLOSE, 5 * 64, &port);
+	ck_assert_int_eq(LOAD("-c", "20", "-d", "2s", "--warmup", "0", "--churn", "--rate", "200",
+			      load_listener("echo", port)),
+			 1);
+	ck_assert_msg(load_figure("messages_total") > 250, "%s", load_said());
+}
+END_TEST
+
+/* Five times as many as it can answer are due: that is not the generator's lateness. */
+START_TEST(blames_a_slow_server_for_its_slowness)
+{
+	unsigned port;
+	int status;
+
+	(void)faulty_start(FAULT_SLOW, 1, &port);
+	status = LOAD("-c", "1", "-d", "1s", "--warmup", "0", "--churn", "--rate", "1000",
+		      load_listener("echo", port));
+	ck_assert_msg(status == 0 || strstr(load_said(), "stood still"), "status %d\n%s", status,
+		      load_said());
+	ck_assert_msg(load_figure("slip_p99_us") < 200000, "%s", load_said());
+	ck_assert_msg(load_figure("response_p99_us") > 400000, "%s", load_said());
+	ck_assert(load_figure("unsent") > 500);
+}
+END_TEST
+
+static pid_t child_of(pid_t pid)
+{
+	char path[96], *text;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	text = read_whole(path);
+	return text ? (pid_t)strtol(text, NULL, 10) : 0;
+}
+
+/* Replies that lie there unread while the generator stands still did not come late. */
+START_TEST(does_not_blame_the_server_for_its_own_sleep)
+{
+	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
+	pid_t load = load_start(
+	    &load_plain,
+	    (const char *const[]){"-c", "200", "-d", "2s", "--warmup", "0", "--timeout", "500ms",
+				  load_listener("echo", server->ports[0]), NULL});
+	pid_t sender;
+	int status;
+
+	server_wait_stat(server, "received_bytes", 100000);
+	sender = child_of(load);
+	ck_assert_int_gt(sender, 0);
+	ck_assert_int_eq(kill(sender, SIGSTOP), 0);
+	(void)usleep(1000000); /* the sleep itself */
+	ck_assert_int_eq(kill(sender, SIGCONT), 0);
+	status = load_wait(load);
+	ck_assert_msg(status == 0, "status %d\n%s", status, load_said());
+	ck_assert_msg(load_says("limit", "\"generator\""), "%s", load_said());
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+START_TEST(is_invalid_when_a_sender_dies)
+{
+	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
+
+	for (int ramp = 0; ramp < 2; ramp++) {
+		pid_t load = load_start(
+		    &load_plain,
+		    (const char *const[]){"-c", "40", "-d", "10s", "--warmup", "0",
+					  "--connect-rate", ramp ? "20" : "1000",
+					  load_listener("echo", server->ports[0]), NULL});
+		int status;
+
+		server_wait_stat(server, "connections", 1);
+		if (!ramp)
+			server_wait_stat(server, "received_bytes", 100000);
+		ck_assert_int_eq(kill(child_of(load), SIGKILL), 0);
+		status = load_wait(load);
+		ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
+		ck_assert_ptr_nonnull(strstr(load_said(), "INVALID: a sending process"));
+		server_wait_stat_is(server, "connections", 0);
+	}
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -468,4 +599,12 @@ SUITE("weirload",
       {"says that descriptors ran out", says_that_descriptors_ran_out, 20},
       {"measures the server's whole tree", measures_the_servers_whole_tree, 20},
       {"ends early and reports when interrupted", ends_early_and_reports_when_interrupted, 20},
+      {"ends early in its warm-up", ends_early_in_its_warm_up, 20},
+      {"finds bytes that nobody asked for", finds_bytes_that_nobody_asked_for, 20},
+      {"finds a chargen that says nothing", finds_a_chargen_that_says_nothing, 20},
+      {"keeps its rate though connections end", keeps_its_rate_though_connections_end, 20},
+      {"blames a slow server for its slowness", blames_a_slow_server_for_its_slowness, 20},
+      {"does not blame the server for its own sleep", does_not_blame_the_server_for_its_own_sleep,
+       20},
+      {"is INVALID when a sender dies", is_invalid_when_a_sender_dies, 30},
       {"refuses wrong usage", refuses_wrong_usage, 20}, {"helps", helps, 10})

@@ -79,7 +79,7 @@ static void answer_wrongly(struct faulty *faulty, nfds_t i, unsigned char *bytes
 	case FAULT_CLOSE:
 		(void)shutdown(fd, SHUT_RDWR);
 		return;
-	case FAULT_NONE:
+	default:
 		break;
 	}
 	send_whole(fd, bytes, n);
@@ -97,7 +97,8 @@ static bool fault_fits(const struct faulty *faulty, nfds_t i, size_t n, size_t a
 static void answer(struct faulty *faulty, nfds_t i, unsigned char *bytes, size_t n)
 {
 	faulty->since += n;
-	if (faulty->fault != FAULT_NONE && faulty->since >= faulty->every) {
+	if (faulty->fault < FAULT_MUTE && faulty->fault != FAULT_NONE &&
+	    faulty->since >= faulty->every) {
 		size_t at = n / 3;
 
 		if (fault_fits(faulty, i, n, at)) {
@@ -118,6 +119,10 @@ static void serve_one(struct faulty *faulty, nfds_t i)
 	static unsigned char bytes[65536];
 	ssize_t n = read(faulty->fds[i].fd, bytes, sizeof bytes);
 
+	if (n > 0 && faulty->fault == FAULT_MUTE)
+		return;
+	if (n > 0 && faulty->fault == FAULT_SLOW)
+		(void)usleep(5000); /* what it is there for */
 	if (n > 0) {
 		answer(faulty, i, bytes, (size_t)n);
 		return;
@@ -134,6 +139,8 @@ static void accept_one(struct faulty *faulty)
 	if (fd < 0)
 		return;
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	if (faulty->fault == FAULT_BABBLE)
+		send_whole(fd, (const unsigned char *)"hello", 5);
 	while (i < faulty->n && faulty->fds[i].fd >= 0)
 		i++;
 	if (i == PEERS_MAX) {

@@ -18,6 +18,9 @@ enum fault {
 	FAULT_FOREIGN, /* 24 bytes are those of another connection */
 	FAULT_EXTRA,   /* bytes that nobody sent come behind an answer */
 	FAULT_CLOSE,   /* the connection is closed, nothing more is answered */
+	FAULT_MUTE,    /* nothing is ever answered */
+	FAULT_BABBLE,  /* bytes come before anything was asked */
+	FAULT_SLOW,    /* each answer takes 5 ms, one after the other */
 };
 
 /* Starts one; the fault happens once in `every` bytes. */

@@ -1,19 +1,15 @@
-#include "bench/weirload/connection.h"
+#include "bench/weirload/connection_parts.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <string.h>
 
 #include "bench/weirload/verdict.h"
 #include "reactor/list.h"
 #include "reactor/sys.h"
 
-#define TURN_READS	  4
-#define RETRY_MS_FIRST	  10
-#define RETRY_MS_MAX	  1000
-#define BACKLOG_RETRY_MS  5
-#define SLOW_READ_MS	  1000
-#define SLOW_BUFFER_BYTES 4096
+#define TURN_READS     4
+#define RETRY_MS_FIRST 10
+#define RETRY_MS_MAX   1000
+#define SLOW_READ_MS   1000
 
 static void connection_turn(struct loop *loop, struct source *source);
 
@@ -22,11 +18,6 @@ void connection_init(struct connection *connection, struct sender *sender, uint3
 	source_init(&connection->source, -1, connection_turn);
 	connection->number = number;
 	connection->greets = sender->plan->dialect->greeting != NULL;
-}
-
-static uint32_t timeout_ms(const struct sender *sender)
-{
-	return (uint32_t)((sender->plan->timeout_us + 999) / 1000);
 }
 
 /* Messages that were begun and not answered. Of a message that is not whole yet, the reply
@@ -40,7 +31,7 @@ static uint64_t under_way(const struct connection *connection)
 
 /* ---- the end of a connection ---- */
 
-static void connection_close(struct connection *connection, struct sender *sender)
+void connection_close(struct connection *connection, struct sender *sender)
 {
 	if (connection->source.fd >= 0)
 		(void)sys_close(connection->source.fd);
@@ -97,8 +88,8 @@ static void connection_absent(struct connection *connection, struct sender *send
 	}
 }
 
-static void connection_fail(struct connection *connection, struct sender *sender,
-			    enum tally_error kind, const char *detail)
+void connection_fail(struct connection *connection, struct sender *sender, enum tally_error kind,
+		     const char *detail)
 {
 	struct tally *tally = sender->tally;
 
@@ -115,12 +106,13 @@ static void connection_fail(struct connection *connection, struct sender *sender
 	connection->retry_ms = !connection->retry_ms		     ? RETRY_MS_FIRST
 			       : connection->retry_ms < RETRY_MS_MAX ? 2 * connection->retry_ms
 								     : RETRY_MS_MAX;
+	connection->free_ns = clock_ns() + connection->retry_ms * 1000000ull;
 	connection_close(connection, sender);
 	connection_absent(connection, sender);
 }
 
-static void connection_fail_of(struct connection *connection, struct sender *sender,
-			       const char *call, ssize_t error)
+void connection_fail_of(struct connection *connection, struct sender *sender, const char *call,
+			ssize_t error)
 {
 	char detail[TALLY_DETAIL_BYTES];
 	enum tally_error kind = verdict_of_errno((int)-error);
@@ -131,12 +123,13 @@ static void connection_fail_of(struct connection *connection, struct sender *sen
 
 /* ---- opening ---- */
 
-static void connection_connected(struct connection *connection, struct sender *sender)
+void connection_connected(struct connection *connection, struct sender *sender)
 {
 	uint64_t now_ns = clock_ns();
 
 	connection->phase = CONNECTION_OPEN;
-	connection->free_ns = now_ns;
+	if (!sender->plan->churn) /* there, connecting is part of the message */
+		connection->free_ns = now_ns;
 	connection->retry_ms = 0;
 	connection->source.ready |= SOURCE_OUT;
 	connection->source.want = connection->slow ? 0 : SOURCE_IN;
@@ -148,118 +141,14 @@ static void connection_connected(struct connection *connection, struct sender *s
 	if (connection->slow)
 		loop_deadline(&sender->loop, &connection->source,
 			      sender->loop.now_ms + SLOW_READ_MS);
+	else if (sender->plan->dialect->kind == DIALECT_SPEAKS) /* no message of ours does */
+		loop_deadline(&sender->loop, &connection->source,
+			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
 	if (sender->plan->idle)
 		connection->asked = 1;
 	else
 		connection_settled(connection, sender);
 	connection_pump(connection, sender);
-}
-
-/* A socket, made ready to connect; or -errno, and the call that failed. */
-static int connection_socket(struct connection *connection, struct sender *sender,
-			     const char **call)
-{
-	const struct plan *plan = sender->plan;
-	const struct address *to = &plan->endpoint.address;
-	int on = 1, small = SLOW_BUFFER_BYTES, error = 0;
-	int fd = sys_socket(to->socket.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	*call = "socket";
-	if (fd < 0)
-		return fd;
-	if (!address_is_unix(to) && !plan->churn)
-		error = sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	if (!error && connection->slow)
-		error = sys_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-	*call = "setsockopt";
-	if (!error && plan->sources) {
-		/* The port is chosen by connect(), which knows that another destination may
-		 * have the same one: ip(7). */
-		struct address from =
-		    plan_source(plan, sender->opened * plan->processes + sender->number);
-
-		error = sys_setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-		if (!error) {
-			*call = "bind";
-			error = sys_bind(fd, (struct sockaddr *)&from.socket, from.bytes);
-		}
-	}
-	if (error) {
-		(void)sys_close(fd);
-		return error;
-	}
-	return fd;
-}
-
-static bool is_connected(int fd)
-{
-	struct sockaddr_storage peer;
-	socklen_t n = sizeof peer;
-
-	return sys_getpeername(fd, (struct sockaddr *)&peer, &n) == 0;
-}
-
-static void connection_connect(struct connection *connection, struct sender *sender)
-{
-	const struct address *to = &sender->plan->endpoint.address;
-	int error = connect(connection->source.fd, (const struct sockaddr *)&to->socket, to->bytes);
-
-	error = error ? -errno : 0;
-	if (error == -EAGAIN) { /* a unix socket whose backlog is full */
-		uint64_t opened_ns = connection->opened_ns;
-
-		connection_close(connection, sender);
-		connection->opened_ns = opened_ns;
-		if (clock_ns() - opened_ns >= sender->plan->timeout_us * 1000)
-			connection_fail(connection, sender, TALLY_timeout,
-					"connect: its backlog is full");
-		else
-			loop_deadline(&sender->loop, &connection->source,
-				      sender->loop.now_ms + BACKLOG_RETRY_MS);
-		return;
-	}
-	if (error && error != -EINPROGRESS) {
-		connection_fail_of(connection, sender, "connect", error);
-		return;
-	}
-	connection->phase = CONNECTION_CONNECTING;
-	error = loop_watch(&sender->loop, &connection->source, CONN_EVENTS);
-	if (error) {
-		connection_fail_of(connection, sender, "epoll_ctl", error);
-		return;
-	}
-	loop_deadline(&sender->loop, &connection->source, sender->loop.now_ms + timeout_ms(sender));
-	/* Over loopback it is there at once: asking costs less than an event for space. */
-	if (is_connected(connection->source.fd)) {
-		connection_connected(connection, sender);
-		return;
-	}
-	connection->source.want = SOURCE_OUT | SOURCE_IN;
-	error = loop_watch_out(&sender->loop, &connection->source);
-	if (error)
-		connection_fail_of(connection, sender, "epoll_ctl", error);
-}
-
-void connection_open(struct connection *connection, struct sender *sender)
-{
-	const struct plan *plan = sender->plan;
-	const char *call;
-	int fd = connection_socket(connection, sender, &call);
-
-	connection->sent = connection->received = 0;
-	connection->sent_bytes = connection->received_bytes = 0;
-	connection->greeted = false;
-	connection->key =
-	    (sender->opened * plan->processes + sender->number) % (1u << PATTERN_KEY_BITS);
-	sender->opened++;
-	if (!connection->opened_ns)
-		connection->opened_ns = clock_ns();
-	connection->source.ready = 0;
-	connection->source.fd = fd < 0 ? -1 : fd;
-	if (fd < 0)
-		connection_fail_of(connection, sender, call, fd);
-	else
-		connection_connect(connection, sender);
 }
 
 /* ---- sending ---- */
@@ -311,6 +200,15 @@ static size_t connection_compose(const struct connection *connection, const stru
 	return n;
 }
 
+/* How much later it left than it was due and there was room for it. */
+static uint64_t slip_ns(const struct connection *connection, const struct flight *flight)
+{
+	uint64_t could_ns =
+	    connection->free_ns > flight->due_ns ? connection->free_ns : flight->due_ns;
+
+	return flight->sent_ns > could_ns ? flight->sent_ns - could_ns : 0;
+}
+
 static void connection_begin(struct connection *connection, struct sender *sender, uint64_t now_ns)
 {
 	const struct plan *plan = sender->plan;
@@ -320,25 +218,17 @@ static void connection_begin(struct connection *connection, struct sender *sende
 		return;
 	if (!under_way(connection))
 		loop_deadline(&sender->loop, &connection->source,
-			      sender->loop.now_ms + timeout_ms(sender));
+			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
 	flight->sent_ns = now_ns;
-	if (plan->churn) /* to connect is part of it; the first ones did so before the start */
-		flight->sent_ns = connection->opened_ns > sender->schedule->start_ns
-				      ? connection->opened_ns
-				      : sender->schedule->start_ns;
-	flight->due_ns = flight->sent_ns;
-	if (plan->rate) {
-		uint64_t could_ns;
-
-		flight->due_ns = sender_due_ns(sender, connection->number, connection->begun);
-		could_ns =
-		    connection->free_ns > flight->due_ns ? connection->free_ns : flight->due_ns;
-		if (plan->churn)
-			could_ns = flight->due_ns;
-		if (flight->due_ns >= sender->schedule->measure_ns)
-			histogram_add(&sender->tally->slip,
-				      flight->sent_ns > could_ns ? flight->sent_ns - could_ns : 0);
-	}
+	flight->due_ns = plan->rate ? sender_due_ns(sender, connection->number, connection->begun)
+				    : sender->schedule->start_ns;
+	/* To connect is part of it, but for those that did so before they were asked. */
+	if (plan->churn && connection->opened_ns > flight->due_ns)
+		flight->sent_ns = connection->opened_ns;
+	if (!plan->rate)
+		flight->due_ns = flight->sent_ns;
+	else if (flight->due_ns >= sender->schedule->measure_ns)
+		histogram_add(&sender->tally->slip, slip_ns(connection, flight));
 	connection->begun++;
 }
 
@@ -349,9 +239,11 @@ static void connection_answered(struct connection *connection, struct sender *se
 	struct tally *tally = sender->tally;
 	struct flight *flight = &connection->flights[connection->received % plan->pipeline];
 
+	/* With room for more there was room before. */
+	if (under_way(connection) >= plan->pipeline || plan->dialect->kind == DIALECT_SPEAKS)
+		connection->free_ns = now_ns;
 	connection->received++;
 	connection->received_bytes = 0;
-	connection->free_ns = now_ns;
 	if (connection->slow)
 		return;
 	TALLY_ADD(tally, messages, 1);
@@ -399,6 +291,8 @@ void connection_pump(struct connection *connection, struct sender *sender)
 	if (!n)
 		return;
 	now_ns = clock_ns();
+	if (connection->source.want & SOURCE_OUT) /* the kernel had no room until now */
+		connection->free_ns = now_ns;
 	do
 		written = sys_write(connection->source.fd, sender->buffer, n);
 	while (written == -EINTR);
@@ -452,6 +346,11 @@ static bool connection_check(struct connection *connection, struct sender *sende
 	uint64_t now_ns = clock_ns();
 
 	TALLY_ADD(sender->tally, received_bytes, n);
+	if (plan->dialect->kind == DIALECT_LISTENS) { /* there is no reply to compare it with */
+		connection_fail(connection, sender, TALLY_unexpected,
+				"bytes of a server that only listens");
+		return false;
+	}
 	if (connection->greets && !connection->greeted) { /* it is one byte long */
 		if (*bytes != (unsigned char)*plan->dialect->greeting) {
 			connection_fail(connection, sender, TALLY_altered,
@@ -574,6 +473,10 @@ void connection_give_up(struct connection *connection, struct sender *sender)
 
 	if (connection->finished)
 		return;
+	if (connection->phase == CONNECTION_ABSENT) { /* its error has been counted */
+		connection_finished(connection, sender);
+		return;
+	}
 	verdict_say_late(detail, connection, sender);
 	connection_fail(connection, sender, TALLY_timeout, detail);
 }
@@ -596,10 +499,14 @@ static void connection_due(struct connection *connection, struct sender *sender)
 		return;
 	}
 	if (connection->phase == CONNECTION_OPEN) {
-		if (!under_way(connection))
+		if (sender->plan->dialect->kind == DIALECT_SPEAKS)
+			since_ns = connection->free_ns;
+		else if (under_way(connection))
+			since_ns =
+			    connection->flights[connection->received % sender->plan->pipeline]
+				.sent_ns;
+		else
 			return;
-		since_ns =
-		    connection->flights[connection->received % sender->plan->pipeline].sent_ns;
 	}
 	if (now_ns - since_ns < timeout_ns) {
 		loop_deadline(&sender->loop, &connection->source,
@@ -621,8 +528,6 @@ static void connection_turn(struct loop *loop, struct source *source)
 	if (source->ready & SOURCE_BROKEN) /* a read will say what it is */
 		source->ready =
 		    (uint8_t)((source->ready & ~SOURCE_BROKEN) | SOURCE_IN | SOURCE_ENDED);
-	if (due)
-		connection_due(connection, sender);
 	if (connection->phase == CONNECTION_ABSENT) {
 		bool retry = connection->opened_ns != 0; /* a unix socket that was busy */
 
@@ -631,14 +536,20 @@ static void connection_turn(struct loop *loop, struct source *source)
 		return;
 	}
 	if (connection->phase == CONNECTION_CONNECTING) {
-		if (is_connected(source->fd))
+		if (connection_is_up(source->fd))
 			connection_connected(connection, sender);
 		else if (source->ready & SOURCE_IN) /* a read says why it could not */
 			(void)connection_receive(connection, sender, 1);
+		else if (due)
+			connection_due(connection, sender);
 		return;
 	}
+	if (due) /* what lies there unread is not the server's delay */
+		source->ready |= SOURCE_IN;
 	if (source->ready & source->want & SOURCE_IN)
 		(void)connection_receive(connection, sender, SENDER_BUFFER_BYTES);
+	if (due)
+		connection_due(connection, sender);
 	connection_pump(connection, sender);
 	connection_after_answer(connection, sender);
 	if (sender->phase == SENDER_END)

@@ -3,16 +3,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-uint64_t judge_errors(const struct outcome *outcome, enum tally_blame blame)
-{
-	uint64_t n = 0;
-
-	for (int kind = 0; kind < TALLY_ERROR_KINDS; kind++)
-		if (tally_errors[kind].blame == blame)
-			n += outcome->all.errors[kind];
-	return n;
-}
-
 const char *judge_limit(const struct outcome *outcome)
 {
 	static const char *const names[] = {"unknown", "neither", "server", "generator"};
@@ -66,6 +56,19 @@ static void judge_validity(struct outcome *outcome, const struct plan *plan)
 			(double)slip_ns / 1e6);
 }
 
+bool judge_frozen(const struct outcome *outcome)
+{
+	return (double)outcome->all.frozen_ns >= JUDGE_FROZEN * (double)outcome->measured_ns;
+}
+
+bool judge_starved(const struct outcome *outcome)
+{
+	const struct usage *generator = &outcome->generator;
+
+	return generator->busiest_wait_ns > generator->busiest_ns &&
+	       (double)generator->busiest_wait_ns >= JUDGE_FROZEN * (double)outcome->measured_ns;
+}
+
 /* Where both were at their limits it is the generator: more of it might have shown more. */
 static void judge_who(struct outcome *outcome)
 {
@@ -78,7 +81,7 @@ static void judge_who(struct outcome *outcome)
 	full = (double)(server->cpu_ns + generator->cpu_ns) >= JUDGE_BUSY * time_ns * outcome->cpus;
 	generator_full =
 	    (double)(generator->busiest_ns + generator->busiest_wait_ns) >= JUDGE_BUSY * time_ns ||
-	    (double)outcome->all.frozen_ns >= JUDGE_FROZEN * time_ns;
+	    judge_frozen(outcome);
 	server_full =
 	    outcome->server_known &&
 	    ((double)(server->busiest_ns + server->busiest_wait_ns) >= JUDGE_BUSY * time_ns ||
@@ -91,15 +94,23 @@ static void judge_who(struct outcome *outcome)
 		outcome->limit = LIMIT_NEITHER;
 }
 
+/* Not where all connections are slow, nor where nothing was due yet. */
+bool judge_expects_messages(const struct outcome *outcome, const struct plan *plan)
+{
+	return outcome->measured_ns && plan->slow < plan->connections && !outcome->interrupted &&
+	       (!plan->rate || outcome->all.unsent || outcome->all.slip.n);
+}
+
 void judge(struct outcome *outcome, const struct plan *plan)
 {
 	judge_validity(outcome, plan);
 	if (!plan->idle)
 		judge_who(outcome);
-	if (judge_errors(outcome, BLAME_SERVER) || judge_errors(outcome, BLAME_REPLY))
+	if (tally_errors_of(&outcome->all, BLAME_SERVER) ||
+	    tally_errors_of(&outcome->all, BLAME_REPLY))
 		outcome->exit_status = 1;
 	else if (outcome->invalid_why[0])
 		outcome->exit_status = 3;
-	else if (!outcome->held || (outcome->measured_ns && !outcome->messages))
+	else if (!outcome->held || (!outcome->messages && judge_expects_messages(outcome, plan)))
 		outcome->exit_status = 1;
 }

@@ -23,8 +23,13 @@
 
 void judge(struct outcome *outcome, const struct plan *plan);
 
+/* It waited for a CPU more than it had one. */
+bool judge_starved(const struct outcome *outcome);
+/* It did not run for much of the time that is measured. */
+bool judge_frozen(const struct outcome *outcome);
+/* Whether a run without a message is a fault. */
+bool judge_expects_messages(const struct outcome *outcome, const struct plan *plan);
 /* "server", "generator", "neither", or "unknown" */
 const char *judge_limit(const struct outcome *outcome);
-uint64_t judge_errors(const struct outcome *outcome, enum tally_blame blame);
 
 #endif

@@ -306,6 +306,11 @@ static void read_options(struct plan *plan, int argc, char **argv)
 
 		if (found == ':')
 			usage_error("%s needs a value", argv[optind - 1]);
+		if (found == '?' && strncmp(argv[optind - 1], "--", 2) != 0)
+			usage_error("there is no option -%c", optopt);
+		if (found == '?' && strchr(argv[optind - 1], '='))
+			usage_error("there is no option %s, or it takes no value",
+				    argv[optind - 1]);
 		if (found == '?')
 			usage_error("there is no option %s", argv[optind - 1]);
 		while (longs[row].val != found)
@@ -362,6 +367,8 @@ static void check(struct plan *plan)
 	if (plan->sources &&
 	    plan->source.socket.ss_family != plan->endpoint.address.socket.ss_family)
 		usage_error("--source is of another kind of address than %s", plan->listener);
+	if (plan->json && plan->hdr && strcmp(plan->json, plan->hdr) == 0)
+		usage_error("--json and --hdr would both write %s", plan->json);
 }
 
 static void choose_processes(struct plan *plan)
@@ -377,6 +384,9 @@ static void choose_processes(struct plan *plan)
 			    (unsigned long long)limit);
 	if (plan->processes > plan->connections)
 		plan->processes = plan->connections;
+	if (plan->processes + PLAN_DESCRIPTORS_CONDUCTOR > limit)
+		usage_error("%llu processes need more than %llu descriptors",
+			    (unsigned long long)plan->processes, (unsigned long long)limit);
 }
 
 void plan_read(struct plan *plan, int argc, char **argv)

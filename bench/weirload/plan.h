@@ -16,7 +16,9 @@
 
 #define PLAN_PROCESSES_MAX 1024
 #define PLAN_DESCRIPTORS   32 /* of a sending process, beside its connections */
-#define PLAN_SOURCES_MAX   65536
+/* Of the conductor, beside one for each process: 0 to 2, --json, --hdr, a pair, /proc. */
+#define PLAN_DESCRIPTORS_CONDUCTOR 9
+#define PLAN_SOURCES_MAX	   65536
 
 struct plan {
 	const char *listener;
@@ -37,6 +39,11 @@ void plan_read(struct plan *plan, int argc, char **argv);
 
 /* "closed", "open", "churn" or "idle" */
 const char *plan_mode(const struct plan *plan);
+
+static inline uint32_t plan_timeout_ms(const struct plan *plan)
+{
+	return (uint32_t)((plan->timeout_us + 999) / 1000);
+}
 
 /* Connections of sending process i of plan->processes. */
 uint32_t plan_share(const struct plan *plan, unsigned i);

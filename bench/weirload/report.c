@@ -1,7 +1,6 @@
 #include "bench/weirload/report.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "bench/weirload/judge.h"
@@ -68,7 +67,7 @@ void figures_make(struct figures *figures, const struct outcome *outcome, const 
 		    per((double)outcome->all.connects, (double)outcome->ramp_ns / 1e9);
 	if (held >= CONNECTIONS_TELLING && !plan->churn) {
 		figures->kernel_bytes_per_connection = (double)outcome->kernel_held_bytes / held;
-		if (plan->server_pid)
+		if (outcome->server_base_bytes >= 0 && outcome->server_held_bytes >= 0)
 			figures->user_bytes_per_connection =
 			    server_grew > 0 ? (double)server_grew / held : 0;
 	}
@@ -248,14 +247,16 @@ static void print_limit(FILE *out, const struct outcome *outcome, const struct p
 {
 	if (plan->idle || !outcome->measured_ns)
 		return;
-	if (outcome->limit == LIMIT_GENERATOR &&
-	    outcome->generator.busiest_wait_ns > outcome->generator.busiest_ns)
+	if (outcome->limit == LIMIT_GENERATOR && judge_starved(outcome))
 		(void)fprintf(
 		    out,
 		    "limit     generator: it was starved of CPU (it waited for one %.0f %% of "
 		    "the time)\n",
 		    100 * (double)outcome->generator.busiest_wait_ns /
 			(double)outcome->measured_ns);
+	else if (outcome->limit == LIMIT_GENERATOR && judge_frozen(outcome))
+		(void)fprintf(out, "limit     generator: it stood still for %.0f %% of the time\n",
+			      100 * (double)outcome->all.frozen_ns / (double)outcome->measured_ns);
 	else if (outcome->limit == LIMIT_GENERATOR)
 		(void)fprintf(out, "limit     generator: CPU a message is the figure to quote\n");
 	else if (outcome->limit != LIMIT_UNKNOWN)
@@ -304,13 +305,13 @@ static void print_table(FILE *out, const struct outcome *outcome, const struct p
 	print_errors(out, outcome);
 	if (outcome->interrupted)
 		(void)fprintf(out, "ended early, by a signal\n");
-	if (judge_errors(outcome, BLAME_REPLY))
+	if (tally_errors_of(&outcome->all, BLAME_REPLY))
 		(void)fprintf(out, "WRONG: replies were not what they had to be\n");
 	if (outcome->invalid_why[0])
 		(void)fprintf(out, "INVALID: %s\n", outcome->invalid_why);
 	if (!outcome->held && !outcome->interrupted)
 		(void)fprintf(out, "no connection came up\n");
-	else if (outcome->measured_ns && !outcome->messages)
+	else if (!outcome->messages && judge_expects_messages(outcome, plan))
 		(void)fprintf(out, "no message was answered in the time that was measured\n");
 }
 
@@ -326,6 +327,8 @@ void report(const struct outcome *outcome, const struct plan *plan)
 
 	figures_make(&figures, outcome, plan);
 	print_table(json_file == stdout ? stderr : stdout, outcome, plan, &figures);
+	if (json_file != stdout)
+		close_file(stdout, "stdout");
 	if (json_file) {
 		report_json(json_file, outcome, plan, &figures);
 		close_file(json_file, plan->json);

@@ -83,7 +83,7 @@ static void json_plan(struct json *json, const struct plan *plan)
 	json_value(json, "warmup_s", (double)plan->warmup_us / 1e6, true);
 }
 
-static void json_costs(struct json *json, const struct outcome *outcome, const struct plan *plan,
+static void json_costs(struct json *json, const struct outcome *outcome,
 		       const struct figures *figures)
 {
 	bool server = figures->server_us_per_message >= 0;
@@ -97,7 +97,7 @@ static void json_costs(struct json *json, const struct outcome *outcome, const s
 	json_value(json, "server_busiest", figures->server_busiest, server);
 	json_number(json, "server_processes", outcome->server.processes);
 	json_value(json, "server_user_bytes_base", (double)outcome->server_base_bytes,
-		   plan->server_pid != 0);
+		   outcome->server_base_bytes >= 0);
 	json_value(json, "server_user_bytes_per_connection", figures->user_bytes_per_connection,
 		   figures->user_bytes_per_connection >= 0);
 	json_value(json, "kernel_bytes_per_connection", figures->kernel_bytes_per_connection,
@@ -155,7 +155,7 @@ void report_json(FILE *file, const struct outcome *outcome, const struct plan *p
 	json_times(&json, "response", &outcome->all.response);
 	json_times(&json, "slip", &outcome->all.slip);
 	json_times(&json, "connect", &outcome->all.connect);
-	json_costs(&json, outcome, plan, figures);
+	json_costs(&json, outcome, figures);
 	json_errors(&json, outcome);
 	(void)fputs("\n}\n", file);
 }

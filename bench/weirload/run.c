@@ -23,6 +23,7 @@ struct run {
 	struct schedule *schedule;
 	struct tally *tallies;
 	unsigned senders, ready, gone;
+	int interrupts_seen; /* a signal ends what is waited for; one more, the end itself */
 	struct pollfd bells[PLAN_PROCESSES_MAX];
 	pid_t pids[PLAN_PROCESSES_MAX];
 	uint64_t shown_ns, shown_messages;
@@ -92,13 +93,11 @@ static void start_senders(struct run *run)
 	}
 }
 
-static void ring_all(struct run *run)
+static void ring_all(struct run *run, char what)
 {
-	char go = BELL_GO;
-
 	for (unsigned i = 0; i < run->senders; i++)
 		if (run->bells[i].fd >= 0)
-			(void)send(run->bells[i].fd, &go, 1, MSG_NOSIGNAL);
+			(void)send(run->bells[i].fd, &what, 1, MSG_NOSIGNAL);
 }
 
 static void hear(struct run *run, unsigned i)
@@ -118,14 +117,12 @@ static void hear(struct run *run, unsigned i)
  * gone, unless that is what is waited for, or a signal came. */
 static void wait_for(struct run *run, uint64_t until_ns, const unsigned *count, const char *doing)
 {
-	int seen = interrupts;
-
 	for (;;) {
 		uint64_t now_ns = clock_ns(), wait_ns = until_ns > now_ns ? until_ns - now_ns : 0;
 		struct timespec wait;
 
-		if (!wait_ns || interrupts != seen || (count && *count == run->senders) ||
-		    (count != &run->gone && run->gone))
+		if (!wait_ns || interrupts != run->interrupts_seen ||
+		    (count && *count == run->senders) || (count != &run->gone && run->gone))
 			return;
 		if (wait_ns > SECOND_NS / 4)
 			wait_ns = SECOND_NS / 4;
@@ -144,6 +141,7 @@ static void end_senders(struct run *run, struct outcome *outcome)
 
 	if (run->plan->idle) /* each message has its own limit; they go out in windows */
 		patience_ns += run->plan->connections * 1000000;
+	run->interrupts_seen = interrupts;
 	wait_for(run, clock_ns() + patience_ns, &run->gone, "ending");
 	for (unsigned i = 0; i < run->senders; i++) {
 		int status = 0;
@@ -151,10 +149,13 @@ static void end_senders(struct run *run, struct outcome *outcome)
 		if (run->bells[i].fd >= 0)
 			(void)kill(run->pids[i], SIGKILL);
 		(void)waitpid(run->pids[i], &status, 0);
-		if (status && !interrupts)
+		if (WIFSIGNALED(status) && !interrupts)
 			(void)snprintf(outcome->invalid_why, sizeof outcome->invalid_why,
-				       "a sending process did not come to its end (status %x)",
-				       (unsigned)status);
+				       "a sending process did not come to its end (signal %d)",
+				       WTERMSIG(status));
+		else if (status && !interrupts)
+			(void)snprintf(outcome->invalid_why, sizeof outcome->invalid_why,
+				       "a sending process failed");
 	}
 }
 
@@ -193,15 +194,14 @@ static void keep_difference(struct outcome *outcome, const struct reading *a,
 	usage_difference(&outcome->generator, &a->generator, &b->generator);
 }
 
-/* Memory before any connection, and when all are there. */
+/* Memory before any connection, and when all are there; below 0: not known. */
 static int64_t server_memory(const struct plan *plan)
 {
 	struct usage_snapshot snapshot = {0};
 	int64_t bytes;
 
-	if (!plan->server_pid)
-		return 0;
-	(void)usage_of(&snapshot, plan->server_pid, true);
+	if (!plan->server_pid || !usage_of(&snapshot, plan->server_pid, true))
+		return -1;
 	bytes = (int64_t)snapshot.memory_bytes;
 	usage_free(&snapshot);
 	return bytes;
@@ -217,17 +217,16 @@ static void run_measured(struct run *run, struct outcome *outcome)
 
 	schedule->start_ns = clock_ns() + START_DELAY_NS;
 	schedule->measure_ns = schedule->start_ns + plan->warmup_us * 1000;
-	schedule->end_ns = schedule->measure_ns + plan->duration_us * 1000;
-	ring_all(run);
+	ring_all(run, BELL_GO);
 	wait_for(run, schedule->measure_ns, NULL, "warming up");
-	take(&from, run);
-	wait_for(run, schedule->end_ns, NULL, "measuring");
-	take(&to, run);
-	if (interrupts) {
-		schedule->end_ns = clock_ns();
-		ring_all(run);
+	if (!interrupts) {
+		take(&from, run);
+		wait_for(run, schedule->measure_ns + plan->duration_us * 1000, NULL, "measuring");
+		take(&to, run); /* the load goes on meanwhile */
+		keep_difference(outcome, &from, &to);
 	}
-	keep_difference(outcome, &from, &to);
+	schedule->end_ns = clock_ns();
+	ring_all(run, BELL_END);
 }
 
 static void run_idle(struct run *run, struct outcome *outcome)
@@ -237,8 +236,7 @@ static void run_idle(struct run *run, struct outcome *outcome)
 	wait_for(run, from_ns + run->plan->duration_us * 1000, NULL, "holding");
 	outcome->held_ns = clock_ns() - from_ns;
 	run->schedule->measure_ns = from_ns;
-	run->schedule->end_ns = UINT64_MAX;
-	ring_all(run);
+	ring_all(run, BELL_GO);
 }
 
 static void merge_histograms(struct outcome *outcome, const struct run *run)
@@ -290,8 +288,13 @@ void run(struct outcome *outcome, const struct plan *plan)
 		end_senders(&run, outcome);
 		outcome->finish_ns = clock_ns() - begun_ns;
 	} else {
-		for (unsigned i = 0; i < run.senders; i++)
+		if (run.gone && !interrupts)
+			(void)snprintf(outcome->invalid_why, sizeof outcome->invalid_why,
+				       "a sending process ended before it could begin");
+		for (unsigned i = 0; i < run.senders; i++) {
 			(void)kill(run.pids[i], SIGKILL);
+			(void)waitpid(run.pids[i], NULL, 0);
+		}
 	}
 	clear_progress();
 	outcome->interrupted = interrupts != 0;

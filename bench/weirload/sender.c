@@ -1,6 +1,5 @@
 #include "bench/weirload/sender.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
@@ -14,17 +13,26 @@
 #define RAMP_BATCH    64  /* in a turn */
 #define IDLE_WINDOW   256 /* last messages that may be under way */
 #define PACER_BATCH   512 /* messages in a turn */
+#define UNSENT_LOOKS  (1 << 22)
 #define PULSE_MS      10
-#define PULSE_LATE_US 5000 /* later than this, the process did not run */
+#define PULSE_LATE_NS 5000000 /* later than this, the process did not run */
 
 struct connection *sender_connection(const struct sender *sender, uint32_t i)
 {
 	return (struct connection *)(sender->connections + i * sender->connection_stride);
 }
 
+/* Those that are not slow. */
+static uint32_t paced_share(const struct plan *plan, unsigned number)
+{
+	uint64_t paced = plan->connections - plan->slow;
+
+	return (uint32_t)(paced / plan->processes + (number < paced % plan->processes));
+}
+
 static uint32_t slow_share(const struct plan *plan, unsigned number)
 {
-	return (uint32_t)(plan->slow / plan->processes + (number < plan->slow % plan->processes));
+	return plan_share(plan, number) - paced_share(plan, number);
 }
 
 /* ---- telling the conductor ---- */
@@ -78,31 +86,24 @@ void sender_settled(struct sender *sender)
 
 /* ---- RUN: the timetable ---- */
 
-/* Message k of this process is due at start_ns + first + k * interval, on the connections
- * that are not slow in turn. */
-static void sender_timetable(struct sender *sender)
-{
-	const struct plan *plan = sender->plan;
-	double all = (double)(plan->connections - plan->slow);
-	double ours = sender->connections_n - slow_share(plan, sender->number);
-
-	if (!plan->rate)
-		return;
-	sender->interval_ns = ours > 0 ? 1e9 * all / ((double)plan->rate * ours) : 0;
-	sender->interval_first_ns = sender->number * 1000000000ull / plan->rate;
-}
-
+/* Message k of this process is due, in turn, on those of its connections that are not slow.
+ * Over all processes these are dealt out like cards, so that the messages of a run are due
+ * evenly, one after the other, however the connections are shared out. */
 static uint64_t due_ns(const struct sender *sender, uint64_t k)
 {
-	return sender->schedule->start_ns + sender->interval_first_ns +
-	       (uint64_t)((double)k * sender->interval_ns);
+	const struct plan *plan = sender->plan;
+	uint64_t paced_n = paced_share(plan, sender->number);
+	uint64_t message = k / paced_n * (plan->connections - plan->slow) +
+			   k % paced_n * plan->processes + sender->number;
+
+	return sender->schedule->start_ns + (uint64_t)((double)message * 1e9 / (double)plan->rate);
 }
 
 uint64_t sender_due_ns(const struct sender *sender, uint32_t i, uint64_t turn)
 {
-	uint32_t slow = slow_share(sender->plan, sender->number);
+	uint32_t paced_n = paced_share(sender->plan, sender->number);
 
-	return due_ns(sender, i - slow + turn * (sender->connections_n - slow));
+	return due_ns(sender, i - (sender->connections_n - paced_n) + turn * paced_n);
 }
 
 static void pacer_arm(struct sender *sender, uint64_t at_ns)
@@ -120,12 +121,12 @@ static void pace(struct sender *sender)
 	uint32_t paced_n = sender->connections_n - slow;
 	uint64_t now_ns = clock_ns();
 
+	if (!paced_n)
+		return;
 	for (int i = 0; i < PACER_BATCH; i++) {
 		uint64_t at_ns = due_ns(sender, sender->paced);
 		struct connection *connection;
 
-		if (!paced_n || at_ns >= sender->schedule->end_ns)
-			return;
 		if (at_ns > now_ns) {
 			pacer_arm(sender, at_ns);
 			return;
@@ -135,7 +136,11 @@ static void pace(struct sender *sender)
 		connection->asked++;
 		if (connection->phase == CONNECTION_OPEN)
 			connection_pump(connection, sender);
-		else if (connection->phase == CONNECTION_ABSENT && !connection->retry_ms)
+		else if (connection->phase == CONNECTION_ABSENT && connection->free_ns > now_ns)
+			loop_deadline(&sender->loop, &connection->source,
+				      sender->loop.now_ms + 1 +
+					  (uint32_t)((connection->free_ns - now_ns) / 1000000));
+		else if (connection->phase == CONNECTION_ABSENT)
 			loop_poke(&sender->loop, &connection->source);
 	}
 	loop_poke(&sender->loop, &sender->pacer);
@@ -167,11 +172,13 @@ static void pacer_turn(struct loop *loop, struct source *source)
 static void pulse_turn(struct loop *loop, struct source *source)
 {
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
-	uint32_t late_ms = loop->now_ms - source->deadline.due_ms;
+	uint64_t late_ns = (loop->now_ms - source->deadline.due_ms) * 1000000ull;
+	uint64_t now_ns = clock_ns(), measure_ns = sender->schedule->measure_ns;
 
 	source->ready = 0;
-	if (late_ms * 1000 > PULSE_LATE_US)
-		TALLY_ADD(sender->tally, frozen_ns, late_ms * 1000000ull);
+	if (late_ns > PULSE_LATE_NS && now_ns > measure_ns) /* what was before is left out */
+		TALLY_ADD(sender->tally, frozen_ns,
+			  late_ns < now_ns - measure_ns ? late_ns : now_ns - measure_ns);
 	if (sender->phase == SENDER_RUN)
 		loop_deadline(loop, source, loop->now_ms + PULSE_MS);
 }
@@ -196,6 +203,15 @@ static void idle_ask(struct sender *sender)
 		sender_end(sender);
 }
 
+/* They go out in windows, which must not add up to many times the limit. */
+static void idle_begin(struct sender *sender)
+{
+	sender->phase = SENDER_RUN;
+	loop_deadline(&sender->loop, &sender->ending,
+		      sender->loop.now_ms + plan_timeout_ms(sender->plan) + sender->connections_n);
+	idle_ask(sender);
+}
+
 void sender_answered(struct sender *sender, struct connection *connection)
 {
 	if (!connection->busy)
@@ -207,54 +223,51 @@ void sender_answered(struct sender *sender, struct connection *connection)
 
 /* ---- END ---- */
 
-/* Messages that were due and have not left count with what they have waited by now. */
+/* Messages that were due and have not left count with what they have waited by now; where
+ * there are very many, only each n-th is looked at. */
 static void sender_count_unsent(struct sender *sender)
 {
+	const struct plan *plan = sender->plan;
 	const struct schedule *schedule = sender->schedule;
-	uint32_t slow = slow_share(sender->plan, sender->number);
+	uint32_t slow = slow_share(plan, sender->number);
+	double seconds = (double)(schedule->end_ns - schedule->start_ns) / 1e9;
+	double due_n = seconds * (double)plan->rate / (double)plan->processes;
+	uint64_t stride = 1 + (uint64_t)(due_n / UNSENT_LOOKS);
 
-	if (!sender->plan->rate)
-		return;
 	for (uint32_t i = slow; i < sender->connections_n; i++) {
 		const struct connection *connection = sender_connection(sender, i);
 		uint64_t at_ns;
 
 		for (uint64_t turn = connection->begun;
-		     (at_ns = sender_due_ns(sender, i, turn)) < schedule->end_ns; turn++) {
+		     (at_ns = sender_due_ns(sender, i, turn)) < schedule->end_ns; turn += stride) {
 			if (at_ns < schedule->measure_ns)
 				continue;
-			histogram_add(&sender->tally->response, schedule->end_ns - at_ns);
-			TALLY_ADD(sender->tally, unsent, 1);
+			histogram_add_n(&sender->tally->response, schedule->end_ns - at_ns, stride);
+			TALLY_ADD(sender->tally, unsent, stride);
 		}
 	}
 }
 
 static void sender_end(struct sender *sender)
 {
-	uint32_t timeout_ms = (uint32_t)((sender->plan->timeout_us + 999) / 1000);
-
 	sender->phase = SENDER_END;
-	sender_count_unsent(sender);
+	if (sender->plan->rate && sender->schedule->end_ns > sender->schedule->start_ns)
+		sender_count_unsent(sender);
 	for (uint32_t i = 0; i < sender->connections_n; i++)
 		connection_end(sender_connection(sender, i), sender);
-	loop_deadline(&sender->loop, &sender->ending, sender->loop.now_ms + timeout_ms);
+	loop_deadline(&sender->loop, &sender->ending,
+		      sender->loop.now_ms + plan_timeout_ms(sender->plan));
 }
 
+/* Whoever has not ended by now is late. */
 static void ending_turn(struct loop *loop, struct source *source)
 {
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
 
 	source->ready = 0;
-	if (sender->phase == SENDER_END) {
-		for (uint32_t i = 0; i < sender->connections_n; i++)
-			connection_give_up(sender_connection(sender, i), sender);
-	} else if (clock_ns() >= sender->schedule->end_ns) {
-		sender_end(sender);
-	} else {
-		loop_deadline(loop, source,
-			      loop->now_ms + 1 +
-				  (uint32_t)((sender->schedule->end_ns - clock_ns()) / 1000000));
-	}
+	sender->phase = SENDER_END;
+	for (uint32_t i = 0; i < sender->connections_n; i++)
+		connection_give_up(sender_connection(sender, i), sender);
 }
 
 /* ---- the bell ---- */
@@ -270,19 +283,14 @@ static void bell_turn(struct loop *loop, struct source *source)
 		loop->stopped = true;
 		return;
 	}
-	if (n != 1 || what != BELL_GO || sender->phase == SENDER_END)
+	if (n != 1 || sender->phase == SENDER_END)
 		return;
-	if (sender->plan->idle) {
-		if (sender->phase == SENDER_RAMP) {
-			sender->phase = SENDER_RUN;
-			idle_ask(sender);
-		}
-		return;
-	}
-	if (sender->phase == SENDER_RAMP)
+	if (what == BELL_END)
+		sender_end(sender);
+	else if (sender->plan->idle)
+		idle_begin(sender);
+	else
 		pacer_arm(sender, sender->schedule->start_ns);
-	loop_no_deadline(loop, &sender->ending);
-	loop_deadline(loop, &sender->ending, loop->now_ms); /* it looks at the schedule */
 }
 
 static void ramp_or_idle_turn(struct loop *loop, struct source *source)
@@ -319,7 +327,6 @@ static void sender_make(struct sender *sender)
 		connection_init(sender_connection(sender, i), sender, i);
 		sender_connection(sender, i)->slow = i < slow;
 	}
-	sender_timetable(sender);
 }
 
 static void sender_watch(struct sender *sender, int bell)
@@ -352,6 +359,7 @@ _Noreturn void sender_run(const struct plan *plan, const struct schedule *schedu
 
 	descriptors_keep_only(&bell, 1);
 	(void)signal(SIGINT, SIG_IGN); /* the conductor ends it */
+	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)sys_prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sender =

@@ -1,7 +1,7 @@
 /*
  * sender: one sending process: its loop, its connections, its timetable.
  *
- *     RAMP (opens connections) -> RUN (from start_ns, until end_ns) -> END (each connection
+ *     RAMP (opens connections) -> RUN (from start_ns, until it is told) -> END (each connection
  *     is ended and its last bytes are awaited) -> gone
  *
  * With --idle, RUN is one last message on each connection. The conductor says when, by a
@@ -20,7 +20,8 @@
 #define SENDER_BUFFER_BYTES (256 * 1024)
 
 /* On the bell: */
-#define BELL_GO	   'g' /* to the sender: the schedule is set */
+#define BELL_GO	   'g' /* to the sender: start_ns and measure_ns are set */
+#define BELL_END   'e' /* to the sender: end_ns is set, and has come */
 #define BELL_READY 'r' /* to the conductor: all connections have come up, or failed */
 
 /* Shared by all, written by the conductor before it rings. CLOCK_MONOTONIC. */
@@ -50,9 +51,6 @@ struct sender {
 	uint32_t idle_next, idle_busy; /* with --idle: whose last message is next, how many wait */
 	uint64_t opened;	       /* connections so far: gives keys and source addresses */
 	uint64_t paced;		       /* messages that have become due so far */
-	uint64_t interval_first_ns;    /* when the first of this process is due, after start_ns */
-	double interval_ns;
-	uint64_t answered_ns;	 /* with --idle */
 	unsigned char *buffer;	 /* SENDER_BUFFER_BYTES: what is sent, or was read, in one turn */
 	unsigned char *expected; /* as many: to find out what is wrong with a reply */
 };

@@ -19,6 +19,16 @@ struct tally *tally_map(unsigned n)
 	return tallies == MAP_FAILED ? NULL : tallies;
 }
 
+uint64_t tally_errors_of(const struct tally *tally, enum tally_blame blame)
+{
+	uint64_t n = 0;
+
+	for (int kind = 0; kind < TALLY_ERROR_KINDS; kind++)
+		if (tally_errors[kind].blame == blame)
+			n += tally->errors[kind];
+	return n;
+}
+
 void tally_sum(struct tally *sum, const struct tally *tallies, unsigned n)
 {
 	memset(sum, 0, offsetof(struct tally, connect));

@@ -67,6 +67,8 @@ struct tally {
 
 /* n tallies, zeroed; NULL where there is no memory. */
 struct tally *tally_map(unsigned n);
+/* Errors of all kinds that are of one's making. */
+uint64_t tally_errors_of(const struct tally *tally, enum tally_blame blame);
 /* Adds up all of them but the histograms, which are merged by whoever needs them. */
 void tally_sum(struct tally *sum, const struct tally *tallies, unsigned n);
 

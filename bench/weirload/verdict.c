@@ -6,10 +6,12 @@
 
 #include "reactor/sys.h"
 
-#define WAIT_MS	   20	/* for what follows the first wrong byte */
-#define JUDGED_MAX 4096 /* bytes that are looked at */
-#define SHIFT_MAX  8192 /* how far bytes may have moved to be found by comparing */
-#define SURE_BYTES 16	/* as many that fit prove a shift */
+#define WAIT_MS		20   /* for what follows the first wrong byte */
+#define WAITS_MAX	8    /* for so many wrong replies */
+#define JUDGED_MAX	4096 /* bytes that are looked at */
+#define SHIFT_MAX	8192 /* how far bytes may have moved to be found by comparing */
+#define SHIFT_BYTES_MIN 4    /* fewer are found somewhere by chance */
+#define SURE_BYTES	16   /* as many that fit prove a shift */
 
 enum tally_error verdict_of_errno(int error)
 {
@@ -109,6 +111,8 @@ static long shift_of(const struct stream *stream, const unsigned char *bytes, si
 	unsigned char *around = stream->sender->expected;
 	size_t before = stream->position < SHIFT_MAX ? (size_t)stream->position : SHIFT_MAX;
 
+	if (n < SHIFT_BYTES_MIN)
+		return 0;
 	if (n > SURE_BYTES)
 		n = SURE_BYTES;
 	stream_fill(stream, stream->position - before, around, before + SHIFT_MAX + n);
@@ -164,7 +168,7 @@ static enum tally_error verdict_of_bytes(const struct stream *stream, const unsi
 	if (asked) {
 		stream_fill(stream, stream->position, expected, n);
 		if (n == 1 ||
-		    memcmp(bytes + 1, expected + 1, n < SURE_BYTES ? n - 1 : SURE_BYTES) == 0) {
+		    memcmp(bytes + 1, expected + 1, n <= SURE_BYTES ? n - 1 : SURE_BYTES) == 0) {
 			(void)snprintf(text, text_n, "one that was never sent");
 			return TALLY_altered;
 		}
@@ -191,13 +195,16 @@ static enum tally_error verdict_of_bytes(const struct stream *stream, const unsi
 	return verdict_by_marks(stream, bytes, n, text, text_n);
 }
 
-static size_t read_more(const struct connection *connection, unsigned char *bytes, size_t n,
-			size_t room)
+/* Only for the first ones: this process does nothing else meanwhile. */
+static size_t read_more(const struct connection *connection, const struct sender *sender,
+			unsigned char *bytes, size_t n, size_t room)
 {
 	struct pollfd more = {.fd = connection->source.fd, .events = POLLIN};
 	ssize_t read;
 
-	if (n >= JUDGED_MAX || n >= room || poll(&more, 1, WAIT_MS) != 1)
+	if (n >= JUDGED_MAX || n >= room ||
+	    tally_errors_of(sender->tally, BLAME_REPLY) >= WAITS_MAX ||
+	    poll(&more, 1, WAIT_MS) != 1)
 		return n;
 	read = sys_read(connection->source.fd, bytes + n, room - n);
 	return read > 0 ? n + (size_t)read : n;
@@ -215,18 +222,23 @@ enum tally_error verdict_of_reply(const struct connection *connection, const str
 	enum tally_error kind;
 	char text[80];
 
-	n = read_more(connection, bytes, n, room);
+	n = read_more(connection, sender, bytes, n, room);
 	if (n > JUDGED_MAX)
 		n = JUDGED_MAX;
 	kind = verdict_of_bytes(&stream, bytes, n, asked, text, sizeof text);
+	if (!asked) {
+		(void)snprintf(detail, TALLY_DETAIL_BYTES,
+			       "connection %llu, after message %llu: %s",
+			       (unsigned long long)connection->key,
+			       (unsigned long long)connection->received, text);
+		return kind;
+	}
+	stream_fill(&stream, stream.position, sender->expected, 1);
 	(void)snprintf(detail, TALLY_DETAIL_BYTES,
 		       "connection %llu, message %llu, byte %u of %u of its reply: %s "
 		       "(%02x instead of %02x)",
 		       (unsigned long long)connection->key,
 		       (unsigned long long)connection->received, connection->received_bytes,
-		       sender->reply_bytes, text, bytes[0],
-		       asked ? (stream_fill(&stream, stream.position, sender->expected, 1),
-				sender->expected[0])
-			     : 0);
+		       sender->reply_bytes, text, bytes[0], sender->expected[0]);
 	return kind;
 }
