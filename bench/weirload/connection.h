@@ -25,7 +25,7 @@ struct flight {
 
 struct connection {
 	struct source source;
-	uint64_t key;		 /* of its bytes: no other connection of the run has it */
+	uint64_t key;		 /* of its bytes; 2^24 connections later another one has it again */
 	uint64_t sent, received; /* messages, whole ones */
 	uint32_t sent_bytes;	 /* of message number `sent` */
 	uint32_t received_bytes; /* of the reply to message number `received` */
