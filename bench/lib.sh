@@ -137,6 +137,7 @@ environment_json() (
 		net.ipv4.tcp_mem=$(sysctl_value net.ipv4.tcp_mem)
 		net.ipv4.ip_local_port_range=$(sysctl_value net.ipv4.ip_local_port_range)
 		net.ipv4.tcp_tw_reuse=$(sysctl_value net.ipv4.tcp_tw_reuse)
+		net.ipv4.tcp_congestion_control=$(sysctl_value net.ipv4.tcp_congestion_control)
 		net.ipv4.tcp_max_tw_buckets=$(sysctl_value net.ipv4.tcp_max_tw_buckets)
 		weir=$("$BUILD/weir" -V 2>/dev/null)
 		commit=${commit:-not known}
