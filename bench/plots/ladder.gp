@@ -16,6 +16,7 @@ set rmargin at screen 0.38
 set logscale xy
 set grid ytics lc rgb "#dddddd"
 set xrange [0.8:14000]
+set yrange [3:*]
 set format "%.0f"
 set title "server CPU time, us a message of 64 bytes"
 set xlabel "connections, all busy"

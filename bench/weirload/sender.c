@@ -13,6 +13,7 @@
 #define RAMP_BATCH    64  /* in a turn */
 #define IDLE_WINDOW   256 /* last messages that may be under way */
 #define PACER_BATCH   512 /* messages in a turn */
+#define END_BATCH     64  /* connections that are ended in a turn */
 #define UNSENT_LOOKS  (1 << 22)
 #define PULSE_MS      10
 #define PULSE_LATE_NS 5000000 /* later than this, the process did not run */
@@ -173,12 +174,15 @@ static void pulse_turn(struct loop *loop, struct source *source)
 {
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
 	uint64_t late_ns = (loop->now_ms - source->deadline.due_ms) * 1000000ull;
-	uint64_t now_ns = clock_ns(), measure_ns = sender->schedule->measure_ns;
+	uint64_t to_ns = clock_ns(), from_ns = to_ns - late_ns;
 
 	source->ready = 0;
-	if (late_ns > PULSE_LATE_NS && now_ns > measure_ns) /* what was before is left out */
-		TALLY_ADD(sender->tally, frozen_ns,
-			  late_ns < now_ns - measure_ns ? late_ns : now_ns - measure_ns);
+	if (from_ns < sender->schedule->measure_ns) /* what was before is left out */
+		from_ns = sender->schedule->measure_ns;
+	if (sender->phase == SENDER_END && to_ns > sender->schedule->end_ns)
+		to_ns = sender->schedule->end_ns;
+	if (late_ns > PULSE_LATE_NS && to_ns > from_ns)
+		TALLY_ADD(sender->tally, frozen_ns, to_ns - from_ns);
 	if (sender->phase == SENDER_RUN)
 		loop_deadline(loop, source, loop->now_ms + PULSE_MS);
 }
@@ -253,18 +257,26 @@ static void sender_end(struct sender *sender)
 	sender->phase = SENDER_END;
 	if (sender->plan->rate && sender->schedule->end_ns > sender->schedule->start_ns)
 		sender_count_unsent(sender);
-	for (uint32_t i = 0; i < sender->connections_n; i++)
-		connection_end(sender_connection(sender, i), sender);
 	loop_deadline(&sender->loop, &sender->ending,
 		      sender->loop.now_ms + plan_timeout_ms(sender->plan));
+	loop_poke(&sender->loop, &sender->ending);
 }
 
-/* Whoever has not ended by now is late. */
+/* Ends them a few at a time, so that replies on others do not wait for it; whoever has not
+ * ended at the deadline is late. */
 static void ending_turn(struct loop *loop, struct source *source)
 {
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
+	bool due = source->ready & SOURCE_DUE;
 
 	source->ready = 0;
+	if (!due) {
+		for (int i = 0; i < END_BATCH && sender->ended < sender->connections_n; i++)
+			connection_end(sender_connection(sender, sender->ended++), sender);
+		if (sender->ended < sender->connections_n)
+			loop_poke(loop, source);
+		return;
+	}
 	sender->phase = SENDER_END;
 	for (uint32_t i = 0; i < sender->connections_n; i++)
 		connection_give_up(sender_connection(sender, i), sender);

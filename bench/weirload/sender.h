@@ -47,6 +47,7 @@ struct sender {
 	struct source bell, ramp, pacer, ending, pulse;
 	uint32_t ramped, connecting; /* of the ramp */
 	uint32_t ramp_begun_ms;
+	uint32_t ended;		       /* of END: how many were told to end */
 	uint32_t finished;	       /* connections that need no more attention in END */
 	uint32_t idle_next, idle_busy; /* with --idle: whose last message is next, how many wait */
 	uint64_t opened;	       /* connections so far: gives keys and source addresses */

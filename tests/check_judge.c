@@ -1,0 +1,230 @@
+/*
+ * judge: whether a run of weirload may be believed, and who was its limit. The generator is
+ * starved, stopped, killed and left without descriptors, and the server is stopped and slow:
+ * each has to answer for what is its own. How fast anything is, no test here asks.
+ */
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "tests/faulty.h"
+#include "tests/harness.h"
+#include "tests/load.h"
+
+/* ---- the server's time ---- */
+
+/* The share of values above ms, read off the HDR text. */
+static double share_above(double ms)
+{
+	char *text = strdup(load_hdr());
+	double share = 1;
+
+	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+		double value, percentile;
+
+		if (sscanf(line, "%lf %lf", &value, &percentile) != 2)
+			continue;
+		if (value > ms)
+			break;
+		share = 1 - percentile;
+	}
+	return share;
+}
+
+/* A server that stands still for 300 ms of 3 s: about a tenth of the messages were due
+ * meanwhile and must show it; only the 20 that were under way waited from when they were
+ * sent. The test moves the server's process, not the clock: the shares have room. */
+START_TEST(shows_a_stall_in_response_time_and_not_in_service_time)
+{
+	struct server *server = SERVER("-w", "1", "--no-master", "echo://127.0.0.1:0");
+	pid_t load = load_start(
+	    &load_plain,
+	    (const char *const[]){"-c", "20", "-d", "3s", "--warmup", "0", "--rate", "2000",
+				  load_listener("echo", server->ports[0]), NULL});
+	int status;
+
+	server_wait_stat(server, "received_bytes", 64 * 2000);
+	ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
+	(void)usleep(300000); /* the stall itself */
+	ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
+	status = load_wait(load);
+	ck_assert_msg(status == 0 || status == 3, "status %d\n%s", status, load_said());
+	if (status == 0) {
+		double above = share_above(20);
+
+		(void)printf("FIGURE stall of 300 ms in 3 s: %.1f %% of responses above 20 ms; "
+			     "p99 response %.1f ms, service %.3f ms\n",
+			     100 * above, load_figure("response_p99_us") / 1000,
+			     load_figure("service_p99_us") / 1000);
+		ck_assert_msg(above > 0.06 && above < 0.2, "share %f\n%s", above, load_said());
+		ck_assert_msg(load_figure("response_p99_us") > 200000, "%s", load_said());
+		ck_assert_msg(load_figure("service_p99_us") < 100000, "%s", load_said());
+		ck_assert_msg(load_figure("response_max_us") > 250000, "%s", load_said());
+	}
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+START_TEST(blames_a_slow_server_for_its_slowness)
+{
+	unsigned port;
+	int status;
+
+	(void)faulty_start(FAULT_SLOW, 1, &port);
+	status = LOAD("-c", "1", "-d", "1s", "--warmup", "0", "--churn", "--rate", "1000",
+		      load_listener("echo", port));
+	ck_assert_msg(status == 0 || strstr(load_said(), "stood still"), "status %d\n%s", status,
+		      load_said());
+	ck_assert_msg(load_figure("slip_p99_us") < 200000, "%s", load_said());
+	ck_assert_msg(load_figure("response_p99_us") > 400000, "%s", load_said());
+	ck_assert(load_figure("unsent") > 500);
+}
+END_TEST
+
+/* ---- the generator's own ---- */
+
+/* Processes that burn the generator's CPU; they end with the test. */
+static void burn(int cpu, int n)
+{
+	for (int i = 0; i < n; i++) {
+		pid_t pid = fork();
+
+		ck_assert_int_ge(pid, 0);
+		if (pid == 0) {
+			cpu_set_t set;
+
+			(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+			CPU_ZERO(&set);
+			CPU_SET((size_t)cpu, &set);
+			(void)sched_setaffinity(0, sizeof set, &set);
+			for (;;)
+				__asm__ volatile("");
+		}
+	}
+}
+
+static int a_cpu(void)
+{
+	cpu_set_t set;
+
+	ck_assert_int_eq(sched_getaffinity(0, sizeof set, &set), 0);
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET((size_t)cpu, &set))
+			return cpu;
+	return 0;
+}
+
+START_TEST(says_that_it_was_starved)
+{
+	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
+	struct load_setting starved = {.cpu = a_cpu(), .nice = 19};
+	int status;
+
+	burn(starved.cpu, 4);
+	status = load_in(
+	    &starved, (const char *const[]){"-c", "10", "-d", "2s", "--warmup", "0", "--rate",
+					    "5000", load_listener("echo", server->ports[0]), NULL});
+	ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
+	ck_assert(load_says("valid", "false"));
+	ck_assert_ptr_nonnull(strstr(load_said(), "INVALID: the generator did not keep"));
+
+	status =
+	    load_in(&starved, (const char *const[]){"-c", "10", "-d", "2s", "--warmup", "0",
+						    "--server-pid", load_number(server->pid),
+						    load_listener("echo", server->ports[0]), NULL});
+	ck_assert_msg(status == 0, "status %d\n%s", status, load_said());
+	ck_assert_msg(load_says("limit", "\"generator\""), "%s", load_said());
+	ck_assert_ptr_nonnull(strstr(load_said(), "starved"));
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+START_TEST(says_that_descriptors_ran_out)
+{
+	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
+	struct load_setting poor = {.cpu = -1, .descriptors = 64};
+	int status =
+	    load_in(&poor, (const char *const[]){"-c", "100", "-P", "1", "-d", "200ms",
+						 load_listener("echo", server->ports[0]), NULL});
+
+	ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
+	ck_assert_ptr_nonnull(strstr(load_said(), "INVALID: descriptors ran out"));
+	/* Left to itself it takes as many processes as that limit asks for. */
+	status =
+	    load_in(&poor, (const char *const[]){"-c", "100", "-d", "200ms", "--warmup", "0",
+						 load_listener("echo", server->ports[0]), NULL});
+	ck_assert_msg(status == 0 && load_figure("processes") > 2, "status %d\n%s", status,
+		      load_said());
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+static pid_t child_of(pid_t pid)
+{
+	char path[96], *text;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+	text = read_whole(path);
+	return text ? (pid_t)strtol(text, NULL, 10) : 0;
+}
+
+/* Replies that lie there unread while the generator stands still did not come late. */
+START_TEST(does_not_blame_the_server_for_its_own_sleep)
+{
+	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
+	pid_t load = load_start(
+	    &load_plain,
+	    (const char *const[]){"-c", "200", "-d", "2s", "--warmup", "0", "--timeout", "500ms",
+				  load_listener("echo", server->ports[0]), NULL});
+	pid_t sender;
+	int status;
+
+	server_wait_stat(server, "received_bytes", 100000);
+	sender = child_of(load);
+	ck_assert_int_gt(sender, 0);
+	ck_assert_int_eq(kill(sender, SIGSTOP), 0);
+	(void)usleep(1000000); /* the sleep itself */
+	ck_assert_int_eq(kill(sender, SIGCONT), 0);
+	status = load_wait(load);
+	ck_assert_msg(status == 0, "status %d\n%s", status, load_said());
+	ck_assert_msg(load_says("limit", "\"generator\""), "%s", load_said());
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+START_TEST(is_invalid_when_a_sender_dies)
+{
+	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
+
+	for (int ramp = 0; ramp < 2; ramp++) {
+		pid_t load = load_start(
+		    &load_plain,
+		    (const char *const[]){"-c", "40", "-d", "10s", "--warmup", "0",
+					  "--connect-rate", ramp ? "20" : "1000",
+					  load_listener("echo", server->ports[0]), NULL});
+		int status;
+
+		server_wait_stat(server, "connections", 1);
+		if (!ramp)
+			server_wait_stat(server, "received_bytes", 100000);
+		ck_assert_int_eq(kill(child_of(load), SIGKILL), 0);
+		status = load_wait(load);
+		ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
+		ck_assert_ptr_nonnull(strstr(load_said(), "INVALID: a sending process"));
+		server_wait_stat_is(server, "connections", 0);
+	}
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+SUITE("judge",
+      {"shows a stall in response time and not in service time",
+       shows_a_stall_in_response_time_and_not_in_service_time, 20},
+      {"says that it was starved", says_that_it_was_starved, 30},
+      {"says that descriptors ran out", says_that_descriptors_ran_out, 20},
+      {"blames a slow server for its slowness", blames_a_slow_server_for_its_slowness, 20},
+      {"does not blame the server for its own sleep", does_not_blame_the_server_for_its_own_sleep,
+       20},
+      {"is INVALID when a sender dies", is_invalid_when_a_sender_dies, 30})
