@@ -121,7 +121,7 @@ static int a_cpu(void)
 START_TEST(says_that_it_was_starved)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
-	struct load_setting starved = {.cpu = a_cpu(), .nice = 19};
+	struct load_setting starved = {.cpu = a_cpu(), .nice = 10};
 	int status;
 
 	burn(starved.cpu, 4);
@@ -222,7 +222,7 @@ END_TEST
 SUITE("judge",
       {"shows a stall in response time and not in service time",
        shows_a_stall_in_response_time_and_not_in_service_time, 20},
-      {"says that it was starved", says_that_it_was_starved, 30},
+      {"says that it was starved", says_that_it_was_starved, 60},
       {"says that descriptors ran out", says_that_descriptors_ran_out, 20},
       {"blames a slow server for its slowness", blames_a_slow_server_for_its_slowness, 20},
       {"does not blame the server for its own sleep", does_not_blame_the_server_for_its_own_sleep,
