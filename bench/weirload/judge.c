@@ -106,6 +106,9 @@ void judge(struct outcome *outcome, const struct plan *plan)
 	judge_validity(outcome, plan);
 	if (!plan->idle)
 		judge_who(outcome);
+	if (outcome->limit == LIMIT_GENERATOR && !outcome->messages &&
+	    (judge_starved(outcome) || judge_frozen(outcome)))
+		invalid(outcome, "the generator hardly ran");
 	if (tally_errors_of(&outcome->all, BLAME_SERVER) ||
 	    tally_errors_of(&outcome->all, BLAME_REPLY))
 		outcome->exit_status = 1;
