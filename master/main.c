@@ -19,6 +19,7 @@
 
 static struct config config;
 static struct listen_set set;
+static struct bus bus;
 static struct identity identity;
 
 static size_t cpus_allowed(void)
@@ -117,6 +118,7 @@ static int run_without_master(struct board *board)
 	    .config = &config,
 	    .identity = config.user ? &identity : NULL,
 	    .slot = &board->slot[0],
+	    .bus = config_has_topic(&config) ? &bus : NULL,
 	    .channel = -1,
 	    .ready = ready_without_master,
 	};
@@ -144,6 +146,13 @@ static int run(void)
 	board = board_open(&board_fd);
 	if (!board)
 		die("shared memory for the board: %s", strerror(errno));
+	if (config_has_topic(&config)) {
+		int error = bus_open(&bus, (unsigned)config.workers, BUS_RING_BYTES);
+
+		if (error)
+			die("shared memory for the bus: %s", strerror(-error));
+		setup.bus = &bus;
+	}
 	if (config.no_master)
 		return run_without_master(board);
 	setup.identity = config.user ? &identity : NULL;

@@ -185,6 +185,7 @@ static int slot_spawn(struct slot *slot)
 	    .config = setup->config,
 	    .identity = setup->identity,
 	    .slot = &setup->board->slot[index_of(slot)],
+	    .bus = setup->bus,
 	    .index = (unsigned)index_of(slot),
 	};
 	int channel, error;
@@ -296,6 +297,11 @@ static void slot_died(struct slot *slot, int status)
 	while (slot->channel.fd >= 0 && channel_read(slot))
 		; /* what it took, it took */
 	channel_close(slot);
+	if (master.setup->bus) {
+		bus_vacate(master.setup->bus, (unsigned)index_of(slot));
+		/* It may have published, and not woken anybody. */
+		bus_ring_all_bells(master.setup->bus);
+	}
 	log_death(slot, pid, status, lost);
 	slot_event(slot, SLOT_DIED);
 	if (slot->roster.state == SLOT_RESTING)

@@ -17,6 +17,7 @@ struct master_setup {
 	const struct identity *identity; /* NULL: workers stay what the master is */
 	struct listen_set *set;
 	struct board *board;
+	struct bus *bus; /* NULL: no listener has a topic */
 };
 
 /* Until it is stopped; the process' exit status. */

@@ -11,7 +11,7 @@
 
 static _Noreturn void become_worker(struct worker_setup *setup)
 {
-	int kept[LISTENERS_MAX + 2];
+	int kept[LISTENERS_MAX + BUS_SEATS_MAX + 2];
 	size_t n = 0;
 	char name[32];
 
@@ -20,6 +20,8 @@ static _Noreturn void become_worker(struct worker_setup *setup)
 	for (size_t i = 0; i < setup->config->listeners_n; i++)
 		if (setup->listeners[i] >= 0)
 			kept[n++] = setup->listeners[i];
+	for (unsigned i = 0; setup->bus && i < setup->bus->seats; i++)
+		kept[n++] = setup->bus->bells[i];
 	descriptors_keep_only(kept, n);
 	(void)snprintf(name, sizeof name, "w%u", setup->index);
 	log_name(name);

@@ -22,11 +22,20 @@ static struct conn *conn_of(struct source *source)
 
 /* ---- how it ends ---- */
 
+static void conn_leave_open(struct conn *conn, enum conn_phase phase)
+{
+	bool was_open = conn->phase == OPEN;
+
+	conn->phase = (uint8_t)phase;
+	if (was_open && conn->service->protocol->ended)
+		conn->service->protocol->ended(conn);
+}
+
 void conn_die(struct conn *conn, enum close_reason reason)
 {
 	if (!conn->reason || conn->phase == CLOSING)
 		conn->reason = (uint8_t)reason;
-	conn->phase = DEAD;
+	conn_leave_open(conn, DEAD);
 }
 
 void conn_die_of(struct conn *conn, ssize_t error)
@@ -59,7 +68,7 @@ void conn_finish(struct conn *conn, enum close_reason reason)
 	if (conn->phase != OPEN)
 		return;
 	conn->reason = (uint8_t)reason;
-	conn->phase = CLOSING;
+	conn_leave_open(conn, CLOSING);
 	conn->service->table->outbox.held.iov_len = 0;
 	queue_drop_held(&conn->queue, &conn->service->table->buffers);
 }
@@ -186,7 +195,7 @@ static void conn_keep(struct conn *conn, struct conn_table *table, struct iovec 
 	}
 	memmove(conn->input->bytes, (char *)input.iov_base + used, left);
 	conn->input->used = (uint32_t)left;
-	conn->stalled = table->messages_left == 0;
+	conn->stalled = table->messages_left == 0 || conn->waiting;
 	if (left == CHUNK_BYTES && !conn->stalled)
 		conn_finish(conn, CLOSE_input_too_long);
 }
@@ -209,7 +218,7 @@ static void conn_take_input(struct conn *conn, struct conn_table *table)
 	size_t budget = CONN_TURN_BYTES;
 
 	table->messages_left = CONN_TURN_MESSAGES;
-	while (conn->phase == OPEN && !conn_is_paused(conn, table)) {
+	while (conn->phase == OPEN && !conn->waiting && !conn_is_paused(conn, table)) {
 		struct iovec input;
 
 		if (!conn->stalled && !conn_ready(conn, SOURCE_IN))
@@ -226,7 +235,7 @@ static void conn_take_input(struct conn *conn, struct conn_table *table)
 		if (conn->stalled)
 			break;
 	}
-	if (conn->phase == OPEN && !conn->paused)
+	if (conn->phase == OPEN && !conn->paused && !conn->waiting)
 		STATS_ADD(table->stats, budget_yields, 1);
 }
 
@@ -272,6 +281,25 @@ bool conn_message_done(struct conn *conn)
 uint32_t conn_message_max(const struct conn *conn)
 {
 	return conn->service->message_max;
+}
+
+void conn_wait(struct conn *conn)
+{
+	conn->waiting = true;
+}
+
+void conn_go_on(struct conn *conn)
+{
+	conn->waiting = false;
+	conn->message_ms = conn->service->table->loop->now_ms; /* we let it wait, not the peer */
+	loop_poke(conn->service->table->loop, &conn->source);
+}
+
+bool conn_peer(const struct conn *conn, struct address *peer)
+{
+	*peer = (struct address){.bytes = sizeof peer->socket};
+	return sys_getpeername(conn->source.fd, (struct sockaddr *)&peer->socket, &peer->bytes) ==
+	       0;
 }
 
 /* ---- the last phases ---- */
@@ -337,7 +365,8 @@ uint8_t conn_want(const struct conn *conn)
 {
 	uint8_t want = 0;
 
-	if ((conn->phase == OPEN && !conn->paused && !conn->starved) || conn->phase == LINGER)
+	if ((conn->phase == OPEN && !conn->paused && !conn->starved && !conn->waiting) ||
+	    conn->phase == LINGER)
 		want |= SOURCE_IN;
 	if (conn->queue.owed || (conn->phase == OPEN && conn->service->protocol->output &&
 				 !conn->starved && !conn->silent))
@@ -385,7 +414,8 @@ void conn_turn(struct loop *loop, struct source *source)
 		return;
 	}
 	CHECK(!table->outbox.n && !table->outbox.held.iov_len);
-	if (conn->stalled && !conn->paused && !conn->starved) /* else space or buffers wake it */
+	/* Else space, buffers or conn_go_on() wake it. */
+	if (conn->stalled && !conn->paused && !conn->starved && !conn->waiting)
 		source->ready |= SOURCE_POKED;
 	source->want = conn_want(conn);
 	conn_arm(conn, table);

@@ -20,6 +20,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "reactor/address.h"
 #include "reactor/clients.h"
 #include "reactor/loop.h"
 #include "reactor/queue.h"
@@ -33,6 +34,7 @@
 struct conn;
 struct service;
 struct conn_table;
+struct topic;
 
 /*
  * A protocol: what the bytes mean. It never sees a descriptor, EAGAIN, a partial read or
@@ -50,10 +52,16 @@ struct protocol {
 	/* Nothing is owed and the peer reads: say more, or nothing, and be asked again after
 	 * the next turn that something else causes. */
 	void (*output)(struct conn *conn);
+	/* It takes no more input from now on, nor anything to send. Called once after open(),
+	 * also from outside a turn; the state is there for the last time. */
+	void (*ended)(struct conn *conn);
 	/* input() always uses all of what it is offered, so that more may be read at a time. */
 	bool uses_all;
+	/* The connections of a listener, on all workers, are members of one topic. */
+	bool has_topic;
 	/* Which limit of the service is its conn_message_max()? */
 	enum { MESSAGE_MAX_NONE, MESSAGE_MAX_LINE, MESSAGE_MAX_FRAME } message_max;
+	uint32_t message_cap; /* no more than that, whatever the limit says; 0: no cap */
 };
 
 /* ---- the verbs of a protocol, to be called in its callbacks only ---- */
@@ -71,8 +79,12 @@ void conn_message_begun(struct conn *conn);
 /* A message was whole. False: the turn's budget is spent, return from input() now; what is
  * left is offered again in the next turn. */
 bool conn_message_done(struct conn *conn);
+/* What input() leaves now is not offered again before conn_go_on(), nor is more read. */
+void conn_wait(struct conn *conn);
 /* No more input; what is owed is sent, then the connection ends. */
 void conn_finish(struct conn *conn, enum close_reason reason);
+/* Who is there; false where the kernel does not know any more. */
+bool conn_peer(const struct conn *conn, struct address *peer);
 
 /* ---- for those who own connections ---- */
 
@@ -86,6 +98,8 @@ struct service {
 	const struct protocol *protocol;
 	struct conn_table *table;
 	uint32_t message_max; /* bytes */
+	struct topic *topic;  /* NULL: its protocol has none */
+	bool names;	      /* say who said what */
 };
 
 /* The write of one turn, before it is made: spans of other people's memory. */
@@ -139,6 +153,12 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 /* From anywhere: ends the connection in its next turn, without sending what is owed. */
 void conn_abort(struct conn *conn, enum close_reason reason);
 
+/* From anywhere: ends what conn_wait() began. */
+void conn_go_on(struct conn *conn);
+/* From anywhere: sends bytes begin to end of a chunk, which gains a reference, and which may
+ * stand in any number of queues, behind all that is owed. Nothing of it may be held. */
+void conn_share(struct conn *conn, struct chunk *chunk, uint32_t begin, uint32_t end);
+
 /* Graceful: every connection serves what has come by now, sends what it owes and ends. */
 void conn_table_drain(struct conn_table *table);
 /* Aborts all that are left. */
@@ -157,7 +177,8 @@ struct conn {
 	uint32_t drain_left;  /* while draining: bytes that had come by then, not read yet */
 	uint8_t phase, reason;
 	bool passed : 1, message_open : 1, paused : 1, starved : 1, stalled : 1, draining : 1;
-	bool silent : 1; /* its protocol had nothing to say when it was last asked */
+	bool silent : 1;  /* its protocol had nothing to say when it was last asked */
+	bool waiting : 1; /* its protocol takes no input now */
 };
 
 _Static_assert(sizeof(struct conn) <= 128, "a connection is at most 128 bytes");

@@ -48,7 +48,7 @@ static struct due conn_due(const struct conn *conn, const struct conn_limits *li
 	/* While we do not read from it, the peer can't finish what it began. One that waits
 	 * for buffers and holds some is no exception: it would hold them for ever. */
 	if (limits->request_ms && conn->message_open && conn->phase == OPEN && !conn->paused &&
-	    !(conn->starved && !conn_in_hand(conn)))
+	    !conn->waiting && !(conn->starved && !conn_in_hand(conn)))
 		due_at(&due, conn->message_ms + limits->request_ms, CLOSE_request_timeout);
 	return due;
 }

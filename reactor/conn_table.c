@@ -156,6 +156,7 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	STATS_ADD(table->stats, connections, 1);
 	error = loop_watch(table->loop, &conn->source, CONN_EVENTS);
 	if (error) {
+		conn->phase = CLOSING; /* it was never open */
 		conn_die_of(conn, error);
 		conn_destroy(conn);
 		return;
@@ -186,7 +187,8 @@ int conn_table_open(struct conn_table *table, struct loop *loop, const struct co
 		error = pool_open(&table->conns, sizeof(struct conn), limits->connections_max,
 				  CONNS_SPARE_BYTES);
 	if (!error)
-		error = buffers_open(&table->buffers, buffers_size, loop->stats);
+		error = buffers_open(&table->buffers, buffers_size, limits->connections_max,
+				     loop->stats);
 	if (!error)
 		error = clients_open(&table->clients, limits->connections_max,
 				     limits->connections_per_ip);

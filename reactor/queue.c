@@ -17,7 +17,7 @@ _Static_assert(sizeof(struct chunk) == CHUNK_SIZE, "a chunk fills its size");
 #define CHUNKS_SPARE_BYTES   (4u << 20)
 #define SEGMENTS_SPARE_BYTES (64u << 10)
 
-int buffers_open(struct buffers *buffers, size_t size, struct stats *stats)
+int buffers_open(struct buffers *buffers, size_t size, size_t queues, struct stats *stats)
 {
 	size_t chunks = size / CHUNK_SIZE;
 	int error;
@@ -27,7 +27,7 @@ int buffers_open(struct buffers *buffers, size_t size, struct stats *stats)
 	error = pool_open(&buffers->chunks, CHUNK_SIZE, chunks, CHUNKS_SPARE_BYTES);
 	if (!error)
 		error = pool_open(&buffers->segments, sizeof(struct segment),
-				  chunks * SEGMENTS_PER_CHUNK, SEGMENTS_SPARE_BYTES);
+				  chunks * SEGMENTS_PER_CHUNK + queues, SEGMENTS_SPARE_BYTES);
 	if (error)
 		pool_close(&buffers->chunks);
 	return error;
@@ -157,9 +157,13 @@ bool queue_share(struct queue *queue, struct buffers *buffers, struct chunk *chu
 		 uint32_t end)
 {
 	CHECK(begin < end && end <= chunk->used);
-	if (!queue_push(queue, buffers, chunk, begin, end))
-		return false;
-	chunk->references++;
+	if (queue->last && queue->last->chunk == chunk && queue->last->end == begin) {
+		queue->last->end = end;
+	} else {
+		if (!queue_push(queue, buffers, chunk, begin, end))
+			return false;
+		chunk->references++;
+	}
 	queue_count(queue, buffers, end - begin);
 	return true;
 }

@@ -41,9 +41,10 @@ struct buffers {
 	struct stats *stats;
 };
 
-/* size: bytes of chunks at most, at least BUFFERS_MIN. 0 or -ENOMEM. stats is borrowed. */
+/* size: bytes of chunks at most, at least BUFFERS_MIN; queues: how many may stand in one chunk
+ * at a time. 0 or -ENOMEM. stats is borrowed. */
 #define BUFFERS_MIN (64 * CHUNK_SIZE)
-int buffers_open(struct buffers *buffers, size_t size, struct stats *stats);
+int buffers_open(struct buffers *buffers, size_t size, size_t queues, struct stats *stats);
 void buffers_close(struct buffers *buffers);
 
 static inline size_t buffers_free_chunks(const struct buffers *buffers)
@@ -57,7 +58,8 @@ void chunk_release(struct buffers *buffers, struct chunk *chunk);
 /* Copies n bytes to the end, as held ones if anything is held, else as owed ones. False,
  * and nothing taken, where buffers do not suffice. */
 bool queue_append(struct queue *queue, struct buffers *buffers, const void *bytes, size_t n);
-/* The same without a copy: bytes begin to end of chunk, which gains a reference. */
+/* The same without a copy: bytes begin to end of chunk, which gains a reference; where the
+ * queue ends with those before them, they become one segment. */
 bool queue_share(struct queue *queue, struct buffers *buffers, struct chunk *chunk, uint32_t begin,
 		 uint32_t end);
 /* As queue_append, and the bytes are held. */

@@ -33,7 +33,7 @@ static struct buffers buffers;
 static void open_buffers(void)
 {
 	memset(&stats, 0, sizeof stats);
-	ck_assert_int_eq(buffers_open(&buffers, CHUNKS * CHUNK_SIZE, &stats), 0);
+	ck_assert_int_eq(buffers_open(&buffers, CHUNKS * CHUNK_SIZE, 0, &stats), 0);
 }
 
 static void expect_nothing_in_use(void)
@@ -259,7 +259,7 @@ START_TEST(a_chunk_in_ten_thousand_queues_is_one_chunk)
 	static struct queue many[10000];
 	struct chunk *chunk;
 
-	ck_assert_int_eq(buffers_open(&buffers, 1000 * CHUNK_SIZE, &stats), 0);
+	ck_assert_int_eq(buffers_open(&buffers, 1000 * CHUNK_SIZE, 0, &stats), 0);
 	chunk = chunk_new(&buffers);
 	memcpy(chunk->bytes, "to everyone", 11);
 	chunk->used = 11;
@@ -445,7 +445,7 @@ static void release_once_too_often(void)
 
 static void open_too_small(void)
 {
-	(void)buffers_open(&buffers, BUFFERS_MIN - 1, &stats);
+	(void)buffers_open(&buffers, BUFFERS_MIN - 1, 0, &stats);
 }
 
 START_TEST(misuse_aborts)

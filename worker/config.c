@@ -19,14 +19,13 @@ const size_t option_rows_n = sizeof option_rows / sizeof *option_rows;
 
 /* What serves where nothing is named. */
 static const char *const default_listeners[] = {
-    "echo://127.0.0.1:7878",
-    "line://127.0.0.1:12345",
-    "increment://127.0.0.1:9090",
-    "frame://127.0.0.1:7879",
+    "echo://127.0.0.1:7878",  "line://127.0.0.1:12345", "increment://127.0.0.1:9090",
+    "frame://127.0.0.1:7879", "chat://127.0.0.1:9000",
 };
 
 /* Descriptors of a worker that are not connections: standard ones, epoll, signals, channel,
- * log, a spare, and room for a batch that the master passes. */
+ * log, a spare, and room for a batch that the master passes. With topics, a bell for each worker
+ * beside them. */
 #define DESCRIPTORS_RESERVED 96
 
 /* ---- values ---- */
@@ -204,6 +203,7 @@ static const struct range {
     {"buffers", BUFFERS_MIN, 1ULL << 40, "from 1M to 1024G"},
     {"max-line", 1, 1u << 30, "from 1 to 1G"},
     {"max-frame", 1, 1u << 30, "from 1 to 1G"},
+    {"slow-consumer", 1, 1u << 30, "from 1 to 1G"},
 };
 
 static bool in_range(const struct option_row *row, uint64_t number, const char *value,
@@ -353,7 +353,7 @@ bool config_listen(struct config *config, const char *listener, char error[CONFI
 bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 		     char error[CONFIG_ERROR_BYTES])
 {
-	uint64_t allowed;
+	uint64_t allowed, reserved;
 
 	if (!config->listeners_n)
 		for (size_t i = 0; i < sizeof default_listeners / sizeof *default_listeners; i++)
@@ -361,8 +361,8 @@ bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 				return false;
 	if (!config->workers)
 		config->workers = cpus < WORKERS_MAX ? cpus : WORKERS_MAX;
-	allowed = descriptors > 2 * DESCRIPTORS_RESERVED ? descriptors - DESCRIPTORS_RESERVED
-							 : descriptors / 2;
+	reserved = DESCRIPTORS_RESERVED + (config_has_topic(config) ? config->workers : 0);
+	allowed = descriptors > 2 * reserved ? descriptors - reserved : descriptors / 2;
 	config->max_connections_asked = config->max_connections;
 	if (!config->max_connections || config->max_connections > allowed)
 		config->max_connections = allowed;
@@ -398,10 +398,23 @@ enum accept_mode config_accept_mode(const struct config *config, const struct en
 	return mode;
 }
 
+bool config_has_topic(const struct config *config)
+{
+	for (size_t i = 0; i < config->listeners_n; i++)
+		if (config->listeners[i].protocol->has_topic)
+			return true;
+	return false;
+}
+
 uint32_t config_message_max(const struct config *config, const struct endpoint *endpoint)
 {
+	const struct protocol *protocol = endpoint->protocol;
+	uint64_t max =
+	    protocol->message_max == MESSAGE_MAX_LINE ? config->max_line : config->max_frame;
+
 	if (endpoint->message_max)
 		return (uint32_t)endpoint->message_max;
-	return (uint32_t)(endpoint->protocol->message_max == MESSAGE_MAX_LINE ? config->max_line
-									      : config->max_frame);
+	if (protocol->message_cap && max > protocol->message_cap)
+		return protocol->message_cap;
+	return (uint32_t)max;
 }

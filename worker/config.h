@@ -84,6 +84,8 @@ bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 		     char error[CONFIG_ERROR_BYTES]);
 
 enum accept_mode config_accept_mode(const struct config *config, const struct endpoint *endpoint);
+/* Is there a listener whose connections, on all workers, are members of one topic? */
+bool config_has_topic(const struct config *config);
 uint32_t config_message_max(const struct config *config, const struct endpoint *endpoint);
 
 static inline uint32_t config_ms(uint64_t us)

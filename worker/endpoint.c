@@ -29,8 +29,16 @@ static bool set_mode(struct endpoint *endpoint, const char *value)
 
 static bool set_message_max(struct endpoint *endpoint, const char *value)
 {
+	uint32_t cap = endpoint->protocol->message_cap;
+
 	return size_parse(value, &endpoint->message_max) && endpoint->message_max &&
-	       endpoint->message_max <= 1u << 30;
+	       endpoint->message_max <= (cap ? cap : 1u << 30);
+}
+
+static bool set_names(struct endpoint *endpoint, const char *value)
+{
+	endpoint->names = strcmp(value, "on") == 0;
+	return endpoint->names || strcmp(value, "off") == 0;
 }
 
 static bool key_applies(const struct endpoint *endpoint, const char *key)
@@ -41,7 +49,21 @@ static bool key_applies(const struct endpoint *endpoint, const char *key)
 		return endpoint->protocol->message_max == MESSAGE_MAX_LINE;
 	if (strcmp(key, "max-frame") == 0)
 		return endpoint->protocol->message_max == MESSAGE_MAX_FRAME;
+	if (strcmp(key, "names") == 0)
+		return endpoint->protocol->has_topic;
 	return true;
+}
+
+/* What a key takes, in words. */
+static const char *key_form(const struct endpoint *endpoint, const char *key, const char *form)
+{
+	static char capped[64];
+
+	if (strncmp(key, "max-", 4) != 0 || !endpoint->protocol->message_cap)
+		return form;
+	(void)snprintf(capped, sizeof capped, "a size from 1 to %u for %s",
+		       endpoint->protocol->message_cap, endpoint->protocol->name);
+	return capped;
 }
 
 static bool set_key(struct endpoint *endpoint, const char *key, const char *value, char *error,
@@ -54,7 +76,8 @@ static bool set_key(struct endpoint *endpoint, const char *key, const char *valu
 	} keys[] = {{"accept", set_accept, "reuseport, shared or handoff"},
 		    {"mode", set_mode, "an octal mode such as 0660"},
 		    {"max-line", set_message_max, "a size from 1 to 1G"},
-		    {"max-frame", set_message_max, "a size from 1 to 1G"}};
+		    {"max-frame", set_message_max, "a size from 1 to 1G"},
+		    {"names", set_names, "on or off"}};
 
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
 		if (strcmp(keys[i].name, key) != 0)
@@ -64,15 +87,16 @@ static bool set_key(struct endpoint *endpoint, const char *key, const char *valu
 			return false;
 		}
 		if (!value || !keys[i].set(endpoint, value)) {
-			(void)snprintf(error, error_n, "%s takes %s, not \"%s\"", key, keys[i].form,
-				       value ? value : "");
+			(void)snprintf(error, error_n, "%s takes %s, not \"%s\"", key,
+				       key_form(endpoint, key, keys[i].form), value ? value : "");
 			return false;
 		}
 		return true;
 	}
 	(void)snprintf(
 	    error, error_n,
-	    "no key of a listener is \"%s\" (they are accept, mode, max-line, max-frame)", key);
+	    "no key of a listener is \"%s\" (they are accept, mode, max-line, max-frame, names)",
+	    key);
 	return false;
 }
 
@@ -153,9 +177,13 @@ void endpoint_format(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BY
 		n += snprintf(text + n, left - (size_t)n, "%cmode=%04o", separator, endpoint->mode);
 		separator = '&';
 	}
-	if (endpoint->message_max)
-		(void)snprintf(text + n, left - (size_t)n, "%c%s=%llu", separator,
-			       endpoint->protocol->message_max == MESSAGE_MAX_LINE ? "max-line"
-										   : "max-frame",
-			       (unsigned long long)endpoint->message_max);
+	if (endpoint->message_max) {
+		n += snprintf(text + n, left - (size_t)n, "%c%s=%llu", separator,
+			      endpoint->protocol->message_max == MESSAGE_MAX_LINE ? "max-line"
+										  : "max-frame",
+			      (unsigned long long)endpoint->message_max);
+		separator = '&';
+	}
+	if (endpoint->names)
+		(void)snprintf(text + n, left - (size_t)n, "%cnames=on", separator);
 }

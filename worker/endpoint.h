@@ -18,6 +18,7 @@ struct endpoint {
 	int accept;	      /* enum accept_mode; -1: as --accept says */
 	unsigned mode;	      /* of a socket file; 0: what umask gives */
 	uint64_t message_max; /* 0: as --max-line or --max-frame says */
+	bool names;	      /* chat: say who said what */
 };
 
 /* False, and what is wrong with it. */

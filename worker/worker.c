@@ -7,6 +7,7 @@
 #include "reactor/descriptor.h"
 #include "reactor/listener.h"
 #include "reactor/log.h"
+#include "reactor/relay.h"
 #include "reactor/sys.h"
 #include "worker/channel.h"
 #include "worker/title.h"
@@ -15,12 +16,14 @@
 struct entrance {
 	struct listener listener;
 	struct service service;
+	struct topic topic;
 };
 
 static struct {
 	const struct worker_setup *setup;
 	struct loop loop;
 	struct conn_table table;
+	struct relay relay;
 	struct entrance entrances[LISTENERS_MAX];
 	struct source signals, channel, drain_timer;
 	bool draining;
@@ -146,6 +149,18 @@ static const struct listener_owner entrance_owner = {
     .stopped = entrance_stopped,
 };
 
+static void entrance_open_topic(struct entrance *entrance)
+{
+	int error = topic_open(&entrance->topic, &worker.relay, &worker.table,
+			       (uint16_t)(entrance - worker.entrances),
+			       (uint32_t)worker.setup->config->slow_consumer);
+
+	if (error)
+		die("worker %u: memory for members: %s", worker.setup->index, strerror(-error));
+	relay_add(&worker.relay, &entrance->topic);
+	entrance->service.topic = &entrance->topic;
+}
+
 static void entrance_open(struct entrance *entrance, const struct endpoint *endpoint, int fd)
 {
 	const struct config *config = worker.setup->config;
@@ -154,7 +169,10 @@ static void entrance_open(struct entrance *entrance, const struct endpoint *endp
 	    .protocol = endpoint->protocol,
 	    .table = &worker.table,
 	    .message_max = config_message_max(config, endpoint),
+	    .names = endpoint->names,
 	};
+	if (endpoint->protocol->has_topic)
+		entrance_open_topic(entrance);
 	listener_init(&entrance->listener, fd, &entrance_owner, worker.loop.stats);
 	entrance->listener.shared =
 	    config_accept_mode(config, endpoint) == ACCEPT_SHARED && config->workers > 1;
@@ -338,6 +356,8 @@ static void worker_open(const struct worker_setup *setup)
 	error = loop_open(&worker.loop, &setup->slot->stats, config->spin);
 	if (!error)
 		error = conn_table_open(&worker.table, &worker.loop, &limits, config->buffers);
+	if (!error && setup->bus)
+		error = relay_open(&worker.relay, &worker.loop, setup->bus, setup->index);
 	if (error)
 		die("worker %u: setting up: %s", setup->index, strerror(-error));
 	worker.table.on_room = on_room;
@@ -363,6 +383,8 @@ int worker_run(const struct worker_setup *setup)
 	loop_run(&worker.loop);
 	log_info("worker ends", LOG_NUMBER("connections", worker.table.conns.used));
 	conn_table_close(&worker.table);
+	if (setup->bus)
+		relay_close(&worker.relay);
 	loop_close(&worker.loop);
 	return 0;
 }

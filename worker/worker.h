@@ -10,6 +10,7 @@
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
+#include "reactor/bus.h"
 #include "worker/board.h"
 #include "worker/config.h"
 #include "worker/identity.h"
@@ -18,6 +19,7 @@ struct worker_setup {
 	const struct config *config;
 	const struct identity *identity; /* NULL: as the master */
 	struct board_slot *slot;
+	struct bus *bus; /* its seats are numbered as the slots; NULL: no listener has a topic */
 	unsigned index;
 	int channel;		      /* to the master; -1: there is none */
 	int listeners[LISTENERS_MAX]; /* a socket for each endpoint; -1: the master hands over */

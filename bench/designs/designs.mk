@@ -2,17 +2,17 @@
 # and the rooms of the reactor that are not its connections: here the verbs of a connection
 # are those of one of the rooms blocking, pending and datagram.
 
-DESIGNS = iterative iterative-udp fork fork-udp spawn pass accept-many thread select poll floor
+DESIGNS = iterative iterative-udp fork fork-udp spawn pass accept-many thread thread-chat select poll floor
 DESIGN_PROGRAMS = $(DESIGNS:%=$(BUILD)/designs/%) $(BUILD)/designs/spawn-worker
 
 DESIGN_ROOMS = $(patsubst %,$(BUILD)/bench/designs/%.o,serve children verbs) \
-	$(filter-out $(BUILD)/reactor/conn%.o $(BUILD)/reactor/outbox.o,$(REACTOR:%.c=$(BUILD)/%.o)) \
+	$(filter-out $(BUILD)/reactor/conn%.o $(patsubst %,$(BUILD)/reactor/%.o,outbox topic relay),$(REACTOR:%.c=$(BUILD)/%.o)) \
 	$(PROTOCOL:%.c=$(BUILD)/%.o) $(EXTRA_OBJECT) $(BUILD)/worker/endpoint.o $(BUILD)/worker/config.o
 
 $(BUILD)/designs/iterative-udp $(BUILD)/designs/fork-udp: DESIGN_VERBS = datagram
 $(BUILD)/designs/select $(BUILD)/designs/poll: DESIGN_VERBS = pending
 DESIGN_VERBS = blocking
-$(BUILD)/designs/thread: DESIGN_LIBS = -pthread
+$(BUILD)/designs/thread $(BUILD)/designs/thread-chat: DESIGN_LIBS = -pthread
 
 $(DESIGN_PROGRAMS): $(BUILD)/designs/%: $(BUILD)/bench/designs/%.o $(DESIGN_ROOMS) \
 		$(patsubst %,$(BUILD)/bench/designs/%.o,blocking pending datagram)

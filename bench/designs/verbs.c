@@ -5,6 +5,7 @@
  */
 #include "reactor/check.h"
 #include "reactor/conn.h"
+#include "reactor/topic.h"
 
 void conn_hold(struct conn *conn, const void *bytes, size_t n)
 {
@@ -28,6 +29,36 @@ bool conn_message_done(struct conn *conn)
 {
 	(void)conn; /* nor budgets */
 	return true;
+}
+
+bool conn_peer(const struct conn *conn, struct address *peer)
+{
+	(void)conn;
+	(void)peer;
+	return false;
+}
+
+/* No design has topics: thread-chat is one program for itself. */
+uint32_t topic_join(struct topic *topic, struct conn *conn)
+{
+	(void)topic;
+	(void)conn;
+	return 0;
+}
+
+void topic_leave(struct topic *topic, uint32_t member)
+{
+	(void)topic;
+	(void)member;
+}
+
+bool topic_say(struct topic *topic, uint32_t member, struct iovec first, struct iovec second)
+{
+	(void)topic;
+	(void)member;
+	(void)first;
+	(void)second;
+	return false;
 }
 
 uint32_t conn_message_max(const struct conn *conn)

@@ -1,0 +1,199 @@
+/*
+ * chat: each line goes to every other client of the listener, on every worker. A line of more
+ * than max-line bytes, \n not counted, closes the connection. With names=on each line begins
+ * with who said it, "ADDRESS:PORT: ".
+ *
+ * What one terminal is told by another must not steer it. Only valid UTF-8 (RFC 3629) passes,
+ * and of that no control: C0 but tab, DEL, C1, and those that change the direction of text
+ * (Unicode's Bidi_Control). Each such byte or character becomes a "?": were it taken out, what
+ * stands around it could come together as another one. A \r before the \n is dropped.
+ *
+ * The part of a line that has come stays as input.
+ */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "protocol/protocol.h"
+#include "reactor/bus.h"
+#include "reactor/topic.h"
+
+#define NAME_BYTES (INET6_ADDRSTRLEN + 16)
+#define LINE_BYTES 16000 /* at most, whatever max-line says: a line fits a chunk and a record */
+
+struct chat {
+	struct in6_addr address; /* IPv4 as ::ffff:a.b.c.d; all 0: unix */
+	uint16_t port;
+	uint16_t looked; /* bytes of the line under way that are known to hold no \n */
+	uint32_t member;
+};
+
+_Static_assert(sizeof(struct chat) <= CONN_STATE_BYTES, "the state fits");
+_Static_assert(NAME_BYTES + LINE_BYTES + 1 <= BUS_RECORD_MAX, "a line fits a record");
+
+/* ---- text ---- */
+
+/* The character at the beginning of n bytes, and how many it has; 0: that is not UTF-8. */
+static size_t utf8_decode(const unsigned char *bytes, size_t n, uint32_t *character)
+{
+	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+	size_t length = *bytes < 0xc2	? 0
+			: *bytes < 0xe0 ? 2
+			: *bytes < 0xf0 ? 3
+			: *bytes < 0xf5 ? 4
+					: 0;
+
+	if (!length || length > n)
+		return 0;
+	*character = *bytes & (0x7fu >> length);
+	for (size_t i = 1; i < length; i++) {
+		if ((bytes[i] & 0xc0) != 0x80)
+			return 0;
+		*character = *character << 6 | (bytes[i] & 0x3f);
+	}
+	if (*character < least[length] || *character > 0x10ffff ||
+	    (*character >= 0xd800 && *character <= 0xdfff))
+		return 0;
+	return length;
+}
+
+static bool is_control(uint32_t character)
+{
+	return (character < 0x20 && character != '\t') ||
+	       (character >= 0x7f && character <= 0x9f) || /* DEL and C1 */
+	       character == 0x061c || character == 0x200e || character == 0x200f ||
+	       (character >= 0x202a && character <= 0x202e) ||
+	       (character >= 0x2066 && character <= 0x2069);
+}
+
+/* A copy of n bytes, which is never longer. Answers its length. */
+static size_t text_clean(unsigned char *to, const unsigned char *bytes, size_t n)
+{
+	size_t used = 0;
+
+	if (n && bytes[n - 1] == '\r')
+		n--;
+	for (size_t at = 0; at < n;) {
+		uint32_t character = bytes[at];
+		size_t length = character < 0x80 ? 1 : utf8_decode(bytes + at, n - at, &character);
+
+		if (!length || is_control(character)) {
+			to[used++] = '?';
+			at += length ? length : 1;
+			continue;
+		}
+		memcpy(to + used, bytes + at, length);
+		used += length;
+		at += length;
+	}
+	return used;
+}
+
+/* ---- names ---- */
+
+static void name_keep(struct chat *chat, const struct address *peer)
+{
+	const struct sockaddr_in *in = (const struct sockaddr_in *)&peer->socket;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&peer->socket;
+
+	if (peer->socket.ss_family == AF_INET6) {
+		chat->address = in6->sin6_addr;
+		chat->port = ntohs(in6->sin6_port);
+	} else if (peer->socket.ss_family == AF_INET) {
+		chat->address.s6_addr[10] = chat->address.s6_addr[11] = 0xff;
+		memcpy(&chat->address.s6_addr[12], &in->sin_addr, sizeof in->sin_addr);
+		chat->port = ntohs(in->sin_port);
+	}
+}
+
+static size_t name_format(const struct chat *chat, char name[NAME_BYTES])
+{
+	char address[INET6_ADDRSTRLEN] = "";
+	int n;
+
+	if (IN6_IS_ADDR_V4MAPPED(&chat->address)) {
+		(void)inet_ntop(AF_INET, &chat->address.s6_addr[12], address, sizeof address);
+		n = snprintf(name, NAME_BYTES, "%s:%u: ", address, chat->port);
+	} else if (IN6_IS_ADDR_UNSPECIFIED(&chat->address)) {
+		n = snprintf(name, NAME_BYTES, "unix:%u: ", chat->member);
+	} else {
+		(void)inet_ntop(AF_INET6, &chat->address, address, sizeof address);
+		n = snprintf(name, NAME_BYTES, "[%s]:%u: ", address, chat->port);
+	}
+	return (size_t)n;
+}
+
+/* ---- a client ---- */
+
+static void chat_open(struct conn *conn)
+{
+	struct chat *chat = conn_state(conn);
+	struct address peer;
+
+	chat->member = topic_join(conn->service->topic, conn);
+	if (conn->service->names && conn_peer(conn, &peer))
+		name_keep(chat, &peer);
+}
+
+static void chat_ended(struct conn *conn)
+{
+	struct chat *chat = conn_state(conn);
+
+	topic_leave(conn->service->topic, chat->member);
+}
+
+static bool chat_say(struct conn *conn, const unsigned char *line, size_t n)
+{
+	static unsigned char text[LINE_BYTES + 1]; /* the input stays: it may have to be said again */
+	struct chat *chat = conn_state(conn);
+	size_t text_n = text_clean(text, line, n), name_n = 0;
+	char name[NAME_BYTES];
+
+	text[text_n++] = '\n';
+	if (conn->service->names)
+		name_n = name_format(chat, name);
+	return topic_say(conn->service->topic, chat->member, (struct iovec){name, name_n},
+			 (struct iovec){text, text_n});
+}
+
+static size_t chat_input(struct conn *conn, unsigned char *bytes, size_t n)
+{
+	struct chat *chat = conn_state(conn);
+	uint32_t max = conn_message_max(conn);
+	size_t used = 0;
+
+	while (used < n) {
+		unsigned char *line = bytes + used;
+		size_t left = n - used;
+		unsigned char *end = memchr(line + chat->looked, '\n', left - chat->looked);
+		size_t length = end ? (size_t)(end - line) : left;
+
+		if (length > max) {
+			conn_finish(conn, CLOSE_line_too_long);
+			return n;
+		}
+		if (!end) {
+			chat->looked = (uint16_t)length;
+			conn_message_begun(conn);
+			return used;
+		}
+		chat->looked = 0;
+		if (!chat_say(conn, line, length))
+			return used;
+		used += length + 1;
+		if (!conn_message_done(conn))
+			return used;
+	}
+	return used;
+}
+
+const struct protocol chat_protocol = {
+    .name = "chat",
+    .open = chat_open,
+    .input = chat_input,
+    .ended = chat_ended,
+    .has_topic = true,
+    .message_max = MESSAGE_MAX_LINE,
+    .message_cap = LINE_BYTES,
+};

@@ -1,0 +1,439 @@
+/*
+ * What lies in shared memory, and who writes it:
+ *
+ *     seat: attached, wants_bell, wants_space, cursor[ring]     its reader (the bells' wants are
+ *                                                               taken back by who rings)
+ *     ring: head, floor, records                                its writer
+ *
+ * A ring's positions only grow; a position's place is its remainder by ring_bytes. Records lie
+ * in [floor, head). Before a writer overwrites anything it raises the floor past it, and a
+ * reader looks at the floor after it has copied: what it copied from below the floor may be
+ * torn, and does not count. That is a seqlock whose writer never waits and holds nothing.
+ *
+ * Sleeping and waking are two stores and two loads that cross:
+ *
+ *     reader (bus_sleep)              writer (bus_publish, bus_announce)
+ *       wants_bell = 1                  head = more
+ *       -- full fence --                -- full fence --
+ *       look at head                    look at wants_bell
+ *
+ * In any order of these four at least one side sees what the other one stored: were both looks
+ * to miss, each look would come before the other side's store, and so before its own
+ * side's, which the fences exclude. Whoever sees wants_bell takes it back with an exchange, so
+ * that one sleep costs one bell. A writer that waits for space and the reader that makes some
+ * are the same with wants_space and the cursor. A writer that dies between its store and its
+ * look wakes nobody: therefore who reaps it rings all bells.
+ */
+#include "reactor/bus.h"
+
+#include <string.h>
+
+#include "reactor/check.h"
+#include "reactor/sys.h"
+
+#define BUS_NAME   "weir-bus" /* of the memfd, as /proc/PID/maps shows it */
+#define CACHE_LINE 64
+
+struct bus_ring {
+	_Alignas(CACHE_LINE) uint64_t head; /* published up to here */
+	uint64_t floor;			    /* records below are gone */
+	_Alignas(CACHE_LINE) unsigned char bytes[];
+};
+
+struct bus_seat {
+	_Alignas(CACHE_LINE) uint32_t attached;
+	uint32_t wants_bell, wants_space;
+	uint64_t cursor[]; /* in each ring */
+};
+
+_Static_assert(sizeof(struct bus_record) == 16, "headers are aligned in the ring");
+
+#define LOAD(field)		    __atomic_load_n(&(field), __ATOMIC_ACQUIRE)
+#define STORE(field, value)	    __atomic_store_n(&(field), (value), __ATOMIC_RELEASE)
+#define LOAD_RELAXED(field)	    __atomic_load_n(&(field), __ATOMIC_RELAXED)
+#define STORE_RELAXED(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
+#define FULL_FENCE()		    __atomic_thread_fence(__ATOMIC_SEQ_CST)
+
+static size_t round_up(size_t n, size_t unit)
+{
+	return (n + unit - 1) / unit * unit;
+}
+
+static struct bus_seat *seat_of(const struct bus *bus, unsigned seat)
+{
+	return (struct bus_seat *)(void *)(bus->memory + seat * bus->seat_bytes);
+}
+
+static struct bus_ring *ring_of(const struct bus *bus, unsigned seat)
+{
+	return (struct bus_ring *)(void *)(bus->memory + bus->seats * bus->seat_bytes +
+					   seat * (sizeof(struct bus_ring) + bus->ring_bytes));
+}
+
+/* ---- the whole ---- */
+
+int bus_open(struct bus *bus, unsigned seats, size_t ring_bytes)
+{
+	int fd, error;
+
+	CHECK(seats && seats <= BUS_SEATS_MAX && ring_bytes >= 4 * BUS_RECORD_MAX &&
+	      (ring_bytes & (ring_bytes - 1)) == 0);
+	*bus = (struct bus){.seats = seats, .ring_bytes = ring_bytes};
+	bus->seat_bytes = round_up(sizeof(struct bus_seat) + seats * sizeof(uint64_t), CACHE_LINE);
+	bus->mapped_bytes = seats * (bus->seat_bytes + sizeof(struct bus_ring) + bus->ring_bytes);
+	for (unsigned i = 0; i < seats; i++)
+		bus->bells[i] = -1;
+	fd = sys_memfd_create(BUS_NAME, MFD_CLOEXEC);
+	if (fd < 0)
+		return fd;
+	error = sys_ftruncate(fd, (off_t)bus->mapped_bytes);
+	if (!error)
+		bus->memory = sys_map(bus->mapped_bytes, MAP_SHARED, fd);
+	if (!error && !bus->memory)
+		error = -ENOMEM;
+	(void)sys_close(fd);
+	for (unsigned i = 0; !error && i < seats; i++) {
+		bus->bells[i] = sys_eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		if (bus->bells[i] < 0)
+			error = bus->bells[i];
+	}
+	if (error)
+		bus_close(bus);
+	return error;
+}
+
+void bus_close(struct bus *bus)
+{
+	for (unsigned i = 0; i < bus->seats; i++)
+		if (bus->bells[i] >= 0)
+			(void)sys_close(bus->bells[i]);
+	if (bus->memory)
+		(void)sys_munmap(bus->memory, bus->mapped_bytes);
+	*bus = (struct bus){0};
+}
+
+/* The counter of an eventfd that nobody reads is full after 2^64 - 2 bells. */
+static void ring_bell(const struct bus *bus, unsigned seat)
+{
+	uint64_t one = 1;
+
+	(void)sys_write(bus->bells[seat], &one, sizeof one);
+}
+
+void bus_ring_all_bells(const struct bus *bus)
+{
+	for (unsigned i = 0; i < bus->seats; i++)
+		ring_bell(bus, i);
+}
+
+void bus_vacate(struct bus *bus, unsigned seat)
+{
+	struct bus_seat *own = seat_of(bus, seat);
+
+	STORE(own->attached, 0);
+	STORE(own->wants_bell, 0);
+	STORE(own->wants_space, 0);
+}
+
+/* ---- records in a ring ---- */
+
+static size_t record_size(size_t bytes)
+{
+	return round_up(sizeof(struct bus_record) + bytes, sizeof(struct bus_record));
+}
+
+/* A header never lies across the end: sizes and the ring are multiples of its own. */
+static struct bus_record record_at(const struct bus *bus, const struct bus_ring *ring,
+				   uint64_t position)
+{
+	struct bus_record record;
+
+	memcpy(&record, ring->bytes + (position & (bus->ring_bytes - 1)), sizeof record);
+	return record;
+}
+
+static void copy_in(const struct bus *bus, struct bus_ring *ring, uint64_t position,
+		    const void *bytes, size_t n)
+{
+	size_t at = position & (bus->ring_bytes - 1);
+	size_t first = n < bus->ring_bytes - at ? n : bus->ring_bytes - at;
+
+	memcpy(ring->bytes + at, bytes, first);
+	memcpy(ring->bytes, (const char *)bytes + first, n - first);
+}
+
+static void copy_out(const struct bus *bus, const struct bus_ring *ring, uint64_t position,
+		     void *bytes, size_t n)
+{
+	size_t at = position & (bus->ring_bytes - 1);
+	size_t first = n < bus->ring_bytes - at ? n : bus->ring_bytes - at;
+
+	memcpy(bytes, ring->bytes + at, first);
+	memcpy((char *)bytes + first, ring->bytes, n - first);
+}
+
+/* The number of the record that is, or will be, at a position; it walks there from the floor. */
+static uint64_t number_at(const struct bus *bus, const struct bus_ring *ring, uint64_t position)
+{
+	uint64_t floor, at, number;
+
+	do {
+		floor = at = LOAD(ring->floor);
+		number = 0;
+		while (at < position) {
+			struct bus_record record = record_at(bus, ring, at);
+
+			number = record.number + 1;
+			at += record_size(record.bytes);
+		}
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	} while (LOAD_RELAXED(ring->floor) != floor);
+	return number;
+}
+
+/* ---- a seat ---- */
+
+void bus_take_seat(struct bus_port *port, struct bus *bus, unsigned seat)
+{
+	struct bus_seat *own = seat_of(bus, seat);
+
+	CHECK(seat < bus->seats);
+	*port = (struct bus_port){.bus = bus, .seat = seat, .ring = seat};
+	port->number = number_at(bus, ring_of(bus, seat), ring_of(bus, seat)->head);
+	STORE(own->attached, 1);
+	FULL_FENCE();
+	/* Whoever writes meanwhile sees no reader here, or one that stands too far back. */
+	for (unsigned i = 0; i < bus->seats; i++) {
+		struct bus_ring *ring = ring_of(bus, i);
+
+		do {
+			STORE(own->cursor[i], LOAD(ring->head));
+			port->expected[i] = number_at(bus, ring, own->cursor[i]);
+		} while (LOAD(ring->floor) > own->cursor[i]);
+	}
+}
+
+/* ---- writing ---- */
+
+/* Is this reader one that a writer has to wait for? Then *cursor says where it stands. */
+static bool is_reading(const struct bus_port *port, unsigned seat, uint64_t *cursor)
+{
+	const struct bus_seat *reader = seat_of(port->bus, seat);
+
+	if (!LOAD(reader->attached))
+		return false;
+	*cursor = LOAD(reader->cursor[port->seat]);
+	return *cursor >= ring_of(port->bus, port->seat)->floor;
+}
+
+static bool has_space(struct bus_port *port, uint64_t end)
+{
+	const struct bus *bus = port->bus;
+	uint64_t cursor, slowest = ring_of(bus, port->seat)->head;
+
+	for (unsigned i = 0; i < bus->seats; i++)
+		if (is_reading(port, i, &cursor) && cursor < slowest)
+			slowest = cursor;
+	port->limit = slowest + bus->ring_bytes;
+	return end <= port->limit;
+}
+
+/* To the first record at or behind a position. */
+static void raise_floor(const struct bus *bus, struct bus_ring *ring, uint64_t position)
+{
+	uint64_t floor = ring->floor;
+
+	if (floor >= position)
+		return;
+	while (floor < position)
+		floor += record_size(record_at(bus, ring, floor).bytes);
+	STORE_RELAXED(ring->floor, floor < ring->head ? floor : ring->head);
+	__atomic_thread_fence(__ATOMIC_RELEASE); /* before anything is overwritten */
+}
+
+bool bus_publish(struct bus_port *port, uint16_t topic, uint32_t sender, struct iovec first,
+		 struct iovec second)
+{
+	const struct bus *bus = port->bus;
+	struct bus_ring *ring = ring_of(bus, port->seat);
+	struct bus_record record = {.number = port->number,
+				    .sender = sender,
+				    .topic = topic,
+				    .bytes = (uint16_t)(first.iov_len + second.iov_len)};
+	uint64_t head = ring->head;
+	uint64_t end = head + record_size(record.bytes);
+
+	CHECK(first.iov_len + second.iov_len <= BUS_RECORD_MAX);
+	port->wanted = end;
+	if (end > port->limit && !has_space(port, end))
+		return false;
+	if (end > bus->ring_bytes)
+		raise_floor(bus, ring, end - bus->ring_bytes);
+	copy_in(bus, ring, head, &record, sizeof record);
+	copy_in(bus, ring, head + sizeof record, first.iov_base, first.iov_len);
+	copy_in(bus, ring, head + sizeof record + first.iov_len, second.iov_base, second.iov_len);
+	STORE(ring->head, end);
+	port->number++;
+	port->unannounced = true;
+	return true;
+}
+
+unsigned bus_announce(struct bus_port *port)
+{
+	const struct bus *bus = port->bus;
+	unsigned woken = 0;
+
+	if (!port->unannounced)
+		return 0;
+	port->unannounced = false;
+	FULL_FENCE();
+	for (unsigned i = 0; i < bus->seats; i++) {
+		struct bus_seat *reader = seat_of(bus, i);
+
+		if (i == port->seat || !LOAD_RELAXED(reader->wants_bell) ||
+		    !__atomic_exchange_n(&reader->wants_bell, 0, __ATOMIC_SEQ_CST))
+			continue;
+		ring_bell(bus, i);
+		woken++;
+	}
+	return woken;
+}
+
+/* Who stands in the way, and since when? */
+static bool look_around(struct bus_port *port, uint32_t now_ms, bool anew, unsigned *left_behind)
+{
+	const struct bus *bus = port->bus;
+	struct bus_ring *ring = ring_of(bus, port->seat);
+	uint64_t cursor;
+
+	for (unsigned i = 0; i < bus->seats; i++) {
+		if (!is_reading(port, i, &cursor) || cursor + bus->ring_bytes >= port->wanted)
+			continue;
+		if (anew || port->seen[i].cursor != cursor) {
+			port->seen[i].cursor = cursor;
+			port->seen[i].since_ms = now_ms;
+		} else if (now_ms - port->seen[i].since_ms >= BUS_PATIENCE_MS) {
+			raise_floor(bus, ring, cursor + 1);
+			++*left_behind;
+		}
+	}
+	return has_space(port, port->wanted);
+}
+
+bool bus_wait(struct bus_port *port, uint32_t now_ms)
+{
+	struct bus_seat *own = seat_of(port->bus, port->seat);
+	unsigned none = 0;
+
+	STORE(own->wants_space, 1);
+	FULL_FENCE();
+	if (!look_around(port, now_ms, true, &none))
+		return true;
+	STORE(own->wants_space, 0);
+	return false;
+}
+
+bool bus_wait_on(struct bus_port *port, uint32_t now_ms, unsigned *left_behind)
+{
+	struct bus_seat *own = seat_of(port->bus, port->seat);
+
+	STORE(own->wants_space, 1); /* who rang has taken it back */
+	FULL_FENCE();
+	if (!look_around(port, now_ms, false, left_behind))
+		return false;
+	STORE(own->wants_space, 0);
+	return true;
+}
+
+/* ---- reading ---- */
+
+/* The record at our cursor in a ring, if there is one; from the floor on where we were left
+ * behind. */
+static bool peek_ring(struct bus_port *port, unsigned number, struct bus_record *record)
+{
+	const struct bus *bus = port->bus;
+	struct bus_ring *ring = ring_of(bus, number);
+	uint64_t *cursor = &seat_of(bus, port->seat)->cursor[number];
+
+	for (;;) {
+		uint64_t head = LOAD(ring->head), floor = LOAD(ring->floor);
+
+		if (*cursor < floor)
+			STORE(*cursor, floor);
+		if (*cursor >= head)
+			return false;
+		*record = record_at(bus, ring, *cursor);
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (LOAD_RELAXED(ring->floor) > *cursor)
+			continue;
+		if (record->bytes <= BUS_RECORD_MAX && *cursor + record_size(record->bytes) <= head)
+			return true;
+		STORE(*cursor, head); /* no writer of ours wrote that */
+		return false;
+	}
+}
+
+bool bus_peek(struct bus_port *port, struct bus_record *record)
+{
+	for (unsigned i = 0; i < port->bus->seats; i++) {
+		if (peek_ring(port, port->ring, record))
+			return true;
+		port->ring = (port->ring + 1) % port->bus->seats;
+	}
+	return false;
+}
+
+bool bus_take(struct bus_port *port, const struct bus_record *record, void *bytes)
+{
+	const struct bus *bus = port->bus;
+	const struct bus_ring *ring = ring_of(bus, port->ring);
+	uint64_t *cursor = &seat_of(bus, port->seat)->cursor[port->ring];
+	uint64_t *expected = &port->expected[port->ring];
+
+	copy_out(bus, ring, *cursor + sizeof *record, bytes, record->bytes);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	if (LOAD_RELAXED(ring->floor) > *cursor)
+		return false;
+	if (record->number > *expected)
+		port->missed += record->number - *expected;
+	*expected = record->number + 1;
+	STORE(*cursor, *cursor + record_size(record->bytes));
+	return true;
+}
+
+unsigned bus_rest(struct bus_port *port)
+{
+	const struct bus *bus = port->bus;
+	unsigned woken = 0;
+
+	port->ring = (port->ring + 1) % bus->seats;
+	FULL_FENCE();
+	for (unsigned i = 0; i < bus->seats; i++) {
+		struct bus_seat *writer = seat_of(bus, i);
+
+		if (i == port->seat || !LOAD_RELAXED(writer->wants_space) ||
+		    !__atomic_exchange_n(&writer->wants_space, 0, __ATOMIC_SEQ_CST))
+			continue;
+		ring_bell(bus, i);
+		woken++;
+	}
+	return woken;
+}
+
+bool bus_sleep(struct bus_port *port)
+{
+	struct bus_seat *own = seat_of(port->bus, port->seat);
+	struct bus_record record;
+
+	STORE(own->wants_bell, 1);
+	FULL_FENCE();
+	if (!bus_peek(port, &record))
+		return true;
+	STORE(own->wants_bell, 0);
+	return false;
+}
+
+void bus_wake_up(struct bus_port *port)
+{
+	STORE(seat_of(port->bus, port->seat)->wants_bell, 0);
+}

@@ -1,0 +1,104 @@
+/*
+ * bus: a broadcast through shared memory. What one process publishes, all read, in order.
+ *
+ * Each process has a seat, and each seat a ring that only it writes. A record is published by
+ * one store of the ring's head: a writer that is killed at any instruction leaves the ring as
+ * it was, or with a whole record more; nothing is locked, and the next one in that seat goes
+ * on behind it. Each reader has a cursor of its own in each ring. A writer whose ring is full
+ * waits; a reader in its way that has not moved for BUS_PATIENCE_MS is left behind: it loses
+ * what is overwritten, finds out by the ring's floor, and counts exactly what it missed.
+ *
+ * Made before the fork by the process that outlives the others; seats are taken after it.
+ */
+#ifndef REACTOR_BUS_H
+#define REACTOR_BUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define BUS_SEATS_MAX	256
+#define BUS_RING_BYTES	(1u << 20)
+#define BUS_RECORD_MAX	16376 /* bytes of a record, without its header */
+#define BUS_PATIENCE_MS 1000
+#define BUS_LOOK_MS	100 /* how often a waiting writer looks */
+
+struct bus_ring;
+struct bus_seat;
+
+struct bus {
+	char *memory; /* seats, then rings */
+	size_t mapped_bytes, seat_bytes, ring_bytes;
+	unsigned seats;
+	int bells[BUS_SEATS_MAX]; /* eventfds: whoever sits there is woken by it */
+};
+
+/* ring_bytes: a power of two, at least 4 of the longest records. 0 or -errno. */
+int bus_open(struct bus *bus, unsigned seats, size_t ring_bytes);
+void bus_close(struct bus *bus);
+
+/* Nobody waits for this seat, or wakes it, any more. Its process says so, or whoever reaped it. */
+void bus_vacate(struct bus *bus, unsigned seat);
+/* Wakes all. Whoever reaped a process calls it: that one may have published and not woken. */
+void bus_ring_all_bells(const struct bus *bus);
+
+/* A record as its ring holds it; its bytes follow. */
+struct bus_record {
+	uint64_t number; /* in its ring */
+	uint32_t sender; /* as its writer said */
+	uint16_t topic;
+	uint16_t bytes;
+};
+
+/* A process' seat, as that process sees it. */
+struct bus_port {
+	struct bus *bus;
+	unsigned seat;
+	/* as a writer: */
+	uint64_t number;    /* of the next record */
+	uint64_t limit;	    /* the ring may be written up to here, as far as is known */
+	bool unannounced;   /* published, and not woken anybody since */
+	uint64_t wanted;    /* what it waits for */
+	uint32_t waited_ms; /* when it was last looked at who is in the way */
+	struct {
+		uint64_t cursor;
+		uint32_t since_ms; /* it has not moved since then */
+	} seen[BUS_SEATS_MAX];
+	/* as a reader: */
+	unsigned ring; /* whose turn it is to be read */
+	uint64_t missed;
+	uint64_t expected[BUS_SEATS_MAX]; /* number of the next record of each ring */
+};
+
+/* Takes a seat; it reads what is published from now on. */
+void bus_take_seat(struct bus_port *port, struct bus *bus, unsigned seat);
+
+/* ---- writing ---- */
+
+/* Two parts, together at most BUS_RECORD_MAX bytes, become one record. False: the ring is
+ * full (bus_wait). */
+bool bus_publish(struct bus_port *port, uint16_t topic, uint32_t sender, struct iovec first,
+		 struct iovec second);
+/* Wakes the readers that sleep, if anything was published since the last call. How many? */
+unsigned bus_announce(struct bus_port *port);
+/* The ring was full: from now on who frees it rings our bell. False: it has space by now. */
+bool bus_wait(struct bus_port *port, uint32_t now_ms);
+/* Still waiting: leaves behind whoever has to be, and counts them in *left_behind. True:
+ * there is space now. */
+bool bus_wait_on(struct bus_port *port, uint32_t now_ms, unsigned *left_behind);
+
+/* ---- reading ---- */
+
+/* The next record, of whichever ring's turn it is. False: there is none. */
+bool bus_peek(struct bus_port *port, struct bus_record *record);
+/* Copies its bytes, all of them, and moves on. False: it was overwritten meanwhile, peek again. */
+bool bus_take(struct bus_port *port, const struct bus_record *record, void *bytes);
+/* Gives other rings their turn, and wakes the writers that wait for space. How many? */
+unsigned bus_rest(struct bus_port *port);
+/* True: all was read, and whoever publishes next rings our bell. False: there is more. */
+bool bus_sleep(struct bus_port *port);
+/* No bell, please. */
+void bus_wake_up(struct bus_port *port);
+
+#endif

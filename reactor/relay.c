@@ -1,0 +1,207 @@
+#include "reactor/relay.h"
+
+#include "reactor/check.h"
+#include "reactor/log.h"
+#include "reactor/sys.h"
+
+#define REST_SHARE  3	/* times what a batch cost */
+#define REST_US_MIN 300 /* shorter ones are not worth a timer */
+#define STARVED_MS  10	/* no buffers for a batch: look again */
+
+static struct relay *relay_of(struct source *source)
+{
+	return CONTAINER_OF(source, struct relay, source);
+}
+
+/* ---- out ---- */
+
+static void relay_wait(struct relay *relay)
+{
+	relay->waiting = true;
+	STATS_ADD(relay->loop->stats, publish_waits, 1);
+	loop_poke(relay->loop, &relay->source);
+}
+
+bool relay_publish(struct relay *relay, uint16_t topic, uint32_t member, struct iovec first,
+		   struct iovec second)
+{
+	if (relay->waiting) /* a short line does not overtake the long one that waits */
+		return false;
+	while (!bus_publish(&relay->port, topic, member, first, second))
+		if (bus_wait(&relay->port, relay->loop->now_ms)) {
+			relay_wait(relay);
+			return false;
+		}
+	loop_poke(relay->loop, &relay->source);
+	return true;
+}
+
+static void relay_look_for_space(struct relay *relay)
+{
+	unsigned left_behind = 0;
+
+	relay->waiting = !bus_wait_on(&relay->port, relay->loop->now_ms, &left_behind);
+	if (left_behind) {
+		STATS_ADD(relay->loop->stats, left_behind, left_behind);
+		log_warn("a worker that does not read was left behind",
+			 LOG_NUMBER("workers", left_behind));
+	}
+	for (size_t i = 0; !relay->waiting && i < relay->topics_n; i++)
+		if (relay->topics[i])
+			topic_go_on(relay->topics[i]);
+}
+
+/* ---- in ---- */
+
+/* Moves records from the rings into batches, until one batch is full or there is none left.
+ * False: there were no buffers. */
+static bool relay_gather(struct relay *relay)
+{
+	struct bus_record record;
+
+	relay->emptied = false;
+	while (bus_peek(&relay->port, &record)) {
+		struct topic *topic =
+		    record.topic < relay->topics_n ? relay->topics[record.topic] : NULL;
+		unsigned char unwanted[BUS_RECORD_MAX], *room = unwanted;
+
+		if (topic && !(room = topic_room(topic, record.bytes))) {
+			if (topic_has_batch(topic))
+				return true;
+			topic_make_room(topic);
+			return false;
+		}
+		if (bus_take(&relay->port, &record, room) && topic)
+			topic_add(topic, record.bytes,
+				  relay->port.ring == relay->port.seat ? record.sender : 0);
+	}
+	relay->emptied = true;
+	return true;
+}
+
+static bool relay_deliver(struct relay *relay)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < relay->topics_n; i++) {
+		struct topic *topic = relay->topics[i];
+
+		if (!topic || !topic_has_batch(topic))
+			continue;
+		topic_deliver(topic);
+		any = true;
+	}
+	return any;
+}
+
+static void relay_count_missed(struct relay *relay)
+{
+	uint64_t missed = relay->port.missed - relay->missed;
+
+	if (!missed)
+		return;
+	relay->missed = relay->port.missed;
+	STATS_ADD(relay->loop->stats, missed, missed);
+	log_warn("this worker was left behind, its members missed lines",
+		 LOG_NUMBER("lines", missed));
+}
+
+/* Members have written by now what was delivered before: how long did it take? */
+static void relay_learn_cost(struct relay *relay)
+{
+	uint64_t now_us, rest_us;
+
+	if (!relay->began_us)
+		return;
+	now_us = sys_clock_us();
+	rest_us = (now_us - relay->began_us) * REST_SHARE;
+	relay->began_us = 0;
+	if (rest_us > RELAY_REST_MS * 1000)
+		rest_us = RELAY_REST_MS * 1000;
+	if (relay->emptied && rest_us >= REST_US_MIN)
+		relay->rest_until_us = now_us + rest_us;
+}
+
+static bool relay_rests(struct relay *relay)
+{
+	struct loop *loop = relay->loop;
+
+	if (loop->now_us >= relay->rest_until_us)
+		return false;
+	loop_deadline(loop, &relay->source,
+		      loop->now_ms + 1 + (uint32_t)((relay->rest_until_us - loop->now_us) / 1000));
+	return true;
+}
+
+static void relay_sleep(struct relay *relay)
+{
+	relay->asleep = bus_sleep(&relay->port);
+	if (!relay->asleep) {
+		loop_poke(relay->loop, &relay->source);
+		return;
+	}
+	for (size_t i = 0; i < relay->topics_n; i++)
+		if (relay->topics[i])
+			topic_idle(relay->topics[i]);
+}
+
+static void relay_read(struct relay *relay)
+{
+	bool buffers = relay_gather(relay);
+
+	relay_count_missed(relay);
+	if (relay_deliver(relay)) {
+		relay->began_us = sys_clock_us();
+		loop_poke(relay->loop, &relay->source); /* behind the members' turns */
+	} else if (!buffers) {
+		loop_deadline(relay->loop, &relay->source, relay->loop->now_ms + STARVED_MS);
+	} else {
+		relay_sleep(relay);
+	}
+	STATS_ADD(relay->loop->stats, bells, bus_rest(&relay->port));
+}
+
+static void relay_turn(struct loop *loop, struct source *source)
+{
+	struct relay *relay = relay_of(source);
+
+	source->ready = 0;
+	if (relay->asleep)
+		bus_wake_up(&relay->port);
+	relay->asleep = false;
+	STATS_ADD(loop->stats, bells, bus_announce(&relay->port));
+	relay_learn_cost(relay);
+	if (!relay_rests(relay))
+		relay_read(relay);
+	if (relay->waiting)
+		relay_look_for_space(relay);
+	if (relay->waiting)
+		loop_deadline(loop, source, loop->now_ms + BUS_LOOK_MS);
+}
+
+/* ---- the whole ---- */
+
+int relay_open(struct relay *relay, struct loop *loop, struct bus *bus, unsigned seat)
+{
+	*relay = (struct relay){.loop = loop};
+	source_init(&relay->source, bus->bells[seat], relay_turn);
+	relay->source.want = SOURCE_IN;
+	bus_take_seat(&relay->port, bus, seat);
+	loop_poke(loop, &relay->source);
+	/* Edge-triggered, a bell need not be read: each one is an edge. */
+	return loop_watch(loop, &relay->source, EPOLLIN | EPOLLET);
+}
+
+void relay_close(struct relay *relay)
+{
+	loop_unwatch(relay->loop, &relay->source); /* others have the bell too */
+	bus_vacate(relay->port.bus, relay->port.seat);
+}
+
+void relay_add(struct relay *relay, struct topic *topic)
+{
+	CHECK(topic->number < RELAY_TOPICS_MAX);
+	relay->topics[topic->number] = topic;
+	if (topic->number >= relay->topics_n)
+		relay->topics_n = topic->number + 1u;
+}

@@ -1,0 +1,197 @@
+#include "reactor/topic.h"
+
+#include "reactor/check.h"
+#include "reactor/relay.h"
+
+#define MEMBERS_SPARE_BYTES (16u << 10)
+
+struct member {
+	struct conn *conn;
+	uint16_t own_first, own_last; /* its lines in the batch; 0: none */
+	bool waiting;
+};
+
+int topic_open(struct topic *topic, struct relay *relay, struct conn_table *table, uint16_t number,
+	       uint32_t slow_bytes)
+{
+	*topic = (struct topic){
+	    .relay = relay, .table = table, .number = number, .slow_bytes = slow_bytes};
+	return pool_open(&topic->members, sizeof(struct member), table->limits.connections_max,
+			 MEMBERS_SPARE_BYTES);
+}
+
+void topic_close(struct topic *topic)
+{
+	if (topic->chunk)
+		chunk_release(&topic->table->buffers, topic->chunk);
+	pool_close(&topic->members);
+}
+
+/* ---- members ---- */
+
+static struct member *member_of(const struct topic *topic, uint32_t handle)
+{
+	return (struct member *)(void *)topic->members.base + (handle - 1);
+}
+
+uint32_t topic_join(struct topic *topic, struct conn *conn)
+{
+	struct member *member = pool_take(&topic->members);
+
+	CHECK(member); /* there are as many as connections */
+	*member = (struct member){.conn = conn};
+	STATS_ADD(topic->table->stats, members_joined, 1);
+	return (uint32_t)(member - (struct member *)(void *)topic->members.base) + 1;
+}
+
+/* Lines of its that come from the bus after that go to all. Whoever has joined in its place by
+ * then does not get them: they were said before it came. */
+void topic_leave(struct topic *topic, uint32_t handle)
+{
+	struct member *member = member_of(topic, handle);
+
+	if (member->waiting)
+		topic->waiting--;
+	*member = (struct member){0};
+	pool_give(&topic->members, member);
+	STATS_ADD(topic->table->stats, members_left, 1);
+}
+
+bool topic_say(struct topic *topic, uint32_t handle, struct iovec first, struct iovec second)
+{
+	struct member *member = member_of(topic, handle);
+
+	if (relay_publish(topic->relay, topic->number, handle, first, second)) {
+		STATS_ADD(topic->table->stats, published, 1);
+		return true;
+	}
+	member->waiting = true;
+	topic->waiting++;
+	conn_wait(member->conn);
+	return false;
+}
+
+void topic_go_on(struct topic *topic)
+{
+	struct member *member;
+	size_t cursor = 0;
+
+	while (topic->waiting && (member = pool_next(&topic->members, &cursor))) {
+		if (!member->waiting)
+			continue;
+		member->waiting = false;
+		topic->waiting--;
+		conn_go_on(member->conn);
+	}
+}
+
+/* ---- the batch ---- */
+
+/* Each member needs a segment, and one more for each line of its own. */
+static bool buffers_suffice(const struct topic *topic)
+{
+	return pool_free(&topic->table->buffers.segments) > topic->members.used + TOPIC_OWN_LINES;
+}
+
+unsigned char *topic_room(struct topic *topic, size_t n)
+{
+	struct buffers *buffers = &topic->table->buffers;
+	struct chunk *chunk = topic->chunk;
+
+	if (topic->own_n == TOPIC_OWN_LINES)
+		return NULL;
+	if (!topic_has_batch(topic)) {
+		if (!buffers_suffice(topic))
+			return NULL;
+		if (chunk && chunk->references == 1) /* nobody has anything of it any more */
+			topic->begin = chunk->used = 0;
+	}
+	if (chunk && chunk->used + n <= CHUNK_BYTES)
+		return chunk->bytes + chunk->used;
+	if (topic_has_batch(topic))
+		return NULL;
+	if (chunk)
+		chunk_release(buffers, chunk);
+	topic->chunk = chunk_new(buffers);
+	topic->begin = 0;
+	return topic->chunk ? topic->chunk->bytes : NULL;
+}
+
+/* The lines of a member, in order: the pieces that it does not get. */
+static void topic_note_own(struct topic *topic, struct member *member, size_t n)
+{
+	uint16_t number = ++topic->own_n;
+
+	topic->own[number].begin = topic->chunk->used;
+	topic->own[number].end = topic->chunk->used + (uint32_t)n;
+	topic->own[number].next = 0;
+	if (member->own_first)
+		topic->own[member->own_last].next = number;
+	else
+		member->own_first = number;
+	member->own_last = number;
+}
+
+void topic_add(struct topic *topic, size_t n, uint32_t handle)
+{
+	if (handle && handle <= topic->members.objects_max && member_of(topic, handle)->conn)
+		topic_note_own(topic, member_of(topic, handle), n);
+	topic->chunk->used += (uint32_t)n;
+	topic->lines++;
+}
+
+/* All but its own lines. */
+static void member_give(struct topic *topic, struct member *member)
+{
+	uint32_t at = topic->begin, end = topic->chunk->used;
+	uint16_t own = member->own_first;
+	uint32_t skipped = 0;
+
+	if (member->conn->queue.owed > topic->slow_bytes) {
+		conn_abort(member->conn, CLOSE_slow_consumer);
+		return;
+	}
+	for (; own; own = topic->own[own].next) {
+		if (at < topic->own[own].begin)
+			conn_share(member->conn, topic->chunk, at, topic->own[own].begin);
+		at = topic->own[own].end;
+		skipped++;
+	}
+	if (at < end)
+		conn_share(member->conn, topic->chunk, at, end);
+	member->own_first = member->own_last = 0;
+	STATS_ADD(topic->table->stats, deliveries, topic->lines - skipped);
+}
+
+void topic_deliver(struct topic *topic)
+{
+	struct member *member;
+	size_t cursor = 0;
+
+	while ((member = pool_next(&topic->members, &cursor)))
+		member_give(topic, member);
+	topic->begin = topic->chunk->used;
+	topic->lines = 0;
+	topic->own_n = 0;
+}
+
+void topic_idle(struct topic *topic)
+{
+	if (!topic->chunk || topic->chunk->references > 1 || topic_has_batch(topic))
+		return;
+	chunk_release(&topic->table->buffers, topic->chunk);
+	topic->chunk = NULL;
+}
+
+void topic_make_room(struct topic *topic)
+{
+	struct member *member;
+	uint32_t most = 0;
+
+	for (size_t cursor = 0; (member = pool_next(&topic->members, &cursor));)
+		if (member->conn->queue.owed > most)
+			most = member->conn->queue.owed;
+	for (size_t cursor = 0; most && (member = pool_next(&topic->members, &cursor));)
+		if (member->conn->queue.owed > most / 2 && most > CHUNK_BYTES)
+			conn_abort(member->conn, CLOSE_no_buffers);
+}

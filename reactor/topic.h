@@ -1,0 +1,77 @@
+/*
+ * topic: the connections of a process that hear what any of them, in any process, says.
+ *
+ * Lines that have come by the bus are gathered at the end of one chunk, the batch. Delivered,
+ * the batch stands in the queue of each member as one segment, whatever the number of lines
+ * and of members, but for those who said some of it: they get the pieces between their own
+ * lines. No member waits for another: one that owed more than slow_bytes when the next batch
+ * came is closed.
+ *
+ * A topic is that of one listener, and outlives its members. It owns its share of the chunk.
+ */
+#ifndef REACTOR_TOPIC_H
+#define REACTOR_TOPIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "reactor/conn.h"
+
+#define TOPIC_OWN_LINES 512 /* of this process' members, in a batch */
+
+struct relay;
+
+struct topic {
+	struct relay *relay;
+	struct conn_table *table;
+	uint16_t number; /* on the bus */
+	uint32_t slow_bytes;
+	struct pool members;
+	struct chunk *chunk;
+	uint32_t begin;	  /* of the batch, which goes to the end of what is used */
+	uint32_t lines;	  /* of it */
+	uint32_t waiting; /* members that wait to say something */
+	struct {
+		uint32_t begin, end;
+		uint16_t next;	    /* of the same member; 0: none */
+	} own[TOPIC_OWN_LINES + 1]; /* from 1 on */
+	uint16_t own_n;
+};
+
+/* relay and table are borrowed. 0 or -errno. */
+int topic_open(struct topic *topic, struct relay *relay, struct conn_table *table, uint16_t number,
+	       uint32_t slow_bytes);
+void topic_close(struct topic *topic);
+
+/* ---- for protocols ---- */
+
+/* A handle, above 0. */
+uint32_t topic_join(struct topic *topic, struct conn *conn);
+void topic_leave(struct topic *topic, uint32_t member);
+/* Two parts, at most BUS_RECORD_MAX bytes together, to all other members. False: not now, and
+ * the connection waits until it may say it again. */
+bool topic_say(struct topic *topic, uint32_t member, struct iovec first, struct iovec second);
+
+/* ---- for the relay ---- */
+
+/* Where the n bytes of the next line go. NULL: not before the batch is delivered; or, where
+ * there is none, there are no buffers now. */
+unsigned char *topic_room(struct topic *topic, size_t n);
+/* They are there. member: who said it, where that was here, else 0. */
+void topic_add(struct topic *topic, size_t n, uint32_t member);
+/* Gives the batch to the members. */
+void topic_deliver(struct topic *topic);
+/* Nothing comes for now: owns no chunk that nobody else has. */
+void topic_idle(struct topic *topic);
+/* Buffers are used up: closes the members that owe the most, where that is more than a chunk. */
+void topic_make_room(struct topic *topic);
+/* Who waits may go on. */
+void topic_go_on(struct topic *topic);
+
+static inline bool topic_has_batch(const struct topic *topic)
+{
+	return topic->lines != 0;
+}
+
+#endif
