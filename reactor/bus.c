@@ -1,7 +1,7 @@
 /*
  * What lies in shared memory, and who writes it:
  *
- *     seat: attached, wants_bell, wants_space, cursor[ring]     its reader (the bells' wants are
+ *     seat: state, wants_bell, wants_space, cursor[ring]     its reader (the bells' wants are
  *                                                               taken back by who rings)
  *     ring: head, floor, records                                its writer
  *
@@ -40,8 +40,10 @@ struct bus_ring {
 	_Alignas(CACHE_LINE) unsigned char bytes[];
 };
 
+enum { VACANT, TAKEN, SAID_ALL };
+
 struct bus_seat {
-	_Alignas(CACHE_LINE) uint32_t attached;
+	_Alignas(CACHE_LINE) uint32_t state;
 	uint32_t wants_bell, wants_space;
 	uint64_t cursor[]; /* in each ring */
 };
@@ -130,7 +132,7 @@ void bus_vacate(struct bus *bus, unsigned seat)
 {
 	struct bus_seat *own = seat_of(bus, seat);
 
-	STORE(own->attached, 0);
+	STORE(own->state, VACANT);
 	STORE(own->wants_bell, 0);
 	STORE(own->wants_space, 0);
 }
@@ -200,7 +202,7 @@ void bus_take_seat(struct bus_port *port, struct bus *bus, unsigned seat)
 	CHECK(seat < bus->seats);
 	*port = (struct bus_port){.bus = bus, .seat = seat, .ring = seat};
 	port->number = number_at(bus, ring_of(bus, seat), ring_of(bus, seat)->head);
-	STORE(own->attached, 1);
+	STORE(own->state, TAKEN);
 	FULL_FENCE();
 	/* Whoever writes meanwhile sees no reader here, or one that stands too far back. */
 	for (unsigned i = 0; i < bus->seats; i++) {
@@ -220,7 +222,7 @@ static bool is_reading(const struct bus_port *port, unsigned seat, uint64_t *cur
 {
 	const struct bus_seat *reader = seat_of(port->bus, seat);
 
-	if (!LOAD(reader->attached))
+	if (LOAD(reader->state) == VACANT)
 		return false;
 	*cursor = LOAD(reader->cursor[port->seat]);
 	return *cursor >= ring_of(port->bus, port->seat)->floor;
@@ -342,6 +344,20 @@ bool bus_wait_on(struct bus_port *port, uint32_t now_ms, unsigned *left_behind)
 	if (!look_around(port, now_ms, false, left_behind))
 		return false;
 	STORE(own->wants_space, 0);
+	return true;
+}
+
+void bus_say_last(struct bus_port *port)
+{
+	STORE(seat_of(port->bus, port->seat)->state, SAID_ALL);
+	bus_ring_all_bells(port->bus);
+}
+
+bool bus_all_said(const struct bus_port *port)
+{
+	for (unsigned i = 0; i < port->bus->seats; i++)
+		if (LOAD(seat_of(port->bus, i)->state) == TAKEN)
+			return false;
 	return true;
 }
 

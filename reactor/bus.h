@@ -88,6 +88,11 @@ bool bus_wait(struct bus_port *port, uint32_t now_ms);
  * there is space now. */
 bool bus_wait_on(struct bus_port *port, uint32_t now_ms, unsigned *left_behind);
 
+/* This seat publishes nothing more. Wakes the others. */
+void bus_say_last(struct bus_port *port);
+/* Nor does anybody else. */
+bool bus_all_said(const struct bus_port *port);
+
 /* ---- reading ---- */
 
 /* The next record, of whichever ring's turn it is. False: there is none. */

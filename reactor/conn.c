@@ -87,6 +87,13 @@ void conn_drain(struct conn *conn)
 	loop_poke(conn->service->table->loop, &conn->source);
 }
 
+bool conn_has_more(const struct conn *conn)
+{
+	if (conn->phase != OPEN || conn->paused || conn->starved)
+		return false;
+	return !conn->draining || conn->drain_left || conn->stalled;
+}
+
 static void conn_drop_input(struct conn *conn, struct conn_table *table)
 {
 	if (conn->input)
@@ -357,7 +364,7 @@ static void conn_serve(struct conn *conn, struct conn_table *table)
 	conn_take_input(conn, table);
 	if (conn->service->protocol->output && !conn->draining)
 		conn_make_output(conn, table);
-	if (conn->draining && !conn->drain_left && !conn->stalled)
+	if (conn->draining && !conn->drain_left && !conn->stalled && !conn->service->lasts)
 		conn_finish(conn, CLOSE_drained);
 }
 

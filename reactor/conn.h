@@ -100,6 +100,7 @@ struct service {
 	uint32_t message_max; /* bytes */
 	struct topic *topic;  /* NULL: its protocol has none */
 	bool names;	      /* say who said what */
+	bool lasts;	      /* a drained connection stays: others may have something for it */
 };
 
 /* The write of one turn, before it is made: spans of other people's memory. */
@@ -158,6 +159,9 @@ void conn_go_on(struct conn *conn);
 /* From anywhere: sends bytes begin to end of a chunk, which gains a reference, and which may
  * stand in any number of queues, behind all that is owed. Nothing of it may be held. */
 void conn_share(struct conn *conn, struct chunk *chunk, uint32_t begin, uint32_t end);
+
+/* Will input() be called for what has come by now, as far as the peer lets it? */
+bool conn_has_more(const struct conn *conn);
 
 /* Graceful: every connection serves what has come by now, sends what it owes and ends. */
 void conn_table_drain(struct conn_table *table);

@@ -4,9 +4,10 @@
 #include "reactor/log.h"
 #include "reactor/sys.h"
 
-#define REST_SHARE  3	/* times what a batch cost */
-#define REST_US_MIN 300 /* shorter ones are not worth a timer */
-#define STARVED_MS  10	/* no buffers for a batch: look again */
+#define REST_SHARE    3	  /* times what a batch cost */
+#define REST_US_MIN   300 /* shorter ones are not worth a timer */
+#define STARVED_MS    10  /* no buffers for a batch: look again */
+#define DRAIN_LOOK_MS 2
 
 static struct relay *relay_of(struct source *source)
 {
@@ -161,14 +162,48 @@ static void relay_read(struct relay *relay)
 	STATS_ADD(relay->loop->stats, bells, bus_rest(&relay->port));
 }
 
+/* ---- the end ---- */
+
+static bool relay_has_more(const struct relay *relay)
+{
+	for (size_t i = 0; i < relay->topics_n; i++)
+		if (relay->topics[i] && topic_has_more(relay->topics[i]))
+			return true;
+	return relay->waiting || !relay->closed;
+}
+
+/* While we drain: is all that will ever be said in the rings by now? */
+static bool relay_all_said(struct relay *relay)
+{
+	if (relay->phase == RELAY_DRAINS && !relay_has_more(relay)) {
+		relay->phase = RELAY_HAS_SAID_ALL;
+		bus_say_last(&relay->port);
+	}
+	if (relay->phase == RELAY_DRAINS) /* members' turns do not wake us */
+		loop_deadline(relay->loop, &relay->source, relay->loop->now_ms + DRAIN_LOOK_MS);
+	return relay->phase == RELAY_HAS_SAID_ALL && (relay->alone || bus_all_said(&relay->port));
+}
+
+static void relay_end(struct relay *relay)
+{
+	relay->phase = RELAY_IS_OVER;
+	for (size_t i = 0; i < relay->topics_n; i++)
+		if (relay->topics[i])
+			topic_last(relay->topics[i], false);
+}
+
+/* ---- the turn ---- */
+
 static void relay_turn(struct loop *loop, struct source *source)
 {
 	struct relay *relay = relay_of(source);
+	bool all_said;
 
 	source->ready = 0;
 	if (relay->asleep)
 		bus_wake_up(&relay->port);
 	relay->asleep = false;
+	all_said = relay_all_said(relay);
 	STATS_ADD(loop->stats, bells, bus_announce(&relay->port));
 	relay_learn_cost(relay);
 	if (!relay_rests(relay))
@@ -177,6 +212,26 @@ static void relay_turn(struct loop *loop, struct source *source)
 		relay_look_for_space(relay);
 	if (relay->waiting)
 		loop_deadline(loop, source, loop->now_ms + BUS_LOOK_MS);
+	if (all_said && relay->asleep)
+		relay_end(relay);
+}
+
+void relay_drain(struct relay *relay, bool alone)
+{
+	if (relay->phase != RELAY_SERVES)
+		return;
+	relay->phase = RELAY_DRAINS;
+	relay->alone = alone;
+	for (size_t i = 0; i < relay->topics_n; i++)
+		if (relay->topics[i])
+			topic_last(relay->topics[i], true);
+	loop_poke(relay->loop, &relay->source);
+}
+
+void relay_close_doors(struct relay *relay)
+{
+	relay->closed = true;
+	loop_poke(relay->loop, &relay->source);
 }
 
 /* ---- the whole ---- */
@@ -196,6 +251,7 @@ void relay_close(struct relay *relay)
 {
 	loop_unwatch(relay->loop, &relay->source); /* others have the bell too */
 	bus_vacate(relay->port.bus, relay->port.seat);
+	bus_ring_all_bells(relay->port.bus);
 }
 
 void relay_add(struct relay *relay, struct topic *topic)

@@ -25,9 +25,12 @@ struct relay {
 	struct bus_port port;
 	struct topic *topics[RELAY_TOPICS_MAX]; /* by number; NULL: not ours */
 	size_t topics_n;
-	bool asleep;	   /* a bell is asked for */
-	bool waiting;	   /* our ring is full, and so we look for space */
-	bool emptied;	   /* the last batch was all that there was */
+	bool asleep;  /* a bell is asked for */
+	bool waiting; /* our ring is full, and so we look for space */
+	bool emptied; /* the last batch was all that there was */
+	bool alone;   /* others go on: nobody waits for what they say */
+	bool closed;  /* no more members come */
+	enum { RELAY_SERVES, RELAY_DRAINS, RELAY_HAS_SAID_ALL, RELAY_IS_OVER } phase;
 	uint64_t began_us; /* when it was delivered; 0: its cost is known */
 	uint64_t rest_until_us;
 	uint64_t missed; /* that were logged */
@@ -39,6 +42,12 @@ int relay_open(struct relay *relay, struct loop *loop, struct bus *bus, unsigned
 void relay_close(struct relay *relay);
 /* Its number has to be below RELAY_TOPICS_MAX. */
 void relay_add(struct relay *relay, struct topic *topic);
+
+/* Graceful: what members have sent by now is said, and members stay until all that any
+ * process has said has reached them. alone: only this process ends. */
+void relay_drain(struct relay *relay, bool alone);
+/* While it drains: no more members come. */
+void relay_close_doors(struct relay *relay);
 
 /* False: not now. Members go on (topic_go_on) when there is space again. */
 bool relay_publish(struct relay *relay, uint16_t topic, uint32_t member, struct iovec first,

@@ -11,13 +11,18 @@ struct member {
 	bool waiting;
 };
 
-int topic_open(struct topic *topic, struct relay *relay, struct conn_table *table, uint16_t number,
+int topic_open(struct topic *topic, struct relay *relay, struct service *service, uint16_t number,
 	       uint32_t slow_bytes)
 {
-	*topic = (struct topic){
-	    .relay = relay, .table = table, .number = number, .slow_bytes = slow_bytes};
-	return pool_open(&topic->members, sizeof(struct member), table->limits.connections_max,
-			 MEMBERS_SPARE_BYTES);
+	*topic = (struct topic){.relay = relay,
+				.service = service,
+				.table = service->table,
+				.number = number,
+				.slow_bytes = slow_bytes};
+	service->topic = topic;
+	relay_add(relay, topic);
+	return pool_open(&topic->members, sizeof(struct member),
+			 service->table->limits.connections_max, MEMBERS_SPARE_BYTES);
 }
 
 void topic_close(struct topic *topic)
@@ -194,4 +199,27 @@ void topic_make_room(struct topic *topic)
 	for (size_t cursor = 0; most && (member = pool_next(&topic->members, &cursor));)
 		if (member->conn->queue.owed > most / 2 && most > CHUNK_BYTES)
 			conn_abort(member->conn, CLOSE_no_buffers);
+}
+
+/* ---- the end ---- */
+
+void topic_last(struct topic *topic, bool lasts)
+{
+	struct member *member;
+	size_t cursor = 0;
+
+	topic->service->lasts = lasts;
+	while (!lasts && (member = pool_next(&topic->members, &cursor)))
+		loop_poke(topic->table->loop, &member->conn->source);
+}
+
+bool topic_has_more(const struct topic *topic)
+{
+	const struct member *member;
+	size_t cursor = 0;
+
+	while ((member = pool_next(&topic->members, &cursor)))
+		if (conn_has_more(member->conn))
+			return true;
+	return false;
 }

@@ -24,6 +24,7 @@ struct relay;
 
 struct topic {
 	struct relay *relay;
+	struct service *service;
 	struct conn_table *table;
 	uint16_t number; /* on the bus */
 	uint32_t slow_bytes;
@@ -39,8 +40,9 @@ struct topic {
 	uint16_t own_n;
 };
 
-/* relay and table are borrowed. 0 or -errno. */
-int topic_open(struct topic *topic, struct relay *relay, struct conn_table *table, uint16_t number,
+/* That of a service, whose topic it is from now on; relay and service are borrowed. 0 or
+ * -errno. */
+int topic_open(struct topic *topic, struct relay *relay, struct service *service, uint16_t number,
 	       uint32_t slow_bytes);
 void topic_close(struct topic *topic);
 
@@ -68,6 +70,10 @@ void topic_idle(struct topic *topic);
 void topic_make_room(struct topic *topic);
 /* Who waits may go on. */
 void topic_go_on(struct topic *topic);
+/* While it lasts, drained members stay. */
+void topic_last(struct topic *topic, bool lasts);
+/* Will a member say something that has come by now? */
+bool topic_has_more(const struct topic *topic);
 
 static inline bool topic_has_batch(const struct topic *topic)
 {

@@ -56,7 +56,11 @@ static bool all_stopped(void)
 
 static void end_if_drained(void)
 {
-	if (worker.draining && worker.told_last && !worker.table.conns.used && all_stopped())
+	if (!worker.draining || !worker.told_last || !all_stopped())
+		return;
+	if (worker.setup->bus)
+		relay_close_doors(&worker.relay);
+	if (!worker.table.conns.used)
 		worker.loop.stopped = true;
 }
 
@@ -85,6 +89,8 @@ static void drain(const char *why)
 	worker_title();
 	log_info("draining", LOG_TEXT("why", why),
 		 LOG_NUMBER("connections", worker.table.conns.used));
+	if (worker.setup->bus)
+		relay_drain(&worker.relay, worker.leaving);
 	conn_table_drain(&worker.table);
 	loop_deadline(&worker.loop, &worker.drain_timer,
 		      worker.loop.now_ms + config_ms(worker.setup->config->drain_timeout));
@@ -151,14 +157,12 @@ static const struct listener_owner entrance_owner = {
 
 static void entrance_open_topic(struct entrance *entrance)
 {
-	int error = topic_open(&entrance->topic, &worker.relay, &worker.table,
+	int error = topic_open(&entrance->topic, &worker.relay, &entrance->service,
 			       (uint16_t)(entrance - worker.entrances),
 			       (uint32_t)worker.setup->config->slow_consumer);
 
 	if (error)
 		die("worker %u: memory for members: %s", worker.setup->index, strerror(-error));
-	relay_add(&worker.relay, &entrance->topic);
-	entrance->service.topic = &entrance->topic;
 }
 
 static void entrance_open(struct entrance *entrance, const struct endpoint *endpoint, int fd)
