@@ -87,11 +87,20 @@ void conn_drain(struct conn *conn)
 	loop_poke(conn->service->table->loop, &conn->source);
 }
 
+static bool conn_is_drained(const struct conn *conn)
+{
+	return conn->draining && !conn->drain_left && !conn->stalled;
+}
+
+/* Drained, it reads no more, and waits for what others may have for it. */
+static bool conn_stays(const struct conn *conn)
+{
+	return conn->service->lasts && conn_is_drained(conn);
+}
+
 bool conn_has_more(const struct conn *conn)
 {
-	if (conn->phase != OPEN || conn->paused || conn->starved)
-		return false;
-	return !conn->draining || conn->drain_left || conn->stalled;
+	return conn->phase == OPEN && !conn->paused && !conn->starved && !conn_is_drained(conn);
 }
 
 static void conn_drop_input(struct conn *conn, struct conn_table *table)
@@ -225,7 +234,8 @@ static void conn_take_input(struct conn *conn, struct conn_table *table)
 	size_t budget = CONN_TURN_BYTES;
 
 	table->messages_left = CONN_TURN_MESSAGES;
-	while (conn->phase == OPEN && !conn->waiting && !conn_is_paused(conn, table)) {
+	while (conn->phase == OPEN && !conn->waiting && !conn_stays(conn) &&
+	       !conn_is_paused(conn, table)) {
 		struct iovec input;
 
 		if (!conn->stalled && !conn_ready(conn, SOURCE_IN))
@@ -242,7 +252,7 @@ static void conn_take_input(struct conn *conn, struct conn_table *table)
 		if (conn->stalled)
 			break;
 	}
-	if (conn->phase == OPEN && !conn->paused && !conn->waiting)
+	if (conn->phase == OPEN && !conn->paused && !conn->waiting && !conn_stays(conn))
 		STATS_ADD(table->stats, budget_yields, 1);
 }
 
@@ -364,7 +374,7 @@ static void conn_serve(struct conn *conn, struct conn_table *table)
 	conn_take_input(conn, table);
 	if (conn->service->protocol->output && !conn->draining)
 		conn_make_output(conn, table);
-	if (conn->draining && !conn->drain_left && !conn->stalled && !conn->service->lasts)
+	if (conn_is_drained(conn) && !conn_stays(conn))
 		conn_finish(conn, CLOSE_drained);
 }
 
@@ -372,7 +382,8 @@ uint8_t conn_want(const struct conn *conn)
 {
 	uint8_t want = 0;
 
-	if ((conn->phase == OPEN && !conn->paused && !conn->starved && !conn->waiting) ||
+	if ((conn->phase == OPEN && !conn->paused && !conn->starved && !conn->waiting &&
+	     !conn_stays(conn)) ||
 	    conn->phase == LINGER)
 		want |= SOURCE_IN;
 	if (conn->queue.owed || (conn->phase == OPEN && conn->service->protocol->output &&
