@@ -165,27 +165,241 @@ static _Noreturn void faulty_serve(struct faulty *faulty)
 	}
 }
 
-pid_t faulty_start(enum fault fault, unsigned long every, unsigned *port)
+/* A socket that listens on a free port. */
+static int listen_somewhere(unsigned *port)
 {
-	static struct faulty faulty;
 	struct sockaddr_in address = {.sin_family = AF_INET,
 				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t n = sizeof address;
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	pid_t pid;
 
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
 	ck_assert_int_eq(listen(fd, 1024), 0);
 	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &n), 0);
 	*port = ntohs(address.sin_port);
-	pid = fork();
+	return fd;
+}
+
+pid_t faulty_start(enum fault fault, unsigned long every, unsigned *port)
+{
+	static struct faulty faulty;
+	int fd = listen_somewhere(port);
+	pid_t pid = fork();
+
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		faulty = (struct faulty){.fault = fault, .every = every, .n = 1};
 		faulty.fds[0] = (struct pollfd){.fd = fd, .events = POLLIN};
 		faulty_serve(&faulty);
+	}
+	(void)close(fd);
+	return pid;
+}
+
+/* ---- chat ---- */
+
+#define LINE_BYTES  4096
+#define QUEUE_BYTES (1 << 20) /* a client that lets more wait is closed */
+
+struct client {
+	unsigned char line[LINE_BYTES], held[LINE_BYTES]; /* not whole yet; kept to be late */
+	size_t line_n, held_n;
+	nfds_t held_of;
+	unsigned char *queue; /* from queue_begin on, not sent yet */
+	size_t queue_begin, queue_end;
+	bool deaf;
+};
+
+struct faulty_chat {
+	enum chat_fault fault;
+	unsigned long every, since;
+	struct pollfd fds[PEERS_MAX]; /* the first is the listener */
+	struct client clients[PEERS_MAX];
+	nfds_t n;
+};
+
+static void client_close(struct faulty_chat *chat, nfds_t i)
+{
+	(void)close(chat->fds[i].fd);
+	chat->fds[i].fd = -1;
+	free(chat->clients[i].queue);
+	chat->clients[i] = (struct client){0};
+}
+
+static void client_flush(struct faulty_chat *chat, nfds_t i)
+{
+	struct client *client = &chat->clients[i];
+	ssize_t n = send(chat->fds[i].fd, client->queue + client->queue_begin,
+			 client->queue_end - client->queue_begin, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (n > 0)
+		client->queue_begin += (size_t)n;
+	if (client->queue_begin == client->queue_end)
+		client->queue_begin = client->queue_end = 0;
+	chat->fds[i].events = client->queue_end ? POLLIN | POLLOUT : POLLIN;
+}
+
+static void client_send(struct faulty_chat *chat, nfds_t i, const unsigned char *line, size_t n)
+{
+	struct client *client = &chat->clients[i];
+
+	if (chat->fds[i].fd < 0)
+		return;
+	if (client->queue_end + n > QUEUE_BYTES) {
+		client->queue_end -= client->queue_begin;
+		memmove(client->queue, client->queue + client->queue_begin, client->queue_end);
+		client->queue_begin = 0;
+	}
+	if (client->queue_end + n > QUEUE_BYTES) {
+		client_close(chat, i);
+		return;
+	}
+	memcpy(client->queue + client->queue_end, line, n);
+	client->queue_end += n;
+	client_flush(chat, i);
+}
+
+static void deliver_wrongly(struct faulty_chat *chat, nfds_t i, nfds_t from,
+			    const unsigned char *line, size_t n)
+{
+	struct client *client = &chat->clients[i];
+	unsigned char other[LINE_BYTES];
+	size_t at = n / 3;
+
+	memcpy(other, line, n);
+	switch (chat->fault) {
+	case CHAT_FAULT_LOSE:
+		return;
+	case CHAT_FAULT_DOUBLE:
+		client_send(chat, i, line, n);
+		break;
+	case CHAT_FAULT_SWAP:
+		memcpy(client->held, line, n);
+		client->held_n = n;
+		client->held_of = from;
+		return;
+	case CHAT_FAULT_ALTER:
+		other[at] ^= 1;
+		break;
+	case CHAT_FAULT_SHORTEN:
+		memmove(other + at, other + at + 1, n - at - 1);
+		n--;
+		break;
+	case CHAT_FAULT_ECHO:
+		client_send(chat, from, line, n);
+		break;
+	case CHAT_FAULT_DEAF:
+		client->deaf = true;
+		chat->fault = CHAT_FAULT_NONE; /* one is enough */
+		return;
+	case CHAT_FAULT_CLOSE:
+		(void)shutdown(chat->fds[i].fd, SHUT_WR);
+		client->deaf = true;
+		chat->fault = CHAT_FAULT_NONE;
+		return;
+	default:
+		break;
+	}
+	client_send(chat, i, other, n);
+}
+
+static void deliver(struct faulty_chat *chat, nfds_t i, nfds_t from, const unsigned char *line,
+		    size_t n)
+{
+	struct client *client = &chat->clients[i];
+
+	if (chat->fds[i].fd < 0 || client->deaf || chat->fault == CHAT_FAULT_MUTE)
+		return;
+	if (chat->fault != CHAT_FAULT_NONE && !client->held_n && ++chat->since >= chat->every) {
+		chat->since = 0;
+		deliver_wrongly(chat, i, from, line, n);
+		return;
+	}
+	client_send(chat, i, line, n);
+	if (client->held_n && client->held_of == from) {
+		n = client->held_n;
+		client->held_n = 0;
+		client_send(chat, i, client->held, n);
+	}
+}
+
+static void client_read(struct faulty_chat *chat, nfds_t from)
+{
+	static unsigned char bytes[65536];
+	struct client *client = &chat->clients[from];
+	ssize_t n = read(chat->fds[from].fd, bytes, sizeof bytes);
+
+	if (n <= 0 && client->queue_end) { /* what is owed goes first */
+		chat->fds[from].events = POLLOUT;
+		return;
+	}
+	if (n <= 0) {
+		client_close(chat, from);
+		return;
+	}
+	for (ssize_t k = 0; k < n; k++) {
+		if (client->line_n == LINE_BYTES)
+			client->line_n = 0;
+		client->line[client->line_n++] = bytes[k];
+		if (bytes[k] != '\n')
+			continue;
+		for (nfds_t i = 1; i < chat->n; i++)
+			if (i != from)
+				deliver(chat, i, from, client->line, client->line_n);
+		client->line_n = 0;
+	}
+}
+
+static void client_accept(struct faulty_chat *chat)
+{
+	int fd = accept4(chat->fds[0].fd, NULL, NULL, SOCK_CLOEXEC), on = 1;
+	nfds_t i = 1;
+
+	if (fd < 0)
+		return;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	while (i < chat->n && chat->fds[i].fd >= 0)
+		i++;
+	if (i == PEERS_MAX) {
+		(void)close(fd);
+		return;
+	}
+	if (i == chat->n)
+		chat->n++;
+	chat->fds[i] = (struct pollfd){.fd = fd, .events = POLLIN};
+	chat->clients[i] = (struct client){.queue = malloc(QUEUE_BYTES)};
+}
+
+static _Noreturn void faulty_chat_serve(struct faulty_chat *chat)
+{
+	for (;;) {
+		if (poll(chat->fds, chat->n, -1) < 0)
+			continue;
+		for (nfds_t i = 1; i < chat->n; i++) {
+			if (chat->fds[i].fd >= 0 && chat->fds[i].revents & POLLOUT)
+				client_flush(chat, i);
+			if (chat->fds[i].fd >= 0 && chat->fds[i].revents & ~POLLOUT)
+				client_read(chat, i);
+		}
+		if (chat->fds[0].revents)
+			client_accept(chat);
+	}
+}
+
+pid_t faulty_chat_start(enum chat_fault fault, unsigned long every, unsigned *port)
+{
+	static struct faulty_chat chat;
+	int fd = listen_somewhere(port);
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		chat = (struct faulty_chat){.fault = fault, .every = every, .n = 1};
+		chat.fds[0] = (struct pollfd){.fd = fd, .events = POLLIN};
+		faulty_chat_serve(&chat);
 	}
 	(void)close(fd);
 	return pid;

@@ -1,5 +1,6 @@
 /*
- * faulty: an echo server that gets one byte in so many wrong, to see whether weirload finds it.
+ * faulty: an echo server that gets one byte in so many wrong, and a chat server that does so
+ * with one delivery in so many, to see whether weirload finds it.
  *
  * A process of its own, on a free port of loopback, one thread with poll(2). It ends with the
  * test's process.
@@ -25,5 +26,21 @@ enum fault {
 
 /* Starts one; the fault happens once in `every` bytes. */
 pid_t faulty_start(enum fault fault, unsigned long every, unsigned *port);
+
+enum chat_fault {
+	CHAT_FAULT_NONE,    /* a client that reads nothing is closed, as it should be */
+	CHAT_FAULT_LOSE,    /* a line does not come */
+	CHAT_FAULT_DOUBLE,  /* it comes twice */
+	CHAT_FAULT_SWAP,    /* it comes behind the next one of its sender */
+	CHAT_FAULT_ALTER,   /* a byte of it has one bit changed */
+	CHAT_FAULT_SHORTEN, /* a byte of it goes missing */
+	CHAT_FAULT_ECHO,    /* it goes to its sender as well */
+	CHAT_FAULT_DEAF,    /* this client gets nothing any more, all others do */
+	CHAT_FAULT_CLOSE,   /* this client's connection is ended, and no other */
+	CHAT_FAULT_MUTE,    /* nothing is ever delivered */
+};
+
+/* Starts one; the fault happens once in `every` deliveries. */
+pid_t faulty_chat_start(enum chat_fault fault, unsigned long every, unsigned *port);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "bench/weirload/dial.h"
 #include "bench/weirload/verdict.h"
 #include "reactor/list.h"
 #include "reactor/sys.h"
@@ -536,7 +537,7 @@ static void connection_turn(struct loop *loop, struct source *source)
 		return;
 	}
 	if (connection->phase == CONNECTION_CONNECTING) {
-		if (connection_is_up(source->fd))
+		if (dial_is_up(source->fd))
 			connection_connected(connection, sender);
 		else if (source->ready & SOURCE_IN) /* a read says why it could not */
 			(void)connection_receive(connection, sender, 1);

@@ -1,66 +1,19 @@
 /*
- * How a connection comes up: its socket, its local address, connect().
+ * How a connection comes up: its socket, connect(), and what becomes of either.
  */
 #include "bench/weirload/connection_parts.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
+#include <errno.h>
 
-#include "reactor/sys.h"
+#include "bench/weirload/dial.h"
 
 #define BACKLOG_RETRY_MS  5
 #define SLOW_BUFFER_BYTES 4096
 
-/* A socket, made ready to connect; or -errno, and the call that failed. */
-static int connection_socket(struct connection *connection, struct sender *sender,
-			     const char **call)
-{
-	const struct plan *plan = sender->plan;
-	const struct address *to = &plan->endpoint.address;
-	int on = 1, small = SLOW_BUFFER_BYTES, error = 0;
-	int fd = sys_socket(to->socket.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	*call = "socket";
-	if (fd < 0)
-		return fd;
-	if (!address_is_unix(to) && !plan->churn)
-		error = sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	if (!error && connection->slow)
-		error = sys_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
-	*call = "setsockopt";
-	if (!error && plan->sources) {
-		/* The port is chosen by connect(), which knows that another destination may
-		 * have the same one: ip(7). */
-		struct address from =
-		    plan_source(plan, sender->opened * plan->processes + sender->number);
-
-		error = sys_setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-		if (!error) {
-			*call = "bind";
-			error = sys_bind(fd, (struct sockaddr *)&from.socket, from.bytes);
-		}
-	}
-	if (error) {
-		(void)sys_close(fd);
-		return error;
-	}
-	return fd;
-}
-
-bool connection_is_up(int fd)
-{
-	struct sockaddr_storage peer;
-	socklen_t n = sizeof peer;
-
-	return sys_getpeername(fd, (struct sockaddr *)&peer, &n) == 0;
-}
-
 static void connection_connect(struct connection *connection, struct sender *sender)
 {
-	const struct address *to = &sender->plan->endpoint.address;
-	int error = connect(connection->source.fd, (const struct sockaddr *)&to->socket, to->bytes);
+	int error = dial_connect(sender->plan, connection->source.fd);
 
-	error = error ? -errno : 0;
 	if (error == -EAGAIN) { /* a unix socket whose backlog is full */
 		uint64_t opened_ns = connection->opened_ns;
 
@@ -87,7 +40,7 @@ static void connection_connect(struct connection *connection, struct sender *sen
 	loop_deadline(&sender->loop, &connection->source,
 		      sender->loop.now_ms + plan_timeout_ms(sender->plan));
 	/* Over loopback it is there at once: asking costs less than an event for space. */
-	if (connection_is_up(connection->source.fd)) {
+	if (dial_is_up(connection->source.fd)) {
 		connection_connected(connection, sender);
 		return;
 	}
@@ -101,7 +54,8 @@ void connection_open(struct connection *connection, struct sender *sender)
 {
 	const struct plan *plan = sender->plan;
 	const char *call;
-	int fd = connection_socket(connection, sender, &call);
+	int fd = dial_socket(plan, sender->opened * plan->processes + sender->number,
+			     connection->slow ? SLOW_BUFFER_BYTES : 0, &call);
 
 	connection->sent = connection->received = 0;
 	connection->sent_bytes = connection->received_bytes = 0;

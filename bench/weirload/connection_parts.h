@@ -18,7 +18,4 @@ void connection_fail(struct connection *connection, struct sender *sender, enum 
 void connection_fail_of(struct connection *connection, struct sender *sender, const char *call,
 			ssize_t error); /* -errno */
 
-/* connection_open.c */
-bool connection_is_up(int fd);
-
 #endif

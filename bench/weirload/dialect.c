@@ -23,6 +23,7 @@ static const struct dialect dialects[] = {
     {.name = "frame", .length_prefix = true, .sent = ANYTHING, .received = ANYTHING},
     {.name = "discard", .kind = DIALECT_LISTENS, .sent = ANYTHING, .received = ANYTHING},
     {.name = "chargen", .kind = DIALECT_SPEAKS, .sent = ANYTHING, .received = ANYTHING},
+    {.name = "chat", .kind = DIALECT_CHATS, .sent = ANYTHING, .received = ANYTHING},
 };
 
 const struct dialect *dialect_find(const char *protocol)

@@ -4,7 +4,8 @@
  * A message is a head, `size` bytes of the pattern and a tail; so is its reply. Both are
  * streams that can be computed from any byte on: nothing that was sent is kept. Where a
  * protocol only listens (discard), a message is done when the kernel has taken it; where it
- * only speaks (chargen), each `size` bytes of it count as one.
+ * only speaks (chargen), each `size` bytes of it count as one. Lines of chat have a form of
+ * their own: chat_line.
  */
 #ifndef BENCH_WEIRLOAD_DIALECT_H
 #define BENCH_WEIRLOAD_DIALECT_H
@@ -13,7 +14,7 @@
 
 #define DIALECT_AFFIX_MAX 4 /* bytes of a head or a tail */
 
-enum dialect_kind { DIALECT_ANSWERS, DIALECT_LISTENS, DIALECT_SPEAKS };
+enum dialect_kind { DIALECT_ANSWERS, DIALECT_LISTENS, DIALECT_SPEAKS, DIALECT_CHATS };
 
 struct dialect {
 	const char *name;

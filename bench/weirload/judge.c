@@ -51,9 +51,9 @@ static void judge_validity(struct outcome *outcome, const struct plan *plan)
 		allowed_ns = JUDGE_SLIP_NS;
 	if (slip_ns > allowed_ns)
 		invalid(outcome,
-			"the generator did not keep its own schedule: one message in a hundred "
+			"the generator did not keep its own schedule: one %s in a hundred "
 			"left %.1f ms late or more",
-			(double)slip_ns / 1e6);
+			plan->chats ? "line" : "message", (double)slip_ns / 1e6);
 }
 
 bool judge_frozen(const struct outcome *outcome)

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/weirload/chat_line.h"
 #include "master/options.h"
 #include "reactor/descriptor.h"
 #include "worker/config.h"
@@ -120,6 +121,17 @@ static void option_idle(struct plan *plan, const char *value)
 static void option_slow(struct plan *plan, const char *value)
 {
 	plan->slow = number("slow", value, 0, CONNECTIONS_MAX);
+}
+
+static void option_senders(struct plan *plan, const char *value)
+{
+	plan->senders = number("senders", value, 1, CONNECTIONS_MAX);
+}
+
+static void option_redis(struct plan *plan, const char *value)
+{
+	(void)value;
+	plan->redis = true;
 }
 
 static void option_server_pid(struct plan *plan, const char *value)
@@ -260,12 +272,13 @@ static const char *row_name(size_t row)
 
 static void print_help(void)
 {
-	(void)printf("usage: weirload [OPTION]... LISTENER\n\n"
-		     "Drives load at a server, checks every byte of its replies, and says what it "
-		     "measured.\n"
-		     "LISTENER is PROTOCOL://ADDRESS as weir takes it, of these protocols: echo, "
-		     "increment,\nline, frame, chargen, discard. A closed loop, unless --rate is "
-		     "given.\n\n");
+	(void)printf(
+	    "usage: weirload [OPTION]... LISTENER\n\n"
+	    "Drives load at a server, checks every byte of its replies, and says what it "
+	    "measured.\n"
+	    "LISTENER is PROTOCOL://ADDRESS as weir takes it, of these protocols: echo, "
+	    "increment,\nline, frame, chargen, discard, chat. A closed loop, unless --rate is "
+	    "given.\n\n");
 	for (size_t i = 0; i < ROWS; i++) {
 		char flags[64];
 		int n = rows[i].letter ? snprintf(flags, sizeof flags, "-%c, ", rows[i].letter)
@@ -335,12 +348,41 @@ static void read_listener(struct plan *plan)
 	if (!address_is_unix(&plan->endpoint.address) && !address_port(&plan->endpoint.address))
 		usage_error("%s: which port?", plan->listener);
 	plan->dialect = dialect_find(plan->endpoint.protocol->name);
+	plan->chats = plan->dialect && plan->dialect->kind == DIALECT_CHATS;
 	if (plan->talk)
 		return;
 	if (plan->datagrams)
 		usage_error("%s: load over datagrams is not there yet", plan->listener);
 	if (!plan->dialect)
 		usage_error("%s: weirload does not speak it", plan->listener);
+}
+
+/* Chat has rules of its own. */
+static void check_chat(struct plan *plan)
+{
+	uint64_t readers = plan->connections > plan->slow ? plan->connections - plan->slow : 0;
+
+	if (!plan->chats && (plan->senders || plan->redis))
+		usage_error("--%s is for chat only", plan->senders ? "senders" : "redis");
+	if (!plan->chats)
+		return;
+	if (plan->churn || plan->idle)
+		usage_error("chat has no --churn and no --idle");
+	if (plan->rate && plan->pipeline > 1)
+		usage_error("chat has --rate or --pipeline, not both");
+	if (plan->size < CHAT_LINE_BYTES_MIN || plan->size > CHAT_LINE_BYTES_MAX)
+		usage_error("--size of a line of chat is from %d to %d", CHAT_LINE_BYTES_MIN,
+			    CHAT_LINE_BYTES_MAX);
+	if (!plan->senders)
+		plan->senders = readers;
+	if (plan->senders > readers)
+		usage_error("--senders %llu of %llu connections that are not slow?",
+			    (unsigned long long)plan->senders, (unsigned long long)readers);
+	if (plan->senders > CHAT_SENDERS_MAX)
+		usage_error("a line of chat can name %d senders at most", CHAT_SENDERS_MAX);
+	/* One of them sees the lines of the other come in. */
+	if (readers / plan->processes < 2)
+		usage_error("chat takes 2 connections or more that are not slow in each process");
 }
 
 /* What no single value shows. */
@@ -404,6 +446,7 @@ void plan_read(struct plan *plan, int argc, char **argv)
 	check(plan);
 	choose_sources(plan);
 	choose_processes(plan);
+	check_chat(plan);
 }
 
 const char *plan_mode(const struct plan *plan)
@@ -415,8 +458,12 @@ const char *plan_mode(const struct plan *plan)
 	return plan->rate ? "open" : "closed";
 }
 
+uint32_t plan_deal(const struct plan *plan, uint64_t n, unsigned i)
+{
+	return (uint32_t)(n / plan->processes + (i < n % plan->processes));
+}
+
 uint32_t plan_share(const struct plan *plan, unsigned i)
 {
-	return (uint32_t)(plan->connections / plan->processes +
-			  (i < plan->connections % plan->processes));
+	return plan_deal(plan, plan->connections, i);
 }

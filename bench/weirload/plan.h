@@ -25,8 +25,9 @@ struct plan {
 	struct endpoint endpoint;
 	const struct dialect *dialect;
 	bool talk, datagrams;
+	bool chats, redis; /* lines of chat are sent, not messages; to a Redis */
 	bool churn, idle;
-	uint64_t connections, slow;
+	uint64_t connections, slow, senders;
 	uint64_t duration_us, warmup_us, timeout_us;
 	uint64_t size, pipeline, rate, connect_rate, processes;
 	struct address source; /* the first of them; bytes is 0 where none is bound */
@@ -45,7 +46,9 @@ static inline uint32_t plan_timeout_ms(const struct plan *plan)
 	return (uint32_t)((plan->timeout_us + 999) / 1000);
 }
 
-/* Connections of sending process i of plan->processes. */
+/* Of n that are dealt out like cards: how many sending process i of plan->processes has. */
+uint32_t plan_deal(const struct plan *plan, uint64_t n, unsigned i);
+/* Its connections. */
 uint32_t plan_share(const struct plan *plan, unsigned i);
 
 /* The local address of the n-th connection that is opened. */

@@ -55,6 +55,7 @@ void figures_make(struct figures *figures, const struct outcome *outcome, const 
 	};
 	if (seconds > 0) {
 		figures->messages_per_s = n / seconds;
+		figures->lines_per_s = (double)outcome->lines / seconds;
 		figures->connects_per_s = (double)outcome->connects / seconds;
 		figures->sent_bytes_per_s = (double)outcome->sent_bytes / seconds;
 		figures->received_bytes_per_s = (double)outcome->received_bytes / seconds;
@@ -148,11 +149,15 @@ static void print_head(FILE *out, const struct plan *plan, const struct outcome 
 	if (plan->idle || plan->churn)
 		(void)fprintf(out, ", %s", plan_mode(plan));
 	if (plan->rate)
-		(void)fprintf(out, ", %s messages/s", grouped(plan->rate));
+		(void)fprintf(out, ", %s %s/s", grouped(plan->rate),
+			      plan->chats ? "lines" : "messages");
 	(void)fprintf(out, "\n%s connection%s, %s bytes", grouped(plan->connections),
 		      plan->connections == 1 ? "" : "s", grouped(plan->size));
 	if (plan->pipeline > 1)
 		(void)fprintf(out, ", pipeline %s", grouped(plan->pipeline));
+	if (plan->chats)
+		(void)fprintf(out, ", %s sender%s", grouped(plan->senders),
+			      plan->senders == 1 ? "" : "s");
 	if (plan->slow)
 		(void)fprintf(out, ", %s slow", grouped(plan->slow));
 	(void)fprintf(out, ", %s process%s", grouped(plan->processes),
@@ -186,7 +191,11 @@ static void print_throughput(FILE *out, const struct outcome *outcome, const str
 
 	if (plan->idle)
 		return;
-	(void)fprintf(out, "messages  %s, %s/s%s\n", grouped(outcome->messages),
+	if (plan->chats)
+		(void)fprintf(out, "lines     %s, %s/s; deliveries ", grouped(outcome->lines),
+			      grouped((uint64_t)(figures->lines_per_s + 0.5)));
+	(void)fprintf(out, "%s%s, %s/s%s\n", plan->chats ? "" : "messages  ",
+		      grouped(outcome->messages),
 		      grouped((uint64_t)(figures->messages_per_s + 0.5)), mark);
 	if (plan->churn)
 		(void)fprintf(out, "connects  %s, %s/s\n", grouped(outcome->connects),
@@ -195,11 +204,10 @@ static void print_throughput(FILE *out, const struct outcome *outcome, const str
 		      bytes_text(figures->sent_bytes_per_s),
 		      bytes_text(figures->received_bytes_per_s));
 	if (outcome->all.unsent)
-		(void)fprintf(
-		    out,
-		    "unsent    %s messages were due and had not left by the end: response "
-		    "has what they waited\n",
-		    grouped(outcome->all.unsent));
+		(void)fprintf(out,
+			      "unsent    %s %s were due and had not left by the end: response "
+			      "has what they waited\n",
+			      grouped(outcome->all.unsent), plan->chats ? "lines" : "messages");
 }
 
 static void print_held(FILE *out, const struct outcome *outcome, const struct plan *plan,
@@ -216,11 +224,20 @@ static void print_held(FILE *out, const struct outcome *outcome, const struct pl
 	    grouped(outcome->all.messages), time_text(outcome->finish_ns));
 }
 
-static void print_costs(FILE *out, const struct outcome *outcome, const struct figures *figures)
+/* What is counted. */
+static const char *unit_of(const struct plan *plan)
 {
+	return plan->chats ? "delivery" : "message";
+}
+
+static void print_costs(FILE *out, const struct outcome *outcome, const struct plan *plan,
+			const struct figures *figures)
+{
+	const char *unit = unit_of(plan);
+
 	if (figures->server_us_per_message >= 0) {
-		(void)fprintf(out, "server    %.2f us of CPU a message (user %.2f, system %.2f)",
-			      figures->server_us_per_message, figures->server_user_us,
+		(void)fprintf(out, "server    %.2f us of CPU a %s (user %.2f, system %.2f)",
+			      figures->server_us_per_message, unit, figures->server_user_us,
 			      figures->server_system_us);
 		if (figures->server_us_per_connection >= 0)
 			(void)fprintf(out, ", %.2f us a connection",
@@ -231,9 +248,9 @@ static void print_costs(FILE *out, const struct outcome *outcome, const struct f
 		    outcome->server.processes == 1 ? "" : "es", 100 * figures->server_busiest);
 	}
 	if (figures->generator_us_per_message >= 0)
-		(void)fprintf(out,
-			      "generator %.2f us of CPU a message, the busiest process %.0f %%\n",
-			      figures->generator_us_per_message, 100 * figures->generator_busiest);
+		(void)fprintf(out, "generator %.2f us of CPU a %s, the busiest process %.0f %%\n",
+			      figures->generator_us_per_message, unit,
+			      100 * figures->generator_busiest);
 	if (figures->user_bytes_per_connection >= 0)
 		(void)fprintf(out, "memory    %.1f bytes a connection in the server's processes\n",
 			      figures->user_bytes_per_connection);
@@ -258,14 +275,31 @@ static void print_limit(FILE *out, const struct outcome *outcome, const struct p
 		(void)fprintf(out, "limit     generator: it stood still for %.0f %% of the time\n",
 			      100 * (double)outcome->all.frozen_ns / (double)outcome->measured_ns);
 	else if (outcome->limit == LIMIT_GENERATOR)
-		(void)fprintf(out, "limit     generator: CPU a message is the figure to quote\n");
+		(void)fprintf(out, "limit     generator: CPU a %s is the figure to quote\n",
+			      unit_of(plan));
 	else if (outcome->limit != LIMIT_UNKNOWN)
 		(void)fprintf(out, "limit     %s\n", judge_limit(outcome));
 	else
 		(void)fprintf(out, "limit     not the generator (--server-pid tells more)\n");
 }
 
-static void print_errors(FILE *out, const struct outcome *outcome)
+/* Some errors are others in a chat. */
+static const char *error_text(const struct plan *plan, int kind)
+{
+	static const char *const of_chat[TALLY_ERROR_KINDS] = {
+	    [TALLY_timeout] = "clients that the server did not take, pass lines to, or end in time",
+	    [TALLY_lost] = "deliveries of lines that never came",
+	    [TALLY_doubled] = "lines that came again",
+	    [TALLY_reordered] = "lines that came behind a later one of their sender",
+	    [TALLY_foreign] = "lines of a sender that is none of this run",
+	    [TALLY_altered] = "lines with bytes that were never sent",
+	    [TALLY_unexpected] = "lines that came back to their sender",
+	};
+
+	return plan->chats && of_chat[kind] ? of_chat[kind] : tally_errors[kind].text;
+}
+
+static void print_errors(FILE *out, const struct outcome *outcome, const struct plan *plan)
 {
 	const struct tally *all = &outcome->all;
 	bool any = false;
@@ -274,14 +308,17 @@ static void print_errors(FILE *out, const struct outcome *outcome)
 		if (!all->errors[kind])
 			continue;
 		(void)fprintf(out, "%-10s%s %s\n", any ? "" : "errors", grouped(all->errors[kind]),
-			      tally_errors[kind].text);
+			      error_text(plan, kind));
 		if (all->details[kind][0])
 			(void)fprintf(out, "          first: %s\n", all->details[kind]);
 		any = true;
 	}
 	if (!any)
 		(void)fprintf(out, "errors    none\n");
-	if (all->slow_ended)
+	if (plan->chats && plan->slow)
+		(void)fprintf(out, "slow      %s of %s closed by the server\n",
+			      grouped(all->slow_ended), grouped(plan->slow));
+	else if (all->slow_ended)
 		(void)fprintf(out, "slow      %s slow connections were ended by the server\n",
 			      grouped(all->slow_ended));
 }
@@ -300,19 +337,21 @@ static void print_table(FILE *out, const struct outcome *outcome, const struct p
 	print_times(out, "slip", &outcome->all.slip);
 	print_times(out, "connect", &outcome->all.connect);
 	(void)fprintf(out, "\n");
-	print_costs(out, outcome, figures);
+	print_costs(out, outcome, plan, figures);
 	print_limit(out, outcome, plan);
-	print_errors(out, outcome);
+	print_errors(out, outcome, plan);
 	if (outcome->interrupted)
 		(void)fprintf(out, "ended early, by a signal\n");
 	if (tally_errors_of(&outcome->all, BLAME_REPLY))
-		(void)fprintf(out, "WRONG: replies were not what they had to be\n");
+		(void)fprintf(out, "WRONG: %s were not what they had to be\n",
+			      plan->chats ? "lines" : "replies");
 	if (outcome->invalid_why[0])
 		(void)fprintf(out, "INVALID: %s\n", outcome->invalid_why);
 	if (!outcome->held && !outcome->interrupted)
 		(void)fprintf(out, "no connection came up\n");
 	else if (!outcome->messages && judge_expects_messages(outcome, plan))
-		(void)fprintf(out, "no message was answered in the time that was measured\n");
+		(void)fprintf(out, "no %s in the time that was measured\n",
+			      plan->chats ? "line was delivered" : "message was answered");
 }
 
 static void close_file(FILE *file, const char *name)

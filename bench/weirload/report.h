@@ -13,7 +13,7 @@ void report(const struct outcome *outcome, const struct plan *plan);
 
 /* What both forms say. */
 struct figures {
-	double messages_per_s, connects_per_s, sent_bytes_per_s, received_bytes_per_s;
+	double messages_per_s, lines_per_s, connects_per_s, sent_bytes_per_s, received_bytes_per_s;
 	/* Of CPU time, in us; negative: not known. */
 	double server_us_per_message, server_user_us, server_system_us, server_us_per_connection;
 	double generator_us_per_message;

@@ -79,6 +79,7 @@ static void json_plan(struct json *json, const struct plan *plan)
 	json_number(json, "processes", plan->processes);
 	json_number(json, "rate", plan->rate);
 	json_number(json, "slow", plan->slow);
+	json_number(json, "senders", plan->senders);
 	json_number(json, "sources", plan->sources);
 	json_value(json, "warmup_s", (double)plan->warmup_us / 1e6, true);
 }
@@ -141,6 +142,8 @@ void report_json(FILE *file, const struct outcome *outcome, const struct plan *p
 	json_number(&json, "messages", plan->idle ? outcome->all.messages : outcome->messages);
 	json_number(&json, "messages_total", outcome->all.messages);
 	json_value(&json, "messages_per_s", figures->messages_per_s, measured);
+	json_number(&json, "lines", outcome->lines);
+	json_value(&json, "lines_per_s", figures->lines_per_s, measured && plan->chats);
 	json_value(&json, "bytes_per_s", figures->received_bytes_per_s, measured);
 	json_value(&json, "sent_bytes_per_s", figures->sent_bytes_per_s, measured);
 	json_number(&json, "connects", plan->idle ? outcome->all.connects : outcome->connects);

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "bench/weirload/chat.h"
 #include "bench/weirload/sender.h"
 #include "reactor/check.h"
 
@@ -21,6 +22,7 @@
 struct run {
 	const struct plan *plan;
 	struct schedule *schedule;
+	struct chat_table *chat_table; /* of a chat only */
 	struct tally *tallies;
 	unsigned senders, ready, gone;
 	int interrupts_seen; /* a signal ends what is waited for; one more, the end itself */
@@ -58,10 +60,11 @@ static void show_progress(struct run *run, const char *doing)
 	for (int kind = 0; kind < TALLY_ERROR_KINDS; kind++)
 		errors += sum.errors[kind];
 	if (run->shown_ns)
-		(void)fprintf(stderr, "\r\033[K%s: %llu connections, %.0f messages/s, %llu errors",
-			      doing, (unsigned long long)sum.open,
+		(void)fprintf(stderr, "\r\033[K%s: %llu connections, %.0f %s/s, %llu errors", doing,
+			      (unsigned long long)sum.open,
 			      (double)(sum.messages - run->shown_messages) * 1e9 /
 				  (double)(now_ns - run->shown_ns),
+			      run->plan->chats ? "deliveries" : "messages",
 			      (unsigned long long)errors);
 	run->shown_ns = now_ns;
 	run->shown_messages = sum.messages;
@@ -86,6 +89,9 @@ static void start_senders(struct run *run)
 		run->pids[i] = fork();
 		if (run->pids[i] < 0)
 			die("fork: %s", strerror(errno));
+		if (run->pids[i] == 0 && run->plan->chats)
+			chat_run(run->plan, run->schedule, run->chat_table, &run->tallies[i], i,
+				 pair[1]);
 		if (run->pids[i] == 0)
 			sender_run(run->plan, run->schedule, &run->tallies[i], i, pair[1]);
 		(void)close(pair[1]);
@@ -141,6 +147,9 @@ static void end_senders(struct run *run, struct outcome *outcome)
 
 	if (run->plan->idle) /* each message has its own limit; they go out in windows */
 		patience_ns += run->plan->connections * 1000000;
+	if (run->plan->slow &&
+	    run->plan->chats) /* those are looked at when all others have ended */
+		patience_ns += run->plan->timeout_us * 1000;
 	run->interrupts_seen = interrupts;
 	wait_for(run, clock_ns() + patience_ns, &run->gone, "ending");
 	for (unsigned i = 0; i < run->senders; i++) {
@@ -185,6 +194,7 @@ static void keep_difference(struct outcome *outcome, const struct reading *a,
 {
 	outcome->measured_ns = b->at_ns - a->at_ns;
 	outcome->messages = b->sum.messages - a->sum.messages;
+	outcome->lines = b->sum.lines - a->sum.lines;
 	outcome->connects = b->sum.connects - a->sum.connects;
 	outcome->sent_bytes = b->sum.sent_bytes - a->sum.sent_bytes;
 	outcome->received_bytes = b->sum.received_bytes - a->sum.received_bytes;
@@ -264,7 +274,9 @@ void run(struct outcome *outcome, const struct plan *plan)
 	run.schedule = mmap(NULL, sizeof *run.schedule, PROT_READ | PROT_WRITE,
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	run.tallies = tally_map((unsigned)plan->processes);
-	if (run.schedule == MAP_FAILED || !run.tallies)
+	if (plan->chats)
+		run.chat_table = chat_table_map(plan);
+	if (run.schedule == MAP_FAILED || !run.tallies || (plan->chats && !run.chat_table))
 		die("no memory to count in");
 	outcome->cpus = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
 	if (plan->server_pid && kill(plan->server_pid, 0) < 0 && errno == ESRCH)

@@ -16,7 +16,7 @@ struct outcome {
 	struct tally all; /* of all senders, to their end */
 	/* Of the time that is measured: */
 	uint64_t measured_ns;
-	uint64_t messages, connects, sent_bytes, received_bytes;
+	uint64_t messages, lines, connects, sent_bytes, received_bytes;
 	struct usage server, generator;
 	bool server_known; /* server_pid was given, and was there at both ends */
 	/* Of the connections, when all had come up: */

@@ -2,21 +2,17 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/timerfd.h>
 
 #include "bench/weirload/connection.h"
 #include "reactor/check.h"
-#include "reactor/descriptor.h"
 #include "reactor/sys.h"
 
-#define RAMP_WINDOW   128 /* connects that may be under way */
-#define RAMP_BATCH    64  /* in a turn */
-#define IDLE_WINDOW   256 /* last messages that may be under way */
-#define PACER_BATCH   512 /* messages in a turn */
-#define END_BATCH     64  /* connections that are ended in a turn */
-#define UNSENT_LOOKS  (1 << 22)
-#define PULSE_MS      10
-#define PULSE_LATE_NS 5000000 /* later than this, the process did not run */
+#define RAMP_WINDOW  128 /* connects that may be under way */
+#define RAMP_BATCH   64	 /* in a turn */
+#define IDLE_WINDOW  256 /* last messages that may be under way */
+#define PACER_BATCH  512 /* messages in a turn */
+#define END_BATCH    64	 /* connections that are ended in a turn */
+#define UNSENT_LOOKS (1 << 22)
 
 struct connection *sender_connection(const struct sender *sender, uint32_t i)
 {
@@ -26,9 +22,7 @@ struct connection *sender_connection(const struct sender *sender, uint32_t i)
 /* Those that are not slow. */
 static uint32_t paced_share(const struct plan *plan, unsigned number)
 {
-	uint64_t paced = plan->connections - plan->slow;
-
-	return (uint32_t)(paced / plan->processes + (number < paced % plan->processes));
+	return plan_deal(plan, plan->connections - plan->slow, number);
 }
 
 static uint32_t slow_share(const struct plan *plan, unsigned number)
@@ -37,11 +31,6 @@ static uint32_t slow_share(const struct plan *plan, unsigned number)
 }
 
 /* ---- telling the conductor ---- */
-
-static void ring(struct sender *sender, char what)
-{
-	(void)sys_write(sender->bell.fd, &what, 1);
-}
 
 void sender_finished(struct sender *sender)
 {
@@ -80,7 +69,7 @@ void sender_settled(struct sender *sender)
 	sender->connecting--;
 	TALLY_ADD(sender->tally, settled, 1);
 	if (sender->tally->settled == sender->connections_n)
-		ring(sender, BELL_READY);
+		child_ring(&sender->bell, BELL_READY);
 	else
 		loop_poke(&sender->loop, &sender->ramp);
 }
@@ -107,14 +96,6 @@ uint64_t sender_due_ns(const struct sender *sender, uint32_t i, uint64_t turn)
 	return due_ns(sender, i - (sender->connections_n - paced_n) + turn * paced_n);
 }
 
-static void pacer_arm(struct sender *sender, uint64_t at_ns)
-{
-	struct itimerspec at = {.it_value = {.tv_sec = (time_t)(at_ns / 1000000000),
-					     .tv_nsec = (long)(at_ns % 1000000000)}};
-
-	CHECK(timerfd_settime(sender->pacer.fd, TFD_TIMER_ABSTIME, &at, NULL) == 0);
-}
-
 /* Begins the messages that are due by now. */
 static void pace(struct sender *sender)
 {
@@ -129,7 +110,7 @@ static void pace(struct sender *sender)
 		struct connection *connection;
 
 		if (at_ns > now_ns) {
-			pacer_arm(sender, at_ns);
+			child_timer_arm(&sender->pacer, at_ns);
 			return;
 		}
 		connection = sender_connection(sender, slow + (uint32_t)(sender->paced % paced_n));
@@ -155,7 +136,7 @@ static void sender_start(struct sender *sender)
 		if (!sender->plan->rate || sender_connection(sender, i)->slow)
 			loop_poke(&sender->loop, &sender_connection(sender, i)->source);
 	if (!sender->plan->idle)
-		loop_deadline(&sender->loop, &sender->pulse, sender->loop.now_ms + PULSE_MS);
+		pulse_start(&sender->pulse, &sender->loop, sender->schedule, sender->tally);
 }
 
 static void pacer_turn(struct loop *loop, struct source *source)
@@ -167,24 +148,6 @@ static void pacer_turn(struct loop *loop, struct source *source)
 		sender_start(sender);
 	if (sender->plan->rate && sender->phase == SENDER_RUN)
 		pace(sender);
-}
-
-/* Measures how long this process stood still although it had something to do. */
-static void pulse_turn(struct loop *loop, struct source *source)
-{
-	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
-	uint64_t late_ns = (loop->now_ms - source->deadline.due_ms) * 1000000ull;
-	uint64_t to_ns = clock_ns(), from_ns = to_ns - late_ns;
-
-	source->ready = 0;
-	if (from_ns < sender->schedule->measure_ns) /* what was before is left out */
-		from_ns = sender->schedule->measure_ns;
-	if (sender->phase == SENDER_END && to_ns > sender->schedule->end_ns)
-		to_ns = sender->schedule->end_ns;
-	if (late_ns > PULSE_LATE_NS && to_ns > from_ns)
-		TALLY_ADD(sender->tally, frozen_ns, to_ns - from_ns);
-	if (sender->phase == SENDER_RUN)
-		loop_deadline(loop, source, loop->now_ms + PULSE_MS);
 }
 
 /* ---- RUN with --idle: a last message for each, a window at a time ---- */
@@ -255,6 +218,7 @@ static void sender_count_unsent(struct sender *sender)
 static void sender_end(struct sender *sender)
 {
 	sender->phase = SENDER_END;
+	sender->pulse.stopped = true;
 	if (sender->plan->rate && sender->schedule->end_ns > sender->schedule->start_ns)
 		sender_count_unsent(sender);
 	loop_deadline(&sender->loop, &sender->ending,
@@ -302,7 +266,7 @@ static void bell_turn(struct loop *loop, struct source *source)
 	else if (sender->plan->idle)
 		idle_begin(sender);
 	else
-		pacer_arm(sender, sender->schedule->start_ns);
+		child_timer_arm(&sender->pacer, sender->schedule->start_ns);
 }
 
 static void ramp_or_idle_turn(struct loop *loop, struct source *source)
@@ -341,46 +305,20 @@ static void sender_make(struct sender *sender)
 	}
 }
 
-static void sender_watch(struct sender *sender, int bell)
-{
-	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	int error;
-
-	if (timer < 0)
-		die("timerfd_create: %s", strerror(errno));
-	source_init(&sender->bell, bell, bell_turn);
-	source_init(&sender->pacer, timer, pacer_turn);
-	source_init(&sender->ramp, -1, ramp_or_idle_turn);
-	source_init(&sender->ending, -1, ending_turn);
-	source_init(&sender->pulse, -1, pulse_turn);
-	sender->bell.want = sender->pacer.want = SOURCE_IN;
-	error = loop_watch(&sender->loop, &sender->bell, EPOLLIN);
-	/* Edge-triggered, a timer need not be read: setting it anew clears it. */
-	if (!error)
-		error = loop_watch(&sender->loop, &sender->pacer, EPOLLIN | EPOLLET);
-	if (error)
-		die("epoll_ctl: %s", strerror(-error));
-}
-
 _Noreturn void sender_run(const struct plan *plan, const struct schedule *schedule,
 			  struct tally *tally, unsigned number, int bell)
 {
 	static struct sender sender;
-	static struct stats stats;
-	int error;
 
-	descriptors_keep_only(&bell, 1);
-	(void)signal(SIGINT, SIG_IGN); /* the conductor ends it */
-	(void)signal(SIGTERM, SIG_IGN);
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)sys_prctl(PR_SET_PDEATHSIG, SIGKILL);
 	sender =
 	    (struct sender){.plan = plan, .schedule = schedule, .tally = tally, .number = number};
-	error = loop_open(&sender.loop, &stats, 0);
-	if (error)
-		die("epoll_create1: %s", strerror(-error));
+	child_begin(&sender.loop, bell);
 	sender_make(&sender);
-	sender_watch(&sender, bell);
+	source_init(&sender.bell, bell, bell_turn);
+	source_init(&sender.pacer, -1, pacer_turn);
+	source_init(&sender.ramp, -1, ramp_or_idle_turn);
+	source_init(&sender.ending, -1, ending_turn);
+	child_watch(&sender.loop, &sender.bell, &sender.pacer);
 	sender.ramp_begun_ms = sender.loop.now_ms;
 	loop_poke(&sender.loop, &sender.ramp);
 	while (!sender.loop.stopped)

@@ -11,23 +11,10 @@
 #ifndef BENCH_WEIRLOAD_SENDER_H
 #define BENCH_WEIRLOAD_SENDER_H
 
-#include <time.h>
-
+#include "bench/weirload/child.h"
 #include "bench/weirload/plan.h"
-#include "bench/weirload/tally.h"
-#include "reactor/loop.h"
 
 #define SENDER_BUFFER_BYTES (256 * 1024)
-
-/* On the bell: */
-#define BELL_GO	   'g' /* to the sender: start_ns and measure_ns are set */
-#define BELL_END   'e' /* to the sender: end_ns is set, and has come */
-#define BELL_READY 'r' /* to the conductor: all connections have come up, or failed */
-
-/* Shared by all, written by the conductor before it rings. CLOCK_MONOTONIC. */
-struct schedule {
-	uint64_t start_ns, measure_ns, end_ns;
-};
 
 struct connection;
 
@@ -44,7 +31,8 @@ struct sender {
 	uint32_t connections_n;
 
 	enum { SENDER_RAMP, SENDER_RUN, SENDER_END } phase;
-	struct source bell, ramp, pacer, ending, pulse;
+	struct source bell, ramp, pacer, ending;
+	struct pulse pulse;
 	uint32_t ramped, connecting; /* of the ramp */
 	uint32_t ramp_begun_ms;
 	uint32_t ended;		       /* of END: how many were told to end */
@@ -55,14 +43,6 @@ struct sender {
 	unsigned char *buffer;	 /* SENDER_BUFFER_BYTES: what is sent, or was read, in one turn */
 	unsigned char *expected; /* as many: to find out what is wrong with a reply */
 };
-
-static inline uint64_t clock_ns(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 struct connection *sender_connection(const struct sender *sender, uint32_t i);
 

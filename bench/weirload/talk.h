@@ -2,7 +2,7 @@
  * talk: the common client, for people and pipes: what weirload --talk LISTENER does.
  *
  * Lines from stdin are sent, and what comes back goes to stdout as it comes:
- *     echo, line, others   lines and replies as they are (a last line of `line` gets its \n)
+ *     echo, line, others   lines and what comes as they are (a last line gets its \n, but of echo)
  *     frame                a line without its \n is a frame; each payload is a line
  *     increment            a line goes between ^ and $; a \n follows the reply to each line
  *     datagrams            a line is a datagram, of increment ^line$; each reply ends in a \n

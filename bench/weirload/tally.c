@@ -36,6 +36,7 @@ void tally_sum(struct tally *sum, const struct tally *tallies, unsigned n)
 		const struct tally *one = &tallies[i];
 
 		sum->messages += TALLY_READ(one, messages);
+		sum->lines += TALLY_READ(one, lines);
 		sum->sent_bytes += TALLY_READ(one, sent_bytes);
 		sum->received_bytes += TALLY_READ(one, received_bytes);
 		sum->connects += TALLY_READ(one, connects);

@@ -48,7 +48,8 @@ extern const struct tally_error_row tally_errors[TALLY_ERROR_KINDS];
 #define TALLY_DETAIL_BYTES 200
 
 struct tally {
-	uint64_t messages; /* answered, from the first to the last */
+	uint64_t messages; /* answered, or delivered in a chat, from the first to the last */
+	uint64_t lines;	   /* of a chat: sent */
 	uint64_t sent_bytes, received_bytes;
 	uint64_t connects; /* that came up */
 	uint64_t settled;  /* connections whose first attempt has ended, either way */

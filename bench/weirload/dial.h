@@ -1,0 +1,18 @@
+/*
+ * dial: the sockets of the load, made ready to connect as the plan says.
+ *
+ * A descriptor belongs to whoever asked for it. Nothing here waits.
+ */
+#ifndef BENCH_WEIRLOAD_DIAL_H
+#define BENCH_WEIRLOAD_DIAL_H
+
+#include "bench/weirload/plan.h"
+
+/* For the nth connection of the run, which chooses its local address; receive_bytes is its
+ * SO_RCVBUF, 0 the kernel's own. The descriptor, or -errno and the call that failed. */
+int dial_socket(const struct plan *plan, uint64_t nth, int receive_bytes, const char **call);
+/* connect(): 0 or -errno. */
+int dial_connect(const struct plan *plan, int fd);
+bool dial_is_up(int fd);
+
+#endif
