@@ -9,6 +9,8 @@ struct member {
 	struct conn *conn;
 	uint16_t own_first, own_last; /* its lines in the batch; 0: none */
 	bool waiting;
+	uint32_t given;		       /* bytes; it wraps, as the others do */
+	uint32_t mark_given, mark_end; /* `given`, and the topic's `end`, at a moment of before */
 };
 
 int topic_open(struct topic *topic, struct relay *relay, struct service *service, uint16_t number,
@@ -44,7 +46,7 @@ uint32_t topic_join(struct topic *topic, struct conn *conn)
 	struct member *member = pool_take(&topic->members);
 
 	CHECK(member); /* there are as many as connections */
-	*member = (struct member){.conn = conn};
+	*member = (struct member){.conn = conn, .mark_end = topic->end};
 	STATS_ADD(topic->table->stats, members_joined, 1);
 	return (uint32_t)(member - (struct member *)(void *)topic->members.base) + 1;
 }
@@ -92,10 +94,14 @@ void topic_go_on(struct topic *topic)
 
 /* ---- the batch ---- */
 
-/* Each member needs a segment, and one more for each line of its own. */
+/* Each member needs a segment, and one more for each line of its own. Others, who share nothing,
+ * need one for a chunk. */
 static bool buffers_suffice(const struct topic *topic)
 {
-	return pool_free(&topic->table->buffers.segments) > topic->members.used + TOPIC_OWN_LINES;
+	const struct buffers *buffers = &topic->table->buffers;
+
+	return pool_free(&buffers->segments) >=
+	       topic->members.used + TOPIC_OWN_LINES + pool_free(&buffers->chunks);
 }
 
 unsigned char *topic_room(struct topic *topic, size_t n)
@@ -145,25 +151,47 @@ void topic_add(struct topic *topic, size_t n, uint32_t handle)
 	topic->lines++;
 }
 
+/*
+ * It owes, or lags, more than slow_bytes. A member that says much is owed little of a batch, and
+ * keeps all of its chunk: so what it has not taken is measured in bytes of the topic too. All
+ * that was given before its mark is sent when the mark moves; so nobody keeps chunks from
+ * more than twice slow_bytes ago.
+ */
+static bool member_is_slow(const struct topic *topic, struct member *member)
+{
+	uint32_t owed = member->conn->queue.owed;
+
+	if ((int32_t)(member->given - owed - member->mark_given) >= 0) {
+		member->mark_given = member->given;
+		member->mark_end = topic->end;
+	}
+	return owed > topic->slow_bytes || topic->end - member->mark_end > topic->slow_bytes;
+}
+
+static void member_share(struct topic *topic, struct member *member, uint32_t begin, uint32_t end)
+{
+	if (begin == end)
+		return;
+	member->given += end - begin;
+	conn_share(member->conn, topic->chunk, begin, end);
+}
+
 /* All but its own lines. */
 static void member_give(struct topic *topic, struct member *member)
 {
-	uint32_t at = topic->begin, end = topic->chunk->used;
-	uint16_t own = member->own_first;
+	uint32_t at = topic->begin;
 	uint32_t skipped = 0;
 
-	if (member->conn->queue.owed > topic->slow_bytes) {
+	if (member_is_slow(topic, member)) {
 		conn_abort(member->conn, CLOSE_slow_consumer);
 		return;
 	}
-	for (; own; own = topic->own[own].next) {
-		if (at < topic->own[own].begin)
-			conn_share(member->conn, topic->chunk, at, topic->own[own].begin);
+	for (uint16_t own = member->own_first; own; own = topic->own[own].next) {
+		member_share(topic, member, at, topic->own[own].begin);
 		at = topic->own[own].end;
 		skipped++;
 	}
-	if (at < end)
-		conn_share(member->conn, topic->chunk, at, end);
+	member_share(topic, member, at, topic->chunk->used);
 	member->own_first = member->own_last = 0;
 	STATS_ADD(topic->table->stats, deliveries, topic->lines - skipped);
 }
@@ -175,6 +203,7 @@ void topic_deliver(struct topic *topic)
 
 	while ((member = pool_next(&topic->members, &cursor)))
 		member_give(topic, member);
+	topic->end += topic->chunk->used - topic->begin;
 	topic->begin = topic->chunk->used;
 	topic->lines = 0;
 	topic->own_n = 0;

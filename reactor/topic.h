@@ -4,8 +4,8 @@
  * Lines that have come by the bus are gathered at the end of one chunk, the batch. Delivered,
  * the batch stands in the queue of each member as one segment, whatever the number of lines
  * and of members, but for those who said some of it: they get the pieces between their own
- * lines. No member waits for another: one that owed more than slow_bytes when the next batch
- * came is closed.
+ * lines. No member waits for another: one that owes, or lags, more than slow_bytes when the next
+ * batch comes is closed.
  *
  * A topic is that of one listener, and outlives its members. It owns its share of the chunk.
  */
@@ -32,6 +32,7 @@ struct topic {
 	struct chunk *chunk;
 	uint32_t begin;	  /* of the batch, which goes to the end of what is used */
 	uint32_t lines;	  /* of it */
+	uint32_t end;	  /* bytes of all batches that were delivered; it wraps */
 	uint32_t waiting; /* members that wait to say something */
 	struct {
 		uint32_t begin, end;

@@ -74,14 +74,14 @@ END_TEST
  * All that do not read are owed the same lines, which stand once in the worker's memory. So
  * however many they are, a worker holds for them
  *
- *     slow-consumer + what came while they were closed (a batch, a chunk)
+ *     2 * slow-consumer + 3 chunks
  *
  * and for each a segment of 24 bytes a chunk, beside small change: the buffers of those who
  * read, a page here and there.
  */
 static size_t deaf_memory_max(unsigned deaf)
 {
-	size_t chunks = SLOW_CONSUMER / CHUNK + 3;
+	size_t chunks = 2 * SLOW_CONSUMER / CHUNK + 3;
 
 	return chunks * CHUNK + deaf * chunks * 24 + (1u << 20);
 }
@@ -146,6 +146,45 @@ START_TEST(who_does_not_read_is_closed_and_holds_nobody_up)
 	    most / 1024, deaf_memory_max(deaf) / 1024);
 	if (!suite_sanitized())
 		ck_assert_uint_le(most, deaf_memory_max(deaf));
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/*
+ * One that talks all the time and does not read is owed little, a short line now and then, and
+ * would keep all of the chunks in which these stand between its own.
+ */
+START_TEST(who_talks_and_does_not_read_keeps_little_memory)
+{
+	struct server *server =
+	    SERVER("-w", "1", "--slow-consumer", number(SLOW_CONSUMER), "chat://127.0.0.1:0");
+	size_t before, most = 0;
+	struct party party;
+	uint32_t said = 0;
+
+	party_open(&party, server, server->ports[0], 3, 1500);
+	party_join_all(&party, 3);
+	for (unsigned i = 0; i < 3; i++)
+		(void)party_say(&party, i);
+	party_hear_all(&party);
+	before = process_memory(server_worker(server, 0));
+	set_buffers(party.guests[0].fd, 0, 1);
+	party_deafen(&party, 0);
+	while (!server_stat(server, "closed_slow_consumer")) {
+		size_t now = process_memory(server_worker(server, 0));
+
+		if (now > before && now - before > most)
+			most = now - before;
+		if (!party_say(&party, said++ % 100 ? 0 : 1))
+			break;
+		(void)party_listen(&party, 0);
+	}
+	server_wait_stat_is(server, "closed_slow_consumer", 1);
+	(void)printf("FIGURE memory for one that talked and did not read: at most %zu KiB "
+		     "(bound %zu KiB), after %u lines\n",
+		     most / 1024, deaf_memory_max(1) / 1024, said);
+	if (!suite_sanitized())
+		ck_assert_uint_le(most, deaf_memory_max(1));
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -376,6 +415,8 @@ SUITE("chat",
       {"every line reaches every other client", every_line_reaches_every_other_client, 60, 3},
       {"who does not read is closed and holds nobody up",
        who_does_not_read_is_closed_and_holds_nobody_up, 60},
+      {"who talks and does not read keeps little memory",
+       who_talks_and_does_not_read_keeps_little_memory, 60},
       {"a dying worker takes nobody else's lines along",
        a_dying_worker_takes_nobody_elses_lines_along, 90},
       {"a stopped worker is left behind and counts what it missed",
