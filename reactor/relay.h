@@ -3,9 +3,9 @@
  *
  * What members say is published, and comes back like what others say: read from the rings,
  * gathered in batches, delivered. A batch is at most a chunk; then the members have their
- * turns, and write. After it the relay rests three times as long as that took, at most
- * RELAY_REST_MS, unless more is there than a batch takes: many lines go out in one write
- * then, and a line that comes alone is not held up.
+ * turns, and write. After it the relay rests three times as long as that took, if that is a
+ * millisecond, at most RELAY_REST_MS, and not where more is there than a batch takes: many lines
+ * go out in one write then, and a line that comes alone is not held up.
  *
  * One for each process. The bus is borrowed, and so are the topics.
  */

@@ -19,7 +19,7 @@
 #define MARK "CHECK_SCRIPTS"
 
 static const char *const scripts[] = {"ladder", "compare", "syscalls", "memory", "accept",
-				      "scale",	"profile", "million",  "suite"};
+				      "scale",	"profile", "million",  "suite",	 "chat"};
 #define SCRIPTS (sizeof scripts / sizeof *scripts)
 
 static char output[1 << 16];
@@ -62,7 +62,8 @@ static const char *build(void)
 static bool can_load(const char *test)
 {
 	static const char *const tools[] = {"timeout", "setsid"};
-	static const char *const programs[] = {"weir", "weirload", "designs/floor"};
+	static const char *const programs[] = {"weir", "weirload", "designs/floor",
+					       "designs/thread-chat"};
 	char path[512];
 
 	for (size_t i = 0; i < sizeof tools / sizeof *tools; i++)
@@ -263,6 +264,9 @@ START_TEST(wrong_usage_is_named)
 	    {"million many", "many: not a number of millions"},
 	    {"ladder nosuch", "no server nosuch"},
 	    {"suite weir", "unknown argument weir"},
+	    {"chat -c 19", "-c 19: at least 20 clients"},
+	    {"chat -m 1001", "-m 1001: more than there are clients"},
+	    {"chat weir weir", "weir is there twice"},
 	};
 
 	for (size_t i = 0; i < SCRIPTS; i++) {
@@ -340,16 +344,16 @@ static const char false_weirload[] =
     "printf '  \"errors_lost\": 3,\\n  \"invalid_why\": \"ports: none left\"\\n}\\n' >>$json\n"
     "exit $status\n";
 
-static const char *false_build(void)
+static const char *false_build(const char *weirload)
 {
 	static char absolute[PATH_MAX];
 	char command[sizeof absolute + 512];
 
 	ck_assert_ptr_nonnull(realpath(build(), absolute));
-	(void)chmod(write_file("weirload", false_weirload), 0755);
+	(void)chmod(write_file("weirload", weirload), 0755);
 	(void)snprintf(command, sizeof command,
 		       "cd '%s' && build='%s' && mkdir designs && ln -s \"$build/weir\" weir && "
-		       "ln -s \"$build/designs/floor\" designs/floor",
+		       "ln -s \"$build/designs/floor\" \"$build/designs/thread-chat\" designs",
 		       temporary_folder(), absolute);
 	ck_assert_int_eq(system(command), 0);
 	return temporary_folder();
@@ -361,7 +365,7 @@ START_TEST(ratios_and_verdicts)
 
 	if (!can_load("ratios and verdicts"))
 		return;
-	folder = false_build();
+	folder = false_build(false_weirload);
 	mark();
 	ck_assert_int_eq(
 	    run("BUILD=%s bench/compare -n 3 -d 0.1 -c '1 50' --churn -o %s/out floor weir", folder,
@@ -381,6 +385,53 @@ START_TEST(ratios_and_verdicts)
 	ck_assert_int_eq(run("grep 'churn	weir	cpu' %s/out/ratios.tsv", folder), 0);
 	expect_output("ERRORS: 3 lost (3 of 3)");
 	expect_json(in_folder("out/results.json"), "\"verdict\": \"dearer\"");
+	expect_nothing_left();
+}
+END_TEST
+
+/*
+ * The same for chat: 4 us a delivery for thread-chat, which holds 300 lines a second and is stopped
+ * by slow clients; 2 us for weir, which closes them.
+ */
+static const char false_chat[] =
+    "#!/bin/sh\n"
+    "while [ $# -gt 1 ]; do\n"
+    "	case $1 in --json) json=$2 ;; --server-pid) pid=$2 ;; -c) n=$2 ;; --rate) rate=$2 ;; "
+    "--slow) slow=$2 ;; esac\n"
+    "	shift\n"
+    "done\n"
+    "case $(cat /proc/$pid/comm) in weir*) us=2.000 ended=$slow ;; *) us=4.000 lost=$slow ;; esac\n"
+    "if [ ${rate:-1000} -gt 300 ]; then rate=300; fi\n"
+    "printf '{\\n  \"messages_per_s\": %s.0,\\n  \"server_cpu_us_per_message\": %s,\\n' "
+    "$((rate * (n - 1))) $us >$json\n"
+    "printf '  \"response_p99_us\": 900.0,\\n  \"limit\": \"server\",\\n' >>$json\n"
+    "printf '  \"slow\": %s,\\n  \"slow_ended\": %s,\\n' ${slow:-0} ${ended:-0} >>$json\n"
+    "printf '  \"errors_lost\": %s\\n}\\n' ${lost:-0} >>$json\n"
+    "[ ${lost:-0} -eq 0 ]\n";
+
+START_TEST(the_highest_rate_is_found)
+{
+	const char *folder;
+
+	if (!can_load("the highest rate is found"))
+		return;
+	folder = false_build(false_chat);
+	mark();
+	ck_assert_int_eq(run("BUILD=%s bench/chat -n 1 -d 0.1 -c 100 -l 50 -o %s/out "
+			     "thread-chat weir",
+			     folder, folder),
+			 0);
+	/* 50, 100, 200, 400 no, 300, 350 no, 325 no, 312 no; then 300 twice more. */
+	expect_output(
+	    "The highest rate that thread-chat holds: 300 lines/s. At 312 lines/s: 96.2 % of "
+	    "what was due, limit server.");
+	ck_assert_int_eq(run("grep '\tslow\t1\t' %s/out/chat.tsv | cut -f 1,4,13-", folder), 0);
+	ck_assert_str_eq(output,
+			 "weir\tfine\t10\t10\t0\nthread-chat\tERRORS: 10 lost\t10\t0\t10\n");
+	ck_assert_int_eq(run("cut -f 1-4 %s/out/ratios.tsv", folder), 0);
+	expect_output("highest\tthread-chat again\t4\t1\n");
+	expect_output("highest\tweir\t2\t0.5\n");
+	expect_json(in_folder("out/results.json"), "\"point\": \"search 312\"");
 	expect_nothing_left();
 }
 END_TEST
@@ -414,6 +465,22 @@ START_TEST(ladder_in_earnest)
 	expect_output("\nidle   floor ");
 	expect_json(in_folder("results.json"), "\"connected_max\"");
 	ck_assert_int_eq(run("grep -c '^| weir | [0-9]' %s", in_folder("ladder.md")), 0);
+	expect_nothing_left();
+}
+END_TEST
+
+START_TEST(chat_in_earnest)
+{
+	if (!can_load("chat in earnest"))
+		return;
+	mark();
+	ck_assert_int_eq(run("bench/chat -q -o %s", temporary_folder()), 0);
+	expect_output("\nlight: 1,000 lines/s; 50 clients, of which 5 send lines of 64 bytes\n");
+	expect_output("\nsaturation: ");
+	expect_output("\nslow: ");
+	if (!command_exists("redis-server"))
+		expect_output("not here: redis-server");
+	expect_json(in_folder("results.json"), "\"lines_per_s\"");
 	expect_nothing_left();
 }
 END_TEST
@@ -455,5 +522,7 @@ SUITE("scripts", {"json is checked", json_is_checked, 10},
       {"without weirload it says so", without_weirload_it_says_so, 10},
       {"median and spread", median_and_spread, 10}, {"numbers for people", numbers_for_people, 10},
       {"ratios and verdicts", ratios_and_verdicts, 60},
-      {"compare in earnest", compare_in_earnest, 60}, {"ladder in earnest", ladder_in_earnest, 60},
+      {"compare in earnest", compare_in_earnest, 60},
+      {"the highest rate is found", the_highest_rate_is_found, 60},
+      {"chat in earnest", chat_in_earnest, 60}, {"ladder in earnest", ladder_in_earnest, 60},
       {"ended early it leaves nothing", ended_early_it_leaves_nothing, 60})

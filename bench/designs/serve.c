@@ -25,10 +25,12 @@
 
 static _Noreturn void usage(const struct serve *serve, const char *why)
 {
-	(void)fprintf(stderr, "%s: %s\nusage: %s %sPROTOCOL%s://HOST:PORT, PROTOCOL being echo%s\n",
+	(void)fprintf(stderr, "%s: %s\nusage: %s %sPROTOCOL%s://HOST:PORT, PROTOCOL being %s\n",
 		      program_invocation_short_name, why, program_invocation_short_name,
 		      serve->workers ? "[-w WORKERS] " : "", serve->udp ? "+udp" : "",
-		      serve->echo_only ? "" : " or increment");
+		      serve->chat	 ? "chat"
+		      : serve->echo_only ? "echo"
+					 : "echo or increment");
 	exit(2);
 }
 
@@ -37,6 +39,16 @@ const struct protocol *serve_protocol(const char *name)
 	if (strcmp(name, "echo") != 0 && strcmp(name, "increment") != 0)
 		return NULL;
 	return protocol_find(name);
+}
+
+/* NULL: this design does not serve it. */
+static const struct protocol *served(const struct serve *serve, const char *name)
+{
+	if (serve->chat)
+		return strcmp(name, "chat") == 0 ? protocol_find(name) : NULL;
+	if (serve->echo_only && strcmp(name, "echo") != 0)
+		return NULL;
+	return serve_protocol(name);
 }
 
 /* weir knows no "+udp": it is cut out of what is given to weir's own parser. */
@@ -57,8 +69,8 @@ static void parse_listener(struct serve *serve, const char *text)
 		usage(serve, error);
 	if (address_is_unix(&serve->endpoint.address))
 		usage(serve, "its address is HOST:PORT");
-	protocol = serve_protocol(serve->endpoint.protocol->name);
-	if (!protocol || (serve->echo_only && strcmp(protocol->name, "echo") != 0))
+	protocol = served(serve, serve->endpoint.protocol->name);
+	if (!protocol)
 		usage(serve, "it does not serve this protocol");
 	serve->service.protocol = protocol;
 }

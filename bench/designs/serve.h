@@ -1,7 +1,8 @@
 /*
  * serve: what every design begins with: its command line, its socket, its ready line.
  *
- *     NAME [-w WORKERS] LISTENER     LISTENER = echo://HOST:PORT or increment://HOST:PORT
+ *     NAME [-w WORKERS] LISTENER     LISTENER = echo://HOST:PORT or increment://HOST:PORT;
+ *                                    chat://HOST:PORT for the one that serves chat
  *
  * A struct serve is filled in by main(), opened once and kept until the process ends. The
  * socket is made by weir's own listen_on(), so that backlog and options are the same: with
@@ -23,6 +24,7 @@ struct serve {
 	bool udp;	  /* serves PROTOCOL+udp:// */
 	bool nonblocking; /* its socket */
 	bool echo_only;
+	bool chat; /* serves chat, and nothing else */
 	bool reuseport;
 	unsigned workers; /* unless -w says otherwise; 0: it has none, and takes no -w */
 
