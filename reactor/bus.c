@@ -144,6 +144,18 @@ static size_t record_size(size_t bytes)
 	return round_up(sizeof(struct bus_record) + bytes, sizeof(struct bus_record));
 }
 
+/* Floor and head of one moment, between which records lie. False: no writer of ours made that
+ * ring, and nothing is read from it. */
+static bool ring_bounds(const struct bus *bus, const struct bus_ring *ring, uint64_t *floor,
+			uint64_t *head)
+{
+	do {
+		*floor = LOAD(ring->floor);
+		*head = LOAD(ring->head);
+	} while (LOAD(ring->floor) != *floor);
+	return *floor <= *head && *head - *floor <= bus->ring_bytes;
+}
+
 /* A header never lies across the end: sizes and the ring are multiples of its own. */
 static struct bus_record record_at(const struct bus *bus, const struct bus_ring *ring,
 				   uint64_t position)
@@ -174,23 +186,29 @@ static void copy_out(const struct bus *bus, const struct bus_ring *ring, uint64_
 	memcpy((char *)bytes + first, ring->bytes, n - first);
 }
 
-/* The number of the record that is, or will be, at a position; it walks there from the floor. */
-static uint64_t number_at(const struct bus *bus, const struct bus_ring *ring, uint64_t position)
+/* The number of the record that is, or will be, at a position; it walks there from the floor.
+ * False: the ring's writer went by meanwhile. */
+static bool number_at(const struct bus *bus, const struct bus_ring *ring, uint64_t position,
+		      uint64_t *number)
 {
-	uint64_t floor, at, number;
+	uint64_t floor, head, at;
 
-	do {
-		floor = at = LOAD(ring->floor);
-		number = 0;
-		while (at < position) {
-			struct bus_record record = record_at(bus, ring, at);
+	*number = 0;
+	if (!ring_bounds(bus, ring, &floor, &head))
+		return true;
+	if (floor > position)
+		return false;
+	if (floor < head)
+		*number = record_at(bus, ring, floor).number;
+	at = floor;
+	while (at < position) {
+		struct bus_record record = record_at(bus, ring, at);
 
-			number = record.number + 1;
-			at += record_size(record.bytes);
-		}
-		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	} while (LOAD_RELAXED(ring->floor) != floor);
-	return number;
+		*number = record.number + 1;
+		at += record_size(record.bytes);
+	}
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return LOAD_RELAXED(ring->floor) == floor;
 }
 
 /* ---- a seat ---- */
@@ -201,18 +219,17 @@ void bus_take_seat(struct bus_port *port, struct bus *bus, unsigned seat)
 
 	CHECK(seat < bus->seats);
 	*port = (struct bus_port){.bus = bus, .seat = seat, .ring = seat};
-	port->number = number_at(bus, ring_of(bus, seat), ring_of(bus, seat)->head);
 	STORE(own->state, TAKEN);
 	FULL_FENCE();
 	/* Whoever writes meanwhile sees no reader here, or one that stands too far back. */
 	for (unsigned i = 0; i < bus->seats; i++) {
-		struct bus_ring *ring = ring_of(bus, i);
+		const struct bus_ring *ring = ring_of(bus, i);
 
-		do {
+		do
 			STORE(own->cursor[i], LOAD(ring->head));
-			port->expected[i] = number_at(bus, ring, own->cursor[i]);
-		} while (LOAD(ring->floor) > own->cursor[i]);
+		while (!number_at(bus, ring, own->cursor[i], &port->expected[i]));
 	}
+	port->number = port->expected[seat];
 }
 
 /* ---- writing ---- */
@@ -228,16 +245,26 @@ static bool is_reading(const struct bus_port *port, unsigned seat, uint64_t *cur
 	return *cursor >= ring_of(port->bus, port->seat)->floor;
 }
 
+/* May the ring be written up to there? Who is left behind may come back at any moment, and is
+ * looked for each time. */
 static bool has_space(struct bus_port *port, uint64_t end)
 {
 	const struct bus *bus = port->bus;
 	uint64_t cursor, slowest = ring_of(bus, port->seat)->head;
+	bool left_behind = false;
 
-	for (unsigned i = 0; i < bus->seats; i++)
-		if (is_reading(port, i, &cursor) && cursor < slowest)
+	for (unsigned i = 0; i < bus->seats; i++) {
+		if (!is_reading(port, i, &cursor))
+			left_behind |= LOAD(seat_of(bus, i)->state) != VACANT;
+		else if (cursor < slowest)
 			slowest = cursor;
+	}
 	port->limit = slowest + bus->ring_bytes;
-	return end <= port->limit;
+	if (end > port->limit)
+		return false;
+	if (left_behind)
+		port->limit = end;
+	return true;
 }
 
 /* To the first record at or behind a position. */
@@ -301,24 +328,41 @@ unsigned bus_announce(struct bus_port *port)
 	return woken;
 }
 
-/* Who stands in the way, and since when? */
+/* Has it not moved for so long? anew: it has its time from now on. */
+static bool is_overdue(struct bus_port *port, unsigned seat, uint64_t cursor, uint32_t now_ms,
+		       bool anew)
+{
+	if (!anew && port->seen[seat].cursor == cursor)
+		return now_ms - port->seen[seat].since_ms >= BUS_PATIENCE_MS;
+	port->seen[seat].cursor = cursor;
+	port->seen[seat].since_ms = now_ms;
+	return false;
+}
+
+/* Leaves behind those who stand in the way, are overdue, and behind all that are not: the floor
+ * must not rise past one that moves. */
 static bool look_around(struct bus_port *port, uint32_t now_ms, bool anew, unsigned *left_behind)
 {
 	const struct bus *bus = port->bus;
-	struct bus_ring *ring = ring_of(bus, port->seat);
-	uint64_t cursor;
+	uint64_t cursor, overdue[BUS_SEATS_MAX], slowest = UINT64_MAX, floor = 0;
+	unsigned overdue_n = 0;
 
 	for (unsigned i = 0; i < bus->seats; i++) {
 		if (!is_reading(port, i, &cursor) || cursor + bus->ring_bytes >= port->wanted)
 			continue;
-		if (anew || port->seen[i].cursor != cursor) {
-			port->seen[i].cursor = cursor;
-			port->seen[i].since_ms = now_ms;
-		} else if (now_ms - port->seen[i].since_ms >= BUS_PATIENCE_MS) {
-			raise_floor(bus, ring, cursor + 1);
-			++*left_behind;
-		}
+		if (is_overdue(port, i, cursor, now_ms, anew))
+			overdue[overdue_n++] = cursor;
+		else if (cursor < slowest)
+			slowest = cursor;
 	}
+	for (unsigned i = 0; i < overdue_n; i++) {
+		if (overdue[i] >= slowest)
+			continue;
+		++*left_behind;
+		if (overdue[i] >= floor)
+			floor = overdue[i] + 1;
+	}
+	raise_floor(bus, ring_of(bus, port->seat), floor);
 	return has_space(port, port->wanted);
 }
 
@@ -372,8 +416,10 @@ static bool peek_ring(struct bus_port *port, unsigned number, struct bus_record 
 	uint64_t *cursor = &seat_of(bus, port->seat)->cursor[number];
 
 	for (;;) {
-		uint64_t head = LOAD(ring->head), floor = LOAD(ring->floor);
+		uint64_t floor, head;
 
+		if (!ring_bounds(bus, ring, &floor, &head))
+			return false;
 		if (*cursor < floor)
 			STORE(*cursor, floor);
 		if (*cursor >= head)
