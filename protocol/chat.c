@@ -145,7 +145,8 @@ static void chat_ended(struct conn *conn)
 
 static bool chat_say(struct conn *conn, const unsigned char *line, size_t n)
 {
-	static unsigned char text[LINE_BYTES + 1]; /* the input stays: it may have to be said again */
+	static unsigned char
+	    text[LINE_BYTES + 1]; /* the input stays: it may have to be said again */
 	struct chat *chat = conn_state(conn);
 	size_t text_n = text_clean(text, line, n), name_n = 0;
 	char name[NAME_BYTES];

@@ -6,7 +6,8 @@
  *     ring: head, floor, records                                its writer
  *
  * A ring's positions only grow; a position's place is its remainder by ring_bytes. Records lie
- * in [floor, head). Before a writer overwrites anything it raises the floor past it, and a
+ * in [floor, head); at head lies a header alone, with the number of the record that comes there.
+ * Before a writer overwrites anything it raises the floor past it, and a
  * reader looks at the floor after it has copied: what it copied from below the floor may be
  * torn, and does not count. That is a seqlock whose writer never waits and holds nothing.
  *
@@ -45,6 +46,7 @@ enum { VACANT, TAKEN, SAID_ALL };
 struct bus_seat {
 	_Alignas(CACHE_LINE) uint32_t state;
 	uint32_t wants_bell, wants_space;
+	uint32_t looks;	   /* while it drains: at whether all have said all */
 	uint64_t cursor[]; /* in each ring */
 };
 
@@ -162,7 +164,8 @@ static struct bus_record record_at(const struct bus *bus, const struct bus_ring 
 {
 	struct bus_record record;
 
-	memcpy(&record, ring->bytes + (position & (bus->ring_bytes - 1)), sizeof record);
+	position &= (bus->ring_bytes - 1) & ~(sizeof record - 1);
+	memcpy(&record, ring->bytes + position, sizeof record);
 	return record;
 }
 
@@ -172,6 +175,8 @@ static void copy_in(const struct bus *bus, struct bus_ring *ring, uint64_t posit
 	size_t at = position & (bus->ring_bytes - 1);
 	size_t first = n < bus->ring_bytes - at ? n : bus->ring_bytes - at;
 
+	if (!n) /* then bytes may be NULL */
+		return;
 	memcpy(ring->bytes + at, bytes, first);
 	memcpy(ring->bytes, (const char *)bytes + first, n - first);
 }
@@ -186,31 +191,6 @@ static void copy_out(const struct bus *bus, const struct bus_ring *ring, uint64_
 	memcpy((char *)bytes + first, ring->bytes, n - first);
 }
 
-/* The number of the record that is, or will be, at a position; it walks there from the floor.
- * False: the ring's writer went by meanwhile. */
-static bool number_at(const struct bus *bus, const struct bus_ring *ring, uint64_t position,
-		      uint64_t *number)
-{
-	uint64_t floor, head, at;
-
-	*number = 0;
-	if (!ring_bounds(bus, ring, &floor, &head))
-		return true;
-	if (floor > position)
-		return false;
-	if (floor < head)
-		*number = record_at(bus, ring, floor).number;
-	at = floor;
-	while (at < position) {
-		struct bus_record record = record_at(bus, ring, at);
-
-		*number = record.number + 1;
-		at += record_size(record.bytes);
-	}
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	return LOAD_RELAXED(ring->floor) == floor;
-}
-
 /* ---- a seat ---- */
 
 void bus_take_seat(struct bus_port *port, struct bus *bus, unsigned seat)
@@ -221,13 +201,16 @@ void bus_take_seat(struct bus_port *port, struct bus *bus, unsigned seat)
 	*port = (struct bus_port){.bus = bus, .seat = seat, .ring = seat};
 	STORE(own->state, TAKEN);
 	FULL_FENCE();
-	/* Whoever writes meanwhile sees no reader here, or one that stands too far back. */
+	/* Whoever writes meanwhile sees no reader here, or one that stands too far back. A head
+	 * that is far on by now is taken anew: nobody waited for us there. */
 	for (unsigned i = 0; i < bus->seats; i++) {
 		const struct bus_ring *ring = ring_of(bus, i);
 
-		do
+		do {
 			STORE(own->cursor[i], LOAD(ring->head));
-		while (!number_at(bus, ring, own->cursor[i], &port->expected[i]));
+			port->expected[i] = record_at(bus, ring, own->cursor[i]).number;
+			FULL_FENCE();
+		} while (LOAD(ring->head) - own->cursor[i] > bus->ring_bytes / 4);
 	}
 	port->number = port->expected[seat];
 }
@@ -253,6 +236,7 @@ static bool has_space(struct bus_port *port, uint64_t end)
 	uint64_t cursor, slowest = ring_of(bus, port->seat)->head;
 	bool left_behind = false;
 
+	FULL_FENCE(); /* who takes a seat now sees our head, or we see that it is taken */
 	for (unsigned i = 0; i < bus->seats; i++) {
 		if (!is_reading(port, i, &cursor))
 			left_behind |= LOAD(seat_of(bus, i)->state) != VACANT;
@@ -290,17 +274,19 @@ bool bus_publish(struct bus_port *port, uint16_t topic, uint32_t sender, struct 
 				    .topic = topic,
 				    .bytes = (uint16_t)(first.iov_len + second.iov_len)};
 	uint64_t head = ring->head;
-	uint64_t end = head + record_size(record.bytes);
+	struct bus_record next = {.number = port->number + 1};
+	uint64_t end = head + record_size(record.bytes), room = end + sizeof next;
 
 	CHECK(first.iov_len + second.iov_len <= BUS_RECORD_MAX);
-	port->wanted = end;
-	if (end > port->limit && !has_space(port, end))
+	port->wanted = room;
+	if (room > port->limit && !has_space(port, room))
 		return false;
-	if (end > bus->ring_bytes)
-		raise_floor(bus, ring, end - bus->ring_bytes);
+	if (room > bus->ring_bytes)
+		raise_floor(bus, ring, room - bus->ring_bytes);
 	copy_in(bus, ring, head, &record, sizeof record);
 	copy_in(bus, ring, head + sizeof record, first.iov_base, first.iov_len);
 	copy_in(bus, ring, head + sizeof record + first.iov_len, second.iov_base, second.iov_len);
+	copy_in(bus, ring, end, &next, sizeof next); /* who takes a seat counts from it */
 	STORE(ring->head, end);
 	port->number++;
 	port->unannounced = true;
@@ -350,7 +336,8 @@ static bool look_around(struct bus_port *port, uint32_t now_ms, bool anew, unsig
 	for (unsigned i = 0; i < bus->seats; i++) {
 		if (!is_reading(port, i, &cursor) || cursor + bus->ring_bytes >= port->wanted)
 			continue;
-		if (is_overdue(port, i, cursor, now_ms, anew))
+		/* Nobody leaves itself behind: what keeps it from reading keeps it from saying. */
+		if (is_overdue(port, i, cursor, now_ms, anew) && i != port->seat)
 			overdue[overdue_n++] = cursor;
 		else if (cursor < slowest)
 			slowest = cursor;
@@ -397,12 +384,26 @@ void bus_say_last(struct bus_port *port)
 	bus_ring_all_bells(port->bus);
 }
 
-bool bus_all_said(const struct bus_port *port)
+bool bus_all_said(struct bus_port *port, uint32_t now_ms)
 {
-	for (unsigned i = 0; i < port->bus->seats; i++)
-		if (LOAD(seat_of(port->bus, i)->state) == TAKEN)
-			return false;
-	return true;
+	struct bus_seat *own = seat_of(port->bus, port->seat);
+	bool all = true;
+
+	STORE_RELAXED(own->looks, own->looks + 1);
+	for (unsigned i = 0; i < port->bus->seats; i++) {
+		const struct bus_seat *other = seat_of(port->bus, i);
+		uint32_t looks = LOAD_RELAXED(other->looks);
+
+		if (!port->looked || port->alive[i].looks != looks) {
+			port->alive[i].looks = looks;
+			port->alive[i].since_ms = now_ms;
+		}
+		if (LOAD(other->state) == TAKEN &&
+		    now_ms - port->alive[i].since_ms < BUS_PATIENCE_MS)
+			all = false;
+	}
+	port->looked = true;
+	return all;
 }
 
 /* ---- reading ---- */

@@ -56,11 +56,10 @@ struct bus_port {
 	struct bus *bus;
 	unsigned seat;
 	/* as a writer: */
-	uint64_t number;    /* of the next record */
-	uint64_t limit;	    /* the ring may be written up to here, as far as is known */
-	bool unannounced;   /* published, and not woken anybody since */
-	uint64_t wanted;    /* what it waits for */
-	uint32_t waited_ms; /* when it was last looked at who is in the way */
+	uint64_t number;  /* of the next record */
+	uint64_t limit;	  /* the ring may be written up to here, as far as is known */
+	bool unannounced; /* published, and not woken anybody since */
+	uint64_t wanted;  /* what it waits for */
 	struct {
 		uint64_t cursor;
 		uint32_t since_ms; /* it has not moved since then */
@@ -69,6 +68,11 @@ struct bus_port {
 	unsigned ring; /* whose turn it is to be read */
 	uint64_t missed;
 	uint64_t expected[BUS_SEATS_MAX]; /* number of the next record of each ring */
+	/* at the end: */
+	bool looked;
+	struct {
+		uint32_t looks, since_ms;
+	} alive[BUS_SEATS_MAX];
 };
 
 /* Takes a seat; it reads what is published from now on. */
@@ -90,8 +94,9 @@ bool bus_wait_on(struct bus_port *port, uint32_t now_ms, unsigned *left_behind);
 
 /* This seat publishes nothing more. Wakes the others. */
 void bus_say_last(struct bus_port *port);
-/* Nor does anybody else. */
-bool bus_all_said(const struct bus_port *port);
+/* Nor does anybody else, but for those that have not asked this for BUS_PATIENCE_MS: all ask it
+ * each BUS_LOOK_MS at least, from when they begin to drain. */
+bool bus_all_said(struct bus_port *port, uint32_t now_ms);
 
 /* ---- reading ---- */
 

@@ -100,7 +100,7 @@ static bool conn_stays(const struct conn *conn)
 
 bool conn_has_more(const struct conn *conn)
 {
-	return conn->phase == OPEN && !conn->paused && !conn->starved && !conn_is_drained(conn);
+	return conn->phase == OPEN && !conn->paused && !conn_is_drained(conn);
 }
 
 static void conn_drop_input(struct conn *conn, struct conn_table *table)

@@ -118,6 +118,7 @@ struct conn_table {
 	struct pool conns;
 	struct buffers buffers;
 	struct clients clients;
+	size_t chunks_kept; /* that no read takes: topics need them, to deliver what was read */
 	/* One turn at a time: */
 	struct outbox outbox;
 	unsigned messages_left;
@@ -157,8 +158,9 @@ void conn_abort(struct conn *conn, enum close_reason reason);
 /* From anywhere: ends what conn_wait() began. */
 void conn_go_on(struct conn *conn);
 /* From anywhere: sends bytes begin to end of a chunk, which gains a reference, and which may
- * stand in any number of queues, behind all that is owed. Nothing of it may be held. */
-void conn_share(struct conn *conn, struct chunk *chunk, uint32_t begin, uint32_t end);
+ * stand in any number of queues, behind all that is owed. Nothing of it may be held. False: it
+ * has ended, perhaps just now, for want of buffers. */
+bool conn_share(struct conn *conn, struct chunk *chunk, uint32_t begin, uint32_t end);
 
 /* Will input() be called for what has come by now, as far as the peer lets it? */
 bool conn_has_more(const struct conn *conn);

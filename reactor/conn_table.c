@@ -39,8 +39,11 @@ void starved_set(struct conn *conn, struct conn_table *table, bool starved)
 static bool buffers_for_read(const struct conn *conn, const struct conn_table *table)
 {
 	size_t left = buffers_free_chunks(&table->buffers);
-	return left >=
-	       (conn_in_hand(conn) ? table->buffers.chunks.objects_max / 4 : CHUNKS_FOR_A_READ);
+
+	if (conn->service->topic && conn->input) /* to go on takes no more, and frees this one */
+		return true;
+	return left >= (conn_in_hand(conn) ? table->buffers.chunks.objects_max / 4
+					   : CHUNKS_FOR_A_READ + table->chunks_kept);
 }
 
 bool conn_has_buffers(struct conn *conn, struct conn_table *table)

@@ -90,21 +90,22 @@ void conn_hold(struct conn *conn, const void *bytes, size_t n)
 	outbox->held = (struct iovec){(void *)(uintptr_t)bytes, n};
 }
 
-void conn_share(struct conn *conn, struct chunk *chunk, uint32_t begin, uint32_t end)
+bool conn_share(struct conn *conn, struct chunk *chunk, uint32_t begin, uint32_t end)
 {
 	struct conn_table *table = conn->service->table;
 
 	if (conn->phase != OPEN)
-		return;
+		return false;
 	CHECK(!conn->queue.held);
 	if (!conn->queue.owed)
 		conn->progress_ms = table->loop->now_ms;
 	if (!queue_share(&conn->queue, &table->buffers, chunk, begin, end)) {
 		conn_abort(conn, CLOSE_no_buffers);
-		return;
+		return false;
 	}
 	conn->source.want |= SOURCE_OUT;
 	loop_settle(table->loop, &conn->source);
+	return true;
 }
 
 /* One writev of queue and outbox. True: all of it was taken. */

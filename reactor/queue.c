@@ -181,6 +181,19 @@ bool queue_hold(struct queue *queue, struct buffers *buffers, const void *bytes,
 	return true;
 }
 
+size_t queue_weight(const struct queue *queue)
+{
+	const struct segment *segment = queue_first(queue);
+	size_t segments = 0;
+
+	if (segment)
+		do {
+			segments++;
+			segment = segment->next;
+		} while (segment != queue_first(queue));
+	return queue_bytes(queue) + segments * (CHUNK_SIZE / SEGMENTS_PER_CHUNK);
+}
+
 int queue_spans(const struct queue *queue, struct iovec *spans, int max)
 {
 	const struct segment *segment = queue_first(queue);

@@ -79,6 +79,9 @@ int queue_spans(const struct queue *queue, struct iovec *spans, int max);
 /* n owed bytes have gone. */
 void queue_sent(struct queue *queue, struct buffers *buffers, size_t n);
 
+/* What it takes of the buffers, in bytes: what it owes, and its segments, which are as scarce. */
+size_t queue_weight(const struct queue *queue);
+
 static inline size_t queue_bytes(const struct queue *queue)
 {
 	return (size_t)queue->owed + queue->held;

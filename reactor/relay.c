@@ -30,6 +30,7 @@ bool relay_publish(struct relay *relay, uint16_t topic, uint32_t member, struct 
 		return false;
 	while (!bus_publish(&relay->port, topic, member, first, second))
 		if (bus_wait(&relay->port, relay->loop->now_ms)) {
+			relay->next_to_go = topic + 1u;
 			relay_wait(relay);
 			return false;
 		}
@@ -41,18 +42,47 @@ static void relay_look_for_space(struct relay *relay)
 {
 	unsigned left_behind = 0;
 
-	relay->waiting = !bus_wait_on(&relay->port, relay->loop->now_ms, &left_behind);
+	relay->has_space = bus_wait_on(&relay->port, relay->loop->now_ms, &left_behind);
 	if (left_behind) {
 		STATS_ADD(relay->loop->stats, left_behind, left_behind);
 		log_warn("a worker that does not read was left behind",
 			 LOG_NUMBER("workers", left_behind));
 	}
-	for (size_t i = 0; !relay->waiting && i < relay->topics_n; i++)
-		if (relay->topics[i])
-			topic_go_on(relay->topics[i]);
+	if (relay->has_space)
+		loop_poke(relay->loop, &relay->source);
+	else
+		loop_deadline(relay->loop, &relay->source, relay->loop->now_ms + BUS_LOOK_MS);
+}
+
+/* In a turn that begins with it: who is given lines before goes before those whose turn it is. */
+static void relay_go_on(struct relay *relay)
+{
+	relay->waiting = relay->has_space = false;
+	for (size_t i = 0; i < relay->topics_n; i++) {
+		struct topic *topic = relay->topics[(relay->next_to_go + i) % relay->topics_n];
+
+		if (topic)
+			topic_go_on(topic);
+	}
 }
 
 /* ---- in ---- */
+
+/* One for all: whoever is in the way may be a member of another topic. */
+static void relay_make_room(struct relay *relay)
+{
+	for (size_t i = 0; i < relay->topics_n; i++)
+		if (relay->topics[i])
+			topic_make_room(relay->topics[i]);
+}
+
+static bool relay_has_batch(const struct relay *relay)
+{
+	for (size_t i = 0; i < relay->topics_n; i++)
+		if (relay->topics[i] && topic_has_batch(relay->topics[i]))
+			return true;
+	return false;
+}
 
 /* Moves records from the rings into batches, until one batch is full or there is none left.
  * False: there were no buffers. */
@@ -67,9 +97,9 @@ static bool relay_gather(struct relay *relay)
 		unsigned char unwanted[BUS_RECORD_MAX], *room = unwanted;
 
 		if (topic && !(room = topic_room(topic, record.bytes))) {
-			if (topic_has_batch(topic))
+			if (relay_has_batch(relay)) /* it goes first */
 				return true;
-			topic_make_room(topic);
+			relay_make_room(relay);
 			return false;
 		}
 		if (bus_take(&relay->port, &record, room) && topic)
@@ -175,13 +205,21 @@ static bool relay_has_more(const struct relay *relay)
 /* While we drain: is all that will ever be said in the rings by now? */
 static bool relay_all_said(struct relay *relay)
 {
+	bool all_said;
+
 	if (relay->phase == RELAY_DRAINS && !relay_has_more(relay)) {
 		relay->phase = RELAY_HAS_SAID_ALL;
 		bus_say_last(&relay->port);
 	}
-	if (relay->phase == RELAY_DRAINS) /* members' turns do not wake us */
-		loop_deadline(relay->loop, &relay->source, relay->loop->now_ms + DRAIN_LOOK_MS);
-	return relay->phase == RELAY_HAS_SAID_ALL && (relay->alone || bus_all_said(&relay->port));
+	if (relay->phase != RELAY_DRAINS && relay->phase != RELAY_HAS_SAID_ALL)
+		return false;
+	all_said = bus_all_said(&relay->port, relay->loop->now_ms);
+	/* Members' turns do not wake us; nor does one that died when nobody was there to reap it.
+	 */
+	loop_deadline(relay->loop, &relay->source,
+		      relay->loop->now_ms +
+			  (relay->phase == RELAY_DRAINS ? DRAIN_LOOK_MS : BUS_LOOK_MS));
+	return relay->phase == RELAY_HAS_SAID_ALL && (relay->alone || all_said);
 }
 
 static void relay_end(struct relay *relay)
@@ -206,12 +244,12 @@ static void relay_turn(struct loop *loop, struct source *source)
 	all_said = relay_all_said(relay);
 	STATS_ADD(loop->stats, bells, bus_announce(&relay->port));
 	relay_learn_cost(relay);
+	if (relay->has_space)
+		relay_go_on(relay);
 	if (!relay_rests(relay))
 		relay_read(relay);
 	if (relay->waiting)
 		relay_look_for_space(relay);
-	if (relay->waiting)
-		loop_deadline(loop, source, loop->now_ms + BUS_LOOK_MS);
 	if (all_said && relay->asleep)
 		relay_end(relay);
 }

@@ -25,11 +25,13 @@ struct relay {
 	struct bus_port port;
 	struct topic *topics[RELAY_TOPICS_MAX]; /* by number; NULL: not ours */
 	size_t topics_n;
-	bool asleep;  /* a bell is asked for */
-	bool waiting; /* our ring is full, and so we look for space */
-	bool emptied; /* the last batch was all that there was */
-	bool alone;   /* others go on: nobody waits for what they say */
-	bool closed;  /* no more members come */
+	size_t next_to_go; /* the topic whose members go on first when there is space */
+	bool asleep;	   /* a bell is asked for */
+	bool waiting;	   /* our ring is full, and so we look for space */
+	bool has_space;	   /* it is not full any more: members go on in the next turn */
+	bool emptied;	   /* the last batch was all that there was */
+	bool alone;	   /* others go on: nobody waits for what they say */
+	bool closed;	   /* no more members come */
 	enum { RELAY_SERVES, RELAY_DRAINS, RELAY_HAS_SAID_ALL, RELAY_IS_OVER } phase;
 	uint64_t began_us; /* when it was delivered; 0: its cost is known */
 	uint64_t rest_until_us;

@@ -4,11 +4,13 @@
 #include "reactor/relay.h"
 
 #define MEMBERS_SPARE_BYTES (16u << 10)
+#define TOPICS_CHUNKS	    4 /* for batches, whatever is read */
 
 struct member {
 	struct conn *conn;
 	uint16_t own_first, own_last; /* its lines in the batch; 0: none */
 	bool waiting;
+	bool said;		       /* something, since those who waited went on */
 	uint32_t given;		       /* bytes; it wraps, as the others do */
 	uint32_t mark_given, mark_end; /* `given`, and the topic's `end`, at a moment of before */
 };
@@ -22,6 +24,7 @@ int topic_open(struct topic *topic, struct relay *relay, struct service *service
 				.number = number,
 				.slow_bytes = slow_bytes};
 	service->topic = topic;
+	service->table->chunks_kept = TOPICS_CHUNKS;
 	relay_add(relay, topic);
 	return pool_open(&topic->members, sizeof(struct member),
 			 service->table->limits.connections_max, MEMBERS_SPARE_BYTES);
@@ -70,20 +73,29 @@ bool topic_say(struct topic *topic, uint32_t handle, struct iovec first, struct 
 
 	if (relay_publish(topic->relay, topic->number, handle, first, second)) {
 		STATS_ADD(topic->table->stats, published, 1);
+		member->said = true;
 		return true;
 	}
+	if (!topic->waiting++) /* who could not say anything is the first when there is space */
+		topic->next_to_go = member->said ? handle : handle - 1;
 	member->waiting = true;
-	topic->waiting++;
 	conn_wait(member->conn);
 	return false;
 }
 
+/* In turns: there may be space for the first ones only. */
 void topic_go_on(struct topic *topic)
 {
-	struct member *member;
-	size_t cursor = 0;
+	size_t cursor = topic->next_to_go;
 
-	while (topic->waiting && (member = pool_next(&topic->members, &cursor))) {
+	while (topic->waiting) {
+		struct member *member = pool_next(&topic->members, &cursor);
+
+		if (!member) {
+			cursor = 0;
+			continue;
+		}
+		member->said = false;
 		if (!member->waiting)
 			continue;
 		member->waiting = false;
@@ -94,14 +106,18 @@ void topic_go_on(struct topic *topic)
 
 /* ---- the batch ---- */
 
-/* Each member needs a segment, and one more for each line of its own. Others, who share nothing,
- * need one for a chunk. */
+/* Each member needs a segment, and one more for each line of its own; so do those of other
+ * topics. One for each free chunk is left to who writes something else. */
 static bool buffers_suffice(const struct topic *topic)
 {
+	const struct relay *relay = topic->relay;
 	const struct buffers *buffers = &topic->table->buffers;
+	size_t needed = topic->table->conns.used + TOPIC_OWN_LINES + pool_free(&buffers->chunks);
 
-	return pool_free(&buffers->segments) >=
-	       topic->members.used + TOPIC_OWN_LINES + pool_free(&buffers->chunks);
+	for (size_t i = 0; i < relay->topics_n; i++)
+		if (relay->topics[i] && topic_has_batch(relay->topics[i]))
+			needed += TOPIC_OWN_LINES;
+	return pool_free(&buffers->segments) > needed;
 }
 
 unsigned char *topic_room(struct topic *topic, size_t n)
@@ -168,12 +184,13 @@ static bool member_is_slow(const struct topic *topic, struct member *member)
 	return owed > topic->slow_bytes || topic->end - member->mark_end > topic->slow_bytes;
 }
 
-static void member_share(struct topic *topic, struct member *member, uint32_t begin, uint32_t end)
+/* False: it is no member any more. */
+static bool member_share(struct topic *topic, struct member *member, uint32_t begin, uint32_t end)
 {
 	if (begin == end)
-		return;
+		return true;
 	member->given += end - begin;
-	conn_share(member->conn, topic->chunk, begin, end);
+	return conn_share(member->conn, topic->chunk, begin, end);
 }
 
 /* All but its own lines. */
@@ -187,11 +204,13 @@ static void member_give(struct topic *topic, struct member *member)
 		return;
 	}
 	for (uint16_t own = member->own_first; own; own = topic->own[own].next) {
-		member_share(topic, member, at, topic->own[own].begin);
+		if (!member_share(topic, member, at, topic->own[own].begin))
+			return;
 		at = topic->own[own].end;
 		skipped++;
 	}
-	member_share(topic, member, at, topic->chunk->used);
+	if (!member_share(topic, member, at, topic->chunk->used))
+		return;
 	member->own_first = member->own_last = 0;
 	STATS_ADD(topic->table->stats, deliveries, topic->lines - skipped);
 }
@@ -220,13 +239,18 @@ void topic_idle(struct topic *topic)
 void topic_make_room(struct topic *topic)
 {
 	struct member *member;
-	uint32_t most = 0;
+	size_t most = 0;
 
+	for (size_t cursor = 0; (member = pool_next(&topic->members, &cursor));) {
+		size_t weight = queue_weight(&member->conn->queue);
+
+		if (weight > most)
+			most = weight;
+	}
+	if (most <= CHUNK_BYTES)
+		return;
 	for (size_t cursor = 0; (member = pool_next(&topic->members, &cursor));)
-		if (member->conn->queue.owed > most)
-			most = member->conn->queue.owed;
-	for (size_t cursor = 0; most && (member = pool_next(&topic->members, &cursor));)
-		if (member->conn->queue.owed > most / 2 && most > CHUNK_BYTES)
+		if (queue_weight(&member->conn->queue) > most / 2)
 			conn_abort(member->conn, CLOSE_no_buffers);
 }
 

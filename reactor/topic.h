@@ -30,10 +30,11 @@ struct topic {
 	uint32_t slow_bytes;
 	struct pool members;
 	struct chunk *chunk;
-	uint32_t begin;	  /* of the batch, which goes to the end of what is used */
-	uint32_t lines;	  /* of it */
-	uint32_t end;	  /* bytes of all batches that were delivered; it wraps */
-	uint32_t waiting; /* members that wait to say something */
+	uint32_t begin;	   /* of the batch, which goes to the end of what is used */
+	uint32_t lines;	   /* of it */
+	uint32_t end;	   /* bytes of all batches that were delivered; it wraps */
+	uint32_t waiting;  /* members that wait to say something */
+	size_t next_to_go; /* whose turn it is then: a cursor in members */
 	struct {
 		uint32_t begin, end;
 		uint16_t next;	    /* of the same member; 0: none */
@@ -67,7 +68,8 @@ void topic_add(struct topic *topic, size_t n, uint32_t member);
 void topic_deliver(struct topic *topic);
 /* Nothing comes for now: owns no chunk that nobody else has. */
 void topic_idle(struct topic *topic);
-/* Buffers are used up: closes the members that owe the most, where that is more than a chunk. */
+/* Buffers are used up: closes the members whose queues weigh the most, where that is more than a
+ * chunk. */
 void topic_make_room(struct topic *topic);
 /* Who waits may go on. */
 void topic_go_on(struct topic *topic);

@@ -9,7 +9,7 @@
  * then, once. Time begins half a second before 32 bits of milliseconds wrap.
  *
  * A peer is the other end of a simulated socket. What it does not do: delays, loss,
- * SIGPIPE, urgent data, several epolls on one descriptor. A call on a descriptor that is
+ * SIGPIPE, urgent data, one descriptor in several epolls. A call on a descriptor that is
  * not open ends the test.
  */
 #ifndef TESTS_KERNEL_H
@@ -88,9 +88,17 @@ extern const char *const kernel_call_names[KERNEL_CALLS];
 
 void kernel_begin(void);
 void kernel_end(void); /* fails the test where a descriptor is still open */
-unsigned long kernel_calls_all(void);
 /* The k-th call from now on (1: the next) fails with error; k 0: every call, until error 0. */
 void kernel_fail(enum kernel_call call, unsigned long k, int error);
+
+static inline unsigned long kernel_calls_all(void)
+{
+	unsigned long all = 0;
+
+	for (int i = 0; i < KERNEL_CALLS; i++)
+		all += kernel.calls[i];
+	return all;
+}
 
 static inline void kernel_count_anew(void)
 {
@@ -108,12 +116,30 @@ struct peer *peer_new(int *fd);		 /* a connection that was accepted already */
 void peer_free(struct peer *peer);	 /* once closed */
 size_t peers_waiting(int listener);	 /* connections not accepted */
 void peer_send(struct peer *peer, const void *bytes, size_t n);
-void peer_text(struct peer *peer, const char *text);
-void peer_finish(struct peer *peer);					   /* FIN */
-void peer_send_and_finish(struct peer *peer, const void *bytes, size_t n); /* in one event */
+void peer_finish(struct peer *peer); /* FIN */
 void peer_reset(struct peer *peer);
-size_t peer_receive(struct peer *peer, void *bytes, size_t n);	  /* bytes may be NULL */
-void peer_expect(struct peer *peer, const void *bytes, size_t n); /* these, and no more */
+size_t peer_receive(struct peer *peer, void *bytes, size_t n); /* bytes may be NULL */
+
+static inline void peer_text(struct peer *peer, const char *text)
+{
+	peer_send(peer, text, strlen(text));
+}
+
+/* In one event. */
+static inline void peer_send_and_finish(struct peer *peer, const void *bytes, size_t n)
+{
+	peer_send(peer, bytes, n);
+	peer_finish(peer);
+}
+
+/* These have come, and no more. */
+static inline void peer_expect(struct peer *peer, const void *bytes, size_t n)
+{
+	EXPECT(peer->out.n == n);
+	if (n)
+		EXPECT(memcmp(peer->out.at + peer->out.start, bytes, n) == 0);
+	(void)peer_receive(peer, NULL, n);
+}
 
 /* ---- a server on it: one loop, one table, one service ---- */
 
