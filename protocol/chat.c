@@ -107,7 +107,7 @@ static void name_keep(struct chat *chat, const struct address *peer)
 	}
 }
 
-static size_t name_format(const struct chat *chat, char name[NAME_BYTES])
+static size_t name_format(const struct topic *topic, const struct chat *chat, char name[NAME_BYTES])
 {
 	char address[INET6_ADDRSTRLEN] = "";
 	int n;
@@ -116,7 +116,7 @@ static size_t name_format(const struct chat *chat, char name[NAME_BYTES])
 		(void)inet_ntop(AF_INET, &chat->address.s6_addr[12], address, sizeof address);
 		n = snprintf(name, NAME_BYTES, "%s:%u: ", address, chat->port);
 	} else if (IN6_IS_ADDR_UNSPECIFIED(&chat->address)) {
-		n = snprintf(name, NAME_BYTES, "unix:%u: ", chat->member);
+		n = snprintf(name, NAME_BYTES, "unix:%u.%u: ", topic_place(topic), chat->member);
 	} else {
 		(void)inet_ntop(AF_INET6, &chat->address, address, sizeof address);
 		n = snprintf(name, NAME_BYTES, "[%s]:%u: ", address, chat->port);
@@ -153,7 +153,7 @@ static bool chat_say(struct conn *conn, const unsigned char *line, size_t n)
 
 	text[text_n++] = '\n';
 	if (conn->service->names)
-		name_n = name_format(chat, name);
+		name_n = name_format(conn->service->topic, chat, name);
 	return topic_say(conn->service->topic, chat->member, (struct iovec){name, name_n},
 			 (struct iovec){text, text_n});
 }

@@ -67,6 +67,11 @@ void topic_leave(struct topic *topic, uint32_t handle)
 	STATS_ADD(topic->table->stats, members_left, 1);
 }
 
+unsigned topic_place(const struct topic *topic)
+{
+	return topic->relay->port.seat;
+}
+
 bool topic_say(struct topic *topic, uint32_t handle, struct iovec first, struct iovec second)
 {
 	struct member *member = member_of(topic, handle);

@@ -53,6 +53,8 @@ void topic_close(struct topic *topic);
 /* A handle, above 0. */
 uint32_t topic_join(struct topic *topic, struct conn *conn);
 void topic_leave(struct topic *topic, uint32_t member);
+/* Which of the processes that share it is this? */
+unsigned topic_place(const struct topic *topic);
 /* Two parts, at most BUS_RECORD_MAX bytes together, to all other members. False: not now, and
  * the connection waits until it may say it again. */
 bool topic_say(struct topic *topic, uint32_t member, struct iovec first, struct iovec second);

@@ -378,7 +378,7 @@ START_TEST(a_name_is_where_one_comes_from)
 }
 END_TEST
 
-/* A number, not the same for two at a time. */
+/* A worker and a number, not the same for two at a time. */
 static void expect_unix_name(int fd, int other, char name[40])
 {
 	size_t n = 0;
@@ -390,7 +390,7 @@ static void expect_unix_name(int fd, int other, char name[40])
 	} while (name[n++] != '\n');
 	name[n] = '\0';
 	ck_assert_msg(strncmp(name, "unix:", 5) == 0, "it is: %s", name);
-	n = 5 + strspn(name + 5, "0123456789");
+	n = 5 + strspn(name + 5, "0123456789.");
 	ck_assert_msg(n > 5 && strcmp(name + n, ": hello\n") == 0, "it is: %s", name);
 }
 
