@@ -31,6 +31,21 @@ void party_open(struct party *party, struct server *server, unsigned port, unsig
 	ck_assert(party->guests && party->epfd >= 0 && line_bytes <= PARTY_LINE_MAX);
 }
 
+void party_close(struct party *party)
+{
+	for (unsigned i = 0; i < party->n; i++) {
+		struct guest *guest = &party->guests[i];
+
+		if (!guest->gone)
+			(void)close(guest->fd);
+		free(guest->heard);
+		free(guest->since);
+		free(guest->knows);
+	}
+	free(party->guests);
+	(void)close(party->epfd);
+}
+
 /* ---- coming ---- */
 
 static unsigned party_connect(struct party *party)

@@ -41,6 +41,7 @@ struct party {
 
 void party_open(struct party *party, struct server *server, unsigned port, unsigned max,
 		size_t line_bytes);
+void party_close(struct party *party);
 /* A guest comes, and is a member when this returns. Its number. */
 unsigned party_join(struct party *party);
 /* The same, many at a time. */
