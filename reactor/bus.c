@@ -7,9 +7,9 @@
  *
  * A ring's positions only grow; a position's place is its remainder by ring_bytes. Records lie
  * in [floor, head); at head lies a header alone, with the number of the record that comes there.
- * Before a writer overwrites anything it raises the floor past it, and a
- * reader looks at the floor after it has copied: what it copied from below the floor may be
- * torn, and does not count. That is a seqlock whose writer never waits and holds nothing.
+ * Before a writer overwrites anything it raises the floor past it, and a reader looks at the floor
+ * after it has copied: what it copied from below the floor may be torn, and does not count. That
+ * is a seqlock whose writer never waits and holds nothing.
  *
  * Sleeping and waking are two stores and two loads that cross:
  *

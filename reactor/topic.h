@@ -35,10 +35,11 @@ struct topic {
 	uint32_t end;	   /* bytes of all batches that were delivered; it wraps */
 	uint32_t waiting;  /* members that wait to say something */
 	size_t next_to_go; /* whose turn it is then: a cursor in members */
+	/* Lines of the batch that were said here, numbered from 1 on. */
 	struct {
 		uint32_t begin, end;
-		uint16_t next;	    /* of the same member; 0: none */
-	} own[TOPIC_OWN_LINES + 1]; /* from 1 on */
+		uint16_t next; /* of the same member; 0: none */
+	} own[TOPIC_OWN_LINES + 1];
 	uint16_t own_n;
 };
 
@@ -46,6 +47,7 @@ struct topic {
  * -errno. */
 int topic_open(struct topic *topic, struct relay *relay, struct service *service, uint16_t number,
 	       uint32_t slow_bytes);
+/* Its members have gone, its table is there. A process that ends need not. */
 void topic_close(struct topic *topic);
 
 /* ---- for protocols ---- */
