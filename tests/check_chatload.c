@@ -221,6 +221,18 @@ START_TEST(counts_a_delivery_for_each_receiver)
 }
 END_TEST
 
+START_TEST(reads_lines_with_names)
+{
+	struct server *server = SERVER("-w", "2", "chat://127.0.0.1:0?names=on");
+	char listener[80];
+
+	(void)snprintf(listener, sizeof listener, "%s?names=on", chat_at(server->ports[0]));
+	ck_assert_msg(LOAD("-c", "40", "-p", "4", SHORT, listener) == 0, "%s", load_said());
+	ck_assert_msg(load_figure("messages") > 1000, "%s", load_said());
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 /* Probe lines are messages to the server, and are not counted here. */
 START_TEST(counts_what_weir_counts)
 {
@@ -466,6 +478,7 @@ SUITE("chatload", {"reads what it wrote", reads_what_it_wrote, 10},
       {"finds nothing where nothing is wrong", finds_nothing_where_nothing_is_wrong, 20,
        sizeof ways / sizeof *ways},
       {"counts a delivery for each receiver", counts_a_delivery_for_each_receiver, 20},
+      {"reads lines with names", reads_lines_with_names, 20},
       {"counts what weir counts", counts_what_weir_counts, 20},
       {"counts slow clients that are closed", counts_slow_clients_that_are_closed, 30},
       {"says that slow clients were not closed", says_that_slow_clients_were_not_closed, 20},

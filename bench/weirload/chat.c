@@ -331,6 +331,7 @@ static void chat_make(struct chat *chat)
 	uint64_t readers = plan->connections - plan->slow;
 
 	chat_wire_make(&chat->wire, plan->size, plan->redis);
+	chat->wire.names = plan->endpoint.names;
 	chat->chatters_n = plan_share(plan, chat->number);
 	chat->readers_n = plan_deal(plan, readers, chat->number);
 	chat->senders_n = plan_deal(plan, plan->senders, chat->number);

@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #define CHAT_AFFIX_BYTES   64
+#define CHAT_NAME_BYTES	   64	/* no name with its ": " is longer */
 #define CHAT_WELCOME_BYTES 2048 /* of what a Redis says of itself before */
 
 struct chat_affix {
@@ -27,6 +28,7 @@ struct chat_wire {
 	    *welcome;	/* what a client says first, what then comes last; NULL: none */
 	bool own_lines; /* a sender gets what it has sent */
 	bool replies;	/* ":N\r\n" may stand between lines */
+	bool names;	/* "ADDRESS:PORT: " stands before each line that comes */
 };
 
 void chat_wire_make(struct chat_wire *wire, size_t line_bytes, bool redis);

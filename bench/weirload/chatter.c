@@ -15,8 +15,9 @@ static void chatter_turn(struct loop *loop, struct source *source);
 
 size_t chatter_kept_room(const struct chat_wire *wire)
 {
-	return wire->welcome && wire->received_bytes < CHAT_WELCOME_BYTES ? CHAT_WELCOME_BYTES
-									  : wire->received_bytes;
+	size_t line = wire->received_bytes + (wire->names ? CHAT_NAME_BYTES : 0);
+
+	return wire->welcome && line < CHAT_WELCOME_BYTES ? CHAT_WELCOME_BYTES : line;
 }
 
 size_t chatter_bytes(const struct chat_wire *wire)

@@ -170,6 +170,20 @@ static const unsigned char *skip(const unsigned char *at, const unsigned char *e
 	return newline ? newline + 1 : NULL;
 }
 
+/* Behind the name before a line; NULL: it is not whole. Where there is none, the line itself. */
+static const unsigned char *name_skip(const unsigned char *at, const unsigned char *end)
+{
+	size_t n = (size_t)(end - at);
+	const unsigned char *name_end;
+
+	if (n > CHAT_NAME_BYTES)
+		n = CHAT_NAME_BYTES;
+	name_end = memmem(at, n, ": ", 2);
+	if (name_end)
+		return name_end + 2;
+	return n == CHAT_NAME_BYTES || memchr(at, '\n', n) ? at : NULL;
+}
+
 /* Takes the lines that are whole: what is behind them. */
 static const unsigned char *lines_take(struct chatter *chatter, struct chat *chat,
 				       const unsigned char *at, const unsigned char *end,
@@ -180,6 +194,8 @@ static const unsigned char *lines_take(struct chatter *chatter, struct chat *cha
 	struct chat_line line;
 
 	while (at < end) {
+		const unsigned char *text;
+
 		if (wire->replies && *at == ':') {
 			const unsigned char *behind = skip(at, end);
 
@@ -188,16 +204,17 @@ static const unsigned char *lines_take(struct chatter *chatter, struct chat *cha
 			at = behind;
 			continue;
 		}
-		if ((size_t)(end - at) < wire->received_bytes)
+		text = wire->names ? name_skip(at, end) : at;
+		if (!text || (size_t)(end - text) < wire->received_bytes)
 			break;
 		if (__builtin_expect(
-			frame_fits(wire, at) &&
-			    chat_line_read(&line, at + wire->received_head.n, wire->line_bytes),
+			frame_fits(wire, text) &&
+			    chat_line_read(&line, text + wire->received_head.n, wire->line_bytes),
 			1)) {
 			deliveries += line_came(chatter, chat, &line, now_ns);
-			at += wire->received_bytes;
+			at = text + wire->received_bytes;
 		} else {
-			at = line_wrong(chatter, chat, at, end);
+			at = line_wrong(chatter, chat, text, end);
 		}
 	}
 	TALLY_ADD(chat->tally, messages, deliveries);
