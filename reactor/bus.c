@@ -293,25 +293,31 @@ bool bus_publish(struct bus_port *port, uint16_t topic, uint32_t sender, struct 
 	return true;
 }
 
-unsigned bus_announce(struct bus_port *port)
+/* Of the others, those who want it: `wants` is where their seats say so. */
+static unsigned ring_bells(const struct bus_port *port, size_t wants)
 {
 	const struct bus *bus = port->bus;
-	unsigned woken = 0;
+	unsigned rung = 0;
 
+	FULL_FENCE();
+	for (unsigned i = 0; i < bus->seats; i++) {
+		uint32_t *want = (uint32_t *)(void *)((char *)seat_of(bus, i) + wants);
+
+		if (i == port->seat || !LOAD_RELAXED(*want) ||
+		    !__atomic_exchange_n(want, 0, __ATOMIC_SEQ_CST))
+			continue;
+		ring_bell(bus, i);
+		rung++;
+	}
+	return rung;
+}
+
+unsigned bus_announce(struct bus_port *port)
+{
 	if (!port->unannounced)
 		return 0;
 	port->unannounced = false;
-	FULL_FENCE();
-	for (unsigned i = 0; i < bus->seats; i++) {
-		struct bus_seat *reader = seat_of(bus, i);
-
-		if (i == port->seat || !LOAD_RELAXED(reader->wants_bell) ||
-		    !__atomic_exchange_n(&reader->wants_bell, 0, __ATOMIC_SEQ_CST))
-			continue;
-		ring_bell(bus, i);
-		woken++;
-	}
-	return woken;
+	return ring_bells(port, offsetof(struct bus_seat, wants_bell));
 }
 
 /* Has it not moved for so long? anew: it has its time from now on. */
@@ -466,21 +472,8 @@ bool bus_take(struct bus_port *port, const struct bus_record *record, void *byte
 
 unsigned bus_rest(struct bus_port *port)
 {
-	const struct bus *bus = port->bus;
-	unsigned woken = 0;
-
-	port->ring = (port->ring + 1) % bus->seats;
-	FULL_FENCE();
-	for (unsigned i = 0; i < bus->seats; i++) {
-		struct bus_seat *writer = seat_of(bus, i);
-
-		if (i == port->seat || !LOAD_RELAXED(writer->wants_space) ||
-		    !__atomic_exchange_n(&writer->wants_space, 0, __ATOMIC_SEQ_CST))
-			continue;
-		ring_bell(bus, i);
-		woken++;
-	}
-	return woken;
+	port->ring = (port->ring + 1) % port->bus->seats;
+	return ring_bells(port, offsetof(struct bus_seat, wants_space));
 }
 
 bool bus_sleep(struct bus_port *port)
