@@ -68,6 +68,8 @@ unsigned long process_ticks(pid_t pid);
 /* The descriptors of a process as sorted text, a line each: what each is, not its number. */
 void process_descriptors(pid_t pid, char *text, size_t n);
 size_t process_descriptors_n(pid_t pid);
+/* The master has so many children, none of which is a zombie; waits for that. */
+void no_zombies(const struct server *server, size_t children_wanted);
 /* 'R', 'S', 'Z', ...; 0: there is none. */
 char process_state(pid_t pid);
 

@@ -140,3 +140,28 @@ size_t process_descriptors_n(pid_t pid)
 	(void)closedir(dir);
 	return count;
 }
+
+void no_zombies(const struct server *server, size_t children_wanted)
+{
+	struct wait wait = wait_begin();
+	char path[64], line[4096];
+	size_t children, zombies;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)server->pid,
+		       (int)server->pid);
+	do {
+		FILE *file = fopen(path, "re");
+		char *at = line, *end;
+
+		ck_assert_ptr_nonnull(file);
+		*line = '\0';
+		(void)!fgets(line, sizeof line, file);
+		(void)fclose(file);
+		children = zombies = 0;
+		for (pid_t pid; (pid = (pid_t)strtol(at, &end, 10)), end != at; at = end) {
+			children++;
+			zombies += process_state(pid) == 'Z';
+		}
+		wait_more(&wait, "as many children as workers, and no zombie");
+	} while (children != children_wanted || zombies);
+}
