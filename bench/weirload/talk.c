@@ -13,53 +13,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
-#define READ_BYTES	     (16 * 1024)
-#define QUEUE_BYTES	     (64 * 1024)	/* waiting to be sent: more of stdin is not read */
-#define FRAME_BYTES_MAX	     (64 * 1024 * 1024) /* of a line that is to be one frame */
-#define FRAME_PREFIX	     4
-#define LINES_OWED_MAX	     4096 /* of increment, unanswered */
-#define DATAGRAM_BYTES	     65536
-#define DATAGRAMS_OWED_MAX   32 /* unanswered: more might be too many for its queue */
-#define DATAGRAM_PATIENCE_MS 2000
-#define DATAGRAM_STALL_MS    100 /* so long nothing came: those are taken for lost */
+#include "bench/weirload/talk_parts.h"
 
-enum form { FORM_BYTES, FORM_LINES, FORM_FRAMES, FORM_INCREMENT, FORM_SILENT, FORM_OTHER };
+#define QUEUE_BYTES	(64 * 1024)	   /* waiting to be sent: more of stdin is not read */
+#define FRAME_BYTES_MAX (64 * 1024 * 1024) /* of a line that is to be one frame */
 
-struct bytes {
-	unsigned char *at;
-	size_t begin, end, room;
-};
-
-/* The reply that is awaited to a line of increment. */
-struct owed {
-	uint64_t bytes;
-	bool whole; /* the line has been sent to its end */
-};
-
-struct talk {
-	const char *name; /* of the listener, for what is said */
-	enum form form;
-	int fd;
-	bool input_ended, shut, broken; /* stdin; our side; nothing can be sent any more */
-
-	struct bytes queue;	/* to be sent, but for the bytes of an open frame at its end */
-	struct bytes print;	/* to stdout */
-	size_t open_bytes;	/* of the line that is not whole yet, as they stand in the queue */
-	bool line_open, active; /* active: increment would answer what comes now */
-	uint64_t sent, received;
-
-	unsigned char prefix[FRAME_PREFIX];
-	size_t prefix_n, payload_left;
-	bool greeted;
-	struct owed owed[LINES_OWED_MAX];
-	size_t owed_begin, owed_n;
-};
-
-__attribute__((format(printf, 2, 3))) static int complain(const struct talk *talk,
-							  const char *format, ...)
+int talk_complain(const struct talk *talk, const char *format, ...)
 {
 	va_list arguments;
 
@@ -73,13 +34,13 @@ __attribute__((format(printf, 2, 3))) static int complain(const struct talk *tal
 
 /* ---- bytes that wait ---- */
 
-static size_t bytes_n(const struct bytes *bytes)
+size_t bytes_n(const struct bytes *bytes)
 {
 	return bytes->end - bytes->begin;
 }
 
 /* Room for n more at the end. */
-static unsigned char *bytes_room(struct bytes *bytes, size_t n)
+unsigned char *bytes_room(struct bytes *bytes, size_t n)
 {
 	if (bytes->room - bytes->end < n && bytes->begin) {
 		memmove(bytes->at, bytes->at + bytes->begin, bytes_n(bytes));
@@ -100,14 +61,14 @@ static unsigned char *bytes_room(struct bytes *bytes, size_t n)
 	return bytes->at + bytes->end;
 }
 
-static void bytes_add(struct bytes *bytes, const void *from, size_t n)
+void bytes_add(struct bytes *bytes, const void *from, size_t n)
 {
 	if (n)
 		memcpy(bytes_room(bytes, n), from, n);
 	bytes->end += n;
 }
 
-static void bytes_take(struct bytes *bytes, size_t n)
+void bytes_take(struct bytes *bytes, size_t n)
 {
 	bytes->begin += n;
 	if (bytes->begin == bytes->end)
@@ -341,7 +302,7 @@ static bool print_some(struct talk *talk)
 	return true;
 }
 
-static bool print_all(struct talk *talk)
+bool talk_print_all(struct talk *talk)
 {
 	while (bytes_n(&talk->print)) {
 		struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
@@ -358,16 +319,16 @@ static bool print_all(struct talk *talk)
 static int judge_end(const struct talk *talk)
 {
 	if (talk->broken || !talk->shut)
-		return complain(talk, "the peer ended before all was sent");
+		return talk_complain(talk, "the peer ended before all was sent");
 	if (talk->form == FORM_BYTES || talk->form == FORM_LINES || talk->form == FORM_FRAMES) {
 		if (talk->received != talk->sent)
-			return complain(
+			return talk_complain(
 			    talk, "the peer ended early: %llu bytes were sent, %llu came",
 			    (unsigned long long)talk->sent, (unsigned long long)talk->received);
 	}
 	if (talk->form == FORM_INCREMENT && (!talk->greeted || talk->owed_n))
-		return complain(talk, "the peer ended early: %zu lines were not answered",
-				talk->owed_n);
+		return talk_complain(talk, "the peer ended early: %zu lines were not answered",
+				     talk->owed_n);
 	return 0;
 }
 
@@ -396,7 +357,7 @@ static int talk_stream(struct talk *talk)
 		if (poll(all, 3, -1) < 0)
 			continue;
 		if (all[1].revents && !print_some(talk))
-			return complain(talk, "stdout: %s", strerror(errno));
+			return talk_complain(talk, "stdout: %s", strerror(errno));
 		if (!prints && (all[2].revents & ~POLLOUT))
 			end = reply_read(talk);
 		if (end)
@@ -406,139 +367,14 @@ static int talk_stream(struct talk *talk)
 		if (all[0].revents)
 			input_read(talk);
 		if (talk->open_bytes > FRAME_BYTES_MAX)
-			return complain(talk, "a line is too long for a frame");
+			return talk_complain(talk, "a line is too long for a frame");
 		if (talk->form == FORM_INCREMENT && talk->greeted)
 			(void)increment_next(talk);
 		shut_when_done(talk);
 	}
-	if (!print_all(talk))
-		return complain(talk, "stdout: %s", strerror(errno));
-	return end < 0 ? complain(talk, "%s", strerror(-end)) : judge_end(talk);
-}
-
-/* ---- datagrams ---- */
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	(void)clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
-/* The line at the queue's head, \n included; 0 where none is whole. */
-static size_t line_bytes(const struct talk *talk)
-{
-	const unsigned char *begin = talk->queue.at + talk->queue.begin;
-	size_t n = bytes_n(&talk->queue);
-	const unsigned char *newline = n ? memchr(begin, '\n', n) : NULL;
-
-	if (newline)
-		return (size_t)(newline - begin) + 1;
-	return talk->input_ended ? n : 0;
-}
-
-static int datagram_send(struct talk *talk, size_t n)
-{
-	unsigned char bytes[DATAGRAM_BYTES + 2];
-	const unsigned char *line = talk->queue.at + talk->queue.begin;
-	size_t bytes_sent = n;
-
-	if (n > DATAGRAM_BYTES)
-		return -EMSGSIZE;
-	if (talk->form == FORM_INCREMENT) {
-		size_t text_n = n - (line[n - 1] == '\n');
-
-		bytes[0] = '^';
-		memcpy(bytes + 1, line, text_n);
-		bytes[1 + text_n] = '$';
-		bytes_sent = text_n + 2;
-	} else {
-		memcpy(bytes, line, n);
-	}
-	if (send(talk->fd, bytes, bytes_sent, MSG_NOSIGNAL) < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	bytes_take(&talk->queue, n);
-	talk->sent++;
-	return 1;
-}
-
-static int datagram_read(struct talk *talk)
-{
-	unsigned char bytes[DATAGRAM_BYTES];
-	ssize_t n = recv(talk->fd, bytes, sizeof bytes, 0);
-
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	bytes_add(&talk->print, bytes, (size_t)n);
-	if (!n || bytes[n - 1] != '\n')
-		bytes_add(&talk->print, "\n", 1);
-	talk->received++;
-	return 1;
-}
-
-/* Raw lines wait in the queue: a datagram is made of one when it is sent. */
-static void datagram_input(struct talk *talk)
-{
-	ssize_t n = read(STDIN_FILENO, bytes_room(&talk->queue, READ_BYTES), READ_BYTES);
-
-	if (n > 0)
-		talk->queue.end += (size_t)n;
-	else if (n == 0 || errno != EINTR)
-		talk->input_ended = true;
-}
-
-static int judge_datagrams(const struct talk *talk)
-{
-	if (talk->form == FORM_SILENT || talk->received >= talk->sent)
-		return 0;
-	return complain(talk, "%llu of %llu datagrams were not answered",
-			(unsigned long long)(talk->sent - talk->received),
-			(unsigned long long)talk->sent);
-}
-
-static int talk_datagrams(struct talk *talk)
-{
-	uint64_t moved_ms = now_ms(), forgiven = 0;
-
-	for (;;) {
-		uint64_t idle_ms = now_ms() - moved_ms;
-		size_t line = line_bytes(talk);
-		bool answers = talk->form != FORM_SILENT, sends, waits;
-		int result = 0;
-
-		if (!line && bytes_n(&talk->queue) > DATAGRAM_BYTES)
-			return complain(talk, "a line is too long for a datagram");
-		if (idle_ms >= DATAGRAM_STALL_MS)
-			forgiven = talk->sent;
-		sends = line &&
-			(!answers ||
-			 talk->sent < DATAGRAMS_OWED_MAX +
-					  (talk->received > forgiven ? talk->received : forgiven));
-		waits = talk->input_ended && !bytes_n(&talk->queue);
-		if (waits &&
-		    (!answers || talk->received >= talk->sent || idle_ms >= DATAGRAM_PATIENCE_MS))
-			return judge_datagrams(talk);
-
-		struct pollfd all[] = {
-		    {.fd = !line && !talk->input_ended ? STDIN_FILENO : -1, .events = POLLIN},
-		    {.fd = talk->fd, .events = (short)(POLLIN | (sends ? POLLOUT : 0))}};
-
-		if (poll(all, 2, line || waits ? DATAGRAM_STALL_MS : -1) < 0)
-			continue;
-		if (all[0].revents)
-			datagram_input(talk);
-		if (all[1].revents & ~POLLOUT)
-			result = datagram_read(talk);
-		else if (all[1].revents & POLLOUT)
-			result = datagram_send(talk, line);
-		if (result < 0)
-			return complain(talk, "%s", strerror(-result));
-		if (result > 0)
-			moved_ms = now_ms();
-		if (!print_all(talk))
-			return complain(talk, "stdout: %s", strerror(errno));
-	}
+	if (!talk_print_all(talk))
+		return talk_complain(talk, "stdout: %s", strerror(errno));
+	return end < 0 ? talk_complain(talk, "%s", strerror(-end)) : judge_end(talk);
 }
 
 /* ---- beginning ---- */
@@ -593,7 +429,7 @@ int talk(const struct endpoint *endpoint, bool datagrams)
 	(void)signal(SIGPIPE, SIG_IGN);
 	state.fd = open_socket(&endpoint->address, datagrams);
 	if (state.fd < 0)
-		return complain(&state, "connect: %s", strerror(-state.fd));
+		return talk_complain(&state, "connect: %s", strerror(-state.fd));
 	status = datagrams ? talk_datagrams(&state) : talk_stream(&state);
 	(void)close(state.fd);
 	free(state.queue.at);
