@@ -1,9 +1,11 @@
 #include "worker/endpoint.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "reactor/limiter.h"
 #include "worker/config.h"
 
 static bool set_accept(struct endpoint *endpoint, const char *value)
@@ -15,7 +17,7 @@ static bool set_accept(struct endpoint *endpoint, const char *value)
 	if (!config_set(&config, config_find("accept"), value, unused))
 		return false;
 	endpoint->accept = (int)config.accept;
-	return true;
+	return !endpoint->datagrams || config.accept != ACCEPT_HANDOFF;
 }
 
 static bool set_mode(struct endpoint *endpoint, const char *value)
@@ -41,8 +43,23 @@ static bool set_names(struct endpoint *endpoint, const char *value)
 	return endpoint->names || strcmp(value, "off") == 0;
 }
 
+static bool set_rate(struct endpoint *endpoint, const char *value)
+{
+	return number_parse(value, &endpoint->rate) && endpoint->rate <= LIMITER_RATE_MAX;
+}
+
+static bool set_queue(struct endpoint *endpoint, const char *value)
+{
+	return size_parse(value, &endpoint->queue_bytes) && endpoint->queue_bytes &&
+	       endpoint->queue_bytes <= 1u << 30;
+}
+
 static bool key_applies(const struct endpoint *endpoint, const char *key)
 {
+	if (strcmp(key, "rate") == 0 || strcmp(key, "queue") == 0)
+		return endpoint->datagrams;
+	if (endpoint->datagrams)
+		return strcmp(key, "accept") == 0;
 	if (strcmp(key, "mode") == 0)
 		return address_path(&endpoint->address) != NULL;
 	if (strcmp(key, "max-line") == 0)
@@ -59,6 +76,8 @@ static const char *key_form(const struct endpoint *endpoint, const char *key, co
 {
 	static char capped[64];
 
+	if (endpoint->datagrams && strcmp(key, "accept") == 0)
+		return "reuseport or shared where datagrams come";
 	if (strncmp(key, "max-", 4) != 0 || !endpoint->protocol->message_cap)
 		return form;
 	(void)snprintf(capped, sizeof capped, "a size from 1 to %u for %s",
@@ -77,7 +96,9 @@ static bool set_key(struct endpoint *endpoint, const char *key, const char *valu
 		    {"mode", set_mode, "an octal mode such as 0660"},
 		    {"max-line", set_message_max, "a size from 1 to 1G"},
 		    {"max-frame", set_message_max, "a size from 1 to 1G"},
-		    {"names", set_names, "on or off"}};
+		    {"names", set_names, "on or off"},
+		    {"rate", set_rate, "a number up to 1000000"},
+		    {"queue", set_queue, "a size from 1 to 1G"}};
 
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
 		if (strcmp(keys[i].name, key) != 0)
@@ -93,10 +114,10 @@ static bool set_key(struct endpoint *endpoint, const char *key, const char *valu
 		}
 		return true;
 	}
-	(void)snprintf(
-	    error, error_n,
-	    "no key of a listener is \"%s\" (they are accept, mode, max-line, max-frame, names)",
-	    key);
+	(void)snprintf(error, error_n,
+		       "no key of a listener is \"%s\" (they are accept, mode, max-line, "
+		       "max-frame, names, rate, queue)",
+		       key);
 	return false;
 }
 
@@ -146,6 +167,10 @@ bool endpoint_parse(struct endpoint *endpoint, const char *text, char *error, si
 	keys = strchr(address, '?');
 	if (keys)
 		*keys++ = '\0';
+	if (address - copy > 7 && memcmp(address - 7, "+udp", 4) == 0) {
+		endpoint->datagrams = true;
+		address[-7] = '\0';
+	}
 	endpoint->protocol = protocol_find(copy);
 	if (!endpoint->protocol) {
 		name_protocols(error, error_n, copy);
@@ -155,35 +180,49 @@ bool endpoint_parse(struct endpoint *endpoint, const char *text, char *error, si
 		(void)snprintf(error, error_n, "address \"%s\": %s", address, why);
 		return false;
 	}
+	if (endpoint->datagrams && address_is_unix(&endpoint->address)) {
+		(void)snprintf(error, error_n, "address \"%s\": datagrams need HOST:PORT", address);
+		return false;
+	}
 	return !keys || set_keys(endpoint, keys, error, error_n);
+}
+
+/* One more key, behind those that stand in text already. */
+static void add_key(char text[ENDPOINT_TEXT_BYTES], const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void add_key(char text[ENDPOINT_TEXT_BYTES], const char *format, ...)
+{
+	size_t n = strlen(text);
+	va_list arguments;
+
+	text[n] = strchr(text, '?') ? '&' : '?';
+	va_start(arguments, format);
+	(void)vsnprintf(text + n + 1, ENDPOINT_TEXT_BYTES - n - 1, format, arguments);
+	va_end(arguments);
 }
 
 void endpoint_format(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES])
 {
 	static const char *const modes[] = {"reuseport", "shared", "handoff"};
+	const struct protocol *protocol = endpoint->protocol;
 	char address[ADDRESS_TEXT_BYTES];
-	size_t left = ENDPOINT_TEXT_BYTES;
-	char separator = '?';
-	int n;
 
 	address_format(&endpoint->address, address);
-	n = snprintf(text, left, "%s://%s", endpoint->protocol->name, address);
-	if (endpoint->accept >= 0) {
-		n += snprintf(text + n, left - (size_t)n, "%caccept=%s", separator,
-			      modes[endpoint->accept]);
-		separator = '&';
-	}
-	if (endpoint->mode) {
-		n += snprintf(text + n, left - (size_t)n, "%cmode=%04o", separator, endpoint->mode);
-		separator = '&';
-	}
-	if (endpoint->message_max) {
-		n += snprintf(text + n, left - (size_t)n, "%c%s=%llu", separator,
-			      endpoint->protocol->message_max == MESSAGE_MAX_LINE ? "max-line"
-										  : "max-frame",
-			      (unsigned long long)endpoint->message_max);
-		separator = '&';
-	}
+	(void)snprintf(text, ENDPOINT_TEXT_BYTES, "%s%s://%s", protocol->name,
+		       endpoint->datagrams ? "+udp" : "", address);
+	if (endpoint->accept >= 0)
+		add_key(text, "accept=%s", modes[endpoint->accept]);
+	if (endpoint->mode)
+		add_key(text, "mode=%04o", endpoint->mode);
+	if (endpoint->message_max)
+		add_key(text, "%s=%llu",
+			protocol->message_max == MESSAGE_MAX_LINE ? "max-line" : "max-frame",
+			(unsigned long long)endpoint->message_max);
 	if (endpoint->names)
-		(void)snprintf(text + n, left - (size_t)n, "%cnames=on", separator);
+		add_key(text, "names=on");
+	if (endpoint->rate)
+		add_key(text, "rate=%llu", (unsigned long long)endpoint->rate);
+	if (endpoint->queue_bytes)
+		add_key(text, "queue=%llu", (unsigned long long)endpoint->queue_bytes);
 }

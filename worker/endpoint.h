@@ -1,5 +1,7 @@
 /*
- * endpoint: one LISTENER, PROTOCOL://ADDRESS[?KEY=VALUE[&KEY=VALUE]...], taken apart.
+ * endpoint: one LISTENER, PROTOCOL[+udp]://ADDRESS[?KEY=VALUE[&KEY=VALUE]...], taken apart.
+ *
+ * Whether the protocol serves datagrams at all is for its user to ask.
  */
 #ifndef WORKER_ENDPOINT_H
 #define WORKER_ENDPOINT_H
@@ -14,11 +16,14 @@
 
 struct endpoint {
 	const struct protocol *protocol;
+	bool datagrams; /* +udp */
 	struct address address;
 	int accept;	      /* enum accept_mode; -1: as --accept says */
 	unsigned mode;	      /* of a socket file; 0: what umask gives */
 	uint64_t message_max; /* 0: as --max-line or --max-frame says */
 	bool names;	      /* chat: say who said what */
+	uint64_t rate;	      /* datagrams: answers a second to a source address; 0: no limit */
+	uint64_t queue_bytes; /* datagrams: of the kernel's queue; 0: as the kernel has it */
 };
 
 /* False, and what is wrong with it. */

@@ -51,28 +51,21 @@ static const struct protocol *served(const struct serve *serve, const char *name
 	return serve_protocol(name);
 }
 
-/* weir knows no "+udp": it is cut out of what is given to weir's own parser. */
 static void parse_listener(struct serve *serve, const char *text)
 {
-	char plain[ENDPOINT_TEXT_BYTES], error[CONFIG_ERROR_BYTES + 128];
-	size_t name = strcspn(text, "+:");
-	const struct protocol *protocol;
-	bool udp = strncmp(text + name, "+udp://", 7) == 0;
+	char error[CONFIG_ERROR_BYTES + 128];
 
-	if (udp != serve->udp)
-		usage(serve, udp ? "it serves no datagrams" : "it serves datagrams only");
+	if (!endpoint_parse(&serve->endpoint, text, error, sizeof error))
+		usage(serve, error);
+	if (serve->endpoint.datagrams != serve->udp)
+		usage(serve, serve->udp ? "it serves datagrams only" : "it serves no datagrams");
 	if (strchr(text, '?'))
 		usage(serve, "its listener takes no keys");
-	(void)snprintf(plain, sizeof plain, "%.*s%s", (int)name, text,
-		       text + name + (udp ? strlen("+udp") : 0));
-	if (!endpoint_parse(&serve->endpoint, plain, error, sizeof error))
-		usage(serve, error);
 	if (address_is_unix(&serve->endpoint.address))
 		usage(serve, "its address is HOST:PORT");
-	protocol = served(serve, serve->endpoint.protocol->name);
-	if (!protocol)
+	serve->service.protocol = served(serve, serve->endpoint.protocol->name);
+	if (!serve->service.protocol)
 		usage(serve, "it does not serve this protocol");
-	serve->service.protocol = protocol;
 }
 
 static void parse(struct serve *serve, int argc, char **argv)
@@ -94,20 +87,11 @@ static void parse(struct serve *serve, int argc, char **argv)
 
 /* ---- the socket ---- */
 
-static void describe(const struct serve *serve, char text[ENDPOINT_TEXT_BYTES])
-{
-	char address[ADDRESS_TEXT_BYTES];
-
-	address_format(&serve->endpoint.address, address);
-	(void)snprintf(text, ENDPOINT_TEXT_BYTES, "%s%s://%s", serve->endpoint.protocol->name,
-		       serve->udp ? "+udp" : "", address);
-}
-
 static _Noreturn void cannot(const struct serve *serve, const char *step, int error)
 {
 	char listener[ENDPOINT_TEXT_BYTES];
 
-	describe(serve, listener);
+	endpoint_format(&serve->endpoint, listener);
 	die("%s: %s: %s", listener, step, strerror(error));
 }
 
@@ -156,7 +140,7 @@ void serve_ready(const struct serve *serve)
 {
 	char listener[ENDPOINT_TEXT_BYTES];
 
-	describe(serve, listener);
+	endpoint_format(&serve->endpoint, listener);
 	log_info("ready", LOG_NUMBER("pid", getpid()), LOG_TEXT("listeners", listener));
 }
 

@@ -12,7 +12,7 @@ int main(int argc, char **argv)
 
 	plan_read(&plan, argc, argv);
 	if (plan.talk)
-		return talk(&plan.endpoint, plan.datagrams);
+		return talk(&plan.endpoint);
 	report_open(&plan);
 	run(&outcome, &plan);
 	judge(&outcome, &plan);

@@ -334,16 +334,9 @@ static void read_options(struct plan *plan, int argc, char **argv)
 
 static void read_listener(struct plan *plan)
 {
-	char text[ENDPOINT_TEXT_BYTES], error[CONFIG_ERROR_BYTES];
-	char *udp;
+	char error[CONFIG_ERROR_BYTES];
 
-	(void)snprintf(text, sizeof text, "%s", plan->listener);
-	udp = strstr(text, "+udp://");
-	if (udp) {
-		plan->datagrams = true;
-		memmove(udp, udp + 4, strlen(udp + 4) + 1);
-	}
-	if (!endpoint_parse(&plan->endpoint, udp ? text : plan->listener, error, sizeof error))
+	if (!endpoint_parse(&plan->endpoint, plan->listener, error, sizeof error))
 		usage_error("%s: %s", plan->listener, error);
 	if (!address_is_unix(&plan->endpoint.address) && !address_port(&plan->endpoint.address))
 		usage_error("%s: which port?", plan->listener);
@@ -351,7 +344,7 @@ static void read_listener(struct plan *plan)
 	plan->chats = plan->dialect && plan->dialect->kind == DIALECT_CHATS;
 	if (plan->talk)
 		return;
-	if (plan->datagrams)
+	if (plan->endpoint.datagrams)
 		usage_error("%s: load over datagrams is not there yet", plan->listener);
 	if (!plan->dialect)
 		usage_error("%s: weirload does not speak it", plan->listener);

@@ -24,7 +24,7 @@ struct plan {
 	const char *listener;
 	struct endpoint endpoint;
 	const struct dialect *dialect;
-	bool talk, datagrams;
+	bool talk;
 	bool chats, redis; /* lines of chat are sent, not messages; to a Redis */
 	bool churn, idle;
 	uint64_t connections, slow, senders;

@@ -416,7 +416,7 @@ static int open_socket(const struct address *address, bool datagrams)
 	return fd;
 }
 
-int talk(const struct endpoint *endpoint, bool datagrams)
+int talk(const struct endpoint *endpoint)
 {
 	static struct talk state;
 	char address[ADDRESS_TEXT_BYTES], name[ENDPOINT_TEXT_BYTES];
@@ -424,13 +424,13 @@ int talk(const struct endpoint *endpoint, bool datagrams)
 
 	address_format(&endpoint->address, address);
 	(void)snprintf(name, sizeof name, "%s%s://%s", endpoint->protocol->name,
-		       datagrams ? "+udp" : "", address);
+		       endpoint->datagrams ? "+udp" : "", address);
 	state = (struct talk){.name = name, .form = form_of(endpoint->protocol->name)};
 	(void)signal(SIGPIPE, SIG_IGN);
-	state.fd = open_socket(&endpoint->address, datagrams);
+	state.fd = open_socket(&endpoint->address, endpoint->datagrams);
 	if (state.fd < 0)
 		return talk_complain(&state, "connect: %s", strerror(-state.fd));
-	status = datagrams ? talk_datagrams(&state) : talk_stream(&state);
+	status = endpoint->datagrams ? talk_datagrams(&state) : talk_stream(&state);
 	(void)close(state.fd);
 	free(state.queue.at);
 	free(state.print.at);

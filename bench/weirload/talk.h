@@ -19,6 +19,6 @@
 
 /* The exit status: 0, or 1 where the peer was not there, ended early, or left something
  * unanswered, which is then said on stderr. Takes stdin and stdout for itself. */
-int talk(const struct endpoint *endpoint, bool datagrams);
+int talk(const struct endpoint *endpoint);
 
 #endif

@@ -1,0 +1,100 @@
+#include "reactor/limiter.h"
+
+#include <netinet/in.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "reactor/check.h"
+#include "reactor/sys.h"
+
+#define SETS	     16384
+#define WAYS	     4 /* places that an address may have: 32 bytes, of one cache line */
+#define PLACES_BYTES (SETS * WAYS * sizeof(uint64_t))
+
+/* A place: whose it is, and until when what was taken is served. */
+#define TICKS_US  16 /* of it, in a microsecond */
+#define TIME_BITS 52 /* of ticks: nine years */
+#define TIME_MASK ((UINT64_C(1) << TIME_BITS) - 1)
+
+int limiter_open(struct limiter *limiter, uint64_t rate)
+{
+	CHECK(rate && rate <= LIMITER_RATE_MAX);
+	*limiter = (struct limiter){.begun_us = sys_clock_us()};
+	limiter->interval = (UINT64_C(1000000) * TICKS_US + rate - 1) / rate;
+	limiter->ahead = limiter->interval * rate;
+	limiter->places = sys_map(PLACES_BYTES, MAP_SHARED | MAP_ANONYMOUS, -1);
+	if (!limiter->places)
+		return -ENOMEM;
+	limiter->seed = limiter->begun_us;
+	(void)sys_getrandom(&limiter->seed, sizeof limiter->seed, 0); /* else the clock's */
+	return 0;
+}
+
+void limiter_close(struct limiter *limiter)
+{
+	if (limiter->places)
+		(void)sys_munmap(limiter->places, PLACES_BYTES);
+	limiter->places = NULL;
+}
+
+/* The finalizer of MurmurHash3. */
+static uint64_t mix(uint64_t hash)
+{
+	hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdULL;
+	hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53ULL;
+	return hash ^ hash >> 33;
+}
+
+static uint64_t hash_of(const struct limiter *limiter, const struct sockaddr *peer)
+{
+	uint64_t network = 0;
+
+	if (peer->sa_family == AF_INET) {
+		memcpy(&network, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, 4);
+	} else {
+		const struct in6_addr *address =
+		    &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
+
+		/* An IPv4 address on a socket of both kinds stands at the end. */
+		memcpy(&network, address->s6_addr + (IN6_IS_ADDR_V4MAPPED(address) ? 12 : 0),
+		       IN6_IS_ADDR_V4MAPPED(address) ? 4 : 8);
+	}
+	return mix(network ^ limiter->seed);
+}
+
+/* Of an address' places: its own; else one that is nobody's; else the one that will be first. */
+static uint64_t *place_of(uint64_t *set, uint64_t tag, uint64_t now)
+{
+	uint64_t *best = set;
+
+	for (int way = 0; way < WAYS; way++) {
+		uint64_t value = __atomic_load_n(&set[way], __ATOMIC_RELAXED);
+
+		if (value >> TIME_BITS == tag && (value & TIME_MASK) > now)
+			return &set[way];
+		if ((value & TIME_MASK) < (__atomic_load_n(best, __ATOMIC_RELAXED) & TIME_MASK))
+			best = &set[way];
+	}
+	return best;
+}
+
+bool limiter_take(struct limiter *limiter, const struct sockaddr *peer, uint64_t now_us)
+{
+	uint64_t hash = hash_of(limiter, peer), tag = hash >> TIME_BITS;
+	uint64_t *set = &limiter->places[hash % SETS * WAYS];
+	/* From 1 on: 0 is before any time. */
+	uint64_t now = (now_us - limiter->begun_us + 1) * TICKS_US & TIME_MASK;
+
+	for (;;) {
+		uint64_t *place = place_of(set, tag, now);
+		uint64_t value = __atomic_load_n(place, __ATOMIC_RELAXED);
+		uint64_t busy = value & TIME_MASK, next = busy > now ? busy : now;
+
+		next += limiter->interval;
+		if (next > now + limiter->ahead)
+			return false;
+		if (__atomic_compare_exchange_n(place, &value, tag << TIME_BITS | next, false,
+						__ATOMIC_RELAXED, __ATOMIC_RELAXED))
+			return true;
+	}
+}
