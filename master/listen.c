@@ -9,8 +9,10 @@
 #include <netinet/in.h>
 
 #include "reactor/check.h"
+#include "reactor/datagram.h"
 #include "reactor/listener.h"
 #include "reactor/log.h"
+#include "reactor/sys.h"
 
 static _Noreturn void die_binding(const struct endpoint *endpoint, const char *step, int error)
 {
@@ -45,20 +47,31 @@ static void replace_stale_file(const struct endpoint *endpoint)
 		die_binding(endpoint, "removing a stale socket file", -errno);
 }
 
+static int open_socket(struct endpoint *endpoint, const struct listen_options *options,
+		       const char **step)
+{
+	struct datagram_options datagrams = {.reuseport = options->reuseport,
+					     .queue_bytes = endpoint->queue_bytes};
+
+	if (endpoint->datagrams)
+		return datagram_bind(&endpoint->address, &datagrams, step);
+	return listen_on(&endpoint->address, options, step);
+}
+
 /*
  * SO_REUSEPORT lets two servers of one user bind the same port and share its connections;
  * a second start must fail instead. A bind without it tells: it does where nobody listens.
  */
 static void refuse_second_server(const struct endpoint *endpoint)
 {
-	struct address address = endpoint->address;
+	struct endpoint other = *endpoint;
 	struct listen_options options = {.backlog = 1};
 	const char *step;
 	int fd;
 
-	if (!address_port(&address))
+	if (!address_port(&other.address))
 		return;
-	fd = listen_on(&address, &options, &step);
+	fd = open_socket(&other, &options, &step);
 	if (fd < 0)
 		die_binding(endpoint, step, fd);
 	(void)close(fd);
@@ -81,11 +94,11 @@ static void without_ipv6(struct address *address)
 static int open_one(struct endpoint *endpoint, const struct listen_options *options)
 {
 	const char *step;
-	int fd = listen_on(&endpoint->address, options, &step);
+	int fd = open_socket(endpoint, options, &step);
 
 	if (fd == -EAFNOSUPPORT && endpoint->address.dual_stack) {
 		without_ipv6(&endpoint->address);
-		fd = listen_on(&endpoint->address, options, &step);
+		fd = open_socket(endpoint, options, &step);
 	}
 	if (fd < 0)
 		die_binding(endpoint, step, fd);
@@ -116,6 +129,39 @@ static void warn_of_somaxconn(uint64_t backlog)
 	(void)fclose(file);
 }
 
+static void warn_of_short_queue(const struct endpoint *endpoint, int fd)
+{
+	char text[ENDPOINT_TEXT_BYTES];
+	int bytes = 0;
+	socklen_t n = sizeof bytes;
+
+	/* The kernel doubles what was asked, for its own part (socket(7)). */
+	if (!endpoint->queue_bytes || getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &n) < 0 ||
+	    (uint64_t)bytes >= 2 * endpoint->queue_bytes)
+		return;
+	endpoint_format(endpoint, text);
+	log_warn("net.core.rmem_max cuts the queue", LOG_TEXT("listener", text),
+		 LOG_NUMBER("queue", bytes / 2));
+}
+
+/* Made before the fork, so that all workers have it, and the next ones too. */
+static void open_ledger(struct listen_set *set, size_t i)
+{
+	const struct endpoint *endpoint = &set->config->listeners[i];
+	struct datagram_ledger *ledger = &set->ledgers[i];
+	int error = 0;
+
+	ledger->dropped =
+	    sys_map(set->slots * sizeof *ledger->dropped, MAP_SHARED | MAP_ANONYMOUS, -1);
+	if (endpoint->rate) {
+		ledger->limiter = &set->limiters[i];
+		error = limiter_open(ledger->limiter, endpoint->rate);
+	}
+	if (!ledger->dropped || error)
+		die("shared memory for a listener of datagrams: %s", strerror(ENOMEM));
+	warn_of_short_queue(endpoint, set->fds[i][0]);
+}
+
 void listen_open(struct listen_set *set, struct config *config)
 {
 	for (size_t i = 0; i < LISTENERS_MAX; i++)
@@ -138,6 +184,8 @@ void listen_open(struct listen_set *set, struct config *config)
 		for (size_t slot = 0; slot < (options.reuseport ? set->slots : 1); slot++)
 			set->fds[i][slot] = open_one(endpoint, &options);
 		remember_file(set, i);
+		if (endpoint->datagrams)
+			open_ledger(set, i);
 	}
 }
 
@@ -152,7 +200,9 @@ static void refuse(int fd)
 void listen_refuse(struct listen_set *set, size_t slot)
 {
 	for (size_t i = 0; i < set->config->listeners_n; i++)
-		if (config_accept_mode(set->config, &set->config->listeners[i]) == ACCEPT_REUSEPORT)
+		if (config_accept_mode(set->config, &set->config->listeners[i]) ==
+			ACCEPT_REUSEPORT &&
+		    !set->config->listeners[i].datagrams)
 			refuse(set->fds[i][slot]);
 }
 
@@ -160,7 +210,8 @@ void listen_refuse_all(struct listen_set *set)
 {
 	for (size_t i = 0; i < set->config->listeners_n; i++)
 		for (size_t slot = 0; slot < set->slots; slot++)
-			refuse(set->fds[i][slot]);
+			if (!set->config->listeners[i].datagrams)
+				refuse(set->fds[i][slot]);
 }
 
 void listen_stop(struct listen_set *set)

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "worker/config.h"
+#include "worker/worker.h"
 
 struct listen_set {
 	const struct config *config;
@@ -20,6 +21,8 @@ struct listen_set {
 		dev_t device;
 		ino_t inode; /* 0: no socket file of ours */
 	} files[LISTENERS_MAX];
+	struct datagram_ledger ledgers[LISTENERS_MAX];
+	struct limiter limiters[LISTENERS_MAX];
 };
 
 /* Binds all, and writes the ports that the kernel chose into config. Dies where it can't. */

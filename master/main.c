@@ -120,6 +120,7 @@ static int run_without_master(struct board *board)
 	    .slot = &board->slot[0],
 	    .bus = config_has_topic(&config) ? &bus : NULL,
 	    .channel = -1,
+	    .ledgers = set.ledgers,
 	    .ready = ready_without_master,
 	};
 	int status;

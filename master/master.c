@@ -187,6 +187,7 @@ static int slot_spawn(struct slot *slot)
 	    .slot = &setup->board->slot[index_of(slot)],
 	    .bus = setup->bus,
 	    .index = (unsigned)index_of(slot),
+	    .ledgers = setup->set->ledgers,
 	};
 	int channel, error;
 	pid_t pid;

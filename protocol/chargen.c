@@ -1,15 +1,18 @@
 /*
  * chargen (RFC 864): lines of 72 of the 95 printing characters, each line starting one
- * character further on, as fast as the peer reads. Input is thrown away.
+ * character further on, as fast as the peer reads. Input is thrown away. A datagram is answered
+ * with the beginning of them.
  *
  * After 95 lines it begins anew, so that whole rounds of them need no state.
  */
 #include "protocol/protocol.h"
+#include "reactor/datagram.h"
 
-#define CHARACTERS   95
-#define LINE_COLUMNS 72
-#define LINE_BYTES   (LINE_COLUMNS + 2) /* CR LF */
-#define ROUND_BYTES  (CHARACTERS * LINE_BYTES)
+#define CHARACTERS	   95
+#define LINE_COLUMNS	   72
+#define LINE_BYTES	   (LINE_COLUMNS + 2) /* CR LF */
+#define DATAGRAM_BYTES_MAX 512
+#define ROUND_BYTES	   (CHARACTERS * LINE_BYTES)
 
 static unsigned char chargen_rounds[2 * ROUND_BYTES];
 
@@ -32,4 +35,17 @@ static void chargen_output(struct conn *conn)
 	conn_send(conn, chargen_rounds, sizeof chargen_rounds);
 }
 
-const struct protocol chargen_protocol = {.name = "chargen", .output = chargen_output};
+/* RFC 864 leaves it to the server how many of 0 to 512 bytes an answer has: as many as came. */
+static bool chargen_datagram(struct datagram *datagram)
+{
+	datagram->bytes = chargen_rounds;
+	if (datagram->n > DATAGRAM_BYTES_MAX)
+		datagram->n = DATAGRAM_BYTES_MAX;
+	return true;
+}
+
+const struct protocol chargen_protocol = {
+    .name = "chargen",
+    .output = chargen_output,
+    .datagram = chargen_datagram,
+};

@@ -1,4 +1,14 @@
 /* discard (RFC 863): reads and answers nothing. */
 #include "protocol/protocol.h"
 
-const struct protocol discard_protocol = {.name = "discard", .uses_all = true};
+static bool discard_datagram(struct datagram *datagram)
+{
+	(void)datagram;
+	return false;
+}
+
+const struct protocol discard_protocol = {
+    .name = "discard",
+    .uses_all = true,
+    .datagram = discard_datagram,
+};

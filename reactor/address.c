@@ -164,3 +164,17 @@ void address_format(const struct address *address, char text[ADDRESS_TEXT_BYTES]
 			       address_port(address));
 	}
 }
+
+bool address_bytes(const struct sockaddr *ip, unsigned char bytes[16])
+{
+	static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+
+	if (ip->sa_family == AF_INET) {
+		memcpy(bytes, mapped, sizeof mapped);
+		memcpy(bytes + 12, &((const struct sockaddr_in *)(const void *)ip)->sin_addr, 4);
+		return true;
+	}
+	if (ip->sa_family == AF_INET6)
+		memcpy(bytes, &((const struct sockaddr_in6 *)(const void *)ip)->sin6_addr, 16);
+	return ip->sa_family == AF_INET6;
+}

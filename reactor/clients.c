@@ -1,9 +1,10 @@
 #include "reactor/clients.h"
 
-#include <netinet/in.h>
 #include <string.h>
 
+#include "reactor/address.h"
 #include "reactor/check.h"
+#include "reactor/hash.h"
 #include "reactor/sys.h"
 
 int clients_open(struct clients *clients, uint32_t connections_max, uint32_t limit)
@@ -34,36 +35,13 @@ void clients_close(struct clients *clients)
 	clients->entries = NULL;
 }
 
-static bool address_of(const struct sockaddr *peer, unsigned char address[16])
-{
-	memset(address, 0, 16);
-	if (peer->sa_family == AF_INET) {
-		address[10] = address[11] = 0xff;
-		memcpy(address + 12, &((const struct sockaddr_in *)(const void *)peer)->sin_addr,
-		       4);
-		return true;
-	}
-	if (peer->sa_family == AF_INET6) {
-		memcpy(address, &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr, 16);
-		return true;
-	}
-	return false;
-}
-
-/* The finalizer of MurmurHash3. */
-static uint64_t mix(uint64_t hash)
-{
-	hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdULL;
-	hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53ULL;
-	return hash ^ hash >> 33;
-}
-
 static uint32_t *chain_of(struct clients *clients, const unsigned char address[16])
 {
 	uint64_t half[2];
 
 	memcpy(half, address, 16);
-	return &clients->chains[mix(mix(half[0] ^ clients->seed) + half[1]) & clients->chains_mask];
+	return &clients->chains[hash_mix(hash_mix(half[0] ^ clients->seed) + half[1]) &
+				clients->chains_mask];
 }
 
 /* There is one: no more addresses than connections are ever in the table. */
@@ -83,7 +61,7 @@ bool clients_take(struct clients *clients, const struct sockaddr *peer, uint32_t
 	uint32_t *chain;
 
 	*handle = 0;
-	if (!clients->entries || !address_of(peer, address))
+	if (!clients->entries || !address_bytes(peer, address))
 		return true;
 	chain = chain_of(clients, address);
 	for (uint32_t at = *chain; at; at = clients->entries[at - 1].next) {

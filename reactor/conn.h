@@ -35,6 +35,7 @@ struct conn;
 struct service;
 struct conn_table;
 struct topic;
+struct datagram;
 
 /*
  * A protocol: what the bytes mean. It never sees a descriptor, EAGAIN, a partial read or
@@ -62,6 +63,9 @@ struct protocol {
 	/* Which limit of the service is its conn_message_max()? */
 	enum { MESSAGE_MAX_NONE, MESSAGE_MAX_LINE, MESSAGE_MAX_FRAME } message_max;
 	uint32_t message_cap; /* no more than that, whatever the limit says; 0: no cap */
+	/* A datagram, which becomes its answer, with no more bytes than it had; false: there is
+	 * none. NULL: it does not serve datagrams. See reactor/datagram.h. */
+	bool (*datagram)(struct datagram *datagram);
 };
 
 /* ---- the verbs of a protocol, to be called in its callbacks only ---- */

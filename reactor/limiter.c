@@ -1,10 +1,11 @@
 #include "reactor/limiter.h"
 
-#include <netinet/in.h>
 #include <stddef.h>
 #include <string.h>
 
+#include "reactor/address.h"
 #include "reactor/check.h"
+#include "reactor/hash.h"
 #include "reactor/sys.h"
 
 #define SETS	     16384
@@ -37,29 +38,18 @@ void limiter_close(struct limiter *limiter)
 	limiter->places = NULL;
 }
 
-/* The finalizer of MurmurHash3. */
-static uint64_t mix(uint64_t hash)
-{
-	hash = (hash ^ hash >> 33) * 0xff51afd7ed558ccdULL;
-	hash = (hash ^ hash >> 33) * 0xc4ceb9fe1a85ec53ULL;
-	return hash ^ hash >> 33;
-}
-
 static uint64_t hash_of(const struct limiter *limiter, const struct sockaddr *peer)
 {
+	static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
+	unsigned char address[16] = {0};
 	uint64_t network = 0;
 
-	if (peer->sa_family == AF_INET) {
-		memcpy(&network, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, 4);
-	} else {
-		const struct in6_addr *address =
-		    &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr;
-
-		/* An IPv4 address on a socket of both kinds stands at the end. */
-		memcpy(&network, address->s6_addr + (IN6_IS_ADDR_V4MAPPED(address) ? 12 : 0),
-		       IN6_IS_ADDR_V4MAPPED(address) ? 4 : 8);
-	}
-	return mix(network ^ limiter->seed);
+	(void)address_bytes(peer, address);
+	if (memcmp(address, mapped, sizeof mapped) == 0)
+		memcpy(&network, address + 12, 4);
+	else
+		memcpy(&network, address, 8);
+	return hash_mix(network ^ limiter->seed);
 }
 
 /* Of an address' places: its own; else one that is nobody's; else the one that will be first. */

@@ -19,8 +19,8 @@ const size_t option_rows_n = sizeof option_rows / sizeof *option_rows;
 
 /* What serves where nothing is named. */
 static const char *const default_listeners[] = {
-    "echo://127.0.0.1:7878",  "line://127.0.0.1:12345", "increment://127.0.0.1:9090",
-    "frame://127.0.0.1:7879", "chat://127.0.0.1:9000",
+    "echo://127.0.0.1:7878",	  "echo+udp://127.0.0.1:7878", "line://127.0.0.1:12345",
+    "increment://127.0.0.1:9090", "frame://127.0.0.1:7879",    "chat://127.0.0.1:9000",
 };
 
 /* Descriptors of a worker that are not connections: standard ones, epoll, signals, channel,
@@ -324,6 +324,17 @@ void config_defaults(struct config *config)
 
 /* ---- the whole ---- */
 
+static void name_datagram_protocols(char error[CONFIG_ERROR_BYTES], const char *given)
+{
+	int n = snprintf(error, CONFIG_ERROR_BYTES, "%s does not serve datagrams (", given);
+
+	for (const struct protocol *const *p = protocols; *p; p++)
+		if ((*p)->datagram && n < CONFIG_ERROR_BYTES)
+			n += snprintf(error + n, CONFIG_ERROR_BYTES - (size_t)n, "%s ", (*p)->name);
+	if (n < CONFIG_ERROR_BYTES)
+		(void)snprintf(error + n, CONFIG_ERROR_BYTES - (size_t)n, "do)");
+}
+
 bool config_listen(struct config *config, const char *listener, char error[CONFIG_ERROR_BYTES])
 {
 	struct endpoint *endpoint = &config->listeners[config->listeners_n];
@@ -335,10 +346,15 @@ bool config_listen(struct config *config, const char *listener, char error[CONFI
 	}
 	if (!endpoint_parse(endpoint, listener, error, CONFIG_ERROR_BYTES))
 		return false;
+	if (endpoint->datagrams && !endpoint->protocol->datagram) {
+		name_datagram_protocols(error, endpoint->protocol->name);
+		return false;
+	}
 	for (size_t i = 0; i < config->listeners_n; i++) {
 		const struct address *other = &config->listeners[i].address;
 
-		if (other->bytes == endpoint->address.bytes &&
+		if (config->listeners[i].datagrams == endpoint->datagrams &&
+		    other->bytes == endpoint->address.bytes &&
 		    memcmp(&other->socket, &endpoint->address.socket, other->bytes) == 0 &&
 		    (address_is_unix(other) || address_port(other))) {
 			(void)snprintf(error, CONFIG_ERROR_BYTES,
@@ -393,6 +409,8 @@ enum accept_mode config_accept_mode(const struct config *config, const struct en
 	 * is nobody to hand over. */
 	if (mode == ACCEPT_REUSEPORT && address_is_unix(&endpoint->address))
 		return ACCEPT_SHARED;
+	if (mode == ACCEPT_HANDOFF && endpoint->datagrams) /* no connection, nothing to hand over */
+		return ACCEPT_REUSEPORT;
 	if (config->no_master && mode == ACCEPT_HANDOFF)
 		return ACCEPT_SHARED;
 	return mode;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "reactor/check.h"
+#include "reactor/datagram.h"
 #include "reactor/descriptor.h"
 #include "reactor/listener.h"
 #include "reactor/log.h"
@@ -12,11 +13,13 @@
 #include "worker/channel.h"
 #include "worker/title.h"
 
-/* A listener of a worker, and what its connections share. */
+/* A listener of a worker, and what its connections share; or its socket of datagrams. */
 struct entrance {
-	struct listener listener;
+	struct listener listener; /* fd -1: none, or the master's */
 	struct service service;
 	struct topic topic;
+	struct datagram_socket datagrams; /* fd -1: none */
+	struct datagram_service datagram_service;
 };
 
 static struct {
@@ -25,6 +28,7 @@ static struct {
 	struct conn_table table;
 	struct relay relay;
 	struct entrance entrances[LISTENERS_MAX];
+	struct guard guard;
 	struct source signals, channel, drain_timer;
 	bool draining;
 	bool leaving;	/* alone, while weir goes on */
@@ -49,14 +53,27 @@ static void worker_title(void)
 static bool all_stopped(void)
 {
 	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
-		if (worker.entrances[i].listener.source.fd >= 0)
+		if (worker.entrances[i].listener.source.fd >= 0 ||
+		    worker.entrances[i].datagrams.source.fd >= 0)
 			return false;
 	return true;
 }
 
+/* A worker that ends alone answers datagrams as long as it has connections to serve: until then
+ * it has no successor. What has come by then is for that one. */
+static void leave_datagrams(void)
+{
+	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
+		datagram_leave(&worker.loop, &worker.entrances[i].datagrams);
+}
+
 static void end_if_drained(void)
 {
-	if (!worker.draining || !worker.told_last || !all_stopped())
+	if (!worker.draining || !worker.told_last)
+		return;
+	if (worker.leaving && !worker.table.conns.used)
+		leave_datagrams();
+	if (!all_stopped())
 		return;
 	if (worker.setup->bus)
 		relay_close_doors(&worker.relay);
@@ -73,11 +90,12 @@ static void close_listeners(void)
 static void drain_timer_turn(struct loop *loop, struct source *source)
 {
 	source->ready = 0;
-	(void)loop;
 	if (worker.table.conns.used)
 		log_warn("drain-timeout passed, closing what is left",
 			 LOG_NUMBER("connections", worker.table.conns.used));
 	close_listeners();
+	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
+		datagram_close(loop, &worker.entrances[i].datagrams);
 	worker.told_last = true;
 	conn_table_abort(&worker.table, CLOSE_drain_timeout);
 	end_if_drained();
@@ -97,15 +115,17 @@ static void drain(const char *why)
 }
 
 /* weir ends. Connections that wait to be accepted are taken in, served what they have sent,
- * and ended as the others are: nobody who got through to us is reset. */
+ * and ended as the others are: nobody who got through to us is reset. So are datagrams. */
 static void drain_with_weir(const char *why, bool told_last)
 {
 	worker.leaving = false;
 	worker.told_last |= told_last;
 	if (!worker.draining)
 		drain(why);
-	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
+	for (size_t i = 0; i < worker.setup->config->listeners_n; i++) {
 		listener_stop(&worker.loop, &worker.entrances[i].listener);
+		datagram_stop(&worker.loop, &worker.entrances[i].datagrams);
+	}
 	end_if_drained();
 }
 
@@ -165,10 +185,42 @@ static void entrance_open_topic(struct entrance *entrance)
 		die("worker %u: memory for members: %s", worker.setup->index, strerror(-error));
 }
 
+static void entrance_gone(struct datagram_socket *socket)
+{
+	(void)socket;
+	end_if_drained();
+}
+
+static void entrance_open_datagrams(struct entrance *entrance, const struct endpoint *endpoint,
+				    int fd)
+{
+	const struct worker_setup *setup = worker.setup;
+	const struct datagram_ledger *ledger = &setup->ledgers[entrance - worker.entrances];
+	bool shared = config_accept_mode(setup->config, endpoint) == ACCEPT_SHARED;
+	int error;
+
+	entrance->datagram_service = (struct datagram_service){
+	    .protocol = endpoint->protocol,
+	    .guard = &worker.guard,
+	    .limiter = ledger->limiter,
+	    .dropped = &ledger->dropped[shared ? 0 : setup->index],
+	    .shared = shared && setup->config->workers > 1,
+	};
+	error = datagram_open(&entrance->datagrams, &worker.loop, fd, &entrance->datagram_service,
+			      entrance_gone);
+	if (error)
+		die("worker %u: memory for datagrams: %s", setup->index, strerror(-error));
+}
+
 static void entrance_open(struct entrance *entrance, const struct endpoint *endpoint, int fd)
 {
 	const struct config *config = worker.setup->config;
 
+	entrance->listener.source.fd = entrance->datagrams.source.fd = -1;
+	if (endpoint->datagrams) {
+		entrance_open_datagrams(entrance, endpoint, fd);
+		return;
+	}
 	entrance->service = (struct service){
 	    .protocol = endpoint->protocol,
 	    .table = &worker.table,
@@ -369,6 +421,9 @@ static void worker_open(const struct worker_setup *setup)
 	source_init(&worker.drain_timer, -1, drain_timer_turn);
 	if (setup->channel >= 0)
 		watch(&worker.channel, setup->channel, channel_turn, "channel");
+	for (size_t i = 0; i < config->listeners_n; i++)
+		if (config->listeners[i].datagrams)
+			guard_add(&worker.guard, &config->listeners[i].address);
 	for (size_t i = 0; i < config->listeners_n; i++)
 		entrance_open(&worker.entrances[i], &config->listeners[i], setup->listeners[i]);
 }

@@ -11,9 +11,16 @@
 #define WORKER_WORKER_H
 
 #include "reactor/bus.h"
+#include "reactor/limiter.h"
 #include "worker/board.h"
 #include "worker/config.h"
 #include "worker/identity.h"
+
+/* What all workers' sockets of one listener of datagrams share; of others nothing. */
+struct datagram_ledger {
+	struct limiter *limiter; /* NULL: no limit */
+	uint32_t *dropped; /* by the slot's socket, or [0], the shared one's: in shared memory */
+};
 
 struct worker_setup {
 	const struct config *config;
@@ -23,7 +30,8 @@ struct worker_setup {
 	unsigned index;
 	int channel;		      /* to the master; -1: there is none */
 	int listeners[LISTENERS_MAX]; /* a socket for each endpoint; -1: the master hands over */
-	void (*ready)(void);	      /* without a master: it serves now; may be NULL */
+	const struct datagram_ledger *ledgers; /* one for each endpoint */
+	void (*ready)(void);		       /* without a master: it serves now; may be NULL */
 };
 
 /* Serves until the end; the process' exit status. */

@@ -1,0 +1,334 @@
+#include "reactor/datagram.h"
+
+#include <linux/filter.h>
+#include <string.h>
+
+#include "reactor/check.h"
+#include "reactor/sys.h"
+
+enum phase { SERVING, STOPPING, LEAVING };
+
+#define ERRORS_MAX 2 /* in a row, before it rests: the first may be one that was left over */
+
+static void datagram_turn(struct loop *loop, struct source *source);
+
+/* ---- what it waits for ---- */
+
+/* Level-triggered: a batch leaves the rest to the next harvest, and room to send, which is there
+ * nearly always, is asked for only where there was none. Events 0: for its deadline only. */
+static void datagram_watch(struct loop *loop, struct datagram_socket *socket, uint32_t events)
+{
+	if (events & EPOLLIN && socket->service->shared)
+		events |= (uint32_t)EPOLLEXCLUSIVE;
+	if (events == socket->watched && events)
+		return;
+	if (socket->watched)
+		loop_unwatch(loop, &socket->source);
+	socket->watched = events;
+	if (events && loop_watch(loop, &socket->source, events) < 0)
+		socket->watched = 0;
+	if (!socket->watched)
+		loop_deadline(loop, &socket->source, loop->now_ms + DATAGRAM_RETRY_MS);
+}
+
+int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
+		  const struct datagram_service *service,
+		  void (*gone)(struct datagram_socket *socket))
+{
+	int error;
+
+	*socket = (struct datagram_socket){.service = service, .stats = loop->stats, .gone = gone};
+	source_init(&socket->source, fd, datagram_turn);
+	socket->source.want = SOURCE_IN | SOURCE_OUT;
+	error = questions_open(&socket->questions);
+	if (!error)
+		error = answers_open(&socket->answers);
+	if (error) {
+		datagram_close(loop, socket);
+		return error;
+	}
+	datagram_watch(loop, socket, EPOLLIN);
+	return 0;
+}
+
+/* Whoever sees more drops than were counted counts them. */
+static void count_drops(struct datagram_socket *socket)
+{
+	uint32_t counted = __atomic_load_n(socket->service->dropped, __ATOMIC_RELAXED);
+
+	while ((int32_t)(socket->questions.dropped - counted) > 0) {
+		if (!__atomic_compare_exchange_n(socket->service->dropped, &counted,
+						 socket->questions.dropped, false, __ATOMIC_RELAXED,
+						 __ATOMIC_RELAXED))
+			continue;
+		STATS_ADD(socket->stats, datagrams_dropped, socket->questions.dropped - counted);
+		return;
+	}
+}
+
+/* ---- answering ---- */
+
+static bool within_rate(const struct datagram_socket *socket, const struct asker *asker,
+			uint64_t now_us)
+{
+	struct limiter *limiter = socket->service->limiter;
+
+	return !limiter || limiter_take(limiter, &asker->peer.any, now_us);
+}
+
+/* May it be answered? Else it is counted why not. */
+static bool datagram_admit(struct datagram_socket *socket, const struct question *question)
+{
+	enum guard_verdict verdict =
+	    guard_judge(socket->service->guard, &question->asker->peer.any);
+
+	if (question->truncated)
+		STATS_ADD(socket->stats, datagrams_truncated, 1);
+	else if (asker_asked_many(question->asker))
+		STATS_ADD(socket->stats, datagrams_to_many, 1);
+	else if (verdict == GUARD_LOW_PORT)
+		STATS_ADD(socket->stats, datagrams_from_low_ports, 1);
+	else if (verdict == GUARD_OWN_PORT)
+		STATS_ADD(socket->stats, datagrams_from_own_ports, 1);
+	else
+		return true;
+	return false;
+}
+
+static void datagram_serve(struct loop *loop, struct datagram_socket *socket,
+			   const struct question *question)
+{
+	struct datagram datagram = {question->bytes, question->n};
+
+	STATS_ADD(socket->stats, datagrams_received, 1);
+	if (!datagram_admit(socket, question) || !socket->service->protocol->datagram(&datagram))
+		return;
+	CHECK(datagram.n <= question->n); /* nobody is made to flood somebody else */
+	if (within_rate(socket, question->asker, loop->now_us))
+		answers_add(&socket->answers, question->asker, datagram.bytes, datagram.n);
+	else
+		STATS_ADD(socket->stats, datagrams_over_rate, 1);
+}
+
+/* All questions in hand. 0, or as answers_send() says: then some are in hand still. */
+static int datagram_answer(struct loop *loop, struct datagram_socket *socket)
+{
+	struct question question;
+	int error = 0;
+
+	if (!answers_empty(&socket->answers))
+		error = answers_send(&socket->answers, socket->source.fd, socket->stats);
+	while (!error && questions_next(&socket->questions, &question)) {
+		if (answers_full(&socket->answers)) {
+			error = answers_send(&socket->answers, socket->source.fd, socket->stats);
+			continue;
+		}
+		datagram_serve(loop, socket, &question);
+		questions_done(&socket->questions, &question);
+	}
+	if (!error)
+		error = answers_send(&socket->answers, socket->source.fd, socket->stats);
+	return error;
+}
+
+/* ---- turns ---- */
+
+struct budget {
+	unsigned batches;
+	size_t bytes;
+	bool drained; /* the last batch was all that was there */
+};
+
+enum taken { TOOK, NOTHING, FAILED };
+
+static enum taken datagram_take(struct datagram_socket *socket, struct budget *budget)
+{
+	int n = questions_receive(&socket->questions, socket->source.fd);
+
+	if (n == -EAGAIN)
+		return NOTHING;
+	if (n < 0) {
+		STATS_ADD(socket->stats, datagram_receive_errors, 1);
+		return ++socket->errors < ERRORS_MAX ? TOOK : FAILED;
+	}
+	socket->errors = 0;
+	STATS_ADD(socket->stats, received_bytes, socket->questions.batch_bytes);
+	if (!socket->many && n > 1 && socket->phase == SERVING) {
+		socket->many = true;
+		questions_expect_many(&socket->questions, socket->source.fd);
+	}
+	count_drops(socket);
+	budget->batches++;
+	budget->bytes += socket->questions.batch_bytes;
+	budget->drained = n < QUESTIONS_BATCH;
+	return TOOK;
+}
+
+static void datagram_end(struct loop *loop, struct datagram_socket *socket)
+{
+	datagram_close(loop, socket);
+	socket->gone(socket);
+}
+
+static void datagram_wait(struct loop *loop, struct datagram_socket *socket, int error)
+{
+	STATS_ADD(socket->stats, datagram_send_waits, 1);
+	datagram_watch(loop, socket, error == -EAGAIN ? EPOLLOUT : 0);
+}
+
+static void datagram_turn(struct loop *loop, struct source *source)
+{
+	struct datagram_socket *socket = CONTAINER_OF(source, struct datagram_socket, source);
+	struct budget budget = {0};
+	enum taken taken = TOOK;
+	int error;
+
+	source->ready = 0;
+	while (source->fd >= 0 && taken == TOOK) {
+		error = datagram_answer(loop, socket);
+		if (error) {
+			datagram_wait(loop, socket, error);
+			return;
+		}
+		if (socket->phase == LEAVING) {
+			datagram_end(loop, socket);
+			return;
+		}
+		if (budget.drained && socket->phase == SERVING)
+			break;
+		if (budget.batches == DATAGRAM_TURN_BATCHES ||
+		    budget.bytes >= DATAGRAM_TURN_BYTES) {
+			STATS_ADD(socket->stats, budget_yields, 1);
+			break;
+		}
+		taken = datagram_take(socket, &budget);
+	}
+	if (taken != TOOK && socket->phase == STOPPING)
+		datagram_end(loop, socket);
+	else if (source->fd >= 0)
+		datagram_watch(loop, socket, taken == FAILED ? 0 : EPOLLIN);
+}
+
+/* ---- the end ---- */
+
+void datagram_stop(struct loop *loop, struct datagram_socket *socket)
+{
+	struct sock_filter nothing = {.code = BPF_RET | BPF_K, .k = 0};
+	struct sock_fprog program = {.len = 1, .filter = &nothing};
+
+	if (socket->source.fd < 0)
+		return;
+	questions_count_drops(&socket->questions, socket->source.fd);
+	count_drops(socket);
+	/* Without it, those who keep on asking keep it until drain-timeout. */
+	(void)sys_setsockopt(socket->source.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
+			     sizeof program);
+	socket->phase = STOPPING;
+	loop_poke(loop, &socket->source);
+}
+
+void datagram_leave(struct loop *loop, struct datagram_socket *socket)
+{
+	if (socket->source.fd < 0)
+		return;
+	socket->phase = LEAVING;
+	loop_poke(loop, &socket->source);
+}
+
+void datagram_close(struct loop *loop, struct datagram_socket *socket)
+{
+	if (socket->source.fd < 0)
+		return;
+	if (socket->watched)
+		loop_unwatch(loop, &socket->source);
+	socket->watched = 0;
+	loop_no_deadline(loop, &socket->source);
+	(void)sys_close(socket->source.fd);
+	socket->source.fd = -1;
+	questions_close(&socket->questions);
+	answers_close(&socket->answers);
+}
+
+/* ---- sockets ---- */
+
+static int set_on(int fd, int level, int option)
+{
+	int on = 1;
+
+	return sys_setsockopt(fd, level, option, &on, sizeof on);
+}
+
+static bool is_every_address(const struct address *address)
+{
+	static const unsigned char ip4[16] = {[10] = 0xff, [11] = 0xff}, ip6[16];
+	unsigned char bytes[16];
+
+	return address_bytes((const struct sockaddr *)&address->socket, bytes) &&
+	       (memcmp(bytes, ip4, 16) == 0 || memcmp(bytes, ip6, 16) == 0);
+}
+
+/* Beyond net.core.rmem_max only for the mighty; the kernel cuts it without a word. */
+static int set_queue(int fd, uint64_t bytes)
+{
+	int n = (int)bytes;
+
+	if (!n || sys_setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &n, sizeof n) == 0)
+		return 0;
+	return sys_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &n, sizeof n);
+}
+
+/* No SO_REUSEADDR: with it, another server could take the port from under this one. */
+static int set_options(int fd, const struct address *address,
+		       const struct datagram_options *options, const char **step)
+{
+	bool ip6 = address->socket.ss_family == AF_INET6, every = is_every_address(address);
+	int error = 0, v6only = !address->dual_stack;
+
+	if (options->reuseport) {
+		*step = "SO_REUSEPORT";
+		error = set_on(fd, SOL_SOCKET, SO_REUSEPORT);
+	}
+	if (!error && ip6) {
+		*step = "IPV6_V6ONLY";
+		error = sys_setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only);
+	}
+	if (!error && every && ip6) {
+		*step = "IPV6_RECVPKTINFO";
+		error = set_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO);
+	}
+	if (!error && every && (!ip6 || address->dual_stack)) {
+		*step = "IP_PKTINFO";
+		error = set_on(fd, IPPROTO_IP, IP_PKTINFO);
+	}
+	if (!error) {
+		*step = "SO_RCVBUF";
+		error = set_queue(fd, options->queue_bytes);
+	}
+	return error;
+}
+
+int datagram_bind(struct address *address, const struct datagram_options *options,
+		  const char **step)
+{
+	socklen_t n = sizeof address->socket;
+	int fd, error;
+
+	*step = "socket";
+	fd = sys_socket(address->socket.ss_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return fd;
+	error = set_options(fd, address, options, step);
+	if (!error) {
+		*step = "bind";
+		error = sys_bind(fd, (struct sockaddr *)&address->socket, address->bytes);
+	}
+	if (!error) {
+		*step = "getsockname";
+		error = sys_getsockname(fd, (struct sockaddr *)&address->socket, &n);
+	}
+	if (error) {
+		(void)sys_close(fd);
+		return error;
+	}
+	return fd;
+}

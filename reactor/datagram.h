@@ -1,0 +1,80 @@
+/*
+ * datagram: a socket that is asked by datagrams, and answers each with at most one.
+ *
+ *     SERVING -> STOPPING (answers what has come) -> gone
+ *             -> LEAVING (answers what it has in hand) -> gone
+ *
+ * A turn takes batches off the socket's queue, offers each datagram to the protocol, and sends
+ * the answers; when the send queue is full it takes no more until they have gone. What comes
+ * meanwhile waits in the kernel's queue, which drops what it cannot hold: that is counted, and
+ * is all that is ever lost. There is no state between two datagrams. Several processes may have
+ * the same socket; it lives with whoever made it, and a descriptor of it with its worker.
+ *
+ * Not answered, but counted: who guard is against; what was sent to many (broadcast, multicast);
+ * what is over the rate of its address; what did not fit. No answer is longer than its question.
+ */
+#ifndef REACTOR_DATAGRAM_H
+#define REACTOR_DATAGRAM_H
+
+#include "reactor/answers.h"
+#include "reactor/conn.h"
+#include "reactor/guard.h"
+#include "reactor/limiter.h"
+#include "reactor/loop.h"
+#include "reactor/questions.h"
+
+#define DATAGRAM_TURN_BATCHES 4
+#define DATAGRAM_TURN_BYTES   (256 * 1024)
+#define DATAGRAM_RETRY_MS     10 /* until what failed is tried again */
+
+/* As a protocol sees it: the question, and then the answer. */
+struct datagram {
+	unsigned char *bytes; /* may be changed in place, or be others, which stay as they are */
+	size_t n;
+};
+
+/* What the sockets of one listener have in common, in all processes. Borrowed. */
+struct datagram_service {
+	const struct protocol *protocol;
+	const struct guard *guard;
+	struct limiter *limiter; /* NULL: no limit */
+	uint32_t *dropped;	 /* of this socket's drops, those that were counted; shared */
+	bool shared;		 /* others wait on the same socket */
+};
+
+struct datagram_socket {
+	struct source source; /* fd -1: it has gone */
+	const struct datagram_service *service;
+	struct stats *stats;
+	struct questions questions;
+	struct answers answers;
+	uint8_t phase;
+	bool many;	  /* more than one have been seen to wait */
+	unsigned errors;  /* of receiving, in a row */
+	uint32_t watched; /* for these events; 0: for none */
+	void (*gone)(struct datagram_socket *socket);
+};
+
+/* Takes over fd; gone() is called once STOPPING or LEAVING has ended. 0 or -errno. */
+int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
+		  const struct datagram_service *service,
+		  void (*gone)(struct datagram_socket *socket));
+/* Nobody else is let in; what has come by now is answered. For all who have the socket. */
+void datagram_stop(struct loop *loop, struct datagram_socket *socket);
+/* What has come is for others who have the socket, now or later. */
+void datagram_leave(struct loop *loop, struct datagram_socket *socket);
+/* At once, whatever is in hand. */
+void datagram_close(struct loop *loop, struct datagram_socket *socket);
+
+struct datagram_options {
+	bool reuseport;	      /* one socket of several on this address */
+	uint64_t queue_bytes; /* of received datagrams; 0: what the kernel gives */
+};
+
+/* Makes a bound non-blocking socket; port 0 becomes the one that the kernel chose. Which
+ * address was asked is known where it is bound to every one. fd or -errno; *step says which call
+ * failed. */
+int datagram_bind(struct address *address, const struct datagram_options *options,
+		  const char **step);
+
+#endif

@@ -1,0 +1,52 @@
+#include "reactor/guard.h"
+
+#include <netinet/in.h>
+#include <string.h>
+
+#include "reactor/check.h"
+
+static uint16_t port_of(const struct sockaddr *peer)
+{
+	if (peer->sa_family == AF_INET)
+		return ntohs(((const struct sockaddr_in *)(const void *)peer)->sin_port);
+	return ntohs(((const struct sockaddr_in6 *)(const void *)peer)->sin6_port);
+}
+
+static bool is_loopback(const unsigned char address[16])
+{
+	struct in6_addr ip6;
+
+	memcpy(&ip6, address, sizeof ip6);
+	return IN6_IS_ADDR_V4MAPPED(&ip6) ? address[12] == 127 : IN6_IS_ADDR_LOOPBACK(&ip6);
+}
+
+void guard_add(struct guard *guard, const struct address *address)
+{
+	const struct sockaddr *here = (const struct sockaddr *)&address->socket;
+	static const unsigned char zeros[16];
+	struct guard_own *own = &guard->own[guard->own_n++];
+
+	CHECK(guard->own_n <= GUARD_OWN_MAX && address_bytes(here, own->address));
+	own->port = port_of(here);
+	own->any = memcmp(own->address + (here->sa_family == AF_INET ? 12 : 0), zeros,
+			  here->sa_family == AF_INET ? 4 : 16) == 0;
+}
+
+enum guard_verdict guard_judge(const struct guard *guard, const struct sockaddr *peer)
+{
+	uint16_t port = port_of(peer);
+	unsigned char address[16];
+
+	if (port < GUARD_PORT_MIN)
+		return GUARD_LOW_PORT;
+	for (unsigned i = 0; i < guard->own_n; i++) {
+		const struct guard_own *own = &guard->own[i];
+
+		if (own->port != port)
+			continue;
+		(void)address_bytes(peer, address);
+		if (own->any || !is_loopback(address) || memcmp(own->address, address, 16) == 0)
+			return GUARD_OWN_PORT;
+	}
+	return GUARD_PASSES;
+}

@@ -1,0 +1,158 @@
+#include "reactor/questions.h"
+
+#include <linux/sock_diag.h>
+#include <netinet/udp.h>
+#include <string.h>
+
+#include "reactor/check.h"
+#include "reactor/sys.h"
+
+#ifndef UDP_GRO /* netinet/udp.h of musl 1.2.3 has neither */
+#define UDP_GRO 104
+#endif
+#ifndef SOL_UDP
+#define SOL_UDP IPPROTO_UDP
+#endif
+
+/* Were they a power of two apart, all beginnings would share the same few lines of the cache. */
+#define SLOT_BYTES (QUESTION_BYTES + 5 * 64)
+
+/* Both addresses of ours, the count of drops, and the length of a train's datagrams. */
+#define CONTROL_BYTES                                                                              \
+	(CMSG_SPACE(sizeof(struct in_pktinfo)) + ASKER_CONTROL_BYTES +                             \
+	 CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(int)))
+
+struct questions_batch {
+	struct mmsghdr messages[QUESTIONS_BATCH];
+	struct iovec spans[QUESTIONS_BATCH];
+	struct asker askers[QUESTIONS_BATCH];
+	size_t lengths[QUESTIONS_BATCH]; /* of each datagram of a train but the last */
+	_Alignas(struct cmsghdr) unsigned char controls[QUESTIONS_BATCH][CONTROL_BYTES];
+	_Alignas(64) unsigned char bytes[QUESTIONS_BATCH][SLOT_BYTES];
+};
+
+/* Ready for the next datagram, whatever the last one left. */
+static void reset(struct questions_batch *batch, unsigned i)
+{
+	batch->spans[i] = (struct iovec){batch->bytes[i], QUESTION_BYTES};
+	batch->messages[i].msg_hdr = (struct msghdr){
+	    .msg_name = &batch->askers[i].peer,
+	    .msg_namelen = sizeof batch->askers[i].peer,
+	    .msg_iov = &batch->spans[i],
+	    .msg_iovlen = 1,
+	    .msg_control = batch->controls[i],
+	    .msg_controllen = CONTROL_BYTES,
+	};
+}
+
+int questions_open(struct questions *questions)
+{
+	*questions =
+	    (struct questions){.batch = sys_map(sizeof *questions->batch,
+						MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)};
+	if (!questions->batch)
+		return -ENOMEM;
+	for (unsigned i = 0; i < QUESTIONS_BATCH; i++)
+		reset(questions->batch, i);
+	return 0;
+}
+
+void questions_close(struct questions *questions)
+{
+	if (questions->batch)
+		(void)sys_munmap(questions->batch, sizeof *questions->batch);
+	questions->batch = NULL;
+}
+
+/* What came beside the bytes. */
+static void read_controls(struct questions *questions, unsigned i)
+{
+	struct questions_batch *batch = questions->batch;
+	struct msghdr *message = &batch->messages[i].msg_hdr;
+	struct asker *asker = &batch->askers[i];
+	int length;
+
+	asker->peer_bytes = message->msg_namelen;
+	asker_forget_here(asker);
+	batch->lengths[i] = batch->messages[i].msg_len;
+	for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control;
+	     control = CMSG_NXTHDR(message, control)) {
+		if (asker_read_here(asker, control))
+			continue;
+		if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SO_RXQ_OVFL) {
+			memcpy(&questions->dropped, CMSG_DATA(control), sizeof questions->dropped);
+		} else if (control->cmsg_level == SOL_UDP && control->cmsg_type == UDP_GRO) {
+			memcpy(&length, CMSG_DATA(control), sizeof length);
+			if (length > 0)
+				batch->lengths[i] = (size_t)length;
+		}
+	}
+}
+
+int questions_receive(struct questions *questions, int fd)
+{
+	struct questions_batch *batch = questions->batch;
+	int n;
+
+	CHECK(questions->at == questions->n);
+	for (unsigned i = 0; i < questions->n; i++)
+		reset(batch, i);
+	questions->n = questions->at = 0;
+	questions->offset = questions->batch_bytes = 0;
+	n = sys_recvmmsg(fd, batch->messages, QUESTIONS_BATCH, MSG_DONTWAIT, NULL);
+	if (n <= 0)
+		return n ? n : -EAGAIN;
+	questions->n = (unsigned)n;
+	for (unsigned i = 0; i < questions->n; i++) {
+		questions->batch_bytes += batch->messages[i].msg_len;
+		read_controls(questions, i);
+	}
+	return n;
+}
+
+bool questions_next(const struct questions *questions, struct question *question)
+{
+	const struct questions_batch *batch = questions->batch;
+	unsigned i = questions->at;
+	size_t left;
+
+	if (i == questions->n)
+		return false;
+	left = batch->messages[i].msg_len - questions->offset;
+	*question = (struct question){
+	    .bytes = questions->batch->bytes[i] + questions->offset,
+	    .n = left < batch->lengths[i] ? left : batch->lengths[i],
+	    .asker = &batch->askers[i],
+	    .truncated = batch->messages[i].msg_hdr.msg_flags & MSG_TRUNC,
+	};
+	return true;
+}
+
+void questions_done(struct questions *questions, const struct question *question)
+{
+	questions->offset += question->n;
+	if (questions->offset < questions->batch->messages[questions->at].msg_len)
+		return;
+	questions->at++;
+	questions->offset = 0;
+}
+
+void questions_expect_many(struct questions *questions, int fd)
+{
+	int on = 1;
+
+	/* Without either it is as well: more calls, and a count that comes later. */
+	(void)sys_setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on);
+	(void)sys_setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);
+	questions_count_drops(questions, fd);
+}
+
+void questions_count_drops(struct questions *questions, int fd)
+{
+	uint32_t figures[SK_MEMINFO_VARS];
+	socklen_t n = sizeof figures;
+
+	if (sys_getsockopt(fd, SOL_SOCKET, SO_MEMINFO, figures, &n) == 0 &&
+	    n > SK_MEMINFO_DROPS * sizeof *figures)
+		questions->dropped = figures[SK_MEMINFO_DROPS];
+}
