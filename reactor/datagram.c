@@ -40,7 +40,7 @@ int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
 	*socket = (struct datagram_socket){.service = service, .stats = loop->stats, .gone = gone};
 	source_init(&socket->source, fd, datagram_turn);
 	socket->source.want = SOURCE_IN | SOURCE_OUT;
-	error = questions_open(&socket->questions);
+	error = questions_open(&socket->questions, fd);
 	if (!error)
 		error = answers_open(&socket->answers);
 	if (error) {

@@ -45,7 +45,15 @@ static void reset(struct questions_batch *batch, unsigned i)
 	};
 }
 
-int questions_open(struct questions *questions)
+static bool is_on(int fd, int level, int option)
+{
+	int value = 0;
+	socklen_t n = sizeof value;
+
+	return sys_getsockopt(fd, level, option, &value, &n) == 0 && value;
+}
+
+int questions_open(struct questions *questions, int fd)
 {
 	*questions =
 	    (struct questions){.batch = sys_map(sizeof *questions->batch,
@@ -54,6 +62,10 @@ int questions_open(struct questions *questions)
 		return -ENOMEM;
 	for (unsigned i = 0; i < QUESTIONS_BATCH; i++)
 		reset(questions->batch, i);
+	/* Trains are asked for where another worker had this socket before. */
+	questions->single = !is_on(fd, IPPROTO_IP, IP_PKTINFO) &&
+			    !is_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO) &&
+			    !is_on(fd, SOL_UDP, UDP_GRO);
 	return 0;
 }
 
@@ -89,24 +101,54 @@ static void read_controls(struct questions *questions, unsigned i)
 	}
 }
 
-int questions_receive(struct questions *questions, int fd)
+/* One datagram, and nothing that comes beside it. */
+static int receive_one(struct questions *questions, int fd)
 {
 	struct questions_batch *batch = questions->batch;
+	struct asker *asker = &batch->askers[0];
+	struct mmsghdr *message = &batch->messages[0];
+	ssize_t n;
+
+	asker->peer_bytes = sizeof asker->peer;
+	n = sys_recvfrom(fd, batch->bytes[0], QUESTION_BYTES, MSG_DONTWAIT | MSG_TRUNC,
+			 &asker->peer.any, &asker->peer_bytes);
+	if (n < 0)
+		return (int)n;
+	asker_forget_here(asker);
+	message->msg_hdr.msg_flags = n > QUESTION_BYTES ? MSG_TRUNC : 0;
+	message->msg_len = n > QUESTION_BYTES ? QUESTION_BYTES : (unsigned)n;
+	batch->lengths[0] = message->msg_len;
+	return 1;
+}
+
+static int receive_batch(struct questions *questions, int fd)
+{
+	struct questions_batch *batch = questions->batch;
+	int n = sys_recvmmsg(fd, batch->messages, QUESTIONS_BATCH, MSG_DONTWAIT, NULL);
+
+	for (int i = 0; i < n; i++)
+		read_controls(questions, (unsigned)i);
+	return n ? n : -EAGAIN;
+}
+
+int questions_receive(struct questions *questions, int fd)
+{
 	int n;
 
 	CHECK(questions->at == questions->n);
 	for (unsigned i = 0; i < questions->n; i++)
-		reset(batch, i);
+		reset(questions->batch, i);
 	questions->n = questions->at = 0;
 	questions->offset = questions->batch_bytes = 0;
-	n = sys_recvmmsg(fd, batch->messages, QUESTIONS_BATCH, MSG_DONTWAIT, NULL);
-	if (n <= 0)
-		return n ? n : -EAGAIN;
+	if (questions->single && ++questions->looks % QUESTIONS_LOOK)
+		n = receive_one(questions, fd);
+	else
+		n = receive_batch(questions, fd);
+	if (n < 0)
+		return n;
 	questions->n = (unsigned)n;
-	for (unsigned i = 0; i < questions->n; i++) {
-		questions->batch_bytes += batch->messages[i].msg_len;
-		read_controls(questions, i);
-	}
+	for (unsigned i = 0; i < questions->n; i++)
+		questions->batch_bytes += questions->batch->messages[i].msg_len;
 	return n;
 }
 
@@ -141,6 +183,7 @@ void questions_expect_many(struct questions *questions, int fd)
 {
 	int on = 1;
 
+	questions->single = false;
 	/* Without either it is as well: more calls, and a count that comes later. */
 	(void)sys_setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on);
 	(void)sys_setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);

@@ -22,6 +22,10 @@ struct question {
 	bool truncated; /* there was more of it */
 };
 
+/* While no more than one is seen to wait, one is received at a time, with the cheapest of calls;
+ * and every so often a batch, to see. */
+#define QUESTIONS_LOOK 16
+
 struct questions_batch;
 
 struct questions {
@@ -30,20 +34,22 @@ struct questions {
 	size_t offset;	    /* in it, where it is a train */
 	uint32_t dropped;   /* by the socket's queue since it was made; as far as is known */
 	size_t batch_bytes; /* all that came with the batch */
+	bool single;	    /* nothing comes beside the bytes, and one at a time */
+	unsigned looks;
 };
 
-/* 0 or -ENOMEM. */
-int questions_open(struct questions *questions);
+/* Of a bound socket. 0 or -ENOMEM. */
+int questions_open(struct questions *questions, int fd);
 void questions_close(struct questions *questions);
 
 /* A batch, where none of the last one is left. How many messages of the kernel that were, at
- * least 1, or -errno. Fewer than QUESTIONS_BATCH: there were no more, as far as is known. */
+ * least 1, or -errno. With QUESTIONS_BATCH there are likely more. */
 int questions_receive(struct questions *questions, int fd);
 /* The next one; false: none is left. It stays the next one until questions_done(). */
 bool questions_next(const struct questions *questions, struct question *question);
 void questions_done(struct questions *questions, const struct question *question);
 
-/* Asks the kernel for trains, and for the count of what it drops. */
+/* Batches only, from now on; asks the kernel for trains, and for the count of what it drops. */
 void questions_expect_many(struct questions *questions, int fd);
 /* Looks up what has been dropped by now. */
 void questions_count_drops(struct questions *questions, int fd);
