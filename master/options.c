@@ -159,15 +159,22 @@ static void print_wrapped(const char *indent, const char *text)
 static void print_help(void)
 {
 	(void)printf("weir [OPTION]... [LISTENER]...\n"
-		     "A preforked TCP server: a master, workers, an event loop in each.\n\n"
+		     "A preforked TCP and UDP server: a master, workers, an event loop in each.\n\n"
 		     "LISTENER = PROTOCOL://ADDRESS[?KEY=VALUE[&KEY=VALUE]...]\n"
 		     "PROTOCOL =");
 	for (const struct protocol *const *p = protocols; *p; p++)
 		(void)printf(" %s", (*p)->name);
-	(void)printf("\nADDRESS  = HOST:PORT | [IPV6]:PORT | :PORT | @ABSTRACT | /PATH\n"
-		     "KEY      = accept | mode (of a /PATH) | max-line | max-frame\n"
-		     "Without a LISTENER, weir serves on loopback: echo 7878, line 12345,\n"
-		     "increment 9090, frame 7879.\n\n");
+	for (const struct protocol *const *p = protocols; *p; p++)
+		if ((*p)->datagram)
+			(void)printf(" %s+udp", (*p)->name);
+	(void)printf(
+	    "\nADDRESS  = HOST:PORT | [IPV6]:PORT | :PORT | @ABSTRACT | /PATH\n"
+	    "KEY      = accept | mode (of a /PATH) | max-line | max-frame | names (of chat)\n"
+	    "           | rate | queue (of datagrams)\n"
+	    "Without a LISTENER, weir serves on loopback:\n");
+	for (const char *const *text = config_default_listeners; *text; text++)
+		(void)printf("  %s\n", *text);
+	(void)printf("\n");
 	for (size_t i = 0; i < option_rows_n; i++) {
 		const struct option_row *row = &option_rows[i];
 		char flag[96], meaning[512];

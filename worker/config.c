@@ -17,10 +17,14 @@ const struct option_row option_rows[] = {
 
 const size_t option_rows_n = sizeof option_rows / sizeof *option_rows;
 
-/* What serves where nothing is named. */
-static const char *const default_listeners[] = {
-    "echo://127.0.0.1:7878",	  "echo+udp://127.0.0.1:7878", "line://127.0.0.1:12345",
-    "increment://127.0.0.1:9090", "frame://127.0.0.1:7879",    "chat://127.0.0.1:9000",
+const char *const config_default_listeners[] = {
+    "echo://127.0.0.1:7878",
+    "echo+udp://127.0.0.1:7878",
+    "line://127.0.0.1:12345",
+    "increment://127.0.0.1:9090",
+    "frame://127.0.0.1:7879",
+    "chat://127.0.0.1:9000",
+    NULL,
 };
 
 /* Descriptors of a worker that are not connections: standard ones, epoll, signals, channel,
@@ -372,8 +376,8 @@ bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 	uint64_t allowed, reserved;
 
 	if (!config->listeners_n)
-		for (size_t i = 0; i < sizeof default_listeners / sizeof *default_listeners; i++)
-			if (!config_listen(config, default_listeners[i], error))
+		for (const char *const *text = config_default_listeners; *text; text++)
+			if (!config_listen(config, *text, error))
 				return false;
 	if (!config->workers)
 		config->workers = cpus < WORKERS_MAX ? cpus : WORKERS_MAX;

@@ -64,6 +64,9 @@ struct option_row {
 extern const struct option_row option_rows[];
 extern const size_t option_rows_n;
 
+/* What serves where no listener is named; NULL ends it. */
+extern const char *const config_default_listeners[];
+
 #define CONFIG_ERROR_BYTES 400
 
 void config_defaults(struct config *config);

@@ -19,15 +19,15 @@ void conn_send(struct conn *conn, const void *bytes, size_t n)
 	answer.n += n;
 }
 
-void datagram_receive(const struct serve *serve, struct datagram *datagram)
+void datagram_receive(const struct serve *serve, struct exchange *exchange)
 {
 	for (;;) {
-		datagram->peer_n = sizeof datagram->peer;
-		ssize_t n = recvfrom(serve->fd, datagram->bytes, sizeof datagram->bytes, 0,
-				     (struct sockaddr *)&datagram->peer, &datagram->peer_n);
+		exchange->peer_n = sizeof exchange->peer;
+		ssize_t n = recvfrom(serve->fd, exchange->bytes, sizeof exchange->bytes, 0,
+				     (struct sockaddr *)&exchange->peer, &exchange->peer_n);
 
 		if (n >= 0) {
-			datagram->n = (size_t)n;
+			exchange->n = (size_t)n;
 			return;
 		}
 		if (errno == EINTR)
@@ -37,7 +37,7 @@ void datagram_receive(const struct serve *serve, struct datagram *datagram)
 	}
 }
 
-void datagram_answer(struct serve *serve, struct datagram *datagram)
+void datagram_answer(struct serve *serve, struct exchange *exchange)
 {
 	const struct protocol *protocol = serve->service.protocol;
 	struct conn conn = {.source.fd = serve->fd, .service = &serve->service};
@@ -45,8 +45,8 @@ void datagram_answer(struct serve *serve, struct datagram *datagram)
 	answer.n = 0;
 	if (protocol->open)
 		protocol->open(&conn);
-	(void)protocol->input(&conn, datagram->bytes, datagram->n);
-	if (sendto(serve->fd, answer.bytes, answer.n, 0, (struct sockaddr *)&datagram->peer,
-		   datagram->peer_n) < 0)
+	(void)protocol->input(&conn, exchange->bytes, exchange->n);
+	if (sendto(serve->fd, answer.bytes, answer.n, 0, (struct sockaddr *)&exchange->peer,
+		   exchange->peer_n) < 0)
 		serve_trouble("an answer did not go", errno);
 }

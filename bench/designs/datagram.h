@@ -13,7 +13,7 @@
 
 #include "bench/designs/serve.h"
 
-struct datagram {
+struct exchange {
 	struct sockaddr_storage peer;
 	socklen_t peer_n;
 	size_t n;
@@ -21,8 +21,8 @@ struct datagram {
 };
 
 /* Waits for the next one. */
-void datagram_receive(const struct serve *serve, struct datagram *datagram);
+void datagram_receive(const struct serve *serve, struct exchange *exchange);
 /* Its bytes are changed in place. */
-void datagram_answer(struct serve *serve, struct datagram *datagram);
+void datagram_answer(struct serve *serve, struct exchange *exchange);
 
 #endif

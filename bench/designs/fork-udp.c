@@ -21,16 +21,16 @@
 
 int main(int argc, char **argv)
 {
-	static struct datagram datagram;
+	static struct exchange exchange;
 	struct serve serve = {.udp = true};
 
 	serve_open(&serve, argc, argv);
 	children_reap();
 	serve_ready(&serve);
 	for (;;) {
-		datagram_receive(&serve, &datagram);
+		datagram_receive(&serve, &exchange);
 		if (children_fork(CHILDREN_MAX) == 0) {
-			datagram_answer(&serve, &datagram);
+			datagram_answer(&serve, &exchange);
 			_exit(0);
 		}
 	}

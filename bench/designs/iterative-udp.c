@@ -14,13 +14,13 @@
 
 int main(int argc, char **argv)
 {
-	static struct datagram datagram;
+	static struct exchange exchange;
 	struct serve serve = {.udp = true};
 
 	serve_open(&serve, argc, argv);
 	serve_ready(&serve);
 	for (;;) {
-		datagram_receive(&serve, &datagram);
-		datagram_answer(&serve, &datagram);
+		datagram_receive(&serve, &exchange);
+		datagram_answer(&serve, &exchange);
 	}
 }
