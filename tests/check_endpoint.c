@@ -33,6 +33,9 @@ START_TEST(listeners_go_round)
 	    "line:///run/b?accept=handoff&mode=0777&max-line=100",
 	    "line:///run/c?mode=0600&max-line=1073741824",
 	    "frame://127.0.0.1:4?max-frame=1",
+	    "echo+udp://127.0.0.1:7878",
+	    "discard+udp://[::1]:9?accept=shared",
+	    "chargen+udp://:19?accept=reuseport&rate=1000000&queue=4194304",
 	};
 
 	config_defaults(&config);
@@ -61,6 +64,12 @@ START_TEST(keys_of_a_listener_are_taken_apart)
 	ck_assert_uint_eq(at[1].message_max, 0);
 	ck_assert_uint_eq(at[1].mode, 0);
 	ck_assert_int_eq(at[1].accept, -1);
+	ck_assert(!at[1].datagrams);
+	listen_to("echo+udp://127.0.0.1:0?rate=20&queue=3K");
+	ck_assert_str_eq(at[2].protocol->name, "echo");
+	ck_assert(at[2].datagrams);
+	ck_assert_uint_eq(at[2].rate, 20);
+	ck_assert_uint_eq(at[2].queue_bytes, 3 << 10);
 }
 END_TEST
 
@@ -92,6 +101,19 @@ START_TEST(what_is_no_listener_is_refused_with_the_reason)
 	    {"line://127.0.0.1:1?max-line=0", "max-line takes a size from 1 to 1G"},
 	    {"line://127.0.0.1:1?max-line=1073741825", "max-line takes a size from 1 to 1G"},
 	    {"frame://127.0.0.1:1?max-frame=2G", "max-frame takes a size from 1 to 1G"},
+	    {"line+udp://127.0.0.1:1", "line does not serve datagrams (echo discard chargen do)"},
+	    {"+udp://127.0.0.1:1", "no protocol is"},
+	    {"echo+tcp://127.0.0.1:1", "no protocol is \"echo+tcp\""},
+	    {"echo+udp:///run/x", "datagrams need HOST:PORT"},
+	    {"echo+udp://@x", "datagrams need HOST:PORT"},
+	    {"echo+udp://127.0.0.1:1?accept=handoff", "accept takes reuseport or shared where"},
+	    {"echo+udp://127.0.0.1:1?mode=0660", "mode does not apply"},
+	    {"echo+udp://127.0.0.1:1?max-line=1K", "max-line does not apply"},
+	    {"echo+udp://127.0.0.1:1?rate=1000001", "rate takes a number up to 1000000"},
+	    {"echo+udp://127.0.0.1:1?rate=-1", "rate takes"},
+	    {"echo+udp://127.0.0.1:1?queue=0", "queue takes a size from 1 to 1G"},
+	    {"echo://127.0.0.1:1?rate=1", "rate does not apply"},
+	    {"echo://127.0.0.1:1?queue=1K", "queue does not apply"},
 	};
 	static char long_text[1000] = "echo:///";
 
@@ -114,6 +136,8 @@ START_TEST(one_place_has_one_listener)
 	expect_no_listener("line:///run/x", "where another listener does");
 	expect_no_listener("line://@x", "where another listener does");
 	expect_no_listener("line://:80", "where another listener does");
+	listen_to("echo+udp://127.0.0.1:7878"); /* another place than TCP's */
+	expect_no_listener("discard+udp://127.0.0.1:7878", "where another listener does");
 	listen_to("line://127.0.0.2:7878");
 	listen_to("line://[::1]:7878");
 	listen_to("line://@xy");
@@ -133,7 +157,9 @@ START_TEST(how_connections_come_is_decided_for_each_listener)
 					       {"echo://@x", "sshs"},
 					       {"echo:///x?accept=reuseport", "ssss"},
 					       {"echo://127.0.0.1:0?accept=reuseport", "rrrr"},
-					       {"echo://127.0.0.1:0?accept=handoff", "hhhs"}};
+					       {"echo://127.0.0.1:0?accept=handoff", "hhhs"},
+					       {"echo+udp://127.0.0.1:0", "rsrr"},
+					       {"echo+udp://127.0.0.1:0?accept=shared", "ssss"}};
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		config_defaults(&config);
