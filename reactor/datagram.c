@@ -153,10 +153,8 @@ static enum taken datagram_take(struct datagram_socket *socket, struct budget *b
 	}
 	socket->errors = 0;
 	STATS_ADD(socket->stats, received_bytes, socket->questions.batch_bytes);
-	if (!socket->many && n > 1 && socket->phase == SERVING) {
-		socket->many = true;
+	if (n > 1 && !socket->questions.many && socket->phase == SERVING)
 		questions_expect_many(&socket->questions, socket->source.fd);
-	}
 	count_drops(socket);
 	budget->batches++;
 	budget->bytes += socket->questions.batch_bytes;

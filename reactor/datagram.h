@@ -49,7 +49,6 @@ struct datagram_socket {
 	struct questions questions;
 	struct answers answers;
 	uint8_t phase;
-	bool many;	  /* more than one have been seen to wait */
 	unsigned errors;  /* of receiving, in a row */
 	uint32_t watched; /* for these events; 0: for none */
 	void (*gone)(struct datagram_socket *socket);

@@ -140,7 +140,7 @@ int questions_receive(struct questions *questions, int fd)
 		reset(questions->batch, i);
 	questions->n = questions->at = 0;
 	questions->offset = questions->batch_bytes = 0;
-	if (questions->single && ++questions->looks % QUESTIONS_LOOK)
+	if (questions->single && !questions->many && ++questions->looks % QUESTIONS_LOOK)
 		n = receive_one(questions, fd);
 	else
 		n = receive_batch(questions, fd);
@@ -183,7 +183,7 @@ void questions_expect_many(struct questions *questions, int fd)
 {
 	int on = 1;
 
-	questions->single = false;
+	questions->many = true;
 	/* Without either it is as well: more calls, and a count that comes later. */
 	(void)sys_setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on);
 	(void)sys_setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);

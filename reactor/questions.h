@@ -34,7 +34,8 @@ struct questions {
 	size_t offset;	    /* in it, where it is a train */
 	uint32_t dropped;   /* by the socket's queue since it was made; as far as is known */
 	size_t batch_bytes; /* all that came with the batch */
-	bool single;	    /* nothing comes beside the bytes, and one at a time */
+	bool many;	    /* more than one have been seen to wait */
+	bool single;	    /* nothing comes beside the bytes: one may be received alone */
 	unsigned looks;
 };
 
