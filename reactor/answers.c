@@ -1,17 +1,9 @@
 #include "reactor/answers.h"
 
-#include <netinet/udp.h>
 #include <string.h>
 
 #include "reactor/check.h"
 #include "reactor/sys.h"
-
-#ifndef UDP_SEGMENT /* netinet/udp.h of musl 1.2.3 has neither */
-#define UDP_SEGMENT 103
-#endif
-#ifndef SOL_UDP
-#define SOL_UDP IPPROTO_UDP
-#endif
 
 #define DELAYS_MAX 100
 
@@ -56,10 +48,11 @@ static void couple(struct answers_batch *batch, unsigned i)
 
 	message->msg_control = batch->controls[i];
 	control = (struct cmsghdr *)(void *)(batch->controls[i] + message->msg_controllen);
-	*control = (struct cmsghdr){
-	    .cmsg_level = SOL_UDP, .cmsg_type = UDP_SEGMENT, .cmsg_len = CMSG_LEN(sizeof length)};
+	*control = (struct cmsghdr){.cmsg_level = SYS_UDP,
+				    .cmsg_type = SYS_UDP_SEGMENT,
+				    .cmsg_len = CMSG_LEN(sizeof length)};
 	memcpy(CMSG_DATA(control), &length, sizeof length);
-	message->msg_controllen += CMSG_SPACE(sizeof length);
+	message->msg_controllen = (socklen_t)(message->msg_controllen + CMSG_SPACE(sizeof length));
 }
 
 /* The last message becomes, or is, a train that this one belongs to. */
@@ -107,7 +100,7 @@ void answers_add(struct answers *answers, const struct asker *asker, unsigned ch
 	    .msg_iov = &batch->spans[answers->spans_n],
 	    .msg_iovlen = 1,
 	    .msg_control = control ? batch->controls[i] : NULL,
-	    .msg_controllen = control,
+	    .msg_controllen = (socklen_t)control,
 	};
 	batch->spans[answers->spans_n++] = (struct iovec){bytes, n};
 }
@@ -157,7 +150,7 @@ static void next_segment(struct answers *answers)
 	if (answers->offset < message->msg_iov[answers->span].iov_len)
 		return;
 	answers->offset = 0;
-	if (++answers->span == message->msg_iovlen)
+	if (++answers->span == (unsigned)message->msg_iovlen)
 		next_message(answers);
 }
 
@@ -170,7 +163,7 @@ static ssize_t send_segment(struct answers *answers, int fd, struct stats *stats
 
 	message.msg_iov = &span;
 	message.msg_iovlen = 1;
-	message.msg_controllen -= CMSG_SPACE(sizeof(uint16_t)); /* where to cut */
+	message.msg_controllen = (socklen_t)(message.msg_controllen - CMSG_SPACE(sizeof(uint16_t)));
 	n = sys_sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n < 0)
 		return n;

@@ -32,7 +32,7 @@ static size_t write_control(void *control, int level, int type, const void *data
 	memset(control, 0, CMSG_SPACE(n));
 	header->cmsg_level = level;
 	header->cmsg_type = type;
-	header->cmsg_len = CMSG_LEN(n);
+	header->cmsg_len = (socklen_t)CMSG_LEN(n);
 	memcpy(CMSG_DATA(header), data, n);
 	return CMSG_SPACE(n);
 }

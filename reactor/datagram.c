@@ -1,6 +1,5 @@
 #include "reactor/datagram.h"
 
-#include <linux/filter.h>
 #include <string.h>
 
 #include "reactor/check.h"
@@ -182,7 +181,9 @@ static void datagram_turn(struct loop *loop, struct source *source)
 	int error;
 
 	source->ready = 0;
-	while (source->fd >= 0 && taken == TOOK) {
+	if (source->fd < 0)
+		return;
+	while (taken == TOOK) {
 		error = datagram_answer(loop, socket);
 		if (error) {
 			datagram_wait(loop, socket, error);
@@ -203,7 +204,9 @@ static void datagram_turn(struct loop *loop, struct source *source)
 	}
 	if (taken != TOOK && socket->phase == STOPPING)
 		datagram_end(loop, socket);
-	else if (source->fd >= 0)
+	else if (socket->phase == STOPPING) /* until the queue is empty, which makes no event */
+		loop_poke(loop, source);
+	else
 		datagram_watch(loop, socket, taken == FAILED ? 0 : EPOLLIN);
 }
 
@@ -211,8 +214,7 @@ static void datagram_turn(struct loop *loop, struct source *source)
 
 void datagram_stop(struct loop *loop, struct datagram_socket *socket)
 {
-	struct sock_filter nothing = {.code = BPF_RET | BPF_K, .k = 0};
-	struct sock_fprog program = {.len = 1, .filter = &nothing};
+	struct sys_filter_program program = {1, &SYS_FILTER_NOTHING};
 
 	if (socket->source.fd < 0)
 		return;

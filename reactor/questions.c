@@ -1,18 +1,9 @@
 #include "reactor/questions.h"
 
-#include <linux/sock_diag.h>
-#include <netinet/udp.h>
 #include <string.h>
 
 #include "reactor/check.h"
 #include "reactor/sys.h"
-
-#ifndef UDP_GRO /* netinet/udp.h of musl 1.2.3 has neither */
-#define UDP_GRO 104
-#endif
-#ifndef SOL_UDP
-#define SOL_UDP IPPROTO_UDP
-#endif
 
 /* Were they a power of two apart, all beginnings would share the same few lines of the cache. */
 #define SLOT_BYTES (QUESTION_BYTES + 5 * 64)
@@ -65,7 +56,7 @@ int questions_open(struct questions *questions, int fd)
 	/* Trains are asked for where another worker had this socket before. */
 	questions->single = !is_on(fd, IPPROTO_IP, IP_PKTINFO) &&
 			    !is_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO) &&
-			    !is_on(fd, SOL_UDP, UDP_GRO);
+			    !is_on(fd, SYS_UDP, SYS_UDP_GRO);
 	return 0;
 }
 
@@ -74,6 +65,16 @@ void questions_close(struct questions *questions)
 	if (questions->batch)
 		(void)sys_munmap(questions->batch, sizeof *questions->batch);
 	questions->batch = NULL;
+}
+
+/* CMSG_NXTHDR, which musl writes with a conversion that compilers warn of. */
+static struct cmsghdr *next_control(const struct msghdr *message, struct cmsghdr *control)
+{
+	size_t n = CMSG_SPACE(control->cmsg_len - CMSG_LEN(0));
+	unsigned char *next = (unsigned char *)control + n;
+	unsigned char *end = (unsigned char *)message->msg_control + message->msg_controllen;
+
+	return next + sizeof *control <= end ? (struct cmsghdr *)(void *)next : NULL;
 }
 
 /* What came beside the bytes. */
@@ -88,12 +89,12 @@ static void read_controls(struct questions *questions, unsigned i)
 	asker_forget_here(asker);
 	batch->lengths[i] = batch->messages[i].msg_len;
 	for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control;
-	     control = CMSG_NXTHDR(message, control)) {
+	     control = next_control(message, control)) {
 		if (asker_read_here(asker, control))
 			continue;
 		if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SO_RXQ_OVFL) {
 			memcpy(&questions->dropped, CMSG_DATA(control), sizeof questions->dropped);
-		} else if (control->cmsg_level == SOL_UDP && control->cmsg_type == UDP_GRO) {
+		} else if (control->cmsg_level == SYS_UDP && control->cmsg_type == SYS_UDP_GRO) {
 			memcpy(&length, CMSG_DATA(control), sizeof length);
 			if (length > 0)
 				batch->lengths[i] = (size_t)length;
@@ -185,17 +186,17 @@ void questions_expect_many(struct questions *questions, int fd)
 
 	questions->many = true;
 	/* Without either it is as well: more calls, and a count that comes later. */
-	(void)sys_setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on);
+	(void)sys_setsockopt(fd, SYS_UDP, SYS_UDP_GRO, &on, sizeof on);
 	(void)sys_setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);
 	questions_count_drops(questions, fd);
 }
 
 void questions_count_drops(struct questions *questions, int fd)
 {
-	uint32_t figures[SK_MEMINFO_VARS];
+	uint32_t figures[SYS_MEMINFO_FIGURES];
 	socklen_t n = sizeof figures;
 
-	if (sys_getsockopt(fd, SOL_SOCKET, SO_MEMINFO, figures, &n) == 0 &&
-	    n > SK_MEMINFO_DROPS * sizeof *figures)
-		questions->dropped = figures[SK_MEMINFO_DROPS];
+	if (sys_getsockopt(fd, SOL_SOCKET, SYS_SO_MEMINFO, figures, &n) == 0 &&
+	    n > SYS_MEMINFO_DROPS * sizeof *figures)
+		questions->dropped = figures[SYS_MEMINFO_DROPS];
 }

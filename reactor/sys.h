@@ -33,9 +33,31 @@
 
 #ifdef __GLIBC__
 typedef unsigned long sys_ioctl_request;
+typedef int sys_mmsg_flags;
 #else
 typedef int sys_ioctl_request; /* musl, as POSIX has it */
+typedef unsigned sys_mmsg_flags;
 #endif
+
+/* What Linux' own headers say of datagrams, which musl comes without: udp(7), socket(7). */
+#define SYS_UDP		    17 /* IPPROTO_UDP, as a level of options */
+#define SYS_UDP_SEGMENT	    103
+#define SYS_UDP_GRO	    104
+#define SYS_SO_MEMINFO	    55
+#define SYS_MEMINFO_DROPS   8 /* its place among these figures */
+#define SYS_MEMINFO_FIGURES 9
+
+/* A program of one instruction for SO_ATTACH_FILTER: nothing passes. */
+struct sys_filter {
+	uint16_t code;
+	uint8_t if_true, if_false;
+	uint32_t k;
+};
+struct sys_filter_program {
+	unsigned short n;
+	const struct sys_filter *instructions;
+};
+#define SYS_FILTER_NOTHING ((struct sys_filter){.code = 0x06 /* return k, so many bytes */})
 
 #ifdef SYS_SIMULATED
 
