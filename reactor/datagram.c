@@ -46,6 +46,8 @@ int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
 		datagram_close(loop, socket);
 		return error;
 	}
+	if (service->shared) /* others may ask for trains any time */
+		socket->questions.single = false;
 	datagram_watch(loop, socket, EPOLLIN);
 	return 0;
 }
