@@ -175,6 +175,19 @@ static void datagram_wait(struct loop *loop, struct datagram_socket *socket, int
 	datagram_watch(loop, socket, error == -EAGAIN ? EPOLLOUT : 0);
 }
 
+static bool is_spent(const struct budget *budget)
+{
+	return budget->batches == DATAGRAM_TURN_BATCHES || budget->bytes >= DATAGRAM_TURN_BYTES;
+}
+
+/* Of those who share a socket the kernel wakes one for a datagram. Was it this one, nobody else
+ * knows of what has come: it takes that with it. */
+static bool may_leave(const struct datagram_socket *socket, const struct budget *budget)
+{
+	return socket->phase == LEAVING &&
+	       (!socket->service->shared || budget->drained || is_spent(budget));
+}
+
 static void datagram_turn(struct loop *loop, struct source *source)
 {
 	struct datagram_socket *socket = CONTAINER_OF(source, struct datagram_socket, source);
@@ -191,20 +204,19 @@ static void datagram_turn(struct loop *loop, struct source *source)
 			datagram_wait(loop, socket, error);
 			return;
 		}
-		if (socket->phase == LEAVING) {
+		if (may_leave(socket, &budget)) {
 			datagram_end(loop, socket);
 			return;
 		}
 		if (budget.drained && socket->phase == SERVING)
 			break;
-		if (budget.batches == DATAGRAM_TURN_BATCHES ||
-		    budget.bytes >= DATAGRAM_TURN_BYTES) {
+		if (is_spent(&budget)) {
 			STATS_ADD(socket->stats, budget_yields, 1);
 			break;
 		}
 		taken = datagram_take(socket, &budget);
 	}
-	if (taken != TOOK && socket->phase == STOPPING)
+	if (taken != TOOK && socket->phase != SERVING)
 		datagram_end(loop, socket);
 	else if (socket->phase == STOPPING) /* until the queue is empty, which makes no event */
 		loop_poke(loop, source);
