@@ -226,14 +226,24 @@ static void datagram_turn(struct loop *loop, struct source *source)
 
 /* ---- the end ---- */
 
+static bool is_shut(int fd)
+{
+	socklen_t instructions = 0;
+
+	return sys_getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, NULL, &instructions) == 0 &&
+	       instructions;
+}
+
 void datagram_stop(struct loop *loop, struct datagram_socket *socket)
 {
 	struct sys_filter_program program = {1, &SYS_FILTER_NOTHING};
 
 	if (socket->source.fd < 0)
 		return;
-	questions_count_drops(&socket->questions, socket->source.fd);
-	count_drops(socket);
+	if (!is_shut(socket->source.fd)) { /* by others who have it: that drops them, too */
+		questions_count_drops(&socket->questions, socket->source.fd);
+		count_drops(socket);
+	}
 	/* Without it, those who keep on asking keep it until drain-timeout. */
 	(void)sys_setsockopt(socket->source.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
 			     sizeof program);
