@@ -36,12 +36,15 @@ static void reset(struct questions_batch *batch, unsigned i)
 	};
 }
 
+/* An older kernel, or a socket of the other family, has no such option. Who can't tell takes it
+ * to be on: that costs a dearer call, no wrong answer. */
 static bool is_on(int fd, int level, int option)
 {
-	int value = 0;
+	int value = 0, error;
 	socklen_t n = sizeof value;
 
-	return sys_getsockopt(fd, level, option, &value, &n) == 0 && value;
+	error = sys_getsockopt(fd, level, option, &value, &n);
+	return error ? error != -ENOPROTOOPT && error != -EOPNOTSUPP : value;
 }
 
 int questions_open(struct questions *questions, int fd)
