@@ -116,7 +116,7 @@ static void reset(struct answers *answers)
 static void next_message(struct answers *answers)
 {
 	answers->sent++;
-	answers->again = answers->cut = false;
+	answers->again = answers->cut = answers->full = false;
 	answers->span = answers->delays = 0;
 	answers->offset = 0;
 }
@@ -145,7 +145,7 @@ static void next_segment(struct answers *answers)
 	const struct msghdr *message = &answers->batch->messages[answers->sent].msg_hdr;
 
 	answers->offset += segment(answers).iov_len;
-	answers->again = false;
+	answers->again = answers->full = false;
 	answers->delays = 0;
 	if (answers->offset < message->msg_iov[answers->span].iov_len)
 		return;
@@ -208,8 +208,10 @@ static int send_messages(struct answers *answers, int fd, struct stats *stats)
 static int refused(struct answers *answers, ssize_t error, struct stats *stats)
 {
 	switch (error) {
-	case -EAGAIN:
-		return -EAGAIN;
+	case -EAGAIN: /* and once more, though there was to be room: it is not room that lacks */
+		answers->again = false;
+		answers->full = !answers->full;
+		return answers->full ? -EAGAIN : -ENOBUFS;
 	case -EINTR:
 	case -ENOBUFS:
 	case -ENOMEM:

@@ -28,6 +28,7 @@ struct answers {
 	unsigned spans_n;
 	bool again;	 /* the first of those left was refused once: it may have been an error of
 			  * another one, which the network reports late */
+	bool full;	 /* it found no room, and waits for an event that there is */
 	bool cut;	 /* the first of those left is a train that leaves as single datagrams */
 	unsigned span;	 /* of it, the piece that is next, */
 	size_t offset;	 /* and how far in that */
