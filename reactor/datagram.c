@@ -146,8 +146,10 @@ static enum taken datagram_take(struct datagram_socket *socket, struct budget *b
 {
 	int n = questions_receive(&socket->questions, socket->source.fd);
 
-	if (n == -EAGAIN)
+	if (n == -EAGAIN) {
+		socket->errors = 0;
 		return NOTHING;
+	}
 	if (n < 0) {
 		STATS_ADD(socket->stats, datagram_receive_errors, 1);
 		return ++socket->errors < ERRORS_MAX ? TOOK : FAILED;
