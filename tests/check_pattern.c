@@ -110,7 +110,7 @@ START_TEST(messages_and_replies_are_the_same_in_pieces)
 	static const uint32_t sizes[] = {1, 2, 7, 8, 9, 64, 333, 4000};
 
 	for (size_t d = 0; d < sizeof names / sizeof *names; d++) {
-		const struct dialect *dialect = dialect_find(names[d]);
+		const struct dialect *dialect = dialect_find(names[d], false);
 
 		for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
 			uint32_t sent = dialect_message_bytes(dialect, sizes[s]);
@@ -142,7 +142,7 @@ END_TEST
 
 START_TEST(chargen_is_rfc_864s)
 {
-	const struct dialect *dialect = dialect_find("chargen");
+	const struct dialect *dialect = dialect_find("chargen", false);
 
 	dialect_expect(dialect, 1000, 0, 0, 0, whole, 1000);
 	ck_assert_int_eq(memcmp(whole, " !\"#$%&'()*+,-./0123", 20), 0);

@@ -14,10 +14,9 @@
 
 static void connection_turn(struct loop *loop, struct source *source);
 
-void connection_init(struct connection *connection, struct sender *sender, uint32_t number)
+void connection_init(struct connection *connection, struct sender *sender)
 {
-	source_init(&connection->source, -1, connection_turn);
-	connection->number = number;
+	source_init(&connection->caller.source, -1, connection_turn);
 	connection->greets = sender->plan->dialect->greeting != NULL;
 }
 
@@ -34,12 +33,12 @@ static uint64_t under_way(const struct connection *connection)
 
 void connection_close(struct connection *connection, struct sender *sender)
 {
-	if (connection->source.fd >= 0)
-		(void)sys_close(connection->source.fd);
-	connection->source.fd = -1;
-	connection->source.ready = connection->source.want = 0;
-	connection->source.watches_out = false;
-	loop_no_deadline(&sender->loop, &connection->source);
+	if (connection->caller.source.fd >= 0)
+		(void)sys_close(connection->caller.source.fd);
+	connection->caller.source.fd = -1;
+	connection->caller.source.ready = connection->caller.source.want = 0;
+	connection->caller.source.watches_out = false;
+	loop_no_deadline(&sender->loop, &connection->caller.source);
 	if (connection->phase >= CONNECTION_OPEN)
 		TALLY_ADD(sender->tally, open, -1);
 	connection->phase = CONNECTION_ABSENT;
@@ -69,7 +68,7 @@ static bool connection_is_wanted(const struct connection *connection, const stru
 
 	if (sender->phase != SENDER_RUN || plan->idle)
 		return false;
-	return !plan->churn || !plan->rate || connection->asked > connection->begun;
+	return !plan->churn || !plan->rate || connection->caller.asked > connection->caller.begun;
 }
 
 /* After a connection has gone, for good or ill. */
@@ -77,15 +76,15 @@ static void connection_absent(struct connection *connection, struct sender *send
 {
 	connection_settled(connection, sender);
 	if (sender->plan->idle)
-		sender_answered(sender, connection);
+		sender_answered(sender, &connection->caller);
 	if (sender->phase == SENDER_END) {
 		connection_finished(connection, sender);
 	} else if (connection_is_wanted(connection, sender)) {
 		if (connection->retry_ms)
-			loop_deadline(&sender->loop, &connection->source,
+			loop_deadline(&sender->loop, &connection->caller.source,
 				      sender->loop.now_ms + connection->retry_ms);
 		else
-			loop_poke(&sender->loop, &connection->source);
+			loop_poke(&sender->loop, &connection->caller.source);
 	}
 }
 
@@ -94,20 +93,18 @@ void connection_fail(struct connection *connection, struct sender *sender, enum 
 {
 	struct tally *tally = sender->tally;
 
-	if (connection->slow && connection->phase >= CONNECTION_OPEN &&
+	if (connection->caller.slow && connection->phase >= CONNECTION_OPEN &&
 	    tally_errors[kind].blame == BLAME_SERVER) {
 		TALLY_ADD(tally, slow_ended, 1); /* as a server may do */
 	} else {
-		if (!tally->errors[kind])
-			(void)strncpy(tally->details[kind], detail, TALLY_DETAIL_BYTES - 1);
-		TALLY_ADD(tally, errors[kind], 1);
+		sender_wrong(sender, kind, detail);
 		if (tally_errors[kind].blame == BLAME_SERVER && under_way(connection))
 			TALLY_ADD(tally, errors[TALLY_unanswered], under_way(connection));
 	}
 	connection->retry_ms = !connection->retry_ms		     ? RETRY_MS_FIRST
 			       : connection->retry_ms < RETRY_MS_MAX ? 2 * connection->retry_ms
 								     : RETRY_MS_MAX;
-	connection->free_ns = clock_ns() + connection->retry_ms * 1000000ull;
+	connection->caller.free_ns = clock_ns() + connection->retry_ms * 1000000ull;
 	connection_close(connection, sender);
 	connection_absent(connection, sender);
 }
@@ -130,23 +127,23 @@ void connection_connected(struct connection *connection, struct sender *sender)
 
 	connection->phase = CONNECTION_OPEN;
 	if (!sender->plan->churn) /* there, connecting is part of the message */
-		connection->free_ns = now_ns;
+		connection->caller.free_ns = now_ns;
 	connection->retry_ms = 0;
-	connection->source.ready |= SOURCE_OUT;
-	connection->source.want = connection->slow ? 0 : SOURCE_IN;
+	connection->caller.source.ready |= SOURCE_OUT;
+	connection->caller.source.want = connection->caller.slow ? 0 : SOURCE_IN;
 	histogram_add(&sender->tally->connect, now_ns - connection->opened_ns);
 	TALLY_ADD(sender->tally, connects, 1);
 	TALLY_ADD(sender->tally, open, 1);
 	if (sender->tally->open > sender->tally->open_max)
 		sender->tally->open_max = sender->tally->open;
-	if (connection->slow)
-		loop_deadline(&sender->loop, &connection->source,
+	if (connection->caller.slow)
+		loop_deadline(&sender->loop, &connection->caller.source,
 			      sender->loop.now_ms + SLOW_READ_MS);
 	else if (sender->plan->dialect->kind == DIALECT_SPEAKS) /* no message of ours does */
-		loop_deadline(&sender->loop, &connection->source,
+		loop_deadline(&sender->loop, &connection->caller.source,
 			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
 	if (sender->plan->idle)
-		connection->asked = 1;
+		connection->caller.asked = 1;
 	else
 		connection_settled(connection, sender);
 	connection_pump(connection, sender);
@@ -163,18 +160,18 @@ static uint64_t allowance(const struct connection *connection, const struct send
 	if (connection->phase != CONNECTION_OPEN || plan->dialect->kind == DIALECT_SPEAKS)
 		return 0;
 	if (plan->idle)
-		return connection->asked - connection->begun;
+		return connection->caller.asked - connection->caller.begun;
 	if (sender->phase != SENDER_RUN)
 		return 0;
-	if (connection->slow)
+	if (connection->caller.slow)
 		return UINT32_MAX;
 	if (plan->churn)
 		n = connection->sent || connection->sent_bytes ? 0 : 1;
 	else
 		n = under_way(connection) < plan->pipeline ? plan->pipeline - under_way(connection)
 							   : 0;
-	if (plan->rate && connection->asked - connection->begun < n)
-		n = connection->asked - connection->begun;
+	if (plan->rate && connection->caller.asked - connection->caller.begun < n)
+		n = connection->caller.asked - connection->caller.begun;
 	return n;
 }
 
@@ -201,36 +198,18 @@ static size_t connection_compose(const struct connection *connection, const stru
 	return n;
 }
 
-/* How much later it left than it was due and there was room for it. */
-static uint64_t slip_ns(const struct connection *connection, const struct flight *flight)
-{
-	uint64_t could_ns =
-	    connection->free_ns > flight->due_ns ? connection->free_ns : flight->due_ns;
-
-	return flight->sent_ns > could_ns ? flight->sent_ns - could_ns : 0;
-}
-
 static void connection_begin(struct connection *connection, struct sender *sender, uint64_t now_ns)
 {
 	const struct plan *plan = sender->plan;
 	struct flight *flight = &connection->flights[connection->sent % plan->pipeline];
 
-	if (connection->slow)
+	if (connection->caller.slow)
 		return;
 	if (!under_way(connection))
-		loop_deadline(&sender->loop, &connection->source,
+		loop_deadline(&sender->loop, &connection->caller.source,
 			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
 	flight->sent_ns = now_ns;
-	flight->due_ns = plan->rate ? sender_due_ns(sender, connection->number, connection->begun)
-				    : sender->schedule->start_ns;
-	/* To connect is part of it, but for those that did so before they were asked. */
-	if (plan->churn && connection->opened_ns > flight->due_ns)
-		flight->sent_ns = connection->opened_ns;
-	if (!plan->rate)
-		flight->due_ns = flight->sent_ns;
-	else if (flight->due_ns >= sender->schedule->measure_ns)
-		histogram_add(&sender->tally->slip, slip_ns(connection, flight));
-	connection->begun++;
+	sender_begin(sender, &connection->caller, flight, plan->churn ? connection->opened_ns : 0);
 }
 
 static void connection_answered(struct connection *connection, struct sender *sender,
@@ -242,19 +221,14 @@ static void connection_answered(struct connection *connection, struct sender *se
 
 	/* With room for more there was room before. */
 	if (under_way(connection) >= plan->pipeline || plan->dialect->kind == DIALECT_SPEAKS)
-		connection->free_ns = now_ns;
+		connection->caller.free_ns = now_ns;
 	connection->received++;
 	connection->received_bytes = 0;
-	if (connection->slow)
+	if (connection->caller.slow)
 		return;
 	TALLY_ADD(tally, messages, 1);
-	if (plan->dialect->kind != DIALECT_ANSWERS)
-		return;
-	if (flight->due_ns >= sender->schedule->measure_ns || plan->idle) {
-		histogram_add(&tally->service, now_ns - flight->sent_ns);
-		if (plan->rate)
-			histogram_add(&tally->response, now_ns - flight->due_ns);
-	}
+	if (plan->dialect->kind == DIALECT_ANSWERS)
+		sender_measure(sender, flight, now_ns);
 }
 
 /* n bytes have gone. */
@@ -286,16 +260,16 @@ void connection_pump(struct connection *connection, struct sender *sender)
 	ssize_t written;
 	size_t n;
 
-	if (connection->phase != CONNECTION_OPEN || !(connection->source.ready & SOURCE_OUT))
+	if (connection->phase != CONNECTION_OPEN || !(connection->caller.source.ready & SOURCE_OUT))
 		return;
 	n = connection_compose(connection, sender);
 	if (!n)
 		return;
 	now_ns = clock_ns();
-	if (connection->source.want & SOURCE_OUT) /* the kernel had no room until now */
-		connection->free_ns = now_ns;
+	if (connection->caller.source.want & SOURCE_OUT) /* the kernel had no room until now */
+		connection->caller.free_ns = now_ns;
 	do
-		written = sys_write(connection->source.fd, sender->buffer, n);
+		written = sys_write(connection->caller.source.fd, sender->buffer, n);
 	while (written == -EINTR);
 	if (written == -EAGAIN)
 		written = 0;
@@ -306,17 +280,17 @@ void connection_pump(struct connection *connection, struct sender *sender)
 	connection_sent(connection, sender, (size_t)written, now_ns);
 	if ((sender->plan->churn || sender->plan->idle) &&
 	    sender->plan->dialect->kind == DIALECT_LISTENS) /* no answer gives it a turn */
-		loop_poke(&sender->loop, &connection->source);
-	connection->source.want &= (uint8_t)~SOURCE_OUT;
+		loop_poke(&sender->loop, &connection->caller.source);
+	connection->caller.source.want &= (uint8_t)~SOURCE_OUT;
 	if ((size_t)written < n) {
-		int error = loop_watch_out(&sender->loop, &connection->source);
+		int error = loop_watch_out(&sender->loop, &connection->caller.source);
 
-		connection->source.ready &= (uint8_t)~SOURCE_OUT;
-		connection->source.want |= SOURCE_OUT;
+		connection->caller.source.ready &= (uint8_t)~SOURCE_OUT;
+		connection->caller.source.want |= SOURCE_OUT;
 		if (error)
 			connection_fail_of(connection, sender, "epoll_ctl", error);
 	} else if (connection->sent_bytes || allowance(connection, sender)) {
-		loop_poke(&sender->loop, &connection->source);
+		loop_poke(&sender->loop, &connection->caller.source);
 	}
 }
 
@@ -399,10 +373,10 @@ static bool connection_receive(struct connection *connection, struct sender *sen
 		ssize_t n;
 
 		do
-			n = sys_read(connection->source.fd, sender->buffer, room);
+			n = sys_read(connection->caller.source.fd, sender->buffer, room);
 		while (n == -EINTR);
 		if (n == -EAGAIN) {
-			connection->source.ready &= (uint8_t)~SOURCE_IN;
+			connection->caller.source.ready &= (uint8_t)~SOURCE_IN;
 			return true;
 		}
 		if (n < 0) {
@@ -417,10 +391,10 @@ static bool connection_receive(struct connection *connection, struct sender *sen
 		}
 		if (!connection_check(connection, sender, sender->buffer, (size_t)n))
 			return false;
-		if (connection->slow)
+		if (connection->caller.slow)
 			return true;
-		if ((size_t)n < room && !(connection->source.ready & SOURCE_ENDED)) {
-			connection->source.ready &= (uint8_t)~SOURCE_IN;
+		if ((size_t)n < room && !(connection->caller.source.ready & SOURCE_ENDED)) {
+			connection->caller.source.ready &= (uint8_t)~SOURCE_IN;
 			return true;
 		}
 	}
@@ -435,9 +409,10 @@ static void connection_after_answer(struct connection *connection, struct sender
 	if (connection->phase != CONNECTION_OPEN)
 		return;
 
-	if (plan->idle && !under_way(connection) && connection->begun == connection->asked) {
+	if (plan->idle && !under_way(connection) &&
+	    connection->caller.begun == connection->caller.asked) {
 		connection_settled(connection, sender);
-		sender_answered(sender, connection);
+		sender_answered(sender, &connection->caller);
 	}
 	if (plan->churn && connection->received && sender->phase != SENDER_RAMP &&
 	    (connection->sent_bytes == 0 || plan->dialect->kind == DIALECT_SPEAKS)) {
@@ -454,18 +429,19 @@ void connection_end(struct connection *connection, struct sender *sender)
 
 	if (connection->phase == CONNECTION_ENDING)
 		return;
-	if (connection->phase == CONNECTION_OPEN && !connection->slow &&
+	if (connection->phase == CONNECTION_OPEN && !connection->caller.slow &&
 	    (under_way(connection) || connection->sent_bytes))
 		return;
-	if (connection->phase != CONNECTION_OPEN || connection->slow || plan->idle || plan->churn ||
-	    plan->dialect->kind == DIALECT_SPEAKS) {
+	if (connection->phase != CONNECTION_OPEN || connection->caller.slow || plan->idle ||
+	    plan->churn || plan->dialect->kind == DIALECT_SPEAKS) {
 		connection_close(connection, sender);
 		connection_finished(connection, sender);
 		return;
 	}
 	connection->phase = CONNECTION_ENDING;
-	if (sys_shutdown(connection->source.fd, SHUT_WR) < 0) /* it was reset: read says so */
-		connection->source.ready |= SOURCE_IN;
+	if (sys_shutdown(connection->caller.source.fd, SHUT_WR) <
+	    0) /* it was reset: read says so */
+		connection->caller.source.ready |= SOURCE_IN;
 }
 
 void connection_give_up(struct connection *connection, struct sender *sender)
@@ -493,15 +469,15 @@ static void connection_due(struct connection *connection, struct sender *sender)
 
 	if (connection->phase == CONNECTION_ABSENT || connection->phase == CONNECTION_ENDING)
 		return;
-	if (connection->slow && connection->phase == CONNECTION_OPEN) {
-		loop_deadline(&sender->loop, &connection->source,
+	if (connection->caller.slow && connection->phase == CONNECTION_OPEN) {
+		loop_deadline(&sender->loop, &connection->caller.source,
 			      sender->loop.now_ms + SLOW_READ_MS);
 		(void)connection_receive(connection, sender, 1);
 		return;
 	}
 	if (connection->phase == CONNECTION_OPEN) {
 		if (sender->plan->dialect->kind == DIALECT_SPEAKS)
-			since_ns = connection->free_ns;
+			since_ns = connection->caller.free_ns;
 		else if (under_way(connection))
 			since_ns =
 			    connection->flights[connection->received % sender->plan->pipeline]
@@ -510,7 +486,7 @@ static void connection_due(struct connection *connection, struct sender *sender)
 			return;
 	}
 	if (now_ns - since_ns < timeout_ns) {
-		loop_deadline(&sender->loop, &connection->source,
+		loop_deadline(&sender->loop, &connection->caller.source,
 			      sender->loop.now_ms + 1 +
 				  (uint32_t)((since_ns + timeout_ns - now_ns) / 1000000));
 		return;
@@ -521,7 +497,7 @@ static void connection_due(struct connection *connection, struct sender *sender)
 
 static void connection_turn(struct loop *loop, struct source *source)
 {
-	struct connection *connection = CONTAINER_OF(source, struct connection, source);
+	struct connection *connection = CONTAINER_OF(source, struct connection, caller.source);
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
 	bool due = source->ready & SOURCE_DUE;
 

@@ -8,13 +8,14 @@
 int dial_socket(const struct plan *plan, uint64_t nth, int receive_bytes, const char **call)
 {
 	const struct address *to = &plan->endpoint.address;
-	int fd = sys_socket(to->socket.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int type = plan->endpoint.datagrams ? SOCK_DGRAM : SOCK_STREAM;
+	int fd = sys_socket(to->socket.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	int on = 1, error = 0;
 
 	*call = "socket";
 	if (fd < 0)
 		return fd;
-	if (!address_is_unix(to) && !plan->churn)
+	if (type == SOCK_STREAM && !address_is_unix(to) && !plan->churn)
 		error = sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	if (!error && receive_bytes)
 		error =

@@ -26,11 +26,31 @@ static const struct dialect dialects[] = {
     {.name = "chat", .kind = DIALECT_CHATS, .sent = ANYTHING, .received = ANYTHING},
 };
 
-const struct dialect *dialect_find(const char *protocol)
+/* RFC 864: a datagram of up to 512 characters; weir never says more than it was asked with. */
+#define CHARGEN_REPLY_MAX 512
+
+static const struct dialect datagram_dialects[] = {
+    {.name = "echo", .sent = ANYTHING, .received = ANYTHING},
+    {.name = "increment",
+     .head = "^",
+     .tail = "$",
+     .reply_head = "*",
+     .sent = {.forbidden = '$'},
+     .received = {.forbidden = '$', .plus_one = true}},
+    {.name = "discard", .kind = DIALECT_LISTENS, .sent = ANYTHING, .received = ANYTHING},
+    {.name = "chargen", .alike = true, .sent = ANYTHING, .received = ANYTHING},
+};
+
+#define COUNT(rows) (sizeof(rows) / sizeof *(rows))
+
+const struct dialect *dialect_find(const char *protocol, bool datagrams)
 {
-	for (size_t i = 0; i < sizeof dialects / sizeof *dialects; i++)
-		if (strcmp(dialects[i].name, protocol) == 0)
-			return &dialects[i];
+	const struct dialect *rows = datagrams ? datagram_dialects : dialects;
+	size_t n = datagrams ? COUNT(datagram_dialects) : COUNT(dialects);
+
+	for (size_t i = 0; i < n; i++)
+		if (strcmp(rows[i].name, protocol) == 0)
+			return &rows[i];
 	return NULL;
 }
 
@@ -52,7 +72,7 @@ static uint32_t affix(unsigned char out[DIALECT_AFFIX_MAX], const char *text)
 static void shape_make(struct shape *shape, const struct dialect *dialect, uint32_t size,
 		       bool reply)
 {
-	shape->head_n = affix(shape->head, reply ? NULL : dialect->head);
+	shape->head_n = affix(shape->head, reply ? dialect->reply_head : dialect->head);
 	shape->tail_n = affix(shape->tail, reply ? dialect->reply_tail : dialect->tail);
 	if (dialect->length_prefix) {
 		for (int i = 0; i < 4; i++)
@@ -77,6 +97,8 @@ uint32_t dialect_reply_bytes(const struct dialect *dialect, uint32_t size)
 
 	if (dialect->kind == DIALECT_LISTENS)
 		return 0;
+	if (dialect->alike)
+		return size < CHARGEN_REPLY_MAX ? size : CHARGEN_REPLY_MAX;
 	shape_make(&shape, dialect, size, true);
 	return shape.head_n + size + shape.tail_n;
 }
@@ -85,6 +107,11 @@ uint32_t dialect_reply_bytes(const struct dialect *dialect, uint32_t size)
 static uint64_t pattern_position(uint32_t size, uint64_t message)
 {
 	return message * (((uint64_t)size + 7) / 8 * 8);
+}
+
+uint64_t dialect_numbers(uint32_t size)
+{
+	return (1ull << PATTERN_INDEX_BITS) / (((uint64_t)size + 7) / 8);
 }
 
 /* The part of [offset, offset + n) that lies in [begin, end): its length. */
@@ -165,9 +192,11 @@ void dialect_expect(const struct dialect *dialect, uint32_t size, uint64_t key, 
 {
 	struct shape shape;
 
-	if (dialect->kind == DIALECT_SPEAKS) {
+	if (dialect->kind == DIALECT_SPEAKS || dialect->alike) {
+		uint64_t begin = dialect->alike ? 0 : message * size;
+
 		for (uint32_t i = 0; i < n; i++)
-			bytes[i] = chargen_at(message * size + offset + i);
+			bytes[i] = chargen_at(begin + offset + i);
 		return;
 	}
 	shape_make(&shape, dialect, size, true);
@@ -191,6 +220,8 @@ uint32_t dialect_match(const struct dialect *dialect, uint32_t size, uint64_t ke
 
 	if (dialect->kind == DIALECT_SPEAKS)
 		return chargen_match(message * size + offset, bytes, n);
+	if (dialect->alike)
+		return chargen_match(offset, bytes, n);
 	shape_make(&shape, dialect, size, true);
 	body_end = shape.head_n + size;
 
@@ -208,4 +239,22 @@ uint32_t dialect_match(const struct dialect *dialect, uint32_t size, uint64_t ke
 		matched += affix_match(shape.tail + (offset + matched - body_end), bytes + matched,
 				       n - matched);
 	return matched;
+}
+
+bool dialect_number(const struct dialect *dialect, uint32_t size, uint64_t key,
+		    const unsigned char *bytes, size_t n, uint64_t *message)
+{
+	uint64_t words = ((uint64_t)size + 7) / 8, whose, index;
+	struct shape shape;
+
+	shape_make(&shape, dialect, size, true);
+	bytes += shape.head_n;
+	n = n > shape.head_n ? n - shape.head_n : 0;
+	for (uint64_t i = 0; i < size / 8 && (i + 1) * 8 <= n; i++) {
+		pattern_word(dialect->received, bytes + i * 8, &whose, &index);
+		*message = index / words;
+		if (whose == key && index % words == i)
+			return true;
+	}
+	return false;
 }

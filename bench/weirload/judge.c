@@ -37,6 +37,11 @@ static void judge_validity(struct outcome *outcome, const struct plan *plan)
 		invalid(outcome, "descriptors ran out: use more processes, -P");
 	if (all->errors[TALLY_memory])
 		invalid(outcome, "the kernel had no memory: %s", all->details[TALLY_memory]);
+	if ((double)all->dropped > JUDGE_DROPPED * (double)all->asked)
+		invalid(outcome,
+			"%llu answers found the generator's own queue full: fewer under way (-p), "
+			"or a larger net.core.rmem_max",
+			(unsigned long long)all->dropped);
 	if (!plan->rate || !all->slip.n)
 		return;
 	if ((double)all->frozen_ns > JUDGE_FROZEN_OPEN * (double)outcome->measured_ns)

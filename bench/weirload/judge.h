@@ -21,6 +21,9 @@
  * response time there, if that is more. */
 #define JUDGE_SLIP_NS 1000000
 
+/* Answers that a generator may fail to read, in so many. */
+#define JUDGE_DROPPED 0.001
+
 void judge(struct outcome *outcome, const struct plan *plan);
 
 /* It waited for a CPU more than it had one. */

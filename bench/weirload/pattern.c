@@ -96,17 +96,25 @@ static uint64_t word_sent(struct pattern_rule rule, uint64_t word)
 	return ((word | ~LOW_BITS) - EACH_BYTE(1)) ^ (~word & ~LOW_BITS);
 }
 
+void pattern_word(struct pattern_rule rule, const void *bytes, uint64_t *key, uint64_t *index)
+{
+	uint64_t word, plain;
+
+	memcpy(&word, bytes, 8);
+	plain = unmix(word_sent(rule, word));
+	*key = plain >> PATTERN_INDEX_BITS;
+	*index = plain & ((1ull << PATTERN_INDEX_BITS) - 1);
+}
+
 bool pattern_locate(struct pattern_rule rule, uint64_t keys, const void *bytes, size_t n,
 		    uint64_t *key, uint64_t *position)
 {
 	for (size_t i = 0; i + 8 <= n; i++) {
 		size_t more = n - i < SURE_BYTES ? n - i : SURE_BYTES;
-		uint64_t word, plain, at;
+		uint64_t at;
 
-		memcpy(&word, (const char *)bytes + i, 8);
-		plain = unmix(word_sent(rule, word));
-		*key = plain >> PATTERN_INDEX_BITS;
-		at = (plain & ((1ull << PATTERN_INDEX_BITS) - 1)) * 8;
+		pattern_word(rule, (const char *)bytes + i, key, &at);
+		at *= 8;
 		*position = at - i;
 		/* By chance a key fits in keys / 2^24 of all words: what follows must fit too. */
 		if (*key < keys && at >= i &&

@@ -28,6 +28,9 @@ void pattern_fill(struct pattern_rule rule, uint64_t key, uint64_t position, voi
 /* How many of the n bytes are what the stream has at `position`, before the first that is not. */
 size_t pattern_match(struct pattern_rule rule, uint64_t key, uint64_t position, const void *bytes,
 		     size_t n);
+/* Whose word these 8 bytes would be, and its number in its stream: any 8 bytes are somebody's,
+ * hardly ever of one that was sent. A word that a rule has bent is not recognised. */
+void pattern_word(struct pattern_rule rule, const void *bytes, uint64_t *key, uint64_t *index);
 /* Whose word stands somewhere in these bytes, and from which position of its stream? False
  * where none does that has a key below keys. */
 bool pattern_locate(struct pattern_rule rule, uint64_t keys, const void *bytes, size_t n,

@@ -18,6 +18,13 @@
 #define CONNECTIONS_MAX	  ((uint64_t)PLAN_PROCESSES_MAX * 1000000)
 #define SOURCE_COMFORT	  8192 /* connections of one local address that find a port at once */
 #define SOURCES_AUTOMATIC 16
+#define TIMEOUT_US	  10000000
+/* Of datagrams: */
+#define DATAGRAM_TIMEOUT_US   1000000
+#define DATAGRAM_MIN	      16 /* a word, and one more to be sure: which question it was */
+#define DATAGRAM_BENT_MIN     32 /* one of them is as it was before a rule bent it */
+#define DATAGRAM_MAX	      65507
+#define DATAGRAM_PIPELINE_MAX 4096
 
 static _Noreturn void usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
@@ -104,6 +111,13 @@ static void option_timeout(struct plan *plan, const char *value)
 	plan->timeout_us = duration("timeout", value);
 	if (!plan->timeout_us)
 		usage_error("--timeout is longer than 0");
+}
+
+static void option_batch(struct plan *plan, const char *value)
+{
+	plan->batch = strcmp(value, "on") == 0;
+	if (!plan->batch && strcmp(value, "off") != 0)
+		usage_error("--batch takes on or off, not \"%s\"", value);
 }
 
 static void option_churn(struct plan *plan, const char *value)
@@ -277,8 +291,9 @@ static void print_help(void)
 	    "Drives load at a server, checks every byte of its replies, and says what it "
 	    "measured.\n"
 	    "LISTENER is PROTOCOL://ADDRESS as weir takes it, of these protocols: echo, "
-	    "increment,\nline, frame, chargen, discard, chat. A closed loop, unless --rate is "
-	    "given.\n\n");
+	    "increment,\nline, frame, chargen, discard, chat; echo+udp, increment+udp, "
+	    "chargen+udp, discard+udp:\ndatagrams, of which lost, doubled and reordered ones "
+	    "are counted, and no errors.\nA closed loop, unless --rate is given.\n\n");
 	for (size_t i = 0; i < ROWS; i++) {
 		char flags[64];
 		int n = rows[i].letter ? snprintf(flags, sizeof flags, "-%c, ", rows[i].letter)
@@ -340,14 +355,39 @@ static void read_listener(struct plan *plan)
 		usage_error("%s: %s", plan->listener, error);
 	if (!address_is_unix(&plan->endpoint.address) && !address_port(&plan->endpoint.address))
 		usage_error("%s: which port?", plan->listener);
-	plan->dialect = dialect_find(plan->endpoint.protocol->name);
+	plan->dialect = dialect_find(plan->endpoint.protocol->name, plan->endpoint.datagrams);
 	plan->chats = plan->dialect && plan->dialect->kind == DIALECT_CHATS;
 	if (plan->talk)
 		return;
-	if (plan->endpoint.datagrams)
-		usage_error("%s: load over datagrams is not there yet", plan->listener);
 	if (!plan->dialect)
-		usage_error("%s: weirload does not speak it", plan->listener);
+		usage_error("%s: weirload does not speak it%s", plan->listener,
+			    plan->endpoint.datagrams ? " over datagrams" : "");
+	if (!plan->timeout_us)
+		plan->timeout_us = plan->endpoint.datagrams ? DATAGRAM_TIMEOUT_US : TIMEOUT_US;
+}
+
+/* Datagrams have rules of their own. */
+static void check_datagrams(const struct plan *plan)
+{
+	const struct dialect *dialect = plan->dialect;
+	uint64_t least = dialect->alike || dialect->kind == DIALECT_LISTENS ? 1
+			 : dialect->received.plus_one			    ? DATAGRAM_BENT_MIN
+									    : DATAGRAM_MIN;
+	uint64_t affixes = dialect_message_bytes(dialect, 1) - 1;
+
+	if (!plan->endpoint.datagrams)
+		return;
+	if (plan->churn || plan->idle || plan->slow)
+		usage_error("a socket for datagrams is no connection: it has no --%s",
+			    plan->churn	 ? "churn"
+			    : plan->idle ? "idle"
+					 : "slow");
+	if (plan->size < least || plan->size + affixes > DATAGRAM_MAX)
+		usage_error("--size of a datagram of %s is from %llu to %llu", dialect->name,
+			    (unsigned long long)least,
+			    (unsigned long long)(DATAGRAM_MAX - affixes));
+	if (plan->pipeline > DATAGRAM_PIPELINE_MAX)
+		usage_error("--pipeline of datagrams is at most %d", DATAGRAM_PIPELINE_MAX);
 }
 
 /* Chat has rules of its own. */
@@ -437,9 +477,15 @@ void plan_read(struct plan *plan, int argc, char **argv)
 	if (plan->talk)
 		return;
 	check(plan);
+	check_datagrams(plan);
 	choose_sources(plan);
 	choose_processes(plan);
 	check_chat(plan);
+}
+
+const char *plan_noun(const struct plan *plan)
+{
+	return plan->endpoint.datagrams ? "sockets" : "connections";
 }
 
 const char *plan_mode(const struct plan *plan)

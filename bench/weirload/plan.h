@@ -27,6 +27,7 @@ struct plan {
 	bool talk;
 	bool chats, redis; /* lines of chat are sent, not messages; to a Redis */
 	bool churn, idle;
+	bool batch; /* of datagrams: several by one call */
 	uint64_t connections, slow, senders;
 	uint64_t duration_us, warmup_us, timeout_us;
 	uint64_t size, pipeline, rate, connect_rate, processes;
@@ -40,6 +41,8 @@ void plan_read(struct plan *plan, int argc, char **argv);
 
 /* "closed", "open", "churn" or "idle" */
 const char *plan_mode(const struct plan *plan);
+/* What is held: "connections", or "sockets". */
+const char *plan_noun(const struct plan *plan);
 
 static inline uint32_t plan_timeout_ms(const struct plan *plan)
 {

@@ -151,10 +151,13 @@ static void print_head(FILE *out, const struct plan *plan, const struct outcome 
 	if (plan->rate)
 		(void)fprintf(out, ", %s %s/s", grouped(plan->rate),
 			      plan->chats ? "lines" : "messages");
-	(void)fprintf(out, "\n%s connection%s, %s bytes", grouped(plan->connections),
-		      plan->connections == 1 ? "" : "s", grouped(plan->size));
+	(void)fprintf(out, "\n%s %.*s, %s bytes", grouped(plan->connections),
+		      (int)strlen(plan_noun(plan)) - (plan->connections == 1), plan_noun(plan),
+		      grouped(plan->size));
 	if (plan->pipeline > 1)
 		(void)fprintf(out, ", pipeline %s", grouped(plan->pipeline));
+	if (plan->endpoint.datagrams && !plan->batch)
+		(void)fprintf(out, ", no batches");
 	if (plan->chats)
 		(void)fprintf(out, ", %s sender%s", grouped(plan->senders),
 			      plan->senders == 1 ? "" : "s");
@@ -208,6 +211,37 @@ static void print_throughput(FILE *out, const struct outcome *outcome, const str
 			      "unsent    %s %s were due and had not left by the end: response "
 			      "has what they waited\n",
 			      grouped(outcome->all.unsent), plan->chats ? "lines" : "messages");
+}
+
+static const char *percent(uint64_t n, uint64_t of)
+{
+	char *text = text_new();
+
+	(void)snprintf(text, TEXT_BYTES, "%s (%.*f %%)", grouped(n), n ? 3 : 0,
+		       of ? 100 * (double)n / (double)of : 0);
+	return text;
+}
+
+/* What UDP may do, and did. */
+static void print_loss(FILE *out, const struct outcome *outcome, const struct plan *plan)
+{
+	const struct tally *all = &outcome->all;
+
+	if (!plan->endpoint.datagrams || plan->dialect->kind != DIALECT_ANSWERS)
+		return;
+	(void)fprintf(out, "datagrams %s lost", percent(all->lost, all->asked));
+	if (all->late)
+		(void)fprintf(out, ", of which %s came late", grouped(all->late));
+	(void)fprintf(out, ", %s doubled", percent(all->doubled, all->asked));
+	if (plan->dialect->alike)
+		(void)fprintf(out, ", reordered: not to be told, all answers are alike\n");
+	else
+		(void)fprintf(out, ", %s reordered\n", percent(all->reordered, all->asked));
+	if (all->dropped)
+		(void)fprintf(out,
+			      "          %s answers were dropped in weirload's own queues: it did "
+			      "not read in time\n",
+			      grouped(all->dropped));
 }
 
 static void print_held(FILE *out, const struct outcome *outcome, const struct plan *plan,
@@ -283,7 +317,7 @@ static void print_limit(FILE *out, const struct outcome *outcome, const struct p
 		(void)fprintf(out, "limit     not the generator (--server-pid tells more)\n");
 }
 
-/* Some errors are others in a chat. */
+/* Some errors are others in a chat, and where datagrams come. */
 static const char *error_text(const struct plan *plan, int kind)
 {
 	static const char *const of_chat[TALLY_ERROR_KINDS] = {
@@ -296,7 +330,17 @@ static const char *error_text(const struct plan *plan, int kind)
 	    [TALLY_unexpected] = "lines that came back to their sender",
 	};
 
-	return plan->chats && of_chat[kind] ? of_chat[kind] : tally_errors[kind].text;
+	static const char *const of_datagrams[TALLY_ERROR_KINDS] = {
+	    [TALLY_refused] = "times nobody listened there (ICMP)",
+	    [TALLY_foreign] = "answers with bytes of another socket",
+	    [TALLY_altered] = "answers with bytes that were never sent",
+	    [TALLY_unexpected] = "datagrams to which nothing was asked",
+	};
+	const char *const *texts = plan->chats		      ? of_chat
+				   : plan->endpoint.datagrams ? of_datagrams
+							      : NULL;
+
+	return texts && texts[kind] ? texts[kind] : tally_errors[kind].text;
 }
 
 static void print_errors(FILE *out, const struct outcome *outcome, const struct plan *plan)
@@ -328,6 +372,7 @@ static void print_table(FILE *out, const struct outcome *outcome, const struct p
 {
 	print_head(out, plan, outcome);
 	print_throughput(out, outcome, plan, figures);
+	print_loss(out, outcome, plan);
 	print_held(out, outcome, plan, figures);
 	if (outcome->all.service.n || outcome->all.connect.n)
 		(void)fprintf(out, "\n%-10s%10s%10s%10s%10s%10s\n", "", "p50", "p90", "p99",
@@ -348,7 +393,8 @@ static void print_table(FILE *out, const struct outcome *outcome, const struct p
 	if (outcome->invalid_why[0])
 		(void)fprintf(out, "INVALID: %s\n", outcome->invalid_why);
 	if (!outcome->held && !outcome->interrupted)
-		(void)fprintf(out, "no connection came up\n");
+		(void)fprintf(out, "no %.*s came up\n", (int)strlen(plan_noun(plan)) - 1,
+			      plan_noun(plan));
 	else if (!outcome->messages && judge_expects_messages(outcome, plan))
 		(void)fprintf(out, "no %s in the time that was measured\n",
 			      plan->chats ? "line was delivered" : "message was answered");

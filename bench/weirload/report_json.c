@@ -81,6 +81,8 @@ static void json_plan(struct json *json, const struct plan *plan)
 	json_number(json, "slow", plan->slow);
 	json_number(json, "senders", plan->senders);
 	json_number(json, "sources", plan->sources);
+	if (plan->endpoint.datagrams)
+		json_text(json, "batch", plan->batch ? "on" : "off");
 	json_value(json, "warmup_s", (double)plan->warmup_us / 1e6, true);
 }
 
@@ -111,7 +113,7 @@ static void json_costs(struct json *json, const struct outcome *outcome,
 	json_text(json, "limit", judge_limit(outcome));
 }
 
-static void json_errors(struct json *json, const struct outcome *outcome)
+static void json_errors(struct json *json, const struct outcome *outcome, const struct plan *plan)
 {
 	uint64_t errors = 0;
 
@@ -124,6 +126,15 @@ static void json_errors(struct json *json, const struct outcome *outcome)
 	}
 	json_number(json, "errors", errors);
 	json_number(json, "unsent", outcome->all.unsent);
+	json_number(json, "datagrams_asked", outcome->all.asked);
+	json_number(json, "datagrams_lost", outcome->all.lost);
+	json_number(json, "datagrams_late", outcome->all.late);
+	json_number(json, "datagrams_doubled", outcome->all.doubled);
+	json_number(json, "datagrams_reordered", outcome->all.reordered);
+	json_number(json, "datagrams_dropped", outcome->all.dropped);
+	json_value(json, "loss_percent",
+		   100 * (double)outcome->all.lost / (double)outcome->all.asked,
+		   outcome->all.asked && plan->dialect->kind == DIALECT_ANSWERS);
 	json_number(json, "slow_ended", outcome->all.slow_ended);
 	json_key(json, "valid");
 	(void)fputs(outcome->invalid_why[0] ? "false" : "true", json->file);
@@ -159,6 +170,6 @@ void report_json(FILE *file, const struct outcome *outcome, const struct plan *p
 	json_times(&json, "slip", &outcome->all.slip);
 	json_times(&json, "connect", &outcome->all.connect);
 	json_costs(&json, outcome, figures);
-	json_errors(&json, outcome);
+	json_errors(&json, outcome, plan);
 	(void)fputs("\n}\n", file);
 }

@@ -60,8 +60,8 @@ static void show_progress(struct run *run, const char *doing)
 	for (int kind = 0; kind < TALLY_ERROR_KINDS; kind++)
 		errors += sum.errors[kind];
 	if (run->shown_ns)
-		(void)fprintf(stderr, "\r\033[K%s: %llu connections, %.0f %s/s, %llu errors", doing,
-			      (unsigned long long)sum.open,
+		(void)fprintf(stderr, "\r\033[K%s: %llu %s, %.0f %s/s, %llu errors", doing,
+			      (unsigned long long)sum.open, plan_noun(run->plan),
 			      (double)(sum.messages - run->shown_messages) * 1e9 /
 				  (double)(now_ns - run->shown_ns),
 			      run->plan->chats ? "deliveries" : "messages",

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/weirload/asker.h"
 #include "bench/weirload/connection.h"
 #include "reactor/check.h"
 #include "reactor/sys.h"
@@ -11,12 +12,12 @@
 #define RAMP_BATCH   64	 /* in a turn */
 #define IDLE_WINDOW  256 /* last messages that may be under way */
 #define PACER_BATCH  512 /* messages in a turn */
-#define END_BATCH    64	 /* connections that are ended in a turn */
+#define END_BATCH    64	 /* callers that are ended in a turn */
 #define UNSENT_LOOKS (1 << 22)
 
-struct connection *sender_connection(const struct sender *sender, uint32_t i)
+struct caller *sender_caller(const struct sender *sender, uint32_t i)
 {
-	return (struct connection *)(sender->connections + i * sender->connection_stride);
+	return (struct caller *)(sender->callers + i * sender->caller_stride);
 }
 
 /* Those that are not slow. */
@@ -35,7 +36,7 @@ static uint32_t slow_share(const struct plan *plan, unsigned number)
 void sender_finished(struct sender *sender)
 {
 	sender->finished++;
-	if (sender->finished == sender->connections_n)
+	if (sender->finished == sender->callers_n)
 		sender->loop.stopped = true;
 }
 
@@ -52,14 +53,14 @@ static void ramp_turn(struct loop *loop, struct source *source)
 		allowed = 1 + (uint64_t)(loop->now_ms - sender->ramp_begun_ms) *
 				  plan->connect_rate / (1000 * plan->processes);
 	for (int i = 0; i < RAMP_BATCH; i++) {
-		if (sender->ramped == sender->connections_n || sender->connecting >= RAMP_WINDOW)
+		if (sender->ramped == sender->callers_n || sender->connecting >= RAMP_WINDOW)
 			return; /* sender_settled() goes on */
 		if (sender->ramped >= allowed) {
 			loop_deadline(loop, source, loop->now_ms + 1);
 			return;
 		}
 		sender->connecting++;
-		connection_open(sender_connection(sender, sender->ramped++), sender);
+		sender->kind->open(sender_caller(sender, sender->ramped++), sender);
 	}
 	loop_poke(loop, source);
 }
@@ -68,7 +69,7 @@ void sender_settled(struct sender *sender)
 {
 	sender->connecting--;
 	TALLY_ADD(sender->tally, settled, 1);
-	if (sender->tally->settled == sender->connections_n)
+	if (sender->tally->settled == sender->callers_n)
 		child_ring(&sender->bell, BELL_READY);
 	else
 		loop_poke(&sender->loop, &sender->ramp);
@@ -89,41 +90,35 @@ static uint64_t due_ns(const struct sender *sender, uint64_t k)
 	return sender->schedule->start_ns + (uint64_t)((double)message * 1e9 / (double)plan->rate);
 }
 
-uint64_t sender_due_ns(const struct sender *sender, uint32_t i, uint64_t turn)
+/* When message `turn` of caller i was, or will be, due. */
+static uint64_t sender_due_ns(const struct sender *sender, uint32_t i, uint64_t turn)
 {
 	uint32_t paced_n = paced_share(sender->plan, sender->number);
 
-	return due_ns(sender, i - (sender->connections_n - paced_n) + turn * paced_n);
+	return due_ns(sender, i - (sender->callers_n - paced_n) + turn * paced_n);
 }
 
 /* Begins the messages that are due by now. */
 static void pace(struct sender *sender)
 {
 	uint32_t slow = slow_share(sender->plan, sender->number);
-	uint32_t paced_n = sender->connections_n - slow;
+	uint32_t paced_n = sender->callers_n - slow;
 	uint64_t now_ns = clock_ns();
 
 	if (!paced_n)
 		return;
 	for (int i = 0; i < PACER_BATCH; i++) {
 		uint64_t at_ns = due_ns(sender, sender->paced);
-		struct connection *connection;
+		struct caller *caller;
 
 		if (at_ns > now_ns) {
 			child_timer_arm(&sender->pacer, at_ns);
 			return;
 		}
-		connection = sender_connection(sender, slow + (uint32_t)(sender->paced % paced_n));
+		caller = sender_caller(sender, slow + (uint32_t)(sender->paced % paced_n));
 		sender->paced++;
-		connection->asked++;
-		if (connection->phase == CONNECTION_OPEN)
-			connection_pump(connection, sender);
-		else if (connection->phase == CONNECTION_ABSENT && connection->free_ns > now_ns)
-			loop_deadline(&sender->loop, &connection->source,
-				      sender->loop.now_ms + 1 +
-					  (uint32_t)((connection->free_ns - now_ns) / 1000000));
-		else if (connection->phase == CONNECTION_ABSENT)
-			loop_poke(&sender->loop, &connection->source);
+		caller->asked++;
+		sender->kind->ask(caller, sender);
 	}
 	loop_poke(&sender->loop, &sender->pacer);
 }
@@ -132,9 +127,9 @@ static void pace(struct sender *sender)
 static void sender_start(struct sender *sender)
 {
 	sender->phase = SENDER_RUN;
-	for (uint32_t i = 0; i < sender->connections_n; i++)
-		if (!sender->plan->rate || sender_connection(sender, i)->slow)
-			loop_poke(&sender->loop, &sender_connection(sender, i)->source);
+	for (uint32_t i = 0; i < sender->callers_n; i++)
+		if (!sender->plan->rate || sender_caller(sender, i)->slow)
+			loop_poke(&sender->loop, &sender_caller(sender, i)->source);
 	if (!sender->plan->idle)
 		pulse_start(&sender->pulse, &sender->loop, sender->schedule, sender->tally);
 }
@@ -150,21 +145,81 @@ static void pacer_turn(struct loop *loop, struct source *source)
 		pace(sender);
 }
 
+/* ---- messages ---- */
+
+static uint64_t slip_ns(const struct caller *caller, const struct flight *flight)
+{
+	uint64_t could_ns = caller->free_ns > flight->due_ns ? caller->free_ns : flight->due_ns;
+
+	return flight->sent_ns > could_ns ? flight->sent_ns - could_ns : 0;
+}
+
+void sender_begin(struct sender *sender, struct caller *caller, struct flight *flight,
+		  uint64_t opened_ns)
+{
+	const struct schedule *schedule = sender->schedule;
+	uint64_t rate = sender->plan->rate;
+
+	flight->due_ns =
+	    rate ? sender_due_ns(sender, caller->number, caller->begun) : schedule->start_ns;
+	/* But for those that were open before they were asked. */
+	if (opened_ns > flight->due_ns)
+		flight->sent_ns = opened_ns;
+	if (!rate)
+		flight->due_ns = flight->sent_ns;
+	else if (flight->due_ns >= schedule->measure_ns)
+		histogram_add(&sender->tally->slip, slip_ns(caller, flight));
+	caller->begun++;
+}
+
+void sender_measure(struct sender *sender, const struct flight *flight, uint64_t now_ns)
+{
+	struct tally *tally = sender->tally;
+
+	if (flight->due_ns < sender->schedule->measure_ns && !sender->plan->idle)
+		return;
+	histogram_add(&tally->service, now_ns - flight->sent_ns);
+	if (sender->plan->rate)
+		histogram_add(&tally->response, now_ns - flight->due_ns);
+}
+
+void sender_wrong(struct sender *sender, enum tally_error kind, const char *detail)
+{
+	struct tally *tally = sender->tally;
+
+	if (!tally->errors[kind])
+		(void)strncpy(tally->details[kind], detail, TALLY_DETAIL_BYTES - 1);
+	TALLY_ADD(tally, errors[kind], 1);
+}
+
+uint64_t sender_key(const struct sender *sender)
+{
+	return (sender->opened * sender->plan->processes + sender->number) %
+	       (1u << PATTERN_KEY_BITS);
+}
+
+uint64_t sender_keys(const struct sender *sender)
+{
+	uint64_t keys = (sender->opened + sender->callers_n + 1) * 2 * sender->plan->processes;
+
+	return keys < 1u << PATTERN_KEY_BITS ? keys : 1u << PATTERN_KEY_BITS;
+}
+
 /* ---- RUN with --idle: a last message for each, a window at a time ---- */
 
 static void sender_end(struct sender *sender);
 
 static void idle_ask(struct sender *sender)
 {
-	while (sender->idle_busy < IDLE_WINDOW && sender->idle_next < sender->connections_n) {
-		struct connection *connection = sender_connection(sender, sender->idle_next++);
+	while (sender->idle_busy < IDLE_WINDOW && sender->idle_next < sender->callers_n) {
+		struct caller *caller = sender_caller(sender, sender->idle_next++);
 
-		if (connection->phase != CONNECTION_OPEN)
+		if (!sender->kind->is_open(caller))
 			continue;
-		connection->busy = true;
-		connection->asked++;
+		caller->busy = true;
+		caller->asked++;
 		sender->idle_busy++;
-		connection_pump(connection, sender);
+		sender->kind->ask(caller, sender);
 	}
 	if (!sender->idle_busy && sender->phase == SENDER_RUN)
 		sender_end(sender);
@@ -175,15 +230,15 @@ static void idle_begin(struct sender *sender)
 {
 	sender->phase = SENDER_RUN;
 	loop_deadline(&sender->loop, &sender->ending,
-		      sender->loop.now_ms + plan_timeout_ms(sender->plan) + sender->connections_n);
+		      sender->loop.now_ms + plan_timeout_ms(sender->plan) + sender->callers_n);
 	idle_ask(sender);
 }
 
-void sender_answered(struct sender *sender, struct connection *connection)
+void sender_answered(struct sender *sender, struct caller *caller)
 {
-	if (!connection->busy)
+	if (!caller->busy)
 		return;
-	connection->busy = false;
+	caller->busy = false;
 	sender->idle_busy--;
 	loop_poke(&sender->loop, &sender->ramp); /* it has nothing else to do by now */
 }
@@ -201,11 +256,11 @@ static void sender_count_unsent(struct sender *sender)
 	double due_n = seconds * (double)plan->rate / (double)plan->processes;
 	uint64_t stride = 1 + (uint64_t)(due_n / UNSENT_LOOKS);
 
-	for (uint32_t i = slow; i < sender->connections_n; i++) {
-		const struct connection *connection = sender_connection(sender, i);
+	for (uint32_t i = slow; i < sender->callers_n; i++) {
+		const struct caller *caller = sender_caller(sender, i);
 		uint64_t at_ns;
 
-		for (uint64_t turn = connection->begun;
+		for (uint64_t turn = caller->begun;
 		     (at_ns = sender_due_ns(sender, i, turn)) < schedule->end_ns; turn += stride) {
 			if (at_ns < schedule->measure_ns)
 				continue;
@@ -235,15 +290,15 @@ static void ending_turn(struct loop *loop, struct source *source)
 
 	source->ready = 0;
 	if (!due) {
-		for (int i = 0; i < END_BATCH && sender->ended < sender->connections_n; i++)
-			connection_end(sender_connection(sender, sender->ended++), sender);
-		if (sender->ended < sender->connections_n)
+		for (int i = 0; i < END_BATCH && sender->ended < sender->callers_n; i++)
+			sender->kind->end(sender_caller(sender, sender->ended++), sender);
+		if (sender->ended < sender->callers_n)
 			loop_poke(loop, source);
 		return;
 	}
 	sender->phase = SENDER_END;
-	for (uint32_t i = 0; i < sender->connections_n; i++)
-		connection_give_up(sender_connection(sender, i), sender);
+	for (uint32_t i = 0; i < sender->callers_n; i++)
+		sender->kind->give_up(sender_caller(sender, i), sender);
 }
 
 /* ---- the bell ---- */
@@ -291,17 +346,24 @@ static void sender_make(struct sender *sender)
 
 	sender->message_bytes = dialect_message_bytes(plan->dialect, size);
 	sender->reply_bytes = dialect_reply_bytes(plan->dialect, size);
-	sender->connections_n = plan_share(plan, sender->number);
-	sender->connection_stride =
-	    sizeof(struct connection) + plan->pipeline * sizeof(struct flight);
-	sender->connections = calloc(sender->connections_n, sender->connection_stride);
-	sender->buffer = malloc(SENDER_BUFFER_BYTES);
-	sender->expected = malloc(SENDER_BUFFER_BYTES);
-	if (!sender->connections || !sender->buffer || !sender->expected)
-		die("no memory for %u connections", sender->connections_n);
-	for (uint32_t i = 0; i < sender->connections_n; i++) {
-		connection_init(sender_connection(sender, i), sender, i);
-		sender_connection(sender, i)->slow = i < slow;
+	sender->kind = plan->endpoint.datagrams ? &asker_kind : &connection_kind;
+	sender->callers_n = plan_share(plan, sender->number);
+	sender->caller_stride = sender->kind->bytes(plan);
+	sender->callers = calloc(sender->callers_n, sender->caller_stride);
+	if (plan->endpoint.datagrams) {
+		sender->batch = batch_make(sender->message_bytes, plan->batch);
+	} else {
+		sender->buffer = malloc(SENDER_BUFFER_BYTES);
+		sender->expected = malloc(SENDER_BUFFER_BYTES);
+	}
+	if (!sender->callers || (!sender->batch && (!sender->buffer || !sender->expected)))
+		die("no memory for %u %s", sender->callers_n, plan_noun(plan));
+	for (uint32_t i = 0; i < sender->callers_n; i++) {
+		struct caller *caller = sender_caller(sender, i);
+
+		caller->number = i;
+		caller->slow = i < slow;
+		sender->kind->init(caller, sender);
 	}
 }
 

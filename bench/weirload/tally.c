@@ -45,6 +45,12 @@ void tally_sum(struct tally *sum, const struct tally *tallies, unsigned n)
 		sum->open_max += TALLY_READ(one, open_max);
 		sum->slow_ended += TALLY_READ(one, slow_ended);
 		sum->unsent += TALLY_READ(one, unsent);
+		sum->asked += TALLY_READ(one, asked);
+		sum->lost += TALLY_READ(one, lost);
+		sum->late += TALLY_READ(one, late);
+		sum->doubled += TALLY_READ(one, doubled);
+		sum->reordered += TALLY_READ(one, reordered);
+		sum->dropped += TALLY_READ(one, dropped);
 		if (TALLY_READ(one, frozen_ns) > sum->frozen_ns) /* the worst of them */
 			sum->frozen_ns = TALLY_READ(one, frozen_ns);
 		for (int kind = 0; kind < TALLY_ERROR_KINDS; kind++) {

@@ -23,6 +23,7 @@
 	ERROR(reordered, "replies with bytes in another order", REPLY)                             \
 	ERROR(foreign, "replies with bytes of another connection", REPLY)                          \
 	ERROR(altered, "replies with bytes that were never sent", REPLY)                           \
+	ERROR(truncated, "answers that are shorter or longer than they should be", REPLY)          \
 	ERROR(unexpected, "bytes to which nothing was asked", REPLY)                               \
 	ERROR(ports, "no local port or address was left", GENERATOR)                               \
 	ERROR(descriptors, "no descriptor was left", GENERATOR)                                    \
@@ -57,6 +58,10 @@ struct tally {
 	uint64_t unsent;     /* messages that were due and had not left when the time was over */
 	uint64_t slow_ended; /* slow connections that the server gave up */
 	uint64_t frozen_ns;  /* how long this process did not run although a timer was due */
+	/* Of datagrams, in the time that is measured: questions, and what UDP may do to them. Late
+	 * are those of the lost whose answer came after all; dropped are answers that came, and
+	 * found weirload's own queue full. */
+	uint64_t asked, lost, late, doubled, reordered, dropped;
 	uint64_t errors[TALLY_ERROR_KINDS];
 	char details[TALLY_ERROR_KINDS][TALLY_DETAIL_BYTES]; /* the first of each kind, in words */
 	struct histogram connect, service, response, slip;

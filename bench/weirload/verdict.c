@@ -140,13 +140,11 @@ static enum tally_error verdict_by_marks(const struct stream *stream, const unsi
 {
 	const struct sender *sender = stream->sender;
 	const struct plan *plan = sender->plan;
-	uint64_t keys = (sender->opened + sender->connections_n + 1) * 2 * plan->processes;
 	uint64_t key, position;
 
-	if (keys > 1u << PATTERN_KEY_BITS)
-		keys = 1u << PATTERN_KEY_BITS;
 	if (plan->dialect->kind != DIALECT_ANSWERS ||
-	    !pattern_locate(plan->dialect->received, keys, bytes, n, &key, &position)) {
+	    !pattern_locate(plan->dialect->received, sender_keys(sender), bytes, n, &key,
+			    &position)) {
 		(void)snprintf(text, text_n, "never sent");
 		return TALLY_altered;
 	}
@@ -199,14 +197,14 @@ static enum tally_error verdict_of_bytes(const struct stream *stream, const unsi
 static size_t read_more(const struct connection *connection, const struct sender *sender,
 			unsigned char *bytes, size_t n, size_t room)
 {
-	struct pollfd more = {.fd = connection->source.fd, .events = POLLIN};
+	struct pollfd more = {.fd = connection->caller.source.fd, .events = POLLIN};
 	ssize_t read;
 
 	if (n >= JUDGED_MAX || n >= room ||
 	    tally_errors_of(sender->tally, BLAME_REPLY) >= WAITS_MAX ||
 	    poll(&more, 1, WAIT_MS) != 1)
 		return n;
-	read = sys_read(connection->source.fd, bytes + n, room - n);
+	read = sys_read(connection->caller.source.fd, bytes + n, room - n);
 	return read > 0 ? n + (size_t)read : n;
 }
 
