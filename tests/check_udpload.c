@@ -33,6 +33,7 @@ static const struct case_of_fault faults[] = {
     {DATAGRAM_LOSE, true, "datagrams_lost", " lost, 0 (0 %) doubled, 0 (0 %) reordered", 0},
     {DATAGRAM_DOUBLE, false, "datagrams_doubled", "datagrams 0 (0 %) lost, ", 0},
     {DATAGRAM_JOIN, false, "datagrams_doubled", "datagrams 0 (0 %) lost, ", 0},
+    {DATAGRAM_AGAIN, false, "datagrams_doubled", "datagrams 0 (0 %) lost, ", 0},
     {DATAGRAM_SWAP, false, "datagrams_reordered", " lost, 0 (0 %) doubled, ", 0},
     {DATAGRAM_ALTER, false, "errors_altered", "was never sent", 1},
     {DATAGRAM_ALTER_1, false, "errors_altered", "byte 0 of 64 of its answer", 1},
@@ -101,6 +102,7 @@ START_TEST(counts_each_fault_as_what_it_is)
 	ck_assert_ptr_nonnull(strstr(load_said(), this->said));
 	ck_assert_msg(load_figure("datagrams_asked") == (double)count->asked, "%lu\n%s",
 		      count->asked, load_said());
+	ck_assert_msg(closed || count->asked < 4000, "more than were due: %s", load_said());
 	right = (double)count->asked - lost;
 	if (this->status == 1 && !this->loses && this->fault != DATAGRAM_STRAY)
 		right -= (double)count->faults;
@@ -124,6 +126,21 @@ START_TEST(tells_late_from_lost_and_doubled)
 	expect_only("datagrams_late", 15);
 	ck_assert_ptr_nonnull(strstr(load_said(), "lost, of which 15 came late"));
 	ck_assert(load_figure("loss_percent") > 0 && load_figure("loss_percent") < 100);
+}
+END_TEST
+
+/* One place, which is lost again and again before the first of those answers comes. */
+START_TEST(remembers_what_was_lost_in_a_place)
+{
+	const struct datagram_count *count;
+	unsigned port;
+
+	(void)faulty_datagram_start(DATAGRAM_ECHO, DATAGRAM_LATE, 1, 3, &port, &count);
+	ck_assert_msg(LOAD("--warmup", "0", "-d", "1500ms", "--timeout", "200ms",
+			   load_listener("echo+udp", port)) == 0,
+		      "%s", load_said());
+	ck_assert_msg(load_figure("datagrams_late") == 3, "%s", load_said());
+	expect_only("datagrams_late", 3);
 }
 END_TEST
 
@@ -197,7 +214,7 @@ static const char *const ways[][10] = {
     {"-c", "1"},
     {"-c", "20", "-p", "8"},
     {"-c", "20", "-p", "8", "--batch", "off"},
-    {"-c", "3", "-p", "64", "-s", "32"},
+    {"-c", "3", "-p", "33", "-s", "32"},
     {"-c", "2", "-p", "7", "-s", "1450"},
     {"-c", "2", "-p", "2", "-s", "9000"},
     {"-c", "1", "-p", "1", "-s", "65505"},
@@ -303,6 +320,20 @@ START_TEST(takes_chargen_in_order)
 	expect_only(counted[_i], some[_i] == DATAGRAM_LOSE ? 6 : 0);
 	ck_assert_ptr_nonnull(strstr(load_said(), "all answers are alike"));
 	ck_assert(load_figure("messages") > 100);
+}
+END_TEST
+
+START_TEST(tells_late_ones_of_chargen)
+{
+	const struct datagram_count *count;
+	unsigned port;
+
+	(void)faulty_datagram_start(DATAGRAM_CHARGEN, DATAGRAM_LATE, 1, 3, &port, &count);
+	ck_assert_int_eq(LOAD("--warmup", "0", "-d", "1500ms", "--timeout", "200ms", "-s", "70",
+			      load_listener("chargen+udp", port)),
+			 0);
+	ck_assert_msg(load_figure("datagrams_late") == 3, "%s", load_said());
+	expect_only("datagrams_late", 3);
 }
 END_TEST
 
@@ -525,6 +556,7 @@ END_TEST
 SUITE("udpload",
       {"counts each fault as what it is", counts_each_fault_as_what_it_is, 20, FAULTS *LOOPS},
       {"tells late from lost and doubled", tells_late_from_lost_and_doubled, 20},
+      {"remembers what was lost in a place", remembers_what_was_lost_in_a_place, 20},
       {"goes on beside a lost one", goes_on_beside_a_lost_one, 20},
       {"gives lost places back", gives_lost_places_back, 20},
       {"says that nothing was answered", says_that_nothing_was_answered, 20},
@@ -532,6 +564,7 @@ SUITE("udpload",
       {"counts what a process for each reorders", counts_what_a_process_for_each_reorders, 20},
       {"speaks over IPv6", speaks_over_ipv6, 20},
       {"takes chargen in order", takes_chargen_in_order, 20, 5},
+      {"tells late ones of chargen", tells_late_ones_of_chargen, 20},
       {"knows how much chargen says", knows_how_much_chargen_says, 20},
       {"discard is done when it has left", discard_is_done_when_it_has_left, 20},
       {"finds a discard that answers", finds_a_discard_that_answers, 20},

@@ -19,7 +19,7 @@
 
 struct held {
 	struct sockaddr_in to;
-	uint64_t due_ms; /* LATE */
+	uint64_t due_ms; /* LATE, AGAIN */
 	size_t n;
 	unsigned char bytes[HELD_BYTES];
 };
@@ -64,7 +64,8 @@ static bool hold(struct faulty *faulty)
 	if (held == faulty->held + HELD_MAX || faulty->n > HELD_BYTES)
 		return false;
 	held->to = faulty->from;
-	held->due_ms = now_ms() + DATAGRAM_LATE_MS;
+	held->due_ms =
+	    now_ms() + (faulty->fault == DATAGRAM_LATE ? DATAGRAM_LATE_MS : DATAGRAM_AGAIN_MS);
 	held->n = faulty->n;
 	memcpy(held->bytes, faulty->bytes, held->n);
 	faulty->count->held++;
@@ -99,6 +100,10 @@ static bool answer_wrongly(struct faulty *faulty)
 	case DATAGRAM_SWAP:
 	case DATAGRAM_LATE:
 		return hold(faulty);
+	case DATAGRAM_AGAIN:
+		if (!hold(faulty))
+			return false;
+		break;
 	case DATAGRAM_ALTER:
 		bytes[faulty->n / 3] ^= 1;
 		break;
@@ -164,10 +169,10 @@ static _Noreturn void serve(struct faulty *faulty)
 		ssize_t n;
 
 		for (struct held *held = faulty->held;
-		     faulty->fault == DATAGRAM_LATE && held < faulty->held + HELD_MAX; held++)
+		     faulty->fault != DATAGRAM_SWAP && held < faulty->held + HELD_MAX; held++)
 			if (held->n && now_ms() >= held->due_ms)
 				release(faulty, held);
-		if (poll(&come, 1, faulty->count->held ? 10 : -1) != 1)
+		if (poll(&come, 1, faulty->count->held ? 1 : -1) != 1)
 			continue;
 		n = recvfrom(faulty->fd, faulty->bytes, sizeof faulty->bytes, 0,
 			     (struct sockaddr *)&faulty->from, &from_n);

@@ -14,6 +14,7 @@ enum datagram_fault {
 	DATAGRAM_LOSE,	   /* no answer */
 	DATAGRAM_DOUBLE,   /* it goes twice */
 	DATAGRAM_JOIN,	   /* the same by one call: the kernel hands both over as one */
+	DATAGRAM_AGAIN,	   /* it goes, and once more DATAGRAM_AGAIN_MS later */
 	DATAGRAM_SWAP,	   /* it goes behind the next one to the same socket */
 	DATAGRAM_ALTER,	   /* a byte of it has one bit changed */
 	DATAGRAM_ALTER_1,  /* the same of its first byte, by which a word is known */
@@ -25,14 +26,15 @@ enum datagram_fault {
 	DATAGRAM_LATE,	   /* it goes DATAGRAM_LATE_MS later */
 	DATAGRAM_MUTE,	   /* nothing is ever answered */
 };
-#define DATAGRAM_LATE_MS 800
+#define DATAGRAM_LATE_MS  800
+#define DATAGRAM_AGAIN_MS 20
 
 enum datagram_form { DATAGRAM_ECHO, DATAGRAM_CHARGEN };
 
 /* Written by the server, in shared memory. */
 struct datagram_count {
 	unsigned long asked, faults;
-	unsigned long held; /* SWAP, LATE: answers that have not gone yet */
+	unsigned long held; /* SWAP, LATE, AGAIN: answers that have not gone yet */
 };
 
 /* The fault happens once in `every` questions, `most` times at most. */

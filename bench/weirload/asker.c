@@ -12,7 +12,7 @@
 #define TURN_READS	4
 #define RETRY_MS	1    /* where the device's queue is full */
 #define RETRY_MS_FAILED 100  /* where a call failed that may go well later */
-#define LINGER_MS	50   /* for answers that come twice */
+#define LINGER_MS	100  /* for answers that come twice */
 #define DATAGRAM_BYTES	1024 /* what the kernel adds to one in its queue, about */
 #define RECEIVE_BYTES	(100 * 1024)
 #define RECEIVE_MAX	(1 << 30)
