@@ -299,6 +299,31 @@ START_TEST(speaks_over_ipv6)
 }
 END_TEST
 
+/* Long batches and joined answers, and what was lost is what the kernel dropped there. */
+START_TEST(counts_what_weir_counts)
+{
+	struct server *server = SERVER("-w", "1", "echo+udp://127.0.0.1:0",
+				       "chargen+udp://127.0.0.1:0", "discard+udp://127.0.0.1:0");
+	static const char *const listeners[] = {"echo+udp", "chargen+udp", "discard+udp"};
+	double asked = 0, lost = 0;
+
+	for (size_t i = 0; i < 3; i++) {
+		ck_assert_msg(LOAD(ALL_OF_IT, "-c", "20", "-p", "32", "-P", "2",
+				   load_listener(listeners[i], server->ports[i])) == 0,
+			      "%s", load_said());
+		ck_assert_msg(load_figure("errors") == 0 && load_figure("messages") > 1000, "%s",
+			      load_said());
+		ck_assert(load_figure("datagrams_late") + load_figure("datagrams_doubled") == 0);
+		asked += load_figure("datagrams_asked");
+		lost += load_figure("datagrams_lost") - load_figure("datagrams_dropped");
+		if (i == 1) /* of discard nothing is known */
+			ck_assert_uint_eq(server_stat(server, "datagrams_answered"),
+					  (uint64_t)(asked - lost));
+	}
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 /* ---- those who cannot be asked which one they answer, or do not answer ---- */
 
 START_TEST(takes_chargen_in_order)
@@ -562,6 +587,7 @@ SUITE("udpload",
       {"says that nothing was answered", says_that_nothing_was_answered, 20},
       {"finds nothing where nothing is wrong", finds_nothing_where_nothing_is_wrong, 40, 2},
       {"counts what a process for each reorders", counts_what_a_process_for_each_reorders, 20},
+      {"counts what weir counts", counts_what_weir_counts, 20},
       {"speaks over IPv6", speaks_over_ipv6, 20},
       {"takes chargen in order", takes_chargen_in_order, 20, 5},
       {"tells late ones of chargen", tells_late_ones_of_chargen, 20},
