@@ -50,17 +50,19 @@ function span(key, form,  n) {
 function spelt(x, form) { return form == "whole" ? whole(x) : form == "ratio" ? ratio(x) : micro(x) }
 # The first row of a table names its columns: $at["server"].
 function columns(  i) { for (i = 1; i <= NF; i++) at[$i] = i }
-# "64/50" and "churn", for people.
-function point_text(point,  part) {
+# "64/50", "64/50x16" (so many under way on each) and "churn", for people.
+function point_text(point,  part, depth) {
 	if (split(point, part, "/") != 2)
 		return point
-	return sprintf("%s, %s connection%s", part[1] % 1024 ? part[1] " B" : part[1] / 1024 " KiB",
-		commas(part[2]), part[2] == 1 ? "" : "s")
+	split(part[2], depth, "x")
+	return sprintf("%s, %s connection%s%s", part[1] % 1024 ? part[1] " B" : part[1] / 1024 " KiB",
+		commas(depth[1]), depth[1] == 1 ? "" : "s", depth[2] ? ", " depth[2] " under way on each" : "")
 }
 # The same where there is little room: "64 B x 50".
 function point_short(point,  text) {
 	text = point_text(point)
 	sub(/ connections?/, "", text)
+	if (sub(/ under way on each/, "", text)) { sub(/, [0-9]*$/, " x&", text); sub(/x, /, "x ", text) }
 	sub(/, /, " x ", text)
 	return text
 }

@@ -28,6 +28,8 @@ BUILD=${BUILD#./}
 quick=${BENCH_QUICK:-}
 out='' pin=yes plot_copy=''
 designs='iterative fork spawn pass accept-many thread select poll floor'
+connectionless='iterative-udp fork-udp'
+connectionless_points='64/1 64/50 64/50x16'
 peers='libevent libuv node go io_uring'
 churn_connections=50
 tab=$(printf '\t')
@@ -211,7 +213,7 @@ bench_begin() {
 	mkdir -p "$out" || die "cannot make the folder $out"
 	rows=$out/rows.tsv
 	rm -f "$out/table.txt"
-	printf 'server\tpoint\tround\tverdict\tlimit\tmessages_per_s\tcpu_us\tp50_us\tp99_us\tconnects_per_s\tcpu_us_connection\tuser_bytes\tkernel_bytes\tuser_base\theld\n' >"$rows"
+	printf 'server\tpoint\tround\tverdict\tlimit\tmessages_per_s\tcpu_us\tp50_us\tp99_us\tconnects_per_s\tcpu_us_connection\tuser_bytes\tkernel_bytes\tuser_base\theld\tloss_percent\n' >"$rows"
 	: >"$scratch/points"
 	# Dies with the script, even where that is killed.
 	apart=setsid
@@ -275,10 +277,11 @@ bench_end() {
 # ---- servers ----
 
 # A name is weir, one of bench/designs or bench/peers, or a path; weir (and a path to one) may
-# carry options: weir:--accept=shared,--spin=50us.
+# carry options: weir:--accept=shared,--spin=50us. A name that ends with -udp serves datagrams:
+# weir-udp is weir.
 server_program() {
 	case ${1%%:*} in
-	weir) echo "$BUILD/weir" ;;
+	weir | weir-udp) echo "$BUILD/weir" ;;
 	*/*) echo "${1%%:*}" ;;
 	*)
 		for folder in designs peers; do
@@ -294,6 +297,11 @@ server_is_weir() (
 	case ${name##*/} in weir | weir-*) exit 0 ;; esac
 	exit 1
 )
+
+# Does it serve datagrams?
+server_is_udp() {
+	case ${1%%:*} in *-udp) ;; *) return 1 ;; esac
+}
 
 # Those of the names that are built; of the rest, say so with what would build them.
 servers_built() (
@@ -315,10 +323,10 @@ server_check() {
 	build_check
 	for checked; do
 		[ ! -x "$(server_program "$checked")" ] || continue
-		case " $designs $peers " in
+		case " $designs $connectionless $peers " in
 		*" $checked "*) die "$checked is not built in $BUILD (make designs peers says what it needs)" ;;
 		esac
-		die_usage "no server $checked: weir, a path, or one of $designs $peers"
+		die_usage "no server $checked: weir, a path, weir-udp, or one of $designs $connectionless $peers"
 	done
 }
 
@@ -341,12 +349,14 @@ server_start() {
 	shift
 	[ "$1" != -w ] || { server_workers=$2 && shift 2; }
 	! server_is_weir "$server_name" || server_workers=${server_workers:-1}
+	server_scheme=${1:-echo}
+	! server_is_udp "$server_name" || server_scheme=$server_scheme+udp
 	server_log=$scratch/server.log server_listener='' server_why=''
 	case $server_name in *:*) options=$(echo "${server_name#*:}" | tr ',' ' ') ;; *) options='' ;; esac
 	: >"$server_log"
 	# shellcheck disable=SC2086  # prefixes and options are lists of words
 	$apart $pin_server "$(server_program "$server_name")" ${server_workers:+-w $server_workers} $options \
-		"${1:-echo}://127.0.0.1:0" </dev/null >/dev/null 2>"$server_log" &
+		"$server_scheme://127.0.0.1:0" </dev/null >/dev/null 2>"$server_log" &
 	server_pid=$!
 	until=$(($(now_ms) + 20000))
 	while server_listener=$(ready_listener "$server_log") && [ -z "$server_listener" ]; do
@@ -468,13 +478,16 @@ load_processes() (
 	echo $((($1 + each - 1) / each))
 )
 
-# load_point POINT SECONDS: POINT is SIZE/CONNECTIONS or churn.
+# load_point POINT SECONDS: POINT is SIZE/CONNECTIONS, SIZE/CONNECTIONSxDEPTH (so many under way on
+# each) or churn.
 load_point() {
 	warmup=$(awk "BEGIN { w = $2 / 5; print (w < 0.1 ? 0.1 : w > 0.5 ? 0.5 : w) }")
 	case $1 in
 	churn) load --churn -c $churn_connections -s 64 -d "$(duration "$2")" --warmup "$(duration "$warmup")" ;;
 	*)
-		load -c "${1#*/}" -s "${1%/*}" -P "$(load_processes "${1#*/}")" \
+		point_n=${1#*/} point_depth=1
+		case $point_n in *x*) point_depth=${point_n#*x} point_n=${point_n%x*} ;; esac
+		load -c "$point_n" -p "$point_depth" -s "${1%/*}" -P "$(load_processes "$point_n")" \
 			-d "$(duration "$2")" --warmup "$(duration "$warmup")"
 		;;
 	esac
@@ -511,14 +524,14 @@ record() (
 		for key in server_user_bytes_per_connection kernel_bytes_per_connection server_user_bytes_base; do
 			printf '\t%s' "$(memory_figure $key)"
 		done
-		printf '\t%s\n' "${held:--}"
+		printf '\t%s\t%s\n' "${held:--}" "$(figure loss_percent)"
 	} >>"$rows"
 	record_json "$1" "$2" "$3" "$load_json"
 )
 
 # record_why SERVER POINT ROUND WHY: there was no run, and why.
 record_why() {
-	printf '%s\t%s\t%s\t%s\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\n' "$1" "$2" "$3" "$4" >>"$rows"
+	printf '%s\t%s\t%s\t%s\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\n' "$1" "$2" "$3" "$4" >>"$rows"
 	load_verdict=$4
 	record_json "$1" "$2" "$3" /dev/null
 }

@@ -63,7 +63,7 @@ static bool can_load(const char *test)
 {
 	static const char *const tools[] = {"timeout", "setsid"};
 	static const char *const programs[] = {"weir", "weirload", "designs/floor",
-					       "designs/thread-chat"};
+					       "designs/thread-chat", "designs/iterative-udp"};
 	char path[512];
 
 	for (size_t i = 0; i < sizeof tools / sizeof *tools; i++)
@@ -260,9 +260,13 @@ START_TEST(wrong_usage_is_named)
 	    {"compare -c", "-c needs a value"},
 	    {"compare floor weir weir", "weir is there twice"},
 	    {"compare weir", "only weir is there"},
+	    {"compare -c 50x floor weir", "-c : not a whole number above 0"},
+	    {"compare -c x16 floor weir", "-c : not a whole number above 0"},
+	    {"compare --churn iterative-udp weir-udp", "weir-udp has no connections: no --churn"},
 	    {"accept -w two", "-w two: not a whole number above 0"},
 	    {"million many", "many: not a number of millions"},
 	    {"ladder nosuch", "no server nosuch"},
+	    {"ladder nosuch-udp", "no server nosuch-udp"},
 	    {"suite weir", "unknown argument weir"},
 	    {"chat -c 19", "-c 19: at least 20 clients"},
 	    {"chat -m 1001", "-m 1001: more than there are clients"},
@@ -318,10 +322,12 @@ START_TEST(numbers_for_people)
 			 ". bench/figures.sh\n"
 			 "awk \"$awk_lib\"'BEGIN { print commas(0), commas(999), commas(1000), "
 			 "commas(1234567), micro(4.125), micro(12345), whole(\"-\"); "
-			 "print point_text(\"16384/50\"); print point_short(\"64/1\") }'\n");
+			 "print point_text(\"16384/50\"); print point_short(\"64/1\"); "
+			 "print point_text(\"64/50x16\"); print point_short(\"64/50x16\") }'\n");
 	ck_assert_int_eq(run("sh %s", in_folder("numbers")), 0);
 	ck_assert_str_eq(output,
-			 "0 999 1,000 1,234,567 4.12 12,345 -\n16 KiB, 50 connections\n64 B x 1\n");
+			 "0 999 1,000 1,234,567 4.12 12,345 -\n16 KiB, 50 connections\n64 B x 1\n"
+			 "64 B, 50 connections, 16 under way on each\n64 B x 50 x 16\n");
 }
 END_TEST
 
@@ -353,7 +359,8 @@ static const char *false_build(const char *weirload)
 	(void)chmod(write_file("weirload", weirload), 0755);
 	(void)snprintf(command, sizeof command,
 		       "cd '%s' && build='%s' && mkdir designs && ln -s \"$build/weir\" weir && "
-		       "ln -s \"$build/designs/floor\" \"$build/designs/thread-chat\" designs",
+		       "ln -s \"$build/designs/floor\" \"$build/designs/thread-chat\" "
+		       "\"$build/designs/iterative-udp\" designs",
 		       temporary_folder(), absolute);
 	ck_assert_int_eq(system(command), 0);
 	return temporary_folder();
@@ -469,6 +476,31 @@ START_TEST(ladder_in_earnest)
 }
 END_TEST
 
+START_TEST(datagrams_in_earnest)
+{
+	if (!can_load("datagrams in earnest"))
+		return;
+	mark();
+	ck_assert_int_eq(run("bench/ladder -q -o %s iterative-udp weir-udp", temporary_folder()),
+			 0);
+	expect_output("\n50 x 16  weir-udp ");
+	expect_output(" lost %  limit\n");
+	ck_assert_msg(strstr(output, "idle") == NULL, "%s", output);
+	expect_json(in_folder("results.json"), "\"loss_percent\"");
+	expect_json(in_folder("results.json"), "echo+udp://127.0.0.1:");
+	ck_assert_int_eq(run("grep -c '^| 50 x 16 | weir-udp | [0-9]' %s", in_folder("ladder.md")),
+			 0);
+	ck_assert_int_eq(run("bench/compare -q -n 1 -c '1 50x16' -o %s iterative-udp weir-udp",
+			     temporary_folder()),
+			 0);
+	expect_output("\n64 B, 50 connections, 16 under way on each\n");
+	expect_output("\niterative-udp again ");
+	ck_assert_int_eq(run("grep -c '\"pipeline\": 16' %s", in_folder("results.json")), 0);
+	expect_output("3\n");
+	expect_nothing_left();
+}
+END_TEST
+
 START_TEST(chat_in_earnest)
 {
 	if (!can_load("chat in earnest"))
@@ -524,5 +556,6 @@ SUITE("scripts", {"json is checked", json_is_checked, 10},
       {"ratios and verdicts", ratios_and_verdicts, 60},
       {"compare in earnest", compare_in_earnest, 60},
       {"the highest rate is found", the_highest_rate_is_found, 60},
-      {"chat in earnest", chat_in_earnest, 60}, {"ladder in earnest", ladder_in_earnest, 60},
+      {"chat in earnest", chat_in_earnest, 60}, {"datagrams in earnest", datagrams_in_earnest, 60},
+      {"ladder in earnest", ladder_in_earnest, 60},
       {"ended early it leaves nothing", ended_early_it_leaves_nothing, 60})
