@@ -139,7 +139,7 @@ START_TEST(discard_is_silent)
 	ck_assert_uint_eq(server_stat(server, "datagrams_answered"), 0);
 	ask_echo(fd, &echo, "echo", 4);
 	ask_nothing(fd);
-	ck_assert_uint_eq(server_stat(server, "datagrams_answered"), 1);
+	server_wait_stat_is(server, "datagrams_answered", 1);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -257,6 +257,30 @@ START_TEST(keys_are_kept_in_the_dump)
 }
 END_TEST
 
+/* Whom that reaches is many, and each would answer. */
+START_TEST(a_broadcast_is_not_answered)
+{
+	struct server *server = SERVER("-w", "1", "echo+udp://:0", "echo+udp://0.0.0.0:0");
+	int fd = ask_open("127.0.0.1", 0), on = 1;
+
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof on), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct address all = ask_address("127.255.255.255", server->ports[i]);
+		struct address one = ask_address("127.0.0.1", server->ports[i]);
+
+		for (unsigned j = 1; j <= 5; j++) {
+			ask_send(fd, &all, "everybody?", 10);
+			ask_echo(fd, &one, "you?", 4);
+			server_wait_stat_is(server, "datagrams_to_many", 5 * i + j);
+		}
+	}
+	ask_nothing(fd);
+	server_wait_stat_is(server, "datagrams_answered", 10);
+	ck_assert_uint_eq(server_stat(server, "datagrams_received"), 20);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 /* ---- weir's own ports ---- */
 
 /* Asks from there, which is not answered; the counter has one more. */
@@ -300,8 +324,8 @@ START_TEST(own_ports_are_not_answered)
 	answered_from("127.0.0.3", ports[1], &echo);
 	answered_from("127.0.0.1", ports[1], &echo);
 	answered_from("127.0.0.1", ports[3], &echo); /* which is weir's for TCP */
+	server_wait_stat_is(server, "datagrams_answered", 4);
 	ck_assert_uint_eq(server_stat(server, "datagrams_from_own_ports"), 0);
-	ck_assert_uint_eq(server_stat(server, "datagrams_answered"), 4);
 
 	refused_as_own(server, "127.0.0.2", ports[1], &echo);
 	refused_as_own(server, "127.0.0.2", ports[1], &wild);
@@ -433,6 +457,7 @@ SUITE("datagram",
        20},
       {"what serves no datagrams is refused", what_serves_no_datagrams_is_refused, 30},
       {"keys are kept in the dump", keys_are_kept_in_the_dump, 20},
+      {"a broadcast is not answered", a_broadcast_is_not_answered, 20},
       {"own ports are not answered", own_ports_are_not_answered, 20},
       {"a rate is at once, then a second, and of all workers",
        a_rate_is_at_once_then_a_second_and_of_all_workers, 30},

@@ -331,6 +331,37 @@ START_TEST(a_stop_answers_what_has_come)
 }
 END_TEST
 
+/* However many they are: the last one answered is the last one there, and nothing tells of that
+ * but to look. Batches of 32, and four of them to a turn, are what such an end may fall on. */
+START_TEST(a_stop_ends_whatever_was_queued)
+{
+	static const uint32_t counts[] = {0,  1,  31,  32,  33,	 63,  64,  65,	96,  97,
+					  98, 99, 127, 128, 129, 130, 131, 132, 256, 257};
+	enum { COUNTS = sizeof counts / sizeof *counts, SOCKETS = 7 };
+
+	for (size_t i = 0; i < COUNTS * 2; i++) {
+		struct server *server = SERVER("-w", "1", "--drain-timeout", "1h", "-a",
+					       modes[i % 2], "echo+udp://127.0.0.1:0");
+		struct address to = ask_address("127.0.0.1", server->ports[0]);
+		pid_t pid = server_worker(server, 0);
+		int fds[SOCKETS];
+
+		for (int j = 0; j < SOCKETS; j++)
+			fds[j] = ask_open("127.0.0.1", 0);
+		ask_stop(pid);
+		for (uint32_t number = 0; number < counts[i / 2]; number++)
+			ask_numbers(fds[number % SOCKETS], &to, number, number + 1);
+		ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
+		server_wait_log(server, "msg=stopping");
+		ask_go_on(pid);
+		ck_assert_int_eq(server_wait_exit(server), 0);
+		ck_assert_uint_eq(server_stat(server, "datagrams_answered"), counts[i / 2]);
+		for (int j = 0; j < SOCKETS; j++)
+			(void)close(fds[j]);
+	}
+}
+END_TEST
+
 START_TEST(without_a_master_it_answers_and_ends_too)
 {
 	struct server *server = SERVER("--no-master", "-w", "1", "echo+udp://127.0.0.1:0");
@@ -404,6 +435,7 @@ SUITE("datagram, life and death",
       {"a drained worker goes on answering", a_drained_worker_goes_on_answering, 30},
       {"drains under load lose nothing", drains_under_load_lose_nothing, 60},
       {"a stop answers what has come", a_stop_answers_what_has_come, 30},
+      {"a stop ends, whatever was queued", a_stop_ends_whatever_was_queued, 60},
       {"without a master it answers and ends too", without_a_master_it_answers_and_ends_too, 20},
       {"a flood does not hold the end up", a_flood_does_not_hold_the_end_up, 30},
       {"workers of a dead master answer and leave", workers_of_a_dead_master_answer_and_leave, 20})
