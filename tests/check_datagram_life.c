@@ -336,7 +336,7 @@ END_TEST
 START_TEST(a_stop_ends_whatever_was_queued)
 {
 	static const uint32_t counts[] = {0,  1,  31,  32,  33,	 63,  64,  65,	96,  97,
-					  98, 99, 127, 128, 129, 130, 131, 132, 256, 257};
+					  98, 99, 127, 128, 129, 130, 131, 132, 200, 250};
 	enum { COUNTS = sizeof counts / sizeof *counts, SOCKETS = 7 };
 
 	for (size_t i = 0; i < COUNTS * 2; i++) {
