@@ -182,30 +182,39 @@ struct ask_queue {
 	unsigned sockets;
 	unsigned long waiting; /* bytes, the kernel's own counted */
 	unsigned long dropped; /* datagrams, since the sockets were made */
+	unsigned long inodes[64];
 };
+
+/* A line may come twice where others' sockets come and go meanwhile. */
+static inline void ask_queue_line(struct ask_queue *queue, unsigned port, const char *line)
+{
+	unsigned long waiting, inode, dropped;
+	unsigned at;
+
+	if (sscanf(line, " %*d: %*[0-9A-F]:%x %*s %*x %*x:%lx %*x:%*x %*x %*u %*u %lu %*u %*s %lu",
+		   &at, &waiting, &inode, &dropped) != 4 ||
+	    at != port)
+		return;
+	for (unsigned i = 0; i < queue->sockets; i++)
+		if (queue->inodes[i] == inode)
+			return;
+	ck_assert_uint_lt(queue->sockets, sizeof queue->inodes / sizeof *queue->inodes);
+	queue->inodes[queue->sockets++] = inode;
+	queue->waiting += waiting;
+	queue->dropped += dropped;
+}
 
 static inline struct ask_queue ask_queue(unsigned port)
 {
 	static const char *const paths[] = {"/proc/net/udp", "/proc/net/udp6"};
 	struct ask_queue queue = {0};
+	char line[512];
 
 	for (size_t i = 0; i < 2; i++) {
 		FILE *file = fopen(paths[i], "re");
-		unsigned long waiting, dropped;
-		char line[512];
-		unsigned at;
 
-		while (file && fgets(line, sizeof line, file)) {
-			if (sscanf(line,
-				   " %*d: %*[0-9A-F]:%x %*s %*x %*x:%lx %*x:%*x %*x %*u %*u %*u "
-				   "%*u %*s %lu",
-				   &at, &waiting, &dropped) != 3 ||
-			    at != port)
-				continue;
-			queue.sockets++;
-			queue.waiting += waiting;
-			queue.dropped += dropped;
-		}
+		while (file && fgets(line, sizeof line, file))
+			ask_queue_line(&queue, port, line);
 		if (file)
 			(void)fclose(file);
 	}
