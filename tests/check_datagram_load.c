@@ -259,6 +259,36 @@ START_TEST(each_of_a_burst_is_answered_once_and_as_it_was)
 }
 END_TEST
 
+/* A train that is queued as one stays many to a worker that never asked for trains: the one
+ * before it did. */
+START_TEST(a_successor_finds_trains_and_takes_them_apart)
+{
+	static const char *const modes[] = {"reuseport", "shared"};
+	static struct burst burst;
+
+	for (size_t i = 0; i < 2; i++) {
+		struct server *server =
+		    SERVER("-w", "1", "-a", modes[i], "echo+udp://127.0.0.1:0?queue=208K");
+		struct address to = ask_address("127.0.0.1", server->ports[0]);
+		int fd = ask_open("127.0.0.1", 0);
+		pid_t pid = 0;
+
+		for (unsigned round = 0; round < 3; round++) {
+			pid = server_wait_worker(server, 0, pid);
+			burst_fill(&burst, round + 1);
+			send_burst(fd, &to, &burst, true);
+			expect_burst(fd, &to, &burst);
+			ask_wait_quiet(server, 1, server->ports[0]);
+			ask_stop(pid);
+			send_burst(fd, &to, &burst, true);
+			ck_assert_int_eq(kill(pid, SIGKILL), 0);
+			expect_burst(fd, &to, &burst);
+		}
+		ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	}
+}
+END_TEST
+
 /* ---- a queue that overflows ---- */
 
 /* The kernel tells of drops with the next datagram that it queues: one that is answered at the
@@ -303,6 +333,41 @@ START_TEST(what_overflows_is_counted_exactly)
 			overflow(server, workers, fd, &sent);
 		ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	}
+}
+END_TEST
+
+/* What comes as a train is one to the kernel's queue, and to its count of drops: where trains are
+ * dropped, there are more than counted. Never fewer. */
+START_TEST(trains_that_overflow_are_counted_as_trains)
+{
+	static struct burst burst;
+	struct server *server = SERVER("-w", "1", "echo+udp://127.0.0.1:0?queue=64K");
+	struct address to = ask_address("127.0.0.1", server->ports[0]);
+	int fd = ask_open("127.0.0.1", 0);
+	uint64_t sent = 0, received, dropped;
+
+	overflow(server, 1, fd, &sent);
+	received = server_stat(server, "datagrams_received");
+	dropped = server_stat(server, "datagrams_dropped");
+	burst_fill(&burst, 1);
+	ask_stop(server_worker(server, 0));
+	for (int i = 0; i < 100; i++)
+		send_train(fd, &to, &burst, 0, 50);
+	ask_go_on(server_worker(server, 0));
+	ask_wait_quiet(server, 1, server->ports[0]);
+	(void)ask_collect(fd);
+	ask_echo(fd, &to, "flow", 4);
+	received = server_stat(server, "datagrams_received") - received - 1;
+	server_wait_stat(server, "datagrams_dropped", dropped + 1);
+	dropped = server_stat(server, "datagrams_dropped") - dropped;
+	figure("dropped in trains of 50, counted of", (double)dropped, "");
+	figure("dropped", (double)(5000 - received), "");
+	ck_assert_uint_lt(received, 5000);
+	ck_assert_uint_le(dropped, 5000 - received);
+	ck_assert_uint_ge(dropped * 50, 5000 - received);
+	ck_assert_uint_eq(server_stat(server, "datagrams_dropped"),
+			  ask_queue(server->ports[0]).dropped);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
 
@@ -433,7 +498,11 @@ SUITE("datagram, under load",
       {"all is answered under load", all_is_answered_under_load, 60},
       {"each of a burst is answered once and as it was",
        each_of_a_burst_is_answered_once_and_as_it_was, 30},
+      {"a successor finds trains and takes them apart",
+       a_successor_finds_trains_and_takes_them_apart, 30},
       {"what overflows is counted exactly", what_overflows_is_counted_exactly, 30},
+      {"trains that overflow are counted as trains", trains_that_overflow_are_counted_as_trains,
+       30},
       {"a successor counts no drop twice", a_successor_counts_no_drop_twice, 30},
       {"a queue is as long as it was told", a_queue_is_as_long_as_it_was_told, 30},
       {"three calls a datagram, one at a time", three_calls_a_datagram_one_at_a_time, 60},
