@@ -207,9 +207,11 @@ static int send_messages(struct answers *answers, int fd, struct stats *stats)
 /* The first of those left was refused. 0: go on with what is first now. */
 static int refused(struct answers *answers, ssize_t error, struct stats *stats)
 {
+	bool again = answers->again;
+
+	answers->again = false;
 	switch (error) {
 	case -EAGAIN: /* and once more, though there was to be room: it is not room that lacks */
-		answers->again = false;
 		answers->full = !answers->full;
 		return answers->full ? -EAGAIN : -ENOBUFS;
 	case -EINTR:
@@ -219,12 +221,11 @@ static int refused(struct answers *answers, ssize_t error, struct stats *stats)
 			return -ENOBUFS;
 		break;
 	default:
-		if (!answers->again) {
+		if (!again) {
 			answers->again = true;
 			return 0;
 		}
 	}
-	answers->again = false;
 	if (!answers->cut && answers->batch->trains[answers->sent].segments > 1) {
 		answers->cut = true;
 		answers->delays = 0;
