@@ -45,10 +45,8 @@ static uint64_t hash_of(const struct limiter *limiter, const struct sockaddr *pe
 	uint64_t network = 0;
 
 	(void)address_bytes(peer, address);
-	if (memcmp(address, mapped, sizeof mapped) == 0)
-		memcpy(&network, address + 12, 4);
-	else
-		memcpy(&network, address, 8);
+	/* IPv4's with the ffff before them, as no network of IPv6 begins. */
+	memcpy(&network, address + (memcmp(address, mapped, sizeof mapped) == 0 ? 8 : 0), 8);
 	return hash_mix(network ^ limiter->seed);
 }
 
