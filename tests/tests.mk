@@ -10,7 +10,7 @@ TEST_ROOMS   = $(filter-out $(BUILD)/master/main.o,$(OBJECTS)) \
 	$(filter-out %/main.o,$(WEIRLOAD:%.c=$(BUILD)/%.o))
 TEST_COMMON  = $(patsubst %,$(BUILD)/tests/%.o,suite harness process client files faulty faulty_datagram load party trace)
 SIM_ROOMS    = $(patsubst %.c,$(BUILD)/sim/%.o,$(REACTOR) $(PROTOCOL))
-SIM_COMMON   = $(BUILD)/sim/tests/suite.o $(BUILD)/sim/tests/kernel.o
+SIM_COMMON   = $(patsubst %,$(BUILD)/sim/tests/%.o,suite kernel mailroom mail office)
 CHECK_CFLAGS := $(shell pkg-config --cflags check 2>/dev/null)
 CHECK_LIBS   := $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 
