@@ -80,6 +80,25 @@ static void write_controls(const struct mailbox *box, const struct letter *lette
 	message->msg_controllen = (socklen_t)used;
 }
 
+static void unlink_first(struct mailbox *box)
+{
+	struct letter *letter = box->first;
+
+	box->first = letter->next;
+	if (!box->first)
+		box->last = NULL;
+	box->queue_bytes -= letter->n + DATAGRAM_OVERHEAD;
+}
+
+static void spoil(struct mailbox *box, struct letter *letter)
+{
+	unlink_first(box);
+	box->drops++;
+	if (box->spoilt)
+		box->spoilt(box, letter);
+	free(letter);
+}
+
 /* One letter. Its length, whatever there is room for, or -errno. */
 static ssize_t receive(struct mailbox *box, struct msghdr *message, int flags)
 {
@@ -92,6 +111,8 @@ static ssize_t receive(struct mailbox *box, struct msghdr *message, int flags)
 	box->error = 0;
 	if (!error)
 		error = mailroom_fault(MAIL_RECEIVE, box);
+	if (error == EAGAIN && letter)
+		spoil(box, letter);
 	if (!error && !letter)
 		error = EAGAIN;
 	if (error)
@@ -103,10 +124,7 @@ static ssize_t receive(struct mailbox *box, struct msghdr *message, int flags)
 	message->msg_namelen =
 	    mailbox_write_name(box, &letter->from, message->msg_name, message->msg_namelen);
 	write_controls(box, letter, message);
-	box->first = letter->next;
-	if (!box->first)
-		box->last = NULL;
-	box->queue_bytes -= letter->n + DATAGRAM_OVERHEAD;
+	unlink_first(box);
 	box->taken_n++;
 	if (box->taken)
 		box->taken(box, letter);
@@ -302,11 +320,8 @@ static ssize_t send_one(struct mailbox *box, const struct msghdr *message, int f
 		error = judge(box, &parcel);
 	if (error && error != EAGAIN)
 		cut(box, &parcel, error, stay);
-	if (error) {
-		mailroom.waits +=
-		    error == EAGAIN || error == EINTR || error == ENOBUFS || error == ENOMEM;
+	if (error)
 		return -error;
-	}
 	if (box->send_max != SIZE_MAX)
 		box->owed += parcel.n + DATAGRAM_OVERHEAD;
 	cut(box, &parcel, 0, leave);

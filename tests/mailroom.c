@@ -1,3 +1,5 @@
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "tests/mailroom_parts.h"
@@ -6,6 +8,18 @@
 #define EPOLLS_MAX 8
 
 struct mailroom mailroom;
+char mailroom_how[200];
+
+void mailroom_failed(const char *file, int line, const char *format, ...)
+{
+	char words[300];
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(words, sizeof words, format, arguments);
+	va_end(arguments);
+	ck_abort_msg("%s:%d: %s (%s)", file, line, words, mailroom_how);
+}
 
 const char *const mail_step_names[MAIL_STEPS] = {
     "receive", "send",	 "setsockopt", "getsockopt",  "epoll_ctl", "epoll_wait",
@@ -343,7 +357,7 @@ static int mail_getsockopt(int fd, int level, int name, void *value, socklen_t *
 	}
 	EXPECT(option_of(box, level, name) && *n == sizeof number);
 	if (level == IPPROTO_IPV6 && box->family != AF_INET6)
-		return refuse(ENOPROTOOPT);
+		return refuse(EOPNOTSUPP);
 	number = *option_of(box, level, name);
 	memcpy(value, &number, sizeof number);
 	return 0;

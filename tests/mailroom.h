@@ -19,6 +19,17 @@
 
 #define MAILROOM_FD_FIRST 6000
 
+/* As kernel.h has it, and says what the test was at. */
+#undef EXPECT_MSG
+#define EXPECT_MSG(condition, ...)                                                                 \
+	do {                                                                                       \
+		if (__builtin_expect(!(condition), 0))                                             \
+			mailroom_failed(__FILE__, __LINE__, __VA_ARGS__);                          \
+	} while (0)
+extern char mailroom_how[200]; /* what the test is at */
+_Noreturn void mailroom_failed(const char *file, int line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
 enum mail_step {
 	MAIL_RECEIVE,
 	MAIL_SEND,
@@ -44,9 +55,10 @@ struct letter {
 	struct place from;
 	struct in6_addr to;
 	unsigned interface;
-	size_t segment; /* of a train; 0: it is none */
-	uint32_t drops; /* that were before it */
-	int tag;	/* whatever the test calls it */
+	size_t segment;	 /* of a train; 0: it is none */
+	uint32_t drops;	 /* that were before it */
+	int tag;	 /* whatever the test calls it, */
+	uint64_t serial; /* twice */
 	size_t n;
 	unsigned char *bytes;
 };
@@ -64,9 +76,11 @@ struct mailbox {
 	int train_error;       /* what every train is refused with */
 	int holders;	       /* descriptors */
 	size_t taken_n, sent_n;
-	/* A letter is read; a datagram has left; one could not (with what else is in the call's
-	 * message). They may be NULL. */
+	/* A letter is read, or found to be spoilt (receiving is made to fail with EAGAIN, as it
+	 * does where the checksum is wrong: that is a drop); a datagram has left; one could not
+	 * (with what else is in the call's message). They may be NULL. */
 	void (*taken)(struct mailbox *box, const struct letter *letter);
+	void (*spoilt)(struct mailbox *box, const struct letter *letter);
 	void (*sent)(struct mailbox *box, const struct place *to, const struct in6_addr *from,
 		     const unsigned char *bytes, size_t n);
 	void (*refused)(struct mailbox *box, const struct place *to, const unsigned char *bytes,

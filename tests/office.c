@@ -131,11 +131,16 @@ static void on_refused(struct mailbox *box, const struct place *to, const unsign
 		owed->refusals++;
 }
 
+static size_t datagrams_of(const struct letter *letter)
+{
+	return letter->segment ? (letter->n + letter->segment - 1) / letter->segment : 1;
+}
+
 static void on_taken(struct mailbox *box, const struct letter *letter)
 {
 	struct book *book = box->owner;
 	struct stats *expected = &book->expected;
-	size_t n = letter->segment ? (letter->n + letter->segment - 1) / letter->segment : 1;
+	size_t n = datagrams_of(letter);
 
 	expected->datagrams_received += n;
 	expected->received_bytes += letter->n < QUESTION_BYTES ? letter->n : QUESTION_BYTES;
@@ -145,6 +150,20 @@ static void on_taken(struct mailbox *box, const struct letter *letter)
 	expected->datagrams_truncated += letter->tag == MAIL_TOO_LONG;
 	if (book->read)
 		book->read(book);
+}
+
+/* Nobody is owed what nobody could read. */
+static void on_spoilt(struct mailbox *box, const struct letter *letter)
+{
+	struct book *book = box->owner;
+	struct owed **at = &book->first;
+
+	while (*at) {
+		if ((*at)->serial - letter->serial < datagrams_of(letter))
+			strike(book, at);
+		else
+			at = &(*at)->next;
+	}
 }
 
 /* ---- what comes ---- */
@@ -193,10 +212,10 @@ static struct in6_addr here_of(const struct book *book, const struct place *peer
 static size_t post(struct book *book, struct letter *letter, size_t part)
 {
 	static unsigned char bytes[BYTES_MAX];
-	uint64_t first = book->serial;
 	size_t posted = 0, at = 0;
 
 	letter->bytes = bytes;
+	letter->serial = book->serial;
 	do {
 		size_t left = letter->n - at, n = part && part < left ? part : left;
 
@@ -213,7 +232,7 @@ static size_t post(struct book *book, struct letter *letter, size_t part)
 	for (size_t i = 0; i < posted; i++) {
 		size_t left = letter->n - at, n = part && part < left ? part : left;
 
-		write_down(book, letter, n, first + i);
+		write_down(book, letter, n, letter->serial + i);
 		at += n;
 	}
 	return posted;
@@ -275,6 +294,7 @@ void book_open(struct book *book, const char *text, enum answer answer)
 	book->box = mailbox_of(book->fd);
 	book->box->owner = book;
 	book->box->taken = on_taken;
+	book->box->spoilt = on_spoilt;
 	book->box->sent = on_sent;
 	book->box->refused = on_refused;
 	guard_add(&book->guard, &address);
@@ -288,9 +308,7 @@ size_t book_in_hand(const struct book *book)
 
 	for (const struct letter *letter = book->box->first; letter; letter = letter->next)
 		if (letter->tag == MAIL_PLAIN && book->answer != ANSWER_NONE)
-			waiting += letter->segment
-				       ? (letter->n + letter->segment - 1) / letter->segment
-				       : 1;
+			waiting += datagrams_of(letter);
 	EXPECT(waiting <= book->owed_n);
 	return book->owed_n - waiting;
 }
@@ -419,7 +437,8 @@ void clerks_expect(struct clerk *const *clerks, size_t n, struct book *const *bo
 		drops += books[i]->box->drops;
 	EXPECT_MSG(errors == mailroom.errors, "%llu errors counted, not %lu",
 		   (unsigned long long)errors, mailroom.errors);
-	EXPECT(waits <= mailroom.waits && !waits == !mailroom.waits);
+	EXPECT_MSG(waits <= mailroom.waits && !waits == !mailroom.waits, "%llu waits of %lu",
+		   (unsigned long long)waits, mailroom.waits);
 	EXPECT_MSG(dropped <= drops, "%llu drops counted of %llu", (unsigned long long)dropped,
 		   (unsigned long long)drops);
 }
