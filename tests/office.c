@@ -105,6 +105,10 @@ static void on_sent(struct mailbox *box, const struct place *to, const struct in
 		EXPECT_MSG(*at, "%zu bytes left that nobody was owed", n);
 		if (matches(book, *at, bytes, n))
 			break;
+		if (book->any_order) {
+			at = &(*at)->next;
+			continue;
+		}
 		EXPECT_MSG(given_up(book, *at), "an answer of %zu bytes was left out", (*at)->n);
 		strike(book, at);
 	}

@@ -36,6 +36,7 @@ struct book {
 	struct mailbox *box;
 	int fd; /* the office's own */
 	enum answer answer;
+	bool any_order; /* several serve it */
 	struct owed *first, **end;
 	size_t owed_n;
 	uint64_t serial;

@@ -332,6 +332,45 @@ START_TEST(memory)
 }
 END_TEST
 
+START_TEST(binding)
+{
+	static const struct datagram_options wanted = {.reuseport = true, .queue_bytes = 4096};
+	static const struct {
+		enum mail_step step;
+		unsigned long k;
+		const char *name;
+	} steps[] = {{MAIL_SOCKET, 1, "socket"},
+		     {MAIL_SET_OPTION, 1, "SO_REUSEPORT"},
+		     {MAIL_SET_OPTION, 2, "IPV6_V6ONLY"},
+		     {MAIL_SET_OPTION, 3, "IPV6_RECVPKTINFO"},
+		     {MAIL_SET_OPTION, 4, "IP_PKTINFO"},
+		     {MAIL_SET_OPTION, 6, "SO_RCVBUF"}, /* 5: SO_RCVBUFFORCE is not for everyone */
+		     {MAIL_BIND, 1, "bind"},
+		     {MAIL_NAME, 1, "getsockname"}};
+	struct address address;
+	const char *why;
+
+	office_begin();
+	mailroom.fault = fault;
+	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+		for (size_t e = 0; e < ERRORS; e++) {
+			EXPECT(address_parse(&address, ":0", &why));
+			memset(mailroom.steps, 0, sizeof mailroom.steps);
+			memset(&plan, 0, sizeof plan);
+			plan.step = steps[i].step;
+			plan.first = steps[i].k;
+			plan.times = 1;
+			plan.error = errors[e];
+			EXPECT(datagram_bind(&address, &wanted, &why) == -errors[e] && plan.met);
+			EXPECT_MSG(strcmp(why, steps[i].name) == 0, "\"%s\", not \"%s\"", why,
+				   steps[i].name);
+			EXPECT(!mailroom.descriptors);
+		}
+	}
+	office_end();
+}
+END_TEST
+
 /* ---- what no list of errors has ---- */
 
 static void begin(void)
@@ -432,6 +471,7 @@ END_TEST
 
 SUITE("sim_datagram_faults", {"receiving", receiving, 20, 3}, {"sending", sending, 20, 3},
       {"options", options, 20, 3}, {"epoll", epoll, 20, 3}, {"memory", memory, 20, 3},
+      {"binding", binding, 10},
       {"an error of another costs no answer", an_error_of_another_costs_no_answer, 10},
       {"an error of another delays no question", an_error_of_another_delays_no_question, 10},
       {"no room in spite of room does not spin", no_room_in_spite_of_room_does_not_spin, 10},
