@@ -305,10 +305,11 @@ START_TEST(at_random)
 		first = strtoull(only, NULL, 10), n = 1;
 	for (uint64_t seed = first; seed < first + n; seed++)
 		play(seed);
-	(void)printf(
-	    "FIGURE at random from %llu: %llu runs, %llu datagrams answered, %llu refused\n",
-	    (unsigned long long)first, (unsigned long long)n, (unsigned long long)totals.answered,
-	    (unsigned long long)totals.refused);
+	if (_i)
+		return;
+	(void)printf("FIGURE a tenth of it: %llu runs, %llu datagrams answered, %llu refused\n",
+		     (unsigned long long)n, (unsigned long long)totals.answered,
+		     (unsigned long long)totals.refused);
 	(void)fflush(stdout);
 }
 END_TEST
