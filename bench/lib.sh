@@ -26,7 +26,7 @@ root=$(dirname "$bench_folder")
 BUILD=${BUILD:-${root#./}/build}
 BUILD=${BUILD#./}
 quick=${BENCH_QUICK:-}
-out='' pin=yes plot_copy=''
+out='' pin=yes plot_copy='' load_options=''
 designs='iterative fork spawn pass accept-many thread select poll floor'
 connectionless='iterative-udp fork-udp'
 connectionless_points='64/1 64/50 64/50x16'
@@ -479,7 +479,7 @@ load_processes() (
 )
 
 # load_point POINT SECONDS: POINT is SIZE/CONNECTIONS, SIZE/CONNECTIONSxDEPTH (so many under way on
-# each) or churn.
+# each) or churn; $load_options go to weirload too.
 load_point() {
 	warmup=$(awk "BEGIN { w = $2 / 5; print (w < 0.1 ? 0.1 : w > 0.5 ? 0.5 : w) }")
 	case $1 in
@@ -487,7 +487,8 @@ load_point() {
 	*)
 		point_n=${1#*/} point_depth=1
 		case $point_n in *x*) point_depth=${point_n#*x} point_n=${point_n%x*} ;; esac
-		load -c "$point_n" -p "$point_depth" -s "${1%/*}" -P "$(load_processes "$point_n")" \
+		# shellcheck disable=SC2086  # words
+		load $load_options -c "$point_n" -p "$point_depth" -s "${1%/*}" -P "$(load_processes "$point_n")" \
 			-d "$(duration "$2")" --warmup "$(duration "$warmup")"
 		;;
 	esac

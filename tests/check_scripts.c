@@ -260,6 +260,7 @@ START_TEST(wrong_usage_is_named)
 	    {"compare -c", "-c needs a value"},
 	    {"compare floor weir weir", "weir is there twice"},
 	    {"compare weir", "only weir is there"},
+	    {"compare --batch", "--batch needs a value"},
 	    {"compare -c 50x floor weir", "-c : not a whole number above 0"},
 	    {"compare -c x16 floor weir", "-c : not a whole number above 0"},
 	    {"compare --churn iterative-udp weir-udp", "weir-udp has no connections: no --churn"},
