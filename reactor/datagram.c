@@ -293,6 +293,28 @@ static bool is_every_address(const struct address *address)
 	       (memcmp(bytes, ip4, 16) == 0 || memcmp(bytes, ip6, 16) == 0);
 }
 
+/* Nobody's own, but a broadcast or multicast one. To a broadcast address connect(2) refuses to
+ * connect, and so tells those of networks apart, too. */
+static bool is_address_of_many(const struct address *address)
+{
+	const struct sockaddr *to = (const struct sockaddr *)&address->socket;
+	unsigned char bytes[16];
+	int fd, error;
+
+	if (!address_bytes(to, bytes))
+		return false;
+	if (to->sa_family == AF_INET6)
+		return bytes[0] == 0xff;
+	if (bytes[12] >= 224)
+		return true;
+	fd = sys_socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return false;
+	error = sys_connect(fd, to, address->bytes);
+	(void)sys_close(fd);
+	return error == -EACCES;
+}
+
 /* Beyond net.core.rmem_max only for the mighty; the kernel cuts it without a word. */
 static int set_queue(int fd, uint64_t bytes)
 {
@@ -307,7 +329,8 @@ static int set_queue(int fd, uint64_t bytes)
 static int set_options(int fd, const struct address *address,
 		       const struct datagram_options *options, const char **step)
 {
-	bool ip6 = address->socket.ss_family == AF_INET6, every = is_every_address(address);
+	bool ip6 = address->socket.ss_family == AF_INET6;
+	bool several = is_every_address(address) || is_address_of_many(address);
 	int error = 0, v6only = !address->dual_stack;
 
 	if (options->reuseport) {
@@ -318,11 +341,11 @@ static int set_options(int fd, const struct address *address,
 		*step = "IPV6_V6ONLY";
 		error = sys_setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only);
 	}
-	if (!error && every && ip6) {
+	if (!error && several && ip6) {
 		*step = "IPV6_RECVPKTINFO";
 		error = set_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO);
 	}
-	if (!error && every && (!ip6 || address->dual_stack)) {
+	if (!error && several && (!ip6 || address->dual_stack)) {
 		*step = "IP_PKTINFO";
 		error = set_on(fd, IPPROTO_IP, IP_PKTINFO);
 	}

@@ -355,11 +355,25 @@ static int mail_getsockopt(int fd, int level, int name, void *value, socklen_t *
 		memcpy(value, figures, *n);
 		return 0;
 	}
+	if (level == SOL_SOCKET && name == SO_GET_FILTER) {
+		EXPECT(!*n);
+		*n = box->filtered; /* how many instructions */
+		return 0;
+	}
 	EXPECT(option_of(box, level, name) && *n == sizeof number);
 	if (level == IPPROTO_IPV6 && box->family != AF_INET6)
 		return refuse(EOPNOTSUPP);
 	number = *option_of(box, level, name);
 	memcpy(value, &number, sizeof number);
+	return 0;
+}
+
+/* Only asked to find out whether an address is one of a broadcast: here none is. */
+static int mail_connect(int fd, const struct sockaddr *peer, socklen_t n)
+{
+	(void)fd;
+	(void)peer;
+	(void)n;
 	return 0;
 }
 
@@ -462,6 +476,7 @@ void mailroom_begin(void)
 	sys_kernel.sendto = mail_sendto;
 	sys_kernel.socket = mail_socket;
 	sys_kernel.bind = mail_bind;
+	sys_kernel.connect = mail_connect;
 	sys_kernel.getsockname = mail_getsockname;
 	sys_kernel.setsockopt = mail_setsockopt;
 	sys_kernel.getsockopt = mail_getsockopt;
