@@ -439,8 +439,8 @@ void connection_end(struct connection *connection, struct sender *sender)
 		return;
 	}
 	connection->phase = CONNECTION_ENDING;
-	if (sys_shutdown(connection->caller.source.fd, SHUT_WR) <
-	    0) /* it was reset: read says so */
+	/* Where it was reset, a read says so. */
+	if (sys_shutdown(connection->caller.source.fd, SHUT_WR) < 0)
 		connection->caller.source.ready |= SOURCE_IN;
 }
 
