@@ -2,18 +2,11 @@
 
 #include <errno.h>
 #include <netinet/in.h>
-#include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
-#ifndef UDP_GRO
-#define UDP_GRO 104
-#endif
-
+#include "reactor/sys.h"
 #define SENDS_MAX	  64 /* the kernel takes so many segments */
 #define SENDS_BYTES	  (256 * 1024)
 #define SEGMENT_BYTES_MAX 1452	/* what an Ethernet takes over IPv6 */
@@ -81,9 +74,10 @@ void batch_prepare(struct batch *batch, int fd)
 
 	if (!batch->on)
 		return;
-	(void)setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on); /* without it they come singly */
+	(void)setsockopt(fd, SYS_UDP, SYS_UDP_GRO, &on,
+			 sizeof on); /* without it they come singly */
 	/* A kernel that does not know it would send all segments as one datagram. */
-	if (batch->segments && setsockopt(fd, SOL_UDP, UDP_SEGMENT, &size, sizeof size) < 0)
+	if (batch->segments && setsockopt(fd, SYS_UDP, SYS_UDP_SEGMENT, &size, sizeof size) < 0)
 		batch->segments = false;
 }
 
@@ -121,8 +115,8 @@ static int send_segments(struct batch *batch, int fd, uint32_t n)
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
 	uint16_t size = (uint16_t)batch->question_bytes;
 
-	header->cmsg_level = SOL_UDP;
-	header->cmsg_type = UDP_SEGMENT;
+	header->cmsg_level = SYS_UDP;
+	header->cmsg_type = SYS_UDP_SEGMENT;
 	header->cmsg_len = CMSG_LEN(sizeof size);
 	memcpy(CMSG_DATA(header), &size, sizeof size);
 	return sendmsg(fd, &message, MSG_DONTWAIT) < 0 ? -errno : (int)n;
@@ -175,7 +169,7 @@ static size_t segment_bytes(struct msghdr *message, size_t n)
 	struct cmsghdr *header = CMSG_FIRSTHDR(message);
 	int size;
 
-	if (!header || header->cmsg_level != SOL_UDP || header->cmsg_type != UDP_GRO)
+	if (!header || header->cmsg_level != SYS_UDP || header->cmsg_type != SYS_UDP_GRO)
 		return n;
 	memcpy(&size, CMSG_DATA(header), sizeof size);
 	return size > 0 ? (size_t)size : n;

@@ -6,7 +6,7 @@
  * sendmmsg(2). Answers are read many at a time, and several of them as one where the kernel has
  * joined them (UDP_GRO). Turned off, each question and each answer is a call of its own.
  *
- * One for each sending process, whose askers take turns with it: what was read is gone at
+ * One for each sending process, whose queriers take turns with it: what was read is gone at
  * the next batch_receive(). Nothing here waits.
  */
 #ifndef BENCH_WEIRLOAD_BATCH_H

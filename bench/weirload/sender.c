@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/weirload/asker.h"
+#include "bench/weirload/querier.h"
 #include "bench/weirload/connection.h"
 #include "reactor/check.h"
 #include "reactor/sys.h"
@@ -346,7 +346,7 @@ static void sender_make(struct sender *sender)
 
 	sender->message_bytes = dialect_message_bytes(plan->dialect, size);
 	sender->reply_bytes = dialect_reply_bytes(plan->dialect, size);
-	sender->kind = plan->endpoint.datagrams ? &asker_kind : &connection_kind;
+	sender->kind = plan->endpoint.datagrams ? &querier_kind : &connection_kind;
 	sender->callers_n = plan_share(plan, sender->number);
 	sender->caller_stride = sender->kind->bytes(plan);
 	sender->callers = calloc(sender->callers_n, sender->caller_stride);

@@ -4,7 +4,7 @@
  *     RAMP (opens callers) -> RUN (from start_ns, until it is told) -> END (each caller is
  *     ended and what it is owed is awaited) -> gone
  *
- * A caller is a connection, or an asker where datagrams are sent; its kind says how it does
+ * A caller is a connection, or a querier where datagrams are sent; its kind says how it does
  * what the sender wants of it. With --idle, RUN is one last message of each caller. The
  * conductor says when, by a byte on the bell and the times in struct schedule; the sender
  * tells it by a byte that it has come so far. It writes its own tally only, and prints nothing.

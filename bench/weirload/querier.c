@@ -1,7 +1,6 @@
-#include "bench/weirload/asker_parts.h"
+#include "bench/weirload/querier_parts.h"
 
 #include <errno.h>
-#include <linux/sock_diag.h>
 #include <string.h>
 
 #include "bench/weirload/dial.h"
@@ -17,32 +16,32 @@
 #define RECEIVE_BYTES	(100 * 1024)
 #define RECEIVE_MAX	(1 << 30)
 
-static struct asker *asker_of(struct caller *caller)
+static struct querier *querier_of(struct caller *caller)
 {
-	return CONTAINER_OF(caller, struct asker, caller);
+	return CONTAINER_OF(caller, struct querier, caller);
 }
 
-static void asker_turn(struct loop *loop, struct source *source);
+static void querier_turn(struct loop *loop, struct source *source);
 
-static size_t asker_bytes(const struct plan *plan)
+static size_t querier_bytes(const struct plan *plan)
 {
-	return sizeof(struct asker) + plan->pipeline * sizeof(struct place);
+	return sizeof(struct querier) + plan->pipeline * sizeof(struct place);
 }
 
-static void asker_init(struct caller *caller, struct sender *sender)
+static void querier_init(struct caller *caller, struct sender *sender)
 {
-	struct asker *asker = asker_of(caller);
+	struct querier *querier = querier_of(caller);
 	uint32_t places = (uint32_t)sender->plan->pipeline;
 
-	source_init(&caller->source, -1, asker_turn);
-	asker->oldest = asker->newest = PLACE_NONE;
+	source_init(&caller->source, -1, querier_turn);
+	querier->oldest = querier->newest = PLACE_NONE;
 	for (uint32_t i = 0; i < places; i++)
-		asker->places[i].behind = i + 1 < places ? i + 1 : PLACE_NONE;
+		querier->places[i].behind = i + 1 < places ? i + 1 : PLACE_NONE;
 }
 
-static bool asker_is_open(const struct caller *caller)
+static bool querier_is_open(const struct caller *caller)
 {
-	return CONTAINER_OF(caller, const struct asker, caller)->phase == ASKER_OPEN;
+	return CONTAINER_OF(caller, const struct querier, caller)->phase == QUERIER_OPEN;
 }
 
 /* ---- the socket ---- */
@@ -50,19 +49,19 @@ static bool asker_is_open(const struct caller *caller)
 /* Answers that weirload itself did not read in time are none that the server lost. */
 static uint64_t dropped_here(int fd)
 {
-	uint32_t info[SK_MEMINFO_VARS] = {0};
+	uint32_t info[SYS_MEMINFO_FIGURES] = {0};
 	socklen_t n = sizeof info;
 
-	if (sys_getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &n) < 0)
+	if (sys_getsockopt(fd, SOL_SOCKET, SYS_SO_MEMINFO, info, &n) < 0)
 		return 0;
-	return info[SK_MEMINFO_DROPS];
+	return info[SYS_MEMINFO_DROPS];
 }
 
-static void asker_close(struct asker *asker, struct sender *sender)
+static void querier_close(struct querier *querier, struct sender *sender)
 {
-	struct source *source = &asker->caller.source;
+	struct source *source = &querier->caller.source;
 
-	if (asker->phase == ASKER_GONE)
+	if (querier->phase == QUERIER_GONE)
 		return;
 	if (source->fd >= 0) {
 		TALLY_ADD(sender->tally, dropped, dropped_here(source->fd));
@@ -72,7 +71,7 @@ static void asker_close(struct asker *asker, struct sender *sender)
 	source->fd = -1;
 	source->ready = source->want = 0;
 	loop_no_deadline(&sender->loop, source);
-	asker->phase = ASKER_GONE;
+	querier->phase = QUERIER_GONE;
 	sender_finished(sender);
 }
 
@@ -92,9 +91,9 @@ static int receive_bytes(const struct sender *sender)
 	return n <= RECEIVE_BYTES ? 0 : n < RECEIVE_MAX ? (int)n : RECEIVE_MAX;
 }
 
-static int asker_connect(struct asker *asker, struct sender *sender, const char **call)
+static int querier_connect(struct querier *querier, struct sender *sender, const char **call)
 {
-	struct source *source = &asker->caller.source;
+	struct source *source = &querier->caller.source;
 	int bytes = receive_bytes(sender), error;
 	int fd = dial_socket(
 	    sender->plan, sender->opened * sender->plan->processes + sender->number, bytes, call);
@@ -121,15 +120,15 @@ static int asker_connect(struct asker *asker, struct sender *sender, const char 
 	return error;
 }
 
-static void asker_open(struct caller *caller, struct sender *sender)
+static void querier_open(struct caller *caller, struct sender *sender)
 {
-	struct asker *asker = asker_of(caller);
+	struct querier *querier = querier_of(caller);
 	struct tally *tally = sender->tally;
 	const char *call;
 	int error;
 
-	asker->key = sender_key(sender);
-	error = asker_connect(asker, sender, &call);
+	querier->key = sender_key(sender);
+	error = querier_connect(querier, sender, &call);
 	sender->opened++;
 	if (error == -EADDRNOTAVAIL && strcmp(call, "bind") == 0) {
 		sender_wrong(sender, TALLY_other,
@@ -137,7 +136,7 @@ static void asker_open(struct caller *caller, struct sender *sender)
 	} else if (error) {
 		call_failed(sender, call, error);
 	} else {
-		asker->phase = ASKER_OPEN;
+		querier->phase = QUERIER_OPEN;
 		caller->free_ns = clock_ns();
 		TALLY_ADD(tally, connects, 1);
 		TALLY_ADD(tally, open, 1);
@@ -150,14 +149,14 @@ static void asker_open(struct caller *caller, struct sender *sender)
 /* ---- questions ---- */
 
 /* UDP reports room to write all the time: it is asked for only while there is none. */
-static void watch_room(struct asker *asker, struct sender *sender, bool blocked)
+static void watch_room(struct querier *querier, struct sender *sender, bool blocked)
 {
-	struct source *source = &asker->caller.source;
+	struct source *source = &querier->caller.source;
 	struct epoll_event event = {.events = EPOLLIN | EPOLLET | (blocked ? EPOLLOUT : 0),
 				    .data.ptr = source};
 	int error = sys_epoll_ctl(sender->loop.epfd, EPOLL_CTL_MOD, source->fd, &event);
 
-	asker->blocked = blocked;
+	querier->blocked = blocked;
 	source->ready &= (uint8_t)~SOURCE_OUT;
 	source->want = blocked ? SOURCE_IN | SOURCE_OUT : SOURCE_IN;
 	if (error)
@@ -165,12 +164,12 @@ static void watch_room(struct asker *asker, struct sender *sender, bool blocked)
 }
 
 /* How many may be asked now, by one call. */
-static uint32_t allowance(const struct asker *asker, const struct sender *sender)
+static uint32_t allowance(const struct querier *querier, const struct sender *sender)
 {
-	const struct caller *caller = &asker->caller;
-	uint64_t n = sender->plan->pipeline - asker->under_way;
+	const struct caller *caller = &querier->caller;
+	uint64_t n = sender->plan->pipeline - querier->under_way;
 
-	if (asker->phase != ASKER_OPEN || sender->phase != SENDER_RUN || asker->blocked)
+	if (querier->phase != QUERIER_OPEN || sender->phase != SENDER_RUN || querier->blocked)
 		return 0;
 	if (sender->plan->rate && caller->asked - caller->begun < n)
 		n = caller->asked - caller->begun;
@@ -178,36 +177,36 @@ static uint32_t allowance(const struct asker *asker, const struct sender *sender
 }
 
 /* The question in the first free place has left. */
-static void asker_begin(struct asker *asker, struct sender *sender, uint64_t now_ns)
+static void querier_begin(struct querier *querier, struct sender *sender, uint64_t now_ns)
 {
-	uint32_t i = asker->free;
-	struct place *place = &asker->places[i];
+	uint32_t i = querier->free;
+	struct place *place = &querier->places[i];
 
-	asker->free = place->behind;
-	place->before = asker->newest;
+	querier->free = place->behind;
+	place->before = querier->newest;
 	place->behind = PLACE_NONE;
-	if (asker->newest == PLACE_NONE)
-		asker->oldest = i;
+	if (querier->newest == PLACE_NONE)
+		querier->oldest = i;
 	else
-		asker->places[asker->newest].behind = i;
-	asker->newest = i;
+		querier->places[querier->newest].behind = i;
+	querier->newest = i;
 	place->under_way = true;
-	place->order = asker->caller.begun;
+	place->order = querier->caller.begun;
 	place->flight.sent_ns = now_ns;
-	if (!asker->under_way++)
-		loop_deadline(&sender->loop, &asker->caller.source,
+	if (!querier->under_way++)
+		loop_deadline(&sender->loop, &querier->caller.source,
 			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
-	sender_begin(sender, &asker->caller, &place->flight, 0);
-	ASKER_COUNT(sender, asked, now_ns);
+	sender_begin(sender, &querier->caller, &place->flight, 0);
+	QUERIER_COUNT(sender, asked, now_ns);
 	TALLY_ADD(sender->tally, sent_bytes, sender->message_bytes);
 }
 
-static void send_failed(struct asker *asker, struct sender *sender, int error)
+static void send_failed(struct querier *querier, struct sender *sender, int error)
 {
-	struct source *source = &asker->caller.source;
+	struct source *source = &querier->caller.source;
 
 	if (error == -EAGAIN) {
-		watch_room(asker, sender, true);
+		watch_room(querier, sender, true);
 	} else if (error == -ENOBUFS) {
 		loop_deadline(&sender->loop, source, sender->loop.now_ms + RETRY_MS);
 	} else if (error == -ECONNREFUSED) { /* of one that had left before; this one had not */
@@ -222,131 +221,131 @@ static void send_failed(struct asker *asker, struct sender *sender, int error)
 }
 
 /* One call; where more could follow at once, in the next turn. */
-static void asker_pump(struct asker *asker, struct sender *sender)
+static void querier_pump(struct querier *querier, struct sender *sender)
 {
 	const struct plan *plan = sender->plan;
-	uint32_t n = allowance(asker, sender), i = asker->free;
+	uint32_t n = allowance(querier, sender), i = querier->free;
 	uint64_t now_ns;
 	int sent;
 
 	if (!n)
 		return;
-	for (uint32_t k = 0; k < n; k++, i = asker->places[i].behind)
-		dialect_fill(plan->dialect, (uint32_t)plan->size, asker->key,
-			     asker_number(asker, sender, &asker->places[i]), 0,
+	for (uint32_t k = 0; k < n; k++, i = querier->places[i].behind)
+		dialect_fill(plan->dialect, (uint32_t)plan->size, querier->key,
+			     querier_number(querier, sender, &querier->places[i]), 0,
 			     batch_question(sender->batch, k), sender->message_bytes);
 	now_ns = clock_ns();
-	sent = batch_send(sender->batch, asker->caller.source.fd, n);
+	sent = batch_send(sender->batch, querier->caller.source.fd, n);
 	if (sent < 0) {
-		send_failed(asker, sender, sent);
+		send_failed(querier, sender, sent);
 		return;
 	}
 	for (int k = 0; k < sent; k++)
-		asker_begin(asker, sender, now_ns);
-	while (plan->dialect->kind == DIALECT_LISTENS && asker->under_way) {
+		querier_begin(querier, sender, now_ns);
+	while (plan->dialect->kind == DIALECT_LISTENS && querier->under_way) {
 		TALLY_ADD(sender->tally, messages, 1);
-		asker_release(asker, sender, asker_oldest(asker), now_ns);
+		querier_release(querier, sender, querier_oldest(querier), now_ns);
 	}
-	if (allowance(asker, sender))
-		loop_poke(&sender->loop, &asker->caller.source);
+	if (allowance(querier, sender))
+		loop_poke(&sender->loop, &querier->caller.source);
 }
 
 /* In the next pass, so that those that become due together leave together. */
-static void asker_ask(struct caller *caller, struct sender *sender)
+static void querier_ask(struct caller *caller, struct sender *sender)
 {
-	if (asker_of(caller)->phase == ASKER_OPEN)
+	if (querier_of(caller)->phase == QUERIER_OPEN)
 		loop_poke(&sender->loop, &caller->source);
 }
 
 /* ---- answers ---- */
 
 /* Each ICMP is one error; what came before and behind it can still be read. */
-static void receive_failed(struct asker *asker, struct sender *sender, int error)
+static void receive_failed(struct querier *querier, struct sender *sender, int error)
 {
 	if (error == -EINTR)
 		return;
 	if (error != -EAGAIN)
 		call_failed(sender, "recvmmsg", error);
 	if (error != -ECONNREFUSED)
-		asker->caller.source.ready &= (uint8_t)~SOURCE_IN;
+		querier->caller.source.ready &= (uint8_t)~SOURCE_IN;
 }
 
-static void asker_receive(struct asker *asker, struct sender *sender)
+static void querier_receive(struct querier *querier, struct sender *sender)
 {
 	for (int i = 0; i < TURN_READS; i++) {
 		const unsigned char *bytes;
 		uint64_t now_ns;
 		bool drained;
 		size_t n;
-		int error = batch_receive(sender->batch, asker->caller.source.fd, &drained);
+		int error = batch_receive(sender->batch, querier->caller.source.fd, &drained);
 
 		if (error) {
-			receive_failed(asker, sender, error);
+			receive_failed(querier, sender, error);
 			if (error == -EAGAIN)
 				return;
 			continue;
 		}
 		now_ns = clock_ns();
 		while (batch_next(sender->batch, &bytes, &n))
-			asker_answer(asker, sender, bytes, n, now_ns);
+			querier_answer(querier, sender, bytes, n, now_ns);
 		if (drained) {
-			asker->caller.source.ready &= (uint8_t)~SOURCE_IN;
+			querier->caller.source.ready &= (uint8_t)~SOURCE_IN;
 			return;
 		}
 	}
 }
 
 /* A deadline has passed, which may be an older one: those that waited too long are lost. */
-static void asker_due(struct asker *asker, struct sender *sender)
+static void querier_due(struct querier *querier, struct sender *sender)
 {
 	uint64_t now_ns = clock_ns(), timeout_ns = sender->plan->timeout_us * 1000;
 	struct place *place;
 
-	while ((place = asker_oldest(asker)) && now_ns - place->flight.sent_ns >= timeout_ns)
-		asker_lose(asker, sender, place, now_ns);
+	while ((place = querier_oldest(querier)) && now_ns - place->flight.sent_ns >= timeout_ns)
+		querier_lose(querier, sender, place, now_ns);
 	if (place)
 		loop_deadline(
-		    &sender->loop, &asker->caller.source,
+		    &sender->loop, &querier->caller.source,
 		    sender->loop.now_ms + 1 +
 			(uint32_t)((place->flight.sent_ns + timeout_ns - now_ns) / 1000000));
 }
 
 /* ---- the end ---- */
 
-static void asker_end(struct caller *caller, struct sender *sender)
+static void querier_end(struct caller *caller, struct sender *sender)
 {
-	struct asker *asker = asker_of(caller);
+	struct querier *querier = querier_of(caller);
 	uint32_t now_ms = sender->loop.now_ms;
 
-	if (asker->under_way)
+	if (querier->under_way)
 		return;
-	if (asker->phase == ASKER_OPEN && sender->plan->dialect->kind == DIALECT_ANSWERS) {
-		asker->phase = ASKER_ENDING;
-		asker->end_ms = now_ms + LINGER_MS;
+	if (querier->phase == QUERIER_OPEN && sender->plan->dialect->kind == DIALECT_ANSWERS) {
+		querier->phase = QUERIER_ENDING;
+		querier->end_ms = now_ms + LINGER_MS;
 	}
-	if (asker->phase == ASKER_ENDING && !time_reached(now_ms, asker->end_ms))
-		loop_deadline(&sender->loop, &caller->source, asker->end_ms);
+	if (querier->phase == QUERIER_ENDING && !time_reached(now_ms, querier->end_ms))
+		loop_deadline(&sender->loop, &caller->source, querier->end_ms);
 	else
-		asker_close(asker, sender);
+		querier_close(querier, sender);
 }
 
-static void asker_give_up(struct caller *caller, struct sender *sender)
+static void querier_give_up(struct caller *caller, struct sender *sender)
 {
-	struct asker *asker = asker_of(caller);
+	struct querier *querier = querier_of(caller);
 	struct place *place;
 
 	if (caller->source.fd >= 0)
-		asker_receive(asker, sender);
-	while ((place = asker_oldest(asker)))
-		asker_lose(asker, sender, place, clock_ns());
-	asker_close(asker, sender);
+		querier_receive(querier, sender);
+	while ((place = querier_oldest(querier)))
+		querier_lose(querier, sender, place, clock_ns());
+	querier_close(querier, sender);
 }
 
 /* ---- turns ---- */
 
-static void asker_turn(struct loop *loop, struct source *source)
+static void querier_turn(struct loop *loop, struct source *source)
 {
-	struct asker *asker = CONTAINER_OF(source, struct asker, caller.source);
+	struct querier *querier = CONTAINER_OF(source, struct querier, caller.source);
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
 	bool due = source->ready & SOURCE_DUE;
 
@@ -356,25 +355,25 @@ static void asker_turn(struct loop *loop, struct source *source)
 	if (source->fd < 0)
 		return;
 	if (source->ready & SOURCE_IN)
-		asker_receive(asker, sender);
+		querier_receive(querier, sender);
 	if (due && source->ready & SOURCE_IN) /* there is more to read first */
 		source->ready |= SOURCE_DUE;
 	else if (due)
-		asker_due(asker, sender);
-	if (asker->blocked && source->ready & SOURCE_OUT) {
-		watch_room(asker, sender, false);
-		asker->caller.free_ns = clock_ns();
+		querier_due(querier, sender);
+	if (querier->blocked && source->ready & SOURCE_OUT) {
+		watch_room(querier, sender, false);
+		querier->caller.free_ns = clock_ns();
 	}
-	asker_pump(asker, sender);
+	querier_pump(querier, sender);
 	if (sender->phase == SENDER_END)
-		asker_end(&asker->caller, sender);
+		querier_end(&querier->caller, sender);
 	loop_settle(loop, source);
 }
 
-const struct caller_kind asker_kind = {.bytes = asker_bytes,
-				       .init = asker_init,
-				       .open = asker_open,
-				       .is_open = asker_is_open,
-				       .ask = asker_ask,
-				       .end = asker_end,
-				       .give_up = asker_give_up};
+const struct caller_kind querier_kind = {.bytes = querier_bytes,
+					 .init = querier_init,
+					 .open = querier_open,
+					 .is_open = querier_is_open,
+					 .ask = querier_ask,
+					 .end = querier_end,
+					 .give_up = querier_give_up};

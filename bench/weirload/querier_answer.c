@@ -6,36 +6,37 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "bench/weirload/asker_parts.h"
+#include "bench/weirload/querier_parts.h"
 
 /* ---- places ---- */
 
-void asker_release(struct asker *asker, const struct sender *sender, struct place *place,
-		   uint64_t now_ns)
+void querier_release(struct querier *querier, const struct sender *sender, struct place *place,
+		     uint64_t now_ns)
 {
-	if (asker->under_way-- == sender->plan->pipeline) /* with room for more there was room */
-		asker->caller.free_ns = now_ns;
+	if (querier->under_way-- == sender->plan->pipeline) /* with room for more there was room */
+		querier->caller.free_ns = now_ns;
 	if (place->before == PLACE_NONE)
-		asker->oldest = place->behind;
+		querier->oldest = place->behind;
 	else
-		asker->places[place->before].behind = place->behind;
+		querier->places[place->before].behind = place->behind;
 	if (place->behind == PLACE_NONE)
-		asker->newest = place->before;
+		querier->newest = place->before;
 	else
-		asker->places[place->behind].before = place->before;
+		querier->places[place->behind].before = place->before;
 	place->under_way = false;
-	place->turn = (place->turn + 1) % asker_turns(sender);
-	place->behind = asker->free;
-	asker->free = (uint32_t)(place - asker->places);
+	place->turn = (place->turn + 1) % querier_turns(sender);
+	place->behind = querier->free;
+	querier->free = (uint32_t)(place - querier->places);
 }
 
-void asker_lose(struct asker *asker, struct sender *sender, struct place *place, uint64_t now_ns)
+void querier_lose(struct querier *querier, struct sender *sender, struct place *place,
+		  uint64_t now_ns)
 {
-	ASKER_COUNT(sender, lost, place->flight.sent_ns);
+	QUERIER_COUNT(sender, lost, place->flight.sent_ns);
 	memmove(place->lost + 1, place->lost, (PLACE_LOST - 1) * sizeof *place->lost);
 	place->lost[0] = place->turn + 1;
-	asker->unseen++;
-	asker_release(asker, sender, place, now_ns);
+	querier->unseen++;
+	querier_release(querier, sender, place, now_ns);
 }
 
 /* Whether this turn was given up, and no answer to it has come since. */
@@ -65,111 +66,111 @@ static void wrong(struct sender *sender, enum tally_error kind, const char *form
 	sender_wrong(sender, kind, detail);
 }
 
-static void answered(struct asker *asker, struct sender *sender, struct place *place,
+static void answered(struct querier *querier, struct sender *sender, struct place *place,
 		     uint64_t now_ns)
 {
 	TALLY_ADD(sender->tally, messages, 1);
 	sender_measure(sender, &place->flight, now_ns);
-	if (place->order < asker->passed)
-		ASKER_COUNT(sender, reordered, place->flight.sent_ns);
+	if (place->order < querier->passed)
+		QUERIER_COUNT(sender, reordered, place->flight.sent_ns);
 	else
-		asker->passed = place->order;
-	asker_release(asker, sender, place, now_ns);
+		querier->passed = place->order;
+	querier_release(querier, sender, place, now_ns);
 }
 
-static void came_again(struct asker *asker, struct sender *sender, bool lost, uint64_t now_ns)
+static void came_again(struct querier *querier, struct sender *sender, bool lost, uint64_t now_ns)
 {
 	if (lost) {
-		ASKER_COUNT(sender, late, now_ns);
-		asker->unseen--;
+		QUERIER_COUNT(sender, late, now_ns);
+		querier->unseen--;
 	} else {
-		ASKER_COUNT(sender, doubled, now_ns);
+		QUERIER_COUNT(sender, doubled, now_ns);
 	}
 }
 
 /* Whether all bytes are those of the answer to this question; if not, it is counted. */
-static bool is_right(const struct asker *asker, struct sender *sender, uint64_t number,
+static bool is_right(const struct querier *querier, struct sender *sender, uint64_t number,
 		     const unsigned char *bytes, size_t n)
 {
 	const struct plan *plan = sender->plan;
 	uint32_t right, part = n < sender->reply_bytes ? (uint32_t)n : sender->reply_bytes;
 
-	right =
-	    dialect_match(plan->dialect, (uint32_t)plan->size, asker->key, number, 0, bytes, part);
+	right = dialect_match(plan->dialect, (uint32_t)plan->size, querier->key, number, 0, bytes,
+			      part);
 	if (right < part)
 		wrong(
 		    sender, TALLY_altered,
 		    "socket %llu, question %llu: byte %u of %u of its answer was never sent (%02x)",
-		    (unsigned long long)asker->key, (unsigned long long)number, right,
+		    (unsigned long long)querier->key, (unsigned long long)number, right,
 		    sender->reply_bytes, bytes[right]);
 	else if (n != sender->reply_bytes)
 		wrong(sender, TALLY_truncated,
 		      "socket %llu, question %llu: its answer has %zu bytes instead of %u",
-		      (unsigned long long)asker->key, (unsigned long long)number, n,
+		      (unsigned long long)querier->key, (unsigned long long)number, n,
 		      sender->reply_bytes);
 	return right == part && n == sender->reply_bytes;
 }
 
 /* All are alike: taken in the order of the questions. */
-static void answer_alike(struct asker *asker, struct sender *sender, const unsigned char *bytes,
+static void answer_alike(struct querier *querier, struct sender *sender, const unsigned char *bytes,
 			 size_t n, uint64_t now_ns)
 {
-	struct place *place = asker_oldest(asker);
-	bool right = is_right(asker, sender, asker->passed, bytes, n);
+	struct place *place = querier_oldest(querier);
+	bool right = is_right(querier, sender, querier->passed, bytes, n);
 
 	if (right && place)
-		answered(asker, sender, place, now_ns);
+		answered(querier, sender, place, now_ns);
 	else if (right)
-		came_again(asker, sender, asker->unseen != 0, now_ns);
+		came_again(querier, sender, querier->unseen != 0, now_ns);
 	else if (place)
-		asker_release(asker, sender, place, now_ns);
+		querier_release(querier, sender, place, now_ns);
 }
 
 /* No word of it stands where words of an answer to this socket do. */
-static void answer_strange(struct asker *asker, struct sender *sender, const unsigned char *bytes,
-			   size_t n)
+static void answer_strange(struct querier *querier, struct sender *sender,
+			   const unsigned char *bytes, size_t n)
 {
 	const struct plan *plan = sender->plan;
 	uint64_t key, position;
 
 	if (pattern_locate(plan->dialect->received, sender_keys(sender), bytes, n, &key,
 			   &position) &&
-	    key != asker->key)
+	    key != querier->key)
 		wrong(sender, TALLY_foreign, "socket %llu: an answer of %zu bytes of socket %llu",
-		      (unsigned long long)asker->key, n, (unsigned long long)key);
-	else if (!asker->caller.begun)
+		      (unsigned long long)querier->key, n, (unsigned long long)key);
+	else if (!querier->caller.begun)
 		wrong(sender, TALLY_unexpected, "socket %llu: nothing was asked",
-		      (unsigned long long)asker->key);
+		      (unsigned long long)querier->key);
 	else if (n != sender->reply_bytes)
 		wrong(sender, TALLY_truncated, "socket %llu: an answer of %zu bytes instead of %u",
-		      (unsigned long long)asker->key, n, sender->reply_bytes);
+		      (unsigned long long)querier->key, n, sender->reply_bytes);
 	else
 		wrong(sender, TALLY_altered, "socket %llu: an answer that was never sent",
-		      (unsigned long long)asker->key);
+		      (unsigned long long)querier->key);
 }
 
 /* Words that a rule has bent are not recognised: all of an answer may be. */
-static bool find_by_comparing(struct asker *asker, const struct sender *sender,
+static bool find_by_comparing(struct querier *querier, const struct sender *sender,
 			      const unsigned char *bytes, size_t n, uint64_t *number)
 {
 	const struct plan *plan = sender->plan;
-	struct place *place = asker_oldest(asker);
+	struct place *place = querier_oldest(querier);
 
 	while (place && n == sender->reply_bytes) {
-		*number = asker_number(asker, sender, place);
-		if (dialect_match(plan->dialect, (uint32_t)plan->size, asker->key, *number, 0,
+		*number = querier_number(querier, sender, place);
+		if (dialect_match(plan->dialect, (uint32_t)plan->size, querier->key, *number, 0,
 				  bytes, (uint32_t)n) == n)
 			return true;
-		place = place->behind == PLACE_NONE ? NULL : &asker->places[place->behind];
+		place = place->behind == PLACE_NONE ? NULL : &querier->places[place->behind];
 	}
 	return false;
 }
 
-void asker_answer(struct asker *asker, struct sender *sender, const unsigned char *bytes, size_t n,
-		  uint64_t now_ns)
+void querier_answer(struct querier *querier, struct sender *sender, const unsigned char *bytes,
+		    size_t n, uint64_t now_ns)
 {
 	const struct plan *plan = sender->plan;
-	uint64_t number, turn, turns = asker_turns(sender);
+	uint64_t number, turn, turns = querier_turns(sender);
 	struct place *place;
 
 	TALLY_ADD(sender->tally, received_bytes, n);
@@ -178,26 +179,26 @@ void asker_answer(struct asker *asker, struct sender *sender, const unsigned cha
 		return;
 	}
 	if (plan->dialect->alike) {
-		answer_alike(asker, sender, bytes, n, now_ns);
+		answer_alike(querier, sender, bytes, n, now_ns);
 		return;
 	}
-	if (!dialect_number(plan->dialect, (uint32_t)plan->size, asker->key, bytes, n, &number) &&
-	    !find_by_comparing(asker, sender, bytes, n, &number)) {
-		answer_strange(asker, sender, bytes, n);
+	if (!dialect_number(plan->dialect, (uint32_t)plan->size, querier->key, bytes, n, &number) &&
+	    !find_by_comparing(querier, sender, bytes, n, &number)) {
+		answer_strange(querier, sender, bytes, n);
 		return;
 	}
-	place = &asker->places[number % plan->pipeline];
+	place = &querier->places[number % plan->pipeline];
 	turn = number / plan->pipeline;
 	if (place->under_way && place->turn == turn) {
-		if (is_right(asker, sender, number, bytes, n))
-			answered(asker, sender, place, now_ns);
+		if (is_right(querier, sender, number, bytes, n))
+			answered(querier, sender, place, now_ns);
 		else
-			asker_release(asker, sender, place, now_ns);
+			querier_release(querier, sender, place, now_ns);
 	} else if (turn >= turns || (place->turn + turns - turn) % turns - 1 >= turns / 2) {
 		wrong(sender, TALLY_unexpected,
 		      "socket %llu: an answer to question %llu, not asked",
-		      (unsigned long long)asker->key, (unsigned long long)number);
-	} else if (is_right(asker, sender, number, bytes, n)) {
-		came_again(asker, sender, was_lost(place, turn), now_ns);
+		      (unsigned long long)querier->key, (unsigned long long)number);
+	} else if (is_right(querier, sender, number, bytes, n)) {
+		came_again(querier, sender, was_lost(place, turn), now_ns);
 	}
 }

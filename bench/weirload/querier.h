@@ -1,5 +1,5 @@
 /*
- * asker: one socket of the load over datagrams, and the questions that are under way on it.
+ * querier: one socket of the load over datagrams, and the questions that are under way on it.
  *
  *     ABSENT -> OPEN -> ENDING (waits a moment for answers that come twice) -> GONE
  *
@@ -9,13 +9,13 @@
  * more, or too late. What UDP may do, to lose, to double and to reorder, is counted and no
  * error. It keeps no bytes, and dies with its sender.
  */
-#ifndef BENCH_WEIRLOAD_ASKER_H
-#define BENCH_WEIRLOAD_ASKER_H
+#ifndef BENCH_WEIRLOAD_QUERIER_H
+#define BENCH_WEIRLOAD_QUERIER_H
 
 #include "bench/weirload/batch.h"
 #include "bench/weirload/sender.h"
 
-enum asker_phase { ASKER_ABSENT, ASKER_OPEN, ASKER_ENDING, ASKER_GONE };
+enum querier_phase { QUERIER_ABSENT, QUERIER_OPEN, QUERIER_ENDING, QUERIER_GONE };
 
 #define PLACE_LOST 4 /* an answer that comes after so many more were lost is taken for doubled */
 #define PLACE_NONE UINT32_MAX
@@ -29,7 +29,7 @@ struct place {
 	bool under_way;
 };
 
-struct asker {
+struct querier {
 	struct caller caller;
 	uint64_t key;	 /* of its bytes */
 	uint64_t passed; /* those with a lower order are overtaken */
@@ -41,6 +41,6 @@ struct asker {
 	struct place places[];
 };
 
-extern const struct caller_kind asker_kind;
+extern const struct caller_kind querier_kind;
 
 #endif
