@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "reactor/sys.h"
+
 #define SENDS_MAX	  64 /* the kernel takes so many segments */
 #define SENDS_BYTES	  (256 * 1024)
 #define SEGMENT_BYTES_MAX 1452	/* what an Ethernet takes over IPv6 */
