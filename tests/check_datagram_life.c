@@ -243,7 +243,7 @@ START_TEST(a_drained_worker_goes_on_answering)
 	expect_numbers(fd, &to, 0, 2 * QUEUED);
 	(void)server_wait_worker(server, 0, pid);
 	ask_echo(fd, &to, "the next one", 12);
-	ck_assert_uint_eq(server_stat(server, "datagrams_answered"), 4 * QUEUED + 1);
+	server_wait_stat_is(server, "datagrams_answered", 4 * QUEUED + 1);
 	ck_assert(!server_log_has(server, "worker died"));
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -276,7 +276,7 @@ START_TEST(drains_under_load_lose_nothing)
 				expect_numbers(fds[i], &to, 0, 100);
 			(void)server_wait_worker(server, round % 2, pid);
 		}
-		ck_assert_uint_eq(server_stat(server, "datagrams_answered"), 8 * 400);
+		server_wait_stat_is(server, "datagrams_answered", 8 * 400);
 		ck_assert_uint_eq(server_stat(server, "datagrams_received"), 8 * 400);
 		ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	}
