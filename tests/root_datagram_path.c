@@ -7,7 +7,6 @@
  */
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
-#include <sys/ioctl.h>
 
 #include "tests/ask.h"
 #include "tests/wire.h"

@@ -15,6 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "tests/harness.h"
@@ -96,6 +98,22 @@ static inline void wire_up(const char *name, const char *const addresses[])
 			 strchr(*addresses, ':') ? " nodad" : " brd +");
 }
 
+/* The kernel takes its time to notice that the other end is up; until then it sends nothing. */
+static inline void wire_wait_running(const char *name)
+{
+	struct wait wait = wait_begin();
+	struct ifreq request = {0};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_ge(fd, 0);
+	(void)snprintf(request.ifr_name, sizeof request.ifr_name, "%s", name);
+	do {
+		wait_more(&wait, "a wire that is up");
+		ck_assert_int_eq(ioctl(fd, SIOCGIFFLAGS, &request), 0);
+	} while (!(request.ifr_flags & IFF_RUNNING));
+	(void)close(fd);
+}
+
 /* Leaves this process where it asks. */
 static inline struct wire wire_open(void)
 {
@@ -112,7 +130,9 @@ static inline struct wire wire_open(void)
 	wire_up("server", (const char *const[]){"10.9.0.1/24", "10.9.0.7/24", "fd09::1/64",
 						"fd09::7/64", "fe80::1/64", NULL});
 	wire_run("ip route add fd09:0:0:1::/64 dev server");
+	wire_wait_running("server");
 	wire_enter(wire.asker);
+	wire_wait_running("asker");
 	return wire;
 }
 
