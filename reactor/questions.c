@@ -47,6 +47,13 @@ static bool is_on(int fd, int level, int option)
 	return error ? error != -ENOPROTOOPT && error != -EOPNOTSUPP : value;
 }
 
+static int set_on(int fd, int level, int option)
+{
+	int on = 1;
+
+	return sys_setsockopt(fd, level, option, &on, sizeof on);
+}
+
 int questions_open(struct questions *questions, int fd)
 {
 	*questions =
@@ -56,6 +63,8 @@ int questions_open(struct questions *questions, int fd)
 		return -ENOMEM;
 	for (unsigned i = 0; i < QUESTIONS_BATCH; i++)
 		reset(questions->batch, i);
+	/* Without it is as well: a count that comes later. */
+	(void)set_on(fd, SOL_SOCKET, SO_RXQ_OVFL);
 	/* Trains are asked for where another worker had this socket before. */
 	questions->single = !is_on(fd, IPPROTO_IP, IP_PKTINFO) &&
 			    !is_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO) &&
@@ -185,12 +194,8 @@ void questions_done(struct questions *questions, const struct question *question
 
 void questions_expect_many(struct questions *questions, int fd)
 {
-	int on = 1;
-
 	questions->many = true;
-	/* Without either it is as well: more calls, and a count that comes later. */
-	(void)sys_setsockopt(fd, SYS_UDP, SYS_UDP_GRO, &on, sizeof on);
-	(void)sys_setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);
+	(void)set_on(fd, SYS_UDP, SYS_UDP_GRO); /* without it is as well: more calls */
 	questions_count_drops(questions, fd);
 }
 

@@ -50,7 +50,7 @@ int questions_receive(struct questions *questions, int fd);
 bool questions_next(const struct questions *questions, struct question *question);
 void questions_done(struct questions *questions, const struct question *question);
 
-/* Batches only, from now on; asks the kernel for trains, and for the count of what it drops. */
+/* Batches only, from now on; asks the kernel for trains. */
 void questions_expect_many(struct questions *questions, int fd);
 /* Looks up what has been dropped by now. */
 void questions_count_drops(struct questions *questions, int fd);
