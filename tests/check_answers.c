@@ -286,6 +286,9 @@ START_TEST(those_alike_leave_as_one)
 	ck_assert_uint_eq(longest_train(sizes, 2), 2 * 500);
 	sizes[9] = 400;
 	ck_assert_uint_eq(longest_train(sizes, 10), 9 * 500 + 400);
+	for (size_t i = 0; i < 50; i++)
+		sizes[i] = 1452;
+	ck_assert_uint_eq(longest_train(sizes, 50), 45 * 1452); /* more can't be carried */
 	for (size_t i = 0; i < 10; i++)
 		sizes[i] = 1453;
 	ck_assert_uint_eq(longest_train(sizes, 10), 1453);

@@ -360,6 +360,10 @@ static void stops(bool many, unsigned n, size_t bytes)
 	begin("[::]:7878", ANSWER_ECHO);
 	if (many)
 		show_many();
+	book.box->queue_max = 1; /* room for one: two are dropped, and nothing behind them */
+	for (unsigned i = 0; i < 3; i++)
+		(void)book_post(&book, i, bytes, 0);
+	clerk_run(&clerk, 1);
 	book.box->queue_max = SIZE_MAX;
 	for (unsigned i = 0; i < n; i++)
 		(void)book_post(&book, i, bytes, 0);
@@ -389,6 +393,22 @@ START_TEST(stop_answers_what_has_come)
 		stops(many, waiting[_i], 10);
 		stops(many, waiting[_i], 9000);
 	}
+}
+END_TEST
+
+/* In a queue that is too short for two. */
+START_TEST(drops_are_counted_where_never_two_wait)
+{
+	begin(addresses[_i], ANSWER_ECHO);
+	book.box->queue_max = 1;
+	for (unsigned i = 0; i < 2 * QUESTIONS_LOOK; i++) {
+		(void)book_post(&book, 1, 100, 0);
+		(void)book_post(&book, 2, 100, 0);
+		clerk_run(&clerk, 0);
+	}
+	EXPECT(book.box->drops == 2 * QUESTIONS_LOOK);
+	EXPECT(clerk.stats.datagrams_dropped >= QUESTIONS_LOOK);
+	end();
 }
 END_TEST
 
@@ -582,6 +602,8 @@ SUITE("sim_datagram", {"one at a time is three calls", one_at_a_time_is_three_ca
       {"who is not answered is counted", who_is_not_answered_is_counted, 10, ADDRESSES},
       {"over the rate is not answered", over_the_rate_is_not_answered, 10, ADDRESSES},
       {"stop answers what has come", stop_answers_what_has_come, 10, WAITING},
+      {"drops are counted where never two wait", drops_are_counted_where_never_two_wait, 10,
+       ADDRESSES},
       {"stop waits for room to send", stop_waits_for_room_to_send, 10},
       {"leave leaves the rest to its successor", leave_leaves_the_rest_to_its_successor, 10,
        ADDRESSES},
