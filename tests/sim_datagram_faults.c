@@ -277,10 +277,12 @@ static void say_how(const char *address)
 
 static void fail_each(enum mail_step step, const int *which, size_t n, unsigned times)
 {
+	unsigned long stride = suite_sanitized() ? 7 : 1;
+
 	for (size_t a = 0; a < sizeof addresses / sizeof *addresses; a++) {
 		play_fairly(addresses[a]);
 		EXPECT(fair.steps[step]);
-		for (unsigned long k = 1; k <= fair.steps[step]; k++) {
+		for (unsigned long k = 1; k <= fair.steps[step]; k += stride) {
 			for (size_t i = 0; i < n; i++) {
 				plan.step = step;
 				plan.first = k;

@@ -267,7 +267,8 @@ static void end(void)
 	for (size_t b = 0; b < BOOKS; b++) {
 		for (size_t c = 0; c < CLERKS; c++) {
 			EXPECT(!stop || !desk_is_open(&desks[b][c]));
-			desk_close(&desks[b][c]);
+			if (desk_is_open(&desks[b][c]))
+				desk_close(&desks[b][c]);
 		}
 		book_settle(&books[b]);
 		EXPECT(!books[b].owed_n);
