@@ -183,15 +183,16 @@ static void write_down(struct book *book, const struct letter *letter, size_t n,
 	book->owed_n++;
 }
 
-/* Peers are of the kinds that the mailbox can have; empty datagrams come each from one that is
- * seen once only, as nothing tells one from another. */
+/* Peers are of the kinds that the mailbox can have, two of them at one address; empty datagrams
+ * come each from one that is seen once only, as nothing tells one from another. */
 static struct place peer_of(const struct book *book, unsigned i, size_t n)
 {
-	struct place peer = {ip4(10, 0, (i / 8) & 255, i & 7), (uint16_t)(20000 + i % 32)};
+	struct place peer = {ip4(10, 0, i / 16 & 255, i / 2 & 7), (uint16_t)(20000 + i % 32)};
 
-	if (book->box->family == AF_INET6 && (book->box->v6only || i % 2))
+	if (book->box->family == AF_INET6 && (book->box->v6only || i & 2))
 		peer.address = (struct in6_addr){
-		    .s6_addr = {0x20, 1, 0xd, 0xb8, [7] = (uint8_t)(i / 8), [15] = (uint8_t)i}};
+		    .s6_addr = {0x20, 1, 0xd,
+				0xb8, [7] = (uint8_t)(i / 8), [15] = (uint8_t)(i / 2)}};
 	if (!n)
 		peer.port = (uint16_t)(30000 + book->serial % 30000);
 	return peer;
@@ -244,10 +245,11 @@ static size_t post(struct book *book, struct letter *letter, size_t part)
 
 size_t book_post(struct book *book, unsigned i, size_t n, size_t segment)
 {
-	struct letter letter = {.from = peer_of(book, i, n), .interface = 1 + i % 2, .n = n};
+	unsigned who = i % BOOK_ASKS_ANOTHER;
+	struct letter letter = {.from = peer_of(book, who, n), .interface = 1 + who % 2, .n = n};
 	size_t posted = 0;
 
-	letter.to = here_of(book, &letter.from, i);
+	letter.to = here_of(book, &letter.from, who + i / BOOK_ASKS_ANOTHER);
 	if (!segment || segment >= n)
 		return post(book, &letter, 0);
 	if (book->box->trains) {

@@ -14,9 +14,10 @@
 #include "reactor/datagram.h"
 #include "tests/mailroom.h"
 
-#define OFFICE_PORT   7878
-#define OFFICE_OTHER  5353 /* a port where another listener of weir's serves datagrams */
-#define DELAYS_ENOUGH 100  /* refusals for want of memory, after which one may be given up */
+#define OFFICE_PORT	  7878
+#define OFFICE_OTHER	  5353 /* a port where another listener of weir's serves datagrams */
+#define BOOK_ASKS_ANOTHER 1000
+#define DELAYS_ENOUGH	  100 /* refusals for want of memory, after which one may be given up */
 
 /* Of letters; the first one is owed an answer. */
 enum { MAIL_PLAIN, MAIL_LOW_PORT, MAIL_OWN_PORT, MAIL_TO_MANY, MAIL_TOO_LONG, MAIL_TAGS };
@@ -73,8 +74,9 @@ void book_settle(struct book *book);
 void book_close(struct book *book);
 /* As many answers as were in hand may be lost: somebody closed without a word. How many were. */
 size_t book_forget(struct book *book);
-/* From peer number i: n bytes; in datagrams of segment bytes, unless that is 0. How many of these
- * found room. */
+/* From peer number i (with BOOK_ASKS_ANOTHER, or twice that, to it: at another address of ours,
+ * where the mailbox has several): n bytes; in datagrams of segment bytes, unless that is 0. How
+ * many of these found room. */
 size_t book_post(struct book *book, unsigned i, size_t n, size_t segment);
 size_t book_post_tagged(struct book *book, int tag, size_t n);
 /* Owed, and read by somebody. */

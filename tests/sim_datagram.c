@@ -153,6 +153,28 @@ START_TEST(trains_come_and_leave_as_trains)
 }
 END_TEST
 
+/* The other port of an address; the same peer, who asks another address of ours. */
+START_TEST(who_differs_in_one_thing_has_a_train_of_his_own)
+{
+	static const unsigned others[] = {1, BOOK_ASKS_ANOTHER, 2 * BOOK_ASKS_ANOTHER};
+
+	begin(addresses[_i], ANSWER_ECHO);
+	show_many();
+	for (unsigned peer = 0; peer < 4; peer += 2) {
+		for (size_t k = 0; k < 3; k++) {
+			for (int i = 0; i < 9; i++) {
+				(void)book_post(&book, peer, 100, 0);
+				(void)book_post(&book, peer + others[k], 100, 0);
+				(void)book_post(&book, peer + others[k], 100, 0);
+			}
+			clerk_run(&clerk, 1);
+			EXPECT(!book.owed_n);
+		}
+	}
+	end();
+}
+END_TEST
+
 START_TEST(a_train_that_is_refused_leaves_in_pieces)
 {
 	static const int errors[] = {EINVAL, EIO, EMSGSIZE, EOPNOTSUPP, EPERM};
@@ -593,6 +615,8 @@ SUITE("sim_datagram", {"one at a time is three calls", one_at_a_time_is_three_ca
        10, ADDRESSES},
       {"many are few calls", many_are_few_calls, 10, ADDRESSES},
       {"trains come and leave as trains", trains_come_and_leave_as_trains, 10, ADDRESSES},
+      {"who differs in one thing has a train of his own",
+       who_differs_in_one_thing_has_a_train_of_his_own, 10, ADDRESSES},
       {"a train that is refused leaves in pieces", a_train_that_is_refused_leaves_in_pieces, 10,
        ADDRESSES},
       {"a full send queue is waited for", a_full_send_queue_is_waited_for, 10, ADDRESSES},

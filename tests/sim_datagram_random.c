@@ -94,9 +94,12 @@ static void somebody_asks(struct book *book)
 		if (!below(10))
 			(void)book_post_tagged(book, MAIL_TOO_LONG, bytes);
 		break;
-	case 2: /* one peer, alike */
-		for (; n; n--)
-			(void)book_post(book, i, bytes, 0);
+	case 2: /* one peer or two, alike, at one address of ours or several */
+		for (size_t pair = below(2), at = below(2); n; n--)
+			(void)book_post(book,
+					(i ^ (unsigned)below(1 + pair)) +
+					    BOOK_ASKS_ANOTHER * (unsigned)below(1 + 2 * at),
+					bytes, 0);
 		break;
 	default: /* many peers, all sizes */
 		for (; n; n--)
