@@ -60,12 +60,13 @@ static void put_control(struct msghdr *message, size_t *used, int level, int typ
 static void write_controls(const struct mailbox *box, const struct letter *letter,
 			   struct msghdr *message)
 {
-	bool is4 = IN6_IS_ADDR_V4MAPPED(&letter->to), many4 = is4 && letter->to.s6_addr[12] >= 224;
+	bool is4 = IN6_IS_ADDR_V4MAPPED(&letter->to), many4;
 	struct in_pktinfo info4 = {.ipi_ifindex = (int)letter->interface};
 	struct in6_pktinfo info6 = {letter->to, letter->interface};
 	int segment = (int)letter->segment;
 	size_t used = 0;
 
+	many4 = is4 && (letter->to.s6_addr[12] >= 224 || mailbox_is_broadcast(&letter->to));
 	memcpy(&info4.ipi_addr, letter->to.s6_addr + 12, 4);
 	info4.ipi_spec_dst.s_addr = many4 ? htonl(0x0a0000fe) : info4.ipi_addr.s_addr;
 	if (box->counts_drops && letter->drops)

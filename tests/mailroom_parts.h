@@ -19,6 +19,13 @@ socklen_t mailbox_write_name(const struct mailbox *box, const struct place *plac
 			     socklen_t room_n);
 struct place mailbox_read_name(const struct mailbox *box, const void *name, socklen_t n);
 
+/* The last of a network of IPv4 with 256 addresses, as all of them are here. */
+static inline bool mailbox_is_broadcast(const struct in6_addr *address)
+{
+	return IN6_IS_ADDR_V4MAPPED(address) && address->s6_addr[12] < 224 &&
+	       address->s6_addr[15] == 255;
+}
+
 /* ---- mail.c: the calls ---- */
 
 int mail_recvmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags,

@@ -89,6 +89,8 @@ void clerk_close(struct clerk *clerk);
 /* Passes of all until ms have gone by; time goes on where none has anything to do. */
 void clerks_run(struct clerk *const *clerks, size_t n, uint32_t ms);
 void clerk_run(struct clerk *clerk, uint32_t ms);
+/* Until more than one have been seen to wait: from then on trains come. */
+void clerk_show_many(struct clerk *clerk, struct book *book);
 /* Their counters are what the books say. */
 void clerks_expect(struct clerk *const *clerks, size_t n, struct book *const *books,
 		   size_t books_n);
