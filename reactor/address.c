@@ -178,3 +178,10 @@ bool address_bytes(const struct sockaddr *ip, unsigned char bytes[16])
 		memcpy(bytes, &((const struct sockaddr_in6 *)(const void *)ip)->sin6_addr, 16);
 	return ip->sa_family == AF_INET6;
 }
+
+bool address_is_unspecified(const unsigned char bytes[16])
+{
+	static const unsigned char ip4[16] = {[10] = 0xff, [11] = 0xff}, ip6[16];
+
+	return memcmp(bytes, ip4, 16) == 0 || memcmp(bytes, ip6, 16) == 0;
+}

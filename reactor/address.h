@@ -32,5 +32,7 @@ unsigned address_port(const struct address *address);
 void address_set_port(struct address *address, unsigned port);
 /* The bytes of an IP address, IPv4's as IPv6 maps them (RFC 4291, 2.5.5.2). False: it is none. */
 bool address_bytes(const struct sockaddr *ip, unsigned char bytes[16]);
+/* 0.0.0.0 or ::, in such bytes: every address where something listens, and none of a sender. */
+bool address_is_unspecified(const unsigned char bytes[16]);
 
 #endif

@@ -87,6 +87,8 @@ static bool datagram_admit(struct datagram_socket *socket, const struct question
 		STATS_ADD(socket->stats, datagrams_truncated, 1);
 	else if (asker_asked_many(question->asker))
 		STATS_ADD(socket->stats, datagrams_to_many, 1);
+	else if (verdict == GUARD_NOBODY)
+		STATS_ADD(socket->stats, datagrams_from_nobody, 1);
 	else if (verdict == GUARD_LOW_PORT)
 		STATS_ADD(socket->stats, datagrams_from_low_ports, 1);
 	else if (verdict == GUARD_OWN_PORT)
@@ -111,21 +113,35 @@ static void datagram_serve(struct loop *loop, struct datagram_socket *socket,
 		STATS_ADD(socket->stats, datagrams_over_rate, 1);
 }
 
-/* All questions in hand. 0, or as answers_send() says: then some are in hand still. */
-static int datagram_answer(struct loop *loop, struct datagram_socket *socket)
+struct budget {
+	unsigned batches, datagrams;
+	size_t bytes;
+	bool drained; /* the last batch was all that was there */
+};
+
+static bool is_spent(const struct budget *budget)
+{
+	return budget->batches == DATAGRAM_TURN_BATCHES || budget->bytes >= DATAGRAM_TURN_BYTES ||
+	       budget->datagrams == DATAGRAM_TURN_MAX;
+}
+
+/* The questions in hand, as far as the budget goes. 0, or as answers_send() says. */
+static int datagram_answer(struct loop *loop, struct datagram_socket *socket, struct budget *budget)
 {
 	struct question question;
 	int error = 0;
 
 	if (!answers_empty(&socket->answers))
 		error = answers_send(&socket->answers, socket->source.fd, socket->stats);
-	while (!error && questions_next(&socket->questions, &question)) {
+	while (!error && budget->datagrams < DATAGRAM_TURN_MAX &&
+	       questions_next(&socket->questions, &question)) {
 		if (answers_full(&socket->answers)) {
 			error = answers_send(&socket->answers, socket->source.fd, socket->stats);
 			continue;
 		}
 		datagram_serve(loop, socket, &question);
 		questions_done(&socket->questions, &question);
+		budget->datagrams++;
 	}
 	if (!error)
 		error = answers_send(&socket->answers, socket->source.fd, socket->stats);
@@ -133,12 +149,6 @@ static int datagram_answer(struct loop *loop, struct datagram_socket *socket)
 }
 
 /* ---- turns ---- */
-
-struct budget {
-	unsigned batches;
-	size_t bytes;
-	bool drained; /* the last batch was all that was there */
-};
 
 enum taken { TOOK, NOTHING, FAILED };
 
@@ -177,16 +187,11 @@ static void datagram_wait(struct loop *loop, struct datagram_socket *socket, int
 	datagram_watch(loop, socket, error == -EAGAIN ? EPOLLOUT : 0);
 }
 
-static bool is_spent(const struct budget *budget)
-{
-	return budget->batches == DATAGRAM_TURN_BATCHES || budget->bytes >= DATAGRAM_TURN_BYTES;
-}
-
 /* Of those who share a socket the kernel wakes one for a datagram. Was it this one, nobody else
  * knows of what has come: it takes that with it. */
 static bool may_leave(const struct datagram_socket *socket, const struct budget *budget)
 {
-	return socket->phase == LEAVING &&
+	return socket->phase == LEAVING && questions_empty(&socket->questions) &&
 	       (!socket->service->shared || budget->drained || is_spent(budget));
 }
 
@@ -201,7 +206,7 @@ static void datagram_turn(struct loop *loop, struct source *source)
 	if (source->fd < 0)
 		return;
 	while (taken == TOOK) {
-		error = datagram_answer(loop, socket);
+		error = datagram_answer(loop, socket, &budget);
 		if (error) {
 			datagram_wait(loop, socket, error);
 			return;
@@ -210,18 +215,18 @@ static void datagram_turn(struct loop *loop, struct source *source)
 			datagram_end(loop, socket);
 			return;
 		}
-		if (budget.drained && socket->phase == SERVING)
-			break;
 		if (is_spent(&budget)) {
 			STATS_ADD(socket->stats, budget_yields, 1);
 			break;
 		}
+		if (budget.drained && socket->phase == SERVING)
+			break;
 		taken = datagram_take(socket, &budget);
 	}
 	if (taken != TOOK && socket->phase != SERVING)
 		datagram_end(loop, socket);
-	else if (socket->phase == STOPPING) /* until the queue is empty, which makes no event */
-		loop_poke(loop, source);
+	else if (socket->phase == STOPPING || !questions_empty(&socket->questions))
+		loop_poke(loop, source); /* what is in hand, and an empty queue, make no event */
 	else
 		datagram_watch(loop, socket, taken == FAILED ? 0 : EPOLLIN);
 }
@@ -286,11 +291,10 @@ static int set_on(int fd, int level, int option)
 
 static bool is_every_address(const struct address *address)
 {
-	static const unsigned char ip4[16] = {[10] = 0xff, [11] = 0xff}, ip6[16];
 	unsigned char bytes[16];
 
 	return address_bytes((const struct sockaddr *)&address->socket, bytes) &&
-	       (memcmp(bytes, ip4, 16) == 0 || memcmp(bytes, ip6, 16) == 0);
+	       address_is_unspecified(bytes);
 }
 
 /* Nobody's own, but a broadcast or multicast one. To a broadcast address connect(2) refuses to

@@ -25,7 +25,8 @@
 
 #define DATAGRAM_TURN_BATCHES 4
 #define DATAGRAM_TURN_BYTES   (256 * 1024)
-#define DATAGRAM_RETRY_MS     10 /* until what failed is tried again */
+#define DATAGRAM_TURN_MAX     1024 /* a batch may be one of trains */
+#define DATAGRAM_RETRY_MS     10   /* until what failed is tried again */
 
 /* As a protocol sees it: the question, and then the answer. */
 struct datagram {

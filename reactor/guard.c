@@ -23,13 +23,11 @@ static bool is_loopback(const unsigned char address[16])
 void guard_add(struct guard *guard, const struct address *address)
 {
 	const struct sockaddr *here = (const struct sockaddr *)&address->socket;
-	static const unsigned char zeros[16];
 	struct guard_own *own = &guard->own[guard->own_n++];
 
 	CHECK(guard->own_n <= GUARD_OWN_MAX && address_bytes(here, own->address));
 	own->port = port_of(here);
-	own->any = memcmp(own->address + (here->sa_family == AF_INET ? 12 : 0), zeros,
-			  here->sa_family == AF_INET ? 4 : 16) == 0;
+	own->any = address_is_unspecified(own->address);
 }
 
 enum guard_verdict guard_judge(const struct guard *guard, const struct sockaddr *peer)
@@ -39,12 +37,13 @@ enum guard_verdict guard_judge(const struct guard *guard, const struct sockaddr 
 
 	if (port < GUARD_PORT_MIN)
 		return GUARD_LOW_PORT;
+	if (!address_bytes(peer, address) || address_is_unspecified(address))
+		return GUARD_NOBODY;
 	for (unsigned i = 0; i < guard->own_n; i++) {
 		const struct guard_own *own = &guard->own[i];
 
 		if (own->port != port)
 			continue;
-		(void)address_bytes(peer, address);
 		if (own->any || !is_loopback(address) || memcmp(own->address, address, 16) == 0)
 			return GUARD_OWN_PORT;
 	}

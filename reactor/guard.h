@@ -5,7 +5,9 @@
  * that answers in turn, and so may one to a port where weir itself serves datagrams: two
  * servers that answer each other never stop (CERT CA-1996-01, CVE-2024-2169). A port counts as
  * weir's own where the sender's address is that listener's too; where the listener is on every
- * address; and where the sender is on another machine, as another weir may be there.
+ * address; and where the sender is on another machine, as another weir may be there. What comes
+ * from no address (::, which networks let through) would be answered to this machine's own
+ * loopback, where services may be that nobody outside is to reach.
  */
 #ifndef REACTOR_GUARD_H
 #define REACTOR_GUARD_H
@@ -26,7 +28,7 @@ struct guard {
 	unsigned own_n;
 };
 
-enum guard_verdict { GUARD_PASSES, GUARD_LOW_PORT, GUARD_OWN_PORT };
+enum guard_verdict { GUARD_PASSES, GUARD_NOBODY, GUARD_LOW_PORT, GUARD_OWN_PORT };
 
 /* A place where weir serves datagrams; at most GUARD_OWN_MAX. */
 void guard_add(struct guard *guard, const struct address *address);

@@ -46,6 +46,11 @@ void questions_close(struct questions *questions);
 /* A batch, where none of the last one is left. How many messages of the kernel that were, at
  * least 1, or -errno. With QUESTIONS_BATCH there are likely more. */
 int questions_receive(struct questions *questions, int fd);
+static inline bool questions_empty(const struct questions *questions)
+{
+	return questions->at == questions->n;
+}
+
 /* The next one; false: none is left. It stays the next one until questions_done(). */
 bool questions_next(const struct questions *questions, struct question *question);
 void questions_done(struct questions *questions, const struct question *question);
