@@ -56,6 +56,18 @@ START_TEST(low_ports_are_never_answered)
 }
 END_TEST
 
+START_TEST(nobody_is_never_answered)
+{
+	struct guard guard = {.own_n = 0};
+
+	expect(&guard, "[::]:5000", GUARD_NOBODY);
+	expect(&guard, "0.0.0.0:5000", GUARD_NOBODY);
+	expect(&guard, "[::ffff:0.0.0.0]:5000", GUARD_NOBODY);
+	expect(&guard, "[::2]:5000", GUARD_PASSES);
+	expect(&guard, "0.0.0.1:5000", GUARD_PASSES);
+}
+END_TEST
+
 START_TEST(one_address_of_its_own)
 {
 	struct guard guard = {.own_n = 0};
@@ -138,7 +150,8 @@ START_TEST(as_many_as_there_may_be)
 }
 END_TEST
 
-SUITE("guard", {"low ports are never answered", low_ports_are_never_answered, 10},
+SUITE("guard", {"nobody is never answered", nobody_is_never_answered, 10},
+      {"low ports are never answered", low_ports_are_never_answered, 10},
       {"one address of its own", one_address_of_its_own, 10},
       {"addresses of the other kind", addresses_of_the_other_kind, 10},
       {"every address is every address", every_address_is_every_address, 10},

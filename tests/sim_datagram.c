@@ -307,6 +307,28 @@ START_TEST(one_that_never_runs_dry_gives_way)
 }
 END_TEST
 
+/* A batch of trains holds far more datagrams than one of single ones. */
+START_TEST(trains_give_way_within_a_batch)
+{
+	begin("[::]:7878", ANSWER_ECHO);
+	clerk_show_many(&clerk, &book);
+	EXPECT(book.box->trains);
+	book.box->queue_max = SIZE_MAX;
+	for (unsigned i = 0; i < QUESTIONS_BATCH; i++)
+		EXPECT(book_post(&book, i, 100, 1) == 100);
+	while (book.owed_n) {
+		uint64_t datagrams = clerk.stats.datagrams_received;
+		size_t owed_n = book.owed_n;
+
+		loop_pass(&clerk.loop, 0);
+		EXPECT(book.owed_n < owed_n); /* no event tells of what is in hand */
+		EXPECT(clerk.stats.datagrams_received - datagrams <= DATAGRAM_TURN_MAX);
+	}
+	EXPECT(clerk.stats.budget_yields >= 100 * QUESTIONS_BATCH / DATAGRAM_TURN_MAX);
+	end();
+}
+END_TEST
+
 START_TEST(who_is_not_answered_is_counted)
 {
 	begin(addresses[_i], ANSWER_ECHO);
@@ -386,6 +408,7 @@ SUITE("sim_datagram", {"one at a time is three calls", one_at_a_time_is_three_ca
       {"one that is blocked holds up no other", one_that_is_blocked_holds_up_no_other, 10,
        ADDRESSES},
       {"one that never runs dry gives way", one_that_never_runs_dry_gives_way, 10, 4},
+      {"trains give way within a batch", trains_give_way_within_a_batch, 10},
       {"who is not answered is counted", who_is_not_answered_is_counted, 10, ADDRESSES},
       {"an address of many answers nobody", an_address_of_many_answers_nobody, 10, 3},
       {"over the rate is not answered", over_the_rate_is_not_answered, 10, ADDRESSES})
