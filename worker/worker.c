@@ -50,11 +50,18 @@ static void worker_title(void)
 
 /* ---- the end ---- */
 
-static bool all_stopped(void)
+static bool listeners_stopped(void)
 {
 	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
-		if (worker.entrances[i].listener.source.fd >= 0 ||
-		    worker.entrances[i].datagrams.source.fd >= 0)
+		if (worker.entrances[i].listener.source.fd >= 0)
+			return false;
+	return true;
+}
+
+static bool datagrams_stopped(void)
+{
+	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
+		if (worker.entrances[i].datagrams.source.fd >= 0)
 			return false;
 	return true;
 }
@@ -73,11 +80,11 @@ static void end_if_drained(void)
 		return;
 	if (worker.leaving && !worker.table.conns.used)
 		leave_datagrams();
-	if (!all_stopped())
+	if (!listeners_stopped())
 		return;
-	if (worker.setup->bus)
+	if (worker.setup->bus) /* no member can come now: those who are here may end */
 		relay_close_doors(&worker.relay);
-	if (!worker.table.conns.used)
+	if (!worker.table.conns.used && datagrams_stopped())
 		worker.loop.stopped = true;
 }
 
