@@ -58,25 +58,6 @@ static int open_socket(struct endpoint *endpoint, const struct listen_options *o
 	return listen_on(&endpoint->address, options, step);
 }
 
-/*
- * SO_REUSEPORT lets two servers of one user bind the same port and share its connections;
- * a second start must fail instead. A bind without it tells: it does where nobody listens.
- */
-static void refuse_second_server(const struct endpoint *endpoint)
-{
-	struct endpoint other = *endpoint;
-	struct listen_options options = {.backlog = 1};
-	const char *step;
-	int fd;
-
-	if (!address_port(&other.address))
-		return;
-	fd = open_socket(&other, &options, &step);
-	if (fd < 0)
-		die_binding(endpoint, step, fd);
-	(void)close(fd);
-}
-
 /* Without IPv6 in the kernel, every address is every IPv4 one. */
 static void without_ipv6(struct address *address)
 {
@@ -89,6 +70,33 @@ static void without_ipv6(struct address *address)
 	address->dual_stack = false;
 	address_set_port(address, port);
 	log_warn("no IPv6 here: listening on every IPv4 address", LOG_NUMBER("port", port));
+}
+
+/*
+ * SO_REUSEPORT lets two servers of one user bind the same port and share its connections;
+ * a second start must fail instead. A bind without it tells: it does where nobody listens.
+ * Of datagrams the kernel may give two servers the same port even for port 0: the port is
+ * chosen here, then.
+ */
+static void refuse_second_server(struct endpoint *endpoint)
+{
+	struct endpoint other = *endpoint;
+	struct listen_options options = {.backlog = 1};
+	const char *step;
+	int fd;
+
+	if (!address_port(&other.address) && !endpoint->datagrams)
+		return;
+	fd = open_socket(&other, &options, &step);
+	if (fd == -EAFNOSUPPORT && endpoint->address.dual_stack) {
+		without_ipv6(&endpoint->address);
+		refuse_second_server(endpoint);
+		return;
+	}
+	if (fd < 0)
+		die_binding(endpoint, step, fd);
+	address_set_port(&endpoint->address, address_port(&other.address));
+	(void)close(fd);
 }
 
 static int open_one(struct endpoint *endpoint, const struct listen_options *options)
@@ -137,7 +145,7 @@ static void warn_of_short_queue(const struct endpoint *endpoint, int fd)
 
 	/* The kernel doubles what was asked, for its own part (socket(7)). */
 	if (!endpoint->queue_bytes || getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &n) < 0 ||
-	    (uint64_t)bytes >= 2 * endpoint->queue_bytes)
+	    (uint64_t)bytes + 2 >= 2 * endpoint->queue_bytes)
 		return;
 	endpoint_format(endpoint, text);
 	log_warn("net.core.rmem_max cuts the queue", LOG_TEXT("listener", text),
