@@ -249,6 +249,27 @@ START_TEST(a_drained_worker_goes_on_answering)
 }
 END_TEST
 
+/* Clients of chat stay until all listeners are closed; sockets of datagrams are none of these. */
+START_TEST(clients_of_chat_do_not_keep_a_drained_worker)
+{
+	struct server *server = SERVER("-w", "1", "--drain-timeout", "10m", "chat://127.0.0.1:0",
+				       "echo+udp://127.0.0.1:0");
+	struct address to = ask_address("127.0.0.1", server->ports[1]);
+	int member = connect_to(server->ports[0]), fd = ask_open("127.0.0.1", 0);
+	pid_t pid = server_worker(server, 0);
+	char byte;
+
+	server_wait_stat_is(server, "connections", 1);
+	ask_echo(fd, &to, "before", 6);
+	ck_assert_int_eq(kill(pid, SIGTERM), 0);
+	ck_assert_uint_eq(receive_to_end(member, &byte, 1), 0);
+	(void)server_wait_worker(server, 0, pid);
+	ask_echo(fd, &to, "behind", 6);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	(void)close(member);
+}
+END_TEST
+
 /* A TERM to a worker costs no datagram at all. */
 START_TEST(drains_under_load_lose_nothing)
 {
@@ -448,6 +469,8 @@ SUITE("datagram, life and death",
       {"twenty kills lose what was in hand, at most", twenty_kills_lose_what_was_in_hand_at_most,
        60},
       {"a drained worker goes on answering", a_drained_worker_goes_on_answering, 30},
+      {"clients of chat do not keep a drained worker", clients_of_chat_do_not_keep_a_drained_worker,
+       20},
       {"drains under load lose nothing", drains_under_load_lose_nothing, 60},
       {"a stop answers what has come", a_stop_answers_what_has_come, 30},
       {"a stop ends, whatever was queued", a_stop_ends_whatever_was_queued, 60},
