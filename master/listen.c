@@ -51,7 +51,8 @@ static int open_socket(struct endpoint *endpoint, const struct listen_options *o
 		       const char **step)
 {
 	struct datagram_options datagrams = {.reuseport = options->reuseport,
-					     .queue_bytes = endpoint->queue_bytes};
+					     .queue_bytes = endpoint->queue_bytes,
+					     .send_queue_bytes = endpoint->send_queue_bytes};
 
 	if (endpoint->datagrams)
 		return datagram_bind(&endpoint->address, &datagrams, step);

@@ -30,6 +30,21 @@ static void datagram_watch(struct loop *loop, struct datagram_socket *socket, ui
 		loop_deadline(loop, &socket->source, loop->now_ms + DATAGRAM_RETRY_MS);
 }
 
+/* Whoever sees more drops than were counted counts them. */
+static void count_drops(struct datagram_socket *socket)
+{
+	uint32_t counted = __atomic_load_n(socket->service->dropped, __ATOMIC_RELAXED);
+
+	while ((int32_t)(socket->questions.dropped - counted) > 0) {
+		if (!__atomic_compare_exchange_n(socket->service->dropped, &counted,
+						 socket->questions.dropped, false, __ATOMIC_RELAXED,
+						 __ATOMIC_RELAXED))
+			continue;
+		STATS_ADD(socket->stats, datagrams_dropped, socket->questions.dropped - counted);
+		return;
+	}
+}
+
 int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
 		  const struct datagram_service *service,
 		  void (*gone)(struct datagram_socket *socket))
@@ -48,23 +63,10 @@ int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
 	}
 	if (service->shared) /* others may ask for trains any time */
 		socket->questions.single = false;
+	questions_count_drops(&socket->questions, fd); /* since this socket had a worker */
+	count_drops(socket);
 	datagram_watch(loop, socket, EPOLLIN);
 	return 0;
-}
-
-/* Whoever sees more drops than were counted counts them. */
-static void count_drops(struct datagram_socket *socket)
-{
-	uint32_t counted = __atomic_load_n(socket->service->dropped, __ATOMIC_RELAXED);
-
-	while ((int32_t)(socket->questions.dropped - counted) > 0) {
-		if (!__atomic_compare_exchange_n(socket->service->dropped, &counted,
-						 socket->questions.dropped, false, __ATOMIC_RELAXED,
-						 __ATOMIC_RELAXED))
-			continue;
-		STATS_ADD(socket->stats, datagrams_dropped, socket->questions.dropped - counted);
-		return;
-	}
 }
 
 /* ---- answering ---- */
@@ -129,10 +131,8 @@ static bool is_spent(const struct budget *budget)
 static int datagram_answer(struct loop *loop, struct datagram_socket *socket, struct budget *budget)
 {
 	struct question question;
-	int error = 0;
+	int error = answers_send(&socket->answers, socket->source.fd, socket->stats);
 
-	if (!answers_empty(&socket->answers))
-		error = answers_send(&socket->answers, socket->source.fd, socket->stats);
 	while (!error && budget->datagrams < DATAGRAM_TURN_MAX &&
 	       questions_next(&socket->questions, &question)) {
 		if (answers_full(&socket->answers)) {
@@ -215,12 +215,13 @@ static void datagram_turn(struct loop *loop, struct source *source)
 			datagram_end(loop, socket);
 			return;
 		}
+		if (budget.drained && socket->phase == SERVING &&
+		    questions_empty(&socket->questions))
+			break;
 		if (is_spent(&budget)) {
 			STATS_ADD(socket->stats, budget_yields, 1);
 			break;
 		}
-		if (budget.drained && socket->phase == SERVING)
-			break;
 		taken = datagram_take(socket, &budget);
 	}
 	if (taken != TOOK && socket->phase != SERVING)
@@ -319,14 +320,14 @@ static bool is_address_of_many(const struct address *address)
 	return error == -EACCES;
 }
 
-/* Beyond net.core.rmem_max only for the mighty; the kernel cuts it without a word. */
-static int set_queue(int fd, uint64_t bytes)
+/* Beyond net.core.rmem_max and wmem_max only for the mighty; the kernel cuts it without a word. */
+static int set_size(int fd, int forced, int option, uint64_t bytes)
 {
 	int n = (int)bytes;
 
-	if (!n || sys_setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &n, sizeof n) == 0)
+	if (!n || sys_setsockopt(fd, SOL_SOCKET, forced, &n, sizeof n) == 0)
 		return 0;
-	return sys_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &n, sizeof n);
+	return sys_setsockopt(fd, SOL_SOCKET, option, &n, sizeof n);
 }
 
 /* No SO_REUSEADDR: with it, another server could take the port from under this one. */
@@ -355,7 +356,13 @@ static int set_options(int fd, const struct address *address,
 	}
 	if (!error) {
 		*step = "SO_RCVBUF";
-		error = set_queue(fd, options->queue_bytes);
+		error = set_size(fd, SO_RCVBUFFORCE, SO_RCVBUF, options->queue_bytes);
+	}
+	if (!error) {
+		*step = "SO_SNDBUF";
+		error = set_size(fd, SO_SNDBUFFORCE, SO_SNDBUF,
+				 options->send_queue_bytes ? options->send_queue_bytes
+							   : DATAGRAM_SEND_BYTES);
 	}
 	return error;
 }

@@ -26,7 +26,11 @@
 #define DATAGRAM_TURN_BATCHES 4
 #define DATAGRAM_TURN_BYTES   (256 * 1024)
 #define DATAGRAM_TURN_MAX     1024 /* a batch may be one of trains */
-#define DATAGRAM_RETRY_MS     10   /* until what failed is tried again */
+/* Answers wait in the send queue for neighbours that may not be there, up to 3 s (arp(7)): were it
+ * as short as the kernel makes it, some 300 datagrams from forged addresses of the own network
+ * would hold up all others. */
+#define DATAGRAM_SEND_BYTES (4 * 1024 * 1024)
+#define DATAGRAM_RETRY_MS   10 /* until what failed is tried again */
 
 /* As a protocol sees it: the question, and then the answer. */
 struct datagram {
@@ -67,8 +71,9 @@ void datagram_leave(struct loop *loop, struct datagram_socket *socket);
 void datagram_close(struct loop *loop, struct datagram_socket *socket);
 
 struct datagram_options {
-	bool reuseport;	      /* one socket of several on this address */
-	uint64_t queue_bytes; /* of received datagrams; 0: what the kernel gives */
+	bool reuseport;		   /* one socket of several on this address */
+	uint64_t queue_bytes;	   /* of received datagrams; 0: what the kernel gives */
+	uint64_t send_queue_bytes; /* of answers; 0: DATAGRAM_SEND_BYTES */
 };
 
 /* Makes a bound non-blocking socket; port 0 becomes the one that the kernel chose. Which

@@ -35,7 +35,7 @@ START_TEST(listeners_go_round)
 	    "frame://127.0.0.1:4?max-frame=1",
 	    "echo+udp://127.0.0.1:7878",
 	    "discard+udp://[::1]:9?accept=shared",
-	    "chargen+udp://:19?accept=reuseport&rate=1000000&queue=4194304",
+	    "chargen+udp://:19?accept=reuseport&rate=1000000&queue=4194304&send-queue=1",
 	};
 
 	config_defaults(&config);
@@ -112,6 +112,8 @@ START_TEST(what_is_no_listener_is_refused_with_the_reason)
 	    {"echo+udp://127.0.0.1:1?rate=1000001", "rate takes a number up to 1000000"},
 	    {"echo+udp://127.0.0.1:1?rate=-1", "rate takes"},
 	    {"echo+udp://127.0.0.1:1?queue=0", "queue takes a size from 1 to 1G"},
+	    {"echo+udp://127.0.0.1:1?send-queue=2G", "send-queue takes a size from 1 to 1G"},
+	    {"echo://127.0.0.1:1?send-queue=1K", "send-queue does not apply"},
 	    {"echo://127.0.0.1:1?rate=1", "rate does not apply"},
 	    {"echo://127.0.0.1:1?queue=1K", "queue does not apply"},
 	};

@@ -326,8 +326,10 @@ static int mail_setsockopt(int fd, int level, int name, const void *value, sockl
 	}
 	EXPECT(n == sizeof number);
 	memcpy(&number, value, sizeof number);
-	if (level == SOL_SOCKET && name == SO_RCVBUFFORCE)
+	if (level == SOL_SOCKET && (name == SO_RCVBUFFORCE || name == SO_SNDBUFFORCE))
 		return refuse(EPERM);
+	if (level == SOL_SOCKET && name == SO_SNDBUF)
+		return 0; /* tests say how long it is: send_max */
 	if (level == SOL_SOCKET && name == SO_RCVBUF) {
 		box->queue_max = 2 * (size_t)number;
 		return 0;

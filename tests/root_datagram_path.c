@@ -294,8 +294,8 @@ START_TEST(a_full_send_queue_loses_nothing)
 	wire = wire_open();
 	wire_enter(wire.server);
 	wire_run("tc qdisc add dev server root tbf rate 20mbit burst 20k limit 4m");
-	server = WIRE_SERVER(&wire, "-w", "1", "echo+udp://:0?queue=1M", "echo+udp://127.0.0.1:0",
-			     "line://127.0.0.1:0");
+	server = WIRE_SERVER(&wire, "-w", "1", "echo+udp://:0?queue=1M&send-queue=104K",
+			     "echo+udp://127.0.0.1:0", "line://127.0.0.1:0");
 	flow_through(&wire, server);
 	ck_assert_uint_gt(server_stat(server, "datagram_send_waits"), 0);
 	ck_assert_uint_eq(server_stat(server, "datagram_send_errors"), 0);
@@ -319,7 +319,7 @@ START_TEST(a_full_send_queue_is_emptied_at_the_end)
 	wire_run("tc qdisc add dev server root tbf rate 4mbit burst 20k limit 4m");
 	fill_random(bytes, LONG_BYTES, 9);
 	for (int alone = 0; alone < 2; alone++) {
-		server = WIRE_SERVER(&wire, "-w", "1", "echo+udp://:0?queue=1M");
+		server = WIRE_SERVER(&wire, "-w", "1", "echo+udp://:0?queue=1M&send-queue=104K");
 		to = ask_address("10.9.0.1", server->ports[0]);
 		fd = ask_open("10.9.0.2", 0);
 		for (int i = 0; i < WINDOW; i++)

@@ -54,9 +54,15 @@ static bool set_queue(struct endpoint *endpoint, const char *value)
 	       endpoint->queue_bytes <= 1u << 30;
 }
 
+static bool set_send_queue(struct endpoint *endpoint, const char *value)
+{
+	return size_parse(value, &endpoint->send_queue_bytes) && endpoint->send_queue_bytes &&
+	       endpoint->send_queue_bytes <= 1u << 30;
+}
+
 static bool key_applies(const struct endpoint *endpoint, const char *key)
 {
-	if (strcmp(key, "rate") == 0 || strcmp(key, "queue") == 0)
+	if (strcmp(key, "rate") == 0 || strcmp(key, "queue") == 0 || strcmp(key, "send-queue") == 0)
 		return endpoint->datagrams;
 	if (endpoint->datagrams)
 		return strcmp(key, "accept") == 0;
@@ -98,7 +104,8 @@ static bool set_key(struct endpoint *endpoint, const char *key, const char *valu
 		    {"max-frame", set_message_max, "a size from 1 to 1G"},
 		    {"names", set_names, "on or off"},
 		    {"rate", set_rate, "a number up to 1000000"},
-		    {"queue", set_queue, "a size from 1 to 1G"}};
+		    {"queue", set_queue, "a size from 1 to 1G"},
+		    {"send-queue", set_send_queue, "a size from 1 to 1G"}};
 
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
 		if (strcmp(keys[i].name, key) != 0)
@@ -116,7 +123,7 @@ static bool set_key(struct endpoint *endpoint, const char *key, const char *valu
 	}
 	(void)snprintf(error, error_n,
 		       "no key of a listener is \"%s\" (they are accept, mode, max-line, "
-		       "max-frame, names, rate, queue)",
+		       "max-frame, names, rate, queue, send-queue)",
 		       key);
 	return false;
 }
@@ -225,4 +232,6 @@ void endpoint_format(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BY
 		add_key(text, "rate=%llu", (unsigned long long)endpoint->rate);
 	if (endpoint->queue_bytes)
 		add_key(text, "queue=%llu", (unsigned long long)endpoint->queue_bytes);
+	if (endpoint->send_queue_bytes)
+		add_key(text, "send-queue=%llu", (unsigned long long)endpoint->send_queue_bytes);
 }

@@ -24,6 +24,7 @@ struct endpoint {
 	bool names;	      /* chat: say who said what */
 	uint64_t rate;	      /* datagrams: answers a second to a source address; 0: no limit */
 	uint64_t queue_bytes; /* datagrams: of the kernel's queue; 0: as the kernel has it */
+	uint64_t send_queue_bytes; /* the same of answers; 0: DATAGRAM_SEND_BYTES */
 };
 
 /* False, and what is wrong with it. */
