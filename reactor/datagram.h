@@ -67,7 +67,8 @@ int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
 void datagram_stop(struct loop *loop, struct datagram_socket *socket);
 /* What has come is for others who have the socket, now or later. */
 void datagram_leave(struct loop *loop, struct datagram_socket *socket);
-/* At once, whatever is in hand. */
+/* At once, whatever is in hand. It may still have a turn in this pass, in which it does nothing:
+ * its memory stays, and is not opened again, until that is over. */
 void datagram_close(struct loop *loop, struct datagram_socket *socket);
 
 struct datagram_options {

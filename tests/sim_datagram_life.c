@@ -70,6 +70,28 @@ static void stops(bool many, unsigned n, size_t bytes)
 	end();
 }
 
+/* The count of drops wraps; who comes anew knows none of them, and must not count them again. */
+START_TEST(a_successor_counts_what_was_dropped_since)
+{
+	static const uint32_t counted[] = {0, 1000, 0x7fffffff, 0x90000000, 0xffffffff};
+
+	office_begin();
+	clerk_open(&clerk);
+	book_open(&book, "127.0.0.1:7878", ANSWER_ECHO);
+	book.dropped = counted[_i];
+	book.box->drops = counted[_i] + 7; /* while nobody served it */
+	EXPECT(desk_open(&desk, &clerk, &book, false) == 0);
+	EXPECT(clerk.stats.datagrams_dropped == 7);
+	(void)book_post(&book, 1, 10, 0);
+	clerk_run(&clerk, 1);
+	EXPECT(clerk.stats.datagrams_dropped == 7 && book.dropped == counted[_i] + 7);
+	desk_close(&desk);
+	book_close(&book);
+	clerk_close(&clerk);
+	office_end();
+}
+END_TEST
+
 START_TEST(stop_answers_what_has_come)
 {
 	for (int many = 0; many < 2; many++) {
@@ -271,7 +293,10 @@ START_TEST(drops_are_counted_once_by_all)
 }
 END_TEST
 
-SUITE("sim_datagram_life", {"stop answers what has come", stop_answers_what_has_come, 10, WAITING},
+SUITE("sim_datagram_life",
+      {"a successor counts what was dropped since", a_successor_counts_what_was_dropped_since, 10,
+       5},
+      {"stop answers what has come", stop_answers_what_has_come, 10, WAITING},
       {"drops are counted where never two wait", drops_are_counted_where_never_two_wait, 10,
        ADDRESSES},
       {"stop waits for room to send", stop_waits_for_room_to_send, 10},
