@@ -333,7 +333,8 @@ START_TEST(a_stopped_worker_is_left_behind_and_counts_what_it_missed)
 			      (unsigned long long)by_guest, (unsigned long long)missed);
 		left += by_guest != 0;
 	}
-	ck_assert_uint_eq(left, guests / 2);
+	ck_assert_uint_gt(left, 0);
+	ck_assert_uint_eq(left, server_worker_stat(server, 1, "connections"));
 	(void)printf("FIGURE a stopped worker: held a sender up for %llu ms once (rule: at most %u "
 		     "to %u), then "
 		     "%llu ms; missed and counted: %llu lines\n",
