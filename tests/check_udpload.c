@@ -78,6 +78,7 @@ START_TEST(counts_each_fault_as_what_it_is)
 	const struct case_of_fault *this = &faults[(size_t)_i / LOOPS];
 	size_t loop = (size_t)_i % LOOPS;
 	bool pairs = this->fault == DATAGRAM_SWAP, closed = loop < 2;
+	bool over = this->loses && closed; /* one a place may be lost: soon none is left */
 	const struct datagram_count *count;
 	unsigned port;
 	double lost, right;
@@ -88,12 +89,13 @@ START_TEST(counts_each_fault_as_what_it_is)
 	(void)faulty_datagram_start(DATAGRAM_ECHO, this->fault, 20, 1000000, &port, &count);
 	/* One socket: key 0, which stray answers are made for. */
 	status = load_looped(loop, this->fault == DATAGRAM_STRAY || pairs ? "1" : "10", port);
-	/* An open loop may find this machine too busy, and says so. */
-	ck_assert_msg(status == this->status || (status == 3 && !closed), "status %d\n%s", status,
+	/* An open loop may find this machine too busy, and says so; one that is over so soon that
+	 * measuring has not begun, too. */
+	ck_assert_msg(status == this->status || (status == 3 && !closed) ||
+			  (over && strstr(load_said(), "no message was answered")),
+		      "status %d\n%s", status, load_said());
+	ck_assert_msg(count->faults > (over ? 5 : 10), "%lu faults\n%s", count->faults,
 		      load_said());
-	/* One a place may be lost in a closed loop: then it is over. */
-	ck_assert_msg(count->faults > (this->loses && closed ? 5 : 10), "%lu faults\n%s",
-		      count->faults, load_said());
 	ck_assert_msg(load_figure(this->counted) + (double)(pairs ? count->held : 0) ==
 			  (double)count->faults,
 		      "%lu faults:\n%s", count->faults, load_said());

@@ -41,8 +41,9 @@ check-root: $(BUILD)/weir $(ROOT_TESTS:%=$(BUILD)/tests/%)
 # The same tests under AddressSanitizer, UndefinedBehaviorSanitizer and the leak check.
 SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 asan:
+	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="$(SANITIZE)" tests
 	@ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="$(SANITIZE)" check
+	$(MAKE) --no-print-directory -j1 BUILD=build/asan CFLAGS="$(SANITIZE)" check
 
 coverage:
 	@command -v gcov >/dev/null || { echo "make coverage needs gcov" >&2; exit 1; }
