@@ -1,7 +1,5 @@
 #include "reactor/datagram.h"
 
-#include <string.h>
-
 #include "reactor/check.h"
 #include "reactor/sys.h"
 
