@@ -308,6 +308,27 @@ START_TEST(a_listener_of_many_answers_nobody)
 }
 END_TEST
 
+/* With SO_REUSEPORT, the kernel may give the same port to two that ask for any. */
+START_TEST(any_port_is_given_to_one_server)
+{
+	unsigned ports[7], n = sizeof ports / sizeof *ports;
+	struct wire wire;
+
+	if (wire_cannot("any port is given to one server", "ip"))
+		return;
+	wire = wire_open();
+	wire_enter(wire.server);
+	wire_run("echo 40000 40007 >/proc/sys/net/ipv4/ip_local_port_range");
+	for (unsigned i = 0; i < n; i++) {
+		struct server *server = WIRE_SERVER(&wire, "-w", "1", "echo+udp://10.9.0.1:0");
+
+		ports[i] = server->ports[0];
+		for (unsigned k = 0; k < i; k++)
+			ck_assert_uint_ne(ports[i], ports[k]);
+	}
+}
+END_TEST
+
 /* ---- the rate of a network ---- */
 
 /* Asks n times; how often it is answered. */
@@ -486,5 +507,6 @@ SUITE("datagrams, as root", {"low ports are not answered", low_ports_are_not_ans
       {"two servers do not talk to each other", two_servers_do_not_talk_to_each_other, 20},
       {"what went to many is not answered", what_went_to_many_is_not_answered, 20},
       {"a listener of many answers nobody", a_listener_of_many_answers_nobody, 20, 4},
+      {"any port is given to one server", any_port_is_given_to_one_server, 20},
       {"a rate is of an address, or of a network", a_rate_is_of_an_address_or_of_a_network, 20},
       {"xinetd says the same", xinetd_says_the_same, 30})
