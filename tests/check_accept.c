@@ -176,8 +176,7 @@ START_TEST(spread_handoff)
 {
 	if (!can_spread("handoff spreads to 1.02"))
 		return;
-	/* What is on its way to a worker is a number, not a share: 200 of 10,000. */
-	spread_in_a_storm("handoff", 1 + 200.0 / spread_volume());
+	spread_in_a_storm("handoff", 1.02);
 	spread_gently("handoff", true, 1.02);
 }
 END_TEST
