@@ -191,6 +191,7 @@ static size_t chat_input(struct conn *conn, unsigned char *bytes, size_t n)
 
 const struct protocol chat_protocol = {
     .name = "chat",
+    .state_bytes = sizeof(struct chat),
     .open = chat_open,
     .input = chat_input,
     .ended = chat_ended,

@@ -52,6 +52,7 @@ static size_t frame_input(struct conn *conn, unsigned char *bytes, size_t n)
 
 const struct protocol frame_protocol = {
     .name = "frame",
+    .state_bytes = sizeof(struct frame),
     .input = frame_input,
     .message_max = MESSAGE_MAX_FRAME,
 };

@@ -36,6 +36,7 @@ static size_t increment_input(struct conn *conn, unsigned char *bytes, size_t n)
 
 const struct protocol increment_protocol = {
     .name = "increment",
+    .state_bytes = sizeof(struct increment),
     .open = increment_open,
     .input = increment_input,
     .uses_all = true,

@@ -43,6 +43,7 @@ static size_t line_input(struct conn *conn, unsigned char *bytes, size_t n)
 
 const struct protocol line_protocol = {
     .name = "line",
+    .state_bytes = sizeof(struct line),
     .input = line_input,
     .message_max = MESSAGE_MAX_LINE,
 };

@@ -63,6 +63,11 @@ struct protocol {
 	/* Which limit of the service is its conn_message_max()? */
 	enum { MESSAGE_MAX_NONE, MESSAGE_MAX_LINE, MESSAGE_MAX_FRAME } message_max;
 	uint32_t message_cap; /* no more than that, whatever the limit says; 0: no cap */
+	/* Its state, as it travels to another process, which may be another version of weir: where
+	 * these differ the connection does not. Whoever changes what the bytes mean counts up. */
+	uint16_t state_bytes, state_version;
+	/* In place of open() where the connection comes from another process, with its state. */
+	void (*arrived)(struct conn *conn);
 	/* A datagram, which becomes its answer, with no more bytes than it had; false: there is
 	 * none. NULL: it does not serve datagrams. See reactor/datagram.h. */
 	bool (*datagram)(struct datagram *datagram);
