@@ -55,7 +55,8 @@ static uint32_t client_new(struct clients *clients)
 	return handle;
 }
 
-bool clients_take(struct clients *clients, const struct sockaddr *peer, uint32_t *handle)
+static bool clients_count(struct clients *clients, const struct sockaddr *peer, uint32_t limit,
+			  uint32_t *handle)
 {
 	unsigned char address[16];
 	uint32_t *chain;
@@ -69,7 +70,7 @@ bool clients_take(struct clients *clients, const struct sockaddr *peer, uint32_t
 
 		if (memcmp(client->address, address, 16) != 0)
 			continue;
-		if (client->connections >= clients->limit)
+		if (client->connections >= limit)
 			return false;
 		client->connections++;
 		*handle = at;
@@ -82,6 +83,19 @@ bool clients_take(struct clients *clients, const struct sockaddr *peer, uint32_t
 	client->next = *chain;
 	*chain = *handle;
 	return true;
+}
+
+bool clients_take(struct clients *clients, const struct sockaddr *peer, uint32_t *handle)
+{
+	return clients_count(clients, peer, clients->limit, handle);
+}
+
+uint32_t clients_add(struct clients *clients, const struct sockaddr *peer)
+{
+	uint32_t handle;
+
+	(void)clients_count(clients, peer, UINT32_MAX, &handle);
+	return handle;
 }
 
 void clients_release(struct clients *clients, uint32_t handle)

@@ -40,6 +40,8 @@ static inline bool clients_counted(const struct clients *clients)
 
 /* Counts one more; *handle is 0 where nothing was counted. False: over the limit. */
 bool clients_take(struct clients *clients, const struct sockaddr *peer, uint32_t *handle);
+/* The same, also over the limit: it was counted elsewhere. Answers the handle. */
+uint32_t clients_add(struct clients *clients, const struct sockaddr *peer);
 void clients_release(struct clients *clients, uint32_t handle);
 
 #endif

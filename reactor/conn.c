@@ -22,7 +22,7 @@ static struct conn *conn_of(struct source *source)
 
 /* ---- how it ends ---- */
 
-static void conn_leave_open(struct conn *conn, enum conn_phase phase)
+void conn_leave_open(struct conn *conn, enum conn_phase phase)
 {
 	bool was_open = conn->phase == OPEN;
 
@@ -77,7 +77,7 @@ void conn_drain(struct conn *conn)
 {
 	int unread = 0;
 
-	if (conn->draining)
+	if (conn->draining || conn->phase == DEAD)
 		return;
 	conn->draining = true;
 	if (sys_ioctl(conn->source.fd, FIONREAD, &unread) == 0 && unread > 0)
@@ -111,27 +111,41 @@ static void conn_drop_input(struct conn *conn, struct conn_table *table)
 	conn->stalled = false;
 }
 
-void conn_destroy(struct conn *conn)
+void conn_release(struct conn *conn)
 {
 	struct conn_table *table = conn->service->table;
 
-	CHECK(conn->reason && !table->outbox.n);
+	CHECK(!table->outbox.n);
 	if (conn->passed) /* its registration would outlive our descriptor */
 		loop_unwatch(table->loop, &conn->source);
 	(void)sys_close(conn->source.fd);
+	conn->source.fd = -1;
 	loop_no_deadline(table->loop, &conn->source);
 	conn_drop_input(conn, table);
 	queue_clear(&conn->queue, &table->buffers);
 	starved_set(conn, table, false);
 	clients_release(&table->clients, conn->client);
-	STATS_ADD(table->stats, closed[conn->reason], 1);
 	STATS_ADD(table->stats, connections, -1);
-	if (log_enabled(LOG_DEBUG))
-		log_debug("closed", LOG_NUMBER("fd", conn->source.fd),
-			  LOG_TEXT("reason", close_reason_name(conn->reason)));
+}
+
+void conn_free(struct conn *conn)
+{
+	struct conn_table *table = conn->service->table;
+
 	pool_give(&table->conns, conn);
 	if (table->on_room)
 		table->on_room(table);
+}
+
+void conn_destroy(struct conn *conn)
+{
+	CHECK(conn->reason);
+	if (log_enabled(LOG_DEBUG))
+		log_debug("closed", LOG_NUMBER("fd", conn->source.fd),
+			  LOG_TEXT("reason", close_reason_name(conn->reason)));
+	STATS_ADD(conn->service->table->stats, closed[conn->reason], 1);
+	conn_release(conn);
+	conn_free(conn);
 }
 
 /* ---- input ---- */

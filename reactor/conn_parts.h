@@ -5,6 +5,7 @@
  *     outbox.c      the write of a turn
  *     conn_clock.c  deadlines
  *     conn_table.c  all connections of a process, and how they share its buffers
+ *     transit.c     one on its way to another process
  */
 #ifndef REACTOR_CONN_PARTS_H
 #define REACTOR_CONN_PARTS_H
@@ -12,6 +13,8 @@
 #include "reactor/conn.h"
 
 enum conn_phase { OPEN, CLOSING, LINGER, DEAD };
+
+#define CHUNKS_FOR_A_READ 2
 
 #define LINGER_MS      2000 /* for a peer that goes on sending after our FIN */
 #define LINGER_LOOK_MS 100  /* how often the kernel is asked what it still holds */
@@ -42,7 +45,12 @@ uint8_t conn_want(const struct conn *conn);
  * while the last owed bytes go out ends for that. */
 void conn_die(struct conn *conn, enum close_reason reason);
 void conn_die_of(struct conn *conn, ssize_t error); /* -errno */
-void conn_destroy(struct conn *conn);
+/* To its last phases; tells the protocol where it was OPEN. */
+void conn_leave_open(struct conn *conn, enum conn_phase phase);
+void conn_destroy(struct conn *conn); /* counts why */
+/* The two halves of it: all that it holds, and its memory, which is not queued any more. */
+void conn_release(struct conn *conn);
+void conn_free(struct conn *conn);
 /* Serves what has come by now, and nothing that comes later. */
 void conn_drain(struct conn *conn);
 

@@ -5,9 +5,9 @@
 
 #include "reactor/check.h"
 #include "reactor/sys.h"
+#include "reactor/transit.h"
 
 #define CONNS_SPARE_BYTES (64u << 10)
-#define CHUNKS_FOR_A_READ 2
 #define STARVATION_MS	  1000 /* without a byte sent: then somebody has to go */
 
 /* ---- starvation: connections that wait for buffers ---- */
@@ -72,7 +72,7 @@ static struct conn *longest_stalled(struct conn_table *table)
 	size_t cursor = 0;
 
 	while ((conn = pool_next(&table->conns, &cursor))) {
-		if (conn->phase == DEAD || !conn_in_hand(conn))
+		if (conn->phase == DEAD || !conn_in_hand(conn) || conn_is_frozen(conn))
 			continue;
 		if (!victim || (int32_t)(conn->progress_ms - victim->progress_ms) < 0)
 			victim = conn;
@@ -204,6 +204,8 @@ void conn_table_close(struct conn_table *table)
 	size_t cursor = 0;
 
 	while ((conn = pool_next(&table->conns, &cursor))) {
+		if (conn->source.fd < 0) /* it has departed, and waits for its turn */
+			continue;
 		conn_die(conn, CLOSE_stopped);
 		conn_destroy(conn);
 	}

@@ -211,6 +211,20 @@ int queue_spans(const struct queue *queue, struct iovec *spans, int max)
 	return n;
 }
 
+void queue_copy(const struct queue *queue, void *bytes)
+{
+	const struct segment *segment = queue_first(queue);
+	unsigned char *to = bytes;
+
+	for (size_t left = queue_bytes(queue); left; segment = segment->next) {
+		size_t n = segment->end - segment->begin;
+
+		memcpy(to, segment->chunk->bytes + segment->begin, n);
+		to += n;
+		left -= n;
+	}
+}
+
 void queue_sent(struct queue *queue, struct buffers *buffers, size_t n)
 {
 	CHECK(n <= queue->owed);

@@ -76,6 +76,8 @@ void queue_clear(struct queue *queue, struct buffers *buffers);
 
 /* The owed bytes, first ones first, as at most max spans. Returns how many spans. */
 int queue_spans(const struct queue *queue, struct iovec *spans, int max);
+/* All of its bytes, held ones last. */
+void queue_copy(const struct queue *queue, void *bytes);
 /* n owed bytes have gone. */
 void queue_sent(struct queue *queue, struct buffers *buffers, size_t n);
 
