@@ -1,0 +1,274 @@
+#include "master/notify.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "reactor/log.h"
+#include "worker/config.h"
+
+#define MESSAGE_BYTES	(NOTIFY_STATUS_BYTES + 128)
+#define KEPT_MAX	4    /* READY, RELOADING, READY, STOPPING */
+#define WATCHDOG_US_MIN 2000 /* half of it has to be a millisecond */
+
+static struct {
+	int fd; /* valid where address_bytes is not 0 */
+	struct sockaddr_un address;
+	socklen_t address_bytes;
+	uint64_t watchdog_us; /* 0: none */
+	bool warned;
+	char status[NOTIFY_STATUS_BYTES];   /* the last one */
+	char kept[KEPT_MAX][MESSAGE_BYTES]; /* what found the queue full */
+	size_t kept_n;
+	char socket_line[sizeof "NOTIFY_SOCKET=" + sizeof(struct sockaddr_un)];
+	char watchdog_line[64];
+} notify;
+
+/* ---- what systemd says to us ---- */
+
+/* A path, or @NAME in the abstract name space; nothing else is a place to write to. */
+static bool read_socket(const char *text)
+{
+	struct sockaddr_un *address = &notify.address;
+	size_t n = strlen(text);
+
+	if ((*text != '/' && *text != '@') || n < 2 || n >= sizeof address->sun_path)
+		return false;
+	*address = (struct sockaddr_un){.sun_family = AF_UNIX};
+	memcpy(address->sun_path, text, n);
+	if (*text == '@')
+		address->sun_path[0] = '\0';
+	notify.address_bytes = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n);
+	return true;
+}
+
+/* A watchdog may be meant for another process, whose environment came to be ours. */
+static bool watchdog_is_ours(const char *pid)
+{
+	uint64_t number;
+
+	return !pid || (number_parse(pid, &number) && number == (uint64_t)getpid());
+}
+
+static void read_watchdog(const char *us, const char *pid)
+{
+	uint64_t number;
+
+	if (!us || !watchdog_is_ours(pid))
+		return;
+	if (!number_parse(us, &number) || number < WATCHDOG_US_MIN || number > INT64_MAX) {
+		log_warn("WATCHDOG_USEC is no time for a watchdog", LOG_TEXT("value", us));
+		return;
+	}
+	notify.watchdog_us = number;
+	(void)snprintf(notify.watchdog_line, sizeof notify.watchdog_line, "WATCHDOG_USEC=%llu",
+		       (unsigned long long)number);
+}
+
+static void open_socket(const char *text)
+{
+	if (!read_socket(text)) {
+		log_warn("NOTIFY_SOCKET is neither a path nor an abstract name",
+			 LOG_TEXT("value", text));
+		return;
+	}
+	notify.fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (notify.fd < 0) {
+		log_warn("no socket to notify systemd", LOG_TEXT("error", strerror(errno)));
+		notify.address_bytes = 0;
+		return;
+	}
+	(void)snprintf(notify.socket_line, sizeof notify.socket_line, "NOTIFY_SOCKET=%s", text);
+}
+
+void notify_open(void)
+{
+	const char *text = getenv("NOTIFY_SOCKET");
+
+	memset(&notify, 0, sizeof notify);
+	if (text)
+		open_socket(text);
+	if (notify_is_open())
+		read_watchdog(getenv("WATCHDOG_USEC"), getenv("WATCHDOG_PID"));
+	(void)unsetenv("NOTIFY_SOCKET");
+	(void)unsetenv("WATCHDOG_USEC");
+	(void)unsetenv("WATCHDOG_PID");
+}
+
+void notify_close(void)
+{
+	if (notify_is_open())
+		(void)close(notify.fd);
+	notify.address_bytes = 0;
+	notify.watchdog_us = 0;
+}
+
+bool notify_is_open(void)
+{
+	return notify.address_bytes != 0;
+}
+
+/* ---- what we say ---- */
+
+static bool is_full(int error)
+{
+	return error == EAGAIN || error == ENOBUFS;
+}
+
+/* 0, or the error. A full queue is no reason to wait: the server comes first. */
+static int send_message(const char *message)
+{
+	ssize_t n;
+
+	do
+		n = sendto(notify.fd, message, strlen(message), MSG_DONTWAIT | MSG_NOSIGNAL,
+			   (const struct sockaddr *)&notify.address, notify.address_bytes);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? errno : 0;
+}
+
+/* What was kept goes first, each in a datagram of its own as it was meant: of two states in
+ * one, systemd hears the last. */
+static int send_kept(void)
+{
+	while (notify.kept_n) {
+		int error = send_message(notify.kept[0]);
+
+		if (is_full(error))
+			return error;
+		notify.kept_n--;
+		memmove(notify.kept[0], notify.kept[1], notify.kept_n * sizeof notify.kept[0]);
+	}
+	return 0;
+}
+
+/* Where too many are kept, the oldest says least of how things are now. */
+static void keep(const char *message)
+{
+	if (notify.kept_n == KEPT_MAX) {
+		notify.kept_n--;
+		memmove(notify.kept[0], notify.kept[1], notify.kept_n * sizeof notify.kept[0]);
+	}
+	(void)snprintf(notify.kept[notify.kept_n++], sizeof notify.kept[0], "%s", message);
+}
+
+static bool say(const char *message, bool must_arrive)
+{
+	int error;
+
+	if (!notify_is_open())
+		return false;
+	error = send_kept();
+	if (!error)
+		error = send_message(message);
+	if (is_full(error) && must_arrive)
+		keep(message);
+	if (error && !notify.warned) {
+		notify.warned = true;
+		log_warn("systemd can't be notified", LOG_TEXT("error", strerror(error)));
+	}
+	return !error;
+}
+
+/* A line is a line: what stands in it can't say anything of its own. */
+static void one_line(char *text)
+{
+	for (; *text; text++)
+		if ((unsigned char)*text < ' ')
+			*text = ' ';
+}
+
+static void say_state(const char *state, const char *status)
+{
+	char line[NOTIFY_STATUS_BYTES], message[MESSAGE_BYTES];
+
+	(void)snprintf(line, sizeof line, "%s", status);
+	one_line(line);
+	(void)snprintf(message, sizeof message, "%s\nSTATUS=%s", state, line);
+	(void)say(message, true);
+	memcpy(notify.status, line, sizeof line);
+}
+
+void notify_ready(const char *status)
+{
+	say_state("READY=1", status);
+}
+
+void notify_stopping(const char *status)
+{
+	say_state("STOPPING=1", status);
+}
+
+/* Type=notify-reload takes it for the answer to its HUP where the time is not before that
+ * (systemd.service(5)); older ones pass over the second line. */
+void notify_reloading(void)
+{
+	struct timespec now;
+	char message[96];
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	(void)snprintf(message, sizeof message, "RELOADING=1\nMONOTONIC_USEC=%llu",
+		       (unsigned long long)now.tv_sec * 1000000 +
+			   (unsigned long long)now.tv_nsec / 1000);
+	(void)say(message, true);
+}
+
+void notify_status(const char *format, ...)
+{
+	char line[NOTIFY_STATUS_BYTES], message[MESSAGE_BYTES];
+	va_list arguments;
+
+	if (!notify_is_open())
+		return;
+	va_start(arguments, format);
+	(void)vsnprintf(line, sizeof line, format, arguments);
+	va_end(arguments);
+	one_line(line);
+	if (strcmp(line, notify.status) == 0) {
+		(void)send_kept();
+		return;
+	}
+	(void)snprintf(message, sizeof message, "STATUS=%s", line);
+	if (say(message, false))
+		memcpy(notify.status, line, sizeof line);
+}
+
+/* In one datagram: systemd reads the pid first, and then hears the main process. */
+bool notify_main_pid(pid_t pid)
+{
+	char message[64];
+
+	(void)snprintf(message, sizeof message, "MAINPID=%lld\nREADY=1", (long long)pid);
+	return say(message, true) || !notify_is_open();
+}
+
+uint32_t notify_watchdog_ms(void)
+{
+	uint64_t ms = notify.watchdog_us / 2000;
+
+	return ms < UINT32_MAX / 4 ? (uint32_t)ms : UINT32_MAX / 4;
+}
+
+void notify_watchdog(void)
+{
+	if (notify.watchdog_us)
+		(void)say("WATCHDOG=1", false);
+}
+
+size_t notify_environment(const char *lines[NOTIFY_LINES])
+{
+	size_t n = 0;
+
+	if (!notify_is_open())
+		return 0;
+	lines[n++] = notify.socket_line;
+	if (notify.watchdog_us)
+		lines[n++] = notify.watchdog_line;
+	return n;
+}
