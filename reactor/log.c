@@ -81,10 +81,10 @@ static void line_quoted(struct line *l, const char *text)
 	line_char(l, '"');
 }
 
-/* logfmt needs quotes only where a reader could lose its way. */
+/* logfmt needs quotes only where a reader could lose its way, or take it for a number. */
 static bool text_is_plain(const char *text)
 {
-	if (!*text)
+	if (!text[strspn(text, "-0123456789")])
 		return false;
 	for (; *text; text++)
 		if ((unsigned char)*text <= ' ' || *text == '"' || *text == '=' || *text == '\\' ||
@@ -93,10 +93,8 @@ static bool text_is_plain(const char *text)
 	return true;
 }
 
-static void line_field(struct line *l, const struct log_field *field)
+static void line_field(struct line *l, bool json, const struct log_field *field)
 {
-	bool json = log_state.format == LOG_JSON;
-
 	if (l->n + strlen(field->key) + FIELD_ROOM > LINE_ROOM)
 		return;
 	if (json) {
@@ -121,6 +119,23 @@ static void line_field(struct line *l, const struct log_field *field)
 	}
 }
 
+size_t log_compose(char text[LOG_LINE_BYTES], enum log_format format,
+		   const struct log_field *fields, size_t n)
+{
+	bool json = format == LOG_JSON;
+	struct line l = {.n = 0};
+
+	if (json)
+		line_char(&l, '{');
+	for (size_t i = 0; i < n; i++)
+		line_field(&l, json, &fields[i]);
+	if (json)
+		l.bytes[l.n++] = '}';
+	memcpy(text, l.bytes, l.n);
+	text[l.n] = '\0';
+	return l.n;
+}
+
 static void log_send(const struct line *l)
 {
 	ssize_t n;
@@ -138,6 +153,7 @@ static void log_send(const struct line *l)
 
 void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t n)
 {
+	bool json = log_state.format == LOG_JSON;
 	struct line l = {.n = 0};
 	struct timespec now;
 	struct tm utc;
@@ -150,19 +166,19 @@ void log_write(enum log_level level, const char *message, const struct log_field
 	size_t at = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
 	(void)snprintf(stamp + at, sizeof stamp - at, ".%03ldZ", now.tv_nsec / 1000000);
 
-	if (log_state.format == LOG_JSON)
+	if (json)
 		line_char(&l, '{');
-	line_field(&l, &LOG_TEXT("time", stamp));
-	line_field(&l, &LOG_TEXT("level", log_level_names[level]));
-	line_field(&l, &LOG_TEXT("process", log_state.name));
+	line_field(&l, json, &LOG_TEXT("time", stamp));
+	line_field(&l, json, &LOG_TEXT("level", log_level_names[level]));
+	line_field(&l, json, &LOG_TEXT("process", log_state.name));
 	if (log_state.dropped != log_state.dropped_told) {
-		line_field(&l, &LOG_NUMBER("dropped_lines", log_state.dropped));
+		line_field(&l, json, &LOG_NUMBER("dropped_lines", log_state.dropped));
 		log_state.dropped_told = log_state.dropped;
 	}
-	line_field(&l, &LOG_TEXT("msg", message));
+	line_field(&l, json, &LOG_TEXT("msg", message));
 	for (size_t i = 0; i < n; i++)
-		line_field(&l, &fields[i]);
-	if (log_state.format == LOG_JSON)
+		line_field(&l, json, &fields[i]);
+	if (json)
 		l.bytes[l.n++] = '}';
 	l.bytes[l.n++] = '\n';
 	log_send(&l);

@@ -36,6 +36,11 @@ uint64_t log_dropped(void);
 /* The first field is only there so that none need follow it. */
 void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t n);
 
+/* The fields alone, as a line has them, without its end; how many bytes. For those who speak
+ * the log's form elsewhere. */
+size_t log_compose(char text[LOG_LINE_BYTES], enum log_format format,
+		   const struct log_field *fields, size_t n);
+
 #define LOG_TEXT(key, text)	((struct log_field){(key), (text), 0})
 #define LOG_NUMBER(key, number) ((struct log_field){(key), NULL, (int64_t)(number)})
 
