@@ -15,7 +15,7 @@ struct status_server {
 	pid_t pid;
 	unsigned generation;
 	const char *state;    /* one word: serving, reloading, upgrading, stopping, ... */
-	uint32_t up_ms;	      /* since the master started */
+	uint64_t up_s;	      /* since the master started */
 	size_t workers;	      /* ready */
 	size_t workers_asked; /* as configured, with TTIN and TTOU */
 	const char *config;   /* the file; NULL: none */
@@ -32,7 +32,7 @@ struct status_worker {
 	unsigned slot, seat, generation;
 	pid_t pid;	   /* 0: nobody is there now */
 	const char *state; /* one word */
-	uint32_t up_ms;	   /* since it was forked */
+	uint64_t up_s;	   /* since it was forked */
 	unsigned restarts; /* how often the slot's worker was replaced because it died */
 };
 

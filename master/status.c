@@ -1,0 +1,145 @@
+#include "master/status.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "master/options.h"
+#include "reactor/check.h"
+
+/* What of the counters a record shows; the rest is for metrics. */
+static const char *const shown[] = {"connections",    "accepted",   "messages",
+				    "received_bytes", "sent_bytes", "queued_bytes_max"};
+
+#define SHOWN	   (sizeof shown / sizeof *shown)
+#define FIELDS_MAX 24
+
+struct record {
+	struct log_field fields[FIELDS_MAX];
+	size_t n;
+};
+
+static void record_add(struct record *record, struct log_field field)
+{
+	CHECK(record->n < FIELDS_MAX);
+	record->fields[record->n++] = field;
+}
+
+static const struct stats_row *row_of(const char *name)
+{
+	size_t i = 0;
+
+	while (i < stats_rows_n && strcmp(stats_rows[i].name, name) != 0)
+		i++;
+	CHECK(i < stats_rows_n);
+	return &stats_rows[i];
+}
+
+/* Of the seats from first on, n of them. */
+static void record_add_counters(struct record *record, const struct board *board, size_t first,
+				size_t n)
+{
+	for (size_t i = 0; i < SHOWN; i++) {
+		const struct stats_row *row = row_of(shown[i]);
+		uint64_t total = 0;
+
+		for (size_t seat = first; seat < first + n; seat++)
+			total =
+			    stats_combine(row, total, stats_value(&board->slot[seat].stats, row));
+		record_add(record, LOG_NUMBER(row->name, total));
+	}
+}
+
+static bool seats_are_there(const struct board *board, size_t first, size_t n)
+{
+	size_t seats = sizeof board->slot / sizeof *board->slot;
+
+	return first <= seats && n <= seats - first;
+}
+
+void status_server(struct control_client *client, const struct status_server *server,
+		   const struct board *board, size_t seats)
+{
+	time_t since = time(NULL) - (time_t)server->up_s;
+	struct record record = {.n = 0};
+	char stamp[32];
+	struct tm utc;
+
+	CHECK(seats_are_there(board, 0, seats));
+	(void)gmtime_r(&since, &utc);
+	(void)strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &utc);
+	record_add(&record, LOG_NUMBER("pid", server->pid));
+	record_add(&record, LOG_TEXT("version", WEIR_VERSION));
+	record_add(&record, LOG_TEXT("state", server->state));
+	record_add(&record, LOG_NUMBER("generation", server->generation));
+	record_add(&record, LOG_NUMBER("workers", server->workers));
+	record_add(&record, LOG_NUMBER("workers_asked", server->workers_asked));
+	record_add(&record, LOG_TEXT("since", stamp));
+	record_add(&record, LOG_NUMBER("up_s", server->up_s));
+	if (server->config)
+		record_add(&record, LOG_TEXT("config", server->config));
+	record_add_counters(&record, board, 0, seats);
+	control_record(client, "server", record.fields, record.n);
+}
+
+void status_listener(struct control_client *client, const struct status_listener *listener)
+{
+	CONTROL_RECORD(client, "listener", LOG_NUMBER("id", listener->id),
+		       LOG_TEXT("listener", listener->listener),
+		       LOG_TEXT("accept", listener->accept), LOG_TEXT("state", listener->state));
+}
+
+void status_worker(struct control_client *client, const struct status_worker *worker,
+		   const struct board *board)
+{
+	struct record record = {.n = 0};
+
+	CHECK(seats_are_there(board, worker->seat, 1));
+	record_add(&record, LOG_NUMBER("worker", worker->slot));
+	record_add(&record, LOG_NUMBER("seat", worker->seat));
+	record_add(&record, LOG_NUMBER("pid", worker->pid));
+	record_add(&record, LOG_NUMBER("generation", worker->generation));
+	record_add(&record, LOG_TEXT("state", worker->state));
+	record_add_counters(&record, board, worker->seat, 1);
+	record_add(&record, LOG_NUMBER("restarts", worker->restarts));
+	record_add(&record, LOG_NUMBER("up_s", worker->up_s));
+	control_record(client, "worker", record.fields, record.n);
+}
+
+static const struct status_worker *worker_of(uint64_t slot, const struct status_worker *workers,
+					     size_t n)
+{
+	const struct status_worker *found = NULL;
+
+	for (size_t i = 0; i < n; i++)
+		if (workers[i].slot == slot && workers[i].pid &&
+		    (!found || workers[i].generation > found->generation))
+			found = &workers[i];
+	return found;
+}
+
+void status_pid(struct control_client *client, const char *argument, pid_t master,
+		const struct status_worker *workers, size_t n)
+{
+	const struct status_worker *worker;
+	uint64_t slot;
+
+	if (!*argument) {
+		CONTROL_RECORD(client, "process", LOG_NUMBER("pid", master));
+		control_done(client);
+		return;
+	}
+	if (*argument != 'w' || !number_parse(argument + 1, &slot)) {
+		control_failed(client, "pid takes wN, a worker's number, not \"%s\"", argument);
+		return;
+	}
+	worker = worker_of(slot, workers, n);
+	if (!worker) {
+		control_failed(client, "there is no worker %llu now", (unsigned long long)slot);
+		return;
+	}
+	CONTROL_RECORD(client, "process", LOG_NUMBER("worker", slot),
+		       LOG_NUMBER("pid", worker->pid));
+	control_done(client);
+}
