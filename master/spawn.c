@@ -20,8 +20,9 @@ static _Noreturn void become_worker(struct worker_setup *setup)
 	for (size_t i = 0; i < setup->config->listeners_n; i++)
 		if (setup->listeners[i] >= 0)
 			kept[n++] = setup->listeners[i];
-	for (unsigned i = 0; setup->bus && i < setup->bus->seats; i++)
-		kept[n++] = setup->bus->bells[i];
+	for (unsigned i = 0; setup->bus && i < BUS_SEATS_MAX; i++)
+		if (setup->bus->bells[i] >= 0)
+			kept[n++] = setup->bus->bells[i];
 	descriptors_keep_only(kept, n);
 	(void)snprintf(name, sizeof name, "w%u", setup->index);
 	log_name(name);

@@ -23,12 +23,18 @@
 #define LINE_BYTES 16000 /* at most, whatever max-line says: a line fits a chunk and a record */
 
 struct chat {
-	struct in6_addr address; /* IPv4 as ::ffff:a.b.c.d; all 0: unix */
-	uint16_t port;
-	uint16_t looked; /* bytes of the line under way that are known to hold no \n */
+	/* Where it came from, and to: it keeps its name where it moves. */
+	struct in6_addr address; /* IPv4 as ::ffff:a.b.c.d; all 0: it has no name */
+	uint16_t port;		 /* 0: unix, and address is a struct unix_name */
+	uint16_t looked;	 /* bytes of the line under way that are known to hold no \n */
 	uint32_t member;
 };
 
+struct unix_name {
+	uint32_t place, serial;
+};
+
+_Static_assert(sizeof(struct unix_name) <= sizeof(struct in6_addr), "one of the two");
 _Static_assert(sizeof(struct chat) <= CONN_STATE_BYTES, "the state fits");
 _Static_assert(NAME_BYTES + LINE_BYTES + 1 <= BUS_RECORD_MAX, "a line fits a record");
 
@@ -107,16 +113,37 @@ static void name_keep(struct chat *chat, const struct address *peer)
 	}
 }
 
-static size_t name_format(const struct topic *topic, const struct chat *chat, char name[NAME_BYTES])
+/* Once: who moves has one, but where names were off. */
+static void name_give(struct conn *conn)
+{
+	const struct topic *topic = conn->service->topic;
+	struct chat *chat = conn_state(conn);
+	struct address peer;
+
+	if (!conn->service->names || !IN6_IS_ADDR_UNSPECIFIED(&chat->address))
+		return;
+	if (conn_peer(conn, &peer))
+		name_keep(chat, &peer);
+	if (!chat->port) {
+		struct unix_name name = {topic_place(topic), topic_serial(topic)};
+
+		memcpy(&chat->address, &name, sizeof name);
+	}
+}
+
+static size_t name_format(const struct chat *chat, char name[NAME_BYTES])
 {
 	char address[INET6_ADDRSTRLEN] = "";
 	int n;
 
-	if (IN6_IS_ADDR_V4MAPPED(&chat->address)) {
+	if (!chat->port) {
+		struct unix_name unix_name;
+
+		memcpy(&unix_name, &chat->address, sizeof unix_name);
+		n = snprintf(name, NAME_BYTES, "unix:%u.%u: ", unix_name.place, unix_name.serial);
+	} else if (IN6_IS_ADDR_V4MAPPED(&chat->address)) {
 		(void)inet_ntop(AF_INET, &chat->address.s6_addr[12], address, sizeof address);
 		n = snprintf(name, NAME_BYTES, "%s:%u: ", address, chat->port);
-	} else if (IN6_IS_ADDR_UNSPECIFIED(&chat->address)) {
-		n = snprintf(name, NAME_BYTES, "unix:%u.%u: ", topic_place(topic), chat->member);
 	} else {
 		(void)inet_ntop(AF_INET6, &chat->address, address, sizeof address);
 		n = snprintf(name, NAME_BYTES, "[%s]:%u: ", address, chat->port);
@@ -129,11 +156,19 @@ static size_t name_format(const struct topic *topic, const struct chat *chat, ch
 static void chat_open(struct conn *conn)
 {
 	struct chat *chat = conn_state(conn);
-	struct address peer;
 
 	chat->member = topic_join(conn->service->topic, conn);
-	if (conn->service->names && conn_peer(conn, &peer))
-		name_keep(chat, &peer);
+	name_give(conn);
+}
+
+/* What was said to it where it comes from is owed already, or was sent. */
+static void chat_arrived(struct conn *conn)
+{
+	struct chat *chat = conn_state(conn);
+
+	chat->member = topic_join(conn->service->topic, conn);
+	name_give(conn);
+	topic_replay(conn->service->topic, chat->member);
 }
 
 static void chat_ended(struct conn *conn)
@@ -153,7 +188,7 @@ static bool chat_say(struct conn *conn, const unsigned char *line, size_t n)
 
 	text[text_n++] = '\n';
 	if (conn->service->names)
-		name_n = name_format(conn->service->topic, chat, name);
+		name_n = name_format(chat, name);
 	return topic_say(conn->service->topic, chat->member, (struct iovec){name, name_n},
 			 (struct iovec){text, text_n});
 }
@@ -193,6 +228,7 @@ const struct protocol chat_protocol = {
     .name = "chat",
     .state_bytes = sizeof(struct chat),
     .open = chat_open,
+    .arrived = chat_arrived,
     .input = chat_input,
     .ended = chat_ended,
     .has_topic = true,

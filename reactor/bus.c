@@ -1,7 +1,8 @@
 /*
  * What lies in shared memory, and who writes it:
  *
- *     seat: state, wants_bell, wants_space, cursor[ring]     its reader (the bells' wants are
+ *     header: how many seats are in use                         the master; the rest is fixed
+ *     seat: state, wants_bell, wants_space, cursor[ring]        its reader (the bells' wants are
  *                                                               taken back by who rings)
  *     ring: head, floor, records                                its writer
  *
@@ -23,7 +24,12 @@
  * side's, which the fences exclude. Whoever sees wants_bell takes it back with an exchange, so
  * that one sleep costs one bell. A writer that waits for space and the reader that makes some
  * are the same with wants_space and the cursor. A writer that dies between its store and its
- * look wakes nobody: therefore who reaps it rings all bells.
+ * look wakes nobody: therefore who reaps it rings all bells. One that has no bell of a seat yet
+ * leaves the wish, and rings when it gets the bell.
+ *
+ * A seat comes into use before anybody sits there: whoever does not know of it yet stands at
+ * position 0 of its ring, as its memory says, and is waited for. Where a reader's look is behind
+ * its fence, so is its look at how many seats there are; so nothing changes in the above.
  */
 #include "reactor/bus.h"
 
@@ -32,8 +38,16 @@
 #include "reactor/check.h"
 #include "reactor/sys.h"
 
-#define BUS_NAME   "weir-bus" /* of the memfd, as /proc/PID/maps shows it */
+#define BUS_NAME   "weir-bus"	      /* of the memfd, as /proc/PID/maps shows it */
+#define BUS_MAGIC  0x7375622d72696577 /* "weir-bus" */
+#define BUS_LAYOUT 1 /* whoever changes what lies there, or what a record means, counts up */
 #define CACHE_LINE 64
+
+struct bus_header {
+	uint64_t magic, ring_bytes;
+	uint32_t layout, seats_max;
+	_Alignas(CACHE_LINE) uint32_t seats; /* in use */
+};
 
 struct bus_ring {
 	_Alignas(CACHE_LINE) uint64_t head; /* published up to here */
@@ -46,8 +60,9 @@ enum { VACANT, TAKEN, SAID_ALL };
 struct bus_seat {
 	_Alignas(CACHE_LINE) uint32_t state;
 	uint32_t wants_bell, wants_space;
-	uint32_t looks;	   /* while it drains: at whether all have said all */
-	uint64_t cursor[]; /* in each ring */
+	uint32_t looks;			/* while it drains: at whether all have said all */
+	uint32_t serial;		/* of the last one that was given */
+	uint64_t cursor[BUS_SEATS_MAX]; /* in each ring */
 };
 
 _Static_assert(sizeof(struct bus_record) == 16, "headers are aligned in the ring");
@@ -63,57 +78,155 @@ static size_t round_up(size_t n, size_t unit)
 	return (n + unit - 1) / unit * unit;
 }
 
+static struct bus_header *header_of(const struct bus *bus)
+{
+	return (struct bus_header *)(void *)bus->memory;
+}
+
 static struct bus_seat *seat_of(const struct bus *bus, unsigned seat)
 {
-	return (struct bus_seat *)(void *)(bus->memory + seat * bus->seat_bytes);
+	return (struct bus_seat *)(void *)(bus->memory + sizeof(struct bus_header)) + seat;
 }
 
 static struct bus_ring *ring_of(const struct bus *bus, unsigned seat)
 {
-	return (struct bus_ring *)(void *)(bus->memory + bus->seats * bus->seat_bytes +
+	char *rings = (char *)seat_of(bus, BUS_SEATS_MAX);
+
+	return (struct bus_ring *)(void *)(rings +
 					   seat * (sizeof(struct bus_ring) + bus->ring_bytes));
 }
 
 /* ---- the whole ---- */
 
+static bool ring_bytes_fit(uint64_t bytes)
+{
+	return bytes >= 4 * BUS_RECORD_MAX && bytes <= BUS_RING_BYTES_MAX &&
+	       (bytes & (bytes - 1)) == 0;
+}
+
+static size_t bytes_of(size_t ring_bytes)
+{
+	return sizeof(struct bus_header) +
+	       BUS_SEATS_MAX * (sizeof(struct bus_seat) + sizeof(struct bus_ring) + ring_bytes);
+}
+
+static void bus_init(struct bus *bus)
+{
+	*bus = (struct bus){.fd = -1};
+	for (unsigned i = 0; i < BUS_SEATS_MAX; i++)
+		bus->bells[i] = -1;
+}
+
+static int bus_map(struct bus *bus, int fd, size_t ring_bytes)
+{
+	size_t bytes = bytes_of(ring_bytes);
+
+	bus->memory = sys_map(bytes, MAP_SHARED, fd);
+	if (!bus->memory)
+		return -ENOMEM;
+	bus->mapped_bytes = bytes;
+	bus->ring_bytes = ring_bytes;
+	return 0;
+}
+
 int bus_open(struct bus *bus, unsigned seats, size_t ring_bytes)
 {
-	int fd, error;
+	int error;
 
-	CHECK(seats && seats <= BUS_SEATS_MAX && ring_bytes >= 4 * BUS_RECORD_MAX &&
-	      (ring_bytes & (ring_bytes - 1)) == 0);
-	*bus = (struct bus){.seats = seats, .ring_bytes = ring_bytes};
-	bus->seat_bytes = round_up(sizeof(struct bus_seat) + seats * sizeof(uint64_t), CACHE_LINE);
-	bus->mapped_bytes = seats * (bus->seat_bytes + sizeof(struct bus_ring) + bus->ring_bytes);
-	for (unsigned i = 0; i < seats; i++)
-		bus->bells[i] = -1;
-	fd = sys_memfd_create(BUS_NAME, MFD_CLOEXEC);
-	if (fd < 0)
-		return fd;
-	error = sys_ftruncate(fd, (off_t)bus->mapped_bytes);
+	CHECK(seats && seats <= BUS_SEATS_MAX && ring_bytes_fit(ring_bytes));
+	bus_init(bus);
+	bus->fd = sys_memfd_create(BUS_NAME, MFD_CLOEXEC);
+	if (bus->fd < 0)
+		return bus->fd;
+	error = sys_ftruncate(bus->fd, (off_t)bytes_of(ring_bytes));
 	if (!error)
-		bus->memory = sys_map(bus->mapped_bytes, MAP_SHARED, fd);
-	if (!error && !bus->memory)
-		error = -ENOMEM;
-	(void)sys_close(fd);
-	for (unsigned i = 0; !error && i < seats; i++) {
-		bus->bells[i] = sys_eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-		if (bus->bells[i] < 0)
-			error = bus->bells[i];
+		error = bus_map(bus, bus->fd, ring_bytes);
+	if (!error) {
+		*header_of(bus) = (struct bus_header){.magic = BUS_MAGIC,
+						      .ring_bytes = ring_bytes,
+						      .layout = BUS_LAYOUT,
+						      .seats_max = BUS_SEATS_MAX};
+		error = bus_use_seats(bus, seats);
 	}
 	if (error)
 		bus_close(bus);
 	return error;
 }
 
+/* What it says of itself is looked at in a copy. -errno, or 0. */
+static int read_header(int fd, struct bus_header *header)
+{
+	struct stat status;
+	void *start;
+	int error = sys_fstat(fd, &status);
+
+	if (error)
+		return error;
+	if (status.st_size < (off_t)sizeof *header)
+		return -EPROTO;
+	start = sys_map(sizeof *header, MAP_SHARED, fd);
+	if (!start)
+		return -ENOMEM;
+	*header = *(const struct bus_header *)start;
+	(void)sys_munmap(start, sizeof *header);
+	if (header->magic != BUS_MAGIC || header->layout != BUS_LAYOUT ||
+	    header->seats_max != BUS_SEATS_MAX || !header->seats || header->seats > BUS_SEATS_MAX ||
+	    !ring_bytes_fit(header->ring_bytes) ||
+	    status.st_size != (off_t)bytes_of(header->ring_bytes))
+		return -EPROTO;
+	return 0;
+}
+
+int bus_attach(struct bus *bus, int fd)
+{
+	struct bus_header header;
+	int error = read_header(fd, &header);
+
+	bus_init(bus);
+	if (!error)
+		error = bus_map(bus, fd, header.ring_bytes);
+	if (!error)
+		bus->fd = fd;
+	return error;
+}
+
 void bus_close(struct bus *bus)
 {
-	for (unsigned i = 0; i < bus->seats; i++)
+	for (unsigned i = 0; i < BUS_SEATS_MAX; i++)
 		if (bus->bells[i] >= 0)
 			(void)sys_close(bus->bells[i]);
 	if (bus->memory)
 		(void)sys_munmap(bus->memory, bus->mapped_bytes);
-	*bus = (struct bus){0};
+	if (bus->fd >= 0)
+		(void)sys_close(bus->fd);
+	bus_init(bus);
+}
+
+/* Whatever stands there: it numbers what there is memory for. */
+unsigned bus_seats(const struct bus *bus)
+{
+	uint32_t seats = LOAD(header_of(bus)->seats);
+
+	return seats - 1 < BUS_SEATS_MAX ? seats : BUS_SEATS_MAX;
+}
+
+int bus_use_seats(struct bus *bus, unsigned n)
+{
+	CHECK(n <= BUS_SEATS_MAX);
+	for (unsigned i = 0; i < n; i++) {
+		if (bus->bells[i] >= 0)
+			continue;
+		bus->bells[i] = sys_eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		if (bus->bells[i] < 0) {
+			int error = bus->bells[i];
+
+			bus->bells[i] = -1;
+			return error;
+		}
+	}
+	if (n > LOAD(header_of(bus)->seats))
+		STORE(header_of(bus)->seats, n);
+	return 0;
 }
 
 /* The counter of an eventfd that nobody reads is full after 2^64 - 2 bells. */
@@ -121,12 +234,23 @@ static void ring_bell(const struct bus *bus, unsigned seat)
 {
 	uint64_t one = 1;
 
-	(void)sys_write(bus->bells[seat], &one, sizeof one);
+	if (bus->bells[seat] >= 0)
+		(void)sys_write(bus->bells[seat], &one, sizeof one);
+}
+
+void bus_add_bell(struct bus *bus, unsigned seat, int fd)
+{
+	CHECK(seat < BUS_SEATS_MAX && fd >= 0);
+	if (bus->bells[seat] >= 0)
+		(void)sys_close(fd);
+	else
+		bus->bells[seat] = fd;
+	ring_bell(bus, seat);
 }
 
 void bus_ring_all_bells(const struct bus *bus)
 {
-	for (unsigned i = 0; i < bus->seats; i++)
+	for (unsigned i = 0; i < BUS_SEATS_MAX; i++)
 		ring_bell(bus, i);
 }
 
@@ -197,22 +321,28 @@ void bus_take_seat(struct bus_port *port, struct bus *bus, unsigned seat)
 {
 	struct bus_seat *own = seat_of(bus, seat);
 
-	CHECK(seat < bus->seats);
+	CHECK(seat < bus_seats(bus));
 	*port = (struct bus_port){.bus = bus, .seat = seat, .ring = seat};
 	STORE(own->state, TAKEN);
 	FULL_FENCE();
 	/* Whoever writes meanwhile sees no reader here, or one that stands too far back. A head
 	 * that is far on by now is taken anew: nobody waited for us there. */
-	for (unsigned i = 0; i < bus->seats; i++) {
+	for (unsigned i = 0; i < bus_seats(bus); i++) {
 		const struct bus_ring *ring = ring_of(bus, i);
 
 		do {
-			STORE(own->cursor[i], LOAD(ring->head));
-			port->expected[i] = record_at(bus, ring, own->cursor[i]).number;
+			port->at[i] = LOAD(ring->head);
+			STORE(own->cursor[i], port->at[i]);
+			port->expected[i] = record_at(bus, ring, port->at[i]).number;
 			FULL_FENCE();
-		} while (LOAD(ring->head) - own->cursor[i] > bus->ring_bytes / 4);
+		} while (LOAD(ring->head) - port->at[i] > bus->ring_bytes / 4);
 	}
 	port->number = port->expected[seat];
+}
+
+uint32_t bus_serial(struct bus_port *port)
+{
+	return ++seat_of(port->bus, port->seat)->serial;
 }
 
 /* ---- writing ---- */
@@ -237,7 +367,7 @@ static bool has_space(struct bus_port *port, uint64_t end)
 	bool left_behind = false;
 
 	FULL_FENCE(); /* who takes a seat now sees our head, or we see that it is taken */
-	for (unsigned i = 0; i < bus->seats; i++) {
+	for (unsigned i = 0, n = bus_seats(bus); i < n; i++) {
 		if (!is_reading(port, i, &cursor))
 			left_behind |= LOAD(seat_of(bus, i)->state) != VACANT;
 		else if (cursor < slowest)
@@ -300,10 +430,10 @@ static unsigned ring_bells(const struct bus_port *port, size_t wants)
 	unsigned rung = 0;
 
 	FULL_FENCE();
-	for (unsigned i = 0; i < bus->seats; i++) {
+	for (unsigned i = 0, n = bus_seats(bus); i < n; i++) {
 		uint32_t *want = (uint32_t *)(void *)((char *)seat_of(bus, i) + wants);
 
-		if (i == port->seat || !LOAD_RELAXED(*want) ||
+		if (i == port->seat || !LOAD_RELAXED(*want) || bus->bells[i] < 0 ||
 		    !__atomic_exchange_n(want, 0, __ATOMIC_SEQ_CST))
 			continue;
 		ring_bell(bus, i);
@@ -339,7 +469,7 @@ static bool look_around(struct bus_port *port, uint32_t now_ms, bool anew, unsig
 	uint64_t cursor, overdue[BUS_SEATS_MAX], slowest = UINT64_MAX, floor = 0;
 	unsigned overdue_n = 0;
 
-	for (unsigned i = 0; i < bus->seats; i++) {
+	for (unsigned i = 0, n = bus_seats(bus); i < n; i++) {
 		if (!is_reading(port, i, &cursor) || cursor + bus->ring_bytes >= port->wanted)
 			continue;
 		/* Nobody leaves itself behind: what keeps it from reading keeps it from saying. */
@@ -396,7 +526,7 @@ bool bus_all_said(struct bus_port *port, uint32_t now_ms)
 	bool all = true;
 
 	STORE_RELAXED(own->looks, own->looks + 1);
-	for (unsigned i = 0; i < port->bus->seats; i++) {
+	for (unsigned i = 0, n = bus_seats(port->bus); i < n; i++) {
 		const struct bus_seat *other = seat_of(port->bus, i);
 		uint32_t looks = LOAD_RELAXED(other->looks);
 
@@ -414,65 +544,86 @@ bool bus_all_said(struct bus_port *port, uint32_t now_ms)
 
 /* ---- reading ---- */
 
-/* The record at our cursor in a ring, if there is one; from the floor on where we were left
+static void move_to(struct bus_port *port, unsigned ring, uint64_t position)
+{
+	port->at[ring] = position;
+	if (!port->holds)
+		STORE(seat_of(port->bus, port->seat)->cursor[ring], position);
+}
+
+/* The record where we stand in a ring, if there is one; from the floor on where we were left
  * behind. */
 static bool peek_ring(struct bus_port *port, unsigned number, struct bus_record *record)
 {
 	const struct bus *bus = port->bus;
 	struct bus_ring *ring = ring_of(bus, number);
-	uint64_t *cursor = &seat_of(bus, port->seat)->cursor[number];
+	const uint64_t *at = &port->at[number];
 
 	for (;;) {
 		uint64_t floor, head;
 
 		if (!ring_bounds(bus, ring, &floor, &head))
 			return false;
-		if (*cursor < floor)
-			STORE(*cursor, floor);
-		if (*cursor >= head)
+		if (*at < floor)
+			move_to(port, number, floor);
+		if (*at >= head)
 			return false;
-		*record = record_at(bus, ring, *cursor);
+		*record = record_at(bus, ring, *at);
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
-		if (LOAD_RELAXED(ring->floor) > *cursor)
+		if (LOAD_RELAXED(ring->floor) > *at)
 			continue;
-		if (record->bytes <= BUS_RECORD_MAX && *cursor + record_size(record->bytes) <= head)
+		if (record->bytes <= BUS_RECORD_MAX && *at + record_size(record->bytes) <= head)
 			return true;
-		STORE(*cursor, head); /* no writer of ours wrote that */
+		move_to(port, number, head); /* no writer of ours wrote that */
 		return false;
 	}
 }
 
 bool bus_peek(struct bus_port *port, struct bus_record *record)
 {
-	for (unsigned i = 0; i < port->bus->seats; i++) {
+	unsigned seats = bus_seats(port->bus);
+
+	for (unsigned i = 0; i < seats; i++) {
 		if (peek_ring(port, port->ring, record))
 			return true;
-		port->ring = (port->ring + 1) % port->bus->seats;
+		port->ring = (port->ring + 1) % seats;
 	}
 	return false;
 }
 
+bool bus_peek_in(struct bus_port *port, unsigned ring, struct bus_record *record)
+{
+	CHECK(ring < BUS_SEATS_MAX);
+	port->ring = ring;
+	return peek_ring(port, ring, record);
+}
+
+bool bus_copy(const struct bus_port *port, const struct bus_record *record, void *bytes)
+{
+	const struct bus_ring *ring = ring_of(port->bus, port->ring);
+	uint64_t at = port->at[port->ring];
+
+	copy_out(port->bus, ring, at + sizeof *record, bytes, record->bytes);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return LOAD_RELAXED(ring->floor) <= at;
+}
+
 bool bus_take(struct bus_port *port, const struct bus_record *record, void *bytes)
 {
-	const struct bus *bus = port->bus;
-	const struct bus_ring *ring = ring_of(bus, port->ring);
-	uint64_t *cursor = &seat_of(bus, port->seat)->cursor[port->ring];
 	uint64_t *expected = &port->expected[port->ring];
 
-	copy_out(bus, ring, *cursor + sizeof *record, bytes, record->bytes);
-	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	if (LOAD_RELAXED(ring->floor) > *cursor)
+	if (!bus_copy(port, record, bytes))
 		return false;
 	if (record->number > *expected)
 		port->missed += record->number - *expected;
 	*expected = record->number + 1;
-	STORE(*cursor, *cursor + record_size(record->bytes));
+	move_to(port, port->ring, port->at[port->ring] + record_size(record->bytes));
 	return true;
 }
 
 unsigned bus_rest(struct bus_port *port)
 {
-	port->ring = (port->ring + 1) % port->bus->seats;
+	port->ring = (port->ring + 1) % bus_seats(port->bus);
 	return ring_bells(port, offsetof(struct bus_seat, wants_space));
 }
 
@@ -492,4 +643,55 @@ bool bus_sleep(struct bus_port *port)
 void bus_wake_up(struct bus_port *port)
 {
 	STORE(seat_of(port->bus, port->seat)->wants_bell, 0);
+}
+
+/* ---- reading again ---- */
+
+void bus_hold(struct bus_port *port)
+{
+	port->holds = true;
+}
+
+void bus_let_go(struct bus_port *port)
+{
+	port->holds = false;
+	for (unsigned i = 0, n = bus_seats(port->bus); i < n; i++)
+		move_to(port, i, port->at[i]);
+}
+
+uint64_t bus_head(const struct bus *bus, unsigned ring)
+{
+	return LOAD(ring_of(bus, ring)->head);
+}
+
+bool bus_read_again(struct bus_port *again, const struct bus_port *port, const uint64_t marks[],
+		    unsigned n)
+{
+	unsigned seats = bus_seats(port->bus);
+
+	*again = (struct bus_port){.bus = port->bus, .seat = port->seat, .holds = true};
+	for (unsigned i = 0; i < seats; i++) {
+		const struct bus_ring *ring = ring_of(port->bus, i);
+		uint64_t mark = i < n ? marks[i] : 0;
+
+		if (mark > port->at[i])
+			return false;
+		again->at[i] = mark;
+		again->expected[i] = port->expected[i];
+		if (mark == port->at[i])
+			continue;
+		again->expected[i] = record_at(port->bus, ring, mark).number;
+		__atomic_thread_fence(__ATOMIC_ACQUIRE);
+		if (LOAD_RELAXED(ring->floor) > mark)
+			return false;
+	}
+	return true;
+}
+
+bool bus_read_all_again(const struct bus_port *again, const struct bus_port *port)
+{
+	for (unsigned i = 0, n = bus_seats(port->bus); i < n; i++)
+		if (again->at[i] != port->at[i] || again->expected[i] != port->expected[i])
+			return false;
+	return !again->missed;
 }

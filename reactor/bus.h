@@ -8,7 +8,8 @@
  * waits; a reader in its way that has not moved for BUS_PATIENCE_MS is left behind: it loses
  * what is overwritten, finds out by the ring's floor, and counts exactly what it missed.
  *
- * Made before the fork by the process that outlives the others; seats are taken after it.
+ * Made by the process that outlives the others, which passes it on by fork, or by exec with
+ * bus_attach(): positions, numbers and who sits where go on. A seat is one process' at a time.
  */
 #ifndef REACTOR_BUS_H
 #define REACTOR_BUS_H
@@ -18,25 +19,39 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define BUS_SEATS_MAX	256
-#define BUS_RING_BYTES	(1u << 20)
-#define BUS_RECORD_MAX	16376 /* bytes of a record, without its header */
-#define BUS_PATIENCE_MS 1000
-#define BUS_LOOK_MS	100 /* how often a waiting writer looks */
+#define BUS_SEATS_MAX	   512
+#define BUS_RING_BYTES	   (1u << 20)
+#define BUS_RING_BYTES_MAX (1u << 24)
+#define BUS_RECORD_MAX	   16376 /* bytes of a record, without its header */
+#define BUS_PATIENCE_MS	   1000
+#define BUS_LOOK_MS	   100 /* how often a waiting writer looks */
 
 struct bus_ring;
 struct bus_seat;
 
 struct bus {
-	char *memory; /* seats, then rings */
-	size_t mapped_bytes, seat_bytes, ring_bytes;
-	unsigned seats;
-	int bells[BUS_SEATS_MAX]; /* eventfds: whoever sits there is woken by it */
+	char *memory; /* header, seats, rings: sparse, there is address space for all of them */
+	size_t mapped_bytes, ring_bytes;
+	int fd;			  /* of that memory, closed on exec */
+	int bells[BUS_SEATS_MAX]; /* eventfds: whoever sits there is woken by it; -1: not here */
 };
 
-/* ring_bytes: a power of two, at least 4 of the longest records. 0 or -errno. */
+/* seats: in use to begin with. ring_bytes: a power of two, at least 4 of the longest records.
+ * 0 or -errno. */
 int bus_open(struct bus *bus, unsigned seats, size_t ring_bytes);
+/* One that another process made, whose memory fd is: it is the bus' from now on, where this
+ * answers 0. Its bells come by bus_add_bell(). -EPROTO: no bus as this version makes it. */
+int bus_attach(struct bus *bus, int fd);
 void bus_close(struct bus *bus);
+
+/* How many seats are in use, from 0 on; it only grows. */
+unsigned bus_seats(const struct bus *bus);
+/* For the master only: at least n are, and there are bells for those here. 0 or -errno. The
+ * other processes need the bells of new seats (bus_add_bell) to wake who sits there. */
+int bus_use_seats(struct bus *bus, unsigned n);
+/* A bell that another process made: fd is the bus' from now on. It is rung once, for what was
+ * published here when it was missing. One that is here already stays, and fd is closed. */
+void bus_add_bell(struct bus *bus, unsigned seat, int fd);
 
 /* Nobody waits for this seat, or wakes it, any more. Its process says so, or whoever reaped it. */
 void bus_vacate(struct bus *bus, unsigned seat);
@@ -65,7 +80,9 @@ struct bus_port {
 		uint32_t since_ms; /* it has not moved since then */
 	} seen[BUS_SEATS_MAX];
 	/* as a reader: */
-	unsigned ring; /* whose turn it is to be read */
+	unsigned ring;		    /* whose turn it is to be read */
+	bool holds;		    /* others see it where it stood when that began */
+	uint64_t at[BUS_SEATS_MAX]; /* where it stands in each ring */
 	uint64_t missed;
 	uint64_t expected[BUS_SEATS_MAX]; /* number of the next record of each ring */
 	/* at the end: */
@@ -77,6 +94,8 @@ struct bus_port {
 
 /* Takes a seat; it reads what is published from now on. */
 void bus_take_seat(struct bus_port *port, struct bus *bus, unsigned seat);
+/* A number that nobody in this seat was given before, in this process or another. */
+uint32_t bus_serial(struct bus_port *port);
 
 /* ---- writing ---- */
 
@@ -104,11 +123,31 @@ bool bus_all_said(struct bus_port *port, uint32_t now_ms);
 bool bus_peek(struct bus_port *port, struct bus_record *record);
 /* Copies its bytes, all of them, and moves on. False: it was overwritten meanwhile, peek again. */
 bool bus_take(struct bus_port *port, const struct bus_record *record, void *bytes);
+/* The next record of this ring, whose turn it is from now on. */
+bool bus_peek_in(struct bus_port *port, unsigned ring, struct bus_record *record);
+/* As bus_take(), without moving on. */
+bool bus_copy(const struct bus_port *port, const struct bus_record *record, void *bytes);
 /* Gives other rings their turn, and wakes the writers that wait for space. How many? */
 unsigned bus_rest(struct bus_port *port);
 /* True: all was read, and whoever publishes next rings our bell. False: there is more. */
 bool bus_sleep(struct bus_port *port);
 /* No bell, please. */
 void bus_wake_up(struct bus_port *port);
+
+/* ---- reading again ---- */
+
+/* What is published from where it stands now on stays, for whoever reads it again: writers wait,
+ * until bus_let_go() or for BUS_PATIENCE_MS. It reads on itself. */
+void bus_hold(struct bus_port *port);
+void bus_let_go(struct bus_port *port);
+/* How far a ring is written. */
+uint64_t bus_head(const struct bus *bus, unsigned ring);
+/* Makes `again` read once more what port has read from these positions on (from 0 on in rings
+ * behind n), by bus_peek_in(), bus_copy() and bus_take(): as far as port->at, which it is not kept
+ * from passing. Nobody else sees it. False: some of that is not there any more. */
+bool bus_read_again(struct bus_port *again, const struct bus_port *port, const uint64_t marks[],
+		    unsigned n);
+/* Was that all of it, and nothing overwritten in between? */
+bool bus_read_all_again(const struct bus_port *again, const struct bus_port *port);
 
 #endif

@@ -1,5 +1,7 @@
 #include "reactor/relay.h"
 
+#include <string.h>
+
 #include "reactor/check.h"
 #include "reactor/log.h"
 #include "reactor/sys.h"
@@ -23,12 +25,28 @@ static void relay_wait(struct relay *relay)
 	loop_poke(relay->loop, &relay->source);
 }
 
+/* Members that came here have heard what they may answer to, and may have said something where
+ * they came from: all of that is read before what is said here from now on. */
+static bool relay_publish_order(struct relay *relay)
+{
+	struct iovec order = {relay->order, relay->order_n * sizeof *relay->order};
+
+	if (!relay->order_n)
+		return true;
+	if (!bus_publish(&relay->port, RELAY_ORDER, 0, order, (struct iovec){0}))
+		return false;
+	memset(relay->order, 0, order.iov_len);
+	relay->order_n = 0;
+	return true;
+}
+
 bool relay_publish(struct relay *relay, uint16_t topic, uint32_t member, struct iovec first,
 		   struct iovec second)
 {
 	if (relay->waiting) /* a short line does not overtake the long one that waits */
 		return false;
-	while (!bus_publish(&relay->port, topic, member, first, second))
+	while (!relay_publish_order(relay) ||
+	       !bus_publish(&relay->port, topic, member, first, second))
 		if (bus_wait(&relay->port, relay->loop->now_ms)) {
 			relay->next_to_go = topic + 1u;
 			relay_wait(relay);
@@ -84,6 +102,68 @@ static bool relay_has_batch(const struct relay *relay)
 	return false;
 }
 
+/* A ring that has to be read before what stands behind this order; BUS_SEATS_MAX: none. */
+static unsigned order_wants(const struct bus_port *port, const struct bus_record *record)
+{
+	uint64_t order[BUS_SEATS_MAX];
+
+	if (record->bytes > sizeof order || !bus_copy(port, record, order))
+		return BUS_SEATS_MAX;
+	for (unsigned i = 0; i < record->bytes / sizeof *order; i++)
+		if (port->at[i] < order[i])
+			return i;
+	return BUS_SEATS_MAX;
+}
+
+/*
+ * An order is there to be read. What it wants was published before it, and may stand behind
+ * orders that are older still; so this ends at a record that wants nothing. Where it does not,
+ * no process of ours wrote that.
+ */
+bool relay_follow(struct bus_port *port, struct bus_record *record)
+{
+	unsigned ring = port->ring, hops = 0, wanted;
+
+	while ((wanted = order_wants(port, record)) < BUS_SEATS_MAX && hops++ < BUS_SEATS_MAX) {
+		if (!bus_peek_in(port, wanted, record))
+			break;
+		if (record->topic != RELAY_ORDER)
+			return true;
+		ring = wanted;
+	}
+	if (!bus_peek_in(port, ring, record))
+		return false;
+	if (record->topic == RELAY_ORDER) {
+		unsigned char obeyed[BUS_RECORD_MAX];
+
+		(void)bus_take(port, record, obeyed);
+		return false;
+	}
+	return true;
+}
+
+static bool relay_peek(struct relay *relay, struct bus_record *record)
+{
+	while (bus_peek(&relay->port, record))
+		if (record->topic != RELAY_ORDER || relay_follow(&relay->port, record))
+			return true;
+	return false;
+}
+
+/* Moves a record into the batch of its topic. False: there is no room for it. */
+static bool relay_take(struct relay *relay, const struct bus_record *record)
+{
+	struct topic *topic = record->topic < relay->topics_n ? relay->topics[record->topic] : NULL;
+	unsigned char unwanted[BUS_RECORD_MAX], *room = unwanted;
+
+	if (topic && !(room = topic_room(topic, record->bytes)))
+		return false;
+	if (bus_take(&relay->port, record, room) && topic)
+		topic_add(topic, record->bytes,
+			  relay->port.ring == relay->port.seat ? record->sender : 0);
+	return true;
+}
+
 /* Moves records from the rings into batches, until one batch is full or there is none left.
  * False: there were no buffers. */
 static bool relay_gather(struct relay *relay)
@@ -91,26 +171,19 @@ static bool relay_gather(struct relay *relay)
 	struct bus_record record;
 
 	relay->emptied = false;
-	while (bus_peek(&relay->port, &record)) {
-		struct topic *topic =
-		    record.topic < relay->topics_n ? relay->topics[record.topic] : NULL;
-		unsigned char unwanted[BUS_RECORD_MAX], *room = unwanted;
-
-		if (topic && !(room = topic_room(topic, record.bytes))) {
-			if (relay_has_batch(relay)) /* it goes first */
-				return true;
-			relay_make_room(relay);
-			return false;
-		}
-		if (bus_take(&relay->port, &record, room) && topic)
-			topic_add(topic, record.bytes,
-				  relay->port.ring == relay->port.seat ? record.sender : 0);
+	while (relay_peek(relay, &record)) {
+		if (relay_take(relay, &record))
+			continue;
+		if (relay_has_batch(relay)) /* it goes first */
+			return true;
+		relay_make_room(relay);
+		return false;
 	}
 	relay->emptied = true;
 	return true;
 }
 
-static bool relay_deliver(struct relay *relay)
+static bool relay_deliver(struct relay *relay, bool judges)
 {
 	bool any = false;
 
@@ -119,7 +192,7 @@ static bool relay_deliver(struct relay *relay)
 
 		if (!topic || !topic_has_batch(topic))
 			continue;
-		topic_deliver(topic);
+		topic_deliver(topic, judges);
 		any = true;
 	}
 	return any;
@@ -181,7 +254,8 @@ static void relay_read(struct relay *relay)
 	bool buffers = relay_gather(relay);
 
 	relay_count_missed(relay);
-	if (relay_deliver(relay)) {
+	if (relay_deliver(relay, !relay->spares)) {
+		relay->spares = false; /* all have had a turn when this one comes again */
 		relay->began_us = sys_clock_us();
 		loop_poke(relay->loop, &relay->source); /* behind the members' turns */
 	} else if (!buffers) {
@@ -230,6 +304,110 @@ static void relay_end(struct relay *relay)
 			topic_last(relay->topics[i], false);
 }
 
+/* ---- members that move ---- */
+
+/* Reads a ring, and delivers, as far as that; and of others what has to be read before. */
+static bool relay_read_to(struct relay *relay, unsigned ring, uint64_t position)
+{
+	struct bus_port *port = &relay->port;
+	struct bus_record record;
+
+	while (port->at[ring] < position && bus_peek_in(port, ring, &record)) {
+		if (record.topic == RELAY_ORDER && !relay_follow(port, &record))
+			continue;
+		if (!relay_take(relay, &record) && !relay_deliver(relay, false))
+			break;
+	}
+	(void)relay_deliver(relay, false);
+	relay->spares = true; /* nobody has had a turn in between */
+	return port->at[ring] >= position;
+}
+
+/* It stood for a while: others may wait for space, and we may. */
+static void relay_has_read(struct relay *relay)
+{
+	relay_count_missed(relay);
+	STATS_ADD(relay->loop->stats, bells, bus_rest(&relay->port));
+	loop_poke(relay->loop, &relay->source);
+}
+
+static void relay_let_go(struct relay *relay)
+{
+	bus_let_go(&relay->port);
+	relay_has_read(relay);
+}
+
+/* Nobody is to be left behind for it, who then would not be waited for. */
+static void relay_look_at_hold(struct relay *relay)
+{
+	if (relay->loop->now_ms - relay->held_since_ms >= RELAY_HOLD_MS)
+		relay_let_go(relay);
+	else
+		loop_deadline(relay->loop, &relay->source, relay->held_since_ms + RELAY_HOLD_MS);
+}
+
+bool relay_mark(struct relay *relay, uint64_t marks[BUS_SEATS_MAX], unsigned *n)
+{
+	struct bus_port *port = &relay->port;
+	bool read = relay_read_to(relay, port->seat, bus_head(port->bus, port->seat));
+
+	relay_has_read(relay);
+	if (!read)
+		return false;
+	*n = bus_seats(port->bus);
+	memcpy(marks, port->at, *n * sizeof *marks);
+	relay->marks_n++;
+	if (!port->holds) {
+		bus_hold(port);
+		relay->held_since_ms = relay->loop->now_ms;
+	}
+	return true;
+}
+
+void relay_unmark(struct relay *relay)
+{
+	CHECK(relay->marks_n);
+	relay->spares = true; /* who was thawed */
+	if (!--relay->marks_n && relay->port.holds)
+		relay_let_go(relay);
+}
+
+static bool relay_read_to_marks(struct relay *relay, const uint64_t marks[], unsigned n)
+{
+	const struct bus_port *port = &relay->port;
+
+	for (unsigned i = 0; i < n; i++)
+		if (marks[i] > bus_head(port->bus, i))
+			return false;
+	for (unsigned i = 0; i < n; i++)
+		if (!relay_read_to(relay, i, marks[i]))
+			return false;
+	return relay_read_to(relay, port->seat, bus_head(port->bus, port->seat));
+}
+
+bool relay_catch_up(struct relay *relay, const uint64_t marks[], unsigned n, size_t newcomers)
+{
+	bool caught_up;
+
+	if (relay->phase != RELAY_SERVES || n > bus_seats(relay->port.bus))
+		return false;
+	caught_up = relay_read_to_marks(relay, marks, n);
+	relay_has_read(relay);
+	if (!caught_up || !replay_gather(&relay->replay, relay, marks, n, newcomers))
+		return false;
+	for (unsigned i = 0; i < n; i++)
+		if (relay->order[i] < marks[i])
+			relay->order[i] = marks[i];
+	if (relay->order_n < n)
+		relay->order_n = n;
+	return true;
+}
+
+void relay_settle(struct relay *relay)
+{
+	replay_drop(&relay->replay);
+}
+
 /* ---- the turn ---- */
 
 static void relay_turn(struct loop *loop, struct source *source)
@@ -246,6 +424,8 @@ static void relay_turn(struct loop *loop, struct source *source)
 	relay_learn_cost(relay);
 	if (relay->has_space)
 		relay_go_on(relay);
+	if (relay->port.holds)
+		relay_look_at_hold(relay);
 	if (!relay_rests(relay))
 		relay_read(relay);
 	if (relay->waiting)
@@ -277,6 +457,7 @@ void relay_close_doors(struct relay *relay)
 int relay_open(struct relay *relay, struct loop *loop, struct bus *bus, unsigned seat)
 {
 	*relay = (struct relay){.loop = loop};
+	CHECK(bus->bells[seat] >= 0);
 	source_init(&relay->source, bus->bells[seat], relay_turn);
 	relay->source.want = SOURCE_IN;
 	bus_take_seat(&relay->port, bus, seat);
@@ -294,8 +475,14 @@ void relay_close(struct relay *relay)
 
 void relay_add(struct relay *relay, struct topic *topic)
 {
-	CHECK(topic->number < RELAY_TOPICS_MAX);
+	CHECK(topic->number < RELAY_TOPICS_MAX && !relay->topics[topic->number]);
 	relay->topics[topic->number] = topic;
 	if (topic->number >= relay->topics_n)
 		relay->topics_n = topic->number + 1u;
+}
+
+void relay_remove(struct relay *relay, const struct topic *topic)
+{
+	CHECK(relay->topics[topic->number] == topic);
+	relay->topics[topic->number] = NULL;
 }

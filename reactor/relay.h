@@ -8,16 +8,24 @@
  * go out in one write then, and a line that comes alone is not held up.
  *
  * One for each process. The bus is borrowed, and so are the topics.
+ *
+ * Members move from process A to process B and hear each line once, in the order of each
+ * sender, and none of their own: A says how far it has delivered (relay_mark), B delivers as
+ * far to its members (relay_catch_up), and gives to those who come what came after the mark
+ * (topic_replay). What B publishes then is read behind all that A had read: a record says so.
  */
 #ifndef REACTOR_RELAY_H
 #define REACTOR_RELAY_H
 
 #include "reactor/bus.h"
 #include "reactor/loop.h"
+#include "reactor/replay.h"
 #include "reactor/topic.h"
 
-#define RELAY_TOPICS_MAX 64
+#define RELAY_TOPICS_MAX 128
 #define RELAY_REST_MS	 10
+#define RELAY_HOLD_MS	 (BUS_PATIENCE_MS / 2)
+#define RELAY_ORDER	 UINT16_MAX /* a topic: how far other rings are to be read before */
 
 struct relay {
 	struct loop *loop;
@@ -36,14 +44,22 @@ struct relay {
 	uint64_t began_us; /* when it was delivered; 0: its cost is known */
 	uint64_t rest_until_us;
 	uint64_t missed; /* that were logged */
+	/* Members that move: */
+	unsigned marks_n;	/* whose batches are on their way */
+	uint32_t held_since_ms; /* for these; the port knows whether it is still held */
+	bool spares;		/* members were given more than a batch without a turn of theirs */
+	struct replay replay;	/* for those who arrive now */
+	uint64_t order[BUS_SEATS_MAX]; /* to be read before what we publish from now on */
+	unsigned order_n;	       /* 0: that was said */
 };
 
 /* Takes the seat. 0 or -errno. */
 int relay_open(struct relay *relay, struct loop *loop, struct bus *bus, unsigned seat);
 /* Leaves it: nobody waits for us any more. */
 void relay_close(struct relay *relay);
-/* Its number has to be below RELAY_TOPICS_MAX. */
+/* Its number has to be below RELAY_TOPICS_MAX, and no other topic's here. */
 void relay_add(struct relay *relay, struct topic *topic);
+void relay_remove(struct relay *relay, const struct topic *topic);
 
 /* Graceful: what members have sent by now is said, and members stay until all that any
  * process has said has reached them. alone: only this process ends. */
@@ -54,5 +70,38 @@ void relay_close_doors(struct relay *relay);
 /* False: not now. Members go on (topic_go_on) when there is space again. */
 bool relay_publish(struct relay *relay, uint16_t topic, uint32_t member, struct iovec first,
 		   struct iovec second);
+
+/*
+ * ---- members that move, from A to B ----
+ *
+ * In one stretch, without a turn of the loop or of any source in it:
+ *
+ *     A: conn_freeze() each, relay_mark(), conn_describe() each, send
+ *     B: receive, relay_catch_up(), conn_adopt() each (which calls topic_replay() by way of the
+ *        protocol's arrived()), relay_settle(), say to A that they were taken
+ *     A: taken: conn_depart() each; refused, or B is gone: conn_thaw() each; then relay_unmark()
+ *
+ * Whatever is published meanwhile stands in the queues at A too; it goes with them, or counts.
+ * A batch without members needs no marks. One batch at a time is best: the ring is held for
+ * the first, RELAY_HOLD_MS at most.
+ */
+
+/* All that members here have said has been delivered here, and so has all below these marks, one
+ * for each of *n rings; and nothing more. What comes behind them stays for who asks for it until
+ * relay_unmark(). False: not now, nothing is held; it may have delivered something. */
+bool relay_mark(struct relay *relay, uint64_t marks[BUS_SEATS_MAX], unsigned *n);
+/* What became of those members is known: they have departed, or were thawed. */
+void relay_unmark(struct relay *relay);
+
+/* Delivers all that is below the marks, and what members here have said; and keeps what is behind
+ * the marks ready for so many newcomers. False: not now, or never: the batch is to be refused;
+ * nobody has to be told anything, it may have delivered something to members. */
+bool relay_catch_up(struct relay *relay, const uint64_t marks[], unsigned n, size_t newcomers);
+/* They have come, or not: after relay_catch_up() was true. */
+void relay_settle(struct relay *relay);
+
+/* For the replay: a port is at an order. True: *record is what is to be read in place of it, of
+ * whichever ring. False: there is nothing, or the order was taken: peek again. */
+bool relay_follow(struct bus_port *port, struct bus_record *record);
 
 #endif

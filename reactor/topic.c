@@ -32,6 +32,7 @@ int topic_open(struct topic *topic, struct relay *relay, struct service *service
 
 void topic_close(struct topic *topic)
 {
+	relay_remove(topic->relay, topic);
 	if (topic->chunk)
 		chunk_release(&topic->table->buffers, topic->chunk);
 	pool_close(&topic->members);
@@ -55,7 +56,8 @@ uint32_t topic_join(struct topic *topic, struct conn *conn)
 }
 
 /* Lines of its that come from the bus after that go to all. Whoever has joined in its place by
- * then does not get them: they were said before it came. */
+ * then does not get them: they were said before it came. To one that comes from another process
+ * that does not happen: all lines of ours were read then (relay_catch_up). */
 void topic_leave(struct topic *topic, uint32_t handle)
 {
 	struct member *member = member_of(topic, handle);
@@ -67,9 +69,32 @@ void topic_leave(struct topic *topic, uint32_t handle)
 	STATS_ADD(topic->table->stats, members_left, 1);
 }
 
+/* In the place of the batches that were delivered since its mark. */
+void topic_replay(struct topic *topic, uint32_t handle)
+{
+	const struct replay *replay = &topic->relay->replay;
+	struct member *member = member_of(topic, handle);
+
+	for (size_t i = 0; i < replay->n; i++) {
+		struct chunk *chunk = replay->pieces[i].chunk;
+
+		if (replay->pieces[i].topic != topic)
+			continue;
+		member->given += chunk->used;
+		if (!conn_share(member->conn, chunk, 0, chunk->used))
+			return;
+		STATS_ADD(topic->table->stats, deliveries, replay->pieces[i].lines);
+	}
+}
+
 unsigned topic_place(const struct topic *topic)
 {
 	return topic->relay->port.seat;
+}
+
+uint32_t topic_serial(const struct topic *topic)
+{
+	return bus_serial(&topic->relay->port);
 }
 
 bool topic_say(struct topic *topic, uint32_t handle, struct iovec first, struct iovec second)
@@ -199,12 +224,12 @@ static bool member_share(struct topic *topic, struct member *member, uint32_t be
 }
 
 /* All but its own lines. */
-static void member_give(struct topic *topic, struct member *member)
+static void member_give(struct topic *topic, struct member *member, bool judges)
 {
 	uint32_t at = topic->begin;
 	uint32_t skipped = 0;
 
-	if (member_is_slow(topic, member)) {
+	if (judges && member_is_slow(topic, member)) {
 		conn_abort(member->conn, CLOSE_slow_consumer);
 		return;
 	}
@@ -220,13 +245,13 @@ static void member_give(struct topic *topic, struct member *member)
 	STATS_ADD(topic->table->stats, deliveries, topic->lines - skipped);
 }
 
-void topic_deliver(struct topic *topic)
+void topic_deliver(struct topic *topic, bool judges)
 {
 	struct member *member;
 	size_t cursor = 0;
 
 	while ((member = pool_next(&topic->members, &cursor)))
-		member_give(topic, member);
+		member_give(topic, member, judges);
 	topic->end += topic->chunk->used - topic->begin;
 	topic->begin = topic->chunk->used;
 	topic->lines = 0;

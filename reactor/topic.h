@@ -55,8 +55,13 @@ void topic_close(struct topic *topic);
 /* A handle, above 0. */
 uint32_t topic_join(struct topic *topic, struct conn *conn);
 void topic_leave(struct topic *topic, uint32_t member);
+/* A member that was one in another process, and has just joined here, gets all that was said
+ * since it was marked there (see relay.h). It may have ended for want of buffers then. */
+void topic_replay(struct topic *topic, uint32_t member);
 /* Which of the processes that share it is this? */
 unsigned topic_place(const struct topic *topic);
+/* A number that with that place names nobody else, whoever moves or comes. */
+uint32_t topic_serial(const struct topic *topic);
 /* Two parts, at most BUS_RECORD_MAX bytes together, to all other members. False: not now, and
  * the connection waits until it may say it again. */
 bool topic_say(struct topic *topic, uint32_t member, struct iovec first, struct iovec second);
@@ -68,8 +73,8 @@ bool topic_say(struct topic *topic, uint32_t member, struct iovec first, struct 
 unsigned char *topic_room(struct topic *topic, size_t n);
 /* They are there. member: who said it, where that was here, else 0. */
 void topic_add(struct topic *topic, size_t n, uint32_t member);
-/* Gives the batch to the members. */
-void topic_deliver(struct topic *topic);
+/* Gives the batch to the members. judges: those that are slow are closed. */
+void topic_deliver(struct topic *topic, bool judges);
 /* Nothing comes for now: owns no chunk that nobody else has. */
 void topic_idle(struct topic *topic);
 /* Buffers are used up: closes the members whose queues weigh the most, where that is more than a

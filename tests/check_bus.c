@@ -296,8 +296,8 @@ END_TEST
 
 static char *ring_of(unsigned seat, size_t *header)
 {
-	*header = bus.mapped_bytes / bus.seats - bus.seat_bytes - bus.ring_bytes;
-	return bus.memory + bus.seats * bus.seat_bytes + seat * (*header + bus.ring_bytes);
+	*header = 64; /* a cache line */
+	return bus.memory + bus.mapped_bytes - (BUS_SEATS_MAX - seat) * (*header + bus.ring_bytes);
 }
 
 /* A record that ends beyond what is published: its ring is skipped to its end. */

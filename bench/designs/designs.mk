@@ -6,7 +6,7 @@ DESIGNS = iterative iterative-udp fork fork-udp spawn pass accept-many thread th
 DESIGN_PROGRAMS = $(DESIGNS:%=$(BUILD)/designs/%) $(BUILD)/designs/spawn-worker
 
 DESIGN_ROOMS = $(patsubst %,$(BUILD)/bench/designs/%.o,serve children verbs) \
-	$(filter-out $(BUILD)/reactor/conn%.o $(patsubst %,$(BUILD)/reactor/%.o,outbox topic relay transit),$(REACTOR:%.c=$(BUILD)/%.o)) \
+	$(filter-out $(BUILD)/reactor/conn%.o $(patsubst %,$(BUILD)/reactor/%.o,outbox topic relay replay transit),$(REACTOR:%.c=$(BUILD)/%.o)) \
 	$(PROTOCOL:%.c=$(BUILD)/%.o) $(EXTRA_OBJECT) $(BUILD)/worker/endpoint.o $(BUILD)/worker/config.o
 
 $(BUILD)/designs/iterative-udp $(BUILD)/designs/fork-udp: DESIGN_VERBS = datagram
