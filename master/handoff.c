@@ -13,15 +13,17 @@
 #include "reactor/pool.h"
 #include "worker/channel.h"
 
-#define LANE_MAX	 256 /* parcels under way to one worker */
+/* Parcels under way to one worker. A worker that is not scheduled for a while must not send its
+ * share elsewhere: a thousand come in the time that others are given. */
+#define LANE_MAX	 1024
 #define PARCELS_MAX	 (WORKERS_MAX * LANE_MAX)
 #define ORPHANS_RETRY_MS 20
 
 struct parcel {
 	struct list node;
 	int fd;
-	uint32_t listener;
-	uint32_t batch; /* how many went with the first of a batch; 0: not the first */
+	uint32_t listener; /* its number */
+	uint32_t batch;	   /* how many went with the first of a batch; 0: not the first */
 };
 
 /* The way to one worker. */
@@ -30,33 +32,41 @@ struct lane {
 	struct list under_way; /* sent, oldest first */
 	size_t parcels;	       /* in both */
 	int channel;	       /* -1: nobody is there */
+	bool leaving;	       /* whoever is there is given no more */
+	uint64_t given;	       /* as the worker counts what it took from here: if it took all */
 	bool resting;	       /* it could not take all: not before rested_ms */
 	uint32_t rested_ms;
 };
 
 static struct {
 	struct loop *loop;
-	const struct listen_set *set;
 	const struct board *board;
-	struct listener listeners[LISTENERS_MAX];
-	struct lane lanes[WORKERS_MAX];
-	size_t next_slot;    /* who wins a tie */
+	uint64_t max_connections;
+	struct listener listeners[LISTEN_NUMBERS_MAX]; /* fd -1, or no owner: there is none */
+	struct lane lanes[SEATS_MAX];
+	size_t lanes_n;	     /* no seat from here on was ever taken */
+	size_t next_lane;    /* who wins a tie */
 	struct list orphans; /* parcels that nobody takes at the moment */
 	struct source orphans_timer;
 	struct pool parcels;
-	bool open;
+	bool open;	    /* some listener was of this mode */
 	void (*idle)(void); /* set while it stops */
 } handoff;
+
+static bool listens(const struct listener *listener)
+{
+	return listener->owner && listener->source.fd >= 0;
+}
 
 /* After handoff_stop(): no listener, and no parcel, is left. */
 static void tell_if_idle(void)
 {
 	void (*idle)(void) = handoff.idle;
 
-	if (!idle || handoff.parcels.used)
+	if (!idle || (handoff.open && handoff.parcels.used))
 		return;
-	for (size_t i = 0; handoff.open && i < handoff.set->config->listeners_n; i++)
-		if (handoff.listeners[i].owner && handoff.listeners[i].source.fd >= 0)
+	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
+		if (listens(&handoff.listeners[i]))
 			return;
 	handoff.idle = NULL;
 	idle();
@@ -87,28 +97,39 @@ static struct parcel *first_of(struct list *list)
 
 /* ---- which worker ---- */
 
-/* What the board says is the worker's own claim: it is believed up to its limit. */
-static uint64_t lane_load(size_t slot)
+/*
+ * What the board says is the worker's own claim: it is believed up to its limits. A connection
+ * counts from when it is staged: as a parcel, and as one that the worker has said to take and
+ * has not opened yet. The worker counts it as held before it counts it as handed over.
+ */
+static uint64_t lane_load(size_t seat)
 {
-	uint64_t max = handoff.set->config->max_connections;
-	uint64_t connections = STATS_READ(&handoff.board->slot[slot].stats, connections);
+	const struct stats *stats = &handoff.board->seats[seat].stats;
+	uint64_t opened = STATS_READ(stats, handed_over);
+	uint64_t connections = STATS_READ(stats, connections);
+	uint64_t under_way = handoff.lanes[seat].given - opened;
 
-	return (connections < max ? connections : max) + handoff.lanes[slot].parcels;
+	if (under_way > 2 * LANE_MAX)
+		under_way = handoff.lanes[seat].parcels;
+	return (connections < handoff.max_connections ? connections : handoff.max_connections) +
+	       under_way;
 }
 
 static struct lane *lane_of_fewest(void)
 {
-	uint64_t fewest = handoff.set->config->max_connections;
+	uint64_t fewest = handoff.max_connections;
 	struct lane *found = NULL;
 
-	for (size_t i = 0; i < handoff.set->slots; i++) {
-		size_t slot = (handoff.next_slot + i) % handoff.set->slots;
-		struct lane *lane = &handoff.lanes[slot];
+	for (size_t i = 0; i < handoff.lanes_n; i++) {
+		size_t seat = (handoff.next_lane + i) % handoff.lanes_n;
+		struct lane *lane = &handoff.lanes[seat];
 
+		if (lane->channel < 0 || lane->leaving || lane->parcels >= LANE_MAX)
+			continue;
 		if (lane->resting && !time_reached(handoff.loop->now_ms, lane->rested_ms))
 			continue;
-		if (lane->channel >= 0 && lane->parcels < LANE_MAX && lane_load(slot) < fewest) {
-			fewest = lane_load(slot);
+		if (lane_load(seat) < fewest) {
+			fewest = lane_load(seat);
 			found = lane;
 		}
 	}
@@ -120,7 +141,8 @@ static void stage(struct lane *lane, struct parcel *parcel)
 	list_remove(&parcel->node);
 	list_append(&lane->staged, &parcel->node);
 	lane->parcels++;
-	handoff.next_slot = (size_t)(lane - handoff.lanes) + 1;
+	lane->given++;
+	handoff.next_lane = (size_t)(lane - handoff.lanes) + 1;
 }
 
 /* ---- sending ---- */
@@ -131,6 +153,7 @@ static void lane_fail(struct lane *lane, struct list *list)
 
 	while ((parcel = first_of(list))) {
 		lane->parcels--;
+		lane->given--;
 		orphan(parcel);
 	}
 }
@@ -163,8 +186,8 @@ static bool lane_send(struct lane *lane)
 
 static void send_staged(void)
 {
-	for (size_t slot = 0; slot < handoff.set->slots; slot++) {
-		struct lane *lane = &handoff.lanes[slot];
+	for (size_t seat = 0; seat < handoff.lanes_n; seat++) {
+		struct lane *lane = &handoff.lanes[seat];
 
 		while (list_linked(&lane->staged))
 			if (!lane_send(lane))
@@ -226,36 +249,47 @@ static const struct listener_owner owner = {has_room, accepted, batch_done, stop
 
 /* ---- workers ---- */
 
-void handoff_worker_up(size_t slot, int channel)
+static void listeners_go_on(void)
 {
-	if (!handoff.open)
-		return;
-	handoff.lanes[slot].channel = channel;
-	handoff.lanes[slot].resting = false;
 	loop_poke(handoff.loop, &handoff.orphans_timer);
-	for (size_t i = 0; i < handoff.set->config->listeners_n; i++)
-		if (handoff.listeners[i].owner)
+	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
+		if (listens(&handoff.listeners[i]))
 			listener_has_room(handoff.loop, &handoff.listeners[i]);
 }
 
-void handoff_worker_gone(size_t slot)
+void handoff_worker_up(unsigned seat, int channel)
 {
-	struct lane *lane = &handoff.lanes[slot];
+	struct lane *lane = &handoff.lanes[seat];
 
-	if (!handoff.open)
-		return;
+	if (seat >= handoff.lanes_n)
+		handoff.lanes_n = seat + 1;
+	lane->channel = channel;
+	lane->resting = lane->leaving = false;
+	lane->given = STATS_READ(&handoff.board->seats[seat].stats, handed_over);
+	listeners_go_on();
+}
+
+void handoff_worker_leaves(unsigned seat)
+{
+	handoff.lanes[seat].leaving = true;
+}
+
+void handoff_worker_gone(unsigned seat)
+{
+	struct lane *lane = &handoff.lanes[seat];
+
 	lane->channel = -1;
 	lane_fail(lane, &lane->under_way);
 	loop_poke(handoff.loop, &handoff.orphans_timer);
 }
 
-bool handoff_taken(size_t slot, uint32_t count)
+bool handoff_taken(unsigned seat, uint32_t count)
 {
-	struct lane *lane = &handoff.lanes[slot];
-	struct parcel *parcel;
+	struct lane *lane = &handoff.lanes[seat];
+	struct parcel *parcel = first_of(&lane->under_way);
 	uint32_t batch;
 
-	if (!handoff.open || !(parcel = first_of(&lane->under_way)) || count > parcel->batch)
+	if (!parcel || count > parcel->batch)
 		return false;
 	batch = parcel->batch;
 	lane->resting = count < batch;
@@ -265,10 +299,12 @@ bool handoff_taken(size_t slot, uint32_t count)
 	for (uint32_t i = 0; i < batch; i++) {
 		parcel = first_of(&lane->under_way);
 		lane->parcels--;
-		if (i < count)
+		if (i < count) {
 			parcel_done(parcel);
-		else
+		} else {
+			lane->given--;
 			orphan(parcel);
+		}
 	}
 	tell_if_idle();
 	return true;
@@ -276,47 +312,92 @@ bool handoff_taken(size_t slot, uint32_t count)
 
 /* ---- open and close ---- */
 
-void handoff_open(struct loop *loop, const struct listen_set *set, const struct board *board)
+void handoff_open(struct loop *loop, const struct board *board)
 {
-	const struct config *config = set->config;
-
 	handoff.loop = loop;
-	handoff.set = set;
 	handoff.board = board;
 	list_init(&handoff.orphans);
 	source_init(&handoff.orphans_timer, -1, retry_orphans);
-	for (size_t slot = 0; slot < WORKERS_MAX; slot++) {
-		list_init(&handoff.lanes[slot].staged);
-		list_init(&handoff.lanes[slot].under_way);
-		handoff.lanes[slot].channel = -1;
+	for (size_t seat = 0; seat < SEATS_MAX; seat++) {
+		list_init(&handoff.lanes[seat].staged);
+		list_init(&handoff.lanes[seat].under_way);
+		handoff.lanes[seat].channel = -1;
 	}
-	for (size_t i = 0; i < config->listeners_n; i++) {
-		struct listener *listener = &handoff.listeners[i];
+}
 
-		if (config_accept_mode(config, &config->listeners[i]) != ACCEPT_HANDOFF)
-			continue;
-		if (!handoff.open &&
-		    pool_open(&handoff.parcels, sizeof(struct parcel), PARCELS_MAX, 1 << 16))
-			die("handoff: out of memory");
-		handoff.open = true;
-		int fd = fcntl(set->fds[i][0], F_DUPFD_CLOEXEC, 0); /* a listener closes its own */
-		if (fd < 0)
-			die("handoff: duplicating a listener: %s", strerror(errno));
-		listener_init(listener, fd, &owner, loop->stats);
-		listener->reject = config->overload == OVERLOAD_REJECT;
-		/* Nobody has room before the first worker is up. */
-		loop_deadline(loop, &listener->source, loop->now_ms + LISTENER_RETRY_MS);
+static int begin_listening(struct listener *listener, int socket, bool reject)
+{
+	int fd = fcntl(socket, F_DUPFD_CLOEXEC, 0); /* a listener closes its own */
+
+	if (fd < 0)
+		return -errno;
+	if (!handoff.open &&
+	    pool_open(&handoff.parcels, sizeof(struct parcel), PARCELS_MAX, 1 << 16)) {
+		(void)close(fd);
+		return -ENOMEM;
+	}
+	handoff.open = true;
+	listener_init(listener, fd, &owner, handoff.loop->stats);
+	listener->reject = reject;
+	/* Nobody has room before the first worker is up. */
+	loop_deadline(handoff.loop, &listener->source, handoff.loop->now_ms + LISTENER_RETRY_MS);
+	return 0;
+}
+
+/* Nobody listens there after us: who waits is for the workers that still serve it. */
+static void empty_listener(struct listener *listener)
+{
+	int fd;
+
+	while (has_room(listener) &&
+	       (fd = accept4(listener->source.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
+		accepted(listener, fd, NULL);
+	send_staged();
+	listener_close(handoff.loop, listener);
+}
+
+void handoff_serve(const struct listen_set *set)
+{
+	const struct config *config = set->config;
+	bool wanted[LISTEN_NUMBERS_MAX] = {false};
+	uint32_t numbers[LISTENERS_MAX];
+
+	handoff.max_connections = config->max_connections;
+	listen_numbers(set, numbers);
+	for (size_t i = 0; i < config->listeners_n; i++)
+		wanted[numbers[i]] =
+		    !config->listeners[i].datagrams &&
+		    config_accept_mode(config, &config->listeners[i]) == ACCEPT_HANDOFF;
+	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
+		if (!wanted[i] && listens(&handoff.listeners[i]))
+			empty_listener(&handoff.listeners[i]);
+	for (size_t i = 0; i < config->listeners_n; i++) {
+		struct listener *listener = &handoff.listeners[numbers[i]];
+		int error = 0;
+
+		if (wanted[numbers[i]] && !listens(listener))
+			error = begin_listening(listener, listen_master_socket(set, i),
+						config->overload == OVERLOAD_REJECT);
+		if (error)
+			log_error("a listener can't be handed over from",
+				  LOG_TEXT("error", strerror(-error)));
 	}
 }
 
 void handoff_stop(void (*idle)(void))
 {
 	handoff.idle = idle;
-	if (handoff.open)
-		for (size_t i = 0; i < handoff.set->config->listeners_n; i++)
-			if (handoff.listeners[i].owner)
-				listener_stop(handoff.loop, &handoff.listeners[i]);
+	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
+		if (listens(&handoff.listeners[i]))
+			listener_stop(handoff.loop, &handoff.listeners[i]);
 	tell_if_idle();
+}
+
+void handoff_leave(void)
+{
+	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
+		if (listens(&handoff.listeners[i]))
+			listener_close(handoff.loop, &handoff.listeners[i]);
 }
 
 void handoff_close(void)
@@ -328,4 +409,5 @@ void handoff_close(void)
 	while ((parcel = first_of(&handoff.orphans)))
 		parcel_done(parcel);
 	pool_close(&handoff.parcels);
+	handoff.open = false;
 }

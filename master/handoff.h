@@ -13,17 +13,24 @@
 #include "reactor/loop.h"
 #include "worker/board.h"
 
-/* Borrows all of them. Does nothing where no listener is of this mode. */
-void handoff_open(struct loop *loop, const struct listen_set *set, const struct board *board);
+/* Borrows both. Serves nothing yet. */
+void handoff_open(struct loop *loop, const struct board *board);
+/* Accepts from the listeners of this set that are of this mode, from now on; those of the one
+ * before that are not in it are emptied into the workers that there are, and closed. */
+void handoff_serve(const struct listen_set *set);
 /* Accepts what waits, passes it on, and stops; calls idle once nothing is under way. */
 void handoff_stop(void (*idle)(void));
+/* Nothing more is accepted here: another master has the sockets. */
+void handoff_leave(void);
 void handoff_close(void);
 
-/* The slot's worker takes connections from now on, over channel. */
-void handoff_worker_up(size_t slot, int channel);
-/* It has gone, or takes no more: what is under way to it goes elsewhere. */
-void handoff_worker_gone(size_t slot);
+/* The worker in that seat of the board takes connections from now on, over channel. */
+void handoff_worker_up(unsigned seat, int channel);
+/* It is given no more; what is under way to it, it takes, or it goes elsewhere. */
+void handoff_worker_leaves(unsigned seat);
+/* It has gone: what is under way to it goes elsewhere. */
+void handoff_worker_gone(unsigned seat);
 /* It took the first count of the oldest batch. False: there was no such batch. */
-bool handoff_taken(size_t slot, uint32_t count);
+bool handoff_taken(unsigned seat, uint32_t count);
 
 #endif

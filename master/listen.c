@@ -171,7 +171,7 @@ static void open_ledger(struct listen_set *set, size_t i)
 	warn_of_short_queue(endpoint, set->fds[i][0]);
 }
 
-void listen_open(struct listen_set *set, struct config *config)
+void listen_bind_all(struct listen_set *set, struct config *config)
 {
 	for (size_t i = 0; i < LISTENERS_MAX; i++)
 		for (size_t slot = 0; slot < WORKERS_MAX; slot++)

@@ -26,7 +26,21 @@ struct listen_set {
 };
 
 /* Binds all, and writes the ports that the kernel chose into config. Dies where it can't. */
-void listen_open(struct listen_set *set, struct config *config);
+void listen_bind_all(struct listen_set *set, struct config *config);
+#define LISTEN_NUMBERS_MAX 128
+bool listen_open(struct listen_set *set, struct config *config, const struct listen_set *before,
+		 char *error);
+void listen_drop(struct listen_set *set);
+void listen_numbers(const struct listen_set *set, uint32_t numbers[LISTENERS_MAX]);
+bool listen_has(const struct listen_set *set, uint32_t number);
+bool listen_add_slots(struct listen_set *set, size_t n, char *error);
+void listen_close_slots(struct listen_set *set, size_t n);
+void listen_steer_away(struct listen_set *set, size_t n);
+bool listen_is_slots_own(const struct listen_set *set, size_t i);
+int listen_master_socket(const struct listen_set *set, size_t i);
+void options_free(struct config *config);
+bool options_reread(struct config *config, char *error);
+
 /* Takes in and ends, by FIN, who waits at a slot that has no worker. */
 void listen_refuse(struct listen_set *set, size_t slot);
 /* The same of every socket: there is no worker at all. */

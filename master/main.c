@@ -11,16 +11,14 @@
 #include "master/listen.h"
 #include "master/master.h"
 #include "master/options.h"
+#include "master/pid_file.h"
 #include "reactor/check.h"
 #include "reactor/descriptor.h"
 #include "reactor/log.h"
 #include "worker/title.h"
 #include "worker/worker.h"
 
-static struct config config;
-static struct listen_set set;
-static struct bus bus;
-static struct identity identity;
+static struct generation *first;
 
 static size_t cpus_allowed(void)
 {
@@ -43,57 +41,6 @@ static void open_standard_descriptors(void)
 		(void)close(fd);
 }
 
-static int read_pid_file(const char *path)
-{
-	FILE *file = fopen(path, "re");
-	int pid = 0;
-
-	if (!file)
-		return 0;
-	if (fscanf(file, "%d", &pid) != 1)
-		pid = 0;
-	(void)fclose(file);
-	return pid;
-}
-
-/* One server must not take another's file; one that was killed leaves a number behind. */
-static void refuse_pid_file_in_use(const char *path)
-{
-	int pid = read_pid_file(path);
-	char comm_path[64], comm[32] = "";
-	FILE *file;
-
-	if (pid <= 0 || pid == getpid())
-		return;
-	(void)snprintf(comm_path, sizeof comm_path, "/proc/%d/comm", pid);
-	file = fopen(comm_path, "re");
-	if (!file)
-		return;
-	if (fgets(comm, sizeof comm, file) && strncmp(comm, "weir", 4) == 0)
-		die("pid-file %s: weir runs already, as pid %d", path, pid);
-	(void)fclose(file);
-}
-
-/* Written beside it and renamed: whoever reads the file reads a whole number. */
-static void write_pid_file(const char *path)
-{
-	char beside[512];
-	FILE *file;
-
-	if ((size_t)snprintf(beside, sizeof beside, "%s.%d", path, (int)getpid()) >= sizeof beside)
-		die("pid-file %s: the path is too long", path);
-	file = fopen(beside, "we");
-	if (!file || fprintf(file, "%d\n", (int)getpid()) < 0 || fclose(file) != 0 ||
-	    rename(beside, path) < 0)
-		die("pid-file %s: %s", path, strerror(errno));
-}
-
-static void remove_pid_file(const char *path)
-{
-	if (read_pid_file(path) == getpid())
-		(void)unlink(path);
-}
-
 static pid_t opener;
 
 /* However it ends, what we left in the file system goes; workers leave it alone. */
@@ -101,95 +48,100 @@ static void clean_up(void)
 {
 	if (getpid() != opener)
 		return;
-	if (config.pid_file)
-		remove_pid_file(config.pid_file);
-	listen_close(&set);
+	EACH_GENERATION(generation)
+	listen_close(&generation->set);
+	pid_file_remove();
 }
 
 static void ready_without_master(void)
 {
-	master_log_ready(&config);
+	master_log_ready(&first->config);
 }
 
 static int run_without_master(struct board *board)
 {
 	static const struct stats nothing;
+	static struct bus bus;
+	const struct config *config = &first->config;
 	struct worker_setup setup = {
-	    .config = &config,
-	    .identity = config.user ? &identity : NULL,
-	    .slot = &board->slot[0],
-	    .bus = config_has_topic(&config) ? &bus : NULL,
+	    .config = config,
+	    .identity = config->user ? &first->identity : NULL,
+	    .board = &board->seats[0],
+	    .bus = config_has_topic(config) ? &bus : NULL,
 	    .channel = -1,
-	    .ledgers = set.ledgers,
+	    .ledgers = first->set.ledgers,
 	    .ready = ready_without_master,
 	};
 	int status;
 
-	listen_for_slot(&set, 0, setup.listeners);
-	for (size_t i = 0; i < config.listeners_n; i++) {
+	if (setup.bus && (status = bus_open(&bus, 1, BUS_RING_BYTES)))
+		die("shared memory for the bus: %s", strerror(-status));
+	listen_for_slot(&first->set, 0, setup.listeners);
+	listen_numbers(&first->set, setup.numbers);
+	for (size_t i = 0; i < config->listeners_n; i++) {
 		/* The worker closes its own. */
 		setup.listeners[i] = fcntl(setup.listeners[i], F_DUPFD_CLOEXEC, 0);
 		if (setup.listeners[i] < 0)
 			die("duplicating a listener: %s", strerror(errno));
 	}
-	listen_stop(&set); /* who comes while it drains is refused */
+	listen_stop(&first->set); /* who comes while it drains is refused */
 	status = worker_run(&setup);
-	master_log_totals(board, 1, &nothing);
+	master_log_totals(board, &nothing);
 	return status;
 }
 
 static int run(void)
 {
 	struct board *board;
-	struct master_setup setup = {.config = &config, .set = &set};
 	int board_fd;
 
 	board = board_open(&board_fd);
 	if (!board)
 		die("shared memory for the board: %s", strerror(errno));
-	if (config_has_topic(&config)) {
-		int error = bus_open(&bus, (unsigned)config.workers, BUS_RING_BYTES);
-
-		if (error)
-			die("shared memory for the bus: %s", strerror(-error));
-		setup.bus = &bus;
-	}
-	if (config.no_master)
+	if (first->config.no_master)
 		return run_without_master(board);
-	setup.identity = config.user ? &identity : NULL;
-	setup.board = board;
 	log_name("master");
 	title_set("weir-master", "weir: master");
-	return master_run(&setup);
+	return master_run(&(struct master_setup){.first = first, .board = board});
+}
+
+static void look_up_user(void)
+{
+	struct identity *identity = &first->identity;
+	const char *user = first->config.user, *wrong;
+
+	if (!user)
+		return;
+	wrong = identity_find(identity, user);
+	if (wrong)
+		die("user %s: %s", user, wrong);
+	if (geteuid() != 0 && geteuid() != identity->uid)
+		die("user %s: only root can become another user", user);
 }
 
 int main(int argc, char **argv)
 {
 	size_t descriptors = descriptors_raise_limit();
+	struct config *config;
+	char error[CONFIG_ERROR_BYTES];
 
 	open_standard_descriptors();
 	argv = title_open(argc, argv);
-	options_read(&config, argc, argv, cpus_allowed(), descriptors);
+	first = generation_at(0);
+	config = &first->config;
+	options_read(config, argc, argv, cpus_allowed(), descriptors);
 	(void)signal(SIGPIPE, SIG_IGN);
-	log_open((enum log_level)config.log_level, (enum log_format)config.log_format);
-	if (config.user) {
-		const char *wrong = identity_find(&identity, config.user);
-
-		if (wrong)
-			die("user %s: %s", config.user, wrong);
-		if (geteuid() != 0 && geteuid() != identity.uid)
-			die("user %s: only root can become another user", config.user);
-	}
-	if (config.pid_file)
-		refuse_pid_file_in_use(config.pid_file);
-	if (config.max_connections_asked > config.max_connections)
+	log_open((enum log_level)config->log_level, (enum log_format)config->log_format);
+	look_up_user();
+	pid_file_refuse_in_use(config->pid_file);
+	if (config->max_connections_asked > config->max_connections)
 		log_warn("the limit of descriptors cuts max-connections",
-			 LOG_NUMBER("asked", config.max_connections_asked),
-			 LOG_NUMBER("max_connections", config.max_connections));
+			 LOG_NUMBER("asked", config->max_connections_asked),
+			 LOG_NUMBER("max_connections", config->max_connections));
 	opener = getpid();
 	(void)atexit(clean_up);
-	listen_open(&set, &config);
-	if (config.pid_file)
-		write_pid_file(config.pid_file);
+	if (!listen_open(&first->set, config, NULL, error))
+		die("%s", error);
+	pid_file_write(config->pid_file);
 	return run();
 }

@@ -8,23 +8,18 @@
 #ifndef MASTER_MASTER_H
 #define MASTER_MASTER_H
 
-#include "master/listen.h"
-#include "worker/board.h"
-#include "worker/identity.h"
+#include "master/generation.h"
 
 struct master_setup {
-	const struct config *config;
-	const struct identity *identity; /* NULL: workers stay what the master is */
-	struct listen_set *set;
+	struct generation *first; /* its configuration is read, its sockets are open */
 	struct board *board;
-	struct bus *bus; /* NULL: no listener has a topic */
 };
 
 /* Until it is stopped; the process' exit status. */
 int master_run(const struct master_setup *setup);
 
-/* What happened, in the end, over all slots: every counter that is not 0. */
-void master_log_totals(const struct board *board, size_t slots, const struct stats *own);
+/* What happened, in the end, over all seats: every counter that is not 0. */
+void master_log_totals(const struct board *board, const struct stats *own);
 /* The ready line. */
 void master_log_ready(const struct config *config);
 

@@ -13,7 +13,8 @@
 enum slot_state {
 	SLOT_VACANT,   /* nobody, and nobody is wanted */
 	SLOT_STARTING, /* forked, not heard of yet */
-	SLOT_READY,    /* serves */
+	SLOT_READY,    /* serves, or would */
+	SLOT_RETIRING, /* told to move its connections, and to end then */
 	SLOT_DRAINING, /* told to end */
 	SLOT_RESTING,  /* died; the next one comes when its delay is over */
 	SLOT_STATES
@@ -24,6 +25,7 @@ enum slot_event {
 	SLOT_UP,      /* it says that it serves */
 	SLOT_DIED,    /* it was reaped, or could not be forked */
 	SLOT_RESTED,  /* the delay is over */
+	SLOT_RETIRE,  /* others take over from it */
 	SLOT_CLOSE,   /* no worker is wanted any more */
 	SLOT_OVERDUE, /* it was told to end and had its time */
 	SLOT_EVENTS
@@ -34,6 +36,7 @@ enum slot_action {
 	DO_SPAWN,
 	DO_ANNOUNCE, /* it is up */
 	DO_REST,     /* wait delay_ms, then SLOT_RESTED */
+	DO_RETIRE,   /* tell it to let nobody in */
 	DO_DRAIN,    /* tell it to end */
 	DO_KILL,
 	DO_FORGET, /* it is gone, as it should be */

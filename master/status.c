@@ -46,14 +46,14 @@ static void record_add_counters(struct record *record, const struct board *board
 
 		for (size_t seat = first; seat < first + n; seat++)
 			total =
-			    stats_combine(row, total, stats_value(&board->slot[seat].stats, row));
+			    stats_combine(row, total, stats_value(&board->seats[seat].stats, row));
 		record_add(record, LOG_NUMBER(row->name, total));
 	}
 }
 
 static bool seats_are_there(const struct board *board, size_t first, size_t n)
 {
-	size_t seats = sizeof board->slot / sizeof *board->slot;
+	size_t seats = sizeof board->seats / sizeof *board->seats;
 
 	return first <= seats && n <= seats - first;
 }

@@ -22,7 +22,8 @@ static size_t line_input(struct conn *conn, unsigned char *bytes, size_t n)
 		unsigned char *end = memchr(start, '\n', n - used);
 		size_t part = end ? (size_t)(end - start) : n - used;
 
-		if (part > max - line->held) {
+		/* A reload may have lowered the limit below what has come. */
+		if (line->held > max || part > max - line->held) {
 			conn_finish(conn, CLOSE_line_too_long);
 			return n;
 		}

@@ -60,18 +60,16 @@ void loop_settle(struct loop *loop, struct source *source)
 static void loop_turns(struct loop *loop)
 {
 	struct source *source = loop->first;
-	uint64_t turns = 0;
 
 	loop->first = loop->last = NULL;
 	while (source) {
 		struct source *next = source->next_turn;
 
 		source->queued = false;
-		turns++;
-		source->turn(loop, source); /* source may be gone now */
+		STATS_ADD(loop->stats, turns, 1); /* one by one: it is a heartbeat, too */
+		source->turn(loop, source);	  /* source may be gone now */
 		source = next;
 	}
-	STATS_ADD(loop->stats, turns, turns);
 }
 
 /* ---- harvest ---- */

@@ -158,9 +158,9 @@ END_TEST
 /* Workers that counted into one line of cache would slow each other down. */
 START_TEST(workers_share_no_line_of_cache)
 {
-	ck_assert_uint_eq(sizeof(struct board_slot) % 64, 0);
-	ck_assert_uint_eq(offsetof(struct board, slot) % 64, 0);
-	ck_assert_uint_ge(offsetof(struct board, slot), 64);
+	ck_assert_uint_eq(sizeof(struct board_seat) % 64, 0);
+	ck_assert_uint_eq(offsetof(struct board, seats) % 64, 0);
+	ck_assert_uint_ge(offsetof(struct board, seats), 64);
 }
 END_TEST
 

@@ -335,7 +335,12 @@ static const struct stats_row *row_of(const char *name)
 
 uint64_t server_worker_stat(const struct server *server, unsigned worker, const char *name)
 {
-	return stats_value(&server->board->slot[worker].stats, row_of(name));
+	const struct stats_row *row = row_of(name);
+	const struct board_seat *seats = &server->board->seats[board_seat_of(worker, 0)];
+
+	/* A slot's two seats: of the generations that serve by turns. */
+	return stats_combine(row, stats_value(&seats[0].stats, row),
+			     stats_value(&seats[1].stats, row));
 }
 
 uint64_t server_stat(const struct server *server, const char *name)

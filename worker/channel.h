@@ -5,6 +5,9 @@
  * worker learns that the master is gone, without a signal. One note a datagram; anything of
  * another size or kind is a programmer's error on the worker's side, and the end of the
  * worker on the master's.
+ *
+ *     staged --SERVE--> serving --RETIRE, MOVE_OUT...--> retiring --LEAVE--> gone
+ *                       serving --DRAIN, LAST--> draining --> gone
  */
 #ifndef WORKER_CHANNEL_H
 #define WORKER_CHANNEL_H
@@ -12,17 +15,32 @@
 #include <stdint.h>
 
 enum note_kind {
-	NOTE_READY = 1,	  /* to the master: this worker serves */
-	NOTE_TAKEN,	  /* to the master: count of the oldest batch were taken, the rest not */
-	NOTE_CONNECTIONS, /* to the worker: count descriptors, of this listener, are beside it */
-	NOTE_LEAVING,	  /* to the master: this worker was asked to end; does weir end, too? */
-	NOTE_LEAVE,	  /* to the worker: weir does not, end alone */
-	NOTE_DRAIN,	  /* to the worker: end gracefully; connections may still follow */
-	NOTE_LAST,	  /* to the worker: none follows any more */
+	/* to the master: */
+	NOTE_READY = 1, /* all is set up: it serves, or would */
+	NOTE_TAKEN,	/* count of the oldest batch of connections were taken, the rest not */
+	NOTE_GAVE,	/* that order to move is over: count went, end says why, left are here */
+	NOTE_LEAVING,	/* this worker was asked to end; does weir end, too? */
+	/* to the worker: */
+	NOTE_SERVE,	  /* it was staged: it begins */
+	NOTE_CONNECTIONS, /* count descriptors, of this listener, are beside it */
+	NOTE_MOVE_OUT,	  /* give count connections over the lane that is beside it */
+	NOTE_MOVE_IN,	  /* take what comes over the lane that is beside it */
+	NOTE_EMPTY,	  /* nobody will have that listener after it: take in who waits there */
+	NOTE_RETIRE,	  /* all other listeners are its successors' */
+	NOTE_LEAVE,	  /* drain what is left and end; weir goes on */
+	NOTE_DRAIN,	  /* weir ends: end gracefully; connections may still follow */
+	NOTE_LAST,	  /* none follows any more */
+	NOTE_BELL,	  /* the bell of the seat `count` is beside it */
+	NOTE_PING,	  /* is it alive? To read this is the answer */
 };
 
 struct note {
-	uint32_t kind, listener, count;
+	uint32_t kind;
+	uint32_t listener; /* its number, which outlives configurations */
+	uint32_t count;
+	uint32_t order;
+	uint32_t end; /* enum move_end */
+	uint32_t left;
 };
 
 #endif

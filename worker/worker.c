@@ -4,82 +4,75 @@
 #include <string.h>
 
 #include "reactor/check.h"
-#include "reactor/datagram.h"
 #include "reactor/descriptor.h"
-#include "reactor/listener.h"
 #include "reactor/log.h"
 #include "reactor/relay.h"
 #include "reactor/sys.h"
 #include "worker/channel.h"
+#include "worker/entrance.h"
+#include "worker/move.h"
 #include "worker/title.h"
-
-/* A listener of a worker, and what its connections share; or its socket of datagrams. */
-struct entrance {
-	struct listener listener; /* fd -1: none, or the master's */
-	struct service service;
-	struct topic topic;
-	struct datagram_socket datagrams; /* fd -1: none */
-	struct datagram_service datagram_service;
-};
 
 static struct {
 	const struct worker_setup *setup;
 	struct loop loop;
 	struct conn_table table;
 	struct relay relay;
+	struct mover mover;
+	struct entrance_hall hall;
 	struct entrance entrances[LISTENERS_MAX];
-	struct guard guard;
 	struct source signals, channel, drain_timer;
+	bool serving;  /* staged until then */
+	bool retiring; /* its successors let people in */
 	bool draining;
 	bool leaving;	/* alone, while weir goes on */
 	bool told_last; /* nobody hands over connections any more */
 } worker;
 
+#define EACH_ENTRANCE(entrance)                                                                    \
+	for (struct entrance *entrance = worker.entrances;                                         \
+	     entrance < worker.entrances + worker.setup->config->listeners_n; entrance++)
+
 static void worker_title(void)
 {
+	const char *state = worker.draining ? " (draining)" : worker.retiring ? " (retiring)" : "";
 	char comm[16];
 
-	(void)snprintf(comm, sizeof comm, "weir-w%u", worker.setup->index);
+	(void)snprintf(comm, sizeof comm, "weir-w%u%s", worker.setup->index,
+		       worker.retiring ? "-old" : "");
 	if (worker.setup->channel < 0)
-		title_set("weir", "weir: master and worker%s",
-			  worker.draining ? " (draining)" : "");
+		title_set("weir", "weir: master and worker%s", state);
 	else
-		title_set(comm, "weir: worker %u%s", worker.setup->index,
-			  worker.draining ? " (draining)" : "");
+		title_set(comm, "weir: worker %u%s", worker.setup->index, state);
 }
 
 /* ---- the end ---- */
 
 static bool listeners_stopped(void)
 {
-	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
-		if (worker.entrances[i].listener.source.fd >= 0)
-			return false;
+	EACH_ENTRANCE(entrance)
+	if (!entrance_is_closed(entrance))
+		return false;
 	return true;
 }
 
 static bool datagrams_stopped(void)
 {
-	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
-		if (worker.entrances[i].datagrams.source.fd >= 0)
-			return false;
+	EACH_ENTRANCE(entrance)
+	if (entrance_has_datagrams(entrance))
+		return false;
 	return true;
-}
-
-/* A worker that ends alone answers datagrams as long as it has connections to serve: until then
- * it has no successor. What has come by then is for that one. */
-static void leave_datagrams(void)
-{
-	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
-		datagram_leave(&worker.loop, &worker.entrances[i].datagrams);
 }
 
 static void end_if_drained(void)
 {
 	if (!worker.draining || !worker.told_last)
 		return;
+	/* A worker that ends alone answers datagrams as long as it has connections to serve: until
+	 * then it has no successor. What has come by then is for that one. */
 	if (worker.leaving && !worker.table.conns.used)
-		leave_datagrams();
+		EACH_ENTRANCE(entrance)
+	entrance_leave_datagrams(entrance);
 	if (!listeners_stopped())
 		return;
 	if (worker.setup->bus) /* no member can come now: those who are here may end */
@@ -88,21 +81,18 @@ static void end_if_drained(void)
 		worker.loop.stopped = true;
 }
 
-static void close_listeners(void)
-{
-	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
-		listener_close(&worker.loop, &worker.entrances[i].listener);
-}
-
 static void drain_timer_turn(struct loop *loop, struct source *source)
 {
+	(void)loop;
 	source->ready = 0;
 	if (worker.table.conns.used)
 		log_warn("drain-timeout passed, closing what is left",
 			 LOG_NUMBER("connections", worker.table.conns.used));
-	close_listeners();
-	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
-		datagram_close(loop, &worker.entrances[i].datagrams);
+	EACH_ENTRANCE(entrance)
+	{
+		entrance_close(entrance);
+		entrance_close_datagrams(entrance);
+	}
 	worker.told_last = true;
 	conn_table_abort(&worker.table, CLOSE_drain_timeout);
 	end_if_drained();
@@ -116,6 +106,7 @@ static void drain(const char *why)
 		 LOG_NUMBER("connections", worker.table.conns.used));
 	if (worker.setup->bus)
 		relay_drain(&worker.relay, worker.leaving);
+	mover_close_doors(&worker.mover);
 	conn_table_drain(&worker.table);
 	loop_deadline(&worker.loop, &worker.drain_timer,
 		      worker.loop.now_ms + config_ms(worker.setup->config->drain_timeout));
@@ -125,14 +116,16 @@ static void drain(const char *why)
  * and ended as the others are: nobody who got through to us is reset. So are datagrams. */
 static void drain_with_weir(const char *why, bool told_last)
 {
+	if (!worker.serving) { /* others do, and their sockets are not ours to stop */
+		worker.loop.stopped = true;
+		return;
+	}
 	worker.leaving = false;
 	worker.told_last |= told_last;
 	if (!worker.draining)
 		drain(why);
-	for (size_t i = 0; i < worker.setup->config->listeners_n; i++) {
-		listener_stop(&worker.loop, &worker.entrances[i].listener);
-		datagram_stop(&worker.loop, &worker.entrances[i].datagrams);
-	}
+	EACH_ENTRANCE(entrance)
+	entrance_empty(entrance);
 	end_if_drained();
 }
 
@@ -142,7 +135,8 @@ static void drain_alone(const char *why)
 	if (worker.draining)
 		return;
 	worker.leaving = worker.told_last = true;
-	close_listeners();
+	EACH_ENTRANCE(entrance)
+	entrance_close(entrance);
 	drain(why);
 	end_if_drained();
 }
@@ -151,124 +145,114 @@ static void on_room(struct conn_table *table)
 {
 	(void)table;
 	end_if_drained();
-	for (size_t i = 0; i < worker.setup->config->listeners_n; i++)
-		listener_has_room(&worker.loop, &worker.entrances[i].listener);
+	EACH_ENTRANCE(entrance)
+	entrance_has_room(entrance);
 }
 
-/* ---- accepting ---- */
-
-static bool entrance_room(struct listener *listener)
+static void entrance_stopped(void)
 {
-	(void)listener;
-	return !conn_table_full(&worker.table);
-}
-
-static void entrance_accepted(struct listener *listener, int fd, const struct sockaddr *peer)
-{
-	struct entrance *entrance = CONTAINER_OF(listener, struct entrance, listener);
-
-	conn_open(&entrance->service, fd, CONN_ACCEPTED, peer);
-}
-
-static void entrance_stopped(struct listener *listener)
-{
-	(void)listener;
+	mover_look(&worker.mover);
 	end_if_drained();
 }
 
-static const struct listener_owner entrance_owner = {
-    .room = entrance_room,
-    .accepted = entrance_accepted,
-    .stopped = entrance_stopped,
+/* ---- moving ---- */
+
+static struct entrance *entrance_of(uint32_t number)
+{
+	EACH_ENTRANCE(entrance)
+	if (entrance->number == number && entrance->service.protocol)
+		return entrance;
+	return NULL;
+}
+
+static struct service *service_of(uint32_t number)
+{
+	struct entrance *entrance = entrance_of(number);
+
+	return entrance ? &entrance->service : NULL;
+}
+
+static uint32_t listener_of(const struct service *service)
+{
+	return CONTAINER_OF(service, struct entrance, service)->number;
+}
+
+static bool expects_more(void)
+{
+	return worker.retiring && !listeners_stopped();
+}
+
+static void tell_master(const struct note *note)
+{
+	/* The queue holds far more notes than are ever under way; if the master is gone,
+	 * the channel's end tells. */
+	(void)descriptors_send(worker.setup->channel, note, sizeof *note, NULL, 0);
+}
+
+static void gave(uint32_t order, uint32_t count, enum move_end end)
+{
+	tell_master(&(struct note){.kind = NOTE_GAVE,
+				   .order = order,
+				   .count = count,
+				   .end = end,
+				   .left = (uint32_t)worker.table.conns.used});
+}
+
+static const struct move_owner move_owner = {
+    .service_of = service_of,
+    .listener_of = listener_of,
+    .expects_more = expects_more,
+    .gave = gave,
 };
 
-static void entrance_open_topic(struct entrance *entrance)
+static void take_lane(int lane)
 {
-	int error = topic_open(&entrance->topic, &worker.relay, &entrance->service,
-			       (uint16_t)(entrance - worker.entrances),
-			       (uint32_t)worker.setup->config->slow_consumer);
+	struct service *services[LISTENERS_MAX];
+	size_t n = 0;
 
-	if (error)
-		die("worker %u: memory for members: %s", worker.setup->index, strerror(-error));
+	EACH_ENTRANCE(entrance)
+	if (entrance->service.protocol)
+		services[n++] = &entrance->service;
+	mover_take(&worker.mover, lane, services, n);
 }
 
-static void entrance_gone(struct datagram_socket *socket)
+/* Whoever comes from now on is for our successor, but for those that it does not serve. */
+static void retire(void)
 {
-	(void)socket;
-	end_if_drained();
-}
-
-static void entrance_open_datagrams(struct entrance *entrance, const struct endpoint *endpoint,
-				    int fd)
-{
-	const struct worker_setup *setup = worker.setup;
-	const struct datagram_ledger *ledger = &setup->ledgers[entrance - worker.entrances];
-	bool shared = config_accept_mode(setup->config, endpoint) == ACCEPT_SHARED;
-	int error;
-
-	entrance->datagram_service = (struct datagram_service){
-	    .protocol = endpoint->protocol,
-	    .guard = &worker.guard,
-	    .limiter = ledger->limiter,
-	    .dropped = &ledger->dropped[shared ? 0 : setup->index],
-	    .shared = shared && setup->config->workers > 1,
-	};
-	error = datagram_open(&entrance->datagrams, &worker.loop, fd, &entrance->datagram_service,
-			      entrance_gone);
-	if (error)
-		die("worker %u: memory for datagrams: %s", setup->index, strerror(-error));
-}
-
-static void entrance_open(struct entrance *entrance, const struct endpoint *endpoint, int fd)
-{
-	const struct config *config = worker.setup->config;
-
-	entrance->listener.source.fd = entrance->datagrams.source.fd = -1;
-	if (endpoint->datagrams) {
-		entrance_open_datagrams(entrance, endpoint, fd);
+	if (worker.draining)
 		return;
+	worker.retiring = true;
+	worker_title();
+	mover_close_doors(&worker.mover);
+	EACH_ENTRANCE(entrance)
+	{
+		if (entrance->emptied)
+			continue;
+		entrance_close(entrance);
+		entrance_leave_datagrams(entrance);
 	}
-	entrance->service = (struct service){
-	    .protocol = endpoint->protocol,
-	    .table = &worker.table,
-	    .message_max = config_message_max(config, endpoint),
-	    .names = endpoint->names,
-	};
-	if (endpoint->protocol->has_topic)
-		entrance_open_topic(entrance);
-	listener_init(&entrance->listener, fd, &entrance_owner, worker.loop.stats);
-	entrance->listener.shared =
-	    config_accept_mode(config, endpoint) == ACCEPT_SHARED && config->workers > 1;
-	entrance->listener.reject = config->overload == OVERLOAD_REJECT;
-	entrance->listener.wants_peer = clients_counted(&worker.table.clients);
-	if (fd >= 0) {
-		int error = listener_resume(&worker.loop, &entrance->listener);
-		if (error)
-			die("worker %u: watching a listener: %s", worker.setup->index,
-			    strerror(-error));
-	}
+}
+
+static void serve(void)
+{
+	if (worker.serving)
+		return;
+	worker.serving = true;
+	EACH_ENTRANCE(entrance)
+	entrance_serve(entrance);
 }
 
 /* ---- the channel ---- */
-
-static void tell_master(enum note_kind kind, size_t count)
-{
-	struct note note = {.kind = kind, .count = (uint32_t)count};
-
-	/* The queue holds far more notes than are ever under way; if the master is gone,
-	 * the channel's end tells. */
-	(void)descriptors_send(worker.setup->channel, &note, sizeof note, NULL, 0);
-}
 
 /* What is said to be taken is ours from then on; so it is said first. */
 static void take_connections(const struct note *note, const int *fds, size_t n)
 {
 	struct conn_table *table = &worker.table;
-	size_t room = worker.leaving ? 0 : pool_free(&table->conns);
+	struct entrance *entrance = entrance_of(note->listener);
+	size_t room = worker.leaving || worker.retiring || !entrance ? 0 : pool_free(&table->conns);
 	size_t taken = n < room ? n : room;
 
-	CHECK(note->listener < worker.setup->config->listeners_n);
-	tell_master(NOTE_TAKEN, taken);
+	tell_master(&(struct note){.kind = NOTE_TAKEN, .count = (uint32_t)taken});
 	for (size_t i = taken; i < n; i++)
 		(void)sys_close(fds[i]);
 	for (size_t i = 0; i < taken; i++) {
@@ -277,9 +261,53 @@ static void take_connections(const struct note *note, const int *fds, size_t n)
 		bool named = clients_counted(&table->clients) &&
 			     sys_getpeername(fds[i], (struct sockaddr *)&peer, &bytes) == 0;
 
-		conn_open(&worker.entrances[note->listener].service, fds[i], CONN_PASSED,
+		conn_open(&entrance->service, fds[i], CONN_PASSED,
 			  named ? (struct sockaddr *)&peer : NULL);
+		STATS_ADD(table->stats, handed_over, 1); /* the master has counted it till now */
 	}
+}
+
+static void take_note(const struct note *note, const int *fds, size_t n)
+{
+	switch (note->kind) {
+	case NOTE_CONNECTIONS:
+		take_connections(note, fds, n);
+		return;
+	case NOTE_SERVE:
+		serve();
+		break;
+	case NOTE_EMPTY:
+		EACH_ENTRANCE(entrance)
+		if (entrance->number == note->listener)
+			entrance_empty(entrance);
+		break;
+	case NOTE_RETIRE:
+		retire();
+		break;
+	case NOTE_LEAVE:
+		drain_alone(worker.retiring ? "these can't be moved" : "signal");
+		break;
+	case NOTE_MOVE_OUT:
+		if (n == 1) /* else there was no descriptor free for it: its other end tells */
+			mover_give(&worker.mover, fds[0], note->order, note->count);
+		else
+			gave(note->order, 0, MOVE_BROKEN);
+		return;
+	case NOTE_MOVE_IN:
+		if (n == 1)
+			take_lane(fds[0]);
+		return;
+	case NOTE_BELL:
+		if (n == 1 && worker.setup->bus)
+			bus_add_bell(worker.setup->bus, note->count, fds[0]);
+		return;
+	case NOTE_PING:
+		break;
+	default:
+		CHECK(note->kind == NOTE_DRAIN || note->kind == NOTE_LAST);
+		drain_with_weir("the master says so", note->kind == NOTE_LAST);
+	}
+	CHECK(!n);
 }
 
 /* Level-triggered, and one note a turn: none is read in vain. */
@@ -300,14 +328,7 @@ static void channel_turn(struct loop *loop, struct source *source)
 		return;
 	}
 	CHECK(n == (ssize_t)sizeof note);
-	if (note.kind == NOTE_CONNECTIONS) {
-		take_connections(&note, fds, fds_n);
-	} else if (note.kind == NOTE_LEAVE) {
-		drain_alone("signal");
-	} else {
-		CHECK(note.kind == NOTE_DRAIN || note.kind == NOTE_LAST);
-		drain_with_weir("the master says so", note.kind == NOTE_LAST);
-	}
+	take_note(&note, fds, fds_n);
 }
 
 /* ---- signals ---- */
@@ -326,7 +347,7 @@ static void take_signal(struct loop *loop, int number)
 		else if (alone)
 			drain_with_weir("signal", true);
 		else /* to all of us, or to this worker? */
-			tell_master(NOTE_LEAVING, 0);
+			tell_master(&(struct note){.kind = NOTE_LEAVING});
 		break;
 	default: /* the master's business */
 		if (alone)
@@ -377,7 +398,7 @@ static void watch_signals(void)
 
 static void keep_last_words(const char *words)
 {
-	(void)snprintf(worker.setup->slot->last_words, LAST_WORDS_BYTES, "%s", words);
+	(void)snprintf(worker.setup->board->last_words, LAST_WORDS_BYTES, "%s", words);
 }
 
 static void pin_to_cpu(unsigned index)
@@ -416,23 +437,29 @@ static void worker_open(const struct worker_setup *setup)
 		pin_to_cpu(setup->index);
 	if (setup->identity && (error = identity_take(setup->identity)))
 		die("worker %u: becoming %s: %s", setup->index, config->user, strerror(-error));
-	error = loop_open(&worker.loop, &setup->slot->stats, config->spin);
+	error = loop_open(&worker.loop, &setup->board->stats, config->spin);
 	if (!error)
 		error = conn_table_open(&worker.table, &worker.loop, &limits, config->buffers);
 	if (!error && setup->bus)
-		error = relay_open(&worker.relay, &worker.loop, setup->bus, setup->index);
+		error = relay_open(&worker.relay, &worker.loop, setup->bus, setup->seat);
 	if (error)
 		die("worker %u: setting up: %s", setup->index, strerror(-error));
 	worker.table.on_room = on_room;
+	mover_open(&worker.mover, &worker.table, setup->bus ? &worker.relay : NULL, setup->bus_id,
+		   &move_owner);
 	watch_signals();
 	source_init(&worker.drain_timer, -1, drain_timer_turn);
 	if (setup->channel >= 0)
 		watch(&worker.channel, setup->channel, channel_turn, "channel");
+	worker.hall = (struct entrance_hall){.setup = setup,
+					     .table = &worker.table,
+					     .relay = &worker.relay,
+					     .stopped = entrance_stopped};
 	for (size_t i = 0; i < config->listeners_n; i++)
 		if (config->listeners[i].datagrams)
-			guard_add(&worker.guard, &config->listeners[i].address);
+			guard_add(&worker.hall.guard, &config->listeners[i].address);
 	for (size_t i = 0; i < config->listeners_n; i++)
-		entrance_open(&worker.entrances[i], &config->listeners[i], setup->listeners[i]);
+		entrance_open(&worker.entrances[i], &worker.hall, i);
 }
 
 int worker_run(const struct worker_setup *setup)
@@ -442,8 +469,10 @@ int worker_run(const struct worker_setup *setup)
 	check_witness(keep_last_words);
 	worker_title();
 	worker_open(setup);
+	if (!setup->staged)
+		serve();
 	if (setup->channel >= 0)
-		tell_master(NOTE_READY, 0);
+		tell_master(&(struct note){.kind = NOTE_READY});
 	if (setup->ready)
 		setup->ready();
 	loop_run(&worker.loop);

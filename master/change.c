@@ -1,0 +1,560 @@
+#include "master/change.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "master/handoff.h"
+#include "master/options.h"
+#include "reactor/check.h"
+#include "reactor/log.h"
+#include "worker/move.h"
+
+#define READY_MS_MAX   30000 /* until a staged generation has to be up */
+#define ROUNDS_MAX     4     /* of a rebalance: connections come and go meanwhile */
+#define ROUTES_MAX     16    /* takers that are tried for a worker that retires */
+#define LEAVE_GRACE_MS 2000  /* beyond drain-timeout */
+
+static struct {
+	const struct change_owner *owner;
+	struct generation *serving;
+	enum change now;
+	struct source timer; /* of staging; and a poke to look what comes next */
+	struct generation *staged;
+	bool wants_reload, wants_rebalance, stopping;
+	int wants_more;
+	uint32_t next_order;
+	unsigned rounds, under_way; /* orders */
+	uint64_t began_us, moved, stay;
+	unsigned routes[WORKERS_MAX]; /* tried for a slot that retires */
+	bool told_to_leave[WORKERS_MAX];
+} change;
+
+struct generation *change_serving(void)
+{
+	return change.serving;
+}
+
+enum change change_now(void)
+{
+	return change.now;
+}
+
+static void end(bool made, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void end(bool made, const char *format, ...)
+{
+	enum change ended = change.now;
+	char text[CHANGE_TEXT_BYTES];
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(text, sizeof text, format, arguments);
+	va_end(arguments);
+	change.now = CHANGE_NONE;
+	loop_no_deadline(change.owner->loop, &change.timer);
+	loop_poke(change.owner->loop, &change.timer); /* what comes next? */
+	change.owner->ended(ended, made, text);
+}
+
+static void begin(enum change now)
+{
+	change.now = now;
+	change.began_us = change.owner->loop->now_us;
+	change.moved = change.stay = 0;
+	change.under_way = 0;
+	memset(change.routes, 0, sizeof change.routes);
+	memset(change.told_to_leave, 0, sizeof change.told_to_leave);
+	change.owner->begins(now);
+}
+
+static unsigned long long took_ms(void)
+{
+	return (unsigned long long)(change.owner->loop->now_us - change.began_us) / 1000;
+}
+
+/* ---- orders to move ---- */
+
+/* A lane from one worker to another. False: there is none, or one of them is not there. */
+static bool order(struct slot *from, struct slot *to, uint32_t count)
+{
+	struct note out = {.kind = NOTE_MOVE_OUT, .count = count, .order = ++change.next_order};
+	struct note in = {.kind = NOTE_MOVE_IN};
+	int lane[2];
+	bool sent;
+
+	if (from->channel.fd < 0 || to->roster.state != SLOT_READY ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, lane) < 0)
+		return false;
+	sent = slot_pass(to, &in, lane[1]) && slot_pass(from, &out, lane[0]);
+	(void)close(lane[0]);
+	(void)close(lane[1]);
+	if (!sent)
+		return false;
+	from->orders++;
+	change.under_way++;
+	return true;
+}
+
+/* ---- slots that retire ---- */
+
+/* Whatever it still has, it drains, and then it ends. */
+static void leave(struct slot *slot, uint64_t left)
+{
+	uint32_t drain_ms = config_ms(slot->generation->config.drain_timeout);
+
+	change.told_to_leave[slot_index(slot)] = true;
+	change.stay += left;
+	(void)slot_tell(slot, &(struct note){.kind = NOTE_LEAVE});
+	loop_deadline(change.owner->loop, &slot->timer,
+		      change.owner->loop->now_ms + drain_ms + LEAVE_GRACE_MS);
+}
+
+/* All it has, to the next worker that there is. */
+static void route(struct slot *slot, uint64_t left)
+{
+	unsigned index = slot_index(slot);
+	size_t n = change.serving->slots_n;
+
+	while (change.routes[index] < ROUTES_MAX) {
+		size_t to = (index + change.routes[index]++) % n;
+		struct slot *taker = &change.serving->slots[to];
+
+		if (taker != slot && order(slot, taker, MOVE_ALL))
+			return;
+	}
+	leave(slot, left);
+}
+
+/* Does a worker that retires still have something to move? */
+static bool all_have_left(void)
+{
+	EACH_GENERATION(generation)
+	EACH_SLOT(slot, generation)
+	if (slot->roster.state == SLOT_RETIRING && slot->pid &&
+	    !change.told_to_leave[slot_index(slot)])
+		return false;
+	return true;
+}
+
+/* ---- reload ---- */
+
+static void generation_end(struct generation *generation)
+{
+	generation_cut(generation, 0);
+	listen_drop(&generation->set);
+	options_free(&generation->config);
+	generation->phase = GENERATION_NONE;
+}
+
+/* What was staged goes; nobody was ever let in there. */
+static void reload_fail(const char *why)
+{
+	struct generation *staged = change.staged;
+
+	change.staged = NULL;
+	if (staged->phase == GENERATION_STAGED) {
+		staged->phase = GENERATION_RETIRING;
+		EACH_SLOT(slot, staged)
+		{
+			slot_event(slot, SLOT_CLOSE);
+			if (slot->pid)
+				(void)kill(slot->pid, SIGKILL);
+		}
+	}
+	if (!generation_has_workers(staged))
+		generation_end(staged);
+	end(false, "%s", why);
+}
+
+/* These are settled for as long as the server runs. */
+static void keep_what_is_settled(struct config *config, const struct config *old)
+{
+	config->no_master = old->no_master;
+	config->pid_file = old->pid_file;
+}
+
+static void begin_reload(void)
+{
+	struct generation *old = change.serving, *next = generation_at(old->number + 1);
+	char error[CHANGE_TEXT_BYTES];
+	size_t slots;
+
+	CHECK(next->phase == GENERATION_NONE);
+	begin(CHANGE_RELOAD);
+	if (!options_reread(&next->config, error)) {
+		end(false, "%s", error);
+		return;
+	}
+	keep_what_is_settled(&next->config, &old->config);
+	/* More or fewer by signals stays so, until the configuration says another number. */
+	slots = old->slots_n;
+	next->workers_asked = next->config.workers;
+	if (next->workers_asked != old->workers_asked)
+		slots = next->workers_asked;
+	next->config.workers = slots;
+	next->number = old->number + 1;
+	if (!listen_open(&next->set, &next->config, &old->set, error)) {
+		options_free(&next->config);
+		end(false, "%s", error);
+		return;
+	}
+	change.staged = next;
+	next->phase = GENERATION_STAGED;
+	if (change.owner->seats(&next->config, board_seat_of((unsigned)slots, 0)) ||
+	    !generation_fill(next, slots)) {
+		if (change.staged)
+			reload_fail("a worker can't be forked, or has no shared memory");
+		return;
+	}
+	loop_deadline(change.owner->loop, &change.timer, change.owner->loop->now_ms + READY_MS_MAX);
+}
+
+/* Who waits at a listener that is not served any more is let in, by those who did. */
+static void empty_removed(struct generation *old, struct generation *next)
+{
+	uint32_t numbers[LISTENERS_MAX];
+
+	listen_numbers(&old->set, numbers);
+	for (size_t i = 0; i < old->config.listeners_n; i++) {
+		if (listen_has(&next->set, numbers[i]))
+			continue;
+		EACH_SLOT(slot, old)
+		if (slot->pid)
+			(void)slot_tell(slot,
+					&(struct note){.kind = NOTE_EMPTY, .listener = numbers[i]});
+	}
+}
+
+static void switch_over(void)
+{
+	struct generation *old = change.serving, *next = change.staged;
+
+	change.staged = NULL;
+	change.serving = next;
+	loop_no_deadline(change.owner->loop, &change.timer);
+	old->phase = GENERATION_RETIRING;
+	next->phase = GENERATION_SERVING;
+	change.began_us = change.owner->loop->now_us;
+	handoff_serve(&next->set);
+	EACH_SLOT(slot, next)
+	{
+		(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
+		handoff_worker_up(slot_seat(slot), slot->channel.fd);
+	}
+	empty_removed(old, next);
+	EACH_SLOT(slot, old)
+	{
+		slot_event(slot, SLOT_RETIRE);
+		if (slot->roster.state == SLOT_RETIRING)
+			route(slot, slot_connections(slot));
+	}
+}
+
+static void reload_look(void)
+{
+	if (change.now != CHANGE_RELOAD || change.staged || !all_have_left())
+		return;
+	if (change.stay)
+		end(true,
+		    "generation %u serves; %llu connections moved in %llu ms, %llu stay and drain",
+		    change.serving->number, (unsigned long long)change.moved, took_ms(),
+		    (unsigned long long)change.stay);
+	else
+		end(true, "generation %u serves; %llu connections moved in %llu ms",
+		    change.serving->number, (unsigned long long)change.moved, took_ms());
+}
+
+/* ---- more or fewer workers ---- */
+
+static void begin_more(size_t n)
+{
+	struct generation *serving = change.serving;
+	char error[CHANGE_TEXT_BYTES];
+
+	begin(CHANGE_WORKERS);
+	if (!listen_add_slots(&serving->set, n, error)) {
+		end(false, "%s", error);
+		return;
+	}
+	serving->config.workers = n;
+	if (change.owner->seats(&serving->config, board_seat_of((unsigned)n, 0))) {
+		end(false, "no shared memory for another worker");
+		return;
+	}
+	loop_deadline(change.owner->loop, &change.timer, change.owner->loop->now_ms + READY_MS_MAX);
+	(void)generation_fill(serving, n); /* where it can't be forked now it is later */
+}
+
+static void workers_look(void)
+{
+	struct generation *serving = change.serving;
+	size_t n = (size_t)serving->config.workers;
+
+	if (change.now != CHANGE_WORKERS)
+		return;
+	if (n == serving->slots_n) {
+		if (!generation_is_ready(serving))
+			return;
+		change.wants_rebalance = true;
+		end(true, "%zu workers", n);
+		return;
+	}
+	for (size_t i = n; i < serving->slots_n; i++)
+		if (serving->slots[i].pid || serving->slots[i].roster.state != SLOT_VACANT)
+			return;
+	listen_close_slots(&serving->set, n);
+	generation_cut(serving, n);
+	change.wants_rebalance = true;
+	end(true, "%zu workers; %llu connections moved in %llu ms", n,
+	    (unsigned long long)change.moved, took_ms());
+}
+
+static void begin_fewer(size_t n)
+{
+	struct generation *serving = change.serving;
+	uint32_t numbers[LISTENERS_MAX];
+
+	begin(CHANGE_WORKERS);
+	serving->config.workers = n;
+	listen_steer_away(&serving->set, n);
+	listen_numbers(&serving->set, numbers);
+	for (size_t i = n; i < serving->slots_n; i++) {
+		struct slot *slot = &serving->slots[i];
+		uint64_t share = slot_connections(slot) / n;
+
+		for (size_t l = 0; slot->pid && l < serving->config.listeners_n; l++)
+			if (listen_is_slots_own(&serving->set, l))
+				(void)slot_tell(slot, &(struct note){.kind = NOTE_EMPTY,
+								     .listener = numbers[l]});
+		slot_event(slot, SLOT_RETIRE);
+		if (slot->roster.state != SLOT_RETIRING)
+			continue;
+		for (size_t to = 1; share && to < n && to < MOVE_LANES_MAX; to++)
+			(void)order(slot, &serving->slots[to], (uint32_t)share);
+		route(slot, slot_connections(slot));
+	}
+	workers_look();
+}
+
+/* ---- rebalance ---- */
+
+struct balance {
+	uint64_t total, most;
+	size_t workers;
+};
+
+static struct balance balance_now(void)
+{
+	struct balance balance = {0};
+
+	EACH_SLOT(slot, change.serving)
+	{
+		uint64_t held = slot_connections(slot);
+
+		if (slot->roster.state != SLOT_READY)
+			continue;
+		balance.total += held;
+		balance.workers++;
+		if (held > balance.most)
+			balance.most = held;
+	}
+	return balance;
+}
+
+/* Each is to hold this many; some one more. */
+static unsigned balance_order(const struct balance *balance)
+{
+	uint64_t fair = balance->total / balance->workers, more = balance->total % balance->workers;
+	int64_t surplus[WORKERS_MAX] = {0};
+	unsigned orders = 0;
+	size_t to = 0, n = change.serving->slots_n;
+
+	for (size_t i = 0; i < n; i++) {
+		struct slot *slot = &change.serving->slots[i];
+		uint64_t held = slot_connections(slot);
+
+		if (slot->roster.state != SLOT_READY)
+			continue;
+		surplus[i] = (int64_t)(held - fair);
+		if (surplus[i] > 0 && more) { /* who has more keeps one more */
+			surplus[i]--;
+			more--;
+		}
+	}
+	for (size_t from = 0; from < n; from++) {
+		while (surplus[from] > 0 && to < n) {
+			int64_t count = surplus[from] < -surplus[to] ? surplus[from] : -surplus[to];
+
+			if (surplus[to] >= 0) {
+				to++;
+				continue;
+			}
+			if (order(&change.serving->slots[from], &change.serving->slots[to],
+				  (uint32_t)count))
+				orders++;
+			surplus[from] -= count;
+			surplus[to] += count;
+		}
+	}
+	return orders;
+}
+
+static void rebalance_look(void)
+{
+	struct balance balance;
+
+	if (change.now != CHANGE_REBALANCE || change.under_way)
+		return;
+	balance = balance_now();
+	if (balance.workers && change.rounds < ROUNDS_MAX &&
+	    balance.most > balance.total / balance.workers + 1) {
+		change.rounds++;
+		if (balance_order(&balance))
+			return;
+	}
+	end(true, "%llu connections moved in %llu ms; the busiest worker holds %llu of %llu",
+	    (unsigned long long)change.moved, took_ms(), (unsigned long long)balance.most,
+	    (unsigned long long)balance.total);
+}
+
+static void begin_rebalance(void)
+{
+	begin(CHANGE_REBALANCE);
+	change.rounds = 0;
+	rebalance_look();
+}
+
+/* ---- what comes next ---- */
+
+static void next_change(void)
+{
+	struct generation *other = generation_at(change.serving->number + 1);
+	long n = (long)change.serving->slots_n;
+
+	if (change.now != CHANGE_NONE || change.stopping)
+		return;
+	if (other->phase != GENERATION_NONE) /* its last ones drain: never a third one */
+		return;
+	if (change.wants_reload) {
+		change.wants_reload = false;
+		begin_reload();
+	} else if (change.wants_more) {
+		long wanted = n + change.wants_more;
+
+		change.wants_more = 0;
+		wanted = wanted < 1 ? 1 : wanted > WORKERS_MAX ? WORKERS_MAX : wanted;
+		if (wanted > n)
+			begin_more((size_t)wanted);
+		else if (wanted < n)
+			begin_fewer((size_t)wanted);
+		else
+			loop_poke(change.owner->loop, &change.timer);
+	} else if (change.wants_rebalance) {
+		change.wants_rebalance = false;
+		begin_rebalance();
+	}
+}
+
+static void timer_turn(struct loop *loop, struct source *source)
+{
+	bool due = source->ready & SOURCE_DUE;
+
+	(void)loop;
+	source->ready = 0;
+	if (due && change.staged)
+		reload_fail("the new workers were not ready in time");
+	else if (due && change.now == CHANGE_WORKERS)
+		end(false, "the new workers were not ready in time; they are tried again");
+	next_change();
+}
+
+void change_reload(void)
+{
+	change.wants_reload = true;
+	loop_poke(change.owner->loop, &change.timer);
+}
+
+void change_workers(int more)
+{
+	change.wants_more += more;
+	loop_poke(change.owner->loop, &change.timer);
+}
+
+void change_rebalance(void)
+{
+	change.wants_rebalance = true;
+	loop_poke(change.owner->loop, &change.timer);
+}
+
+/* ---- what happens meanwhile ---- */
+
+static void look(void)
+{
+	reload_look();
+	workers_look();
+	rebalance_look();
+}
+
+void change_slot_up(struct slot *slot)
+{
+	if (slot->generation == change.staged) {
+		if (generation_is_ready(change.staged))
+			switch_over();
+	} else {
+		handoff_worker_up(slot_seat(slot), slot->channel.fd);
+	}
+	look();
+}
+
+void change_slot_gone(struct slot *slot)
+{
+	struct generation *generation = slot->generation;
+
+	if (generation == change.staged) {
+		reload_fail("a new worker did not come up");
+	} else if (generation->phase == GENERATION_RETIRING &&
+		   !generation_has_workers(generation)) {
+		generation_end(generation);
+		loop_poke(change.owner->loop, &change.timer);
+	}
+	change.under_way = 0;
+	EACH_GENERATION(each)
+	EACH_SLOT(other, each)
+	change.under_way += other->orders;
+	look();
+}
+
+void change_slot_gave(struct slot *slot, const struct note *note)
+{
+	if (change.under_way)
+		change.under_way--;
+	change.moved += note->count;
+	if (slot->roster.state == SLOT_RETIRING && !slot->orders) {
+		if (!note->left || note->end == MOVE_DONE)
+			leave(slot, note->left);
+		else
+			route(slot, note->left);
+	}
+	look();
+}
+
+void change_stop(void)
+{
+	change.stopping = true;
+	if (change.staged)
+		reload_fail("weir stops");
+	else if (change.now != CHANGE_NONE)
+		end(false, "weir stops");
+}
+
+void change_init(const struct change_owner *owner, struct generation *serving)
+{
+	change.owner = owner;
+	change.serving = serving;
+	source_init(&change.timer, -1, timer_turn);
+}

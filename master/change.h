@@ -1,0 +1,50 @@
+/*
+ * change: turns the workers that there are into those that there should be, one change at a time.
+ *
+ *     reload     a generation is staged; when all of it is ready it serves, the other retires
+ *     more       slots are added, and workers in them; then connections even out
+ *     fewer      the last slots retire
+ *     rebalance  connections move until all workers hold about the same
+ *
+ * What is asked for while another change goes on comes after it; what was asked for several
+ * times comes once. A change that can't be made leaves everything as it was. Connections that
+ * can't be moved are drained by the worker that they are at.
+ */
+#ifndef MASTER_CHANGE_H
+#define MASTER_CHANGE_H
+
+#include "master/generation.h"
+
+enum change { CHANGE_NONE, CHANGE_RELOAD, CHANGE_WORKERS, CHANGE_REBALANCE };
+
+#define CHANGE_TEXT_BYTES 512
+
+struct change_owner {
+	struct loop *loop;
+	/* So many seats, and whatever the configuration needs, are used from now on. 0 or -errno.
+	 */
+	int (*seats)(const struct config *config, unsigned n);
+	void (*begins)(enum change change);
+	/* It was made; or not, and text says why. */
+	void (*ended)(enum change change, bool made, const char *text);
+};
+
+/* serving: the generation that is there. All is borrowed. */
+void change_init(const struct change_owner *owner, struct generation *serving);
+struct generation *change_serving(void);
+
+void change_reload(void);
+/* This many more workers, or fewer. */
+void change_workers(int more);
+void change_rebalance(void);
+enum change change_now(void);
+
+/* ---- what happens meanwhile ---- */
+
+void change_slot_up(struct slot *slot);
+void change_slot_gone(struct slot *slot);
+void change_slot_gave(struct slot *slot, const struct note *note);
+/* weir stops: what goes on is given up. */
+void change_stop(void);
+
+#endif

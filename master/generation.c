@@ -1,0 +1,376 @@
+#include "master/generation.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "master/handoff.h"
+#include "master/spawn.h"
+#include "reactor/check.h"
+#include "reactor/descriptor.h"
+#include "reactor/log.h"
+
+static struct generation generations[2];
+static const struct generation_owner *owner;
+
+struct generation *generation_at(unsigned number)
+{
+	return &generations[number & 1];
+}
+
+unsigned slot_index(const struct slot *slot)
+{
+	return (unsigned)(slot - slot->generation->slots);
+}
+
+unsigned slot_seat(const struct slot *slot)
+{
+	return board_seat_of(slot_index(slot), slot->generation->number);
+}
+
+static struct board_seat *seat_of(const struct slot *slot)
+{
+	return &owner->board->seats[slot_seat(slot)];
+}
+
+uint64_t slot_connections(const struct slot *slot)
+{
+	return STATS_READ(&seat_of(slot)->stats, connections);
+}
+
+/* ---- the channel of a worker ---- */
+
+static void channel_close(struct slot *slot)
+{
+	if (slot->channel.fd < 0)
+		return;
+	handoff_worker_gone(slot_seat(slot)); /* before its number is another's */
+	loop_unwatch(owner->loop, &slot->channel);
+	(void)close(slot->channel.fd);
+	slot->channel.fd = -1;
+}
+
+/* A worker that says what no worker says is not one any more. */
+static void channel_distrust(struct slot *slot, const char *why)
+{
+	log_error("a worker broke the channel's rules", LOG_NUMBER("worker", slot_index(slot)),
+		  LOG_NUMBER("pid", slot->pid), LOG_TEXT("why", why));
+	channel_close(slot);
+	if (slot->pid)
+		(void)kill(slot->pid, SIGKILL);
+}
+
+bool slot_pass(struct slot *slot, const struct note *note, int fd)
+{
+	return slot->channel.fd >= 0 &&
+	       descriptors_send(slot->channel.fd, note, sizeof *note, &fd, fd >= 0) >= 0;
+}
+
+bool slot_tell(struct slot *slot, const struct note *note)
+{
+	if (slot_pass(slot, note, -1))
+		return true;
+	log_warn("a worker does not take an order", LOG_NUMBER("worker", slot_index(slot)),
+		 LOG_NUMBER("kind", note->kind));
+	return false;
+}
+
+static bool take_note(struct slot *slot, const struct note *note)
+{
+	switch (note->kind) {
+	case NOTE_READY:
+		slot_event(slot, SLOT_UP);
+		return true;
+	case NOTE_LEAVING:
+		owner->leaving(slot);
+		return true;
+	case NOTE_TAKEN:
+		return handoff_taken(slot_seat(slot), note->count);
+	case NOTE_GAVE:
+		if (!slot->orders)
+			return false;
+		slot->orders--;
+		owner->gave(slot, note);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* False: the channel has ended, or was ended. */
+static bool channel_read(struct slot *slot)
+{
+	struct note note = {0};
+	int fds[DESCRIPTORS_MAX];
+	size_t fds_n;
+	ssize_t n = descriptors_receive(slot->channel.fd, &note, sizeof note, fds, &fds_n);
+
+	for (size_t i = 0; i < fds_n; i++)
+		(void)close(fds[i]);
+	if (n == -EAGAIN)
+		return false;
+	if (n <= 0) { /* SIGCHLD follows */
+		channel_close(slot);
+		return false;
+	}
+	if (n != (ssize_t)sizeof note || fds_n) {
+		channel_distrust(slot, "a note of another form");
+		return false;
+	}
+	if (!take_note(slot, &note)) {
+		channel_distrust(slot, "a note out of place");
+		return false;
+	}
+	return slot->channel.fd >= 0;
+}
+
+/* Level-triggered, and one note a turn: none is read in vain. */
+static void channel_turn(struct loop *loop, struct source *source)
+{
+	struct slot *slot = CONTAINER_OF(source, struct slot, channel);
+
+	(void)loop;
+	source->ready = 0;
+	if (source->fd >= 0)
+		(void)channel_read(slot);
+}
+
+/* ---- what the roster wants done ---- */
+
+static int slot_spawn(struct slot *slot)
+{
+	struct generation *generation = slot->generation;
+	struct worker_setup worker = {
+	    .config = &generation->config,
+	    .identity = generation->config.user ? &generation->identity : NULL,
+	    .board = seat_of(slot),
+	    .bus = owner->bus,
+	    .bus_id = owner->bus_id,
+	    .index = slot_index(slot),
+	    .seat = slot_seat(slot),
+	    .staged = generation->phase == GENERATION_STAGED,
+	    .ledgers = generation->set.ledgers,
+	};
+	int channel, error;
+	pid_t pid;
+
+	listen_for_slot(&generation->set, slot_index(slot), worker.listeners);
+	listen_numbers(&generation->set, worker.numbers);
+	pid = spawn_worker(&worker, &channel);
+	if (pid < 0)
+		return pid;
+	slot->pid = pid;
+	slot->leaving = slot->pinged = slot->aborted = false;
+	slot->orders = 0;
+	slot->progress_ms = owner->loop->now_ms;
+	source_init(&slot->channel, channel, channel_turn);
+	slot->channel.want = SOURCE_IN;
+	error = loop_watch(owner->loop, &slot->channel, EPOLLIN);
+	CHECK(!error);
+	log_info("worker started", LOG_NUMBER("worker", slot_index(slot)), LOG_NUMBER("pid", pid),
+		 LOG_NUMBER("generation", generation->number));
+	return 0;
+}
+
+static void slot_kill(const struct slot *slot)
+{
+	log_warn("a worker did not end in its time", LOG_NUMBER("worker", slot_index(slot)),
+		 LOG_NUMBER("pid", slot->pid));
+	if (slot->pid)
+		(void)kill(slot->pid, SIGKILL);
+}
+
+/* It may be up and not have read that it is served from elsewhere by now: so it is told. */
+static void slot_retire(struct slot *slot)
+{
+	handoff_worker_leaves(slot_seat(slot));
+	(void)slot_tell(slot, &(struct note){.kind = NOTE_RETIRE});
+}
+
+void slot_event(struct slot *slot, enum slot_event event)
+{
+	enum slot_action action = roster_event(&slot->roster, event, owner->loop->now_ms);
+	int error;
+
+	switch (action) {
+	case DO_NOTHING:
+		break;
+	case DO_SPAWN:
+		error = slot_spawn(slot);
+		if (error) {
+			log_error("a worker can't be forked",
+				  LOG_NUMBER("worker", slot_index(slot)),
+				  LOG_TEXT("error", strerror(-error)));
+			slot_event(slot, SLOT_DIED);
+			owner->gone(slot);
+		}
+		break;
+	case DO_ANNOUNCE:
+		owner->up(slot);
+		break;
+	case DO_REST:
+		loop_no_deadline(owner->loop, &slot->timer);
+		loop_deadline(owner->loop, &slot->timer,
+			      owner->loop->now_ms + slot->roster.delay_ms);
+		break;
+	case DO_RETIRE:
+		slot_retire(slot);
+		break;
+	case DO_DRAIN:
+		(void)slot_tell(slot, &(struct note){.kind = NOTE_DRAIN});
+		break;
+	case DO_KILL:
+		slot_kill(slot);
+		break;
+	case DO_FORGET:
+		loop_no_deadline(owner->loop, &slot->timer);
+		break;
+	}
+}
+
+static void slot_timer_turn(struct loop *loop, struct source *source)
+{
+	struct slot *slot = CONTAINER_OF(source, struct slot, timer);
+
+	(void)loop;
+	source->ready = 0;
+	slot_event(slot, slot->roster.state == SLOT_RESTING ? SLOT_RESTED : SLOT_OVERDUE);
+}
+
+/* ---- deaths ---- */
+
+static void log_death(const struct slot *slot, pid_t pid, int status, uint64_t lost)
+{
+	bool wanted =
+	    slot->roster.state == SLOT_DRAINING || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	char words[LAST_WORDS_BYTES], how[64];
+
+	board_take_last_words(seat_of(slot), words);
+	if (WIFSIGNALED(status))
+		(void)snprintf(how, sizeof how, "signal %d (%s)%s", WTERMSIG(status),
+			       strsignal(WTERMSIG(status)),
+			       WCOREDUMP(status) ? ", core dumped" : "");
+	else
+		(void)snprintf(how, sizeof how, "exit %d", WEXITSTATUS(status));
+	struct log_field fields[] = {
+	    LOG_NUMBER("worker", slot_index(slot)),
+	    LOG_NUMBER("pid", pid),
+	    LOG_TEXT("how", how),
+	    LOG_NUMBER("lost_connections", lost),
+	    LOG_TEXT("last_words", words),
+	};
+	size_t n = sizeof fields / sizeof *fields;
+
+	log_write(wanted ? LOG_INFO : LOG_WARN, wanted ? "worker ended" : "worker died", fields,
+		  *words ? n : n - 1);
+}
+
+static void slot_died(struct slot *slot, int status)
+{
+	struct stats *stats = &seat_of(slot)->stats;
+	uint64_t lost = STATS_READ(stats, connections);
+	pid_t pid = slot->pid;
+
+	slot->pid = 0; /* reaped: the number may be anybody's now */
+
+	/* Nobody else writes there now: what it held is accounted for. */
+	STATS_ADD(stats, closed[CLOSE_worker_died], lost);
+	STATS_ADD(stats, connections, -lost);
+	while (slot->channel.fd >= 0 && channel_read(slot))
+		; /* what it took, it took */
+	channel_close(slot);
+	if (owner->bus) {
+		bus_vacate(owner->bus, slot_seat(slot));
+		/* It may have published, and not woken anybody. */
+		bus_ring_all_bells(owner->bus);
+	}
+	log_death(slot, pid, status, lost);
+	slot->orders = 0;
+	slot_event(slot, SLOT_DIED);
+	owner->gone(slot);
+	if (slot->roster.state == SLOT_RESTING)
+		log_info("worker comes again", LOG_NUMBER("worker", slot_index(slot)),
+			 LOG_NUMBER("after_ms", slot->roster.delay_ms));
+}
+
+pid_t generations_reap(int *status)
+{
+	pid_t pid;
+
+	while ((pid = waitpid(-1, status, WNOHANG)) > 0) {
+		bool ours = false;
+
+		EACH_GENERATION(generation)
+		EACH_SLOT(slot, generation)
+		if (slot->pid == pid && !ours) {
+			ours = true;
+			slot_died(slot, *status);
+		}
+		if (!ours)
+			return pid;
+	}
+	return 0;
+}
+
+/* ---- the whole ---- */
+
+bool generation_fill(struct generation *generation, size_t n)
+{
+	int phase = (int)generation->phase;
+	bool all = true;
+
+	while (generation->slots_n < n) {
+		struct slot *slot = &generation->slots[generation->slots_n++];
+
+		if (!slot->generation) { /* never again: its sources may be queued */
+			source_init(&slot->channel, -1, channel_turn);
+			source_init(&slot->timer, -1, slot_timer_turn);
+		}
+		slot->generation = generation;
+		slot->roster = (struct roster_slot){0};
+		slot_event(slot, SLOT_OPEN);
+		all = all && slot->pid;
+		if ((int)generation->phase != phase) /* that was its end */
+			return false;
+	}
+	return all;
+}
+
+bool generation_is_ready(const struct generation *generation)
+{
+	for (size_t i = 0; i < generation->slots_n; i++)
+		if (generation->slots[i].roster.state != SLOT_READY)
+			return false;
+	return true;
+}
+
+bool generation_has_workers(const struct generation *generation)
+{
+	for (size_t i = 0; i < generation->slots_n; i++)
+		if (generation->slots[i].pid)
+			return true;
+	return false;
+}
+
+bool generations_have_workers(void)
+{
+	return generation_has_workers(&generations[0]) || generation_has_workers(&generations[1]);
+}
+
+void generation_cut(struct generation *generation, size_t n)
+{
+	for (size_t i = n; i < generation->slots_n; i++) {
+		CHECK(!generation->slots[i].pid);
+		loop_no_deadline(owner->loop, &generation->slots[i].timer);
+	}
+	if (n < generation->slots_n)
+		generation->slots_n = n;
+}
+
+void generation_init(const struct generation_owner *given)
+{
+	owner = given;
+}

@@ -1,0 +1,19 @@
+/*
+ * pulse: looks now and then whether all workers move, and tells systemd so.
+ *
+ * What a worker's counters of turns say on the board is its heartbeat: one that is busy moves
+ * them, one that sleeps is pinged and moves them by reading that. One that did neither for
+ * --watchdog is aborted, so that it leaves a core and its last words, and is replaced as any
+ * that dies. systemd's watchdog hears of us only while every worker moves.
+ */
+#ifndef MASTER_PULSE_H
+#define MASTER_PULSE_H
+
+#include "master/generation.h"
+
+/* Borrows both. watchdog_ms is asked for each time: a reload may change it; 0: nobody is aborted.
+ */
+void pulse_open(struct loop *loop, const struct board *board, uint32_t (*watchdog_ms)(void),
+		void (*status)(void));
+
+#endif
