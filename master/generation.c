@@ -163,6 +163,8 @@ static int slot_spawn(struct slot *slot)
 	if (pid < 0)
 		return pid;
 	slot->pid = pid;
+	slot->restarts += slot->born_us != 0;
+	slot->born_us = owner->loop->now_us;
 	slot->leaving = slot->pinged = slot->aborted = false;
 	slot->orders = 0;
 	slot->progress_ms = owner->loop->now_ms;
@@ -330,6 +332,7 @@ bool generation_fill(struct generation *generation, size_t n)
 			source_init(&slot->timer, -1, slot_timer_turn);
 		}
 		slot->generation = generation;
+		slot->born_us = slot->restarts = 0;
 		slot->roster = (struct roster_slot){0};
 		slot_event(slot, SLOT_OPEN);
 		all = all && slot->pid;

@@ -8,8 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "master/control.h"
 #include "master/listen.h"
 #include "master/master.h"
+#include "master/notify.h"
 #include "master/options.h"
 #include "master/pid_file.h"
 #include "reactor/check.h"
@@ -56,6 +58,7 @@ static void clean_up(void)
 static void ready_without_master(void)
 {
 	master_log_ready(&first->config);
+	notify_ready("serving in one process");
 }
 
 static int run_without_master(struct board *board)
@@ -131,9 +134,12 @@ int main(int argc, char **argv)
 	config = &first->config;
 	options_read(config, argc, argv, cpus_allowed(), descriptors);
 	(void)signal(SIGPIPE, SIG_IGN);
+	notify_open();
 	log_open((enum log_level)config->log_level, (enum log_format)config->log_format);
 	look_up_user();
 	pid_file_refuse_in_use(config->pid_file);
+	if (config->no_master && config->control)
+		log_warn("there is no control without a master", LOG_TEXT("path", config->control));
 	if (config->max_connections_asked > config->max_connections)
 		log_warn("the limit of descriptors cuts max-connections",
 			 LOG_NUMBER("asked", config->max_connections_asked),

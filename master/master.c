@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "master/change.h"
+#include "master/desk.h"
 #include "master/generation.h"
 #include "master/handoff.h"
 #include "master/notify.h"
@@ -198,6 +199,7 @@ static void change_ended(enum change change, bool made, const char *text)
 			  LOG_TEXT("what", change_names[change]), LOG_TEXT("why", text));
 	if (change == CHANGE_RELOAD && !master.stopping)
 		tell_ready();
+	desk_tell(change, made, text);
 }
 
 static const struct change_owner change_owner = {
@@ -358,6 +360,33 @@ static void watch_signals(void)
 		die("watching signals: %s", strerror(error ? -error : errno));
 }
 
+static const char *state(void)
+{
+	static const char *const states[] = {
+	    [CHANGE_NONE] = "serving",
+	    [CHANGE_RELOAD] = "reloading",
+	    [CHANGE_WORKERS] = "resizing",
+	    [CHANGE_REBALANCE] = "rebalancing",
+	};
+
+	if (master.stopping)
+		return "stopping";
+	return master.told_ready ? states[change_now()] : "starting";
+}
+
+static void drain(const char *why)
+{
+	if (!master.stopping)
+		stop_gracefully(why);
+}
+
+static struct desk_owner desk_owner = {
+    .loop = &master.loop,
+    .state = state,
+    .drain = drain,
+    .stop = stop_at_once,
+};
+
 static uint32_t watchdog_ms(void)
 {
 	return config_ms(change_serving()->config.watchdog);
@@ -387,8 +416,11 @@ int master_run(const struct master_setup *setup)
 	first->workers_asked = first->config.workers;
 	if (!generation_fill(first, n))
 		die("starting workers: one can't be forked");
+	desk_owner.board = setup->board;
+	desk_open(&desk_owner);
 	pulse_open(&master.loop, setup->board, watchdog_ms, tell_status);
 	loop_run(&master.loop);
+	desk_close();
 	handoff_close();
 	master_log_totals(setup->board, &master.stats);
 	loop_close(&master.loop);

@@ -365,3 +365,8 @@ void options_read(struct config *config, int argc, char **argv, size_t cpus, siz
 		exit(0);
 	}
 }
+
+const char *options_file(void)
+{
+	return asked.file;
+}

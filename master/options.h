@@ -16,4 +16,7 @@
  * text stays in memory for as long as the process lives. */
 void options_read(struct config *config, int argc, char **argv, size_t cpus, size_t descriptors);
 
+/* The config file's path, as it was given; NULL: there is none. */
+const char *options_file(void);
+
 #endif

@@ -14,10 +14,12 @@
 #include "master/roster.h"
 #include "tests/harness.h"
 
-static const char *const state_names[] = {"vacant", "starting", "ready", "draining", "resting"};
-static const char *const event_names[] = {"open", "up", "died", "rested", "close", "overdue"};
+static const char *const state_names[] = {"vacant",   "starting", "ready",
+					  "retiring", "draining", "resting"};
+static const char *const event_names[] = {"open",   "up",    "died",   "rested",
+					  "retire", "close", "overdue"};
 static const char *const action_names[] = {"nothing", "spawn", "announce", "rest",
-					   "drain",   "kill",  "forget"};
+					   "retire",  "drain", "kill",	   "forget"};
 
 /* What changes something; every pair that is not here changes nothing. */
 static const struct {
@@ -28,13 +30,16 @@ static const struct {
     {"ready", "died", "resting", "rest"},	 {"ready", "close", "draining", "drain"},
     {"draining", "up", "draining", "announce"},	 {"draining", "died", "vacant", "forget"},
     {"draining", "overdue", "draining", "kill"}, {"resting", "rested", "starting", "spawn"},
-    {"resting", "close", "vacant", "forget"},
+    {"resting", "close", "vacant", "forget"},	 {"starting", "retire", "retiring", "retire"},
+    {"ready", "retire", "retiring", "retire"},	 {"resting", "retire", "vacant", "forget"},
+    {"retiring", "died", "vacant", "forget"},	 {"retiring", "close", "draining", "drain"},
+    {"retiring", "overdue", "retiring", "kill"},
 };
 #define CHANGES (sizeof changes / sizeof *changes)
 
 START_TEST(the_table_state_by_event)
 {
-	_Static_assert(SLOT_STATES == 5 && SLOT_EVENTS == 6, "a new one needs its rows here");
+	_Static_assert(SLOT_STATES == 6 && SLOT_EVENTS == 7, "a new one needs its rows here");
 	size_t changed = 0;
 
 	for (unsigned state = 0; state < SLOT_STATES; state++) {

@@ -1,0 +1,215 @@
+#include "master/desk.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#include "master/control.h"
+#include "master/options.h"
+#include "master/status.h"
+
+/* How often who waits for the end of a drain hears how far it is. */
+#define PROGRESS_MS 1000
+
+static struct {
+	const struct desk_owner *owner;
+	uint64_t born_us;
+	struct source progress;
+} desk;
+
+static uint64_t seconds_since(uint64_t us)
+{
+	return (desk.owner->loop->now_us - us) / 1000000;
+}
+
+static const char *slot_state(const struct slot *slot)
+{
+	static const char *const states[] = {
+	    [SLOT_VACANT] = "vacant",	  [SLOT_STARTING] = "starting", [SLOT_READY] = "ready",
+	    [SLOT_RETIRING] = "retiring", [SLOT_DRAINING] = "draining", [SLOT_RESTING] = "resting",
+	};
+
+	if (slot->roster.state == SLOT_READY && slot->generation->phase == GENERATION_STAGED)
+		return "staged";
+	if (slot->roster.state == SLOT_READY && slot->leaving)
+		return "draining";
+	return states[slot->roster.state];
+}
+
+/* ---- status ---- */
+
+static void answer_listeners(struct control_client *client, const struct generation *generation)
+{
+	static const char *const modes[] = {"reuseport", "shared", "handoff"};
+	const struct config *config = &generation->config;
+	uint32_t numbers[LISTENERS_MAX];
+	char text[ENDPOINT_TEXT_BYTES];
+
+	listen_numbers(&generation->set, numbers);
+	for (size_t i = 0; i < config->listeners_n; i++) {
+		if (generation != change_serving() &&
+		    listen_has(&change_serving()->set, numbers[i]))
+			continue;
+		endpoint_format(&config->listeners[i], text);
+		status_listener(
+		    client, &(struct status_listener){
+				.id = numbers[i],
+				.listener = text,
+				.accept = modes[config_accept_mode(config, &config->listeners[i])],
+				.state = generation == change_serving() ? "open" : "closing"});
+	}
+}
+
+static void answer_status(struct control_client *client)
+{
+	const struct generation *serving = change_serving();
+	struct status_server server = {
+	    .pid = getpid(),
+	    .generation = serving->number,
+	    .state = desk.owner->state(),
+	    .up_s = seconds_since(desk.born_us),
+	    .workers_asked = serving->slots_n,
+	    .config = options_file(),
+	};
+
+	for (size_t i = 0; i < serving->slots_n; i++)
+		server.workers += serving->slots[i].roster.state == SLOT_READY;
+	status_server(client, &server, desk.owner->board, SEATS_MAX);
+	answer_listeners(client, serving);
+	EACH_GENERATION(generation)
+	if (generation->phase == GENERATION_RETIRING)
+		answer_listeners(client, generation);
+	control_done(client);
+}
+
+/* ---- workers ---- */
+
+static struct status_worker worker_of(const struct slot *slot)
+{
+	return (struct status_worker){
+	    .slot = slot_index(slot),
+	    .seat = slot_seat(slot),
+	    .generation = slot->generation->number,
+	    .pid = slot->pid,
+	    .state = slot_state(slot),
+	    .up_s = slot->pid ? seconds_since(slot->born_us) : 0,
+	    .restarts = slot->restarts,
+	};
+}
+
+/* Those that serve, and those that still are there beside them. */
+static size_t fill_workers(struct status_worker workers[SEATS_MAX])
+{
+	size_t n = 0;
+
+	EACH_SLOT(slot, change_serving())
+	workers[n++] = worker_of(slot);
+	EACH_GENERATION(generation)
+	EACH_SLOT(slot, generation)
+	if (generation != change_serving() && slot->pid)
+		workers[n++] = worker_of(slot);
+	return n;
+}
+
+static bool is_worker(pid_t pid)
+{
+	EACH_GENERATION(generation)
+	EACH_SLOT(slot, generation)
+	if (slot->pid == pid)
+		return true;
+	return false;
+}
+
+/* ---- how far a drain is ---- */
+
+static void progress_turn(struct loop *loop, struct source *source)
+{
+	uint64_t connections = 0;
+	char text[64];
+
+	source->ready = 0;
+	if (!control_waiting(CONTROL_DRAIN))
+		return;
+	EACH_GENERATION(generation)
+	EACH_SLOT(slot, generation)
+	connections += slot_connections(slot);
+	(void)snprintf(text, sizeof text, "connections left: %llu",
+		       (unsigned long long)connections);
+	CONTROL_TELL(CONTROL_DRAIN, "note", LOG_TEXT("text", text),
+		     LOG_NUMBER("connections", connections));
+	loop_deadline(loop, source, loop->now_ms + PROGRESS_MS);
+}
+
+/* ---- the whole ---- */
+
+static void asked(struct control_client *client, enum control_verb verb, const char *argument)
+{
+	static struct status_worker workers[SEATS_MAX];
+	size_t n = fill_workers(workers);
+
+	switch (verb) {
+	case CONTROL_STATUS:
+		answer_status(client);
+		break;
+	case CONTROL_WORKERS:
+		for (size_t i = 0; i < n; i++)
+			status_worker(client, &workers[i], desk.owner->board);
+		control_done(client);
+		break;
+	case CONTROL_PID:
+		status_pid(client, argument, getpid(), workers, n);
+		break;
+	case CONTROL_RELOAD:
+		change_reload();
+		break;
+	case CONTROL_REBALANCE:
+		change_rebalance();
+		break;
+	case CONTROL_UPGRADE:
+		desk.owner->upgrade();
+		break;
+	case CONTROL_DRAIN:
+		desk.owner->drain("weirctl drain");
+		loop_poke(desk.owner->loop, &desk.progress);
+		break;
+	case CONTROL_STOP:
+		desk.owner->stop("weirctl stop");
+		break;
+	default:
+		control_failed(client, "%s is not known here", control_verb_name(verb));
+	}
+}
+
+static const struct control_owner control_owner = {.asked = asked, .is_worker = is_worker};
+
+void desk_tell(enum change change, bool made, const char *text)
+{
+	enum control_verb verb;
+
+	if (change == CHANGE_RELOAD)
+		verb = CONTROL_RELOAD;
+	else if (change == CHANGE_REBALANCE)
+		verb = CONTROL_REBALANCE;
+	else
+		return;
+	if (made)
+		CONTROL_TELL(verb, "note", LOG_TEXT("text", text));
+	control_finish(verb, made ? NULL : text);
+}
+
+void desk_open(const struct desk_owner *owner)
+{
+	const struct generation *serving = change_serving();
+
+	desk.owner = owner;
+	desk.born_us = owner->loop->now_us;
+	source_init(&desk.progress, -1, progress_turn);
+	control_open(owner->loop, &control_owner, serving->config.user ? &serving->identity : NULL,
+		     serving->config.control);
+}
+
+void desk_close(void)
+{
+	control_finish(CONTROL_DRAIN, NULL);
+	control_finish(CONTROL_STOP, NULL);
+	control_close();
+}

@@ -1,0 +1,28 @@
+/*
+ * desk: what weirctl asks for, answered from what the master knows, or when it has happened.
+ *
+ * Those who asked for a change hear of its outcome when it ends; several who ask for the same
+ * one at a time share it.
+ */
+#ifndef MASTER_DESK_H
+#define MASTER_DESK_H
+
+#include "master/change.h"
+
+struct desk_owner {
+	struct loop *loop;
+	const struct board *board;
+	const char *(*state)(void); /* one word */
+	void (*drain)(const char *why);
+	void (*stop)(const char *why);
+	void (*upgrade)(void);
+};
+
+/* After the generations; listens where the serving one's configuration says. Borrows it. */
+void desk_open(const struct desk_owner *owner);
+/* Everybody hears that it has ended, and the socket goes. */
+void desk_close(void);
+/* A change has ended; text says how, or why it was not made. */
+void desk_tell(enum change change, bool made, const char *text);
+
+#endif
