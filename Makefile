@@ -15,6 +15,8 @@ PREFIX ?= /usr/local
 SBIN    = $(DESTDIR)$(PREFIX)/sbin
 BIN     = $(DESTDIR)$(PREFIX)/bin
 MAN     = $(DESTDIR)$(PREFIX)/share/man
+DOC     = $(DESTDIR)$(PREFIX)/share/doc/weir
+UNIT    = $(DESTDIR)$(PREFIX)/lib/systemd/system
 
 # Frame pointers and symbols stay in the release: perf and gdb see what runs.
 OPTIMIZE ?= -O2
@@ -62,11 +64,14 @@ run: $(BUILD)/weir
 	$(BUILD)/weir $(ARGS)
 
 install: all
-	install -d $(SBIN) $(BIN) $(MAN)/man8 $(MAN)/man1
+	install -d $(SBIN) $(BIN) $(MAN)/man8 $(MAN)/man1 $(DOC) $(UNIT)
 	install -m 755 $(BUILD)/weir $(SBIN)/weir
 	install -m 755 $(BUILD)/weirload $(BIN)/weirload
 	install -m 644 master/weir.8 $(MAN)/man8/weir.8
 	install -m 644 bench/weirload/weirload.1 $(MAN)/man1/weirload.1
+	sed 's,/usr/local/,$(PREFIX)/,' master/weir.service > $(UNIT)/weir.service
+	chmod 644 $(UNIT)/weir.service
+	install -m 644 master/weir.socket master/weir-sysctl.conf master/weir-limits.conf $(DOC)
 
 format:
 	clang-format -i $(wildcard */*.c */*.h bench/*/*.c bench/*/*.h)
