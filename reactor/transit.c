@@ -52,6 +52,10 @@ void conn_thaw(struct conn *conn)
 {
 	CHECK(conn_is_frozen(conn));
 	conn->source.turn = conn_turn;
+	/* What has come while it was frozen counts before the deadline that passed meanwhile: it
+	 * is read first, and the turn arms what is due then. */
+	if (conn->phase == OPEN && conn_ready(conn, SOURCE_DUE))
+		conn->source.ready = (uint8_t)((conn->source.ready & ~SOURCE_DUE) | SOURCE_POKED);
 	loop_settle(conn->service->table->loop, &conn->source);
 }
 
@@ -228,6 +232,8 @@ bool conn_adopt(struct service *service, int fd, const struct transit *transit,
 		service->protocol->arrived(conn);
 	if (table->draining)
 		conn_drain(conn);
+	if (conn->phase != OPEN) /* one that moves often would never come to look */
+		conn->source.ready |= SOURCE_DUE;
 	conn->source.want = conn_want(conn);
 	loop_poke(table->loop, &conn->source);
 	if (log_enabled(LOG_DEBUG))

@@ -3,7 +3,6 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* ---- the real calls, and the gate in front of every call ---- */
 
@@ -120,38 +119,6 @@ static int refuse(int error)
 	return -1;
 }
 
-/* ---- bytes ---- */
-
-static void bytes_add(struct bytes *bytes, const void *from, size_t n)
-{
-	if (!n)
-		return;
-	if (bytes->start + bytes->n + n > bytes->room) {
-		unsigned char *at = malloc(2 * (bytes->n + n));
-
-		EXPECT(at);
-		if (bytes->n)
-			memcpy(at, bytes->at + bytes->start, bytes->n);
-		free(bytes->at);
-		*bytes = (struct bytes){at, 0, bytes->n, 2 * (bytes->n + n)};
-	}
-	memcpy(bytes->at + bytes->start + bytes->n, from, n);
-	bytes->n += n;
-}
-
-static size_t bytes_take(struct bytes *bytes, void *to, size_t n)
-{
-	if (n > bytes->n)
-		n = bytes->n;
-	if (to && n)
-		memcpy(to, bytes->at + bytes->start, n);
-	bytes->start += n;
-	bytes->n -= n;
-	if (!bytes->n)
-		bytes->start = 0;
-	return n;
-}
-
 /* ---- epoll ---- */
 
 /* As the kernel asks for half of what is queued to be free (sk_stream_is_writeable). */
@@ -205,6 +172,8 @@ static void peer_wake(struct peer *peer, uint32_t key)
 {
 	if (peer->fd >= 0)
 		object_wake(object_of(peer->fd), key);
+	if (peer->copy >= 0)
+		object_wake(object_of(peer->copy), key);
 }
 
 static void object_forget(struct object *object)
@@ -444,7 +413,11 @@ static int sim_close(int fd)
 	if (!object)
 		return genuine.close(fd);
 	peer = object->peer;
-	if (peer) {
+	if (peer && peer->copy >= 0) {
+		kernel.stale += object->events != 0;
+		peer->fd = fd == peer->fd ? peer->copy : peer->fd;
+		peer->copy = -1;
+	} else if (peer) {
 		kernel.stale += peer->shared && object->events;
 		peer->closed = true;
 		peer->fd = -1;
@@ -557,7 +530,7 @@ static struct peer *peer_alloc(void)
 	struct peer *peer = calloc(1, sizeof *peer);
 
 	EXPECT(peer);
-	peer->fd = -1;
+	peer->fd = peer->copy = -1;
 	peer->space = PEER_SPACE;
 	peer->window = SIZE_MAX;
 	peer->next = sim.peers;
@@ -597,6 +570,14 @@ struct peer *peer_new(int *fd)
 	*fd = peer->fd = object_new(STREAM);
 	object_of(*fd)->peer = peer;
 	return peer;
+}
+
+int peer_copy(struct peer *peer)
+{
+	EXPECT(peer->fd >= 0 && peer->copy < 0);
+	peer->copy = object_new(STREAM);
+	object_of(peer->copy)->peer = peer;
+	return peer->copy;
 }
 
 void peer_free(struct peer *peer)

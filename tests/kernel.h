@@ -9,8 +9,8 @@
  * then, once. Time begins half a second before 32 bits of milliseconds wrap.
  *
  * A peer is the other end of a simulated socket. What it does not do: delays, loss,
- * SIGPIPE, urgent data, one descriptor in several epolls. A call on a descriptor that is
- * not open ends the test.
+ * SIGPIPE, urgent data, one descriptor in several epolls (but for a peer_copy()). A call on a
+ * descriptor that is not open ends the test.
  */
 #ifndef TESTS_KERNEL_H
 #define TESTS_KERNEL_H
@@ -22,6 +22,7 @@
 
 #include "protocol/protocol.h"
 #include "reactor/sys.h"
+#include "tests/bytes.h"
 #include "tests/suite.h"
 
 #define KERNEL_FD_FIRST 1000
@@ -42,15 +43,11 @@ enum kernel_call {
 	KERNEL_CALLS
 };
 
-struct bytes {
-	unsigned char *at;
-	size_t start, n, room;
-};
-
 struct peer {
 	struct peer *next;
-	int fd;	 /* the server's descriptor; -1: not accepted yet, or closed */
-	int tag; /* whatever the test calls it */
+	int fd;	  /* the server's descriptor; -1: not accepted yet, or closed */
+	int copy; /* of it, in another process; -1: none. The last of them to go closes it */
+	int tag;  /* whatever the test calls it */
 	/* Written by one side and not yet read by the other. */
 	struct bytes in, out;
 	size_t space;	 /* the most that out holds; PEER_SPACE at first */
@@ -113,6 +110,7 @@ static inline void kernel_advance(uint32_t ms)
 int kernel_listener(void);		 /* a listening socket */
 struct peer *peer_connect(int listener); /* waits there to be accepted */
 struct peer *peer_new(int *fd);		 /* a connection that was accepted already */
+int peer_copy(struct peer *peer);	 /* of the server's descriptor, for another process */
 void peer_free(struct peer *peer);	 /* once closed */
 size_t peers_waiting(int listener);	 /* connections not accepted */
 void peer_send(struct peer *peer, const void *bytes, size_t n);
