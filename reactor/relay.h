@@ -8,11 +8,6 @@
  * go out in one write then, and a line that comes alone is not held up.
  *
  * One for each process. The bus is borrowed, and so are the topics.
- *
- * Members move from process A to process B and hear each line once, in the order of each
- * sender, and none of their own: A says how far it has delivered (relay_mark), B delivers as
- * far to its members (relay_catch_up), and gives to those who come what came after the mark
- * (topic_replay). What B publishes then is read behind all that A had read: a record says so.
  */
 #ifndef REACTOR_RELAY_H
 #define REACTOR_RELAY_H
@@ -73,6 +68,11 @@ bool relay_publish(struct relay *relay, uint16_t topic, uint32_t member, struct 
 
 /*
  * ---- members that move, from A to B ----
+ *
+ * They hear each line once, in the order of each sender, and none of their own: A says how far it
+ * has delivered (marks), B delivers as far to its members, and gives to those who come what came
+ * behind the marks. What B publishes from then on is read behind all that A had read: a record
+ * of B's says so (RELAY_ORDER).
  *
  * In one stretch, without a turn of the loop or of any source in it:
  *
