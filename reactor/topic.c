@@ -2,6 +2,7 @@
 
 #include "reactor/check.h"
 #include "reactor/relay.h"
+#include "reactor/transit.h"
 
 #define MEMBERS_SPARE_BYTES (16u << 10)
 #define TOPICS_CHUNKS	    4 /* for batches, whatever is read */
@@ -229,7 +230,7 @@ static void member_give(struct topic *topic, struct member *member, bool judges)
 	uint32_t at = topic->begin;
 	uint32_t skipped = 0;
 
-	if (judges && member_is_slow(topic, member)) {
+	if (judges && !conn_is_frozen(member->conn) && member_is_slow(topic, member)) {
 		conn_abort(member->conn, CLOSE_slow_consumer);
 		return;
 	}
