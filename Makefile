@@ -28,7 +28,8 @@ ALL_LDFLAGS = $(LDFLAGS) $(if $(STATIC),-static)
 REACTOR  = $(wildcard reactor/*.c)
 PROTOCOL = $(wildcard protocol/*.c)
 WORKER   = $(wildcard worker/*.c)
-MASTER   = $(wildcard master/*.c)
+WEIRCTL  = $(wildcard master/weirctl*.c)
+MASTER   = $(filter-out $(WEIRCTL),$(wildcard master/*.c))
 SOURCES  = $(REACTOR) $(PROTOCOL) $(WORKER) $(MASTER)
 OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
 REACTOR_OBJECTS  = $(REACTOR:%.c=$(BUILD)/%.o)
@@ -40,9 +41,16 @@ EXTRA_OBJECT = $(BUILD)/extra/$(EXTRA_NAME).o
 EXTRA_FLAG   = -DEXTRA_PROTOCOL=$(EXTRA_NAME)
 endif
 
-all: $(BUILD)/weir $(BUILD)/weirload
+# Beside what it is made of: the loop's log, and how times are written.
+WEIRCTL_ROOMS = $(REACTOR) $(PROTOCOL) worker/endpoint.c worker/config.c
+WEIRCTL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(WEIRCTL) $(WEIRCTL_ROOMS))
+
+all: $(BUILD)/weir $(BUILD)/weirctl $(BUILD)/weirload
 
 $(BUILD)/weir: $(OBJECTS) $(EXTRA_OBJECT)
+	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
+
+$(BUILD)/weirctl: $(WEIRCTL_OBJECTS) $(EXTRA_OBJECT)
 	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
 
 # Whatever changes how things are built builds them anew.
@@ -66,8 +74,10 @@ run: $(BUILD)/weir
 install: all
 	install -d $(SBIN) $(BIN) $(MAN)/man8 $(MAN)/man1 $(DOC) $(UNIT)
 	install -m 755 $(BUILD)/weir $(SBIN)/weir
+	install -m 755 $(BUILD)/weirctl $(SBIN)/weirctl
 	install -m 755 $(BUILD)/weirload $(BIN)/weirload
 	install -m 644 master/weir.8 $(MAN)/man8/weir.8
+	install -m 644 master/weirctl.8 $(MAN)/man8/weirctl.8
 	install -m 644 bench/weirload/weirload.1 $(MAN)/man1/weirload.1
 	sed 's,/usr/local/,$(PREFIX)/,' master/weir.service > $(UNIT)/weir.service
 	chmod 644 $(UNIT)/weir.service

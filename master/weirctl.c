@@ -1,0 +1,294 @@
+/* weirctl: asks a running weir over its control socket, and waits for the outcome. */
+#include <errno.h>
+#include <getopt.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "master/options.h"
+#include "master/weirctl_answer.h"
+#include "master/weirctl_find.h"
+#include "master/weirctl_show.h"
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+
+#define QUICK_MS 10000 /* for what a server answers at once */
+
+static const struct command {
+	const char *name, *argument, *meaning;
+	bool quick; /* answered at once */
+	bool ends;  /* the server goes: it has gone, then */
+	const char *lists[2];
+} commands[] = {
+    {"status", "", "the server and its listeners", true, false, {"listener"}},
+    {"workers",
+     "",
+     "each worker: its pid, state, connections and counters",
+     true,
+     false,
+     {"worker"}},
+    {"pid", " [wN]", "the master's pid, or that of worker N, alone", true, false, {NULL}},
+    {"reload", "", "read the configuration again; new workers take over", false, false, {"note"}},
+    {"upgrade",
+     "",
+     "run the binary anew; a new master and its workers take over",
+     false,
+     false,
+     {"note"}},
+    {"rebalance",
+     "",
+     "move connections until all workers hold about as many",
+     false,
+     false,
+     {"note"}},
+    {"drain", "", "stop gracefully, as TERM does", false, true, {"note"}},
+    {"stop", "", "stop at once, as QUIT does", false, true, {"note"}},
+};
+
+#define COMMANDS (sizeof commands / sizeof *commands)
+
+static struct {
+	const struct command *command;
+	char request[256];
+	bool json;
+	const char *control;
+	uint64_t timeout_ms; /* 0: none */
+	uint64_t due_ms;
+	struct answer answer;
+	const char *why; /* it failed */
+	bool ended;	 /* the answer has its last line */
+} ctl;
+
+/* ---- usage ---- */
+
+static _Noreturn void usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static _Noreturn void usage_error(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)fputs("weirctl: ", stderr);
+	(void)vfprintf(stderr, format, arguments);
+	(void)fputs(" (weirctl --help)\n", stderr);
+	va_end(arguments);
+	exit(2);
+}
+
+static _Noreturn void print_help(void)
+{
+	(void)printf("weirctl [-j] [--control PATH] [--timeout T] COMMAND\n"
+		     "Looks at and steers a running weir, and waits for the outcome.\n\n");
+	for (size_t i = 0; i < COMMANDS; i++) {
+		char name[32];
+
+		(void)snprintf(name, sizeof name, "%s%s", commands[i].name, commands[i].argument);
+		(void)printf("  %-11s %s\n", name, commands[i].meaning);
+	}
+	(void)printf(
+	    "\n  -j, --json          the answer as one JSON document\n"
+	    "      --control PATH  the server's socket; without it, the only server there is in\n"
+	    "                      /run/weir and $XDG_RUNTIME_DIR\n"
+	    "      --timeout T     how long to wait for the outcome, 0 being for ever (default:\n"
+	    "                      10s for status, workers and pid, else 0)\n"
+	    "  -V, --version       print the version and exit\n"
+	    "  -h, --help          print this and exit\n"
+	    "\nTimes are a whole number with its unit, ms s m h.\n"
+	    "Exit status: 0 done, 1 failed, 2 wrong usage, 3 no server found, or more than one.\n");
+	exit(0);
+}
+
+static void take_timeout(const char *text)
+{
+	uint64_t us;
+
+	if (!time_parse(text, &us) || us / 1000 > INT32_MAX)
+		usage_error("--timeout takes a time such as 500ms, 30s or 5m, not \"%s\"", text);
+	ctl.timeout_ms = (us + 999) / 1000;
+}
+
+static void take_command(int argc, char **argv)
+{
+	size_t i = 0;
+
+	if (optind == argc)
+		usage_error("there is no COMMAND");
+	while (i < COMMANDS && strcmp(commands[i].name, argv[optind]) != 0)
+		i++;
+	if (i == COMMANDS)
+		usage_error("there is no command \"%s\"", argv[optind]);
+	ctl.command = &commands[i];
+	if (argc - optind > (*ctl.command->argument ? 2 : 1))
+		usage_error("%s takes no \"%s\"", ctl.command->name, argv[argc - 1]);
+	if ((size_t)snprintf(ctl.request, sizeof ctl.request, "%s%s%s\n", ctl.command->name,
+			     argc - optind > 1 ? " " : "",
+			     argc - optind > 1 ? argv[optind + 1] : "") >= sizeof ctl.request)
+		usage_error("\"%s\" is too long", argv[optind + 1]);
+}
+
+static void read_options(int argc, char **argv)
+{
+	static const struct option options[] = {
+	    {"json", no_argument, NULL, 'j'},	       {"control", required_argument, NULL, 'c'},
+	    {"timeout", required_argument, NULL, 't'}, {"version", no_argument, NULL, 'V'},
+	    {"help", no_argument, NULL, 'h'},	       {NULL, 0, NULL, 0},
+	};
+	const char *timeout = NULL;
+	int letter;
+
+	opterr = 0;
+	while ((letter = getopt_long(argc, argv, ":jVh", options, NULL)) != -1) {
+		if (letter == 'h')
+			print_help();
+		if (letter == 'V') {
+			(void)printf("weirctl " WEIR_VERSION "\n");
+			exit(0);
+		}
+		if (letter == 'j')
+			ctl.json = true;
+		else if (letter == 'c')
+			ctl.control = optarg;
+		else if (letter == 't')
+			timeout = optarg;
+		else if (letter == ':')
+			usage_error("%s takes a value", argv[optind - 1]);
+		else
+			usage_error("%s is no option, or takes no value", argv[optind - 1]);
+	}
+	take_command(argc, argv);
+	ctl.timeout_ms = ctl.command->quick ? QUICK_MS : 0;
+	if (timeout)
+		take_timeout(timeout);
+}
+
+/* ---- time ---- */
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+/* False: the time is over. */
+static bool wait_for(int fd)
+{
+	struct pollfd one = {.fd = fd, .events = POLLIN};
+	int left_ms = -1, n;
+
+	do {
+		if (ctl.timeout_ms) {
+			uint64_t now = now_ms();
+
+			left_ms = now < ctl.due_ms ? (int)(ctl.due_ms - now) : 0;
+		}
+		n = poll(&one, 1, left_ms);
+	} while (n < 0 && errno == EINTR);
+	return n != 0;
+}
+
+/* ---- the answer ---- */
+
+static void take_line(const char *line)
+{
+	const struct answer_record *record = answer_line(&ctl.answer, line);
+	const struct log_field *why;
+
+	if (ctl.ended)
+		return;
+	if (!record) {
+		ctl.why = "the server says what weirctl does not understand";
+		ctl.ended = true;
+	} else if (strcmp(record->kind, "done") == 0) {
+		ctl.ended = true;
+	} else if (strcmp(record->kind, "failed") == 0) {
+		why = answer_field(record, "why");
+		ctl.why = why && why->text ? why->text : "the server does not say why";
+		ctl.ended = true;
+	} else if (strcmp(record->kind, "note") == 0 && !ctl.json) {
+		show_note(record);
+	}
+}
+
+/* Whole lines of what has come; what is left moves to the front. */
+static size_t take_lines(char *bytes, size_t n)
+{
+	char *line = bytes, *end;
+
+	while ((end = memchr(line, '\n', n - (size_t)(line - bytes)))) {
+		*end = '\0';
+		take_line(line);
+		line = end + 1;
+	}
+	n -= (size_t)(line - bytes);
+	memmove(bytes, line, n);
+	return n;
+}
+
+static void read_answer(int fd)
+{
+	static char bytes[16384 + ANSWER_LINE_BYTES];
+	size_t n = 0;
+	ssize_t part;
+
+	do {
+		if (!wait_for(fd)) {
+			ctl.why = "the time is over, and the outcome is not known";
+			return;
+		}
+		part = read(fd, bytes + n, sizeof bytes - n);
+		if (part > 0)
+			n = take_lines(bytes, n + (size_t)part);
+		if (n == sizeof bytes) {
+			ctl.why = "the server says what weirctl does not understand";
+			return;
+		}
+	} while (part > 0 || (part < 0 && errno == EINTR));
+	if (!ctl.ended)
+		ctl.why = "the server ended before it had answered";
+}
+
+/* Its last words come before its end. */
+static void wait_until_gone(int pidfd)
+{
+	if (pidfd >= 0 && !ctl.why && !wait_for(pidfd))
+		ctl.why = "the time is over, and the server is still there";
+}
+
+int main(int argc, char **argv)
+{
+	struct found found;
+	int pidfd = -1;
+
+	read_options(argc, argv);
+	ctl.due_ms = now_ms() + ctl.timeout_ms;
+	found = find_server(ctl.control, (int)ctl.timeout_ms);
+	if (ctl.command->ends && found.pid > 0)
+		pidfd = (int)syscall(SYS_pidfd_open, found.pid, 0);
+	/* Who refuses us says why before we have asked. */
+	(void)send(found.fd, ctl.request, strlen(ctl.request), MSG_NOSIGNAL);
+	read_answer(found.fd);
+	wait_until_gone(pidfd);
+	if (ctl.json)
+		show_json(&ctl.answer, ctl.command->lists, ctl.why);
+	else if (!ctl.why)
+		show_tables(&ctl.answer);
+	if (!ctl.json && !ctl.why && !ctl.command->quick)
+		(void)printf("%s: done\n", ctl.command->name);
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		(void)fprintf(stderr, "weirctl: writing the answer: %s\n", strerror(errno));
+		return 1;
+	}
+	if (ctl.why)
+		(void)fprintf(stderr, "weirctl: %s: %s\n", ctl.command->name, ctl.why);
+	return ctl.why ? 1 : 0;
+}
