@@ -10,6 +10,7 @@
 
 #include "master/handoff.h"
 #include "master/options.h"
+#include "master/upgrade.h"
 #include "reactor/check.h"
 #include "reactor/log.h"
 #include "worker/move.h"
@@ -25,7 +26,10 @@ static struct {
 	enum change now;
 	struct source timer; /* of staging; and a poke to look what comes next */
 	struct generation *staged;
-	bool wants_reload, wants_rebalance, stopping;
+	bool wants_reload, wants_rebalance, wants_upgrade, stopping;
+	bool handed_over; /* to the next master */
+	bool hung;	  /* it was not ready in time */
+	bool beside;	  /* the master before us is still there */
 	int wants_more;
 	uint32_t next_order;
 	unsigned rounds, under_way; /* orders */
@@ -120,7 +124,12 @@ static void route(struct slot *slot, uint64_t left)
 	unsigned index = slot_index(slot);
 	size_t n = change.serving->slots_n;
 
-	while (change.routes[index] < ROUTES_MAX) {
+	if (change.handed_over && change.routes[index] < ROUTES_MAX) {
+		upgrade_want_lane(index, change.routes[index]++);
+		slot->orders++; /* it will be one */
+		return;
+	}
+	while (!change.handed_over && change.routes[index] < ROUTES_MAX) {
 		size_t to = (index + change.routes[index]++) % n;
 		struct slot *taker = &change.serving->slots[to];
 
@@ -429,6 +438,150 @@ static void begin_rebalance(void)
 	rebalance_look();
 }
 
+/* ---- upgrade: the old master ---- */
+
+static void begin_upgrade(void)
+{
+	char error[CHANGE_TEXT_BYTES];
+
+	begin(CHANGE_UPGRADE);
+	change.hung = false;
+	if (!change.owner->upgrade(error)) {
+		end(false, "%s", error);
+		return;
+	}
+	loop_deadline(change.owner->loop, &change.timer, change.owner->loop->now_ms + READY_MS_MAX);
+}
+
+static void successor_ready(void)
+{
+	struct generation *old = change.serving;
+
+	if (change.now != CHANGE_UPGRADE || change.handed_over)
+		return;
+	change.handed_over = true;
+	change.began_us = change.owner->loop->now_us;
+	loop_no_deadline(change.owner->loop, &change.timer);
+	old->phase = GENERATION_RETIRING;
+	handoff_leave();
+	change.owner->handed_over(true);
+	upgrade_hand_over();
+	EACH_SLOT(slot, old)
+	{
+		slot_event(slot, SLOT_RETIRE);
+		if (slot->roster.state == SLOT_RETIRING)
+			route(slot, slot_connections(slot));
+	}
+}
+
+static void successor_failed(const char *why)
+{
+	if (change.now == CHANGE_UPGRADE)
+		end(false, "%s", change.hung ? "the new master was not ready in time" : why);
+}
+
+static void successor_gives_lane(unsigned index, int lane)
+{
+	struct slot *slot = &change.serving->slots[index];
+	struct note note = {.kind = NOTE_MOVE_OUT, .count = MOVE_ALL};
+
+	if (index >= change.serving->slots_n || !slot->orders)
+		return;
+	note.order = ++change.next_order;
+	if (lane >= 0 && slot_pass(slot, &note, lane)) {
+		change.under_way++;
+		return;
+	}
+	slot->orders--;
+	route(slot, slot_connections(slot));
+}
+
+/* What was its is ours again: workers of ours take over from those that retire. */
+static void successor_lost(void)
+{
+	if (!change.handed_over || change.stopping)
+		return;
+	log_error("the new master died after it had taken over, this one goes on");
+	change.handed_over = false;
+	change.owner->handed_over(false);
+	EACH_SLOT(slot, change.serving)
+	slot->orders = 0;
+	if (change.now == CHANGE_UPGRADE)
+		end(false, "the new master died after it had taken over");
+	change_reload();
+}
+
+static void successor_tells_bell(unsigned seat, int bell)
+{
+	EACH_SLOT(slot, change.serving)
+	if (slot->pid)
+		(void)slot_pass(slot, &(struct note){.kind = NOTE_BELL, .count = seat}, bell);
+}
+
+static void upgrade_look(void)
+{
+	if (change.now == CHANGE_UPGRADE && change.handed_over && all_have_left())
+		end(true, "pid %d serves; %llu connections moved in %llu ms, %llu stay and drain",
+		    (int)upgrade_pid(), (unsigned long long)change.moved, took_ms(),
+		    (unsigned long long)change.stay);
+}
+
+/* ---- upgrade: the new master ---- */
+
+static void take_over(void)
+{
+	struct generation *serving = change.serving;
+
+	if (serving->phase != GENERATION_STAGED)
+		return;
+	change.owner->takes_over();
+	serving->phase = GENERATION_SERVING;
+	EACH_SLOT(slot, serving)
+	{
+		if (slot->roster.state != SLOT_READY)
+			continue;
+		(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
+		handoff_worker_up(slot_seat(slot), slot->channel.fd);
+	}
+	change.owner->serves();
+}
+
+static void predecessor_wants_lane(unsigned index, unsigned attempt)
+{
+	struct slot *taker = &change.serving->slots[(index + attempt) % change.serving->slots_n];
+	struct note note = {.kind = NOTE_MOVE_IN};
+	int lane[2];
+
+	if (taker->roster.state != SLOT_READY ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, lane) < 0) {
+		upgrade_give_lane(index, -1);
+		return;
+	}
+	upgrade_give_lane(index, slot_pass(taker, &note, lane[1]) ? lane[0] : -1);
+	(void)close(lane[0]);
+	(void)close(lane[1]);
+}
+
+static void predecessor_gone(void)
+{
+	take_over(); /* where it died before it could say so */
+	change.beside = false;
+	listen_settle(NULL);
+	log_info("the master before this one has gone");
+	loop_poke(change.owner->loop, &change.timer);
+}
+
+static const struct upgrade_owner upgrade_owner = {
+    .ready = successor_ready,
+    .failed = successor_failed,
+    .lane = successor_gives_lane,
+    .bell = successor_tells_bell,
+    .lost = successor_lost,
+    .take_over = take_over,
+    .wants_lane = predecessor_wants_lane,
+    .alone = predecessor_gone,
+};
+
 /* ---- what comes next ---- */
 
 static void next_change(void)
@@ -436,11 +589,14 @@ static void next_change(void)
 	struct generation *other = generation_at(change.serving->number + 1);
 	long n = (long)change.serving->slots_n;
 
-	if (change.now != CHANGE_NONE || change.stopping)
+	if (change.now != CHANGE_NONE || change.stopping || change.handed_over || change.beside)
 		return;
 	if (other->phase != GENERATION_NONE) /* its last ones drain: never a third one */
 		return;
-	if (change.wants_reload) {
+	if (change.wants_upgrade) {
+		change.wants_upgrade = false;
+		begin_upgrade();
+	} else if (change.wants_reload) {
 		change.wants_reload = false;
 		begin_reload();
 	} else if (change.wants_more) {
@@ -466,10 +622,14 @@ static void timer_turn(struct loop *loop, struct source *source)
 
 	(void)loop;
 	source->ready = 0;
-	if (due && change.staged)
+	if (due && change.staged) {
 		reload_fail("the new workers were not ready in time");
-	else if (due && change.now == CHANGE_WORKERS)
+	} else if (due && change.now == CHANGE_UPGRADE) {
+		change.hung = true;
+		upgrade_give_up();
+	} else if (due && change.now == CHANGE_WORKERS) {
 		end(false, "the new workers were not ready in time; they are tried again");
+	}
 	next_change();
 }
 
@@ -491,10 +651,27 @@ void change_rebalance(void)
 	loop_poke(change.owner->loop, &change.timer);
 }
 
+void change_upgrade(void)
+{
+	change.wants_upgrade = true;
+	loop_poke(change.owner->loop, &change.timer);
+}
+
+bool change_is_handed_over(void)
+{
+	return change.handed_over;
+}
+
+const struct upgrade_owner *change_upgrade_owner(void)
+{
+	return &upgrade_owner;
+}
+
 /* ---- what happens meanwhile ---- */
 
 static void look(void)
 {
+	upgrade_look();
 	reload_look();
 	workers_look();
 	rebalance_look();
@@ -502,9 +679,15 @@ static void look(void)
 
 void change_slot_up(struct slot *slot)
 {
-	if (slot->generation == change.staged) {
-		if (generation_is_ready(change.staged))
+	struct generation *generation = slot->generation;
+
+	if (generation->phase == GENERATION_STAGED) {
+		if (!generation_is_ready(generation))
+			return;
+		if (generation == change.staged)
 			switch_over();
+		else
+			upgrade_tell_ready();
 	} else {
 		handoff_worker_up(slot_seat(slot), slot->channel.fd);
 	}
@@ -517,7 +700,9 @@ void change_slot_gone(struct slot *slot)
 
 	if (generation == change.staged) {
 		reload_fail("a new worker did not come up");
-	} else if (generation->phase == GENERATION_RETIRING &&
+	} else if (generation->phase == GENERATION_STAGED && !change.stopping) {
+		die("upgrade: worker %u did not come up", slot_index(slot));
+	} else if (generation->phase == GENERATION_RETIRING && generation != change.serving &&
 		   !generation_has_workers(generation)) {
 		generation_end(generation);
 		loop_poke(change.owner->loop, &change.timer);
@@ -543,9 +728,15 @@ void change_slot_gave(struct slot *slot, const struct note *note)
 	look();
 }
 
+void change_reaped(pid_t pid, int status)
+{
+	(void)upgrade_reaped(pid, status);
+}
+
 void change_stop(void)
 {
 	change.stopping = true;
+	upgrade_give_up();
 	if (change.staged)
 		reload_fail("weir stops");
 	else if (change.now != CHANGE_NONE)
@@ -556,5 +747,8 @@ void change_init(const struct change_owner *owner, struct generation *serving)
 {
 	change.owner = owner;
 	change.serving = serving;
+	change.beside = upgrade_is_heir();
 	source_init(&change.timer, -1, timer_turn);
+	if (change.beside)
+		upgrade_listen(owner->loop, &upgrade_owner);
 }

@@ -5,6 +5,7 @@
  *     more       slots are added, and workers in them; then connections even out
  *     fewer      the last slots retire
  *     rebalance  connections move until all workers hold about the same
+ *     upgrade    another master stages a generation; when it is ready ours retires, and we go
  *
  * What is asked for while another change goes on comes after it; what was asked for several
  * times comes once. A change that can't be made leaves everything as it was. Connections that
@@ -14,8 +15,9 @@
 #define MASTER_CHANGE_H
 
 #include "master/generation.h"
+#include "master/upgrade.h"
 
-enum change { CHANGE_NONE, CHANGE_RELOAD, CHANGE_WORKERS, CHANGE_REBALANCE };
+enum change { CHANGE_NONE, CHANGE_RELOAD, CHANGE_WORKERS, CHANGE_REBALANCE, CHANGE_UPGRADE };
 
 #define CHANGE_TEXT_BYTES 512
 
@@ -24,6 +26,13 @@ struct change_owner {
 	/* So many seats, and whatever the configuration needs, are used from now on. 0 or -errno.
 	 */
 	int (*seats)(const struct config *config, unsigned n);
+	/* Starts the next master. False: it can't, and why. */
+	bool (*upgrade)(char error[CHANGE_TEXT_BYTES]);
+	/* The next master has all that is ours from now on; or, false, it died, and it is ours. */
+	void (*handed_over)(bool handed_over);
+	/* This is the next master, and all of it is ours: before the workers serve, and after. */
+	void (*takes_over)(void);
+	void (*serves)(void);
 	void (*begins)(enum change change);
 	/* It was made; or not, and text says why. */
 	void (*ended)(enum change change, bool made, const char *text);
@@ -37,13 +46,20 @@ void change_reload(void);
 /* This many more workers, or fewer. */
 void change_workers(int more);
 void change_rebalance(void);
+void change_upgrade(void);
+/* Another master has taken over, and only our workers' last connections are left. */
+bool change_is_handed_over(void);
 enum change change_now(void);
+/* Who hears of the other master. */
+const struct upgrade_owner *change_upgrade_owner(void);
 
 /* ---- what happens meanwhile ---- */
 
 void change_slot_up(struct slot *slot);
 void change_slot_gone(struct slot *slot);
 void change_slot_gave(struct slot *slot, const struct note *note);
+/* A child was reaped that is no worker. */
+void change_reaped(pid_t pid, int status);
 /* weir stops: what goes on is given up. */
 void change_stop(void);
 

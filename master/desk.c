@@ -189,6 +189,8 @@ void desk_tell(enum change change, bool made, const char *text)
 		verb = CONTROL_RELOAD;
 	else if (change == CHANGE_REBALANCE)
 		verb = CONTROL_REBALANCE;
+	else if (change == CHANGE_UPGRADE)
+		verb = CONTROL_UPGRADE;
 	else
 		return;
 	if (made)
@@ -196,15 +198,19 @@ void desk_tell(enum change change, bool made, const char *text)
 	control_finish(verb, made ? NULL : text);
 }
 
-void desk_open(const struct desk_owner *owner)
+void desk_open(const struct desk_owner *owner, int inherited)
 {
 	const struct generation *serving = change_serving();
+	const struct identity *identity = serving->config.user ? &serving->identity : NULL;
+	const char *path = serving->config.control;
 
 	desk.owner = owner;
 	desk.born_us = owner->loop->now_us;
 	source_init(&desk.progress, -1, progress_turn);
-	control_open(owner->loop, &control_owner, serving->config.user ? &serving->identity : NULL,
-		     serving->config.control);
+	if (inherited >= 0 && path)
+		control_adopt(owner->loop, &control_owner, identity, path, inherited);
+	else
+		control_open(owner->loop, &control_owner, identity, path);
 }
 
 void desk_close(void)

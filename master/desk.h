@@ -18,8 +18,9 @@ struct desk_owner {
 	void (*upgrade)(void);
 };
 
-/* After the generations; listens where the serving one's configuration says. Borrows it. */
-void desk_open(const struct desk_owner *owner);
+/* After the generations; listens where the serving one's configuration says, or on the socket
+ * that a master before us had (-1: there was none). Borrows its owner. */
+void desk_open(const struct desk_owner *owner, int inherited);
 /* Everybody hears that it has ended, and the socket goes. */
 void desk_close(void);
 /* A change has ended; text says how, or why it was not made. */

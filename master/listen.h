@@ -38,6 +38,15 @@ void listen_close_slots(struct listen_set *set, size_t n);
 void listen_steer_away(struct listen_set *set, size_t n);
 bool listen_is_slots_own(const struct listen_set *set, size_t i);
 int listen_master_socket(const struct listen_set *set, size_t i);
+/* shim */
+#include <stdio.h>
+bool listen_write(const struct listen_set *set, FILE *manifest);
+size_t listen_descriptors(const struct listen_set *set, int fds[]);
+bool listen_read_line(const char *line, char *error);
+void listen_settle(void (*took)(unsigned id, int fd));
+void listen_handed_over(struct listen_set *set, bool h);
+void listen_serve(struct listen_set *set);
+#define LISTEN_DESCRIPTORS 20000
 void options_free(struct config *config);
 bool options_reread(struct config *config, char *error);
 

@@ -14,6 +14,7 @@
 #include "master/notify.h"
 #include "master/options.h"
 #include "master/pid_file.h"
+#include "master/upgrade.h"
 #include "reactor/check.h"
 #include "reactor/descriptor.h"
 #include "reactor/log.h"
@@ -93,19 +94,25 @@ static int run_without_master(struct board *board)
 	return status;
 }
 
-static int run(void)
+static int run(const struct upgrade_estate *estate)
 {
-	struct board *board;
-	int board_fd;
+	struct master_setup setup = {.first = first, .estate = estate, .board_fd = -1};
 
-	board = board_open(&board_fd);
-	if (!board)
+	if (estate) {
+		setup.board_fd = estate->board;
+		setup.board = board_attach(setup.board_fd);
+		if (!setup.board)
+			log_warn("other counters than those of the master before: they begin anew");
+	}
+	if (!setup.board)
+		setup.board = board_open(&setup.board_fd);
+	if (!setup.board)
 		die("shared memory for the board: %s", strerror(errno));
 	if (first->config.no_master)
-		return run_without_master(board);
+		return run_without_master(setup.board);
 	log_name("master");
 	title_set("weir-master", "weir: master");
-	return master_run(&(struct master_setup){.first = first, .board = board});
+	return master_run(&setup);
 }
 
 static void look_up_user(void)
@@ -127,17 +134,27 @@ int main(int argc, char **argv)
 	size_t descriptors = descriptors_raise_limit();
 	struct config *config;
 	char error[CONFIG_ERROR_BYTES];
+	static struct upgrade_estate estate;
+	bool heir;
 
 	open_standard_descriptors();
 	argv = title_open(argc, argv);
-	first = generation_at(0);
+	upgrade_remember(argv);
+	heir = upgrade_inherit(&estate);
+	first = generation_at(heir ? estate.generation + 1 : 1);
+	first->number = heir ? estate.generation + 1 : 1;
 	config = &first->config;
 	options_read(config, argc, argv, cpus_allowed(), descriptors);
+	first->workers_asked = config->workers;
+	/* More or fewer by signals stays so, until the configuration says another number. */
+	if (heir && estate.workers_asked == config->workers)
+		config->workers = estate.slots;
 	(void)signal(SIGPIPE, SIG_IGN);
 	notify_open();
 	log_open((enum log_level)config->log_level, (enum log_format)config->log_format);
 	look_up_user();
-	pid_file_refuse_in_use(config->pid_file);
+	if (!heir)
+		pid_file_refuse_in_use(config->pid_file);
 	if (config->no_master && config->control)
 		log_warn("there is no control without a master", LOG_TEXT("path", config->control));
 	if (config->max_connections_asked > config->max_connections)
@@ -148,6 +165,7 @@ int main(int argc, char **argv)
 	(void)atexit(clean_up);
 	if (!listen_open(&first->set, config, NULL, error))
 		die("%s", error);
-	pid_file_write(config->pid_file);
-	return run();
+	if (!heir)
+		pid_file_write(config->pid_file);
+	return run(heir ? &estate : NULL);
 }

@@ -9,13 +9,16 @@
 #include <unistd.h>
 
 #include "master/change.h"
+#include "master/control.h"
 #include "master/desk.h"
 #include "master/generation.h"
 #include "master/handoff.h"
 #include "master/notify.h"
+#include "master/pid_file.h"
 #include "master/pulse.h"
 #include "reactor/check.h"
 #include "reactor/log.h"
+#include "worker/title.h"
 
 /* Beyond drain-timeout, for workers that have to close very many connections. */
 #define STOP_GRACE_MS 2000
@@ -32,6 +35,7 @@ static struct {
 static void signals_turn(struct loop *loop, struct source *source);
 
 static struct generation_owner generation_owner;
+static struct desk_owner desk_owner;
 
 /* ---- what is said ---- */
 
@@ -180,6 +184,7 @@ static const char *const change_names[] = {
     [CHANGE_RELOAD] = "reload",
     [CHANGE_WORKERS] = "workers",
     [CHANGE_REBALANCE] = "rebalance",
+    [CHANGE_UPGRADE] = "upgrade",
 };
 
 static void change_begins(enum change change)
@@ -202,9 +207,94 @@ static void change_ended(enum change change, bool made, const char *text)
 	desk_tell(change, made, text);
 }
 
+/* ---- another master ---- */
+
+static bool start_upgrade(char error[CHANGE_TEXT_BYTES])
+{
+	const struct generation *serving = change_serving();
+	struct upgrade_estate estate = {
+	    .generation = serving->number,
+	    .slots = serving->slots_n,
+	    .workers_asked = (size_t)serving->workers_asked,
+	    .board = master.setup->board_fd,
+	    .control = control_fd(),
+	    .bus = -1,
+	};
+
+	if (generation_owner.bus) {
+		estate.bus = master.bus.fd;
+		estate.bells_n = bus_seats(&master.bus);
+		memcpy(estate.bells, master.bus.bells, estate.bells_n * sizeof *estate.bells);
+	}
+	return upgrade_begin(&master.loop, change_upgrade_owner(), &estate, &serving->set, error);
+}
+
+static void handed_over(bool handed_over)
+{
+	listen_handed_over(&change_serving()->set, handed_over);
+	if (!handed_over) {
+		(void)notify_main_pid(getpid());
+		return;
+	}
+	control_hand_over();
+	(void)notify_main_pid(upgrade_pid());
+	title_set("weir-master-old", "weir: master (its workers retire)");
+}
+
+static void takes_over(void)
+{
+	struct generation *serving = change_serving();
+
+	listen_serve(&serving->set);
+	handoff_serve(&serving->set);
+}
+
+static void open_desk(void)
+{
+	const struct upgrade_estate *estate = master.setup->estate;
+
+	desk_owner.board = master.setup->board;
+	desk_open(&desk_owner, estate ? estate->control : -1);
+}
+
+static void serves(void)
+{
+	pid_file_write(change_serving()->config.pid_file);
+	open_desk();
+	tell_when_ready();
+}
+
+/* What the master before us made goes on, with the seats that we need beside those. */
+static void inherit_bus(const struct upgrade_estate *estate)
+{
+	unsigned before;
+
+	if (estate->bus < 0)
+		return;
+	if (bus_attach(&master.bus, estate->bus)) {
+		log_warn("the bus of the master before this one is of another version: its chats "
+			 "stay there");
+		return;
+	}
+	for (unsigned i = 0; i < estate->bells_n; i++)
+		bus_add_bell(&master.bus, i, estate->bells[i]);
+	generation_owner.bus = &master.bus;
+	generation_owner.bus_id = bus_id();
+	before = bus_seats(&master.bus);
+	if (bus_use_seats(&master.bus,
+			  board_seat_of((unsigned)change_serving()->config.workers, 0)))
+		die("shared memory for the bus");
+	for (unsigned seat = before; seat < bus_seats(&master.bus); seat++)
+		upgrade_tell_bell(seat, master.bus.bells[seat]);
+}
+
 static const struct change_owner change_owner = {
     .loop = &master.loop,
     .seats = use_seats,
+    .upgrade = start_upgrade,
+    .handed_over = handed_over,
+    .takes_over = takes_over,
+    .serves = serves,
     .begins = change_begins,
     .ended = change_ended,
 };
@@ -222,10 +312,11 @@ static struct generation_owner generation_owner = {
 static void reap(void)
 {
 	int status;
+	pid_t pid;
 
-	while (generations_reap(&status))
-		; /* somebody else's child, that we were given */
-	if (master.stopping && !generations_have_workers())
+	while ((pid = generations_reap(&status)))
+		change_reaped(pid, status);
+	if ((master.stopping || change_is_handed_over()) && !generations_have_workers())
 		master.loop.stopped = true;
 }
 
@@ -322,6 +413,9 @@ static void take_signal(int number)
 	case SIGHUP:
 		change_reload();
 		break;
+	case SIGUSR2:
+		change_upgrade();
+		break;
 	case SIGTTIN:
 		change_workers(1);
 		break;
@@ -363,10 +457,9 @@ static void watch_signals(void)
 static const char *state(void)
 {
 	static const char *const states[] = {
-	    [CHANGE_NONE] = "serving",
-	    [CHANGE_RELOAD] = "reloading",
-	    [CHANGE_WORKERS] = "resizing",
-	    [CHANGE_REBALANCE] = "rebalancing",
+	    [CHANGE_NONE] = "serving",	    [CHANGE_RELOAD] = "reloading",
+	    [CHANGE_WORKERS] = "resizing",  [CHANGE_REBALANCE] = "rebalancing",
+	    [CHANGE_UPGRADE] = "upgrading",
 	};
 
 	if (master.stopping)
@@ -385,6 +478,7 @@ static struct desk_owner desk_owner = {
     .state = state,
     .drain = drain,
     .stop = stop_at_once,
+    .upgrade = change_upgrade,
 };
 
 static uint32_t watchdog_ms(void)
@@ -407,22 +501,27 @@ int master_run(const struct master_setup *setup)
 	generation_owner.board = setup->board;
 	generation_init(&generation_owner);
 	change_init(&change_owner, first);
+	handoff_open(&master.loop, setup->board);
+	if (setup->estate)
+		inherit_bus(setup->estate);
 	error = use_seats(&first->config, board_seat_of((unsigned)n, 0));
 	if (error)
 		die("shared memory for the bus: %s", strerror(-error));
-	handoff_open(&master.loop, setup->board);
-	handoff_serve(&first->set);
-	first->phase = GENERATION_SERVING;
-	first->workers_asked = first->config.workers;
+	first->phase = setup->estate ? GENERATION_STAGED : GENERATION_SERVING;
+	if (!setup->estate) {
+		takes_over();
+		open_desk();
+	}
 	if (!generation_fill(first, n))
 		die("starting workers: one can't be forked");
-	desk_owner.board = setup->board;
-	desk_open(&desk_owner);
 	pulse_open(&master.loop, setup->board, watchdog_ms, tell_status);
 	loop_run(&master.loop);
 	desk_close();
 	handoff_close();
-	master_log_totals(setup->board, &master.stats);
+	if (change_is_handed_over())
+		log_info("replaced by another master");
+	else
+		master_log_totals(setup->board, &master.stats);
 	loop_close(&master.loop);
 	return 0;
 }

@@ -9,10 +9,13 @@
 #define MASTER_MASTER_H
 
 #include "master/generation.h"
+#include "master/upgrade.h"
 
 struct master_setup {
 	struct generation *first; /* its configuration is read, its sockets are open */
 	struct board *board;
+	int board_fd;
+	const struct upgrade_estate *estate; /* NULL: no master was before this one */
 };
 
 /* Until it is stopped; the process' exit status. */

@@ -1,0 +1,437 @@
+#include "master/upgrade.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "master/activation.h"
+#include "master/notify.h"
+#include "reactor/check.h"
+#include "reactor/descriptor.h"
+#include "reactor/log.h"
+
+#define UPGRADE_VARIABLE "WEIR_UPGRADE" /* link and manifest, as descriptors */
+#define UPGRADE_VERSION	 1
+#define LINE_BYTES	 16384
+#define NOTES_LEFT	 64
+
+extern char **environ;
+
+enum { READY = 1, FAILED, TAKE_OVER, WANT_LANE, LANE, BELL };
+
+struct upgrade_note {
+	uint32_t kind, number, attempt;
+	char text[UPGRADE_TEXT_BYTES];
+};
+
+static struct {
+	char **argv;
+	char *program; /* absolute; NULL: it is looked up in PATH */
+	struct loop *loop;
+	const struct upgrade_owner *owner;
+	struct source link; /* fd -1: there is no other master */
+	bool heir;	    /* this is the new one */
+	bool was_ready;
+	pid_t pid; /* of the new one */
+	char failure[UPGRADE_TEXT_BYTES];
+} upgrade = {.link.fd = -1};
+
+/* ---- what is run ---- */
+
+/* Not where a link leads to: who deploys changes where it leads. */
+void upgrade_remember(char **argv)
+{
+	char folder[4096];
+
+	upgrade.argv = argv;
+	if (!strchr(argv[0], '/'))
+		return;
+	if (*argv[0] == '/' || !getcwd(folder, sizeof folder))
+		upgrade.program = strdup(argv[0]);
+	else if (asprintf(&upgrade.program, "%s/%s", folder, argv[0]) < 0)
+		upgrade.program = NULL;
+}
+
+const char *upgrade_program(void)
+{
+	return upgrade.program ? upgrade.program : upgrade.argv[0];
+}
+
+/* ---- the link ---- */
+
+static void link_send(const struct upgrade_note *note, int fd)
+{
+	if (upgrade.link.fd >= 0)
+		(void)descriptors_send(upgrade.link.fd, note, sizeof *note, &fd, fd >= 0);
+}
+
+static void link_close(void)
+{
+	if (upgrade.link.fd < 0)
+		return;
+	loop_unwatch(upgrade.loop, &upgrade.link);
+	loop_no_deadline(upgrade.loop, &upgrade.link);
+	(void)close(upgrade.link.fd);
+	upgrade.link.fd = -1;
+}
+
+static void old_takes(const struct upgrade_note *note, int fd)
+{
+	switch (note->kind) {
+	case READY:
+		if (!upgrade.pid) /* and has died since */
+			break;
+		upgrade.was_ready = true;
+		upgrade.owner->ready();
+		break;
+	case FAILED:
+		(void)snprintf(upgrade.failure, sizeof upgrade.failure, "%.*s",
+			       (int)sizeof note->text - 1, note->text);
+		break;
+	case LANE:
+		upgrade.owner->lane(note->number, fd);
+		break;
+	case BELL:
+		if (fd >= 0)
+			upgrade.owner->bell(note->number, fd);
+		break;
+	}
+}
+
+static void new_takes(const struct upgrade_note *note)
+{
+	if (note->kind == TAKE_OVER)
+		upgrade.owner->take_over();
+	else if (note->kind == WANT_LANE)
+		upgrade.owner->wants_lane(note->number, note->attempt);
+}
+
+static void link_turn(struct loop *loop, struct source *source)
+{
+	struct upgrade_note note;
+	int fds[DESCRIPTORS_MAX];
+	size_t fds_n = 0;
+	ssize_t n;
+
+	(void)loop;
+	source->ready = 0;
+	if (source->fd < 0)
+		return;
+	n = descriptors_receive(source->fd, &note, sizeof note, fds, &fds_n);
+	if (n == -EAGAIN)
+		return;
+	if (n == (ssize_t)sizeof note) {
+		if (upgrade.heir)
+			new_takes(&note);
+		else
+			old_takes(&note, fds_n == 1 ? fds[0] : -1);
+	} else {
+		link_close(); /* of the new one's end its status tells more */
+		if (upgrade.heir)
+			upgrade.owner->alone();
+	}
+	for (size_t i = 0; i < fds_n; i++)
+		(void)close(fds[i]);
+}
+
+static void link_open(int fd)
+{
+	source_init(&upgrade.link, fd, link_turn);
+	upgrade.link.want = SOURCE_IN;
+	CHECK(loop_watch(upgrade.loop, &upgrade.link, EPOLLIN) == 0);
+}
+
+/* ---- the manifest ---- */
+
+static bool manifest_write(FILE *manifest, const struct upgrade_estate *estate,
+			   const struct listen_set *set)
+{
+	(void)fprintf(manifest, "weir-upgrade %d\n", UPGRADE_VERSION);
+	(void)fprintf(manifest, "generation %u\nslots %zu\nworkers_asked %zu\nboard %d\n",
+		      estate->generation, estate->slots, estate->workers_asked, estate->board);
+	if (estate->control >= 0)
+		(void)fprintf(manifest, "control %d\n", estate->control);
+	if (estate->bus >= 0)
+		(void)fprintf(manifest, "bus %d\n", estate->bus);
+	for (unsigned i = 0; i < estate->bells_n; i++)
+		(void)fprintf(manifest, "bell %d\n", estate->bells[i]);
+	return activation_write(manifest) && listen_write(set, manifest) && fflush(manifest) == 0;
+}
+
+static int manifest_open(const struct upgrade_estate *estate, const struct listen_set *set)
+{
+	int fd = memfd_create("weir-manifest", MFD_CLOEXEC), copy = fd < 0 ? -1 : dup(fd);
+	FILE *manifest = copy < 0 ? NULL : fdopen(copy, "w");
+	bool written;
+
+	if (!manifest)
+		return -1;
+	written = manifest_write(manifest, estate, set);
+	(void)fclose(manifest);
+	if (written && lseek(fd, 0, SEEK_SET) == 0)
+		return fd;
+	(void)close(fd);
+	return -1;
+}
+
+static bool number_of(const char *line, const char *key, long *number)
+{
+	size_t n = strlen(key);
+	char *end;
+
+	if (strncmp(line, key, n) != 0 || line[n] != ' ')
+		return false;
+	errno = 0;
+	*number = strtol(line + n + 1, &end, 10);
+	if (errno || *end || end == line + n + 1 || *number < 0 || *number > 1 << 30)
+		die("upgrade: the old master says \"%s\"", line);
+	return true;
+}
+
+static void manifest_line(struct upgrade_estate *estate, const char *line)
+{
+	char error[CONFIG_ERROR_BYTES];
+	long number;
+
+	if (number_of(line, "generation", &number))
+		estate->generation = (unsigned)number;
+	else if (number_of(line, "slots", &number))
+		estate->slots = (size_t)number;
+	else if (number_of(line, "workers_asked", &number))
+		estate->workers_asked = (size_t)number;
+	else if (number_of(line, "board", &number))
+		estate->board = (int)number;
+	else if (number_of(line, "control", &number))
+		estate->control = (int)number;
+	else if (number_of(line, "bus", &number))
+		estate->bus = (int)number;
+	else if (number_of(line, "bell", &number) && estate->bells_n < BUS_SEATS_MAX)
+		estate->bells[estate->bells_n++] = (int)number;
+	else if (strncmp(line, "inherited ", 10) == 0 ? !activation_read(line, error)
+						      : !listen_read_line(line, error))
+		die("upgrade: %s", error);
+}
+
+static void keep_from_workers(int fd)
+{
+	if (fd >= 0)
+		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+bool upgrade_inherit(struct upgrade_estate *estate)
+{
+	const char *value = getenv(UPGRADE_VARIABLE);
+	char line[LINE_BYTES];
+	int link, fd;
+	FILE *manifest;
+	long version;
+
+	if (!value)
+		return false;
+	*estate = (struct upgrade_estate){.board = -1, .control = -1, .bus = -1};
+	if (sscanf(value, "%d,%d", &link, &fd) != 2)
+		die("upgrade: %s=%s", UPGRADE_VARIABLE, value);
+	(void)unsetenv(UPGRADE_VARIABLE);
+	keep_from_workers(link);
+	keep_from_workers(fd);
+	manifest = fdopen(fd, "r");
+	if (!manifest || !fgets(line, sizeof line, manifest))
+		die("upgrade: the old master left no manifest");
+	line[strcspn(line, "\n")] = '\0';
+	if (!number_of(line, "weir-upgrade", &version) || version != UPGRADE_VERSION)
+		die("upgrade: the old master says \"%s\", not weir-upgrade %d", line,
+		    UPGRADE_VERSION);
+	while (fgets(line, sizeof line, manifest)) {
+		line[strcspn(line, "\n")] = '\0';
+		manifest_line(estate, line);
+	}
+	(void)fclose(manifest);
+	keep_from_workers(estate->board);
+	keep_from_workers(estate->control);
+	keep_from_workers(estate->bus);
+	for (unsigned i = 0; i < estate->bells_n; i++)
+		keep_from_workers(estate->bells[i]);
+	upgrade.heir = true;
+	upgrade.link.fd = link;
+	return true;
+}
+
+/* ---- the old one ---- */
+
+static void survive(int fd)
+{
+	if (fd >= 0)
+		(void)fcntl(fd, F_SETFD, 0);
+}
+
+static void survive_all(const struct upgrade_estate *estate, const struct listen_set *set)
+{
+	static int fds[LISTEN_DESCRIPTORS];
+	size_t n = listen_descriptors(set, fds);
+
+	for (size_t i = 0; i < n; i++)
+		survive(fds[i]);
+	for (size_t i = 0; i < activation_n(); i++)
+		survive(activation_fd(i));
+	for (unsigned i = 0; i < estate->bells_n; i++)
+		survive(estate->bells[i]);
+	survive(estate->board);
+	survive(estate->control);
+	survive(estate->bus);
+}
+
+static void set_environment(int link, int manifest)
+{
+	const char *lines[NOTIFY_LINES];
+	size_t n = notify_environment(lines);
+	char value[64];
+
+	for (size_t i = 0; i < n; i++)
+		(void)putenv((char *)(uintptr_t)lines[i]);
+	(void)snprintf(value, sizeof value, "%d,%d", link, manifest);
+	(void)setenv(UPGRADE_VARIABLE, value, 1);
+}
+
+static _Noreturn void become_new(int link, int manifest, const struct upgrade_estate *estate,
+				 const struct listen_set *set)
+{
+	struct upgrade_note note = {.kind = FAILED};
+	sigset_t none;
+
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)signal(SIGPIPE, SIG_DFL);
+	survive_all(estate, set);
+	survive(link);
+	survive(manifest);
+	set_environment(link, manifest);
+	if (upgrade.program)
+		(void)execv(upgrade.program, upgrade.argv);
+	else
+		(void)execvp(upgrade.argv[0], upgrade.argv);
+	(void)snprintf(note.text, sizeof note.text, "%s: %s", upgrade_program(), strerror(errno));
+	(void)descriptors_send(link, &note, sizeof note, NULL, 0);
+	_exit(127);
+}
+
+bool upgrade_begin(struct loop *loop, const struct upgrade_owner *owner,
+		   const struct upgrade_estate *estate, const struct listen_set *set,
+		   char error[UPGRADE_TEXT_BYTES])
+{
+	int pair[2], manifest;
+
+	upgrade.loop = loop;
+	upgrade.owner = owner;
+	upgrade.was_ready = false;
+	*upgrade.failure = '\0';
+	manifest = manifest_open(estate, set);
+	if (manifest < 0) {
+		(void)snprintf(error, UPGRADE_TEXT_BYTES, "writing the manifest: %s",
+			       strerror(errno));
+		return false;
+	}
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0) {
+		(void)snprintf(error, UPGRADE_TEXT_BYTES, "socketpair: %s", strerror(errno));
+		(void)close(manifest);
+		return false;
+	}
+	upgrade.pid = fork();
+	if (upgrade.pid == 0)
+		become_new(pair[1], manifest, estate, set);
+	if (upgrade.pid < 0)
+		(void)snprintf(error, UPGRADE_TEXT_BYTES, "fork: %s", strerror(errno));
+	(void)close(pair[1]);
+	(void)close(manifest);
+	if (upgrade.pid < 0) {
+		upgrade.pid = 0;
+		(void)close(pair[0]);
+		return false;
+	}
+	link_open(pair[0]);
+	return true;
+}
+
+pid_t upgrade_pid(void)
+{
+	return upgrade.pid;
+}
+
+void upgrade_give_up(void)
+{
+	if (upgrade.pid && !upgrade.was_ready)
+		(void)kill(upgrade.pid, SIGKILL);
+}
+
+bool upgrade_reaped(pid_t pid, int status)
+{
+	char why[UPGRADE_TEXT_BYTES];
+
+	if (!pid || pid != upgrade.pid)
+		return false;
+	upgrade.pid = 0;
+	for (int i = 0; i < NOTES_LEFT && upgrade.link.fd >= 0; i++) /* what it said, it said */
+		link_turn(upgrade.loop, &upgrade.link);
+	link_close();
+	if (upgrade.was_ready) {
+		upgrade.owner->lost();
+		return true;
+	}
+	if (*upgrade.failure)
+		(void)snprintf(why, sizeof why, "%s", upgrade.failure);
+	else if (WIFSIGNALED(status))
+		(void)snprintf(why, sizeof why, "the new master died: signal %d (%s)",
+			       WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else
+		(void)snprintf(why, sizeof why,
+			       "the new master ended with status %d before it was ready (see the "
+			       "log)",
+			       WEXITSTATUS(status));
+	upgrade.owner->failed(why);
+	return true;
+}
+
+void upgrade_hand_over(void)
+{
+	link_send(&(struct upgrade_note){.kind = TAKE_OVER}, -1);
+}
+
+void upgrade_want_lane(unsigned slot, unsigned attempt)
+{
+	link_send(&(struct upgrade_note){.kind = WANT_LANE, .number = slot, .attempt = attempt},
+		  -1);
+}
+
+/* ---- the new one ---- */
+
+bool upgrade_is_heir(void)
+{
+	return upgrade.heir;
+}
+
+void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner)
+{
+	upgrade.loop = loop;
+	upgrade.owner = owner;
+	link_open(upgrade.link.fd);
+}
+
+void upgrade_tell_bell(unsigned seat, int fd)
+{
+	link_send(&(struct upgrade_note){.kind = BELL, .number = seat}, fd);
+}
+
+void upgrade_tell_ready(void)
+{
+	link_send(&(struct upgrade_note){.kind = READY}, -1);
+}
+
+void upgrade_give_lane(unsigned slot, int fd)
+{
+	link_send(&(struct upgrade_note){.kind = LANE, .number = slot}, fd);
+}

@@ -1,0 +1,84 @@
+/*
+ * upgrade: two masters and what they say to each other, from the exec to the end of the old one.
+ *
+ *     old                                      new
+ *      | exec, with sockets and shared memory -->|
+ *      |<---- READY (and the bells of its seats) |   all of its workers are staged
+ *      | TAKE_OVER ----------------------------->|   they serve; the old ones retire
+ *      | WANT_LANE of a slot ------------------->|
+ *      |<------------------------ LANE of a slot |   over it a worker moves its connections
+ *      | (its workers have gone, and so it goes) |
+ *
+ * What the new one needs to know is a manifest: lines of text in a memfd, which names the
+ * descriptors that survived the exec by number. Until READY the new one has changed nothing that
+ * the old one has, and can be killed at any moment; who waits for it longer than
+ * UPGRADE_READY_MS does that.
+ */
+#ifndef MASTER_UPGRADE_H
+#define MASTER_UPGRADE_H
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "master/listen.h"
+#include "reactor/bus.h"
+#include "reactor/loop.h"
+
+#define UPGRADE_TEXT_BYTES 256
+
+/* What goes over beside listeners and what the service manager gave. */
+struct upgrade_estate {
+	unsigned generation; /* the one that serves */
+	size_t slots, workers_asked;
+	int board;
+	int control; /* -1: none */
+	int bus;     /* -1: none */
+	unsigned bells_n;
+	int bells[BUS_SEATS_MAX];
+};
+
+struct upgrade_owner {
+	/* In the old master: */
+	void (*ready)(void);
+	void (*failed)(const char *why); /* it is not there any more */
+	void (*lane)(unsigned slot, int fd);
+	void (*bell)(unsigned seat, int fd);
+	void (*lost)(void); /* it was ready, and has died since */
+	/* In the new master: */
+	void (*take_over)(void);
+	void (*wants_lane)(unsigned slot, unsigned attempt);
+	void (*alone)(void); /* the old one has gone */
+};
+
+/* First thing in main(): how this process was started, which is how the next one will be. */
+void upgrade_remember(char **argv);
+const char *upgrade_program(void);
+
+/* ---- in the old master ---- */
+
+/* Starts the new one. False: it can't be started, and why. Borrows all but the set's text. */
+bool upgrade_begin(struct loop *loop, const struct upgrade_owner *owner,
+		   const struct upgrade_estate *estate, const struct listen_set *set,
+		   char error[UPGRADE_TEXT_BYTES]);
+/* Ends it, before it was ready. */
+void upgrade_give_up(void);
+/* A child was reaped: true if it was the new master, whose end is told then. */
+bool upgrade_reaped(pid_t pid, int status);
+pid_t upgrade_pid(void);
+void upgrade_hand_over(void);
+void upgrade_want_lane(unsigned slot, unsigned attempt);
+
+/* ---- in the new master ---- */
+
+/* Is this one? Then the estate is filled in, and listeners are ready for listen_open(). Dies of a
+ * manifest that it can't read. */
+bool upgrade_inherit(struct upgrade_estate *estate);
+bool upgrade_is_heir(void);
+/* From now on the old one is heard. */
+void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner);
+void upgrade_tell_bell(unsigned seat, int fd);
+void upgrade_tell_ready(void);
+void upgrade_give_lane(unsigned slot, int fd);
+
+#endif
