@@ -234,7 +234,6 @@ bool conn_adopt(struct service *service, int fd, const struct transit *transit,
 		conn_drain(conn);
 	if (conn->phase != OPEN) /* one that moves often would never come to look */
 		conn->source.ready |= SOURCE_DUE;
-	conn->source.want = conn_want(conn);
 	loop_poke(table->loop, &conn->source);
 	if (log_enabled(LOG_DEBUG))
 		log_debug("moved in", LOG_NUMBER("fd", fd));
