@@ -98,7 +98,8 @@ void conn_describe(const struct conn *conn, struct transit *transit, unsigned ch
 	}
 	if (conn->input)
 		memcpy(bytes, conn->input->bytes, conn->input->used);
-	queue_copy(&conn->queue, bytes + transit->input);
+	if (queue_bytes(&conn->queue))
+		queue_copy(&conn->queue, bytes + transit->input);
 }
 
 void conn_depart(struct conn *conn)
@@ -188,11 +189,11 @@ static void conn_refill(struct conn *conn, const struct transit *transit,
 		memcpy(conn->input->bytes, bytes, transit->input);
 		conn->input->used = transit->input;
 	}
-	bytes += transit->input;
 	if (transit->owed)
-		kept = queue_append(&conn->queue, buffers, bytes, transit->owed);
+		kept = queue_append(&conn->queue, buffers, bytes + transit->input, transit->owed);
 	if (kept && transit->held)
-		kept = queue_hold(&conn->queue, buffers, bytes + transit->owed, transit->held);
+		kept = queue_hold(&conn->queue, buffers, bytes + transit->input + transit->owed,
+				  transit->held);
 	CHECK(kept);
 }
 

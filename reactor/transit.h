@@ -52,8 +52,9 @@ void conn_thaw(struct conn *conn);
 
 /* How many bytes follow its description now. */
 size_t conn_transit_bytes(const struct conn *conn);
-/* Of a frozen one, as it is now; what conn_share() gives it later stays here. One that was
- * aborted since it froze is described as DEAD, and nobody adopts it. */
+/* Of a frozen one, as it is now; bytes may be NULL where none follow, as below. What conn_share()
+ * gives it later stays here. One that was aborted since it froze is described as DEAD, and nobody
+ * adopts it. */
 void conn_describe(const struct conn *conn, struct transit *transit, unsigned char *bytes);
 
 /* It is another process' from now on: what is here of it goes, without a word to the peer. Not

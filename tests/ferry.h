@@ -113,8 +113,8 @@ static inline enum close_reason ferry_reason(const struct ferry *ferry)
 static inline void load_take(struct load *load, struct conn *conn, struct peer *peer)
 {
 	load->n = conn_transit_bytes(conn);
-	load->bytes = malloc(load->n ? load->n : 1);
-	EXPECT(load->bytes);
+	load->bytes = load->n ? malloc(load->n) : NULL;
+	EXPECT(load->bytes || !load->n);
 	memset(&load->transit, 0xa5, sizeof load->transit);
 	conn_describe(conn, &load->transit, load->bytes);
 	EXPECT(load->n == (size_t)load->transit.input + load->transit.owed + load->transit.held);
