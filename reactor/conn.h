@@ -66,7 +66,8 @@ struct protocol {
 	/* Its state, as it travels to another process, which may be another version of weir: where
 	 * these differ the connection does not. Whoever changes what the bytes mean counts up. */
 	uint16_t state_bytes, state_version;
-	/* In place of open() where the connection comes from another process, with its state. */
+	/* In place of open() where the connection comes from another process, with its state. It
+	 * sends nothing: what is owed comes along. */
 	void (*arrived)(struct conn *conn);
 	/* A datagram, which becomes its answer, with no more bytes than it had; false: there is
 	 * none. NULL: it does not serve datagrams. See reactor/datagram.h. */

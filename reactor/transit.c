@@ -231,6 +231,7 @@ bool conn_adopt(struct service *service, int fd, const struct transit *transit,
 	STATS_ADD(table->stats, moved_in, 1);
 	if (conn->phase == OPEN && service->protocol->arrived)
 		service->protocol->arrived(conn);
+	CHECK(!table->outbox.n && !table->outbox.held.iov_len);
 	if (table->draining)
 		conn_drain(conn);
 	if (conn->phase != OPEN) /* one that moves often would never come to look */
