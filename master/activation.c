@@ -17,6 +17,7 @@
 static struct {
 	struct activation_socket sockets[ACTIVATION_MAX];
 	size_t n;
+	const char *taken[4]; /* the environment's texts, which are nobody's else now */
 } activation;
 
 static bool wrong(char error[CONFIG_ERROR_BYTES], const char *format, ...)
@@ -151,18 +152,20 @@ static bool take_all(const char *fds, const char *names, char error[CONFIG_ERROR
 
 bool activation_open(char error[CONFIG_ERROR_BYTES])
 {
-	const char *pid = getenv("LISTEN_PID");
+	static const char *const names[] = {"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES",
+					    "LISTEN_PIDFDID"};
+	const char **taken = activation.taken;
 	uint64_t number;
 	bool good = true;
 
 	activation.n = 0;
+	for (size_t i = 0; i < 4; i++)
+		taken[i] = getenv(names[i]);
 	/* Another's words, which came to us by way of its child, say nothing of our sockets. */
-	if (pid && number_parse(pid, &number) && number == (uint64_t)getpid())
-		good = take_all(getenv("LISTEN_FDS"), getenv("LISTEN_FDNAMES"), error);
-	(void)unsetenv("LISTEN_PID");
-	(void)unsetenv("LISTEN_PIDFDID");
-	(void)unsetenv("LISTEN_FDS");
-	(void)unsetenv("LISTEN_FDNAMES");
+	if (taken[0] && number_parse(taken[0], &number) && number == (uint64_t)getpid())
+		good = take_all(taken[1], taken[2], error);
+	for (size_t i = 0; i < 4; i++)
+		(void)unsetenv(names[i]);
 	return good;
 }
 

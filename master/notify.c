@@ -21,6 +21,7 @@ static struct {
 	int fd; /* valid where address_bytes is not 0 */
 	struct sockaddr_un address;
 	socklen_t address_bytes;
+	const char *taken[3]; /* the environment's texts, which are nobody's else now */
 	uint64_t watchdog_us; /* 0: none */
 	bool warned;
 	char status[NOTIFY_STATUS_BYTES];   /* the last one */
@@ -89,16 +90,17 @@ static void open_socket(const char *text)
 
 void notify_open(void)
 {
-	const char *text = getenv("NOTIFY_SOCKET");
+	static const char *const names[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"};
 
 	memset(&notify, 0, sizeof notify);
-	if (text)
-		open_socket(text);
+	for (size_t i = 0; i < 3; i++)
+		notify.taken[i] = getenv(names[i]);
+	if (notify.taken[0])
+		open_socket(notify.taken[0]);
 	if (notify_is_open())
-		read_watchdog(getenv("WATCHDOG_USEC"), getenv("WATCHDOG_PID"));
-	(void)unsetenv("NOTIFY_SOCKET");
-	(void)unsetenv("WATCHDOG_USEC");
-	(void)unsetenv("WATCHDOG_PID");
+		read_watchdog(notify.taken[1], notify.taken[2]);
+	for (size_t i = 0; i < 3; i++)
+		(void)unsetenv(names[i]);
 }
 
 void notify_close(void)
