@@ -38,7 +38,7 @@ struct control_client {
 	enum control_verb verb;
 	uint32_t due_ms;
 	bool timed; /* due_ms holds */
-	char request[CONTROL_REQUEST_BYTES + 1];
+	char request[CONTROL_REQUEST_BYTES];
 	size_t request_n;
 	char *answer; /* ANSWER_BYTES: memory that nobody touches costs nothing */
 	size_t answer_n, sent_n;
@@ -73,7 +73,8 @@ static const char *refusal(const struct ucred *peer)
 
 	if (!known)
 		return "only root and weir's own user may use this";
-	if (control.owner->is_worker && control.owner->is_worker(peer->pid))
+	/* 0: it lives in another pid namespace, where no worker does. */
+	if (peer->pid && control.owner->is_worker && control.owner->is_worker(peer->pid))
 		return "a worker may not use this";
 	return NULL;
 }
@@ -382,7 +383,7 @@ static bool client_read(struct control_client *client)
 		newline = memchr(end, '\n', (size_t)n);
 		if (newline)
 			client_asked(client, NULL, (size_t)(newline + 1 - client->request));
-		else if (client->request_n > CONTROL_REQUEST_BYTES)
+		else if (client->request_n == CONTROL_REQUEST_BYTES)
 			client_asked(client, "a request has at most 256 bytes", 0);
 	}
 	return true;
