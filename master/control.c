@@ -79,6 +79,16 @@ static const char *refusal(const struct ucred *peer)
 	return NULL;
 }
 
+/* Nothing is read from it any more: what it might still send is refused, and costs us nothing.
+ * What it has sent is thrown away, in reason: a socket that is closed with bytes unread resets. */
+static void deafen(int fd)
+{
+	char bytes[4096];
+
+	(void)shutdown(fd, SHUT_RD);
+	(void)recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+}
+
 /* It has no place here yet: what the socket's buffer takes is all that it is told. */
 static void refuse(int fd, const struct ucred *peer, const char *why)
 {
@@ -86,6 +96,7 @@ static void refuse(int fd, const struct ucred *peer, const char *why)
 	int n = snprintf(line, sizeof line, "failed why=\"%s\"\n", why);
 
 	(void)send(fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
+	deafen(fd);
 	(void)close(fd);
 	control.refused++;
 	if (control.refused > 1 && !time_reached(control.loop->now_ms, control.warned_ms + WARN_MS))
@@ -347,11 +358,9 @@ static void client_ask(struct control_client *client, size_t n)
 	control.owner->asked(client, client->verb, argument);
 }
 
-/* From here on nothing is read from it any more: what it might still send is refused, and
- * costs us nothing. */
 static void client_asked(struct control_client *client, const char *wrong, size_t n)
 {
-	(void)shutdown(client->source.fd, SHUT_RD);
+	deafen(client->source.fd);
 	client_not_due(client);
 	client->state = CLIENT_WAITING;
 	client->verb = CONTROL_VERBS; /* none yet */
