@@ -165,9 +165,9 @@ static int slot_spawn(struct slot *slot)
 	slot->pid = pid;
 	slot->restarts += slot->born_us != 0;
 	slot->born_us = owner->loop->now_us;
-	slot->leaving = slot->pinged = slot->aborted = false;
+	slot->leaving = slot->aborted = false;
 	slot->orders = 0;
-	slot->progress_ms = owner->loop->now_ms;
+	slot->still = 0;
 	source_init(&slot->channel, channel, channel_turn);
 	slot->channel.want = SOURCE_IN;
 	error = loop_watch(owner->loop, &slot->channel, EPOLLIN);
@@ -281,6 +281,7 @@ static void slot_died(struct slot *slot, int status)
 	/* Nobody else writes there now: what it held is accounted for. */
 	STATS_ADD(stats, closed[CLOSE_worker_died], lost);
 	STATS_ADD(stats, connections, -lost);
+	STATS_SET(stats, asleep, 0);
 	while (slot->channel.fd >= 0 && channel_read(slot))
 		; /* what it took, it took */
 	channel_close(slot);

@@ -1,6 +1,8 @@
 #include "master/pulse.h"
 
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 
 #include "master/notify.h"
 #include "reactor/log.h"
@@ -23,42 +25,69 @@ static uint64_t progress_of(const struct slot *slot)
 	return STATS_READ(stats, turns) + STATS_READ(stats, harvests);
 }
 
+/* What the kernel says of a process. */
+struct condition {
+	bool stopped, traced;
+};
+
+static struct condition condition_of(pid_t pid)
+{
+	struct condition condition = {false, false};
+	char path[64], line[256];
+	int tracer = 0;
+	FILE *file;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+	file = fopen(path, "re");
+	if (!file)
+		return condition;
+	while (fgets(line, sizeof line, file)) {
+		if (strncmp(line, "State:\tT", 8) == 0)
+			condition.stopped = true;
+		else if (sscanf(line, "TracerPid: %d", &tracer) == 1)
+			condition.traced = tracer != 0;
+	}
+	(void)fclose(file);
+	return condition;
+}
+
+static bool is_asleep(const struct slot *slot)
+{
+	return STATS_READ(&pulse.board->seats[slot_seat(slot)].stats, asleep) != 0;
+}
+
 /* A stopped process dies only when it goes on. */
-static void slot_abort(struct slot *slot, uint32_t silent_ms)
+static void slot_abort(struct slot *slot, uint32_t watchdog_ms)
 {
 	log_error("a worker does not move", LOG_NUMBER("worker", slot_index(slot)),
-		  LOG_NUMBER("pid", slot->pid), LOG_NUMBER("silent_ms", silent_ms));
+		  LOG_NUMBER("pid", slot->pid), LOG_NUMBER("watchdog_ms", watchdog_ms));
 	(void)kill(slot->pid, slot->aborted ? SIGKILL : SIGABRT);
 	(void)kill(slot->pid, SIGCONT);
 	slot->aborted = true;
-	slot->pinged_ms = pulse.loop->now_ms;
+	slot->still = 0;
 }
 
-/* It is aborted when it did not answer a ping, not when time was not ours either: all of this
- * machine may have stood still. False: it does not move. */
+/* Looks are counted, not time: all of this machine may have stood still. False: it does not
+ * move. */
 static bool slot_look(struct slot *slot, uint32_t watchdog_ms, bool aborts)
 {
-	uint32_t now_ms = pulse.loop->now_ms;
 	uint64_t progress = progress_of(slot);
+	struct condition condition;
 
 	if (progress != slot->progress) {
 		slot->progress = progress;
-		slot->progress_ms = now_ms;
-		slot->pinged = false;
+		slot->still = 0;
 		return true;
 	}
-	if (now_ms - slot->progress_ms < watchdog_ms / 2)
-		return true;
-	if (!slot->pinged) {
-		slot->pinged = true;
-		slot->pinged_ms = now_ms;
-		(void)slot_pass(slot, &(struct note){.kind = NOTE_PING}, -1);
-		return true;
-	}
-	if (now_ms - slot->pinged_ms < watchdog_ms / 2)
+	if (slot->still < LOOKS) {
+		slot->still++;
 		return !slot->aborted;
+	}
+	condition = condition_of(slot->pid);
+	if (condition.traced || (is_asleep(slot) && !condition.stopped))
+		return true;
 	if (aborts)
-		slot_abort(slot, now_ms - slot->progress_ms);
+		slot_abort(slot, watchdog_ms);
 	return false;
 }
 

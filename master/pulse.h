@@ -2,9 +2,10 @@
  * pulse: looks now and then whether all workers move, and tells systemd so.
  *
  * What a worker's counters of turns say on the board is its heartbeat: one that is busy moves
- * them, one that sleeps is pinged and moves them by reading that. One that did neither for
- * --watchdog is aborted, so that it leaves a core and its last words, and is replaced as any
- * that dies. systemd's watchdog hears of us only while every worker moves.
+ * them, and one that waits for events says so there. One that does neither for --watchdog, or
+ * was stopped, is aborted, so that it leaves a core and its last words, and is replaced as any
+ * that dies; but not while a debugger holds it. Nobody is woken for this. systemd's watchdog
+ * hears of us only while every worker moves.
  */
 #ifndef MASTER_PULSE_H
 #define MASTER_PULSE_H

@@ -132,8 +132,11 @@ static int loop_wait_ms(const struct loop *loop, int wait_ms)
 void loop_pass(struct loop *loop, int wait_ms)
 {
 	struct epoll_event events[LOOP_EVENTS];
-	int n = sys_epoll_wait(loop->epfd, events, LOOP_EVENTS, loop_wait_ms(loop, wait_ms));
+	int n;
 
+	STATS_SET(loop->stats, asleep, 1);
+	n = sys_epoll_wait(loop->epfd, events, LOOP_EVENTS, loop_wait_ms(loop, wait_ms));
+	STATS_SET(loop->stats, asleep, 0);
 	CHECK(n >= 0 || n == -EINTR);
 	loop_clock(loop);
 	STATS_ADD(loop->stats, harvests, 1);

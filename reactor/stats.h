@@ -29,6 +29,8 @@ struct stats {
 /* A plain add for the one writer; the relaxed store keeps it whole for readers. */
 #define STATS_ADD(stats, name, n)                                                                  \
 	__atomic_store_n(&(stats)->name, (stats)->name + (uint64_t)(n), __ATOMIC_RELAXED)
+#define STATS_SET(stats, name, value)                                                              \
+	__atomic_store_n(&(stats)->name, (uint64_t)(value), __ATOMIC_RELAXED)
 #define STATS_MAX(stats, name, n)                                                                  \
 	do {                                                                                       \
 		if ((uint64_t)(n) > (stats)->name)                                                 \

@@ -107,7 +107,7 @@ START_TEST(workers_have_their_counters)
 	}
 	(void)answer_to("workers\n");
 	for (unsigned i = 0; i < 2; i++) {
-		(void)snprintf(line, sizeof line, "worker worker=%u seat=%u pid=%d ", i, i,
+		(void)snprintf(line, sizeof line, "worker worker=%u seat=%u pid=%d ", i, 2 * i + 1,
 			       (int)server_wait_worker(server, i, 0));
 		ck_assert_msg(strstr(answer, line) != NULL, "%s is not in %s", line, answer);
 	}

@@ -31,7 +31,6 @@ enum note_kind {
 	NOTE_DRAIN,	  /* weir ends: end gracefully; connections may still follow */
 	NOTE_LAST,	  /* none follows any more */
 	NOTE_BELL,	  /* the bell of the seat `count` is beside it */
-	NOTE_PING,	  /* is it alive? To read this is the answer */
 };
 
 struct note {

@@ -81,7 +81,7 @@ struct mover {
 	uint64_t bus;	     /* which one it is: members go between processes of one bus */
 	const struct move_owner *owner;
 	bool closed;				 /* no more connections are taken */
-	bool marked; /* a batch with members is under way */
+	bool marked;				 /* a batch with members is under way */
 	struct move_lane *lanes[MOVE_LANES_MAX]; /* made when one is needed, and kept */
 };
 

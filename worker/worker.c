@@ -301,8 +301,6 @@ static void take_note(const struct note *note, const int *fds, size_t n)
 		if (n == 1 && worker.setup->bus)
 			bus_add_bell(worker.setup->bus, note->count, fds[0]);
 		return;
-	case NOTE_PING:
-		break;
 	default:
 		CHECK(note->kind == NOTE_DRAIN || note->kind == NOTE_LAST);
 		drain_with_weir("the master says so", note->kind == NOTE_LAST);
