@@ -142,19 +142,30 @@ static void route(struct slot *slot, uint64_t left)
 /* Does a worker that retires still have something to move? */
 static bool all_have_left(void)
 {
-	EACH_GENERATION(generation)
-	EACH_SLOT(slot, generation)
-	if (slot->roster.state == SLOT_RETIRING && slot->pid &&
-	    !change.told_to_leave[slot_index(slot)])
-		return false;
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation)
+			if (slot->roster.state == SLOT_RETIRING && slot->pid &&
+			    !change.told_to_leave[slot_index(slot)])
+				return false;
 	return true;
 }
 
 /* ---- reload ---- */
 
+/* Of those who came late to a socket that goes: it is one of ours that serves them now, or there
+ * is no such listener any more. */
+static void give(uint32_t number, int fd)
+{
+	if (listen_has(&change.serving->set, number))
+		handoff_give(number, fd);
+	else
+		(void)close(fd);
+}
+
 static void generation_end(struct generation *generation)
 {
 	generation_cut(generation, 0);
+	listen_take(&generation->set, 0, give);
 	listen_drop(&generation->set);
 	options_free(&generation->config);
 	generation->phase = GENERATION_NONE;
@@ -168,8 +179,7 @@ static void reload_fail(const char *why)
 	change.staged = NULL;
 	if (staged->phase == GENERATION_STAGED) {
 		staged->phase = GENERATION_RETIRING;
-		EACH_SLOT(slot, staged)
-		{
+		EACH_SLOT (slot, staged) {
 			slot_event(slot, SLOT_CLOSE);
 			if (slot->pid)
 				(void)kill(slot->pid, SIGKILL);
@@ -223,20 +233,18 @@ static void begin_reload(void)
 	loop_deadline(change.owner->loop, &change.timer, change.owner->loop->now_ms + READY_MS_MAX);
 }
 
-/* Who waits at a listener that is not served any more is let in, by those who did. */
+/* Who waits at a socket that is not served any more is let in, by those who did. One of the same
+ * address that speaks something else now is not theirs to touch. */
 static void empty_removed(struct generation *old, struct generation *next)
 {
 	uint32_t numbers[LISTENERS_MAX];
 
 	listen_numbers(&old->set, numbers);
-	for (size_t i = 0; i < old->config.listeners_n; i++) {
-		if (listen_has(&next->set, numbers[i]))
-			continue;
-		EACH_SLOT(slot, old)
-		if (slot->pid)
-			(void)slot_tell(slot,
-					&(struct note){.kind = NOTE_EMPTY, .listener = numbers[i]});
-	}
+	EACH_SLOT (slot, old)
+		for (size_t i = 0; slot->pid && i < old->config.listeners_n; i++)
+			if (!listen_keeps(&next->set, &old->set, i, slot_index(slot)))
+				(void)slot_tell(slot, &(struct note){.kind = NOTE_EMPTY,
+								     .listener = numbers[i]});
 }
 
 static void switch_over(void)
@@ -249,15 +257,14 @@ static void switch_over(void)
 	old->phase = GENERATION_RETIRING;
 	next->phase = GENERATION_SERVING;
 	change.began_us = change.owner->loop->now_us;
+	listen_serve(&next->set);
 	handoff_serve(&next->set);
-	EACH_SLOT(slot, next)
-	{
+	EACH_SLOT (slot, next) {
 		(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
 		handoff_worker_up(slot_seat(slot), slot->channel.fd);
 	}
 	empty_removed(old, next);
-	EACH_SLOT(slot, old)
-	{
+	EACH_SLOT (slot, old) {
 		slot_event(slot, SLOT_RETIRE);
 		if (slot->roster.state == SLOT_RETIRING)
 			route(slot, slot_connections(slot));
@@ -316,6 +323,7 @@ static void workers_look(void)
 	for (size_t i = n; i < serving->slots_n; i++)
 		if (serving->slots[i].pid || serving->slots[i].roster.state != SLOT_VACANT)
 			return;
+	listen_take(&serving->set, n, give);
 	listen_close_slots(&serving->set, n);
 	generation_cut(serving, n);
 	change.wants_rebalance = true;
@@ -361,8 +369,7 @@ static struct balance balance_now(void)
 {
 	struct balance balance = {0};
 
-	EACH_SLOT(slot, change.serving)
-	{
+	EACH_SLOT (slot, change.serving) {
 		uint64_t held = slot_connections(slot);
 
 		if (slot->roster.state != SLOT_READY)
@@ -466,8 +473,7 @@ static void successor_ready(void)
 	handoff_leave();
 	change.owner->handed_over(true);
 	upgrade_hand_over();
-	EACH_SLOT(slot, old)
-	{
+	EACH_SLOT (slot, old) {
 		slot_event(slot, SLOT_RETIRE);
 		if (slot->roster.state == SLOT_RETIRING)
 			route(slot, slot_connections(slot));
@@ -504,8 +510,8 @@ static void successor_lost(void)
 	log_error("the new master died after it had taken over, this one goes on");
 	change.handed_over = false;
 	change.owner->handed_over(false);
-	EACH_SLOT(slot, change.serving)
-	slot->orders = 0;
+	EACH_SLOT (slot, change.serving)
+		slot->orders = 0;
 	if (change.now == CHANGE_UPGRADE)
 		end(false, "the new master died after it had taken over");
 	change_reload();
@@ -513,9 +519,10 @@ static void successor_lost(void)
 
 static void successor_tells_bell(unsigned seat, int bell)
 {
-	EACH_SLOT(slot, change.serving)
-	if (slot->pid)
-		(void)slot_pass(slot, &(struct note){.kind = NOTE_BELL, .count = seat}, bell);
+	EACH_SLOT (slot, change.serving)
+		if (slot->pid)
+			(void)slot_pass(slot, &(struct note){.kind = NOTE_BELL, .count = seat},
+					bell);
 }
 
 static void upgrade_look(void)
@@ -536,8 +543,7 @@ static void take_over(void)
 		return;
 	change.owner->takes_over();
 	serving->phase = GENERATION_SERVING;
-	EACH_SLOT(slot, serving)
-	{
+	EACH_SLOT (slot, serving) {
 		if (slot->roster.state != SLOT_READY)
 			continue;
 		(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
@@ -690,6 +696,8 @@ void change_slot_up(struct slot *slot)
 			upgrade_tell_ready();
 	} else {
 		handoff_worker_up(slot_seat(slot), slot->channel.fd);
+		if (slot->generation == change.serving && generation_is_ready(change.serving))
+			listen_serve(&change.serving->set); /* new slots, too, from now on */
 	}
 	look();
 }
@@ -708,9 +716,9 @@ void change_slot_gone(struct slot *slot)
 		loop_poke(change.owner->loop, &change.timer);
 	}
 	change.under_way = 0;
-	EACH_GENERATION(each)
-	EACH_SLOT(other, each)
-	change.under_way += other->orders;
+	EACH_GENERATION (each)
+		EACH_SLOT (other, each)
+			change.under_way += other->orders;
 	look();
 }
 

@@ -75,9 +75,9 @@ static void answer_status(struct control_client *client)
 		server.workers += serving->slots[i].roster.state == SLOT_READY;
 	status_server(client, &server, desk.owner->board, SEATS_MAX);
 	answer_listeners(client, serving);
-	EACH_GENERATION(generation)
-	if (generation->phase == GENERATION_RETIRING)
-		answer_listeners(client, generation);
+	EACH_GENERATION (generation)
+		if (generation->phase == GENERATION_RETIRING)
+			answer_listeners(client, generation);
 	control_done(client);
 }
 
@@ -101,21 +101,21 @@ static size_t fill_workers(struct status_worker workers[SEATS_MAX])
 {
 	size_t n = 0;
 
-	EACH_SLOT(slot, change_serving())
-	workers[n++] = worker_of(slot);
-	EACH_GENERATION(generation)
-	EACH_SLOT(slot, generation)
-	if (generation != change_serving() && slot->pid)
+	EACH_SLOT (slot, change_serving())
 		workers[n++] = worker_of(slot);
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation)
+			if (generation != change_serving() && slot->pid)
+				workers[n++] = worker_of(slot);
 	return n;
 }
 
 static bool is_worker(pid_t pid)
 {
-	EACH_GENERATION(generation)
-	EACH_SLOT(slot, generation)
-	if (slot->pid == pid)
-		return true;
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation)
+			if (slot->pid == pid)
+				return true;
 	return false;
 }
 
@@ -129,9 +129,9 @@ static void progress_turn(struct loop *loop, struct source *source)
 	source->ready = 0;
 	if (!control_waiting(CONTROL_DRAIN))
 		return;
-	EACH_GENERATION(generation)
-	EACH_SLOT(slot, generation)
-	connections += slot_connections(slot);
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation)
+			connections += slot_connections(slot);
 	(void)snprintf(text, sizeof text, "connections left: %llu",
 		       (unsigned long long)connections);
 	CONTROL_TELL(CONTROL_DRAIN, "note", LOG_TEXT("text", text),

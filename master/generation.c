@@ -306,12 +306,12 @@ pid_t generations_reap(int *status)
 	while ((pid = waitpid(-1, status, WNOHANG)) > 0) {
 		bool ours = false;
 
-		EACH_GENERATION(generation)
-		EACH_SLOT(slot, generation)
-		if (slot->pid == pid && !ours) {
-			ours = true;
-			slot_died(slot, *status);
-		}
+		EACH_GENERATION (generation)
+			EACH_SLOT (slot, generation)
+				if (slot->pid == pid && !ours) {
+					ours = true;
+					slot_died(slot, *status);
+				}
 		if (!ours)
 			return pid;
 	}

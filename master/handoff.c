@@ -325,18 +325,34 @@ void handoff_open(struct loop *loop, const struct board *board)
 	}
 }
 
+static bool have_parcels(void)
+{
+	if (!handoff.open)
+		handoff.open =
+		    !pool_open(&handoff.parcels, sizeof(struct parcel), PARCELS_MAX, 1 << 16);
+	return handoff.open;
+}
+
+void handoff_give(uint32_t number, int fd)
+{
+	if (have_parcels() && pool_free(&handoff.parcels)) {
+		accepted(&handoff.listeners[number], fd, NULL);
+		send_staged();
+	} else {
+		(void)close(fd);
+	}
+}
+
 static int begin_listening(struct listener *listener, int socket, bool reject)
 {
 	int fd = fcntl(socket, F_DUPFD_CLOEXEC, 0); /* a listener closes its own */
 
 	if (fd < 0)
 		return -errno;
-	if (!handoff.open &&
-	    pool_open(&handoff.parcels, sizeof(struct parcel), PARCELS_MAX, 1 << 16)) {
+	if (!have_parcels()) {
 		(void)close(fd);
 		return -ENOMEM;
 	}
-	handoff.open = true;
 	listener_init(listener, fd, &owner, handoff.loop->stats);
 	listener->reject = reject;
 	/* Nobody has room before the first worker is up. */

@@ -18,6 +18,8 @@ void handoff_open(struct loop *loop, const struct board *board);
 /* Accepts from the listeners of this set that are of this mode, from now on; those of the one
  * before that are not in it are emptied into the workers that there are, and closed. */
 void handoff_serve(const struct listen_set *set);
+/* Passes on one that was accepted elsewhere, and is its to close. */
+void handoff_give(uint32_t number, int fd);
 /* Accepts what waits, passes it on, and stops; calls idle once nothing is under way. */
 void handoff_stop(void (*idle)(void));
 /* Nothing more is accepted here: another master has the sockets. */

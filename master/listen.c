@@ -1,128 +1,222 @@
-#include "master/listen.h"
+#include "master/listen_parts.h"
 
 #include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <netinet/in.h>
 
+#include "master/activation.h"
 #include "reactor/check.h"
-#include "reactor/datagram.h"
-#include "reactor/listener.h"
 #include "reactor/log.h"
-#include "reactor/sys.h"
 
-static _Noreturn void die_binding(const struct endpoint *endpoint, const char *step, int error)
+#define SETS_MAX 2
+
+static struct {
+	struct point points[LISTEN_NUMBERS_MAX];
+	struct listen_set *sets[SETS_MAX]; /* that are open */
+	struct listen_set inherited;	   /* of the master before us, until it has gone */
+} listeners;
+
+static const struct endpoint *endpoint_of(const struct listen_set *set, size_t i)
 {
-	char text[ENDPOINT_TEXT_BYTES];
-
-	endpoint_format(endpoint, text);
-	die("listening on %s: %s: %s", text, step, strerror(-error));
+	return &set->config->listeners[i];
 }
 
-/* A socket file that nobody listens on is left over from one who was killed. */
-static void replace_stale_file(const struct endpoint *endpoint)
+static enum accept_mode mode_of(const struct listen_set *set, size_t i)
 {
-	const char *path = address_path(&endpoint->address);
-	struct stat status;
-	int fd, error;
-
-	if (!path || lstat(path, &status) < 0)
-		return;
-	if (!S_ISSOCK(status.st_mode))
-		die_binding(endpoint, "a file that is no socket is there", -EADDRINUSE);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		die_binding(endpoint, "socket", -errno);
-	error = connect(fd, (const struct sockaddr *)&endpoint->address.socket,
-			endpoint->address.bytes) < 0
-		    ? errno
-		    : 0;
-	(void)close(fd);
-	if (error == 0 || error == EAGAIN)
-		die_binding(endpoint, "a server is listening there", -EADDRINUSE);
-	if (error == ECONNREFUSED && unlink(path) < 0 && errno != ENOENT)
-		die_binding(endpoint, "removing a stale socket file", -errno);
+	return config_accept_mode(set->config, endpoint_of(set, i));
 }
 
-static int open_socket(struct endpoint *endpoint, const struct listen_options *options,
-		       const char **step)
+/* How many of the point's sockets this set has: the first ones. */
+static size_t width(const struct listen_set *set, size_t i)
 {
-	struct datagram_options datagrams = {.reuseport = options->reuseport,
-					     .queue_bytes = endpoint->queue_bytes,
-					     .send_queue_bytes = endpoint->send_queue_bytes};
+	const struct point *point = set->points[i];
 
-	if (endpoint->datagrams)
-		return datagram_bind(&endpoint->address, &datagrams, step);
-	return listen_on(&endpoint->address, options, step);
+	if (set == &listeners.inherited)
+		return point->fds_n;
+	return listen_is_slots_own(set, i) ? set->slots : 1;
 }
 
-/* Without IPv6 in the kernel, every address is every IPv4 one. */
-static void without_ipv6(struct address *address)
-{
-	struct sockaddr_in any = {.sin_family = AF_INET};
-	unsigned port = address_port(address);
+/* ---- who has what ---- */
 
-	memset(&address->socket, 0, sizeof address->socket);
-	memcpy(&address->socket, &any, sizeof any);
-	address->bytes = sizeof any;
-	address->dual_stack = false;
-	address_set_port(address, port);
-	log_warn("no IPv6 here: listening on every IPv4 address", LOG_NUMBER("port", port));
+/* The n-th of all sets that are open, that of the master before us among them; NULL: none. */
+static const struct listen_set *set_at(size_t n)
+{
+	return n == 0 ? &listeners.inherited : n <= SETS_MAX ? listeners.sets[n - 1] : NULL;
 }
 
-/*
- * SO_REUSEPORT lets two servers of one user bind the same port and share its connections;
- * a second start must fail instead. A bind without it tells: it does where nobody listens.
- * Of datagrams the kernel may give two servers the same port even for port 0: the port is
- * chosen here, then.
- */
-static void refuse_second_server(struct endpoint *endpoint)
+static int place_in(const struct listen_set *set, const struct point *point)
 {
-	struct endpoint other = *endpoint;
-	struct listen_options options = {.backlog = 1};
-	const char *step;
-	int fd;
+	for (size_t i = 0; i < set->points_n; i++)
+		if (set->points[i] == point)
+			return (int)i;
+	return -1;
+}
 
-	if (!address_port(&other.address) && !endpoint->datagrams)
-		return;
-	fd = open_socket(&other, &options, &step);
-	if (fd == -EAFNOSUPPORT && endpoint->address.dual_stack) {
-		without_ipv6(&endpoint->address);
-		refuse_second_server(endpoint);
-		return;
+/* How many of a point's sockets are needed by others than `but`. */
+static size_t width_but(const struct point *point, const struct listen_set *but)
+{
+	size_t widest = 0;
+
+	for (size_t n = 0; n <= SETS_MAX; n++) {
+		const struct listen_set *set = set_at(n);
+		int i = set && set != but ? place_in(set, point) : -1;
+
+		if (i >= 0 && width(set, (size_t)i) > widest)
+			widest = width(set, (size_t)i);
 	}
-	if (fd < 0)
-		die_binding(endpoint, step, fd);
-	address_set_port(&endpoint->address, address_port(&other.address));
-	(void)close(fd);
+	return widest;
 }
 
-static int open_one(struct endpoint *endpoint, const struct listen_options *options)
+int listen_find(const struct listen_set *set, uint32_t number)
 {
-	const char *step;
-	int fd = open_socket(endpoint, options, &step);
+	for (size_t i = 0; i < set->points_n; i++)
+		if (set->numbers[i] == number)
+			return (int)i;
+	return -1;
+}
 
-	if (fd == -EAFNOSUPPORT && endpoint->address.dual_stack) {
-		without_ipv6(&endpoint->address);
-		fd = open_socket(endpoint, options, &step);
+static uint8_t lowest_free_number(const struct listen_set *set)
+{
+	for (uint32_t number = 0; number < LISTEN_NUMBERS_MAX; number++) {
+		bool used = listen_has(set, number);
+
+		for (size_t n = 0; n <= SETS_MAX && !used; n++)
+			used = set_at(n) && listen_has(set_at(n), number);
+		if (!used)
+			return number;
 	}
-	if (fd < 0)
-		die_binding(endpoint, step, fd);
-	return fd;
+	CHECK(false); /* two sets and what is inherited have at most LISTEN_NUMBERS_MAX */
+	return 0;
 }
 
-static void remember_file(struct listen_set *set, size_t i)
+static struct point *free_point(void)
 {
-	const char *path = address_path(&set->config->listeners[i].address);
-	struct stat status;
+	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
+		if (!listeners.points[i].used)
+			return &listeners.points[i];
+	CHECK(false);
+	return NULL;
+}
 
-	if (!path || stat(path, &status) < 0)
-		return;
-	set->files[i].device = status.st_dev;
-	set->files[i].inode = status.st_ino;
+static void register_set(struct listen_set *set)
+{
+	for (size_t i = 0; i < SETS_MAX; i++) {
+		if (!listeners.sets[i]) {
+			listeners.sets[i] = set;
+			return;
+		}
+	}
+	CHECK(false); /* never more than two generations */
+}
+
+static bool is_open(const struct listen_set *set)
+{
+	for (size_t i = 0; i < SETS_MAX; i++)
+		if (listeners.sets[i] == set)
+			return true;
+	return false;
+}
+
+/* ---- opening ---- */
+
+static struct point_settings settings_of(const struct config *config,
+					 const struct endpoint *endpoint)
+{
+	return (struct point_settings){
+	    .backlog = (int)config->backlog,
+	    .mode = endpoint->mode,
+	    .queue_bytes = endpoint->queue_bytes,
+	    .send_queue_bytes = endpoint->send_queue_bytes,
+	};
+}
+
+/* That of the same protocol first: several listeners may have asked for any port of one
+ * address, and theirs are told apart by that alone. */
+static int match(const struct listen_set *set, const struct listen_set *before,
+		 const struct endpoint *endpoint)
+{
+	for (int same = 1; same >= 0; same--)
+		for (size_t i = 0; i < before->points_n; i++) {
+			const struct point *point = before->points[i];
+			bool any_port = !address_is_unix(&endpoint->address) &&
+					!address_port(&endpoint->address);
+
+			if (point_is_at(point, endpoint) && place_in(set, point) < 0 &&
+			    (same || !any_port) &&
+			    (before->protocols[i] == endpoint->protocol) == (bool)same)
+				return (int)i;
+		}
+	return -1;
+}
+
+static const struct activation_socket *inherited_socket(const struct endpoint *endpoint)
+{
+	const struct activation_socket *found;
+
+	for (size_t i = 0; i < activation_n(); i++) {
+		found = activation_find(endpoint, activation_socket(i), 1);
+		if (found)
+			return found;
+	}
+	return NULL;
+}
+
+static struct point *make_point(const struct config *config, const struct endpoint *endpoint,
+				char error[CONFIG_ERROR_BYTES])
+{
+	struct point_settings settings = settings_of(config, endpoint);
+	struct point *point = free_point();
+	bool alone = true;
+
+	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
+		if (listeners.points[i].used && point_overlaps(&listeners.points[i], endpoint))
+			alone = false;
+	if (!point_open(point, endpoint, &settings, inherited_socket(endpoint), alone, error))
+		return NULL;
+	return point;
+}
+
+/* What the workers' sockets of one listener share; its memory is the point's. */
+static bool open_accounts(struct listen_set *set, size_t i, char error[CONFIG_ERROR_BYTES])
+{
+	uint64_t rate = endpoint_of(set, i)->rate;
+	struct point *point = set->points[i];
+
+	if (!point->datagrams)
+		return true;
+	if (point_keep_accounts(point, rate)) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES,
+			       "shared memory for a listener of datagrams: %s", strerror(ENOMEM));
+		return false;
+	}
+	set->ledgers[i] = (struct datagram_ledger){.dropped = point->dropped};
+	if (rate) {
+		set->limiters[i] = point->limiter;
+		limiter_set_rate(&set->limiters[i], rate);
+		set->ledgers[i].limiter = &set->limiters[i];
+	}
+	return true;
+}
+
+static bool open_one(struct listen_set *set, struct endpoint *endpoint,
+		     const struct listen_set *before, char error[CONFIG_ERROR_BYTES])
+{
+	int old = match(set, before, endpoint);
+	size_t i = set->points_n;
+
+	set->points[i] = old >= 0 ? before->points[old] : make_point(set->config, endpoint, error);
+	if (!set->points[i])
+		return false;
+	set->protocols[i] = endpoint->protocol;
+	set->numbers[i] = old >= 0 && before->protocols[old] == endpoint->protocol
+			      ? before->numbers[old]
+			      : lowest_free_number(set);
+	set->points_n++;
+	endpoint->address = set->points[i]->bound;
+	/* One socket is for all workers then, whoever made it. */
+	if (set->points[i]->single && mode_of(set, i) == ACCEPT_REUSEPORT)
+		endpoint->accept = ACCEPT_SHARED;
+	return point_widen(set->points[i], width(set, i), error) && open_accounts(set, i, error);
 }
 
 static void warn_of_somaxconn(uint64_t backlog)
@@ -138,130 +232,227 @@ static void warn_of_somaxconn(uint64_t backlog)
 	(void)fclose(file);
 }
 
-static void warn_of_short_queue(const struct endpoint *endpoint, int fd)
+bool listen_open(struct listen_set *set, struct config *config, const struct listen_set *before,
+		 char error[CONFIG_ERROR_BYTES])
 {
-	char text[ENDPOINT_TEXT_BYTES];
-	int bytes = 0;
-	socklen_t n = sizeof bytes;
-
-	/* The kernel doubles what was asked, for its own part (socket(7)). */
-	if (!endpoint->queue_bytes || getsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, &n) < 0 ||
-	    (uint64_t)bytes + 2 >= 2 * endpoint->queue_bytes)
-		return;
-	endpoint_format(endpoint, text);
-	log_warn("net.core.rmem_max cuts the queue", LOG_TEXT("listener", text),
-		 LOG_NUMBER("queue", bytes / 2));
-}
-
-/* Made before the fork, so that all workers have it, and the next ones too. */
-static void open_ledger(struct listen_set *set, size_t i)
-{
-	const struct endpoint *endpoint = &set->config->listeners[i];
-	struct datagram_ledger *ledger = &set->ledgers[i];
-	int error = 0;
-
-	ledger->dropped =
-	    sys_map(set->slots * sizeof *ledger->dropped, MAP_SHARED | MAP_ANONYMOUS, -1);
-	if (endpoint->rate) {
-		ledger->limiter = &set->limiters[i];
-		error = limiter_open(ledger->limiter, endpoint->rate);
-	}
-	if (!ledger->dropped || error)
-		die("shared memory for a listener of datagrams: %s", strerror(ENOMEM));
-	warn_of_short_queue(endpoint, set->fds[i][0]);
-}
-
-void listen_bind_all(struct listen_set *set, struct config *config)
-{
-	for (size_t i = 0; i < LISTENERS_MAX; i++)
-		for (size_t slot = 0; slot < WORKERS_MAX; slot++)
-			set->fds[i][slot] = -1;
-	set->config = config;
-	set->slots = config->workers;
+	*set = (struct listen_set){.config = config, .slots = config->workers};
+	register_set(set);
 	warn_of_somaxconn(config->backlog);
 	for (size_t i = 0; i < config->listeners_n; i++) {
-		struct endpoint *endpoint = &config->listeners[i];
-		struct listen_options options = {
-		    .backlog = (int)config->backlog,
-		    .reuseport = config_accept_mode(config, endpoint) == ACCEPT_REUSEPORT,
-		    .mode = endpoint->mode,
-		};
+		if (!open_one(set, &config->listeners[i], before ? before : &listeners.inherited,
+			      error)) {
+			listen_drop(set);
+			return false;
+		}
+	}
+	return true;
+}
 
-		replace_stale_file(endpoint);
-		if (options.reuseport)
-			refuse_second_server(endpoint);
-		for (size_t slot = 0; slot < (options.reuseport ? set->slots : 1); slot++)
-			set->fds[i][slot] = open_one(endpoint, &options);
-		remember_file(set, i);
-		if (endpoint->datagrams)
-			open_ledger(set, i);
+/* Where the kernel does not steer, some come to a socket that goes, and are taken from there. */
+static void feed(struct point *point, size_t n)
+{
+	int error = point_feed(point, n);
+
+	if (error)
+		log_warn("newcomers are not steered", LOG_TEXT("error", strerror(-error)));
+}
+
+void listen_serve(struct listen_set *set)
+{
+	for (size_t i = 0; i < set->points_n; i++) {
+		struct point_settings settings = settings_of(set->config, endpoint_of(set, i));
+
+		feed(set->points[i], width(set, i));
+		point_set(set->points[i], &settings);
 	}
 }
 
-static void refuse(int fd)
+struct point *listen_inherit(const struct point *point, const struct protocol *protocol,
+			     uint32_t number)
 {
-	int waiting;
+	struct listen_set *set = &listeners.inherited;
+	struct point *mine;
 
-	while (fd >= 0 && (waiting = accept4(fd, NULL, NULL, SOCK_CLOEXEC)) >= 0)
-		(void)close(waiting);
+	if (set->points_n == LISTENERS_MAX || listen_has(set, number))
+		return NULL;
+	mine = free_point();
+	*mine = *point;
+	mine->used = mine->guest = true;
+	set->points[set->points_n] = mine;
+	set->protocols[set->points_n] = protocol;
+	set->numbers[set->points_n++] = number;
+	return mine;
+}
+
+bool listen_inherited(int fd)
+{
+	const struct listen_set *set = &listeners.inherited;
+
+	for (size_t i = 0; i < set->points_n; i++) {
+		const struct point *point = set->points[i];
+
+		if (fd == point->ledger || (point->limiter.places && fd == point->limiter.fd))
+			return true;
+		for (size_t n = 0; n < point->fds_n; n++)
+			if (fd == point->fds[n])
+				return true;
+	}
+	return false;
+}
+
+/* ---- dropping ---- */
+
+static void let_go(struct listen_set *set, size_t i)
+{
+	struct point *point = set->points[i];
+	size_t needed = width_but(point, set);
+
+	if (needed)
+		point_narrow(point, needed);
+	else
+		point_close(point, set->handed_over || point->guest);
+}
+
+void listen_drop(struct listen_set *set)
+{
+	if (!is_open(set))
+		return;
+	for (size_t i = 0; i < set->points_n; i++)
+		let_go(set, i);
+	for (size_t i = 0; i < SETS_MAX; i++)
+		if (listeners.sets[i] == set)
+			listeners.sets[i] = NULL;
+	*set = (struct listen_set){0};
+}
+
+void listen_handed_over(struct listen_set *set, bool handed_over)
+{
+	set->handed_over = handed_over;
+}
+
+void listen_settle(void (*took)(uint32_t number, int fd))
+{
+	struct listen_set *set = &listeners.inherited;
+
+	for (size_t i = 0; i < set->points_n; i++)
+		set->points[i]->guest = false;
+	listen_take(set, 0, took);
+	for (size_t i = 0; i < set->points_n; i++)
+		let_go(set, i);
+	*set = (struct listen_set){0};
+}
+
+/* ---- slots come and go ---- */
+
+bool listen_add_slots(struct listen_set *set, size_t slots, char error[CONFIG_ERROR_BYTES])
+{
+	size_t before = set->slots;
+
+	CHECK(slots >= before && slots <= WORKERS_MAX);
+	set->slots = slots;
+	for (size_t i = 0; i < set->points_n; i++) {
+		if (!point_widen(set->points[i], width(set, i), error)) {
+			listen_close_slots(set, before);
+			return false;
+		}
+	}
+	return true;
+}
+
+int listen_steer_away(struct listen_set *set, size_t first_slot_that_goes)
+{
+	int error = 0;
+
+	CHECK(first_slot_that_goes);
+	for (size_t i = 0; i < set->points_n; i++) {
+		size_t n = width(set, i);
+		int e =
+		    point_feed(set->points[i], n < first_slot_that_goes ? n : first_slot_that_goes);
+
+		error = e ? e : error;
+	}
+	return error;
+}
+
+void listen_close_slots(struct listen_set *set, size_t slots)
+{
+	CHECK(slots && slots <= set->slots);
+	set->slots = slots;
+	for (size_t i = 0; i < set->points_n; i++)
+		point_narrow(set->points[i], width_but(set->points[i], NULL));
+}
+
+/* ---- who waits ---- */
+
+void listen_take(struct listen_set *set, size_t slots, void (*took)(uint32_t number, int fd))
+{
+	for (size_t i = 0; i < set->points_n; i++) {
+		size_t others = width_but(set->points[i], set);
+
+		for (size_t n = slots > others ? slots : others; n < width(set, i); n++)
+			point_take(set->points[i], n, set->numbers[i], took);
+	}
 }
 
 void listen_refuse(struct listen_set *set, size_t slot)
 {
-	for (size_t i = 0; i < set->config->listeners_n; i++)
-		if (config_accept_mode(set->config, &set->config->listeners[i]) ==
-			ACCEPT_REUSEPORT &&
-		    !set->config->listeners[i].datagrams)
-			refuse(set->fds[i][slot]);
+	for (size_t i = 0; i < set->points_n; i++)
+		if (listen_is_slots_own(set, i))
+			point_take(set->points[i], slot, set->numbers[i], NULL);
 }
 
 void listen_refuse_all(struct listen_set *set)
 {
-	for (size_t i = 0; i < set->config->listeners_n; i++)
-		for (size_t slot = 0; slot < set->slots; slot++)
-			if (!set->config->listeners[i].datagrams)
-				refuse(set->fds[i][slot]);
+	for (size_t i = 0; i < set->points_n; i++)
+		for (size_t n = 0; n < width(set, i); n++)
+			point_take(set->points[i], n, set->numbers[i], NULL);
 }
 
 void listen_stop(struct listen_set *set)
 {
-	for (size_t i = 0; i < set->config->listeners_n; i++) {
-		for (size_t slot = 0; slot < WORKERS_MAX; slot++) {
-			if (set->fds[i][slot] >= 0)
-				(void)close(set->fds[i][slot]);
-			set->fds[i][slot] = -1;
-		}
-	}
+	for (size_t i = 0; i < set->points_n; i++)
+		point_close_sockets(set->points[i]);
 }
 
-void listen_close(struct listen_set *set)
-{
-	if (!set->config)
-		return;
-	listen_stop(set);
-	for (size_t i = 0; i < set->config->listeners_n; i++) {
-		const char *path = address_path(&set->config->listeners[i].address);
-		struct stat status;
+/* ---- questions ---- */
 
-		if (path && stat(path, &status) == 0 && set->files[i].inode == status.st_ino &&
-		    set->files[i].device == status.st_dev)
-			(void)unlink(path);
-	}
+void listen_numbers(const struct listen_set *set, uint32_t numbers[LISTENERS_MAX])
+{
+	memcpy(numbers, set->numbers, sizeof set->numbers);
+}
+
+bool listen_is_slots_own(const struct listen_set *set, size_t listener)
+{
+	return !set->points[listener]->single && mode_of(set, listener) == ACCEPT_REUSEPORT;
+}
+
+int listen_master_socket(const struct listen_set *set, size_t listener)
+{
+	const struct point *point = set->points[listener];
+
+	return point->fds_n ? point->fds[0] : -1;
 }
 
 void listen_for_slot(const struct listen_set *set, size_t slot, int fds[LISTENERS_MAX])
 {
-	for (size_t i = 0; i < set->config->listeners_n; i++) {
-		switch (config_accept_mode(set->config, &set->config->listeners[i])) {
-		case ACCEPT_REUSEPORT:
-			fds[i] = set->fds[i][slot];
-			break;
-		case ACCEPT_SHARED:
-			fds[i] = set->fds[i][0];
-			break;
-		case ACCEPT_HANDOFF:
-			fds[i] = -1;
-			break;
-		}
+	for (size_t i = 0; i < set->points_n; i++) {
+		size_t n = listen_is_slots_own(set, i) ? slot : 0;
+
+		fds[i] = mode_of(set, i) != ACCEPT_HANDOFF && n < set->points[i]->fds_n
+			     ? set->points[i]->fds[n]
+			     : -1;
 	}
+}
+
+bool listen_keeps(const struct listen_set *other, const struct listen_set *set, size_t listener,
+		  size_t slot)
+{
+	int i = place_in(other, set->points[listener]);
+
+	return i >= 0 && (listen_is_slots_own(set, listener) ? slot : 0) < width(other, (size_t)i);
+}
+
+bool listen_borrowed(const struct listen_set *set, size_t listener)
+{
+	return set->points[listener]->borrowed;
 }

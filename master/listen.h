@@ -1,64 +1,128 @@
 /*
- * listen: the listening sockets, all bound and held by the master.
+ * listen: the points where weir listens, all held by the master; which generation has which.
  *
- * A socket belongs to a slot of the roster (reuseport), to every slot (shared) or to the
- * master (handoff). As the master holds each of them, no worker's death refuses or resets
- * a connection that waits.
+ * A listen_set is what one configuration listens on. Two may exist at a time, that of the old
+ * generation and that of the new one: where both name an address they have the same point,
+ * with its sockets and whoever waits there. A point is closed, and its socket file removed,
+ * when the last set lets go of it. Each listener has an number below LISTEN_NUMBERS_MAX, by which
+ * moves and the bus name it: it keeps it as long as it has the same address and protocol, and
+ * nobody else gets it while a set, or another master's generation, has it.
+ *
+ *     first start:  listen_open, listen_serve
+ *     reload:       listen_open(new), ... ready: listen_serve(new), ... the old workers have
+ *                   gone: listen_take(old, 0), listen_drop(old); it failed: listen_drop(new)
+ *     TTIN:         listen_add_slots, ... ready: listen_serve
+ *     TTOU:         listen_steer_away, ... drained: listen_take, listen_close_slots
  */
 #ifndef MASTER_LISTEN_H
 #define MASTER_LISTEN_H
 
+#include <stdio.h>
 #include <sys/types.h>
 
+#include "master/point.h"
 #include "worker/config.h"
 #include "worker/worker.h"
 
+#define LISTEN_NUMBERS_MAX 128
+#define LISTEN_DESCRIPTORS (LISTENERS_MAX * (WORKERS_MAX + 2)) /* of a set, at most */
+
+/* Memory of its owner's, all 0 before listen_open(). */
 struct listen_set {
-	const struct config *config;
+	struct config *config;
 	size_t slots;
-	int fds[LISTENERS_MAX][WORKERS_MAX]; /* for shared and handoff: all in [0] */
-	struct {
-		dev_t device;
-		ino_t inode; /* 0: no socket file of ours */
-	} files[LISTENERS_MAX];
+	size_t points_n; /* as many as config has listeners, and in their order */
+	struct point *points[LISTENERS_MAX];
+	uint32_t numbers[LISTENERS_MAX];
+	const struct protocol *protocols[LISTENERS_MAX];
 	struct datagram_ledger ledgers[LISTENERS_MAX];
-	struct limiter limiters[LISTENERS_MAX];
+	struct limiter limiters[LISTENERS_MAX]; /* the points' places, with our rates */
+	bool handed_over;
 };
 
-/* Binds all, and writes the ports that the kernel chose into config. Dies where it can't. */
-void listen_bind_all(struct listen_set *set, struct config *config);
-#define LISTEN_NUMBERS_MAX 128
-bool listen_open(struct listen_set *set, struct config *config, const struct listen_set *before,
-		 char *error);
-void listen_drop(struct listen_set *set);
-void listen_numbers(const struct listen_set *set, uint32_t numbers[LISTENERS_MAX]);
-bool listen_has(const struct listen_set *set, uint32_t number);
-bool listen_add_slots(struct listen_set *set, size_t n, char *error);
-void listen_close_slots(struct listen_set *set, size_t n);
-void listen_steer_away(struct listen_set *set, size_t n);
-bool listen_is_slots_own(const struct listen_set *set, size_t i);
-int listen_master_socket(const struct listen_set *set, size_t i);
-/* shim */
-#include <stdio.h>
-bool listen_write(const struct listen_set *set, FILE *manifest);
-size_t listen_descriptors(const struct listen_set *set, int fds[]);
-bool listen_read_line(const char *line, char *error);
-void listen_settle(void (*took)(unsigned id, int fd));
-void listen_handed_over(struct listen_set *set, bool h);
-void listen_serve(struct listen_set *set);
-#define LISTEN_DESCRIPTORS 20000
-void options_free(struct config *config);
-bool options_reread(struct config *config, char *error);
+/* ---- its life ---- */
 
-/* Takes in and ends, by FIN, who waits at a slot that has no worker. */
+/*
+ * Points that `before` has (NULL: that another master handed over) are shared. Others are the
+ * service manager's sockets (activation.h), or are bound; the ports that the kernel chose are
+ * written into config. Sockets that are new at an old point get nobody before listen_serve().
+ * False, and what failed on which listener: all that was opened is closed again, and `before`
+ * is as it was. At most two sets are open at a time.
+ */
+bool listen_open(struct listen_set *set, struct config *config, const struct listen_set *before,
+		 char error[CONFIG_ERROR_BYTES]);
+/* This set is the one that serves: newcomers come to the sockets of all its slots and to no others,
+ * backlog, mode and queues are as its configuration says. Good to repeat, e.g. after an upgrade
+ * that failed. */
+void listen_serve(struct listen_set *set);
+/* Lets go of all of it: what no other set has is closed. Also where nothing was opened. */
+void listen_drop(struct listen_set *set);
+
+/* ---- slots come and go; those of one set, while there is no other ---- */
+
+/* More slots: false, and what failed; there are as many as before then. */
+bool listen_add_slots(struct listen_set *set, size_t slots, char error[CONFIG_ERROR_BYTES]);
+/* Newcomers come to the slots below only: those from this one on may drain. */
+void listen_steer_away(struct listen_set *set, size_t first_slot_that_goes);
+/* Closes the sockets of the slots from this number on, which nobody reads any more. */
+void listen_close_slots(struct listen_set *set, size_t slots);
+
+/* ---- who waits ---- */
+
+/* Accepts who waits at the sockets of slots from this one on, as far as no other set has those, and
+ * gives each away: number is that of the listener. For the moment before they are closed: a
+ * handshake that began before newcomers were steered away ends when it likes. took NULL: they
+ * are ended, by FIN. */
+void listen_take(struct listen_set *set, size_t slots, void (*took)(uint32_t number, int fd));
+/* Takes in and ends, by FIN, who waits at a slot that has no worker, when weir ends. */
 void listen_refuse(struct listen_set *set, size_t slot);
 /* The same of every socket: there is no worker at all. */
 void listen_refuse_all(struct listen_set *set);
-/* Closes the sockets: workers have their own, and take in who waits. */
+/* Closes our copies of the sockets: workers have their own, and take in who waits. Only
+ * listen_drop() is left to do then. */
 void listen_stop(struct listen_set *set);
-/* Closes all, and takes our own socket files away; also where listen_open() got half-way. */
-void listen_close(struct listen_set *set);
-/* The sockets that the worker of a slot listens on, by endpoint; -1: none. */
+
+/* ---- questions ---- */
+
+/* The sockets that the worker of a slot listens on, by listener; -1: none, it is handed
+ * connections. */
 void listen_for_slot(const struct listen_set *set, size_t slot, int fds[LISTENERS_MAX]);
+/* The number of each listener. */
+void listen_numbers(const struct listen_set *set, uint32_t numbers[LISTENERS_MAX]);
+/* Which listener has this number? -1: none. */
+int listen_find(const struct listen_set *set, uint32_t number);
+static inline bool listen_has(const struct listen_set *set, uint32_t number)
+{
+	return listen_find(set, number) >= 0;
+}
+/* Has each slot a socket of this listener to itself? */
+bool listen_is_slots_own(const struct listen_set *set, size_t listener);
+/* The one from which the master accepts, to hand over; -1: they are closed. */
+int listen_master_socket(const struct listen_set *set, size_t listener);
+/* Is the socket of this listener and slot of `set` also one that `other` listens on? Whoever
+ * waits there is for the other's workers then, and nothing may be done to it; else ours have to
+ * accept them before they go. */
+bool listen_keeps(const struct listen_set *other, const struct listen_set *set, size_t listener,
+		  size_t slot);
+/* A service manager's: when weir stops, nobody is accepted from it, and no filter left on it;
+ * workers close their copy (listener_close, datagram_leave). */
+bool listen_borrowed(const struct listen_set *set, size_t listener);
+
+/* ---- an upgrade ---- */
+
+/* A line for each point, `point number=... fds=...`, for the next master. False: errno says why. */
+bool listen_write(const struct listen_set *set, FILE *manifest);
+/* What of it has to survive the exec; how many. */
+size_t listen_descriptors(const struct listen_set *set, int fds[LISTEN_DESCRIPTORS]);
+/* In the next master, before listen_open(). False: the line is not as it should be, in words; this
+ * process is to end then. */
+bool listen_read_line(const char *line, char error[CONFIG_ERROR_BYTES]);
+/* In the next master: the one before has gone, and so all of it is ours now. What no listener of
+ * ours has is closed; who still waits there is given away as listen_take() does. Before this the
+ * socket files are the other one's. */
+void listen_settle(void (*took)(uint32_t number, int fd));
+/* In the one before: the next master has them now. Its socket files are left alone; false
+ * takes that back. */
+void listen_handed_over(struct listen_set *set, bool handed_over);
 
 #endif

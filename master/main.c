@@ -51,8 +51,8 @@ static void clean_up(void)
 {
 	if (getpid() != opener)
 		return;
-	EACH_GENERATION(generation)
-	listen_close(&generation->set);
+	EACH_GENERATION (generation)
+		listen_drop(&generation->set);
 	pid_file_remove();
 }
 

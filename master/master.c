@@ -77,11 +77,11 @@ static void status_text(char text[NOTIFY_STATUS_BYTES])
 	uint64_t connections = 0;
 	size_t workers = 0;
 
-	EACH_GENERATION(generation)
-	EACH_SLOT(slot, generation)
-	connections += slot_connections(slot);
-	EACH_SLOT(slot, change_serving())
-	workers += slot->roster.state == SLOT_READY;
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation)
+			connections += slot_connections(slot);
+	EACH_SLOT (slot, change_serving())
+		workers += slot->roster.state == SLOT_READY;
 	(void)snprintf(text, NOTIFY_STATUS_BYTES, "%s; workers: %zu of %zu, connections: %llu",
 		       master.stopping ? "stopping" : "serving", workers, change_serving()->slots_n,
 		       (unsigned long long)connections);
@@ -127,11 +127,12 @@ static uint64_t bus_id(void)
 /* Workers that are there learn how to wake those who will sit in the new seats. */
 static void tell_bells(unsigned from, unsigned n)
 {
-	EACH_GENERATION(generation)
-	EACH_SLOT(slot, generation)
-	for (unsigned seat = from; slot->pid && seat < n; seat++)
-		(void)slot_pass(slot, &(struct note){.kind = NOTE_BELL, .count = seat},
-				master.bus.bells[seat]);
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation)
+			for (unsigned seat = from; slot->pid && seat < n; seat++)
+				(void)slot_pass(slot,
+						&(struct note){.kind = NOTE_BELL, .count = seat},
+						master.bus.bells[seat]);
 }
 
 static int use_seats(const struct config *config, unsigned n)
@@ -334,10 +335,10 @@ static void tell_stopping(void)
 
 static void tell_last(void)
 {
-	EACH_GENERATION(generation)
-	EACH_SLOT(slot, generation)
-	if (slot->pid)
-		(void)slot_tell(slot, &(struct note){.kind = NOTE_LAST});
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation)
+			if (slot->pid)
+				(void)slot_tell(slot, &(struct note){.kind = NOTE_LAST});
 }
 
 static void stop_gracefully(const char *why)
@@ -349,12 +350,12 @@ static void stop_gracefully(const char *why)
 		 LOG_TEXT("hint", "a second signal stops at once"));
 	tell_stopping();
 	reap(); /* TERM is told before the deaths that came with it */
-	EACH_SLOT(slot, serving)
-	if (!slot->pid || slot->leaving)
-		listen_refuse(&serving->set, slot_index(slot));
-	EACH_GENERATION(generation)
-	EACH_SLOT(slot, generation)
-	slot_event(slot, SLOT_CLOSE);
+	EACH_SLOT (slot, serving)
+		if (!slot->pid || slot->leaving)
+			listen_refuse(&serving->set, slot_index(slot));
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation)
+			slot_event(slot, SLOT_CLOSE);
 	handoff_stop(tell_last);
 	if (!generations_have_workers())
 		listen_refuse_all(&serving->set);
@@ -369,13 +370,12 @@ static void stop_at_once(const char *why)
 {
 	log_info("stopping at once", LOG_TEXT("why", why));
 	tell_stopping();
-	EACH_GENERATION(generation)
-	EACH_SLOT(slot, generation)
-	{
-		slot_event(slot, SLOT_CLOSE);
-		if (slot->pid)
-			(void)kill(slot->pid, SIGKILL);
-	}
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation) {
+			slot_event(slot, SLOT_CLOSE);
+			if (slot->pid)
+				(void)kill(slot->pid, SIGKILL);
+		}
 	if (!generations_have_workers())
 		master.loop.stopped = true;
 }
@@ -384,9 +384,9 @@ static void stop_timer_turn(struct loop *loop, struct source *source)
 {
 	(void)loop;
 	source->ready = 0;
-	EACH_GENERATION(generation)
-	EACH_SLOT(slot, generation)
-	slot_event(slot, SLOT_OVERDUE);
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation)
+			slot_event(slot, SLOT_OVERDUE);
 }
 
 /* ---- signals ---- */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "master/activation.h"
 #include "reactor/stats.h"
 #include "worker/identity.h"
 
@@ -15,18 +16,17 @@
 #define ROWS_MAX       64
 #define LONG_BASE      1000 /* what getopt_long answers for row i: LONG_BASE + i */
 
-static _Noreturn void usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static bool wrong(char error[OPTIONS_ERROR_BYTES], const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
-static _Noreturn void usage_error(const char *format, ...)
+static bool wrong(char error[OPTIONS_ERROR_BYTES], const char *format, ...)
 {
 	va_list arguments;
 
 	va_start(arguments, format);
-	(void)fputs("weir: ", stderr);
-	(void)vfprintf(stderr, format, arguments);
-	(void)fputc('\n', stderr);
+	(void)vsnprintf(error, OPTIONS_ERROR_BYTES, format, arguments);
 	va_end(arguments);
-	exit(2);
+	return false;
 }
 
 /* ---- the file ---- */
@@ -36,24 +36,32 @@ struct place {
 	unsigned line;
 };
 
-static char *file_text(const char *path)
+static bool read_text(FILE *file, char *text, const char *path, char error[OPTIONS_ERROR_BYTES])
+{
+	size_t n = fread(text, 1, FILE_BYTES_MAX + 1, file);
+
+	if (ferror(file))
+		return wrong(error, "%s: %s", path, strerror(errno));
+	if (n > FILE_BYTES_MAX)
+		return wrong(error, "%s: a config file has at most 1M", path);
+	if (strlen(text) != n)
+		return wrong(error, "%s: it holds a 0 byte", path);
+	return true;
+}
+
+/* It is the configuration's: values lie in it. */
+static bool file_text(struct config *config, const char *path, char error[OPTIONS_ERROR_BYTES])
 {
 	FILE *file = fopen(path, "re");
-	static char *text; /* values of the configuration lie in it */
-	size_t n;
+	bool good;
 
-	text = calloc(1, FILE_BYTES_MAX + 2);
-	if (!file || !text)
-		usage_error("%s: %s", path, strerror(errno));
-	n = fread(text, 1, FILE_BYTES_MAX + 1, file);
-	if (ferror(file))
-		usage_error("%s: %s", path, strerror(errno));
-	if (n > FILE_BYTES_MAX)
-		usage_error("%s: a config file has at most 1M", path);
-	if (strlen(text) != n)
-		usage_error("%s: it holds a 0 byte", path);
+	if (!file)
+		return wrong(error, "%s: %s", path, strerror(errno));
+	config->file_text = calloc(1, FILE_BYTES_MAX + 2);
+	good = config->file_text ? read_text(file, config->file_text, path, error)
+				 : wrong(error, "%s: %s", path, strerror(ENOMEM));
 	(void)fclose(file);
-	return text;
+	return good;
 }
 
 /* Without the white space at both ends, in place. */
@@ -79,61 +87,74 @@ static void cut_comment(char *line)
 	}
 }
 
-static _Noreturn void unknown_key(const struct place *place, const char *key)
+static bool unknown_key(const struct place *place, const char *key, char error[OPTIONS_ERROR_BYTES])
 {
 	const char *nearest = config_nearest(key, true);
 
 	if (nearest)
-		usage_error("%s:%u: unknown key \"%s\"; did you mean \"%s\"?", place->file,
-			    place->line, key, nearest);
-	usage_error("%s:%u: unknown key \"%s\" (weir --help lists them)", place->file, place->line,
-		    key);
+		return wrong(error, "%s:%u: unknown key \"%s\"; did you mean \"%s\"?", place->file,
+			     place->line, key, nearest);
+	return wrong(error, "%s:%u: unknown key \"%s\" (weir --help lists them)", place->file,
+		     place->line, key);
 }
 
-static void file_line(struct config *config, const struct place *place, char *line,
-		      unsigned seen[ROWS_MAX])
+static bool file_value(struct config *config, const struct place *place, const char *key,
+		       char *value, unsigned seen[ROWS_MAX], char error[OPTIONS_ERROR_BYTES])
 {
-	char error[CONFIG_ERROR_BYTES], *value, *key;
-	const struct option_row *row;
+	const struct option_row *row = config_find(key);
+	char why[CONFIG_ERROR_BYTES];
+
+	if (!row || row->kind == OPTION_ACTION)
+		return unknown_key(place, key, error);
+	if (seen[row - option_rows])
+		return wrong(error, "%s:%u: %s stands in line %u already", place->file, place->line,
+			     key, seen[row - option_rows]);
+	seen[row - option_rows] = place->line;
+	if (!*value && row->kind != OPTION_TEXT)
+		return wrong(error, "%s:%u: %s has no value", place->file, place->line, key);
+	if (!config_set(config, row, *value ? value : NULL, why))
+		return wrong(error, "%s:%u: %s %s", place->file, place->line, key, why);
+	return true;
+}
+
+static bool file_line(struct config *config, const struct place *place, char *line,
+		      unsigned seen[ROWS_MAX], char error[OPTIONS_ERROR_BYTES])
+{
+	char why[CONFIG_ERROR_BYTES], *value, *key;
 
 	cut_comment(line);
 	key = trim(line);
 	if (!*key)
-		return;
+		return true;
 	value = strchr(key, '=');
 	if (!value)
-		usage_error("%s:%u: \"%s\" is not `key = value`", place->file, place->line, key);
+		return wrong(error, "%s:%u: \"%s\" is not `key = value`", place->file, place->line,
+			     key);
 	*value++ = '\0';
 	key = trim(key);
 	value = trim(value);
-	if (strcmp(key, "listen") == 0) {
-		if (!config_listen(config, value, error))
-			usage_error("%s:%u: listen: %s", place->file, place->line, error);
-		return;
-	}
-	row = config_find(key);
-	if (!row || row->kind == OPTION_ACTION)
-		unknown_key(place, key);
-	if (seen[row - option_rows])
-		usage_error("%s:%u: %s stands in line %u already", place->file, place->line, key,
-			    seen[row - option_rows]);
-	seen[row - option_rows] = place->line;
-	if (!*value && row->kind != OPTION_TEXT)
-		usage_error("%s:%u: %s has no value", place->file, place->line, key);
-	if (!config_set(config, row, *value ? value : NULL, error))
-		usage_error("%s:%u: %s %s", place->file, place->line, key, error);
+	if (strcmp(key, "listen") != 0)
+		return file_value(config, place, key, value, seen, error);
+	if (!config_listen(config, value, why))
+		return wrong(error, "%s:%u: listen: %s", place->file, place->line, why);
+	return true;
 }
 
-static void read_file(struct config *config, const char *path)
+static bool read_file(struct config *config, const char *path, char error[OPTIONS_ERROR_BYTES])
 {
 	struct place place = {.file = path};
 	unsigned seen[ROWS_MAX] = {0};
-	char *rest = file_text(path), *line;
+	char *rest, *line;
 
+	if (!file_text(config, path, error))
+		return false;
+	rest = config->file_text;
 	while ((line = strsep(&rest, "\n"))) {
 		place.line++;
-		file_line(config, &place, line, seen);
+		if (!file_line(config, &place, line, seen, error))
+			return false;
 	}
+	return true;
 }
 
 /* ---- answers ---- */
@@ -247,56 +268,64 @@ static const struct option_row *row_of(int answer)
 	return NULL;
 }
 
-static _Noreturn void unknown_flag(int answer, const char *given)
+static bool unknown_flag(int answer, const char *given, char error[OPTIONS_ERROR_BYTES])
 {
 	const char *nearest;
 	char name[64];
 
 	if (answer == ':')
-		usage_error("%s needs a value", given);
+		return wrong(error, "%s needs a value", given);
 	if (strncmp(given, "--", 2) != 0)
-		usage_error("unknown flag -%c (weir --help lists them)", optopt);
+		return wrong(error, "unknown flag -%c (weir --help lists them)", optopt);
 	(void)snprintf(name, sizeof name, "%.*s", (int)strcspn(given + 2, "="), given + 2);
 	if (config_find(name))
-		usage_error("--%s takes no value", name);
+		return wrong(error, "--%s takes no value", name);
 	nearest = config_nearest(name, false);
 	if (nearest)
-		usage_error("unknown flag --%s; did you mean --%s?", name, nearest);
-	usage_error("unknown flag --%s (weir --help lists them)", name);
+		return wrong(error, "unknown flag --%s; did you mean --%s?", name, nearest);
+	return wrong(error, "unknown flag --%s (weir --help lists them)", name);
 }
 
+/* What the process was started with. */
+static struct {
+	int argc;
+	char **argv;
+	size_t cpus, descriptors;
+	const char *file;
+	bool test, dump;
+} asked;
+
 /* Goes over the flags and gives each to act; NULL value where it takes none. */
-static void each_flag(int argc, char **argv,
-		      void (*act)(struct config *config, const struct option_row *row,
-				  const char *value),
-		      struct config *config)
+static bool each_flag(bool (*act)(struct config *config, const struct option_row *row,
+				  const char *value, char error[OPTIONS_ERROR_BYTES]),
+		      struct config *config, char error[OPTIONS_ERROR_BYTES])
 {
 	int answer;
 
 	opterr = 0;
 	optind = 0; /* from the start: glibc and musl both take it so */
-	while ((answer = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
+	while ((answer = getopt_long(asked.argc, asked.argv, short_options, long_options, NULL)) !=
+	       -1) {
 		const struct option_row *row = row_of(answer);
 
 		if (!row)
-			unknown_flag(answer, argv[optind - 1]);
-		act(config, row, optarg);
+			return unknown_flag(answer, asked.argv[optind - 1], error);
+		if (!act(config, row, optarg, error))
+			return false;
 	}
+	return true;
 }
-
-static struct {
-	const char *file;
-	bool test, dump;
-} asked;
 
 static bool is_flag(const struct option_row *row, const char *name)
 {
 	return strcmp(row->name, name) == 0;
 }
 
-static void take_action(struct config *config, const struct option_row *row, const char *value)
+static bool take_action(struct config *config, const struct option_row *row, const char *value,
+			char error[OPTIONS_ERROR_BYTES])
 {
 	(void)config;
+	(void)error;
 	if (is_flag(row, "help")) {
 		print_help();
 		exit(0);
@@ -310,48 +339,75 @@ static void take_action(struct config *config, const struct option_row *row, con
 	} else if (is_flag(row, "dump")) {
 		asked.dump = true;
 	}
+	return true;
 }
 
-static void take_value(struct config *config, const struct option_row *row, const char *value)
+static bool take_value(struct config *config, const struct option_row *row, const char *value,
+		       char error[OPTIONS_ERROR_BYTES])
 {
-	char error[CONFIG_ERROR_BYTES];
+	char why[CONFIG_ERROR_BYTES];
 
-	if (row->kind == OPTION_ACTION)
-		return;
-	if (!config_set(config, row, value ? value : "on", error))
-		usage_error("--%s %s", row->name, error);
+	if (row->kind != OPTION_ACTION && !config_set(config, row, value ? value : "on", why))
+		return wrong(error, "--%s %s", row->name, why);
+	return true;
 }
 
-static void take_listeners(struct config *config, int argc, char **argv)
+static bool take_listeners(struct config *config, char error[OPTIONS_ERROR_BYTES])
 {
-	char error[CONFIG_ERROR_BYTES];
+	char why[CONFIG_ERROR_BYTES];
 
-	if (optind < argc)
+	if (optind < asked.argc)
 		config->listeners_n = 0;
-	for (int i = optind; i < argc; i++)
-		if (!config_listen(config, argv[i], error))
-			usage_error("listener \"%s\": %s", argv[i], error);
+	for (int i = optind; i < asked.argc; i++)
+		if (!config_listen(config, asked.argv[i], why))
+			return wrong(error, "listener \"%s\": %s", asked.argv[i], why);
+	return true;
+}
+
+static bool join_inherited(struct config *config, char error[OPTIONS_ERROR_BYTES])
+{
+	char why[CONFIG_ERROR_BYTES];
+
+	if (!activation_join(config, activation_socket(0), activation_n(), why))
+		return wrong(error, "%s", why);
+	return true;
+}
+
+/* What was given, and the whole that it makes. */
+static bool read_all(struct config *config, struct config *given, char error[OPTIONS_ERROR_BYTES])
+{
+	char why[CONFIG_ERROR_BYTES];
+	struct identity identity;
+	const char *unknown;
+
+	if ((asked.file && !read_file(config, asked.file, error)) ||
+	    !each_flag(take_value, config, error) || !take_listeners(config, error) ||
+	    !join_inherited(config, error))
+		return false;
+	*given = *config;
+	if (!config_complete(config, asked.cpus, asked.descriptors, why))
+		return wrong(error, "%s%s%s", asked.file ? asked.file : "", asked.file ? ": " : "",
+			     why);
+	if (config->user && (unknown = identity_find(&identity, config->user)))
+		return wrong(error, "user \"%s\": %s", config->user, unknown);
+	return true;
 }
 
 void options_read(struct config *config, int argc, char **argv, size_t cpus, size_t descriptors)
 {
-	char error[CONFIG_ERROR_BYTES];
-	struct identity identity;
+	char error[OPTIONS_ERROR_BYTES];
 	struct config given;
-	const char *wrong;
 
 	make_options();
+	asked.argc = argc;
+	asked.argv = argv;
+	asked.cpus = cpus;
+	asked.descriptors = descriptors;
 	config_defaults(config);
-	each_flag(argc, argv, take_action, config);
-	if (asked.file)
-		read_file(config, asked.file);
-	each_flag(argc, argv, take_value, config);
-	take_listeners(config, argc, argv);
-	given = *config;
-	if (!config_complete(config, cpus, descriptors, error))
-		usage_error("%s%s%s", asked.file ? asked.file : "", asked.file ? ": " : "", error);
-	if (config->user && (wrong = identity_find(&identity, config->user)))
-		usage_error("user \"%s\": %s", config->user, wrong);
+	if (!each_flag(take_action, config, error) || !read_all(config, &given, error)) {
+		(void)fprintf(stderr, "weir: %s\n", error);
+		exit(2);
+	}
 	if (asked.dump) {
 		/* What was not said stays "auto": the file is good on other machines too. */
 		memcpy(given.listeners, config->listeners, sizeof given.listeners);
@@ -364,6 +420,23 @@ void options_read(struct config *config, int argc, char **argv, size_t cpus, siz
 			     config->listeners_n, (unsigned long long)config->workers);
 		exit(0);
 	}
+}
+
+bool options_reread(struct config *config, char error[OPTIONS_ERROR_BYTES])
+{
+	struct config given;
+
+	config_defaults(config);
+	if (read_all(config, &given, error))
+		return true;
+	options_free(config);
+	return false;
+}
+
+void options_free(struct config *config)
+{
+	free(config->file_text);
+	config->file_text = NULL;
 }
 
 const char *options_file(void)

@@ -12,9 +12,16 @@
 
 #define WEIR_VERSION "0.1.0"
 
-/* Fills in a complete configuration, for `cpus` and a limit of `descriptors`. The file's
- * text stays in memory for as long as the process lives. */
+#define OPTIONS_ERROR_BYTES 512
+
+/* Fills in a complete configuration, for `cpus` and a limit of `descriptors`. argv stays as it is
+ * for as long as the process lives: values lie in it. */
 void options_read(struct config *config, int argc, char **argv, size_t cpus, size_t descriptors);
+/* The same again, with the file as it is now, after options_read(). False: nothing is to be freed,
+ * and what options_read() would have said. */
+bool options_reread(struct config *config, char error[OPTIONS_ERROR_BYTES]);
+/* Lets go of the text that its values lie in: nothing may use them any more. */
+void options_free(struct config *config);
 
 /* The config file's path, as it was given; NULL: there is none. */
 const char *options_file(void);

@@ -100,10 +100,10 @@ static void pulse_turn(struct loop *loop, struct source *source)
 
 	source->ready = 0;
 	if (patience_ms) {
-		EACH_GENERATION(generation)
-		EACH_SLOT(slot, generation)
-		if (slot->pid && !slot_look(slot, patience_ms, watchdog_ms != 0))
-			all_move = false;
+		EACH_GENERATION (generation)
+			EACH_SLOT (slot, generation)
+				if (slot->pid && !slot_look(slot, patience_ms, watchdog_ms != 0))
+					all_move = false;
 		if (patience_ms / LOOKS < next_ms)
 			next_ms = patience_ms / LOOKS;
 	}

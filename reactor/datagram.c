@@ -328,23 +328,14 @@ static int set_size(int fd, int forced, int option, uint64_t bytes)
 	return sys_setsockopt(fd, SOL_SOCKET, option, &n, sizeof n);
 }
 
-/* No SO_REUSEADDR: with it, another server could take the port from under this one. */
-static int set_options(int fd, const struct address *address,
-		       const struct datagram_options *options, const char **step)
+int datagram_adopt(int fd, const struct address *address, const struct datagram_options *options,
+		   const char **step)
 {
 	bool ip6 = address->socket.ss_family == AF_INET6;
 	bool several = is_every_address(address) || is_address_of_many(address);
-	int error = 0, v6only = !address->dual_stack;
+	int error = 0;
 
-	if (options->reuseport) {
-		*step = "SO_REUSEPORT";
-		error = set_on(fd, SOL_SOCKET, SO_REUSEPORT);
-	}
-	if (!error && ip6) {
-		*step = "IPV6_V6ONLY";
-		error = sys_setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only);
-	}
-	if (!error && several && ip6) {
+	if (several && ip6) {
 		*step = "IPV6_RECVPKTINFO";
 		error = set_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO);
 	}
@@ -363,6 +354,23 @@ static int set_options(int fd, const struct address *address,
 							   : DATAGRAM_SEND_BYTES);
 	}
 	return error;
+}
+
+/* No SO_REUSEADDR: with it, another server could take the port from under this one. */
+static int set_options(int fd, const struct address *address,
+		       const struct datagram_options *options, const char **step)
+{
+	int error = 0, v6only = !address->dual_stack;
+
+	if (options->reuseport) {
+		*step = "SO_REUSEPORT";
+		error = set_on(fd, SOL_SOCKET, SO_REUSEPORT);
+	}
+	if (!error && address->socket.ss_family == AF_INET6) {
+		*step = "IPV6_V6ONLY";
+		error = sys_setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only);
+	}
+	return error ? error : datagram_adopt(fd, address, options, step);
 }
 
 int datagram_bind(struct address *address, const struct datagram_options *options,

@@ -82,5 +82,9 @@ struct datagram_options {
  * failed. */
 int datagram_bind(struct address *address, const struct datagram_options *options,
 		  const char **step);
+/* Makes a socket that others bound what datagram_bind() makes, also where these are other options
+ * than before. 0 or -errno. */
+int datagram_adopt(int fd, const struct address *address, const struct datagram_options *options,
+		   const char **step);
 
 #endif

@@ -17,24 +17,80 @@
 #define TIME_BITS 52 /* of ticks: nine years */
 #define TIME_MASK ((UINT64_C(1) << TIME_BITS) - 1)
 
-int limiter_open(struct limiter *limiter, uint64_t rate)
+/* Behind the places: what all who have the table go by. */
+struct heading {
+	uint64_t magic; /* of this layout */
+	uint64_t seed, begun_us;
+};
+
+#define MAGIC	    UINT64_C(0x7765697272617431)
+#define TABLE_BYTES (PLACES_BYTES + sizeof(struct heading))
+
+static struct heading *heading_of(const struct limiter *limiter)
+{
+	return (struct heading *)(void *)((char *)limiter->places + PLACES_BYTES);
+}
+
+void limiter_set_rate(struct limiter *limiter, uint64_t rate)
 {
 	CHECK(rate && rate <= LIMITER_RATE_MAX);
-	*limiter = (struct limiter){.begun_us = sys_clock_us()};
 	limiter->interval = (UINT64_C(1000000) * TICKS_US + rate - 1) / rate;
 	limiter->ahead = limiter->interval * rate;
-	limiter->places = sys_map(PLACES_BYTES, MAP_SHARED | MAP_ANONYMOUS, -1);
+}
+
+int limiter_open(struct limiter *limiter, uint64_t rate)
+{
+	struct heading heading = {.magic = MAGIC, .begun_us = sys_clock_us()};
+	int error;
+
+	*limiter = (struct limiter){.fd = sys_memfd_create("weir-limiter", MFD_CLOEXEC)};
+	limiter_set_rate(limiter, rate);
+	if (limiter->fd < 0)
+		return limiter->fd;
+	error = sys_ftruncate(limiter->fd, TABLE_BYTES);
+	if (!error && !(limiter->places = sys_map(TABLE_BYTES, MAP_SHARED, limiter->fd)))
+		error = -ENOMEM;
+	if (error) {
+		(void)sys_close(limiter->fd);
+		return error;
+	}
+	heading.seed = heading.begun_us;
+	(void)sys_getrandom(&heading.seed, sizeof heading.seed, 0); /* else the clock's */
+	*heading_of(limiter) = heading;
+	limiter->seed = heading.seed;
+	limiter->begun_us = heading.begun_us;
+	return 0;
+}
+
+int limiter_attach(struct limiter *limiter, int fd, uint64_t rate)
+{
+	struct stat status;
+	int error = sys_fstat(fd, &status);
+
+	if (error)
+		return error;
+	if (!S_ISREG(status.st_mode) || status.st_size != (off_t)TABLE_BYTES)
+		return -EPROTO;
+	*limiter = (struct limiter){.fd = fd, .places = sys_map(TABLE_BYTES, MAP_SHARED, fd)};
 	if (!limiter->places)
 		return -ENOMEM;
-	limiter->seed = limiter->begun_us;
-	(void)sys_getrandom(&limiter->seed, sizeof limiter->seed, 0); /* else the clock's */
+	if (heading_of(limiter)->magic != MAGIC) {
+		(void)sys_munmap(limiter->places, TABLE_BYTES);
+		limiter->places = NULL;
+		return -EPROTO;
+	}
+	limiter_set_rate(limiter, rate);
+	limiter->seed = heading_of(limiter)->seed;
+	limiter->begun_us = heading_of(limiter)->begun_us;
 	return 0;
 }
 
 void limiter_close(struct limiter *limiter)
 {
-	if (limiter->places)
-		(void)sys_munmap(limiter->places, PLACES_BYTES);
+	if (!limiter->places)
+		return;
+	(void)sys_munmap(limiter->places, TABLE_BYTES);
+	(void)sys_close(limiter->fd);
 	limiter->places = NULL;
 }
 

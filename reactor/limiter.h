@@ -22,15 +22,21 @@
 #define LIMITER_RATE_MAX 1000000 /* a second */
 
 struct limiter {
-	uint64_t *places; /* shared by whoever was forked after limiter_open() */
+	uint64_t *places; /* shared by whoever was forked after limiter_open(), or has fd */
 	uint64_t seed;
 	uint64_t begun_us;
 	uint64_t interval; /* between two, in ticks of limiter.c */
 	uint64_t ahead;	   /* a second's worth of them */
+	int fd;		   /* of the table; a copy of the struct does not own it */
 };
 
 /* rate: a second, at least 1. 0 or -errno. */
 int limiter_open(struct limiter *limiter, uint64_t rate);
+/* The table that another process' fd has, which is the limiter's then. 0 or -errno; -EPROTO: it
+ * is none of this build. */
+int limiter_attach(struct limiter *limiter, int fd, uint64_t rate);
+/* Another rate for the same table: what was taken before stays taken. */
+void limiter_set_rate(struct limiter *limiter, uint64_t rate);
 void limiter_close(struct limiter *limiter);
 
 /* Takes one for this address; false: it has had its share. now_us: of sys_clock_us(). */

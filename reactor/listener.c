@@ -231,6 +231,21 @@ static int set_on(int fd, int level, int option)
 }
 
 /* What a listening socket has, its connections inherit: no call is needed for each. */
+static int set_inherited_options(int fd, const struct address *address, const char **step)
+{
+	int error;
+
+	if (address_is_unix(address))
+		return 0;
+	*step = "TCP_NODELAY";
+	error = set_on(fd, IPPROTO_TCP, TCP_NODELAY);
+	if (!error) { /* urgent bytes are bytes, in their place */
+		*step = "SO_OOBINLINE";
+		error = set_on(fd, SOL_SOCKET, SO_OOBINLINE);
+	}
+	return error;
+}
+
 static int set_options(int fd, const struct address *address, const struct listen_options *options,
 		       const char **step)
 {
@@ -248,15 +263,7 @@ static int set_options(int fd, const struct address *address, const struct liste
 		*step = "IPV6_V6ONLY";
 		error = sys_setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6only, sizeof v6only);
 	}
-	if (!error) {
-		*step = "TCP_NODELAY";
-		error = set_on(fd, IPPROTO_TCP, TCP_NODELAY);
-	}
-	if (!error) { /* urgent bytes are bytes, in their place */
-		*step = "SO_OOBINLINE";
-		error = set_on(fd, SOL_SOCKET, SO_OOBINLINE);
-	}
-	return error;
+	return error ? error : set_inherited_options(fd, address, step);
 }
 
 static int bind_and_listen(int fd, struct address *address, const struct listen_options *options,
@@ -299,4 +306,33 @@ int listen_on(struct address *address, const struct listen_options *options, con
 		return error;
 	}
 	return fd;
+}
+
+int listen_adopt(int fd, const struct address *address, int backlog, const char **step)
+{
+	int error = set_inherited_options(fd, address, step);
+
+	if (error)
+		return error;
+	*step = "listen";
+	return sys_listen(fd, backlog);
+}
+
+/* A return of the kernel's random number modulo n is the place of the socket that is chosen
+ * (socket(7), SO_ATTACH_REUSEPORT_CBPF). */
+int listen_steer(int fd, unsigned n)
+{
+	const struct sys_filter instructions[] = {
+	    SYS_FILTER_RANDOM,
+	    SYS_FILTER_MODULO(n),
+	    SYS_FILTER_RESULT,
+	};
+	struct sys_filter_program program = {3, instructions};
+	int error, unused = 0;
+
+	if (n)
+		return sys_setsockopt(fd, SOL_SOCKET, SYS_ATTACH_REUSEPORT_CBPF, &program,
+				      sizeof program);
+	error = sys_setsockopt(fd, SOL_SOCKET, SYS_DETACH_REUSEPORT_BPF, &unused, sizeof unused);
+	return error == -ENOENT ? 0 : error;
 }

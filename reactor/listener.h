@@ -70,5 +70,11 @@ struct listen_options {
 /* A listening socket on address, whose port 0 becomes the one that the kernel chose.
  * fd or -errno; *step says which call failed. */
 int listen_on(struct address *address, const struct listen_options *options, const char **step);
+/* Makes a socket that others bound, or that listens already, what listen_on() makes. Those who
+ * wait stay. 0 or -errno. */
+int listen_adopt(int fd, const struct address *address, int backlog, const char **step);
+/* Of the sockets of one address (SO_REUSEPORT), newcomers come to the first n only, in the order in
+ * which they began to listen, or were bound; n 0: to all. Good for datagrams, too. */
+int listen_steer(int fd, unsigned n);
 
 #endif

@@ -58,6 +58,22 @@ struct sys_filter_program {
 	const struct sys_filter *instructions;
 };
 #define SYS_FILTER_NOTHING ((struct sys_filter){.code = 0x06 /* return k, so many bytes */})
+/* Three that choose one of several sockets (SKF_AD_RANDOM: linux/filter.h). */
+#define SYS_FILTER_RANDOM                                                                          \
+	{                                                                                          \
+		.code = 0x20 /* load k */, .k = (uint32_t)(-0x1000 + 56)                           \
+	}
+#define SYS_FILTER_MODULO(n)                                                                       \
+	{                                                                                          \
+		.code = 0x94 /* modulo k */, .k = (n)                                              \
+	}
+#define SYS_FILTER_RESULT                                                                          \
+	{                                                                                          \
+		.code = 0x16 /* return it */                                                       \
+	}
+/* asm-generic/socket.h, as x86 and arm have it; older headers know no way back. */
+#define SYS_ATTACH_REUSEPORT_CBPF 51
+#define SYS_DETACH_REUSEPORT_BPF  68
 
 #ifdef SYS_SIMULATED
 

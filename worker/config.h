@@ -3,8 +3,8 @@
  *
  * A row of config.def is a field of struct config, a flag and a key. Values come in as text
  * and are checked here, whoever read them (flags, the file, a listener's own keys). A struct
- * config is plain memory, written before the fork and only read after; its texts live as
- * long as argv and the file's text do.
+ * config is plain memory, written before the fork and only read after; its texts lie in argv and
+ * in the file's text, which is its own (options_free()).
  */
 #ifndef WORKER_CONFIG_H
 #define WORKER_CONFIG_H
@@ -49,6 +49,7 @@ struct config {
 	struct endpoint listeners[LISTENERS_MAX];
 	size_t listeners_n;
 	uint64_t max_connections_asked; /* what the limit of descriptors may have cut; 0: auto */
+	char *file_text; /* in which its texts lie, that were not in argv; NULL: none */
 };
 
 struct option_row {

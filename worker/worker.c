@@ -50,17 +50,17 @@ static void worker_title(void)
 
 static bool listeners_stopped(void)
 {
-	EACH_ENTRANCE(entrance)
-	if (!entrance_is_closed(entrance))
-		return false;
+	EACH_ENTRANCE (entrance)
+		if (!entrance_is_closed(entrance))
+			return false;
 	return true;
 }
 
 static bool datagrams_stopped(void)
 {
-	EACH_ENTRANCE(entrance)
-	if (entrance_has_datagrams(entrance))
-		return false;
+	EACH_ENTRANCE (entrance)
+		if (entrance_has_datagrams(entrance))
+			return false;
 	return true;
 }
 
@@ -71,8 +71,8 @@ static void end_if_drained(void)
 	/* A worker that ends alone answers datagrams as long as it has connections to serve: until
 	 * then it has no successor. What has come by then is for that one. */
 	if (worker.leaving && !worker.table.conns.used)
-		EACH_ENTRANCE(entrance)
-	entrance_leave_datagrams(entrance);
+		EACH_ENTRANCE (entrance)
+			entrance_leave_datagrams(entrance);
 	if (!listeners_stopped())
 		return;
 	if (worker.setup->bus) /* no member can come now: those who are here may end */
@@ -88,8 +88,7 @@ static void drain_timer_turn(struct loop *loop, struct source *source)
 	if (worker.table.conns.used)
 		log_warn("drain-timeout passed, closing what is left",
 			 LOG_NUMBER("connections", worker.table.conns.used));
-	EACH_ENTRANCE(entrance)
-	{
+	EACH_ENTRANCE (entrance) {
 		entrance_close(entrance);
 		entrance_close_datagrams(entrance);
 	}
@@ -124,8 +123,8 @@ static void drain_with_weir(const char *why, bool told_last)
 	worker.told_last |= told_last;
 	if (!worker.draining)
 		drain(why);
-	EACH_ENTRANCE(entrance)
-	entrance_empty(entrance);
+	EACH_ENTRANCE (entrance)
+		entrance_empty(entrance);
 	end_if_drained();
 }
 
@@ -135,8 +134,8 @@ static void drain_alone(const char *why)
 	if (worker.draining)
 		return;
 	worker.leaving = worker.told_last = true;
-	EACH_ENTRANCE(entrance)
-	entrance_close(entrance);
+	EACH_ENTRANCE (entrance)
+		entrance_close(entrance);
 	drain(why);
 	end_if_drained();
 }
@@ -145,8 +144,8 @@ static void on_room(struct conn_table *table)
 {
 	(void)table;
 	end_if_drained();
-	EACH_ENTRANCE(entrance)
-	entrance_has_room(entrance);
+	EACH_ENTRANCE (entrance)
+		entrance_has_room(entrance);
 }
 
 static void entrance_stopped(void)
@@ -159,9 +158,9 @@ static void entrance_stopped(void)
 
 static struct entrance *entrance_of(uint32_t number)
 {
-	EACH_ENTRANCE(entrance)
-	if (entrance->number == number && entrance->service.protocol)
-		return entrance;
+	EACH_ENTRANCE (entrance)
+		if (entrance->number == number && entrance->service.protocol)
+			return entrance;
 	return NULL;
 }
 
@@ -210,9 +209,9 @@ static void take_lane(int lane)
 	struct service *services[LISTENERS_MAX];
 	size_t n = 0;
 
-	EACH_ENTRANCE(entrance)
-	if (entrance->service.protocol)
-		services[n++] = &entrance->service;
+	EACH_ENTRANCE (entrance)
+		if (entrance->service.protocol)
+			services[n++] = &entrance->service;
 	mover_take(&worker.mover, lane, services, n);
 }
 
@@ -224,8 +223,7 @@ static void retire(void)
 	worker.retiring = true;
 	worker_title();
 	mover_close_doors(&worker.mover);
-	EACH_ENTRANCE(entrance)
-	{
+	EACH_ENTRANCE (entrance) {
 		if (entrance->emptied)
 			continue;
 		entrance_close(entrance);
@@ -238,8 +236,8 @@ static void serve(void)
 	if (worker.serving)
 		return;
 	worker.serving = true;
-	EACH_ENTRANCE(entrance)
-	entrance_serve(entrance);
+	EACH_ENTRANCE (entrance)
+		entrance_serve(entrance);
 }
 
 /* ---- the channel ---- */
@@ -277,9 +275,9 @@ static void take_note(const struct note *note, const int *fds, size_t n)
 		serve();
 		break;
 	case NOTE_EMPTY:
-		EACH_ENTRANCE(entrance)
-		if (entrance->number == note->listener)
-			entrance_empty(entrance);
+		EACH_ENTRANCE (entrance)
+			if (entrance->number == note->listener)
+				entrance_empty(entrance);
 		break;
 	case NOTE_RETIRE:
 		retire();
