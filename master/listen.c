@@ -75,7 +75,7 @@ int listen_find(const struct listen_set *set, uint32_t number)
 	return -1;
 }
 
-static uint8_t lowest_free_number(const struct listen_set *set)
+static uint32_t lowest_free_number(const struct listen_set *set)
 {
 	for (uint32_t number = 0; number < LISTEN_NUMBERS_MAX; number++) {
 		bool used = listen_has(set, number);
@@ -359,19 +359,14 @@ bool listen_add_slots(struct listen_set *set, size_t slots, char error[CONFIG_ER
 	return true;
 }
 
-int listen_steer_away(struct listen_set *set, size_t first_slot_that_goes)
+void listen_steer_away(struct listen_set *set, size_t first_slot_that_goes)
 {
-	int error = 0;
-
 	CHECK(first_slot_that_goes);
 	for (size_t i = 0; i < set->points_n; i++) {
 		size_t n = width(set, i);
-		int e =
-		    point_feed(set->points[i], n < first_slot_that_goes ? n : first_slot_that_goes);
 
-		error = e ? e : error;
+		feed(set->points[i], n < first_slot_that_goes ? n : first_slot_that_goes);
 	}
-	return error;
 }
 
 void listen_close_slots(struct listen_set *set, size_t slots)
