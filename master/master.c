@@ -107,7 +107,8 @@ static void tell_ready(void)
 
 static void tell_when_ready(void)
 {
-	if (master.told_ready || !generation_is_ready(change_serving()))
+	if (master.told_ready || change_serving()->phase != GENERATION_SERVING ||
+	    !generation_is_ready(change_serving()))
 		return;
 	master.told_ready = true;
 	master_log_ready(&change_serving()->config);

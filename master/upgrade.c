@@ -36,7 +36,7 @@ static struct {
 	struct loop *loop;
 	const struct upgrade_owner *owner;
 	struct source link; /* fd -1: there is no other master */
-	bool heir;	    /* this is the new one */
+	bool heir;	    /* this is the new one; later it may be the old one */
 	bool was_ready;
 	pid_t pid; /* of the new one */
 	char failure[UPGRADE_TEXT_BYTES];
@@ -328,7 +328,7 @@ bool upgrade_begin(struct loop *loop, const struct upgrade_owner *owner,
 
 	upgrade.loop = loop;
 	upgrade.owner = owner;
-	upgrade.was_ready = false;
+	upgrade.heir = upgrade.was_ready = false;
 	*upgrade.failure = '\0';
 	manifest = manifest_open(estate, set);
 	if (manifest < 0) {

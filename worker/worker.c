@@ -101,8 +101,9 @@ static void drain(const char *why)
 {
 	worker.draining = true;
 	worker_title();
-	log_info("draining", LOG_TEXT("why", why),
-		 LOG_NUMBER("connections", worker.table.conns.used));
+	if (!worker.retiring || worker.table.conns.used)
+		log_info("draining", LOG_TEXT("why", why),
+			 LOG_NUMBER("connections", worker.table.conns.used));
 	if (worker.setup->bus)
 		relay_drain(&worker.relay, worker.leaving);
 	mover_close_doors(&worker.mover);
