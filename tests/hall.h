@@ -12,7 +12,9 @@
 #include "reactor/relay.h"
 #include "tests/kernel.h"
 
+#ifndef HALL_WORKERS
 #define HALL_WORKERS 3
+#endif
 #define HALL_TOPICS  2
 
 struct worker {
