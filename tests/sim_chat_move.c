@@ -410,8 +410,10 @@ static void random_step(void)
 			be_sluggish((unsigned)sim_below(&seed, HALL_WORKERS));
 		} else if (!sim_below(&seed, 6)) { /* a hold ends by itself */
 			kernel_advance(RELAY_HOLD_MS + 1);
-			for (int i = 0; i < 20; i++)
+			for (int i = 0; i < 3 * RELAY_REST_MS; i++) { /* all read again */
 				workers_pass();
+				kernel_advance(1);
+			}
 		}
 		break;
 	case 5:
@@ -560,7 +562,7 @@ static void run(uint64_t number)
 START_TEST(each_line_reaches_each_client_once)
 {
 	const char *only = getenv("SIM_SEED"); /* the number of a run, to see it alone */
-	unsigned long n = suite_volume(200);
+	unsigned long n = suite_volume(80);
 
 	log_open(LOG_ERROR, LOG_LOGFMT);
 	for (unsigned long i = 0; i < n; i++)
