@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "master/control.h"
 #include "master/options.h"
 #include "master/weirctl_answer.h"
 #include "master/weirctl_find.h"
@@ -95,14 +96,14 @@ static _Noreturn void print_help(void)
 	}
 	(void)printf(
 	    "\n  -j, --json          the answer as one JSON document\n"
-	    "      --control PATH  the server's socket; without it, the only server there is in\n"
-	    "                      /run/weir and $XDG_RUNTIME_DIR\n"
-	    "      --timeout T     how long to wait for the outcome, 0 being for ever (default:\n"
-	    "                      10s for status, workers and pid, else 0)\n"
+	    "      --control PATH  the server's socket; without it, the only server there is\n"
+	    "                      in " CONTROL_FOLDER " and $XDG_RUNTIME_DIR\n"
+	    "      --timeout T     how long to wait for the outcome, 0 being for ever\n"
+	    "                      (default: 10s for status, workers and pid, else 0)\n"
 	    "  -V, --version       print the version and exit\n"
 	    "  -h, --help          print this and exit\n"
 	    "\nTimes are a whole number with its unit, ms s m h.\n"
-	    "Exit status: 0 done, 1 failed, 2 wrong usage, 3 no server found, or more than one.\n");
+	    "Exit status: 0 done, 1 failed, 2 wrong usage, 3 no server, or more than one.\n");
 	exit(0);
 }
 
