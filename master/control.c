@@ -49,7 +49,8 @@ struct control_client {
 static struct {
 	struct loop *loop; /* NULL: not open */
 	const struct control_owner *owner;
-	const struct identity *identity;
+	struct identity identity;
+	bool has_identity;
 	struct control_file file;
 	struct source listener; /* fd -1: none */
 	bool watching;
@@ -69,7 +70,7 @@ const char *control_verb_name(enum control_verb verb)
 static const char *refusal(const struct ucred *peer)
 {
 	bool known = peer->uid == 0 || peer->uid == geteuid() ||
-		     (control.identity && peer->uid == control.identity->uid);
+		     (control.has_identity && peer->uid == control.identity.uid);
 
 	if (!known)
 		return "only root and weir's own user may use this";
@@ -463,18 +464,25 @@ void control_finish(enum control_verb verb, const char *why)
 
 /* ---- its life ---- */
 
-static void control_begin(struct loop *loop, const struct control_owner *owner,
-			  const struct identity *identity, int fd)
+static void listener_begin(int fd)
 {
-	control.loop = loop;
-	control.owner = owner;
-	control.identity = identity;
 	source_init(&control.listener, fd, listener_turn);
 	control.listener.want = SOURCE_IN;
 	control.watching = false;
 	listener_go_on();
 	if (fd >= 0)
 		log_info("control socket", LOG_TEXT("path", control.file.address.sun_path));
+}
+
+static void control_begin(struct loop *loop, const struct control_owner *owner,
+			  const struct identity *identity, int fd)
+{
+	control.loop = loop;
+	control.owner = owner;
+	control.has_identity = identity != NULL;
+	if (identity)
+		control.identity = *identity;
+	listener_begin(fd);
 }
 
 void control_open(struct loop *loop, const struct control_owner *owner,
@@ -519,6 +527,13 @@ void control_hand_over(void)
 	else
 		control_file_remove(&control.file);
 	listener_close();
+}
+
+void control_take_back(void)
+{
+	if (control.loop && control.listener.fd < 0)
+		listener_begin(control_file_again(&control.file,
+						  control.has_identity ? &control.identity : NULL));
 }
 
 void control_close(void)

@@ -47,7 +47,8 @@ struct control_owner {
 };
 
 /* path NULL: the default place, or none, with a warning, where none can be written. A path
- * that was asked for, and can't be had, dies. identity NULL: no other user. All are borrowed. */
+ * that was asked for, and can't be had, dies. identity NULL: no other user. Borrows loop and
+ * owner. */
 void control_open(struct loop *loop, const struct control_owner *owner,
 		  const struct identity *identity, const char *path);
 /* The same with the socket of a master before us (its path as it was asked for), from now on. */
@@ -57,6 +58,8 @@ void control_adopt(struct loop *loop, const struct control_owner *owner,
 int control_fd(void);
 /* Another master answers from now on; who waits here is still answered. A default file goes. */
 void control_hand_over(void);
+/* That master has died: it is ours again, where it can be had. */
+void control_take_back(void);
 /* Sends what can be sent at once, and removes the file where it is still ours. May be called
  * in any state, more than once. */
 void control_close(void);

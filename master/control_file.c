@@ -131,6 +131,12 @@ static void sweep(const char *folder)
 		(void)closedir(dir);
 }
 
+static void warn(const struct control_file *file, const char *why)
+{
+	log_warn("weirctl can't reach this server: there is no place for its socket",
+		 LOG_TEXT("path", file->address.sun_path), LOG_TEXT("error", why));
+}
+
 static int open_default(struct control_file *file, const struct identity *identity)
 {
 	const char *folders[] = {CONTROL_FOLDER, getenv("XDG_RUNTIME_DIR")};
@@ -154,8 +160,7 @@ static int open_default(struct control_file *file, const struct identity *identi
 			return fd;
 		}
 	}
-	log_warn("weirctl can't reach this server: there is no place for its socket",
-		 LOG_TEXT("path", file->address.sun_path), LOG_TEXT("error", why));
+	warn(file, why);
 	*file = (struct control_file){0};
 	return -1;
 }
@@ -173,6 +178,19 @@ int control_file_open(struct control_file *file, const char *path, const struct 
 	fd = open_at(file, identity, &why);
 	if (fd < 0)
 		die("control %s: %s", path, why);
+	return fd;
+}
+
+int control_file_again(struct control_file *file, const struct identity *identity)
+{
+	const char *why;
+	int fd;
+
+	if (!*file->address.sun_path)
+		return -1; /* there was no place before, either */
+	fd = open_at(file, identity, &why);
+	if (fd < 0)
+		warn(file, why);
 	return fd;
 }
 

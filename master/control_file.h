@@ -24,6 +24,8 @@ struct control_file {
 
 /* A listening socket; -1: there is none. identity NULL: no other user may connect. */
 int control_file_open(struct control_file *file, const char *path, const struct identity *identity);
+/* The same where it was before, of a file that was removed or forgotten; never dies. */
+int control_file_again(struct control_file *file, const struct identity *identity);
 /* fd listens there already: the file is ours now. */
 void control_file_adopt(struct control_file *file, const char *path, int fd);
 void control_file_remove(struct control_file *file);

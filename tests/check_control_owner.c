@@ -326,6 +326,28 @@ START_TEST(the_socket_is_handed_over)
 }
 END_TEST
 
+/* The other master died after it had taken over. */
+START_TEST(the_socket_is_taken_back)
+{
+	int waits, fd;
+
+	start();
+	waits = ask("upgrade\n");
+	fd = dup(control_fd());
+	control_hand_over();
+	control_take_back(); /* not while somebody listens there */
+	ck_assert_ptr_null(control_path());
+	(void)close(fd);
+	control_take_back();
+	ck_assert_str_eq(control_path(), path);
+	control_finish(CONTROL_UPGRADE, "it died");
+	pass();
+	is_answered(waits, "failed why=\"it died\"\n");
+	is_answered(ask("pid w1\n"), "failed why=\"no pid of \\\"w1\\\"\\u000a\"\n");
+	end();
+}
+END_TEST
+
 /* What can be sent in the end is sent. */
 START_TEST(closing_tells_the_outcome)
 {
@@ -352,4 +374,5 @@ SUITE("control_owner", {"an answer has the form", an_answer_has_the_form, 10},
       {"a worker is refused", a_worker_is_refused, 10},
       {"a full house makes room", a_full_house_makes_room, 10},
       {"the socket is handed over", the_socket_is_handed_over, 10},
+      {"the socket is taken back", the_socket_is_taken_back, 10},
       {"closing tells the outcome", closing_tells_the_outcome, 10})
