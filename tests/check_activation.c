@@ -58,6 +58,20 @@ static int listen_at(const char *text)
 	return fd;
 }
 
+/* An abstract name may hold anything. */
+static int listen_at_name(const char *name, size_t n)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	memcpy(address.sun_path + 1, name, n);
+	ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address,
+			      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n)),
+			 0);
+	ck_assert_int_eq(listen(fd, 8), 0);
+	return fd;
+}
+
 static int datagrams_at(const char *text)
 {
 	return bind_to(text, SOCK_DGRAM);
@@ -358,6 +372,9 @@ START_TEST(an_address_that_is_no_listener_is_refused)
 	sockets_n = 0;
 	pass(listen_at(name), "echo");
 	is_refused("(echo): ");
+	sockets_n = 0;
+	pass(listen_at_name("weir-activation\0more", 20), "echo");
+	is_refused("can't be written as a LISTENER");
 	ck_assert_uint_eq(config.listeners_n, 0);
 	/* There are as many as there may be. */
 	for (size_t i = 0; i < LISTENERS_MAX; i++)
@@ -507,6 +524,8 @@ START_TEST(wrong_words_are_an_error)
 			 "LISTEN_FDNAMES has 1 names for 2 sockets");
 	ck_assert_str_eq(OPENED(NULL, "1", long_name, fd),
 			 "the name of inherited descriptor 3 has more than 255 bytes");
+	long_name[256] = '\0';
+	ck_assert_ptr_nonnull(strstr(OPENED(NULL, "1", long_name, fd), "more than 255 bytes"));
 	long_name[255] = '\0';
 	ck_assert_ptr_nonnull(strstr(OPENED(NULL, "1", long_name, fd), long_name));
 	ck_assert_str_eq(OPENED(NULL, "2", "a:b", fd, file),
@@ -553,7 +572,7 @@ START_TEST(a_malformed_manifest_is_refused)
 	    "inherited -9 echo",
 	    "inherited 9x echo",
 	    "inherited  9 echo",
-	    "inherited 2 echo",
+	    "inherited 0 echo",
 	    "inherited 4294967299 echo",
 	    "inherited 99999999999999999999 echo",
 	    "inherited 999 echo",
@@ -562,6 +581,7 @@ START_TEST(a_malformed_manifest_is_refused)
 	};
 	char error[CONFIG_ERROR_BYTES];
 
+	ck_assert_int_eq(dup2(listen_at("127.0.0.1:0"), 0), 0); /* a socket, but not passed */
 	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
 		*error = '\0';
 		ck_assert_msg(!activation_read(lines[i], error), "%s", lines[i]);
