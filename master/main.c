@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "master/activation.h"
 #include "master/control.h"
 #include "master/listen.h"
 #include "master/master.h"
@@ -129,6 +130,17 @@ static void look_up_user(void)
 		die("user %s: only root can become another user", user);
 }
 
+/* Before anything else has descriptors of its own. */
+static void take_activation(void)
+{
+	char error[CONFIG_ERROR_BYTES];
+
+	if (activation_open(error))
+		return;
+	(void)fprintf(stderr, "weir: %s\n", error);
+	exit(2);
+}
+
 int main(int argc, char **argv)
 {
 	size_t descriptors = descriptors_raise_limit();
@@ -139,6 +151,7 @@ int main(int argc, char **argv)
 
 	open_standard_descriptors();
 	argv = title_open(argc, argv);
+	take_activation();
 	upgrade_remember(argv);
 	heir = upgrade_inherit(&estate);
 	first = generation_at(heir ? estate.generation + 1 : 1);
