@@ -317,7 +317,7 @@ static void workers_look(void)
 		if (!generation_is_ready(serving))
 			return;
 		change.wants_rebalance = true;
-		end(true, "%zu workers", n);
+		end(true, "workers: %zu", n);
 		return;
 	}
 	for (size_t i = n; i < serving->slots_n; i++)
@@ -327,7 +327,7 @@ static void workers_look(void)
 	listen_close_slots(&serving->set, n);
 	generation_cut(serving, n);
 	change.wants_rebalance = true;
-	end(true, "%zu workers; %llu connections moved in %llu ms", n,
+	end(true, "workers: %zu; %llu connections moved in %llu ms", n,
 	    (unsigned long long)change.moved, took_ms());
 }
 
