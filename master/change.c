@@ -76,9 +76,17 @@ static void begin(enum change now)
 	change.owner->begins(now);
 }
 
-static unsigned long long took_ms(void)
+/* The end of a change that moved connections; who serves them, and how. */
+static void end_moved(const char *what)
 {
-	return (unsigned long long)(change.owner->loop->now_us - change.began_us) / 1000;
+	unsigned long long ms = (change.owner->loop->now_us - change.began_us) / 1000;
+	char stay[64] = "";
+
+	if (change.stay)
+		(void)snprintf(stay, sizeof stay, ", %llu stay and drain",
+			       (unsigned long long)change.stay);
+	end(true, "%s; %llu connections moved in %llu ms%s", what, (unsigned long long)change.moved,
+	    ms, stay);
 }
 
 /* ---- orders to move ---- */
@@ -273,16 +281,12 @@ static void switch_over(void)
 
 static void reload_look(void)
 {
+	char what[64];
+
 	if (change.now != CHANGE_RELOAD || change.staged || !all_have_left())
 		return;
-	if (change.stay)
-		end(true,
-		    "generation %u serves; %llu connections moved in %llu ms, %llu stay and drain",
-		    change.serving->number, (unsigned long long)change.moved, took_ms(),
-		    (unsigned long long)change.stay);
-	else
-		end(true, "generation %u serves; %llu connections moved in %llu ms",
-		    change.serving->number, (unsigned long long)change.moved, took_ms());
+	(void)snprintf(what, sizeof what, "generation %u serves", change.serving->number);
+	end_moved(what);
 }
 
 /* ---- more or fewer workers ---- */
@@ -310,6 +314,7 @@ static void workers_look(void)
 {
 	struct generation *serving = change.serving;
 	size_t n = (size_t)serving->config.workers;
+	char what[64];
 
 	if (change.now != CHANGE_WORKERS)
 		return;
@@ -327,8 +332,8 @@ static void workers_look(void)
 	listen_close_slots(&serving->set, n);
 	generation_cut(serving, n);
 	change.wants_rebalance = true;
-	end(true, "workers: %zu; %llu connections moved in %llu ms", n,
-	    (unsigned long long)change.moved, took_ms());
+	(void)snprintf(what, sizeof what, "workers: %zu", n);
+	end_moved(what);
 }
 
 static void begin_fewer(size_t n)
@@ -423,6 +428,7 @@ static unsigned balance_order(const struct balance *balance)
 static void rebalance_look(void)
 {
 	struct balance balance;
+	char what[64];
 
 	if (change.now != CHANGE_REBALANCE || change.under_way)
 		return;
@@ -433,9 +439,9 @@ static void rebalance_look(void)
 		if (balance_order(&balance))
 			return;
 	}
-	end(true, "%llu connections moved in %llu ms; the busiest worker holds %llu of %llu",
-	    (unsigned long long)change.moved, took_ms(), (unsigned long long)balance.most,
-	    (unsigned long long)balance.total);
+	(void)snprintf(what, sizeof what, "the busiest worker holds %llu of %llu",
+		       (unsigned long long)balance.most, (unsigned long long)balance.total);
+	end_moved(what);
 }
 
 static void begin_rebalance(void)
@@ -527,10 +533,12 @@ static void successor_tells_bell(unsigned seat, int bell)
 
 static void upgrade_look(void)
 {
-	if (change.now == CHANGE_UPGRADE && change.handed_over && all_have_left())
-		end(true, "pid %d serves; %llu connections moved in %llu ms, %llu stay and drain",
-		    (int)upgrade_pid(), (unsigned long long)change.moved, took_ms(),
-		    (unsigned long long)change.stay);
+	char what[64];
+
+	if (change.now != CHANGE_UPGRADE || !change.handed_over || !all_have_left())
+		return;
+	(void)snprintf(what, sizeof what, "pid %d serves", (int)upgrade_pid());
+	end_moved(what);
 }
 
 /* ---- upgrade: the new master ---- */

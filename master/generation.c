@@ -159,6 +159,8 @@ static int slot_spawn(struct slot *slot)
 
 	listen_for_slot(&generation->set, slot_index(slot), worker.listeners);
 	listen_numbers(&generation->set, worker.numbers);
+	for (size_t i = 0; i < generation->config.listeners_n; i++)
+		worker.borrowed[i] = listen_borrowed(&generation->set, i);
 	pid = spawn_worker(&worker, &channel);
 	if (pid < 0)
 		return pid;

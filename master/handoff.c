@@ -43,6 +43,7 @@ static struct {
 	const struct board *board;
 	uint64_t max_connections;
 	struct listener listeners[LISTEN_NUMBERS_MAX]; /* fd -1, or no owner: there is none */
+	bool borrowed[LISTEN_NUMBERS_MAX]; /* a service manager's: who waits is not ours to end */
 	struct lane lanes[SEATS_MAX];
 	size_t lanes_n;	     /* no seat from here on was ever taken */
 	size_t next_lane;    /* who wins a tie */
@@ -391,6 +392,7 @@ void handoff_serve(const struct listen_set *set)
 		struct listener *listener = &handoff.listeners[numbers[i]];
 		int error = 0;
 
+		handoff.borrowed[numbers[i]] = listen_borrowed(set, i);
 		if (wanted[numbers[i]] && !listens(listener))
 			error = begin_listening(listener, listen_master_socket(set, i),
 						config->overload == OVERLOAD_REJECT);
@@ -403,9 +405,14 @@ void handoff_serve(const struct listen_set *set)
 void handoff_stop(void (*idle)(void))
 {
 	handoff.idle = idle;
-	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
-		if (listens(&handoff.listeners[i]))
+	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++) {
+		if (!listens(&handoff.listeners[i]))
+			continue;
+		if (handoff.borrowed[i])
+			listener_close(handoff.loop, &handoff.listeners[i]);
+		else
 			listener_stop(handoff.loop, &handoff.listeners[i]);
+	}
 	tell_if_idle();
 }
 

@@ -84,6 +84,7 @@ static int run_without_master(struct board *board)
 	listen_for_slot(&first->set, 0, setup.listeners);
 	listen_numbers(&first->set, setup.numbers);
 	for (size_t i = 0; i < config->listeners_n; i++) {
+		setup.borrowed[i] = listen_borrowed(&first->set, i);
 		/* The worker closes its own. */
 		setup.listeners[i] = fcntl(setup.listeners[i], F_DUPFD_CLOEXEC, 0);
 		if (setup.listeners[i] < 0)

@@ -71,6 +71,7 @@ void entrance_open(struct entrance *entrance, const struct entrance_hall *hall, 
 
 	the_hall = hall;
 	entrance->number = hall->setup->numbers[i];
+	entrance->borrowed = hall->setup->borrowed[i];
 	entrance->listener.source.fd = entrance->datagrams.source.fd = entrance->datagram_fd = -1;
 	if (endpoint->datagrams) {
 		entrance->datagram_fd = fd;
@@ -119,6 +120,11 @@ void entrance_has_room(struct entrance *entrance)
 
 void entrance_empty(struct entrance *entrance)
 {
+	if (entrance->borrowed) {
+		entrance_close(entrance);
+		entrance_leave_datagrams(entrance);
+		return;
+	}
 	entrance->emptied = true;
 	listener_stop(the_hall->table->loop, &entrance->listener);
 	datagram_stop(the_hall->table->loop, &entrance->datagrams);

@@ -23,6 +23,7 @@ struct entrance {
 	struct datagram_service datagram_service;
 	int datagram_fd; /* before it serves; -1: none */
 	bool emptied;
+	bool borrowed; /* others have the socket after us, whatever becomes of weir */
 };
 
 /* What the entrances of a worker share. Borrowed. */
@@ -39,7 +40,8 @@ void entrance_open(struct entrance *entrance, const struct entrance_hall *hall, 
 void entrance_serve(struct entrance *entrance);
 /* There is room again. */
 void entrance_has_room(struct entrance *entrance);
-/* Nobody else serves it: takes in who waits, answers what has come, and closes. */
+/* Nobody else serves it: takes in who waits, answers what has come, and closes. One that is
+ * borrowed it closes only. */
 void entrance_empty(struct entrance *entrance);
 /* At once: who waits is for others who have it, or will. */
 void entrance_close(struct entrance *entrance);
