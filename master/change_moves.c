@@ -1,0 +1,88 @@
+/* Orders to workers to move their connections. */
+#include "master/change_parts.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "master/handoff.h"
+#include "worker/move.h"
+
+#define ROUTES_MAX     16   /* takers that are tried for a worker that retires */
+#define LEAVE_GRACE_MS 2000 /* beyond drain-timeout */
+
+/* A lane from one worker to another. False: there is none, or one of them is not there. */
+bool change_order(struct slot *from, struct slot *to, uint32_t count)
+{
+	struct note out = {.kind = NOTE_MOVE_OUT, .count = count, .order = ++change.next_order};
+	struct note in = {.kind = NOTE_MOVE_IN};
+	int lane[2];
+	bool sent;
+
+	if (from->channel.fd < 0 || to->roster.state != SLOT_READY ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, lane) < 0)
+		return false;
+	sent = slot_pass(to, &in, lane[1]) && slot_pass(from, &out, lane[0]);
+	(void)close(lane[0]);
+	(void)close(lane[1]);
+	if (!sent)
+		return false;
+	from->orders++;
+	change.under_way++;
+	return true;
+}
+
+/* ---- slots that retire ---- */
+
+/* Whatever it still has, it drains, and then it ends. */
+void change_leave(struct slot *slot, uint64_t left)
+{
+	uint32_t drain_ms = config_ms(slot->generation->config.drain_timeout);
+
+	change.told_to_leave[slot_index(slot)] = true;
+	change.stay += left;
+	(void)slot_tell(slot, &(struct note){.kind = NOTE_LEAVE});
+	loop_deadline(change.owner->loop, &slot->timer,
+		      change.owner->loop->now_ms + drain_ms + LEAVE_GRACE_MS);
+}
+
+/* All it has, to the next worker that there is. */
+void change_route(struct slot *slot, uint64_t left)
+{
+	unsigned index = slot_index(slot);
+	size_t n = change.serving->slots_n;
+
+	if (change.handed_over && change.routes[index] < ROUTES_MAX) {
+		upgrade_want_lane(index, change.routes[index]++);
+		slot->orders++; /* it will be one */
+		return;
+	}
+	while (!change.handed_over && change.routes[index] < ROUTES_MAX) {
+		size_t to = (index + change.routes[index]++) % n;
+		struct slot *taker = &change.serving->slots[to];
+
+		if (taker != slot && change_order(slot, taker, MOVE_ALL))
+			return;
+	}
+	change_leave(slot, left);
+}
+
+/* Does a worker that retires still have something to move? */
+bool change_all_have_left(void)
+{
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation)
+			if (slot->roster.state == SLOT_RETIRING && slot->pid &&
+			    !change.told_to_leave[slot_index(slot)])
+				return false;
+	return true;
+}
+
+/* Of those who came late to a socket that goes: it is one of ours that serves them now, or there
+ * is no such listener any more. */
+void change_give_late(uint32_t number, int fd)
+{
+	if (listen_has(&change.serving->set, number))
+		handoff_give(number, fd);
+	else
+		(void)close(fd);
+}

@@ -1,0 +1,74 @@
+/*
+ * change_parts: what the files of change share, and nobody else may use.
+ *
+ *     change.c          what is wanted, and what comes next
+ *     change_moves.c    orders to workers to move their connections
+ *     change_reload.c   another generation
+ *     change_workers.c  more of them, or fewer, and each its share
+ *     change_upgrade.c  another master: before this one, and after it
+ */
+#ifndef MASTER_CHANGE_PARTS_H
+#define MASTER_CHANGE_PARTS_H
+
+#include "master/change.h"
+
+#define CHANGE_READY_MS_MAX 30000 /* until a staged generation has to be up */
+
+struct change_state {
+	const struct change_owner *owner;
+	struct generation *serving;
+	enum change now;
+	struct source timer; /* of staging; and a poke to look what comes next */
+	struct generation *staged;
+	bool wants_reload, wants_rebalance, wants_upgrade, stopping;
+	bool handed_over; /* to the next master */
+	bool hung;	  /* it was not ready in time */
+	bool beside;	  /* the master before us is still there */
+	int wants_more;
+	uint32_t next_order;
+	unsigned rounds, under_way; /* orders */
+	uint64_t began_us, moved, stay;
+	unsigned routes[WORKERS_MAX]; /* tried for a slot that retires */
+	bool told_to_leave[WORKERS_MAX];
+};
+
+extern struct change_state change;
+
+/* change.c */
+void change_begin(enum change now);
+void change_end(bool made, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The end of a change that moved connections; what it came to beside that. */
+void change_end_moved(const char *what);
+
+/* change_moves.c */
+/* A lane from one worker to another, for so many. False: one of them is not there. */
+bool change_order(struct slot *from, struct slot *to, uint32_t count);
+/* Whatever a worker that retires still has, it drains, and then it ends. */
+void change_leave(struct slot *slot, uint64_t left);
+/* All it has, to the next worker that there is. */
+void change_route(struct slot *slot, uint64_t left);
+/* Has no worker that retires anything to move any more? */
+bool change_all_have_left(void);
+/* Somebody who came late to a socket that goes: for whom serves that listener now, if any. */
+void change_give_late(uint32_t number, int fd);
+
+/* change_reload.c */
+void change_begin_reload(void);
+void change_switch_over(void);
+void change_reload_fail(const char *why);
+void change_reload_look(void);
+/* Its last worker has gone. */
+void change_generation_end(struct generation *generation);
+
+/* change_workers.c */
+void change_begin_more(size_t n);
+void change_begin_fewer(size_t n);
+void change_workers_look(void);
+void change_begin_rebalance(void);
+void change_rebalance_look(void);
+
+/* change_upgrade.c */
+void change_begin_upgrade(void);
+void change_upgrade_look(void);
+
+#endif

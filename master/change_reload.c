@@ -1,0 +1,129 @@
+/* A reload: another generation is staged, serves, and the one before retires. */
+#include "master/change_parts.h"
+
+#include <signal.h>
+#include <stdio.h>
+
+#include "master/handoff.h"
+#include "master/options.h"
+#include "reactor/check.h"
+
+void change_generation_end(struct generation *generation)
+{
+	generation_cut(generation, 0);
+	listen_take(&generation->set, 0, change_give_late);
+	listen_drop(&generation->set);
+	options_free(&generation->config);
+	generation->phase = GENERATION_NONE;
+}
+
+/* What was staged goes; nobody was ever let in there. */
+void change_reload_fail(const char *why)
+{
+	struct generation *staged = change.staged;
+
+	change.staged = NULL;
+	if (staged->phase == GENERATION_STAGED) {
+		staged->phase = GENERATION_RETIRING;
+		EACH_SLOT (slot, staged) {
+			slot_event(slot, SLOT_CLOSE);
+			if (slot->pid)
+				(void)kill(slot->pid, SIGKILL);
+		}
+	}
+	if (!generation_has_workers(staged))
+		change_generation_end(staged);
+	change_end(false, "%s", why);
+}
+
+/* These are settled for as long as the server runs. */
+static void keep_what_is_settled(struct config *config, const struct config *old)
+{
+	config->no_master = old->no_master;
+	config->pid_file = old->pid_file;
+}
+
+void change_begin_reload(void)
+{
+	struct generation *old = change.serving, *next = generation_at(old->number + 1);
+	char error[CHANGE_TEXT_BYTES];
+	size_t slots;
+
+	CHECK(next->phase == GENERATION_NONE);
+	change_begin(CHANGE_RELOAD);
+	if (!options_reread(&next->config, error)) {
+		change_end(false, "%s", error);
+		return;
+	}
+	keep_what_is_settled(&next->config, &old->config);
+	/* More or fewer by signals stays so, until the configuration says another number. */
+	slots = old->slots_n;
+	next->workers_asked = next->config.workers;
+	if (next->workers_asked != old->workers_asked)
+		slots = next->workers_asked;
+	next->config.workers = slots;
+	next->number = old->number + 1;
+	if (!listen_open(&next->set, &next->config, &old->set, error)) {
+		options_free(&next->config);
+		change_end(false, "%s", error);
+		return;
+	}
+	change.staged = next;
+	next->phase = GENERATION_STAGED;
+	if (change.owner->seats(&next->config, board_seat_of((unsigned)slots, 0)) ||
+	    !generation_fill(next, slots)) {
+		if (change.staged)
+			change_reload_fail("a worker can't be forked, or has no shared memory");
+		return;
+	}
+	loop_deadline(change.owner->loop, &change.timer,
+		      change.owner->loop->now_ms + CHANGE_READY_MS_MAX);
+}
+
+/* Who waits at a socket that is not served any more is let in, by those who did. One of the same
+ * address that speaks something else now is not theirs to touch. */
+static void empty_removed(struct generation *old, struct generation *next)
+{
+	uint32_t numbers[LISTENERS_MAX];
+
+	listen_numbers(&old->set, numbers);
+	EACH_SLOT (slot, old)
+		for (size_t i = 0; slot->pid && i < old->config.listeners_n; i++)
+			if (!listen_keeps(&next->set, &old->set, i, slot_index(slot)))
+				(void)slot_tell(slot, &(struct note){.kind = NOTE_EMPTY,
+								     .listener = numbers[i]});
+}
+
+void change_switch_over(void)
+{
+	struct generation *old = change.serving, *next = change.staged;
+
+	change.staged = NULL;
+	change.serving = next;
+	loop_no_deadline(change.owner->loop, &change.timer);
+	old->phase = GENERATION_RETIRING;
+	next->phase = GENERATION_SERVING;
+	change.began_us = change.owner->loop->now_us;
+	listen_serve(&next->set);
+	handoff_serve(&next->set);
+	EACH_SLOT (slot, next) {
+		(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
+		handoff_worker_up(slot_seat(slot), slot->channel.fd);
+	}
+	empty_removed(old, next);
+	EACH_SLOT (slot, old) {
+		slot_event(slot, SLOT_RETIRE);
+		if (slot->roster.state == SLOT_RETIRING)
+			change_route(slot, slot_connections(slot));
+	}
+}
+
+void change_reload_look(void)
+{
+	char what[64];
+
+	if (change.now != CHANGE_RELOAD || change.staged || !change_all_have_left())
+		return;
+	(void)snprintf(what, sizeof what, "generation %u serves", change.serving->number);
+	change_end_moved(what);
+}

@@ -1,0 +1,161 @@
+/* Another master: the one that comes after this one, and the one that was before it. */
+#include "master/change_parts.h"
+
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "master/handoff.h"
+#include "reactor/log.h"
+#include "worker/move.h"
+
+/* ---- upgrade: the old master ---- */
+
+void change_begin_upgrade(void)
+{
+	char error[CHANGE_TEXT_BYTES];
+
+	change_begin(CHANGE_UPGRADE);
+	change.hung = false;
+	if (!change.owner->upgrade(error)) {
+		change_end(false, "%s", error);
+		return;
+	}
+	loop_deadline(change.owner->loop, &change.timer,
+		      change.owner->loop->now_ms + CHANGE_READY_MS_MAX);
+}
+
+static void successor_ready(void)
+{
+	struct generation *old = change.serving;
+
+	if (change.now != CHANGE_UPGRADE || change.handed_over)
+		return;
+	change.handed_over = true;
+	change.began_us = change.owner->loop->now_us;
+	loop_no_deadline(change.owner->loop, &change.timer);
+	old->phase = GENERATION_RETIRING;
+	handoff_leave();
+	change.owner->handed_over(true);
+	upgrade_hand_over();
+	EACH_SLOT (slot, old) {
+		slot_event(slot, SLOT_RETIRE);
+		if (slot->roster.state == SLOT_RETIRING)
+			change_route(slot, slot_connections(slot));
+	}
+}
+
+static void successor_failed(const char *why)
+{
+	if (change.now == CHANGE_UPGRADE)
+		change_end(false, "%s", change.hung ? "the new master was not ready in time" : why);
+}
+
+static void successor_gives_lane(unsigned index, int lane)
+{
+	struct slot *slot = &change.serving->slots[index];
+	struct note note = {.kind = NOTE_MOVE_OUT, .count = MOVE_ALL};
+
+	if (index >= change.serving->slots_n || !slot->orders)
+		return;
+	note.order = ++change.next_order;
+	if (lane >= 0 && slot_pass(slot, &note, lane)) {
+		change.under_way++;
+		return;
+	}
+	slot->orders--;
+	change_route(slot, slot_connections(slot));
+}
+
+/* What was its is ours again: workers of ours take over from those that retire. */
+static void successor_lost(void)
+{
+	if (!change.handed_over || change.stopping)
+		return;
+	log_error("the new master died after it had taken over, this one goes on");
+	change.handed_over = false;
+	change.owner->handed_over(false);
+	EACH_SLOT (slot, change.serving)
+		slot->orders = 0;
+	if (change.now == CHANGE_UPGRADE)
+		change_end(false, "the new master died after it had taken over");
+	change_reload();
+}
+
+static void successor_tells_bell(unsigned seat, int bell)
+{
+	EACH_SLOT (slot, change.serving)
+		if (slot->pid)
+			(void)slot_pass(slot, &(struct note){.kind = NOTE_BELL, .count = seat},
+					bell);
+}
+
+void change_upgrade_look(void)
+{
+	char what[64];
+
+	if (change.now != CHANGE_UPGRADE || !change.handed_over || !change_all_have_left())
+		return;
+	(void)snprintf(what, sizeof what, "pid %d serves", (int)upgrade_pid());
+	change_end_moved(what);
+}
+
+/* ---- upgrade: the new master ---- */
+
+static void take_over(void)
+{
+	struct generation *serving = change.serving;
+
+	if (serving->phase != GENERATION_STAGED)
+		return;
+	change.owner->takes_over();
+	serving->phase = GENERATION_SERVING;
+	EACH_SLOT (slot, serving) {
+		if (slot->roster.state != SLOT_READY)
+			continue;
+		(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
+		handoff_worker_up(slot_seat(slot), slot->channel.fd);
+	}
+	change.owner->serves();
+}
+
+static void predecessor_wants_lane(unsigned index, unsigned attempt)
+{
+	struct slot *taker = &change.serving->slots[(index + attempt) % change.serving->slots_n];
+	struct note note = {.kind = NOTE_MOVE_IN};
+	int lane[2];
+
+	if (taker->roster.state != SLOT_READY ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, lane) < 0) {
+		upgrade_give_lane(index, -1);
+		return;
+	}
+	upgrade_give_lane(index, slot_pass(taker, &note, lane[1]) ? lane[0] : -1);
+	(void)close(lane[0]);
+	(void)close(lane[1]);
+}
+
+static void predecessor_gone(void)
+{
+	take_over(); /* where it died before it could say so */
+	change.beside = false;
+	listen_settle(NULL);
+	log_info("the master before this one has gone");
+	loop_poke(change.owner->loop, &change.timer);
+}
+
+static const struct upgrade_owner upgrade_owner = {
+    .ready = successor_ready,
+    .failed = successor_failed,
+    .lane = successor_gives_lane,
+    .bell = successor_tells_bell,
+    .lost = successor_lost,
+    .take_over = take_over,
+    .wants_lane = predecessor_wants_lane,
+    .alone = predecessor_gone,
+};
+
+const struct upgrade_owner *change_upgrade_owner(void)
+{
+	return &upgrade_owner;
+}
