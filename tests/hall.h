@@ -15,7 +15,7 @@
 #ifndef HALL_WORKERS
 #define HALL_WORKERS 3
 #endif
-#define HALL_TOPICS  2
+#define HALL_TOPICS 2
 
 struct worker {
 	struct stats stats;
