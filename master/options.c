@@ -210,7 +210,8 @@ static void print_help(void)
 		print_wrapped("        ", meaning);
 	}
 	(void)printf("\nTimes are a whole number with its unit, us ms s m h; sizes take K M G.\n"
-		     "Signals: TERM and INT stop gracefully, a second one or QUIT at once.\n"
+		     "Signals: TERM and INT stop gracefully, a second one or QUIT at once;\n"
+		     "HUP reloads, USR2 upgrades, TTIN and TTOU: one worker more, one fewer.\n"
 		     "Exit status: 0 fine, 1 could not run, 2 wrong usage or configuration.\n");
 }
 
