@@ -3,10 +3,12 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "master/handoff.h"
 #include "master/options.h"
 #include "reactor/check.h"
+#include "reactor/log.h"
 
 void change_generation_end(struct generation *generation)
 {
@@ -36,11 +38,18 @@ void change_reload_fail(const char *why)
 	change_end(false, "%s", why);
 }
 
-/* These are settled for as long as the server runs. */
+static bool is_same(const char *a, const char *b)
+{
+	return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+/* These are settled for as long as the master runs. */
 static void keep_what_is_settled(struct config *config, const struct config *old)
 {
+	if (config->no_master != old->no_master || !is_same(config->pid_file, old->pid_file) ||
+	    !is_same(config->control, old->control))
+		log_warn("no-master, pid-file and control stay as they were until an upgrade");
 	config->no_master = old->no_master;
-	config->pid_file = old->pid_file;
 }
 
 void change_begin_reload(void)
@@ -52,6 +61,11 @@ void change_begin_reload(void)
 	CHECK(next->phase == GENERATION_NONE);
 	change_begin(CHANGE_RELOAD);
 	if (!options_reread(&next->config, error)) {
+		change_end(false, "%s", error);
+		return;
+	}
+	if (!generation_identify(next, error)) {
+		options_free(&next->config);
 		change_end(false, "%s", error);
 		return;
 	}
@@ -104,6 +118,7 @@ void change_switch_over(void)
 	old->phase = GENERATION_RETIRING;
 	next->phase = GENERATION_SERVING;
 	change.began_us = change.owner->loop->now_us;
+	log_open((enum log_level)next->config.log_level, (enum log_format)next->config.log_format);
 	listen_serve(&next->set);
 	handoff_serve(&next->set);
 	EACH_SLOT (slot, next) {

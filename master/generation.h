@@ -68,6 +68,8 @@ void generation_init(const struct generation_owner *owner);
 /* 0 or 1: where the generation of that number has its place. */
 struct generation *generation_at(unsigned number);
 
+/* Looks up the user of its configuration. False: there is none, or it can't be had; in words. */
+bool generation_identify(struct generation *generation, char error[CONFIG_ERROR_BYTES]);
 /* Forks workers for slots from what there are to n. False: one could not be forked. */
 bool generation_fill(struct generation *generation, size_t n);
 /* Are all of its slots ready? */

@@ -117,20 +117,6 @@ static int run(const struct upgrade_estate *estate)
 	return master_run(&setup);
 }
 
-static void look_up_user(void)
-{
-	struct identity *identity = &first->identity;
-	const char *user = first->config.user, *wrong;
-
-	if (!user)
-		return;
-	wrong = identity_find(identity, user);
-	if (wrong)
-		die("user %s: %s", user, wrong);
-	if (geteuid() != 0 && geteuid() != identity->uid)
-		die("user %s: only root can become another user", user);
-}
-
 /* Before anything else has descriptors of its own. */
 static void take_activation(void)
 {
@@ -166,7 +152,8 @@ int main(int argc, char **argv)
 	(void)signal(SIGPIPE, SIG_IGN);
 	notify_open();
 	log_open((enum log_level)config->log_level, (enum log_format)config->log_format);
-	look_up_user();
+	if (!generation_identify(first, error))
+		die("%s", error);
 	if (!heir)
 		pid_file_refuse_in_use(config->pid_file);
 	if (config->no_master && config->control)

@@ -8,7 +8,7 @@
 
 #include "reactor/check.h"
 
-static const char *written;
+static char *written; /* the configuration may go before it */
 
 static int read_pid_file(const char *path)
 {
@@ -47,7 +47,6 @@ void pid_file_write(const char *path)
 	char beside[512];
 	FILE *file;
 
-	written = path;
 	if (!path)
 		return;
 	if ((size_t)snprintf(beside, sizeof beside, "%s.%d", path, (int)getpid()) >= sizeof beside)
@@ -56,6 +55,7 @@ void pid_file_write(const char *path)
 	if (!file || fprintf(file, "%d\n", (int)getpid()) < 0 || fclose(file) != 0 ||
 	    rename(beside, path) < 0)
 		die("pid-file %s: %s", path, strerror(errno));
+	written = strdup(path);
 }
 
 void pid_file_remove(void)
