@@ -193,11 +193,15 @@ void change_slot_gave(struct slot *slot, const struct note *note)
 	if (change.under_way)
 		change.under_way--;
 	change.moved += note->count;
+	slot->unfinished |= note->end != MOVE_DONE;
 	if (slot->roster.state == SLOT_RETIRING && !slot->orders) {
-		if (!note->left || note->end == MOVE_DONE)
-			change_leave(slot, note->left);
-		else
+		bool again = slot->unfinished && note->left;
+
+		slot->unfinished = false;
+		if (again)
 			change_route(slot, note->left);
+		else
+			change_leave(slot, note->left);
 	}
 	look();
 }
@@ -224,5 +228,5 @@ void change_init(const struct change_owner *owner, struct generation *serving)
 	change.beside = upgrade_is_heir();
 	source_init(&change.timer, -1, timer_turn);
 	if (change.beside)
-		upgrade_listen(owner->loop, change_upgrade_owner());
+		upgrade_listen(owner->loop, change_upgrade_owner(), owner->predecessor);
 }

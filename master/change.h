@@ -23,6 +23,8 @@ enum change { CHANGE_NONE, CHANGE_RELOAD, CHANGE_WORKERS, CHANGE_REBALANCE, CHAN
 
 struct change_owner {
 	struct loop *loop;
+	int predecessor; /* ends with the last process of the master before us; -1: there was none
+			  */
 	/* So many seats, and whatever the configuration needs, are used from now on. 0 or -errno.
 	 */
 	int (*seats)(const struct config *config, unsigned n);

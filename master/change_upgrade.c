@@ -137,7 +137,6 @@ static void predecessor_wants_lane(unsigned index, unsigned attempt)
 
 static void predecessor_gone(void)
 {
-	take_over(); /* where it died before it could say so */
 	change.beside = false;
 	listen_settle(NULL);
 	log_info("the master before this one has gone");

@@ -149,6 +149,7 @@ static int slot_spawn(struct slot *slot)
 	    .board = seat_of(slot),
 	    .bus = owner->bus,
 	    .bus_id = owner->bus_id,
+	    .life = owner->life,
 	    .index = slot_index(slot),
 	    .seat = slot_seat(slot),
 	    .staged = generation->phase == GENERATION_STAGED,
@@ -167,7 +168,7 @@ static int slot_spawn(struct slot *slot)
 	slot->pid = pid;
 	slot->restarts += slot->born_us != 0;
 	slot->born_us = owner->loop->now_us;
-	slot->leaving = slot->aborted = false;
+	slot->leaving = slot->aborted = slot->unfinished = false;
 	slot->orders = 0;
 	slot->still = 0;
 	source_init(&slot->channel, channel, channel_turn);

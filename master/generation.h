@@ -32,6 +32,7 @@ struct slot {
 	uint64_t born_us;  /* 0: nobody was here yet */
 	unsigned restarts; /* because it died */
 	uint32_t orders;   /* to move, that it was given and has not ended */
+	bool unfinished;   /* a taker had no room, or died */
 	uint64_t progress; /* what the board said of it when it was looked at */
 	unsigned still;	   /* how often it was the same */
 	bool aborted;
@@ -54,6 +55,7 @@ struct generation_owner {
 	struct board *board;
 	struct bus *bus; /* NULL: no listener has a topic */
 	uint64_t bus_id;
+	int life; /* workers keep a copy: its other end tells when the last one has gone */
 	/* It is up: staged, or serving. */
 	void (*up)(struct slot *slot);
 	/* It was reaped, or could not be forked; the roster knows. */

@@ -74,6 +74,7 @@ static int run_without_master(struct board *board)
 	    .board = &board->seats[0],
 	    .bus = config_has_topic(config) ? &bus : NULL,
 	    .channel = -1,
+	    .life = -1,
 	    .ledgers = first->set.ledgers,
 	    .ready = ready_without_master,
 	};

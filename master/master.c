@@ -1,6 +1,7 @@
 #include "master/master.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +30,7 @@ static struct {
 	struct stats stats;
 	struct bus bus; /* no memory: no listener had a topic yet */
 	struct source signals, stop_timer;
+	int life[2]; /* a pipe: its first end tells the next master when we have all gone */
 	bool stopping, told_ready;
 } master;
 
@@ -219,6 +221,7 @@ static bool start_upgrade(char error[CHANGE_TEXT_BYTES])
 	    .slots = serving->slots_n,
 	    .workers_asked = (size_t)serving->workers_asked,
 	    .board = master.setup->board_fd,
+	    .life = master.life[0],
 	    .control = control_fd(),
 	    .bus = -1,
 	};
@@ -291,7 +294,7 @@ static void inherit_bus(const struct upgrade_estate *estate)
 		upgrade_tell_bell(seat, master.bus.bells[seat]);
 }
 
-static const struct change_owner change_owner = {
+static struct change_owner change_owner = {
     .loop = &master.loop,
     .seats = use_seats,
     .upgrade = start_upgrade,
@@ -500,7 +503,11 @@ int master_run(const struct master_setup *setup)
 		die("epoll: %s", strerror(-error));
 	watch_signals();
 	source_init(&master.stop_timer, -1, stop_timer_turn);
+	if (pipe2(master.life, O_CLOEXEC | O_NONBLOCK) < 0)
+		die("pipe: %s", strerror(errno));
 	generation_owner.board = setup->board;
+	generation_owner.life = master.life[1];
+	change_owner.predecessor = setup->estate ? setup->estate->life : -1;
 	generation_init(&generation_owner);
 	change_init(&change_owner, first);
 	handoff_open(&master.loop, setup->board);

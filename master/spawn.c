@@ -11,12 +11,13 @@
 
 static _Noreturn void become_worker(struct worker_setup *setup)
 {
-	int kept[LISTENERS_MAX + BUS_SEATS_MAX + 2];
+	int kept[LISTENERS_MAX + BUS_SEATS_MAX + 3];
 	size_t n = 0;
 	char name[32];
 
 	kept[n++] = setup->channel;
 	kept[n++] = log_descriptor();
+	kept[n++] = setup->life;
 	for (size_t i = 0; i < setup->config->listeners_n; i++)
 		if (setup->listeners[i] >= 0)
 			kept[n++] = setup->listeners[i];

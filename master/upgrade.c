@@ -36,6 +36,7 @@ static struct {
 	struct loop *loop;
 	const struct upgrade_owner *owner;
 	struct source link; /* fd -1: there is no other master */
+	struct source life; /* of the old one\'s processes */
 	bool heir;	    /* this is the new one; later it may be the old one */
 	bool was_ready;
 	pid_t pid; /* of the new one */
@@ -134,7 +135,7 @@ static void link_turn(struct loop *loop, struct source *source)
 	} else {
 		link_close(); /* of the new one's end its status tells more */
 		if (upgrade.heir)
-			upgrade.owner->alone();
+			upgrade.owner->take_over();
 	}
 	for (size_t i = 0; i < fds_n; i++)
 		(void)close(fds[i]);
@@ -153,8 +154,9 @@ static bool manifest_write(FILE *manifest, const struct upgrade_estate *estate,
 			   const struct listen_set *set)
 {
 	(void)fprintf(manifest, "weir-upgrade %d\n", UPGRADE_VERSION);
-	(void)fprintf(manifest, "generation %u\nslots %zu\nworkers_asked %zu\nboard %d\n",
-		      estate->generation, estate->slots, estate->workers_asked, estate->board);
+	(void)fprintf(manifest, "generation %u\nslots %zu\nworkers_asked %zu\nboard %d\nlife %d\n",
+		      estate->generation, estate->slots, estate->workers_asked, estate->board,
+		      estate->life);
 	if (estate->control >= 0)
 		(void)fprintf(manifest, "control %d\n", estate->control);
 	if (estate->bus >= 0)
@@ -207,6 +209,8 @@ static void manifest_line(struct upgrade_estate *estate, const char *line)
 		estate->workers_asked = (size_t)number;
 	else if (number_of(line, "board", &number))
 		estate->board = (int)number;
+	else if (number_of(line, "life", &number))
+		estate->life = (int)number;
 	else if (number_of(line, "control", &number))
 		estate->control = (int)number;
 	else if (number_of(line, "bus", &number))
@@ -234,7 +238,7 @@ bool upgrade_inherit(struct upgrade_estate *estate)
 
 	if (!value)
 		return false;
-	*estate = (struct upgrade_estate){.board = -1, .control = -1, .bus = -1};
+	*estate = (struct upgrade_estate){.board = -1, .life = -1, .control = -1, .bus = -1};
 	if (sscanf(value, "%d,%d", &link, &fd) != 2)
 		die("upgrade: %s=%s", UPGRADE_VARIABLE, value);
 	(void)unsetenv(UPGRADE_VARIABLE);
@@ -253,6 +257,7 @@ bool upgrade_inherit(struct upgrade_estate *estate)
 	}
 	(void)fclose(manifest);
 	keep_from_workers(estate->board);
+	keep_from_workers(estate->life);
 	keep_from_workers(estate->control);
 	keep_from_workers(estate->bus);
 	for (unsigned i = 0; i < estate->bells_n; i++)
@@ -282,6 +287,7 @@ static void survive_all(const struct upgrade_estate *estate, const struct listen
 	for (unsigned i = 0; i < estate->bells_n; i++)
 		survive(estate->bells[i]);
 	survive(estate->board);
+	survive(estate->life);
 	survive(estate->control);
 	survive(estate->bus);
 }
@@ -414,11 +420,27 @@ bool upgrade_is_heir(void)
 	return upgrade.heir;
 }
 
-void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner)
+static void life_turn(struct loop *loop, struct source *source)
+{
+	char byte;
+
+	source->ready = 0;
+	if (source->fd < 0 || read(source->fd, &byte, 1) != 0)
+		return;
+	loop_unwatch(loop, source);
+	(void)close(source->fd);
+	source->fd = -1;
+	upgrade.owner->alone();
+}
+
+void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner, int life)
 {
 	upgrade.loop = loop;
 	upgrade.owner = owner;
 	link_open(upgrade.link.fd);
+	source_init(&upgrade.life, life, life_turn);
+	upgrade.life.want = SOURCE_IN;
+	CHECK(loop_watch(loop, &upgrade.life, EPOLLIN) == 0);
 }
 
 void upgrade_tell_bell(unsigned seat, int fd)

@@ -32,6 +32,7 @@ struct upgrade_estate {
 	unsigned generation; /* the one that serves */
 	size_t slots, workers_asked;
 	int board;
+	int life;    /* ends when the old master and all of its workers have gone */
 	int control; /* -1: none */
 	int bus;     /* -1: none */
 	unsigned bells_n;
@@ -46,9 +47,9 @@ struct upgrade_owner {
 	void (*bell)(unsigned seat, int fd);
 	void (*lost)(void); /* it was ready, and has died since */
 	/* In the new master: */
-	void (*take_over)(void);
+	void (*take_over)(void); /* or the old one died before it could say so */
 	void (*wants_lane)(unsigned slot, unsigned attempt);
-	void (*alone)(void); /* the old one has gone */
+	void (*alone)(void); /* nobody of the old one's is there any more */
 };
 
 /* First thing in main(): how this process was started, which is how the next one will be. */
@@ -75,8 +76,8 @@ void upgrade_want_lane(unsigned slot, unsigned attempt);
  * manifest that it can't read. */
 bool upgrade_inherit(struct upgrade_estate *estate);
 bool upgrade_is_heir(void);
-/* From now on the old one is heard. */
-void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner);
+/* From now on the old one is heard. life: of the estate, which is upgrade's from now on. */
+void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner, int life);
 void upgrade_tell_bell(unsigned seat, int fd);
 void upgrade_tell_ready(void);
 void upgrade_give_lane(unsigned slot, int fd);

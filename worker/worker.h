@@ -33,6 +33,7 @@ struct worker_setup {
 	unsigned index;	 /* of the slot */
 	unsigned seat;
 	bool staged;			 /* it serves when it is told so */
+	int life;			 /* kept open, and nothing else; -1: none */
 	int channel;			 /* to the master; -1: there is none */
 	int listeners[LISTENERS_MAX];	 /* a socket for each endpoint; -1: the master hands over */
 	uint32_t numbers[LISTENERS_MAX]; /* of each endpoint, whatever configuration names it */
