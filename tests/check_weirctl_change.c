@@ -108,6 +108,12 @@ static uint64_t generation_now(void)
 	return strtoull(at + strlen("\"generation\":"), NULL, 10);
 }
 
+static void end(void)
+{
+	(void)close(held);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
 /* It is no child of ours any more. */
 static void stop(void)
 {
@@ -128,7 +134,7 @@ START_TEST(reload_is_done_when_it_is)
 	ck_assert_ptr_null(strstr(out, "\"generation\":1"));
 	has("\"generation\":2");
 	held_echoes();
-	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	end();
 }
 END_TEST
 
@@ -144,7 +150,7 @@ START_TEST(a_bad_reload_says_why)
 	configure("");
 	done("reload", "generation 2 serves");
 	held_echoes();
-	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	end();
 }
 END_TEST
 
@@ -161,7 +167,7 @@ START_TEST(several_may_ask_for_one_reload)
 	ck_assert_int_eq(system(command), 0);
 	ck_assert_uint_ge(generation_now(), 2);
 	held_echoes();
-	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	end();
 }
 END_TEST
 
@@ -188,7 +194,7 @@ START_TEST(rebalance_is_done_when_it_is)
 	held_echoes();
 	for (int i = 0; i < 20; i++)
 		(void)close(more[i]);
-	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	end();
 }
 END_TEST
 
@@ -226,7 +232,7 @@ START_TEST(an_upgrade_that_fails_says_why)
 	failed("upgrade", "status 7");
 	ck_assert_int_eq(pid_now(), server->pid);
 	held_echoes();
-	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	end();
 }
 END_TEST
 
