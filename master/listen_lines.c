@@ -17,7 +17,6 @@
 
 #include "master/activation.h"
 #include "master/listen_parts.h"
-#include "reactor/log.h"
 
 #define ESCAPED_BYTES (3 * ADDRESS_TEXT_BYTES)
 
@@ -249,12 +248,9 @@ static const char *read_line(struct inherited *it, const char *line)
 		return "point";
 	reading.at += 5;
 	it->number = (unsigned)read_number(&reading, "number", 10, LISTEN_NUMBERS_MAX - 1);
-	if (read_word(&reading, "protocol", protocol, sizeof protocol)) {
+	/* NULL: this build has no such protocol, and so nobody claims it. */
+	if (read_word(&reading, "protocol", protocol, sizeof protocol))
 		it->protocol = protocol_find(protocol);
-		if (!it->protocol) /* this build has no such protocol: nobody claims it */
-			log_warn("the master before served a protocol that is not here",
-				 LOG_TEXT("protocol", protocol));
-	}
 	point->datagrams = read_choice(&reading, "kind", "stream", "datagram");
 	read_address(&reading, "address", &point->asked);
 	read_address(&reading, "bound", &point->bound);
