@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "master/options.h"
 #include "tests/harness.h"
 
 /* ---- the file, and what is wrong with it ---- */
@@ -65,6 +66,32 @@ static const struct {
     {"listen = echo://127.0.0.1:1?colour=red", {"listen", "colour"}},
 };
 
+static void start_with(struct config *config, const char *path)
+{
+	static char *argv[] = {(char *)(uintptr_t) "weir", (char *)(uintptr_t) "-c", NULL, NULL};
+
+	argv[2] = (char *)(uintptr_t)path;
+	options_read(config, 3, argv, 2, 4096);
+}
+
+/* What a start says of that file, a server that started with a good one says of it, too. */
+static void reread_says_the_same(const char *name, const char *text, const char *said)
+{
+	static const char prefix[] = "weir: ";
+	static struct config first, second;
+	char error[OPTIONS_ERROR_BYTES] = "";
+	size_t n = strlen(said);
+
+	start_with(&first, write_file(name, "workers = 1\n"));
+	(void)write_file(name, text);
+	ck_assert_msg(!options_reread(&second, error), "taken: %s", text);
+	ck_assert(n > sizeof prefix && strncmp(said, prefix, sizeof prefix - 1) == 0);
+	ck_assert_msg(strlen(error) + sizeof prefix == n &&
+			  strncmp(error, said + sizeof prefix - 1, strlen(error)) == 0,
+		      "\"%s\" at a reload, at start: %s", error, said);
+	options_free(&first);
+}
+
 static void bad_line(const char *line, const char *const says[2])
 {
 	char text[512], place[160], output[4096];
@@ -81,6 +108,7 @@ static void bad_line(const char *line, const char *const says[2])
 		ck_assert_msg(strstr(output, says[i]), "\"%s\" does not say %s: %s", line, says[i],
 			      output);
 	ck_assert_msg(strchr(output, '\n') == output + strlen(output) - 1, "one line: %s", output);
+	reread_says_the_same("bad.conf", text, output);
 }
 
 START_TEST(file_errors_name_file_line_and_key)
@@ -120,6 +148,7 @@ START_TEST(values_that_contradict_are_named)
 
 		ck_assert_int_eq(RUN(output, "-t", "-c", path), 2);
 		ck_assert_msg(strstr(output, path) && strstr(output, texts[i][1]), "%s", output);
+		reread_says_the_same("bad.conf", texts[i][0], output);
 	}
 }
 END_TEST
@@ -156,6 +185,91 @@ START_TEST(a_key_twice_names_both_lines)
 	ck_assert_msg(strstr(output, place) && strstr(output, "line 1"), "%s", output);
 	ck_assert_int_eq(RUN(output, "-t", "-c", in_folder("none.conf")), 2);
 	ck_assert_msg(strstr(output, "none.conf"), "%s", output);
+}
+END_TEST
+
+/* ---- again ---- */
+
+static size_t maps_n(void)
+{
+	char line[512];
+	FILE *file = fopen("/proc/self/maps", "re");
+	size_t n = 0;
+
+	while (fgets(line, sizeof line, file))
+		n++;
+	(void)fclose(file);
+	return n;
+}
+
+/* Two configurations are there at a time, and neither needs the other one's text. */
+START_TEST(reading_again_leaks_nothing)
+{
+	static struct config configs[2];
+	char text[128], error[OPTIONS_ERROR_BYTES];
+	size_t mapped = 0, descriptors = 0;
+
+	start_with(&configs[0], write_file("weir.conf", "pid-file = p0\nlisten = echo://:7001\n"));
+	for (int i = 1; i <= 200; i++) {
+		struct config *old = &configs[(i - 1) % 2], *new = &configs[i % 2];
+
+		(void)write_file("weir.conf", "workers = 0\n"); /* bad: nothing is left of it */
+		ck_assert(!options_reread(new, error));
+		ck_assert_ptr_null(new->file_text);
+		(void)snprintf(text, sizeof text,
+			       "pid-file = p%d\nlisten = line://:%d\nworkers=%d\n", i, 7000 + i,
+			       1 + i % 7);
+		(void)write_file("weir.conf", text);
+		ck_assert_msg(options_reread(new, error), "%s", error);
+		(void)snprintf(text, sizeof text, "p%d", i - 1);
+		ck_assert_str_eq(old->pid_file, text);
+		(void)snprintf(text, sizeof text, "p%d", i);
+		ck_assert_str_eq(new->pid_file, text);
+		ck_assert_uint_eq(new->workers, (unsigned)(1 + i % 7));
+		ck_assert_uint_eq(new->listeners_n, 1);
+		ck_assert_uint_eq(address_port(&new->listeners[0].address), (unsigned)(7000 + i));
+		options_free(old);
+		ck_assert_str_eq(new->pid_file, text);
+		if (i == 50) {
+			mapped = maps_n();
+			descriptors = process_descriptors_n(getpid());
+		}
+	}
+	ck_assert_uint_eq(maps_n(), mapped);
+	ck_assert_uint_eq(process_descriptors_n(getpid()), descriptors);
+	options_free(&configs[0]);
+}
+END_TEST
+
+/* A flag wins over the file at a reload, too, and what was in the file and is not is gone. */
+START_TEST(reading_again_is_from_the_start)
+{
+	static char *argv[] = {(char *)(uintptr_t) "weir",
+			       (char *)(uintptr_t) "--workers=3",
+			       (char *)(uintptr_t) "echo://:7002",
+			       (char *)(uintptr_t) "-c",
+			       NULL,
+			       NULL};
+	static struct config config, again;
+	char error[OPTIONS_ERROR_BYTES];
+	const char *path = write_file("weir.conf", "workers = 2\nbacklog = 9\nspin = 1ms\n");
+
+	argv[4] = (char *)(uintptr_t)path;
+	options_read(&config, 5, argv, 2, 4096);
+	ck_assert_uint_eq(config.backlog, 9);
+	(void)write_file("weir.conf", "workers = 4\nspin = 2ms\nlisten = line://:7003\n");
+	ck_assert_msg(options_reread(&again, error), "%s", error);
+	ck_assert_uint_eq(again.workers, 3);
+	ck_assert_uint_eq(again.backlog, 4096);
+	ck_assert_uint_eq(again.spin, 2000);
+	ck_assert_uint_eq(again.listeners_n, 1);
+	ck_assert_uint_eq(address_port(&again.listeners[0].address), 7002);
+	ck_assert_uint_eq(again.max_connections, config.max_connections);
+	options_free(&again);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert(!options_reread(&again, error));
+	ck_assert_msg(strstr(error, path) == error && strstr(error, "No such file"), "%s", error);
+	options_free(&config);
 }
 END_TEST
 
@@ -389,6 +503,8 @@ SUITE("options", {"file errors name file, line and key", file_errors_name_file_l
       {"values that contradict are named", values_that_contradict_are_named, 20},
       {"actions are no keys", actions_are_no_keys, 30},
       {"a key twice names both lines", a_key_twice_names_both_lines, 20},
+      {"reading again leaks nothing", reading_again_leaks_nothing, 20},
+      {"reading again is from the start", reading_again_is_from_the_start, 20},
       {"flag errors name the flag", flag_errors_name_the_flag, 30},
       {"a flag wins over the file", a_flag_wins_over_the_file, 20},
       {"a dump is whole, and good as a file", a_dump_is_whole_and_good_as_a_file, 20},
