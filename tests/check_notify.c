@@ -1,14 +1,10 @@
 /*
  * notify: every message to a receiver of the test's own, in the path name space and the
- * abstract one; receivers that are full, gone, or no place at all; and what weir itself says
- * from its start to its end.
+ * abstract one; receivers that are full, gone, or no place at all.
  *
  * systemd itself is not here: what it makes of the messages is in sd_notify(3).
  */
-#include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,83 +14,7 @@
 #include <unistd.h>
 
 #include "master/notify.h"
-#include "tests/harness.h"
-
-/* ---- a service manager ---- */
-
-static struct {
-	int fd;
-	char name[120]; /* as NOTIFY_SOCKET says it */
-	pid_t from;	/* who sent the last message */
-} manager;
-
-static int bind_receiver(const char *name)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	socklen_t n = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(name));
-	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
-
-	memcpy(address.sun_path, name, strlen(name));
-	if (*name == '@')
-		address.sun_path[0] = '\0';
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(bind(fd, (const struct sockaddr *)&address, n), 0);
-	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on), 0);
-	return fd;
-}
-
-static void manager_open(bool abstract)
-{
-	if (abstract)
-		(void)snprintf(manager.name, sizeof manager.name, "@weir-notify-%d", getpid());
-	else
-		(void)snprintf(manager.name, sizeof manager.name, "%s", in_folder("notify"));
-	manager.fd = bind_receiver(manager.name);
-	ck_assert_int_eq(setenv("NOTIFY_SOCKET", manager.name, 1), 0);
-}
-
-/* The next message; NULL: none came in this time. */
-static const char *next(unsigned ms)
-{
-	static char text[4096];
-	struct pollfd poll_fd = {.fd = manager.fd, .events = POLLIN};
-	char control[CMSG_SPACE(sizeof(struct ucred))] = "";
-	struct iovec part = {text, sizeof text - 1};
-	struct msghdr message = {.msg_iov = &part,
-				 .msg_iovlen = 1,
-				 .msg_control = control,
-				 .msg_controllen = sizeof control};
-	struct cmsghdr *header;
-	struct ucred sender;
-	ssize_t n;
-
-	if (poll(&poll_fd, 1, (int)ms) <= 0)
-		return NULL;
-	n = recvmsg(manager.fd, &message, 0);
-	ck_assert_int_ge(n, 0);
-	text[n] = '\0';
-	header = CMSG_FIRSTHDR(&message);
-	ck_assert_ptr_nonnull(header);
-	ck_assert_int_eq(header->cmsg_type, SCM_CREDENTIALS);
-	memcpy(&sender, CMSG_DATA(header), sizeof sender);
-	manager.from = sender.pid;
-	return text;
-}
-
-static void expect(const char *wanted)
-{
-	const char *text = next(patience_ms());
-
-	ck_assert_msg(text != NULL, "nothing came, not \"%s\"", wanted);
-	ck_assert_str_eq(text, wanted);
-}
-
-static void expect_nothing(void)
-{
-	const char *text = next(0);
-
-	ck_assert_msg(!text, "came: %s", text);
-}
+#include "tests/manager.h"
 
 /* ---- the log ---- */
 
@@ -472,117 +392,6 @@ START_TEST(without_a_receiver_it_is_logged_once)
 }
 END_TEST
 
-/* ---- weir ---- */
-
-static void expect_soon(const char *wanted)
-{
-	struct wait wait = wait_begin();
-	const char *text;
-
-	do {
-		text = next(100);
-		wait_more(&wait, wanted);
-	} while (!text || strcmp(text, wanted) != 0);
-}
-
-/* Neither by a descriptor nor by a word: they have what workers have that nobody notifies. */
-static void workers_are_not_told(const struct server *server)
-{
-	static char notified[1 << 16], other[1 << 16];
-	struct server *alone = SERVER("--workers", "2", "echo://127.0.0.1:0");
-	char path[64];
-
-	for (unsigned i = 0; i < 2; i++) {
-		const char *environment;
-
-		process_descriptors(server_worker(server, i), notified, sizeof notified);
-		process_descriptors(server_worker(alone, i), other, sizeof other);
-		ck_assert_str_eq(notified, other);
-		(void)snprintf(path, sizeof path, "/proc/%d/environ", server_worker(server, i));
-		environment = read_whole(path);
-		ck_assert_msg(!environment || !strstr(environment, "NOTIFY_SOCKET"), "%s",
-			      environment);
-	}
-	ck_assert_int_eq(server_stop(alone, SIGTERM), 0);
-}
-
-START_TEST(weir_says_how_it_is)
-{
-	struct server *server;
-	int client;
-
-	manager_open(_i);
-	(void)setenv("WATCHDOG_USEC", "200000", 1); /* its pulse is the status', too */
-	server = SERVER("--workers", "2", "echo://127.0.0.1:0");
-	expect_soon("READY=1\nSTATUS=serving; workers: 2 of 2, connections: 0");
-	ck_assert_int_eq(manager.from, server->pid);
-	(void)unsetenv("NOTIFY_SOCKET");
-	workers_are_not_told(server);
-	client = connect_to(server->ports[0]);
-	expect_soon("STATUS=serving; workers: 2 of 2, connections: 1");
-	expect_soon("WATCHDOG=1");
-	ck_assert_int_eq(manager.from, server->pid);
-	ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
-	expect_soon("STOPPING=1\nSTATUS=stopping; workers: 2 of 2, connections: 1");
-	expect_end(client);
-	ck_assert_int_eq(server_wait_exit(server), 0);
-}
-END_TEST
-
-START_TEST(a_master_that_hangs_says_nothing)
-{
-	struct server *server;
-
-	manager_open(true);
-	(void)setenv("WATCHDOG_USEC", "20000", 1);
-	server = SERVER("--workers", "1", "echo://127.0.0.1:0");
-	expect_soon("WATCHDOG=1");
-	ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
-	for (struct wait wait = wait_begin(); process_state(server->pid) != 'T';)
-		wait_more(&wait, "a stopped master");
-	while (next(0))
-		;
-	ck_assert_ptr_null(next(200)); /* ten times its time */
-	ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
-	expect_soon("WATCHDOG=1");
-	ck_assert_int_eq(server_stop(server, SIGQUIT), 0);
-	expect_soon("STOPPING=1\nSTATUS=stopping; workers: 1 of 1, connections: 0");
-}
-END_TEST
-
-/* A manager that does not read costs one line of the log. */
-START_TEST(weir_serves_on_where_nobody_reads)
-{
-	struct server *server;
-	int client;
-
-	manager_open(true);
-	(void)setenv("WATCHDOG_USEC", "2000", 1);
-	server = SERVER("--workers", "1", "echo://127.0.0.1:0");
-	server_wait_log(server, "systemd can't be notified");
-	client = connect_to(server->ports[0]);
-	for (int i = 0; i < 20; i++) {
-		send_text(client, "hello");
-		expect_text(client, "hello");
-	}
-	ck_assert_uint_eq(server_log_count(server, "systemd can't be notified"), 1);
-	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
-	expect_end(client);
-}
-END_TEST
-
-START_TEST(one_process_says_that_it_is_ready)
-{
-	struct server *server;
-
-	manager_open(false);
-	server = SERVER("--workers", "1", "--no-master", "echo://127.0.0.1:0");
-	expect_soon("READY=1\nSTATUS=serving in one process");
-	ck_assert_int_eq(manager.from, server->pid);
-	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
-}
-END_TEST
-
 SUITE("notify", {"every message as sd_notify(3) has it", every_message_as_sd_notify_has_it, 10, 2},
       {"a reload says when it began", a_reload_says_when_it_began, 10},
       {"a status is one line, and said once", a_status_is_one_line_and_said_once, 10},
@@ -595,8 +404,4 @@ SUITE("notify", {"every message as sd_notify(3) has it", every_message_as_sd_not
       {"a full receiver gets the states later", a_full_receiver_gets_the_states_later, 20, 2},
       {"of too many states the last are kept", of_too_many_states_the_last_are_kept, 20},
       {"a lost status is said again", a_lost_status_is_said_again, 20},
-      {"without a receiver it is logged once", without_a_receiver_it_is_logged_once, 10, 2},
-      {"weir says how it is", weir_says_how_it_is, 30, 2},
-      {"a master that hangs says nothing", a_master_that_hangs_says_nothing, 30},
-      {"weir serves on where nobody reads", weir_serves_on_where_nobody_reads, 30},
-      {"one process says that it is ready", one_process_says_that_it_is_ready, 20})
+      {"without a receiver it is logged once", without_a_receiver_it_is_logged_once, 10, 2})
