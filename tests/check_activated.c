@@ -85,6 +85,12 @@ static void echoes(int client)
 	expect_text(client, "hello\n");
 }
 
+static void echoes_once(int client)
+{
+	echoes(client);
+	(void)close(client);
+}
+
 /* Asks by a datagram; the client's socket. */
 static int ask(int datagrams)
 {
@@ -135,8 +141,9 @@ START_TEST(what_is_passed_is_served_and_nothing_else)
 	expect_text(client, "*");
 	send_text(client, "^abc$");
 	expect_text(client, "bcd");
+	(void)close(client);
 	is_answered(ask(fds[1]));
-	echoes(connect_unix(in_folder("a.sock")));
+	echoes_once(connect_unix(in_folder("a.sock")));
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	ck_assert(exists(in_folder("a.sock"))); /* it is systemd's */
 }
@@ -154,13 +161,9 @@ START_TEST(a_listener_serves_its_socket)
 			  ARGUMENTS("--workers", "3", "--accept", modes[_i], "echo://127.0.0.1:0",
 				    listener_of("echo", fds[0])));
 	for (int i = 0; i < 8; i++)
-		echoes(clients[i]);
-	for (int i = 0; i < 50; i++) {
-		int client = connect_to(port_of(fds[0]));
-
-		echoes(client);
-		(void)close(client);
-	}
+		echoes_once(clients[i]);
+	for (int i = 0; i < 50; i++)
+		echoes_once(connect_to(port_of(fds[0])));
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -183,7 +186,7 @@ START_TEST(one_process_serves_them_too)
 	struct server *server =
 	    activate("echo:echo", fds, 2, ARGUMENTS("--workers", "1", "--no-master"));
 
-	echoes(connect_to(port_of(fds[0])));
+	echoes_once(connect_to(port_of(fds[0])));
 	is_answered(ask(fds[1]));
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -237,7 +240,8 @@ START_TEST(who_waits_at_a_stop_is_served_by_the_next)
 	asking = ask(fds[1]);
 	server = activate("echo:echo", fds, 2, ARGUMENTS("--workers", "1"));
 	expect_text(second, "hello\n");
-	echoes(third);
+	(void)close(second);
+	echoes_once(third);
 	is_answered(asking);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -250,11 +254,11 @@ START_TEST(a_stop_at_once_leaves_them_too)
 	for (int i = 0; i < 3; i++) {
 		struct server *server = activate("echo:echo", fds, 2, ARGUMENTS("--workers", "2"));
 
-		echoes(connect_to(port_of(fds[0])));
+		echoes_once(connect_to(port_of(fds[0])));
 		ck_assert_int_eq(server_stop(server, i ? SIGQUIT : SIGTERM), 0);
 		waiting = connect_unix(in_folder("q.sock"));
 		server = activate("echo:echo", fds, 2, ARGUMENTS("--workers", "2"));
-		echoes(waiting);
+		echoes_once(waiting);
 		ck_assert_int_eq(server_stop(server, SIGQUIT), 0);
 	}
 }
@@ -273,13 +277,12 @@ START_TEST(a_reload_keeps_them)
 		ck_assert_int_eq(kill(server->pid, SIGHUP), 0);
 		(void)snprintf(words, sizeof words, "generation %d serves", i);
 		server_wait_log(server, words);
-		echoes(connect_to(port_of(fds[0])));
-		echoes(connect_unix(in_folder("r.sock")));
+		echoes_once(connect_to(port_of(fds[0])));
+		echoes_once(connect_unix(in_folder("r.sock")));
 		is_answered(ask(fds[2]));
 	}
-	echoes(client);
+	echoes_once(client);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
-	expect_end(client);
 }
 END_TEST
 
@@ -312,13 +315,12 @@ START_TEST(an_upgrade_keeps_them)
 		ck_assert_int_eq(server_wait_exit(server), 0);
 		server->pid = last_master(server);
 		ck_assert_int_ne(server->pid, old);
-		echoes(connect_to(port_of(fds[0])));
-		echoes(connect_unix(in_folder("u.sock")));
+		echoes_once(connect_to(port_of(fds[0])));
+		echoes_once(connect_unix(in_folder("u.sock")));
 		is_answered(ask(fds[2]));
 	}
-	echoes(client);
+	echoes_once(client);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
-	expect_end(client);
 	ck_assert(exists(in_folder("u.sock")));
 }
 END_TEST
