@@ -15,10 +15,19 @@
 
 const struct load_setting load_plain = {.cpu = -1};
 
+/* Its path; good for four calls. */
+static const char *file_of(const struct load_setting *setting, const char *kind)
+{
+	char name[64];
+
+	(void)snprintf(name, sizeof name, "%s.%s", setting->name ? setting->name : "load", kind);
+	return in_folder(name);
+}
+
 static _Noreturn void become_weirload(const struct load_setting *setting, const char **argv)
 {
 	struct rlimit limit = {setting->descriptors, setting->descriptors};
-	int out = open(in_folder("load.out"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	int out = open(file_of(setting, "out"), O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)dup2(out, STDOUT_FILENO);
@@ -40,7 +49,7 @@ static _Noreturn void become_weirload(const struct load_setting *setting, const 
 pid_t load_start(const struct load_setting *setting, const char *const arguments[])
 {
 	const char *argv[LOAD_ARGUMENTS_MAX + 8] = {
-	    built("weirload"), "--json", in_folder("load.json"), "--hdr", in_folder("load.hdr")};
+	    built("weirload"), "--json", file_of(setting, "json"), "--hdr", file_of(setting, "hdr")};
 	size_t n = 5;
 	pid_t pid;
 

@@ -17,6 +17,7 @@ struct load_setting {
 	int cpu; /* -1: any */
 	int nice;
 	unsigned long descriptors; /* 0: as it is */
+	const char *name;	   /* of its files; NULL: those of the last run, which is read */
 };
 extern const struct load_setting load_plain;
 

@@ -1,0 +1,208 @@
+/*
+ * Live connections that move while weir reloads and upgrades: none is closed, no byte is lost,
+ * doubled or altered, and nobody who connects meanwhile is refused.
+ *
+ * Load comes from weirload, which checks each byte, and from this process (tests/throng.h). What
+ * can't be seen here: other machines' packets under way, and a kernel without memory.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "tests/throng.h"
+#include "tests/helm.h"
+#include "tests/load.h"
+
+#define ROUNDS 20
+
+/* ---- very many, with messages under way on all of them ---- */
+
+static const char *const reasons_wanted[] = {"eof"};
+
+static void expect_closed_by_peers_only(const struct server *server)
+{
+	static const char *const names[] = {
+#define CLOSE(name, text) #name,
+#include "reactor/close.def"
+#undef CLOSE
+	};
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		char row[64];
+
+		(void)snprintf(row, sizeof row, "closed_%s", names[i]);
+		if (strcmp(names[i], *reasons_wanted) != 0)
+			ck_assert_msg(server_stat(server, row) == 0, "%s is %llu", row,
+				      (unsigned long long)server_stat(server, row));
+	}
+}
+
+static void expect_load_was_served(pid_t pid, const char *out)
+{
+	int status;
+
+	ck_assert_int_eq(kill(pid, SIGINT), 0);
+	status = load_wait(pid);
+	ck_assert_msg(status == 0 && strstr(read_whole(out), "errors    none"), "status %d:\n%s",
+		      status, read_whole(out));
+}
+
+static void make_rounds(struct server *server, enum helm what, const char *name, uint64_t wanted)
+{
+	uint64_t moved = 0, ms = 0, longest = 0;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		struct helm_change seen = helm_make(server, what);
+
+		ck_assert_uint_eq(seen.stay, 0);
+		ck_assert_uint_ge(seen.moved, wanted);
+		moved += seen.moved;
+		ms += seen.ms;
+		longest = seen.ms > longest ? seen.ms : longest;
+	}
+	(void)printf("FIGURE %d %s of %llu connections in closed loop, both CPUs full: %llu moves, "
+		     "%llu ms each time (longest %llu ms)\n",
+		     ROUNDS, name, (unsigned long long)wanted, (unsigned long long)moved,
+		     (unsigned long long)ms / ROUNDS, (unsigned long long)longest);
+}
+
+START_TEST(ten_thousand_that_talk_all_the_time)
+{
+	const struct load_setting churn_setting = {.cpu = -1, .name = "churn"};
+	unsigned long n = suite_volume(10000);
+	struct rlimit limit;
+	struct server *server;
+	const char *to;
+	pid_t load, churn;
+
+	raise_descriptor_limit();
+	(void)getrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_cur < n + n / 10) {
+		suite_skip("ten thousand that talk all the time",
+			   "the limit of descriptors is below 11000");
+		return;
+	}
+	server = SERVER("-w", "2", HELM_CONTROL, "echo://127.0.0.1:0");
+	to = load_listener("echo", server->ports[0]);
+	load = load_start(&load_plain,
+			  (const char *const[]){"-c", load_number((long)n), "-P", "2", "-d", "300s",
+						"--timeout", "30s", to, NULL});
+	server_wait_stat(server, "connections", n);
+	churn = load_start(&churn_setting,
+			   (const char *const[]){"-c", "2", "--churn", "-d", "300s", to, NULL});
+	server_wait_stat(server, "accepted", n + 100);
+	make_rounds(server, HELM_RELOAD, "reloads", n);
+	make_rounds(server, HELM_UPGRADE, "upgrades", n);
+	expect_load_was_served(load, in_folder("load.out"));
+	expect_load_was_served(churn, in_folder("churn.out"));
+	server_wait_stat_is(server, "connections", 0);
+	expect_closed_by_peers_only(server);
+	ck_assert_uint_eq(server_stat(server, "moved_in"), server_stat(server, "moved_out"));
+	(void)printf("FIGURE meanwhile %llu came and went, none was refused or reset\n",
+		     (unsigned long long)server_stat(server, "accepted") - n);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- how long one waits that is moved ---- */
+
+#define CALLERS	  200
+#define PAUSE_US  5000
+#define WINDOW_US 50000 /* around a change, and without one */
+
+struct waits {
+	uint64_t us[2 * ROUNDS * CALLERS];
+	size_t n;
+};
+
+static int us_order(const void *a, const void *b)
+{
+	uint64_t left = *(const uint64_t *)a, right = *(const uint64_t *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+static void waits_take(struct waits *waits, struct throng *throng)
+{
+	throng_hear_all(throng);
+	for (unsigned i = 0; i < throng->n; i++) {
+		waits->us[waits->n++] = throng->callers[i].longest_us;
+		throng->callers[i].longest_us = 0;
+	}
+}
+
+static void waits_say(struct waits *waits, const char *when)
+{
+	qsort(waits->us, waits->n, sizeof *waits->us, us_order);
+	(void)printf("FIGURE the longest that a client waited %s, of %zu: p50 %.2f ms, p99 %.2f "
+		     "ms, max %.2f ms\n",
+		     when, waits->n, (double)waits->us[waits->n / 2] / 1e3,
+		     (double)waits->us[waits->n * 99 / 100] / 1e3,
+		     (double)waits->us[waits->n - 1] / 1e3);
+}
+
+static void measure(struct throng *throng, enum helm what, const char *when)
+{
+	static struct waits waits;
+
+	waits.n = 0;
+	for (int i = 0; i < ROUNDS; i++) {
+		struct wait wait = wait_begin();
+		uint64_t until_us = now_us() + WINDOW_US;
+		struct helm_change seen;
+		bool done = false;
+
+		helm_order(throng->server, what);
+		while (!done || now_us() < until_us) {
+			done = done || helm_done(throng->server, what, &seen);
+			throng_pace(throng, 64, PAUSE_US);
+			ck_assert_msg(now_ms() < wait.until_ms, "no end:\n%s", throng->server->log);
+		}
+		ck_assert_uint_eq(seen.moved, CALLERS);
+		waits_take(&waits, throng);
+	}
+	waits_say(&waits, when);
+	(void)fflush(stdout);
+}
+
+static void measure_rest(struct throng *throng)
+{
+	static struct waits waits;
+
+	for (int i = 0; i < ROUNDS; i++) {
+		uint64_t until_us = now_us() + WINDOW_US;
+
+		while (now_us() < until_us)
+			throng_pace(throng, 64, PAUSE_US);
+		waits_take(&waits, throng);
+	}
+	waits_say(&waits, "in 50 ms without a change");
+}
+
+START_TEST(who_moves_waits_a_moment)
+{
+	struct server *server = SERVER("-w", "2", HELM_CONTROL, "echo://127.0.0.1:0");
+	struct throng throng;
+
+	throng_open(&throng, server, CALLERS);
+	for (unsigned i = 0; i < CALLERS; i++)
+		(void)throng_join(&throng, connect_to(server->ports[0]));
+	for (uint64_t until_us = now_us() + 100000; now_us() < until_us;)
+		throng_pace(&throng, 64, PAUSE_US);
+	throng_hear_all(&throng);
+	for (unsigned i = 0; i < CALLERS; i++)
+		throng.callers[i].longest_us = 0;
+	measure_rest(&throng);
+	measure(&throng, HELM_RELOAD, "in 50 ms with a reload");
+	measure(&throng, HELM_UPGRADE, "in 50 ms with an upgrade");
+	ck_assert_uint_eq(throng.gone_n, 0);
+	throng_close(&throng);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+SUITE("move",
+      {"ten thousand that talk all the time", ten_thousand_that_talk_all_the_time, 180},
+      {"who moves waits a moment", who_moves_waits_a_moment, 60})
