@@ -19,8 +19,6 @@
 
 /* ---- very many, with messages under way on all of them ---- */
 
-static const char *const reasons_wanted[] = {"eof"};
-
 static void expect_closed_by_peers_only(const struct server *server)
 {
 	static const char *const names[] = {
@@ -33,7 +31,7 @@ static void expect_closed_by_peers_only(const struct server *server)
 		char row[64];
 
 		(void)snprintf(row, sizeof row, "closed_%s", names[i]);
-		if (strcmp(names[i], *reasons_wanted) != 0)
+		if (strcmp(names[i], "eof") != 0)
 			ck_assert_msg(server_stat(server, row) == 0, "%s is %llu", row,
 				      (unsigned long long)server_stat(server, row));
 	}
@@ -45,15 +43,17 @@ static void expect_load_was_served(pid_t pid, const char *out)
 
 	ck_assert_int_eq(kill(pid, SIGINT), 0);
 	status = load_wait(pid);
-	ck_assert_msg(status == 0 && strstr(read_whole(out), "errors    none"), "status %d:\n%s",
+	/* 3: it could not keep its schedule, which is the machine's business. */
+	ck_assert_msg((status == 0 || status == 3) && strstr(read_whole(out), "errors    none"), "status %d:\n%s",
 		      status, read_whole(out));
 }
 
-static void make_rounds(struct server *server, enum helm what, const char *name, uint64_t wanted)
+static void make_rounds(struct server *server, enum helm what, int rounds, const char *name,
+			uint64_t wanted)
 {
 	uint64_t moved = 0, ms = 0, longest = 0;
 
-	for (int i = 0; i < ROUNDS; i++) {
+	for (int i = 0; i < rounds; i++) {
 		struct helm_change seen = helm_make(server, what);
 
 		ck_assert_uint_eq(seen.stay, 0);
@@ -62,39 +62,51 @@ static void make_rounds(struct server *server, enum helm what, const char *name,
 		ms += seen.ms;
 		longest = seen.ms > longest ? seen.ms : longest;
 	}
-	(void)printf("FIGURE %d %s of %llu connections in closed loop, both CPUs full: %llu moves, "
-		     "%llu ms each time (longest %llu ms)\n",
-		     ROUNDS, name, (unsigned long long)wanted, (unsigned long long)moved,
-		     (unsigned long long)ms / ROUNDS, (unsigned long long)longest);
+	(void)printf("FIGURE %d %s of %llu connections: %llu moves, %llu ms each time, %llu ms at "
+		     "most\n",
+		     rounds, name, (unsigned long long)wanted, (unsigned long long)moved,
+		     (unsigned long long)ms / (unsigned)rounds, (unsigned long long)longest);
 }
 
-START_TEST(ten_thousand_that_talk_all_the_time)
+/* 20,000 messages a second; or as many as there can be, one under way on each connection all the
+ * time, so that both CPUs have more to do than they can. */
+static const struct {
+	const char *rate;
+	int rounds;
+	const char *reloads, *upgrades;
+} loads[] = {
+    {"20000", ROUNDS, "reloads", "upgrades"},
+    {NULL, 3, "reloads, all talking all the time,", "upgrades, all talking all the time,"},
+};
+
+START_TEST(ten_thousand_move)
 {
 	const struct load_setting churn_setting = {.cpu = -1, .name = "churn"};
 	unsigned long n = suite_volume(10000);
+	const char *rate = loads[_i].rate;
+	int rounds = loads[_i].rounds;
 	struct rlimit limit;
 	struct server *server;
-	const char *to;
 	pid_t load, churn;
+	const char *to;
 
 	raise_descriptor_limit();
 	(void)getrlimit(RLIMIT_NOFILE, &limit);
 	if (limit.rlim_cur < n + n / 10) {
-		suite_skip("ten thousand that talk all the time",
-			   "the limit of descriptors is below 11000");
+		suite_skip("ten thousand move", "the limit of descriptors is below 11000");
 		return;
 	}
 	server = SERVER("-w", "2", HELM_CONTROL, "echo://127.0.0.1:0");
 	to = load_listener("echo", server->ports[0]);
-	load = load_start(&load_plain,
-			  (const char *const[]){"-c", load_number((long)n), "-P", "2", "-d", "300s",
-						"--timeout", "30s", to, NULL});
-	server_wait_stat(server, "connections", n);
+	load = load_start(&load_plain, (const char *const[]){"-c", load_number((long)n), "-P", "2",
+							     "-d", "300s", "--timeout", "30s", to,
+							     rate ? "-r" : NULL, rate, NULL});
+	server_wait_stat(server, "received_bytes", 64 * n);
 	churn = load_start(&churn_setting,
 			   (const char *const[]){"-c", "2", "--churn", "-d", "300s", to, NULL});
 	server_wait_stat(server, "accepted", n + 100);
-	make_rounds(server, HELM_RELOAD, "reloads", n);
-	make_rounds(server, HELM_UPGRADE, "upgrades", n);
+	make_rounds(server, HELM_RELOAD, rounds, loads[_i].reloads, n);
+	make_rounds(server, HELM_UPGRADE, rounds, loads[_i].upgrades, n);
 	expect_load_was_served(load, in_folder("load.out"));
 	expect_load_was_served(churn, in_folder("churn.out"));
 	server_wait_stat_is(server, "connections", 0);
@@ -204,5 +216,5 @@ START_TEST(who_moves_waits_a_moment)
 END_TEST
 
 SUITE("move",
-      {"ten thousand that talk all the time", ten_thousand_that_talk_all_the_time, 180},
+      {"ten thousand move", ten_thousand_move, 180, 2},
       {"who moves waits a moment", who_moves_waits_a_moment, 60})
