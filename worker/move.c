@@ -91,6 +91,7 @@ static int lane_open(struct mover *mover, struct move_lane *lane, int fd, source
 	lane->wanted = lane->given = lane->refusals = lane->offers_n = 0;
 	lane->first = lane->under_way = 0;
 	lane->cursor = 0;
+	lane->waits = false;
 	source_init(&lane->source, fd, turn);
 	lane->source.want = SOURCE_IN;
 	return loop_watch(mover->loop, &lane->source, EPOLLIN);
@@ -274,10 +275,12 @@ static bool give_batch(struct move_lane *lane)
 	for (uint32_t i = 0; i < batch->n; i++)
 		conn_thaw(batch->conns[i]);
 	lane->cursor = 0;
-	if (error == -EAGAIN && lane->mover->marked) /* the answer to that one is waited for */
+	/* The end of the batch that is marked pokes us; that of the lane is read, with what came
+	 * before it. */
+	if ((error == -EAGAIN && lane->mover->marked) || error == -EPIPE || error == -ECONNRESET) {
+		lane->waits = true;
 		return false;
-	if (error == -EPIPE || error == -ECONNRESET) /* its end is read, with what came before */
-		return false;
+	}
 	lane->refusals++;
 	loop_deadline(lane->mover->loop, &lane->source, lane->mover->loop->now_ms + MOVE_RETRY_MS);
 	return false;
@@ -373,9 +376,10 @@ static void give_turn(struct loop *loop, struct source *source)
 		return;
 	}
 	again = lane->cursor != 0;
+	lane->waits = false;
 	while (lane->under_way < MOVE_UNDER_WAY_MAX && give_batch(lane))
 		;
-	if (lane->under_way || deadline_armed(&source->deadline))
+	if (lane->under_way || lane->waits || deadline_armed(&source->deadline))
 		return;
 	/* Who has come to a place that was looked at already? */
 	lane->cursor = 0;

@@ -65,6 +65,7 @@ struct move_lane {
 	uint32_t offers_n; /* 0: no offer has come */
 	size_t cursor;	   /* in the table */
 	bool gives, same_bus;
+	bool waits; /* for the end of another lane's batch, or of this lane */
 	uint32_t first, under_way;
 	struct move_batch batches[MOVE_UNDER_WAY_MAX];
 	struct move_offer {
