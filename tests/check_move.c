@@ -44,8 +44,8 @@ static void expect_load_was_served(pid_t pid, const char *out)
 	ck_assert_int_eq(kill(pid, SIGINT), 0);
 	status = load_wait(pid);
 	/* 3: it could not keep its schedule, which is the machine's business. */
-	ck_assert_msg((status == 0 || status == 3) && strstr(read_whole(out), "errors    none"), "status %d:\n%s",
-		      status, read_whole(out));
+	ck_assert_msg((status == 0 || status == 3) && strstr(read_whole(out), "errors    none"),
+		      "status %d:\n%s", status, read_whole(out));
 }
 
 static void make_rounds(struct server *server, enum helm what, int rounds, const char *name,
@@ -215,6 +215,5 @@ START_TEST(who_moves_waits_a_moment)
 }
 END_TEST
 
-SUITE("move",
-      {"ten thousand move", ten_thousand_move, 180, 2},
+SUITE("move", {"ten thousand move", ten_thousand_move, 180, 2},
       {"who moves waits a moment", who_moves_waits_a_moment, 60})

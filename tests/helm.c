@@ -12,8 +12,8 @@ static const struct {
 	int signal;
 	const char *ends_with; /* the change after which all is done */
 } changes[] = {
-    [HELM_RELOAD] = {SIGHUP, "reload"},	   [HELM_UPGRADE] = {SIGUSR2, "upgrade"},
-    [HELM_MORE] = {SIGTTIN, "rebalance"},  [HELM_FEWER] = {SIGTTOU, "rebalance"},
+    [HELM_RELOAD] = {SIGHUP, "reload"},	  [HELM_UPGRADE] = {SIGUSR2, "upgrade"},
+    [HELM_MORE] = {SIGTTIN, "rebalance"}, [HELM_FEWER] = {SIGTTOU, "rebalance"},
     [HELM_REBALANCE] = {0, "rebalance"},
 };
 

@@ -48,8 +48,9 @@ static _Noreturn void become_weirload(const struct load_setting *setting, const 
 
 pid_t load_start(const struct load_setting *setting, const char *const arguments[])
 {
-	const char *argv[LOAD_ARGUMENTS_MAX + 8] = {
-	    built("weirload"), "--json", file_of(setting, "json"), "--hdr", file_of(setting, "hdr")};
+	const char *argv[LOAD_ARGUMENTS_MAX + 8] = {built("weirload"), "--json",
+						    file_of(setting, "json"), "--hdr",
+						    file_of(setting, "hdr")};
 	size_t n = 5;
 	pid_t pid;
 

@@ -28,9 +28,9 @@ static unsigned char byte_at(unsigned caller, uint64_t at)
 void throng_open(struct throng *throng, struct server *server, unsigned max)
 {
 	*throng = (struct throng){.server = server,
-				.epfd = epoll_create1(EPOLL_CLOEXEC),
-				.callers = calloc(max, sizeof(struct caller)),
-				.max = max};
+				  .epfd = epoll_create1(EPOLL_CLOEXEC),
+				  .callers = calloc(max, sizeof(struct caller)),
+				  .max = max};
 	ck_assert(throng->callers && throng->epfd >= 0);
 }
 

@@ -14,7 +14,7 @@
 struct caller {
 	int fd;
 	bool gone;
-	unsigned slot;	    /* of the worker that let it in */
+	unsigned slot;	     /* of the worker that let it in */
 	uint64_t sent, back; /* bytes */
 	uint64_t since_us;   /* when what it waits for was sent */
 	uint64_t due_us;     /* throng_pace(): when it speaks again */
