@@ -4,9 +4,11 @@
  * not made. What this shows: whoever talks, connects or waits notices nothing, and the pid file,
  * the socket files and the control socket are the next master's.
  */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/crowd.h"
@@ -84,4 +86,197 @@ START_TEST(twenty_in_a_row)
 }
 END_TEST
 
-SUITE("upgrade", {"twenty in a row", twenty_in_a_row, 60, 3})
+/* ---- unix sockets ---- */
+
+START_TEST(unix_sockets_stay)
+{
+	char file[160], name[160], text[160];
+	struct crowd *at_file, *at_name;
+	struct crowd_figures figures;
+	struct stat before, now;
+	struct server *server;
+
+	(void)snprintf(file, sizeof file, "echo://%s?mode=0600", in_folder("echo.sock"));
+	(void)snprintf(name, sizeof name, "echo://@weir-test-%d", (int)getpid());
+	server = STEERED("--workers", "2", file, name);
+	(void)snprintf(text, sizeof text, "%s", in_folder("echo.sock"));
+	ck_assert_int_eq(lstat(text, &before), 0);
+	at_file =
+	    crowd_start(&(struct crowd_plan){text, .talkers = 10, .comers = 2, .pause_ms = 1});
+	at_name = crowd_start(&(struct crowd_plan){name + strlen("echo://"), .talkers = 10,
+						   .comers = 2, .pause_ms = 1});
+	for (int i = 0; i < 5; i++) {
+		crowd_wait(at_file, 100, 10);
+		crowd_wait(at_name, 100, 10);
+		upgrade_made(server);
+		ck_assert_int_eq(lstat(text, &now), 0);
+		ck_assert_uint_eq(now.st_ino, before.st_ino);
+		ck_assert_uint_eq(now.st_mode, before.st_mode);
+	}
+	figures = crowd_end(at_file);
+	figure("5 upgrades, socket file", &figures);
+	crowd_is_well(&figures);
+	figures = crowd_end(at_name);
+	figure("5 upgrades, abstract name", &figures);
+	crowd_is_well(&figures);
+	ends_well(server);
+	ck_assert(!exists(text));
+}
+END_TEST
+
+/* ---- changed configurations ---- */
+
+/* A listener that stays, one that goes, one that comes; another number of workers. */
+START_TEST(the_configuration_is_read_anew)
+{
+	const char *path = steer_config("workers = 2\n"
+					"listen = echo://127.0.0.1:0\n"
+					"listen = increment://127.0.0.1:0\n");
+	struct server *server = STEERED("--config", path);
+	int kept = connect_to(server->ports[0]), gone = connect_to(server->ports[1]), fd;
+	unsigned gone_port = server->ports[1];
+
+	expect_text(gone, "*");
+	send_text(gone, "^ab");
+	expect_text(gone, "bc");
+	send_text(kept, "one");
+	expect_text(kept, "one");
+	(void)steer_config("workers = 3\n"
+			   "listen = line://127.0.0.1:0\n"
+			   "listen = echo://127.0.0.1:0\n");
+	upgrade_made(server);
+	steer_settle(server, 3);
+	ck_assert_uint_eq(steer_port(1), server->ports[0]);
+	send_text(kept, "two");
+	expect_text(kept, "two");
+	expect_end(gone);
+	ck_assert_int_eq(try_connect(gone_port), -ECONNREFUSED);
+	fd = connect_to(steer_port(0));
+	send_text(fd, "a line\n");
+	expect_text(fd, "a line\n");
+	fd = connect_to(steer_port(1));
+	send_text(fd, "three");
+	expect_text(fd, "three");
+	ends_well(server);
+}
+END_TEST
+
+/* ---- while something else is asked for ---- */
+
+struct held {
+	struct server *server;
+	struct crowd *crowd;
+	pid_t asked; /* weirctl upgrade */
+};
+
+static struct held hold(const char *config)
+{
+	struct held held = {.server = STEERED("--config", steer_config(config))};
+
+	held.crowd = crowd_start(&(struct crowd_plan){tcp_address(held.server, 0), .talkers = 20,
+						      .comers = 2, .pause_ms = 1});
+	steer_program_is_held();
+	held.asked = steer_ask_begin("upgrade");
+	server_wait_log(held.server, "msg=\"change begins\" what=upgrade");
+	return held;
+}
+
+static void held_is_well(struct held *held, const char *what, size_t workers)
+{
+	struct crowd_figures figures;
+
+	steer_settle(held->server, workers);
+	crowd_wait(held->crowd, 100, 10);
+	figures = crowd_end(held->crowd);
+	figure(what, &figures);
+	crowd_is_well(&figures);
+	ends_well(held->server);
+}
+
+START_TEST(usr2_twice_is_one_upgrade)
+{
+	struct held held = hold("workers = 2\nlisten = echo://127.0.0.1:0\n");
+
+	for (int i = 0; i < 3; i++)
+		ck_assert_int_eq(kill(held.server->pid, SIGUSR2), 0);
+	crowd_wait(held.crowd, 100, 10);
+	steer_release();
+	ck_assert_int_eq(steer_ask_end(held.asked), 0);
+	steer_follow(held.server);
+	ck_assert_int_eq(steer_number("generation"), 2);
+	held_is_well(&held, "USR2 during an upgrade", 2);
+}
+END_TEST
+
+/* The signal is for whoever serves when it can be followed. */
+START_TEST(what_is_asked_during_an_upgrade_is_done_after_it)
+{
+	struct held held = hold("workers = 2\nlisten = echo://127.0.0.1:0\n");
+	pid_t reload;
+
+	ck_assert_int_eq(kill(held.server->pid, SIGTTIN), 0);
+	reload = steer_ask_begin("reload");
+	server_wait_log(held.server, "msg=control command=reload");
+	crowd_wait(held.crowd, 100, 10);
+	steer_release();
+	steer_follow(held.server);
+	ck_assert_int_eq(steer_ask_end(held.asked), 0);
+	(void)steer_ask_end(reload);
+	steer_wait_log_times(held.server, "msg=\"change made\" what=reload", 1);
+	steer_wait_log_times(held.server, "msg=\"change made\" what=workers", 1);
+	held_is_well(&held, "reload and TTIN during an upgrade", 3);
+}
+END_TEST
+
+/* TERM before the new master is ready: it goes, too, and all end as they do at any stop. */
+START_TEST(term_ends_both_before_the_new_one_is_ready)
+{
+	struct held held = hold("workers = 2\nlisten = echo://127.0.0.1:0\n");
+	int idle = connect_to(held.server->ports[0]);
+
+	send_text(idle, "x");
+	expect_text(idle, "x");
+	ck_assert_int_eq(kill(held.server->pid, SIGTERM), 0);
+	expect_end(idle);
+	ck_assert_int_eq(steer_ask_end(held.asked), 1);
+	ck_assert_msg(strstr(steer_said(), "weir stops") != NULL, "%s", steer_said());
+	ck_assert_int_eq(server_wait_exit(held.server), 0);
+	ck_assert_int_eq(try_connect(held.server->ports[0]), -ECONNREFUSED);
+	(void)crowd_end(held.crowd);
+	steer_release();
+	steer_all_gone();
+}
+END_TEST
+
+/* TERM as soon as the new master has taken over: the old one drains what it still has, the new
+ * one is another server by then. */
+START_TEST(term_to_the_old_one_after_it_handed_over_stops_it_alone)
+{
+	struct held held = hold("workers = 2\nlisten = echo://127.0.0.1:0\n");
+	pid_t old = held.server->pid, new_one;
+	struct wait wait = wait_begin();
+
+	steer_release();
+	while ((new_one = steer_master()) == old || !new_one)
+		wait_more(&wait, "a new pid");
+	(void)kill(old, SIGTERM);
+	steer_follow(held.server);
+	(void)steer_ask_end(held.asked);
+	held.server->pid = new_one;
+	steer_settle(held.server, 2);
+	crowd_wait(held.crowd, 100, 10);
+	(void)crowd_end(held.crowd);
+	ends_well(held.server);
+}
+END_TEST
+
+SUITE("upgrade", {"twenty in a row", twenty_in_a_row, 60, 3},
+      {"unix sockets stay", unix_sockets_stay, 60},
+      {"the configuration is read anew", the_configuration_is_read_anew, 30},
+      {"USR2 twice is one upgrade", usr2_twice_is_one_upgrade, 30},
+      {"what is asked during an upgrade is done after it",
+       what_is_asked_during_an_upgrade_is_done_after_it, 30},
+      {"TERM ends both before the new one is ready", term_ends_both_before_the_new_one_is_ready,
+       30},
+      {"TERM to the old one after it handed over stops it alone",
+       term_to_the_old_one_after_it_handed_over_stops_it_alone, 30, 5})

@@ -60,6 +60,24 @@ void steer_program_is(const char *text, unsigned mode)
 	ck_assert_int_eq(rename(beside, steer.program), 0);
 }
 
+void steer_program_is_held(void)
+{
+	char text[900], gate[128];
+
+	(void)snprintf(gate, sizeof gate, "%s", in_folder("gate"));
+	(void)unlink(gate);
+	(void)snprintf(text, sizeof text,
+		       "#!/bin/sh\nwhile [ ! -e '%s' ]; do sleep 0.01; done\nexec '%s' \"$@\"\n",
+		       gate, in_folder("weir.real"));
+	copy(steer.built, in_folder("weir.real"), 0755);
+	steer_program_is(text, 0755);
+}
+
+void steer_release(void)
+{
+	(void)write_file("gate", "");
+}
+
 /* ---- its start ---- */
 
 /* Of a test that failed: it has no limit but its process', and a new master outlives that. */
@@ -107,6 +125,14 @@ struct server *steer_start(const char *const arguments[])
 	argv[n++] = steer.pid_file;
 	argv[n] = NULL;
 	return server_start(argv);
+}
+
+const char *steer_config(const char *text)
+{
+	static char path[128];
+
+	(void)snprintf(path, sizeof path, "%s", write_file("conf", text));
+	return path;
 }
 
 /* ---- weirctl ---- */
@@ -188,6 +214,21 @@ bool steer_says(const char *key, const char *value)
 	size_t n = strlen(value);
 
 	return at && *at == '"' && strncmp(at + 1, value, n) == 0 && at[1 + n] == '"';
+}
+
+unsigned steer_port(size_t listener)
+{
+	const char *at = value_of("listeners");
+
+	for (size_t i = 0; at && i <= listener; i++) {
+		at = strstr(at, "\"listener\":\"");
+		at = at ? at + strlen("\"listener\":\"") : NULL;
+	}
+	ck_assert_msg(at != NULL, "no listener %zu in %s", listener, steer_said());
+	at += strcspn(at, "\"?") - 1;
+	while (*at >= '0' && *at <= '9')
+		at--;
+	return *at == ':' ? (unsigned)strtoul(at + 1, NULL, 10) : 0;
 }
 
 /* ---- what becomes of it ---- */

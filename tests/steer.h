@@ -13,6 +13,9 @@
 struct server *steer_start(const char *const arguments[]);
 #define STEERED(...) steer_start((const char *const[]){__VA_ARGS__, NULL})
 
+/* Writes the file for --config (anew); its path. */
+const char *steer_config(const char *text);
+
 /* weirctl's exit status. What it said, on stdout and stderr, stays until the next one. */
 int steer_ask(const char *verb);
 pid_t steer_ask_begin(const char *verb);
@@ -21,6 +24,8 @@ const char *steer_said(void);
 /* A number of `weirctl -j status`, or whether it has this text; -1 where nobody answers. */
 long steer_number(const char *key);
 bool steer_says(const char *key, const char *value);
+/* Of the listener at this place in the configuration; 0: it has none. */
+unsigned steer_port(size_t listener);
 
 /* Waits until it serves, with so many workers, and nothing else is among its processes. */
 void steer_settle(struct server *server, size_t workers);
@@ -36,6 +41,9 @@ pid_t steer_master(void);
 const char *steer_program(void);
 void steer_program_is_weir(void);
 void steer_program_is(const char *text, unsigned mode); /* NULL: there is none */
+/* The next upgrade waits, before anything, until steer_release() is called. */
+void steer_program_is_held(void);
+void steer_release(void);
 /* All processes that were started have gone; the pid file and the control socket, too. */
 void steer_all_gone(void);
 
