@@ -42,6 +42,7 @@ void change_begin(enum change now)
 	change.moved = change.stay = 0;
 	change.under_way = 0;
 	memset(change.routes, 0, sizeof change.routes);
+	memset(change.full, 0, sizeof change.full);
 	memset(change.told_to_leave, 0, sizeof change.told_to_leave);
 	change.owner->begins(now);
 }
@@ -193,6 +194,7 @@ void change_slot_gave(struct slot *slot, const struct note *note)
 	if (change.under_way)
 		change.under_way--;
 	change.moved += note->count;
+	change.full[slot_index(slot)] += note->end == MOVE_FULL;
 	slot->unfinished |= note->end != MOVE_DONE;
 	if (slot->roster.state == SLOT_RETIRING && !slot->orders) {
 		bool again = slot->unfinished && note->left;
@@ -227,6 +229,7 @@ void change_init(const struct change_owner *owner, struct generation *serving)
 	change.serving = serving;
 	change.beside = upgrade_is_heir();
 	source_init(&change.timer, -1, timer_turn);
+	source_init(&change.routing, -1, change_routing_turn);
 	if (change.beside)
 		upgrade_listen(owner->loop, change_upgrade_owner(), owner->predecessor);
 }

@@ -7,8 +7,9 @@
 #include "master/handoff.h"
 #include "worker/move.h"
 
-#define ROUTES_MAX     16   /* takers that are tried for a worker that retires */
-#define LEAVE_GRACE_MS 2000 /* beyond drain-timeout */
+#define ROUTE_RETRY_MS 50
+#define ROUTE_US_MAX   30000000 /* until a worker that retires has to find a taker */
+#define LEAVE_GRACE_MS 2000	/* beyond drain-timeout */
 
 /* A lane from one worker to another. False: there is none, or one of them is not there. */
 bool change_order(struct slot *from, struct slot *to, uint32_t count)
@@ -45,25 +46,52 @@ void change_leave(struct slot *slot, uint64_t left)
 		      change.owner->loop->now_ms + drain_ms + LEAVE_GRACE_MS);
 }
 
-/* All it has, to the next worker that there is. */
+/* Is there another worker to try? All of them may be full; one that is not up may be soon. */
+static bool may_route(unsigned index)
+{
+	return change.full[index] <= change.serving->slots_n &&
+	       change.owner->loop->now_us - change.began_us < ROUTE_US_MAX;
+}
+
 void change_route(struct slot *slot, uint64_t left)
 {
 	unsigned index = slot_index(slot);
 	size_t n = change.serving->slots_n;
 
-	if (change.handed_over && change.routes[index] < ROUTES_MAX) {
+	if (!may_route(index)) {
+		change_leave(slot, left);
+		return;
+	}
+	if (change.handed_over) {
 		upgrade_want_lane(index, change.routes[index]++);
 		slot->orders++; /* it will be one */
 		return;
 	}
-	while (!change.handed_over && change.routes[index] < ROUTES_MAX) {
+	for (size_t i = 0; i < n; i++) {
 		size_t to = (index + change.routes[index]++) % n;
 		struct slot *taker = &change.serving->slots[to];
 
 		if (taker != slot && change_order(slot, taker, MOVE_ALL))
 			return;
 	}
-	change_leave(slot, left);
+	change_route_later();
+}
+
+void change_route_later(void)
+{
+	loop_deadline(change.owner->loop, &change.routing,
+		      change.owner->loop->now_ms + ROUTE_RETRY_MS);
+}
+
+void change_routing_turn(struct loop *loop, struct source *source)
+{
+	(void)loop;
+	source->ready = 0;
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation)
+			if (slot->roster.state == SLOT_RETIRING && slot->pid && !slot->orders &&
+			    !change.told_to_leave[slot_index(slot)])
+				change_route(slot, slot_connections(slot));
 }
 
 /* Does a worker that retires still have something to move? */

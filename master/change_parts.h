@@ -28,7 +28,9 @@ struct change_state {
 	uint32_t next_order;
 	unsigned rounds, under_way; /* orders */
 	uint64_t began_us, moved, stay;
+	struct source routing;	      /* looks again for takers */
 	unsigned routes[WORKERS_MAX]; /* tried for a slot that retires */
+	unsigned full[WORKERS_MAX];   /* of those, how many had no room */
 	bool told_to_leave[WORKERS_MAX];
 };
 
@@ -45,8 +47,10 @@ void change_end_moved(const char *what);
 bool change_order(struct slot *from, struct slot *to, uint32_t count);
 /* Whatever a worker that retires still has, it drains, and then it ends. */
 void change_leave(struct slot *slot, uint64_t left);
-/* All it has, to the next worker that there is. */
+/* All it has, to the next worker that there is; where there is none now, later. */
 void change_route(struct slot *slot, uint64_t left);
+void change_route_later(void);
+source_turn change_routing_turn;
 /* Has no worker that retires anything to move any more? */
 bool change_all_have_left(void);
 /* Somebody who came late to a socket that goes: for whom serves that listener now, if any. */

@@ -64,7 +64,7 @@ static void successor_gives_lane(unsigned index, int lane)
 		return;
 	}
 	slot->orders--;
-	change_route(slot, slot_connections(slot));
+	change_route_later();
 }
 
 /* What was its is ours again: workers of ours take over from those that retire. */

@@ -11,7 +11,7 @@
 #define MOVE_FD_NAME	  "weir-move"
 #define MOVE_BYTES	  (4u << 20) /* of a batch, if it has more than one connection */
 #define MOVE_RETRY_MS	  20
-#define MOVE_REFUSALS_MAX 100 /* batches of which nothing was taken */
+#define MOVE_REFUSALS_MAX 25 /* batches of which nothing was taken */
 
 enum { MOVE_OFFER = 1, MOVE_BATCH, MOVE_TAKEN };
 
