@@ -377,9 +377,6 @@ static bool relay_read_to_marks(struct relay *relay, const uint64_t marks[], uns
 	const struct bus_port *port = &relay->port;
 
 	for (unsigned i = 0; i < n; i++)
-		if (marks[i] > bus_head(port->bus, i))
-			return false;
-	for (unsigned i = 0; i < n; i++)
 		if (!relay_read_to(relay, i, marks[i]))
 			return false;
 	return relay_read_to(relay, port->seat, bus_head(port->bus, port->seat));

@@ -209,6 +209,15 @@ END_TEST
 
 /* ---- slow clients ---- */
 
+static void pass_but_taker(void)
+{
+	for (int i = 0; i < 40; i++) {
+		worker_pass(&hall.workers[OTHER]);
+		worker_pass(&hall.workers[GIVER]);
+		kernel_advance(1);
+	}
+}
+
 /* As long as it is on its way it can't read: nor is it slow, wherever it goes on. */
 START_TEST(who_is_on_its_way_is_not_slow)
 {
@@ -222,13 +231,11 @@ START_TEST(who_is_on_its_way_is_not_slow)
 	hall_settle(&hall);
 	for (unsigned round = 0; round < 4; round++) {
 		set_out(peers[0]);
-		say_lines(peers[1], 40 * round, 40);
-		for (int i = 0; i < 40; i++) { /* not the taker: it has all to catch up with */
-			if (round != 2)
-				worker_pass(&hall.workers[OTHER]);
-			worker_pass(&hall.workers[GIVER]);
-			kernel_advance(1);
-		}
+		say_lines(peers[1], 40 * round, 20);
+		pass_but_taker();
+		say_lines(peers[1], 40 * round + 20, 20);
+		worker_pass(&hall.workers[OTHER]); /* the giver has this to read first */
+		loop_poke(&hall.workers[GIVER].loop, &hall.workers[GIVER].relay.source);
 		if (round < 3) {
 			answer_refused();
 		} else {
@@ -241,6 +248,35 @@ START_TEST(who_is_on_its_way_is_not_slow)
 		ck_assert_uint_eq(hear_lines(peers[0], 40 * round), 40);
 		ck_assert_uint_eq(hear_lines(peers[2], 40 * round), 40);
 	}
+	end(peers, 3);
+}
+END_TEST
+
+/* Nor are those who have been there: they are given all of a sudden what the others have. */
+START_TEST(who_is_there_is_not_slow)
+{
+	struct relay *relay = &hall.workers[TAKER].relay;
+	struct peer *peers[3];
+
+	setting.slow = 4 * LINE_N;
+	open_hall();
+	for (unsigned i = 0; i < 3; i++)
+		peers[i] = hall_connect(&hall, i, 0);
+	hall_settle(&hall);
+	say_lines(peers[OTHER], 0, 40);
+	pass_but_taker();
+	ck_assert_uint_eq(hear_lines(peers[GIVER], 0), 40);
+	set_out(peers[GIVER]);
+	loop_poke(relay->loop, &relay->source); /* it has its turn before those who read */
+	ck_assert(catch_up());
+	arrive();
+	answer_taken();
+	say_lines(peers[OTHER], 40, 3);
+	worker_pass(&hall.workers[OTHER]);
+	hall_wait(&hall, 50);
+	ck_assert(!peers[TAKER]->closed);
+	ck_assert_uint_eq(hear_lines(peers[TAKER], 0), 43);
+	ck_assert_uint_eq(hear_lines(peers[GIVER], 40), 3);
 	end(peers, 3);
 }
 END_TEST
@@ -311,10 +347,11 @@ START_TEST(without_buffers_nobody_moves)
 	load_take(&way.load, way.conn, way.peer);
 	say_lines(peers[1], 0, 60);
 	hall_settle(&hall);
-	n = take_buffers(TAKER, 3);
+	n = take_buffers(TAKER, BUFFERS_MIN / CHUNK_SIZE / 4); /* these are left to others */
 	ck_assert(!catch_up());
 	ck_assert_uint_eq(hall.workers[TAKER].relay.replay.n, 0);
-	ck_assert_uint_eq(pool_free(&hall.workers[TAKER].table.buffers.chunks), 3);
+	ck_assert_uint_eq(pool_free(&hall.workers[TAKER].table.buffers.chunks),
+			  BUFFERS_MIN / CHUNK_SIZE / 4);
 	give_buffers(TAKER, n);
 	ck_assert(catch_up());
 	arrive();
@@ -343,9 +380,9 @@ START_TEST(false_marks_are_refused)
 		hall_wait(&hall, 50);
 		ck_assert_uint_eq(hear_lines(peers[0], round * 20), 20);
 	}
-	ck_assert(!relay_catch_up(relay, marks, 4, 1)); /* there are 3 */
 	for (unsigned i = 0; i < 3; i++)
 		marks[i] = relay->port.at[i];
+	ck_assert(!relay_catch_up(relay, marks, 4, 1)); /* there are 3 */
 	marks[OTHER]++;
 	ck_assert(!relay_catch_up(relay, marks, 3, 1)); /* that was never published */
 	/* In the middle of a record, too: what is kept then is no worse than what was said. */
@@ -470,6 +507,7 @@ END_TEST
 SUITE("sim_chat_move_edges", {"what comes on the way is kept", what_comes_on_the_way_is_kept, 30},
       {"an answer that is late holds nobody up", an_answer_that_is_late_holds_nobody_up, 30},
       {"who is on its way is not slow", who_is_on_its_way_is_not_slow, 30},
+      {"who is there is not slow", who_is_there_is_not_slow, 30},
       {"who does not read is slow where it goes", who_does_not_read_is_slow_where_it_goes, 30},
       {"without buffers nobody moves", without_buffers_nobody_moves, 30},
       {"false marks are refused", false_marks_are_refused, 30},
