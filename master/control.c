@@ -414,6 +414,8 @@ static void client_turn(struct loop *loop, struct source *source)
 	bool due = client->timed && (source->ready & SOURCE_DUE) != 0;
 
 	source->ready = 0;
+	if (client->state == CLIENT_NONE) /* control was closed with a turn still to come */
+		return;
 	if (client->state == CLIENT_ASKING) {
 		if (due && time_reached(loop->now_ms, client->due_ms))
 			client_asked(client, "no request came", 0);
