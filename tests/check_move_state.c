@@ -163,8 +163,9 @@ static void chargen_goes_on(struct traveller *traveller)
 				       : column == 73 ? '\n'
 						      : (unsigned char)(' ' + (line + column) % 95);
 
-		ck_assert_msg(bytes[i] == wanted, "byte %llu is %u, not %u",
-			      (unsigned long long)traveller->at, bytes[i], wanted);
+		if (bytes[i] != wanted)
+			ck_abort_msg("byte %llu is %u, not %u", (unsigned long long)traveller->at,
+				     bytes[i], wanted);
 	}
 }
 
@@ -249,7 +250,8 @@ START_TEST(what_was_begun_goes_on)
 
 		wait_all_read(server, travellers, TRAVELLERS);
 		seen = helm_make(server, changes[change]);
-		ck_assert_uint_eq(seen.moved, TRAVELLERS);
+		ck_assert_msg(seen.moved == TRAVELLERS, "%llu moved:\n%s",
+			      (unsigned long long)seen.moved, server->log);
 		ck_assert_uint_eq(seen.stay, 0);
 		for (size_t i = 0; i < TRAVELLERS; i++)
 			travellers[i].way->go_on(&travellers[i]);
