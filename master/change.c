@@ -67,6 +67,8 @@ static void next_change(void)
 	struct generation *other = generation_at(change.serving->number + 1);
 	long n = (long)change.serving->slots_n;
 
+	if (change.handed_over && !change.stopping)
+		change_pass_on();
 	if (change.now != CHANGE_NONE || change.stopping || change.handed_over || change.beside)
 		return;
 	if (other->phase != GENERATION_NONE) /* its last ones drain: never a third one */

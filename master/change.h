@@ -38,6 +38,8 @@ struct change_owner {
 	void (*begins)(enum change change);
 	/* It was made; or not, and text says why. */
 	void (*ended)(enum change change, bool made, const char *text);
+	/* It was asked for, and is the next master's to do. */
+	void (*passed_on)(enum change change);
 };
 
 /* serving: the generation that is there. All is borrowed. */

@@ -74,5 +74,6 @@ void change_rebalance_look(void);
 /* change_upgrade.c */
 void change_begin_upgrade(void);
 void change_upgrade_look(void);
+void change_pass_on(void);
 
 #endif

@@ -25,6 +25,25 @@ void change_begin_upgrade(void)
 		      change.owner->loop->now_ms + CHANGE_READY_MS_MAX);
 }
 
+/* What is asked of this master after it handed over is the next one's to do. */
+void change_pass_on(void)
+{
+	if (change.wants_reload) {
+		change.wants_reload = false;
+		upgrade_pass_on(CHANGE_RELOAD, 1);
+		change.owner->passed_on(CHANGE_RELOAD);
+	}
+	if (change.wants_more) {
+		upgrade_pass_on(CHANGE_WORKERS, change.wants_more);
+		change.wants_more = 0;
+	}
+	if (change.wants_rebalance) {
+		change.wants_rebalance = false;
+		upgrade_pass_on(CHANGE_REBALANCE, 1);
+		change.owner->passed_on(CHANGE_REBALANCE);
+	}
+}
+
 static void successor_ready(void)
 {
 	struct generation *old = change.serving;
@@ -38,6 +57,7 @@ static void successor_ready(void)
 	handoff_leave();
 	change.owner->handed_over(true);
 	upgrade_hand_over();
+	change_pass_on();
 	EACH_SLOT (slot, old) {
 		slot_event(slot, SLOT_RETIRE);
 		if (slot->roster.state == SLOT_RETIRING)
@@ -135,6 +155,16 @@ static void predecessor_wants_lane(unsigned index, unsigned attempt)
 	(void)close(lane[1]);
 }
 
+static void predecessor_passes_on(unsigned what, int n)
+{
+	if (what == CHANGE_RELOAD)
+		change_reload();
+	else if (what == CHANGE_WORKERS)
+		change_workers(n);
+	else if (what == CHANGE_REBALANCE)
+		change_rebalance();
+}
+
 static void predecessor_gone(void)
 {
 	change.beside = false;
@@ -151,6 +181,7 @@ static const struct upgrade_owner upgrade_owner = {
     .lost = successor_lost,
     .take_over = take_over,
     .wants_lane = predecessor_wants_lane,
+    .passed_on = predecessor_passes_on,
     .alone = predecessor_gone,
 };
 

@@ -211,6 +211,16 @@ static void change_ended(enum change change, bool made, const char *text)
 	desk_tell(change, made, text);
 }
 
+static void change_passed_on(enum change change)
+{
+	char text[64];
+
+	log_info("change is the next master's", LOG_TEXT("what", change_names[change]));
+	(void)snprintf(text, sizeof text, "the next master, pid %d, was told to do it",
+		       (int)upgrade_pid());
+	desk_tell(change, false, text);
+}
+
 /* ---- another master ---- */
 
 static bool start_upgrade(char error[CHANGE_TEXT_BYTES])
@@ -303,6 +313,7 @@ static struct change_owner change_owner = {
     .serves = serves,
     .begins = change_begins,
     .ended = change_ended,
+    .passed_on = change_passed_on,
 };
 
 static struct generation_owner generation_owner = {

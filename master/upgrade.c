@@ -23,7 +23,7 @@
 
 extern char **environ;
 
-enum { READY = 1, FAILED, TAKE_OVER, WANT_LANE, LANE, BELL };
+enum { READY = 1, FAILED, TAKE_OVER, WANT_LANE, LANE, BELL, PASS_ON };
 
 struct upgrade_note {
 	uint32_t kind, number, attempt;
@@ -111,6 +111,8 @@ static void new_takes(const struct upgrade_note *note)
 		upgrade.owner->take_over();
 	else if (note->kind == WANT_LANE)
 		upgrade.owner->wants_lane(note->number, note->attempt);
+	else if (note->kind == PASS_ON)
+		upgrade.owner->passed_on(note->number, (int)note->attempt);
 }
 
 static void link_turn(struct loop *loop, struct source *source)
@@ -410,6 +412,12 @@ void upgrade_hand_over(void)
 void upgrade_want_lane(unsigned slot, unsigned attempt)
 {
 	link_send(&(struct upgrade_note){.kind = WANT_LANE, .number = slot, .attempt = attempt},
+		  -1);
+}
+
+void upgrade_pass_on(unsigned what, int n)
+{
+	link_send(&(struct upgrade_note){.kind = PASS_ON, .number = what, .attempt = (uint32_t)n},
 		  -1);
 }
 

@@ -7,6 +7,7 @@
  *      | TAKE_OVER ----------------------------->|   they serve; the old ones retire
  *      | WANT_LANE of a slot ------------------->|
  *      |<------------------------ LANE of a slot |   over it a worker moves its connections
+ *      | PASS_ON ------------------------------->|   what is asked of the old one is the new one's
  *      | (its workers have gone, and so it goes) |
  *
  * What the new one needs to know is a manifest: lines of text in a memfd, which names the
@@ -49,7 +50,8 @@ struct upgrade_owner {
 	/* In the new master: */
 	void (*take_over)(void); /* or the old one died before it could say so */
 	void (*wants_lane)(unsigned slot, unsigned attempt);
-	void (*alone)(void); /* nobody of the old one's is there any more */
+	void (*passed_on)(unsigned what, int n); /* asked of the old one, which left it to us */
+	void (*alone)(void);			 /* nobody of the old one's is there any more */
 };
 
 /* First thing in main(): how this process was started, which is how the next one will be. */
@@ -69,6 +71,7 @@ bool upgrade_reaped(pid_t pid, int status);
 pid_t upgrade_pid(void);
 void upgrade_hand_over(void);
 void upgrade_want_lane(unsigned slot, unsigned attempt);
+void upgrade_pass_on(unsigned what, int n);
 
 /* ---- in the new master ---- */
 

@@ -137,15 +137,27 @@ const char *steer_config(const char *text)
 
 /* ---- weirctl ---- */
 
-static const char *said_path(void)
-{
-	return in_folder("weirctl.out");
-}
+#define ASKED_MAX 4
+
+static struct {
+	struct {
+		pid_t pid;
+		char said[128]; /* the path of what it said */
+	} asked[ASKED_MAX];
+	unsigned turn, ended;
+} ctl;
 
 static pid_t begin(const char *option, const char *verb)
 {
-	const char *weirctl = built("weirctl"), *path = said_path();
-	pid_t pid = fork();
+	const char *weirctl = built("weirctl");
+	unsigned turn = ctl.turn++ % ASKED_MAX;
+	char *path = ctl.asked[turn].said, name[32];
+	pid_t pid;
+
+	(void)snprintf(name, sizeof name, "weirctl.%u", turn);
+	(void)snprintf(path, sizeof ctl.asked[turn].said, "%s", in_folder(name));
+	pid = fork();
+	ctl.asked[turn].pid = pid;
 
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
@@ -173,6 +185,9 @@ int steer_ask_end(pid_t pid)
 	wait.until_ms += 50000;
 	while (waitpid(pid, &status, WNOHANG) == 0)
 		wait_more(&wait, "weirctl's end");
+	for (unsigned i = 0; i < ASKED_MAX; i++)
+		if (ctl.asked[i].pid == pid)
+			ctl.ended = i;
 	ck_assert_msg(WIFEXITED(status), "weirctl ended by signal %d", WTERMSIG(status));
 	return WEXITSTATUS(status);
 }
@@ -184,7 +199,7 @@ int steer_ask(const char *verb)
 
 const char *steer_said(void)
 {
-	const char *said = read_whole(said_path());
+	const char *said = read_whole(ctl.asked[ctl.ended].said);
 
 	return said ? said : "";
 }
