@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "master/activation.h"
 #include "reactor/stats.h"
@@ -423,12 +424,23 @@ void options_read(struct config *config, int argc, char **argv, size_t cpus, siz
 	}
 }
 
+/* At start this is another step's to say: a configuration may be tested by anybody. */
+static bool may_become(const struct config *config, char error[OPTIONS_ERROR_BYTES])
+{
+	struct identity identity;
+
+	if (!config->user || geteuid() == 0 ||
+	    (!identity_find(&identity, config->user) && identity.uid == geteuid()))
+		return true;
+	return wrong(error, "user %s: only root can become another user", config->user);
+}
+
 bool options_reread(struct config *config, char error[OPTIONS_ERROR_BYTES])
 {
 	struct config given;
 
 	config_defaults(config);
-	if (read_all(config, &given, error))
+	if (read_all(config, &given, error) && may_become(config, error))
 		return true;
 	options_free(config);
 	return false;
