@@ -49,7 +49,8 @@ int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
 {
 	int error;
 
-	*socket = (struct datagram_socket){.service = service, .stats = loop->stats, .gone = gone};
+	*socket = (struct datagram_socket){
+	    .service = service, .stats = loop->stats, .gone = gone, .opened_ms = loop->now_ms};
 	source_init(&socket->source, fd, datagram_turn);
 	socket->source.want = SOURCE_IN | SOURCE_OUT;
 	error = questions_open(&socket->questions, fd);
@@ -150,7 +151,14 @@ static int datagram_answer(struct loop *loop, struct datagram_socket *socket, st
 
 enum taken { TOOK, NOTHING, FAILED };
 
-static enum taken datagram_take(struct datagram_socket *socket, struct budget *budget)
+static bool is_alone(const struct loop *loop, const struct datagram_socket *socket)
+{
+	return !socket->service->inherited ||
+	       time_reached(loop->now_ms, socket->opened_ms + DATAGRAM_ALONE_MS);
+}
+
+static enum taken datagram_take(struct loop *loop, struct datagram_socket *socket,
+				struct budget *budget)
 {
 	int n = questions_receive(&socket->questions, socket->source.fd);
 
@@ -164,7 +172,7 @@ static enum taken datagram_take(struct datagram_socket *socket, struct budget *b
 	}
 	socket->errors = 0;
 	STATS_ADD(socket->stats, received_bytes, socket->questions.batch_bytes);
-	if (n > 1 && !socket->questions.many && socket->phase == SERVING)
+	if (n > 1 && !socket->questions.many && socket->phase == SERVING && is_alone(loop, socket))
 		questions_expect_many(&socket->questions, socket->source.fd);
 	count_drops(socket);
 	budget->batches++;
@@ -220,7 +228,7 @@ static void datagram_turn(struct loop *loop, struct source *source)
 			STATS_ADD(socket->stats, budget_yields, 1);
 			break;
 		}
-		taken = datagram_take(socket, &budget);
+		taken = datagram_take(loop, socket, &budget);
 	}
 	if (taken != TOOK && socket->phase != SERVING)
 		datagram_end(loop, socket);

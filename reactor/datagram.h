@@ -31,6 +31,9 @@
  * would hold up all others. */
 #define DATAGRAM_SEND_BYTES (4 * 1024 * 1024)
 #define DATAGRAM_RETRY_MS   10 /* until what failed is tried again */
+/* Trains are asked for no earlier at an inherited socket: who reads it singly would take one for
+ * a datagram. */
+#define DATAGRAM_ALONE_MS 1000
 
 /* As a protocol sees it: the question, and then the answer. */
 struct datagram {
@@ -45,6 +48,7 @@ struct datagram_service {
 	struct limiter *limiter; /* NULL: no limit */
 	uint32_t *dropped;	 /* of this socket's drops, those that were counted; shared */
 	bool shared;		 /* others wait on the same socket */
+	bool inherited;		 /* who had the socket before may still read it for a moment */
 };
 
 struct datagram_socket {
@@ -54,6 +58,7 @@ struct datagram_socket {
 	struct questions questions;
 	struct answers answers;
 	uint8_t phase;
+	uint32_t opened_ms;
 	unsigned errors;  /* of receiving, in a row */
 	uint32_t watched; /* for these events; 0: for none */
 	void (*gone)(struct datagram_socket *socket);

@@ -60,6 +60,7 @@ static void open_datagrams(struct entrance *entrance, const struct endpoint *end
 	    .limiter = ledger->limiter,
 	    .dropped = &ledger->dropped[shared ? 0 : setup->index],
 	    .shared = shared && setup->config->workers > 1,
+	    .inherited = setup->staged,
 	};
 }
 
