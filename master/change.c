@@ -164,6 +164,9 @@ void change_slot_up(struct slot *slot)
 		else
 			upgrade_tell_ready();
 	} else {
+		/* It may have been staged when it was forked: the old master died meanwhile. */
+		if (generation->phase == GENERATION_SERVING)
+			(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
 		handoff_worker_up(slot_seat(slot), slot->channel.fd);
 		if (slot->generation == change.serving && generation_is_ready(change.serving))
 			listen_serve(&change.serving->set); /* new slots, too, from now on */

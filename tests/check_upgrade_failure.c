@@ -1,0 +1,342 @@
+/*
+ * Upgrades that are not made: the next master can't be run, ends, hangs or dies at any moment, or
+ * the old one does. What this shows: whoever serves goes on, says why, and nobody is refused.
+ * While the new master has taken over nothing, nobody is lost either; a death after that costs
+ * what the dead one's workers held, as any death of a master does: they drain it.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/crowd.h"
+#include "tests/steer.h"
+
+#define NOT_MADE "msg=\"change not made, all is as it was\" what=upgrade"
+
+static struct server *served;
+static struct crowd *crowd;
+
+static void begin(void)
+{
+	static char address[64];
+
+	served = STEERED("--workers", "2", "echo://127.0.0.1:0");
+	(void)snprintf(address, sizeof address, "127.0.0.1:%u", served->ports[0]);
+	crowd =
+	    crowd_start(&(struct crowd_plan){address, .talkers = 20, .comers = 2, .pause_ms = 1});
+}
+
+static void end(const char *what)
+{
+	struct crowd_figures figures;
+
+	steer_settle(served, 2);
+	crowd_wait(crowd, 100, 10);
+	figures = crowd_end(crowd);
+	(void)printf("FIGURE %s: %llu messages, %llu connects, 0 lost\n", what,
+		     (unsigned long long)figures.messages, (unsigned long long)figures.connects);
+	(void)fflush(stdout);
+	crowd_is_well(&figures);
+	ck_assert_int_eq(server_stop(served, SIGTERM), 0);
+	steer_all_gone();
+}
+
+/* The master's child that is not a worker of its; 0: there is none (yet). */
+static pid_t next_master(void)
+{
+	char path[96], line[4096] = "", comm[64], *at = line, *rest;
+	FILE *file;
+	long pid;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)served->pid,
+		       (int)served->pid);
+	file = fopen(path, "re");
+	if (!file)
+		return 0;
+	(void)!fgets(line, sizeof line, file);
+	(void)fclose(file);
+	for (; (pid = strtol(at, &rest, 10)) > 0; at = rest) {
+		(void)snprintf(path, sizeof path, "/proc/%ld/comm", pid);
+		file = fopen(path, "re");
+		if (!file)
+			continue;
+		*comm = '\0';
+		(void)!fgets(comm, sizeof comm, file);
+		(void)fclose(file);
+		if (strcmp(comm, "weir-master\n") == 0 && process_state((pid_t)pid) != 'Z')
+			return (pid_t)pid;
+	}
+	return 0;
+}
+
+/* Talkers are answered, and comers let in. */
+static void serves_on(void)
+{
+	struct crowd_figures begin_figures = crowd_now(crowd), now = begin_figures;
+	struct wait wait = wait_begin();
+
+	while (now.messages < begin_figures.messages + 20 ||
+	       now.connects < begin_figures.connects + 5) {
+		(void)server_log_has(served, "");
+		if (now_ms() > wait.until_ms)
+			ck_abort_msg("nobody is served; stuck %llu, refused %llu:\n%s",
+				     (unsigned long long)now.stuck, (unsigned long long)now.refused,
+				     served->log);
+		now = crowd_now(crowd);
+	}
+}
+
+/* ---- it can't be run, or is another program ---- */
+
+static const struct {
+	const char *name, *text;
+	unsigned mode;
+	const char *why;
+} programs[] = {
+    {"missing", NULL, 0, "No such file or directory"},
+    {"not executable", "#!/bin/sh\nexit 0\n", 0644, "Permission denied"},
+    {"not a program", "weir\n", 0755, "Exec format error"},
+    {"without its interpreter", "#!/nowhere/sh\n", 0755, "No such file or directory"},
+    {"ends with 1", "#!/bin/sh\nexit 1\n", 0755, "status 1 before it was ready"},
+    {"ends with 0", "#!/bin/sh\nexit 0\n", 0755, "status 0 before it was ready"},
+    {"killed", "#!/bin/sh\nkill -KILL $$\n", 0755, "signal 9"},
+    {"stops itself", "#!/bin/sh\nkill -TERM $PPID; exit 3\n", 0755, NULL},
+};
+
+#define PROGRAMS (sizeof programs / sizeof *programs - 1) /* the last is for itself */
+
+START_TEST(what_is_no_weir_is_no_upgrade)
+{
+	begin();
+	for (int round = 0; round < 3; round++) {
+		for (size_t i = 0; i < PROGRAMS; i++) {
+			steer_forget(served);
+			steer_program_is(programs[i].text, programs[i].mode);
+			ck_assert_msg(steer_ask("upgrade") == 1, "%s: %s", programs[i].name,
+				      steer_said());
+			ck_assert_msg(strstr(steer_said(), programs[i].why) != NULL, "%s: %s",
+				      programs[i].name, steer_said());
+			server_wait_log(served, NOT_MADE);
+			ck_assert_msg(strstr(served->log, programs[i].why) != NULL, "%s: %s",
+				      programs[i].name, served->log);
+			ck_assert_int_eq(steer_master(), served->pid);
+			steer_settle(served, 2);
+		}
+	}
+	steer_program_is_weir();
+	ck_assert_int_eq(steer_ask("upgrade"), 0);
+	steer_follow(served);
+	end("programs that are no weir, and then one");
+}
+END_TEST
+
+/* The same descriptors and memory as before: nothing of the tries is left. */
+START_TEST(failures_leave_nothing_behind)
+{
+	static char before[65536], after[65536];
+	unsigned n = (unsigned)suite_volume(100);
+	size_t memory, grown;
+
+	served = STEERED("--workers", "2", "echo://127.0.0.1:0", "chat://127.0.0.1:0");
+	steer_program_is("#!/bin/sh\nexit 1\n", 0755);
+	for (unsigned i = 0; i < 10; i++)
+		ck_assert_int_eq(steer_ask("upgrade"), 1);
+	process_descriptors(served->pid, before, sizeof before);
+	memory = process_memory(served->pid);
+	for (unsigned i = 0; i < n; i++) {
+		ck_assert_int_eq(steer_ask("upgrade"), 1);
+		steer_forget(served);
+	}
+	process_descriptors(served->pid, after, sizeof after);
+	ck_assert_str_eq(before, after);
+	grown = process_memory(served->pid);
+	grown = grown > memory ? grown - memory : 0;
+	(void)printf("FIGURE %u upgrades that failed: the master grew by %zu bytes\n", n, grown);
+	(void)fflush(stdout);
+	if (!suite_sanitized())
+		ck_assert_uint_le(grown, 128 << 10);
+	ck_assert_int_eq(server_stop(served, SIGTERM), 0);
+	steer_all_gone();
+}
+END_TEST
+
+/* It is given up after its 30 seconds; until then weir serves, and does what is asked after it. */
+START_TEST(one_that_hangs_is_given_up)
+{
+	uint64_t from = now_ms();
+	int status;
+	pid_t asked;
+
+	begin();
+	steer_program_is("#!/bin/sh\nexec sleep 600\n", 0755);
+	asked = steer_ask_begin("upgrade");
+	server_wait_log(served, "msg=\"change begins\" what=upgrade");
+	ck_assert_int_eq(kill(served->pid, SIGTTIN), 0);
+	while (waitpid(asked, &status, WNOHANG) == 0) {
+		ck_assert_msg(now_ms() - from < 40000, "no answer in 40 s:\n%s", served->log);
+		serves_on();
+		(void)server_log_has(served, "");
+	}
+	(void)printf("FIGURE an upgrade that hangs is given up in: %llu ms\n",
+		     (unsigned long long)(now_ms() - from));
+	(void)fflush(stdout);
+	ck_assert_int_eq(WEXITSTATUS(status), 1);
+	server_wait_log(served, NOT_MADE " why=\"the new master was not ready in time\"");
+	steer_settle(served, 3);
+	ck_assert_int_eq(kill(served->pid, SIGTTOU), 0);
+	end("an upgrade that hangs");
+}
+END_TEST
+
+/* ---- the new master dies ---- */
+
+/* Stopped as soon as it is there, and killed where it has not taken over yet. */
+START_TEST(one_that_dies_while_it_is_staged)
+{
+	unsigned n = (unsigned)suite_volume(20), killed = 0;
+
+	begin();
+	while (killed < n) {
+		struct wait wait = wait_begin();
+		pid_t next;
+		char ready[64];
+
+		steer_forget(served);
+		ck_assert_int_eq(kill(served->pid, SIGUSR2), 0);
+		while (!(next = next_master()))
+			if (steer_master() != served->pid || now_ms() > wait.until_ms)
+				break;
+		if (!next) { /* too late to see it: it serves */
+			steer_follow(served);
+			continue;
+		}
+		ck_assert_int_eq(kill(next, SIGSTOP), 0);
+		while (process_state(next) != 'T')
+			wait_more(&wait, "the new master to be stopped");
+		(void)snprintf(ready, sizeof ready, "msg=ready pid=%d", (int)next);
+		if (steer_master() != served->pid || server_log_has(served, ready)) {
+			ck_assert_int_eq(kill(next, SIGCONT), 0);
+			steer_follow(served);
+			continue;
+		}
+		ck_assert_int_eq(kill(next, SIGKILL), 0);
+		server_wait_log(served, NOT_MADE);
+		/* The old one may have heard that it is ready, but gave nobody away yet. */
+		ck_assert_msg(strstr(served->log, "the new master died: signal 9") != NULL ||
+				  strstr(served->log, "died after it had taken over") != NULL,
+			      "%s", served->log);
+		steer_settle(served, 2);
+		ck_assert_int_eq(steer_master(), served->pid);
+		killed++;
+	}
+	(void)printf("FIGURE new masters killed while staged: %u\n", killed);
+	end("deaths of new masters while they were staged");
+}
+END_TEST
+
+/* Nobody is refused, and nothing wrong is said; who was lost is said. */
+static void no_one_is_refused(const char *what, unsigned n)
+{
+	struct crowd_figures figures = crowd_end(crowd);
+
+	(void)printf("FIGURE %s %u times: %llu messages, %llu connects; ended %llu, reset %llu\n",
+		     what, n, (unsigned long long)figures.messages,
+		     (unsigned long long)figures.connects, (unsigned long long)figures.ended,
+		     (unsigned long long)figures.reset);
+	(void)fflush(stdout);
+	figures.ended = figures.reset = 0;
+	crowd_is_well(&figures);
+}
+
+/* The old one is still there, with all that is needed: it goes on. Or it had left already: then
+ * nobody serves any more, and all is over. */
+START_TEST(one_that_dies_right_after_it_took_over)
+{
+	unsigned n = (unsigned)suite_volume(10), lost = 0;
+
+	begin();
+	for (unsigned i = 0; i < n; i++) {
+		struct wait wait = wait_begin();
+		pid_t old = served->pid, next;
+
+		steer_forget(served);
+		/* The old one stays as long as a client does not read what it is owed. */
+		ck_assert_int_eq(kill(old, SIGUSR2), 0);
+		while (!(next = next_master()) && steer_master() == old)
+			;
+		while (steer_master() == old)
+			if (now_ms() > wait.until_ms)
+				ck_abort_msg("no new master:\n%s", served->log);
+		next = steer_master();
+		if (kill(old, SIGSTOP) == 0 && process_state(old) != 'Z') {
+			(void)kill(next, SIGKILL);
+			(void)kill(old, SIGCONT);
+			lost++;
+			server_wait_log(served, "this one goes on");
+			steer_settle(served, 2);
+			ck_assert_int_eq(steer_master(), served->pid);
+		} else {
+			steer_follow(served);
+		}
+		serves_on();
+	}
+	(void)printf("FIGURE new masters killed after they took over: %u of %u\n", lost, n);
+	steer_settle(served, 2);
+	no_one_is_refused("a new master died after it took over", n);
+	ck_assert_int_eq(server_stop(served, SIGTERM), 0);
+	steer_all_gone();
+}
+END_TEST
+
+/* ---- the old master dies ---- */
+
+static uint64_t moment = 0x5eed;
+
+START_TEST(the_old_one_dies_at_any_moment)
+{
+	unsigned n = (unsigned)suite_volume(40), taken = 0;
+
+	begin();
+	for (unsigned i = 0; i < n; i++) {
+		struct wait wait = wait_begin();
+		uint64_t spins = next_random(&moment) % 3000;
+		pid_t old = served->pid, next = 0;
+
+		steer_forget(served);
+		ck_assert_int_eq(kill(old, SIGUSR2), 0);
+		while (!(next = next_master()) && steer_master() == old)
+			if (now_ms() > wait.until_ms)
+				ck_abort_msg("no new master:\n%s", served->log);
+		for (uint64_t spin = 0; spin < spins; spin++)
+			(void)getppid();
+		(void)kill(old, SIGKILL);
+		ck_assert_int_eq(waitpid(old, NULL, 0), old);
+		while ((next = steer_master()) == old || !next)
+			if (now_ms() > wait.until_ms)
+				ck_abort_msg("no new pid in the pid file:\n%s", served->log);
+			else
+				(void)server_log_has(served, "");
+		served->pid = next;
+		taken++;
+		steer_settle(served, 2);
+		serves_on();
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			; /* the old one's workers */
+	}
+	no_one_is_refused("the old master died in an upgrade", taken);
+	ck_assert_int_eq(server_stop(served, SIGTERM), 0);
+	steer_all_gone();
+}
+END_TEST
+
+SUITE("upgrade_failure", {"what is no weir is no upgrade", what_is_no_weir_is_no_upgrade, 60},
+      {"failures leave nothing behind", failures_leave_nothing_behind, 60},
+      {"one that hangs is given up", one_that_hangs_is_given_up, 60},
+      {"one that dies while it is staged", one_that_dies_while_it_is_staged, 60},
+      {"one that dies right after it took over", one_that_dies_right_after_it_took_over, 60},
+      {"the old one dies at any moment", the_old_one_dies_at_any_moment, 60})
