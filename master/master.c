@@ -249,6 +249,7 @@ static void handed_over(bool handed_over)
 	listen_handed_over(&change_serving()->set, handed_over);
 	if (!handed_over) {
 		control_take_back();
+		pid_file_take_back();
 		(void)notify_main_pid(getpid());
 		return;
 	}

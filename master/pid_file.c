@@ -1,12 +1,14 @@
 #include "master/pid_file.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include "reactor/check.h"
+#include "reactor/log.h"
 
 static char *written; /* the configuration may go before it */
 
@@ -41,21 +43,38 @@ void pid_file_refuse_in_use(const char *path)
 	(void)fclose(file);
 }
 
-/* Written beside it and renamed: whoever reads the file reads a whole number. */
-void pid_file_write(const char *path)
+/* Written beside it and renamed: whoever reads the file reads a whole number. 0 or -errno. */
+static int write_number(const char *path)
 {
 	char beside[512];
 	FILE *file;
+	bool whole;
 
-	if (!path)
-		return;
 	if ((size_t)snprintf(beside, sizeof beside, "%s.%d", path, (int)getpid()) >= sizeof beside)
-		die("pid-file %s: the path is too long", path);
+		return -ENAMETOOLONG;
 	file = fopen(beside, "we");
-	if (!file || fprintf(file, "%d\n", (int)getpid()) < 0 || fclose(file) != 0 ||
-	    rename(beside, path) < 0)
-		die("pid-file %s: %s", path, strerror(errno));
-	written = strdup(path);
+	if (!file)
+		return -errno;
+	whole = fprintf(file, "%d\n", (int)getpid()) > 0;
+	return (fclose(file) == 0 && whole && rename(beside, path) == 0) ? 0 : -errno;
+}
+
+void pid_file_write(const char *path)
+{
+	int error = path ? write_number(path) : 0;
+
+	if (error)
+		die("pid-file %s: %s", path, strerror(-error));
+	written = path ? strdup(path) : NULL;
+}
+
+void pid_file_take_back(void)
+{
+	int error = written ? write_number(written) : 0;
+
+	if (error)
+		log_error("the pid file can't be written", LOG_TEXT("path", written),
+			  LOG_TEXT("error", strerror(-error)));
 }
 
 void pid_file_remove(void)
