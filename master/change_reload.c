@@ -131,6 +131,8 @@ void change_switch_over(void)
 		if (slot->roster.state == SLOT_RETIRING)
 			change_route(slot, slot_connections(slot));
 	}
+	if (!generation_has_workers(old)) /* no death will tell: they had died before */
+		change_generation_end(old);
 }
 
 void change_reload_look(void)
