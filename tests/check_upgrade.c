@@ -14,30 +14,6 @@
 #include "tests/crowd.h"
 #include "tests/steer.h"
 
-static const char *tcp_address(const struct server *server, size_t listener)
-{
-	static char texts[4][64];
-	static unsigned turn;
-	char *text = texts[turn++ % 4];
-
-	(void)snprintf(text, sizeof *texts, "127.0.0.1:%u", server->ports[listener]);
-	return text;
-}
-
-static void figure(const char *what, const struct crowd_figures *figures)
-{
-	(void)printf("FIGURE %s: %llu messages, %llu connects, 0 lost; longest wait %.1f ms\n",
-		     what, (unsigned long long)figures->messages,
-		     (unsigned long long)figures->connects, (double)figures->longest_us / 1000);
-	(void)fflush(stdout);
-}
-
-static void ends_well(struct server *server)
-{
-	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
-	steer_all_gone();
-}
-
 static void upgrade_made(struct server *server)
 {
 	ck_assert_msg(steer_ask("upgrade") == 0, "%s\n%s", steer_said(), server->log);
@@ -51,8 +27,7 @@ static void twenty(const char *mode)
 	unsigned n = (unsigned)suite_volume(20);
 	struct server *server = STEERED("--workers", "2", "--accept", mode, "echo://127.0.0.1:0");
 	struct crowd *crowd = crowd_start(&(struct crowd_plan){
-	    tcp_address(server, 0), .talkers = 40, .comers = 4, .pause_ms = 1});
-	struct crowd_figures figures;
+	    steer_address(server, 0), .talkers = 40, .comers = 4, .pause_ms = 1});
 	uint64_t begin = now_ms();
 	char what[64];
 
@@ -70,12 +45,10 @@ static void twenty(const char *mode)
 	(void)snprintf(what, sizeof what, "%u upgrades, %s, in %llu ms", n, mode,
 		       (unsigned long long)(now_ms() - begin));
 	crowd_wait(crowd, 200, 20);
-	figures = crowd_end(crowd);
-	figure(what, &figures);
-	crowd_is_well(&figures);
+	crowd_ends_well(crowd, what);
 	ck_assert_uint_ge(server_stat(server, "moved_in"), n * 40);
 	ck_assert_int_eq(steer_number("generation"), 1 + n);
-	ends_well(server);
+	steer_stop(server);
 }
 
 START_TEST(twenty_in_a_row)
@@ -92,7 +65,6 @@ START_TEST(unix_sockets_stay)
 {
 	char file[160], name[160], text[160];
 	struct crowd *at_file, *at_name;
-	struct crowd_figures figures;
 	struct stat before, now;
 	struct server *server;
 
@@ -113,13 +85,9 @@ START_TEST(unix_sockets_stay)
 		ck_assert_uint_eq(now.st_ino, before.st_ino);
 		ck_assert_uint_eq(now.st_mode, before.st_mode);
 	}
-	figures = crowd_end(at_file);
-	figure("5 upgrades, socket file", &figures);
-	crowd_is_well(&figures);
-	figures = crowd_end(at_name);
-	figure("5 upgrades, abstract name", &figures);
-	crowd_is_well(&figures);
-	ends_well(server);
+	crowd_ends_well(at_file, "5 upgrades, socket file");
+	crowd_ends_well(at_name, "5 upgrades, abstract name");
+	steer_stop(server);
 	ck_assert(!exists(text));
 }
 END_TEST
@@ -157,7 +125,7 @@ START_TEST(the_configuration_is_read_anew)
 	fd = connect_to(steer_port(1));
 	send_text(fd, "three");
 	expect_text(fd, "three");
-	ends_well(server);
+	steer_stop(server);
 }
 END_TEST
 
@@ -173,7 +141,7 @@ static struct held hold(const char *config)
 {
 	struct held held = {.server = STEERED("--config", steer_config(config))};
 
-	held.crowd = crowd_start(&(struct crowd_plan){tcp_address(held.server, 0), .talkers = 20,
+	held.crowd = crowd_start(&(struct crowd_plan){steer_address(held.server, 0), .talkers = 20,
 						      .comers = 2, .pause_ms = 1});
 	steer_program_is_held();
 	held.asked = steer_ask_begin("upgrade");
@@ -183,14 +151,10 @@ static struct held hold(const char *config)
 
 static void held_is_well(struct held *held, const char *what, size_t workers)
 {
-	struct crowd_figures figures;
-
 	steer_settle(held->server, workers);
 	crowd_wait(held->crowd, 100, 10);
-	figures = crowd_end(held->crowd);
-	figure(what, &figures);
-	crowd_is_well(&figures);
-	ends_well(held->server);
+	crowd_ends_well(held->crowd, what);
+	steer_stop(held->server);
 }
 
 START_TEST(usr2_twice_is_one_upgrade)
@@ -269,7 +233,7 @@ START_TEST(term_to_the_old_one_after_it_handed_over_stops_it_alone)
 	steer_settle(held.server, 2);
 	crowd_wait(held.crowd, 100, 10);
 	(void)crowd_end(held.crowd);
-	ends_well(held.server);
+	steer_stop(held.server);
 }
 END_TEST
 

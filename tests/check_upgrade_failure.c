@@ -23,27 +23,17 @@ static struct crowd *crowd;
 
 static void begin(void)
 {
-	static char address[64];
-
 	served = STEERED("--workers", "2", "echo://127.0.0.1:0");
-	(void)snprintf(address, sizeof address, "127.0.0.1:%u", served->ports[0]);
-	crowd =
-	    crowd_start(&(struct crowd_plan){address, .talkers = 20, .comers = 2, .pause_ms = 1});
+	crowd = crowd_start(&(struct crowd_plan){steer_address(served, 0), .talkers = 20,
+						 .comers = 2, .pause_ms = 1});
 }
 
 static void end(const char *what)
 {
-	struct crowd_figures figures;
-
 	steer_settle(served, 2);
 	crowd_wait(crowd, 100, 10);
-	figures = crowd_end(crowd);
-	(void)printf("FIGURE %s: %llu messages, %llu connects, 0 lost\n", what,
-		     (unsigned long long)figures.messages, (unsigned long long)figures.connects);
-	(void)fflush(stdout);
-	crowd_is_well(&figures);
-	ck_assert_int_eq(server_stop(served, SIGTERM), 0);
-	steer_all_gone();
+	crowd_ends_well(crowd, what);
+	steer_stop(served);
 }
 
 /* The master's child that is not a worker of its; 0: there is none (yet). */
@@ -160,8 +150,7 @@ START_TEST(failures_leave_nothing_behind)
 	(void)fflush(stdout);
 	if (!suite_sanitized())
 		ck_assert_uint_le(grown, 128 << 10);
-	ck_assert_int_eq(server_stop(served, SIGTERM), 0);
-	steer_all_gone();
+	steer_stop(served);
 }
 END_TEST
 
@@ -281,8 +270,7 @@ START_TEST(one_that_dies_right_after_it_took_over)
 		serves_on();
 	}
 	no_one_is_refused("a new master died after it took over", n);
-	ck_assert_int_eq(server_stop(served, SIGTERM), 0);
-	steer_all_gone();
+	steer_stop(served);
 }
 END_TEST
 
@@ -322,8 +310,7 @@ START_TEST(the_old_one_dies_at_any_moment)
 			; /* the old one's workers */
 	}
 	no_one_is_refused("the old master died in an upgrade", taken);
-	ck_assert_int_eq(server_stop(served, SIGTERM), 0);
-	steer_all_gone();
+	steer_stop(served);
 }
 END_TEST
 

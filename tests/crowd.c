@@ -348,3 +348,14 @@ void crowd_is_well(const struct crowd_figures *figures)
 		      (unsigned long long)figures->ended, (unsigned long long)figures->reset,
 		      (unsigned long long)figures->wrong, (unsigned long long)figures->stuck);
 }
+
+void crowd_ends_well(struct crowd *crowd, const char *what)
+{
+	struct crowd_figures figures = crowd_end(crowd);
+
+	crowd_is_well(&figures);
+	(void)printf("FIGURE %s: %llu messages, %llu connects, 0 lost; longest wait %.1f ms\n",
+		     what, (unsigned long long)figures.messages,
+		     (unsigned long long)figures.connects, (double)figures.longest_us / 1000);
+	(void)fflush(stdout);
+}

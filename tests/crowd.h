@@ -37,5 +37,7 @@ void crowd_wait(const struct crowd *crowd, uint64_t messages, uint64_t connects)
 struct crowd_figures crowd_end(struct crowd *crowd);
 /* Nobody was refused, lost or given a wrong byte. */
 void crowd_is_well(const struct crowd_figures *figures);
+/* Both; and a FIGURE line. */
+void crowd_ends_well(struct crowd *crowd, const char *what);
 
 #endif

@@ -306,6 +306,16 @@ void steer_settle(struct server *server, size_t workers)
 	}
 }
 
+const char *steer_address(const struct server *server, size_t listener)
+{
+	static char texts[4][64];
+	static unsigned turn;
+	char *text = texts[turn++ % 4];
+
+	(void)snprintf(text, sizeof *texts, "127.0.0.1:%u", server->ports[listener]);
+	return text;
+}
+
 void steer_wait_log_times(struct server *server, const char *text, size_t times)
 {
 	struct wait wait = wait_begin();
@@ -359,4 +369,10 @@ void steer_all_gone(void)
 	ck_assert_int_eq(errno, ECHILD);
 	ck_assert(!exists(steer.pid_file));
 	ck_assert(!exists(steer.control));
+}
+
+void steer_stop(struct server *server)
+{
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	steer_all_gone();
 }

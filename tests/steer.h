@@ -29,6 +29,10 @@ unsigned steer_port(size_t listener);
 
 /* Waits until it serves, with so many workers, and nothing else is among its processes. */
 void steer_settle(struct server *server, size_t workers);
+/* Where this listener of the start is, as crowd_start() takes it; good for four calls. */
+const char *steer_address(const struct server *server, size_t listener);
+/* TERM; it ends well, and leaves nothing. */
+void steer_stop(struct server *server);
 /* How often the log has it since the last steer_forget(). */
 void steer_wait_log_times(struct server *server, const char *text, size_t times);
 void steer_forget(struct server *server);

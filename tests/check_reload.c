@@ -1,0 +1,206 @@
+/*
+ * Reloads under load: of good configurations and bad ones, with other numbers of workers and
+ * other accept modes. What this shows: nobody who talks or connects notices, a bad one is told
+ * with its line and changes nothing, and two hundred of them leave nothing behind.
+ * check_reload_listeners has what changes for whom.
+ */
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/crowd.h"
+#include "tests/steer.h"
+
+/* ---- one each 100 ms ---- */
+
+static void reloads_under_load(const char *mode, uint64_t messages, uint64_t connects)
+{
+	struct server *server = STEERED("--workers", "2", "--accept", mode, "echo://127.0.0.1:0");
+	struct crowd *talkers =
+			 crowd_start(&(struct crowd_plan){steer_address(server, 0), .talkers = 50}),
+		     *comers =
+			 crowd_start(&(struct crowd_plan){steer_address(server, 0), .comers = 16});
+	uint64_t begin = now_ms();
+	unsigned made = 0;
+	char what[96];
+
+	while (crowd_now(talkers).messages < messages || crowd_now(comers).connects < connects) {
+		steer_forget(server);
+		ck_assert_int_eq(kill(server->pid, SIGHUP), 0);
+		(void)poll(NULL, 0, 100); /* the pace that is promised */
+		made += (unsigned)server_log_count(server, "msg=\"change made\" what=reload");
+		ck_assert_uint_lt(now_ms() - begin, 10 * 55000);
+	}
+	ck_assert_uint_ge(made, (now_ms() - begin) / 1000);
+	(void)snprintf(what, sizeof what, "%u reloads in %llu ms, %s, talkers", made,
+		       (unsigned long long)(now_ms() - begin), mode);
+	crowd_ends_well(talkers, what);
+	crowd_ends_well(comers, "comers beside them");
+	steer_settle(server, 2);
+	ck_assert_uint_ge(server_stat(server, "moved_in"), (uint64_t)made * 40);
+	ck_assert_uint_eq(server_stat(server, "closed_worker_died"), 0);
+	steer_stop(server);
+}
+
+START_TEST(a_million_messages)
+{
+	reloads_under_load("reuseport", suite_volume(1000000), suite_volume(100000));
+}
+END_TEST
+
+START_TEST(fewer_in_the_other_modes)
+{
+	reloads_under_load(_i ? "handoff" : "shared", suite_volume(100000), suite_volume(10000));
+}
+END_TEST
+
+/* ---- good, bad, good, bad ---- */
+
+static const struct {
+	const char *text, *line, *why;
+} bad[] = {
+    {"listen = echo://127.0.0.1:0\nworkers = 2\nno-such-key = 1\n", ":3", "no-such-key"},
+    {"workers = many\nlisten = echo://127.0.0.1:0\n", ":1", "workers"},
+    {"workers = 2\nlisten = nothing://127.0.0.1:0\n", ":2", "nothing"},
+    {"workers = 2\nlisten = echo://127.0.0.1:0\n\nlow-water = 2G\n", ":4", "low-water"},
+    {"workers = 2\nlisten = echo://no.such.host.:0\n", ":2", "no.such.host."},
+};
+
+START_TEST(good_and_bad_by_turns)
+{
+	unsigned n = (unsigned)suite_volume(50), tried = 0;
+	struct server *server =
+	    STEERED("--config", steer_config("workers = 2\nlisten = echo://127.0.0.1:0\n"));
+	struct crowd *crowd =
+	    crowd_start(&(struct crowd_plan){steer_address(server, 0), .talkers = 50, .comers = 4});
+	long generation = 1;
+	char wanted[200];
+	const char *path;
+
+	for (unsigned i = 0; i < n; i++) {
+		steer_forget(server);
+		(void)steer_config(i % 2 ? "workers = 2\nlisten = echo://127.0.0.1:0\n"
+					 : "workers = 2\nidle-timeout = 1m\n"
+					   "listen = echo://127.0.0.1:0\n");
+		ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+		generation++;
+		path = steer_config(bad[i % 5].text);
+		(void)snprintf(wanted, sizeof wanted, "%s%s", path, bad[i % 5].line);
+		ck_assert_int_eq(steer_ask("reload"), 1);
+		ck_assert_msg(strstr(steer_said(), wanted) && strstr(steer_said(), bad[i % 5].why),
+			      "not \"%s\" and \"%s\": %s", wanted, bad[i % 5].why, steer_said());
+		server_wait_log(server, wanted);
+		tried++;
+		ck_assert_int_eq(steer_number("generation"), generation);
+		crowd_wait(crowd, 20, 2);
+	}
+	(void)printf("FIGURE good and bad configurations by turns: %u of each\n", tried);
+	crowd_ends_well(crowd, "meanwhile");
+	steer_settle(server, 2);
+	steer_stop(server);
+}
+END_TEST
+
+/* One that is not there any more is a bad one. */
+START_TEST(a_file_that_is_missing_changes_nothing)
+{
+	const char *path = steer_config("workers = 2\nlisten = echo://127.0.0.1:0\n");
+	struct server *server = STEERED("--config", path);
+	char aside[160];
+
+	(void)snprintf(aside, sizeof aside, "%s.aside", path);
+	ck_assert_int_eq(rename(path, aside), 0);
+	ck_assert_int_eq(steer_ask("reload"), 1);
+	ck_assert_msg(strstr(steer_said(), path) != NULL, "%s", steer_said());
+	ck_assert_int_eq(steer_number("generation"), 1);
+	ck_assert_int_eq(rename(aside, path), 0);
+	ck_assert_int_eq(steer_ask("reload"), 0);
+	steer_settle(server, 2);
+	steer_stop(server);
+}
+END_TEST
+
+/* ---- what is left of two hundred ---- */
+
+START_TEST(two_hundred_leave_nothing_behind)
+{
+	static char before[65536], after[65536], worker[65536];
+	unsigned n = (unsigned)suite_volume(200);
+	char text[512];
+	struct server *server;
+	size_t memory, grown;
+
+	(void)snprintf(text, sizeof text,
+		       "workers = 2\nlisten = echo://127.0.0.1:0\nlisten = chat://127.0.0.1:0\n"
+		       "listen = echo+udp://127.0.0.1:0\nlisten = line://%s\n"
+		       "listen = frame://127.0.0.1:0?accept=handoff\n",
+		       in_folder("line.sock"));
+	server = STEERED("--config", steer_config(text));
+	for (int i = 0; i < 10; i++)
+		ck_assert_int_eq(steer_ask("reload"), 0);
+	steer_settle(server, 2);
+	process_descriptors(server->pid, before, sizeof before);
+	process_descriptors(server_wait_worker(server, 0, 0), worker, sizeof worker);
+	memory = process_memory(server->pid);
+	for (unsigned i = 0; i < n; i++) {
+		steer_forget(server);
+		ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+	}
+	steer_settle(server, 2);
+	process_descriptors(server->pid, after, sizeof after);
+	ck_assert_str_eq(before, after);
+	process_descriptors(server_wait_worker(server, 0, 0), after, sizeof after);
+	ck_assert_str_eq(worker, after);
+	grown = process_memory(server->pid);
+	grown = grown > memory ? grown - memory : 0;
+	(void)printf("FIGURE %u reloads: the master grew by %zu bytes\n", n, grown);
+	(void)fflush(stdout);
+	if (!suite_sanitized())
+		ck_assert_uint_le(grown, 128 << 10);
+	ck_assert(exists(in_folder("line.sock")));
+	steer_stop(server);
+	ck_assert(!exists(in_folder("line.sock")));
+}
+END_TEST
+
+/* ---- other workers, other modes ---- */
+
+START_TEST(workers_and_modes_change_under_load)
+{
+	static const struct {
+		unsigned workers;
+		const char *mode;
+	} steps[] = {{2, "shared"},    {4, "shared"},	 {4, "handoff"}, {1, "handoff"},
+		     {3, "reuseport"}, {1, "reuseport"}, {2, "handoff"}, {4, "reuseport"},
+		     {2, "shared"},    {2, "reuseport"}};
+	struct server *server =
+	    STEERED("--config", steer_config("workers = 2\nlisten = echo://127.0.0.1:0\n"));
+	struct crowd *crowd =
+	    crowd_start(&(struct crowd_plan){steer_address(server, 0), .talkers = 50, .comers = 8});
+
+	for (unsigned i = 0; i < suite_volume(5 * sizeof steps / sizeof *steps); i++) {
+		unsigned workers = steps[i % 10].workers;
+		char text[128];
+
+		steer_forget(server);
+		(void)snprintf(text, sizeof text,
+			       "workers = %u\naccept = %s\nlisten = echo://127.0.0.1:0\n", workers,
+			       steps[i % 10].mode);
+		(void)steer_config(text);
+		ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+		ck_assert(steer_says("accept", steps[i % 10].mode));
+		crowd_wait(crowd, 200, 20);
+		steer_settle(server, workers);
+	}
+	crowd_ends_well(crowd, "other workers and accept modes");
+	steer_stop(server);
+}
+END_TEST
+
+SUITE("reload", {"a million messages", a_million_messages, 110},
+      {"fewer in the other modes", fewer_in_the_other_modes, 60, 2},
+      {"good and bad by turns", good_and_bad_by_turns, 60},
+      {"a file that is missing changes nothing", a_file_that_is_missing_changes_nothing, 30},
+      {"two hundred leave nothing behind", two_hundred_leave_nothing_behind, 60},
+      {"workers and modes change under load", workers_and_modes_change_under_load, 60})
