@@ -278,6 +278,7 @@ struct point *listen_inherit(const struct point *point, const struct protocol *p
 	mine = free_point();
 	*mine = *point;
 	mine->used = mine->guest = true;
+	mine->reached = mine->fds_n;
 	set->points[set->points_n] = mine;
 	set->protocols[set->points_n] = protocol;
 	set->numbers[set->points_n++] = number;
@@ -302,15 +303,23 @@ bool listen_inherited(int fd)
 
 /* ---- dropping ---- */
 
+/* listen_tidy() closes them, but for those that nobody can have come to. */
+static void steer_past_spares(struct point *point, size_t needed)
+{
+	point_narrow(point, point->reached > needed ? point->reached : needed);
+	if (point_feed(point, point->fed < needed ? point->fed : needed))
+		point_narrow(point, needed); /* somebody comes to each of them */
+}
+
 static void let_go(struct listen_set *set, size_t i)
 {
 	struct point *point = set->points[i];
 	size_t needed = width_but(point, set);
 
-	if (needed)
-		point_narrow(point, needed);
-	else
+	if (!needed)
 		point_close(point, set->handed_over || point->guest);
+	else
+		steer_past_spares(point, needed);
 }
 
 void listen_drop(struct listen_set *set)
@@ -374,7 +383,20 @@ void listen_close_slots(struct listen_set *set, size_t slots)
 	CHECK(slots && slots <= set->slots);
 	set->slots = slots;
 	for (size_t i = 0; i < set->points_n; i++)
-		point_narrow(set->points[i], width_but(set->points[i], NULL));
+		steer_past_spares(set->points[i], width_but(set->points[i], NULL));
+}
+
+void listen_tidy(struct listen_set *set, bool close, void (*took)(uint32_t number, int fd))
+{
+	for (size_t i = 0; i < set->points_n; i++) {
+		struct point *point = set->points[i];
+		size_t needed = width_but(point, NULL);
+
+		for (size_t n = needed; n < point->fds_n; n++)
+			point_take(point, n, set->numbers[i], took);
+		if (close)
+			point_narrow(point, needed);
+	}
 }
 
 /* ---- who waits ---- */

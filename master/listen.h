@@ -4,7 +4,7 @@
  * A listen_set is what one configuration listens on. Two may exist at a time, that of the old
  * generation and that of the new one: where both name an address they have the same point,
  * with its sockets and whoever waits there. A point is closed, and its socket file removed,
- * when the last set lets go of it. Each listener has an number below LISTEN_NUMBERS_MAX, by which
+ * when the last set lets go of it. Each listener has a number below LISTEN_NUMBERS_MAX, by which
  * moves and the bus name it: it keeps it as long as it has the same address and protocol, and
  * nobody else gets it while a set, or another master's generation, has it.
  *
@@ -13,6 +13,7 @@
  *                   gone: listen_take(old, 0), listen_drop(old); it failed: listen_drop(new)
  *     TTIN:         listen_add_slots, ... ready: listen_serve
  *     TTOU:         listen_steer_away, ... drained: listen_take, listen_close_slots
+ *     after each:   listen_tidy, a while later
  */
 #ifndef MASTER_LISTEN_H
 #define MASTER_LISTEN_H
@@ -64,8 +65,16 @@ void listen_drop(struct listen_set *set);
 bool listen_add_slots(struct listen_set *set, size_t slots, char error[CONFIG_ERROR_BYTES]);
 /* Newcomers come to the slots below only: those from this one on may drain. */
 void listen_steer_away(struct listen_set *set, size_t first_slot_that_goes);
-/* Closes the sockets of the slots from this number on, which nobody reads any more. */
+/* Lets go of the sockets of the slots from this number on, which nobody reads any more. */
 void listen_close_slots(struct listen_set *set, size_t slots);
+/*
+ * Sockets at points of this set that no set has any more, by any of the calls above, stay open and
+ * are steered past: a handshake that began before may still end there, and were that socket
+ * closed, the peer would be reset. Who has come to them is accepted and given away (took NULL:
+ * ended, by FIN). For a moment after such a call, again a few times, and with close, after which
+ * they are gone. Where it is never called they wait for the slots that come next.
+ */
+void listen_tidy(struct listen_set *set, bool close, void (*took)(uint32_t number, int fd));
 
 /* ---- who waits ---- */
 

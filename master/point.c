@@ -259,6 +259,7 @@ bool point_open(struct point *point, const struct endpoint *endpoint,
 	    .datagrams = endpoint->datagrams,
 	    .single = address_is_unix(&endpoint->address),
 	    .fed = WORKERS_MAX,
+	    .reached = WORKERS_MAX,
 	    .settings = *settings,
 	    .ledger = -1,
 	};
@@ -319,6 +320,10 @@ int point_feed(struct point *point, size_t n)
 {
 	CHECK(n);
 	point->fed = n;
+	if (point->reached > point->fds_n) /* all that there were by now */
+		point->reached = point->fds_n;
+	if (point->reached < n)
+		point->reached = n;
 	return steer(point, n);
 }
 
@@ -336,6 +341,10 @@ void point_narrow(struct point *point, size_t n)
 			(void)shutdown(fd, SHUT_RD);
 		(void)close(fd);
 	}
+	if (point->reached > n)
+		point->reached = n;
+	if (point->fed > n)
+		point->fed = n;
 	(void)steer(point, point->fed);
 }
 

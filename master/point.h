@@ -36,7 +36,8 @@ struct point {
 	bool guest;    /* of another master, too, as long as it may carry on */
 	size_t fds_n;
 	int fds[WORKERS_MAX];
-	size_t fed; /* newcomers come to the first so many sockets */
+	size_t fed;	/* newcomers come to the first so many sockets */
+	size_t reached; /* they have come to so many, since those are there */
 	struct point_settings settings;
 	dev_t device;
 	ino_t inode;		/* of the socket file; 0: none of ours */

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 
 #include "master/activation.h"
+#include "reactor/sys.h"
 #include "tests/points.h"
 
 static struct config config;
@@ -92,6 +93,17 @@ static void heir_obeys(char letter)
 				n += fcntl(set.points[i]->fds[slot], F_GETFD) == FD_CLOEXEC &&
 				     fcntl(set.points[i]->fds[slot], F_GETFL) & O_NONBLOCK;
 		break;
+	case 'z': /* as workers do that stop for ever */
+		for (size_t i = 0; i < set.points_n; i++) {
+			struct sys_filter_program nothing = {1, &SYS_FILTER_NOTHING};
+
+			if (set.points[i]->datagrams)
+				(void)setsockopt(set.points[i]->fds[0], SOL_SOCKET,
+						 SO_ATTACH_FILTER, &nothing, sizeof nothing);
+			else
+				(void)listen(set.points[i]->fds[0], 0);
+		}
+		break;
 	case 'w':
 		(void)listen_write(&set, stdout);
 		(void)fflush(stdout);
@@ -155,7 +167,7 @@ static _Noreturn void become_heir(const char *listeners, int manifest, int in, i
 				  const int *inherited, size_t inherited_n)
 {
 	static int fds[LISTEN_DESCRIPTORS];
-	char number[16];
+	char number[32];
 	size_t n = listen_descriptors(&set, fds);
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -581,10 +593,7 @@ START_TEST(a_managers_sockets_are_borrowed)
 {
 	struct sockaddr_in any = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001)};
 	struct sockaddr_un path = {.sun_family = AF_UNIX};
-	struct sys_filter_program {
-		unsigned short n;
-		const void *instructions;
-	} nothing = {1, &(const uint64_t){0x06}};
+	struct sys_filter_program nothing = {1, &SYS_FILTER_NOTHING};
 	int managers[3], fds[20], unix_fd;
 	socklen_t filters = 9;
 	char listeners[400];
@@ -612,9 +621,13 @@ START_TEST(a_managers_sockets_are_borrowed)
 	ck_assert_uint_eq(ask(&heir, 'a'), 21);
 	expect_all_served(fds, 20);
 	expect_served(unix_fd);
-	for (int i = 0; i < 20; i++)
-		fds[i] = connect_to(port_at(managers[0]));
+	fds[0] = connect_to(port_at(managers[0]));
+	(void)ask(&heir, 'z');
 	heir_end(&heir, 'd');
+	for (int i = 1; i < 20; i++)
+		fds[i] = connect_to(port_at(managers[0]));
+	ck_assert_int_eq(getsockopt(managers[1], SOL_SOCKET, SO_GET_FILTER, NULL, &filters), 0);
+	ck_assert_uint_eq(filters, 0);
 	/* Who came since waits for the next one. */
 	ck_assert(exists(path.sun_path));
 	(void)close(connect_unix(path.sun_path));

@@ -288,6 +288,7 @@ static void changes_mode(const char *from, size_t before, const char *to, size_t
 	listen_take(&sets[0], 0, take_stray);
 	ck_assert(!strays || stray_number == sets[1].numbers[0]);
 	listen_drop(&sets[0]);
+	listen_tidy(&sets[1], true, take_stray);
 	ck_assert_uint_eq(point->fds_n, strcmp(to, "reuseport") == 0 ? after : 1);
 	served = strays + serve_all(point);
 	serve_strays();
@@ -329,7 +330,6 @@ static _Noreturn void clients(unsigned port, int n, int progress)
 	_exit(0);
 }
 
-/* Who is there for slot i serves it; the last ones end, as workers do, before they are closed. */
 static size_t serve_slots(size_t n)
 {
 	size_t served = 0;
@@ -339,13 +339,48 @@ static size_t serve_slots(size_t n)
 	return served;
 }
 
+static size_t served_strays(void)
+{
+	size_t n = strays;
+
+	serve_strays();
+	strays = 0;
+	return n;
+}
+
+/* Four more workers and away again. Who began a handshake before newcomers were steered away may
+ * end it any time later. */
+static size_t more_and_fewer(bool grace)
+{
+	char error[CONFIG_ERROR_BYTES];
+	size_t served;
+
+	ck_assert_msg(listen_add_slots(&sets[0], 6, error), "%s", error);
+	ck_assert_uint_eq(sets[0].points[0]->fds_n, 6);
+	served = serve_slots(2);
+	listen_serve(&sets[0]);
+	served += serve_slots(6);
+	listen_steer_away(&sets[0], 2);
+	served += serve_slots(6);
+	listen_take(&sets[0], 2, take_stray);
+	listen_close_slots(&sets[0], 2);
+	served += serve_slots(2) + served_strays();
+	for (uint64_t until_ms = now_ms() + 100; grace && now_ms() < until_ms;) {
+		listen_tidy(&sets[0], false, take_stray);
+		served += serve_slots(2) + served_strays();
+	}
+	listen_tidy(&sets[0], grace, take_stray);
+	ck_assert_uint_eq(sets[0].points[0]->fds_n, grace ? 2 : 6);
+	ck_assert_uint_eq(sets[0].points[1]->fds_n, grace ? 2 : 6);
+	return served + serve_slots(2) + served_strays();
+}
+
 START_TEST(slots_come_and_go_under_load)
 {
-	int n = (int)suite_volume(1000), rounds = 0, status, ends[2];
-	char error[CONFIG_ERROR_BYTES];
-	pid_t pids[4];
-	size_t served = 0, wanted = 4 * (size_t)n;
+	int n = (int)suite_volume(2500), rounds = 0, status, ends[2];
+	size_t served = 0, before, wanted = 4 * (size_t)n;
 	struct wait wait = wait_begin();
+	pid_t pids[4];
 
 	CONFIGURE(&configs[0], 2, "echo://127.0.0.1:0", "echo+udp://127.0.0.1:0");
 	serve_set(&sets[0], &configs[0]);
@@ -353,26 +388,9 @@ START_TEST(slots_come_and_go_under_load)
 	for (int i = 0; i < 4; i++)
 		if ((pids[i] = fork()) == 0)
 			clients(port_of(&configs[0], 0), n, ends[1]);
-	while (served < wanted) {
-		size_t before = served;
-
-		ck_assert_msg(listen_add_slots(&sets[0], 6, error), "%s", error);
-		served += serve_slots(2);
-		ck_assert_uint_eq(waiting_beyond(sets[0].points[0], 2), 0);
-		listen_serve(&sets[0]);
-		served += serve_slots(6);
-		listen_steer_away(&sets[0], 2);
-		served += serve_slots(6);
-		ck_assert_uint_eq(waiting_beyond(sets[0].points[0], 2), 0);
-		strays = 0;
-		listen_take(&sets[0], 2, take_stray);
-		serve_strays();
-		served += strays;
-		listen_close_slots(&sets[0], 2);
-		served += serve_slots(2);
-		ck_assert_uint_eq(sets[0].points[0]->fds_n, 2);
-		ck_assert_uint_eq(sets[0].points[1]->fds_n, 2);
-		rounds++;
+	for (; served < wanted; rounds++) {
+		before = served;
+		served += more_and_fewer(rounds % 20 == 19);
 		if (served == before)
 			wait_more(&wait, "clients to come");
 	}
@@ -383,6 +401,9 @@ START_TEST(slots_come_and_go_under_load)
 	}
 	ck_assert_uint_eq(served, wanted);
 	ck_assert_int_gt(rounds, 10);
+	(void)printf("FIGURE rounds of more and fewer slots under %zu connects: %d\n", wanted,
+		     rounds);
+	(void)fflush(stdout);
 	listen_drop(&sets[0]);
 }
 END_TEST
@@ -518,6 +539,7 @@ START_TEST(two_hundred_reloads_leak_nothing)
 		listen_serve(new);
 		listen_take(old, 0, NULL);
 		listen_drop(old);
+		listen_tidy(new, true, NULL);
 		for (size_t l = 0; l < new->points_n; l++)
 			ck_assert_uint_lt(new->numbers[l], 10);
 		if (i == 60) {
@@ -526,7 +548,8 @@ START_TEST(two_hundred_reloads_leak_nothing)
 		}
 		if (i > 60 && i % 60 == 0) {
 			ck_assert_uint_eq(process_descriptors_n(getpid()), descriptors);
-			ck_assert_uint_eq(maps(), mapped);
+			if (!suite_sanitized()) /* which has maps of its own */
+				ck_assert_uint_eq(maps(), mapped);
 		}
 	}
 	listen_drop(&sets[0]);
