@@ -41,10 +41,13 @@ static _Noreturn void become_service(const struct said *said, const int *fds, in
 static struct server *start(const struct said *said, const int *fds, int n,
 			    const char *const arguments[])
 {
+	static struct server *servers; /* none is freed: a test's process ends soon */
 	struct server *server = calloc(1, sizeof *server);
 	int ends[2];
 
 	ck_assert_ptr_nonnull(server);
+	server->before = servers;
+	servers = server;
 	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
 	server->pid = fork();
 	ck_assert_int_ge(server->pid, 0);
