@@ -1,5 +1,6 @@
 #include "tests/helm.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ static void ask_weirctl(const char *verb)
 	ck_assert_int_ge(weirctl, 0);
 	if (weirctl == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)dup2(open("/dev/null", O_WRONLY), STDOUT_FILENO);
 		(void)execl(built("weirctl"), "weirctl", "--control", control, verb, (char *)NULL);
 		_exit(127);
 	}
