@@ -276,18 +276,21 @@ static void log_death(const struct slot *slot, pid_t pid, int status, uint64_t l
 static void slot_died(struct slot *slot, int status)
 {
 	struct stats *stats = &seat_of(slot)->stats;
-	uint64_t lost = STATS_READ(stats, connections);
+	uint64_t held = STATS_READ(stats, connections), lost;
 	pid_t pid = slot->pid;
 
 	slot->pid = 0; /* reaped: the number may be anybody's now */
-
-	/* Nobody else writes there now: what it held is accounted for. */
-	STATS_ADD(stats, closed[CLOSE_worker_died], lost);
-	STATS_ADD(stats, connections, -lost);
-	STATS_SET(stats, asleep, 0);
 	while (slot->channel.fd >= 0 && channel_read(slot))
 		; /* what it took, it took */
 	channel_close(slot);
+	/* Nobody else writes there now: what it had is accounted for. */
+	lost = handoff_lost(slot_seat(slot));
+	STATS_ADD(stats, accepted, lost);
+	STATS_ADD(stats, handed_over, lost);
+	lost += held;
+	STATS_ADD(stats, closed[CLOSE_worker_died], lost);
+	STATS_ADD(stats, connections, -held);
+	STATS_SET(stats, asleep, 0);
 	if (owner->bus) {
 		bus_vacate(owner->bus, slot_seat(slot));
 		/* It may have published, and not woken anybody. */

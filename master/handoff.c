@@ -284,6 +284,14 @@ void handoff_worker_gone(unsigned seat)
 	loop_poke(handoff.loop, &handoff.orphans_timer);
 }
 
+uint64_t handoff_lost(unsigned seat)
+{
+	uint64_t opened = STATS_READ(&handoff.board->seats[seat].stats, handed_over);
+	uint64_t lost = handoff.lanes[seat].given - opened;
+
+	return lost <= LANE_MAX ? lost : 0; /* else it wrote nonsense there */
+}
+
 bool handoff_taken(unsigned seat, uint32_t count)
 {
 	struct lane *lane = &handoff.lanes[seat];

@@ -32,6 +32,8 @@ void handoff_worker_up(unsigned seat, int channel);
 void handoff_worker_leaves(unsigned seat);
 /* It has gone: what is under way to it goes elsewhere. */
 void handoff_worker_gone(unsigned seat);
+/* Of a worker that has gone: how many it said that it took and never opened. */
+uint64_t handoff_lost(unsigned seat);
 /* It took the first count of the oldest batch. False: there was no such batch. */
 bool handoff_taken(unsigned seat, uint32_t count);
 
