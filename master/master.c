@@ -23,6 +23,9 @@
 
 /* Beyond drain-timeout, for workers that have to close very many connections. */
 #define STOP_GRACE_MS 2000
+/* How long the one who leaves tries to tell the service manager who comes. */
+#define FAREWELL_MS 100
+#define FAREWELLS   50
 
 static struct {
 	const struct master_setup *setup;
@@ -30,7 +33,10 @@ static struct {
 	struct stats stats;
 	struct bus bus; /* no memory: no listener had a topic yet */
 	struct source signals, stop_timer;
-	int life[2]; /* a pipe: its first end tells the next master when we have all gone */
+	struct source farewell;
+	unsigned farewells;
+	bool successor_told; /* that it is the main process now */
+	int life[2];	     /* a pipe: its first end tells the next master when we have all gone */
 	bool stopping, told_ready;
 } master;
 
@@ -254,7 +260,7 @@ static void handed_over(bool handed_over)
 		return;
 	}
 	control_hand_over();
-	(void)notify_main_pid(upgrade_pid());
+	master.successor_told = notify_main_pid(upgrade_pid());
 	title_set("weir-master-old", "weir: master (its workers retire)");
 }
 
@@ -327,6 +333,21 @@ static struct generation_owner generation_owner = {
 
 /* ---- deaths ---- */
 
+/* All workers have gone, and so do we. A service manager that was not told who comes after us
+ * would take that for the end of weir. */
+static void farewell_turn(struct loop *loop, struct source *source)
+{
+	source->ready = 0;
+	if (change_is_handed_over() && !master.successor_told && master.farewells++ < FAREWELLS) {
+		master.successor_told = notify_main_pid(upgrade_pid());
+		if (!master.successor_told) {
+			loop_deadline(loop, source, loop->now_ms + FAREWELL_MS);
+			return;
+		}
+	}
+	loop->stopped = true;
+}
+
 static void reap(void)
 {
 	int status;
@@ -335,7 +356,7 @@ static void reap(void)
 	while ((pid = generations_reap(&status)))
 		change_reaped(pid, status);
 	if ((master.stopping || change_is_handed_over()) && !generations_have_workers())
-		master.loop.stopped = true;
+		farewell_turn(&master.loop, &master.farewell);
 }
 
 /* ---- stopping ---- */
@@ -515,6 +536,7 @@ int master_run(const struct master_setup *setup)
 		die("epoll: %s", strerror(-error));
 	watch_signals();
 	source_init(&master.stop_timer, -1, stop_timer_turn);
+	source_init(&master.farewell, -1, farewell_turn);
 	if (pipe2(master.life, O_CLOEXEC | O_NONBLOCK) < 0)
 		die("pipe: %s", strerror(errno));
 	generation_owner.board = setup->board;

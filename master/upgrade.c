@@ -32,7 +32,8 @@ struct upgrade_note {
 
 static struct {
 	char **argv;
-	char *program; /* absolute; NULL: it is looked up in PATH */
+	const char *variable; /* taken out of the environment: nobody else's now */
+	char *program;	      /* absolute; NULL: it is looked up in PATH */
 	struct loop *loop;
 	const struct upgrade_owner *owner;
 	struct source link; /* fd -1: there is no other master */
@@ -232,7 +233,7 @@ static void keep_from_workers(int fd)
 
 bool upgrade_inherit(struct upgrade_estate *estate)
 {
-	const char *value = getenv(UPGRADE_VARIABLE);
+	const char *value = upgrade.variable = getenv(UPGRADE_VARIABLE);
 	char line[LINE_BYTES];
 	int link, fd;
 	FILE *manifest;
