@@ -212,8 +212,10 @@ static void change_ended(enum change change, bool made, const char *text)
 	else
 		log_error("change not made, all is as it was",
 			  LOG_TEXT("what", change_names[change]), LOG_TEXT("why", text));
-	if (change == CHANGE_RELOAD && !master.stopping)
+	if (change == CHANGE_RELOAD && !master.stopping) {
 		tell_ready();
+		pulse_look();
+	}
 	desk_tell(change, made, text);
 }
 

@@ -112,7 +112,13 @@ static void pulse_turn(struct loop *loop, struct source *source)
 	if (all_move)
 		notify_watchdog();
 	pulse.status();
-	loop_deadline(loop, source, loop->now_ms + (next_ms ? next_ms : 1));
+	if (patience_ms || systemd_ms || notify_is_open()) /* else nobody wants to know */
+		loop_deadline(loop, source, loop->now_ms + (next_ms ? next_ms : 1));
+}
+
+void pulse_look(void)
+{
+	loop_poke(pulse.loop, &pulse.timer);
 }
 
 void pulse_open(struct loop *loop, const struct board *board, uint32_t (*watchdog_ms)(void),

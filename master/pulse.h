@@ -17,4 +17,7 @@
 void pulse_open(struct loop *loop, const struct board *board, uint32_t (*watchdog_ms)(void),
 		void (*status)(void));
 
+/* What it goes by has changed. */
+void pulse_look(void);
+
 #endif

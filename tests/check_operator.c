@@ -186,7 +186,7 @@ START_TEST(json_lines_are_json)
 	size_t lines = 0;
 
 	server_wait_log(server, "\"msg\":\"ready\",\"pid\":");
-	ck_assert_int_eq(kill(server->pid, SIGHUP), 0);
+	ck_assert_int_eq(kill(server->pid, SIGUSR1), 0);
 	server_wait_log(server, "this signal");
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	for (const char *at = server->log, *next; *at; at = next, lines++) {
@@ -257,13 +257,15 @@ START_TEST(spin_polls_and_serves)
 }
 END_TEST
 
+/* What the master does for some of them has tests of its own; a worker does nothing. */
 START_TEST(hup_and_its_like_do_not_kill)
 {
 	static const int signals[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGPIPE};
 	struct server *server = SERVER("--workers", "1", "echo://127.0.0.1:0");
 
 	for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-		ck_assert_int_eq(kill(server->pid, signals[i]), 0);
+		if (signals[i] == SIGUSR1 || signals[i] == SIGPIPE)
+			ck_assert_int_eq(kill(server->pid, signals[i]), 0);
 		ck_assert_int_eq(kill(server_wait_worker(server, 0, 0), signals[i]), 0);
 		echoes(connect_to(server->ports[0]));
 	}
