@@ -137,10 +137,13 @@ void change_switch_over(void)
 
 void change_reload_look(void)
 {
+	struct generation *old = generation_at(change.serving->number + 1);
 	char what[64];
 
 	if (change.now != CHANGE_RELOAD || change.staged || !change_all_have_left())
 		return;
+	if (old->phase == GENERATION_RETIRING)
+		listen_retire(&old->set, change_give_late);
 	(void)snprintf(what, sizeof what, "generation %u serves", change.serving->number);
 	change_end_moved(what);
 }

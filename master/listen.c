@@ -411,6 +411,17 @@ void listen_take(struct listen_set *set, size_t slots, void (*took)(uint32_t num
 	}
 }
 
+void listen_retire(struct listen_set *set, void (*took)(uint32_t number, int fd))
+{
+	for (size_t i = 0; i < set->points_n; i++) {
+		if (width_but(set->points[i], set))
+			continue;
+		for (size_t n = 0; n < width(set, i); n++)
+			point_take(set->points[i], n, set->numbers[i], took);
+		point_close_sockets(set->points[i]);
+	}
+}
+
 void listen_refuse(struct listen_set *set, size_t slot)
 {
 	for (size_t i = 0; i < set->points_n; i++)

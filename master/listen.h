@@ -83,6 +83,9 @@ void listen_tidy(struct listen_set *set, bool close, void (*took)(uint32_t numbe
  * handshake that began before newcomers were steered away ends when it likes. took NULL: they
  * are ended, by FIN. */
 void listen_take(struct listen_set *set, size_t slots, void (*took)(uint32_t number, int fd));
+/* The same at the points that no other set has, and closes our sockets there: its workers have let
+ * everybody in, and who comes now is refused, though their connections still drain. */
+void listen_retire(struct listen_set *set, void (*took)(uint32_t number, int fd));
 /* Takes in and ends, by FIN, who waits at a slot that has no worker, when weir ends. */
 void listen_refuse(struct listen_set *set, size_t slot);
 /* The same of every socket: there is no worker at all. */
