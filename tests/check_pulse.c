@@ -1,0 +1,249 @@
+/*
+ * The watchdog: a worker that is stopped, or goes round in circles, is aborted and replaced; one
+ * that is busy or idle is not, nor is anybody because the master itself stood still. What this
+ * shows is also who pays: only those who were with that worker, and nobody is refused.
+ *
+ * A worker is made to spin by its own code: ptrace writes a jump to itself where it is at. What
+ * this can't see: a worker that hangs in the kernel.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/user.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/crowd.h"
+#include "tests/load.h"
+#include "tests/steer.h"
+
+#define SILENT "msg=\"a worker does not move\""
+
+/* ---- a worker that spins ---- */
+
+#if defined(__x86_64__)
+static const bool can_spin = true;
+
+/* It goes on, at a jump to itself. Not while it waits: no system call is begun again then. */
+static bool spin_here(pid_t pid)
+{
+	struct user_regs_struct registers;
+	long code;
+
+	if (ptrace(PTRACE_GETREGS, pid, 0, &registers) < 0)
+		return false;
+	errno = 0;
+	code = ptrace(PTRACE_PEEKTEXT, pid, (void *)registers.rip, 0);
+	if (errno)
+		return false;
+	code = (code & ~0xffffL) | 0xfeeb;
+	registers.orig_rax = ~0ULL;
+	return ptrace(PTRACE_POKETEXT, pid, (void *)registers.rip, (void *)code) == 0 &&
+	       ptrace(PTRACE_SETREGS, pid, 0, &registers) == 0;
+}
+#else
+static const bool can_spin = false;
+
+static bool spin_here(pid_t pid)
+{
+	(void)pid;
+	return false;
+}
+#endif
+
+/* False: this may not be done here. */
+static bool spin(const struct server *server, unsigned worker)
+{
+	pid_t pid = server_wait_worker(server, worker, 0);
+	struct wait wait = wait_begin();
+
+	if (!can_spin || ptrace(PTRACE_SEIZE, pid, 0, 0) < 0)
+		return false;
+	for (;;) {
+		bool asleep;
+
+		ck_assert_int_eq(ptrace(PTRACE_INTERRUPT, pid, 0, 0), 0);
+		ck_assert_int_eq(waitpid(pid, NULL, __WALL), pid);
+		asleep = server_worker_stat(server, worker, "asleep") != 0;
+		if (!asleep)
+			ck_assert(spin_here(pid));
+		if (!asleep)
+			break;
+		ck_assert_int_eq(ptrace(PTRACE_CONT, pid, 0, 0), 0);
+		wait_more(&wait, "a worker to be at work");
+	}
+	ck_assert_int_eq(ptrace(PTRACE_DETACH, pid, 0, 0), 0);
+	return true;
+}
+
+/* ---- one that does not move ---- */
+
+static struct crowd *crowd_at(const struct server *server, unsigned talkers, unsigned comers,
+			      unsigned pause_ms)
+{
+	return crowd_start(
+	    &(struct crowd_plan){steer_address(server, 0), talkers, comers, pause_ms});
+}
+
+/* It is aborted in its time and replaced; who was not with it notices nothing. */
+static void is_replaced(struct server *server, struct crowd *crowd, pid_t pid, const char *what)
+{
+	uint64_t begin = now_ms(), took;
+	struct crowd_figures figures;
+	char died[64];
+
+	(void)snprintf(died, sizeof died, "msg=\"worker died\" worker=0 pid=%d", (int)pid);
+	server_wait_log(server, SILENT);
+	took = now_ms() - begin;
+	server_wait_log(server, died);
+	server_wait_log(server, "signal 6 (Aborted)");
+	(void)server_wait_worker(server, 0, pid);
+	steer_settle(server, 2);
+	crowd_wait(crowd, 200, 50);
+	figures = crowd_end(crowd);
+	(void)printf("FIGURE %s, aborted after %llu ms of a watchdog of 1 s: %llu lost with it, "
+		     "%llu messages and %llu connects beside\n",
+		     what, (unsigned long long)took,
+		     (unsigned long long)(figures.ended + figures.reset),
+		     (unsigned long long)figures.messages, (unsigned long long)figures.connects);
+	(void)fflush(stdout);
+	ck_assert_uint_ge(took, 700);
+	ck_assert_uint_le(took, suite_sanitized() ? 30000 : 5000);
+	ck_assert_uint_gt(figures.ended + figures.reset, 0);
+	ck_assert_uint_le(figures.ended + figures.reset, server_stat(server, "closed_worker_died"));
+	figures.ended = figures.reset = 0;
+	crowd_is_well(&figures);
+	ck_assert_uint_eq(server_log_count(server, SILENT), 1);
+	steer_stop(server);
+}
+
+START_TEST(one_that_is_stopped)
+{
+	struct server *server = STEERED("--workers", "2", "--watchdog", "1s", "echo://127.0.0.1:0");
+	struct crowd *crowd = crowd_at(server, 40, 2, 2);
+	pid_t pid = server_wait_worker(server, 0, 0);
+
+	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+	is_replaced(server, crowd, pid, "a worker that is stopped");
+}
+END_TEST
+
+START_TEST(one_that_spins)
+{
+	struct server *server = STEERED("--workers", "2", "--watchdog", "1s", "echo://127.0.0.1:0");
+	struct crowd *crowd = crowd_at(server, 40, 2, 0);
+	pid_t pid = server_wait_worker(server, 0, 0);
+
+	if (!spin(server, 0)) {
+		suite_skip("one that spins", "ptrace is not allowed, or this is no x86-64");
+		return;
+	}
+	is_replaced(server, crowd, pid, "a worker that spins");
+}
+END_TEST
+
+/* A reload waits for it as long as the watchdog does; its connections can't move. */
+START_TEST(one_that_is_stopped_does_not_hold_a_reload_up)
+{
+	struct server *server = STEERED("--workers", "2", "--watchdog", "1s", "echo://127.0.0.1:0");
+	struct crowd *crowd = crowd_at(server, 40, 2, 2);
+	pid_t pid = server_wait_worker(server, 0, 0);
+	struct crowd_figures figures;
+	uint64_t begin = now_ms();
+
+	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+	ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+	(void)printf("FIGURE a reload with a worker that is stopped took: %llu ms\n",
+		     (unsigned long long)(now_ms() - begin));
+	(void)fflush(stdout);
+	server_wait_log(server, SILENT);
+	steer_settle(server, 2);
+	crowd_wait(crowd, 200, 50);
+	figures = crowd_end(crowd);
+	ck_assert_uint_le(figures.ended + figures.reset, server_stat(server, "closed_worker_died"));
+	figures.ended = figures.reset = 0;
+	crowd_is_well(&figures);
+	steer_stop(server);
+}
+END_TEST
+
+/* ---- those that do ---- */
+
+static void all_are_there(struct server *server, const pid_t workers[2])
+{
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(server_worker(server, i), workers[i]);
+	ck_assert_uint_eq(server_log_count(server, SILENT), 0);
+	ck_assert_int_eq(steer_number("workers"), 2);
+}
+
+START_TEST(busy_ones_are_left_alone)
+{
+	struct server *server = STEERED("--workers", "2", "--watchdog", "500ms",
+					"echo://127.0.0.1:0", "chargen://127.0.0.1:0");
+	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
+	struct crowd *crowd = crowd_at(server, 100, 4, 0);
+
+	ck_assert_msg(LOAD("-c", "100", "-d", "4s", "--warmup", "0s",
+			   load_listener("chargen", server->ports[1])) == 0,
+		      "%s", load_said());
+	crowd_ends_well(crowd, "for 8 watchdog times beside 100 readers of chargen");
+	all_are_there(server, workers);
+	steer_stop(server);
+}
+END_TEST
+
+START_TEST(idle_ones_are_left_alone_and_asleep)
+{
+	struct server *server =
+	    STEERED("--workers", "2", "--watchdog", "300ms", "echo://127.0.0.1:0");
+	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
+	uint64_t harvests = server_stat(server, "harvests");
+	int fd;
+
+	(void)poll(NULL, 0, 5 * 300);
+	(void)printf("FIGURE harvests of 2 idle workers in 5 watchdog times: %llu\n",
+		     (unsigned long long)(server_stat(server, "harvests") - harvests));
+	(void)fflush(stdout);
+	all_are_there(server, workers);
+	fd = connect_to(server->ports[0]);
+	send_text(fd, "awake");
+	expect_text(fd, "awake");
+	(void)close(fd);
+	steer_stop(server);
+}
+END_TEST
+
+/* The master alone, or all of the machine as far as they can tell. */
+START_TEST(nobody_pays_for_a_master_that_stood_still)
+{
+	struct server *server =
+	    STEERED("--workers", "2", "--watchdog", "500ms", "echo://127.0.0.1:0");
+	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
+	struct crowd *crowd = crowd_at(server, 20, 2, 2);
+
+	ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
+	for (int i = 0; _i && i < 2; i++)
+		ck_assert_int_eq(kill(workers[i], SIGSTOP), 0);
+	(void)poll(NULL, 0, 3000);
+	ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
+	for (int i = 0; _i && i < 2; i++)
+		ck_assert_int_eq(kill(workers[i], SIGCONT), 0);
+	(void)poll(NULL, 0, 1000); /* two watchdog times, in which it would be seen */
+	all_are_there(server, workers);
+	crowd_ends_well(crowd, _i ? "all stood still for 3 s" : "the master stood still for 3 s");
+	steer_stop(server);
+}
+END_TEST
+
+SUITE("pulse", {"one that is stopped", one_that_is_stopped, 40},
+      {"one that spins", one_that_spins, 40},
+      {"one that is stopped does not hold a reload up",
+       one_that_is_stopped_does_not_hold_a_reload_up, 40},
+      {"busy ones are left alone", busy_ones_are_left_alone, 40},
+      {"idle ones are left alone and asleep", idle_ones_are_left_alone_and_asleep, 30},
+      {"nobody pays for a master that stood still", nobody_pays_for_a_master_that_stood_still, 40,
+       2})
