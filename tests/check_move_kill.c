@@ -1,0 +1,279 @@
+/*
+ * Workers that die while connections move: whoever dies, giver or taker, at whatever system
+ * call, only connections that it had are lost. All others get every byte once.
+ *
+ * This process traces one worker (ptrace) and kills it where its n-th call begins or ends,
+ * counted from when it may learn of the move; n goes on until it lives through all of it. At
+ * each stop one client speaks, so that bytes come in the middle of everything. What this can't
+ * see: a death between two system calls, which no other process can tell from one at a call.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+
+#include "tests/helm.h"
+#include "tests/throng.h"
+#include "worker/move.h"
+
+#define CALLERS (3 * MOVE_BATCH_MAX) /* as chance has it two batches from each worker */
+#define MESSAGE 24
+
+/* ---- a worker that is traced ---- */
+
+struct tracee {
+	pid_t pid; /* 0: it is not there any more */
+	unsigned stops;
+	unsigned end_at; /* the stop where it is ended; 0: it is not */
+	bool hangs;	 /* it is stopped there instead, and not traced any more */
+	bool ended;	 /* it was */
+};
+
+/* False: not allowed here. */
+static bool tracee_seize(struct tracee *tracee, pid_t pid)
+{
+	int status;
+
+	tracee->pid = pid;
+	if (ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD) < 0) {
+		ck_assert_msg(errno == EPERM, "ptrace of %d: %s", (int)pid, strerror(errno));
+		return false;
+	}
+	ck_assert_int_eq(ptrace(PTRACE_INTERRUPT, pid, 0, 0), 0);
+	ck_assert_int_eq(waitpid(pid, &status, __WALL), pid);
+	ck_assert(WIFSTOPPED(status));
+	ck_assert_int_eq(ptrace(PTRACE_SYSCALL, pid, 0, 0), 0);
+	return true;
+}
+
+static void tracee_end(struct tracee *tracee)
+{
+	int status;
+
+	tracee->ended = true;
+	if (tracee->hangs) {
+		ck_assert_int_eq(ptrace(PTRACE_DETACH, tracee->pid, 0, SIGSTOP), 0);
+		tracee->pid = 0;
+		return;
+	}
+	ck_assert_int_eq(kill(tracee->pid, SIGKILL), 0);
+	while (waitpid(tracee->pid, &status, __WALL) == tracee->pid && WIFSTOPPED(status))
+		;
+	ck_assert(WIFSIGNALED(status));
+	tracee->pid = 0;
+}
+
+/* Lets it go on. Whether it had stopped. */
+static bool tracee_turn(struct tracee *tracee)
+{
+	int status, signal = 0;
+
+	if (!tracee->pid || waitpid(tracee->pid, &status, __WALL | WNOHANG) != tracee->pid)
+		return false;
+	if (!WIFSTOPPED(status)) {
+		tracee->pid = 0;
+		return false;
+	}
+	if (WSTOPSIG(status) == (SIGTRAP | 0x80) && ++tracee->stops == tracee->end_at) {
+		tracee_end(tracee);
+		return true;
+	}
+	if (WSTOPSIG(status) != (SIGTRAP | 0x80) && status >> 16 == 0)
+		signal = WSTOPSIG(status);
+	(void)ptrace(PTRACE_SYSCALL, tracee->pid, 0, signal);
+	return true;
+}
+
+/* ---- one move ---- */
+
+enum victim { GIVER, TAKER };
+
+struct story {
+	enum victim victim;
+	enum helm what;
+	bool hangs;
+	struct server *server;
+	struct throng throng;
+	struct tracee tracee;
+	unsigned stops; /* of all of it */
+	uint64_t lost;
+};
+
+static void come_in(struct story *story)
+{
+	struct throng *throng = &story->throng;
+
+	throng_open(throng, story->server, CALLERS + 1);
+	while (throng->n < CALLERS) {
+		unsigned number = throng_join_known(throng, connect_to(story->server->ports[0]), 2);
+
+		throng_say(throng, number, MESSAGE);
+	}
+	throng_hear_all(throng);
+}
+
+/* Stops those who give, until the new workers have let somebody in. */
+static bool catch_taker(struct story *story)
+{
+	struct throng *throng = &story->throng;
+	pid_t givers[2];
+	char started[64];
+	const char *at;
+	unsigned probe;
+	bool caught;
+
+	for (unsigned i = 0; i < 2; i++) {
+		givers[i] = server_wait_worker(story->server, i, 0);
+		ck_assert_int_eq(kill(givers[i], SIGSTOP), 0);
+		for (struct wait wait = wait_begin(); process_state(givers[i]) != 'T';)
+			wait_more(&wait, "a worker to stop");
+	}
+	helm_order(story->server, story->what);
+	probe = throng_join_known(throng, connect_to(story->server->ports[0]), 2);
+	throng_say(throng, probe, MESSAGE);
+	throng_hear_all(throng);
+	(void)snprintf(started, sizeof started, "msg=\"worker started\" worker=0 pid=");
+	server_wait_log(story->server, started);
+	at = strstr(story->server->log, started) + strlen(started);
+	caught = tracee_seize(&story->tracee, (pid_t)strtol(at, NULL, 10));
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(kill(givers[i], SIGCONT), 0);
+	return caught;
+}
+
+static bool catch_victim(struct story *story)
+{
+	if (story->victim == TAKER)
+		return catch_taker(story);
+	if (!tracee_seize(&story->tracee, server_wait_worker(story->server, 0, 0)))
+		return false;
+	helm_order(story->server, story->what);
+	return true;
+}
+
+static void move_and_die(struct story *story)
+{
+	struct throng *throng = &story->throng;
+	struct wait wait = wait_begin();
+	struct helm_change seen;
+	unsigned speaker = 0;
+
+	wait.until_ms += patience_ms();
+	while (!helm_done(story->server, story->what, &seen)) {
+		while (tracee_turn(&story->tracee)) {
+			if (speaker < CALLERS && !throng->callers[speaker].gone)
+				throng_say(throng, speaker, MESSAGE);
+			speaker++;
+			(void)throng_listen(throng, 0);
+		}
+		(void)throng_listen(throng, 0);
+		ck_assert_msg(now_ms() < wait.until_ms, "no end (%u stops):\n%s",
+			      story->tracee.stops, story->server->log);
+	}
+	/* Who lived through it and is not needed any more ends; a taker goes on. */
+	if (story->tracee.pid)
+		(void)kill(story->tracee.pid, SIGSTOP);
+	while (story->tracee.pid) {
+		int status;
+
+		if (waitpid(story->tracee.pid, &status, __WALL) == story->tracee.pid &&
+		    WIFSTOPPED(status)) {
+			if (WSTOPSIG(status) == SIGSTOP || story->victim == TAKER) {
+				(void)ptrace(PTRACE_DETACH, story->tracee.pid, 0, 0);
+				(void)kill(story->tracee.pid, SIGCONT);
+				break;
+			}
+			(void)ptrace(PTRACE_SYSCALL, story->tracee.pid, 0, 0);
+		} else {
+			break;
+		}
+	}
+}
+
+static void judge(struct story *story)
+{
+	struct throng *throng = &story->throng;
+	const char *log = story->server->log;
+	uint64_t died, twice;
+
+	for (unsigned i = 0; i < throng->n; i++)
+		if (!throng->callers[i].gone)
+			throng_say(throng, i, MESSAGE);
+	throng_hear_all(throng);
+	for (unsigned i = 0; i < throng->n; i++)
+		ck_assert_msg(!throng->callers[i].gone || throng->callers[i].slot == 0,
+			      "caller %u was with another worker, and is lost (stop %u):\n%s", i,
+			      story->tracee.end_at, log);
+	(void)server_log_has(story->server, "");
+	died = server_stat(story->server, "closed_worker_died");
+	/* Connections that its taker had made its own and its giver had not given up count twice
+	 * where one of them dies: both counters say so. */
+	twice = server_stat(story->server, "moved_in") - server_stat(story->server, "moved_out");
+	ck_assert_msg(died == throng->gone_n + twice,
+		      "%u are lost, %llu were with who died, %llu of them on their way (stop "
+		      "%u):\n%s",
+		      throng->gone_n, (unsigned long long)died, (unsigned long long)twice,
+		      story->tracee.end_at, log);
+	if (!story->tracee.ended)
+		ck_assert_msg(!throng->gone_n, "nobody died, and %u are lost:\n%s", throng->gone_n,
+			      log);
+	ck_assert_uint_eq(server_stat(story->server, "connections"), throng->n - throng->gone_n);
+}
+
+/* Whether somebody died. */
+static bool tell(struct story *story, unsigned end_at, const char *watchdog)
+{
+	story->server =
+	    SERVER("-w", "2", HELM_CONTROL, "--watchdog", watchdog, "echo://127.0.0.1:0");
+	story->tracee = (struct tracee){.end_at = end_at, .hangs = story->hangs};
+	come_in(story);
+	if (!catch_victim(story)) {
+		story->stops = 0;
+		return false;
+	}
+	move_and_die(story);
+	judge(story);
+	story->lost += story->throng.gone_n;
+	if (!story->tracee.ended)
+		story->stops = story->tracee.stops;
+	throng_close(&story->throng);
+	(void)server_stop(story->server, SIGQUIT);
+	return story->tracee.ended;
+}
+
+static const struct {
+	enum victim victim;
+	enum helm what;
+	const char *name;
+	unsigned each_until, stride;
+} stories[] = {
+    {GIVER, HELM_RELOAD, "giver, reload", 50, 11},
+    {TAKER, HELM_RELOAD, "taker, reload", 50, 11},
+    {GIVER, HELM_UPGRADE, "giver, upgrade", 0, 37},
+    {TAKER, HELM_UPGRADE, "taker, upgrade", 0, 37},
+};
+
+START_TEST(a_death_at_any_step)
+{
+	struct story story = {.victim = stories[_i].victim, .what = stories[_i].what};
+	unsigned slower = suite_sanitized() ? 10 : 1, deaths = 0;
+
+	for (unsigned n = 1; tell(&story, n, "10s");) {
+		deaths++;
+		n += n < stories[_i].each_until ? slower : stories[_i].stride * slower;
+	}
+	if (!deaths) {
+		suite_skip("a death at any step", "ptrace is not allowed here");
+		return;
+	}
+	(void)printf("FIGURE %s: %u deaths, the last runs past all of %u stops; %.1f of some %d "
+		     "connections of the dead were lost on average, none of others\n",
+		     stories[_i].name, deaths, story.stops, (double)story.lost / deaths,
+		     CALLERS / 2);
+}
+END_TEST
+
+SUITE("move_kill", {"a death at any step", a_death_at_any_step, 120, 4})
