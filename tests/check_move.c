@@ -19,35 +19,6 @@
 
 /* ---- very many, with messages under way on all of them ---- */
 
-static void expect_closed_by_peers_only(const struct server *server)
-{
-	static const char *const names[] = {
-#define CLOSE(name, text) #name,
-#include "reactor/close.def"
-#undef CLOSE
-	};
-
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-		char row[64];
-
-		(void)snprintf(row, sizeof row, "closed_%s", names[i]);
-		if (strcmp(names[i], "eof") != 0)
-			ck_assert_msg(server_stat(server, row) == 0, "%s is %llu", row,
-				      (unsigned long long)server_stat(server, row));
-	}
-}
-
-static void expect_load_was_served(pid_t pid, const char *out)
-{
-	int status;
-
-	ck_assert_int_eq(kill(pid, SIGINT), 0);
-	status = load_wait(pid);
-	/* 3: it could not keep its schedule, which is the machine's business. */
-	ck_assert_msg((status == 0 || status == 3) && strstr(read_whole(out), "errors    none"),
-		      "status %d:\n%s", status, read_whole(out));
-}
-
 static void make_rounds(struct server *server, enum helm what, int rounds, const char *name,
 			uint64_t wanted)
 {
@@ -107,11 +78,10 @@ START_TEST(ten_thousand_move)
 	server_wait_stat(server, "accepted", n + 100);
 	make_rounds(server, HELM_RELOAD, rounds, loads[_i].reloads, n);
 	make_rounds(server, HELM_UPGRADE, rounds, loads[_i].upgrades, n);
-	expect_load_was_served(load, in_folder("load.out"));
-	expect_load_was_served(churn, in_folder("churn.out"));
+	load_end_well(&load_plain, load);
+	load_end_well(&churn_setting, churn);
 	server_wait_stat_is(server, "connections", 0);
-	expect_closed_by_peers_only(server);
-	ck_assert_uint_eq(server_stat(server, "moved_in"), server_stat(server, "moved_out"));
+	helm_expect_no_loss(server);
 	(void)printf("FIGURE meanwhile %llu came and went, none was refused or reset\n",
 		     (unsigned long long)server_stat(server, "accepted") - n);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);

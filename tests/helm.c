@@ -120,3 +120,18 @@ struct helm_change helm_make(struct server *server, enum helm what)
 	}
 	return seen;
 }
+
+void helm_expect_no_loss(const struct server *server)
+{
+	static const char *const rows[] = {
+#define CLOSE(name, text) "closed_" #name,
+#include "reactor/close.def"
+#undef CLOSE
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		if (strcmp(rows[i], "closed_eof") != 0)
+			ck_assert_msg(server_stat(server, rows[i]) == 0, "%s is %llu", rows[i],
+				      (unsigned long long)server_stat(server, rows[i]));
+	ck_assert_uint_eq(server_stat(server, "moved_in"), server_stat(server, "moved_out"));
+}

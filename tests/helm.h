@@ -26,5 +26,7 @@ void helm_order(struct server *server, enum helm what);
 bool helm_done(struct server *server, enum helm what, struct helm_change *seen);
 /* Both, waiting. */
 struct helm_change helm_make(struct server *server, enum helm what);
+/* No connection has ended but by its peer, and each that one worker gave another one took. */
+void helm_expect_no_loss(const struct server *server);
 
 #endif

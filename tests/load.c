@@ -83,6 +83,18 @@ int load_wait(pid_t pid)
 	return WEXITSTATUS(status);
 }
 
+void load_end_well(const struct load_setting *setting, pid_t pid)
+{
+	int status;
+
+	ck_assert_int_eq(kill(pid, SIGINT), 0);
+	status = load_wait(pid);
+	/* 3: it could not keep its schedule, which is the machine's business. */
+	ck_assert_msg((status == 0 || status == 3) &&
+			  strstr(read_whole(file_of(setting, "out")), "errors    none"),
+		      "status %d:\n%s", status, read_whole(file_of(setting, "out")));
+}
+
 int load_in(const struct load_setting *setting, const char *const arguments[])
 {
 	return load_wait(load_start(setting, arguments));

@@ -23,6 +23,8 @@ extern const struct load_setting load_plain;
 
 pid_t load_start(const struct load_setting *setting, const char *const arguments[]);
 int load_wait(pid_t pid); /* its exit status */
+/* Ends it before its time: it must have met no error. */
+void load_end_well(const struct load_setting *setting, pid_t pid);
 int load_in(const struct load_setting *setting, const char *const arguments[]);
 #define LOAD(...) load_in(&load_plain, (const char *const[]){__VA_ARGS__, NULL})
 
