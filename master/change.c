@@ -168,7 +168,8 @@ void change_slot_up(struct slot *slot)
 		if (generation->phase == GENERATION_SERVING)
 			(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
 		handoff_worker_up(slot_seat(slot), slot->channel.fd);
-		if (slot->generation == change.serving && generation_is_ready(change.serving))
+		if (slot->generation == change.serving && change.now != CHANGE_UPGRADE &&
+		    generation_is_ready(change.serving))
 			listen_serve(&change.serving->set); /* new slots, too, from now on */
 	}
 	look();
@@ -235,6 +236,7 @@ void change_init(const struct change_owner *owner, struct generation *serving)
 	change.beside = upgrade_is_heir();
 	source_init(&change.timer, -1, timer_turn);
 	source_init(&change.routing, -1, change_routing_turn);
+	source_init(&change.tidying, -1, change_tidying_turn);
 	if (change.beside)
 		upgrade_listen(owner->loop, change_upgrade_owner(), owner->predecessor);
 }

@@ -8,6 +8,8 @@
 #include "worker/move.h"
 
 #define ROUTE_RETRY_MS 50
+#define TIDY_MS	       100
+#define TIDY_ROUNDS    10	/* a second: longer than a handshake takes whose packets arrive */
 #define ROUTE_US_MAX   30000000 /* until a worker that retires has to find a taker */
 #define LEAVE_GRACE_MS 2000	/* beyond drain-timeout */
 
@@ -113,4 +115,25 @@ void change_give_late(uint32_t number, int fd)
 		handoff_give(number, fd);
 	else
 		(void)close(fd);
+}
+
+void change_tidy_later(void)
+{
+	change.tidy_rounds = TIDY_ROUNDS;
+	loop_deadline(change.owner->loop, &change.tidying, change.owner->loop->now_ms + TIDY_MS);
+}
+
+/* Another master that comes up has all of the sockets, and closes them itself. */
+void change_tidying_turn(struct loop *loop, struct source *source)
+{
+	bool waits = change.now == CHANGE_UPGRADE;
+
+	source->ready = 0;
+	if (change.handed_over || change.stopping)
+		return;
+	if (change.tidy_rounds && !waits)
+		change.tidy_rounds--;
+	listen_tidy(&change.serving->set, !change.tidy_rounds && !waits, change_give_late);
+	if (change.tidy_rounds)
+		loop_deadline(loop, source, loop->now_ms + TIDY_MS);
 }

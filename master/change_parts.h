@@ -28,7 +28,9 @@ struct change_state {
 	uint32_t next_order;
 	unsigned rounds, under_way; /* orders */
 	uint64_t began_us, moved, stay;
-	struct source routing;	      /* looks again for takers */
+	struct source routing; /* looks again for takers */
+	struct source tidying; /* looks for who comes late to sockets that go */
+	unsigned tidy_rounds;
 	unsigned routes[WORKERS_MAX]; /* tried for a slot that retires */
 	unsigned full[WORKERS_MAX];   /* of those, how many had no room */
 	bool told_to_leave[WORKERS_MAX];
@@ -55,6 +57,9 @@ source_turn change_routing_turn;
 bool change_all_have_left(void);
 /* Somebody who came late to a socket that goes: for whom serves that listener now, if any. */
 void change_give_late(uint32_t number, int fd);
+/* Some sockets go: a while later, for handshakes with them may be under way. */
+void change_tidy_later(void);
+source_turn change_tidying_turn;
 
 /* change_reload.c */
 void change_begin_reload(void);

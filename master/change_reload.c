@@ -15,6 +15,7 @@ void change_generation_end(struct generation *generation)
 	generation_cut(generation, 0);
 	listen_take(&generation->set, 0, change_give_late);
 	listen_drop(&generation->set);
+	change_tidy_later();
 	options_free(&generation->config);
 	generation->phase = GENERATION_NONE;
 }

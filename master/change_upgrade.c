@@ -168,7 +168,8 @@ static void predecessor_passes_on(unsigned what, int n)
 static void predecessor_gone(void)
 {
 	change.beside = false;
-	listen_settle(NULL);
+	listen_settle(change_give_late);
+	change_tidy_later();
 	log_info("the master before this one has gone");
 	loop_poke(change.owner->loop, &change.timer);
 }

@@ -50,6 +50,7 @@ void change_workers_look(void)
 			return;
 	listen_take(&serving->set, n, change_give_late);
 	listen_close_slots(&serving->set, n);
+	change_tidy_later();
 	generation_cut(serving, n);
 	change.wants_rebalance = true;
 	(void)snprintf(what, sizeof what, "workers: %zu", n);

@@ -309,6 +309,7 @@ static void steer_past_spares(struct point *point, size_t needed)
 	point_narrow(point, point->reached > needed ? point->reached : needed);
 	if (point_feed(point, point->fed < needed ? point->fed : needed))
 		point_narrow(point, needed); /* somebody comes to each of them */
+	point_let_wait(point, needed);
 }
 
 static void let_go(struct listen_set *set, size_t i)

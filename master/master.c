@@ -256,6 +256,7 @@ static void handed_over(bool handed_over)
 {
 	listen_handed_over(&change_serving()->set, handed_over);
 	if (!handed_over) {
+		listen_serve(&change_serving()->set); /* whatever the other one did there */
 		control_take_back();
 		pid_file_take_back();
 		(void)notify_main_pid(getpid());
@@ -399,7 +400,9 @@ static void stop_gracefully(const char *why)
 	handoff_stop(tell_last);
 	if (!generations_have_workers())
 		listen_refuse_all(&serving->set);
-	listen_stop(&serving->set); /* workers have their own: who comes now is refused */
+	/* Workers have their own: who comes now is refused. */
+	EACH_GENERATION (generation)
+		listen_stop(&generation->set);
 	loop_deadline(&master.loop, &master.stop_timer,
 		      master.loop.now_ms + drain_ms + STOP_GRACE_MS);
 	if (!generations_have_workers())

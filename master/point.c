@@ -348,6 +348,12 @@ void point_narrow(struct point *point, size_t n)
 	(void)steer(point, point->fed);
 }
 
+void point_let_wait(struct point *point, size_t first)
+{
+	for (size_t i = first; i < point->fds_n && !point->datagrams; i++)
+		(void)listen(point->fds[i], point->settings.backlog);
+}
+
 int point_keep_accounts(struct point *point, uint64_t rate)
 {
 	int error;

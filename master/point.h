@@ -60,6 +60,8 @@ bool point_widen(struct point *point, size_t n, char error[CONFIG_ERROR_BYTES]);
 int point_feed(struct point *point, size_t n);
 /* So many at most. Who still waits at the others is reset: see point_take(). */
 void point_narrow(struct point *point, size_t n);
+/* Peers may wait at the sockets from this one on, also where a worker that ended said otherwise. */
+void point_let_wait(struct point *point, size_t first);
 /* Has the accounts that datagrams need. 0 or -errno. */
 int point_keep_accounts(struct point *point, uint64_t rate);
 /* Sockets are as these say from now on; what the kernel refuses is warned of. */
