@@ -321,7 +321,55 @@ START_TEST(processes_and_many_addresses)
 }
 END_TEST
 
-SUITE("limiter",
+/* ---- a table that goes from process to process ---- */
+
+START_TEST(another_process_attaches_it)
+{
+	struct sockaddr_in peer = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001)};
+	const struct sockaddr *from = (const struct sockaddr *)&peer;
+	struct limiter first, second;
+	unsigned taken = 0;
+	uint64_t now;
+
+	ck_assert_int_eq(limiter_open(&first, 10), 0);
+	now = first.begun_us + 1;
+	ck_assert(limiter_take(&first, from, now));
+	ck_assert_int_eq(limiter_attach(&second, dup(first.fd), 10), 0);
+	ck_assert_uint_eq(second.seed, first.seed);
+	ck_assert_uint_eq(second.begun_us, first.begun_us);
+	while (limiter_take(&second, from, now))
+		taken++;
+	ck_assert_uint_eq(taken, 9);
+	ck_assert(!limiter_take(&first, from, now));
+	limiter_close(&first);
+	ck_assert(!limiter_take(&second, from, now)); /* it stays with whoever has it */
+	limiter_close(&second);
+}
+END_TEST
+
+START_TEST(what_is_no_table_is_refused)
+{
+	static const off_t sizes[] = {0, 1, 4096, 1 << 19, (1 << 19) + 24, 1 << 20};
+	struct limiter other = {0};
+	int ends[2];
+
+	ck_assert_int_eq(pipe2(ends, O_CLOEXEC), 0);
+	ck_assert_int_eq(limiter_attach(&other, ends[0], 10), -EPROTO);
+	ck_assert_int_eq(limiter_attach(&other, 9999, 10), -EBADF);
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		int fd = memfd_create("zeros", MFD_CLOEXEC);
+
+		ck_assert_int_eq(ftruncate(fd, sizes[i]), 0);
+		ck_assert_int_eq(limiter_attach(&other, fd, 10), -EPROTO);
+		ck_assert_int_ge(fcntl(fd, F_GETFD), 0); /* the caller's still */
+		ck_assert_ptr_null(other.places);
+		(void)close(fd);
+	}
+}
+END_TEST
+
+SUITE("limiter", {"another process attaches it", another_process_attaches_it, 10},
+      {"what is no table is refused", what_is_no_table_is_refused, 10},
       {"so many at once and then so many a second", so_many_at_once_and_then_so_many_a_second, 20,
        RATES},
       {"who keeps to the rate is never refused", who_keeps_to_the_rate_is_never_refused, 10, RATES},
