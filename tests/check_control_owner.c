@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "master/control.h"
+#include "master/status.h"
 #include "tests/harness.h"
 
 static struct loop loop;
@@ -19,7 +20,7 @@ static unsigned asked_n;
 static pid_t worker; /* who counts as a worker */
 static char answer[1 << 20];
 
-/* status: at once; workers: very much; pid: a failure; all else waits. */
+/* status: at once; workers: very much; pid w3: the newest; pid: a failure; all else waits. */
 static void asked(struct control_client *client, enum control_verb verb, const char *argument)
 {
 	char text[1024];
@@ -36,6 +37,15 @@ static void asked(struct control_client *client, enum control_verb verb, const c
 		for (int i = 0; i < 400; i++)
 			CONTROL_RECORD(client, "worker", LOG_TEXT("text", text));
 		control_done(client);
+	} else if (verb == CONTROL_PID && strcmp(argument, "w3") == 0) {
+		static const struct status_worker workers[] = {
+		    {.slot = 3, .generation = 5, .pid = 105},
+		    {.slot = 2, .generation = 6, .pid = 106},
+		    {.slot = 3, .generation = 6, .pid = 107},
+		    {.slot = 3, .generation = 7, .pid = 0},
+		};
+
+		status_pid(client, argument, 1, workers, 4);
 	} else if (verb == CONTROL_PID) {
 		control_failed(client, "no pid of \"%s\"\n", argument);
 	}
@@ -114,6 +124,32 @@ START_TEST(an_answer_has_the_form)
 	is_answered(ask("status\n"), "server state=\"as \\\"it\\\" is\" n=-5 digits=\"17\"\n"
 				     "empty\ndone\n");
 	is_answered(ask("pid w1\n"), "failed why=\"no pid of \\\"w1\\\"\\u000a\"\n");
+	end();
+}
+END_TEST
+
+/* Where a slot has two, in a reload, or none. */
+START_TEST(a_pid_is_the_newest_workers)
+{
+	start();
+	is_answered(ask("pid w3\n"), "process worker=3 pid=107\ndone\n");
+	end();
+}
+END_TEST
+
+/* What is sent behind a request can't cost us anything: it can't be sent. */
+START_TEST(behind_a_request_nothing_is_heard)
+{
+	int fd;
+
+	start();
+	fd = ask("reload\n");
+	ck_assert_int_eq(send(fd, "x", 1, MSG_NOSIGNAL), -1);
+	ck_assert_int_eq(errno, EPIPE);
+	ck_assert_uint_eq(control_waiting(CONTROL_RELOAD), 1);
+	control_finish(CONTROL_RELOAD, NULL);
+	pass();
+	is_answered(fd, "done\n");
 	end();
 }
 END_TEST
@@ -366,6 +402,8 @@ START_TEST(closing_tells_the_outcome)
 END_TEST
 
 SUITE("control_owner", {"an answer has the form", an_answer_has_the_form, 10},
+      {"a pid is the newest worker's", a_pid_is_the_newest_workers, 10},
+      {"behind a request nothing is heard", behind_a_request_nothing_is_heard, 10},
       {"all who wait hear the outcome", all_who_wait_hear_the_outcome, 10},
       {"who went does not wait", who_went_does_not_wait, 10},
       {"a long answer comes whole", a_long_answer_comes_whole, 10},

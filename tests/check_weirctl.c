@@ -3,7 +3,6 @@
  * that answer as no weir does. What this can't see: whether the tables please; what it finds
  * where it may not make a mount namespace is only what $XDG_RUNTIME_DIR holds.
  */
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -21,6 +20,7 @@
 
 #include "master/control.h"
 #include "tests/harness.h"
+#include "tests/json.h"
 
 static struct server *server;
 static char path[100];
@@ -89,73 +89,7 @@ static void has(const char *text, const char *part)
 	ck_assert_msg(strstr(text, part) != NULL, "\"%s\" is not in: %s", part, text);
 }
 
-/* ---- JSON, strictly (RFC 8259) ---- */
-
-static const char *json_value(const char *at);
-
-static const char *json_space(const char *at)
-{
-	return at + strspn(at, " \t\r\n");
-}
-
-static const char *json_string(const char *at)
-{
-	if (*at++ != '"')
-		return NULL;
-	for (; *at != '"'; at++) {
-		if ((unsigned char)*at < 0x20)
-			return NULL;
-		if (*at != '\\')
-			continue;
-		at++;
-		if (*at == 'u' && strspn(at + 1, "0123456789abcdefABCDEF") >= 4)
-			at += 4;
-		else if (!*at || !strchr("\"\\/bfnrt", *at))
-			return NULL;
-	}
-	return at + 1;
-}
-
-static const char *json_number(const char *at)
-{
-	at += *at == '-';
-	if (!isdigit((unsigned char)*at) || (*at == '0' && isdigit((unsigned char)at[1])))
-		return NULL;
-	return at + strspn(at, "0123456789");
-}
-
-static const char *json_members(const char *at, char end)
-{
-	at = json_space(at + 1);
-	if (*at == end)
-		return at + 1;
-	for (;;) {
-		if (end == '}') {
-			at = json_string(at);
-			if (!at || *(at = json_space(at)) != ':')
-				return NULL;
-			at = json_space(at + 1);
-		}
-		at = json_value(at);
-		if (!at)
-			return NULL;
-		at = json_space(at);
-		if (*at == end)
-			return at + 1;
-		if (*at != ',')
-			return NULL;
-		at = json_space(at + 1);
-	}
-}
-
-static const char *json_value(const char *at)
-{
-	if (*at == '{')
-		return json_members(at, '}');
-	if (*at == '[')
-		return json_members(at, ']');
-	return *at == '"' ? json_string(at) : json_number(at);
-}
+/* ---- JSON ---- */
 
 static void is_json(const char *text)
 {
@@ -555,7 +489,7 @@ static void listen_as_impostor(void)
 
 static int answered(const char *command, const char *text)
 {
-	pid_t pid = LAUNCH("--control", path, command);
+	pid_t pid = LAUNCH("--timeout", "2s", "--control", path, command);
 	int fd = accept(impostor, NULL, NULL);
 	char request[64];
 
@@ -601,6 +535,16 @@ START_TEST(nonsense_is_not_understood)
 }
 END_TEST
 
+/* It says that it is done, and does not go. */
+START_TEST(done_is_not_gone)
+{
+	listen_as_impostor();
+	ck_assert_int_eq(answered("stop", "done\n"), 1);
+	has(err, "weirctl: stop: the time is over, and the server is still there\n");
+	ck_assert_int_eq(answered("reload", "done\n"), 0);
+}
+END_TEST
+
 START_TEST(what_is_new_is_shown)
 {
 	listen_as_impostor();
@@ -638,4 +582,5 @@ SUITE("weirctl", {"the checker of JSON is strict", the_checker_of_json_is_strict
       {"what was killed is swept", what_was_killed_is_swept, 30},
       {"without a place, it serves", without_a_place_it_serves, 30},
       {"nonsense is not understood", nonsense_is_not_understood, 30},
+      {"done is not gone", done_is_not_gone, 30},
       {"what is new is shown", what_is_new_is_shown, 20})

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -198,16 +199,30 @@ START_TEST(rebalance_is_done_when_it_is)
 }
 END_TEST
 
+/* As the kernel tells who connects. */
+static pid_t pid_of_socket(void)
+{
+	struct ucred peer = {0};
+	socklen_t n = sizeof peer;
+	int fd = connect_unix(path);
+
+	ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n), 0);
+	(void)close(fd);
+	return peer.pid;
+}
+
 /* The socket stays where it was asked for, and is the new master's. */
 START_TEST(upgrade_is_done_when_it_is)
 {
 	start();
+	ck_assert_int_eq(pid_of_socket(), server->pid);
 	done("upgrade", " serves; ");
 	ck_assert_int_ne(pid_now(), server->pid);
 	ck_assert_uint_eq(generation_now(), 2);
 	ck_assert_int_eq(server_wait_exit(server), 0);
 	held_echoes();
 	ck_assert_int_ne(pid_now(), server->pid);
+	ck_assert_int_eq(pid_of_socket(), pid_now());
 	stop();
 }
 END_TEST
