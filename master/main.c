@@ -52,6 +52,7 @@ static void clean_up(void)
 {
 	if (getpid() != opener)
 		return;
+	control_close();
 	EACH_GENERATION (generation)
 		listen_drop(&generation->set);
 	pid_file_remove();
