@@ -275,9 +275,10 @@ static bool give_batch(struct move_lane *lane)
 	for (uint32_t i = 0; i < batch->n; i++)
 		conn_thaw(batch->conns[i]);
 	lane->cursor = 0;
-	/* The end of the batch that is marked pokes us; that of the lane is read, with what came
-	 * before it. */
-	if ((error == -EAGAIN && lane->mover->marked) || error == -EPIPE || error == -ECONNRESET) {
+	/* The end of the batch that is marked pokes us, answers make room in the lane, and its end
+	 * is read, with what came before it. */
+	if ((error == -EAGAIN && (lane->mover->marked || lane->under_way)) || error == -EPIPE ||
+	    error == -ECONNRESET) {
 		lane->waits = true;
 		return false;
 	}
@@ -328,8 +329,10 @@ static bool give_offered(struct move_lane *lane, const struct offer_note *note, 
 	return true;
 }
 
-/* Reads one note. False: the lane has ended, and is no more. */
-static bool give_read(struct move_lane *lane)
+enum outcome { NONE, READ, OVER };
+
+/* Reads one note. OVER: the lane has ended, and is no more. */
+static enum outcome give_read_one(struct move_lane *lane)
 {
 	union {
 		struct offer_note offer;
@@ -343,17 +346,27 @@ static bool give_read(struct move_lane *lane)
 	for (size_t i = 0; i < fds_n; i++)
 		(void)sys_close(fds[i]);
 	if (n == -EAGAIN)
-		return true;
+		return NONE;
 	if (n > 0 && !fds_n && !lane->offers_n)
 		good = give_offered(lane, &note.offer, (size_t)n);
 	else if (n == (ssize_t)sizeof note.taken && !fds_n)
 		good = give_taken(lane, &note.taken);
 	if (good)
-		return true;
+		return READ;
 	if (n > 0)
 		log_error("a worker broke the rules of a move");
 	give_end(lane, MOVE_BROKEN);
-	return false;
+	return OVER;
+}
+
+/* False: the lane is no more. */
+static bool give_read(struct move_lane *lane)
+{
+	enum outcome outcome = give_read_one(lane);
+
+	while (outcome == READ && lane->under_way)
+		outcome = give_read_one(lane);
+	return outcome != OVER;
 }
 
 static void give_turn(struct loop *loop, struct source *source)
@@ -509,22 +522,16 @@ static bool batch_is_well_formed(const struct batch_note *note, size_t n)
 	       n == offsetof(struct batch_note, marks) + note->marks_n * sizeof *note->marks;
 }
 
-/* Level-triggered, and one batch a turn. */
-static void take_turn(struct loop *loop, struct source *source)
+/* False: there is none, or the lane is no more. */
+static bool take_one(struct move_lane *lane)
 {
-	struct move_lane *lane = lane_of(source);
 	struct batch_note *note = &batch_note;
 	int fds[DESCRIPTORS_MAX];
 	size_t fds_n;
-	ssize_t n;
+	ssize_t n = descriptors_receive(lane->source.fd, note, sizeof *note, fds, &fds_n);
 
-	(void)loop;
-	source->ready = 0;
-	if (source->fd < 0)
-		return;
-	n = descriptors_receive(source->fd, note, sizeof *note, fds, &fds_n);
 	if (n == -EAGAIN)
-		return;
+		return false;
 	if (n <= 0 || !batch_is_well_formed(note, (size_t)n)) {
 		if (n > 0)
 			log_error("a worker broke the rules of a move");
@@ -536,6 +543,19 @@ static void take_turn(struct loop *loop, struct source *source)
 	for (size_t i = 0; i < fds_n; i++)
 		if (fds[i] >= 0)
 			(void)sys_close(fds[i]);
+	return lane->source.fd >= 0;
+}
+
+/* Level-triggered: what is left after it comes again. */
+static void take_turn(struct loop *loop, struct source *source)
+{
+	struct move_lane *lane = lane_of(source);
+	int batches = 0;
+
+	(void)loop;
+	source->ready = 0;
+	while (source->fd >= 0 && batches++ < MOVE_UNDER_WAY_MAX && take_one(lane))
+		;
 }
 
 static bool offer_send(struct mover *mover, int fd, struct service *const services[], size_t n)

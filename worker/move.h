@@ -53,7 +53,9 @@ struct move_batch {
 	bool marked; /* it has members of topics: the relay keeps what they have not heard */
 };
 
-#define MOVE_UNDER_WAY_MAX 4 /* batches of a lane that wait for their answer */
+/* Batches of a lane that wait for their answer. In a busy worker a turn comes after those of all
+ * connections: what goes in one turn, and is taken in one, waits least. */
+#define MOVE_UNDER_WAY_MAX 16
 
 struct move_lane {
 	struct source source; /* fd -1: there is none */
