@@ -358,15 +358,26 @@ static bool peek_ring(struct bus_port *port, unsigned number, struct bus_record 
 	}
 }
 
+static unsigned next_ring(const struct bus_port *port, unsigned seats)
+{
+	unsigned next = port->ring + 1;
+
+	return next < seats ? next : 0;
+}
+
 bool bus_peek(struct bus_port *port, struct bus_record *record)
 {
-	unsigned seats = seats_in_use(port->bus);
+	unsigned seats;
 
-	for (unsigned i = 0; i < seats; i++) {
+	if (peek_ring(port, port->ring, record))
+		return true;
+	seats = seats_in_use(port->bus);
+	for (unsigned i = 1; i < seats; i++) {
+		port->ring = next_ring(port, seats);
 		if (peek_ring(port, port->ring, record))
 			return true;
-		port->ring = (port->ring + 1) % seats;
 	}
+	port->ring = next_ring(port, seats);
 	return false;
 }
 
@@ -377,32 +388,39 @@ bool bus_peek_in(struct bus_port *port, unsigned ring, struct bus_record *record
 	return peek_ring(port, ring, record);
 }
 
-bool bus_copy(const struct bus_port *port, const struct bus_record *record, void *bytes)
+static bool copy_record(const struct bus_port *port, unsigned number,
+			const struct bus_record *record, void *bytes)
 {
-	const struct bus_ring *ring = ring_of(port->bus, port->ring);
-	uint64_t at = port->at[port->ring];
+	const struct bus_ring *ring = ring_of(port->bus, number);
+	uint64_t at = port->at[number];
 
 	copy_out(port->bus, ring, at + sizeof *record, bytes, record->bytes);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	return LOAD_RELAXED(ring->floor) <= at;
 }
 
+bool bus_copy(const struct bus_port *port, const struct bus_record *record, void *bytes)
+{
+	return copy_record(port, port->ring, record, bytes);
+}
+
 bool bus_take(struct bus_port *port, const struct bus_record *record, void *bytes)
 {
-	uint64_t *expected = &port->expected[port->ring];
+	unsigned ring = port->ring;
+	uint64_t *expected = &port->expected[ring];
 
-	if (!bus_copy(port, record, bytes))
+	if (!copy_record(port, ring, record, bytes))
 		return false;
 	if (record->number > *expected)
 		port->missed += record->number - *expected;
 	*expected = record->number + 1;
-	move_to(port, port->ring, port->at[port->ring] + record_size(record->bytes));
+	move_to(port, ring, port->at[ring] + record_size(record->bytes));
 	return true;
 }
 
 unsigned bus_rest(struct bus_port *port)
 {
-	port->ring = (port->ring + 1) % seats_in_use(port->bus);
+	port->ring = next_ring(port, seats_in_use(port->bus));
 	return ring_bells(port, offsetof(struct bus_seat, wants_space));
 }
 
