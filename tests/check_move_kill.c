@@ -7,96 +7,18 @@
  * each stop one client speaks, so that bytes come in the middle of everything. What this can't
  * see: a death between two system calls, which no other process can tell from one at a call.
  */
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ptrace.h>
-#include <sys/wait.h>
 
 #include "tests/helm.h"
 #include "tests/throng.h"
+#include "tests/tracee.h"
 #include "worker/move.h"
 
 #define CALLERS (3 * MOVE_BATCH_MAX) /* as chance has it two batches from each worker */
 #define MESSAGE 24
-
-/* ---- a worker that is traced ---- */
-
-struct tracee {
-	pid_t pid; /* 0: it is not there any more */
-	unsigned stops;
-	unsigned end_at; /* the stop where it is ended; 0: it is not */
-	bool hangs;	 /* it is stopped there instead, and not traced any more */
-	bool ended;	 /* it was */
-};
-
-/* False: not allowed here. */
-static bool tracee_seize(struct tracee *tracee, pid_t pid)
-{
-	int status;
-
-	tracee->pid = pid;
-	if (ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD) < 0) {
-		ck_assert_msg(errno == EPERM, "ptrace of %d: %s", (int)pid, strerror(errno));
-		return false;
-	}
-	ck_assert_int_eq(ptrace(PTRACE_INTERRUPT, pid, 0, 0), 0);
-	ck_assert_int_eq(waitpid(pid, &status, __WALL), pid);
-	ck_assert(WIFSTOPPED(status));
-	ck_assert_int_eq(ptrace(PTRACE_SYSCALL, pid, 0, 0), 0);
-	return true;
-}
-
-static void tracee_end(struct tracee *tracee)
-{
-	int status;
-
-	tracee->ended = true;
-	if (tracee->hangs) {
-		ck_assert_int_eq(ptrace(PTRACE_DETACH, tracee->pid, 0, SIGSTOP), 0);
-		tracee->pid = 0;
-		return;
-	}
-	ck_assert_int_eq(kill(tracee->pid, SIGKILL), 0);
-	while (waitpid(tracee->pid, &status, __WALL) == tracee->pid && WIFSTOPPED(status))
-		;
-	ck_assert(WIFSIGNALED(status));
-	tracee->pid = 0;
-}
-
-/* Lets it go on. Whether it had stopped. */
-static bool tracee_turn(struct tracee *tracee)
-{
-	int status, signal = 0;
-
-	if (!tracee->pid || waitpid(tracee->pid, &status, __WALL | WNOHANG) != tracee->pid)
-		return false;
-	if (!WIFSTOPPED(status)) {
-		tracee->pid = 0;
-		return false;
-	}
-	if (WSTOPSIG(status) == (SIGTRAP | 0x80) && ++tracee->stops == tracee->end_at) {
-		tracee_end(tracee);
-		return true;
-	}
-	if (WSTOPSIG(status) != (SIGTRAP | 0x80) && status >> 16 == 0)
-		signal = WSTOPSIG(status);
-	(void)ptrace(PTRACE_SYSCALL, tracee->pid, 0, signal);
-	return true;
-}
-
-/* Who lived through all of it is not looked at any more. */
-static void tracee_let_go(struct tracee *tracee)
-{
-	int status;
-
-	if (tracee->pid && ptrace(PTRACE_INTERRUPT, tracee->pid, 0, 0) == 0 &&
-	    waitpid(tracee->pid, &status, __WALL) == tracee->pid && WIFSTOPPED(status))
-		(void)ptrace(PTRACE_DETACH, tracee->pid, 0, 0);
-	tracee->pid = 0;
-}
 
 /* ---- one move ---- */
 

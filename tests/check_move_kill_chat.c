@@ -1,0 +1,154 @@
+/*
+ * Workers that die while members of a chat move: whoever dies, at whatever system call, those
+ * who stay hear each line of each other once and in order, and agree on what the dead had said.
+ *
+ * As check_move_kill.c, with tests/party.h instead of an echo. At each stop a guest speaks.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/helm.h"
+#include "tests/party.h"
+#include "tests/tracee.h"
+
+#define GUESTS	   80
+#define LINE_BYTES 48
+#define LINES_MAX  400 /* said while they move */
+
+struct scene {
+	bool kills_taker;
+	struct server *server;
+	struct party party;
+	struct tracee tracee;
+	uint64_t gone, said;
+	unsigned stops;
+};
+
+/* Stops those who give, until the new workers have let somebody in. */
+static bool catch_taker(struct scene *scene)
+{
+	static const char started[] = "msg=\"worker started\" worker=0 pid=";
+	pid_t givers[2];
+	const char *at;
+	bool caught;
+
+	for (unsigned i = 0; i < 2; i++) {
+		givers[i] = server_wait_worker(scene->server, i, 0);
+		ck_assert_int_eq(kill(givers[i], SIGSTOP), 0);
+		for (struct wait wait = wait_begin(); process_state(givers[i]) != 'T';)
+			wait_more(&wait, "a worker to stop");
+	}
+	helm_order(scene->server, HELM_RELOAD);
+	(void)party_join(&scene->party);
+	server_wait_log(scene->server, started);
+	at = strstr(scene->server->log, started) + strlen(started);
+	caught = tracee_seize(&scene->tracee, (pid_t)strtol(at, NULL, 10));
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(kill(givers[i], SIGCONT), 0);
+	return caught;
+}
+
+static bool catch_victim(struct scene *scene)
+{
+	if (scene->kills_taker)
+		return catch_taker(scene);
+	if (!tracee_seize(&scene->tracee, server_wait_worker(scene->server, 0, 0)))
+		return false;
+	helm_order(scene->server, HELM_RELOAD);
+	return true;
+}
+
+static void speak(struct scene *scene)
+{
+	struct party *party = &scene->party;
+	unsigned speaker = (unsigned)scene->said % party->n;
+
+	if (scene->said == LINES_MAX)
+		return;
+	scene->said++;
+	if (!party->guests[speaker].gone)
+		(void)party_say(party, speaker);
+}
+
+static void move_and_die(struct scene *scene)
+{
+	struct wait wait = wait_begin();
+	struct helm_change seen;
+
+	wait.until_ms += patience_ms();
+	for (scene->said = 0; !helm_done(scene->server, HELM_RELOAD, &seen);) {
+		while (tracee_turn(&scene->tracee)) {
+			speak(scene);
+			(void)party_listen(&scene->party, 0);
+		}
+		(void)party_listen(&scene->party, 0);
+		ck_assert_msg(now_ms() < wait.until_ms, "no end (%u stops):\n%s",
+			      scene->tracee.stops, scene->server->log);
+	}
+	tracee_let_go(&scene->tracee);
+}
+
+/* Who is gone had its connection at the one that died. */
+static void judge(struct scene *scene)
+{
+	struct party *party = &scene->party;
+	struct server *server = scene->server;
+	struct wait wait = wait_begin();
+
+	for (;;) {
+		uint64_t twice = server_stat(server, "moved_in") - server_stat(server, "moved_out");
+
+		if (server_stat(server, "closed_worker_died") == party->gone_n + twice &&
+		    server_stat(server, "connections") == party->n - party->gone_n)
+			break;
+		(void)party_listen(party, 1);
+		wait_more(&wait, "all to be counted that are gone");
+	}
+	for (unsigned i = 0; i < party->n; i++)
+		if (!party->guests[i].gone)
+			(void)party_say(party, i);
+	party_hear_all(party);
+	ck_assert_uint_eq(server_stat(server, "missed"), 0);
+	if (!scene->tracee.ended)
+		ck_assert_uint_eq(party->gone_n, 0);
+}
+
+/* Whether somebody died. */
+static bool play(struct scene *scene, unsigned end_at)
+{
+	scene->server = SERVER("-w", "2", HELM_CONTROL, "chat://127.0.0.1:0");
+	scene->tracee = (struct tracee){.end_at = end_at};
+	party_open(&scene->party, scene->server, scene->server->ports[0], GUESTS + 1, LINE_BYTES);
+	party_join_all(&scene->party, GUESTS);
+	if (!catch_victim(scene))
+		return false;
+	move_and_die(scene);
+	judge(scene);
+	scene->gone += scene->party.gone_n;
+	if (!scene->tracee.ended)
+		scene->stops = scene->tracee.stops;
+	party_close(&scene->party);
+	(void)server_stop(scene->server, SIGQUIT);
+	return scene->tracee.ended;
+}
+
+START_TEST(a_death_in_the_middle_of_a_talk)
+{
+	struct scene scene = {.kills_taker = _i};
+	unsigned slower = suite_sanitized() ? 10 : 1, deaths = 0;
+
+	for (unsigned n = 1; play(&scene, n); n += 5 * slower)
+		deaths++;
+	if (!deaths) {
+		suite_skip("a death in the middle of a talk", "ptrace is not allowed here");
+		return;
+	}
+	(void)printf("FIGURE %s of members of a chat: %u deaths in up to %u stops; %llu guests "
+		     "were gone, the others heard each line once\n",
+		     _i ? "taker" : "giver", deaths, scene.stops, (unsigned long long)scene.gone);
+}
+END_TEST
+
+SUITE("move_kill_chat", {"a death in the middle of a talk", a_death_in_the_middle_of_a_talk, 90, 2})
