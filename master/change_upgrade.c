@@ -63,6 +63,9 @@ static void successor_ready(void)
 		if (slot->roster.state == SLOT_RETIRING)
 			change_route(slot, slot_connections(slot));
 	}
+	change_upgrade_look();
+	if (!generations_have_workers()) /* no death will tell: they had died before */
+		change.owner->loop->stopped = true;
 }
 
 static void successor_failed(const char *why)
