@@ -390,15 +390,15 @@ static void stop_gracefully(const char *why)
 	log_info("stopping", LOG_TEXT("why", why), LOG_NUMBER("drain_timeout_ms", drain_ms),
 		 LOG_TEXT("hint", "a second signal stops at once"));
 	tell_stopping();
-	reap(); /* TERM is told before the deaths that came with it */
-	EACH_SLOT (slot, serving)
-		if (!slot->pid || slot->leaving)
+	reap();			  /* TERM is told before the deaths that came with it */
+	EACH_SLOT (slot, serving) /* who waits where another master serves is not ours */
+		if ((!slot->pid || slot->leaving) && !change_is_handed_over())
 			listen_refuse(&serving->set, slot_index(slot));
 	EACH_GENERATION (generation)
 		EACH_SLOT (slot, generation)
 			slot_event(slot, SLOT_CLOSE);
 	handoff_stop(tell_last);
-	if (!generations_have_workers())
+	if (!generations_have_workers() && !change_is_handed_over())
 		listen_refuse_all(&serving->set);
 	/* Workers have their own: who comes now is refused. */
 	EACH_GENERATION (generation)
