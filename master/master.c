@@ -285,7 +285,7 @@ static void open_desk(void)
 
 static void serves(void)
 {
-	pid_file_write(change_serving()->config.pid_file);
+	pid_file_take_over(change_serving()->config.pid_file);
 	open_desk();
 	tell_when_ready();
 }

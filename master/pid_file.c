@@ -68,6 +68,12 @@ void pid_file_write(const char *path)
 	written = path ? strdup(path) : NULL;
 }
 
+void pid_file_take_over(const char *path)
+{
+	written = path ? strdup(path) : NULL;
+	pid_file_take_back();
+}
+
 void pid_file_take_back(void)
 {
 	int error = written ? write_number(written) : 0;
