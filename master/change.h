@@ -40,6 +40,8 @@ struct change_owner {
 	void (*ended)(enum change change, bool made, const char *text);
 	/* It was asked for, and is the next master's to do. */
 	void (*passed_on)(enum change change);
+	/* The next master rings there. */
+	void (*bell)(unsigned seat, int fd);
 };
 
 /* serving: the generation that is there. All is borrowed. */

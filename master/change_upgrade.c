@@ -107,10 +107,7 @@ static void successor_lost(void)
 
 static void successor_tells_bell(unsigned seat, int bell)
 {
-	EACH_SLOT (slot, change.serving)
-		if (slot->pid)
-			(void)slot_pass(slot, &(struct note){.kind = NOTE_BELL, .count = seat},
-					bell);
+	change.owner->bell(seat, bell);
 }
 
 void change_upgrade_look(void)

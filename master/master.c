@@ -144,6 +144,16 @@ static void tell_bells(unsigned from, unsigned n)
 						master.bus.bells[seat]);
 }
 
+/* Not as the shared memory has it: a master that came to nothing may have used more. */
+static unsigned bells_known(void)
+{
+	unsigned n = 0;
+
+	while (n < BUS_SEATS_MAX && master.bus.bells[n] >= 0)
+		n++;
+	return n;
+}
+
 static int use_seats(const struct config *config, unsigned n)
 {
 	unsigned before;
@@ -159,7 +169,9 @@ static int use_seats(const struct config *config, unsigned n)
 		generation_owner.bus_id = bus_id();
 		return 0;
 	}
-	before = bus_seats(&master.bus);
+	before = bells_known();
+	if (n < bus_seats(&master.bus))
+		n = bus_seats(&master.bus);
 	error = bus_use_seats(&master.bus, n);
 	if (!error)
 		tell_bells(before, n);
@@ -245,6 +257,13 @@ static bool start_upgrade(char error[CHANGE_TEXT_BYTES])
 	};
 
 	if (generation_owner.bus) {
+		int no_bell = use_seats(&serving->config, 0); /* of all that are used */
+
+		if (no_bell) {
+			(void)snprintf(error, CHANGE_TEXT_BYTES, "shared memory for the bus: %s",
+				       strerror(-no_bell));
+			return false;
+		}
 		estate.bus = master.bus.fd;
 		estate.bells_n = bus_seats(&master.bus);
 		memcpy(estate.bells, master.bus.bells, estate.bells_n * sizeof *estate.bells);
@@ -265,6 +284,20 @@ static void handed_over(bool handed_over)
 	control_hand_over();
 	master.successor_told = notify_main_pid(upgrade_pid());
 	title_set("weir-master-old", "weir: master (its workers retire)");
+}
+
+/* It stays the bell of that seat, whatever becomes of the next master. */
+static void next_masters_bell(unsigned seat, int fd)
+{
+	int bell = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (bell < 0 || !generation_owner.bus || seat != bells_known()) {
+		if (bell >= 0)
+			(void)close(bell);
+		return;
+	}
+	bus_add_bell(&master.bus, seat, bell);
+	tell_bells(seat, seat + 1);
 }
 
 static void takes_over(void)
@@ -319,6 +352,7 @@ static struct change_owner change_owner = {
     .seats = use_seats,
     .upgrade = start_upgrade,
     .handed_over = handed_over,
+    .bell = next_masters_bell,
     .takes_over = takes_over,
     .serves = serves,
     .begins = change_begins,
