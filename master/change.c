@@ -44,6 +44,7 @@ void change_begin(enum change now)
 	memset(change.routes, 0, sizeof change.routes);
 	memset(change.full, 0, sizeof change.full);
 	memset(change.told_to_leave, 0, sizeof change.told_to_leave);
+	memset(change.asked, 0, sizeof change.asked);
 	change.owner->begins(now);
 }
 
@@ -179,6 +180,7 @@ void change_slot_gone(struct slot *slot)
 {
 	struct generation *generation = slot->generation;
 
+	change.asked[slot_index(slot)] = false;
 	if (generation == change.staged) {
 		change_reload_fail("a new worker did not come up");
 	} else if (generation->phase == GENERATION_STAGED && !change.stopping) {

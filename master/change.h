@@ -42,6 +42,8 @@ struct change_owner {
 	void (*passed_on)(enum change change);
 	/* The next master rings there. */
 	void (*bell)(unsigned seat, int fd);
+	/* The next master was told to end: so was weir. */
+	void (*stop)(const char *why);
 };
 
 /* serving: the generation that is there. All is borrowed. */

@@ -67,6 +67,7 @@ void change_route(struct slot *slot, uint64_t left)
 	if (change.handed_over) {
 		upgrade_want_lane(index, change.routes[index]++);
 		slot->orders++; /* it will be one */
+		change.asked[index] = true;
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {

@@ -34,6 +34,7 @@ struct change_state {
 	unsigned routes[WORKERS_MAX]; /* tried for a slot that retires */
 	unsigned full[WORKERS_MAX];   /* of those, how many had no room */
 	bool told_to_leave[WORKERS_MAX];
+	bool asked[WORKERS_MAX]; /* the next master for a lane, which is no order yet */
 };
 
 extern struct change_state change;

@@ -2,6 +2,7 @@
 #include "master/change_parts.h"
 
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -79,8 +80,9 @@ static void successor_gives_lane(unsigned index, int lane)
 	struct slot *slot = &change.serving->slots[index];
 	struct note note = {.kind = NOTE_MOVE_OUT, .count = MOVE_ALL};
 
-	if (index >= change.serving->slots_n || !slot->orders)
+	if (index >= change.serving->slots_n || !change.asked[index])
 		return;
+	change.asked[index] = false;
 	note.order = ++change.next_order;
 	if (lane >= 0 && slot_pass(slot, &note, lane)) {
 		change.under_way++;
@@ -91,15 +93,20 @@ static void successor_gives_lane(unsigned index, int lane)
 }
 
 /* What was its is ours again: workers of ours take over from those that retire. */
-static void successor_lost(void)
+static void successor_lost(bool stopped)
 {
 	if (!change.handed_over || change.stopping)
 		return;
-	log_error("the new master died after it had taken over, this one goes on");
 	change.handed_over = false;
 	change.owner->handed_over(false);
-	EACH_SLOT (slot, change.serving)
-		slot->orders = 0;
+	if (stopped) {
+		change.owner->stop("the new master was stopped");
+		return;
+	}
+	log_error("the new master died after it had taken over, this one goes on");
+	EACH_SLOT (slot, change.serving) /* what was ordered is still to be answered */
+		slot->orders -= change.asked[slot_index(slot)];
+	memset(change.asked, 0, sizeof change.asked);
 	if (change.now == CHANGE_UPGRADE)
 		change_end(false, "the new master died after it had taken over");
 	change_reload();

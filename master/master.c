@@ -44,6 +44,7 @@ static void signals_turn(struct loop *loop, struct source *source);
 
 static struct generation_owner generation_owner;
 static struct desk_owner desk_owner;
+static void drain(const char *why);
 
 /* ---- what is said ---- */
 
@@ -358,6 +359,7 @@ static struct change_owner change_owner = {
     .begins = change_begins,
     .ended = change_ended,
     .passed_on = change_passed_on,
+    .stop = drain,
 };
 
 static struct generation_owner generation_owner = {

@@ -388,7 +388,7 @@ bool upgrade_reaped(pid_t pid, int status)
 		link_turn(upgrade.loop, &upgrade.link);
 	link_close();
 	if (upgrade.was_ready) {
-		upgrade.owner->lost();
+		upgrade.owner->lost(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 		return true;
 	}
 	if (*upgrade.failure)

@@ -46,7 +46,7 @@ struct upgrade_owner {
 	void (*failed)(const char *why); /* it is not there any more */
 	void (*lane)(unsigned slot, int fd);
 	void (*bell)(unsigned seat, int fd);
-	void (*lost)(void); /* it was ready, and has died since */
+	void (*lost)(bool stopped); /* it was ready, and has died since; or was told to end */
 	/* In the new master: */
 	void (*take_over)(void); /* or the old one died before it could say so */
 	void (*wants_lane)(unsigned slot, unsigned attempt);
