@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "master/change.h"
@@ -17,6 +16,7 @@
 #include "master/notify.h"
 #include "master/pid_file.h"
 #include "master/pulse.h"
+#include "master/seats.h"
 #include "reactor/check.h"
 #include "reactor/log.h"
 #include "worker/title.h"
@@ -31,7 +31,6 @@ static struct {
 	const struct master_setup *setup;
 	struct loop loop;
 	struct stats stats;
-	struct bus bus; /* no memory: no listener had a topic yet */
 	struct source signals, stop_timer;
 	struct source farewell;
 	unsigned farewells;
@@ -124,61 +123,6 @@ static void tell_when_ready(void)
 	tell_ready();
 }
 
-/* ---- shared memory ---- */
-
-/* What the kernel calls the memory of the bus: the same in all processes that have it. */
-static uint64_t bus_id(void)
-{
-	struct stat status;
-
-	return fstat(master.bus.fd, &status) < 0 ? 0 : (uint64_t)status.st_ino;
-}
-
-/* Workers that are there learn how to wake those who will sit in the new seats. */
-static void tell_bells(unsigned from, unsigned n)
-{
-	EACH_GENERATION (generation)
-		EACH_SLOT (slot, generation)
-			for (unsigned seat = from; slot->pid && seat < n; seat++)
-				(void)slot_pass(slot,
-						&(struct note){.kind = NOTE_BELL, .count = seat},
-						master.bus.bells[seat]);
-}
-
-/* Not as the shared memory has it: a master that came to nothing may have used more. */
-static unsigned bells_known(void)
-{
-	unsigned n = 0;
-
-	while (n < BUS_SEATS_MAX && master.bus.bells[n] >= 0)
-		n++;
-	return n;
-}
-
-static int use_seats(const struct config *config, unsigned n)
-{
-	unsigned before;
-	int error;
-
-	if (!generation_owner.bus && !config_has_topic(config))
-		return 0;
-	if (!generation_owner.bus) {
-		error = bus_open(&master.bus, n, BUS_RING_BYTES);
-		if (error)
-			return error;
-		generation_owner.bus = &master.bus;
-		generation_owner.bus_id = bus_id();
-		return 0;
-	}
-	before = bells_known();
-	if (n < bus_seats(&master.bus))
-		n = bus_seats(&master.bus);
-	error = bus_use_seats(&master.bus, n);
-	if (!error)
-		tell_bells(before, n);
-	return error;
-}
-
 /* ---- workers come and go ---- */
 
 static void slot_up(struct slot *slot)
@@ -254,20 +198,14 @@ static bool start_upgrade(char error[CHANGE_TEXT_BYTES])
 	    .board = master.setup->board_fd,
 	    .life = master.life[0],
 	    .control = control_fd(),
-	    .bus = -1,
 	};
+	int error_number;
 
-	if (generation_owner.bus) {
-		int no_bell = use_seats(&serving->config, 0); /* of all that are used */
-
-		if (no_bell) {
-			(void)snprintf(error, CHANGE_TEXT_BYTES, "shared memory for the bus: %s",
-				       strerror(-no_bell));
-			return false;
-		}
-		estate.bus = master.bus.fd;
-		estate.bells_n = bus_seats(&master.bus);
-		memcpy(estate.bells, master.bus.bells, estate.bells_n * sizeof *estate.bells);
+	error_number = seats_bequeath(&serving->config, &estate);
+	if (error_number) {
+		(void)snprintf(error, CHANGE_TEXT_BYTES, "shared memory for the bus: %s",
+			       strerror(-error_number));
+		return false;
 	}
 	return upgrade_begin(&master.loop, change_upgrade_owner(), &estate, &serving->set, error);
 }
@@ -285,20 +223,6 @@ static void handed_over(bool handed_over)
 	control_hand_over();
 	master.successor_told = notify_main_pid(upgrade_pid());
 	title_set("weir-master-old", "weir: master (its workers retire)");
-}
-
-/* It stays the bell of that seat, whatever becomes of the next master. */
-static void next_masters_bell(unsigned seat, int fd)
-{
-	int bell = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-
-	if (bell < 0 || !generation_owner.bus || seat != bells_known()) {
-		if (bell >= 0)
-			(void)close(bell);
-		return;
-	}
-	bus_add_bell(&master.bus, seat, bell);
-	tell_bells(seat, seat + 1);
 }
 
 static void takes_over(void)
@@ -324,36 +248,12 @@ static void serves(void)
 	tell_when_ready();
 }
 
-/* What the master before us made goes on, with the seats that we need beside those. */
-static void inherit_bus(const struct upgrade_estate *estate)
-{
-	unsigned before;
-
-	if (estate->bus < 0)
-		return;
-	if (bus_attach(&master.bus, estate->bus)) {
-		log_warn("the bus of the master before this one is of another version: its chats "
-			 "stay there");
-		return;
-	}
-	for (unsigned i = 0; i < estate->bells_n; i++)
-		bus_add_bell(&master.bus, i, estate->bells[i]);
-	generation_owner.bus = &master.bus;
-	generation_owner.bus_id = bus_id();
-	before = bus_seats(&master.bus);
-	if (bus_use_seats(&master.bus,
-			  board_seat_of((unsigned)change_serving()->config.workers, 0)))
-		die("shared memory for the bus");
-	for (unsigned seat = before; seat < bus_seats(&master.bus); seat++)
-		upgrade_tell_bell(seat, master.bus.bells[seat]);
-}
-
 static struct change_owner change_owner = {
     .loop = &master.loop,
-    .seats = use_seats,
+    .seats = seats_use,
     .upgrade = start_upgrade,
     .handed_over = handed_over,
-    .bell = next_masters_bell,
+    .bell = seats_add_bell,
     .takes_over = takes_over,
     .serves = serves,
     .begins = change_begins,
@@ -584,11 +484,12 @@ int master_run(const struct master_setup *setup)
 	generation_owner.life = master.life[1];
 	change_owner.predecessor = setup->estate ? setup->estate->life : -1;
 	generation_init(&generation_owner);
+	seats_init(&generation_owner);
 	change_init(&change_owner, first);
 	handoff_open(&master.loop, setup->board);
 	if (setup->estate)
-		inherit_bus(setup->estate);
-	error = use_seats(&first->config, board_seat_of((unsigned)n, 0));
+		seats_inherit(setup->estate, board_seat_of((unsigned)n, 0));
+	error = seats_use(&first->config, board_seat_of((unsigned)n, 0));
 	if (error)
 		die("shared memory for the bus: %s", strerror(-error));
 	first->phase = setup->estate ? GENERATION_STAGED : GENERATION_SERVING;
