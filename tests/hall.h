@@ -17,6 +17,9 @@
 #endif
 #define HALL_TOPICS 2
 
+/* As they are after reloads: far from one another. */
+#define HALL_NUMBER(topic) ((uint16_t)((topic) * (RELAY_TOPICS_MAX - 1)))
+
 struct worker {
 	struct stats stats;
 	struct loop loop;
@@ -60,8 +63,8 @@ static inline void worker_open(struct worker *worker, struct bus *bus, unsigned 
 						       .table = &worker->table,
 						       .message_max = setting->message_max,
 						       .names = setting->names};
-		EXPECT(topic_open(&worker->topics[t], &worker->relay, &worker->services[t], t,
-				  setting->slow) == 0);
+		EXPECT(topic_open(&worker->topics[t], &worker->relay, &worker->services[t],
+				  HALL_NUMBER(t), setting->slow) == 0);
 	}
 }
 

@@ -51,8 +51,8 @@ static void publish_in_turns(uint16_t topic, int lines)
 	static uint32_t turn[HALL_TOPICS];
 
 	for (int i = 0; i < lines; i++)
-		EXPECT(relay_publish(&hall.workers[0].relay, topic, 1 + turn[topic]++ % 2, x,
-				     end_of_line));
+		EXPECT(relay_publish(&hall.workers[0].relay, HALL_NUMBER(topic),
+				     1 + turn[topic]++ % 2, x, end_of_line));
 }
 
 /* Who talks and does not read is owed many short pieces, between its own lines. */
