@@ -101,6 +101,7 @@ static void judge(struct scene *scene)
 		uint64_t twice = server_stat(server, "moved_in") - server_stat(server, "moved_out");
 
 		if (server_stat(server, "closed_worker_died") == party->gone_n + twice &&
+		    server_stat(server, "closed_worker_died") >= party->gone_n &&
 		    server_stat(server, "connections") == party->n - party->gone_n)
 			break;
 		(void)party_listen(party, 1);

@@ -22,10 +22,25 @@ bool tracee_seize(struct tracee *tracee, pid_t pid)
 	return true;
 }
 
+static void other_end(struct tracee *tracee)
+{
+	struct wait wait = wait_begin();
+	char state;
+
+	tracee->ended = kill(tracee->other, SIGKILL) == 0;
+	while ((state = process_state(tracee->other)) && state != 'Z')
+		wait_more(&wait, "a worker to die");
+	ck_assert_int_eq(ptrace(PTRACE_SYSCALL, tracee->pid, 0, 0), 0);
+}
+
 static void tracee_end(struct tracee *tracee)
 {
 	int status;
 
+	if (tracee->other) {
+		other_end(tracee);
+		return;
+	}
 	tracee->ended = true;
 	if (tracee->hangs) {
 		ck_assert_int_eq(ptrace(PTRACE_DETACH, tracee->pid, 0, SIGSTOP), 0);

@@ -1,5 +1,6 @@
 /*
- * tracee: a worker that this process traces, and ends where its n-th system call begins or ends.
+ * tracee: a worker that this process traces, and ends where its n-th system call begins or ends;
+ * or another one, while this one stands still there.
  *
  * It runs from stop to stop: who traces it has to take turns until it is let go or has ended.
  * One that is not allowed to trace (a container's rules) is told so.
@@ -14,6 +15,7 @@ struct tracee {
 	unsigned stops;
 	unsigned end_at; /* the stop where it is ended; 0: it is not */
 	bool hangs;	 /* it is stopped there instead, and not traced any more */
+	pid_t other;	 /* this one is ended there instead; 0: there is none */
 	bool ended;	 /* it was */
 };
 
