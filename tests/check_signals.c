@@ -7,6 +7,7 @@
  * read. One may reach a master in its last moment, after it handed over and read its last signal:
  * of that one nobody can say whether it was heard, and as many workers more or fewer are forgiven.
  */
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -171,4 +172,60 @@ START_TEST(a_storm_of_signals)
 }
 END_TEST
 
-SUITE("signals", {"a storm of signals", a_storm_of_signals, 110, 3})
+/* ---- a stop in the middle of something ---- */
+
+/* TERM goes to whoever is the master, once each. One that had not taken over yet is killed. */
+static void stop_all(struct server *server)
+{
+	struct wait wait = wait_begin();
+	pid_t told = 0, master, pid;
+	int status;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) >= 0) {
+		if (pid > 0)
+			ck_assert_msg(status == 0 || (status == SIGKILL && pid != told),
+				      "pid %d ended with %#x:\n%s", (int)pid, (unsigned)status,
+				      server->log);
+		master = steer_master();
+		if (master && master != told && kill(master, SIGTERM) == 0)
+			told = master;
+		(void)server_log_has(server, "");
+		if (now_ms() > wait.until_ms)
+			ck_abort_msg("something is still there:\n%s", server->log);
+	}
+}
+
+START_TEST(a_stop_in_the_middle_of_a_change)
+{
+	unsigned n = (unsigned)suite_volume(120);
+	uint64_t random = 0xdead;
+
+	for (unsigned i = 0; i < n; i++) {
+		struct server *server =
+		    STEERED("--workers", "2", "--accept", i % 3 ? "reuseport" : "handoff",
+			    "increment://127.0.0.1:0");
+		uint64_t spins = next_random(&random) % 60000;
+		int fds[10];
+
+		for (size_t j = 0; j < 10; j++) {
+			fds[j] = connect_to(server->ports[0]);
+			expect_text(fds[j], "*");
+		}
+		ck_assert_int_eq(kill(server->pid, signals[i % KINDS]), 0);
+		for (uint64_t spin = 0; spin < spins; spin++)
+			(void)getppid();
+		stop_all(server);
+		for (size_t j = 0; j < 10; j++) {
+			expect_end(fds[j]);
+			(void)close(fds[j]);
+		}
+		ck_assert_int_eq(try_connect(server->ports[0]), -ECONNREFUSED);
+		steer_all_gone();
+	}
+	(void)printf("FIGURE stops in the middle of a change: %u, each by FIN\n", n);
+	(void)fflush(stdout);
+}
+END_TEST
+
+SUITE("signals", {"a storm of signals", a_storm_of_signals, 110, 3},
+      {"a stop in the middle of a change", a_stop_in_the_middle_of_a_change, 60})
