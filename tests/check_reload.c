@@ -127,11 +127,14 @@ START_TEST(two_hundred_leave_nothing_behind)
 {
 	static char before[65536], after[65536], worker[65536];
 	unsigned n = (unsigned)suite_volume(200);
-	char text[512];
+	char text[5000];
 	struct server *server;
 	size_t memory, grown;
 
-	(void)snprintf(text, sizeof text,
+	memset(text, ' ', sizeof text); /* 4 KiB: one that is kept is seen */
+	*text = '#';
+	text[4096] = '\n';
+	(void)snprintf(text + 4097, sizeof text - 4097,
 		       "workers = 2\nlisten = echo://127.0.0.1:0\nlisten = chat://127.0.0.1:0\n"
 		       "listen = echo+udp://127.0.0.1:0\nlisten = line://%s\n"
 		       "listen = frame://127.0.0.1:0?accept=handoff\n",

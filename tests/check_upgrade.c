@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tests/crowd.h"
+#include "tests/load.h"
 #include "tests/steer.h"
 
 static void upgrade_made(struct server *server)
@@ -89,6 +90,36 @@ START_TEST(unix_sockets_stay)
 	crowd_ends_well(at_name, "5 upgrades, abstract name");
 	steer_stop(server);
 	ck_assert(!exists(text));
+}
+END_TEST
+
+/* ---- datagrams ---- */
+
+/* Whatever is lost was lost by the kernel, where a queue of its was full. */
+START_TEST(datagrams_are_answered_by_old_or_new)
+{
+	struct server *server =
+	    STEERED("--workers", "2", "echo+udp://127.0.0.1:0", "echo://127.0.0.1:0");
+	pid_t load = load_start(
+	    &load_plain, (const char *const[]){"-c", "50", "-d", "3s", "--warmup", "0s",
+					       load_listener("echo+udp", server->ports[0]), NULL});
+	unsigned n = 0;
+
+	for (struct wait wait = wait_begin(); process_state(load) != 'Z'; n++) {
+		steer_forget(server);
+		ck_assert_int_eq(steer_ask("reload"), 0);
+		upgrade_made(server);
+		wait_more(&wait, "weirload's end");
+	}
+	ck_assert_msg(load_wait(load) == 0 && strstr(load_said(), "errors    none"), "%s",
+		      load_said());
+	(void)printf("FIGURE %u reloads and upgrades: %.0f datagrams, %.0f lost\n", n,
+		     load_figure("messages"), load_figure("datagrams_lost"));
+	(void)fflush(stdout);
+	ck_assert_uint_ge(n, 2);
+	ck_assert_uint_le((uint64_t)load_figure("datagrams_lost"),
+			  server_stat(server, "datagrams_dropped"));
+	steer_stop(server);
 }
 END_TEST
 
@@ -239,6 +270,7 @@ END_TEST
 
 SUITE("upgrade", {"twenty in a row", twenty_in_a_row, 60, 3},
       {"unix sockets stay", unix_sockets_stay, 60},
+      {"datagrams are answered by old or new", datagrams_are_answered_by_old_or_new, 40},
       {"the configuration is read anew", the_configuration_is_read_anew, 30},
       {"USR2 twice is one upgrade", usr2_twice_is_one_upgrade, 30},
       {"what is asked during an upgrade is done after it",
