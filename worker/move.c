@@ -427,23 +427,15 @@ void mover_look(struct mover *mover)
 
 /* ---- taking ---- */
 
-/* Is there room for it, with its bytes? */
-static bool take_fits(const struct mover *mover, const struct transit *transit, size_t bytes_left)
-{
-	const struct service *service = mover->owner->service_of(transit->listener);
-	uint64_t bytes = (uint64_t)transit->input + transit->owed + transit->held;
-
-	return service && bytes <= bytes_left && conn_can_adopt(service, bytes);
-}
-
-/* The bytes beside the descriptors, in memory of our own: their sender may write there still. */
-static unsigned char *take_bytes(int memfd, size_t n)
+/* The bytes beside the descriptors, in memory of our own: their sender may write there still. What
+ * it says is a memfd may be another thing, from which nothing is read at a place. */
+static unsigned char *take_bytes(int memfd, size_t from, size_t n)
 {
 	unsigned char *bytes = sys_map(n, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	size_t at = 0;
 
 	while (bytes && at < n) {
-		ssize_t got = sys_read(memfd, bytes + at, n - at);
+		ssize_t got = sys_pread(memfd, bytes + at, n - at, (off_t)(from + at));
 
 		if (got == -EINTR)
 			continue;
@@ -456,25 +448,44 @@ static unsigned char *take_bytes(int memfd, size_t n)
 	return bytes;
 }
 
-/* Which of a batch are ours from now on; their descriptors are -1 then. */
-static uint64_t take_connections(struct move_lane *lane, const struct batch_note *note, int *fds,
-				 const unsigned char *bytes)
+/* Where there is room for it, with its bytes; then it has the descriptor. */
+static bool take_one(const struct mover *mover, const struct transit *transit, int fd, int memfd,
+		     size_t from)
 {
-	struct mover *mover = lane->mover;
+	struct service *service = mover->owner->service_of(transit->listener);
+	size_t n = (size_t)transit->input + transit->owed + transit->held;
+	unsigned char *bytes = NULL;
+	bool taken;
+
+	if (!service || !conn_can_adopt(service, n))
+		return false;
+	if (n && !(bytes = take_bytes(memfd, from, n)))
+		return false;
+	taken = conn_adopt(service, fd, transit, bytes);
+	if (bytes)
+		(void)sys_munmap(bytes, n);
+	return taken;
+}
+
+/* Which of a batch are ours from now on; their descriptors are -1 then. One that is too big here
+ * keeps out no other. */
+static uint64_t take_connections(struct move_lane *lane, const struct batch_note *note, int *fds)
+{
+	int memfd = note->bytes ? fds[note->count] : -1;
 	uint64_t taken = 0;
 	size_t at = 0;
 
 	for (uint32_t i = 0; i < note->count; i++) {
 		const struct transit *transit = &note->transits[i];
-		struct service *service = mover->owner->service_of(transit->listener);
+		uint64_t n = (uint64_t)transit->input + transit->owed + transit->held;
 
-		if (!take_fits(mover, transit, note->bytes - at))
+		if (n > note->bytes - at)
 			break; /* nor is it known where the next one's bytes are */
-		if (conn_adopt(service, fds[i], transit, bytes ? bytes + at : NULL)) {
+		if (take_one(lane->mover, transit, fds[i], memfd, at)) {
 			fds[i] = -1;
 			taken |= 1ull << i;
 		}
-		at += (size_t)transit->input + transit->owed + transit->held;
+		at += (size_t)n;
 	}
 	return taken;
 }
@@ -497,20 +508,15 @@ static bool take_batch(struct move_lane *lane, const struct batch_note *note, in
 {
 	struct mover *mover = lane->mover;
 	struct taken_note answer = {.kind = MOVE_TAKEN};
-	unsigned char *bytes = NULL;
 	bool can = !mover->closed && fds_n == note->count + (note->bytes != 0);
 
-	if (can && note->bytes)
-		can = (bytes = take_bytes(fds[note->count], note->bytes)) != NULL;
 	if (can && note->marks_n)
 		can = mover->relay && relay_catch_up(mover->relay, note->marks, note->marks_n,
 						     members_of(mover, note));
 	if (can)
-		answer.taken = take_connections(lane, note, fds, bytes);
+		answer.taken = take_connections(lane, note, fds);
 	if (can && note->marks_n)
 		relay_settle(mover->relay);
-	if (bytes)
-		(void)sys_munmap(bytes, note->bytes);
 	return descriptors_send(lane->source.fd, &answer, sizeof answer, NULL, 0) >= 0 ||
 	       !answer.taken;
 }
