@@ -166,6 +166,7 @@ static void chat_arrived(struct conn *conn)
 {
 	struct chat *chat = conn_state(conn);
 
+	chat->looked = 0; /* whatever they say of input that we have */
 	chat->member = topic_join(conn->service->topic, conn);
 	name_give(conn);
 	topic_replay(conn->service->topic, chat->member);

@@ -8,10 +8,11 @@
 #include "tests/ferry.h"
 #include "tests/hall.h"
 
-#define GIVER  0
-#define TAKER  1
-#define OTHER  2
-#define LINE_N 1000 /* bytes of a line */
+#define GIVER	  0
+#define TAKER	  1
+#define OTHER	  2
+#define LINE_N	  1000 /* bytes of a line */
+#define LOOKED_AT 18   /* in the state of a chat: an address and a port are before it */
 
 static struct hall hall;
 static struct hall_setting setting = {HALL_SETTING};
@@ -504,6 +505,33 @@ START_TEST(who_can_not_go_is_drained_beside_those_who_went)
 }
 END_TEST
 
+/* What a giver says of input that has come is looked at again. */
+START_TEST(a_false_state_reads_no_other_memory)
+{
+	static const char half[] = "half", rest[] = " a line\n", whole[] = "half a line\n";
+	struct peer *peers[2];
+	char heard[sizeof whole];
+
+	open_hall();
+	peers[0] = hall_connect(&hall, GIVER, 0);
+	peers[1] = hall_connect(&hall, OTHER, 0);
+	peer_send(peers[0], half, strlen(half));
+	hall_settle(&hall);
+	set_out(peers[0]);
+	ck_assert_uint_eq(way.load.transit.input, strlen(half));
+	memset(way.load.transit.state + LOOKED_AT, 0xff, sizeof(uint16_t));
+	ck_assert(catch_up());
+	arrive();
+	answer_taken();
+	peer_send(peers[0], rest, strlen(rest));
+	hall_wait(&hall, 2 * RELAY_REST_MS);
+	ck_assert(!peers[0]->closed);
+	ck_assert_uint_eq(peer_receive(peers[1], heard, sizeof heard), strlen(whole));
+	ck_assert_mem_eq(heard, whole, strlen(whole));
+	end(peers, 2);
+}
+END_TEST
+
 SUITE("sim_chat_move_edges", {"what comes on the way is kept", what_comes_on_the_way_is_kept, 30},
       {"an answer that is late holds nobody up", an_answer_that_is_late_holds_nobody_up, 30},
       {"who is on its way is not slow", who_is_on_its_way_is_not_slow, 30},
@@ -514,4 +542,5 @@ SUITE("sim_chat_move_edges", {"what comes on the way is kept", what_comes_on_the
       {"false orders are read over", false_orders_are_read_over, 30},
       {"a name stays where its client goes", a_name_stays_where_its_client_goes, 30},
       {"who can not go is drained beside those who went",
-       who_can_not_go_is_drained_beside_those_who_went, 30})
+       who_can_not_go_is_drained_beside_those_who_went, 30},
+      {"a false state reads no other memory", a_false_state_reads_no_other_memory, 10})
