@@ -529,7 +529,7 @@ static bool batch_is_well_formed(const struct batch_note *note, size_t n)
 }
 
 /* False: there is none, or the lane is no more. */
-static bool take_one(struct move_lane *lane)
+static bool take_next(struct move_lane *lane)
 {
 	struct batch_note *note = &batch_note;
 	int fds[DESCRIPTORS_MAX];
@@ -560,7 +560,7 @@ static void take_turn(struct loop *loop, struct source *source)
 
 	(void)loop;
 	source->ready = 0;
-	while (source->fd >= 0 && batches++ < MOVE_UNDER_WAY_MAX && take_one(lane))
+	while (source->fd >= 0 && batches++ < MOVE_UNDER_WAY_MAX && take_next(lane))
 		;
 }
 
