@@ -310,17 +310,18 @@ static bool give_taken(struct move_lane *lane, const struct taken_note *note)
 
 static bool give_offered(struct move_lane *lane, const struct offer_note *note, size_t n)
 {
-	if (n < offsetof(struct offer_note, offers) || note->kind != MOVE_OFFER ||
-	    note->offers_n > MOVE_OFFERS_MAX ||
-	    n != offsetof(struct offer_note, offers) + note->offers_n * sizeof *note->offers)
+	if (n < offsetof(struct offer_note, offers) || note->kind != MOVE_OFFER)
 		return false;
-	loop_no_deadline(lane->mover->loop, &lane->source);
-	/* Another version of weir: nothing can go there, and it stays to be drained. */
+	/* Another version of weir, whose notes may be of another size: nothing can go there, and it
+	 * stays to be drained. */
 	if (note->version != TRANSIT_VERSION || note->reasons != reasons_hash()) {
 		lane->wanted = 0;
 		lane->offers_n = 1;
 		return true;
 	}
+	if (note->offers_n > MOVE_OFFERS_MAX ||
+	    n != offsetof(struct offer_note, offers) + note->offers_n * sizeof *note->offers)
+		return false;
 	lane->same_bus = note->bus == lane->mover->bus;
 	memcpy(lane->offers, note->offers, note->offers_n * sizeof *note->offers);
 	lane->offers_n = note->offers_n;
@@ -345,7 +346,8 @@ static enum outcome give_read_one(struct move_lane *lane)
 
 	for (size_t i = 0; i < fds_n; i++)
 		(void)sys_close(fds[i]);
-	if (n == -EAGAIN)
+	/* Only its end says that what was sent was not taken; no other error does. */
+	if (n < 0)
 		return NONE;
 	if (n > 0 && !fds_n && !lane->offers_n)
 		good = give_offered(lane, &note.offer, (size_t)n);
@@ -503,22 +505,32 @@ static size_t members_of(const struct mover *mover, const struct batch_note *not
 	return members;
 }
 
+/* False: its giver has gone, or does not listen to us. */
+static bool take_answer(const struct move_lane *lane, uint64_t taken)
+{
+	struct taken_note answer = {.kind = MOVE_TAKEN, .taken = taken};
+	ssize_t sent = descriptors_send(lane->source.fd, &answer, sizeof answer, NULL, 0);
+
+	/* Its giver would go on with what we serve: better that we do not. */
+	CHECK(!taken || (sent != -ENOMEM && sent != -ENOBUFS));
+	return sent >= 0;
+}
+
 static bool take_batch(struct move_lane *lane, const struct batch_note *note, int *fds,
 		       size_t fds_n)
 {
 	struct mover *mover = lane->mover;
-	struct taken_note answer = {.kind = MOVE_TAKEN};
+	uint64_t taken = 0;
 	bool can = !mover->closed && fds_n == note->count + (note->bytes != 0);
 
 	if (can && note->marks_n)
 		can = mover->relay && relay_catch_up(mover->relay, note->marks, note->marks_n,
 						     members_of(mover, note));
 	if (can)
-		answer.taken = take_connections(lane, note, fds);
+		taken = take_connections(lane, note, fds);
 	if (can && note->marks_n)
 		relay_settle(mover->relay);
-	return descriptors_send(lane->source.fd, &answer, sizeof answer, NULL, 0) >= 0 ||
-	       !answer.taken;
+	return take_answer(lane, taken) || !taken;
 }
 
 static bool batch_is_well_formed(const struct batch_note *note, size_t n)
