@@ -169,6 +169,19 @@ END_TEST
 
 /* ---- other workers, other modes ---- */
 
+/* Newcomers come to each of them: each has a socket of its own. */
+static void each_gets_newcomers(const struct server *server, unsigned workers)
+{
+	uint64_t before[8];
+
+	for (unsigned i = 0; i < workers; i++)
+		before[i] = server_worker_stat(server, i, "accepted");
+	for (unsigned i = 0; i < workers; i++)
+		for (struct wait wait = wait_begin();
+		     server_worker_stat(server, i, "accepted") == before[i];)
+			wait_more(&wait, "newcomers at each worker");
+}
+
 START_TEST(workers_and_modes_change_under_load)
 {
 	static const struct {
@@ -195,6 +208,8 @@ START_TEST(workers_and_modes_change_under_load)
 		ck_assert(steer_says("accept", steps[i % 10].mode));
 		crowd_wait(crowd, 200, 20);
 		steer_settle(server, workers);
+		if (strcmp(steps[i % 10].mode, "reuseport") == 0)
+			each_gets_newcomers(server, workers);
 	}
 	crowd_ends_well(crowd, "other workers and accept modes");
 	steer_stop(server);
