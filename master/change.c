@@ -6,6 +6,7 @@
 
 #include "master/handoff.h"
 #include "reactor/check.h"
+#include "reactor/log.h"
 #include "worker/move.h"
 
 struct change_state change;
@@ -89,8 +90,10 @@ static void next_change(void)
 			change_begin_more((size_t)wanted);
 		else if (wanted < n)
 			change_begin_fewer((size_t)wanted);
-		else
+		else {
+			log_info("as many workers as before", LOG_NUMBER("workers", n));
 			loop_poke(change.owner->loop, &change.timer);
+		}
 	} else if (change.wants_rebalance) {
 		change.wants_rebalance = false;
 		change_begin_rebalance();

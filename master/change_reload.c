@@ -116,6 +116,7 @@ void change_switch_over(void)
 	change.staged = NULL;
 	change.serving = next;
 	loop_no_deadline(change.owner->loop, &change.timer);
+	change.wants_rebalance |= next->slots_n != old->slots_n;
 	old->phase = GENERATION_RETIRING;
 	next->phase = GENERATION_SERVING;
 	change.began_us = change.owner->loop->now_us;

@@ -133,7 +133,7 @@ static void sweep(const char *folder)
 
 static void warn(const struct control_file *file, const char *why)
 {
-	log_warn("weirctl can't reach this server: there is no place for its socket",
+	log_warn("weirctl can't reach this server: no place for its socket (see --control)",
 		 LOG_TEXT("path", file->address.sun_path), LOG_TEXT("error", why));
 }
 

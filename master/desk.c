@@ -1,6 +1,8 @@
 #include "master/desk.h"
 
 #include <stdio.h>
+#include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "master/control.h"
@@ -12,7 +14,9 @@
 
 static struct {
 	const struct desk_owner *owner;
+	time_t born;
 	uint64_t born_us;
+	uint64_t cut; /* connections that had ended before their time when a drain began */
 	struct source progress;
 } desk;
 
@@ -66,6 +70,7 @@ static void answer_status(struct control_client *client)
 	    .pid = getpid(),
 	    .generation = serving->number,
 	    .state = desk.owner->state(),
+	    .since = desk.born,
 	    .up_s = seconds_since(desk.born_us),
 	    .workers_asked = serving->slots_n,
 	    .config = options_file(),
@@ -92,6 +97,7 @@ static struct status_worker worker_of(const struct slot *slot)
 	    .pid = slot->pid,
 	    .state = slot_state(slot),
 	    .up_s = slot->pid ? seconds_since(slot->born_us) : 0,
+	    .before = slot->pid ? &slot->before : NULL,
 	    .restarts = slot->restarts,
 	};
 }
@@ -141,6 +147,37 @@ static void progress_turn(struct loop *loop, struct source *source)
 
 /* ---- the whole ---- */
 
+/* Neither drained nor ended by their peers. */
+static uint64_t connections_cut(void)
+{
+	uint64_t cut = 0;
+
+	for (size_t seat = 0; seat < SEATS_MAX; seat++) {
+		const struct stats *stats = &desk.owner->board->seats[seat].stats;
+
+		cut += STATS_READ(stats, closed[CLOSE_drain_timeout]) +
+		       STATS_READ(stats, closed[CLOSE_worker_died]);
+	}
+	return cut;
+}
+
+/* What it has to wait for is said at once. False: it is not done at all, and that was said. */
+static bool comes(struct control_client *client)
+{
+	char text[64];
+
+	if (strcmp(desk.owner->state(), "stopping") == 0) {
+		control_failed(client, "the server is stopping");
+		return false;
+	}
+	if (change_now() != CHANGE_NONE) {
+		(void)snprintf(text, sizeof text, "it waits: the server is %s",
+			       desk.owner->state());
+		CONTROL_RECORD(client, "note", LOG_TEXT("text", text));
+	}
+	return true;
+}
+
 static void asked(struct control_client *client, enum control_verb verb, const char *argument)
 {
 	static struct status_worker workers[SEATS_MAX];
@@ -159,15 +196,19 @@ static void asked(struct control_client *client, enum control_verb verb, const c
 		status_pid(client, argument, getpid(), workers, n);
 		break;
 	case CONTROL_RELOAD:
-		change_reload();
+		if (comes(client))
+			change_reload();
 		break;
 	case CONTROL_REBALANCE:
-		change_rebalance();
+		if (comes(client))
+			change_rebalance();
 		break;
 	case CONTROL_UPGRADE:
-		desk.owner->upgrade();
+		if (comes(client))
+			desk.owner->upgrade();
 		break;
 	case CONTROL_DRAIN:
+		desk.cut = connections_cut();
 		desk.owner->drain("weirctl drain");
 		loop_poke(desk.owner->loop, &desk.progress);
 		break;
@@ -205,6 +246,7 @@ void desk_open(const struct desk_owner *owner, int inherited)
 	const char *path = serving->config.control;
 
 	desk.owner = owner;
+	desk.born = time(NULL);
 	desk.born_us = owner->loop->now_us;
 	source_init(&desk.progress, -1, progress_turn);
 	if (inherited >= 0 && path)
@@ -215,6 +257,16 @@ void desk_open(const struct desk_owner *owner, int inherited)
 
 void desk_close(void)
 {
+	uint64_t cut = connections_cut() - desk.cut;
+	char text[96];
+
+	if (cut && control_waiting(CONTROL_DRAIN)) {
+		(void)snprintf(text, sizeof text,
+			       "connections closed by drain-timeout, or with a worker: %llu",
+			       (unsigned long long)cut);
+		CONTROL_TELL(CONTROL_DRAIN, "note", LOG_TEXT("text", text),
+			     LOG_NUMBER("connections", cut));
+	}
 	control_finish(CONTROL_DRAIN, NULL);
 	control_finish(CONTROL_STOP, NULL);
 	control_close();

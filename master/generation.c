@@ -168,6 +168,7 @@ static int slot_spawn(struct slot *slot)
 	slot->pid = pid;
 	slot->restarts += slot->born_us != 0;
 	slot->born_us = owner->loop->now_us;
+	slot->before = seat_of(slot)->stats;
 	slot->leaving = slot->aborted = slot->unfinished = false;
 	slot->orders = 0;
 	slot->still = 0;

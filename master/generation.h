@@ -28,13 +28,14 @@ struct slot {
 	pid_t pid;	       /* 0: nobody */
 	struct source channel; /* fd -1: none */
 	struct source timer;
-	bool leaving;	   /* it was asked to end by itself, and takes no more connections */
-	uint64_t born_us;  /* 0: nobody was here yet */
-	unsigned restarts; /* because it died */
-	uint32_t orders;   /* to move, that it was given and has not ended */
-	bool unfinished;   /* a taker had no room, or died */
-	uint64_t progress; /* what the board said of it when it was looked at */
-	unsigned still;	   /* how often it was the same */
+	bool leaving;	     /* it was asked to end by itself, and takes no more connections */
+	uint64_t born_us;    /* 0: nobody was here yet */
+	struct stats before; /* what its seat had counted when it came */
+	unsigned restarts;   /* because it died */
+	uint32_t orders;     /* to move, that it was given and has not ended */
+	bool unfinished;     /* a taker had no room, or died */
+	uint64_t progress;   /* what the board said of it when it was looked at */
+	unsigned still;	     /* how often it was the same */
 	bool aborted;
 };
 

@@ -167,7 +167,7 @@ static void change_ended(enum change change, bool made, const char *text)
 		log_info("change made", LOG_TEXT("what", change_names[change]),
 			 LOG_TEXT("how", text));
 	else
-		log_error("change not made, all is as it was",
+		log_error(master.stopping ? "change given up" : "change not made, all is as it was",
 			  LOG_TEXT("what", change_names[change]), LOG_TEXT("why", text));
 	if (change == CHANGE_RELOAD && !master.stopping) {
 		tell_ready();
@@ -390,15 +390,19 @@ static void take_signal(int number)
 		stop_at_once(strsignal(number));
 		break;
 	case SIGHUP:
+		log_info("reload", LOG_TEXT("why", "HUP"));
 		change_reload();
 		break;
 	case SIGUSR2:
+		log_info("upgrade", LOG_TEXT("why", "USR2"));
 		change_upgrade();
 		break;
 	case SIGTTIN:
+		log_info("one worker more", LOG_TEXT("why", "TTIN"));
 		change_workers(1);
 		break;
 	case SIGTTOU:
+		log_info("one worker fewer", LOG_TEXT("why", "TTOU"));
 		change_workers(-1);
 		break;
 	default:

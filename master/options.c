@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "master/activation.h"
+#include "reactor/check.h"
 #include "reactor/stats.h"
 #include "worker/identity.h"
 
@@ -407,7 +408,8 @@ void options_read(struct config *config, int argc, char **argv, size_t cpus, siz
 	asked.descriptors = descriptors;
 	config_defaults(config);
 	if (!each_flag(take_action, config, error) || !read_all(config, &given, error)) {
-		(void)fprintf(stderr, "weir: %s\n", error);
+		if (!check_last_words(error))
+			(void)fprintf(stderr, "weir: %s\n", error);
 		exit(2);
 	}
 	if (asked.dump) {

@@ -29,16 +29,18 @@ static int read_pid_file(const char *path)
 void pid_file_refuse_in_use(const char *path)
 {
 	int pid = path ? read_pid_file(path) : 0;
-	char comm_path[64], comm[32] = "";
+	char stat_path[64], comm[32] = "", state = 'Z';
 	FILE *file;
 
 	if (pid <= 0 || pid == getpid())
 		return;
-	(void)snprintf(comm_path, sizeof comm_path, "/proc/%d/comm", pid);
-	file = fopen(comm_path, "re");
+	(void)snprintf(stat_path, sizeof stat_path, "/proc/%d/stat", pid);
+	file = fopen(stat_path, "re");
 	if (!file)
 		return;
-	if (fgets(comm, sizeof comm, file) && strncmp(comm, "weir", 4) == 0)
+	/* One that is dead and was not reaped runs no more. */
+	if (fscanf(file, "%*d (%31[^)]) %c", comm, &state) == 2 && state != 'Z' &&
+	    strncmp(comm, "weir", 4) == 0)
 		die("pid-file %s: weir runs already, as pid %d", path, pid);
 	(void)fclose(file);
 }

@@ -36,9 +36,9 @@ static const struct stats_row *row_of(const char *name)
 	return &stats_rows[i];
 }
 
-/* Of the seats from first on, n of them. */
+/* Of the seats from first on, n of them. before: of a single one, what it counted for others. */
 static void record_add_counters(struct record *record, const struct board *board, size_t first,
-				size_t n)
+				size_t n, const struct stats *before)
 {
 	for (size_t i = 0; i < SHOWN; i++) {
 		const struct stats_row *row = row_of(shown[i]);
@@ -47,6 +47,8 @@ static void record_add_counters(struct record *record, const struct board *board
 		for (size_t seat = first; seat < first + n; seat++)
 			total =
 			    stats_combine(row, total, stats_value(&board->seats[seat].stats, row));
+		if (before && row->kind == STATS_COUNTER)
+			total -= stats_value(before, row);
 		record_add(record, LOG_NUMBER(row->name, total));
 	}
 }
@@ -61,7 +63,7 @@ static bool seats_are_there(const struct board *board, size_t first, size_t n)
 void status_server(struct control_client *client, const struct status_server *server,
 		   const struct board *board, size_t seats)
 {
-	time_t since = time(NULL) - (time_t)server->up_s;
+	time_t since = (time_t)server->since;
 	struct record record = {.n = 0};
 	char stamp[32];
 	struct tm utc;
@@ -79,7 +81,7 @@ void status_server(struct control_client *client, const struct status_server *se
 	record_add(&record, LOG_NUMBER("up_s", server->up_s));
 	if (server->config)
 		record_add(&record, LOG_TEXT("config", server->config));
-	record_add_counters(&record, board, 0, seats);
+	record_add_counters(&record, board, 0, seats, NULL);
 	control_record(client, "server", record.fields, record.n);
 }
 
@@ -101,7 +103,7 @@ void status_worker(struct control_client *client, const struct status_worker *wo
 	record_add(&record, LOG_NUMBER("pid", worker->pid));
 	record_add(&record, LOG_NUMBER("generation", worker->generation));
 	record_add(&record, LOG_TEXT("state", worker->state));
-	record_add_counters(&record, board, worker->seat, 1);
+	record_add_counters(&record, board, worker->seat, 1, worker->before);
 	record_add(&record, LOG_NUMBER("restarts", worker->restarts));
 	record_add(&record, LOG_NUMBER("up_s", worker->up_s));
 	control_record(client, "worker", record.fields, record.n);

@@ -14,8 +14,9 @@
 struct status_server {
 	pid_t pid;
 	unsigned generation;
-	const char *state;    /* one word: serving, reloading, upgrading, stopping, ... */
-	uint64_t up_s;	      /* since the master started */
+	const char *state; /* one word: serving, reloading, upgrading, stopping, ... */
+	int64_t since;	   /* when the master started, as time(2) says it */
+	uint64_t up_s;
 	size_t workers;	      /* ready */
 	size_t workers_asked; /* as configured, with TTIN and TTOU */
 	const char *config;   /* the file; NULL: none */
@@ -30,10 +31,11 @@ struct status_listener {
 
 struct status_worker {
 	unsigned slot, seat, generation;
-	pid_t pid;	   /* 0: nobody is there now */
-	const char *state; /* one word */
-	uint64_t up_s;	   /* since it was forked */
-	unsigned restarts; /* how often the slot's worker was replaced because it died */
+	pid_t pid;		    /* 0: nobody is there now */
+	const char *state;	    /* one word */
+	uint64_t up_s;		    /* since it was forked */
+	const struct stats *before; /* what the seat's counters were then; NULL: 0 */
+	unsigned restarts;	    /* how often the slot's worker was replaced because it died */
 };
 
 /* seats: how many of the board's are in use, for the sums. */

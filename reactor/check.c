@@ -13,6 +13,13 @@ void check_witness(void (*witness)(const char *words))
 	check_told = witness;
 }
 
+bool check_last_words(const char *words)
+{
+	if (check_told)
+		check_told(words);
+	return check_told != NULL;
+}
+
 _Noreturn void check_failed(const char *file, int line, const char *function, const char *condition)
 {
 	char words[256];

@@ -10,6 +10,8 @@
 #ifndef REACTOR_CHECK_H
 #define REACTOR_CHECK_H
 
+#include <stdbool.h>
+
 #define CHECK(condition)                                                                           \
 	(__builtin_expect(!!(condition), 1)                                                        \
 	     ? (void)0                                                                             \
@@ -20,6 +22,8 @@ _Noreturn void check_failed(const char *file, int line, const char *function,
 
 /* Has the last words of this process told to witness as well; NULL ends it. */
 void check_witness(void (*witness)(const char *words));
+/* Last words that are said otherwise than by die(). False: there is no witness. */
+bool check_last_words(const char *words);
 
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -453,7 +453,7 @@ START_TEST(without_a_place_it_serves)
 		ck_assert_int_eq(close(open(CONTROL_FOLDER, O_CREAT | O_WRONLY, 0600)), 0);
 	(void)setenv("XDG_RUNTIME_DIR", "/nowhere", 1);
 	server = start_anywhere();
-	ck_assert(server_log_has(server, "there is no place for its socket"));
+	ck_assert(server_log_has(server, "no place for its socket"));
 	fd = connect_to(server->ports[0]);
 	send_text(fd, "hello");
 	expect_text(fd, "hello");

@@ -348,7 +348,7 @@ static void take_signal(struct loop *loop, int number)
 		break;
 	default: /* the master's business */
 		if (alone)
-			log_warn("this signal does nothing in this version",
+			log_warn("this signal does nothing without a master",
 				 LOG_TEXT("signal", strsignal(number)));
 	}
 }
