@@ -278,10 +278,60 @@ START_TEST(an_upgrade_moves_to_its_own_default_place)
 }
 END_TEST
 
+/* Two generations later a worker has the place in shared memory of one before it. */
+START_TEST(a_workers_counters_are_its_own)
+{
+	start();
+	for (int i = 0; i < 2; i++)
+		done("reload", "serves");
+	ck_assert_int_eq(ctl_there("-j workers"), 0);
+	for (const char *at = out; (at = strstr(at, "\"accepted\":")); at++)
+		ck_assert_msg(strncmp(at, "\"accepted\":0,", 13) == 0, "%s", at);
+	has("\"accepted\":0,");
+	ck_assert_int_eq(ctl_there("-j status"), 0);
+	has("\"accepted\":1,");
+	end();
+}
+END_TEST
+
+START_TEST(an_upgrade_says_why_it_failed)
+{
+	start();
+	configure("no-such-key = 1\n");
+	failed("upgrade", "weir.conf:3: unknown key \"no-such-key\"");
+	configure("listen = echo:///nowhere/there.sock\n");
+	failed("upgrade", "listening on echo:///nowhere/there.sock: bind");
+	held_echoes();
+	end();
+}
+END_TEST
+
+START_TEST(what_comes_too_late_is_told_so)
+{
+	int slow;
+
+	start();
+	slow = connect_to(server->ports[0]);
+	ck_assert_int_eq(kill(server_wait_worker(server, 0, 0), SIGSTOP), 0);
+	ck_assert_int_eq(kill(server_wait_worker(server, 1, 0), SIGSTOP), 0);
+	ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
+	server_wait_log(server, "msg=stopping");
+	failed("reload", "the server is stopping");
+	failed("upgrade", "the server is stopping");
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(kill(server_wait_worker(server, i, 0), SIGCONT), 0);
+	(void)close(slow);
+	ck_assert_int_eq(server_wait_exit(server), 0);
+}
+END_TEST
+
 SUITE("weirctl_change", {"reload is done when it is", reload_is_done_when_it_is, 30},
       {"a bad reload says why", a_bad_reload_says_why, 30},
       {"several may ask for one reload", several_may_ask_for_one_reload, 60},
       {"rebalance is done when it is", rebalance_is_done_when_it_is, 30},
       {"upgrade is done when it is", upgrade_is_done_when_it_is, 30},
       {"an upgrade that fails says why", an_upgrade_that_fails_says_why, 60},
-      {"an upgrade moves to its own default place", an_upgrade_moves_to_its_own_default_place, 30})
+      {"an upgrade moves to its own default place", an_upgrade_moves_to_its_own_default_place, 30},
+      {"a worker's counters are its own", a_workers_counters_are_its_own, 30},
+      {"an upgrade says why it failed", an_upgrade_says_why_it_failed, 30},
+      {"what comes too late is told so", what_comes_too_late_is_told_so, 30})
