@@ -185,5 +185,41 @@ START_TEST(who_moves_waits_a_moment)
 }
 END_TEST
 
+/* ---- changes that nobody waits for ---- */
+
+START_TEST(a_storm_of_changes)
+{
+	static const char *const modes[] = {"reuseport", "shared", "handoff"};
+	static const int signals[] = {SIGHUP, SIGTTIN, SIGTTOU, SIGHUP};
+	struct server *server = SERVER("-w", "2", "-a", modes[_i], "echo://127.0.0.1:0");
+	unsigned sent = suite_sanitized() ? 20 : 100;
+	uint64_t seed = (uint64_t)_i + 1;
+	struct throng throng;
+
+	throng_open(&throng, server, CALLERS);
+	for (unsigned i = 0; i < CALLERS; i++)
+		(void)throng_join(&throng, connect_to(server->ports[0]));
+	for (unsigned i = 0; i < sent; i++) {
+		uint64_t until_us = now_us() + next_random(&seed) % 20000;
+
+		ck_assert_int_eq(kill(server->pid, signals[next_random(&seed) % 4]), 0);
+		do
+			throng_pace(&throng, 64, PAUSE_US / 5);
+		while (now_us() < until_us);
+		(void)server_log_has(server, ""); /* so that it does not fill the pipe */
+	}
+	throng_hear_all(&throng);
+	ck_assert_uint_eq(throng.gone_n, 0);
+	throng_close(&throng);
+	server_wait_stat_is(server, "connections", 0);
+	helm_expect_no_loss(server);
+	(void)printf("FIGURE %s: %u signals to reload, for more and for fewer workers, without "
+		     "waiting: %llu moves of %d connections\n",
+		     modes[_i], sent, (unsigned long long)server_stat(server, "moved_in"), CALLERS);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 SUITE("move", {"ten thousand move", ten_thousand_move, 180, 2},
-      {"who moves waits a moment", who_moves_waits_a_moment, 60})
+      {"who moves waits a moment", who_moves_waits_a_moment, 60},
+      {"a storm of changes", a_storm_of_changes, 60, 3})
