@@ -197,17 +197,17 @@ static const struct {
 	const char *name;
 	unsigned workers, each_until, stride;
 } stories[] = {
-    {GIVER, GIVER, HELM_RELOAD, "giver, reload", 2, 24, 17},
-    {TAKER, TAKER, HELM_RELOAD, "taker, reload", 2, 24, 17},
+    {GIVER, GIVER, HELM_RELOAD, "giver, reload", 2, 24, 23},
+    {TAKER, TAKER, HELM_RELOAD, "taker, reload", 2, 24, 23},
     {GIVER, GIVER, HELM_UPGRADE, "giver, upgrade", 2, 0, 61},
     {TAKER, TAKER, HELM_UPGRADE, "taker, upgrade", 2, 0, 61},
     {TAKER, TAKER, HELM_RELOAD, "the only taker, reload", 1, 12, 79},
     {TAKER, TAKER, HELM_UPGRADE, "the only taker, upgrade", 1, 0, 131},
     {GIVER, GIVER, HELM_FEWER, "giver, one worker fewer", 2, 0, 61},
     {TAKER, TAKER, HELM_FEWER, "the only taker, one worker fewer", 2, 12, 61},
-    {TAKER, GIVER, HELM_RELOAD, "taker while its giver stands still, reload", 2, 24, 11},
-    {TAKER, GIVER, HELM_RELOAD, "the only taker while its giver stands still, reload", 1, 24, 43},
-    {GIVER, TAKER, HELM_RELOAD, "giver while its taker stands still, reload", 2, 24, 17},
+    {TAKER, GIVER, HELM_RELOAD, "taker while its giver stands still, reload", 2, 16, 23},
+    {TAKER, GIVER, HELM_RELOAD, "the only taker while its giver stands still, reload", 1, 8, 97},
+    {GIVER, TAKER, HELM_RELOAD, "giver while its taker stands still, reload", 2, 16, 29},
     {TAKER, GIVER, HELM_UPGRADE, "taker while its giver stands still, upgrade", 2, 0, 43},
 };
 
