@@ -8,6 +8,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "tests/crowd.h"
 #include "tests/steer.h"
@@ -121,6 +123,59 @@ START_TEST(a_file_that_is_missing_changes_nothing)
 }
 END_TEST
 
+/* ---- workers that do not come up ---- */
+
+static rlim_t mapped_bytes(pid_t pid)
+{
+	char path[64];
+	unsigned long pages = 0;
+	FILE *file;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+	file = fopen(path, "re");
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_eq(fscanf(file, "%lu", &pages), 1);
+	(void)fclose(file);
+	return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The master may map a little more than it does: too little for a new worker's tables. */
+START_TEST(workers_that_do_not_come_up_change_nothing)
+{
+	struct rlimit before, limit;
+	struct server *server;
+	struct crowd *crowd;
+
+	if (suite_sanitized()) {
+		suite_skip("workers that do not come up change nothing",
+			   "a sanitizer's own memory ends with RLIMIT_AS");
+		return;
+	}
+	server = STEERED("--workers", "2", "echo://127.0.0.1:0");
+	crowd =
+	    crowd_start(&(struct crowd_plan){steer_address(server, 0), .talkers = 20, .comers = 4});
+	ck_assert_int_eq(prlimit(server->pid, RLIMIT_AS, NULL, &before), 0);
+	limit = before;
+	limit.rlim_cur = mapped_bytes(server->pid) + (1 << 20);
+	ck_assert_int_eq(prlimit(server->pid, RLIMIT_AS, &limit, NULL), 0);
+	for (int i = 0; i < 20; i++) {
+		steer_forget(server);
+		ck_assert_int_eq(steer_ask("reload"), 1);
+		ck_assert_msg(strstr(steer_said(), "did not come up") != NULL, "%s", steer_said());
+		steer_settle(server, 2);
+		crowd_wait(crowd, 20, 5);
+	}
+	ck_assert_int_eq(steer_ask("upgrade"), 1);
+	steer_settle(server, 2);
+	ck_assert_int_eq(prlimit(server->pid, RLIMIT_AS, &before, NULL), 0);
+	ck_assert_int_eq(steer_number("generation"), 1);
+	ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+	crowd_ends_well(crowd, "reloads and an upgrade whose workers did not come up");
+	steer_settle(server, 2);
+	steer_stop(server);
+}
+END_TEST
+
 /* ---- what is left of two hundred ---- */
 
 START_TEST(two_hundred_leave_nothing_behind)
@@ -220,5 +275,7 @@ SUITE("reload", {"a million messages", a_million_messages, 110},
       {"fewer in the other modes", fewer_in_the_other_modes, 60, 2},
       {"good and bad by turns", good_and_bad_by_turns, 60},
       {"a file that is missing changes nothing", a_file_that_is_missing_changes_nothing, 30},
+      {"workers that do not come up change nothing", workers_that_do_not_come_up_change_nothing,
+       40},
       {"two hundred leave nothing behind", two_hundred_leave_nothing_behind, 60},
       {"workers and modes change under load", workers_and_modes_change_under_load, 60})
