@@ -166,7 +166,7 @@ void change_slot_up(struct slot *slot)
 		if (generation == change.staged)
 			change_switch_over();
 		else
-			upgrade_tell_ready();
+			change_tell_ready();
 	} else {
 		/* It may have been staged when it was forked: the old master died meanwhile. */
 		if (generation->phase == GENERATION_SERVING)

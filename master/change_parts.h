@@ -21,9 +21,10 @@ struct change_state {
 	struct source timer; /* of staging; and a poke to look what comes next */
 	struct generation *staged;
 	bool wants_reload, wants_rebalance, wants_upgrade, stopping;
-	bool handed_over; /* to the next master */
-	bool hung;	  /* it was not ready in time */
-	bool beside;	  /* the master before us is still there */
+	bool handed_over;	       /* to the next master */
+	bool hung;		       /* it was not ready in time */
+	bool left[LISTEN_NUMBERS_MAX]; /* listeners that the next master does not have */
+	bool beside;		       /* the master before us is still there */
 	int wants_more;
 	uint32_t next_order;
 	unsigned rounds, under_way; /* orders */
@@ -81,5 +82,7 @@ void change_rebalance_look(void);
 void change_begin_upgrade(void);
 void change_upgrade_look(void);
 void change_pass_on(void);
+/* The new master is, and which listeners it leaves to the old one's workers. */
+void change_tell_ready(void);
 
 #endif

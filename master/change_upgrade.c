@@ -18,6 +18,7 @@ void change_begin_upgrade(void)
 
 	change_begin(CHANGE_UPGRADE);
 	change.hung = false;
+	memset(change.left, 0, sizeof change.left);
 	if (!change.owner->upgrade(error)) {
 		change_end(false, "%s", error);
 		return;
@@ -45,6 +46,22 @@ void change_pass_on(void)
 	}
 }
 
+static void successor_leaves(uint32_t number)
+{
+	if (number < LISTEN_NUMBERS_MAX)
+		change.left[number] = true;
+}
+
+/* Who waits there is let in by ours, who are the last that may. */
+static void empty_left(void)
+{
+	EACH_SLOT (slot, change.serving)
+		for (uint32_t i = 0; slot->pid && i < LISTEN_NUMBERS_MAX; i++)
+			if (change.left[i])
+				(void)slot_tell(slot,
+						&(struct note){.kind = NOTE_EMPTY, .listener = i});
+}
+
 static void successor_ready(void)
 {
 	struct generation *old = change.serving;
@@ -59,6 +76,7 @@ static void successor_ready(void)
 	change.owner->handed_over(true);
 	upgrade_hand_over();
 	change_pass_on();
+	empty_left();
 	EACH_SLOT (slot, old) {
 		slot_event(slot, SLOT_RETIRE);
 		if (slot->roster.state == SLOT_RETIRING)
@@ -146,6 +164,16 @@ static void take_over(void)
 	change.owner->serves();
 }
 
+void change_tell_ready(void)
+{
+	uint32_t numbers[LISTENERS_MAX];
+	size_t n = listen_left(numbers);
+
+	for (size_t i = 0; i < n; i++)
+		upgrade_tell_left(numbers[i]);
+	upgrade_tell_ready();
+}
+
 static void predecessor_wants_lane(unsigned index, unsigned attempt)
 {
 	struct slot *taker = &change.serving->slots[(index + attempt) % change.serving->slots_n];
@@ -186,6 +214,7 @@ static const struct upgrade_owner upgrade_owner = {
     .failed = successor_failed,
     .lane = successor_gives_lane,
     .bell = successor_tells_bell,
+    .left = successor_leaves,
     .lost = successor_lost,
     .take_over = take_over,
     .wants_lane = predecessor_wants_lane,

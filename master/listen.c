@@ -352,6 +352,17 @@ void listen_settle(void (*took)(uint32_t number, int fd))
 	*set = (struct listen_set){0};
 }
 
+size_t listen_left(uint32_t numbers[LISTENERS_MAX])
+{
+	const struct listen_set *set = &listeners.inherited;
+	size_t n = 0;
+
+	for (size_t i = 0; i < set->points_n; i++)
+		if (!width_but(set->points[i], set))
+			numbers[n++] = set->numbers[i];
+	return n;
+}
+
 /* ---- slots come and go ---- */
 
 bool listen_add_slots(struct listen_set *set, size_t slots, char error[CONFIG_ERROR_BYTES])

@@ -101,6 +101,8 @@ void listen_stop(struct listen_set *set);
 void listen_for_slot(const struct listen_set *set, size_t slot, int fds[LISTENERS_MAX]);
 /* The number of each listener. */
 void listen_numbers(const struct listen_set *set, uint32_t numbers[LISTENERS_MAX]);
+/* The numbers of those that the master before us has, and none of our sets; how many. */
+size_t listen_left(uint32_t numbers[LISTENERS_MAX]);
 /* Which listener has this number? -1: none. */
 int listen_find(const struct listen_set *set, uint32_t number);
 static inline bool listen_has(const struct listen_set *set, uint32_t number)

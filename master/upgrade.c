@@ -23,7 +23,7 @@
 
 extern char **environ;
 
-enum { READY = 1, FAILED, TAKE_OVER, WANT_LANE, LANE, BELL, PASS_ON };
+enum { READY = 1, FAILED, TAKE_OVER, WANT_LANE, LANE, BELL, PASS_ON, LEFT };
 
 struct upgrade_note {
 	uint32_t kind, number, attempt;
@@ -98,6 +98,9 @@ static void old_takes(const struct upgrade_note *note, int fd)
 		break;
 	case LANE:
 		upgrade.owner->lane(note->number, fd);
+		break;
+	case LEFT:
+		upgrade.owner->left(note->number);
 		break;
 	case BELL:
 		if (fd >= 0)
@@ -465,6 +468,11 @@ void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner, int li
 void upgrade_tell_bell(unsigned seat, int fd)
 {
 	link_send(&(struct upgrade_note){.kind = BELL, .number = seat}, fd);
+}
+
+void upgrade_tell_left(uint32_t number)
+{
+	link_send(&(struct upgrade_note){.kind = LEFT, .number = number}, -1);
 }
 
 void upgrade_tell_ready(void)

@@ -46,7 +46,8 @@ struct upgrade_owner {
 	void (*failed)(const char *why); /* it is not there any more */
 	void (*lane)(unsigned slot, int fd);
 	void (*bell)(unsigned seat, int fd);
-	void (*lost)(bool stopped); /* it was ready, and has died since; or was told to end */
+	void (*left)(uint32_t number); /* a listener that the new one does not have */
+	void (*lost)(bool stopped);    /* it was ready, and has died since; or was told to end */
 	/* In the new master: */
 	void (*take_over)(void); /* or the old one died before it could say so */
 	void (*wants_lane)(unsigned slot, unsigned attempt);
@@ -81,6 +82,7 @@ bool upgrade_inherit(struct upgrade_estate *estate);
 bool upgrade_is_heir(void);
 /* From now on the old one is heard. life: of the estate, which is upgrade's from now on. */
 void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner, int life);
+void upgrade_tell_left(uint32_t number);
 void upgrade_tell_bell(unsigned seat, int fd);
 void upgrade_tell_ready(void);
 void upgrade_give_lane(unsigned slot, int fd);

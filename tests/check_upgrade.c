@@ -101,8 +101,9 @@ START_TEST(datagrams_are_answered_by_old_or_new)
 	struct server *server =
 	    STEERED("--workers", "2", "echo+udp://127.0.0.1:0", "echo://127.0.0.1:0");
 	pid_t load = load_start(
-	    &load_plain, (const char *const[]){"-c", "50", "-d", "3s", "--warmup", "0s",
-					       load_listener("echo+udp", server->ports[0]), NULL});
+	    &load_plain,
+	    (const char *const[]){"-c", "50", "-d", "3s", "--warmup", "0s", "--timeout", "8s",
+				  load_listener("echo+udp", server->ports[0]), NULL});
 	unsigned n = 0;
 
 	for (struct wait wait = wait_begin(); process_state(load) != 'Z'; n++) {
@@ -156,6 +157,47 @@ START_TEST(the_configuration_is_read_anew)
 	fd = connect_to(steer_port(1));
 	send_text(fd, "three");
 	expect_text(fd, "three");
+	steer_stop(server);
+}
+END_TEST
+
+/* They connect while all workers are stopped, at a listener that the next master has not. */
+START_TEST(who_waits_at_a_removed_one_is_served)
+{
+	struct server *server =
+	    STEERED("--config", steer_config("workers = 2\n"
+					     "listen = echo://127.0.0.1:0\n"
+					     "listen = increment://127.0.0.1:0\n"));
+	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
+	struct wait wait = wait_begin();
+	int fds[100];
+
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(kill(workers[i], SIGSTOP), 0);
+	for (size_t i = 0; i < 100; i++) {
+		fds[i] = connect_to(server->ports[1]);
+		if (i % 2)
+			send_text(fds[i], "^abc$");
+	}
+	(void)steer_config("workers = 2\nlisten = echo://127.0.0.1:0\n");
+	ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
+	while (steer_master() == server->pid)
+		wait_more(&wait, "a new master");
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(kill(workers[i], SIGCONT), 0);
+	for (size_t i = 0; i < 100; i++) {
+		char bytes[8] = "";
+		size_t n = receive_to_end(fds[i], bytes, sizeof bytes);
+
+		ck_assert_msg(n == (i % 2 ? 4 : 1) && strncmp(bytes, "*bcd", n) == 0,
+			      "client %zu got %zu bytes", i, n);
+		(void)close(fds[i]);
+	}
+	(void)printf("FIGURE waited at a listener that an upgrade removed: 100, all served\n");
+	(void)fflush(stdout);
+	steer_follow(server);
+	steer_settle(server, 2);
+	ck_assert_int_eq(try_connect(server->ports[1]), -ECONNREFUSED);
 	steer_stop(server);
 }
 END_TEST
@@ -272,6 +314,7 @@ SUITE("upgrade", {"twenty in a row", twenty_in_a_row, 60, 3},
       {"unix sockets stay", unix_sockets_stay, 60},
       {"datagrams are answered by old or new", datagrams_are_answered_by_old_or_new, 40},
       {"the configuration is read anew", the_configuration_is_read_anew, 30},
+      {"who waits at a removed one is served", who_waits_at_a_removed_one_is_served, 30},
       {"USR2 twice is one upgrade", usr2_twice_is_one_upgrade, 30},
       {"what is asked during an upgrade is done after it",
        what_is_asked_during_an_upgrade_is_done_after_it, 30},
