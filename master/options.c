@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "master/activation.h"
@@ -437,12 +438,23 @@ static bool may_become(const struct config *config, char error[OPTIONS_ERROR_BYT
 	return wrong(error, "user %s: only root can become another user", config->user);
 }
 
+/* A pipe was there for the start: nobody may ever write to it again. */
+static bool may_be_read_again(const char *path, char error[OPTIONS_ERROR_BYTES])
+{
+	struct stat status;
+
+	if (!path || stat(path, &status) < 0 || S_ISREG(status.st_mode) || S_ISDIR(status.st_mode))
+		return true; /* what is wrong then is said when it is read */
+	return wrong(error, "%s: it is no file, and can't be read again", path);
+}
+
 bool options_reread(struct config *config, char error[OPTIONS_ERROR_BYTES])
 {
 	struct config given;
 
 	config_defaults(config);
-	if (read_all(config, &given, error) && may_become(config, error))
+	if (may_be_read_again(asked.file, error) && read_all(config, &given, error) &&
+	    may_become(config, error))
 		return true;
 	options_free(config);
 	return false;

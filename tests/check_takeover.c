@@ -260,6 +260,21 @@ START_TEST(a_pid_file_that_cant_be_written_is_no_reason_to_die)
 }
 END_TEST
 
+/* A master that waits for one to write to its configuration does nothing else. */
+START_TEST(a_pipe_in_place_of_the_configuration_is_refused)
+{
+	const char *path = steer_config("workers = 1\nlisten = echo://127.0.0.1:0\n");
+	struct server *server = STEERED("--config", path);
+
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	ck_assert_int_eq(steer_ask("reload"), 1);
+	ck_assert_msg(strstr(steer_said(), "can't be read again") != NULL, "%s", steer_said());
+	echoes(connect_to(server->ports[0]), "served");
+	steer_stop(server);
+}
+END_TEST
+
 SUITE("takeover",
       {"who is told to stop does not come back", who_is_told_to_stop_does_not_come_back, 30, 2},
       {"who waits is not the old one's to refuse", who_waits_is_not_the_old_ones_to_refuse, 30},
@@ -271,4 +286,6 @@ SUITE("takeover",
       {"a failed one does not keep more workers from chat",
        a_failed_one_does_not_keep_more_workers_from_chat, 30},
       {"a pid file that can't be written is no reason to die",
-       a_pid_file_that_cant_be_written_is_no_reason_to_die, 30})
+       a_pid_file_that_cant_be_written_is_no_reason_to_die, 30},
+      {"a pipe in place of the configuration is refused",
+       a_pipe_in_place_of_the_configuration_is_refused, 30})
