@@ -211,7 +211,9 @@ void change_slot_gave(struct slot *slot, const struct note *note)
 		bool again = slot->unfinished && note->left;
 
 		slot->unfinished = false;
-		if (again)
+		if (again && note->end == MOVE_BROKEN) /* one that refuses would do so at once */
+			change_route_later();
+		else if (again)
 			change_route(slot, note->left);
 		else
 			change_leave(slot, note->left);

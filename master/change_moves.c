@@ -11,7 +11,8 @@
 #define TIDY_MS	       100
 #define TIDY_ROUNDS    10	/* a second: longer than a handshake takes whose packets arrive */
 #define ROUTE_US_MAX   30000000 /* until a worker that retires has to find a taker */
-#define LEAVE_GRACE_MS 2000	/* beyond drain-timeout */
+#define ASKED_LOOK_MS  1000
+#define LEAVE_GRACE_MS 2000 /* beyond drain-timeout */
 
 /* A lane from one worker to another. False: there is none, or one of them is not there. */
 bool change_order(struct slot *from, struct slot *to, uint32_t count)
@@ -68,6 +69,8 @@ void change_route(struct slot *slot, uint64_t left)
 		upgrade_want_lane(index, change.routes[index]++);
 		slot->orders++; /* it will be one */
 		change.asked[index] = true;
+		loop_deadline(change.owner->loop, &change.routing,
+			      change.owner->loop->now_ms + ASKED_LOOK_MS);
 		return;
 	}
 	for (size_t i = 0; i < n; i++) {
@@ -86,10 +89,29 @@ void change_route_later(void)
 		      change.owner->loop->now_ms + ROUTE_RETRY_MS);
 }
 
+/* Does the next master hang? Then what is left is drained here. */
+static void look_at_asked(struct slot *slot)
+{
+	unsigned index = slot_index(slot);
+
+	if (!change.asked[index])
+		return;
+	if (may_route(index)) {
+		loop_deadline(change.owner->loop, &change.routing,
+			      change.owner->loop->now_ms + ASKED_LOOK_MS);
+		return;
+	}
+	change.asked[index] = false;
+	slot->orders--;
+}
+
 void change_routing_turn(struct loop *loop, struct source *source)
 {
 	(void)loop;
 	source->ready = 0;
+	if (change.handed_over)
+		EACH_SLOT (slot, change.serving)
+			look_at_asked(slot);
 	EACH_GENERATION (generation)
 		EACH_SLOT (slot, generation)
 			if (slot->roster.state == SLOT_RETIRING && slot->pid && !slot->orders &&
