@@ -498,8 +498,7 @@ void control_adopt(struct loop *loop, const struct control_owner *owner,
 		   const struct identity *identity, const char *path, int fd)
 {
 	CHECK(!control.loop && fd >= 0);
-	control_file_adopt(&control.file, path, fd);
-	control_begin(loop, owner, identity, fd);
+	control_begin(loop, owner, identity, control_file_adopt(&control.file, path, fd, identity));
 }
 
 int control_fd(void)

@@ -194,13 +194,32 @@ int control_file_again(struct control_file *file, const struct identity *identit
 	return fd;
 }
 
-void control_file_adopt(struct control_file *file, const char *path, int fd)
+int control_file_adopt(struct control_file *file, const char *path, int fd,
+		       const struct identity *identity)
 {
-	CHECK(set_path(file, path));
+	struct sockaddr_un bound = {0};
+	socklen_t n = sizeof bound - 1;
+	bool named = getsockname(fd, (struct sockaddr *)&bound, &n) == 0;
+
+	if (named && path && strcmp(bound.sun_path, path) == 0 && set_path(file, path)) {
+		file->asked_for = true;
+		remember(file);
+		/* Once more: who connects learns our pid from now on (SO_PEERCRED in unix(7)). */
+		(void)listen(fd, BACKLOG);
+		return fd;
+	}
+	/* The configuration names another place by now. We serve: it is no time to die. */
+	if (named)
+		(void)unlink(bound.sun_path);
+	(void)close(fd);
+	if (!path)
+		return open_default(file, identity);
+	if (!set_path(file, path)) {
+		warn(file, "the path is too long");
+		return -1;
+	}
 	file->asked_for = true;
-	remember(file);
-	/* Once more: who connects learns our pid from now on (SO_PEERCRED in unix(7)). */
-	(void)listen(fd, BACKLOG);
+	return control_file_again(file, identity);
 }
 
 void control_file_remove(struct control_file *file)

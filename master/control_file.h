@@ -26,8 +26,10 @@ struct control_file {
 int control_file_open(struct control_file *file, const char *path, const struct identity *identity);
 /* The same where it was before, of a file that was removed or forgotten; never dies. */
 int control_file_again(struct control_file *file, const struct identity *identity);
-/* fd listens there already: the file is ours now. */
-void control_file_adopt(struct control_file *file, const char *path, int fd);
+/* fd listens where the master before us was reached: if that is the path (NULL: the default
+ * place) the file is ours now; else it goes, and this is control_file_again() there. */
+int control_file_adopt(struct control_file *file, const char *path, int fd,
+		       const struct identity *identity);
 void control_file_remove(struct control_file *file);
 /* It is another's from now on. */
 void control_file_forget(struct control_file *file);

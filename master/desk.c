@@ -249,7 +249,7 @@ void desk_open(const struct desk_owner *owner, int inherited)
 	desk.born = time(NULL);
 	desk.born_us = owner->loop->now_us;
 	source_init(&desk.progress, -1, progress_turn);
-	if (inherited >= 0 && path)
+	if (inherited >= 0)
 		control_adopt(owner->loop, &control_owner, identity, path, inherited);
 	else
 		control_open(owner->loop, &control_owner, identity, path);

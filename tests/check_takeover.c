@@ -260,6 +260,33 @@ START_TEST(a_pid_file_that_cant_be_written_is_no_reason_to_die)
 }
 END_TEST
 
+START_TEST(a_control_socket_goes_where_the_next_configuration_says)
+{
+	char before[200], after[200], text[700];
+	static const char form[] = "workers = 1\nlisten = echo://127.0.0.1:0\n%s%s\n";
+	struct server *server;
+	int fd;
+
+	(void)snprintf(before, sizeof before, "%s", in_folder("before"));
+	(void)snprintf(after, sizeof after, "%s", in_folder("after"));
+	(void)snprintf(text, sizeof text, form, "control = ", before);
+	server = SERVER("--config", write_file("conf", text));
+	ck_assert(exists(before));
+	(void)snprintf(text, sizeof text, form, "control = ", after);
+	(void)write_file("conf", text);
+	(void)helm_make(server, HELM_UPGRADE);
+	fd = connect_unix(after);
+	(void)close(fd);
+	ck_assert(!exists(before));
+	(void)snprintf(text, sizeof text, form, "", "");
+	(void)write_file("conf", text);
+	(void)helm_make(server, HELM_UPGRADE);
+	ck_assert(!exists(after));
+	echoes(connect_to(server->ports[0]), "served");
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 /* A master that waits for one to write to its configuration does nothing else. */
 START_TEST(a_pipe_in_place_of_the_configuration_is_refused)
 {
@@ -288,4 +315,6 @@ SUITE("takeover",
       {"a pid file that can't be written is no reason to die",
        a_pid_file_that_cant_be_written_is_no_reason_to_die, 30},
       {"a pipe in place of the configuration is refused",
-       a_pipe_in_place_of_the_configuration_is_refused, 30})
+       a_pipe_in_place_of_the_configuration_is_refused, 30},
+      {"a control socket goes where the next configuration says",
+       a_control_socket_goes_where_the_next_configuration_says, 30})
