@@ -25,9 +25,9 @@ static void echoes(int fd, const char *text)
 START_TEST(one_that_is_too_big_keeps_out_no_other)
 {
 	static unsigned char sent[BYTES];
-	struct server *server = STEERED(
-	    "--config", steer_config("workers = 1\nhigh-water = 16M\nlow-water = 8M\n"
-				     "buffers = 64M\nlisten = echo://127.0.0.1:0\n"));
+	struct server *server =
+	    STEERED("--config", steer_config("workers = 1\nhigh-water = 16M\nlow-water = 8M\n"
+					     "buffers = 64M\nlisten = echo://127.0.0.1:0\n"));
 	int big = connect_to(server->ports[0]), others[OTHERS];
 
 	fill_random(sent, sizeof sent, 6);
