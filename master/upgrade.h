@@ -3,7 +3,7 @@
  *
  *     old                                      new
  *      | exec, with sockets and shared memory -->|
- *      |<---- READY (and the bells of its seats) |   all of its workers are staged
+ *      |<---- READY, after each BELL and LEFT --- |   all of its workers are staged
  *      | TAKE_OVER ----------------------------->|   they serve; the old ones retire
  *      | WANT_LANE of a slot ------------------->|
  *      |<------------------------ LANE of a slot |   over it a worker moves its connections
