@@ -176,15 +176,21 @@ static int manifest_open(const struct upgrade_estate *estate, const struct liste
 {
 	int fd = memfd_create("weir-manifest", MFD_CLOEXEC), copy = fd < 0 ? -1 : dup(fd);
 	FILE *manifest = copy < 0 ? NULL : fdopen(copy, "w");
-	bool written;
+	int error = errno;
+	bool written = false;
 
-	if (!manifest)
-		return -1;
-	written = manifest_write(manifest, estate, set);
-	(void)fclose(manifest);
+	if (manifest) {
+		written = manifest_write(manifest, estate, set);
+		error = errno;
+		(void)fclose(manifest);
+	} else if (copy >= 0) {
+		(void)close(copy);
+	}
 	if (written && lseek(fd, 0, SEEK_SET) == 0)
 		return fd;
-	(void)close(fd);
+	if (fd >= 0)
+		(void)close(fd);
+	errno = error;
 	return -1;
 }
 

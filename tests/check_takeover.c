@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -239,6 +240,29 @@ START_TEST(a_failed_one_does_not_keep_more_workers_from_chat)
 }
 END_TEST
 
+/* Where there is no descriptor for one of its steps. */
+START_TEST(a_failed_one_keeps_no_descriptors)
+{
+	struct server *server = STEERED("--workers", "1", "echo://127.0.0.1:0");
+	size_t n = process_descriptors_n(server->pid);
+	struct rlimit limit, narrow;
+
+	ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, NULL, &limit), 0);
+	for (size_t more = 0; more < 3; more++) {
+		narrow = (struct rlimit){n + more, limit.rlim_max};
+		ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, &narrow, NULL), 0);
+		steer_forget(server);
+		ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
+		server_wait_log(server, "Too many open files");
+		ck_assert_uint_eq(process_descriptors_n(server->pid), n);
+	}
+	ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, &limit, NULL), 0);
+	ck_assert_int_eq(steer_ask("upgrade"), 0);
+	steer_follow(server);
+	steer_stop(server);
+}
+END_TEST
+
 /* ---- files ---- */
 
 START_TEST(a_pid_file_that_cant_be_written_is_no_reason_to_die)
@@ -317,4 +341,5 @@ SUITE("takeover",
       {"a pipe in place of the configuration is refused",
        a_pipe_in_place_of_the_configuration_is_refused, 30},
       {"a control socket goes where the next configuration says",
-       a_control_socket_goes_where_the_next_configuration_says, 30})
+       a_control_socket_goes_where_the_next_configuration_says, 30},
+      {"a failed one keeps no descriptors", a_failed_one_keeps_no_descriptors, 30})
