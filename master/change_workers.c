@@ -22,6 +22,9 @@ void change_begin_more(size_t n)
 	}
 	serving->config.workers = n;
 	if (change.owner->seats(&serving->config, board_seat_of((unsigned)n, 0))) {
+		/* Nobody is to come to sockets where no worker will be. */
+		listen_close_slots(&serving->set, serving->slots_n);
+		serving->config.workers = serving->slots_n;
 		change_end(false, "no shared memory for another worker");
 		return;
 	}

@@ -263,6 +263,30 @@ START_TEST(a_failed_one_keeps_no_descriptors)
 }
 END_TEST
 
+/* There were sockets for it, but no bells. */
+START_TEST(a_worker_that_cant_be_has_no_newcomers)
+{
+	struct server *server = STEERED("--workers", "2", "chat://127.0.0.1:0");
+	size_t n = process_descriptors_n(server->pid);
+	struct rlimit limit, narrow;
+	pid_t worker = server_wait_worker(server, 0, 0);
+
+	ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, NULL, &limit), 0);
+	narrow = (struct rlimit){n + 2, limit.rlim_max};
+	ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, &narrow, NULL), 0);
+	ck_assert_int_eq(kill(server->pid, SIGTTIN), 0);
+	server_wait_log(server, "no shared memory for another worker");
+	ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, &limit, NULL), 0);
+	ck_assert_int_eq(kill(worker, SIGKILL), 0);
+	(void)server_wait_worker(server, 0, worker);
+	steer_settle(server, 2);
+	for (size_t i = 0; i < 5 * CLIENTS; i++)
+		(void)connect_to(server->ports[0]);
+	server_wait_stat_is(server, "connections", 5 * CLIENTS);
+	steer_stop(server);
+}
+END_TEST
+
 /* ---- files ---- */
 
 START_TEST(a_pid_file_that_cant_be_written_is_no_reason_to_die)
@@ -342,4 +366,5 @@ SUITE("takeover",
        a_pipe_in_place_of_the_configuration_is_refused, 30},
       {"a control socket goes where the next configuration says",
        a_control_socket_goes_where_the_next_configuration_says, 30},
-      {"a failed one keeps no descriptors", a_failed_one_keeps_no_descriptors, 30})
+      {"a failed one keeps no descriptors", a_failed_one_keeps_no_descriptors, 30},
+      {"a worker that can't be has no newcomers", a_worker_that_cant_be_has_no_newcomers, 30})
