@@ -368,7 +368,10 @@ static bool stop_for_a_moment(void)
 	for (unsigned i = 0; i < 2000; i++)
 		(void)held_ms(&party, i % guests);
 	party_hear_all(&party);
-	ck_assert_uint_eq(party.gone_n, 0);
+	ck_assert_msg(
+	    party.gone_n == 0, "%zu were closed; as slow consumers: %llu, for buffers: %llu",
+	    (size_t)party.gone_n, (unsigned long long)server_stat(server, "closed_slow_consumer"),
+	    (unsigned long long)server_stat(server, "closed_no_buffers"));
 	nobody_left = server_stat(server, "left_behind") == 0;
 	for (unsigned i = 0; nobody_left && i < guests; i++)
 		ck_assert_uint_eq(missed_by(&party, i), 0);
