@@ -113,10 +113,12 @@ static void successor_gives_lane(unsigned index, int lane)
 /* What was its is ours again: workers of ours take over from those that retire. */
 static void successor_lost(bool stopped)
 {
-	if (!change.handed_over || change.stopping)
+	if (!change.handed_over)
 		return;
 	change.handed_over = false;
 	change.owner->handed_over(false);
+	if (change.stopping) /* what is in the file system is ours to remove, then */
+		return;
 	if (stopped) {
 		change.owner->stop("the new master was stopped");
 		return;

@@ -505,6 +505,9 @@ int master_run(const struct master_setup *setup)
 		die("starting workers: one can't be forked");
 	pulse_open(&master.loop, setup->board, watchdog_ms, tell_status);
 	loop_run(&master.loop);
+	/* All of weir ends, a master before us, too: its socket files are ours to remove. */
+	if (master.stopping && change_serving()->phase == GENERATION_SERVING)
+		listen_settle(NULL);
 	desk_close();
 	handoff_close();
 	if (change_is_handed_over())

@@ -80,6 +80,29 @@ START_TEST(who_is_told_to_stop_does_not_come_back)
 }
 END_TEST
 
+/* The old one is held up: it hears of its own end when the new one has gone, or before. */
+START_TEST(socket_files_go_with_the_last_of_both)
+{
+	char path[160], text[200];
+	struct server *server;
+	pid_t old, slow;
+
+	(void)snprintf(path, sizeof path, "%s", in_folder("echo.sock"));
+	(void)snprintf(text, sizeof text, "echo://%s", path);
+	server = STEERED("--workers", "1", text);
+	old = server->pid;
+	slow = server_wait_worker(server, 0, 0);
+	stop_process(slow);
+	ck_assert_int_eq(kill(old, SIGUSR2), 0);
+	server->pid = new_master(old);
+	ck_assert_int_eq(kill(_i ? old : server->pid, SIGTERM), 0);
+	ck_assert_int_eq(kill(_i ? server->pid : old, SIGTERM), 0);
+	ck_assert_int_eq(kill(slow, SIGCONT), 0);
+	steer_all_gone();
+	ck_assert(!exists(path));
+}
+END_TEST
+
 START_TEST(who_waits_is_not_the_old_ones_to_refuse)
 {
 	int unread, waiting[CLIENTS];
@@ -367,4 +390,5 @@ SUITE("takeover",
       {"a control socket goes where the next configuration says",
        a_control_socket_goes_where_the_next_configuration_says, 30},
       {"a failed one keeps no descriptors", a_failed_one_keeps_no_descriptors, 30},
-      {"a worker that can't be has no newcomers", a_worker_that_cant_be_has_no_newcomers, 30})
+      {"a worker that can't be has no newcomers", a_worker_that_cant_be_has_no_newcomers, 30},
+      {"socket files go with the last of both", socket_files_go_with_the_last_of_both, 30, 2})
