@@ -14,6 +14,8 @@ static char *title_start;
 static size_t title_bytes;
 /* As long as the process lives: options point into them. */
 static char **__attribute__((used)) title_arguments;
+/* Also those that are taken out of the environment: a library may have kept them. */
+static char **__attribute__((used)) title_environment;
 
 static char *copy_of(const char *text)
 {
@@ -35,8 +37,12 @@ static void extend(char *text)
 char **title_open(int argc, char **argv)
 {
 	char **copies = calloc((size_t)argc + 1, sizeof *copies);
+	size_t environ_n = 0;
 
-	if (!copies)
+	while (environ[environ_n])
+		environ_n++;
+	title_environment = calloc(environ_n + 1, sizeof *title_environment);
+	if (!copies || !title_environment)
 		die("starting: out of memory");
 	title_arguments = copies;
 	if (argc)
@@ -47,7 +53,7 @@ char **title_open(int argc, char **argv)
 	}
 	for (int i = 0; environ[i]; i++) {
 		extend(environ[i]);
-		environ[i] = copy_of(environ[i]);
+		environ[i] = title_environment[i] = copy_of(environ[i]);
 	}
 	return copies;
 }
