@@ -404,6 +404,7 @@ void handoff_serve(const struct listen_set *set)
 		if (wanted[numbers[i]] && !listens(listener))
 			error = begin_listening(listener, listen_master_socket(set, i),
 						config->overload == OVERLOAD_REJECT);
+		listener->reject = config->overload == OVERLOAD_REJECT;
 		if (error)
 			log_error("a listener can't be handed over from",
 				  LOG_TEXT("error", strerror(-error)));
