@@ -171,7 +171,7 @@ static int slot_spawn(struct slot *slot)
 	slot->before = seat_of(slot)->stats;
 	slot->leaving = slot->aborted = slot->unfinished = false;
 	slot->orders = 0;
-	slot->still = 0;
+	slot->stuck = 0;
 	source_init(&slot->channel, channel, channel_turn);
 	slot->channel.want = SOURCE_IN;
 	error = loop_watch(owner->loop, &slot->channel, EPOLLIN);

@@ -35,7 +35,7 @@ struct slot {
 	uint32_t orders;     /* to move, that it was given and has not ended */
 	bool unfinished;     /* a taker had no room, or died */
 	uint64_t progress;   /* what the board said of it when it was looked at */
-	unsigned still;	     /* how often it was the same */
+	unsigned stuck;	     /* how often it was the same, in a row, and not because it slept */
 	bool aborted;
 };
 

@@ -64,7 +64,7 @@ static void slot_abort(struct slot *slot, uint32_t watchdog_ms)
 	(void)kill(slot->pid, slot->aborted ? SIGKILL : SIGABRT);
 	(void)kill(slot->pid, SIGCONT);
 	slot->aborted = true;
-	slot->still = 0;
+	slot->stuck = 0;
 }
 
 /* Looks are counted, not time: all of this machine may have stood still. False: it does not
@@ -76,16 +76,17 @@ static bool slot_look(struct slot *slot, uint32_t watchdog_ms, bool aborts)
 
 	if (progress != slot->progress) {
 		slot->progress = progress;
-		slot->still = 0;
+		slot->stuck = 0;
 		return true;
 	}
-	if (slot->still < LOOKS) {
-		slot->still++;
-		return !slot->aborted;
-	}
+	/* One look says little: it may have been woken, or stopped, this moment. */
 	condition = condition_of(slot->pid);
-	if (condition.traced || (is_asleep(slot) && !condition.stopped))
+	if (condition.traced || (is_asleep(slot) && !condition.stopped)) {
+		slot->stuck = 0;
 		return true;
+	}
+	if (++slot->stuck <= LOOKS)
+		return !slot->aborted;
 	if (aborts)
 		slot_abort(slot, watchdog_ms);
 	return false;

@@ -217,6 +217,29 @@ START_TEST(idle_ones_are_left_alone_and_asleep)
 }
 END_TEST
 
+/* It had not moved for long, as there was nothing to do: only from now on is it late. */
+START_TEST(one_that_stops_for_a_moment_is_left_alone)
+{
+	struct server *server = STEERED("--workers", "1", "--watchdog", "1s", "echo://127.0.0.1:0");
+	pid_t workers[2] = {server_wait_worker(server, 0, 0), 0};
+	int fd = connect_to(server->ports[0]);
+
+	send_text(fd, "hello");
+	expect_text(fd, "hello");
+	for (int i = 0; i < 3; i++) {
+		(void)poll(NULL, 0, 2000); /* two watchdog times */
+		ck_assert_int_eq(kill(workers[0], SIGSTOP), 0);
+		(void)poll(NULL, 0, 500); /* half of one: the master looks twice */
+		ck_assert_int_eq(kill(workers[0], SIGCONT), 0);
+	}
+	ck_assert_int_eq(server_worker(server, 0), workers[0]);
+	send_text(fd, "again");
+	expect_text(fd, "again");
+	(void)close(fd);
+	steer_stop(server);
+}
+END_TEST
+
 /* The master alone, or all of the machine as far as they can tell. */
 START_TEST(nobody_pays_for_a_master_that_stood_still)
 {
@@ -244,6 +267,7 @@ SUITE("pulse", {"one that is stopped", one_that_is_stopped, 40},
       {"one that is stopped does not hold a reload up",
        one_that_is_stopped_does_not_hold_a_reload_up, 40},
       {"busy ones are left alone", busy_ones_are_left_alone, 40},
+      {"one that stops for a moment is left alone", one_that_stops_for_a_moment_is_left_alone, 40},
       {"idle ones are left alone and asleep", idle_ones_are_left_alone_and_asleep, 30},
       {"nobody pays for a master that stood still", nobody_pays_for_a_master_that_stood_still, 40,
        2})
