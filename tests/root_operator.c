@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "tests/harness.h"
+#include "tests/helm.h"
 
 static bool cannot(const char *test)
 {
@@ -174,6 +175,29 @@ START_TEST(what_needs_root_is_done_as_root)
 }
 END_TEST
 
+/* Of a later generation, of one more in it, and of the next master's. */
+START_TEST(those_who_come_later_are_the_user_too)
+{
+	struct server *server;
+	pid_t before;
+
+	if (cannot("those who come later are the user too"))
+		return;
+	server = SERVER("--workers", "1", "--user", "nobody", HELM_CONTROL, "echo://127.0.0.1:0");
+	before = server_wait_worker(server, 0, 0);
+	for (int i = 0; i < 2; i++) {
+		(void)helm_make(server, i ? HELM_UPGRADE : HELM_RELOAD);
+		before = server_wait_worker(server, 0, before);
+		worker_is(before, "nobody", getpwnam("nobody")->pw_gid);
+		ids_are(server->pid, "Uid:", 0);
+		serves(server);
+	}
+	(void)helm_make(server, HELM_MORE);
+	worker_is(server_wait_worker(server, 1, 0), "nobody", getpwnam("nobody")->pw_gid);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 /* In one process, it is the whole of it that becomes the user. */
 START_TEST(no_master_becomes_the_user)
 {
@@ -211,6 +235,7 @@ SUITE("root_operator",
       {"workers are the user, the master is root", workers_are_the_user_and_the_master_is_root, 40},
       {"a group of its own", group_may_be_another, 20},
       {"replacements are the user too", replacements_are_the_user_too, 30},
+      {"those who come later are the user too", those_who_come_later_are_the_user_too, 30},
       {"what needs root is done as root", what_needs_root_is_done_as_root, 20},
       {"without a master, the one process is the user", no_master_becomes_the_user, 20},
       {"an unknown user is wrong usage", unknown_users_are_wrong_usage, 30})
