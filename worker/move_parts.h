@@ -1,0 +1,57 @@
+/*
+ * move_parts: what the two sides of a move share, and nobody else may use.
+ *
+ *     move.c       lanes, and the mover of a process
+ *     move_give.c  connections that go
+ *     move_take.c  connections that come
+ */
+#ifndef WORKER_MOVE_PARTS_H
+#define WORKER_MOVE_PARTS_H
+
+#include "reactor/check.h"
+#include "reactor/transit.h"
+#include "worker/move.h"
+
+enum { MOVE_OFFER = 1, MOVE_BATCH, MOVE_TAKEN };
+
+struct offer_note {
+	uint32_t kind, version;
+	uint64_t reasons; /* the table of reasons to close, as a hash */
+	uint64_t bus;
+	uint32_t offers_n;
+	struct move_offer offers[MOVE_OFFERS_MAX];
+};
+
+struct batch_note {
+	uint32_t kind, count;
+	uint32_t bytes; /* in the memfd, which is the last descriptor; 0: there is none */
+	uint32_t marks_n;
+	struct transit transits[MOVE_BATCH_MAX];
+	uint64_t marks[BUS_SEATS_MAX]; /* what the members of topics have heard */
+};
+
+struct taken_note {
+	uint32_t kind, unused;
+	uint64_t taken; /* a bit for each of the oldest batch */
+};
+
+_Static_assert(MOVE_BATCH_MAX <= 64, "a bit for each");
+
+/* Of all lanes, for both sides: one turn at a time. */
+extern struct batch_note move_note;
+
+static inline struct move_lane *lane_of(struct source *source)
+{
+	return CONTAINER_OF(source, struct move_lane, source);
+}
+
+/* All reasons to close a connection, as one number: they travel as places in their table. */
+uint64_t move_reasons(void);
+
+/* One that is free; NULL: there is none. */
+struct move_lane *lane_free(struct mover *mover);
+/* Takes over fd where it answers 0; else -errno. */
+int lane_open(struct mover *mover, struct move_lane *lane, int fd, source_turn *turn);
+void lane_close(struct move_lane *lane);
+
+#endif
