@@ -1,11 +1,19 @@
 #include "reactor/stats.h"
 
 const struct stats_row stats_rows[] = {
-#define STAT(kind, name, text) {STATS_##kind, #name, text, offsetof(struct stats, name)},
+#define STAT(kind, name, metric, text)                                                             \
+	{STATS_##kind, #name, metric, NULL, NULL, text, text, offsetof(struct stats, name)},
 #include "reactor/stats.def"
 #undef STAT
 #define CLOSE(name, text)                                                                          \
-	{STATS_COUNTER, "closed_" #name, text, offsetof(struct stats, closed[CLOSE_##name])},
+	{STATS_COUNTER,                                                                            \
+	 "closed_" #name,                                                                          \
+	 "weir_connections_closed_total",                                                          \
+	 "reason",                                                                                 \
+	 #name,                                                                                    \
+	 text,                                                                                     \
+	 "connections that ended, by reason",                                                      \
+	 offsetof(struct stats, closed[CLOSE_##name])},
 #include "reactor/close.def"
 #undef CLOSE
 };

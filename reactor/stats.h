@@ -20,7 +20,7 @@ enum close_reason {
 };
 
 struct stats {
-#define STAT(kind, name, text) uint64_t name;
+#define STAT(kind, name, metric, text) uint64_t name;
 #include "reactor/stats.def"
 #undef STAT
 	uint64_t closed[CLOSE_REASONS];
@@ -38,13 +38,21 @@ struct stats {
 	} while (0)
 #define STATS_READ(stats, name) __atomic_load_n(&(stats)->name, __ATOMIC_RELAXED)
 
-enum stats_kind { STATS_COUNTER, STATS_GAUGE, STATS_PEAK };
+enum stats_kind {
+	STATS_COUNTER,
+	STATS_GAUGE,
+	STATS_PEAK,
+};
 
+/* Rows of one metric stand together; they differ in the value of its label. */
 struct stats_row {
 	enum stats_kind kind;
-	const char *name;
-	const char *text;
-	size_t offset; /* of its uint64_t in struct stats */
+	const char *name;	   /* unique: "accepted", "closed_eof" */
+	const char *metric;	   /* "weir_connections_closed_total" */
+	const char *label, *value; /* reason, eof; NULL: it has none */
+	const char *text;	   /* what this row counts */
+	const char *metric_text;   /* what the metric counts: the same, where there is no label */
+	size_t offset;		   /* of its uint64_t in struct stats */
 };
 
 extern const struct stats_row stats_rows[];

@@ -27,11 +27,12 @@ START_TEST(every_entry_of_the_tables_is_a_row)
 {
 	size_t n = 0;
 
-#define STAT(kind_, name_, text_)                                                                  \
+#define STAT(kind_, name_, metric_, text_)                                                         \
 	do {                                                                                       \
 		const struct stats_row *row = find(#name_);                                        \
 		ck_assert_ptr_nonnull(row);                                                        \
 		ck_assert_int_eq(row->kind, STATS_##kind_);                                        \
+		ck_assert_str_eq(row->metric, metric_);                                            \
 		ck_assert_str_eq(row->text, text_);                                                \
 		ck_assert_uint_eq(row->offset, offsetof(struct stats, name_));                     \
 		n++;                                                                               \
