@@ -1,5 +1,6 @@
 #include "protocol/http_parse.h"
 
+#include <endian.h>
 #include <string.h>
 
 #include "protocol/http_parts.h"
@@ -61,14 +62,14 @@ static bool next_member(struct span *list, struct span *member)
 	list->at = end ? end + 1 : NULL;
 	if (!end)
 		end = list->end;
-	at = skip(at, end, BLANK);
-	while (end > at && is(end[-1], BLANK))
+	at = http_skip(at, end, BLANK);
+	while (end > at && http_is(end[-1], BLANK))
 		end--;
 	*member = (struct span){at, end};
 	return true;
 }
 
-static bool take_host(struct reading *reading, struct span value)
+static bool take_host(struct http_reading *reading, struct span value)
 {
 	const unsigned char *colon;
 
@@ -78,7 +79,7 @@ static bool take_host(struct reading *reading, struct span value)
 	return http_is_authority(value.at, value.end, &colon);
 }
 
-static bool take_length(struct reading *reading, struct span value)
+static bool take_length(struct http_reading *reading, struct span value)
 {
 	struct http_request *request = reading->request;
 	uint64_t length = 0;
@@ -86,7 +87,7 @@ static bool take_length(struct reading *reading, struct span value)
 	if (request->has_length || value.at == value.end)
 		return false;
 	for (; value.at < value.end; value.at++) {
-		if (!is(*value.at, DIGIT))
+		if (!http_is(*value.at, DIGIT))
 			return false;
 		if (__builtin_mul_overflow(length, 10u, &length) ||
 		    __builtin_add_overflow(length, (unsigned)(*value.at - '0'), &length))
@@ -98,13 +99,14 @@ static bool take_length(struct reading *reading, struct span value)
 }
 
 /* Every field of it continues one list. Nothing may come behind chunked. */
-static bool take_codings(struct reading *reading, struct span value)
+static bool take_codings(struct http_reading *reading, struct span value)
 {
 	struct span coding;
 
 	reading->has_coding = true;
 	while (next_member(&value, &coding)) {
-		if (coding.at == coding.end || skip(coding.at, coding.end, TOKEN) < coding.end ||
+		if (coding.at == coding.end ||
+		    http_skip(coding.at, coding.end, TOKEN) < coding.end ||
 		    reading->request->chunked)
 			return false;
 		if (span_is(coding, "chunked"))
@@ -115,12 +117,12 @@ static bool take_codings(struct reading *reading, struct span value)
 	return true;
 }
 
-static bool take_connection(struct reading *reading, struct span value)
+static bool take_connection(struct http_reading *reading, struct span value)
 {
 	struct span option;
 
 	while (next_member(&value, &option)) {
-		if (skip(option.at, option.end, TOKEN) < option.end)
+		if (http_skip(option.at, option.end, TOKEN) < option.end)
 			return false;
 		if (span_is(option, "close"))
 			reading->closes = true;
@@ -130,7 +132,7 @@ static bool take_connection(struct reading *reading, struct span value)
 	return true;
 }
 
-static bool take_expectations(struct reading *reading, struct span value)
+static bool take_expectations(struct http_reading *reading, struct span value)
 {
 	struct span expectation;
 
@@ -143,7 +145,7 @@ static bool take_expectations(struct reading *reading, struct span value)
 	return true;
 }
 
-static bool take_field(struct reading *reading, const unsigned char *name, size_t n,
+static bool take_field(struct http_reading *reading, const unsigned char *name, size_t n,
 		       struct span value)
 {
 	switch (n) {
@@ -175,56 +177,61 @@ static bool take_field(struct reading *reading, const unsigned char *name, size_
 
 #define EACH_BYTE(value) (0x0101010101010101u * (value))
 
-/* Eight bytes at a time while none of them is a control. */
+/* Eight bytes at a time, up to the first control. The first byte found is one, those behind it
+ * may be false. */
 static inline const unsigned char *skip_value(const unsigned char *at, const unsigned char *end)
 {
 	for (; end - at >= 8; at += 8) {
-		uint64_t eight, not_del;
+		uint64_t eight, other_than_del, controls;
 
 		memcpy(&eight, at, 8);
-		not_del = eight ^ EACH_BYTE(0x7f);
-		if ((((eight - EACH_BYTE(0x20)) & ~eight) |
-		     ((not_del - EACH_BYTE(0x01)) & ~not_del)) &
-		    EACH_BYTE(0x80))
+		eight = le64toh(eight);
+		other_than_del = eight ^ EACH_BYTE(0x7f);
+		controls = (((eight - EACH_BYTE(0x20)) & ~eight) |
+			    ((other_than_del - EACH_BYTE(1)) & ~other_than_del)) &
+			   EACH_BYTE(0x80);
+		if (controls) {
+			at += __builtin_ctzll(controls) / 8;
 			break;
+		}
 	}
-	return skip(at, end, VALUE);
+	return http_skip(at, end, VALUE);
 }
 
-static const unsigned char *read_field(struct reading *reading, const unsigned char *name)
+static const unsigned char *read_field(struct http_reading *reading, const unsigned char *name)
 {
-	const unsigned char *end = reading->end, *colon = skip(name, end, TOKEN), *next;
+	const unsigned char *end = reading->end, *colon = http_skip(name, end, TOKEN), *next;
 	struct span value;
 
 	if (colon == end)
-		return want_more(reading);
+		return http_want_more(reading);
 	if (colon == name || *colon != ':')
-		return refuse(reading, 400);
+		return http_refuse(reading, 400);
 	if (reading->fields++ == HTTP_FIELDS_MAX)
-		return refuse(reading, 431);
-	value.at = skip(colon + 1, end, BLANK);
+		return http_refuse(reading, 431);
+	value.at = http_skip(colon + 1, end, BLANK);
 	value.end = skip_value(value.at, end);
-	if (!(next = read_line_end(reading, value.end)))
+	if (!(next = http_read_line_end(reading, value.end)))
 		return NULL;
-	while (value.end > value.at && is(value.end[-1], BLANK))
+	while (value.end > value.at && http_is(value.end[-1], BLANK))
 		value.end--;
 	if (!take_field(reading, name, (size_t)(colon - name), value))
-		return refuse(reading, 400);
+		return http_refuse(reading, 400);
 	return next;
 }
 
 /* All of them, and the empty line that ends them. */
-static const unsigned char *read_fields(struct reading *reading, const unsigned char *at)
+static const unsigned char *read_fields(struct http_reading *reading, const unsigned char *at)
 {
 	while (at && (at == reading->end || *at != '\r'))
-		at = at == reading->end ? want_more(reading) : read_field(reading, at);
-	return at ? read_line_end(reading, at) : NULL;
+		at = at == reading->end ? http_want_more(reading) : read_field(reading, at);
+	return at ? http_read_line_end(reading, at) : NULL;
 }
 
 /* ---- heads, chunks and trailers ---- */
 
 /* What the fields say together, in whatever order they came. */
-static int judge(const struct reading *reading)
+static int judge(const struct http_reading *reading)
 {
 	struct http_request *request = reading->request;
 
@@ -244,13 +251,13 @@ static int judge(const struct reading *reading)
 
 int http_parse_head(const unsigned char *bytes, size_t n, struct http_request *request)
 {
-	struct reading reading = {.request = request};
+	struct http_reading reading = {.request = request};
 	const unsigned char *at = bytes;
 
 	*request = (struct http_request){0};
 	reading.end = bytes + (n < HTTP_HEAD_MAX ? n : HTTP_HEAD_MAX);
 	if (n && *at == '\r')
-		at = read_line_end(&reading, at);
+		at = http_read_line_end(&reading, at);
 	if (at && (at = http_read_request_line(&reading, at)) && (at = read_fields(&reading, at))) {
 		int status = judge(&reading);
 
@@ -261,7 +268,7 @@ int http_parse_head(const unsigned char *bytes, size_t n, struct http_request *r
 
 int http_parse_trailer(const unsigned char *bytes, size_t n)
 {
-	struct reading reading = {.trailer = true};
+	struct http_reading reading = {.trailer = true};
 	const unsigned char *at;
 
 	reading.end = bytes + (n < HTTP_TRAILER_MAX ? n : HTTP_TRAILER_MAX);
@@ -270,63 +277,63 @@ int http_parse_trailer(const unsigned char *bytes, size_t n)
 	return !reading.verdict && n >= HTTP_TRAILER_MAX ? -431 : reading.verdict;
 }
 
-static const unsigned char *read_quoted(struct reading *reading, const unsigned char *at)
+static const unsigned char *read_quoted(struct http_reading *reading, const unsigned char *at)
 {
-	while ((at = skip(at, reading->end, QUOTED)) < reading->end && *at == '\\') {
+	while ((at = http_skip(at, reading->end, QUOTED)) < reading->end && *at == '\\') {
 		if (++at == reading->end)
 			break;
-		if (!is(*at++, VALUE))
-			return refuse(reading, 400);
+		if (!http_is(*at++, VALUE))
+			return http_refuse(reading, 400);
 	}
 	if (at == reading->end)
-		return want_more(reading);
-	return *at == '"' ? at + 1 : refuse(reading, 400);
+		return http_want_more(reading);
+	return *at == '"' ? at + 1 : http_refuse(reading, 400);
 }
 
-static const unsigned char *read_token(struct reading *reading, const unsigned char *at)
+static const unsigned char *read_token(struct http_reading *reading, const unsigned char *at)
 {
 	const unsigned char *begin = at;
 
-	if ((at = skip(at, reading->end, TOKEN)) == reading->end)
-		return want_more(reading);
-	return at > begin ? at : refuse(reading, 400);
+	if ((at = http_skip(at, reading->end, TOKEN)) == reading->end)
+		return http_want_more(reading);
+	return at > begin ? at : http_refuse(reading, 400);
 }
 
 /* *(BWS ";" BWS name [BWS "=" BWS value]): nothing may come of them, but they must be some. */
-static const unsigned char *read_extensions(struct reading *reading, const unsigned char *at)
+static const unsigned char *read_extensions(struct http_reading *reading, const unsigned char *at)
 {
-	const unsigned char *end = reading->end, *sign = skip(at, end, BLANK);
+	const unsigned char *end = reading->end, *sign = http_skip(at, end, BLANK);
 
 	while (sign < end && *sign == ';') {
-		if (!(at = read_token(reading, skip(sign + 1, end, BLANK))))
+		if (!(at = read_token(reading, http_skip(sign + 1, end, BLANK))))
 			return NULL;
-		sign = skip(at, end, BLANK);
+		sign = http_skip(at, end, BLANK);
 		if (sign == end || *sign != '=')
 			continue;
-		at = skip(sign + 1, end, BLANK);
+		at = http_skip(sign + 1, end, BLANK);
 		at =
 		    at < end && *at == '"' ? read_quoted(reading, at + 1) : read_token(reading, at);
 		if (!at)
 			return NULL;
-		sign = skip(at, end, BLANK);
+		sign = http_skip(at, end, BLANK);
 	}
 	if (sign == end)
-		return want_more(reading);
-	return sign == at ? at : refuse(reading, 400);
+		return http_want_more(reading);
+	return sign == at ? at : http_refuse(reading, 400);
 }
 
 int http_parse_chunk(const unsigned char *bytes, size_t n, uint64_t *size, unsigned *digits)
 {
-	struct reading reading = {0};
+	struct http_reading reading = {0};
 	const unsigned char *at = bytes;
 
 	reading.end = bytes + (n < HTTP_CHUNK_LINE_MAX ? n : HTTP_CHUNK_LINE_MAX);
-	for (*size = 0; at < reading.end && is(*at, HEX) && at < bytes + 16; at++)
+	for (*size = 0; at < reading.end && http_is(*at, HEX) && at < bytes + 16; at++)
 		*size = *size << 4 | ((*at & 15u) + (*at >> 6) * 9u);
 	*digits = (unsigned)(at - bytes);
-	if (at < reading.end && (!*digits || *size > INT64_MAX || is(*at, HEX)))
+	if (at < reading.end && (!*digits || *size > INT64_MAX || http_is(*at, HEX)))
 		return -400;
-	if ((at = read_extensions(&reading, at)) && (at = read_line_end(&reading, at)))
+	if ((at = read_extensions(&reading, at)) && (at = http_read_line_end(&reading, at)))
 		return (int)(at - bytes);
 	return !reading.verdict && n >= HTTP_CHUNK_LINE_MAX ? -400 : reading.verdict;
 }

@@ -29,7 +29,7 @@
 
 extern const unsigned char http_classes[256];
 
-struct reading {
+struct http_reading {
 	const unsigned char *end;
 	int verdict;
 	unsigned fields;
@@ -38,42 +38,43 @@ struct reading {
 	struct http_request *request;
 };
 
-static inline const unsigned char *refuse(struct reading *reading, int status)
+static inline const unsigned char *http_refuse(struct http_reading *reading, int status)
 {
 	reading->verdict = -status;
 	return NULL;
 }
 
-static inline const unsigned char *want_more(struct reading *reading)
+static inline const unsigned char *http_want_more(struct http_reading *reading)
 {
 	reading->verdict = 0;
 	return NULL;
 }
 
-static inline bool is(unsigned char byte, unsigned class)
+static inline bool http_is(unsigned char byte, unsigned class)
 {
 	return http_classes[byte] & class;
 }
 
-static inline const unsigned char *skip(const unsigned char *at, const unsigned char *end,
-					unsigned class)
+static inline const unsigned char *http_skip(const unsigned char *at, const unsigned char *end,
+					     unsigned class)
 {
-	while (at < end && is(*at, class))
+	while (at < end && http_is(*at, class))
 		at++;
 	return at;
 }
 
-static inline const unsigned char *read_line_end(struct reading *reading, const unsigned char *at)
+static inline const unsigned char *http_read_line_end(struct http_reading *reading,
+						      const unsigned char *at)
 {
 	if (at < reading->end && *at != '\r')
-		return refuse(reading, 400);
+		return http_refuse(reading, 400);
 	if (reading->end - at < 2)
-		return want_more(reading);
-	return at[1] == '\n' ? at + 2 : refuse(reading, 400);
+		return http_want_more(reading);
+	return at[1] == '\n' ? at + 2 : http_refuse(reading, 400);
 }
 
 /* The request line, with its end. */
-const unsigned char *http_read_request_line(struct reading *reading, const unsigned char *at);
+const unsigned char *http_read_request_line(struct http_reading *reading, const unsigned char *at);
 /* uri-host [":" port] of RFC 3986, from at to end; *colon is where its host ends. */
 bool http_is_authority(const unsigned char *at, const unsigned char *end,
 		       const unsigned char **colon);

@@ -31,19 +31,19 @@ static bool find_method(const unsigned char *at, size_t n, enum http_method *met
 	return false;
 }
 
-static const unsigned char *read_method(struct reading *reading, const unsigned char *at)
+static const unsigned char *read_method(struct http_reading *reading, const unsigned char *at)
 {
 	const unsigned char *last = limit(at, reading->end, HTTP_METHOD_MAX + 1);
-	const unsigned char *end = skip(at, last, TOKEN);
+	const unsigned char *end = http_skip(at, last, TOKEN);
 
 	if (end - at > HTTP_METHOD_MAX)
-		return refuse(reading, 501);
+		return http_refuse(reading, 501);
 	if (end == last)
-		return want_more(reading);
+		return http_want_more(reading);
 	if (end == at || *end != ' ')
-		return refuse(reading, 400);
+		return http_refuse(reading, 400);
 	if (!find_method(at, (size_t)(end - at), &reading->request->method))
-		return refuse(reading, 501);
+		return http_refuse(reading, 501);
 	return end + 1;
 }
 
@@ -55,11 +55,11 @@ static bool is_ip_literal(const unsigned char *at, const unsigned char *end)
 	size_t n = (size_t)(end - at);
 
 	if (n && (*at == 'v' || *at == 'V')) {
-		const unsigned char *dot = skip(at + 1, end, HEX);
+		const unsigned char *dot = http_skip(at + 1, end, HEX);
 
 		if (dot == at + 1 || dot == end || *dot != '.' || ++dot == end)
 			return false;
-		while (dot < end && (is(*dot, HOST) || *dot == ':'))
+		while (dot < end && (http_is(*dot, HOST) || *dot == ':'))
 			dot++;
 		return dot == end;
 	}
@@ -80,34 +80,35 @@ bool http_is_authority(const unsigned char *at, const unsigned char *end,
 			return false;
 		at = close + 1;
 	} else {
-		while ((at = skip(at, end, HOST)) < end && *at == '%') {
-			if (end - at < 3 || !is(at[1], HEX) || !is(at[2], HEX))
+		while ((at = http_skip(at, end, HOST)) < end && *at == '%') {
+			if (end - at < 3 || !http_is(at[1], HEX) || !http_is(at[2], HEX))
 				return false;
 			at += 3;
 		}
 	}
 	*colon = at;
-	return at == end || (*at == ':' && skip(at + 1, end, DIGIT) == end);
+	return at == end || (*at == ':' && http_skip(at + 1, end, DIGIT) == end);
 }
 
 /* Up to what can't be part of it, which must have come. */
-static const unsigned char *read_authority(struct reading *reading, const unsigned char *at,
+static const unsigned char *read_authority(struct http_reading *reading, const unsigned char *at,
 					   const unsigned char *end, const unsigned char **colon)
 {
 	const unsigned char *begin = at;
 
-	while ((at = skip(at, end, HOST)) < end &&
+	while ((at = http_skip(at, end, HOST)) < end &&
 	       (*at == ':' || *at == '[' || *at == ']' || *at == '%'))
 		at++;
 	if (at == end)
-		return want_more(reading);
+		return http_want_more(reading);
 	if (!http_is_authority(begin, at, colon) || *colon == begin)
-		return refuse(reading, 400);
+		return http_refuse(reading, 400);
 	return at;
 }
 
 /* RFC 9110 9.3.6: a port must be there, and be one. */
-static const unsigned char *read_target_of_connect(struct reading *reading, const unsigned char *at,
+static const unsigned char *read_target_of_connect(struct http_reading *reading,
+						   const unsigned char *at,
 						   const unsigned char *end)
 {
 	const unsigned char *colon, *begin = at;
@@ -118,17 +119,17 @@ static const unsigned char *read_target_of_connect(struct reading *reading, cons
 	for (const unsigned char *digit = colon + 1; digit < at && port <= 65535; digit++)
 		port = port * 10 + (unsigned)(*digit - '0');
 	if (*at != ' ' || !port || port > 65535)
-		return refuse(reading, 400);
+		return http_refuse(reading, 400);
 	reading->request->path = (const char *)begin;
 	reading->request->path_n = (size_t)(at - begin);
 	return at;
 }
 
 /* Of the path, or of the query where that is allowed; ends at a byte that is neither. */
-static const unsigned char *read_encoded(struct reading *reading, const unsigned char *at,
+static const unsigned char *read_encoded(struct http_reading *reading, const unsigned char *at,
 					 const unsigned char *end, bool query)
 {
-	while ((at = skip(at, end, PATH)) < end) {
+	while ((at = http_skip(at, end, PATH)) < end) {
 		if (*at == '?' && query) {
 			at++;
 			continue;
@@ -137,16 +138,16 @@ static const unsigned char *read_encoded(struct reading *reading, const unsigned
 			return at;
 		for (int i = 1; i <= 2; i++) {
 			if (at + i == end)
-				return want_more(reading);
-			if (!is(at[i], HEX))
-				return refuse(reading, 400);
+				return http_want_more(reading);
+			if (!http_is(at[i], HEX))
+				return http_refuse(reading, 400);
 		}
 		at += 3;
 	}
-	return want_more(reading);
+	return http_want_more(reading);
 }
 
-static const unsigned char *read_path(struct reading *reading, const unsigned char *at,
+static const unsigned char *read_path(struct http_reading *reading, const unsigned char *at,
 				      const unsigned char *end)
 {
 	const unsigned char *begin = at;
@@ -157,27 +158,27 @@ static const unsigned char *read_path(struct reading *reading, const unsigned ch
 	reading->request->path_n = (size_t)(at - begin);
 	if (*at == '?' && !(at = read_encoded(reading, at + 1, end, true)))
 		return NULL;
-	return *at == ' ' ? at : refuse(reading, 400);
+	return *at == ' ' ? at : http_refuse(reading, 400);
 }
 
-static const unsigned char *read_scheme(struct reading *reading, const unsigned char *at,
+static const unsigned char *read_scheme(struct http_reading *reading, const unsigned char *at,
 					const unsigned char *end)
 {
 	static const char scheme[] = "https://";
 
 	for (unsigned i = 0; scheme[i]; i++, at++) {
 		if (at == end)
-			return want_more(reading);
+			return http_want_more(reading);
 		if (i == 4 && *at == ':')
 			i++;
 		/* ':' and '/' have no case: 0x20 is set in both, and 0x1a and 0x0f are refused. */
 		if (*at < ' ' || (*at | 0x20) != scheme[i])
-			return refuse(reading, 400);
+			return http_refuse(reading, 400);
 	}
 	return at;
 }
 
-static const unsigned char *read_absolute(struct reading *reading, const unsigned char *at,
+static const unsigned char *read_absolute(struct http_reading *reading, const unsigned char *at,
 					  const unsigned char *end)
 {
 	const unsigned char *colon;
@@ -193,30 +194,30 @@ static const unsigned char *read_absolute(struct reading *reading, const unsigne
 	if (*at == '?' && !(at = read_encoded(reading, at + 1, end, true)))
 		return NULL;
 	if (*at != ' ')
-		return refuse(reading, 400);
+		return http_refuse(reading, 400);
 	reading->request->path = (const char *)slash;
 	reading->request->path_n = 1;
 	return at;
 }
 
-static const unsigned char *read_asterisk(struct reading *reading, const unsigned char *at,
+static const unsigned char *read_asterisk(struct http_reading *reading, const unsigned char *at,
 					  const unsigned char *end)
 {
 	if (reading->request->method != HTTP_OPTIONS)
-		return refuse(reading, 400);
+		return http_refuse(reading, 400);
 	if (at + 1 == end)
-		return want_more(reading);
+		return http_want_more(reading);
 	reading->request->path = (const char *)at;
 	reading->request->path_n = 1;
-	return at[1] == ' ' ? at + 1 : refuse(reading, 400);
+	return at[1] == ' ' ? at + 1 : http_refuse(reading, 400);
 }
 
-static const unsigned char *read_target(struct reading *reading, const unsigned char *at)
+static const unsigned char *read_target(struct http_reading *reading, const unsigned char *at)
 {
 	const unsigned char *end = limit(at, reading->end, HTTP_TARGET_MAX + 1), *last;
 
 	if (at == end)
-		return want_more(reading);
+		return http_want_more(reading);
 	if (reading->request->method == HTTP_CONNECT)
 		last = read_target_of_connect(reading, at, end);
 	else if (*at == '/')
@@ -229,11 +230,11 @@ static const unsigned char *read_target(struct reading *reading, const unsigned 
 		return last + 1;
 	/* It was cut off at its limit, and so far it was a target. */
 	if (!reading->verdict && end < reading->end)
-		return refuse(reading, 414);
+		return http_refuse(reading, 414);
 	return NULL;
 }
 
-static const unsigned char *read_version(struct reading *reading, const unsigned char *at)
+static const unsigned char *read_version(struct http_reading *reading, const unsigned char *at)
 {
 	static const unsigned char usual[10] = "HTTP/1.1\r\n", form[] = "HTTP/1.1";
 
@@ -243,17 +244,17 @@ static const unsigned char *read_version(struct reading *reading, const unsigned
 	}
 	for (unsigned i = 0; i < 8; i++) {
 		if (at + i == reading->end)
-			return want_more(reading);
-		if (is(form[i], DIGIT) ? !is(at[i], DIGIT) : at[i] != form[i])
-			return refuse(reading, 400);
+			return http_want_more(reading);
+		if (http_is(form[i], DIGIT) ? !http_is(at[i], DIGIT) : at[i] != form[i])
+			return http_refuse(reading, 400);
 	}
 	if (at[5] != '1')
-		return refuse(reading, 505);
+		return http_refuse(reading, 505);
 	reading->request->minor = at[7] != '0';
-	return read_line_end(reading, at + 8);
+	return http_read_line_end(reading, at + 8);
 }
 
-const unsigned char *http_read_request_line(struct reading *reading, const unsigned char *at)
+const unsigned char *http_read_request_line(struct http_reading *reading, const unsigned char *at)
 {
 	if ((at = read_method(reading, at)) && (at = read_target(reading, at)))
 		at = read_version(reading, at);

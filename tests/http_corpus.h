@@ -3,15 +3,13 @@
  *
  *     GOOD  reads says what is in the bytes, a line for each request:
  *           METHOD PATH keep|close [BODY]
- *     BAD   status refuses it, and section of the RFC says so; reads are the requests before
- *           it. The last of them may have a body that is broken off.
- *     CUT   like BAD, but the last of reads has begun to be answered, perhaps: the status is
- *           said, or the answer ends before its end.
+ *     BAD   status refuses it, and section of the RFC says so; reads are the requests before it
+ *     CUT   the same, in a body that may have begun to be answered: the status is said, or
+ *           the answer stops before its end
  */
 #ifndef TESTS_HTTP_CORPUS_H
 #define TESTS_HTTP_CORPUS_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 enum entry_kind { ENTRY_GOOD, ENTRY_BAD, ENTRY_CUT };
@@ -29,18 +27,19 @@ struct http_entry {
 #define X10(text)  text text text text text text text text text text
 #define X100(text) X10(X10(text))
 
-#define GOOD(name, bytes, reads) {ENTRY_GOOD, name, bytes, sizeof(bytes) - 1, reads, 200, ""},
-#define BAD(name, bytes, status, section)                                                          \
-	{ENTRY_BAD, name, bytes, sizeof(bytes) - 1, "", status, section},
+#define ENTRY(kind, name, bytes, reads, status, section)                                           \
+	{kind, name, bytes, sizeof(bytes) - 1, reads, status, section},
+#define GOOD(name, bytes, reads)	  ENTRY(ENTRY_GOOD, name, bytes, reads, 200, "")
+#define BAD(name, bytes, status, section) ENTRY(ENTRY_BAD, name, bytes, "", status, section)
 #define BAD_AFTER(name, bytes, reads, status, section)                                             \
-	{ENTRY_BAD, name, bytes, sizeof(bytes) - 1, reads, status, section},
-#define CUT(name, bytes, reads, section)                                                           \
-	{ENTRY_CUT, name, bytes, sizeof(bytes) - 1, reads, 400, section},
+	ENTRY(ENTRY_BAD, name, bytes, reads, status, section)
+#define CUT(name, bytes, section) ENTRY(ENTRY_CUT, name, bytes, "", 400, section)
 
 static const struct http_entry http_corpus[] = {
 #include "tests/http_corpus.def"
 };
 
+#undef ENTRY
 #undef GOOD
 #undef BAD
 #undef BAD_AFTER
