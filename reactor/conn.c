@@ -89,7 +89,8 @@ void conn_drain(struct conn *conn)
 
 static bool conn_is_drained(const struct conn *conn)
 {
-	return conn->draining && !conn->drain_left && !conn->stalled;
+	return conn->draining && !conn->drain_left && !conn->stalled && !conn->speaks &&
+	       !(conn->message_open && conn->service->protocol->finishes);
 }
 
 /* Drained, it reads no more, and waits for what others may have for it. */
@@ -225,7 +226,7 @@ static void conn_keep(struct conn *conn, struct conn_table *table, struct iovec 
 	}
 	memmove(conn->input->bytes, (char *)input.iov_base + used, left);
 	conn->input->used = (uint32_t)left;
-	conn->stalled = table->messages_left == 0 || conn->waiting;
+	conn->stalled = table->messages_left == 0 || !conn_listens(conn);
 	if (left == CHUNK_BYTES && !conn->stalled)
 		conn_finish(conn, CLOSE_input_too_long);
 }
@@ -248,7 +249,7 @@ static void conn_take_input(struct conn *conn, struct conn_table *table)
 	size_t budget = CONN_TURN_BYTES;
 
 	table->messages_left = CONN_TURN_MESSAGES;
-	while (conn->phase == OPEN && !conn->waiting && !conn_stays(conn) &&
+	while (conn->phase == OPEN && conn_listens(conn) && !conn_stays(conn) &&
 	       !conn_is_paused(conn, table)) {
 		struct iovec input;
 
@@ -266,8 +267,14 @@ static void conn_take_input(struct conn *conn, struct conn_table *table)
 		if (conn->stalled)
 			break;
 	}
-	if (conn->phase == OPEN && !conn->paused && !conn->waiting && !conn_stays(conn))
+	if (conn->phase == OPEN && !conn->paused && conn_listens(conn) && !conn_stays(conn))
 		STATS_ADD(table->stats, budget_yields, 1);
+}
+
+/* Has it more to say as soon as nothing is owed? */
+static bool conn_has_words(const struct conn *conn)
+{
+	return conn->speaks || (conn->service->protocol->output && !conn->draining);
 }
 
 static void conn_make_output(struct conn *conn, struct conn_table *table)
@@ -275,12 +282,13 @@ static void conn_make_output(struct conn *conn, struct conn_table *table)
 	const struct protocol *protocol = conn->service->protocol;
 	size_t budget = CONN_TURN_BYTES;
 
-	while (conn->phase == OPEN && !conn->queue.owed && conn_ready(conn, SOURCE_OUT)) {
+	while (conn->phase == OPEN && conn_has_words(conn) && !conn->queue.owed &&
+	       conn_ready(conn, SOURCE_OUT)) {
 		size_t made;
 
 		if (!conn_has_buffers(conn, table))
 			return;
-		protocol->output(conn);
+		(conn->speaks ? protocol->speak : protocol->output)(conn);
 		made = table->outbox.bytes;
 		conn->silent = !made;
 		conn_flush(conn, table);
@@ -295,6 +303,11 @@ void conn_message_begun(struct conn *conn)
 	if (conn->message_open)
 		return;
 	conn->message_open = true;
+	conn->message_ms = conn->service->table->loop->now_ms;
+}
+
+void conn_message_goes_on(struct conn *conn)
+{
 	conn->message_ms = conn->service->table->loop->now_ms;
 }
 
@@ -326,6 +339,14 @@ void conn_go_on(struct conn *conn)
 	loop_poke(conn->service->table->loop, &conn->source);
 }
 
+void conn_speak(struct conn *conn, bool more)
+{
+	CHECK(!more || conn->service->protocol->speak);
+	conn->speaks = more;
+	if (!more)
+		conn->message_ms = conn->service->table->loop->now_ms; /* as above */
+}
+
 bool conn_peer(const struct conn *conn, struct address *peer)
 {
 	*peer = (struct address){.bytes = sizeof peer->socket};
@@ -338,7 +359,8 @@ bool conn_peer(const struct conn *conn, struct address *peer)
 /*
  * All that was owed is with the kernel. After the peer's FIN, close() delivers the rest.
  * Before it, input that has come, or will, makes close() send a RST that destroys what the
- * peer has not read yet: so our side is shut, and input thrown away for a bounded time.
+ * peer has not read yet: so our side is shut, and input thrown away for a bounded time. One
+ * that is in the middle of a message will send more.
  */
 static void conn_end(struct conn *conn, struct conn_table *table)
 {
@@ -347,7 +369,7 @@ static void conn_end(struct conn *conn, struct conn_table *table)
 
 	if (conn->reason == CLOSE_eof || conn->reason == CLOSE_truncated ||
 	    (sys_ioctl(conn->source.fd, TIOCOUTQ, &unsent) == 0 && unsent == 0 &&
-	     !conn_ready(conn, SOURCE_IN))) {
+	     !conn_ready(conn, SOURCE_IN) && !conn->message_open)) {
 		conn_die(conn, conn->reason);
 		return;
 	}
@@ -386,7 +408,7 @@ static void conn_serve(struct conn *conn, struct conn_table *table)
 	if (conn->queue.owed)
 		conn_flush(conn, table);
 	conn_take_input(conn, table);
-	if (conn->service->protocol->output && !conn->draining)
+	if (conn_has_words(conn))
 		conn_make_output(conn, table);
 	if (conn_is_drained(conn) && !conn_stays(conn))
 		conn_finish(conn, CLOSE_drained);
@@ -396,12 +418,12 @@ uint8_t conn_want(const struct conn *conn)
 {
 	uint8_t want = 0;
 
-	if ((conn->phase == OPEN && !conn->paused && !conn->starved && !conn->waiting &&
+	if ((conn->phase == OPEN && !conn->paused && !conn->starved && conn_listens(conn) &&
 	     !conn_stays(conn)) ||
 	    conn->phase == LINGER)
 		want |= SOURCE_IN;
-	if (conn->queue.owed || (conn->phase == OPEN && conn->service->protocol->output &&
-				 !conn->starved && !conn->silent))
+	if (conn->queue.owed ||
+	    (conn->phase == OPEN && conn_has_words(conn) && !conn->starved && !conn->silent))
 		want |= SOURCE_OUT;
 	return want;
 }
@@ -447,7 +469,7 @@ void conn_turn(struct loop *loop, struct source *source)
 	}
 	CHECK(!table->outbox.n && !table->outbox.held.iov_len);
 	/* Else space, buffers or conn_go_on() wake it. */
-	if (conn->stalled && !conn->paused && !conn->starved && !conn->waiting)
+	if (conn->stalled && !conn->paused && !conn->starved && conn_listens(conn))
 		source->ready |= SOURCE_POKED;
 	source->want = conn_want(conn);
 	conn_arm(conn, table);

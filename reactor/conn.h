@@ -53,15 +53,27 @@ struct protocol {
 	/* Nothing is owed and the peer reads: say more, or nothing, and be asked again after
 	 * the next turn that something else causes. */
 	void (*output)(struct conn *conn);
+	/* Nothing is owed and the peer reads: more of what conn_speak() began, also in a drain. One
+	 * that says nothing, and leaves it at that, is asked again after the next turn. */
+	void (*speak)(struct conn *conn);
+	/* It took longer than request-timeout, or idle-timeout, and ends now: a last word. */
+	void (*expired)(struct conn *conn);
 	/* It takes no more input from now on, nor anything to send. Called once after open(),
 	 * also from outside a turn; the state is there for the last time. */
 	void (*ended)(struct conn *conn);
 	/* input() always uses all of what it is offered, so that more may be read at a time. */
 	bool uses_all;
+	/* A drain lets the message that has begun come to its end. */
+	bool finishes;
 	/* The connections of a listener, on all workers, are members of one topic. */
 	bool has_topic;
 	/* Which limit of the service is its conn_message_max()? */
-	enum { MESSAGE_MAX_NONE, MESSAGE_MAX_LINE, MESSAGE_MAX_FRAME } message_max;
+	enum {
+		MESSAGE_MAX_NONE,
+		MESSAGE_MAX_LINE,
+		MESSAGE_MAX_FRAME,
+		MESSAGE_MAX_BODY
+	} message_max;
 	uint32_t message_cap; /* no more than that, whatever the limit says; 0: no cap */
 	/* Its state, as it travels to another process, which may be another version of weir: where
 	 * these differ the connection does not. Whoever changes what the bytes mean counts up. */
@@ -86,11 +98,16 @@ void conn_send(struct conn *conn, const void *bytes, size_t n);
 void conn_hold(struct conn *conn, const void *bytes, size_t n);
 /* A message has begun, but is not whole: --request-timeout runs from the first such call. */
 void conn_message_begun(struct conn *conn);
+/* Enough of it has come since that the peer is given as long again. */
+void conn_message_goes_on(struct conn *conn);
 /* A message was whole. False: the turn's budget is spent, return from input() now; what is
  * left is offered again in the next turn. */
 bool conn_message_done(struct conn *conn);
 /* What input() leaves now is not offered again before conn_go_on(), nor is more read. */
 void conn_wait(struct conn *conn);
+/* There is more to say than input() should: speak() says it, and no input is offered, nor read,
+ * until conn_speak(conn, false). What input() leaves is offered again then. */
+void conn_speak(struct conn *conn, bool more);
 /* No more input; what is owed is sent, then the connection ends. */
 void conn_finish(struct conn *conn, enum close_reason reason);
 /* Who is there; false where the kernel does not know any more. */
@@ -195,6 +212,7 @@ struct conn {
 	bool passed : 1, message_open : 1, paused : 1, starved : 1, stalled : 1, draining : 1;
 	bool silent : 1;  /* its protocol had nothing to say when it was last asked */
 	bool waiting : 1; /* its protocol takes no input now */
+	bool speaks : 1;  /* nor before it has said what it began */
 };
 
 _Static_assert(sizeof(struct conn) <= 128, "a connection is at most 128 bytes");

@@ -48,9 +48,25 @@ static struct due conn_due(const struct conn *conn, const struct conn_limits *li
 	/* While we do not read from it, the peer can't finish what it began. One that waits
 	 * for buffers and holds some is no exception: it would hold them for ever. */
 	if (limits->request_ms && conn->message_open && conn->phase == OPEN && !conn->paused &&
-	    !conn->waiting && !(conn->starved && !conn_in_hand(conn)))
+	    conn_listens(conn) && !(conn->starved && !conn_in_hand(conn)))
 		due_at(&due, conn->message_ms + limits->request_ms, CLOSE_request_timeout);
 	return due;
+}
+
+static void conn_expire(struct conn *conn, struct conn_table *table, enum close_reason reason)
+{
+	const struct protocol *protocol = conn->service->protocol;
+	bool said = false;
+
+	if (conn->phase == OPEN && reason != CLOSE_write_timeout && protocol->expired) {
+		protocol->expired(conn);
+		said = table->outbox.n != 0;
+		conn_flush(conn, table);
+	}
+	if (said || reason == CLOSE_request_timeout)
+		conn_finish(conn, reason);
+	else
+		conn_die(conn, reason);
 }
 
 void conn_look_at_clock(struct conn *conn, struct conn_table *table)
@@ -70,10 +86,7 @@ void conn_look_at_clock(struct conn *conn, struct conn_table *table)
 		if (linger_is_over(conn, table))
 			conn_die(conn, conn->reason);
 	} else if (due.reason && time_reached(table->loop->now_ms, due.at_ms)) {
-		if (due.reason == CLOSE_request_timeout)
-			conn_finish(conn, due.reason);
-		else
-			conn_die(conn, due.reason);
+		conn_expire(conn, table, due.reason);
 	}
 }
 

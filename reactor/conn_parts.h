@@ -32,6 +32,12 @@ static inline bool conn_ready(const struct conn *conn, uint8_t bits)
 	return conn->source.ready & bits;
 }
 
+/* Is its protocol as far that it takes input? */
+static inline bool conn_listens(const struct conn *conn)
+{
+	return !conn->waiting && !conn->speaks;
+}
+
 /* Does it hold buffers? */
 static inline bool conn_in_hand(const struct conn *conn)
 {

@@ -14,7 +14,7 @@
 #include "reactor/log.h"
 #include "reactor/sys.h"
 
-#define FLAGS_ALL (TRANSIT_MESSAGE_OPEN | TRANSIT_PAUSED | TRANSIT_STALLED)
+#define FLAGS_ALL (TRANSIT_MESSAGE_OPEN | TRANSIT_PAUSED | TRANSIT_STALLED | TRANSIT_SPEAKS)
 
 /* ---- where it is ---- */
 
@@ -66,11 +66,13 @@ size_t conn_transit_bytes(const struct conn *conn)
 
 static uint16_t conn_flags(const struct conn *conn)
 {
-	if (conn->phase != OPEN)
-		return 0;
-	return (uint16_t)((conn->message_open ? TRANSIT_MESSAGE_OPEN : 0) |
-			  (conn->paused ? TRANSIT_PAUSED : 0) |
-			  (conn->stalled ? TRANSIT_STALLED : 0));
+	uint16_t open = conn->message_open ? TRANSIT_MESSAGE_OPEN : 0;
+
+	if (conn->phase != OPEN) /* then it says how to end */
+		return conn->phase == CLOSING ? open : 0;
+	return (uint16_t)(open | (conn->paused ? TRANSIT_PAUSED : 0) |
+			  (conn->stalled ? TRANSIT_STALLED : 0) |
+			  (conn->speaks ? TRANSIT_SPEAKS : 0));
 }
 
 void conn_describe(const struct conn *conn, struct transit *transit, unsigned char *bytes)
@@ -86,7 +88,7 @@ void conn_describe(const struct conn *conn, struct transit *transit, unsigned ch
 				    .flags = conn_flags(conn),
 				    .phase = conn->phase,
 				    .reason = conn->reason};
-	if (conn->message_open && !conn->waiting) /* else we let it wait, not the peer */
+	if (conn->message_open && conn_listens(conn)) /* else we let it wait, not the peer */
 		transit->message_age_ms = now_ms - conn->message_ms;
 	memcpy(transit->state, conn->state, CONN_STATE_BYTES);
 	if (conn->phase == LINGER) {
@@ -144,9 +146,13 @@ static bool transit_is_sound(const struct transit *transit, const struct service
 	if (transit->input > CHUNK_BYTES || transit->owed > UINT32_MAX - transit->held ||
 	    (transit->held && service->topic))
 		return false;
-	if (!open)
-		return !transit->flags && !transit->input && !transit->held &&
-		       !(transit->phase == LINGER && transit->owed);
+	if (transit->phase == LINGER)
+		return !transit->flags && !transit->input && !transit->held && !transit->owed;
+	if (transit->phase == CLOSING)
+		return !(transit->flags & ~TRANSIT_MESSAGE_OPEN) && !transit->input &&
+		       !transit->held;
+	if (transit->flags & TRANSIT_SPEAKS && !service->protocol->speak)
+		return false;
 	return !(transit->flags & ~FLAGS_ALL) &&
 	       (transit->input || !(transit->flags & TRANSIT_STALLED));
 }
@@ -169,6 +175,7 @@ static void conn_recall(struct conn *conn, const struct transit *transit)
 	conn->message_open = transit->flags & TRANSIT_MESSAGE_OPEN;
 	conn->paused = transit->flags & TRANSIT_PAUSED;
 	conn->stalled = transit->flags & TRANSIT_STALLED;
+	conn->speaks = transit->flags & TRANSIT_SPEAKS;
 	memcpy(conn->state, transit->state, CONN_STATE_BYTES);
 	if (conn->phase == LINGER) {
 		struct lingering *linger = conn_state(conn);

@@ -20,12 +20,13 @@
 
 #include "reactor/conn.h"
 
-#define TRANSIT_VERSION 1
+#define TRANSIT_VERSION 2
 
 enum {
 	TRANSIT_MESSAGE_OPEN = 1, /* a message has begun */
 	TRANSIT_PAUSED = 2,	  /* it was above high-water, and is not below low-water yet */
 	TRANSIT_STALLED = 4,	  /* its input has to be offered again as it is */
+	TRANSIT_SPEAKS = 8,	  /* it has not said all that it began */
 };
 
 struct transit {
