@@ -90,7 +90,7 @@ void conn_drain(struct conn *conn)
 static bool conn_is_drained(const struct conn *conn)
 {
 	return conn->draining && !conn->drain_left && !conn->stalled && !conn->speaks &&
-	       !(conn->message_open && conn->service->protocol->finishes);
+	       !(conn->message_open && conn->service->protocol->answers);
 }
 
 /* Drained, it reads no more, and waits for what others may have for it. */
@@ -360,16 +360,17 @@ bool conn_peer(const struct conn *conn, struct address *peer)
  * All that was owed is with the kernel. After the peer's FIN, close() delivers the rest.
  * Before it, input that has come, or will, makes close() send a RST that destroys what the
  * peer has not read yet: so our side is shut, and input thrown away for a bounded time. One
- * that is in the middle of a message will send more.
+ * that is in the middle of a message may send more later.
  */
 static void conn_end(struct conn *conn, struct conn_table *table)
 {
 	struct lingering *linger = conn_state(conn);
+	bool goes_on = conn->message_open && conn->service->protocol->answers;
 	int unsent = 0;
 
 	if (conn->reason == CLOSE_eof || conn->reason == CLOSE_truncated ||
 	    (sys_ioctl(conn->source.fd, TIOCOUTQ, &unsent) == 0 && unsent == 0 &&
-	     !conn_ready(conn, SOURCE_IN) && !conn->message_open)) {
+	     !conn_ready(conn, SOURCE_IN) && !goes_on)) {
 		conn_die(conn, conn->reason);
 		return;
 	}

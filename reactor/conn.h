@@ -63,8 +63,9 @@ struct protocol {
 	void (*ended)(struct conn *conn);
 	/* input() always uses all of what it is offered, so that more may be read at a time. */
 	bool uses_all;
-	/* A drain lets the message that has begun come to its end. */
-	bool finishes;
+	/* Its messages are answered: a drain lets the one that has begun come to its end, and a
+	 * peer that is refused in the middle of one is given time to read why. */
+	bool answers;
 	/* The connections of a listener, on all workers, are members of one topic. */
 	bool has_topic;
 	/* Which limit of the service is its conn_message_max()? */
