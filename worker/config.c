@@ -18,13 +18,10 @@ const struct option_row option_rows[] = {
 const size_t option_rows_n = sizeof option_rows / sizeof *option_rows;
 
 const char *const config_default_listeners[] = {
-    "echo://127.0.0.1:7878",
-    "echo+udp://127.0.0.1:7878",
-    "line://127.0.0.1:12345",
-    "increment://127.0.0.1:9090",
-    "frame://127.0.0.1:7879",
-    "chat://127.0.0.1:9000",
-    NULL,
+    "echo://127.0.0.1:7878",  "echo+udp://127.0.0.1:7878",
+    "line://127.0.0.1:12345", "increment://127.0.0.1:9090",
+    "frame://127.0.0.1:7879", "chat://127.0.0.1:9000",
+    "http://127.0.0.1:8080",  NULL,
 };
 
 /* Descriptors of a worker that are not connections: standard ones, epoll, signals, channel,
@@ -207,6 +204,7 @@ static const struct range {
     {"buffers", BUFFERS_MIN, 1ULL << 40, "from 1M to 1024G"},
     {"max-line", 1, 1u << 30, "from 1 to 1G"},
     {"max-frame", 1, 1u << 30, "from 1 to 1G"},
+    {"max-body", 1, 1u << 30, "from 1 to 1G"},
     {"slow-consumer", 1, 1u << 30, "from 1 to 1G"},
 };
 
@@ -431,8 +429,9 @@ bool config_has_topic(const struct config *config)
 uint32_t config_message_max(const struct config *config, const struct endpoint *endpoint)
 {
 	const struct protocol *protocol = endpoint->protocol;
-	uint64_t max =
-	    protocol->message_max == MESSAGE_MAX_LINE ? config->max_line : config->max_frame;
+	uint64_t max = protocol->message_max == MESSAGE_MAX_LINE   ? config->max_line
+		       : protocol->message_max == MESSAGE_MAX_BODY ? config->max_body
+								   : config->max_frame;
 
 	if (endpoint->message_max)
 		return (uint32_t)endpoint->message_max;

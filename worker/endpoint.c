@@ -72,6 +72,8 @@ static bool key_applies(const struct endpoint *endpoint, const char *key)
 		return endpoint->protocol->message_max == MESSAGE_MAX_LINE;
 	if (strcmp(key, "max-frame") == 0)
 		return endpoint->protocol->message_max == MESSAGE_MAX_FRAME;
+	if (strcmp(key, "max-body") == 0)
+		return endpoint->protocol->message_max == MESSAGE_MAX_BODY;
 	if (strcmp(key, "names") == 0)
 		return endpoint->protocol->has_topic;
 	return true;
@@ -102,6 +104,7 @@ static bool set_key(struct endpoint *endpoint, const char *key, const char *valu
 		    {"mode", set_mode, "an octal mode such as 0660"},
 		    {"max-line", set_message_max, "a size from 1 to 1G"},
 		    {"max-frame", set_message_max, "a size from 1 to 1G"},
+		    {"max-body", set_message_max, "a size from 1 to 1G"},
 		    {"names", set_names, "on or off"},
 		    {"rate", set_rate, "a number up to 1000000"},
 		    {"queue", set_queue, "a size from 1 to 1G"},
@@ -123,7 +126,7 @@ static bool set_key(struct endpoint *endpoint, const char *key, const char *valu
 	}
 	(void)snprintf(error, error_n,
 		       "no key of a listener is \"%s\" (they are accept, mode, max-line, "
-		       "max-frame, names, rate, queue, send-queue)",
+		       "max-frame, max-body, names, rate, queue, send-queue)",
 		       key);
 	return false;
 }
@@ -212,6 +215,9 @@ static void add_key(char text[ENDPOINT_TEXT_BYTES], const char *format, ...)
 void endpoint_format(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES])
 {
 	static const char *const modes[] = {"reuseport", "shared", "handoff"};
+	static const char *const maxima[] = {[MESSAGE_MAX_LINE] = "max-line",
+					     [MESSAGE_MAX_FRAME] = "max-frame",
+					     [MESSAGE_MAX_BODY] = "max-body"};
 	const struct protocol *protocol = endpoint->protocol;
 	char address[ADDRESS_TEXT_BYTES];
 
@@ -223,8 +229,7 @@ void endpoint_format(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BY
 	if (endpoint->mode)
 		add_key(text, "mode=%04o", endpoint->mode);
 	if (endpoint->message_max)
-		add_key(text, "%s=%llu",
-			protocol->message_max == MESSAGE_MAX_LINE ? "max-line" : "max-frame",
+		add_key(text, "%s=%llu", maxima[protocol->message_max],
 			(unsigned long long)endpoint->message_max);
 	if (endpoint->names)
 		add_key(text, "names=on");

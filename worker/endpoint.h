@@ -20,7 +20,7 @@ struct endpoint {
 	struct address address;
 	int accept;	      /* enum accept_mode; -1: as --accept says */
 	unsigned mode;	      /* of a socket file; 0: what umask gives */
-	uint64_t message_max; /* 0: as --max-line or --max-frame says */
+	uint64_t message_max; /* 0: as --max-line, --max-frame or --max-body says */
 	bool names;	      /* chat: say who said what */
 	uint64_t rate;	      /* datagrams: answers a second to a source address; 0: no limit */
 	uint64_t queue_bytes; /* datagrams: of the kernel's queue; 0: as the kernel has it */
