@@ -64,6 +64,8 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(if $(filter protocol/protocol.c,$<),$(EXTRA_FLAG)) -MMD -MP -c $< -o $@
 
+$(BUILD)/master/page.o: master/page.html
+
 $(EXTRA_OBJECT): $(EXTRA_PROTOCOL) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
