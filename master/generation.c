@@ -290,8 +290,7 @@ static void slot_died(struct slot *slot, int status)
 	STATS_ADD(stats, handed_over, lost);
 	lost += held;
 	STATS_ADD(stats, closed[CLOSE_worker_died], lost);
-	STATS_ADD(stats, connections, -held);
-	STATS_SET(stats, asleep, 0);
+	stats_clear_gauges(stats);
 	if (owner->bus) {
 		bus_vacate(owner->bus, slot_seat(slot));
 		/* It may have published, and not woken anybody. */

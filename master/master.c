@@ -26,6 +26,8 @@
 /* How long the one who leaves tries to tell the service manager who comes. */
 #define FAREWELL_MS 100
 #define FAREWELLS   50
+/* Counters in one line, which has no more room: the rest is for metrics. */
+#define TOTALS_MAX 80
 
 static struct {
 	const struct master_setup *setup;
@@ -64,18 +66,18 @@ void master_log_ready(const struct config *config)
 
 void master_log_totals(const struct board *board, const struct stats *own)
 {
-	struct log_field fields[64];
+	struct log_field fields[TOTALS_MAX];
 	size_t n = 0;
 
-	for (size_t i = 0; i < stats_rows_n && n < 64; i++) {
-		uint64_t total = stats_value(own, &stats_rows[i]);
+	for (size_t i = 0; i < stats_rows_n && n < TOTALS_MAX; i++) {
+		const struct stats_row *row = &stats_rows[i];
+		uint64_t total = stats_value(own, row);
 
 		for (size_t seat = 0; seat < SEATS_MAX; seat++)
 			total =
-			    stats_combine(&stats_rows[i], total,
-					  stats_value(&board->seats[seat].stats, &stats_rows[i]));
-		if (total)
-			fields[n++] = LOG_NUMBER(stats_rows[i].name, total);
+			    stats_combine(row, total, stats_value(&board->seats[seat].stats, row));
+		if (total && row->kind != STATS_BUCKET && row->kind != STATS_SUM)
+			fields[n++] = LOG_NUMBER(row->name, total);
 	}
 	log_write(LOG_INFO, "stopped", fields, n);
 }

@@ -317,6 +317,8 @@ bool conn_message_done(struct conn *conn)
 
 	conn->message_open = false;
 	STATS_ADD(table->stats, messages, 1);
+	/* What goes to a topic has no answer. */
+	STATS_ADD(table->stats, messages_sent, !conn->service->protocol->has_topic);
 	if (table->messages_left)
 		table->messages_left--;
 	return table->messages_left != 0;

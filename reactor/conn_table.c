@@ -195,6 +195,8 @@ int conn_table_open(struct conn_table *table, struct loop *loop, const struct co
 	if (!error)
 		error = clients_open(&table->clients, limits->connections_max,
 				     limits->connections_per_ip);
+	if (!error)
+		STATS_SET(loop->stats, connections_capacity, limits->connections_max);
 	return error;
 }
 

@@ -58,27 +58,6 @@ static void listener_pause(struct loop *loop, struct listener *listener)
 	loop_deadline(loop, &listener->source, loop->now_ms + LISTENER_RETRY_MS);
 }
 
-/* What accept4 may say of one connection only (accept(2), "Error handling"). */
-static bool error_is_of_one(int error)
-{
-	switch (-error) {
-	case EINTR:
-	case ECONNABORTED:
-	case ENETDOWN:
-	case EPROTO:
-	case ENOPROTOOPT:
-	case EHOSTDOWN:
-	case ENONET:
-	case EHOSTUNREACH:
-	case EOPNOTSUPP:
-	case ENETUNREACH:
-	case EPERM:
-		return true;
-	default:
-		return false;
-	}
-}
-
 static int listener_accept(struct listener *listener, struct sockaddr_storage *peer)
 {
 	socklen_t n = sizeof *peer;
@@ -113,6 +92,7 @@ static enum outcome listener_take(struct listener *listener)
 {
 	bool room = listener->owner->room(listener);
 	struct sockaddr_storage peer, *named = listener->wants_peer ? &peer : NULL;
+	enum accept_error error;
 	int fd;
 
 	if (!room && !listener->reject)
@@ -126,8 +106,9 @@ static enum outcome listener_take(struct listener *listener)
 		return TOOK;
 	if (fd == -EAGAIN)
 		return EMPTY;
-	STATS_ADD(listener->stats, accept_errors, 1);
-	return error_is_of_one(fd) ? TOOK : NO_ROOM;
+	error = accept_error_of(-fd);
+	STATS_ADD(listener->stats, accept_errors[error], 1);
+	return accept_error_is_of_one(error) ? TOOK : NO_ROOM;
 }
 
 static void listener_renew(struct loop *loop, struct listener *listener)

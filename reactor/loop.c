@@ -10,7 +10,7 @@ int loop_open(struct loop *loop, struct stats *stats, uint64_t spin_us)
 	*loop = (struct loop){.stats = stats, .spin_us = spin_us};
 	loop->now_us = sys_clock_us();
 	loop->now_ms = (uint32_t)(loop->now_us / 1000);
-	loop->busy_us = loop->now_us;
+	loop->busy_us = loop->idle_us = loop->now_us;
 	wheel_init(&loop->wheel, loop->now_ms);
 	loop->epfd = sys_epoll_create1(EPOLL_CLOEXEC);
 	return loop->epfd < 0 ? loop->epfd : 0;
@@ -54,6 +54,19 @@ void loop_settle(struct loop *loop, struct source *source)
 {
 	if (source->ready & (source->want | SOURCE_ALWAYS))
 		loop_queue(loop, source);
+}
+
+/* A pass without turns took no time; so a loop that spins reads the clock once a pass. */
+static void loop_count_time(struct loop *loop, bool turns)
+{
+	struct stats *stats = loop->stats;
+	uint64_t took_us;
+
+	STATS_ADD(stats, loop_wait_us, loop->now_us - loop->idle_us);
+	loop->idle_us = turns ? sys_clock_us() : loop->now_us;
+	took_us = loop->idle_us - loop->now_us;
+	STATS_ADD(stats, loop_busy_us, took_us);
+	STATS_ADD(stats, lag[lag_of(took_us)], 1);
 }
 
 /* Those that are queued now; what they poke comes in the next pass, after a harvest. */
@@ -132,6 +145,7 @@ static int loop_wait_ms(const struct loop *loop, int wait_ms)
 void loop_pass(struct loop *loop, int wait_ms)
 {
 	struct epoll_event events[LOOP_EVENTS];
+	bool turns;
 	int n;
 
 	STATS_SET(loop->stats, asleep, 1);
@@ -151,7 +165,9 @@ void loop_pass(struct loop *loop, int wait_ms)
 		loop_settle(loop, source);
 	}
 	harvest_deadlines(loop);
+	turns = loop->first != NULL;
 	loop_turns(loop);
+	loop_count_time(loop, turns);
 }
 
 void loop_run(struct loop *loop)

@@ -52,6 +52,7 @@ struct loop {
 	uint64_t now_us;
 	uint64_t spin_us;
 	uint64_t busy_us; /* when the last event came, for spin */
+	uint64_t idle_us; /* when the last turn ended */
 	struct source *first, *last;
 	struct wheel wheel;
 	struct stats *stats;

@@ -30,6 +30,8 @@ int buffers_open(struct buffers *buffers, size_t size, size_t queues, struct sta
 				  chunks * SEGMENTS_PER_CHUNK + queues, SEGMENTS_SPARE_BYTES);
 	if (error)
 		pool_close(&buffers->chunks);
+	else
+		STATS_SET(stats, chunks_capacity, chunks);
 	return error;
 }
 
@@ -47,6 +49,7 @@ struct chunk *chunk_new(struct buffers *buffers)
 		return NULL;
 	chunk->references = 1;
 	chunk->used = 0;
+	STATS_SET(buffers->stats, chunks, buffers->chunks.used);
 	STATS_MAX(buffers->stats, chunks_max, buffers->chunks.used);
 	return chunk;
 }
@@ -54,8 +57,10 @@ struct chunk *chunk_new(struct buffers *buffers)
 void chunk_release(struct buffers *buffers, struct chunk *chunk)
 {
 	CHECK(chunk->references);
-	if (--chunk->references == 0)
-		pool_give(&buffers->chunks, chunk);
+	if (--chunk->references)
+		return;
+	pool_give(&buffers->chunks, chunk);
+	STATS_SET(buffers->stats, chunks, buffers->chunks.used);
 }
 
 static struct segment *queue_first(const struct queue *queue)
@@ -102,6 +107,7 @@ static void queue_count(struct queue *queue, struct buffers *buffers, size_t n)
 		queue->held += (uint32_t)n;
 	else
 		queue->owed += (uint32_t)n;
+	STATS_ADD(buffers->stats, queued_bytes, n);
 	STATS_MAX(buffers->stats, queued_bytes_max, queue_bytes(queue));
 }
 
@@ -228,7 +234,10 @@ void queue_copy(const struct queue *queue, void *bytes)
 void queue_sent(struct queue *queue, struct buffers *buffers, size_t n)
 {
 	CHECK(n <= queue->owed);
+	if (!n)
+		return;
 	queue->owed -= (uint32_t)n;
+	STATS_ADD(buffers->stats, queued_bytes, -n);
 	while (n) {
 		struct segment *first = queue_first(queue);
 		size_t bytes = first->end - first->begin;
@@ -249,6 +258,7 @@ void queue_drop_held(struct queue *queue, struct buffers *buffers)
 
 	if (!queue->held)
 		return;
+	STATS_ADD(buffers->stats, queued_bytes, -(uint64_t)queue->held);
 	queue->held = 0;
 	if (!keep) {
 		while (queue->last)
@@ -274,6 +284,9 @@ void queue_drop_held(struct queue *queue, struct buffers *buffers)
 
 void queue_clear(struct queue *queue, struct buffers *buffers)
 {
+	if (!queue->last)
+		return;
+	STATS_ADD(buffers->stats, queued_bytes, -queue_bytes(queue));
 	while (queue->last)
 		queue_shift(queue, buffers);
 	queue->owed = queue->held = 0;

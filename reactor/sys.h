@@ -3,9 +3,10 @@
  *
  * sys_NAME() takes what the call takes (see NAME in section 2 of the manual) and answers
  * what it answers, but for an error: that is -errno, and errno itself is never looked at
- * again. In the product the functions cost nothing. Built with -DSYS_SIMULATED they go
- * through the table sys_kernel, so that a test may put a kernel of its own there, which
- * fails any call in any way.
+ * again. In the product the functions cost one addition: each call is counted by its name,
+ * in a worker's stats, else where nobody looks. Calls below sys.def's rows are not: they map
+ * memory and ask for limits, at start. Built with -DSYS_SIMULATED they go through the table
+ * sys_kernel, so that a test may put a kernel of its own there, which fails any call.
  */
 #ifndef REACTOR_SYS_H
 #define REACTOR_SYS_H
@@ -30,6 +31,8 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "reactor/stats.h"
 
 #ifdef __GLIBC__
 typedef unsigned long sys_ioctl_request;
@@ -75,6 +78,19 @@ struct sys_filter_program {
 #define SYS_ATTACH_REUSEPORT_CBPF 51
 #define SYS_DETACH_REUSEPORT_BPF  68
 
+/* Not beyond this program, so that the pointer is one load away. */
+struct sys_calls {
+	uint64_t *made; /* a number for each call */
+};
+extern struct sys_calls sys_calls __attribute__((visibility("hidden")));
+
+/* This process' calls from now on; NULL: nowhere. stats is borrowed. */
+void sys_count_into(struct stats *stats);
+
+#define SYS_COUNT(name)                                                                            \
+	__atomic_store_n(&sys_calls.made[CALL_##name], sys_calls.made[CALL_##name] + 1,            \
+			 __ATOMIC_RELAXED)
+
 #ifdef SYS_SIMULATED
 
 #define SYS(type, name, parameters, arguments) type(*name) parameters;
@@ -93,6 +109,7 @@ extern struct sys_kernel sys_kernel;
 #define SYS(type, name, parameters, arguments)                                                     \
 	static inline type sys_##name parameters                                                   \
 	{                                                                                          \
+		SYS_COUNT(name);                                                                   \
 		type result = SYS_CALL(name) arguments;                                            \
 		return result < 0 ? (type)-errno : result;                                         \
 	}

@@ -70,6 +70,12 @@ void topic_leave(struct topic *topic, uint32_t handle)
 	STATS_ADD(topic->table->stats, members_left, 1);
 }
 
+static void count_deliveries(const struct topic *topic, uint32_t lines)
+{
+	STATS_ADD(topic->table->stats, deliveries, lines);
+	STATS_ADD(topic->table->stats, messages_sent, lines);
+}
+
 /* In the place of the batches that were delivered since its mark. */
 void topic_replay(struct topic *topic, uint32_t handle)
 {
@@ -84,7 +90,7 @@ void topic_replay(struct topic *topic, uint32_t handle)
 		member->given += chunk->used;
 		if (!conn_share(member->conn, chunk, 0, chunk->used))
 			return;
-		STATS_ADD(topic->table->stats, deliveries, replay->pieces[i].lines);
+		count_deliveries(topic, replay->pieces[i].lines);
 	}
 }
 
@@ -243,7 +249,7 @@ static void member_give(struct topic *topic, struct member *member, bool judges)
 	if (!member_share(topic, member, at, topic->chunk->used))
 		return;
 	member->own_first = member->own_last = 0;
-	STATS_ADD(topic->table->stats, deliveries, topic->lines - skipped);
+	count_deliveries(topic, topic->lines - skipped);
 }
 
 void topic_deliver(struct topic *topic, bool judges)

@@ -330,12 +330,35 @@ static const struct stats_row *row_of(const char *name)
 	for (size_t i = 0; i < stats_rows_n; i++)
 		if (strcmp(stats_rows[i].name, name) == 0)
 			return &stats_rows[i];
-	ck_abort_msg("no counter is called %s", name);
+	return NULL;
+}
+
+/* Of all rows that are called NAME_something. */
+static uint64_t family_stat(const struct server *server, unsigned worker, const char *name)
+{
+	size_t bytes = strlen(name), n = 0;
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < stats_rows_n; i++) {
+		const char *row = stats_rows[i].name;
+
+		if (strncmp(row, name, bytes) != 0 || row[bytes] != '_')
+			continue;
+		total += server_worker_stat(server, worker, row);
+		n++;
+	}
+	if (!n)
+		ck_abort_msg("no counter is called %s", name);
+	return total;
 }
 
 uint64_t server_worker_stat(const struct server *server, unsigned worker, const char *name)
 {
 	const struct stats_row *row = row_of(name);
+
+	if (!row)
+		return family_stat(server, worker, name);
+
 	const struct board_seat *seats = &server->board->seats[board_seat_of(worker, 0)];
 
 	/* A slot's two seats: of the generations that serve by turns. */
@@ -348,8 +371,11 @@ uint64_t server_stat(const struct server *server, const char *name)
 	const struct stats_row *row = row_of(name);
 	uint64_t total = 0;
 
-	for (unsigned i = 0; i < WORKERS_MAX; i++)
-		total = stats_combine(row, total, server_worker_stat(server, i, name));
+	for (unsigned i = 0; i < WORKERS_MAX; i++) {
+		uint64_t value = server_worker_stat(server, i, name);
+
+		total = row ? stats_combine(row, total, value) : total + value;
+	}
 	return total;
 }
 

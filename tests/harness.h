@@ -52,7 +52,8 @@ bool server_log_has(struct server *server, const char *text);
 /* How often its log holds text so far. */
 size_t server_log_count(struct server *server, const char *text);
 
-/* A row of stats.def, or closed_REASON, combined over all workers. */
+/* A row of reactor/stats.h ("accepted", "closed_eof"), combined over all workers; or the sum of
+ * a family ("closed", "accept_errors", "calls"). */
 uint64_t server_stat(const struct server *server, const char *name);
 uint64_t server_worker_stat(const struct server *server, unsigned worker, const char *name);
 void server_wait_stat(const struct server *server, const char *name, uint64_t at_least);

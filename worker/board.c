@@ -9,9 +9,11 @@ static uint64_t layout_now(void)
 {
 	uint64_t hash = sizeof(struct board);
 
-	for (size_t i = 0; i < stats_rows_n; i++)
+	for (size_t i = 0; i < stats_rows_n; i++) {
+		hash = hash_mix(hash ^ stats_rows[i].offset ^ (uint64_t)stats_rows[i].kind << 32);
 		for (const char *at = stats_rows[i].name; *at; at++)
 			hash = hash_mix(hash ^ (unsigned char)*at);
+	}
 	return hash;
 }
 

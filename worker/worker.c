@@ -462,6 +462,7 @@ static void worker_open(const struct worker_setup *setup)
 int worker_run(const struct worker_setup *setup)
 {
 	worker.setup = setup;
+	sys_count_into(&setup->board->stats);
 	(void)signal(SIGPIPE, SIG_IGN);
 	log_open((enum log_level)setup->config->log_level,
 		 (enum log_format)setup->config->log_format);
@@ -480,5 +481,7 @@ int worker_run(const struct worker_setup *setup)
 	if (setup->bus)
 		relay_close(&worker.relay);
 	loop_close(&worker.loop);
+	sys_count_into(NULL); /* the seat is another's from now on */
+	stats_clear_gauges(&setup->board->stats);
 	return 0;
 }
