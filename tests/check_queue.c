@@ -40,6 +40,8 @@ static void expect_nothing_in_use(void)
 {
 	ck_assert_uint_eq(buffers.chunks.used, 0);
 	ck_assert_uint_eq(buffers.segments.used, 0);
+	ck_assert_uint_eq(stats.chunks, 0);
+	ck_assert_uint_eq(stats.queued_bytes, 0);
 	buffers_close(&buffers);
 }
 
@@ -89,6 +91,15 @@ static void plain_add(struct plain *plain, const void *bytes, size_t n, bool hol
 		plain->owed += n;
 	if (plain->owed + plain->held > most_bytes)
 		most_bytes = plain->owed + plain->held;
+}
+
+static size_t all_bytes(void)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < QUEUES; i++)
+		n += plains[i].owed + plains[i].held;
+	return n;
 }
 
 static void do_add(int at, uint64_t random, bool hold)
@@ -207,6 +218,8 @@ static void compare(int at, bool all)
 			 0);
 	else
 		MUST(!plain->owed);
+	MUST(stats.queued_bytes == all_bytes());
+	MUST(stats.chunks == buffers.chunks.used);
 	if (all)
 		MUST(memcmp(bytes, plain->bytes, read_owed(&queues[at], bytes, ALL_BYTES)) == 0);
 }
@@ -239,6 +252,7 @@ START_TEST(random_operations_agree_with_plain_bytes)
 		compare(i, true);
 		queue_clear(&queues[i], &buffers);
 		free(plains[i].bytes);
+		plains[i] = (struct plain){0};
 	}
 	for (int i = 0; i < OWN_CHUNKS; i++)
 		if (own[i])
@@ -248,6 +262,7 @@ START_TEST(random_operations_agree_with_plain_bytes)
 	ck_assert_uint_gt(refused, 0);
 	ck_assert_uint_eq(stats.queued_bytes_max, most_bytes);
 	ck_assert_uint_eq(stats.chunks_max, CHUNKS);
+	ck_assert_uint_eq(stats.chunks_capacity, CHUNKS);
 	expect_nothing_in_use();
 }
 END_TEST

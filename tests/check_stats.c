@@ -5,7 +5,9 @@
  * It can't see whether anybody counts rightly: the process tests read the counters.
  */
 #include <ctype.h>
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -21,6 +23,19 @@ static const struct stats_row *find(const char *name)
 		if (strcmp(stats_rows[i].name, name) == 0)
 			return &stats_rows[i];
 	return NULL;
+}
+
+static void expect_row(const char *name, enum stats_kind kind, const char *value, size_t offset)
+{
+	const struct stats_row *row = find(name);
+
+	ck_assert_msg(row != NULL, "no row is called %s", name);
+	ck_assert_int_eq(row->kind, kind);
+	ck_assert_uint_eq(row->offset, offset);
+	if (value)
+		ck_assert_str_eq(row->value, value);
+	else
+		ck_assert_ptr_null(row->value);
 }
 
 START_TEST(every_entry_of_the_tables_is_a_row)
@@ -50,7 +65,35 @@ START_TEST(every_entry_of_the_tables_is_a_row)
 	} while (0);
 #include "reactor/close.def"
 #undef CLOSE
-	ck_assert_uint_eq(n, stats_rows_n);
+#define ACCEPT_ERROR(error_, name_, whose_, text_)                                                 \
+	do {                                                                                       \
+		expect_row("accept_errors_" #name_, STATS_COUNTER, #error_,                        \
+			   offsetof(struct stats, accept_errors[ACCEPT_##error_]));                \
+		ck_assert_int_eq(accept_error_of(error_), ACCEPT_##error_);                        \
+		ck_assert_int_eq(accept_error_is_of_one(ACCEPT_##error_),                          \
+				 strcmp(#whose_, "ONE") == 0);                                     \
+		n++;                                                                               \
+	} while (0);
+#include "reactor/accept_error.def"
+#undef ACCEPT_ERROR
+#define SYS(type_, name_, parameters_, arguments_)                                                 \
+	expect_row("calls_" #name_, STATS_COUNTER, #name_,                                         \
+		   offsetof(struct stats, calls[CALL_##name_]));                                   \
+	n++;
+#include "reactor/sys.def"
+#undef SYS
+#define LAG(us_, seconds_)                                                                         \
+	expect_row("loop_lag_" #us_ "us", STATS_BUCKET, seconds_,                                  \
+		   offsetof(struct stats, lag[LAG_##us_]));                                        \
+	ck_assert_double_eq_tol(strtod(seconds_, NULL), us_ / 1e6, 1e-12);                         \
+	n++;
+#include "reactor/lag.def"
+#undef LAG
+	expect_row("accept_errors_other", STATS_COUNTER, "other",
+		   offsetof(struct stats, accept_errors[ACCEPT_OTHER]));
+	expect_row("loop_lag_more", STATS_BUCKET, "+Inf", offsetof(struct stats, lag[LAG_MORE]));
+	expect_row("loop_lag_us", STATS_SUM, NULL, offsetof(struct stats, loop_busy_us));
+	ck_assert_uint_eq(n + 3, stats_rows_n);
 }
 END_TEST
 
@@ -69,19 +112,154 @@ START_TEST(names_are_unique_and_plain)
 }
 END_TEST
 
+static bool ends_with(const char *text, const char *end)
+{
+	size_t n = strlen(text), end_n = strlen(end);
+
+	return n >= end_n && strcmp(text + n - end_n, end) == 0;
+}
+
+/* https://prometheus.io/docs/practices/naming, and what promtool says of names. */
+static void expect_good_name(const struct stats_row *row)
+{
+	static const char *const reserved[] = {"_count", "_sum", "_bucket", "_info"};
+	static const char *const times[] = {"_seconds", "_seconds_total"};
+	const char *metric = row->metric, *bytes = strstr(metric, "_bytes");
+	bool total = row->kind == STATS_COUNTER || row->kind == STATS_TIME;
+	bool time = row->kind == STATS_TIME || row->kind == STATS_BUCKET || row->kind == STATS_SUM;
+
+	ck_assert_msg(strncmp(metric, "weir_", 5) == 0, "%s", metric);
+	ck_assert_msg(!metric[strspn(metric, "abcdefghijklmnopqrstuvwxyz_")], "%s", metric);
+	ck_assert_msg(total == ends_with(metric, "_total"), "%s", metric);
+	ck_assert_msg(time == ends_with(metric, times[total]), "%s", metric);
+	for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
+		ck_assert_msg(!ends_with(metric, reserved[i]), "%s", metric);
+	/* A unit comes last, but for _total. */
+	ck_assert_msg(!bytes || ends_with(metric, total ? "_bytes_total" : "_bytes"), "%s", metric);
+	ck_assert_msg(strstr(row->name, "bytes") == NULL || bytes, "%s: %s", row->name, metric);
+}
+
+START_TEST(metrics_are_named_as_prometheus_wants_them)
+{
+	for (size_t i = 0; i < stats_rows_n; i++) {
+		expect_good_name(&stats_rows[i]);
+		ck_assert_uint_gt(strlen(stats_rows[i].metric_text), 0);
+		ck_assert(!stats_rows[i].label == !stats_rows[i].value);
+	}
+}
+END_TEST
+
+static bool is_histogram(const struct stats_row *row)
+{
+	return row->kind == STATS_BUCKET || row->kind == STATS_SUM;
+}
+
+/* Two rows of one metric: what a reader goes by that prints what they share once. */
+static void expect_together(size_t i, size_t j)
+{
+	const struct stats_row *a = &stats_rows[i], *b = &stats_rows[j];
+
+	for (size_t k = i; k < j; k++)
+		ck_assert_str_eq(stats_rows[k].metric, a->metric);
+	ck_assert_str_eq(a->metric_text, b->metric_text);
+	ck_assert_ptr_nonnull(a->label);
+	ck_assert(is_histogram(a) ? is_histogram(b) : a->kind == b->kind);
+	if (b->kind == STATS_SUM) /* after its last bucket, and it is the last */
+		return;
+	ck_assert_int_eq(a->kind, b->kind);
+	ck_assert_str_eq(a->label, b->label);
+	ck_assert_str_ne(a->value, b->value);
+}
+
+START_TEST(rows_of_one_metric_stand_together)
+{
+	for (size_t i = 0; i < stats_rows_n; i++)
+		for (size_t j = i + 1; j < stats_rows_n; j++)
+			if (strcmp(stats_rows[i].metric, stats_rows[j].metric) == 0)
+				expect_together(i, j);
+}
+END_TEST
+
+/* Buckets go up, the last one has no end, and their sum follows. */
+START_TEST(a_histogram_is_whole)
+{
+	size_t sums = 0;
+
+	for (size_t i = 0; i < stats_rows_n; i++) {
+		const struct stats_row *row = &stats_rows[i], *next = row + 1;
+
+		sums += row->kind == STATS_SUM;
+		if (row->kind != STATS_BUCKET)
+			continue;
+		ck_assert_uint_lt(i + 1, stats_rows_n);
+		ck_assert_str_eq(row->label, "le");
+		ck_assert_str_eq(row->metric, next->metric);
+		if (strcmp(row->value, "+Inf") == 0)
+			ck_assert_int_eq(next->kind, STATS_SUM);
+		else
+			ck_assert_double_lt(strtod(row->value, NULL), strtod(next->value, NULL));
+	}
+	ck_assert_uint_eq(sums, 1);
+}
+END_TEST
+
 START_TEST(each_row_has_a_number_of_its_own)
 {
 	struct stats stats;
 
 	for (size_t i = 0; i < stats_rows_n; i++) {
+		if (stats_rows[i].kind == STATS_SUM) /* as much as that of another row */
+			continue;
 		memset(&stats, 0, sizeof stats);
 		ck_assert_uint_eq(stats_rows[i].offset % sizeof(uint64_t), 0);
 		ck_assert_uint_le(stats_rows[i].offset + sizeof(uint64_t), sizeof stats);
 		memset((char *)&stats + stats_rows[i].offset, 0xff, sizeof(uint64_t));
 		for (size_t j = 0; j < stats_rows_n; j++)
-			ck_assert_uint_eq(stats_value(&stats, &stats_rows[j]),
-					  i == j ? UINT64_MAX : 0);
+			if (stats_rows[j].kind != STATS_SUM)
+				ck_assert_uint_eq(stats_value(&stats, &stats_rows[j]),
+						  i == j ? UINT64_MAX : 0);
 	}
+}
+END_TEST
+
+/* A lag of so many microseconds is in its step, one more in the next. */
+START_TEST(lags_fall_into_their_step)
+{
+	uint64_t last = 0;
+
+	ck_assert_int_eq(lag_of(0), 0);
+	ck_assert_int_eq(lag_of(1), 0);
+#define LAG(us, seconds)                                                                           \
+	ck_assert_int_eq(lag_of(us), LAG_##us);                                                    \
+	ck_assert_int_eq(lag_of(us + 1), LAG_##us + 1);                                            \
+	last = us;
+#include "reactor/lag.def"
+#undef LAG
+	ck_assert_uint_gt(last, 1000000);
+	ck_assert_int_eq(lag_of(100 * last), LAG_MORE);
+	ck_assert_int_eq(lag_of(UINT64_MAX), LAG_MORE);
+}
+END_TEST
+
+/* Of a worker that has gone nothing is there now; what it did, and the most there was, stay. */
+START_TEST(gauges_go_with_their_worker)
+{
+	struct stats stats;
+	size_t gauges = 0;
+
+	memset(&stats, 0xff, sizeof stats);
+	stats_clear_gauges(&stats);
+	for (size_t i = 0; i < stats_rows_n; i++) {
+		bool gauge = stats_rows[i].kind == STATS_GAUGE;
+
+		gauges += gauge;
+		ck_assert_uint_eq(stats_value(&stats, &stats_rows[i]), gauge ? 0 : UINT64_MAX);
+		ck_assert(!(gauge && stats_grows(&stats_rows[i])));
+	}
+	ck_assert_uint_gt(gauges, 0);
+	ck_assert(stats_grows(find("accepted")) && stats_grows(find("loop_busy_us")) &&
+		  stats_grows(find("loop_lag_16us")) && stats_grows(find("loop_lag_us")) &&
+		  !stats_grows(find("chunks_max")));
 }
 END_TEST
 
@@ -167,7 +345,13 @@ END_TEST
 
 SUITE("stats", {"every entry of the tables is a row", every_entry_of_the_tables_is_a_row, 10},
       {"names are unique and plain", names_are_unique_and_plain, 10},
+      {"metrics are named as Prometheus wants them", metrics_are_named_as_prometheus_wants_them,
+       10},
+      {"rows of one metric stand together", rows_of_one_metric_stand_together, 10},
+      {"a histogram is whole", a_histogram_is_whole, 10},
       {"each row has a number of its own", each_row_has_a_number_of_its_own, 10},
+      {"lags fall into their step", lags_fall_into_their_step, 10},
+      {"gauges go with their worker", gauges_go_with_their_worker, 10},
       {"macros count into their row", macros_count_into_their_row, 10},
       {"workers combine by kind", workers_combine_by_kind, 10},
       {"reasons outside the table have a name too", reasons_outside_the_table_have_a_name_too, 10},

@@ -168,6 +168,8 @@ static inline void world_expect_free(const struct world *world)
 	EXPECT(world->stats.connections == 0);
 	EXPECT(world->table.buffers.chunks.used == 0);
 	EXPECT(world->table.buffers.segments.used == 0);
+	EXPECT(world->stats.chunks == 0);
+	EXPECT(world->stats.queued_bytes == 0);
 	EXPECT(world->table.starved == 0);
 }
 

@@ -405,6 +405,7 @@ SUITE("sim_listener", {"a lone connection is one accept", a_lone_connection_is_o
        10},
       {"what is wrong with one does not stop the others",
        what_is_wrong_with_one_does_not_stop_the_others, 10},
+      {"an unknown error is another, and pauses", an_unknown_error_is_another_and_pauses, 10},
       {"it names the peer only to those who want to know",
        it_names_the_peer_only_to_those_who_want_to_know, 10},
       {"stop takes what waits", stop_takes_what_waits, 10},
