@@ -8,12 +8,12 @@
 #include <string.h>
 #include <sys/resource.h>
 
-static const char scheme[] = "echo://";
+static char scheme[16]; /* "echo://" */
 
 static _Noreturn void usage(const char *program, const char *what, const char *why)
 {
-	(void)fprintf(stderr, "%s: %s: %s\nusage: %s echo://HOST:PORT\n", program, what, why,
-		      program);
+	(void)fprintf(stderr, "%s: %s: %s\nusage: %s %sHOST:PORT\n", program, what, why, program,
+		      scheme);
 	exit(2);
 }
 
@@ -23,17 +23,18 @@ _Noreturn void face_fail(const char *step, const char *object, int error)
 	exit(1);
 }
 
-void face_begin(struct address *address, int argc, char **argv)
+void face_begin(struct address *address, int argc, char **argv, const char *protocol)
 {
 	const char *listener = argv[argc - 1], *why;
 	struct rlimit limit;
 
+	(void)snprintf(scheme, sizeof scheme, "%s://", protocol);
 	if (argc < 2)
 		usage(argv[0], "LISTENER", "missing");
 	if (argc > 2 || *listener == '-')
 		usage(argv[0], argv[1], "no such option: there is one thread, and one LISTENER");
 	if (strncmp(listener, scheme, strlen(scheme)) != 0)
-		usage(argv[0], listener, "a peer speaks echo only");
+		usage(argv[0], listener, "this peer speaks another protocol");
 	if (!address_parse(address, listener + strlen(scheme), &why))
 		usage(argv[0], listener, why);
 	if (address_is_unix(address))

@@ -1,7 +1,7 @@
 /*
  * face: what the peers in C show to the outside, the same as every server under bench/.
  *
- *     NAME echo://HOST:PORT       (port 0: any; the ready line on stderr says which)
+ *     NAME PROTOCOL://HOST:PORT   (port 0: any; the ready line on stderr says which)
  *
  * Only that: how a peer listens, accepts and moves bytes is its own and its library's.
  */
@@ -12,9 +12,10 @@
 
 #define FACE_BACKLOG 4096
 
-/* Takes the one argument apart; ends the program with status 2 where it is wrong. Raises the
- * soft limit of descriptors to the hard one, and lets SIGPIPE be an error of write. */
-void face_begin(struct address *address, int argc, char **argv);
+/* Takes the one argument, a listener of that protocol, apart; ends the program with status 2 where
+ * it is wrong. Raises the soft limit of descriptors to the hard one, and lets SIGPIPE be an error
+ * of write. */
+void face_begin(struct address *address, int argc, char **argv, const char *protocol);
 /* The ready line, with the address that the listening socket fd has. */
 void face_ready(int fd);
 /* Accepted sockets inherit TCP_NODELAY from their listener, as weir's do. */

@@ -1,7 +1,8 @@
 /*
  * go: an echo server on Go's net package (Go 1.19 or newer): a goroutine for each connection,
  * which reads into 32 KiB of its own and writes what it read. Writing blocks the goroutine,
- * and that is the backpressure. After the peer's FIN all was written already.
+ * and that is the backpressure. After the peer's FIN all was written already. Where the listener
+ * says http it is one on net/http that answers "ok" to everything.
  *
  * Not io.Copy: between two TCP connections it splices through a pipe, which it holds for as
  * long as it copies. That is three descriptors a connection, so that 20,000 descriptors hold
@@ -18,7 +19,9 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"strings"
@@ -26,7 +29,6 @@ import (
 )
 
 const (
-	scheme           = "echo://"
 	bufferBytes      = 32 * 1024
 	acceptAgainAfter = 100 * time.Millisecond
 )
@@ -47,8 +49,13 @@ func serve(conn net.Conn) {
 	}
 }
 
+func answer(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain")
+	io.WriteString(w, "ok")
+}
+
 func printUsage() {
-	fmt.Fprintln(os.Stderr, "usage: go [-w N] echo://HOST:PORT")
+	fmt.Fprintln(os.Stderr, "usage: go [-w N] echo://HOST:PORT, or http://HOST:PORT")
 }
 
 func usage(what, why string) {
@@ -67,10 +74,10 @@ func main() {
 	if flag.NArg() != 1 {
 		usage("LISTENER", "one, please")
 	}
-	if !strings.HasPrefix(flag.Arg(0), scheme) {
-		usage(flag.Arg(0), "a peer speaks echo only")
+	protocol, address, found := strings.Cut(flag.Arg(0), "://")
+	if !found || (protocol != "echo" && protocol != "http") {
+		usage(flag.Arg(0), "this peer speaks echo and http only")
 	}
-	address := strings.TrimPrefix(flag.Arg(0), scheme)
 	if _, _, err := net.SplitHostPort(address); err != nil {
 		usage(flag.Arg(0), err.Error())
 	}
@@ -81,7 +88,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	fmt.Fprintf(os.Stderr, "msg=ready listeners=\"%s%s\"\n", scheme, listener.Addr())
+	fmt.Fprintf(os.Stderr, "msg=ready listeners=\"%s://%s\"\n", protocol, listener.Addr())
+	if protocol == "http" {
+		fmt.Fprintln(os.Stderr, http.Serve(listener, http.HandlerFunc(answer)))
+		os.Exit(1)
+	}
 	for {
 		conn, err := listener.Accept()
 		if err != nil {

@@ -314,7 +314,7 @@ int main(int argc, char **argv)
 	struct rlimit limit;
 	int listener;
 
-	face_begin(&address, argc, argv);
+	face_begin(&address, argc, argv, "echo");
 	(void)getrlimit(RLIMIT_NOFILE, &limit);
 	connections = map(limit.rlim_cur * sizeof *connections, "connections");
 	make_ring();

@@ -95,7 +95,7 @@ int main(int argc, char **argv)
 	struct event_base *base;
 	struct address address;
 
-	face_begin(&address, argc, argv);
+	face_begin(&address, argc, argv, "echo");
 	base = event_base_new();
 	if (!base)
 		face_fail("event_base_new", "epoll", errno);

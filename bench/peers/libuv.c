@@ -133,7 +133,7 @@ int main(int argc, char **argv)
 	uv_os_fd_t fd = -1;
 	int error;
 
-	face_begin(&address, argc, argv);
+	face_begin(&address, argc, argv, "echo");
 	(void)uv_tcp_init(loop, &listener);
 	error = uv_tcp_bind(&listener, (const struct sockaddr *)&address.socket, 0);
 	if (error)

@@ -1,7 +1,8 @@
 #!/usr/bin/env node
 /*
  * node: an echo server on Node's net (Node 18 or newer), as its manual writes one:
- * socket.pipe(socket), which is also what gives it backpressure.
+ * socket.pipe(socket), which is also what gives it backpressure; or, where the listener says
+ * http, one on its http that answers "ok" to everything.
  *
  * All of it runs in one thread; Node's other threads (V8's, libuv's pool) have nothing to
  * do here but collect garbage. allowHalfOpen: after the peer's FIN what is owed is sent
@@ -11,10 +12,11 @@
  */
 'use strict';
 
+const http = require('http');
 const net = require('net');
 
 function usage(what, why) {
-	process.stderr.write(`node: ${what}: ${why}\nusage: node echo://HOST:PORT\n`);
+	process.stderr.write(`node: ${what}: ${why}\nusage: node echo://HOST:PORT, or http://HOST:PORT\n`);
 	process.exit(2);
 }
 
@@ -23,19 +25,27 @@ function parse(args) {
 		usage('LISTENER', 'missing');
 	if (args.length > 1 || args[0].startsWith('-'))
 		usage(args[0], 'no such option: there is one thread, and one LISTENER');
-	const found = /^echo:\/\/(?:\[([^\]]+)\]|([^:/@]*)):(\d{1,5})$/.exec(args[0]);
-	if (!found || Number(found[3]) > 65535)
-		usage(args[0], 'a peer listens on echo://HOST:PORT only');
-	return { host: found[1] || found[2] || undefined, port: Number(found[3]) };
+	const found = /^(echo|http):\/\/(?:\[([^\]]+)\]|([^:/@]*)):(\d{1,5})$/.exec(args[0]);
+	if (!found || Number(found[4]) > 65535)
+		usage(args[0], 'this peer listens on echo:// or http://HOST:PORT only');
+	return { protocol: found[1], host: found[2] || found[3] || undefined, port: Number(found[4]) };
 }
 
 const listener = process.argv[2];
-const { host, port } = parse(process.argv.slice(2));
+const { protocol, host, port } = parse(process.argv.slice(2));
 
-const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+function echo(socket) {
 	socket.on('error', () => socket.destroy());
 	socket.pipe(socket);
-});
+}
+
+function answer(request, response) {
+	response.setHeader('Content-Type', 'text/plain');
+	response.end('ok');
+}
+
+const server = protocol === 'http' ? http.createServer(answer)
+	: net.createServer({ allowHalfOpen: true, noDelay: true }, echo);
 
 server.on('error', (error) => {
 	process.stderr.write(`listen ${listener}: ${error.message}\n`);
@@ -45,5 +55,5 @@ server.on('error', (error) => {
 server.listen({ host, port, backlog: 4096 }, () => {
 	const { address, family, port } = server.address();
 	const text = family === 'IPv6' ? `[${address}]` : address;
-	process.stderr.write(`msg=ready listeners="echo://${text}:${port}"\n`);
+	process.stderr.write(`msg=ready listeners="${protocol}://${text}:${port}"\n`);
 });

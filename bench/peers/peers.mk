@@ -1,9 +1,10 @@
-# The peers: echo servers as the users of other libraries and languages write them. Those
-# whose packages are there are built; `make peers` names the others, and what they need.
+# The peers: echo servers as the users of other libraries and languages write them; node and go
+# speak http too. Those whose packages are there are built; `make peers` names the others, and
+# what they need. http_floor needs nothing.
 
-PEERS = libevent libuv node go io_uring
+PEERS = libevent libuv node go io_uring http_floor
 
-PEER_IN_C      = libevent libuv io_uring
+PEER_IN_C      = libevent libuv io_uring http_floor
 PKG_libevent   = libevent_core
 PKG_libuv      = libuv
 PKG_io_uring   = liburing
@@ -14,18 +15,20 @@ NEEDS_node     = nodejs
 NEEDS_go       = golang-go
 
 peer_tool     = $(shell command -v $(1) 2>/dev/null)
-PEERS_BUILT  := $(foreach p,$(PEER_IN_C),$(if $(shell pkg-config --exists $(PKG_$(p)) 2>/dev/null && echo yes),$(p)))
+PEERS_BUILT  := $(foreach p,$(PEER_IN_C),$(if $(PKG_$(p)),$(if $(shell pkg-config --exists $(PKG_$(p)) 2>/dev/null && echo yes),$(p)),$(p)))
 PEERS_BUILT  += $(foreach p,node go,$(if $(call peer_tool,$(p)),$(p)))
 PEERS_MISSING = $(filter-out $(PEERS_BUILT),$(PEERS))
 
 peers: $(PEERS_BUILT:%=$(BUILD)/peers/%)
 	@:$(foreach p,$(PEERS_MISSING),; echo "peer $(p): not built, needs $(NEEDS_$(p))")
 
-$(BUILD)/bench/peers/%.o: ALL_CFLAGS += $(shell pkg-config --cflags $(PKG_$*) 2>/dev/null)
+peer_flags = $(if $(PKG_$(1)),$(shell pkg-config $(2) $(PKG_$(1)) 2>/dev/null))
+
+$(BUILD)/bench/peers/%.o: ALL_CFLAGS += $(call peer_flags,$*,--cflags)
 
 $(PEER_IN_C:%=$(BUILD)/peers/%): $(BUILD)/peers/%: $(BUILD)/bench/peers/%.o $(BUILD)/bench/peers/face.o $(BUILD)/reactor/address.o
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $^ -o $@ $(LDFLAGS) $(shell pkg-config --libs $(PKG_$*))
+	$(CC) $(ALL_CFLAGS) $^ -o $@ $(LDFLAGS) $(call peer_flags,$*,--libs)
 
 $(BUILD)/peers/node: bench/peers/node.js
 	@mkdir -p $(@D)
