@@ -13,7 +13,7 @@ $(BUILD)/weirload: $(WEIRLOAD_OBJECTS) $(EXTRA_OBJECT)
 -include bench/designs/designs.mk
 -include bench/peers/peers.mk
 
-SCRIPTS = $(addprefix bench/,lib.sh figures.sh ladder compare syscalls memory accept scale chat profile million suite)
+SCRIPTS = $(addprefix bench/,lib.sh figures.sh ladder compare syscalls memory accept scale chat http profile million suite)
 
 # The short suite: under two minutes, one table.
 bench: all designs peers

@@ -8,7 +8,7 @@
 #	server_start weir -w 1 echo         a server by name; $server_pid, $server_listener
 #	load -c 50 -d 1s                    weirload at it; $load_verdict, load_get KEY
 #	record weir 64/50 1                 into $rows (a table) and the JSON
-#	server_stop
+#	server_stop                         or server_keep weir, later server_use weir: several at once
 #	bench_finish                        $out/results.json
 #
 # A function whose body is in ( ) keeps its variables to itself; what others leave behind is named
@@ -205,7 +205,7 @@ bench_begin() {
 	unset BENCH_BOUND
 	build_check
 	scratch=$(mktemp -d) || die "cannot make a temporary folder"
-	server_pid='' load_pid='' helper_pid=''
+	server_pid='' load_pid='' helper_pid='' kept=''
 	trap bench_end EXIT
 	trap 'exit 130' INT
 	trap 'echo "${0##*/}: ended from outside, or over its limit of $bench_limit s" >&2; exit 143' TERM HUP
@@ -270,6 +270,10 @@ bench_end() {
 	[ -z "$load_pid" ] || load_end
 	[ -z "$helper_pid" ] || kill "$helper_pid" 2>/dev/null
 	[ -z "$server_pid" ] || server_stop
+	for pid in $kept; do
+		server_pid=$pid
+		server_stop
+	done
 	rm -rf "$scratch"
 	exit $status
 }
@@ -390,6 +394,19 @@ server_stop() {
 		sleep 0.01
 	done
 	server_pid=''
+}
+
+# server_keep LABEL: the one that was started stays up, while others are started.
+server_keep() {
+	printf '%s\t%s\t%s\t%s\n' "$1" "$server_pid" "$server_name" "$server_listener" >>"$scratch/kept"
+	kept="$kept $server_pid" server_pid=''
+}
+
+# server_use LABEL: what is loaded now is that one.
+server_use() {
+	server_line=$(awk -F '\t' -v label="$1" '$1 == label { print $2 " " $3 " " $4 }' "$scratch/kept")
+	server_listener=${server_line##* } server_pid=${server_line%% *}
+	server_name=${server_line#* } server_name=${server_name% *}
 }
 
 # The pids of a process and all that descend from it.
