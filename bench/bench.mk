@@ -1,6 +1,6 @@
 # bench/: weirload, the classic server designs, the peers, and the scripts that measure them.
 #
-# weirload is built with weir; `make designs` and `make peers` build the rest.
+# weirload is built with weir; `make designs`, `make peers` and `make clients` build the rest.
 
 WEIRLOAD = $(wildcard bench/weirload/*.c)
 # What it shares with weir: the loop and the LISTENER form.
@@ -13,10 +13,20 @@ $(BUILD)/weirload: $(WEIRLOAD_OBJECTS) $(EXTRA_OBJECT)
 -include bench/designs/designs.mk
 -include bench/peers/peers.mk
 
-SCRIPTS = $(addprefix bench/,lib.sh figures.sh ladder compare syscalls memory accept scale chat http profile million suite)
+# Clients that only scripts need.
+$(BUILD)/clients/%: $(BUILD)/bench/clients/%.o $(BUILD)/reactor/address.o
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
+
+clients: $(BUILD)/clients/slowly
+
+# tests/check_scripts.c runs them.
+tests: clients
+
+SCRIPTS = $(addprefix bench/,lib.sh figures.sh ladder compare syscalls memory accept scale chat http slow profile million suite)
 
 # The short suite: under two minutes, one table.
 bench: all designs peers
 	@BUILD=$(BUILD) bench/suite $(ARGS)
 
-.PHONY: bench
+.PHONY: bench clients
