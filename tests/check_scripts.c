@@ -14,208 +14,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/harness.h"
+#include "tests/script.h"
 
-#define MARK "CHECK_SCRIPTS"
-
-static const char *const scripts[] = {"ladder", "compare", "syscalls", "memory", "accept",
-				      "scale",	"profile", "million",  "suite",	 "chat"};
+static const char *const scripts[] = {"ladder",	 "compare", "syscalls", "memory", "accept", "scale",
+				      "profile", "million", "suite",	"chat",	  "http",   "slow"};
 #define SCRIPTS (sizeof scripts / sizeof *scripts)
-
-static char output[1 << 16];
-
-/* Runs a command to its end: its status; what it said, to stdout and stderr, is in output. */
-static int run(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static int run(const char *format, ...)
-{
-	char command[1024];
-	va_list arguments;
-	FILE *pipe;
-	size_t n;
-	int status;
-
-	va_start(arguments, format);
-	(void)vsnprintf(command, sizeof command, format, arguments);
-	va_end(arguments);
-	(void)strncat(command, " 2>&1", sizeof command - strlen(command) - 1);
-	pipe = popen(command, "re");
-	ck_assert_ptr_nonnull(pipe);
-	n = fread(output, 1, sizeof output - 1, pipe);
-	output[n] = '\0';
-	status = pclose(pipe);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-static void expect_output(const char *text)
-{
-	ck_assert_msg(strstr(output, text), "no \"%s\" in:\n%s", text, output);
-}
-
-static const char *build(void)
-{
-	const char *folder = getenv("BUILD");
-
-	return folder ? folder : "build";
-}
-
-/* What loads need is there; else the test says why not. */
-static bool can_load(const char *test)
-{
-	static const char *const tools[] = {"timeout", "setsid"};
-	static const char *const programs[] = {"weir", "weirload", "designs/floor",
-					       "designs/thread-chat", "designs/iterative-udp"};
-	char path[512];
-
-	for (size_t i = 0; i < sizeof tools / sizeof *tools; i++)
-		if (!command_exists(tools[i])) {
-			suite_skip(test, "needs timeout (coreutils) and setsid (util-linux)");
-			return false;
-		}
-	for (size_t i = 0; i < sizeof programs / sizeof *programs; i++) {
-		(void)snprintf(path, sizeof path, "%s/%s", build(), programs[i]);
-		if (access(path, X_OK) < 0) {
-			suite_skip(test, "weirload or bench/designs are not built");
-			return false;
-		}
-	}
-	return true;
-}
-
-/* ---- processes that a script left ---- */
-
-/* Processes, beside this one, that have our mark in their environment. */
-static int marked(void)
-{
-	DIR *folder = opendir("/proc");
-	struct dirent *entry;
-	static char environment[1 << 16];
-	char wanted[64], path[512];
-	int n = 0;
-
-	ck_assert_ptr_nonnull(folder);
-	(void)snprintf(wanted, sizeof wanted, MARK "=%d", (int)getpid());
-	while ((entry = readdir(folder))) {
-		pid_t pid = (pid_t)atoi(entry->d_name);
-		ssize_t length;
-		int fd;
-
-		if (pid <= 0 || pid == getpid() || process_state(pid) == 'Z')
-			continue;
-		(void)snprintf(path, sizeof path, "/proc/%s/environ", entry->d_name);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		if (fd < 0)
-			continue;
-		length = read(fd, environment, sizeof environment);
-		(void)close(fd);
-		if (length > 0 && memmem(environment, (size_t)length, wanted, strlen(wanted)))
-			n++;
-	}
-	(void)closedir(folder);
-	return n;
-}
-
-static void mark(void)
-{
-	char value[16];
-
-	(void)snprintf(value, sizeof value, "%d", (int)getpid());
-	ck_assert_int_eq(setenv(MARK, value, 1), 0);
-}
-
-static void expect_nothing_left(void)
-{
-	struct wait wait = wait_begin();
-
-	while (marked())
-		wait_more(&wait, "the end of all that the script started");
-}
-
-/* ---- JSON ---- */
-
-static const char *json_value(const char *at);
-
-static const char *json_space(const char *at)
-{
-	return at ? at + strspn(at, " \t\r\n") : NULL;
-}
-
-static const char *json_string(const char *at)
-{
-	if (*at++ != '"')
-		return NULL;
-	for (; *at != '"'; at++) {
-		if ((unsigned char)*at < ' ')
-			return NULL;
-		if (*at == '\\' && !strchr("\"\\/bfnrtu", *++at))
-			return NULL;
-	}
-	return at + 1;
-}
-
-static const char *json_number(const char *at)
-{
-	size_t n;
-
-	at += *at == '-';
-	n = strspn(at, "0123456789");
-	if (n == 0 || (n > 1 && *at == '0'))
-		return NULL;
-	at += n;
-	if (*at == '.') {
-		n = strspn(at + 1, "0123456789");
-		at = n ? at + 1 + n : NULL;
-	}
-	return at;
-}
-
-/* The members of an array or object, up to and with its end. */
-static const char *json_members(const char *at, char end)
-{
-	at = json_space(at + 1);
-	if (*at == end)
-		return at + 1;
-	for (;;) {
-		if (end == '}') {
-			at = json_space(json_string(at));
-			if (!at || *at != ':')
-				return NULL;
-			at = json_space(at + 1);
-		}
-		at = json_space(json_value(at));
-		if (!at || *at == end)
-			return at ? at + 1 : NULL;
-		if (*at != ',')
-			return NULL;
-		at = json_space(at + 1);
-	}
-}
-
-static const char *json_value(const char *at)
-{
-	static const char *const words[] = {"true", "false", "null"};
-
-	if (*at == '{')
-		return json_members(at, '}');
-	if (*at == '[')
-		return json_members(at, ']');
-	if (*at == '"')
-		return json_string(at);
-	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-		if (strncmp(at, words[i], strlen(words[i])) == 0)
-			return at + strlen(words[i]);
-	return json_number(at);
-}
-
-/* The file is one JSON value, and says this somewhere. */
-static void expect_json(const char *path, const char *text)
-{
-	const char *json = read_whole(path), *end;
-
-	ck_assert_msg(json != NULL, "there is no %s", path);
-	end = json_space(json_value(json_space(json)));
-	ck_assert_msg(end && !*end, "%s is not JSON:\n%s", path, json);
-	ck_assert_msg(strstr(json, text), "no %s in %s:\n%s", text, path, json);
-}
 
 START_TEST(json_is_checked)
 {
@@ -223,16 +26,11 @@ START_TEST(json_is_checked)
 	static const char *const bad[] = {"{",	   "[1,]",	  "{\"a\" 1}", "01",
 					  "[nul]", "{\"a\": 1,}", "\"\n\""};
 
-	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
-		const char *end = json_value(good[i]);
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+		ck_assert_msg(script_is_json(good[i]), "%s", good[i]);
 
-		ck_assert_msg(end && !*end, "%s", good[i]);
-	}
-	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		const char *end = json_value(bad[i]);
-
-		ck_assert_msg(!end || *end, "%s", bad[i]);
-	}
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		ck_assert_msg(!script_is_json(bad[i]), "%s", bad[i]);
 }
 END_TEST
 
@@ -244,10 +42,10 @@ START_TEST(each_says_what_it_does)
 		char name[32];
 
 		(void)snprintf(name, sizeof name, "bench/%s ", scripts[i]);
-		ck_assert_int_eq(run("bench/%s -h", scripts[i]), 0);
-		ck_assert_msg(strncmp(output, name, strlen(name)) == 0, "%s", output);
-		expect_output("-o DIR");
-		expect_output("-q ");
+		ck_assert_int_eq(script_run("bench/%s -h", scripts[i]), 0);
+		ck_assert_msg(strncmp(script_output, name, strlen(name)) == 0, "%s", script_output);
+		script_expect("-o DIR");
+		script_expect("-q ");
 	}
 }
 END_TEST
@@ -272,23 +70,30 @@ START_TEST(wrong_usage_is_named)
 	    {"chat -c 19", "-c 19: at least 20 clients"},
 	    {"chat -m 1001", "-m 1001: more than there are clients"},
 	    {"chat weir weir", "weir is there twice"},
+	    {"http -d 0.5", "-d 0.5: not a whole number above 0"},
+	    {"http --driver ab", "--driver ab: wrk or weirload"},
+	    {"http --depth '1 x'", "--depth x: not a whole number above 0"},
+	    {"http weir weir", "weir is there twice"},
+	    {"http nosuch", "no server nosuch"},
+	    {"slow floor", "floor: its counters are asked for, so it has to be weir"},
 	};
 
 	for (size_t i = 0; i < SCRIPTS; i++) {
-		ck_assert_int_eq(run("bench/%s --nonsense", scripts[i]), 2);
-		expect_output("unknown option --nonsense");
+		ck_assert_int_eq(script_run("bench/%s --nonsense", scripts[i]), 2);
+		script_expect("unknown option --nonsense");
 	}
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
-		ck_assert_msg(run("bench/%s", wrong[i][0]) == 2, "%s: %s", wrong[i][0], output);
-		expect_output(wrong[i][1]);
+		ck_assert_msg(script_run("bench/%s", wrong[i][0]) == 2, "%s: %s", wrong[i][0],
+			      script_output);
+		script_expect(wrong[i][1]);
 	}
 }
 END_TEST
 
 START_TEST(without_weirload_it_says_so)
 {
-	ck_assert_int_eq(run("BUILD=%s bench/ladder -q", temporary_folder()), 1);
-	expect_output("(make builds it");
+	ck_assert_int_eq(script_run("BUILD=%s bench/ladder -q", temporary_folder()), 1);
+	script_expect("(make builds it");
 }
 END_TEST
 
@@ -309,10 +114,11 @@ START_TEST(median_and_spread)
 
 	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
 		ck_assert_int_eq(
-		    run("sh -c '. bench/figures.sh; printf \"%%s\\n\" %s | summary'", known[i][0]),
+		    script_run("sh -c '. bench/figures.sh; printf \"%%s\\n\" %s | summary'",
+			       known[i][0]),
 		    0);
-		output[strcspn(output, "\n")] = '\0';
-		ck_assert_str_eq(output, known[i][1]);
+		script_output[strcspn(script_output, "\n")] = '\0';
+		ck_assert_str_eq(script_output, known[i][1]);
 	}
 }
 END_TEST
@@ -325,8 +131,8 @@ START_TEST(numbers_for_people)
 			 "commas(1234567), micro(4.125), micro(12345), whole(\"-\"); "
 			 "print point_text(\"16384/50\"); print point_short(\"64/1\"); "
 			 "print point_text(\"64/50x16\"); print point_short(\"64/50x16\") }'\n");
-	ck_assert_int_eq(run("sh %s", in_folder("numbers")), 0);
-	ck_assert_str_eq(output,
+	ck_assert_int_eq(script_run("sh %s", in_folder("numbers")), 0);
+	ck_assert_str_eq(script_output,
 			 "0 999 1,000 1,234,567 4.12 12,345 -\n16 KiB, 50 connections\n64 B x 1\n"
 			 "64 B, 50 connections, 16 under way on each\n64 B x 50 x 16\n");
 }
@@ -351,49 +157,36 @@ static const char false_weirload[] =
     "printf '  \"errors_lost\": 3,\\n  \"invalid_why\": \"ports: none left\"\\n}\\n' >>$json\n"
     "exit $status\n";
 
-static const char *false_build(const char *weirload)
-{
-	static char absolute[PATH_MAX];
-	char command[sizeof absolute + 512];
-
-	ck_assert_ptr_nonnull(realpath(build(), absolute));
-	(void)chmod(write_file("weirload", weirload), 0755);
-	(void)snprintf(command, sizeof command,
-		       "cd '%s' && build='%s' && mkdir designs && ln -s \"$build/weir\" weir && "
-		       "ln -s \"$build/designs/floor\" \"$build/designs/thread-chat\" "
-		       "\"$build/designs/iterative-udp\" designs",
-		       temporary_folder(), absolute);
-	ck_assert_int_eq(system(command), 0);
-	return temporary_folder();
-}
-
 START_TEST(ratios_and_verdicts)
 {
 	const char *folder;
 
-	if (!can_load("ratios and verdicts"))
+	if (!script_can_load("ratios and verdicts"))
 		return;
-	folder = false_build(false_weirload);
-	mark();
+	folder = script_false_build(false_weirload);
+	script_mark();
 	ck_assert_int_eq(
-	    run("BUILD=%s bench/compare -n 3 -d 0.1 -c '1 50' --churn -o %s/out floor weir", folder,
-		folder),
+	    script_run("BUILD=%s bench/compare -n 3 -d 0.1 -c '1 50' --churn -o %s/out floor weir",
+		       folder, folder),
 	    0);
-	ck_assert_int_eq(run("grep '64/1	weir	cpu' %s/out/ratios.tsv", folder), 0);
-	ck_assert_str_eq(output, "64/1\tweir\tcpu\t8\t2\t2\t2\t3\tdearer\tgenerator\n");
-	ck_assert_int_eq(run("grep '64/1	floor again	cpu' %s/out/ratios.tsv", folder),
+	ck_assert_int_eq(script_run("grep '64/1	weir	cpu' %s/out/ratios.tsv", folder), 0);
+	ck_assert_str_eq(script_output, "64/1\tweir\tcpu\t8\t2\t2\t2\t3\tdearer\tgenerator\n");
+	ck_assert_int_eq(script_run("grep '64/1	floor again	cpu' %s/out/ratios.tsv", folder),
 			 0);
-	ck_assert_str_eq(output, "64/1\tfloor again\tcpu\t4\t1\t1\t1\t3\tcontrol\tgenerator\n");
-	ck_assert_int_eq(run("grep '64/1	weir	rate' %s/out/ratios.tsv", folder), 0);
-	expect_output("no difference shown");
+	ck_assert_str_eq(script_output,
+			 "64/1\tfloor again\tcpu\t4\t1\t1\t1\t3\tcontrol\tgenerator\n");
+	ck_assert_int_eq(script_run("grep '64/1	weir	rate' %s/out/ratios.tsv", folder), 0);
+	script_expect("no difference shown");
 	/* What is no figure is shown as what it is, and enters no ratio. */
-	ck_assert_int_eq(run("grep '64/50	weir	cpu' %s/out/ratios.tsv", folder), 0);
-	ck_assert_str_eq(output,
+	ck_assert_int_eq(script_run("grep '64/50	weir	cpu' %s/out/ratios.tsv", folder),
+			 0);
+	ck_assert_str_eq(script_output,
 			 "64/50\tweir\tcpu\t-\t-\t-\t-\t0\tINVALID: ports (3 of 3)\tgenerator\n");
-	ck_assert_int_eq(run("grep 'churn	weir	cpu' %s/out/ratios.tsv", folder), 0);
-	expect_output("ERRORS: 3 lost (3 of 3)");
-	expect_json(in_folder("out/results.json"), "\"verdict\": \"dearer\"");
-	expect_nothing_left();
+	ck_assert_int_eq(script_run("grep 'churn	weir	cpu' %s/out/ratios.tsv", folder),
+			 0);
+	script_expect("ERRORS: 3 lost (3 of 3)");
+	script_expect_json(in_folder("out/results.json"), "\"verdict\": \"dearer\"");
+	script_expect_nothing_left();
 }
 END_TEST
 
@@ -421,26 +214,27 @@ START_TEST(the_highest_rate_is_found)
 {
 	const char *folder;
 
-	if (!can_load("the highest rate is found"))
+	if (!script_can_load("the highest rate is found"))
 		return;
-	folder = false_build(false_chat);
-	mark();
-	ck_assert_int_eq(run("BUILD=%s bench/chat -n 1 -d 0.1 -c 100 -l 50 -o %s/out "
-			     "thread-chat weir",
-			     folder, folder),
+	folder = script_false_build(false_chat);
+	script_mark();
+	ck_assert_int_eq(script_run("BUILD=%s bench/chat -n 1 -d 0.1 -c 100 -l 50 -o %s/out "
+				    "thread-chat weir",
+				    folder, folder),
 			 0);
 	/* 50, 100, 200, 400 no, 300, 350 no, 325 no, 312 no; then 300 twice more. */
-	expect_output(
+	script_expect(
 	    "The highest rate that thread-chat holds: 300 lines/s. At 312 lines/s: 96.2 % of "
 	    "what was due, limit server.");
-	ck_assert_int_eq(run("grep '\tslow\t1\t' %s/out/chat.tsv | cut -f 1,4,13-", folder), 0);
-	ck_assert_str_eq(output,
+	ck_assert_int_eq(script_run("grep '\tslow\t1\t' %s/out/chat.tsv | cut -f 1,4,13-", folder),
+			 0);
+	ck_assert_str_eq(script_output,
 			 "weir\tfine\t10\t10\t0\nthread-chat\tERRORS: 10 lost\t10\t0\t10\n");
-	ck_assert_int_eq(run("cut -f 1-4 %s/out/ratios.tsv", folder), 0);
-	expect_output("highest\tthread-chat again\t4\t1\n");
-	expect_output("highest\tweir\t2\t0.5\n");
-	expect_json(in_folder("out/results.json"), "\"point\": \"search 312\"");
-	expect_nothing_left();
+	ck_assert_int_eq(script_run("cut -f 1-4 %s/out/ratios.tsv", folder), 0);
+	script_expect("highest\tthread-chat again\t4\t1\n");
+	script_expect("highest\tweir\t2\t0.5\n");
+	script_expect_json(in_folder("out/results.json"), "\"point\": \"search 312\"");
+	script_expect_nothing_left();
 }
 END_TEST
 
@@ -448,73 +242,74 @@ END_TEST
 
 START_TEST(compare_in_earnest)
 {
-	if (!can_load("compare in earnest"))
+	if (!script_can_load("compare in earnest"))
 		return;
-	mark();
+	script_mark();
 	ck_assert_int_eq(
-	    run("bench/compare -q -n 1 -c '1 50' -o %s floor weir", temporary_folder()), 0);
-	expect_output("64 B, 50 connections\n");
-	expect_output("floor again");
-	expect_output("\nweir ");
-	expect_json(in_folder("results.json"), "\"server_cpu_us_per_message\"");
-	expect_json(in_folder("results.json"), "\"net.core.somaxconn\"");
+	    script_run("bench/compare -q -n 1 -c '1 50' -o %s floor weir", temporary_folder()), 0);
+	script_expect("64 B, 50 connections\n");
+	script_expect("floor again");
+	script_expect("\nweir ");
+	script_expect_json(in_folder("results.json"), "\"server_cpu_us_per_message\"");
+	script_expect_json(in_folder("results.json"), "\"net.core.somaxconn\"");
 	ck_assert(exists(in_folder("table.txt")));
-	expect_nothing_left();
+	script_expect_nothing_left();
 }
 END_TEST
 
 START_TEST(ladder_in_earnest)
 {
-	if (!can_load("ladder in earnest"))
+	if (!script_can_load("ladder in earnest"))
 		return;
-	mark();
-	ck_assert_int_eq(run("bench/ladder -q -o %s floor weir", temporary_folder()), 0);
-	expect_output("\nchurn  weir ");
-	expect_output("\nidle   floor ");
-	expect_json(in_folder("results.json"), "\"connected_max\"");
-	ck_assert_int_eq(run("grep -c '^| weir | [0-9]' %s", in_folder("ladder.md")), 0);
-	expect_nothing_left();
+	script_mark();
+	ck_assert_int_eq(script_run("bench/ladder -q -o %s floor weir", temporary_folder()), 0);
+	script_expect("\nchurn  weir ");
+	script_expect("\nidle   floor ");
+	script_expect_json(in_folder("results.json"), "\"connected_max\"");
+	ck_assert_int_eq(script_run("grep -c '^| weir | [0-9]' %s", in_folder("ladder.md")), 0);
+	script_expect_nothing_left();
 }
 END_TEST
 
 START_TEST(datagrams_in_earnest)
 {
-	if (!can_load("datagrams in earnest"))
+	if (!script_can_load("datagrams in earnest"))
 		return;
-	mark();
-	ck_assert_int_eq(run("bench/ladder -q -o %s iterative-udp weir-udp", temporary_folder()),
-			 0);
-	expect_output("\n50 x 16  weir-udp ");
-	expect_output(" lost %  limit\n");
-	ck_assert_msg(strstr(output, "idle") == NULL, "%s", output);
-	expect_json(in_folder("results.json"), "\"loss_percent\"");
-	expect_json(in_folder("results.json"), "echo+udp://127.0.0.1:");
-	ck_assert_int_eq(run("grep -c '^| 50 x 16 | weir-udp | [0-9]' %s", in_folder("ladder.md")),
-			 0);
-	ck_assert_int_eq(run("bench/compare -q -n 1 -c '1 50x16' -o %s iterative-udp weir-udp",
-			     temporary_folder()),
-			 0);
-	expect_output("\n64 B, 50 connections, 16 under way on each\n");
-	expect_output("\niterative-udp again ");
-	ck_assert_int_eq(run("grep -c '\"pipeline\": 16' %s", in_folder("results.json")), 0);
-	expect_output("3\n");
-	expect_nothing_left();
+	script_mark();
+	ck_assert_int_eq(
+	    script_run("bench/ladder -q -o %s iterative-udp weir-udp", temporary_folder()), 0);
+	script_expect("\n50 x 16  weir-udp ");
+	script_expect(" lost %  limit\n");
+	ck_assert_msg(strstr(script_output, "idle") == NULL, "%s", script_output);
+	script_expect_json(in_folder("results.json"), "\"loss_percent\"");
+	script_expect_json(in_folder("results.json"), "echo+udp://127.0.0.1:");
+	ck_assert_int_eq(
+	    script_run("grep -c '^| 50 x 16 | weir-udp | [0-9]' %s", in_folder("ladder.md")), 0);
+	ck_assert_int_eq(
+	    script_run("bench/compare -q -n 1 -c '1 50x16' -o %s iterative-udp weir-udp",
+		       temporary_folder()),
+	    0);
+	script_expect("\n64 B, 50 connections, 16 under way on each\n");
+	script_expect("\niterative-udp again ");
+	ck_assert_int_eq(script_run("grep -c '\"pipeline\": 16' %s", in_folder("results.json")), 0);
+	script_expect("3\n");
+	script_expect_nothing_left();
 }
 END_TEST
 
 START_TEST(chat_in_earnest)
 {
-	if (!can_load("chat in earnest"))
+	if (!script_can_load("chat in earnest"))
 		return;
-	mark();
-	ck_assert_int_eq(run("bench/chat -q -o %s", temporary_folder()), 0);
-	expect_output("\nlight: 1,000 lines/s; 50 clients, of which 5 send lines of 64 bytes\n");
-	expect_output("\nsaturation: ");
-	expect_output("\nslow: ");
+	script_mark();
+	ck_assert_int_eq(script_run("bench/chat -q -o %s", temporary_folder()), 0);
+	script_expect("\nlight: 1,000 lines/s; 50 clients, of which 5 send lines of 64 bytes\n");
+	script_expect("\nsaturation: ");
+	script_expect("\nslow: ");
 	if (!command_exists("redis-server"))
-		expect_output("not here: redis-server");
-	expect_json(in_folder("results.json"), "\"lines_per_s\"");
-	expect_nothing_left();
+		script_expect("not here: redis-server");
+	script_expect_json(in_folder("results.json"), "\"lines_per_s\"");
+	script_expect_nothing_left();
 }
 END_TEST
 
@@ -524,9 +319,9 @@ START_TEST(ended_early_it_leaves_nothing)
 	int status, null;
 	pid_t pid;
 
-	if (!can_load("ended early it leaves nothing"))
+	if (!script_can_load("ended early it leaves nothing"))
 		return;
-	mark();
+	script_mark();
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
@@ -539,13 +334,13 @@ START_TEST(ended_early_it_leaves_nothing)
 	}
 	/* timeout, the script, its server, and weirload with its sender. */
 	wait = wait_begin();
-	while (marked() < 5)
+	while (script_marked() < 5)
 		wait_more(&wait, "weirload");
 	ck_assert_int_eq(kill(pid, SIGTERM), 0);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert_msg(!WIFEXITED(status) || WEXITSTATUS(status) != 0,
 		      "it ended as if nothing were");
-	expect_nothing_left();
+	script_expect_nothing_left();
 }
 END_TEST
 

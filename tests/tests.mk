@@ -8,7 +8,7 @@ ROOT_TESTS = $(patsubst tests/%.c,%,$(wildcard tests/root_*.c))
 
 TEST_ROOMS   = $(filter-out $(BUILD)/master/main.o,$(OBJECTS)) \
 	$(filter-out %/main.o,$(WEIRLOAD:%.c=$(BUILD)/%.o))
-TEST_COMMON  = $(patsubst %,$(BUILD)/tests/%.o,suite harness process client files faulty faulty_datagram load party trace helm throng tracee crowd steer)
+TEST_COMMON  = $(patsubst %,$(BUILD)/tests/%.o,suite harness process client files faulty faulty_datagram load party trace helm throng tracee crowd steer script)
 SIM_ROOMS    = $(patsubst %.c,$(BUILD)/sim/%.o,$(REACTOR) $(PROTOCOL))
 SIM_COMMON   = $(patsubst %,$(BUILD)/sim/tests/%.o,suite kernel mailroom mail office)
 CHECK_CFLAGS := $(shell pkg-config --cflags check 2>/dev/null)
