@@ -20,9 +20,8 @@ void connection_init(struct connection *connection, struct sender *sender)
 	connection->greets = sender->plan->dialect->greeting != NULL;
 }
 
-/* Messages that were begun and not answered. Of a message that is not whole yet, the reply
- * may be. */
-static uint64_t under_way(const struct connection *connection)
+/* Of a message that is not whole yet, the reply may be. */
+uint64_t connection_under_way(const struct connection *connection)
 {
 	uint64_t begun = connection->sent + (connection->sent_bytes != 0);
 
@@ -98,8 +97,9 @@ void connection_fail(struct connection *connection, struct sender *sender, enum 
 		TALLY_ADD(tally, slow_ended, 1); /* as a server may do */
 	} else {
 		sender_wrong(sender, kind, detail);
-		if (tally_errors[kind].blame == BLAME_SERVER && under_way(connection))
-			TALLY_ADD(tally, errors[TALLY_unanswered], under_way(connection));
+		if (tally_errors[kind].blame == BLAME_SERVER && connection_under_way(connection))
+			TALLY_ADD(tally, errors[TALLY_unanswered],
+				  connection_under_way(connection));
 	}
 	connection->retry_ms = !connection->retry_ms		     ? RETRY_MS_FIRST
 			       : connection->retry_ms < RETRY_MS_MAX ? 2 * connection->retry_ms
@@ -117,6 +117,16 @@ void connection_fail_of(struct connection *connection, struct sender *sender, co
 
 	verdict_say_errno(detail, call, (int)-error);
 	connection_fail(connection, sender, kind, detail);
+}
+
+void connection_reopen(struct connection *connection, struct sender *sender)
+{
+	if (!sender->plan->churn)
+		TALLY_ADD(sender->tally, reopened, 1);
+	if (!connection->caller.slow)
+		connection->caller.begun -= connection_under_way(connection);
+	connection_close(connection, sender);
+	connection_absent(connection, sender);
 }
 
 /* ---- opening ---- */
@@ -168,8 +178,9 @@ static uint64_t allowance(const struct connection *connection, const struct send
 	if (plan->churn)
 		n = connection->sent || connection->sent_bytes ? 0 : 1;
 	else
-		n = under_way(connection) < plan->pipeline ? plan->pipeline - under_way(connection)
-							   : 0;
+		n = connection_under_way(connection) < plan->pipeline
+			? plan->pipeline - connection_under_way(connection)
+			: 0;
 	if (plan->rate && connection->caller.asked - connection->caller.begun < n)
 		n = connection->caller.asked - connection->caller.begun;
 	return n;
@@ -205,22 +216,22 @@ static void connection_begin(struct connection *connection, struct sender *sende
 
 	if (connection->caller.slow)
 		return;
-	if (!under_way(connection))
+	if (!connection_under_way(connection))
 		loop_deadline(&sender->loop, &connection->caller.source,
 			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
 	flight->sent_ns = now_ns;
 	sender_begin(sender, &connection->caller, flight, plan->churn ? connection->opened_ns : 0);
 }
 
-static void connection_answered(struct connection *connection, struct sender *sender,
-				uint64_t now_ns)
+void connection_answered(struct connection *connection, struct sender *sender, uint64_t now_ns)
 {
 	const struct plan *plan = sender->plan;
 	struct tally *tally = sender->tally;
 	struct flight *flight = &connection->flights[connection->received % plan->pipeline];
 
 	/* With room for more there was room before. */
-	if (under_way(connection) >= plan->pipeline || plan->dialect->kind == DIALECT_SPEAKS)
+	if (connection_under_way(connection) >= plan->pipeline ||
+	    plan->dialect->kind == DIALECT_SPEAKS)
 		connection->caller.free_ns = now_ns;
 	connection->received++;
 	connection->received_bytes = 0;
@@ -296,9 +307,8 @@ void connection_pump(struct connection *connection, struct sender *sender)
 
 /* ---- receiving ---- */
 
-/* bytes are not what they should be: says how, and ends the connection. */
-static void connection_wrong(struct connection *connection, struct sender *sender,
-			     unsigned char *bytes, size_t n)
+void connection_wrong(struct connection *connection, struct sender *sender, unsigned char *bytes,
+		      size_t n)
 {
 	char detail[TALLY_DETAIL_BYTES];
 	enum tally_error kind = verdict_of_reply(connection, sender, bytes, n, detail);
@@ -310,7 +320,7 @@ static bool expects_bytes(const struct connection *connection, const struct send
 {
 	if (sender->plan->dialect->kind != DIALECT_ANSWERS)
 		return sender->plan->dialect->kind == DIALECT_SPEAKS;
-	return under_way(connection) != 0;
+	return connection_under_way(connection) != 0;
 }
 
 /* Checks n bytes that have come. False: the connection has ended over it. */
@@ -335,6 +345,8 @@ static bool connection_check(struct connection *connection, struct sender *sende
 		connection->greeted = true;
 		bytes++, n--;
 	}
+	if (plan->dialect->http)
+		return connection_http_check(connection, sender, bytes, n, now_ns);
 	while (n) {
 		uint32_t left = sender->reply_bytes - connection->received_bytes;
 		uint32_t part = n < left ? (uint32_t)n : left, matched = 0;
@@ -355,11 +367,25 @@ static bool connection_check(struct connection *connection, struct sender *sende
 	return true;
 }
 
+/* Of HTTP it may be, where it has answered and nothing is under way. */
+static bool may_be_ended(const struct connection *connection, const struct sender *sender)
+{
+	return sender->plan->dialect->http && !sender->plan->idle && connection->received &&
+	       !connection_under_way(connection);
+}
+
 /* The server has ended its side. */
 static void connection_ended(struct connection *connection, struct sender *sender)
 {
+	if (connection->phase != CONNECTION_ENDING && may_be_ended(connection, sender)) {
+		connection_reopen(connection, sender);
+		return;
+	}
 	if (connection->phase != CONNECTION_ENDING) {
-		connection_fail(connection, sender, TALLY_closed, "the server ended a connection");
+		connection_fail(connection, sender, TALLY_closed,
+				connection->received_bytes
+				    ? "the server ended a connection amid a reply"
+				    : "the server ended a connection");
 		return;
 	}
 	connection_close(connection, sender);
@@ -409,7 +435,7 @@ static void connection_after_answer(struct connection *connection, struct sender
 	if (connection->phase != CONNECTION_OPEN)
 		return;
 
-	if (plan->idle && !under_way(connection) &&
+	if (plan->idle && !connection_under_way(connection) &&
 	    connection->caller.begun == connection->caller.asked) {
 		connection_settled(connection, sender);
 		sender_answered(sender, &connection->caller);
@@ -430,7 +456,7 @@ void connection_end(struct connection *connection, struct sender *sender)
 	if (connection->phase == CONNECTION_ENDING)
 		return;
 	if (connection->phase == CONNECTION_OPEN && !connection->caller.slow &&
-	    (under_way(connection) || connection->sent_bytes))
+	    (connection_under_way(connection) || connection->sent_bytes))
 		return;
 	if (connection->phase != CONNECTION_OPEN || connection->caller.slow || plan->idle ||
 	    plan->churn || plan->dialect->kind == DIALECT_SPEAKS) {
@@ -478,7 +504,7 @@ static void connection_due(struct connection *connection, struct sender *sender)
 	if (connection->phase == CONNECTION_OPEN) {
 		if (sender->plan->dialect->kind == DIALECT_SPEAKS)
 			since_ns = connection->caller.free_ns;
-		else if (under_way(connection))
+		else if (connection_under_way(connection))
 			since_ns =
 			    connection->flights[connection->received % sender->plan->pipeline]
 				.sent_ns;

@@ -62,6 +62,8 @@ void connection_open(struct connection *connection, struct sender *sender)
 	connection->sent = connection->received = 0;
 	connection->sent_bytes = connection->received_bytes = 0;
 	connection->greeted = false;
+	if (plan->dialect->http)
+		connection_http_begin(connection, sender);
 	connection->key = sender_key(sender);
 	sender->opened++;
 	if (!connection->opened_ns)
@@ -86,7 +88,8 @@ static struct connection *connection_of(struct caller *caller)
 
 static size_t kind_bytes(const struct plan *plan)
 {
-	return sizeof(struct connection) + plan->pipeline * sizeof(struct flight);
+	return sizeof(struct connection) + plan->pipeline * sizeof(struct flight) +
+	       (plan->dialect->http ? connection_http_bytes() : 0);
 }
 
 static void kind_init(struct caller *caller, struct sender *sender)

@@ -3,6 +3,7 @@
  *
  *     connection.c       messages, replies, turns, the end
  *     connection_open.c  how it comes up, and its face to the sender
+ *     connection_http.c  replies of HTTP
  */
 #ifndef BENCH_WEIRLOAD_CONNECTION_PARTS_H
 #define BENCH_WEIRLOAD_CONNECTION_PARTS_H
@@ -12,6 +13,13 @@
 /* connection_open.c */
 void connection_open(struct connection *connection, struct sender *sender);
 
+/* connection_http.c */
+size_t connection_http_bytes(void); /* of it, beside others */
+void connection_http_begin(struct connection *connection, const struct sender *sender);
+/* Checks n bytes that have come. False: the connection has ended over it. */
+bool connection_http_check(struct connection *connection, struct sender *sender,
+			   unsigned char *bytes, size_t n, uint64_t now_ns);
+
 /* connection.c */
 void connection_init(struct connection *connection, struct sender *sender);
 /* Sends what may be sent by now. */
@@ -20,6 +28,14 @@ void connection_pump(struct connection *connection, struct sender *sender);
 void connection_end(struct connection *connection, struct sender *sender);
 /* The time is over: what is still awaited is an error. */
 void connection_give_up(struct connection *connection, struct sender *sender);
+/* Messages that were begun and not answered. */
+uint64_t connection_under_way(const struct connection *connection);
+void connection_answered(struct connection *connection, struct sender *sender, uint64_t now_ns);
+/* bytes are not what they should be: says how, and ends the connection. */
+void connection_wrong(struct connection *connection, struct sender *sender, unsigned char *bytes,
+		      size_t n);
+/* The server ends it, as it may: what is under way is asked again on another one. */
+void connection_reopen(struct connection *connection, struct sender *sender);
 void connection_connected(struct connection *connection, struct sender *sender);
 void connection_close(struct connection *connection, struct sender *sender);
 /* Counts it, closes, and opens anew later where the run goes on. */

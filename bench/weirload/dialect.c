@@ -23,6 +23,7 @@ static const struct dialect dialects[] = {
     {.name = "frame", .length_prefix = true, .sent = ANYTHING, .received = ANYTHING},
     {.name = "discard", .kind = DIALECT_LISTENS, .sent = ANYTHING, .received = ANYTHING},
     {.name = "chargen", .kind = DIALECT_SPEAKS, .sent = ANYTHING, .received = ANYTHING},
+    {.name = "http", .http = true, .sent = ANYTHING, .received = ANYTHING},
     {.name = "chat", .kind = DIALECT_CHATS, .sent = ANYTHING, .received = ANYTHING},
 };
 
@@ -56,28 +57,30 @@ const struct dialect *dialect_find(const char *protocol, bool datagrams)
 
 /* ---- a head, a piece of the pattern, a tail ---- */
 
+#define PREFIX_BYTES 4
+
 struct shape {
-	unsigned char head[DIALECT_AFFIX_MAX], tail[DIALECT_AFFIX_MAX];
+	const char *head, *tail;
 	uint32_t head_n, tail_n;
+	char prefix[PREFIX_BYTES];
 };
 
-static uint32_t affix(unsigned char out[DIALECT_AFFIX_MAX], const char *text)
+static uint32_t affix(const char **out, const char *text)
 {
-	size_t n = text ? strlen(text) : 0;
-
-	memcpy(out, text ? text : "", n);
-	return (uint32_t)n;
+	*out = text ? text : "";
+	return (uint32_t)strlen(*out);
 }
 
 static void shape_make(struct shape *shape, const struct dialect *dialect, uint32_t size,
 		       bool reply)
 {
-	shape->head_n = affix(shape->head, reply ? dialect->reply_head : dialect->head);
-	shape->tail_n = affix(shape->tail, reply ? dialect->reply_tail : dialect->tail);
+	shape->head_n = affix(&shape->head, reply ? dialect->reply_head : dialect->head);
+	shape->tail_n = affix(&shape->tail, reply ? dialect->reply_tail : dialect->tail);
 	if (dialect->length_prefix) {
-		for (int i = 0; i < 4; i++)
-			shape->head[i] = (unsigned char)(size >> (24 - 8 * i));
-		shape->head_n = 4;
+		for (int i = 0; i < PREFIX_BYTES; i++)
+			shape->prefix[i] = (char)(unsigned char)(size >> (24 - 8 * i));
+		shape->head = shape->prefix;
+		shape->head_n = PREFIX_BYTES;
 	}
 }
 
@@ -203,11 +206,11 @@ void dialect_expect(const struct dialect *dialect, uint32_t size, uint64_t key, 
 	shape_fill(&shape, dialect->received, size, key, message, offset, bytes, n);
 }
 
-static uint32_t affix_match(const unsigned char *affix, const unsigned char *bytes, uint32_t n)
+static uint32_t affix_match(const char *text, const unsigned char *bytes, uint32_t n)
 {
 	uint32_t i = 0;
 
-	while (i < n && bytes[i] == affix[i])
+	while (i < n && bytes[i] == (unsigned char)text[i])
 		i++;
 	return i;
 }

@@ -5,7 +5,8 @@
  * streams that can be computed from any byte on: nothing that was sent is kept. Where a
  * protocol only listens (discard), a message is done when the kernel has taken it; where it
  * only speaks (chargen), each `size` bytes of it count as one. Lines of chat have a form of
- * their own: chat_line.
+ * their own: chat_line. Replies of HTTP say how long they are: their bytes here are those of a
+ * body that was echoed (http_reply has the rest).
  *
  * Over datagrams a message is one, and so is its reply, which may come in any order: the
  * words of the pattern say which message it answers. Replies of chargen are all alike, the
@@ -16,8 +17,6 @@
 
 #include "bench/weirload/pattern.h"
 
-#define DIALECT_AFFIX_MAX 4 /* bytes of a head or a tail */
-
 enum dialect_kind { DIALECT_ANSWERS, DIALECT_LISTENS, DIALECT_SPEAKS, DIALECT_CHATS };
 
 struct dialect {
@@ -25,6 +24,7 @@ struct dialect {
 	enum dialect_kind kind;
 	const char *greeting;		     /* what the server says first */
 	bool length_prefix;		     /* a head of 4 bytes, big-endian, both ways */
+	bool http;			     /* head and tail are of the plan: http_message */
 	const char *head, *tail;	     /* of a message; */
 	const char *reply_head, *reply_tail; /* of its reply, beside the prefix */
 	bool alike;			     /* each reply is the beginning of chargen's lines */

@@ -19,6 +19,7 @@
 #define SOURCE_COMFORT	  8192 /* connections of one local address that find a port at once */
 #define SOURCES_AUTOMATIC 16
 #define TIMEOUT_US	  10000000
+#define SIZE_BYTES	  64
 /* Of datagrams: */
 #define DATAGRAM_TIMEOUT_US   1000000
 #define DATAGRAM_MIN	      16 /* a word, and one more to be sure: which question it was */
@@ -146,6 +147,19 @@ static void option_redis(struct plan *plan, const char *value)
 {
 	(void)value;
 	plan->redis = true;
+}
+
+static void option_path(struct plan *plan, const char *value)
+{
+	plan->path = value;
+	if (!http_path_is(value))
+		usage_error("--path takes a path such as /bytes/1000, not \"%s\"", value);
+}
+
+static void option_chunked(struct plan *plan, const char *value)
+{
+	(void)value;
+	plan->chunked = true;
 }
 
 static void option_server_pid(struct plan *plan, const char *value)
@@ -291,8 +305,8 @@ static void print_help(void)
 	    "Drives load at a server, checks every byte of its replies, and says what it "
 	    "measured.\n"
 	    "LISTENER is PROTOCOL://ADDRESS as weir takes it, of these protocols: echo, "
-	    "increment,\nline, frame, chargen, discard, chat; echo+udp, increment+udp, "
-	    "chargen+udp, discard+udp:\ndatagrams, of which lost, doubled and reordered ones "
+	    "increment,\nline, frame, chargen, discard, http, chat; echo+udp, increment+udp, "
+	    "chargen+udp,\ndiscard+udp: datagrams, of which lost, doubled and reordered ones "
 	    "are counted, and no errors.\nA closed loop, unless --rate is given.\n\n");
 	for (size_t i = 0; i < ROWS; i++) {
 		char flags[64];
@@ -357,6 +371,8 @@ static void read_listener(struct plan *plan)
 		usage_error("%s: which port?", plan->listener);
 	plan->dialect = dialect_find(plan->endpoint.protocol->name, plan->endpoint.datagrams);
 	plan->chats = plan->dialect && plan->dialect->kind == DIALECT_CHATS;
+	if (plan->talk && plan->dialect && plan->dialect->http)
+		usage_error("--talk does not speak http; curl does");
 	if (plan->talk)
 		return;
 	if (!plan->dialect)
@@ -388,6 +404,26 @@ static void check_datagrams(const struct plan *plan)
 			    (unsigned long long)(DATAGRAM_MAX - affixes));
 	if (plan->pipeline > DATAGRAM_PIPELINE_MAX)
 		usage_error("--pipeline of datagrams is at most %d", DATAGRAM_PIPELINE_MAX);
+}
+
+/* What is asked, and rules of its own. */
+static void make_http(struct plan *plan)
+{
+	if (!plan->dialect->http) {
+		if (plan->path || plan->chunked)
+			usage_error("--%s is for http only", plan->path ? "path" : "chunked");
+		if (!plan->size)
+			plan->size = SIZE_BYTES;
+		return;
+	}
+	if (plan->chunked && !plan->size)
+		usage_error("--chunked needs a --size: without it there is no body");
+	http_message_make(&plan->message, plan->listener, plan->path, plan->size, plan->chunked,
+			  plan->churn);
+	plan->http = *plan->dialect;
+	plan->http.head = plan->message.head;
+	plan->http.tail = plan->message.tail;
+	plan->dialect = &plan->http;
 }
 
 /* Chat has rules of its own. */
@@ -477,6 +513,7 @@ void plan_read(struct plan *plan, int argc, char **argv)
 	if (plan->talk)
 		return;
 	check(plan);
+	make_http(plan);
 	check_datagrams(plan);
 	choose_sources(plan);
 	choose_processes(plan);

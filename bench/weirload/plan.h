@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "bench/weirload/dialect.h"
+#include "bench/weirload/http_message.h"
 #include "worker/endpoint.h"
 
 #define PLAN_PROCESSES_MAX 1024
@@ -24,9 +25,11 @@ struct plan {
 	const char *listener;
 	struct endpoint endpoint;
 	const struct dialect *dialect;
+	struct dialect http; /* what dialect is where http is spoken, with this: */
+	struct http_message message;
 	bool talk;
 	bool chats, redis; /* lines of chat are sent, not messages; to a Redis */
-	bool churn, idle;
+	bool churn, idle, chunked;
 	bool batch; /* of datagrams: several by one call */
 	uint64_t connections, slow, senders;
 	uint64_t duration_us, warmup_us, timeout_us;
@@ -34,6 +37,7 @@ struct plan {
 	struct address source; /* the first of them; bytes is 0 where none is bound */
 	uint64_t sources;
 	pid_t server_pid; /* 0: not told */
+	const char *path; /* of http; NULL: not told */
 	const char *json, *hdr;
 };
 

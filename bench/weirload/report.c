@@ -151,9 +151,13 @@ static void print_head(FILE *out, const struct plan *plan, const struct outcome 
 	if (plan->rate)
 		(void)fprintf(out, ", %s %s/s", grouped(plan->rate),
 			      plan->chats ? "lines" : "messages");
-	(void)fprintf(out, "\n%s %.*s, %s bytes", grouped(plan->connections),
-		      (int)strlen(plan_noun(plan)) - (plan->connections == 1), plan_noun(plan),
-		      grouped(plan->size));
+	(void)fprintf(out, "\n%s %.*s", grouped(plan->connections),
+		      (int)strlen(plan_noun(plan)) - (plan->connections == 1), plan_noun(plan));
+	if (plan->dialect->http)
+		(void)fprintf(out, ", %s %s", plan->message.method, plan->message.path);
+	if (plan->size)
+		(void)fprintf(out, ", %s bytes%s", grouped(plan->size),
+			      plan->chunked ? " in a chunk" : "");
 	if (plan->pipeline > 1)
 		(void)fprintf(out, ", pipeline %s", grouped(plan->pipeline));
 	if (plan->endpoint.datagrams && !plan->batch)
@@ -206,6 +210,10 @@ static void print_throughput(FILE *out, const struct outcome *outcome, const str
 	(void)fprintf(out, "bytes     %s/s sent, %s/s received\n",
 		      bytes_text(figures->sent_bytes_per_s),
 		      bytes_text(figures->received_bytes_per_s));
+	if (outcome->all.reopened)
+		(void)fprintf(out,
+			      "reopened  %s connections that the server ended between answers\n",
+			      grouped(outcome->all.reopened));
 	if (outcome->all.unsent)
 		(void)fprintf(out,
 			      "unsent    %s %s were due and had not left by the end: response "
@@ -336,7 +344,11 @@ static const char *error_text(const struct plan *plan, int kind)
 	    [TALLY_altered] = "answers with bytes that were never sent",
 	    [TALLY_unexpected] = "datagrams to which nothing was asked",
 	};
+	static const char *const of_bodies[TALLY_ERROR_KINDS] = {
+	    [TALLY_altered] = "answers whose body is not that of the first",
+	};
 	const char *const *texts = plan->chats		      ? of_chat
+				   : !plan->size	      ? of_bodies
 				   : plan->endpoint.datagrams ? of_datagrams
 							      : NULL;
 

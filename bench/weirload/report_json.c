@@ -81,6 +81,10 @@ static void json_plan(struct json *json, const struct plan *plan)
 	json_number(json, "slow", plan->slow);
 	json_number(json, "senders", plan->senders);
 	json_number(json, "sources", plan->sources);
+	if (plan->dialect->http) {
+		json_text(json, "method", plan->message.method);
+		json_text(json, "path", plan->message.path);
+	}
 	if (plan->endpoint.datagrams)
 		json_text(json, "batch", plan->batch ? "on" : "off");
 	json_value(json, "warmup_s", (double)plan->warmup_us / 1e6, true);
@@ -135,6 +139,7 @@ static void json_errors(struct json *json, const struct outcome *outcome, const 
 	json_value(json, "loss_percent",
 		   100 * (double)outcome->all.lost / (double)outcome->all.asked,
 		   outcome->all.asked && plan->dialect->kind == DIALECT_ANSWERS);
+	json_number(json, "reopened", outcome->all.reopened);
 	json_number(json, "slow_ended", outcome->all.slow_ended);
 	json_key(json, "valid");
 	(void)fputs(outcome->invalid_why[0] ? "false" : "true", json->file);

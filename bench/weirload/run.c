@@ -261,6 +261,13 @@ static void merge_histograms(struct outcome *outcome, const struct run *run)
 	}
 }
 
+static void keep_disagreement(struct tally *all)
+{
+	if (!all->errors[TALLY_altered]++)
+		(void)snprintf(all->details[TALLY_altered], TALLY_DETAIL_BYTES,
+			       "two sending processes were answered with different bodies");
+}
+
 void run(struct outcome *outcome, const struct plan *plan)
 {
 	static struct run run;
@@ -311,5 +318,7 @@ void run(struct outcome *outcome, const struct plan *plan)
 	clear_progress();
 	outcome->interrupted = interrupts != 0;
 	tally_sum(&outcome->all, run.tallies, run.senders);
+	if (!tally_bodies_agree(run.tallies, run.senders))
+		keep_disagreement(&outcome->all);
 	merge_histograms(outcome, &run);
 }

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bench/weirload/http_body.h"
+#include "bench/weirload/http_reply.h"
 #include "bench/weirload/querier.h"
 #include "bench/weirload/connection.h"
 #include "reactor/check.h"
@@ -356,7 +358,12 @@ static void sender_make(struct sender *sender)
 		sender->buffer = malloc(SENDER_BUFFER_BYTES);
 		sender->expected = malloc(SENDER_BUFFER_BYTES);
 	}
-	if (!sender->callers || (!sender->batch && (!sender->buffer || !sender->expected)))
+	if (plan->dialect->http) {
+		sender->head = calloc(1, sizeof *sender->head);
+		sender->body = calloc(1, sizeof *sender->body);
+	}
+	if ((plan->dialect->http && (!sender->head || !sender->body)) || !sender->callers ||
+	    (!sender->batch && (!sender->buffer || !sender->expected)))
 		die("no memory for %u %s", sender->callers_n, plan_noun(plan));
 	for (uint32_t i = 0; i < sender->callers_n; i++) {
 		struct caller *caller = sender_caller(sender, i);

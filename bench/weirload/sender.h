@@ -19,6 +19,8 @@
 
 struct sender;
 struct batch;
+struct http_head;
+struct http_body;
 
 /* The beginning of whatever a sender drives. */
 struct caller {
@@ -75,6 +77,8 @@ struct sender {
 	unsigned char *buffer;	 /* SENDER_BUFFER_BYTES: what is sent, or was read, in one turn */
 	unsigned char *expected; /* as many: to find out what is wrong with a reply */
 	struct batch *batch;	 /* of datagrams: instead of both */
+	struct http_head *head;	 /* of http only */
+	struct http_body *body;	 /* of http only, where none is sent */
 };
 
 struct caller *sender_caller(const struct sender *sender, uint32_t i);

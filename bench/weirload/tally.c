@@ -29,6 +29,22 @@ uint64_t tally_errors_of(const struct tally *tally, enum tally_blame blame)
 	return n;
 }
 
+bool tally_bodies_agree(const struct tally *tallies, unsigned n)
+{
+	const struct tally *first = NULL;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (!tallies[i].body_n)
+			continue;
+		if (!first)
+			first = &tallies[i];
+		if (tallies[i].body_n != first->body_n ||
+		    tallies[i].body_print != first->body_print)
+			return false;
+	}
+	return true;
+}
+
 void tally_sum(struct tally *sum, const struct tally *tallies, unsigned n)
 {
 	memset(sum, 0, offsetof(struct tally, connect));
@@ -45,6 +61,7 @@ void tally_sum(struct tally *sum, const struct tally *tallies, unsigned n)
 		sum->open_max += TALLY_READ(one, open_max);
 		sum->slow_ended += TALLY_READ(one, slow_ended);
 		sum->unsent += TALLY_READ(one, unsent);
+		sum->reopened += TALLY_READ(one, reopened);
 		sum->asked += TALLY_READ(one, asked);
 		sum->lost += TALLY_READ(one, lost);
 		sum->late += TALLY_READ(one, late);

@@ -7,6 +7,7 @@
 #ifndef BENCH_WEIRLOAD_TALLY_H
 #define BENCH_WEIRLOAD_TALLY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "bench/weirload/histogram.h"
@@ -25,6 +26,8 @@
 	ERROR(altered, "replies with bytes that were never sent", REPLY)                           \
 	ERROR(truncated, "answers that are shorter or longer than they should be", REPLY)          \
 	ERROR(unexpected, "bytes to which nothing was asked", REPLY)                               \
+	ERROR(status, "answers with another status than 200", REPLY)                               \
+	ERROR(malformed, "answers that are not as HTTP/1.1 has them", REPLY)                       \
 	ERROR(ports, "no local port or address was left", GENERATOR)                               \
 	ERROR(descriptors, "no descriptor was left", GENERATOR)                                    \
 	ERROR(memory, "the kernel had no memory", GENERATOR)                                       \
@@ -57,7 +60,11 @@ struct tally {
 	uint64_t open, open_max;
 	uint64_t unsent;     /* messages that were due and had not left when the time was over */
 	uint64_t slow_ended; /* slow connections that the server gave up */
-	uint64_t frozen_ns;  /* how long this process did not run although a timer was due */
+	/* Of HTTP: connections that the server ended between answers, or as an answer said. */
+	uint64_t reopened;
+	/* Of HTTP: the first body that had to be as all others: 0, or 1 + its length; http_body. */
+	uint64_t body_n, body_print;
+	uint64_t frozen_ns; /* how long this process did not run although a timer was due */
 	/* Of datagrams, in the time that is measured: questions, and what UDP may do to them. Late
 	 * are those of the lost whose answer came after all; dropped are answers that came, and
 	 * found weirload's own queue full. */
@@ -75,6 +82,8 @@ struct tally {
 struct tally *tally_map(unsigned n);
 /* Errors of all kinds that are of one's making. */
 uint64_t tally_errors_of(const struct tally *tally, enum tally_blame blame);
+/* Whether all that have got a body of HTTP have got the same. */
+bool tally_bodies_agree(const struct tally *tallies, unsigned n);
 /* Adds up all of them but the histograms, which are merged by whoever needs them. */
 void tally_sum(struct tally *sum, const struct tally *tallies, unsigned n);
 

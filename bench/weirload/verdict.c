@@ -53,6 +53,11 @@ void verdict_say_late(char detail[TALLY_DETAIL_BYTES], const struct connection *
 	else if (connection->phase == CONNECTION_ENDING)
 		(void)snprintf(detail, TALLY_DETAIL_BYTES,
 			       "the server did not end a connection whose other side had ended");
+	else if (sender->plan->dialect->http)
+		(void)snprintf(detail, TALLY_DETAIL_BYTES,
+			       "message %llu of a connection: %u bytes of its reply's body came",
+			       (unsigned long long)connection->received,
+			       connection->received_bytes);
 	else
 		(void)snprintf(detail, TALLY_DETAIL_BYTES,
 			       "message %llu of a connection: %u of %u bytes of its reply came",
