@@ -1,0 +1,370 @@
+/*
+ * httpload: whether weirload's word on a server of HTTP can be believed. Against one that gets
+ * an answer in so many wrong it has to find it and say how; against one that does what a server
+ * may it finds nothing. What it sends and reads suits weir, nginx, HAProxy and Node alike, where
+ * they are installed. How fast anything is, no test here asks.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "tests/faulty_http.h"
+#include "tests/harness.h"
+#include "tests/load.h"
+
+#define SHORT "-d", "150ms", "--warmup", "50ms", "--timeout", "1s"
+
+static const char *http_at(unsigned port)
+{
+	return load_listener("http", port);
+}
+
+/* ---- answers that are wrong ---- */
+
+struct case_of_fault {
+	enum http_fault fault;
+	const char *how[4];
+	const char *counted; /* the key that has to be above 0; NULL: whichever */
+	const char *said;
+};
+
+static const struct case_of_fault faults[] = {
+    {HTTP_FAULT_STATUS, {"-p", "4"}, "errors_status", "status 503"},
+    {HTTP_FAULT_STATUS, {"--churn"}, "errors_status", "status 503"},
+    {HTTP_FAULT_VERSION, {"-p", "4"}, "errors_malformed", "a first line that is not HTTP/1.1"},
+    {HTTP_FAULT_LINE_END, {"-p", "1"}, "errors_malformed", "LF alone"},
+    {HTTP_FAULT_FRAMES, {"-s", "100"}, "errors_malformed", "Content-Length and Transfer-"},
+    {HTTP_FAULT_UNFRAMED, {"-p", "4"}, "errors_malformed", "neither Content-Length nor"},
+    {HTTP_FAULT_CHUNK, {"-s", "10K"}, "errors_malformed", "a chunk that is longer"},
+    {HTTP_FAULT_SHORTER, {"-p", "4"}, "errors_truncated", "a body of 12 bytes instead of 13"},
+    {HTTP_FAULT_SHORTER, {"-s", "500"}, "errors_truncated", "a body of 499 bytes"},
+    {HTTP_FAULT_LONGER, {"--path", "/big"}, "errors_truncated", NULL},
+    {HTTP_FAULT_LONGER, {"-s", "64", "-p", "3"}, "errors_truncated", NULL},
+    {HTTP_FAULT_LOSE, {"-p", "4"}, "errors_altered", "byte 6 of its body"},
+    {HTTP_FAULT_LOSE, {"-s", "1000"}, "errors_lost", NULL},
+    {HTTP_FAULT_ALTER, {"-p", "4"}, "errors_altered", "byte 6 of its body"},
+    {HTTP_FAULT_ALTER, {"--path", "/big"}, "errors_altered", "byte 50000 of its body"},
+    {HTTP_FAULT_ALTER, {"-s", "64"}, "errors_altered", "byte 32 of 64"},
+    {HTTP_FAULT_ALTER_END, {"--path", "/big"}, "errors_altered", "behind byte 65536"},
+    {HTTP_FAULT_ALTER_END, {"-s", "20K", "--chunked"}, "errors_altered", NULL},
+    {HTTP_FAULT_FOREIGN, {"-s", "300"}, "errors_foreign", NULL},
+    {HTTP_FAULT_TWICE, {"-p", "1"}, "errors_unexpected", "it was not asked"},
+    {HTTP_FAULT_TWICE, {"-s", "64", "-p", "4"}, NULL, NULL},
+    {HTTP_FAULT_CLOSE, {"-p", "4"}, "errors_closed", NULL},
+    {HTTP_FAULT_CLOSE, {"--path", "/big"}, "errors_closed", "amid a reply"},
+    {HTTP_FAULT_DROP, {"-p", "1"}, "errors_timeout", NULL},
+    {HTTP_FAULT_LEAVE, {"-p", "4"}, NULL, NULL},
+};
+
+START_TEST(finds_one_wrong_answer_in_fifty)
+{
+	const struct case_of_fault *this = &faults[_i];
+	const char *arguments[LOAD_ARGUMENTS_MAX] = {"-c",	 "8", "-d",	   "400ms",
+						     "--warmup", "0", "--timeout", "1s"};
+	size_t n = 8;
+	int status;
+
+	for (size_t k = 0; k < 4 && this->how[k]; k++)
+		arguments[n++] = this->how[k];
+	arguments[n] = http_at(faulty_http_start(this->fault, 50));
+	status = load_in(&load_plain, arguments);
+	ck_assert_msg(status == 1, "status %d\n%s", status, load_said());
+	ck_assert_msg(!this->counted || load_figure(this->counted) > 0, "no %s:\n%s", this->counted,
+		      load_said());
+	ck_assert_msg(!this->said || strstr(load_said(), this->said), "not \"%s\":\n%s", this->said,
+		      load_said());
+	ck_assert_msg(load_figure("messages_total") > 40, "%s", load_said());
+}
+END_TEST
+
+/* Each of two processes gets a body of its own, always the same: only together they see it. */
+START_TEST(compares_what_its_processes_get)
+{
+	unsigned port = faulty_http_start(HTTP_FAULT_APART, 1);
+	int status = LOAD("-c", "2", "-P", "2", "--idle", "-d", "1ms", http_at(port));
+
+	ck_assert_msg(status == 1 && load_figure("errors_altered") == 1 &&
+			  strstr(load_said(), "two sending processes"),
+		      "status %d\n%s", status, load_said());
+}
+END_TEST
+
+START_TEST(finds_what_does_not_speak_it)
+{
+	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0", "chargen://127.0.0.1:0");
+
+	ck_assert_int_eq(LOAD("-c", "2", SHORT, http_at(server->ports[0])), 1);
+	ck_assert_msg(load_figure("errors_malformed") > 0, "%s", load_said());
+	ck_assert_int_eq(LOAD("-c", "2", SHORT, http_at(server->ports[1])), 1);
+	ck_assert_msg(load_figure("errors_malformed") + load_figure("errors_unexpected") > 0, "%s",
+		      load_said());
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- what a server may do ---- */
+
+static const struct {
+	enum http_fault fault;
+	const char *how[6];
+	bool reopens;
+} fine[] = {
+    {HTTP_FAULT_NONE, {"-p", "16"}, false},
+    {HTTP_FAULT_NONE, {"-s", "100", "-p", "3"}, false},
+    {HTTP_FAULT_NONE, {"-s", "1", "--chunked", "-p", "3"}, false},
+    {HTTP_FAULT_NONE, {"-s", "100K", "--chunked"}, false},
+    {HTTP_FAULT_NONE, {"--path", "/big", "-p", "2"}, false},
+    {HTTP_FAULT_NONE, {"--churn"}, false},
+    {HTTP_FAULT_NONE, {"--idle", "-s", "77"}, false},
+    {HTTP_FAULT_NONE, {"--slow", "2", "-s", "1000"}, false},
+    {HTTP_FAULT_NONE, {"-P", "3", "-p", "2"}, false},
+    {HTTP_FAULT_NONE, {"--rate", "500"}, false},
+    {HTTP_FAULT_NONE, {"--churn", "--rate", "200", "-s", "20"}, false},
+    {HTTP_FAULT_DRIBBLE, {"-p", "4"}, false},
+    {HTTP_FAULT_DRIBBLE, {"-s", "50", "-p", "4"}, false},
+    {HTTP_FAULT_LAST, {"-p", "1"}, true},
+    {HTTP_FAULT_LAST, {"-p", "16"}, true},
+    {HTTP_FAULT_LAST, {"--rate", "1000", "-p", "4", "-s", "9"}, true},
+    {HTTP_FAULT_LEAVE, {"--churn"}, false},
+};
+
+START_TEST(finds_nothing_where_nothing_is_wrong)
+{
+	const char *arguments[LOAD_ARGUMENTS_MAX] = {"-c", "8", "-d", "150ms", "--warmup", "50ms"};
+	size_t n = 6;
+	int status;
+
+	for (size_t k = 0; k < 6 && fine[_i].how[k]; k++)
+		arguments[n++] = fine[_i].how[k];
+	arguments[n] = http_at(faulty_http_start(fine[_i].fault, 20));
+	status = load_in(&load_plain, arguments);
+	/* An open loop may find this machine too busy, and says so. */
+	ck_assert_msg(status == 0 || (status == 3 && load_figure("slip_n") > 0), "status %d\n%s",
+		      status, load_said());
+	ck_assert_msg(load_figure("errors") == 0 && load_figure("messages") > 0, "%s", load_said());
+	ck_assert_msg((load_figure("reopened") > 0) == fine[_i].reopens, "%s", load_said());
+}
+END_TEST
+
+/* What was under way behind a last answer is asked again, and counts from when it was due. */
+START_TEST(loses_no_question_behind_a_last_answer)
+{
+	unsigned port = faulty_http_start(HTTP_FAULT_LAST, 10);
+	int status = LOAD("-c", "4", "-p", "8", "-d", "500ms", "--warmup", "0", "--rate", "2000",
+			  http_at(port));
+
+	ck_assert_msg(status == 0 || status == 3, "status %d\n%s", status, load_said());
+	ck_assert_msg(load_figure("errors") == 0 && load_figure("reopened") > 10, "%s",
+		      load_said());
+	/* All that were due: up to those of the last moments. */
+	ck_assert_msg(load_figure("messages_total") + load_figure("unsent") >= 2000 * 0.5 - 40,
+		      "%s", load_said());
+}
+END_TEST
+
+/* A held connection that is closed is none, whatever its answer said. */
+START_TEST(holds_connections)
+{
+	unsigned port = faulty_http_start(HTTP_FAULT_LAST, 3);
+
+	ck_assert_int_eq(LOAD("-c", "5", "--idle", "-d", "10ms", http_at(port)), 1);
+	ck_assert_msg(load_figure("errors_closed") > 0 && strstr(load_said(), "Connection: close"),
+		      "%s", load_said());
+}
+END_TEST
+
+/* ---- other servers, as they are installed ---- */
+
+/* On a unix socket in the test's folder, and there when somebody can connect. */
+static const char *start_on(const char *path, const char *const argv[])
+{
+	static char listener[128];
+	struct wait wait = wait_begin();
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)freopen("/dev/null", "w", stdout);
+		(void)freopen("/dev/null", "w", stderr);
+		(void)execvp(argv[0], (char **)(uintptr_t)argv);
+		_exit(127);
+	}
+	for (;;) {
+		struct sockaddr_un address = {.sun_family = AF_UNIX};
+		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), up;
+
+		(void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+		up = connect(fd, (struct sockaddr *)&address, sizeof address);
+		(void)close(fd);
+		if (up == 0)
+			break;
+		wait_more(&wait, argv[0]);
+	}
+	(void)snprintf(listener, sizeof listener, "http://%s", path);
+	return listener;
+}
+
+/* echoes: a POST has its body back. */
+static void drive(const char *listener, bool echoes)
+{
+	static const char *const ways[][6] = {
+	    {"-p", "1"},
+	    {"-p", "16"},
+	    {"--churn"},
+	    {"--idle", "--path", "/"},
+	    {"-s", "100", "-p", "3"},
+	    {"-s", "70K", "--chunked"},
+	};
+
+	for (size_t i = 0; i < sizeof ways / sizeof *ways - (echoes ? 0 : 2); i++) {
+		const char *arguments[LOAD_ARGUMENTS_MAX] = {"-c", "8", SHORT};
+		size_t n = 8;
+		int status;
+
+		for (size_t k = 0; k < 6 && ways[i][k]; k++)
+			arguments[n++] = ways[i][k];
+		arguments[n] = listener;
+		status = load_in(&load_plain, arguments);
+		ck_assert_msg(status == 0 && load_figure("messages") > 0,
+			      "%s, way %zu: status %d\n%s", listener, i, status, load_said());
+	}
+}
+
+START_TEST(drives_nginx)
+{
+	const char *path = in_folder("nginx.sock"), *listener, *file;
+	char text[2048];
+
+	if (!command_exists("nginx")) {
+		suite_skip("drives nginx", "nginx is not installed");
+		return;
+	}
+	/* Its 100 requests a connection are what comes of leaving keepalive_requests alone, soon.
+	 */
+	(void)snprintf(text, sizeof text,
+		       "daemon off; master_process off; worker_processes 1; pid %s/nginx.pid;\n"
+		       "error_log stderr crit;\nevents { worker_connections 256; }\n"
+		       "http { access_log off; keepalive_requests 100;\n"
+		       "client_body_temp_path %s/a; proxy_temp_path %s/b; fastcgi_temp_path %s/c;\n"
+		       "uwsgi_temp_path %s/d; scgi_temp_path %s/e;\n"
+		       "server { listen unix:%s; location / { return 200 \"ok\\n\"; } } }\n",
+		       temporary_folder(), temporary_folder(), temporary_folder(),
+		       temporary_folder(), temporary_folder(), temporary_folder(), path);
+	file = write_file("nginx.conf", text);
+	listener = start_on(path, (const char *const[]){"nginx", "-e", "stderr", "-c", file, NULL});
+	drive(listener, false);
+	ck_assert_int_eq(LOAD("-c", "8", SHORT, listener), 0);
+	ck_assert_msg(load_figure("reopened") > 0, "%s", load_said());
+	ck_assert_int_eq(LOAD("-c", "8", SHORT, "-s", "10", listener), 1);
+	ck_assert_msg(load_figure("errors_truncated") > 0, "%s", load_said());
+}
+END_TEST
+
+START_TEST(drives_haproxy)
+{
+	const char *path = in_folder("haproxy.sock"), *file;
+	char text[1024];
+
+	if (!command_exists("haproxy")) {
+		suite_skip("drives haproxy", "haproxy is not installed");
+		return;
+	}
+	(void)snprintf(text, sizeof text,
+		       "global\n maxconn 256\n nbthread 1\ndefaults\n mode http\n"
+		       " timeout client 20s\n timeout connect 5s\n timeout server 20s\n"
+		       "frontend f\n bind unix@%s\n http-request return status 200 content-type "
+		       "text/plain string \"ok\"\n",
+		       path);
+	file = write_file("haproxy.cfg", text);
+	drive(start_on(path, (const char *const[]){"haproxy", "-f", file, NULL}), false);
+}
+END_TEST
+
+START_TEST(drives_node)
+{
+	const char *path = in_folder("node.sock"), *file;
+
+	if (!command_exists("node")) {
+		suite_skip("drives node", "node is not installed");
+		return;
+	}
+	file = write_file("echo.js", "require('http').createServer((q, a) => {\n"
+				     "  if (q.method === 'POST') q.pipe(a);\n"
+				     "  else { a.write('hello, '); a.end('world\\n'); }\n"
+				     "}).listen(process.argv[2]);\n");
+	drive(start_on(path, (const char *const[]){"node", file, path, NULL}), true);
+}
+END_TEST
+
+START_TEST(drives_weir)
+{
+	struct server *server = SERVER("-w", "2", "http://127.0.0.1:0");
+
+	drive(http_at(server->ports[0]), true);
+	ck_assert_int_eq(
+	    LOAD("-c", "4", "--path", "/bytes/200000", SHORT, http_at(server->ports[0])), 0);
+	ck_assert_int_eq(LOAD("-c", "4", "--path", "/nowhere", SHORT, http_at(server->ports[0])),
+			 1);
+	ck_assert_msg(load_figure("errors_status") > 0 && strstr(load_said(), "status 404"), "%s",
+		      load_said());
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- usage ---- */
+
+static const struct {
+	const char *arguments[5];
+	const char *said;
+} refusals[] = {
+    {{"--path", "x", "http://127.0.0.1:1"}, "--path takes a path"},
+    {{"--path", "/a b", "http://127.0.0.1:1"}, "--path takes a path"},
+    {{"--path", "/x", "echo://127.0.0.1:1"}, "--path is for http only"},
+    {{"--chunked", "frame://127.0.0.1:1"}, "--chunked is for http only"},
+    {{"--chunked", "http://127.0.0.1:1"}, "--chunked needs a --size"},
+    {{"--talk", "http://127.0.0.1:1"}, "--talk does not speak http"},
+};
+
+START_TEST(refuses_wrong_usage)
+{
+	for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
+		int status = load_in(&load_plain, refusals[i].arguments);
+
+		ck_assert_msg(status == 2 && strstr(load_said(), refusals[i].said),
+			      "case %zu: status %d\n%s", i, status, load_said());
+	}
+}
+END_TEST
+
+START_TEST(says_what_it_asked)
+{
+	unsigned port = faulty_http_start(HTTP_FAULT_NONE, 1);
+
+	ck_assert_int_eq(LOAD("-c", "2", "-d", "50ms", "--warmup", "0", http_at(port)), 0);
+	ck_assert_ptr_nonnull(strstr(load_said(), "2 connections, GET /, 1 process"));
+	ck_assert(load_says("method", "\"GET\"") && load_says("path", "\"/\""));
+	ck_assert_int_eq(
+	    LOAD("-c", "2", "-d", "50ms", "--warmup", "0", "-s", "5", "--chunked", http_at(port)),
+	    0);
+	ck_assert_ptr_nonnull(
+	    strstr(load_said(), "2 connections, POST /echo, 5 bytes in a chunk, 1 process"));
+	ck_assert(load_says("method", "\"POST\"") && load_figure("size") == 5);
+}
+END_TEST
+
+SUITE("httpload",
+      {"finds one wrong answer in fifty", finds_one_wrong_answer_in_fifty, 20,
+       sizeof faults / sizeof *faults},
+      {"compares what its processes get", compares_what_its_processes_get, 20},
+      {"finds what does not speak it", finds_what_does_not_speak_it, 20},
+      {"finds nothing where nothing is wrong", finds_nothing_where_nothing_is_wrong, 20,
+       sizeof fine / sizeof *fine},
+      {"loses no question behind a last answer", loses_no_question_behind_a_last_answer, 20},
+      {"holds connections", holds_connections, 20}, {"drives nginx", drives_nginx, 30},
+      {"drives haproxy", drives_haproxy, 30}, {"drives node", drives_node, 30},
+      {"drives weir", drives_weir, 30}, {"refuses wrong usage", refuses_wrong_usage, 20},
+      {"says what it asked", says_what_it_asked, 20})
