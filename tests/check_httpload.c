@@ -119,7 +119,6 @@ static const struct {
     {HTTP_FAULT_NONE, {"--path", "/big", "-p", "2"}, false},
     {HTTP_FAULT_NONE, {"--churn"}, false},
     {HTTP_FAULT_NONE, {"--idle", "-s", "77"}, false},
-    {HTTP_FAULT_NONE, {"--slow", "2", "-s", "1000"}, false},
     {HTTP_FAULT_NONE, {"-P", "3", "-p", "2"}, false},
     {HTTP_FAULT_NONE, {"--rate", "500"}, false},
     {HTTP_FAULT_NONE, {"--churn", "--rate", "200", "-s", "20"}, false},
@@ -216,11 +215,13 @@ static void drive(const char *listener, bool echoes)
 	    {"-p", "16"},
 	    {"--churn"},
 	    {"--idle", "--path", "/"},
+	    {"--slow", "2"},
 	    {"-s", "100", "-p", "3"},
 	    {"-s", "70K", "--chunked"},
+	    {"--slow", "2", "-s", "1000"},
 	};
 
-	for (size_t i = 0; i < sizeof ways / sizeof *ways - (echoes ? 0 : 2); i++) {
+	for (size_t i = 0; i < sizeof ways / sizeof *ways - (echoes ? 0 : 3); i++) {
 		const char *arguments[LOAD_ARGUMENTS_MAX] = {"-c", "8", SHORT};
 		size_t n = 8;
 		int status;
