@@ -228,8 +228,8 @@ static const unsigned char *read_target(struct http_reading *reading, const unsi
 		last = read_absolute(reading, at, end);
 	if (last)
 		return last + 1;
-	/* It was cut off at its limit, and so far it was a target. */
-	if (!reading->verdict && end < reading->end)
+	/* All of it could be a target, and it is too long for one. */
+	if (!reading->verdict && end - at > HTTP_TARGET_MAX)
 		return http_refuse(reading, 414);
 	return NULL;
 }
