@@ -191,11 +191,11 @@ static void print_help(void)
 	for (const struct protocol *const *p = protocols; *p; p++)
 		if ((*p)->datagram)
 			(void)printf(" %s+udp", (*p)->name);
-	(void)printf(
-	    "\nADDRESS  = HOST:PORT | [IPV6]:PORT | :PORT | @ABSTRACT | /PATH\n"
-	    "KEY      = accept | mode (of a /PATH) | max-line | max-frame | max-body | names (of chat)\n"
-	    "           | rate | queue | send-queue (of datagrams)\n"
-	    "Without a LISTENER, weir serves on loopback:\n");
+	(void)printf("\nADDRESS  = HOST:PORT | [IPV6]:PORT | :PORT | @ABSTRACT | /PATH\n"
+		     "KEY      = accept | mode (of a /PATH) | max-line | max-frame | max-body | "
+		     "names (of chat)\n"
+		     "           | rate | queue | send-queue (of datagrams)\n"
+		     "Without a LISTENER, weir serves on loopback:\n");
 	for (const char *const *text = config_default_listeners; *text; text++)
 		(void)printf("  %s\n", *text);
 	(void)printf("\n");
