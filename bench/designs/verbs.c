@@ -25,10 +25,21 @@ void conn_message_begun(struct conn *conn)
 	(void)conn; /* no design has timeouts */
 }
 
+void conn_message_goes_on(struct conn *conn)
+{
+	(void)conn;
+}
+
 bool conn_message_done(struct conn *conn)
 {
 	(void)conn; /* nor budgets */
 	return true;
+}
+
+void conn_speak(struct conn *conn, bool more)
+{
+	(void)conn;
+	CHECK(!more); /* no design serves what says more than it reads */
 }
 
 bool conn_peer(const struct conn *conn, struct address *peer)
