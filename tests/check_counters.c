@@ -242,6 +242,23 @@ START_TEST(gauges_of_the_dead_are_cleared)
 }
 END_TEST
 
+/* Where there is no master to see to it. */
+START_TEST(a_worker_leaves_no_gauges)
+{
+	struct server *server = SERVER("-w", "1", "--no-master", BIG_QUEUES, "echo://127.0.0.1:0");
+	int fd = debtor(server);
+
+	expect_queued(server, 1);
+	ck_assert_uint_eq(server_stat(server, "connections_capacity"), 50);
+	ck_assert_int_eq(server_stop(server, SIGQUIT), 0);
+	(void)close(fd);
+	for (size_t i = 0; i < stats_rows_n; i++)
+		if (stats_rows[i].kind == STATS_GAUGE)
+			ck_assert_uint_eq(server_stat(server, stats_rows[i].name), 0);
+	ck_assert_uint_gt(server_stat(server, "calls_read"), 0);
+}
+END_TEST
+
 /* ---- messages ---- */
 
 START_TEST(messages_are_counted_both_ways)
@@ -303,5 +320,6 @@ END_TEST
 SUITE("counters", {"calls are those that strace sees", calls_are_those_that_strace_sees, 60},
       {"gauges follow connections that move", gauges_follow_connections_that_move, 60},
       {"gauges of the dead are cleared", gauges_of_the_dead_are_cleared, 30},
+      {"a worker leaves no gauges", a_worker_leaves_no_gauges, 30},
       {"messages are counted both ways", messages_are_counted_both_ways, 30},
       {"time goes on", time_goes_on, 30})

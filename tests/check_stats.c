@@ -343,6 +343,30 @@ START_TEST(workers_share_no_line_of_cache)
 }
 END_TEST
 
+/* What was written by a weir with other counters is not read. */
+START_TEST(a_board_of_another_layout_is_none)
+{
+	struct board *board, *same;
+	int fd;
+
+	board = board_open(&fd);
+	ck_assert_ptr_nonnull(board);
+	STATS_ADD(&board->seats[3].stats, calls[CALL_read], 7);
+	same = board_attach(fd);
+	ck_assert_ptr_nonnull(same);
+	ck_assert_uint_eq(stats_value(&same->seats[3].stats, find("calls_read")), 7);
+	board->layout ^= 1;
+	ck_assert_ptr_null(board_attach(fd));
+	board->layout ^= 1;
+	board->version++;
+	ck_assert_ptr_null(board_attach(fd));
+	board->version--;
+	ck_assert_int_eq(ftruncate(fd, (off_t)(sizeof *board - sizeof(struct board_seat))), 0);
+	ck_assert_ptr_null(board_attach(fd));
+	(void)close(fd);
+}
+END_TEST
+
 SUITE("stats", {"every entry of the tables is a row", every_entry_of_the_tables_is_a_row, 10},
       {"names are unique and plain", names_are_unique_and_plain, 10},
       {"metrics are named as Prometheus wants them", metrics_are_named_as_prometheus_wants_them,
@@ -356,4 +380,5 @@ SUITE("stats", {"every entry of the tables is a row", every_entry_of_the_tables_
       {"workers combine by kind", workers_combine_by_kind, 10},
       {"reasons outside the table have a name too", reasons_outside_the_table_have_a_name_too, 10},
       {"another process reads whole numbers", another_process_reads_whole_numbers, 60},
-      {"workers share no line of cache", workers_share_no_line_of_cache, 10})
+      {"workers share no line of cache", workers_share_no_line_of_cache, 10},
+      {"a board of another layout is none", a_board_of_another_layout_is_none, 10})
