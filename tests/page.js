@@ -135,6 +135,20 @@ test("counters that go back give no rate at all", () => {
 	assert.equal(sample.sum.connections, 2);
 });
 
+test("who is a worker, and who only has counters", () => {
+	const at = bytes => read(lines(...["0", "1", "2", "master"].map(id => `weir_received_bytes_total{worker="${id}"} ${bytes}`),
+		...["0", "1", "2"].map(id => `weir_worker_up{worker="${id}"} ${id === "0" ? 1 : 0}`),
+		...["0", "1", "2"].map(id => `weir_worker_pid{worker="${id}"} ${id === "0" ? 42 : 0}`),
+		'weir_worker_state{worker="0",state="ready"} 1', 'weir_worker_state{worker="1",state="resting"} 1',
+		'weir_connections_closed_total{worker="master",reason="overload"} 5'));
+	const sample = compare(at(100), at(200), 1);
+	assert.deepEqual([...sample.rows.keys()], ["0", "1"]);
+	assert.equal(sample.rows.get("1").state, "resting");
+	assert.equal(sample.sum.in, 200);
+	assert.equal(sample.closes.get("overload").total, 5);
+	assert.equal(sample.sum.closed, 0);
+});
+
 test("a worker that makes no progress", () => {
 	const worker = (harvests, asleep) => read(lines(`weir_loop_harvests_total{worker="0"} ${harvests}`, `weir_worker_asleep{worker="0"} ${asleep}`));
 	const stuck = (...pair) => compare(...pair, 1).rows.get("0").stuck;
