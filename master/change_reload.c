@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "master/handoff.h"
+#include "master/metrics.h"
 #include "master/options.h"
 #include "reactor/check.h"
 #include "reactor/log.h"
@@ -26,6 +27,7 @@ void change_reload_fail(const char *why)
 	struct generation *staged = change.staged;
 
 	change.staged = NULL;
+	metrics_settle(false);
 	if (staged->phase == GENERATION_STAGED) {
 		staged->phase = GENERATION_RETIRING;
 		EACH_SLOT (slot, staged) {
@@ -83,6 +85,12 @@ void change_begin_reload(void)
 		change_end(false, "%s", error);
 		return;
 	}
+	if (!metrics_stage(&next->config, error)) {
+		listen_drop(&next->set);
+		options_free(&next->config);
+		change_end(false, "%s", error);
+		return;
+	}
 	change.staged = next;
 	next->phase = GENERATION_STAGED;
 	if (change.owner->seats(&next->config, board_seat_of((unsigned)slots, 0)) ||
@@ -115,6 +123,7 @@ void change_switch_over(void)
 
 	change.staged = NULL;
 	change.serving = next;
+	metrics_settle(true);
 	loop_no_deadline(change.owner->loop, &change.timer);
 	change.wants_rebalance |= next->slots_n != old->slots_n;
 	old->phase = GENERATION_RETIRING;

@@ -25,7 +25,7 @@ static uint64_t seconds_since(uint64_t us)
 	return (desk.owner->loop->now_us - us) / 1000000;
 }
 
-static const char *slot_state(const struct slot *slot)
+const char *desk_slot_state(const struct slot *slot)
 {
 	static const char *const states[] = {
 	    [SLOT_VACANT] = "vacant",	  [SLOT_STARTING] = "starting", [SLOT_READY] = "ready",
@@ -95,7 +95,7 @@ static struct status_worker worker_of(const struct slot *slot)
 	    .seat = slot_seat(slot),
 	    .generation = slot->generation->number,
 	    .pid = slot->pid,
-	    .state = slot_state(slot),
+	    .state = desk_slot_state(slot),
 	    .up_s = slot->pid ? seconds_since(slot->born_us) : 0,
 	    .before = slot->pid ? &slot->before : NULL,
 	    .restarts = slot->restarts,

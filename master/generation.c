@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "master/annals.h"
 #include "master/handoff.h"
 #include "master/spawn.h"
 #include "reactor/check.h"
@@ -167,6 +168,9 @@ static int slot_spawn(struct slot *slot)
 		return pid;
 	slot->pid = pid;
 	slot->restarts += slot->born_us != 0;
+	if (slot->born_us)
+		annals_restarted(slot_index(slot));
+	annals_here(slot_seat(slot), pid);
 	slot->born_us = owner->loop->now_us;
 	slot->before = seat_of(slot)->stats;
 	slot->leaving = slot->aborted = slot->unfinished = false;
@@ -274,13 +278,14 @@ static void log_death(const struct slot *slot, pid_t pid, int status, uint64_t l
 		  *words ? n : n - 1);
 }
 
-static void slot_died(struct slot *slot, int status)
+static void slot_died(struct slot *slot, int status, const struct rusage *used)
 {
 	struct stats *stats = &seat_of(slot)->stats;
 	uint64_t held = STATS_READ(stats, connections), lost;
 	pid_t pid = slot->pid;
 
 	slot->pid = 0; /* reaped: the number may be anybody's now */
+	annals_gone(slot_seat(slot), used);
 	while (slot->channel.fd >= 0 && channel_read(slot))
 		; /* what it took, it took */
 	channel_close(slot);
@@ -307,16 +312,17 @@ static void slot_died(struct slot *slot, int status)
 
 pid_t generations_reap(int *status)
 {
+	struct rusage used;
 	pid_t pid;
 
-	while ((pid = waitpid(-1, status, WNOHANG)) > 0) {
+	while ((pid = wait4(-1, status, WNOHANG, &used)) > 0) {
 		bool ours = false;
 
 		EACH_GENERATION (generation)
 			EACH_SLOT (slot, generation)
 				if (slot->pid == pid && !ours) {
 					ours = true;
-					slot_died(slot, *status);
+					slot_died(slot, *status, &used);
 				}
 		if (!ours)
 			return pid;

@@ -9,9 +9,11 @@
 #include <unistd.h>
 
 #include "master/activation.h"
+#include "master/annals.h"
 #include "master/control.h"
 #include "master/listen.h"
 #include "master/master.h"
+#include "master/metrics.h"
 #include "master/notify.h"
 #include "master/options.h"
 #include "master/pid_file.h"
@@ -53,6 +55,7 @@ static void clean_up(void)
 	if (getpid() != opener)
 		return;
 	control_close();
+	metrics_close();
 	EACH_GENERATION (generation)
 		listen_drop(&generation->set);
 	pid_file_remove();
@@ -114,6 +117,7 @@ static int run(const struct upgrade_estate *estate)
 		die("shared memory for the board: %s", strerror(errno));
 	if (first->config.no_master)
 		return run_without_master(setup.board);
+	annals_open(estate ? estate->annals : -1);
 	log_name("master");
 	title_set("weir-master", "weir: master");
 	return master_run(&setup);
@@ -167,6 +171,9 @@ int main(int argc, char **argv)
 	opener = getpid();
 	(void)atexit(clean_up);
 	if (!listen_open(&first->set, config, NULL, error))
+		die("%s", error);
+	if (!metrics_bind(config, heir ? &estate.metrics : &(struct metrics_legacy){.fd = -1},
+			  error))
 		die("%s", error);
 	if (!heir)
 		pid_file_write(config->pid_file);

@@ -8,11 +8,13 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "master/annals.h"
 #include "master/change.h"
 #include "master/control.h"
 #include "master/desk.h"
 #include "master/generation.h"
 #include "master/handoff.h"
+#include "master/metrics.h"
 #include "master/notify.h"
 #include "master/pid_file.h"
 #include "master/pulse.h"
@@ -163,8 +165,17 @@ static void change_begins(enum change change)
 		notify_reloading();
 }
 
+static void count_change(enum change change, bool made)
+{
+	if (change == CHANGE_RELOAD)
+		annals_add(made ? ANNAL_RELOADS : ANNAL_RELOADS_FAILED);
+	else if (change == CHANGE_UPGRADE)
+		annals_add(made ? ANNAL_UPGRADES : ANNAL_UPGRADES_FAILED);
+}
+
 static void change_ended(enum change change, bool made, const char *text)
 {
+	count_change(change, made);
 	if (made)
 		log_info("change made", LOG_TEXT("what", change_names[change]),
 			 LOG_TEXT("how", text));
@@ -200,9 +211,11 @@ static bool start_upgrade(char error[CHANGE_TEXT_BYTES])
 	    .board = master.setup->board_fd,
 	    .life = master.life[0],
 	    .control = control_fd(),
+	    .annals = annals_fd(),
 	};
 	int error_number;
 
+	metrics_bequeath(&estate.metrics);
 	error_number = seats_bequeath(&serving->config, &estate);
 	if (error_number) {
 		(void)snprintf(error, CHANGE_TEXT_BYTES, "shared memory for the bus: %s",
@@ -218,11 +231,13 @@ static void handed_over(bool handed_over)
 	if (!handed_over) {
 		listen_serve(&change_serving()->set); /* whatever the other one did there */
 		control_take_back();
+		metrics_serve();
 		pid_file_take_back();
 		(void)notify_main_pid(getpid());
 		return;
 	}
 	control_hand_over();
+	metrics_leave();
 	master.successor_told = notify_main_pid(upgrade_pid());
 	title_set("weir-master-old", "weir: master (its workers retire)");
 }
@@ -247,6 +262,7 @@ static void serves(void)
 {
 	pid_file_take_over(change_serving()->config.pid_file);
 	open_desk();
+	metrics_serve();
 	tell_when_ready();
 }
 
@@ -458,6 +474,30 @@ static void drain(const char *why)
 		stop_gracefully(why);
 }
 
+/* What a load balancer should know before it sends somebody here. */
+static const char *unready(void)
+{
+	if (master.stopping)
+		return "stopping: connections are drained";
+	if (change_is_handed_over()) /* to a master whose workers were ready */
+		return NULL;
+	if (change_serving()->phase != GENERATION_SERVING)
+		return "starting: another master serves still";
+	if (!master.told_ready)
+		return "starting: not all workers are ready yet";
+	EACH_SLOT (slot, change_serving())
+		if (slot->roster.state == SLOT_READY && !slot->leaving)
+			return NULL;
+	return "no worker is ready";
+}
+
+static struct metrics_owner metrics_owner = {
+    .loop = &master.loop,
+    .own = &master.stats,
+    .state = state,
+    .unready = unready,
+};
+
 static struct desk_owner desk_owner = {
     .loop = &master.loop,
     .state = state,
@@ -493,6 +533,9 @@ int master_run(const struct master_setup *setup)
 	seats_init(&generation_owner);
 	change_init(&change_owner, first);
 	handoff_open(&master.loop, setup->board);
+	metrics_owner.board = setup->board;
+	metrics_begin(&metrics_owner);
+	annals_here_master();
 	if (setup->estate)
 		seats_inherit(setup->estate, board_seat_of((unsigned)n, 0));
 	error = seats_use(&first->config, board_seat_of((unsigned)n, 0));
@@ -502,6 +545,7 @@ int master_run(const struct master_setup *setup)
 	if (!setup->estate) {
 		takes_over();
 		open_desk();
+		metrics_serve();
 	}
 	if (!generation_fill(first, n))
 		die("starting workers: one can't be forked");
@@ -511,6 +555,7 @@ int master_run(const struct master_setup *setup)
 	if (master.stopping && change_serving()->phase == GENERATION_SERVING)
 		listen_settle(NULL);
 	desk_close();
+	metrics_close();
 	handoff_close();
 	if (change_is_handed_over())
 		log_info("replaced by another master");

@@ -272,6 +272,30 @@ bool point_open(struct point *point, const struct endpoint *endpoint,
 	return true;
 }
 
+bool point_adopt(struct point *point, const struct endpoint *endpoint,
+		 const struct point_settings *settings, int fd)
+{
+	struct address bound = {.bytes = sizeof bound.socket,
+				.dual_stack = endpoint->address.dual_stack};
+
+	if (getsockname(fd, (struct sockaddr *)&bound.socket, &bound.bytes) < 0)
+		return false;
+	*point = (struct point){
+	    .asked = endpoint->address,
+	    .bound = bound,
+	    .single = address_is_unix(&bound),
+	    .fed = WORKERS_MAX,
+	    .reached = WORKERS_MAX,
+	    .settings = *settings,
+	    .ledger = -1,
+	    .fds_n = 1,
+	    .fds = {fd},
+	    .used = true,
+	};
+	remember_file(point);
+	return true;
+}
+
 /* ---- more and fewer of them ---- */
 
 /* Where newcomers come to all, no program is needed. */

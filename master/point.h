@@ -53,6 +53,10 @@ struct point {
 bool point_open(struct point *point, const struct endpoint *endpoint,
 		const struct point_settings *settings, const struct activation_socket *inherited,
 		bool alone, char error[CONFIG_ERROR_BYTES]);
+/* The same with a socket that another master bound there, which is ours too from now on. False: it
+ * is none. */
+bool point_adopt(struct point *point, const struct endpoint *endpoint,
+		 const struct point_settings *settings, int fd);
 /* So many sockets at least, where it isn't single; who comes is steered past the new ones until
  * they are fed. False: it has as many as before, and what failed. */
 bool point_widen(struct point *point, size_t n, char error[CONFIG_ERROR_BYTES]);

@@ -167,6 +167,10 @@ static bool manifest_write(FILE *manifest, const struct upgrade_estate *estate,
 		(void)fprintf(manifest, "control %d\n", estate->control);
 	if (estate->bus >= 0)
 		(void)fprintf(manifest, "bus %d\n", estate->bus);
+	if (estate->annals >= 0)
+		(void)fprintf(manifest, "annals %d\n", estate->annals);
+	if (estate->metrics.fd >= 0)
+		(void)fprintf(manifest, "metrics %d %s\n", estate->metrics.fd, estate->metrics.at);
 	for (unsigned i = 0; i < estate->bells_n; i++)
 		(void)fprintf(manifest, "bell %d\n", estate->bells[i]);
 	return activation_write(manifest) && listen_write(set, manifest) && fflush(manifest) == 0;
@@ -227,6 +231,10 @@ static void manifest_line(struct upgrade_estate *estate, const char *line)
 		estate->control = (int)number;
 	else if (number_of(line, "bus", &number))
 		estate->bus = (int)number;
+	else if (number_of(line, "annals", &number))
+		estate->annals = (int)number;
+	else if (sscanf(line, "metrics %d %159[^\n]", &estate->metrics.fd, estate->metrics.at) == 2)
+		return;
 	else if (number_of(line, "bell", &number) && estate->bells_n < BUS_SEATS_MAX)
 		estate->bells[estate->bells_n++] = (int)number;
 	else if (strncmp(line, "inherited ", 10) == 0 ? !activation_read(line, error)
@@ -259,7 +267,8 @@ bool upgrade_inherit(struct upgrade_estate *estate)
 
 	if (!value)
 		return false;
-	*estate = (struct upgrade_estate){.board = -1, .life = -1, .control = -1, .bus = -1};
+	*estate = (struct upgrade_estate){
+	    .board = -1, .life = -1, .control = -1, .bus = -1, .annals = -1, .metrics.fd = -1};
 	if (sscanf(value, "%d,%d", &link, &fd) != 2)
 		die("upgrade: %s=%s", UPGRADE_VARIABLE, value);
 	(void)unsetenv(UPGRADE_VARIABLE);
@@ -281,6 +290,8 @@ bool upgrade_inherit(struct upgrade_estate *estate)
 	keep_from_workers(estate->life);
 	keep_from_workers(estate->control);
 	keep_from_workers(estate->bus);
+	keep_from_workers(estate->annals);
+	keep_from_workers(estate->metrics.fd);
 	for (unsigned i = 0; i < estate->bells_n; i++)
 		keep_from_workers(estate->bells[i]);
 	upgrade.heir = true;
@@ -312,6 +323,8 @@ static void survive_all(const struct upgrade_estate *estate, const struct listen
 	survive(estate->life);
 	survive(estate->control);
 	survive(estate->bus);
+	survive(estate->annals);
+	survive(estate->metrics.fd);
 }
 
 static void set_environment(int link, int manifest)

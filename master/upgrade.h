@@ -23,6 +23,7 @@
 #include <sys/types.h>
 
 #include "master/listen.h"
+#include "master/metrics.h"
 #include "reactor/bus.h"
 #include "reactor/loop.h"
 
@@ -36,6 +37,8 @@ struct upgrade_estate {
 	int life;    /* ends when the old master and all of its workers have gone */
 	int control; /* -1: none */
 	int bus;     /* -1: none */
+	int annals;  /* -1: none */
+	struct metrics_legacy metrics;
 	unsigned bells_n;
 	int bells[BUS_SEATS_MAX];
 };

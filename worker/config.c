@@ -372,6 +372,8 @@ bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 		     char error[CONFIG_ERROR_BYTES])
 {
 	uint64_t allowed, reserved;
+	struct address metrics;
+	const char *why;
 
 	if (!config->listeners_n)
 		for (const char *const *text = config_default_listeners; *text; text++)
@@ -388,6 +390,18 @@ bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 		(void)snprintf(error, CONFIG_ERROR_BYTES,
 			       "no-master needs workers = 1, there are to be %llu",
 			       (unsigned long long)config->workers);
+		return false;
+	}
+	if (config->metrics && !*config->metrics)
+		config->metrics = NULL;
+	if (config->metrics && !address_parse(&metrics, config->metrics, &why)) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES, "metrics \"%s\": %s", config->metrics,
+			       why);
+		return false;
+	}
+	if (config->metrics && config->no_master) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES,
+			       "metrics are the master's to serve: there are none with no-master");
 		return false;
 	}
 	if (config->low_water > config->high_water) {

@@ -1,0 +1,251 @@
+/*
+ * What is said at the metrics address. A request has one turn: its answer's head, with a short
+ * body, or what metrics_speak() adds to it. The text of a scrape is written a piece at a time, as
+ * the peer takes it, from numbers that were read at one moment.
+ */
+#include "master/metrics_parts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "master/exposition.h"
+#include "master/page.h"
+#include "protocol/http_answer.h"
+#include "reactor/check.h"
+
+#define PIECE_BYTES (CHUNK_BYTES / 4 * 3)
+#define FIELDS	    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
+#define PLAIN	    "text/plain; charset=utf-8"
+
+struct visit {
+	uint32_t place; /* of its scrape, plus one; 0: none */
+	struct exposition_place at;
+	bool begun; /* bytes of a request have come */
+	bool ends;  /* with this answer */
+};
+
+_Static_assert(sizeof(struct visit) <= CONN_STATE_BYTES, "a visit fits the state");
+
+static struct {
+	struct scrape *scrapes[METRICS_CONNECTIONS];
+	char head[1024];
+	char piece[PIECE_BYTES];
+} http;
+
+static uint64_t now_us(const struct conn *conn)
+{
+	return conn->service->table->loop->now_us;
+}
+
+/* ---- answers ---- */
+
+struct answer {
+	int status;
+	const char *type, *fields;
+	const void *body; /* NULL: it follows */
+	size_t body_n;
+};
+
+static void send_answer(struct conn *conn, const struct http_request *request,
+			const struct answer *answer)
+{
+	const struct visit *visit = conn_state(conn);
+	struct http_answer head = {
+	    .status = answer->status,
+	    .type = answer->type,
+	    .fields = answer->fields,
+	    .connection = visit->ends ? "close" : http_connection(request),
+	    .length = answer->body_n,
+	};
+
+	conn_send(conn, http.head,
+		  http_answer_head(http.head, sizeof http.head, &head, now_us(conn)));
+	if (answer->body && request->method != HTTP_HEAD)
+		conn_send(conn, answer->body, answer->body_n);
+}
+
+static void send_text(struct conn *conn, const struct http_request *request, int status,
+		      const char *text)
+{
+	send_answer(conn, request, &(struct answer){status, PLAIN, FIELDS, text, strlen(text)});
+}
+
+static void answer_healthz(struct conn *conn, const struct http_request *request)
+{
+	send_text(conn, request, 200, "ok\n");
+}
+
+static void answer_readyz(struct conn *conn, const struct http_request *request)
+{
+	static char text[128];
+	const char *why = metrics_owner()->unready();
+
+	(void)snprintf(text, sizeof text, "%s\n", why ? why : "ok");
+	send_text(conn, request, why ? 503 : 200, text);
+}
+
+static void answer_page(struct conn *conn, const struct http_request *request)
+{
+	send_answer(conn, request,
+		    &(struct answer){200, PAGE_TYPE,
+				     FIELDS "Referrer-Policy: no-referrer\r\n"
+					    "Content-Security-Policy: " PAGE_POLICY "\r\n",
+				     page_html, page_html_n});
+}
+
+static void answer_metrics(struct conn *conn, const struct http_request *request)
+{
+	const struct metrics_owner *owner = metrics_owner();
+	struct visit *visit = conn_state(conn);
+	struct scrape *scrape = scrape_take(owner->board, owner->state(), owner->own);
+	uint32_t place = 0;
+
+	if (!scrape) {
+		send_text(conn, request, 503, "out of memory\n");
+		return;
+	}
+	send_answer(conn, request,
+		    &(struct answer){200, EXPOSITION_TYPE, FIELDS, NULL, exposition_bytes(scrape)});
+	if (request->method == HTTP_HEAD) {
+		free(scrape);
+		return;
+	}
+	while (http.scrapes[place]) {
+		place++;
+		CHECK(place < METRICS_CONNECTIONS);
+	}
+	http.scrapes[place] = scrape;
+	visit->place = place + 1;
+	visit->at = (struct exposition_place){0, 0};
+}
+
+static const struct resource {
+	const char *path;
+	void (*answer)(struct conn *conn, const struct http_request *request);
+} resources[] = {
+    {"/", answer_page},
+    {"/metrics", answer_metrics},
+    {"/healthz", answer_healthz},
+    {"/readyz", answer_readyz},
+};
+
+static const struct resource *resource_of(const struct http_request *request)
+{
+	for (size_t i = 0; i < sizeof resources / sizeof *resources; i++)
+		if (strlen(resources[i].path) == request->path_n &&
+		    memcmp(resources[i].path, request->path, request->path_n) == 0)
+			return &resources[i];
+	return NULL;
+}
+
+static void refuse(struct conn *conn, const struct http_request *request, int status,
+		   const char *fields)
+{
+	const struct visit *visit = conn_state(conn);
+	bool with_body = !request || request->method != HTTP_HEAD;
+	const char *connection = "close";
+
+	if (request && !visit->ends)
+		connection = http_connection(request);
+	conn_send(conn, http.head,
+		  http_answer_refusal(http.head, sizeof http.head, status, connection, fields,
+				      with_body, now_us(conn)));
+}
+
+static void answer(struct conn *conn, const struct http_request *request)
+{
+	const struct resource *resource = resource_of(request);
+
+	if (!resource)
+		refuse(conn, request, 404, FIELDS);
+	else if (request->method != HTTP_GET && request->method != HTTP_HEAD)
+		refuse(conn, request, 405, FIELDS "Allow: GET, HEAD\r\n");
+	else
+		resource->answer(conn, request);
+}
+
+/* ---- the protocol ---- */
+
+/* Who connects is to say something: a place is not had for nothing. */
+static void metrics_open(struct conn *conn)
+{
+	conn_message_begun(conn);
+}
+
+/* One request a turn. What was asked with a body is answered, and its body is not read. */
+static size_t metrics_input(struct conn *conn, unsigned char *bytes, size_t n)
+{
+	struct visit *visit = conn_state(conn);
+	struct http_request request;
+	int used = http_parse_head(bytes, n, &request);
+
+	if (used <= 0) {
+		conn_message_begun(conn);
+		visit->begun = true;
+		if (used < 0) {
+			refuse(conn, NULL, -used, FIELDS);
+			conn_finish(conn, CLOSE_finished);
+			return n;
+		}
+		return 0;
+	}
+	visit->begun = false;
+	visit->ends =
+	    !request.keep_alive || request.chunked || request.length || metrics_is_pressed();
+	(void)conn_message_done(conn);
+	answer(conn, &request);
+	conn_speak(conn, true);
+	return (size_t)used;
+}
+
+static void forget_scrape(struct visit *visit)
+{
+	if (!visit->place)
+		return;
+	free(http.scrapes[visit->place - 1]);
+	http.scrapes[visit->place - 1] = NULL;
+	visit->place = 0;
+}
+
+static void metrics_speak(struct conn *conn)
+{
+	struct visit *visit = conn_state(conn);
+	size_t n = 0;
+
+	if (visit->place)
+		n = exposition_write(http.scrapes[visit->place - 1], &visit->at, http.piece,
+				     sizeof http.piece);
+	if (n) {
+		conn_send(conn, http.piece, n);
+		return;
+	}
+	forget_scrape(visit);
+	conn_speak(conn, false);
+	if (visit->ends)
+		conn_finish(conn, CLOSE_finished);
+}
+
+/* A request that was begun and not finished; who only stayed too long goes without a word. */
+static void metrics_expired(struct conn *conn)
+{
+	const struct visit *visit = conn_state(conn);
+
+	if (visit->begun && !visit->place)
+		refuse(conn, NULL, 408, FIELDS);
+}
+
+static void metrics_ended(struct conn *conn)
+{
+	forget_scrape(conn_state(conn));
+}
+
+const struct protocol metrics_protocol = {
+    .name = "metrics",
+    .open = metrics_open,
+    .input = metrics_input,
+    .speak = metrics_speak,
+    .expired = metrics_expired,
+    .ended = metrics_ended,
+    .finishes = true,
+};

@@ -1,0 +1,20 @@
+/*
+ * metrics_parts: what the files of metrics share, and nobody else may use.
+ *
+ *     metrics.c       the address: its sockets, its table of connections, reloads and upgrades
+ *     metrics_http.c  what is said there
+ */
+#ifndef MASTER_METRICS_PARTS_H
+#define MASTER_METRICS_PARTS_H
+
+#include "master/metrics.h"
+#include "reactor/conn.h"
+
+extern const struct protocol metrics_protocol;
+
+/* metrics.c */
+const struct metrics_owner *metrics_owner(void);
+/* No connection may stay for another request: too many are here, or they should go elsewhere. */
+bool metrics_is_pressed(void);
+
+#endif

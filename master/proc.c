@@ -1,0 +1,44 @@
+#include "master/proc.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Of the fields behind the command's name, which may hold anything, ")" too: proc(5). */
+bool proc_parse(const char *line, struct proc *proc)
+{
+	const char *behind = strrchr(line, ')');
+	unsigned long long user, system, started, pages;
+	uint64_t hertz = (uint64_t)sysconf(_SC_CLK_TCK), page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	if (!behind || sscanf(behind,
+			      ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d "
+			      "%*d %*d %*d %*d %llu %*u %llu",
+			      &user, &system, &started, &pages) != 4)
+		return false;
+	*proc = (struct proc){
+	    .started = started,
+	    .cpu_us = (user + system) * (1000000 / hertz),
+	    .memory_bytes = pages * page,
+	};
+	return true;
+}
+
+bool proc_read(pid_t pid, struct proc *proc)
+{
+	char path[64], line[1024];
+	ssize_t n;
+	int fd;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, line, sizeof line - 1);
+	(void)close(fd);
+	if (n <= 0)
+		return false;
+	line[n] = '\0';
+	return proc_parse(line, proc);
+}

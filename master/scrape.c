@@ -1,0 +1,145 @@
+#include "master/scrape.h"
+
+#include <stdlib.h>
+
+#include "master/annals.h"
+#include "master/change.h"
+#include "master/desk.h"
+
+struct scrape *scrape_new(size_t slots)
+{
+	struct scrape *scrape =
+	    calloc(1, sizeof *scrape + (slots + 1) * stats_rows_n * sizeof *scrape->values);
+
+	if (scrape)
+		scrape->slots_n = slots;
+	return scrape;
+}
+
+/* ---- slots ---- */
+
+static bool seat_was_used(const struct board *board, unsigned seat)
+{
+	for (size_t row = 0; row < stats_rows_n; row++)
+		if (stats_value(&board->seats[seat].stats, &stats_rows[row]))
+			return true;
+	return false;
+}
+
+/* A slot that was given up keeps what it had counted: a sum over workers does not go back. */
+static size_t slots_ever(const struct board *board)
+{
+	size_t n = change_serving()->slots_n;
+
+	for (size_t slot = WORKERS_MAX; slot-- > n;)
+		if (seat_was_used(board, board_seat_of((unsigned)slot, 0)) ||
+		    seat_was_used(board, board_seat_of((unsigned)slot, 1)))
+			return slot + 1;
+	return n;
+}
+
+static void take_values(uint64_t *values, const struct board *board, unsigned slot)
+{
+	const struct stats *a = &board->seats[board_seat_of(slot, 0)].stats;
+	const struct stats *b = &board->seats[board_seat_of(slot, 1)].stats;
+
+	for (size_t row = 0; row < stats_rows_n; row++)
+		values[row] = stats_combine(&stats_rows[row], stats_value(a, &stats_rows[row]),
+					    stats_value(b, &stats_rows[row]));
+}
+
+/* The one that serves, or is to; one that only retires where there is no other. */
+static const struct slot *slot_of(unsigned index)
+{
+	const struct generation *serving = change_serving();
+
+	if (index < serving->slots_n)
+		return &serving->slots[index];
+	EACH_GENERATION (generation)
+		if (index < generation->slots_n && generation->slots[index].pid)
+			return &generation->slots[index];
+	return NULL;
+}
+
+static void take_worker(struct scrape_worker *worker, unsigned index)
+{
+	const struct slot *slot = slot_of(index);
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct annals_process process = annals_look(board_seat_of(index, i));
+
+		worker->cpu_us += process.cpu_us;
+		worker->memory_bytes += process.memory_bytes;
+		if (slot && slot_seat(slot) == board_seat_of(index, i))
+			worker->born_us = process.born_us;
+	}
+	worker->restarts = annals_restarts(index);
+	if (!slot)
+		return;
+	worker->state = desk_slot_state(slot);
+	worker->up = slot->roster.state == SLOT_READY && !slot->leaving;
+	worker->generation = slot->generation->number;
+	worker->pid = slot->pid;
+}
+
+/* ---- the server ---- */
+
+static void take_listeners(struct scrape *scrape)
+{
+	static const char *const modes[] = {"reuseport", "shared", "handoff"};
+	const struct generation *serving = change_serving();
+	const struct config *config = &serving->config;
+	uint32_t numbers[LISTENERS_MAX];
+
+	listen_numbers(&serving->set, numbers);
+	scrape->listeners_n = config->listeners_n;
+	for (size_t i = 0; i < config->listeners_n; i++) {
+		struct scrape_listener *listener = &scrape->listeners[i];
+
+		listener->number = numbers[i];
+		listener->accept = modes[config_accept_mode(config, &config->listeners[i])];
+		endpoint_format(&config->listeners[i], listener->text);
+	}
+}
+
+static void take_server(struct scrape *scrape)
+{
+	const struct generation *serving = change_serving();
+
+	scrape->generation = serving->number;
+	scrape->workers = serving->slots_n;
+	for (size_t i = 0; i < serving->slots_n; i++)
+		scrape->workers_ready += serving->slots[i].roster.state == SLOT_READY;
+	scrape->began_us = annals_began_us();
+	scrape->reloads = annals_count(ANNAL_RELOADS);
+	scrape->reloads_failed = annals_count(ANNAL_RELOADS_FAILED);
+	scrape->upgrades = annals_count(ANNAL_UPGRADES);
+	scrape->upgrades_failed = annals_count(ANNAL_UPGRADES_FAILED);
+	for (unsigned i = 0; i < 2; i++) {
+		struct annals_process process = annals_look(ANNALS_MASTER + i);
+
+		scrape->master_cpu_us += process.cpu_us;
+		scrape->master_memory_bytes += process.memory_bytes;
+		if (process.born_us > scrape->master_born_us)
+			scrape->master_born_us = process.born_us;
+	}
+	take_listeners(scrape);
+}
+
+struct scrape *scrape_take(const struct board *board, const char *state, const struct stats *own)
+{
+	size_t slots = slots_ever(board);
+	struct scrape *scrape = scrape_new(slots);
+
+	if (!scrape)
+		return NULL;
+	scrape->state = state;
+	take_server(scrape);
+	for (size_t slot = 0; slot < slots; slot++) {
+		take_worker(&scrape->slots[slot], (unsigned)slot);
+		take_values(scrape_values(scrape, slot), board, (unsigned)slot);
+	}
+	for (size_t row = 0; row < stats_rows_n; row++)
+		scrape_values(scrape, slots)[row] = stats_value(own, &stats_rows[row]);
+	return scrape;
+}
