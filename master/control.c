@@ -22,7 +22,7 @@
 static const char *const verb_names[CONTROL_VERBS] = {
     [CONTROL_STATUS] = "status", [CONTROL_WORKERS] = "workers", [CONTROL_PID] = "pid",
     [CONTROL_RELOAD] = "reload", [CONTROL_UPGRADE] = "upgrade", [CONTROL_REBALANCE] = "rebalance",
-    [CONTROL_DRAIN] = "drain",	 [CONTROL_STOP] = "stop",
+    [CONTROL_DRAIN] = "drain",	 [CONTROL_STOP] = "stop",	[CONTROL_METRICS] = "metrics",
 };
 
 enum client_state {
@@ -43,6 +43,10 @@ struct control_client {
 	char *answer; /* ANSWER_BYTES: memory that nobody touches costs nothing */
 	size_t answer_n, sent_n;
 	bool overflowed;
+	/* Of a long answer, while there is more of it; NULL: there is none. */
+	void (*more)(struct control_client *client, void *state);
+	void (*forget)(void *state);
+	void *state_of_more;
 	struct ucred peer;
 };
 
@@ -145,9 +149,17 @@ static void client_not_due(struct control_client *client)
 	loop_no_deadline(control.loop, &client->source);
 }
 
+static void client_forget(struct control_client *client)
+{
+	if (client->more)
+		client->forget(client->state_of_more);
+	client->more = NULL;
+}
+
 /* In its own turn, with nothing poked since: see loop.h. */
 static void client_close(struct control_client *client)
 {
+	client_forget(client);
 	loop_no_deadline(control.loop, &client->source);
 	loop_unwatch(control.loop, &client->source);
 	(void)close(client->source.fd);
@@ -250,9 +262,21 @@ void control_record(struct control_client *client, const char *kind, const struc
 	loop_poke(control.loop, &client->source);
 }
 
+void control_stream(struct control_client *client,
+		    void (*more)(struct control_client *client, void *state),
+		    void (*forget)(void *state), void *state)
+{
+	CHECK(client->state == CLIENT_WAITING && !client->more);
+	client->more = more;
+	client->forget = forget;
+	client->state_of_more = state;
+	loop_poke(control.loop, &client->source);
+}
+
 void control_done(struct control_client *client)
 {
 	CHECK(client->state == CLIENT_WAITING);
+	client_forget(client);
 	client_line(client, "done\n", 5);
 	client->state = CLIENT_ANSWERED;
 	loop_poke(control.loop, &client->source);
@@ -290,7 +314,11 @@ static bool client_send(struct control_client *client)
 	if (client->sent_n == client->answer_n) {
 		client->sent_n = client->answer_n = 0;
 		client_not_due(client);
-		return client->state != CLIENT_ANSWERED;
+		if (client->state == CLIENT_WAITING && client->more) /* it pokes */
+			client->more(client, client->state_of_more);
+		else
+			return client->state != CLIENT_ANSWERED;
+		return true;
 	}
 	if (!client->timed || client->sent_n > before)
 		client_due(client, STALL_MS);
@@ -302,7 +330,7 @@ static bool client_send(struct control_client *client)
 static void log_request(const struct control_client *client)
 {
 	if (client->verb == CONTROL_STATUS || client->verb == CONTROL_WORKERS ||
-	    client->verb == CONTROL_PID)
+	    client->verb == CONTROL_METRICS || client->verb == CONTROL_PID)
 		return;
 	log_info("control", LOG_TEXT("command", verb_names[client->verb]),
 		 LOG_NUMBER("uid", client->peer.uid), LOG_NUMBER("pid", client->peer.pid));

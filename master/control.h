@@ -28,6 +28,7 @@
 enum control_verb {
 	CONTROL_STATUS,
 	CONTROL_WORKERS,
+	CONTROL_METRICS,
 	CONTROL_PID, /* "wN", or "" for the master's */
 	CONTROL_RELOAD,
 	CONTROL_UPGRADE,
@@ -68,6 +69,12 @@ const char *control_path(void);
 
 void control_record(struct control_client *client, const char *kind, const struct log_field *fields,
 		    size_t n);
+/* The answer is long: more() is called again and again, each time when the client has taken what
+ * there is by then, until it ends it. state is forgotten when the client has gone, or it is over.
+ */
+void control_stream(struct control_client *client,
+		    void (*more)(struct control_client *client, void *state),
+		    void (*forget)(void *state), void *state);
 void control_done(struct control_client *client);
 void control_failed(struct control_client *client, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -1,16 +1,20 @@
 #include "master/desk.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "master/control.h"
+#include "master/exposition.h"
 #include "master/options.h"
 #include "master/status.h"
 
 /* How often who waits for the end of a drain hears how far it is. */
 #define PROGRESS_MS 1000
+/* Of the text that is told at a time, before the client takes it. */
+#define TELLING_BYTES (64 << 10)
 
 static struct {
 	const struct desk_owner *owner;
@@ -125,6 +129,52 @@ static bool is_worker(pid_t pid)
 	return false;
 }
 
+/* ---- metrics ---- */
+
+struct telling {
+	struct scrape *scrape;
+	struct exposition_place at;
+};
+
+static void forget_telling(void *state)
+{
+	struct telling *telling = state;
+
+	free(telling->scrape);
+	free(telling);
+}
+
+static void tell_more(struct control_client *client, void *state)
+{
+	static char piece[TELLING_BYTES];
+	struct telling *telling = state;
+	size_t n = exposition_write(telling->scrape, &telling->at, piece, sizeof piece);
+	char *end;
+
+	for (char *line = piece; line < piece + n; line = end + 1) {
+		end = memchr(line, '\n', (size_t)(piece + n - line));
+		*end = '\0';
+		CONTROL_RECORD(client, "note", LOG_TEXT("text", line));
+	}
+	if (!n)
+		control_done(client);
+}
+
+static void answer_metrics(struct control_client *client)
+{
+	struct telling *telling = calloc(1, sizeof *telling);
+
+	if (telling)
+		telling->scrape =
+		    scrape_take(desk.owner->board, desk.owner->state(), desk.owner->own);
+	if (telling && telling->scrape) {
+		control_stream(client, tell_more, forget_telling, telling);
+		return;
+	}
+	free(telling);
+	control_failed(client, "the server is short of memory");
+}
+
 /* ---- how far a drain is ---- */
 
 static void progress_turn(struct loop *loop, struct source *source)
@@ -191,6 +241,9 @@ static void asked(struct control_client *client, enum control_verb verb, const c
 		for (size_t i = 0; i < n; i++)
 			status_worker(client, &workers[i], desk.owner->board);
 		control_done(client);
+		break;
+	case CONTROL_METRICS:
+		answer_metrics(client);
 		break;
 	case CONTROL_PID:
 		status_pid(client, argument, getpid(), workers, n);

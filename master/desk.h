@@ -12,6 +12,7 @@
 struct desk_owner {
 	struct loop *loop;
 	const struct board *board;
+	const struct stats *own;    /* what the master counts */
 	const char *(*state)(void); /* one word */
 	void (*drain)(const char *why);
 	void (*stop)(const char *why);

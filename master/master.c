@@ -500,6 +500,7 @@ static struct metrics_owner metrics_owner = {
 
 static struct desk_owner desk_owner = {
     .loop = &master.loop,
+    .own = &master.stats,
     .state = state,
     .drain = drain,
     .stop = stop_at_once,

@@ -36,6 +36,7 @@ static const struct command {
      true,
      false,
      {"worker"}},
+    {"metrics", "", "every counter, as Prometheus' text", true, false, {"note"}},
     {"pid", " [wN]", "the master's pid, or that of worker N, alone", true, false, {NULL}},
     {"reload", "", "read the configuration again; new workers take over", false, false, {"note"}},
     {"upgrade",
@@ -99,7 +100,8 @@ static _Noreturn void print_help(void)
 	    "      --control PATH  the server's socket; without it, the only server there is\n"
 	    "                      in " CONTROL_FOLDER " and $XDG_RUNTIME_DIR\n"
 	    "      --timeout T     how long to wait for the outcome, 0 being for ever\n"
-	    "                      (default: 10s for status, workers and pid, else 0)\n"
+	    "                      (default: 10s for status, workers, metrics and pid,\n"
+	    "                      else 0)\n"
 	    "  -V, --version       print the version and exit\n"
 	    "  -h, --help          print this and exit\n"
 	    "\nTimes are a whole number with its unit, ms s m h.\n"
