@@ -247,5 +247,5 @@ const struct protocol metrics_protocol = {
     .speak = metrics_speak,
     .expired = metrics_expired,
     .ended = metrics_ended,
-    .finishes = true,
+    .answers = true,
 };
