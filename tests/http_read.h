@@ -14,9 +14,11 @@
 #include "tests/suite.h"
 
 struct http_read {
-	int status;  /* that refuses it, or 0 */
-	bool inside; /* it was refused, or ended, behind a head */
-	size_t at;   /* of the first byte that is not read */
+	int status;				       /* that refuses it, or 0 */
+	bool inside;				       /* it was refused, or ended, behind a head */
+	size_t at;				       /* of the first byte that is not read */
+	size_t n;				       /* requests that were whole */
+	unsigned char methods[2 * HTTP_HEAD_MAX / 16]; /* theirs */
 	size_t reads_n;
 	char reads[2 * HTTP_HEAD_MAX]; /* what was whole before that */
 };
@@ -91,7 +93,7 @@ static inline struct http_read http_read_all(const unsigned char *bytes, size_t 
 
 	of.status = 0;
 	of.inside = false;
-	of.at = of.reads_n = 0;
+	of.at = of.n = of.reads_n = 0;
 	of.reads[0] = '\0';
 	while (request.keep_alive && of.at < n) {
 		size_t before = of.reads_n, head_end;
@@ -121,6 +123,8 @@ static inline struct http_read http_read_all(const unsigned char *bytes, size_t 
 		if (of.reads_n == head_end)
 			of.reads_n--;
 		http_read_add(&of, "\n", 1);
+		ck_assert_uint_lt(of.n, sizeof of.methods);
+		of.methods[of.n++] = (unsigned char)request.method;
 		of.at += (size_t)(head + body);
 		of.inside = false;
 	}
