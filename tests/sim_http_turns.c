@@ -1,0 +1,510 @@
+/*
+ * HTTP on a simulated kernel: how many calls a request is, what an unread answer holds, what
+ * takes too long, and what a drain leaves to be done.
+ *
+ * Time stands still but where a pass waits, so that every limit is seen to the millisecond.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/answer.h"
+#include "tests/kernel.h"
+
+#define GET	"GET / HTTP/1.1\r\nHost: weir\r\n\r\n"
+#define CHUNKED "POST /echo HTTP/1.1\r\nHost: weir\r\nTransfer-Encoding: chunked\r\n\r\n"
+#define OUT_MAX (4u << 20)
+
+static struct world world;
+static unsigned char got[OUT_MAX];
+static size_t got_n, looked;
+
+static void begin_with(struct conn_limits limits)
+{
+	world_open(&world, "http", limits, BUFFERS_MIN);
+	got_n = looked = 0;
+}
+
+static void begin(void)
+{
+	begin_with((struct conn_limits){WORLD_LIMITS});
+}
+
+static void end_with(struct peer *peer, enum close_reason reason)
+{
+	for (int i = 0; !peer->closed && i < 3000; i++)
+		world_wait(&world, 1);
+	ck_assert(peer->closed);
+	ck_assert_msg(world.stats.closed[reason] == world_closed(&world), "other reasons than %s",
+		      close_reason_name(reason));
+	world_close(&world);
+}
+
+static void take(struct peer *peer)
+{
+	world_settle(&world);
+	while (peer->out.n) {
+		got_n += peer_receive(peer, got + got_n, sizeof got - got_n);
+		world_settle(&world);
+	}
+}
+
+/* The next answer of what was taken. */
+static void expect_answer(int status, size_t body_n, bool closes)
+{
+	static struct answer answer;
+
+	looked += answer_read(got + looked, got_n - looked, false, &answer);
+	ck_assert_int_eq(answer.status, status);
+	ck_assert(answer.whole);
+	if (status == 200)
+		ck_assert_uint_eq(answer.body_n, body_n);
+	ck_assert_int_eq(answer.closes, closes);
+}
+
+static void expect_no_more(void)
+{
+	ck_assert_uint_eq(looked, got_n);
+}
+
+static unsigned long writes(void)
+{
+	return kernel.calls[KERNEL_write] + kernel.calls[KERNEL_writev];
+}
+
+/* ---- calls ---- */
+
+START_TEST(many_requests_are_one_read_and_one_write)
+{
+	struct peer *peer;
+
+	begin();
+	peer = world_connect(&world);
+	for (int n = 1; n <= 60; n++) {
+		got_n = looked = 0;
+		for (int i = 0; i < n; i++)
+			peer_text(peer, GET);
+		kernel_count_anew();
+		world_settle(&world);
+		ck_assert_uint_eq(kernel.calls[KERNEL_read], 1);
+		ck_assert_uint_eq(kernel.calls[KERNEL_write], 1);
+		ck_assert_uint_eq(kernel.calls[KERNEL_writev], 0); /* one span, too */
+		take(peer);
+		for (int i = 0; i < n; i++)
+			expect_answer(200, 2, false);
+		expect_no_more();
+	}
+	ck_assert_uint_eq(world.stats.messages, 60 * 61 / 2);
+	peer_finish(peer);
+	end_with(peer, CLOSE_eof);
+}
+END_TEST
+
+START_TEST(answers_of_all_kinds_leave_in_one_write)
+{
+	struct peer *peer;
+
+	begin();
+	peer = world_connect(&world);
+	for (int i = 0; i < 3; i++) {
+		peer_text(peer, GET "GET /nothing HTTP/1.1\r\nHost: weir\r\n\r\n");
+		peer_text(peer, "GET /bytes/500 HTTP/1.1\r\nHost: weir\r\n\r\n");
+		peer_text(peer, CHUNKED "3;x\r\nabc\r\n0\r\n\r\n");
+	}
+	kernel_count_anew();
+	world_settle(&world);
+	ck_assert_uint_eq(writes(), 1);
+	take(peer);
+	for (int i = 0; i < 3; i++) {
+		expect_answer(200, 2, false);
+		expect_answer(404, 0, false);
+		expect_answer(200, 500, false);
+		expect_answer(200, 3, false);
+	}
+	expect_no_more();
+	ck_assert_uint_eq(world.stats.http_refused, 3);
+	peer_finish(peer);
+	end_with(peer, CLOSE_eof);
+}
+END_TEST
+
+/* ---- memory ---- */
+
+/* What it asks for is up to four hundred times what it sends. */
+START_TEST(answers_that_nobody_reads_hold_two_chunks)
+{
+	static const struct {
+		const char *text;
+		int n, status;
+		size_t body_n;
+	} requests[] = {
+	    {"GET / HTTP/1.1\r\nHost:\r\n\r\n", 3000, 200, 2},
+	    {"GET /bytes/512 HTTP/1.1\r\nHost:\r\n\r\n", 3000, 200, 512},
+	    {"GET /bytes/16000 HTTP/1.1\r\nHost:\r\n\r\n", 200, 200, 16000},
+	    {"PUT / HTTP/1.1\r\nHost:\r\n\r\n", 3000, 405, 0},
+	    {"POST /echo HTTP/1.1\r\nHost:\r\nContent-Length: 0\r\n\r\n", 3000, 200, 0},
+	    {"POST /echo HTTP/1.1\r\nHost:\r\nContent-Length: 9\r\n\r\n123456789", 3000, 200, 9}};
+
+	for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+		struct peer *peer;
+
+		begin();
+		peer = world_connect(&world);
+		peer->space = 10;
+		for (int k = 0; k < requests[i].n; k++)
+			peer_text(peer, requests[i].text);
+		for (int k = 0; k < 1000; k++)
+			world_pass(&world);
+		ck_assert_uint_le(world.stats.chunks_max, 2);
+		peer->space = PEER_SPACE;
+		got[got_n++] = *(peer->out.at + peer->out.start);
+		(void)peer_receive(peer, NULL, 1);
+		take(peer);
+		for (int k = 0; k < requests[i].n; k++)
+			expect_answer(requests[i].status, requests[i].body_n, false);
+		expect_no_more();
+		ck_assert_uint_le(world.stats.chunks_max, 2);
+		peer_finish(peer);
+		end_with(peer, CLOSE_eof);
+	}
+}
+END_TEST
+
+START_TEST(a_large_answer_waits_for_its_reader)
+{
+	const size_t n = 1000000;
+	struct peer *peer;
+	size_t head;
+
+	begin();
+	peer = world_connect(&world);
+	peer->space = 1000;
+	peer_text(peer, "GET /bytes/1000000 HTTP/1.1\r\nHost: weir\r\n\r\n" GET);
+	peer_text(peer, "GET / HTTP/1.0\r\n\r\n");
+	world_settle(&world);
+	peer_finish(peer); /* its half */
+	world_settle(&world);
+	ck_assert_uint_le(world.table.buffers.chunks.used, 2);
+	take(peer);
+	head = (size_t)((unsigned char *)memmem(got, got_n, "\r\n\r\n", 4) + 4 - got);
+	for (size_t i = 0; i < n; i++)
+		EXPECT(got[head + i] == 'a' + (int)(i % 26));
+	looked = head + n;
+	expect_answer(200, 2, false);
+	expect_answer(200, 2, true);
+	expect_no_more();
+	ck_assert_uint_le(world.stats.chunks_max, 3);
+	end_with(peer, CLOSE_finished);
+}
+END_TEST
+
+START_TEST(no_input_is_read_while_an_answer_is_being_said)
+{
+	struct peer *peer;
+	unsigned long reads;
+
+	begin();
+	peer = world_connect(&world);
+	peer->space = 1000;
+	peer_text(peer, "GET /bytes/1000000 HTTP/1.1\r\nHost: weir\r\n\r\n");
+	world_settle(&world);
+	reads = kernel.calls[KERNEL_read];
+	for (int i = 0; i < 20; i++) {
+		peer_text(peer, GET);
+		got_n += peer_receive(peer, got + got_n, 1000);
+		world_settle(&world);
+	}
+	ck_assert_uint_eq(kernel.calls[KERNEL_read], reads);
+	peer_reset(peer);
+	end_with(peer, CLOSE_reset);
+}
+END_TEST
+
+/* ---- what takes too long ---- */
+
+static const struct conn_limits hurried = {WORLD_LIMITS, .request_ms = 500};
+
+/* Sends part of a request each ms; what comes of it. */
+static void dribble(struct peer *peer, const char *text, uint32_t ms)
+{
+	for (; *text && !peer->closed && !peer->shut; text++) {
+		peer_send(peer, text, 1);
+		world_wait(&world, ms);
+	}
+}
+
+START_TEST(a_slow_head_gets_408)
+{
+	struct peer *peer;
+
+	begin_with(hurried);
+	peer = world_connect(&world);
+	world_wait(&world, 3000); /* it may be idle as long as it likes */
+	peer_text(peer, GET);
+	world_wait(&world, 3000);
+	dribble(peer, "GET / HTTP/1.1\r\nHost: weir\r\nX: long, long, long", 100);
+	take(peer);
+	expect_answer(200, 2, false);
+	expect_answer(408, 0, true);
+	expect_no_more();
+	ck_assert_uint_eq(world.stats.http_refused, 1);
+	end_with(peer, CLOSE_request_timeout);
+}
+END_TEST
+
+START_TEST(a_first_chunk_that_is_late_gets_408)
+{
+	struct peer *peer;
+
+	begin_with(hurried);
+	peer = world_connect(&world);
+	peer_text(peer, CHUNKED "1");
+	world_wait(&world, 501);
+	take(peer);
+	expect_answer(408, 0, true);
+	expect_no_more();
+	end_with(peer, CLOSE_request_timeout);
+}
+END_TEST
+
+START_TEST(a_slow_body_ends_without_a_word)
+{
+	static const char *const heads[] = {
+	    CHUNKED "1000\r\n", "POST /echo HTTP/1.1\r\nHost: weir\r\nContent-Length: 4096\r\n\r\n",
+	    "GET / HTTP/1.1\r\nHost: weir\r\nContent-Length: 4096\r\n\r\n"};
+
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+		struct peer *peer;
+
+		begin_with(hurried);
+		peer = world_connect(&world);
+		peer_text(peer, heads[i]);
+		dribble(peer, "one byte at a time", 100);
+		take(peer);
+		ck_assert_ptr_null(memmem(got, got_n, " 408 ", 5));
+		end_with(peer, CLOSE_request_timeout);
+	}
+}
+END_TEST
+
+/* Its 4 KiB come in time, all of it does not. */
+START_TEST(a_body_that_goes_on_is_given_time)
+{
+	static const char *const heads[] = {
+	    CHUNKED "20000\r\n",
+	    "POST /echo HTTP/1.1\r\nHost: weir\r\nContent-Length: 131072\r\n\r\n"};
+
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+		unsigned char bytes[4096] = {0};
+		struct peer *peer;
+
+		begin_with(hurried);
+		peer = world_connect(&world);
+		peer_text(peer, heads[i]);
+		for (int k = 0; k < 32; k++) {
+			peer_send(peer, bytes, 4096);
+			world_wait(&world, 400);
+			take(peer);
+		}
+		if (!i)
+			peer_text(peer, "\r\n0\r\n\r\n");
+		peer_text(peer, GET);
+		take(peer);
+		ck_assert_ptr_nonnull(memmem(got + 130000, got_n - 130000, "\r\n\r\nok", 6));
+		ck_assert_uint_eq(world.stats.messages, 2);
+		peer_finish(peer);
+		end_with(peer, CLOSE_eof);
+	}
+}
+END_TEST
+
+START_TEST(idle_timeout_says_408_in_a_request_only)
+{
+	static const struct {
+		const char *text;
+		int status;
+	} cases[] = {
+	    {"", 0}, {GET, 200}, {"GET / HTT", 408}, {CHUNKED, 408}, {CHUNKED "5\r\nab", 200}};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct peer *peer;
+
+		begin_with((struct conn_limits){WORLD_LIMITS, .idle_ms = 300});
+		peer = world_connect(&world);
+		peer_text(peer, cases[i].text);
+		world_settle(&world);
+		world_wait(&world, 299);
+		ck_assert(!peer->closed && !peer->shut);
+		world_wait(&world, 2);
+		ck_assert(peer->closed || peer->shut);
+		got_n = looked = 0;
+		while (peer->out.n)
+			got_n += peer_receive(peer, got + got_n, sizeof got - got_n);
+		if (cases[i].status)
+			ck_assert_int_eq(atoi((char *)got + 9), cases[i].status);
+		else
+			ck_assert_uint_eq(got_n, 0);
+		end_with(peer, CLOSE_idle_timeout);
+	}
+}
+END_TEST
+
+START_TEST(write_timeout_ends_an_answer_that_is_not_read)
+{
+	struct peer *peer;
+
+	begin_with((struct conn_limits){WORLD_LIMITS, .write_ms = 200, .request_ms = 50});
+	peer = world_connect(&world);
+	peer->space = 1000;
+	peer_text(peer, "GET /bytes/100000 HTTP/1.1\r\nHost: weir\r\nContent-Length: 5\r\n\r\n");
+	world_settle(&world);
+	for (int i = 0; i < 20; i++) { /* as long as it reads a little */
+		world_wait(&world, 150);
+		ck_assert(!peer->closed);
+		got_n += peer_receive(peer, got + got_n, 900);
+		world_settle(&world);
+	}
+	world_wait(&world, 199);
+	ck_assert(!peer->closed);
+	world_wait(&world, 2);
+	ck_assert(peer->closed);
+	end_with(peer, CLOSE_write_timeout);
+}
+END_TEST
+
+/* ---- refusals ---- */
+
+START_TEST(who_is_refused_in_a_body_may_go_on_sending)
+{
+	struct peer *peer;
+
+	begin();
+	world.service.message_max = 1000;
+	peer = world_connect(&world);
+	peer_text(peer, "POST /echo HTTP/1.1\r\nHost: weir\r\nContent-Length: 1001\r\n\r\n");
+	take(peer);
+	ck_assert(peer->shut);
+	ck_assert(!peer->closed);
+	for (int i = 0; i < 100; i++) {
+		peer_send(peer, (char[1000]){0}, 1000);
+		world_wait(&world, 10);
+	}
+	expect_answer(413, 0, true);
+	expect_no_more();
+	ck_assert(!peer->closed);
+	peer_finish(peer);
+	world_settle(&world);
+	ck_assert(peer->closed);
+	ck_assert(!peer->got_reset);
+	end_with(peer, CLOSE_bad_request);
+}
+END_TEST
+
+START_TEST(a_body_of_chunks_is_bounded)
+{
+	struct peer *peer;
+
+	begin();
+	world.service.message_max = 1000;
+	peer = world_connect(&world);
+	peer_text(peer, CHUNKED "3e9\r\n");
+	take(peer);
+	expect_answer(413, 0, true);
+	expect_no_more();
+	end_with(peer, CLOSE_bad_request);
+
+	begin();
+	world.service.message_max = 1000;
+	peer = world_connect(&world);
+	peer_text(peer, CHUNKED "3e7\r\n");
+	peer_send(peer, (char[999]){0}, 999);
+	peer_text(peer, "\r\n2\r\nab\r\n0\r\n\r\n");
+	take(peer);
+	ck_assert_int_eq(atoi((char *)got + 9), 200);
+	ck_assert_int_ne(memcmp(got + got_n - 5, "0\r\n\r\n", 5), 0);
+	end_with(peer, CLOSE_bad_request);
+}
+END_TEST
+
+/* ---- a drain ---- */
+
+/* What has begun by then comes to its end; what begins later does not. */
+START_TEST(a_drain_finishes_what_has_begun)
+{
+	static const struct {
+		const char *before, *after;
+		int answers;
+	} cases[] = {
+	    {"", "", 0},
+	    {GET, "", 1},
+	    {"GET / HT", "TP/1.1\r\nHost: weir\r\n\r\n", 1},
+	    {"POST /echo HTTP/1.1\r\nHost: weir\r\nContent-Length: 5\r\n\r\nhe", "llo", 1},
+	    {CHUNKED "5\r\nhello", "\r\n1\r\na\r\n0\r\n\r\n", 1},
+	    {GET GET CHUNKED "5", "\r\nhello\r\n0\r\n\r\n" GET, 4},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct peer *peer;
+		int answers = 0;
+
+		begin();
+		peer = world_connect(&world);
+		peer_text(peer, cases[i].before);
+		world_settle(&world);
+		conn_table_drain(&world.table);
+		world_settle(&world);
+		ck_assert_int_eq(peer->closed || peer->shut, *cases[i].after == '\0');
+		if (*cases[i].after)
+			peer_text(peer, cases[i].after);
+		take(peer);
+		for (; looked < got_n; answers++) {
+			static struct answer answer;
+
+			looked += answer_read(got + looked, got_n - looked, false, &answer);
+			ck_assert(answer.whole);
+		}
+		ck_assert_int_eq(answers, cases[i].answers);
+		ck_assert(!peer->got_reset);
+		peer_finish(peer);
+		end_with(peer, CLOSE_drained);
+	}
+}
+END_TEST
+
+START_TEST(a_drain_lets_an_answer_be_read)
+{
+	struct peer *peer;
+
+	begin();
+	peer = world_connect(&world);
+	peer->space = 1000;
+	peer_text(peer, "GET /bytes/1000000 HTTP/1.1\r\nHost: weir\r\n\r\n");
+	world_settle(&world);
+	conn_table_drain(&world.table);
+	world_settle(&world);
+	ck_assert(!peer->closed && !peer->shut);
+	take(peer);
+	ck_assert_uint_gt(got_n, 1000000);
+	peer_finish(peer);
+	end_with(peer, CLOSE_drained);
+}
+END_TEST
+
+SUITE("sim_http_turns",
+      {"many requests are one read and one write", many_requests_are_one_read_and_one_write, 10},
+      {"answers of all kinds leave in one write", answers_of_all_kinds_leave_in_one_write, 10},
+      {"answers that nobody reads hold two chunks", answers_that_nobody_reads_hold_two_chunks, 20},
+      {"a large answer waits for its reader", a_large_answer_waits_for_its_reader, 10},
+      {"no input is read while an answer is being said",
+       no_input_is_read_while_an_answer_is_being_said, 10},
+      {"a slow head gets 408", a_slow_head_gets_408, 10},
+      {"a first chunk that is late gets 408", a_first_chunk_that_is_late_gets_408, 10},
+      {"a slow body ends without a word", a_slow_body_ends_without_a_word, 10},
+      {"a body that goes on is given time", a_body_that_goes_on_is_given_time, 10},
+      {"idle-timeout says 408 in a request only", idle_timeout_says_408_in_a_request_only, 10},
+      {"write-timeout ends an answer that is not read",
+       write_timeout_ends_an_answer_that_is_not_read, 10},
+      {"who is refused in a body may go on sending", who_is_refused_in_a_body_may_go_on_sending,
+       10},
+      {"a body of chunks is bounded", a_body_of_chunks_is_bounded, 10},
+      {"a drain finishes what has begun", a_drain_finishes_what_has_begun, 10},
+      {"a drain lets an answer be read", a_drain_lets_an_answer_be_read, 10})
