@@ -35,6 +35,7 @@ struct http {
 	bool echoes : 1;  /* the body is the answer's, too */
 	bool answers : 1; /* its answer has begun */
 	bool ends : 1;	  /* the connection, with this request */
+	bool stays : 1;	  /* it does not end, though it is of 1.0, and is told so */
 };
 
 _Static_assert(sizeof(struct http) <= CONN_STATE_BYTES, "the state fits");
@@ -251,15 +252,18 @@ static void refuse_request(struct conn *conn, struct http *http, const struct ht
 static void answer(struct conn *conn, struct http *http, const struct http_request *request,
 		   enum resource resource, uint64_t bytes)
 {
+	bool plain = request->method == HTTP_GET && request->minor && request->keep_alive;
 	struct http_answer head = {
 	    .status = 200,
 	    .type = "application/octet-stream",
 	    .connection = http_connection(request),
-	    .length = resource == ECHO ? request->length : bytes,
+	    .length = bytes,
 	};
 
-	if (resource == ECHO && request->chunked) /* not before one was right */
+	if (resource == HELLO && plain) {
+		say_hello(conn);
 		return;
+	}
 	if (resource == HELLO) {
 		head.type = hello_answer.type;
 		head.length = hello_answer.length;
@@ -289,18 +293,16 @@ static void take_request(struct conn *conn, struct http *http, const struct http
 		refuse_request(conn, http, request, status, fields);
 		return;
 	}
+	http->stays = request->keep_alive && !request->minor;
+	http->echoes = resource == ECHO;
+	http->answers = !http->echoes || !has_body(request); /* else with what comes of it */
 	if (request->expects_continue && has_body(request))
 		say(conn, "HTTP/1.1 100 Continue\r\n\r\n", 25);
-	if (resource == HELLO && request->method == HTTP_GET && request->minor &&
-	    request->keep_alive)
-		say_hello(conn);
-	else
+	if (http->answers)
 		answer(conn, http, request, resource, bytes);
 	if (has_body(request)) {
 		http->step = request->chunked ? AT_CHUNK : AT_BODY;
 		http->left = http->length = (uint32_t)request->length;
-		http->echoes = resource == ECHO;
-		http->answers = !http->echoes || !request->chunked;
 	} else {
 		request_done(conn, http);
 	}
@@ -367,6 +369,22 @@ static size_t refuse_body(struct conn *conn, const struct http *http, int status
 	return 0;
 }
 
+/* Not before some of the body has come: HAProxy loses the body of an answer whose head comes
+ * together with 100 Continue. */
+static void say_echo_head(struct conn *conn, struct http *http, bool chunked)
+{
+	if (http->answers)
+		return;
+	http->answers = true;
+	say_head(conn, &(struct http_answer){.status = 200,
+					     .type = "application/octet-stream",
+					     .connection = http->ends	 ? "close"
+							   : http->stays ? "keep-alive"
+									 : NULL,
+					     .chunked = chunked,
+					     .length = http->length});
+}
+
 static size_t read_data(struct conn *conn, struct http *http, unsigned char *bytes, size_t n)
 {
 	uint32_t before = (http->length - http->left) / GIVES_TIME;
@@ -385,6 +403,7 @@ static size_t read_data(struct conn *conn, struct http *http, unsigned char *byt
 
 static size_t read_body(struct conn *conn, struct http *http, unsigned char *bytes, size_t n)
 {
+	say_echo_head(conn, http, false);
 	n = read_data(conn, http, bytes, n);
 	if (!http->left)
 		request_done(conn, http);
@@ -405,12 +424,7 @@ static size_t read_chunk(struct conn *conn, struct http *http, unsigned char *by
 		return refuse_body(conn, http, -line);
 	if (size > conn_message_max(conn) - http->length)
 		return refuse_body(conn, http, 413);
-	if (!http->answers)
-		say_head(conn, &(struct http_answer){.status = 200,
-						     .type = "application/octet-stream",
-						     .connection = http->ends ? "close" : NULL,
-						     .chunked = true});
-	http->answers = true;
+	say_echo_head(conn, http, true);
 	http->step = size ? AT_CHUNK_DATA : AT_TRAILER;
 	http->left = (uint32_t)size;
 	http->length += (uint32_t)size;
