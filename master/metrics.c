@@ -14,7 +14,7 @@
 
 #define BUFFERS_BYTES (4u << 20)
 #define IDLE_MS	      75000 /* longer than most scrape intervals */
-#define WRITE_MS      10000
+#define WRITE_MS      5000
 #define REQUEST_MS    5000
 #define BACKLOG	      256
 #define QUIET_MS      1000 /* who has not moved a byte for so long makes room for others */
