@@ -291,13 +291,14 @@ static struct generation_owner generation_owner = {
 /* ---- deaths ---- */
 
 /* All workers have gone, and so do we. A service manager that was not told who comes after us
- * would take that for the end of weir. */
+ * would take that for the end of weir; and who asks for metrics here has his answer first. */
 static void farewell_turn(struct loop *loop, struct source *source)
 {
 	source->ready = 0;
-	if (change_is_handed_over() && !master.successor_told && master.farewells++ < FAREWELLS) {
-		master.successor_told = notify_main_pid(upgrade_pid());
-		if (!master.successor_told) {
+	if (change_is_handed_over() && (!master.successor_told || metrics_is_busy()) &&
+	    master.farewells++ < FAREWELLS) {
+		master.successor_told = master.successor_told || notify_main_pid(upgrade_pid());
+		if (!master.successor_told || metrics_is_busy()) {
 			loop_deadline(loop, source, loop->now_ms + FAREWELL_MS);
 			return;
 		}

@@ -237,7 +237,7 @@ void metrics_serve(void)
 	dismiss_stranger();
 	if (metrics.left)
 		bind_again();
-	metrics.left = metrics.guest = false;
+	metrics.left = metrics.guest = metrics.table.draining = false;
 	listen_here();
 }
 
@@ -245,6 +245,13 @@ void metrics_leave(void)
 {
 	stop_listening();
 	metrics.left = true;
+	if (metrics.has_table)
+		conn_table_drain(&metrics.table);
+}
+
+bool metrics_is_busy(void)
+{
+	return metrics.has_table && metrics.table.conns.used != 0;
 }
 
 void metrics_bequeath(struct metrics_legacy *legacy)

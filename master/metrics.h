@@ -46,8 +46,11 @@ void metrics_settle(bool staged);
 
 /* For the next master. */
 void metrics_bequeath(struct metrics_legacy *legacy);
-/* The next master lets people in from now on: whoever is here has one more answer. */
+/* The next master lets people in from now on: whoever has asked here, or is about to, has his
+ * answer, and others go. */
 void metrics_leave(void);
+/* After that: is somebody here still? */
+bool metrics_is_busy(void);
 /* In any state, more than once. */
 void metrics_close(void);
 
