@@ -232,8 +232,9 @@ START_TEST(what_is_malformed_is_refused)
 	char request[600], wanted[600];
 
 	start();
-	says("reboot\n", "failed why=\"\\\"reboot\\\" is no command; there are: status workers metrics pid "
-			 "reload upgrade rebalance drain stop\"\n");
+	says("reboot\n",
+	     "failed why=\"\\\"reboot\\\" is no command; there are: status workers metrics pid "
+	     "reload upgrade rebalance drain stop\"\n");
 	(void)answer_to("\n");
 	ck_assert_ptr_nonnull(strstr(answer, "\\\"\\\" is no command"));
 	(void)answer_to(" status\n");
