@@ -18,6 +18,7 @@
 #define BROWSER_WAIT_MS 60000
 #define TEXT_MAX	(1 << 20)
 #define LOG_MAX		(1 << 22)
+#define TAIL		2000 /* libcheck takes no long messages */
 
 struct browser {
 	pid_t pid;
@@ -306,7 +307,8 @@ void browser_wait(struct browser *browser, const char *format, ...)
 		struct wait nap = wait_begin();
 
 		if (now_ms() > until)
-			ck_abort_msg("waited in vain for: %s\n%s", expression, browser->log);
+			ck_abort_msg("waited in vain for: %s\n%s", expression,
+				     browser_log(browser));
 		wait_more(&nap, expression);
 	}
 }
@@ -325,5 +327,5 @@ size_t browser_said(const struct browser *browser, const char *text, const char 
 
 const char *browser_log(const struct browser *browser)
 {
-	return browser->log;
+	return browser->log + (browser->log_n > TAIL ? browser->log_n - TAIL : 0);
 }

@@ -26,6 +26,7 @@ void browser_wait(struct browser *browser, const char *format, ...)
 /* How often it has said this text since its start; where it is followed by then, if that is not
  * NULL. */
 size_t browser_said(const struct browser *browser, const char *text, const char *then);
+/* The end of all that it has said. */
 const char *browser_log(const struct browser *browser);
 void browser_end(struct browser *browser);
 

@@ -23,7 +23,7 @@ $(TESTS:%=$(BUILD)/tests/%) $(ROOT_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: 
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS) -lm
 
-$(BUILD)/tests/check_page: $(BUILD)/tests/browser.o
+$(BUILD)/tests/check_page $(BUILD)/tests/check_page_live: $(BUILD)/tests/browser.o
 
 $(SIM_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/sim/tests/%.o $(SIM_COMMON) $(SIM_ROOMS)
 	@mkdir -p $(@D)
