@@ -13,7 +13,9 @@
 #include "tests/harness.h"
 
 #define BODIES_BYTES 4096
-#define LARGE_BYTES  (HTTP_BODY_PREFIX + 5000)
+#define OK	     "HTTP/1.1 200 OK\r\n"
+#define CHUNKED	     OK "Transfer-Encoding: chunked\r\n\r\n"
+#define LARGE_BYTES  (HTTP_BODY_PREFIX + 5003)
 
 /* ---- what replies say ---- */
 
@@ -99,6 +101,7 @@ static const struct {
     {"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\nContent-Length: 5\r\n\r\n"
      "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na",
      "a", 1, 1, 200, false},
+    {"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", "", 1, 1, 101, false},
     {"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n", "", 1, 1, 404, true},
     {"HTTP/1.1 503 x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "", 1, 1, 503,
      false},
@@ -166,10 +169,43 @@ START_TEST(knows_a_head_again_and_no_other)
 }
 END_TEST
 
-/* ---- what is none ---- */
+START_TEST(reads_a_head_that_is_too_long_to_be_known_again)
+{
+	struct http_head *head = calloc(1, sizeof *head);
+	static struct reading reading;
+	char reply[3 * HTTP_HEAD_BYTES];
 
-#define OK	"HTTP/1.1 200 OK\r\n"
-#define CHUNKED OK "Transfer-Encoding: chunked\r\n\r\n"
+	ck_assert_ptr_nonnull(head);
+	for (int pad = HTTP_HEAD_BYTES - 100; pad < 2 * HTTP_HEAD_BYTES; pad++) {
+		int n = snprintf(reply, sizeof reply, OK "X: %0*d\r\nContent-Length: 1\r\n\r\na",
+				 pad, pad);
+
+		head->n = 0;
+		read_in_pieces(&reading, head, reply, (size_t)n, 0, (size_t)n);
+		ck_assert(!reading.wrong && reading.ends == 1 && reading.body_n == 1);
+		ck_assert_uint_eq(head->n, n - 1 <= HTTP_HEAD_BYTES ? (size_t)n - 1 : 0);
+	}
+	free(head);
+}
+END_TEST
+
+START_TEST(reads_chunks_without_end)
+{
+	static struct reading reading;
+	const char *chunk = "1;x=y\r\nx\r\n";
+
+	read_in_pieces(&reading, NULL, CHUNKED, strlen(CHUNKED), 0, 10);
+	for (int i = 0; i < 2 * HTTP_REPLY_LINES_MAX / 8; i++) {
+		give(&reading, chunk, strlen(chunk));
+		ck_assert(!reading.wrong && reading.body_n == 1 && !reading.ends);
+		reading.body_n = 0;
+	}
+	give(&reading, "0\r\n\r\n", 5);
+	ck_assert(!reading.wrong && reading.ends == 1);
+}
+END_TEST
+
+/* ---- what is none ---- */
 
 static const char *const wrongs[] = {
     "hello",
@@ -191,6 +227,7 @@ static const char *const wrongs[] = {
     OK "\r\n",
     OK "Connection: close\r\n\r\n",
     OK "Content-Length: 2\nA: b\r\n\r\n",
+    OK "A: bc\nContent-Length: 2\r\n\r\nok",
     OK "Content-Length : 2\r\n",
     OK "Content-Length\r\n",
     OK ": 2\r\n",
@@ -501,6 +538,9 @@ END_TEST
 
 SUITE("http_reply", {"reads replies however they come", reads_replies_however_they_come, 20, 2},
       {"knows a head again, and no other", knows_a_head_again_and_no_other, 10},
+      {"reads a head that is too long to be known again",
+       reads_a_head_that_is_too_long_to_be_known_again, 10},
+      {"reads chunks without end", reads_chunks_without_end, 20},
       {"refuses what is none however it comes", refuses_what_is_none_however_it_comes, 20},
       {"refuses a NUL at every place", refuses_a_nul_at_every_place, 10},
       {"bounds every line", bounds_every_line, 10},

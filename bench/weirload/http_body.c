@@ -57,7 +57,7 @@ size_t http_body_match(struct http_body *body, struct http_sum *sum, uint64_t of
 		if (matched < part)
 			return matched;
 	}
-	if (matched < n && body->known < HTTP_BODY_PREFIX && !body->whole) {
+	if (matched < n && body->known < HTTP_BODY_PREFIX) {
 		part = HTTP_BODY_PREFIX - body->known < n - matched ? HTTP_BODY_PREFIX - body->known
 								    : n - matched;
 		memcpy(body->prefix + body->known, bytes + matched, part);
@@ -85,7 +85,7 @@ bool http_body_end(struct http_body *body, const struct http_sum *sum, uint64_t 
 
 uint64_t http_body_print(const struct http_body *body)
 {
-	struct http_sum sum = {.sum = body->n};
+	struct http_sum sum = {0};
 	size_t n = body->n < body->known ? (size_t)body->n : body->known;
 
 	sum_add(&sum, 0, body->prefix, n);

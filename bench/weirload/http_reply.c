@@ -246,7 +246,6 @@ static const char *chunk_line(struct http_reply *reply, const struct line *line)
 		i++;
 	if (i < line->n && line->at[i] != ';')
 		return "a chunk whose size is none";
-	reply->lines_n = 0;
 	reply->at = reply->left ? HTTP_REPLY_CHUNK : HTTP_REPLY_TRAILER;
 	return NULL;
 }
