@@ -176,6 +176,82 @@ static void chargen_ends(struct traveller *traveller)
 	expect_reset_or_end(traveller->fd);
 }
 
+/* In a head; behind it, with the first of a body; in an answer. */
+static void head_begins(struct traveller *traveller)
+{
+	say_text(traveller, "GET /bytes/3 HTTP/1.1\r\nHost: we");
+}
+
+static void head_goes_on(struct traveller *traveller)
+{
+	say_text(traveller, "i");
+}
+
+/* Up to the empty line; what comes behind it is still to be read. */
+static void expect_head(int fd)
+{
+	char bytes[4] = "";
+
+	while (memcmp(bytes, "\r\n\r\n", 4) != 0) {
+		memmove(bytes, bytes + 1, 3);
+		receive_exactly(fd, bytes + 3, 1);
+	}
+}
+
+static void head_ends(struct traveller *traveller)
+{
+	say_text(traveller, "r\r\n\r\n");
+	expect_head(traveller->fd);
+	expect_text(traveller->fd, "abc");
+	finish(traveller);
+}
+
+static void chunks_begin(struct traveller *traveller)
+{
+	say_text(traveller,
+		 "POST /echo HTTP/1.1\r\nHost: weir\r\nTransfer-Encoding: chunked\r\n\r\n");
+	say_text(traveller, "5;x\r\nhello\r");
+	expect_head(traveller->fd);
+	expect_text(traveller->fd, "5\r\nhello");
+}
+
+static void chunks_go_on(struct traveller *traveller)
+{
+	say_text(traveller, "\n3\r\nabc\r");
+	expect_text(traveller->fd, "\r\n3\r\nabc");
+}
+
+static void chunks_end(struct traveller *traveller)
+{
+	say_text(traveller, "\n0\r\n\r\n");
+	expect_text(traveller->fd, "\r\n0\r\n\r\n");
+	finish(traveller);
+}
+
+static void answer_goes_on(struct traveller *traveller)
+{
+	unsigned char bytes[20011];
+
+	receive_exactly(traveller->fd, bytes, sizeof bytes);
+	for (size_t i = 0; i < sizeof bytes; i++, traveller->at++)
+		if (bytes[i] != 'a' + (int)(traveller->at % 26))
+			ck_abort_msg("byte %llu is %u", (unsigned long long)traveller->at,
+				     bytes[i]);
+}
+
+static void answer_begins(struct traveller *traveller)
+{
+	say_text(traveller, "GET /bytes/1000000000000 HTTP/1.1\r\nHost: weir\r\n\r\n");
+	expect_head(traveller->fd);
+	answer_goes_on(traveller);
+}
+
+static void answer_ends(struct traveller *traveller)
+{
+	answer_goes_on(traveller);
+	reset(traveller->fd);
+}
+
 static const struct way ways[] = {
     {"echo", echo_goes_on, echo_goes_on, finish},
     {"increment", increment_begins, increment_goes_on, increment_ends},
@@ -185,12 +261,16 @@ static const struct way ways[] = {
     {"line", line_goes_on, line_goes_on, line_ends},
     {"discard", discard_goes_on, discard_goes_on, finish},
     {"chargen", chargen_goes_on, chargen_goes_on, chargen_ends},
+    {"http", head_begins, head_goes_on, head_ends},
+    {"http", chunks_begin, chunks_go_on, chunks_end},
+    {"http", answer_begins, answer_goes_on, answer_ends},
 };
 
 #define WAYS (sizeof ways / sizeof *ways)
 #define EACH 16 /* of each way: half of them over unix sockets */
 
-static const char *const names[] = {"echo", "increment", "frame", "line", "discard", "chargen"};
+static const char *const names[] = {"echo",    "increment", "frame", "line",
+				    "discard", "chargen",   "http"};
 
 #define NAMES (sizeof names / sizeof *names)
 
