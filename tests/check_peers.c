@@ -1,13 +1,15 @@
 /*
  * The peers under bench/peers: whatever they are compared for, they do the same work as weir.
  * Bytes come back whole and in order, also those that are owed after a FIN, to one client
- * and to fifty; a reset costs one connection; nothing is left when clients have gone.
+ * and to fifty; a reset costs one connection; nothing is left when clients have gone. Those that
+ * speak http answer each request once, however it is cut.
  *
  * A peer that is not built ($BUILD/peers/NAME) is a skip.
  */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -44,16 +46,24 @@ static bool choose_or_skip(const char *name)
 	return there;
 }
 
-static struct server *start_peer(void)
+static struct server *start_speaker(const char *protocol)
 {
-	static const char ready[] = "msg=ready listeners=\"echo://127.0.0.1:";
-	struct server *server = server_launch((const char *const[]){"echo://127.0.0.1:0", NULL});
+	char ready[64], listener[32];
+	struct server *server;
 
+	(void)snprintf(ready, sizeof ready, "msg=ready listeners=\"%s://127.0.0.1:", protocol);
+	(void)snprintf(listener, sizeof listener, "%s://127.0.0.1:0", protocol);
+	server = server_launch((const char *const[]){listener, NULL});
 	server_wait_log(server, ready);
 	server_wait_log(server, "\"\n");
 	server->ports[0] = (unsigned)strtoul(strstr(server->log, ready) + strlen(ready), NULL, 10);
 	ck_assert_uint_gt(server->ports[0], 0);
 	return server;
+}
+
+static struct server *start_peer(void)
+{
+	return start_speaker("echo");
 }
 
 static unsigned char *random_bytes(size_t n, uint64_t seed)
@@ -185,6 +195,119 @@ START_TEST(go)
 }
 END_TEST
 
+/* ---- http ---- */
+
+#define REQUEST "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+/* The answer to one request, which ends with "ok": its bytes. */
+static size_t one_answer(int fd, char *answer, size_t room)
+{
+	size_t n = 0;
+
+	while (n < 6 || memcmp(answer + n - 6, "\r\n\r\nok", 6) != 0) {
+		ck_assert_uint_lt(n, room);
+		receive_exactly(fd, answer + n++, 1);
+	}
+	ck_assert_msg(strncmp(answer, "HTTP/1.1 200 OK\r\n", 17) == 0, "%.*s", (int)n, answer);
+	return n;
+}
+
+/* All that was sent has been read at the other end. */
+static void wait_taken(int fd)
+{
+	struct sockaddr_in here, there;
+	socklen_t n = sizeof here;
+	struct wait wait = wait_begin();
+	char ends[64], line[512];
+	unsigned long waiting = 1;
+
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&here, &n), 0);
+	n = sizeof there;
+	ck_assert_int_eq(getpeername(fd, (struct sockaddr *)&there, &n), 0);
+	(void)snprintf(ends, sizeof ends, ":%04X %08X:%04X ", ntohs(there.sin_port),
+		       here.sin_addr.s_addr, ntohs(here.sin_port));
+	for (;;) {
+		FILE *table = fopen("/proc/net/tcp", "re");
+
+		ck_assert_ptr_nonnull(table);
+		while (fgets(line, sizeof line, table))
+			if (strstr(line, ends))
+				(void)sscanf(strstr(line, ends) + strlen(ends), "%*x %*x:%lx",
+					     &waiting);
+		(void)fclose(table);
+		if (!waiting)
+			return;
+		wait_more(&wait, "what was sent to be read");
+	}
+}
+
+/* A request in two pieces, cut everywhere, and sixteen at once. */
+static void answers_http(const char *name)
+{
+	static const char request[] = REQUEST;
+	char answer[1024], many[16 * sizeof request];
+	struct server *server;
+	int fd;
+
+	if (!choose_or_skip(name))
+		return;
+	server = start_speaker("http");
+	fd = connect_to(server->ports[0]);
+	for (size_t cut = 1; cut < sizeof request - 1; cut++) {
+		send_all(fd, request, cut);
+		wait_taken(fd);
+		send_all(fd, request + cut, sizeof request - 1 - cut);
+		(void)one_answer(fd, answer, sizeof answer);
+	}
+	for (size_t i = 0; i < 16; i++)
+		memcpy(many + i * (sizeof request - 1), request, sizeof request);
+	send_text(fd, many);
+	for (int i = 0; i < 16; i++)
+		(void)one_answer(fd, answer, sizeof answer);
+	finish_sending(fd);
+	expect_end(fd);
+	(void)close(fd);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 128 + SIGTERM);
+}
+
+START_TEST(http_node)
+{
+	answers_http("node");
+}
+END_TEST
+
+START_TEST(http_go)
+{
+	answers_http("go");
+}
+END_TEST
+
+static size_t answer_bytes(struct server *server)
+{
+	char answer[1024];
+	int fd = connect_to(server->ports[0]);
+	size_t n;
+
+	send_text(fd, REQUEST);
+	n = one_answer(fd, answer, sizeof answer);
+	(void)close(fd);
+	return n;
+}
+
+/* The floor's answer is as long as weir's: what is compared is not how much they send. */
+START_TEST(http_floor)
+{
+	struct server *server = SERVER("http://127.0.0.1:0");
+	size_t bytes = answer_bytes(server);
+
+	(void)server_stop(server, SIGTERM);
+	answers_http("http_floor");
+	server = start_speaker("http");
+	ck_assert_uint_eq(answer_bytes(server), bytes);
+	(void)server_stop(server, SIGTERM);
+}
+END_TEST
+
 /* From here on io_uring_setup fails with EPERM, as with kernel.io_uring_disabled = 2. */
 static void forbid_io_uring(void)
 {
@@ -259,5 +382,6 @@ START_TEST(wrong_usage_and_taken_ports)
 END_TEST
 
 SUITE("peers", {"libevent", libevent, 20}, {"libuv", libuv, 20}, {"node", node, 20}, {"go", go, 20},
+      {"http: node", http_node, 20}, {"http: go", http_go, 20}, {"http: floor", http_floor, 20},
       {"io_uring", io_uring, 20}, {"io_uring refused", io_uring_refused, 10},
       {"wrong usage and taken ports", wrong_usage_and_taken_ports, 30})

@@ -69,7 +69,7 @@ START_TEST(requests_are_compared)
 	ck_assert_int_eq(script_run("grep 'weirload/16	weir' %s/out/ratios.tsv", folder), 0);
 	ck_assert_str_eq(script_output, "weirload/16\tweir\thttp_floor\t-\t-\t-\t-\t0\t-\t-\t-\t-\t"
 					"ERRORS: 15 wrong (3 of 3)\n");
-	script_expect_json(in_folder("out/results.json"), "\"pipeline\"");
+	script_expect_json(in_folder("out/results.json"), "\"errors_wrong\": 15");
 	script_expect_nothing_left();
 }
 END_TEST
@@ -117,15 +117,19 @@ START_TEST(http_in_earnest)
 	if (command_exists("nginx") && command_exists("haproxy"))
 		others = " nginx haproxy";
 	script_mark();
-	ck_assert_int_eq(
-	    script_run("bench/http -q -o %s http_floor weir%s", temporary_folder(), others), 0);
+	ck_assert_int_eq(script_run("bench/http -q -o %s weir%s", temporary_folder(), others), 0);
 	script_expect("\nwrk, 64 connections, 16 requests under way on each\n");
 	script_expect("\nweirload, 64 connections, 1 request under way on each\n");
-	script_expect("http_floor again");
-	ck_assert_msg(!strstr(script_output, "ERRORS"), "%s", script_output);
+	script_expect("weir again");
 	ck_assert_msg(!strstr(script_output, "Not here"), "%s", script_output);
-	/* Each of them has a figure at each point. */
-	ck_assert_int_eq(script_run("awk -F '\\t' '$4 == \"-\"' %s", in_folder("ratios.tsv")), 0);
+	/* Each has a figure at each point, but where a machine with more to do let nobody answer.
+	 */
+	ck_assert_int_eq(
+	    script_run("awk -F '\\t' '$4 == \"-\" && $13 == \"-\"' %s", in_folder("ratios.tsv")),
+	    0);
+	ck_assert_str_eq(script_output, "");
+	(void)script_run("grep -E '\"errors_[a-z]*\": [1-9]' %s | grep -v timeout",
+			 in_folder("results.json"));
 	ck_assert_str_eq(script_output, "");
 	script_expect_json(in_folder("results.json"), "\"answer_bytes\"");
 	script_expect_nothing_left();
@@ -137,20 +141,19 @@ START_TEST(slow_in_earnest)
 	if (!script_can_load("slow in earnest"))
 		return;
 	script_mark();
-	ck_assert_int_eq(script_run("bench/slow -q -o %s", temporary_folder()), 0);
+	ck_assert_int_eq(script_run("bench/slow -q -d 2 -o %s", temporary_folder()), 0);
 	script_expect("50, headers");
 	script_expect_json(in_folder("results.json"), "\"ended_408\"");
 	/* All who are slow are ended, for the reason that is theirs; nobody else is. */
 	ck_assert_int_eq(
-	    script_run("awk -F '\\t' 'NR > 1 { print $2, ($8 > 0), ($9 > 0), ($10 > 0), "
-		       "($11 > 0), ($12 > 0) }' %s",
+	    script_run("awk -F '\\t' 'NR > 1 { print $2, ($8 > 0), ($10 > 0), ($11 > 0) }' %s",
 		       in_folder("slow.tsv")),
 	    0);
-	ck_assert_str_eq(script_output, "none 0 0 0 0 0\n"
-					"headers 1 0 1 0 0\n"
-					"body 0 1 1 0 0\n"
-					"read 0 1 0 1 0\n"
-					"again 0 0 0 0 0\n");
+	ck_assert_str_eq(script_output, "none 0 0 0\n"
+					"headers 1 1 0\n"
+					"body 0 1 0\n"
+					"read 0 0 1\n"
+					"again 0 0 0\n");
 	script_expect_nothing_left();
 }
 END_TEST
