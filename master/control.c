@@ -12,17 +12,24 @@
 #include "master/control_file.h"
 #include "reactor/check.h"
 
-#define REQUEST_MS   5000	 /* from connect to a whole request */
-#define STALL_MS     5000	 /* an answer that nobody takes */
-#define REST_MS	     500	 /* without accepting, where accept() fails */
-#define ANSWER_BYTES (512 << 10) /* a record for each of two generations' workers, and room */
-#define ACCEPTS	     8		 /* in a turn */
-#define WARN_MS	     1000	 /* who is refused is not logged more often */
+#define REQUEST_MS   5000	  /* from connect to a whole request */
+#define STALL_MS     5000	  /* an answer that nobody takes */
+#define REST_MS	     500	  /* without accepting, where accept() fails */
+#define ANSWER_BYTES (1200 << 10) /* a record for each of two generations' workers, and room */
+#define ACCEPTS	     8		  /* in a turn */
+#define WARN_MS	     1000	  /* who is refused is not logged more often */
 
 static const char *const verb_names[CONTROL_VERBS] = {
-    [CONTROL_STATUS] = "status", [CONTROL_WORKERS] = "workers", [CONTROL_PID] = "pid",
-    [CONTROL_RELOAD] = "reload", [CONTROL_UPGRADE] = "upgrade", [CONTROL_REBALANCE] = "rebalance",
-    [CONTROL_DRAIN] = "drain",	 [CONTROL_STOP] = "stop",	[CONTROL_METRICS] = "metrics",
+    [CONTROL_STATUS] = "status",
+    [CONTROL_WORKERS] = "workers",
+    [CONTROL_TOP] = "top",
+    [CONTROL_PID] = "pid",
+    [CONTROL_RELOAD] = "reload",
+    [CONTROL_UPGRADE] = "upgrade",
+    [CONTROL_REBALANCE] = "rebalance",
+    [CONTROL_DRAIN] = "drain",
+    [CONTROL_STOP] = "stop",
+    [CONTROL_METRICS] = "metrics",
 };
 
 enum client_state {
@@ -330,7 +337,8 @@ static bool client_send(struct control_client *client)
 static void log_request(const struct control_client *client)
 {
 	if (client->verb == CONTROL_STATUS || client->verb == CONTROL_WORKERS ||
-	    client->verb == CONTROL_METRICS || client->verb == CONTROL_PID)
+	    client->verb == CONTROL_TOP || client->verb == CONTROL_METRICS ||
+	    client->verb == CONTROL_PID)
 		return;
 	log_info("control", LOG_TEXT("command", verb_names[client->verb]),
 		 LOG_NUMBER("uid", client->peer.uid), LOG_NUMBER("pid", client->peer.pid));

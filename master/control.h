@@ -28,6 +28,7 @@
 enum control_verb {
 	CONTROL_STATUS,
 	CONTROL_WORKERS,
+	CONTROL_TOP, /* both, for who asks again and again */
 	CONTROL_METRICS,
 	CONTROL_PID, /* "wN", or "" for the master's */
 	CONTROL_RELOAD,

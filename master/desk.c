@@ -67,7 +67,7 @@ static void answer_listeners(struct control_client *client, const struct generat
 	}
 }
 
-static void answer_status(struct control_client *client)
+static void answer_server(struct control_client *client)
 {
 	const struct generation *serving = change_serving();
 	struct status_server server = {
@@ -83,7 +83,12 @@ static void answer_status(struct control_client *client)
 	for (size_t i = 0; i < serving->slots_n; i++)
 		server.workers += serving->slots[i].roster.state == SLOT_READY;
 	status_server(client, &server, desk.owner->board, SEATS_MAX);
-	answer_listeners(client, serving);
+}
+
+static void answer_status(struct control_client *client)
+{
+	answer_server(client);
+	answer_listeners(client, change_serving());
 	EACH_GENERATION (generation)
 		if (generation->phase == GENERATION_RETIRING)
 			answer_listeners(client, generation);
@@ -237,9 +242,13 @@ static void asked(struct control_client *client, enum control_verb verb, const c
 	case CONTROL_STATUS:
 		answer_status(client);
 		break;
+	case CONTROL_TOP:
+		status_moment(client);
+		answer_server(client);
+		/* fall through */
 	case CONTROL_WORKERS:
 		for (size_t i = 0; i < n; i++)
-			status_worker(client, &workers[i], desk.owner->board);
+			status_worker(client, &workers[i], desk.owner->board, verb == CONTROL_TOP);
 		control_done(client);
 		break;
 	case CONTROL_METRICS:

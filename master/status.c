@@ -8,12 +8,21 @@
 #include "master/options.h"
 #include "reactor/check.h"
 
-/* What of the counters a record shows; the rest is for metrics. */
-static const char *const shown[] = {"connections",    "accepted",   "messages",
-				    "received_bytes", "sent_bytes", "queued_bytes_max"};
+/* What of the counters a record shows, beside the reasons of closes; the rest is for metrics. */
+static const char *const shown[] = {"connections",     "accepted",   "messages",
+				    "received_bytes",  "sent_bytes", "queued_bytes",
+				    "queued_bytes_max"};
+/* What a record of `top` has beside them: whether, and how well, a worker moves. */
+static const char *const shown_to_top[] = {"asleep", "harvests", "turns", "loop_busy_us",
+					   "messages_sent"};
 
-#define SHOWN	   (sizeof shown / sizeof *shown)
-#define FIELDS_MAX 24
+#define SHOWN	     (sizeof shown / sizeof *shown)
+#define SHOWN_TO_TOP (sizeof shown_to_top / sizeof *shown_to_top)
+#define FIELDS_MAX   96
+#define FIELDS_OTHER 9 /* that are no counters */
+
+_Static_assert(SHOWN + SHOWN_TO_TOP + CLOSE_REASONS + LAGS + FIELDS_OTHER <= FIELDS_MAX,
+	       "they fit");
 
 struct record {
 	struct log_field fields[FIELDS_MAX];
@@ -36,21 +45,45 @@ static const struct stats_row *row_of(const char *name)
 	return &stats_rows[i];
 }
 
-/* Of the seats from first on, n of them. before: of a single one, what it counted for others. */
-static void record_add_counters(struct record *record, const struct board *board, size_t first,
-				size_t n, const struct stats *before)
-{
-	for (size_t i = 0; i < SHOWN; i++) {
-		const struct stats_row *row = row_of(shown[i]);
-		uint64_t total = 0;
+/* Seats, and what a single one of them counted for others before (NULL: nothing). */
+struct seats_read {
+	const struct board *board;
+	size_t first, n;
+	const struct stats *before;
+};
 
-		for (size_t seat = first; seat < first + n; seat++)
-			total =
-			    stats_combine(row, total, stats_value(&board->seats[seat].stats, row));
-		if (before && row->kind == STATS_COUNTER)
-			total -= stats_value(before, row);
-		record_add(record, LOG_NUMBER(row->name, total));
-	}
+static void record_add_counter(struct record *record, const struct seats_read *seats,
+			       const struct stats_row *row)
+{
+	uint64_t total = 0;
+
+	for (size_t seat = seats->first; seat < seats->first + seats->n; seat++)
+		total =
+		    stats_combine(row, total, stats_value(&seats->board->seats[seat].stats, row));
+	if (seats->before && stats_grows(row))
+		total -= stats_value(seats->before, row);
+	record_add(record, LOG_NUMBER(row->name, total));
+}
+
+static bool is_close(const struct stats_row *row)
+{
+	return strncmp(row->name, STATUS_CLOSED, strlen(STATUS_CLOSED)) == 0;
+}
+
+static bool is_lag(const struct stats_row *row)
+{
+	return row->kind == STATS_BUCKET;
+}
+
+static void record_add_counters(struct record *record, const struct seats_read *seats, bool for_top)
+{
+	for (size_t i = 0; i < SHOWN; i++)
+		record_add_counter(record, seats, row_of(shown[i]));
+	for (size_t i = 0; for_top && i < SHOWN_TO_TOP; i++)
+		record_add_counter(record, seats, row_of(shown_to_top[i]));
+	for (size_t i = 0; i < stats_rows_n; i++)
+		if (is_close(&stats_rows[i]) || (for_top && is_lag(&stats_rows[i])))
+			record_add_counter(record, seats, &stats_rows[i]);
 }
 
 static bool seats_are_there(const struct board *board, size_t first, size_t n)
@@ -58,6 +91,15 @@ static bool seats_are_there(const struct board *board, size_t first, size_t n)
 	size_t seats = sizeof board->seats / sizeof *board->seats;
 
 	return first <= seats && n <= seats - first;
+}
+
+void status_moment(struct control_client *client)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	CONTROL_RECORD(client, "moment",
+		       LOG_NUMBER("us", now.tv_sec * 1000000 + now.tv_nsec / 1000));
 }
 
 void status_server(struct control_client *client, const struct status_server *server,
@@ -81,7 +123,7 @@ void status_server(struct control_client *client, const struct status_server *se
 	record_add(&record, LOG_NUMBER("up_s", server->up_s));
 	if (server->config)
 		record_add(&record, LOG_TEXT("config", server->config));
-	record_add_counters(&record, board, 0, seats, NULL);
+	record_add_counters(&record, &(struct seats_read){board, 0, seats, NULL}, false);
 	control_record(client, "server", record.fields, record.n);
 }
 
@@ -93,7 +135,7 @@ void status_listener(struct control_client *client, const struct status_listener
 }
 
 void status_worker(struct control_client *client, const struct status_worker *worker,
-		   const struct board *board)
+		   const struct board *board, bool for_top)
 {
 	struct record record = {.n = 0};
 
@@ -103,9 +145,10 @@ void status_worker(struct control_client *client, const struct status_worker *wo
 	record_add(&record, LOG_NUMBER("pid", worker->pid));
 	record_add(&record, LOG_NUMBER("generation", worker->generation));
 	record_add(&record, LOG_TEXT("state", worker->state));
-	record_add_counters(&record, board, worker->seat, 1, worker->before);
 	record_add(&record, LOG_NUMBER("restarts", worker->restarts));
 	record_add(&record, LOG_NUMBER("up_s", worker->up_s));
+	record_add_counters(&record, &(struct seats_read){board, worker->seat, 1, worker->before},
+			    for_top);
 	control_record(client, "worker", record.fields, record.n);
 }
 

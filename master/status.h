@@ -1,5 +1,5 @@
 /*
- * status: what weirctl's `status`, `workers` and `pid` show, as records (weirctl(8)).
+ * status: what weirctl's `status`, `workers`, `top` and `pid` show, as records (weirctl(8)).
  *
  * The master says what processes there are, as it knows them itself; the counters are read
  * from the board, which costs no worker anything. They are only shown: a worker that writes
@@ -38,12 +38,17 @@ struct status_worker {
 	unsigned restarts;	    /* how often the slot's worker was replaced because it died */
 };
 
+#define STATUS_CLOSED "closed_" /* what a field that counts closes begins with; then the reason */
+
+/* When what follows is read, by the clock that all processes here have: for rates. */
+void status_moment(struct control_client *client);
 /* seats: how many of the board's are in use, for the sums. */
 void status_server(struct control_client *client, const struct status_server *server,
 		   const struct board *board, size_t seats);
+/* for_top: with what only `top` shows. */
 void status_listener(struct control_client *client, const struct status_listener *listener);
 void status_worker(struct control_client *client, const struct status_worker *worker,
-		   const struct board *board);
+		   const struct board *board, bool for_top);
 /* Ends the answer to `pid ARGUMENT`: "" is the master's, "wN" that of slot N's worker, the
  * newest where there are two. */
 void status_pid(struct control_client *client, const char *argument, pid_t master,

@@ -233,7 +233,7 @@ START_TEST(what_is_malformed_is_refused)
 
 	start();
 	says("reboot\n",
-	     "failed why=\"\\\"reboot\\\" is no command; there are: status workers metrics pid "
+	     "failed why=\"\\\"reboot\\\" is no command; there are: status workers top metrics pid "
 	     "reload upgrade rebalance drain stop\"\n");
 	(void)answer_to("\n");
 	ck_assert_ptr_nonnull(strstr(answer, "\\\"\\\" is no command"));
