@@ -13,15 +13,18 @@
 
 #include "master/control.h"
 #include "master/options.h"
-#include "master/weirctl_answer.h"
+#include "master/weirctl_ask.h"
 #include "master/weirctl_find.h"
 #include "master/weirctl_show.h"
+#include "master/weirctl_top.h"
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
 
-#define QUICK_MS 10000 /* for what a server answers at once */
+#define QUICK_MS	10000 /* for what a server answers at once */
+#define INTERVAL_MS	1000  /* of top */
+#define INTERVAL_MS_MIN 100
 
 static const struct command {
 	const char *name, *argument, *meaning;
@@ -36,6 +39,7 @@ static const struct command {
      true,
      false,
      {"worker"}},
+    {"top", "", "the same as rates, in a live table", true, false, {NULL}},
     {"metrics", "", "every counter, as Prometheus' text", true, false, {"note"}},
     {"pid", " [wN]", "the master's pid, or that of worker N, alone", true, false, {NULL}},
     {"reload", "", "read the configuration again; new workers take over", false, false, {"note"}},
@@ -64,10 +68,15 @@ static struct {
 	const char *control;
 	uint64_t timeout_ms; /* 0: none */
 	uint64_t due_ms;
-	struct answer answer;
+	struct top_plan top;
+	struct ask ask;
 	const char *why; /* it failed */
-	bool ended;	 /* the answer has its last line */
-} ctl;
+} ctl = {.top = {.interval_ms = INTERVAL_MS}};
+
+static bool is_top(void)
+{
+	return strcmp(ctl.command->name, "top") == 0;
+}
 
 /* ---- usage ---- */
 
@@ -99,9 +108,12 @@ static _Noreturn void print_help(void)
 	    "\n  -j, --json          the answer as one JSON document\n"
 	    "      --control PATH  the server's socket; without it, the only server there is\n"
 	    "                      in " CONTROL_FOLDER " and $XDG_RUNTIME_DIR\n"
+	    "      --interval T    of top: how long between two looks (default: 1s)\n"
+	    "      --count N       of top: how many tables, 0 being without end (default:\n"
+	    "                      0 on a terminal, else 1)\n"
 	    "      --timeout T     how long to wait for the outcome, 0 being for ever\n"
-	    "                      (default: 10s for status, workers, metrics and pid,\n"
-	    "                      else 0)\n"
+	    "                      (default: 10s for status, workers, top, metrics and\n"
+	    "                      pid, else 0)\n"
 	    "  -V, --version       print the version and exit\n"
 	    "  -h, --help          print this and exit\n"
 	    "\nTimes are a whole number with its unit, ms s m h.\n"
@@ -109,13 +121,26 @@ static _Noreturn void print_help(void)
 	exit(0);
 }
 
-static void take_timeout(const char *text)
+static uint64_t take_time(const char *flag, const char *text)
 {
 	uint64_t us;
 
 	if (!time_parse(text, &us) || us / 1000 > INT32_MAX)
-		usage_error("--timeout takes a time such as 500ms, 30s or 5m, not \"%s\"", text);
-	ctl.timeout_ms = (us + 999) / 1000;
+		usage_error("%s takes a time such as 500ms, 30s or 5m, not \"%s\"", flag, text);
+	return (us + 999) / 1000;
+}
+
+static void take_rhythm(const char *interval, const char *count)
+{
+	if ((interval || count) && !is_top())
+		usage_error("%s is for top alone", interval ? "--interval" : "--count");
+	if (interval)
+		ctl.top.interval_ms = take_time("--interval", interval);
+	if (ctl.top.interval_ms < INTERVAL_MS_MIN)
+		usage_error("--interval takes 100ms or more, not \"%s\"", interval);
+	if (count && !number_parse(count, &ctl.top.count))
+		usage_error("--count takes a number, not \"%s\"", count);
+	ctl.top.counted = count != NULL;
 }
 
 static void take_command(int argc, char **argv)
@@ -142,9 +167,10 @@ static void read_options(int argc, char **argv)
 	static const struct option options[] = {
 	    {"json", no_argument, NULL, 'j'},	       {"control", required_argument, NULL, 'c'},
 	    {"timeout", required_argument, NULL, 't'}, {"version", no_argument, NULL, 'V'},
-	    {"help", no_argument, NULL, 'h'},	       {NULL, 0, NULL, 0},
+	    {"help", no_argument, NULL, 'h'},	       {"interval", required_argument, NULL, 'i'},
+	    {"count", required_argument, NULL, 'n'},   {NULL, 0, NULL, 0},
 	};
-	const char *timeout = NULL;
+	const char *timeout = NULL, *interval = NULL, *count = NULL;
 	int letter;
 
 	opterr = 0;
@@ -161,6 +187,10 @@ static void read_options(int argc, char **argv)
 			ctl.control = optarg;
 		else if (letter == 't')
 			timeout = optarg;
+		else if (letter == 'i')
+			interval = optarg;
+		else if (letter == 'n')
+			count = optarg;
 		else if (letter == ':')
 			usage_error("%s takes a value", argv[optind - 1]);
 		else
@@ -169,7 +199,8 @@ static void read_options(int argc, char **argv)
 	take_command(argc, argv);
 	ctl.timeout_ms = ctl.command->quick ? QUICK_MS : 0;
 	if (timeout)
-		take_timeout(timeout);
+		ctl.timeout_ms = take_time("--timeout", timeout);
+	take_rhythm(interval, count);
 }
 
 /* ---- time ---- */
@@ -201,63 +232,23 @@ static bool wait_for(int fd)
 
 /* ---- the answer ---- */
 
-static void take_line(const char *line)
+/* Notes are told as they come. */
+static void read_answer(void)
 {
-	const struct answer_record *record = answer_line(&ctl.answer, line);
-	const struct log_field *why;
+	size_t told = 0;
+	bool more = true;
 
-	if (ctl.ended)
-		return;
-	if (!record) {
-		ctl.why = "the server says what weirctl does not understand";
-		ctl.ended = true;
-	} else if (strcmp(record->kind, "done") == 0) {
-		ctl.ended = true;
-	} else if (strcmp(record->kind, "failed") == 0) {
-		why = answer_field(record, "why");
-		ctl.why = why && why->text ? why->text : "the server does not say why";
-		ctl.ended = true;
-	} else if (strcmp(record->kind, "note") == 0 && !ctl.json) {
-		show_note(record);
-	}
-}
-
-/* Whole lines of what has come; what is left moves to the front. */
-static size_t take_lines(char *bytes, size_t n)
-{
-	char *line = bytes, *end;
-
-	while ((end = memchr(line, '\n', n - (size_t)(line - bytes)))) {
-		*end = '\0';
-		take_line(line);
-		line = end + 1;
-	}
-	n -= (size_t)(line - bytes);
-	memmove(bytes, line, n);
-	return n;
-}
-
-static void read_answer(int fd)
-{
-	static char bytes[16384 + ANSWER_LINE_BYTES];
-	size_t n = 0;
-	ssize_t part;
-
-	do {
-		if (!wait_for(fd)) {
+	while (more && !ctl.why) {
+		if (!wait_for(ctl.ask.fd)) {
 			ctl.why = "the time is over, and the outcome is not known";
 			return;
 		}
-		part = read(fd, bytes + n, sizeof bytes - n);
-		if (part > 0)
-			n = take_lines(bytes, n + (size_t)part);
-		if (n == sizeof bytes) {
-			ctl.why = "the server says what weirctl does not understand";
-			return;
-		}
-	} while (part > 0 || (part < 0 && errno == EINTR));
-	if (!ctl.ended)
-		ctl.why = "the server ended before it had answered";
+		more = ask_read(&ctl.ask);
+		for (; told < ctl.ask.answer.n; told++)
+			if (!ctl.json && strcmp(ctl.ask.answer.records[told].kind, "note") == 0)
+				show_note(&ctl.ask.answer.records[told]);
+	}
+	ctl.why = ctl.ask.why;
 }
 
 /* Its last words come before its end. */
@@ -275,16 +266,21 @@ int main(int argc, char **argv)
 	read_options(argc, argv);
 	ctl.due_ms = now_ms() + ctl.timeout_ms;
 	found = find_server(ctl.control, (int)ctl.timeout_ms);
+	if (is_top()) {
+		ctl.top.control = ctl.control;
+		ctl.top.json = ctl.json;
+		ctl.top.timeout_ms = ctl.timeout_ms;
+		return top_run(&ctl.top, found);
+	}
 	if (ctl.command->ends && found.pid > 0)
 		pidfd = (int)syscall(SYS_pidfd_open, found.pid, 0);
-	/* Who refuses us says why before we have asked. */
-	(void)send(found.fd, ctl.request, strlen(ctl.request), MSG_NOSIGNAL);
-	read_answer(found.fd);
+	ask_begin(&ctl.ask, found.fd, ctl.request);
+	read_answer();
 	wait_until_gone(pidfd);
 	if (ctl.json)
-		show_json(&ctl.answer, ctl.command->lists, ctl.why);
+		show_json(&ctl.ask.answer, ctl.command->lists, ctl.why);
 	else if (!ctl.why)
-		show_tables(&ctl.answer);
+		show_tables(&ctl.ask.answer);
 	if (!ctl.json && !ctl.why && !ctl.command->quick)
 		(void)printf("%s: done\n", ctl.command->name);
 	if (fflush(stdout) != 0 || ferror(stdout)) {

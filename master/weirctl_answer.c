@@ -122,7 +122,7 @@ static bool take_record(struct answer_record *record, char *line)
 	if (!n || (line[n] && line[n] != ' '))
 		return false;
 	line[n] = '\0';
-	*record = (struct answer_record){.kind = line};
+	*record = (struct answer_record){.kind = line, .line = line};
 	while (!ended) {
 		if (record->fields_n == ANSWER_FIELDS_MAX)
 			return false;
@@ -147,6 +147,24 @@ const struct answer_record *answer_line(struct answer *answer, const char *line)
 	answer->records = must(realloc(answer->records, (answer->n + 1) * sizeof *answer->records));
 	answer->records[answer->n] = record;
 	return &answer->records[answer->n++];
+}
+
+const struct answer_record *answer_first(const struct answer *answer, const char *kind)
+{
+	for (size_t i = 0; i < answer->n; i++)
+		if (strcmp(answer->records[i].kind, kind) == 0)
+			return &answer->records[i];
+	return NULL;
+}
+
+void answer_clear(struct answer *answer)
+{
+	for (size_t i = 0; i < answer->n; i++) {
+		free(answer->records[i].line);
+		free(answer->records[i].fields);
+	}
+	free(answer->records);
+	*answer = (struct answer){0};
 }
 
 const struct log_field *answer_field(const struct answer_record *record, const char *key)

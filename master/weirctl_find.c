@@ -50,6 +50,7 @@ static int connect_there(const char *path, int wait_ms, struct found *found)
 	}
 	(void)getsockopt(found->fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_n);
 	found->pid = peer.pid;
+	found->path = path;
 	return 0;
 }
 
@@ -82,6 +83,13 @@ static void look_in(const char *folder, int wait_ms)
 	}
 	if (dir)
 		(void)closedir(dir);
+}
+
+static void look_around(int wait_ms)
+{
+	find.n = 0;
+	look_in(CONTROL_FOLDER, wait_ms);
+	look_in(getenv("XDG_RUNTIME_DIR"), wait_ms);
 }
 
 static _Noreturn void tell_none(void)
@@ -121,11 +129,24 @@ struct found find_server(const char *path, int wait_ms)
 			      error == -ECONNREFUSED ? " (nobody listens there)" : "");
 		exit(FIND_NONE);
 	}
-	look_in(CONTROL_FOLDER, wait_ms);
-	look_in(getenv("XDG_RUNTIME_DIR"), wait_ms);
+	look_around(wait_ms);
 	if (find.n == 0)
 		tell_none();
 	if (find.n > 1)
 		tell_many();
 	return find.servers[0].found;
+}
+
+int find_again(const char *path, int wait_ms, struct found *found)
+{
+	if (path)
+		return connect_there(path, wait_ms, found);
+	look_around(wait_ms);
+	if (find.n == 1) {
+		*found = find.servers[0].found;
+		return 0;
+	}
+	for (size_t i = 0; i < find.n; i++)
+		(void)close(find.servers[i].found.fd);
+	return find.n ? -ENOTUNIQ : -ENOENT;
 }

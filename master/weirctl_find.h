@@ -13,11 +13,14 @@
 #define FIND_NONE 3 /* the exit status */
 
 struct found {
-	int fd;	   /* connected, blocking */
-	pid_t pid; /* of who listens; 0: it lives where we can't see it */
+	int fd;		  /* connected, blocking */
+	const char *path; /* good until the next search */
+	pid_t pid;	  /* of who listens; 0: it lives where we can't see it */
 };
 
 /* path NULL: the only one. Connecting waits wait_ms at most; 0: as long as it takes. */
 struct found find_server(const char *path, int wait_ms);
+/* For who has had one already, and does not end without it: 0 or -errno. */
+int find_again(const char *path, int wait_ms, struct found *found);
 
 #endif

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "master/status.h"
+#include "master/weirctl_cell.h"
+
 #define COLUMNS_MAX 64
-#define CELL_BYTES  (LOG_LINE_BYTES + 1)
 #define WIDTH	    80
 
 enum form { PLAIN, COUNT, BYTES, AGE, PID };
@@ -48,45 +50,9 @@ static const struct {
 
 /* ---- cells ---- */
 
-static void format_scaled(char *cell, double value, double step)
+static bool is_close(const struct log_field *field)
 {
-	static const char units[] = "KMGTPE";
-	size_t unit = 0;
-
-	for (value /= step; value >= step - 0.05 && units[unit + 1]; unit++)
-		value /= step;
-	(void)snprintf(cell, CELL_BYTES, "%.1f%c", value, units[unit]);
-}
-
-static void format_age(char *cell, int64_t seconds)
-{
-	long long s = seconds;
-
-	if (s < 60)
-		(void)snprintf(cell, CELL_BYTES, "%llds", s);
-	else if (s < 3600)
-		(void)snprintf(cell, CELL_BYTES, "%lldm%02llds", s / 60, s % 60);
-	else if (s < 86400)
-		(void)snprintf(cell, CELL_BYTES, "%lldh%02lldm", s / 3600, s / 60 % 60);
-	else
-		(void)snprintf(cell, CELL_BYTES, "%lldd%02lldh", s / 86400, s / 3600 % 24);
-}
-
-/* A terminal must get no controls, C1 as UTF-8 (c2 80 to c2 9f) being some. */
-static void format_text(char *cell, const char *text)
-{
-	size_t n = 0;
-
-	for (; *text && n < CELL_BYTES - 1; text++) {
-		unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
-
-		if (c == 0xc2 && next >= 0x80 && next <= 0x9f) {
-			text++;
-			c = '?';
-		}
-		cell[n++] = c < ' ' || c == 0x7f ? '?' : (char)c;
-	}
-	cell[n] = '\0';
+	return strncmp(field->key, STATUS_CLOSED, strlen(STATUS_CLOSED)) == 0;
 }
 
 static void format_cell(char *cell, const struct log_field *field, enum form form)
@@ -94,13 +60,13 @@ static void format_cell(char *cell, const struct log_field *field, enum form for
 	if (!field || (form == PID && !field->text && !field->number))
 		(void)snprintf(cell, CELL_BYTES, "-");
 	else if (field->text)
-		format_text(cell, field->text);
+		cell_text(cell, field->text);
 	else if (form == AGE)
-		format_age(cell, field->number);
+		cell_age(cell, field->number);
 	else if (form == COUNT && field->number > 9999999)
-		format_scaled(cell, (double)field->number, 1000);
+		cell_scaled(cell, (double)field->number, 1000);
 	else if (form == BYTES && field->number > 9999)
-		format_scaled(cell, (double)field->number, 1024);
+		cell_scaled(cell, (double)field->number, 1024);
 	else
 		(void)snprintf(cell, CELL_BYTES, "%lld", (long long)field->number);
 }
@@ -154,7 +120,7 @@ static void table_row(const struct table *table, const struct answer_record *rec
 		if (record)
 			format_cell(cell, answer_field(record, column->key), column->form);
 		else
-			format_text(cell, column->heading);
+			cell_text(cell, column->heading);
 		pad = (int)(table->widths[i] - width_of(cell));
 		if (table->numbers[i])
 			(void)printf("%*s%*s%s", i ? gap : 0, "", pad, "", cell);
@@ -204,16 +170,47 @@ static void show_table(const struct answer *answer, const struct answer_record *
 			table_row(&table, &answer->records[i], gap);
 }
 
+/* Counts of closes by reason, those that are not 0, after a label and within the width. */
+static void show_closes(const struct answer_record *record, size_t indent)
+{
+	size_t prefix = strlen(STATUS_CLOSED), at = indent;
+	bool begun = false;
+	char cell[CELL_BYTES], text[CELL_BYTES + 64];
+
+	for (size_t i = 0; i < record->fields_n; i++) {
+		const struct log_field *field = &record->fields[i];
+
+		if (!is_close(field) || (!field->text && !field->number))
+			continue;
+		format_cell(cell, field, COUNT);
+		(void)snprintf(text, sizeof text, "%.32s %s", field->key + prefix, cell);
+		if (begun && at + 2 + strlen(text) > WIDTH - 1) {
+			(void)printf(",\n%*s", (int)indent, "");
+			at = indent;
+			begun = false;
+		}
+		(void)printf("%s%s", begun ? ", " : "", text);
+		at += strlen(text) + (begun ? 2 : 0);
+		begun = true;
+	}
+	(void)printf("%s\n", at == indent ? "-" : "");
+}
+
 /* "received_bytes" is a key; "received" and bytes are for people. */
 static void show_list(const struct answer_record *record)
 {
 	char cell[CELL_BYTES], label[64];
+	bool closes = false;
 
 	for (size_t i = 0; i < record->fields_n; i++) {
 		const struct log_field *field = &record->fields[i];
 		enum form form = COUNT;
 		size_t n;
 
+		if (is_close(field)) {
+			closes = true;
+			continue;
+		}
 		(void)snprintf(label, sizeof label, "%s", field->key);
 		for (char *at = label; *at; at++)
 			if (*at == '_')
@@ -232,6 +229,26 @@ static void show_list(const struct answer_record *record)
 		}
 		format_cell(cell, field, form);
 		(void)printf("%-14s %s\n", label, cell);
+	}
+	if (closes) {
+		(void)printf("%-14s ", "closed");
+		show_closes(record, 15);
+	}
+}
+
+/* Under the table of workers: why their connections ended. */
+static void show_closes_of_each(const struct answer *answer)
+{
+	(void)printf("\nWORKER  CLOSED\n");
+	for (size_t i = 0; i < answer->n; i++) {
+		const struct answer_record *record = &answer->records[i];
+		char cell[CELL_BYTES];
+
+		if (strcmp(record->kind, "worker") != 0)
+			continue;
+		format_cell(cell, answer_field(record, "worker"), PLAIN);
+		(void)printf("%6s  ", cell);
+		show_closes(record, 8);
 	}
 }
 
@@ -285,6 +302,8 @@ void show_tables(const struct answer *answer)
 			show_list(record);
 		else
 			show_table(answer, record);
+		if (strcmp(record->kind, "worker") == 0)
+			show_closes_of_each(answer);
 	}
 }
 

@@ -1,0 +1,245 @@
+#include "master/weirctl_frame.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "master/status.h"
+#include "master/weirctl_cell.h"
+#include "master/weirctl_table.h"
+#include "reactor/check.h"
+#include "reactor/stats.h"
+
+/* ---- lines ---- */
+
+struct frame_line *frame_line(struct frame *frame, enum frame_look look)
+{
+	struct frame_line *line;
+
+	if (frame->n == frame->room) {
+		frame->room = frame->room ? 2 * frame->room : 64;
+		frame->lines = realloc(frame->lines, frame->room * sizeof *frame->lines);
+		if (!frame->lines)
+			die("memory: %s", strerror(errno));
+	}
+	line = &frame->lines[frame->n++];
+	line->look = look;
+	*line->text = '\0';
+	return line;
+}
+
+void frame_add(struct frame_line *line, const char *format, ...)
+{
+	size_t n = strlen(line->text);
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(line->text + n, sizeof line->text - n, format, arguments);
+	va_end(arguments);
+}
+
+/* ---- the head ---- */
+
+static void cell_of(char cell[CELL_BYTES], bool known, const double *value)
+{
+	if (known)
+		cell_short(cell, *value, 1000, CELL_SHORT);
+	else
+		(void)snprintf(cell, CELL_BYTES, "-");
+}
+
+static bool closes_rate(const struct sample *sample, double *a_second)
+{
+	const struct answer_record *server = sample->server.now;
+	double one;
+
+	*a_second = 0;
+	for (size_t i = 0; i < server->fields_n; i++) {
+		if (strncmp(server->fields[i].key, STATUS_CLOSED, strlen(STATUS_CLOSED)) != 0)
+			continue;
+		if (!sample_rate(sample, &sample->server, server->fields[i].key, &one))
+			return false;
+		*a_second += one;
+	}
+	return true;
+}
+
+static void frame_head(struct frame *frame, const struct sample *sample)
+{
+	const struct sample_row *server = &sample->server;
+	struct frame_line *line = frame_line(frame, LOOK_STRONG);
+	char up[CELL_BYTES], version[CELL_BYTES], state[CELL_BYTES], cell[CELL_BYTES];
+	double up_s = 0, generation = 0, workers = 0, asked = 0, value = 0;
+
+	(void)sample_number(server, "up_s", &up_s);
+	(void)sample_number(server, "generation", &generation);
+	(void)sample_number(server, "workers", &workers);
+	(void)sample_number(server, "workers_asked", &asked);
+	cell_age(up, (int64_t)up_s);
+	cell_ascii(version, sample_text(server, "version"));
+	cell_ascii(state, sample_text(server, "state"));
+	frame_add(line, "weir %.20s  %.12s  pid %d  generation %.0f  up %s", version, state,
+		  (int)server->pid, generation, up);
+	line = frame_line(frame, LOOK_PLAIN);
+	frame_add(line, "workers %.0f of %.0f", workers, asked);
+	cell_of(cell, sample_number(server, "connections", &value), &value);
+	frame_add(line, "   connections %5s", cell);
+	cell_of(cell, sample_rate(sample, server, "accepted", &value), &value);
+	frame_add(line, "   accepted/s %5s", cell);
+	cell_of(cell, closes_rate(sample, &value), &value);
+	frame_add(line, "   closed/s %5s", cell);
+	(void)frame_line(frame, LOOK_PLAIN);
+}
+
+/* ---- why connections ended ---- */
+
+#define REASON_WIDTH 36 /* of a cell: name, count, a second */
+#define REASON_GAP   4
+
+static bool has_reason(const struct frame_view *view, const char *reason)
+{
+	for (size_t i = 0; i < view->reasons_n; i++)
+		if (strcmp(view->reasons[i], reason) == 0)
+			return true;
+	return false;
+}
+
+/* Which reasons there are, stats_rows knows; those that it does not are new, and left out. */
+static void note_reasons(const struct sample *sample, struct frame_view *view)
+{
+	double count;
+
+	for (size_t i = 0; i < stats_rows_n; i++) {
+		const char *key = stats_rows[i].name;
+
+		if (strncmp(key, STATUS_CLOSED, strlen(STATUS_CLOSED)) == 0 &&
+		    sample_number(&sample->server, key, &count) && count > 0 &&
+		    view->reasons_n < FRAME_REASONS_MAX && !has_reason(view, key))
+			view->reasons[view->reasons_n++] = key;
+	}
+}
+
+static size_t reasons_a_line(const struct frame_view *view)
+{
+	size_t n = (view->columns + REASON_GAP) / (REASON_WIDTH + REASON_GAP);
+
+	return n ? n : 1;
+}
+
+static size_t reason_lines(const struct frame_view *view)
+{
+	size_t a_line = reasons_a_line(view), lines = (view->reasons_n + a_line - 1) / a_line;
+	size_t room = view->rows / 6;
+
+	return view->rows && lines > room ? room : lines;
+}
+
+static void frame_closes(struct frame *frame, const struct sample *sample,
+			 const struct frame_view *view)
+{
+	size_t a_line = reasons_a_line(view), lines = reason_lines(view);
+	size_t heads = view->reasons_n < a_line ? view->reasons_n : a_line;
+	struct frame_line *line = frame_line(frame, LOOK_HEADING);
+	char count[CELL_BYTES], rate[CELL_BYTES];
+	double value = 0;
+
+	if (!view->reasons_n)
+		frame_add(line, "CLOSED  none so far");
+	for (size_t i = 0; i < heads; i++)
+		frame_add(line, "%*s%-20s %7s %7s", i ? REASON_GAP : 0, "",
+			  i == 0			     ? "CLOSED"
+			  : a_line * lines < view->reasons_n ? "(not all have room)"
+							     : "",
+			  "TOTAL", "/S");
+	for (size_t i = 0; i < view->reasons_n && i < a_line * lines; i++) {
+		if (i % a_line == 0)
+			line = frame_line(frame, LOOK_PLAIN);
+		cell_of(count, sample_number(&sample->server, view->reasons[i], &value), &value);
+		cell_of(rate, sample_rate(sample, &sample->server, view->reasons[i], &value),
+			&value);
+		frame_add(line, "%*s%-20.20s %7s %7s", i % a_line ? REASON_GAP : 0, "",
+			  view->reasons[i] + strlen(STATUS_CLOSED), count, rate);
+	}
+}
+
+/* ---- the foot ---- */
+
+/* Who does not move; one of them by name. */
+static void frame_still(struct frame *frame, const struct sample *sample,
+			const struct frame_view *view)
+{
+	const struct sample_row *worst = NULL;
+	struct frame_line *line;
+	uint64_t worst_us = 0;
+	size_t n = 0;
+	double worker = 0;
+
+	for (size_t i = 0; i < sample->workers_n; i++) {
+		const struct sample_row *row = &sample->workers[i];
+		uint64_t still_us = sample_still_us(sample, row);
+
+		n += sample_is_still(sample, row);
+		if (sample_is_still(sample, row) && (!worst || still_us > worst_us)) {
+			worst = row;
+			worst_us = still_us;
+		}
+	}
+	if (!worst) {
+		if (view->rows)
+			(void)frame_line(frame, LOOK_PLAIN);
+		return;
+	}
+	line = frame_line(frame, LOOK_ALARM);
+	(void)sample_number(worst, "worker", &worker);
+	frame_add(line, "worker %.0f (pid %d) has made no progress for %.0f s", worker,
+		  (int)worst->pid, (double)worst_us / 1e6);
+	if (n > 1)
+		frame_add(line, ", and %zu more", n - 1);
+}
+
+static void frame_foot(struct frame *frame, const struct frame_view *view)
+{
+	struct frame_line *line = frame_line(frame, LOOK_FAINT);
+
+	frame_add(line, "q quit  s < > sort by %s  r reverse  space %s  every %g s",
+		  table_sort_name(view), view->paused ? "go on" : "pause",
+		  (double)view->interval_ms / 1000);
+}
+
+static void frame_body(struct frame *frame, const struct sample *sample, struct frame_view *view)
+{
+	size_t room, other;
+
+	note_reasons(sample, view);
+	/* What is not a worker's: 3 of the head, heading and sums, a blank, closes, the foot. */
+	other = 3 + 3 + 1 + 1 + reason_lines(view) + 2;
+	room = view->rows > other ? view->rows - other : 0;
+	frame_head(frame, sample);
+	table_make(frame, sample, view, room);
+	(void)frame_line(frame, LOOK_PLAIN);
+	frame_closes(frame, sample, view);
+}
+
+void frame_make(struct frame *frame, const struct sample *sample, struct frame_view *view)
+{
+	frame->n = 0;
+	if (sample)
+		frame_body(frame, sample, view);
+	while (frame->n + 2 < view->rows)
+		(void)frame_line(frame, LOOK_PLAIN);
+	if (view->message)
+		frame_add(frame_line(frame, LOOK_ALARM), "%s", view->message);
+	else if (view->paused)
+		frame_add(frame_line(frame, LOOK_STRONG), "paused");
+	else if (sample)
+		frame_still(frame, sample, view);
+	if (view->rows) {
+		frame_foot(frame, view);
+		if (frame->n > view->rows)
+			frame->n = view->rows;
+	}
+	for (size_t i = 0; i < frame->n; i++)
+		frame->lines[i].text[view->columns] = '\0';
+}

@@ -1,0 +1,284 @@
+#include "master/weirctl_table.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "master/weirctl_cell.h"
+#include "reactor/check.h"
+
+#define GAP 1
+
+enum kind {
+	KIND_NUMBER, /* as it is */
+	KIND_COUNT,
+	KIND_BYTES,
+	KIND_AGE,
+	KIND_RATE,
+	KIND_BYTES_RATE,
+	KIND_STATE,
+	KIND_CPU,
+	KIND_BUSY, /* a counter of microseconds, as a share of the time */
+	KIND_LAG,
+	KIND_MEMORY,
+};
+
+/* Those that fit in 80 columns first; the rest where there is room. */
+static const struct column {
+	const char *heading;
+	int width;
+	enum kind kind;
+	const char *key;
+	bool of_all; /* the whole server has it, too */
+} columns[] = {
+    {"WORKER", 6, KIND_NUMBER, "worker", false},
+    {"PID", 7, KIND_NUMBER, "pid", false},
+    {"STATE", 8, KIND_STATE, "state", false},
+    {"CONNS", 5, KIND_COUNT, "connections", true},
+    {"ACC/S", 6, KIND_RATE, "accepted", true},
+    {"MSG/S", 6, KIND_RATE, "messages", true},
+    {"IN/S", 6, KIND_BYTES_RATE, "received_bytes", true},
+    {"OUT/S", 6, KIND_BYTES_RATE, "sent_bytes", true},
+    {"CPU%", 5, KIND_CPU, NULL, true},
+    {"QUEUED", 6, KIND_BYTES, "queued_bytes", true},
+    {"LAG", 4, KIND_LAG, NULL, false},
+    {"DIED", 4, KIND_COUNT, "restarts", false},
+    {"UP", 6, KIND_AGE, "up_s", false},
+    {"MEM", 5, KIND_MEMORY, NULL, false},
+    {"BUSY%", 5, KIND_BUSY, "loop_busy_us", false},
+    {"SENT/S", 6, KIND_RATE, "messages_sent", false},
+    {"GEN", 4, KIND_COUNT, "generation", false},
+};
+
+#define COLUMNS	     (sizeof columns / sizeof *columns)
+#define SORT_DEFAULT 0
+
+/* What stands in a column as a number; false: nothing is known. */
+static bool value_of(const struct sample *sample, const struct sample_row *row,
+		     const struct column *column, double *value)
+{
+	switch (column->kind) {
+	case KIND_RATE:
+	case KIND_BYTES_RATE:
+		return sample_rate(sample, row, column->key, value);
+	case KIND_CPU:
+		return sample_cpu(row, value);
+	case KIND_MEMORY:
+		*value = (double)row->process.memory_bytes;
+		return row->process.known;
+	case KIND_LAG:
+		return sample_lag(sample, row, value);
+	case KIND_BUSY:
+		if (!sample_rate(sample, row, column->key, value))
+			return false;
+		*value /= 1e4;
+		return true;
+	case KIND_STATE:
+		return false;
+	default:
+		return sample_number(row, column->key, value);
+	}
+}
+
+static void format_value(char cell[CELL_BYTES], const struct column *column, double value)
+{
+	int room = column->width < CELL_SHORT ? column->width : CELL_SHORT;
+
+	switch (column->kind) {
+	case KIND_NUMBER:
+		(void)snprintf(cell, CELL_BYTES, "%.0f", value);
+		break;
+	case KIND_AGE:
+		cell_age(cell, (int64_t)value);
+		break;
+	case KIND_LAG:
+		if (value < 999)
+			cell_lag(cell, value);
+		else
+			(void)snprintf(cell, CELL_BYTES, "long");
+		break;
+	case KIND_CPU:
+	case KIND_BUSY:
+		(void)snprintf(cell, CELL_BYTES, value < 99.95 ? "%.1f" : "%.0f", value);
+		break;
+	case KIND_COUNT:
+	case KIND_RATE:
+		cell_short(cell, value, 1000, room);
+		break;
+	default:
+		cell_short(cell, value, 1024, room);
+	}
+}
+
+static void format_state(char cell[CELL_BYTES], const struct sample *sample,
+			 const struct sample_row *row)
+{
+	if (sample_is_still(sample, row))
+		(void)snprintf(cell, CELL_BYTES, row->stopped ? "!stopped" : "!stuck");
+	else
+		cell_ascii(cell, sample_text(row, "state"));
+}
+
+/* Those whose key the server does not know are left out. */
+static bool is_there(const struct sample *sample, const struct column *column)
+{
+	return !column->key || !sample->workers_n ||
+	       answer_field(sample->workers[0].now, column->key);
+}
+
+/* How many of the columns have room. */
+static size_t columns_that_fit(const struct sample *sample, const struct frame_view *view)
+{
+	size_t width = 0, n = 0;
+
+	for (; n < COLUMNS; n++) {
+		if (!is_there(sample, &columns[n]))
+			continue;
+		width += (size_t)columns[n].width + (width ? GAP : 0);
+		if (width > view->columns)
+			break;
+	}
+	return n;
+}
+
+static void line_cell(struct frame_line *line, const struct column *column, const char *cell)
+{
+	frame_add(line, "%*s%*.*s", column == columns ? 0 : GAP, "",
+		  column->kind == KIND_STATE ? -column->width : column->width, column->width, cell);
+}
+
+static void table_headings(struct frame_line *line, const struct sample *sample, size_t columns_n)
+{
+	for (size_t i = 0; i < columns_n; i++)
+		if (is_there(sample, &columns[i]))
+			line_cell(line, &columns[i], columns[i].heading);
+}
+
+static void format_cell(char cell[CELL_BYTES], const struct sample *sample,
+			const struct sample_row *row, const struct column *column)
+{
+	double value;
+
+	if (column->kind == KIND_STATE)
+		format_state(cell, sample, row);
+	else if (column->key && strcmp(column->key, "pid") == 0 && !row->pid)
+		(void)snprintf(cell, CELL_BYTES, "-");
+	else if (value_of(sample, row, column, &value))
+		format_value(cell, column, value);
+	else
+		(void)snprintf(cell, CELL_BYTES, "-");
+}
+
+static void table_row(struct frame_line *line, const struct sample *sample,
+		      const struct sample_row *row, size_t columns_n)
+{
+	char cell[CELL_BYTES];
+
+	for (size_t i = 0; i < columns_n; i++) {
+		if (!is_there(sample, &columns[i]))
+			continue;
+		format_cell(cell, sample, row, &columns[i]);
+		line_cell(line, &columns[i], cell);
+	}
+}
+
+/* Workers and master as one; or the master alone, of which only the process is to be seen. */
+static void table_sum(struct frame_line *line, const struct sample *sample, size_t columns_n,
+		      bool master)
+{
+	const struct sample_row *server = &sample->server;
+
+	for (size_t i = 0; i < columns_n; i++) {
+		const struct column *column = &columns[i];
+		bool of_process = column->kind == KIND_CPU || column->kind == KIND_MEMORY ||
+				  (column->key && strcmp(column->key, "pid") == 0);
+		char cell[CELL_BYTES] = "";
+		double sum = 0, one;
+
+		if (!is_there(sample, column))
+			continue;
+		if (i == 0) {
+			(void)snprintf(cell, sizeof cell, master ? "master" : "all");
+		} else if (master ? of_process : column->of_all && column->kind != KIND_CPU) {
+			format_cell(cell, sample, server, column);
+		} else if (!master && column->kind == KIND_CPU) {
+			bool known = value_of(sample, server, column, &sum);
+
+			for (size_t j = 0; j < sample->workers_n; j++)
+				if (value_of(sample, &sample->workers[j], column, &one)) {
+					sum += one;
+					known = true;
+				}
+			if (known)
+				format_value(cell, column, sum);
+			else
+				(void)snprintf(cell, sizeof cell, "-");
+		}
+		line_cell(line, column, cell);
+	}
+}
+
+struct order {
+	const struct sample *sample;
+	const struct column *column;
+	bool upwards;
+};
+
+static struct order order; /* qsort() hands nothing on */
+
+static int compare_rows(const void *left, const void *right)
+{
+	const struct sample_row *a = *(const struct sample_row *const *)left;
+	const struct sample_row *b = *(const struct sample_row *const *)right;
+	double x = 0, y = 0;
+	bool x_known = value_of(order.sample, a, order.column, &x);
+	bool y_known = value_of(order.sample, b, order.column, &y);
+
+	if (x_known != y_known)
+		return x_known ? -1 : 1;
+	if (x < y || x > y)
+		return (x < y) == order.upwards ? -1 : 1;
+	return (a > b) - (a < b); /* as the server has them */
+}
+
+void table_make(struct frame *frame, const struct sample *sample, const struct frame_view *view,
+		size_t room)
+{
+	size_t n = sample->workers_n, columns_n = columns_that_fit(sample, view);
+	const struct sample_row **rows = calloc(n + 1, sizeof *rows);
+	size_t shown = view->rows && n > room ? room - (room > 0) : n;
+	struct frame_line *line;
+
+	if (!rows)
+		die("memory: %s", strerror(errno));
+	for (size_t i = 0; i < n; i++)
+		rows[i] = &sample->workers[i];
+	order = (struct order){sample, &columns[view->sort],
+			       (view->sort == SORT_DEFAULT) != view->backwards};
+	qsort(rows, n, sizeof *rows, compare_rows);
+	table_headings(frame_line(frame, LOOK_HEADING), sample, columns_n);
+	table_sum(frame_line(frame, LOOK_STRONG), sample, columns_n, false);
+	for (size_t i = 0; i < shown; i++)
+		table_row(
+		    frame_line(frame, sample_is_still(sample, rows[i]) ? LOOK_ALARM : LOOK_PLAIN),
+		    sample, rows[i], columns_n);
+	if (shown < n) {
+		line = frame_line(frame, LOOK_FAINT);
+		frame_add(line, "... %zu more", n - shown);
+	}
+	table_sum(frame_line(frame, LOOK_PLAIN), sample, columns_n, true);
+	free(rows);
+}
+
+void table_sort(struct frame_view *view, int step)
+{
+	do
+		view->sort = (view->sort + COLUMNS + (size_t)step) % COLUMNS;
+	while (columns[view->sort].kind == KIND_STATE);
+}
+
+const char *table_sort_name(const struct frame_view *view)
+{
+	return columns[view->sort].heading;
+}
