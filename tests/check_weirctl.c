@@ -101,8 +101,9 @@ static void is_json(const char *text)
 START_TEST(the_checker_of_json_is_strict)
 {
 	static const char *const bad[] = {
-	    "{,}",	     "{\"a\":1,}",	"{\"a\" 1}", "{\"a\":01}", "{\"a\":\"\t\"}",
-	    "{\"a\":[1 2]}", "{\"a\":\"\\x\"}", "{\"a\":}",  "{a:1}",	   "{\"a\":[}"};
+	    "{,}",	     "{\"a\":1,}",	"{\"a\" 1}",   "{\"a\":01}", "{\"a\":\"\t\"}",
+	    "{\"a\":[1 2]}", "{\"a\":\"\\x\"}", "{\"a\":}",    "{a:1}",	     "{\"a\":[}",
+	    "{\"a\":1.}",    "{\"a\":.5}",	"{\"a\":True}"};
 
 	is_json("{ \"a\": [ {}, -1, \"\\u00e4\\\"\" ], \"b\":[]}\n");
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)

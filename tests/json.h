@@ -1,6 +1,6 @@
 /*
- * json: is a text JSON, strictly (RFC 8259)? Numbers are whole ones here, as weir's are; what
- * a document says is for others to look at.
+ * json: is a text JSON, strictly (RFC 8259)? Numbers have no exponent here, as weir's have
+ * none; what a document says is for others to look at.
  */
 #ifndef TESTS_JSON_H
 #define TESTS_JSON_H
@@ -40,7 +40,11 @@ static inline const char *json_number(const char *at)
 	at += *at == '-';
 	if (!isdigit((unsigned char)*at) || (*at == '0' && isdigit((unsigned char)at[1])))
 		return NULL;
-	return at + strspn(at, "0123456789");
+	at += strspn(at, "0123456789");
+	if (*at != '.')
+		return at;
+	at++;
+	return isdigit((unsigned char)*at) ? at + strspn(at, "0123456789") : NULL;
 }
 
 static inline const char *json_members(const char *at, char end)
@@ -69,6 +73,11 @@ static inline const char *json_members(const char *at, char end)
 
 static inline const char *json_value(const char *at)
 {
+	static const char *const words[] = {"true", "false", "null"};
+
+	for (int i = 0; i < 3; i++)
+		if (strncmp(at, words[i], strlen(words[i])) == 0)
+			return at + strlen(words[i]);
 	if (*at == '{')
 		return json_members(at, '}');
 	if (*at == '[')

@@ -1,5 +1,5 @@
 # What `make check` is made of. A file tests/check_NAME.c is a test program, linked with
-# every room but master/main.c; tests/sim_NAME.c is one whose rooms were compiled against a
+# every room but those with a main(); tests/sim_NAME.c is one whose rooms were compiled against a
 # simulated kernel (-DSYS_SIMULATED); tests/root_NAME.c needs root and namespaces.
 
 TESTS     = $(patsubst tests/%.c,%,$(wildcard tests/check_*.c))
@@ -7,8 +7,9 @@ SIM_TESTS = $(patsubst tests/%.c,%,$(wildcard tests/sim_*.c))
 ROOT_TESTS = $(patsubst tests/%.c,%,$(wildcard tests/root_*.c))
 
 TEST_ROOMS   = $(filter-out $(BUILD)/master/main.o,$(OBJECTS)) \
-	$(filter-out %/main.o,$(WEIRLOAD:%.c=$(BUILD)/%.o))
-TEST_COMMON  = $(patsubst %,$(BUILD)/tests/%.o,suite harness process client files faulty faulty_datagram load party trace helm throng tracee crowd steer script)
+	$(filter-out %/main.o,$(WEIRLOAD:%.c=$(BUILD)/%.o)) \
+	$(filter-out %/weirctl.o,$(WEIRCTL:%.c=$(BUILD)/%.o))
+TEST_COMMON  = $(patsubst %,$(BUILD)/tests/%.o,suite harness process client files faulty faulty_datagram load party trace helm throng tracee crowd steer script terminal)
 SIM_ROOMS    = $(patsubst %.c,$(BUILD)/sim/%.o,$(REACTOR) $(PROTOCOL))
 SIM_COMMON   = $(patsubst %,$(BUILD)/sim/tests/%.o,suite kernel mailroom mail office)
 CHECK_CFLAGS := $(shell pkg-config --cflags check 2>/dev/null)
