@@ -167,8 +167,7 @@ static void frame_closes(struct frame *frame, const struct sample *sample,
 /* ---- the foot ---- */
 
 /* Who does not move; one of them by name. */
-static void frame_still(struct frame *frame, const struct sample *sample,
-			const struct frame_view *view)
+static void frame_still(struct frame *frame, const struct sample *sample)
 {
 	const struct sample_row *worst = NULL;
 	struct frame_line *line;
@@ -186,11 +185,8 @@ static void frame_still(struct frame *frame, const struct sample *sample,
 			worst_us = still_us;
 		}
 	}
-	if (!worst) {
-		if (view->rows)
-			(void)frame_line(frame, LOOK_PLAIN);
+	if (!worst)
 		return;
-	}
 	line = frame_line(frame, LOOK_ALARM);
 	(void)sample_number(worst, "worker", &worker);
 	frame_add(line, "worker %.0f (pid %d) has made no progress for %.0f s", worker,
@@ -234,8 +230,10 @@ void frame_make(struct frame *frame, const struct sample *sample, struct frame_v
 	else if (view->paused)
 		frame_add(frame_line(frame, LOOK_STRONG), "paused");
 	else if (sample)
-		frame_still(frame, sample, view);
+		frame_still(frame, sample);
 	if (view->rows) {
+		if (frame->n + 1 < view->rows)
+			(void)frame_line(frame, LOOK_PLAIN);
 		frame_foot(frame, view);
 		if (frame->n > view->rows)
 			frame->n = view->rows;

@@ -1,0 +1,426 @@
+/*
+ * weirctl's samples and frames, from answers that are written here: numbers of every size, any
+ * width and height, workers that do not move, texts that would rule a terminal. check_top has
+ * the program.
+ */
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "master/weirctl_cell.h"
+#include "master/weirctl_table.h"
+#include "reactor/stats.h"
+#include "tests/suite.h"
+
+#define HEADINGS 3 /* the line that has them */
+
+static struct frame frame;
+static struct frame_view view = {.columns = 80, .rows = 24, .interval_ms = 1000};
+
+/* ---- cells ---- */
+
+static double cell_value(const char *cell)
+{
+	static const char units[] = "KMGTPE";
+	char *end;
+	double value = strtod(cell, &end);
+	const char *unit = *end ? strchr(units, *end) : NULL;
+
+	ck_assert_msg(!*end || (unit && !end[1]), "%s", cell);
+	for (; unit && unit >= units; unit--)
+		value *= 1000;
+	return value;
+}
+
+START_TEST(numbers_are_short)
+{
+	char cell[CELL_BYTES];
+
+	for (double value = 0; value < 1e19; value = value < 1000 ? value + 0.1 : value * 1.0007) {
+		for (int room = 4; room <= 5; room++) {
+			cell_short(cell, value, 1000, room);
+			ck_assert_msg(strlen(cell) <= (size_t)room, "%f: %s", value, cell);
+			ck_assert_double_le(cell_value(cell), value * 1.051 + 0.051);
+			ck_assert_double_ge(cell_value(cell), value * 0.949 - 0.051);
+			cell_short(cell, value, 1024, room);
+			ck_assert_msg(strlen(cell) <= (size_t)room, "%f: %s", value, cell);
+		}
+	}
+}
+END_TEST
+
+START_TEST(numbers_are_as_people_write_them)
+{
+	static const struct {
+		double value, step;
+		int room;
+		const char *text;
+	} rows[] = {
+	    {0, 1000, 5, "0"},		 {0.26, 1000, 5, "0.3"},     {3, 1000, 5, "3"},
+	    {9.94, 1000, 5, "9.9"},	 {9.96, 1000, 5, "10"},	     {99999, 1000, 5, "99999"},
+	    {123456, 1000, 5, "123K"},	 {99999, 1000, 4, "100K"},   {12345, 1000, 4, "12K"},
+	    {9999, 1000, 4, "9999"},	 {1234567, 1000, 4, "1.2M"}, {999950, 1000, 4, "1.0M"},
+	    {9999, 1024, 5, "9999"},	 {10240, 1024, 5, "10.0K"},  {1 << 20, 1024, 5, "1.0M"},
+	    {1047552, 1024, 5, "1023K"},
+	};
+	static const struct {
+		double seconds;
+		const char *text;
+	} lags[] = {{0.000016, "16u"}, {0.000512, "512u"}, {0.001024, "1.0m"},
+		    {0.065536, "66m"}, {0.524288, "524m"}, {2.097152, "2.1s"}};
+	char cell[CELL_BYTES];
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		cell_short(cell, rows[i].value, rows[i].step, rows[i].room);
+		ck_assert_str_eq(cell, rows[i].text);
+	}
+	for (size_t i = 0; i < sizeof lags / sizeof *lags; i++) {
+		cell_lag(cell, lags[i].seconds);
+		ck_assert_str_eq(cell, lags[i].text);
+	}
+}
+END_TEST
+
+/* ---- samples ---- */
+
+/* Lines, each with its newline; of processes that are not there. */
+static void sample_of(struct sample *sample, const char *text, const struct sample *before)
+{
+	struct answer answer = {0};
+	char line[4096];
+
+	for (; *text; text += strcspn(text, "\n") + 1) {
+		(void)snprintf(line, sizeof line, "%.*s", (int)strcspn(text, "\n"), text);
+		ck_assert_msg(answer_line(&answer, line) != NULL, "%s", line);
+	}
+	ck_assert(sample_take(sample, &answer, before, false));
+}
+
+#define SERVER_LINE(more)                                                                          \
+	"server pid=9 version=0.1.0 state=serving generation=1 workers=1 " more "\n"
+#define WORKER_LINE(worker, pid, more) "worker worker=" worker " pid=" pid " state=ready " more "\n"
+
+START_TEST(rates_are_over_the_servers_time)
+{
+	struct sample first, second;
+	double rate;
+
+	sample_of(&first,
+		  "moment us=1000000\n" SERVER_LINE("accepted=10 closed_eof=4 messages=7")
+		      WORKER_LINE("0", "21", "accepted=5") WORKER_LINE("1", "22", "accepted=9"),
+		  NULL);
+	ck_assert(!sample_rate(&first, &first.server, "accepted", &rate));
+	sample_of(&second,
+		  "moment us=3500000\n" SERVER_LINE("accepted=20 closed_eof=4 messages=6")
+		      WORKER_LINE("0", "21", "accepted=15") WORKER_LINE("1", "33", "accepted=5"),
+		  &first);
+	ck_assert_uint_eq(second.span_us, 2500000);
+	ck_assert(sample_rate(&second, &second.server, "accepted", &rate));
+	ck_assert_double_eq_tol(rate, 4, 1e-9);
+	ck_assert(sample_rate(&second, &second.server, "closed_eof", &rate));
+	ck_assert_double_eq_tol(rate, 0, 1e-9);
+	/* One that went back belongs to something else. */
+	ck_assert(!sample_rate(&second, &second.server, "messages", &rate));
+	ck_assert(!sample_rate(&second, &second.server, "unheard_of", &rate));
+	ck_assert(sample_rate(&second, &second.workers[0], "accepted", &rate));
+	ck_assert_double_eq_tol(rate, 4, 1e-9);
+	/* Another process in that place has counted from 0. */
+	ck_assert(sample_rate(&second, &second.workers[1], "accepted", &rate));
+	ck_assert_double_eq_tol(rate, 2, 1e-9);
+	sample_clear(&second);
+	sample_clear(&first);
+}
+END_TEST
+
+START_TEST(lag_is_of_this_time)
+{
+	struct sample first, second;
+	double seconds;
+	char before[4096] = "moment us=1000000\nserver pid=9\nworker worker=0 pid=21";
+	char now[4096] = "moment us=2000000\nserver pid=9\nworker worker=0 pid=21";
+
+	/* Before: all were long. Since: 985 of 16 us, 15 of up to 1 ms. */
+	for (size_t i = 0; i < stats_rows_n; i++) {
+		const char *name = stats_rows[i].name;
+		bool short_one = strcmp(name, "loop_lag_16us") == 0;
+		bool long_one = strcmp(name, "loop_lag_1024us") == 0;
+		bool last = strcmp(name, "loop_lag_more") == 0;
+
+		if (stats_rows[i].kind != STATS_BUCKET)
+			continue;
+		(void)sprintf(before + strlen(before), " %s=%d", name, last ? 100000 : 0);
+		(void)sprintf(now + strlen(now), " %s=%d", name,
+			      last	  ? 100000
+			      : short_one ? 985
+			      : long_one  ? 15
+					  : 0);
+	}
+	(void)strcat(before, "\n");
+	(void)strcat(now, "\n");
+	sample_of(&first, before, NULL);
+	ck_assert(!sample_lag(&first, &first.workers[0], &seconds));
+	sample_of(&second, now, &first);
+	ck_assert(sample_lag(&second, &second.workers[0], &seconds));
+	ck_assert_double_eq_tol(seconds, 0.001024, 1e-9);
+	sample_clear(&second);
+	sample_clear(&first);
+}
+END_TEST
+
+/* ---- who does not move ---- */
+
+static void at(struct sample *sample, unsigned second, unsigned turns, unsigned asleep,
+	       const struct sample *before)
+{
+	char text[512];
+
+	(void)snprintf(text, sizeof text,
+		       "moment us=%u000000\nserver pid=9\nworker worker=7 pid=21 state=ready "
+		       "harvests=5 turns=%u asleep=%u\n",
+		       second, turns, asleep);
+	sample_of(sample, text, before);
+}
+
+static bool frame_has(const char *text)
+{
+	for (size_t i = 0; i < frame.n; i++)
+		if (strstr(frame.lines[i].text, text))
+			return true;
+	return false;
+}
+
+START_TEST(who_stands_is_seen)
+{
+	struct sample samples[5];
+
+	at(&samples[0], 1, 40, 0, NULL);
+	at(&samples[1], 2, 41, 0, &samples[0]); /* it moves */
+	frame_make(&frame, &samples[1], &view);
+	ck_assert(frame_has(" ready ") && !frame_has("!stuck"));
+	at(&samples[2], 4, 41, 0, &samples[1]);
+	frame_make(&frame, &samples[2], &view);
+	ck_assert(frame_has("!stuck"));
+	ck_assert(frame_has("worker 7 (pid 21) has made no progress for 2 s"));
+	at(&samples[3], 9, 41, 0, &samples[2]);
+	ck_assert_uint_eq(sample_still_us(&samples[3], &samples[3].workers[0]), 7000000);
+	at(&samples[4], 10, 41, 1, &samples[3]); /* it waits for events: that is rest */
+	frame_make(&frame, &samples[4], &view);
+	ck_assert(frame_has(" ready ") && !frame_has("!stuck") && !frame_has("no progress"));
+	for (size_t i = 0; i < 5; i++)
+		sample_clear(&samples[4 - i]);
+}
+END_TEST
+
+/* ---- frames ---- */
+
+static const char *const texts[] = {
+    "0", "1", "4711", "99999", "1048576", "999999999", "9223372036854775807",
+};
+
+/* A sample of n workers, all of whose numbers are like this one. */
+static void sample_like(struct sample *sample, size_t n, const char *number,
+			const struct sample *before, unsigned second)
+{
+	static char text[1 << 20];
+	size_t length = (size_t)sprintf(text,
+					"moment us=%u000000\nserver pid=4194304 version=0.1.0 "
+					"state=rebalancing generation=%s workers=%s "
+					"workers_asked=%s up_s=%s",
+					second, number, number, number, number);
+
+	for (size_t worker = 0; worker <= n; worker++) {
+		for (size_t i = 0; i < stats_rows_n; i++)
+			if (!stats_rows[i].label || strcmp(stats_rows[i].label, "reason") == 0)
+				length += (size_t)sprintf(text + length, " %s=%s",
+							  stats_rows[i].name, number);
+		length += (size_t)sprintf(text + length, "\n");
+		if (worker < n)
+			length += (size_t)sprintf(text + length,
+						  "worker worker=%zu pid=%zu generation=%s "
+						  "state=retiring restarts=%s up_s=%s",
+						  worker, 4194000 + worker, number, number, number);
+	}
+	sample_of(sample, text, before);
+}
+
+static void lines_fit(size_t columns, size_t rows)
+{
+	if (rows)
+		ck_assert_uint_eq(frame.n, rows);
+	for (size_t i = 0; i < frame.n; i++) {
+		const char *text = frame.lines[i].text;
+
+		ck_assert_msg(strlen(text) <= columns, "%zu: %s", columns, text);
+		for (; *text; text++)
+			ck_assert(*text >= ' ' && *text <= '~');
+	}
+}
+
+/* Whatever the numbers are: where a heading ends, a number ends. */
+static void columns_hold(void)
+{
+	const char *headings = frame.lines[HEADINGS].text;
+
+	for (size_t i = 0; headings[i]; i++) {
+		bool ends = headings[i] != ' ' && (headings[i + 1] == ' ' || !headings[i + 1]);
+
+		if (!ends || strncmp(headings + i - 4, "STATE", 5) == 0)
+			continue;
+		for (size_t row = HEADINGS + 2; row < HEADINGS + 5; row++) {
+			const char *text = frame.lines[row].text;
+
+			ck_assert_msg(text[i] != ' ', "%s\n%s\nat %zu", headings, text, i);
+			ck_assert_msg(text[i + 1] == ' ' || !text[i + 1], "%s\n%s\nat %zu",
+				      headings, text, i);
+		}
+	}
+}
+
+START_TEST(every_number_keeps_its_column)
+{
+	struct sample first, second;
+
+	view.columns = FRAME_COLUMNS_MAX;
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		sample_like(&first, 3, "0", NULL, 1);
+		sample_like(&second, 3, texts[i], &first, 2);
+		for (view.columns = 80; view.columns <= 130; view.columns += 50) {
+			frame_make(&frame, &second, &view);
+			lines_fit(view.columns, view.rows);
+			columns_hold();
+		}
+		sample_clear(&second);
+		sample_clear(&first);
+	}
+}
+END_TEST
+
+START_TEST(every_size_is_kept)
+{
+	static const size_t workers[] = {0, 1, 4, 100};
+	struct sample first, second;
+
+	for (size_t i = 0; i < sizeof workers / sizeof *workers; i++) {
+		sample_like(&first, workers[i], "0", NULL, 1);
+		sample_like(&second, workers[i], "4711", &first, 2);
+		for (view.columns = 1; view.columns <= FRAME_COLUMNS_MAX; view.columns += 61)
+			for (view.rows = 0; view.rows <= 40; view.rows++) {
+				frame_make(&frame, &second, &view);
+				lines_fit(view.columns, view.rows);
+			}
+		sample_clear(&second);
+		sample_clear(&first);
+	}
+}
+END_TEST
+
+START_TEST(who_has_no_room_is_counted)
+{
+	struct sample sample;
+	unsigned more = 0;
+	size_t shown = 0;
+
+	sample_like(&sample, 100, "0", NULL, 1);
+	view.rows = 24;
+	view.columns = 80;
+	frame_make(&frame, &sample, &view);
+	for (size_t i = 0; i < frame.n; i++) {
+		shown += strstr(frame.lines[i].text, " retiring ") != NULL;
+		(void)sscanf(frame.lines[i].text, "... %u more", &more);
+	}
+	ck_assert_uint_ge(shown, 8);
+	ck_assert_uint_eq(shown + more, 100);
+	view.rows = 0; /* all of them, and nothing about keys */
+	frame_make(&frame, &sample, &view);
+	ck_assert(!frame_has("more") && !frame_has("quit"));
+	ck_assert_uint_ge(frame.n, 104);
+	sample_clear(&sample);
+}
+END_TEST
+
+START_TEST(the_order_is_as_asked)
+{
+	struct sample sample;
+
+	sample_of(&sample,
+		  "moment us=1000000\n" SERVER_LINE("connections=60")
+		      WORKER_LINE("0", "21", "connections=20")
+			  WORKER_LINE("1", "22", "connections=30")
+			      WORKER_LINE("2", "23", "connections=10"),
+		  NULL);
+	view.sort = 0;
+	frame_make(&frame, &sample, &view);
+	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     0 ", 7), 0);
+	while (strcmp(table_sort_name(&view), "CONNS") != 0)
+		table_sort(&view, 1);
+	frame_make(&frame, &sample, &view);
+	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     1 ", 7), 0);
+	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 4].text, "     2 ", 7), 0);
+	view.backwards = true;
+	frame_make(&frame, &sample, &view);
+	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     2 ", 7), 0);
+	sample_clear(&sample);
+}
+END_TEST
+
+/* In the order in which they were first seen, so that none ever moves. */
+START_TEST(reasons_stay_in_their_places)
+{
+	struct sample first, second;
+
+	sample_of(&first, "moment us=1000000\n" SERVER_LINE("closed_eof=0 closed_stopped=3"), NULL);
+	frame_make(&frame, &first, &view);
+	ck_assert(frame_has("stopped                    3       -") && !frame_has("eof"));
+	sample_of(&second, "moment us=2000000\n" SERVER_LINE("closed_eof=8 closed_stopped=5"),
+		  &first);
+	frame_make(&frame, &second, &view);
+	ck_assert(frame_has("stopped                    5       2    eof                        8"
+			    "       8"));
+	sample_clear(&second);
+	sample_clear(&first);
+}
+END_TEST
+
+START_TEST(no_text_rules_the_terminal)
+{
+	struct sample sample;
+
+	sample_of(&sample,
+		  "moment us=1000000\n"
+		  "server pid=9 version=\"\\u001b[2J\xc2\x9b\xc3\xa4\" state=\"a\\u000ab\"\n"
+		  "worker worker=0 pid=3 state=\"\\u001bc-and-much-more-than-there-is-room-for\"\n",
+		  NULL);
+	frame_make(&frame, &sample, &view);
+	lines_fit(80, 24);
+	ck_assert(frame_has("weir ?[2J????  a?b  pid 9 "));
+	ck_assert(frame_has(" ?c-and-m "));
+	sample_clear(&sample);
+}
+END_TEST
+
+START_TEST(what_is_no_answer_is_refused)
+{
+	struct answer answer = {0};
+	struct sample sample;
+
+	ck_assert_ptr_nonnull(answer_line(&answer, "moment us=5"));
+	ck_assert(!sample_take(&sample, &answer, NULL, false));
+	sample_clear(&sample);
+	frame_make(&frame, NULL, &view); /* nothing yet */
+	lines_fit(80, 24);
+}
+END_TEST
+
+SUITE("frame", {"numbers are short", numbers_are_short, 20},
+      {"numbers are as people write them", numbers_are_as_people_write_them, 10},
+      {"rates are over the server's time", rates_are_over_the_servers_time, 10},
+      {"lag is of this time", lag_is_of_this_time, 10},
+      {"who stands is seen", who_stands_is_seen, 10},
+      {"every number keeps its column", every_number_keeps_its_column, 10},
+      {"every size is kept", every_size_is_kept, 30},
+      {"who has no room is counted", who_has_no_room_is_counted, 10},
+      {"the order is as asked", the_order_is_as_asked, 10},
+      {"reasons stay in their places", reasons_stay_in_their_places, 10},
+      {"no text rules the terminal", no_text_rules_the_terminal, 10},
+      {"what is no answer is refused", what_is_no_answer_is_refused, 10})
