@@ -109,9 +109,8 @@ START_TEST(calls_are_those_that_strace_sees)
 	if (!tracing_works("calls are those that strace sees"))
 		return;
 	ck_assert_uint_le(stats_rows_n, 512);
-	server =
-	    SERVER("-w", "1", "--high-water", "64K", "--low-water", "16K", "echo://127.0.0.1:0",
-		   "line://127.0.0.1:0", "discard://127.0.0.1:0", "echo+udp://127.0.0.1:0");
+	server = SERVER("-w", "1", BIG_QUEUES, "echo://127.0.0.1:0", "line://127.0.0.1:0",
+			"discard://127.0.0.1:0", "echo+udp://127.0.0.1:0");
 	pid = server_wait_worker(server, 0, 0);
 	trace = trace_begin(pid); /* it sleeps in a wait that is counted, and not in the window */
 	read_calls(server, before);
