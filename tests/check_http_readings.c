@@ -271,11 +271,13 @@ static void feed(struct http_relay *relay, const char *who, const char *path, pi
 
 	for (size_t i = 0; i < HTTP_CORPUS_N; i++) {
 		const struct http_entry *entry = &http_corpus[i];
+		struct http_read mine =
+		    http_read_all((const unsigned char *)entry->bytes, entry->n);
 		int fd = proxy_connect(path, pid);
 		static char reads[1 << 16];
 		struct bytes answer = {0};
 
-		http_relay_exchange(relay, fd, entry->bytes, entry->n, &answer);
+		http_relay_exchange(relay, fd, entry->bytes, entry->n, mine.n, &answer);
 		read_new(relay, reads, sizeof reads);
 		compare(&tally, who, entry, reads, true);
 		free(answer.at);
@@ -303,7 +305,7 @@ START_TEST(behind_nginx)
 	    "	fastcgi_temp_path %1$s/c; uwsgi_temp_path %1$s/d; scgi_temp_path %1$s/e;\n"
 	    "	upstream weir { server unix:%1$s/relay; keepalive 4; }\n"
 	    "	server {\n"
-	    "		listen unix:%1$s/proxy;\n"
+	    "		listen unix:%1$s/proxy; server_name weir;\n"
 	    "		location / {\n"
 	    "			proxy_pass http://weir; proxy_http_version 1.1;\n"
 	    "			proxy_set_header Connection \"\"; proxy_set_header Host $host;\n"
