@@ -37,13 +37,14 @@ enum http_method {
 struct http_request {
 	enum http_method method; /* any other is 501 */
 	unsigned minor;		 /* of the version: 0 or 1 (1.1 and above) */
-	const char *path;	 /* of the target, without its query; "*" for OPTIONS * */
+	const char *path;	 /* of the target, not decoded and without its query; "/" where it
+				  * has none, "*" for OPTIONS *, HOST:PORT for CONNECT */
 	size_t path_n;		 /* lies in the bytes that were read; not ended by 0 */
 	bool keep_alive;	 /* another request may follow on this connection */
 	bool chunked;		 /* a body of chunks follows; */
 	bool has_length;	 /* or one of so many bytes (0 too); or none */
-	uint64_t length;
-	bool expects_continue; /* Expect: 100-continue, of 1.1 only */
+	uint64_t length;	 /* UINT64_MAX where that many or more are said */
+	bool expects_continue;	 /* Expect: 100-continue, of 1.1 only */
 };
 
 /* Of the head of a request, an empty line before it allowed:

@@ -1,5 +1,8 @@
 /*
- * http_parts: what http_parse and its http_request_line share.
+ * http_parts: what the files of http_parse's room share, and nobody else may use.
+ *
+ *     http_parse.c         fields and what they say together, chunks, trailers
+ *     http_request_line.c  method, target and version
  *
  * A step reads one thing, from left to right. It takes where that begins and gives where it
  * ended; or NULL, the verdict then being minus a status, or 0 where bytes are missing. It looks
