@@ -146,7 +146,7 @@ static void has_room(struct conn_table *table)
 }
 
 /* Its counters are its own: they are no worker's, and not of what the master does for one. */
-static void table_open(void)
+static int table_open(void)
 {
 	static const struct conn_limits limits = {
 	    .high_water = 256 << 10,
@@ -161,15 +161,18 @@ static void table_open(void)
 	int error;
 
 	if (metrics.has_table)
-		return;
+		return 0;
 	loop->stats = &metrics.stats;
 	error = conn_table_open(&metrics.table, loop, &limits, BUFFERS_BYTES);
 	loop->stats = loops_own;
-	if (error)
-		die("metrics: memory for connections: %s", strerror(-error));
+	if (error) {
+		conn_table_close(&metrics.table);
+		return error;
+	}
 	metrics.table.on_room = has_room;
 	metrics.service = (struct service){.protocol = &metrics_protocol, .table = &metrics.table};
 	metrics.has_table = true;
+	return 0;
 }
 
 static void listen_here(void)
@@ -180,7 +183,7 @@ static void listen_here(void)
 
 	if (!metrics.point.used)
 		return;
-	table_open();
+	CHECK(metrics.has_table);
 	fd = fcntl(metrics.point.fds[0], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	error = fd < 0 ? -errno : 0;
 	if (!error) {
@@ -209,7 +212,12 @@ static void stop_listening(void)
 
 void metrics_begin(const struct metrics_owner *owner)
 {
+	int error;
+
 	metrics.owner = owner;
+	error = metrics.point.used ? table_open() : 0;
+	if (error)
+		die("metrics: memory for connections: %s", strerror(-error));
 }
 
 /* The next master, which has gone, may have ended it. */
@@ -281,6 +289,7 @@ bool metrics_stage(const struct config *config, char error[CONFIG_ERROR_BYTES])
 {
 	struct endpoint endpoint;
 	char at[ADDRESS_TEXT_BYTES];
+	int failure;
 
 	metrics.plan = STAYS;
 	if (!config->metrics) {
@@ -296,6 +305,12 @@ bool metrics_stage(const struct config *config, char error[CONFIG_ERROR_BYTES])
 			return true;
 	}
 	metrics.plan = MOVES;
+	failure = table_open();
+	if (failure) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES, "metrics: memory for connections: %s",
+			       strerror(-failure));
+		return false;
+	}
 	return point_open(&metrics.staged, &endpoint, &settings, NULL,
 			  !metrics.point.used || !point_overlaps(&metrics.point, &endpoint), error);
 }
