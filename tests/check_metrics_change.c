@@ -478,7 +478,7 @@ START_TEST(a_next_master_that_dies_leaves_it)
 	struct server *server =
 	    STEERED("--workers", "1", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
 	unsigned port = metrics_port(server);
-	int held = connect_to(server->ports[0]);
+	int fd, held = connect_to(server->ports[0]);
 	pid_t next;
 	char *last = scrape_at(port);
 
@@ -495,6 +495,9 @@ START_TEST(a_next_master_that_dies_leaves_it)
 	ck_assert_int_eq(kill(next, SIGKILL), 0);
 	steer_wait_log_times(server, "msg=metrics", 1);
 	(void)expect_no_less(last, scrape_at(port));
+	fd = connect_to(port); /* which may stay, as before */
+	ck_assert_ptr_null(strstr(get_on(fd, "/readyz")->head, "Connection: close"));
+	ck_assert_int_eq(get_on(fd, "/healthz")->status, 200);
 	ck_assert_int_eq(kill(server_worker(server, 0), SIGCONT), 0);
 	ck_assert_int_eq(server_stop(server, SIGQUIT), 0);
 }
