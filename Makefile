@@ -41,8 +41,8 @@ EXTRA_OBJECT = $(BUILD)/extra/$(EXTRA_NAME).o
 EXTRA_FLAG   = -DEXTRA_PROTOCOL=$(EXTRA_NAME)
 endif
 
-# Beside what it is made of: the loop's log, and how times are written.
-WEIRCTL_ROOMS = $(REACTOR) $(PROTOCOL) worker/endpoint.c worker/config.c
+# Beside what it is made of: the loop's log, how times are written, and what a process is.
+WEIRCTL_ROOMS = $(REACTOR) $(PROTOCOL) worker/endpoint.c worker/config.c master/proc.c
 WEIRCTL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(WEIRCTL) $(WEIRCTL_ROOMS))
 
 all: $(BUILD)/weir $(BUILD)/weirctl $(BUILD)/weirload

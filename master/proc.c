@@ -10,14 +10,16 @@ bool proc_parse(const char *line, struct proc *proc)
 {
 	const char *behind = strrchr(line, ')');
 	unsigned long long user, system, started, pages;
+	char state;
 	uint64_t hertz = (uint64_t)sysconf(_SC_CLK_TCK), page = (uint64_t)sysconf(_SC_PAGESIZE);
 
 	if (!behind || sscanf(behind,
-			      ") %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d "
+			      ") %c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu %*d %*d "
 			      "%*d %*d %*d %*d %llu %*u %llu",
-			      &user, &system, &started, &pages) != 4)
+			      &state, &user, &system, &started, &pages) != 5)
 		return false;
 	*proc = (struct proc){
+	    .state = state,
 	    .started = started,
 	    .cpu_us = (user + system) * (1000000 / hertz),
 	    .memory_bytes = pages * page,

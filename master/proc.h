@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 struct proc {
+	char state;	  /* R, S, T (stopped), t (by a tracer), Z, ... */
 	uint64_t started; /* in ticks since boot: with the pid, it names the process */
 	uint64_t cpu_us;
 	uint64_t memory_bytes; /* resident, shared pages too */

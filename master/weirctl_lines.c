@@ -51,7 +51,7 @@ static void json_row(const struct sample *sample, const struct sample_row *row)
 		(void)printf(",\"cpu_percent\":%.1f", value);
 	if (row->process.known)
 		(void)printf(",\"memory_bytes\":%llu",
-			     (unsigned long long)row->process.memory_bytes);
+			     (unsigned long long)row->process.proc.memory_bytes);
 }
 
 void lines_json(const struct sample *sample)

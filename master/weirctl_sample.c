@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "reactor/check.h"
 #include "reactor/stats.h"
@@ -31,42 +30,12 @@ static uint64_t whole_of(const struct answer_record *record, const char *key)
 	return field && !field->text ? (uint64_t)field->number : 0;
 }
 
-/* ---- processes ---- */
-
-/* Behind the name, which may hold anything, the fields of proc(5) begin with the third. */
-static void process_parse(struct sample_process *process, const char *text)
-{
-	const char *at = strrchr(text, ')');
-	unsigned long user, system;
-	uint64_t ticks_a_second = (uint64_t)sysconf(_SC_CLK_TCK);
-	long pages;
-
-	if (!at || sscanf(at,
-			  ") %c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %lu %lu %*s %*s %*s %*s "
-			  "%*s %*s %*s %*s %ld",
-			  &process->state, &user, &system, &pages) != 4)
-		return;
-	process->cpu_us = ((uint64_t)user + system) * 1000000 / ticks_a_second;
-	process->memory_bytes = (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
-	process->at_us = now_us();
-	process->known = true;
-}
-
 static struct sample_process process_of(pid_t pid)
 {
-	struct sample_process process = {0};
-	char path[64], text[1024];
-	size_t n;
-	FILE *file;
+	struct sample_process process = {.at_us = 0};
 
-	(void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	file = pid > 0 ? fopen(path, "re") : NULL;
-	if (!file)
-		return process;
-	n = fread(text, 1, sizeof text - 1, file);
-	(void)fclose(file);
-	text[n] = '\0';
-	process_parse(&process, text);
+	process.known = pid > 0 && proc_read(pid, &process.proc);
+	process.at_us = now_us();
 	return process;
 }
 
@@ -100,7 +69,7 @@ static void row_take(struct sample_row *row, const struct answer_record *record,
 	if (before)
 		row->process_before = before->process;
 	/* A tracer's stop ('t') is a debugger's business, and seen all the same. */
-	row->stopped = row->process.state == 'T' || row->process.state == 't';
+	row->stopped = row->process.proc.state == 'T' || row->process.proc.state == 't';
 	if (before && row->progress == before->progress && (row->stopped || !asleep))
 		row->moved_us = before->moved_us;
 }
@@ -186,10 +155,10 @@ bool sample_cpu(const struct sample_row *row, double *percent)
 	const struct sample_process *now = &row->process, *before = &row->process_before;
 
 	if (!now->known || !before->known || now->at_us <= before->at_us ||
-	    now->cpu_us < before->cpu_us)
+	    now->proc.started != before->proc.started)
 		return false;
-	*percent =
-	    (double)(now->cpu_us - before->cpu_us) * 100 / (double)(now->at_us - before->at_us);
+	*percent = (double)(now->proc.cpu_us - before->proc.cpu_us) * 100 /
+		   (double)(now->at_us - before->at_us);
 	return true;
 }
 

@@ -12,13 +12,13 @@
 
 #include <sys/types.h>
 
+#include "master/proc.h"
 #include "master/weirctl_answer.h"
 
 struct sample_process {
 	bool known;
-	char state; /* as /proc/PID/stat has it */
-	uint64_t cpu_us, memory_bytes;
-	uint64_t at_us;
+	struct proc proc;
+	uint64_t at_us; /* when it was read */
 };
 
 /* The server, or a worker. */

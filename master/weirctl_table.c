@@ -65,7 +65,7 @@ static bool value_of(const struct sample *sample, const struct sample_row *row,
 	case KIND_CPU:
 		return sample_cpu(row, value);
 	case KIND_MEMORY:
-		*value = (double)row->process.memory_bytes;
+		*value = (double)row->process.proc.memory_bytes;
 		return row->process.known;
 	case KIND_LAG:
 		return sample_lag(sample, row, value);

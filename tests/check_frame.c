@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "master/weirctl_cell.h"
 #include "master/weirctl_table.h"
@@ -163,6 +164,37 @@ START_TEST(lag_is_of_this_time)
 	sample_of(&second, now, &first);
 	ck_assert(sample_lag(&second, &second.workers[0], &seconds));
 	ck_assert_double_eq_tol(seconds, 0.001024, 1e-9);
+	sample_clear(&second);
+	sample_clear(&first);
+}
+END_TEST
+
+/* This process' own: it works until the kernel says so. */
+START_TEST(processes_are_looked_at_where_they_are_ours)
+{
+	struct sample first, second;
+	struct answer answer = {0};
+	uint64_t ticked_us;
+	double percent = 0;
+	char text[100];
+
+	(void)snprintf(text, sizeof text, "server pid=%d", (int)getpid());
+	ck_assert_ptr_nonnull(answer_line(&answer, text));
+	ck_assert(sample_take(&first, &answer, NULL, true));
+	ck_assert(first.server.process.known && !sample_cpu(&first.server, &percent));
+	do {
+		ck_assert_ptr_nonnull(answer_line(&answer, text));
+		ck_assert(sample_take(&second, &answer, &first, true));
+		ck_assert(sample_cpu(&second.server, &percent));
+		ck_assert(second.server.process.proc.memory_bytes >= 100000);
+		ticked_us = second.server.process.proc.cpu_us - first.server.process.proc.cpu_us;
+		sample_clear(&second);
+	} while (ticked_us < 200000);
+	ck_assert_double_gt(percent, 0);
+	ck_assert_double_le(percent, 110); /* one CPU, and what a tick may add */
+	ck_assert_ptr_nonnull(answer_line(&answer, text));
+	ck_assert(sample_take(&second, &answer, &first, false)); /* in another namespace */
+	ck_assert(!sample_cpu(&second.server, &percent) && !second.server.process.known);
 	sample_clear(&second);
 	sample_clear(&first);
 }
@@ -415,6 +447,8 @@ END_TEST
 SUITE("frame", {"numbers are short", numbers_are_short, 20},
       {"numbers are as people write them", numbers_are_as_people_write_them, 10},
       {"rates are over the server's time", rates_are_over_the_servers_time, 10},
+      {"processes are looked at where they are ours", processes_are_looked_at_where_they_are_ours,
+       30},
       {"lag is of this time", lag_is_of_this_time, 10},
       {"who stands is seen", who_stands_is_seen, 10},
       {"every number keeps its column", every_number_keeps_its_column, 10},
