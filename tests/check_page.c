@@ -14,7 +14,7 @@
 #include "tests/browser.h"
 #include "tests/harness.h"
 
-#define PAGE_BYTES_MAX 40000
+#define PAGE_BYTES_MAX 40960
 
 static struct browser *browser;
 
@@ -206,6 +206,11 @@ START_TEST(silence_is_said_and_ends)
 	expect("document.getElementById('state').textContent", "✕ draining");
 	expect(EVENTS ".includes('answers again')", "true");
 	expect("document.title", "weir: 3 connections");
+	/* What nobody knows is a gap in the lines. */
+	expect(
+	    "document.querySelector('#chart-connections path.line').getAttribute('d').match(/M/g)"
+	    ".length",
+	    "2");
 	expect_sound();
 	browser_end(browser);
 }

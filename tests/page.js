@@ -161,7 +161,7 @@ test("numbers for people", () => {
 	const known = [
 		["count", 0, "0"], ["count", 12345, "12,345"], ["count", 2300000, "2.30 M"], ["number", 999.9, "1.00 K"], ["number", .25, "0.25"],
 		["number", 12.34, "12.3"], ["number", 1234, "1.23 K"], ["number", 999999, "1.00 M"], ["bytes", 0, "0 B"], ["bytes", 64, "64 B"],
-		["bytes", 1.5e9, "1.50 GB"], ["share", .5, "50 %"], ["share", 1.234, "123 %"], ["time", .00001234, "12.3 µs"], ["time", .0012, "1.20 ms"],
+		["bytes", 1.5e9, "1.50 GB"], ["share", .5, "50 %"], ["share", 1.234, "123 %"], ["share", 145, "145 cpu"], ["time", .00001234, "12.3 µs"], ["time", .0012, "1.20 ms"],
 		["time", 2, "2 s"], ["time", 0, "0"], ["time", .9999, "1.00 s"], ["number", null, "-"], ["number", undefined, "-"], ["bytes", Infinity, "-"],
 	];
 	for (const [unit, value, text] of known)
