@@ -7,7 +7,8 @@
  * each every MS milliseconds (1000), spread evenly:
  *
  *     headers   a request without end: one byte more of a field
- *     body      a POST to /echo of a megabyte: one byte more of it; answers are thrown away
+ *     body      a POST to /echo of a megabyte, its first byte with its head: one byte more of it;
+ *               answers are thrown away
  *     read      a gigabyte is asked for, /bytes/N: one byte of it is read
  *
  * Where the server ends one, another is opened. Says msg=ready on stderr when all are there, and
@@ -42,7 +43,7 @@ static const struct {
 	const char *name, *first, *next;
 } kinds[KINDS] = {
     {"headers", "GET / HTTP/1.1\r\nHost: slow\r\nX-Slow: ", "a"},
-    {"body", "POST /echo HTTP/1.1\r\nHost: slow\r\nContent-Length: 1000000\r\n\r\n", "b"},
+    {"body", "POST /echo HTTP/1.1\r\nHost: slow\r\nContent-Length: 1000000\r\n\r\nb", "b"},
     {"read", "GET /bytes/1000000000 HTTP/1.1\r\nHost: slow\r\n\r\n", NULL},
 };
 
