@@ -6,6 +6,17 @@
 
 #include "reactor/sys.h"
 
+/*
+ * What is with the kernel is given up, too. Else it would keep megabytes of it for minutes, for a
+ * peer that does not read, and end it as if it had been all.
+ */
+static void conn_reset(struct conn *conn)
+{
+	struct linger at_once = {.l_onoff = 1};
+
+	(void)sys_setsockopt(conn->source.fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 static bool linger_is_over(struct conn *conn, struct conn_table *table)
 {
 	struct lingering *linger = conn_state(conn);
@@ -19,8 +30,12 @@ static bool linger_is_over(struct conn *conn, struct conn_table *table)
 		linger->unsent = unsent;
 		conn->progress_ms = now_ms;
 	}
-	if (unsent)
-		return time_reached(now_ms, conn->progress_ms + patience_ms);
+	if (unsent) {
+		if (!time_reached(now_ms, conn->progress_ms + patience_ms))
+			return false;
+		conn_reset(conn);
+		return true;
+	}
 	return time_reached(now_ms, linger->began_ms + LINGER_MS);
 }
 
@@ -63,10 +78,13 @@ static void conn_expire(struct conn *conn, struct conn_table *table, enum close_
 		said = table->outbox.n != 0;
 		conn_flush(conn, table);
 	}
-	if (said || reason == CLOSE_request_timeout)
+	if (said || reason == CLOSE_request_timeout) {
 		conn_finish(conn, reason);
-	else
-		conn_die(conn, reason);
+		return;
+	}
+	if (reason == CLOSE_write_timeout)
+		conn_reset(conn);
+	conn_die(conn, reason);
 }
 
 void conn_look_at_clock(struct conn *conn, struct conn_table *table)
