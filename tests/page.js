@@ -6,8 +6,8 @@ const html = fs.readFileSync(process.argv[2], "utf8");
 const scripts = [...html.matchAll(/<script>([^]*?)<\/script>/g)].map(match => match[1]);
 assert.equal(scripts.length, 2);
 vm.runInThisContext(scripts[0], { filename: "page.html, first script" });
-const { parse, read, compare, histogram, quantile, grown, show, span_text, ticks, path } = vm.runInThisContext(
-	"({ parse, read, compare, histogram, quantile, grown, show, span_text, ticks, path })");
+const { parse, read, compare, histogram, quantile, grown, show, span_text, ticks, decades, path } = vm.runInThisContext(
+	"({ parse, read, compare, histogram, quantile, grown, show, span_text, ticks, decades, path })");
 new vm.Script(scripts[1], { filename: "page.html, second script" });
 
 let tests = 0;
@@ -180,6 +180,12 @@ test("the steps of an axis", () => {
 		assert(steps.length >= 3 && steps.length <= 5, `${most}: ${steps}`);
 		assert(steps[steps.length - 1] >= most * .999 && steps[steps.length - 2] < most, `${most}: ${steps}`);
 	}
+});
+
+test("the powers of ten around what is seen", () => {
+	assert.deepEqual(decades(8e-6, 2e-5), [1e-6, 1e-5, 1e-4]);
+	assert.deepEqual(decades(1e-5, 1e-3), [1e-5, 1e-4, 1e-3]);
+	assert.deepEqual(decades(2e-5, .4), [1e-5, 1e-4, 1e-3, .01, .1, 1]);
 });
 
 test("a line, its gaps, and a point that stands alone", () => {
