@@ -31,7 +31,6 @@ struct http {
 	uint32_t length; /* of the body, or of its chunks so far */
 	uint16_t looked; /* bytes that have come of a head or a trailer, and don't suffice */
 	uint8_t step;
-	uint8_t letter;	  /* with which the unsaid ones begin */
 	bool echoes : 1;  /* the body is the answer's, too */
 	bool answers : 1; /* its answer has begun */
 	bool ends : 1;	  /* the connection, with this request */
@@ -121,12 +120,11 @@ static void say_refusal(struct conn *conn, int status, const char *connection, c
 
 /* ---- /bytes/N ---- */
 
-#define ALPHABET      26
-#define LETTERS_BYTES (CHUNK_BYTES / ALPHABET * ALPHABET - ALPHABET)
+#define ALPHABET 26
 
-static char letters[LETTERS_BYTES + ALPHABET];
-
-_Static_assert(sizeof letters <= CHUNK_BYTES, "a peer that does not read holds one chunk");
+/* Whole alphabets: what follows them begins with an "a" again. A peer that does not read holds
+ * one chunk. */
+static char letters[CHUNK_BYTES / ALPHABET * ALPHABET];
 
 static void __attribute__((constructor)) letters_fill(void)
 {
@@ -136,10 +134,9 @@ static void __attribute__((constructor)) letters_fill(void)
 
 static void say_letters(struct conn *conn, struct http *http)
 {
-	size_t n = http->unsaid < LETTERS_BYTES ? (size_t)http->unsaid : LETTERS_BYTES;
+	size_t n = http->unsaid < sizeof letters ? (size_t)http->unsaid : sizeof letters;
 
-	say(conn, letters + http->letter, n);
-	http->letter = (uint8_t)((http->letter + n) % ALPHABET);
+	say(conn, letters, n);
 	http->unsaid -= n;
 }
 
@@ -276,7 +273,6 @@ static void answer(struct conn *conn, struct http *http, const struct http_reque
 	if (resource != BYTES)
 		return;
 	http->unsaid = bytes;
-	http->letter = 0;
 	if (bytes <= BYTES_SMALL)
 		say_letters(conn, http);
 }

@@ -20,7 +20,7 @@ struct answer {
 	int status;
 	bool closes, keeps, chunked, has_date, has_server, has_length;
 	size_t length; /* as the head says */
-	char type[80], allow[80];
+	char date[32], type[80], allow[80];
 	bool whole; /* else it broke off in the body */
 	size_t body_n;
 	unsigned char body[ANSWER_BODY];
@@ -49,7 +49,7 @@ static inline void answer_field(struct answer *answer, const char *line, const c
 #define SAYS(text)                                                                                 \
 	((size_t)(end - value) == sizeof text - 1 && memcmp(value, text, sizeof text - 1) == 0)
 	if (IS("Date"))
-		answer->has_date = end - value == 29;
+		answer->has_date = memcpy(answer->date, value, 29) && end - value == 29;
 	if (IS("Server"))
 		answer->has_server = SAYS("weir");
 	if (IS("Content-Length")) {

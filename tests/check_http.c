@@ -159,6 +159,10 @@ START_TEST(a_connection_is_kept)
 		send_text(fd, "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
 		expect_answer(fd, 200, "ok");
 		ck_assert(answer.keeps);
+		send_text(fd, "POST /echo HTTP/1.0\r\nConnection: keep-alive\r\n"
+			      "Content-Length: 5\r\n\r\nhello");
+		expect_answer(fd, 200, "hello");
+		ck_assert(answer.keeps);
 		send_text(fd, "GET /bytes/10000 HTTP/1.1\r\n" HOST "\r\n");
 		expect_answer(fd, 200, NULL);
 		ck_assert_uint_eq(answer.body_n, 10000);
@@ -166,7 +170,33 @@ START_TEST(a_connection_is_kept)
 			ck_assert_msg(answer.body[k] == 'a' + (int)(k % 26), "byte %u", k);
 	}
 	ck_assert_uint_eq(server_stat(server, "accepted"), 1);
-	ck_assert_uint_eq(server_stat(server, "messages"), 500);
+	ck_assert_uint_eq(server_stat(server, "messages"), 600);
+	expect_ended(fd, server, "closed_eof");
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* That of one answer is never before that of the one before it, and it goes on. */
+START_TEST(the_date_goes_on)
+{
+	struct server *server = SERVER("-w", "1", "http://127.0.0.1:0");
+	int fd = connect_to(server->ports[0]);
+	struct wait wait = wait_begin();
+	time_t first = 0, last = 0;
+
+	while (!first || last < first + 2) {
+		time_t before = time(NULL), date;
+		struct tm when = {0};
+
+		send_text(fd, "GET / HTTP/1.1\r\n" HOST "\r\n");
+		expect_answer(fd, 200, "ok");
+		ck_assert_ptr_nonnull(strptime(answer.date, "%a, %d %b %Y %H:%M:%S GMT", &when));
+		date = timegm(&when);
+		ck_assert(date >= last && date >= before - 1 && date <= time(NULL));
+		first = first ? first : date;
+		last = date;
+		wait_more(&wait, "the date");
+	}
 	expect_ended(fd, server, "closed_eof");
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -466,6 +496,7 @@ START_TEST(haproxy_before_it)
 END_TEST
 
 SUITE("http", {"each status", each_status, 30}, {"a connection is kept", a_connection_is_kept, 30},
+      {"the date goes on", the_date_goes_on, 30},
       {"the body waits for 100", the_body_waits_for_100, 10},
       {"half a request is truncated", half_a_request_is_truncated, 10},
       {"a refusal reaches who goes on sending", a_refusal_reaches_who_goes_on_sending, 60},

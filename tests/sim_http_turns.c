@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 #include "tests/answer.h"
-#include "tests/kernel.h"
+#include "tests/ferry.h"
 
 #define GET	"GET / HTTP/1.1\r\nHost: weir\r\n\r\n"
 #define CHUNKED "POST /echo HTTP/1.1\r\nHost: weir\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -169,6 +169,51 @@ START_TEST(answers_that_nobody_reads_hold_two_chunks)
 }
 END_TEST
 
+/* Much is owed when a body comes, and more comes behind it. */
+START_TEST(a_body_behind_answers_holds_two_chunks)
+{
+	struct peer *peer;
+
+	begin();
+	peer = world_connect(&world);
+	peer->space = 10;
+	for (int i = 0; i < 60; i++)
+		peer_text(peer, "GET / HTTP/1.1\r\nHost:\r\n\r\n");
+	peer_text(peer, "POST /echo HTTP/1.1\r\nHost:\r\nContent-Length: 12000\r\n\r\n");
+	peer_send(peer, (char[12000]){0}, 12000);
+	for (int i = 0; i < 60; i++)
+		peer_text(peer, "GET / HTTP/1.1\r\nHost:\r\n\r\n");
+	world_settle(&world);
+	ck_assert_uint_le(world.stats.chunks_max, 2);
+	got[got_n++] = *(peer->out.at + peer->out.start);
+	(void)peer_receive(peer, NULL, 1);
+	peer->space = PEER_SPACE;
+	take(peer);
+	for (int i = 0; i < 121; i++)
+		expect_answer(200, i == 60 ? 12000 : 2, false);
+	expect_no_more();
+	peer_finish(peer);
+	end_with(peer, CLOSE_eof);
+}
+END_TEST
+
+START_TEST(the_last_answer_is_said_whole)
+{
+	struct peer *peer;
+
+	begin();
+	peer = world_connect(&world);
+	peer->space = 1000;
+	peer_text(peer, "GET /bytes/100000 HTTP/1.0\r\n\r\n" GET);
+	take(peer);
+	ck_assert_int_eq(memcmp(got + got_n - 4, "abcd", 4), 0); /* 100,000 = 3846 * 26 + 4 */
+	ck_assert_uint_gt(got_n, 100000);
+	ck_assert_uint_lt(got_n, 100300);
+	ck_assert(peer->closed || peer->shut);
+	end_with(peer, CLOSE_finished);
+}
+END_TEST
+
 START_TEST(a_large_answer_waits_for_its_reader)
 {
 	const size_t n = 1000000;
@@ -279,6 +324,7 @@ START_TEST(a_slow_body_ends_without_a_word)
 		peer = world_connect(&world);
 		peer_text(peer, heads[i]);
 		dribble(peer, "one byte at a time", 100);
+		ck_assert(peer->closed || peer->shut);
 		take(peer);
 		ck_assert_ptr_null(memmem(got, got_n, " 408 ", 5));
 		end_with(peer, CLOSE_request_timeout);
@@ -322,8 +368,13 @@ START_TEST(idle_timeout_says_408_in_a_request_only)
 	static const struct {
 		const char *text;
 		int status;
-	} cases[] = {
-	    {"", 0}, {GET, 200}, {"GET / HTT", 408}, {CHUNKED, 408}, {CHUNKED "5\r\nab", 200}};
+	} cases[] = {{"", 0},
+		     {GET, 200},
+		     {"GET / HTT", 408},
+		     {CHUNKED, 408},
+		     {"POST /echo HTTP/1.1\r\nHost:\r\nContent-Length: 1\r\n\r\n", 408},
+		     {"POST /echo HTTP/1.1\r\nHost:\r\nContent-Length: 2\r\n\r\na", 200},
+		     {CHUNKED "5\r\nab", 200}};
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct peer *peer;
@@ -336,6 +387,7 @@ START_TEST(idle_timeout_says_408_in_a_request_only)
 		ck_assert(!peer->closed && !peer->shut);
 		world_wait(&world, 2);
 		ck_assert(peer->closed || peer->shut);
+		ck_assert_int_eq(peer->closed, cases[i].status != 408); /* it may send on */
 		got_n = looked = 0;
 		while (peer->out.n)
 			got_n += peer_receive(peer, got + got_n, sizeof got - got_n);
@@ -371,6 +423,44 @@ START_TEST(write_timeout_ends_an_answer_that_is_not_read)
 }
 END_TEST
 
+/* Not even half a request makes that a word. */
+START_TEST(write_timeout_says_nothing)
+{
+	struct peer *peer;
+
+	begin_with((struct conn_limits){WORLD_LIMITS, .write_ms = 200});
+	peer = world_connect(&world);
+	peer->space = 10;
+	peer_text(peer, GET "GET / HT");
+	world_wait(&world, 199);
+	ck_assert(!peer->closed);
+	world_wait(&world, 2);
+	ck_assert(peer->closed);
+	end_with(peer, CLOSE_write_timeout);
+}
+END_TEST
+
+/* Its time does not run while it is not read. */
+START_TEST(a_body_behind_a_large_answer_has_its_time)
+{
+	struct peer *peer;
+
+	begin_with(hurried);
+	peer = world_connect(&world);
+	peer->space = 1000;
+	peer_text(peer, "GET /bytes/20000 HTTP/1.1\r\nHost: weir\r\nContent-Length: 5\r\n\r\n");
+	world_settle(&world);
+	world_wait(&world, 3000);
+	take(peer);
+	world_wait(&world, 400);
+	peer_text(peer, "12345" GET);
+	take(peer);
+	ck_assert_int_eq(memcmp(got + got_n - 6, "\r\n\r\nok", 6), 0);
+	peer_finish(peer);
+	end_with(peer, CLOSE_eof);
+}
+END_TEST
+
 /* ---- refusals ---- */
 
 START_TEST(who_is_refused_in_a_body_may_go_on_sending)
@@ -396,6 +486,38 @@ START_TEST(who_is_refused_in_a_body_may_go_on_sending)
 	ck_assert(peer->closed);
 	ck_assert(!peer->got_reset);
 	end_with(peer, CLOSE_bad_request);
+}
+END_TEST
+
+/* Also where it has moved since, with the refusal still to be read. */
+START_TEST(who_is_refused_and_moves_may_go_on_sending)
+{
+	static struct ferry ferry;
+	struct peer *peer;
+	unsigned char bytes[2000];
+	size_t n = 0;
+
+	ferry_open(&ferry, "http", (struct conn_limits){WORLD_LIMITS}, BUFFERS_MIN);
+	peer = world_connect(ferry_here(&ferry));
+	peer->space = 20;
+	peer_text(peer, "POST /echo HTTP/1.1\r\nHost: weir\r\n\r\n");
+	ferry_settle(&ferry);
+	ck_assert(ferry_move(&ferry, peer));
+	for (int i = 0; !peer->shut; i++) {
+		ck_assert_int_lt(i, 100);
+		ferry_settle(&ferry);
+		n += peer_receive(peer, bytes + n, 20);
+	}
+	ck_assert_ptr_nonnull(memmem(bytes, n, " 411 ", 5));
+	peer_text(peer, "as if it had been read");
+	ferry_settle(&ferry);
+	ck_assert(!peer->closed);
+	peer_finish(peer);
+	ferry_settle(&ferry);
+	ck_assert(peer->closed);
+	ck_assert_int_eq(ferry_reason(&ferry), CLOSE_bad_request);
+	peer_free(peer);
+	ferry_close(&ferry);
 }
 END_TEST
 
@@ -493,6 +615,8 @@ SUITE("sim_http_turns",
       {"many requests are one read and one write", many_requests_are_one_read_and_one_write, 10},
       {"answers of all kinds leave in one write", answers_of_all_kinds_leave_in_one_write, 10},
       {"answers that nobody reads hold two chunks", answers_that_nobody_reads_hold_two_chunks, 20},
+      {"a body behind answers holds two chunks", a_body_behind_answers_holds_two_chunks, 10},
+      {"the last answer is said whole", the_last_answer_is_said_whole, 10},
       {"a large answer waits for its reader", a_large_answer_waits_for_its_reader, 10},
       {"no input is read while an answer is being said",
        no_input_is_read_while_an_answer_is_being_said, 10},
@@ -503,6 +627,10 @@ SUITE("sim_http_turns",
       {"idle-timeout says 408 in a request only", idle_timeout_says_408_in_a_request_only, 10},
       {"write-timeout ends an answer that is not read",
        write_timeout_ends_an_answer_that_is_not_read, 10},
+      {"write-timeout says nothing", write_timeout_says_nothing, 10},
+      {"a body behind a large answer has its time", a_body_behind_a_large_answer_has_its_time, 10},
+      {"who is refused and moves may go on sending", who_is_refused_and_moves_may_go_on_sending,
+       10},
       {"who is refused in a body may go on sending", who_is_refused_in_a_body_may_go_on_sending,
        10},
       {"a body of chunks is bounded", a_body_of_chunks_is_bounded, 10},
