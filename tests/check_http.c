@@ -176,6 +176,15 @@ START_TEST(a_connection_is_kept)
 }
 END_TEST
 
+/* time() asks a coarser clock, which is late. */
+static time_t wall(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return now.tv_sec;
+}
+
 /* That of one answer is never before that of the one before it, and it goes on. */
 START_TEST(the_date_goes_on)
 {
@@ -185,14 +194,14 @@ START_TEST(the_date_goes_on)
 	time_t first = 0, last = 0;
 
 	while (!first || last < first + 2) {
-		time_t before = time(NULL), date;
+		time_t before = wall(), date;
 		struct tm when = {0};
 
 		send_text(fd, "GET / HTTP/1.1\r\n" HOST "\r\n");
 		expect_answer(fd, 200, "ok");
 		ck_assert_ptr_nonnull(strptime(answer.date, "%a, %d %b %Y %H:%M:%S GMT", &when));
 		date = timegm(&when);
-		ck_assert(date >= last && date >= before - 1 && date <= time(NULL));
+		ck_assert(date >= last && date >= before - 1 && date <= wall());
 		first = first ? first : date;
 		last = date;
 		wait_more(&wait, "the date");
