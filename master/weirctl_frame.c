@@ -223,6 +223,8 @@ void frame_make(struct frame *frame, const struct sample *sample, struct frame_v
 	frame->n = 0;
 	if (sample)
 		frame_body(frame, sample, view);
+	if (view->rows && frame->n + 2 > view->rows) /* the foot is the last to go */
+		frame->n = view->rows > 2 ? view->rows - 2 : 0;
 	while (frame->n + 2 < view->rows)
 		(void)frame_line(frame, LOOK_PLAIN);
 	if (view->message)

@@ -28,7 +28,7 @@ static struct {
 	uint64_t asked_ms, heard_ms, gone_ms; /* gone_ms 0: it has not gone */
 	int gone_error;
 	struct sample samples[2]; /* now and before */
-	size_t samples_n;
+	bool has_sample;
 	uint64_t shown_n;
 	struct frame frame;
 	struct frame_view view;
@@ -70,7 +70,7 @@ static void show_screen(void)
 	if (top.gone_ms ||
 	    (!view->paused && silent_ms >= LATE_MS && silent_ms >= 2 * top.plan->interval_ms))
 		view->message = top.message;
-	frame_make(&top.frame, top.samples_n ? top.samples : NULL, view);
+	frame_make(&top.frame, top.has_sample ? top.samples : NULL, view);
 	(void)screen_draw(&top.frame);
 }
 
@@ -105,7 +105,7 @@ static void forget_samples(void)
 {
 	for (size_t i = 0; i < 2; i++)
 		sample_clear(&top.samples[i]);
-	top.samples_n = 0;
+	top.has_sample = false;
 }
 
 static void take_answer(void)
@@ -120,7 +120,7 @@ static void take_answer(void)
 	/* What has gone, and is there again, is another one, with other counters. */
 	if (top.gone_ms)
 		forget_samples();
-	if (!sample_take(&now, &top.ask.answer, top.samples_n ? &top.samples[0] : NULL, local)) {
+	if (!sample_take(&now, &top.ask.answer, top.has_sample ? &top.samples[0] : NULL, local)) {
 		sample_clear(&now);
 		end(1, "the server says what weirctl does not understand", "");
 		return;
@@ -128,7 +128,7 @@ static void take_answer(void)
 	sample_clear(&top.samples[1]);
 	top.samples[1] = top.samples[0];
 	top.samples[0] = now;
-	top.samples_n += top.samples_n < 2;
+	top.has_sample = true;
 	top.heard_ms = now_ms();
 	top.gone_ms = 0;
 	show_sample();

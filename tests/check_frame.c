@@ -340,6 +340,7 @@ START_TEST(every_size_is_kept)
 			for (view.rows = 0; view.rows <= 40; view.rows++) {
 				frame_make(&frame, &second, &view);
 				lines_fit(view.columns, view.rows);
+				ck_assert(!view.rows || *frame.lines[frame.n - 1].text == 'q');
 			}
 		sample_clear(&second);
 		sample_clear(&first);
@@ -363,6 +364,7 @@ START_TEST(who_has_no_room_is_counted)
 	}
 	ck_assert_uint_ge(shown, 8);
 	ck_assert_uint_eq(shown + more, 100);
+	ck_assert(frame_has("master ") && frame_has("quit"));
 	view.rows = 0; /* all of them, and nothing about keys */
 	frame_make(&frame, &sample, &view);
 	ck_assert(!frame_has("more") && !frame_has("quit"));

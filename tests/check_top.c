@@ -302,7 +302,7 @@ START_TEST(it_follows_its_size)
 	terminal_resize(40, 12, "q quit");
 	terminal_wait("WORKER ");
 	ck_assert(!terminal_has("CPU%"));
-	terminal_resize(1, 1, "w");
+	terminal_resize(1, 1, "q");
 	terminal_resize(80, 24, "q quit");
 	terminal_wait("CPU%");
 	columns_are_aligned(80);
@@ -362,6 +362,7 @@ START_TEST(keys_do_what_the_foot_says)
 	(void)snprintf(frame, sizeof frame, "%s", terminal_line(1));
 	ck_assert_int_ge(connect_to(server->ports[0]), 0);
 	server_wait_stat(server, "accepted", 1);
+	ck_assert_int_eq(CTL("--interval", "300ms", "top"), 0); /* so much later */
 	terminal_type("s"); /* a frame, of what was known before */
 	terminal_wait("sort by PID ");
 	ck_assert_str_eq(terminal_line(1), frame);
@@ -410,8 +411,10 @@ START_TEST(it_can_be_stopped_and_goes_on)
 	terminal_wait("sort by PID ");
 	/* One that it can't see coming: only its going on can be seen. */
 	ck_assert_int_eq(kill(terminal_pid(), SIGSTOP), 0);
+	terminal_shell();
 	ck_assert_int_eq(kill(terminal_pid(), SIGCONT), 0);
-	terminal_next();
+	terminal_type("s");
+	terminal_wait("sort by CONNS ");
 	terminal_type("q");
 	ck_assert_int_eq(terminal_end(), 0);
 	stop();
@@ -479,7 +482,8 @@ START_TEST(it_waits_at_a_path_for_the_next_one)
 	TOP(80, 24);
 	wait_rates();
 	ck_assert_int_eq(server_stop(server, SIGKILL), 128 + SIGKILL);
-	terminal_wait("the server has gone, for ");
+	/* Longer than one would wait that does not know where to look. */
+	terminal_wait("the server has gone, for 4 s ");
 	ck_assert_ptr_nonnull(terminal_line_of("1 ")); /* the last figures stay */
 	start();
 	(void)snprintf(pid, sizeof pid, "  pid %d ", (int)server->pid);

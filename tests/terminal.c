@@ -230,6 +230,15 @@ void terminal_wait_stopped(void)
 	is_as_before();
 }
 
+void terminal_shell(void)
+{
+	struct wait wait = wait_begin();
+
+	while (process_state(terminal.pid) != 'T')
+		wait_more(&wait, "weirctl being stopped");
+	ck_assert_int_eq(tcsetattr(terminal.side, TCSANOW, &terminal.before), 0);
+}
+
 void terminal_type(const char *keys)
 {
 	ck_assert_int_eq(write(terminal.fd, keys, strlen(keys)), (ssize_t)strlen(keys));

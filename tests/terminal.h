@@ -35,6 +35,8 @@ const char *terminal_line(size_t row);
 const char *terminal_line_of(const char *begin);
 /* How much of what came was no frame: a plain program's output. */
 const char *terminal_plain(void);
+/* The terminal gets the modes that it had before, as a shell does while a job is stopped. */
+void terminal_shell(void);
 /* Its exit status; the terminal is as it was before. What it said on stderr is in_folder("err"). */
 int terminal_end(void);
 /* It was stopped; the terminal is as it was before. */
