@@ -364,7 +364,7 @@ START_TEST(who_has_no_room_is_counted)
 	}
 	ck_assert_uint_ge(shown, 8);
 	ck_assert_uint_eq(shown + more, 100);
-	ck_assert(frame_has("master ") && frame_has("quit"));
+	ck_assert(frame_has("master ") && frame_has("CLOSED") && frame_has("quit"));
 	view.rows = 0; /* all of them, and nothing about keys */
 	frame_make(&frame, &sample, &view);
 	ck_assert(!frame_has("more") && !frame_has("quit"));

@@ -362,7 +362,7 @@ START_TEST(keys_do_what_the_foot_says)
 	(void)snprintf(frame, sizeof frame, "%s", terminal_line(1));
 	ck_assert_int_ge(connect_to(server->ports[0]), 0);
 	server_wait_stat(server, "accepted", 1);
-	ck_assert_int_eq(CTL("--interval", "300ms", "top"), 0); /* so much later */
+	ck_assert_int_eq(CTL("--interval", "1500ms", "top"), 0); /* so much later */
 	terminal_type("s"); /* a frame, of what was known before */
 	terminal_wait("sort by PID ");
 	ck_assert_str_eq(terminal_line(1), frame);
