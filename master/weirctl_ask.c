@@ -44,7 +44,7 @@ static void take_line(struct ask *ask, const char *line)
 	} else if (strcmp(record->kind, "failed") == 0) {
 		why = answer_field(record, "why");
 		ask->why = why && why->text ? why->text : "the server does not say why";
-		ask->said = ask->refused = true;
+		ask->said = true;
 	}
 }
 

@@ -14,7 +14,6 @@ struct ask {
 	int fd; /* -1: it has ended */
 	struct answer answer;
 	bool said;	 /* done, or failed */
-	bool refused;	 /* it said why it failed */
 	const char *why; /* it failed; NULL: it did not */
 	char *bytes;
 	size_t n;

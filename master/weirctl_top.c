@@ -174,8 +174,6 @@ static void answer_came(void)
 		return;
 	if (!top.ask.why)
 		take_answer();
-	else if (top.ask.refused)
-		end(1, top.ask.why, "");
 	else if (top.ask.said)
 		end(1, top.ask.why, "");
 	else
