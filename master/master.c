@@ -236,6 +236,7 @@ static void handed_over(bool handed_over)
 		(void)notify_main_pid(getpid());
 		return;
 	}
+	master.farewells = 0;
 	control_hand_over();
 	metrics_leave();
 	master.successor_told = notify_main_pid(upgrade_pid());
@@ -290,11 +291,19 @@ static struct generation_owner generation_owner = {
 
 /* ---- deaths ---- */
 
+static bool may_go(void)
+{
+	return (master.stopping || change_is_handed_over()) && !generations_have_workers();
+}
+
 /* All workers have gone, and so do we. A service manager that was not told who comes after us
  * would take that for the end of weir; and who asks for metrics here has his answer first. */
 static void farewell_turn(struct loop *loop, struct source *source)
 {
 	source->ready = 0;
+	/* The next master may have died since, and all be ours again. */
+	if (!may_go())
+		return;
 	if (change_is_handed_over() && (!master.successor_told || metrics_is_busy()) &&
 	    master.farewells++ < FAREWELLS) {
 		master.successor_told = master.successor_told || notify_main_pid(upgrade_pid());
@@ -313,7 +322,7 @@ static void reap(void)
 
 	while ((pid = generations_reap(&status)))
 		change_reaped(pid, status);
-	if ((master.stopping || change_is_handed_over()) && !generations_have_workers())
+	if (may_go())
 		farewell_turn(&master.loop, &master.farewell);
 }
 

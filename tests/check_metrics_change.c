@@ -503,6 +503,35 @@ START_TEST(a_next_master_that_dies_leaves_it)
 }
 END_TEST
 
+/* The old one has no worker any more, and stays for who asks; then all is its own again. */
+START_TEST(one_that_takes_back_forgets_its_farewell)
+{
+	struct server *server =
+	    STEERED("--workers", "1", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
+	unsigned port = metrics_port(server);
+	int early = connect_to(port);
+
+	(void)scrape_at(port); /* so the other was accepted */
+	steer_forget(server);
+	ck_assert_msg(steer_ask("upgrade") == 0, "%s", steer_said());
+	server_wait_log(server, "msg=\"worker ended\"");
+	ck_assert_int_ne(steer_master(), server->pid);
+	steer_forget(server);
+	ck_assert_int_eq(kill(steer_master(), SIGKILL), 0);
+	/* For longer than it waits between two looks at who asks. */
+	for (size_t i = 1; i <= 3; i++) {
+		steer_wait_log_times(server, "msg=\"worker started\"", i);
+		ck_assert_int_eq(kill(server_worker(server, 0), SIGKILL), 0);
+		steer_wait_log_times(server, "msg=\"worker died\"", i);
+	}
+	steer_wait_log_times(server, "msg=\"worker started\"", 4);
+	ck_assert_int_eq(get_on(early, "/healthz")->status, 200);
+	ck_assert_int_eq(get(port, "/healthz")->status, 200);
+	ck_assert(!server_log_has(server, "msg=stopped"));
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 /* ---- the same over the control socket ---- */
 
 START_TEST(weirctl_prints_the_same)
@@ -544,4 +573,5 @@ SUITE("metrics_change", {"no counter goes back", no_counter_goes_back, 120, 2},
       {"a socket file comes and goes with it", a_socket_file_comes_and_goes_with_it, 60},
       {"who came before an upgrade has his answer", who_came_before_an_upgrade_has_his_answer, 60},
       {"a next master that dies leaves it", a_next_master_that_dies_leaves_it, 60},
+      {"one that takes back forgets its farewell", one_that_takes_back_forgets_its_farewell, 60},
       {"weirctl prints the same", weirctl_prints_the_same, 20})
