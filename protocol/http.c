@@ -418,7 +418,8 @@ static size_t read_chunk(struct conn *conn, struct http *http, unsigned char *by
 	}
 	if (line < 0)
 		return refuse_body(conn, http, -line);
-	if (size > conn_message_max(conn) - http->length)
+	/* A reload may have made it less than what has come. */
+	if (size && http->length + size > conn_message_max(conn))
 		return refuse_body(conn, http, 413);
 	say_echo_head(conn, http, true);
 	http->step = size ? AT_CHUNK_DATA : AT_TRAILER;

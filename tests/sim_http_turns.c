@@ -66,6 +66,25 @@ START_TEST(answers_of_all_kinds_leave_in_one_write)
 }
 END_TEST
 
+/* It may have moved to a worker with another limit. */
+START_TEST(a_limit_that_became_less_holds_for_a_body_under_way)
+{
+	struct peer *peer;
+
+	begin();
+	peer = world_connect(&world);
+	peer_text(peer, CHUNKED "5\r\nhello\r\n");
+	take(peer);
+	world.service.message_max = 4;
+	peer_text(peer, "1\r\nx\r\n0\r\n\r\n");
+	take(peer);
+	ck_assert_uint_eq(world.stats.http_refused, 1);
+	ck_assert_uint_eq(world.stats.messages, 0);
+	peer_finish(peer);
+	end_with(peer, CLOSE_bad_request);
+}
+END_TEST
+
 /* ---- memory ---- */
 
 /* What it asks for is up to four hundred times what it sends. */
@@ -356,6 +375,8 @@ END_TEST
 SUITE("sim_http_turns",
       {"many requests are one read and one write", many_requests_are_one_read_and_one_write, 10},
       {"answers of all kinds leave in one write", answers_of_all_kinds_leave_in_one_write, 10},
+      {"a limit that became less holds for a body under way",
+       a_limit_that_became_less_holds_for_a_body_under_way, 10},
       {"answers that nobody reads hold two chunks", answers_that_nobody_reads_hold_two_chunks, 20},
       {"a body behind answers holds two chunks", a_body_behind_answers_holds_two_chunks, 10},
       {"the last answer is said whole", the_last_answer_is_said_whole, 10},
