@@ -1,5 +1,6 @@
 #include "bench/peers/face.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
@@ -44,6 +45,21 @@ void face_begin(struct address *address, int argc, char **argv, const char *prot
 		(void)setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	(void)signal(SIGPIPE, SIG_IGN);
+}
+
+int face_listen(const struct address *address, const char *name, int flags)
+{
+	int on = 1, fd = socket(address->socket.ss_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+
+	if (fd < 0)
+		face_fail("socket", name, errno);
+	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	face_no_delay(fd);
+	if (bind(fd, (const struct sockaddr *)&address->socket, address->bytes) < 0)
+		face_fail("bind", name, errno);
+	if (listen(fd, FACE_BACKLOG) < 0)
+		face_fail("listen", name, errno);
+	return fd;
 }
 
 void face_ready(int fd)

@@ -3,7 +3,7 @@
  *
  *     NAME PROTOCOL://HOST:PORT   (port 0: any; the ready line on stderr says which)
  *
- * Only that: how a peer listens, accepts and moves bytes is its own and its library's.
+ * Only that: how a peer accepts and moves bytes is its own and its library's.
  */
 #ifndef BENCH_PEERS_FACE_H
 #define BENCH_PEERS_FACE_H
@@ -16,6 +16,9 @@
  * it is wrong. Raises the soft limit of descriptors to the hard one, and lets SIGPIPE be an error
  * of write. */
 void face_begin(struct address *address, int argc, char **argv, const char *protocol);
+/* For peers whose library does not listen for them: a socket with these flags more; the name is
+ * for what is said where it fails. */
+int face_listen(const struct address *address, const char *name, int flags);
 /* The ready line, with the address that the listening socket fd has. */
 void face_ready(int fd);
 /* Accepted sockets inherit TCP_NODELAY from their listener, as weir's do. */

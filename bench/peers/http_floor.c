@@ -13,7 +13,6 @@
  * answered is closed.
  */
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -112,22 +111,6 @@ static bool accept_all(int ep, int listener)
 	return errno == EAGAIN;
 }
 
-static int listen_at(const struct address *address, const char *name)
-{
-	int on = 1,
-	    fd = socket(address->socket.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		face_fail("socket", name, errno);
-	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	face_no_delay(fd);
-	if (bind(fd, (const struct sockaddr *)&address->socket, address->bytes) < 0)
-		face_fail("bind", name, errno);
-	if (listen(fd, FACE_BACKLOG) < 0)
-		face_fail("listen", name, errno);
-	return fd;
-}
-
 int main(int argc, char **argv)
 {
 	struct epoll_event events[EVENTS] = {{EPOLLIN | EPOLLET, {0}}};
@@ -137,7 +120,7 @@ int main(int argc, char **argv)
 
 	face_begin(&address, argc, argv, "http");
 	compose();
-	listener = listen_at(&address, argv[1]);
+	listener = face_listen(&address, argv[1], SOCK_NONBLOCK);
 	ep = epoll_create1(EPOLL_CLOEXEC);
 	events[0].data.fd = listener;
 	if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, listener, events) < 0)

@@ -293,21 +293,6 @@ static void make_buffers(void)
 		give_back((uint16_t)i);
 }
 
-static int listen_on(const struct address *address, const char *name)
-{
-	int fd = socket(address->socket.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
-
-	if (fd < 0)
-		face_fail("socket", name, errno);
-	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	face_no_delay(fd);
-	if (bind(fd, (const struct sockaddr *)&address->socket, address->bytes) < 0)
-		face_fail("bind", name, errno);
-	if (listen(fd, FACE_BACKLOG) < 0)
-		face_fail("listen", name, errno);
-	return fd;
-}
-
 int main(int argc, char **argv)
 {
 	struct address address;
@@ -319,7 +304,7 @@ int main(int argc, char **argv)
 	connections = map(limit.rlim_cur * sizeof *connections, "connections");
 	make_ring();
 	make_buffers();
-	listener = listen_on(&address, argv[1]);
+	listener = face_listen(&address, argv[1], 0);
 	begin_accept(listener);
 	face_ready(listener);
 	for (;;) {
