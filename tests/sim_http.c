@@ -10,8 +10,8 @@
 
 #include "protocol/http_parse.h"
 #include "tests/answer.h"
+#include "tests/cutting.h"
 #include "tests/http_corpus.h"
-#include "tests/kernel.h"
 
 #define OUT_MAX	 (64u << 10)
 #define MESSAGES 100
@@ -30,101 +30,34 @@ static struct outcome outcomes[HTTP_CORPUS_N];
 
 /* ---- a run ---- */
 
-struct run {
-	const struct http_entry *entry;
-	size_t sent;
-	uint64_t seed;
-	size_t first;	/* bytes of the first piece; 0: */
-	size_t piece;	/* of every piece; 0: random */
-	bool mid_turn;	/* pieces come after reads, too */
-	bool fin_alone; /* FIN does not come with the last bytes */
-	size_t drain;	/* bytes that the peer takes in a pass; 0: all */
-	size_t space;	/* bytes that the kernel takes */
-};
-
-static size_t next_piece(struct run *run)
+/* Into taken; how many. */
+static size_t run_once(struct world *world, const struct http_entry *entry, struct cutting *cutting)
 {
-	static const size_t spans[] = {3, 20, 120, 1000, 40000};
-	size_t left = run->entry->n - run->sent, n;
-
-	if (run->first)
-		n = run->sent ? left : run->first;
-	else if (run->piece)
-		n = run->piece;
-	else
-		n = 1 + sim_below(&run->seed, spans[sim_below(&run->seed, 5)]);
-	return n < left ? n : left;
-}
-
-static void send_piece(struct peer *peer)
-{
-	struct run *run = peer->script;
 	size_t n;
 
-	if (peer->finished || peer->closed)
-		return;
-	n = next_piece(run);
-	peer_send(peer, run->entry->bytes + run->sent, n);
-	run->sent += n;
-	if (run->sent == run->entry->n && (!n || !run->fin_alone))
-		peer_finish(peer);
-}
-
-static void maybe_send_piece(struct peer *peer)
-{
-	struct run *run = peer->script;
-
-	if (run->mid_turn && sim_below(&run->seed, 2))
-		send_piece(peer);
-}
-
-static size_t take(struct peer *peer, const struct run *run, size_t taken_n)
-{
-	size_t n = run->drain && run->drain < peer->out.n ? run->drain : peer->out.n;
-
-	EXPECT_MSG(taken_n + n <= sizeof taken, "too much came");
-	return peer_receive(peer, taken + taken_n, n);
-}
-
-/* Into taken; how many. */
-static size_t run_once(struct world *world, struct run *run, enum close_reason *reason)
-{
-	struct stats before = world->stats;
-	struct peer *peer = world_connect(world);
-	size_t n = 0;
-
-	peer->script = run;
-	peer->after_read = maybe_send_piece;
-	peer->space = run->space ? run->space : PEER_SPACE;
-	for (int i = 0; !peer->closed; i++) {
-		EXPECT_MSG(i < 1000000, "%s: does not end", run->entry->name);
-		send_piece(peer);
-		loop_pass(&world->loop, peer->finished ? 10 : 0);
-		n += take(peer, run, n);
-	}
-	while (peer->out.n)
-		n += take(peer, run, n);
-	*reason = world_reason(world, &before);
+	cutting->name = entry->name;
+	cutting->in = entry->bytes;
+	cutting->in_n = entry->n;
+	n = cutting_run(world, cutting, taken, sizeof taken);
 	/* Who was told that the connection ends, and sends more, may meet a reset. */
-	EXPECT_MSG(!peer->got_reset || *reason == CLOSE_finished, "%s: reset", run->entry->name);
-	peer_free(peer);
-	world_expect_free(world);
+	EXPECT_MSG(!cutting->was_reset || cutting->reason == CLOSE_finished, "%s: reset",
+		   entry->name);
 	answer_mask_dates(taken, n);
 	return n;
 }
 
-static void run_and_compare(struct world *world, struct run *run, const char *how)
+static void run_and_compare(struct world *world, const struct http_entry *entry,
+			    struct cutting cutting, const char *how)
 {
-	const struct outcome *outcome = &outcomes[run->entry - http_corpus];
-	enum close_reason reason;
-	size_t n = run_once(world, run, &reason);
+	const struct outcome *outcome = &outcomes[entry - http_corpus];
+	size_t n = run_once(world, entry, &cutting);
 
-	EXPECT_MSG(n == outcome->n, "%s, %s: %zu bytes came, not %zu", run->entry->name, how, n,
+	EXPECT_MSG(n == outcome->n, "%s, %s: %zu bytes came, not %zu", entry->name, how, n,
 		   outcome->n);
-	EXPECT_MSG(memcmp(taken, outcome->out, n) == 0, "%s, %s: other bytes came",
-		   run->entry->name, how);
-	EXPECT_MSG(reason == outcome->reason, "%s, %s: closed for %s, not %s", run->entry->name,
-		   how, close_reason_name(reason), close_reason_name(outcome->reason));
+	EXPECT_MSG(memcmp(taken, outcome->out, n) == 0, "%s, %s: other bytes came", entry->name,
+		   how);
+	EXPECT_MSG(cutting.reason == outcome->reason, "%s, %s: closed for %s, not %s", entry->name,
+		   how, close_reason_name(cutting.reason), close_reason_name(outcome->reason));
 }
 
 static void open_world(struct world *world)
@@ -132,10 +65,11 @@ static void open_world(struct world *world)
 	world_open(world, "http", (struct conn_limits){WORLD_LIMITS}, BUFFERS_MIN);
 	world->service.message_max = BODY_MAX;
 	for (size_t i = 0; i < HTTP_CORPUS_N; i++) {
-		struct run run = {.entry = &http_corpus[i], .first = http_corpus[i].n};
+		struct cutting cutting = {.first = http_corpus[i].n};
 		struct outcome *outcome = &outcomes[i];
 
-		outcome->n = run_once(world, &run, &outcome->reason);
+		outcome->n = run_once(world, &http_corpus[i], &cutting);
+		outcome->reason = cutting.reason;
 		outcome->out = malloc(outcome->n + 1);
 		EXPECT(outcome->out);
 		memcpy(outcome->out, taken, outcome->n);
@@ -334,14 +268,13 @@ START_TEST(every_cut_in_two)
 
 		for (size_t cut = 1; cut <= entry->n; cut += step)
 			for (int way = 0; way < 4; way++, runs++) {
-				struct run run = {.entry = entry,
-						  .seed = cut,
-						  .first = cut,
-						  .mid_turn = way & 1,
-						  .fin_alone = way & 2};
+				struct cutting cutting = {.seed = cut,
+							  .first = cut,
+							  .mid_turn = way & 1,
+							  .fin_alone = way & 2};
 
 				(void)snprintf(how, sizeof how, "cut after %zu, way %d", cut, way);
-				run_and_compare(&world, &run, how);
+				run_and_compare(&world, entry, cutting, how);
 			}
 	}
 	(void)printf("FIGURE requests cut in two: %lu runs\n", runs);
@@ -357,15 +290,14 @@ START_TEST(a_byte_at_a_time)
 	open_world(&world);
 	for (size_t i = 0; i < HTTP_CORPUS_N; i++)
 		for (int way = 0; way < 8; way++) {
-			struct run run = {.entry = &http_corpus[i],
-					  .seed = 1,
-					  .piece = http_corpus[i].n > 1500 ? 7 : 1,
-					  .mid_turn = way & 1,
-					  .fin_alone = way & 2,
-					  .drain = way & 4 ? 1 : 0,
-					  .space = way & 4 ? 1 : 0};
+			struct cutting cutting = {.seed = 1,
+						  .piece = http_corpus[i].n > 1500 ? 7 : 1,
+						  .mid_turn = way & 1,
+						  .fin_alone = way & 2,
+						  .drain = way & 4 ? 1 : 0,
+						  .space = way & 4 ? 1 : 0};
 
-			run_and_compare(&world, &run, "byte for byte");
+			run_and_compare(&world, &http_corpus[i], cutting, "byte for byte");
 		}
 	close_world(&world);
 }
@@ -381,18 +313,17 @@ START_TEST(random_cuttings)
 	for (size_t i = 0; i < HTTP_CORPUS_N; i++)
 		for (unsigned long k = 0; k < n; k++) {
 			uint64_t seed = k * 1000003 + i;
-			struct run run = {.entry = &http_corpus[i],
-					  .mid_turn = sim_below(&seed, 2),
-					  .fin_alone = sim_below(&seed, 2),
-					  .space = 1 + sim_below(&seed, 300)};
+			struct cutting cutting = {.mid_turn = sim_below(&seed, 2),
+						  .fin_alone = sim_below(&seed, 2),
+						  .space = 1 + sim_below(&seed, 300)};
 
-			run.drain = 1 + sim_below(&seed, run.space);
+			cutting.drain = 1 + sim_below(&seed, cutting.space);
 			world.table.limits.high_water = (uint32_t)sim_below(&seed, 600);
 			world.table.limits.low_water =
 			    (uint32_t)sim_below(&seed, world.table.limits.high_water + 1);
-			run.seed = seed;
+			cutting.seed = seed;
 			(void)snprintf(how, sizeof how, "random cutting %lu", k);
-			run_and_compare(&world, &run, how);
+			run_and_compare(&world, &http_corpus[i], cutting, how);
 		}
 	ck_assert_uint_gt(world.stats.backpressure_on, 0);
 	(void)printf("FIGURE random cuttings: %lu runs, backpressure %llu times\n",

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "tests/kernel.h"
+#include "tests/cutting.h"
 
 #define MESSAGE_MAX 100
 #define BYTES_MAX   (256u << 10)
@@ -225,89 +225,23 @@ static void make_large(void)
 
 /* ---- a run ---- */
 
-struct run {
-	const struct transcript *t;
-	size_t sent;
-	uint64_t seed;
-	size_t first;	/* bytes of the first piece; 0: */
-	size_t piece;	/* of every piece; 0: random */
-	bool mid_turn;	/* pieces come after reads, too */
-	bool fin_alone; /* FIN does not come with the last bytes */
-	size_t drain;	/* bytes that the peer takes in a pass; 0: all */
-};
-
-static size_t next_piece(struct run *run)
+static void run_once(struct world *world, const struct transcript *t, struct cutting cutting,
+		     const char *how)
 {
-	static const size_t spans[] = {3, 20, 120, 1000, 40000};
-	size_t left = run->t->in_n - run->sent, n;
+	size_t taken_n, compared;
 
-	if (run->first)
-		n = run->sent ? left : run->first;
-	else if (run->piece)
-		n = run->piece;
-	else
-		n = 1 + sim_below(&run->seed, spans[sim_below(&run->seed, 5)]);
-	return n < left ? n : left;
-}
-
-static void send_piece(struct peer *peer)
-{
-	struct run *run = peer->script;
-	size_t n;
-
-	if (peer->finished)
-		return;
-	n = next_piece(run);
-	peer_send(peer, run->t->in + run->sent, n);
-	run->sent += n;
-	if (run->sent == run->t->in_n && (!n || !run->fin_alone))
-		peer_finish(peer);
-}
-
-static void maybe_send_piece(struct peer *peer)
-{
-	struct run *run = peer->script;
-
-	if (run->mid_turn && sim_below(&run->seed, 2))
-		send_piece(peer);
-}
-
-static void take(struct peer *peer, const struct run *run, size_t *taken_n)
-{
-	size_t n = run->drain && run->drain < peer->out.n ? run->drain : peer->out.n;
-
-	EXPECT_MSG(*taken_n + n <= sizeof taken, "too much came");
-	*taken_n += peer_receive(peer, taken + *taken_n, n);
-}
-
-static void run_once(struct world *world, struct run *run, size_t space, const char *how)
-{
-	const struct transcript *t = run->t;
-	struct stats before = world->stats;
-	struct peer *peer = world_connect(world);
-	size_t taken_n = 0, compared;
-	enum close_reason reason;
-
-	peer->script = run;
-	peer->after_read = maybe_send_piece;
-	peer->space = space;
-	for (int i = 0; !peer->closed; i++) {
-		EXPECT_MSG(i < 1000000, "%s, %s: does not end", t->name, how);
-		send_piece(peer);
-		loop_pass(&world->loop, peer->finished ? 10 : 0);
-		take(peer, run, &taken_n);
-	}
-	while (peer->out.n)
-		take(peer, run, &taken_n);
-	reason = world_reason(world, &before);
+	cutting.name = t->name;
+	cutting.in = t->in;
+	cutting.in_n = t->in_n;
+	if (!cutting.space)
+		cutting.space = t->endless ? 2000 : PEER_SPACE;
+	taken_n = cutting_run(world, &cutting, taken, sizeof taken);
 	compared = t->endless ? (taken_n < t->out_n ? taken_n : t->out_n) : t->out_n;
 	EXPECT_MSG(t->endless || taken_n == t->out_n, "%s, %s: %zu bytes came, not %zu", t->name,
 		   how, taken_n, t->out_n);
 	EXPECT_MSG(memcmp(taken, t->out, compared) == 0, "%s, %s: other bytes came", t->name, how);
-	EXPECT_MSG(reason == t->reason, "%s, %s: closed for %s, not %s", t->name, how,
-		   close_reason_name(reason), close_reason_name(t->reason));
-	peer_free(peer);
-	world_expect_free(world);
+	EXPECT_MSG(cutting.reason == t->reason, "%s, %s: closed for %s, not %s", t->name, how,
+		   close_reason_name(cutting.reason), close_reason_name(t->reason));
 }
 
 static void serve(struct world *world, const struct transcript *t)
@@ -316,11 +250,6 @@ static void serve(struct world *world, const struct transcript *t)
 	world->service.message_max = t->message_max;
 	world->table.limits.high_water = 256 << 10;
 	world->table.limits.low_water = 64 << 10;
-}
-
-static size_t usual_space(const struct transcript *t)
-{
-	return t->endless ? 2000 : PEER_SPACE;
 }
 
 /* ---- tests ---- */
@@ -337,14 +266,13 @@ START_TEST(every_cut_in_two)
 		serve(&world, t);
 		for (size_t cut = 1; cut <= t->in_n; cut++)
 			for (int way = 0; way < 4; way++) {
-				struct run run = {.t = t,
-						  .seed = cut,
-						  .first = cut,
-						  .mid_turn = way & 1,
-						  .fin_alone = way & 2};
+				struct cutting cutting = {.seed = cut,
+							  .first = cut,
+							  .mid_turn = way & 1,
+							  .fin_alone = way & 2};
 
 				(void)snprintf(how, sizeof how, "cut after %zu, way %d", cut, way);
-				run_once(&world, &run, usual_space(t), how);
+				run_once(&world, t, cutting, how);
 				runs++;
 			}
 	}
@@ -362,15 +290,15 @@ START_TEST(a_byte_at_a_time)
 	world_open(&world, "echo", (struct conn_limits){WORLD_LIMITS}, BUFFERS_MIN);
 	for (struct transcript *t = all; t < all + all_n; t++)
 		for (int way = 0; way < 8; way++) {
-			struct run run = {.t = t,
-					  .seed = 1,
-					  .piece = 1,
-					  .mid_turn = way & 1,
-					  .fin_alone = way & 2,
-					  .drain = way & 4 ? 1 : 0};
+			struct cutting cutting = {.seed = 1,
+						  .piece = 1,
+						  .mid_turn = way & 1,
+						  .fin_alone = way & 2,
+						  .drain = way & 4 ? 1 : 0,
+						  .space = way & 4 ? 1 : 0};
 
 			serve(&world, t);
-			run_once(&world, &run, way & 4 ? 1 : usual_space(t), "byte for byte");
+			run_once(&world, t, cutting, "byte for byte");
 		}
 	world_close(&world);
 }
@@ -384,23 +312,22 @@ static void random_runs(struct world *world, const struct transcript *t, unsigne
 
 	for (unsigned long i = 0; i < n; i++) {
 		uint64_t seed = i * 1000003 + 17;
-		struct run run = {
-		    .t = t, .mid_turn = sim_below(&seed, 2), .fin_alone = sim_below(&seed, 2)};
-		size_t space = usual_space(t);
+		struct cutting cutting = {.mid_turn = sim_below(&seed, 2),
+					  .fin_alone = sim_below(&seed, 2)};
 
 		serve(world, t);
 		if (sim_below(&seed, 4)) {
-			space = 1 + sim_below(&seed, scale);
-			run.drain = 1 + sim_below(&seed, space);
+			cutting.space = 1 + sim_below(&seed, scale);
+			cutting.drain = 1 + sim_below(&seed, cutting.space);
 		}
 		if (sim_below(&seed, 2)) {
 			world->table.limits.high_water = (uint32_t)sim_below(&seed, scale);
 			world->table.limits.low_water =
 			    (uint32_t)sim_below(&seed, world->table.limits.high_water + 1);
 		}
-		run.seed = seed;
+		cutting.seed = seed;
 		(void)snprintf(how, sizeof how, "random cutting %lu", i);
-		run_once(world, &run, space, how);
+		run_once(world, t, cutting, how);
 	}
 }
 
