@@ -1,9 +1,7 @@
 /*
  * faulty: an echo server that gets one byte in so many wrong, and a chat server that does so
- * with one delivery in so many, to see whether weirload finds it.
- *
- * A process of its own, on a free port of loopback, one thread with poll(2). It ends with the
- * test's process.
+ * with one delivery in so many, to see whether weirload finds it. Processes of their own
+ * (faulty_peers.h).
  */
 #ifndef TESTS_FAULTY_H
 #define TESTS_FAULTY_H

@@ -9,7 +9,7 @@ ROOT_TESTS = $(patsubst tests/%.c,%,$(wildcard tests/root_*.c))
 TEST_ROOMS   = $(filter-out $(BUILD)/master/main.o,$(OBJECTS)) \
 	$(filter-out %/main.o,$(WEIRLOAD:%.c=$(BUILD)/%.o)) \
 	$(filter-out %/weirctl.o,$(WEIRCTL:%.c=$(BUILD)/%.o))
-TEST_COMMON  = $(patsubst %,$(BUILD)/tests/%.o,suite harness process client files faulty faulty_datagram load party trace helm throng tracee crowd steer script terminal)
+TEST_COMMON  = $(patsubst %,$(BUILD)/tests/%.o,suite harness process client files faulty faulty_peers faulty_datagram load party trace helm throng tracee crowd steer script terminal)
 SIM_ROOMS    = $(patsubst %.c,$(BUILD)/sim/%.o,$(REACTOR) $(PROTOCOL))
 SIM_COMMON   = $(patsubst %,$(BUILD)/sim/tests/%.o,suite kernel mailroom mail office)
 CHECK_CFLAGS := $(shell pkg-config --cflags check 2>/dev/null)
@@ -25,6 +25,7 @@ $(TESTS:%=$(BUILD)/tests/%) $(ROOT_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: 
 	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS) -lm
 
 $(BUILD)/tests/check_page $(BUILD)/tests/check_page_live: $(BUILD)/tests/browser.o
+$(BUILD)/tests/check_httpload: $(BUILD)/tests/faulty_http.o
 
 $(SIM_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/sim/tests/%.o $(SIM_COMMON) $(SIM_ROOMS)
 	@mkdir -p $(@D)
