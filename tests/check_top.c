@@ -3,16 +3,14 @@
  * check_frame has what its lines say. What this can't see: how a terminal of flesh and blood looks.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/ctl.h"
 #include "tests/json.h"
 #include "tests/steer.h"
 #include "tests/terminal.h"
@@ -20,7 +18,6 @@
 
 static struct server *server;
 static char path[100];
-static char out[1 << 18], err[4096];
 
 static void start(void)
 {
@@ -46,46 +43,8 @@ static void wait_rates(void)
 
 /* ---- without a terminal ---- */
 
-static pid_t launch(const char *const arguments[])
-{
-	const char *argv[16] = {built("weirctl"), "--control", path};
-	pid_t pid;
-
-	for (int i = 0; arguments[i]; i++)
-		argv[i + 3] = arguments[i];
-	(void)write_file("out", "");
-	(void)write_file("err", "");
-	pid = fork();
-	ck_assert_int_ge(pid, 0);
-	if (pid == 0) {
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		(void)dup2(open(in_folder("out"), O_WRONLY), STDOUT_FILENO);
-		(void)dup2(open(in_folder("err"), O_WRONLY), STDERR_FILENO);
-		(void)execv(argv[0], (char *const *)(uintptr_t)argv);
-		_exit(127);
-	}
-	return pid;
-}
-
-static int outcome(pid_t pid)
-{
-	struct wait wait = wait_begin();
-	int status;
-
-	while (waitpid(pid, &status, WNOHANG) == 0)
-		wait_more(&wait, "weirctl's end");
-	(void)snprintf(out, sizeof out, "%s", read_whole(in_folder("out")));
-	(void)snprintf(err, sizeof err, "%s", read_whole(in_folder("err")));
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-#define LAUNCH(...) launch((const char *const[]){__VA_ARGS__, NULL})
-#define CTL(...)    outcome(LAUNCH(__VA_ARGS__))
-
-static void has(const char *text, const char *part)
-{
-	ck_assert_msg(strstr(text, part) != NULL, "\"%s\" is not in: %s", part, text);
-}
+#define LAUNCH(...) CTL_LAUNCH("--control", path, __VA_ARGS__)
+#define ASK(...)    ctl_outcome(LAUNCH(__VA_ARGS__))
 
 static size_t times(const char *text, const char *part)
 {
@@ -101,7 +60,7 @@ START_TEST(elsewhere_it_is_plain)
 	char line[64];
 
 	start();
-	ck_assert_int_eq(CTL("--interval", "100ms", "top"), 0);
+	ck_assert_int_eq(ASK("--interval", "100ms", "top"), 0);
 	ck_assert_str_eq(err, "");
 	ck_assert_uint_eq(times(out, "WORKER "), 1);
 	ck_assert_uint_eq(times(out, "\033"), 0);
@@ -113,7 +72,7 @@ START_TEST(elsewhere_it_is_plain)
 	}
 	for (const char *at = out; *at; at += strcspn(at, "\n") + 1)
 		ck_assert_uint_le(strcspn(at, "\n"), 80);
-	ck_assert_int_eq(CTL("--interval", "100ms", "--count", "3", "top"), 0);
+	ck_assert_int_eq(ASK("--interval", "100ms", "--count", "3", "top"), 0);
 	ck_assert_uint_eq(times(out, "WORKER "), 3);
 	/* A dumb terminal is none. */
 	ck_assert_int_eq(setenv("TERM", "dumb", 1), 0);
@@ -127,16 +86,16 @@ END_TEST
 START_TEST(wrong_usage_exits_2)
 {
 	(void)snprintf(path, sizeof path, "/nowhere");
-	ck_assert_int_eq(CTL("--interval", "1s", "status"), 2);
+	ck_assert_int_eq(ASK("--interval", "1s", "status"), 2);
 	has(err, "--interval is for top alone");
-	ck_assert_int_eq(CTL("--count", "1", "drain"), 2);
+	ck_assert_int_eq(ASK("--count", "1", "drain"), 2);
 	has(err, "--count is for top alone");
-	ck_assert_int_eq(CTL("--interval", "99ms", "top"), 2);
+	ck_assert_int_eq(ASK("--interval", "99ms", "top"), 2);
 	has(err, "--interval takes 100ms or more, not \"99ms\"");
-	ck_assert_int_eq(CTL("--interval", "1", "top"), 2);
-	ck_assert_int_eq(CTL("--count", "-1", "top"), 2);
+	ck_assert_int_eq(ASK("--interval", "1", "top"), 2);
+	ck_assert_int_eq(ASK("--count", "-1", "top"), 2);
 	has(err, "--count takes a number, not \"-1\"");
-	ck_assert_int_eq(CTL("top"), 3);
+	ck_assert_int_eq(ASK("top"), 3);
 }
 END_TEST
 
@@ -203,7 +162,7 @@ START_TEST(rates_are_right)
 		(void)close(fd);
 		(void)poll(&nap, 1, 1); /* a load that a busy machine can bear */
 	}
-	ck_assert_int_eq(outcome(pid), 0);
+	ck_assert_int_eq(ctl_outcome(pid), 0);
 	for (line = out; *line; line = next, lines++) {
 		double span_us;
 
@@ -228,7 +187,7 @@ START_TEST(rates_are_right)
 	ck_assert_double_gt(sum, 0);
 	ck_assert_double_eq_tol(first + sum, number_of(line, "sent_bytes"), 1);
 	/* And the counters are the board's. */
-	ck_assert_int_eq(CTL("-j", "--interval", "100ms", "top"), 0);
+	ck_assert_int_eq(ASK("-j", "--interval", "100ms", "top"), 0);
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
 		ck_assert_double_eq_tol(number_of(out, keys[i]),
 					(double)server_stat(server, keys[i]), 0.1);
@@ -362,7 +321,7 @@ START_TEST(keys_do_what_the_foot_says)
 	(void)snprintf(frame, sizeof frame, "%s", terminal_line(1));
 	ck_assert_int_ge(connect_to(server->ports[0]), 0);
 	server_wait_stat(server, "accepted", 1);
-	ck_assert_int_eq(CTL("--interval", "1500ms", "top"), 0); /* so much later */
+	ck_assert_int_eq(ASK("--interval", "1500ms", "top"), 0); /* so much later */
 	terminal_type("s"); /* a frame, of what was known before */
 	terminal_wait("sort by PID ");
 	ck_assert_str_eq(terminal_line(1), frame);
@@ -441,7 +400,7 @@ START_TEST(a_worker_that_stands_is_marked)
 	/* The rest goes on. */
 	terminal_next();
 	ck_assert(!terminal_has("no answer"));
-	ck_assert_int_eq(CTL("--interval", "100ms", "-j", "top"), 0);
+	ck_assert_int_eq(ASK("--interval", "100ms", "-j", "top"), 0);
 	has(worker_row(out, 1), "\"stopped\":true,\"still_us\":");
 	has(worker_row(out, 0), "\"stopped\":false,\"still_us\":0}");
 	ck_assert_int_eq(kill(pid, SIGCONT), 0);
@@ -467,7 +426,7 @@ START_TEST(a_master_that_is_silent_is_told)
 	terminal_type("q");
 	ck_assert_int_eq(terminal_end(), 0);
 	ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
-	ck_assert_int_eq(CTL("--timeout", "200ms", "top"), 1);
+	ck_assert_int_eq(ASK("--timeout", "200ms", "top"), 1);
 	has(err, "weirctl: top: the time is over, and there is no answer\n");
 	ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
 	stop();
@@ -506,7 +465,7 @@ START_TEST(elsewhere_it_ends_with_the_server)
 	while (!(said = read_whole(in_folder("out"))) || !strchr(said, '\n'))
 		wait_more(&wait, "a document");
 	stop();
-	ck_assert_int_eq(outcome(pid), 3);
+	ck_assert_int_eq(ctl_outcome(pid), 3);
 	has(err, "weirctl: top: ");
 	has(err, path);
 	ck_assert_uint_ge(times(out, "\"moment_us\""), 1);
@@ -544,7 +503,7 @@ START_TEST(a_worker_makes_no_call_for_it)
 		return;
 	start();
 	trace = trace_begin(server_wait_worker(server, 0, 0));
-	ck_assert_int_eq(CTL("--interval", "100ms", "--count", "5", "top"), 0);
+	ck_assert_int_eq(ASK("--interval", "100ms", "--count", "5", "top"), 0);
 	trace_window(trace);
 	ck_assert_uint_eq(trace->calls_n, 0);
 	trace_end(trace);

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -19,50 +18,11 @@
 #include <unistd.h>
 
 #include "master/control.h"
-#include "tests/harness.h"
+#include "tests/ctl.h"
 #include "tests/json.h"
 
 static struct server *server;
 static char path[100];
-static char out[65536], err[65536];
-
-/* ---- running it ---- */
-
-static pid_t launch(const char *const arguments[])
-{
-	const char *argv[16] = {built("weirctl")};
-	pid_t pid;
-
-	for (int i = 0; arguments[i]; i++)
-		argv[i + 1] = arguments[i];
-	(void)write_file("out", "");
-	(void)write_file("err", "");
-	pid = fork();
-	ck_assert_int_ge(pid, 0);
-	if (pid == 0) {
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		(void)dup2(open(in_folder("out"), O_WRONLY), STDOUT_FILENO);
-		(void)dup2(open(in_folder("err"), O_WRONLY), STDERR_FILENO);
-		(void)execv(argv[0], (char *const *)(uintptr_t)argv);
-		_exit(127);
-	}
-	return pid;
-}
-
-static int outcome(pid_t pid)
-{
-	struct wait wait = wait_begin();
-	int status;
-
-	while (waitpid(pid, &status, WNOHANG) == 0)
-		wait_more(&wait, "weirctl's end");
-	(void)snprintf(out, sizeof out, "%s", read_whole(in_folder("out")));
-	(void)snprintf(err, sizeof err, "%s", read_whole(in_folder("err")));
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-#define LAUNCH(...) launch((const char *const[]){__VA_ARGS__, NULL})
-#define CTL(...)    outcome(LAUNCH(__VA_ARGS__))
 
 static void start(void)
 {
@@ -82,11 +42,6 @@ static int start_busy(void)
 	held = connect_to(server->ports[0]);
 	server_wait_stat(server, "queued_bytes_max", 1);
 	return held;
-}
-
-static void has(const char *text, const char *part)
-{
-	ck_assert_msg(strstr(text, part) != NULL, "\"%s\" is not in: %s", part, text);
 }
 
 /* ---- JSON ---- */
@@ -225,7 +180,7 @@ START_TEST(drain_waits_until_it_has_gone)
 {
 	struct wait wait = wait_begin();
 	int held = start_busy();
-	pid_t pid = LAUNCH("--control", path, "drain");
+	pid_t pid = CTL_LAUNCH("--control", path, "drain");
 	const char *said;
 
 	while (!(said = read_whole(in_folder("out"))) || !strchr(said, '\n'))
@@ -233,7 +188,7 @@ START_TEST(drain_waits_until_it_has_gone)
 	ck_assert_int_eq(strncmp(said, "connections left: 1\n", 20), 0);
 	ck_assert_int_eq(waitpid(pid, NULL, WNOHANG), 0);
 	(void)close(held);
-	ck_assert_int_eq(outcome(pid), 0);
+	ck_assert_int_eq(ctl_outcome(pid), 0);
 	has(out, "\ndrain: done\n");
 	/* Not only said: it is a zombie until we reap it. */
 	ck_assert_int_eq(process_state(server->pid), 'Z');
@@ -280,13 +235,13 @@ START_TEST(a_server_that_is_killed_is_no_success)
 {
 	struct wait wait = wait_begin();
 	int held = start_busy();
-	pid_t pid = LAUNCH("--control", path, "drain");
+	pid_t pid = CTL_LAUNCH("--control", path, "drain");
 	const char *said;
 
 	while (!(said = read_whole(in_folder("out"))) || !strchr(said, '\n'))
 		wait_more(&wait, "a note");
 	ck_assert_int_eq(server_stop(server, SIGKILL), 128 + SIGKILL);
-	ck_assert_int_eq(outcome(pid), 1);
+	ck_assert_int_eq(ctl_outcome(pid), 1);
 	has(err, "weirctl: drain: the server ended before it had answered\n");
 	(void)close(held);
 	ck_assert_int_eq(CTL("--control", path, "status"), 3);
@@ -313,7 +268,7 @@ START_TEST(wrong_usage_exits_2)
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		ck_assert_int_eq(outcome(launch(rows[i].arguments)), 2);
+		ck_assert_int_eq(ctl_outcome(ctl_launch(rows[i].arguments)), 2);
 		has(err, rows[i].says);
 		ck_assert_str_eq(out, "");
 	}
@@ -490,14 +445,14 @@ static void listen_as_impostor(void)
 
 static int answered(const char *command, const char *text)
 {
-	pid_t pid = LAUNCH("--timeout", "2s", "--control", path, command);
+	pid_t pid = CTL_LAUNCH("--timeout", "2s", "--control", path, command);
 	int fd = accept(impostor, NULL, NULL);
 	char request[64];
 
 	ck_assert_int_gt(recv(fd, request, sizeof request, 0), 0);
 	(void)send(fd, text, strlen(text), MSG_NOSIGNAL);
 	(void)close(fd);
-	return outcome(pid);
+	return ctl_outcome(pid);
 }
 
 START_TEST(nonsense_is_not_understood)
