@@ -9,7 +9,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -347,48 +346,19 @@ END_TEST
 
 /* ---- Redis ---- */
 
-/* On a unix socket, and there when somebody can connect; its path. NULL: it is not installed. */
-static const char *redis_start(void)
-{
-	const char *path = in_folder("redis.sock");
-	struct wait wait = wait_begin();
-	pid_t pid;
-
-	if (!command_exists("redis-server"))
-		return NULL;
-	pid = fork();
-	ck_assert_int_ge(pid, 0);
-	if (pid == 0) {
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		(void)freopen("/dev/null", "w", stdout);
-		(void)execlp("redis-server", "redis-server", "--port", "0", "--unixsocket", path,
-			     "--save", "", "--appendonly", "no", "--dir", temporary_folder(),
-			     (char *)NULL);
-		_exit(127);
-	}
-	for (;;) {
-		struct sockaddr_un address = {.sun_family = AF_UNIX};
-		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), up;
-
-		(void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-		up = connect(fd, (struct sockaddr *)&address, sizeof address);
-		(void)close(fd);
-		if (up == 0)
-			return path;
-		wait_more(&wait, "redis-server");
-	}
-}
-
 START_TEST(drives_redis_alike)
 {
-	const char *path = redis_start();
+	const char *path = in_folder("redis.sock"), *folder = temporary_folder();
 	char listener[128];
 	int status;
 
-	if (!path) {
+	if (!command_exists("redis-server")) {
 		suite_skip("drives redis alike", "redis-server is not installed");
 		return;
 	}
+	(void)program_start(
+	    path, (const char *const[]){"redis-server", "--port", "0", "--unixsocket", path,
+					"--save", "", "--appendonly", "no", "--dir", folder, NULL});
 	(void)snprintf(listener, sizeof listener, "chat://%s", path);
 	status = LOAD("--redis", "-c", "10", "-p", "4", SHORT, listener);
 	ck_assert_msg(status == 0, "status %d\n%s", status, load_said());

@@ -10,9 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -402,31 +399,6 @@ START_TEST(wrk_as_client)
 }
 END_TEST
 
-/* A proxy that listens at a unix socket in the test's folder; it ends with the test. */
-static pid_t proxy_start(const char *const arguments[], const char *path)
-{
-	struct wait wait = wait_begin();
-	pid_t pid = fork();
-	int fd;
-
-	ck_assert_int_ge(pid, 0);
-	if (pid == 0) {
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		(void)execvp(arguments[0], (char *const *)(uintptr_t)arguments);
-		_exit(127);
-	}
-	for (;;) {
-		struct stat unused;
-
-		if (stat(path, &unused) == 0 &&
-		    run("curl -s -m 5 --unix-socket %s http://x/", path) == 0)
-			break;
-		ck_assert_int_eq(waitpid(pid, &fd, WNOHANG), 0);
-		wait_more(&wait, arguments[0]);
-	}
-	return pid;
-}
-
 static void proxy_stop(pid_t pid)
 {
 	ck_assert_int_eq(kill(pid, SIGTERM), 0);
@@ -465,7 +437,7 @@ START_TEST(nginx_before_it)
 		       path);
 	file = write_file("nginx.conf", text);
 	pid_t pid =
-	    proxy_start((const char *const[]){"nginx", "-p", folder, "-c", file, NULL}, path);
+	    program_start(path, (const char *const[]){"nginx", "-p", folder, "-c", file, NULL});
 
 	/* It stops sending a body when the answer begins: what does not fit the buffers of a
 	 * socket does not pass it. */
@@ -495,7 +467,7 @@ START_TEST(haproxy_before_it)
 		       path, server->ports[0]);
 	file = write_file("haproxy.cfg", text);
 	pid_t pid =
-	    proxy_start((const char *const[]){"haproxy", "-q", "-db", "-f", file, NULL}, path);
+	    program_start(path, (const char *const[]){"haproxy", "-q", "-db", "-f", file, NULL});
 
 	curl_through(path, 20000000);
 	proxy_stop(pid);

@@ -9,7 +9,6 @@
  * Where others read what weir refuses, that is counted, and no defect.
  */
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "tests/harness.h"
@@ -194,39 +193,6 @@ static size_t marks(const struct bytes *bytes)
 	return n;
 }
 
-static pid_t proxy_start(const char *const arguments[])
-{
-	pid_t pid = fork();
-
-	ck_assert_int_ge(pid, 0);
-	if (pid == 0) {
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		(void)freopen("/dev/null", "w", stdout);
-		(void)freopen(in_folder("proxy.log"), "w", stderr);
-		(void)execvp(arguments[0], (char *const *)(uintptr_t)arguments);
-		_exit(127);
-	}
-	return pid;
-}
-
-static int proxy_connect(const char *path, pid_t pid)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	struct wait wait = wait_begin();
-
-	(void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-	for (;;) {
-		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-		if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0)
-			return fd;
-		(void)close(fd);
-		ck_assert_msg(waitpid(pid, NULL, WNOHANG) == 0, "the proxy ended: %s",
-			      read_whole(in_folder("proxy.log")));
-		wait_more(&wait, "the proxy");
-	}
-}
-
 /* What weir reads of it that it had not read before. */
 static void read_new(struct http_relay *relay, char *reads, size_t room)
 {
@@ -264,8 +230,10 @@ static unsigned judge(const struct http_relay_pair *pair)
 	return read.status != 0;
 }
 
-static void feed(struct http_relay *relay, const char *who, const char *path, pid_t pid)
+static void feed(struct http_relay *relay, const char *who, const char *const argv[])
 {
+	const char *path = in_folder("proxy");
+	pid_t pid = program_start(path, argv);
 	struct tally tally = {0};
 	unsigned refused = 0;
 
@@ -273,7 +241,7 @@ static void feed(struct http_relay *relay, const char *who, const char *path, pi
 		const struct http_entry *entry = &http_corpus[i];
 		struct http_read mine =
 		    http_read_all((const unsigned char *)entry->bytes, entry->n);
-		int fd = proxy_connect(path, pid);
+		int fd = connect_unix(path);
 		static char reads[1 << 16];
 		struct bytes answer = {0};
 
@@ -328,8 +296,7 @@ START_TEST(behind_nginx)
 	server = weir();
 	http_relay_open(&relay, in_folder("relay"), server->ports[0]);
 	config = write_file("nginx.conf", text);
-	feed(&relay, who, in_folder("proxy"),
-	     proxy_start((const char *const[]){"nginx", "-c", config, "-e", "stderr", NULL}));
+	feed(&relay, who, (const char *const[]){"nginx", "-c", config, "-e", "stderr", NULL});
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -363,8 +330,8 @@ START_TEST(behind_haproxy)
 	server = weir();
 	http_relay_open(&relay, in_folder("relay"), server->ports[0]);
 	config = write_file("haproxy.cfg", text);
-	feed(&relay, _i ? "HAProxy (that accepts invalid requests)" : "HAProxy", in_folder("proxy"),
-	     proxy_start((const char *const[]){"haproxy", "-db", "-f", config, NULL}));
+	feed(&relay, _i ? "HAProxy (that accepts invalid requests)" : "HAProxy",
+	     (const char *const[]){"haproxy", "-db", "-f", config, NULL});
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST

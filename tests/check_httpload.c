@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "tests/faulty_http.h"
@@ -180,32 +179,11 @@ END_TEST
 
 /* ---- other servers, as they are installed ---- */
 
-/* On a unix socket in the test's folder, and there when somebody can connect. */
 static const char *start_on(const char *path, const char *const argv[])
 {
 	static char listener[128];
-	struct wait wait = wait_begin();
-	pid_t pid = fork();
 
-	ck_assert_int_ge(pid, 0);
-	if (pid == 0) {
-		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-		(void)freopen("/dev/null", "w", stdout);
-		(void)freopen("/dev/null", "w", stderr);
-		(void)execvp(argv[0], (char **)(uintptr_t)argv);
-		_exit(127);
-	}
-	for (;;) {
-		struct sockaddr_un address = {.sun_family = AF_UNIX};
-		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), up;
-
-		(void)snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
-		up = connect(fd, (struct sockaddr *)&address, sizeof address);
-		(void)close(fd);
-		if (up == 0)
-			break;
-		wait_more(&wait, argv[0]);
-	}
+	(void)program_start(path, argv);
 	(void)snprintf(listener, sizeof listener, "http://%s", path);
 	return listener;
 }

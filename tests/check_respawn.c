@@ -12,31 +12,6 @@
 
 /* ---- deaths at start ---- */
 
-/* The master may map so much more than it does now: too little for a worker's tables. */
-static void limit_memory(pid_t pid, rlim_t bytes, struct rlimit *before)
-{
-	struct rlimit limit;
-
-	ck_assert_int_eq(prlimit(pid, RLIMIT_AS, NULL, before), 0);
-	limit = *before;
-	limit.rlim_cur = bytes;
-	ck_assert_int_eq(prlimit(pid, RLIMIT_AS, &limit, NULL), 0);
-}
-
-static rlim_t mapped_bytes(pid_t pid)
-{
-	char path[64];
-	unsigned long pages = 0;
-	FILE *file;
-
-	(void)snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
-	file = fopen(path, "re");
-	ck_assert_ptr_nonnull(file);
-	ck_assert_int_eq(fscanf(file, "%lu", &pages), 1);
-	(void)fclose(file);
-	return (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
-}
-
 START_TEST(dying_at_start_is_retried_ever_slower)
 {
 	static const char *const delays[] = {"after_ms=0\n",   "after_ms=100\n", "after_ms=200\n",
@@ -51,7 +26,7 @@ START_TEST(dying_at_start_is_retried_ever_slower)
 		return;
 	}
 	server = SERVER("--workers", "1", "increment://127.0.0.1:0");
-	limit_memory(server->pid, mapped_bytes(server->pid) + (1 << 20), &before);
+	process_starve(server->pid, 1 << 20, &before); /* too little for its tables */
 	ck_assert_int_eq(kill(server_wait_worker(server, 0, 0), SIGKILL), 0);
 	client = connect_to(server->ports[0]); /* waits through all of it */
 	for (size_t i = 0; i < sizeof delays / sizeof *delays; i++)
@@ -81,7 +56,7 @@ START_TEST(a_stop_does_not_wait_for_a_worker_that_keeps_dying)
 		return;
 	}
 	server = SERVER("--workers", "1", "echo://127.0.0.1:0");
-	limit_memory(server->pid, mapped_bytes(server->pid) + (1 << 20), &before);
+	process_starve(server->pid, 1 << 20, &before); /* too little for its tables */
 	ck_assert_int_eq(kill(server_wait_worker(server, 0, 0), SIGKILL), 0);
 	server_wait_log(server, "after_ms=800\n");
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);

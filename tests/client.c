@@ -63,6 +63,15 @@ int try_connect(unsigned port)
 	return connect_address(&address);
 }
 
+int try_connect_unix(const char *path)
+{
+	struct address address;
+	const char *why;
+
+	ck_assert(address_parse(&address, path, &why));
+	return connect_address(&address);
+}
+
 int connect_to(unsigned port)
 {
 	int fd = try_connect(port);

@@ -323,6 +323,30 @@ int server_run(const char *const arguments[], char *output, size_t output_n)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
+pid_t program_start(const char *path, const char *const argv[])
+{
+	struct wait wait = wait_begin();
+	int fd, log = open(write_file("program.log", ""), O_WRONLY | O_CLOEXEC);
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		(void)dup2(log, STDOUT_FILENO);
+		(void)dup2(log, STDERR_FILENO);
+		(void)execvp(argv[0], (char *const *)(uintptr_t)argv);
+		_exit(127);
+	}
+	(void)close(log);
+	while ((fd = try_connect_unix(path)) < 0) {
+		ck_assert_msg(waitpid(pid, NULL, WNOHANG) == 0, "%s ended: %s", argv[0],
+			      read_whole(in_folder("program.log")));
+		wait_more(&wait, argv[0]);
+	}
+	(void)close(fd);
+	return pid;
+}
+
 /* ---- counters ---- */
 
 static const struct stats_row *row_of(const char *name)

@@ -13,6 +13,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "tests/suite.h"
@@ -46,6 +47,10 @@ int server_run(const char *const arguments[], char *output, size_t output_n);
 #define RUN(output, ...)                                                                           \
 	server_run((const char *const[]){__VA_ARGS__, NULL}, output, sizeof(output))
 
+/* Starts a program that is installed, and waits until somebody can connect to it at path, a unix
+ * socket. It ends with the test; what it says goes to in_folder("program.log"). */
+pid_t program_start(const char *path, const char *const argv[]);
+
 /* Waits until its log holds text (since the start). */
 void server_wait_log(struct server *server, const char *text);
 bool server_log_has(struct server *server, const char *text);
@@ -64,6 +69,9 @@ pid_t server_worker(const struct server *server, unsigned worker);
 pid_t server_wait_worker(const struct server *server, unsigned worker, pid_t other_than);
 /* Resident memory that is the process' own (Rss - shared file pages), in bytes. */
 size_t process_memory(pid_t pid);
+/* From now on it may map so much more than it does; undone by prlimit(RLIMIT_AS) of *before. Not
+ * under a sanitizer, whose own memory ends with it. */
+void process_starve(pid_t pid, size_t more_bytes, struct rlimit *before);
 /* CPU time in clock ticks (utime + stime). */
 unsigned long process_ticks(pid_t pid);
 /* The descriptors of a process as sorted text, a line each: what each is, not its number. */
@@ -80,6 +88,7 @@ int connect_to(unsigned port); /* 127.0.0.1, blocking, with a deadline on every 
 int connect_to_host(const char *host, unsigned port);
 int connect_unix(const char *path); /* @NAME is abstract */
 int try_connect(unsigned port);	    /* a descriptor or -errno */
+int try_connect_unix(const char *path);
 void send_all(int fd, const void *bytes, size_t n);
 void send_text(int fd, const char *text);
 void receive_exactly(int fd, void *bytes, size_t n);

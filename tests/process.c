@@ -65,6 +65,19 @@ size_t process_memory(pid_t pid)
 	return (resident - shared) * (size_t)sysconf(_SC_PAGESIZE);
 }
 
+void process_starve(pid_t pid, size_t more_bytes, struct rlimit *before)
+{
+	char path[64], text[256];
+	struct rlimit limit;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+	ck_assert(read_file(path, text, sizeof text));
+	ck_assert_int_eq(prlimit(pid, RLIMIT_AS, NULL, before), 0);
+	limit = *before;
+	limit.rlim_cur = strtoul(text, NULL, 10) * (rlim_t)sysconf(_SC_PAGESIZE) + more_bytes;
+	ck_assert_int_eq(prlimit(pid, RLIMIT_AS, &limit, NULL), 0);
+}
+
 char process_state(pid_t pid)
 {
 	char path[64], text[512], *paren;
