@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -129,10 +130,23 @@ static bool room(struct listener *listener)
 	return false;
 }
 
+/* The last quarter of the descriptors is for workers, and for whoever steers weir: the lowest that
+ * is free was taken, so that its number tells. */
+static bool is_one_too_many(int fd)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd >= limit.rlim_cur / 4 * 3;
+}
+
 /* A worker that is being forked has a copy for a moment: its registration must not outlive it. */
 static void accepted(struct listener *listener, int fd, const struct sockaddr *peer)
 {
 	(void)listener;
+	if (is_one_too_many(fd)) {
+		(void)close(fd);
+		return;
+	}
 	conn_open(&metrics.service, fd, CONN_PASSED, peer);
 }
 

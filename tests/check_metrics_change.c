@@ -2,6 +2,7 @@
  * The metrics address while the server changes: counters never go back, nobody who scrapes is
  * refused, /readyz says what it should, and the address itself moves, stays, or is not had.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -13,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "master/metrics.h"
 #include "tests/scraper.h"
 #include "tests/steer.h"
 
@@ -514,6 +516,40 @@ START_TEST(one_that_takes_back_forgets_its_farewell)
 }
 END_TEST
 
+static unsigned descriptors_of(pid_t pid)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *folder;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	folder = opendir(path);
+	ck_assert_ptr_nonnull(folder);
+	while (readdir(folder))
+		n++;
+	(void)closedir(folder);
+	return n - 2; /* . and .. */
+}
+
+/* Else nothing could be changed before those who do not ask have gone, the first one, too. */
+START_TEST(who_asks_takes_no_descriptors_that_a_change_needs)
+{
+	struct server *server = STEERED("--workers", "1", "--max-connections", "5", "--metrics",
+					"127.0.0.1:0", "echo://127.0.0.1:0");
+	unsigned port = metrics_port(server);
+	rlim_t few = descriptors_of(server->pid) + 24;
+	struct rlimit limit = {few, few};
+	int first = connect_to(port);
+
+	ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, &limit, NULL), 0);
+	for (int i = 0; i < METRICS_CONNECTIONS; i++)
+		(void)connect_to(port);
+	ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+	ck_assert_int_eq(get_on(first, "/healthz")->status, 200);
+	steer_stop(server);
+}
+END_TEST
+
 /* ---- the same over the control socket ---- */
 
 START_TEST(weirctl_prints_the_same)
@@ -556,4 +592,6 @@ SUITE("metrics_change", {"no counter goes back", no_counter_goes_back, 120, 2},
       {"who came before an upgrade has his answer", who_came_before_an_upgrade_has_his_answer, 60},
       {"a next master that dies leaves it", a_next_master_that_dies_leaves_it, 60},
       {"one that takes back forgets its farewell", one_that_takes_back_forgets_its_farewell, 60},
+      {"who asks takes no descriptors that a change needs",
+       who_asks_takes_no_descriptors_that_a_change_needs, 60},
       {"weirctl prints the same", weirctl_prints_the_same, 20})
