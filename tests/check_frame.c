@@ -3,10 +3,12 @@
  * width and height, workers that do not move, texts that would rule a terminal. check_top has
  * the program.
  */
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "master/weirctl_cell.h"
@@ -63,8 +65,13 @@ START_TEST(numbers_are_as_people_write_them)
 	    {123456, 1000, 5, "123K"},	 {99999, 1000, 4, "100K"},   {12345, 1000, 4, "12K"},
 	    {9999, 1000, 4, "9999"},	 {1234567, 1000, 4, "1.2M"}, {999950, 1000, 4, "1.0M"},
 	    {9999, 1024, 5, "9999"},	 {10240, 1024, 5, "10.0K"},  {1 << 20, 1024, 5, "1.0M"},
-	    {1047552, 1024, 5, "1023K"},
+	    {1047552, 1024, 5, "1023K"}, {1048064, 1024, 5, "1.0M"},
 	};
+	static const struct {
+		int64_t seconds;
+		const char *text;
+	} ages[] = {{0, "0s"},	     {59, "59s"},	{60, "1m00s"},	  {3599, "59m59s"},
+		    {7380, "2h03m"}, {86399, "23h59m"}, {86400, "1d00h"}, {176400, "2d01h"}};
 	static const struct {
 		double seconds;
 		const char *text;
@@ -80,6 +87,16 @@ START_TEST(numbers_are_as_people_write_them)
 		cell_lag(cell, lags[i].seconds);
 		ck_assert_str_eq(cell, lags[i].text);
 	}
+	for (size_t i = 0; i < sizeof ages / sizeof *ages; i++) {
+		cell_age(cell, ages[i].seconds);
+		ck_assert_str_eq(cell, ages[i].text);
+	}
+	cell_scaled(cell, 1048500, 1024);
+	ck_assert_str_eq(cell, "1023.9K");
+	cell_scaled(cell, 1048560, 1024);
+	ck_assert_str_eq(cell, "1.0M");
+	cell_text(cell, "\xc2\x80|\xc2\x9f|\xc2\xa0|\x7f|\x1f|\xc2");
+	ck_assert_str_eq(cell, "?|?|\xc2\xa0|?|?|\xc2");
 }
 END_TEST
 
@@ -124,6 +141,8 @@ START_TEST(rates_are_over_the_servers_time)
 	/* One that went back belongs to something else. */
 	ck_assert(!sample_rate(&second, &second.server, "messages", &rate));
 	ck_assert(!sample_rate(&second, &second.server, "unheard_of", &rate));
+	ck_assert(sample_is_counter("accepted") && sample_is_counter("loop_busy_us"));
+	ck_assert(!sample_is_counter("connections") && !sample_is_counter("unheard_of"));
 	ck_assert(sample_rate(&second, &second.workers[0], "accepted", &rate));
 	ck_assert_double_eq_tol(rate, 4, 1e-9);
 	/* Another process in that place has counted from 0. */
@@ -196,6 +215,15 @@ START_TEST(processes_are_looked_at_where_they_are_ours)
 	ck_assert(sample_take(&second, &answer, &first, false)); /* in another namespace */
 	ck_assert(!sample_cpu(&second.server, &percent) && !second.server.process.known);
 	sample_clear(&second);
+	/* Another server; and another process that has got the same pid. */
+	for (int i = 0; i < 2; i++) {
+		first.server.pid = i ? getpid() : 1;
+		first.server.process.proc.started -= (unsigned)i;
+		ck_assert_ptr_nonnull(answer_line(&answer, text));
+		ck_assert(sample_take(&second, &answer, &first, true));
+		ck_assert(!sample_cpu(&second.server, &percent));
+		sample_clear(&second);
+	}
 	sample_clear(&first);
 }
 END_TEST
@@ -241,6 +269,51 @@ START_TEST(who_stands_is_seen)
 	ck_assert(frame_has(" ready ") && !frame_has("!stuck") && !frame_has("no progress"));
 	for (size_t i = 0; i < 5; i++)
 		sample_clear(&samples[4 - i]);
+}
+END_TEST
+
+#define TWO(second, turns, others)                                                                 \
+	"moment us=" second "000000\nserver pid=9\n"                                               \
+	"worker worker=0 pid=21 turns=" turns "\nworker worker=1 pid=22 turns=" others "\n"
+
+START_TEST(who_stands_longest_is_named)
+{
+	struct sample samples[3];
+
+	sample_of(&samples[0], TWO("1", "1", "1"), NULL);
+	sample_of(&samples[1], TWO("3", "2", "1"), &samples[0]);
+	sample_of(&samples[2], TWO("6", "2", "1"), &samples[1]);
+	frame_make(&frame, &samples[2], &view);
+	ck_assert(frame_has("worker 1 (pid 22) has made no progress for 5 s, and 1 more"));
+	for (size_t i = 0; i < 3; i++)
+		sample_clear(&samples[2 - i]);
+}
+END_TEST
+
+/* At the first look; it need not have stood for a while. */
+START_TEST(who_is_stopped_is_seen_at_once)
+{
+	struct answer answer = {0};
+	struct sample sample;
+	pid_t pid = fork();
+	char text[100];
+	int status;
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0)
+		for (;;)
+			(void)pause();
+	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+	ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+	(void)snprintf(text, sizeof text, "worker worker=0 pid=%d state=ready turns=4", (int)pid);
+	ck_assert_ptr_nonnull(answer_line(&answer, "server pid=9"));
+	ck_assert_ptr_nonnull(answer_line(&answer, text));
+	ck_assert(sample_take(&sample, &answer, NULL, true));
+	frame_make(&frame, &sample, &view);
+	ck_assert(frame_has("!stopped") && frame_has("has made no progress for 0 s"));
+	sample_clear(&sample);
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 }
 END_TEST
 
@@ -373,6 +446,57 @@ START_TEST(who_has_no_room_is_counted)
 }
 END_TEST
 
+static size_t frame_count(const char *text)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < frame.n; i++)
+		n += strstr(frame.lines[i].text, text) != NULL;
+	return n;
+}
+
+/* Reasons take a sixth of the height, workers the rest; the keys are always there. */
+START_TEST(a_full_screen_is_shared)
+{
+	struct sample first, second;
+
+	for (size_t n = 10; n <= 100; n += 90) {
+		view.rows = 24;
+		view.columns = 80;
+		sample_like(&first, n, "0", NULL, 1);
+		sample_like(&second, n, "4711", &first, 2);
+		frame_make(&frame, &second, &view);
+		ck_assert(frame_has("(not all have room)"));
+		ck_assert_uint_eq(frame_count(" retiring "), n == 10 ? 10 : 9);
+		ck_assert_int_eq(frame_has("... 91 more"), n == 100);
+		ck_assert_int_eq(strncmp(frame.lines[23].text, "q quit ", 7), 0);
+		sample_clear(&second);
+		sample_clear(&first);
+	}
+}
+END_TEST
+
+START_TEST(what_is_not_there_is_a_dash)
+{
+	struct sample first, second;
+
+	view.columns = 130;
+	sample_of(&first,
+		  "moment us=1000000\n" SERVER_LINE("accepted=1")
+		      WORKER_LINE("3", "0", "loop_busy_us=0"),
+		  NULL);
+	sample_of(&second,
+		  "moment us=2000000\n" SERVER_LINE("accepted=1")
+		      WORKER_LINE("3", "0", "loop_busy_us=500000"),
+		  &first);
+	frame_make(&frame, &second, &view);
+	ck_assert(frame_has("     3       - ready "));
+	ck_assert(frame_has("  50.0")); /* half of the time */
+	sample_clear(&second);
+	sample_clear(&first);
+}
+END_TEST
+
 START_TEST(the_order_is_as_asked)
 {
 	struct sample sample;
@@ -395,6 +519,14 @@ START_TEST(the_order_is_as_asked)
 	frame_make(&frame, &sample, &view);
 	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     2 ", 7), 0);
 	sample_clear(&sample);
+	/* Of whom nothing is known comes last. */
+	sample_of(&sample,
+		  "moment us=1000000\n" SERVER_LINE("connections=0")
+		      WORKER_LINE("0", "21", "turns=0") WORKER_LINE("1", "22", "connections=0"),
+		  NULL);
+	frame_make(&frame, &sample, &view);
+	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     1 ", 7), 0);
+	sample_clear(&sample);
 }
 END_TEST
 
@@ -411,6 +543,8 @@ START_TEST(reasons_stay_in_their_places)
 	frame_make(&frame, &second, &view);
 	ck_assert(frame_has("stopped                    5       2    eof                        8"
 			    "       8"));
+	ck_assert_uint_eq(frame_count("stopped"), 1);
+	ck_assert(frame_has("closed/s    10"));
 	sample_clear(&second);
 	sample_clear(&first);
 }
@@ -453,9 +587,13 @@ SUITE("frame", {"numbers are short", numbers_are_short, 20},
        30},
       {"lag is of this time", lag_is_of_this_time, 10},
       {"who stands is seen", who_stands_is_seen, 10},
+      {"who stands longest is named", who_stands_longest_is_named, 10},
+      {"who is stopped is seen at once", who_is_stopped_is_seen_at_once, 10},
       {"every number keeps its column", every_number_keeps_its_column, 10},
       {"every size is kept", every_size_is_kept, 30},
       {"who has no room is counted", who_has_no_room_is_counted, 10},
+      {"a full screen is shared", a_full_screen_is_shared, 10},
+      {"what is not there is a dash", what_is_not_there_is_a_dash, 10},
       {"the order is as asked", the_order_is_as_asked, 10},
       {"reasons stay in their places", reasons_stay_in_their_places, 10},
       {"no text rules the terminal", no_text_rules_the_terminal, 10},

@@ -111,6 +111,25 @@ static void some_load(struct server *server)
 	}
 }
 
+/* Worker 0's and the master's; each is later than it was, where it is to be. */
+static void expect_births(unsigned port, double born[2], bool master_too)
+{
+	static const char *const series[] = {"weir_worker_start_time_seconds{worker=\"0\"}",
+					     "weir_master_start_time_seconds"};
+	char *text = scrape_at(port);
+
+	for (int i = 0; i < 2; i++) {
+		const char *value = sample_text(text, series[i]);
+		double now;
+
+		ck_assert_ptr_nonnull(value);
+		now = strtod(value, NULL);
+		ck_assert_msg(i == 0 || master_too ? now > born[i] : now == born[i],
+			      "%s is %f, was %f", series[i], now, born[i]);
+		born[i] = now;
+	}
+}
+
 START_TEST(no_counter_goes_back)
 {
 	static const char *const modes[] = {"reuseport", "handoff"};
@@ -119,13 +138,16 @@ START_TEST(no_counter_goes_back)
 		    "--request-timeout", "0", "echo://127.0.0.1:0");
 	unsigned port = metrics_port(server);
 	char *last = scrape_at(port);
+	double born[2] = {0, 0};
 	uint64_t accepted = 0;
 	pid_t pid;
 
+	expect_births(port, born, true);
 	for (int round = 0; round < 2; round++) {
 		some_load(server);
 		accepted += 50;
 		last = scrape_through(port, last, "reload");
+		expect_births(port, born, false);
 		pid = server_worker(server, 1);
 		ck_assert_int_eq(kill(pid, SIGKILL), 0);
 		(void)server_wait_worker(server, 1, pid);
@@ -134,6 +156,7 @@ START_TEST(no_counter_goes_back)
 		last = scrape_through(port, last, "upgrade");
 		steer_follow(server);
 		steer_settle(server, 3);
+		expect_births(port, born, true);
 	}
 	ck_assert_uint_eq(sample(last, "weir_worker_restarts_total{worker=\"1\"}"), 2);
 	last = scrape_through(port, last, "status");
