@@ -452,6 +452,11 @@ START_TEST(a_socket_file_comes_and_goes_with_it)
 	(void)configure(path);
 	ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
 	ck_assert(exists(path));
+	/* Inherited, it is ours all the same, once the other master has gone. */
+	steer_forget(server);
+	ck_assert_msg(steer_ask("upgrade") == 0, "%s", steer_said());
+	steer_follow(server);
+	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
 	steer_stop(server);
 	ck_assert(!exists(path));
 }
