@@ -4,6 +4,7 @@
 
 #include "master/options.h"
 #include "reactor/check.h"
+#include "reactor/writer.h"
 
 #ifdef __clang__
 #define COMPILER "clang " __clang_version__
@@ -13,33 +14,6 @@
 
 /* ---- text ---- */
 
-struct writer {
-	char *at, *end;
-};
-
-static void put(struct writer *writer, const char *text, size_t n)
-{
-	CHECK(n <= (size_t)(writer->end - writer->at));
-	memcpy(writer->at, text, n);
-	writer->at += n;
-}
-
-static void put_text(struct writer *writer, const char *text)
-{
-	put(writer, text, strlen(text));
-}
-
-static void put_number(struct writer *writer, uint64_t number)
-{
-	char digits[20];
-	size_t at = sizeof digits;
-
-	do
-		digits[--at] = (char)('0' + number % 10);
-	while (number /= 10);
-	put(writer, digits + at, sizeof digits - at);
-}
-
 static void put_seconds(struct writer *writer, uint64_t us)
 {
 	char fraction[7] = ".000000";
@@ -47,8 +21,8 @@ static void put_seconds(struct writer *writer, uint64_t us)
 
 	for (size_t at = sizeof fraction; rest; rest /= 10)
 		fraction[--at] = (char)('0' + rest % 10);
-	put_number(writer, us / 1000000);
-	put(writer, fraction, sizeof fraction);
+	writer_number(writer, us / 1000000);
+	writer_put(writer, fraction, sizeof fraction);
 }
 
 /* Inside of quotes, and in HELP, where a quote may have its backslash, too. */
@@ -58,43 +32,43 @@ static void put_escaped(struct writer *writer, const char *text, bool quotes)
 		char escaped[2] = {'\\', *text}, unknown = '?';
 
 		if (*text == '\\' || (*text == '"' && quotes))
-			put(writer, escaped, 2);
+			writer_put(writer, escaped, 2);
 		else
-			put(writer, *text >= ' ' && *text <= '~' ? text : &unknown, 1);
+			writer_put(writer, *text >= ' ' && *text <= '~' ? text : &unknown, 1);
 	}
 }
 
 /* First, or one more. */
 static void put_label(struct writer *writer, char before, const char *name, const char *value)
 {
-	put(writer, &before, 1);
-	put_text(writer, name);
-	put_text(writer, "=\"");
+	writer_put(writer, &before, 1);
+	writer_text(writer, name);
+	writer_text(writer, "=\"");
 	put_escaped(writer, value, true);
-	put_text(writer, "\"");
+	writer_text(writer, "\"");
 }
 
 static void put_worker(struct writer *writer, const struct scrape *scrape, size_t slot)
 {
-	put_text(writer, "{worker=\"");
+	writer_text(writer, "{worker=\"");
 	if (slot == scrape->slots_n)
-		put_text(writer, "master");
+		writer_text(writer, "master");
 	else
-		put_number(writer, slot);
-	put_text(writer, "\"");
+		writer_number(writer, slot);
+	writer_text(writer, "\"");
 }
 
 static void put_head(struct writer *writer, const char *metric, const char *help, const char *type)
 {
-	put_text(writer, "# HELP ");
-	put_text(writer, metric);
-	put_text(writer, " ");
+	writer_text(writer, "# HELP ");
+	writer_text(writer, metric);
+	writer_text(writer, " ");
 	put_escaped(writer, help, false);
-	put_text(writer, "\n# TYPE ");
-	put_text(writer, metric);
-	put_text(writer, " ");
-	put_text(writer, type);
-	put_text(writer, "\n");
+	writer_text(writer, "\n# TYPE ");
+	writer_text(writer, metric);
+	writer_text(writer, " ");
+	writer_text(writer, type);
+	writer_text(writer, "\n");
 }
 
 /* ---- what the master knows ---- */
@@ -173,17 +147,17 @@ static void write_fact(struct writer *writer, const struct scrape *scrape, const
 	uint64_t value =
 	    fact_value(fact->of_slot ? (const void *)&scrape->slots[item] : scrape, fact);
 
-	put_text(writer, fact->metric);
+	writer_text(writer, fact->metric);
 	if (fact->of_slot) {
 		put_worker(writer, scrape, item);
-		put_text(writer, "}");
+		writer_text(writer, "}");
 	}
-	put_text(writer, " ");
+	writer_text(writer, " ");
 	if (fact->form == SECONDS)
 		put_seconds(writer, value);
 	else
-		put_number(writer, value);
-	put_text(writer, "\n");
+		writer_number(writer, value);
+	writer_text(writer, "\n");
 }
 
 /* ---- what has labels of its own ---- */
@@ -192,50 +166,50 @@ static void write_build(struct writer *writer, const struct scrape *scrape, size
 {
 	(void)scrape;
 	(void)item;
-	put_text(writer, "weir_build_info");
+	writer_text(writer, "weir_build_info");
 	put_label(writer, '{', "version", WEIR_VERSION);
 	put_label(writer, ',', "compiler", COMPILER);
-	put_text(writer, "} 1\n");
+	writer_text(writer, "} 1\n");
 }
 
 static void write_state(struct writer *writer, const struct scrape *scrape, size_t item)
 {
 	(void)item;
-	put_text(writer, "weir_state");
+	writer_text(writer, "weir_state");
 	put_label(writer, '{', "state", scrape->state);
-	put_text(writer, "} 1\n");
+	writer_text(writer, "} 1\n");
 }
 
 static void write_worker_state(struct writer *writer, const struct scrape *scrape, size_t item)
 {
 	if (!scrape->slots[item].state)
 		return;
-	put_text(writer, "weir_worker_state");
+	writer_text(writer, "weir_worker_state");
 	put_worker(writer, scrape, item);
 	put_label(writer, ',', "state", scrape->slots[item].state);
-	put_text(writer, "} 1\n");
+	writer_text(writer, "} 1\n");
 }
 
 static void write_listener(struct writer *writer, const struct scrape *scrape, size_t item)
 {
 	const struct scrape_listener *listener = &scrape->listeners[item];
 
-	put_text(writer, "weir_listener_info{id=\"");
-	put_number(writer, listener->number);
-	put_text(writer, "\"");
+	writer_text(writer, "weir_listener_info{id=\"");
+	writer_number(writer, listener->number);
+	writer_text(writer, "\"");
 	put_label(writer, ',', "listener", listener->text);
 	put_label(writer, ',', "accept", listener->accept);
-	put_text(writer, "} 1\n");
+	writer_text(writer, "} 1\n");
 }
 
 static void write_result(struct writer *writer, const char *metric, size_t item, uint64_t made,
 			 uint64_t failed)
 {
-	put_text(writer, metric);
+	writer_text(writer, metric);
 	put_label(writer, '{', "result", item ? "failure" : "success");
-	put_text(writer, "} ");
-	put_number(writer, item ? failed : made);
-	put_text(writer, "\n");
+	writer_text(writer, "} ");
+	writer_number(writer, item ? failed : made);
+	writer_text(writer, "\n");
 }
 
 static void write_reloads(struct writer *writer, const struct scrape *scrape, size_t item)
@@ -316,12 +290,12 @@ static const char *type_of(const struct stats_row *row)
 static void put_sample(struct writer *writer, const struct scrape *scrape, size_t slot,
 		       const struct stats_row *row, const char *suffix)
 {
-	put_text(writer, row->metric);
-	put_text(writer, suffix);
+	writer_text(writer, row->metric);
+	writer_text(writer, suffix);
 	put_worker(writer, scrape, slot);
 	if (row->label)
 		put_label(writer, ',', row->label, row->value);
-	put_text(writer, "} ");
+	writer_text(writer, "} ");
 }
 
 /* Of the buckets from `first` up to this row, which may be the one behind the last. */
@@ -342,15 +316,15 @@ static void write_histogram(struct writer *writer, const struct scrape *scrape, 
 
 	if (row->kind == STATS_BUCKET) {
 		put_sample(writer, scrape, slot, row, "_bucket");
-		put_number(writer, all_up_to(scrape, slot, first, at));
+		writer_number(writer, all_up_to(scrape, slot, first, at));
 	} else {
 		put_sample(writer, scrape, slot, row, "_sum");
 		put_seconds(writer, scrape_value(scrape, slot, at));
-		put_text(writer, "\n");
+		writer_text(writer, "\n");
 		put_sample(writer, scrape, slot, row, "_count");
-		put_number(writer, all_up_to(scrape, slot, first, at));
+		writer_number(writer, all_up_to(scrape, slot, first, at));
 	}
-	put_text(writer, "\n");
+	writer_text(writer, "\n");
 }
 
 /* Its loop is nobody's concern, and what it never counts is not its own. */
@@ -376,8 +350,8 @@ static void write_row(struct writer *writer, const struct scrape *scrape, size_t
 	if (row->kind == STATS_TIME)
 		put_seconds(writer, scrape_value(scrape, slot, at));
 	else
-		put_number(writer, scrape_value(scrape, slot, at));
-	put_text(writer, "\n");
+		writer_number(writer, scrape_value(scrape, slot, at));
+	writer_text(writer, "\n");
 }
 
 /* ---- the whole ---- */

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include "reactor/check.h"
+#include "reactor/writer.h"
 
 /* ---- the date ---- */
 
@@ -59,62 +60,33 @@ const struct http_date *http_date(uint64_t now_us)
 
 /* ---- the head ---- */
 
-struct composer {
-	char *at, *end;
-};
-
-static void put(struct composer *composer, const char *text, size_t n)
+static void put_head(struct writer *writer, const struct http_answer *answer, uint64_t now_us)
 {
-	CHECK(n <= (size_t)(composer->end - composer->at));
-	memcpy(composer->at, text, n);
-	composer->at += n;
-}
-
-#define PUT(composer, literal) put(composer, literal, sizeof literal - 1)
-
-static void put_text(struct composer *composer, const char *text)
-{
-	put(composer, text, strlen(text));
-}
-
-static void put_decimal(struct composer *composer, uint64_t number)
-{
-	char digits[20];
-	size_t at = sizeof digits;
-
-	do
-		digits[--at] = (char)('0' + number % 10);
-	while (number /= 10);
-	put(composer, digits + at, sizeof digits - at);
-}
-
-static void put_head(struct composer *composer, const struct http_answer *answer, uint64_t now_us)
-{
-	PUT(composer, "HTTP/1.1 ");
-	put_decimal(composer, (uint64_t)answer->status);
-	PUT(composer, " ");
-	put_text(composer, http_reason(answer->status));
-	PUT(composer, "\r\nServer: weir\r\nDate: ");
-	put(composer, http_date(now_us)->text, HTTP_DATE_BYTES);
+	writer_text(writer, "HTTP/1.1 ");
+	writer_number(writer, (uint64_t)answer->status);
+	writer_text(writer, " ");
+	writer_text(writer, http_reason(answer->status));
+	writer_text(writer, "\r\nServer: weir\r\nDate: ");
+	writer_put(writer, http_date(now_us)->text, HTTP_DATE_BYTES);
 	if (answer->type) {
-		PUT(composer, "\r\nContent-Type: ");
-		put_text(composer, answer->type);
+		writer_text(writer, "\r\nContent-Type: ");
+		writer_text(writer, answer->type);
 	}
 	if (answer->chunked) {
-		PUT(composer, "\r\nTransfer-Encoding: chunked\r\n");
+		writer_text(writer, "\r\nTransfer-Encoding: chunked\r\n");
 	} else {
-		PUT(composer, "\r\nContent-Length: ");
-		put_decimal(composer, answer->length);
-		PUT(composer, "\r\n");
+		writer_text(writer, "\r\nContent-Length: ");
+		writer_number(writer, answer->length);
+		writer_text(writer, "\r\n");
 	}
 	if (answer->fields)
-		put_text(composer, answer->fields);
+		writer_text(writer, answer->fields);
 	if (answer->connection) {
-		PUT(composer, "Connection: ");
-		put_text(composer, answer->connection);
-		PUT(composer, "\r\n");
+		writer_text(writer, "Connection: ");
+		writer_text(writer, answer->connection);
+		writer_text(writer, "\r\n");
 	}
-	PUT(composer, "\r\n");
+	writer_text(writer, "\r\n");
 }
 
 const char *http_connection(const struct http_request *request)
@@ -126,16 +98,16 @@ const char *http_connection(const struct http_request *request)
 
 size_t http_answer_head(char *at, size_t room, const struct http_answer *answer, uint64_t now_us)
 {
-	struct composer composer = {at, at + room};
+	struct writer writer = {at, at + room};
 
-	put_head(&composer, answer, now_us);
-	return (size_t)(composer.at - at);
+	put_head(&writer, answer, now_us);
+	return (size_t)(writer.at - at);
 }
 
 size_t http_answer_refusal(char *at, size_t room, int status, const char *connection,
 			   const char *fields, bool with_body, uint64_t now_us)
 {
-	struct composer composer = {at, at + room};
+	struct writer writer = {at, at + room};
 	const char *reason = http_reason(status);
 	struct http_answer answer = {
 	    .status = status,
@@ -145,12 +117,12 @@ size_t http_answer_refusal(char *at, size_t room, int status, const char *connec
 	    .length = 3 + 1 + strlen(reason) + 1,
 	};
 
-	put_head(&composer, &answer, now_us);
+	put_head(&writer, &answer, now_us);
 	if (with_body) {
-		put_decimal(&composer, (uint64_t)status);
-		PUT(&composer, " ");
-		put_text(&composer, reason);
-		PUT(&composer, "\n");
+		writer_number(&writer, (uint64_t)status);
+		writer_text(&writer, " ");
+		writer_text(&writer, reason);
+		writer_text(&writer, "\n");
 	}
-	return (size_t)(composer.at - at);
+	return (size_t)(writer.at - at);
 }
