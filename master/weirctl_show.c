@@ -55,6 +55,11 @@ static bool is_close(const struct log_field *field)
 	return strncmp(field->key, STATUS_CLOSED, strlen(STATUS_CLOSED)) == 0;
 }
 
+static bool is_counted_close(const struct log_field *field)
+{
+	return is_close(field) && (field->text || field->number);
+}
+
 static void format_cell(char *cell, const struct log_field *field, enum form form)
 {
 	if (!field || (form == PID && !field->text && !field->number))
@@ -180,7 +185,7 @@ static void show_closes(const struct answer_record *record, size_t indent)
 	for (size_t i = 0; i < record->fields_n; i++) {
 		const struct log_field *field = &record->fields[i];
 
-		if (!is_close(field) || (!field->text && !field->number))
+		if (!is_counted_close(field))
 			continue;
 		format_cell(cell, field, COUNT);
 		(void)snprintf(text, sizeof text, "%.32s %s", field->key + prefix, cell);
@@ -236,9 +241,20 @@ static void show_list(const struct answer_record *record)
 	}
 }
 
-/* Under the table of workers: why their connections ended. */
+static bool has_closes(const struct answer *answer)
+{
+	for (size_t i = 0; i < answer->n; i++)
+		for (size_t j = 0; j < answer->records[i].fields_n; j++)
+			if (is_counted_close(&answer->records[i].fields[j]))
+				return true;
+	return false;
+}
+
+/* Under the table of workers: why their connections ended, where any has. */
 static void show_closes_of_each(const struct answer *answer)
 {
+	if (!has_closes(answer))
+		return;
 	(void)printf("\nWORKER  CLOSED\n");
 	for (size_t i = 0; i < answer->n; i++) {
 		const struct answer_record *record = &answer->records[i];

@@ -103,6 +103,14 @@ START_TEST(workers_are_a_table_of_80_columns)
 	}
 	for (const char *at = out; *at; at += strcspn(at, "\n") + 1)
 		ck_assert_uint_le(strcspn(at, "\n"), 80);
+	/* Why connections ended is told once one has. */
+	ck_assert_ptr_null(strstr(out, "CLOSED"));
+	(void)close(connect_to(server->ports[0]));
+	server_wait_stat(server, "closed_eof", 1);
+	ck_assert_int_eq(CTL("--control", path, "workers"), 0);
+	has(out, "\n\nWORKER  CLOSED\n     0  ");
+	has(out, "  eof 1\n");
+	has(out, "  -\n");
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
