@@ -3,7 +3,7 @@
 #include <endian.h>
 #include <string.h>
 
-#include "protocol/http_parts.h"
+#include "protocol/http_parse_parts.h"
 
 const unsigned char http_classes[256] = {
     ['\t'] = TEXT | BLANK, [' '] = TEXT | BLANK,

@@ -1,4 +1,4 @@
-#include "protocol/http_parts.h"
+#include "protocol/http_parse_parts.h"
 
 #include <arpa/inet.h>
 #include <string.h>

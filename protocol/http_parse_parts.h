@@ -1,15 +1,15 @@
 /*
- * http_parts: what the files of http_parse's room share, and nobody else may use.
+ * http_parse_parts: what the files of http_parse's room share, and nobody else may use.
  *
- *     http_parse.c         fields and what they say together, chunks, trailers
- *     http_request_line.c  method, target and version
+ *     http_parse.c       fields and what they say together, chunks, trailers
+ *     http_parse_line.c  method, target and version
  *
  * A step reads one thing, from left to right. It takes where that begins and gives where it
  * ended; or NULL, the verdict then being minus a status, or 0 where bytes are missing. It looks
  * at no byte behind the first that decides, and never behind the reading's end.
  */
-#ifndef PROTOCOL_HTTP_PARTS_H
-#define PROTOCOL_HTTP_PARTS_H
+#ifndef PROTOCOL_HTTP_PARSE_PARTS_H
+#define PROTOCOL_HTTP_PARSE_PARTS_H
 
 #include <stdbool.h>
 #include <stddef.h>
