@@ -530,9 +530,10 @@ START_TEST(asks_well)
 			      ? message.tail && strcmp(message.tail, messages[i].tail) == 0
 			      : !message.tail);
 	}
-	ck_assert(http_path_is("/") && http_path_is("/a/b?c=%20&d"));
-	ck_assert(!http_path_is("") && !http_path_is("a") && !http_path_is("/a b") &&
-		  !http_path_is("/\r") && !http_path_is("/#a") && !http_path_is("/\xe4"));
+	ck_assert(http_message_path_is("/") && http_message_path_is("/a/b?c=%20&d"));
+	ck_assert(!http_message_path_is("") && !http_message_path_is("a") &&
+		  !http_message_path_is("/a b") && !http_message_path_is("/\r") &&
+		  !http_message_path_is("/#a") && !http_message_path_is("/\xe4"));
 }
 END_TEST
 

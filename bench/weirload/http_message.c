@@ -5,7 +5,7 @@
 
 #define HOST_MAX 256
 
-bool http_path_is(const char *path)
+bool http_message_path_is(const char *path)
 {
 	size_t n = strlen(path);
 

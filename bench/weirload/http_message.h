@@ -20,7 +20,7 @@ struct http_message {
 };
 
 /* Whether it is one that can stand in a request. */
-bool http_path_is(const char *path);
+bool http_message_path_is(const char *path);
 /* listener: its text, which names the host. path: NULL is / or /echo. size: of the body, which is
  * POSTed; 0: none, a GET. closes: it is the only one on its connection. */
 void http_message_make(struct http_message *message, const char *listener, const char *path,

@@ -152,7 +152,7 @@ static void option_redis(struct plan *plan, const char *value)
 static void option_path(struct plan *plan, const char *value)
 {
 	plan->path = value;
-	if (!http_path_is(value))
+	if (!http_message_path_is(value))
 		usage_error("--path takes a path such as /bytes/1000, not \"%s\"", value);
 }
 
