@@ -330,26 +330,26 @@ START_TEST(a_reload_moves_it)
 
 	ck_assert(!server_log_has(server, "msg=metrics"));
 	(void)configure("127.0.0.1:0");
-	ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+	steer_do("reload");
 	first = metrics_port(server);
 	fd = connect_to(first);
 	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
 	/* The same: it stays, and so do connections. */
 	steer_forget(server);
-	ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+	steer_do("reload");
 	ck_assert(!server_log_has(server, "msg=metrics"));
 	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
 	(void)configure("127.0.0.2:0");
-	ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+	steer_do("reload");
 	second = metrics_port(server);
 	ck_assert_int_eq(try_connect(first), -ECONNREFUSED);
 	ck_assert_int_eq(get_on(connect_to_host("127.0.0.2", second), "/readyz")->status, 200);
 	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
 	(void)configure(NULL);
-	ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+	steer_do("reload");
 	(void)configure("127.0.0.1:0");
 	steer_forget(server);
-	ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+	steer_do("reload");
 	ck_assert_int_eq(get(metrics_port(server), "/readyz")->status, 200);
 	steer_stop(server);
 }
@@ -376,7 +376,7 @@ START_TEST(a_reload_to_a_taken_address_changes_nothing)
 	ck_assert_uint_eq(sample(scrape_at(port), "weir_upgrades_total{result=\"failure\"}"), 1);
 	(void)close(taken);
 	steer_forget(server);
-	ck_assert_msg(steer_ask("upgrade") == 0, "%s", steer_said());
+	steer_do("upgrade");
 	steer_follow(server);
 	ck_assert_int_eq(try_connect(port), -ECONNREFUSED);
 	ck_assert_int_eq(get(other, "/readyz")->status, 200);
@@ -430,14 +430,14 @@ START_TEST(a_socket_file_comes_and_goes_with_it)
 	ck_assert_int_eq(lstat(path, &before), 0);
 	fd = connect_unix(path);
 	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
-	ck_assert_int_eq(steer_ask("reload"), 0);
+	steer_do("reload");
 	/* An upgrade that fails, of one who had the socket already. */
 	steer_program_is("#!/bin/sh\nexit 3\n", 0755);
 	ck_assert_int_eq(steer_ask("upgrade"), 1);
 	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
 	steer_program_is_weir();
 	steer_forget(server);
-	ck_assert_msg(steer_ask("upgrade") == 0, "%s", steer_said());
+	steer_do("upgrade");
 	steer_follow(server);
 	ck_assert_int_eq(lstat(path, &now), 0);
 	ck_assert_uint_eq(before.st_ino, now.st_ino);
@@ -445,12 +445,12 @@ START_TEST(a_socket_file_comes_and_goes_with_it)
 	/* The next one is somewhere else: nothing is left here. */
 	(void)configure("@weir-test-metrics");
 	steer_forget(server);
-	ck_assert_msg(steer_ask("upgrade") == 0, "%s", steer_said());
+	steer_do("upgrade");
 	steer_follow(server);
 	ck_assert(!exists(path));
 	ck_assert_int_eq(get_on(connect_unix("@weir-test-metrics"), "/readyz")->status, 200);
 	(void)configure(path);
-	ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+	steer_do("reload");
 	ck_assert(exists(path));
 	/* Inherited, it is ours all the same, once the other master has gone. */
 	steer_forget(server);
@@ -473,7 +473,7 @@ START_TEST(who_came_before_an_upgrade_has_his_answer)
 
 	ck_assert_int_eq(get_on(served, "/readyz")->status, 200); /* so both were accepted */
 	steer_forget(server);
-	ck_assert_msg(steer_ask("upgrade") == 0, "%s", steer_said());
+	steer_do("upgrade");
 	expect_end(served);
 	reply = get_on(early, "/metrics");
 	ck_assert_int_eq(reply->status, 200);
@@ -525,7 +525,7 @@ START_TEST(one_that_takes_back_forgets_its_farewell)
 
 	(void)scrape_at(port); /* so the other was accepted */
 	steer_forget(server);
-	ck_assert_msg(steer_ask("upgrade") == 0, "%s", steer_said());
+	steer_do("upgrade");
 	server_wait_log(server, "msg=\"worker ended\"");
 	ck_assert_int_ne(steer_master(), server->pid);
 	steer_forget(server);

@@ -85,7 +85,7 @@ START_TEST(good_and_bad_by_turns)
 		(void)steer_config(i % 2 ? "workers = 2\nlisten = echo://127.0.0.1:0\n"
 					 : "workers = 2\nidle-timeout = 1m\n"
 					   "listen = echo://127.0.0.1:0\n");
-		ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+		steer_do("reload");
 		generation++;
 		path = steer_config(bad[i % 5].text);
 		(void)snprintf(wanted, sizeof wanted, "%s%s", path, bad[i % 5].line);
@@ -117,7 +117,7 @@ START_TEST(a_file_that_is_missing_changes_nothing)
 	ck_assert_msg(strstr(steer_said(), path) != NULL, "%s", steer_said());
 	ck_assert_int_eq(steer_number("generation"), 1);
 	ck_assert_int_eq(rename(aside, path), 0);
-	ck_assert_int_eq(steer_ask("reload"), 0);
+	steer_do("reload");
 	steer_settle(server, 2);
 	steer_stop(server);
 }
@@ -152,7 +152,7 @@ START_TEST(workers_that_do_not_come_up_change_nothing)
 	steer_settle(server, 2);
 	ck_assert_int_eq(prlimit(server->pid, RLIMIT_AS, &before, NULL), 0);
 	ck_assert_int_eq(steer_number("generation"), 1);
-	ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+	steer_do("reload");
 	crowd_ends_well(crowd, "reloads and an upgrade whose workers did not come up");
 	steer_settle(server, 2);
 	steer_stop(server);
@@ -179,14 +179,14 @@ START_TEST(two_hundred_leave_nothing_behind)
 		       in_folder("line.sock"));
 	server = STEERED("--config", steer_config(text));
 	for (int i = 0; i < 10; i++)
-		ck_assert_int_eq(steer_ask("reload"), 0);
+		steer_do("reload");
 	steer_settle(server, 2);
 	process_descriptors(server->pid, before, sizeof before);
 	process_descriptors(server_wait_worker(server, 0, 0), worker, sizeof worker);
 	memory = process_memory(server->pid);
 	for (unsigned i = 0; i < n; i++) {
 		steer_forget(server);
-		ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+		steer_do("reload");
 	}
 	steer_settle(server, 2);
 	process_descriptors(server->pid, after, sizeof after);
@@ -242,7 +242,7 @@ START_TEST(workers_and_modes_change_under_load)
 			       "workers = %u\naccept = %s\nlisten = echo://127.0.0.1:0\n", workers,
 			       steps[i % 10].mode);
 		(void)steer_config(text);
-		ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+		steer_do("reload");
 		ck_assert(steer_says("accept", steps[i % 10].mode));
 		crowd_wait(crowd, 200, 20);
 		steer_settle(server, workers);

@@ -480,7 +480,7 @@ START_TEST(it_follows_an_upgrade)
 	(void)snprintf(path, sizeof path, "%s", in_folder("control"));
 	TOP(80, 24);
 	wait_rates();
-	ck_assert_int_eq(steer_ask("upgrade"), 0);
+	steer_do("upgrade");
 	steer_follow(server);
 	(void)snprintf(pid, sizeof pid, "  pid %d ", (int)server->pid);
 	terminal_wait(pid);

@@ -204,6 +204,11 @@ const char *steer_said(void)
 	return said ? said : "";
 }
 
+void steer_do(const char *verb)
+{
+	ck_assert_msg(steer_ask(verb) == 0, "%s: %s", verb, steer_said());
+}
+
 static const char *value_of(const char *key)
 {
 	char wanted[64];

@@ -21,6 +21,8 @@ int steer_ask(const char *verb);
 pid_t steer_ask_begin(const char *verb);
 int steer_ask_end(pid_t pid);
 const char *steer_said(void);
+/* It has to be done. */
+void steer_do(const char *verb);
 /* A number of `weirctl -j status`, or whether it has this text; -1 where nobody answers. */
 long steer_number(const char *key);
 bool steer_says(const char *key, const char *value);
