@@ -35,9 +35,10 @@ $(SIM_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/sim/tests/%.o $(SIM_
 
 tests: all $(TESTS:%=$(BUILD)/tests/%) $(SIM_TESTS:%=$(BUILD)/tests/%)
 
-# ONLY="check_pool sim_conn" runs these alone.
-check: tests
-	@WEIR=$(BUILD)/weir BUILD=$(BUILD) CC="$(CC)" tests/run $(BUILD)/tests $(or $(ONLY),$(TESTS) $(SIM_TESTS))
+# ONLY="check_pool sim_conn" builds and runs these alone, with the programs that they may need.
+CHECKED = $(or $(ONLY),$(TESTS) $(SIM_TESTS))
+check: all designs peers clients $(CHECKED:%=$(BUILD)/tests/%)
+	@WEIR=$(BUILD)/weir BUILD=$(BUILD) CC="$(CC)" tests/run $(BUILD)/tests $(CHECKED)
 
 check-root: $(BUILD)/weir $(ROOT_TESTS:%=$(BUILD)/tests/%)
 	@WEIR=$(BUILD)/weir BUILD=$(BUILD) CC="$(CC)" tests/run $(BUILD)/tests $(or $(ONLY),$(ROOT_TESTS))
