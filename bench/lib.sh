@@ -511,6 +511,11 @@ load_point() {
 	esac
 }
 
+# turned ROUND NAMES: them, beginning with the one whose turn it is in this round.
+turned() {
+	echo "$2" | awk -v round="$1" '{ for (i = 0; i < NF; i++) printf "%s ", $((i + round - 1) % NF + 1) }'
+}
+
 # duration SECONDS: as weirload takes times, a whole number with a unit.
 duration() {
 	awk "BEGIN { printf \"%.0fms\", $1 * 1000 }"
