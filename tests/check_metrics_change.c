@@ -4,7 +4,6 @@
  */
 #include <dirent.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -264,27 +263,11 @@ END_TEST
 
 /* ---- where it is ---- */
 
-/* A socket that listens on a port of its own. */
-static int taken_port(unsigned *port)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET,
-				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t n = sizeof address;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, n), 0);
-	ck_assert_int_eq(listen(fd, 1), 0);
-	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &n), 0);
-	*port = ntohs(address.sin_port);
-	return fd;
-}
-
 START_TEST(an_address_that_is_taken_ends_the_start)
 {
 	char text[64], output[4096], wanted[128];
 	unsigned port;
-	int fd = taken_port(&port);
+	int fd = bind_any(SOCK_STREAM, &port);
 
 	(void)snprintf(text, sizeof text, "127.0.0.1:%u", port);
 	ck_assert_int_eq(RUN(output, "--metrics", text, "echo://127.0.0.1:0"), 1);
@@ -359,7 +342,7 @@ START_TEST(a_reload_to_a_taken_address_changes_nothing)
 {
 	struct server *server = start_configured("127.0.0.1:0");
 	unsigned port = metrics_port(server), other;
-	int taken = taken_port(&other);
+	int taken = bind_any(SOCK_STREAM, &other);
 	char text[64];
 
 	(void)snprintf(text, sizeof text, "127.0.0.1:%u", other);

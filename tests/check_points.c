@@ -159,16 +159,10 @@ START_TEST(failure_leaves_all_as_it_was)
 {
 	char error[CONFIG_ERROR_BYTES], before[1 << 14], after[1 << 14];
 	unsigned port, other_port;
-	int fds[100], taken;
-	socklen_t n = sizeof(struct sockaddr_in);
-	struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001)};
+	int fds[100];
 	const char *listener;
 
-	taken = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	ck_assert_int_eq(bind(taken, (struct sockaddr *)&name, sizeof name), 0);
-	ck_assert_int_eq(listen(taken, 1), 0);
-	ck_assert_int_eq(getsockname(taken, (struct sockaddr *)&name, &n), 0);
-	other_port = ntohs(name.sin_port);
+	(void)bind_any(SOCK_STREAM, &other_port);
 	CONFIGURE(&configs[0], 2, "echo://127.0.0.1:0", file_listener("line", "?mode=0600"),
 		  "echo+udp://127.0.0.1:0?rate=3");
 	serve_set(&sets[0], &configs[0]);

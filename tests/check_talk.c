@@ -329,22 +329,6 @@ END_TEST
 
 /* ---- with peers that behave badly ---- */
 
-static int bind_any(int type, unsigned *port)
-{
-	struct sockaddr_in name = {.sin_family = AF_INET,
-				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t n = sizeof name;
-	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(bind(fd, (struct sockaddr *)&name, n), 0);
-	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&name, &n), 0);
-	if (type == SOCK_STREAM)
-		ck_assert_int_eq(listen(fd, 10), 0);
-	*port = ntohs(name.sin_port);
-	return fd;
-}
-
 /* A weirload that talks to us: our end of its connection is in *fd. */
 static struct talker talk_to_us(const char *protocol, int *fd)
 {

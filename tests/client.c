@@ -93,6 +93,22 @@ int connect_unix(const char *path)
 	return connect_text(path);
 }
 
+int bind_any(int type, unsigned *port)
+{
+	struct sockaddr_in name = {.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t n = sizeof name;
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&name, n), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&name, &n), 0);
+	if (type == SOCK_STREAM)
+		ck_assert_int_eq(listen(fd, 1024), 0);
+	*port = ntohs(name.sin_port);
+	return fd;
+}
+
 void send_all(int fd, const void *bytes, size_t n)
 {
 	const char *at = bytes;

@@ -2,7 +2,8 @@
  * cutting: what TCP may do to one peer's bytes on a simulated kernel: they come in pieces, between
  * turns or in the middle of one, and what is answered is taken little by little.
  *
- * Lives for one run. The same seed gives the same pieces.
+ * Lives for one connection: cutting_run(); or, where there is more to do in a pass, as the peer's
+ * script with cutting_send() in each. The same seed gives the same pieces.
  */
 #ifndef TESTS_CUTTING_H
 #define TESTS_CUTTING_H

@@ -8,27 +8,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/suite.h"
-
-/* A socket that listens on a free port. */
-static int listen_somewhere(unsigned *port)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET,
-				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t n = sizeof address;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-	ck_assert_int_eq(listen(fd, 1024), 0);
-	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &n), 0);
-	*port = ntohs(address.sin_port);
-	return fd;
-}
+#include "tests/harness.h"
 
 pid_t faulty_peers_fork(struct faulty_peers *peers, unsigned *port)
 {
-	int fd = listen_somewhere(port);
+	int fd = bind_any(SOCK_STREAM, port);
 	pid_t pid = fork();
 
 	ck_assert_int_ge(pid, 0);

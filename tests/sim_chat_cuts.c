@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/cutting.h"
 #include "tests/hall.h"
 
 static struct hall hall;
@@ -127,43 +128,6 @@ static void (*const small[])(void) = {make_lines, make_text, make_unfinished, ma
 
 /* ---- a cutting ---- */
 
-struct cutting {
-	uint64_t seed;
-	size_t first;	/* bytes of the first piece; 0: */
-	size_t piece;	/* of every piece; 0: random */
-	bool mid_turn;	/* pieces come after reads, too */
-	bool fin_alone; /* FIN does not come with the last bytes */
-	size_t sip;	/* bytes that the listener takes in a pass; 0: all */
-	size_t sent;
-};
-
-static void send_piece(struct peer *peer)
-{
-	static const size_t spans[] = {3, 20, 120, 1000, 40000};
-	struct cutting *cutting = peer->script;
-	size_t left = t.in_n - cutting->sent, n = cutting->piece;
-
-	if (peer->finished)
-		return;
-	if (cutting->first)
-		n = cutting->sent ? left : cutting->first;
-	else if (!n)
-		n = 1 + sim_below(&cutting->seed, spans[sim_below(&cutting->seed, 5)]);
-	n = n < left ? n : left;
-	peer_send(peer, t.in + cutting->sent, n);
-	cutting->sent += n;
-	if (cutting->sent == t.in_n && (!n || !cutting->fin_alone))
-		peer_finish(peer);
-}
-
-static void maybe_send_piece(struct peer *peer)
-{
-	struct cutting *cutting = peer->script;
-
-	if (cutting->mid_turn && sim_below(&cutting->seed, 2))
-		send_piece(peer);
-}
-
 static enum close_reason last_reason(const struct stats *before)
 {
 	for (int i = 1; i < CLOSE_REASONS; i++)
@@ -172,26 +136,29 @@ static enum close_reason last_reason(const struct stats *before)
 	return CLOSE_NONE;
 }
 
-/* A speaker on one worker, the listener on the other. */
+/* A speaker on one worker, whose bytes are cut; the listener on the other, who takes the drain. */
 static void run_cutting(struct peer *listener, struct cutting *cutting, const char *how)
 {
 	struct stats before = hall.workers[0].stats;
 	struct peer *speaker;
 	size_t n = 0;
 
+	cutting->name = t.name;
+	cutting->in = t.in;
+	cutting->in_n = t.in_n;
 	hall.workers[0].services[0].message_max = t.line_max;
 	speaker = hall_connect(&hall, 0, 0);
 	speaker->script = cutting;
-	speaker->after_read = maybe_send_piece;
+	speaker->after_read = cutting_maybe_send;
 	for (int i = 0; !speaker->closed || n < t.out_n; i++) {
 		EXPECT_MSG(i < 300000, "%s, %s: does not end", t.name, how);
-		send_piece(speaker);
+		cutting_send(speaker);
 		worker_pass(&hall.workers[0]);
 		if (speaker->shut) /* it was told; now it ends its side */
 			peer_finish(speaker);
 		worker_pass(&hall.workers[1]);
 		n += peer_receive(listener, heard + n,
-				  cutting->sip ? cutting->sip : sizeof heard - n);
+				  cutting->drain ? cutting->drain : sizeof heard - n);
 		kernel_advance(1);
 	}
 	hall_wait(&hall, 20);
@@ -230,7 +197,7 @@ START_TEST(every_cut_in_two)
 							  .first = cut,
 							  .mid_turn = way & 1,
 							  .fin_alone = way & 2,
-							  .sip = way & 4 ? 7 : 0};
+							  .drain = way & 4 ? 7 : 0};
 
 				listener->space = way & 4 ? 10 : PEER_SPACE;
 				(void)snprintf(how, sizeof how, "cut after %zu, way %d", cut, way);
@@ -256,7 +223,7 @@ START_TEST(cut_at_random)
 						  .piece = sim_below(&seed, 3) ? 0 : 1,
 						  .mid_turn = sim_below(&seed, 2),
 						  .fin_alone = sim_below(&seed, 2),
-						  .sip = sim_below(&seed, 300)};
+						  .drain = sim_below(&seed, 300)};
 
 			listener->space = 1 + sim_below(&seed, 300);
 			(void)snprintf(how, sizeof how, "random cutting %lu", k);
@@ -281,7 +248,7 @@ START_TEST(large_transcripts_cut_at_random)
 			    .seed = seed,
 			    .mid_turn = sim_below(&seed, 2),
 			    .fin_alone = sim_below(&seed, 2),
-			    .sip = sim_below(&seed, 2) ? 0 : 100 + sim_below(&seed, 9000)};
+			    .drain = sim_below(&seed, 2) ? 0 : 100 + sim_below(&seed, 9000)};
 
 			listener->space = sim_below(&seed, 2) ? PEER_SPACE : 9000;
 			(void)snprintf(how, sizeof how, "random cutting %lu", k);
