@@ -42,6 +42,7 @@ void frame_add(struct frame_line *line, const char *format, ...)
 
 /* ---- the head ---- */
 
+/* The value by its address: a call beside it, which says whether it is known, fills it in. */
 static void cell_of(char cell[CELL_BYTES], bool known, const double *value)
 {
 	if (known)

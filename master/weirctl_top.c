@@ -111,12 +111,11 @@ static void forget_samples(void)
 static void take_answer(void)
 {
 	struct sample now;
-	bool local = false;
 	const struct answer_record *server = answer_first(&top.ask.answer, "server");
 	const struct log_field *pid = server ? answer_field(server, "pid") : NULL;
-
 	/* Else its processes live in another namespace, and their pids are others' here. */
-	local = pid && pid->number == top.pid;
+	bool local = pid && pid->number == top.pid;
+
 	/* What has gone, and is there again, is another one, with other counters. */
 	if (top.gone_ms)
 		forget_samples();

@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Bytes, but for the last. What is longer: 501, 414, 431, 431. A whole head fits in a chunk. */
+/* Bytes, but for fields. What is longer: 501, 414, 431, 431. A whole head fits in a chunk. */
 #define HTTP_METHOD_MAX	    32
 #define HTTP_TARGET_MAX	    8000
 #define HTTP_HEAD_MAX	    16000 /* with all its line ends */
