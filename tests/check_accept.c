@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/harness.h"
+#include "tests/trace.h"
 
 #define WORKERS 2
 
@@ -309,8 +309,7 @@ static rlim_t highest_descriptor(pid_t pid)
 /* Counts system calls of these with `strace -c`, where that may be: 0, or its pid. */
 static pid_t count_begin(const pid_t pids[3], const char *path)
 {
-	char numbers[3][16], status[4096];
-	struct wait wait = wait_begin();
+	char numbers[3][16];
 	pid_t strace;
 
 	if (!command_exists("strace") || (strace = fork()) < 0)
@@ -325,24 +324,9 @@ static pid_t count_begin(const pid_t pids[3], const char *path)
 			     numbers[1], "-p", numbers[2], (char *)NULL);
 		_exit(127);
 	}
-	for (int i = 0; i < 3;) {
-		char file[64];
-		ssize_t n;
-		int fd;
-
-		(void)snprintf(file, sizeof file, "/proc/%d/status", (int)pids[i]);
-		fd = open(file, O_RDONLY | O_CLOEXEC);
-		n = read(fd, status, sizeof status - 1);
-		(void)close(fd);
-		status[n > 0 ? n : 0] = '\0';
-		if (!strstr(status, "TracerPid:\t0\n")) {
-			i++;
-			continue;
-		}
-		if (waitpid(strace, NULL, WNOHANG) == strace)
+	for (int i = 0; i < 3; i++)
+		if (!strace_attached(strace, pids[i]))
 			return 0; /* the kernel does not let it */
-		wait_more(&wait, "strace to attach");
-	}
 	return strace;
 }
 

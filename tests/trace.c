@@ -44,8 +44,7 @@ unsigned long status_of(pid_t pid, const char *name)
 	return sum;
 }
 
-/* True once strace traces pid; false when it has ended, because it may not. */
-static bool strace_attached(pid_t strace, pid_t pid)
+bool strace_attached(pid_t strace, pid_t pid)
 {
 	struct wait wait = wait_begin();
 

@@ -24,6 +24,8 @@ struct trace {
 
 /* False, and the test is skipped, where nothing can be traced. */
 bool tracing_works(const char *test);
+/* True once strace, a child of ours, traces pid; false when it has ended, because it may not. */
+bool strace_attached(pid_t strace, pid_t pid);
 /* A mark, and the first window begins. */
 struct trace *trace_begin(pid_t pid);
 /* Ends the window with a mark; its calls are in trace->calls. The wait that the mark itself
