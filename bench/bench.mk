@@ -1,6 +1,7 @@
 # bench/: weirload, the classic server designs, the peers, and the scripts that measure them.
 #
-# weirload is built with weir; `make designs`, `make peers` and `make clients` build the rest.
+# weirload is built with weir, and so is what bench/slow and bench/http need of the tree;
+# `make designs`, `make peers` and `make clients` build the rest.
 
 WEIRLOAD = $(wildcard bench/weirload/*.c)
 # What it shares with weir: the loop and the LISTENER form.
@@ -20,8 +21,8 @@ $(BUILD)/clients/%: $(BUILD)/bench/clients/%.o $(BUILD)/reactor/address.o
 
 clients: $(BUILD)/clients/slowly
 
-# tests/check_scripts.c runs them.
-tests: clients
+# bench/slow and bench/http: what they cannot do without is there with weir.
+all: clients $(BUILD)/peers/http_floor
 
 SCRIPTS = $(addprefix bench/,lib.sh figures.sh ladder compare syscalls memory accept scale chat http slow profile million suite)
 

@@ -136,6 +136,18 @@ START_TEST(http_in_earnest)
 }
 END_TEST
 
+/* Where there is a weir to measure, there is what these scripts measure it with. */
+START_TEST(make_builds_what_they_need)
+{
+	ck_assert_int_eq(script_run("env -u MAKEFLAGS -u MAKELEVEL make -n BUILD=%s/none all | "
+				    "grep -o -e '-o [^ ]*/clients/[^ ]*' -e '-o [^ ]*/peers/[^ ]*'",
+				    temporary_folder()),
+			 0);
+	script_expect("none/clients/slowly\n");
+	script_expect("none/peers/http_floor\n");
+}
+END_TEST
+
 START_TEST(slow_in_earnest)
 {
 	if (!script_can_load("slow in earnest"))
@@ -160,4 +172,5 @@ END_TEST
 
 SUITE("scripts http", {"requests are compared", requests_are_compared, 60},
       {"what wrk says", what_wrk_says, 60}, {"http in earnest", http_in_earnest, 120},
+      {"make builds what they need", make_builds_what_they_need, 30},
       {"slow in earnest", slow_in_earnest, 120})
