@@ -15,7 +15,8 @@
 # above or begins with the name of what it is about.
 #
 # The usage text of a script is the comment at its head. Everything that was started here ends
-# with the script, however that ends. Exit status: 0 fine, 1 could not run, 2 wrong usage.
+# with the script, however that ends. Exit status: 0 fine, 1 could not run, 2 wrong usage, 3 (where
+# bench_expect_figures is asked) a table without a figure.
 
 LC_ALL=C
 export LC_ALL
@@ -262,6 +263,18 @@ bench_finish() (
 		printf 'The hypervisor took %.1f %% of the CPU time meanwhile.\n' "$steal" | show
 	return 0
 )
+
+# bench_expect_figures [COLUMN]: ends with 3 where no run of a table was fine. Each value in that
+# column of $rows is a table of its own; without one all of them are one table.
+bench_expect_figures() {
+	awk -F '\t' -v by="${1:-0}" '
+		NR == 1 { next }
+		{ table = by ? $by : "all"; seen[table]; if ($4 == "fine") fine[table] }
+		END { bad = NR < 2; for (table in seen) if (!(table in fine)) bad = 1; exit bad }
+	' "$rows" && return 0
+	echo "${0##*/}: a table has no run that was fine, and so no figure: status 3" >&2
+	exit 3
+}
 
 bench_end() {
 	status=$?

@@ -58,7 +58,7 @@ START_TEST(requests_are_compared)
 	ck_assert_int_eq(script_run("BUILD=%s bench/http -n 3 -d 1 --driver weirload -o %s/out "
 				    "http_floor weir",
 				    folder, folder),
-			 0);
+			 3); /* all with 16 under way are wrong: that table has no figure */
 	ck_assert_int_eq(script_run("grep 'weirload/1	weir' %s/out/ratios.tsv", folder), 0);
 	ck_assert_str_eq(script_output, "weirload/1\tweir\thttp_floor\t8\t2\t2\t2\t3\t1000\t-\t-\t"
 					"generator\t-\n");
@@ -87,7 +87,7 @@ START_TEST(what_wrk_says)
 	    script_run("PATH='%s' BUILD=%s bench/http -n 1 -d 1 --driver wrk -o %s/out "
 		       "http_floor",
 		       path, folder, folder),
-	    0);
+	    3);
 	script_expect("Bytes of an answer: http_floor 100.");
 	ck_assert_int_eq(script_run("grep 'wrk/1	http_floor	' %s/out/ratios.tsv | "
 				    "cut -f 9-",
@@ -104,6 +104,47 @@ START_TEST(what_wrk_says)
 }
 END_TEST
 
+/* A weirload that finds a run INVALID, but where it is told -p 1. */
+static const char invalid_weirload[] =
+    "#!/bin/sh\n"
+    "status=3\n"
+    "while [ $# -gt 1 ]; do\n"
+    "	case $1 in --json) json=$2 ;; -p) [ $2 != 1 ] || status=0 ;; esac\n"
+    "	shift\n"
+    "done\n"
+    "printf '{\\n  \"invalid_why\": \"it slept\"\\n}\\n' >$json\n"
+    "exit $status\n";
+
+START_TEST(tables_without_a_figure_are_a_failure)
+{
+	const char *folder;
+
+	if (!script_can_load("tables without a figure are a failure"))
+		return;
+	folder = script_false_build(invalid_weirload);
+	script_mark();
+	ck_assert_int_eq(script_run("BUILD=%s bench/slow -q -o %s/slow", folder, folder), 3);
+	script_expect("INVALID: it slept (1 of 1)");
+	script_expect("no run that was fine");
+	ck_assert_int_eq(script_run("BUILD=%s bench/http -n 1 -d 1 --driver weirload --depth 1 "
+				    "-o %s/one http_floor",
+				    folder, folder),
+			 0);
+	/* One of two tables. */
+	ck_assert_int_eq(script_run("BUILD=%s bench/http -n 1 -d 1 --driver weirload -o %s/two "
+				    "http_floor",
+				    folder, folder),
+			 3);
+	script_expect_nothing_left();
+}
+END_TEST
+
+/* 3: a machine with more to do let no run of a table be fine. */
+static void expect_run_in_earnest(int status)
+{
+	ck_assert_msg(status == 0 || status == 3, "status %d\n%s", status, script_output);
+}
+
 START_TEST(http_in_earnest)
 {
 	const char *others = "";
@@ -117,7 +158,7 @@ START_TEST(http_in_earnest)
 	if (command_exists("nginx") && command_exists("haproxy"))
 		others = " nginx haproxy";
 	script_mark();
-	ck_assert_int_eq(script_run("bench/http -q -o %s weir%s", temporary_folder(), others), 0);
+	expect_run_in_earnest(script_run("bench/http -q -o %s weir%s", temporary_folder(), others));
 	script_expect("\nwrk, 64 connections, 16 requests under way on each\n");
 	script_expect("\nweirload, 64 connections, 1 request under way on each\n");
 	script_expect("weir again");
@@ -153,7 +194,7 @@ START_TEST(slow_in_earnest)
 	if (!script_can_load("slow in earnest"))
 		return;
 	script_mark();
-	ck_assert_int_eq(script_run("bench/slow -q -d 2 -o %s", temporary_folder()), 0);
+	expect_run_in_earnest(script_run("bench/slow -q -d 2 -o %s", temporary_folder()));
 	script_expect("50, headers");
 	script_expect_json(in_folder("results.json"), "\"ended_408\"");
 	/* All who are slow are ended, for the reason that is theirs; nobody else is. */
@@ -171,6 +212,8 @@ START_TEST(slow_in_earnest)
 END_TEST
 
 SUITE("scripts http", {"requests are compared", requests_are_compared, 60},
-      {"what wrk says", what_wrk_says, 60}, {"http in earnest", http_in_earnest, 120},
+      {"what wrk says", what_wrk_says, 60},
+      {"tables without a figure are a failure", tables_without_a_figure_are_a_failure, 60},
+      {"http in earnest", http_in_earnest, 120},
       {"make builds what they need", make_builds_what_they_need, 30},
       {"slow in earnest", slow_in_earnest, 120})

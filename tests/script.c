@@ -223,10 +223,11 @@ const char *script_false_build(const char *weirload)
 	(void)chmod(write_file("weirload", weirload), 0755);
 	(void)snprintf(
 	    command, sizeof command,
-	    "cd '%s' && build='%s' && mkdir designs peers && ln -s \"$build/weir\" weir && "
+	    "cd '%s' && build='%s' && mkdir designs peers clients && ln -s \"$build/weir\" weir && "
 	    "ln -s \"$build/designs/floor\" \"$build/designs/thread-chat\" "
 	    "\"$build/designs/iterative-udp\" designs && "
-	    "ln -s \"$build/peers/http_floor\" peers",
+	    "ln -s \"$build/peers/http_floor\" peers && "
+	    "ln -s \"$build/clients/slowly\" clients && ln -s \"$build/weirctl\" weirctl",
 	    temporary_folder(), absolute);
 	ck_assert_int_eq(system(command), 0);
 	return temporary_folder();
