@@ -349,6 +349,8 @@ static size_t read_head(struct conn *conn, struct http *http, unsigned char *byt
 		refuse(conn, -head, NULL, true);
 		return 0;
 	}
+	if (conn_is_last(conn, n, (uint64_t)head + request.length))
+		request.keep_alive = false;
 	take_request(conn, http, &request);
 	return (size_t)head;
 }
@@ -367,11 +369,15 @@ static size_t refuse_body(struct conn *conn, const struct http *http, int status
 
 /* Not before some of the body has come: HAProxy loses the body of an answer whose head comes
  * together with 100 Continue. */
-static void say_echo_head(struct conn *conn, struct http *http, bool chunked)
+static void say_echo_head(struct conn *conn, struct http *http, size_t n)
 {
+	bool chunked = http->step != AT_BODY;
+
 	if (http->answers)
 		return;
 	http->answers = true;
+	if (conn_is_last(conn, n, http->left))
+		http->ends = true;
 	say_head(conn, &(struct http_answer){.status = 200,
 					     .type = "application/octet-stream",
 					     .connection = http->ends	 ? "close"
@@ -399,7 +405,7 @@ static size_t read_data(struct conn *conn, struct http *http, unsigned char *byt
 
 static size_t read_body(struct conn *conn, struct http *http, unsigned char *bytes, size_t n)
 {
-	say_echo_head(conn, http, false);
+	say_echo_head(conn, http, n);
 	n = read_data(conn, http, bytes, n);
 	if (!http->left)
 		request_done(conn, http);
@@ -421,7 +427,7 @@ static size_t read_chunk(struct conn *conn, struct http *http, unsigned char *by
 	/* A reload may have made it less than what has come. */
 	if (size && http->length + size > conn_message_max(conn))
 		return refuse_body(conn, http, 413);
-	say_echo_head(conn, http, true);
+	say_echo_head(conn, http, n);
 	http->step = size ? AT_CHUNK_DATA : AT_TRAILER;
 	http->left = (uint32_t)size;
 	http->length += (uint32_t)size;

@@ -67,7 +67,8 @@ void conn_finish(struct conn *conn, enum close_reason reason)
 {
 	if (conn->phase != OPEN)
 		return;
-	conn->reason = (uint8_t)reason;
+	/* With its last answer: the drain is why that was the last. */
+	conn->reason = reason == CLOSE_finished && conn->draining ? CLOSE_drained : (uint8_t)reason;
 	conn_leave_open(conn, CLOSING);
 	conn->service->table->outbox.held.iov_len = 0;
 	queue_drop_held(&conn->queue, &conn->service->table->buffers);
@@ -196,6 +197,7 @@ static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec 
 		conn->drain_left = 0;
 		return false;
 	}
+	conn->beyond = conn->draining && !conn->drain_left;
 	/* Drained, unless the end came in the same event: that gives no edge of its own. */
 	conn->drain_left -= conn->drain_left < (size_t)n ? conn->drain_left : (uint32_t)n;
 	if ((size_t)n < room && !conn_ready(conn, SOURCE_ENDED) && !conn->drain_left)
@@ -329,6 +331,11 @@ uint32_t conn_message_max(const struct conn *conn)
 	return conn->service->message_max;
 }
 
+bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n)
+{
+	return conn->draining && (conn->beyond || n >= (uint64_t)offered + conn->drain_left);
+}
+
 void conn_wait(struct conn *conn)
 {
 	conn->waiting = true;
@@ -362,12 +369,12 @@ bool conn_peer(const struct conn *conn, struct address *peer)
  * All that was owed is with the kernel. After the peer's FIN, close() delivers the rest.
  * Before it, input that has come, or will, makes close() send a RST that destroys what the
  * peer has not read yet: so our side is shut, and input thrown away for a bounded time. One
- * that is in the middle of a message may send more later.
+ * that is in the middle of a message, or went on while it drained, may send more later.
  */
 static void conn_end(struct conn *conn, struct conn_table *table)
 {
 	struct lingering *linger = conn_state(conn);
-	bool goes_on = conn->message_open && conn->service->protocol->answers;
+	bool goes_on = (conn->message_open || conn->beyond) && conn->service->protocol->answers;
 	int unsent = 0;
 
 	if (conn->reason == CLOSE_eof || conn->reason == CLOSE_truncated ||

@@ -109,6 +109,9 @@ void conn_wait(struct conn *conn);
 /* There is more to say than input() should: speak() says it, and no input is offered, nor read,
  * until conn_speak(conn, false). What input() leaves is offered again then. */
 void conn_speak(struct conn *conn, bool more);
+/* Does it drain, and is a message of n bytes, at the beginning of the offered ones that are left,
+ * the last that will be served? What comes later is not begun. */
+bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n);
 /* No more input; what is owed is sent, then the connection ends. */
 void conn_finish(struct conn *conn, enum close_reason reason);
 /* Who is there; false where the kernel does not know any more. */
@@ -214,6 +217,7 @@ struct conn {
 	bool silent : 1;  /* its protocol had nothing to say when it was last asked */
 	bool waiting : 1; /* its protocol takes no input now */
 	bool speaks : 1;  /* nor before it has said what it began */
+	bool beyond : 1;  /* while draining: it has read what had not come by then */
 };
 
 _Static_assert(sizeof(struct conn) <= 128, "a connection is at most 128 bytes");

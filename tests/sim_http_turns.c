@@ -322,7 +322,7 @@ START_TEST(a_drain_finishes_what_has_begun)
 	    {"GET / HT", "TP/1.1\r\nHost: weir\r\n\r\n", 1},
 	    {"POST /echo HTTP/1.1\r\nHost: weir\r\nContent-Length: 5\r\n\r\nhe", "llo", 1},
 	    {CHUNKED "5\r\nhello", "\r\n1\r\na\r\n0\r\n\r\n", 1},
-	    {GET GET CHUNKED "5", "\r\nhello\r\n0\r\n\r\n" GET, 4},
+	    {GET GET CHUNKED "5", "\r\nhello\r\n0\r\n\r\n" GET, 3},
 	};
 
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -350,6 +350,88 @@ START_TEST(a_drain_finishes_what_has_begun)
 		peer_finish(peer);
 		end_with(peer, CLOSE_drained);
 	}
+}
+END_TEST
+
+#define LENGTH_2 "POST /echo HTTP/1.1\r\nHost: weir\r\nContent-Length: 2\r\n\r\n"
+#define HTTP_1_0 "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+
+/* What had come, or begun, when the drain began is answered. The last answer says so. */
+START_TEST(the_last_answer_of_a_drain_says_close)
+{
+	static const struct {
+		const char *before, *unread, *after; /* unread: when the drain begins */
+		int answers;
+	} cases[] = {
+	    {GET, GET, "", 2},
+	    {"", GET GET GET, "", 3},
+	    {"", GET HTTP_1_0, "", 2},
+	    {"", GET "GET / HT", "TP/1.1\r\nHost: weir\r\n\r\n" GET "GET", 2},
+	    {"GET / HT", "TP/1.1\r\nHost: weir\r\n\r\n", "", 1},
+	    {"GET / HT", "", "TP/1.1\r\nHost: weir\r\n\r\n" GET GET, 1},
+	    {"", GET "GET /nothing HTTP/1.1\r\nHost: weir\r\n\r\n", "", 2},
+	    {"", LENGTH_2 "ab" LENGTH_2 "ab", "", 2},
+	    {"", LENGTH_2 "a", "b" GET, 1},
+	    {LENGTH_2, "a", "b" GET, 1},
+	    {LENGTH_2, "", "ab" GET, 1},
+	    {CHUNKED "2", "", "\r\nab\r\n0\r\n\r\n" GET, 1},
+	    {"", "GET /bytes/20000 HTTP/1.1\r\nHost: weir\r\n\r\n" GET, "", 2},
+	    {"", GET "GET /bytes/20000 HTTP/1.1\r\nHost: weir\r\n\r\n", "", 2},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct peer *peer;
+		int answers = 0;
+		bool closes = false;
+
+		begin();
+		peer = world_connect(&world);
+		peer_text(peer, cases[i].before);
+		world_settle(&world);
+		peer_text(peer, cases[i].unread);
+		conn_table_drain(&world.table);
+		world_settle(&world);
+		if (*cases[i].after)
+			peer_text(peer, cases[i].after);
+		take(peer);
+		for (; looked < got_n; answers++) {
+			static struct answer answer;
+
+			ck_assert(!closes);
+			looked += answer_read(got + looked, got_n - looked, false, &answer);
+			ck_assert(answer.whole);
+			closes = answer.closes;
+		}
+		ck_assert_int_eq(answers, cases[i].answers);
+		ck_assert_msg(closes, "case %zu", i);
+		ck_assert(!peer->got_reset);
+		peer_finish(peer);
+		end_with(peer, CLOSE_drained);
+	}
+}
+END_TEST
+
+/* Whose next request has always begun. */
+START_TEST(a_drain_ends_a_busy_pipeliner)
+{
+	struct peer *peer;
+
+	begin();
+	peer = world_connect(&world);
+	peer_text(peer, GET "GET / HT");
+	take(peer);
+	expect_answer(200, 2, false);
+	conn_table_drain(&world.table);
+	world_settle(&world);
+	for (int i = 0; i < 10 && !peer->closed && !peer->shut; i++) {
+		peer_text(peer, "TP/1.1\r\nHost: weir\r\n\r\nGET / HT");
+		take(peer);
+	}
+	expect_answer(200, 2, true);
+	expect_no_more();
+	ck_assert(peer->shut && !peer->closed); /* it may have sent more */
+	peer_finish(peer);
+	end_with(peer, CLOSE_drained);
 }
 END_TEST
 
@@ -389,4 +471,6 @@ SUITE("sim_http_turns",
        10},
       {"a body of chunks is bounded", a_body_of_chunks_is_bounded, 10},
       {"a drain finishes what has begun", a_drain_finishes_what_has_begun, 10},
+      {"the last answer of a drain says close", the_last_answer_of_a_drain_says_close, 10},
+      {"a drain ends a busy pipeliner", a_drain_ends_a_busy_pipeliner, 10},
       {"a drain lets an answer be read", a_drain_lets_an_answer_be_read, 10})
