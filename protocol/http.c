@@ -31,6 +31,7 @@ struct http {
 	uint32_t length; /* of the body, or of its chunks so far */
 	uint16_t looked; /* bytes that have come of a head or a trailer, and don't suffice */
 	uint8_t step;
+	uint8_t blank;	  /* bytes of an empty line before a head; it has not begun a request */
 	bool echoes : 1;  /* the body is the answer's, too */
 	bool answers : 1; /* its answer has begun */
 	bool ends : 1;	  /* the connection, with this request */
@@ -151,6 +152,7 @@ static void finish(struct conn *conn, enum close_reason reason)
 static void request_done(struct conn *conn, struct http *http)
 {
 	http->step = AT_HEAD;
+	http->blank = 0;
 	if (!conn_message_done(conn))
 		turn.over = true;
 	if (http->ends && !http->unsaid)
@@ -332,6 +334,23 @@ static size_t want_more(struct http *http, size_t n)
 	return 0;
 }
 
+/* One at most. It is not kept, so that who sends no more than that holds nothing. */
+static bool is_blank(const struct http *http, unsigned char byte)
+{
+	return http->step == AT_HEAD && (http->blank == 1 || byte == '\r');
+}
+
+static size_t read_blank(struct conn *conn, struct http *http, unsigned char byte)
+{
+	if (http->blank < 2 && byte == "\r\n"[http->blank]) {
+		http->blank++;
+		return 1;
+	}
+	conn_message_begun(conn);
+	refuse(conn, 400, NULL, true);
+	return 0;
+}
+
 static size_t read_head(struct conn *conn, struct http *http, unsigned char *bytes, size_t n)
 {
 	struct http_request request;
@@ -500,6 +519,10 @@ static size_t http_input(struct conn *conn, unsigned char *bytes, size_t n)
 			conn_speak(conn, true);
 			break;
 		}
+		if (is_blank(http, bytes[used])) {
+			used += read_blank(conn, http, bytes[used]);
+			continue;
+		}
 		conn_message_begun(conn);
 		used += readers[http->step](conn, http, bytes + used, n - used);
 	}
@@ -534,7 +557,7 @@ static void http_expired(struct conn *conn)
 const struct protocol http_protocol = {
     .name = "http",
     .state_bytes = sizeof(struct http),
-    .state_version = 1,
+    .state_version = 2,
     .input = http_input,
     .speak = http_speak,
     .expired = http_expired,

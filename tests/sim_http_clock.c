@@ -37,6 +37,40 @@ START_TEST(a_slow_head_gets_408)
 }
 END_TEST
 
+/* Clients of old send one behind a body. */
+START_TEST(an_empty_line_has_not_begun_a_request)
+{
+	static const char *const cases[] = {GET "\r\n", GET "\r"};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct peer *peer;
+
+		begin_with(hurried);
+		peer = world_connect(&world);
+		peer_text(peer, cases[i]);
+		world_wait(&world, 3000);
+		peer_text(peer, i ? "\n" : "");
+		world_wait(&world, 3000);
+		ck_assert_uint_eq(world.table.buffers.chunks.used, 0);
+		peer_text(peer, GET "\r\n");
+		take(peer);
+		expect_answer(200, 2, false);
+		expect_answer(200, 2, false);
+		expect_no_more();
+		if (i) { /* nor does it hold a drain */
+			conn_table_drain(&world.table);
+			end_with(peer, CLOSE_drained);
+			continue;
+		}
+		peer_text(peer, "\r\n");
+		take(peer);
+		expect_answer(400, 0, true);
+		peer_finish(peer);
+		end_with(peer, CLOSE_bad_request);
+	}
+}
+END_TEST
+
 START_TEST(a_first_chunk_that_is_late_gets_408)
 {
 	struct peer *peer;
@@ -203,6 +237,7 @@ START_TEST(a_body_behind_a_large_answer_has_its_time)
 END_TEST
 
 SUITE("sim_http_clock", {"a slow head gets 408", a_slow_head_gets_408, 10},
+      {"an empty line has not begun a request", an_empty_line_has_not_begun_a_request, 10},
       {"a first chunk that is late gets 408", a_first_chunk_that_is_late_gets_408, 10},
       {"a slow body ends without a word", a_slow_body_ends_without_a_word, 10},
       {"a body that goes on is given time", a_body_that_goes_on_is_given_time, 10},
