@@ -67,23 +67,30 @@ static bool closes_rate(const struct sample *sample, double *a_second)
 	return true;
 }
 
-static void frame_head(struct frame *frame, const struct sample *sample)
+static void head_server(struct frame *frame, const struct sample_row *server)
 {
-	const struct sample_row *server = &sample->server;
 	struct frame_line *line = frame_line(frame, LOOK_STRONG);
-	char up[CELL_BYTES], version[CELL_BYTES], state[CELL_BYTES], cell[CELL_BYTES];
-	double up_s = 0, generation = 0, workers = 0, asked = 0, value = 0;
+	char up[CELL_BYTES], version[CELL_BYTES], state[CELL_BYTES];
+	double up_s = 0, generation = 0;
 
 	(void)sample_number(server, "up_s", &up_s);
 	(void)sample_number(server, "generation", &generation);
-	(void)sample_number(server, "workers", &workers);
-	(void)sample_number(server, "workers_asked", &asked);
 	cell_age(up, (int64_t)up_s);
 	cell_ascii(version, sample_text(server, "version"));
 	cell_ascii(state, sample_text(server, "state"));
 	frame_add(line, "weir %.20s  %.12s  pid %d  generation %.0f  up %s", version, state,
 		  (int)server->pid, generation, up);
-	line = frame_line(frame, LOOK_PLAIN);
+}
+
+static void head_counts(struct frame *frame, const struct sample *sample)
+{
+	struct frame_line *line = frame_line(frame, LOOK_PLAIN);
+	const struct sample_row *server = &sample->server;
+	double workers = 0, asked = 0, value = 0;
+	char cell[CELL_BYTES];
+
+	(void)sample_number(server, "workers", &workers);
+	(void)sample_number(server, "workers_asked", &asked);
 	frame_add(line, "workers %.0f of %.0f", workers, asked);
 	cell_of(cell, sample_number(server, "connections", &value), &value);
 	frame_add(line, "   connections %5s", cell);
@@ -91,7 +98,6 @@ static void frame_head(struct frame *frame, const struct sample *sample)
 	frame_add(line, "   accepted/s %5s", cell);
 	cell_of(cell, closes_rate(sample, &value), &value);
 	frame_add(line, "   closed/s %5s", cell);
-	(void)frame_line(frame, LOOK_PLAIN);
 }
 
 /* ---- why connections ended ---- */
@@ -205,16 +211,62 @@ static void frame_foot(struct frame *frame, const struct frame_view *view)
 		  (double)view->interval_ms / 1000);
 }
 
+/* ---- who gets how much of it ---- */
+
+#define WORKERS_WANTED 8 /* so many are of more worth than what is not theirs */
+
+struct height {
+	struct frame_share share;
+	int left; /* below 0: that many lines too many */
+};
+
+static void give_up(struct height *height, bool *part, size_t lines, size_t wanted)
+{
+	if (height->left >= (int)wanted)
+		return;
+	*part = false;
+	height->left += (int)lines;
+}
+
+/* The last to go are a worker, and that there are more. */
+static struct frame_share share_height(const struct frame_view *view, size_t workers_n)
+{
+	struct height height = {.share = {true, true, true, true, true, true, true, workers_n}};
+	struct frame_share *share = &height.share;
+	size_t closes = 2 + reason_lines(view); /* with a blank before them */
+	size_t wanted = workers_n < WORKERS_WANTED ? workers_n : WORKERS_WANTED;
+	size_t least = workers_n < 2 ? workers_n : 2;
+
+	if (!view->rows)
+		return *share;
+	/* 3 of the head, 3 of the table, and 2 of the foot. */
+	height.left = (int)view->rows - (int)closes - 3 - 3 - 2;
+	give_up(&height, &share->closes, closes, wanted);
+	give_up(&height, &share->blanks, 1, wanted);
+	give_up(&height, &share->master, 1, wanted);
+	give_up(&height, &share->counts, 1, least);
+	give_up(&height, &share->all, 1, least);
+	give_up(&height, &share->head, 1, least);
+	give_up(&height, &share->headings, 1, least);
+	share->room = height.left > 0 ? (size_t)height.left : 0;
+	return *share;
+}
+
 static void frame_body(struct frame *frame, const struct sample *sample, struct frame_view *view)
 {
-	size_t room, other;
+	struct frame_share share;
 
 	note_reasons(sample, view);
-	/* What is not a worker's: 3 of the head, heading and sums, a blank, closes, the foot. */
-	other = 3 + 3 + 1 + 1 + reason_lines(view) + 2;
-	room = view->rows > other ? view->rows - other : 0;
-	frame_head(frame, sample);
-	table_make(frame, sample, view, room);
+	share = share_height(view, sample->workers_n);
+	if (share.head)
+		head_server(frame, &sample->server);
+	if (share.counts)
+		head_counts(frame, sample);
+	if (share.blanks)
+		(void)frame_line(frame, LOOK_PLAIN);
+	table_make(frame, sample, view, &share);
+	if (!share.closes)
+		return;
 	(void)frame_line(frame, LOOK_PLAIN);
 	frame_closes(frame, sample, view);
 }

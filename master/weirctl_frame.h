@@ -39,6 +39,12 @@ struct frame_view {
 	size_t reasons_n;
 };
 
+/* What of a frame has room. */
+struct frame_share {
+	bool head, counts, blanks, headings, all, master, closes;
+	size_t room; /* lines for workers, and how many more there are */
+};
+
 /* Replaces what the frame has. sample NULL: there is none yet. */
 void frame_make(struct frame *frame, const struct sample *sample, struct frame_view *view);
 

@@ -223,6 +223,7 @@ struct order {
 	const struct sample *sample;
 	const struct column *column;
 	bool upwards;
+	bool still_first; /* for not all are shown */
 };
 
 static struct order order; /* qsort() hands nothing on */
@@ -234,7 +235,10 @@ static int compare_rows(const void *left, const void *right)
 	double x = 0, y = 0;
 	bool x_known = value_of(order.sample, a, order.column, &x);
 	bool y_known = value_of(order.sample, b, order.column, &y);
+	bool a_still = sample_is_still(order.sample, a), b_still = sample_is_still(order.sample, b);
 
+	if (order.still_first && a_still != b_still)
+		return a_still ? -1 : 1;
 	if (x_known != y_known)
 		return x_known ? -1 : 1;
 	if (x < y || x > y)
@@ -243,11 +247,11 @@ static int compare_rows(const void *left, const void *right)
 }
 
 void table_make(struct frame *frame, const struct sample *sample, const struct frame_view *view,
-		size_t room)
+		const struct frame_share *share)
 {
 	size_t n = sample->workers_n, columns_n = columns_that_fit(sample, view);
 	const struct sample_row **rows = calloc(n + 1, sizeof *rows);
-	size_t shown = view->rows && n > room ? room - (room > 0) : n;
+	size_t shown = n <= share->room ? n : share->room - (share->room > 1);
 	struct frame_line *line;
 
 	if (!rows)
@@ -255,19 +259,22 @@ void table_make(struct frame *frame, const struct sample *sample, const struct f
 	for (size_t i = 0; i < n; i++)
 		rows[i] = &sample->workers[i];
 	order = (struct order){sample, &columns[view->sort],
-			       (view->sort == SORT_DEFAULT) != view->backwards};
+			       (view->sort == SORT_DEFAULT) != view->backwards, shown < n};
 	qsort(rows, n, sizeof *rows, compare_rows);
-	table_headings(frame_line(frame, LOOK_HEADING), sample, columns_n);
-	table_sum(frame_line(frame, LOOK_STRONG), sample, columns_n, false);
+	if (share->headings)
+		table_headings(frame_line(frame, LOOK_HEADING), sample, columns_n);
+	if (share->all)
+		table_sum(frame_line(frame, LOOK_STRONG), sample, columns_n, false);
 	for (size_t i = 0; i < shown; i++)
 		table_row(
 		    frame_line(frame, sample_is_still(sample, rows[i]) ? LOOK_ALARM : LOOK_PLAIN),
 		    sample, rows[i], columns_n);
-	if (shown < n) {
+	if (shown < share->room && shown < n) {
 		line = frame_line(frame, LOOK_FAINT);
 		frame_add(line, "... %zu more", n - shown);
 	}
-	table_sum(frame_line(frame, LOOK_PLAIN), sample, columns_n, true);
+	if (share->master)
+		table_sum(frame_line(frame, LOOK_PLAIN), sample, columns_n, true);
 	free(rows);
 }
 

@@ -476,6 +476,55 @@ START_TEST(a_full_screen_is_shared)
 }
 END_TEST
 
+/* Workers are what it is for: all the rest goes before the last of them. */
+START_TEST(a_short_screen_is_the_workers)
+{
+	struct sample first, second;
+
+	view.columns = 80;
+	sample_like(&first, 2, "0", NULL, 1);
+	sample_like(&second, 2, "4711", &first, 2);
+	view.rows = 12;
+	frame_make(&frame, &second, &view);
+	ck_assert(!frame_has("CLOSED") && frame_has("master ") && frame_has(" STATE "));
+	ck_assert_uint_eq(frame_count(" retiring "), 2);
+	for (view.rows = 11; view.rows >= 4; view.rows--) {
+		frame_make(&frame, &second, &view);
+		ck_assert_uint_eq(frame_count(" retiring "), 2);
+		ck_assert_int_eq(frame_has("master "), view.rows >= 9);
+		ck_assert_int_eq(frame_has(" STATE "), view.rows >= 5);
+	}
+	view.rows = 3;
+	frame_make(&frame, &second, &view);
+	ck_assert_uint_eq(frame_count(" retiring "), 1);
+	sample_clear(&second);
+	sample_clear(&first);
+}
+END_TEST
+
+/* Whoever is first in the order. */
+START_TEST(who_stands_has_room)
+{
+	struct sample first, second;
+
+	sample_like(&first, 100, "0", NULL, 1);
+	sample_like(&second, 100, "0", &first, 9);
+	for (size_t i = 0; i < 100; i++)
+		second.workers[i].moved_us = second.at_us;
+	second.workers[70].moved_us = first.at_us;
+	for (view.rows = 3; view.rows <= 24; view.rows++) {
+		frame_make(&frame, &second, &view);
+		ck_assert(frame_has("    70 ") && frame_has(" !stuck "));
+		ck_assert_int_eq(frame_has("... "), view.rows > 3);
+	}
+	view.rows = 0; /* all of them have room: they stay where they are */
+	frame_make(&frame, &second, &view);
+	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     0 ", 7), 0);
+	sample_clear(&second);
+	sample_clear(&first);
+}
+END_TEST
+
 START_TEST(what_is_not_there_is_a_dash)
 {
 	struct sample first, second;
@@ -593,6 +642,8 @@ SUITE("frame", {"numbers are short", numbers_are_short, 20},
       {"every size is kept", every_size_is_kept, 30},
       {"who has no room is counted", who_has_no_room_is_counted, 10},
       {"a full screen is shared", a_full_screen_is_shared, 10},
+      {"a short screen is the workers", a_short_screen_is_the_workers, 10},
+      {"who stands has room", who_stands_has_room, 10},
       {"what is not there is a dash", what_is_not_there_is_a_dash, 10},
       {"the order is as asked", the_order_is_as_asked, 10},
       {"reasons stay in their places", reasons_stay_in_their_places, 10},
