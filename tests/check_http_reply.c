@@ -154,6 +154,7 @@ START_TEST(knows_a_head_again_and_no_other)
 {
 	static const char first[] = "HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 2\r\n\r\nok";
 	static const char other[] = "HTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 3\r\n\r\nok!";
+	static const char twice[] = "HTHTTP/1.1 200 OK\r\nX: 1\r\nContent-Length: 2\r\n\r\nok";
 	struct http_head head = {.n = 0};
 	static struct reading reading;
 
@@ -166,6 +167,9 @@ START_TEST(knows_a_head_again_and_no_other)
 	ck_assert(!reading.wrong && reading.ends == 1 && reading.body_n == 3);
 	read_in_pieces(&reading, &head, first, strlen(first), 0, strlen(first));
 	ck_assert(!reading.wrong && reading.ends == 1 && reading.body_n == 2);
+	/* Behind the beginning of one it is none. */
+	read_in_pieces(&reading, &head, twice, strlen(twice), 2, strlen(twice));
+	ck_assert(reading.wrong != NULL);
 }
 END_TEST
 
@@ -520,6 +524,7 @@ static const struct {
 
 START_TEST(asks_well)
 {
+	char path[HTTP_PATH_MAX + 2];
 	for (size_t i = 0; i < sizeof messages / sizeof *messages; i++) {
 		struct http_message message;
 
@@ -530,6 +535,12 @@ START_TEST(asks_well)
 			      ? message.tail && strcmp(message.tail, messages[i].tail) == 0
 			      : !message.tail);
 	}
+	memset(path, 'a', sizeof path);
+	path[0] = '/';
+	path[HTTP_PATH_MAX + 1] = '\0';
+	ck_assert(!http_message_path_is(path));
+	path[HTTP_PATH_MAX] = '\0';
+	ck_assert(http_message_path_is(path));
 	ck_assert(http_message_path_is("/") && http_message_path_is("/a/b?c=%20&d"));
 	ck_assert(!http_message_path_is("") && !http_message_path_is("a") &&
 		  !http_message_path_is("/a b") && !http_message_path_is("/\r") &&

@@ -52,6 +52,7 @@ static const struct case_of_fault faults[] = {
     {HTTP_FAULT_FOREIGN, {"-s", "300"}, "errors_foreign", NULL},
     {HTTP_FAULT_TWICE, {"-p", "1"}, "errors_unexpected", "it was not asked"},
     {HTTP_FAULT_TWICE, {"-s", "64", "-p", "4"}, NULL, NULL},
+    {HTTP_FAULT_BEHIND, {"-p", "4"}, "errors_unexpected", "bytes behind a last reply"},
     {HTTP_FAULT_CLOSE, {"-p", "4"}, "errors_closed", NULL},
     {HTTP_FAULT_CLOSE, {"--path", "/big"}, "errors_closed", "amid a reply"},
     {HTTP_FAULT_DROP, {"-p", "1"}, "errors_timeout", NULL},

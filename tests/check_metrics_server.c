@@ -362,6 +362,28 @@ START_TEST(bad_manners_cost_a_place_for_seconds_only)
 }
 END_TEST
 
+/* Where half of the places are taken, nobody keeps one. */
+START_TEST(places_are_kept_while_there_are_many)
+{
+	struct server *server = SERVER("--workers", "1", METRICS, "echo://127.0.0.1:0");
+	unsigned port = metrics_port(server);
+	int fds[METRICS_CONNECTIONS / 2 + 1];
+
+	for (int i = 0; i <= METRICS_CONNECTIONS / 2; i++) {
+		struct reply *reply;
+
+		fds[i] = connect_to(port);
+		reply = get_on(fds[i], "/healthz");
+		ck_assert_int_eq(reply->status, 200);
+		ck_assert_int_eq(strstr(reply->head, "\r\nConnection: close\r\n") != NULL,
+				 i == METRICS_CONNECTIONS / 2);
+	}
+	expect_end(fds[METRICS_CONNECTIONS / 2]);
+	ck_assert_ptr_null(strstr(get_on(fds[0], "/healthz")->head, "Connection:"));
+	end(server);
+}
+END_TEST
+
 START_TEST(half_a_request_is_timed_out)
 {
 	struct server *server = SERVER("--workers", "1", METRICS, "echo://127.0.0.1:0");
@@ -438,6 +460,7 @@ SUITE("metrics_server", {"each resource is served", each_resource_is_served, 20}
       {"two hundred scrape at once", two_hundred_scrape_at_once, 60},
       {"bad manners cost a place for seconds only", bad_manners_cost_a_place_for_seconds_only, 60,
        sizeof bad_manners / sizeof *bad_manners},
+      {"places are kept while there are many", places_are_kept_while_there_are_many, 20},
       {"half a request is timed out", half_a_request_is_timed_out, 60},
       {"who does not read is closed", who_does_not_read_is_closed, 60},
       {"garbage of every kind", garbage_of_every_kind, 60})

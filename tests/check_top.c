@@ -315,6 +315,11 @@ START_TEST(keys_do_what_the_foot_says)
 		terminal_next();
 		wait_more(&wait, "worker 1 above");
 	}
+	terminal_type("r");
+	while (strncmp(terminal_line(5), "     0 ", 7) != 0) {
+		terminal_next();
+		wait_more(&wait, "worker 0 above");
+	}
 	terminal_type(" ");
 	terminal_wait("space go on");
 	has(terminal_line(22), "paused");

@@ -66,11 +66,11 @@ static size_t http_compose(struct faulty_http *faulty, enum http_fault fault)
 		(void)snprintf(framing, sizeof framing, "Content-Length: %zu\r\n", faulty->body_n);
 	if (fault == HTTP_FAULT_FRAMES || chunked)
 		strcat(framing, "Transfer-Encoding: chunked\r\n");
-	n = (size_t)sprintf((char *)faulty->out, "HTTP/1.%d %s\r\nX-Turn: %lu%s%s%s\r\n",
-			    fault != HTTP_FAULT_VERSION,
-			    fault == HTTP_FAULT_STATUS ? "503 Not now" : "200 OK", faulty->answers,
-			    end, fault == HTTP_FAULT_UNFRAMED ? "" : framing,
-			    fault == HTTP_FAULT_LAST ? "Connection: close\r\n" : "");
+	n = (size_t)sprintf(
+	    (char *)faulty->out, "HTTP/1.%d %s\r\nX-Turn: %lu%s%s%s\r\n",
+	    fault != HTTP_FAULT_VERSION, fault == HTTP_FAULT_STATUS ? "503 Not now" : "200 OK",
+	    faulty->answers, end, fault == HTTP_FAULT_UNFRAMED ? "" : framing,
+	    fault == HTTP_FAULT_LAST || fault == HTTP_FAULT_BEHIND ? "Connection: close\r\n" : "");
 	if (chunked && half)
 		n += (size_t)sprintf((char *)faulty->out + n, "%zX;x=y\r\n", half);
 	memcpy(faulty->out + n, faulty->body, half);
@@ -105,6 +105,10 @@ static void http_answer(struct faulty_http *faulty, nfds_t i)
 	faulty->before_n = faulty->body_n;
 	if (fault == HTTP_FAULT_DROP)
 		return;
+	if (fault == HTTP_FAULT_BEHIND) { /* in one piece */
+		memcpy(faulty->out + n, faulty->out, n);
+		n *= 2;
+	}
 	http_send(faulty, i, fault == HTTP_FAULT_CLOSE ? n - 2 : n);
 	if (fault == HTTP_FAULT_TWICE)
 		http_send(faulty, i, n);

@@ -13,6 +13,7 @@ enum http_fault {
 	HTTP_FAULT_NONE,
 	HTTP_FAULT_DRIBBLE,   /* each answer goes byte by byte: nothing is wrong */
 	HTTP_FAULT_LAST,      /* an answer says Connection: close, and the connection is closed */
+	HTTP_FAULT_BEHIND,    /* an answer says Connection: close, and comes twice */
 	HTTP_FAULT_LEAVE,     /* the connection is closed after an answer */
 	HTTP_FAULT_STATUS,    /* 503 */
 	HTTP_FAULT_VERSION,   /* HTTP/1.0 */
