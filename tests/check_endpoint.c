@@ -33,6 +33,7 @@ START_TEST(listeners_go_round)
 	    "line:///run/b?accept=handoff&mode=0777&max-line=100",
 	    "line:///run/c?mode=0600&max-line=1073741824",
 	    "frame://127.0.0.1:4?max-frame=1",
+	    "http://127.0.0.1:80?max-body=1000",
 	    "echo+udp://127.0.0.1:7878",
 	    "discard+udp://[::1]:9?accept=shared",
 	    "chargen+udp://:19?accept=reuseport&rate=1000000&queue=4194304&send-queue=1",
@@ -98,6 +99,9 @@ START_TEST(what_is_no_listener_is_refused_with_the_reason)
 	    {"echo:///x?mode=-1", "mode takes"},
 	    {"echo://127.0.0.1:1?max-line=1K", "max-line does not apply"},
 	    {"line://127.0.0.1:1?max-frame=1K", "max-frame does not apply"},
+	    {"frame://127.0.0.1:1?max-body=1K", "max-body does not apply"},
+	    {"http://127.0.0.1:1?max-frame=1K", "max-frame does not apply"},
+	    {"http://127.0.0.1:1?max-body=0", "max-body takes a size from 1 to 1G"},
 	    {"line://127.0.0.1:1?max-line=0", "max-line takes a size from 1 to 1G"},
 	    {"line://127.0.0.1:1?max-line=1073741825", "max-line takes a size from 1 to 1G"},
 	    {"frame://127.0.0.1:1?max-frame=2G", "max-frame takes a size from 1 to 1G"},
@@ -181,14 +185,19 @@ START_TEST(the_longest_message_is_the_listeners_or_the_options)
 	config_defaults(&config);
 	set("max-line", "11");
 	set("max-frame", "22");
+	set("max-body", "55");
 	listen_to("line://127.0.0.1:0");
 	listen_to("line://127.0.0.1:0?max-line=33");
 	listen_to("frame://127.0.0.1:0");
 	listen_to("frame://127.0.0.1:0?max-frame=44");
+	listen_to("http://127.0.0.1:0");
+	listen_to("http://127.0.0.1:0?max-body=66");
 	ck_assert_uint_eq(config_message_max(&config, &config.listeners[0]), 11);
 	ck_assert_uint_eq(config_message_max(&config, &config.listeners[1]), 33);
 	ck_assert_uint_eq(config_message_max(&config, &config.listeners[2]), 22);
 	ck_assert_uint_eq(config_message_max(&config, &config.listeners[3]), 44);
+	ck_assert_uint_eq(config_message_max(&config, &config.listeners[4]), 55);
+	ck_assert_uint_eq(config_message_max(&config, &config.listeners[5]), 66);
 }
 END_TEST
 

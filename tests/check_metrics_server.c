@@ -362,6 +362,28 @@ START_TEST(bad_manners_cost_a_place_for_seconds_only)
 }
 END_TEST
 
+/* What was read for a scrape goes with who wanted it: the next ones find a place. */
+START_TEST(who_leaves_amid_a_scrape_leaves_nothing)
+{
+	struct server *server = SERVER("--workers", "2", METRICS, "echo://127.0.0.1:0");
+	unsigned port = metrics_port(server);
+	int other = connect_to(port);
+
+	for (int i = 0; i < 2 * METRICS_CONNECTIONS; i++) {
+		int fd = connect_to(port);
+
+		set_buffers(fd, 0, 4096);
+		for (int k = 0; k < 100; k++)
+			send_text(fd, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+		for (int k = 0; k < 20; k++)
+			ck_assert_int_eq(get_on(other, "/healthz")->status, 200);
+		(void)close(fd);
+	}
+	all_is_well(server, port);
+	end(server);
+}
+END_TEST
+
 /* Where half of the places are taken, nobody keeps one. */
 START_TEST(places_are_kept_while_there_are_many)
 {
@@ -460,6 +482,7 @@ SUITE("metrics_server", {"each resource is served", each_resource_is_served, 20}
       {"two hundred scrape at once", two_hundred_scrape_at_once, 60},
       {"bad manners cost a place for seconds only", bad_manners_cost_a_place_for_seconds_only, 60,
        sizeof bad_manners / sizeof *bad_manners},
+      {"who leaves amid a scrape leaves nothing", who_leaves_amid_a_scrape_leaves_nothing, 60},
       {"places are kept while there are many", places_are_kept_while_there_are_many, 20},
       {"half a request is timed out", half_a_request_is_timed_out, 60},
       {"who does not read is closed", who_does_not_read_is_closed, 60},

@@ -74,6 +74,13 @@ START_TEST(elsewhere_it_is_plain)
 		ck_assert_uint_le(strcspn(at, "\n"), 80);
 	ck_assert_int_eq(ASK("--interval", "100ms", "--count", "3", "top"), 0);
 	ck_assert_uint_eq(times(out, "WORKER "), 3);
+	if (access("/dev/full", W_OK) == 0) { /* what can't be written is an error */
+		char command[512];
+
+		(void)snprintf(command, sizeof command, "%s --control %s top 2>&1 >/dev/full",
+			       built("weirctl"), path);
+		ck_assert_int_eq(WEXITSTATUS(system(command)), 1);
+	}
 	/* A dumb terminal is none. */
 	ck_assert_int_eq(setenv("TERM", "dumb", 1), 0);
 	TOP(80, 24);
@@ -188,6 +195,10 @@ START_TEST(rates_are_right)
 	ck_assert_double_eq_tol(first + sum, number_of(line, "sent_bytes"), 1);
 	/* And the counters are the board's. */
 	ck_assert_int_eq(ASK("-j", "--interval", "100ms", "top"), 0);
+	next = rates_of(worker_row(out, 0)); /* of nothing else */
+	line = strstr(next, "\"connections\":");
+	ck_assert(strstr(next, "\"loop_busy_us\":") < strchr(next, '}'));
+	ck_assert(!line || line > strchr(next, '}'));
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
 		ck_assert_double_eq_tol(number_of(out, keys[i]),
 					(double)server_stat(server, keys[i]), 0.1);
@@ -329,9 +340,13 @@ START_TEST(keys_do_what_the_foot_says)
 	ck_assert_int_eq(ASK("--interval", "1500ms", "top"), 0); /* so much later */
 	terminal_type("s"); /* a frame, of what was known before */
 	terminal_wait("sort by PID ");
-	ck_assert_str_eq(terminal_line(1), frame);
+	/* Nothing is asked meanwhile, which is no silence of the server. */
+	for (int i = 0; i < 3; i++, terminal_next())
+		ck_assert_str_eq(terminal_line(1), frame);
+	has(terminal_line(22), "paused");
 	terminal_type(" ");
 	terminal_wait("connections     1 ");
+	ck_assert_str_eq(terminal_plain(), ""); /* keys are not echoed */
 	terminal_type("q");
 	ck_assert_int_eq(terminal_end(), 0);
 	stop();
