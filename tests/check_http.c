@@ -77,6 +77,8 @@ static const struct {
     {"GET /?a HTTP/1.1\r\n" HOST "Connection: close\r\n\r\n", 200, true, ""},
     {"GET / HTTP/1.0\r\n\r\n", 200, true, ""},
     {"GET /bytes/1099511627777 HTTP/1.1\r\n" HOST "\r\n", 404, false, ""},
+    {"GET /bytes/18446744073709551617 HTTP/1.1\r\n" HOST "\r\n", 404, false, ""}, /* 2^64 + 1 */
+    {"GET / HTTP/1.1\r\n" HOST "Expect: 100-continue\r\n\r\n", 200, false, ""},	  /* with what? */
     {"GET /bytes/12a HTTP/1.1\r\n" HOST "\r\n", 404, false, ""},
     {"GET /bytes/ HTTP/1.1\r\n" HOST "\r\n", 404, false, ""},
     {"GET /Echo HTTP/1.1\r\n" HOST "\r\n", 404, false, ""},
@@ -204,6 +206,36 @@ START_TEST(the_date_goes_on)
 		wait_more(&wait, "the date");
 	}
 	expect_ended(fd, server, "closed_eof");
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* More than is said at once, and then the end. */
+START_TEST(a_last_answer_is_whole)
+{
+	struct server *server = SERVER("-w", "1", "http://127.0.0.1:0");
+	static const char *const requests[] = {"GET /bytes/20000 HTTP/1.0\r\n\r\n",
+					       "GET /bytes/20000 HTTP/1.1\r\n" HOST
+					       "Connection: close\r\n\r\n",
+					       "GET /bytes/20000 HTTP/1.1\r\n" HOST
+					       "Connection: close\r\nContent-Length: 3\r\n\r\nabc"};
+	int fd;
+
+	for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+		fd = connect_to(server->ports[0]);
+		send_text(fd, requests[i]);
+		expect_answer(fd, 200, NULL);
+		ck_assert_uint_eq(answer.body_n, 20000);
+		ck_assert(answer.closes);
+		expect_end(fd);
+		(void)close(fd);
+	}
+	server_wait_stat_is(server, "closed_finished", 3);
+	fd = connect_to(server->ports[0]); /* the longest that there is */
+	send_text(fd, "HEAD /bytes/1099511627776 HTTP/1.1\r\n" HOST "\r\n");
+	read_answer(fd, true);
+	ck_assert_int_eq(answer.status, 200);
+	ck_assert_uint_eq(answer.length, UINT64_C(1) << 40);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -478,6 +510,7 @@ END_TEST
 
 SUITE("http", {"each status", each_status, 30}, {"a connection is kept", a_connection_is_kept, 30},
       {"the date goes on", the_date_goes_on, 30},
+      {"a last answer is whole", a_last_answer_is_whole, 10},
       {"the body waits for 100", the_body_waits_for_100, 10},
       {"half a request is truncated", half_a_request_is_truncated, 10},
       {"a refusal reaches who goes on sending", a_refusal_reaches_who_goes_on_sending, 60},

@@ -71,6 +71,36 @@ START_TEST(an_empty_line_has_not_begun_a_request)
 }
 END_TEST
 
+/* All in one turn of the clock, behind as many heads as are said at once. */
+START_TEST(many_slow_heads_get_408)
+{
+	struct peer *peers[60], *other;
+
+	begin_with(hurried);
+	for (int i = 0; i < 60; i++) {
+		peers[i] = world_connect(&world);
+		peer_text(peers[i], "GET / HTTP/1.1\r\nHo");
+	}
+	other = world_connect(&world);
+	for (int i = 0; i < 100; i++)
+		peer_text(other, "HEAD / HTTP/1.1\r\nHost:\r\n\r\n");
+	world_wait(&world, 501);
+	for (int i = 0; i < 60; i++) {
+		got_n = looked = 0;
+		take(peers[i]);
+		expect_answer(408, 0, true);
+		expect_no_more();
+		peer_finish(peers[i]);
+	}
+	ck_assert_uint_eq(world.stats.http_refused, 60);
+	world_settle(&world);
+	ck_assert_uint_eq(world.stats.closed[CLOSE_request_timeout], 60);
+	peer_reset(other);
+	world_settle(&world);
+	world_close(&world);
+}
+END_TEST
+
 START_TEST(a_first_chunk_that_is_late_gets_408)
 {
 	struct peer *peer;
@@ -238,6 +268,7 @@ END_TEST
 
 SUITE("sim_http_clock", {"a slow head gets 408", a_slow_head_gets_408, 10},
       {"an empty line has not begun a request", an_empty_line_has_not_begun_a_request, 10},
+      {"many slow heads get 408", many_slow_heads_get_408, 10},
       {"a first chunk that is late gets 408", a_first_chunk_that_is_late_gets_408, 10},
       {"a slow body ends without a word", a_slow_body_ends_without_a_word, 10},
       {"a body that goes on is given time", a_body_that_goes_on_is_given_time, 10},

@@ -217,6 +217,7 @@ START_TEST(no_input_is_read_while_an_answer_is_being_said)
 		world_settle(&world);
 	}
 	ck_assert_uint_eq(kernel.calls[KERNEL_read], reads);
+	ck_assert_uint_eq(world.stats.budget_yields, 0); /* it may not read: that is no yield */
 	peer_reset(peer);
 	end_with(peer, CLOSE_reset);
 }
@@ -302,9 +303,81 @@ START_TEST(a_body_of_chunks_is_bounded)
 	peer_send(peer, (char[999]){0}, 999);
 	peer_text(peer, "\r\n2\r\nab\r\n0\r\n\r\n");
 	take(peer);
+	ck_assert_uint_eq(world.stats.http_refused, 1);
 	ck_assert_int_eq(atoi((char *)got + 9), 200);
 	ck_assert_int_ne(memcmp(got + got_n - 5, "0\r\n\r\n", 5), 0);
 	end_with(peer, CLOSE_bad_request);
+
+	begin();
+	world.service.message_max = 1000;
+	peer = world_connect(&world);
+	peer_text(peer, CHUNKED "1\r\na\r\n3e7\r\n"); /* just as much as there may be */
+	peer_send(peer, (char[999]){0}, 999);
+	peer_text(peer, "\r\n0\r\n\r\n");
+	take(peer);
+	expect_answer(200, 1000, false);
+	expect_no_more();
+	peer_finish(peer);
+	end_with(peer, CLOSE_eof);
+}
+END_TEST
+
+/* Also where it takes its last word so slowly that it is closed before it has it. */
+START_TEST(who_is_refused_is_refused_once)
+{
+	struct peer *peer;
+
+	begin_with((struct conn_limits){WORLD_LIMITS, .idle_ms = 300});
+	peer = world_connect(&world);
+	peer->space = 10;
+	peer_text(peer, CHUNKED "zz\r\n");
+	world_settle(&world);
+	ck_assert_uint_eq(world.stats.http_refused, 1);
+	world_wait(&world, 302);
+	ck_assert_uint_eq(world.stats.http_refused, 1);
+	ck_assert(peer->closed);
+	world_close(&world);
+}
+END_TEST
+
+/* It is not read again for each piece, and all the same as soon as it can't become one. */
+START_TEST(a_head_without_an_end_is_refused)
+{
+	struct peer *peer;
+
+	begin();
+	memset(got, 'x', 16000);
+	peer = world_connect(&world);
+	peer_text(peer, "GET / HTTP/1.1\r\nX: ");
+	peer_send(peer, got, 9000);
+	world_settle(&world);
+	peer_send(peer, got, 16000 - 9000);
+	take(peer);
+	expect_answer(431, 0, true);
+	expect_no_more();
+	end_with(peer, CLOSE_bad_request);
+}
+END_TEST
+
+/* What was looked at of a trailer is forgotten with it: the next head is as long. */
+START_TEST(a_trailer_in_pieces_is_behind_us)
+{
+	struct peer *peer;
+
+	begin();
+	peer = world_connect(&world);
+	peer_text(peer, CHUNKED "0\r\nX: ");
+	peer_send(peer, "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy", sizeof GET - 1 - 3);
+	world_settle(&world);
+	peer_text(peer, "\r\n\r\n");
+	world_settle(&world);
+	peer_text(peer, GET);
+	take(peer);
+	expect_answer(200, 0, false);
+	expect_answer(200, 2, false);
+	expect_no_more();
+	peer_finish(peer);
+	end_with(peer, CLOSE_eof);
 }
 END_TEST
 
@@ -469,6 +542,9 @@ SUITE("sim_http_turns",
        10},
       {"who is refused in a body may go on sending", who_is_refused_in_a_body_may_go_on_sending,
        10},
+      {"who is refused is refused once", who_is_refused_is_refused_once, 10},
+      {"a head without an end is refused", a_head_without_an_end_is_refused, 10},
+      {"a trailer in pieces is behind us", a_trailer_in_pieces_is_behind_us, 10},
       {"a body of chunks is bounded", a_body_of_chunks_is_bounded, 10},
       {"a drain finishes what has begun", a_drain_finishes_what_has_begun, 10},
       {"the last answer of a drain says close", the_last_answer_of_a_drain_says_close, 10},
