@@ -554,6 +554,19 @@ static void http_expired(struct conn *conn)
 	say_refusal(conn, 408, "close", NULL, true);
 }
 
+/* All that its readers take for granted. */
+static bool http_sound(const void *state, bool speaks)
+{
+	struct http http;
+
+	memcpy(&http, state, sizeof http);
+	if (http.step > AT_TRAILER || http.blank > 2 || http.looked >= HTTP_HEAD_MAX)
+		return false;
+	if (http.unsaid > BYTES_MAX || (http.unsaid && !speaks) || http.left > http.length)
+		return false;
+	return http.step == AT_BODY || http.step == AT_CHUNK_DATA ? http.left : !http.left;
+}
+
 const struct protocol http_protocol = {
     .name = "http",
     .state_bytes = sizeof(struct http),
@@ -561,6 +574,7 @@ const struct protocol http_protocol = {
     .input = http_input,
     .speak = http_speak,
     .expired = http_expired,
+    .sound = http_sound,
     .answers = true,
     .message_max = MESSAGE_MAX_BODY,
 };

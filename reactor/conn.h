@@ -82,6 +82,9 @@ struct protocol {
 	/* In place of open() where the connection comes from another process, with its state. It
 	 * sends nothing: what is owed comes along. */
 	void (*arrived)(struct conn *conn);
+	/* May state, from another process, be that of a connection? Where not, it is not taken, so
+	 * that who has fallen can't steer who comes after him. NULL: any may. */
+	bool (*sound)(const void *state, bool speaks);
 	/* A datagram, which becomes its answer, with no more bytes than it had; false: there is
 	 * none. NULL: it does not serve datagrams. See reactor/datagram.h. */
 	bool (*datagram)(struct datagram *datagram);

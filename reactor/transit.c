@@ -153,6 +153,9 @@ static bool transit_is_sound(const struct transit *transit, const struct service
 		       !transit->held;
 	if (transit->flags & TRANSIT_SPEAKS && !service->protocol->speak)
 		return false;
+	if (service->protocol->sound &&
+	    !service->protocol->sound(transit->state, transit->flags & TRANSIT_SPEAKS))
+		return false;
 	return !(transit->flags & ~FLAGS_ALL) &&
 	       (transit->input || !(transit->flags & TRANSIT_STALLED));
 }

@@ -129,6 +129,44 @@ START_TEST(a_description_that_is_none_is_refused)
 }
 END_TEST
 
+/* A state is taken as it is: one that can't be would steer who takes it. */
+START_TEST(a_state_that_is_none_is_refused)
+{
+	static const unsigned char step = 18, blank = 19; /* where they are in struct http */
+	struct peer *peer;
+	struct conn *conn;
+	struct load load;
+
+	begin("http");
+	for (int i = 0; i < 2; i++)
+		ferry.worlds[i].service.message_max = 100;
+	peer = world_connect(here);
+	peer_text(peer, "POST /echo HTTP/1.1\r\nHost:\r\nContent-Length: 5\r\n\r\nab");
+	ferry_settle(&ferry);
+	(void)peer_receive(peer, much, peer->out.n);
+	conn = world_conn(here, peer);
+	ck_assert(conn_freeze(conn));
+	load_take(&load, conn, peer);
+	ck_assert_uint_eq(load.transit.state[step], 1);
+	for (unsigned i = 6; i < 256; i++)
+		SET(bad.state[step] = (unsigned char)i)
+	SET(bad.state[step] = 0) /* and some of a body is to come */
+	SET(bad.state[blank] = 3)
+	SET(bad.state[0] = 1) /* says nothing, and has more to say */
+	SET(bad.state[7] = 1, bad.flags |= TRANSIT_SPEAKS)
+	SET(memset(bad.state + 8, 0, 4)) /* nothing of a body is to come */
+	SET(bad.state[11] = 1)		 /* more of it than it has */
+	SET(memset(bad.state + 16, 255, 2))
+	SET(memset(bad.state, 255, sizeof bad.state))
+	ck_assert(load_leave(&load, &there->service));
+	conn_depart(conn);
+	peer_text(peer, "cde");
+	ferry_settle(&ferry);
+	peer_expect(peer, "cde", 3);
+	finish(peer, CLOSE_eof);
+}
+END_TEST
+
 /* Held bytes where lines of others may come in between would be sent with them. */
 START_TEST(a_member_of_a_topic_holds_nothing)
 {
@@ -164,7 +202,7 @@ static struct transit random_transit(uint64_t *seed)
 				  .message_age_ms = random_size(seed)};
 
 	if (sim_below(seed, 2))
-		transit.flags = (uint16_t)sim_below(seed, 9);
+		transit.flags = (uint16_t)sim_below(seed, 16);
 	if (sim_below(seed, 2)) {
 		transit.phase = (uint8_t)sim_below(seed, 4);
 		transit.reason = (uint8_t)sim_below(seed, CLOSE_REASONS + 1);
@@ -181,8 +219,8 @@ static struct transit random_transit(uint64_t *seed)
 /* Whatever it says, it is refused, or is a connection that lives and ends as any does. */
 START_TEST(random_descriptions)
 {
-	static const char *const names[] = {"echo", "discard", "chargen",
-					    "line", "frame",   "increment"};
+	static const char *const names[] = {"echo",  "discard",	  "chargen", "line",
+					    "frame", "increment", "http"};
 	struct conn_limits limits = {WORLD_LIMITS, .idle_ms = 1000, .write_ms = 300,
 				     .request_ms = 200};
 	unsigned long taken = 0, n = suite_volume(100000);
@@ -196,7 +234,7 @@ START_TEST(random_descriptions)
 		struct peer *peer;
 		int fd;
 
-		there->service.protocol = protocol_find(names[i % 6]);
+		there->service.protocol = protocol_find(names[i % 7]);
 		peer = peer_new(&fd);
 		peer->space = sim_below(&seed, 100);
 		if (refused(&transit, much, fd)) {
@@ -450,6 +488,7 @@ END_TEST
 
 SUITE("sim_transit_refused",
       {"a description that is none is refused", a_description_that_is_none_is_refused, 10},
+      {"a state that is none is refused", a_state_that_is_none_is_refused, 10},
       {"a member of a topic holds nothing", a_member_of_a_topic_holds_nothing, 10},
       {"random descriptions", random_descriptions, 60},
       {"a full table takes nobody", a_full_table_takes_nobody, 10},
