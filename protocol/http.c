@@ -548,8 +548,12 @@ static void http_expired(struct conn *conn)
 {
 	const struct http *http = conn_state(conn);
 
-	if (http->step == AT_HEAD ? !http->looked : http->answers)
+	if (http->step == AT_HEAD && !http->looked)
 		return;
+	if (http->step != AT_HEAD && http->answers) { /* it is broken off */
+		STATS_ADD(conn->service->table->stats, http_refused, 1);
+		return;
+	}
 	turn_begin(conn);
 	say_refusal(conn, 408, "close", NULL, true);
 }

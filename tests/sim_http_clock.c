@@ -132,6 +132,7 @@ START_TEST(a_slow_body_ends_without_a_word)
 		ck_assert(peer->closed || peer->shut);
 		take(peer);
 		ck_assert_ptr_null(memmem(got, got_n, " 408 ", 5));
+		ck_assert_uint_eq(world.stats.http_refused, 1); /* broken off */
 		end_with(peer, CLOSE_request_timeout);
 	}
 }
