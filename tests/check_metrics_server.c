@@ -362,24 +362,25 @@ START_TEST(bad_manners_cost_a_place_for_seconds_only)
 }
 END_TEST
 
-/* What was read for a scrape goes with who wanted it: the next ones find a place. */
+/* What was read for a scrape goes with who wanted it: the next ones find a place. Of a unix socket
+ * the kernel holds a fifth of what is asked for, which is there after ten turns. */
 START_TEST(who_leaves_amid_a_scrape_leaves_nothing)
 {
-	struct server *server = SERVER("--workers", "2", METRICS, "echo://127.0.0.1:0");
-	unsigned port = metrics_port(server);
-	int other = connect_to(port);
+	const char *path = in_folder("metrics.sock");
+	struct server *server = SERVER("--workers", "2", "--metrics", path, "echo://127.0.0.1:0");
+	int other = connect_unix(path);
 
 	for (int i = 0; i < 2 * METRICS_CONNECTIONS; i++) {
-		int fd = connect_to(port);
+		int fd = connect_unix(path);
 
-		set_buffers(fd, 0, 4096);
-		for (int k = 0; k < 500; k++) /* more than the kernel holds for it */
+		for (int k = 0; k < 50; k++)
 			send_text(fd, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
-		for (int k = 0; k < 3; k++)
+		for (int k = 0; k < 10; k++)
 			ck_assert_int_eq(get_on(other, "/healthz")->status, 200);
 		(void)close(fd);
 	}
-	all_is_well(server, port);
+	ck_assert_int_eq(get_on(other, "/metrics")->status, 200);
+	echo_once(server);
 	end(server);
 }
 END_TEST
