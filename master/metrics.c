@@ -107,7 +107,7 @@ static void dismiss_stranger(void)
 
 /* ---- who comes ---- */
 
-/* One that has not moved a byte for the longest time, where that is long. */
+/* One that has not moved a byte for the longest time, where that is long, and its own doing. */
 static void make_room(void)
 {
 	uint32_t now_ms = metrics.owner->loop->now_ms;
@@ -115,7 +115,7 @@ static void make_room(void)
 	size_t cursor = 0;
 
 	while ((conn = pool_next(&metrics.table.conns, &cursor)))
-		if (!quiet || (int32_t)(conn->active_ms - quiet->active_ms) < 0)
+		if (!conn->waiting && (!quiet || (int32_t)(conn->active_ms - quiet->active_ms) < 0))
 			quiet = conn;
 	if (quiet && time_reached(now_ms, quiet->active_ms + QUIET_MS))
 		conn_abort(quiet, CLOSE_overload);

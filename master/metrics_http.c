@@ -2,6 +2,10 @@
  * What is said at the metrics address. A request has one turn: its answer's head, with a short
  * body, or what metrics_speak() adds to it. The text of a scrape is written a piece at a time, as
  * the peer takes it, from numbers that were read at one moment.
+ *
+ * Numbers and text are work on the master's loop, which others wait for: in a pass of it one
+ * connection has them, or some of its text. Who comes beyond that waits in a line, and each
+ * further pass belongs to the first one there.
  */
 #include "master/metrics_parts.h"
 
@@ -21,13 +25,24 @@
 struct visit {
 	uint32_t place; /* of its scrape, plus one; 0: none */
 	struct exposition_place at;
-	bool begun; /* bytes of a request have come */
-	bool ends;  /* with this answer */
+	bool begun;  /* bytes of a request have come */
+	bool ends;   /* with this answer */
+	bool queued; /* in the line */
 };
 
 _Static_assert(sizeof(struct visit) <= CONN_STATE_BYTES, "a visit fits the state");
 
+/* Whose a pass of the loop is. */
+struct turn {
+	uint64_t pass;
+	const struct conn *conn;
+};
+
 static struct {
+	struct conn *line[METRICS_CONNECTIONS];
+	size_t line_n;
+	struct turn turns[2]; /* of this pass, and of the next one */
+	struct source rota;
 	struct scrape *scrapes[METRICS_CONNECTIONS];
 	char head[1024];
 	char piece[PIECE_BYTES];
@@ -36,6 +51,73 @@ static struct {
 static uint64_t now_us(const struct conn *conn)
 {
 	return conn->service->table->loop->now_us;
+}
+
+/* ---- one in a pass ---- */
+
+static uint64_t pass_now(void)
+{
+	return STATS_READ(metrics_owner()->loop->stats, harvests);
+}
+
+static void leave_line(struct conn *conn)
+{
+	struct visit *visit = conn_state(conn);
+	size_t at = 0;
+
+	if (!visit->queued)
+		return;
+	visit->queued = false;
+	while (http.line[at] != conn)
+		at++;
+	http.line_n--;
+	memmove(http.line + at, http.line + at + 1, (http.line_n - at) * sizeof *http.line);
+}
+
+/* Promises the next pass to the first in the line, who has his turn in it. */
+static void rota_turn(struct loop *loop, struct source *source)
+{
+	uint64_t next = pass_now() + 1;
+	struct conn *conn;
+
+	source->ready = 0;
+	if (!http.line_n)
+		return;
+	conn = http.line[0];
+	leave_line(conn);
+	http.turns[next % 2] = (struct turn){next, conn};
+	conn_go_on(conn);
+	if (http.line_n)
+		loop_poke(loop, source);
+}
+
+static void join_line(struct conn *conn)
+{
+	struct visit *visit = conn_state(conn);
+
+	conn_wait(conn);
+	if (visit->queued)
+		return;
+	CHECK(http.line_n < METRICS_CONNECTIONS);
+	visit->queued = true;
+	http.line[http.line_n++] = conn;
+	if (!http.rota.turn)
+		source_init(&http.rota, -1, rota_turn);
+	loop_poke(metrics_owner()->loop, &http.rota);
+}
+
+/* False: it waits, and is asked again. */
+static bool has_pass(struct conn *conn)
+{
+	uint64_t pass = pass_now();
+	struct turn *turn = &http.turns[pass % 2];
+
+	if (turn->pass != pass && !http.line_n)
+		*turn = (struct turn){pass, conn};
+	if (turn->pass == pass && turn->conn == conn)
+		return true;
+	join_line(conn);
+	return false;
 }
 
 /* ---- answers ---- */
@@ -139,6 +221,14 @@ static const struct resource *resource_of(const struct http_request *request)
 	return NULL;
 }
 
+static bool costs_a_pass(const struct http_request *request)
+{
+	const struct resource *resource = resource_of(request);
+
+	return resource && resource->answer == answer_metrics &&
+	       (request->method == HTTP_GET || request->method == HTTP_HEAD);
+}
+
 static void refuse(struct conn *conn, const struct http_request *request, int status,
 		   const char *fields)
 {
@@ -191,6 +281,8 @@ static size_t metrics_input(struct conn *conn, unsigned char *bytes, size_t n)
 		return 0;
 	}
 	visit->begun = false;
+	if (costs_a_pass(&request) && !has_pass(conn))
+		return 0;
 	visit->ends =
 	    !request.keep_alive || request.chunked || request.length || metrics_is_pressed();
 	(void)conn_message_done(conn);
@@ -213,6 +305,8 @@ static void metrics_speak(struct conn *conn)
 	struct visit *visit = conn_state(conn);
 	size_t n = 0;
 
+	if (visit->place && !has_pass(conn))
+		return;
 	if (visit->place)
 		n = exposition_write(http.scrapes[visit->place - 1], &visit->at, http.piece,
 				     sizeof http.piece);
@@ -237,6 +331,7 @@ static void metrics_expired(struct conn *conn)
 
 static void metrics_ended(struct conn *conn)
 {
+	leave_line(conn);
 	forget_scrape(conn_state(conn));
 }
 

@@ -282,6 +282,58 @@ START_TEST(scrapes_cost_the_workers_not_one_call)
 }
 END_TEST
 
+/* A scrape, and the data path, go on. */
+static void all_is_well(struct server *server, unsigned port)
+{
+	int fd = connect_to(port);
+	struct reply *reply = get_on(fd, "/metrics");
+
+	ck_assert_int_eq(reply->status, 200);
+	(void)close(fd);
+	echo_once(server);
+}
+
+/* What a scrape reads of /proc tells how many were taken between two looks for events. */
+START_TEST(a_pass_of_the_master_takes_one_scrape)
+{
+	enum { ASKERS = 20, READS = 2 }; /* of the worker, and of the master */
+	struct server *server;
+	struct trace *trace;
+	size_t in_pass = 0;
+	int fds[ASKERS];
+
+	if (!tracing_works("a pass of the master takes one scrape"))
+		return;
+	server = SERVER("--workers", "1", METRICS, "echo://127.0.0.1:0");
+	for (int i = 0; i < ASKERS; i++) {
+		fds[i] = connect_to(metrics_port(server));
+		ck_assert_int_eq(get_on(fds[i], "/healthz")->status, 200);
+	}
+	trace = trace_begin(server->pid);
+	ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
+	for (struct wait wait = wait_begin();
+	     process_state(server->pid) != 't' && process_state(server->pid) != 'T';)
+		wait_more(&wait, "a master that is stopped");
+	for (int i = 0; i < ASKERS; i++) /* all are there in one pass */
+		send_text(fds[i], _i ? "HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+				     : "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+	ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
+	for (int i = 0; i < ASKERS; i++)
+		ck_assert_int_eq(read_reply(fds[i], _i)->status, 200);
+	trace_window(trace);
+	ck_assert_uint_ge(calls_of(trace, "openat", "/stat\""), READS * ASKERS);
+	for (size_t i = 0; i < trace->calls_n; i++) {
+		if (strstr(trace->calls[i], "epoll_wait("))
+			in_pass = 0;
+		else if (strstr(trace->calls[i], "/stat\""))
+			ck_assert_uint_le(++in_pass, READS);
+	}
+	trace_end(trace);
+	all_is_well(server, metrics_port(server));
+	end(server);
+}
+END_TEST
+
 START_TEST(a_worker_that_hangs_holds_nobody_up)
 {
 	struct server *server =
@@ -303,17 +355,6 @@ START_TEST(a_worker_that_hangs_holds_nobody_up)
 END_TEST
 
 /* ---- who disturbs ---- */
-
-/* A scrape, and the data path, go on. */
-static void all_is_well(struct server *server, unsigned port)
-{
-	int fd = connect_to(port);
-	struct reply *reply = get_on(fd, "/metrics");
-
-	ck_assert_int_eq(reply->status, 200);
-	(void)close(fd);
-	echo_once(server);
-}
 
 START_TEST(two_hundred_scrape_at_once)
 {
@@ -479,6 +520,7 @@ SUITE("metrics_server", {"each resource is served", each_resource_is_served, 20}
       {"curl and promtool take it", curl_and_promtool_take_it, 60},
       {"figures are those of the board", figures_are_those_of_the_board, 20},
       {"scrapes cost the workers not one call", scrapes_cost_the_workers_not_one_call, 60},
+      {"a pass of the master takes one scrape", a_pass_of_the_master_takes_one_scrape, 60, 2},
       {"a worker that hangs holds nobody up", a_worker_that_hangs_holds_nobody_up, 20},
       {"two hundred scrape at once", two_hundred_scrape_at_once, 60},
       {"bad manners cost a place for seconds only", bad_manners_cost_a_place_for_seconds_only, 60,
