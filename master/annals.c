@@ -206,6 +206,7 @@ struct annals_process annals_look(unsigned seat)
 	    READ(at->pid) == pid) {
 		grow(at, used_us + proc.cpu_us);
 		process.memory_bytes = proc.memory_bytes;
+		process.state = proc.state;
 	}
 	process.cpu_us = READ(at->cpu_us);
 	process.born_us = READ(at->born_us);

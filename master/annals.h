@@ -48,6 +48,7 @@ void annals_here_master(void);
 struct annals_process {
 	uint64_t cpu_us;       /* of all that were in this seat; never goes back */
 	uint64_t memory_bytes; /* 0: nobody is there now */
+	char state;	       /* as proc.h has it; 0: the same, or it is not known */
 	uint64_t born_us;      /* Unix time; 0: nobody was there yet */
 };
 

@@ -29,7 +29,10 @@ static uint64_t seconds_since(uint64_t us)
 	return (desk.owner->loop->now_us - us) / 1000000;
 }
 
-const char *desk_slot_state(const struct slot *slot)
+const char *const desk_slot_states[] = {"vacant", "starting", "staged",	  "ready",   "stopped",
+					"stuck",  "retiring", "draining", "resting", NULL};
+
+const char *desk_slot_state(const struct slot *slot, struct stillness stillness)
 {
 	static const char *const states[] = {
 	    [SLOT_VACANT] = "vacant",	  [SLOT_STARTING] = "starting", [SLOT_READY] = "ready",
@@ -40,6 +43,8 @@ const char *desk_slot_state(const struct slot *slot)
 		return "staged";
 	if (slot->roster.state == SLOT_READY && slot->leaving)
 		return "draining";
+	if (slot->roster.state == SLOT_READY && stillness_is_bad(stillness))
+		return stillness.stopped ? "stopped" : "stuck";
 	return states[slot->roster.state];
 }
 
@@ -81,7 +86,9 @@ static void answer_server(struct control_client *client)
 	};
 
 	for (size_t i = 0; i < serving->slots_n; i++)
-		server.workers += serving->slots[i].roster.state == SLOT_READY;
+		server.workers +=
+		    serving->slots[i].roster.state == SLOT_READY &&
+		    !stillness_is_bad(stillness_look(desk.owner->board, &serving->slots[i]));
 	status_server(client, &server, desk.owner->board, SEATS_MAX);
 }
 
@@ -104,7 +111,7 @@ static struct status_worker worker_of(const struct slot *slot)
 	    .seat = slot_seat(slot),
 	    .generation = slot->generation->number,
 	    .pid = slot->pid,
-	    .state = desk_slot_state(slot),
+	    .state = desk_slot_state(slot, stillness_look(desk.owner->board, slot)),
 	    .up_s = slot->pid ? seconds_since(slot->born_us) : 0,
 	    .before = slot->pid ? &slot->before : NULL,
 	    .restarts = slot->restarts,

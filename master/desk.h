@@ -8,6 +8,7 @@
 #define MASTER_DESK_H
 
 #include "master/change.h"
+#include "master/stillness.h"
 
 struct desk_owner {
 	struct loop *loop;
@@ -25,7 +26,9 @@ void desk_open(const struct desk_owner *owner, int inherited);
 /* Everybody hears that it has ended, and the socket goes. */
 void desk_close(void);
 /* How a worker is, in a word. */
-const char *desk_slot_state(const struct slot *slot);
+const char *desk_slot_state(const struct slot *slot, struct stillness stillness);
+/* All words that it may be; NULL ends them. */
+extern const char *const desk_slot_states[];
 /* A change has ended; text says how, or why it was not made. */
 void desk_tell(enum change change, bool made, const char *text);
 

@@ -108,7 +108,8 @@ static const struct fact facts[] = {
 	   "CPU time of masters, in user and kernel"),
     SERVER("weir_master_resident_memory_bytes", "gauge", NUMBER, master_memory_bytes,
 	   "resident memory of masters, pages that they share counted in each"),
-    WORKER("weir_worker_up", "gauge", NUMBER, up, "1: a worker serves in this slot"),
+    WORKER("weir_worker_up", "gauge", NUMBER, up,
+	   "1: a worker serves in this slot; one that is stopped, or stuck, does not"),
     WORKER("weir_worker_generation", "gauge", NUMBER, generation,
 	   "the generation of the slot's worker"),
     WORKER("weir_worker_pid", "gauge", NUMBER, pid, "the process of the slot's worker; 0: none"),
@@ -120,6 +121,9 @@ static const struct fact facts[] = {
 	   "CPU time of the slot's workers, in user and kernel"),
     WORKER("weir_worker_resident_memory_bytes", "gauge", NUMBER, memory_bytes,
 	   "resident memory of the slot's workers, pages that they share counted in each"),
+    WORKER("weir_worker_still_seconds", "gauge", SECONDS, still_us,
+	   "for how long the slot's worker, though awake or stopped, has been seen to make no "
+	   "progress; 0: it moves, or sleeps"),
 };
 
 #define FACTS (sizeof facts / sizeof *facts)

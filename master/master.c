@@ -19,6 +19,7 @@
 #include "master/pid_file.h"
 #include "master/pulse.h"
 #include "master/seats.h"
+#include "master/stillness.h"
 #include "reactor/check.h"
 #include "reactor/log.h"
 #include "worker/title.h"
@@ -484,6 +485,8 @@ static void drain(const char *why)
 		stop_gracefully(why);
 }
 
+static struct metrics_owner metrics_owner;
+
 /* What a load balancer should know before it sends somebody here. */
 static const char *unready(void)
 {
@@ -496,7 +499,8 @@ static const char *unready(void)
 	if (!master.told_ready)
 		return "starting: not all workers are ready yet";
 	EACH_SLOT (slot, change_serving())
-		if (slot->roster.state == SLOT_READY && !slot->leaving)
+		if (slot->roster.state == SLOT_READY && !slot->leaving &&
+		    !stillness_is_bad(stillness_look(metrics_owner.board, slot)))
 			return NULL;
 	return "no worker is ready";
 }

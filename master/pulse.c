@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "master/notify.h"
+#include "master/stillness.h"
 #include "reactor/log.h"
 
 #define PULSE_MS 10000 /* where nobody wants to know more often */
@@ -79,6 +80,7 @@ static bool slot_look(struct slot *slot, uint32_t watchdog_ms, bool aborts)
 		slot->stuck = 0;
 		return true;
 	}
+	(void)stillness_look(pulse.board, slot); /* those who ask later profit by it */
 	/* One look says little: it may have been woken, or stopped, this moment. */
 	condition = condition_of(slot->pid);
 	if (condition.traced || (is_asleep(slot) && !condition.stopped)) {

@@ -61,9 +61,11 @@ static const struct slot *slot_of(unsigned index)
 	return NULL;
 }
 
-static void take_worker(struct scrape_worker *worker, unsigned index)
+static void take_worker(struct scrape_worker *worker, const struct board *board, unsigned index)
 {
 	const struct slot *slot = slot_of(index);
+	struct annals_process mine = {.born_us = 0};
+	struct stillness stillness;
 
 	for (unsigned i = 0; i < 2; i++) {
 		struct annals_process process = annals_look(board_seat_of(index, i));
@@ -71,13 +73,18 @@ static void take_worker(struct scrape_worker *worker, unsigned index)
 		worker->cpu_us += process.cpu_us;
 		worker->memory_bytes += process.memory_bytes;
 		if (slot && slot_seat(slot) == board_seat_of(index, i))
-			worker->born_us = process.born_us;
+			mine = process;
 	}
+	worker->born_us = mine.born_us;
 	worker->restarts = annals_restarts(index);
 	if (!slot)
 		return;
-	worker->state = desk_slot_state(slot);
-	worker->up = slot->roster.state == SLOT_READY && !slot->leaving;
+	stillness =
+	    mine.state ? stillness_of(board, slot, mine.state) : stillness_look(board, slot);
+	worker->state = desk_slot_state(slot, stillness);
+	worker->still_us = stillness.still_us;
+	worker->up =
+	    slot->roster.state == SLOT_READY && !slot->leaving && !stillness_is_bad(stillness);
 	worker->generation = slot->generation->number;
 	worker->pid = slot->pid;
 }
@@ -108,8 +115,6 @@ static void take_server(struct scrape *scrape)
 
 	scrape->generation = serving->number;
 	scrape->workers = serving->slots_n;
-	for (size_t i = 0; i < serving->slots_n; i++)
-		scrape->workers_ready += serving->slots[i].roster.state == SLOT_READY;
 	scrape->began_us = annals_began_us();
 	scrape->reloads = annals_count(ANNAL_RELOADS);
 	scrape->reloads_failed = annals_count(ANNAL_RELOADS_FAILED);
@@ -136,7 +141,8 @@ struct scrape *scrape_take(const struct board *board, const char *state, const s
 	scrape->state = state;
 	take_server(scrape);
 	for (size_t slot = 0; slot < slots; slot++) {
-		take_worker(&scrape->slots[slot], (unsigned)slot);
+		take_worker(&scrape->slots[slot], board, (unsigned)slot);
+		scrape->workers_ready += slot < scrape->workers && scrape->slots[slot].up;
 		take_values(scrape_values(scrape, slot), board, (unsigned)slot);
 	}
 	for (size_t row = 0; row < stats_rows_n; row++)

@@ -13,10 +13,11 @@
 
 struct scrape_worker {
 	const char *state;   /* as `weirctl workers` says it; NULL: nobody is wanted there now */
-	bool up;	     /* it serves */
+	bool up;	     /* it serves, and moves */
 	unsigned generation; /* 0: nobody was ever there */
 	pid_t pid;	     /* 0: nobody is there */
 	uint64_t restarts, born_us, cpu_us, memory_bytes;
+	uint64_t still_us; /* stillness.h */
 };
 
 struct scrape_listener {

@@ -347,9 +347,18 @@ START_TEST(a_worker_that_hangs_holds_nobody_up)
 	for (int i = 0; i < 10; i++) {
 		text = scrape_at(metrics_port(server));
 		ck_assert_uint_eq(sample(text, "weir_worker_pid{worker=\"0\"}"), (uint64_t)pid);
+		expect_sample(text, "weir_worker_up{worker=\"0\"}", "0");
+		expect_sample(text, "weir_worker_up{worker=\"1\"}", "1");
+		expect_sample(text, "weir_workers_ready", "1");
+		expect_sample(text, "weir_worker_state{worker=\"0\",state=\"stopped\"}", "1");
+		expect_sample(text, "weir_worker_still_seconds{worker=\"1\"}", "0.000000");
 	}
+	ck_assert(!sample_is(text, "weir_worker_still_seconds{worker=\"0\"}", "0.000000"));
 	ck_assert_int_eq(get(metrics_port(server), "/readyz")->status, 200);
 	ck_assert_int_eq(kill(pid, SIGCONT), 0);
+	for (struct wait wait = wait_begin();
+	     !sample_is(scrape_at(metrics_port(server)), "weir_worker_up{worker=\"0\"}", "1");)
+		wait_more(&wait, "a worker that goes on");
 	end(server);
 }
 END_TEST

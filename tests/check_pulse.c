@@ -18,6 +18,7 @@
 
 #include "tests/crowd.h"
 #include "tests/load.h"
+#include "tests/scraper.h"
 #include "tests/steer.h"
 
 #define SILENT "msg=\"a worker does not move\""
@@ -145,6 +146,37 @@ START_TEST(one_that_spins)
 }
 END_TEST
 
+/* Without a watchdog it stays, and is said to be stuck, once it has been seen twice. */
+START_TEST(one_that_spins_is_not_ready)
+{
+	struct server *server = STEERED("--workers", "1", "--watchdog", "0", "--metrics",
+					"127.0.0.1:0", "echo://127.0.0.1:0");
+	struct crowd *crowd = crowd_at(server, 40, 2, 0);
+	pid_t pid = server_wait_worker(server, 0, 0);
+	unsigned port = metrics_port(server);
+	char *text = scrape_at(port);
+
+	expect_sample(text, "weir_worker_up{worker=\"0\"}", "1");
+	if (!spin(server, 0)) {
+		suite_skip("one that spins is not ready", "ptrace is not allowed, or no x86-64");
+		return;
+	}
+	for (struct wait wait = wait_begin(); get(port, "/readyz")->status == 200;)
+		wait_more(&wait, "a server that is not ready");
+	text = scrape_at(port);
+	ck_assert_uint_ge(sample(text, "weir_worker_still_seconds{worker=\"0\"}"), 2);
+	expect_sample(text, "weir_worker_up{worker=\"0\"}", "0");
+	expect_sample(text, "weir_workers_ready", "0");
+	expect_sample(text, "weir_worker_state{worker=\"0\",state=\"stuck\"}", "1");
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	(void)server_wait_worker(server, 0, pid);
+	for (struct wait wait = wait_begin(); get(port, "/readyz")->status != 200;)
+		wait_more(&wait, "a server that is ready");
+	(void)crowd_end(crowd);
+	steer_stop(server);
+}
+END_TEST
+
 /* A reload waits for it as long as the watchdog does; its connections can't move. */
 START_TEST(one_that_is_stopped_does_not_hold_a_reload_up)
 {
@@ -264,6 +296,7 @@ END_TEST
 
 SUITE("pulse", {"one that is stopped", one_that_is_stopped, 40},
       {"one that spins", one_that_spins, 40},
+      {"one that spins is not ready", one_that_spins_is_not_ready, 60},
       {"one that is stopped does not hold a reload up",
        one_that_is_stopped_does_not_hold_a_reload_up, 40},
       {"busy ones are left alone", busy_ones_are_left_alone, 40},
