@@ -29,9 +29,6 @@ static uint64_t seconds_since(uint64_t us)
 	return (desk.owner->loop->now_us - us) / 1000000;
 }
 
-const char *const desk_slot_states[] = {"vacant", "starting", "staged",	  "ready",   "stopped",
-					"stuck",  "retiring", "draining", "resting", NULL};
-
 const char *desk_slot_state(const struct slot *slot, struct stillness stillness)
 {
 	static const char *const states[] = {

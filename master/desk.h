@@ -25,10 +25,8 @@ struct desk_owner {
 void desk_open(const struct desk_owner *owner, int inherited);
 /* Everybody hears that it has ended, and the socket goes. */
 void desk_close(void);
-/* How a worker is, in a word. */
+/* How a worker is, in a word: one of scrape_worker_states. */
 const char *desk_slot_state(const struct slot *slot, struct stillness stillness);
-/* All words that it may be; NULL ends them. */
-extern const char *const desk_slot_states[];
 /* A change has ended; text says how, or why it was not made. */
 void desk_tell(enum change change, bool made, const char *text);
 

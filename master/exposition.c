@@ -176,22 +176,35 @@ static void write_build(struct writer *writer, const struct scrape *scrape, size
 	writer_text(writer, "} 1\n");
 }
 
+static size_t words_n(const char *const *words)
+{
+	size_t n = 0;
+
+	while (words[n])
+		n++;
+	return n;
+}
+
+/* Behind the other labels: one of the words that a state may be, and whether it is. */
+static void put_state(struct writer *writer, char before, const char *word, const char *state)
+{
+	put_label(writer, before, "state", word);
+	writer_text(writer, state && strcmp(word, state) == 0 ? "} 1\n" : "} 0\n");
+}
+
 static void write_state(struct writer *writer, const struct scrape *scrape, size_t item)
 {
-	(void)item;
 	writer_text(writer, "weir_state");
-	put_label(writer, '{', "state", scrape->state);
-	writer_text(writer, "} 1\n");
+	put_state(writer, '{', scrape_states[item], scrape->state);
 }
 
 static void write_worker_state(struct writer *writer, const struct scrape *scrape, size_t item)
 {
-	if (!scrape->slots[item].state)
-		return;
+	size_t n = words_n(scrape_worker_states), slot = item / n;
+
 	writer_text(writer, "weir_worker_state");
-	put_worker(writer, scrape, item);
-	put_label(writer, ',', "state", scrape->slots[item].state);
-	writer_text(writer, "} 1\n");
+	put_worker(writer, scrape, slot);
+	put_state(writer, ',', scrape_worker_states[item % n], scrape->slots[slot].state);
 }
 
 static void write_listener(struct writer *writer, const struct scrape *scrape, size_t item)
@@ -229,17 +242,17 @@ static void write_upgrades(struct writer *writer, const struct scrape *scrape, s
 
 static const struct special {
 	const char *metric, *type, *help;
-	enum { ONE, BOTH, SLOTS, LISTENERS } times;
+	enum { ONE, BOTH, STATES, SLOT_STATES_EACH, LISTENERS } times;
 	void (*write)(struct writer *writer, const struct scrape *scrape, size_t item);
 } specials[] = {
     {"weir_build_info", "gauge", "what runs", ONE, write_build},
-    {"weir_state", "gauge", "what the master does now, as weirctl status says it", ONE,
+    {"weir_state", "gauge", "what the master does now, as weirctl status says it", STATES,
      write_state},
     {"weir_reloads_total", "counter", "reloads", BOTH, write_reloads},
     {"weir_upgrades_total", "counter", "upgrades", BOTH, write_upgrades},
     {"weir_listener_info", "gauge", "where weir listens", LISTENERS, write_listener},
-    {"weir_worker_state", "gauge", "how the slot's worker is, as weirctl workers says it", SLOTS,
-     write_worker_state},
+    {"weir_worker_state", "gauge", "how the slot's worker is, as weirctl workers says it",
+     SLOT_STATES_EACH, write_worker_state},
 };
 
 #define SPECIALS (sizeof specials / sizeof *specials)
@@ -251,8 +264,10 @@ static size_t special_items(const struct special *special, const struct scrape *
 		return 1;
 	case BOTH:
 		return 2;
-	case SLOTS:
-		return scrape->slots_n;
+	case STATES:
+		return words_n(scrape_states);
+	case SLOT_STATES_EACH:
+		return words_n(scrape_worker_states) * scrape->slots_n;
 	default:
 		return scrape->listeners_n;
 	}

@@ -6,6 +6,11 @@
 #include "master/change.h"
 #include "master/desk.h"
 
+const char *const scrape_states[] = {"starting",    "serving",	 "reloading", "resizing",
+				     "rebalancing", "upgrading", "stopping",  NULL};
+const char *const scrape_worker_states[] = {"vacant", "starting", "staged",   "ready",	 "stopped",
+					    "stuck",  "retiring", "draining", "resting", NULL};
+
 struct scrape *scrape_new(size_t slots)
 {
 	struct scrape *scrape =

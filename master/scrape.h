@@ -11,6 +11,9 @@
 
 #include "master/generation.h"
 
+/* All words that a state may be: each has its series at any time. NULL ends them. */
+extern const char *const scrape_states[], *const scrape_worker_states[];
+
 struct scrape_worker {
 	const char *state;   /* as `weirctl workers` says it; NULL: nobody is wanted there now */
 	bool up;	     /* it serves, and moves */

@@ -179,12 +179,46 @@ START_TEST(what_the_master_knows_is_there)
 	expect_sample(text, "weir_worker_up{worker=\"0\"}", "1");
 	expect_sample(text, "weir_worker_up{worker=\"2\"}", "0");
 	expect_sample(text, "weir_worker_state{worker=\"1\",state=\"ready\"}", "1");
-	ck_assert_ptr_null(strstr(text, "weir_worker_state{worker=\"2\""));
+	expect_sample(text, "weir_worker_state{worker=\"1\",state=\"stuck\"}", "0");
 	expect_sample(text, "weir_worker_pid{worker=\"1\"}", "41");
 	expect_sample(text, "weir_worker_restarts_total{worker=\"2\"}", "4");
 	expect_sample(text, "weir_worker_cpu_seconds_total{worker=\"1\"}", "1.500030");
 	expect_sample(text, "weir_worker_resident_memory_bytes{worker=\"2\"}", "8192");
 	ck_assert_ptr_nonnull(strstr(text, "weir_build_info{version=\""));
+}
+END_TEST
+
+/* Each state has its series at any time, and one of them is 1, where somebody is. */
+START_TEST(states_neither_come_nor_go)
+{
+	struct scrape *scrape = some_scrape();
+	char series[128];
+
+	for (size_t now = 0; scrape_worker_states[now]; now++) {
+		const char *text;
+
+		scrape->slots[0].state = scrape_worker_states[now];
+		text = text_of(scrape, 16384);
+		for (size_t i = 0; scrape_worker_states[i]; i++) {
+			for (unsigned slot = 0; slot < 3; slot += 2) {
+				(void)snprintf(series, sizeof series,
+					       "weir_worker_state{worker=\"%u\",state=\"%s\"}",
+					       slot, scrape_worker_states[i]);
+				expect_sample(text, series, i == now && slot == 0 ? "1" : "0");
+			}
+		}
+	}
+	for (size_t now = 0; scrape_states[now]; now++) {
+		const char *text;
+
+		scrape->state = scrape_states[now];
+		text = text_of(scrape, 16384);
+		for (size_t i = 0; scrape_states[i]; i++) {
+			(void)snprintf(series, sizeof series, "weir_state{state=\"%s\"}",
+				       scrape_states[i]);
+			expect_sample(text, series, i == now ? "1" : "0");
+		}
+	}
 }
 END_TEST
 
@@ -459,6 +493,7 @@ END_TEST
 SUITE("metrics", {"every row is there for every worker", every_row_is_there_for_every_worker, 20},
       {"each metric has the type of its kind", each_metric_has_the_type_of_its_kind, 20},
       {"what the master knows is there", what_the_master_knows_is_there, 10},
+      {"states neither come nor go", states_neither_come_nor_go, 10},
       {"the master shows what it counts of connections",
        the_master_shows_what_it_counts_of_connections, 20},
       {"pieces of any size make the same text", pieces_of_any_size_make_the_same_text, 20},
