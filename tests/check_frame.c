@@ -1,7 +1,7 @@
 /*
- * weirctl's samples and frames, from answers that are written here: numbers of every size, any
- * width and height, workers that do not move, texts that would rule a terminal. check_top has
- * the program.
+ * weirctl's samples and frames, from answers that are written here: numbers of every size,
+ * workers that do not move, texts that would rule a terminal. check_frame_size has how they fill
+ * screens, check_top the program.
  */
 #include <signal.h>
 #include <stdint.h>
@@ -14,12 +14,8 @@
 #include "master/weirctl_cell.h"
 #include "master/weirctl_table.h"
 #include "reactor/stats.h"
+#include "tests/frames.h"
 #include "tests/suite.h"
-
-#define HEADINGS 3 /* the line that has them */
-
-static struct frame frame;
-static struct frame_view view = {.columns = 80, .rows = 24, .interval_ms = 1000};
 
 /* ---- cells ---- */
 
@@ -101,19 +97,6 @@ START_TEST(numbers_are_as_people_write_them)
 END_TEST
 
 /* ---- samples ---- */
-
-/* Lines, each with its newline; of processes that are not there. */
-static void sample_of(struct sample *sample, const char *text, const struct sample *before)
-{
-	struct answer answer = {0};
-	char line[4096];
-
-	for (; *text; text += strcspn(text, "\n") + 1) {
-		(void)snprintf(line, sizeof line, "%.*s", (int)strcspn(text, "\n"), text);
-		ck_assert_msg(answer_line(&answer, line) != NULL, "%s", line);
-	}
-	ck_assert(sample_take(sample, &answer, before, false));
-}
 
 #define SERVER_LINE(more)                                                                          \
 	"server pid=9 version=0.1.0 state=serving generation=1 workers=1 " more "\n"
@@ -242,14 +225,6 @@ static void at(struct sample *sample, unsigned second, unsigned turns, unsigned 
 	sample_of(sample, text, before);
 }
 
-static bool frame_has(const char *text)
-{
-	for (size_t i = 0; i < frame.n; i++)
-		if (strstr(frame.lines[i].text, text))
-			return true;
-	return false;
-}
-
 START_TEST(who_stands_is_seen)
 {
 	struct sample samples[5];
@@ -318,212 +293,6 @@ START_TEST(who_is_stopped_is_seen_at_once)
 END_TEST
 
 /* ---- frames ---- */
-
-static const char *const texts[] = {
-    "0", "1", "4711", "99999", "1048576", "999999999", "9223372036854775807",
-};
-
-/* A sample of n workers, all of whose numbers are like this one. */
-static void sample_like(struct sample *sample, size_t n, const char *number,
-			const struct sample *before, unsigned second)
-{
-	static char text[1 << 20];
-	size_t length = (size_t)sprintf(text,
-					"moment us=%u000000\nserver pid=4194304 version=0.1.0 "
-					"state=rebalancing generation=%s workers=%s "
-					"workers_asked=%s up_s=%s",
-					second, number, number, number, number);
-
-	for (size_t worker = 0; worker <= n; worker++) {
-		for (size_t i = 0; i < stats_rows_n; i++)
-			if (!stats_rows[i].label || strcmp(stats_rows[i].label, "reason") == 0)
-				length += (size_t)sprintf(text + length, " %s=%s",
-							  stats_rows[i].name, number);
-		length += (size_t)sprintf(text + length, "\n");
-		if (worker < n)
-			length += (size_t)sprintf(text + length,
-						  "worker worker=%zu pid=%zu generation=%s "
-						  "state=retiring restarts=%s up_s=%s",
-						  worker, 4194000 + worker, number, number, number);
-	}
-	sample_of(sample, text, before);
-}
-
-static void lines_fit(size_t columns, size_t rows)
-{
-	if (rows)
-		ck_assert_uint_eq(frame.n, rows);
-	for (size_t i = 0; i < frame.n; i++) {
-		const char *text = frame.lines[i].text;
-
-		ck_assert_msg(strlen(text) <= columns, "%zu: %s", columns, text);
-		for (; *text; text++)
-			ck_assert(*text >= ' ' && *text <= '~');
-	}
-}
-
-/* Whatever the numbers are: where a heading ends, a number ends. */
-static void columns_hold(void)
-{
-	const char *headings = frame.lines[HEADINGS].text;
-
-	for (size_t i = 0; headings[i]; i++) {
-		bool ends = headings[i] != ' ' && (headings[i + 1] == ' ' || !headings[i + 1]);
-
-		if (!ends || strncmp(headings + i - 4, "STATE", 5) == 0)
-			continue;
-		for (size_t row = HEADINGS + 2; row < HEADINGS + 5; row++) {
-			const char *text = frame.lines[row].text;
-
-			ck_assert_msg(text[i] != ' ', "%s\n%s\nat %zu", headings, text, i);
-			ck_assert_msg(text[i + 1] == ' ' || !text[i + 1], "%s\n%s\nat %zu",
-				      headings, text, i);
-		}
-	}
-}
-
-START_TEST(every_number_keeps_its_column)
-{
-	struct sample first, second;
-
-	view.columns = FRAME_COLUMNS_MAX;
-	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-		sample_like(&first, 3, "0", NULL, 1);
-		sample_like(&second, 3, texts[i], &first, 2);
-		for (view.columns = 80; view.columns <= 130; view.columns += 50) {
-			frame_make(&frame, &second, &view);
-			lines_fit(view.columns, view.rows);
-			columns_hold();
-		}
-		sample_clear(&second);
-		sample_clear(&first);
-	}
-}
-END_TEST
-
-START_TEST(every_size_is_kept)
-{
-	static const size_t workers[] = {0, 1, 4, 100};
-	struct sample first, second;
-
-	for (size_t i = 0; i < sizeof workers / sizeof *workers; i++) {
-		sample_like(&first, workers[i], "0", NULL, 1);
-		sample_like(&second, workers[i], "4711", &first, 2);
-		for (view.columns = 1; view.columns <= FRAME_COLUMNS_MAX; view.columns += 61)
-			for (view.rows = 0; view.rows <= 40; view.rows++) {
-				frame_make(&frame, &second, &view);
-				lines_fit(view.columns, view.rows);
-				ck_assert(!view.rows || *frame.lines[frame.n - 1].text == 'q');
-			}
-		sample_clear(&second);
-		sample_clear(&first);
-	}
-}
-END_TEST
-
-START_TEST(who_has_no_room_is_counted)
-{
-	struct sample sample;
-	unsigned more = 0;
-	size_t shown = 0;
-
-	sample_like(&sample, 100, "0", NULL, 1);
-	view.rows = 24;
-	view.columns = 80;
-	frame_make(&frame, &sample, &view);
-	for (size_t i = 0; i < frame.n; i++) {
-		shown += strstr(frame.lines[i].text, " retiring ") != NULL;
-		(void)sscanf(frame.lines[i].text, "... %u more", &more);
-	}
-	ck_assert_uint_ge(shown, 8);
-	ck_assert_uint_eq(shown + more, 100);
-	ck_assert(frame_has("master ") && frame_has("CLOSED") && frame_has("quit"));
-	view.rows = 0; /* all of them, and nothing about keys */
-	frame_make(&frame, &sample, &view);
-	ck_assert(!frame_has("more") && !frame_has("quit"));
-	ck_assert_uint_ge(frame.n, 104);
-	sample_clear(&sample);
-}
-END_TEST
-
-static size_t frame_count(const char *text)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < frame.n; i++)
-		n += strstr(frame.lines[i].text, text) != NULL;
-	return n;
-}
-
-/* Reasons take a sixth of the height, workers the rest; the keys are always there. */
-START_TEST(a_full_screen_is_shared)
-{
-	struct sample first, second;
-
-	for (size_t n = 10; n <= 100; n += 90) {
-		view.rows = 24;
-		view.columns = 80;
-		sample_like(&first, n, "0", NULL, 1);
-		sample_like(&second, n, "4711", &first, 2);
-		frame_make(&frame, &second, &view);
-		ck_assert(frame_has("(not all have room)"));
-		ck_assert_uint_eq(frame_count(" retiring "), n == 10 ? 10 : 9);
-		ck_assert_int_eq(frame_has("... 91 more"), n == 100);
-		ck_assert_int_eq(strncmp(frame.lines[23].text, "q quit ", 7), 0);
-		sample_clear(&second);
-		sample_clear(&first);
-	}
-}
-END_TEST
-
-/* Workers are what it is for: all the rest goes before the last of them. */
-START_TEST(a_short_screen_is_the_workers)
-{
-	struct sample first, second;
-
-	view.columns = 80;
-	sample_like(&first, 2, "0", NULL, 1);
-	sample_like(&second, 2, "4711", &first, 2);
-	view.rows = 12;
-	frame_make(&frame, &second, &view);
-	ck_assert(!frame_has("CLOSED") && frame_has("master ") && frame_has(" STATE "));
-	ck_assert_uint_eq(frame_count(" retiring "), 2);
-	for (view.rows = 11; view.rows >= 4; view.rows--) {
-		frame_make(&frame, &second, &view);
-		ck_assert_uint_eq(frame_count(" retiring "), 2);
-		ck_assert_int_eq(frame_has("master "), view.rows >= 9);
-		ck_assert_int_eq(frame_has(" STATE "), view.rows >= 5);
-	}
-	view.rows = 3;
-	frame_make(&frame, &second, &view);
-	ck_assert_uint_eq(frame_count(" retiring "), 1);
-	sample_clear(&second);
-	sample_clear(&first);
-}
-END_TEST
-
-/* Whoever is first in the order. */
-START_TEST(who_stands_has_room)
-{
-	struct sample first, second;
-
-	sample_like(&first, 100, "0", NULL, 1);
-	sample_like(&second, 100, "0", &first, 9);
-	for (size_t i = 0; i < 100; i++)
-		second.workers[i].moved_us = second.at_us;
-	second.workers[70].moved_us = first.at_us;
-	for (view.rows = 3; view.rows <= 24; view.rows++) {
-		frame_make(&frame, &second, &view);
-		ck_assert(frame_has("    70 ") && frame_has(" !stuck "));
-		ck_assert_int_eq(frame_has("... "), view.rows > 3);
-	}
-	view.rows = 0; /* all of them have room: they stay where they are */
-	frame_make(&frame, &second, &view);
-	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     0 ", 7), 0);
-	sample_clear(&second);
-	sample_clear(&first);
-}
-END_TEST
 
 START_TEST(what_is_not_there_is_a_dash)
 {
@@ -638,12 +407,6 @@ SUITE("frame", {"numbers are short", numbers_are_short, 20},
       {"who stands is seen", who_stands_is_seen, 10},
       {"who stands longest is named", who_stands_longest_is_named, 10},
       {"who is stopped is seen at once", who_is_stopped_is_seen_at_once, 10},
-      {"every number keeps its column", every_number_keeps_its_column, 10},
-      {"every size is kept", every_size_is_kept, 30},
-      {"who has no room is counted", who_has_no_room_is_counted, 10},
-      {"a full screen is shared", a_full_screen_is_shared, 10},
-      {"a short screen is the workers", a_short_screen_is_the_workers, 10},
-      {"who stands has room", who_stands_has_room, 10},
       {"what is not there is a dash", what_is_not_there_is_a_dash, 10},
       {"the order is as asked", the_order_is_as_asked, 10},
       {"reasons stay in their places", reasons_stay_in_their_places, 10},

@@ -1,0 +1,175 @@
+/*
+ * weirctl's frames on screens of any width and height: what has room, and what goes first. The
+ * answers are written here.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "master/weirctl_table.h"
+#include "tests/frames.h"
+#include "tests/suite.h"
+
+static const char *const texts[] = {
+    "0", "1", "4711", "99999", "1048576", "999999999", "9223372036854775807",
+};
+
+/* Whatever the numbers are: where a heading ends, a number ends. */
+static void columns_hold(void)
+{
+	const char *headings = frame.lines[HEADINGS].text;
+
+	for (size_t i = 0; headings[i]; i++) {
+		bool ends = headings[i] != ' ' && (headings[i + 1] == ' ' || !headings[i + 1]);
+
+		if (!ends || strncmp(headings + i - 4, "STATE", 5) == 0)
+			continue;
+		for (size_t row = HEADINGS + 2; row < HEADINGS + 5; row++) {
+			const char *text = frame.lines[row].text;
+
+			ck_assert_msg(text[i] != ' ', "%s\n%s\nat %zu", headings, text, i);
+			ck_assert_msg(text[i + 1] == ' ' || !text[i + 1], "%s\n%s\nat %zu",
+				      headings, text, i);
+		}
+	}
+}
+
+START_TEST(every_number_keeps_its_column)
+{
+	struct sample first, second;
+
+	view.columns = FRAME_COLUMNS_MAX;
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		sample_like(&first, 3, "0", NULL, 1);
+		sample_like(&second, 3, texts[i], &first, 2);
+		for (view.columns = 80; view.columns <= 130; view.columns += 50) {
+			frame_make(&frame, &second, &view);
+			lines_fit(view.columns, view.rows);
+			columns_hold();
+		}
+		sample_clear(&second);
+		sample_clear(&first);
+	}
+}
+END_TEST
+
+START_TEST(every_size_is_kept)
+{
+	static const size_t workers[] = {0, 1, 4, 100};
+	struct sample first, second;
+
+	for (size_t i = 0; i < sizeof workers / sizeof *workers; i++) {
+		sample_like(&first, workers[i], "0", NULL, 1);
+		sample_like(&second, workers[i], "4711", &first, 2);
+		for (view.columns = 1; view.columns <= FRAME_COLUMNS_MAX; view.columns += 61)
+			for (view.rows = 0; view.rows <= 40; view.rows++) {
+				frame_make(&frame, &second, &view);
+				lines_fit(view.columns, view.rows);
+				ck_assert(!view.rows || *frame.lines[frame.n - 1].text == 'q');
+			}
+		sample_clear(&second);
+		sample_clear(&first);
+	}
+}
+END_TEST
+
+START_TEST(who_has_no_room_is_counted)
+{
+	struct sample sample;
+	unsigned more = 0;
+	size_t shown = 0;
+
+	sample_like(&sample, 100, "0", NULL, 1);
+	view.rows = 24;
+	view.columns = 80;
+	frame_make(&frame, &sample, &view);
+	for (size_t i = 0; i < frame.n; i++) {
+		shown += strstr(frame.lines[i].text, " retiring ") != NULL;
+		(void)sscanf(frame.lines[i].text, "... %u more", &more);
+	}
+	ck_assert_uint_ge(shown, 8);
+	ck_assert_uint_eq(shown + more, 100);
+	ck_assert(frame_has("master ") && frame_has("CLOSED") && frame_has("quit"));
+	view.rows = 0; /* all of them, and nothing about keys */
+	frame_make(&frame, &sample, &view);
+	ck_assert(!frame_has("more") && !frame_has("quit"));
+	ck_assert_uint_ge(frame.n, 104);
+	sample_clear(&sample);
+}
+END_TEST
+
+/* Reasons take a sixth of the height, workers the rest; the keys are always there. */
+START_TEST(a_full_screen_is_shared)
+{
+	struct sample first, second;
+
+	for (size_t n = 10; n <= 100; n += 90) {
+		view.rows = 24;
+		view.columns = 80;
+		sample_like(&first, n, "0", NULL, 1);
+		sample_like(&second, n, "4711", &first, 2);
+		frame_make(&frame, &second, &view);
+		ck_assert(frame_has("(not all have room)"));
+		ck_assert_uint_eq(frame_count(" retiring "), n == 10 ? 10 : 9);
+		ck_assert_int_eq(frame_has("... 91 more"), n == 100);
+		ck_assert_int_eq(strncmp(frame.lines[23].text, "q quit ", 7), 0);
+		sample_clear(&second);
+		sample_clear(&first);
+	}
+}
+END_TEST
+
+/* Workers are what it is for: all the rest goes before the last of them. */
+START_TEST(a_short_screen_is_the_workers)
+{
+	struct sample first, second;
+
+	view.columns = 80;
+	sample_like(&first, 2, "0", NULL, 1);
+	sample_like(&second, 2, "4711", &first, 2);
+	view.rows = 12;
+	frame_make(&frame, &second, &view);
+	ck_assert(!frame_has("CLOSED") && frame_has("master ") && frame_has(" STATE "));
+	ck_assert_uint_eq(frame_count(" retiring "), 2);
+	for (view.rows = 11; view.rows >= 4; view.rows--) {
+		frame_make(&frame, &second, &view);
+		ck_assert_uint_eq(frame_count(" retiring "), 2);
+		ck_assert_int_eq(frame_has("master "), view.rows >= 9);
+		ck_assert_int_eq(frame_has(" STATE "), view.rows >= 5);
+	}
+	view.rows = 3;
+	frame_make(&frame, &second, &view);
+	ck_assert_uint_eq(frame_count(" retiring "), 1);
+	sample_clear(&second);
+	sample_clear(&first);
+}
+END_TEST
+
+/* Whoever is first in the order. */
+START_TEST(who_stands_has_room)
+{
+	struct sample first, second;
+
+	sample_like(&first, 100, "0", NULL, 1);
+	sample_like(&second, 100, "0", &first, 9);
+	for (size_t i = 0; i < 100; i++)
+		second.workers[i].moved_us = second.at_us;
+	second.workers[70].moved_us = first.at_us;
+	for (view.rows = 3; view.rows <= 24; view.rows++) {
+		frame_make(&frame, &second, &view);
+		ck_assert(frame_has("    70 ") && frame_has(" !stuck "));
+		ck_assert_int_eq(frame_has("... "), view.rows > 3);
+	}
+	view.rows = 0; /* all of them have room: they stay where they are */
+	frame_make(&frame, &second, &view);
+	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     0 ", 7), 0);
+	sample_clear(&second);
+	sample_clear(&first);
+}
+END_TEST
+
+SUITE("frame size", {"every number keeps its column", every_number_keeps_its_column, 10},
+      {"every size is kept", every_size_is_kept, 30},
+      {"who has no room is counted", who_has_no_room_is_counted, 10},
+      {"a full screen is shared", a_full_screen_is_shared, 10},
+      {"a short screen is the workers", a_short_screen_is_the_workers, 10},
+      {"who stands has room", who_stands_has_room, 10})
