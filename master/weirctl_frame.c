@@ -40,6 +40,33 @@ void frame_add(struct frame_line *line, const char *format, ...)
 	va_end(arguments);
 }
 
+void frame_part(struct frame_line *line, const struct frame_view *view, int gap, const char *format,
+		...)
+{
+	char part[FRAME_COLUMNS_MAX + 1];
+	size_t n = strlen(line->text);
+	va_list arguments;
+
+	gap = n ? gap : 0;
+	va_start(arguments, format);
+	(void)vsnprintf(part, sizeof part, format, arguments);
+	va_end(arguments);
+	if (n + (size_t)gap + strlen(part) <= view->columns)
+		frame_add(line, "%*s%s", gap, "", part);
+}
+
+/* Behind the last word that fits; one that is too long itself is cut all the same. */
+static void cut_line(struct frame_line *line, size_t columns)
+{
+	size_t n = columns;
+
+	if (strlen(line->text) <= columns)
+		return;
+	while (n && line->text[n] != ' ')
+		n--;
+	line->text[n ? n : columns] = '\0';
+}
+
 /* ---- the head ---- */
 
 /* The value by its address: a call beside it, which says whether it is known, fills it in. */
@@ -67,7 +94,8 @@ static bool closes_rate(const struct sample *sample, double *a_second)
 	return true;
 }
 
-static void head_server(struct frame *frame, const struct sample_row *server)
+static void head_server(struct frame *frame, const struct sample_row *server,
+			const struct frame_view *view)
 {
 	struct frame_line *line = frame_line(frame, LOOK_STRONG);
 	char up[CELL_BYTES], version[CELL_BYTES], state[CELL_BYTES];
@@ -78,11 +106,15 @@ static void head_server(struct frame *frame, const struct sample_row *server)
 	cell_age(up, (int64_t)up_s);
 	cell_ascii(version, sample_text(server, "version"));
 	cell_ascii(state, sample_text(server, "state"));
-	frame_add(line, "weir %.20s  %.12s  pid %d  generation %.0f  up %s", version, state,
-		  (int)server->pid, generation, up);
+	frame_part(line, view, 0, "weir %.20s", version);
+	frame_part(line, view, 2, "%.12s", state);
+	frame_part(line, view, 2, "pid %d", (int)server->pid);
+	frame_part(line, view, 2, "generation %.0f", generation);
+	frame_part(line, view, 2, "up %s", up);
 }
 
-static void head_counts(struct frame *frame, const struct sample *sample)
+static void head_counts(struct frame *frame, const struct sample *sample,
+			const struct frame_view *view)
 {
 	struct frame_line *line = frame_line(frame, LOOK_PLAIN);
 	const struct sample_row *server = &sample->server;
@@ -91,13 +123,13 @@ static void head_counts(struct frame *frame, const struct sample *sample)
 
 	(void)sample_number(server, "workers", &workers);
 	(void)sample_number(server, "workers_asked", &asked);
-	frame_add(line, "workers %.0f of %.0f", workers, asked);
+	frame_part(line, view, 0, "workers %.0f of %.0f", workers, asked);
 	cell_of(cell, sample_number(server, "connections", &value), &value);
-	frame_add(line, "   connections %5s", cell);
+	frame_part(line, view, 3, "connections %5s", cell);
 	cell_of(cell, sample_rate(sample, server, "accepted", &value), &value);
-	frame_add(line, "   accepted/s %5s", cell);
+	frame_part(line, view, 3, "accepted/s %5s", cell);
 	cell_of(cell, closes_rate(sample, &value), &value);
-	frame_add(line, "   closed/s %5s", cell);
+	frame_part(line, view, 3, "closed/s %5s", cell);
 }
 
 /* ---- why connections ended ---- */
@@ -206,9 +238,11 @@ static void frame_foot(struct frame *frame, const struct frame_view *view)
 {
 	struct frame_line *line = frame_line(frame, LOOK_FAINT);
 
-	frame_add(line, "q quit  s < > sort by %s  r reverse  space %s  every %g s",
-		  table_sort_name(view), view->paused ? "go on" : "pause",
-		  (double)view->interval_ms / 1000);
+	frame_add(line, view->columns < strlen("q quit") ? "q" : "q quit");
+	frame_part(line, view, 2, "s < > sort by %s", table_sort_name(view));
+	frame_part(line, view, 2, "r reverse");
+	frame_part(line, view, 2, "space %s", view->paused ? "go on" : "pause");
+	frame_part(line, view, 2, "every %g s", (double)view->interval_ms / 1000);
 }
 
 /* ---- who gets how much of it ---- */
@@ -259,9 +293,9 @@ static void frame_body(struct frame *frame, const struct sample *sample, struct 
 	note_reasons(sample, view);
 	share = share_height(view, sample->workers_n);
 	if (share.head)
-		head_server(frame, &sample->server);
+		head_server(frame, &sample->server, view);
 	if (share.counts)
-		head_counts(frame, sample);
+		head_counts(frame, sample, view);
 	if (share.blanks)
 		(void)frame_line(frame, LOOK_PLAIN);
 	table_make(frame, sample, view, &share);
@@ -294,5 +328,5 @@ void frame_make(struct frame *frame, const struct sample *sample, struct frame_v
 			frame->n = view->rows;
 	}
 	for (size_t i = 0; i < frame->n; i++)
-		frame->lines[i].text[view->columns] = '\0';
+		cut_line(&frame->lines[i], view->columns);
 }

@@ -55,5 +55,9 @@ struct frame_line *frame_line(struct frame *frame, enum frame_look look);
 /* What does not fit is cut. */
 void frame_add(struct frame_line *line, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* A part of a line that is left out where not all of it fits in the columns, with gap blanks
+ * before it. */
+void frame_part(struct frame_line *line, const struct frame_view *view, int gap, const char *format,
+		...) __attribute__((format(printf, 4, 5)));
 
 #endif

@@ -24,31 +24,32 @@ enum kind {
 	KIND_MEMORY,
 };
 
-/* Those that fit in 80 columns first; the rest where there is room. */
+/* As they stand from left to right; those that fit in 80 columns first. */
 static const struct column {
 	const char *heading;
 	int width;
 	enum kind kind;
 	const char *key;
-	bool of_all; /* the whole server has it, too */
+	bool of_all;   /* the whole server has it, too */
+	unsigned need; /* which has room before which: the least needed goes first */
 } columns[] = {
-    {"WORKER", 6, KIND_NUMBER, "worker", false},
-    {"PID", 7, KIND_NUMBER, "pid", false},
-    {"STATE", 8, KIND_STATE, "state", false},
-    {"CONNS", 5, KIND_COUNT, "connections", true},
-    {"ACC/S", 6, KIND_RATE, "accepted", true},
-    {"MSG/S", 6, KIND_RATE, "messages", true},
-    {"IN/S", 6, KIND_BYTES_RATE, "received_bytes", true},
-    {"OUT/S", 6, KIND_BYTES_RATE, "sent_bytes", true},
-    {"CPU%", 5, KIND_CPU, NULL, true},
-    {"QUEUED", 6, KIND_BYTES, "queued_bytes", true},
-    {"LAG", 4, KIND_LAG, NULL, false},
-    {"DIED", 4, KIND_COUNT, "restarts", false},
-    {"UP", 6, KIND_AGE, "up_s", false},
-    {"MEM", 5, KIND_MEMORY, NULL, false},
-    {"BUSY%", 5, KIND_BUSY, "loop_busy_us", false},
-    {"SENT/S", 6, KIND_RATE, "messages_sent", false},
-    {"GEN", 4, KIND_COUNT, "generation", false},
+    {"WORKER", 6, KIND_NUMBER, "worker", false, 0},
+    {"PID", 7, KIND_NUMBER, "pid", false, 9},
+    {"STATE", 8, KIND_STATE, "state", false, 1},
+    {"CONNS", 5, KIND_COUNT, "connections", true, 2},
+    {"ACC/S", 6, KIND_RATE, "accepted", true, 7},
+    {"MSG/S", 6, KIND_RATE, "messages", true, 3},
+    {"IN/S", 6, KIND_BYTES_RATE, "received_bytes", true, 11},
+    {"OUT/S", 6, KIND_BYTES_RATE, "sent_bytes", true, 10},
+    {"CPU%", 5, KIND_CPU, NULL, true, 4},
+    {"QUEUED", 6, KIND_BYTES, "queued_bytes", true, 6},
+    {"LAG", 4, KIND_LAG, NULL, false, 5},
+    {"DIED", 4, KIND_COUNT, "restarts", false, 8},
+    {"UP", 6, KIND_AGE, "up_s", false, 12},
+    {"MEM", 5, KIND_MEMORY, NULL, false, 13},
+    {"BUSY%", 5, KIND_BUSY, "loop_busy_us", false, 14},
+    {"SENT/S", 6, KIND_RATE, "messages_sent", false, 15},
+    {"GEN", 4, KIND_COUNT, "generation", false, 16},
 };
 
 #define COLUMNS	     (sizeof columns / sizeof *columns)
@@ -127,19 +128,36 @@ static bool is_there(const struct sample *sample, const struct column *column)
 	       answer_field(sample->workers[0].now, column->key);
 }
 
-/* How many of the columns have room. */
-static size_t columns_that_fit(const struct sample *sample, const struct frame_view *view)
+static const struct column *needed(unsigned need)
 {
-	size_t width = 0, n = 0;
+	size_t i = 0;
+
+	while (columns[i].need != need)
+		CHECK(++i < COLUMNS);
+	return &columns[i];
+}
+
+/* How many of the columns have room: those that are needed more than that. */
+static unsigned columns_that_fit(const struct sample *sample, const struct frame_view *view)
+{
+	size_t width = 0;
+	unsigned n = 0;
 
 	for (; n < COLUMNS; n++) {
-		if (!is_there(sample, &columns[n]))
+		const struct column *column = needed(n);
+
+		if (!is_there(sample, column))
 			continue;
-		width += (size_t)columns[n].width + (width ? GAP : 0);
+		width += (size_t)column->width + (width ? GAP : 0);
 		if (width > view->columns)
 			break;
 	}
 	return n;
+}
+
+static bool is_shown(const struct sample *sample, const struct column *column, unsigned fit)
+{
+	return column->need < fit && is_there(sample, column);
 }
 
 static void line_cell(struct frame_line *line, const struct column *column, const char *cell)
@@ -148,10 +166,10 @@ static void line_cell(struct frame_line *line, const struct column *column, cons
 		  column->kind == KIND_STATE ? -column->width : column->width, column->width, cell);
 }
 
-static void table_headings(struct frame_line *line, const struct sample *sample, size_t columns_n)
+static void table_headings(struct frame_line *line, const struct sample *sample, unsigned fit)
 {
-	for (size_t i = 0; i < columns_n; i++)
-		if (is_there(sample, &columns[i]))
+	for (size_t i = 0; i < COLUMNS; i++)
+		if (is_shown(sample, &columns[i], fit))
 			line_cell(line, &columns[i], columns[i].heading);
 }
 
@@ -171,12 +189,12 @@ static void format_cell(char cell[CELL_BYTES], const struct sample *sample,
 }
 
 static void table_row(struct frame_line *line, const struct sample *sample,
-		      const struct sample_row *row, size_t columns_n)
+		      const struct sample_row *row, unsigned fit)
 {
 	char cell[CELL_BYTES];
 
-	for (size_t i = 0; i < columns_n; i++) {
-		if (!is_there(sample, &columns[i]))
+	for (size_t i = 0; i < COLUMNS; i++) {
+		if (!is_shown(sample, &columns[i], fit))
 			continue;
 		format_cell(cell, sample, row, &columns[i]);
 		line_cell(line, &columns[i], cell);
@@ -184,19 +202,19 @@ static void table_row(struct frame_line *line, const struct sample *sample,
 }
 
 /* Workers and master as one; or the master alone, of which only the process is to be seen. */
-static void table_sum(struct frame_line *line, const struct sample *sample, size_t columns_n,
+static void table_sum(struct frame_line *line, const struct sample *sample, unsigned fit,
 		      bool master)
 {
 	const struct sample_row *server = &sample->server;
 
-	for (size_t i = 0; i < columns_n; i++) {
+	for (size_t i = 0; i < COLUMNS; i++) {
 		const struct column *column = &columns[i];
 		bool of_process = column->kind == KIND_CPU || column->kind == KIND_MEMORY ||
 				  (column->key && strcmp(column->key, "pid") == 0);
 		char cell[CELL_BYTES] = "";
 		double sum = 0, one;
 
-		if (!is_there(sample, column))
+		if (!is_shown(sample, column, fit))
 			continue;
 		if (i == 0) {
 			(void)snprintf(cell, sizeof cell, master ? "master" : "all");
@@ -249,7 +267,8 @@ static int compare_rows(const void *left, const void *right)
 void table_make(struct frame *frame, const struct sample *sample, const struct frame_view *view,
 		const struct frame_share *share)
 {
-	size_t n = sample->workers_n, columns_n = columns_that_fit(sample, view);
+	unsigned fit = columns_that_fit(sample, view);
+	size_t n = sample->workers_n;
 	const struct sample_row **rows = calloc(n + 1, sizeof *rows);
 	size_t shown = n <= share->room ? n : share->room - (share->room > 1);
 	struct frame_line *line;
@@ -262,19 +281,19 @@ void table_make(struct frame *frame, const struct sample *sample, const struct f
 			       (view->sort == SORT_DEFAULT) != view->backwards, shown < n};
 	qsort(rows, n, sizeof *rows, compare_rows);
 	if (share->headings)
-		table_headings(frame_line(frame, LOOK_HEADING), sample, columns_n);
+		table_headings(frame_line(frame, LOOK_HEADING), sample, fit);
 	if (share->all)
-		table_sum(frame_line(frame, LOOK_STRONG), sample, columns_n, false);
+		table_sum(frame_line(frame, LOOK_STRONG), sample, fit, false);
 	for (size_t i = 0; i < shown; i++)
 		table_row(
 		    frame_line(frame, sample_is_still(sample, rows[i]) ? LOOK_ALARM : LOOK_PLAIN),
-		    sample, rows[i], columns_n);
+		    sample, rows[i], fit);
 	if (shown < share->room && shown < n) {
 		line = frame_line(frame, LOOK_FAINT);
 		frame_add(line, "... %zu more", n - shown);
 	}
 	if (share->master)
-		table_sum(frame_line(frame, LOOK_PLAIN), sample, columns_n, true);
+		table_sum(frame_line(frame, LOOK_PLAIN), sample, fit, true);
 	free(rows);
 }
 

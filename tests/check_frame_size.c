@@ -167,9 +167,66 @@ START_TEST(who_stands_has_room)
 }
 END_TEST
 
+/* As they are in a wide terminal. */
+static void words_are_whole(char wide[][FRAME_COLUMNS_MAX + 1], size_t n)
+{
+	for (size_t i = 0; i < frame.n; i++) {
+		char text[FRAME_COLUMNS_MAX + 1], wanted[FRAME_COLUMNS_MAX + 3];
+		bool found = false;
+
+		(void)snprintf(text, sizeof text, "%s", frame.lines[i].text);
+		for (char *word = strtok(text, " "); word; word = strtok(NULL, " ")) {
+			(void)snprintf(wanted, sizeof wanted, " %s ", word);
+			for (size_t j = found = 0; j < n && !found; j++)
+				found = strstr(wide[j], wanted) != NULL;
+			ck_assert_msg(found, "%zu: %s", view.columns, frame.lines[i].text);
+		}
+	}
+}
+
+/* Columns go one by one, and what an operator looks for goes last. */
+START_TEST(a_narrow_screen_has_whole_words)
+{
+	static const char *const order[] = {"WORKER", "STATE", "CONNS", "MSG/S", "CPU%",  "LAG",
+					    "QUEUED", "ACC/S", "DIED",	"PID",	 "OUT/S", "IN/S"};
+	static char wide[24][FRAME_COLUMNS_MAX + 1];
+	struct sample first, second;
+
+	view.rows = 24;
+	view.columns = FRAME_COLUMNS_MAX - 2;
+	sample_like(&first, 3, "0", NULL, 1);
+	sample_like(&second, 3, "4711", &first, 2);
+	frame_make(&frame, &second, &view);
+	for (size_t i = 0; i < 24; i++)
+		(void)snprintf(wide[i], sizeof wide[i], " %.254s ", frame.lines[i].text);
+	for (view.columns = 80; view.columns >= 21; view.columns--) {
+		bool gone = false;
+
+		frame_make(&frame, &second, &view);
+		for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+			bool there = strstr(frame.lines[HEADINGS].text, order[i]) != NULL;
+
+			ck_assert_msg(!gone || !there, "%zu: %s", view.columns, order[i]);
+			ck_assert(view.columns < 80 || there);
+			gone = !there;
+		}
+		columns_hold();
+		frame.n = 2; /* of the foot and the head every word is whole */
+		words_are_whole(wide, 24);
+		frame_make(&frame, &second, &view);
+		frame.lines[0] = frame.lines[23];
+		frame.n = 1;
+		words_are_whole(wide, 24);
+	}
+	sample_clear(&second);
+	sample_clear(&first);
+}
+END_TEST
+
 SUITE("frame size", {"every number keeps its column", every_number_keeps_its_column, 10},
       {"every size is kept", every_size_is_kept, 30},
       {"who has no room is counted", who_has_no_room_is_counted, 10},
       {"a full screen is shared", a_full_screen_is_shared, 10},
       {"a short screen is the workers", a_short_screen_is_the_workers, 10},
-      {"who stands has room", who_stands_has_room, 10})
+      {"who stands has room", who_stands_has_room, 10},
+      {"a narrow screen has whole words", a_narrow_screen_has_whole_words, 10})

@@ -254,7 +254,7 @@ START_TEST(it_fits_its_terminal)
 	has(terminal_line(1), "workers 2 of 2 ");
 	has(terminal_line(rows - 1), "q quit ");
 	ck_assert_int_eq(terminal_line_of("WORKER")[columns] ? 1 : 0, 0);
-	ck_assert_int_eq(terminal_has("DIED"), columns >= 80);
+	ck_assert_int_eq(terminal_has("IN/S"), columns >= 80);
 	ck_assert_int_eq(terminal_has(" GEN"), columns >= 132);
 	terminal_type("q");
 	ck_assert_int_eq(terminal_end(), 0);
@@ -271,10 +271,11 @@ START_TEST(it_follows_its_size)
 	terminal_wait(" GEN");
 	terminal_resize(40, 12, "q quit");
 	terminal_wait("WORKER ");
-	ck_assert(!terminal_has("CPU%"));
+	ck_assert(terminal_has(" CPU%  LAG") && !terminal_has("PID"));
+	ck_assert_ptr_nonnull(terminal_line_of("1 "));
 	terminal_resize(1, 1, "q");
 	terminal_resize(80, 24, "q quit");
-	terminal_wait("CPU%");
+	terminal_wait("IN/S");
 	columns_are_aligned(80);
 	terminal_type("q");
 	ck_assert_int_eq(terminal_end(), 0);
