@@ -8,6 +8,7 @@
 
 #include "master/status.h"
 #include "master/weirctl_cell.h"
+#include "master/weirctl_help.h"
 #include "master/weirctl_table.h"
 #include "reactor/check.h"
 #include "reactor/stats.h"
@@ -239,6 +240,9 @@ static void frame_foot(struct frame *frame, const struct frame_view *view)
 	struct frame_line *line = frame_line(frame, LOOK_FAINT);
 
 	frame_add(line, view->columns < strlen("q quit") ? "q" : "q quit");
+	frame_part(line, view, 2, "? %s", view->help ? "back" : "help");
+	if (view->help)
+		return;
 	frame_part(line, view, 2, "s < > sort by %s", table_sort_name(view));
 	frame_part(line, view, 2, "r reverse");
 	frame_part(line, view, 2, "space %s", view->paused ? "go on" : "pause");
@@ -308,7 +312,9 @@ static void frame_body(struct frame *frame, const struct sample *sample, struct 
 void frame_make(struct frame *frame, const struct sample *sample, struct frame_view *view)
 {
 	frame->n = 0;
-	if (sample)
+	if (view->help)
+		help_make(frame, view, view->rows > 2 ? view->rows - 2 : 0);
+	else if (sample)
 		frame_body(frame, sample, view);
 	if (view->rows && frame->n + 2 > view->rows) /* the foot is the last to go */
 		frame->n = view->rows > 2 ? view->rows - 2 : 0;

@@ -12,6 +12,7 @@
 
 #define FRAME_COLUMNS_MAX 256
 #define FRAME_REASONS_MAX 64
+#define FRAME_END	  (SIZE_MAX / 2) /* as far as it goes */
 
 enum frame_look { LOOK_PLAIN, LOOK_STRONG, LOOK_HEADING, LOOK_ALARM, LOOK_FAINT };
 
@@ -32,6 +33,9 @@ struct frame_view {
 	size_t sort;	/* by which column of the table */
 	bool backwards; /* the other way than is usual for that column */
 	bool paused;
+	bool help;		  /* what each column is, in place of them */
+	size_t first, help_first; /* that is shown, where not all have room */
+	size_t page;		  /* how many had */
 	uint64_t interval_ms;
 	const char *message; /* what keeps it from being news; NULL: nothing */
 	/* Reasons in the order in which they were first seen: they stay in their places. */

@@ -25,6 +25,8 @@ static struct {
 	int out; /* not blocking, of our own where it can be had */
 	int signals;
 	struct termios before;
+	enum { KEY_PLAIN, KEY_ESCAPE, KEY_SHIFT, KEY_SEQUENCE } key; /* what came of one */
+	int key_number;						     /* the first in it */
 	char bytes[ROWS_MAX * (FRAME_COLUMNS_MAX + LOOK_ROOM)];
 	size_t n, sent_n; /* of what is under way */
 } screen = {.out = -1, .signals = -1};
@@ -250,14 +252,60 @@ static enum screen_event take_signal(void)
 	}
 }
 
+/* By the letter at the end of its sequence, or the number before its ~; 0: none of ours. */
+static int key_named(unsigned char end, int number)
+{
+	static const struct {
+		unsigned char end;
+		int number, key;
+	} names[] = {{'A', 0, KEY_UP},	     {'B', 0, KEY_DOWN}, {'H', 0, KEY_HOME},
+		     {'F', 0, KEY_END},	     {'~', 1, KEY_HOME}, {'~', 7, KEY_HOME},
+		     {'~', 4, KEY_END},	     {'~', 8, KEY_END},	 {'~', 5, KEY_PAGE_UP},
+		     {'~', 6, KEY_PAGE_DOWN}};
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (names[i].end == end && (end != '~' || names[i].number == number))
+			return names[i].key;
+	return 0;
+}
+
+/* Its bytes may come one by one. 0: that is no key, or not all of one. */
+static int key_byte(unsigned char byte)
+{
+	bool digit = byte >= '0' && byte <= '9';
+
+	if (byte == '\033') {
+		screen.key = KEY_ESCAPE;
+		return 0;
+	}
+	if (screen.key == KEY_ESCAPE && (byte == '[' || byte == 'O')) {
+		screen.key = byte == '[' ? KEY_SEQUENCE : KEY_SHIFT;
+		screen.key_number = 0;
+		return 0;
+	}
+	if (screen.key == KEY_SEQUENCE && byte >= ' ' && byte < '@') {
+		if (!digit)
+			screen.key_number = 1000 + screen.key_number % 1000; /* that was all */
+		else if (screen.key_number < 100)
+			screen.key_number = 10 * screen.key_number + byte - '0';
+		return 0;
+	}
+	if (screen.key >= KEY_SHIFT) {
+		screen.key = KEY_PLAIN;
+		return key_named(byte, screen.key_number % 1000);
+	}
+	screen.key = KEY_PLAIN;
+	return byte;
+}
+
 static enum screen_event take_key(int *key)
 {
 	unsigned char byte;
 
 	if (read(STDIN_FILENO, &byte, 1) != 1)
 		return SCREEN_NOTHING;
-	*key = byte;
-	return SCREEN_KEY;
+	*key = key_byte(byte);
+	return *key ? SCREEN_KEY : SCREEN_NOTHING;
 }
 
 enum screen_event screen_wait(int other, int ms, int *key)

@@ -18,6 +18,9 @@ enum screen_event {
 	SCREEN_END,    /* a signal to end, or the terminal has gone */
 };
 
+/* Keys that are more than a character. */
+enum screen_key { KEY_UP = 256, KEY_DOWN, KEY_PAGE_UP, KEY_PAGE_DOWN, KEY_HOME, KEY_END };
+
 /* Can stdout show a live table? */
 bool screen_is_possible(void);
 void screen_open(void);

@@ -32,24 +32,31 @@ static const struct column {
 	const char *key;
 	bool of_all;   /* the whole server has it, too */
 	unsigned need; /* which has room before which: the least needed goes first */
+	const char *what;
 } columns[] = {
-    {"WORKER", 6, KIND_NUMBER, "worker", false, 0},
-    {"PID", 7, KIND_NUMBER, "pid", false, 9},
-    {"STATE", 8, KIND_STATE, "state", false, 1},
-    {"CONNS", 5, KIND_COUNT, "connections", true, 2},
-    {"ACC/S", 6, KIND_RATE, "accepted", true, 7},
-    {"MSG/S", 6, KIND_RATE, "messages", true, 3},
-    {"IN/S", 6, KIND_BYTES_RATE, "received_bytes", true, 11},
-    {"OUT/S", 6, KIND_BYTES_RATE, "sent_bytes", true, 10},
-    {"CPU%", 5, KIND_CPU, NULL, true, 4},
-    {"QUEUED", 6, KIND_BYTES, "queued_bytes", true, 6},
-    {"LAG", 4, KIND_LAG, NULL, false, 5},
-    {"DIED", 4, KIND_COUNT, "restarts", false, 8},
-    {"UP", 6, KIND_AGE, "up_s", false, 12},
-    {"MEM", 5, KIND_MEMORY, NULL, false, 13},
-    {"BUSY%", 5, KIND_BUSY, "loop_busy_us", false, 14},
-    {"SENT/S", 6, KIND_RATE, "messages_sent", false, 15},
-    {"GEN", 4, KIND_COUNT, "generation", false, 16},
+    {"WORKER", 6, KIND_NUMBER, "worker", false, 0, "its number"},
+    {"PID", 7, KIND_NUMBER, "pid", false, 9, "of its process; - where none is there now"},
+    {"STATE", 8, KIND_STATE, "state", false, 1,
+     "what it does; !stopped: by a signal or a debugger; !stuck: its loop makes no pass, and does "
+     "not wait"},
+    {"CONNS", 5, KIND_COUNT, "connections", true, 2, "connections now"},
+    {"ACC/S", 6, KIND_RATE, "accepted", true, 7, "connections accepted a second"},
+    {"MSG/S", 6, KIND_RATE, "messages", true, 3, "messages received a second"},
+    {"IN/S", 6, KIND_BYTES_RATE, "received_bytes", true, 11, "bytes received a second"},
+    {"OUT/S", 6, KIND_BYTES_RATE, "sent_bytes", true, 10, "bytes sent a second"},
+    {"CPU%", 5, KIND_CPU, NULL, true, 4, "of one CPU"},
+    {"QUEUED", 6, KIND_BYTES, "queued_bytes", true, 6,
+     "bytes in write queues now, which peers have not taken yet"},
+    {"LAG", 4, KIND_LAG, NULL, false, 5,
+     "what 99 of 100 passes of its loop took at most, in the last interval; a step of a histogram, "
+     "so up to twice the true value"},
+    {"DIED", 4, KIND_COUNT, "restarts", false, 8, "how often it was replaced because it died"},
+    {"UP", 6, KIND_AGE, "up_s", false, 12, "since when it runs"},
+    {"MEM", 5, KIND_MEMORY, NULL, false, 13, "its resident memory"},
+    {"BUSY%", 5, KIND_BUSY, "loop_busy_us", false, 14,
+     "the part of the time that its loop was not waiting"},
+    {"SENT/S", 6, KIND_RATE, "messages_sent", false, 15, "messages sent a second"},
+    {"GEN", 4, KIND_COUNT, "generation", false, 16, "its generation"},
 };
 
 #define COLUMNS	     (sizeof columns / sizeof *columns)
@@ -264,14 +271,32 @@ static int compare_rows(const void *left, const void *right)
 	return (a > b) - (a < b); /* as the server has them */
 }
 
-void table_make(struct frame *frame, const struct sample *sample, const struct frame_view *view,
+/* Where the first stands that is shown, of those that are in order. */
+static size_t scrolled_to(struct frame_view *view, size_t n, size_t shown)
+{
+	view->page = shown;
+	if (view->first > n - shown)
+		view->first = n - shown;
+	return view->first;
+}
+
+static void table_more(struct frame_line *line, size_t below, size_t above)
+{
+	frame_add(line, "...");
+	if (below)
+		frame_add(line, " %zu more", below);
+	if (above)
+		frame_add(line, "%s %zu above", below ? "," : "", above);
+}
+
+void table_make(struct frame *frame, const struct sample *sample, struct frame_view *view,
 		const struct frame_share *share)
 {
 	unsigned fit = columns_that_fit(sample, view);
 	size_t n = sample->workers_n;
 	const struct sample_row **rows = calloc(n + 1, sizeof *rows);
 	size_t shown = n <= share->room ? n : share->room - (share->room > 1);
-	struct frame_line *line;
+	size_t first = scrolled_to(view, n, shown);
 
 	if (!rows)
 		die("memory: %s", strerror(errno));
@@ -284,14 +309,12 @@ void table_make(struct frame *frame, const struct sample *sample, const struct f
 		table_headings(frame_line(frame, LOOK_HEADING), sample, fit);
 	if (share->all)
 		table_sum(frame_line(frame, LOOK_STRONG), sample, fit, false);
-	for (size_t i = 0; i < shown; i++)
+	for (size_t i = first; i < first + shown; i++)
 		table_row(
 		    frame_line(frame, sample_is_still(sample, rows[i]) ? LOOK_ALARM : LOOK_PLAIN),
 		    sample, rows[i], fit);
-	if (shown < share->room && shown < n) {
-		line = frame_line(frame, LOOK_FAINT);
-		frame_add(line, "... %zu more", n - shown);
-	}
+	if (shown < share->room && shown < n)
+		table_more(frame_line(frame, LOOK_FAINT), n - shown - first, first);
 	if (share->master)
 		table_sum(frame_line(frame, LOOK_PLAIN), sample, fit, true);
 	free(rows);
@@ -307,4 +330,12 @@ void table_sort(struct frame_view *view, int step)
 const char *table_sort_name(const struct frame_view *view)
 {
 	return columns[view->sort].heading;
+}
+
+const char *table_column(size_t i, const char **heading)
+{
+	if (i >= COLUMNS)
+		return NULL;
+	*heading = columns[i].heading;
+	return columns[i].what;
 }

@@ -11,10 +11,12 @@
 
 #include "master/weirctl_frame.h"
 
-void table_make(struct frame *frame, const struct sample *sample, const struct frame_view *view,
+void table_make(struct frame *frame, const struct sample *sample, struct frame_view *view,
 		const struct frame_share *share);
 /* The next column that it can be sorted by, to the right (1) or to the left (-1). */
 void table_sort(struct frame_view *view, int step);
 const char *table_sort_name(const struct frame_view *view);
+/* What column i is, in words; NULL: there are no more. */
+const char *table_column(size_t i, const char **heading);
 
 #endif

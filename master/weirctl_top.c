@@ -216,18 +216,47 @@ static void go_on(void)
 
 /* ---- the whole ---- */
 
+/* False: it is no key for that. What is too far, the next frame mends. */
+static bool scroll(int key)
+{
+	size_t *at = top.view.help ? &top.view.help_first : &top.view.first;
+	size_t page = top.view.page ? top.view.page : 1, step = 1;
+
+	if (key == KEY_PAGE_UP || key == KEY_PAGE_DOWN)
+		step = page;
+	if (key == KEY_HOME)
+		*at = 0;
+	else if (key == KEY_END)
+		*at = FRAME_END;
+	else if (key == 'k' || key == KEY_UP || key == KEY_PAGE_UP)
+		*at -= *at < step ? *at : step;
+	else if (key == 'j' || key == KEY_DOWN || key == KEY_PAGE_DOWN)
+		*at += step;
+	else
+		return false;
+	return true;
+}
+
 static void take_key(int key)
 {
-	if (key == 'q')
+	struct frame_view *view = &top.view;
+
+	if (key == 'q') {
 		top.status = 0;
-	else if (key == ' ')
-		top.view.paused = !top.view.paused;
-	else if (key == 'r')
-		top.view.backwards = !top.view.backwards;
-	else if (key == 's' || key == '>')
-		table_sort(&top.view, 1);
-	else if (key == '<')
-		table_sort(&top.view, -1);
+	} else if (key == '?' || key == 'h') {
+		view->help = !view->help;
+		view->help_first = 0;
+	} else if (!scroll(key)) {
+		view->help = false;
+		if (key == ' ')
+			view->paused = !view->paused;
+		else if (key == 'r')
+			view->backwards = !view->backwards;
+		else if (key == 's' || key == '>')
+			table_sort(view, 1);
+		else if (key == '<')
+			table_sort(view, -1);
+	}
 	if (top.status < 0)
 		show_screen();
 }

@@ -223,10 +223,69 @@ START_TEST(a_narrow_screen_has_whole_words)
 }
 END_TEST
 
+/* The first worker that is shown, and what is said of the others. */
+static void scrolled(const struct sample *sample, size_t to, const char *first, const char *more)
+{
+	view.first = to;
+	frame_make(&frame, sample, &view);
+	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, first, strlen(first)), 0);
+	ck_assert_msg(frame_has(more), "%zu: no %s", to, more);
+	ck_assert(frame_has("master ") && frame_has("CLOSED"));
+}
+
+START_TEST(workers_can_be_scrolled)
+{
+	struct sample sample;
+
+	view.rows = 24;
+	view.columns = 80;
+	sample_like(&sample, 100, "0", NULL, 1);
+	scrolled(&sample, 0, "     0 ", "more");
+	scrolled(&sample, 7, "     7 ", " more, 7 above");
+	ck_assert_uint_eq(view.first, 7);
+	scrolled(&sample, FRAME_END, "    87 ", "... 87 above"); /* 13 have room */
+	ck_assert_uint_eq(view.page, 13);
+	ck_assert_uint_eq(view.first, 87);
+	view.rows = 0;
+	frame_make(&frame, &sample, &view);
+	ck_assert_uint_eq(view.first, 0);
+	sample_clear(&sample);
+}
+END_TEST
+
+/* All of it has room on a usual screen, and can be come at on any. */
+START_TEST(help_says_what_columns_are)
+{
+	const char *heading, *what;
+	char begin[16];
+
+	view.help = true;
+	view.rows = 24;
+	view.columns = 80;
+	frame_make(&frame, NULL, &view);
+	lines_fit(80, 24);
+	for (size_t i = 0; (what = table_column(i, &heading)); i++) {
+		(void)snprintf(begin, sizeof begin, "%-8s", heading);
+		ck_assert_msg(frame_has(begin), "%s", heading);
+	}
+	ck_assert(frame_has("twice the true value") && frame_has("PgUp") && frame_has("? back"));
+	for (view.columns = 1; view.columns <= 80; view.columns++)
+		for (view.rows = 1; view.rows <= 30; view.rows++) {
+			view.help_first = FRAME_END;
+			frame_make(&frame, NULL, &view);
+			lines_fit(view.columns, view.rows);
+			ck_assert(view.columns < 30 || view.rows < 4 || frame_has("End"));
+		}
+	view.help = false;
+}
+END_TEST
+
 SUITE("frame size", {"every number keeps its column", every_number_keeps_its_column, 10},
       {"every size is kept", every_size_is_kept, 30},
       {"who has no room is counted", who_has_no_room_is_counted, 10},
       {"a full screen is shared", a_full_screen_is_shared, 10},
       {"a short screen is the workers", a_short_screen_is_the_workers, 10},
       {"who stands has room", who_stands_has_room, 10},
-      {"a narrow screen has whole words", a_narrow_screen_has_whole_words, 10})
+      {"a narrow screen has whole words", a_narrow_screen_has_whole_words, 10},
+      {"workers can be scrolled", workers_can_be_scrolled, 10},
+      {"help says what columns are", help_says_what_columns_are, 10})

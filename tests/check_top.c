@@ -354,6 +354,45 @@ START_TEST(keys_do_what_the_foot_says)
 }
 END_TEST
 
+static void wait_first(const char *begin)
+{
+	struct wait wait = wait_begin();
+
+	while (strncmp(terminal_line(0), begin, strlen(begin)) != 0) {
+		terminal_next();
+		wait_more(&wait, begin);
+	}
+}
+
+/* A line for one of two workers; as terminals say keys, in their two modes. */
+START_TEST(keys_scroll)
+{
+	static const char *const down[] = {"j",		"\033[B",    "\033OB",	"\033[6~",
+					   "\033[F",	"\033[4~",   "\033[8~", "\033OF",
+					   "\033[1;5B", "\033\033[B"};
+	static const char *const up[] = {"k",	    "\033[A",  "\033OA", "\033[5~",   "\033[H",
+					 "\033[1~", "\033[7~", "\033OH", "\033[5;2~", "\033[15~k"};
+
+	start();
+	TOP(80, 3);
+	for (size_t i = 0; i < sizeof down / sizeof *down; i++) {
+		wait_first("     0 ");
+		terminal_type(down[i]);
+		wait_first("     1 ");
+		terminal_type(up[i]);
+	}
+	terminal_resize(80, 24, "q quit");
+	terminal_type("?");
+	terminal_wait("twice the true value");
+	ck_assert(!terminal_has("CLOSED"));
+	terminal_type("h");
+	terminal_wait("CLOSED");
+	terminal_type("\033q"); /* an Escape, and then a key */
+	ck_assert_int_eq(terminal_end(), 0);
+	stop();
+}
+END_TEST
+
 /* ---- its end ---- */
 
 START_TEST(whatever_ends_it_the_terminal_is_restored)
@@ -536,6 +575,7 @@ SUITE("top", {"elsewhere it is plain", elsewhere_it_is_plain, 30},
       {"wrong usage exits 2", wrong_usage_exits_2, 20}, {"rates are right", rates_are_right, 40},
       {"it fits its terminal", it_fits_its_terminal, 20, 5},
       {"it follows its size", it_follows_its_size, 30}, {"it counts", it_counts, 30},
+      {"keys scroll", keys_scroll, 20},
       {"keys do what the foot says", keys_do_what_the_foot_says, 30},
       {"whatever ends it, the terminal is restored", whatever_ends_it_the_terminal_is_restored, 30},
       {"it can be stopped, and goes on", it_can_be_stopped_and_goes_on, 30},
