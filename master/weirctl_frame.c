@@ -316,6 +316,8 @@ void frame_make(struct frame *frame, const struct sample *sample, struct frame_v
 		help_make(frame, view, view->rows > 2 ? view->rows - 2 : 0);
 	else if (sample)
 		frame_body(frame, sample, view);
+	for (size_t i = 0; view->gone && !view->help && i < frame->n; i++)
+		frame->lines[i].look = LOOK_FAINT;
 	if (view->rows && frame->n + 2 > view->rows) /* the foot is the last to go */
 		frame->n = view->rows > 2 ? view->rows - 2 : 0;
 	while (frame->n + 2 < view->rows)

@@ -36,6 +36,7 @@ struct frame_view {
 	bool help;		  /* what each column is, in place of them */
 	size_t first, help_first; /* that is shown, where not all have room */
 	size_t page;		  /* how many had */
+	bool gone;		  /* the server: it is as it was then */
 	uint64_t interval_ms;
 	const char *message; /* what keeps it from being news; NULL: nothing */
 	/* Reasons in the order in which they were first seen: they stay in their places. */

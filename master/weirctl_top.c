@@ -59,6 +59,7 @@ static void show_screen(void)
 
 	screen_size(&view->columns, &view->rows);
 	view->message = NULL;
+	view->gone = top.gone_ms != 0;
 	if (top.gone_ms)
 		(void)snprintf(top.message, sizeof top.message,
 			       "the server has gone, for %llu s (%s: %s)",

@@ -385,6 +385,25 @@ START_TEST(no_text_rules_the_terminal)
 }
 END_TEST
 
+/* The last figures are history; what is said of it is not. */
+START_TEST(a_server_that_has_gone_is_faint)
+{
+	struct sample sample;
+
+	sample_like(&sample, 2, "4711", NULL, 1);
+	view.message = "the server has gone";
+	for (int gone = 0; gone < 2; gone++) {
+		view.gone = gone;
+		frame_make(&frame, &sample, &view);
+		for (size_t i = 0; i < frame.n - 2; i++)
+			ck_assert_int_eq(*frame.lines[i].text && frame.lines[i].look == LOOK_FAINT,
+					 *frame.lines[i].text && gone);
+		ck_assert_int_eq(frame.lines[frame.n - 2].look, LOOK_ALARM);
+	}
+	sample_clear(&sample);
+}
+END_TEST
+
 START_TEST(what_is_no_answer_is_refused)
 {
 	struct answer answer = {0};
@@ -411,4 +430,5 @@ SUITE("frame", {"numbers are short", numbers_are_short, 20},
       {"the order is as asked", the_order_is_as_asked, 10},
       {"reasons stay in their places", reasons_stay_in_their_places, 10},
       {"no text rules the terminal", no_text_rules_the_terminal, 10},
+      {"a server that has gone is faint", a_server_that_has_gone_is_faint, 10},
       {"what is no answer is refused", what_is_no_answer_is_refused, 10})
