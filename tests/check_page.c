@@ -14,7 +14,7 @@
 #include "tests/browser.h"
 #include "tests/harness.h"
 
-#define PAGE_BYTES_MAX 40960
+#define PAGE_BYTES_MAX 45056
 
 static struct browser *browser;
 

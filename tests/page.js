@@ -161,7 +161,7 @@ test("numbers for people", () => {
 	const known = [
 		["count", 0, "0"], ["count", 12345, "12,345"], ["count", 2300000, "2.30 M"], ["number", 999.9, "1.00 K"], ["number", .25, "0.25"],
 		["number", 12.34, "12.3"], ["number", 1234, "1.23 K"], ["number", 999999, "1.00 M"], ["bytes", 0, "0 B"], ["bytes", 64, "64 B"],
-		["bytes", 1.5e9, "1.50 GB"], ["share", .5, "50 %"], ["share", 1.234, "123 %"], ["share", 145, "145 cpu"], ["time", .00001234, "12.3 µs"], ["time", .0012, "1.20 ms"],
+		["bytes", 1.5 * 2 ** 30, "1.50 GiB"], ["bytes", 835 * 1024, "835 KiB"], ["bytes", 1023, "1023 B"], ["share", .5, "50 %"], ["share", 1.234, "123 %"], ["share", 145, "145 cpu"], ["time", .00001234, "12.3 µs"], ["time", .0012, "1.20 ms"],
 		["time", 2, "2 s"], ["time", 0, "0"], ["time", .9999, "1.00 s"], ["number", null, "-"], ["number", undefined, "-"], ["bytes", Infinity, "-"],
 	];
 	for (const [unit, value, text] of known)
@@ -180,6 +180,14 @@ test("the steps of an axis", () => {
 		assert(steps.length >= 3 && steps.length <= 5, `${most}: ${steps}`);
 		assert(steps[steps.length - 1] >= most * .999 && steps[steps.length - 2] < most, `${most}: ${steps}`);
 	}
+});
+
+test("the steps of bytes are round in what they are shown in", () => {
+	const texts = most => ticks(most, "bytes").map(value => show("bytes", value)).join();
+	assert.equal(texts(1024), "0 B,512 B,1 KiB");
+	assert.equal(texts(3e6), "0 B,1 MiB,2 MiB,3 MiB");
+	assert.equal(texts(900 * 1024), "0 B,500 KiB,1000 KiB");
+	assert.equal(texts(2 ** 52), "0 B,2000 TiB,4000 TiB,6000 TiB");
 });
 
 test("the powers of ten around what is seen", () => {
