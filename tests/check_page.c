@@ -257,7 +257,9 @@ START_TEST(workers_come_and_go)
 	expect("document.getElementById('each').hidden", "false");
 	expect("document.querySelectorAll('#many figure').length", "12");
 	expect("document.getElementById('chart-connections').getAttribute('aria-label')",
-	       "Connections, now: sum 78, worst worker 12");
+	       "Connections, now: sum 78, busiest worker 12");
+	expect("document.querySelector('#chart-queued').getAttribute('aria-label')",
+	       "Queued bytes, now: sum -, worst worker -");
 	give(answer(2, 4000));
 	expect("document.getElementById('each').hidden", "true");
 	expect(ROWS("rows"), "2");
