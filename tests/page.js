@@ -6,8 +6,8 @@ const html = fs.readFileSync(process.argv[2], "utf8");
 const scripts = [...html.matchAll(/<script>([^]*?)<\/script>/g)].map(match => match[1]);
 assert.equal(scripts.length, 2);
 vm.runInThisContext(scripts[0], { filename: "page.html, first script" });
-const { parse, read, compare, histogram, quantile, grown, show, span_text, ticks, decades, path } = vm.runInThisContext(
-	"({ parse, read, compare, histogram, quantile, grown, show, span_text, ticks, decades, path })");
+const { parse, read, compare, histogram, quantile, grown, show, span_text, ticks, decades, rows_of, path } = vm.runInThisContext(
+	"({ parse, read, compare, histogram, quantile, grown, show, span_text, ticks, decades, rows_of, path })");
 new vm.Script(scripts[1], { filename: "page.html, second script" });
 
 let tests = 0;
@@ -188,6 +188,11 @@ test("the steps of bytes are round in what they are shown in", () => {
 	assert.equal(texts(3e6), "0 B,1 MiB,2 MiB,3 MiB");
 	assert.equal(texts(900 * 1024), "0 B,500 KiB,1000 KiB");
 	assert.equal(texts(2 ** 52), "0 B,2000 TiB,4000 TiB,6000 TiB");
+});
+
+test("labels that would meet have rows of their own", () => {
+	assert.deepEqual(rows_of([[50, 40], [30, 40], [20, 40], [90, 40], [0, 20]], 2), [0, 1, -1, 0, 0]);
+	assert.deepEqual(rows_of([], 2), []);
 });
 
 test("the powers of ten around what is seen", () => {
