@@ -271,6 +271,70 @@ START_TEST(workers_come_and_go)
 }
 END_TEST
 
+/* One worker: its process, how it is, and how the server is. */
+static void give_worker(unsigned pid, unsigned generation, unsigned restarts, unsigned up,
+			const char *state)
+{
+	char text[1024];
+
+	(void)snprintf(text, sizeof text,
+		       "weir_connections{worker=\"0\"} 1\\nweir_worker_pid{worker=\"0\"} %u\\n"
+		       "weir_worker_generation{worker=\"0\"} %u\\nweir_generation %u\\n"
+		       "weir_worker_restarts_total{worker=\"0\"} %u\\n"
+		       "weir_worker_up{worker=\"0\"} %u\\n"
+		       "weir_worker_still_seconds{worker=\"0\"} %u\\n"
+		       "weir_worker_state{worker=\"0\",state=\"%s\"} 1\\n",
+		       pid, generation, generation, restarts, up, up ? 0 : 3, state);
+	give(text);
+}
+
+#define NEWEST "document.querySelector('#events li span').textContent"
+#define STATE  "document.getElementById('rows').rows[0].cells[2]"
+
+START_TEST(it_says_what_happened)
+{
+	if (!browser_there("it says what happened"))
+		return;
+	open_page();
+	give_worker(7, 1, 0, 1, "ready");
+	give_worker(7, 1, 0, 0, "draining");
+	expect(NEWEST, "w0 is draining");
+	give_worker(0, 1, 0, 0, "vacant");
+	give_worker(8, 1, 1, 1, "ready");
+	expect(NEWEST, "w0 was drained and replaced");
+	give_worker(9, 1, 2, 1, "ready");
+	expect(NEWEST, "w0 ended and was replaced");
+	/* Another generation is that, and nothing else. */
+	give_worker(10, 2, 2, 1, "ready");
+	expect(NEWEST, "generation 1 to 2");
+	give_worker(10, 2, 2, 0, "ready");
+	expect(NEWEST, "w0 makes no progress");
+	expect(STATE ".textContent", "no progress, 3 s");
+	expect("getComputedStyle(" STATE ").color === getComputedStyle(document.querySelector("
+	       "'#events li span')).color && " STATE ".className",
+	       "bad");
+	give_worker(10, 2, 2, 1, "ready");
+	expect(NEWEST, "w0 goes on");
+	expect(STATE ".className + " STATE ".textContent", "ready");
+	(void)browser_ask(browser, "(ready = [false, 'stopping: connections are drained\\n'])");
+	give_worker(10, 2, 2, 1, "ready");
+	expect(NEWEST, "not ready: stopping: connections are drained");
+	(void)browser_ask(browser, "(ready = [true, 'ok'])");
+	give_worker(10, 2, 2, 1, "ready");
+	expect(NEWEST, "ready again");
+	/* All at one time: each has its line in each chart, and no two names meet. */
+	expect("document.querySelectorAll('.mark').length", "63");
+	expect("document.querySelectorAll('.plot .name').length", "5");
+	expect("document.querySelectorAll('#chart-connections .name').length", "5");
+	expect("(boxes => boxes.some((a, i) => boxes.some((b, j) => i < j && a.left < b.right &&"
+	       " b.left < a.right && a.top < b.bottom - 2 && b.top < a.bottom - 2)))("
+	       "[...document.querySelectorAll('.name')].map(name => name.getBoundingClientRect()))",
+	       "false");
+	expect_sound();
+	browser_end(browser);
+}
+END_TEST
+
 START_TEST(it_can_be_held_and_read)
 {
 	if (!browser_there("it can be held and read"))
@@ -335,5 +399,6 @@ SUITE("page", {"it is the file", it_is_the_file, 10}, {"it is alone", it_is_alon
       {"silence is said and ends", silence_is_said_and_ends, 120},
       {"another server gives no rates", another_server_gives_no_rates, 120},
       {"workers come and go", workers_come_and_go, 120},
+      {"it says what happened", it_says_what_happened, 120},
       {"it can be held and read", it_can_be_held_and_read, 120},
       {"it has names", it_has_names, 120})

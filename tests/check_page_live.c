@@ -149,8 +149,11 @@ START_TEST(it_sees_changes_and_the_end)
 	open_page();
 	worker = server_worker(server, 1);
 	ck_assert_int_eq(kill(worker, SIGKILL), 0);
-	browser_wait(browser, EVENTS ".includes('w1 died and was replaced')");
+	browser_wait(browser, EVENTS ".includes('w1 ended and was replaced')");
 	expect(CELL(1, 4), "1");
+	ck_assert_int_eq(kill(server_worker(server, 0), SIGTERM), 0);
+	browser_wait(browser, EVENTS ".includes('w0 ended and was replaced') || " EVENTS
+				     ".includes('w0 was drained and replaced')");
 	ck_assert_int_eq(kill(server->pid, SIGHUP), 0);
 	browser_wait(browser, EVENTS ".includes('generation 1 to 2')");
 	browser_wait(browser, "document.getElementById('generation').textContent === '2'");

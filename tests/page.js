@@ -6,8 +6,8 @@ const html = fs.readFileSync(process.argv[2], "utf8");
 const scripts = [...html.matchAll(/<script>([^]*?)<\/script>/g)].map(match => match[1]);
 assert.equal(scripts.length, 2);
 vm.runInThisContext(scripts[0], { filename: "page.html, first script" });
-const { parse, read, compare, histogram, quantile, grown, show, span_text, ticks, decades, rows_of, path } = vm.runInThisContext(
-	"({ parse, read, compare, histogram, quantile, grown, show, span_text, ticks, decades, rows_of, path })");
+const { parse, read, compare, histogram, quantile, grown, is_replaced, show, span_text, ticks, decades, rows_of, path } = vm.runInThisContext(
+	"({ parse, read, compare, histogram, quantile, grown, is_replaced, show, span_text, ticks, decades, rows_of, path })");
 new vm.Script(scripts[1], { filename: "page.html, second script" });
 
 let tests = 0;
@@ -155,6 +155,22 @@ test("a worker that makes no progress", () => {
 	assert.equal(stuck(worker(5, 0), worker(5, 0)), true);
 	assert.equal(stuck(worker(5, 1), worker(5, 1)), false);
 	assert.equal(stuck(worker(5, 0), worker(6, 0)), false);
+	/* Between two answers that come at once nobody need move. */
+	assert.equal(compare(worker(5, 0), worker(5, 0), .1).rows.get("0").stuck, false);
+	const said = (up, state) => read(lines(`weir_worker_up{worker="0"} ${up}`, `weir_worker_state{worker="0",state="${state}"} 1`));
+	assert.equal(stuck(said(1, "ready"), said(0, "ready")), true);
+	assert.equal(stuck(said(1, "ready"), said(1, "ready")), false);
+	assert.equal(stuck(said(1, "ready"), said(0, "draining")), false);
+});
+
+test("another process in a worker's place", () => {
+	const row = { pid: 7, generation: 2, restarts: 0 };
+	assert.equal(is_replaced(row, { ...row }), false);
+	assert.equal(is_replaced(row, { ...row, restarts: 1 }), true);
+	assert.equal(is_replaced(row, { ...row, pid: 8 }), true);
+	assert.equal(is_replaced(row, { ...row, pid: 8, generation: 3 }), false);
+	assert.equal(is_replaced(row, { ...row, pid: 0 }), false);
+	assert.equal(is_replaced({}, { pid: 8 }), false);
 });
 
 test("numbers for people", () => {
