@@ -315,6 +315,10 @@ START_TEST(it_says_what_happened)
 	       "bad");
 	give_worker(10, 2, 2, 1, "ready");
 	expect(NEWEST, "w0 goes on");
+	give_worker(10, 2, 2, 0, "stopped");
+	expect(NEWEST, "w0 is stopped");
+	expect(STATE ".className + ' ' + " STATE ".textContent", "bad stopped, 3 s");
+	give_worker(10, 2, 2, 1, "ready");
 	expect(STATE ".className + " STATE ".textContent", "ready");
 	(void)browser_ask(browser, "(ready = [false, 'stopping: connections are drained\\n'])");
 	give_worker(10, 2, 2, 1, "ready");
@@ -323,7 +327,7 @@ START_TEST(it_says_what_happened)
 	give_worker(10, 2, 2, 1, "ready");
 	expect(NEWEST, "ready again");
 	/* All at one time: each has its line in each chart, and no two names meet. */
-	expect("document.querySelectorAll('.mark').length", "63");
+	expect("document.querySelectorAll('.mark').length", "72");
 	expect("document.querySelectorAll('.plot .name').length", "5");
 	expect("document.querySelectorAll('#chart-connections .name').length", "5");
 	expect("(boxes => boxes.some((a, i) => boxes.some((b, j) => i < j && a.left < b.right &&"

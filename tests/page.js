@@ -63,6 +63,12 @@ test("an answer by worker, in their order", () => {
 	assert.equal(read("hello\n").any, false);
 });
 
+test("of the server's states, the one that is", () => {
+	const state = (...pairs) => read(lines(...pairs.map(([name, value]) => `weir_state{state="${name}"} ${value}`))).server.state;
+	assert.equal(state(["serving", 1]), "serving");
+	assert.equal(state(["serving", 0], ["stopping", 1], ["starting", 0]), "stopping");
+});
+
 test("growth", () => {
 	assert.equal(grown(3, 5), 2);
 	assert.equal(grown(5, 5), 0);
@@ -159,6 +165,8 @@ test("a worker that makes no progress", () => {
 	assert.equal(compare(worker(5, 0), worker(5, 0), .1).rows.get("0").stuck, false);
 	const said = (up, state) => read(lines(`weir_worker_up{worker="0"} ${up}`, `weir_worker_state{worker="0",state="${state}"} 1`));
 	assert.equal(stuck(said(1, "ready"), said(0, "ready")), true);
+	assert.equal(stuck(said(1, "ready"), said(0, "stopped")), true);
+	assert.equal(stuck(said(1, "ready"), said(0, "stuck")), true);
 	assert.equal(stuck(said(1, "ready"), said(1, "ready")), false);
 	assert.equal(stuck(said(1, "ready"), said(0, "draining")), false);
 });
