@@ -87,6 +87,8 @@ START_TEST(what_is_no_listener_is_refused_with_the_reason)
 	    {"echo://", "address \"\": an address is"},
 	    {"echo://127.0.0.1:x", "address \"127.0.0.1:x\": a port is"},
 	    {"echo://::1:7", "in brackets"},
+	    {"http://127.0.0.1:1/", "address \"127.0.0.1:1/\": a listener has no path"},
+	    {"http://127.0.0.1:1/a/b?names=on", "a listener has no path"},
 	    {"echo://127.0.0.1:1?", "no key of a listener is \"\""},
 	    {"echo://127.0.0.1:1?colour=red", "no key of a listener is \"colour\" (they are"},
 	    {"echo://127.0.0.1:1?accept", "accept takes reuseport, shared or handoff, not \"\""},

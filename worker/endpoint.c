@@ -187,6 +187,8 @@ bool endpoint_parse(struct endpoint *endpoint, const char *text, char *error, si
 		return false;
 	}
 	if (!address_parse(&endpoint->address, address, &why)) {
+		if (*address != '/' && *address != '@' && strchr(address, '/'))
+			why = "a listener has no path";
 		(void)snprintf(error, error_n, "address \"%s\": %s", address, why);
 		return false;
 	}
