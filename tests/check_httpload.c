@@ -310,6 +310,9 @@ static const struct {
     {{"--path", "/x", "echo://127.0.0.1:1"}, "--path is for http only"},
     {{"--chunked", "frame://127.0.0.1:1"}, "--chunked is for http only"},
     {{"--chunked", "http://127.0.0.1:1"}, "--chunked needs a --size"},
+    {{"--path", "/x", "http://127.0.0.1:1/"}, "which of them?"},
+    {{"http://127.0.0.1:1/a#b"}, "is no path"},
+    {{"echo://127.0.0.1:1/"}, "a listener has no path"},
     {{"--talk", "http://127.0.0.1:1"}, "--talk does not speak http"},
 };
 
@@ -340,6 +343,25 @@ START_TEST(says_what_it_asked)
 }
 END_TEST
 
+/* As in a browser; a query is of the path. The Host is not. */
+START_TEST(takes_the_path_of_its_listener)
+{
+	unsigned port = faulty_http_start(HTTP_FAULT_NONE, 1);
+	static const char *const paths[] = {"/", "/big", "/a?b=/c"};
+	char text[96];
+
+	for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+		(void)snprintf(text, sizeof text, "%s%s", http_at(port), paths[i]);
+		ck_assert_msg(LOAD("-c", "2", "-d", "50ms", "--warmup", "0", text) == 0, "%s",
+			      load_said());
+		(void)snprintf(text, sizeof text, "\"%s\"", paths[i]);
+		ck_assert_msg(load_says("path", text), "%s", load_said());
+		(void)snprintf(text, sizeof text, "\"%s\"", http_at(port));
+		ck_assert_msg(load_says("listener", text), "%s", load_said());
+	}
+}
+END_TEST
+
 SUITE("httpload",
       {"finds one wrong answer in fifty", finds_one_wrong_answer_in_fifty, 20,
        sizeof faults / sizeof *faults},
@@ -351,4 +373,5 @@ SUITE("httpload",
       {"holds connections", holds_connections, 20}, {"drives nginx", drives_nginx, 30},
       {"drives haproxy", drives_haproxy, 30}, {"drives node", drives_node, 30},
       {"drives weir", drives_weir, 30}, {"refuses wrong usage", refuses_wrong_usage, 20},
-      {"says what it asked", says_what_it_asked, 20})
+      {"says what it asked", says_what_it_asked, 20},
+      {"takes the path of its listener", takes_the_path_of_its_listener, 20})

@@ -361,10 +361,33 @@ static void read_options(struct plan *plan, int argc, char **argv)
 	}
 }
 
+/* http://HOST:PORT/PATH, as people have it from elsewhere: what is behind the port is what is asked
+ * for, and LISTENER the rest. A path and a name of a unix socket stand where HOST does. */
+static void take_path(struct plan *plan)
+{
+	static char listener[ENDPOINT_TEXT_BYTES];
+	size_t scheme = strlen("http://"), n;
+
+	if (strncmp(plan->listener, "http://", scheme) != 0 || strchr("/@", plan->listener[scheme]))
+		return;
+	n = scheme + strcspn(plan->listener + scheme, "/?");
+	if (plan->listener[n] != '/' || n >= sizeof listener)
+		return;
+	if (plan->path)
+		usage_error("%s has a path, and there is a --path: which of them?", plan->listener);
+	plan->path = plan->listener + n;
+	if (!http_message_path_is(plan->path))
+		usage_error("%s: \"%s\" is no path such as /bytes/1000", plan->listener,
+			    plan->path);
+	(void)snprintf(listener, sizeof listener, "%.*s", (int)n, plan->listener);
+	plan->listener = listener;
+}
+
 static void read_listener(struct plan *plan)
 {
 	char error[CONFIG_ERROR_BYTES];
 
+	take_path(plan);
 	if (!endpoint_parse(&plan->endpoint, plan->listener, error, sizeof error))
 		usage_error("%s: %s", plan->listener, error);
 	if (!address_is_unix(&plan->endpoint.address) && !address_port(&plan->endpoint.address))
