@@ -241,7 +241,7 @@ START_TEST(measures_the_servers_whole_tree)
 	ck_assert(load_figure("server_cpus") <= 3.1);
 	ck_assert_int_eq(LOAD("-c", "1", "-d", "100ms", "--server-pid", "999999999",
 			      load_listener("echo", server->ports[0])),
-			 1);
+			 2);
 	ck_assert_ptr_nonnull(strstr(load_said(), "no such process"));
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -347,6 +347,8 @@ static const struct {
     {{"--source", "127.0.0.9-127.0.0.1", "echo://127.0.0.1:1"}, "--source 127"},
     {{"--source", "::1", "echo://127.0.0.1:1"}, "another kind"},
     {{"--source", "here", "echo://127.0.0.1:1"}, "--source takes"},
+    {{"--server-pid", "999999999", "echo://127.0.0.1:1"},
+     "weirload: --server-pid 999999999: there is no such process\n"},
     {{"--json", "/nonexistent/file", "echo://127.0.0.1:1"}, "/nonexistent/file"},
 };
 

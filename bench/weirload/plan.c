@@ -1,8 +1,10 @@
 #include "bench/weirload/plan.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <getopt.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -501,6 +503,11 @@ static void check(struct plan *plan)
 	if (plan->sources &&
 	    plan->source.socket.ss_family != plan->endpoint.address.socket.ss_family)
 		usage_error("--source is of another kind of address than %s", plan->listener);
+	if (plan->server_pid && kill(plan->server_pid, 0) < 0 && errno == ESRCH) {
+		(void)fprintf(stderr, "weirload: --server-pid %d: there is no such process\n",
+			      (int)plan->server_pid);
+		exit(2);
+	}
 	if (plan->json && plan->hdr && strcmp(plan->json, plan->hdr) == 0)
 		usage_error("--json and --hdr would both write %s", plan->json);
 }

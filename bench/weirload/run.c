@@ -286,8 +286,6 @@ void run(struct outcome *outcome, const struct plan *plan)
 	if (run.schedule == MAP_FAILED || !run.tallies || (plan->chats && !run.chat_table))
 		die("no memory to count in");
 	outcome->cpus = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-	if (plan->server_pid && kill(plan->server_pid, 0) < 0 && errno == ESRCH)
-		die("--server-pid %d: there is no such process", (int)plan->server_pid);
 	outcome->server_base_bytes = server_memory(plan);
 	start_senders(&run);
 	wait_for(&run, UINT64_MAX, &run.ready, "connecting");
