@@ -11,6 +11,7 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "bench/weirload/judge.h"
 #include "tests/faulty.h"
 #include "tests/harness.h"
 #include "tests/load.h"
@@ -131,6 +132,9 @@ START_TEST(says_that_it_was_starved)
 	ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
 	ck_assert(load_says("valid", "false"));
 	ck_assert_ptr_nonnull(strstr(load_said(), "INVALID: the generator did not keep"));
+	ck_assert_msg(load_says("limit", "\"generator\"") &&
+			  strstr(load_said(), "\nlimit     generator"),
+		      "%s", load_said());
 
 	status =
 	    load_in(&starved, (const char *const[]){"-c", "10", "-d", "2s", "--warmup", "0",
@@ -221,6 +225,32 @@ START_TEST(is_invalid_when_a_sender_dies)
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
+
+/* An idle generator that was late nonetheless: the verdict and the limit say the same. Where the
+ * server was busy all the time, that is what is to be known. */
+START_TEST(names_the_generator_where_its_schedule_makes_it_invalid)
+{
+	static struct outcome outcome;
+	const struct plan plan = {.rate = 1000, .connections = 1};
+
+	for (int busy = 0; busy < 2; busy++) {
+		memset(&outcome, 0, sizeof outcome);
+		outcome.measured_ns = 1000000000;
+		outcome.messages = outcome.held = outcome.cpus = 1;
+		outcome.server_known = busy;
+		outcome.server.busiest_ns = outcome.measured_ns;
+		for (int i = 0; i < 1000; i++) {
+			histogram_add(&outcome.all.slip, 5 * JUDGE_SLIP_NS);
+			histogram_add(&outcome.all.response, JUDGE_SLIP_NS);
+		}
+		judge(&outcome, &plan);
+		ck_assert_ptr_nonnull(strstr(outcome.invalid_why, "its own schedule"));
+		ck_assert_str_eq(judge_limit(&outcome), busy ? "server" : "generator");
+		ck_assert_int_eq(outcome.exit_status, 3);
+	}
+}
+END_TEST
+
 SUITE("judge",
       {"shows a stall in response time and not in service time",
        shows_a_stall_in_response_time_and_not_in_service_time, 20},
@@ -229,4 +259,6 @@ SUITE("judge",
       {"blames a slow server for its slowness", blames_a_slow_server_for_its_slowness, 20},
       {"does not blame the server for its own sleep", does_not_blame_the_server_for_its_own_sleep,
        20},
+      {"names the generator where its schedule makes it INVALID",
+       names_the_generator_where_its_schedule_makes_it_invalid, 20},
       {"is INVALID when a sender dies", is_invalid_when_a_sender_dies, 30})

@@ -308,6 +308,22 @@ START_TEST(finds_a_chargen_that_says_nothing)
 }
 END_TEST
 
+/* A run in which nothing was answered has no figures that could be taken for some. */
+START_TEST(shows_no_figures_of_nothing)
+{
+	unsigned port;
+
+	(void)faulty_start(FAULT_MUTE, 1, &port);
+	ck_assert_int_eq(LOAD("-c", "3", "-d", "500ms", "--warmup", "0", "--timeout", "200ms",
+			      load_listener("echo", port)),
+			 1);
+	ck_assert_msg(!strstr(load_said(), "p99.9") && !strstr(load_said(), "the generator's") &&
+			  !strstr(load_said(), "figure to quote"),
+		      "%s", load_said());
+	ck_assert_ptr_nonnull(strstr(load_said(), "no message was answered"));
+}
+END_TEST
+
 START_TEST(keeps_its_rate_though_connections_end)
 {
 	unsigned port;
@@ -390,5 +406,6 @@ SUITE("weirload",
       {"ends early in its warm-up", ends_early_in_its_warm_up, 20},
       {"finds bytes that nobody asked for", finds_bytes_that_nobody_asked_for, 20},
       {"finds a chargen that says nothing", finds_a_chargen_that_says_nothing, 20},
+      {"shows no figures of nothing", shows_no_figures_of_nothing, 20},
       {"keeps its rate though connections end", keeps_its_rate_though_connections_end, 20},
       {"refuses wrong usage", refuses_wrong_usage, 20}, {"helps", helps, 10})

@@ -114,6 +114,9 @@ void judge(struct outcome *outcome, const struct plan *plan)
 	if (outcome->limit == LIMIT_GENERATOR && !outcome->messages &&
 	    (judge_starved(outcome) || judge_frozen(outcome)))
 		invalid(outcome, "the generator hardly ran");
+	/* A server that was busy all the time stays the limit, whatever else was. */
+	if (outcome->invalid_why[0] && !plan->idle && outcome->limit != LIMIT_SERVER)
+		outcome->limit = LIMIT_GENERATOR;
 	if (tally_errors_of(&outcome->all, BLAME_SERVER) ||
 	    tally_errors_of(&outcome->all, BLAME_REPLY))
 		outcome->exit_status = 1;

@@ -189,10 +189,21 @@ static void print_times(FILE *out, const char *name, const struct histogram *his
 	(void)fprintf(out, "\n");
 }
 
+static void print_all_times(FILE *out, const struct tally *all)
+{
+	if (all->service.n || all->connect.n)
+		(void)fprintf(out, "\n%-10s%10s%10s%10s%10s%10s\n", "", "p50", "p90", "p99",
+			      "p99.9", "max");
+	print_times(out, "service", &all->service);
+	print_times(out, "response", &all->response);
+	print_times(out, "slip", &all->slip);
+	print_times(out, "connect", &all->connect);
+}
+
 static void print_throughput(FILE *out, const struct outcome *outcome, const struct plan *plan,
 			     const struct figures *figures)
 {
-	const char *mark = !plan->rate && outcome->limit == LIMIT_GENERATOR
+	const char *mark = !plan->rate && outcome->messages && outcome->limit == LIMIT_GENERATOR
 			       ? "   (the generator's limit, not the server's)"
 			       : "";
 
@@ -316,6 +327,10 @@ static void print_limit(FILE *out, const struct outcome *outcome, const struct p
 	else if (outcome->limit == LIMIT_GENERATOR && judge_frozen(outcome))
 		(void)fprintf(out, "limit     generator: it stood still for %.0f %% of the time\n",
 			      100 * (double)outcome->all.frozen_ns / (double)outcome->measured_ns);
+	else if (outcome->limit == LIMIT_GENERATOR && outcome->invalid_why[0])
+		(void)fprintf(out, "limit     generator: the run is INVALID, see below\n");
+	else if (outcome->limit == LIMIT_GENERATOR && !outcome->messages)
+		(void)fprintf(out, "limit     generator\n");
 	else if (outcome->limit == LIMIT_GENERATOR)
 		(void)fprintf(out, "limit     generator: CPU a %s is the figure to quote\n",
 			      unit_of(plan));
@@ -386,13 +401,9 @@ static void print_table(FILE *out, const struct outcome *outcome, const struct p
 	print_throughput(out, outcome, plan, figures);
 	print_loss(out, outcome, plan);
 	print_held(out, outcome, plan, figures);
-	if (outcome->all.service.n || outcome->all.connect.n)
-		(void)fprintf(out, "\n%-10s%10s%10s%10s%10s%10s\n", "", "p50", "p90", "p99",
-			      "p99.9", "max");
-	print_times(out, "service", &outcome->all.service);
-	print_times(out, "response", &outcome->all.response);
-	print_times(out, "slip", &outcome->all.slip);
-	print_times(out, "connect", &outcome->all.connect);
+	/* Where nothing was answered, how soon it connected says nothing either. */
+	if (outcome->all.messages)
+		print_all_times(out, &outcome->all);
 	(void)fprintf(out, "\n");
 	print_costs(out, outcome, plan, figures);
 	print_limit(out, outcome, plan);
