@@ -15,7 +15,7 @@ SIM_COMMON   = $(patsubst %,$(BUILD)/sim/tests/%.o,suite kernel mailroom mail of
 CHECK_CFLAGS := $(shell pkg-config --cflags check 2>/dev/null)
 CHECK_LIBS   := $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 
-$(BUILD)/tests/%.o: ALL_CFLAGS += $(CHECK_CFLAGS) -Wno-format-extra-args
+$(BUILD)/tests/%.o: private ALL_CFLAGS += $(CHECK_CFLAGS) -Wno-format-extra-args
 $(BUILD)/sim/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(CHECK_CFLAGS) -Wno-format-extra-args -DSYS_SIMULATED -MMD -MP -c $< -o $@

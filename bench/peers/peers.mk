@@ -24,7 +24,7 @@ peers: $(PEERS_BUILT:%=$(BUILD)/peers/%)
 
 peer_flags = $(if $(PKG_$(1)),$(shell pkg-config $(2) $(PKG_$(1)) 2>/dev/null))
 
-$(BUILD)/bench/peers/%.o: ALL_CFLAGS += $(call peer_flags,$*,--cflags)
+$(BUILD)/bench/peers/%.o: private ALL_CFLAGS += $(call peer_flags,$*,--cflags)
 
 $(PEER_IN_C:%=$(BUILD)/peers/%): $(BUILD)/peers/%: $(BUILD)/bench/peers/%.o $(BUILD)/bench/peers/face.o $(BUILD)/reactor/address.o
 	@mkdir -p $(@D)
