@@ -251,18 +251,19 @@ static void refuse_request(struct conn *conn, struct http *http, const struct ht
 static void answer(struct conn *conn, struct http *http, const struct http_request *request,
 		   enum resource resource, uint64_t bytes)
 {
-	bool plain = request->method == HTTP_GET && request->minor && request->keep_alive;
-	struct http_answer head = {
+	struct http_answer head;
+
+	if (resource == HELLO && request->method == HTTP_GET && request->minor &&
+	    request->keep_alive) {
+		say_hello(conn);
+		return;
+	}
+	head = (struct http_answer){
 	    .status = 200,
 	    .type = "application/octet-stream",
 	    .connection = http_connection(request),
 	    .length = bytes,
 	};
-
-	if (resource == HELLO && plain) {
-		say_hello(conn);
-		return;
-	}
 	if (resource == HELLO) {
 		head.type = hello_answer.type;
 		head.length = hello_answer.length;

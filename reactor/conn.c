@@ -197,7 +197,8 @@ static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec 
 		conn->drain_left = 0;
 		return false;
 	}
-	conn->beyond = conn->draining && !conn->drain_left;
+	if (conn->draining && !conn->drain_left)
+		conn->beyond = true;
 	/* Drained, unless the end came in the same event: that gives no edge of its own. */
 	conn->drain_left -= conn->drain_left < (size_t)n ? conn->drain_left : (uint32_t)n;
 	if ((size_t)n < room && !conn_ready(conn, SOURCE_ENDED) && !conn->drain_left)
@@ -329,11 +330,6 @@ bool conn_message_done(struct conn *conn)
 uint32_t conn_message_max(const struct conn *conn)
 {
 	return conn->service->message_max;
-}
-
-bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n)
-{
-	return conn->draining && (conn->beyond || n >= (uint64_t)offered + conn->drain_left);
 }
 
 void conn_wait(struct conn *conn)

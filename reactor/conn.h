@@ -114,7 +114,7 @@ void conn_wait(struct conn *conn);
 void conn_speak(struct conn *conn, bool more);
 /* Does it drain, and is a message of n bytes, at the beginning of the offered ones that are left,
  * the last that will be served? What comes later is not begun. */
-bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n);
+static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n);
 /* No more input; what is owed is sent, then the connection ends. */
 void conn_finish(struct conn *conn, enum close_reason reason);
 /* Who is there; false where the kernel does not know any more. */
@@ -228,6 +228,11 @@ _Static_assert(sizeof(struct conn) <= 128, "a connection is at most 128 bytes");
 static inline void *conn_state(struct conn *conn)
 {
 	return conn->state;
+}
+
+static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n)
+{
+	return conn->draining && (conn->beyond || n >= (uint64_t)offered + conn->drain_left);
 }
 
 #endif

@@ -158,10 +158,13 @@ void conn_flush(struct conn *conn, struct conn_table *table)
 			STATS_ADD(table->stats, sent_bytes, sent);
 		}
 		from_queue = sent < conn->queue.owed ? sent : conn->queue.owed;
-		queue_sent(&conn->queue, &table->buffers, from_queue);
+		if (from_queue)
+			queue_sent(&conn->queue, &table->buffers, from_queue);
 		if (!all)
 			conn->source.ready &= (uint8_t)~SOURCE_OUT;
-		if (sent > from_queue || !conn->queue.owed || !all)
+		if (all && !conn->queue.owed && !outbox->held.iov_len)
+			outbox_clear(outbox);
+		else if (sent > from_queue || !conn->queue.owed || !all)
 			outbox_keep(conn, table, sent - from_queue);
 	}
 	if (outbox->n || outbox->held.iov_len)
