@@ -317,6 +317,7 @@ START_TEST(it_says_what_happened)
 	expect(NEWEST, "w0 goes on");
 	give_worker(10, 2, 2, 0, "stopped");
 	expect(NEWEST, "w0 is stopped");
+	expect("document.querySelector('.plot .name').textContent", "w0 stopped");
 	expect(STATE ".className + ' ' + " STATE ".textContent", "bad stopped, 3 s");
 	give_worker(10, 2, 2, 1, "ready");
 	expect(STATE ".className + " STATE ".textContent", "ready");
