@@ -8,6 +8,7 @@
 
 #include "master/control.h"
 #include "master/exposition.h"
+#include "master/metrics.h"
 #include "master/options.h"
 #include "master/status.h"
 
@@ -72,6 +73,7 @@ static void answer_listeners(struct control_client *client, const struct generat
 static void answer_server(struct control_client *client)
 {
 	const struct generation *serving = change_serving();
+	char metrics[ADDRESS_TEXT_BYTES];
 	struct status_server server = {
 	    .pid = getpid(),
 	    .generation = serving->number,
@@ -82,6 +84,8 @@ static void answer_server(struct control_client *client)
 	    .config = options_file(),
 	};
 
+	if (metrics_at(metrics))
+		server.metrics = metrics;
 	for (size_t i = 0; i < serving->slots_n; i++)
 		server.workers +=
 		    serving->slots[i].roster.state == SLOT_READY &&

@@ -71,6 +71,22 @@ static bool is_there(const char *at, const struct endpoint *endpoint)
 
 static const struct point_settings settings = {.backlog = BACKLOG};
 
+/* An error of it is said without a scheme, as the address was given. */
+static bool open_there(struct point *point, const struct endpoint *endpoint, bool alone,
+		       char error[CONFIG_ERROR_BYTES])
+{
+	static const char with[] = "listening on metrics://", without[] = "metrics ";
+
+	if (point_open(point, endpoint, &settings, NULL, alone, error))
+		return true;
+	if (strncmp(error, with, sizeof with - 1) == 0) {
+		memmove(error + sizeof without - 1, error + sizeof with - 1,
+			strlen(error + sizeof with - 1) + 1);
+		memcpy(error, without, sizeof without - 1);
+	}
+	return false;
+}
+
 bool metrics_bind(const struct config *config, const struct metrics_legacy *legacy,
 		  char error[CONFIG_ERROR_BYTES])
 {
@@ -87,7 +103,7 @@ bool metrics_bind(const struct config *config, const struct metrics_legacy *lega
 		metrics.guest = true;
 		return true;
 	}
-	return point_open(&metrics.point, &endpoint, &settings, NULL, legacy->fd < 0, error);
+	return open_there(&metrics.point, &endpoint, legacy->fd < 0, error);
 }
 
 /* The other master's, and of no use to anybody: who comes there is refused. */
@@ -248,7 +264,7 @@ static void bind_again(void)
 	     listens))
 		return;
 	point_close(&metrics.point, true);
-	if (!point_open(&metrics.point, &endpoint, &settings, NULL, true, error))
+	if (!open_there(&metrics.point, &endpoint, true, error))
 		log_error("metrics are not served", LOG_TEXT("error", error));
 }
 
@@ -274,6 +290,13 @@ void metrics_leave(void)
 bool metrics_is_busy(void)
 {
 	return metrics.has_table && metrics.table.conns.used != 0;
+}
+
+bool metrics_at(char text[ADDRESS_TEXT_BYTES])
+{
+	if (metrics.serving)
+		address_format(&metrics.point.bound, text);
+	return metrics.serving;
 }
 
 void metrics_bequeath(struct metrics_legacy *legacy)
@@ -325,7 +348,7 @@ bool metrics_stage(const struct config *config, char error[CONFIG_ERROR_BYTES])
 			       strerror(-failure));
 		return false;
 	}
-	return point_open(&metrics.staged, &endpoint, &settings, NULL,
+	return open_there(&metrics.staged, &endpoint,
 			  !metrics.point.used || !point_overlaps(&metrics.point, &endpoint), error);
 }
 

@@ -44,6 +44,9 @@ bool metrics_stage(const struct config *config, char error[CONFIG_ERROR_BYTES]);
 /* From now on it is there; or, it stays where it is. */
 void metrics_settle(bool staged);
 
+/* The address, as bound. False: metrics are not served here. */
+bool metrics_at(char text[ADDRESS_TEXT_BYTES]);
+
 /* For the next master. */
 void metrics_bequeath(struct metrics_legacy *legacy);
 /* The next master lets people in from now on: whoever has asked here, or is about to, has his

@@ -19,7 +19,7 @@ static const char *const shown_to_top[] = {"asleep", "harvests", "turns", "loop_
 #define SHOWN	     (sizeof shown / sizeof *shown)
 #define SHOWN_TO_TOP (sizeof shown_to_top / sizeof *shown_to_top)
 #define FIELDS_MAX   96
-#define FIELDS_OTHER 9 /* that are no counters */
+#define FIELDS_OTHER 10 /* that are no counters */
 
 _Static_assert(SHOWN + SHOWN_TO_TOP + CLOSE_REASONS + LAGS + FIELDS_OTHER <= FIELDS_MAX,
 	       "they fit");
@@ -123,6 +123,8 @@ void status_server(struct control_client *client, const struct status_server *se
 	record_add(&record, LOG_NUMBER("up_s", server->up_s));
 	if (server->config)
 		record_add(&record, LOG_TEXT("config", server->config));
+	if (server->metrics)
+		record_add(&record, LOG_TEXT("metrics", server->metrics));
 	record_add_counters(&record, &(struct seats_read){board, 0, seats, NULL}, false);
 	control_record(client, "server", record.fields, record.n);
 }

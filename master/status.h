@@ -20,6 +20,7 @@ struct status_server {
 	size_t workers;	      /* ready */
 	size_t workers_asked; /* as configured, with TTIN and TTOU */
 	const char *config;   /* the file; NULL: none */
+	const char *metrics;  /* where they are served; NULL: nowhere */
 };
 
 struct status_listener {

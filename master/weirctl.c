@@ -196,6 +196,8 @@ static void read_options(int argc, char **argv)
 			usage_error("%s is no option, or takes no value", argv[optind - 1]);
 	}
 	take_command(argc, argv);
+	if (ctl.json && strcmp(ctl.command->name, "metrics") == 0)
+		usage_error("metrics are Prometheus' text, and not to be had as JSON");
 	ctl.timeout_ms = ctl.command->quick ? QUICK_MS : 0;
 	if (timeout)
 		ctl.timeout_ms = take_time("--timeout", timeout);

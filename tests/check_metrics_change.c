@@ -271,8 +271,7 @@ START_TEST(an_address_that_is_taken_ends_the_start)
 
 	(void)snprintf(text, sizeof text, "127.0.0.1:%u", port);
 	ck_assert_int_eq(RUN(output, "--metrics", text, "echo://127.0.0.1:0"), 1);
-	(void)snprintf(wanted, sizeof wanted, "listening on metrics://%s: bind: %s", text,
-		       strerror(EADDRINUSE));
+	(void)snprintf(wanted, sizeof wanted, "metrics %s: bind: %s", text, strerror(EADDRINUSE));
 	ck_assert_msg(strstr(output, wanted) != NULL, "%s", output);
 	(void)close(fd);
 }
@@ -284,6 +283,8 @@ START_TEST(an_address_that_is_none_is_a_wrong_configuration)
 
 	ck_assert_int_eq(RUN(output, "--test", "--metrics", "nowhere", "echo://127.0.0.1:0"), 2);
 	ck_assert_msg(strstr(output, "metrics \"nowhere\": ") != NULL, "%s", output);
+	ck_assert_int_eq(RUN(output, "--test", "--metrics", "http://127.0.0.1:0"), 2);
+	ck_assert_msg(strstr(output, "without a scheme") != NULL, "%s", output);
 	ck_assert_int_eq(RUN(output, "--test", "--metrics", ":0", "--no-master", "--workers", "1"),
 			 2);
 	ck_assert_msg(strstr(output, "no-master") != NULL, "%s", output);
@@ -516,7 +517,7 @@ START_TEST(one_that_takes_back_forgets_its_farewell)
 	/* For longer than it waits between two looks at who asks. */
 	for (size_t i = 1; i <= 3; i++) {
 		steer_wait_log_times(server, "msg=\"worker started\"", i);
-		ck_assert_int_eq(kill(server_worker(server, 0), SIGKILL), 0);
+		ck_assert_int_eq(kill(server_wait_worker(server, 0, 0), SIGKILL), 0);
 		steer_wait_log_times(server, "msg=\"worker died\"", i);
 	}
 	steer_wait_log_times(server, "msg=\"worker started\"", 4);
@@ -583,6 +584,10 @@ START_TEST(weirctl_prints_the_same)
 
 		ck_assert_msg(strncmp(a, b, n) == 0, "%.100s and %.100s", a, b);
 	}
+	(void)snprintf(command, sizeof command, "metrics        127.0.0.1:%u\n",
+		       metrics_port(server));
+	steer_do("status");
+	ck_assert_ptr_nonnull(strstr(steer_said(), command));
 	steer_stop(server);
 }
 END_TEST

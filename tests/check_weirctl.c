@@ -272,6 +272,7 @@ START_TEST(wrong_usage_exits_2)
 	    {{"--timeout", "5", "status"}, "--timeout takes a time such as 500ms, 30s or 5m"},
 	    {{"--colour", "status"}, "--colour is no option"},
 	    {{"-x", "status"}, "-x is no option"},
+	    {{"-j", "metrics"}, "not to be had as JSON"},
 	    {{"--json=yes", "status"}, "--json=yes is no option, or takes no value"},
 	};
 

@@ -394,6 +394,13 @@ bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 	}
 	if (config->metrics && !*config->metrics)
 		config->metrics = NULL;
+	if (config->metrics && strstr(config->metrics, "://")) {
+		(void)snprintf(
+		    error, CONFIG_ERROR_BYTES,
+		    "metrics \"%s\": it is an address without a scheme, as 127.0.0.1:9464",
+		    config->metrics);
+		return false;
+	}
 	if (config->metrics && !address_parse(&metrics, config->metrics, &why)) {
 		(void)snprintf(error, CONFIG_ERROR_BYTES, "metrics \"%s\": %s", config->metrics,
 			       why);
