@@ -38,6 +38,8 @@ static const struct case_of_fault faults[] = {
     {HTTP_FAULT_FRAMES, {"-s", "100"}, "errors_malformed", "Content-Length and Transfer-"},
     {HTTP_FAULT_UNFRAMED, {"-p", "4"}, "errors_malformed", "neither Content-Length nor"},
     {HTTP_FAULT_CHUNK, {"-s", "10K"}, "errors_malformed", "a chunk that is longer"},
+    {HTTP_FAULT_UNFRAMED, {"--body", "any"}, "errors_malformed", "neither Content-Length nor"},
+    {HTTP_FAULT_STATUS, {"--body", "any"}, "errors_status", "status 503"},
     {HTTP_FAULT_SHORTER, {"-p", "4"}, "errors_truncated", "a body of 12 bytes instead of 13"},
     {HTTP_FAULT_SHORTER, {"-s", "500"}, "errors_truncated", "a body of 499 bytes"},
     {HTTP_FAULT_LONGER, {"--path", "/big"}, "errors_truncated", NULL},
@@ -122,6 +124,9 @@ static const struct {
     {HTTP_FAULT_NONE, {"-P", "3", "-p", "2"}, false},
     {HTTP_FAULT_NONE, {"--rate", "500"}, false},
     {HTTP_FAULT_NONE, {"--churn", "--rate", "200", "-s", "20"}, false},
+    {HTTP_FAULT_ALTER, {"--body", "any", "-p", "4"}, false},
+    {HTTP_FAULT_ALTER_END, {"--body", "any", "--path", "/big"}, false},
+    {HTTP_FAULT_APART, {"--body", "any", "-P", "2"}, false},
     {HTTP_FAULT_DRIBBLE, {"-p", "4"}, false},
     {HTTP_FAULT_DRIBBLE, {"-s", "50", "-p", "4"}, false},
     {HTTP_FAULT_LAST, {"-p", "1"}, true},
@@ -309,6 +314,9 @@ static const struct {
     {{"--path", "/a b", "http://127.0.0.1:1"}, "--path takes a path"},
     {{"--path", "/x", "echo://127.0.0.1:1"}, "--path is for http only"},
     {{"--chunked", "frame://127.0.0.1:1"}, "--chunked is for http only"},
+    {{"--body", "any", "echo://127.0.0.1:1"}, "--body any is for http only"},
+    {{"--body", "any", "-s", "5", "http://127.0.0.1:1"}, "--body any is for GET"},
+    {{"--body", "all", "http://127.0.0.1:1"}, "--body takes same or any"},
     {{"--chunked", "http://127.0.0.1:1"}, "--chunked needs a --size"},
     {{"--path", "/x", "http://127.0.0.1:1/"}, "which of them?"},
     {{"http://127.0.0.1:1/a#b"}, "is no path"},
@@ -333,6 +341,7 @@ START_TEST(says_what_it_asked)
 
 	ck_assert_int_eq(LOAD("-c", "2", "-d", "50ms", "--warmup", "0", http_at(port)), 0);
 	ck_assert_ptr_nonnull(strstr(load_said(), "2 connections, GET /, 1 process"));
+	ck_assert(load_says("body", "\"same\""));
 	ck_assert(load_says("method", "\"GET\"") && load_says("path", "\"/\""));
 	ck_assert_int_eq(
 	    LOAD("-c", "2", "-d", "50ms", "--warmup", "0", "-s", "5", "--chunked", http_at(port)),
@@ -340,6 +349,10 @@ START_TEST(says_what_it_asked)
 	ck_assert_ptr_nonnull(
 	    strstr(load_said(), "2 connections, POST /echo, 5 bytes in a chunk, 1 process"));
 	ck_assert(load_says("method", "\"POST\"") && load_figure("size") == 5);
+	ck_assert_int_eq(
+	    LOAD("-c", "2", "-d", "50ms", "--warmup", "0", "--body", "any", http_at(port)), 0);
+	ck_assert_ptr_nonnull(strstr(load_said(), "GET /, bodies not compared, 1 process"));
+	ck_assert(load_says("body", "\"any\""));
 }
 END_TEST
 

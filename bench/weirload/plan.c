@@ -158,6 +158,13 @@ static void option_path(struct plan *plan, const char *value)
 		usage_error("--path takes a path such as /bytes/1000, not \"%s\"", value);
 }
 
+static void option_body(struct plan *plan, const char *value)
+{
+	plan->any_body = strcmp(value, "any") == 0;
+	if (!plan->any_body && strcmp(value, "same") != 0)
+		usage_error("--body takes same or any, not \"%s\"", value);
+}
+
 static void option_chunked(struct plan *plan, const char *value)
 {
 	(void)value;
@@ -435,14 +442,18 @@ static void check_datagrams(const struct plan *plan)
 static void make_http(struct plan *plan)
 {
 	if (!plan->dialect->http) {
-		if (plan->path || plan->chunked)
-			usage_error("--%s is for http only", plan->path ? "path" : "chunked");
+		if (plan->path || plan->chunked || plan->any_body)
+			usage_error("--%s is for http only", plan->path	     ? "path"
+							     : plan->chunked ? "chunked"
+									     : "body any");
 		if (!plan->size)
 			plan->size = SIZE_BYTES;
 		return;
 	}
 	if (plan->chunked && !plan->size)
 		usage_error("--chunked needs a --size: without it there is no body");
+	if (plan->any_body && plan->size)
+		usage_error("--body any is for GET: with a --size the body has to come back");
 	http_message_make(&plan->message, plan->listener, plan->path, plan->size, plan->chunked,
 			  plan->churn);
 	plan->http = *plan->dialect;

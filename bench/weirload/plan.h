@@ -37,6 +37,7 @@ struct plan {
 	struct address source; /* the first of them; bytes is 0 where none is bound */
 	uint64_t sources;
 	pid_t server_pid; /* 0: not told */
+	bool any_body;	  /* of http: it may change from reply to reply */
 	const char *path; /* of http; NULL: not told */
 	const char *json, *hdr;
 };

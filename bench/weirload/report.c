@@ -158,6 +158,8 @@ static void print_head(FILE *out, const struct plan *plan, const struct outcome 
 	if (plan->size)
 		(void)fprintf(out, ", %s bytes%s", grouped(plan->size),
 			      plan->chunked ? " in a chunk" : "");
+	if (plan->any_body)
+		(void)fprintf(out, ", bodies not compared");
 	if (plan->pipeline > 1)
 		(void)fprintf(out, ", pipeline %s", grouped(plan->pipeline));
 	if (plan->endpoint.datagrams && !plan->batch)

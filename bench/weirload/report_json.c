@@ -84,6 +84,7 @@ static void json_plan(struct json *json, const struct plan *plan)
 	if (plan->dialect->http) {
 		json_text(json, "method", plan->message.method);
 		json_text(json, "path", plan->message.path);
+		json_text(json, "body", plan->any_body ? "any" : "same");
 	}
 	if (plan->endpoint.datagrams)
 		json_text(json, "batch", plan->batch ? "on" : "off");
