@@ -148,7 +148,8 @@ START_TEST(finds_nothing_where_nothing_is_wrong)
 	/* An open loop may find this machine too busy, and says so. */
 	ck_assert_msg(status == 0 || (status == 3 && load_figure("slip_n") > 0), "status %d\n%s",
 		      status, load_said());
-	ck_assert_msg(load_figure("errors") == 0 && load_figure("messages") > 0, "%s", load_said());
+	ck_assert_msg(load_figure("errors") == 0 && (status == 3 || load_figure("messages") > 0),
+		      "%s", load_said());
 	ck_assert_msg((load_figure("reopened") > 0) == fine[_i].reopens, "%s", load_said());
 }
 END_TEST

@@ -124,8 +124,8 @@ START_TEST(speaks_every_protocol_in_every_way)
 		ck_assert_msg(status == 0 || (status == 3 && load_figure("slip_n") > 0),
 			      "%s, way %zu: status %d\n%s", protocol, i, status, load_said());
 		ck_assert_msg(load_figure("errors") == 0, "%s", load_said());
-		ck_assert_msg(load_figure("messages") > 0, "%s, way %zu\n%s", protocol, i,
-			      load_said());
+		ck_assert_msg(status == 3 || load_figure("messages") > 0, "%s, way %zu\n%s",
+			      protocol, i, load_said());
 		ck_assert(load_figure("connected_max") == 10);
 	}
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -312,12 +312,14 @@ END_TEST
 START_TEST(shows_no_figures_of_nothing)
 {
 	unsigned port;
+	int status;
 
 	(void)faulty_start(FAULT_MUTE, 1, &port);
-	ck_assert_int_eq(LOAD("-c", "3", "-d", "500ms", "--warmup", "0", "--timeout", "200ms",
-			      load_listener("echo", port)),
-			 1);
-	ck_assert_msg(!strstr(load_said(), "p99.9") && !strstr(load_said(), "the generator's") &&
+	status = LOAD("-c", "3", "-d", "500ms", "--warmup", "0", "--timeout", "200ms",
+		      load_listener("echo", port));
+	ck_assert_msg(status == 1 || status == 3, "status %d\n%s", status, load_said());
+	ck_assert_msg(!strstr(load_said(), "p99.9") &&
+			  !strstr(load_said(), "(the generator's limit") &&
 			  !strstr(load_said(), "figure to quote"),
 		      "%s", load_said());
 	ck_assert_ptr_nonnull(strstr(load_said(), "no message was answered"));
