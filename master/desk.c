@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "master/annals.h"
 #include "master/control.h"
 #include "master/exposition.h"
 #include "master/metrics.h"
@@ -70,6 +71,14 @@ static void answer_listeners(struct control_client *client, const struct generat
 	}
 }
 
+/* When weir was started, by the first of its masters; ours where nobody wrote it down. */
+static time_t server_born(void)
+{
+	time_t began = (time_t)(annals_began_us() / 1000000);
+
+	return began && began < desk.born ? began : desk.born;
+}
+
 static void answer_server(struct control_client *client)
 {
 	const struct generation *serving = change_serving();
@@ -78,14 +87,15 @@ static void answer_server(struct control_client *client)
 	    .pid = getpid(),
 	    .generation = serving->number,
 	    .state = desk.owner->state(),
-	    .since = desk.born,
-	    .up_s = seconds_since(desk.born_us),
+	    .since = server_born(),
+	    .master_up_s = seconds_since(desk.born_us),
 	    .workers_asked = serving->slots_n,
 	    .config = options_file(),
 	};
 
 	if (metrics_at(metrics))
 		server.metrics = metrics;
+	server.up_s = server.master_up_s + (uint64_t)(desk.born - server_born());
 	for (size_t i = 0; i < serving->slots_n; i++)
 		server.workers +=
 		    serving->slots[i].roster.state == SLOT_READY &&

@@ -121,6 +121,7 @@ void status_server(struct control_client *client, const struct status_server *se
 	record_add(&record, LOG_NUMBER("workers_asked", server->workers_asked));
 	record_add(&record, LOG_TEXT("since", stamp));
 	record_add(&record, LOG_NUMBER("up_s", server->up_s));
+	record_add(&record, LOG_NUMBER("master_up_s", server->master_up_s));
 	if (server->config)
 		record_add(&record, LOG_TEXT("config", server->config));
 	if (server->metrics)

@@ -15,8 +15,8 @@ struct status_server {
 	pid_t pid;
 	unsigned generation;
 	const char *state; /* one word: serving, reloading, upgrading, stopping, ... */
-	int64_t since;	   /* when the master started, as time(2) says it */
-	uint64_t up_s;
+	int64_t since;	   /* when weir was started, as time(2) says it */
+	uint64_t up_s, master_up_s;
 	size_t workers;	      /* ready */
 	size_t workers_asked; /* as configured, with TTIN and TTOU */
 	const char *config;   /* the file; NULL: none */

@@ -532,22 +532,37 @@ START_TEST(elsewhere_it_ends_with_the_server)
 }
 END_TEST
 
+static double status_number(const char *key)
+{
+	ck_assert_int_eq(ASK("-j", "status"), 0);
+	return number_of(out, key);
+}
+
 START_TEST(it_follows_an_upgrade)
 {
+	struct wait wait = wait_begin();
 	char pid[32];
 
 	server = STEERED("--workers", "2", "echo://127.0.0.1:0");
 	(void)snprintf(path, sizeof path, "%s", in_folder("control"));
 	TOP(80, 24);
 	wait_rates();
+	while (status_number("up_s") < 2)
+		wait_more(&wait, "two seconds of a server");
 	steer_do("upgrade");
 	steer_follow(server);
 	(void)snprintf(pid, sizeof pid, "  pid %d ", (int)server->pid);
 	terminal_wait(pid);
 	terminal_wait("generation 2 ");
 	wait_rates();
+	ck_assert(!strstr(terminal_line(0), " up 0s") && !strstr(terminal_line(0), " up 1s"));
 	terminal_type("q");
 	ck_assert_int_eq(terminal_end(), 0);
+	/* It is the server that has been up; its master is another one. */
+	ck_assert_double_ge(status_number("up_s"), number_of(out, "master_up_s") + 1);
+	ck_assert_int_eq(ASK("status"), 0);
+	has(out, "\nup             ");
+	has(out, "\nmaster up      ");
 	steer_settle(server, 2);
 	steer_stop(server);
 }
