@@ -42,14 +42,6 @@ void conn_speak(struct conn *conn, bool more)
 	CHECK(!more); /* no design serves what says more than it reads */
 }
 
-bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n)
-{
-	(void)conn;
-	(void)offered;
-	(void)n;
-	return false; /* no design drains */
-}
-
 bool conn_peer(const struct conn *conn, struct address *peer)
 {
 	(void)conn;
