@@ -9,7 +9,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "master/control_file.h"
 #include "reactor/check.h"
 
 #define REQUEST_MS   5000	  /* from connect to a whole request */
@@ -60,8 +59,6 @@ struct control_client {
 static struct {
 	struct loop *loop; /* NULL: not open */
 	const struct control_owner *owner;
-	struct identity identity;
-	bool has_identity;
 	struct control_file file;
 	struct source listener; /* fd -1: none */
 	bool watching;
@@ -80,11 +77,9 @@ const char *control_verb_name(enum control_verb verb)
 
 static const char *refusal(const struct ucred *peer)
 {
-	bool known = peer->uid == 0 || peer->uid == geteuid() ||
-		     (control.has_identity && peer->uid == control.identity.uid);
-
-	if (!known)
-		return "only root and weir's own user may use this";
+	/* Not --user: whoever gets hold of a worker must not steer its master by a child of it. */
+	if (peer->uid != 0 && peer->uid != geteuid())
+		return "only root and the master's user may use this";
 	/* 0: it lives in another pid namespace, where no worker does. */
 	if (peer->pid && control.owner->is_worker && control.owner->is_worker(peer->pid))
 		return "a worker may not use this";
@@ -509,42 +504,38 @@ static void listener_begin(int fd)
 	control.watching = false;
 	listener_go_on();
 	if (fd >= 0)
-		log_info("control socket", LOG_TEXT("path", control.file.address.sun_path));
+		log_info("control socket", LOG_TEXT("path", control_file_path(&control.file)));
 }
 
-static void control_begin(struct loop *loop, const struct control_owner *owner,
-			  const struct identity *identity, int fd)
+static void control_begin(struct loop *loop, const struct control_owner *owner, int fd)
 {
 	control.loop = loop;
 	control.owner = owner;
-	control.has_identity = identity != NULL;
-	if (identity)
-		control.identity = *identity;
 	listener_begin(fd);
 }
 
-void control_open(struct loop *loop, const struct control_owner *owner,
-		  const struct identity *identity, const char *path)
+void control_open(struct loop *loop, const struct control_owner *owner, const char *path)
 {
 	CHECK(!control.loop);
-	control_begin(loop, owner, identity, control_file_open(&control.file, path, identity));
+	control_begin(loop, owner, control_file_open(&control.file, path));
 }
 
-void control_adopt(struct loop *loop, const struct control_owner *owner,
-		   const struct identity *identity, const char *path, int fd)
+void control_adopt(struct loop *loop, const struct control_owner *owner, const char *path,
+		   const struct control_legacy *legacy)
 {
-	CHECK(!control.loop && fd >= 0);
-	control_begin(loop, owner, identity, control_file_adopt(&control.file, path, fd, identity));
+	CHECK(!control.loop && legacy->fd >= 0);
+	control_begin(loop, owner, control_file_adopt(&control.file, path, legacy));
 }
 
-int control_fd(void)
+void control_bequeath(struct control_legacy *legacy)
 {
-	return control.file.asked_for ? control.listener.fd : -1;
+	legacy->fd = control.file.asked_for ? control.listener.fd : -1;
+	legacy->file = control.file.file;
 }
 
 const char *control_path(void)
 {
-	return control.listener.fd >= 0 ? control.file.address.sun_path : NULL;
+	return control.listener.fd >= 0 ? control_file_path(&control.file) : NULL;
 }
 
 static void listener_close(void)
@@ -569,8 +560,7 @@ void control_hand_over(void)
 void control_take_back(void)
 {
 	if (control.loop && control.listener.fd < 0)
-		listener_begin(control_file_again(&control.file,
-						  control.has_identity ? &control.identity : NULL));
+		listener_begin(control_file_again(&control.file));
 }
 
 void control_close(void)

@@ -6,7 +6,7 @@
  *
  * One for each master, on its loop. It owns the socket, its file and the clients; a client is
  * no longer anybody's once it went, so the owner keeps none: it finds those who wait for an
- * outcome by what they asked. Only root, the master's user and --user may ask, no worker may.
+ * outcome by what they asked. Only root and the master's user may ask, no worker may.
  * Whoever does not speak, or does not read, must never cost more than a place and its buffer,
  * and that for seconds only; nothing here blocks.
  */
@@ -17,9 +17,9 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "master/control_file.h"
 #include "reactor/log.h"
 #include "reactor/loop.h"
-#include "worker/identity.h"
 
 #define CONTROL_FOLDER	      "/run/weir" /* $XDG_RUNTIME_DIR where it can't be written */
 #define CONTROL_CLIENTS	      32
@@ -49,15 +49,13 @@ struct control_owner {
 };
 
 /* path NULL: the default place, or none, with a warning, where none can be written. A path
- * that was asked for, and can't be had, dies. identity NULL: no other user. Borrows loop and
- * owner. */
-void control_open(struct loop *loop, const struct control_owner *owner,
-		  const struct identity *identity, const char *path);
+ * that was asked for, and can't be had, dies. Borrows loop and owner. */
+void control_open(struct loop *loop, const struct control_owner *owner, const char *path);
 /* The same with the socket of a master before us (its path as it was asked for), from now on. */
-void control_adopt(struct loop *loop, const struct control_owner *owner,
-		   const struct identity *identity, const char *path, int fd);
-/* The listening socket of a path that was asked for; -1: there is none to hand over. */
-int control_fd(void);
+void control_adopt(struct loop *loop, const struct control_owner *owner, const char *path,
+		   const struct control_legacy *legacy);
+/* The listening socket of a path that was asked for, for the next master. */
+void control_bequeath(struct control_legacy *legacy);
 /* Another master answers from now on; who waits here is still answered. A default file goes. */
 void control_hand_over(void);
 /* That master has died: it is ours again, where it can be had. */

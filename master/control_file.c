@@ -1,6 +1,5 @@
 #include "master/control_file.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
@@ -13,107 +12,50 @@
 
 #include "master/control.h"
 #include "reactor/check.h"
+#include "reactor/listener.h"
+#include "reactor/log.h"
 
-#define BACKLOG 128
+#define BACKLOG	  128
+#define MODE	  0660
+#define WHY_BYTES 256
 
-/* 0: somebody listens; else why not. */
-static int look_for_listener(const struct sockaddr_un *address)
+/* False: it is too long. */
+static bool set_path(struct control_file *file, const char *path)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int error = 0;
+	struct sockaddr_un name = {.sun_family = AF_UNIX};
 
-	if (fd < 0)
-		return errno;
-	if (connect(fd, (const struct sockaddr *)address, sizeof *address) < 0 && errno != EAGAIN)
-		error = errno;
-	(void)close(fd);
-	return error;
+	*file = (struct control_file){.address.bytes = sizeof name, .file.held = -1};
+	if ((size_t)snprintf(name.sun_path, sizeof name.sun_path, "%s", path) >=
+	    sizeof name.sun_path)
+		return false;
+	memcpy(&file->address.socket, &name, sizeof name);
+	return true;
 }
 
-/* NULL, or why the place can't be had. */
-static const char *make_room(const struct sockaddr_un *address)
+const char *control_file_path(const struct control_file *file)
 {
-	struct stat status;
-	int error;
+	const char *path = address_path(&file->address);
 
-	if (lstat(address->sun_path, &status) < 0)
-		return NULL; /* bind() says what else is wrong with it */
-	if (!S_ISSOCK(status.st_mode))
-		return "a file that is no socket is there";
-	error = look_for_listener(address);
-	if (!error)
-		return "a server is listening there";
-	if (error != ECONNREFUSED)
-		return strerror(error);
-	if (unlink(address->sun_path) < 0 && errno != ENOENT)
-		return strerror(errno);
-	return NULL;
-}
-
-static void remember(struct control_file *file)
-{
-	struct stat status;
-
-	file->inode = 0;
-	if (stat(file->address.sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
-		return;
-	file->device = status.st_dev;
-	file->inode = status.st_ino;
-}
-
-/* Nobody can connect before listen(): the file is as it shall be by then. */
-static const char *bind_there(const struct control_file *file, int fd,
-			      const struct identity *identity)
-{
-	const char *path = file->address.sun_path;
-	mode_t mask = umask(0117);
-	int error = bind(fd, (const struct sockaddr *)&file->address, sizeof file->address) < 0;
-
-	error = error ? errno : 0;
-	(void)umask(mask);
-	if (error)
-		return strerror(error);
-	if (identity && geteuid() == 0 && lchown(path, identity->uid, (gid_t)-1) < 0)
-		error = errno;
-	if (!error && listen(fd, BACKLOG) < 0)
-		error = errno;
-	if (!error)
-		return NULL;
-	(void)unlink(path);
-	return strerror(error);
+	return path ? path : "";
 }
 
 /* The socket, or -1 and why. */
-static int open_at(struct control_file *file, const struct identity *identity, const char **why)
+static int open_at(struct control_file *file, char why[WHY_BYTES])
 {
-	int fd;
+	static const struct listen_options options = {.backlog = BACKLOG};
+	const char *step;
+	int fd = socket_file_open(&file->file, &file->address, &options, MODE, &step);
 
-	*why = make_room(&file->address);
-	if (*why)
-		return -1;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	*why = fd < 0 ? strerror(errno) : bind_there(file, fd, identity);
-	if (!*why) {
-		remember(file);
-		return fd;
-	}
 	if (fd >= 0)
-		(void)close(fd);
+		return fd;
+	(void)snprintf(why, WHY_BYTES, "%s: %s", step, strerror(-fd));
 	return -1;
-}
-
-static bool set_path(struct control_file *file, const char *path)
-{
-	*file = (struct control_file){.address.sun_family = AF_UNIX};
-	return (size_t)snprintf(file->address.sun_path, sizeof file->address.sun_path, "%s", path) <
-	       sizeof file->address.sun_path;
 }
 
 /* What masters that were killed left: nobody listens, and nobody has that number. */
 static void sweep(const char *folder)
 {
 	DIR *dir = opendir(folder);
-	struct control_file other;
 	struct dirent *entry;
 	char path[512];
 	int pid, end;
@@ -124,117 +66,113 @@ static void sweep(const char *folder)
 		    entry->d_name[end] || pid <= 0 || kill(pid, 0) == 0 || errno != ESRCH)
 			continue;
 		(void)snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-		if (set_path(&other, path))
-			(void)make_room(&other.address);
+		socket_file_sweep(path);
 	}
 	if (dir)
 		(void)closedir(dir);
 }
 
-static void warn(const struct control_file *file, const char *why)
+static void warn(const char *path, const char *why)
 {
 	log_warn("weirctl can't reach this server: no place for its socket (see --control)",
-		 LOG_TEXT("path", file->address.sun_path), LOG_TEXT("error", why));
+		 LOG_TEXT("path", path), LOG_TEXT("error", why));
 }
 
-static int open_default(struct control_file *file, const struct identity *identity)
+static int open_default(struct control_file *file)
 {
 	const char *folders[] = {CONTROL_FOLDER, getenv("XDG_RUNTIME_DIR")};
-	const char *why = "";
+	char why[WHY_BYTES] = "", path[512] = "";
 	int fd;
 
 	(void)mkdir(CONTROL_FOLDER, 0755);
 	for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-		char path[512];
-
 		if (!folders[i] || *folders[i] != '/')
 			continue;
 		(void)snprintf(path, sizeof path, "%s/weir-%d.sock", folders[i], (int)getpid());
 		if (!set_path(file, path)) {
-			why = "the path is too long";
+			(void)snprintf(why, sizeof why, "the path is too long");
 			continue;
 		}
-		fd = open_at(file, identity, &why);
+		fd = open_at(file, why);
 		if (fd >= 0) {
 			sweep(folders[i]);
 			return fd;
 		}
 	}
-	warn(file, why);
-	*file = (struct control_file){0};
+	warn(path, why);
+	*file = (struct control_file){.file.held = -1};
 	return -1;
 }
 
-int control_file_open(struct control_file *file, const char *path, const struct identity *identity)
+int control_file_open(struct control_file *file, const char *path)
 {
-	const char *why;
+	char why[WHY_BYTES];
 	int fd;
 
 	if (!path)
-		return open_default(file, identity);
+		return open_default(file);
 	if (!set_path(file, path))
 		die("control %s: the path is too long", path);
 	file->asked_for = true;
-	fd = open_at(file, identity, &why);
+	fd = open_at(file, why);
 	if (fd < 0)
 		die("control %s: %s", path, why);
 	return fd;
 }
 
-int control_file_again(struct control_file *file, const struct identity *identity)
+int control_file_again(struct control_file *file)
 {
-	const char *why;
+	char why[WHY_BYTES];
 	int fd;
 
-	if (!*file->address.sun_path)
+	if (!address_path(&file->address))
 		return -1; /* there was no place before, either */
-	fd = open_at(file, identity, &why);
+	fd = open_at(file, why);
 	if (fd < 0)
-		warn(file, why);
+		warn(control_file_path(file), why);
 	return fd;
 }
 
-int control_file_adopt(struct control_file *file, const char *path, int fd,
-		       const struct identity *identity)
+int control_file_adopt(struct control_file *file, const char *path,
+		       const struct control_legacy *legacy)
 {
 	struct sockaddr_un bound = {0};
 	socklen_t n = sizeof bound - 1;
-	bool named = getsockname(fd, (struct sockaddr *)&bound, &n) == 0;
+	struct socket_file inherited;
 
-	if (named && path && strcmp(bound.sun_path, path) == 0 && set_path(file, path)) {
-		file->asked_for = true;
-		remember(file);
-		/* Once more: who connects learns our pid from now on (SO_PEERCRED in unix(7)). */
-		(void)listen(fd, BACKLOG);
-		return fd;
+	if (getsockname(legacy->fd, (struct sockaddr *)&bound, &n) == 0 &&
+	    socket_file_adopt(&inherited, bound.sun_path, legacy->file.device,
+			      legacy->file.inode)) {
+		if (path && strcmp(bound.sun_path, path) == 0 && set_path(file, path)) {
+			file->asked_for = true;
+			file->file = inherited;
+			/* Once more: who connects learns our pid from now on (SO_PEERCRED in
+			 * unix(7)). */
+			(void)listen(legacy->fd, BACKLOG);
+			return legacy->fd;
+		}
+		/* The configuration names another place by now. */
+		socket_file_remove(&inherited, bound.sun_path);
 	}
-	/* The configuration names another place by now. We serve: it is no time to die. */
-	if (named)
-		(void)unlink(bound.sun_path);
-	(void)close(fd);
+	(void)close(legacy->fd);
 	if (!path)
-		return open_default(file, identity);
+		return open_default(file);
+	/* We serve: it is no time to die. */
 	if (!set_path(file, path)) {
-		warn(file, "the path is too long");
+		warn(path, "the path is too long");
 		return -1;
 	}
 	file->asked_for = true;
-	return control_file_again(file, identity);
+	return control_file_again(file);
 }
 
 void control_file_remove(struct control_file *file)
 {
-	struct control_file now = *file;
-
-	if (!file->inode)
-		return;
-	remember(&now);
-	if (now.inode == file->inode && now.device == file->device)
-		(void)unlink(file->address.sun_path);
-	file->inode = 0;
+	if (file->file.inode)
+		socket_file_remove(&file->file, control_file_path(file));
 }
 
 void control_file_forget(struct control_file *file)
 {
-	file->inode = 0;
+	socket_file_forget(&file->file);
 }

@@ -319,20 +319,18 @@ void desk_tell(enum change change, bool made, const char *text)
 	control_finish(verb, made ? NULL : text);
 }
 
-void desk_open(const struct desk_owner *owner, int inherited)
+void desk_open(const struct desk_owner *owner, const struct control_legacy *legacy)
 {
-	const struct generation *serving = change_serving();
-	const struct identity *identity = serving->config.user ? &serving->identity : NULL;
-	const char *path = serving->config.control;
+	const char *path = change_serving()->config.control;
 
 	desk.owner = owner;
 	desk.born = time(NULL);
 	desk.born_us = owner->loop->now_us;
 	source_init(&desk.progress, -1, progress_turn);
-	if (inherited >= 0)
-		control_adopt(owner->loop, &control_owner, identity, path, inherited);
+	if (legacy && legacy->fd >= 0)
+		control_adopt(owner->loop, &control_owner, path, legacy);
 	else
-		control_open(owner->loop, &control_owner, identity, path);
+		control_open(owner->loop, &control_owner, path);
 }
 
 void desk_close(void)

@@ -8,6 +8,7 @@
 #define MASTER_DESK_H
 
 #include "master/change.h"
+#include "master/control_file.h"
 #include "master/stillness.h"
 
 struct desk_owner {
@@ -21,8 +22,8 @@ struct desk_owner {
 };
 
 /* After the generations; listens where the serving one's configuration says, or on the socket
- * that a master before us had (-1: there was none). Borrows its owner. */
-void desk_open(const struct desk_owner *owner, int inherited);
+ * that a master before us had (NULL: there was none). Borrows its owner. */
+void desk_open(const struct desk_owner *owner, const struct control_legacy *legacy);
 /* Everybody hears that it has ended, and the socket goes. */
 void desk_close(void);
 /* How a worker is, in a word: one of scrape_worker_states. */

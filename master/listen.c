@@ -198,13 +198,32 @@ static bool open_accounts(struct listen_set *set, size_t i, char error[CONFIG_ER
 	return true;
 }
 
+/* That of the set before; but where its socket file is lost, a new one is made, with the same
+ * number: its connections move as ever, and who waits at the old socket is let in by the old
+ * workers. Where that can't be, it is as good as it was. */
+static struct point *same_point(const struct listen_set *set, struct point *point,
+				const struct endpoint *endpoint)
+{
+	char error[CONFIG_ERROR_BYTES];
+	struct point *anew;
+
+	if (!point_is_lost(point))
+		return point;
+	anew = make_point(set->config, endpoint, error);
+	if (!anew)
+		log_warn("a socket file that was removed does not come back",
+			 LOG_TEXT("error", error));
+	return anew ? anew : point;
+}
+
 static bool open_one(struct listen_set *set, struct endpoint *endpoint,
 		     const struct listen_set *before, char error[CONFIG_ERROR_BYTES])
 {
 	int old = match(set, before, endpoint);
 	size_t i = set->points_n;
 
-	set->points[i] = old >= 0 ? before->points[old] : make_point(set->config, endpoint, error);
+	set->points[i] = old >= 0 ? same_point(set, before->points[old], endpoint)
+				  : make_point(set->config, endpoint, error);
 	if (!set->points[i])
 		return false;
 	set->protocols[i] = endpoint->protocol;

@@ -53,7 +53,7 @@ static bool write_point(const struct listen_set *set, size_t i, FILE *manifest)
 		    set->numbers[i], set->protocols[i]->name,
 		    point->datagrams ? "datagram" : "stream", asked, bound,
 		    point->borrowed ? "manager" : "us", point->single ? "no" : "yes", point->fed,
-		    (unsigned long long)point->device, (unsigned long long)point->inode,
+		    (unsigned long long)point->file.device, (unsigned long long)point->file.inode,
 		    settings->backlog, settings->mode, (unsigned long long)settings->queue_bytes,
 		    (unsigned long long)settings->send_queue_bytes, point->ledger,
 		    point->limiter.places ? point->limiter.fd : -1);
@@ -218,8 +218,8 @@ static void read_file(struct reading *reading, struct point *point)
 		return;
 	}
 	*colon = '\0';
-	point->device = number_of(reading, "file", text, 16, UINT64_MAX);
-	point->inode = number_of(reading, "file", colon + 1, 16, UINT64_MAX);
+	point->file.device = number_of(reading, "file", text, 16, UINT64_MAX);
+	point->file.inode = number_of(reading, "file", colon + 1, 16, UINT64_MAX);
 }
 
 static void read_settings(struct reading *reading, struct point_settings *settings)
@@ -317,6 +317,19 @@ static const char *take_accounts(struct inherited *it)
 	return NULL;
 }
 
+/* One that somebody removed, or put another in its place, is not to be had again from the socket.
+ */
+static void take_file(struct point *point)
+{
+	const char *path = address_path(&point->bound);
+	dev_t device = point->file.device;
+	ino_t inode = point->file.inode;
+
+	point->file = (struct socket_file){.held = -1};
+	if (path && inode)
+		(void)socket_file_adopt(&point->file, path, device, inode);
+}
+
 bool listen_read_line(const char *line, char error[CONFIG_ERROR_BYTES])
 {
 	struct inherited it = {.point = {.ledger = -1}};
@@ -330,6 +343,8 @@ bool listen_read_line(const char *line, char error[CONFIG_ERROR_BYTES])
 	wrong = take_sockets(&it);
 	if (!wrong)
 		wrong = take_accounts(&it);
+	if (!wrong)
+		take_file(&it.point);
 	if (!wrong && !listen_inherit(&it.point, it.protocol, it.number))
 		wrong = "a point too many, or its number is another one's";
 	if (wrong)

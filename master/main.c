@@ -160,8 +160,6 @@ int main(int argc, char **argv)
 	log_open((enum log_level)config->log_level, (enum log_format)config->log_format);
 	if (!generation_identify(first, error))
 		die("%s", error);
-	if (!heir)
-		pid_file_refuse_in_use(config->pid_file);
 	if (config->no_master && config->control)
 		log_warn("there is no control without a master", LOG_TEXT("path", config->control));
 	if (config->max_connections_asked > config->max_connections)
@@ -170,12 +168,13 @@ int main(int argc, char **argv)
 			 LOG_NUMBER("max_connections", config->max_connections));
 	opener = getpid();
 	(void)atexit(clean_up);
+	pid_file_open(config->pid_file, heir ? &estate.pid_file : NULL);
 	if (!listen_open(&first->set, config, NULL, error))
 		die("%s", error);
 	if (!metrics_bind(config, heir ? &estate.metrics : &(struct metrics_legacy){.fd = -1},
 			  error))
 		die("%s", error);
 	if (!heir)
-		pid_file_write(config->pid_file);
+		pid_file_write();
 	return run(heir ? &estate : NULL);
 }

@@ -211,12 +211,13 @@ static bool start_upgrade(char error[CHANGE_TEXT_BYTES])
 	    .workers_asked = (size_t)serving->workers_asked,
 	    .board = master.setup->board_fd,
 	    .life = master.life[0],
-	    .control = control_fd(),
 	    .annals = annals_fd(),
 	};
 	int error_number;
 
+	control_bequeath(&estate.control);
 	metrics_bequeath(&estate.metrics);
+	pid_file_bequeath(&estate.pid_file);
 	error_number = seats_bequeath(&serving->config, &estate);
 	if (error_number) {
 		(void)snprintf(error, CHANGE_TEXT_BYTES, "shared memory for the bus: %s",
@@ -238,6 +239,7 @@ static void handed_over(bool handed_over)
 		return;
 	}
 	master.farewells = 0;
+	pid_file_hand_over();
 	control_hand_over();
 	metrics_leave();
 	master.successor_told = notify_main_pid(upgrade_pid());
@@ -257,12 +259,12 @@ static void open_desk(void)
 	const struct upgrade_estate *estate = master.setup->estate;
 
 	desk_owner.board = master.setup->board;
-	desk_open(&desk_owner, estate ? estate->control : -1);
+	desk_open(&desk_owner, estate ? &estate->control : NULL);
 }
 
 static void serves(void)
 {
-	pid_file_take_over(change_serving()->config.pid_file);
+	pid_file_take_over();
 	open_desk();
 	metrics_serve();
 	tell_when_ready();

@@ -26,6 +26,7 @@ static struct {
 	struct point staged;
 	enum { STAYS, MOVES, ENDS } plan;
 	int stranger; /* inherited, and not where we are to be; -1: none */
+	struct socket_file strangers_file;
 	bool serving, left;
 	bool guest; /* the socket, and its file, are another master's still */
 	struct conn_table table;
@@ -87,18 +88,36 @@ static bool open_there(struct point *point, const struct endpoint *endpoint, boo
 	return false;
 }
 
+/* Where its socket file is lost. False: it is as good as it was. */
+static bool stage_anew(const struct endpoint *endpoint)
+{
+	char error[CONFIG_ERROR_BYTES];
+	bool there = open_there(&metrics.staged, endpoint, true, error);
+
+	if (!there)
+		log_warn("a socket file that was removed does not come back",
+			 LOG_TEXT("error", error));
+	return there;
+}
+
 bool metrics_bind(const struct config *config, const struct metrics_legacy *legacy,
 		  char error[CONFIG_ERROR_BYTES])
 {
 	struct endpoint endpoint;
 
 	metrics.stranger = legacy->fd;
+	metrics.strangers_file = legacy->file;
 	if (!config->metrics)
 		return true;
 	if (!endpoint_of(&endpoint, config->metrics, error))
 		return false;
 	if (legacy->fd >= 0 && is_there(legacy->at, &endpoint) &&
-	    point_adopt(&metrics.point, &endpoint, &settings, legacy->fd)) {
+	    point_adopt(&metrics.point, &endpoint, &settings, legacy->fd, &legacy->file)) {
+		if (point_is_lost(&metrics.point) && stage_anew(&endpoint)) {
+			metrics.point = metrics.staged;
+			metrics.staged = (struct point){.ledger = -1};
+			return true;
+		}
 		metrics.stranger = -1;
 		metrics.guest = true;
 		return true;
@@ -110,12 +129,15 @@ bool metrics_bind(const struct config *config, const struct metrics_legacy *lega
 static void dismiss_stranger(void)
 {
 	struct address bound = {.bytes = sizeof bound.socket};
+	struct socket_file file;
 
 	if (metrics.stranger < 0)
 		return;
 	if (getsockname(metrics.stranger, (struct sockaddr *)&bound.socket, &bound.bytes) == 0 &&
-	    address_path(&bound))
-		(void)unlink(address_path(&bound));
+	    address_path(&bound) && metrics.strangers_file.inode &&
+	    socket_file_adopt(&file, address_path(&bound), metrics.strangers_file.device,
+			      metrics.strangers_file.inode))
+		socket_file_remove(&file, address_path(&bound));
 	(void)shutdown(metrics.stranger, SHUT_RDWR);
 	(void)close(metrics.stranger);
 	metrics.stranger = -1;
@@ -302,6 +324,7 @@ bool metrics_at(char text[ADDRESS_TEXT_BYTES])
 void metrics_bequeath(struct metrics_legacy *legacy)
 {
 	legacy->fd = metrics.point.used ? metrics.point.fds[0] : -1;
+	legacy->file = metrics.point.file;
 	if (metrics.point.used)
 		address_format(&metrics.point.asked, legacy->at);
 }
@@ -338,8 +361,11 @@ bool metrics_stage(const struct config *config, char error[CONFIG_ERROR_BYTES])
 		return false;
 	if (metrics.point.used) {
 		address_format(&metrics.point.asked, at);
-		if (is_there(at, &endpoint))
+		if (is_there(at, &endpoint)) {
+			if (point_is_lost(&metrics.point) && stage_anew(&endpoint))
+				metrics.plan = MOVES;
 			return true;
+		}
 	}
 	metrics.plan = MOVES;
 	failure = table_open();

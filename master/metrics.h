@@ -11,6 +11,7 @@
 #ifndef MASTER_METRICS_H
 #define MASTER_METRICS_H
 
+#include "master/socket_file.h"
 #include "reactor/loop.h"
 #include "worker/board.h"
 
@@ -28,6 +29,7 @@ struct metrics_owner {
 struct metrics_legacy {
 	int fd;			     /* -1: it had no such address */
 	char at[ADDRESS_TEXT_BYTES]; /* as its configuration had it */
+	struct socket_file file;     /* where that is a path */
 };
 
 /* Binds where the configuration says, or takes what was inherited if it is there. False: it

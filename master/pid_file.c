@@ -1,92 +1,209 @@
 #include "master/pid_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/types.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "master/lock_file.h"
 #include "reactor/check.h"
 #include "reactor/log.h"
 
-static char *written; /* the configuration may go before it */
+static struct {
+	char *path; /* NULL: there is none; the configuration may go before it */
+	int lock;
+	bool shared; /* the lock is also another master's, whose file it is */
+	struct {
+		char *path; /* of the master before us, where it was not ours; NULL: none */
+		int lock;
+		pid_t pid;
+	} before;
+} file = {.lock = -1, .before.lock = -1};
 
-static int read_pid_file(const char *path)
+/* ---- the number ---- */
+
+static int read_number(const char *path)
 {
-	FILE *file = fopen(path, "re");
+	FILE *stream = fopen(path, "re");
 	int pid = 0;
 
-	if (!file)
+	if (!stream)
 		return 0;
-	if (fscanf(file, "%d", &pid) != 1)
+	if (fscanf(stream, "%d", &pid) != 1)
 		pid = 0;
-	(void)fclose(file);
+	(void)fclose(stream);
 	return pid;
 }
 
-/* One server must not take another's file; one that was killed leaves a number behind. */
-void pid_file_refuse_in_use(const char *path)
+/* 0 or -errno. What was longer is cut behind it: the first line is right at any moment. */
+static int put_number(int fd)
 {
-	int pid = path ? read_pid_file(path) : 0;
-	char stat_path[64], comm[32] = "", state = 'Z';
-	FILE *file;
+	char text[16];
+	int n = snprintf(text, sizeof text, "%d\n", (int)getpid());
+	ssize_t written = pwrite(fd, text, (size_t)n, 0);
 
-	if (pid <= 0 || pid == getpid())
-		return;
-	(void)snprintf(stat_path, sizeof stat_path, "/proc/%d/stat", pid);
-	file = fopen(stat_path, "re");
-	if (!file)
-		return;
-	/* One that is dead and was not reaped runs no more. */
-	if (fscanf(file, "%*d (%31[^)]) %c", comm, &state) == 2 && state != 'Z' &&
-	    strncmp(comm, "weir", 4) == 0)
-		die("pid-file %s: weir runs already, as pid %d", path, pid);
-	(void)fclose(file);
+	if (written == n && ftruncate(fd, n) == 0)
+		return 0;
+	return written < 0 || written == n ? -errno : -ENOSPC;
 }
 
-/* Written beside it and renamed: whoever reads the file reads a whole number. 0 or -errno. */
+/* Can a number be put there, and nowhere else by that? */
+static bool is_ours_alone(int fd)
+{
+	struct stat status;
+
+	return fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink == 1 &&
+	       status.st_uid == geteuid();
+}
+
+/* Beside it and renamed: whoever reads the file reads a whole number. What is beside it was left by
+ * one who was killed, since we have the lock. 0 or -errno. */
+static int make_file(const char *path)
+{
+	char beside[PID_FILE_PATH_BYTES];
+	int fd, error;
+
+	if ((size_t)snprintf(beside, sizeof beside, "%s.new", path) >= sizeof beside)
+		return -ENAMETOOLONG;
+	(void)unlink(beside);
+	fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return -errno;
+	error = put_number(fd);
+	if (close(fd) < 0 && !error)
+		error = -errno;
+	if (!error && rename(beside, path) < 0)
+		error = -errno;
+	if (error)
+		(void)unlink(beside);
+	return error;
+}
+
+/* In its place, where there is one: that needs no room on a disk that is full. */
 static int write_number(const char *path)
 {
-	char beside[512];
-	FILE *file;
-	bool whole;
+	int fd = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), error;
+	bool usable = fd >= 0 && is_ours_alone(fd);
 
-	if ((size_t)snprintf(beside, sizeof beside, "%s.%d", path, (int)getpid()) >= sizeof beside)
-		return -ENAMETOOLONG;
-	file = fopen(beside, "we");
-	if (!file)
-		return -errno;
-	whole = fprintf(file, "%d\n", (int)getpid()) > 0;
-	return (fclose(file) == 0 && whole && rename(beside, path) == 0) ? 0 : -errno;
+	error = usable ? put_number(fd) : 0;
+	if (fd >= 0)
+		(void)close(fd);
+	return usable ? error : make_file(path);
 }
 
-void pid_file_write(const char *path)
+/* ---- whose it is ---- */
+
+static _Noreturn void refuse(const char *path, int error)
 {
-	int error = path ? write_number(path) : 0;
+	int pid = read_number(path);
+
+	if (error != -EWOULDBLOCK)
+		die("pid-file %s: %s", path, strerror(-error));
+	if (pid > 0)
+		die("pid-file %s: weir runs already, as pid %d", path, pid);
+	die("pid-file %s: weir runs already", path);
+}
+
+void pid_file_open(const char *path, const struct pid_file_legacy *legacy)
+{
+	bool inherited = legacy && legacy->lock >= 0;
+
+	if (path)
+		file.path = strdup(path);
+	if (inherited && path && strcmp(legacy->path, path) == 0) {
+		file.lock = legacy->lock;
+		file.shared = true;
+		return;
+	}
+	if (inherited) {
+		file.before.path = strdup(legacy->path);
+		file.before.lock = legacy->lock;
+		file.before.pid = getppid();
+	}
+	if (!path)
+		return;
+	file.lock = lock_file_take(path);
+	if (file.lock < 0) {
+		free(file.path);
+		file.path = NULL; /* not ours: clean-up leaves it alone */
+		refuse(path, file.lock);
+	}
+}
+
+void pid_file_write(void)
+{
+	int error = file.path ? write_number(file.path) : 0;
 
 	if (error)
-		die("pid-file %s: %s", path, strerror(-error));
-	written = path ? strdup(path) : NULL;
+		die("pid-file %s: %s", file.path, strerror(-error));
 }
 
-void pid_file_take_over(const char *path)
+void pid_file_bequeath(struct pid_file_legacy *legacy)
 {
-	written = path ? strdup(path) : NULL;
-	pid_file_take_back();
+	legacy->lock = file.path ? file.lock : -1;
+	if (file.path)
+		(void)snprintf(legacy->path, sizeof legacy->path, "%s", file.path);
 }
 
+static void write_or_tell(void)
+{
+	int error = file.path ? write_number(file.path) : 0;
+
+	if (error)
+		log_error("the pid file can't be written", LOG_TEXT("path", file.path),
+			  LOG_TEXT("error", strerror(-error)));
+}
+
+void pid_file_take_over(void)
+{
+	file.shared = false;
+	write_or_tell();
+	if (!file.before.path)
+		return;
+	if (read_number(file.before.path) == file.before.pid)
+		(void)unlink(file.before.path);
+	lock_file_release(file.before.lock, file.before.path);
+	free(file.before.path);
+	file.before.path = NULL;
+}
+
+void pid_file_hand_over(void)
+{
+	file.shared = true;
+}
+
+/* It may have had another place for it, and released ours; or it has ended, and so did the lock. */
 void pid_file_take_back(void)
 {
-	int error = written ? write_number(written) : 0;
-
-	if (error)
-		log_error("the pid file can't be written", LOG_TEXT("path", written),
-			  LOG_TEXT("error", strerror(-error)));
+	file.shared = false;
+	if (!file.path)
+		return;
+	if (!lock_file_holds(file.lock, file.path)) {
+		if (file.lock >= 0)
+			(void)close(file.lock);
+		file.lock = lock_file_take(file.path);
+	}
+	if (file.lock >= 0) {
+		write_or_tell();
+		return;
+	}
+	log_error("the pid file is another server's by now", LOG_TEXT("path", file.path),
+		  LOG_TEXT("error", strerror(-file.lock)));
+	free(file.path);
+	file.path = NULL;
 }
 
 void pid_file_remove(void)
 {
-	if (written && read_pid_file(written) == getpid())
-		(void)unlink(written);
+	if (!file.path || file.shared)
+		return;
+	if (read_number(file.path) == getpid())
+		(void)unlink(file.path);
+	lock_file_release(file.lock, file.path);
+	free(file.path);
+	file.path = NULL;
 }

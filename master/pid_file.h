@@ -1,20 +1,38 @@
 /*
  * pid_file: a file that says which process is the master, while it runs.
  *
- * One server must not take another's file; one that was killed leaves a number behind, which is
- * replaced. After an upgrade the file is the new master's: each removes only its own number.
+ * One server must not take another's file: the lock beside it (lock_file.h) is held from the start
+ * to the end, over upgrades. A number that is there without a lock was left by one who was killed,
+ * and is replaced. Of two masters only one has the file: the new one from when it serves, or the
+ * old one again when the new one has died; whoever does not have it leaves it alone.
+ * Nothing is ever written through a link, or into a file that is somebody else's too.
  */
 #ifndef MASTER_PID_FILE_H
 #define MASTER_PID_FILE_H
 
-/* path NULL: there is none. Both die where they can't; the path stays the caller's. */
-void pid_file_refuse_in_use(const char *path);
-void pid_file_write(const char *path);
-/* After an upgrade: where it can't be written that is logged, weir serves by now. */
-void pid_file_take_over(const char *path);
-/* Another process that had taken it over is gone: it is ours again. */
+#define PID_FILE_PATH_BYTES 4096
+
+/* What another master hands over. */
+struct pid_file_legacy {
+	int lock; /* -1: it had no pid file */
+	char path[PID_FILE_PATH_BYTES];
+};
+
+/* Locks it. path NULL: there is none; it stays the caller's. Dies where another has it. legacy: of
+ * the master before us; NULL: there was none. */
+void pid_file_open(const char *path, const struct pid_file_legacy *legacy);
+/* Dies where it can't. */
+void pid_file_write(void);
+/* For the next master. */
+void pid_file_bequeath(struct pid_file_legacy *legacy);
+/* In the next master, when it serves: where it can't be written that is logged. That of the master
+ * before, if it was another one, goes. */
+void pid_file_take_over(void);
+/* In the one before: the next master has it now. */
+void pid_file_hand_over(void);
+/* That one is gone: it is ours again. */
 void pid_file_take_back(void);
-/* What was written last goes, if it is still ours. */
+/* It goes, and the lock, if we have it and nobody else wrote it. */
 void pid_file_remove(void);
 
 #endif

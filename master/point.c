@@ -18,6 +18,7 @@
 #include "reactor/sys.h"
 
 #define LEDGER_BYTES (WORKERS_MAX * sizeof(uint32_t))
+#define GUARD_TRIES  8
 
 static bool failed(const struct endpoint *endpoint, const char *step, int error_number,
 		   char error[CONFIG_ERROR_BYTES])
@@ -79,32 +80,6 @@ static void without_ipv6(struct address *address)
 
 /* ---- making sockets ---- */
 
-/* A socket file that nobody listens on is left over from one who was killed. */
-static bool replace_stale_file(const struct endpoint *endpoint, char error[CONFIG_ERROR_BYTES])
-{
-	const char *path = address_path(&endpoint->address);
-	struct stat status;
-	int fd, refused;
-
-	if (!path || lstat(path, &status) < 0)
-		return true;
-	if (!S_ISSOCK(status.st_mode))
-		return failed(endpoint, "a file that is no socket is there", -EADDRINUSE, error);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return failed(endpoint, "socket", -errno, error);
-	refused = connect(fd, (const struct sockaddr *)&endpoint->address.socket,
-			  endpoint->address.bytes) < 0
-		      ? errno
-		      : 0;
-	(void)close(fd);
-	if (refused == 0 || refused == EAGAIN)
-		return failed(endpoint, "a server is listening there", -EADDRINUSE, error);
-	if (refused == ECONNREFUSED && unlink(path) < 0 && errno != ENOENT)
-		return failed(endpoint, "removing a stale socket file", -errno, error);
-	return true;
-}
-
 /* At point->bound, which it makes definite. fd or -errno. */
 static int open_socket(struct point *point, bool reuseport, const char **step)
 {
@@ -116,9 +91,11 @@ static int open_socket(struct point *point, bool reuseport, const char **step)
 	struct listen_options streams = {
 	    .backlog = point->settings.backlog,
 	    .reuseport = reuseport,
-	    .mode = point->settings.mode,
 	};
 
+	if (address_path(&point->bound))
+		return socket_file_open(&point->file, &point->bound, &streams, point->settings.mode,
+					step);
 	return point->datagrams ? datagram_bind(&point->bound, &datagrams, step)
 				: listen_on(&point->bound, &streams, step);
 }
@@ -134,35 +111,40 @@ static int open_socket_anyhow(struct point *point, bool reuseport, const char **
 }
 
 /*
- * SO_REUSEPORT lets two servers of one user bind the same port and share its connections;
- * a second start must fail instead. A bind without it tells: it does where nobody listens.
- * Of datagrams the kernel may give two servers the same port even for port 0: the port is
- * chosen here, then. 0 or -errno.
+ * SO_REUSEPORT lets two servers of one user bind the same port and share its connections; a second
+ * start must fail instead. A socket without it is bound first, which fails where anybody is, and
+ * of two who try at once the kernel lets one listen. It has SO_REUSEPORT only then, and goes when
+ * ours is beside it: so there is no moment in which another's would find nobody. Of datagrams the
+ * kernel may give two servers the same port even for port 0: the port is chosen here, then.
+ * 0 or -errno; *guard -1: none is needed.
  */
-static int refuse_second_server(struct point *point, const char **step)
+static int open_guard(struct point *point, int *guard, const char **step)
 {
-	int fd;
+	int fd, on = 1, tries = 0;
 
+	*guard = -1;
 	if (address_is_unix(&point->bound) || (!address_port(&point->bound) && !point->datagrams))
 		return 0;
-	fd = open_socket_anyhow(point, false, step);
+	do /* two who listen in the same instant are both refused: one of them has it next */
+		fd = open_socket_anyhow(point, false, step);
+	while (fd == -EADDRINUSE && strcmp(*step, "listen") == 0 && ++tries < GUARD_TRIES);
 	if (fd < 0)
 		return fd;
-	(void)close(fd);
-	return 0;
+	*guard = fd;
+	*step = "SO_REUSEPORT";
+	return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0 ? -errno : 0;
 }
 
 static bool bind_first(struct point *point, const struct endpoint *endpoint, bool alone,
 		       char error[CONFIG_ERROR_BYTES])
 {
 	const char *step;
-	int fd;
+	int guard = -1, fd = alone ? open_guard(point, &guard, &step) : 0;
 
-	if (!replace_stale_file(endpoint, error))
-		return false;
-	fd = alone ? refuse_second_server(point, &step) : 0;
 	if (fd == 0)
 		fd = open_socket_anyhow(point, true, &step);
+	if (guard >= 0)
+		(void)close(guard);
 	if (fd < 0)
 		return failed(endpoint, step, fd, error);
 	point->fds[point->fds_n++] = fd;
@@ -213,26 +195,6 @@ static bool borrow(struct point *point, const struct endpoint *endpoint,
 	return true;
 }
 
-static void remember_file(struct point *point)
-{
-	const char *path = address_path(&point->bound);
-	struct stat status;
-
-	if (!path || point->borrowed || stat(path, &status) < 0)
-		return;
-	point->device = status.st_dev;
-	point->inode = status.st_ino;
-}
-
-static bool file_is_ours(const struct point *point)
-{
-	const char *path = address_path(&point->bound);
-	struct stat status;
-
-	return path && point->inode && stat(path, &status) == 0 && point->inode == status.st_ino &&
-	       point->device == status.st_dev;
-}
-
 static void warn_of_short_queue(const struct point *point)
 {
 	char text[ADDRESS_TEXT_BYTES];
@@ -262,18 +224,18 @@ bool point_open(struct point *point, const struct endpoint *endpoint,
 	    .reached = WORKERS_MAX,
 	    .settings = *settings,
 	    .ledger = -1,
+	    .file.held = -1,
 	};
 	if (inherited ? !borrow(point, endpoint, inherited, error)
 		      : !bind_first(point, endpoint, alone, error))
 		return false;
-	remember_file(point);
 	warn_of_short_queue(point);
 	point->used = true;
 	return true;
 }
 
 bool point_adopt(struct point *point, const struct endpoint *endpoint,
-		 const struct point_settings *settings, int fd)
+		 const struct point_settings *settings, int fd, const struct socket_file *file)
 {
 	struct address bound = {.bytes = sizeof bound.socket,
 				.dual_stack = endpoint->address.dual_stack};
@@ -291,9 +253,19 @@ bool point_adopt(struct point *point, const struct endpoint *endpoint,
 	    .fds_n = 1,
 	    .fds = {fd},
 	    .used = true,
+	    .file.held = -1,
 	};
-	remember_file(point);
+	if (address_path(&bound))
+		(void)socket_file_adopt(&point->file, address_path(&bound), file->device,
+					file->inode);
 	return true;
+}
+
+bool point_is_lost(const struct point *point)
+{
+	const char *path = address_path(&point->bound);
+
+	return path && !point->borrowed && !socket_file_is_there(&point->file, path);
 }
 
 /* ---- more and fewer of them ---- */
@@ -433,15 +405,15 @@ static uint64_t default_queue(void)
 
 static void set_mode(struct point *point, unsigned mode)
 {
-	mode_t mask = umask(0);
+	int error;
 
-	(void)umask(mask);
-	if (mode == point->settings.mode || !file_is_ours(point))
+	if (mode == point->settings.mode || !point->file.inode)
 		return;
-	if (chmod(address_path(&point->bound), mode ? mode : 0777 & ~mask) < 0)
+	error = socket_file_set_mode(&point->file, mode);
+	if (error)
 		log_warn("a socket file keeps its mode",
 			 LOG_TEXT("path", address_path(&point->bound)),
-			 LOG_TEXT("error", strerror(errno)));
+			 LOG_TEXT("error", strerror(-error)));
 }
 
 void point_set(struct point *point, const struct point_settings *settings)
@@ -518,8 +490,10 @@ void point_close(struct point *point, bool keep_file)
 		give_back(point);
 	while (point->fds_n)
 		(void)close(point->fds[--point->fds_n]);
-	if (!keep_file && file_is_ours(point))
-		(void)unlink(address_path(&point->bound));
+	if (keep_file || !point->file.inode)
+		socket_file_forget(&point->file);
+	else
+		socket_file_remove(&point->file, address_path(&point->bound));
 	if (point->dropped)
 		(void)munmap(point->dropped, LEDGER_BYTES);
 	if (point->ledger >= 0)

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "master/socket_file.h"
 #include "worker/config.h"
 #include "worker/worker.h"
 
@@ -39,8 +40,7 @@ struct point {
 	size_t fed;	/* newcomers come to the first so many sockets */
 	size_t reached; /* they have come to so many, since those are there */
 	struct point_settings settings;
-	dev_t device;
-	ino_t inode;		/* of the socket file; 0: none of ours */
+	struct socket_file file;
 	int ledger;		/* a memfd, in which dropped lies; -1: none */
 	uint32_t *dropped;	/* of datagrams, by socket, as struct datagram_ledger has it */
 	struct limiter limiter; /* places NULL: no rate was ever asked for */
@@ -53,10 +53,12 @@ struct point {
 bool point_open(struct point *point, const struct endpoint *endpoint,
 		const struct point_settings *settings, const struct activation_socket *inherited,
 		bool alone, char error[CONFIG_ERROR_BYTES]);
-/* The same with a socket that another master bound there, which is ours too from now on. False: it
- * is none. */
+/* The same with a socket that another master bound there, which is ours too from now on; file: its,
+ * whose descriptor is not ours. False: it is none. */
 bool point_adopt(struct point *point, const struct endpoint *endpoint,
-		 const struct point_settings *settings, int fd);
+		 const struct point_settings *settings, int fd, const struct socket_file *file);
+/* Nobody can come any more: its socket file was removed, or another is there. */
+bool point_is_lost(const struct point *point);
 /* So many sockets at least, where it isn't single; who comes is steered past the new ones until
  * they are fed. False: it has as many as before, and what failed. */
 bool point_widen(struct point *point, size_t n, char error[CONFIG_ERROR_BYTES]);

@@ -156,6 +156,12 @@ static void link_open(int fd)
 
 /* ---- the manifest ---- */
 
+static void write_file(FILE *manifest, const char *whose, const struct socket_file *file)
+{
+	(void)fprintf(manifest, "%s_file %llx:%llx\n", whose, (unsigned long long)file->device,
+		      (unsigned long long)file->inode);
+}
+
 static bool manifest_write(FILE *manifest, const struct upgrade_estate *estate,
 			   const struct listen_set *set)
 {
@@ -163,14 +169,21 @@ static bool manifest_write(FILE *manifest, const struct upgrade_estate *estate,
 	(void)fprintf(manifest, "generation %u\nslots %zu\nworkers_asked %zu\nboard %d\nlife %d\n",
 		      estate->generation, estate->slots, estate->workers_asked, estate->board,
 		      estate->life);
-	if (estate->control >= 0)
-		(void)fprintf(manifest, "control %d\n", estate->control);
+	if (estate->control.fd >= 0) {
+		(void)fprintf(manifest, "control %d\n", estate->control.fd);
+		write_file(manifest, "control", &estate->control.file);
+	}
 	if (estate->bus >= 0)
 		(void)fprintf(manifest, "bus %d\n", estate->bus);
 	if (estate->annals >= 0)
 		(void)fprintf(manifest, "annals %d\n", estate->annals);
-	if (estate->metrics.fd >= 0)
+	if (estate->metrics.fd >= 0) {
 		(void)fprintf(manifest, "metrics %d %s\n", estate->metrics.fd, estate->metrics.at);
+		write_file(manifest, "metrics", &estate->metrics.file);
+	}
+	if (estate->pid_file.lock >= 0)
+		(void)fprintf(manifest, "pid_file %d %s\n", estate->pid_file.lock,
+			      estate->pid_file.path);
 	for (unsigned i = 0; i < estate->bells_n; i++)
 		(void)fprintf(manifest, "bell %d\n", estate->bells[i]);
 	return activation_write(manifest) && listen_write(set, manifest) && fflush(manifest) == 0;
@@ -212,6 +225,17 @@ static bool number_of(const char *line, const char *key, long *number)
 	return true;
 }
 
+static bool file_of(const char *line, const char *format, struct socket_file *file)
+{
+	unsigned long long device, inode;
+
+	if (sscanf(line, format, &device, &inode) != 2)
+		return false;
+	file->device = device;
+	file->inode = inode;
+	return true;
+}
+
 static void manifest_line(struct upgrade_estate *estate, const char *line)
 {
 	char error[CONFIG_ERROR_BYTES];
@@ -228,12 +252,17 @@ static void manifest_line(struct upgrade_estate *estate, const char *line)
 	else if (number_of(line, "life", &number))
 		estate->life = (int)number;
 	else if (number_of(line, "control", &number))
-		estate->control = (int)number;
+		estate->control.fd = (int)number;
 	else if (number_of(line, "bus", &number))
 		estate->bus = (int)number;
 	else if (number_of(line, "annals", &number))
 		estate->annals = (int)number;
-	else if (sscanf(line, "metrics %d %159[^\n]", &estate->metrics.fd, estate->metrics.at) == 2)
+	else if (sscanf(line, "metrics %d %159[^\n]", &estate->metrics.fd, estate->metrics.at) ==
+		     2 ||
+		 file_of(line, "metrics_file %llx:%llx", &estate->metrics.file) ||
+		 file_of(line, "control_file %llx:%llx", &estate->control.file) ||
+		 sscanf(line, "pid_file %d %4095[^\n]", &estate->pid_file.lock,
+			estate->pid_file.path) == 2)
 		return;
 	else if (number_of(line, "bell", &number) && estate->bells_n < BUS_SEATS_MAX)
 		estate->bells[estate->bells_n++] = (int)number;
@@ -267,8 +296,13 @@ bool upgrade_inherit(struct upgrade_estate *estate)
 
 	if (!value)
 		return false;
-	*estate = (struct upgrade_estate){
-	    .board = -1, .life = -1, .control = -1, .bus = -1, .annals = -1, .metrics.fd = -1};
+	*estate = (struct upgrade_estate){.board = -1,
+					  .life = -1,
+					  .bus = -1,
+					  .annals = -1,
+					  .control.fd = -1,
+					  .metrics.fd = -1,
+					  .pid_file.lock = -1};
 	if (sscanf(value, "%d,%d", &link, &fd) != 2)
 		die("upgrade: %s=%s", UPGRADE_VARIABLE, value);
 	(void)unsetenv(UPGRADE_VARIABLE);
@@ -288,7 +322,8 @@ bool upgrade_inherit(struct upgrade_estate *estate)
 	(void)fclose(manifest);
 	keep_from_workers(estate->board);
 	keep_from_workers(estate->life);
-	keep_from_workers(estate->control);
+	keep_from_workers(estate->control.fd);
+	keep_from_workers(estate->pid_file.lock);
 	keep_from_workers(estate->bus);
 	keep_from_workers(estate->annals);
 	keep_from_workers(estate->metrics.fd);
@@ -321,7 +356,8 @@ static void survive_all(const struct upgrade_estate *estate, const struct listen
 		survive(estate->bells[i]);
 	survive(estate->board);
 	survive(estate->life);
-	survive(estate->control);
+	survive(estate->control.fd);
+	survive(estate->pid_file.lock);
 	survive(estate->bus);
 	survive(estate->annals);
 	survive(estate->metrics.fd);

@@ -22,8 +22,10 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "master/control_file.h"
 #include "master/listen.h"
 #include "master/metrics.h"
+#include "master/pid_file.h"
 #include "reactor/bus.h"
 #include "reactor/loop.h"
 
@@ -34,11 +36,12 @@ struct upgrade_estate {
 	unsigned generation; /* the one that serves */
 	size_t slots, workers_asked;
 	int board;
-	int life;    /* ends when the old master and all of its workers have gone */
-	int control; /* -1: none */
-	int bus;     /* -1: none */
-	int annals;  /* -1: none */
+	int life;   /* ends when the old master and all of its workers have gone */
+	int bus;    /* -1: none */
+	int annals; /* -1: none */
+	struct control_legacy control;
 	struct metrics_legacy metrics;
+	struct pid_file_legacy pid_file;
 	unsigned bells_n;
 	int bells[BUS_SEATS_MAX];
 };

@@ -252,15 +252,10 @@ static int bind_and_listen(int fd, struct address *address, const struct listen_
 {
 	int error = set_options(fd, address, options, step);
 	socklen_t n = sizeof address->socket;
-	const char *path = address_path(address);
 
 	if (!error) {
 		*step = "bind";
 		error = sys_bind(fd, (struct sockaddr *)&address->socket, address->bytes);
-	}
-	if (!error && path && options->mode) {
-		*step = "chmod";
-		error = sys_chmod(path, options->mode);
 	}
 	if (!error) {
 		*step = "listen";

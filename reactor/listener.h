@@ -64,7 +64,6 @@ void listener_close(struct loop *loop, struct listener *listener);
 struct listen_options {
 	int backlog;
 	bool reuseport;
-	unsigned mode; /* of a socket file; 0: what umask gives */
 };
 
 /* A listening socket on address, whose port 0 becomes the one that the kernel chose.

@@ -62,7 +62,7 @@ static void start(void)
 {
 	(void)snprintf(path, sizeof path, "%s", in_folder("c.sock"));
 	ck_assert_int_eq(loop_open(&loop, &stats, 0), 0);
-	control_open(&loop, &owner, NULL, path);
+	control_open(&loop, &owner, path);
 	ck_assert_str_eq(control_path(), path);
 }
 
@@ -333,15 +333,16 @@ END_TEST
 /* An upgrade: the socket is another master's, who waits here is still ours. */
 START_TEST(the_socket_is_handed_over)
 {
-	int waits, later, fd;
+	struct control_legacy legacy;
+	int waits, later;
 
 	start();
 	waits = ask("upgrade\n");
-	fd = dup(control_fd());
-	ck_assert_int_ge(fd, 0);
+	control_bequeath(&legacy);
+	legacy.fd = dup(legacy.fd);
+	ck_assert_int_ge(legacy.fd, 0);
 	control_hand_over();
 	ck_assert_ptr_null(control_path());
-	ck_assert_int_eq(control_fd(), -1);
 	later = connect_unix(path);
 	send_text(later, "status\n");
 	pass();
@@ -352,7 +353,7 @@ START_TEST(the_socket_is_handed_over)
 	control_close();
 	ck_assert(exists(path)); /* not ours any more */
 	/* The next master. */
-	control_adopt(&loop, &owner, NULL, path, fd);
+	control_adopt(&loop, &owner, path, &legacy);
 	pass();
 	ck_assert(read_answer(later));
 	ck_assert_ptr_nonnull(strstr(answer, "done\n"));
@@ -365,11 +366,13 @@ END_TEST
 /* The other master died after it had taken over. */
 START_TEST(the_socket_is_taken_back)
 {
+	struct control_legacy legacy;
 	int waits, fd;
 
 	start();
 	waits = ask("upgrade\n");
-	fd = dup(control_fd());
+	control_bequeath(&legacy);
+	fd = dup(legacy.fd);
 	control_hand_over();
 	control_take_back(); /* not while somebody listens there */
 	ck_assert_ptr_null(control_path());

@@ -314,14 +314,16 @@ END_TEST
 
 START_TEST(a_pid_file_that_cant_be_written_is_no_reason_to_die)
 {
-	char folder[160], path[200];
+	char folder[160], path[200], lock[220];
 	struct server *server;
 
 	(void)snprintf(folder, sizeof folder, "%s", in_folder("run"));
 	(void)snprintf(path, sizeof path, "%s/pid", folder);
+	(void)snprintf(lock, sizeof lock, "%s.lock", path);
 	ck_assert_int_eq(mkdir(folder, 0700), 0);
 	server = SERVER(HELM_CONTROL, "--workers", "2", "--pid-file", path, "echo://127.0.0.1:0");
 	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(unlink(lock), 0);
 	ck_assert_int_eq(rmdir(folder), 0);
 	(void)helm_make(server, HELM_UPGRADE);
 	ck_assert(server_log_has(server, "the pid file can't be written"));

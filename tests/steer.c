@@ -367,12 +367,15 @@ void steer_follow(struct server *server)
 void steer_all_gone(void)
 {
 	struct wait wait = wait_begin();
+	char lock[160];
 	pid_t pid;
 
 	while ((pid = waitpid(-1, NULL, WNOHANG)) >= 0)
 		wait_more(&wait, "all processes to be gone");
 	ck_assert_int_eq(errno, ECHILD);
 	ck_assert(!exists(steer.pid_file));
+	(void)snprintf(lock, sizeof lock, "%s.lock", steer.pid_file);
+	ck_assert(!exists(lock));
 	ck_assert(!exists(steer.control));
 }
 

@@ -1,0 +1,21 @@
+/*
+ * lock_file: of several processes that look and then act on one file, one at a time.
+ *
+ * What is guarded is named by its path; the lock is flock(2) on a file beside it, PATH.lock, which
+ * only its maker's user can open, so that no stranger can hold it. It is there while it is held:
+ * the holder removes it. A lock belongs to the open file: it outlives an exec, and a next master
+ * that has the descriptor holds it, too. Nobody ever waits for one.
+ */
+#ifndef MASTER_LOCK_FILE_H
+#define MASTER_LOCK_FILE_H
+
+#include <stdbool.h>
+
+/* A descriptor, closed on exec; -EWOULDBLOCK: somebody else has it; or another -errno. */
+int lock_file_take(const char *path);
+/* Is it still what keeps others away? Somebody may have removed the file. */
+bool lock_file_holds(int lock, const char *path);
+/* Lets go of it, and closes the descriptor. */
+void lock_file_release(int lock, const char *path);
+
+#endif
