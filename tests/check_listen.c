@@ -330,9 +330,10 @@ START_TEST(one_address_twice_is_refused)
 }
 END_TEST
 
-/* Whichever way the first one and the second one listen. */
+/* Whichever way the first one and the second one listen, and where the second one wants more. */
 START_TEST(port_of_another_server_is_refused)
 {
+	static const char *const hosts[] = {"127.0.0.1", ""};
 	static const char *const modes[] = {"reuseport", "shared", "handoff"};
 
 	for (size_t i = 0; i < 9; i++) {
@@ -340,7 +341,8 @@ START_TEST(port_of_another_server_is_refused)
 		    SERVER("--workers", "2", "--accept", modes[i / 3], "echo://127.0.0.1:0");
 		char listener[64];
 
-		(void)snprintf(listener, sizeof listener, "echo://127.0.0.1:%u", server->ports[0]);
+		(void)snprintf(listener, sizeof listener, "echo://%s:%u", hosts[i % 2],
+			       server->ports[0]);
 		start_fails((const char *const[]){"--accept", modes[i % 3], listener, NULL},
 			    listener);
 		echoes(connect_to(server->ports[0]));

@@ -168,36 +168,6 @@ START_TEST(a_wider_address_is_refused_too)
 }
 END_TEST
 
-/* ---- socket files ---- */
-
-/* The number of a file that was removed is soon another's: who drains must not take that for his
- * own. */
-START_TEST(another_file_of_the_same_number_is_not_removed)
-{
-	char text[200], path[160];
-	struct point first;
-	struct stat status;
-
-	(void)snprintf(path, sizeof path, "%s", in_folder("x.sock"));
-	(void)snprintf(text, sizeof text, "echo://%s", path);
-	ck_assert(open_point(text));
-	first = point;
-	point_close_sockets(&first); /* it drains */
-	for (int i = 0; i < 20; i++) {
-		ck_assert(open_point(text)); /* the file is stale: another server replaces it */
-		ck_assert_int_eq(stat(path, &status), 0);
-		if (i == 19 || status.st_ino == first.file.inode)
-			break;
-		point_close(&point, false);
-	}
-	ck_assert_uint_ne(status.st_ino, first.file.inode);
-	point_close(&first, false);
-	ck_assert(exists(path));
-	point_close(&point, false);
-	ck_assert(!exists(path));
-}
-END_TEST
-
 /* ---- the pid file ---- */
 
 static char path[160];
@@ -369,8 +339,6 @@ SUITE("starts", {"one of several has a port", one_of_several_has_a_port, 30},
       {"one of several has a port of datagrams", one_of_several_has_a_port_of_datagrams, 30},
       {"one of several has a socket file", one_of_several_has_a_socket_file, 30},
       {"a wider address is refused, too", a_wider_address_is_refused_too, 20},
-      {"another file of the same number is not removed",
-       another_file_of_the_same_number_is_not_removed, 20},
       {"one of several has a pid file", one_of_several_has_a_pid_file, 30},
       {"a stale number of another server does not matter",
        a_stale_number_of_another_server_does_not_matter, 20},

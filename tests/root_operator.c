@@ -3,12 +3,18 @@
  * it has not, and the master stays root, so that it can replace them. Needs root and a user
  * `nobody`; what this can't see is a system without the file /etc/passwd.
  */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/harness.h"
@@ -175,6 +181,61 @@ START_TEST(what_needs_root_is_done_as_root)
 }
 END_TEST
 
+static void fill(const char *path)
+{
+	static const char zeros[4096];
+	int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+	ck_assert_int_ge(fd, 0);
+	(void)lseek(fd, 0, SEEK_END);
+	while (write(fd, zeros, sizeof zeros) > 0)
+		;
+	ck_assert_int_eq(errno, ENOSPC);
+	(void)close(fd);
+}
+
+/* Beside `.` and `..`. */
+static size_t files_in(const char *path)
+{
+	struct dirent **entries;
+	int n = scandir(path, &entries, NULL, NULL);
+
+	ck_assert_int_ge(n, 2);
+	return (size_t)n - 2;
+}
+
+/* An upgrade needs no room; a start that finds none leaves nothing. */
+START_TEST(a_full_disk_keeps_the_pid_file)
+{
+	char folder[100], pid_file[128], filler[128], output[4096];
+	struct server *server;
+
+	if (cannot("a full disk keeps the pid file"))
+		return;
+	(void)snprintf(folder, sizeof folder, "%s", in_folder("full"));
+	(void)snprintf(pid_file, sizeof pid_file, "%s/pid", folder);
+	(void)snprintf(filler, sizeof filler, "%s/filler", folder);
+	ck_assert_int_eq(mkdir(folder, 0700), 0);
+	ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
+	ck_assert_int_eq(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	ck_assert_int_eq(mount("full", folder, "tmpfs", 0, "size=64k"), 0);
+	server =
+	    SERVER(HELM_CONTROL, "--workers", "1", "--pid-file", pid_file, "echo://127.0.0.1:0");
+	fill(filler);
+	(void)helm_make(server, HELM_UPGRADE);
+	ck_assert(exists(pid_file));
+	ck_assert_int_eq(atoi(read_whole(pid_file)), server->pid);
+	ck_assert_uint_eq(files_in(folder), 3); /* with its lock */
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	ck_assert_uint_eq(files_in(folder), 1);
+	fill(filler);
+	ck_assert_int_eq(RUN(output, "--pid-file", pid_file, "echo://127.0.0.1:0"), 1);
+	ck_assert_msg(strstr(output, "/full/pid: No space left") != NULL, "%s", output);
+	ck_assert_uint_eq(files_in(folder), 1);
+	ck_assert_int_eq(umount(folder), 0);
+}
+END_TEST
+
 /* Of a later generation, of one more in it, and of the next master's. */
 START_TEST(those_who_come_later_are_the_user_too)
 {
@@ -237,5 +298,6 @@ SUITE("root_operator",
       {"replacements are the user too", replacements_are_the_user_too, 30},
       {"those who come later are the user too", those_who_come_later_are_the_user_too, 30},
       {"what needs root is done as root", what_needs_root_is_done_as_root, 20},
+      {"a full disk keeps the pid file", a_full_disk_keeps_the_pid_file, 20},
       {"without a master, the one process is the user", no_master_becomes_the_user, 20},
       {"an unknown user is wrong usage", unknown_users_are_wrong_usage, 30})
