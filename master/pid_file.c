@@ -13,6 +13,8 @@
 #include "reactor/check.h"
 #include "reactor/log.h"
 
+#define NUMBER_BYTES 16
+
 static struct {
 	char *path; /* NULL: there is none; the configuration may go before it */
 	int lock;
@@ -26,23 +28,23 @@ static struct {
 
 /* ---- the number ---- */
 
+/* 0: there is none. Not waiting for the other end of a pipe. */
 static int read_number(const char *path)
 {
-	FILE *stream = fopen(path, "re");
-	int pid = 0;
+	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	char text[NUMBER_BYTES];
+	ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof text - 1);
 
-	if (!stream)
-		return 0;
-	if (fscanf(stream, "%d", &pid) != 1)
-		pid = 0;
-	(void)fclose(stream);
-	return pid;
+	if (fd >= 0)
+		(void)close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	return (int)strtol(text, NULL, 10);
 }
 
 /* 0 or -errno. What was longer is cut behind it: the first line is right at any moment. */
 static int put_number(int fd)
 {
-	char text[16];
+	char text[NUMBER_BYTES];
 	int n = snprintf(text, sizeof text, "%d\n", (int)getpid());
 	ssize_t written = pwrite(fd, text, (size_t)n, 0);
 
@@ -51,13 +53,13 @@ static int put_number(int fd)
 	return written < 0 || written == n ? -errno : -ENOSPC;
 }
 
-/* Can a number be put there, and nowhere else by that? */
+/* Is it a number's place, and nothing else's by another name? */
 static bool is_ours_alone(int fd)
 {
 	struct stat status;
 
 	return fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink == 1 &&
-	       status.st_uid == geteuid();
+	       status.st_uid == geteuid() && status.st_size < NUMBER_BYTES;
 }
 
 /* Beside it and renamed: whoever reads the file reads a whole number. What is beside it was left by

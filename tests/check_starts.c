@@ -335,6 +335,23 @@ START_TEST(nothing_is_written_through_a_link)
 }
 END_TEST
 
+START_TEST(a_pipe_in_its_place_holds_nobody_up)
+{
+	(void)snprintf(path, sizeof path, "%s", in_folder("pid"));
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	(void)open_pid_file();
+	ck_assert_int_eq(number_in(path), getpid());
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	pid_file_remove();
+	ck_assert(exists(path));
+	ck_assert_int_eq(mkfifo(in_folder("pid.lock"), 0600), 0);
+	(void)open_pid_file();
+	ck_assert_int_eq(number_in(path), getpid());
+	pid_file_remove();
+}
+END_TEST
+
 SUITE("starts", {"one of several has a port", one_of_several_has_a_port, 30},
       {"one of several has a port of datagrams", one_of_several_has_a_port_of_datagrams, 30},
       {"one of several has a socket file", one_of_several_has_a_socket_file, 30},
@@ -346,4 +363,5 @@ SUITE("starts", {"one of several has a port", one_of_several_has_a_port, 30},
       {"what is another's by now is not taken back", what_is_anothers_by_now_is_not_taken_back, 20},
       {"a lock outlives an upgrade", a_lock_outlives_an_upgrade, 20},
       {"a pid file moves at an upgrade", a_pid_file_moves_at_an_upgrade, 20},
-      {"nothing is written through a link", nothing_is_written_through_a_link, 20})
+      {"nothing is written through a link", nothing_is_written_through_a_link, 20},
+      {"a pipe in its place holds nobody up", a_pipe_in_its_place_holds_nobody_up, 10})
