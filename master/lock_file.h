@@ -4,7 +4,7 @@
  * What is guarded is named by its path; the lock is flock(2) on a file beside it, PATH.lock, which
  * only its maker's user can open, so that no stranger can hold it. It is there while it is held:
  * the holder removes it. A lock belongs to the open file: it outlives an exec, and a next master
- * that has the descriptor holds it, too. Nobody ever waits for one.
+ * that has the descriptor holds it, too. Nothing here waits for one.
  */
 #ifndef MASTER_LOCK_FILE_H
 #define MASTER_LOCK_FILE_H

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,7 +12,8 @@
 #include "master/lock_file.h"
 #include "reactor/listener.h"
 
-#define ANYBODY ((uid_t)-1)
+#define ANYBODY	   ((uid_t)-1)
+#define LOCK_TRIES 20 /* a millisecond each */
 
 /* ---- which file it is ---- */
 
@@ -98,11 +100,21 @@ static int listen_there(struct address *address, const struct listen_options *op
 	return fd;
 }
 
+/* Whoever has it is done in a moment, but for one that hangs. */
+static int take_lock(const char *path)
+{
+	int lock, tries = 0;
+
+	while ((lock = lock_file_take(path)) == -EWOULDBLOCK && ++tries < LOCK_TRIES)
+		(void)poll(NULL, 0, 1);
+	return lock;
+}
+
 int socket_file_open(struct socket_file *file, struct address *address,
 		     const struct listen_options *options, unsigned mode, const char **step)
 {
 	const char *path = address_path(address);
-	int lock = lock_file_take(path), fd;
+	int lock = take_lock(path), fd;
 
 	*file = (struct socket_file){.held = -1};
 	*step =
@@ -130,16 +142,15 @@ int socket_file_set_mode(const struct socket_file *file, unsigned mode)
 	return chmod(held, mode ? mode : 0777 & ~mask) < 0 ? -errno : 0;
 }
 
-/* Where another server is about to replace it, that one does what is left to do. */
+/* Where another server is about to replace it, that one does what is left to do. Where there can
+ * be no lock, on a disk that is full, it goes all the same. */
 void socket_file_remove(struct socket_file *file, const char *path)
 {
-	int lock;
+	int lock = socket_file_is_there(file, path) ? take_lock(path) : -ENOENT;
 
-	if (socket_file_is_there(file, path) && (lock = lock_file_take(path)) >= 0) {
-		if (socket_file_is_there(file, path))
-			(void)unlink(path);
-		lock_file_release(lock, path);
-	}
+	if (lock != -EWOULDBLOCK && socket_file_is_there(file, path))
+		(void)unlink(path);
+	lock_file_release(lock, path);
 	socket_file_forget(file);
 }
 
