@@ -84,7 +84,8 @@ static int open_default(struct control_file *file)
 	char why[WHY_BYTES] = "", path[512] = "";
 	int fd;
 
-	(void)mkdir(CONTROL_FOLDER, 0755);
+	if (mkdir(CONTROL_FOLDER, 0755) == 0) /* whatever the umask is */
+		(void)chmod(CONTROL_FOLDER, 0755);
 	for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
 		if (!folders[i] || *folders[i] != '/')
 			continue;

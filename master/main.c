@@ -2,10 +2,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "master/activation.h"
@@ -20,6 +20,7 @@
 #include "master/upgrade.h"
 #include "reactor/check.h"
 #include "reactor/descriptor.h"
+#include "reactor/inherited.h"
 #include "reactor/log.h"
 #include "worker/title.h"
 #include "worker/worker.h"
@@ -33,18 +34,6 @@ static size_t cpus_allowed(void)
 	if (sched_getaffinity(0, sizeof allowed, &allowed) < 0)
 		return 1;
 	return (size_t)CPU_COUNT(&allowed);
-}
-
-/* A program that was started without one of the standard descriptors would find a socket
- * in its place. */
-static void open_standard_descriptors(void)
-{
-	int fd = open("/dev/null", O_RDWR);
-
-	while (fd >= 0 && fd <= STDERR_FILENO)
-		fd = dup(fd);
-	if (fd > STDERR_FILENO)
-		(void)close(fd);
 }
 
 static pid_t opener;
@@ -134,15 +123,31 @@ static void take_activation(void)
 	exit(2);
 }
 
+/* What inherited_settle() can't mend, whoever starts us should know. */
+static void look_at_what_stays(void)
+{
+	char folder[4096];
+	struct rlimit cpu;
+
+	/* A reload reads the configuration where the start did. */
+	if (!getcwd(folder, sizeof folder))
+		log_warn("the working folder is not there: relative paths lead nowhere",
+			 LOG_TEXT("error", strerror(errno)));
+	if (getrlimit(RLIMIT_CPU, &cpu) == 0 && cpu.rlim_cur != RLIM_INFINITY)
+		log_warn("the limit of CPU time ends each process after it",
+			 LOG_NUMBER("seconds", cpu.rlim_cur));
+}
+
 int main(int argc, char **argv)
 {
-	size_t descriptors = descriptors_raise_limit();
+	size_t descriptors;
 	struct config *config;
 	char error[CONFIG_ERROR_BYTES];
 	static struct upgrade_estate estate;
 	bool heir;
 
-	open_standard_descriptors();
+	inherited_settle(INHERITED_BY_SERVER);
+	descriptors = descriptors_raise_limit();
 	argv = title_open(argc, argv);
 	take_activation();
 	upgrade_remember(argv);
@@ -155,9 +160,9 @@ int main(int argc, char **argv)
 	/* More or fewer by signals stays so, until the configuration says another number. */
 	if (heir && estate.workers_asked == config->workers)
 		config->workers = estate.slots;
-	(void)signal(SIGPIPE, SIG_IGN);
 	notify_open();
 	log_open((enum log_level)config->log_level, (enum log_format)config->log_format);
+	look_at_what_stays();
 	if (!generation_identify(first, error))
 		die("%s", error);
 	if (config->no_master && config->control)

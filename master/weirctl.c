@@ -16,6 +16,7 @@
 #include "master/weirctl_find.h"
 #include "master/weirctl_show.h"
 #include "master/weirctl_top.h"
+#include "reactor/inherited.h"
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
@@ -264,6 +265,7 @@ int main(int argc, char **argv)
 	struct found found;
 	int pidfd = -1;
 
+	inherited_settle(INHERITED_BY_TOOL);
 	read_options(argc, argv);
 	ctl.due_ms = now_ms() + ctl.timeout_ms;
 	found = find_server(ctl.control, (int)ctl.timeout_ms);

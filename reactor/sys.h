@@ -5,8 +5,8 @@
  * what it answers, but for an error: that is -errno, and errno itself is never looked at
  * again. In the product the functions cost one addition: each call is counted by its name,
  * in a worker's stats, else where nobody looks. Calls below sys.def's rows are not: they map
- * memory and ask for limits, at start. Built with -DSYS_SIMULATED they go through the table
- * sys_kernel, so that a test may put a kernel of its own there, which fails any call.
+ * memory and settle what a process is given, at start. Built with -DSYS_SIMULATED they go through
+ * the table sys_kernel, so that a test may put a kernel of its own there, which fails any call.
  */
 #ifndef REACTOR_SYS_H
 #define REACTOR_SYS_H
@@ -28,6 +28,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,7 +38,11 @@
 #ifdef __GLIBC__
 typedef unsigned long sys_ioctl_request;
 typedef int sys_mmsg_flags;
+typedef __itimer_which_t sys_timer;
+typedef __rlimit_resource_t sys_limit;
 #else
+typedef int sys_timer;
+typedef int sys_limit;
 typedef int sys_ioctl_request; /* musl, as POSIX has it */
 typedef unsigned sys_mmsg_flags;
 #endif
@@ -145,6 +150,48 @@ static inline int sys_get_descriptor_limit(struct rlimit *limit)
 static inline int sys_set_descriptor_limit(const struct rlimit *limit)
 {
 	return setrlimit(RLIMIT_NOFILE, limit) < 0 ? -errno : 0;
+}
+
+/* At most to the hard limit. */
+static inline void sys_raise_limit(sys_limit which, rlim_t least)
+{
+	struct rlimit limit;
+
+	if (getrlimit(which, &limit) < 0 || limit.rlim_cur >= least)
+		return;
+	limit.rlim_cur = least < limit.rlim_max ? least : limit.rlim_max;
+	(void)setrlimit(which, &limit);
+}
+
+/* ---- what inherited.h is about ---- */
+
+static inline int sys_descriptor_is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+static inline int sys_signal_is_ignored(int number)
+{
+	struct sigaction action;
+
+	return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+static inline void sys_signal_handle(int number, void (*handler)(int number))
+{
+	struct sigaction action = {.sa_handler = handler};
+
+	(void)sigaction(number, &action, NULL);
+}
+
+static inline void sys_stop_timer(sys_timer which)
+{
+	(void)setitimer(which, &(struct itimerval){0}, NULL);
+}
+
+static inline void sys_umask_let_through(mode_t mode)
+{
+	(void)umask(umask(0) & ~mode);
 }
 
 static inline int sys_prctl(int option, unsigned long value)

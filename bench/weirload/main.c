@@ -4,12 +4,14 @@
 #include "bench/weirload/report.h"
 #include "bench/weirload/run.h"
 #include "bench/weirload/talk.h"
+#include "reactor/inherited.h"
 
 int main(int argc, char **argv)
 {
 	static struct outcome outcome;
 	struct plan plan;
 
+	inherited_settle(INHERITED_BY_TOOL);
 	plan_read(&plan, argc, argv);
 	if (plan.talk)
 		return talk(&plan.endpoint);
