@@ -141,6 +141,43 @@ static void channel_turn(struct loop *loop, struct source *source)
 
 /* ---- what the roster wants done ---- */
 
+/* Watched before there is a worker: an epoll that takes no more, as one user's may not
+ * (fs.epoll.max_user_watches), is like a fork that fails. 0 or -errno. */
+static int slot_open_channel(struct slot *slot, int *workers)
+{
+	int ends[2], error = spawn_channel(ends);
+
+	if (error)
+		return error;
+	source_init(&slot->channel, ends[0], channel_turn);
+	slot->channel.want = SOURCE_IN;
+	error = loop_watch(owner->loop, &slot->channel, EPOLLIN);
+	if (error) {
+		(void)close(ends[0]);
+		(void)close(ends[1]);
+		slot->channel.fd = -1;
+	}
+	*workers = ends[1];
+	return error;
+}
+
+/* With a channel, or else without one. */
+static pid_t slot_fork(struct slot *slot, struct worker_setup *worker)
+{
+	pid_t pid = slot_open_channel(slot, &worker->channel);
+
+	if (pid < 0)
+		return pid;
+	pid = spawn_worker(worker);
+	(void)close(worker->channel);
+	if (pid < 0) {
+		loop_unwatch(owner->loop, &slot->channel);
+		(void)close(slot->channel.fd);
+		slot->channel.fd = -1;
+	}
+	return pid;
+}
+
 static int slot_spawn(struct slot *slot)
 {
 	struct generation *generation = slot->generation;
@@ -156,14 +193,13 @@ static int slot_spawn(struct slot *slot)
 	    .staged = generation->phase == GENERATION_STAGED,
 	    .ledgers = generation->set.ledgers,
 	};
-	int channel, error;
 	pid_t pid;
 
 	listen_for_slot(&generation->set, slot_index(slot), worker.listeners);
 	listen_numbers(&generation->set, worker.numbers);
 	for (size_t i = 0; i < generation->config.listeners_n; i++)
 		worker.borrowed[i] = listen_borrowed(&generation->set, i);
-	pid = spawn_worker(&worker, &channel);
+	pid = slot_fork(slot, &worker);
 	if (pid < 0)
 		return pid;
 	slot->pid = pid;
@@ -176,10 +212,6 @@ static int slot_spawn(struct slot *slot)
 	slot->leaving = slot->aborted = slot->unfinished = false;
 	slot->orders = 0;
 	slot->stuck = 0;
-	source_init(&slot->channel, channel, channel_turn);
-	slot->channel.want = SOURCE_IN;
-	error = loop_watch(owner->loop, &slot->channel, EPOLLIN);
-	CHECK(!error);
 	log_info("worker started", LOG_NUMBER("worker", slot_index(slot)), LOG_NUMBER("pid", pid),
 		 LOG_NUMBER("generation", generation->number));
 	return 0;

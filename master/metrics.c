@@ -243,7 +243,7 @@ static void listen_here(void)
 		listener = &metrics.listeners[metrics.current];
 		listener_init(listener, fd, &listener_owner, &metrics.stats);
 		metrics.serving = true;
-		error = listener_resume(metrics.owner->loop, listener);
+		(void)listener_resume(metrics.owner->loop, listener);
 	}
 	address_format(&metrics.point.bound, text);
 	if (error)

@@ -30,22 +30,18 @@ static _Noreturn void become_worker(struct worker_setup *setup)
 	exit(worker_run(setup));
 }
 
-pid_t spawn_worker(struct worker_setup *setup, int *channel)
+int spawn_channel(int ends[2])
 {
-	int pair[2];
-	pid_t pid;
+	int error = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
-		return -errno;
-	setup->channel = pair[1];
-	pid = fork();
+	return error ? -errno : 0;
+}
+
+pid_t spawn_worker(struct worker_setup *setup)
+{
+	pid_t pid = fork();
+
 	if (pid == 0)
 		become_worker(setup);
-	if (pid < 0)
-		pid = -errno;
-	(void)close(pair[1]);
-	if (pid < 0)
-		(void)close(pair[0]);
-	*channel = pair[0];
-	return pid;
+	return pid < 0 ? -errno : pid;
 }

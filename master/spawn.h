@@ -8,9 +8,9 @@
 
 #include "worker/worker.h"
 
-/* Fills in setup->channel for the child, and answers the child's pid and, in *channel, the
- * master's end (non-blocking, closed on exec); -errno where there is no child. The child
- * never returns. */
-pid_t spawn_worker(struct worker_setup *setup, int *channel);
+/* Between a worker and its master: 0 or -errno. Neither end blocks; both are closed on exec. */
+int spawn_channel(int ends[2]);
+/* The child's pid, or -errno. The child has setup->channel, and never returns. */
+pid_t spawn_worker(struct worker_setup *setup);
 
 #endif

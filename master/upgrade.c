@@ -147,11 +147,17 @@ static void link_turn(struct loop *loop, struct source *source)
 		(void)close(fds[i]);
 }
 
-static void link_open(int fd)
+/* 0 or -errno: then there is no link, and fd is the caller's still. */
+static int link_open(int fd)
 {
+	int error;
+
 	source_init(&upgrade.link, fd, link_turn);
 	upgrade.link.want = SOURCE_IN;
-	CHECK(loop_watch(upgrade.loop, &upgrade.link, EPOLLIN) == 0);
+	error = loop_watch(upgrade.loop, &upgrade.link, EPOLLIN);
+	if (error)
+		upgrade.link.fd = -1;
+	return error;
 }
 
 /* ---- the manifest ---- */
@@ -397,11 +403,42 @@ static _Noreturn void become_new(int link, int manifest, const struct upgrade_es
 	_exit(127);
 }
 
+/* NULL, or the step that failed; errno says more. */
+static const char *start_new(int manifest, const struct upgrade_estate *estate,
+			     const struct listen_set *set)
+{
+	int pair[2], error;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
+		return "socketpair";
+	error = link_open(pair[0]);
+	if (error) {
+		(void)close(pair[0]);
+		(void)close(pair[1]);
+		errno = -error;
+		return "watching the new master";
+	}
+	pid = fork();
+	if (pid == 0)
+		become_new(pair[1], manifest, estate, set);
+	error = errno;
+	(void)close(pair[1]);
+	if (pid < 0) {
+		link_close();
+		errno = error;
+		return "fork";
+	}
+	upgrade.pid = pid;
+	return NULL;
+}
+
 bool upgrade_begin(struct loop *loop, const struct upgrade_owner *owner,
 		   const struct upgrade_estate *estate, const struct listen_set *set,
 		   char error[UPGRADE_TEXT_BYTES])
 {
-	int pair[2], manifest;
+	const char *why;
+	int manifest;
 
 	upgrade.loop = loop;
 	upgrade.owner = owner;
@@ -413,25 +450,11 @@ bool upgrade_begin(struct loop *loop, const struct upgrade_owner *owner,
 			       strerror(errno));
 		return false;
 	}
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0) {
-		(void)snprintf(error, UPGRADE_TEXT_BYTES, "socketpair: %s", strerror(errno));
-		(void)close(manifest);
-		return false;
-	}
-	upgrade.pid = fork();
-	if (upgrade.pid == 0)
-		become_new(pair[1], manifest, estate, set);
-	if (upgrade.pid < 0)
-		(void)snprintf(error, UPGRADE_TEXT_BYTES, "fork: %s", strerror(errno));
-	(void)close(pair[1]);
+	why = start_new(manifest, estate, set);
+	if (why)
+		(void)snprintf(error, UPGRADE_TEXT_BYTES, "%s: %s", why, strerror(errno));
 	(void)close(manifest);
-	if (upgrade.pid < 0) {
-		upgrade.pid = 0;
-		(void)close(pair[0]);
-		return false;
-	}
-	link_open(pair[0]);
-	return true;
+	return !why;
 }
 
 pid_t upgrade_pid(void)
@@ -512,12 +535,19 @@ static void life_turn(struct loop *loop, struct source *source)
 
 void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner, int life)
 {
+	int link = upgrade.link.fd, error;
+
 	upgrade.loop = loop;
 	upgrade.owner = owner;
-	link_open(upgrade.link.fd);
 	source_init(&upgrade.life, life, life_turn);
 	upgrade.life.want = SOURCE_IN;
-	CHECK(loop_watch(loop, &upgrade.life, EPOLLIN) == 0);
+	error = link_open(link);
+	if (!error)
+		error = loop_watch(loop, &upgrade.life, EPOLLIN);
+	if (error) {
+		upgrade.link.fd = link; /* to say it there */
+		die("watching the old master: %s", strerror(-error));
+	}
 }
 
 void upgrade_tell_bell(unsigned seat, int fd)

@@ -30,6 +30,7 @@
 #define CONN_TURN_BYTES	   (4 * CHUNK_BYTES) /* read, or generated, in one turn */
 #define CONN_TURN_MESSAGES 1024
 #define CONN_SPANS	   64
+#define CONN_RETRY_US	   50000 /* until epoll is asked again, after it took no more */
 
 struct conn;
 struct service;
@@ -161,6 +162,7 @@ struct conn_table {
 	size_t starved;
 	uint64_t sent_when_starved;
 	bool draining;
+	uint64_t refused_until_us; /* epoll took no more: newcomers wait for a while */
 	/* A connection has gone: those who wait for room may go on. */
 	void (*on_room)(struct conn_table *table);
 	unsigned char *scratch; /* CONN_TURN_BYTES: where input is read to that nobody keeps */
@@ -173,7 +175,8 @@ void conn_table_close(struct conn_table *table); /* ends every connection at onc
 
 static inline bool conn_table_full(const struct conn_table *table)
 {
-	return table->conns.used >= table->limits.connections_max;
+	return table->conns.used >= table->limits.connections_max ||
+	       table->loop->now_us < table->refused_until_us;
 }
 
 enum conn_origin {

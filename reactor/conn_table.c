@@ -159,6 +159,7 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	STATS_ADD(table->stats, connections, 1);
 	error = loop_watch(table->loop, &conn->source, CONN_EVENTS);
 	if (error) {
+		table->refused_until_us = table->loop->now_us + CONN_RETRY_US;
 		conn->phase = CLOSING; /* it was never open */
 		conn_die_of(conn, error);
 		conn_destroy(conn);

@@ -2,6 +2,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <string.h>
 
 #include "reactor/check.h"
 #include "reactor/log.h"
@@ -39,6 +40,11 @@ int listener_resume(struct loop *loop, struct listener *listener)
 		error = loop_watch(loop, &listener->source,
 				   EPOLLIN | (listener->shared ? (uint32_t)EPOLLEXCLUSIVE : 0));
 	listener->watched = !error;
+	if (error) {
+		log_warn("a listener can't be watched, it is tried again",
+			 LOG_TEXT("error", strerror(-error)));
+		loop_deadline(loop, &listener->source, loop->now_ms + LISTENER_RETRY_MS);
+	}
 	return error;
 }
 
@@ -118,8 +124,7 @@ static void listener_renew(struct loop *loop, struct listener *listener)
 	listener->since_renewal = 0;
 	loop_unwatch(loop, &listener->source);
 	listener->watched = false;
-	if (listener_resume(loop, listener))
-		loop_deadline(loop, &listener->source, loop->now_ms + LISTENER_RETRY_MS);
+	(void)listener_resume(loop, listener);
 }
 
 /* Up to max; why it ended. */
@@ -167,8 +172,7 @@ static void listener_turn(struct loop *loop, struct source *source)
 	} else if (!listener->stopping) {
 		loop_no_deadline(loop, source); /* of a pause that ended before its time */
 		listener_renew(loop, listener);
-		if (listener_resume(loop, listener))
-			loop_deadline(loop, source, loop->now_ms + LISTENER_RETRY_MS);
+		(void)listener_resume(loop, listener);
 	} else if (outcome == TOOK) {
 		loop_poke(loop, source);
 	} else {

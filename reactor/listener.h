@@ -50,7 +50,7 @@ struct listener {
 /* fd: a listening, non-blocking socket. */
 void listener_init(struct listener *listener, int fd, const struct listener_owner *owner,
 		   struct stats *stats);
-/* Begins, or goes on after a pause. 0 or -errno. */
+/* Begins, or goes on after a pause. 0 or -errno: then it is tried again in a while. */
 int listener_resume(struct loop *loop, struct listener *listener);
 /* There is room again: goes on if it was paused. */
 void listener_has_room(struct loop *loop, struct listener *listener);

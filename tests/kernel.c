@@ -207,6 +207,8 @@ static int sim_epoll_ctl(int ep, int op, int fd, struct epoll_event *event)
 		object_forget(object);
 		return 0;
 	}
+	if (op == EPOLL_CTL_ADD && kernel.watches_used_up)
+		return refuse(ENOSPC);
 	if (op == EPOLL_CTL_MOD && ((object->events | event->events) & EPOLLEXCLUSIVE))
 		return refuse(EINVAL);
 	if ((event->events & EPOLLEXCLUSIVE) && (event->events & EPOLLRDHUP))

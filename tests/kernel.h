@@ -76,6 +76,7 @@ extern struct kernel {
 	size_t descriptors, descriptors_max; /* open; EMFILE from there on (0: never) */
 	size_t ready_n;			     /* registrations that have an event */
 	size_t stale;			     /* registrations that outlived their close() */
+	bool watches_used_up;		     /* epoll registers nothing more: ENOSPC */
 	int wait_asked;			     /* the timeout of the last epoll_wait, in ms */
 	bool failed;			     /* the last kernel_fail() came to pass */
 	struct peer *failed_peer;	     /* on whose socket; NULL: none's */

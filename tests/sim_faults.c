@@ -282,6 +282,47 @@ TRY(close, EINTR, EIO)
 TRY(eventfd, EMFILE, ENFILE, ENOMEM, ENODEV)
 TRY(epoll_ctl, ENOMEM, ENOSPC, EPERM)
 
+/* ---- epoll takes no more ---- */
+
+#define NEWCOMERS 40
+
+/* As where another process of this user has used its watches up. One in CONN_RETRY_US finds out;
+ * the others wait where they are, and are let in once there is room. */
+START_TEST(where_epoll_takes_no_more_newcomers_wait)
+{
+	struct listener *listener = &listeners[0];
+	struct peer *before, *peers[NEWCOMERS];
+	uint64_t lost;
+
+	world_open(&world, "echo", (struct conn_limits){WORLD_LIMITS}, BUFFERS_MIN);
+	services[0] = (struct service){.protocol = protocol_find("echo"), .table = &world.table};
+	listener_init(listener, kernel_listener(), &owner, &world.stats);
+	ck_assert_int_eq(listener_resume(&world.loop, listener), 0);
+	before = peer_connect(listener->source.fd);
+	world_settle(&world);
+	kernel.watches_used_up = true;
+	for (int i = 0; i < NEWCOMERS; i++)
+		peers[i] = peer_connect(listener->source.fd);
+	world_wait(&world, 4 * CONN_RETRY_US / 1000);
+	lost = world.stats.closed[CLOSE_error];
+	ck_assert_uint_ge(lost, 1);
+	ck_assert_uint_le(lost, 5);
+	kernel.watches_used_up = false;
+	world_wait(&world, 2 * CONN_RETRY_US / 1000);
+	world_settle(&world);
+	ck_assert_uint_eq(world.stats.connections, 1 + NEWCOMERS - lost);
+	peer_text(before, "still here");
+	peer_text(peers[NEWCOMERS - 1], "here now");
+	world_settle(&world);
+	peer_expect(before, "still here", 10);
+	peer_expect(peers[NEWCOMERS - 1], "here now", 8);
+	conn_table_abort(&world.table, CLOSE_stopped);
+	world_settle(&world);
+	listener_close(&world.loop, listener);
+	world_close(&world);
+}
+END_TEST
+
 /* ---- buffers used up ---- */
 
 #define HOARDERS 12
@@ -444,6 +485,7 @@ SUITE("sim_faults", {"read may fail", read_may_fail, 60}, {"write may fail", wri
       {"getsockopt may fail", getsockopt_may_fail, 60}, {"ioctl may fail", ioctl_may_fail, 60},
       {"shutdown may fail", shutdown_may_fail, 60}, {"close may fail", close_may_fail, 60},
       {"eventfd may fail", eventfd_may_fail, 60},
+      {"where epoll takes no more, newcomers wait", where_epoll_takes_no_more_newcomers_wait, 30},
       {"beside those who do not read, one who does loses nothing",
        beside_those_who_do_not_read_one_who_does_loses_nothing, 30},
       {"where nothing moves the longest stalled goes", where_nothing_moves_the_longest_stalled_goes,

@@ -98,20 +98,17 @@ void entrance_serve(struct entrance *entrance)
 {
 	unsigned index = the_hall->setup->index;
 	struct loop *loop = the_hall->table->loop;
-	int error = 0;
 
 	if (entrance->datagram_fd >= 0) {
-		error = datagram_open(&entrance->datagrams, loop, entrance->datagram_fd,
-				      &entrance->datagram_service, entrance_gone);
+		int error = datagram_open(&entrance->datagrams, loop, entrance->datagram_fd,
+					  &entrance->datagram_service, entrance_gone);
+
 		entrance->datagram_fd = -1;
 		if (error)
 			die("worker %u: memory for datagrams: %s", index, strerror(-error));
 	}
-	if (entrance->listener.source.fd >= 0) {
-		error = listener_resume(loop, &entrance->listener);
-		if (error)
-			die("worker %u: watching a listener: %s", index, strerror(-error));
-	}
+	if (entrance->listener.source.fd >= 0)
+		(void)listener_resume(loop, &entrance->listener);
 }
 
 void entrance_has_room(struct entrance *entrance)

@@ -248,7 +248,8 @@ static void take_connections(const struct note *note, const int *fds, size_t n)
 {
 	struct conn_table *table = &worker.table;
 	struct entrance *entrance = entrance_of(note->listener);
-	size_t room = worker.leaving || worker.retiring || !entrance ? 0 : pool_free(&table->conns);
+	bool here = entrance && !worker.leaving && !worker.retiring;
+	size_t room = here && !conn_table_full(table) ? pool_free(&table->conns) : 0;
 	size_t taken = n < room ? n : room;
 
 	tell_master(&(struct note){.kind = NOTE_TAKEN, .count = (uint32_t)taken});
