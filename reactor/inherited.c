@@ -55,9 +55,9 @@ static void settle_signals(enum inherited_by program)
 /* An alarm(2) of the parent's would end us. */
 static void stop_timers(void)
 {
-	sys_stop_timer(ITIMER_REAL);
-	sys_stop_timer(ITIMER_VIRTUAL);
-	sys_stop_timer(ITIMER_PROF);
+	sys_set_timer(ITIMER_REAL, 0);
+	sys_set_timer(ITIMER_VIRTUAL, 0);
+	sys_set_timer(ITIMER_PROF, 0);
 }
 
 /* Soft limits that end a process, rather than refuse it something, are its own to raise. */

@@ -2,17 +2,16 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
-#include "reactor/sys.h"
+#include "reactor/log_parts.h"
 
 static struct {
 	enum log_level level;
 	enum log_format format;
-	int fd;
-	bool is_socket;
 	uint64_t dropped, dropped_told;
 	char name[32];
-} log_state = {.level = LOG_INFO, .fd = STDERR_FILENO, .name = "weir"};
+} log_state = {.level = LOG_INFO, .name = "weir"};
 
 static const char *const log_level_names[] = {"error", "warn", "info", "debug"};
 
@@ -23,7 +22,8 @@ struct line {
 
 /* What does not fit is cut; room for the line's end is always kept. */
 #define LINE_ROOM  (LOG_LINE_BYTES - 8)
-#define FIELD_ROOM 32 /* a number, or an empty text, and what stands around it */
+#define HEAD_ROOM  384 /* the time, the level, a name of 31 bytes, escaped, and two numbers */
+#define FIELD_ROOM 32  /* a number, or an empty text, and what stands around it */
 
 static void line_char(struct line *l, char c)
 {
@@ -136,22 +136,7 @@ size_t log_compose(char text[LOG_LINE_BYTES], enum log_format format,
 	return l.n;
 }
 
-static void log_send(const struct line *l)
-{
-	ssize_t n;
-
-	if (log_state.is_socket) {
-		struct iovec iov = {(void *)l->bytes, l->n};
-		struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-		n = sys_sendmsg(log_state.fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-	} else {
-		n = sys_write(log_state.fd, l->bytes, l->n);
-	}
-	if (n < 0)
-		log_state.dropped++;
-}
-
-void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t n)
+void log_say(enum log_level level, const char *body, size_t n, uint64_t repeated)
 {
 	bool json = log_state.format == LOG_JSON;
 	struct line l = {.n = 0};
@@ -159,8 +144,6 @@ void log_write(enum log_level level, const char *message, const struct log_field
 	struct tm utc;
 	char stamp[48];
 
-	if (!log_enabled(level))
-		return;
 	(void)clock_gettime(CLOCK_REALTIME, &now);
 	(void)gmtime_r(&now.tv_sec, &utc);
 	size_t at = strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &utc);
@@ -175,44 +158,51 @@ void log_write(enum log_level level, const char *message, const struct log_field
 		line_field(&l, json, &LOG_NUMBER("dropped_lines", log_state.dropped));
 		log_state.dropped_told = log_state.dropped;
 	}
-	line_field(&l, json, &LOG_TEXT("msg", message));
-	for (size_t i = 0; i < n; i++)
-		line_field(&l, json, &fields[i]);
+	if (repeated)
+		line_field(&l, json, &LOG_NUMBER("repeated", repeated));
+	memcpy(l.bytes + l.n, body, n);
+	l.n += n;
 	if (json)
 		l.bytes[l.n++] = '}';
 	l.bytes[l.n++] = '\n';
-	log_send(&l);
+	if (!log_sink_write(l.bytes, l.n))
+		log_state.dropped++;
 }
 
-/*
- * O_NONBLOCK belongs to the open file, which stderr shares with the shell that started us,
- * so it is not set there: a pipe or a terminal is opened anew. A file never blocks, and a
- * socket has MSG_DONTWAIT.
- */
+/* The message and the fields stand behind room for all that comes before them. */
+void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t n)
+{
+	bool json = log_state.format == LOG_JSON;
+	struct line l = {.n = HEAD_ROOM};
+	uint64_t repeated = 0;
+
+	if (!log_enabled(level))
+		return;
+	line_field(&l, json, &LOG_TEXT("msg", message));
+	for (size_t i = 0; i < n; i++)
+		line_field(&l, json, &fields[i]);
+	if (level > LOG_WARN ||
+	    !log_repeats(level, l.bytes + HEAD_ROOM, l.n - HEAD_ROOM, &repeated))
+		log_say(level, l.bytes + HEAD_ROOM, l.n - HEAD_ROOM, repeated);
+}
+
 void log_open(enum log_level level, enum log_format format)
 {
-	struct stat status;
-
 	log_state.level = level;
 	log_state.format = format;
-	if (log_state.fd != STDERR_FILENO || sys_fstat(STDERR_FILENO, &status) < 0)
-		return;
-	log_state.is_socket = S_ISSOCK(status.st_mode);
-	if (S_ISFIFO(status.st_mode) || S_ISCHR(status.st_mode)) {
-		int fd = sys_open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-		if (fd >= 0)
-			log_state.fd = fd;
-	}
+	log_sink_open();
 }
 
+/* Another process, whose lines are its own. */
 void log_name(const char *name)
 {
+	log_repeats_forget();
 	(void)snprintf(log_state.name, sizeof log_state.name, "%s", name);
 }
 
 int log_descriptor(void)
 {
-	return log_state.fd;
+	return log_sink_descriptor();
 }
 
 bool log_enabled(enum log_level level)

@@ -3,7 +3,9 @@
  *
  * A line is one write of at most LOG_LINE_BYTES, so that lines of several processes never
  * mix. Writing never blocks: where stderr is a pipe that nobody reads, the line is dropped
- * and counted, and the next line that gets through says how many were. The process' name
+ * and counted, and the next line that gets through says how many were. A warning or an error
+ * that comes again within a second is counted, and said once with their number (repeated): a
+ * thousand connections that fail alike are two lines. The process' name
  * (log_name) stands in every line. Fields are given as LOG_TEXT(key, value) and
  * LOG_NUMBER(key, value); keys are plain words, values may hold anything.
  */
@@ -40,6 +42,11 @@ void log_write(enum log_level level, const char *message, const struct log_field
  * the log's form elsewhere. */
 size_t log_compose(char text[LOG_LINE_BYTES], enum log_format format,
 		   const struct log_field *fields, size_t n);
+
+/* Is a number of repetitions to be told? The loop looks, and does not sleep through it. */
+extern bool log_holds_repeats __attribute__((visibility("hidden")));
+void log_tell_repeats(uint64_t now_us); /* those whose second is over */
+int log_repeats_wait_ms(uint64_t now_us);
 
 #define LOG_TEXT(key, text)	((struct log_field){(key), (text), 0})
 #define LOG_NUMBER(key, number) ((struct log_field){(key), NULL, (int64_t)(number)})

@@ -1,6 +1,7 @@
 #include "reactor/loop.h"
 
 #include "reactor/check.h"
+#include "reactor/log.h"
 #include "reactor/sys.h"
 
 #define LOOP_EVENTS 256
@@ -128,18 +129,20 @@ static void harvest_deadlines(struct loop *loop)
 	}
 }
 
+static int earlier_ms(int a_ms, int b_ms)
+{
+	return a_ms < 0 || (b_ms >= 0 && b_ms < a_ms) ? b_ms : a_ms;
+}
+
 static int loop_wait_ms(const struct loop *loop, int wait_ms)
 {
-	int wheel_ms;
-
 	if (loop->first || loop->stopped)
 		return 0;
 	if (loop->spin_us && loop->now_us - loop->busy_us < loop->spin_us)
 		return 0;
-	wheel_ms = wheel_wait_ms(&loop->wheel);
-	if (wait_ms < 0 || (wheel_ms >= 0 && wheel_ms < wait_ms))
-		return wheel_ms;
-	return wait_ms;
+	if (log_holds_repeats)
+		wait_ms = earlier_ms(wait_ms, log_repeats_wait_ms(loop->now_us));
+	return earlier_ms(wait_ms, wheel_wait_ms(&loop->wheel));
 }
 
 void loop_pass(struct loop *loop, int wait_ms)
@@ -153,6 +156,8 @@ void loop_pass(struct loop *loop, int wait_ms)
 	STATS_SET(loop->stats, asleep, 0);
 	CHECK(n >= 0 || n == -EINTR);
 	loop_clock(loop);
+	if (log_holds_repeats)
+		log_tell_repeats(loop->now_us);
 	STATS_ADD(loop->stats, harvests, 1);
 	if (n > 0) {
 		loop->busy_us = loop->now_us;
@@ -174,6 +179,7 @@ void loop_run(struct loop *loop)
 {
 	while (!loop->stopped)
 		loop_pass(loop, -1);
+	log_tell_repeats(UINT64_MAX);
 }
 
 /* ---- registration ---- */

@@ -5,8 +5,9 @@
  * what it answers, but for an error: that is -errno, and errno itself is never looked at
  * again. In the product the functions cost one addition: each call is counted by its name,
  * in a worker's stats, else where nobody looks. Calls below sys.def's rows are not: they map
- * memory and settle what a process is given, at start. Built with -DSYS_SIMULATED they go through
- * the table sys_kernel, so that a test may put a kernel of its own there, which fails any call.
+ * memory, settle at the start what a process is given, and write a log that is hard to write to.
+ * Built with -DSYS_SIMULATED they go through the table sys_kernel, so that a test may put a
+ * kernel of its own there, which fails any call.
  */
 #ifndef REACTOR_SYS_H
 #define REACTOR_SYS_H
@@ -14,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdint.h>
@@ -82,6 +84,7 @@ struct sys_filter_program {
 /* asm-generic/socket.h, as x86 and arm have it; older headers know no way back. */
 #define SYS_ATTACH_REUSEPORT_CBPF 51
 #define SYS_DETACH_REUSEPORT_BPF  68
+#define SYS_RWF_NOWAIT		  8 /* linux/fs.h */
 
 /* Not beyond this program, so that the pointer is one load away. */
 struct sys_calls {
@@ -184,9 +187,12 @@ static inline void sys_signal_handle(int number, void (*handler)(int number))
 	(void)sigaction(number, &action, NULL);
 }
 
-static inline void sys_stop_timer(sys_timer which)
+/* Again and again, until it is set to 0. */
+static inline void sys_set_timer(sys_timer which, suseconds_t us)
 {
-	(void)setitimer(which, &(struct itimerval){0}, NULL);
+	struct timeval every = {0, us};
+
+	(void)setitimer(which, &(struct itimerval){every, every}, NULL);
 }
 
 static inline void sys_umask_let_through(mode_t mode)
@@ -197,6 +203,23 @@ static inline void sys_umask_let_through(mode_t mode)
 static inline int sys_prctl(int option, unsigned long value)
 {
 	return prctl(option, value, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+/* ---- what log_sink.c needs where stderr can't be opened anew ---- */
+
+static inline int sys_may_write(int fd)
+{
+	struct pollfd one = {.fd = fd, .events = POLLOUT};
+
+	return poll(&one, 1, 0) == 1;
+}
+
+/* pwritev2(2), at the end; it has a wrapper only from musl 1.2.5 on. */
+static inline ssize_t sys_write_nowait(int fd, const struct iovec *span)
+{
+	long n = syscall(SYS_pwritev2, (long)fd, span, 1L, -1L, -1L, (long)SYS_RWF_NOWAIT);
+
+	return n < 0 ? -errno : n;
 }
 
 /* Microseconds of CLOCK_MONOTONIC; the vDSO answers, no system call is made. */

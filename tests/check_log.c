@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -270,7 +271,7 @@ START_TEST(levels_below_the_least_are_not_logged)
 
 		log_open((enum log_level)least, LOG_LOGFMT);
 		for (int level = LOG_ERROR; level <= LOG_DEBUG; level++)
-			LOG_LINE((enum log_level)level, "x");
+			LOG_LINE((enum log_level)level, "x", LOG_NUMBER("least", least));
 		text = read_all(fd);
 		for (int level = LOG_ERROR; level <= LOG_DEBUG; level++) {
 			char word[32];
@@ -488,6 +489,88 @@ START_TEST(a_file_gets_every_line)
 }
 END_TEST
 
+/* ---- where stderr can't be opened anew ---- */
+
+/* As another user's: who opens it by its path is refused. */
+static void forbid_opening(void)
+{
+	(void)fchmod(STDERR_FILENO, 0);
+	if (geteuid() == 0) {
+		ck_assert_int_eq(setgid(65534), 0);
+		ck_assert_int_eq(setuid(65534), 0);
+	}
+	ck_assert_int_lt(open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK), 0);
+}
+
+/* Nobody reads; then somebody reads all, and then lines come whole again. */
+static void never_waits(int reader)
+{
+	uint64_t begun_ms;
+	const char *text;
+
+	forbid_opening();
+	log_open(LOG_INFO, LOG_LOGFMT);
+	ck_assert_int_eq(log_descriptor(), STDERR_FILENO);
+	begun_ms = now_ms();
+	for (int i = 0; i < 2000; i++)
+		log_info("nobody reads this", LOG_NUMBER("line", i));
+	ck_assert_uint_lt(now_ms() - begun_ms, 5000);
+	ck_assert_uint_gt(log_dropped(), 100);
+	ck_assert_int_eq(fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK, 0);
+	text = read_all(reader);
+	ck_assert_uint_ge(count(text, " line="), 100);
+	ck_assert_uint_ge(count(text, " line=") + log_dropped(), 2000);
+	begun_ms = now_ms();
+	do { /* one that had to be broken off is rested from */
+		log_info("there is room again");
+		text = read_all(reader);
+	} while (!strstr(text, "room again\"") && now_ms() - begun_ms < patience_ms());
+	ck_assert_uint_gt(dropped_told(text), 100);
+	/* It begins where a line begins. */
+	ck_assert_msg(strncmp(text, "time=", 5) == 0 || text[strcspn(text, "\n") + 1] == 't', "%s",
+		      text);
+}
+
+START_TEST(another_users_pipe_never_blocks)
+{
+	never_waits(capture());
+}
+END_TEST
+
+/* A kernel's RWF_NOWAIT does not know these. */
+START_TEST(another_users_fifo_never_blocks)
+{
+	char path[128];
+	int fd;
+
+	(void)snprintf(path, sizeof path, "%s/fifo", temporary_folder());
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	fd = open(path, O_RDWR);
+	(void)unlink(path);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+	(void)close(fd);
+	fd = open("/proc/self/fd/2", O_RDONLY | O_NONBLOCK);
+	ck_assert_int_ge(fd, 0);
+	never_waits(fd);
+}
+END_TEST
+
+START_TEST(another_users_terminal_never_blocks)
+{
+	int terminal = posix_openpt(O_RDWR | O_NOCTTY), fd;
+
+	ck_assert_int_ge(terminal, 0);
+	ck_assert_int_eq(grantpt(terminal) | unlockpt(terminal), 0);
+	fd = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(dup2(fd, STDERR_FILENO), STDERR_FILENO);
+	(void)close(fd);
+	set_nonblocking(terminal);
+	never_waits(terminal);
+}
+END_TEST
+
 /* ---- several processes ---- */
 
 static _Noreturn void write_lines(int writer, const char *tail, unsigned long lines, int report)
@@ -563,4 +646,7 @@ SUITE("log", {"a line says when, how bad, who and what", a_line_says_when_how_ba
       {"a pipe whose reader has gone counts as dropped",
        a_pipe_whose_reader_has_gone_counts_as_dropped, 10},
       {"a file gets every line", a_file_gets_every_line, 20},
+      {"another user's pipe never blocks", another_users_pipe_never_blocks, 20},
+      {"another user's FIFO never blocks", another_users_fifo_never_blocks, 20},
+      {"another user's terminal never blocks", another_users_terminal_never_blocks, 20},
       {"lines of several processes never mix", lines_of_several_processes_never_mix, 60})
