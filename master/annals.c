@@ -1,17 +1,21 @@
 #include "master/annals.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "master/proc.h"
+#include "reactor/hash.h"
 #include "reactor/log.h"
 #include "reactor/sys.h"
 
-#define ANNALS_VERSION 1
+#define ANNALS_VERSION 2
 #define ANNALS_SEATS   (SEATS_MAX + 2)
+#define ANNALS_NAMES   1024 /* a power of two, far more than there are counters */
 
 /*
  * Two masters may write here at a time, each of its own processes. cpu_us is what is shown, one
@@ -23,17 +27,27 @@ struct annals_seat {
 	uint64_t used_us, cpu_us;
 };
 
+/* A counter has its place by its name, as a hash: two versions of weir that write here at a time
+ * may know others of them. */
+struct annals_name {
+	uint64_t id; /* 0: it is nobody's */
+	uint64_t value;
+};
+
 struct annals {
 	uint64_t version, bytes, began_us, masters;
-	uint64_t counts[ANNALS];
 	uint64_t restarts[WORKERS_MAX];
 	struct annals_seat seats[ANNALS_SEATS];
+	struct annals_name names[ANNALS_NAMES];
 };
 
 static struct {
 	struct annals *shared; /* NULL: there are none */
 	int fd;
-} here = {NULL, -1};
+	/* Of the master's own counters: what those before it had, once somebody asked. */
+	uint64_t before[BOARD_ROWS_MAX];
+	bool known[BOARD_ROWS_MAX];
+} here = {.fd = -1};
 
 #define READ(place)	    __atomic_load_n(&(place), __ATOMIC_RELAXED)
 #define WRITE(place, value) __atomic_store_n(&(place), (uint64_t)(value), __ATOMIC_SEQ_CST)
@@ -107,19 +121,81 @@ void annals_close(void)
 		(void)close(here.fd);
 	here.shared = NULL;
 	here.fd = -1;
+	memset(here.known, 0, sizeof here.known);
 }
 
 /* ---- counts ---- */
 
+static uint64_t id_of(const char *name)
+{
+	uint64_t hash = ANNALS_NAMES;
+
+	while (*name)
+		hash = hash_mix(hash ^ (unsigned char)*name++);
+	return hash | 1;
+}
+
+/* The place of a name, from now on. NULL: there is no memory for it. */
+static uint64_t *place_of(const char *name)
+{
+	uint64_t id = id_of(name);
+
+	for (size_t i = 0; here.shared && i < ANNALS_NAMES; i++) {
+		struct annals_name *at = &here.shared->names[(id / 2 + i) % ANNALS_NAMES];
+		uint64_t nobody = 0;
+
+		if (__atomic_compare_exchange_n(&at->id, &nobody, id, false, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED) ||
+		    nobody == id)
+			return &at->value;
+	}
+	return NULL;
+}
+
+static const char *const annal_names[ANNALS] = {
+    [ANNAL_RELOADS] = "reloads",
+    [ANNAL_RELOADS_FAILED] = "reloads_failed",
+    [ANNAL_UPGRADES] = "upgrades",
+    [ANNAL_UPGRADES_FAILED] = "upgrades_failed",
+};
+
 void annals_add(enum annal annal)
 {
-	if (here.shared)
-		ADD(here.shared->counts[annal], 1);
+	uint64_t *value = place_of(annal_names[annal]);
+
+	if (value)
+		ADD(*value, 1);
 }
 
 uint64_t annals_count(enum annal annal)
 {
-	return here.shared ? READ(here.shared->counts[annal]) : 0;
+	uint64_t *value = place_of(annal_names[annal]);
+
+	return value ? READ(*value) : 0;
+}
+
+/* What was shown of it is what the next master goes on from; so that is written down. */
+uint64_t annals_own(size_t row, uint64_t value)
+{
+	char name[BOARD_NAME_BYTES + 8];
+	uint64_t *shown;
+
+	(void)snprintf(name, sizeof name, "master %s", stats_rows[row].name);
+	shown = place_of(name);
+	if (!shown || !stats_grows(&stats_rows[row]))
+		return value;
+	if (!here.known[row])
+		here.before[row] = READ(*shown);
+	here.known[row] = true;
+	if (here.before[row] + value > READ(*shown))
+		WRITE(*shown, here.before[row] + value);
+	return READ(*shown);
+}
+
+void annals_leave_own(const struct stats *own)
+{
+	for (size_t row = 0; row < stats_rows_n; row++)
+		(void)annals_own(row, stats_value(own, &stats_rows[row]));
 }
 
 uint64_t annals_began_us(void)

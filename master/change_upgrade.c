@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "master/carried.h"
 #include "master/handoff.h"
 #include "reactor/log.h"
 #include "worker/move.h"
@@ -205,6 +206,7 @@ static void predecessor_passes_on(unsigned what, int n)
 static void predecessor_gone(void)
 {
 	change.beside = false;
+	carried_close();
 	listen_settle(change_give_late);
 	change_tidy_later();
 	log_info("the master before this one has gone");

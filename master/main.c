@@ -10,6 +10,7 @@
 
 #include "master/activation.h"
 #include "master/annals.h"
+#include "master/carried.h"
 #include "master/control.h"
 #include "master/listen.h"
 #include "master/master.h"
@@ -97,13 +98,14 @@ static int run(const struct upgrade_estate *estate)
 	if (estate) {
 		setup.board_fd = estate->board;
 		setup.board = board_attach(setup.board_fd);
-		if (!setup.board)
-			log_warn("other counters than those of the master before: they begin anew");
 	}
-	if (!setup.board)
+	if (!setup.board) {
 		setup.board = board_open(&setup.board_fd);
-	if (!setup.board)
-		die("shared memory for the board: %s", strerror(errno));
+		if (!setup.board)
+			die("shared memory for the board: %s", strerror(errno));
+		if (estate && !carried_open(setup.board, estate->board))
+			log_warn("what the master before counted can't be read: it begins anew");
+	}
 	if (first->config.no_master)
 		return run_without_master(setup.board);
 	annals_open(estate ? estate->annals : -1);

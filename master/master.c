@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "master/annals.h"
+#include "master/carried.h"
 #include "master/change.h"
 #include "master/control.h"
 #include "master/desk.h"
@@ -72,13 +73,13 @@ void master_log_totals(const struct board *board, const struct stats *own)
 	struct log_field fields[TOTALS_MAX];
 	size_t n = 0;
 
+	carried_look();
 	for (size_t i = 0; i < stats_rows_n && n < TOTALS_MAX; i++) {
 		const struct stats_row *row = &stats_rows[i];
-		uint64_t total = stats_value(own, row);
+		uint64_t total = annals_own(i, stats_value(own, row));
 
 		for (size_t seat = 0; seat < SEATS_MAX; seat++)
-			total =
-			    stats_combine(row, total, stats_value(&board->seats[seat].stats, row));
+			total = stats_combine(row, total, board_value(board, seat, row));
 		if (total && row->kind != STATS_BUCKET && row->kind != STATS_SUM)
 			fields[n++] = LOG_NUMBER(row->name, total);
 	}
@@ -239,6 +240,7 @@ static void handed_over(bool handed_over)
 		return;
 	}
 	master.farewells = 0;
+	annals_leave_own(&master.stats);
 	pid_file_hand_over();
 	control_hand_over();
 	metrics_leave();

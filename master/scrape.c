@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "master/annals.h"
+#include "master/carried.h"
 #include "master/change.h"
 #include "master/desk.h"
 
@@ -26,7 +27,7 @@ struct scrape *scrape_new(size_t slots)
 static bool seat_was_used(const struct board *board, unsigned seat)
 {
 	for (size_t row = 0; row < stats_rows_n; row++)
-		if (stats_value(&board->seats[seat].stats, &stats_rows[row]))
+		if (board_value(board, seat, &stats_rows[row]))
 			return true;
 	return false;
 }
@@ -45,12 +46,10 @@ static size_t slots_ever(const struct board *board)
 
 static void take_values(uint64_t *values, const struct board *board, unsigned slot)
 {
-	const struct stats *a = &board->seats[board_seat_of(slot, 0)].stats;
-	const struct stats *b = &board->seats[board_seat_of(slot, 1)].stats;
-
 	for (size_t row = 0; row < stats_rows_n; row++)
-		values[row] = stats_combine(&stats_rows[row], stats_value(a, &stats_rows[row]),
-					    stats_value(b, &stats_rows[row]));
+		values[row] = stats_combine(
+		    &stats_rows[row], board_value(board, board_seat_of(slot, 0), &stats_rows[row]),
+		    board_value(board, board_seat_of(slot, 1), &stats_rows[row]));
 }
 
 /* The one that serves, or is to; one that only retires where there is no other. */
@@ -138,9 +137,12 @@ static void take_server(struct scrape *scrape)
 
 struct scrape *scrape_take(const struct board *board, const char *state, const struct stats *own)
 {
-	size_t slots = slots_ever(board);
-	struct scrape *scrape = scrape_new(slots);
+	struct scrape *scrape;
+	size_t slots;
 
+	carried_look();
+	slots = slots_ever(board);
+	scrape = scrape_new(slots);
 	if (!scrape)
 		return NULL;
 	scrape->state = state;
@@ -151,6 +153,7 @@ struct scrape *scrape_take(const struct board *board, const char *state, const s
 		take_values(scrape_values(scrape, slot), board, (unsigned)slot);
 	}
 	for (size_t row = 0; row < stats_rows_n; row++)
-		scrape_values(scrape, slots)[row] = stats_value(own, &stats_rows[row]);
+		scrape_values(scrape, slots)[row] =
+		    annals_own(row, stats_value(own, &stats_rows[row]));
 	return scrape;
 }

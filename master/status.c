@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "master/carried.h"
 #include "master/options.h"
 #include "reactor/check.h"
 
@@ -45,10 +46,11 @@ static const struct stats_row *row_of(const char *name)
 	return &stats_rows[i];
 }
 
-/* Seats, and what a single one of them counted for others before (NULL: nothing). */
+/* Seats; or a single worker's, and what its seat counted for others before (NULL: nothing). */
 struct seats_read {
 	const struct board *board;
 	size_t first, n;
+	bool one;
 	const struct stats *before;
 };
 
@@ -57,9 +59,10 @@ static void record_add_counter(struct record *record, const struct seats_read *s
 {
 	uint64_t total = 0;
 
-	for (size_t seat = seats->first; seat < seats->first + seats->n; seat++)
-		total =
-		    stats_combine(row, total, stats_value(&seats->board->seats[seat].stats, row));
+	if (seats->one)
+		total = stats_value(&seats->board->seats[seats->first].stats, row);
+	for (size_t seat = seats->first; !seats->one && seat < seats->first + seats->n; seat++)
+		total = stats_combine(row, total, board_value(seats->board, seat, row));
 	if (seats->before && stats_grows(row))
 		total -= stats_value(seats->before, row);
 	record_add(record, LOG_NUMBER(row->name, total));
@@ -111,6 +114,7 @@ void status_server(struct control_client *client, const struct status_server *se
 	struct tm utc;
 
 	CHECK(seats_are_there(board, 0, seats));
+	carried_look();
 	(void)gmtime_r(&since, &utc);
 	(void)strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &utc);
 	record_add(&record, LOG_NUMBER("pid", server->pid));
@@ -126,7 +130,7 @@ void status_server(struct control_client *client, const struct status_server *se
 		record_add(&record, LOG_TEXT("config", server->config));
 	if (server->metrics)
 		record_add(&record, LOG_TEXT("metrics", server->metrics));
-	record_add_counters(&record, &(struct seats_read){board, 0, seats, NULL}, false);
+	record_add_counters(&record, &(struct seats_read){board, 0, seats, false, NULL}, false);
 	control_record(client, "server", record.fields, record.n);
 }
 
@@ -150,8 +154,8 @@ void status_worker(struct control_client *client, const struct status_worker *wo
 	record_add(&record, LOG_TEXT("state", worker->state));
 	record_add(&record, LOG_NUMBER("restarts", worker->restarts));
 	record_add(&record, LOG_NUMBER("up_s", worker->up_s));
-	record_add_counters(&record, &(struct seats_read){board, worker->seat, 1, worker->before},
-			    for_top);
+	record_add_counters(
+	    &record, &(struct seats_read){board, worker->seat, 1, true, worker->before}, for_top);
 	control_record(client, "worker", record.fields, record.n);
 }
 

@@ -104,6 +104,11 @@ uint64_t stats_value(const struct stats *stats, const struct stats_row *row)
 	return __atomic_load_n((const uint64_t *)(const void *)at, __ATOMIC_RELAXED);
 }
 
+void stats_store(struct stats *stats, const struct stats_row *row, uint64_t value)
+{
+	__atomic_store_n(stats_at(stats, row), value, __ATOMIC_RELAXED);
+}
+
 uint64_t stats_combine(const struct stats_row *row, uint64_t a, uint64_t b)
 {
 	if (row->kind == STATS_PEAK)
@@ -120,5 +125,5 @@ void stats_clear_gauges(struct stats *stats)
 {
 	for (size_t i = 0; i < stats_rows_n; i++)
 		if (stats_rows[i].kind == STATS_GAUGE)
-			__atomic_store_n(stats_at(stats, &stats_rows[i]), 0, __ATOMIC_RELAXED);
+			stats_store(stats, &stats_rows[i], 0);
 }

@@ -114,6 +114,7 @@ static inline enum lag lag_of(uint64_t us)
 }
 
 uint64_t stats_value(const struct stats *stats, const struct stats_row *row);
+void stats_store(struct stats *stats, const struct stats_row *row, uint64_t value);
 /* Two workers' values of a row as one. */
 uint64_t stats_combine(const struct stats_row *row, uint64_t a, uint64_t b);
 /* Goes on from worker to worker of a seat: what one of them did is a difference. */

@@ -355,12 +355,12 @@ START_TEST(a_board_of_another_layout_is_none)
 	same = board_attach(fd);
 	ck_assert_ptr_nonnull(same);
 	ck_assert_uint_eq(stats_value(&same->seats[3].stats, find("calls_read")), 7);
-	board->layout ^= 1;
+	board->head.layout ^= 1;
 	ck_assert_ptr_null(board_attach(fd));
-	board->layout ^= 1;
-	board->version++;
+	board->head.layout ^= 1;
+	board->head.version++;
 	ck_assert_ptr_null(board_attach(fd));
-	board->version--;
+	board->head.version--;
 	ck_assert_int_eq(ftruncate(fd, (off_t)(sizeof *board - sizeof(struct board_seat))), 0);
 	ck_assert_ptr_null(board_attach(fd));
 	(void)close(fd);

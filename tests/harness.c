@@ -235,7 +235,7 @@ static const struct board *board_of(pid_t pid)
 	}
 	(void)closedir(dir);
 	ck_assert_ptr_nonnull(board);
-	ck_assert_uint_eq(board->version, BOARD_VERSION);
+	ck_assert_uint_eq(board->head.version, BOARD_VERSION);
 	return board;
 }
 

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "reactor/check.h"
 #include "reactor/hash.h"
 #include "reactor/sys.h"
 
@@ -17,6 +18,25 @@ static uint64_t layout_now(void)
 	return hash;
 }
 
+/* What whoever knows nothing of this version needs to read the counters. */
+static void describe(struct board *board)
+{
+	CHECK(stats_rows_n <= BOARD_ROWS_MAX);
+	for (size_t i = 0; i < stats_rows_n; i++) {
+		struct board_row *row = &board->head.rows[i];
+
+		CHECK(strlen(stats_rows[i].name) < sizeof row->name);
+		memcpy(row->name, stats_rows[i].name, strlen(stats_rows[i].name));
+		row->offset = (uint32_t)stats_rows[i].offset;
+		row->kind = (uint32_t)stats_rows[i].kind;
+	}
+	board->head.rows_n = (uint32_t)stats_rows_n;
+	board->head.seats_at = offsetof(struct board, seats);
+	board->head.seat_bytes = sizeof *board->seats;
+	board->head.carried_at = offsetof(struct board, carried);
+	board->head.carried_bytes = sizeof *board->carried;
+}
+
 struct board *board_open(int *fd)
 {
 	struct board *board = NULL;
@@ -30,9 +50,10 @@ struct board *board_open(int *fd)
 		(void)sys_close(*fd);
 		return NULL;
 	}
-	board->version = BOARD_VERSION;
-	board->seats_n = SEATS_MAX;
-	board->layout = layout_now();
+	board->head.version = BOARD_VERSION;
+	board->head.seats_n = SEATS_MAX;
+	board->head.layout = layout_now();
+	describe(board);
 	return board;
 }
 
@@ -44,11 +65,21 @@ struct board *board_attach(int fd)
 	if (sys_fstat(fd, &status) < 0 || status.st_size != (off_t)sizeof *board)
 		return NULL;
 	board = sys_map(sizeof *board, MAP_SHARED, fd);
-	if (board && (board->version != BOARD_VERSION || board->layout != layout_now())) {
+	if (board && (board->head.version != BOARD_VERSION || board->head.layout != layout_now())) {
 		(void)sys_munmap(board, sizeof *board);
 		return NULL;
 	}
 	return board;
+}
+
+uint64_t board_value(const struct board *board, size_t seat, const struct stats_row *row)
+{
+	uint64_t value = stats_value(&board->seats[seat].stats, row);
+
+	/* Else not touched: memory that nobody has written is not there. */
+	return board->head.carries
+		   ? stats_combine(row, value, stats_value(&board->carried[seat], row))
+		   : value;
 }
 
 void board_take_last_words(struct board_seat *seat, char words[LAST_WORDS_BYTES])
