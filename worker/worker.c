@@ -464,7 +464,6 @@ int worker_run(const struct worker_setup *setup)
 {
 	worker.setup = setup;
 	sys_count_into(&setup->board->stats);
-	(void)signal(SIGPIPE, SIG_IGN);
 	log_open((enum log_level)setup->config->log_level,
 		 (enum log_format)setup->config->log_format);
 	check_witness(keep_last_words);
