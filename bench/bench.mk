@@ -11,11 +11,14 @@ WEIRLOAD_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(WEIRLOAD) $(WEIRLOAD_ROOMS))
 $(BUILD)/weirload: $(WEIRLOAD_OBJECTS) $(EXTRA_OBJECT)
 	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) -lm
 
+# What reads an ADDRESS.
+ADDRESS_OBJECTS = $(patsubst %,$(BUILD)/reactor/%.o,address log sys)
+
 -include bench/designs/designs.mk
 -include bench/peers/peers.mk
 
 # Clients that only scripts need.
-$(BUILD)/clients/%: $(BUILD)/bench/clients/%.o $(BUILD)/reactor/address.o
+$(BUILD)/clients/%: $(BUILD)/bench/clients/%.o $(ADDRESS_OBJECTS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
 

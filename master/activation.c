@@ -191,16 +191,10 @@ const char *activation_name(size_t i)
 
 /* ---- what they are for ---- */
 
-static bool same_place(const struct address *a, const struct address *b)
-{
-	return a->bytes == b->bytes && a->dual_stack == b->dual_stack &&
-	       memcmp(&a->socket, &b->socket, a->bytes) == 0;
-}
-
 static bool is_for(const struct activation_socket *sock, const struct endpoint *endpoint)
 {
 	return sock->datagrams == endpoint->datagrams &&
-	       same_place(&sock->address, &endpoint->address);
+	       address_is_same(&sock->address, &endpoint->address);
 }
 
 const struct activation_socket *activation_find(const struct endpoint *endpoint,
@@ -284,7 +278,7 @@ static bool twice(const struct activation_socket *sockets, size_t i)
 {
 	for (size_t j = 0; j < i; j++)
 		if (sockets[j].datagrams == sockets[i].datagrams &&
-		    same_place(&sockets[j].address, &sockets[i].address))
+		    address_is_same(&sockets[j].address, &sockets[i].address))
 			return true;
 	return false;
 }

@@ -223,13 +223,15 @@ void change_slot_gave(struct slot *slot, const struct note *note)
 
 void change_reaped(pid_t pid, int status)
 {
-	(void)upgrade_reaped(pid, status);
+	if (!offload_reaped(&change.reading, pid, status))
+		(void)upgrade_reaped(pid, status);
 }
 
 void change_stop(void)
 {
 	change.stopping = true;
 	upgrade_give_up();
+	change_stop_reading();
 	if (change.staged)
 		change_reload_fail("weir stops");
 	else if (change.now != CHANGE_NONE)
@@ -241,6 +243,7 @@ void change_init(const struct change_owner *owner, struct generation *serving)
 	change.owner = owner;
 	change.serving = serving;
 	change.beside = upgrade_is_heir();
+	offload_init(&change.reading, owner->loop);
 	source_init(&change.timer, -1, timer_turn);
 	source_init(&change.routing, -1, change_routing_turn);
 	source_init(&change.tidying, -1, change_tidying_turn);

@@ -11,6 +11,7 @@
 #define MASTER_CHANGE_PARTS_H
 
 #include "master/change.h"
+#include "master/offload.h"
 
 #define CHANGE_READY_MS_MAX 30000 /* until a staged generation has to be up */
 
@@ -18,7 +19,8 @@ struct change_state {
 	const struct change_owner *owner;
 	struct generation *serving;
 	enum change now;
-	struct source timer; /* of staging; and a poke to look what comes next */
+	struct source timer;	/* of staging; and a poke to look what comes next */
+	struct offload reading; /* of the configuration, for a reload */
 	struct generation *staged;
 	bool wants_reload, wants_rebalance, wants_upgrade, stopping;
 	bool handed_over;	       /* to the next master */
@@ -65,6 +67,7 @@ source_turn change_tidying_turn;
 
 /* change_reload.c */
 void change_begin_reload(void);
+void change_stop_reading(void);
 void change_switch_over(void);
 void change_reload_fail(const char *why);
 void change_reload_look(void);

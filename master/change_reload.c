@@ -1,6 +1,7 @@
 /* A reload: another generation is staged, serves, and the one before retires. */
 #include "master/change_parts.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +11,11 @@
 #include "master/options.h"
 #include "reactor/check.h"
 #include "reactor/log.h"
+
+/* Names are tried again for so long, and then it is told which of them was not found; where even
+ * that does not end, all is given up. */
+#define READ_AGAIN_MS 15000
+#define READ_MS_MAX   20000
 
 void change_generation_end(struct generation *generation)
 {
@@ -55,23 +61,35 @@ static void keep_what_is_settled(struct config *config, const struct config *old
 	config->no_master = old->no_master;
 }
 
-void change_begin_reload(void)
+/* ---- reading ---- */
+
+/* By a child: names, users and files may take as long as others like. What we have serves
+ * meanwhile. */
+struct reading {
+	struct config config;
+	bool good;
+	char error[OPTIONS_ERROR_BYTES];
+};
+
+static char *room; /* for the file's text */
+
+static void read_again(void *found)
+{
+	struct reading *reading = found;
+
+	address_patience(READ_AGAIN_MS);
+	reading->good =
+	    options_reread(&reading->config, &change.serving->config, room, reading->error);
+}
+
+static void stage(const struct config *config)
 {
 	struct generation *old = change.serving, *next = generation_at(old->number + 1);
 	char error[CHANGE_TEXT_BYTES];
 	size_t slots;
 
 	CHECK(next->phase == GENERATION_NONE);
-	change_begin(CHANGE_RELOAD);
-	if (!options_reread(&next->config, error)) {
-		change_end(false, "%s", error);
-		return;
-	}
-	if (!generation_identify(next, error)) {
-		options_free(&next->config);
-		change_end(false, "%s", error);
-		return;
-	}
+	next->config = *config;
 	keep_what_is_settled(&next->config, &old->config);
 	/* More or fewer by signals stays so, until the configuration says another number. */
 	slots = old->slots_n;
@@ -102,6 +120,48 @@ void change_begin_reload(void)
 	loop_deadline(change.owner->loop, &change.timer,
 		      change.owner->loop->now_ms + CHANGE_READY_MS_MAX);
 }
+
+static void has_read(const void *found, const char *why)
+{
+	const struct reading *reading = found;
+	bool good = reading && reading->good;
+
+	if (!good || !reading->config.file_text)
+		config_file_forget(room);
+	room = NULL;
+	if (good)
+		stage(&reading->config);
+	else if (reading)
+		change_end(false, "%s", reading->error);
+	else
+		change_end(false, "reading the configuration, and looking up its names: %s", why);
+}
+
+void change_begin_reload(void)
+{
+	int error;
+
+	change_begin(CHANGE_RELOAD);
+	room = config_file_room();
+	error = room ? offload_begin(&change.reading, sizeof(struct reading), READ_MS_MAX,
+				     read_again, has_read)
+		     : -ENOMEM;
+	if (!error)
+		return;
+	config_file_forget(room);
+	change_end(false, "reading the configuration: %s",
+		   error == -EBUSY ? "the process that did it last has not ended yet"
+				   : strerror(-error));
+}
+
+void change_stop_reading(void)
+{
+	offload_cancel(&change.reading);
+	config_file_forget(room);
+	room = NULL;
+}
+
+/* ---- staged ---- */
 
 /* Who waits at a socket that is not served any more is let in, by those who did. One of the same
  * address that speaks something else now is not theirs to touch. */
@@ -151,7 +211,8 @@ void change_reload_look(void)
 	struct generation *old = generation_at(change.serving->number + 1);
 	char what[64];
 
-	if (change.now != CHANGE_RELOAD || change.staged || !change_all_have_left())
+	if (change.now != CHANGE_RELOAD || offload_is_busy(&change.reading) || change.staged ||
+	    !change_all_have_left())
 		return;
 	if (old->phase == GENERATION_RETIRING)
 		listen_retire(&old->set, change_give_late);

@@ -183,7 +183,7 @@ static int slot_spawn(struct slot *slot)
 	struct generation *generation = slot->generation;
 	struct worker_setup worker = {
 	    .config = &generation->config,
-	    .identity = generation->config.user ? &generation->identity : NULL,
+	    .identity = generation->config.user ? &generation->config.identity : NULL,
 	    .board = seat_of(slot),
 	    .bus = owner->bus,
 	    .bus_id = owner->bus_id,
@@ -363,20 +363,6 @@ pid_t generations_reap(int *status)
 }
 
 /* ---- the whole ---- */
-
-bool generation_identify(struct generation *generation, char error[CONFIG_ERROR_BYTES])
-{
-	const char *user = generation->config.user, *wrong;
-
-	if (!user)
-		return true;
-	wrong = identity_find(&generation->identity, user);
-	if (!wrong && geteuid() != 0 && geteuid() != generation->identity.uid)
-		wrong = "only root can become another user";
-	if (wrong)
-		(void)snprintf(error, CONFIG_ERROR_BYTES, "user %s: %s", user, wrong);
-	return !wrong;
-}
 
 bool generation_fill(struct generation *generation, size_t n)
 {

@@ -18,7 +18,6 @@
 #include "reactor/loop.h"
 #include "worker/board.h"
 #include "worker/channel.h"
-#include "worker/identity.h"
 
 struct generation;
 
@@ -44,7 +43,6 @@ struct generation {
 	unsigned number;
 	struct config config;
 	struct listen_set set;
-	struct identity identity;
 	struct slot slots[WORKERS_MAX];
 	size_t slots_n;
 	uint64_t workers_asked; /* by the configuration, whatever TTIN and TTOU made of it */
@@ -71,8 +69,6 @@ void generation_init(const struct generation_owner *owner);
 /* 0 or 1: where the generation of that number has its place. */
 struct generation *generation_at(unsigned number);
 
-/* Looks up the user of its configuration. False: there is none, or it can't be had; in words. */
-bool generation_identify(struct generation *generation, char error[CONFIG_ERROR_BYTES]);
 /* Forks workers for slots from what there are to n. False: one could not be forked. */
 bool generation_fill(struct generation *generation, size_t n);
 /* Are all of its slots ready? */

@@ -64,7 +64,7 @@ static int run_without_master(struct board *board)
 	const struct config *config = &first->config;
 	struct worker_setup setup = {
 	    .config = config,
-	    .identity = config->user ? &first->identity : NULL,
+	    .identity = config->user ? &config->identity : NULL,
 	    .board = &board->seats[0],
 	    .bus = config_has_topic(config) ? &bus : NULL,
 	    .channel = -1,
@@ -140,6 +140,18 @@ static void look_at_what_stays(void)
 			 LOG_NUMBER("seconds", cpu.rlim_cur));
 }
 
+/* As a reload does. A master that did not say what it was told is believed to have been told
+ * nothing, where we serve all that it has. */
+static void refuse_to_forget(const struct config *config, const struct upgrade_estate *estate)
+{
+	char error[OPTIONS_ERROR_BYTES];
+	uint32_t numbers[LISTENERS_MAX];
+	bool default_listeners = estate->default_listeners || !listen_left(numbers);
+
+	if (!options_is_a_wish(config, estate->file_settings, default_listeners, error))
+		die("%s", error);
+}
+
 int main(int argc, char **argv)
 {
 	size_t descriptors;
@@ -165,8 +177,8 @@ int main(int argc, char **argv)
 	notify_open();
 	log_open((enum log_level)config->log_level, (enum log_format)config->log_format);
 	look_at_what_stays();
-	if (!generation_identify(first, error))
-		die("%s", error);
+	if (config->user && !identity_may_be_taken(&config->identity))
+		die("user %s: only root can become another user", config->user);
 	if (config->no_master && config->control)
 		log_warn("there is no control without a master", LOG_TEXT("path", config->control));
 	if (config->max_connections_asked > config->max_connections)
@@ -178,6 +190,8 @@ int main(int argc, char **argv)
 	pid_file_open(config->pid_file, heir ? &estate.pid_file : NULL);
 	if (!listen_open(&first->set, config, NULL, error))
 		die("%s", error);
+	if (heir)
+		refuse_to_forget(config, &estate);
 	if (!metrics_bind(config, heir ? &estate.metrics : &(struct metrics_legacy){.fd = -1},
 			  error))
 		die("%s", error);

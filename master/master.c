@@ -210,6 +210,8 @@ static bool start_upgrade(char error[CHANGE_TEXT_BYTES])
 	    .generation = serving->number,
 	    .slots = serving->slots_n,
 	    .workers_asked = (size_t)serving->workers_asked,
+	    .default_listeners = serving->config.default_listeners,
+	    .file_settings = serving->config.file_settings,
 	    .board = master.setup->board_fd,
 	    .life = master.life[0],
 	    .annals = annals_fd(),

@@ -49,17 +49,9 @@ bool metrics_is_pressed(void)
 
 /* ---- where ---- */
 
-/* Was checked with the configuration; a name may have gone since. */
-static bool endpoint_of(struct endpoint *endpoint, const char *address,
-			char error[CONFIG_ERROR_BYTES])
+static struct endpoint endpoint_of(const struct address *address)
 {
-	const char *why;
-
-	*endpoint = (struct endpoint){.protocol = &metrics_protocol, .accept = -1};
-	if (address_parse(&endpoint->address, address, &why))
-		return true;
-	(void)snprintf(error, CONFIG_ERROR_BYTES, "metrics %s: %s", address, why);
-	return false;
+	return (struct endpoint){.protocol = &metrics_protocol, .address = *address, .accept = -1};
 }
 
 static bool is_there(const char *at, const struct endpoint *endpoint)
@@ -109,8 +101,7 @@ bool metrics_bind(const struct config *config, const struct metrics_legacy *lega
 	metrics.strangers_file = legacy->file;
 	if (!config->metrics)
 		return true;
-	if (!endpoint_of(&endpoint, config->metrics, error))
-		return false;
+	endpoint = endpoint_of(&config->metrics_at[0]);
 	if (legacy->fd >= 0 && is_there(legacy->at, &endpoint) &&
 	    point_adopt(&metrics.point, &endpoint, &settings, legacy->fd, &legacy->file)) {
 		if (point_is_lost(&metrics.point) && stage_anew(&endpoint)) {
@@ -357,8 +348,7 @@ bool metrics_stage(const struct config *config, char error[CONFIG_ERROR_BYTES])
 			metrics.plan = ENDS;
 		return true;
 	}
-	if (!endpoint_of(&endpoint, config->metrics, error))
-		return false;
+	endpoint = endpoint_of(&config->metrics_at[0]);
 	if (metrics.point.used) {
 		address_format(&metrics.point.asked, at);
 		if (is_there(at, &endpoint)) {

@@ -15,9 +15,7 @@
 #include "reactor/stats.h"
 #include "worker/identity.h"
 
-#define FILE_BYTES_MAX (1 << 20)
-#define ROWS_MAX       64
-#define LONG_BASE      1000 /* what getopt_long answers for row i: LONG_BASE + i */
+#define LONG_BASE 1000 /* what getopt_long answers for row i: LONG_BASE + i */
 
 static bool wrong(char error[OPTIONS_ERROR_BYTES], const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -30,134 +28,6 @@ static bool wrong(char error[OPTIONS_ERROR_BYTES], const char *format, ...)
 	(void)vsnprintf(error, OPTIONS_ERROR_BYTES, format, arguments);
 	va_end(arguments);
 	return false;
-}
-
-/* ---- the file ---- */
-
-struct place {
-	const char *file;
-	unsigned line;
-};
-
-static bool read_text(FILE *file, char *text, const char *path, char error[OPTIONS_ERROR_BYTES])
-{
-	size_t n = fread(text, 1, FILE_BYTES_MAX + 1, file);
-
-	if (ferror(file))
-		return wrong(error, "%s: %s", path, strerror(errno));
-	if (n > FILE_BYTES_MAX)
-		return wrong(error, "%s: a config file has at most 1M", path);
-	if (strlen(text) != n)
-		return wrong(error, "%s: it holds a 0 byte", path);
-	return true;
-}
-
-/* It is the configuration's: values lie in it. */
-static bool file_text(struct config *config, const char *path, char error[OPTIONS_ERROR_BYTES])
-{
-	FILE *file = fopen(path, "re");
-	bool good;
-
-	if (!file)
-		return wrong(error, "%s: %s", path, strerror(errno));
-	config->file_text = calloc(1, FILE_BYTES_MAX + 2);
-	good = config->file_text ? read_text(file, config->file_text, path, error)
-				 : wrong(error, "%s: %s", path, strerror(ENOMEM));
-	(void)fclose(file);
-	return good;
-}
-
-/* Without the white space at both ends, in place. */
-static char *trim(char *text)
-{
-	size_t n;
-
-	text += strspn(text, " \t\r");
-	n = strlen(text);
-	while (n && strchr(" \t\r", text[n - 1]))
-		text[--n] = '\0';
-	return text;
-}
-
-/* A # begins a comment at the start of a line and behind white space. */
-static void cut_comment(char *line)
-{
-	for (char *at = line; (at = strchr(at, '#')); at++) {
-		if (at == line || at[-1] == ' ' || at[-1] == '\t') {
-			*at = '\0';
-			return;
-		}
-	}
-}
-
-static bool unknown_key(const struct place *place, const char *key, char error[OPTIONS_ERROR_BYTES])
-{
-	const char *nearest = config_nearest(key, true);
-
-	if (nearest)
-		return wrong(error, "%s:%u: unknown key \"%s\"; did you mean \"%s\"?", place->file,
-			     place->line, key, nearest);
-	return wrong(error, "%s:%u: unknown key \"%s\" (weir --help lists them)", place->file,
-		     place->line, key);
-}
-
-static bool file_value(struct config *config, const struct place *place, const char *key,
-		       char *value, unsigned seen[ROWS_MAX], char error[OPTIONS_ERROR_BYTES])
-{
-	const struct option_row *row = config_find(key);
-	char why[CONFIG_ERROR_BYTES];
-
-	if (!row || row->kind == OPTION_ACTION)
-		return unknown_key(place, key, error);
-	if (seen[row - option_rows])
-		return wrong(error, "%s:%u: %s stands in line %u already", place->file, place->line,
-			     key, seen[row - option_rows]);
-	seen[row - option_rows] = place->line;
-	if (!*value && row->kind != OPTION_TEXT)
-		return wrong(error, "%s:%u: %s has no value", place->file, place->line, key);
-	if (!config_set(config, row, *value ? value : NULL, why))
-		return wrong(error, "%s:%u: %s %s", place->file, place->line, key, why);
-	return true;
-}
-
-static bool file_line(struct config *config, const struct place *place, char *line,
-		      unsigned seen[ROWS_MAX], char error[OPTIONS_ERROR_BYTES])
-{
-	char why[CONFIG_ERROR_BYTES], *value, *key;
-
-	cut_comment(line);
-	key = trim(line);
-	if (!*key)
-		return true;
-	value = strchr(key, '=');
-	if (!value)
-		return wrong(error, "%s:%u: \"%s\" is not `key = value`", place->file, place->line,
-			     key);
-	*value++ = '\0';
-	key = trim(key);
-	value = trim(value);
-	if (strcmp(key, "listen") != 0)
-		return file_value(config, place, key, value, seen, error);
-	if (!config_listen(config, value, why))
-		return wrong(error, "%s:%u: listen: %s", place->file, place->line, why);
-	return true;
-}
-
-static bool read_file(struct config *config, const char *path, char error[OPTIONS_ERROR_BYTES])
-{
-	struct place place = {.file = path};
-	unsigned seen[ROWS_MAX] = {0};
-	char *rest, *line;
-
-	if (!file_text(config, path, error))
-		return false;
-	rest = config->file_text;
-	while ((line = strsep(&rest, "\n"))) {
-		place.line++;
-		if (!file_line(config, &place, line, seen, error))
-			return false;
-	}
-	return true;
 }
 
 /* ---- answers ---- */
@@ -238,8 +108,8 @@ static void print_config(const struct config *config)
 
 /* ---- the command line ---- */
 
-static char short_options[2 * ROWS_MAX + 2];
-static struct option long_options[ROWS_MAX + 1];
+static char short_options[2 * OPTION_ROWS_MAX + 2];
+static struct option long_options[OPTION_ROWS_MAX + 1];
 
 static void make_options(void)
 {
@@ -377,24 +247,47 @@ static bool join_inherited(struct config *config, char error[OPTIONS_ERROR_BYTES
 	return true;
 }
 
+static bool read_file(struct config *config, char *room, char error[OPTIONS_ERROR_BYTES])
+{
+	if (!asked.file)
+		return true;
+	config->file_text = room ? room : config_file_room();
+	if (!config->file_text)
+		return wrong(error, "%s: %s", asked.file, strerror(ENOMEM));
+	return config_file_read(config, asked.file, config->file_text, error);
+}
+
 /* What was given, and the whole that it makes. */
-static bool read_all(struct config *config, struct config *given, char error[OPTIONS_ERROR_BYTES])
+static bool read_all(struct config *config, struct config *given, char *room,
+		     char error[OPTIONS_ERROR_BYTES])
 {
 	char why[CONFIG_ERROR_BYTES];
-	struct identity identity;
 	const char *unknown;
 
-	if ((asked.file && !read_file(config, asked.file, error)) ||
-	    !each_flag(take_value, config, error) || !take_listeners(config, error) ||
-	    !join_inherited(config, error))
+	config_defaults(config);
+	if (!read_file(config, room, error) || !each_flag(take_value, config, error) ||
+	    !take_listeners(config, error) || !join_inherited(config, error))
 		return false;
 	*given = *config;
 	if (!config_complete(config, asked.cpus, asked.descriptors, why))
 		return wrong(error, "%s%s%s", asked.file ? asked.file : "", asked.file ? ": " : "",
 			     why);
-	if (config->user && (unknown = identity_find(&identity, config->user)))
+	if (config->user && (unknown = identity_find(&config->identity, config->user)))
 		return wrong(error, "user \"%s\": %s", config->user, unknown);
 	return true;
+}
+
+/* Everything ends at the first thing that is wrong. */
+static bool failed_for_now(void)
+{
+	return address_failed_for_now() || identity_failed_for_now();
+}
+
+static _Noreturn void refuse(const char *error)
+{
+	if (!check_last_words(error))
+		(void)fprintf(stderr, "weir: %s\n", error);
+	exit(failed_for_now() ? 1 : 2);
 }
 
 void options_read(struct config *config, int argc, char **argv, size_t cpus, size_t descriptors)
@@ -407,12 +300,12 @@ void options_read(struct config *config, int argc, char **argv, size_t cpus, siz
 	asked.argv = argv;
 	asked.cpus = cpus;
 	asked.descriptors = descriptors;
-	config_defaults(config);
-	if (!each_flag(take_action, config, error) || !read_all(config, &given, error)) {
-		if (!check_last_words(error))
-			(void)fprintf(stderr, "weir: %s\n", error);
-		exit(2);
-	}
+	if (!each_flag(take_action, config, error))
+		refuse(error);
+	if (!asked.test && !asked.dump)
+		address_patience(OPTIONS_PATIENCE_MS);
+	if (!read_all(config, &given, NULL, error))
+		refuse(error);
 	if (asked.dump) {
 		/* What was not said stays "auto": the file is good on other machines too. */
 		memcpy(given.listeners, config->listeners, sizeof given.listeners);
@@ -430,10 +323,7 @@ void options_read(struct config *config, int argc, char **argv, size_t cpus, siz
 /* At start this is another step's to say: a configuration may be tested by anybody. */
 static bool may_become(const struct config *config, char error[OPTIONS_ERROR_BYTES])
 {
-	struct identity identity;
-
-	if (!config->user || geteuid() == 0 ||
-	    (!identity_find(&identity, config->user) && identity.uid == geteuid()))
+	if (!config->user || identity_may_be_taken(&config->identity))
 		return true;
 	return wrong(error, "user %s: only root can become another user", config->user);
 }
@@ -448,21 +338,39 @@ static bool may_be_read_again(const char *path, char error[OPTIONS_ERROR_BYTES])
 	return wrong(error, "%s: it is no file, and can't be read again", path);
 }
 
-bool options_reread(struct config *config, char error[OPTIONS_ERROR_BYTES])
+bool options_is_a_wish(const struct config *config, size_t file_settings, bool default_listeners,
+		       char error[OPTIONS_ERROR_BYTES])
+{
+	if (!config->file_settings && file_settings)
+		return wrong(error, "%s: it says nothing any more: was it emptied?", asked.file);
+	if (config->default_listeners && !default_listeners)
+		return wrong(error,
+			     "%s: it names no listener any more: was it cut? (To serve the default "
+			     "ones, name them)",
+			     asked.file ? asked.file : "the command line");
+	return true;
+}
+
+bool options_reread(struct config *config, const struct config *serving, char *room,
+		    char error[OPTIONS_ERROR_BYTES])
 {
 	struct config given;
 
-	config_defaults(config);
-	if (may_be_read_again(asked.file, error) && read_all(config, &given, error) &&
-	    may_become(config, error))
+	config->file_text = NULL;
+	if (may_be_read_again(asked.file, error) && read_all(config, &given, room, error) &&
+	    may_become(config, error) &&
+	    (!serving ||
+	     options_is_a_wish(config, serving->file_settings, serving->default_listeners, error)))
 		return true;
+	if (room)
+		config->file_text = NULL;
 	options_free(config);
 	return false;
 }
 
 void options_free(struct config *config)
 {
-	free(config->file_text);
+	config_file_forget(config->file_text);
 	config->file_text = NULL;
 }
 

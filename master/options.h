@@ -2,24 +2,38 @@
  * options: the command line and the config file, by the rows of worker/config.def.
  *
  * Whatever is wrong is said on stderr, with the flag, or the file, the line and the key,
- * and the nearest key there is; the process exits with 2. --help, --version, -t and -T
- * answer on stdout and exit with 0.
+ * and the nearest key there is; the process exits with 2, or with 1 where only a name could not be
+ * looked up now. --help, --version, -t and -T answer on stdout and exit with 0.
  */
 #ifndef MASTER_OPTIONS_H
 #define MASTER_OPTIONS_H
 
+#include "master/config_file.h"
 #include "worker/config.h"
 
 #define WEIR_VERSION "0.1.0"
 
-#define OPTIONS_ERROR_BYTES 512
+#define OPTIONS_ERROR_BYTES CONFIG_FILE_ERROR_BYTES
+
+/* How long names are looked up again and again, where no name server answers; below the time that a
+ * next master is given to come up. */
+#define OPTIONS_PATIENCE_MS 20000
 
 /* Fills in a complete configuration, for `cpus` and a limit of `descriptors`. argv stays as it is
  * for as long as the process lives: values lie in it. */
 void options_read(struct config *config, int argc, char **argv, size_t cpus, size_t descriptors);
-/* The same again, with the file as it is now, after options_read(). False: nothing is to be freed,
- * and what options_read() would have said. */
-bool options_reread(struct config *config, char error[OPTIONS_ERROR_BYTES]);
+/*
+ * The same again, with the file as it is now, after options_read(). The file's text goes to room,
+ * of config_file_room(), which is the configuration's then; NULL: one of its own is made. False:
+ * what options_read() would have said, or why it is more likely an accident than a wish, beside the
+ * one that serves (NULL: none does); only room is to be freed.
+ */
+bool options_reread(struct config *config, const struct config *serving, char *room,
+		    char error[OPTIONS_ERROR_BYTES]);
+/* What a file has lost that is being written, or whose disk is full: false where `config` says
+ * nothing, or names no listener, and what serves, which was told so much, would end. */
+bool options_is_a_wish(const struct config *config, size_t file_settings, bool default_listeners,
+		       char error[OPTIONS_ERROR_BYTES]);
 /* Lets go of the text that its values lie in: nothing may use them any more. */
 void options_free(struct config *config);
 

@@ -33,17 +33,11 @@ static bool failed(const struct endpoint *endpoint, const char *step, int error_
 
 /* ---- addresses ---- */
 
-static bool same_address(const struct address *a, const struct address *b)
-{
-	return a->bytes == b->bytes && a->dual_stack == b->dual_stack &&
-	       memcmp(&a->socket, &b->socket, a->bytes) == 0;
-}
-
 bool point_is_at(const struct point *point, const struct endpoint *endpoint)
 {
 	return point->datagrams == endpoint->datagrams &&
-	       (same_address(&point->asked, &endpoint->address) ||
-		same_address(&point->bound, &endpoint->address));
+	       (address_is_same(&point->asked, &endpoint->address) ||
+		address_is_same(&point->bound, &endpoint->address));
 }
 
 /* Is b one of the addresses that a stands for? */

@@ -175,6 +175,10 @@ static bool manifest_write(FILE *manifest, const struct upgrade_estate *estate,
 	(void)fprintf(manifest, "generation %u\nslots %zu\nworkers_asked %zu\nboard %d\nlife %d\n",
 		      estate->generation, estate->slots, estate->workers_asked, estate->board,
 		      estate->life);
+	if (estate->default_listeners)
+		(void)fprintf(manifest, "default_listeners 1\n");
+	if (estate->file_settings)
+		(void)fprintf(manifest, "file_settings %zu\n", estate->file_settings);
 	if (estate->control.fd >= 0) {
 		(void)fprintf(manifest, "control %d\n", estate->control.fd);
 		write_file(manifest, "control", &estate->control.file);
@@ -253,6 +257,10 @@ static void manifest_line(struct upgrade_estate *estate, const char *line)
 		estate->slots = (size_t)number;
 	else if (number_of(line, "workers_asked", &number))
 		estate->workers_asked = (size_t)number;
+	else if (number_of(line, "default_listeners", &number))
+		estate->default_listeners = number;
+	else if (number_of(line, "file_settings", &number))
+		estate->file_settings = (size_t)number;
 	else if (number_of(line, "board", &number))
 		estate->board = (int)number;
 	else if (number_of(line, "life", &number))

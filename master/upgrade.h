@@ -35,6 +35,8 @@
 struct upgrade_estate {
 	unsigned generation; /* the one that serves */
 	size_t slots, workers_asked;
+	bool default_listeners; /* it was told of none */
+	size_t file_settings;	/* of its config file */
 	int board;
 	int life;   /* ends when the old master and all of its workers have gone */
 	int bus;    /* -1: none */

@@ -1,12 +1,16 @@
 #include "reactor/address.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "reactor/log.h"
+#include "reactor/sys.h"
 
 static struct sockaddr_in *ip4(const struct address *address)
 {
@@ -54,60 +58,143 @@ static bool parse_port(const char *text, unsigned *port)
 	return !*end && value <= 65535;
 }
 
-static bool resolve(struct address *address, const char *host, const char **why)
-{
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *found;
-	int error = getaddrinfo(host, NULL, &hints, &found);
+/* ---- names ---- */
 
-	if (error) {
-		*why = gai_strerror(error);
-		return false;
-	}
-	memcpy(&address->socket, found->ai_addr, found->ai_addrlen);
-	address->bytes = found->ai_addrlen;
-	freeaddrinfo(found);
-	return true;
+#define AGAIN_MS 500
+
+static struct {
+	bool failed_for_now;
+	uint64_t patient_until_us;
+} names;
+
+bool address_failed_for_now(void)
+{
+	return names.failed_for_now;
 }
 
-bool address_parse(struct address *address, const char *text, const char **why)
+void address_patience(uint32_t ms)
+{
+	names.patient_until_us = sys_clock_us() + (uint64_t)ms * 1000;
+}
+
+/* What a name server, or this system, may answer otherwise in a moment. */
+static bool is_for_now(int error)
+{
+	return error == EAI_AGAIN || error == EAI_MEMORY || error == EAI_SYSTEM;
+}
+
+static int look_up(const char *host, struct addrinfo **found)
+{
+	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+	bool said = false;
+	int error;
+
+	while (is_for_now(error = getaddrinfo(host, NULL, &hints, found)) &&
+	       sys_clock_us() < names.patient_until_us) {
+		if (!said)
+			log_warn("a name can't be looked up now, and is tried again",
+				 LOG_TEXT("name", host), LOG_TEXT("error", gai_strerror(error)));
+		said = true;
+		sys_rest_ms(AGAIN_MS);
+	}
+	names.failed_for_now = is_for_now(error);
+	return error;
+}
+
+static bool is_listed(const struct address *list, size_t n, const struct address *address)
+{
+	for (size_t i = 0; i < n; i++)
+		if (address_is_same(&list[i], address))
+			return true;
+	return false;
+}
+
+static size_t resolve(struct address *list, size_t max, const char *host, const char **why)
+{
+	struct addrinfo *found;
+	int error = look_up(host, &found);
+	size_t n = 0;
+
+	if (error) {
+		*why = error == EAI_SYSTEM ? strerror(errno) : gai_strerror(error);
+		return 0;
+	}
+	for (const struct addrinfo *at = found; at && n < max; at = at->ai_next) {
+		struct address address = {.bytes = at->ai_addrlen};
+
+		if (at->ai_family != AF_INET && at->ai_family != AF_INET6)
+			continue;
+		memcpy(&address.socket, at->ai_addr, at->ai_addrlen);
+		if (!is_listed(list, n, &address))
+			list[n++] = address;
+	}
+	freeaddrinfo(found);
+	*why = "the name has no address of IPv4 or IPv6";
+	return n;
+}
+
+/* Text before the last colon: what it stands for. */
+static size_t parse_host(struct address *list, size_t max, char *host, const char **why)
+{
+	size_t n = strlen(host);
+
+	if (!n) {
+		*list = (struct address){.dual_stack = true, .bytes = sizeof(struct sockaddr_in6)};
+		ip6(list)->sin6_family = AF_INET6;
+		return 1;
+	}
+	if (*host == '[' && host[n - 1] == ']') {
+		host[n - 1] = '\0';
+		n = strchr(host + 1, ':') ? resolve(list, 1, host + 1, why) : 0;
+		if (!n)
+			*why = "no IPv6 address stands between [ and ]";
+		return n;
+	}
+	if (strchr(host, ':')) {
+		*why = "an IPv6 address stands in brackets: [::1]:7878";
+		return 0;
+	}
+	return resolve(list, max, host, why);
+}
+
+size_t address_list(struct address *list, size_t max, const char *text, const char **why)
 {
 	char host[ADDRESS_TEXT_BYTES];
 	const char *colon = strrchr(text, ':');
 	unsigned port;
+	size_t n;
 
-	memset(address, 0, sizeof *address);
+	names.failed_for_now = false;
+	memset(list, 0, sizeof *list);
 	if (*text == '/' || *text == '@')
-		return parse_unix(address, text, why);
+		return parse_unix(list, text, why);
 	if (!colon || !parse_port(colon + 1, &port)) {
 		*why = colon ? "a port is a number from 0 to 65535"
 			     : "an address is HOST:PORT, [IPV6]:PORT, :PORT, /PATH or @NAME";
-		return false;
+		return 0;
 	}
-	size_t n = (size_t)(colon - text);
+	n = (size_t)(colon - text);
 	if (n >= sizeof host) {
 		*why = "the host name is too long";
-		return false;
+		return 0;
 	}
 	memcpy(host, text, n);
 	host[n] = '\0';
-	if (!n) {
-		address->dual_stack = true;
-		ip6(address)->sin6_family = AF_INET6;
-		address->bytes = sizeof(struct sockaddr_in6);
-	} else if (*host == '[' && host[n - 1] == ']') {
-		host[n - 1] = '\0';
-		if (!strchr(host + 1, ':') || !resolve(address, host + 1, why)) {
-			*why = "no IPv6 address stands between [ and ]";
-			return false;
-		}
-	} else if (strchr(host, ':')) {
-		*why = "an IPv6 address stands in brackets: [::1]:7878";
-		return false;
-	} else if (!resolve(address, host, why)) {
-		return false;
-	}
-	address_set_port(address, port);
-	return true;
+	n = parse_host(list, max, host, why);
+	for (size_t i = 0; i < n; i++)
+		address_set_port(&list[i], port);
+	return n;
+}
+
+bool address_parse(struct address *address, const char *text, const char **why)
+{
+	return address_list(address, 1, text, why) == 1;
+}
+
+bool address_is_same(const struct address *a, const struct address *b)
+{
+	return a->bytes == b->bytes && a->dual_stack == b->dual_stack &&
+	       memcmp(&a->socket, &b->socket, a->bytes) == 0;
 }
 
 bool address_is_unix(const struct address *address)

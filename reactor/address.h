@@ -3,13 +3,15 @@
  *
  *     HOST:PORT   [IPV6]:PORT   :PORT (every address, IPv6 and IPv4)   /PATH   @ABSTRACT
  *
- * HOST is a number or a name that getaddrinfo(3) knows; the first answer is taken.
+ * HOST is a number or a name that getaddrinfo(3) knows, which may take as long as name servers
+ * like: nobody on a loop parses text that may hold a name.
  */
 #ifndef REACTOR_ADDRESS_H
 #define REACTOR_ADDRESS_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -21,8 +23,17 @@ struct address {
 	bool dual_stack; /* :PORT */
 };
 
-/* False, and why (a static text), where text is none of the forms above. */
+/* False, and why (a static text), where text is none of the forms above. Of a name the first
+ * address. */
 bool address_parse(struct address *address, const char *text, const char **why);
+/* All addresses of a name, none twice, at most max; of other forms the one that it is. How many;
+ * 0: as above. */
+size_t address_list(struct address *list, size_t max, const char *text, const char **why);
+/* Did the last of these fail for a reason that may pass, as a name server that does not answer? */
+bool address_failed_for_now(void);
+/* From now on names that can't be looked up for such a reason are tried again for so long. */
+void address_patience(uint32_t ms);
+bool address_is_same(const struct address *a, const struct address *b);
 void address_format(const struct address *address, char text[ADDRESS_TEXT_BYTES]);
 bool address_is_unix(const struct address *address);
 /* The path of a socket file; NULL for abstract and IP addresses. */

@@ -230,4 +230,12 @@ static inline uint64_t sys_clock_us(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
+/* At start, and in a process that has nothing else to do. */
+static inline void sys_rest_ms(uint32_t ms)
+{
+	struct timespec rest = {ms / 1000, (long)(ms % 1000) * 1000000};
+
+	(void)nanosleep(&rest, NULL);
+}
+
 #endif

@@ -84,7 +84,7 @@ static void reread_says_the_same(const char *name, const char *text, const char 
 
 	start_with(&first, write_file(name, "workers = 1\n"));
 	(void)write_file(name, text);
-	ck_assert_msg(!options_reread(&second, error), "taken: %s", text);
+	ck_assert_msg(!options_reread(&second, NULL, NULL, error), "taken: %s", text);
 	ck_assert(n > sizeof prefix && strncmp(said, prefix, sizeof prefix - 1) == 0);
 	ck_assert_msg(strlen(error) + sizeof prefix == n &&
 			  strncmp(error, said + sizeof prefix - 1, strlen(error)) == 0,
@@ -188,6 +188,22 @@ START_TEST(a_key_twice_names_both_lines)
 }
 END_TEST
 
+/* With which no server could be reloaded later on. */
+START_TEST(a_file_without_its_end_is_refused_at_start)
+{
+	const char *path = write_file("cut.conf", "workers = 1\nlisten = echo://127.0.0.1:2");
+	char output[4096], wanted[200];
+
+	(void)snprintf(wanted, sizeof wanted,
+		       "weir: %s:2: the last line has no newline at its end: was it cut?\n", path);
+	ck_assert_int_eq(RUN(output, "-t", "-c", path), 2);
+	ck_assert_str_eq(output, wanted);
+	ck_assert_int_eq(RUN(output, "-c", path), 2);
+	ck_assert_str_eq(output, wanted);
+	ck_assert_int_eq(RUN(output, "-t", "-c", write_file("cut.conf", "")), 0);
+}
+END_TEST
+
 /* ---- again ---- */
 
 static size_t maps_n(void)
@@ -214,13 +230,13 @@ START_TEST(reading_again_leaks_nothing)
 		struct config *old = &configs[(i - 1) % 2], *new = &configs[i % 2];
 
 		(void)write_file("weir.conf", "workers = 0\n"); /* bad: nothing is left of it */
-		ck_assert(!options_reread(new, error));
+		ck_assert(!options_reread(new, NULL, NULL, error));
 		ck_assert_ptr_null(new->file_text);
 		(void)snprintf(text, sizeof text,
 			       "pid-file = p%d\nlisten = line://:%d\nworkers=%d\n", i, 7000 + i,
 			       1 + i % 7);
 		(void)write_file("weir.conf", text);
-		ck_assert_msg(options_reread(new, error), "%s", error);
+		ck_assert_msg(options_reread(new, NULL, NULL, error), "%s", error);
 		(void)snprintf(text, sizeof text, "p%d", i - 1);
 		ck_assert_str_eq(old->pid_file, text);
 		(void)snprintf(text, sizeof text, "p%d", i);
@@ -259,7 +275,7 @@ START_TEST(reading_again_is_from_the_start)
 	options_read(&config, 5, argv, 2, 4096);
 	ck_assert_uint_eq(config.backlog, 9);
 	(void)write_file("weir.conf", "workers = 4\nspin = 2ms\nlisten = line://:7003\n");
-	ck_assert_msg(options_reread(&again, error), "%s", error);
+	ck_assert_msg(options_reread(&again, NULL, NULL, error), "%s", error);
 	ck_assert_uint_eq(again.workers, 3);
 	ck_assert_uint_eq(again.backlog, 4096);
 	ck_assert_uint_eq(again.spin, 2000);
@@ -268,7 +284,7 @@ START_TEST(reading_again_is_from_the_start)
 	ck_assert_uint_eq(again.max_connections, config.max_connections);
 	options_free(&again);
 	ck_assert_int_eq(unlink(path), 0);
-	ck_assert(!options_reread(&again, error));
+	ck_assert(!options_reread(&again, NULL, NULL, error));
 	ck_assert_msg(strstr(error, path) == error && strstr(error, "No such file"), "%s", error);
 	options_free(&config);
 }
@@ -504,6 +520,8 @@ SUITE("options", {"file errors name file, line and key", file_errors_name_file_l
       {"values that contradict are named", values_that_contradict_are_named, 20},
       {"actions are no keys", actions_are_no_keys, 30},
       {"a key twice names both lines", a_key_twice_names_both_lines, 20},
+      {"a file without its end is refused at start", a_file_without_its_end_is_refused_at_start,
+       20},
       {"reading again leaks nothing", reading_again_leaks_nothing, 20},
       {"reading again is from the start", reading_again_is_from_the_start, 20},
       {"flag errors name the flag", flag_errors_name_the_flag, 30},

@@ -372,10 +372,10 @@ bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 		     char error[CONFIG_ERROR_BYTES])
 {
 	uint64_t allowed, reserved;
-	struct address metrics;
 	const char *why;
 
-	if (!config->listeners_n)
+	config->default_listeners = !config->listeners_n;
+	if (config->default_listeners)
 		for (const char *const *text = config_default_listeners; *text; text++)
 			if (!config_listen(config, *text, error))
 				return false;
@@ -401,7 +401,11 @@ bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 		    config->metrics);
 		return false;
 	}
-	if (config->metrics && !address_parse(&metrics, config->metrics, &why)) {
+	config->metrics_n =
+	    config->metrics
+		? address_list(config->metrics_at, METRICS_ADDRESSES_MAX, config->metrics, &why)
+		: 0;
+	if (config->metrics && !config->metrics_n) {
 		(void)snprintf(error, CONFIG_ERROR_BYTES, "metrics \"%s\": %s", config->metrics,
 			       why);
 		return false;

@@ -14,9 +14,11 @@
 #include <stdint.h>
 
 #include "worker/endpoint.h"
+#include "worker/identity.h"
 
-#define LISTENERS_MAX 64
-#define WORKERS_MAX   256
+#define LISTENERS_MAX	      64
+#define WORKERS_MAX	      256
+#define METRICS_ADDRESSES_MAX 8
 
 enum accept_mode { ACCEPT_REUSEPORT, ACCEPT_SHARED, ACCEPT_HANDOFF };
 enum overload { OVERLOAD_PAUSE, OVERLOAD_REJECT };
@@ -48,8 +50,13 @@ struct config {
 #undef OPTION
 	struct endpoint listeners[LISTENERS_MAX];
 	size_t listeners_n;
+	bool default_listeners;				  /* none was named */
+	struct identity identity;			  /* that of user, where it has one */
+	struct address metrics_at[METRICS_ADDRESSES_MAX]; /* what metrics stands for */
+	size_t metrics_n;
 	uint64_t max_connections_asked; /* what the limit of descriptors may have cut; 0: auto */
-	char *file_text; /* in which its texts lie, that were not in argv; NULL: none */
+	char *file_text;      /* in which its texts lie, that were not in argv; NULL: none */
+	size_t file_settings; /* that it had */
 };
 
 struct option_row {
@@ -61,6 +68,8 @@ struct option_row {
 	const char *argument; /* NULL: takes none */
 	const char *meaning;
 };
+
+#define OPTION_ROWS_MAX 64
 
 extern const struct option_row option_rows[];
 extern const size_t option_rows_n;

@@ -1,23 +1,43 @@
 #include "worker/identity.h"
 
+#include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "reactor/sys.h"
 #include "worker/config.h"
 
+static bool failed_for_now;
+
+bool identity_failed_for_now(void)
+{
+	return failed_for_now;
+}
+
+/* What a lookup leaves in errno where it found nothing, and did not look everywhere either. Other
+ * values are as good as none (getpwnam(3), ERRORS). */
+static const char *not_found(const char *why)
+{
+	failed_for_now = errno == EAGAIN || errno == EIO || errno == EMFILE || errno == ENFILE ||
+			 errno == ENOMEM || errno == EINTR;
+	return failed_for_now ? strerror(errno) : why;
+}
+
 static const char *find_group(struct identity *identity, const char *name)
 {
-	const struct group *group = getgrnam(name);
+	const struct group *group;
 	uint64_t number;
 
+	errno = 0;
+	group = getgrnam(name);
 	if (group)
 		identity->gid = group->gr_gid;
 	else if (number_parse(name, &number) && number <= UINT32_MAX - 1)
 		identity->gid = (gid_t)number;
 	else
-		return "no such group";
+		return not_found("no such group");
 	return NULL;
 }
 
@@ -29,10 +49,12 @@ const char *identity_find(struct identity *identity, const char *text)
 	uint64_t number;
 	char name[64];
 
+	failed_for_now = false;
 	*identity = (struct identity){0};
 	if ((size_t)snprintf(name, sizeof name, "%.*s", (int)strcspn(text, ":"), text) >=
 	    sizeof name)
 		return "no such user";
+	errno = 0;
 	user = getpwnam(name);
 	if (user) {
 		identity->uid = user->pw_uid;
@@ -40,7 +62,7 @@ const char *identity_find(struct identity *identity, const char *text)
 	} else if (number_parse(name, &number) && number <= UINT32_MAX - 1 && colon) {
 		identity->uid = (uid_t)number;
 	} else {
-		return "no such user (a number needs its group: UID:GID)";
+		return not_found("no such user (a number needs its group: UID:GID)");
 	}
 	if (colon) {
 		const char *error = find_group(identity, colon + 1);
@@ -53,6 +75,11 @@ const char *identity_find(struct identity *identity, const char *text)
 	if (user && getgrouplist(user->pw_name, identity->gid, identity->groups, &groups) > 0)
 		identity->groups_n = (size_t)groups;
 	return NULL;
+}
+
+bool identity_may_be_taken(const struct identity *identity)
+{
+	return geteuid() == 0 || geteuid() == identity->uid;
 }
 
 int identity_take(const struct identity *identity)

@@ -4,6 +4,7 @@
 #ifndef WORKER_IDENTITY_H
 #define WORKER_IDENTITY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -16,8 +17,13 @@ struct identity {
 	size_t groups_n;
 };
 
-/* "USER[:GROUP]", by name or by number. NULL, or what is wrong (a static text). */
+/* "USER[:GROUP]", by name or by number. NULL, or what is wrong (a static text). Names may be looked
+ * up over a network: nobody on a loop asks. */
 const char *identity_find(struct identity *identity, const char *text);
+/* Did the last identity_find() fail for a reason that may pass? */
+bool identity_failed_for_now(void);
+/* May this process become it? */
+bool identity_may_be_taken(const struct identity *identity);
 /* 0 or -errno. There is no way back. */
 int identity_take(const struct identity *identity);
 

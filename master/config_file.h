@@ -1,0 +1,23 @@
+/*
+ * config_file: the file of --config, by the rows of worker/config.def.
+ *
+ * `key = value` lines, the keys being the long options; `listen = LISTENER`, once for each.
+ * Whatever is wrong is said with the file, the line and the key. What looks like a part of a file
+ * is none: one whose last line has no end, or that changes while it is read.
+ */
+#ifndef MASTER_CONFIG_FILE_H
+#define MASTER_CONFIG_FILE_H
+
+#include "worker/config.h"
+
+#define CONFIG_FILE_ERROR_BYTES 512
+
+/* Memory for a file's text, zeros, which a child that is forked shares; NULL: there is none. */
+char *config_file_room(void);
+void config_file_forget(char *room);
+/* Values lie in room from then on, which is to stay as long as config. False: what is wrong with
+ * it. */
+bool config_file_read(struct config *config, const char *path, char *room,
+		      char error[CONFIG_FILE_ERROR_BYTES]);
+
+#endif
