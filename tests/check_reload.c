@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/crowd.h"
@@ -100,6 +101,89 @@ START_TEST(good_and_bad_by_turns)
 	(void)printf("FIGURE good and bad configurations by turns: %u of each\n", tried);
 	crowd_ends_well(crowd, "meanwhile");
 	steer_settle(server, 2);
+	steer_stop(server);
+}
+END_TEST
+
+/* ---- a part of a file is none ---- */
+
+#define WHOLE	   "workers = 2\nlisten = echo://127.0.0.1:0\n"
+#define TEXT(text) text, sizeof(text) - 1
+
+static const struct {
+	const char *text;
+	size_t n;
+	const char *why;
+} parts[] = {
+    {TEXT(""), "it says nothing any more"},
+    {TEXT("# workers and listeners\n\n"), "it says nothing any more"},
+    {TEXT("workers = 2\n"), "it names no listener any more"},
+    {TEXT("workers = 2\nlisten = echo://127.0.0.1:2"), ":2: the last line has no newline"},
+    {TEXT(WHOLE "idle-timeout = 5m\r"), ":3: the last line has no newline"},
+    {TEXT(WHOLE "#"), ":3: the last line has no newline"},
+    {TEXT(WHOLE "\0\0\0\n"), "it holds a 0 byte"},
+    {TEXT("\xef\xbb\xbf" WHOLE), ":1: it begins with a UTF-8 byte order mark"},
+    {TEXT("\xff\xfew\0o\0r\0\n\0"), ":1: it begins with the byte order mark of UTF-16"},
+    {TEXT("\xc2\xa0" WHOLE), ":1: unknown key \"\\xc2\\xa0workers\"; did you mean"},
+};
+
+static void write_bytes(const char *path, const char *bytes, size_t n)
+{
+	FILE *file = fopen(path, "we");
+
+	ck_assert_ptr_nonnull(file);
+	ck_assert_uint_eq(fwrite(bytes, 1, n, file), n);
+	ck_assert_int_eq(fclose(file), 0);
+}
+
+static void refused(const char *verb, const char *why)
+{
+	ck_assert_int_eq(steer_ask(verb), 1);
+	ck_assert_msg(strstr(steer_said(), why) != NULL, "%s: not \"%s\": %s", verb, why,
+		      steer_said());
+}
+
+START_TEST(a_part_of_a_file_changes_nothing)
+{
+	const char *path = steer_config(WHOLE);
+	struct server *server = STEERED("--config", path);
+	int fd = connect_to(server->ports[0]);
+
+	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+		write_bytes(path, parts[i].text, parts[i].n);
+		refused("reload", parts[i].why);
+		refused("upgrade", parts[i].why);
+		ck_assert_int_eq(steer_number("generation"), 1);
+	}
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	refused("reload", "it is no file");
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	refused("reload", "Is a directory");
+	ck_assert_int_eq(rmdir(path), 0);
+	send_text(fd, "here still");
+	expect_text(fd, "here still");
+	(void)steer_config("workers = 2\r\nlisten = echo://127.0.0.1:0\r\n");
+	steer_do("reload");
+	send_text(fd, "moved");
+	expect_text(fd, "moved");
+	steer_settle(server, 2);
+	steer_stop(server);
+}
+END_TEST
+
+/* Nothing is lost where nothing was said. */
+START_TEST(a_file_that_never_said_anything_may_go_on_so)
+{
+	struct server *server =
+	    STEERED("--config", steer_config("# nothing\n"), "echo://127.0.0.1:0");
+
+	(void)steer_config("");
+	steer_do("reload");
+	(void)steer_config("workers = 1\n");
+	steer_do("reload");
+	steer_settle(server, 1);
 	steer_stop(server);
 }
 END_TEST
@@ -257,6 +341,9 @@ END_TEST
 SUITE("reload", {"a million messages", a_million_messages, 110},
       {"fewer in the other modes", fewer_in_the_other_modes, 60, 2},
       {"good and bad by turns", good_and_bad_by_turns, 60},
+      {"a part of a file changes nothing", a_part_of_a_file_changes_nothing, 30},
+      {"a file that never said anything may go on so", a_file_that_never_said_anything_may_go_on_so,
+       30},
       {"a file that is missing changes nothing", a_file_that_is_missing_changes_nothing, 30},
       {"workers that do not come up change nothing", workers_that_do_not_come_up_change_nothing,
        40},
