@@ -82,7 +82,7 @@ static time_t server_born(void)
 static void answer_server(struct control_client *client)
 {
 	const struct generation *serving = change_serving();
-	char metrics[ADDRESS_TEXT_BYTES];
+	char metrics[METRICS_TEXT_BYTES];
 	struct status_server server = {
 	    .pid = getpid(),
 	    .generation = serving->number,

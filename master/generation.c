@@ -197,6 +197,7 @@ static int slot_spawn(struct slot *slot)
 
 	listen_for_slot(&generation->set, slot_index(slot), worker.listeners);
 	listen_numbers(&generation->set, worker.numbers);
+	listen_topics(&generation->set, worker.topics);
 	for (size_t i = 0; i < generation->config.listeners_n; i++)
 		worker.borrowed[i] = listen_borrowed(&generation->set, i);
 	pid = slot_fork(slot, &worker);

@@ -6,7 +6,9 @@
  * with its sockets and whoever waits there. A point is closed, and its socket file removed,
  * when the last set lets go of it. Each listener has a number below LISTEN_NUMBERS_MAX, by which
  * moves and the bus name it: it keeps it as long as it has the same address and protocol, and
- * nobody else gets it while a set, or another master's generation, has it.
+ * nobody else gets it while a set, or another master's generation, has it. The same holds of its
+ * topic's number, which all addresses of one LISTENER share. An address of a name that this machine
+ * has not is left out, where the name has others; the configuration has those only, then.
  *
  *     first start:  listen_open, listen_serve
  *     reload:       listen_open(new), ... ready: listen_serve(new), ... the old workers have
@@ -25,7 +27,7 @@
 #include "worker/config.h"
 #include "worker/worker.h"
 
-#define LISTEN_NUMBERS_MAX 128
+#define LISTEN_NUMBERS_MAX 256 /* a number and a topic for each listener of two sets */
 #define LISTEN_DESCRIPTORS (LISTENERS_MAX * (WORKERS_MAX + 2)) /* of a set, at most */
 
 /* Memory of its owner's, all 0 before listen_open(). */
@@ -35,6 +37,8 @@ struct listen_set {
 	size_t points_n; /* as many as config has listeners, and in their order */
 	struct point *points[LISTENERS_MAX];
 	uint32_t numbers[LISTENERS_MAX];
+	uint32_t
+	    topics[LISTENERS_MAX]; /* on the bus: the same for all that one LISTENER stands for */
 	const struct protocol *protocols[LISTENERS_MAX];
 	struct datagram_ledger ledgers[LISTENERS_MAX];
 	struct limiter limiters[LISTENERS_MAX]; /* the points' places, with our rates */
@@ -46,9 +50,9 @@ struct listen_set {
 /*
  * Points that `before` has (NULL: that another master handed over) are shared. Others are the
  * service manager's sockets (activation.h), or are bound; the ports that the kernel chose are
- * written into config. Sockets that are new at an old point get nobody before listen_serve().
- * False, and what failed on which listener: all that was opened is closed again, and `before`
- * is as it was. At most two sets are open at a time.
+ * written into config; of one LISTENER all addresses have the same. Sockets that are new at an old
+ * point get nobody before listen_serve(). False, and what failed on which listener: all that was
+ * opened is closed again, and `before` is as it was. At most two sets are open at a time.
  */
 bool listen_open(struct listen_set *set, struct config *config, const struct listen_set *before,
 		 char error[CONFIG_ERROR_BYTES]);
@@ -99,8 +103,9 @@ void listen_stop(struct listen_set *set);
 /* The sockets that the worker of a slot listens on, by listener; -1: none, it is handed
  * connections. */
 void listen_for_slot(const struct listen_set *set, size_t slot, int fds[LISTENERS_MAX]);
-/* The number of each listener. */
+/* The number of each listener, and of its topic. */
 void listen_numbers(const struct listen_set *set, uint32_t numbers[LISTENERS_MAX]);
+void listen_topics(const struct listen_set *set, uint32_t topics[LISTENERS_MAX]);
 /* The numbers of those that the master before us has, and none of our sets; how many. */
 size_t listen_left(uint32_t numbers[LISTENERS_MAX]);
 /* Which listener has this number? -1: none. */

@@ -4,10 +4,11 @@
  *
  *     point number=ID protocol=NAME kind=stream|datagram address=ADDRESS bound=ADDRESS
  * by=us|manager more=yes|no fed=N file=DEVICE:INODE backlog=N mode=OCTAL queue=BYTES
- * send-queue=BYTES ledger=FD limiter=FD fds=FD,FD,...
+ * send-queue=BYTES ledger=FD limiter=FD fds=FD,FD,... [topic=NUMBER]
  *
  * in this order, in one line, with one space between them. Bytes of an address that are a
- * space, a % or not printable stand as %XX. -1 is no descriptor.
+ * space, a % or not printable stand as %XX. -1 is no descriptor. A topic stands there where its
+ * number is not that of the listener.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -59,6 +60,8 @@ static bool write_point(const struct listen_set *set, size_t i, FILE *manifest)
 		    point->limiter.places ? point->limiter.fd : -1);
 	for (size_t fd = 0; fd < point->fds_n && n >= 0; fd++)
 		n = fprintf(manifest, "%s%d", fd ? "," : "", point->fds[fd]);
+	if (n >= 0 && set->topics[i] != set->numbers[i])
+		n = fprintf(manifest, " topic=%u", set->topics[i]);
 	return n >= 0 && fputc('\n', manifest) != EOF;
 }
 
@@ -233,7 +236,7 @@ static void read_settings(struct reading *reading, struct point_settings *settin
 struct inherited {
 	struct point point;
 	const struct protocol *protocol;
-	uint32_t number;
+	uint32_t number, topic;
 	int ledger, limiter;
 };
 
@@ -262,6 +265,9 @@ static const char *read_line(struct inherited *it, const char *line)
 	it->ledger = read_descriptor(&reading, "ledger");
 	it->limiter = read_descriptor(&reading, "limiter");
 	read_fds(&reading, point);
+	it->topic = it->number;
+	if (!reading.wrong && *reading.at == ' ')
+		it->topic = (unsigned)read_number(&reading, "topic", 10, LISTEN_NUMBERS_MAX - 1);
 	if (!reading.wrong && *reading.at && strcmp(reading.at, "\n") != 0)
 		return "the end";
 	if (!reading.wrong && !point->fed)
@@ -345,7 +351,7 @@ bool listen_read_line(const char *line, char error[CONFIG_ERROR_BYTES])
 		wrong = take_accounts(&it);
 	if (!wrong)
 		take_file(&it.point);
-	if (!wrong && !listen_inherit(&it.point, it.protocol, it.number))
+	if (!wrong && !listen_inherit(&it.point, it.protocol, it.number, it.topic))
 		wrong = "a point too many, or its number is another one's";
 	if (wrong)
 		(void)snprintf(error, CONFIG_ERROR_BYTES, "a point is %s: %.100s", wrong, line);

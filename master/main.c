@@ -78,6 +78,7 @@ static int run_without_master(struct board *board)
 		die("shared memory for the bus: %s", strerror(-status));
 	listen_for_slot(&first->set, 0, setup.listeners);
 	listen_numbers(&first->set, setup.numbers);
+	listen_topics(&first->set, setup.topics);
 	for (size_t i = 0; i < config->listeners_n; i++) {
 		setup.borrowed[i] = listen_borrowed(&first->set, i);
 		/* The worker closes its own. */
@@ -192,8 +193,7 @@ int main(int argc, char **argv)
 		die("%s", error);
 	if (heir)
 		refuse_to_forget(config, &estate);
-	if (!metrics_bind(config, heir ? &estate.metrics : &(struct metrics_legacy){.fd = -1},
-			  error))
+	if (!metrics_bind(config, &estate.metrics, error))
 		die("%s", error);
 	if (!heir)
 		pid_file_write();

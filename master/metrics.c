@@ -20,22 +20,33 @@
 #define BACKLOG	      256
 #define QUIET_MS      1000 /* who has not moved a byte for so long makes room for others */
 
+/* One of our addresses. */
+struct place {
+	struct point point; /* not used: this is nobody's place */
+	bool wanted;	    /* by the configuration that is, or may be, the next one */
+	bool staged;	    /* by that one alone */
+	bool guest;	    /* the socket, and its file, are another master's still */
+	bool serving;
+	struct listener listeners[2]; /* in turns: the one before may still be queued */
+	unsigned current;
+};
+
+#define PLACES_MAX (2 * METRICS_ADDRESSES_MAX) /* of two configurations */
+
 static struct {
 	const struct metrics_owner *owner; /* NULL: not begun */
-	struct point point;		   /* not used: there is no such address */
-	struct point staged;
-	enum { STAYS, MOVES, ENDS } plan;
-	int stranger; /* inherited, and not where we are to be; -1: none */
-	struct socket_file strangers_file;
+	struct place places[PLACES_MAX];
+	struct metrics_legacy strangers; /* inherited, and not where we are to be */
 	bool serving, left;
-	bool guest; /* the socket, and its file, are another master's still */
 	struct conn_table table;
 	bool has_table;
 	struct service service;
-	struct stats stats;	      /* of these connections: nobody else's */
-	struct listener listeners[2]; /* in turns: the one before may still be queued */
-	unsigned current;
-} metrics = {.stranger = -1};
+	struct stats stats; /* of these connections: nobody else's */
+} metrics;
+
+#define EACH_PLACE(place)                                                                          \
+	for (struct place *place = metrics.places; place < metrics.places + PLACES_MAX; place++)   \
+		if (place->point.used)
 
 const struct metrics_owner *metrics_owner(void)
 {
@@ -54,12 +65,35 @@ static struct endpoint endpoint_of(const struct address *address)
 	return (struct endpoint){.protocol = &metrics_protocol, .address = *address, .accept = -1};
 }
 
-static bool is_there(const char *at, const struct endpoint *endpoint)
+static struct place *place_of(const struct address *address)
 {
-	char text[ADDRESS_TEXT_BYTES];
+	EACH_PLACE (place)
+		if (address_is_same(&place->point.asked, address))
+			return place;
+	return NULL;
+}
 
-	address_format(&endpoint->address, text);
-	return strcmp(text, at) == 0;
+static struct place *free_place(void)
+{
+	for (struct place *place = metrics.places; place < metrics.places + PLACES_MAX; place++)
+		if (!place->point.used)
+			return place;
+	CHECK(false); /* two configurations have at most as many */
+	return NULL;
+}
+
+/* The port that the kernel chose for one address of a name is that of the others, too. */
+static struct address at_same_port(const struct address *address, const struct config *config)
+{
+	struct address there = *address;
+
+	for (size_t i = 0; i < config->metrics_n && !address_is_unix(&there); i++) {
+		const struct place *other = place_of(&config->metrics_at[i]);
+
+		if (other && !address_port(&there))
+			address_set_port(&there, address_port(&other->point.bound));
+	}
+	return there;
 }
 
 static const struct point_settings settings = {.backlog = BACKLOG};
@@ -80,58 +114,142 @@ static bool open_there(struct point *point, const struct endpoint *endpoint, boo
 	return false;
 }
 
-/* Where its socket file is lost. False: it is as good as it was. */
-static bool stage_anew(const struct endpoint *endpoint)
+/* Is nobody of ours, or of the master before us, where this one is to be? */
+static bool is_alone(const struct endpoint *endpoint)
+{
+	EACH_PLACE (place)
+		if (point_overlaps(&place->point, endpoint))
+			return false;
+	return !metrics.strangers.n;
+}
+
+static bool is_left_out(const struct address *address, int reason, size_t others, const char *error)
+{
+	char text[ADDRESS_TEXT_BYTES];
+
+	if ((reason != EADDRNOTAVAIL && reason != EAFNOSUPPORT) || !others)
+		return false;
+	address_format(address, text);
+	log_warn("an address of a name is left out", LOG_TEXT("metrics", text),
+		 LOG_TEXT("error", error));
+	return true;
+}
+
+/* NULL: it can't be had. */
+static struct place *open_place(const struct config *config, const struct address *address,
+				char error[CONFIG_ERROR_BYTES])
+{
+	struct address there = at_same_port(address, config);
+	struct endpoint endpoint = endpoint_of(&there);
+	struct place *place = free_place();
+
+	if (!open_there(&place->point, &endpoint, is_alone(&endpoint), error))
+		return NULL;
+	place->point.asked = *address;
+	place->staged = true;
+	return place;
+}
+
+/* Another one, where its socket file is lost; where that can't be had, it is as good as it was. */
+static struct place *same_place(const struct config *config, struct place *place)
 {
 	char error[CONFIG_ERROR_BYTES];
-	bool there = open_there(&metrics.staged, endpoint, true, error);
+	struct place *anew;
 
-	if (!there)
+	if (!point_is_lost(&place->point))
+		return place;
+	anew = open_place(config, &place->point.asked, error);
+	if (!anew)
 		log_warn("a socket file that was removed does not come back",
 			 LOG_TEXT("error", error));
-	return there;
+	return anew ? anew : place;
+}
+
+/* Places for all addresses. One that this machine does not have is left out, if the name has
+ * others. */
+static bool open_places(const struct config *config, char error[CONFIG_ERROR_BYTES])
+{
+	size_t left = config->metrics_n;
+
+	EACH_PLACE (place)
+		place->wanted = false;
+	for (size_t i = 0; i < config->metrics_n; i++) {
+		const struct address *address = &config->metrics_at[i];
+		struct place *place = place_of(address);
+
+		place = place ? same_place(config, place) : open_place(config, address, error);
+		if (place)
+			place->wanted = true;
+		else if (!is_left_out(address, errno, --left, error))
+			return false;
+	}
+	return true;
+}
+
+static void add_stranger(int fd, const struct socket_file *file)
+{
+	struct metrics_legacy *strangers = &metrics.strangers;
+
+	strangers->fds[strangers->n] = fd;
+	strangers->files[strangers->n++] = *file;
+}
+
+static void adopt_places(const struct config *config, const struct metrics_legacy *legacy)
+{
+	for (size_t i = 0; i < legacy->n; i++) {
+		bool adopted = false;
+
+		for (size_t j = 0; j < config->metrics_n && !adopted; j++) {
+			struct endpoint endpoint = endpoint_of(&config->metrics_at[j]);
+			struct place *place = free_place();
+			char at[ADDRESS_TEXT_BYTES];
+
+			address_format(&endpoint.address, at);
+			adopted = !place_of(&endpoint.address) && strcmp(at, legacy->at[i]) == 0 &&
+				  point_adopt(&place->point, &endpoint, &settings, legacy->fds[i],
+					      &legacy->files[i]);
+			place->guest = adopted;
+		}
+		if (!adopted)
+			add_stranger(legacy->fds[i], &legacy->files[i]);
+	}
 }
 
 bool metrics_bind(const struct config *config, const struct metrics_legacy *legacy,
 		  char error[CONFIG_ERROR_BYTES])
 {
-	struct endpoint endpoint;
-
-	metrics.stranger = legacy->fd;
-	metrics.strangers_file = legacy->file;
-	if (!config->metrics)
-		return true;
-	endpoint = endpoint_of(&config->metrics_at[0]);
-	if (legacy->fd >= 0 && is_there(legacy->at, &endpoint) &&
-	    point_adopt(&metrics.point, &endpoint, &settings, legacy->fd, &legacy->file)) {
-		if (point_is_lost(&metrics.point) && stage_anew(&endpoint)) {
-			metrics.point = metrics.staged;
-			metrics.staged = (struct point){.ledger = -1};
-			return true;
-		}
-		metrics.stranger = -1;
-		metrics.guest = true;
-		return true;
+	adopt_places(config, legacy);
+	if (!open_places(config, error))
+		return false;
+	EACH_PLACE (place) {
+		place->staged = false;
+		if (place->wanted)
+			continue;
+		add_stranger(place->point.fds[0], &place->point.file);
+		socket_file_forget(&place->point.file);
+		place->point = (struct point){.ledger = -1};
 	}
-	return open_there(&metrics.point, &endpoint, legacy->fd < 0, error);
+	return true;
 }
 
 /* The other master's, and of no use to anybody: who comes there is refused. */
-static void dismiss_stranger(void)
+static void dismiss_strangers(void)
 {
-	struct address bound = {.bytes = sizeof bound.socket};
-	struct socket_file file;
+	struct metrics_legacy *strangers = &metrics.strangers;
 
-	if (metrics.stranger < 0)
-		return;
-	if (getsockname(metrics.stranger, (struct sockaddr *)&bound.socket, &bound.bytes) == 0 &&
-	    address_path(&bound) && metrics.strangers_file.inode &&
-	    socket_file_adopt(&file, address_path(&bound), metrics.strangers_file.device,
-			      metrics.strangers_file.inode))
-		socket_file_remove(&file, address_path(&bound));
-	(void)shutdown(metrics.stranger, SHUT_RDWR);
-	(void)close(metrics.stranger);
-	metrics.stranger = -1;
+	while (strangers->n) {
+		int fd = strangers->fds[--strangers->n];
+		const struct socket_file *known = &strangers->files[strangers->n];
+		struct address bound = {.bytes = sizeof bound.socket};
+		struct socket_file file;
+
+		if (getsockname(fd, (struct sockaddr *)&bound.socket, &bound.bytes) == 0 &&
+		    address_path(&bound) && known->inode &&
+		    socket_file_adopt(&file, address_path(&bound), known->device, known->inode))
+			socket_file_remove(&file, address_path(&bound));
+		(void)shutdown(fd, SHUT_RDWR);
+		(void)close(fd);
+	}
 }
 
 /* ---- who comes ---- */
@@ -184,8 +302,9 @@ static const struct listener_owner listener_owner = {.room = room, .accepted = a
 static void has_room(struct conn_table *table)
 {
 	(void)table;
-	if (metrics.serving)
-		listener_has_room(metrics.owner->loop, &metrics.listeners[metrics.current]);
+	EACH_PLACE (place)
+		if (place->serving)
+			listener_has_room(metrics.owner->loop, &place->listeners[place->current]);
 }
 
 /* Its counters are its own: they are no worker's, and not of what the master does for one. */
@@ -218,25 +337,21 @@ static int table_open(void)
 	return 0;
 }
 
-static void listen_here(void)
+static void listen_at(struct place *place)
 {
 	char text[ADDRESS_TEXT_BYTES];
 	struct listener *listener;
 	int fd, error;
 
-	if (!metrics.point.used)
-		return;
 	CHECK(metrics.has_table);
-	fd = fcntl(metrics.point.fds[0], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	fd = fcntl(place->point.fds[0], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	error = fd < 0 ? -errno : 0;
 	if (!error) {
-		metrics.current ^= 1;
-		listener = &metrics.listeners[metrics.current];
+		place->current ^= 1;
+		listener = &place->listeners[place->current];
 		listener_init(listener, fd, &listener_owner, &metrics.stats);
-		metrics.serving = true;
-		(void)listener_resume(metrics.owner->loop, listener);
 	}
-	address_format(&metrics.point.bound, text);
+	address_format(&place->point.bound, text);
 	if (error)
 		log_error("metrics are not served", LOG_TEXT("address", text),
 			  LOG_TEXT("error", strerror(-error)));
@@ -244,40 +359,47 @@ static void listen_here(void)
 		log_info("metrics", LOG_TEXT("address", text));
 }
 
-static void stop_listening(void)
+static void stop_listening(struct place *place)
 {
-	if (metrics.serving)
-		listener_close(metrics.owner->loop, &metrics.listeners[metrics.current]);
-	metrics.serving = false;
+	if (place->serving)
+		listener_close(metrics.owner->loop, &place->listeners[place->current]);
+	place->serving = false;
 }
 
 /* ---- its life ---- */
+
+static size_t metrics_n(void)
+{
+	size_t n = 0;
+
+	EACH_PLACE (place)
+		n++;
+	return n;
+}
 
 void metrics_begin(const struct metrics_owner *owner)
 {
 	int error;
 
 	metrics.owner = owner;
-	error = metrics.point.used ? table_open() : 0;
+	error = metrics_n() ? table_open() : 0;
 	if (error)
 		die("metrics: memory for connections: %s", strerror(-error));
 }
 
 /* The next master, which has gone, may have ended it. */
-static void bind_again(void)
+static void bind_again(struct place *place)
 {
-	struct endpoint endpoint = {
-	    .protocol = &metrics_protocol, .address = metrics.point.asked, .accept = -1};
+	struct endpoint endpoint = endpoint_of(&place->point.asked);
 	char error[CONFIG_ERROR_BYTES];
 	int listens = 0;
 	socklen_t n = sizeof listens;
 
-	if (!metrics.point.used ||
-	    (getsockopt(metrics.point.fds[0], SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) == 0 &&
-	     listens))
+	if (getsockopt(place->point.fds[0], SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) == 0 &&
+	    listens)
 		return;
-	point_close(&metrics.point, true);
-	if (!open_there(&metrics.point, &endpoint, true, error))
+	point_close(&place->point, true);
+	if (!open_there(&place->point, &endpoint, true, error))
 		log_error("metrics are not served", LOG_TEXT("error", error));
 }
 
@@ -285,16 +407,23 @@ void metrics_serve(void)
 {
 	if (metrics.serving)
 		return;
-	dismiss_stranger();
-	if (metrics.left)
-		bind_again();
-	metrics.left = metrics.guest = metrics.table.draining = false;
-	listen_here();
+	dismiss_strangers();
+	EACH_PLACE (place) {
+		if (metrics.left)
+			bind_again(place);
+		place->guest = false;
+	}
+	metrics.left = metrics.table.draining = false;
+	metrics.serving = true;
+	EACH_PLACE (place)
+		listen_at(place);
 }
 
 void metrics_leave(void)
 {
-	stop_listening();
+	EACH_PLACE (place)
+		stop_listening(place);
+	metrics.serving = false;
 	metrics.left = true;
 	if (metrics.has_table)
 		conn_table_drain(&metrics.table);
@@ -305,85 +434,74 @@ bool metrics_is_busy(void)
 	return metrics.has_table && metrics.table.conns.used != 0;
 }
 
-bool metrics_at(char text[ADDRESS_TEXT_BYTES])
+bool metrics_at(char text[METRICS_TEXT_BYTES])
 {
-	if (metrics.serving)
-		address_format(&metrics.point.bound, text);
-	return metrics.serving;
+	char one[ADDRESS_TEXT_BYTES];
+	size_t n = 0;
+
+	*text = '\0';
+	EACH_PLACE (place) {
+		if (!place->serving || n >= METRICS_TEXT_BYTES)
+			continue;
+		address_format(&place->point.bound, one);
+		n += (size_t)snprintf(text + n, METRICS_TEXT_BYTES - n, "%s%s", n ? " " : "", one);
+	}
+	return n != 0;
 }
 
 void metrics_bequeath(struct metrics_legacy *legacy)
 {
-	legacy->fd = metrics.point.used ? metrics.point.fds[0] : -1;
-	legacy->file = metrics.point.file;
-	if (metrics.point.used)
-		address_format(&metrics.point.asked, legacy->at);
+	legacy->n = 0;
+	EACH_PLACE (place) {
+		if (legacy->n == METRICS_ADDRESSES_MAX) /* a reload that moves them goes on */
+			break;
+		legacy->fds[legacy->n] = place->point.fds[0];
+		legacy->files[legacy->n] = place->point.file;
+		address_format(&place->point.asked, legacy->at[legacy->n++]);
+	}
 }
 
 void metrics_close(void)
 {
 	if (metrics.owner) {
-		stop_listening();
+		EACH_PLACE (place)
+			stop_listening(place);
 		if (metrics.has_table)
 			conn_table_close(&metrics.table);
-		metrics.has_table = false;
+		metrics.has_table = metrics.serving = false;
 	}
-	if (metrics.point.used)
-		point_close(&metrics.point, metrics.left || metrics.guest);
-	if (metrics.staged.used)
-		point_close(&metrics.staged, false);
+	EACH_PLACE (place)
+		point_close(&place->point, !place->staged && (metrics.left || place->guest));
 }
 
 /* ---- a reload ---- */
 
 bool metrics_stage(const struct config *config, char error[CONFIG_ERROR_BYTES])
 {
-	struct endpoint endpoint;
-	char at[ADDRESS_TEXT_BYTES];
-	int failure;
+	int failure = config->metrics_n ? table_open() : 0;
 
-	metrics.plan = STAYS;
-	if (!config->metrics) {
-		if (metrics.point.used)
-			metrics.plan = ENDS;
-		return true;
-	}
-	endpoint = endpoint_of(&config->metrics_at[0]);
-	if (metrics.point.used) {
-		address_format(&metrics.point.asked, at);
-		if (is_there(at, &endpoint)) {
-			if (point_is_lost(&metrics.point) && stage_anew(&endpoint))
-				metrics.plan = MOVES;
-			return true;
-		}
-	}
-	metrics.plan = MOVES;
-	failure = table_open();
 	if (failure) {
 		(void)snprintf(error, CONFIG_ERROR_BYTES, "metrics: memory for connections: %s",
 			       strerror(-failure));
 		return false;
 	}
-	return open_there(&metrics.staged, &endpoint,
-			  !metrics.point.used || !point_overlaps(&metrics.point, &endpoint), error);
+	if (open_places(config, error))
+		return true;
+	metrics_settle(false);
+	return false;
 }
 
 void metrics_settle(bool staged)
 {
-	if (!staged) {
-		if (metrics.staged.used)
-			point_close(&metrics.staged, false);
-		return;
+	EACH_PLACE (place) {
+		bool stays = staged ? place->wanted : !place->staged;
+
+		if (!stays) {
+			stop_listening(place);
+			point_close(&place->point, false);
+		} else if (place->staged) {
+			listen_at(place);
+		}
+		place->staged = false;
 	}
-	if (metrics.plan == STAYS)
-		return;
-	stop_listening();
-	if (metrics.point.used)
-		point_close(&metrics.point, false);
-	if (metrics.plan == MOVES) {
-		metrics.point = metrics.staged;
-		metrics.staged = (struct point){.ledger = -1};
-	}
-	metrics.plan = STAYS;
-	listen_here();
 }

@@ -1,10 +1,10 @@
 /*
  * metrics: the address where monitoring asks over HTTP how weir is, on the master's loop.
  *
- * One for each master: a listening socket and a table of few connections with short timeouts
- * and buffers of their own, apart from the data path, so that whoever asks slowly, or asks for
- * nonsense, costs a place for seconds only. It is open before workers are there and until the
- * last one has gone, over reloads and upgrades: the next master gets the socket, and who
+ * One for each master: a listening socket for each address and a table of few connections with
+ * short timeouts and buffers of their own, apart from the data path, so that whoever asks slowly,
+ * or asks for nonsense, costs a place for seconds only. It is open before workers are there and
+ * until the last one has gone, over reloads and upgrades: the next master gets the socket, and who
  * comes meanwhile waits. Read-only: nothing that comes in changes anything, and no worker
  * is ever asked or waited for.
  */
@@ -14,6 +14,7 @@
 #include "master/socket_file.h"
 #include "reactor/loop.h"
 #include "worker/board.h"
+#include "worker/config.h"
 
 #define METRICS_CONNECTIONS 64
 
@@ -27,12 +28,13 @@ struct metrics_owner {
 
 /* What another master hands over. */
 struct metrics_legacy {
-	int fd;			     /* -1: it had no such address */
-	char at[ADDRESS_TEXT_BYTES]; /* as its configuration had it */
-	struct socket_file file;     /* where that is a path */
+	size_t n; /* addresses */
+	int fds[METRICS_ADDRESSES_MAX];
+	char at[METRICS_ADDRESSES_MAX][ADDRESS_TEXT_BYTES]; /* as its configuration had them */
+	struct socket_file files[METRICS_ADDRESSES_MAX];    /* where those are paths */
 };
 
-/* Binds where the configuration says, or takes what was inherited if it is there. False: it
+/* Binds where the configuration says, or takes what was inherited and is there. False: it
  * can't be had, and why. Nobody is let in yet. */
 bool metrics_bind(const struct config *config, const struct metrics_legacy *legacy,
 		  char error[CONFIG_ERROR_BYTES]);
@@ -46,8 +48,9 @@ bool metrics_stage(const struct config *config, char error[CONFIG_ERROR_BYTES]);
 /* From now on it is there; or, it stays where it is. */
 void metrics_settle(bool staged);
 
-/* The address, as bound. False: metrics are not served here. */
-bool metrics_at(char text[ADDRESS_TEXT_BYTES]);
+/* The addresses, as bound, with spaces between them. False: metrics are not served here. */
+#define METRICS_TEXT_BYTES (METRICS_ADDRESSES_MAX * 64)
+bool metrics_at(char text[METRICS_TEXT_BYTES]);
 
 /* For the next master. */
 void metrics_bequeath(struct metrics_legacy *legacy);

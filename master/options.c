@@ -101,7 +101,9 @@ static void print_config(const struct config *config)
 		(void)printf("%s =%s%s\n", row->name, *text ? " " : "", text);
 	}
 	for (size_t i = 0; i < config->listeners_n; i++) {
-		endpoint_format(&config->listeners[i], text);
+		if (config->listeners[i].joined)
+			continue;
+		endpoint_format_named(&config->listeners[i], text);
 		(void)printf("listen = %s\n", text);
 	}
 }

@@ -20,6 +20,7 @@
 #define LEDGER_BYTES (WORKERS_MAX * sizeof(uint32_t))
 #define GUARD_TRIES  8
 
+/* errno says the reason, too. */
 static bool failed(const struct endpoint *endpoint, const char *step, int error_number,
 		   char error[CONFIG_ERROR_BYTES])
 {
@@ -28,6 +29,7 @@ static bool failed(const struct endpoint *endpoint, const char *step, int error_
 	endpoint_format(endpoint, text);
 	(void)snprintf(error, CONFIG_ERROR_BYTES, "listening on %s: %s: %s", text, step,
 		       strerror(-error_number));
+	errno = -error_number;
 	return false;
 }
 

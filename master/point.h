@@ -48,8 +48,8 @@ struct point {
 };
 
 /* Binds a socket at the endpoint's address, or takes the service manager's; all of them are
- * fed. False: nothing is left open, and what failed. alone: nobody else may be bound there;
- * false where another point of ours overlaps it. */
+ * fed. False: nothing is left open, and what failed; errno says why. alone: nobody else may be
+ * bound there; false where another point of ours overlaps it. */
 bool point_open(struct point *point, const struct endpoint *endpoint,
 		const struct point_settings *settings, const struct activation_socket *inherited,
 		bool alone, char error[CONFIG_ERROR_BYTES]);

@@ -187,9 +187,10 @@ static bool manifest_write(FILE *manifest, const struct upgrade_estate *estate,
 		(void)fprintf(manifest, "bus %d\n", estate->bus);
 	if (estate->annals >= 0)
 		(void)fprintf(manifest, "annals %d\n", estate->annals);
-	if (estate->metrics.fd >= 0) {
-		(void)fprintf(manifest, "metrics %d %s\n", estate->metrics.fd, estate->metrics.at);
-		write_file(manifest, "metrics", &estate->metrics.file);
+	for (size_t i = 0; i < estate->metrics.n; i++) {
+		(void)fprintf(manifest, "metrics %d %s\n", estate->metrics.fds[i],
+			      estate->metrics.at[i]);
+		write_file(manifest, "metrics", &estate->metrics.files[i]);
 	}
 	if (estate->pid_file.lock >= 0)
 		(void)fprintf(manifest, "pid_file %d %s\n", estate->pid_file.lock,
@@ -246,6 +247,18 @@ static bool file_of(const char *line, const char *format, struct socket_file *fi
 	return true;
 }
 
+/* An address, or in the next line its socket file. */
+static bool metrics_line(struct metrics_legacy *metrics, const char *line)
+{
+	bool good = metrics->n < METRICS_ADDRESSES_MAX &&
+		    sscanf(line, "metrics %d %159[^\n]", &metrics->fds[metrics->n],
+			   metrics->at[metrics->n]) == 2;
+
+	metrics->n += good;
+	return good || (metrics->n &&
+			file_of(line, "metrics_file %llx:%llx", &metrics->files[metrics->n - 1]));
+}
+
 static void manifest_line(struct upgrade_estate *estate, const char *line)
 {
 	char error[CONFIG_ERROR_BYTES];
@@ -271,9 +284,7 @@ static void manifest_line(struct upgrade_estate *estate, const char *line)
 		estate->bus = (int)number;
 	else if (number_of(line, "annals", &number))
 		estate->annals = (int)number;
-	else if (sscanf(line, "metrics %d %159[^\n]", &estate->metrics.fd, estate->metrics.at) ==
-		     2 ||
-		 file_of(line, "metrics_file %llx:%llx", &estate->metrics.file) ||
+	else if (metrics_line(&estate->metrics, line) ||
 		 file_of(line, "control_file %llx:%llx", &estate->control.file) ||
 		 sscanf(line, "pid_file %d %4095[^\n]", &estate->pid_file.lock,
 			estate->pid_file.path) == 2)
@@ -315,7 +326,6 @@ bool upgrade_inherit(struct upgrade_estate *estate)
 					  .bus = -1,
 					  .annals = -1,
 					  .control.fd = -1,
-					  .metrics.fd = -1,
 					  .pid_file.lock = -1};
 	if (sscanf(value, "%d,%d", &link, &fd) != 2)
 		die("upgrade: %s=%s", UPGRADE_VARIABLE, value);
@@ -340,7 +350,8 @@ bool upgrade_inherit(struct upgrade_estate *estate)
 	keep_from_workers(estate->pid_file.lock);
 	keep_from_workers(estate->bus);
 	keep_from_workers(estate->annals);
-	keep_from_workers(estate->metrics.fd);
+	for (size_t i = 0; i < estate->metrics.n; i++)
+		keep_from_workers(estate->metrics.fds[i]);
 	for (unsigned i = 0; i < estate->bells_n; i++)
 		keep_from_workers(estate->bells[i]);
 	upgrade.heir = true;
@@ -374,7 +385,8 @@ static void survive_all(const struct upgrade_estate *estate, const struct listen
 	survive(estate->pid_file.lock);
 	survive(estate->bus);
 	survive(estate->annals);
-	survive(estate->metrics.fd);
+	for (size_t i = 0; i < estate->metrics.n; i++)
+		survive(estate->metrics.fds[i]);
 }
 
 static void set_environment(int link, int manifest)

@@ -191,6 +191,19 @@ bool address_parse(struct address *address, const char *text, const char **why)
 	return address_list(address, 1, text, why) == 1;
 }
 
+bool address_has_name(const char *text)
+{
+	const char *colon = strrchr(text, ':');
+	size_t n = colon ? (size_t)(colon - text) : 0;
+	char host[ADDRESS_TEXT_BYTES];
+	struct in_addr number;
+
+	if (!n || strchr("/@[", *text))
+		return false;
+	(void)snprintf(host, sizeof host, "%.*s", (int)n, text);
+	return inet_pton(AF_INET, host, &number) != 1;
+}
+
 bool address_is_same(const struct address *a, const struct address *b)
 {
 	return a->bytes == b->bytes && a->dual_stack == b->dual_stack &&

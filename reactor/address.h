@@ -33,6 +33,8 @@ size_t address_list(struct address *list, size_t max, const char *text, const ch
 bool address_failed_for_now(void);
 /* From now on names that can't be looked up for such a reason are tried again for so long. */
 void address_patience(uint32_t ms);
+/* Is HOST in such text a name? */
+bool address_has_name(const char *text);
 bool address_is_same(const struct address *a, const struct address *b);
 void address_format(const struct address *address, char text[ADDRESS_TEXT_BYTES]);
 bool address_is_unix(const struct address *address);

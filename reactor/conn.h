@@ -132,10 +132,11 @@ struct conn_limits {
 struct service {
 	const struct protocol *protocol;
 	struct conn_table *table;
-	uint32_t message_max; /* bytes */
-	struct topic *topic;  /* NULL: its protocol has none */
-	bool names;	      /* say who said what */
-	bool lasts;	      /* a drained connection stays: others may have something for it */
+	uint32_t message_max;	/* bytes */
+	struct topic *topic;	/* NULL: its protocol has none */
+	struct service *beside; /* one more that has the same topic; NULL: none */
+	bool names;		/* say who said what */
+	bool lasts;		/* a drained connection stays: others may have something for it */
 };
 
 /* The write of one turn, before it is made: spans of other people's memory. */

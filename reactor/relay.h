@@ -17,7 +17,7 @@
 #include "reactor/replay.h"
 #include "reactor/topic.h"
 
-#define RELAY_TOPICS_MAX 128
+#define RELAY_TOPICS_MAX 256
 #define RELAY_REST_MS	 10
 #define RELAY_HOLD_MS	 (BUS_PATIENCE_MS / 2)
 #define RELAY_ORDER	 UINT16_MAX /* a topic: how far other rings are to be read before */

@@ -20,15 +20,23 @@ int topic_open(struct topic *topic, struct relay *relay, struct service *service
 	       uint32_t slow_bytes)
 {
 	*topic = (struct topic){.relay = relay,
-				.service = service,
+				.services = service,
 				.table = service->table,
 				.number = number,
 				.slow_bytes = slow_bytes};
 	service->topic = topic;
+	service->beside = NULL;
 	service->table->chunks_kept = TOPICS_CHUNKS;
 	relay_add(relay, topic);
 	return pool_open(&topic->members, sizeof(struct member),
 			 service->table->limits.connections_max, MEMBERS_SPARE_BYTES);
+}
+
+void topic_share(struct topic *topic, struct service *service)
+{
+	service->topic = topic;
+	service->beside = topic->services;
+	topic->services = service;
 }
 
 void topic_close(struct topic *topic)
@@ -298,7 +306,8 @@ void topic_last(struct topic *topic, bool lasts)
 	struct member *member;
 	size_t cursor = 0;
 
-	topic->service->lasts = lasts;
+	for (struct service *service = topic->services; service; service = service->beside)
+		service->lasts = lasts;
 	while (!lasts && (member = pool_next(&topic->members, &cursor)))
 		loop_poke(topic->table->loop, &member->conn->source);
 }

@@ -7,7 +7,8 @@
  * lines. No member waits for another: one that owes, or lags, more than slow_bytes when the next
  * batch comes is closed.
  *
- * A topic is that of one listener, and outlives its members. It owns its share of the chunk.
+ * A topic is that of one listener, or of all that one LISTENER stands for, and outlives its
+ * members. It owns its share of the chunk.
  */
 #ifndef REACTOR_TOPIC_H
 #define REACTOR_TOPIC_H
@@ -24,7 +25,7 @@ struct relay;
 
 struct topic {
 	struct relay *relay;
-	struct service *service;
+	struct service *services; /* a chain of those whose topic it is */
 	struct conn_table *table;
 	uint16_t number; /* on the bus */
 	uint32_t slow_bytes;
@@ -47,6 +48,8 @@ struct topic {
  * -errno. */
 int topic_open(struct topic *topic, struct relay *relay, struct service *service, uint16_t number,
 	       uint32_t slow_bytes);
+/* It is this service's, too: of another listener whose clients hear the same, on the same table. */
+void topic_share(struct topic *topic, struct service *service);
 /* Its members have gone, its table is there. A process that ends need not. */
 void topic_close(struct topic *topic);
 

@@ -399,6 +399,7 @@ START_TEST(what_is_read_is_written_again)
 		  "line://@weir manifest", "echo+udp://:0?accept=shared",
 		  listener_here("frame", "?mode=0640"));
 	serve_set(&set, &config);
+	set.topics[1] = 255; /* of another address, once */
 	manifest = write_manifest();
 	(void)snprintf(listeners, sizeof listeners,
 		       "echo://:0\tchat://127.0.0.1:0?accept=handoff\t"
@@ -461,7 +462,7 @@ static void mutations_refused(const char *line)
 	    {"point ", "point  "},
 	    {"point ", "pint "},
 	    {" number=", " nr="},
-	    {"number=0", "number=128"},
+	    {"number=0", "number=256"},
 	    {"number=0", "number=-1"},
 	    {"number=0", "number=0x1"},
 	    {"number=0", "number="},
@@ -492,6 +493,7 @@ static void mutations_refused(const char *line)
 	    {" fds=", ""},
 	    {"by=us ", ""},
 	};
+	static const char *const ends[] = {",9\n", " x\n", " topic=256", " topic=x", " topics=1"};
 	char text[1 << 13];
 
 	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
@@ -500,10 +502,11 @@ static void mutations_refused(const char *line)
 		(void)snprintf(text, sizeof text, "%.*s", (int)n, line);
 		refused(text);
 	}
-	(void)snprintf(text, sizeof text, "%.*s,9\n", (int)strcspn(line, "\n"), line);
-	refused(text);
-	(void)snprintf(text, sizeof text, "%.*s x\n", (int)strcspn(line, "\n"), line);
-	refused(text);
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+		(void)snprintf(text, sizeof text, "%.*s%s", (int)strcspn(line, "\n"), line,
+			       ends[i]);
+		refused(text);
+	}
 	/* The same descriptor twice, and one that is something else. */
 	(void)snprintf(text, sizeof text, "%.*s,%d\n", (int)strcspn(line, "\n"), line,
 		       set.points[0]->fds[0]);

@@ -2,11 +2,14 @@
  * Names, on a machine whose hosts file and name servers are the test's own (nameservers.h).
  *
  * What this shows: name servers that say nothing hold up nobody who talks, connects or steers,
- * and change nothing; at start weir asks again for a while. Needs root.
+ * and change nothing; at start weir asks again for a while. All addresses of a name are served, and
+ * are one room of chat over changes; metrics are at all of them, and weirload tries all. Needs
+ * root.
  */
 #include <signal.h>
 
 #include "tests/crowd.h"
+#include "tests/load.h"
 #include "tests/nameservers.h"
 #include "tests/steer.h"
 
@@ -132,7 +135,203 @@ START_TEST(what_may_pass_ends_with_1)
 }
 END_TEST
 
+/* ---- all addresses of a name ---- */
+
+#define BOTH "127.0.0.1 both.test\n::1 both.test\n"
+
+/* Each says something, and the others hear it. */
+static void all_hear_all(const int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		char line[32];
+
+		(void)snprintf(line, sizeof line, "said by %zu\n", i);
+		send_text(fds[i], line);
+		for (size_t j = 0; j < n; j++)
+			if (j != i)
+				expect_text(fds[j], line);
+	}
+}
+
+static void wait_members(const struct server *server, uint64_t n)
+{
+	struct wait wait = wait_begin();
+
+	while (server_stat(server, "members_joined") - server_stat(server, "members_left") != n)
+		wait_more(&wait, "members");
+}
+
+/* Of one LISTENER, whatever becomes of its name: a room of chat, over reloads and an upgrade. */
+START_TEST(a_room_has_all_addresses_of_its_name)
+{
+	static const char *const hosts[] = {
+	    "::1 both.test\n127.0.0.1 both.test\n", /* in another order */
+	    "127.0.0.1 both.test\n",
+	    BOTH,
+	};
+	struct server *server;
+	int fds[4];
+
+	if (nameservers_cannot("a room has all addresses of its name"))
+		return;
+	nameservers_hosts(BOTH);
+	server = STEERED("--workers", "2", "--accept", _i ? "handoff" : "reuseport", "--config",
+			 steer_config("listen = chat://both.test:0\n"));
+	ck_assert_uint_eq(server->ports_n, 2);
+	ck_assert_uint_eq(server->ports[0], server->ports[1]);
+	for (int i = 0; i < 4; i++)
+		fds[i] = connect_to_host(i % 2 ? "[::1]" : "127.0.0.1", server->ports[0]);
+	wait_members(server, 4);
+	all_hear_all(fds, 4);
+	nameservers_hosts(hosts[0]);
+	steer_do("reload");
+	all_hear_all(fds, 4);
+	steer_do("upgrade");
+	steer_follow(server);
+	all_hear_all(fds, 4);
+	/* One address goes: whoever is there is drained, and the others stay. */
+	nameservers_hosts(hosts[1]);
+	steer_do("reload");
+	expect_end(fds[1]);
+	expect_end(fds[3]);
+	(void)close(fds[1]);
+	(void)close(fds[3]);
+	fds[1] = fds[2];
+	all_hear_all(fds, 2);
+	nameservers_hosts(hosts[2]);
+	for (struct wait wait = wait_begin(); steer_ask("reload");)
+		wait_more(&wait, "a reload");
+	fds[2] = connect_to_host("[::1]", server->ports[0]);
+	wait_members(server, 3);
+	all_hear_all(fds, 3);
+	for (int i = 0; i < 3; i++)
+		(void)close(fds[i]);
+	steer_settle(server, 2);
+	steer_stop(server);
+}
+END_TEST
+
+/* As in a container: the hosts file has ::1, and the kernel no IPv6. */
+START_TEST(an_address_that_is_not_there_is_left_out)
+{
+	struct server *server;
+	char *status;
+
+	if (nameservers_cannot("an address that is not there is left out"))
+		return;
+	wire_run("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6");
+	nameservers_hosts("::1 both.test\n127.0.0.1 both.test\n");
+	server =
+	    STEERED("--workers", "1", "--metrics", "both.test:0", "--config",
+		    steer_config("listen = echo://both.test:0\nlisten = echo+udp://both.test:0\n"));
+	ck_assert_uint_eq(server->ports_n, 2);
+	ck_assert_uint_eq(server_log_count(server, "an address of a name is left out"), 3);
+	(void)close(connect_to(server->ports[0]));
+	steer_do("reload");
+	ck_assert_int_eq(steer_ask("status"), 0);
+	status = strdup(steer_said());
+	ck_assert_msg(strstr(status, "127.0.0.1") && !strstr(status, "[::1]"), "%s", status);
+	free(status);
+	steer_stop(server);
+}
+END_TEST
+
+static void metrics_answer(const char *host, unsigned port)
+{
+	char answer[1 << 16];
+	int fd = connect_to_host(host, port);
+
+	send_text(fd, "GET /healthz HTTP/1.0\r\n\r\n");
+	answer[receive_to_end(fd, answer, sizeof answer - 1)] = '\0';
+	ck_assert_msg(strncmp(answer, "HTTP/1.1 200", 12) == 0, "%s: %s", host, answer);
+	(void)close(fd);
+}
+
+static bool metrics_are_refused(unsigned port)
+{
+	struct sockaddr_in6 at = {.sin6_family = AF_INET6,
+				  .sin6_port = htons((uint16_t)port),
+				  .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	bool refused = connect(fd, (struct sockaddr *)&at, sizeof at) < 0;
+
+	(void)close(fd);
+	return refused;
+}
+
+START_TEST(metrics_are_at_all_addresses_of_a_name)
+{
+	struct server *server;
+	unsigned port;
+	char *at;
+
+	if (nameservers_cannot("metrics are at all addresses of a name"))
+		return;
+	nameservers_hosts(BOTH);
+	server = STEERED("--workers", "1", "--config",
+			 steer_config("metrics = both.test:0\nlisten = echo://127.0.0.1:0\n"));
+	server_wait_log(server, "msg=metrics address=");
+	at = strstr(server->log, "msg=metrics address=");
+	port = (unsigned)strtoul(strstr(at, "]:") ? strstr(at, "]:") + 2 : "0", NULL, 10);
+	ck_assert_uint_ne(port, 0);
+	metrics_answer("127.0.0.1", port);
+	metrics_answer("[::1]", port);
+	steer_do("reload");
+	metrics_answer("[::1]", port);
+	steer_do("upgrade");
+	steer_follow(server);
+	metrics_answer("127.0.0.1", port);
+	metrics_answer("[::1]", port);
+	nameservers_hosts("127.0.0.1 both.test\n");
+	steer_do("reload");
+	metrics_answer("127.0.0.1", port);
+	ck_assert(metrics_are_refused(port));
+	nameservers_hosts(BOTH);
+	steer_do("reload");
+	metrics_answer("[::1]", port);
+	steer_stop(server);
+}
+END_TEST
+
+/* ---- weirload ---- */
+
+/* The name has ::1 first, as many hosts files have it, and nobody is there. */
+START_TEST(weirload_tries_all_addresses)
+{
+	char listener[64], output[512], command[256];
+	struct server *server;
+	FILE *talk;
+
+	if (nameservers_cannot("weirload tries all addresses"))
+		return;
+	nameservers_hosts(
+	    "::1 both.test\n127.0.0.1 both.test\n::1 nobody.test\n127.0.0.2 nobody.test\n");
+	server = SERVER("-w", "1", "--control", in_folder("c"), "echo://127.0.0.1:0",
+			"echo+udp://127.0.0.1:0");
+	for (int i = 0; i < 2; i++) {
+		(void)snprintf(listener, sizeof listener, "%s://both.test:%u",
+			       i ? "echo+udp" : "echo", server->ports[i]);
+		ck_assert_msg(LOAD("-d", "50ms", "--warmup", "0", listener) == 0, "%s",
+			      load_said());
+		(void)snprintf(command, sizeof command, "echo hello | %s --talk %s 2>&1",
+			       built("weirload"), listener);
+		talk = popen(command, "r");
+		ck_assert_ptr_nonnull(talk);
+		ck_assert_ptr_nonnull(fgets(output, sizeof output, talk));
+		ck_assert_str_eq(output, "hello\n");
+		ck_assert_int_eq(pclose(talk), 0);
+	}
+	(void)snprintf(listener, sizeof listener, "echo://nobody.test:%u", server->ports[0]);
+	ck_assert_int_ne(LOAD("-d", "50ms", "--warmup", "0", listener), 0);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 SUITE("names", {"silent name servers hold up nobody", silent_name_servers_hold_up_nobody, 60},
       {"a stop does not wait for a name", a_stop_does_not_wait_for_a_name, 30},
       {"a start asks again", a_start_asks_again, 30},
-      {"what may pass ends with 1", what_may_pass_ends_with_1, 30})
+      {"what may pass ends with 1", what_may_pass_ends_with_1, 30},
+      {"a room has all addresses of its name", a_room_has_all_addresses_of_its_name, 30, 2},
+      {"an address that is not there is left out", an_address_that_is_not_there_is_left_out, 30},
+      {"metrics are at all addresses of a name", metrics_are_at_all_addresses_of_a_name, 30},
+      {"weirload tries all addresses", weirload_tries_all_addresses, 30})

@@ -337,34 +337,53 @@ static void name_datagram_protocols(char error[CONFIG_ERROR_BYTES], const char *
 		(void)snprintf(error + n, CONFIG_ERROR_BYTES - (size_t)n, "do)");
 }
 
-bool config_listen(struct config *config, const char *listener, char error[CONFIG_ERROR_BYTES])
+/* Does one of those before it listen there? Of port 0 each gets another one. */
+static bool is_taken(const struct config *config, const struct endpoint *endpoint)
 {
-	struct endpoint *endpoint = &config->listeners[config->listeners_n];
-
-	if (config->listeners_n == LISTENERS_MAX) {
-		(void)snprintf(error, CONFIG_ERROR_BYTES, "there are at most %d listeners",
-			       LISTENERS_MAX);
-		return false;
-	}
-	if (!endpoint_parse(endpoint, listener, error, CONFIG_ERROR_BYTES))
-		return false;
-	if (endpoint->datagrams && !endpoint->protocol->datagram) {
-		name_datagram_protocols(error, endpoint->protocol->name);
-		return false;
-	}
 	for (size_t i = 0; i < config->listeners_n; i++) {
 		const struct address *other = &config->listeners[i].address;
 
 		if (config->listeners[i].datagrams == endpoint->datagrams &&
 		    other->bytes == endpoint->address.bytes &&
 		    memcmp(&other->socket, &endpoint->address.socket, other->bytes) == 0 &&
-		    (address_is_unix(other) || address_port(other))) {
+		    (address_is_unix(other) || address_port(other)))
+			return true;
+	}
+	return false;
+}
+
+bool config_listen(struct config *config, const char *listener, char error[CONFIG_ERROR_BYTES])
+{
+	struct endpoint list[LISTENERS_MAX + 1];
+	size_t n;
+
+	if (config->listeners_n == LISTENERS_MAX) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES, "there are at most %d listeners",
+			       LISTENERS_MAX);
+		return false;
+	}
+	n = endpoint_list(list, LISTENERS_MAX + 1, listener, error, CONFIG_ERROR_BYTES);
+	if (!n)
+		return false;
+	if (list->datagrams && !list->protocol->datagram) {
+		name_datagram_protocols(error, list->protocol->name);
+		return false;
+	}
+	if (config->listeners_n + n > LISTENERS_MAX) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES,
+			       "there are at most %d listeners, and \"%s\" has too many addresses",
+			       LISTENERS_MAX, listener);
+		return false;
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (is_taken(config, &list[i])) {
 			(void)snprintf(error, CONFIG_ERROR_BYTES,
 				       "\"%s\" listens where another listener does", listener);
 			return false;
 		}
 	}
-	config->listeners_n++;
+	memcpy(&config->listeners[config->listeners_n], list, n * sizeof *list);
+	config->listeners_n += n;
 	return true;
 }
 

@@ -8,6 +8,8 @@
 #include "reactor/limiter.h"
 #include "worker/config.h"
 
+#define ADDRESSES_MAX (LISTENERS_MAX + 1) /* of a name, so that more than can be had are seen */
+
 static bool set_accept(struct endpoint *endpoint, const char *value)
 {
 	struct config config;
@@ -156,47 +158,88 @@ static void name_protocols(char *error, size_t error_n, const char *given)
 		(void)snprintf(error + n, error_n - (size_t)n, ")");
 }
 
-bool endpoint_parse(struct endpoint *endpoint, const char *text, char *error, size_t error_n)
+/* PROTOCOL[+udp], which ends where address begins. */
+static bool set_protocol(struct endpoint *endpoint, char *protocol, char *address, char *error,
+			 size_t error_n)
+{
+	if (address - protocol > 7 && memcmp(address - 7, "+udp", 4) == 0) {
+		endpoint->datagrams = true;
+		address[-7] = '\0';
+	}
+	endpoint->protocol = protocol_find(protocol);
+	if (!endpoint->protocol)
+		name_protocols(error, error_n, protocol);
+	return endpoint->protocol != NULL;
+}
+
+/* How many; the first of the list is a pattern for the others. */
+static size_t set_addresses(struct endpoint *list, size_t max, const char *address, char *error,
+			    size_t error_n)
+{
+	struct address found[ADDRESSES_MAX];
+	const char *why = "";
+	size_t n = address_list(found, max < ADDRESSES_MAX ? max : ADDRESSES_MAX, address, &why);
+
+	if (!n) {
+		if (*address != '/' && *address != '@' && strchr(address, '/'))
+			why = "a listener has no path";
+		(void)snprintf(error, error_n, "address \"%s\": %s", address, why);
+		return 0;
+	}
+	if (list->datagrams && address_is_unix(&found[0])) {
+		(void)snprintf(error, error_n, "address \"%s\": datagrams need HOST:PORT", address);
+		return 0;
+	}
+	for (size_t i = 0; i < n; i++) {
+		list[i] = list[0];
+		list[i].address = found[i];
+		list[i].joined = i != 0;
+	}
+	return n;
+}
+
+size_t endpoint_list(struct endpoint *list, size_t max, const char *text, char *error,
+		     size_t error_n)
 {
 	char copy[ENDPOINT_TEXT_BYTES], *address, *keys;
-	const char *why = "";
+	size_t n;
 
-	*endpoint = (struct endpoint){.accept = -1};
+	*list = (struct endpoint){.accept = -1};
 	if ((size_t)snprintf(copy, sizeof copy, "%s", text) >= sizeof copy) {
 		(void)snprintf(error, error_n, "a listener has at most %zu bytes", sizeof copy - 1);
-		return false;
+		return 0;
 	}
 	address = strstr(copy, "://");
 	if (!address) {
 		(void)snprintf(error, error_n,
 			       "\"%s\" is not a listener: PROTOCOL://ADDRESS[?KEY=VALUE]", text);
-		return false;
+		return 0;
 	}
 	*address = '\0';
 	address += 3;
 	keys = strchr(address, '?');
 	if (keys)
 		*keys++ = '\0';
-	if (address - copy > 7 && memcmp(address - 7, "+udp", 4) == 0) {
-		endpoint->datagrams = true;
-		address[-7] = '\0';
+	if (!set_protocol(list, copy, address, error, error_n))
+		return 0;
+	if (address_has_name(address)) {
+		list->name = text + (address - copy);
+		list->name_n = (int)(strrchr(address, ':') - address);
 	}
-	endpoint->protocol = protocol_find(copy);
-	if (!endpoint->protocol) {
-		name_protocols(error, error_n, copy);
-		return false;
+	n = set_addresses(list, max, address, error, error_n);
+	for (size_t i = 0; n && keys && i < n; i++) {
+		char each[ENDPOINT_TEXT_BYTES];
+
+		(void)snprintf(each, sizeof each, "%s", keys);
+		if (!set_keys(&list[i], each, error, error_n))
+			return 0;
 	}
-	if (!address_parse(&endpoint->address, address, &why)) {
-		if (*address != '/' && *address != '@' && strchr(address, '/'))
-			why = "a listener has no path";
-		(void)snprintf(error, error_n, "address \"%s\": %s", address, why);
-		return false;
-	}
-	if (endpoint->datagrams && address_is_unix(&endpoint->address)) {
-		(void)snprintf(error, error_n, "address \"%s\": datagrams need HOST:PORT", address);
-		return false;
-	}
-	return !keys || set_keys(endpoint, keys, error, error_n);
+	return n;
+}
+
+bool endpoint_parse(struct endpoint *endpoint, const char *text, char *error, size_t error_n)
+{
+	return endpoint_list(endpoint, 1, text, error, error_n) == 1;
 }
 
 /* One more key, behind those that stand in text already. */
@@ -214,16 +257,15 @@ static void add_key(char text[ENDPOINT_TEXT_BYTES], const char *format, ...)
 	va_end(arguments);
 }
 
-void endpoint_format(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES])
+static void format(const struct endpoint *endpoint, const char *address,
+		   char text[ENDPOINT_TEXT_BYTES])
 {
 	static const char *const modes[] = {"reuseport", "shared", "handoff"};
 	static const char *const maxima[] = {[MESSAGE_MAX_LINE] = "max-line",
 					     [MESSAGE_MAX_FRAME] = "max-frame",
 					     [MESSAGE_MAX_BODY] = "max-body"};
 	const struct protocol *protocol = endpoint->protocol;
-	char address[ADDRESS_TEXT_BYTES];
 
-	address_format(&endpoint->address, address);
 	(void)snprintf(text, ENDPOINT_TEXT_BYTES, "%s%s://%s", protocol->name,
 		       endpoint->datagrams ? "+udp" : "", address);
 	if (endpoint->accept >= 0)
@@ -241,4 +283,25 @@ void endpoint_format(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BY
 		add_key(text, "queue=%llu", (unsigned long long)endpoint->queue_bytes);
 	if (endpoint->send_queue_bytes)
 		add_key(text, "send-queue=%llu", (unsigned long long)endpoint->send_queue_bytes);
+}
+
+void endpoint_format(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES])
+{
+	char address[ADDRESS_TEXT_BYTES];
+
+	address_format(&endpoint->address, address);
+	format(endpoint, address, text);
+}
+
+void endpoint_format_named(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES])
+{
+	char address[ADDRESS_TEXT_BYTES];
+
+	if (!endpoint->name) {
+		endpoint_format(endpoint, text);
+		return;
+	}
+	(void)snprintf(address, sizeof address, "%.*s:%u", endpoint->name_n, endpoint->name,
+		       address_port(&endpoint->address));
+	format(endpoint, address, text);
 }

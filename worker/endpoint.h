@@ -17,7 +17,10 @@
 struct endpoint {
 	const struct protocol *protocol;
 	bool datagrams; /* +udp */
+	bool joined;	/* with the one before it: another address of the same LISTENER */
 	struct address address;
+	const char *name; /* where the text of the LISTENER has it; NULL: it was none */
+	int name_n;
 	int accept;	      /* enum accept_mode; -1: as --accept says */
 	unsigned mode;	      /* of a socket file; 0: what umask gives */
 	uint64_t message_max; /* 0: as --max-line, --max-frame or --max-body says */
@@ -27,8 +30,14 @@ struct endpoint {
 	uint64_t send_queue_bytes; /* the same of answers; 0: DATAGRAM_SEND_BYTES */
 };
 
-/* False, and what is wrong with it. */
+/* One for each address that a name has, at most max, which differ in that alone; they borrow text
+ * where it has a name. How many; 0, and what is wrong with it. */
+size_t endpoint_list(struct endpoint *list, size_t max, const char *text, char *error,
+		     size_t error_n);
+/* The first of them. */
 bool endpoint_parse(struct endpoint *endpoint, const char *text, char *error, size_t error_n);
+/* As a LISTENER, with the number of its address; or with its name, where it has one. */
+void endpoint_format_named(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES]);
 void endpoint_format(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES]);
 
 #endif

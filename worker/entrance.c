@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "reactor/check.h"
+#include "reactor/relay.h"
 #include "reactor/sys.h"
 
 static const struct entrance_hall *the_hall; /* of this process */
@@ -38,12 +39,19 @@ static void entrance_gone(struct datagram_socket *socket)
 	the_hall->stopped();
 }
 
-static void open_topic(struct entrance *entrance)
+/* Another address of the same LISTENER may have it already. */
+static void open_topic(struct entrance *entrance, uint32_t number)
 {
 	const struct worker_setup *setup = the_hall->setup;
-	int error = topic_open(&entrance->topic, the_hall->relay, &entrance->service,
-			       (uint16_t)entrance->number, (uint32_t)setup->config->slow_consumer);
+	struct topic *there = the_hall->relay->topics[number];
+	int error;
 
+	if (there) {
+		topic_share(there, &entrance->service);
+		return;
+	}
+	error = topic_open(&entrance->topic, the_hall->relay, &entrance->service, (uint16_t)number,
+			   (uint32_t)setup->config->slow_consumer);
 	if (error)
 		die("worker %u: memory for members: %s", setup->index, strerror(-error));
 }
@@ -86,7 +94,7 @@ void entrance_open(struct entrance *entrance, const struct entrance_hall *hall, 
 	    .names = endpoint->names,
 	};
 	if (endpoint->protocol->has_topic)
-		open_topic(entrance);
+		open_topic(entrance, hall->setup->topics[i]);
 	listener_init(&entrance->listener, fd, &entrance_owner, hall->table->stats);
 	entrance->listener.shared =
 	    config_accept_mode(config, endpoint) == ACCEPT_SHARED && config->workers > 1;

@@ -18,7 +18,7 @@ struct entrance {
 	uint32_t number;
 	struct listener listener; /* fd -1: none, or the master's */
 	struct service service;
-	struct topic topic;
+	struct topic topic; /* of its LISTENER, if this is the first of its addresses */
 	struct datagram_socket datagrams; /* fd -1: none */
 	struct datagram_service datagram_service;
 	int datagram_fd; /* before it serves; -1: none */

@@ -37,6 +37,7 @@ struct worker_setup {
 	int channel;			 /* to the master; -1: there is none */
 	int listeners[LISTENERS_MAX];	 /* a socket for each endpoint; -1: the master hands over */
 	uint32_t numbers[LISTENERS_MAX]; /* of each endpoint, whatever configuration names it */
+	uint32_t topics[LISTENERS_MAX];	 /* on the bus; the same of several: one topic */
 	bool borrowed[LISTENERS_MAX]; /* a service manager's socket: who waits there is not ours */
 	const struct datagram_ledger *ledgers; /* one for each endpoint */
 	void (*ready)(void);		       /* without a master: it serves now; may be NULL */

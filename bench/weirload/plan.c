@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "bench/weirload/chat_line.h"
+#include "bench/weirload/dial.h"
 #include "master/options.h"
 #include "reactor/descriptor.h"
 #include "worker/config.h"
@@ -21,6 +22,7 @@
 #define SOURCE_COMFORT	  8192 /* connections of one local address that find a port at once */
 #define SOURCES_AUTOMATIC 16
 #define TIMEOUT_US	  10000000
+#define ADDRESSES_MAX	  16 /* of a name */
 #define SIZE_BYTES	  64
 /* Of datagrams: */
 #define DATAGRAM_TIMEOUT_US   1000000
@@ -394,11 +396,15 @@ static void take_path(struct plan *plan)
 
 static void read_listener(struct plan *plan)
 {
+	struct endpoint found[ADDRESSES_MAX];
 	char error[CONFIG_ERROR_BYTES];
+	size_t n;
 
 	take_path(plan);
-	if (!endpoint_parse(&plan->endpoint, plan->listener, error, sizeof error))
+	n = endpoint_list(found, ADDRESSES_MAX, plan->listener, error, sizeof error);
+	if (!n)
 		usage_error("%s: %s", plan->listener, error);
+	plan->endpoint = found[dial_choose(found, n, plan->sources ? &plan->source : NULL)];
 	if (!address_is_unix(&plan->endpoint.address) && !address_port(&plan->endpoint.address))
 		usage_error("%s: which port?", plan->listener);
 	plan->dialect = dialect_find(plan->endpoint.protocol->name, plan->endpoint.datagrams);
