@@ -24,7 +24,8 @@ int clients_open(struct clients *clients, uint32_t connections_max, uint32_t lim
 	if (!clients->entries)
 		return -ENOMEM;
 	clients->chains = (uint32_t *)(void *)(clients->entries + connections_max);
-	(void)sys_getrandom(&clients->seed, sizeof clients->seed, 0); /* else the clock's */
+	(void)sys_getrandom(&clients->seed, sizeof clients->seed,
+			    GRND_NONBLOCK); /* else the clock's */
 	return 0;
 }
 

@@ -55,7 +55,8 @@ int limiter_open(struct limiter *limiter, uint64_t rate)
 		return error;
 	}
 	heading.seed = heading.begun_us;
-	(void)sys_getrandom(&heading.seed, sizeof heading.seed, 0); /* else the clock's */
+	(void)sys_getrandom(&heading.seed, sizeof heading.seed,
+			    GRND_NONBLOCK); /* else the clock's */
 	*heading_of(limiter) = heading;
 	limiter->seed = heading.seed;
 	limiter->begun_us = heading.begun_us;

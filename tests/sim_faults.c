@@ -10,6 +10,7 @@
  */
 #include <stdio.h>
 
+#include "reactor/limiter.h"
 #include "reactor/listener.h"
 #include "reactor/log.h"
 #include "tests/kernel.h"
@@ -479,6 +480,32 @@ START_TEST(half_lines_alone_can_use_buffers_up)
 }
 END_TEST
 
+/* ---- early in a machine's life ---- */
+
+static ssize_t no_entropy_yet(void *bytes, size_t n, unsigned int flags)
+{
+	(void)bytes, (void)n;
+	ck_assert_msg(flags & GRND_NONBLOCK, "it waits until there is some");
+	errno = EAGAIN;
+	return -1;
+}
+
+/* A master may be asked for a limiter on its loop. */
+START_TEST(a_seed_is_not_waited_for)
+{
+	struct clients clients;
+	struct limiter limiter;
+
+	sys_kernel.getrandom = no_entropy_yet;
+	ck_assert_int_eq(clients_open(&clients, 100, 1), 0);
+	ck_assert_uint_ne(clients.seed, 0); /* the clock's */
+	clients_close(&clients);
+	ck_assert_int_eq(limiter_open(&limiter, 1), 0);
+	ck_assert_uint_ne(limiter.seed, 0);
+	limiter_close(&limiter);
+}
+END_TEST
+
 SUITE("sim_faults", {"read may fail", read_may_fail, 60}, {"write may fail", write_may_fail, 60},
       {"writev may fail", writev_may_fail, 60}, {"epoll_wait may fail", epoll_wait_may_fail, 60},
       {"epoll_ctl may fail", epoll_ctl_may_fail, 60}, {"accept4 may fail", accept4_may_fail, 60},
@@ -491,4 +518,5 @@ SUITE("sim_faults", {"read may fail", read_may_fail, 60}, {"write may fail", wri
       {"where nothing moves the longest stalled goes", where_nothing_moves_the_longest_stalled_goes,
        30},
       {"a shortage that has passed does not count", a_shortage_that_has_passed_does_not_count, 30},
+      {"a seed is not waited for", a_seed_is_not_waited_for, 10},
       {"half lines alone can use buffers up", half_lines_alone_can_use_buffers_up, 30})
