@@ -85,10 +85,11 @@ START_TEST(silent_name_servers_hold_up_nobody)
 }
 END_TEST
 
-/* It stops in the midst of it, and leaves no child behind. */
+/* It stops in the midst of it, and leaves no child behind; nor does a worker's death wait. */
 START_TEST(a_stop_does_not_wait_for_a_name)
 {
 	struct server *server;
+	pid_t worker;
 
 	if (nameservers_cannot("a stop does not wait for a name"))
 		return;
@@ -97,6 +98,11 @@ START_TEST(a_stop_does_not_wait_for_a_name)
 	(void)steer_config("listen = line://far-away:0\n");
 	ck_assert_int_eq(kill(server->pid, SIGHUP), 0);
 	wait_asked();
+	worker = server_wait_worker(server, 0, 0);
+	ck_assert_int_eq(kill(worker, SIGKILL), 0);
+	(void)server_wait_worker(server, 0, worker);
+	(void)close(connect_to(server->ports[0]));
+	ck_assert_int_gt(lookup_pid(server), 0);
 	steer_stop(server);
 }
 END_TEST
