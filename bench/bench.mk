@@ -11,8 +11,8 @@ WEIRLOAD_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(WEIRLOAD) $(WEIRLOAD_ROOMS))
 $(BUILD)/weirload: $(WEIRLOAD_OBJECTS) $(EXTRA_OBJECT)
 	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) -lm
 
-# What reads an ADDRESS.
-ADDRESS_OBJECTS = $(patsubst %,$(BUILD)/reactor/%.o,address log sys)
+# For what reads an ADDRESS.
+ADDRESS_OBJECTS = $(REACTOR_OBJECTS)
 
 -include bench/designs/designs.mk
 -include bench/peers/peers.mk

@@ -171,7 +171,7 @@ void change_slot_up(struct slot *slot)
 		/* It may have been staged when it was forked: the old master died meanwhile. */
 		if (generation->phase == GENERATION_SERVING)
 			(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
-		handoff_worker_up(slot_seat(slot), slot->channel.fd);
+		handoff_worker_up(slot_seat(slot), &slot->channel);
 		if (slot->generation == change.serving && change.now != CHANGE_UPGRADE &&
 		    generation_is_ready(change.serving))
 			listen_serve(&change.serving->set); /* new slots, too, from now on */

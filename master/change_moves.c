@@ -22,10 +22,10 @@ bool change_order(struct slot *from, struct slot *to, uint32_t count)
 	int lane[2];
 	bool sent;
 
-	if (from->channel.fd < 0 || to->roster.state != SLOT_READY ||
+	if (!seqpacket_is_open(&from->channel) || to->roster.state != SLOT_READY ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, lane) < 0)
 		return false;
-	sent = slot_pass(to, &in, lane[1]) && slot_pass(from, &out, lane[0]);
+	sent = slot_pass(to, &in, &lane[1], 1) && slot_pass(from, &out, &lane[0], 1);
 	(void)close(lane[0]);
 	(void)close(lane[1]);
 	if (!sent)

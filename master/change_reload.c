@@ -194,7 +194,7 @@ void change_switch_over(void)
 	handoff_serve(&next->set);
 	EACH_SLOT (slot, next) {
 		(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
-		handoff_worker_up(slot_seat(slot), slot->channel.fd);
+		handoff_worker_up(slot_seat(slot), &slot->channel);
 	}
 	empty_removed(old, next);
 	EACH_SLOT (slot, old) {

@@ -103,7 +103,7 @@ static void successor_gives_lane(unsigned index, int lane)
 		return;
 	change.asked[index] = false;
 	note.order = ++change.next_order;
-	if (lane >= 0 && slot_pass(slot, &note, lane)) {
+	if (lane >= 0 && slot_pass(slot, &note, &lane, 1)) {
 		change.under_way++;
 		return;
 	}
@@ -162,7 +162,7 @@ static void take_over(void)
 		if (slot->roster.state != SLOT_READY)
 			continue;
 		(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
-		handoff_worker_up(slot_seat(slot), slot->channel.fd);
+		handoff_worker_up(slot_seat(slot), &slot->channel);
 	}
 	change.owner->serves();
 }
@@ -188,7 +188,7 @@ static void predecessor_wants_lane(unsigned index, unsigned attempt)
 		upgrade_give_lane(index, -1);
 		return;
 	}
-	upgrade_give_lane(index, slot_pass(taker, &note, lane[1]) ? lane[0] : -1);
+	upgrade_give_lane(index, slot_pass(taker, &note, &lane[1], 1) ? lane[0] : -1);
 	(void)close(lane[0]);
 	(void)close(lane[1]);
 }

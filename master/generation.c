@@ -11,7 +11,6 @@
 #include "master/handoff.h"
 #include "master/spawn.h"
 #include "reactor/check.h"
-#include "reactor/descriptor.h"
 #include "reactor/log.h"
 
 static struct generation generations[2];
@@ -44,41 +43,32 @@ uint64_t slot_connections(const struct slot *slot)
 
 /* ---- the channel of a worker ---- */
 
-static void channel_close(struct slot *slot)
+/* A worker is trusted with nothing: what no worker says is dropped, and costs its turn. It is no
+ * reason to end it, for it may be our own fault. Said once of each. */
+static void channel_warn(struct slot *slot, const char *what, uint32_t kind)
 {
-	if (slot->channel.fd < 0)
+	if (slot->warned)
 		return;
-	handoff_worker_gone(slot_seat(slot)); /* before its number is another's */
-	loop_unwatch(owner->loop, &slot->channel);
-	(void)close(slot->channel.fd);
-	slot->channel.fd = -1;
+	slot->warned = true;
+	log_warn(what, LOG_NUMBER("worker", slot_index(slot)), LOG_NUMBER("pid", slot->pid),
+		 LOG_NUMBER("kind", kind));
 }
 
-/* A worker that says what no worker says is not one any more. */
-static void channel_distrust(struct slot *slot, const char *why)
+bool slot_pass(struct slot *slot, const struct note *note, const int *fds, size_t fds_n)
 {
-	log_error("a worker broke the channel's rules", LOG_NUMBER("worker", slot_index(slot)),
-		  LOG_NUMBER("pid", slot->pid), LOG_TEXT("why", why));
-	channel_close(slot);
-	if (slot->pid)
-		(void)kill(slot->pid, SIGKILL);
-}
+	int error = seqpacket_send(&slot->channel, note, sizeof *note, fds, fds_n);
 
-bool slot_pass(struct slot *slot, const struct note *note, int fd)
-{
-	return slot->channel.fd >= 0 &&
-	       descriptors_send(slot->channel.fd, note, sizeof *note, &fd, fd >= 0) >= 0;
+	if (error && error != -EPIPE)
+		channel_warn(slot, "a worker does not take an order", note->kind);
+	return !error;
 }
 
 bool slot_tell(struct slot *slot, const struct note *note)
 {
-	if (slot_pass(slot, note, -1))
-		return true;
-	log_warn("a worker does not take an order", LOG_NUMBER("worker", slot_index(slot)),
-		 LOG_NUMBER("kind", note->kind));
-	return false;
+	return slot_pass(slot, note, NULL, 0);
 }
 
+/* False: it is out of place. */
 static bool take_note(struct slot *slot, const struct note *note)
 {
 	switch (note->kind) {
@@ -89,7 +79,7 @@ static bool take_note(struct slot *slot, const struct note *note)
 		owner->leaving(slot);
 		return true;
 	case NOTE_TAKEN:
-		return handoff_taken(slot_seat(slot), note->count);
+		return handoff_taken(slot_seat(slot), note->order, note->count);
 	case NOTE_GAVE:
 		if (!slot->orders)
 			return false;
@@ -101,43 +91,36 @@ static bool take_note(struct slot *slot, const struct note *note)
 	}
 }
 
-/* False: the channel has ended, or was ended. */
-static bool channel_read(struct slot *slot)
+static struct slot *slot_of(struct seqpacket *channel)
 {
+	return CONTAINER_OF(channel, struct slot, channel);
+}
+
+static void channel_took(struct seqpacket *channel, const void *bytes, size_t n, int *fds,
+			 size_t fds_n)
+{
+	struct slot *slot = slot_of(channel);
 	struct note note = {0};
-	int fds[DESCRIPTORS_MAX];
-	size_t fds_n;
-	ssize_t n = descriptors_receive(slot->channel.fd, &note, sizeof note, fds, &fds_n);
 
-	for (size_t i = 0; i < fds_n; i++)
-		(void)close(fds[i]);
-	if (n == -EAGAIN)
-		return false;
-	if (n <= 0) { /* SIGCHLD follows */
-		channel_close(slot);
-		return false;
-	}
-	if (n != (ssize_t)sizeof note || fds_n) {
-		channel_distrust(slot, "a note of another form");
-		return false;
-	}
-	if (!take_note(slot, &note)) {
-		channel_distrust(slot, "a note out of place");
-		return false;
-	}
-	return slot->channel.fd >= 0;
+	(void)fds;
+	if (n == sizeof note)
+		memcpy(&note, bytes, sizeof note);
+	if (fds_n || !take_note(slot, &note))
+		channel_warn(slot, "a worker says what it should not", note.kind);
 }
 
-/* Level-triggered, and one note a turn: none is read in vain. */
-static void channel_turn(struct loop *loop, struct source *source)
+/* SIGCHLD follows. */
+static void channel_ended(struct seqpacket *channel)
 {
-	struct slot *slot = CONTAINER_OF(source, struct slot, channel);
-
-	(void)loop;
-	source->ready = 0;
-	if (source->fd >= 0)
-		(void)channel_read(slot);
+	handoff_worker_gone(slot_seat(slot_of(channel)));
 }
+
+static void channel_has_room(struct seqpacket *channel)
+{
+	handoff_worker_has_room(slot_seat(slot_of(channel)));
+}
+
+static const struct seqpacket_owner channel_owner = {channel_took, channel_ended, channel_has_room};
 
 /* ---- what the roster wants done ---- */
 
@@ -149,13 +132,10 @@ static int slot_open_channel(struct slot *slot, int *workers)
 
 	if (error)
 		return error;
-	source_init(&slot->channel, ends[0], channel_turn);
-	slot->channel.want = SOURCE_IN;
-	error = loop_watch(owner->loop, &slot->channel, EPOLLIN);
+	error = seqpacket_open(&slot->channel, owner->loop, ends[0], false, &channel_owner);
 	if (error) {
 		(void)close(ends[0]);
 		(void)close(ends[1]);
-		slot->channel.fd = -1;
 	}
 	*workers = ends[1];
 	return error;
@@ -170,11 +150,8 @@ static pid_t slot_fork(struct slot *slot, struct worker_setup *worker)
 		return pid;
 	pid = spawn_worker(worker);
 	(void)close(worker->channel);
-	if (pid < 0) {
-		loop_unwatch(owner->loop, &slot->channel);
-		(void)close(slot->channel.fd);
-		slot->channel.fd = -1;
-	}
+	if (pid < 0)
+		seqpacket_close(&slot->channel);
 	return pid;
 }
 
@@ -210,7 +187,7 @@ static int slot_spawn(struct slot *slot)
 	annals_here(slot_seat(slot), pid);
 	slot->born_us = owner->loop->now_us;
 	slot->before = seat_of(slot)->stats;
-	slot->leaving = slot->aborted = slot->unfinished = false;
+	slot->leaving = slot->aborted = slot->unfinished = slot->warned = false;
 	slot->orders = 0;
 	slot->stuck = 0;
 	log_info("worker started", LOG_NUMBER("worker", slot_index(slot)), LOG_NUMBER("pid", pid),
@@ -319,9 +296,12 @@ static void slot_died(struct slot *slot, int status, const struct rusage *used)
 
 	slot->pid = 0; /* reaped: the number may be anybody's now */
 	annals_gone(slot_seat(slot), used);
-	while (slot->channel.fd >= 0 && channel_read(slot))
-		; /* what it took, it took */
-	channel_close(slot);
+	while (seqpacket_read(&slot->channel))
+		;				 /* what it took, it took */
+	if (seqpacket_is_open(&slot->channel)) { /* its child has a copy */
+		seqpacket_close(&slot->channel);
+		handoff_worker_gone(slot_seat(slot));
+	}
 	/* Nobody else writes there now: what it had is accounted for. */
 	lost = handoff_lost(slot_seat(slot));
 	STATS_ADD(stats, accepted, lost);
@@ -374,7 +354,7 @@ bool generation_fill(struct generation *generation, size_t n)
 		struct slot *slot = &generation->slots[generation->slots_n++];
 
 		if (!slot->generation) { /* never again: its sources may be queued */
-			source_init(&slot->channel, -1, channel_turn);
+			seqpacket_init(&slot->channel);
 			source_init(&slot->timer, -1, slot_timer_turn);
 		}
 		slot->generation = generation;

@@ -16,6 +16,7 @@
 #include "master/listen.h"
 #include "master/roster.h"
 #include "reactor/loop.h"
+#include "reactor/seqpacket.h"
 #include "worker/board.h"
 #include "worker/channel.h"
 
@@ -24,8 +25,8 @@ struct generation;
 struct slot {
 	struct roster_slot roster;
 	struct generation *generation;
-	pid_t pid;	       /* 0: nobody */
-	struct source channel; /* fd -1: none */
+	pid_t pid;		  /* 0: nobody */
+	struct seqpacket channel; /* not open: none */
 	struct source timer;
 	bool leaving;	     /* it was asked to end by itself, and takes no more connections */
 	uint64_t born_us;    /* 0: nobody was here yet */
@@ -36,6 +37,7 @@ struct slot {
 	uint64_t progress;   /* what the board said of it when it was looked at */
 	unsigned stuck;	     /* how often it was the same, in a row, and not because it slept */
 	bool aborted;
+	bool warned; /* of what it says, or does not take */
 };
 
 struct generation {
@@ -83,10 +85,10 @@ unsigned slot_index(const struct slot *slot);
 unsigned slot_seat(const struct slot *slot);
 /* An event of the roster, and what follows of it. */
 void slot_event(struct slot *slot, enum slot_event event);
-/* False: it does not take it. */
+/* It is told, as soon as it listens, and after all it was told before. False: it has gone. */
 bool slot_tell(struct slot *slot, const struct note *note);
-/* The same with a descriptor beside it, which stays the caller's. */
-bool slot_pass(struct slot *slot, const struct note *note, int fd);
+/* The same with descriptors beside it, which stay the caller's. */
+bool slot_pass(struct slot *slot, const struct note *note, const int *fds, size_t fds_n);
 /* Connections that it holds, by its own word. */
 uint64_t slot_connections(const struct slot *slot);
 

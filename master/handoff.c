@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include "reactor/check.h"
-#include "reactor/descriptor.h"
 #include "reactor/list.h"
 #include "reactor/listener.h"
 #include "reactor/log.h"
@@ -23,18 +22,21 @@ struct parcel {
 	struct list node;
 	int fd;
 	uint32_t listener; /* its number */
-	uint32_t batch;	   /* how many went with the first of a batch; 0: not the first */
+	uint32_t batch_n;  /* how many went with the first of a batch; 0: not the first */
+	uint32_t batch;	   /* of the first: its number */
 };
 
 /* The way to one worker. */
 struct lane {
-	struct list staged;    /* chosen for it in this turn, not sent yet */
-	struct list under_way; /* sent, oldest first */
-	size_t parcels;	       /* in both */
-	int channel;	       /* -1: nobody is there */
-	bool leaving;	       /* whoever is there is given no more */
-	uint64_t given;	       /* as the worker counts what it took from here: if it took all */
-	bool resting;	       /* it could not take all: not before rested_ms */
+	struct list staged;	   /* chosen for it in this turn, not sent yet */
+	struct list under_way;	   /* sent, oldest first */
+	size_t parcels;		   /* in both */
+	struct seqpacket *channel; /* NULL: nobody is there */
+	uint32_t batches;	   /* the number of the last one */
+	bool leaving;		   /* whoever is there is given no more */
+	bool full;		   /* as its channel says */
+	uint64_t given;		   /* as the worker counts what it took from here: if it took all */
+	bool resting;		   /* it could not take all: not before rested_ms */
 	uint32_t rested_ms;
 };
 
@@ -85,7 +87,7 @@ static void parcel_done(struct parcel *parcel)
 static void orphan(struct parcel *parcel)
 {
 	list_remove(&parcel->node);
-	parcel->batch = 0;
+	parcel->batch_n = 0;
 	list_append(&handoff.orphans, &parcel->node);
 	loop_deadline(handoff.loop, &handoff.orphans_timer,
 		      handoff.loop->now_ms + ORPHANS_RETRY_MS);
@@ -125,7 +127,7 @@ static struct lane *lane_of_fewest(void)
 		size_t seat = (handoff.next_lane + i) % handoff.lanes_n;
 		struct lane *lane = &handoff.lanes[seat];
 
-		if (lane->channel < 0 || lane->leaving || lane->parcels >= LANE_MAX)
+		if (!lane->channel || lane->leaving || lane->full || lane->parcels >= LANE_MAX)
 			continue;
 		if (lane->resting && !time_reached(handoff.loop->now_ms, lane->rested_ms))
 			continue;
@@ -163,7 +165,8 @@ static void lane_fail(struct lane *lane, struct list *list)
 static bool lane_send(struct lane *lane)
 {
 	struct parcel *first = first_of(&lane->staged);
-	struct note note = {.kind = NOTE_CONNECTIONS, .listener = first->listener};
+	struct note note = {
+	    .kind = NOTE_CONNECTIONS, .listener = first->listener, .order = lane->batches + 1};
 	int fds[DESCRIPTORS_MAX];
 
 	LIST_EACH (&lane->staged, node) {
@@ -173,9 +176,12 @@ static bool lane_send(struct lane *lane)
 			break;
 		fds[note.count++] = parcel->fd;
 	}
-	if (descriptors_send(lane->channel, &note, sizeof note, fds, note.count) < 0)
+	if (seqpacket_try(lane->channel, &note, sizeof note, fds, note.count)) {
+		lane->full = true;
 		return false;
-	first->batch = note.count;
+	}
+	first->batch_n = note.count;
+	first->batch = ++lane->batches;
 	for (uint32_t i = 0; i < note.count; i++) {
 		struct parcel *parcel = first_of(&lane->staged);
 
@@ -258,15 +264,23 @@ static void listeners_go_on(void)
 			listener_has_room(handoff.loop, &handoff.listeners[i]);
 }
 
-void handoff_worker_up(unsigned seat, int channel)
+void handoff_worker_up(unsigned seat, struct seqpacket *channel)
 {
 	struct lane *lane = &handoff.lanes[seat];
 
 	if (seat >= handoff.lanes_n)
 		handoff.lanes_n = seat + 1;
 	lane->channel = channel;
-	lane->resting = lane->leaving = false;
+	lane->resting = lane->leaving = lane->full = false;
 	lane->given = STATS_READ(&handoff.board->seats[seat].stats, handed_over);
+	listeners_go_on();
+}
+
+void handoff_worker_has_room(unsigned seat)
+{
+	if (!handoff.lanes[seat].full)
+		return;
+	handoff.lanes[seat].full = false;
 	listeners_go_on();
 }
 
@@ -279,7 +293,7 @@ void handoff_worker_gone(unsigned seat)
 {
 	struct lane *lane = &handoff.lanes[seat];
 
-	lane->channel = -1;
+	lane->channel = NULL;
 	lane_fail(lane, &lane->under_way);
 	loop_poke(handoff.loop, &handoff.orphans_timer);
 }
@@ -292,21 +306,33 @@ uint64_t handoff_lost(unsigned seat)
 	return lost <= LANE_MAX ? lost : 0; /* else it wrote nonsense there */
 }
 
-bool handoff_taken(unsigned seat, uint32_t count)
+/* Answers come in the order of the batches: it is the first one that is looked at. */
+static struct parcel *first_of_batch(const struct lane *lane, uint32_t batch)
+{
+	LIST_EACH (&lane->under_way, node) {
+		struct parcel *parcel = CONTAINER_OF(node, struct parcel, node);
+
+		if (parcel->batch_n && parcel->batch == batch)
+			return parcel;
+	}
+	return NULL;
+}
+
+bool handoff_taken(unsigned seat, uint32_t batch, uint32_t count)
 {
 	struct lane *lane = &handoff.lanes[seat];
-	struct parcel *parcel = first_of(&lane->under_way);
-	uint32_t batch;
+	struct parcel *parcel = first_of_batch(lane, batch), *next;
+	uint32_t n;
 
-	if (!parcel || count > parcel->batch)
+	if (!parcel || count > parcel->batch_n)
 		return false;
-	batch = parcel->batch;
-	lane->resting = count < batch;
+	n = parcel->batch_n;
+	lane->resting = count < n;
 	lane->rested_ms = handoff.loop->now_ms + LISTENER_RETRY_MS;
 	if (lane->resting) /* somebody else may have room */
 		loop_poke(handoff.loop, &handoff.orphans_timer);
-	for (uint32_t i = 0; i < batch; i++) {
-		parcel = first_of(&lane->under_way);
+	for (uint32_t i = 0; i < n; i++, parcel = next) {
+		next = CONTAINER_OF(parcel->node.next, struct parcel, node);
 		lane->parcels--;
 		if (i < count) {
 			parcel_done(parcel);
@@ -330,7 +356,6 @@ void handoff_open(struct loop *loop, const struct board *board)
 	for (size_t seat = 0; seat < SEATS_MAX; seat++) {
 		list_init(&handoff.lanes[seat].staged);
 		list_init(&handoff.lanes[seat].under_way);
-		handoff.lanes[seat].channel = -1;
 	}
 }
 

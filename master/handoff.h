@@ -11,6 +11,7 @@
 
 #include "master/listen.h"
 #include "reactor/loop.h"
+#include "reactor/seqpacket.h"
 #include "worker/board.h"
 
 /* Borrows both. Serves nothing yet. */
@@ -27,14 +28,16 @@ void handoff_leave(void);
 void handoff_close(void);
 
 /* The worker in that seat of the board takes connections from now on, over channel. */
-void handoff_worker_up(unsigned seat, int channel);
+void handoff_worker_up(unsigned seat, struct seqpacket *channel);
+/* Its channel had none. */
+void handoff_worker_has_room(unsigned seat);
 /* It is given no more; what is under way to it, it takes, or it goes elsewhere. */
 void handoff_worker_leaves(unsigned seat);
 /* It has gone: what is under way to it goes elsewhere. */
 void handoff_worker_gone(unsigned seat);
 /* Of a worker that has gone: how many it said that it took and never opened. */
 uint64_t handoff_lost(unsigned seat);
-/* It took the first count of the oldest batch. False: there was no such batch. */
-bool handoff_taken(unsigned seat, uint32_t count);
+/* It took the first count of that batch. False: there is no such batch. */
+bool handoff_taken(unsigned seat, uint32_t batch, uint32_t count);
 
 #endif

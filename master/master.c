@@ -147,7 +147,7 @@ static void slot_gone(struct slot *slot)
 static void slot_leaving(struct slot *slot)
 {
 	signals_turn(&master.loop, &master.signals);
-	if (master.stopping || slot->channel.fd < 0)
+	if (master.stopping || slot->leaving || !seqpacket_is_open(&slot->channel))
 		return;
 	slot->leaving = true;
 	(void)slot_tell(slot, &(struct note){.kind = NOTE_LEAVE});
@@ -304,20 +304,21 @@ static bool may_go(void)
 }
 
 /* All workers have gone, and so do we. A service manager that was not told who comes after us
- * would take that for the end of weir; and who asks for metrics here has his answer first. */
+ * would take that for the end of weir; who asks for metrics here has his answer first, and the
+ * next master what it was told. */
 static void farewell_turn(struct loop *loop, struct source *source)
 {
 	source->ready = 0;
 	/* The next master may have died since, and all be ours again. */
 	if (!may_go())
 		return;
-	if (change_is_handed_over() && (!master.successor_told || metrics_is_busy()) &&
+	if (change_is_handed_over() && !master.successor_told)
+		master.successor_told = notify_main_pid(upgrade_pid());
+	if (change_is_handed_over() &&
+	    (!master.successor_told || metrics_is_busy() || upgrade_is_telling()) &&
 	    master.farewells++ < FAREWELLS) {
-		master.successor_told = master.successor_told || notify_main_pid(upgrade_pid());
-		if (!master.successor_told || metrics_is_busy()) {
-			loop_deadline(loop, source, loop->now_ms + FAREWELL_MS);
-			return;
-		}
+		loop_deadline(loop, source, loop->now_ms + FAREWELL_MS);
+		return;
 	}
 	loop->stopped = true;
 }

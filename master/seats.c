@@ -24,12 +24,15 @@ static uint64_t bus_id(void)
 /* Workers that are there learn how to wake those who will sit in the new seats. */
 static void tell_bells(unsigned from, unsigned n)
 {
-	EACH_GENERATION (generation)
-		EACH_SLOT (slot, generation)
-			for (unsigned seat = from; slot->pid && seat < n; seat++)
-				(void)slot_pass(slot,
-						&(struct note){.kind = NOTE_BELL, .count = seat},
-						seats.bus.bells[seat]);
+	for (unsigned many; from < n; from += many) {
+		struct note note = {.kind = NOTE_BELLS, .count = from};
+
+		many = n - from < DESCRIPTORS_MAX ? n - from : DESCRIPTORS_MAX;
+		EACH_GENERATION (generation)
+			EACH_SLOT (slot, generation)
+				if (slot->pid)
+					(void)slot_pass(slot, &note, &seats.bus.bells[from], many);
+	}
 }
 
 /* Not as the shared memory has it: a master that came to nothing may have used more. */

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,11 +16,12 @@
 #include "reactor/check.h"
 #include "reactor/descriptor.h"
 #include "reactor/log.h"
+#include "reactor/seqpacket.h"
 
 #define UPGRADE_VARIABLE "WEIR_UPGRADE" /* link and manifest, as descriptors */
 #define UPGRADE_VERSION	 1
 #define LINE_BYTES	 16384
-#define NOTES_LEFT	 64
+#define FAILURE_MS	 1000
 
 extern char **environ;
 
@@ -36,13 +38,14 @@ static struct {
 	char *program;	      /* absolute; NULL: it is looked up in PATH */
 	struct loop *loop;
 	const struct upgrade_owner *owner;
-	struct source link; /* fd -1: there is no other master */
-	struct source life; /* of the old one\'s processes */
-	bool heir;	    /* this is the new one; later it may be the old one */
+	struct seqpacket link; /* not open: there is no other master */
+	int inherited;	       /* the same, before this one's loop is there; -1: none */
+	struct source life;    /* of the old one\'s processes */
+	bool heir;	       /* this is the new one; later it may be the old one */
 	bool was_ready;
 	pid_t pid; /* of the new one */
 	char failure[UPGRADE_TEXT_BYTES];
-} upgrade = {.link.fd = -1};
+} upgrade = {.link.source.fd = -1, .inherited = -1};
 
 /* ---- what is run ---- */
 
@@ -67,20 +70,10 @@ const char *upgrade_program(void)
 
 /* ---- the link ---- */
 
+/* Of the other one's end its death tells more. */
 static void link_send(const struct upgrade_note *note, int fd)
 {
-	if (upgrade.link.fd >= 0)
-		(void)descriptors_send(upgrade.link.fd, note, sizeof *note, &fd, fd >= 0);
-}
-
-static void link_close(void)
-{
-	if (upgrade.link.fd < 0)
-		return;
-	loop_unwatch(upgrade.loop, &upgrade.link);
-	loop_no_deadline(upgrade.loop, &upgrade.link);
-	(void)close(upgrade.link.fd);
-	upgrade.link.fd = -1;
+	(void)seqpacket_send(&upgrade.link, note, sizeof *note, &fd, fd >= 0);
 }
 
 static void old_takes(const struct upgrade_note *note, int fd)
@@ -119,45 +112,35 @@ static void new_takes(const struct upgrade_note *note)
 		upgrade.owner->passed_on(note->number, (int)note->attempt);
 }
 
-static void link_turn(struct loop *loop, struct source *source)
+static void link_took(struct seqpacket *link, const void *bytes, size_t n, int *fds, size_t fds_n)
 {
 	struct upgrade_note note;
-	int fds[DESCRIPTORS_MAX];
-	size_t fds_n = 0;
-	ssize_t n;
 
-	(void)loop;
-	source->ready = 0;
-	if (source->fd < 0)
+	(void)link;
+	if (n != sizeof note) { /* of a version that this one does not know */
+		log_warn("another master says what this one does not understand");
 		return;
-	n = descriptors_receive(source->fd, &note, sizeof note, fds, &fds_n);
-	if (n == -EAGAIN)
-		return;
-	if (n == (ssize_t)sizeof note) {
-		if (upgrade.heir)
-			new_takes(&note);
-		else
-			old_takes(&note, fds_n == 1 ? fds[0] : -1);
-	} else {
-		link_close(); /* of the new one's end its status tells more */
-		if (upgrade.heir)
-			upgrade.owner->take_over();
 	}
-	for (size_t i = 0; i < fds_n; i++)
-		(void)close(fds[i]);
+	memcpy(&note, bytes, sizeof note);
+	if (upgrade.heir)
+		new_takes(&note);
+	else
+		old_takes(&note, fds_n == 1 ? fds[0] : -1);
+}
+
+static void link_ended(struct seqpacket *link)
+{
+	(void)link;
+	if (upgrade.heir) /* of the new one's end its status tells more */
+		upgrade.owner->take_over();
 }
 
 /* 0 or -errno: then there is no link, and fd is the caller's still. */
 static int link_open(int fd)
 {
-	int error;
+	static const struct seqpacket_owner owner = {link_took, link_ended, NULL};
 
-	source_init(&upgrade.link, fd, link_turn);
-	upgrade.link.want = SOURCE_IN;
-	error = loop_watch(upgrade.loop, &upgrade.link, EPOLLIN);
-	if (error)
-		upgrade.link.fd = -1;
-	return error;
+	return seqpacket_open(&upgrade.link, upgrade.loop, fd, false, &owner);
 }
 
 /* ---- the manifest ---- */
@@ -302,13 +285,20 @@ static void keep_from_workers(int fd)
 		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
-/* Why this one does not come up, in the words of whoever ends it. */
+/* Why this one does not come up, in the words of whoever ends it. These are the last ones: they
+ * go past what is kept, and are waited for, in reason. */
 static void tell_failure(const char *words)
 {
+	int fd = seqpacket_is_open(&upgrade.link) ? upgrade.link.source.fd : upgrade.inherited;
 	struct upgrade_note note = {.kind = FAILED};
+	struct pollfd room = {.fd = fd, .events = POLLOUT};
 
+	if (fd < 0)
+		return;
 	(void)snprintf(note.text, sizeof note.text, "the new master: %.200s", words);
-	link_send(&note, -1);
+	if (descriptors_send(fd, &note, sizeof note, NULL, 0) == -EAGAIN &&
+	    poll(&room, 1, FAILURE_MS) > 0)
+		(void)descriptors_send(fd, &note, sizeof note, NULL, 0);
 }
 
 bool upgrade_inherit(struct upgrade_estate *estate)
@@ -355,7 +345,7 @@ bool upgrade_inherit(struct upgrade_estate *estate)
 	for (unsigned i = 0; i < estate->bells_n; i++)
 		keep_from_workers(estate->bells[i]);
 	upgrade.heir = true;
-	upgrade.link.fd = link;
+	upgrade.inherited = link;
 	check_witness(tell_failure);
 	return true;
 }
@@ -445,7 +435,7 @@ static const char *start_new(int manifest, const struct upgrade_estate *estate,
 	error = errno;
 	(void)close(pair[1]);
 	if (pid < 0) {
-		link_close();
+		seqpacket_close(&upgrade.link);
 		errno = error;
 		return "fork";
 	}
@@ -495,9 +485,9 @@ bool upgrade_reaped(pid_t pid, int status)
 	if (!pid || pid != upgrade.pid)
 		return false;
 	upgrade.pid = 0;
-	for (int i = 0; i < NOTES_LEFT && upgrade.link.fd >= 0; i++) /* what it said, it said */
-		link_turn(upgrade.loop, &upgrade.link);
-	link_close();
+	while (seqpacket_read(&upgrade.link)) /* what it said, it said */
+		;
+	seqpacket_close(&upgrade.link);
 	if (upgrade.was_ready) {
 		upgrade.owner->lost(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 		return true;
@@ -514,6 +504,11 @@ bool upgrade_reaped(pid_t pid, int status)
 			       WEXITSTATUS(status));
 	upgrade.owner->failed(why);
 	return true;
+}
+
+bool upgrade_is_telling(void)
+{
+	return seqpacket_keeps(&upgrade.link);
 }
 
 void upgrade_hand_over(void)
@@ -555,19 +550,18 @@ static void life_turn(struct loop *loop, struct source *source)
 
 void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner, int life)
 {
-	int link = upgrade.link.fd, error;
+	int error;
 
 	upgrade.loop = loop;
 	upgrade.owner = owner;
 	source_init(&upgrade.life, life, life_turn);
 	upgrade.life.want = SOURCE_IN;
-	error = link_open(link);
+	error = link_open(upgrade.inherited);
 	if (!error)
 		error = loop_watch(loop, &upgrade.life, EPOLLIN);
-	if (error) {
-		upgrade.link.fd = link; /* to say it there */
+	if (error)
 		die("watching the old master: %s", strerror(-error));
-	}
+	upgrade.inherited = -1;
 }
 
 void upgrade_tell_bell(unsigned seat, int fd)

@@ -81,6 +81,8 @@ pid_t upgrade_pid(void);
 void upgrade_hand_over(void);
 void upgrade_want_lane(unsigned slot, unsigned attempt);
 void upgrade_pass_on(unsigned what, int n);
+/* Has the new one not taken all yet that it was told? */
+bool upgrade_is_telling(void);
 
 /* ---- in the new master ---- */
 

@@ -191,14 +191,19 @@ int loop_watch(struct loop *loop, struct source *source, uint32_t events)
 	return sys_epoll_ctl(loop->epfd, EPOLL_CTL_ADD, source->fd, &event);
 }
 
+int loop_rewatch(struct loop *loop, struct source *source, uint32_t events)
+{
+	struct epoll_event event = {.events = events, .data.ptr = source};
+
+	return sys_epoll_ctl(loop->epfd, EPOLL_CTL_MOD, source->fd, &event);
+}
+
 int loop_watch_out(struct loop *loop, struct source *source)
 {
-	struct epoll_event event = {.events = CONN_EVENTS | EPOLLOUT, .data.ptr = source};
-
 	if (source->watches_out)
 		return 0;
 	source->watches_out = true;
-	return sys_epoll_ctl(loop->epfd, EPOLL_CTL_MOD, source->fd, &event);
+	return loop_rewatch(loop, source, CONN_EVENTS | EPOLLOUT);
 }
 
 void loop_unwatch(struct loop *loop, struct source *source)

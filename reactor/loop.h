@@ -72,6 +72,8 @@ void source_init(struct source *source, int fd, source_turn *turn);
 /* Registers its descriptor; events: EPOLLIN and so on, EPOLLET by the caller's choice.
  * 0 or -errno. */
 int loop_watch(struct loop *loop, struct source *source, uint32_t events);
+/* The same registration for other events. 0 or -errno. */
+int loop_rewatch(struct loop *loop, struct source *source, uint32_t events);
 /* What a stream connection is registered for. */
 #define CONN_EVENTS (EPOLLIN | EPOLLPRI | EPOLLRDHUP | EPOLLET)
 

@@ -138,6 +138,13 @@ static inline void sys_close_range(unsigned int first, unsigned int last)
 		(void)syscall(SYS_close_range, first, last, 0);
 }
 
+/* A copy, closed on exec, that is none of the standard descriptors. */
+static inline int sys_duplicate(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	return copy < 0 ? -errno : copy;
+}
+
 static inline int sys_open(const char *path, int flags)
 {
 	int fd = open(path, flags, 0);

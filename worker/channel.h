@@ -1,10 +1,11 @@
 /*
  * channel: what the master and one worker say to each other.
  *
- * A SOCK_SEQPACKET pair, made before the fork. It is the lifeline too: its end is how a
- * worker learns that the master is gone, without a signal. One note a datagram; anything of
- * another size or kind is a programmer's error on the worker's side, and the end of the
- * worker on the master's.
+ * A SOCK_SEQPACKET pair (reactor/seqpacket.h), made before the fork. It is the lifeline too: its
+ * end is how a worker learns that the master is gone, without a signal. One note a datagram; both
+ * sides keep what the other one does not take at once, and the worker reads on only when what it
+ * answered has gone. An answer names what it answers. A note of another size or kind is a
+ * programmer's error on the worker's side; the master, which trusts no worker, drops it.
  *
  *     staged --SERVE--> serving --RETIRE, MOVE_OUT...--> retiring --LEAVE--> gone
  *                       serving --DRAIN, LAST--> draining --> gone
@@ -17,12 +18,12 @@
 enum note_kind {
 	/* to the master: */
 	NOTE_READY = 1, /* all is set up: it serves, or would */
-	NOTE_TAKEN,	/* count of the oldest batch of connections were taken, the rest not */
+	NOTE_TAKEN,	/* the first count of that batch of connections were taken, the rest not */
 	NOTE_GAVE,	/* that order to move is over: count went, end says why, left are here */
 	NOTE_LEAVING,	/* this worker was asked to end; does weir end, too? */
 	/* to the worker: */
 	NOTE_SERVE,	  /* it was staged: it begins */
-	NOTE_CONNECTIONS, /* count descriptors, of this listener, are beside it */
+	NOTE_CONNECTIONS, /* a batch, order, of count descriptors of this listener beside it */
 	NOTE_MOVE_OUT,	  /* give count connections over the lane that is beside it */
 	NOTE_MOVE_IN,	  /* take what comes over the lane that is beside it */
 	NOTE_EMPTY,	  /* nobody will have that listener after it: take in who waits there */
@@ -30,7 +31,7 @@ enum note_kind {
 	NOTE_LEAVE,	  /* drain what is left and end; weir goes on */
 	NOTE_DRAIN,	  /* weir ends: end gracefully; connections may still follow */
 	NOTE_LAST,	  /* none follows any more */
-	NOTE_BELL,	  /* the bell of the seat `count` is beside it */
+	NOTE_BELLS,	  /* those of the seats from `count` on are beside it */
 };
 
 struct note {

@@ -25,10 +25,10 @@ struct move_lane *lane_free(struct mover *mover)
 		if (!*lane) {
 			*lane = sys_map(sizeof **lane, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 			if (*lane)
-				(*lane)->source.fd = -1;
+				seqpacket_init(&(*lane)->end);
 			return *lane;
 		}
-		if ((*lane)->source.fd < 0 && !(*lane)->source.queued)
+		if (!seqpacket_is_open(&(*lane)->end) && !(*lane)->end.source.queued)
 			return *lane;
 	}
 	return NULL;
@@ -36,24 +36,20 @@ struct move_lane *lane_free(struct mover *mover)
 
 void lane_close(struct move_lane *lane)
 {
-	struct loop *loop = lane->mover->loop;
-
-	loop_unwatch(loop, &lane->source);
-	loop_no_deadline(loop, &lane->source);
-	(void)sys_close(lane->source.fd);
-	lane->source.fd = -1;
+	seqpacket_close(&lane->end);
 }
 
-int lane_open(struct mover *mover, struct move_lane *lane, int fd, source_turn *turn)
+int lane_open(struct mover *mover, struct move_lane *lane, int fd, bool patient, source_turn *turn)
 {
+	int error = seqpacket_open(&lane->end, mover->loop, fd, patient, NULL);
+
 	lane->mover = mover;
 	lane->wanted = lane->given = lane->refusals = lane->offers_n = 0;
 	lane->first = lane->under_way = 0;
 	lane->cursor = 0;
 	lane->waits = false;
-	source_init(&lane->source, fd, turn);
-	lane->source.want = SOURCE_IN;
-	return loop_watch(mover->loop, &lane->source, EPOLLIN);
+	lane->end.source.turn = turn;
+	return error;
 }
 
 /* ---- the mover ---- */

@@ -20,8 +20,8 @@
 #include <stdint.h>
 
 #include "reactor/conn.h"
-#include "reactor/descriptor.h"
 #include "reactor/relay.h"
+#include "reactor/seqpacket.h"
 
 #define MOVE_LANES_MAX	64
 #define MOVE_BATCH_MAX	(DESCRIPTORS_MAX - 1) /* connections; and the memfd of their bytes */
@@ -58,7 +58,7 @@ struct move_batch {
 #define MOVE_UNDER_WAY_MAX 16
 
 struct move_lane {
-	struct source source; /* fd -1: there is none */
+	struct seqpacket end; /* not open: there is none */
 	struct mover *mover;
 	uint32_t order;
 	uint32_t wanted;   /* how many still have to go */

@@ -137,7 +137,7 @@ static int batch_pass(struct move_lane *lane, const struct move_batch *batch)
 		fds[i] = batch->conns[i]->source.fd;
 	if (memfd >= 0)
 		fds[batch->n] = memfd;
-	sent = descriptors_send(lane->source.fd, note,
+	sent = descriptors_send(lane->end.source.fd, note,
 				offsetof(struct batch_note, marks) +
 				    note->marks_n * sizeof *note->marks,
 				fds, batch->n + (memfd >= 0));
@@ -194,7 +194,8 @@ static bool give_batch(struct move_lane *lane)
 		return false;
 	}
 	lane->refusals++;
-	loop_deadline(lane->mover->loop, &lane->source, lane->mover->loop->now_ms + MOVE_RETRY_MS);
+	loop_deadline(lane->mover->loop, &lane->end.source,
+		      lane->mover->loop->now_ms + MOVE_RETRY_MS);
 	return false;
 }
 
@@ -252,7 +253,7 @@ static enum outcome give_read_one(struct move_lane *lane)
 	} note;
 	int fds[DESCRIPTORS_MAX];
 	size_t fds_n;
-	ssize_t n = descriptors_receive(lane->source.fd, &note, sizeof note, fds, &fds_n);
+	ssize_t n = descriptors_receive(lane->end.source.fd, &note, sizeof note, fds, &fds_n);
 	bool good = false;
 
 	for (size_t i = 0; i < fds_n; i++)
@@ -319,10 +320,8 @@ void mover_give(struct mover *mover, int fd, uint32_t order, uint32_t count)
 {
 	struct move_lane *lane = lane_free(mover);
 
-	if (!lane || lane_open(mover, lane, fd, give_turn)) {
+	if (!lane || lane_open(mover, lane, fd, false, give_turn)) {
 		(void)sys_close(fd);
-		if (lane)
-			lane->source.fd = -1;
 		mover->owner->gave(order, 0, MOVE_FULL);
 		return;
 	}
@@ -333,7 +332,10 @@ void mover_give(struct mover *mover, int fd, uint32_t order, uint32_t count)
 
 void mover_look(struct mover *mover)
 {
-	for (size_t i = 0; i < MOVE_LANES_MAX; i++)
-		if (mover->lanes[i] && mover->lanes[i]->source.fd >= 0 && mover->lanes[i]->gives)
-			loop_poke(mover->loop, &mover->lanes[i]->source);
+	for (size_t i = 0; i < MOVE_LANES_MAX; i++) {
+		struct move_lane *lane = mover->lanes[i];
+
+		if (lane && seqpacket_is_open(&lane->end) && lane->gives)
+			loop_poke(mover->loop, &lane->end.source);
+	}
 }

@@ -42,7 +42,7 @@ extern struct batch_note move_note;
 
 static inline struct move_lane *lane_of(struct source *source)
 {
-	return CONTAINER_OF(source, struct move_lane, source);
+	return CONTAINER_OF(source, struct move_lane, end.source);
 }
 
 /* All reasons to close a connection, as one number: they travel as places in their table. */
@@ -50,8 +50,8 @@ uint64_t move_reasons(void);
 
 /* One that is free; NULL: there is none. */
 struct move_lane *lane_free(struct mover *mover);
-/* Takes over fd where it answers 0; else -errno. */
-int lane_open(struct mover *mover, struct move_lane *lane, int fd, source_turn *turn);
+/* Takes over fd where it answers 0; else -errno. A lane that answers is patient. */
+int lane_open(struct mover *mover, struct move_lane *lane, int fd, bool patient, source_turn *turn);
 void lane_close(struct move_lane *lane);
 
 #endif

@@ -83,14 +83,14 @@ static size_t members_of(const struct mover *mover, const struct batch_note *not
 }
 
 /* False: its giver has gone, or does not listen to us. */
-static bool take_answer(const struct move_lane *lane, uint64_t taken)
+static bool take_answer(struct move_lane *lane, uint64_t taken)
 {
 	struct taken_note answer = {.kind = MOVE_TAKEN, .taken = taken};
-	ssize_t sent = descriptors_send(lane->source.fd, &answer, sizeof answer, NULL, 0);
+	int error = seqpacket_send(&lane->end, &answer, sizeof answer, NULL, 0);
 
 	/* Its giver would go on with what we serve: better that we do not. */
-	CHECK(!taken || (sent != -ENOMEM && sent != -ENOBUFS));
-	return sent >= 0;
+	CHECK(!taken || error != -ENOBUFS);
+	return !error;
 }
 
 static bool take_batch(struct move_lane *lane, const struct batch_note *note, int *fds,
@@ -123,7 +123,7 @@ static bool take_next(struct move_lane *lane)
 	struct batch_note *note = &move_note;
 	int fds[DESCRIPTORS_MAX];
 	size_t fds_n;
-	ssize_t n = descriptors_receive(lane->source.fd, note, sizeof *note, fds, &fds_n);
+	ssize_t n = descriptors_receive(lane->end.source.fd, note, sizeof *note, fds, &fds_n);
 
 	if (n == -EAGAIN)
 		return false;
@@ -138,10 +138,11 @@ static bool take_next(struct move_lane *lane)
 	for (size_t i = 0; i < fds_n; i++)
 		if (fds[i] >= 0)
 			(void)sys_close(fds[i]);
-	return lane->source.fd >= 0;
+	return seqpacket_is_open(&lane->end);
 }
 
-/* Level-triggered: what is left after it comes again. */
+/* Level-triggered: what is left after it comes again. Nothing is taken before what was taken is
+ * answered. */
 static void take_turn(struct loop *loop, struct source *source)
 {
 	struct move_lane *lane = lane_of(source);
@@ -149,7 +150,9 @@ static void take_turn(struct loop *loop, struct source *source)
 
 	(void)loop;
 	source->ready = 0;
-	while (source->fd >= 0 && batches++ < MOVE_UNDER_WAY_MAX && take_next(lane))
+	if (source->fd < 0 || !seqpacket_flush(&lane->end))
+		return;
+	while (batches++ < MOVE_UNDER_WAY_MAX && take_next(lane) && !seqpacket_keeps(&lane->end))
 		;
 }
 
@@ -182,10 +185,9 @@ void mover_take(struct mover *mover, int fd, struct service *const services[], s
 {
 	struct move_lane *lane = mover->closed ? NULL : lane_free(mover);
 
-	if (!lane || !offer_send(mover, fd, services, n) || lane_open(mover, lane, fd, take_turn)) {
+	if (!lane || !offer_send(mover, fd, services, n) ||
+	    lane_open(mover, lane, fd, true, take_turn)) {
 		(void)sys_close(fd);
-		if (lane)
-			lane->source.fd = -1;
 		return;
 	}
 	lane->gives = false;

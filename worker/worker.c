@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "reactor/check.h"
-#include "reactor/descriptor.h"
 #include "reactor/log.h"
 #include "reactor/relay.h"
+#include "reactor/seqpacket.h"
 #include "reactor/sys.h"
 #include "worker/channel.h"
 #include "worker/entrance.h"
@@ -21,12 +21,15 @@ static struct {
 	struct mover mover;
 	struct entrance_hall hall;
 	struct entrance entrances[LISTENERS_MAX];
-	struct source signals, channel, drain_timer;
+	struct source signals, drain_timer;
+	struct seqpacket channel;
 	bool serving;  /* staged until then */
 	bool retiring; /* its successors let people in */
 	bool draining;
 	bool leaving;	/* alone, while weir goes on */
 	bool told_last; /* nobody hands over connections any more */
+	bool overdue;	/* drain-timeout has passed */
+	bool told_leaving;
 } worker;
 
 #define EACH_ENTRANCE(entrance)                                                                    \
@@ -77,6 +80,9 @@ static void end_if_drained(void)
 		return;
 	if (worker.setup->bus) /* no member can come now: those who are here may end */
 		relay_close_doors(&worker.relay);
+	/* What the master does not know to be taken it gives to another one. */
+	if (seqpacket_keeps(&worker.channel) && !worker.overdue)
+		return;
 	if (!worker.table.conns.used && datagrams_stopped())
 		worker.loop.stopped = true;
 }
@@ -92,7 +98,7 @@ static void drain_timer_turn(struct loop *loop, struct source *source)
 		entrance_close(entrance);
 		entrance_close_datagrams(entrance);
 	}
-	worker.told_last = true;
+	worker.told_last = worker.overdue = true;
 	conn_table_abort(&worker.table, CLOSE_drain_timeout);
 	end_if_drained();
 }
@@ -184,9 +190,11 @@ static bool expects_more(void)
 
 static void tell_master(const struct note *note)
 {
-	/* The queue holds far more notes than are ever under way; if the master is gone,
-	 * the channel's end tells. */
-	(void)descriptors_send(worker.setup->channel, note, sizeof *note, NULL, 0);
+	int error = seqpacket_send(&worker.channel, note, sizeof *note, NULL, 0);
+
+	/* If the master is gone, the channel's end tells. More is never kept than is said in one
+	 * turn of each lane, and of the channel. */
+	CHECK(error != -ENOBUFS);
 }
 
 static void gave(uint32_t order, uint32_t count, enum move_end end)
@@ -244,7 +252,7 @@ static void serve(void)
 /* ---- the channel ---- */
 
 /* What is said to be taken is ours from then on; so it is said first. */
-static void take_connections(const struct note *note, const int *fds, size_t n)
+static void take_connections(const struct note *note, int *fds, size_t n)
 {
 	struct conn_table *table = &worker.table;
 	struct entrance *entrance = entrance_of(note->listener);
@@ -252,9 +260,8 @@ static void take_connections(const struct note *note, const int *fds, size_t n)
 	size_t room = here && !conn_table_full(table) ? pool_free(&table->conns) : 0;
 	size_t taken = n < room ? n : room;
 
-	tell_master(&(struct note){.kind = NOTE_TAKEN, .count = (uint32_t)taken});
-	for (size_t i = taken; i < n; i++)
-		(void)sys_close(fds[i]);
+	tell_master(
+	    &(struct note){.kind = NOTE_TAKEN, .order = note->order, .count = (uint32_t)taken});
 	for (size_t i = 0; i < taken; i++) {
 		struct sockaddr_storage peer;
 		socklen_t bytes = sizeof peer;
@@ -264,15 +271,38 @@ static void take_connections(const struct note *note, const int *fds, size_t n)
 		conn_open(&entrance->service, fds[i], CONN_PASSED,
 			  named ? (struct sockaddr *)&peer : NULL);
 		STATS_ADD(table->stats, handed_over, 1); /* the master has counted it till now */
+		fds[i] = -1;
 	}
 }
 
-static void take_note(const struct note *note, const int *fds, size_t n)
+/* Seats from count on. Where there is no bus here, nobody waits for them. */
+static void take_bells(unsigned seat, int *fds, size_t n)
 {
+	for (size_t i = 0; i < n && worker.setup->bus; i++) {
+		bus_add_bell(worker.setup->bus, seat + (unsigned)i, fds[i]);
+		fds[i] = -1;
+	}
+}
+
+/* Of one that should have a descriptor beside it: there was none free for it, and then its other
+ * end tells. */
+static int take_descriptor(int *fds, size_t n)
+{
+	int fd = n == 1 ? fds[0] : -1;
+
+	if (n == 1)
+		fds[0] = -1;
+	return fd;
+}
+
+static void take_note(const struct note *note, int *fds, size_t n)
+{
+	int lane;
+
 	switch (note->kind) {
 	case NOTE_CONNECTIONS:
 		take_connections(note, fds, n);
-		return;
+		break;
 	case NOTE_SERVE:
 		serve();
 		break;
@@ -288,46 +318,49 @@ static void take_note(const struct note *note, const int *fds, size_t n)
 		drain_alone(worker.retiring ? "these can't be moved" : "signal");
 		break;
 	case NOTE_MOVE_OUT:
-		if (n == 1) /* else there was no descriptor free for it: its other end tells */
-			mover_give(&worker.mover, fds[0], note->order, note->count);
+		lane = take_descriptor(fds, n);
+		if (lane >= 0)
+			mover_give(&worker.mover, lane, note->order, note->count);
 		else
 			gave(note->order, 0, MOVE_BROKEN);
-		return;
+		break;
 	case NOTE_MOVE_IN:
-		if (n == 1)
-			take_lane(fds[0]);
-		return;
-	case NOTE_BELL:
-		if (n == 1 && worker.setup->bus)
-			bus_add_bell(worker.setup->bus, note->count, fds[0]);
-		return;
+		lane = take_descriptor(fds, n);
+		if (lane >= 0)
+			take_lane(lane);
+		break;
+	case NOTE_BELLS:
+		take_bells(note->count, fds, n);
+		break;
 	default:
 		CHECK(note->kind == NOTE_DRAIN || note->kind == NOTE_LAST);
 		drain_with_weir("the master says so", note->kind == NOTE_LAST);
 	}
-	CHECK(!n);
 }
 
-/* Level-triggered, and one note a turn: none is read in vain. */
-static void channel_turn(struct loop *loop, struct source *source)
+static void channel_took(struct seqpacket *end, const void *bytes, size_t n, int *fds, size_t fds_n)
 {
-	struct note note = {0};
-	int fds[DESCRIPTORS_MAX];
-	size_t fds_n;
-	ssize_t n;
+	struct note note;
 
-	source->ready = 0;
-	n = descriptors_receive(source->fd, &note, sizeof note, fds, &fds_n);
-	if (n == -EAGAIN)
-		return;
-	if (n <= 0) {
-		loop_unwatch(loop, source);
-		drain_with_weir("the master is gone", true);
-		return;
-	}
-	CHECK(n == (ssize_t)sizeof note);
+	(void)end;
+	CHECK(n == sizeof note);
+	memcpy(&note, bytes, sizeof note);
 	take_note(&note, fds, fds_n);
 }
+
+static void channel_ended(struct seqpacket *end)
+{
+	(void)end;
+	drain_with_weir("the master is gone", true);
+}
+
+static void channel_has_room(struct seqpacket *end)
+{
+	(void)end;
+	end_if_drained();
+}
+
+static const struct seqpacket_owner channel_owner = {channel_took, channel_ended, channel_has_room};
 
 /* ---- signals ---- */
 
@@ -344,8 +377,10 @@ static void take_signal(struct loop *loop, int number)
 			loop->stopped = true;
 		else if (alone)
 			drain_with_weir("signal", true);
-		else /* to all of us, or to this worker? */
+		else if (!worker.told_leaving) { /* to all of us, or to this worker? */
+			worker.told_leaving = true;
 			tell_master(&(struct note){.kind = NOTE_LEAVING});
+		}
 		break;
 	default: /* the master's business */
 		if (alone)
@@ -417,6 +452,18 @@ static void pin_to_cpu(unsigned index)
 			 LOG_TEXT("error", strerror(-error)));
 }
 
+static void open_channel(const struct worker_setup *setup)
+{
+	int error = 0;
+
+	seqpacket_init(&worker.channel);
+	if (setup->channel >= 0)
+		error = seqpacket_open(&worker.channel, &worker.loop, setup->channel, true,
+				       &channel_owner);
+	if (error)
+		die("worker %u: channel: %s", setup->index, strerror(-error));
+}
+
 static void worker_open(const struct worker_setup *setup)
 {
 	const struct config *config = setup->config;
@@ -447,8 +494,7 @@ static void worker_open(const struct worker_setup *setup)
 		   &move_owner);
 	watch_signals();
 	source_init(&worker.drain_timer, -1, drain_timer_turn);
-	if (setup->channel >= 0)
-		watch(&worker.channel, setup->channel, channel_turn, "channel");
+	open_channel(setup);
 	worker.hall = (struct entrance_hall){.setup = setup,
 					     .table = &worker.table,
 					     .relay = &worker.relay,
