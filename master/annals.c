@@ -267,6 +267,14 @@ void annals_gone(unsigned seat, const struct rusage *used)
 	WRITE(at->used_us, READ(at->cpu_us));
 }
 
+/* What could not be seen when it came is what can be seen now: nobody has reaped it. */
+static bool is_it(struct annals_seat *at, const struct proc *proc)
+{
+	if (!READ(at->started))
+		WRITE(at->started, proc->started);
+	return proc->started == READ(at->started);
+}
+
 struct annals_process annals_look(unsigned seat)
 {
 	struct annals_seat *at = seat_at(seat);
@@ -278,8 +286,7 @@ struct annals_process annals_look(unsigned seat)
 		return process;
 	pid = READ(at->pid);
 	used_us = READ(at->used_us);
-	if (pid && proc_read((pid_t)pid, &proc) && proc.started == READ(at->started) &&
-	    READ(at->pid) == pid) {
+	if (pid && proc_read((pid_t)pid, &proc) && is_it(at, &proc) && READ(at->pid) == pid) {
 		grow(at, used_us + proc.cpu_us);
 		process.memory_bytes = proc.memory_bytes;
 		process.state = proc.state;

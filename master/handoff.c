@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "reactor/check.h"
@@ -14,8 +15,11 @@
 
 /* Parcels under way to one worker. A worker that is not scheduled for a while must not send its
  * share elsewhere: a thousand come in the time that others are given. */
-#define LANE_MAX	 1024
-#define PARCELS_MAX	 (WORKERS_MAX * LANE_MAX)
+#define LANE_MAX    1024
+#define PARCELS_MAX (WORKERS_MAX * LANE_MAX)
+/* Of the descriptors that the master may have: the rest is its own, for changes, for whoever steers
+ * weir and for looks at how it is. A worker that takes nothing can't have more than its share. */
+#define PARCELS_SHARE	 4
 #define ORPHANS_RETRY_MS 20
 
 struct parcel {
@@ -52,6 +56,9 @@ static struct {
 	struct list orphans; /* parcels that nobody takes at the moment */
 	struct source orphans_timer;
 	struct pool parcels;
+	size_t parcels_max; /* that strangers may have under way */
+	size_t lane_max;    /* of those, to one worker */
+	bool has_waiting;   /* somebody was left in a queue: there was no room */
 	bool open;	    /* some listener was of this mode */
 	void (*idle)(void); /* set while it stops */
 } handoff;
@@ -127,7 +134,8 @@ static struct lane *lane_of_fewest(void)
 		size_t seat = (handoff.next_lane + i) % handoff.lanes_n;
 		struct lane *lane = &handoff.lanes[seat];
 
-		if (!lane->channel || lane->leaving || lane->full || lane->parcels >= LANE_MAX)
+		if (!lane->channel || lane->leaving || lane->full ||
+		    lane->parcels >= handoff.lane_max)
 			continue;
 		if (lane->resting && !time_reached(handoff.loop->now_ms, lane->rested_ms))
 			continue;
@@ -220,7 +228,10 @@ static void retry_orphans(struct loop *loop, struct source *source)
 static bool has_room(struct listener *listener)
 {
 	(void)listener;
-	return pool_free(&handoff.parcels) && lane_of_fewest();
+	if (handoff.parcels.used < handoff.parcels_max && lane_of_fewest())
+		return true;
+	handoff.has_waiting = true;
+	return false;
 }
 
 static void accepted(struct listener *listener, int fd, const struct sockaddr *peer)
@@ -256,8 +267,36 @@ static const struct listener_owner owner = {has_room, accepted, batch_done, stop
 
 /* ---- workers ---- */
 
+static size_t parcels_allowed(void)
+{
+	struct rlimit limit;
+	size_t n = PARCELS_MAX;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		n = LANE_MAX;
+	else if (limit.rlim_cur / PARCELS_SHARE < n)
+		n = limit.rlim_cur / PARCELS_SHARE;
+	return n ? n : 1;
+}
+
+/* Whoever is given connections has an equal share of what may be under way. */
+static void share_anew(void)
+{
+	size_t n = 0;
+
+	handoff.parcels_max = parcels_allowed();
+	for (size_t seat = 0; seat < handoff.lanes_n; seat++)
+		n += handoff.lanes[seat].channel && !handoff.lanes[seat].leaving;
+	handoff.lane_max = handoff.parcels_max / (n ? n : 1);
+	if (handoff.lane_max > LANE_MAX)
+		handoff.lane_max = LANE_MAX;
+	if (!handoff.lane_max)
+		handoff.lane_max = 1;
+}
+
 static void listeners_go_on(void)
 {
+	handoff.has_waiting = false;
 	loop_poke(handoff.loop, &handoff.orphans_timer);
 	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
 		if (listens(&handoff.listeners[i]))
@@ -273,6 +312,7 @@ void handoff_worker_up(unsigned seat, struct seqpacket *channel)
 	lane->channel = channel;
 	lane->resting = lane->leaving = lane->full = false;
 	lane->given = STATS_READ(&handoff.board->seats[seat].stats, handed_over);
+	share_anew();
 	listeners_go_on();
 }
 
@@ -287,6 +327,7 @@ void handoff_worker_has_room(unsigned seat)
 void handoff_worker_leaves(unsigned seat)
 {
 	handoff.lanes[seat].leaving = true;
+	share_anew();
 }
 
 void handoff_worker_gone(unsigned seat)
@@ -294,6 +335,7 @@ void handoff_worker_gone(unsigned seat)
 	struct lane *lane = &handoff.lanes[seat];
 
 	lane->channel = NULL;
+	share_anew();
 	lane_fail(lane, &lane->under_way);
 	loop_poke(handoff.loop, &handoff.orphans_timer);
 }
@@ -341,6 +383,8 @@ bool handoff_taken(unsigned seat, uint32_t batch, uint32_t count)
 			orphan(parcel);
 		}
 	}
+	if (handoff.has_waiting && !lane->resting)
+		listeners_go_on();
 	tell_if_idle();
 	return true;
 }
@@ -361,6 +405,7 @@ void handoff_open(struct loop *loop, const struct board *board)
 
 static bool have_parcels(void)
 {
+	share_anew();
 	if (!handoff.open)
 		handoff.open =
 		    !pool_open(&handoff.parcels, sizeof(struct parcel), PARCELS_MAX, 1 << 16);
@@ -369,7 +414,9 @@ static bool have_parcels(void)
 
 void handoff_give(uint32_t number, int fd)
 {
-	if (have_parcels() && pool_free(&handoff.parcels)) {
+	/* It can't wait elsewhere; what is the master's own it does not get, either. */
+	if (have_parcels() && pool_free(&handoff.parcels) &&
+	    handoff.parcels.used < 2 * handoff.parcels_max) {
 		accepted(&handoff.listeners[number], fd, NULL);
 		send_staged();
 	} else {
@@ -394,14 +441,17 @@ static int begin_listening(struct listener *listener, int socket, bool reject)
 	return 0;
 }
 
-/* Nobody listens there after us: who waits is for the workers that still serve it. */
+/* Nobody listens there after us: who waits is for the workers that still serve it, at once or not
+ * at all. So no share of what may be under way is kept for others. */
 static void empty_listener(struct listener *listener)
 {
 	int fd;
 
-	while (has_room(listener) &&
+	handoff.lane_max = LANE_MAX;
+	while (pool_free(&handoff.parcels) && lane_of_fewest() &&
 	       (fd = accept4(listener->source.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
 		accepted(listener, fd, NULL);
+	share_anew();
 	send_staged();
 	listener_close(handoff.loop, listener);
 }

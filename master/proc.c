@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Of the fields behind the command's name, which may hold anything, ")" too: proc(5). */
@@ -43,4 +44,13 @@ bool proc_read(pid_t pid, struct proc *proc)
 		return false;
 	line[n] = '\0';
 	return proc_parse(line, proc);
+}
+
+/* It stays to be waited for: its end is told to whoever reaps it. */
+bool proc_is_stopped(pid_t child)
+{
+	siginfo_t info = {.si_pid = 0};
+
+	return waitid(P_PID, (id_t)child, &info, WSTOPPED | WNOHANG | WNOWAIT) == 0 &&
+	       info.si_pid == child;
 }

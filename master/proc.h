@@ -1,5 +1,8 @@
 /*
  * proc: what the kernel says of a process, from /proc/PID/stat. It costs that process nothing.
+ *
+ * A look at /proc takes a descriptor, and may fail; then nothing is known of the process, which
+ * is no good news. Whether a child is stopped can always be known.
  */
 #ifndef MASTER_PROC_H
 #define MASTER_PROC_H
@@ -15,9 +18,12 @@ struct proc {
 	uint64_t memory_bytes; /* resident, shared pages too */
 };
 
-/* False: there is no such process, or no /proc. */
+/* False: it is not known. There is no such process, no /proc, or no descriptor to spare. */
 bool proc_read(pid_t pid, struct proc *proc);
 /* The same of a line as stat has it. */
 bool proc_parse(const char *line, struct proc *proc);
+/* Is this child of ours stopped by a signal? Neither a descriptor nor /proc is needed. One that a
+ * debugger holds is not. */
+bool proc_is_stopped(pid_t child);
 
 #endif

@@ -2,9 +2,9 @@
 
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "master/notify.h"
+#include "master/proc.h"
 #include "master/stillness.h"
 #include "reactor/log.h"
 
@@ -26,14 +26,10 @@ static uint64_t progress_of(const struct slot *slot)
 	return STATS_READ(stats, turns) + STATS_READ(stats, harvests);
 }
 
-/* What the kernel says of a process. */
-struct condition {
-	bool stopped, traced;
-};
-
-static struct condition condition_of(pid_t pid)
+/* Only /proc knows. Where it can't be read, nobody is taken to hold it: one that hangs must not go
+ * on for want of a look. */
+static bool is_traced(pid_t pid)
 {
-	struct condition condition = {false, false};
 	char path[64], line[256];
 	int tracer = 0;
 	FILE *file;
@@ -41,15 +37,11 @@ static struct condition condition_of(pid_t pid)
 	(void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
 	file = fopen(path, "re");
 	if (!file)
-		return condition;
-	while (fgets(line, sizeof line, file)) {
-		if (strncmp(line, "State:\tT", 8) == 0)
-			condition.stopped = true;
-		else if (sscanf(line, "TracerPid: %d", &tracer) == 1)
-			condition.traced = tracer != 0;
-	}
+		return false;
+	while (!tracer && fgets(line, sizeof line, file))
+		(void)sscanf(line, "TracerPid: %d", &tracer);
 	(void)fclose(file);
-	return condition;
+	return tracer != 0;
 }
 
 static bool is_asleep(const struct slot *slot)
@@ -73,7 +65,6 @@ static void slot_abort(struct slot *slot, uint32_t watchdog_ms)
 static bool slot_look(struct slot *slot, uint32_t watchdog_ms, bool aborts)
 {
 	uint64_t progress = progress_of(slot);
-	struct condition condition;
 
 	if (progress != slot->progress) {
 		slot->progress = progress;
@@ -82,8 +73,7 @@ static bool slot_look(struct slot *slot, uint32_t watchdog_ms, bool aborts)
 	}
 	(void)stillness_look(pulse.board, slot); /* those who ask later profit by it */
 	/* One look says little: it may have been woken, or stopped, this moment. */
-	condition = condition_of(slot->pid);
-	if (condition.traced || (is_asleep(slot) && !condition.stopped)) {
+	if ((is_asleep(slot) && !proc_is_stopped(slot->pid)) || is_traced(slot->pid)) {
 		slot->stuck = 0;
 		return true;
 	}

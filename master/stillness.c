@@ -32,7 +32,7 @@ struct stillness stillness_of(const struct board *board, const struct slot *slot
 
 	if (!slot->pid)
 		return stillness;
-	stillness.stopped = state == 'T' || state == 't';
+	stillness.stopped = state ? state == 'T' || state == 't' : proc_is_stopped(slot->pid);
 	suspect = stillness.stopped || !STATS_READ(stats, asleep);
 	if (seen[seat].pid != slot->pid || seen[seat].progress != progress || !suspect ||
 	    !seen[seat].suspect)

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -129,6 +130,30 @@ START_TEST(one_that_is_stopped)
 
 	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
 	is_replaced(server, crowd, pid, "a worker that is stopped");
+}
+END_TEST
+
+/* The master may not have one descriptor more than it has: no look at /proc, and no fork, till it
+ * may. */
+START_TEST(one_that_is_stopped_is_seen_without_descriptors)
+{
+	struct server *server =
+	    STEERED("--workers", "1", "--watchdog", "500ms", "echo://127.0.0.1:0");
+	pid_t pid = server_wait_worker(server, 0, 0);
+	struct rlimit none, before;
+	int client;
+
+	ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, NULL, &before), 0);
+	none = (struct rlimit){0, before.rlim_max};
+	ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, &none, NULL), 0);
+	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+	client = connect_to(server->ports[0]);
+	server_wait_log(server, SILENT);
+	server_wait_log(server, "a worker can't be forked");
+	ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, &before, NULL), 0);
+	send_text(client, "served");
+	expect_text(client, "served");
+	steer_stop(server);
 }
 END_TEST
 
@@ -295,6 +320,8 @@ START_TEST(nobody_pays_for_a_master_that_stood_still)
 END_TEST
 
 SUITE("pulse", {"one that is stopped", one_that_is_stopped, 40},
+      {"one that is stopped is seen without descriptors",
+       one_that_is_stopped_is_seen_without_descriptors, 20},
       {"one that spins", one_that_spins, 40},
       {"one that spins is not ready", one_that_spins_is_not_ready, 60},
       {"one that is stopped does not hold a reload up",
