@@ -62,6 +62,58 @@ END_TEST
 
 /* ---- unix sockets ---- */
 
+/* ---- as many workers as there can be ---- */
+
+#define STAY 400
+
+static void all_are_served(const int clients[STAY], const int members[2])
+{
+	for (size_t i = 0; i < STAY; i++)
+		send_text(clients[i], "served");
+	for (size_t i = 0; i < STAY; i++)
+		expect_text(clients[i], "served");
+	for (int i = 0; i < 2; i++) {
+		send_text(members[i], "a line\n");
+		expect_text(members[!i], "a line\n");
+	}
+}
+
+/* What the masters say to each other then, bells in the first and lanes in the second upgrade, is
+ * more than a socket's buffer takes. */
+START_TEST(with_256_workers_nobody_is_lost)
+{
+	struct server *server =
+	    STEERED("--config", steer_config("workers = 8\nlog-level = info\naccept = handoff\n"
+					     "listen = echo://127.0.0.1:0\n"
+					     "listen = chat://127.0.0.1:0\n"));
+	int clients[STAY], members[2];
+
+	for (size_t i = 0; i < STAY; i++)
+		clients[i] = connect_to(server->ports[0]);
+	for (int i = 0; i < 2; i++)
+		members[i] = connect_to(server->ports[1]);
+	server_wait_stat_is(server, "connections", STAY + 2);
+	all_are_served(clients, members);
+	(void)steer_config("workers = 256\nlog-level = warn\naccept = handoff\n"
+			   "listen = echo://127.0.0.1:0\n"
+			   "listen = chat://127.0.0.1:0\n");
+	for (int i = 0; i < 2; i++) {
+		uint64_t begin = now_ms();
+
+		upgrade_made(server);
+		(void)printf("FIGURE an upgrade from %d workers to 256, with %d connections: "
+			     "%llu ms\n",
+			     i ? 256 : 8, STAY, (unsigned long long)(now_ms() - begin));
+		(void)fflush(stdout);
+		steer_settle(server, 256);
+		all_are_served(clients, members);
+		steer_do("rebalance"); /* each worker has some for the next upgrade */
+	}
+	ck_assert_uint_eq(server_stat(server, "closed_worker_died"), 0);
+	steer_stop(server);
+}
+END_TEST
+
 START_TEST(unix_sockets_stay)
 {
 	char file[160], name[160], text[160];
@@ -311,6 +363,7 @@ START_TEST(term_to_the_old_one_after_it_handed_over_stops_it_alone)
 END_TEST
 
 SUITE("upgrade", {"twenty in a row", twenty_in_a_row, 60, 3},
+      {"with 256 workers nobody is lost", with_256_workers_nobody_is_lost, 60},
       {"unix sockets stay", unix_sockets_stay, 60},
       {"datagrams are answered by old or new", datagrams_are_answered_by_old_or_new, 40},
       {"the configuration is read anew", the_configuration_is_read_anew, 30},
