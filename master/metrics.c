@@ -350,6 +350,8 @@ static void listen_at(struct place *place)
 		place->current ^= 1;
 		listener = &place->listeners[place->current];
 		listener_init(listener, fd, &listener_owner, &metrics.stats);
+		place->serving = true;
+		(void)listener_resume(metrics.owner->loop, listener);
 	}
 	address_format(&place->point.bound, text);
 	if (error)
