@@ -309,11 +309,8 @@ static void slot_died(struct slot *slot, int status, const struct rusage *used)
 	lost += held;
 	STATS_ADD(stats, closed[CLOSE_worker_died], lost);
 	stats_clear_gauges(stats);
-	if (owner->bus) {
+	if (owner->bus)
 		bus_vacate(owner->bus, slot_seat(slot));
-		/* It may have published, and not woken anybody. */
-		bus_ring_all_bells(owner->bus);
-	}
 	log_death(slot, pid, status, lost);
 	slot->orders = 0;
 	slot_event(slot, SLOT_DIED);
@@ -325,6 +322,7 @@ static void slot_died(struct slot *slot, int status, const struct rusage *used)
 
 pid_t generations_reap(int *status)
 {
+	bool reaped = false;
 	struct rusage used;
 	pid_t pid;
 
@@ -337,10 +335,14 @@ pid_t generations_reap(int *status)
 					ours = true;
 					slot_died(slot, *status, &used);
 				}
+		reaped = reaped || ours;
 		if (!ours)
-			return pid;
+			break;
 	}
-	return 0;
+	/* They may have published, and not woken anybody. */
+	if (reaped && owner->bus)
+		bus_ring_all_bells(owner->bus);
+	return pid > 0 ? pid : 0;
 }
 
 /* ---- the whole ---- */

@@ -158,8 +158,22 @@ void bus_add_bell(struct bus *bus, unsigned seat, int fd)
 
 void bus_ring_all_bells(const struct bus *bus)
 {
-	for (unsigned i = 0; i < BUS_SEATS_MAX; i++)
-		ring_bell(bus, i);
+	for (unsigned i = 0, n = seats_in_use(bus); i < n; i++)
+		if (LOAD(seat_of(bus, i)->state) != VACANT)
+			ring_bell(bus, i);
+}
+
+/* As bus_port.c has it for sleepers: they store what they wait for, and look; we stored, and look
+ * who waits. */
+void bus_ring_who_waits(const struct bus *bus)
+{
+	FULL_FENCE();
+	for (unsigned i = 0, n = seats_in_use(bus); i < n; i++) {
+		const struct bus_seat *seat = seat_of(bus, i);
+
+		if (LOAD(seat->state) == SAID_ALL || LOAD_RELAXED(seat->wants_space))
+			ring_bell(bus, i);
+	}
 }
 
 void bus_vacate(struct bus *bus, unsigned seat)

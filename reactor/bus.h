@@ -55,8 +55,11 @@ void bus_add_bell(struct bus *bus, unsigned seat, int fd);
 
 /* Nobody waits for this seat, or wakes it, any more. Its process says so, or whoever reaped it. */
 void bus_vacate(struct bus *bus, unsigned seat);
-/* Wakes all. Whoever reaped a process calls it: that one may have published and not woken. */
+/* Wakes all who sit here. Whoever reaped processes calls it: they may have published and not
+ * woken. It costs a call for each seat: once for all that were reaped. */
 void bus_ring_all_bells(const struct bus *bus);
+/* Wakes those who wait for space, or for all to have said all: a seat was left. */
+void bus_ring_who_waits(const struct bus *bus);
 
 /* A record as its ring holds it; its bytes follow. */
 struct bus_record {
@@ -111,7 +114,7 @@ bool bus_wait(struct bus_port *port, uint32_t now_ms);
  * there is space now. */
 bool bus_wait_on(struct bus_port *port, uint32_t now_ms, unsigned *left_behind);
 
-/* This seat publishes nothing more. Wakes the others. */
+/* This seat publishes nothing more. Wakes those who wait for that. */
 void bus_say_last(struct bus_port *port);
 /* Nor does anybody else, but for those that have not asked this for BUS_PATIENCE_MS: all ask it
  * each BUS_LOOK_MS at least, from when they begin to drain. */

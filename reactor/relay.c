@@ -466,8 +466,9 @@ int relay_open(struct relay *relay, struct loop *loop, struct bus *bus, unsigned
 void relay_close(struct relay *relay)
 {
 	loop_unwatch(relay->loop, &relay->source); /* others have the bell too */
+	STATS_ADD(relay->loop->stats, bells, bus_announce(&relay->port));
 	bus_vacate(relay->port.bus, relay->port.seat);
-	bus_ring_all_bells(relay->port.bus);
+	bus_ring_who_waits(relay->port.bus);
 }
 
 void relay_add(struct relay *relay, struct topic *topic)

@@ -224,9 +224,9 @@ START_TEST(one_bell_for_each_sleep)
 	bus_vacate(&bus, 1);
 	ck_assert(say(&ports[0], 10));
 	ck_assert_uint_eq(bus_announce(&ports[0]), 0);
-	bus_ring_all_bells(&bus);
+	bus_ring_all_bells(&bus); /* of those who sit there */
 	for (unsigned i = 0; i < 3; i++)
-		ck_assert_uint_eq(bells_rung(i), 1);
+		ck_assert_uint_eq(bells_rung(i), i != 1);
 	bus_close(&bus);
 }
 END_TEST
@@ -256,6 +256,20 @@ START_TEST(who_makes_space_rings_for_who_waits)
 	ck_assert_uint_eq(bus_rest(&ports[2]), 1);
 	ck_assert_uint_eq(bells_rung(0), 2);
 	ck_assert(wait_on(&ports[0], NOW, 0));
+	/* Nor does whoever leaves wake those who do not wait. */
+	(void)hear_all(&ports[1]);
+	bus_ring_who_waits(&bus);
+	ck_assert_uint_eq(bells_rung(0) + bells_rung(1) + bells_rung(2), 0);
+	(void)say_until_full(&ports[0], 1000);
+	(void)hear_all(&ports[0]);
+	(void)hear_all(&ports[1]);
+	ck_assert(bus_wait(&ports[0], NOW));
+	bus_vacate(&bus, 2);
+	bus_ring_who_waits(&bus);
+	ck_assert_uint_eq(bells_rung(0), 1);
+	ck_assert_uint_eq(bells_rung(1) + bells_rung(2), 0);
+	ck_assert(wait_on(&ports[0], NOW, 0));
+	bus_take_seat(&ports[2], &bus, 2);
 	/* Space that came before the wait is found without a bell. */
 	(void)say_until_full(&ports[0], 1000);
 	(void)hear_all(&ports[0]);
@@ -274,7 +288,7 @@ START_TEST(all_have_said_all)
 	ck_assert(!bus_all_said(&ports[0], 0));
 	ck_assert(say(&ports[0], 10));
 	bus_say_last(&ports[0]);
-	ck_assert(bells_rung(1));
+	ck_assert(!bells_rung(1)); /* it does not wait for that yet */
 	ck_assert(!bus_all_said(&ports[0], 0));
 	bus_say_last(&ports[1]);
 	ck_assert(bells_rung(0));
