@@ -10,8 +10,8 @@
 
 /*
  * A program that was started without one of the standard descriptors would find a socket of its
- * own in its place, and write its log to a peer. What is put there can't be used, the wrong way
- * round as it is opened: weirctl says that it can't write its answer, as it should.
+ * own in its place, and write its log to a peer. What is opened there instead refuses whoever
+ * uses it, so that weirctl does not take an answer for written that went nowhere.
  */
 static void open_standard_descriptors(void)
 {
