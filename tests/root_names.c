@@ -1,12 +1,13 @@
 /*
  * Names, on a machine whose hosts file and name servers are the test's own (nameservers.h).
  *
- * What this shows: name servers that say nothing hold up nobody who talks, connects or steers,
- * and change nothing; at start weir asks again for a while. All addresses of a name are served, and
- * are one room of chat over changes; metrics are at all of them, and weirload tries all. Needs
- * root.
+ * What this shows: name servers that say nothing, and users that can't be looked up, hold up nobody
+ * who talks, connects or steers, and change nothing; at start weir asks again for a while. All
+ * addresses of a name are served, and are one room of chat over changes; metrics are at all of
+ * them, and weirload tries all. Needs root.
  */
 #include <signal.h>
+#include <sys/stat.h>
 
 #include "tests/crowd.h"
 #include "tests/load.h"
@@ -26,7 +27,7 @@ static uint64_t answers_in_ms(void)
 	return now_ms() - begin;
 }
 
-/* Of the child that looks names up. */
+/* Of the child that looks names up; 0: there is none. */
 static pid_t lookup_pid(const struct server *server)
 {
 	char command[96], line[32] = "";
@@ -35,8 +36,9 @@ static pid_t lookup_pid(const struct server *server)
 	(void)snprintf(command, sizeof command, "pgrep -x -P %d weir-lookup", (int)server->pid);
 	found = popen(command, "r");
 	ck_assert_ptr_nonnull(found);
-	ck_assert_ptr_nonnull(fgets(line, sizeof line, found));
-	ck_assert_int_eq(pclose(found), 0);
+	while (fgets(line, sizeof line, found))
+		;
+	(void)pclose(found);
 	return (pid_t)strtol(line, NULL, 10);
 }
 
@@ -103,6 +105,36 @@ START_TEST(a_stop_does_not_wait_for_a_name)
 	(void)server_wait_worker(server, 0, worker);
 	(void)close(connect_to(server->ports[0]));
 	ck_assert_int_gt(lookup_pid(server), 0);
+	steer_stop(server);
+}
+END_TEST
+
+/* As a directory of users that is on the network, and away: whoever opens the file waits. */
+START_TEST(a_user_that_is_looked_up_holds_up_nobody)
+{
+	const char *config = "user = nobody\n" ONE;
+	struct wait wait = wait_begin();
+	struct server *server;
+	pid_t asked;
+
+	if (nameservers_cannot("a user that is looked up holds up nobody"))
+		return;
+	server = STEERED("--workers", "1", "--config", steer_config(config));
+	ck_assert_int_eq(mkfifo(in_folder("passwd"), 0600), 0);
+	ck_assert_int_eq(mount(in_folder("passwd"), "/etc/passwd", NULL, MS_BIND, NULL), 0);
+	asked = steer_ask_begin("reload");
+	while (!lookup_pid(server))
+		wait_more(&wait, "a child that looks it up");
+	for (int i = 0; i < 10; i++) {
+		ck_assert_int_eq(steer_number("generation"), 1);
+		(void)close(connect_to(server->ports[0]));
+	}
+	ck_assert_int_eq(kill(lookup_pid(server), SIGKILL), 0);
+	ck_assert_int_eq(steer_ask_end(asked), 1);
+	ck_assert_int_eq(umount("/etc/passwd"), 0);
+	steer_do("reload");
+	ck_assert_int_eq(steer_number("generation"), 2);
+	steer_settle(server, 1);
 	steer_stop(server);
 }
 END_TEST
@@ -335,6 +367,7 @@ END_TEST
 
 SUITE("names", {"silent name servers hold up nobody", silent_name_servers_hold_up_nobody, 60},
       {"a stop does not wait for a name", a_stop_does_not_wait_for_a_name, 30},
+      {"a user that is looked up holds up nobody", a_user_that_is_looked_up_holds_up_nobody, 30},
       {"a start asks again", a_start_asks_again, 30},
       {"what may pass ends with 1", what_may_pass_ends_with_1, 30},
       {"a room has all addresses of its name", a_room_has_all_addresses_of_its_name, 30, 2},
