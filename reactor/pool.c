@@ -75,6 +75,8 @@ void *pool_take(struct pool *pool)
 	}
 	pool->taken[group] |= 1ULL << bit;
 	pool->used++;
+	if (group >= pool->groups_used)
+		pool->groups_used = group + 1;
 	return pool->base + (group * POOL_GROUP + bit) * pool->object_bytes;
 }
 
@@ -127,7 +129,7 @@ void pool_give(struct pool *pool, void *object)
 
 void *pool_next(const struct pool *pool, size_t *cursor)
 {
-	while (*cursor < pool->objects_max) {
+	while (*cursor < pool->groups_used * POOL_GROUP) {
 		size_t group = *cursor / POOL_GROUP;
 		uint64_t rest = pool->taken[group] >> (*cursor % POOL_GROUP);
 

@@ -23,6 +23,7 @@ struct pool {
 	size_t page_bytes, mapped_bytes;
 	size_t object_bytes, objects_max;
 	size_t groups, group_lowest; /* no group below group_lowest has room */
+	size_t groups_used;	     /* no group from here on was ever taken from */
 	size_t groups_spare, groups_spare_max;
 	size_t used;
 };
