@@ -7,10 +7,11 @@
 #include "reactor/hash.h"
 #include "reactor/sys.h"
 
-int clients_open(struct clients *clients, uint32_t connections_max, uint32_t limit)
+int clients_open(struct clients *clients, uint32_t connections_max, uint32_t capacity,
+		 uint32_t limit)
 {
 	uint32_t chains = 64;
-	size_t entries_bytes = connections_max * sizeof(struct client);
+	size_t entries_bytes = capacity * sizeof(struct client);
 
 	*clients = (struct clients){.limit = limit, .seed = sys_clock_us()};
 	if (!limit)
@@ -23,7 +24,7 @@ int clients_open(struct clients *clients, uint32_t connections_max, uint32_t lim
 	    sys_map(clients->mapped_bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 	if (!clients->entries)
 		return -ENOMEM;
-	clients->chains = (uint32_t *)(void *)(clients->entries + connections_max);
+	clients->chains = (uint32_t *)(void *)(clients->entries + capacity);
 	(void)sys_getrandom(&clients->seed, sizeof clients->seed,
 			    GRND_NONBLOCK); /* else the clock's */
 	return 0;

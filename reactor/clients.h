@@ -29,8 +29,10 @@ struct clients {
 	size_t mapped_bytes;
 };
 
-/* limit 0 makes no table. 0 or -ENOMEM. */
-int clients_open(struct clients *clients, uint32_t connections_max, uint32_t limit);
+/* For up to capacity connections, and as quick as it should be for connections_max of them. limit 0
+ * makes no table. 0 or -ENOMEM. */
+int clients_open(struct clients *clients, uint32_t connections_max, uint32_t capacity,
+		 uint32_t limit);
 void clients_close(struct clients *clients);
 
 static inline bool clients_counted(const struct clients *clients)

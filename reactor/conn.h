@@ -127,6 +127,14 @@ struct conn_limits {
 	uint32_t high_water, low_water;		      /* bytes owed */
 	uint32_t idle_ms, write_ms, request_ms;	      /* 0: off */
 	uint32_t connections_max, connections_per_ip; /* per ip: 0: off */
+	/* Of those that another process moves here there may be as many, whatever newcomers are
+	 * limited to; 0: no more than these. */
+	uint32_t connections_capacity;
+};
+
+/* What another process is about to move here. */
+struct conn_promise {
+	size_t connections, chunks;
 };
 
 struct service {
@@ -155,6 +163,7 @@ struct conn_table {
 	struct buffers buffers;
 	struct clients clients;
 	size_t chunks_kept; /* that no read takes: topics need them, to deliver what was read */
+	struct conn_promise promised; /* all of it; others take what is left beside it */
 	/* One turn at a time: */
 	struct outbox outbox;
 	unsigned messages_left;
@@ -174,11 +183,26 @@ int conn_table_open(struct conn_table *table, struct loop *loop, const struct co
 		    size_t buffers_size);
 void conn_table_close(struct conn_table *table); /* ends every connection at once */
 
+/* For so many newcomers there is room. Where addresses are counted, for none before all who were
+ * let in elsewhere are here: nobody knows yet which addresses they bring. */
+static inline size_t conn_table_room(const struct conn_table *table)
+{
+	size_t taken = table->conns.used + table->promised.connections;
+
+	if ((table->promised.connections && clients_counted(&table->clients)) ||
+	    table->loop->now_us < table->refused_until_us)
+		return 0;
+	return taken < table->limits.connections_max ? table->limits.connections_max - taken : 0;
+}
+
 static inline bool conn_table_full(const struct conn_table *table)
 {
-	return table->conns.used >= table->limits.connections_max ||
-	       table->loop->now_us < table->refused_until_us;
+	return !conn_table_room(table);
 }
+
+/* One of several promises, which was zero at first, is this from now on. */
+void conn_table_promise(struct conn_table *table, struct conn_promise *promise,
+			struct conn_promise now);
 
 enum conn_origin {
 	CONN_ACCEPTED, /* the descriptor is ours alone */

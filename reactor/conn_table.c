@@ -31,6 +31,17 @@ void starved_set(struct conn *conn, struct conn_table *table, bool starved)
 		loop_deadline(table->loop, &table->starvation, table->loop->now_ms + STARVATION_MS);
 }
 
+/* Chunks that nobody has, and nobody was promised: the last who comes is to find some to read with,
+ * too (conn_can_adopt). */
+static size_t chunks_left(const struct conn_table *table)
+{
+	size_t left = buffers_free_chunks(&table->buffers), promised = table->promised.chunks;
+
+	if (promised)
+		promised += CHUNKS_FOR_A_READ + table->chunks_kept;
+	return left > promised ? left - promised : 0;
+}
+
 /*
  * A connection that has nothing in hand may use the last buffers; one that does leaves a
  * quarter of them to the others. So those who read what they are owed go on beside any
@@ -38,7 +49,7 @@ void starved_set(struct conn *conn, struct conn_table *table, bool starved)
  */
 static bool buffers_for_read(const struct conn *conn, const struct conn_table *table)
 {
-	size_t left = buffers_free_chunks(&table->buffers);
+	size_t left = chunks_left(table);
 
 	if (conn->service->topic && conn->input) /* to go on takes no more, and frees this one */
 		return true;
@@ -59,7 +70,7 @@ size_t conn_room(const struct conn *conn, const struct conn_table *table)
 	if (conn->input)
 		return CHUNK_BYTES - conn->input->used;
 	if (!conn->service->protocol->uses_all ||
-	    buffers_free_chunks(&table->buffers) <
+	    chunks_left(table) <
 		table->buffers.chunks.objects_max / 4 + CONN_TURN_BYTES / CHUNK_BYTES)
 		return CHUNK_BYTES;
 	return room < CONN_TURN_BYTES ? room : CONN_TURN_BYTES;
@@ -106,7 +117,9 @@ static void starvation_turn(struct loop *loop, struct source *source)
 	if (!table->starved)
 		return;
 	woken = starvation_wake(loop, table);
-	if (due && !woken && table->stats->sent_bytes == table->sent_when_starved) {
+	/* What is promised to others ends soon, and so frees more than a victim would. */
+	if (due && !woken && !table->promised.chunks &&
+	    table->stats->sent_bytes == table->sent_when_starved) {
 		struct conn *victim = longest_stalled(table);
 
 		if (victim)
@@ -120,7 +133,7 @@ static void starvation_turn(struct loop *loop, struct source *source)
 void starvation_look(struct conn_table *table)
 {
 	if (table->starved && !table->starvation.queued &&
-	    buffers_free_chunks(&table->buffers) > table->buffers.chunks.objects_max / 4)
+	    chunks_left(table) > table->buffers.chunks.objects_max / 4)
 		loop_poke(table->loop, &table->starvation);
 }
 
@@ -178,9 +191,47 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	loop_settle(table->loop, &conn->source);
 }
 
+void conn_table_promise(struct conn_table *table, struct conn_promise *promise,
+			struct conn_promise now)
+{
+	struct conn_promise was = *promise;
+
+	*promise = now;
+	table->promised.connections += now.connections - was.connections;
+	table->promised.chunks += now.chunks - was.chunks;
+	STATS_SET(table->stats, connections_promised, table->promised.connections);
+	if (now.connections < was.connections && table->on_room)
+		table->on_room(table);
+	if (now.chunks < was.chunks && table->starved && !table->starvation.queued)
+		loop_poke(table->loop, &table->starvation);
+}
+
+/* What grows with the number of connections. 0 or -ENOMEM. */
+static int conn_table_allocate(struct conn_table *table, uint32_t capacity, size_t buffers_size)
+{
+	int error = pool_open(&table->conns, sizeof(struct conn), capacity, CONNS_SPARE_BYTES);
+
+	if (!error)
+		error = buffers_open(&table->buffers, buffers_size, capacity, table->loop->stats);
+	if (!error)
+		error = clients_open(&table->clients, table->limits.connections_max, capacity,
+				     table->limits.connections_per_ip);
+	return error;
+}
+
+static void conn_table_free(struct conn_table *table)
+{
+	clients_close(&table->clients);
+	buffers_close(&table->buffers);
+	pool_close(&table->conns);
+}
+
 int conn_table_open(struct conn_table *table, struct loop *loop, const struct conn_limits *limits,
 		    size_t buffers_size)
 {
+	uint32_t capacity = limits->connections_capacity > limits->connections_max
+				? limits->connections_capacity
+				: limits->connections_max;
 	int error;
 
 	*table = (struct conn_table){.loop = loop, .stats = loop->stats, .limits = *limits};
@@ -188,14 +239,12 @@ int conn_table_open(struct conn_table *table, struct loop *loop, const struct co
 	table->scratch = sys_map(CONN_TURN_BYTES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	error = table->scratch ? 0 : -ENOMEM;
 	if (!error)
-		error = pool_open(&table->conns, sizeof(struct conn), limits->connections_max,
-				  CONNS_SPARE_BYTES);
-	if (!error)
-		error = buffers_open(&table->buffers, buffers_size, limits->connections_max,
-				     loop->stats);
-	if (!error)
-		error = clients_open(&table->clients, limits->connections_max,
-				     limits->connections_per_ip);
+		error = conn_table_allocate(table, capacity, buffers_size);
+	if (error && table->scratch && capacity > limits->connections_max) {
+		/* Addresses are limited, too: then those that move are, as newcomers. */
+		conn_table_free(table);
+		error = conn_table_allocate(table, limits->connections_max, buffers_size);
+	}
 	if (!error)
 		STATS_SET(loop->stats, connections_capacity, limits->connections_max);
 	return error;
@@ -212,9 +261,7 @@ void conn_table_close(struct conn_table *table)
 		conn_die(conn, CLOSE_stopped);
 		conn_destroy(conn);
 	}
-	clients_close(&table->clients);
-	buffers_close(&table->buffers);
-	pool_close(&table->conns);
+	conn_table_free(table);
 	if (table->scratch)
 		(void)sys_munmap(table->scratch, CONN_TURN_BYTES);
 }

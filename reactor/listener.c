@@ -101,7 +101,8 @@ static enum outcome listener_take(struct listener *listener)
 	enum accept_error error;
 	int fd;
 
-	if (!room && !listener->reject)
+	if (!room && (!listener->reject ||
+		      (listener->owner->undecided && listener->owner->undecided(listener))))
 		return NO_ROOM;
 	fd = listener_accept(listener, named);
 	if (listener->reject && (!room || fd == -EMFILE || fd == -ENFILE))

@@ -31,6 +31,9 @@ struct listener_owner {
 	void (*batch_done)(struct listener *listener);
 	/* After listener_stop(): it is closed. May be NULL. */
 	void (*stopped)(struct listener *listener);
+	/* There is no room, but that may only seem so: do they wait a while, although they would be
+	 * turned away? NULL: no. */
+	bool (*undecided)(struct listener *listener);
 };
 
 struct listener {

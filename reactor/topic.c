@@ -28,8 +28,8 @@ int topic_open(struct topic *topic, struct relay *relay, struct service *service
 	service->beside = NULL;
 	service->table->chunks_kept = TOPICS_CHUNKS;
 	relay_add(relay, topic);
-	return pool_open(&topic->members, sizeof(struct member),
-			 service->table->limits.connections_max, MEMBERS_SPARE_BYTES);
+	return pool_open(&topic->members, sizeof(struct member), service->table->conns.objects_max,
+			 MEMBERS_SPARE_BYTES);
 }
 
 void topic_share(struct topic *topic, struct service *service)

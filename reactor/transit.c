@@ -35,9 +35,14 @@ bool conn_is_frozen(const struct conn *conn)
 	return conn->source.turn == frozen_turn;
 }
 
+bool conn_can_freeze(const struct conn *conn)
+{
+	return conn->phase != DEAD && conn->source.turn == conn_turn;
+}
+
 bool conn_freeze(struct conn *conn)
 {
-	if (conn->phase == DEAD || conn->source.turn != conn_turn)
+	if (!conn_can_freeze(conn))
 		return false;
 	conn->source.turn = frozen_turn;
 	conn->passed = true; /* there may be a copy of its descriptor, whatever comes of it */
@@ -121,14 +126,19 @@ void conn_depart(struct conn *conn)
 
 /* ---- where it goes ---- */
 
+/* Input has a chunk of its own. */
+size_t transit_chunks(size_t bytes)
+{
+	return bytes ? (bytes + CHUNK_BYTES - 1) / CHUNK_BYTES + 1 : 0;
+}
+
 bool conn_can_adopt(const struct service *service, size_t bytes)
 {
 	const struct conn_table *table = service->table;
 	const struct buffers *buffers = &table->buffers;
-	/* Input has a chunk of its own. */
-	size_t chunks = (bytes + CHUNK_BYTES - 1) / CHUNK_BYTES + 1;
+	size_t chunks = transit_chunks(bytes);
 
-	if (conn_table_full(table))
+	if (!pool_free(&table->conns) || table->loop->now_us < table->refused_until_us)
 		return false;
 	if (!bytes)
 		return true;

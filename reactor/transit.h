@@ -47,6 +47,7 @@ _Static_assert(sizeof(struct transit) == 56, "no padding travels");
  * due. What others do to it, conn_share(), conn_abort(), conn_go_on(), a drain, takes effect
  * when it thaws. False: it has ended, or is frozen already. */
 bool conn_freeze(struct conn *conn);
+bool conn_can_freeze(const struct conn *conn);
 bool conn_is_frozen(const struct conn *conn);
 /* It goes on here, as if nothing had been. */
 void conn_thaw(struct conn *conn);
@@ -64,7 +65,10 @@ void conn_depart(struct conn *conn);
 
 /* ---- where it goes ---- */
 
-/* Is there room for one more, and for that many bytes of it? Nothing is changed. */
+/* The chunks that one with so many bytes takes at most. */
+size_t transit_chunks(size_t bytes);
+/* Is there room for one more, and for that many bytes of it? It was admitted where it comes from:
+ * what newcomers are limited to, and what is promised, do not count. Nothing is changed. */
 bool conn_can_adopt(const struct service *service, size_t bytes);
 /* Takes over fd, which comes to its first turn in the next pass. False: there is no room, the
  * kernel does not watch one more, or the description is none; then nothing was done, and fd is

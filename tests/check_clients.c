@@ -56,7 +56,7 @@ START_TEST(without_a_limit_there_is_no_table)
 	struct clients clients;
 	uint32_t handle = 7;
 
-	ck_assert_int_eq(clients_open(&clients, 1000000, 0), 0);
+	ck_assert_int_eq(clients_open(&clients, 1000000, 1000000, 0), 0);
 	ck_assert(!clients_counted(&clients));
 	ck_assert_uint_eq(clients.mapped_bytes, 0);
 	for (int i = 0; i < 100; i++) {
@@ -73,7 +73,7 @@ START_TEST(the_limit_holds_for_each_address_of_its_own)
 	uint32_t handles[3], other, refused = 7;
 	struct clients clients;
 
-	ck_assert_int_eq(clients_open(&clients, 100, 3), 0);
+	ck_assert_int_eq(clients_open(&clients, 100, 100, 3), 0);
 	ck_assert(clients_counted(&clients));
 	for (int i = 0; i < 3; i++)
 		ck_assert(take(&clients, "127.0.0.1", &handles[i]));
@@ -97,7 +97,7 @@ START_TEST(a_mapped_address_is_the_same_client)
 	struct clients clients;
 	uint32_t handle;
 
-	ck_assert_int_eq(clients_open(&clients, 100, 2), 0);
+	ck_assert_int_eq(clients_open(&clients, 100, 100, 2), 0);
 	ck_assert(take(&clients, "192.0.2.1", &handle));
 	ck_assert(take(&clients, "::ffff:192.0.2.1", &handle));
 	ck_assert(!take(&clients, "192.0.2.1", &handle));
@@ -115,7 +115,7 @@ START_TEST(peers_without_an_address_do_not_count)
 	struct clients clients;
 	uint32_t handle = 7;
 
-	ck_assert_int_eq(clients_open(&clients, 10, 1), 0);
+	ck_assert_int_eq(clients_open(&clients, 10, 10, 1), 0);
 	for (int i = 0; i < 100; i++) {
 		ck_assert(clients_take(&clients, &peer.any, &handle));
 		ck_assert_uint_eq(handle, 0);
@@ -130,7 +130,7 @@ START_TEST(places_are_used_again)
 	struct clients clients;
 	uint32_t handles[50];
 
-	ck_assert_int_eq(clients_open(&clients, 50, 1), 0);
+	ck_assert_int_eq(clients_open(&clients, 50, 50, 1), 0);
 	for (int round = 0; round < 200; round++) {
 		for (int i = 0; i < 50; i++) {
 			char host[32];
@@ -165,7 +165,7 @@ START_TEST(random_operations_agree_with_a_table)
 	struct clients clients;
 	uint64_t seed = 9;
 
-	ck_assert_int_eq(clients_open(&clients, CONNECTIONS, LIMIT), 0);
+	ck_assert_int_eq(clients_open(&clients, CONNECTIONS, CONNECTIONS, LIMIT), 0);
 	for (unsigned i = 0; i < ADDRESSES; i++) {
 		char host[64];
 
@@ -234,7 +234,7 @@ __attribute__((constructor)) static void tell_seed(void)
 
 	if (!getenv("CLIENTS_SEED"))
 		return;
-	if (clients_open(&clients, 1, 1) < 0 ||
+	if (clients_open(&clients, 1, 1, 1) < 0 ||
 	    write(STDOUT_FILENO, &clients.seed, sizeof clients.seed) < 0)
 		_exit(1);
 	_exit(0);

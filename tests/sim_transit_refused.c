@@ -290,6 +290,70 @@ START_TEST(a_full_table_takes_nobody)
 }
 END_TEST
 
+/* Those who begin something leave the buffers that others bring along, or will; nobody ends for
+ * want of them meanwhile; and they go on when the promise ends. */
+START_TEST(what_is_promised_is_left)
+{
+	struct conn_promise promise = {0};
+	struct peer *peers[60];
+	uint64_t received;
+
+	begin("line");
+	conn_table_promise(&there->table, &promise, (struct conn_promise){.chunks = 40});
+	for (int i = 0; i < 60; i++) {
+		peers[i] = world_connect(there);
+		peer_text(peers[i], "half a line");
+		ferry_settle(&ferry);
+		ck_assert(conn_can_adopt(&there->service, 30 * CHUNK_BYTES));
+	}
+	ferry_wait(&ferry, 5000);
+	ck_assert(conn_can_adopt(&there->service, 30 * CHUNK_BYTES));
+	received = there->stats.received_bytes;
+	conn_table_promise(&there->table, &promise, (struct conn_promise){0});
+	ferry_settle(&ferry);
+	ck_assert_uint_gt(there->stats.received_bytes, received);
+	ck_assert(!conn_can_adopt(&there->service, 30 * CHUNK_BYTES));
+	for (int i = 0; i < 60; i++)
+		ck_assert(!peers[i]->closed);
+	conn_table_abort(&there->table, CLOSE_stopped);
+	ferry_settle(&ferry);
+	ferry_close(&ferry);
+}
+END_TEST
+
+/* Newcomers take the room that is left; those who move here do not ask for it. */
+START_TEST(a_promised_place_is_no_newcomers)
+{
+	struct conn_limits limits = {WORLD_LIMITS};
+	struct conn_promise promise = {0};
+	struct peer *moved, *peers[2];
+
+	limits.connections_max = 2;
+	limits.connections_capacity = 3;
+	begin_with("echo", limits);
+	moved = world_connect(here);
+	conn_table_promise(&there->table, &promise, (struct conn_promise){.connections = 1});
+	ck_assert_uint_eq(conn_table_room(&there->table), 1);
+	peers[0] = world_connect(there);
+	ck_assert(conn_table_full(&there->table));
+	conn_table_promise(&there->table, &promise, (struct conn_promise){0});
+	peers[1] = world_connect(there);
+	ck_assert(conn_table_full(&there->table));
+	ck_assert(ferry_move(&ferry, moved));
+	ck_assert_uint_eq(conn_table_room(&there->table), 0);
+	ck_assert(!conn_can_adopt(&there->service, 0));
+	peer_finish(peers[0]);
+	ferry_settle(&ferry);
+	ck_assert_uint_eq(conn_table_room(&there->table), 0);
+	peer_finish(peers[1]);
+	ferry_settle(&ferry);
+	ck_assert_uint_eq(conn_table_room(&there->table), 1);
+	peer_finish(moved);
+	ferry_settle(&ferry);
+	ferry_close(&ferry);
+}
+END_TEST
+
 /* What conn_can_adopt() says is so, whatever is left, and enough is left to read with. */
 START_TEST(it_is_known_before_whether_buffers_suffice)
 {
@@ -492,6 +556,8 @@ SUITE("sim_transit_refused",
       {"a member of a topic holds nothing", a_member_of_a_topic_holds_nothing, 10},
       {"random descriptions", random_descriptions, 60},
       {"a full table takes nobody", a_full_table_takes_nobody, 10},
+      {"what is promised is left", what_is_promised_is_left, 10},
+      {"a promised place is no newcomer's", a_promised_place_is_no_newcomers, 10},
       {"it is known before whether buffers suffice", it_is_known_before_whether_buffers_suffice,
        30},
       {"a frozen one does not wait for buffers", a_frozen_one_does_not_wait_for_buffers, 30},
