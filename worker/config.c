@@ -25,9 +25,15 @@ const char *const config_default_listeners[] = {
 };
 
 /* Descriptors of a worker that are not connections: standard ones, epoll, signals, channel,
- * log, a spare, and room for a batch that the master passes. With topics, a bell for each worker
- * beside them. */
+ * log, and room for a batch that the master, or another worker, passes. Beside them each listener
+ * has one, and a spare; and each worker may move connections here, and, with topics, has a bell. */
 #define DESCRIPTORS_RESERVED 96
+
+static uint64_t descriptors_reserved(const struct config *config)
+{
+	return DESCRIPTORS_RESERVED + 2 * config->listeners_n +
+	       config->workers * (config_has_topic(config) ? 2 : 1);
+}
 
 /* ---- values ---- */
 
@@ -400,8 +406,9 @@ bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 				return false;
 	if (!config->workers)
 		config->workers = cpus < WORKERS_MAX ? cpus : WORKERS_MAX;
-	reserved = DESCRIPTORS_RESERVED + (config_has_topic(config) ? config->workers : 0);
+	reserved = descriptors_reserved(config);
 	allowed = descriptors > 2 * reserved ? descriptors - reserved : descriptors / 2;
+	config->connections_capacity = allowed;
 	config->max_connections_asked = config->max_connections;
 	if (!config->max_connections || config->max_connections > allowed)
 		config->max_connections = allowed;

@@ -55,6 +55,7 @@ struct config {
 	struct address metrics_at[METRICS_ADDRESSES_MAX]; /* what metrics stands for */
 	size_t metrics_n;
 	uint64_t max_connections_asked; /* what the limit of descriptors may have cut; 0: auto */
+	uint64_t connections_capacity;	/* what that limit allows, those that move here included */
 	char *file_text;      /* in which its texts lie, that were not in argv; NULL: none */
 	size_t file_settings; /* that it had */
 };
