@@ -18,7 +18,7 @@
 bool change_order(struct slot *from, struct slot *to, uint32_t count)
 {
 	struct note out = {.kind = NOTE_MOVE_OUT, .count = count, .order = ++change.next_order};
-	struct note in = {.kind = NOTE_MOVE_IN};
+	struct note in = slot_move_in(slot_index(from), from->generation->number, count);
 	int lane[2];
 	bool sent;
 

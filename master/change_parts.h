@@ -27,6 +27,11 @@ struct change_state {
 	bool hung;		       /* it was not ready in time */
 	bool left[LISTEN_NUMBERS_MAX]; /* listeners that the next master does not have */
 	bool beside;		       /* the master before us is still there */
+	struct held_lane {
+		unsigned index;
+		int fd;
+	} held[WORKERS_MAX]; /* for the master before us, once we have taken over */
+	unsigned held_n;
 	int wants_more;
 	uint32_t next_order;
 	unsigned rounds, under_way; /* orders */

@@ -192,16 +192,15 @@ void change_switch_over(void)
 	log_open((enum log_level)next->config.log_level, (enum log_format)next->config.log_format);
 	listen_serve(&next->set);
 	handoff_serve(&next->set);
-	EACH_SLOT (slot, next) {
-		(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
-		handoff_worker_up(slot_seat(slot), &slot->channel);
-	}
 	empty_removed(old, next);
 	EACH_SLOT (slot, old) {
 		slot_event(slot, SLOT_RETIRE);
 		if (slot->roster.state == SLOT_RETIRING)
 			change_route(slot, slot_connections(slot));
 	}
+	/* After they were told who moves to them: newcomers take what room is left. */
+	EACH_SLOT (slot, next)
+		(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
 	if (!generation_has_workers(old)) /* no death will tell: they had died before */
 		change_generation_end(old);
 }

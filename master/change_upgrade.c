@@ -73,16 +73,17 @@ static void successor_ready(void)
 	change.began_us = change.owner->loop->now_us;
 	loop_no_deadline(change.owner->loop, &change.timer);
 	old->phase = GENERATION_RETIRING;
-	handoff_leave();
+	handoff_leave(upgrade_give_late);
 	change.owner->handed_over(true);
-	upgrade_hand_over();
-	change_pass_on();
 	empty_left();
 	EACH_SLOT (slot, old) {
 		slot_event(slot, SLOT_RETIRE);
 		if (slot->roster.state == SLOT_RETIRING)
 			change_route(slot, slot_connections(slot));
 	}
+	/* Its workers are told who moves to them before they serve. */
+	upgrade_hand_over();
+	change_pass_on();
 	change_upgrade_look();
 	if (!generations_have_workers()) /* no death will tell: they had died before */
 		change.owner->loop->stopped = true;
@@ -150,6 +151,13 @@ void change_upgrade_look(void)
 
 /* ---- upgrade: the new master ---- */
 
+static void give_lane(unsigned index, int fd)
+{
+	upgrade_give_lane(index, fd);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
 static void take_over(void)
 {
 	struct generation *serving = change.serving;
@@ -158,13 +166,14 @@ static void take_over(void)
 		return;
 	change.owner->takes_over();
 	serving->phase = GENERATION_SERVING;
-	EACH_SLOT (slot, serving) {
-		if (slot->roster.state != SLOT_READY)
-			continue;
-		(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
-		handoff_worker_up(slot_seat(slot), &slot->channel);
-	}
+	EACH_SLOT (slot, serving)
+		if (slot->roster.state == SLOT_READY)
+			(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
 	change.owner->serves();
+	while (change.held_n) {
+		change.held_n--;
+		give_lane(change.held[change.held_n].index, change.held[change.held_n].fd);
+	}
 }
 
 void change_tell_ready(void)
@@ -177,20 +186,34 @@ void change_tell_ready(void)
 	upgrade_tell_ready();
 }
 
+/* Before it hands over, all of them are asked for: our workers are told who moves to them before
+ * they serve, and nobody moves before that. */
 static void predecessor_wants_lane(unsigned index, unsigned attempt)
 {
 	struct slot *taker = &change.serving->slots[(index + attempt) % change.serving->slots_n];
-	struct note note = {.kind = NOTE_MOVE_IN};
+	struct note note;
 	int lane[2];
 
-	if (taker->roster.state != SLOT_READY ||
+	if (index >= WORKERS_MAX || taker->roster.state != SLOT_READY ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, lane) < 0) {
 		upgrade_give_lane(index, -1);
 		return;
 	}
-	upgrade_give_lane(index, slot_pass(taker, &note, &lane[1], 1) ? lane[0] : -1);
-	(void)close(lane[0]);
+	note = slot_move_in(index, change.serving->number - 1, MOVE_ALL);
+	if (!slot_pass(taker, &note, &lane[1], 1)) {
+		(void)close(lane[0]);
+		lane[0] = -1;
+	}
 	(void)close(lane[1]);
+	if (change.serving->phase == GENERATION_STAGED && change.held_n < WORKERS_MAX)
+		change.held[change.held_n++] = (struct held_lane){index, lane[0]};
+	else
+		give_lane(index, lane[0]);
+}
+
+static void predecessor_gives_late(uint32_t number, int fd)
+{
+	change_give_late(number, fd);
 }
 
 static void predecessor_passes_on(unsigned what, int n)
@@ -222,6 +245,7 @@ static const struct upgrade_owner upgrade_owner = {
     .lost = successor_lost,
     .take_over = take_over,
     .wants_lane = predecessor_wants_lane,
+    .late = predecessor_gives_late,
     .passed_on = predecessor_passes_on,
     .alone = predecessor_gone,
 };

@@ -41,6 +41,16 @@ uint64_t slot_connections(const struct slot *slot)
 	return STATS_READ(&seat_of(slot)->stats, connections);
 }
 
+struct note slot_move_in(unsigned index, unsigned generation, uint32_t count)
+{
+	const struct stats *stats = &owner->board->seats[board_seat_of(index, generation)].stats;
+	uint64_t held = STATS_READ(stats, connections), chunks = STATS_READ(stats, chunks);
+
+	return (struct note){.kind = NOTE_MOVE_IN,
+			     .count = held < count ? (uint32_t)held : count,
+			     .left = chunks < UINT32_MAX ? (uint32_t)chunks : UINT32_MAX};
+}
+
 /* ---- the channel of a worker ---- */
 
 /* A worker is trusted with nothing: what no worker says is dropped, and costs its turn. It is no
@@ -77,6 +87,10 @@ static bool take_note(struct slot *slot, const struct note *note)
 		return true;
 	case NOTE_LEAVING:
 		owner->leaving(slot);
+		return true;
+	case NOTE_SERVING:
+		if (slot->roster.state != SLOT_RETIRING && !slot->leaving)
+			handoff_worker_up(slot_seat(slot), &slot->channel);
 		return true;
 	case NOTE_TAKEN:
 		return handoff_taken(slot_seat(slot), note->order, note->count);

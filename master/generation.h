@@ -91,6 +91,9 @@ bool slot_tell(struct slot *slot, const struct note *note);
 bool slot_pass(struct slot *slot, const struct note *note, const int *fds, size_t fds_n);
 /* Connections that it holds, by its own word. */
 uint64_t slot_connections(const struct slot *slot);
+/* What the worker of that slot, of that generation, may move to another one: as many, at most, of
+ * the connections that it holds, by its own word. Goes with NOTE_MOVE_IN. */
+struct note slot_move_in(unsigned index, unsigned generation, uint32_t count);
 
 /* SIGCHLD: reaps whoever is ours, and answers another child's pid and *status; 0: no more. */
 pid_t generations_reap(int *status);

@@ -61,6 +61,7 @@ static struct {
 	bool has_waiting;   /* somebody was left in a queue: there was no room */
 	bool open;	    /* some listener was of this mode */
 	void (*idle)(void); /* set while it stops */
+	void (*elsewhere)(uint32_t number, int fd); /* where orphans go; NULL: to workers */
 } handoff;
 
 static bool listens(const struct listener *listener)
@@ -93,6 +94,11 @@ static void parcel_done(struct parcel *parcel)
 
 static void orphan(struct parcel *parcel)
 {
+	if (handoff.elsewhere) {
+		handoff.elsewhere(parcel->listener, parcel->fd);
+		parcel_done(parcel);
+		return;
+	}
 	list_remove(&parcel->node);
 	parcel->batch_n = 0;
 	list_append(&handoff.orphans, &parcel->node);
@@ -117,11 +123,13 @@ static uint64_t lane_load(size_t seat)
 	const struct stats *stats = &handoff.board->seats[seat].stats;
 	uint64_t opened = STATS_READ(stats, handed_over);
 	uint64_t connections = STATS_READ(stats, connections);
+	uint64_t promised = STATS_READ(stats, connections_promised);
 	uint64_t under_way = handoff.lanes[seat].given - opened;
 
 	if (under_way > 2 * LANE_MAX)
 		under_way = handoff.lanes[seat].parcels;
 	return (connections < handoff.max_connections ? connections : handoff.max_connections) +
+	       (promised < handoff.max_connections ? promised : handoff.max_connections) +
 	       under_way;
 }
 
@@ -263,7 +271,29 @@ static void stopped(struct listener *listener)
 	tell_if_idle();
 }
 
-static const struct listener_owner owner = {has_room, accepted, batch_done, stopped};
+/* While a worker has not answered, or rests, or others move to it, it may have room yet; and so
+ * may one that comes, where there is none. */
+static bool undecided(struct listener *listener)
+{
+	size_t lanes = 0;
+
+	(void)listener;
+	for (size_t seat = 0; seat < handoff.lanes_n; seat++) {
+		const struct lane *lane = &handoff.lanes[seat];
+		const struct stats *stats = &handoff.board->seats[seat].stats;
+
+		if (!lane->channel || lane->leaving)
+			continue;
+		lanes++;
+		if (STATS_READ(stats, connections) < handoff.max_connections &&
+		    (lane->parcels || STATS_READ(stats, connections_promised) ||
+		     (lane->resting && !time_reached(handoff.loop->now_ms, lane->rested_ms))))
+			return true;
+	}
+	return !lanes;
+}
+
+static const struct listener_owner owner = {has_room, accepted, batch_done, stopped, undecided};
 
 /* ---- workers ---- */
 
@@ -307,6 +337,8 @@ void handoff_worker_up(unsigned seat, struct seqpacket *channel)
 {
 	struct lane *lane = &handoff.lanes[seat];
 
+	if (lane->channel == channel && !lane->leaving)
+		return;
 	if (seat >= handoff.lanes_n)
 		handoff.lanes_n = seat + 1;
 	lane->channel = channel;
@@ -462,6 +494,7 @@ void handoff_serve(const struct listen_set *set)
 	bool wanted[LISTEN_NUMBERS_MAX] = {false};
 	uint32_t numbers[LISTENERS_MAX];
 
+	handoff.elsewhere = NULL;
 	handoff.max_connections = config->max_connections;
 	listen_numbers(set, numbers);
 	for (size_t i = 0; i < config->listeners_n; i++)
@@ -500,8 +533,13 @@ void handoff_stop(void (*idle)(void))
 	tell_if_idle();
 }
 
-void handoff_leave(void)
+void handoff_leave(void (*elsewhere)(uint32_t number, int fd))
 {
+	struct parcel *parcel;
+
+	handoff.elsewhere = elsewhere;
+	while ((parcel = first_of(&handoff.orphans)))
+		orphan(parcel);
 	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
 		if (listens(&handoff.listeners[i]))
 			listener_close(handoff.loop, &handoff.listeners[i]);

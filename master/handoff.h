@@ -23,11 +23,13 @@ void handoff_serve(const struct listen_set *set);
 void handoff_give(uint32_t number, int fd);
 /* Accepts what waits, passes it on, and stops; calls idle once nothing is under way. */
 void handoff_stop(void (*idle)(void));
-/* Nothing more is accepted here: another master has the sockets. */
-void handoff_leave(void);
+/* Nothing more is accepted here: another master has the sockets, and to it goes, by elsewhere(),
+ * which borrows the descriptor, whatever no worker of ours takes. Until handoff_serve(). */
+void handoff_leave(void (*elsewhere)(uint32_t number, int fd));
 void handoff_close(void);
 
-/* The worker in that seat of the board takes connections from now on, over channel. */
+/* The worker in that seat of the board takes connections from now on, over channel. Said again, it
+ * changes nothing. */
 void handoff_worker_up(unsigned seat, struct seqpacket *channel);
 /* Its channel had none. */
 void handoff_worker_has_room(unsigned seat);

@@ -25,7 +25,7 @@
 
 extern char **environ;
 
-enum { READY = 1, FAILED, TAKE_OVER, WANT_LANE, LANE, BELL, PASS_ON, LEFT };
+enum { READY = 1, FAILED, TAKE_OVER, WANT_LANE, LANE, BELL, PASS_ON, LEFT, LATE };
 
 struct upgrade_note {
 	uint32_t kind, number, attempt;
@@ -102,9 +102,11 @@ static void old_takes(const struct upgrade_note *note, int fd)
 	}
 }
 
-static void new_takes(const struct upgrade_note *note)
+static void new_takes(const struct upgrade_note *note, int fd)
 {
-	if (note->kind == TAKE_OVER)
+	if (note->kind == LATE && note->number < LISTEN_NUMBERS_MAX && fd >= 0)
+		upgrade.owner->late(note->number, fcntl(fd, F_DUPFD_CLOEXEC, 0));
+	else if (note->kind == TAKE_OVER)
 		upgrade.owner->take_over();
 	else if (note->kind == WANT_LANE)
 		upgrade.owner->wants_lane(note->number, note->attempt);
@@ -123,7 +125,7 @@ static void link_took(struct seqpacket *link, const void *bytes, size_t n, int *
 	}
 	memcpy(&note, bytes, sizeof note);
 	if (upgrade.heir)
-		new_takes(&note);
+		new_takes(&note, fds_n == 1 ? fds[0] : -1);
 	else
 		old_takes(&note, fds_n == 1 ? fds[0] : -1);
 }
@@ -520,6 +522,11 @@ void upgrade_want_lane(unsigned slot, unsigned attempt)
 {
 	link_send(&(struct upgrade_note){.kind = WANT_LANE, .number = slot, .attempt = attempt},
 		  -1);
+}
+
+void upgrade_give_late(uint32_t number, int fd)
+{
+	link_send(&(struct upgrade_note){.kind = LATE, .number = number}, fd);
 }
 
 void upgrade_pass_on(unsigned what, int n)

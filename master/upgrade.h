@@ -7,6 +7,7 @@
  *      | TAKE_OVER ----------------------------->|   they serve; the old ones retire
  *      | WANT_LANE of a slot ------------------->|
  *      |<------------------------ LANE of a slot |   over it a worker moves its connections
+ *      | LATE, a connection -------------------->|   that none of the old one's workers took
  *      | PASS_ON ------------------------------->|   what is asked of the old one is the new one's
  *      | (its workers have gone, and so it goes) |
  *
@@ -59,6 +60,7 @@ struct upgrade_owner {
 	/* In the new master: */
 	void (*take_over)(void); /* or the old one died before it could say so */
 	void (*wants_lane)(unsigned slot, unsigned attempt);
+	void (*late)(uint32_t number, int fd);	 /* a connection of that listener, to be served */
 	void (*passed_on)(unsigned what, int n); /* asked of the old one, which left it to us */
 	void (*alone)(void);			 /* nobody of the old one's is there any more */
 };
@@ -83,6 +85,8 @@ void upgrade_want_lane(unsigned slot, unsigned attempt);
 void upgrade_pass_on(unsigned what, int n);
 /* Has the new one not taken all yet that it was told? */
 bool upgrade_is_telling(void);
+/* A connection that was accepted and not served. fd stays the caller's. */
+void upgrade_give_late(uint32_t number, int fd);
 
 /* ---- in the new master ---- */
 

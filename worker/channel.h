@@ -21,11 +21,12 @@ enum note_kind {
 	NOTE_TAKEN,	/* the first count of that batch of connections were taken, the rest not */
 	NOTE_GAVE,	/* that order to move is over: count went, end says why, left are here */
 	NOTE_LEAVING,	/* this worker was asked to end; does weir end, too? */
+	NOTE_SERVING,	/* the answer to SERVE: what was promised before it stands on the board */
 	/* to the worker: */
 	NOTE_SERVE,	  /* it was staged: it begins */
 	NOTE_CONNECTIONS, /* a batch, order, of count descriptors of this listener beside it */
 	NOTE_MOVE_OUT,	  /* give count connections over the lane that is beside it */
-	NOTE_MOVE_IN,	  /* take what comes over the lane that is beside it */
+	NOTE_MOVE_IN,	  /* take what comes over the lane beside it: count, with `left` chunks */
 	NOTE_EMPTY,	  /* nobody will have that listener after it: take in who waits there */
 	NOTE_RETIRE,	  /* all other listeners are its successors' */
 	NOTE_LEAVE,	  /* drain what is left and end; weir goes on */

@@ -8,6 +8,12 @@
 
 static const struct entrance_hall *the_hall; /* of this process */
 
+static bool entrance_undecided(struct listener *listener)
+{
+	(void)listener;
+	return mover_is_undecided(the_hall->mover);
+}
+
 static bool entrance_room(struct listener *listener)
 {
 	(void)listener;
@@ -31,6 +37,7 @@ static const struct listener_owner entrance_owner = {
     .room = entrance_room,
     .accepted = entrance_accepted,
     .stopped = entrance_stopped,
+    .undecided = entrance_undecided,
 };
 
 static void entrance_gone(struct datagram_socket *socket)

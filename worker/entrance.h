@@ -12,6 +12,7 @@
 #include "reactor/datagram.h"
 #include "reactor/listener.h"
 #include "reactor/topic.h"
+#include "worker/move.h"
 #include "worker/worker.h"
 
 struct entrance {
@@ -31,6 +32,7 @@ struct entrance_hall {
 	const struct worker_setup *setup;
 	struct conn_table *table;
 	struct relay *relay;
+	const struct mover *mover;
 	struct guard guard;
 	void (*stopped)(void); /* one has been emptied, and is closed */
 };

@@ -3,6 +3,7 @@
  *
  *     giver                                                              taker
  *       | <----- offer: which listeners, protocols and versions of state ----- |
+ *       | ------ promise: so many are still to come ------------------------> |
  *       | ------ batch: descriptors, and all else as bytes (a memfd) --------> |
  *       | <----- taken: these of them ---------------------------------------- |
  *
@@ -10,6 +11,11 @@
  * the giver does nothing with those that it described until it is answered, and the taker
  * touches no socket before it has answered. So a lane that ends without an answer, because
  * either one died, says that its last batches were not taken: the giver goes on with them.
+ *
+ * Those that are to come are promised: the taker keeps room for them, and newcomers get what is
+ * left over. Before its giver's first word, that is what the master thinks, and some more; from
+ * then on what the giver says, less what has come. A promise ends with its lane, kept or not, and
+ * with the patience for a giver that says nothing.
  *
  * A mover is one process' side of all of its lanes. It borrows everything but their descriptors.
  */
@@ -70,10 +76,15 @@ struct move_lane {
 	bool waits; /* for the end of another lane's batch, or of this lane */
 	uint32_t first, under_way;
 	struct move_batch batches[MOVE_UNDER_WAY_MAX];
+	struct conn_promise promise; /* what is to come beside what is under way */
+	bool heard;		     /* its giver has said what is to come */
+	uint32_t patience_ms;	     /* of its taker: until then the promise stands, */
+	uint32_t latest_ms;	     /* and no promise does so longer */
 	struct move_offer {
 		uint32_t listener;
 		uint16_t state_bytes, state_version;
-		char protocol[24];
+		char protocol[23];
+		uint8_t promises; /* does the taker read them? One of an older weir does not */
 	} offers[MOVE_OFFERS_MAX];
 };
 
@@ -85,6 +96,7 @@ struct mover {
 	const struct move_owner *owner;
 	bool closed;				 /* no more connections are taken */
 	bool marked;				 /* a batch with members is under way */
+	unsigned unheard;			 /* lanes whose giver has said nothing yet */
 	struct move_lane *lanes[MOVE_LANES_MAX]; /* made when one is needed, and kept */
 };
 
@@ -94,8 +106,12 @@ void mover_open(struct mover *mover, struct conn_table *table, struct relay *rel
 /* Takes over fd, an end of a lane. Gives count connections, or MOVE_ALL, and tells gave() with
  * this order; more of them than lanes: at once, as MOVE_FULL. */
 void mover_give(struct mover *mover, int fd, uint32_t order, uint32_t count);
-/* Takes over fd. Takes what comes, until its giver ends it. services: those that it offers. */
-void mover_take(struct mover *mover, int fd, struct service *const services[], size_t n);
+/* Takes over fd. Takes what comes, until its giver ends it. services: those that it offers.
+ * expected: what will come, as far as the master knows. */
+void mover_take(struct mover *mover, int fd, struct service *const services[], size_t n,
+		struct conn_promise expected);
+/* Is it not known exactly how many, or from which addresses, are to come? */
+bool mover_is_undecided(const struct mover *mover);
 /* A connection has come, or none will any more: those who give everything look again. */
 void mover_look(struct mover *mover);
 /* This process ends: it takes nothing from now on. */

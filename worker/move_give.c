@@ -60,6 +60,85 @@ static bool is_offered(const struct move_lane *lane, const struct conn *conn)
 	return false;
 }
 
+/* ---- what is promised ---- */
+
+/* Of those who may go, what other lanes are there for. */
+static uint64_t wanted_elsewhere(const struct move_lane *lane)
+{
+	uint64_t wanted = 0;
+
+	for (size_t i = 0; i < MOVE_LANES_MAX; i++) {
+		const struct move_lane *other = lane->mover->lanes[i];
+
+		if (other && other != lane && seqpacket_is_open(&other->end) && other->gives &&
+		    other->wanted != MOVE_ALL)
+			wanted += other->wanted;
+	}
+	return wanted;
+}
+
+static struct conn_promise still_to_go(const struct move_lane *lane)
+{
+	uint64_t others = lane->wanted == MOVE_ALL ? wanted_elsewhere(lane) : 0;
+	const struct service *service = NULL;
+	struct conn_promise promise = {0};
+	bool offered = false;
+	struct conn *conn;
+	size_t cursor = 0;
+
+	while (promise.connections < lane->wanted &&
+	       (conn = pool_next(&lane->mover->table->conns, &cursor))) {
+		if (conn->service != service)
+			offered = is_offered(lane, conn);
+		service = conn->service;
+		if (!offered || !conn_can_freeze(conn))
+			continue;
+		if (others) {
+			others--;
+			continue;
+		}
+		promise.connections++;
+		promise.chunks += transit_chunks(conn_transit_bytes(conn));
+	}
+	return promise;
+}
+
+/* Before each walk over the table: what it will find. Said where the taker doesn't know it. */
+static void give_promise(struct move_lane *lane)
+{
+	struct conn_promise promise;
+	struct promise_note note;
+
+	if (!lane->offers_n || !lane->offers[0].promises)
+		return;
+	promise = still_to_go(lane);
+	if (lane->heard && promise.connections == lane->promise.connections &&
+	    promise.chunks == lane->promise.chunks)
+		return;
+	note = (struct promise_note){.kind = MOVE_PROMISE,
+				     .connections = (uint32_t)promise.connections,
+				     .chunks = promise.chunks};
+	/* Where the lane is full, the next walk says it. */
+	if (descriptors_send(lane->end.source.fd, &note, sizeof note, NULL, 0) < 0)
+		return;
+	lane->promise = promise;
+	lane->heard = true;
+}
+
+/* It is under way: the taker subtracts it as it comes. */
+static void promise_went(struct move_lane *lane, const struct move_batch *batch)
+{
+	struct conn_promise *promise = &lane->promise;
+	size_t chunks = 0;
+
+	for (uint32_t i = 0; i < batch->n; i++)
+		chunks += transit_chunks(conn_transit_bytes(batch->conns[i]));
+	promise->connections -= promise->connections < batch->n ? promise->connections : batch->n;
+	promise->chunks -= promise->chunks < chunks ? promise->chunks : chunks;
+}
+
+/* ---- batches ---- */
+
 /* The next connections that can go, frozen from now on. */
 static void batch_gather(struct move_lane *lane, struct move_batch *batch)
 {
@@ -179,6 +258,7 @@ static bool give_batch(struct move_lane *lane)
 	error = batch_send(lane, batch);
 	if (!error) {
 		lane->under_way++;
+		promise_went(lane, batch);
 		if (lane->wanted != MOVE_ALL)
 			lane->wanted -= batch->n;
 		return true;
@@ -216,6 +296,7 @@ static bool give_taken(struct move_lane *lane, const struct taken_note *note)
 		return true;
 	}
 	lane->cursor = 0;
+	lane->heard = false; /* some are to come after all */
 	lane->refusals = taken ? 1 : lane->refusals + 1;
 	return true;
 }
@@ -229,6 +310,7 @@ static bool give_offered(struct move_lane *lane, const struct offer_note *note, 
 	if (note->version != TRANSIT_VERSION || note->reasons != move_reasons()) {
 		lane->wanted = 0;
 		lane->offers_n = 1;
+		lane->offers[0] = (struct move_offer){0};
 		return true;
 	}
 	if (note->offers_n > MOVE_OFFERS_MAX ||
@@ -304,6 +386,8 @@ static void give_turn(struct loop *loop, struct source *source)
 	}
 	again = lane->cursor != 0;
 	lane->waits = false;
+	if (!again)
+		give_promise(lane);
 	while (lane->under_way < MOVE_UNDER_WAY_MAX && give_batch(lane))
 		;
 	if (lane->under_way || lane->waits || deadline_armed(&source->deadline))

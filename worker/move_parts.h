@@ -12,7 +12,7 @@
 #include "reactor/transit.h"
 #include "worker/move.h"
 
-enum { MOVE_OFFER = 1, MOVE_BATCH, MOVE_TAKEN };
+enum { MOVE_OFFER = 1, MOVE_BATCH, MOVE_TAKEN, MOVE_PROMISE };
 
 struct offer_note {
 	uint32_t kind, version;
@@ -20,6 +20,12 @@ struct offer_note {
 	uint64_t bus;
 	uint32_t offers_n;
 	struct move_offer offers[MOVE_OFFERS_MAX];
+};
+
+/* What comes after all that was sent before it. */
+struct promise_note {
+	uint32_t kind, connections;
+	uint64_t chunks;
 };
 
 struct batch_note {
@@ -53,5 +59,9 @@ struct move_lane *lane_free(struct mover *mover);
 /* Takes over fd where it answers 0; else -errno. A lane that answers is patient. */
 int lane_open(struct mover *mover, struct move_lane *lane, int fd, bool patient, source_turn *turn);
 void lane_close(struct move_lane *lane);
+/* Of one that takes: this is promised from now on, of which no more than there can be is kept. */
+void lane_promise(struct move_lane *lane, struct conn_promise promise);
+/* Its giver said something, or is not waited for. */
+void lane_hear(struct move_lane *lane);
 
 #endif

@@ -6,6 +6,11 @@
 #include "reactor/log.h"
 #include "reactor/sys.h"
 
+#define UNHEARD_MS     1000  /* for the first word of a giver: it may be busy, or stopped */
+#define SILENCE_MS_MAX 5000  /* between two words of one that has promised something */
+#define PROMISE_MS_MAX 30000 /* from its beginning to the end of all that was promised */
+#define UNHEARD_MORE   256   /* connections that it may have let in since the master looked */
+
 /* The bytes beside the descriptors, in memory of our own: their sender may write there still. What
  * it says is a memfd may be another thing, from which nothing is read at a place. */
 static unsigned char *take_bytes(int memfd, size_t from, size_t n)
@@ -26,6 +31,73 @@ static unsigned char *take_bytes(int memfd, size_t from, size_t n)
 	}
 	return bytes;
 }
+
+/* ---- what is promised ---- */
+
+static size_t less(size_t n, size_t by)
+{
+	return n < by ? 0 : n - by;
+}
+
+/* From now on it stands for ms, unless its giver says something. */
+static void promise_stands(struct move_lane *lane, struct conn_promise promise, uint32_t ms)
+{
+	struct loop *loop = lane->mover->loop;
+
+	if (time_reached(loop->now_ms, lane->latest_ms))
+		promise = (struct conn_promise){0};
+	lane_promise(lane, promise);
+	lane->patience_ms = loop->now_ms + ms;
+	if (time_reached(lane->patience_ms, lane->latest_ms))
+		lane->patience_ms = lane->latest_ms;
+	if (promise.connections || promise.chunks)
+		loop_deadline(loop, &lane->end.source, lane->patience_ms);
+}
+
+/* As far as the master knew, and no more than that. */
+static struct conn_promise promise_unheard(const struct move_lane *lane)
+{
+	struct conn_promise promise = lane->promise;
+
+	promise.connections = less(promise.connections, UNHEARD_MORE);
+	return promise;
+}
+
+/* A giver that is stopped, or lies, keeps newcomers out no longer. */
+static void promise_look(struct move_lane *lane)
+{
+	struct conn_promise promise = {0};
+
+	if (!time_reached(lane->mover->loop->now_ms, lane->patience_ms)) { /* it has spoken since */
+		loop_deadline(lane->mover->loop, &lane->end.source, lane->patience_ms);
+		return;
+	}
+	if (!lane->heard)
+		promise = promise_unheard(lane);
+	lane_hear(lane);
+	promise_stands(lane, promise, SILENCE_MS_MAX);
+}
+
+static void take_promise(struct move_lane *lane, const struct promise_note *note)
+{
+	lane_hear(lane);
+	promise_stands(lane, (struct conn_promise){note->connections, (size_t)note->chunks},
+		       SILENCE_MS_MAX);
+}
+
+/* What was taken is not to come any more; what was not still is. An older giver says nothing but
+ * this. */
+static void promise_kept(struct move_lane *lane, struct conn_promise taken)
+{
+	struct conn_promise left = lane->heard ? lane->promise : promise_unheard(lane);
+
+	lane_hear(lane);
+	left.connections = less(left.connections, taken.connections);
+	left.chunks = less(left.chunks, taken.chunks);
+	promise_stands(lane, left, SILENCE_MS_MAX);
+}
+
+/* ---- who comes ---- */
 
 /* Where there is room for it, with its bytes; then it has the descriptor. */
 static bool take_one(const struct mover *mover, const struct transit *transit, int fd, int memfd,
@@ -50,6 +122,7 @@ static bool take_one(const struct mover *mover, const struct transit *transit, i
  * keeps out no other. */
 static uint64_t take_connections(struct move_lane *lane, const struct batch_note *note, int *fds)
 {
+	struct conn_promise kept = {0};
 	int memfd = note->bytes ? fds[note->count] : -1;
 	uint64_t taken = 0;
 	size_t at = 0;
@@ -63,9 +136,12 @@ static uint64_t take_connections(struct move_lane *lane, const struct batch_note
 		if (take_one(lane->mover, transit, fds[i], memfd, at)) {
 			fds[i] = -1;
 			taken |= 1ull << i;
+			kept.connections++;
+			kept.chunks += transit_chunks((size_t)n);
 		}
 		at += (size_t)n;
 	}
+	promise_kept(lane, kept);
 	return taken;
 }
 
@@ -127,7 +203,12 @@ static bool take_next(struct move_lane *lane)
 
 	if (n == -EAGAIN)
 		return false;
-	if (n <= 0 || !batch_is_well_formed(note, (size_t)n)) {
+	if (n == (ssize_t)sizeof(struct promise_note) && note->kind == MOVE_PROMISE) {
+		struct promise_note promise;
+
+		memcpy(&promise, note, sizeof promise);
+		take_promise(lane, &promise);
+	} else if (n <= 0 || !batch_is_well_formed(note, (size_t)n)) {
 		if (n > 0)
 			log_error("a worker broke the rules of a move");
 		lane_close(lane);
@@ -146,14 +227,17 @@ static bool take_next(struct move_lane *lane)
 static void take_turn(struct loop *loop, struct source *source)
 {
 	struct move_lane *lane = lane_of(source);
+	bool due = source->ready & SOURCE_DUE;
 	int batches = 0;
 
 	(void)loop;
 	source->ready = 0;
-	if (source->fd < 0 || !seqpacket_flush(&lane->end))
+	if (source->fd < 0)
 		return;
-	while (batches++ < MOVE_UNDER_WAY_MAX && take_next(lane) && !seqpacket_keeps(&lane->end))
+	while (batches++ < MOVE_UNDER_WAY_MAX && seqpacket_flush(&lane->end) && take_next(lane))
 		;
+	if (due && source->fd >= 0)
+		promise_look(lane);
 }
 
 static bool offer_send(struct mover *mover, int fd, struct service *const services[], size_t n)
@@ -172,6 +256,7 @@ static bool offer_send(struct mover *mover, int fd, struct service *const servic
 		offer->listener = mover->owner->listener_of(services[i]);
 		offer->state_bytes = protocol->state_bytes;
 		offer->state_version = protocol->state_version;
+		offer->promises = true;
 		memcpy(offer->protocol, protocol->name, strlen(protocol->name));
 		note.offers_n++;
 	}
@@ -181,7 +266,8 @@ static bool offer_send(struct mover *mover, int fd, struct service *const servic
 				NULL, 0) >= 0;
 }
 
-void mover_take(struct mover *mover, int fd, struct service *const services[], size_t n)
+void mover_take(struct mover *mover, int fd, struct service *const services[], size_t n,
+		struct conn_promise expected)
 {
 	struct move_lane *lane = mover->closed ? NULL : lane_free(mover);
 
@@ -191,4 +277,9 @@ void mover_take(struct mover *mover, int fd, struct service *const services[], s
 		return;
 	}
 	lane->gives = false;
+	lane->latest_ms = mover->loop->now_ms + PROMISE_MS_MAX;
+	mover->unheard++;
+	expected.connections += UNHEARD_MORE;
+	expected.chunks *= 2; /* what one chunk held may fill two anew */
+	promise_stands(lane, expected, UNHEARD_MS);
 }

@@ -118,23 +118,6 @@ static void drain(const char *why)
 		      worker.loop.now_ms + config_ms(worker.setup->config->drain_timeout));
 }
 
-/* weir ends. Connections that wait to be accepted are taken in, served what they have sent,
- * and ended as the others are: nobody who got through to us is reset. So are datagrams. */
-static void drain_with_weir(const char *why, bool told_last)
-{
-	if (!worker.serving) { /* others do, and their sockets are not ours to stop */
-		worker.loop.stopped = true;
-		return;
-	}
-	worker.leaving = false;
-	worker.told_last |= told_last;
-	if (!worker.draining)
-		drain(why);
-	EACH_ENTRANCE (entrance)
-		entrance_empty(entrance);
-	end_if_drained();
-}
-
 /* Only this worker ends: whoever waits is its successor's, or another worker's. */
 static void drain_alone(const char *why)
 {
@@ -144,6 +127,26 @@ static void drain_alone(const char *why)
 	EACH_ENTRANCE (entrance)
 		entrance_close(entrance);
 	drain(why);
+	end_if_drained();
+}
+
+/* weir ends. Connections that wait to be accepted are taken in, served what they have sent,
+ * and ended as the others are: nobody who got through to us is reset. So are datagrams. */
+static void drain_with_weir(const char *why, bool told_last)
+{
+	if (!worker.serving) {		     /* others do, and their sockets are not ours to stop */
+		if (worker.table.conns.used) /* some have moved here already */
+			drain_alone(why);
+		else
+			worker.loop.stopped = true;
+		return;
+	}
+	worker.leaving = false;
+	worker.told_last |= told_last;
+	if (!worker.draining)
+		drain(why);
+	EACH_ENTRANCE (entrance)
+		entrance_empty(entrance);
 	end_if_drained();
 }
 
@@ -213,15 +216,16 @@ static const struct move_owner move_owner = {
     .gave = gave,
 };
 
-static void take_lane(int lane)
+static void take_lane(int lane, const struct note *note)
 {
+	struct conn_promise expected = {.connections = note->count, .chunks = note->left};
 	struct service *services[LISTENERS_MAX];
 	size_t n = 0;
 
 	EACH_ENTRANCE (entrance)
 		if (entrance->service.protocol)
 			services[n++] = &entrance->service;
-	mover_take(&worker.mover, lane, services, n);
+	mover_take(&worker.mover, lane, services, n, expected);
 }
 
 /* Whoever comes from now on is for our successor, but for those that it does not serve. */
@@ -257,7 +261,7 @@ static void take_connections(const struct note *note, int *fds, size_t n)
 	struct conn_table *table = &worker.table;
 	struct entrance *entrance = entrance_of(note->listener);
 	bool here = entrance && !worker.leaving && !worker.retiring;
-	size_t room = here && !conn_table_full(table) ? pool_free(&table->conns) : 0;
+	size_t room = here ? conn_table_room(table) : 0;
 	size_t taken = n < room ? n : room;
 
 	tell_master(
@@ -305,6 +309,7 @@ static void take_note(const struct note *note, int *fds, size_t n)
 		break;
 	case NOTE_SERVE:
 		serve();
+		tell_master(&(struct note){.kind = NOTE_SERVING});
 		break;
 	case NOTE_EMPTY:
 		EACH_ENTRANCE (entrance)
@@ -327,7 +332,7 @@ static void take_note(const struct note *note, int *fds, size_t n)
 	case NOTE_MOVE_IN:
 		lane = take_descriptor(fds, n);
 		if (lane >= 0)
-			take_lane(lane);
+			take_lane(lane, note);
 		break;
 	case NOTE_BELLS:
 		take_bells(note->count, fds, n);
@@ -475,6 +480,7 @@ static void worker_open(const struct worker_setup *setup)
 	    .request_ms = config_ms(config->request_timeout),
 	    .connections_max = (uint32_t)config->max_connections,
 	    .connections_per_ip = (uint32_t)config->max_connections_per_ip,
+	    .connections_capacity = (uint32_t)config->connections_capacity,
 	};
 	int error;
 
@@ -498,6 +504,7 @@ static void worker_open(const struct worker_setup *setup)
 	worker.hall = (struct entrance_hall){.setup = setup,
 					     .table = &worker.table,
 					     .relay = &worker.relay,
+					     .mover = &worker.mover,
 					     .stopped = entrance_stopped};
 	for (size_t i = 0; i < config->listeners_n; i++)
 		if (config->listeners[i].datagrams)
