@@ -174,7 +174,9 @@ static void empty_removed(struct generation *old, struct generation *next)
 		for (size_t i = 0; slot->pid && i < old->config.listeners_n; i++)
 			if (!listen_keeps(&next->set, &old->set, i, slot_index(slot)))
 				(void)slot_tell(slot, &(struct note){.kind = NOTE_EMPTY,
-								     .listener = numbers[i]});
+								     .listener = numbers[i],
+								     .count = listen_has(
+									 &next->set, numbers[i])});
 }
 
 void change_switch_over(void)

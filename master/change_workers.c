@@ -76,7 +76,8 @@ void change_begin_fewer(size_t n)
 		for (size_t l = 0; slot->pid && l < serving->config.listeners_n; l++)
 			if (listen_is_slots_own(&serving->set, l))
 				(void)slot_tell(slot, &(struct note){.kind = NOTE_EMPTY,
-								     .listener = numbers[l]});
+								     .listener = numbers[l],
+								     .count = true});
 		slot_event(slot, SLOT_RETIRE);
 		if (slot->roster.state != SLOT_RETIRING)
 			continue;

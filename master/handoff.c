@@ -528,7 +528,7 @@ void handoff_stop(void (*idle)(void))
 		if (handoff.borrowed[i])
 			listener_close(handoff.loop, &handoff.listeners[i]);
 		else
-			listener_stop(handoff.loop, &handoff.listeners[i]);
+			listener_stop(handoff.loop, &handoff.listeners[i], false);
 	}
 	tell_if_idle();
 }

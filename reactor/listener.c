@@ -168,7 +168,7 @@ static void listener_turn(struct loop *loop, struct source *source)
 	outcome =
 	    listener_take_some(listener, listener->stopping ? LISTENER_BATCH_MAX : listener->batch);
 	listener_adapt(loop, listener, outcome);
-	if (outcome == NO_ROOM) {
+	if (outcome == NO_ROOM && !(listener->stopping && listener->leaves_rest)) {
 		listener_pause(loop, listener);
 	} else if (!listener->stopping) {
 		loop_no_deadline(loop, source); /* of a pause that ended before its time */
@@ -183,11 +183,12 @@ static void listener_turn(struct loop *loop, struct source *source)
 	}
 }
 
-void listener_stop(struct loop *loop, struct listener *listener)
+void listener_stop(struct loop *loop, struct listener *listener, bool leaves_rest)
 {
 	if (listener->source.fd < 0)
 		return;
 	listener->stopping = true;
+	listener->leaves_rest = leaves_rest;
 	(void)sys_listen(listener->source.fd, 0); /* no more than wait already */
 	loop_poke(loop, &listener->source);
 }

@@ -47,7 +47,7 @@ struct listener {
 	bool reject; /* where there is no room: accept and close, instead of waiting */
 	bool wants_peer;
 	bool watched;
-	bool stopping;
+	bool stopping, leaves_rest;
 };
 
 /* fd: a listening, non-blocking socket. */
@@ -57,8 +57,9 @@ void listener_init(struct listener *listener, int fd, const struct listener_owne
 int listener_resume(struct loop *loop, struct listener *listener);
 /* There is room again: goes on if it was paused. */
 void listener_has_room(struct loop *loop, struct listener *listener);
-/* Accepts what waits, as there is room for it, and closes then. */
-void listener_stop(struct loop *loop, struct listener *listener);
+/* Accepts what waits, as there is room for it, and closes then; leaves_rest: also where there is no
+ * more room, for others have the socket. */
+void listener_stop(struct loop *loop, struct listener *listener, bool leaves_rest);
 /* At once: whoever waits is for those who have a copy of the socket. */
 void listener_close(struct loop *loop, struct listener *listener);
 

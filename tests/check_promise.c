@@ -159,7 +159,7 @@ START_TEST(who_lives_has_room_beyond_a_smaller_limit)
 	guests_wait(&guests, LIVE);
 	seen = helm_make(guests.server, HELM_FEWER);
 	ck_assert_uint_eq(seen.stay, 0);
-	guests_look(&guests);
+	guests_are_the_same(&guests);
 	(void)configure(modes[_i], "workers = 1\nmax-connections = 3");
 	seen = helm_make(guests.server, HELM_RELOAD);
 	ck_assert_uint_eq(seen.stay, 0);

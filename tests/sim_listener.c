@@ -358,7 +358,7 @@ START_TEST(stop_takes_what_waits)
 	/* Queued at that moment, and armed: neither may come to it any more. */
 	loop_poke(&t.loop, &t.listener.source);
 	loop_deadline(&t.loop, &t.listener.source, t.loop.now_ms + 5);
-	listener_stop(&t.loop, &t.listener);
+	listener_stop(&t.loop, &t.listener, false);
 	for (int i = 0; i < 10 && t.listener.source.fd >= 0; i++)
 		loop_pass(&t.loop, 0);
 	ck_assert_uint_eq(t.accepted_n, 200);
@@ -379,7 +379,7 @@ START_TEST(stop_of_a_paused_one_takes_what_there_is_room_for)
 	connect_many(5);
 	loop_pass(&t.loop, 0);
 	t.room = 2;
-	listener_stop(&t.loop, &t.listener);
+	listener_stop(&t.loop, &t.listener, false);
 	loop_pass(&t.loop, 0);
 	ck_assert_uint_eq(t.accepted_n, 2);
 	ck_assert_int_ge(t.listener.source.fd, 0);

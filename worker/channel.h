@@ -27,7 +27,7 @@ enum note_kind {
 	NOTE_CONNECTIONS, /* a batch, order, of count descriptors of this listener beside it */
 	NOTE_MOVE_OUT,	  /* give count connections over the lane that is beside it */
 	NOTE_MOVE_IN,	  /* take what comes over the lane beside it: count, with `left` chunks */
-	NOTE_EMPTY,	  /* nobody will have that listener after it: take in who waits there */
+	NOTE_EMPTY,	  /* nobody reads there after it: take in who waits; count: if they fit */
 	NOTE_RETIRE,	  /* all other listeners are its successors' */
 	NOTE_LEAVE,	  /* drain what is left and end; weir goes on */
 	NOTE_DRAIN,	  /* weir ends: end gracefully; connections may still follow */

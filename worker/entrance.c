@@ -14,10 +14,15 @@ static bool entrance_undecided(struct listener *listener)
 	return mover_is_undecided(the_hall->mover);
 }
 
+/* Who moved away from a worker that retires lives on elsewhere: newcomers who would do so, too, do
+ * not follow, one by one, into the room that was theirs. */
 static bool entrance_room(struct listener *listener)
 {
-	(void)listener;
-	return !conn_table_full(the_hall->table);
+	const struct conn_table *table = the_hall->table;
+	uint64_t moved =
+	    listener->leaves_rest ? table->stats->moved_out - the_hall->moved_before : 0;
+
+	return conn_table_room(table) > moved;
 }
 
 static void entrance_accepted(struct listener *listener, int fd, const struct sockaddr *peer)
@@ -131,7 +136,7 @@ void entrance_has_room(struct entrance *entrance)
 	listener_has_room(the_hall->table->loop, &entrance->listener);
 }
 
-void entrance_empty(struct entrance *entrance)
+void entrance_empty(struct entrance *entrance, bool leaves_rest)
 {
 	if (entrance->borrowed) {
 		entrance_close(entrance);
@@ -139,7 +144,7 @@ void entrance_empty(struct entrance *entrance)
 		return;
 	}
 	entrance->emptied = true;
-	listener_stop(the_hall->table->loop, &entrance->listener);
+	listener_stop(the_hall->table->loop, &entrance->listener, leaves_rest);
 	datagram_stop(the_hall->table->loop, &entrance->datagrams);
 }
 

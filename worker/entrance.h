@@ -35,6 +35,7 @@ struct entrance_hall {
 	const struct mover *mover;
 	struct guard guard;
 	void (*stopped)(void); /* one has been emptied, and is closed */
+	uint64_t moved_before; /* connections that had moved away when its retiring began */
 };
 
 /* The i-th listener of the configuration, whose socket the setup names. Dies where it can't. */
@@ -42,9 +43,9 @@ void entrance_open(struct entrance *entrance, const struct entrance_hall *hall, 
 void entrance_serve(struct entrance *entrance);
 /* There is room again. */
 void entrance_has_room(struct entrance *entrance);
-/* Nobody else serves it: takes in who waits, answers what has come, and closes. One that is
- * borrowed it closes only. */
-void entrance_empty(struct entrance *entrance);
+/* Nobody reads it after us: takes in who waits, answers what has come, and closes. One that is
+ * borrowed it closes only. leaves_rest: whoever there is no room for is the master's to take. */
+void entrance_empty(struct entrance *entrance, bool leaves_rest);
 /* At once: who waits is for others who have it, or will. */
 void entrance_close(struct entrance *entrance);
 /* The same of datagrams, once the answers in hand have gone. */

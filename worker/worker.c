@@ -146,7 +146,7 @@ static void drain_with_weir(const char *why, bool told_last)
 	if (!worker.draining)
 		drain(why);
 	EACH_ENTRANCE (entrance)
-		entrance_empty(entrance);
+		entrance_empty(entrance, false);
 	end_if_drained();
 }
 
@@ -311,10 +311,11 @@ static void take_note(const struct note *note, int *fds, size_t n)
 		serve();
 		tell_master(&(struct note){.kind = NOTE_SERVING});
 		break;
-	case NOTE_EMPTY:
+	case NOTE_EMPTY: /* it retires next */
+		worker.hall.moved_before = worker.table.stats->moved_out;
 		EACH_ENTRANCE (entrance)
 			if (entrance->number == note->listener)
-				entrance_empty(entrance);
+				entrance_empty(entrance, note->count);
 		break;
 	case NOTE_RETIRE:
 		retire();
