@@ -183,16 +183,21 @@ int conn_table_open(struct conn_table *table, struct loop *loop, const struct co
 		    size_t buffers_size);
 void conn_table_close(struct conn_table *table); /* ends every connection at once */
 
-/* For so many newcomers there is room. Where addresses are counted, for none before all who were
- * let in elsewhere are here: nobody knows yet which addresses they bring. */
-static inline size_t conn_table_room(const struct conn_table *table)
+/* Places that newcomers may take. Where addresses are counted, none before all who were let in
+ * elsewhere are here: nobody knows yet which addresses they bring. */
+static inline size_t conn_table_places(const struct conn_table *table)
 {
 	size_t taken = table->conns.used + table->promised.connections;
 
-	if ((table->promised.connections && clients_counted(&table->clients)) ||
-	    table->loop->now_us < table->refused_until_us)
+	if (table->promised.connections && clients_counted(&table->clients))
 		return 0;
 	return taken < table->limits.connections_max ? table->limits.connections_max - taken : 0;
+}
+
+/* For so many newcomers there is room now. */
+static inline size_t conn_table_room(const struct conn_table *table)
+{
+	return table->loop->now_us < table->refused_until_us ? 0 : conn_table_places(table);
 }
 
 static inline bool conn_table_full(const struct conn_table *table)

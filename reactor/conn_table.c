@@ -154,7 +154,7 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	int error;
 
 	STATS_ADD(table->stats, accepted, 1);
-	if (conn_table_full(table)) {
+	if (!conn_table_places(table)) {
 		fd_refuse(table, fd, CLOSE_overload);
 		return;
 	}

@@ -12,6 +12,7 @@ struct seqpacket_kept {
 	struct seqpacket_kept *next;
 	size_t n, fds_n;
 	int fds[DESCRIPTORS_MAX];
+	bool spare; /* it goes back to where it was */
 	unsigned char bytes[];
 };
 
@@ -24,6 +25,34 @@ static void close_all(const int *fds, size_t n)
 			(void)sys_close(fds[i]);
 }
 
+static struct seqpacket_kept *place(size_t n)
+{
+	return malloc(sizeof(struct seqpacket_kept) + n);
+}
+
+/* One place is always there, where no memory is to be had: whoever keeps one message at a time
+ * can rely on it. */
+static void let_go(struct seqpacket *end, struct seqpacket_kept *kept)
+{
+	if (kept->spare)
+		end->spare = kept;
+	else
+		free(kept);
+}
+
+static struct seqpacket_kept *take_place(struct seqpacket *end, size_t n)
+{
+	struct seqpacket_kept *kept = end->kept_n < SEQPACKET_KEPT_MAX ? place(n) : NULL;
+
+	if (kept) {
+		kept->spare = false;
+	} else if (n <= SEQPACKET_BYTES_MAX && (kept = end->spare)) {
+		kept->spare = true;
+		end->spare = NULL;
+	}
+	return kept;
+}
+
 static void forget_first(struct seqpacket *end)
 {
 	struct seqpacket_kept *kept = end->first;
@@ -33,24 +62,24 @@ static void forget_first(struct seqpacket *end)
 		end->last = NULL;
 	end->kept_n--;
 	close_all(kept->fds, kept->fds_n);
-	free(kept);
+	let_go(end, kept);
 }
 
 /* 0 or -errno: then nothing is kept. */
 static int keep(struct seqpacket *end, const void *bytes, size_t n, const int *fds, size_t fds_n)
 {
-	struct seqpacket_kept *kept;
+	struct seqpacket_kept *kept = take_place(end, n);
 
-	if (end->kept_n == SEQPACKET_KEPT_MAX || !(kept = malloc(sizeof *kept + n)))
+	if (!kept)
 		return -ENOBUFS;
-	*kept = (struct seqpacket_kept){.n = n};
+	*kept = (struct seqpacket_kept){.n = n, .spare = kept->spare};
 	memcpy(kept->bytes, bytes, n);
 	for (; kept->fds_n < fds_n; kept->fds_n++) {
 		int fd = sys_duplicate(fds[kept->fds_n]);
 
 		if (fd < 0) {
 			close_all(kept->fds, kept->fds_n);
-			free(kept);
+			let_go(end, kept);
 			return fd;
 		}
 		kept->fds[kept->fds_n] = fd;
@@ -218,9 +247,13 @@ int seqpacket_open(struct seqpacket *end, struct loop *loop, int fd, bool patien
 	end->patient = patient;
 	end->source.fd = fd;
 	end->source.want = SOURCE_IN | SOURCE_OUT;
-	error = loop_watch(loop, &end->source, EPOLLIN);
-	if (error)
+	end->spare = place(SEQPACKET_BYTES_MAX);
+	error = end->spare ? loop_watch(loop, &end->source, EPOLLIN) : -ENOMEM;
+	if (error) {
+		free(end->spare);
+		end->spare = NULL;
 		end->source.fd = -1;
+	}
 	return error;
 }
 
@@ -228,6 +261,8 @@ void seqpacket_close(struct seqpacket *end)
 {
 	while (end->first)
 		forget_first(end);
+	free(end->spare);
+	end->spare = NULL;
 	if (end->source.fd < 0)
 		return;
 	loop_unwatch(end->loop, &end->source);

@@ -9,7 +9,8 @@
  *
  * An end that answers should be `patient`: it does not read while an answer of its own is kept,
  * so that it never keeps more than it said in one turn. Only one of the two ends may be, or
- * both would wait for one another. Nothing here blocks.
+ * both would wait for one another. Nothing here blocks. One message can be kept whatever memory is
+ * left: there is a place for it from the beginning.
  */
 #ifndef REACTOR_SEQPACKET_H
 #define REACTOR_SEQPACKET_H
@@ -42,6 +43,7 @@ struct seqpacket {
 	const struct seqpacket_owner *owner;
 	struct seqpacket_kept *first, *last;
 	size_t kept_n;
+	struct seqpacket_kept *spare;
 	uint64_t harvest; /* of the last turn that read all that it might */
 	unsigned batch;	  /* how much a turn may read */
 	bool patient;

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -188,6 +189,40 @@ START_TEST(nothing_of_a_try_is_kept)
 }
 END_TEST
 
+/* Whoever answers one thing at a time can always say it. */
+START_TEST(one_is_kept_where_no_memory_is_left)
+{
+	struct rlimit before;
+	struct hearer a, b;
+	int error, next_error;
+	unsigned n = 0;
+
+	if (suite_sanitized()) {
+		suite_skip("one is kept where no memory is left",
+			   "a sanitizer's own memory ends with RLIMIT_AS");
+		return;
+	}
+	open_pair(&a, &b, false);
+	while (!seqpacket_try(&a.end, &n, sizeof n, NULL, 0))
+		n++;
+	process_starve(getpid(), 0, &before);
+	for (size_t bytes = 1 << 16; bytes >= 16; bytes /= 2)
+		while (malloc(bytes))
+			;
+	error = seqpacket_send(&a.end, &n, sizeof n, NULL, 0);
+	n++;
+	next_error = seqpacket_send(&a.end, &n, sizeof n, NULL, 0);
+	(void)prlimit(0, RLIMIT_AS, &before, NULL); /* libcheck needs memory, too */
+	ck_assert_int_eq(error, 0);
+	ck_assert_int_eq(next_error, -ENOBUFS);
+	PASS_UNTIL(b.heard == n);
+	say(&a, n, MANY); /* and it is there again */
+	PASS_UNTIL(b.heard == n + MANY);
+	seqpacket_close(&a.end);
+	seqpacket_close(&b.end);
+}
+END_TEST
+
 /* One that answers keeps little, whatever the other one sends and does not read. */
 START_TEST(a_patient_end_answers_before_it_reads_on)
 {
@@ -292,6 +327,7 @@ SUITE("seqpacket", {"what is refused arrives, in order", what_is_refused_arrives
       {"the end comes after what was said", the_end_comes_after_what_was_said, 10},
       {"descriptors are kept, and closed", descriptors_are_kept_and_closed, 10},
       {"nothing of a try is kept", nothing_of_a_try_is_kept, 10},
+      {"one is kept where no memory is left", one_is_kept_where_no_memory_is_left, 10},
       {"a patient end answers before it reads on", a_patient_end_answers_before_it_reads_on, 10},
       {"who waits for room does not spin", who_waits_for_room_does_not_spin, 10},
       {"a turn reads more where more waits", a_turn_reads_more_where_more_waits, 10},
