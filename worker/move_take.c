@@ -164,7 +164,8 @@ static bool take_answer(struct move_lane *lane, uint64_t taken)
 	struct taken_note answer = {.kind = MOVE_TAKEN, .taken = taken};
 	int error = seqpacket_send(&lane->end, &answer, sizeof answer, NULL, 0);
 
-	/* Its giver would go on with what we serve: better that we do not. */
+	/* One answer at a time has its place, whatever memory is left; without it the giver would
+	 * go on with what we serve. */
 	CHECK(!taken || error != -ENOBUFS);
 	return !error;
 }
