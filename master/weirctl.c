@@ -17,6 +17,8 @@
 #include "master/weirctl_show.h"
 #include "master/weirctl_top.h"
 #include "reactor/inherited.h"
+#include "reactor/log.h"
+#include "reactor/printable.h"
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
@@ -260,11 +262,21 @@ static void wait_until_gone(int pidfd)
 		ctl.why = "the time is over, and the server is still there";
 }
 
+/* Why, a server may have said. */
+static void tell_failure(void)
+{
+	char why[LOG_LINE_BYTES];
+
+	(void)fprintf(stderr, "weirctl: %s: %s\n", ctl.command->name,
+		      printable_text(why, sizeof why, ctl.why));
+}
+
 int main(int argc, char **argv)
 {
 	struct found found;
 	int pidfd = -1;
 
+	log_name("weirctl");
 	inherited_settle(INHERITED_BY_TOOL);
 	read_options(argc, argv);
 	ctl.due_ms = now_ms() + ctl.timeout_ms;
@@ -291,6 +303,6 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	if (ctl.why)
-		(void)fprintf(stderr, "weirctl: %s: %s\n", ctl.command->name, ctl.why);
+		tell_failure();
 	return ctl.why ? 1 : 0;
 }

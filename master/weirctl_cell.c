@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "reactor/printable.h"
+
 static const char units[] = "KMGTPE";
 
 void cell_scaled(char cell[CELL_BYTES], double value, double step)
@@ -60,21 +62,9 @@ void cell_lag(char cell[CELL_BYTES], double seconds)
 		       steps[i].unit);
 }
 
-/* C1 as UTF-8, c2 80 to c2 9f, are controls, too. */
 void cell_text(char cell[CELL_BYTES], const char *text)
 {
-	size_t n = 0;
-
-	for (; *text && n < CELL_BYTES - 1; text++) {
-		unsigned char c = (unsigned char)*text, next = (unsigned char)text[1];
-
-		if (c == 0xc2 && next >= 0x80 && next <= 0x9f) {
-			text++;
-			c = '?';
-		}
-		cell[n++] = c < ' ' || c == 0x7f ? '?' : (char)c;
-	}
-	cell[n] = '\0';
+	(void)printable_text(cell, CELL_BYTES, text);
 }
 
 void cell_ascii(char cell[CELL_BYTES], const char *text)

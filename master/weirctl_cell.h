@@ -18,7 +18,7 @@ void cell_short(char cell[CELL_BYTES], double value, double step, int room);
 void cell_age(char cell[CELL_BYTES], int64_t seconds);
 /* "16u", "8.2m", "1.0s"; at most four characters. */
 void cell_lag(char cell[CELL_BYTES], double seconds);
-/* A terminal gets no controls; the rest, UTF-8 also, stays. */
+/* As a terminal may get it: printable.h. */
 void cell_text(char cell[CELL_BYTES], const char *text);
 /* Only what is one character and one column for certain. */
 void cell_ascii(char cell[CELL_BYTES], const char *text);

@@ -12,8 +12,10 @@
 #include <unistd.h>
 
 #include "master/control.h"
+#include "reactor/printable.h"
 
 #define SERVERS_MAX 64
+#define SHOWN_BYTES 1024 /* of a path or what is said of one, each byte of which may be escaped */
 
 struct candidate {
 	char path[sizeof((struct sockaddr_un *)NULL)->sun_path];
@@ -95,29 +97,36 @@ static void look_around(int wait_ms)
 static _Noreturn void tell_none(void)
 {
 	const char *folder = getenv("XDG_RUNTIME_DIR");
+	char shown[SHOWN_BYTES];
 
 	if (*find.hidden)
-		(void)fprintf(stderr, "weirctl: %s\n", find.hidden);
+		(void)fprintf(stderr, "weirctl: %s\n",
+			      printable_text(shown, sizeof shown, find.hidden));
 	else
 		(void)fprintf(stderr,
 			      "weirctl: no server is found in " CONTROL_FOLDER
 			      "%s%s (--control PATH names one that is elsewhere)\n",
-			      folder ? " and " : "", folder ? folder : "");
+			      folder ? " and " : "",
+			      printable_text(shown, sizeof shown, folder ? folder : ""));
 	exit(FIND_NONE);
 }
 
 static _Noreturn void tell_many(void)
 {
+	char shown[SHOWN_BYTES];
+
 	(void)fprintf(stderr, "weirctl: there are %zu servers; choose one by --control PATH:\n",
 		      find.n);
 	for (size_t i = 0; i < find.n; i++)
-		(void)fprintf(stderr, "  --control %s (pid %d)\n", find.servers[i].path,
+		(void)fprintf(stderr, "  --control %s (pid %d)\n",
+			      printable_text(shown, sizeof shown, find.servers[i].path),
 			      (int)find.servers[i].found.pid);
 	exit(FIND_NONE);
 }
 
 struct found find_server(const char *path, int wait_ms)
 {
+	char shown[SHOWN_BYTES];
 	struct found found;
 	int error;
 
@@ -125,7 +134,8 @@ struct found find_server(const char *path, int wait_ms)
 		error = connect_there(path, wait_ms, &found);
 		if (!error)
 			return found;
-		(void)fprintf(stderr, "weirctl: %s: %s%s\n", path, strerror(-error),
+		(void)fprintf(stderr, "weirctl: %s: %s%s\n",
+			      printable_text(shown, sizeof shown, path), strerror(-error),
 			      error == -ECONNREFUSED ? " (nobody listens there)" : "");
 		exit(FIND_NONE);
 	}

@@ -206,12 +206,20 @@ static void frame_closes(struct frame *frame, const struct sample *sample,
 
 /* ---- the foot ---- */
 
+#define NOTICE_LINES_MAX 4 /* and a quarter of the rows */
+
+/* What keeps the frame from being news, or somebody from moving. */
+struct notice {
+	char text[512]; /* empty: nothing */
+	enum frame_look look;
+};
+
 /* Who does not move; one of them by name. */
-static void frame_still(struct frame *frame, const struct sample *sample)
+static void notice_still(struct notice *notice, const struct sample *sample)
 {
 	const struct sample_row *worst = NULL;
-	struct frame_line *line;
 	uint64_t worst_us = 0;
+	int length;
 	size_t n = 0;
 	double worker = 0;
 
@@ -227,12 +235,58 @@ static void frame_still(struct frame *frame, const struct sample *sample)
 	}
 	if (!worst)
 		return;
-	line = frame_line(frame, LOOK_ALARM);
 	(void)sample_number(worst, "worker", &worker);
-	frame_add(line, "worker %.0f (pid %d) has made no progress for %.0f s", worker,
-		  (int)worst->pid, (double)worst_us / 1e6);
+	length = snprintf(notice->text, sizeof notice->text,
+			  "worker %.0f (pid %d) has made no progress for %.0f s", worker,
+			  (int)worst->pid, (double)worst_us / 1e6);
 	if (n > 1)
-		frame_add(line, ", and %zu more", n - 1);
+		(void)snprintf(notice->text + length, sizeof notice->text - (size_t)length,
+			       ", and %zu more", n - 1);
+}
+
+static void notice_make(struct notice *notice, const struct sample *sample,
+			const struct frame_view *view)
+{
+	*notice = (struct notice){.look = LOOK_ALARM};
+	if (view->message) {
+		(void)snprintf(notice->text, sizeof notice->text, "%s", view->message);
+	} else if (view->paused) {
+		(void)snprintf(notice->text, sizeof notice->text, "paused");
+		notice->look = LOOK_STRONG;
+	} else if (sample) {
+		notice_still(notice, sample);
+	}
+}
+
+/* How much of text stands on its first line: whole words where one fits. */
+static size_t first_line(const char *text, size_t columns)
+{
+	size_t n = columns;
+
+	if (strlen(text) <= columns)
+		return strlen(text);
+	while (n && text[n] != ' ')
+		n--;
+	return n ? n : columns;
+}
+
+/* Its lines, 1 at least: their number, where frame is NULL. */
+static size_t notice_lines(struct frame *frame, const struct notice *notice,
+			   const struct frame_view *view)
+{
+	size_t most =
+	    view->rows && view->rows / 4 < NOTICE_LINES_MAX ? view->rows / 4 : NOTICE_LINES_MAX;
+	const char *text = notice->text;
+	size_t lines = 0;
+
+	do {
+		size_t n = first_line(text, view->columns);
+
+		if (frame)
+			frame_add(frame_line(frame, notice->look), "%.*s", (int)n, text);
+		text += n + (text[n] == ' ');
+	} while (++lines < most && *text);
+	return lines;
 }
 
 static void frame_foot(struct frame *frame, const struct frame_view *view)
@@ -267,7 +321,7 @@ static void give_up(struct height *height, bool *part, size_t lines, size_t want
 }
 
 /* The last to go are a worker, and that there are more. */
-static struct frame_share share_height(const struct frame_view *view, size_t workers_n)
+static struct frame_share share_height(const struct frame_view *view, size_t workers_n, size_t foot)
 {
 	struct height height = {.share = {true, true, true, true, true, true, true, workers_n}};
 	struct frame_share *share = &height.share;
@@ -277,8 +331,8 @@ static struct frame_share share_height(const struct frame_view *view, size_t wor
 
 	if (!view->rows)
 		return *share;
-	/* 3 of the head, 3 of the table, and 2 of the foot. */
-	height.left = (int)view->rows - (int)closes - 3 - 3 - 2;
+	/* 3 of the head, and 3 of the table. */
+	height.left = (int)view->rows - (int)closes - 3 - 3 - (int)foot;
 	give_up(&height, &share->closes, closes, wanted);
 	give_up(&height, &share->blanks, 1, wanted);
 	give_up(&height, &share->master, 1, wanted);
@@ -290,12 +344,13 @@ static struct frame_share share_height(const struct frame_view *view, size_t wor
 	return *share;
 }
 
-static void frame_body(struct frame *frame, const struct sample *sample, struct frame_view *view)
+static void frame_body(struct frame *frame, const struct sample *sample, struct frame_view *view,
+		       size_t foot)
 {
 	struct frame_share share;
 
 	note_reasons(sample, view);
-	share = share_height(view, sample->workers_n);
+	share = share_height(view, sample->workers_n, foot);
 	if (share.head)
 		head_server(frame, &sample->server, view);
 	if (share.counts)
@@ -311,23 +366,24 @@ static void frame_body(struct frame *frame, const struct sample *sample, struct 
 
 void frame_make(struct frame *frame, const struct sample *sample, struct frame_view *view)
 {
+	struct notice notice;
+	size_t foot; /* lines: the notice's, and one for the keys */
+
+	notice_make(&notice, sample, view);
+	foot = notice_lines(NULL, &notice, view) + 1;
 	frame->n = 0;
 	if (view->help)
-		help_make(frame, view, view->rows > 2 ? view->rows - 2 : 0);
+		help_make(frame, view, view->rows > foot ? view->rows - foot : 0);
 	else if (sample)
-		frame_body(frame, sample, view);
+		frame_body(frame, sample, view, foot);
 	for (size_t i = 0; view->gone && !view->help && i < frame->n; i++)
 		frame->lines[i].look = LOOK_FAINT;
-	if (view->rows && frame->n + 2 > view->rows) /* the foot is the last to go */
-		frame->n = view->rows > 2 ? view->rows - 2 : 0;
-	while (frame->n + 2 < view->rows)
+	if (view->rows && frame->n + foot > view->rows) /* the foot is the last to go */
+		frame->n = view->rows > foot ? view->rows - foot : 0;
+	while (frame->n + foot < view->rows)
 		(void)frame_line(frame, LOOK_PLAIN);
-	if (view->message)
-		frame_add(frame_line(frame, LOOK_ALARM), "%s", view->message);
-	else if (view->paused)
-		frame_add(frame_line(frame, LOOK_STRONG), "paused");
-	else if (sample)
-		frame_still(frame, sample);
+	if (*notice.text)
+		(void)notice_lines(frame, &notice, view);
 	if (view->rows) {
 		if (frame->n + 1 < view->rows)
 			(void)frame_line(frame, LOOK_PLAIN);

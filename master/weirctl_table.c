@@ -16,6 +16,7 @@ enum kind {
 	KIND_BYTES,
 	KIND_AGE,
 	KIND_RATE,
+	KIND_MESSAGES, /* a rate; nothing, where none of the server's protocols ever had one */
 	KIND_BYTES_RATE,
 	KIND_STATE,
 	KIND_CPU,
@@ -41,7 +42,9 @@ static const struct column {
      "not wait"},
     {"CONNS", 5, KIND_COUNT, "connections", true, 2, "connections now"},
     {"ACC/S", 6, KIND_RATE, "accepted", true, 7, "connections accepted a second"},
-    {"MSG/S", 6, KIND_RATE, "messages", true, 3, "messages received a second"},
+    {"MSG/S", 6, KIND_MESSAGES, "messages", true, 3,
+     "messages received a second, of protocols that have such; - where there was none yet: echo, "
+     "discard, chargen and increment are bytes"},
     {"IN/S", 6, KIND_BYTES_RATE, "received_bytes", true, 11, "bytes received a second"},
     {"OUT/S", 6, KIND_BYTES_RATE, "sent_bytes", true, 10, "bytes sent a second"},
     {"CPU%", 5, KIND_CPU, NULL, true, 4, "of one CPU"},
@@ -55,7 +58,8 @@ static const struct column {
     {"MEM", 5, KIND_MEMORY, NULL, false, 13, "its resident memory"},
     {"BUSY%", 5, KIND_BUSY, "loop_busy_us", false, 14,
      "the part of the time that its loop was not waiting"},
-    {"SENT/S", 6, KIND_RATE, "messages_sent", false, 15, "messages sent a second"},
+    {"SENT/S", 6, KIND_MESSAGES, "messages_sent", false, 15,
+     "messages sent a second; - as in MSG/S"},
     {"GEN", 4, KIND_COUNT, "generation", false, 16, "its generation"},
 };
 
@@ -66,7 +70,13 @@ static const struct column {
 static bool value_of(const struct sample *sample, const struct sample_row *row,
 		     const struct column *column, double *value)
 {
+	double messages = 1;
+
 	switch (column->kind) {
+	case KIND_MESSAGES:
+		if (sample_number(&sample->server, "messages", &messages) && messages < 1)
+			return false;
+		return sample_rate(sample, row, column->key, value);
 	case KIND_RATE:
 	case KIND_BYTES_RATE:
 		return sample_rate(sample, row, column->key, value);
@@ -112,6 +122,7 @@ static void format_value(char cell[CELL_BYTES], const struct column *column, dou
 		break;
 	case KIND_COUNT:
 	case KIND_RATE:
+	case KIND_MESSAGES:
 		cell_short(cell, value, 1000, room);
 		break;
 	default:

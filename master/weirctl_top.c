@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 #include "master/weirctl_ask.h"
+#include "master/weirctl_cell.h"
 #include "master/weirctl_frame.h"
 #include "master/weirctl_lines.h"
 #include "master/weirctl_screen.h"
 #include "master/weirctl_table.h"
+#include "reactor/printable.h"
 
 #define REQUEST	   "top\n"
 #define CONNECT_MS 1	/* a full queue is no answer, either */
@@ -47,7 +49,10 @@ static uint64_t now_ms(void)
 static void end(int status, const char *what, const char *why)
 {
 	top.status = status;
-	(void)snprintf(top.failure, sizeof top.failure, "%s%s%s", what, *why ? ": " : "", why);
+	char said[LOG_LINE_BYTES]; /* a server may have */
+
+	(void)snprintf(said, sizeof said, "%s%s%s", what, *why ? ": " : "", why);
+	(void)printable_text(top.failure, sizeof top.failure, said);
 }
 
 /* ---- showing ---- */
@@ -56,15 +61,17 @@ static void show_screen(void)
 {
 	struct frame_view *view = &top.view;
 	uint64_t now = now_ms(), silent_ms = now - top.heard_ms;
+	char path[CELL_BYTES];
 
 	screen_size(&view->columns, &view->rows);
+	cell_ascii(path, top.path);
 	view->message = NULL;
 	view->gone = top.gone_ms != 0;
 	if (top.gone_ms)
 		(void)snprintf(top.message, sizeof top.message,
-			       "the server has gone, for %llu s (%s: %s)",
-			       (unsigned long long)(now - top.gone_ms) / 1000, top.path,
-			       strerror(top.gone_error));
+			       "the server has gone, for %llu s (%.*s: %s)",
+			       (unsigned long long)(now - top.gone_ms) / 1000, (int)sizeof top.path,
+			       path, strerror(top.gone_error));
 	else
 		(void)snprintf(top.message, sizeof top.message, "no answer for %llu s",
 			       (unsigned long long)silent_ms / 1000);

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "reactor/log_parts.h"
+#include "reactor/printable.h"
 
 static struct {
 	enum log_level level;
@@ -37,46 +38,20 @@ static void line_text(struct line *l, const char *text)
 		line_char(l, *text++);
 }
 
-/* How many bytes the UTF-8 character at text has; 0: there is none (RFC 3629). */
-static size_t utf8_bytes(const unsigned char *c)
-{
-	size_t n = *c < 0x80		      ? 1
-		   : *c >= 0xc2 && *c <= 0xdf ? 2
-		   : *c >= 0xe0 && *c <= 0xef ? 3
-		   : *c >= 0xf0 && *c <= 0xf4 ? 4
-					      : 0;
-
-	for (size_t i = 1; i < n; i++)
-		if (c[i] >> 6 != 2)
-			return 0;
-	/* Overlong forms, surrogates, and what is above U+10FFFF. */
-	if ((*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) ||
-	    (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f))
-		return 0;
-	return n;
-}
-
 /* Cut, where it must be, between characters; the end quote always stands. */
 static void line_quoted(struct line *l, const char *text)
 {
 	line_char(l, '"');
 	while (*text) {
-		unsigned char c = (unsigned char)*text;
-		size_t n = utf8_bytes((const unsigned char *)text);
-		char unit[8];
+		char unit[PRINTABLE_UNIT_BYTES] = {'\\', *text};
+		size_t n = 1;
 
-		if (c == '"' || c == '\\')
-			(void)snprintf(unit, sizeof unit, "\\%c", c);
-		else if (c < 0x20 || c == 0x7f)
-			(void)snprintf(unit, sizeof unit, "\\u%04x", c);
-		else if (!n)
-			(void)snprintf(unit, sizeof unit, "\\ufffd");
-		else
-			(void)snprintf(unit, sizeof unit, "%.*s", (int)n, text);
+		if (*text != '"' && *text != '\\')
+			n = printable_unit(unit, text);
 		if (l->n + strlen(unit) >= LINE_ROOM)
 			break;
 		line_text(l, unit);
-		text += n ? n : 1;
+		text += n;
 	}
 	line_char(l, '"');
 }
@@ -86,10 +61,15 @@ static bool text_is_plain(const char *text)
 {
 	if (!text[strspn(text, "-0123456789")])
 		return false;
-	for (; *text; text++)
-		if ((unsigned char)*text <= ' ' || *text == '"' || *text == '=' || *text == '\\' ||
-		    *text == 0x7f)
+	while (*text) {
+		char unit[PRINTABLE_UNIT_BYTES];
+
+		if (*text == ' ' || *text == '"' || *text == '=' || *text == '\\')
 			return false;
+		text += printable_unit(unit, text);
+		if (*unit == '\\')
+			return false;
+	}
 	return true;
 }
 

@@ -92,7 +92,7 @@ START_TEST(numbers_are_as_people_write_them)
 	cell_scaled(cell, 1048560, 1024);
 	ck_assert_str_eq(cell, "1.0M");
 	cell_text(cell, "\xc2\x80|\xc2\x9f|\xc2\xa0|\x7f|\x1f|\xc2");
-	ck_assert_str_eq(cell, "?|?|\xc2\xa0|?|?|\xc2");
+	ck_assert_str_eq(cell, "\\u0080|\\u009f|\xc2\xa0|\\u007f|\\u001f|\\ufffd");
 }
 END_TEST
 
@@ -404,6 +404,66 @@ START_TEST(a_server_that_has_gone_is_faint)
 }
 END_TEST
 
+/* What is wrong is said whole, on as many lines as it takes, above the keys. */
+START_TEST(what_is_said_of_a_server_is_not_cut)
+{
+	static const char message[] =
+	    "the server has gone, for 12 s (/var/lib/some-where/that/is/rather/deep/in/the/tree/"
+	    "control.sock: Connection refused)";
+	struct sample sample;
+	char said[sizeof message + 8] = "";
+	size_t from = 0;
+
+	sample_like(&sample, 2, "4711", NULL, 1);
+	view.message = message;
+	frame_make(&frame, &sample, &view);
+	lines_fit(80, 24);
+	while (from < frame.n && strncmp(frame.lines[from].text, "the server", 10) != 0)
+		from++;
+	for (size_t i = from; i + 1 < frame.n; i++) {
+		ck_assert_int_eq(frame.lines[i].look, LOOK_ALARM);
+		(void)strcat(strcat(said, *said ? " " : ""), frame.lines[i].text);
+	}
+	ck_assert_str_eq(said, message);
+	ck_assert_int_eq(strncmp(frame.lines[frame.n - 1].text, "q quit", 6), 0);
+	view.columns = 40; /* a word that is longer than a line */
+	frame_make(&frame, &sample, &view);
+	lines_fit(40, 24);
+	ck_assert(frame_has("/in/the/tree/control.sock: Connection"));
+	for (view.rows = 1; view.rows < 24; view.rows++) {
+		frame_make(&frame, &sample, &view);
+		lines_fit(40, view.rows);
+		ck_assert(view.rows < 2 || frame_has("q quit"));
+	}
+	sample_clear(&sample);
+}
+END_TEST
+
+/* A server of bytes alone counts no messages: 0 a second would be wrong of it. */
+START_TEST(bytes_have_no_messages)
+{
+	for (int messages = 0; messages < 2; messages++) {
+		struct sample first, second;
+		char text[512];
+
+		(void)snprintf(text, sizeof text,
+			       "moment us=1000000\nserver pid=9 messages=%d\n"
+			       "worker worker=0 pid=21 state=ready messages=%d received_bytes=5\n",
+			       messages, messages);
+		sample_of(&first, text, NULL);
+		(void)snprintf(text, sizeof text,
+			       "moment us=2000000\nserver pid=9 messages=%d\n"
+			       "worker worker=0 pid=21 state=ready messages=%d received_bytes=9\n",
+			       messages, messages);
+		sample_of(&second, text, &first);
+		frame_make(&frame, &second, &view);
+		ck_assert(frame_has(messages ? "  0      4" : "  -      4"));
+		sample_clear(&second);
+		sample_clear(&first);
+	}
+}
+END_TEST
+
 START_TEST(what_is_no_answer_is_refused)
 {
 	struct answer answer = {0};
@@ -431,4 +491,6 @@ SUITE("frame", {"numbers are short", numbers_are_short, 20},
       {"reasons stay in their places", reasons_stay_in_their_places, 10},
       {"no text rules the terminal", no_text_rules_the_terminal, 10},
       {"a server that has gone is faint", a_server_that_has_gone_is_faint, 10},
+      {"what is said of a server is not cut", what_is_said_of_a_server_is_not_cut, 10},
+      {"bytes have no messages", bytes_have_no_messages, 10},
       {"what is no answer is refused", what_is_no_answer_is_refused, 10})

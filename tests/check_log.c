@@ -162,6 +162,9 @@ START_TEST(logfmt_quotes_where_a_reader_could_lose_its_way)
 	    {"\x1b[31mred", " k=\"\\u001b[31mred\"\n"},
 	    {"del\x7f", " k=\"del\\u007f\"\n"},
 	    {"gr\xc3\xbc\xc3\x9f", " k=gr\xc3\xbc\xc3\x9f\n"},
+	    {"csi\xc2\x9b[2J", " k=\"csi\\u009b[2J\"\n"},
+	    {"exe.\xe2\x80\xaetxt", " k=\"exe.\\u202etxt\"\n"},
+	    {"no\xffutf8", " k=\"no\\ufffdutf8\"\n"},
 	};
 	int fd = capture();
 

@@ -454,7 +454,9 @@ static void listen_as_impostor(void)
 
 static int answered(const char *command, const char *text)
 {
-	pid_t pid = CTL_LAUNCH("--timeout", "2s", "--control", path, command);
+	bool json = strcmp(command, "-j") == 0;
+	pid_t pid = CTL_LAUNCH("--timeout", "2s", "--control", path, json ? "-j" : command,
+			       json ? "reload" : NULL);
 	int fd = accept(impostor, NULL, NULL);
 	char request[64];
 
@@ -528,7 +530,14 @@ START_TEST(what_is_new_is_shown)
 	ck_assert_int_eq(answered("reload", "note text=\"a\\u001b[2J\xc2\x9b\\u00e4\\\\\\\"\"\n"
 					    "done\n"),
 			 0);
-	ck_assert_str_eq(out, "a?[2J?\xc3\xa4\\\"\nreload: done\n");
+	ck_assert_str_eq(out, "a\\u001b[2J\\u009b\xc3\xa4\\\"\nreload: done\n");
+	/* So it is with what it could not do, and with its document. */
+	ck_assert_int_eq(answered("reload", "failed why=\"b\\u001b\xe2\x80\xae\xff\"\n"), 1);
+	ck_assert_str_eq(err, "weirctl: reload: b\\u001b\\u202e\\ufffd\n");
+	ck_assert_int_eq(answered("top", "failed why=\"c\xc2\x9b\"\n"), 1);
+	ck_assert_str_eq(err, "weirctl: top: c\\u009b\n");
+	ck_assert_int_eq(answered("-j", "note text=\"d\xc2\x9b\"\ndone\n"), 0);
+	has(out, "{\"text\":\"d\\u009b\"}");
 }
 END_TEST
 
