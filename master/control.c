@@ -347,18 +347,19 @@ static bool is_printable(const char *bytes, size_t n)
 	return true;
 }
 
-static void list_verbs(char *text, size_t n)
+void control_list_verbs(char *text, size_t n)
 {
 	size_t at = 0;
 
-	for (size_t i = 0; i < CONTROL_VERBS; i++)
+	*text = '\0';
+	for (size_t i = 0; i < CONTROL_VERBS && at + strlen(verb_names[i]) + 1 < n; i++)
 		at += (size_t)snprintf(text + at, n - at, "%s%s", i ? " " : "", verb_names[i]);
 }
 
 /* n bytes, the newline being the last. */
 static void client_ask(struct control_client *client, size_t n)
 {
-	char *line = client->request, *argument = "", verbs[128];
+	char *line = client->request, *argument = "", verbs[LOG_LINE_BYTES / 2];
 	size_t verb = 0;
 
 	if (n < client->request_n) {
@@ -377,7 +378,7 @@ static void client_ask(struct control_client *client, size_t n)
 	while (verb < CONTROL_VERBS && strcmp(verb_names[verb], line) != 0)
 		verb++;
 	if (verb == CONTROL_VERBS) {
-		list_verbs(verbs, sizeof verbs);
+		control_list_verbs(verbs, sizeof verbs);
 		control_failed(client, "\"%s\" is no command; there are: %s", line, verbs);
 		return;
 	}

@@ -100,5 +100,7 @@ void control_finish(enum control_verb verb, const char *why);
 	} while (0)
 
 const char *control_verb_name(enum control_verb verb);
+/* The names of as many as have room in n bytes, 1 or more, with blanks between them. */
+void control_list_verbs(char *text, size_t n);
 
 #endif

@@ -404,6 +404,29 @@ START_TEST(closing_tells_the_outcome)
 }
 END_TEST
 
+/* However little room there is: whole names, and nothing behind it. */
+START_TEST(verbs_are_listed_within_their_room)
+{
+	char text[512], whole[512];
+
+	control_list_verbs(whole, sizeof whole);
+	ck_assert_ptr_nonnull(strstr(whole, "status workers top "));
+	for (size_t n = 1; n <= strlen(whole) + 1; n++) {
+		size_t length;
+
+		memset(text, '#', sizeof text);
+		control_list_verbs(text, n);
+		length = strlen(text);
+		ck_assert_uint_lt(length, n);
+		ck_assert_int_eq(strncmp(text, whole, length), 0);
+		ck_assert(whole[length] == ' ' || !whole[length] || !length);
+		for (size_t i = n; i < sizeof text; i++)
+			ck_assert_int_eq(text[i], '#');
+	}
+	ck_assert_str_eq(text, whole);
+}
+END_TEST
+
 SUITE("control_owner", {"an answer has the form", an_answer_has_the_form, 10},
       {"a pid is the newest worker's", a_pid_is_the_newest_workers, 10},
       {"behind a request nothing is heard", behind_a_request_nothing_is_heard, 10},
@@ -416,4 +439,5 @@ SUITE("control_owner", {"an answer has the form", an_answer_has_the_form, 10},
       {"a full house makes room", a_full_house_makes_room, 10},
       {"the socket is handed over", the_socket_is_handed_over, 10},
       {"the socket is taken back", the_socket_is_taken_back, 10},
-      {"closing tells the outcome", closing_tells_the_outcome, 10})
+      {"closing tells the outcome", closing_tells_the_outcome, 10},
+      {"verbs are listed within their room", verbs_are_listed_within_their_room, 10})
