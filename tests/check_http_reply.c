@@ -1,14 +1,13 @@
 /*
  * http_reply and http_body: replies read whole, in every two pieces and byte by byte say the
  * same; what is no reply of HTTP/1.1 is refused however it comes; no byte of a body can be
- * another one without being seen. http_message: what is sent.
+ * another one without being seen.
  */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench/weirload/http_body.h"
-#include "bench/weirload/http_message.h"
 #include "bench/weirload/http_reply.h"
 #include "tests/harness.h"
 
@@ -22,6 +21,7 @@
 struct reading {
 	struct http_reply reply;
 	struct http_head *head;
+	bool to_head;
 	unsigned heads, ends;
 	unsigned status; /* of the last head */
 	bool closes;
@@ -58,7 +58,7 @@ static void give(struct reading *reading, const char *bytes, size_t n)
 		reading->body_n += piece.body_n;
 		reading->ends += piece.whole;
 		if (piece.whole)
-			http_reply_begin(&reading->reply);
+			http_reply_begin(&reading->reply, reading->to_head);
 		at += piece.taken;
 		n -= piece.taken;
 	}
@@ -102,9 +102,19 @@ static const struct {
      "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na",
      "a", 1, 1, 200, false},
     {"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", "", 1, 1, 101, false},
-    {"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n", "", 1, 1, 404, true},
-    {"HTTP/1.1 503 x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n", "", 1, 1, 503,
+    {"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno", "no", 1, 1, 404, false},
+    {"HTTP/1.1 204 x\r\nContent-Length: 5\r\n\r\nHTTP/1.1 304 x\r\nTransfer-Encoding: chunked\r\n"
+     "\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na",
+     "a", 3, 3, 200, false},
+    /* Bodies that the connection's end ends, of any length. */
+    {OK "\r\n", "", 1, 0, 200, true},
+    {OK "Connection: keep-alive\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", OK "\r\n", 1, 0, 200, true},
+    {"HTTP/1.0 200 OK\r\n\r\na", "a", 1, 0, 200, true},
+    {"HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\na", "a", 1, 1, 200, true},
+    {"HTTP/1.0 200 OK\r\nContent-Length: 1\r\nConnection: Keep-Alive\r\n\r\na", "a", 1, 1, 200,
      false},
+    {"HTTP/1.0 200 OK\r\nConnection: keep-alive, close\r\nContent-Length: 0\r\n\r\n", "", 1, 1, 200,
+     true},
     {"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno"
      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n!\r\n0\r\n\r\n",
      "okno!", 3, 3, 200, false},
@@ -147,6 +157,55 @@ START_TEST(reads_replies_however_they_come)
 		}
 	}
 	ck_assert(!head || head->n);
+}
+END_TEST
+
+/* What answers a HEAD has the head of a body, and none. */
+START_TEST(reads_no_body_behind_a_head)
+{
+	static const char *const heads[] = {OK "Content-Length: 7\r\n\r\n",
+					    OK "Transfer-Encoding: chunked\r\n\r\n", OK "\r\n"};
+	static struct reading reading;
+
+	for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+		reading = (struct reading){.to_head = true};
+		http_reply_begin(&reading.reply, true);
+		for (int n = 1; n <= 3; n++) {
+			give(&reading, heads[i], strlen(heads[i]));
+			ck_assert(!reading.wrong && !reading.body_n && reading.ends == (unsigned)n);
+			ck_assert(!reading.closes && !http_reply_is_begun(&reading.reply));
+		}
+	}
+}
+END_TEST
+
+/* The connection's end is that of a body, or of nothing, or comes in the middle of a reply. */
+START_TEST(knows_where_an_end_may_come)
+{
+	static const struct {
+		const char *bytes;
+		bool begun, whole;
+	} rows[] = {
+	    {"", false, false},
+	    {"H", true, false},
+	    {"HTTP/1.1 100 x\r\n\r\n", true, false},
+	    {OK, true, false},
+	    {OK "\r\n", true, true},
+	    {OK "\r\nabc", true, true},
+	    {"HTTP/1.0 200 OK\r\n\r\nabc", true, true},
+	    {OK "Content-Length: 2\r\n\r\na", true, false},
+	    {OK "Content-Length: 2\r\n\r\nab", false, false},
+	    {CHUNKED "1\r\na\r\n", true, false},
+	    {CHUNKED "1\r\na\r\n0\r\n", true, false},
+	};
+	static struct reading reading;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		read_in_pieces(&reading, NULL, rows[i].bytes, strlen(rows[i].bytes), 0, 3);
+		ck_assert(!reading.wrong);
+		ck_assert_msg(http_reply_is_begun(&reading.reply) == rows[i].begun, "row %zu", i);
+		ck_assert_msg(http_reply_end(&reading.reply) == rows[i].whole, "row %zu", i);
+	}
 }
 END_TEST
 
@@ -213,7 +272,10 @@ END_TEST
 
 static const char *const wrongs[] = {
     "hello",
-    "HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/0.9 200 OK\r\nContent-Length: 0\r\n\r\n",
+    "HTTP/1.1 503 x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
     "HTTP/2 200 OK\r\nContent-Length: 0\r\n\r\n",
     "http/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     " HTTP/1.1 200 OK\r\n",
@@ -228,8 +290,6 @@ static const char *const wrongs[] = {
     "HTTP/1.1 200 O\rK\r\n",
     "HTTP/1.1 200 OK\r\r\n",
     "HTTP/1.1 200 O\vK\r\n",
-    OK "\r\n",
-    OK "Connection: close\r\n\r\n",
     OK "Content-Length: 2\nA: b\r\n\r\n",
     OK "A: bc\nContent-Length: 2\r\n\r\nok",
     OK "Content-Length : 2\r\n",
@@ -501,54 +561,9 @@ START_TEST(tells_bodies_of_other_processes)
 }
 END_TEST
 
-/* ---- requests ---- */
-
-static const struct {
-	const char *listener, *path;
-	uint64_t size;
-	bool chunked, closes;
-	const char *head, *tail;
-} messages[] = {
-    {"http://127.0.0.1:80", NULL, 0, false, false, "GET / HTTP/1.1\r\nHost: 127.0.0.1:80\r\n\r\n",
-     NULL},
-    {"http://:8080?accept=shared", "/a?b=c", 0, false, true,
-     "GET /a?b=c HTTP/1.1\r\nHost: localhost:8080\r\nConnection: close\r\n\r\n", NULL},
-    {"http://[::1]:80", NULL, 10, false, false,
-     "POST /echo HTTP/1.1\r\nHost: [::1]:80\r\nContent-Length: 10\r\n\r\n", NULL},
-    {"http://[fe80::1%eth0]:80", "/", 26, true, false,
-     "POST / HTTP/1.1\r\nHost: [fe80::1]:80\r\nTransfer-Encoding: chunked\r\n\r\n1a\r\n",
-     "\r\n0\r\n\r\n"},
-    {"http://@name", NULL, 0, false, false, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", NULL},
-    {"http:///run/x", NULL, 0, false, false, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", NULL},
-};
-
-START_TEST(asks_well)
-{
-	char path[HTTP_PATH_MAX + 2];
-	for (size_t i = 0; i < sizeof messages / sizeof *messages; i++) {
-		struct http_message message;
-
-		http_message_make(&message, messages[i].listener, messages[i].path,
-				  messages[i].size, messages[i].chunked, messages[i].closes);
-		ck_assert_str_eq(message.head, messages[i].head);
-		ck_assert(messages[i].tail
-			      ? message.tail && strcmp(message.tail, messages[i].tail) == 0
-			      : !message.tail);
-	}
-	memset(path, 'a', sizeof path);
-	path[0] = '/';
-	path[HTTP_PATH_MAX + 1] = '\0';
-	ck_assert(!http_message_path_is(path));
-	path[HTTP_PATH_MAX] = '\0';
-	ck_assert(http_message_path_is(path));
-	ck_assert(http_message_path_is("/") && http_message_path_is("/a/b?c=%20&d"));
-	ck_assert(!http_message_path_is("") && !http_message_path_is("a") &&
-		  !http_message_path_is("/a b") && !http_message_path_is("/\r") &&
-		  !http_message_path_is("/#a") && !http_message_path_is("/\xe4"));
-}
-END_TEST
-
 SUITE("http_reply", {"reads replies however they come", reads_replies_however_they_come, 20, 2},
+      {"reads no body behind a head", reads_no_body_behind_a_head, 10},
+      {"knows where an end may come", knows_where_an_end_may_come, 10},
       {"knows a head again, and no other", knows_a_head_again_and_no_other, 10},
       {"reads a head that is too long to be known again",
        reads_a_head_that_is_too_long_to_be_known_again, 10},
@@ -561,5 +576,4 @@ SUITE("http_reply", {"reads replies however they come", reads_replies_however_th
       {"sees every byte of a body that is another", sees_every_byte_of_a_body_that_is_another, 30},
       {"learns a body from many", learns_a_body_from_many, 10},
       {"sees a body that is longer", sees_a_body_that_is_longer, 10},
-      {"tells bodies of other processes", tells_bodies_of_other_processes, 10},
-      {"asks well", asks_well, 10})
+      {"tells bodies of other processes", tells_bodies_of_other_processes, 10})

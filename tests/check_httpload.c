@@ -25,7 +25,7 @@ static const char *http_at(unsigned port)
 
 struct case_of_fault {
 	enum http_fault fault;
-	const char *how[4];
+	const char *how[6];
 	const char *counted; /* the key that has to be above 0; NULL: whichever */
 	const char *said;
 };
@@ -36,9 +36,21 @@ static const struct case_of_fault faults[] = {
     {HTTP_FAULT_VERSION, {"-p", "4"}, "errors_malformed", "a first line that is not HTTP/1.1"},
     {HTTP_FAULT_LINE_END, {"-p", "1"}, "errors_malformed", "LF alone"},
     {HTTP_FAULT_FRAMES, {"-s", "100"}, "errors_malformed", "Content-Length and Transfer-"},
-    {HTTP_FAULT_UNFRAMED, {"-p", "4"}, "errors_malformed", "neither Content-Length nor"},
+    {HTTP_FAULT_UNFRAMED, {"-p", "4"}, "errors_truncated", "a body of more than"},
+    {HTTP_FAULT_CUT, {"-p", "1"}, "errors_truncated", "a body of 12 bytes instead of 13"},
+    {HTTP_FAULT_TLS, {"-p", "1"}, "errors_malformed", "looks like TLS"},
+    {HTTP_FAULT_STATUS, {"--status", "404,2xx"}, "errors_status", "another status than 404,2xx"},
+    {HTTP_FAULT_STATUS, {"--method", "HEAD"}, "errors_status", "status 503"},
     {HTTP_FAULT_CHUNK, {"-s", "10K"}, "errors_malformed", "a chunk that is longer"},
-    {HTTP_FAULT_UNFRAMED, {"--body", "any"}, "errors_malformed", "neither Content-Length nor"},
+    {HTTP_FAULT_UNFRAMED, {"--body", "any"}, "errors_timeout", NULL},
+    {HTTP_FAULT_ALTER,
+     {"-s", "9", "--path", "/fixed", "--body", "same"},
+     "errors_altered",
+     "byte 4 of its body"},
+    {HTTP_FAULT_SHORTER,
+     {"-s", "9", "--path", "/fixed", "--body", "same"},
+     "errors_truncated",
+     "a body of 7 bytes instead of 8"},
     {HTTP_FAULT_STATUS, {"--body", "any"}, "errors_status", "status 503"},
     {HTTP_FAULT_SHORTER, {"-p", "4"}, "errors_truncated", "a body of 12 bytes instead of 13"},
     {HTTP_FAULT_SHORTER, {"-s", "500"}, "errors_truncated", "a body of 499 bytes"},
@@ -58,7 +70,6 @@ static const struct case_of_fault faults[] = {
     {HTTP_FAULT_CLOSE, {"-p", "4"}, "errors_closed", NULL},
     {HTTP_FAULT_CLOSE, {"--path", "/big"}, "errors_closed", "amid a reply"},
     {HTTP_FAULT_DROP, {"-p", "1"}, "errors_timeout", NULL},
-    {HTTP_FAULT_LEAVE, {"-p", "4"}, NULL, NULL},
 };
 
 START_TEST(finds_one_wrong_answer_in_fifty)
@@ -69,7 +80,7 @@ START_TEST(finds_one_wrong_answer_in_fifty)
 	size_t n = 8;
 	int status;
 
-	for (size_t k = 0; k < 4 && this->how[k]; k++)
+	for (size_t k = 0; k < 6 && this->how[k]; k++)
 		arguments[n++] = this->how[k];
 	arguments[n] = http_at(faulty_http_start(this->fault, 50));
 	status = load_in(&load_plain, arguments);
@@ -133,6 +144,31 @@ static const struct {
     {HTTP_FAULT_LAST, {"-p", "16"}, true},
     {HTTP_FAULT_LAST, {"--rate", "1000", "-p", "4", "-s", "9"}, true},
     {HTTP_FAULT_LEAVE, {"--churn"}, false},
+    /* However it goes, and whatever is under way then. */
+    {HTTP_FAULT_LEAVE, {"-p", "1"}, true},
+    {HTTP_FAULT_LEAVE, {"-p", "16"}, true},
+    {HTTP_FAULT_QUIT, {"-p", "1"}, true},
+    {HTTP_FAULT_QUIT, {"-p", "16", "-s", "3000"}, true},
+    {HTTP_FAULT_QUIT, {"--rate", "1000"}, true},
+    {HTTP_FAULT_RESET, {"-p", "1"}, true},
+    {HTTP_FAULT_RESET, {"-p", "16"}, true},
+    {HTTP_FAULT_RESET, {"--churn"}, false},
+    {HTTP_FAULT_OLD_KEEPS, {"-p", "4"}, false},
+    {HTTP_FAULT_OLD_ONCE, {"-p", "4"}, true},
+    {HTTP_FAULT_OLD, {"-p", "1"}, true},
+    {HTTP_FAULT_OLD, {"-p", "4", "--path", "/big"}, true},
+    {HTTP_FAULT_OLD, {"--churn"}, false},
+    {HTTP_FAULT_OLD, {"--churn", "-s", "5000"}, false},
+    {HTTP_FAULT_TO_END, {"-s", "700", "-p", "2"}, true},
+    {HTTP_FAULT_TO_END, {"--rate", "500"}, true},
+    {HTTP_FAULT_CUT, {"--body", "any"}, true},
+    {HTTP_FAULT_STATUS, {"--status", "2xx,503"}, false},
+    {HTTP_FAULT_NONE, {"--method", "HEAD", "-p", "4"}, false},
+    {HTTP_FAULT_NONE, {"-X", "PUT", "-s", "50", "--body", "echo"}, false},
+    {HTTP_FAULT_NONE, {"-X", "DELETE", "--path", "/fixed"}, false},
+    {HTTP_FAULT_NONE, {"-s", "9", "--path", "/fixed", "--body", "same"}, false},
+    {HTTP_FAULT_ALTER, {"-s", "9", "--body", "any"}, false},
+    {HTTP_FAULT_KEY, {"-H", "Accept: x", "-H", "X-Key: 7"}, false},
 };
 
 START_TEST(finds_nothing_where_nothing_is_wrong)
@@ -151,6 +187,57 @@ START_TEST(finds_nothing_where_nothing_is_wrong)
 	ck_assert_msg(load_figure("errors") == 0 && (status == 3 || load_figure("messages") > 0),
 		      "%s", load_said());
 	ck_assert_msg((load_figure("reopened") > 0) == fine[_i].reopens, "%s", load_said());
+}
+END_TEST
+
+/* Which it was is told by what happened: a server that resets is never taken for one that ends, nor
+ * the other way round, whether a read or a write meets it first. */
+START_TEST(tells_a_reset_from_an_end)
+{
+	static const char *const depths[] = {"1", "16"};
+	bool reset = _i / 2;
+	int status =
+	    LOAD("-c", "8", "-d", "150ms", "--warmup", "0", "-p", depths[_i % 2], "-s", "3000",
+		 http_at(faulty_http_start(reset ? HTTP_FAULT_RESET : HTTP_FAULT_LEAVE, 7)));
+
+	ck_assert_msg(status == 0 && load_figure("reopened") > 10, "status %d\n%s", status,
+		      load_said());
+	ck_assert_msg(load_figure("reopened_by_reset") == (reset ? load_figure("reopened") : 0),
+		      "%s", load_said());
+	ck_assert_msg(_i % 2 == 0 || load_figure("retried") > 0, "%s", load_said());
+}
+END_TEST
+
+/* All that it would reopen lies in its warm-up: nothing of that is in a figure. */
+START_TEST(leaves_the_warm_up_out_of_what_it_reopened)
+{
+	unsigned port = faulty_http_start(HTTP_FAULT_LAST, 10);
+	int status =
+	    LOAD("-c", "2", "-d", "1ms", "--warmup", "300ms", "--rate", "1000", http_at(port));
+
+	ck_assert_msg(status != 2 && load_figure("messages_total") > 100, "status %d\n%s", status,
+		      load_said());
+	ck_assert_msg(load_figure("reopened") <= 3, "%s", load_said());
+}
+END_TEST
+
+/* An answer that never comes is an error, though the end comes between answers each time. */
+START_TEST(finds_a_server_that_never_answers)
+{
+	int status = LOAD("-c", "2", SHORT, http_at(faulty_http_start(HTTP_FAULT_CLOSE, 1)));
+
+	ck_assert_msg(status == 1 && load_figure("errors_closed") > 0, "status %d\n%s", status,
+		      load_said());
+}
+END_TEST
+
+/* A server that is right, and does not send back what it got. */
+START_TEST(says_what_else_a_body_may_be)
+{
+	unsigned port = faulty_http_start(HTTP_FAULT_NONE, 1);
+
+	ck_assert_int_eq(LOAD("-c", "1", SHORT, "-s", "9", "--path", "/fixed", http_at(port)), 1);
+	ck_assert_msg(strstr(load_said(), "else --body same, or any") != NULL, "%s", load_said());
 }
 END_TEST
 
@@ -181,6 +268,9 @@ START_TEST(holds_connections)
 	ck_assert_int_eq(LOAD("-c", "5", "--idle", "-d", "10ms", http_at(port)), 1);
 	ck_assert_msg(load_figure("errors_closed") > 0 && strstr(load_said(), "Connection: close"),
 		      "%s", load_said());
+	port = faulty_http_start(HTTP_FAULT_OLD, 3);
+	ck_assert_int_eq(LOAD("-c", "5", "--idle", "-d", "10ms", http_at(port)), 1);
+	ck_assert_msg(strstr(load_said(), "ends with the connection") != NULL, "%s", load_said());
 }
 END_TEST
 
@@ -308,7 +398,7 @@ END_TEST
 /* ---- usage ---- */
 
 static const struct {
-	const char *arguments[5];
+	const char *arguments[6];
 	const char *said;
 } refusals[] = {
     {{"--path", "x", "http://127.0.0.1:1"}, "--path takes a path"},
@@ -316,8 +406,27 @@ static const struct {
     {{"--path", "/x", "echo://127.0.0.1:1"}, "--path is for http only"},
     {{"--chunked", "frame://127.0.0.1:1"}, "--chunked is for http only"},
     {{"--body", "any", "echo://127.0.0.1:1"}, "--body any is for http only"},
-    {{"--body", "any", "-s", "5", "http://127.0.0.1:1"}, "--body any is for GET"},
-    {{"--body", "all", "http://127.0.0.1:1"}, "--body takes same or any"},
+    {{"--body", "echo", "http://127.0.0.1:1"}, "--body echo needs a --size"},
+    {{"--body", "all", "http://127.0.0.1:1"}, "--body takes same, echo or any"},
+    {{"--method", "GET", "-s", "5", "http://127.0.0.1:1"}, "--method GET sends no body"},
+    {{"--method", "put", "http://127.0.0.1:1"}, "do you mean PUT?"},
+    {{"--method", "A B", "http://127.0.0.1:1"}, "--method takes a method"},
+    {{"--method", "CONNECT", "http://127.0.0.1:1"}, "a tunnel"},
+    {{"--method", "PUT", "echo://127.0.0.1:1"}, "--method is for http only"},
+    {{"--status", "200", "echo://127.0.0.1:1"}, "--status is for http only"},
+    {{"--header", "A: b", "frame://127.0.0.1:1"}, "--header is for http only"},
+    {{"--status", "100", "http://127.0.0.1:1"}, "--status takes numbers from 200"},
+    {{"--status", "20", "http://127.0.0.1:1"}, "--status takes numbers from 200"},
+    {{"--status", "200,", "http://127.0.0.1:1"}, "--status takes numbers from 200"},
+    {{"--status", "2xx 3xx", "http://127.0.0.1:1"}, "--status takes numbers from 200"},
+    {{"--header", "A", "http://127.0.0.1:1"}, "it is no NAME: VALUE"},
+    {{"--header", "A: b\r\nC: d", "http://127.0.0.1:1"},
+     "\"A: b\\u000d\\u000aC: d\": it would break"},
+    {{"--header", "Content-Length: 5", "http://127.0.0.1:1"}, "--size and --chunked say"},
+    {{"-H", "Host: a", "-H", "host: b", "http://127.0.0.1:1"}, "Host is there twice"},
+    {{"--churn", "-H", "Connection: x", "http://127.0.0.1:1"}, "--churn says Connection: close"},
+    {{"https://127.0.0.1:1"}, "speaks no TLS"},
+    {{"https://127.0.0.1:1/x"}, "speaks no TLS"},
     {{"--chunked", "http://127.0.0.1:1"}, "--chunked needs a --size"},
     {{"--path", "/x", "http://127.0.0.1:1/"}, "which of them?"},
     {{"http://127.0.0.1:1/a#b"}, "is no path"},
@@ -354,6 +463,14 @@ START_TEST(says_what_it_asked)
 	    LOAD("-c", "2", "-d", "50ms", "--warmup", "0", "--body", "any", http_at(port)), 0);
 	ck_assert_ptr_nonnull(strstr(load_said(), "GET /, bodies not compared, 1 process"));
 	ck_assert(load_says("body", "\"any\""));
+	/* A value may be a secret: how many there are is all that is said. */
+	ck_assert_int_eq(LOAD("-c", "2", "-d", "50ms", "--warmup", "0", "-X", "PUT", "-s", "5",
+			      "-H", "Authorization: s3cret", "--status", "2xx", http_at(port)),
+			 0);
+	ck_assert_ptr_nonnull(
+	    strstr(load_said(), "PUT /echo, 5 bytes, 1 header, status 2xx, 1 process"));
+	ck_assert(!strstr(load_said(), "s3cret") && load_says("body", "\"echo\""));
+	ck_assert(load_says("status", "\"2xx\"") && load_figure("headers") == 1);
 }
 END_TEST
 
@@ -384,6 +501,11 @@ SUITE("httpload",
       {"finds nothing where nothing is wrong", finds_nothing_where_nothing_is_wrong, 20,
        sizeof fine / sizeof *fine},
       {"loses no question behind a last answer", loses_no_question_behind_a_last_answer, 20},
+      {"tells a reset from an end", tells_a_reset_from_an_end, 20, 4},
+      {"leaves the warm-up out of what it reopened", leaves_the_warm_up_out_of_what_it_reopened,
+       20},
+      {"finds a server that never answers", finds_a_server_that_never_answers, 20},
+      {"says what else a body may be", says_what_else_a_body_may_be, 20},
       {"holds connections", holds_connections, 20}, {"drives nginx", drives_nginx, 30},
       {"drives haproxy", drives_haproxy, 30}, {"drives node", drives_node, 30},
       {"drives weir", drives_weir, 30}, {"refuses wrong usage", refuses_wrong_usage, 20},

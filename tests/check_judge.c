@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "bench/weirload/judge.h"
+#include "bench/weirload/report.h"
 #include "tests/faulty.h"
 #include "tests/harness.h"
 #include "tests/load.h"
@@ -251,6 +252,31 @@ START_TEST(names_the_generator_where_its_schedule_makes_it_invalid)
 }
 END_TEST
 
+/* It ran for little more than half of the time: why it is at its limit has to be said. */
+START_TEST(says_that_waiting_for_a_cpu_counts)
+{
+	static struct outcome outcome;
+	struct plan plan = {.connections = 1, .processes = 1, .listener = "echo://127.0.0.1:1"};
+	const char *said, *file = in_folder("said");
+
+	plan.dialect = dialect_find("echo", false);
+	outcome = (struct outcome){.measured_ns = 1000000000, .messages = 10, .held = 1, .cpus = 4};
+	outcome.all.messages = 10;
+	outcome.generator.busiest_ns = 560000000;
+	outcome.generator.busiest_wait_ns = 420000000;
+	judge(&outcome, &plan);
+	ck_assert_str_eq(judge_limit(&outcome), "generator");
+	ck_assert_ptr_nonnull(freopen(file, "w", stdout));
+	report(&outcome, &plan);
+	said = read_whole(file);
+	ck_assert_msg(strstr(said,
+			     "limit     generator: CPU a message is the figure to quote\n"
+			     "          (its busiest process ran 56 % of the time, and waited "
+			     "for a CPU 42 %)\n") != NULL,
+		      "%s", said);
+}
+END_TEST
+
 SUITE("judge",
       {"shows a stall in response time and not in service time",
        shows_a_stall_in_response_time_and_not_in_service_time, 20},
@@ -261,4 +287,5 @@ SUITE("judge",
        20},
       {"names the generator where its schedule makes it INVALID",
        names_the_generator_where_its_schedule_makes_it_invalid, 20},
+      {"says that waiting for a CPU counts", says_that_waiting_for_a_cpu_counts, 10},
       {"is INVALID when a sender dies", is_invalid_when_a_sender_dies, 30})

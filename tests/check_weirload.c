@@ -6,6 +6,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -206,6 +208,42 @@ START_TEST(says_that_nobody_listens)
 }
 END_TEST
 
+/* A socket of datagrams: there is no kind of errors that has its name. */
+START_TEST(names_what_is_of_no_kind)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	char listener[128];
+
+	(void)snprintf(address.sun_path, sizeof address.sun_path, "%s", in_folder("datagrams"));
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+	(void)snprintf(listener, sizeof listener, "echo://%s", address.sun_path);
+	ck_assert_int_eq(LOAD("-c", "1", "-d", "100ms", listener), 1);
+	ck_assert_msg(strstr(load_said(), "errors    1 connect: Protocol wrong type") != NULL, "%s",
+		      load_said());
+	ck_assert_int_eq(LOAD("-c", "2", "-d", "100ms", listener), 1);
+	ck_assert_msg(strstr(load_said(), "errors    2 of other kinds\n          first: connect: "),
+		      "%s", load_said());
+	(void)close(fd);
+}
+END_TEST
+
+/* A port of TLS, whatever is asked there. */
+START_TEST(hints_at_tls)
+{
+	static const char *const spoken[] = {"echo", "line", "frame"};
+	unsigned port;
+
+	(void)faulty_start(FAULT_TLS, 1, &port);
+	for (size_t i = 0; i < 3; i++) {
+		ck_assert_int_eq(LOAD("-c", "1", "-d", "100ms", "--warmup", "0", "--timeout", "1s",
+				      load_listener(spoken[i], port)),
+				 1);
+		ck_assert_msg(strstr(load_said(), "looks like TLS") != NULL, "%s", load_said());
+	}
+}
+END_TEST
+
 /* Its worker dies in the middle: connections are reset, come back, and nothing hangs. */
 START_TEST(goes_on_when_connections_are_reset)
 {
@@ -368,13 +406,16 @@ static const struct {
     {{"--server-pid", "999999999", "echo://127.0.0.1:1"},
      "weirload: --server-pid 999999999: there is no such process\n"},
     {{"--json", "/nonexistent/file", "echo://127.0.0.1:1"}, "/nonexistent/file"},
+    {{"--json", "/nonexistent/file", "echo://127.0.0.1:1"}, " process=weirload "},
+    {{"--hdr", "/nonexistent/file", "echo://127.0.0.1:1"}, " process=weirload "},
 };
 
 START_TEST(refuses_wrong_usage)
 {
 	for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
 		int status = load_in(&load_plain, refusals[i].arguments);
-		int wanted = strncmp(refusals[i].said, "/nonexistent", 12) == 0 ? 1 : 2;
+		const char *file = refusals[i].arguments[0] ? refusals[i].arguments[1] : NULL;
+		int wanted = file && strcmp(file, "/nonexistent/file") == 0 ? 1 : 2;
 
 		ck_assert_msg(status == wanted, "case %zu: status %d\n%s", i, status, load_said());
 		ck_assert_msg(strstr(load_said(), refusals[i].said) != NULL, "case %zu:\n%s", i,
@@ -402,6 +443,8 @@ SUITE("weirload",
       {"loads from many addresses", loads_from_many_addresses, 20},
       {"counts slow readers that are given up", counts_slow_readers_that_are_given_up, 20},
       {"says that nobody listens", says_that_nobody_listens, 20},
+      {"names what is of no kind", names_what_is_of_no_kind, 20},
+      {"hints at TLS", hints_at_tls, 20},
       {"goes on when connections are reset", goes_on_when_connections_are_reset, 20},
       {"measures the server's whole tree", measures_the_servers_whole_tree, 20},
       {"ends early and reports when interrupted", ends_early_and_reports_when_interrupted, 20},

@@ -100,6 +100,10 @@ static void faulty_turn(struct faulty_peers *peers, nfds_t i)
 
 	if (n > 0 && faulty->fault == FAULT_MUTE)
 		return;
+	if (n > 0 && faulty->fault == FAULT_TLS) {
+		faulty_peers_send(peers, i, "\x15\x03\x01\x00\x02\x02\x0a", 7);
+		return;
+	}
 	if (n > 0 && faulty->fault == FAULT_SLOW)
 		(void)usleep(5000); /* what it is there for */
 	if (n > 0)

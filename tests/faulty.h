@@ -19,6 +19,7 @@ enum fault {
 	FAULT_CLOSE,   /* the connection is closed, nothing more is answered */
 	FAULT_MUTE,    /* nothing is ever answered */
 	FAULT_BABBLE,  /* bytes come before anything was asked */
+	FAULT_TLS,     /* an alert of TLS is the answer to everything */
 	FAULT_SLOW,    /* each answer takes 5 ms, one after the other */
 };
 

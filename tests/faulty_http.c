@@ -9,6 +9,9 @@
 
 #include "tests/faulty_peers.h"
 
+/* Fatal: unexpected message. */
+static const char tls_alert[] = "\x15\x03\x01\x00\x02\x02\x0a";
+
 #define HTTP_IN_BYTES	 (256 * 1024)
 #define HTTP_BIG_BYTES	 100000
 #define HTTP_REPLY_BYTES (HTTP_IN_BYTES + 1024)
@@ -25,7 +28,26 @@ struct faulty_http {
 	struct http_peer came[FAULTY_PEERS_MAX];
 	unsigned char body[HTTP_REPLY_BYTES], before[HTTP_REPLY_BYTES], out[2 * HTTP_REPLY_BYTES];
 	size_t body_n, before_n;
+	bool to_head, has_key;
+	bool goes; /* this connection, at once */
 };
+
+static bool http_is_old(enum http_fault fault)
+{
+	return fault == HTTP_FAULT_OLD || fault == HTTP_FAULT_OLD_ONCE ||
+	       fault == HTTP_FAULT_OLD_KEEPS;
+}
+
+static bool http_is_to_end(enum http_fault fault)
+{
+	return fault == HTTP_FAULT_OLD || fault == HTTP_FAULT_TO_END || fault == HTTP_FAULT_CUT;
+}
+
+static bool http_ends(enum http_fault fault)
+{
+	return http_is_to_end(fault) || fault == HTTP_FAULT_OLD_ONCE || fault == HTTP_FAULT_CLOSE ||
+	       fault == HTTP_FAULT_LAST || fault == HTTP_FAULT_LEAVE;
+}
 
 static void http_send(const struct faulty_http *faulty, nfds_t i, size_t n)
 {
@@ -40,7 +62,7 @@ static void http_spoil_body(struct faulty_http *faulty, enum http_fault fault)
 	unsigned char *body = faulty->body;
 	size_t n = faulty->body_n, at = n / 2;
 
-	if (fault == HTTP_FAULT_SHORTER)
+	if (fault == HTTP_FAULT_SHORTER || fault == HTTP_FAULT_CUT)
 		faulty->body_n--;
 	else if (fault == HTTP_FAULT_LONGER)
 		body[faulty->body_n++] = '!';
@@ -57,7 +79,9 @@ static void http_spoil_body(struct faulty_http *faulty, enum http_fault fault)
 /* Puts an answer into out; its length. */
 static size_t http_compose(struct faulty_http *faulty, enum http_fault fault)
 {
-	bool chunked = faulty->answers % 2 || fault == HTTP_FAULT_CHUNK;
+	bool bare = http_is_to_end(fault) || fault == HTTP_FAULT_UNFRAMED;
+	bool chunked =
+	    !bare && !http_is_old(fault) && (faulty->answers % 2 || fault == HTTP_FAULT_CHUNK);
 	const char *end = fault == HTTP_FAULT_LINE_END ? "\n" : "\r\n";
 	char framing[128] = "";
 	size_t n, half = faulty->body_n / 2;
@@ -66,11 +90,20 @@ static size_t http_compose(struct faulty_http *faulty, enum http_fault fault)
 		(void)snprintf(framing, sizeof framing, "Content-Length: %zu\r\n", faulty->body_n);
 	if (fault == HTTP_FAULT_FRAMES || chunked)
 		strcat(framing, "Transfer-Encoding: chunked\r\n");
-	n = (size_t)sprintf(
-	    (char *)faulty->out, "HTTP/1.%d %s\r\nX-Turn: %lu%s%s%s\r\n",
-	    fault != HTTP_FAULT_VERSION, fault == HTTP_FAULT_STATUS ? "503 Not now" : "200 OK",
-	    faulty->answers, end, fault == HTTP_FAULT_UNFRAMED ? "" : framing,
-	    fault == HTTP_FAULT_LAST || fault == HTTP_FAULT_BEHIND ? "Connection: close\r\n" : "");
+	n = (size_t)sprintf((char *)faulty->out, "HTTP/%s %s\r\nX-Turn: %lu%s%s%s\r\n",
+			    fault == HTTP_FAULT_VERSION ? "2.0"
+			    : http_is_old(fault)	? "1.0"
+							: "1.1",
+			    fault == HTTP_FAULT_STATUS			  ? "503 Not now"
+			    : fault == HTTP_FAULT_KEY && !faulty->has_key ? "403 No"
+									  : "200 OK",
+			    faulty->answers, end, bare ? "" : framing,
+			    fault == HTTP_FAULT_LAST || fault == HTTP_FAULT_BEHIND
+				? "Connection: close\r\n"
+			    : fault == HTTP_FAULT_OLD_KEEPS ? "Connection: keep-alive\r\n"
+							    : "");
+	if (faulty->to_head)
+		return n;
 	if (chunked && half)
 		n += (size_t)sprintf((char *)faulty->out + n, "%zX;x=y\r\n", half);
 	memcpy(faulty->out + n, faulty->body, half);
@@ -105,6 +138,8 @@ static void http_answer(struct faulty_http *faulty, nfds_t i)
 	faulty->before_n = faulty->body_n;
 	if (fault == HTTP_FAULT_DROP)
 		return;
+	if (fault == HTTP_FAULT_TLS)
+		n = sizeof tls_alert - 1, memcpy(faulty->out, tls_alert, n);
 	if (fault == HTTP_FAULT_BEHIND) { /* in one piece */
 		memcpy(faulty->out + n, faulty->out, n);
 		n *= 2;
@@ -112,7 +147,8 @@ static void http_answer(struct faulty_http *faulty, nfds_t i)
 	http_send(faulty, i, fault == HTTP_FAULT_CLOSE ? n - 2 : n);
 	if (fault == HTTP_FAULT_TWICE)
 		http_send(faulty, i, n);
-	if (fault == HTTP_FAULT_CLOSE || fault == HTTP_FAULT_LAST || fault == HTTP_FAULT_LEAVE)
+	faulty->goes = fault == HTTP_FAULT_QUIT || fault == HTTP_FAULT_RESET;
+	if (http_ends(fault))
 		(void)shutdown(faulty->peers.fds[i].fd, SHUT_WR);
 }
 
@@ -142,11 +178,16 @@ static bool http_serve(struct faulty_http *faulty, nfds_t i)
 		return false;
 	faulty->body_n = n;
 	memcpy(faulty->body, body, n);
+	faulty->to_head = memcmp(peer->in, "HEAD ", 5) == 0;
+	faulty->has_key = memmem(peer->in, head, "\r\nX-Key: 7\r\n", 12) != NULL;
 	if (memcmp(peer->in, "GET /big ", 9) == 0) {
 		faulty->body_n = HTTP_BIG_BYTES;
 		for (size_t k = 0; k < HTTP_BIG_BYTES; k++)
 			faulty->body[k] = (unsigned char)(k * k / 7);
-	} else if (memcmp(peer->in, "GET ", 4) == 0) {
+	} else if (memmem(peer->in, head, " /fixed ", 8)) {
+		faulty->body_n = strlen("created\n");
+		memcpy(faulty->body, "created\n", faulty->body_n);
+	} else if (memcmp(peer->in, "GET ", 4) == 0 || faulty->to_head) {
 		faulty->body_n = strlen("hello, world\n");
 		memcpy(faulty->body, "hello, world\n", faulty->body_n);
 	}
@@ -172,8 +213,15 @@ static void http_turn(struct faulty_peers *peers, nfds_t i)
 		return;
 	}
 	peer->n += (size_t)n;
-	while (http_serve(faulty, i))
+	while (http_serve(faulty, i) && !faulty->goes)
 		;
+	if (faulty->goes) {
+		struct linger linger = {.l_onoff = faulty->fault == HTTP_FAULT_RESET};
+
+		(void)setsockopt(peers->fds[i].fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
+		faulty_peers_close(peers, i);
+		faulty->goes = false;
+	}
 }
 
 unsigned faulty_http_start(enum http_fault fault, unsigned long every)

@@ -288,6 +288,19 @@ static void chatter_sent(struct chatter *chatter, struct chat *chat, size_t n, u
 	}
 }
 
+/* As of connection_cannot_write(): what was said before is read first, and so is how it ended. */
+static void chatter_cannot_write(struct chatter *chatter, struct chat *chat, ssize_t error)
+{
+	if (error != -EPIPE && error != -ECONNRESET) {
+		chatter_fail_of(chatter, chat, "write", error);
+		return;
+	}
+	chatter->reset |= error == -ECONNRESET;
+	chatter->source.ready &= (uint8_t)~SOURCE_OUT;
+	chatter->source.ready |= SOURCE_IN | SOURCE_ENDED;
+	loop_poke(&chat->loop, &chatter->source);
+}
+
 /* One write; where more could follow at once, in the next turn. */
 void chatter_pump(struct chatter *chatter, struct chat *chat)
 {
@@ -309,7 +322,7 @@ void chatter_pump(struct chatter *chatter, struct chat *chat)
 	if (written == -EAGAIN)
 		written = 0;
 	if (written < 0) {
-		chatter_fail_of(chatter, chat, "write", written);
+		chatter_cannot_write(chatter, chat, written);
 		return;
 	}
 	chatter_sent(chatter, chat, (size_t)written, now_ns);

@@ -34,6 +34,7 @@ struct chatter {
 	uint32_t kept_n, unsent_n; /* in bytes[]: a part of what came, the rest of what is sent */
 	uint8_t phase;
 	bool sends : 1, slow : 1, come : 1, settled : 1, lost_track : 1;
+	bool reset : 1; /* by the server, as a write has said: a read says so no more */
 	unsigned char bytes[];
 };
 

@@ -277,6 +277,10 @@ void chatter_read(struct chatter *chatter, struct chat *chat)
 				chatter->phase == CHATTER_CONNECTING ? "connect" : "read", n);
 		return;
 	}
+	if (n == 0 && chatter->reset) {
+		chatter_fail_of(chatter, chat, "read", -ECONNRESET);
+		return;
+	}
 	if (n == 0) {
 		chatter_ended(chatter, chat);
 		return;

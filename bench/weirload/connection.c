@@ -1,5 +1,6 @@
 #include "bench/weirload/connection_parts.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "bench/weirload/dial.h"
@@ -119,12 +120,16 @@ void connection_fail_of(struct connection *connection, struct sender *sender, co
 	connection_fail(connection, sender, kind, detail);
 }
 
-void connection_reopen(struct connection *connection, struct sender *sender)
+void connection_reopen(struct connection *connection, struct sender *sender, bool by_reset)
 {
-	if (!sender->plan->churn)
+	if (!sender->plan->churn) {
 		TALLY_ADD(sender->tally, reopened, 1);
-	if (!connection->caller.slow)
+		TALLY_ADD(sender->tally, reopened_by_reset, by_reset);
+	}
+	if (!connection->caller.slow) {
+		TALLY_ADD(sender->tally, retried, connection_under_way(connection));
 		connection->caller.begun -= connection_under_way(connection);
+	}
 	connection_close(connection, sender);
 	connection_absent(connection, sender);
 }
@@ -264,6 +269,22 @@ static void connection_sent(struct connection *connection, struct sender *sender
 	}
 }
 
+/* What the server had said before it went lies there to be read, and the end behind it: so that is
+ * what tells how it went, whether or not there was something to write meanwhile. But a read says
+ * nothing of a reset that a write has told. */
+static void connection_cannot_write(struct connection *connection, struct sender *sender,
+				    ssize_t error)
+{
+	if ((error != -EPIPE && error != -ECONNRESET) || connection->caller.slow) {
+		connection_fail_of(connection, sender, "write", error);
+		return;
+	}
+	connection->reset |= error == -ECONNRESET;
+	connection->caller.source.ready &= (uint8_t)~SOURCE_OUT;
+	connection->caller.source.ready |= SOURCE_IN | SOURCE_ENDED;
+	loop_poke(&sender->loop, &connection->caller.source);
+}
+
 /* One write; where more could follow at once, in the next turn. */
 void connection_pump(struct connection *connection, struct sender *sender)
 {
@@ -285,7 +306,7 @@ void connection_pump(struct connection *connection, struct sender *sender)
 	if (written == -EAGAIN)
 		written = 0;
 	if (written < 0) {
-		connection_fail_of(connection, sender, "write", written);
+		connection_cannot_write(connection, sender, written);
 		return;
 	}
 	connection_sent(connection, sender, (size_t)written, now_ns);
@@ -367,29 +388,36 @@ static bool connection_check(struct connection *connection, struct sender *sende
 	return true;
 }
 
-/* Of HTTP it may be, where it has answered and nothing is under way. */
-static bool may_be_ended(const struct connection *connection, const struct sender *sender)
+/* Of HTTP it may be, between answers, however it ends and whatever is under way: a server that
+ * closes while the next request is on its way can't know of that, and a close() with a request
+ * unread is a reset. What is under way is asked again; an answer that does not come on a
+ * connection that had none before is an error. */
+static bool may_be_ended(struct connection *connection, const struct sender *sender)
 {
-	return sender->plan->dialect->http && !sender->plan->idle && connection->received &&
-	       !connection_under_way(connection);
+	return sender->plan->dialect->http && !sender->plan->idle && !connection->caller.slow &&
+	       connection_http_is_between(connection, sender);
 }
 
-/* The server has ended its side. */
-static void connection_ended(struct connection *connection, struct sender *sender)
+/* The server has ended its side, or has reset the connection. */
+static void connection_ended(struct connection *connection, struct sender *sender, bool by_reset)
 {
-	if (connection->phase != CONNECTION_ENDING && may_be_ended(connection, sender)) {
-		connection_reopen(connection, sender);
+	bool http = sender->plan->dialect->http;
+
+	if (connection->phase == CONNECTION_ENDING && (!by_reset || http)) {
+		connection_close(connection, sender);
+		connection_finished(connection, sender);
+	} else if (!by_reset && http && connection_http_end(connection, sender)) {
 		return;
-	}
-	if (connection->phase != CONNECTION_ENDING) {
+	} else if (may_be_ended(connection, sender)) {
+		connection_reopen(connection, sender, by_reset);
+	} else if (by_reset) {
+		connection_fail_of(connection, sender, "read", -ECONNRESET);
+	} else {
 		connection_fail(connection, sender, TALLY_closed,
 				connection->received_bytes
 				    ? "the server ended a connection amid a reply"
 				    : "the server ended a connection");
-		return;
 	}
-	connection_close(connection, sender);
-	connection_finished(connection, sender);
 }
 
 /* What has come; false: the connection has gone. */
@@ -405,14 +433,14 @@ static bool connection_receive(struct connection *connection, struct sender *sen
 			connection->caller.source.ready &= (uint8_t)~SOURCE_IN;
 			return true;
 		}
+		if (n == 0 || (n == -ECONNRESET && connection->phase != CONNECTION_CONNECTING)) {
+			connection_ended(connection, sender, n < 0 || connection->reset);
+			return false;
+		}
 		if (n < 0) {
 			connection_fail_of(
 			    connection, sender,
 			    connection->phase == CONNECTION_CONNECTING ? "connect" : "read", n);
-			return false;
-		}
-		if (n == 0) {
-			connection_ended(connection, sender);
 			return false;
 		}
 		if (!connection_check(connection, sender, sender->buffer, (size_t)n))

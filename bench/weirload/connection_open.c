@@ -61,7 +61,7 @@ void connection_open(struct connection *connection, struct sender *sender)
 
 	connection->sent = connection->received = 0;
 	connection->sent_bytes = connection->received_bytes = 0;
-	connection->greeted = false;
+	connection->greeted = connection->reset = false;
 	if (plan->dialect->http)
 		connection_http_begin(connection, sender);
 	connection->key = sender_key(sender);

@@ -19,6 +19,10 @@ void connection_http_begin(struct connection *connection, const struct sender *s
 /* Checks n bytes that have come. False: the connection has ended over it. */
 bool connection_http_check(struct connection *connection, struct sender *sender,
 			   unsigned char *bytes, size_t n, uint64_t now_ns);
+/* The server has ended its side. True: a reply was whole with that, and all has been done. */
+bool connection_http_end(struct connection *connection, struct sender *sender);
+/* Whether it has got a whole reply, and nothing of the next one. */
+bool connection_http_is_between(struct connection *connection, const struct sender *sender);
 
 /* connection.c */
 void connection_init(struct connection *connection, struct sender *sender);
@@ -35,7 +39,7 @@ void connection_answered(struct connection *connection, struct sender *sender, u
 void connection_wrong(struct connection *connection, struct sender *sender, unsigned char *bytes,
 		      size_t n);
 /* The server ends it, as it may: what is under way is asked again on another one. */
-void connection_reopen(struct connection *connection, struct sender *sender);
+void connection_reopen(struct connection *connection, struct sender *sender, bool by_reset);
 void connection_connected(struct connection *connection, struct sender *sender);
 void connection_close(struct connection *connection, struct sender *sender);
 /* Counts it, closes, and opens anew later where the run goes on. */

@@ -7,7 +7,8 @@
 #define CHUNK_DIGITS_MAX  15
 #define STATUS_LINE_BYTES 13 /* HTTP/1.1 200 and a space, a reason or none */
 
-static const char version[] = "HTTP/1.1 ";
+static const char version[] = "HTTP/1.1 ", old_version[] = "HTTP/1.0 ";
+static const char *const no_status_line = "a first line that is not HTTP/1.1, nor 1.0";
 
 /* A line without its end, as much of it as is looked at. */
 struct line {
@@ -16,9 +17,20 @@ struct line {
 	bool cut;
 };
 
-void http_reply_begin(struct http_reply *reply)
+void http_reply_begin(struct http_reply *reply, bool to_head)
 {
 	memset(reply, 0, offsetof(struct http_reply, line));
+	reply->to_head = to_head;
+}
+
+bool http_reply_is_begun(const struct http_reply *reply)
+{
+	return reply->at != HTTP_REPLY_STATUS || reply->lines_n;
+}
+
+bool http_reply_end(const struct http_reply *reply)
+{
+	return reply->at == HTTP_REPLY_BODY && reply->facts.until_close;
 }
 
 /* ---- lines ---- */
@@ -51,7 +63,8 @@ static bool begins_well(const struct http_reply *reply)
 {
 	size_t n = sizeof version - 1 < reply->line_n ? sizeof version - 1 : reply->line_n;
 
-	return reply->at != HTTP_REPLY_STATUS || memcmp(reply->line, version, n) == 0;
+	return reply->at != HTTP_REPLY_STATUS || memcmp(reply->line, version, n) == 0 ||
+	       memcmp(reply->line, old_version, n) == 0;
 }
 
 /* Takes a line, or what there is of one: line->at is NULL then. */
@@ -74,7 +87,7 @@ static const char *line_take(struct http_reply *reply, const unsigned char *byte
 	if (!end || reply->line_n)
 		line_keep(reply, bytes, text_n);
 	if (!end)
-		return begins_well(reply) ? NULL : "a first line that is not HTTP/1.1";
+		return begins_well(reply) ? NULL : no_status_line;
 	line->at = reply->line_n ? reply->line : (const char *)bytes;
 	line->n = (reply->line_n ? reply->line_n : text_n) - 1;
 	line->cut = line->n > HTTP_REPLY_LINE_MAX;
@@ -103,9 +116,12 @@ static const char *status_line(struct http_reply *reply, const struct line *line
 {
 	const char *at = line->at;
 
-	if (line->n < STATUS_LINE_BYTES || memcmp(at, version, sizeof version - 1) != 0 ||
+	reply->facts.old =
+	    line->n >= STATUS_LINE_BYTES && memcmp(at, old_version, sizeof old_version - 1) == 0;
+	if (line->n < STATUS_LINE_BYTES ||
+	    (!reply->facts.old && memcmp(at, version, sizeof version - 1) != 0) ||
 	    !is_digit(at[9]) || !is_digit(at[10]) || !is_digit(at[11]) || at[12] != ' ')
-		return "a first line that is not HTTP/1.1";
+		return no_status_line;
 	reply->facts.status =
 	    (uint16_t)((at[9] - '0') * 100 + (at[10] - '0') * 10 + (at[11] - '0'));
 	if (reply->facts.status < 100)
@@ -159,8 +175,8 @@ static void connection_field(struct http_facts *facts, const struct line *value)
 		const char *comma = memchr(at, ',', (size_t)(end - at));
 		struct line option = trimmed(at, comma ? comma : end);
 
-		if (line_is(&option, "close"))
-			facts->closes = true;
+		facts->says_close |= line_is(&option, "close");
+		facts->keeps |= line_is(&option, "keep-alive");
 		at = comma ? comma + 1 : end;
 	}
 }
@@ -199,11 +215,11 @@ static void head_adopt(struct http_reply *reply, const struct http_facts *facts,
 		       struct http_piece *piece)
 {
 	reply->facts = *facts;
-	reply->left = facts->length;
+	reply->left = facts->until_close ? UINT64_MAX : facts->length;
 	reply->lines_n = 0;
 	reply->at = facts->chunked ? HTTP_REPLY_CHUNK_LINE : HTTP_REPLY_BODY;
 	piece->head = true;
-	piece->whole = facts->status != 200 || (!facts->chunked && !facts->length);
+	piece->whole = facts->bodiless || (!facts->chunked && !reply->left);
 }
 
 static const char *head_end(struct http_reply *reply, struct http_piece *piece)
@@ -213,14 +229,18 @@ static const char *head_end(struct http_reply *reply, struct http_piece *piece)
 	if (facts.status < 200 && facts.status != 101) { /* another reply follows it */
 		uint32_t lines_n = reply->lines_n;
 
-		http_reply_begin(reply);
+		http_reply_begin(reply, reply->to_head);
 		reply->lines_n = lines_n;
 		return NULL;
 	}
-	if (facts.status == 200 && facts.has_length && facts.chunked)
+	if (facts.has_length && facts.chunked)
 		return "Content-Length and Transfer-Encoding in one head";
-	if (facts.status == 200 && !facts.has_length && !facts.chunked)
-		return "neither Content-Length nor Transfer-Encoding: chunked";
+	if (facts.old && facts.chunked)
+		return "Transfer-Encoding in a head of HTTP/1.0";
+	facts.bodiless =
+	    reply->to_head || facts.status == 101 || facts.status == 204 || facts.status == 304;
+	facts.until_close = !facts.bodiless && !facts.has_length && !facts.chunked;
+	facts.closes = facts.says_close || facts.until_close || (facts.old && !facts.keeps);
 	head_adopt(reply, &facts, piece);
 	return NULL;
 }

@@ -1,9 +1,9 @@
 /*
- * http_reply: one reply of HTTP/1.1, read as its bytes come, in whatever pieces.
+ * http_reply: one reply of HTTP/1.1 or 1.0, read as its bytes come, in whatever pieces.
  *
- * Strict, because it is there to find servers that are not: every line ends in CR LF, a head is
- * framed by Content-Length or by chunks and by one of both, and nothing is longer than it may be.
- * Of a reply with another status than 200 only the head is read: it ends its connection.
+ * Strict, because it is there to find servers that are not: every line ends in CR LF, a body is
+ * framed by Content-Length, by chunks (of 1.1 alone), or by the connection's end, and never by two
+ * of them, and nothing is longer than it may be.
  *
  * Owned by a connection, zeroed where a reply begins. It keeps no more than the beginning of a
  * line that is not whole yet. Heads that are byte for byte as the last one that was read (most
@@ -24,8 +24,12 @@
 struct http_facts {
 	uint64_t length; /* Content-Length */
 	uint16_t status; /* 0: it is not whole yet */
+	bool old;	 /* HTTP/1.0 */
 	bool has_length, chunked;
-	bool closes; /* Connection: close */
+	bool bodiless;		/* by its status, or because HEAD asked */
+	bool until_close;	/* its body ends where the connection does */
+	bool says_close, keeps; /* Connection: close, keep-alive */
+	bool closes;		/* it is the last one of its connection, for whichever reason */
 };
 
 struct http_reply {
@@ -42,6 +46,7 @@ struct http_reply {
 		HTTP_REPLY_CHUNK_END,
 		HTTP_REPLY_TRAILER,
 	} at;
+	bool to_head;			/* it answers a HEAD */
 	bool cr;			/* the last byte of its line was one */
 	char line[HTTP_REPLY_LINE_MAX]; /* what has come of it, where it is not whole */
 };
@@ -59,13 +64,17 @@ struct http_piece {
 	const unsigned char *body;
 	size_t body_n;
 	bool whole;	   /* the reply has ended with this */
-	const char *wrong; /* NULL, or how it is no reply of HTTP/1.1; nothing else holds then */
+	const char *wrong; /* NULL, or how it is no reply of HTTP/1; nothing else holds then */
 };
 
-void http_reply_begin(struct http_reply *reply);
+void http_reply_begin(struct http_reply *reply, bool to_head);
 /* Reads of n bytes, 1 or more, at most up to the end of a piece of the body, or of the reply.
  * head may be NULL. */
 void http_reply_read(struct http_reply *reply, struct http_head *head, const unsigned char *bytes,
 		     size_t n, struct http_piece *piece);
+/* Whether any byte of it, or of a 1xx before it, has come. */
+bool http_reply_is_begun(const struct http_reply *reply);
+/* The connection has ended: whether the reply is whole with that. */
+bool http_reply_end(const struct http_reply *reply);
 
 #endif

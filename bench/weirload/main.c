@@ -5,12 +5,14 @@
 #include "bench/weirload/run.h"
 #include "bench/weirload/talk.h"
 #include "reactor/inherited.h"
+#include "reactor/log.h"
 
 int main(int argc, char **argv)
 {
 	static struct outcome outcome;
 	struct plan plan;
 
+	log_name("weirload");
 	inherited_settle(INHERITED_BY_TOOL);
 	plan_read(&plan, argc, argv);
 	if (plan.talk)

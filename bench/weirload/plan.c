@@ -1,4 +1,4 @@
-#include "bench/weirload/plan.h"
+#include "bench/weirload/plan_parts.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,6 +14,7 @@
 #include "bench/weirload/dial.h"
 #include "master/options.h"
 #include "reactor/descriptor.h"
+#include "reactor/printable.h"
 #include "worker/config.h"
 
 #define SIZE_MAX_BYTES	  (1u << 30)
@@ -31,17 +32,16 @@
 #define DATAGRAM_MAX	      65507
 #define DATAGRAM_PIPELINE_MAX 4096
 
-static _Noreturn void usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static _Noreturn void usage_error(const char *format, ...)
+_Noreturn void usage_error(const char *format, ...)
 {
+	char words[4096], shown[4096];
 	va_list arguments;
 
 	va_start(arguments, format);
-	(void)fputs("weirload: ", stderr);
-	(void)vfprintf(stderr, format, arguments);
-	(void)fputs(" (weirload --help)\n", stderr);
+	(void)vsnprintf(words, sizeof words, format, arguments);
 	va_end(arguments);
+	(void)fprintf(stderr, "weirload: %s (weirload --help)\n",
+		      printable_text(shown, sizeof shown, words));
 	exit(2);
 }
 
@@ -151,26 +151,6 @@ static void option_redis(struct plan *plan, const char *value)
 {
 	(void)value;
 	plan->redis = true;
-}
-
-static void option_path(struct plan *plan, const char *value)
-{
-	plan->path = value;
-	if (!http_message_path_is(value))
-		usage_error("--path takes a path such as /bytes/1000, not \"%s\"", value);
-}
-
-static void option_body(struct plan *plan, const char *value)
-{
-	plan->any_body = strcmp(value, "any") == 0;
-	if (!plan->any_body && strcmp(value, "same") != 0)
-		usage_error("--body takes same or any, not \"%s\"", value);
-}
-
-static void option_chunked(struct plan *plan, const char *value)
-{
-	(void)value;
-	plan->chunked = true;
 }
 
 static void option_server_pid(struct plan *plan, const char *value)
@@ -372,35 +352,13 @@ static void read_options(struct plan *plan, int argc, char **argv)
 	}
 }
 
-/* http://HOST:PORT/PATH, as people have it from elsewhere: what is behind the port is what is asked
- * for, and LISTENER the rest. A path and a name of a unix socket stand where HOST does. */
-static void take_path(struct plan *plan)
-{
-	static char listener[ENDPOINT_TEXT_BYTES];
-	size_t scheme = strlen("http://"), n;
-
-	if (strncmp(plan->listener, "http://", scheme) != 0 || strchr("/@", plan->listener[scheme]))
-		return;
-	n = scheme + strcspn(plan->listener + scheme, "/?");
-	if (plan->listener[n] != '/' || n >= sizeof listener)
-		return;
-	if (plan->path)
-		usage_error("%s has a path, and there is a --path: which of them?", plan->listener);
-	plan->path = plan->listener + n;
-	if (!http_message_path_is(plan->path))
-		usage_error("%s: \"%s\" is no path such as /bytes/1000", plan->listener,
-			    plan->path);
-	(void)snprintf(listener, sizeof listener, "%.*s", (int)n, plan->listener);
-	plan->listener = listener;
-}
-
 static void read_listener(struct plan *plan)
 {
 	struct endpoint found[ADDRESSES_MAX];
 	char error[CONFIG_ERROR_BYTES];
 	size_t n;
 
-	take_path(plan);
+	plan_take_path(plan);
 	n = endpoint_list(found, ADDRESSES_MAX, plan->listener, error, sizeof error);
 	if (!n)
 		usage_error("%s: %s", plan->listener, error);
@@ -442,30 +400,6 @@ static void check_datagrams(const struct plan *plan)
 			    (unsigned long long)(DATAGRAM_MAX - affixes));
 	if (plan->pipeline > DATAGRAM_PIPELINE_MAX)
 		usage_error("--pipeline of datagrams is at most %d", DATAGRAM_PIPELINE_MAX);
-}
-
-/* What is asked, and rules of its own. */
-static void make_http(struct plan *plan)
-{
-	if (!plan->dialect->http) {
-		if (plan->path || plan->chunked || plan->any_body)
-			usage_error("--%s is for http only", plan->path	     ? "path"
-							     : plan->chunked ? "chunked"
-									     : "body any");
-		if (!plan->size)
-			plan->size = SIZE_BYTES;
-		return;
-	}
-	if (plan->chunked && !plan->size)
-		usage_error("--chunked needs a --size: without it there is no body");
-	if (plan->any_body && plan->size)
-		usage_error("--body any is for GET: with a --size the body has to come back");
-	http_message_make(&plan->message, plan->listener, plan->path, plan->size, plan->chunked,
-			  plan->churn);
-	plan->http = *plan->dialect;
-	plan->http.head = plan->message.head;
-	plan->http.tail = plan->message.tail;
-	plan->dialect = &plan->http;
 }
 
 /* Chat has rules of its own. */
@@ -560,7 +494,9 @@ void plan_read(struct plan *plan, int argc, char **argv)
 	if (plan->talk)
 		return;
 	check(plan);
-	make_http(plan);
+	plan_make_http(plan);
+	if (!plan->size && !plan->dialect->http)
+		plan->size = SIZE_BYTES;
 	check_datagrams(plan);
 	choose_sources(plan);
 	choose_processes(plan);

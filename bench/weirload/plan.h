@@ -21,6 +21,16 @@
 #define PLAN_DESCRIPTORS_CONDUCTOR 9
 #define PLAN_SOURCES_MAX	   65536
 
+/* Which body a reply of HTTP has to have. */
+enum plan_body {
+	PLAN_BODY_UNTOLD,
+	PLAN_BODY_SAME, /* that of the first reply */
+	PLAN_BODY_ECHO, /* what was sent */
+	PLAN_BODY_ANY
+};
+
+#define PLAN_STATUS_MAX 599
+
 struct plan {
 	const char *listener;
 	struct endpoint endpoint;
@@ -37,8 +47,12 @@ struct plan {
 	struct address source; /* the first of them; bytes is 0 where none is bound */
 	uint64_t sources;
 	pid_t server_pid; /* 0: not told */
-	bool any_body;	  /* of http: it may change from reply to reply */
-	const char *path; /* of http; NULL: not told */
+	/* Of http; NULL: not told. */
+	const char *path, *method, *status;
+	const char *headers[HTTP_HEADERS_MAX]; /* NAME: VALUE */
+	size_t headers_n;
+	bool wanted[PLAN_STATUS_MAX + 1]; /* which status a reply may have */
+	enum plan_body body;
 	const char *json, *hdr;
 };
 
@@ -46,6 +60,9 @@ void plan_read(struct plan *plan, int argc, char **argv);
 
 /* "closed", "open", "churn" or "idle" */
 const char *plan_mode(const struct plan *plan);
+/* Of http: "same", "echo" or "any"; and "200", or as it was told. */
+const char *plan_body_name(const struct plan *plan);
+const char *plan_status(const struct plan *plan);
 /* What is held: "connections", or "sockets". */
 const char *plan_noun(const struct plan *plan);
 

@@ -5,6 +5,7 @@
 
 #include "bench/weirload/judge.h"
 #include "reactor/check.h"
+#include "reactor/printable.h"
 
 #define CONNECTIONS_TELLING 100 /* fewer do not show what one of them costs in memory */
 
@@ -158,7 +159,12 @@ static void print_head(FILE *out, const struct plan *plan, const struct outcome 
 	if (plan->size)
 		(void)fprintf(out, ", %s bytes%s", grouped(plan->size),
 			      plan->chunked ? " in a chunk" : "");
-	if (plan->any_body)
+	if (plan->headers_n)
+		(void)fprintf(out, ", %s header%s", grouped(plan->headers_n),
+			      plan->headers_n == 1 ? "" : "s");
+	if (plan->status)
+		(void)fprintf(out, ", status %s", plan->status);
+	if (plan->body == PLAN_BODY_ANY)
 		(void)fprintf(out, ", bodies not compared");
 	if (plan->pipeline > 1)
 		(void)fprintf(out, ", pipeline %s", grouped(plan->pipeline));
@@ -202,6 +208,20 @@ static void print_all_times(FILE *out, const struct tally *all)
 	print_times(out, "connect", &all->connect);
 }
 
+static void print_reopened(FILE *out, const struct outcome *outcome)
+{
+	if (!outcome->reopened && !outcome->retried)
+		return;
+	(void)fprintf(out, "reopened  %s connections that the server ended between answers",
+		      grouped(outcome->reopened));
+	if (outcome->reopened_by_reset)
+		(void)fprintf(out, ", %s of them by a reset", grouped(outcome->reopened_by_reset));
+	if (outcome->retried)
+		(void)fprintf(out, "\n          %s requests were under way then, and asked again",
+			      grouped(outcome->retried));
+	(void)fprintf(out, "\n");
+}
+
 static void print_throughput(FILE *out, const struct outcome *outcome, const struct plan *plan,
 			     const struct figures *figures)
 {
@@ -223,10 +243,7 @@ static void print_throughput(FILE *out, const struct outcome *outcome, const str
 	(void)fprintf(out, "bytes     %s/s sent, %s/s received\n",
 		      bytes_text(figures->sent_bytes_per_s),
 		      bytes_text(figures->received_bytes_per_s));
-	if (outcome->all.reopened)
-		(void)fprintf(out,
-			      "reopened  %s connections that the server ended between answers\n",
-			      grouped(outcome->all.reopened));
+	print_reopened(out, outcome);
 	if (outcome->all.unsent)
 		(void)fprintf(out,
 			      "unsent    %s %s were due and had not left by the end: response "
@@ -315,8 +332,21 @@ static void print_costs(FILE *out, const struct outcome *outcome, const struct p
 			      figures->kernel_bytes_per_connection);
 }
 
+/* Whoever waits for a CPU is as busy as who has one: both count. */
+static const char *shares_text(const struct usage *usage, double time_ns)
+{
+	static char text[96];
+
+	(void)snprintf(text, sizeof text, "%.0f %% of the time, and waited for a CPU %.0f %%",
+		       100 * (double)usage->busiest_ns / time_ns,
+		       100 * (double)usage->busiest_wait_ns / time_ns);
+	return text;
+}
+
 static void print_limit(FILE *out, const struct outcome *outcome, const struct plan *plan)
 {
+	double time_ns = (double)outcome->measured_ns;
+
 	if (plan->idle || !outcome->measured_ns)
 		return;
 	if (outcome->limit == LIMIT_GENERATOR && judge_starved(outcome))
@@ -334,8 +364,13 @@ static void print_limit(FILE *out, const struct outcome *outcome, const struct p
 	else if (outcome->limit == LIMIT_GENERATOR && !outcome->messages)
 		(void)fprintf(out, "limit     generator\n");
 	else if (outcome->limit == LIMIT_GENERATOR)
-		(void)fprintf(out, "limit     generator: CPU a %s is the figure to quote\n",
-			      unit_of(plan));
+		(void)fprintf(out,
+			      "limit     generator: CPU a %s is the figure to quote\n"
+			      "          (its busiest process ran %s)\n",
+			      unit_of(plan), shares_text(&outcome->generator, time_ns));
+	else if (outcome->limit == LIMIT_SERVER)
+		(void)fprintf(out, "limit     server (its busiest thread ran %s)\n",
+			      shares_text(&outcome->server, time_ns));
 	else if (outcome->limit != LIMIT_UNKNOWN)
 		(void)fprintf(out, "limit     %s\n", judge_limit(outcome));
 	else
@@ -364,30 +399,60 @@ static const char *error_text(const struct plan *plan, int kind)
 	static const char *const of_bodies[TALLY_ERROR_KINDS] = {
 	    [TALLY_altered] = "answers whose body is not that of the first",
 	};
-	const char *const *texts = plan->chats		      ? of_chat
-				   : !plan->size	      ? of_bodies
-				   : plan->endpoint.datagrams ? of_datagrams
-							      : NULL;
+	const char *const *texts = plan->chats			  ? of_chat
+				   : plan->body == PLAN_BODY_SAME ? of_bodies
+				   : plan->endpoint.datagrams	  ? of_datagrams
+								  : NULL;
+	static char of_status[256];
 
+	if (kind == TALLY_status) {
+		(void)snprintf(of_status, sizeof of_status, "answers with another status than %s",
+			       plan_status(plan));
+		return of_status;
+	}
 	return texts && texts[kind] ? texts[kind] : tally_errors[kind].text;
+}
+
+/* Of a server that is right, and is asked in a way that it is not made for. */
+static void print_body_hint(FILE *out, const struct tally *all, const struct plan *plan)
+{
+	static const int kinds[] = {TALLY_lost,	   TALLY_doubled, TALLY_reordered,
+				    TALLY_foreign, TALLY_altered, TALLY_truncated};
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+		n += all->errors[kinds[i]];
+	if (!n || !plan->dialect->http || plan->body == PLAN_BODY_ANY)
+		return;
+	(void)fprintf(
+	    out, plan->body == PLAN_BODY_ECHO
+		     ? "          (bodies have to be what was sent: else --body same, or any)\n"
+		     : "          (bodies have to be that of the first reply: else --body any)\n");
 }
 
 static void print_errors(FILE *out, const struct outcome *outcome, const struct plan *plan)
 {
 	const struct tally *all = &outcome->all;
+	char detail[6 * TALLY_DETAIL_BYTES]; /* a peer may have said it */
 	bool any = false;
 
 	for (int kind = 0; kind < TALLY_ERROR_KINDS; kind++) {
 		if (!all->errors[kind])
 			continue;
-		(void)fprintf(out, "%-10s%s %s\n", any ? "" : "errors", grouped(all->errors[kind]),
-			      error_text(plan, kind));
-		if (all->details[kind][0])
-			(void)fprintf(out, "          first: %s\n", all->details[kind]);
+		(void)printable_text(detail, sizeof detail, all->details[kind]);
+		(void)fprintf(out, "%-10s%s ", any ? "" : "errors", grouped(all->errors[kind]));
 		any = true;
+		if (kind == TALLY_other && all->errors[kind] == 1 && *detail) {
+			(void)fprintf(out, "%s\n", detail); /* which has no better name */
+			continue;
+		}
+		(void)fprintf(out, "%s\n", error_text(plan, kind));
+		if (*detail)
+			(void)fprintf(out, "          first: %s\n", detail);
 	}
 	if (!any)
 		(void)fprintf(out, "errors    none\n");
+	print_body_hint(out, all, plan);
 	if (plan->chats && plan->slow)
 		(void)fprintf(out, "slow      %s of %s closed by the server\n",
 			      grouped(all->slow_ended), grouped(plan->slow));

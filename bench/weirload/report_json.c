@@ -5,6 +5,7 @@
 
 #include "bench/weirload/judge.h"
 #include "master/options.h"
+#include "reactor/printable.h"
 
 struct json {
 	FILE *file;
@@ -21,13 +22,13 @@ static void json_text(struct json *json, const char *key, const char *text)
 {
 	json_key(json, key);
 	(void)fputc('"', json->file);
-	for (; *text; text++) {
+	while (*text) {
+		char unit[PRINTABLE_UNIT_BYTES];
+
 		if (*text == '"' || *text == '\\')
 			(void)fputc('\\', json->file);
-		if ((unsigned char)*text < ' ')
-			(void)fprintf(json->file, "\\u%04x", (unsigned)(unsigned char)*text);
-		else
-			(void)fputc(*text, json->file);
+		text += printable_unit(unit, text);
+		(void)fputs(unit, json->file);
 	}
 	(void)fputc('"', json->file);
 }
@@ -84,7 +85,9 @@ static void json_plan(struct json *json, const struct plan *plan)
 	if (plan->dialect->http) {
 		json_text(json, "method", plan->message.method);
 		json_text(json, "path", plan->message.path);
-		json_text(json, "body", plan->any_body ? "any" : "same");
+		json_text(json, "body", plan_body_name(plan));
+		json_text(json, "status", plan_status(plan));
+		json_number(json, "headers", plan->headers_n);
 	}
 	if (plan->endpoint.datagrams)
 		json_text(json, "batch", plan->batch ? "on" : "off");
@@ -140,7 +143,9 @@ static void json_errors(struct json *json, const struct outcome *outcome, const 
 	json_value(json, "loss_percent",
 		   100 * (double)outcome->all.lost / (double)outcome->all.asked,
 		   outcome->all.asked && plan->dialect->kind == DIALECT_ANSWERS);
-	json_number(json, "reopened", outcome->all.reopened);
+	json_number(json, "reopened", outcome->reopened);
+	json_number(json, "reopened_by_reset", outcome->reopened_by_reset);
+	json_number(json, "retried", outcome->retried);
 	json_number(json, "slow_ended", outcome->all.slow_ended);
 	json_key(json, "valid");
 	(void)fputs(outcome->invalid_why[0] ? "false" : "true", json->file);

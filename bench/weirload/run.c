@@ -196,6 +196,9 @@ static void keep_difference(struct outcome *outcome, const struct reading *a,
 	outcome->messages = b->sum.messages - a->sum.messages;
 	outcome->lines = b->sum.lines - a->sum.lines;
 	outcome->connects = b->sum.connects - a->sum.connects;
+	outcome->reopened = b->sum.reopened - a->sum.reopened;
+	outcome->reopened_by_reset = b->sum.reopened_by_reset - a->sum.reopened_by_reset;
+	outcome->retried = b->sum.retried - a->sum.retried;
 	outcome->sent_bytes = b->sum.sent_bytes - a->sum.sent_bytes;
 	outcome->received_bytes = b->sum.received_bytes - a->sum.received_bytes;
 	outcome->server_known = a->server_known && b->server_known;

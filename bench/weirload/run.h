@@ -17,6 +17,7 @@ struct outcome {
 	/* Of the time that is measured: */
 	uint64_t measured_ns;
 	uint64_t messages, lines, connects, sent_bytes, received_bytes;
+	uint64_t reopened, reopened_by_reset, retried;
 	struct usage server, generator;
 	bool server_known; /* server_pid was given, and was there at both ends */
 	/* Of the connections, when all had come up: */

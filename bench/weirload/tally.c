@@ -62,6 +62,8 @@ void tally_sum(struct tally *sum, const struct tally *tallies, unsigned n)
 		sum->slow_ended += TALLY_READ(one, slow_ended);
 		sum->unsent += TALLY_READ(one, unsent);
 		sum->reopened += TALLY_READ(one, reopened);
+		sum->reopened_by_reset += TALLY_READ(one, reopened_by_reset);
+		sum->retried += TALLY_READ(one, retried);
 		sum->asked += TALLY_READ(one, asked);
 		sum->lost += TALLY_READ(one, lost);
 		sum->late += TALLY_READ(one, late);

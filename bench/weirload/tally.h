@@ -27,11 +27,11 @@
 	ERROR(truncated, "answers that are shorter or longer than they should be", REPLY)          \
 	ERROR(unexpected, "bytes to which nothing was asked", REPLY)                               \
 	ERROR(status, "answers with another status than 200", REPLY)                               \
-	ERROR(malformed, "answers that are not as HTTP/1.1 has them", REPLY)                       \
+	ERROR(malformed, "answers that are not as HTTP/1.1 or 1.0 has them", REPLY)                \
 	ERROR(ports, "no local port or address was left", GENERATOR)                               \
 	ERROR(descriptors, "no descriptor was left", GENERATOR)                                    \
 	ERROR(memory, "the kernel had no memory", GENERATOR)                                       \
-	ERROR(other, "anything else", SERVER)
+	ERROR(other, "of other kinds", SERVER)
 
 enum tally_error {
 #define ERROR(name, text, blame) TALLY_##name,
@@ -61,7 +61,8 @@ struct tally {
 	uint64_t unsent;     /* messages that were due and had not left when the time was over */
 	uint64_t slow_ended; /* slow connections that the server gave up */
 	/* Of HTTP: connections that the server ended between answers, or as an answer said. */
-	uint64_t reopened;
+	uint64_t reopened, reopened_by_reset;
+	uint64_t retried; /* requests that were under way then, and were asked again */
 	/* Of HTTP: the first body that had to be as all others: 0, or 1 + its length; http_body. */
 	uint64_t body_n, body_print;
 	uint64_t frozen_ns; /* how long this process did not run although a timer was due */

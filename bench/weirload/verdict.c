@@ -13,6 +13,14 @@
 #define SHIFT_BYTES_MIN 4    /* fewer are found somewhere by chance */
 #define SURE_BYTES	16   /* as many that fit prove a shift */
 
+const char verdict_tls[] = "the answer looks like TLS, which weirload does not speak";
+
+/* Of the alert that a server answers plain bytes with, or of a handshake. */
+bool verdict_is_tls(const unsigned char *bytes, size_t n)
+{
+	return n >= 3 && (bytes[0] == 0x15 || bytes[0] == 0x16) && bytes[1] == 3 && bytes[2] <= 4;
+}
+
 enum tally_error verdict_of_errno(int error)
 {
 	switch (error) {
@@ -229,6 +237,11 @@ enum tally_error verdict_of_reply(const struct connection *connection, const str
 	if (n > JUDGED_MAX)
 		n = JUDGED_MAX;
 	kind = verdict_of_bytes(&stream, bytes, n, asked, text, sizeof text);
+	if (!stream.position && verdict_is_tls(bytes, n)) {
+		(void)snprintf(detail, TALLY_DETAIL_BYTES, "connection %llu: %s",
+			       (unsigned long long)connection->key, verdict_tls);
+		return kind;
+	}
 	if (!asked) {
 		(void)snprintf(detail, TALLY_DETAIL_BYTES,
 			       "connection %llu, after message %llu: %s",

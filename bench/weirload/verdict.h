@@ -12,6 +12,10 @@
 
 #include "bench/weirload/connection.h"
 
+/* The beginning of a reply: whether it is a record of TLS, and what there is to say then. */
+bool verdict_is_tls(const unsigned char *bytes, size_t n);
+extern const char verdict_tls[];
+
 enum tally_error verdict_of_errno(int error);
 void verdict_say_errno(char detail[TALLY_DETAIL_BYTES], const char *call, int error);
 /* How late the oldest message is, or what else has not come. */
