@@ -27,7 +27,7 @@ clients: $(BUILD)/clients/slowly
 # bench/slow and bench/http: what they cannot do without is there with weir.
 all: clients $(BUILD)/peers/http_floor
 
-SCRIPTS = $(addprefix bench/,lib.sh figures.sh ladder compare syscalls memory accept scale chat http slow profile million suite)
+SCRIPTS = $(addprefix bench/,lib.sh figures.sh ready.sh ladder compare syscalls memory accept scale chat http slow profile million suite)
 
 # The short suite: under two minutes, one table.
 bench: all designs peers

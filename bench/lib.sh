@@ -23,11 +23,13 @@ export LC_ALL
 bench_folder=$(dirname "$0")
 # shellcheck source=bench/figures.sh
 . "$bench_folder/figures.sh"
+# shellcheck source=bench/ready.sh
+. "$bench_folder/ready.sh"
 root=$(dirname "$bench_folder")
 BUILD=${BUILD:-${root#./}/build}
 BUILD=${BUILD#./}
 quick=${BENCH_QUICK:-}
-out='' pin=yes plot_copy='' load_options=''
+out='' pin=yes plot_copy='' load_options='' ready_port=''
 designs='iterative fork spawn pass accept-many thread select poll floor'
 connectionless='iterative-udp fork-udp'
 connectionless_points='64/1 64/50 64/50x16'
@@ -347,11 +349,6 @@ server_check() {
 	done
 }
 
-# The listener of the first ready line, quoted or not, in a log.
-ready_listener() {
-	sed -n 's/.*msg=ready .*listeners="\{0,1\}\([^" ,]*\).*/\1/p' "$1" | head -n 1
-}
-
 alive() {
 	case $(sed 's/.*) \(.\).*/\1/' "/proc/$1/stat" 2>/dev/null) in '' | Z | X) return 1 ;; esac
 }
@@ -366,24 +363,25 @@ server_start() {
 	shift
 	[ "$1" != -w ] || { server_workers=$2 && shift 2; }
 	! server_is_weir "$server_name" || server_workers=${server_workers:-1}
-	server_scheme=${1:-echo}
-	! server_is_udp "$server_name" || server_scheme=$server_scheme+udp
+	server_scheme=${1:-echo} server_kind=tcp server_port=$(ready_port_of "$server_name")
+	! server_is_udp "$server_name" || { server_scheme=$server_scheme+udp && server_kind=udp; }
 	server_log=$scratch/server.log server_listener='' server_why=''
+	! ready_port_is_taken || return 1
 	case $server_name in *:*) options=$(echo "${server_name#*:}" | tr ',' ' ') ;; *) options='' ;; esac
 	: >"$server_log"
 	# shellcheck disable=SC2086  # prefixes and options are lists of words
 	$apart $pin_server "$(server_program "$server_name")" ${server_workers:+-w $server_workers} $options \
-		"$server_scheme://127.0.0.1:0" </dev/null >/dev/null 2>"$server_log" &
+		"$server_scheme://127.0.0.1:${server_port:-0}" </dev/null >/dev/null 2>"$server_log" &
 	server_pid=$!
 	until=$(($(now_ms) + 20000))
-	while server_listener=$(ready_listener "$server_log") && [ -z "$server_listener" ]; do
+	until server_is_ready; do
 		alive "$server_pid" || break
 		[ "$(now_ms)" -lt $until ] || break
 		sleep 0.01
 	done
 	[ -z "$server_listener" ] || return 0
 	server_why=$(tail -n 1 "$server_log" | cut -c 1-70)
-	server_why=${server_why:-did not become ready in 20 s}
+	server_why=${server_why:-$(unready_why)}
 	server_stop
 	return 1
 }

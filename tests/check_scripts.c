@@ -5,11 +5,13 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -62,6 +64,8 @@ START_TEST(wrong_usage_is_named)
 	    {"compare -c 50x floor weir", "-c : not a whole number above 0"},
 	    {"compare -c x16 floor weir", "-c : not a whole number above 0"},
 	    {"compare --churn iterative-udp weir-udp", "weir-udp has no connections: no --churn"},
+	    {"compare --ready-port 65536 floor ./tests/run", "--ready-port 65536: not a port"},
+	    {"compare --ready-port 5000 floor weir", "--ready-port is for the path of a server"},
 	    {"accept -w two", "-w two: not a whole number above 0"},
 	    {"million many", "many: not a number of millions"},
 	    {"ladder nosuch", "no server nosuch"},
@@ -238,6 +242,65 @@ START_TEST(the_highest_rate_is_found)
 }
 END_TEST
 
+/* Its listening socket, which closes again. */
+static int listen_somewhere(unsigned *port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t n = sizeof address;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, n), 0);
+	ck_assert_int_eq(listen(fd, 1), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &n), 0);
+	*port = ntohs(address.sin_port);
+	return fd;
+}
+
+/* A server that says nothing of itself, and where it listens: the port tells. */
+START_TEST(a_server_of_ones_own_is_compared)
+{
+	const char *folder;
+	char text[512];
+	unsigned port;
+	int fd;
+
+	if (!script_can_load("a server of one's own is compared"))
+		return;
+	folder = script_false_build(false_weirload);
+	fd = listen_somewhere(&port);
+	(void)snprintf(
+	    text, sizeof text,
+	    "#!/bin/sh\n[ \"$*\" = '-w 1 echo://127.0.0.1:%u' ] && exec %s/designs/floor "
+	    "echo://127.0.0.1:%u 2>/dev/null\n",
+	    port, folder, port);
+	(void)chmod(write_file("mine", text), 0755);
+	script_mark();
+	ck_assert_int_eq(script_run("BUILD=%s bench/compare -n 1 -d 0.1 -c 1 --ready-port %u -o "
+				    "%s/out floor %s/mine:-w,1",
+				    folder, port, folder, folder),
+			 1);
+	(void)snprintf(text, sizeof text, "port %u is in use", port);
+	script_expect(text); /* ours */
+	(void)close(fd);
+	ck_assert_int_eq(script_run("BUILD=%s bench/compare -n 1 -d 0.1 -c 1 --ready-port %u -o "
+				    "%s/out floor %s/mine:-w,1",
+				    folder, port, folder, folder),
+			 0);
+	ck_assert_int_eq(
+	    script_run("grep '/mine:-w,1	cpu' %s/out/ratios.tsv | cut -f 4-8", folder), 0);
+	ck_assert_str_eq(script_output, "4\t1\t1\t1\t1\n");
+	/* Without it, what is lacking is named. */
+	(void)chmod(write_file("mute", "#!/bin/sh\nexit 0\n"), 0755);
+	ck_assert_int_eq(script_run("BUILD=%s bench/compare -n 1 -d 0.1 -c 1 -o %s/out floor "
+				    "%s/mute",
+				    folder, folder, folder),
+			 0);
+	script_expect("ended before it was ready");
+	script_expect_nothing_left();
+}
+END_TEST
+
 /* ---- in earnest ---- */
 
 START_TEST(compare_in_earnest)
@@ -350,6 +413,7 @@ SUITE("scripts", {"json is checked", json_is_checked, 10},
       {"without weirload it says so", without_weirload_it_says_so, 10},
       {"median and spread", median_and_spread, 10}, {"numbers for people", numbers_for_people, 10},
       {"ratios and verdicts", ratios_and_verdicts, 60},
+      {"a server of one's own is compared", a_server_of_ones_own_is_compared, 60},
       {"compare in earnest", compare_in_earnest, 60},
       {"the highest rate is found", the_highest_rate_is_found, 60},
       {"chat in earnest", chat_in_earnest, 60}, {"datagrams in earnest", datagrams_in_earnest, 60},

@@ -1,0 +1,62 @@
+# shellcheck shell=sh
+# shellcheck disable=SC2034,SC2154  # lib.sh sets what is about the server, and takes server_why
+# bench/ready.sh: when a server is ready, and where it listens then. lib.sh sources it.
+#
+# A server says so itself, by a line on stderr (as weir's log has it, whatever else is in it):
+#
+#	msg=ready listeners=echo://127.0.0.1:40123
+#
+# or $ready_port is set, for servers that are told by their path: then their LISTENER names that
+# port, and they are ready when it accepts. That is looked up: nobody connects who is not counted.
+
+# The listener of the first ready line, quoted or not, in a log.
+ready_listener() {
+	sed -n 's/.*msg=ready .*listeners="\{0,1\}\([^" ,]*\).*/\1/p' "$1" | head -n 1
+}
+
+# port_accepts PORT [udp]: somebody listens there, where 127.0.0.1 leads to.
+port_accepts() (
+	case ${2:-tcp} in
+	udp) state=07 ;;
+	*) state=0A ;;
+	esac
+	cat "/proc/net/${2:-tcp}" "/proc/net/${2:-tcp}6" 2>/dev/null |
+		awk -v port="$(printf '%04X' "$1")" -v state="$state" '
+			{ split($2, at, ":") }
+			at[2] == port && $4 == state && at[1] ~ /^(0100007F|0+|0+FFFF00000100007F)$/ { found = 1 }
+			END { exit !found }'
+)
+
+# The port that a server is to listen on; nothing where it says by itself which it took.
+ready_port_of() (
+	[ -z "$ready_port" ] || case ${1%%:*} in
+	*/*) server_is_weir "$1" || echo "$ready_port" ;;
+	esac
+)
+
+# Whether the server that was started is ready: then $server_listener is there.
+server_is_ready() {
+	if [ -z "$server_port" ]; then
+		server_listener=$(ready_listener "$server_log")
+	elif port_accepts "$server_port" "$server_kind"; then
+		server_listener=$server_scheme://127.0.0.1:$server_port
+	fi
+	[ -n "$server_listener" ]
+}
+
+# Whoever listens there before the server is started is another one.
+ready_port_is_taken() {
+	[ -n "$server_port" ] && port_accepts "$server_port" "$server_kind" || return 1
+	server_why="port $server_port is in use"
+}
+
+# Of one that said nothing.
+unready_why() {
+	if ! alive "$server_pid"; then
+		echo 'ended before it was ready'
+	elif [ -n "$server_port" ]; then
+		echo "port $server_port did not accept within 20 s"
+	else
+		echo 'no ready line within 20 s'
+	fi
+}
