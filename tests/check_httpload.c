@@ -39,6 +39,7 @@ static const struct case_of_fault faults[] = {
     {HTTP_FAULT_UNFRAMED, {"-p", "4"}, "errors_truncated", "a body of more than"},
     {HTTP_FAULT_CUT, {"-p", "1"}, "errors_truncated", "a body of 12 bytes instead of 13"},
     {HTTP_FAULT_TLS, {"-p", "1"}, "errors_malformed", "looks like TLS"},
+    {HTTP_FAULT_HTTPS, {"-p", "1"}, "errors_status", "the port may be one of TLS"},
     {HTTP_FAULT_STATUS, {"--status", "404,2xx"}, "errors_status", "another status than 404,2xx"},
     {HTTP_FAULT_STATUS, {"--method", "HEAD"}, "errors_status", "status 503"},
     {HTTP_FAULT_CHUNK, {"-s", "10K"}, "errors_malformed", "a chunk that is longer"},
@@ -228,6 +229,10 @@ START_TEST(finds_a_server_that_never_answers)
 
 	ck_assert_msg(status == 1 && load_figure("errors_closed") > 0, "status %d\n%s", status,
 		      load_said());
+	status = LOAD("-c", "2", SHORT, http_at(faulty_http_start(HTTP_FAULT_MUTE, 1)));
+	ck_assert_msg(status == 1 && load_figure("errors_closed") > 0, "status %d\n%s", status,
+		      load_said());
+	ck_assert_msg(strstr(load_said(), "a port of TLS may do so") != NULL, "%s", load_said());
 }
 END_TEST
 

@@ -277,6 +277,34 @@ START_TEST(says_that_waiting_for_a_cpu_counts)
 }
 END_TEST
 
+/* A chat's line may be anybody's; and a path may be named as anything. */
+START_TEST(shows_nothing_that_rules_a_terminal)
+{
+	static struct outcome outcome;
+	struct plan plan = {.connections = 1,
+			    .processes = 1,
+			    .listener = "echo:///tmp/\xff\x1b\xc2\x9b",
+			    .json = in_folder("json")};
+	const char *said, *file = in_folder("said");
+
+	plan.dialect = dialect_find("echo", false);
+	outcome = (struct outcome){.measured_ns = 1000000000, .held = 1, .cpus = 4};
+	outcome.all.errors[TALLY_altered] = outcome.all.errors[TALLY_other] = 1;
+	(void)strcpy(outcome.all.details[TALLY_altered], "a line: \xc2\x9b[2J\xe2\x80\xae\x7f\xc3");
+	(void)strcpy(outcome.all.details[TALLY_other], "\x1b[2J");
+	ck_assert_ptr_nonnull(freopen(file, "w", stdout));
+	report_open(&plan);
+	report(&outcome, &plan);
+	said = read_whole(file);
+	ck_assert_msg(strstr(said, "first: a line: \\u009b[2J\\u202e\\u007f\\ufffd\n") &&
+			  strstr(said, "1 \\u001b[2J\n") &&
+			  strncmp(said, "echo:///tmp/\\ufffd\\u001b\\u009b, ", 29) == 0,
+		      "%s", said);
+	said = read_whole(plan.json);
+	ck_assert_msg(strstr(said, "\"echo:///tmp/\\ufffd\\u001b\\u009b\"") != NULL, "%s", said);
+}
+END_TEST
+
 SUITE("judge",
       {"shows a stall in response time and not in service time",
        shows_a_stall_in_response_time_and_not_in_service_time, 20},
@@ -288,4 +316,5 @@ SUITE("judge",
       {"names the generator where its schedule makes it INVALID",
        names_the_generator_where_its_schedule_makes_it_invalid, 20},
       {"says that waiting for a CPU counts", says_that_waiting_for_a_cpu_counts, 10},
+      {"shows nothing that rules a terminal", shows_nothing_that_rules_a_terminal, 10},
       {"is INVALID when a sender dies", is_invalid_when_a_sender_dies, 30})

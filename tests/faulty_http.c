@@ -35,12 +35,13 @@ struct faulty_http {
 static bool http_is_old(enum http_fault fault)
 {
 	return fault == HTTP_FAULT_OLD || fault == HTTP_FAULT_OLD_ONCE ||
-	       fault == HTTP_FAULT_OLD_KEEPS;
+	       fault == HTTP_FAULT_OLD_KEEPS || fault == HTTP_FAULT_HTTPS;
 }
 
 static bool http_is_to_end(enum http_fault fault)
 {
-	return fault == HTTP_FAULT_OLD || fault == HTTP_FAULT_TO_END || fault == HTTP_FAULT_CUT;
+	return fault == HTTP_FAULT_OLD || fault == HTTP_FAULT_TO_END || fault == HTTP_FAULT_CUT ||
+	       fault == HTTP_FAULT_HTTPS;
 }
 
 static bool http_ends(enum http_fault fault)
@@ -64,6 +65,8 @@ static void http_spoil_body(struct faulty_http *faulty, enum http_fault fault)
 
 	if (fault == HTTP_FAULT_SHORTER || fault == HTTP_FAULT_CUT)
 		faulty->body_n--;
+	else if (fault == HTTP_FAULT_HTTPS)
+		faulty->body_n = (size_t)sprintf((char *)body, "This is a port of HTTPS.\n");
 	else if (fault == HTTP_FAULT_LONGER)
 		body[faulty->body_n++] = '!';
 	else if (fault == HTTP_FAULT_ALTER)
@@ -95,6 +98,7 @@ static size_t http_compose(struct faulty_http *faulty, enum http_fault fault)
 			    : http_is_old(fault)	? "1.0"
 							: "1.1",
 			    fault == HTTP_FAULT_STATUS			  ? "503 Not now"
+			    : fault == HTTP_FAULT_HTTPS			  ? "400 Bad Request"
 			    : fault == HTTP_FAULT_KEY && !faulty->has_key ? "403 No"
 									  : "200 OK",
 			    faulty->answers, end, bare ? "" : framing,
@@ -136,7 +140,9 @@ static void http_answer(struct faulty_http *faulty, nfds_t i)
 	faulty->answers++;
 	memcpy(faulty->before, faulty->body, faulty->body_n);
 	faulty->before_n = faulty->body_n;
-	if (fault == HTTP_FAULT_DROP)
+	if (fault == HTTP_FAULT_MUTE)
+		(void)shutdown(faulty->peers.fds[i].fd, SHUT_WR);
+	if (fault == HTTP_FAULT_MUTE || fault == HTTP_FAULT_DROP)
 		return;
 	if (fault == HTTP_FAULT_TLS)
 		n = sizeof tls_alert - 1, memcpy(faulty->out, tls_alert, n);

@@ -24,6 +24,7 @@ enum http_fault {
 	HTTP_FAULT_TO_END,    /* without a length, closed at its end: nothing is wrong */
 	HTTP_FAULT_CUT,	      /* the same, a byte shorter than the others */
 	HTTP_FAULT_TLS,	      /* an alert of TLS */
+	HTTP_FAULT_HTTPS,     /* 400 in HTTP/1.0, with a text about HTTPS, and no more answers */
 	HTTP_FAULT_KEY,	      /* 403, but where the request has X-Key: 7 */
 	HTTP_FAULT_STATUS,    /* 503 */
 	HTTP_FAULT_VERSION,   /* HTTP/2.0 */
@@ -40,6 +41,7 @@ enum http_fault {
 	HTTP_FAULT_FOREIGN,   /* the body is that of the answer before, of whomever */
 	HTTP_FAULT_TWICE,     /* an answer comes twice */
 	HTTP_FAULT_CLOSE,     /* the connection is closed in the middle of an answer */
+	HTTP_FAULT_MUTE,      /* it is closed instead of an answer */
 	HTTP_FAULT_DROP,      /* it is not answered */
 };
 

@@ -3,8 +3,6 @@
  */
 #include "bench/weirload/chatter_parts.h"
 
-#include <ctype.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "reactor/sys.h"
@@ -127,15 +125,10 @@ static bool frame_fits(const struct chat_wire *wire, const unsigned char *at)
 static void say_wrong(struct chatter *chatter, struct chat *chat, const unsigned char *bytes,
 		      size_t n)
 {
-	char shown[SHOWN_BYTES + 1];
+	int shown = n < SHOWN_BYTES ? (int)n : SHOWN_BYTES;
 
-	if (n > SHOWN_BYTES)
-		n = SHOWN_BYTES;
-	for (size_t i = 0; i < n; i++)
-		shown[i] = isprint(bytes[i]) ? (char)bytes[i] : '?';
-	shown[n] = '\0';
-	chat_wrong(chat, TALLY_altered, 1, "client %u got a line that nobody sent: \"%s\"...",
-		   chatter->number, shown);
+	chat_wrong(chat, TALLY_altered, 1, "client %u got a line that nobody sent: \"%.*s\"...",
+		   chatter->number, shown, (const char *)bytes);
 }
 
 /* What stands at `at` is no line that was sent: where the next may begin. Where the wrong one

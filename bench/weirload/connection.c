@@ -360,7 +360,9 @@ static bool connection_check(struct connection *connection, struct sender *sende
 	if (connection->greets && !connection->greeted) { /* it is one byte long */
 		if (*bytes != (unsigned char)*plan->dialect->greeting) {
 			connection_fail(connection, sender, TALLY_altered,
-					"another greeting than the protocol's");
+					verdict_is_tls(bytes, n)
+					    ? verdict_tls
+					    : "another greeting than the protocol's");
 			return false;
 		}
 		connection->greeted = true;
@@ -413,10 +415,14 @@ static void connection_ended(struct connection *connection, struct sender *sende
 	} else if (by_reset) {
 		connection_fail_of(connection, sender, "read", -ECONNRESET);
 	} else {
-		connection_fail(connection, sender, TALLY_closed,
-				connection->received_bytes
-				    ? "the server ended a connection amid a reply"
-				    : "the server ended a connection");
+		connection_fail(
+		    connection, sender, TALLY_closed,
+		    connection->received_bytes ? "the server ended a connection amid "
+						 "a reply"
+		    : http && !connection->received
+			? "the server ended a connection that it never answered (a port of "
+			  "TLS may do so)"
+			: "the server ended a connection");
 	}
 }
 

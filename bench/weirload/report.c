@@ -146,7 +146,10 @@ static const char *bytes_text(double bytes)
 
 static void print_head(FILE *out, const struct plan *plan, const struct outcome *outcome)
 {
-	(void)fprintf(out, "%s, %s loop", plan->listener, plan->rate ? "open" : "closed");
+	char listener[6 * ENDPOINT_TEXT_BYTES];
+
+	(void)fprintf(out, "%s, %s loop", printable_text(listener, sizeof listener, plan->listener),
+		      plan->rate ? "open" : "closed");
 	if (plan->idle || plan->churn)
 		(void)fprintf(out, ", %s", plan_mode(plan));
 	if (plan->rate)
