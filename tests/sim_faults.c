@@ -497,7 +497,7 @@ START_TEST(a_seed_is_not_waited_for)
 	struct limiter limiter;
 
 	sys_kernel.getrandom = no_entropy_yet;
-	ck_assert_int_eq(clients_open(&clients, 100, 1), 0);
+	ck_assert_int_eq(clients_open(&clients, 100, 100, 1), 0);
 	ck_assert_uint_ne(clients.seed, 0); /* the clock's */
 	clients_close(&clients);
 	ck_assert_int_eq(limiter_open(&limiter, 1), 0);
