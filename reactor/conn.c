@@ -5,7 +5,8 @@
  *
  * Before anything is read, buffers for all that can come of it are known to be there: at
  * most a chunk is read at a time, so at most one chunk stays as input and one as output.
- * Only where a protocol leaves nothing, and buffers abound, is more read at once.
+ * Only where a protocol leaves nothing, and buffers abound, is more read at once. What stays
+ * has a chunk of its size; if that is a small one, more is read behind a copy of it.
  */
 #include "reactor/conn_parts.h"
 
@@ -173,12 +174,22 @@ static void conn_ended(struct conn *conn)
 	conn_finish(conn, conn->message_open || conn->input ? CLOSE_truncated : CLOSE_eof);
 }
 
+/* Where a chunk has room. */
+static unsigned char *conn_input_start(const struct conn *conn, const struct conn_table *table)
+{
+	if (!conn->input)
+		return table->scratch;
+	if (chunk_room(&table->buffers, conn->input) == CHUNK_BYTES)
+		return conn->input->bytes;
+	return memcpy(table->scratch, conn->input->bytes, conn->input->used);
+}
+
 /* Reads behind what was left the last time. False: nothing came. */
 static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec *input,
 		      size_t *budget)
 {
 	size_t kept = conn->input ? conn->input->used : 0;
-	unsigned char *start = conn->input ? conn->input->bytes : table->scratch;
+	unsigned char *start = conn_input_start(conn, table);
 	size_t room = conn_room(conn, table);
 	ssize_t n;
 
@@ -210,6 +221,28 @@ static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec 
 	return true;
 }
 
+/* n bytes take the place of those that are kept, in a chunk of their size. False: there is none. */
+static bool conn_keep_bytes(struct conn *conn, struct conn_table *table, const void *bytes,
+			    size_t n)
+{
+	struct buffers *buffers = &table->buffers;
+	struct chunk *before = conn->input, *chunk = before;
+
+	if (!before || !chunk_fits(buffers, before, n)) {
+		chunk = chunk_new_for(buffers, n);
+		if (!chunk && before && n <= chunk_room(buffers, before))
+			chunk = before;
+		if (!chunk)
+			return false;
+	}
+	memmove(chunk->bytes, bytes, n); /* they may stand in the one before */
+	chunk->used = (uint32_t)n;
+	conn->input = chunk;
+	if (before && before != chunk)
+		chunk_release(buffers, before);
+	return true;
+}
+
 /* Keeps what the protocol left. */
 static void conn_keep(struct conn *conn, struct conn_table *table, struct iovec input, size_t used)
 {
@@ -220,15 +253,10 @@ static void conn_keep(struct conn *conn, struct conn_table *table, struct iovec 
 		conn_drop_input(conn, table);
 		return;
 	}
-	if (!conn->input) {
-		conn->input = chunk_new(&table->buffers);
-		if (!conn->input) {
-			conn_die(conn, CLOSE_no_buffers);
-			return;
-		}
+	if (!conn_keep_bytes(conn, table, (char *)input.iov_base + used, left)) {
+		conn_die(conn, CLOSE_no_buffers);
+		return;
 	}
-	memmove(conn->input->bytes, (char *)input.iov_base + used, left);
-	conn->input->used = (uint32_t)left;
 	conn->stalled = table->messages_left == 0 || !conn_listens(conn);
 	if (left == CHUNK_BYTES && !conn->stalled)
 		conn_finish(conn, CLOSE_input_too_long);

@@ -155,6 +155,22 @@ struct outbox {
 	struct iovec held;
 };
 
+/* What is done for those who wait for buffers: sweeps over all connections, slice by slice. */
+struct starvation {
+	struct source source;
+	size_t cursor;	      /* of the sweep */
+	size_t chunks_wanted; /* so many free ones would be enough for one that waits */
+	size_t goal;	      /* bytes that this sweep is to free, still */
+	bool presses;	      /* one waits that owes nothing */
+	bool closed;	      /* this sweep closed some */
+	bool has_mark, has_longest;
+	uint32_t mark_ms;    /* who has not moved since then may go */
+	uint32_t longest_ms; /* since when did the longest not move that this sweep has met? */
+	uint32_t swept_ms;   /* when a sweep last ended */
+	uint32_t quiet_ms;   /* since when did no byte move? */
+	uint64_t moved;	     /* bytes by then, either way */
+};
+
 struct conn_table {
 	struct loop *loop;
 	struct stats *stats;
@@ -167,10 +183,8 @@ struct conn_table {
 	/* One turn at a time: */
 	struct outbox outbox;
 	unsigned messages_left;
-	/* Connections that wait for buffers: */
-	struct source starvation;
-	size_t starved;
-	uint64_t sent_when_starved;
+	size_t starved; /* connections that wait for buffers */
+	struct starvation starvation;
 	bool draining;
 	uint64_t refused_until_us; /* epoll took no more: newcomers wait for a while */
 	/* A connection has gone: those who wait for room may go on. */

@@ -4,7 +4,8 @@
  *     conn.c        the turn: phases, input, the end
  *     outbox.c      the write of a turn
  *     conn_clock.c  deadlines
- *     conn_table.c  all connections of a process, and how they share its buffers
+ *     conn_table.c  all connections of a process
+ *     conn_buffers.c  how they share its buffers
  *     transit.c     one on its way to another process
  */
 #ifndef REACTOR_CONN_PARTS_H
@@ -14,7 +15,7 @@
 
 enum conn_phase { OPEN, CLOSING, LINGER, DEAD };
 
-#define CHUNKS_FOR_A_READ 2
+#define CHUNKS_FOR_A_READ 3 /* one as input, one as output, and the small one that it replaces */
 
 #define LINGER_MS      2000 /* for a peer that goes on sending after our FIN */
 #define LINGER_LOOK_MS 100  /* how often the kernel is asked what it still holds */
@@ -69,7 +70,8 @@ void conn_flush(struct conn *conn, struct conn_table *table);
 void conn_look_at_clock(struct conn *conn, struct conn_table *table);
 void conn_arm(struct conn *conn, struct conn_table *table);
 
-/* conn_table.c */
+/* conn_buffers.c */
+void starvation_init(struct starvation *starvation);
 void starved_set(struct conn *conn, struct conn_table *table, bool starved);
 /* After a turn: has it freed enough that those who wait should look again? */
 void starvation_look(struct conn_table *table);

@@ -20,6 +20,7 @@ void outbox_clear(struct outbox *outbox)
 static void outbox_keep(struct conn *conn, struct conn_table *table, size_t n)
 {
 	struct outbox *outbox = &table->outbox;
+	size_t left = outbox->bytes - n + outbox->held.iov_len;
 	bool kept = true;
 
 	for (int i = 0; kept && i < outbox->n; i++) {
@@ -29,8 +30,9 @@ static void outbox_keep(struct conn *conn, struct conn_table *table, size_t n)
 			n -= span.iov_len;
 			continue;
 		}
-		kept = queue_append(&conn->queue, &table->buffers, (char *)span.iov_base + n,
-				    span.iov_len - n);
+		left -= span.iov_len - n;
+		kept = queue_append_of(&conn->queue, &table->buffers, (char *)span.iov_base + n,
+				       span.iov_len - n, left);
 		n = 0;
 	}
 	if (kept && outbox->held.iov_len)
@@ -59,12 +61,12 @@ void conn_send(struct conn *conn, const void *bytes, size_t n)
 	}
 	if (!n || conn->phase != OPEN)
 		return;
-	outbox->bytes += n;
 	if (outbox->n) {
 		struct iovec *last = &outbox->spans[outbox->n - 1];
 
 		if ((char *)last->iov_base + last->iov_len == (char *)span.iov_base) {
 			last->iov_len += n;
+			outbox->bytes += n;
 			return;
 		}
 	}
@@ -72,8 +74,8 @@ void conn_send(struct conn *conn, const void *bytes, size_t n)
 		outbox_keep(conn, table, 0);
 		if (conn->phase != OPEN)
 			return;
-		outbox->bytes = n;
 	}
+	outbox->bytes += n;
 	outbox->spans[outbox->n++] = span;
 }
 

@@ -10,58 +10,7 @@ struct segment {
 	uint32_t begin, end; /* of the bytes in the chunk */
 };
 
-_Static_assert(sizeof(struct chunk) == CHUNK_SIZE, "a chunk fills its size");
-
-/* Chunks that many receivers share need a segment in each queue. */
-#define SEGMENTS_PER_CHUNK   16
-#define CHUNKS_SPARE_BYTES   (4u << 20)
-#define SEGMENTS_SPARE_BYTES (64u << 10)
-
-int buffers_open(struct buffers *buffers, size_t size, size_t queues, struct stats *stats)
-{
-	size_t chunks = size / CHUNK_SIZE;
-	int error;
-
-	CHECK(size >= BUFFERS_MIN);
-	*buffers = (struct buffers){.stats = stats};
-	error = pool_open(&buffers->chunks, CHUNK_SIZE, chunks, CHUNKS_SPARE_BYTES);
-	if (!error)
-		error = pool_open(&buffers->segments, sizeof(struct segment),
-				  chunks * SEGMENTS_PER_CHUNK + queues, SEGMENTS_SPARE_BYTES);
-	if (error)
-		pool_close(&buffers->chunks);
-	else
-		STATS_SET(stats, chunks_capacity, chunks);
-	return error;
-}
-
-void buffers_close(struct buffers *buffers)
-{
-	pool_close(&buffers->chunks);
-	pool_close(&buffers->segments);
-}
-
-struct chunk *chunk_new(struct buffers *buffers)
-{
-	struct chunk *chunk = pool_take(&buffers->chunks);
-
-	if (!chunk)
-		return NULL;
-	chunk->references = 1;
-	chunk->used = 0;
-	STATS_SET(buffers->stats, chunks, buffers->chunks.used);
-	STATS_MAX(buffers->stats, chunks_max, buffers->chunks.used);
-	return chunk;
-}
-
-void chunk_release(struct buffers *buffers, struct chunk *chunk)
-{
-	CHECK(chunk->references);
-	if (--chunk->references)
-		return;
-	pool_give(&buffers->chunks, chunk);
-	STATS_SET(buffers->stats, chunks, buffers->chunks.used);
-}
+_Static_assert(sizeof(struct segment) == SEGMENT_BYTES, "as many as buffers say");
 
 static struct segment *queue_first(const struct queue *queue)
 {
@@ -111,44 +60,91 @@ static void queue_count(struct queue *queue, struct buffers *buffers, size_t n)
 	STATS_MAX(buffers->stats, queued_bytes_max, queue_bytes(queue));
 }
 
-/* Room behind the last segment that nobody else may write to. */
-static size_t queue_tail_room(const struct queue *queue)
+/* May the end of the last segment's chunk be written to by nobody else? */
+static bool queue_owns_tail(const struct queue *queue)
+{
+	return queue->last && queue->last->chunk->references == 1;
+}
+
+static size_t queue_tail_room(const struct queue *queue, const struct buffers *buffers)
 {
 	const struct segment *last = queue->last;
 
-	if (!last || last->chunk->references != 1 || last->end != last->chunk->used)
+	if (!queue_owns_tail(queue) || last->end != last->chunk->used)
 		return 0;
-	return CHUNK_BYTES - last->chunk->used;
+	return chunk_room(buffers, last->chunk) - last->chunk->used;
 }
 
-static bool buffers_suffice(const struct buffers *buffers, size_t n)
+/* The bytes of the last segment, where a larger chunk may take their place; else 0. */
+static size_t queue_tail_small(const struct queue *queue, const struct buffers *buffers)
 {
-	size_t chunks = (n + CHUNK_BYTES - 1) / CHUNK_BYTES;
+	const struct segment *last = queue->last;
 
-	return pool_free(&buffers->chunks) >= chunks && pool_free(&buffers->segments) >= chunks;
+	if (!queue_owns_tail(queue) || chunk_room(buffers, last->chunk) == CHUNK_BYTES)
+		return 0;
+	return last->end - last->begin;
 }
 
-bool queue_append(struct queue *queue, struct buffers *buffers, const void *bytes, size_t n)
+/* For n bytes in chunks of their size, in so many segments beside those that are there? */
+static bool buffers_suffice(const struct buffers *buffers, size_t n, size_t segments)
+{
+	size_t rest = n % CHUNK_BYTES;
+	size_t chunks = n / CHUNK_BYTES + (rest ? buffers_cost(buffers, rest) : 0);
+
+	return pool_free(&buffers->chunks) >= chunks && pool_free(&buffers->segments) >= segments;
+}
+
+/* To a chunk for n bytes, of which there is one. */
+static void queue_tail_grow(struct queue *queue, struct buffers *buffers, size_t n)
+{
+	struct segment *last = queue->last;
+	struct chunk *chunk = chunk_new_for(buffers, n);
+
+	CHECK(chunk);
+	chunk->used = last->end - last->begin;
+	memcpy(chunk->bytes, last->chunk->bytes + last->begin, chunk->used);
+	chunk_release(buffers, last->chunk);
+	last->chunk = chunk;
+	last->begin = 0;
+	last->end = chunk->used;
+}
+
+/* So that n bytes more fit; what is there is enlarged first. */
+static bool queue_make_room(struct queue *queue, struct buffers *buffers, size_t n)
+{
+	size_t room = queue_tail_room(queue, buffers), small, all;
+
+	if (n <= room)
+		return true;
+	small = queue_tail_small(queue, buffers);
+	all = small ? small + n : n - room;
+	if (!buffers_suffice(buffers, all, (all + CHUNK_BYTES - 1) / CHUNK_BYTES - (small != 0)))
+		return false;
+	if (small)
+		queue_tail_grow(queue, buffers, all < CHUNK_BYTES ? all : CHUNK_BYTES);
+	return true;
+}
+
+bool queue_append_of(struct queue *queue, struct buffers *buffers, const void *bytes, size_t n,
+		     size_t more)
 {
 	const unsigned char *from = bytes;
 	size_t left = n;
-	size_t room = queue_tail_room(queue);
 
-	if (n > room && !buffers_suffice(buffers, n - room))
+	if (!queue_make_room(queue, buffers, n + more))
 		return false;
 	while (left) {
+		size_t room = queue_tail_room(queue, buffers), part;
 		struct chunk *chunk;
-		size_t part;
 
-		if (!queue_tail_room(queue)) {
-			chunk = chunk_new(buffers);
+		if (!room) {
+			room = left + more < CHUNK_BYTES ? left + more : CHUNK_BYTES;
+			chunk = chunk_new_for(buffers, room);
 			bool pushed = queue_push(queue, buffers, chunk, 0, 0);
 			CHECK(chunk && pushed);
 		}
 		chunk = queue->last->chunk;
-		part = CHUNK_BYTES - chunk->used;
-		if (part > left)
-			part = left;
+		part = room < left ? room : left;
 		memcpy(chunk->bytes + chunk->used, from, part);
 		chunk->used += (uint32_t)part;
 		queue->last->end = chunk->used;

@@ -6,8 +6,11 @@
  * those held, which are not to be sent before more is known (half a line). An empty queue
  * owns nothing.
  *
- * All chunks and segments of a process come from one struct buffers, whose cap is the bound
- * on all bytes in hand. Running out is an answer (0, false), never an abort.
+ * Bytes that are copied go to a chunk of their size, which is replaced by a larger one as more
+ * come: so a queue has one segment for each whole chunk of them, and one.
+ *
+ * All chunks and segments of a process come from one struct buffers. Running out is an answer
+ * (false), never an abort.
  */
 #ifndef REACTOR_QUEUE_H
 #define REACTOR_QUEUE_H
@@ -17,17 +20,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#include "reactor/pool.h"
-#include "reactor/stats.h"
-
-#define CHUNK_SIZE  16384 /* with its header */
-#define CHUNK_BYTES (CHUNK_SIZE - 8)
-
-struct chunk {
-	uint32_t references;
-	uint32_t used; /* bytes written; only the sole owner of the end may write more */
-	unsigned char bytes[CHUNK_BYTES];
-};
+#include "reactor/buffers.h"
 
 struct segment;
 
@@ -36,28 +29,16 @@ struct queue {
 	uint32_t owed, held;  /* bytes */
 };
 
-struct buffers {
-	struct pool chunks, segments;
-	struct stats *stats;
-};
-
-/* size: bytes of chunks at most, at least BUFFERS_MIN; queues: how many may stand in one chunk
- * at a time. 0 or -ENOMEM. stats is borrowed. */
-#define BUFFERS_MIN (64 * CHUNK_SIZE)
-int buffers_open(struct buffers *buffers, size_t size, size_t queues, struct stats *stats);
-void buffers_close(struct buffers *buffers);
-
-static inline size_t buffers_free_chunks(const struct buffers *buffers)
+/* Copies n bytes to the end, as held ones if anything is held, else as owed ones. more: bytes that
+ * follow them at once, and have room then. False, and nothing taken, where buffers do not suffice
+ * for all. */
+bool queue_append_of(struct queue *queue, struct buffers *buffers, const void *bytes, size_t n,
+		     size_t more);
+static inline bool queue_append(struct queue *queue, struct buffers *buffers, const void *bytes,
+				size_t n)
 {
-	return pool_free(&buffers->chunks);
+	return queue_append_of(queue, buffers, bytes, n, 0);
 }
-
-struct chunk *chunk_new(struct buffers *buffers); /* one reference; NULL at the cap */
-void chunk_release(struct buffers *buffers, struct chunk *chunk);
-
-/* Copies n bytes to the end, as held ones if anything is held, else as owed ones. False,
- * and nothing taken, where buffers do not suffice. */
-bool queue_append(struct queue *queue, struct buffers *buffers, const void *bytes, size_t n);
 /* The same without a copy: bytes begin to end of chunk, which gains a reference; where the
  * queue ends with those before them, they become one segment. */
 bool queue_share(struct queue *queue, struct buffers *buffers, struct chunk *chunk, uint32_t begin,

@@ -204,7 +204,7 @@ static void conn_refill(struct conn *conn, const struct transit *transit,
 	bool kept = true;
 
 	if (transit->input) {
-		conn->input = chunk_new(buffers);
+		conn->input = chunk_new_for(buffers, transit->input);
 		CHECK(conn->input);
 		memcpy(conn->input->bytes, bytes, transit->input);
 		conn->input->used = transit->input;

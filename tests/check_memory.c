@@ -199,12 +199,13 @@ START_TEST(memory_comes_back_ten_times)
 }
 END_TEST
 
-/* A partial line lies in a chunk; the whole line does not. */
+/* A partial line lies in a chunk of its size; the whole line does not. */
 START_TEST(whole_lines_hold_no_chunk)
 {
-	enum { LINES = 2000 };
+	enum { LINES = 3000, LONG = 3000, SMALLEST = 256 };
+	static char text[LONG + 1], answer[4 + LONG + 5];
 	struct server *server;
-	size_t base, partial, whole;
+	size_t base, begun, partial, whole;
 	uint64_t received;
 	pid_t pid;
 
@@ -220,19 +221,29 @@ START_TEST(whole_lines_hold_no_chunk)
 	for (int i = 0; i < LINES; i++)
 		send_text(clients[i], "part");
 	server_wait_stat(server, "received_bytes", received + 4 * (uint64_t)LINES);
+	begun = memory_of(pid);
+	ck_assert_uint_le(begun, base + (EACH_MAX + SMALLEST) * (size_t)LINES + SLACK);
+	memset(text, 'x', LONG);
+	for (int i = 0; i < LINES; i++)
+		send_text(clients[i], text);
+	server_wait_stat(server, "received_bytes", received + (4 + LONG) * (uint64_t)LINES);
 	partial = memory_of(pid);
 	ck_assert_uint_ge(partial, base + LINES * (size_t)PAGE);
+	ck_assert_uint_le(partial, base + (EACH_MAX + PAGE + SMALLEST) * (size_t)LINES + SLACK);
 	for (int i = 0; i < LINES; i++)
 		send_text(clients[i], "ial\n");
+	(void)snprintf(answer, sizeof answer, "part%sial\n", text);
 	for (int i = 0; i < LINES; i++)
-		expect_text(clients[i], "partial\n");
+		expect_text(clients[i], answer);
 	/* The reply is sent before the chunk is given back: one turn more is waited for. */
 	send_text(clients[LINES - 1], "last\n");
 	expect_text(clients[LINES - 1], "last\n");
 	whole = memory_of(pid);
-	figure("memory of a connection with half a line", (double)(partial - base) / LINES,
+	figure("memory of a connection with 4 bytes of a line", (double)(begun - base) / LINES,
 	       "bytes");
-	figure("memory kept when 2,000 half lines were completed",
+	figure("memory of a connection with 3,000 bytes of a line",
+	       (double)(partial - base) / LINES, "bytes");
+	figure("memory kept when 3,000 half lines were completed",
 	       whole > base ? (double)(whole - base) / 1024 : 0, "KiB");
 	ck_assert_uint_le(whole, base + EACH_MAX * (size_t)LINES + SLACK + CHUNKS_SPARE);
 	ck_assert_uint_lt(whole, base + (partial - base) / 2);

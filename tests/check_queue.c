@@ -309,7 +309,7 @@ START_TEST(nobody_writes_behind_what_others_share)
 	ck_assert(queue_append(&b, &buffers, " b", 2));
 	expect_owed(&a, "one two a");
 	expect_owed(&b, "one b");
-	ck_assert_uint_eq(buffers.chunks.used, 3);
+	ck_assert_uint_eq(buffers.chunks.used, 2); /* theirs are small, of one that is cut */
 	queue_clear(&a, &buffers);
 	expect_owed(&b, "one b");
 	queue_clear(&b, &buffers);
@@ -343,6 +343,31 @@ START_TEST(small_writes_fill_a_chunk_before_they_take_another)
 	ck_assert_uint_eq(buffers.chunks.used, 1);
 	queue_sent(&queue, &buffers, 1);
 	ck_assert_ptr_null(queue.last);
+	expect_nothing_in_use();
+}
+END_TEST
+
+START_TEST(bytes_that_come_one_by_one_move_to_a_larger_chunk)
+{
+	struct queue queue = {0};
+
+	open_buffers();
+	for (size_t n = 1; n <= CHUNK_BYTES; n++) {
+		unsigned char byte = (unsigned char)n;
+		struct iovec span;
+
+		MUST(queue_append(&queue, &buffers, &byte, 1));
+		MUST(buffers.segments.used == 1 && buffers.chunks.used == 1);
+		MUST(queue_spans(&queue, &span, 1) == 1 && span.iov_len == n);
+		MUST(((unsigned char *)span.iov_base)[n - 1] == byte);
+	}
+	for (size_t i = 0; i < CHUNK_BYTES; i++) {
+		struct iovec span;
+
+		MUST(queue_spans(&queue, &span, 1) == 1);
+		MUST(*(unsigned char *)span.iov_base == (unsigned char)(i + 1));
+		queue_sent(&queue, &buffers, 1);
+	}
 	expect_nothing_in_use();
 }
 END_TEST
@@ -408,11 +433,15 @@ START_TEST(running_out_is_an_answer)
 	ck_assert(!queue_hold(&queue, &buffers, bytes, 1));
 	ck_assert_uint_eq(queue.owed, sizeof bytes - 1);
 	ck_assert_uint_eq(queue.held, 0);
-	/* Room in the last chunk that it has needs no other one. */
+	/* Room in the last chunk that it has needs no other one; to enlarge a small one does. */
 	queue_sent(&queue, &buffers, CHUNK_BYTES);
 	ck_assert(queue_append(&queue, &buffers, bytes, 1));
-	ck_assert(!queue_append(&queue, &buffers, bytes, CHUNK_BYTES));
-	ck_assert(queue_append(&queue, &buffers, bytes, CHUNK_BYTES - 1));
+	ck_assert(queue_append(&queue, &buffers, bytes, 200));
+	ck_assert(!queue_append(&queue, &buffers, bytes, 200));
+	queue_sent(&queue, &buffers, CHUNK_BYTES);
+	ck_assert(!queue_append(&queue, &buffers, bytes, 2 * CHUNK_BYTES));
+	ck_assert(queue_append(&queue, &buffers, bytes, CHUNK_BYTES - 201));
+	ck_assert_uint_eq(buffers_free_chunks(&buffers), 1);
 	queue_clear(&queue, &buffers);
 	for (int i = 0; i < CHUNKS; i++) {
 		all[i] = chunk_new(&buffers);
@@ -494,6 +523,8 @@ SUITE("queue",
       {"nobody writes behind what others share", nobody_writes_behind_what_others_share, 10},
       {"small writes fill a chunk before they take another",
        small_writes_fill_a_chunk_before_they_take_another, 10},
+      {"bytes that come one by one move to a larger chunk",
+       bytes_that_come_one_by_one_move_to_a_larger_chunk, 10},
       {"held bytes are not sent before they are committed",
        held_bytes_are_not_sent_before_they_are_committed, 10},
       {"nothing at all takes nothing", nothing_at_all_takes_nothing, 10},

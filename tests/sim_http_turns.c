@@ -112,7 +112,7 @@ START_TEST(answers_that_nobody_reads_hold_two_chunks)
 			peer_text(peer, requests[i].text);
 		for (int k = 0; k < 1000; k++)
 			world_pass(&world);
-		ck_assert_uint_le(world.stats.chunks_max, 2);
+		ck_assert_uint_le(world.stats.chunks, 2);
 		peer->space = PEER_SPACE;
 		got[got_n++] = *(peer->out.at + peer->out.start);
 		(void)peer_receive(peer, NULL, 1);
@@ -120,7 +120,7 @@ START_TEST(answers_that_nobody_reads_hold_two_chunks)
 		for (int k = 0; k < requests[i].n; k++)
 			expect_answer(requests[i].status, requests[i].body_n, false);
 		expect_no_more();
-		ck_assert_uint_le(world.stats.chunks_max, 2);
+		ck_assert_uint_le(world.stats.chunks_max, 3); /* while one replaces another */
 		peer_finish(peer);
 		end_with(peer, CLOSE_eof);
 	}
