@@ -164,14 +164,17 @@ static bool relay_take(struct relay *relay, const struct bus_record *record)
 	return true;
 }
 
-/* Moves records from the rings into batches, until one batch is full or there is none left.
- * False: there were no buffers. */
+/* Moves records from the rings into batches, until one batch is full, the turn's lines are read, or
+ * there is none left. False: there were no buffers. */
 static bool relay_gather(struct relay *relay)
 {
 	struct bus_record record;
+	unsigned left = RELAY_TURN_LINES;
 
 	relay->emptied = false;
 	while (relay_peek(relay, &record)) {
+		if (!left--)
+			return true;
 		if (relay_take(relay, &record))
 			continue;
 		if (relay_has_batch(relay)) /* it goes first */
@@ -183,19 +186,15 @@ static bool relay_gather(struct relay *relay)
 	return true;
 }
 
-static bool relay_deliver(struct relay *relay, bool judges)
+/* To so many members more. True: all have all that was gathered. */
+static bool relay_deliver(struct relay *relay, bool judges, size_t members)
 {
-	bool any = false;
+	bool all = true;
 
-	for (size_t i = 0; i < relay->topics_n; i++) {
-		struct topic *topic = relay->topics[i];
-
-		if (!topic || !topic_has_batch(topic))
-			continue;
-		topic_deliver(topic, judges);
-		any = true;
-	}
-	return any;
+	for (size_t i = 0; all && i < relay->topics_n; i++)
+		if (relay->topics[i] && topic_has_batch(relay->topics[i]))
+			all = topic_deliver(relay->topics[i], judges, &members);
+	return all;
 }
 
 static void relay_count_missed(struct relay *relay)
@@ -218,8 +217,12 @@ static void relay_learn_cost(struct relay *relay)
 	if (!relay->began_us)
 		return;
 	now_us = sys_clock_us();
-	rest_us = (now_us - relay->began_us) * REST_SHARE;
+	relay->cost_us += now_us - relay->began_us;
 	relay->began_us = 0;
+	if (relay_has_batch(relay))
+		return;
+	rest_us = relay->cost_us * REST_SHARE;
+	relay->cost_us = 0;
 	if (rest_us > RELAY_REST_MS * 1000)
 		rest_us = RELAY_REST_MS * 1000;
 	if (relay->emptied && rest_us >= REST_US_MIN)
@@ -251,15 +254,18 @@ static void relay_sleep(struct relay *relay)
 
 static void relay_read(struct relay *relay)
 {
-	bool buffers = relay_gather(relay);
+	bool buffers = relay_has_batch(relay) || relay_gather(relay);
 
 	relay_count_missed(relay);
-	if (relay_deliver(relay, !relay->spares)) {
-		relay->spares = false; /* all have had a turn when this one comes again */
+	if (relay_has_batch(relay)) {
+		if (relay_deliver(relay, !relay->spares, relay->turn_members))
+			relay->spares = false; /* all have had a turn when this one comes again */
 		relay->began_us = sys_clock_us();
 		loop_poke(relay->loop, &relay->source); /* behind the members' turns */
 	} else if (!buffers) {
 		loop_deadline(relay->loop, &relay->source, relay->loop->now_ms + STARVED_MS);
+	} else if (!relay->emptied) {
+		loop_poke(relay->loop, &relay->source);
 	} else {
 		relay_sleep(relay);
 	}
@@ -306,19 +312,26 @@ static void relay_end(struct relay *relay)
 
 /* ---- members that move ---- */
 
-/* Reads a ring, and delivers, as far as that; and of others what has to be read before. */
+static bool relay_deliver_all(struct relay *relay)
+{
+	return relay_has_batch(relay) && relay_deliver(relay, false, SIZE_MAX);
+}
+
+/* Reads a ring, and delivers, as far as that, to all members; and of others what has to be read
+ * before. */
 static bool relay_read_to(struct relay *relay, unsigned ring, uint64_t position)
 {
 	struct bus_port *port = &relay->port;
 	struct bus_record record;
 
+	(void)relay_deliver_all(relay); /* those who came since it was read are not to get it */
 	while (port->at[ring] < position && bus_peek_in(port, ring, &record)) {
 		if (record.topic == RELAY_ORDER && !relay_follow(port, &record))
 			continue;
-		if (!relay_take(relay, &record) && !relay_deliver(relay, false))
+		if (!relay_take(relay, &record) && !relay_deliver_all(relay))
 			break;
 	}
-	(void)relay_deliver(relay, false);
+	(void)relay_deliver_all(relay);
 	relay->spares = true; /* nobody has had a turn in between */
 	return port->at[ring] >= position;
 }
@@ -453,7 +466,7 @@ void relay_close_doors(struct relay *relay)
 
 int relay_open(struct relay *relay, struct loop *loop, struct bus *bus, unsigned seat)
 {
-	*relay = (struct relay){.loop = loop};
+	*relay = (struct relay){.loop = loop, .turn_members = RELAY_TURN_MEMBERS};
 	CHECK(bus->bells[seat] >= 0);
 	source_init(&relay->source, bus->bells[seat], relay_turn);
 	relay->source.want = SOURCE_IN;

@@ -2,10 +2,12 @@
  * relay: carries lines between the bus and the topics of a process. A source of the loop.
  *
  * What members say is published, and comes back like what others say: read from the rings,
- * gathered in batches, delivered. A batch is at most a chunk; then the members have their
- * turns, and write. After it the relay rests three times as long as that took, if that is a
- * millisecond, at most RELAY_REST_MS, and not where more is there than a batch takes: many lines
- * go out in one write then, and a line that comes alone is not held up.
+ * gathered in batches, delivered. A batch is at most a chunk, and is delivered to
+ * RELAY_TURN_MEMBERS in a turn: each costs a turn and a write, which is what a turn of the relay
+ * counts. Then these have their turns, as everybody else. After the last of them the relay rests
+ * three times as long as all that took, if that is a millisecond, at most RELAY_REST_MS, and not
+ * where more is there than a batch takes: many lines go out in one write then, and a line that
+ * comes alone is not held up.
  *
  * One for each process. The bus is borrowed, and so are the topics.
  */
@@ -17,10 +19,12 @@
 #include "reactor/replay.h"
 #include "reactor/topic.h"
 
-#define RELAY_TOPICS_MAX 256
-#define RELAY_REST_MS	 10
-#define RELAY_HOLD_MS	 (BUS_PATIENCE_MS / 2)
-#define RELAY_ORDER	 UINT16_MAX /* a topic: how far other rings are to be read before */
+#define RELAY_TOPICS_MAX   256
+#define RELAY_TURN_MEMBERS 128
+#define RELAY_TURN_LINES   4096 /* read from the rings in one turn */
+#define RELAY_REST_MS	   10
+#define RELAY_HOLD_MS	   (BUS_PATIENCE_MS / 2)
+#define RELAY_ORDER	   UINT16_MAX /* a topic: how far other rings are to be read before */
 
 struct relay {
 	struct loop *loop;
@@ -28,15 +32,17 @@ struct relay {
 	struct bus_port port;
 	struct topic *topics[RELAY_TOPICS_MAX]; /* by number; NULL: not ours */
 	size_t topics_n;
-	size_t next_to_go; /* the topic whose members go on first when there is space */
-	bool asleep;	   /* a bell is asked for */
-	bool waiting;	   /* our ring is full, and so we look for space */
-	bool has_space;	   /* it is not full any more: members go on in the next turn */
-	bool emptied;	   /* the last batch was all that there was */
-	bool alone;	   /* others go on: nobody waits for what they say */
-	bool closed;	   /* no more members come */
+	size_t turn_members; /* RELAY_TURN_MEMBERS */
+	size_t next_to_go;   /* the topic whose members go on first when there is space */
+	bool asleep;	     /* a bell is asked for */
+	bool waiting;	     /* our ring is full, and so we look for space */
+	bool has_space;	     /* it is not full any more: members go on in the next turn */
+	bool emptied;	     /* the last batch was all that there was */
+	bool alone;	     /* others go on: nobody waits for what they say */
+	bool closed;	     /* no more members come */
 	enum { RELAY_SERVES, RELAY_DRAINS, RELAY_HAS_SAID_ALL, RELAY_IS_OVER } phase;
-	uint64_t began_us; /* when it was delivered; 0: its cost is known */
+	uint64_t began_us; /* when it was delivered, or the last part of it; 0: its cost is known */
+	uint64_t cost_us;  /* of its parts so far */
 	uint64_t rest_until_us;
 	uint64_t missed; /* that were logged */
 	/* Members that move: */

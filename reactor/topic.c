@@ -14,6 +14,7 @@ struct member {
 	bool said;		       /* something, since those who waited went on */
 	uint32_t given;		       /* bytes; it wraps, as the others do */
 	uint32_t mark_given, mark_end; /* `given`, and the topic's `end`, at a moment of before */
+	uint32_t batch;		       /* the last that it was given, or came after */
 };
 
 int topic_open(struct topic *topic, struct relay *relay, struct service *service, uint16_t number,
@@ -59,7 +60,8 @@ uint32_t topic_join(struct topic *topic, struct conn *conn)
 	struct member *member = pool_take(&topic->members);
 
 	CHECK(member); /* there are as many as connections */
-	*member = (struct member){.conn = conn, .mark_end = topic->end};
+	*member =
+	    (struct member){.conn = conn, .mark_end = topic->end, .batch = topic->number_of_batch};
 	STATS_ADD(topic->table->stats, members_joined, 1);
 	return (uint32_t)(member - (struct member *)(void *)topic->members.base) + 1;
 }
@@ -170,7 +172,7 @@ unsigned char *topic_room(struct topic *topic, size_t n)
 	struct buffers *buffers = &topic->table->buffers;
 	struct chunk *chunk = topic->chunk;
 
-	if (topic->own_n == TOPIC_OWN_LINES)
+	if (topic->own_n == TOPIC_OWN_LINES || topic->next_to_get)
 		return NULL;
 	if (!topic_has_batch(topic)) {
 		if (!buffers_suffice(topic))
@@ -209,7 +211,8 @@ void topic_add(struct topic *topic, size_t n, uint32_t handle)
 	if (handle && handle <= topic->members.objects_max && member_of(topic, handle)->conn)
 		topic_note_own(topic, member_of(topic, handle), n);
 	topic->chunk->used += (uint32_t)n;
-	topic->lines++;
+	if (!topic->lines++)
+		topic->number_of_batch++;
 }
 
 /*
@@ -260,17 +263,32 @@ static void member_give(struct topic *topic, struct member *member, bool judges)
 	count_deliveries(topic, topic->lines - skipped);
 }
 
-void topic_deliver(struct topic *topic, bool judges)
+static void batch_end(struct topic *topic)
 {
-	struct member *member;
-	size_t cursor = 0;
-
-	while ((member = pool_next(&topic->members, &cursor)))
-		member_give(topic, member, judges);
 	topic->end += topic->chunk->used - topic->begin;
 	topic->begin = topic->chunk->used;
 	topic->lines = 0;
 	topic->own_n = 0;
+	topic->next_to_get = 0;
+}
+
+/* Whoever joins meanwhile comes after the batch, wherever the cursor is. */
+bool topic_deliver(struct topic *topic, bool judges, size_t *members)
+{
+	while (*members) {
+		struct member *member = pool_next(&topic->members, &topic->next_to_get);
+
+		if (!member) {
+			batch_end(topic);
+			return true;
+		}
+		--*members;
+		if (member->batch == topic->number_of_batch)
+			continue;
+		member->batch = topic->number_of_batch;
+		member_give(topic, member, judges);
+	}
+	return false;
 }
 
 void topic_idle(struct topic *topic)

@@ -31,11 +31,13 @@ struct topic {
 	uint32_t slow_bytes;
 	struct pool members;
 	struct chunk *chunk;
-	uint32_t begin;	   /* of the batch, which goes to the end of what is used */
-	uint32_t lines;	   /* of it */
-	uint32_t end;	   /* bytes of all batches that were delivered; it wraps */
-	uint32_t waiting;  /* members that wait to say something */
-	size_t next_to_go; /* whose turn it is then: a cursor in members */
+	uint32_t begin;		  /* of the batch, which goes to the end of what is used */
+	uint32_t lines;		  /* of it */
+	uint32_t number_of_batch; /* that is there, or was the last; it wraps */
+	size_t next_to_get;	  /* who gets it next: a cursor in members; 0: it is not begun */
+	uint32_t end;		  /* bytes of all batches that were delivered; it wraps */
+	uint32_t waiting;	  /* members that wait to say something */
+	size_t next_to_go;	  /* whose turn it is then: a cursor in members */
 	/* Lines of the batch that were said here, numbered from 1 on. */
 	struct {
 		uint32_t begin, end;
@@ -76,8 +78,9 @@ bool topic_say(struct topic *topic, uint32_t member, struct iovec first, struct 
 unsigned char *topic_room(struct topic *topic, size_t n);
 /* They are there. member: who said it, where that was here, else 0. */
 void topic_add(struct topic *topic, size_t n, uint32_t member);
-/* Gives the batch to the members. judges: those that are slow are closed. */
-void topic_deliver(struct topic *topic, bool judges);
+/* Gives the batch to so many members more, which are counted down. True: all have it now. judges:
+ * those that are slow are closed. */
+bool topic_deliver(struct topic *topic, bool judges, size_t *members);
 /* Nothing comes for now: owns no chunk that nobody else has. */
 void topic_idle(struct topic *topic);
 /* Buffers are used up: closes the members whose queues weigh the most, where that is more than a

@@ -42,6 +42,7 @@ struct hall_setting {
 	size_t buffers, ring;
 	uint32_t slow, message_max;
 	bool names;
+	size_t turn_members; /* 0: as in the product */
 };
 
 #define HALL_RING_MIN (64u << 10)
@@ -58,6 +59,8 @@ static inline void worker_open(struct worker *worker, struct bus *bus, unsigned 
 	EXPECT(conn_table_open(&worker->table, &worker->loop, &setting->limits, setting->buffers) ==
 	       0);
 	EXPECT(relay_open(&worker->relay, &worker->loop, bus, seat) == 0);
+	if (setting->turn_members)
+		worker->relay.turn_members = setting->turn_members;
 	for (uint16_t t = 0; t < HALL_TOPICS; t++) {
 		worker->services[t] = (struct service){.protocol = protocol_find("chat"),
 						       .table = &worker->table,

@@ -548,6 +548,7 @@ static void run(uint64_t number, bool drains)
 		setting.limits.high_water = setting.limits.low_water = setting.slow / 2;
 	if (drains) /* who does not read is not waited for */
 		setting.limits.high_water = setting.limits.low_water = 1 << 30;
+	setting.turn_members = number % 2 ? 3 : 0;
 	hall_open(&hall, &setting);
 	slow = setting.slow;
 	step = guests_n = lines_n = 0;

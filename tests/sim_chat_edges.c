@@ -265,6 +265,83 @@ START_TEST(a_stop_does_not_wait_for_who_goes_on_talking)
 }
 END_TEST
 
+/* ---- many members ---- */
+
+#define MEMBERS 1000
+
+static struct peer *members[MEMBERS];
+
+static struct peer *open_for_many(void)
+{
+	setting.workers = 1;
+	setting.limits.connections_max = MEMBERS + 10;
+	open_hall();
+	for (unsigned i = 0; i < MEMBERS; i++)
+		members[i] = hall_connect(&hall, 0, 0);
+	return service_connect(&hall.workers[0].echo);
+}
+
+/* In a pass, as many members as the turn of a relay counts get it, and whoever else is there has a
+ * turn too. */
+START_TEST(a_line_to_many_goes_out_between_the_turns_of_others)
+{
+	struct stats *stats = &hall.workers[0].stats;
+	struct peer *other = open_for_many();
+	int passes = 0;
+
+	for (unsigned i = 0; i < 512; i++) /* and so empty ones, as many as a batch has */
+		peer_text(members[0], "\n");
+	do {
+		uint64_t writes = kernel.calls[KERNEL_write] + kernel.calls[KERNEL_writev];
+
+		peer_text(other, "ping");
+		worker_pass(&hall.workers[0]);
+		peer_expect(other, "ping", 4);
+		writes = kernel.calls[KERNEL_write] + kernel.calls[KERNEL_writev] - writes;
+		ck_assert_uint_le(writes, RELAY_TURN_MEMBERS + 1);
+		ck_assert_int_lt(passes++, 100);
+	} while (stats->deliveries < 512 * (MEMBERS - 1) || hall.workers[0].loop.first);
+	ck_assert_int_ge(passes, MEMBERS / RELAY_TURN_MEMBERS);
+	for (unsigned i = 1; i < MEMBERS; i++)
+		ck_assert_uint_eq(members[i]->out.n, 512);
+	ck_assert_uint_eq(members[0]->out.n, 0);
+	peer_finish(other);
+	end(members, MEMBERS);
+}
+END_TEST
+
+/* Whoever comes while it goes out hears what is said later; whoever goes is not missed. */
+START_TEST(members_come_and_go_while_a_line_goes_out)
+{
+	struct stats *stats = &hall.workers[0].stats;
+	struct peer *other = open_for_many(), *late[3];
+
+	peer_text(members[0], "one\n");
+	while (!stats->deliveries)
+		worker_pass(&hall.workers[0]);
+	ck_assert_uint_lt(stats->deliveries, MEMBERS / 2);
+	for (unsigned i = 0; i < 3; i++) { /* one behind the cursor, one before it; their places */
+		unsigned gone = i ? MEMBERS - i : 1;
+
+		peer_reset(members[gone]);
+		worker_pass(&hall.workers[0]);
+		members[gone] = late[i] = hall_connect(&hall, 0, 0);
+	}
+	hall_wait(&hall, 20);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(late[i]->out.n, 0);
+	peer_text(late[1], "two\n");
+	hall_wait(&hall, 20);
+	peer_expect(late[0], "two\n", 4);
+	peer_expect(late[2], "two\n", 4);
+	for (unsigned i = 1; i < MEMBERS; i++)
+		if (members[i] != late[0] && members[i] != late[1] && members[i] != late[2])
+			peer_expect(members[i], "one\ntwo\n", 8);
+	peer_finish(other);
+	end(members, MEMBERS);
+}
+END_TEST
+
 SUITE("sim_chat_edges",
       {"talkers who do not read hold nobody up", talkers_who_do_not_read_hold_nobody_up, 30},
       {"talkers who do not read leave segments to others",
@@ -275,4 +352,7 @@ SUITE("sim_chat_edges",
       {"short lines do not overtake a long one for ever",
        short_lines_do_not_overtake_a_long_one_for_ever, 30},
       {"a stop does not wait for who goes on talking", a_stop_does_not_wait_for_who_goes_on_talking,
-       30})
+       30},
+      {"a line to many goes out between the turns of others",
+       a_line_to_many_goes_out_between_the_turns_of_others, 30},
+      {"members come and go while a line goes out", members_come_and_go_while_a_line_goes_out, 30})

@@ -537,6 +537,7 @@ static void run(uint64_t number)
 		setting.buffers = 64 * BUFFERS_MIN;
 	sluggish = HALL_WORKERS;
 	setting_now = &setting;
+	setting.turn_members = number % 2 ? 3 : 0;
 	hall_open(&hall, &setting);
 	for (unsigned w = 0; w < HALL_WORKERS; w++) {
 		alive[w] = w < TWINS;
