@@ -144,6 +144,7 @@ struct service {
 	struct topic *topic;	/* NULL: its protocol has none */
 	struct service *beside; /* one more that has the same topic; NULL: none */
 	bool names;		/* say who said what */
+	bool local;		/* of a unix socket */
 	bool lasts;		/* a drained connection stays: others may have something for it */
 };
 

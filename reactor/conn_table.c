@@ -14,6 +14,16 @@ static void fd_refuse(struct conn_table *table, int fd, enum close_reason reason
 	STATS_ADD(table->stats, closed[reason], 1);
 }
 
+/* Urgent bytes are bytes, in their place. A connection of TCP inherits that from its listener, one
+ * of a unix socket does not; kernels that refuse it have no urgent bytes there. */
+static void keep_urgent_bytes(const struct service *service, int fd)
+{
+	int on = 1;
+
+	if (service->local)
+		(void)sys_setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
+}
+
 void conn_open(struct service *service, int fd, enum conn_origin origin,
 	       const struct sockaddr *peer)
 {
@@ -39,6 +49,7 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	conn->active_ms = conn->progress_ms = table->loop->now_ms;
 	conn->source.ready = SOURCE_OUT;
 	STATS_ADD(table->stats, connections, 1);
+	keep_urgent_bytes(service, fd);
 	error = loop_watch(table->loop, &conn->source, CONN_EVENTS);
 	if (error) {
 		table->refused_until_us = table->loop->now_us + CONN_RETRY_US;

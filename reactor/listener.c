@@ -217,7 +217,7 @@ static int set_on(int fd, int level, int option)
 	return sys_setsockopt(fd, level, option, &on, sizeof on);
 }
 
-/* What a listening socket has, its connections inherit: no call is needed for each. */
+/* What a listening socket of TCP has, its connections inherit: no call is needed for each. */
 static int set_inherited_options(int fd, const struct address *address, const char **step)
 {
 	int error;

@@ -408,6 +408,26 @@ START_TEST(data_and_end_at_once_by_unix_socket)
 END_TEST
 
 /* A read stops short at an urgent byte: that does not mean that nothing is behind it. */
+static void talk_urgently(int fd, bool stopped, pid_t worker)
+{
+	/* Every other time all of it is there before the first read. */
+	if (stopped)
+		ck_assert_int_eq(kill(worker, SIGSTOP), 0);
+	send_text(fd, "abc");
+	ck_assert_int_eq(send(fd, "U", 1, MSG_OOB | MSG_NOSIGNAL), 1);
+	send_text(fd, "def");
+	if (stopped)
+		ck_assert_int_eq(kill(worker, SIGCONT), 0);
+	expect_text(fd, "abcUdef");
+}
+
+static void end_urgently(int fd)
+{
+	finish_sending(fd);
+	expect_end(fd);
+	(void)close(fd);
+}
+
 START_TEST(urgent_bytes_are_bytes_in_their_place)
 {
 	struct server *server = SERVER("--workers", "1", "echo://127.0.0.1:0");
@@ -416,19 +436,51 @@ START_TEST(urgent_bytes_are_bytes_in_their_place)
 	for (int i = 0; i < 100; i++) {
 		int fd = connect_to(server->ports[0]);
 
-		/* Every other time all of it is there before the first read. */
-		if (i % 2)
-			ck_assert_int_eq(kill(worker, SIGSTOP), 0);
-		send_text(fd, "abc");
-		ck_assert_int_eq(send(fd, "U", 1, MSG_OOB | MSG_NOSIGNAL), 1);
-		send_text(fd, "def");
-		if (i % 2)
-			ck_assert_int_eq(kill(worker, SIGCONT), 0);
-		expect_text(fd, "abcUdef");
-		finish_sending(fd);
-		expect_end(fd);
-		(void)close(fd);
+		talk_urgently(fd, i % 2, worker);
+		end_urgently(fd);
 	}
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* There, the newest is only passed over where another one stands behind it. */
+START_TEST(urgent_bytes_of_a_unix_socket_too)
+{
+	static const char *const accept[] = {"reuseport", "shared", "handoff"};
+	char path[128], listener[160];
+	int probe[2], fd;
+	struct server *server;
+	pid_t worker;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, probe), 0);
+	if (send(probe[0], "U", 1, MSG_OOB | MSG_NOSIGNAL) < 0) {
+		suite_skip("urgent bytes of a unix socket too",
+			   "no MSG_OOB there before Linux 5.15");
+		return;
+	}
+	(void)snprintf(path, sizeof path, "%s/urgent.sock", temporary_folder());
+	(void)snprintf(listener, sizeof listener, "echo://%s", path);
+	server = SERVER("--workers", "1", "--accept", accept[_i], listener);
+	worker = server_wait_worker(server, 0, 0);
+	for (int i = 0; i < 50; i++) {
+		fd = connect_unix(path);
+		talk_urgently(fd, i % 2, worker);
+		talk_urgently(fd, !(i % 2), worker);
+		ck_assert_int_eq(send(fd, "last", 4, MSG_OOB | MSG_NOSIGNAL), 4);
+		expect_text(fd, "last");
+		end_urgently(fd);
+	}
+	/* All of it before it is accepted, and the end with it. */
+	ck_assert_int_eq(kill(worker, SIGSTOP), 0);
+	fd = connect_unix(path);
+	send_text(fd, "abc");
+	ck_assert_int_eq(send(fd, "1", 1, MSG_OOB | MSG_NOSIGNAL), 1);
+	ck_assert_int_eq(send(fd, "2", 1, MSG_OOB | MSG_NOSIGNAL), 1);
+	finish_sending(fd);
+	ck_assert_int_eq(kill(worker, SIGCONT), 0);
+	expect_text(fd, "abc12");
+	expect_end(fd);
+	(void)close(fd);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -439,4 +491,5 @@ SUITE("bytes", {"a gigabyte by the own client", a_gigabyte_by_the_own_client, 12
       {"a gigabyte by nc", a_gigabyte_by_nc, 120},
       {"data and FIN in one segment", data_and_fin_in_one_segment, 120},
       {"urgent bytes are bytes in their place", urgent_bytes_are_bytes_in_their_place, 30},
+      {"urgent bytes of a unix socket too", urgent_bytes_of_a_unix_socket_too, 30, 3},
       {"data and end at once by unix socket", data_and_end_at_once_by_unix_socket, 60})

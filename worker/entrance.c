@@ -104,6 +104,7 @@ void entrance_open(struct entrance *entrance, const struct entrance_hall *hall, 
 	    .table = hall->table,
 	    .message_max = config_message_max(config, endpoint),
 	    .names = endpoint->names,
+	    .local = address_is_unix(&endpoint->address),
 	};
 	if (endpoint->protocol->has_topic)
 		open_topic(entrance, hall->setup->topics[i]);
