@@ -174,6 +174,15 @@ static void conn_ended(struct conn *conn)
 	conn_finish(conn, conn->message_open || conn->input ? CLOSE_truncated : CLOSE_eof);
 }
 
+/* A turn is so many bytes, and so many reads: a peer that sends single bytes as fast as they are
+ * read is no exception. */
+static void budget_spend(size_t *budget, size_t n)
+{
+	size_t cost = n < CONN_READ_COST ? CONN_READ_COST : n;
+
+	*budget -= cost < *budget ? cost : *budget;
+}
+
 /* Where a chunk has room. */
 static unsigned char *conn_input_start(const struct conn *conn, const struct conn_table *table)
 {
@@ -214,7 +223,7 @@ static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec 
 	conn->drain_left -= conn->drain_left < (size_t)n ? conn->drain_left : (uint32_t)n;
 	if ((size_t)n < room && !conn_ready(conn, SOURCE_ENDED) && !conn->drain_left)
 		conn->source.ready &= (uint8_t)~SOURCE_IN;
-	*budget -= (size_t)n;
+	budget_spend(budget, (size_t)n);
 	conn->active_ms = table->loop->now_ms;
 	STATS_ADD(table->stats, received_bytes, n);
 	*input = (struct iovec){start, kept + (size_t)n};
@@ -429,7 +438,7 @@ static void conn_discard(struct conn *conn, struct conn_table *table)
 			conn_die(conn, conn->reason);
 			return;
 		} else {
-			budget -= (size_t)n;
+			budget_spend(&budget, (size_t)n);
 			STATS_ADD(table->stats, received_bytes, n);
 		}
 	}

@@ -29,6 +29,7 @@
 #define CONN_STATE_BYTES   24
 #define CONN_TURN_BYTES	   (4 * CHUNK_BYTES) /* read, or generated, in one turn */
 #define CONN_TURN_MESSAGES 1024
+#define CONN_READ_COST	   1024 /* bytes of a turn: a read counts as at least so many */
 #define CONN_SPANS	   64
 #define CONN_RETRY_US	   50000 /* until epoll is asked again, after it took no more */
 

@@ -176,6 +176,41 @@ START_TEST(a_held_line_gets_its_whole_write_timeout)
 }
 END_TEST
 
+static void another_byte(struct peer *peer)
+{
+	peer_send(peer, newlines, 1);
+}
+
+/* A read that says that it was not the last: urgent data, or an end that has come. And one that
+ * lingers. */
+START_TEST(single_bytes_are_read_a_bounded_number_of_times_in_a_turn)
+{
+	struct peer *peer;
+
+	begin("line", (struct conn_limits){WORLD_LIMITS});
+	newlines[0] = 'x';
+	peer = world_connect(&world);
+	peer->after_read = another_byte;
+	peer_send(peer, newlines, 1);
+	if (_i) {
+		conn_finish(world_conn(&world, peer), CLOSE_finished);
+		loop_poke(&world.loop, &world_conn(&world, peer)->source);
+	} else {
+		world_conn(&world, peer)->source.ready |= SOURCE_ENDED;
+	}
+	for (int pass = 0; pass < 20; pass++) {
+		kernel_count_anew();
+		world_pass(&world);
+		EXPECT(kernel.calls[KERNEL_read] <= CONN_TURN_BYTES / CONN_READ_COST + 1);
+	}
+	ck_assert_uint_gt(kernel.calls[KERNEL_read], 1);
+	peer->after_read = NULL;
+	peer_reset(peer);
+	world_settle(&world);
+	world_close(&world);
+}
+END_TEST
+
 SUITE("sim_attack",
       {"messages behind a full queue wait asleep", messages_behind_a_full_queue_wait_asleep, 10},
       {"messages that wait for buffers wait asleep", messages_that_wait_for_buffers_wait_asleep,
@@ -183,4 +218,6 @@ SUITE("sim_attack",
       {"who has nothing to say is left asleep", who_has_nothing_to_say_is_left_asleep, 10},
       {"what is held twice goes in order", what_is_held_twice_goes_in_order, 10},
       {"an answer too large has no hole", an_answer_too_large_has_no_hole, 10},
-      {"a held line gets its whole write-timeout", a_held_line_gets_its_whole_write_timeout, 10})
+      {"a held line gets its whole write-timeout", a_held_line_gets_its_whole_write_timeout, 10},
+      {"single bytes are read a bounded number of times in a turn",
+       single_bytes_are_read_a_bounded_number_of_times_in_a_turn, 10, 2})
