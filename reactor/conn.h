@@ -32,6 +32,7 @@
 #define CONN_READ_COST	   1024 /* bytes of a turn: a read counts as at least so many */
 #define CONN_SPANS	   64
 #define CONN_RETRY_US	   50000 /* until epoll is asked again, after it took no more */
+#define CONN_DRAIN_SLICE   256
 
 struct conn;
 struct service;
@@ -189,6 +190,8 @@ struct conn_table {
 	struct starvation starvation;
 	bool draining;
 	uint64_t refused_until_us; /* epoll took no more: newcomers wait for a while */
+	struct source drain;	   /* goes on with those that do not drain yet */
+	size_t drain_cursor;
 	/* A connection has gone: those who wait for room may go on. */
 	void (*on_room)(struct conn_table *table);
 	unsigned char *scratch; /* CONN_TURN_BYTES: where input is read to that nobody keeps */
@@ -248,7 +251,8 @@ bool conn_share(struct conn *conn, struct chunk *chunk, uint32_t begin, uint32_t
 /* Will input() be called for what has come by now, as far as the peer lets it? */
 bool conn_has_more(const struct conn *conn);
 
-/* Graceful: every connection serves what has come by now, sends what it owes and ends. */
+/* Graceful: every connection serves what has come by now, sends what it owes and ends. They are
+ * told in slices, one now, and one in each pass that follows. */
 void conn_table_drain(struct conn_table *table);
 /* Aborts all that are left. */
 void conn_table_abort(struct conn_table *table, enum close_reason reason);

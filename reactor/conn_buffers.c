@@ -100,9 +100,12 @@ static void starvation_note(struct conn_table *table, size_t needed)
 
 bool conn_has_buffers(struct conn *conn, struct conn_table *table)
 {
-	size_t needed = chunks_needed(conn, table);
+	size_t needed, left = chunks_left(table);
 
-	starved_set(conn, table, chunks_left(table) < needed);
+	if (!conn->starved && left >= chunks_quarter(table)) /* enough for anybody */
+		return true;
+	needed = chunks_needed(conn, table);
+	starved_set(conn, table, left < needed);
 	if (!conn->starved)
 		return true;
 	starvation_note(table, needed);

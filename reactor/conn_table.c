@@ -106,6 +106,21 @@ static void conn_table_free(struct conn_table *table)
 	pool_close(&table->conns);
 }
 
+static void drain_turn(struct loop *loop, struct source *source)
+{
+	struct conn_table *table = CONTAINER_OF(source, struct conn_table, drain);
+
+	source->ready = 0;
+	for (int i = 0; i < CONN_DRAIN_SLICE; i++) {
+		struct conn *conn = pool_next(&table->conns, &table->drain_cursor);
+
+		if (!conn)
+			return;
+		conn_drain(conn);
+	}
+	loop_poke(loop, source);
+}
+
 int conn_table_open(struct conn_table *table, struct loop *loop, const struct conn_limits *limits,
 		    size_t buffers_size)
 {
@@ -116,6 +131,7 @@ int conn_table_open(struct conn_table *table, struct loop *loop, const struct co
 
 	*table = (struct conn_table){.loop = loop, .stats = loop->stats, .limits = *limits};
 	starvation_init(&table->starvation);
+	source_init(&table->drain, -1, drain_turn);
 	table->scratch = sys_map(CONN_TURN_BYTES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	error = table->scratch ? 0 : -ENOMEM;
 	if (!error)
@@ -148,13 +164,9 @@ void conn_table_close(struct conn_table *table)
 
 void conn_table_drain(struct conn_table *table)
 {
-	struct conn *conn;
-	size_t cursor = 0;
-
-	table->draining = true;
-	while ((conn = pool_next(&table->conns, &cursor))) {
-		conn_drain(conn);
-	}
+	table->draining = true; /* whoever comes from now on drains from the start */
+	table->drain_cursor = 0;
+	drain_turn(table->loop, &table->drain);
 }
 
 void conn_table_abort(struct conn_table *table, enum close_reason reason)

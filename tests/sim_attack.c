@@ -211,6 +211,39 @@ START_TEST(single_bytes_are_read_a_bounded_number_of_times_in_a_turn)
 }
 END_TEST
 
+/* The first slice at once, the next ones a pass each; beside them, whoever comes is served. */
+START_TEST(a_drain_of_many_is_taken_in_turns)
+{
+	static struct peer *peers[4 * CONN_DRAIN_SLICE];
+	const int n = 4 * CONN_DRAIN_SLICE;
+	struct conn_limits limits = {WORLD_LIMITS};
+	struct peer *late;
+	int passes = 0;
+
+	limits.connections_max = (uint32_t)n + 1;
+	begin("echo", limits);
+	for (int i = 0; i < n; i++)
+		peers[i] = world_connect(&world);
+	for (int i = 0; i < n; i++)
+		peer_text(peers[i], "before");
+	conn_table_drain(&world.table);
+	late = world_connect(&world);
+	while (world.table.conns.used) {
+		uint64_t closed = world_closed(&world);
+
+		world_pass(&world);
+		ck_assert_uint_le(world_closed(&world) - closed, CONN_DRAIN_SLICE + 1);
+		ck_assert_int_lt(++passes, 20);
+	}
+	ck_assert_int_ge(passes, 4);
+	for (int i = 0; i < n; i++)
+		peer_expect(peers[i], "before", 6);
+	ck_assert(late->closed);
+	ck_assert_uint_eq(world.stats.closed[CLOSE_drained], (uint64_t)n + 1);
+	world_close(&world);
+}
+END_TEST
+
 SUITE("sim_attack",
       {"messages behind a full queue wait asleep", messages_behind_a_full_queue_wait_asleep, 10},
       {"messages that wait for buffers wait asleep", messages_that_wait_for_buffers_wait_asleep,
@@ -220,4 +253,5 @@ SUITE("sim_attack",
       {"an answer too large has no hole", an_answer_too_large_has_no_hole, 10},
       {"a held line gets its whole write-timeout", a_held_line_gets_its_whole_write_timeout, 10},
       {"single bytes are read a bounded number of times in a turn",
-       single_bytes_are_read_a_bounded_number_of_times_in_a_turn, 10, 2})
+       single_bytes_are_read_a_bounded_number_of_times_in_a_turn, 10, 2},
+      {"a drain of many is taken in turns", a_drain_of_many_is_taken_in_turns, 10})
