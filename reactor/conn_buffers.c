@@ -19,7 +19,7 @@
 #include "reactor/transit.h"
 
 #define STARVATION_MS 1000
-#define STALLED_MS    100
+#define STALLED_MS    250 /* longer than the way to a peer and back takes */
 #define SLICE	      2048
 
 static size_t chunks_quarter(const struct conn_table *table)
