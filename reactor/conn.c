@@ -183,7 +183,7 @@ static void budget_spend(size_t *budget, size_t n)
 	*budget -= cost < *budget ? cost : *budget;
 }
 
-/* Where a chunk has room. */
+/* What is kept, with room for a whole chunk. */
 static unsigned char *conn_input_start(const struct conn *conn, const struct conn_table *table)
 {
 	if (!conn->input)

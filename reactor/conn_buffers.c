@@ -46,7 +46,7 @@ static size_t chunks_left(const struct conn_table *table)
 /* How many chunks have to be free for it to go on? */
 static size_t chunks_needed(const struct conn *conn, const struct conn_table *table)
 {
-	/* What it says goes to the topic's chunk: to go on takes no more, and frees this one. */
+	/* What it says leaves its chunk for the bus: to go on takes no more, and frees this one. */
 	if (conn->service->topic && conn->input &&
 	    (conn->stalled || chunk_room(&table->buffers, conn->input) == CHUNK_BYTES))
 		return 0;
@@ -128,7 +128,8 @@ size_t conn_room(const struct conn *conn, const struct conn_table *table)
 
 /* ---- the sweep ---- */
 
-/* When did a byte of it last move? Those that others gave it to send are none before it could. */
+/* When did a byte of it last move, either way? What others gave it to send counts from the moment
+ * when it began to be owed. */
 static uint32_t conn_moved_ms(const struct conn *conn)
 {
 	return time_reached(conn->active_ms, conn->progress_ms) ? conn->active_ms
