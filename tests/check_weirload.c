@@ -39,6 +39,12 @@ static const struct case_of_fault faults[] = {
     {FAULT_CLOSE, "64", "4", "errors_closed"},
 };
 
+static int load_faulty(const struct case_of_fault *this, const char *duration, unsigned port)
+{
+	return LOAD("-c", "20", "-d", duration, "--warmup", "100ms", "--timeout", "1s", "-s",
+		    this->size, "-p", this->pipeline, load_listener("echo", port));
+}
+
 START_TEST(finds_one_wrong_byte_in_a_million)
 {
 	const struct case_of_fault *this = &faults[_i];
@@ -47,8 +53,10 @@ START_TEST(finds_one_wrong_byte_in_a_million)
 	int status;
 
 	(void)faulty_start(this->fault, 1000000, &port);
-	status = LOAD("-c", "20", "-d", "600ms", "--warmup", "100ms", "--timeout", "1s", "-s",
-		      this->size, "-p", this->pipeline, load_listener("echo", port));
+	status = load_faulty(this, "600ms", port);
+	/* On a machine that is too busy for a million of them in that time. */
+	if (status == 0 && load_figure("messages_total") * 64 < 1200000)
+		status = load_faulty(this, "10s", port);
 	ck_assert_msg(status == 1, "status %d\n%s", status, load_said());
 	if (this->counted)
 		wrong = load_figure(this->counted);
@@ -122,9 +130,9 @@ START_TEST(speaks_every_protocol_in_every_way)
 			arguments[n++] = ways[i][k];
 		arguments[n] = load_listener(protocol, server->ports[0]);
 		status = load_in(&load_plain, arguments);
-		/* An open loop may find this machine too busy, and says so. */
-		ck_assert_msg(status == 0 || (status == 3 && load_figure("slip_n") > 0),
-			      "%s, way %zu: status %d\n%s", protocol, i, status, load_said());
+		/* It may find this machine too busy, and says so. */
+		ck_assert_msg(status == 0 || status == 3, "%s, way %zu: status %d\n%s", protocol, i,
+			      status, load_said());
 		ck_assert_msg(load_figure("errors") == 0, "%s", load_said());
 		ck_assert_msg(status == 3 || load_figure("messages") > 0, "%s, way %zu\n%s",
 			      protocol, i, load_said());
