@@ -267,6 +267,8 @@ START_TEST(who_waits_for_room_does_not_spin)
 	epoll.fd = loop.epfd;
 	ck_assert_int_eq(poll(&epoll, 1, 0), 0);
 	ck_assert(!loop.first);
+	seqpacket_close(&a.end);
+	seqpacket_close(&b.end);
 }
 END_TEST
 
