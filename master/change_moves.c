@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "master/handoff.h"
+#include "reactor/rights.h"
 #include "worker/move.h"
 
 #define ROUTE_RETRY_MS 50
@@ -25,6 +26,7 @@ bool change_order(struct slot *from, struct slot *to, uint32_t count)
 	if (!seqpacket_is_open(&from->channel) || to->roster.state != SLOT_READY ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, lane) < 0)
 		return false;
+	(void)rights_refuse(lane[0]); /* who takes passes none */
 	sent = slot_pass(to, &in, &lane[1], 1) && slot_pass(from, &out, &lane[0], 1);
 	(void)close(lane[0]);
 	(void)close(lane[1]);
@@ -137,7 +139,7 @@ void change_give_late(uint32_t number, int fd)
 	if (listen_has(&change.serving->set, number))
 		handoff_give(number, fd);
 	else
-		(void)close(fd);
+		rights_close(fd);
 }
 
 void change_tidy_later(void)

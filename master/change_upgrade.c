@@ -9,6 +9,7 @@
 #include "master/carried.h"
 #include "master/handoff.h"
 #include "reactor/log.h"
+#include "reactor/rights.h"
 #include "worker/move.h"
 
 /* ---- upgrade: the old master ---- */
@@ -199,6 +200,7 @@ static void predecessor_wants_lane(unsigned index, unsigned attempt)
 		upgrade_give_lane(index, -1);
 		return;
 	}
+	(void)rights_refuse(lane[0]); /* who takes passes none */
 	note = slot_move_in(index, change.serving->number - 1, MOVE_ALL);
 	if (!slot_pass(taker, &note, &lane[1], 1)) {
 		(void)close(lane[0]);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "reactor/check.h"
+#include "reactor/rights.h"
 
 #define REQUEST_MS   5000	  /* from connect to a whole request */
 #define STALL_MS     5000	  /* an answer that nobody takes */
@@ -93,7 +94,7 @@ static void deafen(int fd)
 	char bytes[4096];
 
 	(void)shutdown(fd, SHUT_RD);
-	(void)recv(fd, bytes, sizeof bytes, MSG_DONTWAIT);
+	(void)rights_read(fd, bytes, sizeof bytes);
 }
 
 /* It has no place here yet: what the socket's buffer takes is all that it is told. */
@@ -104,7 +105,7 @@ static void refuse(int fd, const struct ucred *peer, const char *why)
 
 	(void)send(fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL);
 	deafen(fd);
-	(void)close(fd);
+	rights_close(fd);
 	control.refused++;
 	if (control.refused > 1 && !time_reached(control.loop->now_ms, control.warned_ms + WARN_MS))
 		return;
@@ -164,7 +165,7 @@ static void client_close(struct control_client *client)
 	client_forget(client);
 	loop_no_deadline(control.loop, &client->source);
 	loop_unwatch(control.loop, &client->source);
-	(void)close(client->source.fd);
+	rights_close(client->source.fd);
 	free(client->answer);
 	client->answer = NULL;
 	client->state = CLIENT_NONE;
@@ -411,9 +412,9 @@ static bool client_read(struct control_client *client)
 	while (client->state == CLIENT_ASKING) {
 		char *end = client->request + client->request_n, *newline;
 		ssize_t n =
-		    read(client->source.fd, end, sizeof client->request - client->request_n);
+		    rights_read(client->source.fd, end, sizeof client->request - client->request_n);
 
-		if (n < 0 && errno == EAGAIN)
+		if (n == -EAGAIN)
 			return true;
 		if (n < 0 || (n == 0 && !client->request_n))
 			return false;
@@ -545,7 +546,7 @@ static void listener_close(void)
 		return;
 	listener_rest(false);
 	loop_no_deadline(control.loop, &control.listener);
-	(void)close(control.listener.fd);
+	rights_close_listener(control.listener.fd, false);
 	control.listener.fd = -1;
 }
 

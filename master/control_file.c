@@ -14,6 +14,7 @@
 #include "reactor/check.h"
 #include "reactor/listener.h"
 #include "reactor/log.h"
+#include "reactor/rights.h"
 
 #define BACKLOG	  128
 #define MODE	  0660
@@ -147,6 +148,7 @@ int control_file_adopt(struct control_file *file, const char *path,
 		if (path && strcmp(bound.sun_path, path) == 0 && set_path(file, path)) {
 			file->asked_for = true;
 			file->file = inherited;
+			(void)rights_refuse(legacy->fd);
 			/* Once more: who connects learns our pid from now on (SO_PEERCRED in
 			 * unix(7)). */
 			(void)listen(legacy->fd, BACKLOG);

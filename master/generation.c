@@ -12,6 +12,7 @@
 #include "master/spawn.h"
 #include "reactor/check.h"
 #include "reactor/log.h"
+#include "reactor/rights.h"
 
 static struct generation generations[2];
 static const struct generation_owner *owner;
@@ -134,7 +135,8 @@ static void channel_has_room(struct seqpacket *channel)
 	handoff_worker_has_room(slot_seat(slot_of(channel)));
 }
 
-static const struct seqpacket_owner channel_owner = {channel_took, channel_ended, channel_has_room};
+static const struct seqpacket_owner channel_owner = {channel_took, channel_ended, channel_has_room,
+						     true};
 
 /* ---- what the roster wants done ---- */
 

@@ -11,6 +11,7 @@
 #include "reactor/listener.h"
 #include "reactor/log.h"
 #include "reactor/pool.h"
+#include "reactor/rights.h"
 #include "worker/channel.h"
 
 /* Parcels under way to one worker. A worker that is not scheduled for a while must not send its
@@ -88,7 +89,12 @@ static void tell_if_idle(void)
 static void parcel_done(struct parcel *parcel)
 {
 	list_remove(&parcel->node);
-	(void)close(parcel->fd);
+	if (handoff.listeners[parcel->listener].local) {
+		rights_leave(parcel->fd);
+	} else { /* a worker that has fallen could make close() wait */
+		rights_disarm(parcel->fd);
+		(void)close(parcel->fd);
+	}
 	pool_give(&handoff.parcels, parcel);
 }
 
@@ -452,7 +458,7 @@ void handoff_give(uint32_t number, int fd)
 		accepted(&handoff.listeners[number], fd, NULL);
 		send_staged();
 	} else {
-		(void)close(fd);
+		rights_close(fd);
 	}
 }
 
@@ -513,6 +519,7 @@ void handoff_serve(const struct listen_set *set)
 			error = begin_listening(listener, listen_master_socket(set, i),
 						config->overload == OVERLOAD_REJECT);
 		listener->reject = config->overload == OVERLOAD_REJECT;
+		listener->local = address_is_unix(&config->listeners[i].address);
 		if (error)
 			log_error("a listener can't be handed over from",
 				  LOG_TEXT("error", strerror(-error)));

@@ -13,6 +13,7 @@
 #include "master/change.h"
 #include "master/control.h"
 #include "master/desk.h"
+#include "master/disposal.h"
 #include "master/generation.h"
 #include "master/handoff.h"
 #include "master/metrics.h"
@@ -329,7 +330,8 @@ static void reap(void)
 	pid_t pid;
 
 	while ((pid = generations_reap(&status)))
-		change_reaped(pid, status);
+		if (!disposal_reaped(pid))
+			change_reaped(pid, status);
 	if (may_go())
 		farewell_turn(&master.loop, &master.farewell);
 }
@@ -544,6 +546,7 @@ int master_run(const struct master_setup *setup)
 	if (error)
 		die("epoll: %s", strerror(-error));
 	watch_signals();
+	disposal_open(&master.loop);
 	source_init(&master.stop_timer, -1, stop_timer_turn);
 	source_init(&master.farewell, -1, farewell_turn);
 	if (pipe2(master.life, O_CLOEXEC | O_NONBLOCK) < 0)

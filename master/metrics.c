@@ -12,6 +12,7 @@
 #include "reactor/check.h"
 #include "reactor/listener.h"
 #include "reactor/log.h"
+#include "reactor/rights.h"
 
 #define BUFFERS_BYTES (4u << 20)
 #define IDLE_MS	      75000 /* longer than most scrape intervals */
@@ -291,7 +292,7 @@ static void accepted(struct listener *listener, int fd, const struct sockaddr *p
 {
 	(void)listener;
 	if (is_one_too_many(fd)) {
-		(void)close(fd);
+		rights_close(fd);
 		return;
 	}
 	conn_open(&metrics.service, fd, CONN_PASSED, peer);
@@ -332,7 +333,9 @@ static int table_open(void)
 		return error;
 	}
 	metrics.table.on_room = has_room;
-	metrics.service = (struct service){.protocol = &metrics_protocol, .table = &metrics.table};
+	metrics.service = (struct service){.protocol = &metrics_protocol,
+					   .table = &metrics.table,
+					   .local = true /* some may be */};
 	metrics.has_table = true;
 	return 0;
 }

@@ -15,6 +15,7 @@
 #include "reactor/datagram.h"
 #include "reactor/listener.h"
 #include "reactor/log.h"
+#include "reactor/rights.h"
 #include "reactor/sys.h"
 
 #define LEDGER_BYTES (WORKERS_MAX * sizeof(uint32_t))
@@ -254,6 +255,8 @@ bool point_adopt(struct point *point, const struct endpoint *endpoint,
 	if (address_path(&bound))
 		(void)socket_file_adopt(&point->file, address_path(&bound), file->device,
 					file->inode);
+	if (point->single)
+		(void)rights_refuse(fd);
 	return true;
 }
 
@@ -455,7 +458,7 @@ void point_take(struct point *point, size_t i, uint32_t number,
 		if (took)
 			took(number, fd);
 		else
-			(void)close(fd);
+			rights_close(fd);
 	}
 }
 
@@ -475,7 +478,7 @@ static void give_back(struct point *point)
 			let_datagrams_in(point->fds[i]);
 		else
 			(void)listen(point->fds[i], point->settings.backlog);
-		(void)close(point->fds[i]);
+		rights_close_listener(point->fds[i], true);
 	}
 	point->fds_n = 0;
 }
@@ -485,7 +488,7 @@ void point_close(struct point *point, bool keep_file)
 	if (!keep_file && point->borrowed)
 		give_back(point);
 	while (point->fds_n)
-		(void)close(point->fds[--point->fds_n]);
+		rights_close_listener(point->fds[--point->fds_n], point->borrowed);
 	if (keep_file || !point->file.inode)
 		socket_file_forget(&point->file);
 	else

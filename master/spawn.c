@@ -8,16 +8,18 @@
 
 #include "reactor/descriptor.h"
 #include "reactor/log.h"
+#include "reactor/rights.h"
 
 static _Noreturn void become_worker(struct worker_setup *setup)
 {
-	int kept[LISTENERS_MAX + BUS_SEATS_MAX + 3];
+	int kept[LISTENERS_MAX + BUS_SEATS_MAX + 4];
 	size_t n = 0;
 	char name[32];
 
 	kept[n++] = setup->channel;
 	kept[n++] = log_descriptor();
 	kept[n++] = setup->life;
+	kept[n++] = rights_channel();
 	for (size_t i = 0; i < setup->config->listeners_n; i++)
 		if (setup->listeners[i] >= 0)
 			kept[n++] = setup->listeners[i];
@@ -34,7 +36,10 @@ int spawn_channel(int ends[2])
 {
 	int error = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0;
 
-	return error ? -errno : 0;
+	if (error)
+		return -errno;
+	(void)rights_refuse(ends[0]); /* from workers come notes alone */
+	return 0;
 }
 
 pid_t spawn_worker(struct worker_setup *setup)

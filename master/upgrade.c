@@ -140,7 +140,7 @@ static void link_ended(struct seqpacket *link)
 /* 0 or -errno: then there is no link, and fd is the caller's still. */
 static int link_open(int fd)
 {
-	static const struct seqpacket_owner owner = {link_took, link_ended, NULL};
+	static const struct seqpacket_owner owner = {link_took, link_ended, NULL, false};
 
 	return seqpacket_open(&upgrade.link, upgrade.loop, fd, false, &owner);
 }

@@ -14,7 +14,9 @@
 
 #include "reactor/check.h"
 #include "reactor/log.h"
+#include "reactor/rights.h"
 #include "reactor/sys.h"
+#include "reactor/transit.h"
 
 static struct conn *conn_of(struct source *source)
 {
@@ -52,6 +54,12 @@ void conn_die_of(struct conn *conn, ssize_t error)
 	case ECONNREFUSED:
 		conn_die(conn, CLOSE_lost);
 		return;
+	case RIGHTS_CAME:
+		if (conn->guarded) {
+			conn_die(conn, CLOSE_descriptors);
+			return;
+		}
+		__attribute__((fallthrough));
 	default:
 		log_warn("connection failed", LOG_TEXT("error", strerror((int)-error)));
 		conn_die(conn, CLOSE_error);
@@ -119,9 +127,14 @@ void conn_release(struct conn *conn)
 	struct conn_table *table = conn->service->table;
 
 	CHECK(!table->outbox.n);
-	if (conn->passed) /* its registration would outlive our descriptor */
+	if (conn->passed || conn->guarded) /* its registration may outlive our descriptor */
 		loop_unwatch(table->loop, &conn->source);
-	(void)sys_close(conn->source.fd);
+	if (conn->guarded && conn_is_frozen(conn)) /* it goes on elsewhere */
+		rights_leave(conn->source.fd);
+	else if (conn->guarded)
+		rights_close(conn->source.fd);
+	else
+		(void)sys_close(conn->source.fd);
 	conn->source.fd = -1;
 	loop_no_deadline(table->loop, &conn->source);
 	conn_drop_input(conn, table);
@@ -193,6 +206,12 @@ static unsigned char *conn_input_start(const struct conn *conn, const struct con
 	return memcpy(table->scratch, conn->input->bytes, conn->input->used);
 }
 
+static ssize_t conn_receive(const struct conn *conn, void *bytes, size_t n)
+{
+	return conn->guarded ? rights_read(conn->source.fd, bytes, n)
+			     : sys_read(conn->source.fd, bytes, n);
+}
+
 /* Reads behind what was left the last time. False: nothing came. */
 static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec *input,
 		      size_t *budget)
@@ -206,7 +225,7 @@ static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec 
 		room = *budget;
 
 	do
-		n = sys_read(conn->source.fd, start + kept, room);
+		n = conn_receive(conn, start + kept, room);
 	while (n == -EINTR);
 	if (n <= 0) {
 		if (n == 0)
@@ -428,7 +447,7 @@ static void conn_discard(struct conn *conn, struct conn_table *table)
 	size_t budget = CONN_TURN_BYTES;
 
 	while (conn_ready(conn, SOURCE_IN) && budget) {
-		ssize_t n = sys_read(conn->source.fd, table->scratch, budget);
+		ssize_t n = conn_receive(conn, table->scratch, budget);
 
 		if (n == -EINTR)
 			continue;

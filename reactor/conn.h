@@ -148,6 +148,7 @@ struct service {
 	bool names;		/* say who said what */
 	bool local;		/* of a unix socket */
 	bool lasts;		/* a drained connection stays: others may have something for it */
+	bool local;		/* over unix sockets, where peers may pass descriptors */
 };
 
 /* The write of one turn, before it is made: spans of other people's memory. */
@@ -274,6 +275,7 @@ struct conn {
 	bool waiting : 1; /* its protocol takes no input now */
 	bool speaks : 1;  /* nor before it has said what it began */
 	bool beyond : 1;  /* while draining: it has read what had not come by then */
+	bool guarded : 1; /* its peer may have passed descriptors: see reactor/rights.h */
 };
 
 _Static_assert(sizeof(struct conn) <= 128, "a connection is at most 128 bytes");

@@ -4,14 +4,18 @@
 #include "reactor/conn_parts.h"
 
 #include "reactor/check.h"
+#include "reactor/rights.h"
 #include "reactor/sys.h"
 
 #define CONNS_SPARE_BYTES (64u << 10)
 
-static void fd_refuse(struct conn_table *table, int fd, enum close_reason reason)
+static void fd_refuse(const struct service *service, int fd, enum close_reason reason)
 {
-	(void)sys_close(fd);
-	STATS_ADD(table->stats, closed[reason], 1);
+	if (service->local)
+		rights_close(fd);
+	else
+		(void)sys_close(fd);
+	STATS_ADD(service->table->stats, closed[reason], 1);
 }
 
 /* Urgent bytes are bytes, in their place. A connection of TCP inherits that from its listener, one
@@ -34,11 +38,11 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 
 	STATS_ADD(table->stats, accepted, 1);
 	if (!conn_table_places(table)) {
-		fd_refuse(table, fd, CLOSE_overload);
+		fd_refuse(service, fd, CLOSE_overload);
 		return;
 	}
 	if (peer && !clients_take(&table->clients, peer, &client)) {
-		fd_refuse(table, fd, CLOSE_too_many_per_ip);
+		fd_refuse(service, fd, CLOSE_too_many_per_ip);
 		return;
 	}
 	conn = pool_take(&table->conns);
@@ -46,6 +50,7 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	*conn = (struct conn){.service = service, .client = client};
 	source_init(&conn->source, fd, conn_turn);
 	conn->passed = origin == CONN_PASSED;
+	conn->guarded = service->local && rights_may_come(fd);
 	conn->active_ms = conn->progress_ms = table->loop->now_ms;
 	conn->source.ready = SOURCE_OUT;
 	STATS_ADD(table->stats, connections, 1);

@@ -6,6 +6,7 @@
 
 #include "reactor/check.h"
 #include "reactor/log.h"
+#include "reactor/rights.h"
 #include "reactor/sys.h"
 
 /* Which of several workers epoll wakes for a shared socket is decided by their order of
@@ -83,7 +84,10 @@ static int listener_refuse(struct listener *listener, int fd)
 		fd = listener_accept(listener, NULL);
 	}
 	if (fd >= 0) {
-		(void)sys_close(fd);
+		if (listener->local)
+			rights_close(fd);
+		else
+			(void)sys_close(fd);
 		STATS_ADD(listener->stats, accepted, 1);
 		STATS_ADD(listener->stats, closed[CLOSE_overload], 1);
 	}
@@ -220,10 +224,18 @@ static int set_on(int fd, int level, int option)
 /* What a listening socket of TCP has, its connections inherit: no call is needed for each. */
 static int set_inherited_options(int fd, const struct address *address, const char **step)
 {
+	struct linger off = {0};
 	int error;
 
-	if (address_is_unix(address))
+	if (address_is_unix(address)) {
+		(void)rights_refuse(fd); /* on older kernels each connection is looked at */
 		return 0;
+	}
+	/* Whoever made it may have wanted close() to wait. */
+	*step = "SO_LINGER";
+	error = sys_setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof off);
+	if (error)
+		return error;
 	*step = "TCP_NODELAY";
 	error = set_on(fd, IPPROTO_TCP, TCP_NODELAY);
 	if (!error) { /* urgent bytes are bytes, in their place */
@@ -239,7 +251,7 @@ static int set_options(int fd, const struct address *address, const struct liste
 	int error = 0, v6only = !address->dual_stack;
 
 	if (address_is_unix(address))
-		return 0;
+		return set_inherited_options(fd, address, step);
 	*step = "SO_REUSEADDR";
 	error = set_on(fd, SOL_SOCKET, SO_REUSEADDR);
 	if (!error && options->reuseport) {

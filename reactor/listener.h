@@ -46,6 +46,7 @@ struct listener {
 	bool shared; /* with other processes' epoll: EPOLLEXCLUSIVE */
 	bool reject; /* where there is no room: accept and close, instead of waiting */
 	bool wants_peer;
+	bool local; /* a unix socket */
 	bool watched;
 	bool stopping, leaves_rest;
 };

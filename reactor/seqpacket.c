@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "reactor/list.h"
+#include "reactor/rights.h"
 #include "reactor/sys.h"
 
 #define RETRY_MS 20 /* after a refusal whose end no event tells */
@@ -177,7 +178,9 @@ static unsigned read_one(struct seqpacket *end)
 	unsigned char bytes[SEQPACKET_BYTES_MAX];
 	int fds[DESCRIPTORS_MAX];
 	size_t fds_n = 0;
-	ssize_t n = descriptors_receive(end->source.fd, bytes, sizeof bytes, fds, &fds_n);
+	ssize_t n = end->owner->bare
+			? rights_receive(end->source.fd, bytes, sizeof bytes)
+			: descriptors_receive(end->source.fd, bytes, sizeof bytes, fds, &fds_n);
 
 	if (n == -EAGAIN)
 		return 0;
@@ -267,6 +270,9 @@ void seqpacket_close(struct seqpacket *end)
 		return;
 	loop_unwatch(end->loop, &end->source);
 	loop_no_deadline(end->loop, &end->source);
-	(void)sys_close(end->source.fd);
+	if (end->owner && end->owner->bare)
+		rights_close(end->source.fd);
+	else
+		(void)sys_close(end->source.fd);
 	end->source.fd = -1;
 }

@@ -35,6 +35,9 @@ struct seqpacket_owner {
 	void (*ended)(struct seqpacket *end);
 	/* Something was refused or kept, and there is room again. May be NULL. */
 	void (*has_room)(struct seqpacket *end);
+	/* Descriptors do not come here, and rights_refuse() was called for fd: the end is closed
+	 * where one came all the same. */
+	bool bare;
 };
 
 struct seqpacket {

@@ -57,6 +57,10 @@ typedef unsigned sys_mmsg_flags;
 #define SYS_MEMINFO_DROPS   8 /* its place among these figures */
 #define SYS_MEMINFO_FIGURES 9
 
+/* Newer than some headers: unix(7), socket(7). */
+#define SYS_SO_PASSPIDFD  76
+#define SYS_SO_PASSRIGHTS 83 /* since Linux 6.16 */
+
 /* A program of one instruction for SO_ATTACH_FILTER: nothing passes. */
 struct sys_filter {
 	uint16_t code;

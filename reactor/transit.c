@@ -12,6 +12,7 @@
 #include "reactor/check.h"
 #include "reactor/conn_parts.h"
 #include "reactor/log.h"
+#include "reactor/rights.h"
 #include "reactor/sys.h"
 
 #define FLAGS_ALL (TRANSIT_MESSAGE_OPEN | TRANSIT_PAUSED | TRANSIT_STALLED | TRANSIT_SPEAKS)
@@ -239,6 +240,8 @@ bool conn_adopt(struct service *service, int fd, const struct transit *transit,
 	CHECK(conn);
 	*conn = (struct conn){.service = service, .passed = true};
 	source_init(&conn->source, fd, conn_turn);
+	rights_disarm(fd);
+	conn->guarded = service->local && rights_may_come(fd);
 	conn->source.ready = SOURCE_OUT; /* who knows: it tries */
 	if (loop_watch(table->loop, &conn->source, CONN_EVENTS)) {
 		pool_give(&table->conns, conn);

@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/lingering.h"
 #include "tests/passed.h"
 
 /* ---- a service ---- */
@@ -167,6 +168,31 @@ START_TEST(a_listener_serves_its_socket)
 		echoes_once(clients[i]);
 	for (int i = 0; i < 50; i++)
 		echoes_once(connect_to(port_of(fds[0])));
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* Who connected before the socket was ours may have passed descriptors, whatever the kernel. */
+START_TEST(who_came_early_with_descriptors_holds_nobody_up)
+{
+	static const char *const refused[] = {"pause", "reject"};
+	const char *path = in_folder("early.sock");
+	int fd = listen_at(path), clients[3];
+	struct server *server;
+
+	for (int i = 0; i < 3; i++)
+		clients[i] = connect_unix(path);
+	ck_assert_int_eq(pass_lingering(clients[0], "x", false, 0), 0);
+	ck_assert_int_eq(pass_lingering(clients[1], "x", true, 0), 0);
+	(void)close(clients[1]);
+	server = activate("echo", &fd, 1,
+			  ARGUMENTS("--workers", "1", "--accept", modes[_i % 3],
+				    "--max-connections", "1", "--overload", refused[_i / 3]));
+	expect_reset_or_end(clients[0]);
+	if (!(_i / 3)) { /* else there is no room for it */
+		echoes_once(clients[2]);
+		echoes_once(connect_unix(path));
+	}
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -362,6 +388,8 @@ SUITE("activated",
       {"what is passed is served, and nothing else", what_is_passed_is_served_and_nothing_else, 30,
        3},
       {"a LISTENER serves its socket", a_listener_serves_its_socket, 30, 3},
+      {"who came early with descriptors holds nobody up",
+       who_came_early_with_descriptors_holds_nobody_up, 20, 6},
       {"words for another process are nothing", words_for_another_process_are_nothing, 20},
       {"one process serves them, too", one_process_serves_them_too, 20},
       {"what can not be used ends the start", what_can_not_be_used_ends_the_start, 20},

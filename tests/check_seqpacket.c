@@ -71,7 +71,7 @@ static void has_room(struct seqpacket *end)
 	hearer_of(end)->rooms++;
 }
 
-static const struct seqpacket_owner owner = {took, ended, has_room};
+static const struct seqpacket_owner owner = {took, ended, has_room, false};
 
 static void open_pair(struct hearer *a, struct hearer *b, bool b_patient)
 {

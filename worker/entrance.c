@@ -112,6 +112,7 @@ void entrance_open(struct entrance *entrance, const struct entrance_hall *hall, 
 	entrance->listener.shared =
 	    config_accept_mode(config, endpoint) == ACCEPT_SHARED && config->workers > 1;
 	entrance->listener.reject = config->overload == OVERLOAD_REJECT;
+	entrance->listener.local = entrance->service.local;
 	entrance->listener.wants_peer = clients_counted(&hall->table->clients);
 }
 

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "reactor/log.h"
+#include "reactor/rights.h"
 #include "reactor/sys.h"
 
 #define MOVE_FD_NAME	  "weir-move"
@@ -333,23 +334,19 @@ static enum outcome give_read_one(struct move_lane *lane)
 		struct offer_note offer;
 		struct taken_note taken;
 	} note;
-	int fds[DESCRIPTORS_MAX];
-	size_t fds_n;
-	ssize_t n = descriptors_receive(lane->end.source.fd, &note, sizeof note, fds, &fds_n);
+	ssize_t n = rights_receive(lane->end.source.fd, &note, sizeof note);
 	bool good = false;
 
-	for (size_t i = 0; i < fds_n; i++)
-		(void)sys_close(fds[i]);
 	/* Only its end says that what was sent was not taken; no other error does. */
-	if (n < 0)
+	if (n < 0 && n != -RIGHTS_CAME)
 		return NONE;
-	if (n > 0 && !fds_n && !lane->offers_n)
+	if (n > 0 && !lane->offers_n)
 		good = give_offered(lane, &note.offer, (size_t)n);
-	else if (n == (ssize_t)sizeof note.taken && !fds_n)
+	else if (n == (ssize_t)sizeof note.taken)
 		good = give_taken(lane, &note.taken);
 	if (good)
 		return READ;
-	if (n > 0)
+	if (n)
 		log_error("a worker broke the rules of a move");
 	give_end(lane, MOVE_BROKEN);
 	return OVER;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "reactor/log.h"
+#include "reactor/rights.h"
 #include "reactor/sys.h"
 
 #define UNHEARD_MS     1000  /* for the first word of a giver: it may be busy, or stopped */
@@ -219,7 +220,7 @@ static bool take_next(struct move_lane *lane)
 	}
 	for (size_t i = 0; i < fds_n; i++)
 		if (fds[i] >= 0)
-			(void)sys_close(fds[i]);
+			rights_leave(fds[i]); /* whatever its giver sent, and has closed since */
 	return seqpacket_is_open(&lane->end);
 }
 

@@ -366,7 +366,8 @@ static void channel_has_room(struct seqpacket *end)
 	end_if_drained();
 }
 
-static const struct seqpacket_owner channel_owner = {channel_took, channel_ended, channel_has_room};
+static const struct seqpacket_owner channel_owner = {channel_took, channel_ended, channel_has_room,
+						     false};
 
 /* ---- signals ---- */
 

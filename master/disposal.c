@@ -1,0 +1,115 @@
+#include "master/disposal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "reactor/check.h"
+#include "reactor/descriptor.h"
+#include "reactor/log.h"
+#include "reactor/rights.h"
+
+#define REST_MS	     20	  /* from one child to the next: a flood costs no more than that */
+#define CHILDREN_MAX 16	  /* that take their time, whatever holds them up */
+#define MESSAGES_MAX 512  /* for one child */
+#define SENDER_MS    5000 /* to close its own, which is what it does next */
+
+static struct {
+	struct loop *loop;
+	struct source channel;
+	pid_t children[CHILDREN_MAX]; /* 0: none */
+} disposal;
+
+static bool has_room(void)
+{
+	int ends[2];
+
+	if (pipe(ends) < 0)
+		return false;
+	(void)close(ends[0]);
+	(void)close(ends[1]);
+	return true;
+}
+
+/* Closes nothing that may be a connection, or hold one, before it exits: a copy of the master's
+ * might be the last by now. */
+static _Noreturn void take_and_exit(void)
+{
+	struct pollfd sent[MESSAGES_MAX];
+	int fds[DESCRIPTORS_MAX], n = 0;
+	size_t fds_n;
+	char byte;
+
+	for (int fd = 0; fd <= STDERR_FILENO; fd++)
+		(void)close(fd);
+	while (n < MESSAGES_MAX && has_room() &&
+	       descriptors_receive(disposal.channel.fd, &byte, 1, fds, &fds_n) > 0)
+		if (fds_n == 2)
+			sent[n++] = (struct pollfd){.fd = fds[1]};
+	while (n-- && poll(&sent[n], 1, SENDER_MS) > 0) /* its sender's copy is closed, too */
+		;
+	_exit(0); /* and with us whatever came */
+}
+
+static pid_t *free_place(void)
+{
+	for (size_t i = 0; i < CHILDREN_MAX; i++)
+		if (!disposal.children[i])
+			return &disposal.children[i];
+	return NULL;
+}
+
+static void watch(void)
+{
+	if (loop_watch(disposal.loop, &disposal.channel, EPOLLIN) < 0)
+		loop_deadline(disposal.loop, &disposal.channel, disposal.loop->now_ms + REST_MS);
+}
+
+/* Level-triggered: it is left alone until the child has had time to read what is there. */
+static void channel_turn(struct loop *loop, struct source *source)
+{
+	pid_t *place = free_place(), child;
+
+	if (!(source->ready & SOURCE_IN)) {
+		source->ready = 0;
+		watch();
+		return;
+	}
+	source->ready = 0;
+	loop_unwatch(loop, source);
+	loop_deadline(loop, source, loop->now_ms + REST_MS);
+	child = place ? fork() : -1;
+	if (child == 0)
+		take_and_exit();
+	if (child > 0)
+		*place = child;
+}
+
+void disposal_open(struct loop *loop)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
+		die("socketpair: %s", strerror(errno));
+	if (!rights_refuse(pair[1]))
+		log_info("this kernel can't refuse descriptors that are passed over unix sockets: "
+			 "each read there is two (Linux 6.16 has SO_PASSRIGHTS)");
+	disposal.loop = loop;
+	source_init(&disposal.channel, pair[0], channel_turn);
+	disposal.channel.want = SOURCE_IN;
+	watch();
+	rights_hand_to(pair[1]);
+}
+
+bool disposal_reaped(pid_t pid)
+{
+	for (size_t i = 0; i < CHILDREN_MAX; i++) {
+		if (!pid || disposal.children[i] != pid)
+			continue;
+		disposal.children[i] = 0;
+		return true;
+	}
+	return false;
+}
