@@ -254,7 +254,7 @@ START_TEST(a_move_is_four_calls)
 	ck_assert(ferry_move(&ferry, peer));
 	ck_assert_uint_eq(kernel.calls[KERNEL_epoll_ctl], 2); /* there, and not here any more */
 	ck_assert_uint_eq(kernel.calls[KERNEL_close], 1);
-	ck_assert_uint_eq(kernel.calls[KERNEL_setsockopt], 1); /* whoever had it can't let close() wait */
+	ck_assert_uint_eq(kernel.calls[KERNEL_setsockopt], 1); /* against a close that waits */
 	ck_assert_uint_eq(kernel_calls_all(), 4);
 	ferry_settle(&ferry);
 	ck_assert_uint_eq(kernel.calls[KERNEL_read], 0);
