@@ -25,9 +25,10 @@
 struct visit {
 	uint32_t place; /* of its scrape, plus one; 0: none */
 	struct exposition_place at;
-	bool begun;  /* bytes of a request have come */
-	bool ends;   /* with this answer */
-	bool queued; /* in the line */
+	bool begun;   /* bytes of a request have come */
+	bool to_head; /* and they are of HEAD */
+	bool ends;    /* with this answer */
+	bool queued;  /* in the line */
 };
 
 _Static_assert(sizeof(struct visit) <= CONN_STATE_BYTES, "a visit fits the state");
@@ -233,7 +234,7 @@ static void refuse(struct conn *conn, const struct http_request *request, int st
 		   const char *fields)
 {
 	const struct visit *visit = conn_state(conn);
-	bool with_body = !request || request->method != HTTP_HEAD;
+	bool with_body = request ? request->method != HTTP_HEAD : !visit->to_head;
 	const char *connection = "close";
 
 	if (request && !visit->ends)
@@ -247,7 +248,7 @@ static void answer(struct conn *conn, const struct http_request *request)
 {
 	const struct resource *resource = resource_of(request);
 
-	if (!resource)
+	if (!resource && request->method != HTTP_CONNECT)
 		refuse(conn, request, 404, FIELDS);
 	else if (request->method != HTTP_GET && request->method != HTTP_HEAD)
 		refuse(conn, request, 405, FIELDS "Allow: GET, HEAD\r\n");
@@ -273,6 +274,7 @@ static size_t metrics_input(struct conn *conn, unsigned char *bytes, size_t n)
 	if (used <= 0) {
 		conn_message_begun(conn);
 		visit->begun = true;
+		visit->to_head = request.method == HTTP_HEAD;
 		if (used < 0) {
 			refuse(conn, NULL, -used, FIELDS);
 			conn_finish(conn, CLOSE_finished);

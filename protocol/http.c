@@ -21,6 +21,7 @@
 #define SAID_MAX    (CHUNK_BYTES / 2) /* then it waits until the peer has taken that */
 #define BYTES_MAX   (UINT64_C(1) << 40)
 #define BYTES_SMALL 512	 /* that many are said at once */
+#define LOOKS_MIN   8	 /* bytes: then it is known whether they are of HEAD */
 #define GIVES_TIME  4096 /* bytes of a body, for which the peer has request-timeout anew */
 
 enum http_step { AT_HEAD, AT_BODY, AT_CHUNK, AT_CHUNK_DATA, AT_CHUNK_END, AT_TRAILER };
@@ -36,6 +37,7 @@ struct http {
 	bool answers : 1; /* its answer has begun */
 	bool ends : 1;	  /* the connection, with this request */
 	bool stays : 1;	  /* it does not end, though it is of 1.0, and is told so */
+	bool to_head : 1; /* what has come of a head is of HEAD: no answer to it has a body */
 };
 
 _Static_assert(sizeof(struct http) <= CONN_STATE_BYTES, "the state fits");
@@ -220,12 +222,13 @@ static int find_refusal(const struct conn *conn, const struct http_request *requ
 {
 	bool reads = request->method == HTTP_GET || request->method == HTTP_HEAD;
 
-	if (resource == NOTHING)
+	if (resource == NOTHING && request->method != HTTP_CONNECT)
 		return 404;
-	if (resource == SERVER || (resource == ECHO ? request->method != HTTP_POST : !reads)) {
-		*fields = resource == SERVER ? "Allow: GET, HEAD, POST\r\n"
-			  : resource == ECHO ? "Allow: POST\r\n"
-					     : "Allow: GET, HEAD\r\n";
+	if (resource == NOTHING || resource == SERVER ||
+	    (resource == ECHO ? request->method != HTTP_POST : !reads)) {
+		*fields = resource == ECHO			   ? "Allow: POST\r\n"
+			  : resource == HELLO || resource == BYTES ? "Allow: GET, HEAD\r\n"
+								   : "Allow: GET, HEAD, POST\r\n";
 		return 405;
 	}
 	if (resource == ECHO && !request->chunked && !request->has_length)
@@ -324,7 +327,7 @@ static bool is_worth_a_look(struct http *http, const unsigned char *bytes, size_
 {
 	if (http->looked > n)
 		http->looked = 0;
-	return n >= 2u * http->looked || n >= HTTP_HEAD_MAX ||
+	return n >= 2u * http->looked || http->looked < LOOKS_MIN || n >= HTTP_HEAD_MAX ||
 	       memchr(bytes + http->looked, '\n', n - http->looked);
 }
 
@@ -362,11 +365,12 @@ static size_t read_head(struct conn *conn, struct http *http, unsigned char *byt
 		return 0;
 	}
 	head = http_parse_head(bytes, n, &request);
+	http->to_head = request.method == HTTP_HEAD;
 	if (!head)
 		return want_more(http, n);
 	http->looked = 0;
 	if (head < 0) {
-		refuse(conn, -head, NULL, true);
+		refuse(conn, -head, NULL, !http->to_head);
 		return 0;
 	}
 	if (conn_is_last(conn, n, (uint64_t)head + request.length))
@@ -556,7 +560,7 @@ static void http_expired(struct conn *conn)
 		return;
 	}
 	turn_begin(conn);
-	say_refusal(conn, 408, "close", NULL, true);
+	say_refusal(conn, 408, "close", NULL, !http->to_head);
 }
 
 /* All that its readers take for granted. */
@@ -575,7 +579,7 @@ static bool http_sound(const void *state, bool speaks)
 const struct protocol http_protocol = {
     .name = "http",
     .state_bytes = sizeof(struct http),
-    .state_version = 2,
+    .state_version = 3,
     .input = http_input,
     .speak = http_speak,
     .expired = http_expired,

@@ -328,10 +328,13 @@ int http_parse_chunk(const unsigned char *bytes, size_t n, uint64_t *size, unsig
 	const unsigned char *at = bytes;
 
 	reading.end = bytes + (n < HTTP_CHUNK_LINE_MAX ? n : HTTP_CHUNK_LINE_MAX);
-	for (*size = 0; at < reading.end && http_is(*at, HEX) && at < bytes + 16; at++)
+	for (*size = 0; at < reading.end && http_is(*at, HEX); at++) {
+		if (*size > INT64_MAX >> 4)
+			return -400;
 		*size = *size << 4 | ((*at & 15u) + (*at >> 6) * 9u);
+	}
 	*digits = (unsigned)(at - bytes);
-	if (at < reading.end && (!*digits || *size > INT64_MAX || http_is(*at, HEX)))
+	if (at < reading.end && !*digits)
 		return -400;
 	if ((at = read_extensions(&reading, at)) && (at = http_read_line_end(&reading, at)))
 		return (int)(at - bytes);

@@ -19,7 +19,7 @@
 #define HTTP_TARGET_MAX	    8000
 #define HTTP_HEAD_MAX	    16000 /* with all its line ends */
 #define HTTP_FIELDS_MAX	    100
-#define HTTP_CHUNK_LINE_MAX 256	 /* a chunk's size with its extensions, and its end */
+#define HTTP_CHUNK_LINE_MAX 256	 /* a chunk's size, noughts and extensions too, and its end */
 #define HTTP_TRAILER_MAX    4096 /* all lines behind the last chunk */
 
 enum http_method {
@@ -37,8 +37,9 @@ enum http_method {
 struct http_request {
 	enum http_method method; /* any other is 501 */
 	unsigned minor;		 /* of the version: 0 or 1 (1.1 and above) */
-	const char *path;	 /* of the target, not decoded and without its query; "/" where it
-				  * has none, "*" for OPTIONS *, HOST:PORT for CONNECT */
+	const char *path;	 /* of the target, not decoded and without its query, which may
+				  * have what browsers send; "/" where it has none, "*" for
+				  * OPTIONS *, HOST:PORT for CONNECT */
 	size_t path_n;		 /* lies in the bytes that were read; not ended by 0 */
 	bool keep_alive;	 /* another request may follow on this connection */
 	bool chunked;		 /* a body of chunks follows; */
@@ -50,7 +51,9 @@ struct http_request {
 /* Of the head of a request, an empty line before it allowed:
  *   > 0  its length, line ends and all; *request is filled in
  *   0    more has to come (never answered for HTTP_HEAD_MAX bytes)
- *   < 0  minus the status that refuses it: 400, 414, 417, 431, 501, 505 */
+ *   < 0  minus the status that refuses it: 400, 414, 417, 431, 501, 505
+ * If not > 0, request->method is still that of the request, where it has come by then, else GET:
+ * an answer to HEAD has no body, whatever its status. */
 int http_parse_head(const unsigned char *bytes, size_t n, struct http_request *request);
 
 /* Of the line before a chunk, with its CRLF: its length, 0 or -400. digits: how many hexadecimal

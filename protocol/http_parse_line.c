@@ -125,15 +125,11 @@ static const unsigned char *read_target_of_connect(struct http_reading *reading,
 	return at;
 }
 
-/* Of the path, or of the query where that is allowed; ends at a byte that is neither. */
+/* Ends at a byte that is not of it. */
 static const unsigned char *read_encoded(struct http_reading *reading, const unsigned char *at,
-					 const unsigned char *end, bool query)
+					 const unsigned char *end)
 {
 	while ((at = http_skip(at, end, PATH)) < end) {
-		if (*at == '?' && query) {
-			at++;
-			continue;
-		}
 		if (*at != '%')
 			return at;
 		for (int i = 1; i <= 2; i++) {
@@ -147,16 +143,32 @@ static const unsigned char *read_encoded(struct http_reading *reading, const uns
 	return http_want_more(reading);
 }
 
+/* What browsers leave as it is (URL Standard, query percent-encode set), '%' without digits too:
+ * more than RFC 3986 has, and nothing of it is looked at. */
+static bool is_query(unsigned char byte)
+{
+	return byte > ' ' && byte < 0x7f && byte != '"' && byte != '#' && byte != '<' &&
+	       byte != '>';
+}
+
+static const unsigned char *read_query(struct http_reading *reading, const unsigned char *at,
+				       const unsigned char *end)
+{
+	while (at < end && is_query(*at))
+		at++;
+	return at < end ? at : http_want_more(reading);
+}
+
 static const unsigned char *read_path(struct http_reading *reading, const unsigned char *at,
 				      const unsigned char *end)
 {
 	const unsigned char *begin = at;
 
-	if (!(at = read_encoded(reading, at, end, false)))
+	if (!(at = read_encoded(reading, at, end)))
 		return NULL;
 	reading->request->path = (const char *)begin;
 	reading->request->path_n = (size_t)(at - begin);
-	if (*at == '?' && !(at = read_encoded(reading, at + 1, end, true)))
+	if (*at == '?' && !(at = read_query(reading, at + 1, end)))
 		return NULL;
 	return *at == ' ' ? at : http_refuse(reading, 400);
 }
@@ -191,7 +203,7 @@ static const unsigned char *read_absolute(struct http_reading *reading, const un
 		return NULL;
 	if (*at == '/')
 		return read_path(reading, at, end);
-	if (*at == '?' && !(at = read_encoded(reading, at + 1, end, true)))
+	if (*at == '?' && !(at = read_query(reading, at + 1, end)))
 		return NULL;
 	if (*at != ' ')
 		return http_refuse(reading, 400);

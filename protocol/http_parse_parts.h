@@ -21,7 +21,7 @@
 #define HEX    2
 #define TOKEN  4
 #define HOST   8  /* a registered name, and what stands in an IPvFuture beside ':' */
-#define PATH   16 /* and a query, which has '?' as well */
+#define PATH   16 /* of a target */
 #define QUOTED 32 /* in a quoted string without a backslash */
 #define VALUE  64 /* of a field */
 #define BLANK  128

@@ -88,6 +88,8 @@ static const struct {
     {"PUT / HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabc", 405, true, "GET, HEAD"},
     {"GET /echo HTTP/1.1\r\n" HOST "\r\n", 405, false, "POST"},
     {"OPTIONS * HTTP/1.1\r\n" HOST "\r\n", 405, false, "GET, HEAD, POST"},
+    {"CONNECT weir:80 HTTP/1.1\r\n" HOST "\r\n", 405, false, "GET, HEAD, POST"},
+    {"GET /nowhere?a[]={b}|^ HTTP/1.1\r\n" HOST "\r\n", 404, false, ""},
     {"POST /echo HTTP/1.1\r\n" HOST "\r\n", 411, true, ""},
     {"POST /echo HTTP/1.1\r\n" HOST "Content-Length: 1001\r\n\r\n", 413, true, ""},
     {"POST /echo HTTP/1.1\r\n" HOST "Content-Length: 99999999999999999999\r\n\r\n", 413, true, ""},

@@ -240,7 +240,8 @@ START_TEST(sizes_of_chunks)
 	    {"ABCDEF\r\n", 0xabcdef, 6},
 	    {"0000000000000005\r\n", 5, 16},
 	    {"7fffffffffffffff\r\n", INT64_MAX, 16},
-	    {"0000000000000000\r\n", 0, 16},
+	    {"00000000000000000000\r\n", 0, 20},
+	    {"000000000000000000007fffffffffffffff;a\r\n", INT64_MAX, 36},
 	    {"5;a=\"\\\"\"; b\r\n", 5, 1},
 	};
 	uint64_t size;
@@ -254,8 +255,8 @@ START_TEST(sizes_of_chunks)
 		ck_assert_uint_eq(digits, sizes[i].digits);
 	}
 	ck_assert_int_eq(parse_chunk("8000000000000000\r\n", &size, &digits), -400);
-	ck_assert_int_eq(parse_chunk("0000000000000000", &size, &digits), 0);
-	ck_assert_int_eq(parse_chunk("00000000000000000", &size, &digits), -400);
+	ck_assert_int_eq(parse_chunk("7fffffffffffffff0", &size, &digits), -400);
+	ck_assert_int_eq(parse_chunk("00000000000000000", &size, &digits), 0);
 	ck_assert_int_eq(parse_chunk("", &size, &digits), 0);
 	ck_assert_int_eq(parse_chunk("\r", &size, &digits), -400);
 }
@@ -355,6 +356,11 @@ static bool is_future(int byte)
 	return is_host(byte) || byte == ':';
 }
 
+static bool is_query(int byte)
+{
+	return byte > 0x20 && byte < 0x7f && !is_one_of(byte, "\"#<>");
+}
+
 /* What may stand there beside what it is a part of: where that ends, and another begins. */
 static bool is_port_or_path(int byte)
 {
@@ -394,11 +400,12 @@ static const struct place {
 } places[] =
     {
 	{"GET /a", "a HTTP/1.1\r\n" HOSTED "\r\n", is_path},
-	{"GET /?a", "a HTTP/1.1\r\n" HOSTED "\r\n", is_path},
+	{"GET /?a", "a HTTP/1.1\r\n" HOSTED "\r\n", is_query},
+	{"GET http://a?a", "a HTTP/1.1\r\n" HOSTED "\r\n", is_query},
 	{"GET http://a/a", "a HTTP/1.1\r\n" HOSTED "\r\n", is_path},
 	{"GET http://a:", " HTTP/1.1\r\n" HOSTED "\r\n", is_port_or_path},
 	{"GET /%", "f HTTP/1.1\r\n" HOSTED "\r\n", is_hex},
-	{"GET /?%0", " HTTP/1.1\r\n" HOSTED "\r\n", is_hex},
+	{"GET /%0", " HTTP/1.1\r\n" HOSTED "\r\n", is_hex},
 	{"GET / HTTP/1.1\r\nHost: a", "a\r\n\r\n", is_host},
 	{"GET / HTTP/1.1\r\nHost: a:1", "1\r\n\r\n", is_port},
 	{"GET / HTTP/1.1\r\nHost: %a", "\r\n\r\n", is_hex},

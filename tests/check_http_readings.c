@@ -54,7 +54,7 @@ START_TEST(weir_answers_what_it_reads)
 		send_all(fd, entry->bytes, entry->n);
 		finish_sending(fd);
 		n = receive_to_end(fd, came, sizeof came - 1);
-		struct http_answers answers = http_answers_of(came, n, read.methods, read.n);
+		struct http_answers answers = http_answers_of(came, n, read.methods, read.n + 1);
 		const char *why = are_wrong(entry, &read, &answers);
 
 		came[n] = '\0';
@@ -212,7 +212,7 @@ static unsigned judge(const struct http_relay_pair *pair)
 {
 	struct http_read read = http_read_all(pair->asked.at, pair->asked.n);
 	struct http_answers answers =
-	    http_answers_of(pair->answered.at, pair->answered.n, read.methods, read.n);
+	    http_answers_of(pair->answered.at, pair->answered.n, read.methods, read.n + 1);
 	const char *asked = (const char *)pair->asked.at;
 	int asked_n = (int)pair->asked.n;
 	bool refused = read.status && !read.inside;

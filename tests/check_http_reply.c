@@ -93,6 +93,9 @@ static const struct {
     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", "ok", 1, 1, 200,
      false},
     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+     "00000000000000000002\r\nok\r\n00000000000000000000\r\n\r\n",
+     "ok", 1, 1, 200, false},
+    {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
      "00A;x=\"\r;\";y \r\n0123456789\r\n1\r\nx\r\n000;z\r\nT: 1\r\nU: 2\r\n\r\n",
      NULL, 0, 0, 0, false},
     {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

@@ -151,6 +151,9 @@ START_TEST(what_must_end_ends)
 	expect_closing(port, "nonsense\r\n\r\n", 400);
 	expect_closing(port, "GET /metrics HTTP/1.1\r\n\r\n", 400);
 	expect_closing(port, "GET /metrics HTTP/3.0\r\nHost: x\r\n\r\n", 505);
+	expect_closing(port, "HEAD /metrics HTTP/1.1\r\n\r\n", 400);
+	expect_closing(port, "HEAD /metrics HTTP/3.0\r\nHost: x\r\n\r\n", 505);
+	expect_closing(port, "CONNECT x:1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 405);
 	fd = connect_to(port);
 	ck_assert_ptr_nonnull(
 	    strstr(ask(fd, "GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")->head,
@@ -461,12 +464,15 @@ START_TEST(half_a_request_is_timed_out)
 {
 	struct server *server = SERVER("--workers", "1", METRICS, "echo://127.0.0.1:0");
 	unsigned port = metrics_port(server);
-	int half = connect_to(port), silent = connect_to(port);
+	int half = connect_to(port), silent = connect_to(port), head = connect_to(port);
 
 	send_text(half, "GET /metrics HTTP/1.1\r\nHost");
+	send_text(head, "HEAD /metrics HTTP/1.1\r\nHost");
 	ck_assert_int_eq(read_reply(half, false)->status, 408);
 	expect_end(half);
 	expect_end(silent);
+	ck_assert_int_eq(read_reply(head, true)->status, 408);
+	expect_end(head);
 	end(server);
 }
 END_TEST

@@ -18,7 +18,7 @@ struct http_read {
 	bool inside;				       /* it was refused, or ended, behind a head */
 	size_t at;				       /* of the first byte that is not read */
 	size_t n;				       /* requests that were whole */
-	unsigned char methods[2 * HTTP_HEAD_MAX / 16]; /* theirs */
+	unsigned char methods[2 * HTTP_HEAD_MAX / 16]; /* theirs, and of what is behind them */
 	size_t reads_n;
 	char reads[2 * HTTP_HEAD_MAX]; /* what was whole before that */
 };
@@ -100,6 +100,8 @@ static inline struct http_read http_read_all(const unsigned char *bytes, size_t 
 		int head = http_parse_head(bytes + of.at, n - of.at, &request), body = 0;
 		char line[HTTP_TARGET_MAX + 64];
 
+		ck_assert_uint_lt(of.n, sizeof of.methods);
+		of.methods[of.n] = (unsigned char)request.method;
 		of.inside = head > 0;
 		of.status = head < 0 ? -head : 0;
 		if (head <= 0)
@@ -123,8 +125,7 @@ static inline struct http_read http_read_all(const unsigned char *bytes, size_t 
 		if (of.reads_n == head_end)
 			of.reads_n--;
 		http_read_add(&of, "\n", 1);
-		ck_assert_uint_lt(of.n, sizeof of.methods);
-		of.methods[of.n++] = (unsigned char)request.method;
+		of.n++;
 		of.at += (size_t)(head + body);
 		of.inside = false;
 	}

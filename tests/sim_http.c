@@ -169,7 +169,8 @@ static void right_answer(const struct http_entry *entry, const struct request *r
 		if (right->n)
 			memcpy(right->body, request->body, right->n);
 	} else {
-		right->status = 404;
+		right->allow = "GET, HEAD, POST";
+		right->status = strcmp(request->method, "CONNECT") == 0 ? 405 : 404;
 	}
 	if (right->status != 200) {
 		right->n = (size_t)sprintf(right->body, "%d %s\n", right->status,
@@ -230,7 +231,9 @@ static void judge(const struct http_entry *entry, const struct outcome *outcome)
 			   "%s: %d, %s", entry->name, answer.status,
 			   answer.whole ? "whole" : "broken off");
 	} else {
-		at += answer_read(at, (size_t)(end - at), false, &answer);
+		bool head = strncmp(entry->bytes, "HEAD ", 5) == 0; /* no other is refused */
+
+		at += answer_read(at, (size_t)(end - at), head, &answer);
 		EXPECT_MSG(answer.status == entry->status, "%s: %d, not %d", entry->name,
 			   answer.status, entry->status);
 		EXPECT_MSG(answer.closes && answer.whole, "%s: refused, and goes on", entry->name);

@@ -37,6 +37,29 @@ START_TEST(a_slow_head_gets_408)
 }
 END_TEST
 
+/* However little of it was looked at when the time was over. */
+START_TEST(a_slow_head_of_head_gets_no_body)
+{
+	static const char *const cases[] = {"HEAD / HTTP/1.1\r\nHost: weir\r\nX: long, long, long",
+					    "HEAD /", "HEAD "};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		static struct answer answer;
+		struct peer *peer;
+
+		begin_with(hurried);
+		peer = world_connect(&world);
+		dribble(peer, cases[i], 100);
+		world_wait(&world, 3000);
+		take(peer);
+		(void)answer_read(got, got_n, true, &answer);
+		ck_assert_int_eq(answer.status, 408);
+		ck_assert(answer.whole && memcmp(got + got_n - 4, "\r\n\r\n", 4) == 0);
+		end_with(peer, CLOSE_request_timeout);
+	}
+}
+END_TEST
+
 /* Clients of old send one behind a body. */
 START_TEST(an_empty_line_has_not_begun_a_request)
 {
@@ -268,6 +291,7 @@ START_TEST(a_body_behind_a_large_answer_has_its_time)
 END_TEST
 
 SUITE("sim_http_clock", {"a slow head gets 408", a_slow_head_gets_408, 10},
+      {"a slow head of HEAD gets no body", a_slow_head_of_head_gets_no_body, 10},
       {"an empty line has not begun a request", an_empty_line_has_not_begun_a_request, 10},
       {"many slow heads get 408", many_slow_heads_get_408, 10},
       {"a first chunk that is late gets 408", a_first_chunk_that_is_late_gets_408, 10},

@@ -258,9 +258,11 @@ static const char *chunk_line(struct http_reply *reply, const struct line *line)
 		unsigned digit =
 		    is_digit(c) ? (unsigned)(c - '0') : (unsigned)(c | 0x20) - 'a' + 10;
 
+		if (reply->left >> (4 * (CHUNK_DIGITS_MAX - 1)))
+			return "a chunk whose size is none";
 		reply->left = reply->left << 4 | digit;
 	}
-	if (!i || i > CHUNK_DIGITS_MAX)
+	if (!i)
 		return "a chunk whose size is none";
 	while (i < line->n && (line->at[i] == ' ' || line->at[i] == '\t'))
 		i++;
