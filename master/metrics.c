@@ -18,8 +18,8 @@
 #define IDLE_MS	      75000 /* longer than most scrape intervals */
 #define WRITE_MS      5000
 #define REQUEST_MS    5000
-#define BACKLOG	      256
-#define QUIET_MS      1000 /* who has not moved a byte for so long makes room for others */
+#define BACKLOG	      1024
+#define SPARE_PLACES  8 /* for those who come together: who makes room goes after them */
 
 /* One of our addresses. */
 struct place {
@@ -255,26 +255,12 @@ static void dismiss_strangers(void)
 
 /* ---- who comes ---- */
 
-/* One that has not moved a byte for the longest time, where that is long, and its own doing. */
-static void make_room(void)
-{
-	uint32_t now_ms = metrics.owner->loop->now_ms;
-	struct conn *conn, *quiet = NULL;
-	size_t cursor = 0;
-
-	while ((conn = pool_next(&metrics.table.conns, &cursor)))
-		if (!conn->waiting && (!quiet || (int32_t)(conn->active_ms - quiet->active_ms) < 0))
-			quiet = conn;
-	if (quiet && time_reached(now_ms, quiet->active_ms + QUIET_MS))
-		conn_abort(quiet, CLOSE_overload);
-}
-
 static bool room(struct listener *listener)
 {
 	(void)listener;
 	if (!conn_table_full(&metrics.table))
 		return true;
-	make_room();
+	metrics_make_room(&metrics.table);
 	return false;
 }
 
@@ -296,6 +282,8 @@ static void accepted(struct listener *listener, int fd, const struct sockaddr *p
 		return;
 	}
 	conn_open(&metrics.service, fd, CONN_PASSED, peer);
+	if (metrics.table.conns.used > METRICS_CONNECTIONS - SPARE_PLACES)
+		metrics_make_room(&metrics.table);
 }
 
 static const struct listener_owner listener_owner = {.room = room, .accepted = accepted};

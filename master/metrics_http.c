@@ -18,6 +18,8 @@
 #include "protocol/http_answer.h"
 #include "reactor/check.h"
 
+#define SCRAPES_MAX (METRICS_CONNECTIONS / 2) /* the other places are for short answers */
+#define SCRAPE_MS   1000		      /* then it makes room, where there are so many */
 #define PIECE_BYTES (CHUNK_BYTES / 4 * 3)
 #define FIELDS	    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
 #define PLAIN	    "text/plain; charset=utf-8"
@@ -29,6 +31,7 @@ struct visit {
 	bool to_head; /* and they are of HEAD */
 	bool ends;    /* with this answer */
 	bool queued;  /* in the line */
+	bool scrapes; /* it is one of those that may */
 };
 
 _Static_assert(sizeof(struct visit) <= CONN_STATE_BYTES, "a visit fits the state");
@@ -44,7 +47,12 @@ static struct {
 	size_t line_n;
 	struct turn turns[2]; /* of this pass, and of the next one */
 	struct source rota;
-	struct scrape *scrapes[METRICS_CONNECTIONS];
+	struct under_way {
+		struct scrape *scrape; /* NULL: none */
+		struct conn *conn;
+		uint32_t began_ms;
+	} scrapes[SCRAPES_MAX];
+	size_t scrapes_n; /* that may: they have numbers, or wait for them */
 	char head[1024];
 	char piece[PIECE_BYTES];
 } http;
@@ -194,11 +202,11 @@ static void answer_metrics(struct conn *conn, const struct http_request *request
 		free(scrape);
 		return;
 	}
-	while (http.scrapes[place]) {
+	while (http.scrapes[place].scrape) {
 		place++;
-		CHECK(place < METRICS_CONNECTIONS);
+		CHECK(place < SCRAPES_MAX);
 	}
-	http.scrapes[place] = scrape;
+	http.scrapes[place] = (struct under_way){scrape, conn, conn->service->table->loop->now_ms};
 	visit->place = place + 1;
 	visit->at = (struct exposition_place){0, 0};
 }
@@ -256,6 +264,35 @@ static void answer(struct conn *conn, const struct http_request *request)
 		resource->answer(conn, request);
 }
 
+/* Whoever has been about it for the longest goes, for the next one who asks. */
+static void end_oldest_scrape(uint32_t now_ms)
+{
+	struct under_way *oldest = NULL;
+
+	for (size_t i = 0; i < SCRAPES_MAX; i++)
+		if (http.scrapes[i].scrape &&
+		    (!oldest || now_ms - http.scrapes[i].began_ms > now_ms - oldest->began_ms))
+			oldest = &http.scrapes[i];
+	if (oldest && now_ms - oldest->began_ms >= SCRAPE_MS)
+		conn_abort(oldest->conn, CLOSE_overload);
+}
+
+/* False: so many scrape that it is told to come again. */
+static bool may_scrape(struct conn *conn)
+{
+	struct visit *visit = conn_state(conn);
+
+	if (visit->scrapes)
+		return true;
+	if (http.scrapes_n == SCRAPES_MAX) /* what has ended, has left its place */
+		end_oldest_scrape(conn->service->table->loop->now_ms);
+	if (http.scrapes_n == SCRAPES_MAX)
+		return false;
+	http.scrapes_n++;
+	visit->scrapes = true;
+	return true;
+}
+
 /* ---- the protocol ---- */
 
 /* Who connects is to say something: a place is not had for nothing. */
@@ -270,6 +307,7 @@ static size_t metrics_input(struct conn *conn, unsigned char *bytes, size_t n)
 	struct visit *visit = conn_state(conn);
 	struct http_request request;
 	int used = http_parse_head(bytes, n, &request);
+	bool scrapes, refused;
 
 	if (used <= 0) {
 		conn_message_begun(conn);
@@ -283,22 +321,29 @@ static size_t metrics_input(struct conn *conn, unsigned char *bytes, size_t n)
 		return 0;
 	}
 	visit->begun = false;
-	if (costs_a_pass(&request) && !has_pass(conn))
+	scrapes = costs_a_pass(&request);
+	refused = scrapes && !may_scrape(conn);
+	if (scrapes && !refused && !has_pass(conn))
 		return 0;
-	visit->ends =
-	    !request.keep_alive || request.chunked || request.length || metrics_is_pressed();
+	visit->ends = !request.keep_alive || request.chunked || request.length ||
+		      metrics_is_pressed() || refused;
 	(void)conn_message_done(conn);
-	answer(conn, &request);
+	if (refused)
+		refuse(conn, &request, 503, FIELDS "Retry-After: 1\r\n");
+	else
+		answer(conn, &request);
 	conn_speak(conn, true);
 	return (size_t)used;
 }
 
 static void forget_scrape(struct visit *visit)
 {
+	http.scrapes_n -= visit->scrapes;
+	visit->scrapes = false;
 	if (!visit->place)
 		return;
-	free(http.scrapes[visit->place - 1]);
-	http.scrapes[visit->place - 1] = NULL;
+	free(http.scrapes[visit->place - 1].scrape);
+	http.scrapes[visit->place - 1].scrape = NULL;
 	visit->place = 0;
 }
 
@@ -310,7 +355,7 @@ static void metrics_speak(struct conn *conn)
 	if (visit->place && !has_pass(conn))
 		return;
 	if (visit->place)
-		n = exposition_write(http.scrapes[visit->place - 1], &visit->at, http.piece,
+		n = exposition_write(http.scrapes[visit->place - 1].scrape, &visit->at, http.piece,
 				     sizeof http.piece);
 	if (n) {
 		conn_send(conn, http.piece, n);

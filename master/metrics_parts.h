@@ -3,6 +3,7 @@
  *
  *     metrics.c       the address: its sockets, its table of connections, reloads and upgrades
  *     metrics_http.c  what is said there
+ *     metrics_room.c  who makes room for whom
  */
 #ifndef MASTER_METRICS_PARTS_H
 #define MASTER_METRICS_PARTS_H
@@ -16,5 +17,9 @@ extern const struct protocol metrics_protocol;
 const struct metrics_owner *metrics_owner(void);
 /* No connection may stay for another request: too many are here, or they should go elsewhere. */
 bool metrics_is_pressed(void);
+
+/* metrics_room.c */
+/* Somebody in the table goes for somebody new; not one who has asked and is not answered. */
+void metrics_make_room(struct conn_table *table);
 
 #endif

@@ -146,9 +146,8 @@ struct service {
 	struct topic *topic;	/* NULL: its protocol has none */
 	struct service *beside; /* one more that has the same topic; NULL: none */
 	bool names;		/* say who said what */
-	bool local;		/* of a unix socket */
 	bool lasts;		/* a drained connection stays: others may have something for it */
-	bool local;		/* over unix sockets, where peers may pass descriptors */
+	bool local;		/* of unix sockets: peers may pass descriptors there */
 };
 
 /* The write of one turn, before it is made: spans of other people's memory. */
@@ -251,6 +250,17 @@ bool conn_share(struct conn *conn, struct chunk *chunk, uint32_t begin, uint32_t
 
 /* Will input() be called for what has come by now, as far as the peer lets it? */
 bool conn_has_more(const struct conn *conn);
+
+/* What it waits for, said for an owner who has to choose whom to end. */
+enum conn_standing {
+	CONN_GONE,    /* its turn, to end */
+	CONN_LINGERS, /* the kernel, which has all of its answers */
+	CONN_ASKS,    /* the peer, to say a message */
+	CONN_IDLE,    /* the peer, to begin one */
+	CONN_OWES,    /* the peer, to take what it is owed */
+	CONN_SERVED,  /* us */
+};
+enum conn_standing conn_standing(const struct conn *conn);
 
 /* Graceful: every connection serves what has come by now, sends what it owes and ends. They are
  * told in slices, one now, and one in each pass that follows. */

@@ -167,6 +167,22 @@ void conn_table_close(struct conn_table *table)
 		(void)sys_munmap(table->scratch, CONN_TURN_BYTES);
 }
 
+enum conn_standing conn_standing(const struct conn *conn)
+{
+	int unread = 0;
+
+	if (conn->phase == DEAD)
+		return CONN_GONE;
+	if (conn->phase == LINGER)
+		return CONN_LINGERS;
+	if (conn->queue.owed)
+		return CONN_OWES;
+	if (conn->phase != OPEN || !conn_listens(conn) || conn->stalled || conn->starved ||
+	    (sys_ioctl(conn->source.fd, FIONREAD, &unread) == 0 && unread))
+		return CONN_SERVED;
+	return conn->message_open ? CONN_ASKS : CONN_IDLE;
+}
+
 void conn_table_drain(struct conn_table *table)
 {
 	table->draining = true; /* whoever comes from now on drains from the start */
