@@ -6,7 +6,8 @@
  * What one terminal is told by another must not steer it. Only valid UTF-8 (RFC 3629) passes,
  * and of that no control: C0 but tab, DEL, C1, and those that change the direction of text
  * (Unicode's Bidi_Control). Each such byte or character becomes a "?": were it taken out, what
- * stands around it could come together as another one. A \r before the \n is dropped.
+ * stands around it could come together as another one. A \r before the \n is dropped. So is,
+ * before all that, what a telnet client negotiates (RFC 854): it is for us, and no text.
  *
  * The part of a line that has come stays as input.
  */
@@ -19,6 +20,7 @@
 #include "reactor/bus.h"
 #include "reactor/topic.h"
 
+#define MEMBER_MAX ((1u << 29) - 1) /* more than there may be descriptors */
 #define NAME_BYTES (INET6_ADDRSTRLEN + 16)
 #define LINE_BYTES 16000 /* at most, whatever max-line says: a line fits a chunk and a record */
 
@@ -27,8 +29,14 @@ struct chat {
 	struct in6_addr address; /* IPv4 as ::ffff:a.b.c.d; all 0: it has no name */
 	uint16_t port;		 /* 0: unix, and address is a struct unix_name */
 	uint16_t looked;	 /* bytes of the line under way that are known to hold no \n */
-	uint32_t member;
+	uint32_t member : 29, telnet : 3;
 };
+
+/* Where it is in what telnet begins with IAC; \n may stand in there, too. */
+enum telnet { TEXT, COMMAND, OPTION, SUBNEGOTIATION, SUBNEGOTIATION_COMMAND };
+
+/* Bytes of RFC 854. */
+enum { SE = 240, SB = 250, WILL = 251, DONT = 254, IAC = 255 };
 
 struct unix_name {
 	uint32_t place, serial;
@@ -96,6 +104,47 @@ static size_t text_clean(unsigned char *to, const unsigned char *bytes, size_t n
 	return used;
 }
 
+/* ---- telnet ---- */
+
+static bool is_text(struct chat *chat, unsigned char byte)
+{
+	switch (chat->telnet) {
+	case COMMAND: /* one that is none is text behind an IAC */
+		chat->telnet = byte == SB		      ? SUBNEGOTIATION
+			       : byte >= WILL && byte <= DONT ? OPTION
+							      : TEXT;
+		return byte < SE;
+	case OPTION:
+		chat->telnet = TEXT;
+		return false;
+	case SUBNEGOTIATION:
+		if (byte == IAC)
+			chat->telnet = SUBNEGOTIATION_COMMAND;
+		return false;
+	case SUBNEGOTIATION_COMMAND: /* IAC IAC is a byte of it, and SE its end */
+		chat->telnet = byte == IAC ? SUBNEGOTIATION : TEXT;
+		return false;
+	default:
+		chat->telnet = byte == IAC ? COMMAND : TEXT;
+		return byte != IAC;
+	}
+}
+
+/* Takes out what came of telnet, those before being text already. The text is at the end of the n
+ * bytes then: how many are before it. */
+static size_t telnet_strip(struct chat *chat, unsigned char *bytes, size_t before, size_t n)
+{
+	size_t text_n = before;
+
+	if (chat->telnet == TEXT && !memchr(bytes + before, IAC, n - before))
+		return 0;
+	for (size_t at = before; at < n; at++)
+		if (is_text(chat, bytes[at]))
+			bytes[text_n++] = bytes[at];
+	memmove(bytes + n - text_n, bytes, text_n);
+	return n - text_n;
+}
+
 /* ---- names ---- */
 
 static void name_keep(struct chat *chat, const struct address *peer)
@@ -157,7 +206,7 @@ static void chat_open(struct conn *conn)
 {
 	struct chat *chat = conn_state(conn);
 
-	chat->member = topic_join(conn->service->topic, conn);
+	chat->member = topic_join(conn->service->topic, conn) & MEMBER_MAX;
 	name_give(conn);
 }
 
@@ -167,7 +216,7 @@ static void chat_arrived(struct conn *conn)
 	struct chat *chat = conn_state(conn);
 
 	chat->looked = 0; /* whatever they say of input that we have */
-	chat->member = topic_join(conn->service->topic, conn);
+	chat->member = topic_join(conn->service->topic, conn) & MEMBER_MAX;
 	name_give(conn);
 	topic_replay(conn->service->topic, chat->member);
 }
@@ -198,7 +247,7 @@ static size_t chat_input(struct conn *conn, unsigned char *bytes, size_t n)
 {
 	struct chat *chat = conn_state(conn);
 	uint32_t max = conn_message_max(conn);
-	size_t used = 0;
+	size_t used = telnet_strip(chat, bytes, conn_offered_before(conn), n);
 
 	while (used < n) {
 		unsigned char *line = bytes + used;
@@ -228,6 +277,7 @@ static size_t chat_input(struct conn *conn, unsigned char *bytes, size_t n)
 const struct protocol chat_protocol = {
     .name = "chat",
     .state_bytes = sizeof(struct chat),
+    .state_version = 1,
     .open = chat_open,
     .arrived = chat_arrived,
     .input = chat_input,

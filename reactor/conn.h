@@ -120,6 +120,8 @@ void conn_speak(struct conn *conn, bool more);
 static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n);
 /* No more input; what is owed is sent, then the connection ends. */
 void conn_finish(struct conn *conn, enum close_reason reason);
+/* In input(): how many of the offered bytes it has left before. */
+static inline size_t conn_offered_before(const struct conn *conn);
 /* Who is there; false where the kernel does not know any more. */
 bool conn_peer(const struct conn *conn, struct address *peer);
 
@@ -293,6 +295,11 @@ _Static_assert(sizeof(struct conn) <= 128, "a connection is at most 128 bytes");
 static inline void *conn_state(struct conn *conn)
 {
 	return conn->state;
+}
+
+static inline size_t conn_offered_before(const struct conn *conn)
+{
+	return conn->input ? conn->input->used : 0;
 }
 
 static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n)

@@ -78,7 +78,22 @@ static void make_text(void)
 	add_text("gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80\n",
 		 "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80\n");
 	add_text("\xe2\x80\xae|\xc2\x9b|\x1b[31m|\xf0\x9f\n\x98\x80\n", "?|?|?[31m|??\n??\n");
-	add("\0\t\x7f\xff\n", 5, "?\t??\n", 5);
+	add("\0\t\x7f\xfe\n", 5, "?\t??\n", 5);
+}
+
+/* Windows may be ten lines high, and options be of number 10. */
+static void make_telnet(void)
+{
+	static const char window[] = "\xff\xfa\x1f\0P\0\n\xff\xff\n\xff\xf0";
+
+	transcript_begin("telnet", LINE_MAX_HERE, CLOSE_eof);
+	add_text("\xff\xfb\x1f\xff\xfd\x01", "");
+	add(window, sizeof window - 1, "", 0);
+	add_text("hello \xff\xf9there\n", "hello there\n");
+	add_text("one\n\xfftwo\xff\xfe\n\n", "one\ntwo\n");
+	add(window, sizeof window - 1, "", 0);
+	add_text("\xff\xff\xe2\x80\xff\xfb\n\xae|\xff\n", "?|\n");
+	add(window, sizeof window - 1, "", 0);
 }
 
 static void make_unfinished(void)
@@ -123,8 +138,8 @@ static void make_large_too_long(void)
 	add_line(16001, false);
 }
 
-static void (*const small[])(void) = {make_lines, make_text, make_unfinished, make_too_long,
-				      make_too_long_and_unfinished};
+static void (*const small[])(void) = {make_lines,      make_text,     make_telnet,
+				      make_unfinished, make_too_long, make_too_long_and_unfinished};
 
 /* ---- a cutting ---- */
 
