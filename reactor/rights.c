@@ -35,8 +35,10 @@ bool rights_refuse(int fd)
 {
 	int off = 0;
 
-	rights.refused = sys_setsockopt(fd, SOL_SOCKET, SYS_SO_PASSRIGHTS, &off, sizeof off) == 0;
-	return rights.refused;
+	if (sys_setsockopt(fd, SOL_SOCKET, SYS_SO_PASSRIGHTS, &off, sizeof off) < 0)
+		return false;
+	rights.refused = true;
+	return true;
 }
 
 static int option(int fd, int name)
