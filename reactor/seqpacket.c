@@ -13,7 +13,6 @@ struct seqpacket_kept {
 	struct seqpacket_kept *next;
 	size_t n, fds_n;
 	int fds[DESCRIPTORS_MAX];
-	bool spare; /* it goes back to where it was */
 	unsigned char bytes[];
 };
 
@@ -26,30 +25,32 @@ static void close_all(const int *fds, size_t n)
 			(void)sys_close(fds[i]);
 }
 
-static struct seqpacket_kept *place(size_t n)
+_Static_assert(sizeof(struct seqpacket_kept) + SEQPACKET_BYTES_MAX <= SEQPACKET_PLACE_BYTES,
+	       "a message fits the place that is always there");
+
+static struct seqpacket_kept *spare_of(struct seqpacket *end)
 {
-	return malloc(sizeof(struct seqpacket_kept) + n);
+	return (struct seqpacket_kept *)(void *)end->spare;
 }
 
-/* One place is always there, where no memory is to be had: whoever keeps one message at a time
- * can rely on it. */
 static void let_go(struct seqpacket *end, struct seqpacket_kept *kept)
 {
-	if (kept->spare)
-		end->spare = kept;
+	if (kept == spare_of(end))
+		end->spare_is_used = false;
 	else
 		free(kept);
 }
 
+/* Where no memory is to be had, whoever keeps one message at a time still can. */
 static struct seqpacket_kept *take_place(struct seqpacket *end, size_t n)
 {
-	struct seqpacket_kept *kept = end->kept_n < SEQPACKET_KEPT_MAX ? place(n) : NULL;
+	struct seqpacket_kept *kept = NULL;
 
-	if (kept) {
-		kept->spare = false;
-	} else if (n <= SEQPACKET_BYTES_MAX && (kept = end->spare)) {
-		kept->spare = true;
-		end->spare = NULL;
+	if (end->kept_n < SEQPACKET_KEPT_MAX)
+		kept = malloc(sizeof *kept + n);
+	if (!kept && !end->spare_is_used && n <= SEQPACKET_BYTES_MAX) {
+		end->spare_is_used = true;
+		kept = spare_of(end);
 	}
 	return kept;
 }
@@ -73,7 +74,7 @@ static int keep(struct seqpacket *end, const void *bytes, size_t n, const int *f
 
 	if (!kept)
 		return -ENOBUFS;
-	*kept = (struct seqpacket_kept){.n = n, .spare = kept->spare};
+	*kept = (struct seqpacket_kept){.n = n};
 	memcpy(kept->bytes, bytes, n);
 	for (; kept->fds_n < fds_n; kept->fds_n++) {
 		int fd = sys_duplicate(fds[kept->fds_n]);
@@ -250,13 +251,9 @@ int seqpacket_open(struct seqpacket *end, struct loop *loop, int fd, bool patien
 	end->patient = patient;
 	end->source.fd = fd;
 	end->source.want = SOURCE_IN | SOURCE_OUT;
-	end->spare = place(SEQPACKET_BYTES_MAX);
-	error = end->spare ? loop_watch(loop, &end->source, EPOLLIN) : -ENOMEM;
-	if (error) {
-		free(end->spare);
-		end->spare = NULL;
+	error = loop_watch(loop, &end->source, EPOLLIN);
+	if (error)
 		end->source.fd = -1;
-	}
 	return error;
 }
 
@@ -264,8 +261,6 @@ void seqpacket_close(struct seqpacket *end)
 {
 	while (end->first)
 		forget_first(end);
-	free(end->spare);
-	end->spare = NULL;
 	if (end->source.fd < 0)
 		return;
 	loop_unwatch(end->loop, &end->source);

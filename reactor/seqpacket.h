@@ -21,9 +21,10 @@
 #include "reactor/descriptor.h"
 #include "reactor/loop.h"
 
-#define SEQPACKET_BYTES_MAX 512	 /* of a message that a turn reads; a longer one is cut */
-#define SEQPACKET_TURN_MAX  64	 /* messages in a turn, or descriptors beside them */
-#define SEQPACKET_KEPT_MAX  4096 /* messages: far more than one change tells one worker */
+#define SEQPACKET_BYTES_MAX   512 /* of a message that a turn reads; a longer one is cut */
+#define SEQPACKET_PLACE_BYTES 1024
+#define SEQPACKET_TURN_MAX    64   /* messages in a turn, or descriptors beside them */
+#define SEQPACKET_KEPT_MAX    4096 /* messages: far more than one change tells one worker */
 
 struct seqpacket;
 struct seqpacket_kept;
@@ -46,11 +47,12 @@ struct seqpacket {
 	const struct seqpacket_owner *owner;
 	struct seqpacket_kept *first, *last;
 	size_t kept_n;
-	struct seqpacket_kept *spare;
 	uint64_t harvest; /* of the last turn that read all that it might */
 	unsigned batch;	  /* how much a turn may read */
 	bool patient;
 	bool awaits_room;
+	bool spare_is_used;
+	_Alignas(16) unsigned char spare[SEQPACKET_PLACE_BYTES]; /* of one that is kept */
 };
 
 /* Not open: fd is -1. */
