@@ -33,13 +33,13 @@ struct parcel {
 
 /* The way to one worker. */
 struct lane {
-	struct list staged;	   /* chosen for it in this turn, not sent yet */
+	struct list staged;	   /* chosen for it, not sent yet */
 	struct list under_way;	   /* sent, oldest first */
 	size_t parcels;		   /* in both */
 	struct seqpacket *channel; /* NULL: nobody is there */
 	uint32_t batches;	   /* the number of the last one */
 	bool leaving;		   /* whoever is there is given no more */
-	bool full;		   /* as its channel says */
+	bool full;		   /* as its channel says: they stay staged */
 	uint64_t given;		   /* as the worker counts what it took from here: if it took all */
 	bool resting;		   /* it could not take all: not before rested_ms */
 	uint32_t rested_ms;
@@ -148,8 +148,7 @@ static struct lane *lane_of_fewest(void)
 		size_t seat = (handoff.next_lane + i) % handoff.lanes_n;
 		struct lane *lane = &handoff.lanes[seat];
 
-		if (!lane->channel || lane->leaving || lane->full ||
-		    lane->parcels >= handoff.lane_max)
+		if (!lane->channel || lane->leaving || lane->parcels >= handoff.lane_max)
 			continue;
 		if (lane->resting && !time_reached(handoff.loop->now_ms, lane->rested_ms))
 			continue;
@@ -183,7 +182,8 @@ static void lane_fail(struct lane *lane, struct list *list)
 	}
 }
 
-/* One message: the staged parcels of one listener, from the first on. False: not now. */
+/* One message: the staged parcels of one listener, from the first on. False: there is no room in
+ * the channel, or it has ended; either will be told. */
 static bool lane_send(struct lane *lane)
 {
 	struct parcel *first = first_of(&lane->staged);
@@ -198,10 +198,9 @@ static bool lane_send(struct lane *lane)
 			break;
 		fds[note.count++] = parcel->fd;
 	}
-	if (seqpacket_try(lane->channel, &note, sizeof note, fds, note.count)) {
-		lane->full = true;
+	lane->full = seqpacket_try(lane->channel, &note, sizeof note, fds, note.count) != 0;
+	if (lane->full)
 		return false;
-	}
 	first->batch_n = note.count;
 	first->batch = ++lane->batches;
 	for (uint32_t i = 0; i < note.count; i++) {
@@ -218,9 +217,8 @@ static void send_staged(void)
 	for (size_t seat = 0; seat < handoff.lanes_n; seat++) {
 		struct lane *lane = &handoff.lanes[seat];
 
-		while (list_linked(&lane->staged))
-			if (!lane_send(lane))
-				lane_fail(lane, &lane->staged);
+		while (list_linked(&lane->staged) && !lane->full && lane_send(lane))
+			;
 	}
 }
 
@@ -359,13 +357,17 @@ void handoff_worker_has_room(unsigned seat)
 	if (!handoff.lanes[seat].full)
 		return;
 	handoff.lanes[seat].full = false;
-	listeners_go_on();
+	send_staged();
 }
 
 void handoff_worker_leaves(unsigned seat)
 {
-	handoff.lanes[seat].leaving = true;
+	struct lane *lane = &handoff.lanes[seat];
+
+	lane->leaving = true;
 	share_anew();
+	lane_fail(lane, &lane->staged);
+	loop_poke(handoff.loop, &handoff.orphans_timer);
 }
 
 void handoff_worker_gone(unsigned seat)
@@ -375,6 +377,7 @@ void handoff_worker_gone(unsigned seat)
 	lane->channel = NULL;
 	share_anew();
 	lane_fail(lane, &lane->under_way);
+	lane_fail(lane, &lane->staged);
 	loop_poke(handoff.loop, &handoff.orphans_timer);
 }
 

@@ -200,7 +200,9 @@ bool seqpacket_read(struct seqpacket *end)
 	return end->source.fd >= 0 && read_one(end);
 }
 
-/* More wait than a turn has read: the next one reads more. */
+#define STREAK 3 /* that two come in passes in a row is chance */
+
+/* Pass after pass has some: more wait than a turn reads, and the next one reads more. */
 static void read_some(struct seqpacket *end)
 {
 	uint64_t harvest = end->loop->stats->harvests;
@@ -210,11 +212,12 @@ static void read_some(struct seqpacket *end)
 		one = read_one(end);
 		read += one;
 	}
+	end->streak = one && harvest == end->harvest + 1 ? end->streak + 1 : 0;
+	end->harvest = harvest;
 	if (!one)
 		end->batch = 1;
-	else if (harvest == end->harvest + 1 && end->batch < SEQPACKET_TURN_MAX)
+	else if (end->streak >= STREAK && end->batch < SEQPACKET_TURN_MAX)
 		end->batch *= 2;
-	end->harvest = harvest;
 }
 
 static void seqpacket_turn(struct loop *loop, struct source *source)

@@ -49,6 +49,7 @@ struct seqpacket {
 	size_t kept_n;
 	uint64_t harvest; /* of the last turn that read all that it might */
 	unsigned batch;	  /* how much a turn may read */
+	unsigned streak;  /* so many passes in a row had such a turn */
 	bool patient;
 	bool awaits_room;
 	bool spare_is_used;
