@@ -88,6 +88,13 @@ static void open_pair(struct hearer *a, struct hearer *b, bool b_patient)
 	ck_assert_int_eq(seqpacket_open(&b->end, &loop, ends[1], b_patient, &owner), 0);
 }
 
+static void close_pair(struct hearer *a, struct hearer *b)
+{
+	seqpacket_close(&a->end);
+	seqpacket_close(&b->end);
+	loop_close(&loop);
+}
+
 static void say(struct hearer *hearer, unsigned from, unsigned n)
 {
 	for (unsigned i = from; i < from + n; i++)
@@ -118,6 +125,7 @@ START_TEST(what_is_refused_arrives_in_order)
 	seqpacket_close(&a.end);
 	PASS_UNTIL(b.ended);
 	ck_assert(!seqpacket_is_open(&b.end));
+	close_pair(&a, &b);
 }
 END_TEST
 
@@ -136,6 +144,7 @@ START_TEST(the_end_comes_after_what_was_said)
 	PASS_UNTIL(b.ended);
 	ck_assert_uint_eq(b.heard, went);
 	ck_assert_int_eq(seqpacket_send(&b.end, "x", 1, NULL, 0), -EPIPE);
+	close_pair(&a, &b);
 }
 END_TEST
 
@@ -161,9 +170,7 @@ START_TEST(descriptors_are_kept_and_closed)
 	ck_assert_uint_eq(b.descriptors, 80);
 	ck_assert_int_eq(read(b.kept, &byte, 1), 0); /* its write end is nowhere */
 	(void)close(b.kept);
-	seqpacket_close(&a.end);
-	seqpacket_close(&b.end);
-	loop_close(&loop);
+	close_pair(&a, &b);
 	ck_assert_uint_eq(process_descriptors_n(getpid()), before);
 }
 END_TEST
@@ -186,6 +193,7 @@ START_TEST(nothing_of_a_try_is_kept)
 	pass();
 	ck_assert_uint_eq(a.rooms, 1);
 	ck_assert_int_eq(seqpacket_try(&a.end, &n, sizeof n, NULL, 0), 0);
+	close_pair(&a, &b);
 }
 END_TEST
 
@@ -218,8 +226,7 @@ START_TEST(one_is_kept_where_no_memory_is_left)
 	PASS_UNTIL(b.heard == n);
 	say(&a, n, MANY); /* and it is there again */
 	PASS_UNTIL(b.heard == n + MANY);
-	seqpacket_close(&a.end);
-	seqpacket_close(&b.end);
+	close_pair(&a, &b);
 }
 END_TEST
 
@@ -245,6 +252,7 @@ START_TEST(a_patient_end_answers_before_it_reads_on)
 	a.end.source.want = SOURCE_IN | SOURCE_OUT;
 	PASS_UNTIL(a.heard == MANY);
 	ck_assert_uint_eq(b.heard, MANY);
+	close_pair(&a, &b);
 }
 END_TEST
 
@@ -267,8 +275,7 @@ START_TEST(who_waits_for_room_does_not_spin)
 	epoll.fd = loop.epfd;
 	ck_assert_int_eq(poll(&epoll, 1, 0), 0);
 	ck_assert(!loop.first);
-	seqpacket_close(&a.end);
-	seqpacket_close(&b.end);
+	close_pair(&a, &b);
 }
 END_TEST
 
@@ -293,6 +300,7 @@ START_TEST(a_turn_reads_more_where_more_waits)
 	}
 	ck_assert_uint_eq(most, SEQPACKET_TURN_MAX);
 	ck_assert_uint_lt(turns, 20);
+	close_pair(&a, &b);
 }
 END_TEST
 
@@ -322,6 +330,7 @@ START_TEST(too_many_under_way_are_kept)
 	}
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
 	PASS_UNTIL(b.heard == 4);
+	close_pair(&a, &b);
 }
 END_TEST
 
