@@ -201,7 +201,8 @@ static void ended(struct seqpacket *end)
 	(void)end;
 }
 
-static const struct seqpacket_owner channel_owner = {took, ended, has_room};
+static const struct seqpacket_owner channel_owner = {
+    .took = took, .ended = ended, .has_room = has_room};
 
 /* The far end of a worker's channel, from which nothing is read yet. */
 static int start_master(void)
