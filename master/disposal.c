@@ -95,7 +95,7 @@ void disposal_open(struct loop *loop)
 		die("socketpair: %s", strerror(errno));
 	if (!rights_refuse(pair[1]))
 		log_info("this kernel can't refuse descriptors that are passed over unix sockets: "
-			 "each read there is two (Linux 6.16 has SO_PASSRIGHTS)");
+			 "each read there takes two calls (Linux 6.16 has SO_PASSRIGHTS)");
 	disposal.loop = loop;
 	source_init(&disposal.channel, pair[0], channel_turn);
 	disposal.channel.want = SOURCE_IN;

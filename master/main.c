@@ -137,7 +137,7 @@ static void look_at_what_stays(void)
 		log_warn("the working folder is not there: relative paths lead nowhere",
 			 LOG_TEXT("error", strerror(errno)));
 	if (getrlimit(RLIMIT_CPU, &cpu) == 0 && cpu.rlim_cur != RLIM_INFINITY)
-		log_warn("the limit of CPU time ends each process after it",
+		log_warn("a limit of CPU time ends each process that reaches it",
 			 LOG_NUMBER("seconds", cpu.rlim_cur));
 }
 

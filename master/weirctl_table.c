@@ -43,8 +43,8 @@ static const struct column {
     {"CONNS", 5, KIND_COUNT, "connections", true, 2, "connections now"},
     {"ACC/S", 6, KIND_RATE, "accepted", true, 7, "connections accepted a second"},
     {"MSG/S", 6, KIND_MESSAGES, "messages", true, 3,
-     "messages received a second, of protocols that have such; - where there was none yet: echo, "
-     "discard, chargen and increment are bytes"},
+     "messages received a second; - until one is counted: echo, discard, chargen and increment "
+     "have none"},
     {"IN/S", 6, KIND_BYTES_RATE, "received_bytes", true, 11, "bytes received a second"},
     {"OUT/S", 6, KIND_BYTES_RATE, "sent_bytes", true, 10, "bytes sent a second"},
     {"CPU%", 5, KIND_CPU, NULL, true, 4, "of one CPU"},

@@ -250,7 +250,8 @@ START_TEST(says_what_else_a_body_may_be)
 	unsigned port = faulty_http_start(HTTP_FAULT_NONE, 1);
 
 	ck_assert_int_eq(LOAD("-c", "1", SHORT, "-s", "9", "--path", "/fixed", http_at(port)), 1);
-	ck_assert_msg(strstr(load_said(), "else --body same, or any") != NULL, "%s", load_said());
+	ck_assert_msg(strstr(load_said(), "unless --body is same or any") != NULL, "%s",
+		      load_said());
 }
 END_TEST
 

@@ -54,7 +54,7 @@ const char *http_message_header_wrong(const char *header)
 	}
 	if (http_message_header_is(header, "Content-Length") ||
 	    http_message_header_is(header, "Transfer-Encoding"))
-		return "how a body is framed, --size and --chunked say";
+		return "--size and --chunked say how a body is framed";
 	return NULL;
 }
 

@@ -259,15 +259,15 @@ static const char *chunk_line(struct http_reply *reply, const struct line *line)
 		    is_digit(c) ? (unsigned)(c - '0') : (unsigned)(c | 0x20) - 'a' + 10;
 
 		if (reply->left >> (4 * (CHUNK_DIGITS_MAX - 1)))
-			return "a chunk whose size is none";
+			return "a chunk without a proper size";
 		reply->left = reply->left << 4 | digit;
 	}
 	if (!i)
-		return "a chunk whose size is none";
+		return "a chunk without a proper size";
 	while (i < line->n && (line->at[i] == ' ' || line->at[i] == '\t'))
 		i++;
 	if (i < line->n && line->at[i] != ';')
-		return "a chunk whose size is none";
+		return "a chunk without a proper size";
 	reply->at = reply->left ? HTTP_REPLY_CHUNK : HTTP_REPLY_TRAILER;
 	return NULL;
 }

@@ -40,7 +40,7 @@ void option_header(struct plan *plan, const char *value)
 	size_t bytes = strlen(value);
 
 	if (wrong)
-		usage_error("--header takes NAME: VALUE, not \"%s\": %s", value, wrong);
+		usage_error("--header \"%s\": %s", value, wrong);
 	for (size_t i = 0; i < plan->headers_n; i++) {
 		bytes += strlen(plan->headers[i]);
 		if (http_message_header_is(value, "Host") &&

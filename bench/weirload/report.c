@@ -428,9 +428,10 @@ static void print_body_hint(FILE *out, const struct tally *all, const struct pla
 	if (!n || !plan->dialect->http || plan->body == PLAN_BODY_ANY)
 		return;
 	(void)fprintf(
-	    out, plan->body == PLAN_BODY_ECHO
-		     ? "          (bodies have to be what was sent: else --body same, or any)\n"
-		     : "          (bodies have to be that of the first reply: else --body any)\n");
+	    out,
+	    plan->body == PLAN_BODY_ECHO
+		? "          (bodies have to be what was sent, unless --body is same or any)\n"
+		: "          (bodies have to be that of the first reply, unless --body is any)\n");
 }
 
 static void print_errors(FILE *out, const struct outcome *outcome, const struct plan *plan)
