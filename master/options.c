@@ -344,10 +344,10 @@ bool options_is_a_wish(const struct config *config, size_t file_settings, bool d
 		       char error[OPTIONS_ERROR_BYTES])
 {
 	if (!config->file_settings && file_settings)
-		return wrong(error, "%s: it says nothing any more: was it emptied?", asked.file);
+		return wrong(error, "%s: no setting is left in it: was it emptied?", asked.file);
 	if (config->default_listeners && !default_listeners)
 		return wrong(error,
-			     "%s: it names no listener any more: was it cut? (To serve the default "
+			     "%s: it no longer names a listener: was it cut? (To serve the default "
 			     "ones, name them)",
 			     asked.file ? asked.file : "the command line");
 	return true;

@@ -115,9 +115,9 @@ static const struct {
 	size_t n;
 	const char *why;
 } parts[] = {
-    {TEXT(""), "it says nothing any more"},
-    {TEXT("# workers and listeners\n\n"), "it says nothing any more"},
-    {TEXT("workers = 2\n"), "it names no listener any more"},
+    {TEXT(""), "no setting is left in it"},
+    {TEXT("# workers and listeners\n\n"), "no setting is left in it"},
+    {TEXT("workers = 2\n"), "it no longer names a listener"},
     {TEXT("workers = 2\nlisten = echo://127.0.0.1:2"), ":2: the last line has no newline"},
     {TEXT(WHOLE "idle-timeout = 5m\r"), ":3: the last line has no newline"},
     {TEXT(WHOLE "#"), ":3: the last line has no newline"},
