@@ -38,8 +38,9 @@ static size_t chunks_left(const struct conn_table *table)
 {
 	size_t left = buffers_free_chunks(&table->buffers), promised = table->promised.chunks;
 
-	if (promised)
-		promised += CHUNKS_FOR_A_READ + table->chunks_kept;
+	if (!promised)
+		return left;
+	promised += CHUNKS_FOR_A_READ + table->chunks_kept;
 	return left > promised ? left - promised : 0;
 }
 

@@ -140,9 +140,14 @@ static int loop_wait_ms(const struct loop *loop, int wait_ms)
 		return 0;
 	if (loop->spin_us && loop->now_us - loop->busy_us < loop->spin_us)
 		return 0;
-	if (log_holds_repeats)
-		wait_ms = earlier_ms(wait_ms, log_repeats_wait_ms(loop->now_us));
 	return earlier_ms(wait_ms, wheel_wait_ms(&loop->wheel));
+}
+
+/* Says those that are due. How long may the loop sleep, for the others? */
+static int tell_repeats(const struct loop *loop, int wait_ms)
+{
+	log_tell_repeats(loop->now_us);
+	return log_holds_repeats ? earlier_ms(wait_ms, log_repeats_wait_ms(loop->now_us)) : wait_ms;
 }
 
 void loop_pass(struct loop *loop, int wait_ms)
@@ -151,13 +156,13 @@ void loop_pass(struct loop *loop, int wait_ms)
 	bool turns;
 	int n;
 
+	if (log_holds_repeats)
+		wait_ms = tell_repeats(loop, wait_ms);
 	STATS_SET(loop->stats, asleep, 1);
 	n = sys_epoll_wait(loop->epfd, events, LOOP_EVENTS, loop_wait_ms(loop, wait_ms));
 	STATS_SET(loop->stats, asleep, 0);
 	CHECK(n >= 0 || n == -EINTR);
 	loop_clock(loop);
-	if (log_holds_repeats)
-		log_tell_repeats(loop->now_us);
 	STATS_ADD(loop->stats, harvests, 1);
 	if (n > 0) {
 		loop->busy_us = loop->now_us;
