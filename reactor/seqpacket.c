@@ -122,6 +122,8 @@ static void await_room(struct seqpacket *end, ssize_t refusal)
 
 bool seqpacket_flush(struct seqpacket *end)
 {
+	bool waited = end->first || end->awaits_room;
+
 	while (end->first) {
 		const struct seqpacket_kept *kept = end->first;
 		ssize_t sent =
@@ -133,10 +135,9 @@ bool seqpacket_flush(struct seqpacket *end)
 		}
 		forget_first(end); /* it went, or nobody is there: its end is read */
 	}
-	if (end->awaits_room) {
-		end->awaits_room = false;
+	end->awaits_room = false;
+	if (waited) /* a patient end reads again */
 		(void)watch_anew(end);
-	}
 	return true;
 }
 
