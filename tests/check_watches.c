@@ -79,13 +79,14 @@ END_TEST
 
 START_TEST(a_worker_that_can_watch_nothing_keeps_its_connections)
 {
+	static const char *const overload[] = {"pause", "reject"};
 	struct server *server;
 	int client, late;
 	pid_t strace, worker;
 
 	if (!tracing_works("a worker that can watch nothing keeps its connections"))
 		return;
-	server = SERVER("-w", "1", "echo://127.0.0.1:0");
+	server = SERVER("-w", "1", "--overload", overload[_i], "echo://127.0.0.1:0");
 	client = connect_to(server->ports[0]);
 	echoes(client);
 	worker = server_wait_worker(server, 0, 0);
@@ -98,6 +99,7 @@ START_TEST(a_worker_that_can_watch_nothing_keeps_its_connections)
 	late = connect_to(server->ports[0]);
 	echoes(late);
 	echoes(client);
+	ck_assert_uint_eq(server_stat(server, "closed_overload"), 0); /* there was room */
 	ck_assert_int_eq(server_wait_worker(server, 0, 0), worker);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -106,4 +108,4 @@ END_TEST
 SUITE("watches",
       {"a master that can watch nothing goes on", a_master_that_can_watch_nothing_goes_on, 60},
       {"a worker that can watch nothing keeps its connections",
-       a_worker_that_can_watch_nothing_keeps_its_connections, 60})
+       a_worker_that_can_watch_nothing_keeps_its_connections, 60, 2})

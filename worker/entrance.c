@@ -8,10 +8,12 @@
 
 static const struct entrance_hall *the_hall; /* of this process */
 
+/* Who finds no room where there are places is not turned away: epoll may take more in a moment, or
+ * the room is elsewhere. */
 static bool entrance_undecided(struct listener *listener)
 {
 	(void)listener;
-	return mover_is_undecided(the_hall->mover);
+	return mover_is_undecided(the_hall->mover) || conn_table_places(the_hall->table);
 }
 
 /* Who moved away from a worker that retires lives on elsewhere: newcomers who would do so, too, do
