@@ -128,7 +128,7 @@ static void dispose(int fd)
 	if (rights.kept_n < KEPT_MAX)
 		rights.kept[rights.kept_n++] = fd;
 	else /* until we exit */
-		log_warn("a connection with descriptors in it stays open", LOG_NUMBER("fd", fd));
+		log_warn("a connection that may have descriptors in it stays open");
 }
 
 void rights_disarm(int fd)
@@ -155,12 +155,13 @@ static void end(int fd, bool may_wait_there)
 	(void)sys_close(fd);
 }
 
+/* Nothing comes after we have looked, and its peer sees the end, however long it stays open. */
 void rights_close(int fd)
 {
 	bool may_come = rights_may_come(fd);
 
 	if (may_come)
-		(void)sys_shutdown(fd, SHUT_RD); /* nothing comes after we have looked */
+		(void)sys_shutdown(fd, SHUT_RDWR);
 	end(fd, may_come);
 }
 

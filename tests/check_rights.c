@@ -7,6 +7,7 @@
  */
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -78,7 +79,15 @@ START_TEST(an_urgent_byte_is_no_way_around_it)
 }
 END_TEST
 
-static void expect_handed_over(int channel, int other_end)
+static ino_t inode_of(int fd)
+{
+	struct stat status;
+
+	ck_assert_int_eq(fstat(fd, &status), 0);
+	return status.st_ino;
+}
+
+static void expect_handed_over(int channel, ino_t inode)
 {
 	int fds[DESCRIPTORS_MAX];
 	size_t n;
@@ -86,25 +95,28 @@ static void expect_handed_over(int channel, int other_end)
 
 	ck_assert_int_eq(descriptors_receive(channel, &byte, 1, fds, &n), 1);
 	ck_assert_uint_eq(n, 2);
-	send_text(fds[0], "it");
-	expect_text(other_end, "it");
+	ck_assert_uint_eq(inode_of(fds[0]), inode);
 	ck_assert_int_eq(read(fds[1], &byte, 1), 0); /* who sent it has closed it */
 }
 
 START_TEST(what_can_not_be_closed_is_handed_over)
 {
 	int channel[2], ends[2], more[2];
+	ino_t first, second;
 
 	open_pair(channel, SOCK_SEQPACKET);
 	open_pair(ends, SOCK_STREAM);
 	open_pair(more, SOCK_STREAM);
+	first = inode_of(ends[0]);
+	second = inode_of(more[0]);
 	ck_assert_int_eq(pass_lingering(ends[1], "x", false, 0), 0);
 	ck_assert_int_eq(pass_lingering(more[1], "x", true, 0), 0);
-	rights_close(ends[0]); /* nobody takes it yet: it stays open */
+	rights_close(ends[0]); /* nobody takes it yet: it stays open, */
+	expect_end(ends[1]);   /* which its peer does not see */
 	rights_hand_to(channel[0]);
 	rights_close(more[0]);
-	expect_handed_over(channel[1], ends[1]);
-	expect_handed_over(channel[1], more[1]);
+	expect_handed_over(channel[1], first);
+	expect_handed_over(channel[1], second);
 	open_pair(ends, SOCK_STREAM);
 	rights_close(ends[0]); /* with nothing in it, it just ends */
 	expect_end(ends[1]);
