@@ -40,7 +40,7 @@ static struct {
 	const struct upgrade_owner *owner;
 	struct seqpacket link; /* not open: there is no other master */
 	int inherited;	       /* the same, before this one's loop is there; -1: none */
-	struct source life;    /* of the old one\'s processes */
+	struct source life;    /* of the old one's processes */
 	bool heir;	       /* this is the new one; later it may be the old one */
 	bool was_ready;
 	pid_t pid; /* of the new one */
@@ -135,6 +135,15 @@ static void link_ended(struct seqpacket *link)
 	(void)link;
 	if (upgrade.heir) /* of the new one's end its status tells more */
 		upgrade.owner->take_over();
+}
+
+/* The other master has gone. What it said is taken first: of its end something else tells, which
+ * may come before the link does, and the next upgrade has a link of its own. */
+static void link_finish(void)
+{
+	while (seqpacket_read(&upgrade.link))
+		;
+	seqpacket_close(&upgrade.link);
 }
 
 /* 0 or -errno: then there is no link, and fd is the caller's still. */
@@ -487,9 +496,7 @@ bool upgrade_reaped(pid_t pid, int status)
 	if (!pid || pid != upgrade.pid)
 		return false;
 	upgrade.pid = 0;
-	while (seqpacket_read(&upgrade.link)) /* what it said, it said */
-		;
-	seqpacket_close(&upgrade.link);
+	link_finish();
 	if (upgrade.was_ready) {
 		upgrade.owner->lost(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 		return true;
@@ -552,6 +559,7 @@ static void life_turn(struct loop *loop, struct source *source)
 	loop_unwatch(loop, source);
 	(void)close(source->fd);
 	source->fd = -1;
+	link_finish();
 	upgrade.owner->alone();
 }
 

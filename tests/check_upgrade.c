@@ -325,6 +325,38 @@ START_TEST(what_is_asked_during_an_upgrade_is_done_after_it)
 }
 END_TEST
 
+#define SAID 3
+
+/* The old master says more than the new one, which does not run, has read when it is told that the
+ * old one has gone; and another upgrade waits for just that. */
+START_TEST(what_the_old_one_said_is_done_when_it_has_gone)
+{
+	struct server *server = STEERED("--config", steer_config("workers = 1\n"
+								 "listen = echo://127.0.0.1:0\n"));
+	pid_t worker = server_wait_worker(server, 0, 0), next;
+	struct wait wait = wait_begin();
+	size_t descriptors = process_descriptors_n(server->pid);
+
+	ck_assert_int_eq(kill(worker, SIGSTOP), 0); /* so that the old master stays */
+	ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
+	while ((next = steer_master()) == server->pid || !next)
+		wait_more(&wait, "a new master");
+	ck_assert_int_eq(kill(next, SIGSTOP), 0);
+	for (size_t i = 1; i <= SAID; i++) { /* one by one: a signal that waits comes once */
+		ck_assert_int_eq(kill(server->pid, SIGTTIN), 0);
+		steer_wait_log_times(server, "msg=\"one worker more\"", i);
+	}
+	ck_assert_int_eq(kill(worker, SIGKILL), 0);
+	steer_follow(server);
+	ck_assert_int_eq(kill(next, SIGUSR2), 0);
+	ck_assert_int_eq(kill(next, SIGCONT), 0);
+	steer_follow(server);
+	steer_settle(server, 1 + SAID);
+	ck_assert_uint_eq(process_descriptors_n(server->pid), descriptors + 2 * SAID);
+	steer_stop(server);
+}
+END_TEST
+
 /* TERM before the new master is ready: it goes, too, and all end as they do at any stop. */
 START_TEST(term_ends_both_before_the_new_one_is_ready)
 {
@@ -378,6 +410,8 @@ SUITE("upgrade", {"twenty in a row", twenty_in_a_row, 60, 3},
       {"USR2 twice is one upgrade", usr2_twice_is_one_upgrade, 30},
       {"what is asked during an upgrade is done after it",
        what_is_asked_during_an_upgrade_is_done_after_it, 30},
+      {"what the old one said is done when it has gone",
+       what_the_old_one_said_is_done_when_it_has_gone, 30},
       {"TERM ends both before the new one is ready", term_ends_both_before_the_new_one_is_ready,
        30},
       {"TERM to the old one after it handed over stops it alone",
