@@ -6,10 +6,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "master/spawn.h"
 #include "reactor/check.h"
 #include "reactor/descriptor.h"
 #include "reactor/log.h"
 #include "reactor/rights.h"
+#include "worker/title.h"
 
 #define REST_MS	     20	  /* from one child to the next: a flood costs no more than that */
 #define CHILDREN_MAX 16	  /* that take their time, whatever holds them up */
@@ -42,6 +44,7 @@ static _Noreturn void take_and_exit(void)
 	size_t fds_n;
 	char byte;
 
+	title_set("weir-disposal", "weir: ends connections");
 	for (int fd = 0; fd <= STDERR_FILENO; fd++)
 		(void)close(fd);
 	while (n < MESSAGES_MAX && has_room() &&
@@ -80,7 +83,7 @@ static void channel_turn(struct loop *loop, struct source *source)
 	source->ready = 0;
 	loop_unwatch(loop, source);
 	loop_deadline(loop, source, loop->now_ms + REST_MS);
-	child = place ? fork() : -1;
+	child = place ? spawn_helper() : -1;
 	if (child == 0)
 		take_and_exit();
 	if (child > 0)

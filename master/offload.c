@@ -5,11 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "reactor/check.h"
+#include "master/spawn.h"
 #include "reactor/descriptor.h"
 #include "reactor/list.h"
 #include "reactor/log.h"
@@ -49,15 +48,11 @@ void offload_init(struct offload *offload, struct loop *loop)
 	source_init(&offload->timer, -1, timer_turn);
 }
 
-/* It ends with this process, and nothing stays open here because it is open there. */
-static _Noreturn void become_child(pid_t parent, void (*job)(void *found), void *found)
+/* Nothing stays open here because it is open there. */
+static _Noreturn void become_child(void (*job)(void *found), void *found)
 {
 	int log = log_descriptor();
 
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent)
-		_exit(1);
-	check_witness(NULL); /* how this one ends is nobody else's last words */
 	title_set("weir-lookup", "weir: looks up names");
 	descriptors_keep_only(&log, 1);
 	job(found);
@@ -67,7 +62,6 @@ static _Noreturn void become_child(pid_t parent, void (*job)(void *found), void 
 int offload_begin(struct offload *offload, size_t found_bytes, uint32_t ms,
 		  void (*job)(void *found), void (*ended)(const void *found, const char *why))
 {
-	pid_t parent = getpid();
 	void *found;
 
 	if (offload->pid)
@@ -75,9 +69,9 @@ int offload_begin(struct offload *offload, size_t found_bytes, uint32_t ms,
 	found = mmap(NULL, found_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (found == MAP_FAILED)
 		return -errno;
-	offload->pid = fork();
+	offload->pid = spawn_helper();
 	if (offload->pid == 0)
-		become_child(parent, job, found);
+		become_child(job, found);
 	if (offload->pid < 0) {
 		int error = -errno;
 

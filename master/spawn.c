@@ -1,11 +1,14 @@
 #include "master/spawn.h"
 
 #include <errno.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <stdio.h>
 
+#include "reactor/check.h"
 #include "reactor/descriptor.h"
 #include "reactor/log.h"
 #include "reactor/rights.h"
@@ -49,4 +52,17 @@ pid_t spawn_worker(struct worker_setup *setup)
 	if (pid == 0)
 		become_worker(setup);
 	return pid < 0 ? -errno : pid;
+}
+
+pid_t spawn_helper(void)
+{
+	pid_t parent = getpid(), pid = fork();
+
+	if (pid)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent) /* it ended before that */
+		_exit(1);
+	check_witness(NULL); /* how this one ends is nobody else's last words */
+	return 0;
 }

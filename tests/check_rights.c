@@ -296,6 +296,36 @@ START_TEST(a_fallen_worker_does_not_hold_its_master_up)
 }
 END_TEST
 
+/* It has copies of all that the master has: listening sockets, and the lock of the pid file. */
+START_TEST(who_takes_them_does_not_outlive_the_master)
+{
+	struct wait wait = wait_begin();
+	struct server *server;
+	int fds[4], pipes[2], both[2];
+	pid_t taker;
+
+	if (!older_kernel()) {
+		suite_skip("who takes them does not outlive the master", "no seccomp here");
+		return;
+	}
+	server = serve("shared");
+	if (steal(server_wait_worker(server, 0, 0), fds, 4) != 2) {
+		suite_skip("who takes them does not outlive the master", "no ptrace here");
+		return;
+	}
+	ck_assert_int_eq(pipe(pipes), 0);
+	both[0] = both[1] = pipes[0]; /* it waits for the end of this pipe, which is ours */
+	for (int i = 0; i < 2; i++)
+		(void)descriptors_send(fds[i], "x", 1, both, 2);
+	while (!(taker = server_child(server, "weir-disposal")))
+		wait_more(&wait, "who takes them");
+	ck_assert_int_eq(kill(taker, SIGSTOP), 0);
+	ck_assert_int_eq(server_stop(server, SIGKILL), 128 + SIGKILL);
+	while (process_state(taker) && process_state(taker) != 'Z')
+		wait_more(&wait, "the end of who takes them");
+}
+END_TEST
+
 SUITE("rights",
       {"they are refused where the kernel can", they_are_refused_where_the_kernel_can, 10},
       {"what has them is never read", what_has_them_is_never_read, 10},
@@ -305,4 +335,6 @@ SUITE("rights",
       {"an older kernel is not stopped by any", an_older_kernel_is_not_stopped_by_any, 20, 2},
       {"a server without a master goes on too", a_server_without_a_master_goes_on_too, 20},
       {"a fallen worker does not hold its master up", a_fallen_worker_does_not_hold_its_master_up,
-       20, 2})
+       20, 2},
+      {"who takes them does not outlive the master", who_takes_them_does_not_outlive_the_master,
+       20})

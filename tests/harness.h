@@ -64,7 +64,8 @@ uint64_t server_worker_stat(const struct server *server, unsigned worker, const 
 void server_wait_stat(const struct server *server, const char *name, uint64_t at_least);
 void server_wait_stat_is(const struct server *server, const char *name, uint64_t value);
 
-/* The pid of a worker, by its comm among the master's children; 0: there is none now. */
+/* The pid of that one of the master's children, by its comm; 0: there is none now. */
+pid_t server_child(const struct server *server, const char *name);
 pid_t server_worker(const struct server *server, unsigned worker);
 pid_t server_wait_worker(const struct server *server, unsigned worker, pid_t other_than);
 /* Resident memory that is the process' own (Rss - shared file pages), in bytes. */

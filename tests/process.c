@@ -23,13 +23,13 @@ static bool read_file(const char *path, char *text, size_t n)
 	return part >= 0;
 }
 
-pid_t server_worker(const struct server *server, unsigned worker)
+pid_t server_child(const struct server *server, const char *name)
 {
 	char path[96], children[8192], comm[64], wanted[32], *at = children, *end;
 
 	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)server->pid,
 		       (int)server->pid);
-	(void)snprintf(wanted, sizeof wanted, "weir-w%u\n", worker);
+	(void)snprintf(wanted, sizeof wanted, "%s\n", name);
 	if (!read_file(path, children, sizeof children))
 		return 0;
 	for (;; at = end) {
@@ -42,6 +42,14 @@ pid_t server_worker(const struct server *server, unsigned worker)
 		    process_state(pid) != 'Z')
 			return pid;
 	}
+}
+
+pid_t server_worker(const struct server *server, unsigned worker)
+{
+	char name[32];
+
+	(void)snprintf(name, sizeof name, "weir-w%u", worker);
+	return server_child(server, name);
 }
 
 pid_t server_wait_worker(const struct server *server, unsigned worker, pid_t other_than)

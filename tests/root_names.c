@@ -27,21 +27,6 @@ static uint64_t answers_in_ms(void)
 	return now_ms() - begin;
 }
 
-/* Of the child that looks names up; 0: there is none. */
-static pid_t lookup_pid(const struct server *server)
-{
-	char command[96], line[32] = "";
-	FILE *found;
-
-	(void)snprintf(command, sizeof command, "pgrep -x -P %d weir-lookup", (int)server->pid);
-	found = popen(command, "r");
-	ck_assert_ptr_nonnull(found);
-	while (fgets(line, sizeof line, found))
-		;
-	(void)pclose(found);
-	return (pid_t)strtol(line, NULL, 10);
-}
-
 static void wait_asked(void)
 {
 	for (struct wait wait = wait_begin(); !nameservers_asked();)
@@ -75,7 +60,7 @@ START_TEST(silent_name_servers_hold_up_nobody)
 		     (unsigned long long)longest);
 	(void)fflush(stdout);
 	ck_assert_uint_lt(longest, 4000); /* one query to one of them takes 5 s */
-	ck_assert_int_eq(kill(lookup_pid(server), SIGKILL), 0);
+	ck_assert_int_eq(kill(server_child(server, "weir-lookup"), SIGKILL), 0);
 	ck_assert_int_eq(steer_ask_end(asked), 1);
 	ck_assert_msg(strstr(steer_said(), "looking up its names"), "%s", steer_said());
 	ck_assert_int_eq(steer_number("generation"), 1);
@@ -104,7 +89,7 @@ START_TEST(a_stop_does_not_wait_for_a_name)
 	ck_assert_int_eq(kill(worker, SIGKILL), 0);
 	(void)server_wait_worker(server, 0, worker);
 	(void)close(connect_to(server->ports[0]));
-	ck_assert_int_gt(lookup_pid(server), 0);
+	ck_assert_int_gt(server_child(server, "weir-lookup"), 0);
 	steer_stop(server);
 }
 END_TEST
@@ -123,13 +108,13 @@ START_TEST(a_user_that_is_looked_up_holds_up_nobody)
 	ck_assert_int_eq(mkfifo(in_folder("passwd"), 0600), 0);
 	ck_assert_int_eq(mount(in_folder("passwd"), "/etc/passwd", NULL, MS_BIND, NULL), 0);
 	asked = steer_ask_begin("reload");
-	while (!lookup_pid(server))
+	while (!server_child(server, "weir-lookup"))
 		wait_more(&wait, "a child that looks it up");
 	for (int i = 0; i < 10; i++) {
 		ck_assert_int_eq(steer_number("generation"), 1);
 		(void)close(connect_to(server->ports[0]));
 	}
-	ck_assert_int_eq(kill(lookup_pid(server), SIGKILL), 0);
+	ck_assert_int_eq(kill(server_child(server, "weir-lookup"), SIGKILL), 0);
 	ck_assert_int_eq(steer_ask_end(asked), 1);
 	ck_assert_int_eq(umount("/etc/passwd"), 0);
 	steer_do("reload");
