@@ -62,7 +62,7 @@ static struct {
 	bool has_waiting;   /* somebody was left in a queue: there was no room */
 	bool open;	    /* some listener was of this mode */
 	void (*idle)(void); /* set while it stops */
-	void (*elsewhere)(uint32_t number, int fd); /* where orphans go; NULL: to workers */
+	bool (*elsewhere)(uint32_t number, int fd); /* where orphans go; NULL: to workers */
 } handoff;
 
 static bool listens(const struct listener *listener)
@@ -98,13 +98,24 @@ static void parcel_done(struct parcel *parcel)
 	pool_give(&handoff.parcels, parcel);
 }
 
+static bool goes_elsewhere(struct parcel *parcel)
+{
+	if (!handoff.elsewhere || !handoff.elsewhere(parcel->listener, parcel->fd))
+		return false;
+	parcel_done(parcel);
+	return true;
+}
+
+static void orphans_go_elsewhere(void)
+{
+	LIST_EACH_SAFE (&handoff.orphans, node)
+		(void)goes_elsewhere(CONTAINER_OF(node, struct parcel, node));
+}
+
 static void orphan(struct parcel *parcel)
 {
-	if (handoff.elsewhere) {
-		handoff.elsewhere(parcel->listener, parcel->fd);
-		parcel_done(parcel);
+	if (goes_elsewhere(parcel))
 		return;
-	}
 	list_remove(&parcel->node);
 	parcel->batch_n = 0;
 	list_append(&handoff.orphans, &parcel->node);
@@ -228,6 +239,7 @@ static void retry_orphans(struct loop *loop, struct source *source)
 	struct lane *lane;
 
 	source->ready = 0;
+	orphans_go_elsewhere();
 	while ((parcel = first_of(&handoff.orphans)) && (lane = lane_of_fewest()))
 		stage(lane, parcel);
 	send_staged();
@@ -543,13 +555,10 @@ void handoff_stop(void (*idle)(void))
 	tell_if_idle();
 }
 
-void handoff_leave(void (*elsewhere)(uint32_t number, int fd))
+void handoff_leave(bool (*elsewhere)(uint32_t number, int fd))
 {
-	struct parcel *parcel;
-
 	handoff.elsewhere = elsewhere;
-	while ((parcel = first_of(&handoff.orphans)))
-		orphan(parcel);
+	orphans_go_elsewhere();
 	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
 		if (listens(&handoff.listeners[i]))
 			listener_close(handoff.loop, &handoff.listeners[i]);

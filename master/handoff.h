@@ -24,8 +24,9 @@ void handoff_give(uint32_t number, int fd);
 /* Accepts what waits, passes it on, and stops; calls idle once nothing is under way. */
 void handoff_stop(void (*idle)(void));
 /* Nothing more is accepted here: another master has the sockets, and to it goes, by elsewhere(),
- * which borrows the descriptor, whatever no worker of ours takes. Until handoff_serve(). */
-void handoff_leave(void (*elsewhere)(uint32_t number, int fd));
+ * which borrows the descriptor, whatever no worker of ours takes. What elsewhere() refuses waits
+ * here, for that master or for workers of ours. Until handoff_serve(). */
+void handoff_leave(bool (*elsewhere)(uint32_t number, int fd));
 void handoff_close(void);
 
 /* The worker in that seat of the board takes connections from now on, over channel. Said again, it

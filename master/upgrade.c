@@ -531,9 +531,11 @@ void upgrade_want_lane(unsigned slot, unsigned attempt)
 		  -1);
 }
 
-void upgrade_give_late(uint32_t number, int fd)
+bool upgrade_give_late(uint32_t number, int fd)
 {
-	link_send(&(struct upgrade_note){.kind = LATE, .number = number}, fd);
+	struct upgrade_note note = {.kind = LATE, .number = number};
+
+	return seqpacket_send(&upgrade.link, &note, sizeof note, &fd, 1) == 0;
 }
 
 void upgrade_pass_on(unsigned what, int n)

@@ -85,8 +85,8 @@ void upgrade_want_lane(unsigned slot, unsigned attempt);
 void upgrade_pass_on(unsigned what, int n);
 /* Has the new one not taken all yet that it was told? */
 bool upgrade_is_telling(void);
-/* A connection that was accepted and not served. fd stays the caller's. */
-void upgrade_give_late(uint32_t number, int fd);
+/* A connection that was accepted and not served. fd stays the caller's. False: it can't be told. */
+bool upgrade_give_late(uint32_t number, int fd);
 
 /* ---- in the new master ---- */
 

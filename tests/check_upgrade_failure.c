@@ -36,32 +36,10 @@ static void end(const char *what)
 	steer_stop(served);
 }
 
-/* The master's child that is not a worker of its; 0: there is none (yet). */
+/* 0: there is none (yet). */
 static pid_t next_master(void)
 {
-	char path[96], line[4096] = "", comm[64], *at = line, *rest;
-	FILE *file;
-	long pid;
-
-	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)served->pid,
-		       (int)served->pid);
-	file = fopen(path, "re");
-	if (!file)
-		return 0;
-	(void)!fgets(line, sizeof line, file);
-	(void)fclose(file);
-	for (; (pid = strtol(at, &rest, 10)) > 0; at = rest) {
-		(void)snprintf(path, sizeof path, "/proc/%ld/comm", pid);
-		file = fopen(path, "re");
-		if (!file)
-			continue;
-		*comm = '\0';
-		(void)!fgets(comm, sizeof comm, file);
-		(void)fclose(file);
-		if (strcmp(comm, "weir-master\n") == 0 && process_state((pid_t)pid) != 'Z')
-			return (pid_t)pid;
-	}
-	return 0;
+	return server_child(served, "weir-master");
 }
 
 /* Talkers are answered, and comers let in. */
@@ -274,6 +252,38 @@ START_TEST(one_that_dies_right_after_it_took_over)
 }
 END_TEST
 
+/* It is under way to a worker that dies, while the next master, to which it would go then, is dead
+ * and not missed yet. */
+START_TEST(who_was_accepted_is_served_when_it_dies)
+{
+	struct wait wait = wait_begin();
+	size_t descriptors;
+	pid_t worker, next;
+	int client;
+
+	served = STEERED("--workers", "1", "--accept", "handoff", "echo://127.0.0.1:0");
+	worker = server_wait_worker(served, 0, 0);
+	ck_assert_int_eq(kill(worker, SIGSTOP), 0);
+	descriptors = process_descriptors_n(served->pid);
+	client = connect_to(served->ports[0]);
+	while (process_descriptors_n(served->pid) == descriptors)
+		wait_more(&wait, "the master to accept");
+	ck_assert_int_eq(kill(served->pid, SIGUSR2), 0);
+	while ((next = steer_master()) == served->pid || !next)
+		wait_more(&wait, "a new master");
+	ck_assert_int_eq(kill(served->pid, SIGSTOP), 0);
+	ck_assert_int_eq(kill(next, SIGKILL), 0);
+	ck_assert_int_eq(kill(worker, SIGKILL), 0);
+	while (process_state(next) != 'Z' || process_state(worker) != 'Z')
+		wait_more(&wait, "both to be dead");
+	ck_assert_int_eq(kill(served->pid, SIGCONT), 0);
+	send_text(client, "served");
+	expect_text(client, "served");
+	steer_settle(served, 1);
+	steer_stop(served);
+}
+END_TEST
+
 /* ---- the old master dies ---- */
 
 static uint64_t moment = 0x5eed;
@@ -318,5 +328,6 @@ SUITE("upgrade_failure", {"what is no weir is no upgrade", what_is_no_weir_is_no
       {"failures leave nothing behind", failures_leave_nothing_behind, 60},
       {"one that hangs is given up", one_that_hangs_is_given_up, 60},
       {"one that dies while it is staged", one_that_dies_while_it_is_staged, 60},
+      {"who was accepted is served when it dies", who_was_accepted_is_served_when_it_dies, 30},
       {"one that dies right after it took over", one_that_dies_right_after_it_took_over, 60},
       {"the old one dies at any moment", the_old_one_dies_at_any_moment, 60})
