@@ -11,10 +11,9 @@
  *      | PASS_ON ------------------------------->|   what is asked of the old one is the new one's
  *      | (its workers have gone, and so it goes) |
  *
- * What the new one needs to know is a manifest: lines of text in a memfd, which names the
- * descriptors that survived the exec by number. Until READY the new one has changed nothing that
- * the old one has, and can be killed at any moment; who waits for it longer than
- * UPGRADE_READY_MS does that.
+ * What the new one needs to know it finds in a manifest (manifest.h). Until READY it has changed
+ * nothing that the old one has, and can be killed at any moment; whoever waits too long for it does
+ * that.
  */
 #ifndef MASTER_UPGRADE_H
 #define MASTER_UPGRADE_H
