@@ -439,7 +439,7 @@ static size_t read_body(struct conn *conn, struct http *http, unsigned char *byt
 static size_t read_chunk(struct conn *conn, struct http *http, unsigned char *bytes, size_t n)
 {
 	uint64_t size;
-	unsigned digits;
+	unsigned digits, noughts = 0;
 	int line = http_parse_chunk(bytes, n, &size, &digits);
 
 	if (!line) {
@@ -457,10 +457,13 @@ static size_t read_chunk(struct conn *conn, struct http *http, unsigned char *by
 	http->length += (uint32_t)size;
 	if (!size || !http->echoes)
 		return (size_t)line;
+	/* A client need not read as many of them as we do. */
+	while (bytes[noughts] == '0')
+		noughts++;
 	if ((size_t)line == digits + 2) {
-		say(conn, bytes, (size_t)line);
+		say(conn, bytes + noughts, (size_t)line - noughts);
 	} else { /* what it says of itself beside is between the peer and us */
-		say(conn, bytes, digits);
+		say(conn, bytes + noughts, digits - noughts);
 		say(conn, "\r\n", 2);
 	}
 	return (size_t)line;

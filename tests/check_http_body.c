@@ -392,9 +392,31 @@ START_TEST(a_body_may_take_its_time)
 }
 END_TEST
 
+/* A client that reads sizes of 16 digits can read the answer, whatever it was asked with. */
+START_TEST(sizes_come_back_without_their_noughts)
+{
+	struct server *server = SERVER("-w", "1", "http://127.0.0.1:0");
+	static const char tail[] = "\r\n\r\n3\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\n\r\n";
+	int fd = connect_to(server->ports[0]);
+	char answer[2000];
+	size_t n = 0;
+
+	send_text(fd, "POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n"
+		      "Connection: close\r\n\r\n"
+		      "0000000000000000000003\r\nabc\r\n0010;x=y\r\n0123456789abcdef\r\n"
+		      "00000\r\n\r\n");
+	for (ssize_t part; (part = recv(fd, answer + n, sizeof answer - 1 - n, 0)) > 0;)
+		n += (size_t)part;
+	answer[n] = '\0';
+	ck_assert_msg(strstr(answer, tail), "%s", answer);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 SUITE("http_body", {"a body of one GiB", a_body_of_one_gibibyte, 120, 2},
       {"an answer of one GiB", an_answer_of_one_gibibyte, 120},
       {"bodies and answers go on through changes", bodies_and_answers_go_on_through_changes, 120},
       {"a graceful stop finishes what has begun", a_graceful_stop_finishes_what_has_begun, 60},
       {"slow ones end", slow_ones_end, 60},
+      {"sizes come back without their noughts", sizes_come_back_without_their_noughts, 20},
       {"a body may take its time", a_body_may_take_its_time, 60})
