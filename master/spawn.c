@@ -63,6 +63,7 @@ pid_t spawn_helper(void)
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent) /* it ended before that */
 		_exit(1);
+	log_name("master");  /* what was counted before is its parent's to tell */
 	check_witness(NULL); /* how this one ends is nobody else's last words */
 	return 0;
 }

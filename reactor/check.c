@@ -8,6 +8,13 @@
 
 static void (*check_told)(const char *words);
 
+/* Nothing is counted for later: there is none. */
+static void log_last(const char *message, const struct log_field *fields, size_t n)
+{
+	log_write(LOG_ERROR, message, fields, n);
+	log_tell_repeats(UINT64_MAX);
+}
+
 void check_witness(void (*witness)(const char *words))
 {
 	check_told = witness;
@@ -28,7 +35,7 @@ _Noreturn void check_failed(const char *file, int line, const char *function, co
 		       function, condition);
 	if (check_told)
 		check_told(words);
-	log_error("check failed", LOG_TEXT("words", words));
+	log_last("check failed", &LOG_TEXT("words", words), 1);
 	abort();
 }
 
@@ -42,6 +49,6 @@ _Noreturn void die(const char *format, ...)
 	va_end(arguments);
 	if (check_told)
 		check_told(words);
-	log_error(words);
+	log_last(words, NULL, 0);
 	exit(1);
 }

@@ -4,8 +4,10 @@
  */
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "reactor/check.h"
 #include "reactor/log.h"
 #include "tests/kernel.h"
 
@@ -154,6 +156,29 @@ START_TEST(what_is_counted_is_told_at_the_end)
 }
 END_TEST
 
+/* The last words, also where they were said a moment before, come behind what was counted. */
+START_TEST(what_is_counted_is_told_before_the_end_of_one_that_dies)
+{
+	int status = 0;
+	pid_t pid;
+
+	begin();
+	pid = fork();
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		fails(3);
+		log_error("the end");
+		die("the end");
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	ck_assert_uint_eq(read_lines(), 4);
+	ck_assert_uint_eq(lines_with("repeated=2 "), 1);
+	ck_assert_uint_eq(lines_with("the end"), 2);
+	end();
+}
+END_TEST
+
 START_TEST(a_line_that_comes_again_later_is_told_at_once)
 {
 	begin();
@@ -171,5 +196,7 @@ SUITE("sim_log", {"a flood of one line is two", a_flood_of_one_line_is_two, 10},
       {"a long flood is a line a second", a_long_flood_is_a_line_a_second, 10},
       {"other lines are not lost", other_lines_are_not_lost, 10},
       {"what is counted is told at the end", what_is_counted_is_told_at_the_end, 10},
+      {"what is counted is told before the end of one that dies",
+       what_is_counted_is_told_before_the_end_of_one_that_dies, 10},
       {"a line that comes again later is told at once",
        a_line_that_comes_again_later_is_told_at_once, 10})
