@@ -247,9 +247,13 @@ void seqpacket_init(struct seqpacket *end)
 int seqpacket_open(struct seqpacket *end, struct loop *loop, int fd, bool patient,
 		   const struct seqpacket_owner *owner)
 {
+	struct source before = end->source;
 	int error;
 
 	seqpacket_init(end);
+	/* It may be queued for a turn since before it was closed: those behind it hang on it. */
+	end->source.queued = before.queued;
+	end->source.next_turn = before.next_turn;
 	end->loop = loop;
 	end->owner = owner;
 	end->patient = patient;

@@ -58,7 +58,8 @@ struct seqpacket {
 
 /* Not open: fd is -1. */
 void seqpacket_init(struct seqpacket *end);
-/* fd, which is non-blocking, is this end's where it answers 0; else -errno. */
+/* Of one that is not open, or is all 0: fd, which is non-blocking, is this end's where it answers
+ * 0; else -errno. */
 int seqpacket_open(struct seqpacket *end, struct loop *loop, int fd, bool patient,
 		   const struct seqpacket_owner *owner);
 /* In any state. What is kept is forgotten. */

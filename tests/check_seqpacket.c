@@ -304,6 +304,51 @@ START_TEST(a_turn_reads_more_where_more_waits)
 }
 END_TEST
 
+static struct {
+	struct hearer *hearer;
+	struct source reopens, behind;
+	int fd;
+	unsigned turns;
+} again;
+
+static void reopen_turn(struct loop *of, struct source *source)
+{
+	source->ready = 0;
+	seqpacket_close(&again.hearer->end);
+	ck_assert_int_eq(seqpacket_open(&again.hearer->end, of, again.fd, false, &owner), 0);
+}
+
+static void count_turn(struct loop *of, struct source *source)
+{
+	(void)of;
+	source->ready = 0;
+	again.turns++;
+}
+
+/* As that of a worker that has died, and was replaced before the turn of its channel came. */
+START_TEST(one_that_is_opened_anew_keeps_its_place_among_turns)
+{
+	struct hearer a, b;
+
+	open_pair(&a, &b, false);
+	again.fd = dup(a.end.source.fd);
+	again.hearer = &a;
+	source_init(&again.reopens, -1, reopen_turn);
+	source_init(&again.behind, -1, count_turn);
+	for (unsigned i = 1; i <= 2; i++) {
+		if (i == 1)
+			loop_poke(&loop, &again.reopens);
+		loop_poke(&loop, &a.end.source);
+		loop_poke(&loop, &again.behind);
+		pass();
+		ck_assert_uint_eq(again.turns, i);
+	}
+	say(&b, 0, 3);
+	PASS_UNTIL(a.heard == 3);
+	close_pair(&a, &b);
+}
+END_TEST
+
 /* The kernel lets a process that is not root have so many descriptors under way as it may have
  * open, and tells nobody when there are fewer. */
 START_TEST(too_many_under_way_are_kept)
@@ -344,4 +389,6 @@ SUITE("seqpacket", {"what is refused arrives, in order", what_is_refused_arrives
       {"a patient end answers before it reads on", a_patient_end_answers_before_it_reads_on, 10},
       {"who waits for room does not spin", who_waits_for_room_does_not_spin, 10},
       {"a turn reads more where more waits", a_turn_reads_more_where_more_waits, 10},
+      {"one that is opened anew keeps its place among turns",
+       one_that_is_opened_anew_keeps_its_place_among_turns, 10},
       {"too many descriptors under way are kept", too_many_under_way_are_kept, 10, 2})
