@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "reactor/check.h"
@@ -487,11 +488,23 @@ static int begin_listening(struct listener *listener, int socket, bool reject)
 		(void)close(fd);
 		return -ENOMEM;
 	}
-	listener_init(listener, fd, &owner, handoff.loop->stats);
+	if (listener->owner) /* never again: its source may be queued */
+		listener->source.fd = fd;
+	else
+		listener_init(listener, fd, &owner, handoff.loop->stats);
 	listener->reject = reject;
 	/* Nobody has room before the first worker is up. */
 	loop_deadline(handoff.loop, &listener->source, handoff.loop->now_ms + LISTENER_RETRY_MS);
 	return 0;
+}
+
+/* Is it a copy of this socket? One whose file somebody removed is followed by another. */
+static bool is_of(const struct listener *listener, int socket)
+{
+	struct stat copy, there;
+
+	return fstat(listener->source.fd, &copy) == 0 && fstat(socket, &there) == 0 &&
+	       copy.st_dev == there.st_dev && copy.st_ino == there.st_ino;
 }
 
 /* Nobody listens there after us: who waits is for the workers that still serve it, at once or not
@@ -527,12 +540,14 @@ void handoff_serve(const struct listen_set *set)
 			empty_listener(&handoff.listeners[i]);
 	for (size_t i = 0; i < config->listeners_n; i++) {
 		struct listener *listener = &handoff.listeners[numbers[i]];
-		int error = 0;
+		int socket = listen_master_socket(set, i), error = 0;
 
 		handoff.borrowed[numbers[i]] = listen_borrowed(set, i);
+		if (listens(listener) && !is_of(listener, socket))
+			empty_listener(listener);
 		if (wanted[numbers[i]] && !listens(listener))
-			error = begin_listening(listener, listen_master_socket(set, i),
-						config->overload == OVERLOAD_REJECT);
+			error =
+			    begin_listening(listener, socket, config->overload == OVERLOAD_REJECT);
 		listener->reject = config->overload == OVERLOAD_REJECT;
 		listener->local = address_is_unix(&config->listeners[i].address);
 		if (error)
