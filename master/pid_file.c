@@ -151,10 +151,27 @@ void pid_file_bequeath(struct pid_file_legacy *legacy)
 		(void)snprintf(legacy->path, sizeof legacy->path, "%s", file.path);
 }
 
-static void write_or_tell(void)
+/* The master that had it may have had another place for it, and released ours; or it has ended, and
+ * so did the lock; or somebody has removed that. */
+static void have_it(void)
 {
-	int error = file.path ? write_number(file.path) : 0;
+	int error;
 
+	file.shared = false;
+	if (!file.path)
+		return;
+	if (!lock_file_holds(file.lock, file.path)) {
+		if (file.lock >= 0)
+			(void)close(file.lock);
+		file.lock = lock_file_take(file.path);
+	}
+	if (file.lock == -EWOULDBLOCK) {
+		log_error("the pid file is another server's by now", LOG_TEXT("path", file.path));
+		free(file.path);
+		file.path = NULL;
+		return;
+	}
+	error = write_number(file.path);
 	if (error)
 		log_error("the pid file can't be written", LOG_TEXT("path", file.path),
 			  LOG_TEXT("error", strerror(-error)));
@@ -162,8 +179,7 @@ static void write_or_tell(void)
 
 void pid_file_take_over(void)
 {
-	file.shared = false;
-	write_or_tell();
+	have_it();
 	if (!file.before.path)
 		return;
 	if (read_number(file.before.path) == file.before.pid)
@@ -178,25 +194,9 @@ void pid_file_hand_over(void)
 	file.shared = true;
 }
 
-/* It may have had another place for it, and released ours; or it has ended, and so did the lock. */
 void pid_file_take_back(void)
 {
-	file.shared = false;
-	if (!file.path)
-		return;
-	if (!lock_file_holds(file.lock, file.path)) {
-		if (file.lock >= 0)
-			(void)close(file.lock);
-		file.lock = lock_file_take(file.path);
-	}
-	if (file.lock >= 0) {
-		write_or_tell();
-		return;
-	}
-	log_error("the pid file is another server's by now", LOG_TEXT("path", file.path),
-		  LOG_TEXT("error", strerror(-file.lock)));
-	free(file.path);
-	file.path = NULL;
+	have_it();
 }
 
 void pid_file_remove(void)
