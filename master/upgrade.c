@@ -99,11 +99,15 @@ static void old_takes(const struct upgrade_note *note, int fd)
 	}
 }
 
-static void new_takes(const struct upgrade_note *note, int fd)
+/* A descriptor that is taken becomes -1. */
+static void new_takes(const struct upgrade_note *note, int *fd)
 {
-	if (note->kind == LATE && note->number < LISTEN_NUMBERS_MAX && fd >= 0)
-		upgrade.owner->late(note->number, fcntl(fd, F_DUPFD_CLOEXEC, 0));
-	else if (note->kind == TAKE_OVER)
+	if (note->kind == LATE && note->number < LISTEN_NUMBERS_MAX && *fd >= 0) {
+		upgrade.owner->late(note->number, *fd);
+		*fd = -1;
+		return;
+	}
+	if (note->kind == TAKE_OVER)
 		upgrade.owner->take_over();
 	else if (note->kind == WANT_LANE)
 		upgrade.owner->wants_lane(note->number, note->attempt);
@@ -113,6 +117,7 @@ static void new_takes(const struct upgrade_note *note, int fd)
 
 static void link_took(struct seqpacket *link, const void *bytes, size_t n, int *fds, size_t fds_n)
 {
+	int none = -1, *fd = fds_n == 1 ? fds : &none;
 	struct upgrade_note note;
 
 	(void)link;
@@ -122,9 +127,9 @@ static void link_took(struct seqpacket *link, const void *bytes, size_t n, int *
 	}
 	memcpy(&note, bytes, sizeof note);
 	if (upgrade.heir)
-		new_takes(&note, fds_n == 1 ? fds[0] : -1);
+		new_takes(&note, fd);
 	else
-		old_takes(&note, fds_n == 1 ? fds[0] : -1);
+		old_takes(&note, *fd);
 }
 
 static void link_ended(struct seqpacket *link)
