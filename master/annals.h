@@ -27,10 +27,10 @@ void annals_close(void);
 
 void annals_add(enum annal annal);
 uint64_t annals_count(enum annal annal);
-/* What all masters counted of a row of stats, as this one has counted so much: asked by whoever
- * shows it. Only the master that serves is asked. */
+/* What all masters together have counted of a row of stats, of which `value` is this one's part.
+ * Only the master that serves may ask. */
 uint64_t annals_own(size_t row, uint64_t value);
-/* All of it is the next master's to go on from. */
+/* Writes down what this master counted, for the next one to go on from. */
 void annals_leave_own(const struct stats *own);
 /* Unix time, in microseconds, of the first annals_open(). */
 uint64_t annals_began_us(void);

@@ -2,8 +2,8 @@
  * config_file: the file of --config, by the rows of worker/config.def.
  *
  * `key = value` lines, the keys being the long options; `listen = LISTENER`, once for each.
- * Whatever is wrong is said with the file, the line and the key. What looks like a part of a file
- * is none: one whose last line has no end, or that changes while it is read.
+ * Whatever is wrong is said with the file, the line and the key. A file that may have been cut is
+ * refused: its last line has no newline, or it changes while it is read.
  */
 #ifndef MASTER_CONFIG_FILE_H
 #define MASTER_CONFIG_FILE_H

@@ -1,11 +1,10 @@
 /*
  * disposal: ends connections that must not be closed where others wait.
  *
- * What is in such a connection may take its sender's time to close (reactor/rights.h). Workers,
- * and the master itself, send it here; nobody receives it until a child of the master does, which
- * then exits: the kernel lets nothing linger then, and should anything take its time all the same,
- * it is that child's. Only where the kernel can't refuse descriptors
- * beforehand is there anything to do.
+ * Closing what is in such a connection may take as long as its sender likes (reactor/rights.h). So
+ * workers, and the master itself, send it here, where a child of the master receives it and exits:
+ * the kernel lets nothing linger then, and if anything should, only that child waits. There is
+ * nothing to do where the kernel can refuse descriptors beforehand.
  */
 #ifndef MASTER_DISPOSAL_H
 #define MASTER_DISPOSAL_H

@@ -4,8 +4,8 @@
  * For calls that have no other form: names that are looked up (getaddrinfo, getpwnam), files on
  * a file system that may hang. The child is a fork of this process without its descriptors, so
  * that nothing stays open for its sake; it leaves what it found in memory that both share, and
- * ends. One whose time is over is killed, and what it had found is nobody's; while the kernel does
- * not let it go, no other one begins.
+ * ends. One that takes too long is killed, and what it found by then is dropped; until the kernel
+ * has let it go, no other one begins.
  */
 #ifndef MASTER_OFFLOAD_H
 #define MASTER_OFFLOAD_H

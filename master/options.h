@@ -30,8 +30,9 @@ void options_read(struct config *config, int argc, char **argv, size_t cpus, siz
  */
 bool options_reread(struct config *config, const struct config *serving, char *room,
 		    char error[OPTIONS_ERROR_BYTES]);
-/* What a file has lost that is being written, or whose disk is full: false where `config` says
- * nothing, or names no listener, and what serves, which was told so much, would end. */
+/* False, and why, if `config` is more likely what is left of a file (one that is being written, or
+ * whose disk is full) than a wish: it has no setting, or names no listener, and what serves was
+ * told of some. */
 bool options_is_a_wish(const struct config *config, size_t file_settings, bool default_listeners,
 		       char error[OPTIONS_ERROR_BYTES]);
 /* Lets go of the text that its values lie in: nothing may use them any more. */
