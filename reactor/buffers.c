@@ -181,6 +181,12 @@ static unsigned kind_of(const struct buffers *buffers, const struct chunk *chunk
 	return cut ? cut->kind : WHOLE;
 }
 
+size_t chunk_kind_room(unsigned kind)
+{
+	CHECK(kind <= WHOLE);
+	return KIND_BYTES(kind);
+}
+
 size_t chunk_room(const struct buffers *buffers, const struct chunk *chunk)
 {
 	return KIND_BYTES(kind_of(buffers, chunk));

@@ -66,6 +66,8 @@ struct chunk *chunk_new(struct buffers *buffers);
 struct chunk *chunk_new_for(struct buffers *buffers, size_t n);
 void chunk_release(struct buffers *buffers, struct chunk *chunk);
 
+/* How many bytes fit in one of this kind, 0 being the smallest, and CHUNK_KINDS a whole one. */
+size_t chunk_kind_room(unsigned kind);
 /* How many bytes it holds at most, and what it takes of the buffers. */
 size_t chunk_room(const struct buffers *buffers, const struct chunk *chunk);
 size_t chunk_weight(const struct buffers *buffers, const struct chunk *chunk);

@@ -115,14 +115,25 @@ bool conn_has_buffers(struct conn *conn, struct conn_table *table)
 	return false;
 }
 
+/* Whoever holds nothing comes here with little left: all of what it sends may have to be kept, so
+ * little is read of it. What a sweep frees is then enough for many who wait, and those who were
+ * there first do not have all of it. */
+static size_t scarce_room(size_t left, const struct conn_table *table)
+{
+	return chunk_kind_room(left < chunks_eighth(table) / 2 ? 0 : 1);
+}
+
 size_t conn_room(const struct conn *conn, const struct conn_table *table)
 {
 	size_t room = table->limits.high_water + CHUNK_BYTES - conn->queue.owed;
+	size_t left = chunks_left(table);
 
 	if (conn->input)
 		return CHUNK_BYTES - conn->input->used;
+	if (left < chunks_eighth(table))
+		return scarce_room(left, table);
 	if (!conn->service->protocol->uses_all ||
-	    chunks_left(table) < chunks_quarter(table) + CONN_TURN_BYTES / CHUNK_BYTES)
+	    left < chunks_quarter(table) + CONN_TURN_BYTES / CHUNK_BYTES)
 		return CHUNK_BYTES;
 	return room < CONN_TURN_BYTES ? room : CONN_TURN_BYTES;
 }

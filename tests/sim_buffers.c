@@ -163,6 +163,30 @@ START_TEST(beside_a_flood_a_request_waits_for_a_moment)
 }
 END_TEST
 
+/* They were there before it, each with more than a chunk to read: what comes free is not had by
+ * the first of them. */
+START_TEST(many_who_wait_for_their_first_read_do_not_keep_it_waiting)
+{
+	struct peer *polite;
+	uint32_t began_ms;
+
+	begin("line");
+	attack(0, 3 * ATTACKERS, "", 0);
+	polite = world_connect(&world);
+	world_settle(&world);
+	for (int i = 0; i < 3 * ATTACKERS; i++)
+		peer_send(attackers[i], many, 16000);
+	world_settle(&world);
+	began_ms = world.loop.now_ms;
+	peer_text(polite, "polite\n");
+	while (!polite->out.n)
+		loop_pass(&world.loop, -1);
+	ck_assert_uint_le(world.loop.now_ms - began_ms, 1000);
+	peer_expect(polite, "polite\n", 7);
+	end();
+}
+END_TEST
+
 /* A little from so many that all is cut in small chunks: a whole one has to come free. */
 START_TEST(many_small_shares_are_had_back)
 {
@@ -248,6 +272,8 @@ SUITE("sim_buffers",
        beside_those_who_hold_everything_a_request_is_served_at_once, 20},
       {"beside a flood a request waits for a moment", beside_a_flood_a_request_waits_for_a_moment,
        20, 2},
+      {"many who wait for their first read do not keep it waiting",
+       many_who_wait_for_their_first_read_do_not_keep_it_waiting, 20},
       {"many small shares are had back", many_small_shares_are_had_back, 20},
       {"whoever was idle and moves now is not closed", whoever_was_idle_and_moves_now_is_not_closed,
        20},
