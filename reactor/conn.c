@@ -330,12 +330,6 @@ static void conn_take_input(struct conn *conn, struct conn_table *table)
 		STATS_ADD(table->stats, budget_yields, 1);
 }
 
-/* Has it more to say as soon as nothing is owed? */
-static bool conn_has_words(const struct conn *conn)
-{
-	return conn->speaks || (conn->service->protocol->output && !conn->draining);
-}
-
 static void conn_make_output(struct conn *conn, struct conn_table *table)
 {
 	const struct protocol *protocol = conn->service->protocol;

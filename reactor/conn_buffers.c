@@ -3,7 +3,8 @@
  *
  *     free chunks:           all         1/4         1/8      a read's       0
  *     it owes its peer        reads       | waits
- *     it has part of a message            reads       | waits
+ *     it has part of a message,
+ *     or more to say by itself            goes on     | waits
  *     it holds nothing                                reads    | waits
  *
  * So those who take turns are served beside any number of those who hold. If one has to wait all
@@ -53,7 +54,9 @@ static size_t chunks_needed(const struct conn *conn, const struct conn_table *ta
 		return 0;
 	if (conn->queue.owed)
 		return chunks_quarter(table);
-	return conn_in_hand(conn) ? chunks_eighth(table) : CHUNKS_FOR_A_READ + table->chunks_kept;
+	if (conn_in_hand(conn) || conn_has_words(conn))
+		return chunks_eighth(table);
+	return CHUNKS_FOR_A_READ + table->chunks_kept;
 }
 
 static uint64_t bytes_moved(const struct conn_table *table)

@@ -45,6 +45,12 @@ static inline bool conn_in_hand(const struct conn *conn)
 	return conn->input || queue_bytes(&conn->queue);
 }
 
+/* Has it more to say as soon as nothing is owed? */
+static inline bool conn_has_words(const struct conn *conn)
+{
+	return conn->speaks || (conn->service->protocol->output && !conn->draining);
+}
+
 /* conn.c */
 void conn_turn(struct loop *loop, struct source *source);
 uint8_t conn_want(const struct conn *conn);

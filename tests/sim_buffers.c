@@ -187,6 +187,23 @@ START_TEST(many_who_wait_for_their_first_read_do_not_keep_it_waiting)
 }
 END_TEST
 
+/* Each of them has much to be told, and takes what fits in its socket. */
+START_TEST(those_who_do_not_take_what_they_ask_for_leave_room_for_a_request)
+{
+	static const char asks[] = "GET /bytes/100000000 HTTP/1.1\r\nHost: a\r\n\r\n";
+
+	begin("http");
+	for (int i = 0; i < ATTACKERS; i++) {
+		attack(i, i + 1, asks, sizeof asks - 1);
+		attackers[i]->space = HEAD_BYTES * 5;
+	}
+	world_settle(&world);
+	ck_assert_uint_gt(world.stats.buffer_waits, 0);
+	expect_served(world_connect(&world));
+	end();
+}
+END_TEST
+
 /* A little from so many that all is cut in small chunks: a whole one has to come free. */
 START_TEST(many_small_shares_are_had_back)
 {
@@ -274,6 +291,8 @@ SUITE("sim_buffers",
        20, 2},
       {"many who wait for their first read do not keep it waiting",
        many_who_wait_for_their_first_read_do_not_keep_it_waiting, 20},
+      {"those who do not take what they ask for leave room for a request",
+       those_who_do_not_take_what_they_ask_for_leave_room_for_a_request, 20},
       {"many small shares are had back", many_small_shares_are_had_back, 20},
       {"whoever was idle and moves now is not closed", whoever_was_idle_and_moves_now_is_not_closed,
        20},
