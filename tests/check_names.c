@@ -220,8 +220,10 @@ START_TEST(a_listener_has_all_addresses_of_its_name)
 				   "echo://127.0.0.9:1");
 	endpoint_format_named(&configs[0].listeners[1], text);
 	ck_assert_str_eq(text, "chat://both.test:9000?names=on");
-	no_listener("echo://127.0.0.1:9000", "listens where another listener does");
-	no_listener("echo://swapped.test:9000", "listens where another listener does");
+	no_listener("echo://127.0.0.1:9000",
+		    "it listens where \"chat://both.test:9000?names=on\" does");
+	no_listener("echo://swapped.test:9000",
+		    "it listens where \"chat://both.test:9000?names=on\" does");
 	for (unsigned i = 0; configs[0].listeners_n + 4 <= LISTENERS_MAX; i++) {
 		char error[CONFIG_ERROR_BYTES], listener[64];
 

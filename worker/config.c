@@ -343,8 +343,8 @@ static void name_datagram_protocols(char error[CONFIG_ERROR_BYTES], const char *
 		(void)snprintf(error + n, CONFIG_ERROR_BYTES - (size_t)n, "do)");
 }
 
-/* Does one of those before it listen there? Of port 0 each gets another one. */
-static bool is_taken(const struct config *config, const struct endpoint *endpoint)
+/* That of those before it which listens there; NULL: none. Of port 0 each gets another one. */
+static const struct endpoint *taken_by(const struct config *config, const struct endpoint *endpoint)
 {
 	for (size_t i = 0; i < config->listeners_n; i++) {
 		const struct address *other = &config->listeners[i].address;
@@ -353,9 +353,9 @@ static bool is_taken(const struct config *config, const struct endpoint *endpoin
 		    other->bytes == endpoint->address.bytes &&
 		    memcmp(&other->socket, &endpoint->address.socket, other->bytes) == 0 &&
 		    (address_is_unix(other) || address_port(other)))
-			return true;
+			return &config->listeners[i];
 	}
-	return false;
+	return NULL;
 }
 
 bool config_listen(struct config *config, const char *listener, char error[CONFIG_ERROR_BYTES])
@@ -382,9 +382,13 @@ bool config_listen(struct config *config, const char *listener, char error[CONFI
 		return false;
 	}
 	for (size_t i = 0; i < n; i++) {
-		if (is_taken(config, &list[i])) {
-			(void)snprintf(error, CONFIG_ERROR_BYTES,
-				       "\"%s\" listens where another listener does", listener);
+		const struct endpoint *other = taken_by(config, &list[i]);
+		char text[ENDPOINT_TEXT_BYTES];
+
+		if (other) {
+			endpoint_format_named(other, text);
+			(void)snprintf(error, CONFIG_ERROR_BYTES, "it listens where \"%s\" does",
+				       text);
 			return false;
 		}
 	}
