@@ -380,8 +380,7 @@ server_start() {
 		sleep 0.01
 	done
 	[ -z "$server_listener" ] || return 0
-	server_why=$(tail -n 1 "$server_log" | cut -c 1-70)
-	server_why=${server_why:-$(unready_why)}
+	server_why=$(unready_why)
 	server_stop
 	return 1
 }

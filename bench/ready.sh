@@ -50,12 +50,14 @@ ready_port_is_taken() {
 	server_why="port $server_port is in use"
 }
 
-# Of one that said nothing.
+# Of one that ended its last line says more; of one that runs on it says nothing about that.
 unready_why() {
 	if ! alive "$server_pid"; then
-		echo 'ended before it was ready'
+		tail -n 1 "$server_log" | cut -c 1-70 | grep . || echo 'ended before it was ready'
 	elif [ -n "$server_port" ]; then
 		echo "port $server_port did not accept within 20 s"
+	elif case $server_name in */*) true ;; *) false ;; esac then
+		echo 'no ready line within 20 s (see --ready-port)'
 	else
 		echo 'no ready line within 20 s'
 	fi

@@ -301,6 +301,33 @@ START_TEST(a_server_of_ones_own_is_compared)
 }
 END_TEST
 
+/* What one that ended said last is why; what one that runs on said is not. */
+START_TEST(who_is_not_ready_is_told_why)
+{
+	static const struct {
+		const char *name, *said;
+		bool alive;
+		const char *why;
+	} known[] = {
+	    {"./mine", "mine: starts\nmine: in use\n", false, "mine: in use\n"},
+	    {"./mine", "", false, "ended before it was ready\n"},
+	    {"./mine", "mine: starts\n", true, "no ready line within 20 s (see --ready-port)\n"},
+	    {"floor", "", true, "no ready line within 20 s\n"},
+	};
+
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+		(void)write_file("log", known[i].said);
+		ck_assert_int_eq(script_run("sh -c 'alive() { %s; } && . bench/ready.sh && "
+					    "server_name=%s server_port= server_log=%s && "
+					    "unready_why'",
+					    known[i].alive ? "true" : "false", known[i].name,
+					    in_folder("log")),
+				 0);
+		ck_assert_str_eq(script_output, known[i].why);
+	}
+}
+END_TEST
+
 /* ---- in earnest ---- */
 
 START_TEST(compare_in_earnest)
@@ -413,6 +440,7 @@ SUITE("scripts", {"json is checked", json_is_checked, 10},
       {"without weirload it says so", without_weirload_it_says_so, 10},
       {"median and spread", median_and_spread, 10}, {"numbers for people", numbers_for_people, 10},
       {"ratios and verdicts", ratios_and_verdicts, 60},
+      {"who is not ready is told why", who_is_not_ready_is_told_why, 4},
       {"a server of one's own is compared", a_server_of_ones_own_is_compared, 60},
       {"compare in earnest", compare_in_earnest, 60},
       {"the highest rate is found", the_highest_rate_is_found, 60},
