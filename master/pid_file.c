@@ -99,6 +99,15 @@ static int write_number(const char *path)
 
 /* ---- whose it is ---- */
 
+/* Such as /dev/null, of a user who wants none: root's rename would replace it for everybody. */
+static bool is_no_files_place(const char *path)
+{
+	struct stat status;
+
+	return lstat(path, &status) == 0 &&
+	       (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode) || S_ISSOCK(status.st_mode));
+}
+
 static _Noreturn void refuse(const char *path, int error)
 {
 	int pid = read_number(path);
@@ -128,6 +137,11 @@ void pid_file_open(const char *path, const struct pid_file_legacy *legacy)
 	}
 	if (!path)
 		return;
+	if (is_no_files_place(path)) {
+		free(file.path);
+		file.path = NULL;
+		die("pid-file %s: a device or a socket is there", path);
+	}
 	file.lock = lock_file_take(path);
 	if (file.lock < 0) {
 		free(file.path);

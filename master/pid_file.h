@@ -5,7 +5,8 @@
  * to the end, over upgrades. A number that is there without a lock was left by one who was killed,
  * and is replaced. Of two masters only one has the file: the new one from when it serves, or the
  * old one again when the new one has died; whoever does not have it leaves it alone.
- * Nothing is ever written through a link, or into a file that is somebody else's too.
+ * Nothing is ever written through a link, or into a file that is somebody else's too; no device or
+ * socket is replaced.
  */
 #ifndef MASTER_PID_FILE_H
 #define MASTER_PID_FILE_H

@@ -355,6 +355,21 @@ START_TEST(a_pipe_in_its_place_holds_nobody_up)
 }
 END_TEST
 
+/* A copy of /dev/null would need root; a socket is refused alike. */
+START_TEST(what_is_no_file_is_not_replaced)
+{
+	char output[4096];
+	struct stat status;
+
+	(void)snprintf(path, sizeof path, "%s", in_folder("pid"));
+	ck_assert_int_eq(mknod(path, S_IFSOCK | 0600, 0), 0);
+	ck_assert_int_eq(RUN(output, "--pid-file", path, "echo://127.0.0.1:0"), 1);
+	ck_assert_msg(strstr(output, "a device or a socket is there") != NULL, "%s", output);
+	ck_assert(lstat(path, &status) == 0 && S_ISSOCK(status.st_mode));
+	ck_assert(!exists(in_folder("pid.lock")));
+}
+END_TEST
+
 SUITE("starts", {"one of several has a port", one_of_several_has_a_port, 30},
       {"one of several has a port of datagrams", one_of_several_has_a_port_of_datagrams, 30},
       {"one of several has a socket file", one_of_several_has_a_socket_file, 30},
@@ -367,4 +382,5 @@ SUITE("starts", {"one of several has a port", one_of_several_has_a_port, 30},
       {"a lock outlives an upgrade", a_lock_outlives_an_upgrade, 20, 2},
       {"a pid file moves at an upgrade", a_pid_file_moves_at_an_upgrade, 20},
       {"nothing is written through a link", nothing_is_written_through_a_link, 20},
-      {"a pipe in its place holds nobody up", a_pipe_in_its_place_holds_nobody_up, 10})
+      {"a pipe in its place holds nobody up", a_pipe_in_its_place_holds_nobody_up, 10},
+      {"what is no file is not replaced", what_is_no_file_is_not_replaced, 10})
