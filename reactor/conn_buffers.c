@@ -9,7 +9,8 @@
  *
  * So those who take turns are served beside any number of those who hold. If one has to wait all
  * the same, and owes nothing, then those go who have held the longest while not a byte of theirs
- * moved, either way, STALLED_MS at least. If only such wait as do not take what they are owed,
+ * moved, either way, STALLED_MS at least, and STARVATION_MS longer if they wait for buffers
+ * themselves. If only such wait as do not take what they are owed,
  * they may wait, and one goes when nothing at all has moved for STARVATION_MS.
  *
  * All connections are looked at in slices, a turn for each. What one sweep finds out, the moment
@@ -179,13 +180,14 @@ static void sweep_wake(struct conn *conn, struct conn_table *table)
 static void sweep_look(struct conn *conn, struct conn_table *table)
 {
 	struct starvation *starvation = &table->starvation;
-	uint32_t moved_ms;
+	uint32_t moved_ms = conn_moved_ms(conn);
 
-	if (conn->starved)
+	if (conn->starved) { /* for us: whoever waits for a peer goes first */
+		moved_ms += STARVATION_MS;
 		sweep_wake(conn, table);
+	}
 	if (!conn_holds(conn))
 		return;
-	moved_ms = conn_moved_ms(conn);
 	if (!time_reached(table->loop->now_ms, moved_ms + STALLED_MS))
 		return;
 	if (starvation->goal && starvation->has_mark &&

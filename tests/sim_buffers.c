@@ -204,6 +204,28 @@ START_TEST(those_who_do_not_take_what_they_ask_for_leave_room_for_a_request)
 }
 END_TEST
 
+/* It stands still because we do not read it: that is no reason to close it. */
+START_TEST(a_long_line_beside_them_is_not_closed_for_waiting)
+{
+	struct peer *polite;
+
+	begin("line");
+	polite = world_connect(&world);
+	attack(0, ATTACKERS, "", 0);
+	world_settle(&world);
+	peer_send(polite, many, 20000);
+	for (int i = 0; i < ATTACKERS; i++)
+		peer_send(attackers[i], many, HEAD_BYTES);
+	world_settle(&world);
+	peer_text(polite, "\n");
+	while (!polite->out.n && !polite->closed)
+		loop_pass(&world.loop, -1);
+	ck_assert(!polite->closed);
+	ck_assert_uint_gt(world.stats.closed[CLOSE_no_buffers], 0);
+	end();
+}
+END_TEST
+
 /* A little from so many that all is cut in small chunks: a whole one has to come free. */
 START_TEST(many_small_shares_are_had_back)
 {
@@ -293,6 +315,8 @@ SUITE("sim_buffers",
        many_who_wait_for_their_first_read_do_not_keep_it_waiting, 20},
       {"those who do not take what they ask for leave room for a request",
        those_who_do_not_take_what_they_ask_for_leave_room_for_a_request, 20},
+      {"a long line beside them is not closed for waiting",
+       a_long_line_beside_them_is_not_closed_for_waiting, 20},
       {"many small shares are had back", many_small_shares_are_had_back, 20},
       {"whoever was idle and moves now is not closed", whoever_was_idle_and_moves_now_is_not_closed,
        20},
