@@ -10,8 +10,8 @@
  * So those who take turns are served beside any number of those who hold. If one has to wait all
  * the same, and owes nothing, then those go who have held the longest while not a byte of theirs
  * moved, either way, STALLED_MS at least, and STARVATION_MS longer if they wait for buffers
- * themselves. If only such wait as do not take what they are owed,
- * they may wait, and one goes when nothing at all has moved for STARVATION_MS.
+ * themselves. If only such wait as do not take what they are owed, they may wait, and one goes
+ * when nothing at all has moved for STARVATION_MS.
  *
  * All connections are looked at in slices, a turn for each. What one sweep finds out, the moment
  * since when the longest have not moved, is what the next one goes by.
