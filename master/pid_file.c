@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,6 +115,10 @@ static _Noreturn void refuse(const char *path, int error)
 
 	if (error != -EWOULDBLOCK)
 		die("pid-file %s: %s", path, strerror(-error));
+	if (pid > 0 && kill(pid, 0) < 0 && errno == ESRCH)
+		die("pid-file %s: pid %d has gone, but a process that it started still locks "
+		    "%s.lock",
+		    path, pid, path);
 	if (pid > 0)
 		die("pid-file %s: weir runs already, as pid %d", path, pid);
 	die("pid-file %s: weir runs already", path);

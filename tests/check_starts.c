@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "master/lock_file.h"
 #include "master/pid_file.h"
 #include "master/point.h"
 #include "reactor/check.h"
@@ -355,6 +356,30 @@ START_TEST(a_pipe_in_its_place_holds_nobody_up)
 }
 END_TEST
 
+/* A master that was killed while the next one hangs at its start: that one has the lock, too, and
+ * the pid that is there leads nowhere. */
+START_TEST(a_lock_without_its_master_is_named)
+{
+	char output[4096], text[32];
+	pid_t gone = fork();
+	int lock;
+
+	ck_assert_int_ge(gone, 0);
+	if (gone == 0)
+		_exit(0);
+	ck_assert_int_eq(waitpid(gone, NULL, 0), gone);
+	(void)snprintf(text, sizeof text, "%d\n", (int)gone);
+	(void)snprintf(path, sizeof path, "%s", write_file("pid", text));
+	lock = lock_file_take(path);
+	ck_assert_int_ge(lock, 0);
+	ck_assert_int_eq(RUN(output, "--pid-file", path, "echo://127.0.0.1:0"), 1);
+	ck_assert_msg(strstr(output, "has gone, but a process that it started still locks") != NULL,
+		      "%s", output);
+	ck_assert_int_eq(number_in(path), gone);
+	lock_file_release(lock, path);
+}
+END_TEST
+
 /* A copy of /dev/null would need root; a socket is refused alike. */
 START_TEST(what_is_no_file_is_not_replaced)
 {
@@ -383,4 +408,5 @@ SUITE("starts", {"one of several has a port", one_of_several_has_a_port, 30},
       {"a pid file moves at an upgrade", a_pid_file_moves_at_an_upgrade, 20},
       {"nothing is written through a link", nothing_is_written_through_a_link, 20},
       {"a pipe in its place holds nobody up", a_pipe_in_its_place_holds_nobody_up, 10},
+      {"a lock without its master is named", a_lock_without_its_master_is_named, 10},
       {"what is no file is not replaced", what_is_no_file_is_not_replaced, 10})
