@@ -140,12 +140,14 @@ START_TEST(one_place_has_one_listener)
 	listen_to("echo:///run/x");
 	listen_to("echo://@x");
 	listen_to("echo://:80");
-	expect_no_listener("line://127.0.0.1:7878", "where another listener does");
-	expect_no_listener("line:///run/x", "where another listener does");
-	expect_no_listener("line://@x", "where another listener does");
-	expect_no_listener("line://:80", "where another listener does");
+	expect_no_listener("line://127.0.0.1:7878",
+			   "it listens where \"echo://127.0.0.1:7878\" does");
+	expect_no_listener("line:///run/x", "it listens where \"echo:///run/x\" does");
+	expect_no_listener("line://@x", "it listens where \"echo://@x\" does");
+	expect_no_listener("line://:80", "it listens where \"echo://:80\" does");
 	listen_to("echo+udp://127.0.0.1:7878"); /* another place than TCP's */
-	expect_no_listener("discard+udp://127.0.0.1:7878", "where another listener does");
+	expect_no_listener("discard+udp://127.0.0.1:7878",
+			   "it listens where \"echo+udp://127.0.0.1:7878\" does");
 	listen_to("line://127.0.0.2:7878");
 	listen_to("line://[::1]:7878");
 	listen_to("line://@xy");
