@@ -1,11 +1,12 @@
-# weir: make, make run, make check, make check-root, make asan, make coverage, make lint,
-#       make designs, make peers, make clients, make bench, make format, make install PREFIX= DESTDIR=,
-#       make clean
+# weir: make, make run, make check, make check-long, make check-root, make asan, make coverage,
+#       make lint, make designs, make peers, make clients, make bench, make format,
+#       make install PREFIX= DESTDIR=, make clean
 #
 #   CC=clang                      another compiler (musl-gcc with STATIC=1: one static binary)
 #   EXTRA_PROTOCOL=path/upper.c   a protocol that lives outside the tree
 #   BUILD=dir                     where everything that is made goes
-#   CK_RUN_SUITE=name             with check: one suite only
+#   V=1                           shows whole commands, and with check the figures of tests
+#   ONLY="check_pool sim_conn"    with check: these test programs alone
 
 ifeq ($(origin CC),default)
 CC = gcc
@@ -48,10 +49,21 @@ WEIRCTL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(WEIRCTL) $(WEIRCTL_ROOMS))
 all: $(BUILD)/weir $(BUILD)/weirctl $(BUILD)/weirload
 
 $(BUILD)/weir: $(OBJECTS) $(EXTRA_OBJECT)
-	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
+	$(LINE) "LD $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
 
 $(BUILD)/weirctl: $(WEIRCTL_OBJECTS) $(EXTRA_OBJECT)
-	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
+	$(LINE) "LD $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
+
+# All CPUs build, unless make is told how many (-j1).
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+
+# A line for each thing that is made, or with V=1 the commands.
+Q    = $(if $(V),,@)
+LINE = @$(if $(V),:,echo)
 
 # Whatever changes how things are built builds them anew.
 FLAGS_NOW = $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(EXTRA_PROTOCOL)
@@ -62,15 +74,17 @@ FORCE:
 
 $(BUILD)/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(if $(filter protocol/protocol.c,$<),$(EXTRA_FLAG)) -MMD -MP -c $< -o $@
+	$(LINE) "CC $<"
+	$(Q)$(CC) $(ALL_CFLAGS) $(if $(filter protocol/protocol.c,$<),$(EXTRA_FLAG)) -MMD -MP -c $< -o $@
 
 $(BUILD)/master/page.o: master/page.html
 
 $(EXTRA_OBJECT): $(EXTRA_PROTOCOL) $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
+	$(LINE) "CC $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -MMD -MP -c $< -o $@
 
-run: $(BUILD)/weir
+run: all
 	$(BUILD)/weir $(ARGS)
 
 install: all

@@ -9,7 +9,8 @@ WEIRLOAD_ROOMS = $(REACTOR) $(PROTOCOL) worker/endpoint.c worker/config.c
 WEIRLOAD_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(WEIRLOAD) $(WEIRLOAD_ROOMS))
 
 $(BUILD)/weirload: $(WEIRLOAD_OBJECTS) $(EXTRA_OBJECT)
-	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) -lm
+	$(LINE) "LD $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) -lm
 
 # For what reads an ADDRESS.
 ADDRESS_OBJECTS = $(REACTOR_OBJECTS)
@@ -20,7 +21,8 @@ ADDRESS_OBJECTS = $(REACTOR_OBJECTS)
 # Clients that only scripts need.
 $(BUILD)/clients/%: $(BUILD)/bench/clients/%.o $(ADDRESS_OBJECTS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
+	$(LINE) "LD $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
 
 clients: $(BUILD)/clients/slowly
 

@@ -174,7 +174,7 @@ static void exchange(unsigned port, struct bytes out, size_t answered, bool with
 		short events = (short)(POLLIN | (sent < out.n ? POLLOUT : 0));
 		struct pollfd poll_fd = {.fd = fd, .events = events};
 
-		ck_assert_msg(poll(&poll_fd, 1, HARNESS_WAIT_MS * 3) > 0,
+		ck_assert_msg(poll(&poll_fd, 1, (int)patience_ms()) > 0,
 			      "no end: %zu of %zu bytes sent, %zu of %zu came", sent, out.n, came_n,
 			      answered);
 		n = sent < out.n ? send(fd, out.at + sent, out.n - sent, MSG_NOSIGNAL) : -1;
@@ -350,7 +350,7 @@ START_TEST(resets)
 		while (send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) > 0)
 			;
 		ck_assert_int_eq(
-		    poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, HARNESS_WAIT_MS * 3), 1);
+		    poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, (int)patience_ms()), 1);
 		ck_assert_int_gt(recv(fd, some, sizeof some, 0), 0);
 		reset(fd);
 		ping_expect();
@@ -485,7 +485,7 @@ START_TEST(idle_timeout)
 	int fd = connect_to(server->ports[LINE]);
 
 	while (!has_ended(fd)) {
-		ck_assert_uint_lt(now_ms() - begin_ms, 2 * HARNESS_WAIT_MS);
+		ck_assert_uint_lt(now_ms() - begin_ms, 2 * patience_ms());
 		(void)poll(NULL, 0, 50);
 		ping_send();
 		ping_expect();
@@ -502,7 +502,7 @@ END_TEST
 static int connect_from(const char *source, unsigned port)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET};
-	struct timeval patience = {.tv_sec = HARNESS_WAIT_MS / 1000};
+	struct timeval patience = {.tv_sec = patience_ms() / 1000};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);

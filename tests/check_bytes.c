@@ -105,7 +105,7 @@ static void pump(int out, int in, unsigned long total, void (*finish)(int fd))
 	while (n != 0) {
 		struct pollfd polls[] = {{.fd = in, .events = POLLIN},
 					 {.fd = sending ? out : -1, .events = POLLOUT}};
-		int ready = poll(polls, 2, HARNESS_WAIT_MS * 6);
+		int ready = poll(polls, 2, (int)patience_ms());
 
 		ck_assert_msg(ready > 0, "no byte moved: %lu sent, %lu back", sent.at, came.at);
 		if (sending && polls[1].revents && stream_send(&sent, out)) {

@@ -121,7 +121,7 @@ static void ping_round(struct pollfd *clients, uint64_t *took)
 		waits[i] = true;
 	}
 	while (left) {
-		ck_assert_msg(poll(clients, CLIENTS, HARNESS_WAIT_MS) > 0,
+		ck_assert_msg(poll(clients, CLIENTS, (int)patience_ms()) > 0,
 			      "%u of %u pings wait for the flood to end", left, CLIENTS);
 		for (unsigned i = 0; i < CLIENTS; i++) {
 			if (!clients[i].revents)

@@ -3,7 +3,7 @@
  *
  * $WEIR names the binary (build/weir). Nothing sleeps to synchronise: a server is there when
  * its ready line is, a counter is waited for until a deadline, a descriptor is polled. All
- * waits end after HARNESS_WAIT_MS (ten times that under a sanitizer) in a failed test. What
+ * waits end after patience_ms() in a failed test: long, since other tests run beside it. What
  * a test starts ends with it, also where it fails (libcheck kills the process group, and a
  * server whose master is gone drains; harness asks the kernel to kill the master too).
  */
@@ -18,8 +18,6 @@
 
 #include "tests/suite.h"
 #include "worker/board.h"
-
-#define HARNESS_WAIT_MS 10000
 
 struct server {
 	struct server *before; /* none is freed: a test's process ends soon */
@@ -111,7 +109,7 @@ void raise_descriptor_limit(void);
 /* ---- time, and the rest ---- */
 
 uint64_t now_ms(void);
-unsigned patience_ms(void); /* HARNESS_WAIT_MS, or ten times that */
+unsigned patience_ms(void);
 struct wait {
 	uint64_t until_ms;
 };

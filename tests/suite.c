@@ -13,6 +13,11 @@ bool suite_sanitized(void)
 #endif
 }
 
+unsigned suite_slowness(void)
+{
+	return suite_sanitized() ? 20 : 6;
+}
+
 unsigned long suite_volume(unsigned long n)
 {
 	return suite_sanitized() ? (n + 9) / 10 : n;
@@ -24,9 +29,20 @@ void suite_skip(const char *test, const char *reason)
 	(void)fflush(stdout);
 }
 
+/* In the order of enum suite_kind's bits. */
+static const char *const kinds[] = {"usual", "alone", "long", "long-alone"};
+
+static bool is_asked_for(const struct suite_test *test)
+{
+	const char *kind = getenv("SUITE_KINDS"), *part = getenv("SUITE_TEST");
+
+	if (kind && *kind && strcmp(kind, kinds[test->kind]) != 0)
+		return false;
+	return !part || strstr(test->name, part);
+}
+
 int suite_main(const char *name, const struct suite_test *tests, int n)
 {
-	const char *only = getenv("SUITE_TEST");
 	Suite *suite = suite_create(name);
 	SRunner *runner;
 	int failed;
@@ -34,10 +50,10 @@ int suite_main(const char *name, const struct suite_test *tests, int n)
 	for (int i = 0; i < n; i++) {
 		TCase *test;
 
-		if (only && !strstr(tests[i].name, only))
+		if (!is_asked_for(&tests[i]))
 			continue;
 		test = tcase_create(tests[i].name);
-		tcase_set_timeout(test, tests[i].limit_s * (suite_sanitized() ? 10 : 1));
+		tcase_set_timeout(test, tests[i].limit_s * (double)suite_slowness());
 		tcase_add_loop_test(test, tests[i].test, 0, tests[i].times ? tests[i].times : 1);
 		suite_add_tcase(suite, test);
 	}

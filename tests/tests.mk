@@ -18,37 +18,47 @@ CHECK_LIBS   := $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 $(BUILD)/tests/%.o: private ALL_CFLAGS += $(CHECK_CFLAGS) -Wno-format-extra-args
 $(BUILD)/sim/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(CHECK_CFLAGS) -Wno-format-extra-args -DSYS_SIMULATED -MMD -MP -c $< -o $@
+	$(LINE) "CC $< (simulated kernel)"
+	$(Q)$(CC) $(ALL_CFLAGS) $(CHECK_CFLAGS) -Wno-format-extra-args -DSYS_SIMULATED -MMD -MP -c $< -o $@
 
 $(TESTS:%=$(BUILD)/tests/%) $(ROOT_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_COMMON) $(TEST_ROOMS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS) -lm
+	$(LINE) "LD $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS) -lm
 
 $(BUILD)/tests/check_page $(BUILD)/tests/check_page_live: $(BUILD)/tests/browser.o
 $(BUILD)/tests/check_httpload: $(BUILD)/tests/faulty_http.o
 
 $(SIM_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/sim/tests/%.o $(SIM_COMMON) $(SIM_ROOMS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS)
+	$(LINE) "LD $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS)
 
 .SECONDARY:
 
 tests: all $(TESTS:%=$(BUILD)/tests/%) $(SIM_TESTS:%=$(BUILD)/tests/%)
 
 # ONLY="check_pool sim_conn" builds and runs these alone, with the programs that they may need.
-CHECKED = $(or $(ONLY),$(TESTS) $(SIM_TESTS))
+# How long a run takes is decided by the last program to end: those that take longest begin first.
+LONGEST = 
+CHECKED = $(or $(ONLY),$(LONGEST) $(filter-out $(LONGEST),$(TESTS) $(SIM_TESTS)))
+RUN     = WEIR=$(BUILD)/weir BUILD=$(BUILD) CC="$(CC)" V=$(V) tests/run $(BUILD)/tests
+
 check: all designs peers clients $(CHECKED:%=$(BUILD)/tests/%)
-	@WEIR=$(BUILD)/weir BUILD=$(BUILD) CC="$(CC)" tests/run $(BUILD)/tests $(CHECKED)
+	@$(RUN) $(CHECKED)
+
+# Storms, large amounts, thousands of rounds: what finds a fault once in a thousand times.
+check-long: all designs peers clients $(CHECKED:%=$(BUILD)/tests/%)
+	@TESTS_LONG=1 $(RUN) $(CHECKED)
 
 check-root: $(BUILD)/weir $(ROOT_TESTS:%=$(BUILD)/tests/%)
-	@WEIR=$(BUILD)/weir BUILD=$(BUILD) CC="$(CC)" tests/run $(BUILD)/tests $(or $(ONLY),$(ROOT_TESTS))
+	@TESTS_JOBS=1 $(RUN) $(or $(ONLY),$(ROOT_TESTS))
 
 # The same tests under AddressSanitizer, UndefinedBehaviorSanitizer and the leak check.
 SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 asan:
-	@$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="$(SANITIZE)" tests
 	@ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	$(MAKE) --no-print-directory -j1 BUILD=build/asan CFLAGS="$(SANITIZE)" check
+	$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="$(SANITIZE)" check
 
 coverage:
 	@command -v gcov >/dev/null || { echo "make coverage needs gcov" >&2; exit 1; }
@@ -62,4 +72,4 @@ lint:
 	@if command -v shellcheck >/dev/null; then shellcheck -x tests/lint tests/run tests/coverage $(SCRIPTS); \
 	else echo "make lint: no shellcheck, scripts are not looked at"; fi
 
-.PHONY: tests check check-root asan coverage lint
+.PHONY: tests check check-long check-root asan coverage lint

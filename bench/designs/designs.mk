@@ -17,7 +17,8 @@ $(BUILD)/designs/thread $(BUILD)/designs/thread-chat: DESIGN_LIBS = -pthread
 $(DESIGN_PROGRAMS): $(BUILD)/designs/%: $(BUILD)/bench/designs/%.o $(DESIGN_ROOMS) \
 		$(patsubst %,$(BUILD)/bench/designs/%.o,blocking pending datagram)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $< $(DESIGN_ROOMS) $(BUILD)/bench/designs/$(DESIGN_VERBS).o -o $@ $(ALL_LDFLAGS) $(DESIGN_LIBS)
+	$(LINE) "LD $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $< $(DESIGN_ROOMS) $(BUILD)/bench/designs/$(DESIGN_VERBS).o -o $@ $(ALL_LDFLAGS) $(DESIGN_LIBS)
 
 designs: $(DESIGN_PROGRAMS)
 $(BUILD)/designs/spawn: $(BUILD)/designs/spawn-worker

@@ -28,16 +28,19 @@ $(BUILD)/bench/peers/%.o: private ALL_CFLAGS += $(call peer_flags,$*,--cflags)
 
 $(PEER_IN_C:%=$(BUILD)/peers/%): $(BUILD)/peers/%: $(BUILD)/bench/peers/%.o $(BUILD)/bench/peers/face.o $(ADDRESS_OBJECTS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $^ -o $@ $(LDFLAGS) $(call peer_flags,$*,--libs)
+	$(LINE) "LD $@"
+	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(LDFLAGS) $(call peer_flags,$*,--libs)
 
 $(BUILD)/peers/node: bench/peers/node.js
 	@mkdir -p $(@D)
-	install -m 755 $< $@
+	$(LINE) "CP $<"
+	$(Q)install -m 755 $< $@
 
 # Without cgo and modules: nothing but the compiler, and nothing from elsewhere.
 $(BUILD)/peers/go: bench/peers/go.go
 	@mkdir -p $(@D)
-	CGO_ENABLED=0 GO111MODULE=off GOFLAGS= GOCACHE=$(abspath $(BUILD))/peers/.cache go build -o $@ $<
+	$(LINE) "GO $<"
+	$(Q)CGO_ENABLED=0 GO111MODULE=off GOFLAGS= GOCACHE=$(abspath $(BUILD))/peers/.cache go build -o $@ $<
 
 .PHONY: peers
 
