@@ -22,6 +22,7 @@
 #include "tests/settings.h"
 #include "tests/steer.h"
 #include "worker/channel.h"
+#include "worker/move_parts.h"
 
 static void open_channel(int ends[2], int small_end)
 {
@@ -166,6 +167,72 @@ START_TEST(a_bell_without_a_bus_is_closed)
 	expect_text(client, "served");
 	ck_assert_uint_eq(process_descriptors_n(worker.pid), before);
 	(void)close(client);
+	end_worker(&worker);
+}
+END_TEST
+
+/* The worker to which they move is this test, too. */
+static void offer(int lane)
+{
+	const struct protocol *echo = config.listeners[0].protocol;
+	struct offer_note note = {.kind = MOVE_OFFER,
+				  .version = TRANSIT_VERSION,
+				  .reasons = move_reasons(),
+				  .offers_n = 1,
+				  .offers = {{.listener = 7,
+					      .state_bytes = echo->state_bytes,
+					      .state_version = echo->state_version,
+					      .protocol = "echo"}}};
+	size_t n = offsetof(struct offer_note, offers) + sizeof note.offers[0];
+
+	ck_assert_int_eq(descriptors_send(lane, &note, n, NULL, 0), (ssize_t)n);
+}
+
+static void take_batch(int lane, uint32_t count)
+{
+	struct wait wait = wait_begin();
+	int fds[DESCRIPTORS_MAX];
+	struct batch_note note;
+	size_t fds_n;
+
+	while (descriptors_receive(lane, &note, sizeof note, fds, &fds_n) <= 0)
+		wait_more(&wait, "connections that move");
+	ck_assert_uint_eq(note.kind, MOVE_BATCH);
+	ck_assert_uint_eq(note.count, count);
+}
+
+/* What comes for a connection that has moved queues its old place for a turn: behind that of the
+ * lane, which says at its end how many are left. */
+START_TEST(who_has_moved_is_not_left)
+{
+	enum { N = 3 };
+	struct far_worker worker = start_worker();
+	struct note note = {.kind = NOTE_MOVE_OUT, .order = 1, .count = N};
+	struct taken_note taken = {.kind = MOVE_TAKEN, .taken = (1 << N) - 1};
+	int clients[N], lane[2];
+	struct wait wait;
+
+	ck_assert_uint_eq(hear(&worker).kind, NOTE_READY);
+	for (uint32_t i = 0; i < N; i++) {
+		clients[i] = hand_over(&worker, i + 1);
+		ck_assert_uint_eq(hear(&worker).kind, NOTE_TAKEN);
+	}
+	open_channel(lane, 0);
+	tell(&worker, &note, &lane[0], 1);
+	(void)close(lane[0]);
+	offer(lane[1]);
+	take_batch(lane[1], N);
+	ck_assert_int_eq(kill(worker.pid, SIGSTOP), 0);
+	for (wait = wait_begin(); process_state(worker.pid) != 'T';)
+		wait_more(&wait, "the worker to be stopped");
+	ck_assert_int_eq(descriptors_send(lane[1], &taken, sizeof taken, NULL, 0), sizeof taken);
+	for (int i = 0; i < N; i++)
+		send_text(clients[i], "to where it is now");
+	ck_assert_int_eq(kill(worker.pid, SIGCONT), 0);
+	note = hear(&worker);
+	ck_assert_uint_eq(note.kind, NOTE_GAVE);
+	ck_assert_uint_eq(note.count, N);
+	ck_assert_uint_eq(note.left, 0);
 	end_worker(&worker);
 }
 END_TEST
@@ -365,6 +432,7 @@ SUITE("handoff",
       {"a worker answers each batch, however late it is heard",
        each_batch_is_answered_however_late_it_is_heard, 10},
       {"a worker closes a bell without a bus", a_bell_without_a_bus_is_closed, 10},
+      {"who has moved is not left", who_has_moved_is_not_left, 10},
       {"an answer is that of the batch it names", an_answer_is_that_of_the_batch_it_names, 10},
       {"a full channel loses nobody", a_full_channel_loses_nobody, 10},
       {"who waits for a worker leaves the master its own", who_waits_leaves_the_master_its_own, 20})

@@ -51,6 +51,13 @@ static void worker_title(void)
 
 /* ---- the end ---- */
 
+/* How many there are to serve. Who has moved may still have its place in the table, until a turn
+ * that it was queued for. */
+static uint32_t held(void)
+{
+	return (uint32_t)worker.table.stats->connections;
+}
+
 static bool listeners_stopped(void)
 {
 	EACH_ENTRANCE (entrance)
@@ -91,9 +98,9 @@ static void drain_timer_turn(struct loop *loop, struct source *source)
 {
 	(void)loop;
 	source->ready = 0;
-	if (worker.table.conns.used)
+	if (held())
 		log_warn("drain-timeout passed, closing what is left",
-			 LOG_NUMBER("connections", worker.table.conns.used));
+			 LOG_NUMBER("connections", held()));
 	EACH_ENTRANCE (entrance) {
 		entrance_close(entrance);
 		entrance_close_datagrams(entrance);
@@ -107,9 +114,8 @@ static void drain(const char *why)
 {
 	worker.draining = true;
 	worker_title();
-	if (!worker.retiring || worker.table.conns.used)
-		log_info("draining", LOG_TEXT("why", why),
-			 LOG_NUMBER("connections", worker.table.conns.used));
+	if (!worker.retiring || held())
+		log_info("draining", LOG_TEXT("why", why), LOG_NUMBER("connections", held()));
 	if (worker.setup->bus)
 		relay_drain(&worker.relay, worker.leaving);
 	mover_close_doors(&worker.mover);
@@ -206,7 +212,7 @@ static void gave(uint32_t order, uint32_t count, enum move_end end)
 				   .order = order,
 				   .count = count,
 				   .end = end,
-				   .left = (uint32_t)worker.table.conns.used});
+				   .left = held()});
 }
 
 static const struct move_owner move_owner = {
