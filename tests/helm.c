@@ -20,6 +20,22 @@ static const struct {
 
 static pid_t weirctl;
 
+static struct {
+	char log[1 << 16]; /* from before the last order */
+	size_t n;
+} forgotten;
+
+static void forget_log(struct server *server)
+{
+	size_t room = sizeof forgotten.log - 1 - forgotten.n;
+	size_t n = server->log_n < room ? server->log_n : room;
+
+	memcpy(forgotten.log + forgotten.n, server->log, n);
+	forgotten.n += n;
+	server->log_n = 0;
+	*server->log = '\0';
+}
+
 static void ask_weirctl(const char *verb)
 {
 	const char *control = in_folder("control");
@@ -38,8 +54,7 @@ void helm_order(struct server *server, enum helm what)
 {
 	ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
 	(void)server_log_has(server, "");
-	server->log_n = 0;
-	*server->log = '\0';
+	forget_log(server);
 	if (changes[what].signal)
 		ck_assert_int_eq(kill(server->pid, changes[what].signal), 0);
 	else
@@ -121,18 +136,41 @@ struct helm_change helm_make(struct server *server, enum helm what)
 	return seen;
 }
 
-void helm_expect_no_loss(const struct server *server)
-{
-	static const char *const rows[] = {
+/* ---- who was lost ---- */
+
+static const char *const ends[] = {
 #define CLOSE(name, text) "closed_" #name,
 #include "reactor/close.def"
 #undef CLOSE
-	};
+};
 
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-		if (strcmp(rows[i], "closed_eof") != 0)
-			ck_assert_msg(server_stat(server, rows[i]) == 0, "%s is %llu", rows[i],
-				      (unsigned long long)server_stat(server, rows[i]));
+const char *helm_story(struct server *server)
+{
+	static char story[2048];
+	size_t at;
+
+	(void)server_log_has(server, "");
+	(void)printf("the server said:\n%s%s", forgotten.log, server->log);
+	(void)fflush(stdout);
+	at = (size_t)snprintf(story, sizeof story,
+			      "accepted %llu, connections %llu, moved_out %llu, moved_in %llu",
+			      (unsigned long long)server_stat(server, "accepted"),
+			      (unsigned long long)server_stat(server, "connections"),
+			      (unsigned long long)server_stat(server, "moved_out"),
+			      (unsigned long long)server_stat(server, "moved_in"));
+	for (size_t i = 0; i < sizeof ends / sizeof *ends && at < sizeof story; i++)
+		if (server_stat(server, ends[i]))
+			at += (size_t)snprintf(story + at, sizeof story - at, ", %s %llu", ends[i],
+					       (unsigned long long)server_stat(server, ends[i]));
+	return story;
+}
+
+void helm_expect_no_loss(struct server *server)
+{
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+		if (strcmp(ends[i], "closed_eof") != 0)
+			ck_assert_msg(server_stat(server, ends[i]) == 0, "%s: %s", ends[i],
+				      helm_story(server));
 	for (struct wait wait = wait_begin();
 	     server_stat(server, "moved_in") != server_stat(server, "moved_out");)
 		wait_more(&wait, "all who were taken to be given up");

@@ -27,6 +27,9 @@ bool helm_done(struct server *server, enum helm what, struct helm_change *seen);
 /* Both, waiting. */
 struct helm_change helm_make(struct server *server, enum helm what);
 /* No connection has ended but by its peer, and each that one worker gave another one took. */
-void helm_expect_no_loss(const struct server *server);
+void helm_expect_no_loss(struct server *server);
+/* For the message of a failure: how many connections ended for each reason. All that the log has
+ * said goes to stdout, since a message is short. */
+const char *helm_story(struct server *server);
 
 #endif

@@ -68,6 +68,11 @@ const char *load_said(void)
 	return read_whole(in_folder("load.out"));
 }
 
+const char *load_said_of(const struct load_setting *setting)
+{
+	return read_whole(file_of(setting, "out"));
+}
+
 const char *load_hdr(void)
 {
 	return read_whole(in_folder("load.hdr"));
@@ -83,16 +88,21 @@ int load_wait(pid_t pid)
 	return WEXITSTATUS(status);
 }
 
-void load_end_well(const struct load_setting *setting, pid_t pid)
+bool load_end(const struct load_setting *setting, pid_t pid)
 {
 	int status;
 
 	ck_assert_int_eq(kill(pid, SIGINT), 0);
 	status = load_wait(pid);
 	/* 3: it could not keep its schedule, which is the machine's business. */
-	ck_assert_msg((status == 0 || status == 3) &&
-			  strstr(read_whole(file_of(setting, "out")), "errors    none"),
-		      "status %d:\n%s", status, read_whole(file_of(setting, "out")));
+	return (status == 0 || status == 3) && strstr(load_said_of(setting), "errors    none");
+}
+
+void load_end_well(const struct load_setting *setting, pid_t pid)
+{
+	bool well = load_end(setting, pid);
+
+	ck_assert_msg(well, "%s", load_said_of(setting));
 }
 
 int load_in(const struct load_setting *setting, const char *const arguments[])

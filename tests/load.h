@@ -23,13 +23,16 @@ extern const struct load_setting load_plain;
 
 pid_t load_start(const struct load_setting *setting, const char *const arguments[]);
 int load_wait(pid_t pid); /* its exit status */
-/* Ends it before its time: it must have met no error. */
+/* Ends it before its time. Has it met no error? */
+bool load_end(const struct load_setting *setting, pid_t pid);
+/* The same, where it must not have met one. */
 void load_end_well(const struct load_setting *setting, pid_t pid);
 int load_in(const struct load_setting *setting, const char *const arguments[]);
 #define LOAD(...) load_in(&load_plain, (const char *const[]){__VA_ARGS__, NULL})
 
-/* What the last run said, on stdout and stderr. */
+/* What the last run said, on stdout and stderr; and the last one of these. */
 const char *load_said(void);
+const char *load_said_of(const struct load_setting *setting);
 const char *load_hdr(void);
 /* A number of its JSON; -1 where it is null. */
 double load_figure(const char *key);
