@@ -63,7 +63,7 @@ static void begin_churn(struct scene *scene)
 	scene->churn =
 	    load_start(&churn_setting, (const char *const[]){"-c", "1", "--churn", "-d", "1h",
 							     "--timeout", "5m", to, NULL});
-	server_wait_stat(scene->server, "accepted", scene->n + 10);
+	server_wait_stat(scene->server, "accepted", scene->n + 1);
 }
 
 static void end_load(struct scene *scene, const struct load_setting *setting, pid_t pid)
