@@ -250,7 +250,7 @@ enum term { TERM_TO_MASTER, TERM_TO_ALL };
 static void waiting_at_term(const char *mode, size_t n, bool stop_master, enum term to)
 {
 	struct server *server = SERVER("--workers", "2", "--accept", mode, "--drain-timeout", "1h",
-				       "echo://127.0.0.1:0");
+				       "--watchdog", "0", "echo://127.0.0.1:0");
 	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
 	int fds[600];
 
