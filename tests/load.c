@@ -110,6 +110,26 @@ int load_in(const struct load_setting *setting, const char *const arguments[])
 	return load_wait(load_start(setting, arguments));
 }
 
+#define LONGER_RUNS 4 /* the last one 256 times as long as the first */
+
+int load_until(bool (*enough)(void), const char *option, unsigned ms, const char *const arguments[])
+{
+	char time[16];
+	const char *argv[LOAD_ARGUMENTS_MAX + 1] = {option, time};
+	int status;
+
+	for (size_t n = 0; arguments[n]; n++) {
+		ck_assert_uint_lt(n, LOAD_ARGUMENTS_MAX - 2);
+		argv[n + 2] = arguments[n];
+	}
+	for (int longer = 0;; longer++, ms *= 4) {
+		(void)snprintf(time, sizeof time, "%ums", ms);
+		status = load_in(&load_plain, argv);
+		if (longer == LONGER_RUNS || enough())
+			return status;
+	}
+}
+
 /* Where the value of a key begins. */
 static const char *value_of(const char *key)
 {
