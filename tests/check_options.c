@@ -484,10 +484,11 @@ static bool readme_block(const char *readme, const char *text, char *block, size
 	return false;
 }
 
-START_TEST(readme_s_own_protocol_works)
+/* Makes it in the test's folder as $how says, with this build's compiler. */
+static void readme_s_own_protocol(const char *before, const char *how)
 {
 	static char block[8192];
-	const char *readme = read_whole("README.md");
+	const char *readme = read_whole("README.md"), *folder = temporary_folder();
 	struct server *server;
 	char command[1024];
 	int fd;
@@ -498,12 +499,11 @@ START_TEST(readme_s_own_protocol_works)
 	}
 	ck_assert(readme_block(readme, "upper_protocol", block, sizeof block));
 	(void)write_file("upper.c", block);
-	/* With this build's compiler; its other variables are not the user's. */
-	(void)snprintf(
-	    command, sizeof command,
-	    "env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL -u CFLAGS make -j2 "
-	    "EXTRA_PROTOCOL=%s/upper.c BUILD=%s/build >%s/make.log 2>&1",
-	    temporary_folder(), temporary_folder(), temporary_folder());
+	(void)snprintf(command, sizeof command,
+		       "exec >%s/make.log 2>&1; D=%s B=$D/build BUILT=%s; %s "
+		       "env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL %s "
+		       "EXTRA_PROTOCOL=$D/upper.c BUILD=$B",
+		       folder, folder, built(""), before, how);
 	ck_assert_msg(system(command) == 0, "%s", read_whole(in_folder("make.log")));
 	ck_assert_ptr_null(strstr(read_whole(in_folder("make.log")), "warning"));
 	ck_assert_int_eq(setenv("WEIR", in_folder("build/weir"), 1), 0);
@@ -512,6 +512,23 @@ START_TEST(readme_s_own_protocol_works)
 	send_text(fd, "hello\n");
 	expect_text(fd, "HELLO\n");
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
+/* From the objects of this build, with its flags: what they are made of is older than them, but
+ * for the list of protocols. */
+START_TEST(readme_s_own_protocol_works)
+{
+	readme_s_own_protocol(
+	    "mkdir $B && cp -Rp $BUILT/reactor $BUILT/protocol $BUILT/worker $BUILT/master "
+	    "$BUILT/flags $B &&",
+	    "make -o $B/flags -W protocol/protocol.c $B/weir");
+}
+END_TEST
+
+/* All of it anew, as README says; the flags of this build are not the user's. */
+START_TEST(readme_s_own_protocol_is_built_as_it_says)
+{
+	readme_s_own_protocol("", "-u CFLAGS make -j2");
 }
 END_TEST
 
@@ -530,4 +547,6 @@ SUITE("options", {"file errors name file, line and key", file_errors_name_file_l
       {"a test binds nothing", a_test_binds_nothing, 20},
       {"--help lists every option", help_lists_every_option, 20},
       {"README.md has the table of options", readme_has_the_table_of_options, 20},
-      {"README's own protocol works", readme_s_own_protocol_works, 200})
+      {"README's own protocol works", readme_s_own_protocol_works, 60},
+      {"README's own protocol is built as it says", readme_s_own_protocol_is_built_as_it_says, 200,
+       .kind = SUITE_LONG})

@@ -17,7 +17,8 @@
 
 /* ---- one each 100 ms ---- */
 
-static void reloads_under_load(const char *mode, uint64_t messages, uint64_t connects)
+static void reloads_under_load(const char *mode, uint64_t messages, uint64_t connects,
+			       unsigned reloads)
 {
 	struct server *server = STEERED("--workers", "2", "--accept", mode, "echo://127.0.0.1:0");
 	struct crowd *talkers =
@@ -28,14 +29,13 @@ static void reloads_under_load(const char *mode, uint64_t messages, uint64_t con
 	unsigned made = 0;
 	char what[96];
 
-	while (crowd_now(talkers).messages < messages || crowd_now(comers).connects < connects) {
+	while (crowd_now(talkers).messages < messages || crowd_now(comers).connects < connects ||
+	       made < reloads) {
 		steer_forget(server);
 		ck_assert_int_eq(kill(server->pid, SIGHUP), 0);
 		(void)poll(NULL, 0, 100); /* the pace that is promised */
 		made += (unsigned)server_log_count(server, "msg=\"change made\" what=reload");
-		ck_assert_uint_lt(now_ms() - begin, 10 * 55000);
 	}
-	ck_assert_uint_ge(made, (now_ms() - begin) / 1000);
 	(void)snprintf(what, sizeof what, "%u reloads in %llu ms, %s, talkers", made,
 		       (unsigned long long)(now_ms() - begin), mode);
 	crowd_ends_well(talkers, what);
@@ -46,15 +46,23 @@ static void reloads_under_load(const char *mode, uint64_t messages, uint64_t con
 	steer_stop(server);
 }
 
+static const char *const modes[] = {"reuseport", "shared", "handoff"};
+
+START_TEST(thousands_of_messages)
+{
+	reloads_under_load(modes[_i], suite_volume(20000), suite_volume(2000), 6);
+}
+END_TEST
+
 START_TEST(a_million_messages)
 {
-	reloads_under_load("reuseport", suite_volume(1000000), suite_volume(100000));
+	reloads_under_load("reuseport", suite_volume(1000000), suite_volume(100000), 20);
 }
 END_TEST
 
 START_TEST(fewer_in_the_other_modes)
 {
-	reloads_under_load(_i ? "handoff" : "shared", suite_volume(100000), suite_volume(10000));
+	reloads_under_load(modes[1 + _i], suite_volume(100000), suite_volume(10000), 10);
 }
 END_TEST
 
@@ -70,9 +78,8 @@ static const struct {
     {"workers = 2\nlisten = echo://no.such.host.:0\n", ":2", "no.such.host."},
 };
 
-START_TEST(good_and_bad_by_turns)
+static void by_turns(unsigned n)
 {
-	unsigned n = (unsigned)suite_volume(50), tried = 0;
 	struct server *server =
 	    STEERED("--config", steer_config("workers = 2\nlisten = echo://127.0.0.1:0\n"));
 	struct crowd *crowd =
@@ -94,14 +101,24 @@ START_TEST(good_and_bad_by_turns)
 		ck_assert_msg(strstr(steer_said(), wanted) && strstr(steer_said(), bad[i % 5].why),
 			      "not \"%s\" and \"%s\": %s", wanted, bad[i % 5].why, steer_said());
 		server_wait_log(server, wanted);
-		tried++;
 		ck_assert_int_eq(steer_number("generation"), generation);
 		crowd_wait(crowd, 20, 2);
 	}
-	(void)printf("FIGURE good and bad configurations by turns: %u of each\n", tried);
+	(void)printf("FIGURE good and bad configurations by turns: %u of each\n", n);
 	crowd_ends_well(crowd, "meanwhile");
 	steer_settle(server, 2);
 	steer_stop(server);
+}
+
+START_TEST(good_and_bad_by_turns)
+{
+	by_turns(sizeof bad / sizeof *bad);
+}
+END_TEST
+
+START_TEST(fifty_good_and_bad_by_turns)
+{
+	by_turns((unsigned)suite_volume(50));
 }
 END_TEST
 
@@ -209,7 +226,7 @@ END_TEST
 
 /* ---- workers that do not come up ---- */
 
-START_TEST(workers_that_do_not_come_up_change_nothing)
+static void no_workers_come_up(int tries)
 {
 	struct rlimit before;
 	struct server *server;
@@ -225,7 +242,7 @@ START_TEST(workers_that_do_not_come_up_change_nothing)
 	    crowd_start(&(struct crowd_plan){steer_address(server, 0), .talkers = 20, .comers = 4});
 	/* Enough to answer weirctl, not for a worker's buffers. */
 	process_starve(server->pid, 8 << 20, &before);
-	for (int i = 0; i < 20; i++) {
+	while (tries--) {
 		steer_forget(server);
 		ck_assert_int_eq(steer_ask("reload"), 1);
 		ck_assert_msg(strstr(steer_said(), "did not come up") != NULL, "%s", steer_said());
@@ -241,14 +258,24 @@ START_TEST(workers_that_do_not_come_up_change_nothing)
 	steer_settle(server, 2);
 	steer_stop(server);
 }
+
+START_TEST(workers_that_do_not_come_up_change_nothing)
+{
+	no_workers_come_up(4);
+}
+END_TEST
+
+START_TEST(twenty_times_workers_do_not_come_up)
+{
+	no_workers_come_up(20);
+}
 END_TEST
 
 /* ---- what is left of two hundred ---- */
 
-START_TEST(two_hundred_leave_nothing_behind)
+static void nothing_is_left(unsigned n)
 {
 	static char before[65536], after[65536], worker[65536];
-	unsigned n = (unsigned)suite_volume(200);
 	char text[5000];
 	struct server *server;
 	size_t memory, grown;
@@ -287,6 +314,18 @@ START_TEST(two_hundred_leave_nothing_behind)
 	steer_stop(server);
 	ck_assert(!exists(in_folder("line.sock")));
 }
+
+/* So many that one file kept by each is more than the master may grow by. */
+START_TEST(fifty_leave_nothing_behind)
+{
+	nothing_is_left((unsigned)suite_volume(50));
+}
+END_TEST
+
+START_TEST(two_hundred_leave_nothing_behind)
+{
+	nothing_is_left((unsigned)suite_volume(200));
+}
 END_TEST
 
 /* ---- other workers, other modes ---- */
@@ -304,7 +343,7 @@ static void each_gets_newcomers(const struct server *server, unsigned workers)
 			wait_more(&wait, "newcomers at each worker");
 }
 
-START_TEST(workers_and_modes_change_under_load)
+static void workers_and_modes(unsigned rounds)
 {
 	static const struct {
 		unsigned workers;
@@ -317,7 +356,7 @@ START_TEST(workers_and_modes_change_under_load)
 	struct crowd *crowd =
 	    crowd_start(&(struct crowd_plan){steer_address(server, 0), .talkers = 50, .comers = 8});
 
-	for (unsigned i = 0; i < suite_volume(5 * sizeof steps / sizeof *steps); i++) {
+	for (unsigned i = 0; i < rounds * (sizeof steps / sizeof *steps); i++) {
 		unsigned workers = steps[i % 10].workers;
 		char text[128];
 
@@ -336,10 +375,20 @@ START_TEST(workers_and_modes_change_under_load)
 	crowd_ends_well(crowd, "other workers and accept modes");
 	steer_stop(server);
 }
+
+START_TEST(workers_and_modes_change_under_load)
+{
+	workers_and_modes(1);
+}
 END_TEST
 
-SUITE("reload", {"a million messages", a_million_messages, 110},
-      {"fewer in the other modes", fewer_in_the_other_modes, 60, 2},
+START_TEST(workers_and_modes_change_five_times)
+{
+	workers_and_modes(suite_sanitized() ? 1 : 5);
+}
+END_TEST
+
+SUITE("reload", {"thousands of messages", thousands_of_messages, 60, 3},
       {"good and bad by turns", good_and_bad_by_turns, 60},
       {"a part of a file changes nothing", a_part_of_a_file_changes_nothing, 30},
       {"a file that never said anything may go on so", a_file_that_never_said_anything_may_go_on_so,
@@ -347,5 +396,14 @@ SUITE("reload", {"a million messages", a_million_messages, 110},
       {"a file that is missing changes nothing", a_file_that_is_missing_changes_nothing, 30},
       {"workers that do not come up change nothing", workers_that_do_not_come_up_change_nothing,
        40},
-      {"two hundred leave nothing behind", two_hundred_leave_nothing_behind, 60},
-      {"workers and modes change under load", workers_and_modes_change_under_load, 60})
+      {"fifty leave nothing behind", fifty_leave_nothing_behind, 60},
+      {"workers and modes change under load", workers_and_modes_change_under_load, 60},
+      {"a million messages", a_million_messages, 110, .kind = SUITE_LONG},
+      {"fewer in the other modes", fewer_in_the_other_modes, 60, 2, .kind = SUITE_LONG},
+      {"fifty good and bad by turns", fifty_good_and_bad_by_turns, 60, .kind = SUITE_LONG},
+      {"twenty times workers do not come up", twenty_times_workers_do_not_come_up, 60,
+       .kind = SUITE_LONG},
+      {"two hundred leave nothing behind", two_hundred_leave_nothing_behind, 60,
+       .kind = SUITE_LONG},
+      {"workers and modes change five times", workers_and_modes_change_five_times, 60,
+       .kind = SUITE_LONG})
