@@ -150,10 +150,13 @@ END_TEST
 
 START_TEST(a_name_that_is_a_protocol_is_served)
 {
-	int fds[] = {listen_at("127.0.0.1:0"), listen_at("@weir-activation-names"),
-		     datagrams_at("127.0.0.1:0"), datagrams_at("127.0.0.1:0"),
-		     listen_at(in_folder("n.sock"))};
+	char name[64];
 	size_t configured = (size_t)_i;
+
+	(void)snprintf(name, sizeof name, "@weir-activation-%d", (int)getpid());
+
+	int fds[] = {listen_at("127.0.0.1:0"), listen_at(name), datagrams_at("127.0.0.1:0"),
+		     datagrams_at("127.0.0.1:0"), listen_at(in_folder("n.sock"))};
 
 	config_defaults(&config);
 	if (configured)
@@ -278,8 +281,9 @@ END_TEST
 
 START_TEST(an_address_that_is_no_listener_is_refused)
 {
-	static char name[] = "@weir?mode";
+	char name[64];
 
+	(void)snprintf(name, sizeof name, "@weir-%d?mode", (int)getpid());
 	config_defaults(&config);
 	pass(listen_at(in_folder("a?b")), "echo");
 	is_refused("a?b (echo): ");
@@ -287,7 +291,8 @@ START_TEST(an_address_that_is_no_listener_is_refused)
 	pass(listen_at(name), "echo");
 	is_refused("(echo): ");
 	sockets_n = 0;
-	pass(listen_at_name("weir-activation\0more", 20), "echo");
+	(void)snprintf(name, sizeof name, "weir-%d", (int)getpid());
+	pass(listen_at_name(name, strlen(name) + 5), "echo"); /* 0 bytes are of it */
 	is_refused("can't be written as a LISTENER");
 	ck_assert_uint_eq(config.listeners_n, 0);
 	/* There are as many as there may be. */

@@ -360,15 +360,18 @@ END_TEST
 START_TEST(a_next_one_that_fails_changes_nothing)
 {
 	struct heir heir;
+	char listeners[100];
 	int fds[40];
 
+	(void)snprintf(listeners, sizeof listeners, "echo://127.0.0.1:0\tline://@weir-heir-%d",
+		       (int)getpid());
 	CONFIGURE(&config, 3, "echo://127.0.0.1:0", listener_here("line", "?mode=0600"));
 	serve_set(&set, &config);
 	connect_some(fds, 20);
 	for (int i = 0; i < 3; i++) {
 		static const char ends[] = "dwd"; /* it lets go; or just exits; or has served */
 
-		heir = heir_open("echo://127.0.0.1:0\tline://@weir-heir", write_manifest());
+		heir = heir_open(listeners, write_manifest());
 		if (i == 2)
 			(void)ask(&heir, 'v');
 		heir_end(&heir, ends[i]);
@@ -388,24 +391,24 @@ END_TEST
 
 START_TEST(what_is_read_is_written_again)
 {
-	char listeners[2000], odd[300], got[1 << 14] = "";
+	char listeners[2000], odd[300], name[64], got[1 << 14] = "";
 	struct heir heir;
 	int manifest;
 
+	(void)snprintf(name, sizeof name, "line://@weir manifest %d", (int)getpid());
 	(void)snprintf(odd, sizeof odd, "echo://%s", in_folder("a b%41\n\t'\"=,\xc3\xa9"));
 	odd[strcspn(odd, "\t")] = '_'; /* which the heir's list has between two */
 	CONFIGURE(&config, 2, "echo://:0", "chat://127.0.0.1:0?accept=handoff",
-		  "echo+udp://127.0.0.1:0?rate=5&queue=64K&send-queue=128K", odd,
-		  "line://@weir manifest", "echo+udp://:0?accept=shared",
-		  listener_here("frame", "?mode=0640"));
+		  "echo+udp://127.0.0.1:0?rate=5&queue=64K&send-queue=128K", odd, name,
+		  "echo+udp://:0?accept=shared", listener_here("frame", "?mode=0640"));
 	serve_set(&set, &config);
 	set.topics[1] = 255; /* of another address, once */
 	manifest = write_manifest();
 	(void)snprintf(listeners, sizeof listeners,
 		       "echo://:0\tchat://127.0.0.1:0?accept=handoff\t"
 		       "echo+udp://127.0.0.1:0?rate=5&queue=64K&send-queue=128K\t%s\t"
-		       "line://@weir manifest\techo+udp://:0?accept=shared\t%s",
-		       odd, listener_here("frame", "?mode=0640"));
+		       "%s\techo+udp://:0?accept=shared\t%s",
+		       odd, name, listener_here("frame", "?mode=0640"));
 	heir = heir_open(listeners, manifest);
 	ck_assert_int_eq(write(heir.orders, "w", 1), 1);
 	ck_assert_uint_gt(fread(got, 1, sizeof got - 1, heir.answers), 0);

@@ -343,7 +343,7 @@ START_TEST(a_reload_to_a_taken_address_changes_nothing)
 {
 	struct server *server = start_configured("127.0.0.1:0");
 	unsigned port = metrics_port(server), other;
-	int taken = bind_any(SOCK_STREAM, &other);
+	int taken = bind_own(SOCK_STREAM, &other);
 	char text[64];
 
 	(void)snprintf(text, sizeof text, "127.0.0.1:%u", other);
@@ -404,7 +404,7 @@ END_TEST
 
 START_TEST(a_socket_file_comes_and_goes_with_it)
 {
-	char path[128];
+	char path[128], name[64];
 	struct server *server;
 	struct stat before, now;
 	int fd;
@@ -427,12 +427,13 @@ START_TEST(a_socket_file_comes_and_goes_with_it)
 	ck_assert_uint_eq(before.st_ino, now.st_ino);
 	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
 	/* The next one is somewhere else: nothing is left here. */
-	(void)configure("@weir-test-metrics");
+	(void)snprintf(name, sizeof name, "@weir-test-metrics-%d", (int)getpid());
+	(void)configure(name);
 	steer_forget(server);
 	steer_do("upgrade");
 	steer_follow(server);
 	ck_assert(!exists(path));
-	ck_assert_int_eq(get_on(connect_unix("@weir-test-metrics"), "/readyz")->status, 200);
+	ck_assert_int_eq(get_on(connect_unix(name), "/readyz")->status, 200);
 	(void)configure(path);
 	steer_do("reload");
 	ck_assert(exists(path));

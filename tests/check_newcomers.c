@@ -142,11 +142,11 @@ static struct server *begin(const char *workers)
 	return server;
 }
 
-START_TEST(more_and_fewer_workers)
+static void more_and_fewer(int rounds)
 {
 	struct server *server = begin("2");
 
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < rounds; i++) {
 		(void)helm_make(server, HELM_MORE);
 		(void)helm_make(server, HELM_MORE);
 		clients_go_on(20);
@@ -154,8 +154,19 @@ START_TEST(more_and_fewer_workers)
 		(void)helm_make(server, HELM_FEWER);
 		clients_go_on(20);
 	}
-	say("times a worker more or fewer", 20, clients_leave());
+	say("times a worker more or fewer", 4 * rounds, clients_leave());
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
+START_TEST(more_and_fewer_workers)
+{
+	more_and_fewer(2);
+}
+END_TEST
+
+START_TEST(five_times_more_and_fewer_workers)
+{
+	more_and_fewer(5);
 }
 END_TEST
 
@@ -173,10 +184,10 @@ static const struct {
     {"5", "reuseport", "overload = reject\n"},
 };
 
-START_TEST(other_ways_to_accept)
+static void other_ways(int times)
 {
 	struct server *server = begin("3");
-	int n = 3 * (int)(sizeof ways / sizeof *ways);
+	int n = times * (int)(sizeof ways / sizeof *ways);
 
 	for (int i = 0; i < n; i++) {
 		size_t way = (size_t)i % (sizeof ways / sizeof *ways);
@@ -188,6 +199,17 @@ START_TEST(other_ways_to_accept)
 	say("reloads to another way of accepting", n, clients_leave());
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	ck_assert(!exists(in_folder("n.sock")));
+}
+
+START_TEST(other_ways_to_accept)
+{
+	other_ways(1);
+}
+END_TEST
+
+START_TEST(three_times_other_ways_to_accept)
+{
+	other_ways(3);
 }
 END_TEST
 
@@ -209,4 +231,8 @@ END_TEST
 
 SUITE("newcomers", {"more and fewer workers", more_and_fewer_workers, 120},
       {"other ways to accept", other_ways_to_accept, 120},
-      {"other ways by upgrades", other_ways_by_upgrades, 120})
+      {"other ways by upgrades", other_ways_by_upgrades, 120},
+      {"five times more and fewer workers", five_times_more_and_fewer_workers, 120,
+       .kind = SUITE_LONG},
+      {"three times other ways to accept", three_times_other_ways_to_accept, 120,
+       .kind = SUITE_LONG})

@@ -369,9 +369,9 @@ static size_t more_and_fewer(bool grace)
 	return served + serve_slots(2) + served_strays();
 }
 
-START_TEST(slots_come_and_go_under_load)
+static void slots_come_and_go(int n)
 {
-	int n = (int)suite_volume(2500), rounds = 0, status, ends[2];
+	int rounds = 0, status, ends[2];
 	size_t served = 0, before, wanted = 4 * (size_t)n;
 	struct wait wait = wait_begin();
 	pid_t pids[4];
@@ -399,6 +399,17 @@ START_TEST(slots_come_and_go_under_load)
 		     rounds);
 	(void)fflush(stdout);
 	listen_drop(&sets[0]);
+}
+
+START_TEST(slots_come_and_go_under_load)
+{
+	slots_come_and_go((int)suite_volume(800));
+}
+END_TEST
+
+START_TEST(slots_come_and_go_under_ten_thousand)
+{
+	slots_come_and_go((int)suite_volume(2500));
 }
 END_TEST
 
@@ -560,4 +571,6 @@ SUITE("points", {"points are kept, added and removed", kept_added_and_removed, 2
       {"slots come and go under load", slots_come_and_go_under_load, 60},
       {"settings change when it serves", settings_change_when_it_serves, 20},
       {"a rate changes, and the account stays", rate_changes_and_the_account_stays, 20},
-      {"200 reloads leak nothing", two_hundred_reloads_leak_nothing, 30})
+      {"200 reloads leak nothing", two_hundred_reloads_leak_nothing, 30},
+      {"slots come and go under ten thousand", slots_come_and_go_under_ten_thousand, 60,
+       .kind = SUITE_LONG})

@@ -332,7 +332,7 @@ START_TEST(a_port_that_is_taken_changes_nothing)
 	struct server *server = start("workers = 2\nlisten = echo://127.0.0.1:0\n");
 	unsigned port = server->ports[0], other;
 	struct sockets before = two_sockets_of(port);
-	int taken = bind_any(SOCK_STREAM, &other), fd = connect_to(port);
+	int taken = bind_own(SOCK_STREAM, &other), fd = connect_to(port);
 	struct crowd *crowd =
 	    crowd_start(&(struct crowd_plan){steer_address(server, 0), .talkers = 20, .comers = 8});
 	static char was[65536], is[65536];

@@ -25,7 +25,6 @@
 #include "tests/points.h"
 
 #define RACERS 4
-#define ROUNDS 100
 
 static void quit(const char *words)
 {
@@ -98,41 +97,46 @@ static bool open_listener(void)
 	return open_point(listener);
 }
 
-static void one_of_several_listens(void)
+static void one_of_several_listens(int n)
 {
-	for (int i = 0; i < ROUNDS; i++)
+	for (int i = 0; i < n; i++)
 		ck_assert_uint_eq(starts(open_listener), 1);
+}
+
+static void one_at_a_port(const char *protocol, int type, int n)
+{
+	unsigned port;
+	int fd = bind_own(type, &port);
+
+	(void)close(fd);
+	(void)snprintf(listener, sizeof listener, "%s://127.0.0.1:%u", protocol, port);
+	one_of_several_listens(n);
+}
+
+/* Each round finds the file of the one before, who ended without removing it. */
+static void one_at_a_socket_file(int n)
+{
+	(void)snprintf(listener, sizeof listener, "echo://%s", in_folder("x.sock"));
+	one_of_several_listens(n);
+	ck_assert(exists(in_folder("x.sock")));
+	ck_assert(!exists(in_folder("x.sock.lock")));
 }
 
 START_TEST(one_of_several_has_a_port)
 {
-	unsigned port;
-	int fd = bind_any(SOCK_STREAM, &port);
-
-	(void)close(fd);
-	(void)snprintf(listener, sizeof listener, "echo://127.0.0.1:%u", port);
-	one_of_several_listens();
+	one_at_a_port("echo", SOCK_STREAM, 15);
 }
 END_TEST
 
 START_TEST(one_of_several_has_a_port_of_datagrams)
 {
-	unsigned port;
-	int fd = bind_any(SOCK_DGRAM, &port);
-
-	(void)close(fd);
-	(void)snprintf(listener, sizeof listener, "echo+udp://127.0.0.1:%u", port);
-	one_of_several_listens();
+	one_at_a_port("echo+udp", SOCK_DGRAM, 15);
 }
 END_TEST
 
-/* Each round finds the file of the one before, who ended without removing it. */
 START_TEST(one_of_several_has_a_socket_file)
 {
-	(void)snprintf(listener, sizeof listener, "echo://%s", in_folder("x.sock"));
-	one_of_several_listens();
-	ck_assert(exists(in_folder("x.sock")));
-	ck_assert(!exists(in_folder("x.sock.lock")));
+	one_at_a_socket_file(15);
 }
 END_TEST
 
@@ -153,7 +157,7 @@ START_TEST(a_wider_address_is_refused_too)
 		char text[2][100], form[100];
 		struct point first;
 		unsigned port;
-		int fd = bind_any(i % 2 ? SOCK_DGRAM : SOCK_STREAM, &port);
+		int fd = bind_own(i % 2 ? SOCK_DGRAM : SOCK_STREAM, &port);
 
 		(void)close(fd);
 		for (size_t n = 0; n < 2; n++) {
@@ -188,12 +192,35 @@ static int number_in(const char *file)
 }
 
 /* Each round finds the number that the one before has left, and his lock file. */
-START_TEST(one_of_several_has_a_pid_file)
+static void one_has_a_pid_file(int n)
 {
 	(void)snprintf(path, sizeof path, "%s", in_folder("pid"));
-	for (int i = 0; i < ROUNDS; i++)
+	for (int i = 0; i < n; i++)
 		ck_assert_uint_eq(starts(open_pid_file), 1);
 	ck_assert(exists(path));
+}
+
+START_TEST(one_of_several_has_a_pid_file)
+{
+	one_has_a_pid_file(15);
+}
+END_TEST
+
+START_TEST(a_hundred_times_one_of_several_starts)
+{
+	switch (_i) {
+	case 0:
+		one_at_a_port("echo", SOCK_STREAM, 100);
+		break;
+	case 1:
+		one_at_a_port("echo+udp", SOCK_DGRAM, 100);
+		break;
+	case 2:
+		one_at_a_socket_file(100);
+		break;
+	default:
+		one_has_a_pid_file(100);
+	}
 }
 END_TEST
 
@@ -409,4 +436,6 @@ SUITE("starts", {"one of several has a port", one_of_several_has_a_port, 30},
       {"nothing is written through a link", nothing_is_written_through_a_link, 20},
       {"a pipe in its place holds nobody up", a_pipe_in_its_place_holds_nobody_up, 10},
       {"a lock without its master is named", a_lock_without_its_master_is_named, 10},
-      {"what is no file is not replaced", what_is_no_file_is_not_replaced, 10})
+      {"what is no file is not replaced", what_is_no_file_is_not_replaced, 10},
+      {"a hundred times one of several starts", a_hundred_times_one_of_several_starts, 30, 4,
+       .kind = SUITE_LONG})

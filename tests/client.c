@@ -109,6 +109,27 @@ int bind_any(int type, unsigned *port)
 	return fd;
 }
 
+/* Free at every address. */
+int bind_own(int type, unsigned *port)
+{
+	static unsigned next;
+	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
+
+	ck_assert_int_ge(fd, 0);
+	for (;;) {
+		struct sockaddr_in name = {.sin_family = AF_INET};
+
+		*port = 10000 + ((unsigned)getpid() * 16 + next++) % 20000;
+		name.sin_port = htons((uint16_t)*port);
+		if (bind(fd, (struct sockaddr *)&name, sizeof name) == 0)
+			break;
+		ck_assert_int_eq(errno, EADDRINUSE);
+	}
+	if (type == SOCK_STREAM)
+		ck_assert_int_eq(listen(fd, 1024), 0);
+	return fd;
+}
+
 void send_all(int fd, const void *bytes, size_t n)
 {
 	const char *at = bytes;

@@ -90,6 +90,8 @@ int try_connect(unsigned port);	    /* a descriptor or -errno */
 int try_connect_unix(const char *path);
 /* A socket of ours on a free port of 127.0.0.1, which listens where type is SOCK_STREAM. */
 int bind_any(int type, unsigned *port);
+/* The same, with a port below those that the kernel gives away: nobody else's when it is closed. */
+int bind_own(int type, unsigned *port);
 void send_all(int fd, const void *bytes, size_t n);
 void send_text(int fd, const char *text);
 void receive_exactly(int fd, void *bytes, size_t n);
