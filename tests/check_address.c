@@ -4,6 +4,7 @@
  * Names are only resolved as far as this machine does without a network.
  */
 #include <arpa/inet.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -74,9 +75,16 @@ END_TEST
 
 START_TEST(a_name_becomes_a_number)
 {
-	struct address address = parse("localhost:80");
 	char text[ADDRESS_TEXT_BYTES];
+	struct addrinfo *known;
+	struct address address;
 
+	if (getaddrinfo("localhost", NULL, NULL, &known) != 0) {
+		suite_skip("a name becomes a number", "localhost is no name here");
+		return;
+	}
+	freeaddrinfo(known);
+	address = parse("localhost:80");
 	address_format(&address, text);
 	ck_assert_msg(strcmp(text, "127.0.0.1:80") == 0 || strcmp(text, "[::1]:80") == 0,
 		      "localhost is %s", text);

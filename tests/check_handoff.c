@@ -402,7 +402,7 @@ START_TEST(who_waits_leaves_the_master_its_own)
 	clients = start_clients(port[0], word[1]);
 	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-	server = STEERED("--workers", "2", "--accept", "handoff", "--watchdog", "1s",
+	server = STEERED("--workers", "2", "--accept", "handoff", "--watchdog", "5s",
 			 "echo://127.0.0.1:0");
 	for (unsigned i = 0; i < 2; i++) {
 		pid_t worker = server_wait_worker(server, i, 0);

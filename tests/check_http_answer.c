@@ -5,7 +5,7 @@
 #include <time.h>
 
 #include "protocol/http_answer.h"
-#include "tests/suite.h"
+#include "tests/harness.h"
 
 /* ---- the date ---- */
 
@@ -69,8 +69,8 @@ START_TEST(the_date_is_one_in_a_pass)
 	for (int i = 0; i < 1000; i++)
 		ck_assert_int_eq(http_date(1000)->second, first.second);
 	ck_assert_ptr_eq(http_date(1000), date);
-	while (wall_second() == first.second)
-		;
+	for (struct wait wait = wait_begin(); wall_second() == first.second;)
+		wait_more(&wait, "the next second");
 	ck_assert_int_eq(http_date(1000)->second, first.second);
 	ck_assert_int_gt(http_date(1001000)->second, first.second);
 	ck_assert_str_ne(date->text, first.text);

@@ -63,9 +63,20 @@ static void start_fails(const char *const arguments[], const char *says)
 
 /* ---- addresses ---- */
 
+/* At a port that nobody has at another address. */
+static struct server *serve_at(const char *host)
+{
+	char listener[64];
+	unsigned port;
+
+	(void)close(bind_own(SOCK_STREAM, &port));
+	(void)snprintf(listener, sizeof listener, "echo://%s:%u", host, port);
+	return SERVER("--workers", "2", listener);
+}
+
 START_TEST(ipv4)
 {
-	struct server *server = SERVER("--workers", "1", "echo://127.0.0.2:0");
+	struct server *server = serve_at("127.0.0.2");
 
 	echoes(connect_to_host("127.0.0.2", server->ports[0]));
 	ck_assert_int_eq(try_connect(server->ports[0]), -ECONNREFUSED); /* 127.0.0.1 is another */
@@ -81,7 +92,7 @@ START_TEST(ipv6)
 		suite_skip("IPv6", "there is none");
 		return;
 	}
-	server = SERVER("--workers", "2", "echo://[::1]:0");
+	server = serve_at("[::1]");
 	ck_assert(server_log_has(server, "echo://[::1]:"));
 	echoes(connect_to_host("[::1]", server->ports[0]));
 	ck_assert_int_eq(try_connect(server->ports[0]), -ECONNREFUSED);

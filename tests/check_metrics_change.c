@@ -572,7 +572,7 @@ START_TEST(weirctl_prints_the_same)
 	char *text = scrape_at(metrics_port(server));
 	char command[256], *said;
 
-	(void)snprintf(command, sizeof command, "timeout 60 %s --control %s metrics > %s",
+	(void)snprintf(command, sizeof command, "timeout 600 %s --control %s metrics > %s",
 		       built("weirctl"), in_folder("control"), in_folder("said"));
 	ck_assert_int_eq(system(command), 0);
 	said = read_whole(in_folder("said"));

@@ -31,7 +31,7 @@ static int ctl(const char *arguments)
 	int status;
 	size_t n;
 
-	(void)snprintf(command, sizeof command, "timeout 60 %s %s 2>&1", built("weirctl"),
+	(void)snprintf(command, sizeof command, "timeout 600 %s %s 2>&1", built("weirctl"),
 		       arguments);
 	pipe = popen(command, "re");
 	ck_assert_ptr_nonnull(pipe);
@@ -162,7 +162,7 @@ START_TEST(several_may_ask_for_one_reload)
 
 	start();
 	(void)snprintf(command, sizeof command,
-		       "for i in 1 2 3 4 5; do timeout 60 %s --control %s reload & pids=\"$pids "
+		       "for i in 1 2 3 4 5; do timeout 600 %s --control %s reload & pids=\"$pids "
 		       "$!\"; done >/dev/null; for pid in $pids; do wait $pid || exit 1; done",
 		       built("weirctl"), path);
 	ck_assert_int_eq(system(command), 0);
