@@ -112,6 +112,18 @@ static pid_t last_master(const struct server *server)
 	return (pid_t)strtol(found, NULL, 10);
 }
 
+/* The next one that is no READY of a master of its own: that comes when it serves, which may be
+ * after its first WATCHDOG. */
+static const char *state_but_ready(void)
+{
+	const char *text;
+
+	do
+		text = next_state();
+	while (strncmp(text, "READY=1\nSTATUS=", 15) == 0);
+	return text;
+}
+
 /* systemd hears the main process alone: the old one says who that is from now on. What the
  * new one says before it is the main one is not heard, so that READY goes with MAINPID. */
 START_TEST(an_upgrade_says_who_is_the_main_process)
@@ -129,10 +141,10 @@ START_TEST(an_upgrade_says_who_is_the_main_process)
 		const char *text;
 
 		ck_assert_int_eq(kill(old, SIGUSR2), 0);
-		do {
-			text = next_state();
-			(void)snprintf(wanted, sizeof wanted, "%.63s", text);
-		} while (manager.from != old);
+		do
+			text = state_but_ready();
+		while (manager.from != old);
+		(void)snprintf(wanted, sizeof wanted, "%.63s", text);
 		ck_assert_int_eq(server_wait_exit(server), 0);
 		server->pid = last_master(server);
 		ck_assert_int_ne(server->pid, old);
@@ -145,7 +157,7 @@ START_TEST(an_upgrade_says_who_is_the_main_process)
 		while (manager.from != server->pid);
 	}
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
-	expect_state("STOPPING=1\n");
+	ck_assert_int_eq(strncmp(state_but_ready(), "STOPPING=1\n", 11), 0);
 	ck_assert_int_eq(manager.from, server->pid);
 }
 END_TEST
