@@ -357,6 +357,15 @@ static const struct stats_row *row_of(const char *name)
 	return NULL;
 }
 
+static uint64_t row_stat(const struct server *server, unsigned worker, const struct stats_row *row)
+{
+	const struct board_seat *seats = &server->board->seats[board_seat_of(worker, 0)];
+
+	/* A slot's two seats: of the generations that serve by turns. */
+	return stats_combine(row, stats_value(&seats[0].stats, row),
+			     stats_value(&seats[1].stats, row));
+}
+
 /* Of all rows that are called NAME_something. */
 static uint64_t family_stat(const struct server *server, unsigned worker, const char *name)
 {
@@ -364,11 +373,11 @@ static uint64_t family_stat(const struct server *server, unsigned worker, const 
 	uint64_t total = 0;
 
 	for (size_t i = 0; i < stats_rows_n; i++) {
-		const char *row = stats_rows[i].name;
+		const struct stats_row *row = &stats_rows[i];
 
-		if (strncmp(row, name, bytes) != 0 || row[bytes] != '_')
+		if (strncmp(row->name, name, bytes) != 0 || row->name[bytes] != '_')
 			continue;
-		total += server_worker_stat(server, worker, row);
+		total += row_stat(server, worker, row);
 		n++;
 	}
 	if (!n)
@@ -380,14 +389,7 @@ uint64_t server_worker_stat(const struct server *server, unsigned worker, const 
 {
 	const struct stats_row *row = row_of(name);
 
-	if (!row)
-		return family_stat(server, worker, name);
-
-	const struct board_seat *seats = &server->board->seats[board_seat_of(worker, 0)];
-
-	/* A slot's two seats: of the generations that serve by turns. */
-	return stats_combine(row, stats_value(&seats[0].stats, row),
-			     stats_value(&seats[1].stats, row));
+	return row ? row_stat(server, worker, row) : family_stat(server, worker, name);
 }
 
 uint64_t server_stat(const struct server *server, const char *name)
@@ -395,11 +397,9 @@ uint64_t server_stat(const struct server *server, const char *name)
 	const struct stats_row *row = row_of(name);
 	uint64_t total = 0;
 
-	for (unsigned i = 0; i < WORKERS_MAX; i++) {
-		uint64_t value = server_worker_stat(server, i, name);
-
-		total = row ? stats_combine(row, total, value) : total + value;
-	}
+	for (unsigned i = 0; i < WORKERS_MAX; i++)
+		total = row ? stats_combine(row, total, row_stat(server, i, row))
+			    : total + family_stat(server, i, name);
 	return total;
 }
 
