@@ -176,14 +176,26 @@ static void find_published(const struct party *party, uint32_t *published)
 	}
 }
 
-static bool guest_has_heard(const struct party *party, const struct guest *guest,
-			    const uint32_t *published)
+/* The first one of whom it has not heard all; party->n: there is none. */
+static unsigned first_unheard(const struct party *party, const struct guest *guest,
+			      const uint32_t *published)
 {
-	for (unsigned i = 0; i < party->n; i++)
-		if (&party->guests[i] != guest && published[i] > guest->since[i] &&
-		    guest->heard[i] < published[i])
-			return false;
-	return true;
+	unsigned i = 0;
+
+	while (i < party->n && (&party->guests[i] == guest || published[i] <= guest->since[i] ||
+				guest->heard[i] >= published[i]))
+		i++;
+	return i;
+}
+
+static _Noreturn void nothing_comes(const struct party *party, unsigned number,
+				    const uint32_t *published)
+{
+	const struct guest *guest = &party->guests[number];
+	unsigned sender = first_unheard(party, guest, published);
+
+	ck_abort_msg("guest %u waited in vain for line %u of %u of guest %u, of %u guests", number,
+		     guest->heard[sender], published[sender], sender, party->n);
 }
 
 void party_hear_all(struct party *party)
@@ -196,12 +208,14 @@ void party_hear_all(struct party *party)
 	for (unsigned i = 0; i < party->n; i++) {
 		const struct guest *guest = &party->guests[i];
 
-		while (!guest->gone && !guest->deaf && !guest_has_heard(party, guest, published)) {
+		while (!guest->gone && !guest->deaf &&
+		       first_unheard(party, guest, published) < party->n) {
 			uint64_t gone_n = party->gone_n;
 
 			if (party_listen(party, 1))
 				wait = wait_begin();
-			wait_more(&wait, "all lines to arrive");
+			else if (now_ms() > wait.until_ms)
+				nothing_comes(party, i, published);
 			if (party->gone_n != gone_n)
 				find_published(party, published);
 		}
