@@ -49,7 +49,8 @@ struct pair {
 	unsigned long rounds, lost;
 };
 
-/* Both are about to act; first one side so far, then the other so far; then they end. */
+/* Both are about to act; first one side so far, then the other so far (ULONG_MAX: to its end); then
+ * they end. */
 static void interleave(struct pair *pair, const struct race *race, bool writer_first,
 		       unsigned long writer_n, unsigned long reader_n)
 {
@@ -58,9 +59,13 @@ static void interleave(struct pair *pair, const struct race *race, bool writer_f
 	unsigned first = writer_first ? 0 : 1, second = 1 - first;
 
 	(void)step(pids[first], &shared->done[first], n[first]);
-	(void)step(pids[second], &shared->done[second], n[second]);
+	if (n[second] == ULONG_MAX)
+		go_on(pids[second]);
+	else
+		(void)step(pids[second], &shared->done[second], n[second]);
 	go_on(pids[first]);
-	go_on(pids[second]);
+	if (n[second] != ULONG_MAX)
+		go_on(pids[second]);
 	if (race->is_lost())
 		ck_abort_msg("%s: a wake-up was lost, %s after %lu, the other after %lu",
 			     race->name, writer_first ? "writer" : "reader", n[first], n[second]);
@@ -72,23 +77,25 @@ static void interleave(struct pair *pair, const struct race *race, bool writer_f
 	pair->rounds++;
 }
 
+/* One side stands at each of its instructions while the other does all that it does. */
+static void interleave_whole(struct pair *pair, const struct race *race, unsigned long writer_n,
+			     unsigned long reader_n, unsigned long stride)
+{
+	for (unsigned long i = 0; i <= writer_n; i += stride)
+		interleave(pair, race, true, i, ULONG_MAX);
+	for (unsigned long i = 0; i <= reader_n; i += stride)
+		interleave(pair, race, false, ULONG_MAX, i);
+}
+
 /* So many steps that all of them are about this many. */
 #define STEPS_ALL 1000000ul
 
-static void interleave_everywhere(const struct race *race)
+/* Both stand somewhere: each step of one side is seen, and the other's shifted by one each time. */
+static void interleave_everywhere(struct pair *pair, const struct race *race,
+				  unsigned long writer_n, unsigned long reader_n)
 {
-	struct pair pair = {0};
-	unsigned long writer_n, reader_n, stride_w = 1, stride_r = 1, all;
+	unsigned long stride_w = 1, stride_r = 1, all = writer_n * reader_n * (writer_n + reader_n);
 
-	open_room(2);
-	pair.writer = trace(race->writer);
-	pair.reader = trace(race->reader);
-	interleave(&pair, race, true, 0, 0); /* symbols are bound by now */
-	writer_n = step(pair.writer, &shared->done[0], ULONG_MAX);
-	reader_n = step(pair.reader, &shared->done[1], ULONG_MAX);
-	interleave(&pair, race, true, 0, 0);
-	/* Each step of one side is seen, and the other's shifted by one each time. */
-	all = writer_n * reader_n * (writer_n + reader_n);
 	while (all / stride_r / stride_w > STEPS_ALL)
 		if (stride_r < reader_n / 5)
 			stride_r++;
@@ -97,12 +104,29 @@ static void interleave_everywhere(const struct race *race)
 	for (unsigned long i = 0; i <= writer_n; i += stride_w)
 		for (unsigned long j = i / stride_w % stride_r; j <= reader_n + stride_r;
 		     j += stride_r) {
-			interleave(&pair, race, true, i, j);
-			interleave(&pair, race, false, i, j);
+			interleave(pair, race, true, i, j);
+			interleave(pair, race, false, i, j);
 		}
-	(void)printf("FIGURE %s: %lu interleavings of %lu (stride %lu) and %lu (stride %lu) "
-		     "instructions\n",
-		     race->name, pair.rounds, writer_n, stride_w, reader_n, stride_r);
+}
+
+static void run_race(const struct race *race, bool everywhere)
+{
+	struct pair pair = {0};
+	unsigned long writer_n, reader_n;
+
+	open_room(2);
+	pair.writer = trace(race->writer);
+	pair.reader = trace(race->reader);
+	interleave(&pair, race, true, 0, 0); /* symbols are bound by now */
+	writer_n = step(pair.writer, &shared->done[0], ULONG_MAX);
+	reader_n = step(pair.reader, &shared->done[1], ULONG_MAX);
+	interleave(&pair, race, true, 0, 0);
+	if (everywhere)
+		interleave_everywhere(&pair, race, writer_n, reader_n);
+	else
+		interleave_whole(&pair, race, writer_n, reader_n, suite_sanitized() ? 7 : 1);
+	(void)printf("FIGURE %s: %lu interleavings of %lu and %lu instructions\n", race->name,
+		     pair.rounds, writer_n, reader_n);
 	(void)fflush(stdout);
 	end_process(pair.writer);
 	end_process(pair.reader);
@@ -196,12 +220,21 @@ static const struct race races[] = {
     {"wait and take", wait_again_and_again, take_again_and_again, waits_on},
 };
 
+START_TEST(no_wake_up_is_lost_where_one_stands)
+{
+	if (!may_trace("no wake-up is lost where one stands"))
+		return;
+	open_shared();
+	run_race(&races[_i], false);
+}
+END_TEST
+
 START_TEST(no_wake_up_is_lost_between_two_steps)
 {
 	if (!may_trace("no wake-up is lost between two steps"))
 		return;
 	open_shared();
-	interleave_everywhere(&races[_i]);
+	run_race(&races[_i], true);
 }
 END_TEST
 
@@ -335,23 +368,22 @@ static void say_some(uint64_t n, uint64_t *seed)
 #define LAPS(n) ((n)*RING_BYTES / 160)
 
 /* From its seat on it reads all, also where the writer went round while it was taken. */
-START_TEST(a_seat_taken_at_each_instruction)
+/* At every stride-th of the first instructions, then each time that they are 1/share more: a walk
+ * round the ring is many, and always the same ones. */
+static void take_a_seat_everywhere(unsigned long stride, unsigned long share)
 {
-	unsigned long all, stride = suite_sanitized() ? 7 : 1, points = 0;
+	unsigned long all, points = 0;
 	uint64_t seed = 8;
 	bool past = false;
 	pid_t reader;
 
-	if (!may_trace("a seat taken at each instruction"))
-		return;
 	open_shared();
 	open_room(2);
 	bus_vacate(&bus, READER);
 	say_some(LAPS(2), &seed);
 	reader = trace(take_seat_again_and_again);
 	all = step(reader, &shared->done[1], ULONG_MAX);
-	/* Each of the first ones, then fewer and fewer, should it walk far. */
-	for (unsigned long at = 0; !past; at += at < 1200 ? stride : at / 50, points++) {
+	for (unsigned long at = 0; !past; at += at < 1200 ? stride : at / share, points++) {
 		past = at > all;
 		go_on(reader);
 		say_some(LAPS(2), &seed);
@@ -369,12 +401,25 @@ START_TEST(a_seat_taken_at_each_instruction)
 	end_process(reader);
 	bus_close(&bus);
 }
+
+START_TEST(a_seat_taken_at_some_instructions)
+{
+	if (may_trace("a seat taken at some instructions"))
+		take_a_seat_everywhere(suite_sanitized() ? 61 : 31, 3);
+}
+END_TEST
+
+START_TEST(a_seat_taken_at_each_instruction)
+{
+	if (may_trace("a seat taken at each instruction"))
+		take_a_seat_everywhere(suite_sanitized() ? 7 : 1, 50);
+}
 END_TEST
 
 /* ---- two cores ---- */
 
-#define ROUNDS	200000
-#define SPIN_MS 8000 /* where they all sleep it takes longer, and is cut short */
+#define ROUNDS	20000
+#define SPIN_MS 3000 /* where they all sleep it takes longer, and is cut short */
 
 /* Waits a little, at random. Who finds itself asleep was too early, else too late: so both
  * sides come to act at one moment. */
@@ -457,16 +502,22 @@ static void read_by_turns(void)
 	} while (!asleep || await_bell(READER));
 }
 
-START_TEST(no_reader_sleeps_on)
+/* At least one of them slept: else there was no race. */
+static bool is_over(uint64_t rounds, uint64_t most, uint64_t until_ms)
+{
+	return rounds >= most || SEEN(lost) || (now_ms() >= until_ms && SEEN(sleeps));
+}
+
+static void publish_by_turns(unsigned times)
 {
 	struct bus_port *port = &ports[WRITER];
-	uint64_t until = now_ms() + SPIN_MS;
+	uint64_t until = now_ms() + (uint64_t)times * SPIN_MS;
 	struct lingerer late = {2, 64};
 	pid_t pid;
 
 	if (!two_cores("no reader sleeps on", read_by_turns, &pid))
 		return;
-	while (port->number < ROUNDS && now_ms() < until && !SEEN(lost)) {
+	while (!is_over(port->number, (uint64_t)times * ROUNDS, until)) {
 		linger(&late);
 		MUST(publish_48(port));
 		(void)bus_announce(port);
@@ -475,6 +526,17 @@ START_TEST(no_reader_sleeps_on)
 			continue;
 	}
 	two_cores_are_done("publish and sleep", port->number, pid);
+}
+
+START_TEST(no_reader_sleeps_on)
+{
+	publish_by_turns(1);
+}
+END_TEST
+
+START_TEST(no_reader_sleeps_on_for_long)
+{
+	publish_by_turns(10);
 }
 END_TEST
 
@@ -508,10 +570,10 @@ static bool publish_at_last(struct bus_port *port, struct lingerer *early)
 	return true;
 }
 
-START_TEST(no_writer_waits_on)
+static void wait_by_turns(unsigned times)
 {
 	struct bus_port *port = &ports[WRITER];
-	uint64_t until = now_ms() + SPIN_MS;
+	uint64_t until = now_ms() + (uint64_t)times * SPIN_MS;
 	struct lingerer early = {4, 64};
 	pid_t pid;
 
@@ -520,7 +582,7 @@ START_TEST(no_writer_waits_on)
 	do
 		skip_all(port);
 	while (publish_48(port));
-	while (shared->turn < ROUNDS && now_ms() < until) {
+	while (!is_over(shared->turn, (uint64_t)times * ROUNDS, until)) {
 		TELL(turn, shared->turn + 1);
 		linger(&early);
 		if (!publish_at_last(port, &early))
@@ -530,12 +592,32 @@ START_TEST(no_writer_waits_on)
 	}
 	two_cores_are_done("wait and take", shared->turn, pid);
 }
+
+START_TEST(no_writer_waits_on)
+{
+	wait_by_turns(1);
+}
 END_TEST
 
+START_TEST(no_writer_waits_on_for_long)
+{
+	wait_by_turns(10);
+}
+END_TEST
+
+#define RACES (sizeof races / sizeof *races)
+
 SUITE("bus_race",
-      {"no wake-up is lost between two steps", no_wake_up_is_lost_between_two_steps, 60,
-       sizeof races / sizeof *races},
+      {"no wake-up is lost where one stands", no_wake_up_is_lost_where_one_stands, 30, RACES},
+      {"no wake-up is lost between two steps", no_wake_up_is_lost_between_two_steps, 120, RACES,
+       .kind = SUITE_LONG},
       {"a reader overtaken at each instruction", a_reader_overtaken_at_each_instruction, 60},
-      {"a seat taken at each instruction", a_seat_taken_at_each_instruction, 60},
+      {"a seat taken at some instructions", a_seat_taken_at_some_instructions, 60},
+      {"a seat taken at each instruction", a_seat_taken_at_each_instruction, 120,
+       .kind = SUITE_LONG},
       {"no reader sleeps on", no_reader_sleeps_on, 30},
-      {"no writer waits on", no_writer_waits_on, 30})
+      {"no writer waits on", no_writer_waits_on, 30},
+      {"no reader sleeps on, ten times as long", no_reader_sleeps_on_for_long, 60,
+       .kind = SUITE_LONG},
+      {"no writer waits on, ten times as long", no_writer_waits_on_for_long, 60,
+       .kind = SUITE_LONG})
