@@ -135,21 +135,35 @@ static bool play(struct scene *scene, unsigned end_at)
 	return scene->tracee.ended;
 }
 
-START_TEST(a_death_in_the_middle_of_a_talk)
+static void die_at_each(unsigned stride, bool kills_taker, const char *test)
 {
-	struct scene scene = {.kills_taker = _i};
-	unsigned slower = suite_sanitized() ? 10 : 1, deaths = 0;
+	struct scene scene = {.kills_taker = kills_taker};
+	unsigned deaths = 0;
 
-	for (unsigned n = 1; play(&scene, n); n += 5 * slower)
+	for (unsigned n = 1; play(&scene, n); n += stride)
 		deaths++;
 	if (!deaths) {
-		suite_skip("a death in the middle of a talk", "ptrace is not allowed here");
+		suite_skip(test, "ptrace is not allowed here");
 		return;
 	}
 	(void)printf("FIGURE %s of members of a chat: %u deaths in up to %u stops; %llu guests "
 		     "were gone, the others heard each line once\n",
-		     _i ? "taker" : "giver", deaths, scene.stops, (unsigned long long)scene.gone);
+		     kills_taker ? "taker" : "giver", deaths, scene.stops,
+		     (unsigned long long)scene.gone);
+}
+
+START_TEST(a_death_now_and_then_in_a_talk)
+{
+	die_at_each(suite_sanitized() ? 50 : 19, _i, "a death now and then in a talk");
 }
 END_TEST
 
-SUITE("move_kill_chat", {"a death in the middle of a talk", a_death_in_the_middle_of_a_talk, 90, 2})
+START_TEST(a_death_in_the_middle_of_a_talk)
+{
+	die_at_each(suite_sanitized() ? 50 : 5, _i, "a death in the middle of a talk");
+}
+END_TEST
+
+SUITE("move_kill_chat", {"a death now and then in a talk", a_death_now_and_then_in_a_talk, 60, 2},
+      {"a death in the middle of a talk", a_death_in_the_middle_of_a_talk, 90, 2,
+       .kind = SUITE_LONG})
