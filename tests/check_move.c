@@ -39,23 +39,20 @@ static void make_rounds(struct server *server, enum helm what, int rounds, const
 		     (unsigned long long)ms / (unsigned)rounds, (unsigned long long)longest);
 }
 
-/* 20,000 messages a second; or as many as there can be, one under way on each connection all the
- * time, so that both CPUs have more to do than they can. */
+/* Two messages a second for each; or as many as there can be, one under way on each connection all
+ * the time, so that both CPUs have more to do than they can. */
 static const struct {
-	const char *rate;
-	int rounds;
+	bool paced;
+	int rounds; /* of ten thousand */
 	const char *reloads, *upgrades;
 } loads[] = {
-    {"20000", ROUNDS, "reloads", "upgrades"},
-    {NULL, 3, "reloads, all talking all the time,", "upgrades, all talking all the time,"},
+    {true, ROUNDS, "reloads", "upgrades"},
+    {false, 3, "reloads, all talking all the time,", "upgrades, all talking all the time,"},
 };
 
-START_TEST(ten_thousand_move)
+static void all_move(int i, unsigned long n, int rounds)
 {
 	const struct load_setting churn_setting = {.cpu = -1, .name = "churn"};
-	unsigned long n = suite_volume(10000);
-	const char *rate = loads[_i].rate;
-	int rounds = loads[_i].rounds;
 	struct rlimit limit;
 	struct server *server;
 	pid_t load, churn;
@@ -64,20 +61,21 @@ START_TEST(ten_thousand_move)
 	raise_descriptor_limit();
 	(void)getrlimit(RLIMIT_NOFILE, &limit);
 	if (limit.rlim_cur < n + n / 10) {
-		suite_skip("ten thousand move", "the limit of descriptors is below 11000");
+		suite_skip("all move", "the limit of descriptors is too low");
 		return;
 	}
 	server = SERVER("-w", "2", HELM_CONTROL, "echo://127.0.0.1:0");
 	to = load_listener("echo", server->ports[0]);
 	load = load_start(&load_plain, (const char *const[]){"-c", load_number((long)n), "-P", "2",
-							     "-d", "300s", "--timeout", "30s", to,
-							     rate ? "-r" : NULL, rate, NULL});
+							     "-d", "3000s", "--timeout", "60s", to,
+							     loads[i].paced ? "-r" : NULL,
+							     load_number(2 * (long)n), NULL});
 	server_wait_stat(server, "received_bytes", 64 * n);
 	churn = load_start(&churn_setting,
-			   (const char *const[]){"-c", "2", "--churn", "-d", "300s", to, NULL});
-	server_wait_stat(server, "accepted", n + 100);
-	make_rounds(server, HELM_RELOAD, rounds, loads[_i].reloads, n);
-	make_rounds(server, HELM_UPGRADE, rounds, loads[_i].upgrades, n);
+			   (const char *const[]){"-c", "2", "--churn", "-d", "3000s", to, NULL});
+	server_wait_stat(server, "accepted", n + 10);
+	make_rounds(server, HELM_RELOAD, rounds, loads[i].reloads, n);
+	make_rounds(server, HELM_UPGRADE, rounds, loads[i].upgrades, n);
 	load_end_well(&load_plain, load);
 	load_end_well(&churn_setting, churn);
 	server_wait_stat_is(server, "connections", 0);
@@ -85,6 +83,17 @@ START_TEST(ten_thousand_move)
 	(void)printf("FIGURE meanwhile %llu came and went, none was refused or reset\n",
 		     (unsigned long long)server_stat(server, "accepted") - n);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
+START_TEST(two_thousand_move)
+{
+	all_move(_i, suite_volume(2000), 2);
+}
+END_TEST
+
+START_TEST(ten_thousand_move)
+{
+	all_move(_i, suite_volume(10000), loads[_i].rounds);
 }
 END_TEST
 
@@ -187,13 +196,12 @@ END_TEST
 
 /* ---- changes that nobody waits for ---- */
 
-START_TEST(a_storm_of_changes)
+static void storm(int mode, unsigned sent)
 {
 	static const char *const modes[] = {"reuseport", "shared", "handoff"};
 	static const int signals[] = {SIGHUP, SIGTTIN, SIGTTOU, SIGHUP};
-	struct server *server = SERVER("-w", "2", "-a", modes[_i], "echo://127.0.0.1:0");
-	unsigned sent = suite_sanitized() ? 20 : 100;
-	uint64_t seed = (uint64_t)_i + 1;
+	struct server *server = SERVER("-w", "2", "-a", modes[mode], "echo://127.0.0.1:0");
+	uint64_t seed = (uint64_t)mode + 1;
 	struct throng throng;
 
 	throng_open(&throng, server, CALLERS);
@@ -215,11 +223,25 @@ START_TEST(a_storm_of_changes)
 	helm_expect_no_loss(server);
 	(void)printf("FIGURE %s: %u signals to reload, for more and for fewer workers, without "
 		     "waiting: %llu moves of %d connections\n",
-		     modes[_i], sent, (unsigned long long)server_stat(server, "moved_in"), CALLERS);
+		     modes[mode], sent, (unsigned long long)server_stat(server, "moved_in"),
+		     CALLERS);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
+START_TEST(a_gust_of_changes)
+{
+	storm(_i, 20);
 }
 END_TEST
 
-SUITE("move", {"ten thousand move", ten_thousand_move, 180, 2},
-      {"who moves waits a moment", who_moves_waits_a_moment, 60},
-      {"a storm of changes", a_storm_of_changes, 60, 3})
+START_TEST(a_storm_of_changes)
+{
+	storm(_i, suite_sanitized() ? 20 : 100);
+}
+END_TEST
+
+SUITE("move", {"two thousand move", two_thousand_move, 60, 2},
+      {"ten thousand move", ten_thousand_move, 180, 2, .kind = SUITE_LONG},
+      {"who moves waits a moment", who_moves_waits_a_moment, 60, .kind = SUITE_LONG | SUITE_ALONE},
+      {"a gust of changes", a_gust_of_changes, 60, 3},
+      {"a storm of changes", a_storm_of_changes, 60, 3, .kind = SUITE_LONG})

@@ -253,11 +253,14 @@ static uint64_t wait_closed_ms(const struct server *server, const char *counter)
 	return now_ms();
 }
 
-START_TEST(deadlines_go_on_from_their_age)
+/* One that began anew would take half as long again. False: it took as long, or could not be moved
+ * in time, which is as it has to be where all of it was slow. */
+static bool deadlines_go_on(enum helm what)
 {
 	struct server *servers[TIMEOUTS];
 	struct wait wait = wait_begin();
 	uint64_t from_ms, timeout_ms = suite_sanitized() ? 6000 : 2000;
+	bool in_time = true;
 	char limit[16];
 	int fds[TIMEOUTS];
 
@@ -280,10 +283,7 @@ START_TEST(deadlines_go_on_from_their_age)
 	while (now_ms() < from_ms + timeout_ms / 2)
 		wait_more(&wait, "half of the time");
 	for (size_t i = 0; i < TIMEOUTS; i++) {
-		struct helm_change seen = helm_make(servers[i], changes[_i]);
-
-		ck_assert_msg(seen.moved == 1, "%llu moved:\n%s", (unsigned long long)seen.moved,
-			      servers[i]->log);
+		in_time = helm_make(servers[i], what).moved == 1 && in_time;
 	}
 	for (size_t i = 0; i < TIMEOUTS; i++) {
 		uint64_t ms = wait_closed_ms(servers[i], timeouts[i].counter) - from_ms;
@@ -292,12 +292,20 @@ START_TEST(deadlines_go_on_from_their_age)
 		    "FIGURE %s %s, moved after half of it: closed %llu ms after its beginning\n",
 		    timeouts[i].option + 2, limit, (unsigned long long)ms);
 		(void)fflush(stdout);
-		/* One that began anew would take half as long again. */
 		ck_assert_uint_ge(ms, timeout_ms - 100);
-		ck_assert_uint_lt(ms, timeout_ms + timeout_ms / 2 - 100);
+		in_time = in_time && ms < timeout_ms + timeout_ms / 2 - 100;
 		(void)close(fds[i]);
 		ck_assert_int_eq(server_stop(servers[i], SIGTERM), 0);
 	}
+	return in_time;
+}
+
+START_TEST(deadlines_go_on_from_their_age)
+{
+	struct wait wait = wait_begin();
+
+	while (!deadlines_go_on(changes[_i]))
+		wait_more(&wait, "deadlines that go on from their age");
 }
 END_TEST
 
