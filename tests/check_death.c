@@ -264,12 +264,12 @@ struct storm {
 	uint64_t rank;
 };
 
-static void storm_kill_each_second(struct storm *storm, unsigned seconds)
+static void storm_kill(struct storm *storm, unsigned times, unsigned pause_ms)
 {
 	uint64_t next = now_ms();
 
-	for (unsigned i = 0; i < seconds; i++) {
-		next += 1000;
+	for (unsigned i = 0; i < times; i++) {
+		next += pause_ms;
 		while (now_ms() < next)
 			(void)poll(NULL, 0, (int)(next - now_ms()));
 		kill_worker(storm->server, (unsigned)(next_random(&storm->rank) >> 33) % WORKERS);
@@ -330,7 +330,7 @@ static void storm_judge(struct storm *storm, const struct churn *churn, bool han
 	ck_assert_uint_gt(churn->whole, 0);
 }
 
-static void storm(const char *mode, unsigned seconds)
+static void storm(const char *mode, size_t idle, unsigned times, unsigned pause_ms)
 {
 	static struct storm storm;
 	pid_t pids[CHURNERS];
@@ -339,7 +339,7 @@ static void storm(const char *mode, unsigned seconds)
 
 	raise_descriptor_limit();
 	(void)getrlimit(RLIMIT_NOFILE, &limit);
-	storm.idle.n = limit.rlim_cur > IDLE_MAX + 100 ? IDLE_MAX : limit.rlim_cur / 2;
+	storm.idle.n = limit.rlim_cur > idle + 100 ? idle : limit.rlim_cur / 2;
 	memset(storm.idle.fds, -1, sizeof storm.idle.fds);
 	storm.rank = 20;
 	storm.server = SERVER("--workers", "4", "--accept", mode, "increment://127.0.0.1:0");
@@ -349,7 +349,7 @@ static void storm(const char *mode, unsigned seconds)
 				    SETS_MAX);
 	idle_fill(&storm.idle, storm.server->ports[0]);
 	churn = churn_start(storm.server->ports[0], pids);
-	storm_kill_each_second(&storm, seconds);
+	storm_kill(&storm, times, pause_ms);
 	churn_stop(churn, pids);
 	(void)idle_sweep(&storm.idle);
 	idle_all_serve(&storm.idle);
@@ -367,21 +367,19 @@ static void storm(const char *mode, unsigned seconds)
 	ck_assert_int_eq(server_stop(storm.server, SIGTERM), 0);
 }
 
-START_TEST(storm_reuseport)
+static const char *const modes[] = {"reuseport", "shared", "handoff"};
+
+START_TEST(some_workers_killed)
 {
-	storm("reuseport", suite_sanitized() ? 5 : 20);
+	storm(modes[_i], 300, 3, 200);
 }
 END_TEST
 
-START_TEST(storm_shared)
+START_TEST(a_worker_killed_each_second)
 {
-	storm("shared", suite_sanitized() ? 3 : 6);
-}
-END_TEST
+	static const unsigned seconds[] = {20, 6, 6};
 
-START_TEST(storm_handoff)
-{
-	storm("handoff", suite_sanitized() ? 3 : 6);
+	storm(modes[_i], IDLE_MAX, suite_sanitized() ? 3 : seconds[_i], 1000);
 }
 END_TEST
 
@@ -495,9 +493,10 @@ START_TEST(what_a_dead_worker_took_is_not_given_to_another)
 }
 END_TEST
 
-SUITE("death", {"reuseport: a worker killed each second", storm_reuseport, 90},
-      {"shared: a worker killed each second", storm_shared, 60},
-      {"handoff: a worker killed each second", storm_handoff, 60},
+#define MODES (sizeof modes / sizeof *modes)
+
+SUITE("death", {"some workers killed", some_workers_killed, 60, MODES},
+      {"a worker killed each second", a_worker_killed_each_second, 90, MODES, .kind = SUITE_LONG},
       {"handoff: a dead channel is not written to", a_dead_channel_is_not_written_to, 60},
       {"handoff: what a dead worker took is not given to another",
        what_a_dead_worker_took_is_not_given_to_another, 30})

@@ -131,17 +131,14 @@ static void storm_idle(struct storm *storm)
 		expect_text(storm->idle[i], "b");
 }
 
-START_TEST(a_storm_of_signals)
+static void a_storm_of(unsigned n, int mode)
 {
-	unsigned n = (unsigned)suite_volume(1000);
 	static const char *const modes[] = {"reuseport", "shared", "handoff"};
-	struct storm storm = {.workers = 2, .random = 0x5eed + (uint64_t)_i};
+	struct storm storm = {.workers = 2, .random = 0x5eed + (uint64_t)mode};
 	struct crowd *crowd;
 	uint64_t begin;
 
-	if (_i)
-		n /= 5;
-	storm.server = STEERED("--workers", "2", "--accept", modes[_i], "echo://127.0.0.1:0",
+	storm.server = STEERED("--workers", "2", "--accept", modes[mode], "echo://127.0.0.1:0",
 			       "increment://127.0.0.1:0", "chat://127.0.0.1:0");
 	crowd = crowd_start(&(struct crowd_plan){steer_address(storm.server, 0), .talkers = 50,
 						 .comers = 4, .pause_ms = 2});
@@ -155,7 +152,7 @@ START_TEST(a_storm_of_signals)
 		(void)poll(NULL, 0, (int)(next_random(&storm.random) % 16)); /* a random moment */
 		reap();
 		steer_forget(storm.server);
-		if (i % 100 == 99) {
+		if (i % (n / 2) == n / 2 - 1 || i % 100 == 99) {
 			storm_settle(&storm);
 			storm_idle(&storm);
 		}
@@ -165,10 +162,21 @@ START_TEST(a_storm_of_signals)
 	crowd_wait(crowd, 100, 10);
 	(void)printf("FIGURE a storm of %u signals, %s: %u HUP, %u USR2, %u TTIN, %u TTOU in %llu "
 		     "ms; generation %ld\n",
-		     n, modes[_i], storm.of[HUP], storm.of[USR2], storm.of[TTIN], storm.of[TTOU],
+		     n, modes[mode], storm.of[HUP], storm.of[USR2], storm.of[TTIN], storm.of[TTOU],
 		     (unsigned long long)(now_ms() - begin), steer_number("generation"));
 	crowd_ends_well(crowd, "meanwhile");
 	steer_stop(storm.server);
+}
+
+START_TEST(a_gust_of_signals)
+{
+	a_storm_of(60, _i);
+}
+END_TEST
+
+START_TEST(a_storm_of_signals)
+{
+	a_storm_of((unsigned)suite_volume(_i ? 200 : 1000), _i);
 }
 END_TEST
 
@@ -195,9 +203,8 @@ static void stop_all(struct server *server)
 	}
 }
 
-START_TEST(a_stop_in_the_middle_of_a_change)
+static void stop_in_the_middle(unsigned n)
 {
-	unsigned n = (unsigned)suite_volume(120);
 	uint64_t random = 0xdead;
 
 	for (unsigned i = 0; i < n; i++) {
@@ -225,7 +232,21 @@ START_TEST(a_stop_in_the_middle_of_a_change)
 	(void)printf("FIGURE stops in the middle of a change: %u, each by FIN\n", n);
 	(void)fflush(stdout);
 }
+
+START_TEST(a_stop_in_the_middle_of_a_change)
+{
+	stop_in_the_middle(16);
+}
 END_TEST
 
-SUITE("signals", {"a storm of signals", a_storm_of_signals, 110, 3},
-      {"a stop in the middle of a change", a_stop_in_the_middle_of_a_change, 60})
+START_TEST(many_stops_in_the_middle_of_changes)
+{
+	stop_in_the_middle((unsigned)suite_volume(120));
+}
+END_TEST
+
+SUITE("signals", {"a gust of signals", a_gust_of_signals, 60, 3},
+      {"a storm of signals", a_storm_of_signals, 110, 3, .kind = SUITE_LONG},
+      {"a stop in the middle of a change", a_stop_in_the_middle_of_a_change, 60},
+      {"many stops in the middle of changes", many_stops_in_the_middle_of_changes, 120,
+       .kind = SUITE_LONG})
