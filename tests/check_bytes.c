@@ -143,11 +143,10 @@ static void expect_volume(struct server *server, unsigned long bytes)
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 
-/* ---- a gigabyte ---- */
+/* ---- much at once: 64 MiB, or a gigabyte ---- */
 
-START_TEST(a_gigabyte_by_the_own_client)
+static void by_the_own_client(unsigned long bytes)
 {
-	unsigned long bytes = suite_volume(1024) * MIB;
 	struct server *server = SERVER("--workers", "1", "echo://127.0.0.1:0");
 	int fd = connect_to(server->ports[0]);
 	uint64_t begin_ms = now_ms();
@@ -157,11 +156,9 @@ START_TEST(a_gigabyte_by_the_own_client)
 	(void)close(fd);
 	expect_volume(server, bytes);
 }
-END_TEST
 
-START_TEST(a_gigabyte_by_unix_socket)
+static void by_unix_socket(unsigned long bytes)
 {
-	unsigned long bytes = suite_volume(1024) * MIB;
 	char path[128], listener[160];
 	struct server *server;
 	uint64_t begin_ms;
@@ -177,7 +174,6 @@ START_TEST(a_gigabyte_by_unix_socket)
 	(void)close(fd);
 	expect_volume(server, bytes);
 }
-END_TEST
 
 static void close_pipe(int fd)
 {
@@ -211,9 +207,8 @@ static pid_t start_program(const char *const argv[], int *to, int *from)
 	return pid;
 }
 
-static void gigabyte_by(struct server *server, const char *const argv[])
+static void by_program(struct server *server, unsigned long bytes, const char *const argv[])
 {
-	unsigned long bytes = suite_volume(1024) * MIB;
 	uint64_t begin_ms = now_ms();
 	int to, from, status;
 	pid_t pid;
@@ -229,36 +224,49 @@ static void gigabyte_by(struct server *server, const char *const argv[])
 	expect_volume(server, bytes);
 }
 
-START_TEST(a_gigabyte_by_socat)
+static void by_socat(unsigned long bytes)
 {
 	struct server *server;
 	char address[64];
 
 	if (!command_exists("socat")) {
-		suite_skip("a gigabyte by socat", "socat is not installed");
+		suite_skip("bytes by socat", "socat is not installed");
 		return;
 	}
 	server = SERVER("--workers", "1", "echo://127.0.0.1:0");
 	(void)snprintf(address, sizeof address, "TCP4:127.0.0.1:%u", server->ports[0]);
 	/* -t: how long socat waits for the other half after the first has ended. */
-	gigabyte_by(server,
-		    (const char *const[]){"socat", "-b", "65536", "-t", "600", "-", address, NULL});
+	by_program(server, bytes,
+		   (const char *const[]){"socat", "-b", "65536", "-t", "600", "-", address, NULL});
 }
-END_TEST
 
-START_TEST(a_gigabyte_by_nc)
+static void by_nc(unsigned long bytes)
 {
 	struct server *server;
 	char port[16];
 
 	/* Of the programs called nc only OpenBSD's has -N. */
 	if (!command_exists("nc") || system("nc -h 2>&1 | grep -q OpenBSD") != 0) {
-		suite_skip("a gigabyte by nc", "OpenBSD's nc is not installed");
+		suite_skip("bytes by nc", "OpenBSD's nc is not installed");
 		return;
 	}
 	server = SERVER("--workers", "1", "echo://127.0.0.1:0");
 	(void)snprintf(port, sizeof port, "%u", server->ports[0]);
-	gigabyte_by(server, (const char *const[]){"nc", "-N", "127.0.0.1", port, NULL});
+	by_program(server, bytes, (const char *const[]){"nc", "-N", "127.0.0.1", port, NULL});
+}
+
+static void (*const carriers[])(unsigned long bytes) = {by_the_own_client, by_unix_socket, by_socat,
+							by_nc};
+
+START_TEST(many_bytes)
+{
+	carriers[_i](64 * MIB);
+}
+END_TEST
+
+START_TEST(a_gigabyte)
+{
+	carriers[_i](suite_volume(1024) * MIB);
 }
 END_TEST
 
@@ -362,9 +370,8 @@ static unsigned long segments_with_end(const char *mode, unsigned total)
 	return bytes;
 }
 
-START_TEST(data_and_fin_in_one_segment)
+static void end_at_once(unsigned total)
 {
-	unsigned total = (unsigned)suite_volume(100000);
 	uint64_t begin_ms = now_ms(), ms;
 
 	make_pattern();
@@ -377,11 +384,22 @@ START_TEST(data_and_fin_in_one_segment)
 	(void)segments_with_end("shared", total / 20);
 	(void)segments_with_end("handoff", total / 20);
 }
+
+START_TEST(data_and_fin_in_one_segment)
+{
+	end_at_once((unsigned)suite_volume(5000));
+}
+END_TEST
+
+START_TEST(a_hundred_thousand_in_one_segment)
+{
+	end_at_once((unsigned)suite_volume(100000));
+}
 END_TEST
 
 START_TEST(data_and_end_at_once_by_unix_socket)
 {
-	unsigned total = (unsigned)suite_volume(10000);
+	unsigned total = (unsigned)suite_volume(4000);
 	char path[128], listener[160];
 	struct server *server;
 	int fds[BATCH];
@@ -485,11 +503,13 @@ START_TEST(urgent_bytes_of_a_unix_socket_too)
 }
 END_TEST
 
-SUITE("bytes", {"a gigabyte by the own client", a_gigabyte_by_the_own_client, 120},
-      {"a gigabyte by unix socket", a_gigabyte_by_unix_socket, 120},
-      {"a gigabyte by socat", a_gigabyte_by_socat, 120},
-      {"a gigabyte by nc", a_gigabyte_by_nc, 120},
-      {"data and FIN in one segment", data_and_fin_in_one_segment, 120},
+#define CARRIERS (sizeof carriers / sizeof *carriers)
+
+SUITE("bytes", {"many bytes", many_bytes, 60, CARRIERS},
+      {"a gigabyte", a_gigabyte, 120, CARRIERS, .kind = SUITE_LONG},
+      {"data and FIN in one segment", data_and_fin_in_one_segment, 60},
+      {"a hundred thousand in one segment", a_hundred_thousand_in_one_segment, 120,
+       .kind = SUITE_LONG},
       {"urgent bytes are bytes in their place", urgent_bytes_are_bytes_in_their_place, 30},
       {"urgent bytes of a unix socket too", urgent_bytes_of_a_unix_socket_too, 30, 3},
       {"data and end at once by unix socket", data_and_end_at_once_by_unix_socket, 60})

@@ -136,13 +136,13 @@ START_TEST(idle_connections_are_small)
 END_TEST
 
 /* Spread over two workers a connection costs the same, and the master knows none of them. */
-START_TEST(two_workers_and_their_master)
+static void two_and_their_master(int n)
 {
 	struct server *server;
 	size_t base[3], now[3];
 	pid_t pids[3];
 
-	if (!can_measure("10,000 idle connections, accept=handoff"))
+	if (!can_measure("idle connections, accept=handoff"))
 		return;
 	server = SERVER("--workers", "2", "--accept", "handoff", "echo://0.0.0.0:0");
 	pids[0] = server_worker(server, 0);
@@ -152,36 +152,35 @@ START_TEST(two_workers_and_their_master)
 	leave(server, 2, false);
 	for (int i = 0; i < 3; i++)
 		base[i] = memory_of(pids[i]);
-	come(server, CLIENTS);
+	come(server, n);
 	for (int i = 0; i < 3; i++)
 		now[i] = memory_of(pids[i]);
-	expect_small(base[0] + base[1], now[0] + now[1], CLIENTS,
-		     "memory of one of 10,000 idle connections, two workers");
+	expect_small(base[0] + base[1], now[0] + now[1], n,
+		     "memory of an idle connection, two workers");
 	ck_assert_uint_le(now[2], base[2] + SLACK);
-	leave(server, CLIENTS, true);
+	leave(server, n, true);
 	for (int i = 0; i < 3; i++)
 		ck_assert_uint_le(memory_of(pids[i]), base[i] + SLACK);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
-END_TEST
 
-START_TEST(memory_comes_back_ten_times)
+static void memory_comes_back(int n, int times)
 {
 	struct server *server;
 	size_t base, full, first_full = 0, empty, first_empty = 0, worst = 0;
 	pid_t pid;
 
-	if (!can_measure("ten times 10,000 connections leave nothing"))
+	if (!can_measure("connections leave nothing"))
 		return;
 	server = SERVER("--workers", "1", "echo://0.0.0.0:0");
 	pid = server_worker(server, 0);
 	come(server, 1);
 	leave(server, 1, false);
 	base = memory_of(pid);
-	for (int time = 0; time < 10; time++) {
-		come(server, CLIENTS);
+	for (int time = 0; time < times; time++) {
+		come(server, n);
 		full = memory_of(pid);
-		leave(server, CLIENTS, time % 2);
+		leave(server, n, time % 2);
 		empty = memory_of(pid);
 		if (!time) {
 			first_full = full;
@@ -193,9 +192,32 @@ START_TEST(memory_comes_back_ten_times)
 		ck_assert_uint_le(empty, first_empty + 16 * PAGE);
 		ck_assert_uint_le(empty, base + SLACK);
 	}
-	figure("memory kept after ten times 10,000 connections",
+	figure("memory kept after connections that came and went",
 	       worst > base ? (double)(worst - base) / 1024 : 0, "KiB");
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
+START_TEST(two_workers_and_their_master)
+{
+	two_and_their_master(3000);
+}
+END_TEST
+
+START_TEST(ten_thousand_at_two_workers)
+{
+	two_and_their_master(CLIENTS);
+}
+END_TEST
+
+START_TEST(memory_comes_back_each_time)
+{
+	memory_comes_back(2000, 4);
+}
+END_TEST
+
+START_TEST(memory_comes_back_ten_times)
+{
+	memory_comes_back(CLIENTS, 10);
 }
 END_TEST
 
@@ -279,7 +301,11 @@ START_TEST(idle_connections_own_no_chunk)
 END_TEST
 
 SUITE("memory", {"10,000 idle connections, 192 bytes each at most", idle_connections_are_small, 60},
-      {"10,000 idle connections, accept=handoff", two_workers_and_their_master, 60},
-      {"ten times 10,000 connections leave nothing", memory_comes_back_ten_times, 180},
+      {"idle connections, accept=handoff", two_workers_and_their_master, 60},
+      {"10,000 idle connections, accept=handoff", ten_thousand_at_two_workers, 60,
+       .kind = SUITE_LONG},
+      {"connections leave nothing each time", memory_comes_back_each_time, 60},
+      {"ten times 10,000 connections leave nothing", memory_comes_back_ten_times, 180,
+       .kind = SUITE_LONG},
       {"a line that is whole holds no chunk", whole_lines_hold_no_chunk, 60},
       {"idle connections own no chunk", idle_connections_own_no_chunk, 60})
