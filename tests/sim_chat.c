@@ -598,22 +598,41 @@ static void run_many(unsigned long n, bool drains)
 	(void)fflush(stdout);
 }
 
-START_TEST(all_hear_what_their_witness_heard)
+static void all_hear(unsigned long n)
 {
-	run_many(suite_volume(160), false);
+	run_many(n, false);
 	ck_assert_uint_gt(sums.waits, 0);
 	ck_assert_uint_gt(sums.slow, 0);
 	ck_assert_uint_gt(sums.no_buffers, 0);
 	ck_assert_uint_gt(sums.paused, 0);
 }
+
+START_TEST(all_hear_what_their_witness_heard)
+{
+	all_hear(suite_volume(80));
+}
 END_TEST
 
 START_TEST(all_that_had_been_sent_is_heard_before_a_graceful_end)
 {
-	run_many(suite_volume(160), true);
+	run_many(suite_volume(80), true);
+}
+END_TEST
+
+START_TEST(all_hear_in_many_runs)
+{
+	all_hear(suite_volume(1000));
+}
+END_TEST
+
+START_TEST(graceful_ends_in_many_runs)
+{
+	run_many(suite_volume(1000), true);
 }
 END_TEST
 
 SUITE("sim_chat", {"all hear what their witness heard", all_hear_what_their_witness_heard, 60},
       {"all that had been sent is heard before a graceful end",
-       all_that_had_been_sent_is_heard_before_a_graceful_end, 60})
+       all_that_had_been_sent_is_heard_before_a_graceful_end, 60},
+      {"all hear, in many runs", all_hear_in_many_runs, 120, .kind = SUITE_LONG},
+      {"graceful ends in many runs", graceful_ends_in_many_runs, 120, .kind = SUITE_LONG})

@@ -560,10 +560,9 @@ static void run(uint64_t number)
 	kernel_end();
 }
 
-START_TEST(each_line_reaches_each_client_once)
+static void run_many(unsigned long n)
 {
 	const char *only = getenv("SIM_SEED"); /* the number of a run, to see it alone */
-	unsigned long n = suite_sanitized() ? 24 : 80;
 
 	log_open(LOG_ERROR, LOG_LOGFMT);
 	for (unsigned long i = 0; i < n; i++)
@@ -588,7 +587,20 @@ START_TEST(each_line_reaches_each_client_once)
 	ck_assert_uint_gt(sums.waits, 0);
 	ck_assert_uint_gt(sums.reloads, 0);
 }
+
+START_TEST(each_line_reaches_each_client_once)
+{
+	run_many(24);
+}
+END_TEST
+
+START_TEST(each_line_reaches_each_client_once_in_many_runs)
+{
+	run_many(suite_sanitized() ? 24 : 80);
+}
 END_TEST
 
 SUITE("sim_chat_move",
-      {"each line reaches each client once", each_line_reaches_each_client_once, 120})
+      {"each line reaches each client once", each_line_reaches_each_client_once, 60},
+      {"each line reaches each client once, in many runs",
+       each_line_reaches_each_client_once_in_many_runs, 120, .kind = SUITE_LONG})
