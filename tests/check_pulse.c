@@ -107,13 +107,13 @@ static void is_replaced(struct server *server, struct crowd *crowd, pid_t pid, u
 	steer_settle(server, 2);
 	crowd_wait(crowd, 200, 50);
 	figures = crowd_end(crowd);
-	(void)printf("FIGURE %s, aborted after %llu ms of a watchdog of 1 s: %llu lost with it, "
+	(void)printf("FIGURE %s, aborted after %llu ms of a watchdog of 2 s: %llu lost with it, "
 		     "%llu messages and %llu connects beside\n",
 		     what, (unsigned long long)took,
 		     (unsigned long long)(figures.ended + figures.reset),
 		     (unsigned long long)figures.messages, (unsigned long long)figures.connects);
 	(void)fflush(stdout);
-	ck_assert_uint_ge(took, 700);
+	ck_assert_uint_ge(took, 1400);
 	ck_assert_uint_gt(figures.ended + figures.reset, 0);
 	ck_assert_uint_le(figures.ended + figures.reset, server_stat(server, "closed_worker_died"));
 	figures.ended = figures.reset = 0;
@@ -124,7 +124,7 @@ static void is_replaced(struct server *server, struct crowd *crowd, pid_t pid, u
 
 START_TEST(one_that_is_stopped)
 {
-	struct server *server = STEERED("--workers", "2", "--watchdog", "1s", "echo://127.0.0.1:0");
+	struct server *server = STEERED("--workers", "2", "--watchdog", "2s", "echo://127.0.0.1:0");
 	struct crowd *crowd = crowd_at(server, 40, 2, 2);
 	pid_t pid = server_wait_worker(server, 0, 0);
 	uint64_t begin = now_ms();
@@ -160,7 +160,7 @@ END_TEST
 
 START_TEST(one_that_spins)
 {
-	struct server *server = STEERED("--workers", "2", "--watchdog", "1s", "echo://127.0.0.1:0");
+	struct server *server = STEERED("--workers", "2", "--watchdog", "2s", "echo://127.0.0.1:0");
 	struct crowd *crowd = crowd_at(server, 40, 2, 0);
 	pid_t pid = server_wait_worker(server, 0, 0);
 	uint64_t begin = now_ms();
@@ -207,7 +207,7 @@ END_TEST
 /* A reload waits for it as long as the watchdog does; its connections can't move. */
 START_TEST(one_that_is_stopped_does_not_hold_a_reload_up)
 {
-	struct server *server = STEERED("--workers", "2", "--watchdog", "1s", "echo://127.0.0.1:0");
+	struct server *server = STEERED("--workers", "2", "--watchdog", "2s", "echo://127.0.0.1:0");
 	struct crowd *crowd = crowd_at(server, 40, 2, 2);
 	pid_t pid = server_wait_worker(server, 0, 0);
 	struct crowd_figures figures;
@@ -231,29 +231,69 @@ END_TEST
 
 /* ---- those that do ---- */
 
-static void all_are_there(struct server *server, const pid_t workers[2])
+/* Nobody was taken for one that does not move. */
+static bool all_are_there(struct server *server, const pid_t workers[2])
 {
+	if (server_log_count(server, SILENT))
+		return false;
 	for (unsigned i = 0; i < 2; i++)
 		ck_assert_int_eq(server_worker(server, i), workers[i]);
-	ck_assert_uint_eq(server_log_count(server, SILENT), 0);
 	ck_assert_int_eq(steer_number("workers"), 2);
+	return true;
+}
+
+/* One that gets no CPU for as long as a watchdog waits is aborted by right, which is what happens
+ * on a busy machine, or it was this process that held one up: then the next watchdog is a longer
+ * one. One that should be left alone is so by one of them. */
+static const unsigned watchdogs_ms[] = {500, 1000, 2000, 4000, 8000};
+
+#define WATCHDOGS (sizeof watchdogs_ms / sizeof *watchdogs_ms)
+
+static void are_left_alone(bool (*by)(unsigned watchdog_ms))
+{
+	size_t i = 0;
+
+	while (i < WATCHDOGS && !by(watchdogs_ms[i]))
+		i++;
+	ck_assert_msg(i < WATCHDOGS, "some were not left alone, however long the watchdog waits");
+}
+
+static const char *ms_text(unsigned ms)
+{
+	static char text[16];
+
+	(void)snprintf(text, sizeof text, "%ums", ms);
+	return text;
+}
+
+static bool busy_with(unsigned watchdog_ms)
+{
+	struct server *server = STEERED("--workers", "2", "--watchdog", ms_text(watchdog_ms),
+					"echo://127.0.0.1:0", "chargen://127.0.0.1:0");
+	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
+	struct crowd *crowd = crowd_at(server, 100, 4, 0);
+	int status = LOAD("-c", "100", "-d", ms_text(3 * watchdog_ms), "--warmup", "0s",
+			  load_listener("chargen", server->ports[1]));
+	bool alone = all_are_there(server, workers);
+	struct crowd_figures figures = crowd_end(crowd);
+
+	if (alone) {
+		/* 3: it could not keep its schedule, which is the machine's business. */
+		ck_assert_msg(status == 0 || status == 3, "%s", load_said());
+		crowd_is_well(&figures);
+	}
+	(void)printf("FIGURE for 3 watchdog times of %u ms beside 100 readers of chargen: %llu "
+		     "messages, %llu connects, %s\n",
+		     watchdog_ms, (unsigned long long)figures.messages,
+		     (unsigned long long)figures.connects, alone ? "0 lost" : "a worker aborted");
+	(void)fflush(stdout);
+	steer_stop(server);
+	return alone;
 }
 
 START_TEST(busy_ones_are_left_alone)
 {
-	struct server *server = STEERED("--workers", "2", "--watchdog", "500ms",
-					"echo://127.0.0.1:0", "chargen://127.0.0.1:0");
-	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
-	struct crowd *crowd = crowd_at(server, 100, 4, 0);
-
-	int status = LOAD("-c", "100", "-d", "1500ms", "--warmup", "0s",
-			  load_listener("chargen", server->ports[1]));
-
-	/* 3: it could not keep its schedule, which is the machine's business. */
-	ck_assert_msg(status == 0 || status == 3, "%s", load_said());
-	crowd_ends_well(crowd, "for 3 watchdog times beside 100 readers of chargen");
-	all_are_there(server, workers);
-	steer_stop(server);
+	are_left_alone(busy_with);
 }
 END_TEST
 
@@ -269,7 +309,7 @@ START_TEST(idle_ones_are_left_alone_and_asleep)
 	(void)printf("FIGURE harvests of 2 idle workers in 5 watchdog times: %llu\n",
 		     (unsigned long long)(server_stat(server, "harvests") - harvests));
 	(void)fflush(stdout);
-	all_are_there(server, workers);
+	ck_assert(all_are_there(server, workers));
 	fd = connect_to(server->ports[0]);
 	send_text(fd, "awake");
 	expect_text(fd, "awake");
@@ -278,94 +318,87 @@ START_TEST(idle_ones_are_left_alone_and_asleep)
 }
 END_TEST
 
-/* Else this process stood still itself, and who was stopped for so long has no right to go on. */
-static bool is_short(uint64_t since_ms, unsigned most_ms)
+/* It had not moved for long, as there was nothing to do: only from then on is it late. */
+static bool stopped_for_a_moment(unsigned watchdog_ms)
 {
-	return now_ms() - since_ms <= most_ms;
-}
-
-/* It had not moved for long, as there was nothing to do: only from then on is it late. False: it
- * stopped for too long. */
-static bool stop_for_a_moment(void)
-{
-	struct server *server = STEERED("--workers", "1", "--watchdog", "1s", "echo://127.0.0.1:0");
-	pid_t workers[2] = {server_wait_worker(server, 0, 0), 0};
+	struct server *server =
+	    STEERED("--workers", "2", "--watchdog", ms_text(watchdog_ms), "echo://127.0.0.1:0");
+	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
 	int fd = connect_to(server->ports[0]);
-	bool all_short = true;
+	bool alone = true;
 
 	send_text(fd, "hello");
 	expect_text(fd, "hello");
-	for (int i = 0; i < 2 && all_short; i++) {
-		uint64_t since_ms;
-
-		(void)poll(NULL, 0, 1500); /* more than the time of the watchdog */
-		since_ms = now_ms();
-		ck_assert_int_eq(kill(workers[0], SIGSTOP), 0);
-		(void)poll(NULL, 0, 500); /* half of it: the master looks twice */
-		ck_assert_int_eq(kill(workers[0], SIGCONT), 0);
-		all_short = is_short(since_ms, 700);
+	for (int i = 0; i < 2 && alone; i++) {
+		(void)poll(NULL, 0, (int)(3 * watchdog_ms / 2));
+		for (int w = 0; w < 2; w++)
+			ck_assert_int_eq(kill(workers[w], SIGSTOP), 0);
+		(void)poll(NULL, 0, (int)watchdog_ms / 2); /* the master looks twice */
+		for (int w = 0; w < 2; w++)
+			ck_assert_int_eq(kill(workers[w], SIGCONT), 0);
+		alone = !server_log_count(server, SILENT);
 	}
-	if (all_short) {
-		ck_assert_int_eq(server_worker(server, 0), workers[0]);
+	if (alone) {
 		send_text(fd, "again");
 		expect_text(fd, "again");
+		alone = all_are_there(server, workers);
 	}
 	(void)close(fd);
 	steer_stop(server);
-	return all_short;
+	return alone;
 }
 
 START_TEST(one_that_stops_for_a_moment_is_left_alone)
 {
-	struct wait wait = wait_begin();
-
-	while (!stop_for_a_moment())
-		wait_more(&wait, "this process not to stand still itself");
+	are_left_alone(stopped_for_a_moment);
 }
 END_TEST
 
-/* The master alone, or all of the machine as far as they can tell. False: the workers stood still
- * for much longer than the master did. */
-static bool master_stands_still(bool all)
+/* The master alone, or all of the machine as far as they can tell. */
+static bool stands_still(unsigned watchdog_ms, bool all)
 {
 	struct server *server =
-	    STEERED("--workers", "2", "--watchdog", "500ms", "echo://127.0.0.1:0");
+	    STEERED("--workers", "2", "--watchdog", ms_text(watchdog_ms), "echo://127.0.0.1:0");
 	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
 	struct crowd *crowd = crowd_at(server, 20, 2, 2);
 	struct crowd_figures figures;
-	uint64_t since_ms;
-	bool together;
+	bool alone;
 
 	ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
 	for (int i = 0; all && i < 2; i++)
 		ck_assert_int_eq(kill(workers[i], SIGSTOP), 0);
-	(void)poll(NULL, 0, 1500);
-	since_ms = now_ms();
+	(void)poll(NULL, 0, 3 * (int)watchdog_ms);
 	ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
 	for (int i = 0; all && i < 2; i++)
 		ck_assert_int_eq(kill(workers[i], SIGCONT), 0);
-	together = is_short(since_ms, 200);
-	(void)poll(NULL, 0, 1000); /* two watchdog times, in which it would be seen */
+	(void)poll(NULL, 0, 2 * (int)watchdog_ms); /* in which it would be seen */
+	alone = all_are_there(server, workers);
 	figures = crowd_end(crowd);
-	if (together) {
-		all_are_there(server, workers);
+	if (alone)
 		crowd_is_well(&figures);
-		(void)printf("FIGURE %s stood still for 1.5 s: %llu messages, 0 lost; longest wait "
-			     "%.1f ms\n",
-			     all ? "all" : "the master", (unsigned long long)figures.messages,
-			     (double)figures.longest_us / 1000);
-		(void)fflush(stdout);
-	}
+	(void)printf("FIGURE %s stood still for %u ms, the watchdog waits %u: %llu messages, "
+		     "longest wait %.1f ms, %s\n",
+		     all ? "all" : "the master", 3 * watchdog_ms, watchdog_ms,
+		     (unsigned long long)figures.messages, (double)figures.longest_us / 1000,
+		     alone ? "0 lost" : "a worker aborted");
+	(void)fflush(stdout);
 	steer_stop(server);
-	return together;
+	return alone;
+}
+
+static bool master_stands_still(unsigned watchdog_ms)
+{
+	return stands_still(watchdog_ms, false);
+}
+
+static bool all_stand_still(unsigned watchdog_ms)
+{
+	return stands_still(watchdog_ms, true);
 }
 
 START_TEST(nobody_pays_for_a_master_that_stood_still)
 {
-	struct wait wait = wait_begin();
-
-	while (!master_stands_still(_i))
-		wait_more(&wait, "this process not to stand still itself");
+	are_left_alone(_i ? all_stand_still : master_stands_still);
 }
 END_TEST
 
