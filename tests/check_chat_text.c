@@ -312,9 +312,8 @@ static size_t random_line(unsigned char *line, uint64_t *seed)
 	return n;
 }
 
-START_TEST(a_hundred_thousand_random_lines)
+static void say_random_lines(unsigned long lines)
 {
-	unsigned long lines = suite_volume(100000);
 	unsigned char line[400];
 	uint64_t seed = 20260;
 
@@ -327,6 +326,17 @@ START_TEST(a_hundred_thousand_random_lines)
 		     said.n);
 	(void)fflush(stdout);
 	part();
+}
+
+START_TEST(random_lines)
+{
+	say_random_lines(suite_volume(20000));
+}
+END_TEST
+
+START_TEST(a_hundred_thousand_random_lines)
+{
+	say_random_lines(suite_volume(100000));
 }
 END_TEST
 
@@ -592,8 +602,8 @@ END_TEST
 
 SUITE("chat_text", {"every byte", every_byte, 30},
       {"what passes and what does not", what_passes_and_what_does_not, 30},
-      {"every pair of bytes", every_pair_of_bytes, 60},
-      {"a hundred thousand random lines", a_hundred_thousand_random_lines, 60},
+      {"every pair of bytes", every_pair_of_bytes, 60}, {"random lines", random_lines, 60},
+      {"a hundred thousand random lines", a_hundred_thousand_random_lines, 60, .kind = SUITE_LONG},
       {"a name is where one comes from", a_name_is_where_one_comes_from, 30},
       {"over a unix socket a name is a number", over_a_unix_socket_a_name_is_a_number, 30},
       {"the longest line with a name", the_longest_line_with_a_name, 30},
