@@ -121,7 +121,7 @@ START_TEST(finds_one_wrong_answer_in_fifty)
 	for (size_t k = 0; k < 6 && wanted->how[k]; k++)
 		arguments[n++] = wanted->how[k];
 	arguments[n] = http_at(faulty_http_start(wanted->fault, 50));
-	status = load_until(is_found, "-d", 400, arguments);
+	status = load_longer(is_found, "-d", 400, arguments);
 	ck_assert_msg(status == 1 && is_found(), "status %d, no %s:\n%s", status, wanted->counted,
 		      load_said());
 	ck_assert_msg(!wanted->said || strstr(load_said(), wanted->said), "not \"%s\":\n%s",
@@ -146,10 +146,10 @@ START_TEST(finds_what_does_not_speak_it)
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0", "chargen://127.0.0.1:0");
 
 	ck_assert_int_eq(
-	    LOAD_UNTIL(has_errors, SHORT_MS, "-c", "2", PATIENT, http_at(server->ports[0])), 1);
+	    LOAD_LONGER(has_errors, SHORT_MS, "-c", "2", PATIENT, http_at(server->ports[0])), 1);
 	ck_assert_msg(load_figure("errors_malformed") > 0, "%s", load_said());
 	ck_assert_int_eq(
-	    LOAD_UNTIL(has_errors, SHORT_MS, "-c", "2", PATIENT, http_at(server->ports[1])), 1);
+	    LOAD_LONGER(has_errors, SHORT_MS, "-c", "2", PATIENT, http_at(server->ports[1])), 1);
 	ck_assert_msg(load_figure("errors_malformed") + load_figure("errors_unexpected") > 0, "%s",
 		      load_said());
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -218,7 +218,7 @@ START_TEST(finds_nothing_where_nothing_is_wrong)
 	for (size_t k = 0; k < 6 && fine[_i].how[k]; k++)
 		arguments[n++] = fine[_i].how[k];
 	arguments[n] = http_at(faulty_http_start(fine[_i].fault, 20));
-	status = load_until(fine[_i].reopens ? has_reopened : has_messages, "-d", 150, arguments);
+	status = load_longer(fine[_i].reopens ? has_reopened : has_messages, "-d", 150, arguments);
 	if (was_starved(status))
 		return;
 	ck_assert_msg(status == 0 && load_figure("errors") == 0 && load_figure("messages") > 0,
@@ -239,9 +239,9 @@ START_TEST(tells_a_reset_from_an_end)
 	static const char *const depths[] = {"1", "16"};
 	bool reset = _i / 2;
 	int status =
-	    LOAD_UNTIL(_i % 2 ? has_retried : has_reopened, 150, "-c", "8", PATIENT, "-p",
-		       depths[_i % 2], "-s", "3000",
-		       http_at(faulty_http_start(reset ? HTTP_FAULT_RESET : HTTP_FAULT_LEAVE, 7)));
+	    LOAD_LONGER(_i % 2 ? has_retried : has_reopened, 150, "-c", "8", PATIENT, "-p",
+			depths[_i % 2], "-s", "3000",
+			http_at(faulty_http_start(reset ? HTTP_FAULT_RESET : HTTP_FAULT_LEAVE, 7)));
 
 	if (was_starved(status))
 		return;
@@ -263,7 +263,7 @@ START_TEST(leaves_the_warm_up_out_of_what_it_reopened)
 {
 	const char *server = http_at(faulty_http_start(HTTP_FAULT_LAST, 10));
 	const char *arguments[] = {"-c", "2", "-d", "1ms", "--rate", "1000", server, NULL};
-	int status = load_until(has_warmed_up, "--warmup", 300, arguments);
+	int status = load_longer(has_warmed_up, "--warmup", 300, arguments);
 
 	ck_assert_msg(status != 2 && has_warmed_up(), "status %d\n%s", status, load_said());
 	/* One in ten; and a millisecond is what the machine makes of it. */
@@ -275,13 +275,13 @@ END_TEST
 /* An answer that never comes is an error, though the end comes between answers each time. */
 START_TEST(finds_a_server_that_never_answers)
 {
-	int status = LOAD_UNTIL(has_errors, SHORT_MS, "-c", "2", PATIENT,
-				http_at(faulty_http_start(HTTP_FAULT_CLOSE, 1)));
+	int status = LOAD_LONGER(has_errors, SHORT_MS, "-c", "2", PATIENT,
+				 http_at(faulty_http_start(HTTP_FAULT_CLOSE, 1)));
 
 	ck_assert_msg(status == 1 && load_figure("errors_closed") > 0, "status %d\n%s", status,
 		      load_said());
-	status = LOAD_UNTIL(has_errors, SHORT_MS, "-c", "2", PATIENT,
-			    http_at(faulty_http_start(HTTP_FAULT_MUTE, 1)));
+	status = LOAD_LONGER(has_errors, SHORT_MS, "-c", "2", PATIENT,
+			     http_at(faulty_http_start(HTTP_FAULT_MUTE, 1)));
 	ck_assert_msg(status == 1 && load_figure("errors_closed") > 0, "status %d\n%s", status,
 		      load_said());
 	ck_assert_msg(strstr(load_said(), "a port of TLS may do so") != NULL, "%s", load_said());
@@ -293,8 +293,8 @@ START_TEST(says_what_else_a_body_may_be)
 {
 	unsigned port = faulty_http_start(HTTP_FAULT_NONE, 1);
 
-	ck_assert_int_eq(LOAD_UNTIL(has_errors, SHORT_MS, "-c", "1", PATIENT, "-s", "9", "--path",
-				    "/fixed", http_at(port)),
+	ck_assert_int_eq(LOAD_LONGER(has_errors, SHORT_MS, "-c", "1", PATIENT, "-s", "9", "--path",
+				     "/fixed", http_at(port)),
 			 1);
 	ck_assert_msg(strstr(load_said(), "unless --body is same or any") != NULL, "%s",
 		      load_said());
@@ -312,8 +312,8 @@ static bool has_reopened_often(void)
 START_TEST(loses_no_question_behind_a_last_answer)
 {
 	unsigned port = faulty_http_start(HTTP_FAULT_LAST, 10);
-	int status = LOAD_UNTIL(has_reopened_often, 500, "-c", "4", "-p", "8", "--warmup", "0",
-				"--timeout", "1m", "--rate", "100000", http_at(port));
+	int status = LOAD_LONGER(has_reopened_often, 500, "-c", "4", "-p", "8", "--warmup", "0",
+				 "--timeout", "1m", "--rate", "100000", http_at(port));
 	double due, found;
 
 	ck_assert_msg(status == 0 || status == 3, "status %d\n%s", status, load_said());
@@ -369,7 +369,7 @@ static void drive(const char *listener, bool echoes)
 		for (size_t k = 0; k < 6 && ways[i][k]; k++)
 			arguments[n++] = ways[i][k];
 		arguments[n] = listener;
-		status = load_until(has_messages, "-d", SHORT_MS, arguments);
+		status = load_longer(has_messages, "-d", SHORT_MS, arguments);
 		ck_assert_msg(was_starved(status) || (status == 0 && load_figure("messages") > 0),
 			      "%s, way %zu: status %d\n%s", listener, i, status, load_said());
 	}
@@ -398,10 +398,10 @@ START_TEST(drives_nginx)
 	file = write_file("nginx.conf", text);
 	listener = start_on(path, (const char *const[]){"nginx", "-e", "stderr", "-c", file, NULL});
 	drive(listener, false);
-	ck_assert(ran(LOAD_UNTIL(has_reopened, SHORT_MS, "-c", "8", PATIENT, listener)));
+	ck_assert(ran(LOAD_LONGER(has_reopened, SHORT_MS, "-c", "8", PATIENT, listener)));
 	ck_assert_msg(has_reopened(), "%s", load_said());
-	ck_assert_int_eq(LOAD_UNTIL(has_errors, SHORT_MS, "-c", "8", PATIENT, "-s", "10", listener),
-			 1);
+	ck_assert_int_eq(
+	    LOAD_LONGER(has_errors, SHORT_MS, "-c", "8", PATIENT, "-s", "10", listener), 1);
 	ck_assert_msg(load_figure("errors_truncated") > 0, "%s", load_said());
 }
 END_TEST
@@ -452,13 +452,13 @@ START_TEST(drives_weir)
 
 	drive(http_at(port), true);
 	for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
-		int status = LOAD_UNTIL(has_messages, SHORT_MS, "-c", "4", PATIENT, more[i][0],
-					more[i][1], more[i][2], more[i][3], http_at(port));
+		int status = LOAD_LONGER(has_messages, SHORT_MS, "-c", "4", PATIENT, more[i][0],
+					 more[i][1], more[i][2], more[i][3], http_at(port));
 
 		ck_assert_msg(ran(status), "status %d\n%s", status, load_said());
 	}
-	ck_assert_int_eq(LOAD_UNTIL(has_errors, SHORT_MS, "-c", "4", PATIENT, "--path", "/nowhere",
-				    http_at(port)),
+	ck_assert_int_eq(LOAD_LONGER(has_errors, SHORT_MS, "-c", "4", PATIENT, "--path", "/nowhere",
+				     http_at(port)),
 			 1);
 	ck_assert_msg(load_figure("errors_status") > 0 && strstr(load_said(), "status 404"), "%s",
 		      load_said());

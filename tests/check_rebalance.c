@@ -68,7 +68,7 @@ static void begin_churn(struct scene *scene)
 
 static void end_load(struct scene *scene, const struct load_setting *setting, pid_t pid)
 {
-	bool well = load_end(setting, pid);
+	bool well = load_ended_well(setting, pid);
 
 	ck_assert_msg(well, "%s%s", load_said_of(setting), helm_story(scene->server));
 }

@@ -88,7 +88,7 @@ int load_wait(pid_t pid)
 	return WEXITSTATUS(status);
 }
 
-bool load_end(const struct load_setting *setting, pid_t pid)
+bool load_ended_well(const struct load_setting *setting, pid_t pid)
 {
 	int status;
 
@@ -100,7 +100,7 @@ bool load_end(const struct load_setting *setting, pid_t pid)
 
 void load_end_well(const struct load_setting *setting, pid_t pid)
 {
-	bool well = load_end(setting, pid);
+	bool well = load_ended_well(setting, pid);
 
 	ck_assert_msg(well, "%s", load_said_of(setting));
 }
@@ -112,7 +112,8 @@ int load_in(const struct load_setting *setting, const char *const arguments[])
 
 #define LONGER_RUNS 4 /* the last one 256 times as long as the first */
 
-int load_until(bool (*enough)(void), const char *option, unsigned ms, const char *const arguments[])
+int load_longer(bool (*enough)(void), const char *option, unsigned ms,
+		const char *const arguments[])
 {
 	char time[16];
 	const char *argv[LOAD_ARGUMENTS_MAX + 1] = {option, time};

@@ -24,16 +24,16 @@ extern const struct load_setting load_plain;
 pid_t load_start(const struct load_setting *setting, const char *const arguments[]);
 int load_wait(pid_t pid); /* its exit status */
 /* Ends it before its time. Has it met no error? */
-bool load_end(const struct load_setting *setting, pid_t pid);
+bool load_ended_well(const struct load_setting *setting, pid_t pid);
 /* The same, where it must not have met one. */
 void load_end_well(const struct load_setting *setting, pid_t pid);
 int load_in(const struct load_setting *setting, const char *const arguments[]);
 /* Runs it with option (-d, say) so many ms, and again four times as long while there is not enough
  * of it: among many programs a short run hardly has a turn. Its exit status is the last one's. */
-int load_until(bool (*enough)(void), const char *option, unsigned ms,
-	       const char *const arguments[]);
-#define LOAD_UNTIL(enough, ms, ...)                                                                \
-	load_until(enough, "-d", ms, (const char *const[]){__VA_ARGS__, NULL})
+int load_longer(bool (*enough)(void), const char *option, unsigned ms,
+		const char *const arguments[]);
+#define LOAD_LONGER(enough, ms, ...)                                                               \
+	load_longer(enough, "-d", ms, (const char *const[]){__VA_ARGS__, NULL})
 #define LOAD(...) load_in(&load_plain, (const char *const[]){__VA_ARGS__, NULL})
 
 /* What the last run said, on stdout and stderr; and the last one of these. */
