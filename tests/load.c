@@ -88,12 +88,21 @@ int load_wait(pid_t pid)
 	return WEXITSTATUS(status);
 }
 
+int load_in(const struct load_setting *setting, const char *const arguments[])
+{
+	return load_wait(load_start(setting, arguments));
+}
+
+int load_end(pid_t pid)
+{
+	ck_assert_int_eq(kill(pid, SIGINT), 0);
+	return load_wait(pid);
+}
+
 bool load_ended_well(const struct load_setting *setting, pid_t pid)
 {
-	int status;
+	int status = load_end(pid);
 
-	ck_assert_int_eq(kill(pid, SIGINT), 0);
-	status = load_wait(pid);
 	/* 3: it could not keep its schedule, which is the machine's business. */
 	return (status == 0 || status == 3) && strstr(load_said_of(setting), "errors    none");
 }
@@ -105,9 +114,14 @@ void load_end_well(const struct load_setting *setting, pid_t pid)
 	ck_assert_msg(well, "%s", load_said_of(setting));
 }
 
-int load_in(const struct load_setting *setting, const char *const arguments[])
+int load_until(bool (*enough)(const void *of), const void *of, const char *const arguments[])
 {
-	return load_wait(load_start(setting, arguments));
+	pid_t pid = load_start(&load_plain, arguments);
+	struct wait wait = wait_begin();
+
+	while (!enough(of) && process_state(pid) != 'Z')
+		wait_more(&wait, "enough of this load");
+	return process_state(pid) == 'Z' ? load_wait(pid) : load_end(pid);
 }
 
 #define LONGER_RUNS 4 /* the last one 256 times as long as the first */

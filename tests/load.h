@@ -34,6 +34,13 @@ int load_longer(bool (*enough)(void), const char *option, unsigned ms,
 		const char *const arguments[]);
 #define LOAD_LONGER(enough, ms, ...)                                                               \
 	load_longer(enough, "-d", ms, (const char *const[]){__VA_ARGS__, NULL})
+/* Ends it before its time, in order: its exit status. */
+int load_end(pid_t pid);
+/* Runs it until enough(of) is true, however long that takes here, and ends it then; or until it
+ * ends by itself. Its exit status. */
+int load_until(bool (*enough)(const void *of), const void *of, const char *const arguments[]);
+#define LOAD_UNTIL(enough, of, ...)                                                                \
+	load_until(enough, of, (const char *const[]){"-d", "1h", "--warmup", "0", __VA_ARGS__, NULL})
 #define LOAD(...) load_in(&load_plain, (const char *const[]){__VA_ARGS__, NULL})
 
 /* What the last run said, on stdout and stderr; and the last one of these. */

@@ -300,24 +300,36 @@ static void play(uint64_t seed)
 	end();
 }
 
-START_TEST(at_random)
+static void play_many(int tenth, uint64_t n)
 {
 	const char *only = getenv("SIM_SEED");
-	uint64_t first = (uint64_t)_i * 1000000, n = suite_volume(100);
+	uint64_t first = (uint64_t)tenth * 1000000;
 
-	if (only && _i)
+	if (only && tenth)
 		return;
 	if (only)
 		first = strtoull(only, NULL, 10), n = 1;
 	for (uint64_t seed = first; seed < first + n; seed++)
 		play(seed);
-	if (_i)
+	if (tenth)
 		return;
 	(void)printf("FIGURE a tenth of it: %llu runs, %llu datagrams answered, %llu refused\n",
 		     (unsigned long long)n, (unsigned long long)totals.answered,
 		     (unsigned long long)totals.refused);
 	(void)fflush(stdout);
 }
+
+START_TEST(at_random)
+{
+	play_many(_i, suite_volume(20));
+}
 END_TEST
 
-SUITE("sim_datagram_random", {"at random", at_random, 60, 10})
+START_TEST(long_at_random)
+{
+	play_many(_i, suite_volume(500));
+}
+END_TEST
+
+SUITE("sim_datagram_random", {"at random", at_random, 60, 10},
+      {"long at random", long_at_random, 60, 10, SUITE_LONG})
