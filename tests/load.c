@@ -1,6 +1,7 @@
 #include "tests/load.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -99,6 +101,24 @@ int load_end(pid_t pid)
 	return load_wait(pid);
 }
 
+int load_answered(const char *const arguments[])
+{
+	const char *longer[LOAD_ARGUMENTS_MAX];
+	int status = load_in(&load_plain, arguments);
+	size_t n = 0;
+
+	if (status == 2 || load_figure("messages") > 0)
+		return status;
+	while (arguments[n]) {
+		longer[n] = arguments[n];
+		n++;
+	}
+	longer[n++] = "-d"; /* the last one counts */
+	longer[n++] = "20s";
+	longer[n] = NULL;
+	return load_in(&load_plain, longer);
+}
+
 bool load_ended_well(const struct load_setting *setting, pid_t pid)
 {
 	int status = load_end(pid);
@@ -169,6 +189,36 @@ double load_figure(const char *key)
 bool load_says(const char *key, const char *value)
 {
 	return strncmp(value_of(key), value, strlen(value)) == 0;
+}
+
+void load_expect_fine(int status)
+{
+	ck_assert_msg(status == 0 || status == 3, "status %d\n%s", status, load_said());
+}
+
+void load_expect_only(const char *of, double lost)
+{
+	static const char *const keys[] = {
+	    "datagrams_late",	"datagrams_doubled", "datagrams_reordered", "errors_altered",
+	    "errors_truncated", "errors_foreign",    "errors_unexpected"};
+
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+		ck_assert_msg(strcmp(keys[i], of) == 0 || load_figure(keys[i]) == 0, "%s\n%s",
+			      keys[i], load_said());
+	ck_assert_msg(load_figure("datagrams_lost") == lost, "lost: not %g\n%s", lost, load_said());
+	ck_assert(load_figure("datagrams_dropped") == 0);
+}
+
+unsigned load_refusing_port(void)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0); /* stays bound */
+	socklen_t n = sizeof address;
+
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, n), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&address, &n), 0);
+	return ntohs(address.sin_port);
 }
 
 #define TEXTS 4

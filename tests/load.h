@@ -40,7 +40,10 @@ int load_end(pid_t pid);
  * ends by itself. Its exit status. */
 int load_until(bool (*enough)(const void *of), const void *of, const char *const arguments[]);
 #define LOAD_UNTIL(enough, of, ...)                                                                \
-	load_until(enough, of, (const char *const[]){"-d", "1h", "--warmup", "0", __VA_ARGS__, NULL})
+	load_until(enough, of,                                                                     \
+		   (const char *const[]){"-d", "1h", "--warmup", "0", __VA_ARGS__, NULL})
+/* A short load, and a long one where this machine was so busy that nothing was answered. */
+int load_answered(const char *const arguments[]);
 #define LOAD(...) load_in(&load_plain, (const char *const[]){__VA_ARGS__, NULL})
 
 /* What the last run said, on stdout and stderr; and the last one of these. */
@@ -52,6 +55,14 @@ double load_figure(const char *key);
 /* Whether it has this value, as text. */
 bool load_says(const char *key, const char *value);
 
+/* This status is that of a server without a fault; or it found that this machine let it stand
+ * still, and says so: INVALID. */
+void load_expect_fine(int status);
+/* Of datagrams, nothing else than `of` is counted, but what must be lost with it. */
+void load_expect_only(const char *of, double lost);
+
+/* A port of ours where nobody listens, for as long as this process runs. */
+unsigned load_refusing_port(void);
 /* For arguments; good for four calls. */
 const char *load_listener(const char *protocol, unsigned port);
 const char *load_number(long n);
