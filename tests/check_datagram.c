@@ -413,29 +413,48 @@ START_TEST(a_rate_is_at_once_then_a_second_and_of_all_workers)
 }
 END_TEST
 
+/* So long that address asks more often than it may. Never is it answered more often than that; as
+ * often only where this machine lets nobody stand still meanwhile, which is what is returned. */
+static bool rate_holds(struct server *server, const char *host)
+{
+	struct address to = ask_address("127.0.0.1", server->ports[0]);
+	uint64_t answered = server_stat(server, "datagrams_answered");
+	uint64_t over = server_stat(server, "datagrams_over_rate");
+	uint64_t received = server_stat(server, "datagrams_received");
+	uint64_t begin = now_ms(), sent = 0, took, limit;
+	int fd = ask_open(host, 0);
+
+	while (now_ms() - begin < 1000) {
+		ask_send(fd, &to, "again", 5);
+		sent++;
+		(void)poll(NULL, 0, 2); /* a pace: ten times what is answered */
+	}
+	took = now_ms() - begin;
+	server_wait_stat_is(server, "datagrams_received", received + sent);
+	ask_wait_quiet(server, 2, server->ports[0]);
+	limit = server_stat(server, "datagrams_answered") - answered;
+	ck_assert_uint_eq(ask_collect(fd), limit);
+	ck_assert_uint_eq(limit + server_stat(server, "datagrams_over_rate") - over, sent);
+	ck_assert_uint_le(limit, RATE + (now_ms() - begin) * RATE / 1000 + 1);
+	return limit >= RATE + took * RATE / 1000 - 2;
+}
+
 START_TEST(a_rate_holds_and_is_of_each_address)
 {
 	struct server *server =
 	    SERVER("-w", "2", "echo+udp://127.0.0.1:0?rate=20", "echo+udp://127.0.0.1:0");
 	struct address to = ask_address("127.0.0.1", server->ports[0]);
 	struct address free = ask_address("127.0.0.1", server->ports[1]);
-	int fd = ask_open("127.0.0.1", 0), other = ask_open("127.0.0.2", 0);
-	uint64_t begin = now_ms(), sent = 0, took;
-	uint64_t limit;
+	int fd = -1, other = ask_open("127.0.0.2", 0);
+	char host[32];
 
-	while (now_ms() - begin < 2000) {
-		ask_send(fd, &to, "again", 5);
-		sent++;
-		(void)poll(NULL, 0, 2); /* a pace: ten times what is answered */
+	for (int tries = 0;; tries++) {
+		(void)snprintf(host, sizeof host, "127.0.1.%d", tries + 1);
+		if (rate_holds(server, host))
+			break;
+		ck_assert_int_lt(tries, 20);
 	}
-	took = now_ms() - begin;
-	server_wait_stat_is(server, "datagrams_received", sent);
-	ask_wait_quiet(server, 2, server->ports[0]);
-	limit = server_stat(server, "datagrams_answered");
-	ck_assert_uint_eq(ask_collect(fd), limit);
-	ck_assert_uint_eq(limit + server_stat(server, "datagrams_over_rate"), sent);
-	ck_assert_uint_ge(limit, RATE + took * RATE / 1000 - 2);
-	ck_assert_uint_le(limit, RATE + (now_ms() - begin) * RATE / 1000 + 1);
+	fd = ask_open(host, 0);
 	/* Who asks too much there is nobody else, and is heard elsewhere. */
 	for (int i = 0; i < RATE; i++) {
 		ask_echo(other, &to, "other", 5);

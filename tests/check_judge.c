@@ -37,37 +37,43 @@ static double share_above(double ms)
 	return share;
 }
 
-/* A server that stands still for 300 ms of 3 s: about a tenth of the messages were due
- * meanwhile and must show it; only the 20 that were under way waited from when they were
- * sent. The test moves the server's process, not the clock: the shares have room. */
-START_TEST(shows_a_stall_in_response_time_and_not_in_service_time)
+/* A server that stands still for 300 ms of 1.5 s: about a fifth of the messages were due meanwhile
+ * and must show it; only the 20 that were under way waited from when they were sent. The test
+ * moves the server's process, not the clock: the shares have room. False: this machine stood
+ * still besides. */
+static bool shows_a_stall(void)
 {
 	struct server *server = SERVER("-w", "1", "--no-master", "echo://127.0.0.1:0");
 	pid_t load = load_start(
 	    &load_plain,
-	    (const char *const[]){"-c", "20", "-d", "3s", "--warmup", "0", "--rate", "2000",
+	    (const char *const[]){"-c", "20", "-d", "1500ms", "--warmup", "0", "--rate", "2000",
 				  load_listener("echo", server->ports[0]), NULL});
+	double above;
 	int status;
 
-	server_wait_stat(server, "received_bytes", 64 * 2000);
+	server_wait_stat(server, "received_bytes", 64 * 500);
 	ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
 	(void)usleep(300000); /* the stall itself */
 	ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
 	status = load_wait(load);
-	ck_assert_msg(status == 0 || status == 3, "status %d\n%s", status, load_said());
-	if (status == 0) {
-		double above = share_above(20);
-
-		(void)printf("FIGURE stall of 300 ms in 3 s: %.1f %% of responses above 20 ms; "
-			     "p99 response %.1f ms, service %.3f ms\n",
-			     100 * above, load_figure("response_p99_us") / 1000,
-			     load_figure("service_p99_us") / 1000);
-		ck_assert_msg(above > 0.06 && above < 0.2, "share %f\n%s", above, load_said());
-		ck_assert_msg(load_figure("response_p99_us") > 200000, "%s", load_said());
-		ck_assert_msg(load_figure("service_p99_us") < 100000, "%s", load_said());
-		ck_assert_msg(load_figure("response_max_us") > 250000, "%s", load_said());
-	}
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	load_expect_fine(status);
+	above = share_above(20);
+	(void)printf("FIGURE stall of 300 ms in 1.5 s: %.1f %% of responses above 20 ms; p99 "
+		     "response %.1f ms, service %.3f ms\n",
+		     100 * above, load_figure("response_p99_us") / 1000,
+		     load_figure("service_p99_us") / 1000);
+	return status == 0 && above > 0.12 && above < 0.4 &&
+	       load_figure("response_p99_us") > 200000 && load_figure("service_p99_us") < 100000 &&
+	       load_figure("response_max_us") > 250000;
+}
+
+START_TEST(shows_a_stall_in_response_time_and_not_in_service_time)
+{
+	struct wait wait = wait_begin();
+
+	while (!shows_a_stall())
+		wait_more(&wait, "a stall in response times alone");
 }
 END_TEST
 
@@ -79,9 +85,8 @@ START_TEST(blames_a_slow_server_for_its_slowness)
 	(void)faulty_start(FAULT_SLOW, 1, &port);
 	status = LOAD("-c", "1", "-d", "1s", "--warmup", "0", "--churn", "--rate", "1000",
 		      load_listener("echo", port));
-	ck_assert_msg(status == 0 || strstr(load_said(), "stood still"), "status %d\n%s", status,
-		      load_said());
-	ck_assert_msg(load_figure("slip_p99_us") < 200000, "%s", load_said());
+	load_expect_fine(status);
+	ck_assert_msg(status == 3 || load_figure("slip_p99_us") < 200000, "%s", load_said());
 	ck_assert_msg(load_figure("response_p99_us") > 400000, "%s", load_said());
 	ck_assert(load_figure("unsent") > 500);
 }
@@ -128,20 +133,22 @@ START_TEST(says_that_it_was_starved)
 
 	burn(starved.cpu, 4);
 	status = load_in(
-	    &starved, (const char *const[]){"-c", "10", "-d", "2s", "--warmup", "0", "--rate",
+	    &starved, (const char *const[]){"-c", "10", "-d", "1s", "--warmup", "0", "--rate",
 					    "5000", load_listener("echo", server->ports[0]), NULL});
 	ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
 	ck_assert(load_says("valid", "false"));
-	ck_assert_ptr_nonnull(strstr(load_said(), "INVALID: the generator did not keep"));
+	/* Where it came to nothing at all in that time, it says so. */
+	ck_assert_msg(strstr(load_said(), "INVALID: the generator did not keep") ||
+			  strstr(load_said(), "INVALID: the generator hardly ran"),
+		      "%s", load_said());
 	ck_assert_msg(load_says("limit", "\"generator\"") &&
 			  strstr(load_said(), "\nlimit     generator"),
 		      "%s", load_said());
 
 	status =
-	    load_in(&starved, (const char *const[]){"-c", "10", "-d", "2s", "--warmup", "0",
+	    load_in(&starved, (const char *const[]){"-c", "10", "-d", "1s", "--warmup", "0",
 						    "--server-pid", load_number(server->pid),
 						    load_listener("echo", server->ports[0]), NULL});
-	/* Where it came to nothing at all in that time, it says so. */
 	ck_assert_msg(status == 0 || strstr(load_said(), "INVALID: the generator hardly ran"),
 		      "status %d\n%s", status, load_said());
 	ck_assert_msg(load_says("limit", "\"generator\""), "%s", load_said());
@@ -164,8 +171,8 @@ START_TEST(says_that_descriptors_ran_out)
 	status =
 	    load_in(&poor, (const char *const[]){"-c", "100", "-d", "200ms", "--warmup", "0",
 						 load_listener("echo", server->ports[0]), NULL});
-	ck_assert_msg(status == 0 && load_figure("processes") > 2, "status %d\n%s", status,
-		      load_said());
+	load_expect_fine(status);
+	ck_assert_msg(load_figure("processes") > 2, "%s", load_said());
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -178,27 +185,41 @@ static pid_t child_of(pid_t pid)
 	return text ? (pid_t)strtol(text, NULL, 10) : 0;
 }
 
-/* Replies that lie there unread while the generator stands still did not come late. */
-START_TEST(does_not_blame_the_server_for_its_own_sleep)
+/* Sleeps for twice as long as it waits for a reply. False: a reply came too late for it, which is
+ * the server's fault, where this machine let that stand still. */
+static bool sleeps_and_blames_nobody(unsigned timeout_ms)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
-	pid_t load = load_start(
-	    &load_plain,
-	    (const char *const[]){"-c", "200", "-d", "2s", "--warmup", "0", "--timeout", "500ms",
-				  load_listener("echo", server->ports[0]), NULL});
-	pid_t sender;
+	char timeout[24], duration[24];
+	pid_t load, sender;
 	int status;
 
+	(void)snprintf(timeout, sizeof timeout, "%ums", timeout_ms);
+	(void)snprintf(duration, sizeof duration, "%ums", 4 * timeout_ms);
+	load = load_start(&load_plain,
+			  (const char *const[]){"-c", "200", "-d", duration, "--warmup", "0",
+						"--timeout", timeout,
+						load_listener("echo", server->ports[0]), NULL});
 	server_wait_stat(server, "received_bytes", 100000);
 	sender = child_of(load);
 	ck_assert_int_gt(sender, 0);
 	ck_assert_int_eq(kill(sender, SIGSTOP), 0);
-	(void)usleep(1000000); /* the sleep itself */
+	(void)usleep(2000 * timeout_ms); /* the sleep itself */
 	ck_assert_int_eq(kill(sender, SIGCONT), 0);
 	status = load_wait(load);
-	ck_assert_msg(status == 0, "status %d\n%s", status, load_said());
-	ck_assert_msg(load_says("limit", "\"generator\""), "%s", load_said());
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	return status == 0 && load_says("limit", "\"generator\"");
+}
+
+/* Replies that lie there unread while the generator stands still did not come late. */
+START_TEST(does_not_blame_the_server_for_its_own_sleep)
+{
+	unsigned timeout_ms = 300;
+
+	while (!sleeps_and_blames_nobody(timeout_ms)) {
+		timeout_ms *= 2;
+		ck_assert_msg(timeout_ms < 10000, "%s", load_said());
+	}
 }
 END_TEST
 
@@ -209,8 +230,8 @@ START_TEST(is_invalid_when_a_sender_dies)
 	for (int ramp = 0; ramp < 2; ramp++) {
 		pid_t load = load_start(
 		    &load_plain,
-		    (const char *const[]){"-c", "40", "-d", "10s", "--warmup", "0",
-					  "--connect-rate", ramp ? "20" : "1000",
+		    (const char *const[]){"-c", "40", "-d", "1h", "--warmup", "0", "--connect-rate",
+					  ramp ? "20" : "1000",
 					  load_listener("echo", server->ports[0]), NULL});
 		int status;
 
@@ -307,7 +328,7 @@ END_TEST
 
 SUITE("judge",
       {"shows a stall in response time and not in service time",
-       shows_a_stall_in_response_time_and_not_in_service_time, 20},
+       shows_a_stall_in_response_time_and_not_in_service_time, 20, .kind = SUITE_ALONE},
       {"says that it was starved", says_that_it_was_starved, 60},
       {"says that descriptors ran out", says_that_descriptors_ran_out, 20},
       {"blames a slow server for its slowness", blames_a_slow_server_for_its_slowness, 20},

@@ -135,18 +135,6 @@ START_TEST(speaks_over_ipv6)
 }
 END_TEST
 
-struct so_many {
-	struct server *server;
-	uint64_t received;
-};
-
-static bool received_so_many(const void *of)
-{
-	const struct so_many *so_many = of;
-
-	return server_stat(so_many->server, "datagrams_received") >= so_many->received;
-}
-
 /* Long batches and joined answers, and what was lost is what the kernel dropped there. False: some
  * were late. */
 static bool counts_alike(const char *timeout)
@@ -154,13 +142,13 @@ static bool counts_alike(const char *timeout)
 	struct server *server = SERVER("-w", "1", "echo+udp://127.0.0.1:0",
 				       "chargen+udp://127.0.0.1:0", "discard+udp://127.0.0.1:0");
 	static const char *const listeners[] = {"echo+udp", "chargen+udp", "discard+udp"};
-	struct so_many so_many = {.server = server};
+	struct load_served served = {server, "datagrams_received", 0};
 	double asked = 0, lost = 0, late = 0;
 
 	for (size_t i = 0; i < 3; i++) {
-		so_many.received += 5000;
-		load_expect_fine(LOAD_UNTIL(received_so_many, &so_many, "-c", "20", "-p", "32",
-					    "-P", "2", "--timeout", timeout,
+		served.least += 5000;
+		load_expect_fine(LOAD_UNTIL(load_served, &served, "-c", "20", "-p", "32", "-P", "2",
+					    "--timeout", timeout,
 					    load_listener(listeners[i], server->ports[i])));
 		ck_assert_msg(load_figure("errors") == 0 && load_figure("messages_total") > 1000,
 			      "%s", load_said());
@@ -171,7 +159,7 @@ static bool counts_alike(const char *timeout)
 		if (i == 1 && !late) /* of discard nothing is known */
 			ck_assert_uint_eq(server_stat(server, "datagrams_answered"),
 					  (uint64_t)(asked - lost));
-		so_many.received = server_stat(server, "datagrams_received");
+		served.least = server_stat(server, "datagrams_received");
 	}
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	return !late;

@@ -1,8 +1,10 @@
 #include "tests/faulty.h"
 
+#include <check.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,6 +12,20 @@
 
 #define SPAN_BYTES  24 /* of a fault that is longer than a byte */
 #define EXTRA_BYTES 3
+
+static struct faulty_count *counted;
+
+const struct faulty_count *faulty_counted(void)
+{
+	return counted;
+}
+
+static void count_anew(void)
+{
+	counted =
+	    mmap(NULL, sizeof *counted, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(counted, MAP_FAILED);
+}
 
 struct faulty {
 	struct faulty_peers peers;
@@ -82,6 +98,7 @@ static void answer(struct faulty *faulty, nfds_t i, unsigned char *bytes, size_t
 
 		if (fault_fits(faulty, i, n, at)) {
 			faulty->since = 0;
+			counted->faults++;
 			answer_wrongly(faulty, i, bytes, n, at);
 			return;
 		}
@@ -99,6 +116,8 @@ static void faulty_turn(struct faulty_peers *peers, nfds_t i)
 	struct faulty *faulty = (struct faulty *)peers;
 	ssize_t n = read(peers->fds[i].fd, bytes, sizeof bytes - EXTRA_BYTES);
 
+	if (n > 0)
+		counted->units += (size_t)n;
 	if (n > 0 && faulty->fault == FAULT_MUTE)
 		return;
 	if (n > 0 && faulty->fault == FAULT_TLS) {
@@ -122,8 +141,10 @@ static void faulty_came(struct faulty_peers *peers, nfds_t i)
 pid_t faulty_start(enum fault fault, unsigned long every, unsigned *port)
 {
 	static struct faulty faulty;
-	pid_t pid = faulty_peers_fork(&faulty.peers, port);
+	pid_t pid;
 
+	count_anew();
+	pid = faulty_peers_fork(&faulty.peers, port);
 	if (pid == 0) {
 		faulty.fault = fault;
 		faulty.every = every;
@@ -185,6 +206,7 @@ static void client_send(struct faulty_chat *chat, nfds_t i, const unsigned char 
 		client->queue_begin = 0;
 	}
 	if (client->queue_end + n > QUEUE_BYTES) {
+		counted->closed++;
 		client_close(chat, i);
 		return;
 	}
@@ -244,8 +266,10 @@ static void deliver(struct faulty_chat *chat, nfds_t i, nfds_t from, const unsig
 
 	if (chat->peers.fds[i].fd < 0 || client->deaf || chat->fault == CHAT_FAULT_MUTE)
 		return;
+	counted->units++;
 	if (chat->fault != CHAT_FAULT_NONE && !client->held_n && ++chat->since >= chat->every) {
 		chat->since = 0;
+		counted->faults++;
 		deliver_wrongly(chat, i, from, line, n);
 		return;
 	}
@@ -304,8 +328,10 @@ static void chat_turn(struct faulty_peers *peers, nfds_t i)
 pid_t faulty_chat_start(enum chat_fault fault, unsigned long every, unsigned *port)
 {
 	static struct faulty_chat chat;
-	pid_t pid = faulty_peers_fork(&chat.peers, port);
+	pid_t pid;
 
+	count_anew();
+	pid = faulty_peers_fork(&chat.peers, port);
 	if (pid == 0) {
 		chat.fault = fault;
 		chat.every = every;

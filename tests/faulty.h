@@ -23,6 +23,14 @@ enum fault {
 	FAULT_SLOW,    /* each answer takes 5 ms, one after the other */
 };
 
+/* What the last one that was started has seen so far; it lies in memory that is shared. */
+struct faulty_count {
+	unsigned long units; /* bytes that came, or deliveries */
+	unsigned long faults;
+	unsigned long closed; /* clients of a chat that read nothing */
+};
+const struct faulty_count *faulty_counted(void);
+
 /* Starts one; the fault happens once in `every` bytes. */
 pid_t faulty_start(enum fault fault, unsigned long every, unsigned *port);
 

@@ -8,9 +8,12 @@
 #define TESTS_LOAD_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #define LOAD_ARGUMENTS_MAX 32
+
+struct server;
 
 /* What a run is surrounded by. */
 struct load_setting {
@@ -44,7 +47,12 @@ int load_until(bool (*enough)(const void *of), const void *of, const char *const
 		   (const char *const[]){"-d", "1h", "--warmup", "0", __VA_ARGS__, NULL})
 /* A short load, and a long one where this machine was so busy that nothing was answered. */
 int load_answered(const char *const arguments[]);
-#define LOAD(...) load_in(&load_plain, (const char *const[]){__VA_ARGS__, NULL})
+/* The same until this figure is so high. */
+int load_reaching(const char *key, double least, const char *const arguments[]);
+#define LOAD_REACHING(key, least, ...)                                                             \
+	load_reaching(key, least, (const char *const[]){__VA_ARGS__, NULL})
+#define LOAD_ANSWERED(...) LOAD_REACHING("messages", 1, __VA_ARGS__)
+#define LOAD(...)	   load_in(&load_plain, (const char *const[]){__VA_ARGS__, NULL})
 
 /* What the last run said, on stdout and stderr; and the last one of these. */
 const char *load_said(void);
@@ -55,6 +63,13 @@ double load_figure(const char *key);
 /* Whether it has this value, as text. */
 bool load_says(const char *key, const char *value);
 
+/* For load_until(): the server has had so much of it. */
+struct load_served {
+	const struct server *server;
+	const char *stat;
+	uint64_t least;
+};
+bool load_served(const void *of);
 /* This status is that of a server without a fault; or it found that this machine let it stand
  * still, and says so: INVALID. */
 void load_expect_fine(int status);
