@@ -145,14 +145,37 @@ static void expect_run_in_earnest(int status)
 	ck_assert_msg(status == 0 || status == 3, "status %d\n%s", status, script_output);
 }
 
+/* One table of each driver: all of a quick run are a minute. */
 START_TEST(http_in_earnest)
+{
+	if (!script_can_load("http in earnest"))
+		return;
+	script_mark();
+	expect_run_in_earnest(
+	    script_run("bench/http -q --driver weirload --depth 1 -o %s weir", temporary_folder()));
+	script_expect("\nweirload, 64 connections, 1 request under way on each\n");
+	script_expect("weir again");
+	script_expect_json(in_folder("results.json"), "\"point\": \"weirload/1\"");
+	if (!command_exists("wrk")) {
+		suite_skip("http in earnest", "needs wrk");
+		return;
+	}
+	expect_run_in_earnest(
+	    script_run("bench/http -q --driver wrk --depth 16 -o %s weir", temporary_folder()));
+	script_expect("\nwrk, 64 connections, 16 requests under way on each\n");
+	script_expect_json(in_folder("results.json"), "\"answer_bytes\"");
+	script_expect_nothing_left();
+}
+END_TEST
+
+START_TEST(http_of_several)
 {
 	const char *others = "";
 
-	if (!script_can_load("http in earnest"))
+	if (!script_can_load("http of several in earnest"))
 		return;
 	if (!command_exists("wrk")) {
-		suite_skip("http in earnest", "needs wrk");
+		suite_skip("http of several in earnest", "needs wrk");
 		return;
 	}
 	if (command_exists("nginx") && command_exists("haproxy"))
@@ -194,7 +217,7 @@ START_TEST(slow_in_earnest)
 	if (!script_can_load("slow in earnest"))
 		return;
 	script_mark();
-	expect_run_in_earnest(script_run("bench/slow -q -d 2 -o %s", temporary_folder()));
+	expect_run_in_earnest(script_run("bench/slow -q -o %s", temporary_folder()));
 	script_expect("50, headers");
 	script_expect_json(in_folder("results.json"), "\"ended_408\"");
 	/* All who are slow are ended, for the reason that is theirs; nobody else is. */
@@ -215,5 +238,6 @@ SUITE("scripts http", {"requests are compared", requests_are_compared, 60},
       {"what wrk says", what_wrk_says, 60},
       {"tables without a figure are a failure", tables_without_a_figure_are_a_failure, 60},
       {"http in earnest", http_in_earnest, 120},
+      {"http of several in earnest", http_of_several, 120, .kind = SUITE_LONG},
       {"make builds what they need", make_builds_what_they_need, 30},
       {"slow in earnest", slow_in_earnest, 120})
