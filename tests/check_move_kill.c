@@ -247,27 +247,39 @@ START_TEST(a_death_at_any_step)
 END_TEST
 
 /* The watchdog ends it, and those that it had not taken live on. */
-START_TEST(a_taker_that_stands_still)
+static void stand_still(unsigned workers, const unsigned *at, unsigned n, const char *test)
 {
-	static const unsigned at[] = {4, 150};
 	struct story story = {.victim = TAKER,
 			      .traced = TAKER,
 			      .what = HELM_RELOAD,
-			      .workers = 1 + (_i != 0),
+			      .workers = workers,
 			      .hangs = true};
 	unsigned stopped = 0;
 
-	for (size_t i = 0; i < sizeof at / sizeof *at; i++)
+	for (unsigned i = 0; i < n; i++)
 		stopped += tell(&story, at[i], "2s");
 	if (!stopped) {
-		suite_skip("a taker that stands still", "ptrace is not allowed here");
+		suite_skip(test, "ptrace is not allowed here");
 		return;
 	}
 	(void)printf(
 	    "FIGURE %u takers (workers: %u) stood still in the middle of a reload, and were ended "
 	    "by the watchdog: %llu connections of theirs were lost, none of others\n",
 	    stopped, story.workers, (unsigned long long)story.lost);
-	ck_assert_uint_eq(stopped, 2);
+	ck_assert_uint_eq(stopped, n);
+}
+
+static const unsigned stands_at[] = {4, 150, 60, 300};
+
+START_TEST(a_taker_that_stands_still)
+{
+	stand_still(1 + (_i != 0), &stands_at[_i], 1, "a taker that stands still");
+}
+END_TEST
+
+START_TEST(takers_that_stand_still)
+{
+	stand_still(1 + (_i != 0), stands_at, 4, "takers that stand still");
 }
 END_TEST
 
@@ -275,4 +287,5 @@ END_TEST
 
 SUITE("move_kill", {"a death at some steps", a_death_at_some_steps, 60, STORIES},
       {"a death at any step", a_death_at_any_step, 120, STORIES, .kind = SUITE_LONG},
-      {"a taker that stands still", a_taker_that_stands_still, 60, 2})
+      {"a taker that stands still", a_taker_that_stands_still, 60, 2},
+      {"takers that stand still", takers_that_stand_still, 60, 2, .kind = SUITE_LONG})
