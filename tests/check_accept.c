@@ -153,10 +153,10 @@ static bool spread_gently_and_stay(const char *mode, unsigned n, double most)
 	return spread_gently(mode, n, true, most);
 }
 
-/* The first two depend on who is awake when, or for how long one stands still: such a spread is
- * reached soon, if not by the first ones. (In handoff the fewest connections is a tie nearly each
- * time: who wins it? Not always the same. One that is about to be closed still counts, so that
- * chance has a say, and 1.02 is for those who stay.) */
+/* A worker that stands still for a while, on a busy machine, takes fewer meanwhile: so it may need
+ * more than one try until they spread. In handoff the fewest connections is a tie nearly each time:
+ * who wins it? Not always the same. (One that is about to be closed still counts, so that chance
+ * has a say, and 1.02 is for those who stay.) */
 static const struct spread {
 	const char *mode;
 	bool (*come)(const char *mode, unsigned n, double most);

@@ -2,10 +2,10 @@
  * Backpressure: a peer that does not read costs a bounded amount of memory and nobody's
  * bytes, and ends by --write-timeout; a peer that only pauses gets every byte.
  *
- * A thousand clients send without end and never read. Beside them a thousand go on with
- * question and answer, each byte of which is compared, until all of the others have been
- * closed. All of it is one epoll loop in this process; the clients have small socket
- * buffers and segments, so that the kernel holds little and the queues fill soon.
+ * Many clients send without end and never read, a thousand in `make check-long`. Beside them
+ * as many go on with question and answer, each byte of which is compared, until all of the
+ * others have been closed. All of it is one epoll loop in this process; the clients have small
+ * socket buffers and segments, so that the kernel holds little and the queues fill soon.
  *
  * The bound on a worker's memory: each of N that do not read owes at most high-water and a
  * chunk, in chunks of which the first may be half sent and the last half full, so
