@@ -234,10 +234,13 @@ END_TEST
 /* Nobody was taken for one that does not move. */
 static bool all_are_there(struct server *server, const pid_t workers[2])
 {
+	bool all = true;
+
+	for (unsigned i = 0; i < 2; i++)
+		all = all && server_worker(server, i) == workers[i];
 	if (server_log_count(server, SILENT))
 		return false;
-	for (unsigned i = 0; i < 2; i++)
-		ck_assert_int_eq(server_worker(server, i), workers[i]);
+	ck_assert_msg(all, "a worker died otherwise:\n%s", server->log);
 	ck_assert_int_eq(steer_number("workers"), 2);
 	return true;
 }
@@ -274,8 +277,8 @@ static bool busy_with(unsigned watchdog_ms)
 	struct crowd *crowd = crowd_at(server, 100, 4, 0);
 	int status = LOAD("-c", "100", "-d", ms_text(3 * watchdog_ms), "--warmup", "0s",
 			  load_listener("chargen", server->ports[1]));
-	bool alone = all_are_there(server, workers);
 	struct crowd_figures figures = crowd_end(crowd);
+	bool alone = all_are_there(server, workers);
 
 	if (alone) {
 		/* 3: it could not keep its schedule, which is the machine's business. */
@@ -372,8 +375,8 @@ static bool stands_still(unsigned watchdog_ms, bool all)
 	for (int i = 0; all && i < 2; i++)
 		ck_assert_int_eq(kill(workers[i], SIGCONT), 0);
 	(void)poll(NULL, 0, 2 * (int)watchdog_ms); /* in which it would be seen */
-	alone = all_are_there(server, workers);
 	figures = crowd_end(crowd);
+	alone = all_are_there(server, workers);
 	if (alone)
 		crowd_is_well(&figures);
 	(void)printf("FIGURE %s stood still for %u ms, the watchdog waits %u: %llu messages, "
