@@ -236,7 +236,7 @@ static void die_from(unsigned first, int i, unsigned stride, const char *test)
 
 START_TEST(a_death_at_some_steps)
 {
-	die_from(1 + (unsigned)_i % 4, _i, suite_sanitized() ? 12 : 4, "a death at some steps");
+	die_from(1 + (unsigned)_i % 7, _i, suite_sanitized() ? 20 : 7, "a death at some steps");
 }
 END_TEST
 
