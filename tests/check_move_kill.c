@@ -115,7 +115,7 @@ static void move_and_die(struct story *story)
 			speaker++;
 			(void)throng_listen(throng, 0);
 		}
-		(void)throng_listen(throng, 0);
+		(void)throng_listen(throng, 1);
 		ck_assert_msg(now_ms() < wait.until_ms, "no end (%u stops):\n%s",
 			      story->tracee.stops, story->server->log);
 	}

@@ -83,7 +83,7 @@ static void move_and_die(struct scene *scene)
 			speak(scene);
 			(void)party_listen(&scene->party, 0);
 		}
-		(void)party_listen(&scene->party, 0);
+		(void)party_listen(&scene->party, 1);
 		ck_assert_msg(now_ms() < wait.until_ms, "no end (%u stops):\n%s",
 			      scene->tracee.stops, scene->server->log);
 	}

@@ -6,11 +6,18 @@
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
+static void look_up(int signal)
+{
+	(void)signal;
+}
+
 bool tracee_seize(struct tracee *tracee, pid_t pid)
 {
+	struct sigaction action = {.sa_handler = look_up, .sa_flags = SA_RESTART};
 	int status;
 
 	tracee->pid = pid;
+	(void)sigaction(SIGCHLD, &action, NULL);
 	if (ptrace(PTRACE_SEIZE, pid, 0, PTRACE_O_TRACESYSGOOD) < 0) {
 		ck_assert_msg(errno == EPERM, "ptrace of %d: %s", (int)pid, strerror(errno));
 		return false;
@@ -82,4 +89,5 @@ void tracee_let_go(struct tracee *tracee)
 	    waitpid(tracee->pid, &status, __WALL) == tracee->pid && WIFSTOPPED(status))
 		(void)ptrace(PTRACE_DETACH, tracee->pid, 0, 0);
 	tracee->pid = 0;
+	(void)signal(SIGCHLD, SIG_DFL);
 }

@@ -2,7 +2,8 @@
  * tracee: a worker that this process traces, and ends where its n-th system call begins or ends;
  * or another one, while this one stands still there.
  *
- * It runs from stop to stop: who traces it has to take turns until it is let go or has ended.
+ * It runs from stop to stop: who traces it has to take turns until it is let go or has ended. A
+ * stop ends an epoll_wait() of the tracer, which so need not spin.
  * One that is not allowed to trace (a container's rules) is told so.
  */
 #ifndef TESTS_TRACEE_H
