@@ -71,8 +71,9 @@ static void all_move(int i, unsigned long n, int rounds)
 							     loads[i].paced ? "-r" : NULL,
 							     load_number(2 * (long)n), NULL});
 	server_wait_stat(server, "received_bytes", 64 * n);
-	churn = load_start(&churn_setting,
-			   (const char *const[]){"-c", "2", "--churn", "-d", "3000s", to, NULL});
+	churn =
+	    load_start(&churn_setting, (const char *const[]){"-c", "2", "--churn", "-d", "3000s",
+							     "--timeout", "60s", to, NULL});
 	server_wait_stat(server, "accepted", n + 10);
 	make_rounds(server, HELM_RELOAD, rounds, loads[i].reloads, n);
 	make_rounds(server, HELM_UPGRADE, rounds, loads[i].upgrades, n);
