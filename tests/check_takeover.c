@@ -336,6 +336,12 @@ START_TEST(a_pid_file_that_cant_be_written_is_no_reason_to_die)
 }
 END_TEST
 
+static void wait_gone(const char *path)
+{
+	for (struct wait wait = wait_begin(); exists(path);)
+		wait_more(&wait, "a socket file to be gone");
+}
+
 START_TEST(a_control_socket_goes_where_the_next_configuration_says)
 {
 	char before[200], after[200], text[700];
@@ -353,11 +359,11 @@ START_TEST(a_control_socket_goes_where_the_next_configuration_says)
 	(void)helm_make(server, HELM_UPGRADE);
 	fd = connect_unix(after);
 	(void)close(fd);
-	ck_assert(!exists(before));
+	wait_gone(before);
 	(void)snprintf(text, sizeof text, form, "", "");
 	(void)write_file("conf", text);
 	(void)helm_make(server, HELM_UPGRADE);
-	ck_assert(!exists(after));
+	wait_gone(after);
 	echoes(connect_to(server->ports[0]), "served");
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }

@@ -208,11 +208,8 @@ static void tell_master(const struct note *note)
 
 static void gave(uint32_t order, uint32_t count, enum move_end end)
 {
-	tell_master(&(struct note){.kind = NOTE_GAVE,
-				   .order = order,
-				   .count = count,
-				   .end = end,
-				   .left = held()});
+	tell_master(&(struct note){
+	    .kind = NOTE_GAVE, .order = order, .count = count, .end = end, .left = held()});
 }
 
 static const struct move_owner move_owner = {
