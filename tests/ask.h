@@ -185,15 +185,23 @@ struct ask_queue {
 	unsigned long inodes[64];
 };
 
+/* On other addresses of 127.0.0.0/8 clients of anybody may have that port. */
+static inline bool ask_is_served(const char *hex)
+{
+	return strlen(hex) != 8 || strcmp(hex, "00000000") == 0 ||
+	       strtoul(hex, NULL, 16) == htonl(INADDR_LOOPBACK);
+}
+
 /* A line may come twice where others' sockets come and go meanwhile. */
 static inline void ask_queue_line(struct ask_queue *queue, unsigned port, const char *line)
 {
 	unsigned long waiting, inode, dropped;
+	char address[33];
 	unsigned at;
 
-	if (sscanf(line, " %*d: %*[0-9A-F]:%x %*s %*x %*x:%lx %*x:%*x %*x %*u %*u %lu %*u %*s %lu",
-		   &at, &waiting, &inode, &dropped) != 4 ||
-	    at != port)
+	if (sscanf(line, " %*d: %32[0-9A-F]:%x %*s %*x %*x:%lx %*x:%*x %*x %*u %*u %lu %*u %*s %lu",
+		   address, &at, &waiting, &inode, &dropped) != 5 ||
+	    at != port || !ask_is_served(address))
 		return;
 	for (unsigned i = 0; i < queue->sockets; i++)
 		if (queue->inodes[i] == inode)

@@ -91,11 +91,10 @@ static void ask_under_load(const struct address *to, unsigned askers, unsigned w
 	}
 }
 
-START_TEST(all_is_answered_under_load)
+static void all_is_answered(unsigned long rounds)
 {
 	static const char *const modes[] = {"reuseport", "shared"};
 	static const char *const workers[] = {"2", "4"};
-	unsigned long rounds = suite_volume(200);
 
 	for (size_t i = 0; i < 4; i++) {
 		struct server *server =
@@ -108,6 +107,17 @@ START_TEST(all_is_answered_under_load)
 		ck_assert_uint_eq(server_stat(server, "datagrams_dropped"), 0);
 		ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	}
+}
+
+START_TEST(all_is_answered_under_load)
+{
+	all_is_answered(suite_volume(30));
+}
+END_TEST
+
+START_TEST(all_is_answered_for_long)
+{
+	all_is_answered(suite_volume(1000));
 }
 END_TEST
 
@@ -496,6 +506,7 @@ END_TEST
 SUITE("datagram, under load",
       {"10,000 sources spread evenly", ten_thousand_sources_spread_evenly, 30},
       {"all is answered under load", all_is_answered_under_load, 60},
+      {"all is answered under load for long", all_is_answered_for_long, 60, .kind = SUITE_LONG},
       {"each of a burst is answered once and as it was",
        each_of_a_burst_is_answered_once_and_as_it_was, 30},
       {"a successor finds trains and takes them apart",
