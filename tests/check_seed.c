@@ -1,6 +1,6 @@
 /*
- * The transcript that all of this grew from: three clients at once, each of which speaks
- * for two seconds, are served together by one worker, in the time of one.
+ * The transcript that all of this grew from: three clients at once, each of which speaks now and
+ * then, are served together by one worker. The first that came is the last that ends.
  */
 #include <poll.h>
 #include <signal.h>
@@ -13,7 +13,6 @@ START_TEST(three_clients_at_once)
 {
 	static const char *const parts[] = {"^abc$de^abte$f", "xyz^123", "25$^ab0000$abab"};
 	struct server *server = SERVER("--workers", "1", "increment://127.0.0.1:0");
-	uint64_t begin = now_ms();
 	int clients[3];
 
 	for (int i = 0; i < 3; i++) {
@@ -23,17 +22,16 @@ START_TEST(three_clients_at_once)
 	for (size_t part = 0; part < 3; part++) {
 		/* The pace is the transcript's own; nothing waits for it to be over. */
 		if (part)
-			(void)poll(NULL, 0, 1000);
+			(void)poll(NULL, 0, 200);
 		for (int i = 0; i < 3; i++)
 			send_text(clients[i], parts[part]);
 	}
-	for (int i = 0; i < 3; i++) {
+	/* One after the other they would wait for each other, for ever. */
+	for (int i = 2; i >= 0; i--) {
 		finish_sending(clients[i]);
 		expect_text(clients[i], "bcdbcuf23436bc1111");
 		expect_end(clients[i]);
 	}
-	/* One after the other they would have taken six seconds. */
-	ck_assert_uint_lt(now_ms() - begin, 5000);
 	server_wait_stat_is(server, "closed_eof", 3);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }

@@ -38,7 +38,7 @@ static void ping_pong(const char *listener, const void *message, size_t n, unsig
 
 	send_all(client, message, n);
 	expect_bytes(client, message, n);
-	trace = trace_begin(server_worker(server, 0));
+	trace = trace_begin_settled(server_worker(server, 0));
 	for (unsigned i = 0; i < rounds; i++) {
 		send_all(client, message, n);
 		expect_bytes(client, message, n);
@@ -83,7 +83,7 @@ START_TEST(many_connections_share_waits)
 		send_text(clients[i], "hello");
 		expect_text(clients[i], "hello");
 	}
-	trace = trace_begin(server_worker(server, 0));
+	trace = trace_begin_settled(server_worker(server, 0));
 	for (int round = 0; round < ROUNDS; round++) {
 		for (int i = 0; i < CLIENTS; i++)
 			send_text(clients[i], "message");
@@ -149,9 +149,7 @@ static void lives_in(const char *mode, const char *of_worker, const char *of_mas
 	char what[64];
 
 	live(server, 1, pids, 2);
-	/* What the start has armed (a look at the listener after 50 ms) is no life's cost. */
-	(void)poll(NULL, 0, 200);
-	worker = trace_begin(pids[0]);
+	worker = trace_begin_settled(pids[0]);
 	master = trace_begin(pids[1]);
 	live(server, LIVES, pids, 2);
 	trace_window(worker);
@@ -200,7 +198,7 @@ START_TEST(life_in_shared)
 		pids[i] = server_worker(server, i);
 	live(server, 1, pids, 2);
 	for (int i = 0; i < 2; i++)
-		traces[i] = trace_begin(pids[i]);
+		traces[i] = trace_begin_settled(pids[i]);
 	live(server, LIVES, pids, 2);
 	for (int i = 0; i < 2; i++) {
 		trace_window(traces[i]);
@@ -232,7 +230,7 @@ START_TEST(quiet_arrivals)
 	if (!tracing_works("one accept4 for each of those who come and are silent"))
 		return;
 	server = SERVER("--workers", "1", "echo://127.0.0.1:0");
-	trace = trace_begin(server_worker(server, 0));
+	trace = trace_begin_settled(server_worker(server, 0));
 	for (unsigned i = 0; i < LIVES; i++) {
 		(void)connect_to(server->ports[0]); /* it stays */
 		server_wait_stat_is(server, "connections", i + 1);
@@ -258,7 +256,7 @@ START_TEST(half_close_needs_no_lingering)
 	if (!tracing_works("a half-close needs no shutdown"))
 		return;
 	server = SERVER("--workers", "1", "echo://127.0.0.1:0");
-	trace = trace_begin(server_worker(server, 0));
+	trace = trace_begin_settled(server_worker(server, 0));
 	client = connect_to(server->ports[0]);
 	send_text(client, "owed");
 	finish_sending(client);
@@ -292,7 +290,7 @@ START_TEST(lingers_where_bytes_are_owed)
 	memset(text, 'x', sizeof text);
 	memcpy(text, "owed\n", 5);
 	client = connect_to(server->ports[0]);
-	trace = trace_begin(server_worker(server, 0));
+	trace = trace_begin_settled(server_worker(server, 0));
 	send_all(client, text, sizeof text);
 	expect_text(client, "owed\n");
 	expect_end(client);

@@ -577,7 +577,7 @@ START_TEST(a_worker_makes_no_call_for_it)
 	if (!tracing_works("a worker makes no call for it"))
 		return;
 	start();
-	trace = trace_begin(server_wait_worker(server, 0, 0));
+	trace = trace_begin_settled(server_wait_worker(server, 0, 0));
 	ck_assert_int_eq(ASK("--interval", "100ms", "--count", "5", "top"), 0);
 	trace_window(trace);
 	ck_assert_uint_eq(trace->calls_n, 0);

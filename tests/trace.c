@@ -154,6 +154,12 @@ struct trace *trace_begin(pid_t pid)
 	return trace;
 }
 
+struct trace *trace_begin_settled(pid_t pid)
+{
+	(void)poll(NULL, 0, 200);
+	return trace_begin(pid);
+}
+
 /* The name of the call, without its variants: epoll_pwait is musl's, and arm64's, epoll_wait. */
 static void call_name(const char *line, char name[24])
 {

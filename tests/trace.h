@@ -28,6 +28,8 @@ bool tracing_works(const char *test);
 bool strace_attached(pid_t strace, pid_t pid);
 /* A mark, and the first window begins. */
 struct trace *trace_begin(pid_t pid);
+/* The same, when what its start has armed (a look at a listener after 50 ms) is over. */
+struct trace *trace_begin_settled(pid_t pid);
 /* Ends the window with a mark; its calls are in trace->calls. The wait that the mark itself
  * interrupted is not counted. */
 void trace_window(struct trace *trace);
