@@ -332,4 +332,4 @@ SUITE("scripts", {"json is checked", json_is_checked, 10},
       {"ratios and verdicts", ratios_and_verdicts, 60},
       {"who is not ready is told why", who_is_not_ready_is_told_why, 4},
       {"a server of one's own is compared", a_server_of_ones_own_is_compared, 60},
-      {"the highest rate is found", the_highest_rate_is_found, 60})
+      {"the highest rate is found", the_highest_rate_is_found, 120})
