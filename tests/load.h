@@ -26,33 +26,46 @@ extern const struct load_setting load_plain;
 
 pid_t load_start(const struct load_setting *setting, const char *const arguments[]);
 int load_wait(pid_t pid); /* its exit status */
-/* Ends it before its time. Has it met no error? */
-bool load_ended_well(const struct load_setting *setting, pid_t pid);
-/* The same, where it must not have met one. */
-void load_end_well(const struct load_setting *setting, pid_t pid);
 int load_in(const struct load_setting *setting, const char *const arguments[]);
-/* Runs it with option (-d, say) so many ms, and again four times as long while there is not enough
- * of it: among many programs a short run hardly has a turn. Its exit status is the last one's. */
-int load_longer(bool (*enough)(void), const char *option, unsigned ms,
-		const char *const arguments[]);
-#define LOAD_LONGER(enough, ms, ...)                                                               \
-	load_longer(enough, "-d", ms, (const char *const[]){__VA_ARGS__, NULL})
+#define LOAD(...) load_in(&load_plain, (const char *const[]){__VA_ARGS__, NULL})
 /* Ends it before its time, in order: its exit status. */
 int load_end(pid_t pid);
-/* Runs it until enough(of) is true, however long that takes here, and ends it then; or until it
- * ends by itself. Its exit status. */
+/* The same. Has it met no error? */
+bool load_ended_well(const struct load_setting *setting, pid_t pid);
+/* The same, and it must not have met one. */
+void load_end_well(const struct load_setting *setting, pid_t pid);
+
+/* ---- enough of it, however busy this machine is ----
+ * Among many programs a short run may hardly have a turn. Each of these returns the exit status of
+ * the last run, also if that was not enough: the test has to look at its figures. */
+
+/* Until enough(of) is true, from outside, and then it is ended; or until it ends by itself. */
 int load_until(bool (*enough)(const void *of), const void *of, const char *const arguments[]);
 #define LOAD_UNTIL(enough, of, ...)                                                                \
 	load_until(enough, of,                                                                     \
 		   (const char *const[]){"-d", "1h", "--warmup", "0", __VA_ARGS__, NULL})
-/* A short load, and a long one where this machine was so busy that nothing was answered. */
-int load_answered(const char *const arguments[]);
-/* The same until this figure is so high. */
+/* For load_until(): the server has had so much of it. */
+struct load_served {
+	const struct server *server;
+	const char *stat;
+	uint64_t least;
+};
+bool load_served(const void *of);
+
+/* With option (-d, say) so many ms, and then four times as long, and so on, until its figures are
+ * enough; five runs at most. */
+int load_longer(bool (*enough)(void), const char *option, unsigned ms,
+		const char *const arguments[]);
+#define LOAD_LONGER(enough, ms, ...)                                                               \
+	load_longer(enough, "-d", ms, (const char *const[]){__VA_ARGS__, NULL})
+/* As it stands, and then longer until this figure is so high. */
 int load_reaching(const char *key, double least, const char *const arguments[]);
 #define LOAD_REACHING(key, least, ...)                                                             \
 	load_reaching(key, least, (const char *const[]){__VA_ARGS__, NULL})
+int load_answered(const char *const arguments[]);
 #define LOAD_ANSWERED(...) LOAD_REACHING("messages", 1, __VA_ARGS__)
-#define LOAD(...)	   load_in(&load_plain, (const char *const[]){__VA_ARGS__, NULL})
+
+/* ---- what came of it ---- */
 
 /* What the last run said, on stdout and stderr; and the last one of these. */
 const char *load_said(void);
@@ -63,13 +76,6 @@ double load_figure(const char *key);
 /* Whether it has this value, as text. */
 bool load_says(const char *key, const char *value);
 
-/* For load_until(): the server has had so much of it. */
-struct load_served {
-	const struct server *server;
-	const char *stat;
-	uint64_t least;
-};
-bool load_served(const void *of);
 /* This status is that of a server without a fault; or it found that this machine let it stand
  * still, and says so: INVALID. */
 void load_expect_fine(int status);
