@@ -316,5 +316,5 @@ END_TEST
 SUITE("bus_kill",
       {"a writer killed at some instructions", a_writer_killed_at_some_instructions, 60,
        KILL_CASES},
-      {"a writer killed at each instruction", a_writer_killed_at_each_instruction, 120, KILL_CASES,
+      {"a writer killed at each instruction", a_writer_killed_at_each_instruction, 300, KILL_CASES,
        .kind = SUITE_LONG})

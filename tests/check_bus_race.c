@@ -88,7 +88,7 @@ static void interleave_whole(struct pair *pair, const struct race *race, unsigne
 }
 
 /* So many steps that all of them are about this many. */
-#define STEPS_ALL 1000000ul
+#define STEPS_ALL 400000ul
 
 /* Both stand somewhere: each step of one side is seen, and the other's shifted by one each time. */
 static void interleave_everywhere(struct pair *pair, const struct race *race,
@@ -609,11 +609,11 @@ END_TEST
 
 SUITE("bus_race",
       {"no wake-up is lost where one stands", no_wake_up_is_lost_where_one_stands, 30, RACES},
-      {"no wake-up is lost between two steps", no_wake_up_is_lost_between_two_steps, 120, RACES,
+      {"no wake-up is lost between two steps", no_wake_up_is_lost_between_two_steps, 300, RACES,
        .kind = SUITE_LONG},
       {"a reader overtaken at each instruction", a_reader_overtaken_at_each_instruction, 60},
       {"a seat taken at some instructions", a_seat_taken_at_some_instructions, 60},
-      {"a seat taken at each instruction", a_seat_taken_at_each_instruction, 120,
+      {"a seat taken at each instruction", a_seat_taken_at_each_instruction, 300,
        .kind = SUITE_LONG},
       {"no reader sleeps on", no_reader_sleeps_on, 30},
       {"no writer waits on", no_writer_waits_on, 30},
