@@ -621,13 +621,13 @@ END_TEST
 
 START_TEST(all_hear_in_many_runs)
 {
-	all_hear(suite_volume(1000));
+	all_hear(suite_volume(160));
 }
 END_TEST
 
 START_TEST(graceful_ends_in_many_runs)
 {
-	run_many(suite_volume(1000), true);
+	run_many(suite_volume(160), true);
 }
 END_TEST
 
