@@ -17,6 +17,7 @@ static struct {
 	uint32_t (*watchdog_ms)(void);
 	void (*status)(void);
 	struct source timer;
+	uint32_t counted_ms; /* when looks were counted last */
 } pulse;
 
 static uint64_t progress_of(const struct slot *slot)
@@ -60,9 +61,9 @@ static void slot_abort(struct slot *slot, uint32_t watchdog_ms)
 	slot->stuck = 0;
 }
 
-/* Looks are counted, not time: all of this machine may have stood still. False: it does not
- * move. */
-static bool slot_look(struct slot *slot, uint32_t watchdog_ms, bool aborts)
+/* Looks are counted, not time: all of this machine may have stood still. Those in between, which
+ * systemd wants, are not. False: it does not move. */
+static bool slot_look(struct slot *slot, uint32_t watchdog_ms, bool counts, bool aborts)
 {
 	uint64_t progress = progress_of(slot);
 
@@ -77,9 +78,10 @@ static bool slot_look(struct slot *slot, uint32_t watchdog_ms, bool aborts)
 		slot->stuck = 0;
 		return true;
 	}
-	if (++slot->stuck <= LOOKS)
+	slot->stuck += counts;
+	if (slot->stuck <= LOOKS)
 		return !slot->aborted;
-	if (aborts)
+	if (aborts && counts)
 		slot_abort(slot, watchdog_ms);
 	return false;
 }
@@ -88,17 +90,20 @@ static void pulse_turn(struct loop *loop, struct source *source)
 {
 	uint32_t watchdog_ms = pulse.watchdog_ms(), systemd_ms = notify_watchdog_ms();
 	uint32_t patience_ms = watchdog_ms ? watchdog_ms : 2 * systemd_ms;
-	uint32_t next_ms = PULSE_MS;
-	bool all_move = true;
+	uint32_t next_ms = PULSE_MS, each_ms = patience_ms / LOOKS;
+	bool all_move = true, counts = loop->now_ms - pulse.counted_ms >= each_ms;
 
 	source->ready = 0;
 	if (patience_ms) {
 		EACH_GENERATION (generation)
 			EACH_SLOT (slot, generation)
-				if (slot->pid && !slot_look(slot, patience_ms, watchdog_ms != 0))
+				if (slot->pid &&
+				    !slot_look(slot, patience_ms, counts, watchdog_ms != 0))
 					all_move = false;
-		if (patience_ms / LOOKS < next_ms)
-			next_ms = patience_ms / LOOKS;
+		if (counts)
+			pulse.counted_ms = loop->now_ms;
+		if (pulse.counted_ms + each_ms - loop->now_ms < next_ms)
+			next_ms = pulse.counted_ms + each_ms - loop->now_ms;
 	}
 	if (systemd_ms && systemd_ms < next_ms)
 		next_ms = systemd_ms;

@@ -132,7 +132,7 @@ START_TEST(an_upgrade_says_who_is_the_main_process)
 
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	manager_open(_i);
-	(void)setenv("WATCHDOG_USEC", "100000", 1);
+	(void)setenv("WATCHDOG_USEC", "1000000", 1); /* few: not read at once, they are lost */
 	server = SERVER("--workers", "2", "echo://127.0.0.1:0");
 	expect_state("READY=1\n");
 	for (int i = 0; i < 4; i++) {
@@ -235,6 +235,26 @@ START_TEST(a_worker_that_is_replaced_is_no_reason_for_silence)
 }
 END_TEST
 
+/* However often systemd wants to hear of it, a worker has the time that --watchdog says. */
+START_TEST(a_worker_has_its_own_time)
+{
+	struct server *server;
+	pid_t worker;
+
+	manager_open(true);
+	(void)setenv("WATCHDOG_USEC", "20000", 1);
+	server = SERVER("--workers", "1", "--watchdog", "1h", "echo://127.0.0.1:0");
+	worker = server_worker(server, 0);
+	ck_assert_int_eq(kill(worker, SIGSTOP), 0);
+	wait_stopped(worker);
+	for (int i = 0; i < 30; i++)
+		expect_soon("WATCHDOG=1");
+	ck_assert(!server_log_has(server, "a worker does not move"));
+	ck_assert_int_eq(kill(worker, SIGCONT), 0);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 START_TEST(a_master_that_hangs_says_nothing)
 {
 	struct server *server;
@@ -295,6 +315,7 @@ SUITE("notified", {"weir says how it is", weir_says_how_it_is, 30, 2},
       {"a worker that hangs is told by silence", a_worker_that_hangs_is_told_by_silence, 30},
       {"a worker that is replaced is no reason for silence",
        a_worker_that_is_replaced_is_no_reason_for_silence, 30},
+      {"a worker has its own time", a_worker_has_its_own_time, 30},
       {"a master that hangs says nothing", a_master_that_hangs_says_nothing, 30},
       {"weir serves on where nobody reads", weir_serves_on_where_nobody_reads, 30},
       {"one process says that it is ready", one_process_says_that_it_is_ready, 20})
