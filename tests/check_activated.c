@@ -373,9 +373,9 @@ START_TEST(systemd_socket_activate_starts_it)
 			     "--fdname=line", weir ? weir : "build/weir", "--workers", "1", NULL);
 		_exit(127);
 	}
-	for (struct wait wait = wait_begin(); !exists(path);)
+	for (struct wait wait = wait_begin(); (client = try_connect_unix(path)) < 0;)
 		wait_more(&wait, "a socket of systemd-socket-activate");
-	client = connect_unix(path); /* it is there: weir is started now */
+	/* It is there: weir is started now. */
 	echoes(client);
 	ck_assert_int_eq(kill(pid, SIGTERM), 0);
 	expect_end(client);
