@@ -67,8 +67,8 @@ coverage:
 
 lint:
 	@command -v clang-format >/dev/null || { echo "make lint needs clang-format" >&2; exit 1; }
-	clang-format --dry-run -Werror $(wildcard */*.c */*.h bench/*/*.c bench/*/*.h)
-	tests/lint
+	$(Q)clang-format --dry-run -Werror $(wildcard */*.c */*.h bench/*/*.c bench/*/*.h)
+	$(Q)tests/lint
 	@if command -v shellcheck >/dev/null; then shellcheck -x tests/lint tests/run tests/coverage $(SCRIPTS); \
 	else echo "make lint: no shellcheck, scripts are not looked at"; fi
 
