@@ -43,6 +43,19 @@ static bool enough_descriptors(unsigned long n, const char *test)
 	return false;
 }
 
+/* However long it takes, as long as more come. */
+static void wait_connections(const struct scene *scene)
+{
+	struct wait wait = wait_begin();
+	uint64_t before = 0, now;
+
+	for (; (now = server_stat(scene->server, "connections")) != scene->n; before = now) {
+		if (now != before)
+			wait = wait_begin();
+		wait_more(&wait, "all to be connected");
+	}
+}
+
 /* Where all of them are, and talk. */
 static void fill(struct scene *scene)
 {
@@ -52,7 +65,7 @@ static void fill(struct scene *scene)
 	scene->load = load_start(
 	    &load_plain, (const char *const[]){"-c", load_number((long)scene->n), "-P", "2", "-d",
 					       "1h", "--timeout", "5m", "-r", RATE, to, NULL});
-	server_wait_stat_is(scene->server, "connections", scene->n);
+	wait_connections(scene);
 	server_wait_stat(scene->server, "received_bytes", received);
 }
 
@@ -127,9 +140,9 @@ static pid_t stop_worker(const struct server *server, unsigned worker)
 	return pid;
 }
 
-START_TEST(all_are_at_one_worker)
+static void even_out(unsigned long n)
 {
-	struct scene scene = {.n = FEW};
+	struct scene scene = {.n = n};
 	struct spread before, after;
 	struct helm_change seen;
 	pid_t idle[WORKERS];
@@ -153,6 +166,17 @@ START_TEST(all_are_at_one_worker)
 		     before.busiest, after.busiest);
 	expect_even(&scene, after, WORKERS);
 	end_all(&scene);
+}
+
+START_TEST(all_are_at_one_worker)
+{
+	even_out(FEW);
+}
+END_TEST
+
+START_TEST(many_are_at_one_worker)
+{
+	even_out(suite_volume(MANY));
 }
 END_TEST
 
@@ -203,6 +227,7 @@ START_TEST(workers_come_and_go_among_many)
 }
 END_TEST
 
-SUITE("rebalance", {"all are at one worker", all_are_at_one_worker, 20},
-      {"workers come and go", workers_come_and_go, 20, 3},
-      {"workers come and go among 10,000", workers_come_and_go_among_many, 60, 3, SUITE_LONG})
+SUITE("rebalance", {"all are at one worker", all_are_at_one_worker, 60},
+      {"10,000 are at one worker", many_are_at_one_worker, 120, 0, SUITE_LONG},
+      {"workers come and go", workers_come_and_go, 60, 3},
+      {"workers come and go among 10,000", workers_come_and_go_among_many, 120, 3, SUITE_LONG})
