@@ -450,10 +450,12 @@ static void client_turn(struct loop *loop, struct source *source)
 	if (client->state == CLIENT_NONE) /* control was closed with a turn still to come */
 		return;
 	if (client->state == CLIENT_ASKING) {
-		if (due && time_reached(loop->now_ms, client->due_ms))
-			client_asked(client, "no request came", 0);
-		else if (!client_read(client))
+		/* What lies there came in time: it is we who are late. */
+		if (!client_read(client))
 			client_close(client);
+		else if (client->state == CLIENT_ASKING && due &&
+			 time_reached(loop->now_ms, client->due_ms))
+			client_asked(client, "no request came", 0);
 		return; /* an answer has a turn of its own */
 	}
 	if (!client_send(client) || hung_up(client) ||

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "master/control.h"
@@ -354,6 +355,30 @@ START_TEST(who_says_nothing_is_sent_away)
 }
 END_TEST
 
+/* A master that had no turn for as long as a request may take reads what has come before it looks
+ * at the clock. */
+START_TEST(who_asks_a_busy_master_is_answered)
+{
+	struct timespec nap = {0, 10000000};
+	uint64_t until_ms;
+	size_t before;
+	int fd;
+
+	start();
+	before = process_descriptors_n(server->pid);
+	fd = ask("pi");
+	(void)descriptors_at_rest(before + 1);
+	until_ms = now_ms() + 5100;
+	ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
+	send_text(fd, "d\n");
+	while (now_ms() < until_ms)
+		(void)nanosleep(&nap, NULL);
+	ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
+	ck_assert_ptr_nonnull(strstr(answer_of(fd), "\ndone\n"));
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 /* ---- who may ask ---- */
 
 /* What a child says that is nobody: an answer, or connect()'s error. */
@@ -504,6 +529,7 @@ SUITE("control", {"status says what there is", status_says_what_there_is, 20},
       {"a request may come in pieces", a_request_may_come_in_pieces, 20},
       {"a hundred at once are answered", a_hundred_at_once_are_answered, 30},
       {"who says nothing is sent away", who_says_nothing_is_sent_away, 40},
+      {"who asks a busy master is answered", who_asks_a_busy_master_is_answered, 40},
       {"another user is refused", another_user_is_refused, 20},
       {"the workers' user is refused", the_workers_user_is_refused, 20},
       {"a live socket is not replaced", a_live_socket_is_not_replaced, 20},
