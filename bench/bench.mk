@@ -26,8 +26,8 @@ $(BUILD)/clients/%: $(BUILD)/bench/clients/%.o $(ADDRESS_OBJECTS)
 
 clients: $(BUILD)/clients/slowly
 
-# bench/slow and bench/http: what they cannot do without is there with weir.
-all: clients $(BUILD)/peers/http_floor
+# bench/slow, bench/http and bench/million: what they cannot do without is there with weir.
+all: clients $(BUILD)/peers/http_floor $(BUILD)/peers/hold_floor
 
 SCRIPTS = $(addprefix bench/,lib.sh figures.sh ready.sh ladder compare syscalls memory accept scale chat http slow profile million suite)
 

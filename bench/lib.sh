@@ -30,6 +30,8 @@ BUILD=${BUILD:-${root#./}/build}
 BUILD=${BUILD#./}
 quick=${BENCH_QUICK:-}
 out='' pin=yes plot_copy='' load_options='' ready_port=''
+# Where servers listen. On 0.0.0.0 weirload connects to as many addresses of 127/8 as it needs.
+server_host=127.0.0.1
 designs='iterative fork spawn pass accept-many thread select poll floor'
 connectionless='iterative-udp fork-udp'
 connectionless_points='64/1 64/50 64/50x16'
@@ -371,7 +373,7 @@ server_start() {
 	: >"$server_log"
 	# shellcheck disable=SC2086  # prefixes and options are lists of words
 	$apart $pin_server "$(server_program "$server_name")" ${server_workers:+-w $server_workers} $options \
-		"$server_scheme://127.0.0.1:${server_port:-0}" </dev/null >/dev/null 2>"$server_log" &
+		"$server_scheme://$server_host:${server_port:-0}" </dev/null >/dev/null 2>"$server_log" &
 	server_pid=$!
 	until=$(($(now_ms) + 20000))
 	until server_is_ready; do

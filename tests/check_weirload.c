@@ -204,7 +204,66 @@ START_TEST(loads_from_many_addresses)
 }
 END_TEST
 
+/* Without --source: where they come from is the kernel's to say. */
+START_TEST(loads_to_many_addresses)
+{
+	struct server *server = SERVER("-w", "1", "echo://127.0.3.2:0");
+	char listener[64];
+
+	(void)snprintf(listener, sizeof listener, "echo://127.0.0.1:%u", server->ports[0]);
+	ck_assert_int_eq(LOAD("--idle", "-c", "8", "-d", "10ms", "--destination",
+			      "127.0.3.1-127.0.3.4", listener),
+			 1);
+	ck_assert_msg(load_figure("held") == 2 && load_figure("errors_refused") == 6, "%s",
+		      load_said());
+	/* Each source meets each destination: those of one pair are refused by none. */
+	ck_assert_int_eq(LOAD("--idle", "-c", "8", "-d", "10ms", "--destination",
+			      "127.0.3.1-127.0.3.2", "--source", "127.0.0.5-127.0.0.6", listener),
+			 1);
+	ck_assert_msg(load_figure("held") == 4, "%s", load_said());
+	ck_assert_int_eq(
+	    LOAD("--idle", "-c", "8", "-d", "10ms", "--destination", "127.0.3.2", listener), 0);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* What a server that listens everywhere is told does for weirload too. */
+START_TEST(spreads_over_loopback_by_itself)
+{
+	struct server *server = SERVER("-w", "1", "echo://0.0.0.0:0");
+	char listener[64];
+
+	(void)snprintf(listener, sizeof listener, "echo://0.0.0.0:%u", server->ports[0]);
+	ck_assert_int_eq(LOAD("--churn", "-c", "3", "-d", "100ms", "--warmup", "0", listener), 0);
+	ck_assert(load_figure("destinations") == 16 && load_figure("sources") == 0);
+	ck_assert_ptr_nonnull(strstr(load_said(), ", to 16 addresses"));
+	ck_assert_int_eq(LOAD("-c", "3", "-d", "100ms", "--warmup", "0", listener), 0);
+	ck_assert(load_figure("destinations") == 0 && load_figure("sources") == 0);
+	/* One address has only itself: they come from many. */
+	ck_assert_int_eq(LOAD("--churn", "-c", "3", "-d", "100ms", "--warmup", "0",
+			      load_listener("echo", server->ports[0])),
+			 0);
+	ck_assert(load_figure("destinations") == 0 && load_figure("sources") == 16);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 /* ---- what a server does to its clients ---- */
+
+/* All of them together take longer than one may: but they are asked a few at a time, and the time
+ * of each begins when it is. */
+START_TEST(asks_at_the_end_at_the_pace_of_the_answers)
+{
+	unsigned port;
+	int status;
+
+	(void)faulty_start(FAULT_TIRED, 1, &port);
+	status = LOAD("--idle", "-c", "250", "-d", "10ms", "--timeout", "1600ms",
+		      load_listener("echo", port));
+	ck_assert_msg(status == 0, "status %d\n%s", status, load_said());
+	ck_assert(load_figure("held") == 250 && load_figure("messages_total") == 500);
+}
+END_TEST
 
 START_TEST(counts_slow_readers_that_are_given_up)
 {
@@ -423,6 +482,10 @@ static const struct {
     {{"--source", "127.0.0.9-127.0.0.1", "echo://127.0.0.1:1"}, "--source 127"},
     {{"--source", "::1", "echo://127.0.0.1:1"}, "another kind"},
     {{"--source", "here", "echo://127.0.0.1:1"}, "--source takes"},
+    {{"--destination", "127.0.0.9-127.0.0.1", "echo://127.0.0.1:1"}, "--destination 127"},
+    {{"--destination", "127.0.0.1-there", "echo://127.0.0.1:1"}, "--destination takes"},
+    {{"--destination", "127.0.0.1", "echo://@weirload-test"}, "--destination is for HOST:PORT"},
+    {{"--destination", "::1", "--source", "127.0.0.1", "echo://127.0.0.1:1"}, "another kind"},
     {{"--server-pid", "999999999", "echo://127.0.0.1:1"},
      "weirload: --server-pid 999999999: there is no such process\n"},
     {{"--json", "/nonexistent/file", "echo://127.0.0.1:1"}, "/nonexistent/file"},
@@ -462,6 +525,10 @@ SUITE("weirload",
       {"speaks every protocol in every way", speaks_every_protocol_in_every_way, 60, PROTOCOLS},
       {"counts what the server counts", counts_what_the_server_counts, 20},
       {"speaks over unix sockets and IPv6", speaks_over_unix_sockets_and_ipv6, 20},
+      {"loads to many addresses", loads_to_many_addresses, 20},
+      {"spreads over loopback by itself", spreads_over_loopback_by_itself, 20},
+      {"asks at the end at the pace of the answers", asks_at_the_end_at_the_pace_of_the_answers,
+       20},
       {"loads from many addresses", loads_from_many_addresses, 20},
       {"counts slow readers that are given up", counts_slow_readers_that_are_given_up, 20},
       {"says that nobody listens", says_that_nobody_listens, 20},

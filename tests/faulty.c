@@ -33,6 +33,7 @@ struct faulty {
 	unsigned long every, since;
 	unsigned char before[SPAN_BYTES]; /* the last bytes of another connection */
 	nfds_t before_of;
+	bool answered[FAULTY_PEERS_MAX]; /* whether this connection has got an answer */
 };
 
 /* Answers n bytes with a fault at byte `at`; behind them is room for EXTRA_BYTES. */
@@ -126,6 +127,9 @@ static void faulty_turn(struct faulty_peers *peers, nfds_t i)
 	}
 	if (n > 0 && faulty->fault == FAULT_SLOW)
 		(void)usleep(5000); /* what it is there for */
+	if (n > 0 && faulty->fault == FAULT_TIRED && faulty->answered[i])
+		(void)usleep(8000);
+	faulty->answered[i] = true;
 	if (n > 0)
 		answer(faulty, i, bytes, (size_t)n);
 	else
@@ -134,6 +138,7 @@ static void faulty_turn(struct faulty_peers *peers, nfds_t i)
 
 static void faulty_came(struct faulty_peers *peers, nfds_t i)
 {
+	((struct faulty *)peers)->answered[i] = false;
 	if (((struct faulty *)peers)->fault == FAULT_BABBLE)
 		faulty_peers_send(peers, i, "hello", 5);
 }

@@ -21,6 +21,7 @@ enum fault {
 	FAULT_BABBLE,  /* bytes come before anything was asked */
 	FAULT_TLS,     /* an alert of TLS is the answer to everything */
 	FAULT_SLOW,    /* each answer takes 5 ms, one after the other */
+	FAULT_TIRED,   /* each but the first of a connection takes 8 ms, likewise */
 };
 
 /* What the last one that was started has seen so far; it lies in memory that is shared. */

@@ -143,9 +143,9 @@ static void chatter_connected(struct chatter *chatter, struct chat *chat)
 	chatter_pump(chatter, chat);
 }
 
-static void chatter_connect(struct chatter *chatter, struct chat *chat)
+static void chatter_connect(struct chatter *chatter, struct chat *chat, uint64_t nth)
 {
-	int error = dial_connect(chat->plan, chatter->source.fd);
+	int error = dial_connect(chat->plan, nth, chatter->source.fd);
 
 	if (error == -EAGAIN) { /* a unix socket whose backlog is full */
 		(void)sys_close(chatter->source.fd);
@@ -181,8 +181,8 @@ void chatter_open(struct chatter *chatter, struct chat *chat)
 {
 	const struct plan *plan = chat->plan;
 	const char *call;
-	int fd = dial_socket(plan, chatter->local * plan->processes + chat->number,
-			     chatter->slow ? SLOW_BUFFER_BYTES : 0, &call);
+	uint64_t nth = chatter->local * plan->processes + chat->number;
+	int fd = dial_socket(plan, nth, chatter->slow ? SLOW_BUFFER_BYTES : 0, &call);
 
 	if (!chatter->opened_ns)
 		chatter->opened_ns = clock_ns();
@@ -194,7 +194,7 @@ void chatter_open(struct chatter *chatter, struct chat *chat)
 	else if (fd < 0)
 		chatter_fail_of(chatter, chat, call, fd);
 	else
-		chatter_connect(chatter, chat);
+		chatter_connect(chatter, chat, nth);
 }
 
 /* ---- sending ---- */

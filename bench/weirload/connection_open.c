@@ -12,9 +12,9 @@
 #define BACKLOG_RETRY_MS  5
 #define SLOW_BUFFER_BYTES 4096
 
-static void connection_connect(struct connection *connection, struct sender *sender)
+static void connection_connect(struct connection *connection, struct sender *sender, uint64_t nth)
 {
-	int error = dial_connect(sender->plan, connection->caller.source.fd);
+	int error = dial_connect(sender->plan, nth, connection->caller.source.fd);
 
 	if (error == -EAGAIN) { /* a unix socket whose backlog is full */
 		uint64_t opened_ns = connection->opened_ns;
@@ -55,9 +55,9 @@ static void connection_connect(struct connection *connection, struct sender *sen
 void connection_open(struct connection *connection, struct sender *sender)
 {
 	const struct plan *plan = sender->plan;
+	uint64_t nth = sender_nth(sender);
 	const char *call;
-	int fd = dial_socket(plan, sender->opened * plan->processes + sender->number,
-			     connection->caller.slow ? SLOW_BUFFER_BYTES : 0, &call);
+	int fd = dial_socket(plan, nth, connection->caller.slow ? SLOW_BUFFER_BYTES : 0, &call);
 
 	connection->sent = connection->received = 0;
 	connection->sent_bytes = connection->received_bytes = 0;
@@ -76,7 +76,7 @@ void connection_open(struct connection *connection, struct sender *sender)
 	else if (fd < 0)
 		connection_fail_of(connection, sender, call, fd);
 	else
-		connection_connect(connection, sender);
+		connection_connect(connection, sender, nth);
 }
 
 /* ---- what a sender wants of it ---- */

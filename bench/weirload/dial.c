@@ -43,11 +43,11 @@ int dial_socket(const struct plan *plan, uint64_t nth, int receive_bytes, const 
 	return fd;
 }
 
-int dial_connect(const struct plan *plan, int fd)
+int dial_connect(const struct plan *plan, uint64_t nth, int fd)
 {
-	const struct address *to = &plan->endpoint.address;
+	struct address to = plan_destination(plan, nth);
 
-	return connect(fd, (const struct sockaddr *)&to->socket, to->bytes) ? -errno : 0;
+	return connect(fd, (const struct sockaddr *)&to.socket, to.bytes) ? -errno : 0;
 }
 
 /* A connection is made, and ended; of datagrams an empty one is sent, which nobody may answer, but

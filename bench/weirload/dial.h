@@ -15,8 +15,8 @@ int dial_socket(const struct plan *plan, uint64_t nth, int receive_bytes, const 
  * another family than from (NULL: any) are passed over. Of one alone it is not asked; else this
  * waits for each, once, before the run. */
 size_t dial_choose(const struct endpoint *addresses, size_t n, const struct address *from);
-/* connect(): 0 or -errno. */
-int dial_connect(const struct plan *plan, int fd);
+/* connect() of the nth connection, which chooses where to: 0 or -errno. */
+int dial_connect(const struct plan *plan, uint64_t nth, int fd);
 bool dial_is_up(int fd);
 
 #endif

@@ -1,9 +1,7 @@
 #include "bench/weirload/plan_parts.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,14 +15,12 @@
 #include "reactor/printable.h"
 #include "worker/config.h"
 
-#define SIZE_MAX_BYTES	  (1u << 30)
-#define PIPELINE_MAX	  65536
-#define CONNECTIONS_MAX	  ((uint64_t)PLAN_PROCESSES_MAX * 1000000)
-#define SOURCE_COMFORT	  8192 /* connections of one local address that find a port at once */
-#define SOURCES_AUTOMATIC 16
-#define TIMEOUT_US	  10000000
-#define ADDRESSES_MAX	  16 /* of a name */
-#define SIZE_BYTES	  64
+#define SIZE_MAX_BYTES	(1u << 30)
+#define PIPELINE_MAX	65536
+#define CONNECTIONS_MAX ((uint64_t)PLAN_PROCESSES_MAX * 1000000)
+#define TIMEOUT_US	10000000
+#define ADDRESSES_MAX	16 /* of a name */
+#define SIZE_BYTES	64
 /* Of datagrams: */
 #define DATAGRAM_TIMEOUT_US   1000000
 #define DATAGRAM_MIN	      16 /* a word, and one more to be sure: which question it was */
@@ -174,77 +170,6 @@ static void option_talk(struct plan *plan, const char *value)
 	plan->talk = true;
 }
 
-/* ---- source addresses ---- */
-
-static bool ip_parse(const char *text, struct address *address)
-{
-	struct sockaddr_in *in = (struct sockaddr_in *)&address->socket;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)&address->socket;
-
-	*address = (struct address){0};
-	if (inet_pton(AF_INET, text, &in->sin_addr) == 1) {
-		in->sin_family = AF_INET;
-		address->bytes = sizeof *in;
-	} else if (inet_pton(AF_INET6, text, &in6->sin6_addr) == 1) {
-		in6->sin6_family = AF_INET6;
-		address->bytes = sizeof *in6;
-	}
-	return address->bytes != 0;
-}
-
-/* The last 32 bits of an address, which is where a range counts. */
-static uint32_t *ip_tail(struct address *address)
-{
-	if (address->socket.ss_family == AF_INET)
-		return &((struct sockaddr_in *)&address->socket)->sin_addr.s_addr;
-	return &((struct sockaddr_in6 *)&address->socket)->sin6_addr.s6_addr32[3];
-}
-
-static void option_source(struct plan *plan, const char *value)
-{
-	char first[INET6_ADDRSTRLEN];
-	const char *dash = strchr(value, '-');
-	size_t n = dash ? (size_t)(dash - value) : strlen(value);
-	struct address last;
-	uint32_t from, to;
-
-	(void)snprintf(first, sizeof first, "%.*s", (int)n, value);
-	if (n >= sizeof first || !ip_parse(first, &plan->source) ||
-	    !ip_parse(dash ? dash + 1 : first, &last) ||
-	    last.socket.ss_family != plan->source.socket.ss_family)
-		usage_error("--source takes an address or two of a kind, such as "
-			    "127.0.0.1-127.0.0.16, not \"%s\"",
-			    value);
-	from = ntohl(*ip_tail(&plan->source));
-	to = ntohl(*ip_tail(&last));
-	if (to < from || to - from >= PLAN_SOURCES_MAX)
-		usage_error("--source %s: from the lower address to the higher, at most %d", value,
-			    PLAN_SOURCES_MAX);
-	plan->sources = to - from + 1;
-}
-
-struct address plan_source(const struct plan *plan, uint64_t n)
-{
-	struct address source = plan->source;
-
-	*ip_tail(&source) = htonl(ntohl(*ip_tail(&source)) + (uint32_t)(n % plan->sources));
-	return source;
-}
-
-/* connect() searches for long once half of an address' ports are in use, those of ended
- * connections too. All of 127/8 is ours to use. */
-static void choose_sources(struct plan *plan)
-{
-	const struct sockaddr_in *in = (const struct sockaddr_in *)&plan->endpoint.address.socket;
-	uint64_t wanted = plan->churn ? SOURCES_AUTOMATIC : plan->connections / SOURCE_COMFORT + 1;
-
-	if (plan->sources || in->sin_family != AF_INET || wanted < 2 ||
-	    ntohl(in->sin_addr.s_addr) >> 24 != 127)
-		return;
-	(void)ip_parse("127.0.0.1", &plan->source);
-	plan->sources = wanted;
-}
-
 /* ---- the command line ---- */
 
 static void print_help(void);
@@ -362,9 +287,12 @@ static void read_listener(struct plan *plan)
 	n = endpoint_list(found, ADDRESSES_MAX, plan->listener, error, sizeof error);
 	if (!n)
 		usage_error("%s: %s", plan->listener, error);
-	plan->endpoint = found[dial_choose(found, n, plan->sources ? &plan->source : NULL)];
+	/* Of whoever is told where to go instead, no other address is asked. */
+	plan->endpoint = found[dial_choose(found, plan->destinations ? 1 : n,
+					   plan->sources ? &plan->source : NULL)];
 	if (!address_is_unix(&plan->endpoint.address) && !address_port(&plan->endpoint.address))
 		usage_error("%s: which port?", plan->listener);
+	plan_take_destination(plan);
 	plan->dialect = dialect_find(plan->endpoint.protocol->name, plan->endpoint.datagrams);
 	plan->chats = plan->dialect && plan->dialect->kind == DIALECT_CHATS;
 	if (plan->talk && plan->dialect && plan->dialect->http)
@@ -498,7 +426,7 @@ void plan_read(struct plan *plan, int argc, char **argv)
 	if (!plan->size && !plan->dialect->http)
 		plan->size = SIZE_BYTES;
 	check_datagrams(plan);
-	choose_sources(plan);
+	plan_spread(plan);
 	choose_processes(plan);
 	check_chat(plan);
 }

@@ -19,7 +19,7 @@
 #define PLAN_DESCRIPTORS   32 /* of a sending process, beside its connections */
 /* Of the conductor, beside one for each process: 0 to 2, --json, --hdr, a pair, /proc. */
 #define PLAN_DESCRIPTORS_CONDUCTOR 9
-#define PLAN_SOURCES_MAX	   65536
+#define PLAN_ADDRESSES_MAX	   65536
 
 /* Which body a reply of HTTP has to have. */
 enum plan_body {
@@ -44,9 +44,9 @@ struct plan {
 	uint64_t connections, slow, senders;
 	uint64_t duration_us, warmup_us, timeout_us;
 	uint64_t size, pipeline, rate, connect_rate, processes;
-	struct address source; /* the first of them; bytes is 0 where none is bound */
-	uint64_t sources;
-	pid_t server_pid; /* 0: not told */
+	struct address source, destination; /* the first of them */
+	uint64_t sources, destinations;	    /* 0: none is bound; LISTENER's address */
+	pid_t server_pid;		    /* 0: not told */
 	/* Of http; NULL: not told. */
 	const char *path, *method, *status;
 	const char *headers[HTTP_HEADERS_MAX]; /* NAME: VALUE */
@@ -76,7 +76,8 @@ uint32_t plan_deal(const struct plan *plan, uint64_t n, unsigned i);
 /* Its connections. */
 uint32_t plan_share(const struct plan *plan, unsigned i);
 
-/* The local address of the n-th connection that is opened. */
+/* The local address of the n-th connection that is opened, where there are some; and its peer's. */
 struct address plan_source(const struct plan *plan, uint64_t n);
+struct address plan_destination(const struct plan *plan, uint64_t n);
 
 #endif

@@ -1,8 +1,9 @@
 /*
  * plan_parts: what the files of the plan's room share, and nobody else may use.
  *
- *     plan.c       the command line, and what is asked of every protocol
- *     plan_http.c  what is asked of HTTP
+ *     plan.c            the command line, and what is asked of every protocol
+ *     plan_addresses.c  which addresses connections come from, and go to
+ *     plan_http.c       what is asked of HTTP
  */
 #ifndef BENCH_WEIRLOAD_PLAN_PARTS_H
 #define BENCH_WEIRLOAD_PLAN_PARTS_H
@@ -11,6 +12,14 @@
 
 /* plan.c: says what is wrong, and exits. */
 _Noreturn void usage_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* plan_addresses.c */
+void option_source(struct plan *plan, const char *value);
+void option_destination(struct plan *plan, const char *value);
+/* What was told instead of LISTENER's address takes its place. */
+void plan_take_destination(struct plan *plan);
+/* Chooses several addresses where many connections need them and nothing was told. */
+void plan_spread(struct plan *plan);
 
 /* plan_http.c */
 void option_path(struct plan *plan, const char *value);

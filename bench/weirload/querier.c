@@ -95,8 +95,8 @@ static int querier_connect(struct querier *querier, struct sender *sender, const
 {
 	struct source *source = &querier->caller.source;
 	int bytes = receive_bytes(sender), error;
-	int fd = dial_socket(
-	    sender->plan, sender->opened * sender->plan->processes + sender->number, bytes, call);
+	uint64_t nth = sender_nth(sender);
+	int fd = dial_socket(sender->plan, nth, bytes, call);
 
 	if (fd < 0)
 		return fd;
@@ -106,7 +106,7 @@ static int querier_connect(struct querier *querier, struct sender *sender, const
 	source->fd = fd;
 	source->want = SOURCE_IN;
 	*call = "connect";
-	error = dial_connect(sender->plan, fd);
+	error = dial_connect(sender->plan, nth, fd);
 	if (error == -EAGAIN) /* what it says where no port is left */
 		error = -EADDRNOTAVAIL;
 	if (!error) {

@@ -180,6 +180,8 @@ static void print_head(FILE *out, const struct plan *plan, const struct outcome 
 		(void)fprintf(out, ", %s slow", grouped(plan->slow));
 	(void)fprintf(out, ", %s process%s", grouped(plan->processes),
 		      plan->processes == 1 ? "" : "es");
+	if (plan->destinations > 1)
+		(void)fprintf(out, ", to %s addresses", grouped(plan->destinations));
 	if (plan->sources)
 		(void)fprintf(out, ", from %s source addresses", grouped(plan->sources));
 	if (outcome->measured_ns)

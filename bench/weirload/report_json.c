@@ -82,6 +82,7 @@ static void json_plan(struct json *json, const struct plan *plan)
 	json_number(json, "slow", plan->slow);
 	json_number(json, "senders", plan->senders);
 	json_number(json, "sources", plan->sources);
+	json_number(json, "destinations", plan->destinations);
 	if (plan->dialect->http) {
 		json_text(json, "method", plan->message.method);
 		json_text(json, "path", plan->message.path);

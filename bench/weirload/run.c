@@ -141,17 +141,37 @@ static void wait_for(struct run *run, uint64_t until_ns, const unsigned *count, 
 	}
 }
 
+/* Grows with each message that is answered, and with each connection that ends. */
+static uint64_t progress(const struct run *run)
+{
+	struct tally sum;
+
+	tally_sum(&sum, run->tallies, run->senders);
+	return sum.messages + sum.connects - sum.open + run->gone;
+}
+
+/* With --idle each last message has a limit of its own, and they go out in windows: however long
+ * that takes together, it is too long only when nothing has moved meanwhile. */
+static void wait_for_end(struct run *run, uint64_t patience_ns)
+{
+	uint64_t before;
+
+	run->interrupts_seen = interrupts;
+	do {
+		before = progress(run);
+		wait_for(run, clock_ns() + patience_ns, &run->gone, "ending");
+	} while (run->plan->idle && run->gone < run->senders &&
+		 interrupts == run->interrupts_seen && progress(run) != before);
+}
+
 static void end_senders(struct run *run, struct outcome *outcome)
 {
 	uint64_t patience_ns = run->plan->timeout_us * 1000 + GRACE_NS;
 
-	if (run->plan->idle) /* each message has its own limit; they go out in windows */
-		patience_ns += run->plan->connections * 1000000;
 	if (run->plan->slow &&
 	    run->plan->chats) /* those are looked at when all others have ended */
 		patience_ns += run->plan->timeout_us * 1000;
-	run->interrupts_seen = interrupts;
-	wait_for(run, clock_ns() + patience_ns, &run->gone, "ending");
+	wait_for_end(run, patience_ns);
 	for (unsigned i = 0; i < run->senders; i++) {
 		int status = 0;
 

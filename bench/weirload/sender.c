@@ -10,9 +10,12 @@
 #include "reactor/check.h"
 #include "reactor/sys.h"
 
-#define RAMP_WINDOW  128 /* connects that may be under way */
+/* Connects, or with --idle last messages, that may be under way in all processes together, and in
+ * one. Each is a packet or two in a CPU's queue, which holds net.core.netdev_max_backlog, 1000:
+ * what finds it full is lost, and is sent again after 200 ms, 400 ms and so on. */
+#define WINDOW_ALL   512
+#define WINDOW_MAX   64
 #define RAMP_BATCH   64	 /* in a turn */
-#define IDLE_WINDOW  256 /* last messages that may be under way */
 #define PACER_BATCH  512 /* messages in a turn */
 #define END_BATCH    64	 /* callers that are ended in a turn */
 #define UNSENT_LOOKS (1 << 22)
@@ -42,6 +45,13 @@ void sender_finished(struct sender *sender)
 		sender->loop.stopped = true;
 }
 
+static uint32_t window(const struct sender *sender)
+{
+	uint32_t n = WINDOW_ALL / (uint32_t)sender->plan->processes;
+
+	return n < 1 ? 1 : n > WINDOW_MAX ? WINDOW_MAX : n;
+}
+
 /* ---- RAMP ---- */
 
 static void ramp_turn(struct loop *loop, struct source *source)
@@ -55,7 +65,7 @@ static void ramp_turn(struct loop *loop, struct source *source)
 		allowed = 1 + (uint64_t)(loop->now_ms - sender->ramp_begun_ms) *
 				  plan->connect_rate / (1000 * plan->processes);
 	for (int i = 0; i < RAMP_BATCH; i++) {
-		if (sender->ramped == sender->callers_n || sender->connecting >= RAMP_WINDOW)
+		if (sender->ramped == sender->callers_n || sender->connecting >= window(sender))
 			return; /* sender_settled() goes on */
 		if (sender->ramped >= allowed) {
 			loop_deadline(loop, source, loop->now_ms + 1);
@@ -196,8 +206,7 @@ void sender_wrong(struct sender *sender, enum tally_error kind, const char *deta
 
 uint64_t sender_key(const struct sender *sender)
 {
-	return (sender->opened * sender->plan->processes + sender->number) %
-	       (1u << PATTERN_KEY_BITS);
+	return sender_nth(sender) % (1u << PATTERN_KEY_BITS);
 }
 
 uint64_t sender_keys(const struct sender *sender)
@@ -213,7 +222,7 @@ static void sender_end(struct sender *sender);
 
 static void idle_ask(struct sender *sender)
 {
-	while (sender->idle_busy < IDLE_WINDOW && sender->idle_next < sender->callers_n) {
+	while (sender->idle_busy < window(sender) && sender->idle_next < sender->callers_n) {
 		struct caller *caller = sender_caller(sender, sender->idle_next++);
 
 		if (!sender->kind->is_open(caller))
@@ -227,12 +236,10 @@ static void idle_ask(struct sender *sender)
 		sender_end(sender);
 }
 
-/* They go out in windows, which must not add up to many times the limit. */
+/* However long all of them take: each has a limit of its own, from when it was sent. */
 static void idle_begin(struct sender *sender)
 {
 	sender->phase = SENDER_RUN;
-	loop_deadline(&sender->loop, &sender->ending,
-		      sender->loop.now_ms + plan_timeout_ms(sender->plan) + sender->callers_n);
 	idle_ask(sender);
 }
 
@@ -278,8 +285,9 @@ static void sender_end(struct sender *sender)
 	sender->pulse.stopped = true;
 	if (sender->plan->rate && sender->schedule->end_ns > sender->schedule->start_ns)
 		sender_count_unsent(sender);
-	loop_deadline(&sender->loop, &sender->ending,
-		      sender->loop.now_ms + plan_timeout_ms(sender->plan));
+	if (!sender->plan->idle) /* there all has been answered: closing waits for nobody */
+		loop_deadline(&sender->loop, &sender->ending,
+			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
 	loop_poke(&sender->loop, &sender->ending);
 }
 

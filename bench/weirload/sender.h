@@ -103,6 +103,12 @@ void sender_measure(struct sender *sender, const struct flight *flight, uint64_t
 /* An error of a kind; the first is kept in words. */
 void sender_wrong(struct sender *sender, enum tally_error kind, const char *detail);
 
+/* Which of all connections of the run is opened next: where it comes from, and goes to. */
+static inline uint64_t sender_nth(const struct sender *sender)
+{
+	return sender->opened * sender->plan->processes + sender->number;
+}
+
 /* The next key, which tells the bytes of one caller from those of others; all that were given
  * by any sender of the run so far are below sender_keys(). */
 uint64_t sender_key(const struct sender *sender);

@@ -1,0 +1,286 @@
+/*
+ * hold_floor: the barest way to hold very many loopback connections: what bench/million is held
+ * against.
+ *
+ *     hold_floor CONNECTIONS [PROCESSES-ON-EACH-SIDE]
+ *
+ * On one side processes accept and echo what they read, each from a listening socket of its own on
+ * one port of every address. On the other side processes connect to 127.0.0.1, 127.0.0.2 and so on
+ * in turn. Each connection carries one message when it is there, and a second one when all of them
+ * are. Says in JSON how long both took.
+ *
+ * Gives up: everything but that. The connecting side blocks: a batch of connections is made, asked,
+ * and read, and then the next one. Nobody looks at a clock meanwhile, at what a message says, or at
+ * who has gone; where anything fails, all is over.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/peers/face.h"
+
+#define MESSAGE_BYTES 64
+#define BATCH	      64 /* connections that a process has under way */
+#define EVENTS	      256
+#define DESCRIPTORS   64   /* of a process, beside its connections */
+#define PORTS_COMFORT 8192 /* of one destination, so that connect() finds a free one at once */
+#define PROCESSES_MAX 1024
+#define PATIENCE_S    30 /* a message or a connect that takes longer has failed */
+
+static unsigned long connections, destinations;
+static int accepting, connecting; /* processes */
+static struct sockaddr_in listened;
+static char message[MESSAGE_BYTES] = "the same for everybody";
+
+static double now_s(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* ---- the accepting side ---- */
+
+static void echo(int fd, uint32_t events)
+{
+	char bytes[MESSAGE_BYTES];
+	ssize_t n;
+
+	do {
+		n = read(fd, bytes, sizeof bytes);
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n <= 0 || write(fd, bytes, (size_t)n) != n) {
+			(void)close(fd);
+			return;
+		}
+	} while (n == sizeof bytes && (events & EPOLLRDHUP));
+}
+
+static void accept_all(int ep, int listener)
+{
+	int fd;
+
+	while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0) {
+		struct epoll_event event = {EPOLLIN | EPOLLRDHUP | EPOLLET, {.fd = fd}};
+
+		if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event) < 0)
+			face_fail("epoll_ctl", "a connection", errno);
+	}
+	if (errno != EAGAIN)
+		face_fail("accept4", "a connection", errno);
+}
+
+static _Noreturn void serve(int listener)
+{
+	struct epoll_event events[EVENTS] = {{EPOLLIN | EPOLLET, {.fd = listener}}};
+	int ep = epoll_create1(EPOLL_CLOEXEC);
+
+	if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, listener, events) < 0)
+		face_fail("epoll", "the listening socket", errno);
+	for (;;) {
+		int n = epoll_wait(ep, events, EVENTS, -1);
+
+		for (int i = 0; i < n; i++)
+			if (events[i].data.fd == listener)
+				accept_all(ep, listener);
+			else
+				echo(events[i].data.fd, events[i].events);
+	}
+}
+
+/* One for each process that accepts, which closes those of the others. */
+static int listeners[PROCESSES_MAX];
+
+static void close_listeners_but(int kept)
+{
+	for (int i = 0; i < accepting; i++)
+		if (i != kept)
+			(void)close(listeners[i]);
+}
+
+static int listen_once_more(void)
+{
+	socklen_t n = sizeof listened;
+	int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0 ||
+	    bind(fd, (const struct sockaddr *)&listened, sizeof listened) < 0 ||
+	    listen(fd, 65535) < 0 || getsockname(fd, (struct sockaddr *)&listened, &n) < 0)
+		face_fail("listen", "every address", errno);
+	return fd;
+}
+
+/* ---- the connecting side ---- */
+
+static void connect_one(int fd, unsigned long nth)
+{
+	struct sockaddr_in to = listened;
+
+	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)(nth % destinations));
+	if (fd < 0 || connect(fd, (const struct sockaddr *)&to, sizeof to) < 0)
+		face_fail("connect", inet_ntoa(to.sin_addr), errno);
+}
+
+/* One message each, all of them under way together. */
+static void exchange(const int *fds, unsigned long n)
+{
+	char bytes[MESSAGE_BYTES];
+
+	for (unsigned long i = 0; i < n; i++)
+		if (write(fds[i], message, sizeof message) != sizeof message)
+			face_fail("write", "a connection", errno);
+	for (unsigned long i = 0; i < n; i++)
+		if (recv(fds[i], bytes, sizeof bytes, MSG_WAITALL) != sizeof bytes)
+			face_fail("read", "a connection", errno);
+}
+
+static int connecting_socket(void)
+{
+	const struct timeval patience = {.tv_sec = PATIENCE_S};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd >= 0)
+		(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	return fd;
+}
+
+/* Tells that all are there by a byte on there; goes on when the other end of go is closed. */
+static _Noreturn void hold(unsigned long number, int there, int go)
+{
+	unsigned long n = connections / (unsigned long)connecting +
+			  (number < connections % (unsigned long)connecting);
+	int *fds = malloc(n * sizeof *fds + 1);
+	char byte = 0;
+
+	if (!fds)
+		face_fail("malloc", "descriptors", errno);
+	for (unsigned long i = 0, part; i < n; i += part) {
+		part = n - i < BATCH ? n - i : BATCH;
+		for (unsigned long k = i; k < i + part; k++) {
+			fds[k] = connecting_socket();
+			connect_one(fds[k], k * (unsigned long)connecting + number);
+		}
+		exchange(fds + i, part);
+	}
+	if (write(there, &byte, 1) != 1 || read(go, &byte, 1) != 0)
+		face_fail("read", "the word to go on", errno);
+	for (unsigned long i = 0; i < n; i += BATCH)
+		exchange(fds + i, n - i < BATCH ? n - i : BATCH);
+	for (unsigned long i = 0; i < n; i++)
+		(void)close(fds[i]);
+	exit(0);
+}
+
+/* ---- the process that starts them ---- */
+
+static pid_t start(int *pids_n, pid_t *pids)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		face_fail("fork", "a process", errno);
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		return 0;
+	}
+	pids[(*pids_n)++] = pid;
+	return pid;
+}
+
+static void read_arguments(int argc, char **argv)
+{
+	struct rlimit limit;
+	double each;
+
+	if (argc > 1)
+		connections = strtoul(argv[1], NULL, 10);
+	if (argc > 2)
+		accepting = connecting = (int)strtol(argv[2], NULL, 10);
+	if (argc < 2 || argc > 3 || !connections || (argc == 3 && accepting < 1)) {
+		(void)fprintf(stderr, "usage: %s CONNECTIONS [PROCESSES-ON-EACH-SIDE]\n", argv[0]);
+		exit(2);
+	}
+	if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+		limit.rlim_cur = limit.rlim_max;
+		(void)setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	/* Connections fall to those who accept by a hash: some get more than their share. */
+	each = (double)limit.rlim_cur * 0.94;
+	if (!accepting) {
+		accepting = 1 + (int)((double)connections / each);
+		connecting = 1 + (int)(connections / (limit.rlim_cur - DESCRIPTORS));
+	}
+	if (accepting > PROCESSES_MAX)
+		face_fail("processes", argv[1], EMFILE);
+	destinations = connections / PORTS_COMFORT + 1;
+	listened = (struct sockaddr_in){.sin_family = AF_INET};
+}
+
+/* Until all processes of a side have ended, none of them badly. */
+static void await(int n)
+{
+	for (int status; n > 0; n--)
+		if (wait(&status) < 0 || status)
+			exit(1); /* it has said why */
+}
+
+int main(int argc, char **argv)
+{
+	static pid_t servers[PROCESSES_MAX], clients[PROCESSES_MAX];
+	int there[2], go[2], servers_n = 0, clients_n = 0;
+	double begun, ramp;
+
+	read_arguments(argc, argv);
+	(void)signal(SIGPIPE, SIG_IGN);
+	for (int i = 0; i < accepting; i++)
+		listeners[i] = listen_once_more();
+	for (int i = 0; i < accepting; i++)
+		if (start(&servers_n, servers) == 0) {
+			close_listeners_but(i);
+			serve(listeners[i]);
+		}
+	close_listeners_but(-1);
+	if (pipe(there) < 0 || pipe(go) < 0)
+		face_fail("pipe", "the processes", errno);
+	begun = now_s();
+	for (int i = 0; i < connecting; i++)
+		if (start(&clients_n, clients) == 0) {
+			(void)close(there[0]);
+			(void)close(go[1]);
+			hold((unsigned long)i, there[1], go[0]);
+		}
+	(void)close(there[1]);
+	for (int n = 0; n < connecting; n++) {
+		char byte;
+
+		if (read(there[0], &byte, 1) != 1)
+			exit(1);
+	}
+	ramp = now_s() - begun;
+	(void)sleep(1); /* all of them are held */
+	begun = now_s();
+	(void)close(go[1]);
+	await(connecting);
+	(void)printf(
+	    "{\n  \"held\": %lu,\n  \"accepting_processes\": %d,\n  "
+	    "\"connecting_processes\": %d,\n  \"ramp_s\": %.3f,\n  \"finish_s\": %.3f\n}\n",
+	    connections, accepting, connecting, ramp, now_s() - begun);
+	for (int i = 0; i < servers_n; i++)
+		(void)kill(servers[i], SIGKILL);
+	while (wait(NULL) > 0)
+		;
+	return 0;
+}
