@@ -282,6 +282,22 @@ START_TEST(http_floor)
 }
 END_TEST
 
+/* It is both ends, and ends by itself. */
+START_TEST(hold_floor)
+{
+	char output[1024];
+
+	if (!choose_or_skip("hold_floor"))
+		return;
+	ck_assert_msg(RUN(output, "300", "3") == 0, "%s", output);
+	ck_assert_ptr_nonnull(strstr(output, "\"held\": 300"));
+	ck_assert_ptr_nonnull(strstr(output, "\"ramp_s\": "));
+	ck_assert_int_eq(RUN(output, "none"), 2);
+	ck_assert_int_eq(RUN(output, "300", "0"), 2);
+	ck_assert_ptr_nonnull(strstr(output, "usage: "));
+}
+END_TEST
+
 /* From here on io_uring_setup fails with EPERM, as with kernel.io_uring_disabled = 2. */
 static void forbid_io_uring(void)
 {
@@ -357,5 +373,6 @@ END_TEST
 
 SUITE("peers", {"libevent", libevent, 20}, {"libuv", libuv, 20}, {"node", node, 20}, {"go", go, 20},
       {"http: node", http_node, 20}, {"http: go", http_go, 20}, {"http: floor", http_floor, 20},
-      {"io_uring", io_uring, 20}, {"io_uring refused", io_uring_refused, 10},
+      {"hold_floor", hold_floor, 20}, {"io_uring", io_uring, 20},
+      {"io_uring refused", io_uring_refused, 10},
       {"wrong usage and taken ports", wrong_usage_and_taken_ports, 30})

@@ -85,6 +85,7 @@ START_TEST(holds_a_part_of_a_million)
 	output[n] = '\0';
 	ck_assert_msg(pclose(script) == 0, "%s", output);
 	ck_assert_msg(strstr(output, "20,000 of 20,000 held"), "%s", output);
+	ck_assert_msg(strstr(output, " of the probe's "), "%s", output);
 }
 END_TEST
 
