@@ -3,6 +3,7 @@
  * find it and say how; what it counts is what the server counted. Whether it says where its
  * own limits were, check_judge asks; how fast anything is, no test here does.
  */
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -287,6 +288,40 @@ START_TEST(says_that_nobody_listens)
 }
 END_TEST
 
+static void echo_message(int fd)
+{
+	char bytes[64];
+
+	receive_exactly(fd, bytes, sizeof bytes);
+	send_all(fd, bytes, sizeof bytes);
+}
+
+/* Where all of them ended at once, the server would be busy with that while others ask it. */
+START_TEST(ends_nothing_before_all_are_answered)
+{
+	unsigned port;
+	int listener = bind_any(SOCK_STREAM, &port), fds[2];
+	pid_t load = load_start(&load_plain,
+				(const char *const[]){"--idle", "-c", "2", "-P", "2", "-d", "10ms",
+						      load_listener("echo", port), NULL});
+	struct pollfd ended;
+
+	for (int i = 0; i < 2; i++)
+		fds[i] = accept(listener, NULL, NULL);
+	for (int i = 0; i < 4; i++) {
+		echo_message(fds[i % 2]);
+		ended = (struct pollfd){.fd = fds[0], .events = POLLIN};
+		ck_assert_msg(i != 2 || poll(&ended, 1, 300) == 0, "it has ended before the other");
+	}
+	for (int i = 0; i < 2; i++) {
+		expect_end(fds[i]);
+		(void)close(fds[i]);
+	}
+	ck_assert_int_eq(load_wait(load), 0);
+	(void)close(listener);
+}
+END_TEST
+
 /* A socket of datagrams: there is no kind of errors that has its name. */
 START_TEST(names_what_is_of_no_kind)
 {
@@ -529,6 +564,7 @@ SUITE("weirload",
       {"spreads over loopback by itself", spreads_over_loopback_by_itself, 20},
       {"asks at the end at the pace of the answers", asks_at_the_end_at_the_pace_of_the_answers,
        20},
+      {"ends nothing before all are answered", ends_nothing_before_all_are_answered, 20},
       {"loads from many addresses", loads_from_many_addresses, 20},
       {"counts slow readers that are given up", counts_slow_readers_that_are_given_up, 20},
       {"says that nobody listens", says_that_nobody_listens, 20},

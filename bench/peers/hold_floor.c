@@ -157,13 +157,20 @@ static int connecting_socket(void)
 	return fd;
 }
 
-/* Tells that all are there by a byte on there; goes on when the other end of go is closed. */
-static _Noreturn void hold(unsigned long number, int there, int go)
+/* Says so by a byte when it has come so far; goes on when all have. */
+static void meet(int there, int go)
+{
+	char byte = 0;
+
+	if (write(there, &byte, 1) != 1 || read(go, &byte, 1) != 0)
+		face_fail("read", "the word to go on", errno);
+}
+
+static _Noreturn void hold(unsigned long number, int there, const int *go)
 {
 	unsigned long n = connections / (unsigned long)connecting +
 			  (number < connections % (unsigned long)connecting);
 	int *fds = malloc(n * sizeof *fds + 1);
-	char byte = 0;
 
 	if (!fds)
 		face_fail("malloc", "descriptors", errno);
@@ -175,10 +182,10 @@ static _Noreturn void hold(unsigned long number, int there, int go)
 		}
 		exchange(fds + i, part);
 	}
-	if (write(there, &byte, 1) != 1 || read(go, &byte, 1) != 0)
-		face_fail("read", "the word to go on", errno);
+	meet(there, go[0]);
 	for (unsigned long i = 0; i < n; i += BATCH)
 		exchange(fds + i, n - i < BATCH ? n - i : BATCH);
+	meet(there, go[1]);
 	for (unsigned long i = 0; i < n; i++)
 		(void)close(fds[i]);
 	exit(0);
@@ -229,56 +236,69 @@ static void read_arguments(int argc, char **argv)
 	listened = (struct sockaddr_in){.sin_family = AF_INET};
 }
 
-/* Until all processes of a side have ended, none of them badly. */
-static void await(int n)
+static void await_all(int there)
 {
-	for (int status; n > 0; n--)
+	char byte;
+
+	for (int n = 0; n < connecting; n++)
+		if (read(there, &byte, 1) != 1)
+			exit(1); /* whoever failed has said why */
+}
+
+static void await_ends(void)
+{
+	for (int n = 0, status; n < connecting; n++)
 		if (wait(&status) < 0 || status)
-			exit(1); /* it has said why */
+			exit(1);
+}
+
+static void start_servers(pid_t *servers)
+{
+	int n = 0;
+
+	for (int i = 0; i < accepting; i++)
+		listeners[i] = listen_once_more();
+	for (int i = 0; i < accepting; i++)
+		if (start(&n, servers) == 0) {
+			close_listeners_but(i);
+			serve(listeners[i]);
+		}
+	close_listeners_but(-1);
 }
 
 int main(int argc, char **argv)
 {
 	static pid_t servers[PROCESSES_MAX], clients[PROCESSES_MAX];
-	int there[2], go[2], servers_n = 0, clients_n = 0;
+	int there[2], go[2][2], n = 0;
 	double begun, ramp;
 
 	read_arguments(argc, argv);
 	(void)signal(SIGPIPE, SIG_IGN);
-	for (int i = 0; i < accepting; i++)
-		listeners[i] = listen_once_more();
-	for (int i = 0; i < accepting; i++)
-		if (start(&servers_n, servers) == 0) {
-			close_listeners_but(i);
-			serve(listeners[i]);
-		}
-	close_listeners_but(-1);
-	if (pipe(there) < 0 || pipe(go) < 0)
+	start_servers(servers);
+	if (pipe(there) < 0 || pipe(go[0]) < 0 || pipe(go[1]) < 0)
 		face_fail("pipe", "the processes", errno);
 	begun = now_s();
 	for (int i = 0; i < connecting; i++)
-		if (start(&clients_n, clients) == 0) {
+		if (start(&n, clients) == 0) {
 			(void)close(there[0]);
-			(void)close(go[1]);
-			hold((unsigned long)i, there[1], go[0]);
+			(void)close(go[0][1]);
+			(void)close(go[1][1]);
+			hold((unsigned long)i, there[1], (const int[]){go[0][0], go[1][0]});
 		}
 	(void)close(there[1]);
-	for (int n = 0; n < connecting; n++) {
-		char byte;
-
-		if (read(there[0], &byte, 1) != 1)
-			exit(1);
-	}
+	await_all(there[0]);
 	ramp = now_s() - begun;
 	(void)sleep(1); /* all of them are held */
 	begun = now_s();
-	(void)close(go[1]);
-	await(connecting);
+	(void)close(go[0][1]);
+	await_all(there[0]);
+	(void)close(go[1][1]);
+	await_ends();
 	(void)printf(
 	    "{\n  \"held\": %lu,\n  \"accepting_processes\": %d,\n  "
 	    "\"connecting_processes\": %d,\n  \"ramp_s\": %.3f,\n  \"finish_s\": %.3f\n}\n",
 	    connections, accepting, connecting, ramp, now_s() - begun);
-	for (int i = 0; i < servers_n; i++)
+	for (int i = 0; i < accepting; i++)
 		(void)kill(servers[i], SIGKILL);
 	while (wait(NULL) > 0)
 		;

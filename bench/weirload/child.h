@@ -15,9 +15,11 @@
 #include "reactor/loop.h"
 
 /* On the bell: */
-#define BELL_GO	   'g' /* to the process: start_ns and measure_ns are set */
-#define BELL_END   'e' /* to the process: end_ns is set, and has come */
-#define BELL_READY 'r' /* to the conductor: all connections have come up, or failed */
+#define BELL_GO	 'g' /* to the process: start_ns and measure_ns are set */
+#define BELL_END 'e' /* to the process: end_ns is set, and has come */
+/* To the conductor: all connections have come up, or failed; with --idle, once more when their last
+ * messages are answered. */
+#define BELL_READY 'r'
 
 /* Shared by all, written by the conductor before it rings. CLOCK_MONOTONIC. */
 struct schedule {

@@ -28,6 +28,7 @@ struct run {
 	int interrupts_seen; /* a signal ends what is waited for; one more, the end itself */
 	struct pollfd bells[PLAN_PROCESSES_MAX];
 	pid_t pids[PLAN_PROCESSES_MAX];
+	uint64_t asked_ns; /* with --idle: when the last messages began */
 	uint64_t shown_ns, shown_messages;
 };
 
@@ -152,26 +153,36 @@ static uint64_t progress(const struct run *run)
 
 /* With --idle each last message has a limit of its own, and they go out in windows: however long
  * that takes together, it is too long only when nothing has moved meanwhile. */
-static void wait_for_end(struct run *run, uint64_t patience_ns)
+static void wait_for_idle(struct run *run, const unsigned *count, const char *doing)
 {
-	uint64_t before;
+	uint64_t patience_ns = run->plan->timeout_us * 1000 + GRACE_NS, before;
 
 	run->interrupts_seen = interrupts;
 	do {
 		before = progress(run);
-		wait_for(run, clock_ns() + patience_ns, &run->gone, "ending");
-	} while (run->plan->idle && run->gone < run->senders &&
-		 interrupts == run->interrupts_seen && progress(run) != before);
+		wait_for(run, clock_ns() + patience_ns, count, doing);
+	} while (*count < run->senders && interrupts == run->interrupts_seen &&
+		 progress(run) != before);
+}
+
+static void wait_for_end(struct run *run)
+{
+	uint64_t patience_ns = run->plan->timeout_us * 1000 + GRACE_NS;
+
+	if (run->plan->idle) {
+		wait_for_idle(run, &run->gone, "ending");
+		return;
+	}
+	if (run->plan->slow &&
+	    run->plan->chats) /* those are looked at when all others have ended */
+		patience_ns += run->plan->timeout_us * 1000;
+	run->interrupts_seen = interrupts;
+	wait_for(run, clock_ns() + patience_ns, &run->gone, "ending");
 }
 
 static void end_senders(struct run *run, struct outcome *outcome)
 {
-	uint64_t patience_ns = run->plan->timeout_us * 1000 + GRACE_NS;
-
-	if (run->plan->slow &&
-	    run->plan->chats) /* those are looked at when all others have ended */
-		patience_ns += run->plan->timeout_us * 1000;
-	wait_for_end(run, patience_ns);
+	wait_for_end(run);
 	for (unsigned i = 0; i < run->senders; i++) {
 		int status = 0;
 
@@ -269,7 +280,12 @@ static void run_idle(struct run *run, struct outcome *outcome)
 	wait_for(run, from_ns + run->plan->duration_us * 1000, NULL, "holding");
 	outcome->held_ns = clock_ns() - from_ns;
 	run->schedule->measure_ns = from_ns;
+	run->ready = 0;
+	run->asked_ns = clock_ns();
 	ring_all(run, BELL_GO);
+	/* The ends of one process' connections would stand in the way of another one's answers. */
+	wait_for_idle(run, &run->ready, "asking again");
+	ring_all(run, BELL_END);
 }
 
 static void merge_histograms(struct outcome *outcome, const struct run *run)
@@ -319,14 +335,12 @@ void run(struct outcome *outcome, const struct plan *plan)
 	outcome->kernel_held_bytes = (int64_t)usage_kernel_bytes() - kernel_base_bytes;
 
 	if (outcome->held && !interrupts && !run.gone) {
-		begun_ns = clock_ns();
 		if (plan->idle)
 			run_idle(&run, outcome);
 		else
 			run_measured(&run, outcome);
-		begun_ns = clock_ns();
 		end_senders(&run, outcome);
-		outcome->finish_ns = clock_ns() - begun_ns;
+		outcome->finish_ns = clock_ns() - run.asked_ns;
 	} else {
 		if (run.gone && !interrupts)
 			(void)snprintf(outcome->invalid_why, sizeof outcome->invalid_why,

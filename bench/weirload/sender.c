@@ -218,8 +218,6 @@ uint64_t sender_keys(const struct sender *sender)
 
 /* ---- RUN with --idle: a last message for each, a window at a time ---- */
 
-static void sender_end(struct sender *sender);
-
 static void idle_ask(struct sender *sender)
 {
 	while (sender->idle_busy < window(sender) && sender->idle_next < sender->callers_n) {
@@ -232,8 +230,10 @@ static void idle_ask(struct sender *sender)
 		sender->idle_busy++;
 		sender->kind->ask(caller, sender);
 	}
-	if (!sender->idle_busy && sender->phase == SENDER_RUN)
-		sender_end(sender);
+	if (!sender->idle_busy && !sender->idle_done) {
+		sender->idle_done = true;
+		child_ring(&sender->bell, BELL_READY);
+	}
 }
 
 /* However long all of them take: each has a limit of its own, from when it was sent. */

@@ -5,9 +5,10 @@
  *     ended and what it is owed is awaited) -> gone
  *
  * A caller is a connection, or a querier where datagrams are sent; its kind says how it does
- * what the sender wants of it. With --idle, RUN is one last message of each caller. The
- * conductor says when, by a byte on the bell and the times in struct schedule; the sender
- * tells it by a byte that it has come so far. It writes its own tally only, and prints nothing.
+ * what the sender wants of it. With --idle, RUN is one last message of each caller, and END
+ * begins when those of all processes are answered. The conductor says when, by a byte on the bell
+ * and the times in struct schedule; the sender tells it by a byte that it has come so far. It
+ * writes its own tally only, and prints nothing.
  */
 #ifndef BENCH_WEIRLOAD_SENDER_H
 #define BENCH_WEIRLOAD_SENDER_H
@@ -72,6 +73,7 @@ struct sender {
 	uint32_t ended;		       /* of END: how many were told to end */
 	uint32_t finished;	       /* callers that need no more attention in END */
 	uint32_t idle_next, idle_busy; /* with --idle: whose last message is next, how many wait */
+	bool idle_done;		       /* all of them are answered, and the conductor knows */
 	uint64_t opened;	       /* callers so far: gives keys and source addresses */
 	uint64_t paced;		       /* messages that have become due so far */
 	unsigned char *buffer;	 /* SENDER_BUFFER_BYTES: what is sent, or was read, in one turn */
