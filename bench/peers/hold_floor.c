@@ -31,12 +31,13 @@
 #include "bench/peers/face.h"
 
 #define MESSAGE_BYTES 64
-#define BATCH	      64 /* connections that a process has under way */
+#define BATCH	      8	  /* connections that a process has under way, at most, */
+#define BATCH_ALL     512 /* and all of them together: as weirload, for the same reasons */
 #define EVENTS	      256
 #define DESCRIPTORS   64   /* of a process, beside its connections */
 #define PORTS_COMFORT 8192 /* of one destination, so that connect() finds a free one at once */
 #define PROCESSES_MAX 1024
-#define PATIENCE_S    30 /* a message or a connect that takes longer has failed */
+#define PATIENCE_S    60 /* a message or a connect that takes longer has failed */
 
 static unsigned long connections, destinations;
 static int accepting, connecting; /* processes */
@@ -125,6 +126,14 @@ static int listen_once_more(void)
 
 /* ---- the connecting side ---- */
 
+static unsigned long batch(unsigned long left)
+{
+	unsigned long share = BATCH_ALL / (unsigned long)connecting,
+		      n = share < BATCH ? share : BATCH;
+
+	return n < 1 ? 1 : n < left ? n : left;
+}
+
 static void connect_one(int fd, unsigned long nth)
 {
 	struct sockaddr_in to = listened;
@@ -134,7 +143,7 @@ static void connect_one(int fd, unsigned long nth)
 		face_fail("connect", inet_ntoa(to.sin_addr), errno);
 }
 
-/* One message each, all of them under way together. */
+/* A message each, all of them under way together. */
 static void exchange(const int *fds, unsigned long n)
 {
 	char bytes[MESSAGE_BYTES];
@@ -175,7 +184,7 @@ static _Noreturn void hold(unsigned long number, int there, const int *go)
 	if (!fds)
 		face_fail("malloc", "descriptors", errno);
 	for (unsigned long i = 0, part; i < n; i += part) {
-		part = n - i < BATCH ? n - i : BATCH;
+		part = batch(n - i);
 		for (unsigned long k = i; k < i + part; k++) {
 			fds[k] = connecting_socket();
 			connect_one(fds[k], k * (unsigned long)connecting + number);
@@ -183,8 +192,8 @@ static _Noreturn void hold(unsigned long number, int there, const int *go)
 		exchange(fds + i, part);
 	}
 	meet(there, go[0]);
-	for (unsigned long i = 0; i < n; i += BATCH)
-		exchange(fds + i, n - i < BATCH ? n - i : BATCH);
+	for (unsigned long i = 0; i < n; i += batch(n - i))
+		exchange(fds + i, batch(n - i));
 	meet(there, go[1]);
 	for (unsigned long i = 0; i < n; i++)
 		(void)close(fds[i]);

@@ -79,5 +79,7 @@ uint32_t plan_share(const struct plan *plan, unsigned i);
 /* The local address of the n-th connection that is opened, where there are some; and its peer's. */
 struct address plan_source(const struct plan *plan, uint64_t n);
 struct address plan_destination(const struct plan *plan, uint64_t n);
+/* Whether both ends are on this machine, as far as the address says. */
+bool plan_is_local(const struct plan *plan);
 
 #endif

@@ -122,11 +122,20 @@ static bool is_every_address(const struct address *address)
 	       (in->sin_family == AF_INET && in->sin_addr.s_addr == htonl(INADDR_ANY));
 }
 
-static bool is_loopback(const struct address *address)
+static bool is_loopback4(const struct address *address)
 {
 	const struct sockaddr_in *in = (const struct sockaddr_in *)&address->socket;
 
 	return in->sin_family == AF_INET && ntohl(in->sin_addr.s_addr) >> 24 == 127;
+}
+
+bool plan_is_local(const struct plan *plan)
+{
+	const struct address *to = &plan->endpoint.address;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&to->socket;
+
+	return address_is_unix(to) || is_loopback4(to) || is_every_address(to) ||
+	       (in6->sin6_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr));
 }
 
 void plan_spread(struct plan *plan)
@@ -136,7 +145,7 @@ void plan_spread(struct plan *plan)
 
 	if (wanted < 2 || plan->sources || plan->destinations)
 		return;
-	if (is_loopback(to)) {
+	if (is_loopback4(to)) {
 		(void)ip_parse("127.0.0.1", &plan->source);
 		plan->sources = wanted;
 	} else if (is_every_address(to) && !plan->endpoint.datagrams) {

@@ -10,15 +10,18 @@
 #include "reactor/check.h"
 #include "reactor/sys.h"
 
-/* Connects, or with --idle last messages, that may be under way in all processes together, and in
- * one. Each is a packet or two in a CPU's queue, which holds net.core.netdev_max_backlog, 1000:
- * what finds it full is lost, and is sent again after 200 ms, 400 ms and so on. */
-#define WINDOW_ALL   512
-#define WINDOW_MAX   64
-#define RAMP_BATCH   64	 /* in a turn */
-#define PACER_BATCH  512 /* messages in a turn */
-#define END_BATCH    64	 /* callers that are ended in a turn */
-#define UNSENT_LOOKS (1 << 22)
+/* Connects, or with --idle last messages, that may be under way in one process. Where both ends are
+ * on this machine a few are enough to keep its CPUs busy, and more are worse: whoever has much to
+ * do at once waits long for its next turn on a CPU. And in all processes together there are no more
+ * than that machine's queue of packets holds, net.core.netdev_max_backlog, 1000: what finds it full
+ * is lost, and is sent again after 200 ms, 400 ms and so on. */
+#define WINDOW		 128
+#define WINDOW_LOCAL	 8
+#define WINDOW_LOCAL_ALL 512
+#define RAMP_BATCH	 64  /* in a turn */
+#define PACER_BATCH	 512 /* messages in a turn */
+#define END_BATCH	 64  /* callers that are ended in a turn */
+#define UNSENT_LOOKS	 (1 << 22)
 
 struct caller *sender_caller(const struct sender *sender, uint32_t i)
 {
@@ -47,9 +50,11 @@ void sender_finished(struct sender *sender)
 
 static uint32_t window(const struct sender *sender)
 {
-	uint32_t n = WINDOW_ALL / (uint32_t)sender->plan->processes;
+	uint32_t share = WINDOW_LOCAL_ALL / (uint32_t)sender->plan->processes;
 
-	return n < 1 ? 1 : n > WINDOW_MAX ? WINDOW_MAX : n;
+	if (!plan_is_local(sender->plan))
+		return WINDOW;
+	return share < 1 ? 1 : share < WINDOW_LOCAL ? share : WINDOW_LOCAL;
 }
 
 /* ---- RAMP ---- */
