@@ -63,6 +63,7 @@ START_TEST(wrong_usage_is_named)
 	    {"compare --ready-port 5000 floor weir", "--ready-port is for the path of a server"},
 	    {"accept -w two", "-w two: not a whole number above 0"},
 	    {"million many", "many: not a number of millions"},
+	    {"million --no-probe 0", "0: not above 0"},
 	    {"ladder nosuch", "no server nosuch"},
 	    {"ladder nosuch-udp", "no server nosuch-udp"},
 	    {"suite weir", "unknown argument weir"},
