@@ -498,15 +498,19 @@ void conn_turn(struct loop *loop, struct source *source)
 {
 	struct conn *conn = conn_of(source);
 	struct conn_table *table = conn->service->table;
+	bool due = conn_ready(conn, SOURCE_DUE);
+	uint8_t phase;
 
 	(void)loop;
 	if (conn_ready(conn, SOURCE_BROKEN))
 		conn_broken(conn);
-	if (conn_ready(conn, SOURCE_DUE))
-		conn_look_at_clock(conn, table);
 	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_POKED);
-	if (conn->phase == OPEN)
+	phase = conn->phase;
+	if (phase == OPEN)
 		conn_serve(conn, table);
+	/* What lies there came before the deadline, if it is we who had no turn for so long. */
+	if (due && conn->phase == phase)
+		conn_look_at_clock(conn, table);
 	if (conn->phase == CLOSING && conn->queue.owed)
 		conn_flush(conn, table);
 	if (conn->phase == CLOSING && !conn->queue.owed)

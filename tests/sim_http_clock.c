@@ -290,6 +290,55 @@ START_TEST(a_body_behind_a_large_answer_has_its_time)
 }
 END_TEST
 
+/* ---- a worker that had no turn for longer than its peers may take ---- */
+
+static void stand_still(void)
+{
+	kernel_advance(3000);
+	world_settle(&world);
+}
+
+/* What has come by then is in time, and what has not is late. */
+START_TEST(a_request_that_has_come_counts_before_its_limit)
+{
+	struct peer *peer;
+
+	begin_with(hurried);
+	peer = world_connect(&world);
+	peer_text(peer, "GET / HTTP/1.1\r\nHost: we");
+	world_wait(&world, 100);
+	peer_text(peer, "ir\r\n\r\n");
+	stand_still();
+	take(peer);
+	expect_answer(200, 2, false);
+	expect_no_more();
+	peer_text(peer, "GET / HTTP/1.1\r\nHost: we");
+	world_wait(&world, 100);
+	peer_text(peer, "i");
+	stand_still();
+	take(peer);
+	expect_answer(408, 0, true);
+	end_with(peer, CLOSE_request_timeout);
+}
+END_TEST
+
+START_TEST(a_byte_that_has_come_counts_before_the_idle_limit)
+{
+	struct peer *peer;
+
+	begin_with((struct conn_limits){WORLD_LIMITS, .idle_ms = 500});
+	peer = world_connect(&world);
+	world_wait(&world, 100);
+	peer_text(peer, GET);
+	stand_still();
+	take(peer);
+	expect_answer(200, 2, false);
+	expect_no_more();
+	stand_still();
+	end_with(peer, CLOSE_idle_timeout);
+}
+END_TEST
+
 SUITE("sim_http_clock", {"a slow head gets 408", a_slow_head_gets_408, 10},
       {"a slow head of HEAD gets no body", a_slow_head_of_head_gets_no_body, 10},
       {"an empty line has not begun a request", an_empty_line_has_not_begun_a_request, 10},
@@ -297,6 +346,10 @@ SUITE("sim_http_clock", {"a slow head gets 408", a_slow_head_gets_408, 10},
       {"a first chunk that is late gets 408", a_first_chunk_that_is_late_gets_408, 10},
       {"a slow body ends without a word", a_slow_body_ends_without_a_word, 10},
       {"a body that goes on is given time", a_body_that_goes_on_is_given_time, 10},
+      {"a request that has come counts before its limit",
+       a_request_that_has_come_counts_before_its_limit, 10},
+      {"a byte that has come counts before the idle limit",
+       a_byte_that_has_come_counts_before_the_idle_limit, 10},
       {"idle-timeout says 408 in a request only", idle_timeout_says_408_in_a_request_only, 10},
       {"write-timeout ends an answer that is not read",
        write_timeout_ends_an_answer_that_is_not_read, 10},
