@@ -184,16 +184,17 @@ static void end_senders(struct run *run, struct outcome *outcome)
 {
 	wait_for_end(run);
 	for (unsigned i = 0; i < run->senders; i++) {
+		bool given_up = interrupts != run->interrupts_seen; /* by whoever sent the signal */
 		int status = 0;
 
 		if (run->bells[i].fd >= 0)
 			(void)kill(run->pids[i], SIGKILL);
 		(void)waitpid(run->pids[i], &status, 0);
-		if (WIFSIGNALED(status) && !interrupts)
+		if (WIFSIGNALED(status) && !given_up)
 			(void)snprintf(outcome->invalid_why, sizeof outcome->invalid_why,
 				       "a sending process did not come to its end (signal %d)",
 				       WTERMSIG(status));
-		else if (status && !interrupts)
+		else if (status && !given_up)
 			(void)snprintf(outcome->invalid_why, sizeof outcome->invalid_why,
 				       "a sending process failed");
 	}
