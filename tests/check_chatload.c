@@ -48,10 +48,12 @@ START_TEST(reads_what_it_wrote)
 
 	line.sent_ns = (1ull << 48) - 1;
 	for (size_t n = CHAT_LINE_BYTES_MIN; n < sizeof bytes; n++) {
+		size_t i = 0;
+
 		chat_line_write(bytes, n, &line);
-		for (size_t i = 0; i < n; i++)
-			ck_assert_msg(bytes[i] >= '0' && bytes[i] <= 'o', "byte %zu is %02x", i,
-				      bytes[i]);
+		while (i < n && bytes[i] >= '0' && bytes[i] <= 'o')
+			i++;
+		ck_assert_msg(i == n, "byte %zu of %zu is %02x", i, n, bytes[i]);
 		ck_assert(chat_line_read(&read, bytes, n));
 		ck_assert_uint_eq(read.sender, line.sender);
 		ck_assert_uint_eq(read.number, line.number);
@@ -75,9 +77,9 @@ START_TEST(finds_each_byte_that_is_altered)
 
 			for (unsigned byte = 0; byte < 256; byte++) {
 				bytes[i] = (unsigned char)byte;
-				ck_assert_msg(
-				    chat_line_read(&read, bytes, sizes[k]) == (byte == was),
-				    "byte %zu of %zu: %02x for %02x", i, sizes[k], byte, was);
+				if (chat_line_read(&read, bytes, sizes[k]) != (byte == was))
+					ck_abort_msg("byte %zu of %zu: %02x for %02x", i, sizes[k],
+						     byte, was);
 			}
 			bytes[i] = was;
 		}
@@ -165,34 +167,43 @@ static const struct {
     {CHAT_FAULT_CLOSE, "errors_closed", "ended its connection"},
 };
 
-/* Lines that a busy machine keeps for longer than weirload waits are missing, too: then it waits
- * for longer. */
+/* All that is wrong is of this kind, and of no other; but a line that was to come behind the next
+ * is lost if its sender had no next one, and so is one without its last byte if nothing comes
+ * behind. */
+static bool finds_this_alone(int status, enum chat_fault fault, const char *counted)
+{
+	double wrong = load_figure(counted);
+
+	if (status != 1 || wrong <= 0)
+		return false;
+	if (fault == CHAT_FAULT_SWAP || fault == CHAT_FAULT_SHORTEN)
+		wrong += load_figure("errors_lost");
+	return load_figure("errors") == wrong;
+}
+
+/* Lines that a busy machine keeps for longer than weirload waits are missing, too, and a sender
+ * that stands still is given up in the end, with what it has found: then it waits for longer. */
 START_TEST(finds_one_wrong_delivery_in_a_thousand)
 {
-	static const char *const timeouts[] = {"500ms", "3s", "20s"};
-	bool once = faults[_i].fault == CHAT_FAULT_DEAF || faults[_i].fault == CHAT_FAULT_CLOSE;
+	static const char *const timeouts[] = {"500ms", "3s", "20s", "60s"};
+	enum chat_fault fault = faults[_i].fault;
+	bool once = fault == CHAT_FAULT_DEAF || fault == CHAT_FAULT_CLOSE, found = false;
 	const struct amount enough = {.units = 3000, .faults = once ? 1 : 2};
-	double wrong = 0;
 	unsigned port;
 	int status = 0;
+	pid_t server;
 
-	for (size_t i = 0; i < 3; i++) {
-		(void)faulty_chat_start(faults[_i].fault, 1000, &port);
+	for (size_t i = 0; i < sizeof timeouts / sizeof *timeouts && !found; i++) {
+		server = faulty_chat_start(fault, 1000, &port);
 		status = LOAD_UNTIL(is_enough, &enough, "-c", "10", "-p", "8", "--timeout",
 				    timeouts[i], chat_at(port));
-		wrong = load_figure(faults[_i].counted);
-		/* What is wrong is of this kind, and of no other; but a line that was to come
-		 * behind the next is lost where its sender had no next one. */
-		if (faults[_i].fault == CHAT_FAULT_SWAP)
-			wrong += load_figure("errors_lost");
-		if (load_figure("errors") == wrong)
-			break;
+		found = finds_this_alone(status, fault, faults[_i].counted);
+		ck_assert_int_eq(kill(server, SIGKILL), 0);
+		ck_assert_int_eq(waitpid(server, NULL, 0), server);
 	}
-	ck_assert_msg(status == 1, "status %d\n%s", status, load_said());
-	ck_assert_msg(load_figure(faults[_i].counted) > 0, "%s", load_said());
+	ck_assert_msg(found, "status %d\n%s", status, load_said());
 	ck_assert_msg(strstr(load_said(), faults[_i].said) != NULL, "%s", load_said());
 	ck_assert_msg(load_figure("messages_total") > 1000, "%s", load_said());
-	ck_assert_msg(load_figure("errors") == wrong, "%s", load_said());
 }
 END_TEST
 
@@ -467,7 +478,7 @@ SUITE("chatload", {"reads what it wrote", reads_what_it_wrote, 10},
       {"tells times over the end of their bits", tells_times_over_the_end_of_their_bits, 10},
       {"tells late from doubled and lost", tells_late_from_doubled_and_lost, 10},
       {"gives up the oldest gap", gives_up_the_oldest_gap, 10},
-      {"finds one wrong delivery in a thousand", finds_one_wrong_delivery_in_a_thousand, 20,
+      {"finds one wrong delivery in a thousand", finds_one_wrong_delivery_in_a_thousand, 60,
        sizeof faults / sizeof *faults},
       {"finds nothing where nothing is wrong", finds_nothing_where_nothing_is_wrong, 20,
        sizeof ways / sizeof *ways},
