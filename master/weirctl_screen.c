@@ -16,9 +16,12 @@
 
 #define ROWS_MAX  512
 #define LOOK_ROOM 64 /* bytes around a line */
-#define ENTER	  "\033[?1049h\033[?25l\033[?7l"
-#define LEAVE	  "\033[0m\033[?7h\033[?25h\033[?1049l"
-#define LEAVE_MS  100 /* for a terminal that does not read */
+/* Before them, what ends half of a sequence (a CAN) and half of a frame: what stood before them may
+ * have been cut anywhere, also by the kernel, which forgets what waits when Ctrl-C is typed. */
+#define ANEW	 "\030\033[?2026l"
+#define ENTER	 ANEW "\033[?1049h\033[?25l\033[?7l"
+#define LEAVE	 ANEW "\033[0m\033[?7h\033[?25h\033[?1049l"
+#define LEAVE_MS 100 /* for a terminal that does not read */
 
 static struct {
 	bool is_open, colours, keys;
@@ -60,8 +63,8 @@ static void keys_end(void)
 	screen.keys = false;
 }
 
-/* What was under way is forgotten: it ends in the middle of something, which LEAVE mends. */
-static void say_now(const char *text)
+/* What was under way is forgotten, wherever it was. False: the terminal has no room for it. */
+static bool say_now(const char *text)
 {
 	struct pollfd one = {.fd = screen.out, .events = POLLOUT};
 	size_t n = strlen(text);
@@ -71,25 +74,29 @@ static void say_now(const char *text)
 		ssize_t sent = write(screen.out, text, n);
 
 		if (sent < 0 && errno != EINTR && errno != EAGAIN)
-			return;
+			return true; /* it has gone */
 		if (sent > 0) {
 			text += sent;
 			n -= (size_t)sent;
 		}
 	}
+	return n == 0;
 }
 
+/* Frames that a slow terminal has not got are not worth what comes after them. */
 static void leave(void)
 {
-	/* A CAN, as the terminal may have got half of a sequence. */
-	say_now(screen.sent_n < screen.n ? "\030" LEAVE : LEAVE);
+	if (!say_now(LEAVE)) {
+		(void)tcflush(screen.out, TCOFLUSH);
+		(void)say_now(LEAVE);
+	}
 	keys_end();
 }
 
 static void enter(void)
 {
 	keys_begin();
-	say_now(ENTER);
+	(void)say_now(ENTER);
 }
 
 /* ---- its life ---- */

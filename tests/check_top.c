@@ -43,7 +43,7 @@ static void wait_rates(void)
 
 /* ---- without a terminal ---- */
 
-#define LAUNCH(...) CTL_LAUNCH("--control", path, __VA_ARGS__)
+#define LAUNCH(...) CTL_LAUNCH("--control", path, "--timeout", "60s", __VA_ARGS__)
 #define ASK(...)    ctl_outcome(LAUNCH(__VA_ARGS__))
 
 static size_t times(const char *text, const char *part)

@@ -23,11 +23,14 @@ static struct {
 	char cells[TERMINAL_ROWS_MAX][TERMINAL_COLUMNS_MAX + 1];
 	char shown[TERMINAL_ROWS_MAX][TERMINAL_COLUMNS_MAX + 1]; /* the last whole frame */
 	bool alternate, hidden, no_wrap, drawing, resized;
+	bool cut; /* the kernel may have forgotten any part of what was on its way here */
 	unsigned frames;
 	char escape[32];
 	size_t escape_n;
 	char plain[1 << 16];
 	size_t plain_n;
+	char came[4096]; /* read, and not looked at from came_at on */
+	size_t came_at, came_n;
 } terminal;
 
 /* ---- what comes ---- */
@@ -57,10 +60,10 @@ static void take_mode(const char *mode, bool on)
 		terminal.no_wrap = !on;
 	else if (strcmp(mode, "?2026") == 0 && on)
 		terminal.drawing = !terminal.drawing || (ck_abort_msg("a frame in a frame"), true);
-	else if (strcmp(mode, "?2026") == 0)
-		frame_ends();
-	else
+	else if (strcmp(mode, "?2026") != 0)
 		ck_abort_msg("mode %s", mode);
+	else if (terminal.drawing)
+		frame_ends();
 }
 
 /* All behind the ESC [. */
@@ -94,7 +97,12 @@ static void take_escape(char *text)
 
 static void take_byte(char byte)
 {
-	if (terminal.escape_n) {
+	if (byte == '\030') { /* CAN: what was under way is nothing */
+		terminal.cut = terminal.drawing = false;
+		terminal.escape_n = 0;
+	} else if (terminal.cut) {
+		return;
+	} else if (terminal.escape_n) {
 		ck_assert_uint_lt(terminal.escape_n, sizeof terminal.escape - 1);
 		terminal.escape[terminal.escape_n++] = byte;
 		if (terminal.escape_n == 2) {
@@ -125,12 +133,19 @@ static bool take_some(unsigned ms)
 {
 	struct pollfd one = {.fd = terminal.fd, .events = POLLIN};
 	unsigned frames = terminal.frames;
-	char byte;
 
-	if (poll(&one, 1, (int)ms) <= 0)
-		return false;
-	while (terminal.frames == frames && read(terminal.fd, &byte, 1) == 1)
-		take_byte(byte);
+	if (terminal.came_at == terminal.came_n) {
+		ssize_t n = poll(&one, 1, (int)ms) <= 0
+				? -1
+				: read(terminal.fd, terminal.came, sizeof terminal.came);
+
+		if (n <= 0)
+			return false;
+		terminal.came_at = 0;
+		terminal.came_n = (size_t)n;
+	}
+	while (terminal.frames == frames && terminal.came_at < terminal.came_n)
+		take_byte(terminal.came[terminal.came_at++]);
 	return true;
 }
 
@@ -246,6 +261,7 @@ void terminal_shell(void)
 
 void terminal_type(const char *keys)
 {
+	terminal.cut = strpbrk(keys, "\003\032") != NULL; /* a signal to weirctl */
 	ck_assert_int_eq(write(terminal.fd, keys, strlen(keys)), (ssize_t)strlen(keys));
 }
 
