@@ -150,7 +150,8 @@ static void lives_in(const char *mode, const char *of_worker, const char *of_mas
 
 	live(server, 1, pids, 2);
 	worker = trace_begin_settled(pids[0]);
-	master = trace_begin(pids[1]);
+	master = trace_begin_settled(pids[1]);
+	trace_window(worker); /* from now on both */
 	live(server, LIVES, pids, 2);
 	trace_window(worker);
 	trace_window(master);

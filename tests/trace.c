@@ -154,12 +154,6 @@ struct trace *trace_begin(pid_t pid)
 	return trace;
 }
 
-struct trace *trace_begin_settled(pid_t pid)
-{
-	(void)poll(NULL, 0, 200);
-	return trace_begin(pid);
-}
-
 /* The name of the call, without its variants: epoll_pwait is musl's, and arm64's, epoll_wait. */
 static void call_name(const char *line, char name[24])
 {
@@ -198,6 +192,21 @@ void trace_window(struct trace *trace)
 	if (trace->calls_n && call_is(trace->calls[trace->calls_n - 1], "epoll_wait") &&
 	    strstr(trace->calls[trace->calls_n - 1], "EINTR"))
 		trace->calls_n--;
+}
+
+struct trace *trace_begin_settled(pid_t pid)
+{
+	struct wait wait = wait_begin();
+	struct trace *trace;
+
+	wait_asleep(pid); /* it has armed what it arms */
+	(void)poll(NULL, 0, 200);
+	trace = trace_begin(pid);
+	do {
+		wait_more(&wait, "a window without a call");
+		trace_window(trace);
+	} while (trace->calls_n);
+	return trace;
 }
 
 size_t calls_of(const struct trace *trace, const char *name, const char *with)

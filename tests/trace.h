@@ -28,7 +28,8 @@ bool tracing_works(const char *test);
 bool strace_attached(pid_t strace, pid_t pid);
 /* A mark, and the first window begins. */
 struct trace *trace_begin(pid_t pid);
-/* The same, when what its start has armed (a look at a listener after 50 ms) is over. */
+/* The same, when what its start has armed (a look at a listener after 50 ms) is over, and what it
+ * was told before: it has made no call between two marks. */
 struct trace *trace_begin_settled(pid_t pid);
 /* Ends the window with a mark; its calls are in trace->calls. The wait that the mark itself
  * interrupted is not counted. */
