@@ -198,9 +198,13 @@ build_check() {
 	done
 }
 
+# Limits are there to end what hangs. Where much else runs, BENCH_PATIENCE=N makes all N times as long.
+BENCH_PATIENCE=${BENCH_PATIENCE:-1}
+ready_limit=$((20 * BENCH_PATIENCE))
+
 # bench_begin NAME LIMIT_S ARGUMENT...: the script runs no longer than that.
 bench_begin() {
-	bench_name=$1 bench_limit=$2
+	bench_name=$1 bench_limit=$(($2 * BENCH_PATIENCE))
 	shift 2
 	need timeout coreutils
 	need setsid util-linux
@@ -375,7 +379,7 @@ server_start() {
 	$apart $pin_server "$(server_program "$server_name")" ${server_workers:+-w $server_workers} $options \
 		"$server_scheme://$server_host:${server_port:-0}" </dev/null >/dev/null 2>"$server_log" &
 	server_pid=$!
-	until=$(($(now_ms) + 20000))
+	until=$(($(now_ms) + ready_limit * 1000))
 	until server_is_ready; do
 		alive "$server_pid" || break
 		[ "$(now_ms)" -lt $until ] || break
@@ -396,7 +400,7 @@ workers_each() {
 # Ends it and all its processes; they are gone when this returns.
 server_stop() {
 	kill -s TERM "$server_pid" 2>/dev/null
-	until=$(($(now_ms) + 15000))
+	until=$(($(now_ms) + 15000 * BENCH_PATIENCE))
 	while alive "$server_pid" && [ "$(now_ms)" -lt $until ]; do
 		sleep 0.01
 	done
@@ -461,10 +465,10 @@ load() {
 
 # load_limit=SECONDS bounds the run.
 load_begin() {
-	load_json=$scratch/load.json
+	load_json=$scratch/load.json load_ends=$((${load_limit:-60} * BENCH_PATIENCE))
 	rm -f "$load_json"
 	# shellcheck disable=SC2086
-	$apart timeout -k 5 "${load_limit:-60}" $pin_load "$BUILD/weirload" --json "$load_json" \
+	$apart timeout -k 5 "$load_ends" $pin_load "$BUILD/weirload" --json "$load_json" \
 		--server-pid "$server_pid" "$@" "$server_listener" </dev/null >"$scratch/load.log" 2>&1 &
 	load_pid=$!
 }
@@ -479,7 +483,7 @@ load_wait() {
 	# Of a --server-pid that is gone by then it says so; so do the lines below.
 	2) ! alive "$server_pid" || die "weirload did not take its options: $(head -n 2 "$scratch/load.log")" ;;
 	3) load_verdict="INVALID: $(load_get invalid_why | cut -d : -f 1)" ;; # the JSON has all of it
-	124 | 137) load_verdict="no end in ${load_limit:-60} s" ;;
+	124 | 137) load_verdict="no end in $load_ends s" ;;
 	*) load_verdict="weirload ended with status $load_status" ;;
 	esac
 	alive "$server_pid" || load_verdict='the server died'

@@ -55,10 +55,10 @@ unready_why() {
 	if ! alive "$server_pid"; then
 		tail -n 1 "$server_log" | cut -c 1-70 | grep . || echo 'ended before it was ready'
 	elif [ -n "$server_port" ]; then
-		echo "port $server_port did not accept within 20 s"
+		echo "port $server_port did not accept within ${ready_limit:-20} s"
 	elif case $server_name in */*) true ;; *) false ;; esac then
-		echo 'no ready line within 20 s (see --ready-port)'
+		echo "no ready line within ${ready_limit:-20} s (see --ready-port)"
 	else
-		echo 'no ready line within 20 s'
+		echo "no ready line within ${ready_limit:-20} s"
 	fi
 }

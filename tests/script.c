@@ -17,12 +17,14 @@ char script_output[SCRIPT_OUTPUT_BYTES];
 
 int script_run(const char *format, ...)
 {
-	char command[1024];
+	char command[1024], patience[16];
 	va_list arguments;
 	FILE *pipe;
 	size_t n;
 	int status;
 
+	(void)snprintf(patience, sizeof patience, "%u", suite_slowness());
+	ck_assert_int_eq(setenv("BENCH_PATIENCE", patience, 1), 0);
 	va_start(arguments, format);
 	(void)vsnprintf(command, sizeof command, format, arguments);
 	va_end(arguments);
