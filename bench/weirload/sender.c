@@ -57,6 +57,12 @@ static uint32_t window(const struct sender *sender)
 	return share < 1 ? 1 : share < WINDOW_LOCAL ? share : WINDOW_LOCAL;
 }
 
+/* They go out several at a time: each that went alone would wake the server for itself. */
+static bool window_is_half_free(const struct sender *sender, uint32_t under_way)
+{
+	return under_way <= window(sender) / 2;
+}
+
 /* ---- RAMP ---- */
 
 static void ramp_turn(struct loop *loop, struct source *source)
@@ -88,7 +94,7 @@ void sender_settled(struct sender *sender)
 	TALLY_ADD(sender->tally, settled, 1);
 	if (sender->tally->settled == sender->callers_n)
 		child_ring(&sender->bell, BELL_READY);
-	else
+	else if (window_is_half_free(sender, sender->connecting))
 		loop_poke(&sender->loop, &sender->ramp);
 }
 
@@ -254,7 +260,8 @@ void sender_answered(struct sender *sender, struct caller *caller)
 		return;
 	caller->busy = false;
 	sender->idle_busy--;
-	loop_poke(&sender->loop, &sender->ramp); /* it has nothing else to do by now */
+	if (window_is_half_free(sender, sender->idle_busy))
+		loop_poke(&sender->loop, &sender->ramp); /* it has nothing else to do by now */
 }
 
 /* ---- END ---- */
