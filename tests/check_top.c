@@ -416,6 +416,27 @@ START_TEST(whatever_ends_it_the_terminal_is_restored)
 }
 END_TEST
 
+/* By a key, and by Ctrl-C, at which the kernel forgets all that has not been read. */
+START_TEST(a_terminal_that_does_not_read_is_restored)
+{
+	static const char *const keys[] = {"q", "\003"};
+
+	start();
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+		struct wait wait;
+
+		TOP(80, 24);
+		terminal_wait("WORKER");
+		terminal_neglect();
+		terminal_type(keys[i]);
+		for (wait = wait_begin(); process_state(terminal_pid()) != 'Z';)
+			wait_more(&wait, "weirctl's end");
+		ck_assert_int_eq(terminal_end(), 0);
+	}
+	stop();
+}
+END_TEST
+
 START_TEST(it_can_be_stopped_and_goes_on)
 {
 	start();
@@ -593,6 +614,7 @@ SUITE("top", {"elsewhere it is plain", elsewhere_it_is_plain, 30},
       {"keys scroll", keys_scroll, 20},
       {"keys do what the foot says", keys_do_what_the_foot_says, 30},
       {"whatever ends it, the terminal is restored", whatever_ends_it_the_terminal_is_restored, 30},
+      {"a terminal that does not read is restored", a_terminal_that_does_not_read_is_restored, 30},
       {"it can be stopped, and goes on", it_can_be_stopped_and_goes_on, 30},
       {"a worker that stands is marked", a_worker_that_stands_is_marked, 30},
       {"a master that is silent is told", a_master_that_is_silent_is_told, 40},

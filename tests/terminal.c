@@ -250,6 +250,15 @@ void terminal_wait_stopped(void)
 	is_as_before();
 }
 
+void terminal_neglect(void)
+{
+	struct pollfd one = {.fd = terminal.side, .events = POLLOUT};
+	struct wait wait = wait_begin();
+
+	while (poll(&one, 1, 0) > 0)
+		wait_more(&wait, "a terminal without room");
+}
+
 void terminal_shell(void)
 {
 	struct wait wait = wait_begin();

@@ -3,7 +3,8 @@
  *
  * It knows the sequences that weirctl_screen writes, and no others: a byte that it does not know,
  * a character beyond the right edge, or a line below the last one fails the test, and so does a
- * frame that is cut by another. Only whole frames are looked at. One at a time.
+ * frame that is cut by another; what a CAN ends is nothing. Only whole frames are looked at. One at
+ * a time.
  */
 #ifndef TESTS_TERMINAL_H
 #define TESTS_TERMINAL_H
@@ -35,6 +36,8 @@ const char *terminal_line(size_t row);
 const char *terminal_line_of(const char *begin);
 /* How much of what came was no frame: a plain program's output. */
 const char *terminal_plain(void);
+/* Reads nothing until the terminal has no room for more. */
+void terminal_neglect(void);
 /* The terminal gets the modes that it had before, as a shell does while a job is stopped. */
 void terminal_shell(void);
 /* Its exit status; the terminal is as it was before. What it said on stderr is in_folder("err"). */
