@@ -143,7 +143,8 @@ static void expect_lives(const struct trace *trace, const char *life, const char
 
 static void lives_in(const char *mode, const char *of_worker, const char *of_master)
 {
-	struct server *server = SERVER("--workers", "1", "--accept", mode, "echo://127.0.0.1:0");
+	struct server *server = SERVER("--workers", "1", "--accept", mode, "--watchdog", "0",
+				       "echo://127.0.0.1:0"); /* it makes the master look */
 	pid_t pids[2] = {server_worker(server, 0), server->pid};
 	struct trace *worker, *master;
 	char what[64];
