@@ -161,6 +161,21 @@ static void listener_adapt(struct loop *loop, struct listener *listener, enum ou
 	listener->took_us = loop->now_us;
 }
 
+/* accept4 can't tell when there are no descriptors: it takes one before it looks. */
+static bool listener_is_empty(const struct listener *listener)
+{
+	struct pollfd one = {.fd = listener->source.fd, .events = POLLIN};
+
+	return sys_poll(&one, 1, 0) == 0;
+}
+
+/* It takes no more, and nobody waits whom it is to take as soon as there is room. */
+static bool listener_is_done(const struct listener *listener, enum outcome outcome)
+{
+	return outcome == EMPTY ||
+	       (outcome == NO_ROOM && (listener->leaves_rest || listener_is_empty(listener)));
+}
+
 static void listener_turn(struct loop *loop, struct source *source)
 {
 	struct listener *listener = listener_of(source);
@@ -172,18 +187,18 @@ static void listener_turn(struct loop *loop, struct source *source)
 	outcome =
 	    listener_take_some(listener, listener->stopping ? LISTENER_BATCH_MAX : listener->batch);
 	listener_adapt(loop, listener, outcome);
-	if (outcome == NO_ROOM && !(listener->stopping && listener->leaves_rest)) {
-		listener_pause(loop, listener);
-	} else if (!listener->stopping) {
-		loop_no_deadline(loop, source); /* of a pause that ended before its time */
-		listener_renew(loop, listener);
-		(void)listener_resume(loop, listener);
-	} else if (outcome == TOOK) {
-		loop_poke(loop, source);
-	} else {
+	if (listener->stopping && listener_is_done(listener, outcome)) {
 		listener_close(loop, listener);
 		if (listener->owner->stopped)
 			listener->owner->stopped(listener);
+	} else if (outcome == NO_ROOM) {
+		listener_pause(loop, listener);
+	} else if (listener->stopping) {
+		loop_poke(loop, source);
+	} else {
+		loop_no_deadline(loop, source); /* of a pause that ended before its time */
+		listener_renew(loop, listener);
+		(void)listener_resume(loop, listener);
 	}
 }
 

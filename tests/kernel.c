@@ -97,9 +97,14 @@ static struct peer *stream_of(int fd)
 	return object && object->kind == STREAM ? object->peer : NULL;
 }
 
+static bool descriptors_used_up(void)
+{
+	return kernel.descriptors_max && kernel.descriptors >= kernel.descriptors_max;
+}
+
 static int object_new(enum kind kind)
 {
-	if (kernel.descriptors_max && kernel.descriptors >= kernel.descriptors_max) {
+	if (descriptors_used_up()) {
 		errno = EMFILE;
 		return -1;
 	}
@@ -254,6 +259,13 @@ static int sim_epoll_wait(int ep, struct epoll_event *events, int max, int timeo
 	return n;
 }
 
+static int sim_poll(struct pollfd *fds, nfds_t n, int timeout_ms)
+{
+	EXPECT(n == 1 && timeout_ms == 0);
+	fds->revents = (short)((int)object_poll(object_of(fds->fd)) & fds->events);
+	return fds->revents != 0;
+}
+
 /* ---- streams ---- */
 
 static ssize_t sim_read(int fd, void *bytes, size_t n)
@@ -370,6 +382,7 @@ static void tell_address(int fd, struct sockaddr *address, socklen_t *n)
 	*n = sizeof from;
 }
 
+/* As Linux does, it takes a descriptor before it looks whether anybody waits. */
 static int sim_accept4(int fd, struct sockaddr *address, socklen_t *n, int flags)
 {
 	struct object *object = object_of(fd);
@@ -377,12 +390,12 @@ static int sim_accept4(int fd, struct sockaddr *address, socklen_t *n, int flags
 	int accepted;
 
 	EXPECT(object && object->kind == LISTENER && flags == (SOCK_NONBLOCK | SOCK_CLOEXEC));
+	if (descriptors_used_up())
+		return refuse(EMFILE);
 	peer = object->backlog;
 	if (!peer)
 		return refuse(EAGAIN);
 	accepted = object_new(STREAM);
-	if (accepted < 0)
-		return -1;
 	object->backlog = peer->script;
 	peer->script = NULL;
 	peer->fd = accepted;
@@ -447,7 +460,8 @@ static bool refuses(enum kernel_call call, intptr_t first)
 	if (sim.fault.at && sim.fault.at != kernel.calls[call])
 		return false;
 	kernel.failed = true;
-	peer = call == KERNEL_accept4 || call == KERNEL_eventfd || call == KERNEL_epoll_wait
+	peer = call == KERNEL_accept4 || call == KERNEL_eventfd || call == KERNEL_epoll_wait ||
+		       call == KERNEL_poll
 		   ? NULL
 		   : stream_of(fd);
 	kernel.failed_peer = peer;
@@ -486,6 +500,7 @@ void kernel_begin(void)
 	    .epoll_create1 = sim_epoll_create1,
 	    .epoll_ctl = sim_epoll_ctl,
 	    .epoll_wait = sim_epoll_wait,
+	    .poll = sim_poll,
 	    .eventfd = sim_eventfd,
 	};
 	sys_kernel.epoll_ctl = epoll_ctl_of;

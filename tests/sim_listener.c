@@ -393,6 +393,52 @@ START_TEST(stop_of_a_paused_one_takes_what_there_is_room_for)
 }
 END_TEST
 
+static void use_up_descriptors(void)
+{
+	kernel.descriptors_max = kernel.descriptors;
+}
+
+/* accept4 says EMFILE to an empty queue, too. */
+START_TEST(stop_without_descriptors_ends_at_once_if_nobody_waits)
+{
+	for (int shared = 0; shared < 2; shared++) {
+		begin(shared, false);
+		use_up_descriptors();
+		listener_stop(&t.loop, &t.listener, false);
+		kernel_fail(KERNEL_poll, 0, ENOMEM); /* then nobody knows */
+		loop_pass(&t.loop, 0);
+		ck_assert(kernel.failed);
+		expect_pause();
+		ck_assert_int_ge(t.listener.source.fd, 0);
+		kernel_fail(KERNEL_poll, 0, 0);
+		loop_pass(&t.loop, LISTENER_RETRY_MS);
+		loop_pass(&t.loop, 0);
+		ck_assert_int_eq(t.listener.source.fd, -1);
+		end();
+	}
+}
+END_TEST
+
+START_TEST(stop_without_descriptors_waits_for_those_who_wait)
+{
+	begin(false, false);
+	connect_many(1);
+	loop_pass(&t.loop, 0);
+	use_up_descriptors();
+	connect_many(2);
+	listener_stop(&t.loop, &t.listener, false);
+	loop_pass(&t.loop, 0);
+	expect_pause();
+	ck_assert_int_ge(t.listener.source.fd, 0);
+	kernel.descriptors_max += 2; /* for these two, and for no look at an empty queue */
+	loop_pass(&t.loop, LISTENER_RETRY_MS);
+	loop_pass(&t.loop, 0);
+	ck_assert_uint_eq(t.accepted_n, 3);
+	ck_assert_int_eq(t.listener.source.fd, -1);
+	end();
+}
+END_TEST
+
 SUITE("sim_listener", {"a lone connection is one accept", a_lone_connection_is_one_accept, 10},
       {"the batch doubles while it is ready", the_batch_doubles_while_it_is_ready, 10},
       {"a shared one takes few and goes to the end of the queue",
@@ -410,4 +456,8 @@ SUITE("sim_listener", {"a lone connection is one accept", a_lone_connection_is_o
        it_names_the_peer_only_to_those_who_want_to_know, 10},
       {"stop takes what waits", stop_takes_what_waits, 10},
       {"stop of a paused one takes what there is room for",
-       stop_of_a_paused_one_takes_what_there_is_room_for, 10})
+       stop_of_a_paused_one_takes_what_there_is_room_for, 10},
+      {"stop without descriptors ends at once if nobody waits",
+       stop_without_descriptors_ends_at_once_if_nobody_waits, 10},
+      {"stop without descriptors waits for those who wait",
+       stop_without_descriptors_waits_for_those_who_wait, 10})
