@@ -1,0 +1,104 @@
+/* tests/run, which counts all other tests: what it says of programs that pass, fail, and die. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include "tests/harness.h"
+
+/* A program as tests/run sees one: it has tests of the usual kind only. */
+static void program(const char *name, const char *does)
+{
+	char text[1024], path[300];
+
+	(void)snprintf(text, sizeof text,
+		       "#!/bin/sh\n[ \"$SUITE_KINDS\" = usual ] || "
+		       "{ echo '100%%: Checks: 0, Failures: 0, Errors: 0'; exit 0; }\n%s\n",
+		       does);
+	(void)snprintf(path, sizeof path, "%s", write_file(name, text));
+	ck_assert_int_eq(chmod(path, 0755), 0);
+}
+
+#define PASSES "echo '100%: Checks: 3, Failures: 0, Errors: 0'"
+#define FAILS                                                                                      \
+	"echo '66%: Checks: 3, Failures: 1, Errors: 0'; "                                          \
+	"echo 'x.c:7:F:case:test:0: went wrong'; exit 1"
+
+/* Runs them with these settings; its status, and what it said in *said. */
+static int run(const char *settings, const char *programs, const char **said)
+{
+	char command[512];
+	int status;
+
+	(void)snprintf(command, sizeof command, "%s tests/run %s %s >%s 2>&1", settings,
+		       temporary_folder(), programs, in_folder("said"));
+	status = system(command);
+	*said = read_whole(in_folder("said"));
+	ck_assert_ptr_nonnull(*said);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void expect_said(const char *said, const char *text)
+{
+	ck_assert_msg(strstr(said, text) != NULL, "no \"%s\" in:\n%s", text, said);
+}
+
+static void expect_last(const char *said, const char *end)
+{
+	ck_assert_uint_ge(strlen(said), strlen(end));
+	ck_assert_str_eq(said + strlen(said) - strlen(end), end);
+}
+
+START_TEST(it_adds_up)
+{
+	const char *said;
+
+	program("check_one", PASSES);
+	program("check_two", "echo 'SKIP two: no such tool'; echo 'FIGURE 12 a second'; " PASSES);
+	ck_assert_int_eq(run("V=", "check_one check_two", &said), 0);
+	expect_said(said, "SKIP two: no such tool\n");
+	expect_last(said, "\n1 skipped, for the reasons above\n5 passed, 0 failed\n");
+	ck_assert_ptr_null(strstr(said, "FIGURE"));
+	ck_assert_str_eq(read_whole(in_folder("log/figures.txt")), "FIGURE 12 a second\n");
+	ck_assert_int_eq(run("V=1", "check_two", &said), 0);
+	expect_said(said, "    FIGURE 12 a second\n");
+}
+END_TEST
+
+START_TEST(it_says_what_failed)
+{
+	const char *said;
+
+	program("check_one", PASSES);
+	program("check_bad", FAILS);
+	program("check_dead", "kill -SEGV $$");
+	ck_assert_int_eq(run("TESTS_AGAIN=0", "check_bad check_one check_dead", &said), 1);
+	expect_said(said, "FAILED check_bad: x.c:7:F:case:test:0: went wrong\n");
+	expect_said(said, "FAILED check_dead: check_dead ended with status 139\n");
+	expect_last(said, "\n5 passed, 2 failed\n");
+}
+END_TEST
+
+/* What passes the second time is named, and has passed. */
+START_TEST(it_tries_again)
+{
+	const char *said;
+	char once[512];
+
+	(void)snprintf(once, sizeof once, "mkdir %s 2>/dev/null || { %s; exit 0; }; %s",
+		       in_folder("ran"), PASSES, FAILS);
+	program("check_once", once);
+	ck_assert_int_eq(run("TESTS_AGAIN=1", "check_once", &said), 0);
+	expect_said(said, "UNSTEADY check_once: x.c:7:F:case:test:0: went wrong\n");
+	expect_last(said, "\n3 passed, 0 failed\n");
+	ck_assert_int_eq(run("TESTS_AGAIN=1", "check_once", &said), 0);
+	ck_assert_msg(!strstr(said, "once more"), "nothing had failed:\n%s", said);
+	program("check_bad", FAILS);
+	ck_assert_int_eq(run("TESTS_AGAIN=1", "check_bad", &said), 1);
+	expect_last(said, "\n2 passed, 1 failed\n");
+}
+END_TEST
+
+SUITE("runner", {"it adds up", it_adds_up, 30}, {"it says what failed", it_says_what_failed, 30},
+      {"it tries again", it_tries_again, 30})
