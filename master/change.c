@@ -9,6 +9,9 @@
 #include "reactor/log.h"
 #include "worker/move.h"
 
+/* How soon one without workers tries again to have some. */
+#define BEREFT_MS 1000
+
 struct change_state change;
 
 struct generation *change_serving(void)
@@ -32,6 +35,9 @@ void change_end(bool made, const char *format, ...)
 	va_end(arguments);
 	change.now = CHANGE_NONE;
 	loop_no_deadline(change.owner->loop, &change.timer);
+	if (change.bereft) /* nobody serves, and no death of a worker will tell */
+		loop_deadline(change.owner->loop, &change.timer,
+			      change.owner->loop->now_ms + BEREFT_MS);
 	loop_poke(change.owner->loop, &change.timer); /* what comes next? */
 	change.owner->ended(ended, made, text);
 }
@@ -113,6 +119,8 @@ static void timer_turn(struct loop *loop, struct source *source)
 		upgrade_give_up();
 	} else if (due && change.now == CHANGE_WORKERS) {
 		change_end(false, "the new workers were not ready in time; they are tried again");
+	} else if (due && change.bereft) {
+		change.wants_reload = true;
 	}
 	next_change();
 }

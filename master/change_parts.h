@@ -24,6 +24,7 @@ struct change_state {
 	struct generation *staged;
 	bool wants_reload, wants_rebalance, wants_upgrade, stopping;
 	bool handed_over;	       /* to the next master */
+	bool bereft;		       /* it died, and our workers had been told to leave */
 	bool hung;		       /* it was not ready in time */
 	bool left[LISTEN_NUMBERS_MAX]; /* listeners that the next master does not have */
 	bool beside;		       /* the master before us is still there */

@@ -185,6 +185,7 @@ void change_switch_over(void)
 
 	change.staged = NULL;
 	change.serving = next;
+	change.bereft = false;
 	metrics_settle(true);
 	loop_no_deadline(change.owner->loop, &change.timer);
 	change.wants_rebalance |= next->slots_n != old->slots_n;

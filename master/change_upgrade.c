@@ -130,6 +130,7 @@ static void successor_lost(bool stopped)
 	EACH_SLOT (slot, change.serving) /* what was ordered is still to be answered */
 		slot->orders -= change.asked[slot_index(slot)];
 	memset(change.asked, 0, sizeof change.asked);
+	change.bereft = true;
 	if (change.now == CHANGE_UPGRADE)
 		change_end(false, "the new master died after it had taken over");
 	change_reload();

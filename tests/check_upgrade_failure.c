@@ -310,6 +310,35 @@ START_TEST(ten_that_die_right_after_they_took_over)
 }
 END_TEST
 
+/* The old one can't have new workers at once: its file is bad meanwhile. It tries until it can. */
+START_TEST(it_has_workers_again_as_soon_as_it_can)
+{
+	struct wait wait = wait_begin();
+	pid_t worker, next;
+	char file[300];
+	int client;
+
+	(void)snprintf(file, sizeof file, "%s", write_file("weir.conf", "workers = 1\n"));
+	served = STEERED("--config", file, "echo://127.0.0.1:0");
+	worker = server_wait_worker(served, 0, 0);
+	ck_assert_int_eq(kill(worker, SIGSTOP), 0); /* so the old master is still there */
+	steer_forget(served);
+	ck_assert_int_eq(kill(served->pid, SIGUSR2), 0);
+	while ((next = steer_master()) == served->pid || !next)
+		wait_more(&wait, "a new master");
+	(void)write_file("weir.conf", "nonsense\n");
+	ck_assert_int_eq(kill(next, SIGKILL), 0);
+	ck_assert_int_eq(kill(worker, SIGCONT), 0);
+	server_wait_log(served, "change not made");
+	client = connect_to(served->ports[0]);
+	(void)write_file("weir.conf", "workers = 1\n");
+	send_text(client, "served");
+	expect_text(client, "served");
+	steer_settle(served, 1);
+	steer_stop(served);
+}
+END_TEST
+
 /* It is under way to a worker that dies, while the next master, to which it would go then, is dead
  * and not missed yet. */
 START_TEST(who_was_accepted_is_served_when_it_dies)
@@ -398,6 +427,7 @@ SUITE("upgrade_failure", {"what is no weir is no upgrade", what_is_no_weir_is_no
       {"one that hangs may be ended", one_that_hangs_may_be_ended, 60},
       {"one that dies while it is staged", one_that_dies_while_it_is_staged, 60},
       {"who was accepted is served when it dies", who_was_accepted_is_served_when_it_dies, 30},
+      {"it has workers again as soon as it can", it_has_workers_again_as_soon_as_it_can, 30},
       {"one that dies right after it took over", one_that_dies_right_after_it_took_over, 60},
       {"the old one dies at any moment", the_old_one_dies_at_any_moment, 60},
       {"what is no weir is none three times", what_is_no_weir_is_none_three_times, 60,
