@@ -1,5 +1,5 @@
-# weir: make, make run, make check, make check-long, make check-root, make asan, make coverage,
-#       make lint, make designs, make peers, make clients, make bench, make format,
+# weir: make, make run, make check, make check-long, make check-root, make asan, make asan-long,
+#       make coverage, make lint, make designs, make peers, make clients, make bench, make format,
 #       make install PREFIX= DESTDIR=, make clean
 #
 #   CC=clang                      another compiler (musl-gcc with STATIC=1: one static binary)

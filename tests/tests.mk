@@ -55,10 +55,14 @@ check-root: $(BUILD)/weir $(ROOT_TESTS:%=$(BUILD)/tests/%)
 	@TESTS_JOBS=1 $(RUN) $(or $(ONLY),$(ROOT_TESTS))
 
 # The same tests under AddressSanitizer, UndefinedBehaviorSanitizer and the leak check.
-SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+SANITIZE  = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
+SANITIZED = @ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
+	$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="$(SANITIZE)"
 asan:
-	@ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
-	$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="$(SANITIZE)" check
+	$(SANITIZED) check
+
+asan-long:
+	$(SANITIZED) check-long
 
 coverage:
 	@command -v gcov >/dev/null || { echo "make coverage needs gcov" >&2; exit 1; }
@@ -72,4 +76,4 @@ lint:
 	@if command -v shellcheck >/dev/null; then shellcheck -x tests/lint tests/run tests/coverage $(SCRIPTS); \
 	else echo "make lint: no shellcheck, scripts are not looked at"; fi
 
-.PHONY: tests check check-long check-root asan coverage lint
+.PHONY: tests check check-long check-root asan asan-long coverage lint
