@@ -234,7 +234,7 @@ static void read_arguments(int argc, char **argv)
 		(void)setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	/* Connections fall to those who accept by a hash: some get more than their share. */
-	each = (double)limit.rlim_cur * 0.94;
+	each = (double)limit.rlim_cur * 0.85;
 	if (!accepting) {
 		accepting = 1 + (int)((double)connections / each);
 		connecting = 1 + (int)(connections / (limit.rlim_cur - DESCRIPTORS));
