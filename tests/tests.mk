@@ -40,7 +40,7 @@ tests: all $(TESTS:%=$(BUILD)/tests/%) $(SIM_TESTS:%=$(BUILD)/tests/%)
 
 # ONLY="check_pool sim_conn" builds and runs these alone, with the programs that they may need.
 # How long a run takes is decided by the last program to end: those that take longest begin first.
-LONGEST = $(addprefix check_,httpload scripts_http scripts_earnest scripts pulse top accept page page_live udpload move_kill)
+LONGEST = $(addprefix check_,httpload scripts_http scripts_earnest scripts pulse top accept spread page page_live udpload move_kill)
 CHECKED = $(or $(ONLY),$(LONGEST) $(filter-out $(LONGEST),$(TESTS) $(SIM_TESTS)))
 RUN     = WEIR=$(BUILD)/weir BUILD=$(BUILD) CC="$(CC)" V=$(V) tests/run $(BUILD)/tests
 
