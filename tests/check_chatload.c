@@ -411,10 +411,7 @@ END_TEST
 
 /* ---- usage, and talking ---- */
 
-static const struct {
-	const char *arguments[7];
-	const char *said;
-} refusals[] = {
+static const struct load_refusal refusals[] = {
     {{"--churn", "-c", "4", "chat://127.0.0.1:1"}, "chat has no --churn"},
     {{"--idle", "-c", "4", "chat://127.0.0.1:1"}, "chat has no --churn and no --idle"},
     {{"-c", "4", "chat+udp://127.0.0.1:1"}, "chat"},
@@ -430,13 +427,7 @@ static const struct {
 
 START_TEST(refuses_wrong_usage)
 {
-	for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
-		int status = load_in(&load_plain, refusals[i].arguments);
-
-		ck_assert_msg(status == 2, "case %zu: status %d\n%s", i, status, load_said());
-		ck_assert_msg(strstr(load_said(), refusals[i].said) != NULL, "case %zu:\n%s", i,
-			      load_said());
-	}
+	load_expect_refusals(refusals, sizeof refusals / sizeof *refusals);
 }
 END_TEST
 

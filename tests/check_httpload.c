@@ -468,10 +468,7 @@ END_TEST
 
 /* ---- usage ---- */
 
-static const struct {
-	const char *arguments[6];
-	const char *said;
-} refusals[] = {
+static const struct load_refusal refusals[] = {
     {{"--path", "x", "http://127.0.0.1:1"}, "--path takes a path"},
     {{"--path", "/a b", "http://127.0.0.1:1"}, "--path takes a path"},
     {{"--path", "/x", "echo://127.0.0.1:1"}, "--path is for http only"},
@@ -507,12 +504,7 @@ static const struct {
 
 START_TEST(refuses_wrong_usage)
 {
-	for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
-		int status = load_in(&load_plain, refusals[i].arguments);
-
-		ck_assert_msg(status == 2 && strstr(load_said(), refusals[i].said),
-			      "case %zu: status %d\n%s", i, status, load_said());
-	}
+	load_expect_refusals(refusals, sizeof refusals / sizeof *refusals);
 }
 END_TEST
 

@@ -327,10 +327,7 @@ END_TEST
 
 /* ---- usage ---- */
 
-static const struct {
-	const char *arguments[6];
-	const char *said;
-} refusals[] = {
+static const struct load_refusal refusals[] = {
     {{"--churn", "echo+udp://127.0.0.1:1"}, "has no --churn"},
     {{"--idle", "echo+udp://127.0.0.1:1"}, "has no --idle"},
     {{"--slow", "1", "-c", "2", "echo+udp://127.0.0.1:1"}, "has no --slow"},
@@ -349,13 +346,7 @@ static const struct {
 
 START_TEST(refuses_wrong_usage)
 {
-	for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
-		int status = load_in(&load_plain, refusals[i].arguments);
-
-		ck_assert_msg(status == 2, "case %zu: status %d\n%s", i, status, load_said());
-		ck_assert_msg(strstr(load_said(), refusals[i].said) != NULL, "case %zu:\n%s", i,
-			      load_said());
-	}
+	load_expect_refusals(refusals, sizeof refusals / sizeof *refusals);
 }
 END_TEST
 

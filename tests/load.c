@@ -208,6 +208,17 @@ bool load_says(const char *key, const char *value)
 	return strncmp(value_of(key), value, strlen(value)) == 0;
 }
 
+void load_expect_refusals(const struct load_refusal *refusals, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		int status = load_in(&load_plain, refusals[i].arguments);
+
+		ck_assert_msg(status == 2, "case %zu: status %d\n%s", i, status, load_said());
+		ck_assert_msg(strstr(load_said(), refusals[i].said) != NULL, "case %zu:\n%s", i,
+			      load_said());
+	}
+}
+
 void load_expect_fine(int status)
 {
 	ck_assert_msg(status == 0 || status == 3, "status %d\n%s", status, load_said());

@@ -8,6 +8,7 @@
 #define TESTS_LOAD_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -79,6 +80,12 @@ bool load_says(const char *key, const char *value);
 /* This status is that of a server without a fault; or it found that this machine let it stand
  * still, and says so: INVALID. */
 void load_expect_fine(int status);
+/* Command lines that weirload refuses, and what it says of each. */
+struct load_refusal {
+	const char *arguments[7];
+	const char *said;
+};
+void load_expect_refusals(const struct load_refusal *refusals, size_t n);
 /* Of datagrams, nothing else than `of` is counted, but what must be lost with it. */
 void load_expect_only(const char *of, double lost);
 
