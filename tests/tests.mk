@@ -48,7 +48,8 @@ check: all designs peers clients $(CHECKED:%=$(BUILD)/tests/%)
 	@$(RUN) $(CHECKED)
 
 # Storms, large amounts, thousands of rounds: what finds a fault once in a thousand times.
-check-long: all designs peers clients $(CHECKED:%=$(BUILD)/tests/%)
+# If both are asked for, after the others: they would be the load beside those that run alone.
+check-long: all designs peers clients $(CHECKED:%=$(BUILD)/tests/%) | $(filter check,$(MAKECMDGOALS))
 	@TESTS_LONG=1 $(RUN) $(CHECKED)
 
 check-root: $(BUILD)/weir $(ROOT_TESTS:%=$(BUILD)/tests/%)
