@@ -461,8 +461,6 @@ static void conn_discard(struct conn *conn, struct conn_table *table)
 
 static void conn_serve(struct conn *conn, struct conn_table *table)
 {
-	if (conn->queue.owed)
-		conn_flush(conn, table);
 	conn_take_input(conn, table);
 	if (conn_has_words(conn))
 		conn_make_output(conn, table);
@@ -505,14 +503,18 @@ void conn_turn(struct loop *loop, struct source *source)
 	if (conn_ready(conn, SOURCE_BROKEN))
 		conn_broken(conn);
 	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_POKED);
+	/* epoll reports space only when a third of the socket's buffer is free: a write tells
+	 * who reads slowly from who does not read. */
+	if (due)
+		source->ready |= SOURCE_OUT;
 	phase = conn->phase;
-	if (phase == OPEN)
+	if (phase != DEAD && conn->queue.owed)
+		conn_flush(conn, table);
+	if (conn->phase == OPEN)
 		conn_serve(conn, table);
 	/* What lies there came before the deadline, if it is we who had no turn for so long. */
 	if (due && conn->phase == phase)
 		conn_look_at_clock(conn, table);
-	if (conn->phase == CLOSING && conn->queue.owed)
-		conn_flush(conn, table);
 	if (conn->phase == CLOSING && !conn->queue.owed)
 		conn_end(conn, table);
 	if (conn->phase == LINGER)

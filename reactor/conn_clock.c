@@ -91,13 +91,6 @@ void conn_look_at_clock(struct conn *conn, struct conn_table *table)
 {
 	struct due due = conn_due(conn, &table->limits);
 
-	/* epoll reports space only when a third of the socket's buffer is free: a write tells
-	 * who reads slowly from who does not read. */
-	if (due.reason == CLOSE_write_timeout && time_reached(table->loop->now_ms, due.at_ms)) {
-		conn->source.ready |= SOURCE_OUT;
-		conn_flush(conn, table);
-		due = conn_due(conn, &table->limits);
-	}
 	if (conn->phase == DEAD)
 		return;
 	if (conn->phase == LINGER) {

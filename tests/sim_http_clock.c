@@ -252,6 +252,29 @@ START_TEST(write_timeout_ends_an_answer_that_is_not_read)
 }
 END_TEST
 
+/* Space of which epoll says nothing, since it is less than a third, is found when the time is over:
+ * what was asked meanwhile is answered into it, and has a write-timeout of its own. */
+START_TEST(space_that_is_found_late_is_used)
+{
+	struct peer *peer;
+
+	begin_with((struct conn_limits){
+	    .high_water = 100, .low_water = 50, .connections_max = 64, .write_ms = 200});
+	peer = world_connect(&world);
+	peer->space = 3000;
+	peer_text(peer, "GET /bytes/3500 HTTP/1.1\r\nHost: weir\r\n\r\n" GET GET GET GET);
+	world_settle(&world);
+	ck_assert(peer_receive(peer, NULL, 900) == 900);
+	world_wait(&world, 199);
+	ck_assert_uint_eq(peer->out.n, 2100);
+	world_wait(&world, 2);
+	ck_assert_uint_eq(peer->out.n, 3000);
+	world_wait(&world, 200);
+	ck_assert(peer->closed);
+	end_with(peer, CLOSE_write_timeout);
+}
+END_TEST
+
 /* Not even half a request makes that a word. */
 START_TEST(write_timeout_says_nothing)
 {
@@ -353,5 +376,6 @@ SUITE("sim_http_clock", {"a slow head gets 408", a_slow_head_gets_408, 10},
       {"idle-timeout says 408 in a request only", idle_timeout_says_408_in_a_request_only, 10},
       {"write-timeout ends an answer that is not read",
        write_timeout_ends_an_answer_that_is_not_read, 10},
+      {"space that is found late is used", space_that_is_found_late_is_used, 10},
       {"write-timeout says nothing", write_timeout_says_nothing, 10},
       {"a body behind a large answer has its time", a_body_behind_a_large_answer_has_its_time, 10})
