@@ -231,15 +231,6 @@ static inline struct ask_queue ask_queue(unsigned port)
 
 /* ---- workers that stand still ---- */
 
-static inline void ask_stop(pid_t pid)
-{
-	struct wait wait = wait_begin();
-
-	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
-	while (process_state(pid) != 'T')
-		wait_more(&wait, "a worker to be stopped");
-}
-
 static inline void ask_go_on(pid_t pid)
 {
 	ck_assert_int_eq(kill(pid, SIGCONT), 0);

@@ -371,9 +371,7 @@ static uint64_t stop_and_go_on(pid_t pid)
 	/* It has read all: one that is behind by now would not be left behind again. */
 	while (SEEN(next) != ports[0].number)
 		wait_more(&wait, "a reader that has read all");
-	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
-	while (process_state(pid) != 'T')
-		wait_more(&wait, "a reader to be stopped");
+	process_stop(pid);
 	for (left_behind = 0; !left_behind;)
 		held = say_at_last(100, &left_behind);
 	ck_assert_uint_ge(held, BUS_PATIENCE_MS);

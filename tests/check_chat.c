@@ -372,9 +372,7 @@ START_TEST(a_stopped_worker_is_left_behind_and_counts_what_it_missed)
 	while (!server_worker_stat(server, 0, "members_joined"));
 	party_join_all(&party, guests - party.n);
 	party.gaps_allowed = true;
-	ck_assert_int_eq(kill(stopped, SIGSTOP), 0);
-	for (struct wait wait = wait_begin(); process_state(stopped) != 'T';)
-		wait_more(&wait, "a worker to stop");
+	process_stop(stopped);
 	while (!server_stat(server, "left_behind")) {
 		uint64_t ms = held_ms(&party, speaker);
 

@@ -59,7 +59,7 @@ START_TEST(a_successor_answers_what_is_queued)
 			pid_t pid = server_wait_worker(server, 0, 0);
 
 			ask_wait_quiet(server, 1, server->ports[0]);
-			ask_stop(pid);
+			process_stop(pid);
 			ask_numbers(fd, &to, round * QUEUED, (round + 1) * QUEUED);
 			ck_assert_uint_gt(ask_queue(server->ports[0]).waiting, 0);
 			ck_assert_int_eq(kill(pid, SIGKILL), 0);
@@ -84,7 +84,7 @@ START_TEST(each_slot_keeps_its_own)
 		pid_t pids[4];
 
 		for (unsigned i = 0; i < 4; i++)
-			ask_stop(pids[i] = server_wait_worker(server, i, 0));
+			process_stop(pids[i] = server_wait_worker(server, i, 0));
 		for (int i = 0; i < ASKERS; i++) {
 			fds[i] = ask_open("127.0.0.1", 0);
 			ask_numbers(fds[i], &to, 0, 6);
@@ -230,7 +230,7 @@ START_TEST(a_drained_worker_goes_on_answering)
 	int fd = ask_open("127.0.0.1", 0);
 	pid_t pid = server_worker(server, 0);
 
-	ask_stop(pid);
+	process_stop(pid);
 	ask_numbers(fd, &to, 0, QUEUED);
 	ck_assert_int_eq(kill(pid, SIGTERM), 0);
 	ask_go_on(pid);
@@ -242,7 +242,7 @@ START_TEST(a_drained_worker_goes_on_answering)
 	ck_assert_uint_eq(server_stat(server, "connections"), 1);
 
 	/* What comes between the two is its successor's. */
-	ask_stop(pid);
+	process_stop(pid);
 	ask_numbers(fd, &to, 0, QUEUED);
 	ask_go_on(pid);
 	read_all_owed(stream);
@@ -335,7 +335,7 @@ static void ends_after_answering(const char *mode, int signal)
 	int fds[8];
 
 	for (int i = 0; i < 2; i++)
-		ask_stop(pids[i]);
+		process_stop(pids[i]);
 	for (int i = 0; i < 8; i++) {
 		fds[i] = ask_open("127.0.0.1", 0);
 		ask_numbers(fds[i], &to, 0, 25);
@@ -376,7 +376,7 @@ START_TEST(a_stop_ends_whatever_was_queued)
 
 		for (int j = 0; j < SOCKETS; j++)
 			fds[j] = ask_open("127.0.0.1", 0);
-		ask_stop(pid);
+		process_stop(pid);
 		for (uint32_t number = 0; number < counts[i / 2]; number++)
 			ask_numbers(fds[number % SOCKETS], &to, number, number + 1);
 		ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
@@ -397,7 +397,7 @@ START_TEST(without_a_master_it_answers_and_ends_too)
 	int fd = ask_open("127.0.0.1", 0);
 
 	ask_echo(fd, &to, "one process", 11);
-	ask_stop(server->pid);
+	process_stop(server->pid);
 	ask_numbers(fd, &to, 0, QUEUED);
 	ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
 	ask_go_on(server->pid);
@@ -456,7 +456,7 @@ START_TEST(workers_of_a_dead_master_answer_and_leave)
 	struct wait wait;
 
 	for (int i = 0; i < 2; i++)
-		ask_stop(pids[i]);
+		process_stop(pids[i]);
 	ask_numbers(fd, &to, 0, QUEUED);
 	ck_assert_int_eq(kill(server->pid, SIGKILL), 0);
 	ck_assert_int_eq(server_wait_exit(server), 128 + SIGKILL);

@@ -256,7 +256,7 @@ START_TEST(each_of_a_burst_is_answered_once_and_as_it_was)
 
 			burst_fill(&burst, round + 1);
 			if (stopped)
-				ask_stop(worker);
+				process_stop(worker);
 			send_burst(fd, &to, &burst, round % 2);
 			if (stopped)
 				ask_go_on(worker);
@@ -289,7 +289,7 @@ START_TEST(a_successor_finds_trains_and_takes_them_apart)
 			send_burst(fd, &to, &burst, true);
 			expect_burst(fd, &to, &burst);
 			ask_wait_quiet(server, 1, server->ports[0]);
-			ask_stop(pid);
+			process_stop(pid);
 			send_burst(fd, &to, &burst, true);
 			ck_assert_int_eq(kill(pid, SIGKILL), 0);
 			expect_burst(fd, &to, &burst);
@@ -309,7 +309,7 @@ static void overflow(struct server *server, unsigned workers, int fd, uint64_t *
 	uint64_t received;
 
 	for (unsigned i = 0; i < workers; i++)
-		ask_stop(server_worker(server, i));
+		process_stop(server_worker(server, i));
 	for (unsigned i = 0; i < 2000; i++, ++*sent)
 		ask_send(fd, &to, "overflow", 8);
 	for (unsigned i = 0; i < workers; i++)
@@ -360,7 +360,7 @@ START_TEST(trains_that_overflow_are_counted_as_trains)
 	received = server_stat(server, "datagrams_received");
 	dropped = server_stat(server, "datagrams_dropped");
 	burst_fill(&burst, 1);
-	ask_stop(server_worker(server, 0));
+	process_stop(server_worker(server, 0));
 	for (int i = 0; i < 100; i++)
 		send_train(fd, &to, &burst, 0, 50);
 	ask_go_on(server_worker(server, 0));

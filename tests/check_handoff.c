@@ -210,7 +210,6 @@ START_TEST(who_has_moved_is_not_left)
 	struct note note = {.kind = NOTE_MOVE_OUT, .order = 1, .count = N};
 	struct taken_note taken = {.kind = MOVE_TAKEN, .taken = (1 << N) - 1};
 	int clients[N], lane[2];
-	struct wait wait;
 
 	ck_assert_uint_eq(hear(&worker).kind, NOTE_READY);
 	for (uint32_t i = 0; i < N; i++) {
@@ -222,9 +221,7 @@ START_TEST(who_has_moved_is_not_left)
 	(void)close(lane[0]);
 	offer(lane[1]);
 	take_batch(lane[1], N);
-	ck_assert_int_eq(kill(worker.pid, SIGSTOP), 0);
-	for (wait = wait_begin(); process_state(worker.pid) != 'T';)
-		wait_more(&wait, "the worker to be stopped");
+	process_stop(worker.pid);
 	ck_assert_int_eq(descriptors_send(lane[1], &taken, sizeof taken, NULL, 0), sizeof taken);
 	for (int i = 0; i < N; i++)
 		send_text(clients[i], "to where it is now");
@@ -407,9 +404,7 @@ START_TEST(who_waits_leaves_the_master_its_own)
 	for (unsigned i = 0; i < 2; i++) {
 		pid_t worker = server_wait_worker(server, i, 0);
 
-		ck_assert_int_eq(kill(worker, SIGSTOP), 0);
-		for (wait = wait_begin(); process_state(worker) != 'T';)
-			wait_more(&wait, "a worker to be stopped");
+		process_stop(worker);
 	}
 	ck_assert_int_eq((int)write(port[1], server->ports, sizeof *server->ports),
 			 (int)sizeof *server->ports);

@@ -344,9 +344,7 @@ START_TEST(a_worker_that_hangs_holds_nobody_up)
 	pid_t pid = server_worker(server, 0);
 	char *text;
 
-	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
-	for (struct wait wait = wait_begin(); process_state(pid) != 'T';)
-		wait_more(&wait, "a worker that is stopped");
+	process_stop(pid);
 	for (int i = 0; i < 10; i++) {
 		text = scrape_at(metrics_port(server));
 		ck_assert_uint_eq(sample(text, "weir_worker_pid{worker=\"0\"}"), (uint64_t)pid);

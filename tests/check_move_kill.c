@@ -62,9 +62,7 @@ static bool catch_between(struct story *story)
 
 	for (unsigned i = 0; i < story->workers; i++) {
 		givers[i] = server_wait_worker(story->server, i, 0);
-		ck_assert_int_eq(kill(givers[i], SIGSTOP), 0);
-		for (struct wait wait = wait_begin(); process_state(givers[i]) != 'T';)
-			wait_more(&wait, "a worker to stop");
+		process_stop(givers[i]);
 	}
 	helm_order(story->server, story->what);
 	probe = throng_join_known(throng, connect_to(story->server->ports[0]), story->workers);

@@ -36,9 +36,7 @@ static bool catch_taker(struct scene *scene)
 
 	for (unsigned i = 0; i < 2; i++) {
 		givers[i] = server_wait_worker(scene->server, i, 0);
-		ck_assert_int_eq(kill(givers[i], SIGSTOP), 0);
-		for (struct wait wait = wait_begin(); process_state(givers[i]) != 'T';)
-			wait_more(&wait, "a worker to stop");
+		process_stop(givers[i]);
 	}
 	helm_order(scene->server, HELM_RELOAD);
 	(void)party_join(&scene->party);

@@ -187,12 +187,6 @@ END_TEST
 
 /* ---- who hangs ---- */
 
-static void wait_stopped(pid_t pid)
-{
-	for (struct wait wait = wait_begin(); process_state(pid) != 'T';)
-		wait_more(&wait, "a stopped process");
-}
-
 /* Where nobody aborts workers that hang, systemd has to hear of it. */
 START_TEST(a_worker_that_hangs_is_told_by_silence)
 {
@@ -205,8 +199,7 @@ START_TEST(a_worker_that_hangs_is_told_by_silence)
 	server = SERVER("--workers", "2", "--watchdog", "0", "echo://127.0.0.1:0");
 	worker = server_worker(server, 1);
 	expect_soon("WATCHDOG=1");
-	ck_assert_int_eq(kill(worker, SIGSTOP), 0);
-	wait_stopped(worker);
+	process_stop(worker);
 	wait = wait_begin();
 	while (next(400)) /* ten times its time */
 		wait_more(&wait, "silence");
@@ -245,8 +238,7 @@ START_TEST(a_worker_has_its_own_time)
 	(void)setenv("WATCHDOG_USEC", "20000", 1);
 	server = SERVER("--workers", "1", "--watchdog", "1h", "echo://127.0.0.1:0");
 	worker = server_worker(server, 0);
-	ck_assert_int_eq(kill(worker, SIGSTOP), 0);
-	wait_stopped(worker);
+	process_stop(worker);
 	for (int i = 0; i < 30; i++)
 		expect_soon("WATCHDOG=1");
 	ck_assert(!server_log_has(server, "a worker does not move"));
@@ -263,8 +255,7 @@ START_TEST(a_master_that_hangs_says_nothing)
 	(void)setenv("WATCHDOG_USEC", "20000", 1);
 	server = SERVER("--workers", "1", "echo://127.0.0.1:0");
 	expect_soon("WATCHDOG=1");
-	ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
-	wait_stopped(server->pid);
+	process_stop(server->pid);
 	while (next(0))
 		;
 	ck_assert_ptr_null(next(200)); /* ten times its time */

@@ -111,17 +111,6 @@ static void guests_take_turns(struct guests *guests)
 	server_wait_stat_is(guests->server, "connections", 0);
 }
 
-static pid_t stop_worker(const struct server *server, unsigned worker)
-{
-	pid_t pid = server_wait_worker(server, worker, 0);
-	struct wait wait = wait_begin();
-
-	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
-	while (process_state(pid) != 'T')
-		wait_more(&wait, "a worker to stop");
-	return pid;
-}
-
 /* ---- connections ---- */
 
 START_TEST(who_waits_goes_on_waiting)
@@ -253,7 +242,8 @@ static bool memory_is_kept(void)
 	for (int i = 0; i < MEMBERS; i++)
 		begin_line(fds[i] = connect_to(server->ports[0]));
 	server_wait_stat(server, "received_bytes", MEMBERS * LINE_PART);
-	giver = stop_worker(server, 0);
+	giver = server_wait_worker(server, 0, 0);
+	process_stop(giver);
 	helm_order(server, HELM_RELOAD);
 	server_wait_stat(server, "connections_promised", MEMBERS);
 	for (int i = 0; i < OTHERS; i++)
@@ -353,7 +343,8 @@ static bool an_address_has_its_share(int mode)
 	    HELM_CONTROL);
 	guests_come(&guests, 5);
 	guests_wait(&guests, 5);
-	giver = stop_worker(guests.server, 0);
+	giver = server_wait_worker(guests.server, 0, 0);
+	process_stop(giver);
 	helm_order(guests.server, HELM_RELOAD);
 	begun_ms = now_ms();
 	server_wait_stat(guests.server, "connections_promised", 5);
@@ -395,7 +386,8 @@ START_TEST(a_giver_that_dies_promises_nothing)
 	    SERVER("-c", configure(modes[_i], "workers = 1\nmax-connections = 10"), HELM_CONTROL);
 	guests_come(&guests, 2 * ROOM);
 	guests_wait(&guests, ROOM);
-	giver = stop_worker(guests.server, 0);
+	giver = server_wait_worker(guests.server, 0, 0);
+	process_stop(giver);
 	helm_order(guests.server, HELM_RELOAD);
 	server_wait_stat(guests.server, "connections_promised", ROOM);
 	ck_assert_int_eq(kill(giver, SIGKILL), 0);

@@ -129,17 +129,6 @@ static void expect_even(struct scene *scene, struct spread spread, unsigned work
 
 /* ---- all at one worker ---- */
 
-static pid_t stop_worker(const struct server *server, unsigned worker)
-{
-	pid_t pid = server_wait_worker(server, worker, 0);
-	struct wait wait = wait_begin();
-
-	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
-	while (process_state(pid) != 'T')
-		wait_more(&wait, "a worker to be stopped");
-	return pid;
-}
-
 static void even_out(unsigned long n)
 {
 	struct scene scene = {.n = n};
@@ -151,8 +140,10 @@ static void even_out(unsigned long n)
 		return;
 	scene.server = SERVER("-w", "4", "-a", "shared", "--watchdog", "0", HELM_CONTROL,
 			      "echo://127.0.0.1:0");
-	for (unsigned i = 1; i < WORKERS; i++)
-		idle[i] = stop_worker(scene.server, i);
+	for (unsigned i = 1; i < WORKERS; i++) {
+		idle[i] = server_wait_worker(scene.server, i, 0);
+		process_stop(idle[i]);
+	}
 	fill(&scene);
 	for (unsigned i = 1; i < WORKERS; i++)
 		ck_assert_int_eq(kill(idle[i], SIGCONT), 0);

@@ -70,14 +70,11 @@ static struct server *with_wedged_worker(const char *drain_timeout)
 	struct server *server =
 	    SERVER("--workers", "2", "--drain-timeout", drain_timeout, "increment://127.0.0.1:0");
 	int client = connect_to(server->ports[0]);
-	struct wait wait = wait_begin();
 	pid_t pid;
 
 	expect_text(client, "*"); /* one of them has a client that stays */
 	pid = server_worker(server, server_worker_stat(server, 0, "connections") ? 0 : 1);
-	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
-	while (process_state(pid) != 'T')
-		wait_more(&wait, "a worker to be stopped");
+	process_stop(pid);
 	return server;
 }
 

@@ -25,16 +25,6 @@ static void echoes(int fd, const char *text)
 	expect_text(fd, text);
 }
 
-static void stop_process(pid_t pid)
-{
-	struct wait wait = wait_begin();
-
-	ck_assert_int_gt(pid, 0);
-	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
-	while (process_state(pid) != 'T')
-		wait_more(&wait, "a process to be stopped");
-}
-
 static pid_t new_master(pid_t old)
 {
 	struct wait wait = wait_begin();
@@ -92,7 +82,7 @@ START_TEST(socket_files_go_with_the_last_of_both)
 	server = STEERED("--workers", "1", "--watchdog", "0", text);
 	old = server->pid;
 	slow = server_wait_worker(server, 0, 0);
-	stop_process(slow);
+	process_stop(slow);
 	ck_assert_int_eq(kill(old, SIGUSR2), 0);
 	server->pid = new_master(old);
 	ck_assert_int_eq(kill(_i ? old : server->pid, SIGTERM), 0);
@@ -112,7 +102,7 @@ START_TEST(who_waits_is_not_the_old_ones_to_refuse)
 	server->pid = new_master(old);
 	for (unsigned i = 0; i < 2; i++) {
 		workers[i] = server_wait_worker(server, i, 0);
-		stop_process(workers[i]);
+		process_stop(workers[i]);
 	}
 	for (size_t i = 0; i < CLIENTS; i++)
 		waiting[i] = connect_to(server->ports[0]);
@@ -173,7 +163,7 @@ START_TEST(orders_outlive_the_master_that_they_came_from)
 	for (size_t i = 0; i < 2; i++)
 		echoes(clients[i], "here");
 	ck_assert_uint_eq(server_worker_stat(server, 0, "connections"), 1);
-	stop_process(slow);
+	process_stop(slow);
 	ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
 	next = new_master(server->pid);
 	server_wait_stat(server, "moved_in", 1); /* so the other's lane has come, too */

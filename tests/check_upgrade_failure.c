@@ -220,9 +220,7 @@ static void dies_while_it_is_staged(unsigned n)
 			steer_follow(served);
 			continue;
 		}
-		ck_assert_int_eq(kill(next, SIGSTOP), 0);
-		while (process_state(next) != 'T')
-			wait_more(&wait, "the new master to be stopped");
+		process_stop(next);
 		(void)snprintf(ready, sizeof ready, "msg=ready pid=%d", (int)next);
 		if (steer_master() != served->pid || server_log_has(served, ready)) {
 			ck_assert_int_eq(kill(next, SIGCONT), 0);
@@ -278,9 +276,7 @@ static void dies_after_it_took_over(unsigned n)
 		pid_t worker = server_wait_worker(served, i % 2, 0), next;
 
 		steer_forget(served);
-		ck_assert_int_eq(kill(worker, SIGSTOP), 0);
-		while (process_state(worker) != 'T')
-			wait_more(&wait, "a worker to be stopped");
+		process_stop(worker);
 		ck_assert_int_eq(kill(served->pid, SIGUSR2), 0);
 		while ((next = steer_master()) == served->pid || !next) {
 			(void)server_log_has(served, "");

@@ -80,6 +80,8 @@ size_t process_descriptors_n(pid_t pid);
 void no_zombies(const struct server *server, size_t children_wanted);
 /* 'R', 'S', 'Z', ...; 0: there is none. */
 char process_state(pid_t pid);
+/* By SIGSTOP; returns when it stands still. */
+void process_stop(pid_t pid);
 
 /* ---- clients ---- */
 

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,6 +95,16 @@ char process_state(pid_t pid)
 	if (!read_file(path, text, sizeof text) || !(paren = strrchr(text, ')')))
 		return 0;
 	return paren[2];
+}
+
+void process_stop(pid_t pid)
+{
+	struct wait wait = wait_begin();
+
+	ck_assert_int_gt(pid, 0);
+	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+	while (process_state(pid) != 'T')
+		wait_more(&wait, "a process to be stopped");
 }
 
 unsigned long process_ticks(pid_t pid)

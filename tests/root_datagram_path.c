@@ -124,7 +124,7 @@ static void ask_beside_refused(const struct wire *wire, struct server *server, b
 	pid_t worker = server_worker(server, 0);
 	int good = ask_open("10.9.0.2", 0), refused = ask_open("10.9.0.3", 0);
 
-	ask_stop(worker);
+	process_stop(worker);
 	for (int i = 0; i < 2 * EACH; i++) {
 		bool bad = alternate ? i % 2 : i / (EACH / 2) % 2;
 
@@ -186,7 +186,7 @@ START_TEST(who_cannot_be_reached_holds_nobody_up)
 	far4 = ask_open("10.77.0.1", 0);
 	far6 = ask_open("[fd77::1]", 0);
 	worker = server_worker(server, 0);
-	ask_stop(worker);
+	process_stop(worker);
 	for (int i = 0; i < EACH; i++) {
 		ask_send(far4, &to4, "far", 3);
 		ask_send(near4, &to4, "near", 4);
