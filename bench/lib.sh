@@ -29,7 +29,7 @@ root=$(dirname "$bench_folder")
 BUILD=${BUILD:-${root#./}/build}
 BUILD=${BUILD#./}
 quick=${BENCH_QUICK:-}
-out='' pin=yes plot_copy='' load_options='' ready_port=''
+out='' pin=yes plot_copy='' load_options='' ready_port='' together=''
 # Where servers listen. On 0.0.0.0 weirload connects to as many addresses of 127/8 as it needs.
 server_host=127.0.0.1
 designs='iterative fork spawn pass accept-many thread select poll floor'
@@ -203,13 +203,19 @@ BENCH_PATIENCE=${BENCH_PATIENCE:-1}
 ready_limit=$((20 * BENCH_PATIENCE))
 
 # bench_begin NAME LIMIT_S ARGUMENT...: the script runs no longer than that.
+#
+# Linux shares out CPUs to sessions, and what a session gets to its processes (sched(7), autogroup).
+# Server and load have one each, so that neither takes the other's share by having more processes,
+# and a terminal's Ctrl-C meets the script alone. With together=yes all are in one session, which is
+# not the terminal's either: processes of two sessions interrupt each other wherever one wakes one of
+# the other's, and with a hundred of each there is little else to see.
 bench_begin() {
 	bench_name=$1 bench_limit=$(($2 * BENCH_PATIENCE))
 	shift 2
 	need timeout coreutils
 	need setsid util-linux
 	if [ -z "$BENCH_BOUND" ]; then
-		BENCH_BOUND=$bench_limit exec timeout --foreground -k 20 "$bench_limit" sh "$0" "$@"
+		BENCH_BOUND=$bench_limit exec timeout --foreground -k 20 "$bench_limit" ${together:+setsid} sh "$0" "$@"
 	fi
 	unset BENCH_BOUND
 	build_check
@@ -225,8 +231,8 @@ bench_begin() {
 	printf 'server\tpoint\tround\tverdict\tlimit\tmessages_per_s\tcpu_us\tp50_us\tp99_us\tconnects_per_s\tcpu_us_connection\tuser_bytes\tkernel_bytes\tuser_base\theld\tloss_percent\n' >"$rows"
 	: >"$scratch/points"
 	# Dies with the script, even where that is killed.
-	apart=setsid
-	! setpriv --pdeathsig TERM true 2>/dev/null || apart='setsid setpriv --pdeathsig TERM'
+	[ -n "$together" ] && apart='' || apart=setsid
+	! setpriv --pdeathsig TERM true 2>/dev/null || apart="$apart setpriv --pdeathsig TERM"
 	pin_choose
 	environment_json >"$scratch/environment"
 	ticks_before=$(cpu_ticks)
