@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -89,5 +90,37 @@ START_TEST(holds_a_part_of_a_million)
 }
 END_TEST
 
+/* Runs what was built under that name, and leaves behind which session it was in. */
+static void note_session_of(const char *name)
+{
+	char text[512], path[300];
+
+	(void)snprintf(
+	    text, sizeof text,
+	    "#!/bin/sh\ncut -d ' ' -f 6 /proc/$$/stat >%s/%s.session\nexec %s/%s \"$@\"\n",
+	    temporary_folder(), name, getenv("BUILD"), name);
+	(void)snprintf(path, sizeof path, "%s", write_file(name, text));
+	ck_assert_int_eq(chmod(path, 0755), 0);
+}
+
+/* A hundred processes of each, in two sessions, would do little else than interrupt each other. */
+START_TEST(a_million_is_of_one_session)
+{
+	char command[600], *weir;
+
+	if (cannot("a million is of one session"))
+		return;
+	note_session_of("weir");
+	note_session_of("weirload");
+	(void)snprintf(command, sizeof command, "BUILD=%s bench/million 0.001 >%s 2>&1",
+		       temporary_folder(), in_folder("said"));
+	ck_assert_msg(system(command) == 0, "%s", read_whole(in_folder("said")));
+	weir = strdup(read_whole(in_folder("weir.session")));
+	ck_assert_str_eq(weir, read_whole(in_folder("weirload.session")));
+	free(weir);
+}
+END_TEST
+
 SUITE("weirload, as root", {"says that ports ran out", says_that_ports_ran_out, 20},
-      {"holds a part of a million", holds_a_part_of_a_million, 60})
+      {"holds a part of a million", holds_a_part_of_a_million, 60},
+      {"a million is of one session", a_million_is_of_one_session, 60})
