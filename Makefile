@@ -56,8 +56,8 @@ $(BUILD)/weirctl: $(WEIRCTL_OBJECTS) $(EXTRA_OBJECT)
 	$(LINE) "LD $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
 
-# All CPUs build, unless make is told how many (-j1).
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+# All CPUs build, unless make is told how many (-j1); one that make runs shares those it has.
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 

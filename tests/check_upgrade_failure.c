@@ -326,6 +326,8 @@ START_TEST(it_has_workers_again_as_soon_as_it_can)
 	ck_assert_int_eq(kill(next, SIGKILL), 0);
 	ck_assert_int_eq(kill(worker, SIGCONT), 0);
 	server_wait_log(served, "change not made");
+	while (process_state(worker)) /* whoever comes to it now is ended with it */
+		wait_more(&wait, "the old worker's end");
 	client = connect_to(served->ports[0]);
 	(void)write_file("weir.conf", "workers = 1\n");
 	send_text(client, "served");

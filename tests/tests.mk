@@ -57,13 +57,13 @@ check-root: $(BUILD)/weir $(ROOT_TESTS:%=$(BUILD)/tests/%)
 
 # The same tests under AddressSanitizer, UndefinedBehaviorSanitizer and the leak check.
 SANITIZE  = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
-SANITIZED = @ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
+SANITIZED = ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1 \
 	$(MAKE) --no-print-directory BUILD=build/asan CFLAGS="$(SANITIZE)"
 asan:
-	$(SANITIZED) check
+	+@$(SANITIZED) check
 
 asan-long:
-	$(SANITIZED) check-long
+	+@$(SANITIZED) check-long
 
 coverage:
 	@command -v gcov >/dev/null || { echo "make coverage needs gcov" >&2; exit 1; }
