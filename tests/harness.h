@@ -73,7 +73,8 @@ size_t process_memory(pid_t pid);
 void process_starve(pid_t pid, size_t more_bytes, struct rlimit *before);
 /* CPU time in clock ticks (utime + stime). */
 unsigned long process_ticks(pid_t pid);
-/* The descriptors of a process as sorted text, a line each: what each is, not its number. */
+/* The descriptors of a process as sorted text, a line each: what each is, not its number. Files
+ * of /proc are left out: the master looks at some for a moment. */
 void process_descriptors(pid_t pid, char *text, size_t n);
 size_t process_descriptors_n(pid_t pid);
 /* The master has so many children, none of which is a zombie; waits for that. */

@@ -127,50 +127,52 @@ static int text_order(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-void process_descriptors(pid_t pid, char *text, size_t n)
+#define DESCRIPTORS_MAX_READ 32768
+#define LINE_BYTES	     128
+
+/* What they are, in no order; how many. */
+static size_t read_descriptors(pid_t pid, char (*lines)[LINE_BYTES], size_t max)
 {
-	static char lines[4096][128];
 	char folder[64], path[350];
 	struct dirent *entry;
-	size_t lines_n = 0, at = 0;
+	size_t n = 0;
 	DIR *dir;
 
 	(void)snprintf(folder, sizeof folder, "/proc/%d/fd", (int)pid);
 	dir = opendir(folder);
 	ck_assert_ptr_nonnull(dir);
-	while ((entry = readdir(dir)) && lines_n < 4096) {
+	while ((entry = readdir(dir)) && n < max) {
 		ssize_t length;
 
 		(void)snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
-		length = readlink(path, lines[lines_n], sizeof *lines - 1);
+		length = readlink(path, lines[n], LINE_BYTES - 1);
 		if (length <= 0)
 			continue;
-		lines[lines_n][length] = '\0';
-		/* "socket:[123]" is a socket: the number tells nothing across processes. */
-		lines[lines_n][strcspn(lines[lines_n], "[")] = '\0';
-		lines_n++;
+		lines[n][length] = '\0';
+		n += strncmp(lines[n], "/proc/", 6) != 0;
 	}
 	(void)closedir(dir);
-	qsort(lines, lines_n, sizeof *lines, text_order);
+	return n;
+}
+
+static char descriptors[DESCRIPTORS_MAX_READ][LINE_BYTES];
+
+void process_descriptors(pid_t pid, char *text, size_t n)
+{
+	size_t lines_n = read_descriptors(pid, descriptors, DESCRIPTORS_MAX_READ), at = 0;
+
+	/* "socket:[123]" is a socket: the number tells nothing across processes. */
+	for (size_t i = 0; i < lines_n; i++)
+		descriptors[i][strcspn(descriptors[i], "[")] = '\0';
+	qsort(descriptors, lines_n, sizeof *descriptors, text_order);
 	*text = '\0';
 	for (size_t i = 0; i < lines_n && at < n; i++)
-		at += (size_t)snprintf(text + at, n - at, "%s\n", lines[i]);
+		at += (size_t)snprintf(text + at, n - at, "%s\n", descriptors[i]);
 }
 
 size_t process_descriptors_n(pid_t pid)
 {
-	char folder[64];
-	size_t count = 0;
-	struct dirent *entry;
-	DIR *dir;
-
-	(void)snprintf(folder, sizeof folder, "/proc/%d/fd", (int)pid);
-	dir = opendir(folder);
-	ck_assert_ptr_nonnull(dir);
-	while ((entry = readdir(dir)))
-		count += *entry->d_name != '.';
-	(void)closedir(dir);
-	return count;
+	return read_descriptors(pid, descriptors, DESCRIPTORS_MAX_READ);
 }
 
 void no_zombies(const struct server *server, size_t children_wanted)
