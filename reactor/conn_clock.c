@@ -60,12 +60,10 @@ static struct due conn_due(const struct conn *conn, const struct conn_limits *li
 		due_at(&due, conn->active_ms + limits->idle_ms, CLOSE_idle_timeout);
 	if (limits->write_ms && conn->queue.owed)
 		due_at(&due, conn->progress_ms + limits->write_ms, CLOSE_write_timeout);
-	/* While we do not read from it, the peer can't finish what it began, and it may have
-	 * finished while there is more for a turn to read. One that waits for buffers and holds
-	 * some is no exception: it would hold them for ever. */
+	/* While we do not read from it, the peer can't finish what it began. One that waits
+	 * for buffers and holds some is no exception: it would hold them for ever. */
 	if (limits->request_ms && conn->message_open && conn->phase == OPEN && !conn->paused &&
-	    conn_listens(conn) && !(conn->starved && !conn_in_hand(conn)) &&
-	    !conn_ready(conn, conn_want(conn) & SOURCE_IN))
+	    conn_listens(conn) && !(conn->starved && !conn_in_hand(conn)))
 		due_at(&due, conn->message_ms + limits->request_ms, CLOSE_request_timeout);
 	return due;
 }

@@ -176,33 +176,6 @@ START_TEST(a_held_line_gets_its_whole_write_timeout)
 }
 END_TEST
 
-/* However many turns it takes to read what came while the worker had none. */
-START_TEST(a_long_frame_that_has_come_counts_before_its_limit)
-{
-	enum { BYTES = 10 * CONN_TURN_BYTES };
-	static unsigned char frame[4 + BYTES] = {0, BYTES >> 16, BYTES >> 8 & 255, BYTES & 255};
-
-	for (int late = 0; late < 2; late++) {
-		struct peer *peer;
-
-		begin("frame", (struct conn_limits){WORLD_LIMITS, .request_ms = 500});
-		peer = world_connect(&world);
-		peer->space = 2 * BYTES;
-		peer_send(peer, frame, 1000);
-		world_wait(&world, 100);
-		peer_send(peer, frame + 1000, sizeof frame - 1000 - (size_t)late);
-		kernel_advance(3000);
-		world_wait(&world, 10);
-		ck_assert_uint_eq(peer_receive(peer, NULL, 2 * BYTES), sizeof frame - (size_t)late);
-		ck_assert_uint_eq(world.stats.closed[CLOSE_request_timeout], late);
-		if (late)
-			world_close(&world);
-		else
-			end(peer);
-	}
-}
-END_TEST
-
 static void another_byte(struct peer *peer)
 {
 	peer_send(peer, newlines, 1);
@@ -278,8 +251,6 @@ SUITE("sim_attack",
       {"who has nothing to say is left asleep", who_has_nothing_to_say_is_left_asleep, 10},
       {"what is held twice goes in order", what_is_held_twice_goes_in_order, 10},
       {"an answer too large has no hole", an_answer_too_large_has_no_hole, 10},
-      {"a long frame that has come counts before its limit",
-       a_long_frame_that_has_come_counts_before_its_limit, 10},
       {"a held line gets its whole write-timeout", a_held_line_gets_its_whole_write_timeout, 10},
       {"single bytes are read a bounded number of times in a turn",
        single_bytes_are_read_a_bounded_number_of_times_in_a_turn, 10, 2},
