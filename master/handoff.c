@@ -134,7 +134,7 @@ static struct parcel *first_of(struct list *list)
 /*
  * What the board says is the worker's own claim: it is believed up to its limits. A connection
  * counts from when it is staged: as a parcel, and as one that the worker has said to take and
- * has not opened yet. While the worker opens it, it is counted as neither.
+ * has not opened yet. The worker counts it as held before it counts it as handed over.
  */
 static uint64_t lane_load(size_t seat)
 {

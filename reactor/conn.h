@@ -232,7 +232,7 @@ void conn_table_promise(struct conn_table *table, struct conn_promise *promise,
 
 enum conn_origin {
 	CONN_ACCEPTED, /* the descriptor is ours alone */
-	CONN_PASSED,   /* another process may still have a copy */
+	CONN_PASSED,   /* another process handed it over, and may still have a copy */
 };
 
 /* Takes over fd, a connected non-blocking stream socket, also where it fails: then fd is

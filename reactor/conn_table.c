@@ -28,6 +28,13 @@ static void keep_urgent_bytes(const struct service *service, int fd)
 		(void)sys_setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
 }
 
+/* Whoever gave it to us has counted it till now. */
+static void count_passed(const struct conn_table *table, enum conn_origin origin)
+{
+	if (origin == CONN_PASSED)
+		STATS_ADD(table->stats, handed_over, 1);
+}
+
 void conn_open(struct service *service, int fd, enum conn_origin origin,
 	       const struct sockaddr *peer)
 {
@@ -38,10 +45,12 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 
 	STATS_ADD(table->stats, accepted, 1);
 	if (!conn_table_places(table)) {
+		count_passed(table, origin);
 		fd_refuse(service, fd, CLOSE_overload);
 		return;
 	}
 	if (peer && !clients_take(&table->clients, peer, &client)) {
+		count_passed(table, origin);
 		fd_refuse(service, fd, CLOSE_too_many_per_ip);
 		return;
 	}
@@ -53,7 +62,9 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	conn->guarded = service->local && rights_may_come(fd);
 	conn->active_ms = conn->progress_ms = table->loop->now_ms;
 	conn->source.ready = SOURCE_OUT;
+	/* Not apart: one that is held, and not handed over yet, is lost twice if we die now. */
 	STATS_ADD(table->stats, connections, 1);
+	count_passed(table, origin);
 	keep_urgent_bytes(service, fd);
 	error = loop_watch(table->loop, &conn->source, CONN_EVENTS);
 	if (error) {

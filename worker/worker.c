@@ -275,9 +275,6 @@ static void take_connections(const struct note *note, int *fds, size_t n)
 		bool named = clients_counted(&table->clients) &&
 			     sys_getpeername(fds[i], (struct sockaddr *)&peer, &bytes) == 0;
 
-		/* The master has counted it till now. Before it is open, and greeted: whoever is
-		 * killed in that would have held it twice. */
-		STATS_ADD(table->stats, handed_over, 1);
 		conn_open(&entrance->service, fds[i], CONN_PASSED,
 			  named ? (struct sockaddr *)&peer : NULL);
 		fds[i] = -1;
