@@ -205,17 +205,22 @@ ready_limit=$((20 * BENCH_PATIENCE))
 # bench_begin NAME LIMIT_S ARGUMENT...: the script runs no longer than that.
 #
 # Linux shares out CPUs to sessions, and what a session gets to its processes (sched(7), autogroup).
-# Server and load have one each, so that neither takes the other's share by having more processes,
-# and a terminal's Ctrl-C meets the script alone. With together=yes all are in one session, which is
-# not the terminal's either: processes of two sessions interrupt each other wherever one wakes one of
-# the other's, and with a hundred of each there is little else to see.
+# Server and load have one each, so that neither takes the other's share by having more processes.
+# With together=yes they are in one, with the script: processes of two sessions interrupt each other
+# wherever one wakes one of the other's, and with a hundred of each there is little else to see.
+# In either case each is a process group, so that it can be ended whole, and none is the terminal's:
+# Ctrl-C meets the script alone.
 bench_begin() {
 	bench_name=$1 bench_limit=$(($2 * BENCH_PATIENCE))
 	shift 2
 	need timeout coreutils
 	need setsid util-linux
+	# Dies with whoever started it, even where that is killed.
+	follows='setpriv --pdeathsig TERM'
+	$follows true 2>/dev/null || follows=''
 	if [ -z "$BENCH_BOUND" ]; then
-		BENCH_BOUND=$bench_limit exec timeout --foreground -k 20 "$bench_limit" ${together:+setsid} sh "$0" "$@"
+		BENCH_BOUND=$bench_limit exec timeout --foreground -k 20 "$bench_limit" \
+			${together:+setsid $follows} sh "$0" "$@"
 	fi
 	unset BENCH_BOUND
 	build_check
@@ -230,9 +235,8 @@ bench_begin() {
 	rm -f "$out/table.txt"
 	printf 'server\tpoint\tround\tverdict\tlimit\tmessages_per_s\tcpu_us\tp50_us\tp99_us\tconnects_per_s\tcpu_us_connection\tuser_bytes\tkernel_bytes\tuser_base\theld\tloss_percent\n' >"$rows"
 	: >"$scratch/points"
-	# Dies with the script, even where that is killed.
-	[ -n "$together" ] && apart='' || apart=setsid
-	! setpriv --pdeathsig TERM true 2>/dev/null || apart="$apart setpriv --pdeathsig TERM"
+	apart="setsid $follows"
+	[ -z "$together" ] || apart="$follows timeout 0" # which makes a process group, and no session
 	pin_choose
 	environment_json >"$scratch/environment"
 	ticks_before=$(cpu_ticks)
