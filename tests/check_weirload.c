@@ -224,6 +224,7 @@ START_TEST(loads_to_many_addresses)
 	ck_assert_msg(load_figure("held") == 4, "%s", load_said());
 	ck_assert_int_eq(
 	    LOAD("--idle", "-c", "8", "-d", "10ms", "--destination", "127.0.3.2", listener), 0);
+	ck_assert_ptr_nonnull(strstr(load_said(), ", to 127.0.3.2:"));
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -520,7 +521,8 @@ static const struct {
     {{"--destination", "127.0.0.9-127.0.0.1", "echo://127.0.0.1:1"}, "--destination 127"},
     {{"--destination", "127.0.0.1-there", "echo://127.0.0.1:1"}, "--destination takes"},
     {{"--destination", "127.0.0.1", "echo://@weirload-test"}, "--destination is for HOST:PORT"},
-    {{"--destination", "::1", "--source", "127.0.0.1", "echo://127.0.0.1:1"}, "another kind"},
+    {{"--destination", "::1", "--source", "127.0.0.1", "echo://127.0.0.1:1"},
+     "another kind of address than --destination"},
     {{"--server-pid", "999999999", "echo://127.0.0.1:1"},
      "weirload: --server-pid 999999999: there is no such process\n"},
     {{"--json", "/nonexistent/file", "echo://127.0.0.1:1"}, "/nonexistent/file"},

@@ -381,7 +381,8 @@ static void check(struct plan *plan)
 		usage_error("--rate needs a connection that is not slow");
 	if (plan->sources &&
 	    plan->source.socket.ss_family != plan->endpoint.address.socket.ss_family)
-		usage_error("--source is of another kind of address than %s", plan->listener);
+		usage_error("--source is of another kind of address than %s",
+			    plan->destinations ? "--destination" : plan->listener);
 	if (plan->server_pid && kill(plan->server_pid, 0) < 0 && errno == ESRCH) {
 		(void)fprintf(stderr, "weirload: --server-pid %d: there is no such process\n",
 			      (int)plan->server_pid);

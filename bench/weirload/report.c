@@ -144,6 +144,14 @@ static const char *bytes_text(double bytes)
 
 /* ---- the table ---- */
 
+static const char *address_text(const struct address *address)
+{
+	static char text[ADDRESS_TEXT_BYTES];
+
+	address_format(address, text);
+	return text;
+}
+
 static void print_head(FILE *out, const struct plan *plan, const struct outcome *outcome)
 {
 	char listener[6 * ENDPOINT_TEXT_BYTES];
@@ -180,10 +188,13 @@ static void print_head(FILE *out, const struct plan *plan, const struct outcome 
 		(void)fprintf(out, ", %s slow", grouped(plan->slow));
 	(void)fprintf(out, ", %s process%s", grouped(plan->processes),
 		      plan->processes == 1 ? "" : "es");
-	if (plan->destinations > 1)
+	if (plan->destinations == 1)
+		(void)fprintf(out, ", to %s", address_text(&plan->endpoint.address));
+	else if (plan->destinations)
 		(void)fprintf(out, ", to %s addresses", grouped(plan->destinations));
 	if (plan->sources)
-		(void)fprintf(out, ", from %s source addresses", grouped(plan->sources));
+		(void)fprintf(out, ", from %s source address%s", grouped(plan->sources),
+			      plan->sources == 1 ? "" : "es");
 	if (outcome->measured_ns)
 		(void)fprintf(out, ", %s after %s", time_text(outcome->measured_ns),
 			      time_text(plan->warmup_us * 1000));
