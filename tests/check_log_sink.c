@@ -200,6 +200,7 @@ START_TEST(another_users_fifo_never_blocks)
 	ck_assert_int_eq(mkfifo(path, 0600), 0);
 	fd = open(path, O_RDWR);
 	(void)unlink(path);
+	(void)rmdir(temporary_folder()); /* whom this process becomes may not */
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(dup2(fd, STDERR_FILENO), STDERR_FILENO);
 	(void)close(fd);
