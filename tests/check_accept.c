@@ -232,6 +232,8 @@ static void used_up(const char *mode, bool of_master)
 	struct server *server = start(mode);
 	struct crowd early = {0}, late = {0};
 	pid_t pids[3] = {server_worker(server, 0), server_worker(server, 1), server->pid};
+	struct wait wait = wait_begin();
+	size_t descriptors;
 	char what[64];
 
 	(void)snprintf(what, sizeof what, "%s, no descriptors%s", mode,
@@ -241,9 +243,13 @@ static void used_up(const char *mode, bool of_master)
 	for (int i = 0; i < 3; i++)
 		if (of_master == (i == 2))
 			limit_descriptors(pids[i], 3);
+	descriptors = process_descriptors_n(server->pid);
 	crowd_come(&late, server, 100);
 	if (strcmp(mode, "handoff") != 0)
 		server_wait_stat(server, "accept_errors", 2);
+	else /* the master takes them in, if it can */
+		while (!of_master && process_descriptors_n(server->pid) < descriptors + late.n)
+			wait_more(&wait, "the master to hold them");
 	expect_no_spin(server, what);
 	for (unsigned i = 0; i < early.n; i++) {
 		send_text(early.fds[i], "still there");
