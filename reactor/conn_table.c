@@ -62,7 +62,8 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	conn->guarded = service->local && rights_may_come(fd);
 	conn->active_ms = conn->progress_ms = table->loop->now_ms;
 	conn->source.ready = SOURCE_OUT;
-	/* Not apart: one that is held, and not handed over yet, is lost twice if we die now. */
+	/* With a call between these two, the master would see a connection in neither of them, or
+	 * count it twice when we die there. */
 	STATS_ADD(table->stats, connections, 1);
 	count_passed(table, origin);
 	keep_urgent_bytes(service, fd);

@@ -421,15 +421,22 @@ START_TEST(a_dead_channel_is_not_written_to)
 }
 END_TEST
 
-/* Killed right after the call that greets its only client, by whoever traces it. */
+/*
+ * Traced call by call until its only client is greeted, and killed there: at no call is a
+ * connection in one of the counters that the master adds up and not in the other. Of a unix socket
+ * there are most calls between.
+ */
 START_TEST(a_client_that_was_greeted_is_lost_once)
 {
-	struct server *server =
-	    SERVER("--workers", "1", "--accept", "handoff", "increment://127.0.0.1:0");
-	pid_t pid = server_wait_worker(server, 0, 0);
-	char star;
+	char listener[128];
+	struct server *server;
 	int client, status;
+	pid_t pid;
+	char star;
 
+	(void)snprintf(listener, sizeof listener, "increment://%s", in_folder("socket"));
+	server = SERVER("--workers", "1", "--accept", "handoff", listener);
+	pid = server_wait_worker(server, 0, 0);
 	if (ptrace(PTRACE_SEIZE, pid, 0, 0)) {
 		suite_skip("handoff: a client that was greeted is lost once",
 			   "ptrace is not allowed");
@@ -437,11 +444,13 @@ START_TEST(a_client_that_was_greeted_is_lost_once)
 	}
 	ck_assert_int_eq(ptrace(PTRACE_INTERRUPT, pid, 0, 0), 0);
 	ck_assert_int_eq(waitpid(pid, &status, __WALL), pid);
-	client = connect_to(server->ports[0]);
+	client = connect_unix(in_folder("socket"));
 	while (recv(client, &star, 1, MSG_DONTWAIT) != 1) {
 		ck_assert_int_eq(ptrace(PTRACE_SYSCALL, pid, 0, 0), 0);
 		ck_assert_int_eq(waitpid(pid, &status, __WALL), pid);
 		ck_assert_msg(WIFSTOPPED(status), "the worker ended");
+		ck_assert_uint_eq(server_stat(server, "handed_over"),
+				  server_stat(server, "connections"));
 	}
 	ck_assert_int_eq(kill(pid, SIGKILL), 0);
 	ck_assert_int_eq(waitpid(pid, &status, __WALL), pid);
@@ -501,7 +510,7 @@ static size_t take_some_and_die(struct server *server, size_t before)
 	ck_assert_uint_le(untold, DESCRIPTORS_MAX);
 	(void)server_wait_worker(server, 0, pid);
 	lost = server_stat(server, "closed_worker_died") - died;
-	/* One that is held it may not have ticked off yet, in the next instruction. */
+	/* Two counters, an instruction apart: killed between them, a worker counts one twice. */
 	ck_assert_uint_ge(lost, starred_n + untold);
 	ck_assert_uint_le(lost, starred_n + untold + 1);
 	server_wait_stat_is(server, "connections", 0);

@@ -127,7 +127,7 @@ static int text_order(const void *a, const void *b)
 	return strcmp(a, b);
 }
 
-#define DESCRIPTORS_MAX_READ 32768
+#define DESCRIPTORS_READ_MAX 32768
 #define LINE_BYTES	     128
 
 /* What they are, in no order; how many. */
@@ -155,11 +155,11 @@ static size_t read_descriptors(pid_t pid, char (*lines)[LINE_BYTES], size_t max)
 	return n;
 }
 
-static char descriptors[DESCRIPTORS_MAX_READ][LINE_BYTES];
+static char descriptors[DESCRIPTORS_READ_MAX][LINE_BYTES];
 
 void process_descriptors(pid_t pid, char *text, size_t n)
 {
-	size_t lines_n = read_descriptors(pid, descriptors, DESCRIPTORS_MAX_READ), at = 0;
+	size_t lines_n = read_descriptors(pid, descriptors, DESCRIPTORS_READ_MAX), at = 0;
 
 	/* "socket:[123]" is a socket: the number tells nothing across processes. */
 	for (size_t i = 0; i < lines_n; i++)
@@ -172,7 +172,7 @@ void process_descriptors(pid_t pid, char *text, size_t n)
 
 size_t process_descriptors_n(pid_t pid)
 {
-	return read_descriptors(pid, descriptors, DESCRIPTORS_MAX_READ);
+	return read_descriptors(pid, descriptors, DESCRIPTORS_READ_MAX);
 }
 
 void no_zombies(const struct server *server, size_t children_wanted)
