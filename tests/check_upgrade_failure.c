@@ -325,8 +325,8 @@ START_TEST(it_has_workers_again_as_soon_as_it_can)
 	(void)write_file("weir.conf", "nonsense\n");
 	ck_assert_int_eq(kill(next, SIGKILL), 0);
 	server_wait_log(served, "change not made, all is as it was\" what=reload");
-	ck_assert_int_eq(kill(worker, SIGCONT),
-			 0); /* before, the old master would have gone with it */
+	/* Before, the old master would have gone with it. */
+	ck_assert_int_eq(kill(worker, SIGCONT), 0);
 	(void)write_file("weir.conf", "workers = 1\n");
 	server_wait_log(served, "msg=\"change made\" what=reload");
 	client = connect_to(served->ports[0]); /* who came before may end with the old worker */

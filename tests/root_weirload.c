@@ -90,15 +90,19 @@ START_TEST(holds_a_part_of_a_million)
 }
 END_TEST
 
-/* Runs what was built under that name, and leaves behind which session it was in. */
-static void note_session_of(const char *name)
-{
-	char text[512], path[300];
+#define PID	1
+#define SESSION 6
 
-	(void)snprintf(
-	    text, sizeof text,
-	    "#!/bin/sh\ncut -d ' ' -f 6 /proc/$$/stat >%s/%s.session\nexec %s/%s \"$@\"\n",
-	    temporary_folder(), name, getenv("BUILD"), name);
+/* A program of that name for bench/million, which leaves behind field n of its /proc/PID/stat, and
+ * then is the one that was built, or another one. */
+static void note_field_of(const char *name, int n, const char *instead)
+{
+	char text[512], path[300], built[256];
+
+	(void)snprintf(built, sizeof built, "%s/%s \"$@\"", getenv("BUILD"), name);
+	(void)snprintf(text, sizeof text,
+		       "#!/bin/sh\ncut -d ' ' -f %d /proc/$$/stat >%s/%s.field\nexec %s\n", n,
+		       temporary_folder(), name, instead ? instead : built);
 	(void)snprintf(path, sizeof path, "%s", write_file(name, text));
 	ck_assert_int_eq(chmod(path, 0755), 0);
 }
@@ -110,17 +114,47 @@ START_TEST(a_million_is_of_one_session)
 
 	if (cannot("a million is of one session"))
 		return;
-	note_session_of("weir");
-	note_session_of("weirload");
+	note_field_of("weir", SESSION, NULL);
+	note_field_of("weirload", SESSION, NULL);
 	(void)snprintf(command, sizeof command, "BUILD=%s bench/million 0.001 >%s 2>&1",
 		       temporary_folder(), in_folder("said"));
 	ck_assert_msg(system(command) == 0, "%s", read_whole(in_folder("said")));
-	weir = strdup(read_whole(in_folder("weir.session")));
-	ck_assert_str_eq(weir, read_whole(in_folder("weirload.session")));
+	weir = strdup(read_whole(in_folder("weir.field")));
+	ck_assert_str_eq(weir, read_whole(in_folder("weirload.field")));
 	free(weir);
+}
+END_TEST
+
+/* Killed as those who run tests do: what it started is in other groups, and ends too. */
+START_TEST(a_million_ends_with_its_process_group)
+{
+	struct wait wait = wait_begin();
+	pid_t script, weir;
+
+	if (cannot("a million ends with its process group"))
+		return;
+	note_field_of("weir", PID, NULL);
+	note_field_of("weirload", PID, "sleep 1000");
+	script = fork();
+	ck_assert_int_ge(script, 0);
+	if (script == 0) {
+		(void)setpgid(0, 0);
+		(void)setenv("BUILD", temporary_folder(), 1);
+		(void)execl("bench/million", "bench/million", "0.001", (char *)NULL);
+		_exit(127);
+	}
+	while (!read_whole(in_folder("weirload.field")))
+		wait_more(&wait, "a load");
+	weir = (pid_t)strtol(read_whole(in_folder("weir.field")), NULL, 10);
+	ck_assert_int_gt(weir, 1);
+	ck_assert_int_eq(kill(-script, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(script, NULL, 0), script);
+	while (process_state(weir))
+		wait_more(&wait, "weir's end");
 }
 END_TEST
 
 SUITE("weirload, as root", {"says that ports ran out", says_that_ports_ran_out, 20},
       {"holds a part of a million", holds_a_part_of_a_million, 60},
-      {"a million is of one session", a_million_is_of_one_session, 60})
+      {"a million is of one session", a_million_is_of_one_session, 60},
+      {"a million ends with its process group", a_million_ends_with_its_process_group, 60})
