@@ -26,15 +26,13 @@ WARNINGS  = -Wall -Wextra -Wshadow -Wconversion
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -I. $(WARNINGS) $(CFLAGS)
 ALL_LDFLAGS = $(LDFLAGS) $(if $(STATIC),-static)
 
-REACTOR  = $(wildcard reactor/*.c)
-PROTOCOL = $(wildcard protocol/*.c)
-WORKER   = $(wildcard worker/*.c)
-WEIRCTL  = $(wildcard master/weirctl*.c)
-MASTER   = $(filter-out $(WEIRCTL),$(wildcard master/*.c))
-SOURCES  = $(REACTOR) $(PROTOCOL) $(WORKER) $(MASTER)
-OBJECTS  = $(SOURCES:%.c=$(BUILD)/%.o)
-REACTOR_OBJECTS  = $(REACTOR:%.c=$(BUILD)/%.o)
-PROTOCOL_OBJECTS = $(PROTOCOL:%.c=$(BUILD)/%.o)
+# A room is a .c with its .h, wherever it lies below its folder. All of them stand in one archive,
+# of which each program takes what it uses; what has a main() stands beside it.
+rooms    = $(sort $(shell find $(1) -name '*.c'))
+objects  = $(patsubst %.c,$(BUILD)/%.o,$(1))
+MAINS    = master/main.c master/weirctl/weirctl.c bench/weirload/main.c
+ROOMS    = $(filter-out $(MAINS),$(call rooms,reactor protocol worker master bench/weirload))
+LIBRARY  = $(BUILD)/weir.a
 
 ifdef EXTRA_PROTOCOL
 EXTRA_NAME   = $(basename $(notdir $(EXTRA_PROTOCOL)))
@@ -42,19 +40,21 @@ EXTRA_OBJECT = $(BUILD)/extra/$(EXTRA_NAME).o
 EXTRA_FLAG   = -DEXTRA_PROTOCOL=$(EXTRA_NAME)
 endif
 
-# Beside what it is made of: the loop's log, how times are written, and what a process is.
-WEIRCTL_ROOMS = $(REACTOR) $(PROTOCOL) worker/endpoint.c worker/config.c master/proc.c
-WEIRCTL_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(WEIRCTL) $(WEIRCTL_ROOMS))
-
 all: $(BUILD)/weir $(BUILD)/weirctl $(BUILD)/weirload
 
-$(BUILD)/weir: $(OBJECTS) $(EXTRA_OBJECT)
-	$(LINE) "LD $@"
-	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
+$(BUILD)/weir: $(BUILD)/master/main.o
+$(BUILD)/weirctl: $(BUILD)/master/weirctl/weirctl.o
+$(BUILD)/weirload: $(BUILD)/bench/weirload/main.o
+$(BUILD)/weirload: LIBS = -lm
 
-$(BUILD)/weirctl: $(WEIRCTL_OBJECTS) $(EXTRA_OBJECT)
+$(BUILD)/weir $(BUILD)/weirctl $(BUILD)/weirload: $(EXTRA_OBJECT) $(LIBRARY)
 	$(LINE) "LD $@"
-	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)
+	$(Q)$(CC) $(ALL_CFLAGS) $(filter %.o,$^) $(LIBRARY) -o $@ $(ALL_LDFLAGS) $(LIBS)
+
+$(LIBRARY): $(call objects,$(ROOMS))
+	$(ARCHIVE)
+
+C_FILES = $(sort $(shell find reactor protocol worker master tests bench -name '*.[ch]'))
 
 # All CPUs build, unless make is told how many (-j1); one that make runs shares those it has.
 ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
@@ -64,6 +64,13 @@ endif
 # A line for each thing that is made, or with V=1 the commands.
 Q    = $(if $(V),,@)
 LINE = @$(if $(V),:,echo)
+
+# Anew each time, so that no room stays in it that is gone from the tree.
+define ARCHIVE
+	@mkdir -p $(@D)
+	$(LINE) "AR $@"
+	$(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+endef
 
 # Whatever changes how things are built builds them anew.
 FLAGS_NOW = $(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(EXTRA_PROTOCOL)
@@ -77,7 +84,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(LINE) "CC $<"
 	$(Q)$(CC) $(ALL_CFLAGS) $(if $(filter protocol/protocol.c,$<),$(EXTRA_FLAG)) -MMD -MP -c $< -o $@
 
-$(BUILD)/master/page.o: master/page.html
+$(BUILD)/master/page.o: master/metrics/page.html
 
 $(EXTRA_OBJECT): $(EXTRA_PROTOCOL) $(BUILD)/flags
 	@mkdir -p $(@D)
@@ -92,15 +99,15 @@ install: all
 	install -m 755 $(BUILD)/weir $(SBIN)/weir
 	install -m 755 $(BUILD)/weirctl $(SBIN)/weirctl
 	install -m 755 $(BUILD)/weirload $(BIN)/weirload
-	install -m 644 master/weir.8 $(MAN)/man8/weir.8
-	install -m 644 master/weirctl.8 $(MAN)/man8/weirctl.8
+	install -m 644 master/install/weir.8 $(MAN)/man8/weir.8
+	install -m 644 master/install/weirctl.8 $(MAN)/man8/weirctl.8
 	install -m 644 bench/weirload/weirload.1 $(MAN)/man1/weirload.1
-	sed 's,/usr/local/,$(PREFIX)/,' master/weir.service > $(UNIT)/weir.service
+	sed 's,/usr/local/,$(PREFIX)/,' master/install/weir.service > $(UNIT)/weir.service
 	chmod 644 $(UNIT)/weir.service
-	install -m 644 master/weir.socket master/weir-sysctl.conf master/weir-limits.conf $(DOC)
+	install -m 644 master/install/weir.socket master/install/weir-sysctl.conf master/install/weir-limits.conf $(DOC)
 
 format:
-	clang-format -i $(wildcard */*.c */*.h bench/*/*.c bench/*/*.h)
+	clang-format -i $(C_FILES)
 
 clean:
 	rm -rf $(BUILD)

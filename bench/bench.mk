@@ -3,23 +3,11 @@
 # weirload is built with weir, and so is what bench/slow and bench/http need of the tree;
 # `make designs`, `make peers` and `make clients` build the rest.
 
-WEIRLOAD = $(wildcard bench/weirload/*.c)
-# What it shares with weir: the loop and the LISTENER form.
-WEIRLOAD_ROOMS = $(REACTOR) $(PROTOCOL) worker/endpoint.c worker/config.c
-WEIRLOAD_OBJECTS = $(patsubst %.c,$(BUILD)/%.o,$(WEIRLOAD) $(WEIRLOAD_ROOMS))
-
-$(BUILD)/weirload: $(WEIRLOAD_OBJECTS) $(EXTRA_OBJECT)
-	$(LINE) "LD $@"
-	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) -lm
-
-# For what reads an ADDRESS.
-ADDRESS_OBJECTS = $(REACTOR_OBJECTS)
-
 -include bench/designs/designs.mk
 -include bench/peers/peers.mk
 
 # Clients that only scripts need.
-$(BUILD)/clients/%: $(BUILD)/bench/clients/%.o $(ADDRESS_OBJECTS)
+$(BUILD)/clients/%: $(BUILD)/bench/clients/%.o $(LIBRARY)
 	@mkdir -p $(@D)
 	$(LINE) "LD $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS)

@@ -7,7 +7,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "reactor/sys.h"
+#include "reactor/base/sys.h"
 
 #define FILE_BYTES_MAX (1 << 20)
 #define ROOM_BYTES     (FILE_BYTES_MAX + 2)

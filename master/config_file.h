@@ -1,5 +1,5 @@
 /*
- * config_file: the file of --config, by the rows of worker/config.def.
+ * config_file: the file of --config, by the rows of worker/config/config.def.
  *
  * `key = value` lines, the keys being the long options; `listen = LISTENER`, once for each.
  * Whatever is wrong is said with the file, the line and the key. A file that may have been cut is
@@ -8,7 +8,7 @@
 #ifndef MASTER_CONFIG_FILE_H
 #define MASTER_CONFIG_FILE_H
 
-#include "worker/config.h"
+#include "worker/config/config.h"
 
 #define CONFIG_FILE_ERROR_BYTES 512
 

@@ -7,10 +7,10 @@
 #include <unistd.h>
 
 #include "master/spawn.h"
-#include "reactor/check.h"
-#include "reactor/descriptor.h"
-#include "reactor/log.h"
-#include "reactor/rights.h"
+#include "reactor/base/check.h"
+#include "reactor/base/descriptor.h"
+#include "reactor/base/log.h"
+#include "reactor/base/rights.h"
 #include "worker/title.h"
 
 #define REST_MS	     20	  /* from one child to the next: a flood costs no more than that */

@@ -1,10 +1,10 @@
 /*
  * disposal: ends connections that must not be closed where others wait.
  *
- * Closing what is in such a connection may take as long as its sender likes (reactor/rights.h). So
- * workers, and the master itself, send it here, where a child of the master receives it and exits:
- * the kernel lets nothing linger then, and if anything should, only that child waits. There is
- * nothing to do where the kernel can refuse descriptors beforehand.
+ * Closing what is in such a connection may take as long as its sender likes
+ * (reactor/base/rights.h). So workers, and the master itself, send it here, where a child of the
+ * master receives it and exits: the kernel lets nothing linger then, and if anything should, only
+ * that child waits. There is nothing to do where the kernel can refuse descriptors beforehand.
  */
 #ifndef MASTER_DISPOSAL_H
 #define MASTER_DISPOSAL_H
@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "reactor/loop.h"
+#include "reactor/loop/loop.h"
 
 /* Before the first worker is forked. The loop is borrowed. */
 void disposal_open(struct loop *loop);

@@ -7,12 +7,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "reactor/check.h"
-#include "reactor/list.h"
-#include "reactor/listener.h"
-#include "reactor/log.h"
-#include "reactor/pool.h"
-#include "reactor/rights.h"
+#include "reactor/base/check.h"
+#include "reactor/base/list.h"
+#include "reactor/loop/listener.h"
+#include "reactor/base/log.h"
+#include "reactor/base/pool.h"
+#include "reactor/base/rights.h"
 #include "worker/channel.h"
 
 /* Parcels under way to one worker. A worker that is not scheduled for a while must not send its

@@ -9,10 +9,10 @@
 #ifndef MASTER_HANDOFF_H
 #define MASTER_HANDOFF_H
 
-#include "master/listen.h"
-#include "reactor/loop.h"
-#include "reactor/seqpacket.h"
-#include "worker/board.h"
+#include "master/listen/listen.h"
+#include "reactor/loop/loop.h"
+#include "reactor/loop/seqpacket.h"
+#include "worker/scoreboard.h"
 
 /* Borrows both. Serves nothing yet. */
 void handoff_open(struct loop *loop, const struct board *board);

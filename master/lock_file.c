@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "reactor/log.h"
+#include "reactor/base/log.h"
 
 #define PATH_BYTES 4096
 #define TRIES	   16 /* as often as its holder may go in between */

@@ -8,22 +8,22 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include "master/annals.h"
-#include "master/carried.h"
-#include "master/change.h"
-#include "master/control.h"
-#include "master/desk.h"
+#include "master/metrics/lifetime_counters.h"
+#include "master/metrics/carried_counters.h"
+#include "master/change/change.h"
+#include "master/control/control.h"
+#include "master/control/control_commands.h"
 #include "master/disposal.h"
-#include "master/generation.h"
+#include "master/change/generation.h"
 #include "master/handoff.h"
-#include "master/metrics.h"
+#include "master/metrics/metrics.h"
 #include "master/notify.h"
 #include "master/pid_file.h"
 #include "master/pulse.h"
-#include "master/seats.h"
+#include "master/bus_setup.h"
 #include "master/stillness.h"
-#include "reactor/check.h"
-#include "reactor/log.h"
+#include "reactor/base/check.h"
+#include "reactor/base/log.h"
 #include "worker/title.h"
 
 /* Beyond drain-timeout, for workers that have to close very many connections. */

@@ -8,8 +8,8 @@
 #ifndef MASTER_MASTER_H
 #define MASTER_MASTER_H
 
-#include "master/generation.h"
-#include "master/upgrade.h"
+#include "master/change/generation.h"
+#include "master/change/upgrade.h"
 
 struct master_setup {
 	struct generation *first; /* its configuration is read, its sockets are open */

@@ -10,8 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "reactor/log.h"
-#include "worker/config.h"
+#include "reactor/base/log.h"
+#include "worker/config/config.h"
 
 #define MESSAGE_BYTES	(NOTIFY_STATUS_BYTES + 128)
 #define KEPT_MAX	4    /* READY, RELOADING, READY, STOPPING */

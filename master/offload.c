@@ -9,9 +9,9 @@
 #include <unistd.h>
 
 #include "master/spawn.h"
-#include "reactor/descriptor.h"
-#include "reactor/list.h"
-#include "reactor/log.h"
+#include "reactor/base/descriptor.h"
+#include "reactor/base/list.h"
+#include "reactor/base/log.h"
 #include "worker/title.h"
 
 static void forget(struct offload *offload)

@@ -12,7 +12,7 @@
 
 #include <sys/types.h>
 
-#include "reactor/loop.h"
+#include "reactor/loop/loop.h"
 
 struct offload {
 	struct loop *loop;

@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "master/activation.h"
-#include "reactor/check.h"
-#include "reactor/stats.h"
+#include "master/listen/activation.h"
+#include "reactor/base/check.h"
+#include "reactor/base/stats.h"
 #include "worker/identity.h"
 
 #define LONG_BASE 1000 /* what getopt_long answers for row i: LONG_BASE + i */

@@ -1,5 +1,5 @@
 /*
- * options: the command line and the config file, by the rows of worker/config.def.
+ * options: the command line and the config file, by the rows of worker/config/config.def.
  *
  * Whatever is wrong is said on stderr, with the flag, or the file, the line and the key,
  * and the nearest key there is; the process exits with 2, or with 1 where only a name could not be
@@ -9,7 +9,7 @@
 #define MASTER_OPTIONS_H
 
 #include "master/config_file.h"
-#include "worker/config.h"
+#include "worker/config/config.h"
 
 #define WEIR_VERSION "0.1.0"
 

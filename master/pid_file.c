@@ -11,8 +11,8 @@
 #include <unistd.h>
 
 #include "master/lock_file.h"
-#include "reactor/check.h"
-#include "reactor/log.h"
+#include "reactor/base/check.h"
+#include "reactor/base/log.h"
 
 #define NUMBER_BYTES 16
 

@@ -6,7 +6,7 @@
 #include "master/notify.h"
 #include "master/proc.h"
 #include "master/stillness.h"
-#include "reactor/log.h"
+#include "reactor/base/log.h"
 
 #define PULSE_MS 10000 /* where nobody wants to know more often */
 #define LOOKS	 4     /* in the time of a watchdog */

@@ -10,7 +10,7 @@
 #ifndef MASTER_PULSE_H
 #define MASTER_PULSE_H
 
-#include "master/generation.h"
+#include "master/change/generation.h"
 
 /* Borrows both. watchdog_ms is asked for each time: a reload may change it; 0: nobody is aborted.
  */

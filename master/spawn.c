@@ -8,10 +8,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "reactor/check.h"
-#include "reactor/descriptor.h"
-#include "reactor/log.h"
-#include "reactor/rights.h"
+#include "reactor/base/check.h"
+#include "reactor/base/descriptor.h"
+#include "reactor/base/log.h"
+#include "reactor/base/rights.h"
 
 static _Noreturn void become_worker(struct worker_setup *setup)
 {

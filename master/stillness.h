@@ -9,7 +9,7 @@
 #ifndef MASTER_STILLNESS_H
 #define MASTER_STILLNESS_H
 
-#include "master/generation.h"
+#include "master/change/generation.h"
 
 struct stillness {
 	bool stopped;	   /* by a signal, or a debugger */

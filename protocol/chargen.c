@@ -6,7 +6,7 @@
  * After 95 lines it begins anew, so that whole rounds of them need no state.
  */
 #include "protocol/protocol.h"
-#include "reactor/datagram.h"
+#include "reactor/udp/datagram.h"
 
 #define CHARACTERS	   95
 #define LINE_COLUMNS	   72

@@ -17,8 +17,8 @@
 #include <string.h>
 
 #include "protocol/protocol.h"
-#include "reactor/bus.h"
-#include "reactor/topic.h"
+#include "reactor/pubsub/bus.h"
+#include "reactor/pubsub/topic.h"
 
 #define MEMBER_MAX ((1u << 29) - 1) /* more than there may be descriptors */
 #define NAME_BYTES (INET6_ADDRSTRLEN + 16)

@@ -1,14 +1,14 @@
 /*
  * protocol: the meaning of bytes. One file each, one line each in protocols.def.
  *
- * What a protocol is, and the verbs that it may use, stands in reactor/conn.h. Each file
+ * What a protocol is, and the verbs that it may use, stands in reactor/stream/conn.h. Each file
  * defines one constant, NAME_protocol. `make EXTRA_PROTOCOL=path/upper.c` adds one that
  * lives elsewhere: the file upper.c, the constant upper_protocol.
  */
 #ifndef PROTOCOL_PROTOCOL_H
 #define PROTOCOL_PROTOCOL_H
 
-#include "reactor/conn.h"
+#include "reactor/stream/conn.h"
 
 /* In the order of protocols.def; NULL ends it. */
 extern const struct protocol *const protocols[];

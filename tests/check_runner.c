@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-#include "tests/harness.h"
+#include "tests/support/harness.h"
 
 /* A program as tests/run sees one: it has tests of the usual kind only. */
 static void program(const char *name, const char *does)

@@ -1,17 +1,18 @@
-# What `make check` is made of. A file tests/check_NAME.c is a test program, linked with
-# every room but those with a main(); tests/sim_NAME.c is one whose rooms were compiled against a
-# simulated kernel (-DSYS_SIMULATED); tests/root_NAME.c needs root and namespaces.
+# What `make check` is made of. Wherever it lies below tests/, a file check_NAME.c is a test program,
+# sim_NAME.c one whose rooms were compiled against a simulated kernel (-DSYS_SIMULATED), and
+# root_NAME.c one that needs root and namespaces. The program is $(BUILD)/tests/check_NAME.
 
-TESTS     = $(patsubst tests/%.c,%,$(wildcard tests/check_*.c))
-SIM_TESTS = $(patsubst tests/%.c,%,$(wildcard tests/sim_*.c))
-ROOT_TESTS = $(patsubst tests/%.c,%,$(wildcard tests/root_*.c))
+TEST_FILES := $(call rooms,tests)
+tests_of    = $(foreach file,$(filter-out tests/support/%,$(TEST_FILES)),$(if $(filter $(1)_%,$(notdir $(file))),$(file)))
+names_of    = $(basename $(notdir $(call tests_of,$(1))))
+TESTS      := $(call names_of,check)
+SIM_TESTS  := $(call names_of,sim)
+ROOT_TESTS := $(call names_of,root)
 
-TEST_ROOMS   = $(filter-out $(BUILD)/master/main.o,$(OBJECTS)) \
-	$(filter-out %/main.o,$(WEIRLOAD:%.c=$(BUILD)/%.o)) \
-	$(filter-out %/weirctl.o,$(WEIRCTL:%.c=$(BUILD)/%.o))
-TEST_COMMON  = $(patsubst %,$(BUILD)/tests/%.o,suite harness process client files faulty faulty_peers faulty_datagram load party trace helm throng tracee crowd steer script terminal)
-SIM_ROOMS    = $(patsubst %.c,$(BUILD)/sim/%.o,$(REACTOR) $(PROTOCOL))
-SIM_COMMON   = $(patsubst %,$(BUILD)/sim/tests/%.o,suite kernel mailroom mail office)
+# What tests use: $(BUILD)/tests/support.a, and of the simulated kernel $(BUILD)/sim/tests/support.a.
+SUPPORT     := $(filter tests/support/%,$(TEST_FILES))
+SIM_SUPPORT := $(filter tests/support/sim/%,$(SUPPORT)) tests/support/suite.c
+SIM_ROOMS    = $(call rooms,reactor protocol)
 CHECK_CFLAGS := $(shell pkg-config --cflags check 2>/dev/null)
 CHECK_LIBS   := $(shell pkg-config --libs check 2>/dev/null || echo -lcheck)
 
@@ -21,18 +22,29 @@ $(BUILD)/sim/%.o: %.c $(BUILD)/flags
 	$(LINE) "CC $< (simulated kernel)"
 	$(Q)$(CC) $(ALL_CFLAGS) $(CHECK_CFLAGS) -Wno-format-extra-args -DSYS_SIMULATED -MMD -MP -c $< -o $@
 
-$(TESTS:%=$(BUILD)/tests/%) $(ROOT_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/tests/%.o $(TEST_COMMON) $(TEST_ROOMS)
+$(BUILD)/tests/support.a: $(call objects,$(filter-out tests/support/sim/%,$(SUPPORT)))
+	$(ARCHIVE)
+$(BUILD)/sim/tests/support.a: $(patsubst %.c,$(BUILD)/sim/%.o,$(SIM_SUPPORT))
+	$(ARCHIVE)
+$(BUILD)/sim/weir.a: $(patsubst %.c,$(BUILD)/sim/%.o,$(SIM_ROOMS))
+	$(ARCHIVE)
+
+define TEST_LINK
 	@mkdir -p $(@D)
 	$(LINE) "LD $@"
-	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS) -lm
+	$(Q)$(CC) $(ALL_CFLAGS) $(filter %.o,$^) $(filter %/support.a,$^) $(filter %/weir.a,$^) -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS) -lm
+endef
 
-$(BUILD)/tests/check_page $(BUILD)/tests/check_page_live: $(BUILD)/tests/browser.o
-$(BUILD)/tests/check_httpload: $(BUILD)/tests/faulty_http.o
+# Its own object is wherever its file is.
+$(foreach file,$(call tests_of,check) $(call tests_of,root),$(eval \
+	$(BUILD)/tests/$(basename $(notdir $(file))): $(BUILD)/$(file:.c=.o)))
+$(foreach file,$(call tests_of,sim),$(eval \
+	$(BUILD)/tests/$(basename $(notdir $(file))): $(BUILD)/sim/$(file:.c=.o)))
 
-$(SIM_TESTS:%=$(BUILD)/tests/%): $(BUILD)/tests/%: $(BUILD)/sim/tests/%.o $(SIM_COMMON) $(SIM_ROOMS)
-	@mkdir -p $(@D)
-	$(LINE) "LD $@"
-	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(ALL_LDFLAGS) $(CHECK_LIBS)
+$(patsubst %,$(BUILD)/tests/%,$(TESTS) $(ROOT_TESTS)): $(EXTRA_OBJECT) $(BUILD)/tests/support.a $(LIBRARY)
+	$(TEST_LINK)
+$(patsubst %,$(BUILD)/tests/%,$(SIM_TESTS)): $(BUILD)/sim/tests/support.a $(BUILD)/sim/weir.a
+	$(TEST_LINK)
 
 .SECONDARY:
 
@@ -40,7 +52,7 @@ tests: all $(TESTS:%=$(BUILD)/tests/%) $(SIM_TESTS:%=$(BUILD)/tests/%)
 
 # ONLY="check_pool sim_conn" builds and runs these alone, with the programs that they may need.
 # How long a run takes is decided by the last program to end: those that take longest begin first.
-LONGEST = $(addprefix check_,httpload scripts_http scripts_earnest scripts pulse top accept spread page page_live udpload move_kill)
+LONGEST = $(addprefix check_,httpload scripts_http scripts_earnest scripts liveness top accept spread page page_live udpload move_kill)
 CHECKED = $(or $(ONLY),$(LONGEST) $(filter-out $(LONGEST),$(TESTS) $(SIM_TESTS)))
 RUN     = WEIR=$(BUILD)/weir BUILD=$(BUILD) CC="$(CC)" V=$(V) tests/run $(BUILD)/tests
 
@@ -72,7 +84,7 @@ coverage:
 
 lint:
 	@command -v clang-format >/dev/null || { echo "make lint needs clang-format" >&2; exit 1; }
-	$(Q)clang-format --dry-run -Werror $(wildcard */*.c */*.h bench/*/*.c bench/*/*.h)
+	$(Q)clang-format --dry-run -Werror $(C_FILES)
 	$(Q)tests/lint
 	@if command -v shellcheck >/dev/null; then shellcheck -x tests/lint tests/run tests/coverage $(SCRIPTS); \
 	else echo "make lint: no shellcheck, scripts are not looked at"; fi

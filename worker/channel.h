@@ -1,10 +1,10 @@
 /*
  * channel: what the master and one worker say to each other.
  *
- * A SOCK_SEQPACKET pair (reactor/seqpacket.h), made before the fork. It is the lifeline too: its
- * end is how a worker learns that the master is gone, without a signal. One note a datagram; both
- * sides keep what the other one does not take at once, and the worker reads on only when what it
- * answered has gone. An answer names what it answers. A note of another size or kind is a
+ * A SOCK_SEQPACKET pair (reactor/loop/seqpacket.h), made before the fork. It is the lifeline too:
+ * its end is how a worker learns that the master is gone, without a signal. One note a datagram;
+ * both sides keep what the other one does not take at once, and the worker reads on only when what
+ * it answered has gone. An answer names what it answers. A note of another size or kind is a
  * programmer's error on the worker's side; the master, which trusts no worker, drops it.
  *
  *     staged --SERVE--> serving --RETIRE, MOVE_OUT...--> retiring --LEAVE--> gone

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "reactor/sys.h"
-#include "worker/config.h"
+#include "reactor/base/sys.h"
+#include "worker/config/config.h"
 
 static bool failed_for_now;
 

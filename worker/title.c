@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "reactor/check.h"
-#include "reactor/sys.h"
+#include "reactor/base/check.h"
+#include "reactor/base/sys.h"
 
 extern char **environ;
 

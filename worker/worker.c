@@ -3,14 +3,14 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "reactor/check.h"
-#include "reactor/log.h"
-#include "reactor/relay.h"
-#include "reactor/seqpacket.h"
-#include "reactor/sys.h"
+#include "reactor/base/check.h"
+#include "reactor/base/log.h"
+#include "reactor/pubsub/relay.h"
+#include "reactor/loop/seqpacket.h"
+#include "reactor/base/sys.h"
 #include "worker/channel.h"
-#include "worker/entrance.h"
-#include "worker/move.h"
+#include "worker/worker_listener.h"
+#include "worker/migration/migration.h"
 #include "worker/title.h"
 
 static struct {

@@ -12,10 +12,10 @@
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
-#include "reactor/bus.h"
-#include "reactor/limiter.h"
-#include "worker/board.h"
-#include "worker/config.h"
+#include "reactor/pubsub/bus.h"
+#include "reactor/udp/limiter.h"
+#include "worker/scoreboard.h"
+#include "worker/config/config.h"
 #include "worker/identity.h"
 
 /* What all workers' sockets of one listener of datagrams share; of others nothing. */

@@ -30,7 +30,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "reactor/address.h"
+#include "reactor/base/address.h"
 
 #define N_MAX	   100000
 #define TICK_MS	   10

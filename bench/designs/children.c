@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "reactor/check.h"
+#include "reactor/base/check.h"
 
 static volatile sig_atomic_t children_n; /* that children_fork() made and nobody waited for */
 

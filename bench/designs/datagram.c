@@ -4,7 +4,7 @@
 #include <poll.h>
 #include <string.h>
 
-#include "reactor/check.h"
+#include "reactor/base/check.h"
 
 static struct {
 	size_t n;

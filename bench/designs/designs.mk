@@ -1,13 +1,11 @@
-# The classic server designs, $(BUILD)/designs/NAME. Each is linked with weir's own protocols
-# and the rooms of the reactor that are not its connections: here the verbs of a connection
-# are those of one of the rooms blocking, pending and datagram.
+# The classic server designs, $(BUILD)/designs/NAME. Each is linked with weir's own protocols and
+# what they use of the reactor, but for its connections: here the verbs of a connection are those
+# of one of the rooms blocking, pending and datagram.
 
 DESIGNS = iterative iterative-udp fork fork-udp spawn pass accept-many thread thread-chat select poll floor
 DESIGN_PROGRAMS = $(DESIGNS:%=$(BUILD)/designs/%) $(BUILD)/designs/spawn-worker
 
-DESIGN_ROOMS = $(patsubst %,$(BUILD)/bench/designs/%.o,serve children verbs) \
-	$(filter-out $(BUILD)/reactor/conn%.o $(patsubst %,$(BUILD)/reactor/%.o,outbox topic relay replay transit),$(REACTOR:%.c=$(BUILD)/%.o)) \
-	$(PROTOCOL:%.c=$(BUILD)/%.o) $(EXTRA_OBJECT) $(BUILD)/worker/endpoint.o $(BUILD)/worker/config.o
+DESIGN_ROOMS = $(patsubst %,$(BUILD)/bench/designs/%.o,serve children verbs)
 
 $(BUILD)/designs/iterative-udp $(BUILD)/designs/fork-udp: DESIGN_VERBS = datagram
 $(BUILD)/designs/select $(BUILD)/designs/poll: DESIGN_VERBS = pending
@@ -15,15 +13,16 @@ DESIGN_VERBS = blocking
 $(BUILD)/designs/thread $(BUILD)/designs/thread-chat: DESIGN_LIBS = -pthread
 
 $(DESIGN_PROGRAMS): $(BUILD)/designs/%: $(BUILD)/bench/designs/%.o $(DESIGN_ROOMS) \
-		$(patsubst %,$(BUILD)/bench/designs/%.o,blocking pending datagram)
+		$(patsubst %,$(BUILD)/bench/designs/%.o,blocking pending datagram) $(EXTRA_OBJECT) $(LIBRARY)
 	@mkdir -p $(@D)
 	$(LINE) "LD $@"
-	$(Q)$(CC) $(ALL_CFLAGS) $< $(DESIGN_ROOMS) $(BUILD)/bench/designs/$(DESIGN_VERBS).o -o $@ $(ALL_LDFLAGS) $(DESIGN_LIBS)
+	$(Q)$(CC) $(ALL_CFLAGS) $< $(DESIGN_ROOMS) $(BUILD)/bench/designs/$(DESIGN_VERBS).o $(EXTRA_OBJECT) \
+		$(LIBRARY) -o $@ $(ALL_LDFLAGS) $(DESIGN_LIBS)
 
 designs: $(DESIGN_PROGRAMS)
 $(BUILD)/designs/spawn: $(BUILD)/designs/spawn-worker
 
-# tests/check_designs.c runs them.
+# tests/bench/check_designs.c runs them.
 tests: designs
 
 .PHONY: designs

@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #include "bench/designs/children.h"
-#include "reactor/check.h"
+#include "reactor/base/check.h"
 
 #define BUFFER_BYTES (64 * 1024)
 #define EVENTS	     256

@@ -18,7 +18,7 @@
 
 #include "bench/designs/blocking.h"
 #include "bench/designs/children.h"
-#include "reactor/check.h"
+#include "reactor/base/check.h"
 
 static int ends[2]; /* the parent sends into 0, workers receive from 1 */
 

@@ -6,8 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "reactor/check.h"
-#include "reactor/list.h"
+#include "reactor/base/check.h"
+#include "reactor/base/list.h"
 
 /* How many of n bytes the kernel took. */
 static size_t write_some(struct conn *conn, const unsigned char *bytes, size_t n)

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "bench/designs/pending.h"
-#include "reactor/check.h"
+#include "reactor/base/check.h"
 
 static struct serve serve = {.nonblocking = true};
 /* Side by side, n of each; the first is the listener. */

@@ -17,8 +17,8 @@
 #include <unistd.h>
 
 #include "bench/designs/pending.h"
-#include "reactor/check.h"
-#include "reactor/log.h"
+#include "reactor/base/check.h"
+#include "reactor/base/log.h"
 
 static struct serve serve = {.nonblocking = true};
 static struct pending *clients[FD_SETSIZE];

@@ -11,11 +11,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "reactor/check.h"
-#include "reactor/descriptor.h"
-#include "reactor/listener.h"
-#include "reactor/log.h"
-#include "worker/config.h"
+#include "reactor/base/check.h"
+#include "reactor/base/descriptor.h"
+#include "reactor/loop/listener.h"
+#include "reactor/base/log.h"
+#include "worker/config/config.h"
 
 #define BACKLOG 4096
 #define WORKERS_MOST                                                                               \

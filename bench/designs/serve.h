@@ -14,8 +14,8 @@
 #ifndef DESIGNS_SERVE_H
 #define DESIGNS_SERVE_H
 
-#include "reactor/conn.h"
-#include "worker/endpoint.h"
+#include "reactor/stream/conn.h"
+#include "worker/config/endpoint.h"
 
 #define SERVE_BYTES    (16 * 1024) /* read at once: what weir reads at once */
 #define SERVE_RETRY_MS 50	   /* until accept is tried again where there was no room */

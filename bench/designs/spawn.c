@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "bench/designs/children.h"
-#include "reactor/check.h"
+#include "reactor/base/check.h"
 
 static char worker[PATH_MAX];
 

@@ -22,8 +22,8 @@
 #include <unistd.h>
 
 #include "bench/designs/serve.h"
-#include "reactor/check.h"
-#include "reactor/list.h"
+#include "reactor/base/check.h"
+#include "reactor/base/list.h"
 
 #define STACK_BYTES (64 * 1024)
 #define LINE_BYTES  16000 /* its \n not counted */

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "bench/designs/blocking.h"
-#include "reactor/check.h"
+#include "reactor/base/check.h"
 
 #define STACK_BYTES (64 * 1024)
 

@@ -3,9 +3,9 @@
  * conn_send, the one that they do need, is what the designs differ in: blocking.c waits,
  * pending.c keeps what the kernel did not take, datagram.c gathers an answer.
  */
-#include "reactor/check.h"
-#include "reactor/conn.h"
-#include "reactor/topic.h"
+#include "reactor/base/check.h"
+#include "reactor/stream/conn.h"
+#include "reactor/pubsub/topic.h"
 
 void conn_hold(struct conn *conn, const void *bytes, size_t n)
 {

@@ -8,7 +8,7 @@
 #ifndef BENCH_PEERS_FACE_H
 #define BENCH_PEERS_FACE_H
 
-#include "reactor/address.h"
+#include "reactor/base/address.h"
 
 #define FACE_BACKLOG 4096
 

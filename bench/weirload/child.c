@@ -3,10 +3,10 @@
 #include <string.h>
 #include <sys/timerfd.h>
 
-#include "reactor/check.h"
-#include "reactor/descriptor.h"
-#include "reactor/list.h"
-#include "reactor/sys.h"
+#include "reactor/base/check.h"
+#include "reactor/base/descriptor.h"
+#include "reactor/base/list.h"
+#include "reactor/base/sys.h"
 
 #define PULSE_MS      10
 #define PULSE_LATE_NS 5000000 /* later than this, the process did not run */

@@ -11,8 +11,8 @@
 
 #include <time.h>
 
-#include "bench/weirload/tally.h"
-#include "reactor/loop.h"
+#include "bench/weirload/report/tally.h"
+#include "reactor/loop/loop.h"
 
 /* On the bell: */
 #define BELL_GO	 'g' /* to the process: start_ns and measure_ns are set */

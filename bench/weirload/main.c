@@ -1,11 +1,11 @@
 /* weirload: drives load at a server, checks every byte, and says what it measured. */
-#include "bench/weirload/judge.h"
-#include "bench/weirload/plan.h"
-#include "bench/weirload/report.h"
+#include "bench/weirload/report/validity.h"
+#include "bench/weirload/plan/plan.h"
+#include "bench/weirload/report/report.h"
 #include "bench/weirload/run.h"
-#include "bench/weirload/talk.h"
-#include "reactor/inherited.h"
-#include "reactor/log.h"
+#include "bench/weirload/talk/talk.h"
+#include "reactor/base/inherited.h"
+#include "reactor/base/log.h"
 
 int main(int argc, char **argv)
 {

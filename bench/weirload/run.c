@@ -11,9 +11,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench/weirload/chat.h"
+#include "bench/weirload/chat/chat.h"
 #include "bench/weirload/sender.h"
-#include "reactor/check.h"
+#include "reactor/base/check.h"
 
 #define START_DELAY_NS 20000000 /* until all senders have heard that they begin */
 #define SECOND_NS      1000000000

@@ -8,9 +8,9 @@
 #ifndef BENCH_WEIRLOAD_RUN_H
 #define BENCH_WEIRLOAD_RUN_H
 
-#include "bench/weirload/plan.h"
-#include "bench/weirload/tally.h"
-#include "bench/weirload/usage.h"
+#include "bench/weirload/plan/plan.h"
+#include "bench/weirload/report/tally.h"
+#include "bench/weirload/report/usage.h"
 
 struct outcome {
 	struct tally all; /* of all senders, to their end */

@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "bench/weirload/http_body.h"
-#include "bench/weirload/http_reply.h"
-#include "bench/weirload/querier.h"
-#include "bench/weirload/connection.h"
-#include "reactor/check.h"
-#include "reactor/sys.h"
+#include "bench/weirload/http/http_body.h"
+#include "bench/weirload/http/http_reply.h"
+#include "bench/weirload/udp/udp_client.h"
+#include "bench/weirload/tcp/connection.h"
+#include "reactor/base/check.h"
+#include "reactor/base/sys.h"
 
 /* Connects, or with --idle last messages, that may be under way in one process. Where both ends are
  * on this machine a few are enough to keep its CPUs busy, and more are worse: whoever has much to

@@ -14,7 +14,7 @@
 #define BENCH_WEIRLOAD_SENDER_H
 
 #include "bench/weirload/child.h"
-#include "bench/weirload/plan.h"
+#include "bench/weirload/plan/plan.h"
 
 #define SENDER_BUFFER_BYTES (256 * 1024)
 

@@ -1,0 +1,287 @@
+/*
+ * What comes to a client: each line is read in place and entered in its ledger.
+ */
+#include "bench/weirload/chat/chat_client_parts.h"
+
+#include <string.h>
+
+#include "reactor/base/sys.h"
+
+#define SHOWN_BYTES 40 /* of bytes that are wrong */
+
+void chatter_lost(struct chatter *chatter, struct chat *chat, const struct chat_gap *gap)
+{
+	chat_wrong(chat, TALLY_lost, gap->to - gap->from,
+		   "client %u did not get lines %u to %u of sender %u", chatter->number, gap->from,
+		   gap->to - 1, gap->sender);
+}
+
+/* ---- a line ---- */
+
+static uint32_t sender_of(const struct chat *chat, const struct chat_line *line)
+{
+	return (line->sender - chat->table->base) & CHAT_SENDER_MASK;
+}
+
+/* A line of another client's shows that the server has taken this one in. */
+static void probe_came(struct chatter *chatter, struct chat *chat, const struct chat_line *line)
+{
+	if (line->number == chatter->number && !chat->wire.own_lines) {
+		chat_wrong(chat, TALLY_unexpected, 1, "client %u got a probe line back",
+			   chatter->number);
+		return;
+	}
+	if (chatter->settled)
+		return;
+	chatter->settled = true;
+	if (chatter->slow)
+		chatter->source.want &= (uint8_t)~SOURCE_IN;
+	chat_settled(chat);
+}
+
+static void own_line_came(struct chatter *chatter, struct chat *chat, uint32_t number)
+{
+	chat_wrong(chat, TALLY_unexpected, 1, "client %u got its own line %u back", chatter->number,
+		   number);
+}
+
+/* One that was not the next of its sender; whether it counts as a delivery. */
+static bool line_out_of_turn(struct chatter *chatter, struct chat *chat, uint32_t sender,
+			     uint32_t number)
+{
+	uint32_t next = chatter->ledger.next[sender];
+	struct chat_gap lost;
+	enum chat_entry entry = chat_ledger_enter(&chatter->ledger, sender, number, &lost);
+
+	if (lost.to)
+		chatter_lost(chatter, chat, &lost);
+	if (entry == CHAT_LATE)
+		chat_wrong(chat, TALLY_reordered, 1,
+			   "client %u got line %u of sender %u behind line %u", chatter->number,
+			   number, sender, next - 1);
+	if (entry == CHAT_AGAIN)
+		chat_wrong(chat, TALLY_doubled, 1, "client %u got line %u of sender %u twice",
+			   chatter->number, number, sender);
+	return entry == CHAT_AHEAD;
+}
+
+static void line_times(struct chat *chat, const struct chat_line *line, uint64_t now_ns)
+{
+	struct tally *tally = chat->tally;
+
+	if (chat_line_span_ns(chat->schedule->measure_ns, line->due_ns) < 0)
+		return;
+	histogram_add(&tally->service, (uint64_t)chat_line_span_ns(line->sent_ns, now_ns));
+	if (chat->plan->rate)
+		histogram_add(&tally->response, (uint64_t)chat_line_span_ns(line->due_ns, now_ns));
+}
+
+/* Whether it counts as a delivery. */
+static bool line_came(struct chatter *chatter, struct chat *chat, const struct chat_line *line,
+		      uint64_t now_ns)
+{
+	uint32_t sender = sender_of(chat, line);
+
+	if (__builtin_expect(sender >= chat->plan->senders, 0)) {
+		if (sender == CHAT_PROBER)
+			probe_came(chatter, chat, line);
+		else
+			chat_wrong(chat, TALLY_foreign, 1,
+				   "client %u got a line of a sender that is none of this run",
+				   chatter->number);
+		return false;
+	}
+	if (__builtin_expect(sender == chatter->number && !chat->wire.own_lines, 0)) {
+		own_line_came(chatter, chat, line->number);
+		return false;
+	}
+	if (__builtin_expect(!chat_ledger_next(&chatter->ledger, sender, line->number), 0) &&
+	    !line_out_of_turn(chatter, chat, sender, line->number))
+		return false;
+	if (chatter->slow)
+		return false;
+	line_times(chat, line, now_ns);
+	if (chat->witnesses[sender] == chatter->local) {
+		uint32_t local = sender / (uint32_t)chat->plan->processes;
+
+		loop_poke(&chat->loop, &chat_chatter(chat, local)->source);
+	}
+	return true;
+}
+
+/* ---- bytes ---- */
+
+static bool affix_fits(const struct chat_affix *affix, const unsigned char *bytes)
+{
+	return memcmp(bytes, affix->bytes, affix->n) == 0;
+}
+
+static bool frame_fits(const struct chat_wire *wire, const unsigned char *at)
+{
+	return affix_fits(&wire->received_head, at) &&
+	       affix_fits(&wire->tail, at + wire->received_head.n + wire->line_bytes);
+}
+
+static void say_wrong(struct chatter *chatter, struct chat *chat, const unsigned char *bytes,
+		      size_t n)
+{
+	int shown = n < SHOWN_BYTES ? (int)n : SHOWN_BYTES;
+
+	chat_wrong(chat, TALLY_altered, 1, "client %u got a line that nobody sent: \"%.*s\"...",
+		   chatter->number, shown, (const char *)bytes);
+}
+
+/* What stands at `at` is no line that was sent: where the next may begin. Where the wrong one
+ * says that it is the next of its sender, it is not also counted as lost. */
+static const unsigned char *line_wrong(struct chatter *chatter, struct chat *chat,
+				       const unsigned char *at, const unsigned char *end)
+{
+	const struct chat_wire *wire = &chat->wire;
+	const unsigned char *text = at + wire->received_head.n;
+	const unsigned char *newline;
+	struct chat_line line;
+	uint32_t sender;
+
+	say_wrong(chatter, chat, text, wire->line_bytes);
+	if (chat_line_read_name(&line, text)) {
+		sender = sender_of(chat, &line);
+		if (sender < chat->plan->senders && line.number == chatter->ledger.next[sender])
+			chatter->ledger.next[sender]++;
+	}
+	if (frame_fits(wire, at))
+		return at + wire->received_bytes;
+	newline = memchr(at, '\n', (size_t)(end - at));
+	chatter->lost_track = !newline;
+	return newline ? newline + 1 : end;
+}
+
+/* Behind the reply, or the rest of a wrong line, that begins at `at`; NULL: it is not whole. */
+static const unsigned char *skip(const unsigned char *at, const unsigned char *end)
+{
+	const unsigned char *newline = memchr(at, '\n', (size_t)(end - at));
+
+	return newline ? newline + 1 : NULL;
+}
+
+/* Behind the name before a line; NULL: it is not whole. Where there is none, the line itself. */
+static const unsigned char *name_skip(const unsigned char *at, const unsigned char *end)
+{
+	size_t n = (size_t)(end - at);
+	const unsigned char *name_end;
+
+	if (n > CHAT_NAME_BYTES)
+		n = CHAT_NAME_BYTES;
+	name_end = memmem(at, n, ": ", 2);
+	if (name_end)
+		return name_end + 2;
+	return n == CHAT_NAME_BYTES || memchr(at, '\n', n) ? at : NULL;
+}
+
+/* Takes the lines that are whole: what is behind them. */
+static const unsigned char *lines_take(struct chatter *chatter, struct chat *chat,
+				       const unsigned char *at, const unsigned char *end,
+				       uint64_t now_ns)
+{
+	const struct chat_wire *wire = &chat->wire;
+	uint64_t deliveries = 0;
+	struct chat_line line;
+
+	while (at < end) {
+		const unsigned char *text;
+
+		if (wire->replies && *at == ':') {
+			const unsigned char *behind = skip(at, end);
+
+			if (!behind)
+				break;
+			at = behind;
+			continue;
+		}
+		text = wire->names ? name_skip(at, end) : at;
+		if (!text || (size_t)(end - text) < wire->received_bytes)
+			break;
+		if (__builtin_expect(
+			frame_fits(wire, text) &&
+			    chat_line_read(&line, text + wire->received_head.n, wire->line_bytes),
+			1)) {
+			deliveries += line_came(chatter, chat, &line, now_ns);
+			at = text + wire->received_bytes;
+		} else {
+			at = line_wrong(chatter, chat, text, end);
+		}
+	}
+	TALLY_ADD(chat->tally, messages, deliveries);
+	return at;
+}
+
+/* The answer of a Redis to a client that comes; behind it, or NULL where it is not whole. */
+static const unsigned char *welcome_take(struct chatter *chatter, struct chat *chat,
+					 const unsigned char *at, const unsigned char *end)
+{
+	size_t n = strlen(chat->wire.welcome);
+	const unsigned char *found = memmem(at, (size_t)(end - at), chat->wire.welcome, n);
+
+	if (!found)
+		return NULL;
+	chatter_welcomed(chatter, chat);
+	return found + n;
+}
+
+static void bytes_came(struct chatter *chatter, struct chat *chat, size_t n, uint64_t now_ns)
+{
+	const unsigned char *at = chat->in, *end = at + n, *behind;
+
+	chatter->kept_n = 0;
+	if (chatter->phase == CHATTER_GREETING && (behind = welcome_take(chatter, chat, at, end)))
+		at = behind;
+	if (chatter->lost_track) {
+		behind = skip(at, end);
+		chatter->lost_track = !behind;
+		at = behind ? behind : end;
+	}
+	if (chatter->phase != CHATTER_GREETING)
+		at = lines_take(chatter, chat, at, end, now_ns);
+	n = (size_t)(end - at);
+	if (n > chatter_kept_room(&chat->wire)) {
+		chatter_fail(chatter, chat, TALLY_altered, "what came is neither line nor reply");
+		return;
+	}
+	memcpy(chatter_kept(chatter, chat), at, n);
+	chatter->kept_n = (uint32_t)n;
+}
+
+void chatter_read(struct chatter *chatter, struct chat *chat)
+{
+	struct source *source = &chatter->source;
+	uint32_t kept = chatter->kept_n;
+	uint64_t now_ns;
+	ssize_t n;
+
+	memcpy(chat->in, chatter_kept(chatter, chat), kept);
+	do
+		n = sys_read(source->fd, chat->in + kept, CHAT_IN_BYTES);
+	while (n == -EINTR);
+	if (n == -EAGAIN) {
+		source->ready &= (uint8_t)~SOURCE_IN;
+		return;
+	}
+	if (n < 0) {
+		chatter_fail_of(chatter, chat,
+				chatter->phase == CHATTER_CONNECTING ? "connect" : "read", n);
+		return;
+	}
+	if (n == 0 && chatter->reset) {
+		chatter_fail_of(chatter, chat, "read", -ECONNRESET);
+		return;
+	}
+	if (n == 0) {
+		chatter_ended(chatter, chat);
+		return;
+	}
+	if (n < CHAT_IN_BYTES && !(source->ready & SOURCE_ENDED))
+		source->ready &= (uint8_t)~SOURCE_IN;
+	TALLY_ADD(chat->tally, received_bytes, n);
+	now_ns = clock_ns();
+	bytes_came(chatter, chat, kept + (size_t)n, now_ns);
+	chat_keep_pace(chat, now_ns);
+}

@@ -1,0 +1,50 @@
+/*
+ * http_message: the requests of HTTP that a run sends, but for the bytes of their bodies.
+ *
+ * All requests of a run have the same head and the same tail: what is before the body of --size
+ * bytes and behind it, or the whole of one without a body. Made once from the command line, and
+ * only read after. What comes from there can break no line: whoever makes one has asked first.
+ */
+#ifndef BENCH_WEIRLOAD_HTTP_HTTP_MESSAGE_H
+#define BENCH_WEIRLOAD_HTTP_HTTP_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define HTTP_PATH_MAX	   1024
+#define HTTP_METHOD_MAX	   32
+#define HTTP_HEADERS_MAX   64	 /* of the user */
+#define HTTP_HEADERS_BYTES 16384 /* all of them, as they were told */
+
+/* What is asked. */
+struct http_request {
+	const char *listener; /* its text names the host */
+	const char *method;   /* NULL: GET, or POST where there is a body */
+	const char *path;     /* NULL: /, or /echo where there is a body */
+	uint64_t size;	      /* of the body; 0: none */
+	bool chunked;
+	bool closes; /* it is the only one on its connection */
+	const char *const *headers;
+	size_t headers_n;
+};
+
+struct http_message {
+	const char *method, *path;
+	const char *tail; /* NULL: none */
+	bool to_head;	  /* HEAD: its replies have no bodies */
+	char
+	    head[HTTP_PATH_MAX + HTTP_METHOD_MAX + HTTP_HEADERS_BYTES + 4 * HTTP_HEADERS_MAX + 512];
+};
+
+/* Whether it is one that can stand in a request. */
+bool http_message_path_is(const char *path);
+bool http_message_method_is(const char *method);
+/* NULL: "NAME: VALUE" can stand in a request; else how it can't. */
+const char *http_message_header_wrong(const char *header);
+/* Whether "NAME: VALUE" is of that name. */
+bool http_message_header_is(const char *header, const char *name);
+
+void http_message_make(struct http_message *message, const struct http_request *request);
+
+#endif

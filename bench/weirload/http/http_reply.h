@@ -1,0 +1,80 @@
+/*
+ * http_reply: one reply of HTTP/1.1 or 1.0, read as its bytes come, in whatever pieces.
+ *
+ * Strict, because it is there to find servers that are not: every line ends in CR LF, a body is
+ * framed by Content-Length, by chunks (of 1.1 alone), or by the connection's end, and never by two
+ * of them, and nothing is longer than it may be.
+ *
+ * Owned by a connection, zeroed where a reply begins. It keeps no more than the beginning of a
+ * line that is not whole yet. Heads that are byte for byte as the last one that was read (most
+ * are, within a second) are not read again: see struct http_head. No I/O, no allocation.
+ */
+#ifndef BENCH_WEIRLOAD_HTTP_HTTP_REPLY_H
+#define BENCH_WEIRLOAD_HTTP_HTTP_REPLY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define HTTP_REPLY_LINES_MAX 32768 /* of a head, with what came before it (1xx) */
+#define HTTP_REPLY_LINE_MAX  192   /* of each line is looked at */
+#define HTTP_HEAD_BYTES	     1024  /* a longer one is read each time */
+
+/* What a head says. */
+struct http_facts {
+	uint64_t length; /* Content-Length */
+	uint16_t status; /* 0: it is not whole yet */
+	bool old;	 /* HTTP/1.0 */
+	bool has_length, chunked;
+	bool bodiless;		/* by its status, or because HEAD asked */
+	bool until_close;	/* its body ends where the connection does */
+	bool says_close, keeps; /* Connection: close, keep-alive */
+	bool closes;		/* it is the last one of its connection, for whichever reason */
+};
+
+struct http_reply {
+	struct http_facts facts;
+	uint64_t left;	 /* of the body, or of its chunk */
+	uint64_t body_n; /* bytes of the body that have come */
+	uint32_t lines_n, line_n;
+	enum {
+		HTTP_REPLY_STATUS,
+		HTTP_REPLY_FIELD,
+		HTTP_REPLY_BODY,
+		HTTP_REPLY_CHUNK_LINE,
+		HTTP_REPLY_CHUNK,
+		HTTP_REPLY_CHUNK_END,
+		HTTP_REPLY_TRAILER,
+	} at;
+	bool to_head;			/* it answers a HEAD */
+	bool cr;			/* the last byte of its line was one */
+	char line[HTTP_REPLY_LINE_MAX]; /* what has come of it, where it is not whole */
+};
+
+/* The last head that was read, of any connection of a process. */
+struct http_head {
+	struct http_facts facts;
+	size_t n; /* 0: none */
+	unsigned char bytes[HTTP_HEAD_BYTES];
+};
+
+struct http_piece {
+	size_t taken; /* of the bytes that were given: 1 or more */
+	bool head;    /* the head became whole: facts hold */
+	const unsigned char *body;
+	size_t body_n;
+	bool whole;	   /* the reply has ended with this */
+	const char *wrong; /* NULL, or how it is no reply of HTTP/1; nothing else holds then */
+};
+
+void http_reply_begin(struct http_reply *reply, bool to_head);
+/* Reads of n bytes, 1 or more, at most up to the end of a piece of the body, or of the reply.
+ * head may be NULL. */
+void http_reply_read(struct http_reply *reply, struct http_head *head, const unsigned char *bytes,
+		     size_t n, struct http_piece *piece);
+/* Whether any byte of it, or of a 1xx before it, has come. */
+bool http_reply_is_begun(const struct http_reply *reply);
+/* The connection has ended: whether the reply is whole with that. */
+bool http_reply_end(const struct http_reply *reply);
+
+#endif

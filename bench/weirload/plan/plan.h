@@ -1,0 +1,85 @@
+/*
+ * plan: what a run of weirload is to do, as the command line says it.
+ *
+ * Made once, before the fork, and only read after. Whatever is wrong with it is said on
+ * stderr with the option's name, and the process exits with 2.
+ */
+#ifndef BENCH_WEIRLOAD_PLAN_PLAN_H
+#define BENCH_WEIRLOAD_PLAN_PLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "bench/weirload/plan/client_protocol.h"
+#include "bench/weirload/http/http_message.h"
+#include "worker/config/endpoint.h"
+
+#define PLAN_PROCESSES_MAX 1024
+#define PLAN_DESCRIPTORS   32 /* of a sending process, beside its connections */
+/* Of the conductor, beside one for each process: 0 to 2, --json, --hdr, a pair, /proc. */
+#define PLAN_DESCRIPTORS_CONDUCTOR 9
+#define PLAN_ADDRESSES_MAX	   65536
+
+/* Which body a reply of HTTP has to have. */
+enum plan_body {
+	PLAN_BODY_UNTOLD,
+	PLAN_BODY_SAME, /* that of the first reply */
+	PLAN_BODY_ECHO, /* what was sent */
+	PLAN_BODY_ANY
+};
+
+#define PLAN_STATUS_MAX 599
+
+struct plan {
+	const char *listener;
+	struct endpoint endpoint;
+	const struct dialect *dialect;
+	struct dialect http; /* what dialect is where http is spoken, with this: */
+	struct http_message message;
+	bool talk;
+	bool chats, redis; /* lines of chat are sent, not messages; to a Redis */
+	bool churn, idle, chunked;
+	bool batch; /* of datagrams: several by one call */
+	uint64_t connections, slow, senders;
+	uint64_t duration_us, warmup_us, timeout_us;
+	uint64_t size, pipeline, rate, connect_rate, processes;
+	struct address source, destination; /* the first of them */
+	uint64_t sources, destinations;	    /* 0: none is bound; LISTENER's address */
+	pid_t server_pid;		    /* 0: not told */
+	/* Of http; NULL: not told. */
+	const char *path, *method, *status;
+	const char *headers[HTTP_HEADERS_MAX]; /* NAME: VALUE */
+	size_t headers_n;
+	bool wanted[PLAN_STATUS_MAX + 1]; /* which status a reply may have */
+	enum plan_body body;
+	const char *json, *hdr;
+};
+
+void plan_read(struct plan *plan, int argc, char **argv);
+
+/* "closed", "open", "churn" or "idle" */
+const char *plan_mode(const struct plan *plan);
+/* Of http: "same", "echo" or "any"; and "200", or as it was told. */
+const char *plan_body_name(const struct plan *plan);
+const char *plan_status(const struct plan *plan);
+/* What is held: "connections", or "sockets". */
+const char *plan_noun(const struct plan *plan);
+
+static inline uint32_t plan_timeout_ms(const struct plan *plan)
+{
+	return (uint32_t)((plan->timeout_us + 999) / 1000);
+}
+
+/* Of n that are dealt out like cards: how many sending process i of plan->processes has. */
+uint32_t plan_deal(const struct plan *plan, uint64_t n, unsigned i);
+/* Its connections. */
+uint32_t plan_share(const struct plan *plan, unsigned i);
+
+/* The local address of the n-th connection that is opened, where there are some; and its peer's. */
+struct address plan_source(const struct plan *plan, uint64_t n);
+struct address plan_destination(const struct plan *plan, uint64_t n);
+/* Whether both ends are on this machine, as far as the address says. */
+bool plan_is_local(const struct plan *plan);
+
+#endif

@@ -1,0 +1,79 @@
+/*
+ * histogram: how often each span of time was seen, to 3 significant digits.
+ *
+ * Log-linear: each power of two has 1,024 slots (below 2,048 ns each value has its own), so
+ * a value and any other of its slot differ by less than 1/1000, up to 2^64 - 1: nothing is
+ * cut off. Plain counters without pointers: 440 KiB that may lie in shared memory, of which
+ * only the pages that were counted in are ever touched; all zero is an empty one.
+ * One process writes; others may read at any time: each number is whole, though two need
+ * not be of one moment.
+ */
+#ifndef BENCH_WEIRLOAD_REPORT_HISTOGRAM_H
+#define BENCH_WEIRLOAD_REPORT_HISTOGRAM_H
+
+#include <stdint.h>
+#include <stdio.h>
+
+#define HISTOGRAM_SLOT_BITS   10 /* of the slots of a power of two */
+#define HISTOGRAM_POWER_SLOTS (1u << HISTOGRAM_SLOT_BITS)
+#define HISTOGRAM_SLOTS	      ((65 - HISTOGRAM_SLOT_BITS) * HISTOGRAM_POWER_SLOTS)
+
+struct histogram {
+	uint64_t n;
+	uint64_t sum;	   /* stays at UINT64_MAX once it would pass it */
+	uint64_t max, min; /* mean nothing where n is 0 */
+	uint64_t counts[HISTOGRAM_SLOTS];
+};
+
+/* A plain store for the one writer, whole for readers. */
+#define HISTOGRAM_SET(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
+
+/* The value without the bits that its slot has no room for, behind the number of those bits. */
+static inline unsigned histogram_slot(uint64_t value)
+{
+	unsigned shift =
+	    (unsigned)(63 - __builtin_clzll(value | HISTOGRAM_POWER_SLOTS)) - HISTOGRAM_SLOT_BITS;
+
+	return (shift << HISTOGRAM_SLOT_BITS) + (unsigned)(value >> shift);
+}
+
+/* Counts come last: whoever sees one sees the bounds that it lies in, or soon will. */
+static inline void histogram_add_n(struct histogram *histogram, uint64_t value_ns, uint64_t count)
+{
+	uint64_t *slot = &histogram->counts[histogram_slot(value_ns)];
+	uint64_t product, sum;
+
+	if (!count)
+		return;
+	if (__builtin_mul_overflow(value_ns, count, &product) ||
+	    __builtin_add_overflow(histogram->sum, product, &sum))
+		sum = UINT64_MAX;
+	if (value_ns > histogram->max)
+		HISTOGRAM_SET(histogram->max, value_ns);
+	if (value_ns < histogram->min || !histogram->n)
+		HISTOGRAM_SET(histogram->min, value_ns);
+	HISTOGRAM_SET(histogram->sum, sum);
+	HISTOGRAM_SET(*slot, *slot + count);
+	HISTOGRAM_SET(histogram->n, histogram->n + count);
+}
+
+static inline void histogram_add(struct histogram *histogram, uint64_t value_ns)
+{
+	histogram_add_n(histogram, value_ns, 1);
+}
+
+/* Afterwards into is what it would be had it been told all of from's values as well. */
+void histogram_merge(struct histogram *into, const struct histogram *from);
+
+/* At least so many percent of the values are no larger: the end of the slot that has that
+ * rank, never above max. 100 is max; 0 where nothing was counted. */
+uint64_t histogram_percentile(const struct histogram *histogram, double percent);
+/* In ns; 0 where nothing was counted. The deviation takes each value as its slot's middle. */
+double histogram_mean(const struct histogram *histogram);
+double histogram_deviation(const struct histogram *histogram);
+
+/* HdrHistogram's percentile text form, 5 lines for each halving of what is left above;
+ * values are printed in units of unit_ns, 1000 for microseconds. */
+void histogram_print_hdr(const struct histogram *histogram, FILE *file, double unit_ns);
+
+#endif

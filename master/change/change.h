@@ -1,0 +1,74 @@
+/*
+ * change: turns the workers that there are into those that there should be, one change at a time.
+ *
+ *     reload     a generation is staged; when all of it is ready it serves, the other retires
+ *     more       slots are added, and workers in them; then connections even out
+ *     fewer      the last slots retire
+ *     rebalance  connections move until all workers hold about the same
+ *     upgrade    another master stages a generation; when it is ready ours retires, and we go
+ *
+ * What is asked for while another change goes on comes after it; what was asked for several
+ * times comes once. A change that can't be made leaves everything as it was. Connections that
+ * can't be moved are drained by the worker that they are at.
+ */
+#ifndef MASTER_CHANGE_CHANGE_H
+#define MASTER_CHANGE_CHANGE_H
+
+#include "master/change/generation.h"
+#include "master/change/upgrade.h"
+
+enum change { CHANGE_NONE, CHANGE_RELOAD, CHANGE_WORKERS, CHANGE_REBALANCE, CHANGE_UPGRADE };
+
+#define CHANGE_TEXT_BYTES 512
+
+struct change_owner {
+	struct loop *loop;
+	int predecessor; /* ends with the last process of the master before us; -1: there was none
+			  */
+	/* So many seats, and whatever the configuration needs, are used from now on. 0 or -errno.
+	 */
+	int (*seats)(const struct config *config, unsigned n);
+	/* Starts the next master. False: it can't, and why. */
+	bool (*upgrade)(char error[CHANGE_TEXT_BYTES]);
+	/* The next master has all that is ours from now on; or, false, it died, and it is ours. */
+	void (*handed_over)(bool handed_over);
+	/* This is the next master, and all of it is ours: before the workers serve, and after. */
+	void (*takes_over)(void);
+	void (*serves)(void);
+	void (*begins)(enum change change);
+	/* It was made; or not, and text says why. */
+	void (*ended)(enum change change, bool made, const char *text);
+	/* It was asked for, and is the next master's to do. */
+	void (*passed_on)(enum change change);
+	/* The next master rings there. */
+	void (*bell)(unsigned seat, int fd);
+	/* The next master was told to end: so was weir. */
+	void (*stop)(const char *why);
+};
+
+/* serving: the generation that is there. All is borrowed. */
+void change_init(const struct change_owner *owner, struct generation *serving);
+struct generation *change_serving(void);
+
+void change_reload(void);
+/* This many more workers, or fewer. */
+void change_workers(int more);
+void change_rebalance(void);
+void change_upgrade(void);
+/* Another master has taken over, and only our workers' last connections are left. */
+bool change_is_handed_over(void);
+enum change change_now(void);
+/* Who hears of the other master. */
+const struct upgrade_owner *change_upgrade_owner(void);
+
+/* ---- what happens meanwhile ---- */
+
+void change_slot_up(struct slot *slot);
+void change_slot_gone(struct slot *slot);
+void change_slot_gave(struct slot *slot, const struct note *note);
+/* A child was reaped that is no worker. */
+void change_reaped(pid_t pid, int status);
+/* weir stops: what goes on is given up. */
+void change_stop(void);
+
+#endif

@@ -1,0 +1,259 @@
+/* Another master: the one that comes after this one, and the one that was before it. */
+#include "master/change/change_parts.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "master/metrics/carried_counters.h"
+#include "master/handoff.h"
+#include "reactor/base/log.h"
+#include "reactor/base/rights.h"
+#include "worker/migration/migration.h"
+
+/* ---- upgrade: the old master ---- */
+
+void change_begin_upgrade(void)
+{
+	char error[CHANGE_TEXT_BYTES];
+
+	change_begin(CHANGE_UPGRADE);
+	change.hung = false;
+	memset(change.left, 0, sizeof change.left);
+	if (!change.owner->upgrade(error)) {
+		change_end(false, "%s", error);
+		return;
+	}
+	loop_deadline(change.owner->loop, &change.timer,
+		      change.owner->loop->now_ms + CHANGE_READY_MS_MAX);
+}
+
+/* What is asked of this master after it handed over is the next one's to do. */
+void change_pass_on(void)
+{
+	if (change.wants_reload) {
+		change.wants_reload = false;
+		upgrade_pass_on(CHANGE_RELOAD, 1);
+		change.owner->passed_on(CHANGE_RELOAD);
+	}
+	if (change.wants_more) {
+		upgrade_pass_on(CHANGE_WORKERS, change.wants_more);
+		change.wants_more = 0;
+	}
+	if (change.wants_rebalance) {
+		change.wants_rebalance = false;
+		upgrade_pass_on(CHANGE_REBALANCE, 1);
+		change.owner->passed_on(CHANGE_REBALANCE);
+	}
+}
+
+static void successor_leaves(uint32_t number)
+{
+	if (number < LISTEN_NUMBERS_MAX)
+		change.left[number] = true;
+}
+
+/* Who waits there is let in by ours, who are the last that may. */
+static void empty_left(void)
+{
+	EACH_SLOT (slot, change.serving)
+		for (uint32_t i = 0; slot->pid && i < LISTEN_NUMBERS_MAX; i++)
+			if (change.left[i])
+				(void)slot_tell(slot,
+						&(struct note){.kind = NOTE_EMPTY, .listener = i});
+}
+
+static void successor_ready(void)
+{
+	struct generation *old = change.serving;
+
+	if (change.now != CHANGE_UPGRADE || change.handed_over)
+		return;
+	change.handed_over = true;
+	change.began_us = change.owner->loop->now_us;
+	loop_no_deadline(change.owner->loop, &change.timer);
+	old->phase = GENERATION_RETIRING;
+	handoff_leave(upgrade_give_late);
+	change.owner->handed_over(true);
+	empty_left();
+	EACH_SLOT (slot, old) {
+		slot_event(slot, SLOT_RETIRE);
+		if (slot->roster.state == SLOT_RETIRING)
+			change_route(slot, slot_connections(slot));
+	}
+	/* Its workers are told who moves to them before they serve. */
+	upgrade_hand_over();
+	change_pass_on();
+	change_upgrade_look();
+	if (!generations_have_workers()) /* no death will tell: they had died before */
+		change.owner->loop->stopped = true;
+}
+
+static void successor_failed(const char *why)
+{
+	if (change.now == CHANGE_UPGRADE)
+		change_end(false, "%s", change.hung ? "the new master was not ready in time" : why);
+}
+
+static void successor_gives_lane(unsigned index, int lane)
+{
+	struct slot *slot = &change.serving->slots[index];
+	struct note note = {.kind = NOTE_MOVE_OUT, .count = MOVE_ALL};
+
+	if (index >= change.serving->slots_n || !change.asked[index])
+		return;
+	change.asked[index] = false;
+	note.order = ++change.next_order;
+	if (lane >= 0 && slot_pass(slot, &note, &lane, 1)) {
+		change.under_way++;
+		return;
+	}
+	slot->orders--;
+	change_route_later();
+}
+
+/* What was its is ours again: workers of ours take over from those that retire. */
+static void successor_lost(bool stopped)
+{
+	if (!change.handed_over)
+		return;
+	change.handed_over = false;
+	change.owner->handed_over(false);
+	if (change.stopping) /* what is in the file system is ours to remove, then */
+		return;
+	if (stopped) {
+		change.owner->stop("the new master was stopped");
+		return;
+	}
+	log_error("the new master died after it had taken over, this one goes on");
+	EACH_SLOT (slot, change.serving) /* what was ordered is still to be answered */
+		slot->orders -= change.asked[slot_index(slot)];
+	memset(change.asked, 0, sizeof change.asked);
+	change.bereft = true;
+	if (change.now == CHANGE_UPGRADE)
+		change_end(false, "the new master died after it had taken over");
+	change_reload();
+}
+
+static void successor_tells_bell(unsigned seat, int bell)
+{
+	change.owner->bell(seat, bell);
+}
+
+void change_upgrade_look(void)
+{
+	char what[64];
+
+	if (change.now != CHANGE_UPGRADE || !change.handed_over || !change_all_have_left())
+		return;
+	(void)snprintf(what, sizeof what, "pid %d serves", (int)upgrade_pid());
+	change_end_moved(what);
+}
+
+/* ---- upgrade: the new master ---- */
+
+static void give_lane(unsigned index, int fd)
+{
+	upgrade_give_lane(index, fd);
+	if (fd >= 0)
+		(void)close(fd);
+}
+
+static void take_over(void)
+{
+	struct generation *serving = change.serving;
+
+	if (serving->phase != GENERATION_STAGED)
+		return;
+	change.owner->takes_over();
+	serving->phase = GENERATION_SERVING;
+	EACH_SLOT (slot, serving)
+		if (slot->roster.state == SLOT_READY)
+			(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
+	change.owner->serves();
+	while (change.held_n) {
+		change.held_n--;
+		give_lane(change.held[change.held_n].index, change.held[change.held_n].fd);
+	}
+}
+
+void change_tell_ready(void)
+{
+	uint32_t numbers[LISTENERS_MAX];
+	size_t n = listen_left(numbers);
+
+	for (size_t i = 0; i < n; i++)
+		upgrade_tell_left(numbers[i]);
+	upgrade_tell_ready();
+}
+
+/* Before it hands over, all of them are asked for: our workers are told who moves to them before
+ * they serve, and nobody moves before that. */
+static void predecessor_wants_lane(unsigned index, unsigned attempt)
+{
+	struct slot *taker = &change.serving->slots[(index + attempt) % change.serving->slots_n];
+	struct note note;
+	int lane[2];
+
+	if (index >= WORKERS_MAX || taker->roster.state != SLOT_READY ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, lane) < 0) {
+		upgrade_give_lane(index, -1);
+		return;
+	}
+	(void)rights_refuse(lane[0]); /* who takes passes none */
+	note = slot_move_in(index, change.serving->number - 1, MOVE_ALL);
+	if (!slot_pass(taker, &note, &lane[1], 1)) {
+		(void)close(lane[0]);
+		lane[0] = -1;
+	}
+	(void)close(lane[1]);
+	if (change.serving->phase == GENERATION_STAGED && change.held_n < WORKERS_MAX)
+		change.held[change.held_n++] = (struct held_lane){index, lane[0]};
+	else
+		give_lane(index, lane[0]);
+}
+
+static void predecessor_gives_late(uint32_t number, int fd)
+{
+	change_give_late(number, fd);
+}
+
+static void predecessor_passes_on(unsigned what, int n)
+{
+	if (what == CHANGE_RELOAD)
+		change_reload();
+	else if (what == CHANGE_WORKERS)
+		change_workers(n);
+	else if (what == CHANGE_REBALANCE)
+		change_rebalance();
+}
+
+static void predecessor_gone(void)
+{
+	change.beside = false;
+	carried_close();
+	listen_settle(change_give_late);
+	change_tidy_later();
+	log_info("the master before this one has gone");
+	loop_poke(change.owner->loop, &change.timer);
+}
+
+static const struct upgrade_owner upgrade_owner = {
+    .ready = successor_ready,
+    .failed = successor_failed,
+    .lane = successor_gives_lane,
+    .bell = successor_tells_bell,
+    .left = successor_leaves,
+    .lost = successor_lost,
+    .take_over = take_over,
+    .wants_lane = predecessor_wants_lane,
+    .late = predecessor_gives_late,
+    .passed_on = predecessor_passes_on,
+    .alone = predecessor_gone,
+};
+
+const struct upgrade_owner *change_upgrade_owner(void)
+{
+	return &upgrade_owner;
+}

@@ -1,0 +1,219 @@
+#include "master/change/manifest.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "master/listen/activation.h"
+#include "reactor/base/check.h"
+
+#define MANIFEST_VERSION 1
+#define LINE_BYTES	 16384
+
+/* ---- written ---- */
+
+static void write_file(FILE *manifest, const char *whose, const struct socket_file *file)
+{
+	(void)fprintf(manifest, "%s_file %llx:%llx\n", whose, (unsigned long long)file->device,
+		      (unsigned long long)file->inode);
+}
+
+static bool write_all(FILE *manifest, const struct upgrade_estate *estate,
+		      const struct listen_set *set)
+{
+	(void)fprintf(manifest, "weir-upgrade %d\n", MANIFEST_VERSION);
+	(void)fprintf(manifest, "generation %u\nslots %zu\nworkers_asked %zu\nboard %d\nlife %d\n",
+		      estate->generation, estate->slots, estate->workers_asked, estate->board,
+		      estate->life);
+	if (estate->default_listeners)
+		(void)fprintf(manifest, "default_listeners 1\n");
+	if (estate->file_settings)
+		(void)fprintf(manifest, "file_settings %zu\n", estate->file_settings);
+	if (estate->control.fd >= 0) {
+		(void)fprintf(manifest, "control %d\n", estate->control.fd);
+		write_file(manifest, "control", &estate->control.file);
+	}
+	if (estate->bus >= 0)
+		(void)fprintf(manifest, "bus %d\n", estate->bus);
+	if (estate->annals >= 0)
+		(void)fprintf(manifest, "annals %d\n", estate->annals);
+	for (size_t i = 0; i < estate->metrics.n; i++) {
+		(void)fprintf(manifest, "metrics %d %s\n", estate->metrics.fds[i],
+			      estate->metrics.at[i]);
+		write_file(manifest, "metrics", &estate->metrics.files[i]);
+	}
+	if (estate->pid_file.lock >= 0)
+		(void)fprintf(manifest, "pid_file %d %s\n", estate->pid_file.lock,
+			      estate->pid_file.path);
+	for (unsigned i = 0; i < estate->bells_n; i++)
+		(void)fprintf(manifest, "bell %d\n", estate->bells[i]);
+	return activation_write(manifest) && listen_write(set, manifest) && fflush(manifest) == 0;
+}
+
+int manifest_open(const struct upgrade_estate *estate, const struct listen_set *set)
+{
+	int fd = memfd_create("weir-manifest", MFD_CLOEXEC), copy = fd < 0 ? -1 : dup(fd);
+	FILE *manifest = copy < 0 ? NULL : fdopen(copy, "w");
+	int error = errno;
+	bool written = false;
+
+	if (manifest) {
+		written = write_all(manifest, estate, set);
+		error = errno;
+		(void)fclose(manifest);
+	} else if (copy >= 0) {
+		(void)close(copy);
+	}
+	if (written && lseek(fd, 0, SEEK_SET) == 0)
+		return fd;
+	if (fd >= 0)
+		(void)close(fd);
+	errno = error;
+	return -1;
+}
+
+/* ---- read ---- */
+
+static bool number_of(const char *line, const char *key, long *number)
+{
+	size_t n = strlen(key);
+	char *end;
+
+	if (strncmp(line, key, n) != 0 || line[n] != ' ')
+		return false;
+	errno = 0;
+	*number = strtol(line + n + 1, &end, 10);
+	if (errno || *end || end == line + n + 1 || *number < 0 || *number > 1 << 30)
+		die("upgrade: the old master says \"%s\"", line);
+	return true;
+}
+
+static bool file_of(const char *line, const char *format, struct socket_file *file)
+{
+	unsigned long long device, inode;
+
+	if (sscanf(line, format, &device, &inode) != 2)
+		return false;
+	file->device = device;
+	file->inode = inode;
+	return true;
+}
+
+/* An address, or in the next line its socket file. */
+static bool metrics_line(struct metrics_legacy *metrics, const char *line)
+{
+	bool good = metrics->n < METRICS_ADDRESSES_MAX &&
+		    sscanf(line, "metrics %d %159[^\n]", &metrics->fds[metrics->n],
+			   metrics->at[metrics->n]) == 2;
+
+	metrics->n += good;
+	return good || (metrics->n &&
+			file_of(line, "metrics_file %llx:%llx", &metrics->files[metrics->n - 1]));
+}
+
+static void read_line(struct upgrade_estate *estate, const char *line)
+{
+	char error[CONFIG_ERROR_BYTES];
+	long number;
+
+	if (number_of(line, "generation", &number))
+		estate->generation = (unsigned)number;
+	else if (number_of(line, "slots", &number))
+		estate->slots = (size_t)number;
+	else if (number_of(line, "workers_asked", &number))
+		estate->workers_asked = (size_t)number;
+	else if (number_of(line, "default_listeners", &number))
+		estate->default_listeners = number;
+	else if (number_of(line, "file_settings", &number))
+		estate->file_settings = (size_t)number;
+	else if (number_of(line, "board", &number))
+		estate->board = (int)number;
+	else if (number_of(line, "life", &number))
+		estate->life = (int)number;
+	else if (number_of(line, "control", &number))
+		estate->control.fd = (int)number;
+	else if (number_of(line, "bus", &number))
+		estate->bus = (int)number;
+	else if (number_of(line, "annals", &number))
+		estate->annals = (int)number;
+	else if (metrics_line(&estate->metrics, line) ||
+		 file_of(line, "control_file %llx:%llx", &estate->control.file) ||
+		 sscanf(line, "pid_file %d %4095[^\n]", &estate->pid_file.lock,
+			estate->pid_file.path) == 2)
+		return;
+	else if (number_of(line, "bell", &number) && estate->bells_n < BUS_SEATS_MAX)
+		estate->bells[estate->bells_n++] = (int)number;
+	else if (strncmp(line, "inherited ", 10) == 0 ? !activation_read(line, error)
+						      : !listen_read_line(line, error))
+		die("upgrade: %s", error);
+}
+
+/* ---- the descriptors that it names ---- */
+
+/* Those of listeners, and what the service manager gave, are others' to look after. */
+static void each_descriptor(const struct upgrade_estate *estate, void (*act)(int fd))
+{
+	const int fds[] = {estate->board,	  estate->life, estate->control.fd,
+			   estate->pid_file.lock, estate->bus,	estate->annals};
+
+	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
+		act(fds[i]);
+	for (size_t i = 0; i < estate->metrics.n; i++)
+		act(estate->metrics.fds[i]);
+	for (unsigned i = 0; i < estate->bells_n; i++)
+		act(estate->bells[i]);
+}
+
+static void survive(int fd)
+{
+	if (fd >= 0)
+		(void)fcntl(fd, F_SETFD, 0);
+}
+
+void manifest_let_survive(const struct upgrade_estate *estate, const struct listen_set *set)
+{
+	static int fds[LISTEN_DESCRIPTORS];
+	size_t n = listen_descriptors(set, fds);
+
+	for (size_t i = 0; i < n; i++)
+		survive(fds[i]);
+	for (size_t i = 0; i < activation_n(); i++)
+		survive(activation_fd(i));
+	each_descriptor(estate, survive);
+}
+
+static void keep_from_others(int fd)
+{
+	if (fd >= 0)
+		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+void manifest_read(int fd, struct upgrade_estate *estate)
+{
+	FILE *manifest = fdopen(fd, "r");
+	char line[LINE_BYTES];
+	long version;
+
+	*estate = (struct upgrade_estate){.board = -1,
+					  .life = -1,
+					  .bus = -1,
+					  .annals = -1,
+					  .control.fd = -1,
+					  .pid_file.lock = -1};
+	if (!manifest || !fgets(line, sizeof line, manifest))
+		die("upgrade: the old master left no manifest");
+	line[strcspn(line, "\n")] = '\0';
+	if (!number_of(line, "weir-upgrade", &version) || version != MANIFEST_VERSION)
+		die("upgrade: the old master says \"%s\", not weir-upgrade %d", line,
+		    MANIFEST_VERSION);
+	while (fgets(line, sizeof line, manifest)) {
+		line[strcspn(line, "\n")] = '\0';
+		read_line(estate, line);
+	}
+	(void)fclose(manifest);
+	each_descriptor(estate, keep_from_others);
+}

@@ -1,0 +1,404 @@
+#include "master/change/upgrade.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "master/change/manifest.h"
+#include "master/notify.h"
+#include "reactor/base/check.h"
+#include "reactor/base/descriptor.h"
+#include "reactor/base/log.h"
+#include "reactor/loop/seqpacket.h"
+
+#define UPGRADE_VARIABLE "WEIR_UPGRADE" /* link and manifest, as descriptors */
+#define FAILURE_MS	 1000
+
+extern char **environ;
+
+enum { READY = 1, FAILED, TAKE_OVER, WANT_LANE, LANE, BELL, PASS_ON, LEFT, LATE };
+
+struct upgrade_note {
+	uint32_t kind, number, attempt;
+	char text[UPGRADE_TEXT_BYTES];
+};
+
+static struct {
+	char **argv;
+	const char *variable; /* taken out of the environment: nobody else's now */
+	char *program;	      /* absolute; NULL: it is looked up in PATH */
+	struct loop *loop;
+	const struct upgrade_owner *owner;
+	struct seqpacket link; /* not open: there is no other master */
+	int inherited;	       /* the same, before this one's loop is there; -1: none */
+	struct source life;    /* of the old one's processes */
+	bool heir;	       /* this is the new one; later it may be the old one */
+	bool was_ready;
+	pid_t pid; /* of the new one */
+	char failure[UPGRADE_TEXT_BYTES];
+} upgrade = {.link.source.fd = -1, .inherited = -1};
+
+/* ---- what is run ---- */
+
+/* Not where a link leads to: who deploys changes where it leads. */
+void upgrade_remember(char **argv)
+{
+	char folder[4096];
+
+	upgrade.argv = argv;
+	if (!strchr(argv[0], '/'))
+		return;
+	if (*argv[0] == '/' || !getcwd(folder, sizeof folder))
+		upgrade.program = strdup(argv[0]);
+	else if (asprintf(&upgrade.program, "%s/%s", folder, argv[0]) < 0)
+		upgrade.program = NULL;
+}
+
+const char *upgrade_program(void)
+{
+	return upgrade.program ? upgrade.program : upgrade.argv[0];
+}
+
+/* ---- the link ---- */
+
+/* Of the other one's end its death tells more. */
+static void link_send(const struct upgrade_note *note, int fd)
+{
+	(void)seqpacket_send(&upgrade.link, note, sizeof *note, &fd, fd >= 0);
+}
+
+static void old_takes(const struct upgrade_note *note, int fd)
+{
+	switch (note->kind) {
+	case READY:
+		if (!upgrade.pid) /* and has died since */
+			break;
+		upgrade.was_ready = true;
+		upgrade.owner->ready();
+		break;
+	case FAILED:
+		(void)snprintf(upgrade.failure, sizeof upgrade.failure, "%.*s",
+			       (int)sizeof note->text - 1, note->text);
+		break;
+	case LANE:
+		upgrade.owner->lane(note->number, fd);
+		break;
+	case LEFT:
+		upgrade.owner->left(note->number);
+		break;
+	case BELL:
+		if (fd >= 0)
+			upgrade.owner->bell(note->number, fd);
+		break;
+	}
+}
+
+/* A descriptor that is taken becomes -1. */
+static void new_takes(const struct upgrade_note *note, int *fd)
+{
+	if (note->kind == LATE && note->number < LISTEN_NUMBERS_MAX && *fd >= 0) {
+		upgrade.owner->late(note->number, *fd);
+		*fd = -1;
+		return;
+	}
+	if (note->kind == TAKE_OVER)
+		upgrade.owner->take_over();
+	else if (note->kind == WANT_LANE)
+		upgrade.owner->wants_lane(note->number, note->attempt);
+	else if (note->kind == PASS_ON)
+		upgrade.owner->passed_on(note->number, (int)note->attempt);
+}
+
+static void link_took(struct seqpacket *link, const void *bytes, size_t n, int *fds, size_t fds_n)
+{
+	int none = -1, *fd = fds_n == 1 ? fds : &none;
+	struct upgrade_note note;
+
+	(void)link;
+	if (n != sizeof note) { /* of a version that this one does not know */
+		log_warn("another master says what this one does not understand");
+		return;
+	}
+	memcpy(&note, bytes, sizeof note);
+	if (upgrade.heir)
+		new_takes(&note, fd);
+	else
+		old_takes(&note, *fd);
+}
+
+static void link_ended(struct seqpacket *link)
+{
+	(void)link;
+	if (upgrade.heir) /* of the new one's end its status tells more */
+		upgrade.owner->take_over();
+}
+
+/* The other master has gone. What it said is taken first: of its end something else tells, which
+ * may come before the link does, and the next upgrade has a link of its own. */
+static void link_finish(void)
+{
+	while (seqpacket_read(&upgrade.link))
+		;
+	seqpacket_close(&upgrade.link);
+}
+
+/* 0 or -errno: then there is no link, and fd is the caller's still. */
+static int link_open(int fd)
+{
+	static const struct seqpacket_owner owner = {link_took, link_ended, NULL, false};
+
+	return seqpacket_open(&upgrade.link, upgrade.loop, fd, false, &owner);
+}
+
+/* ---- the old one ---- */
+
+static void set_environment(int link, int manifest)
+{
+	const char *lines[NOTIFY_LINES];
+	size_t n = notify_environment(lines);
+	char value[64];
+
+	for (size_t i = 0; i < n; i++)
+		(void)putenv((char *)(uintptr_t)lines[i]);
+	(void)snprintf(value, sizeof value, "%d,%d", link, manifest);
+	(void)setenv(UPGRADE_VARIABLE, value, 1);
+}
+
+static _Noreturn void become_new(int link, int manifest, const struct upgrade_estate *estate,
+				 const struct listen_set *set)
+{
+	struct upgrade_note note = {.kind = FAILED};
+	sigset_t none;
+
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)signal(SIGPIPE, SIG_DFL);
+	manifest_let_survive(estate, set);
+	(void)fcntl(link, F_SETFD, 0);
+	(void)fcntl(manifest, F_SETFD, 0);
+	set_environment(link, manifest);
+	if (upgrade.program)
+		(void)execv(upgrade.program, upgrade.argv);
+	else
+		(void)execvp(upgrade.argv[0], upgrade.argv);
+	(void)snprintf(note.text, sizeof note.text, "%s: %s", upgrade_program(), strerror(errno));
+	(void)descriptors_send(link, &note, sizeof note, NULL, 0);
+	_exit(127);
+}
+
+/* NULL, or the step that failed; errno says more. */
+static const char *start_new(int manifest, const struct upgrade_estate *estate,
+			     const struct listen_set *set)
+{
+	int pair[2], error;
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) < 0)
+		return "socketpair";
+	error = link_open(pair[0]);
+	if (error) {
+		(void)close(pair[0]);
+		(void)close(pair[1]);
+		errno = -error;
+		return "watching the new master";
+	}
+	pid = fork();
+	if (pid == 0)
+		become_new(pair[1], manifest, estate, set);
+	error = errno;
+	(void)close(pair[1]);
+	if (pid < 0) {
+		seqpacket_close(&upgrade.link);
+		errno = error;
+		return "fork";
+	}
+	upgrade.pid = pid;
+	return NULL;
+}
+
+bool upgrade_begin(struct loop *loop, const struct upgrade_owner *owner,
+		   const struct upgrade_estate *estate, const struct listen_set *set,
+		   char error[UPGRADE_TEXT_BYTES])
+{
+	const char *why;
+	int manifest;
+
+	upgrade.loop = loop;
+	upgrade.owner = owner;
+	upgrade.heir = upgrade.was_ready = false;
+	*upgrade.failure = '\0';
+	manifest = manifest_open(estate, set);
+	if (manifest < 0) {
+		(void)snprintf(error, UPGRADE_TEXT_BYTES, "writing the manifest: %s",
+			       strerror(errno));
+		return false;
+	}
+	why = start_new(manifest, estate, set);
+	if (why)
+		(void)snprintf(error, UPGRADE_TEXT_BYTES, "%s: %s", why, strerror(errno));
+	(void)close(manifest);
+	return !why;
+}
+
+pid_t upgrade_pid(void)
+{
+	return upgrade.pid;
+}
+
+void upgrade_give_up(void)
+{
+	if (upgrade.pid && !upgrade.was_ready)
+		(void)kill(upgrade.pid, SIGKILL);
+}
+
+bool upgrade_reaped(pid_t pid, int status)
+{
+	char why[UPGRADE_TEXT_BYTES];
+
+	if (!pid || pid != upgrade.pid)
+		return false;
+	upgrade.pid = 0;
+	link_finish();
+	if (upgrade.was_ready) {
+		upgrade.owner->lost(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+		return true;
+	}
+	if (*upgrade.failure)
+		(void)snprintf(why, sizeof why, "%s", upgrade.failure);
+	else if (WIFSIGNALED(status))
+		(void)snprintf(why, sizeof why, "the new master died: signal %d (%s)",
+			       WTERMSIG(status), strsignal(WTERMSIG(status)));
+	else
+		(void)snprintf(why, sizeof why,
+			       "the new master ended with status %d before it was ready (see the "
+			       "log)",
+			       WEXITSTATUS(status));
+	upgrade.owner->failed(why);
+	return true;
+}
+
+bool upgrade_is_telling(void)
+{
+	return seqpacket_keeps(&upgrade.link);
+}
+
+void upgrade_hand_over(void)
+{
+	link_send(&(struct upgrade_note){.kind = TAKE_OVER}, -1);
+}
+
+void upgrade_want_lane(unsigned slot, unsigned attempt)
+{
+	link_send(&(struct upgrade_note){.kind = WANT_LANE, .number = slot, .attempt = attempt},
+		  -1);
+}
+
+bool upgrade_give_late(uint32_t number, int fd)
+{
+	struct upgrade_note note = {.kind = LATE, .number = number};
+
+	return seqpacket_send(&upgrade.link, &note, sizeof note, &fd, 1) == 0;
+}
+
+void upgrade_pass_on(unsigned what, int n)
+{
+	link_send(&(struct upgrade_note){.kind = PASS_ON, .number = what, .attempt = (uint32_t)n},
+		  -1);
+}
+
+/* ---- the new one ---- */
+
+/* Why this one does not come up, in the words of whoever ends it. These are the last ones: they
+ * go past what is kept, and are waited for, in reason. */
+static void tell_failure(const char *words)
+{
+	int fd = seqpacket_is_open(&upgrade.link) ? upgrade.link.source.fd : upgrade.inherited;
+	struct upgrade_note note = {.kind = FAILED};
+	struct pollfd room = {.fd = fd, .events = POLLOUT};
+
+	if (fd < 0)
+		return;
+	(void)snprintf(note.text, sizeof note.text, "the new master: %.200s", words);
+	if (descriptors_send(fd, &note, sizeof note, NULL, 0) == -EAGAIN &&
+	    poll(&room, 1, FAILURE_MS) > 0)
+		(void)descriptors_send(fd, &note, sizeof note, NULL, 0);
+}
+
+bool upgrade_inherit(struct upgrade_estate *estate)
+{
+	const char *value = upgrade.variable = getenv(UPGRADE_VARIABLE);
+	int link, manifest;
+
+	if (!value)
+		return false;
+	if (sscanf(value, "%d,%d", &link, &manifest) != 2)
+		die("upgrade: %s=%s", UPGRADE_VARIABLE, value);
+	(void)unsetenv(UPGRADE_VARIABLE);
+	(void)fcntl(link, F_SETFD, FD_CLOEXEC);
+	manifest_read(manifest, estate);
+	upgrade.heir = true;
+	upgrade.inherited = link;
+	check_witness(tell_failure);
+	return true;
+}
+
+bool upgrade_is_heir(void)
+{
+	return upgrade.heir;
+}
+
+static void life_turn(struct loop *loop, struct source *source)
+{
+	char byte;
+
+	source->ready = 0;
+	if (source->fd < 0 || read(source->fd, &byte, 1) != 0)
+		return;
+	loop_unwatch(loop, source);
+	(void)close(source->fd);
+	source->fd = -1;
+	link_finish();
+	upgrade.owner->alone();
+}
+
+void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner, int life)
+{
+	int error;
+
+	upgrade.loop = loop;
+	upgrade.owner = owner;
+	source_init(&upgrade.life, life, life_turn);
+	upgrade.life.want = SOURCE_IN;
+	error = link_open(upgrade.inherited);
+	if (!error)
+		error = loop_watch(loop, &upgrade.life, EPOLLIN);
+	if (error)
+		die("watching the old master: %s", strerror(-error));
+	upgrade.inherited = -1;
+}
+
+void upgrade_tell_bell(unsigned seat, int fd)
+{
+	link_send(&(struct upgrade_note){.kind = BELL, .number = seat}, fd);
+}
+
+void upgrade_tell_left(uint32_t number)
+{
+	link_send(&(struct upgrade_note){.kind = LEFT, .number = number}, -1);
+}
+
+void upgrade_tell_ready(void)
+{
+	link_send(&(struct upgrade_note){.kind = READY}, -1);
+}
+
+void upgrade_give_lane(unsigned slot, int fd)
+{
+	link_send(&(struct upgrade_note){.kind = LANE, .number = slot}, fd);
+}

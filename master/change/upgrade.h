@@ -1,0 +1,103 @@
+/*
+ * upgrade: two masters and what they say to each other, from the exec to the end of the old one.
+ *
+ *     old                                      new
+ *      | exec, with sockets and shared memory -->|
+ *      |<---- READY, after each BELL and LEFT --- |   all of its workers are staged
+ *      | TAKE_OVER ----------------------------->|   they serve; the old ones retire
+ *      | WANT_LANE of a slot ------------------->|
+ *      |<------------------------ LANE of a slot |   over it a worker moves its connections
+ *      | LATE, a connection -------------------->|   that none of the old one's workers took
+ *      | PASS_ON ------------------------------->|   what is asked of the old one is the new one's
+ *      | (its workers have gone, and so it goes) |
+ *
+ * What the new one needs to know it finds in a manifest (manifest.h). Until READY it has changed
+ * nothing that the old one has, and can be killed at any moment; whoever waits too long for it does
+ * that.
+ */
+#ifndef MASTER_CHANGE_UPGRADE_H
+#define MASTER_CHANGE_UPGRADE_H
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "master/control/control_file.h"
+#include "master/listen/listen.h"
+#include "master/metrics/metrics.h"
+#include "master/pid_file.h"
+#include "reactor/pubsub/bus.h"
+#include "reactor/loop/loop.h"
+
+#define UPGRADE_TEXT_BYTES 256
+
+/* What goes over beside listeners and what the service manager gave. */
+struct upgrade_estate {
+	unsigned generation; /* the one that serves */
+	size_t slots, workers_asked;
+	bool default_listeners; /* it was told of none */
+	size_t file_settings;	/* of its config file */
+	int board;
+	int life;   /* ends when the old master and all of its workers have gone */
+	int bus;    /* -1: none */
+	int annals; /* -1: none */
+	struct control_legacy control;
+	struct metrics_legacy metrics;
+	struct pid_file_legacy pid_file;
+	unsigned bells_n;
+	int bells[BUS_SEATS_MAX];
+};
+
+struct upgrade_owner {
+	/* In the old master: */
+	void (*ready)(void);
+	void (*failed)(const char *why); /* it is not there any more */
+	void (*lane)(unsigned slot, int fd);
+	void (*bell)(unsigned seat, int fd);
+	void (*left)(uint32_t number); /* a listener that the new one does not have */
+	void (*lost)(bool stopped);    /* it was ready, and has died since; or was told to end */
+	/* In the new master: */
+	void (*take_over)(void); /* or the old one died before it could say so */
+	void (*wants_lane)(unsigned slot, unsigned attempt);
+	void (*late)(uint32_t number, int fd);	 /* a connection of that listener, to be served */
+	void (*passed_on)(unsigned what, int n); /* asked of the old one, which left it to us */
+	void (*alone)(void);			 /* nobody of the old one's is there any more */
+};
+
+/* First thing in main(): how this process was started, which is how the next one will be. */
+void upgrade_remember(char **argv);
+const char *upgrade_program(void);
+
+/* ---- in the old master ---- */
+
+/* Starts the new one. False: it can't be started, and why. Borrows all but the set's text. */
+bool upgrade_begin(struct loop *loop, const struct upgrade_owner *owner,
+		   const struct upgrade_estate *estate, const struct listen_set *set,
+		   char error[UPGRADE_TEXT_BYTES]);
+/* Ends it, before it was ready. */
+void upgrade_give_up(void);
+/* A child was reaped: true if it was the new master, whose end is told then. */
+bool upgrade_reaped(pid_t pid, int status);
+pid_t upgrade_pid(void);
+void upgrade_hand_over(void);
+void upgrade_want_lane(unsigned slot, unsigned attempt);
+void upgrade_pass_on(unsigned what, int n);
+/* Has the new one not taken all yet that it was told? */
+bool upgrade_is_telling(void);
+/* A connection that was accepted and not served. fd stays the caller's. False: it can't be told. */
+bool upgrade_give_late(uint32_t number, int fd);
+
+/* ---- in the new master ---- */
+
+/* Is this one? Then the estate is filled in, and listeners are ready for listen_open(). Dies of a
+ * manifest that it can't read. */
+bool upgrade_inherit(struct upgrade_estate *estate);
+bool upgrade_is_heir(void);
+/* From now on the old one is heard. life: of the estate, which is upgrade's from now on. */
+void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner, int life);
+void upgrade_tell_left(uint32_t number);
+void upgrade_tell_bell(unsigned seat, int fd);
+void upgrade_tell_ready(void);
+void upgrade_give_lane(unsigned slot, int fd);
+
+#endif

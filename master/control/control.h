@@ -1,0 +1,106 @@
+/*
+ * control: the unix socket over which weirctl, or a person with socat, asks the master.
+ *
+ *     COMMAND [ARGUMENT]\n  ->  KIND key=value ...\n for each record, then done\n or
+ *                               failed why="..."\n, and the end
+ *
+ * One for each master, on its loop. It owns the socket, its file and the clients; a client is
+ * no longer anybody's once it went, so the owner keeps none: it finds those who wait for an
+ * outcome by what they asked. Only root and the master's user may ask, no worker may.
+ * Whoever does not speak, or does not read, must never cost more than a place and its buffer,
+ * and that for seconds only; nothing here blocks.
+ */
+#ifndef MASTER_CONTROL_CONTROL_H
+#define MASTER_CONTROL_CONTROL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "master/control/control_file.h"
+#include "reactor/base/log.h"
+#include "reactor/loop/loop.h"
+
+#define CONTROL_FOLDER	      "/run/weir" /* $XDG_RUNTIME_DIR where it can't be written */
+#define CONTROL_CLIENTS	      32
+#define CONTROL_REQUEST_BYTES 256 /* with its newline */
+
+enum control_verb {
+	CONTROL_STATUS,
+	CONTROL_WORKERS,
+	CONTROL_TOP, /* both, for who asks again and again */
+	CONTROL_METRICS,
+	CONTROL_PID, /* "wN", or "" for the master's */
+	CONTROL_RELOAD,
+	CONTROL_UPGRADE,
+	CONTROL_REBALANCE,
+	CONTROL_DRAIN,
+	CONTROL_STOP,
+	CONTROL_VERBS
+};
+
+struct control_client;
+
+struct control_owner {
+	/* Answers by control_record() and an end, now; or later, by control_tell() and
+	 * control_finish(): the client must not be kept. */
+	void (*asked)(struct control_client *client, enum control_verb verb, const char *argument);
+	bool (*is_worker)(pid_t pid);
+};
+
+/* path NULL: the default place, or none, with a warning, where none can be written. A path
+ * that was asked for, and can't be had, dies. Borrows loop and owner. */
+void control_open(struct loop *loop, const struct control_owner *owner, const char *path);
+/* The same with the socket of a master before us (its path as it was asked for), from now on. */
+void control_adopt(struct loop *loop, const struct control_owner *owner, const char *path,
+		   const struct control_legacy *legacy);
+/* The listening socket of a path that was asked for, for the next master. */
+void control_bequeath(struct control_legacy *legacy);
+/* Another master answers from now on; who waits here is still answered. A default file goes. */
+void control_hand_over(void);
+/* That master has died: it is ours again, where it can be had. */
+void control_take_back(void);
+/* Sends what can be sent at once, and removes the file where it is still ours. May be called
+ * in any state, more than once. */
+void control_close(void);
+/* Where it listens; NULL: nowhere. */
+const char *control_path(void);
+
+void control_record(struct control_client *client, const char *kind, const struct log_field *fields,
+		    size_t n);
+/* The answer is long: more() is called again and again, each time when the client has taken what
+ * there is by then, until it ends it. state is forgotten when the client has gone, or it is over.
+ */
+void control_stream(struct control_client *client,
+		    void (*more)(struct control_client *client, void *state),
+		    void (*forget)(void *state), void *state);
+void control_done(struct control_client *client);
+void control_failed(struct control_client *client, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* ---- all who wait for the outcome of verb ---- */
+
+size_t control_waiting(enum control_verb verb);
+void control_tell(enum control_verb verb, const char *kind, const struct log_field *fields,
+		  size_t n);
+/* why NULL: done. */
+void control_finish(enum control_verb verb, const char *why);
+
+#define CONTROL_RECORD(client, kind, ...)                                                          \
+	do {                                                                                       \
+		const struct log_field control_fields_[] = {{0}, ##__VA_ARGS__};                   \
+		control_record((client), (kind), control_fields_ + 1,                              \
+			       sizeof control_fields_ / sizeof *control_fields_ - 1);              \
+	} while (0)
+#define CONTROL_TELL(verb, kind, ...)                                                              \
+	do {                                                                                       \
+		const struct log_field control_fields_[] = {{0}, ##__VA_ARGS__};                   \
+		control_tell((verb), (kind), control_fields_ + 1,                                  \
+			     sizeof control_fields_ / sizeof *control_fields_ - 1);                \
+	} while (0)
+
+const char *control_verb_name(enum control_verb verb);
+/* The names of as many as have room in n bytes, 1 or more, with blanks between them. */
+void control_list_verbs(char *text, size_t n);
+
+#endif

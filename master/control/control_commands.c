@@ -1,0 +1,351 @@
+#include "master/control/control_commands.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "master/metrics/lifetime_counters.h"
+#include "master/control/control.h"
+#include "master/metrics/exposition.h"
+#include "master/metrics/metrics.h"
+#include "master/options.h"
+#include "master/control/status.h"
+
+/* How often who waits for the end of a drain hears how far it is. */
+#define PROGRESS_MS 1000
+/* Of the text that is told at a time, before the client takes it. */
+#define TELLING_BYTES (64 << 10)
+
+static struct {
+	const struct desk_owner *owner;
+	time_t born;
+	uint64_t born_us;
+	uint64_t cut; /* connections that had ended before their time when a drain began */
+	struct source progress;
+} desk;
+
+static uint64_t seconds_since(uint64_t us)
+{
+	return (desk.owner->loop->now_us - us) / 1000000;
+}
+
+const char *desk_slot_state(const struct slot *slot, struct stillness stillness)
+{
+	static const char *const states[] = {
+	    [SLOT_VACANT] = "vacant",	  [SLOT_STARTING] = "starting", [SLOT_READY] = "ready",
+	    [SLOT_RETIRING] = "retiring", [SLOT_DRAINING] = "draining", [SLOT_RESTING] = "resting",
+	};
+
+	if (slot->roster.state == SLOT_READY && slot->generation->phase == GENERATION_STAGED)
+		return "staged";
+	if (slot->roster.state == SLOT_READY && slot->leaving)
+		return "draining";
+	if (slot->roster.state == SLOT_READY && stillness_is_bad(stillness))
+		return stillness.stopped ? "stopped" : "stuck";
+	return states[slot->roster.state];
+}
+
+/* ---- status ---- */
+
+static void answer_listeners(struct control_client *client, const struct generation *generation)
+{
+	static const char *const modes[] = {"reuseport", "shared", "handoff"};
+	const struct config *config = &generation->config;
+	uint32_t numbers[LISTENERS_MAX];
+	char text[ENDPOINT_TEXT_BYTES];
+
+	listen_numbers(&generation->set, numbers);
+	for (size_t i = 0; i < config->listeners_n; i++) {
+		if (generation != change_serving() &&
+		    listen_has(&change_serving()->set, numbers[i]))
+			continue;
+		endpoint_format(&config->listeners[i], text);
+		status_listener(
+		    client, &(struct status_listener){
+				.id = numbers[i],
+				.listener = text,
+				.accept = modes[config_accept_mode(config, &config->listeners[i])],
+				.state = generation == change_serving() ? "open" : "closing"});
+	}
+}
+
+/* When weir was started, by the first of its masters; ours where nobody wrote it down. */
+static time_t server_born(void)
+{
+	time_t began = (time_t)(annals_began_us() / 1000000);
+
+	return began && began < desk.born ? began : desk.born;
+}
+
+static void answer_server(struct control_client *client)
+{
+	const struct generation *serving = change_serving();
+	char metrics[METRICS_TEXT_BYTES];
+	struct status_server server = {
+	    .pid = getpid(),
+	    .generation = serving->number,
+	    .state = desk.owner->state(),
+	    .since = server_born(),
+	    .master_up_s = seconds_since(desk.born_us),
+	    .workers_asked = serving->slots_n,
+	    .config = options_file(),
+	};
+
+	if (metrics_at(metrics))
+		server.metrics = metrics;
+	server.up_s = server.master_up_s + (uint64_t)(desk.born - server_born());
+	for (size_t i = 0; i < serving->slots_n; i++)
+		server.workers +=
+		    serving->slots[i].roster.state == SLOT_READY &&
+		    !stillness_is_bad(stillness_look(desk.owner->board, &serving->slots[i]));
+	status_server(client, &server, desk.owner->board, SEATS_MAX);
+}
+
+static void answer_status(struct control_client *client)
+{
+	answer_server(client);
+	answer_listeners(client, change_serving());
+	EACH_GENERATION (generation)
+		if (generation->phase == GENERATION_RETIRING)
+			answer_listeners(client, generation);
+	control_done(client);
+}
+
+/* ---- workers ---- */
+
+static struct status_worker worker_of(const struct slot *slot)
+{
+	return (struct status_worker){
+	    .slot = slot_index(slot),
+	    .seat = slot_seat(slot),
+	    .generation = slot->generation->number,
+	    .pid = slot->pid,
+	    .state = desk_slot_state(slot, stillness_look(desk.owner->board, slot)),
+	    .up_s = slot->pid ? seconds_since(slot->born_us) : 0,
+	    .before = slot->pid ? &slot->before : NULL,
+	    .restarts = slot->restarts,
+	};
+}
+
+/* Those that serve, and those that still are there beside them. */
+static size_t fill_workers(struct status_worker workers[SEATS_MAX])
+{
+	size_t n = 0;
+
+	EACH_SLOT (slot, change_serving())
+		workers[n++] = worker_of(slot);
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation)
+			if (generation != change_serving() && slot->pid)
+				workers[n++] = worker_of(slot);
+	return n;
+}
+
+static bool is_worker(pid_t pid)
+{
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation)
+			if (slot->pid == pid)
+				return true;
+	return false;
+}
+
+/* ---- metrics ---- */
+
+struct telling {
+	struct scrape *scrape;
+	struct exposition_place at;
+};
+
+static void forget_telling(void *state)
+{
+	struct telling *telling = state;
+
+	free(telling->scrape);
+	free(telling);
+}
+
+static void tell_more(struct control_client *client, void *state)
+{
+	static char piece[TELLING_BYTES];
+	struct telling *telling = state;
+	size_t n = exposition_write(telling->scrape, &telling->at, piece, sizeof piece);
+	char *end;
+
+	for (char *line = piece; line < piece + n; line = end + 1) {
+		end = memchr(line, '\n', (size_t)(piece + n - line));
+		*end = '\0';
+		CONTROL_RECORD(client, "note", LOG_TEXT("text", line));
+	}
+	if (!n)
+		control_done(client);
+}
+
+static void answer_metrics(struct control_client *client)
+{
+	struct telling *telling = calloc(1, sizeof *telling);
+
+	if (telling)
+		telling->scrape =
+		    scrape_take(desk.owner->board, desk.owner->state(), desk.owner->own);
+	if (telling && telling->scrape) {
+		control_stream(client, tell_more, forget_telling, telling);
+		return;
+	}
+	free(telling);
+	control_failed(client, "the server is short of memory");
+}
+
+/* ---- how far a drain is ---- */
+
+static void progress_turn(struct loop *loop, struct source *source)
+{
+	uint64_t connections = 0;
+	char text[64];
+
+	source->ready = 0;
+	if (!control_waiting(CONTROL_DRAIN))
+		return;
+	EACH_GENERATION (generation)
+		EACH_SLOT (slot, generation)
+			connections += slot_connections(slot);
+	(void)snprintf(text, sizeof text, "connections left: %llu",
+		       (unsigned long long)connections);
+	CONTROL_TELL(CONTROL_DRAIN, "note", LOG_TEXT("text", text),
+		     LOG_NUMBER("connections", connections));
+	loop_deadline(loop, source, loop->now_ms + PROGRESS_MS);
+}
+
+/* ---- the whole ---- */
+
+/* Neither drained nor ended by their peers. */
+static uint64_t connections_cut(void)
+{
+	uint64_t cut = 0;
+
+	for (size_t seat = 0; seat < SEATS_MAX; seat++) {
+		const struct stats *stats = &desk.owner->board->seats[seat].stats;
+
+		cut += STATS_READ(stats, closed[CLOSE_drain_timeout]) +
+		       STATS_READ(stats, closed[CLOSE_worker_died]);
+	}
+	return cut;
+}
+
+/* What it has to wait for is said at once. False: it is not done at all, and that was said. */
+static bool comes(struct control_client *client)
+{
+	char text[64];
+
+	if (strcmp(desk.owner->state(), "stopping") == 0) {
+		control_failed(client, "the server is stopping");
+		return false;
+	}
+	if (change_now() != CHANGE_NONE) {
+		(void)snprintf(text, sizeof text, "it waits: the server is %s",
+			       desk.owner->state());
+		CONTROL_RECORD(client, "note", LOG_TEXT("text", text));
+	}
+	return true;
+}
+
+static void asked(struct control_client *client, enum control_verb verb, const char *argument)
+{
+	static struct status_worker workers[SEATS_MAX];
+	size_t n = fill_workers(workers);
+
+	switch (verb) {
+	case CONTROL_STATUS:
+		answer_status(client);
+		break;
+	case CONTROL_TOP:
+		status_moment(client);
+		answer_server(client);
+		/* fall through */
+	case CONTROL_WORKERS:
+		for (size_t i = 0; i < n; i++)
+			status_worker(client, &workers[i], desk.owner->board, verb == CONTROL_TOP);
+		control_done(client);
+		break;
+	case CONTROL_METRICS:
+		answer_metrics(client);
+		break;
+	case CONTROL_PID:
+		status_pid(client, argument, getpid(), workers, n);
+		break;
+	case CONTROL_RELOAD:
+		if (comes(client))
+			change_reload();
+		break;
+	case CONTROL_REBALANCE:
+		if (comes(client))
+			change_rebalance();
+		break;
+	case CONTROL_UPGRADE:
+		if (comes(client))
+			desk.owner->upgrade();
+		break;
+	case CONTROL_DRAIN:
+		desk.cut = connections_cut();
+		desk.owner->drain("weirctl drain");
+		loop_poke(desk.owner->loop, &desk.progress);
+		break;
+	case CONTROL_STOP:
+		desk.owner->stop("weirctl stop");
+		break;
+	default:
+		control_failed(client, "%s is not known here", control_verb_name(verb));
+	}
+}
+
+static const struct control_owner control_owner = {.asked = asked, .is_worker = is_worker};
+
+void desk_tell(enum change change, bool made, const char *text)
+{
+	enum control_verb verb;
+
+	if (change == CHANGE_RELOAD)
+		verb = CONTROL_RELOAD;
+	else if (change == CHANGE_REBALANCE)
+		verb = CONTROL_REBALANCE;
+	else if (change == CHANGE_UPGRADE)
+		verb = CONTROL_UPGRADE;
+	else
+		return;
+	if (made)
+		CONTROL_TELL(verb, "note", LOG_TEXT("text", text));
+	control_finish(verb, made ? NULL : text);
+}
+
+void desk_open(const struct desk_owner *owner, const struct control_legacy *legacy)
+{
+	const char *path = change_serving()->config.control;
+
+	desk.owner = owner;
+	desk.born = time(NULL);
+	desk.born_us = owner->loop->now_us;
+	source_init(&desk.progress, -1, progress_turn);
+	if (legacy && legacy->fd >= 0)
+		control_adopt(owner->loop, &control_owner, path, legacy);
+	else
+		control_open(owner->loop, &control_owner, path);
+}
+
+void desk_close(void)
+{
+	uint64_t cut = connections_cut() - desk.cut;
+	char text[96];
+
+	if (cut && control_waiting(CONTROL_DRAIN)) {
+		(void)snprintf(text, sizeof text,
+			       "connections closed by drain-timeout, or with a worker: %llu",
+			       (unsigned long long)cut);
+		CONTROL_TELL(CONTROL_DRAIN, "note", LOG_TEXT("text", text),
+			     LOG_NUMBER("connections", cut));
+	}
+	control_finish(CONTROL_DRAIN, NULL);
+	control_finish(CONTROL_STOP, NULL);
+	control_close();
+}

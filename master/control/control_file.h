@@ -1,0 +1,41 @@
+/*
+ * control_file: where the socket of control is.
+ *
+ * The place is the operator's (a path that can't be had dies, at start) or the default one
+ * (then there may be none, which is only warned of). A stale file is replaced, a live one
+ * never; what a killed master left in the default place goes when the next one starts. The
+ * file is removed by who made it, where it is still the same file (socket_file.h).
+ */
+#ifndef MASTER_CONTROL_CONTROL_FILE_H
+#define MASTER_CONTROL_CONTROL_FILE_H
+
+#include <stdbool.h>
+
+#include "master/listen/socket_file.h"
+
+struct control_file {
+	struct address address;
+	bool asked_for; /* by the operator */
+	struct socket_file file;
+};
+
+/* What another master hands over. */
+struct control_legacy {
+	int fd; /* -1: none */
+	struct socket_file file;
+};
+
+/* A listening socket; -1: there is none. */
+int control_file_open(struct control_file *file, const char *path);
+/* The same where it was before, of a file that was removed or forgotten; never dies. */
+int control_file_again(struct control_file *file);
+/* The master before us was reached by this socket: if it is at the path (NULL: the default place)
+ * the file is ours now; else it goes, and this is control_file_again() there. */
+int control_file_adopt(struct control_file *file, const char *path,
+		       const struct control_legacy *legacy);
+const char *control_file_path(const struct control_file *file);
+void control_file_remove(struct control_file *file);
+/* It is another's from now on. */
+void control_file_forget(struct control_file *file);
+
+#endif

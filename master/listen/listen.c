@@ -1,0 +1,395 @@
+#include "master/listen/listen_parts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "master/listen/activation.h"
+#include "reactor/base/check.h"
+#include "reactor/base/log.h"
+
+struct listen_all listen_all;
+
+const struct endpoint *listen_endpoint(const struct listen_set *set, size_t i)
+{
+	return &set->config->listeners[i];
+}
+
+enum accept_mode listen_mode(const struct listen_set *set, size_t i)
+{
+	return config_accept_mode(set->config, listen_endpoint(set, i));
+}
+
+size_t listen_width(const struct listen_set *set, size_t i)
+{
+	const struct point *point = set->points[i];
+
+	if (set == &listen_all.inherited)
+		return point->fds_n;
+	return listen_is_slots_own(set, i) ? set->slots : 1;
+}
+
+/* ---- who has what ---- */
+
+/* The n-th of all sets that are open, that of the master before us among them; NULL: none. */
+static const struct listen_set *set_at(size_t n)
+{
+	return n == 0		      ? &listen_all.inherited
+	       : n <= LISTEN_SETS_MAX ? listen_all.sets[n - 1]
+				      : NULL;
+}
+
+int listen_place(const struct listen_set *set, const struct point *point)
+{
+	for (size_t i = 0; i < set->points_n; i++)
+		if (set->points[i] == point)
+			return (int)i;
+	return -1;
+}
+
+/* How many of a point's sockets are needed by others than `but`. */
+static size_t width_but(const struct point *point, const struct listen_set *but)
+{
+	size_t widest = 0;
+
+	for (size_t n = 0; n <= LISTEN_SETS_MAX; n++) {
+		const struct listen_set *set = set_at(n);
+		int i = set && set != but ? listen_place(set, point) : -1;
+
+		if (i >= 0 && listen_width(set, (size_t)i) > widest)
+			widest = listen_width(set, (size_t)i);
+	}
+	return widest;
+}
+
+int listen_find(const struct listen_set *set, uint32_t number)
+{
+	for (size_t i = 0; i < set->points_n; i++)
+		if (set->numbers[i] == number)
+			return (int)i;
+	return -1;
+}
+
+bool listen_has_topic(const struct listen_set *set, size_t n, uint32_t number)
+{
+	for (size_t i = 0; i < n; i++)
+		if (set->topics[i] == number)
+			return true;
+	return false;
+}
+
+static bool is_used(const struct listen_set *set, uint32_t number)
+{
+	return listen_has(set, number) || listen_has_topic(set, set->points_n, number);
+}
+
+uint32_t listen_free_number(const struct listen_set *set)
+{
+	for (uint32_t number = 0; number < LISTEN_NUMBERS_MAX; number++) {
+		bool used = is_used(set, number);
+
+		for (size_t n = 0; n <= LISTEN_SETS_MAX && !used; n++)
+			used = set_at(n) && is_used(set_at(n), number);
+		if (!used)
+			return number;
+	}
+	CHECK(false); /* two sets and what is inherited have at most LISTEN_NUMBERS_MAX */
+	return 0;
+}
+
+struct point *listen_free_point(void)
+{
+	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
+		if (!listen_all.points[i].used)
+			return &listen_all.points[i];
+	CHECK(false);
+	return NULL;
+}
+
+void listen_register(struct listen_set *set)
+{
+	for (size_t i = 0; i < LISTEN_SETS_MAX; i++) {
+		if (!listen_all.sets[i]) {
+			listen_all.sets[i] = set;
+			return;
+		}
+	}
+	CHECK(false); /* never more than two generations */
+}
+
+static bool is_open(const struct listen_set *set)
+{
+	for (size_t i = 0; i < LISTEN_SETS_MAX; i++)
+		if (listen_all.sets[i] == set)
+			return true;
+	return false;
+}
+
+/* ---- serving ---- */
+
+struct point_settings listen_settings(const struct config *config, const struct endpoint *endpoint)
+{
+	return (struct point_settings){
+	    .backlog = (int)config->backlog,
+	    .mode = endpoint->mode,
+	    .queue_bytes = endpoint->queue_bytes,
+	    .send_queue_bytes = endpoint->send_queue_bytes,
+	};
+}
+
+/* Where the kernel does not steer, some come to a socket that goes, and are taken from there. */
+static void feed(struct point *point, size_t n)
+{
+	int error = point_feed(point, n);
+
+	if (error)
+		log_warn("newcomers are not steered", LOG_TEXT("error", strerror(-error)));
+}
+
+void listen_serve(struct listen_set *set)
+{
+	for (size_t i = 0; i < set->points_n; i++) {
+		struct point_settings settings =
+		    listen_settings(set->config, listen_endpoint(set, i));
+
+		feed(set->points[i], listen_width(set, i));
+		point_set(set->points[i], &settings);
+	}
+}
+
+struct point *listen_inherit(const struct point *point, const struct protocol *protocol,
+			     uint32_t number, uint32_t topic)
+{
+	struct listen_set *set = &listen_all.inherited;
+	struct point *mine;
+
+	if (set->points_n == LISTENERS_MAX || listen_has(set, number))
+		return NULL;
+	mine = listen_free_point();
+	*mine = *point;
+	mine->used = mine->guest = true;
+	mine->reached = mine->fds_n;
+	set->points[set->points_n] = mine;
+	set->protocols[set->points_n] = protocol;
+	set->topics[set->points_n] = topic;
+	set->numbers[set->points_n++] = number;
+	return mine;
+}
+
+bool listen_inherited(int fd)
+{
+	const struct listen_set *set = &listen_all.inherited;
+
+	for (size_t i = 0; i < set->points_n; i++) {
+		const struct point *point = set->points[i];
+
+		if (fd == point->ledger || (point->limiter.places && fd == point->limiter.fd))
+			return true;
+		for (size_t n = 0; n < point->fds_n; n++)
+			if (fd == point->fds[n])
+				return true;
+	}
+	return false;
+}
+
+/* ---- dropping ---- */
+
+/* listen_tidy() closes them, but for those that nobody can have come to. */
+static void steer_past_spares(struct point *point, size_t needed)
+{
+	point_narrow(point, point->reached > needed ? point->reached : needed);
+	if (point_feed(point, point->fed < needed ? point->fed : needed))
+		point_narrow(point, needed); /* somebody comes to each of them */
+	point_let_wait(point, needed);
+}
+
+static void let_go(struct listen_set *set, size_t i)
+{
+	struct point *point = set->points[i];
+	size_t needed = width_but(point, set);
+
+	if (!needed)
+		point_close(point, set->handed_over || point->guest);
+	else
+		steer_past_spares(point, needed);
+}
+
+void listen_drop(struct listen_set *set)
+{
+	if (!is_open(set))
+		return;
+	for (size_t i = 0; i < set->points_n; i++)
+		let_go(set, i);
+	for (size_t i = 0; i < LISTEN_SETS_MAX; i++)
+		if (listen_all.sets[i] == set)
+			listen_all.sets[i] = NULL;
+	*set = (struct listen_set){0};
+}
+
+void listen_handed_over(struct listen_set *set, bool handed_over)
+{
+	set->handed_over = handed_over;
+}
+
+void listen_settle(void (*took)(uint32_t number, int fd))
+{
+	struct listen_set *set = &listen_all.inherited;
+
+	for (size_t i = 0; i < set->points_n; i++)
+		set->points[i]->guest = false;
+	listen_take(set, 0, took);
+	for (size_t i = 0; i < set->points_n; i++)
+		let_go(set, i);
+	*set = (struct listen_set){0};
+}
+
+size_t listen_left(uint32_t numbers[LISTENERS_MAX])
+{
+	const struct listen_set *set = &listen_all.inherited;
+	size_t n = 0;
+
+	for (size_t i = 0; i < set->points_n; i++)
+		if (!width_but(set->points[i], set))
+			numbers[n++] = set->numbers[i];
+	return n;
+}
+
+/* ---- slots come and go ---- */
+
+bool listen_add_slots(struct listen_set *set, size_t slots, char error[CONFIG_ERROR_BYTES])
+{
+	size_t before = set->slots;
+
+	CHECK(slots >= before && slots <= WORKERS_MAX);
+	set->slots = slots;
+	for (size_t i = 0; i < set->points_n; i++) {
+		if (!point_widen(set->points[i], listen_width(set, i), error)) {
+			listen_close_slots(set, before);
+			return false;
+		}
+	}
+	return true;
+}
+
+void listen_steer_away(struct listen_set *set, size_t first_slot_that_goes)
+{
+	CHECK(first_slot_that_goes);
+	for (size_t i = 0; i < set->points_n; i++) {
+		size_t n = listen_width(set, i);
+
+		feed(set->points[i], n < first_slot_that_goes ? n : first_slot_that_goes);
+	}
+}
+
+void listen_close_slots(struct listen_set *set, size_t slots)
+{
+	CHECK(slots && slots <= set->slots);
+	set->slots = slots;
+	for (size_t i = 0; i < set->points_n; i++)
+		steer_past_spares(set->points[i], width_but(set->points[i], NULL));
+}
+
+void listen_tidy(struct listen_set *set, bool close, void (*took)(uint32_t number, int fd))
+{
+	for (size_t i = 0; i < set->points_n; i++) {
+		struct point *point = set->points[i];
+		size_t needed = width_but(point, NULL);
+
+		for (size_t n = needed; n < point->fds_n; n++)
+			point_take(point, n, set->numbers[i], took);
+		if (close)
+			point_narrow(point, needed);
+	}
+}
+
+/* ---- who waits ---- */
+
+void listen_take(struct listen_set *set, size_t slots, void (*took)(uint32_t number, int fd))
+{
+	for (size_t i = 0; i < set->points_n; i++) {
+		size_t others = width_but(set->points[i], set);
+
+		for (size_t n = slots > others ? slots : others; n < listen_width(set, i); n++)
+			point_take(set->points[i], n, set->numbers[i], took);
+	}
+}
+
+void listen_retire(struct listen_set *set, void (*took)(uint32_t number, int fd))
+{
+	for (size_t i = 0; i < set->points_n; i++) {
+		if (width_but(set->points[i], set))
+			continue;
+		for (size_t n = 0; n < listen_width(set, i); n++)
+			point_take(set->points[i], n, set->numbers[i], took);
+		point_close_sockets(set->points[i]);
+	}
+}
+
+void listen_refuse(struct listen_set *set, size_t slot)
+{
+	for (size_t i = 0; i < set->points_n; i++)
+		if (listen_is_slots_own(set, i))
+			point_take(set->points[i], slot, set->numbers[i], NULL);
+}
+
+void listen_refuse_all(struct listen_set *set)
+{
+	for (size_t i = 0; i < set->points_n; i++)
+		for (size_t n = 0; n < listen_width(set, i); n++)
+			point_take(set->points[i], n, set->numbers[i], NULL);
+}
+
+void listen_stop(struct listen_set *set)
+{
+	for (size_t i = 0; i < set->points_n; i++)
+		point_close_sockets(set->points[i]);
+}
+
+/* ---- questions ---- */
+
+void listen_numbers(const struct listen_set *set, uint32_t numbers[LISTENERS_MAX])
+{
+	memcpy(numbers, set->numbers, sizeof set->numbers);
+}
+
+void listen_topics(const struct listen_set *set, uint32_t topics[LISTENERS_MAX])
+{
+	memcpy(topics, set->topics, sizeof set->topics);
+}
+
+bool listen_is_slots_own(const struct listen_set *set, size_t listener)
+{
+	return !set->points[listener]->single && listen_mode(set, listener) == ACCEPT_REUSEPORT;
+}
+
+int listen_master_socket(const struct listen_set *set, size_t listener)
+{
+	const struct point *point = set->points[listener];
+
+	return point->fds_n ? point->fds[0] : -1;
+}
+
+void listen_for_slot(const struct listen_set *set, size_t slot, int fds[LISTENERS_MAX])
+{
+	for (size_t i = 0; i < set->points_n; i++) {
+		size_t n = listen_is_slots_own(set, i) ? slot : 0;
+
+		fds[i] = listen_mode(set, i) != ACCEPT_HANDOFF && n < set->points[i]->fds_n
+			     ? set->points[i]->fds[n]
+			     : -1;
+	}
+}
+
+bool listen_keeps(const struct listen_set *other, const struct listen_set *set, size_t listener,
+		  size_t slot)
+{
+	int i = listen_place(other, set->points[listener]);
+
+	return i >= 0 &&
+	       (listen_is_slots_own(set, listener) ? slot : 0) < listen_width(other, (size_t)i);
+}
+
+bool listen_borrowed(const struct listen_set *set, size_t listener)
+{
+	return set->points[listener]->borrowed;
+}

@@ -1,0 +1,268 @@
+/* Opening a set: a point for each listener, that there is already or is made. */
+#include "master/listen/listen_parts.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "master/listen/activation.h"
+#include "reactor/base/log.h"
+
+#define PORT_TRIES 16
+
+/* That of the same protocol first: several listeners may have asked for any port of one
+ * address, and theirs are told apart by that alone. */
+static int match(const struct listen_set *set, const struct listen_set *before,
+		 const struct endpoint *endpoint)
+{
+	for (int same = 1; same >= 0; same--)
+		for (size_t i = 0; i < before->points_n; i++) {
+			const struct point *point = before->points[i];
+			bool any_port = !address_is_unix(&endpoint->address) &&
+					!address_port(&endpoint->address);
+
+			if (point_is_at(point, endpoint) && listen_place(set, point) < 0 &&
+			    (same || !any_port) &&
+			    (before->protocols[i] == endpoint->protocol) == (bool)same)
+				return (int)i;
+		}
+	return -1;
+}
+
+static const struct activation_socket *inherited_socket(const struct endpoint *endpoint)
+{
+	const struct activation_socket *found;
+
+	for (size_t i = 0; i < activation_n(); i++) {
+		found = activation_find(endpoint, activation_socket(i), 1);
+		if (found)
+			return found;
+	}
+	return NULL;
+}
+
+/* From the i-th listener on: so many are addresses of the same LISTENER. */
+static size_t addresses_n(const struct config *config, size_t i)
+{
+	size_t n = 1;
+
+	while (i + n < config->listeners_n && config->listeners[i + n].joined)
+		n++;
+	return n;
+}
+
+static size_t first_address(const struct config *config, size_t i)
+{
+	while (config->listeners[i].joined)
+		i--;
+	return i;
+}
+
+/* That which another address of the same LISTENER has, where any port was asked for; 0: none. */
+static unsigned port_of_others(const struct listen_set *set, const struct listen_set *before,
+			       size_t i)
+{
+	size_t first = first_address(set->config, i);
+
+	for (size_t k = first; k < first + addresses_n(set->config, first); k++) {
+		int old = k < i ? -1 : match(set, before, &set->config->listeners[k]);
+
+		if (k < i)
+			return address_port(&set->points[k]->bound);
+		if (old >= 0)
+			return address_port(&before->points[old]->bound);
+	}
+	return 0;
+}
+
+static struct point *make_point(const struct listen_set *set, const struct listen_set *before,
+				const struct endpoint *endpoint, char error[CONFIG_ERROR_BYTES])
+{
+	struct point_settings settings = listen_settings(set->config, endpoint);
+	struct endpoint there = *endpoint;
+	struct point *point = listen_free_point();
+	bool alone = true;
+
+	if (!address_is_unix(&there.address) && !address_port(&there.address))
+		address_set_port(&there.address, port_of_others(set, before, set->points_n));
+	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
+		if (listen_all.points[i].used && point_overlaps(&listen_all.points[i], &there))
+			alone = false;
+	if (!point_open(point, &there, &settings, inherited_socket(endpoint), alone, error))
+		return NULL;
+	point->asked = endpoint->address;
+	return point;
+}
+
+/* What the workers' sockets of one listener share; its memory is the point's. */
+static bool open_accounts(struct listen_set *set, size_t i, char error[CONFIG_ERROR_BYTES])
+{
+	uint64_t rate = listen_endpoint(set, i)->rate;
+	struct point *point = set->points[i];
+
+	if (!point->datagrams)
+		return true;
+	if (point_keep_accounts(point, rate)) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES,
+			       "shared memory for a listener of datagrams: %s", strerror(ENOMEM));
+		return false;
+	}
+	set->ledgers[i] = (struct datagram_ledger){.dropped = point->dropped};
+	if (rate) {
+		set->limiters[i] = point->limiter;
+		limiter_set_rate(&set->limiters[i], rate);
+		set->ledgers[i].limiter = &set->limiters[i];
+	}
+	return true;
+}
+
+/* That of the set before; but where its socket file is lost, a new one is made, with the same
+ * number: its connections move as ever, and who waits at the old socket is let in by the old
+ * workers. Where that can't be, it is as good as it was. */
+static struct point *same_point(const struct listen_set *set, const struct listen_set *before,
+				struct point *point, const struct endpoint *endpoint)
+{
+	char error[CONFIG_ERROR_BYTES];
+	struct point *anew;
+
+	if (!point_is_lost(point))
+		return point;
+	anew = make_point(set, before, endpoint, error);
+	if (!anew)
+		log_warn("a socket file that was removed does not come back",
+			 LOG_TEXT("error", error));
+	return anew ? anew : point;
+}
+
+static bool open_one(struct listen_set *set, struct endpoint *endpoint,
+		     const struct listen_set *before, char error[CONFIG_ERROR_BYTES])
+{
+	int old = match(set, before, endpoint);
+	size_t i = set->points_n;
+
+	set->points[i] = old >= 0 ? same_point(set, before, before->points[old], endpoint)
+				  : make_point(set, before, endpoint, error);
+	if (!set->points[i])
+		return false;
+	set->protocols[i] = endpoint->protocol;
+	set->numbers[i] = old >= 0 && before->protocols[old] == endpoint->protocol
+			      ? before->numbers[old]
+			      : listen_free_number(set);
+	set->topics[i] = set->numbers[i];
+	set->points_n++;
+	endpoint->address = set->points[i]->bound;
+	/* One socket is for all workers then, whoever made it. */
+	if (set->points[i]->single && listen_mode(set, i) == ACCEPT_REUSEPORT)
+		endpoint->accept = ACCEPT_SHARED;
+	return point_widen(set->points[i], listen_width(set, i), error) &&
+	       open_accounts(set, i, error);
+}
+
+static void warn_of_somaxconn(uint64_t backlog)
+{
+	FILE *file = fopen("/proc/sys/net/core/somaxconn", "re");
+	unsigned long long max = 0;
+
+	if (!file)
+		return;
+	if (fscanf(file, "%llu", &max) == 1 && backlog > max)
+		log_warn("net.core.somaxconn cuts the backlog", LOG_NUMBER("backlog", backlog),
+			 LOG_NUMBER("somaxconn", max));
+	(void)fclose(file);
+}
+
+/* ---- one LISTENER of several addresses ---- */
+
+/* What this machine has not: no such family, or no such address. */
+static bool leave_out(struct config *config, size_t i, int reason)
+{
+	struct endpoint *endpoint = &config->listeners[i];
+	char text[ENDPOINT_TEXT_BYTES];
+
+	if ((reason != EADDRNOTAVAIL && reason != EAFNOSUPPORT) ||
+	    (!endpoint->joined && addresses_n(config, i) == 1))
+		return false;
+	endpoint_format(endpoint, text);
+	log_warn("an address of a name is left out", LOG_TEXT("listener", text),
+		 LOG_TEXT("error", strerror(reason)));
+	if (!endpoint->joined)
+		endpoint[1].joined = false;
+	config->listeners_n--;
+	memmove(endpoint, endpoint + 1, (config->listeners_n - i) * sizeof *endpoint);
+	return true;
+}
+
+/* Somebody has the port that the kernel chose, at another address: all of this LISTENER closes, to
+ * try another one. */
+static bool leave_port(struct listen_set *set, const struct listen_set *before, int reason,
+		       unsigned *tries)
+{
+	struct endpoint *endpoints = set->config->listeners;
+	size_t i = set->points_n, first = first_address(set->config, i);
+
+	if (reason != EADDRINUSE || !endpoints[i].joined || address_port(&endpoints[i].address) ||
+	    ++*tries > PORT_TRIES)
+		return false;
+	for (size_t k = first; k < i; k++)
+		if (listen_place(before, set->points[k]) >= 0)
+			return false;
+	while (i-- > first) {
+		endpoints[i].address = set->points[i]->asked;
+		point_close(set->points[i], false);
+	}
+	set->points_n = first;
+	return true;
+}
+
+/* That of before, if any of its addresses was there: who is moved goes on hearing all. */
+static uint32_t topic_of(const struct listen_set *set, size_t first, size_t n,
+			 const struct listen_set *before)
+{
+	for (size_t i = first; i < first + n; i++) {
+		int old = listen_find(before, set->numbers[i]);
+
+		if (old >= 0 && !listen_has_topic(set, first, before->topics[old]))
+			return before->topics[old];
+	}
+	return listen_has_topic(set, first, set->numbers[first]) ? listen_free_number(set)
+								 : set->numbers[first];
+}
+
+static void join_topics(struct listen_set *set, const struct listen_set *before)
+{
+	size_t n;
+
+	for (size_t first = 0; first < set->points_n; first += n) {
+		uint32_t topic;
+
+		n = addresses_n(set->config, first);
+		topic = topic_of(set, first, n, before);
+		for (size_t i = first; i < first + n; i++)
+			set->topics[i] = topic;
+	}
+}
+
+bool listen_open(struct listen_set *set, struct config *config, const struct listen_set *before,
+		 char error[CONFIG_ERROR_BYTES])
+{
+	unsigned tries = 0;
+
+	if (!before)
+		before = &listen_all.inherited;
+	*set = (struct listen_set){.config = config, .slots = config->workers};
+	listen_register(set);
+	warn_of_somaxconn(config->backlog);
+	while (set->points_n < config->listeners_n) {
+		size_t i = set->points_n;
+
+		errno = 0;
+		if (!open_one(set, &config->listeners[i], before, error) &&
+		    (set->points_n > i ||
+		     (!leave_out(config, i, errno) && !leave_port(set, before, errno, &tries)))) {
+			listen_drop(set);
+			return false;
+		}
+	}
+	join_topics(set, before);
+	return true;
+}

@@ -1,0 +1,297 @@
+#include "master/metrics/lifetime_counters.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "master/proc.h"
+#include "reactor/base/hash.h"
+#include "reactor/base/log.h"
+#include "reactor/base/sys.h"
+
+#define ANNALS_VERSION 2
+#define ANNALS_SEATS   (SEATS_MAX + 2)
+#define ANNALS_NAMES   1024 /* a power of two, far more than there are counters */
+
+/*
+ * Two masters may write here at a time, each of its own processes. cpu_us is what is shown, one
+ * word that only grows; used_us is of those that have ended.
+ */
+struct annals_seat {
+	uint64_t pid; /* 0: it was reaped */
+	uint64_t born_us, started;
+	uint64_t used_us, cpu_us;
+};
+
+/* A counter has its place by its name, as a hash: two versions of weir that write here at a time
+ * may know others of them. */
+struct annals_name {
+	uint64_t id; /* 0: it is nobody's */
+	uint64_t value;
+};
+
+struct annals {
+	uint64_t version, bytes, began_us, masters;
+	uint64_t restarts[WORKERS_MAX];
+	struct annals_seat seats[ANNALS_SEATS];
+	struct annals_name names[ANNALS_NAMES];
+};
+
+static struct {
+	struct annals *shared; /* NULL: there are none */
+	int fd;
+	/* Of the master's own counters: what those before it had, once somebody asked. */
+	uint64_t before[BOARD_ROWS_MAX];
+	bool known[BOARD_ROWS_MAX];
+} here = {.fd = -1};
+
+#define READ(place)	    __atomic_load_n(&(place), __ATOMIC_RELAXED)
+#define WRITE(place, value) __atomic_store_n(&(place), (uint64_t)(value), __ATOMIC_SEQ_CST)
+#define ADD(place, n)	    (void)__atomic_fetch_add(&(place), (uint64_t)(n), __ATOMIC_RELAXED)
+
+static uint64_t wall_us(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* ---- the memory ---- */
+
+static bool attach(int fd)
+{
+	struct stat status;
+
+	if (fstat(fd, &status) < 0 || status.st_size != (off_t)sizeof(struct annals))
+		return false;
+	here.shared = sys_map(sizeof *here.shared, MAP_SHARED, fd);
+	if (!here.shared)
+		return false;
+	if (here.shared->version == ANNALS_VERSION && here.shared->bytes == sizeof(struct annals)) {
+		here.fd = fd;
+		return true;
+	}
+	(void)munmap(here.shared, sizeof *here.shared);
+	here.shared = NULL;
+	return false;
+}
+
+static void make(void)
+{
+	here.fd = memfd_create("weir-annals", MFD_CLOEXEC);
+	if (here.fd >= 0 && ftruncate(here.fd, sizeof(struct annals)) == 0)
+		here.shared = sys_map(sizeof *here.shared, MAP_SHARED, here.fd);
+	if (!here.shared) {
+		log_warn("no memory for annals: what happens is not counted");
+		annals_close();
+		return;
+	}
+	here.shared->version = ANNALS_VERSION;
+	here.shared->bytes = sizeof(struct annals);
+	here.shared->began_us = wall_us();
+}
+
+void annals_open(int inherited)
+{
+	if (inherited >= 0 && !attach(inherited)) {
+		log_warn("other annals than those of the master before: they begin anew");
+		(void)close(inherited);
+	}
+	if (!here.shared)
+		make();
+	if (here.shared) /* a worker has no copy of it */
+		(void)madvise(here.shared, sizeof *here.shared, MADV_DONTFORK);
+}
+
+int annals_fd(void)
+{
+	return here.fd;
+}
+
+void annals_close(void)
+{
+	if (here.shared)
+		(void)munmap(here.shared, sizeof *here.shared);
+	if (here.fd >= 0)
+		(void)close(here.fd);
+	here.shared = NULL;
+	here.fd = -1;
+	memset(here.known, 0, sizeof here.known);
+}
+
+/* ---- counts ---- */
+
+static uint64_t id_of(const char *name)
+{
+	uint64_t hash = ANNALS_NAMES;
+
+	while (*name)
+		hash = hash_mix(hash ^ (unsigned char)*name++);
+	return hash | 1;
+}
+
+/* The place of a name, from now on. NULL: there is no memory for it. */
+static uint64_t *place_of(const char *name)
+{
+	uint64_t id = id_of(name);
+
+	for (size_t i = 0; here.shared && i < ANNALS_NAMES; i++) {
+		struct annals_name *at = &here.shared->names[(id / 2 + i) % ANNALS_NAMES];
+		uint64_t nobody = 0;
+
+		if (__atomic_compare_exchange_n(&at->id, &nobody, id, false, __ATOMIC_RELAXED,
+						__ATOMIC_RELAXED) ||
+		    nobody == id)
+			return &at->value;
+	}
+	return NULL;
+}
+
+static const char *const annal_names[ANNALS] = {
+    [ANNAL_RELOADS] = "reloads",
+    [ANNAL_RELOADS_FAILED] = "reloads_failed",
+    [ANNAL_UPGRADES] = "upgrades",
+    [ANNAL_UPGRADES_FAILED] = "upgrades_failed",
+};
+
+void annals_add(enum annal annal)
+{
+	uint64_t *value = place_of(annal_names[annal]);
+
+	if (value)
+		ADD(*value, 1);
+}
+
+uint64_t annals_count(enum annal annal)
+{
+	uint64_t *value = place_of(annal_names[annal]);
+
+	return value ? READ(*value) : 0;
+}
+
+/* What was shown of it is what the next master goes on from; so that is written down. */
+uint64_t annals_own(size_t row, uint64_t value)
+{
+	char name[BOARD_NAME_BYTES + 8];
+	uint64_t *shown;
+
+	(void)snprintf(name, sizeof name, "master %s", stats_rows[row].name);
+	shown = place_of(name);
+	if (!shown || !stats_grows(&stats_rows[row]))
+		return value;
+	if (!here.known[row])
+		here.before[row] = READ(*shown);
+	here.known[row] = true;
+	if (here.before[row] + value > READ(*shown))
+		WRITE(*shown, here.before[row] + value);
+	return READ(*shown);
+}
+
+void annals_leave_own(const struct stats *own)
+{
+	for (size_t row = 0; row < stats_rows_n; row++)
+		(void)annals_own(row, stats_value(own, &stats_rows[row]));
+}
+
+uint64_t annals_began_us(void)
+{
+	return here.shared ? here.shared->began_us : 0;
+}
+
+void annals_restarted(unsigned slot)
+{
+	if (here.shared && slot < WORKERS_MAX)
+		ADD(here.shared->restarts[slot], 1);
+}
+
+uint64_t annals_restarts(unsigned slot)
+{
+	return here.shared && slot < WORKERS_MAX ? READ(here.shared->restarts[slot]) : 0;
+}
+
+/* ---- processes ---- */
+
+static struct annals_seat *seat_at(unsigned seat)
+{
+	return here.shared && seat < ANNALS_SEATS ? &here.shared->seats[seat] : NULL;
+}
+
+/* What was seen of one that nobody reaped here is all that will be known of it. */
+void annals_here(unsigned seat, pid_t pid)
+{
+	struct annals_seat *at = seat_at(seat);
+	struct proc proc;
+
+	if (!at)
+		return;
+	WRITE(at->used_us, READ(at->cpu_us));
+	WRITE(at->born_us, wall_us());
+	WRITE(at->started, proc_read(pid, &proc) ? proc.started : 0);
+	WRITE(at->pid, pid);
+}
+
+void annals_here_master(void)
+{
+	if (!here.shared)
+		return;
+	annals_here(ANNALS_MASTER + (unsigned)(here.shared->masters & 1), getpid());
+	ADD(here.shared->masters, 1);
+}
+
+static uint64_t us_of(const struct timeval *time)
+{
+	return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
+}
+
+static void grow(struct annals_seat *at, uint64_t cpu_us)
+{
+	if (cpu_us > READ(at->cpu_us))
+		WRITE(at->cpu_us, cpu_us);
+}
+
+/* Who looks at it meanwhile, and is another master, must not add what it used twice: the pid
+ * goes first. */
+void annals_gone(unsigned seat, const struct rusage *used)
+{
+	struct annals_seat *at = seat_at(seat);
+
+	if (!at || !READ(at->pid))
+		return;
+	WRITE(at->pid, 0);
+	grow(at, READ(at->used_us) + us_of(&used->ru_utime) + us_of(&used->ru_stime));
+	WRITE(at->used_us, READ(at->cpu_us));
+}
+
+/* What could not be seen when it came is what can be seen now: nobody has reaped it. */
+static bool is_it(struct annals_seat *at, const struct proc *proc)
+{
+	if (!READ(at->started))
+		WRITE(at->started, proc->started);
+	return proc->started == READ(at->started);
+}
+
+struct annals_process annals_look(unsigned seat)
+{
+	struct annals_seat *at = seat_at(seat);
+	struct annals_process process = {0};
+	uint64_t pid, used_us;
+	struct proc proc;
+
+	if (!at)
+		return process;
+	pid = READ(at->pid);
+	used_us = READ(at->used_us);
+	if (pid && proc_read((pid_t)pid, &proc) && is_it(at, &proc) && READ(at->pid) == pid) {
+		grow(at, used_us + proc.cpu_us);
+		process.memory_bytes = proc.memory_bytes;
+		process.state = proc.state;
+	}
+	process.cpu_us = READ(at->cpu_us);
+	process.born_us = READ(at->born_us);
+	return process;
+}

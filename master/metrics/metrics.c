@@ -1,0 +1,500 @@
+#include "master/metrics/metrics_parts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "master/listen/bound_socket.h"
+#include "reactor/base/check.h"
+#include "reactor/loop/listener.h"
+#include "reactor/base/log.h"
+#include "reactor/base/rights.h"
+
+#define BUFFERS_BYTES (4u << 20)
+#define IDLE_MS	      75000 /* longer than most scrape intervals */
+#define WRITE_MS      5000
+#define REQUEST_MS    5000
+#define BACKLOG	      1024
+#define SPARE_PLACES  8 /* for those who come together: who makes room goes after them */
+
+/* One of our addresses. */
+struct place {
+	struct point point; /* not used: this is nobody's place */
+	bool wanted;	    /* by the configuration that is, or may be, the next one */
+	bool staged;	    /* by that one alone */
+	bool guest;	    /* the socket, and its file, are another master's still */
+	bool serving;
+	struct listener listeners[2]; /* in turns: the one before may still be queued */
+	unsigned current;
+};
+
+#define PLACES_MAX (2 * METRICS_ADDRESSES_MAX) /* of two configurations */
+
+static struct {
+	const struct metrics_owner *owner; /* NULL: not begun */
+	struct place places[PLACES_MAX];
+	struct metrics_legacy strangers; /* inherited, and not where we are to be */
+	bool serving, left;
+	struct conn_table table;
+	bool has_table;
+	struct service service;
+	struct stats stats; /* of these connections: nobody else's */
+} metrics;
+
+#define EACH_PLACE(place)                                                                          \
+	for (struct place *place = metrics.places; place < metrics.places + PLACES_MAX; place++)   \
+		if (place->point.used)
+
+const struct metrics_owner *metrics_owner(void)
+{
+	return metrics.owner;
+}
+
+bool metrics_is_pressed(void)
+{
+	return metrics.left || metrics.table.conns.used > METRICS_CONNECTIONS / 2;
+}
+
+/* ---- where ---- */
+
+static struct endpoint endpoint_of(const struct address *address)
+{
+	return (struct endpoint){.protocol = &metrics_protocol, .address = *address, .accept = -1};
+}
+
+static struct place *place_of(const struct address *address)
+{
+	EACH_PLACE (place)
+		if (address_is_same(&place->point.asked, address))
+			return place;
+	return NULL;
+}
+
+static struct place *free_place(void)
+{
+	for (struct place *place = metrics.places; place < metrics.places + PLACES_MAX; place++)
+		if (!place->point.used)
+			return place;
+	CHECK(false); /* two configurations have at most as many */
+	return NULL;
+}
+
+/* The port that the kernel chose for one address of a name is that of the others, too. */
+static struct address at_same_port(const struct address *address, const struct config *config)
+{
+	struct address there = *address;
+
+	for (size_t i = 0; i < config->metrics_n && !address_is_unix(&there); i++) {
+		const struct place *other = place_of(&config->metrics_at[i]);
+
+		if (other && !address_port(&there))
+			address_set_port(&there, address_port(&other->point.bound));
+	}
+	return there;
+}
+
+static const struct point_settings settings = {.backlog = BACKLOG};
+
+/* An error of it is said without a scheme, as the address was given. */
+static bool open_there(struct point *point, const struct endpoint *endpoint, bool alone,
+		       char error[CONFIG_ERROR_BYTES])
+{
+	static const char with[] = "listening on metrics://", without[] = "metrics ";
+
+	if (point_open(point, endpoint, &settings, NULL, alone, error))
+		return true;
+	if (strncmp(error, with, sizeof with - 1) == 0) {
+		memmove(error + sizeof without - 1, error + sizeof with - 1,
+			strlen(error + sizeof with - 1) + 1);
+		memcpy(error, without, sizeof without - 1);
+	}
+	return false;
+}
+
+/* Is nobody of ours, or of the master before us, where this one is to be? */
+static bool is_alone(const struct endpoint *endpoint)
+{
+	EACH_PLACE (place)
+		if (point_overlaps(&place->point, endpoint))
+			return false;
+	return !metrics.strangers.n;
+}
+
+static bool is_left_out(const struct address *address, int reason, size_t others, const char *error)
+{
+	char text[ADDRESS_TEXT_BYTES];
+
+	if ((reason != EADDRNOTAVAIL && reason != EAFNOSUPPORT) || !others)
+		return false;
+	address_format(address, text);
+	log_warn("an address of a name is left out", LOG_TEXT("metrics", text),
+		 LOG_TEXT("error", error));
+	return true;
+}
+
+/* NULL: it can't be had. */
+static struct place *open_place(const struct config *config, const struct address *address,
+				char error[CONFIG_ERROR_BYTES])
+{
+	struct address there = at_same_port(address, config);
+	struct endpoint endpoint = endpoint_of(&there);
+	struct place *place = free_place();
+
+	if (!open_there(&place->point, &endpoint, is_alone(&endpoint), error))
+		return NULL;
+	place->point.asked = *address;
+	place->staged = true;
+	return place;
+}
+
+/* Another one, where its socket file is lost; where that can't be had, it is as good as it was. */
+static struct place *same_place(const struct config *config, struct place *place)
+{
+	char error[CONFIG_ERROR_BYTES];
+	struct place *anew;
+
+	if (!point_is_lost(&place->point))
+		return place;
+	anew = open_place(config, &place->point.asked, error);
+	if (!anew)
+		log_warn("a socket file that was removed does not come back",
+			 LOG_TEXT("error", error));
+	return anew ? anew : place;
+}
+
+/* Places for all addresses. One that this machine does not have is left out, if the name has
+ * others. */
+static bool open_places(const struct config *config, char error[CONFIG_ERROR_BYTES])
+{
+	size_t left = config->metrics_n;
+
+	EACH_PLACE (place)
+		place->wanted = false;
+	for (size_t i = 0; i < config->metrics_n; i++) {
+		const struct address *address = &config->metrics_at[i];
+		struct place *place = place_of(address);
+
+		place = place ? same_place(config, place) : open_place(config, address, error);
+		if (place)
+			place->wanted = true;
+		else if (!is_left_out(address, errno, --left, error))
+			return false;
+	}
+	return true;
+}
+
+static void add_stranger(int fd, const struct socket_file *file)
+{
+	struct metrics_legacy *strangers = &metrics.strangers;
+
+	strangers->fds[strangers->n] = fd;
+	strangers->files[strangers->n++] = *file;
+}
+
+static void adopt_places(const struct config *config, const struct metrics_legacy *legacy)
+{
+	for (size_t i = 0; i < legacy->n; i++) {
+		bool adopted = false;
+
+		for (size_t j = 0; j < config->metrics_n && !adopted; j++) {
+			struct endpoint endpoint = endpoint_of(&config->metrics_at[j]);
+			struct place *place = free_place();
+			char at[ADDRESS_TEXT_BYTES];
+
+			address_format(&endpoint.address, at);
+			adopted = !place_of(&endpoint.address) && strcmp(at, legacy->at[i]) == 0 &&
+				  point_adopt(&place->point, &endpoint, &settings, legacy->fds[i],
+					      &legacy->files[i]);
+			place->guest = adopted;
+		}
+		if (!adopted)
+			add_stranger(legacy->fds[i], &legacy->files[i]);
+	}
+}
+
+bool metrics_bind(const struct config *config, const struct metrics_legacy *legacy,
+		  char error[CONFIG_ERROR_BYTES])
+{
+	adopt_places(config, legacy);
+	if (!open_places(config, error))
+		return false;
+	EACH_PLACE (place) {
+		place->staged = false;
+		if (place->wanted)
+			continue;
+		add_stranger(place->point.fds[0], &place->point.file);
+		socket_file_forget(&place->point.file);
+		place->point = (struct point){.ledger = -1};
+	}
+	return true;
+}
+
+/* The other master's, and of no use to anybody: who comes there is refused. */
+static void dismiss_strangers(void)
+{
+	struct metrics_legacy *strangers = &metrics.strangers;
+
+	while (strangers->n) {
+		int fd = strangers->fds[--strangers->n];
+		const struct socket_file *known = &strangers->files[strangers->n];
+		struct address bound = {.bytes = sizeof bound.socket};
+		struct socket_file file;
+
+		if (getsockname(fd, (struct sockaddr *)&bound.socket, &bound.bytes) == 0 &&
+		    address_path(&bound) && known->inode &&
+		    socket_file_adopt(&file, address_path(&bound), known->device, known->inode))
+			socket_file_remove(&file, address_path(&bound));
+		(void)shutdown(fd, SHUT_RDWR);
+		(void)close(fd);
+	}
+}
+
+/* ---- who comes ---- */
+
+static bool room(struct listener *listener)
+{
+	(void)listener;
+	if (!conn_table_full(&metrics.table))
+		return true;
+	metrics_make_room(&metrics.table);
+	return false;
+}
+
+/* The last quarter of the descriptors is for workers, and for whoever steers weir: the lowest that
+ * is free was taken, so that its number tells. */
+static bool is_one_too_many(int fd)
+{
+	struct rlimit limit;
+
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd >= limit.rlim_cur / 4 * 3;
+}
+
+/* A worker that is being forked has a copy for a moment: its registration must not outlive it. */
+static void accepted(struct listener *listener, int fd, const struct sockaddr *peer)
+{
+	(void)listener;
+	if (is_one_too_many(fd)) {
+		rights_close(fd);
+		return;
+	}
+	conn_open(&metrics.service, fd, CONN_PASSED, peer);
+	if (metrics.table.conns.used > METRICS_CONNECTIONS - SPARE_PLACES)
+		metrics_make_room(&metrics.table);
+}
+
+static const struct listener_owner listener_owner = {.room = room, .accepted = accepted};
+
+static void has_room(struct conn_table *table)
+{
+	(void)table;
+	EACH_PLACE (place)
+		if (place->serving)
+			listener_has_room(metrics.owner->loop, &place->listeners[place->current]);
+}
+
+/* Its counters are its own: they are no worker's, and not of what the master does for one. */
+static int table_open(void)
+{
+	static const struct conn_limits limits = {
+	    .high_water = 256 << 10,
+	    .low_water = 64 << 10,
+	    .idle_ms = IDLE_MS,
+	    .write_ms = WRITE_MS,
+	    .request_ms = REQUEST_MS,
+	    .connections_max = METRICS_CONNECTIONS,
+	};
+	struct loop *loop = metrics.owner->loop;
+	struct stats *loops_own = loop->stats;
+	int error;
+
+	if (metrics.has_table)
+		return 0;
+	loop->stats = &metrics.stats;
+	error = conn_table_open(&metrics.table, loop, &limits, BUFFERS_BYTES);
+	loop->stats = loops_own;
+	if (error) {
+		conn_table_close(&metrics.table);
+		return error;
+	}
+	metrics.table.on_room = has_room;
+	metrics.service = (struct service){.protocol = &metrics_protocol,
+					   .table = &metrics.table,
+					   .local = true /* some may be */};
+	metrics.has_table = true;
+	return 0;
+}
+
+static void listen_at(struct place *place)
+{
+	char text[ADDRESS_TEXT_BYTES];
+	struct listener *listener;
+	int fd, error;
+
+	CHECK(metrics.has_table);
+	fd = fcntl(place->point.fds[0], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	error = fd < 0 ? -errno : 0;
+	if (!error) {
+		place->current ^= 1;
+		listener = &place->listeners[place->current];
+		listener_init(listener, fd, &listener_owner, &metrics.stats);
+		place->serving = true;
+		(void)listener_resume(metrics.owner->loop, listener);
+	}
+	address_format(&place->point.bound, text);
+	if (error)
+		log_error("metrics are not served", LOG_TEXT("address", text),
+			  LOG_TEXT("error", strerror(-error)));
+	else
+		log_info("metrics", LOG_TEXT("address", text));
+}
+
+static void stop_listening(struct place *place)
+{
+	if (place->serving)
+		listener_close(metrics.owner->loop, &place->listeners[place->current]);
+	place->serving = false;
+}
+
+/* ---- its life ---- */
+
+static size_t metrics_n(void)
+{
+	size_t n = 0;
+
+	EACH_PLACE (place)
+		n++;
+	return n;
+}
+
+void metrics_begin(const struct metrics_owner *owner)
+{
+	int error;
+
+	metrics.owner = owner;
+	error = metrics_n() ? table_open() : 0;
+	if (error)
+		die("metrics: memory for connections: %s", strerror(-error));
+}
+
+/* The next master, which has gone, may have ended it. */
+static void bind_again(struct place *place)
+{
+	struct endpoint endpoint = endpoint_of(&place->point.asked);
+	char error[CONFIG_ERROR_BYTES];
+	int listens = 0;
+	socklen_t n = sizeof listens;
+
+	if (getsockopt(place->point.fds[0], SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) == 0 &&
+	    listens)
+		return;
+	point_close(&place->point, true);
+	if (!open_there(&place->point, &endpoint, true, error))
+		log_error("metrics are not served", LOG_TEXT("error", error));
+}
+
+void metrics_serve(void)
+{
+	if (metrics.serving)
+		return;
+	dismiss_strangers();
+	EACH_PLACE (place) {
+		if (metrics.left)
+			bind_again(place);
+		place->guest = false;
+	}
+	metrics.left = metrics.table.draining = false;
+	metrics.serving = true;
+	EACH_PLACE (place)
+		listen_at(place);
+}
+
+void metrics_leave(void)
+{
+	EACH_PLACE (place)
+		stop_listening(place);
+	metrics.serving = false;
+	metrics.left = true;
+	if (metrics.has_table)
+		conn_table_drain(&metrics.table);
+}
+
+bool metrics_is_busy(void)
+{
+	return metrics.has_table && metrics.table.conns.used != 0;
+}
+
+bool metrics_at(char text[METRICS_TEXT_BYTES])
+{
+	char one[ADDRESS_TEXT_BYTES];
+	size_t n = 0;
+
+	*text = '\0';
+	EACH_PLACE (place) {
+		if (!place->serving || n >= METRICS_TEXT_BYTES)
+			continue;
+		address_format(&place->point.bound, one);
+		n += (size_t)snprintf(text + n, METRICS_TEXT_BYTES - n, "%s%s", n ? " " : "", one);
+	}
+	return n != 0;
+}
+
+void metrics_bequeath(struct metrics_legacy *legacy)
+{
+	legacy->n = 0;
+	EACH_PLACE (place) {
+		if (legacy->n == METRICS_ADDRESSES_MAX) /* a reload that moves them goes on */
+			break;
+		legacy->fds[legacy->n] = place->point.fds[0];
+		legacy->files[legacy->n] = place->point.file;
+		address_format(&place->point.asked, legacy->at[legacy->n++]);
+	}
+}
+
+void metrics_close(void)
+{
+	if (metrics.owner) {
+		EACH_PLACE (place)
+			stop_listening(place);
+		if (metrics.has_table)
+			conn_table_close(&metrics.table);
+		metrics.has_table = metrics.serving = false;
+	}
+	EACH_PLACE (place)
+		point_close(&place->point, !place->staged && (metrics.left || place->guest));
+}
+
+/* ---- a reload ---- */
+
+bool metrics_stage(const struct config *config, char error[CONFIG_ERROR_BYTES])
+{
+	int failure = config->metrics_n ? table_open() : 0;
+
+	if (failure) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES, "metrics: memory for connections: %s",
+			       strerror(-failure));
+		return false;
+	}
+	if (open_places(config, error))
+		return true;
+	metrics_settle(false);
+	return false;
+}
+
+void metrics_settle(bool staged)
+{
+	EACH_PLACE (place) {
+		bool stays = staged ? place->wanted : !place->staged;
+
+		if (!stays) {
+			stop_listening(place);
+			point_close(&place->point, false);
+		} else if (place->staged) {
+			listen_at(place);
+		}
+		place->staged = false;
+	}
+}

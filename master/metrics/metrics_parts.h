@@ -1,0 +1,25 @@
+/*
+ * metrics_parts: what the files of metrics share, and nobody else may use.
+ *
+ *     metrics.c       the address: its sockets, its table of connections, reloads and upgrades
+ *     metrics_http.c  what is said there
+ *     metrics_room.c  who makes room for whom
+ */
+#ifndef MASTER_METRICS_METRICS_PARTS_H
+#define MASTER_METRICS_METRICS_PARTS_H
+
+#include "master/metrics/metrics.h"
+#include "reactor/stream/conn.h"
+
+extern const struct protocol metrics_protocol;
+
+/* metrics.c */
+const struct metrics_owner *metrics_owner(void);
+/* No connection may stay for another request: too many are here, or they should go elsewhere. */
+bool metrics_is_pressed(void);
+
+/* metrics_room.c */
+/* Somebody in the table goes for somebody new; not one who has asked and is not answered. */
+void metrics_make_room(struct conn_table *table);
+
+#endif

@@ -1,0 +1,43 @@
+/*
+ * Whoever asks has to be answered, however many strangers hold places and say nothing: health is
+ * asked for here, and one that is not heard of is restarted. So a newcomer never waits for
+ * a stranger's patience to end.
+ */
+#include "master/metrics/metrics_parts.h"
+
+/* Since when it stands as it does. */
+static uint32_t since_ms(const struct conn *conn, enum conn_standing standing)
+{
+	switch (standing) {
+	case CONN_ASKS: /* bytes that come one by one buy no time */
+		return conn->message_ms;
+	case CONN_IDLE:
+		return conn->active_ms;
+	default:
+		return conn->progress_ms;
+	}
+}
+
+/* In the order of conn_standing: first who has had all, then the silent, oldest first; who takes
+ * his answer slowly is the last to go. */
+void metrics_make_room(struct conn_table *table)
+{
+	struct conn *conn, *victim = NULL;
+	enum conn_standing worst = CONN_SERVED;
+	uint32_t longest_ms = 0;
+	size_t cursor = 0;
+
+	while ((conn = pool_next(&table->conns, &cursor))) {
+		enum conn_standing standing = conn_standing(conn);
+		uint32_t ms = table->loop->now_ms - since_ms(conn, standing);
+
+		if (standing == CONN_GONE || standing == CONN_SERVED || standing > worst ||
+		    (standing == worst && ms <= longest_ms))
+			continue;
+		victim = conn;
+		worst = standing;
+		longest_ms = ms;
+	}
+	if (victim)
+		conn_abort(victim, CLOSE_overload);
+}

@@ -1,0 +1,159 @@
+#include "master/metrics/scrape.h"
+
+#include <stdlib.h>
+
+#include "master/metrics/lifetime_counters.h"
+#include "master/metrics/carried_counters.h"
+#include "master/change/change.h"
+#include "master/control/control_commands.h"
+
+const char *const scrape_states[] = {"starting",    "serving",	 "reloading", "resizing",
+				     "rebalancing", "upgrading", "stopping",  NULL};
+const char *const scrape_worker_states[] = {"vacant", "starting", "staged",   "ready",	 "stopped",
+					    "stuck",  "retiring", "draining", "resting", NULL};
+
+struct scrape *scrape_new(size_t slots)
+{
+	struct scrape *scrape =
+	    calloc(1, sizeof *scrape + (slots + 1) * stats_rows_n * sizeof *scrape->values);
+
+	if (scrape)
+		scrape->slots_n = slots;
+	return scrape;
+}
+
+/* ---- slots ---- */
+
+static bool seat_was_used(const struct board *board, unsigned seat)
+{
+	for (size_t row = 0; row < stats_rows_n; row++)
+		if (board_value(board, seat, &stats_rows[row]))
+			return true;
+	return false;
+}
+
+/* A slot that was given up keeps what it had counted: a sum over workers does not go back. */
+static size_t slots_ever(const struct board *board)
+{
+	size_t n = change_serving()->slots_n;
+
+	for (size_t slot = WORKERS_MAX; slot-- > n;)
+		if (seat_was_used(board, board_seat_of((unsigned)slot, 0)) ||
+		    seat_was_used(board, board_seat_of((unsigned)slot, 1)))
+			return slot + 1;
+	return n;
+}
+
+static void take_values(uint64_t *values, const struct board *board, unsigned slot)
+{
+	for (size_t row = 0; row < stats_rows_n; row++)
+		values[row] = stats_combine(
+		    &stats_rows[row], board_value(board, board_seat_of(slot, 0), &stats_rows[row]),
+		    board_value(board, board_seat_of(slot, 1), &stats_rows[row]));
+}
+
+/* The one that serves, or is to; one that only retires where there is no other. */
+static const struct slot *slot_of(unsigned index)
+{
+	const struct generation *serving = change_serving();
+
+	if (index < serving->slots_n)
+		return &serving->slots[index];
+	EACH_GENERATION (generation)
+		if (index < generation->slots_n && generation->slots[index].pid)
+			return &generation->slots[index];
+	return NULL;
+}
+
+static void take_worker(struct scrape_worker *worker, const struct board *board, unsigned index)
+{
+	const struct slot *slot = slot_of(index);
+	struct annals_process mine = {.born_us = 0};
+	struct stillness stillness;
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct annals_process process = annals_look(board_seat_of(index, i));
+
+		worker->cpu_us += process.cpu_us;
+		worker->memory_bytes += process.memory_bytes;
+		if (slot && slot_seat(slot) == board_seat_of(index, i))
+			mine = process;
+	}
+	worker->born_us = mine.born_us;
+	worker->restarts = annals_restarts(index);
+	if (!slot)
+		return;
+	stillness =
+	    mine.state ? stillness_of(board, slot, mine.state) : stillness_look(board, slot);
+	worker->state = desk_slot_state(slot, stillness);
+	worker->still_us = stillness.still_us;
+	worker->up =
+	    slot->roster.state == SLOT_READY && !slot->leaving && !stillness_is_bad(stillness);
+	worker->generation = slot->generation->number;
+	worker->pid = slot->pid;
+}
+
+/* ---- the server ---- */
+
+static void take_listeners(struct scrape *scrape)
+{
+	static const char *const modes[] = {"reuseport", "shared", "handoff"};
+	const struct generation *serving = change_serving();
+	const struct config *config = &serving->config;
+	uint32_t numbers[LISTENERS_MAX];
+
+	listen_numbers(&serving->set, numbers);
+	scrape->listeners_n = config->listeners_n;
+	for (size_t i = 0; i < config->listeners_n; i++) {
+		struct scrape_listener *listener = &scrape->listeners[i];
+
+		listener->number = numbers[i];
+		listener->accept = modes[config_accept_mode(config, &config->listeners[i])];
+		endpoint_format(&config->listeners[i], listener->text);
+	}
+}
+
+static void take_server(struct scrape *scrape)
+{
+	const struct generation *serving = change_serving();
+
+	scrape->generation = serving->number;
+	scrape->workers = serving->slots_n;
+	scrape->began_us = annals_began_us();
+	scrape->reloads = annals_count(ANNAL_RELOADS);
+	scrape->reloads_failed = annals_count(ANNAL_RELOADS_FAILED);
+	scrape->upgrades = annals_count(ANNAL_UPGRADES);
+	scrape->upgrades_failed = annals_count(ANNAL_UPGRADES_FAILED);
+	for (unsigned i = 0; i < 2; i++) {
+		struct annals_process process = annals_look(ANNALS_MASTER + i);
+
+		scrape->master_cpu_us += process.cpu_us;
+		scrape->master_memory_bytes += process.memory_bytes;
+		if (process.born_us > scrape->master_born_us)
+			scrape->master_born_us = process.born_us;
+	}
+	take_listeners(scrape);
+}
+
+struct scrape *scrape_take(const struct board *board, const char *state, const struct stats *own)
+{
+	struct scrape *scrape;
+	size_t slots;
+
+	carried_look();
+	slots = slots_ever(board);
+	scrape = scrape_new(slots);
+	if (!scrape)
+		return NULL;
+	scrape->state = state;
+	take_server(scrape);
+	for (size_t slot = 0; slot < slots; slot++) {
+		take_worker(&scrape->slots[slot], board, (unsigned)slot);
+		scrape->workers_ready += slot < scrape->workers && scrape->slots[slot].up;
+		take_values(scrape_values(scrape, slot), board, (unsigned)slot);
+	}
+	for (size_t row = 0; row < stats_rows_n; row++)
+		scrape_values(scrape, slots)[row] =
+		    annals_own(row, stats_value(own, &stats_rows[row]));
+	return scrape;
+}

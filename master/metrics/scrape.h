@@ -1,0 +1,62 @@
+/*
+ * scrape: all that metrics say, as it was at one moment, as plain numbers.
+ *
+ * Whoever wants the text (exposition.h) may take his time: nothing in it moves. It costs no
+ * worker anything: counters are read from the board, CPU and memory from /proc, and the rest the
+ * master knows. A slot's two seats are one worker here, so that what only grows never goes
+ * back at a reload. What workers wrote on the board is shown and never used.
+ */
+#ifndef MASTER_METRICS_SCRAPE_H
+#define MASTER_METRICS_SCRAPE_H
+
+#include "master/change/generation.h"
+
+/* All words that a state may be: each has its series at any time. NULL ends them. */
+extern const char *const scrape_states[], *const scrape_worker_states[];
+
+struct scrape_worker {
+	const char *state;   /* as `weirctl workers` says it; NULL: nobody is wanted there now */
+	bool up;	     /* it serves, and moves */
+	unsigned generation; /* 0: nobody was ever there */
+	pid_t pid;	     /* 0: nobody is there */
+	uint64_t restarts, born_us, cpu_us, memory_bytes;
+	uint64_t still_us; /* stillness.h */
+};
+
+struct scrape_listener {
+	uint32_t number;
+	const char *accept;
+	char text[ENDPOINT_TEXT_BYTES];
+};
+
+struct scrape {
+	unsigned generation;
+	const char *state; /* one word: serving, ... */
+	size_t workers, workers_ready;
+	uint64_t began_us; /* of weir, Unix time */
+	uint64_t master_born_us, master_cpu_us, master_memory_bytes;
+	uint64_t reloads, reloads_failed, upgrades, upgrades_failed;
+	size_t listeners_n;
+	struct scrape_listener listeners[LISTENERS_MAX];
+	size_t slots_n;
+	struct scrape_worker slots[WORKERS_MAX];
+	/* stats_rows_n of each slot, and behind them the master's own. */
+	uint64_t values[];
+};
+
+static inline uint64_t *scrape_values(struct scrape *scrape, size_t slot)
+{
+	return scrape->values + slot * stats_rows_n;
+}
+
+static inline uint64_t scrape_value(const struct scrape *scrape, size_t slot, size_t row)
+{
+	return scrape->values[slot * stats_rows_n + row];
+}
+
+/* Of so many slots, all 0. NULL: no memory. free(3) ends it. */
+struct scrape *scrape_new(size_t slots);
+/* As all is now; state: the master's, in a word; own: its counters. NULL: no memory. */
+struct scrape *scrape_take(const struct board *board, const char *state, const struct stats *own);
+
+#endif

@@ -1,0 +1,26 @@
+/*
+ * weirctl_cell: numbers and texts as weirctl's tables have them.
+ */
+#ifndef MASTER_WEIRCTL_CELL_H
+#define MASTER_WEIRCTL_CELL_H
+
+#include "reactor/base/log.h"
+
+#define CELL_BYTES (LOG_LINE_BYTES + 1)
+#define CELL_SHORT 5 /* characters that cell_short() needs at most */
+
+/* With a unit and one digit behind the point: "12.3K". step: 1000 or 1024. */
+void cell_scaled(char cell[CELL_BYTES], double value, double step);
+/* As it is, below 10 with a digit behind the point where it is not whole, as long as it has room
+ * (4 characters or 5); else with a unit. */
+void cell_short(char cell[CELL_BYTES], double value, double step, int room);
+/* "42s", "3m05s", "2h10m", "4d07h" */
+void cell_age(char cell[CELL_BYTES], int64_t seconds);
+/* "16u", "8.2m", "1.0s"; at most four characters. */
+void cell_lag(char cell[CELL_BYTES], double seconds);
+/* As a terminal may get it: printable.h. */
+void cell_text(char cell[CELL_BYTES], const char *text);
+/* Only what is one character and one column for certain. */
+void cell_ascii(char cell[CELL_BYTES], const char *text);
+
+#endif

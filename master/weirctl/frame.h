@@ -1,0 +1,68 @@
+/*
+ * weirctl_frame: a sample as lines of text, none wider than asked for, each column in its place.
+ *
+ * Numbers are at most five characters, whatever they are, so that no column ever moves. The text
+ * alone says everything; how a line looks only helps the eye. What a server says is shown with
+ * all but printable ASCII taken out: a character is a column.
+ */
+#ifndef MASTER_WEIRCTL_FRAME_H
+#define MASTER_WEIRCTL_FRAME_H
+
+#include "master/weirctl/sample.h"
+
+#define FRAME_COLUMNS_MAX 256
+#define FRAME_REASONS_MAX 64
+#define FRAME_END	  (SIZE_MAX / 2) /* as far as it goes */
+
+enum frame_look { LOOK_PLAIN, LOOK_STRONG, LOOK_HEADING, LOOK_ALARM, LOOK_FAINT };
+
+struct frame_line {
+	char text[FRAME_COLUMNS_MAX + 1];
+	enum frame_look look;
+};
+
+struct frame {
+	struct frame_line *lines;
+	size_t n, room;
+};
+
+/* How somebody wants to see it. */
+struct frame_view {
+	size_t columns; /* at least 1 */
+	size_t rows;	/* 0: as many as it takes, and nothing about keys */
+	size_t sort;	/* by which column of the table */
+	bool backwards; /* the other way than is usual for that column */
+	bool paused;
+	bool help;		  /* what each column is, in place of them */
+	size_t first, help_first; /* that is shown, where not all have room */
+	size_t page;		  /* how many had */
+	bool gone;		  /* the server: it is as it was then */
+	uint64_t interval_ms;
+	const char *message; /* what keeps it from being news; NULL: nothing */
+	/* Reasons in the order in which they were first seen: they stay in their places. */
+	const char *reasons[FRAME_REASONS_MAX];
+	size_t reasons_n;
+};
+
+/* What of a frame has room. */
+struct frame_share {
+	bool head, counts, blanks, headings, all, master, closes;
+	size_t room; /* lines for workers, and how many more there are */
+};
+
+/* Replaces what the frame has. sample NULL: there is none yet. */
+void frame_make(struct frame *frame, const struct sample *sample, struct frame_view *view);
+
+/* ---- for those who make a part of it ---- */
+
+/* Good until the next one. */
+struct frame_line *frame_line(struct frame *frame, enum frame_look look);
+/* What does not fit is cut. */
+void frame_add(struct frame_line *line, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* A part of a line that is left out where not all of it fits in the columns, with gap blanks
+ * before it. */
+void frame_part(struct frame_line *line, const struct frame_view *view, int gap, const char *format,
+		...) __attribute__((format(printf, 4, 5)));
+
+#endif

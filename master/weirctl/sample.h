@@ -1,0 +1,63 @@
+/*
+ * weirctl_sample: an answer to `top` beside the one before it, and what the kernel says of the
+ * processes: numbers now, and rates over the real time between the two.
+ *
+ * The server says when it counted, by a clock that all processes here have, so that an answer
+ * that came late makes no rate wrong. Which fields are counters, stats_rows says. A rate that
+ * can't be known (the first answer, another server) is not there, rather than 0. Of processes
+ * in another pid namespace nothing is known but what the server says.
+ */
+#ifndef MASTER_WEIRCTL_SAMPLE_H
+#define MASTER_WEIRCTL_SAMPLE_H
+
+#include <sys/types.h>
+
+#include "master/proc.h"
+#include "master/weirctl/answer.h"
+
+struct sample_process {
+	bool known;
+	struct proc proc;
+	uint64_t at_us; /* when it was read */
+};
+
+/* The server, or a worker. */
+struct sample_row {
+	const struct answer_record *now, *before; /* before NULL: rates count from 0 */
+	pid_t pid;
+	struct sample_process process, process_before;
+	uint64_t progress, moved_us; /* when it was seen to move, or to sleep, last */
+	bool stopped;
+};
+
+struct sample {
+	struct answer answer;
+	uint64_t at_us, span_us; /* span 0: there is nothing to compare with */
+	struct sample_row server;
+	struct sample_row *workers;
+	size_t workers_n;
+};
+
+/* Takes the answer; before (NULL: none) has to stay as long. False: the
+ * answer is none to `top`; clear it all the same. */
+bool sample_take(struct sample *sample, struct answer *answer, const struct sample *before,
+		 bool local);
+void sample_clear(struct sample *sample);
+
+/* False: it is not known. */
+bool sample_number(const struct sample_row *row, const char *key, double *value);
+bool sample_rate(const struct sample *sample, const struct sample_row *row, const char *key,
+		 double *a_second);
+/* What 99 of 100 passes of its loop took at most, in steps; INFINITY: longer than any step. */
+bool sample_lag(const struct sample *sample, const struct sample_row *row, double *seconds);
+bool sample_cpu(const struct sample_row *row, double *percent);
+/* For how long it neither moved nor slept, where that is too long; else 0. */
+uint64_t sample_still_us(const struct sample *sample, const struct sample_row *row);
+/* That; or it was found stopped at the first look. */
+bool sample_is_still(const struct sample *sample, const struct sample_row *row);
+/* Of a field: does it only grow, so that it has a rate? */
+bool sample_is_counter(const char *key);
+/* The word of its state; "" where there is none. */
+const char *sample_text(const struct sample_row *row, const char *key);
+
+#endif

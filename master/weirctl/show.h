@@ -1,0 +1,19 @@
+/*
+ * weirctl_show: an answer on stdout, as tables for people or as one JSON document.
+ *
+ * What a server says is shown with its controls taken out: it may have come from a path that
+ * somebody chose.
+ */
+#ifndef MASTER_WEIRCTL_SHOW_H
+#define MASTER_WEIRCTL_SHOW_H
+
+#include "master/weirctl/answer.h"
+
+/* A note is shown as it comes. */
+void show_note(const struct answer_record *note);
+/* All but notes and the end: `server` as a list, a `process` as its pid, others as tables. */
+void show_tables(const struct answer *answer);
+/* `lists` are kinds that are there even where they are empty, NULL at their end; why NULL: done. */
+void show_json(const struct answer *answer, const char *const *lists, const char *why);
+
+#endif

@@ -1,0 +1,252 @@
+/*
+ * sys: every system call of reactor/, protocol/ and worker/, as an inline function.
+ *
+ * sys_NAME() takes what the call takes (see NAME in section 2 of the manual) and answers
+ * what it answers, but for an error: that is -errno, and errno itself is never looked at
+ * again. In the product the functions cost one addition: each call is counted by its name,
+ * in a worker's stats, else where nobody looks. Calls below sys.def's rows are not: they map
+ * memory, settle at the start what a process is given, and write a log that is hard to write to.
+ * Built with -DSYS_SIMULATED they go through the table sys_kernel, so that a test may put a
+ * kernel of its own there, which fails any call.
+ */
+#ifndef REACTOR_BASE_SYS_H
+#define REACTOR_BASE_SYS_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "reactor/base/stats.h"
+
+#ifdef __GLIBC__
+typedef unsigned long sys_ioctl_request;
+typedef int sys_mmsg_flags;
+typedef __itimer_which_t sys_timer;
+typedef __rlimit_resource_t sys_limit;
+#else
+typedef int sys_timer;
+typedef int sys_limit;
+typedef int sys_ioctl_request; /* musl, as POSIX has it */
+typedef unsigned sys_mmsg_flags;
+#endif
+
+/* What Linux' own headers say of datagrams, which musl comes without: udp(7), socket(7). */
+#define SYS_UDP		    17 /* IPPROTO_UDP, as a level of options */
+#define SYS_UDP_SEGMENT	    103
+#define SYS_UDP_GRO	    104
+#define SYS_SO_MEMINFO	    55
+#define SYS_MEMINFO_DROPS   8 /* its place among these figures */
+#define SYS_MEMINFO_FIGURES 9
+
+/* Newer than some headers: unix(7), socket(7). */
+#define SYS_SO_PASSPIDFD  76
+#define SYS_SO_PASSRIGHTS 83 /* since Linux 6.16 */
+
+/* A program of one instruction for SO_ATTACH_FILTER: nothing passes. */
+struct sys_filter {
+	uint16_t code;
+	uint8_t if_true, if_false;
+	uint32_t k;
+};
+struct sys_filter_program {
+	unsigned short n;
+	const struct sys_filter *instructions;
+};
+#define SYS_FILTER_NOTHING ((struct sys_filter){.code = 0x06 /* return k, so many bytes */})
+/* Three that choose one of several sockets (SKF_AD_RANDOM: linux/filter.h). */
+#define SYS_FILTER_RANDOM                                                                          \
+	{                                                                                          \
+		.code = 0x20 /* load k */, .k = (uint32_t)(-0x1000 + 56)                           \
+	}
+#define SYS_FILTER_MODULO(n)                                                                       \
+	{                                                                                          \
+		.code = 0x94 /* modulo k */, .k = (n)                                              \
+	}
+#define SYS_FILTER_RESULT                                                                          \
+	{                                                                                          \
+		.code = 0x16 /* return it */                                                       \
+	}
+/* asm-generic/socket.h, as x86 and arm have it; older headers know no way back. */
+#define SYS_ATTACH_REUSEPORT_CBPF 51
+#define SYS_DETACH_REUSEPORT_BPF  68
+#define SYS_RWF_NOWAIT		  8 /* linux/fs.h */
+
+/* Not beyond this program, so that the pointer is one load away. */
+struct sys_calls {
+	uint64_t *made; /* a number for each call */
+};
+extern struct sys_calls sys_calls __attribute__((visibility("hidden")));
+
+/* This process' calls from now on; NULL: nowhere. stats is borrowed. */
+void sys_count_into(struct stats *stats);
+
+#define SYS_COUNT(name)                                                                            \
+	__atomic_store_n(&sys_calls.made[CALL_##name], sys_calls.made[CALL_##name] + 1,            \
+			 __ATOMIC_RELAXED)
+
+#ifdef SYS_SIMULATED
+
+#define SYS(type, name, parameters, arguments) type(*name) parameters;
+struct sys_kernel {
+#include "reactor/base/sys.def"
+};
+#undef SYS
+
+extern struct sys_kernel sys_kernel;
+#define SYS_CALL(name) sys_kernel.name
+
+#else
+#define SYS_CALL(name) name
+#endif
+
+#define SYS(type, name, parameters, arguments)                                                     \
+	static inline type sys_##name parameters                                                   \
+	{                                                                                          \
+		SYS_COUNT(name);                                                                   \
+		type result = SYS_CALL(name) arguments;                                            \
+		return result < 0 ? (type)-errno : result;                                         \
+	}
+#include "reactor/base/sys.def"
+#undef SYS
+
+/* Memory, private or of a descriptor; NULL where there is none. */
+static inline void *sys_map(size_t n, int flags, int fd)
+{
+	void *start = mmap(NULL, n, PROT_READ | PROT_WRITE, flags, fd, 0);
+	return start == MAP_FAILED ? NULL : start;
+}
+
+/* close_range(2) has a wrapper only from glibc 2.34 on, and none in older musl. */
+static inline void sys_close_range(unsigned int first, unsigned int last)
+{
+	if (first <= last)
+		(void)syscall(SYS_close_range, first, last, 0);
+}
+
+/* A copy, closed on exec, that is none of the standard descriptors. */
+static inline int sys_duplicate(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	return copy < 0 ? -errno : copy;
+}
+
+static inline int sys_open(const char *path, int flags)
+{
+	int fd = open(path, flags, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+/* The limit of descriptors, which is all that is ever asked for. */
+static inline int sys_get_descriptor_limit(struct rlimit *limit)
+{
+	return getrlimit(RLIMIT_NOFILE, limit) < 0 ? -errno : 0;
+}
+
+static inline int sys_set_descriptor_limit(const struct rlimit *limit)
+{
+	return setrlimit(RLIMIT_NOFILE, limit) < 0 ? -errno : 0;
+}
+
+/* At most to the hard limit. */
+static inline void sys_raise_limit(sys_limit which, rlim_t least)
+{
+	struct rlimit limit;
+
+	if (getrlimit(which, &limit) < 0 || limit.rlim_cur >= least)
+		return;
+	limit.rlim_cur = least < limit.rlim_max ? least : limit.rlim_max;
+	(void)setrlimit(which, &limit);
+}
+
+/* ---- what inherited.h is about ---- */
+
+static inline int sys_descriptor_is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+static inline int sys_signal_is_ignored(int number)
+{
+	struct sigaction action;
+
+	return sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN;
+}
+
+static inline void sys_signal_handle(int number, void (*handler)(int number))
+{
+	struct sigaction action = {.sa_handler = handler};
+
+	(void)sigaction(number, &action, NULL);
+}
+
+/* Again and again, until it is set to 0. */
+static inline void sys_set_timer(sys_timer which, suseconds_t us)
+{
+	struct timeval every = {0, us};
+
+	(void)setitimer(which, &(struct itimerval){every, every}, NULL);
+}
+
+static inline void sys_umask_let_through(mode_t mode)
+{
+	(void)umask(umask(0) & ~mode);
+}
+
+static inline int sys_prctl(int option, unsigned long value)
+{
+	return prctl(option, value, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+/* ---- what log_sink.c needs where stderr can't be opened anew ---- */
+
+static inline int sys_may_write(int fd)
+{
+	struct pollfd one = {.fd = fd, .events = POLLOUT};
+
+	return poll(&one, 1, 0) == 1;
+}
+
+/* pwritev2(2), at the end; it has a wrapper only from musl 1.2.5 on. */
+static inline ssize_t sys_write_nowait(int fd, const struct iovec *span)
+{
+	long n = syscall(SYS_pwritev2, (long)fd, span, 1L, -1L, -1L, (long)SYS_RWF_NOWAIT);
+
+	return n < 0 ? -errno : n;
+}
+
+/* Microseconds of CLOCK_MONOTONIC; the vDSO answers, no system call is made. */
+static inline uint64_t sys_clock_us(void)
+{
+	struct timespec now;
+	(void)clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* At start, and in a process that has nothing else to do. */
+static inline void sys_rest_ms(uint32_t ms)
+{
+	struct timespec rest = {ms / 1000, (long)(ms % 1000) * 1000000};
+
+	(void)nanosleep(&rest, NULL);
+}
+
+#endif

@@ -1,0 +1,539 @@
+/*
+ * The turn of a connection. It is one write behind one read wherever the peer lets it: the
+ * protocol's output lies in the outbox as spans of the input, and only what the kernel did
+ * not take is copied into the write queue.
+ *
+ * Before anything is read, buffers for all that can come of it are known to be there: at
+ * most a chunk is read at a time, so at most one chunk stays as input and one as output.
+ * Only where a protocol leaves nothing, and buffers abound, is more read at once. What stays
+ * has a chunk of its size; if that is a small one, more is read behind a copy of it.
+ */
+#include "reactor/stream/conn_parts.h"
+
+#include <string.h>
+
+#include "reactor/base/check.h"
+#include "reactor/base/log.h"
+#include "reactor/base/rights.h"
+#include "reactor/base/sys.h"
+#include "reactor/stream/conn_snapshot.h"
+
+static struct conn *conn_of(struct source *source)
+{
+	return CONTAINER_OF(source, struct conn, source);
+}
+
+/* ---- how it ends ---- */
+
+void conn_leave_open(struct conn *conn, enum conn_phase phase)
+{
+	bool was_open = conn->phase == OPEN;
+
+	conn->phase = (uint8_t)phase;
+	if (was_open && conn->service->protocol->ended)
+		conn->service->protocol->ended(conn);
+}
+
+void conn_die(struct conn *conn, enum close_reason reason)
+{
+	if (!conn->reason || conn->phase == CLOSING)
+		conn->reason = (uint8_t)reason;
+	conn_leave_open(conn, DEAD);
+}
+
+void conn_die_of(struct conn *conn, ssize_t error)
+{
+	switch (-error) {
+	case EPIPE:
+	case ECONNRESET:
+		conn_die(conn, CLOSE_reset);
+		return;
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case ECONNREFUSED:
+		conn_die(conn, CLOSE_lost);
+		return;
+	case RIGHTS_CAME:
+		if (conn->guarded) {
+			conn_die(conn, CLOSE_descriptors);
+			return;
+		}
+		__attribute__((fallthrough));
+	default:
+		log_warn("connection failed", LOG_TEXT("error", strerror((int)-error)));
+		conn_die(conn, CLOSE_error);
+	}
+}
+
+void conn_abort(struct conn *conn, enum close_reason reason)
+{
+	conn_die(conn, reason);
+	loop_poke(conn->service->table->loop, &conn->source);
+}
+
+void conn_finish(struct conn *conn, enum close_reason reason)
+{
+	if (conn->phase != OPEN)
+		return;
+	/* With its last answer: the drain is why that was the last. */
+	conn->reason = reason == CLOSE_finished && conn->draining ? CLOSE_drained : (uint8_t)reason;
+	conn_leave_open(conn, CLOSING);
+	conn->service->table->outbox.held.iov_len = 0;
+	queue_drop_held(&conn->queue, &conn->service->table->buffers);
+}
+
+void conn_drain(struct conn *conn)
+{
+	int unread = 0;
+
+	if (conn->draining || conn->phase == DEAD)
+		return;
+	conn->draining = true;
+	if (sys_ioctl(conn->source.fd, FIONREAD, &unread) == 0 && unread > 0)
+		conn->drain_left = (uint32_t)unread;
+	if (conn->drain_left)
+		conn->source.ready |= SOURCE_IN;
+	loop_poke(conn->service->table->loop, &conn->source);
+}
+
+static bool conn_is_drained(const struct conn *conn)
+{
+	return conn->draining && !conn->drain_left && !conn->stalled && !conn->speaks &&
+	       !(conn->message_open && conn->service->protocol->answers);
+}
+
+/* Drained, it reads no more, and waits for what others may have for it. */
+static bool conn_stays(const struct conn *conn)
+{
+	return conn->service->lasts && conn_is_drained(conn);
+}
+
+bool conn_has_more(const struct conn *conn)
+{
+	return conn->phase == OPEN && !conn->paused && !conn_is_drained(conn);
+}
+
+static void conn_drop_input(struct conn *conn, struct conn_table *table)
+{
+	if (conn->input)
+		chunk_release(&table->buffers, conn->input);
+	conn->input = NULL;
+	conn->stalled = false;
+}
+
+void conn_release(struct conn *conn)
+{
+	struct conn_table *table = conn->service->table;
+
+	CHECK(!table->outbox.n);
+	if (conn->passed || conn->guarded) /* its registration may outlive our descriptor */
+		loop_unwatch(table->loop, &conn->source);
+	if (conn->guarded && conn_is_frozen(conn)) /* it goes on elsewhere */
+		rights_leave(conn->source.fd);
+	else if (conn->guarded)
+		rights_close(conn->source.fd);
+	else
+		(void)sys_close(conn->source.fd);
+	conn->source.fd = -1;
+	loop_no_deadline(table->loop, &conn->source);
+	conn_drop_input(conn, table);
+	queue_clear(&conn->queue, &table->buffers);
+	starved_set(conn, table, false);
+	clients_release(&table->clients, conn->client);
+	STATS_ADD(table->stats, connections, -1);
+}
+
+void conn_free(struct conn *conn)
+{
+	struct conn_table *table = conn->service->table;
+
+	pool_give(&table->conns, conn);
+	if (table->on_room)
+		table->on_room(table);
+}
+
+void conn_destroy(struct conn *conn)
+{
+	CHECK(conn->reason);
+	if (log_enabled(LOG_DEBUG))
+		log_debug("closed", LOG_NUMBER("fd", conn->source.fd),
+			  LOG_TEXT("reason", close_reason_name(conn->reason)));
+	STATS_ADD(conn->service->table->stats, closed[conn->reason], 1);
+	conn_release(conn);
+	conn_free(conn);
+}
+
+/* ---- input ---- */
+
+/* Holds no more than high-water, and a chunk; goes on below low-water. */
+static bool conn_is_paused(struct conn *conn, struct conn_table *table)
+{
+	const struct conn_limits *limits = &table->limits;
+
+	if (!conn->paused && conn->queue.owed > limits->high_water) {
+		conn->paused = true;
+		STATS_ADD(table->stats, backpressure_on, 1);
+	} else if (conn->paused && conn->queue.owed <= limits->low_water) {
+		conn->paused = false;
+		conn->message_ms = table->loop->now_ms; /* we let it wait, not the peer */
+		STATS_ADD(table->stats, backpressure_off, 1);
+	}
+	return conn->paused;
+}
+
+static void conn_ended(struct conn *conn)
+{
+	conn_finish(conn, conn->message_open || conn->input ? CLOSE_truncated : CLOSE_eof);
+}
+
+/* A turn is so many bytes, and so many reads: a peer that sends single bytes as fast as they are
+ * read is no exception. */
+static void budget_spend(size_t *budget, size_t n)
+{
+	size_t cost = n < CONN_READ_COST ? CONN_READ_COST : n;
+
+	*budget -= cost < *budget ? cost : *budget;
+}
+
+/* What is kept, with room for a whole chunk. */
+static unsigned char *conn_input_start(const struct conn *conn, const struct conn_table *table)
+{
+	if (!conn->input)
+		return table->scratch;
+	if (chunk_room(&table->buffers, conn->input) == CHUNK_BYTES)
+		return conn->input->bytes;
+	return memcpy(table->scratch, conn->input->bytes, conn->input->used);
+}
+
+static ssize_t conn_receive(const struct conn *conn, void *bytes, size_t n)
+{
+	return conn->guarded ? rights_read(conn->source.fd, bytes, n)
+			     : sys_read(conn->source.fd, bytes, n);
+}
+
+/* Reads behind what was left the last time. False: nothing came. */
+static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec *input,
+		      size_t *budget)
+{
+	size_t kept = conn->input ? conn->input->used : 0;
+	unsigned char *start = conn_input_start(conn, table);
+	size_t room = conn_room(conn, table);
+	ssize_t n;
+
+	if (room > *budget)
+		room = *budget;
+
+	do
+		n = conn_receive(conn, start + kept, room);
+	while (n == -EINTR);
+	if (n <= 0) {
+		if (n == 0)
+			conn_ended(conn);
+		else if (n != -EAGAIN)
+			conn_die_of(conn, n);
+		conn->source.ready &= (uint8_t)~SOURCE_IN;
+		conn->drain_left = 0;
+		return false;
+	}
+	if (conn->draining && !conn->drain_left)
+		conn->beyond = true;
+	/* Drained, unless the end came in the same event: that gives no edge of its own. */
+	conn->drain_left -= conn->drain_left < (size_t)n ? conn->drain_left : (uint32_t)n;
+	if ((size_t)n < room && !conn_ready(conn, SOURCE_ENDED) && !conn->drain_left)
+		conn->source.ready &= (uint8_t)~SOURCE_IN;
+	budget_spend(budget, (size_t)n);
+	conn->active_ms = table->loop->now_ms;
+	STATS_ADD(table->stats, received_bytes, n);
+	*input = (struct iovec){start, kept + (size_t)n};
+	return true;
+}
+
+/* n bytes take the place of those that are kept, in a chunk of their size. False: there is none. */
+static bool conn_keep_bytes(struct conn *conn, struct conn_table *table, const void *bytes,
+			    size_t n)
+{
+	struct buffers *buffers = &table->buffers;
+	struct chunk *before = conn->input, *chunk = before;
+
+	if (!before || !chunk_fits(buffers, before, n)) {
+		chunk = chunk_new_for(buffers, n);
+		if (!chunk && before && n <= chunk_room(buffers, before))
+			chunk = before;
+		if (!chunk)
+			return false;
+	}
+	memmove(chunk->bytes, bytes, n); /* they may stand in the one before */
+	chunk->used = (uint32_t)n;
+	conn->input = chunk;
+	if (before && before != chunk)
+		chunk_release(buffers, before);
+	return true;
+}
+
+/* Keeps what the protocol left. */
+static void conn_keep(struct conn *conn, struct conn_table *table, struct iovec input, size_t used)
+{
+	size_t left = input.iov_len - used;
+
+	CHECK(used <= input.iov_len && left <= CHUNK_BYTES);
+	if (!left || conn->phase != OPEN) {
+		conn_drop_input(conn, table);
+		return;
+	}
+	if (!conn_keep_bytes(conn, table, (char *)input.iov_base + used, left)) {
+		conn_die(conn, CLOSE_no_buffers);
+		return;
+	}
+	conn->stalled = table->messages_left == 0 || !conn_listens(conn);
+	if (left == CHUNK_BYTES && !conn->stalled)
+		conn_finish(conn, CLOSE_input_too_long);
+}
+
+static void conn_offer(struct conn *conn, struct conn_table *table, struct iovec input)
+{
+	const struct protocol *protocol = conn->service->protocol;
+	size_t used = input.iov_len;
+
+	if (protocol->input)
+		used = protocol->input(conn, input.iov_base, input.iov_len);
+	conn_flush(conn, table);
+	conn_keep(conn, table, input, used);
+}
+
+/* Reads, offers and writes, until there is nothing to read, the budget is spent, or the
+ * peer does not take what it is owed. */
+static void conn_take_input(struct conn *conn, struct conn_table *table)
+{
+	size_t budget = CONN_TURN_BYTES;
+
+	table->messages_left = CONN_TURN_MESSAGES;
+	while (conn->phase == OPEN && conn_listens(conn) && !conn_stays(conn) &&
+	       !conn_is_paused(conn, table)) {
+		struct iovec input;
+
+		if (!conn->stalled && !conn_ready(conn, SOURCE_IN))
+			return;
+		if (!conn_has_buffers(conn, table))
+			return;
+		if (conn->stalled)
+			input = (struct iovec){conn->input->bytes, conn->input->used};
+		else if (!budget || !table->messages_left)
+			break;
+		else if (!conn_read(conn, table, &input, &budget))
+			continue;
+		conn_offer(conn, table, input);
+		if (conn->stalled)
+			break;
+	}
+	if (conn->phase == OPEN && !conn->paused && conn_listens(conn) && !conn_stays(conn))
+		STATS_ADD(table->stats, budget_yields, 1);
+}
+
+static void conn_make_output(struct conn *conn, struct conn_table *table)
+{
+	const struct protocol *protocol = conn->service->protocol;
+	size_t budget = CONN_TURN_BYTES;
+
+	while (conn->phase == OPEN && conn_has_words(conn) && !conn->queue.owed &&
+	       conn_ready(conn, SOURCE_OUT)) {
+		size_t made;
+
+		if (!conn_has_buffers(conn, table))
+			return;
+		(conn->speaks ? protocol->speak : protocol->output)(conn);
+		made = table->outbox.bytes;
+		conn->silent = !made;
+		conn_flush(conn, table);
+		if (!made || budget < made + CHUNK_BYTES)
+			return;
+		budget -= made;
+	}
+}
+
+void conn_message_begun(struct conn *conn)
+{
+	if (conn->message_open)
+		return;
+	conn->message_open = true;
+	conn->message_ms = conn->service->table->loop->now_ms;
+}
+
+void conn_message_goes_on(struct conn *conn)
+{
+	conn->message_ms = conn->service->table->loop->now_ms;
+}
+
+bool conn_message_done(struct conn *conn)
+{
+	struct conn_table *table = conn->service->table;
+
+	conn->message_open = false;
+	STATS_ADD(table->stats, messages, 1);
+	/* What goes to a topic has no answer. */
+	STATS_ADD(table->stats, messages_sent, !conn->service->protocol->has_topic);
+	if (table->messages_left)
+		table->messages_left--;
+	return table->messages_left != 0;
+}
+
+uint32_t conn_message_max(const struct conn *conn)
+{
+	return conn->service->message_max;
+}
+
+void conn_wait(struct conn *conn)
+{
+	conn->waiting = true;
+}
+
+void conn_go_on(struct conn *conn)
+{
+	conn->waiting = false;
+	conn->message_ms = conn->service->table->loop->now_ms; /* we let it wait, not the peer */
+	loop_poke(conn->service->table->loop, &conn->source);
+}
+
+void conn_speak(struct conn *conn, bool more)
+{
+	CHECK(!more || conn->service->protocol->speak);
+	conn->speaks = more;
+	if (!more)
+		conn->message_ms = conn->service->table->loop->now_ms; /* as above */
+}
+
+bool conn_peer(const struct conn *conn, struct address *peer)
+{
+	*peer = (struct address){.bytes = sizeof peer->socket};
+	return sys_getpeername(conn->source.fd, (struct sockaddr *)&peer->socket, &peer->bytes) ==
+	       0;
+}
+
+/* ---- the last phases ---- */
+
+/*
+ * All that was owed is with the kernel. After the peer's FIN, close() delivers the rest.
+ * Before it, input that has come, or will, makes close() send a RST that destroys what the
+ * peer has not read yet: so our side is shut, and input thrown away for a bounded time. One
+ * that is in the middle of a message, or went on while it drained, may send more later.
+ */
+static void conn_end(struct conn *conn, struct conn_table *table)
+{
+	struct lingering *linger = conn_state(conn);
+	bool goes_on = (conn->message_open || conn->beyond) && conn->service->protocol->answers;
+	int unsent = 0;
+
+	if (conn->reason == CLOSE_eof || conn->reason == CLOSE_truncated ||
+	    (sys_ioctl(conn->source.fd, TIOCOUTQ, &unsent) == 0 && unsent == 0 &&
+	     !conn_ready(conn, SOURCE_IN) && !goes_on)) {
+		conn_die(conn, conn->reason);
+		return;
+	}
+	(void)sys_shutdown(conn->source.fd, SHUT_WR);
+	*linger = (struct lingering){table->loop->now_ms, unsent};
+	conn->progress_ms = table->loop->now_ms;
+	conn->phase = LINGER;
+	conn->source.ready |= SOURCE_IN;
+}
+
+static void conn_discard(struct conn *conn, struct conn_table *table)
+{
+	size_t budget = CONN_TURN_BYTES;
+
+	while (conn_ready(conn, SOURCE_IN) && budget) {
+		ssize_t n = conn_receive(conn, table->scratch, budget);
+
+		if (n == -EINTR)
+			continue;
+		if (n == -EAGAIN) {
+			conn->source.ready &= (uint8_t)~SOURCE_IN;
+		} else if (n <= 0) {
+			conn_die(conn, conn->reason);
+			return;
+		} else {
+			budget_spend(&budget, (size_t)n);
+			STATS_ADD(table->stats, received_bytes, n);
+		}
+	}
+}
+
+/* ---- the turn ---- */
+
+static void conn_serve(struct conn *conn, struct conn_table *table)
+{
+	conn_take_input(conn, table);
+	if (conn_has_words(conn))
+		conn_make_output(conn, table);
+	if (conn_is_drained(conn) && !conn_stays(conn))
+		conn_finish(conn, CLOSE_drained);
+}
+
+uint8_t conn_want(const struct conn *conn)
+{
+	uint8_t want = 0;
+
+	if ((conn->phase == OPEN && !conn->paused && !conn->starved && conn_listens(conn) &&
+	     !conn_stays(conn)) ||
+	    conn->phase == LINGER)
+		want |= SOURCE_IN;
+	if (conn->queue.owed ||
+	    (conn->phase == OPEN && conn_has_words(conn) && !conn->starved && !conn->silent))
+		want |= SOURCE_OUT;
+	return want;
+}
+
+static void conn_broken(struct conn *conn)
+{
+	int error = 0;
+	socklen_t n = sizeof error;
+
+	conn->source.ready &= (uint8_t)~SOURCE_BROKEN;
+	if (sys_getsockopt(conn->source.fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 && error)
+		conn_die_of(conn, -error);
+}
+
+void conn_turn(struct loop *loop, struct source *source)
+{
+	struct conn *conn = conn_of(source);
+	struct conn_table *table = conn->service->table;
+	bool due = conn_ready(conn, SOURCE_DUE);
+	uint8_t phase;
+
+	(void)loop;
+	if (conn_ready(conn, SOURCE_BROKEN))
+		conn_broken(conn);
+	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_POKED);
+	/* epoll reports space only when a third of the socket's buffer is free: a write tells
+	 * who reads slowly from who does not read. */
+	if (due)
+		source->ready |= SOURCE_OUT;
+	phase = conn->phase;
+	if (phase != DEAD && conn->queue.owed)
+		conn_flush(conn, table);
+	if (conn->phase == OPEN)
+		conn_serve(conn, table);
+	/* What lies there came before the deadline, if it is we who had no turn for so long. */
+	if (due && conn->phase == phase)
+		conn_look_at_clock(conn, table);
+	if (conn->phase == CLOSING && !conn->queue.owed)
+		conn_end(conn, table);
+	if (conn->phase == LINGER)
+		conn_discard(conn, table);
+	if (conn->phase != OPEN) {
+		conn_drop_input(conn, table);
+		starved_set(conn, table, false);
+	}
+	starvation_look(table);
+	if (conn->phase == DEAD) {
+		outbox_clear(&table->outbox);
+		conn_destroy(conn);
+		return;
+	}
+	CHECK(!table->outbox.n && !table->outbox.held.iov_len);
+	/* Else space, buffers or conn_go_on() wake it. */
+	if (conn->stalled && !conn->paused && !conn->starved && conn_listens(conn))
+		source->ready |= SOURCE_POKED;
+	source->want = conn_want(conn);
+	conn_arm(conn, table);
+	loop_settle(table->loop, source);
+}

@@ -1,0 +1,310 @@
+/*
+ * conn: one stream connection, its state machine and its backpressure.
+ *
+ *     OPEN -> CLOSING -> LINGER -> (gone)       any -> DEAD -> (gone)
+ *
+ * OPEN reads, offers the bytes to the protocol and writes; CLOSING only sends what is owed;
+ * LINGER has shut its own side and throws input away until the kernel has delivered the
+ * rest. A connection owns its descriptor, at most one chunk of input and its write queue;
+ * an idle one owns no chunk. It dies only at the end of its own turn: everyone else calls
+ * conn_abort(). The protocol's state is 24 plain bytes, without pointers.
+ *
+ * A conn_table holds all connections of a process, their buffers and their limits; a
+ * service is what those of one listener share. Both outlive their connections.
+ */
+#ifndef REACTOR_STREAM_CONN_H
+#define REACTOR_STREAM_CONN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "reactor/base/address.h"
+#include "reactor/stream/per_ip.h"
+#include "reactor/loop/loop.h"
+#include "reactor/stream/queue.h"
+#include "reactor/base/stats.h"
+
+#define CONN_STATE_BYTES   24
+#define CONN_TURN_BYTES	   (4 * CHUNK_BYTES) /* read, or generated, in one turn */
+#define CONN_TURN_MESSAGES 1024
+#define CONN_READ_COST	   1024 /* bytes of a turn: a read counts as at least so many */
+#define CONN_SPANS	   64
+#define CONN_RETRY_US	   50000 /* until epoll is asked again, after it took no more */
+#define CONN_DRAIN_SLICE   256
+
+struct conn;
+struct service;
+struct conn_table;
+struct topic;
+struct datagram;
+
+/*
+ * A protocol: what the bytes mean. It never sees a descriptor, EAGAIN, a partial read or
+ * write, or a timer. Callbacks may be NULL.
+ */
+struct protocol {
+	const char *name;
+	/* The connection is there; conn_state() is 24 zero bytes. */
+	void (*open)(struct conn *conn);
+	/* n bytes have come, after those that were left the last time. Answers how many it
+	 * used; the rest, at most a chunk, is offered again with more behind it. The bytes
+	 * may be changed in place, and stay where they are until the turn ends. NULL: all
+	 * input is thrown away. */
+	size_t (*input)(struct conn *conn, unsigned char *bytes, size_t n);
+	/* Nothing is owed and the peer reads: say more, or nothing, and be asked again after
+	 * the next turn that something else causes. */
+	void (*output)(struct conn *conn);
+	/* Nothing is owed and the peer reads: more of what conn_speak() began, also in a drain. One
+	 * that says nothing, and leaves it at that, is asked again after the next turn. */
+	void (*speak)(struct conn *conn);
+	/* It took longer than request-timeout, or idle-timeout, and ends now: a last word. */
+	void (*expired)(struct conn *conn);
+	/* It takes no more input from now on, nor anything to send. Called once after open(),
+	 * also from outside a turn; the state is there for the last time. */
+	void (*ended)(struct conn *conn);
+	/* input() always uses all of what it is offered, so that more may be read at a time. */
+	bool uses_all;
+	/* Its messages are answered: a drain lets the one that has begun come to its end, and a
+	 * peer that is refused in the middle of one is given time to read why. */
+	bool answers;
+	/* The connections of a listener, on all workers, are members of one topic. */
+	bool has_topic;
+	/* Which limit of the service is its conn_message_max()? */
+	enum {
+		MESSAGE_MAX_NONE,
+		MESSAGE_MAX_LINE,
+		MESSAGE_MAX_FRAME,
+		MESSAGE_MAX_BODY
+	} message_max;
+	uint32_t message_cap; /* no more than that, whatever the limit says; 0: no cap */
+	/* Its state, as it travels to another process, which may be another version of weir: where
+	 * these differ the connection does not. Whoever changes what the bytes mean counts up. */
+	uint16_t state_bytes, state_version;
+	/* In place of open() where the connection comes from another process, with its state. It
+	 * sends nothing: what is owed comes along. */
+	void (*arrived)(struct conn *conn);
+	/* May state, from another process, be that of a connection? Where not, it is not taken, so
+	 * that who has fallen can't steer who comes after him. NULL: any may. */
+	bool (*sound)(const void *state, bool speaks);
+	/* A datagram, which becomes its answer, with no more bytes than it had; false: there is
+	 * none. NULL: it does not serve datagrams. See reactor/udp/datagram.h. */
+	bool (*datagram)(struct datagram *datagram);
+};
+
+/* ---- the verbs of a protocol, to be called in its callbacks only ---- */
+
+static inline void *conn_state(struct conn *conn);
+uint32_t conn_message_max(const struct conn *conn); /* bytes */
+/* Sends n bytes, after all that were given before. They must stay where they are, and as
+ * they are, until the turn ends: input does, and so does what is static. */
+void conn_send(struct conn *conn, const void *bytes, size_t n);
+/* As conn_send, but the bytes wait for the next conn_send and go with it; if the
+ * connection ends before, they are dropped. */
+void conn_hold(struct conn *conn, const void *bytes, size_t n);
+/* A message has begun, but is not whole: --request-timeout runs from the first such call. */
+void conn_message_begun(struct conn *conn);
+/* Enough of it has come since that the peer is given as long again. */
+void conn_message_goes_on(struct conn *conn);
+/* A message was whole. False: the turn's budget is spent, return from input() now; what is
+ * left is offered again in the next turn. */
+bool conn_message_done(struct conn *conn);
+/* What input() leaves now is not offered again before conn_go_on(), nor is more read. */
+void conn_wait(struct conn *conn);
+/* There is more to say than input() should: speak() says it, and no input is offered, nor read,
+ * until conn_speak(conn, false). What input() leaves is offered again then. */
+void conn_speak(struct conn *conn, bool more);
+/* Does it drain, and is a message of n bytes, at the beginning of the offered ones that are left,
+ * the last that will be served? What comes later is not begun. */
+static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n);
+/* No more input; what is owed is sent, then the connection ends. */
+void conn_finish(struct conn *conn, enum close_reason reason);
+/* In input(): how many of the offered bytes it has left before. */
+static inline size_t conn_offered_before(const struct conn *conn);
+/* Who is there; false where the kernel does not know any more. */
+bool conn_peer(const struct conn *conn, struct address *peer);
+
+/* ---- for those who own connections ---- */
+
+struct conn_limits {
+	uint32_t high_water, low_water;		      /* bytes owed */
+	uint32_t idle_ms, write_ms, request_ms;	      /* 0: off */
+	uint32_t connections_max, connections_per_ip; /* per ip: 0: off */
+	/* Of those that another process moves here there may be as many, whatever newcomers are
+	 * limited to; 0: no more than these. */
+	uint32_t connections_capacity;
+};
+
+/* What another process is about to move here. */
+struct conn_promise {
+	size_t connections, chunks;
+};
+
+struct service {
+	const struct protocol *protocol;
+	struct conn_table *table;
+	uint32_t message_max;	/* bytes */
+	struct topic *topic;	/* NULL: its protocol has none */
+	struct service *beside; /* one more that has the same topic; NULL: none */
+	bool names;		/* say who said what */
+	bool lasts;		/* a drained connection stays: others may have something for it */
+	bool local;		/* of unix sockets: peers may pass descriptors there */
+};
+
+/* The write of one turn, before it is made: spans of other people's memory. */
+struct outbox {
+	struct iovec spans[CONN_SPANS];
+	int n;
+	size_t bytes;
+	struct iovec held;
+};
+
+/* What is done for those who wait for buffers: sweeps over all connections, slice by slice. */
+struct starvation {
+	struct source source;
+	size_t cursor;	      /* of the sweep */
+	size_t chunks_wanted; /* so many free ones would be enough for one that waits */
+	size_t goal;	      /* bytes that this sweep is to free, still */
+	bool presses;	      /* one waits that owes nothing */
+	bool closed;	      /* this sweep closed some */
+	bool has_mark, has_longest;
+	uint32_t mark_ms;    /* who has not moved since then may go */
+	uint32_t longest_ms; /* since when did the longest not move that this sweep has met? */
+	uint32_t swept_ms;   /* when a sweep last ended */
+	uint32_t quiet_ms;   /* since when did no byte move? */
+	uint64_t moved;	     /* bytes by then, either way */
+};
+
+struct conn_table {
+	struct loop *loop;
+	struct stats *stats;
+	struct conn_limits limits;
+	struct pool conns;
+	struct buffers buffers;
+	struct clients clients;
+	size_t chunks_kept; /* that no read takes: topics need them, to deliver what was read */
+	struct conn_promise promised; /* all of it; others take what is left beside it */
+	/* One turn at a time: */
+	struct outbox outbox;
+	unsigned messages_left;
+	size_t starved; /* connections that wait for buffers */
+	struct starvation starvation;
+	bool draining;
+	uint64_t refused_until_us; /* epoll took no more: newcomers wait for a while */
+	struct source drain;	   /* goes on with those that do not drain yet */
+	size_t drain_cursor;
+	/* A connection has gone: those who wait for room may go on. */
+	void (*on_room)(struct conn_table *table);
+	unsigned char *scratch; /* CONN_TURN_BYTES: where input is read to that nobody keeps */
+};
+
+/* loop and stats are borrowed. 0 or -errno. */
+int conn_table_open(struct conn_table *table, struct loop *loop, const struct conn_limits *limits,
+		    size_t buffers_size);
+void conn_table_close(struct conn_table *table); /* ends every connection at once */
+
+/* Places that newcomers may take. Where addresses are counted, none before all who were let in
+ * elsewhere are here: nobody knows yet which addresses they bring. */
+static inline size_t conn_table_places(const struct conn_table *table)
+{
+	size_t taken = table->conns.used + table->promised.connections;
+
+	if (table->promised.connections && clients_counted(&table->clients))
+		return 0;
+	return taken < table->limits.connections_max ? table->limits.connections_max - taken : 0;
+}
+
+/* For so many newcomers there is room now. */
+static inline size_t conn_table_room(const struct conn_table *table)
+{
+	return table->loop->now_us < table->refused_until_us ? 0 : conn_table_places(table);
+}
+
+static inline bool conn_table_full(const struct conn_table *table)
+{
+	return !conn_table_room(table);
+}
+
+/* One of several promises, which was zero at first, is this from now on. */
+void conn_table_promise(struct conn_table *table, struct conn_promise *promise,
+			struct conn_promise now);
+
+enum conn_origin {
+	CONN_ACCEPTED, /* the descriptor is ours alone */
+	CONN_PASSED,   /* another process handed it over, and may still have a copy */
+};
+
+/* Takes over fd, a connected non-blocking stream socket, also where it fails: then fd is
+ * closed and counted. peer may be NULL (it is needed for connections_per_ip only). */
+void conn_open(struct service *service, int fd, enum conn_origin origin,
+	       const struct sockaddr *peer);
+
+/* From anywhere: ends the connection in its next turn, without sending what is owed. */
+void conn_abort(struct conn *conn, enum close_reason reason);
+
+/* From anywhere: ends what conn_wait() began. */
+void conn_go_on(struct conn *conn);
+/* From anywhere: sends bytes begin to end of a chunk, which gains a reference, and which may
+ * stand in any number of queues, behind all that is owed. Nothing of it may be held. False: it
+ * has ended, perhaps just now, for want of buffers. */
+bool conn_share(struct conn *conn, struct chunk *chunk, uint32_t begin, uint32_t end);
+
+/* Will input() be called for what has come by now, as far as the peer lets it? */
+bool conn_has_more(const struct conn *conn);
+
+/* What it waits for, said for an owner who has to choose whom to end. */
+enum conn_standing {
+	CONN_GONE,    /* its turn, to end */
+	CONN_LINGERS, /* the kernel, which has all of its answers */
+	CONN_ASKS,    /* the peer, to say a message */
+	CONN_IDLE,    /* the peer, to begin one */
+	CONN_OWES,    /* the peer, to take what it is owed */
+	CONN_SERVED,  /* us */
+};
+enum conn_standing conn_standing(const struct conn *conn);
+
+/* Graceful: every connection serves what has come by now, sends what it owes and ends. They are
+ * told in slices, one now, and one in each pass that follows. */
+void conn_table_drain(struct conn_table *table);
+/* Aborts all that are left. */
+void conn_table_abort(struct conn_table *table, enum close_reason reason);
+
+struct conn {
+	struct source source;
+	struct service *service;
+	_Alignas(8) unsigned char state[CONN_STATE_BYTES];
+	struct chunk *input; /* what the protocol left; NULL where nothing is */
+	struct queue queue;
+	uint32_t active_ms;   /* when a byte last went either way */
+	uint32_t progress_ms; /* when owed bytes last moved, or began to be owed */
+	uint32_t message_ms;  /* when the message under way began */
+	uint32_t client;      /* handle in clients; 0: not counted there */
+	uint32_t drain_left;  /* while draining: bytes that had come by then, not read yet */
+	uint8_t phase, reason;
+	bool passed : 1, message_open : 1, paused : 1, starved : 1, stalled : 1, draining : 1;
+	bool silent : 1;  /* its protocol had nothing to say when it was last asked */
+	bool waiting : 1; /* its protocol takes no input now */
+	bool speaks : 1;  /* nor before it has said what it began */
+	bool beyond : 1;  /* while draining: it has read what had not come by then */
+	bool guarded : 1; /* its peer may have passed descriptors: see reactor/base/rights.h */
+};
+
+_Static_assert(sizeof(struct conn) <= 128, "a connection is at most 128 bytes");
+
+static inline void *conn_state(struct conn *conn)
+{
+	return conn->state;
+}
+
+static inline size_t conn_offered_before(const struct conn *conn)
+{
+	return conn->input ? conn->input->used : 0;
+}
+
+static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n)
+{
+	return conn->draining && (conn->beyond || n >= (uint64_t)offered + conn->drain_left);
+}
+
+#endif

@@ -1,0 +1,90 @@
+/*
+ * conn_parts: what the files of the connection's room share, and nobody else may use.
+ *
+ *     conn.c        the turn: phases, input, the end
+ *     outbox.c      the write of a turn
+ *     conn_clock.c  deadlines
+ *     conn_table.c  all connections of a process
+ *     conn_buffers.c  how they share its buffers
+ *     conn_snapshot.c     one on its way to another process
+ */
+#ifndef REACTOR_STREAM_CONN_PARTS_H
+#define REACTOR_STREAM_CONN_PARTS_H
+
+#include "reactor/stream/conn.h"
+
+enum conn_phase { OPEN, CLOSING, LINGER, DEAD };
+
+#define CHUNKS_FOR_A_READ 3 /* one as input, one as output, and the small one that it replaces */
+
+#define LINGER_MS      2000 /* for a peer that goes on sending after our FIN */
+#define LINGER_LOOK_MS 100  /* how often the kernel is asked what it still holds */
+
+/* What a lingering connection remembers, in the state that its protocol is done with. */
+struct lingering {
+	uint32_t began_ms;
+	int unsent; /* bytes that the kernel held when it was last asked */
+};
+
+_Static_assert(sizeof(struct lingering) <= CONN_STATE_BYTES, "lingering fits the state");
+
+static inline bool conn_ready(const struct conn *conn, uint8_t bits)
+{
+	return conn->source.ready & bits;
+}
+
+/* Is its protocol as far that it takes input? */
+static inline bool conn_listens(const struct conn *conn)
+{
+	return !conn->waiting && !conn->speaks;
+}
+
+/* Does it hold buffers? */
+static inline bool conn_in_hand(const struct conn *conn)
+{
+	return conn->input || queue_bytes(&conn->queue);
+}
+
+/* Has it more to say as soon as nothing is owed? */
+static inline bool conn_has_words(const struct conn *conn)
+{
+	return conn->speaks || (conn->service->protocol->output && !conn->draining);
+}
+
+/* conn.c */
+void conn_turn(struct loop *loop, struct source *source);
+uint8_t conn_want(const struct conn *conn);
+/* The first reason stands, but for one that was only begun: a peer that resets, or stalls,
+ * while the last owed bytes go out ends for that. */
+void conn_die(struct conn *conn, enum close_reason reason);
+void conn_die_of(struct conn *conn, ssize_t error); /* -errno */
+/* To its last phases; tells the protocol where it was OPEN. */
+void conn_leave_open(struct conn *conn, enum conn_phase phase);
+void conn_destroy(struct conn *conn); /* counts why */
+/* The two halves of it: all that it holds, and its memory, which is not queued any more. */
+void conn_release(struct conn *conn);
+void conn_free(struct conn *conn);
+/* Serves what has come by now, and nothing that comes later. */
+void conn_drain(struct conn *conn);
+
+/* outbox.c */
+void outbox_clear(struct outbox *outbox);
+/* Sends what it can of queue and outbox, and keeps the rest; the outbox is empty then. */
+void conn_flush(struct conn *conn, struct conn_table *table);
+
+/* conn_clock.c */
+void conn_look_at_clock(struct conn *conn, struct conn_table *table);
+void conn_arm(struct conn *conn, struct conn_table *table);
+
+/* conn_buffers.c */
+void starvation_init(struct starvation *starvation);
+void starved_set(struct conn *conn, struct conn_table *table, bool starved);
+/* After a turn: has it freed enough that those who wait should look again? */
+void starvation_look(struct conn_table *table);
+/* May it read, or say, a chunk more? Where not, it is starved from now on. */
+bool conn_has_buffers(struct conn *conn, struct conn_table *table);
+/* How much it may then read at once: a chunk; or a whole turn's bytes where none of them will
+ * stay as input, buffers abound, and they fit below high-water and a chunk. */
+size_t conn_room(const struct conn *conn, const struct conn_table *table);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * clients: how many connections each peer address holds.
+ *
+ * A chained hash table of fixed size, made only where a limit is set. IPv4 addresses and
+ * IPv4-mapped ones are the same client. Peers without an address (unix) do not count. A
+ * handle is the entry's place plus one, and stays good until it was released as often as it
+ * was taken. The hash has a seed of its own for each process: peers choose addresses.
+ */
+#ifndef REACTOR_STREAM_PER_IP_H
+#define REACTOR_STREAM_PER_IP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+struct client {
+	unsigned char address[16];
+	uint32_t connections;
+	uint32_t next; /* of the chain, or of the free ones: a place plus one */
+};
+
+struct clients {
+	struct client *entries; /* NULL: no limit is set */
+	uint32_t *chains;	/* a place plus one */
+	uint32_t chains_mask, entries_used, entries_free;
+	uint32_t limit;
+	uint64_t seed;
+	size_t mapped_bytes;
+};
+
+/* For up to capacity connections, and as quick as it should be for connections_max of them. limit 0
+ * makes no table. 0 or -ENOMEM. */
+int clients_open(struct clients *clients, uint32_t connections_max, uint32_t capacity,
+		 uint32_t limit);
+void clients_close(struct clients *clients);
+
+static inline bool clients_counted(const struct clients *clients)
+{
+	return clients->entries != NULL;
+}
+
+/* Counts one more; *handle is 0 where nothing was counted. False: over the limit. */
+bool clients_take(struct clients *clients, const struct sockaddr *peer, uint32_t *handle);
+/* The same, also over the limit: it was counted elsewhere. Answers the handle. */
+uint32_t clients_add(struct clients *clients, const struct sockaddr *peer);
+void clients_release(struct clients *clients, uint32_t handle);
+
+#endif

@@ -1,0 +1,95 @@
+/*
+ * datagram: a socket that is asked by datagrams, and answers each with at most one.
+ *
+ *     SERVING -> STOPPING (answers what has come) -> gone
+ *             -> LEAVING (answers what it has in hand) -> gone
+ *
+ * A turn takes batches off the socket's queue, offers each datagram to the protocol, and sends
+ * the answers; when the send queue is full it takes no more until they have gone. What comes
+ * meanwhile waits in the kernel's queue, which drops what it cannot hold: that is counted, and
+ * is all that is ever lost. There is no state between two datagrams. Several processes may have
+ * the same socket; it lives with whoever made it, and a descriptor of it with its worker.
+ *
+ * Not answered, but counted: who guard is against; what was sent to many (broadcast, multicast);
+ * what is over the rate of its address; what did not fit. No answer is longer than its question.
+ */
+#ifndef REACTOR_UDP_DATAGRAM_H
+#define REACTOR_UDP_DATAGRAM_H
+
+#include "reactor/udp/udp_tx.h"
+#include "reactor/stream/conn.h"
+#include "reactor/udp/reflection_guard.h"
+#include "reactor/udp/limiter.h"
+#include "reactor/loop/loop.h"
+#include "reactor/udp/udp_rx.h"
+
+#define DATAGRAM_TURN_BATCHES 4
+#define DATAGRAM_TURN_BYTES   (256 * 1024)
+#define DATAGRAM_TURN_MAX     1024 /* a batch may be one of trains */
+/* Answers wait in the send queue for neighbours that may not be there, up to 3 s (arp(7)): were it
+ * as short as the kernel makes it, some 300 datagrams from forged addresses of the own network
+ * would hold up all others. */
+#define DATAGRAM_SEND_BYTES (4 * 1024 * 1024)
+#define DATAGRAM_RETRY_MS   10 /* until what failed is tried again */
+/* Trains are asked for no earlier at an inherited socket: who reads it singly would take one for
+ * a datagram. */
+#define DATAGRAM_ALONE_MS 1000
+
+/* As a protocol sees it: the question, and then the answer. */
+struct datagram {
+	unsigned char *bytes; /* may be changed in place, or be others, which stay as they are */
+	size_t n;
+};
+
+/* What the sockets of one listener have in common, in all processes. Borrowed. */
+struct datagram_service {
+	const struct protocol *protocol;
+	const struct guard *guard;
+	struct limiter *limiter; /* NULL: no limit */
+	uint32_t *dropped;	 /* of this socket's drops, those that were counted; shared */
+	bool shared;		 /* others wait on the same socket */
+	bool inherited;		 /* who had the socket before may still read it for a moment */
+};
+
+struct datagram_socket {
+	struct source source; /* fd -1: it has gone */
+	const struct datagram_service *service;
+	struct stats *stats;
+	struct questions questions;
+	struct answers answers;
+	uint8_t phase;
+	uint32_t opened_ms;
+	unsigned errors;  /* of receiving, in a row */
+	uint32_t watched; /* for these events; 0: for none */
+	void (*gone)(struct datagram_socket *socket);
+};
+
+/* Takes over fd; gone() is called once STOPPING or LEAVING has ended. 0 or -errno. */
+int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
+		  const struct datagram_service *service,
+		  void (*gone)(struct datagram_socket *socket));
+/* Nobody else is let in; what has come by now is answered. For all who have the socket. */
+void datagram_stop(struct loop *loop, struct datagram_socket *socket);
+/* What has come is for others who have the socket, now or later. */
+void datagram_leave(struct loop *loop, struct datagram_socket *socket);
+/* At once, whatever is in hand. It may still have a turn in this pass, in which it does nothing:
+ * its memory stays, and is not opened again, until that is over. */
+void datagram_close(struct loop *loop, struct datagram_socket *socket);
+
+struct datagram_options {
+	bool reuseport;		   /* one socket of several on this address */
+	uint64_t queue_bytes;	   /* of received datagrams; 0: what the kernel gives */
+	uint64_t send_queue_bytes; /* of answers; 0: DATAGRAM_SEND_BYTES */
+};
+
+/* Makes a bound non-blocking socket; port 0 becomes the one that the kernel chose. Which
+ * address was asked is known where it is bound to every one. fd or -errno; *step says which call
+ * failed. */
+int datagram_bind(struct address *address, const struct datagram_options *options,
+		  const char **step);
+/* Makes a socket that others bound what datagram_bind() makes, also where these are other options
+ * than before. 0 or -errno. */
+int datagram_adopt(int fd, const struct address *address, const struct datagram_options *options,
+		   const char **step);
+
+#endif

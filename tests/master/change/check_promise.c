@@ -1,0 +1,542 @@
+/*
+ * Room is kept for those who are promised it: while a server changes, clients that live move, and
+ * those who wait go on waiting, in every mode; whatever the limit is of: connections, addresses,
+ * memory. And a promise ends, whoever made it.
+ */
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/support/helm.h"
+#include "protocol/protocol.h"
+#include "worker/migration/migration_parts.h"
+
+#define WORKERS 2
+#define ROOM	10 /* of each */
+#define LIVE	(WORKERS * ROOM)
+#define GUESTS	60 /* so that in reuseport, too, each worker has more than it has room for */
+
+struct guests {
+	struct server *server;
+	int fds[GUESTS];
+	bool live[GUESTS];
+	size_t n, live_n;
+};
+
+static const char *const modes[] = {"reuseport", "shared", "handoff"};
+
+static const char *configure(const char *mode, const char *more)
+{
+	char text[600];
+
+	(void)snprintf(text, sizeof text, "accept = %s\n%s\nlisten = echo://127.0.0.1:0\n", mode,
+		       more);
+	return write_file("promise.conf", text);
+}
+
+static void guests_come(struct guests *guests, size_t n)
+{
+	while (n--) {
+		int fd = connect_to(guests->server->ports[0]);
+
+		send_text(fd, "hello");
+		guests->fds[guests->n++] = fd;
+	}
+}
+
+/* Whoever was answered lives. None was ended. */
+static void guests_look(struct guests *guests)
+{
+	for (size_t i = 0; i < guests->n; i++) {
+		struct pollfd readable = {.fd = guests->fds[i], .events = POLLIN};
+
+		if (guests->live[i] || poll(&readable, 1, 0) != 1)
+			continue;
+		expect_text(guests->fds[i], "hello");
+		guests->live[i] = true;
+		guests->live_n++;
+	}
+}
+
+static void guests_wait(struct guests *guests, size_t live_n)
+{
+	struct wait wait = wait_begin();
+
+	while (guests_look(guests), guests->live_n < live_n)
+		wait_more(&wait, "as many to be served as there is room for");
+	ck_assert_uint_eq(guests->live_n, live_n);
+}
+
+/* They live still, and nobody else does. */
+static void guests_are_the_same(struct guests *guests)
+{
+	size_t live_n = guests->live_n;
+
+	for (size_t i = 0; i < guests->n; i++)
+		if (guests->live[i]) {
+			send_text(guests->fds[i], "still here");
+			expect_text(guests->fds[i], "still here");
+		}
+	guests_look(guests);
+	ck_assert_uint_eq(guests->live_n, live_n);
+	ck_assert_uint_eq(server_stat(guests->server, "connections"), live_n);
+}
+
+static void guest_leave(struct guests *guests, size_t i)
+{
+	(void)close(guests->fds[i]);
+	guests->fds[i] = guests->fds[guests->n - 1];
+	guests->live_n -= guests->live[i];
+	guests->live[i] = guests->live[--guests->n];
+	guests->live[guests->n] = false;
+}
+
+/* Those who live make room for those who wait. */
+static void guests_take_turns(struct guests *guests)
+{
+	struct wait wait = wait_begin();
+
+	while (guests->n) {
+		guests_look(guests);
+		for (size_t i = 0; i < guests->n;)
+			if (guests->live[i])
+				guest_leave(guests, i);
+			else
+				i++;
+		wait_more(&wait, "those who waited to be served");
+	}
+	server_wait_stat_is(guests->server, "connections", 0);
+}
+
+/* ---- connections ---- */
+
+START_TEST(who_waits_goes_on_waiting)
+{
+	static const enum helm changes[] = {HELM_RELOAD, HELM_UPGRADE, HELM_RELOAD};
+	struct guests guests = {0};
+
+	guests.server =
+	    SERVER("-c", configure(modes[_i], "workers = 2\nmax-connections = 10"), HELM_CONTROL);
+	guests_come(&guests, GUESTS);
+	guests_wait(&guests, LIVE);
+	for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+		struct helm_change seen = helm_make(guests.server, changes[i]);
+
+		ck_assert_msg(seen.moved == LIVE && !seen.stay, "%llu moved, %llu stay:\n%s",
+			      (unsigned long long)seen.moved, (unsigned long long)seen.stay,
+			      guests.server->log);
+		guests_are_the_same(&guests);
+	}
+	guests_take_turns(&guests);
+	helm_expect_no_loss(guests.server);
+	ck_assert_int_eq(server_stop(guests.server, SIGTERM), 0);
+}
+END_TEST
+
+/* Fewer workers, and a smaller limit: that is for newcomers. */
+START_TEST(who_lives_has_room_beyond_a_smaller_limit)
+{
+	struct guests guests = {0};
+	struct helm_change seen;
+
+	guests.server =
+	    SERVER("-c", configure(modes[_i], "workers = 2\nmax-connections = 10"), HELM_CONTROL);
+	guests_come(&guests, GUESTS);
+	guests_wait(&guests, LIVE);
+	seen = helm_make(guests.server, HELM_FEWER);
+	ck_assert_uint_eq(seen.stay, 0);
+	guests_are_the_same(&guests);
+	(void)configure(modes[_i], "workers = 1\nmax-connections = 3");
+	seen = helm_make(guests.server, HELM_RELOAD);
+	ck_assert_uint_eq(seen.stay, 0);
+	ck_assert_uint_ge(seen.moved, LIVE);
+	guests_are_the_same(&guests);
+	/* Nobody comes before there are fewer than that. */
+	for (size_t i = 0; guests.live_n > 3;)
+		if (guests.live[i])
+			guest_leave(&guests, i);
+		else
+			i++;
+	server_wait_stat_is(guests.server, "connections", 3);
+	guests_are_the_same(&guests);
+	guests_take_turns(&guests);
+	ck_assert_int_eq(server_stop(guests.server, SIGTERM), 0);
+}
+END_TEST
+
+/* A full server turns newcomers away before, during and after a change; those who live move. */
+START_TEST(who_is_refused_takes_no_room)
+{
+	struct guests guests = {0};
+	struct helm_change seen;
+	uint64_t refused = 0;
+
+	guests.server = SERVER(
+	    "-c", configure(modes[_i], "workers = 1\nmax-connections = 10\noverload = reject"),
+	    HELM_CONTROL);
+	guests_come(&guests, ROOM);
+	guests_wait(&guests, ROOM);
+	for (int round = 0; round < 2; round++) {
+		helm_order(guests.server, round ? HELM_UPGRADE : HELM_RELOAD);
+		while (!helm_done(guests.server, round ? HELM_UPGRADE : HELM_RELOAD, &seen)) {
+			int fd = connect_to(guests.server->ports[0]);
+
+			expect_reset_or_end(fd);
+			(void)close(fd);
+			refused++;
+		}
+		ck_assert_uint_eq(seen.moved, ROOM);
+		ck_assert_uint_eq(seen.stay, 0);
+		guests_are_the_same(&guests);
+	}
+	ck_assert_uint_gt(refused, 0);
+	if (_i < 2) /* else by the master */
+		ck_assert_uint_eq(server_stat(guests.server, "closed_overload"), refused);
+	guests_take_turns(&guests);
+	ck_assert_int_eq(server_stop(guests.server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- memory ---- */
+
+#define MEMBERS	  30 /* each with a line that is begun and fills a chunk, of 64 */
+#define OTHERS	  70 /* as many of them are more than there is room for */
+#define LINE_PART 16000
+#define KEPT_MS	  4000 /* of one who has promised and says no more: a bit less */
+#define SWEPT_MS  250  /* after this, whoever holds and does not move may be closed for others */
+
+static void begin_line(int fd)
+{
+	static const char part[LINE_PART] = {[0 ... LINE_PART - 1] = 'x'};
+
+	send_all(fd, part, sizeof part);
+}
+
+static void members_go_on(const int fds[MEMBERS])
+{
+	for (int i = 0; i < MEMBERS; i++) {
+		char back[LINE_PART + 1];
+
+		send_text(fds[i], "\n");
+		receive_exactly(fds[i], back, sizeof back);
+	}
+}
+
+/* Newcomers, before the first who lives has moved, begin as much as they may. False: all moved,
+ * but that took so long that what came of them then tells nothing. */
+static bool memory_is_kept(void)
+{
+	struct server *server = SERVER("-w", "1", "--buffers", "1M", "--request-timeout", "0",
+				       "--watchdog", "0", HELM_CONTROL, "line://127.0.0.1:0");
+	int fds[MEMBERS], others[OTHERS];
+	struct helm_change seen;
+	uint64_t begun_ms;
+	struct wait wait;
+	pid_t giver;
+	bool kept, in_time;
+
+	begun_ms = now_ms();
+	for (int i = 0; i < MEMBERS; i++)
+		begin_line(fds[i] = connect_to(server->ports[0]));
+	server_wait_stat(server, "received_bytes", MEMBERS * LINE_PART);
+	giver = server_wait_worker(server, 0, 0);
+	process_stop(giver);
+	helm_order(server, HELM_RELOAD);
+	server_wait_stat(server, "connections_promised", MEMBERS);
+	for (int i = 0; i < OTHERS; i++)
+		begin_line(others[i] = connect_to(server->ports[0]));
+	server_wait_stat(server, "buffer_waits", 1);
+	kept = now_ms() - begun_ms < KEPT_MS;
+	ck_assert_int_eq(kill(giver, SIGCONT), 0);
+	wait = wait_begin();
+	while (!helm_done(server, HELM_RELOAD, &seen))
+		wait_more(&wait, "the reload");
+	ck_assert_msg(!kept || (seen.moved == MEMBERS && !seen.stay), "%llu moved:\n%s",
+		      (unsigned long long)seen.moved, server->log);
+	for (int i = 0; i < OTHERS; i++) /* now those who moved may go on */
+		reset(others[i]);
+	for (wait = wait_begin(); server_stat(server, "connections") > MEMBERS;)
+		wait_more(&wait, "the newcomers to go");
+	in_time = now_ms() - begun_ms < SWEPT_MS;
+	if (in_time)
+		members_go_on(fds);
+	for (int i = 0; i < MEMBERS; i++)
+		(void)close(fds[i]);
+	server_wait_stat_is(server, "connections", 0);
+	if (in_time)
+		ck_assert_uint_eq(server_stat(server, "closed_no_buffers"), 0);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	return in_time;
+}
+
+START_TEST(memory_is_kept_for_what_moves)
+{
+	for (int tries = 0; tries < 5 && !memory_is_kept(); tries++)
+		;
+}
+END_TEST
+
+/* ---- descriptors ---- */
+
+#define NOFILE	  700
+#define LISTENERS 60
+
+/* As many as descriptors allow, beside a listener of which nearly each takes one, too: what a move
+ * needs is not theirs. */
+START_TEST(descriptors_suffice_for_a_move)
+{
+	static const enum helm changes[] = {HELM_RELOAD, HELM_UPGRADE};
+	struct rlimit limit = {NOFILE, NOFILE};
+	char text[LISTENERS * 32 + 100] = "workers = 1\noverload = reject\n";
+	int fds[NOFILE];
+	size_t n = 0;
+	struct server *server;
+	struct wait wait;
+
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	for (int i = 0; i < LISTENERS; i++)
+		(void)strcat(text, "listen = echo://127.0.0.1:0\n");
+	server = SERVER("-c", write_file("promise.conf", text), HELM_CONTROL);
+	while (n < server_stat(server, "connections_capacity")) {
+		fds[n] = connect_to(server->ports[n % LISTENERS]);
+		n++;
+	}
+	for (wait = wait_begin(); server_stat(server, "connections") < n;)
+		wait_more(&wait, "all to be let in");
+	for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+		struct helm_change seen = helm_make(server, changes[i]);
+
+		ck_assert_msg(seen.moved == n && !seen.stay, "%llu of %zu moved:\n%s",
+			      (unsigned long long)seen.moved, n, server->log);
+	}
+	for (size_t i = 0; i < n; i++) {
+		send_text(fds[i], "still here");
+		expect_text(fds[i], "still here");
+		(void)close(fds[i]);
+	}
+	(void)printf("FIGURE %zu connections and %d listeners of one worker, in %d descriptors, "
+		     "moved twice\n",
+		     n, LISTENERS, NOFILE);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- givers that stand still, or die ---- */
+
+/* From one address as many live as may: another one is not let in before they have moved. False:
+ * that was not promised for so long. */
+static bool an_address_has_its_share(int mode)
+{
+	struct guests guests = {0};
+	struct helm_change seen;
+	uint64_t begun_ms;
+	struct wait wait;
+	pid_t giver;
+	bool kept;
+	int fd;
+
+	guests.server = SERVER(
+	    "-c", configure(modes[mode], "workers = 1\nmax-connections-per-ip = 5\nwatchdog = 0"),
+	    HELM_CONTROL);
+	guests_come(&guests, 5);
+	guests_wait(&guests, 5);
+	giver = server_wait_worker(guests.server, 0, 0);
+	process_stop(giver);
+	helm_order(guests.server, HELM_RELOAD);
+	begun_ms = now_ms();
+	server_wait_stat(guests.server, "connections_promised", 5);
+	fd = connect_to(guests.server->ports[0]);
+	if (mode < 2)
+		server_wait_stat(guests.server, "accept_pauses", 1);
+	ck_assert_int_eq(kill(giver, SIGCONT), 0);
+	wait = wait_begin();
+	while (!helm_done(guests.server, HELM_RELOAD, &seen))
+		wait_more(&wait, "the reload");
+	kept = now_ms() - begun_ms < KEPT_MS;
+	if (!kept) {
+		ck_assert_int_eq(server_stop(guests.server, SIGTERM), 0);
+		return false;
+	}
+	ck_assert_uint_eq(seen.moved, 5);
+	expect_reset_or_end(fd);
+	(void)close(fd);
+	server_wait_stat_is(guests.server, "closed_too_many_per_ip", 1);
+	guests_are_the_same(&guests);
+	guests_take_turns(&guests);
+	ck_assert_int_eq(server_stop(guests.server, SIGTERM), 0);
+	return true;
+}
+
+START_TEST(an_address_has_no_more_than_its_share)
+{
+	for (int tries = 0; tries < 5 && !an_address_has_its_share(_i); tries++)
+		;
+}
+END_TEST
+
+START_TEST(a_giver_that_dies_promises_nothing)
+{
+	struct guests guests = {0};
+	pid_t giver;
+
+	guests.server =
+	    SERVER("-c", configure(modes[_i], "workers = 1\nmax-connections = 10"), HELM_CONTROL);
+	guests_come(&guests, 2 * ROOM);
+	guests_wait(&guests, ROOM);
+	giver = server_wait_worker(guests.server, 0, 0);
+	process_stop(giver);
+	helm_order(guests.server, HELM_RELOAD);
+	server_wait_stat(guests.server, "connections_promised", ROOM);
+	ck_assert_int_eq(kill(giver, SIGKILL), 0);
+	for (size_t i = 0; i < guests.n;) /* it had them */
+		if (guests.live[i])
+			guest_leave(&guests, i);
+		else
+			i++;
+	guests_wait(&guests, ROOM);
+	server_wait_stat_is(guests.server, "connections_promised", 0);
+	guests_take_turns(&guests);
+	ck_assert_int_eq(server_stop(guests.server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- a taker by itself ---- */
+
+static struct {
+	struct loop loop;
+	struct stats stats;
+	struct conn_table table;
+	struct service service;
+	struct mover mover;
+	struct move_lane *lane;
+	int giver;
+} taker;
+
+static struct service *taker_service_of(uint32_t listener)
+{
+	return listener ? NULL : &taker.service;
+}
+
+static uint32_t taker_listener_of(const struct service *service)
+{
+	(void)service;
+	return 0;
+}
+
+static void taker_open(struct conn_promise expected)
+{
+	static const struct move_owner owner = {.service_of = taker_service_of,
+						.listener_of = taker_listener_of};
+	struct conn_limits limits = {.high_water = 1 << 16,
+				     .low_water = 1 << 14,
+				     .connections_max = 1000,
+				     .connections_capacity = 4000};
+	struct service *services[] = {&taker.service};
+	int pair[2];
+
+	ck_assert_int_eq(loop_open(&taker.loop, &taker.stats, 0), 0);
+	ck_assert_int_eq(conn_table_open(&taker.table, &taker.loop, &limits, BUFFERS_MIN), 0);
+	taker.service = (struct service){.protocol = protocol_find("echo"), .table = &taker.table};
+	mover_open(&taker.mover, &taker.table, NULL, 0, &owner);
+	ck_assert_int_eq(
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+	taker.giver = pair[0];
+	mover_take(&taker.mover, pair[1], services, 1, expected);
+	taker.lane = taker.mover.lanes[0];
+	ck_assert_ptr_nonnull(taker.lane);
+}
+
+static void taker_later(uint32_t ms)
+{
+	taker.loop.now_ms += ms;
+	taker.lane->end.source.ready = SOURCE_DUE;
+	taker.lane->end.source.turn(&taker.loop, &taker.lane->end.source);
+}
+
+static void giver_says(uint32_t connections, uint64_t chunks)
+{
+	struct promise_note note = {
+	    .kind = MOVE_PROMISE, .connections = connections, .chunks = chunks};
+
+	ck_assert_int_eq(send(taker.giver, &note, sizeof note, 0), sizeof note);
+	taker.lane->end.source.turn(&taker.loop, &taker.lane->end.source);
+}
+
+static void expect_room(size_t connections, size_t chunks_promised, bool undecided)
+{
+	ck_assert_uint_eq(conn_table_room(&taker.table), connections);
+	ck_assert_uint_eq(taker.table.promised.chunks, chunks_promised);
+	ck_assert(mover_is_undecided(&taker.mover) == undecided);
+}
+
+static void giver_goes(void)
+{
+	ck_assert_int_eq(close(taker.giver), 0);
+	taker.lane->end.source.turn(&taker.loop, &taker.lane->end.source);
+	ck_assert(!seqpacket_is_open(&taker.lane->end));
+}
+
+START_TEST(a_promise_ends)
+{
+	taker_open((struct conn_promise){100, 8});
+	/* Before its first word it may have more; after a while it has what the master said. */
+	expect_room(1000 - 100 - 256, 16, true);
+	taker_later(500);
+	expect_room(1000 - 100 - 256, 16, true);
+	taker_later(500);
+	expect_room(1000 - 100, 16, false);
+	taker_later(4999);
+	expect_room(1000 - 100, 16, false);
+	taker_later(1);
+	expect_room(1000, 0, false);
+	/* It wakes up. What it says counts, up to what there can be, and not for ever. */
+	giver_says(300, 4);
+	expect_room(700, 4, false);
+	giver_says(UINT32_MAX, UINT64_MAX);
+	expect_room(0, 64, false);
+	for (int i = 0; i < 6; i++) {
+		taker_later(4000);
+		giver_says(7, 1);
+	}
+	expect_room(1000, 0, false);
+	giver_says(7, 1);
+	expect_room(1000, 0, false);
+	giver_goes();
+}
+END_TEST
+
+START_TEST(a_lane_that_ends_ends_its_promise)
+{
+	taker_open((struct conn_promise){100, 8});
+	if (_i)
+		giver_says(20, 3);
+	giver_goes();
+	expect_room(1000, 0, false);
+}
+END_TEST
+
+START_TEST(who_ends_waits_for_nobody)
+{
+	taker_open((struct conn_promise){100, 8});
+	mover_close_doors(&taker.mover);
+	expect_room(1000, 0, false);
+	giver_says(20, 3);
+	expect_room(1000, 0, false);
+	giver_goes();
+}
+END_TEST
+
+SUITE("promise", {"who waits goes on waiting", who_waits_goes_on_waiting, 30, 3},
+      {"who lives has room beyond a smaller limit", who_lives_has_room_beyond_a_smaller_limit, 30,
+       3},
+      {"who is refused takes no room", who_is_refused_takes_no_room, 30, 3},
+      {"memory is kept for what moves", memory_is_kept_for_what_moves, 30},
+      {"descriptors suffice for a move", descriptors_suffice_for_a_move, 30},
+      {"an address has no more than its share", an_address_has_no_more_than_its_share, 30, 3},
+      {"a giver that dies promises nothing", a_giver_that_dies_promises_nothing, 30, 3},
+      {"a promise ends", a_promise_ends, 10},
+      {"a lane that ends ends its promise", a_lane_that_ends_ends_its_promise, 10, 2},
+      {"who ends waits for nobody", who_ends_waits_for_nobody, 10})

@@ -1,0 +1,480 @@
+/*
+ * Reloads that change where weir listens, what it speaks there, and its limits. What this shows:
+ * what is added answers, at a listener that goes whoever waits is served and whoever is connected
+ * gets what it is owed, and one that stays keeps its sockets; options are those of the new
+ * configuration for who comes and for who moved.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include "tests/support/clients/load_process.h"
+#include "tests/support/steer.h"
+
+#define INODES_MAX 64
+#define LISTENS	   10 /* in the kernel's table */
+
+/* ---- listening sockets, as the kernel tells of them ---- */
+
+struct sockets {
+	unsigned long inodes[INODES_MAX];
+	size_t n;
+};
+
+static int by_number(const void *a, const void *b)
+{
+	unsigned long x = *(const unsigned long *)a, y = *(const unsigned long *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The kernel's table begins with those that listen, and is long where many connections ended. */
+static struct sockets sockets_of(unsigned port)
+{
+	struct sockets sockets = {.n = 0};
+	FILE *file = fopen("/proc/net/tcp", "re");
+	char line[512];
+
+	ck_assert_ptr_nonnull(file);
+	(void)!fgets(line, sizeof line, file); /* the head */
+	while (fgets(line, sizeof line, file)) {
+		unsigned local, state;
+		unsigned long inode;
+
+		ck_assert_int_eq(sscanf(line,
+					" %*d: %*x:%x %*x:%*x %x %*x:%*x %*x:%*x %*x %*u %*d %lu",
+					&local, &state, &inode),
+				 3);
+		if (state != LISTENS)
+			break;
+		if (local == port && sockets.n < INODES_MAX)
+			sockets.inodes[sockets.n++] = inode;
+	}
+	(void)fclose(file);
+	qsort(sockets.inodes, sockets.n, sizeof *sockets.inodes, by_number);
+	return sockets;
+}
+
+/* The kernel's table is long where many connections have ended: it is read once a test. It may lack
+ * a line, or have it twice, if others' sockets come and go while it is read: then it is read again.
+ */
+static struct sockets two_sockets_of(unsigned port)
+{
+	struct wait wait = wait_begin();
+	struct sockets sockets;
+
+	while ((sockets = sockets_of(port)).n != 2)
+		wait_more(&wait, "two listening sockets");
+	return sockets;
+}
+
+static void same_sockets(const struct sockets *before, unsigned port)
+{
+	struct sockets now = two_sockets_of(port);
+
+	ck_assert_mem_eq(now.inodes, before->inodes, now.n * sizeof *now.inodes);
+}
+
+static void still_held(const struct sockets *sockets, const struct server *server)
+{
+	char folder[64], path[350], target[64];
+	struct dirent *entry;
+	size_t held = 0;
+	DIR *dir;
+
+	(void)snprintf(folder, sizeof folder, "/proc/%d/fd", (int)server->pid);
+	dir = opendir(folder);
+	ck_assert_ptr_nonnull(dir);
+	while ((entry = readdir(dir))) {
+		unsigned long inode;
+		ssize_t n;
+
+		(void)snprintf(path, sizeof path, "%s/%s", folder, entry->d_name);
+		n = readlink(path, target, sizeof target - 1);
+		target[n > 0 ? n : 0] = '\0';
+		if (sscanf(target, "socket:[%lu]", &inode) == 1)
+			held += bsearch(&inode, sockets->inodes, sockets->n, sizeof inode,
+					by_number) != NULL;
+	}
+	(void)closedir(dir);
+	ck_assert_uint_eq(held, sockets->n);
+}
+
+/* ---- what both sides of a change are ---- */
+
+static struct server *start(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void reload(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+static struct server *start(const char *format, ...)
+{
+	char text[1024];
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(text, sizeof text, format, arguments);
+	va_end(arguments);
+	return STEERED("--config", steer_config(text));
+}
+
+static void reload(const char *format, ...)
+{
+	char text[1024];
+	va_list arguments;
+
+	va_start(arguments, format);
+	(void)vsnprintf(text, sizeof text, format, arguments);
+	va_end(arguments);
+	(void)steer_config(text);
+	steer_do("reload");
+}
+
+static void talks(int fd, const char *say, const char *answer)
+{
+	send_text(fd, say);
+	expect_text(fd, answer);
+}
+
+static void talks_once(int fd, const char *say, const char *answer)
+{
+	talks(fd, say, answer);
+	(void)close(fd);
+}
+
+/* One whose window is small: what the kernel does not take, weir owes. */
+static int connect_narrow(unsigned port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_port = htons((uint16_t)port),
+				      .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct timeval patience = {.tv_sec = patience_ms() / 1000};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), mss = 1400;
+
+	ck_assert_int_ge(fd, 0);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &mss, sizeof mss);
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+	set_buffers(fd, 0, 16384);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+	return fd;
+}
+
+/* ---- added, kept, removed ---- */
+
+static void added_ones_answer(unsigned times)
+{
+	struct server *server = start("workers = 2\nlisten = echo://127.0.0.1:0\n");
+	unsigned port = server->ports[0];
+	struct sockets before = two_sockets_of(port);
+	struct crowd *crowd = crowd_start(&(struct crowd_plan){
+	    steer_address(server, 0), .talkers = 20, .comers = 4, .pause_ms = 1});
+	char path[128];
+
+	(void)snprintf(path, sizeof path, "%s", in_folder("added.sock"));
+	while (times--) {
+		reload("workers = 2\nlisten = line://127.0.0.1:0\nlisten = echo://127.0.0.1:%u\n"
+		       "listen = echo+udp://127.0.0.1:0\nlisten = increment://%s\n",
+		       port, path);
+		talks_once(connect_to(steer_port(0)), "a line\n", "a line\n");
+		talks_once(connect_unix(path), "^x$", "*y");
+		still_held(&before, server);
+		reload("workers = 2\nlisten = echo://127.0.0.1:%u\n", port);
+		steer_settle(server, 2); /* who drains has it till then */
+		ck_assert(!exists(path));
+		still_held(&before, server);
+		crowd_wait(crowd, 20, 5);
+	}
+	same_sockets(&before, port);
+	crowd_ends_well(crowd, "at a listener that stays, while others come and go");
+	steer_stop(server);
+}
+
+START_TEST(added_ones_answer_and_kept_ones_stay)
+{
+	added_ones_answer(2);
+}
+END_TEST
+
+START_TEST(ten_times_added_ones_answer)
+{
+	added_ones_answer(10);
+}
+END_TEST
+
+/* They connect while all workers are stopped, and have sent: the queue is theirs alone. */
+START_TEST(who_waits_at_a_removed_one_is_served)
+{
+	static const char *const modes[] = {"reuseport", "shared", "handoff"};
+	struct server *server = start("workers = 2\naccept = %s\nlisten = echo://127.0.0.1:0\n"
+				      "listen = increment://127.0.0.1:0\n",
+				      modes[_i]);
+	unsigned kept = server->ports[0], removed = server->ports[1];
+	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
+	struct wait wait = wait_begin();
+	int fds[100];
+	pid_t asked;
+
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(kill(workers[i], SIGSTOP), 0);
+	for (size_t i = 0; i < 100; i++) {
+		fds[i] = connect_to(removed);
+		if (i % 2)
+			send_text(fds[i], "^abc$");
+	}
+	(void)steer_config("workers = 2\nlisten = echo://127.0.0.1:0\n");
+	asked = steer_ask_begin("reload");
+	while (steer_number("generation") != 2)
+		wait_more(&wait, "the next generation");
+	talks(connect_to(kept), "at once", "at once");
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(kill(workers[i], SIGCONT), 0);
+	for (size_t i = 0; i < 100; i++) {
+		char bytes[8] = "";
+		size_t n = receive_to_end(fds[i], bytes, sizeof bytes);
+
+		ck_assert_msg(n == (i % 2 ? 4 : 1) && strncmp(bytes, "*bcd", n) == 0,
+			      "%s: client %zu got %zu bytes", modes[_i], i, n);
+		(void)close(fds[i]);
+	}
+	ck_assert_int_eq(steer_ask_end(asked), 0);
+	steer_settle(server, 2);
+	ck_assert_int_eq(try_connect(removed), -ECONNREFUSED);
+	(void)printf("FIGURE waited at a removed listener, %s: 100, all served\n", modes[_i]);
+	(void)fflush(stdout);
+	steer_stop(server);
+}
+END_TEST
+
+/* What it is owed, and then FIN; and no one comes any more meanwhile. */
+START_TEST(who_is_connected_to_a_removed_one_gets_what_it_is_owed)
+{
+	static unsigned char sent[512 << 10], came[512 << 10];
+	struct server *server =
+	    start("workers = 2\nhigh-water = 4M\nwrite-timeout = 0\nlisten = echo://127.0.0.1:0\n"
+		  "listen = echo://127.0.0.1:0\n");
+	unsigned removed = server->ports[1];
+	int fds[8];
+
+	fill_random(sent, sizeof sent, 11);
+	for (size_t i = 0; i < 8; i++) {
+		fds[i] = connect_narrow(removed);
+		send_all(fds[i], sent, sizeof sent);
+	}
+	server_wait_stat_is(server, "received_bytes", 8 * sizeof sent);
+	(void)printf("FIGURE owed at a removed listener: %llu bytes\n",
+		     (unsigned long long)(8 * sizeof sent - server_stat(server, "sent_bytes")));
+	(void)fflush(stdout);
+	ck_assert_uint_lt(server_stat(server, "sent_bytes"), 8 * sizeof sent);
+	reload("workers = 2\nhigh-water = 4M\nwrite-timeout = 0\nlisten = echo://127.0.0.1:%u\n",
+	       server->ports[0]);
+	ck_assert_int_eq(try_connect(removed), -ECONNREFUSED);
+	for (size_t i = 0; i < 8; i++) {
+		ck_assert_uint_eq(receive_to_end(fds[i], came, sizeof came), sizeof sent);
+		ck_assert_mem_eq(came, sent, sizeof sent);
+		(void)close(fds[i]);
+	}
+	steer_settle(server, 2);
+	steer_stop(server);
+}
+END_TEST
+
+/* Who was there goes with what it speaks; who comes is refused at no moment. */
+static void another_protocol(unsigned times)
+{
+	struct server *server = start("workers = 2\nlisten = increment://127.0.0.1:0\n");
+	unsigned port = server->ports[0];
+	struct sockets before = two_sockets_of(port);
+
+	while (times--) {
+		int fd = connect_to(port), next;
+
+		expect_text(fd, "*");
+		talks(fd, "^ab", "bc");
+		reload("workers = 2\nlisten = echo://127.0.0.1:%u\n", port);
+		next = connect_to(port);
+		talks(next, "^ab", "^ab");
+		expect_end(fd);
+		(void)close(fd); /* else its worker waits for it, and the next reload for that */
+		still_held(&before, server);
+		reload("workers = 2\nlisten = increment://127.0.0.1:%u\n", port);
+		expect_end(next);
+		(void)close(next);
+	}
+	same_sockets(&before, port);
+	steer_settle(server, 2);
+	steer_stop(server);
+}
+
+START_TEST(another_protocol_at_the_same_address)
+{
+	another_protocol(4);
+}
+END_TEST
+
+START_TEST(twenty_times_another_protocol)
+{
+	another_protocol(20);
+}
+END_TEST
+
+/* ---- reloads that can't be made ---- */
+
+START_TEST(a_port_that_is_taken_changes_nothing)
+{
+	struct server *server = start("workers = 2\nlisten = echo://127.0.0.1:0\n");
+	unsigned port = server->ports[0], other;
+	struct sockets before = two_sockets_of(port);
+	int taken = bind_own(SOCK_STREAM, &other), fd = connect_to(port);
+	struct crowd *crowd =
+	    crowd_start(&(struct crowd_plan){steer_address(server, 0), .talkers = 20, .comers = 8});
+	static char was[65536], is[65536];
+	char text[256], wanted[64];
+
+	(void)snprintf(wanted, sizeof wanted, "127.0.0.1:%u", other);
+	(void)snprintf(text, sizeof text,
+		       "workers = 4\naccept = shared\nlisten = line://127.0.0.1:0\n"
+		       "listen = echo://%s\nlisten = increment://127.0.0.1:%u\n",
+		       wanted, port);
+	(void)steer_config(text);
+	process_descriptors(server->pid, was, sizeof was);
+	for (int i = 0; i < 4; i++) {
+		ck_assert_int_eq(steer_ask("reload"), 1);
+		ck_assert_msg(strstr(steer_said(), wanted) != NULL, "%s", steer_said());
+		ck_assert_msg(strstr(steer_said(), "in use") != NULL, "%s", steer_said());
+		still_held(&before, server);
+		crowd_wait(crowd, 20, 5);
+	}
+	server_wait_log(server, wanted);
+	ck_assert_int_eq(steer_number("generation"), 1);
+	ck_assert(steer_says("accept", "reuseport"));
+	talks(fd, "still echo", "still echo");
+	process_descriptors(server->pid, is, sizeof is);
+	ck_assert_str_eq(was, is);
+	same_sockets(&before, port);
+	crowd_ends_well(crowd, "reloads that failed for a port that is taken");
+	(void)close(taken);
+	steer_do("reload");
+	steer_settle(server, 4);
+	steer_stop(server);
+}
+END_TEST
+
+/* ---- options ---- */
+
+START_TEST(idle_timeout_is_the_new_one)
+{
+	struct server *server = start("workers = 2\nlisten = echo://127.0.0.1:0\n");
+	int moved = connect_to(server->ports[0]), came;
+	uint64_t begin;
+
+	talks(moved, "x", "x");
+	begin = now_ms();
+	reload("workers = 2\nidle-timeout = 300ms\nlisten = echo://127.0.0.1:0\n");
+	came = connect_to(server->ports[0]);
+	expect_end(moved);
+	expect_end(came);
+	ck_assert_uint_ge(now_ms() - begin, 270);
+	ck_assert_uint_eq(server_stat(server, "closed_idle_timeout"), 2);
+	reload("workers = 2\nlisten = echo://127.0.0.1:0\n");
+	came = connect_to(server->ports[0]);
+	talks(came, "x", "x");
+	steer_stop(server);
+}
+END_TEST
+
+/* One byte more, and the line is longer than a line may be by now. */
+START_TEST(max_line_is_the_new_one)
+{
+	static char line[5001];
+	struct server *server = start("workers = 2\nlisten = line://127.0.0.1:0\n");
+	int moved = connect_to(server->ports[0]), within = connect_to(server->ports[0]), came;
+
+	memset(line, 'a', sizeof line - 1);
+	send_text(moved, line);
+	send_text(within, "short");
+	server_wait_stat_is(server, "received_bytes", 5005);
+	reload("workers = 2\nmax-line = 1000\nlisten = line://127.0.0.1:0\n");
+	talks(within, " line\n", "short line\n");
+	(void)send(moved, "b\n", 2, MSG_NOSIGNAL);
+	expect_reset_or_end(moved);
+	(void)close(moved);
+	came = connect_to(server->ports[0]);
+	send_text(came, line);
+	expect_reset_or_end(came);
+	(void)close(came);
+	server_wait_stat_is(server, "closed_line_too_long", 2);
+	reload("workers = 2\nmax-line = 64K\nlisten = line://127.0.0.1:0\n");
+	send_text(within, line);
+	send_text(within, "\n");
+	expect_bytes(within, line, sizeof line - 1);
+	steer_stop(server);
+}
+END_TEST
+
+/* Within a turn it is more than it was and will be. */
+static uint64_t owed_now(const struct server *server)
+{
+	uint64_t sent = server_stat(server, "sent_bytes");
+
+	return server_stat(server, "received_bytes") - sent;
+}
+
+/* Far more is owed than may be from now on: all of it comes, and only then more is read. */
+START_TEST(high_water_is_the_new_one)
+{
+	static unsigned char sent[1 << 20], came[1 << 20];
+	struct server *server =
+	    start("workers = 1\nhigh-water = 4M\nwrite-timeout = 0\nlisten = echo://127.0.0.1:0\n");
+	int moved = connect_narrow(server->ports[0]), next;
+	uint64_t owed;
+
+	fill_random(sent, sizeof sent, 3);
+	send_all(moved, sent, sizeof sent);
+	server_wait_stat_is(server, "received_bytes", sizeof sent);
+	reload("workers = 1\nhigh-water = 64K\nlow-water = 16K\nwrite-timeout = 0\n"
+	       "listen = echo://127.0.0.1:0\n");
+	steer_settle(server, 1);
+	/* Who comes now is read from until its queue is above the mark, and its socket full. */
+	next = connect_narrow(server->ports[0]);
+	set_nonblocking(next);
+	for (struct wait wait = wait_begin(); send(next, sent, sizeof sent, 0) > 0;)
+		wait_more(&wait, "a client that does not read to be held");
+	ck_assert_int_eq(errno, EAGAIN);
+	receive_exactly(moved, came, sizeof came);
+	ck_assert_mem_eq(came, sent, sizeof sent);
+	talks(moved, "and more", "and more");
+	for (struct wait wait = wait_begin(); owed_now(server) <= 16 << 10;) { /* the low mark */
+		(void)send(next, sent, sizeof sent, 0);
+		wait_more(&wait, "more to be owed");
+	}
+	for (struct wait wait = wait_begin(); (owed = owed_now(server)) > (64 << 10) + (16 << 10);)
+		wait_more(&wait, "no more to be owed than may be");
+	(void)printf("FIGURE owed above a high-water mark of 64K: %llu bytes\n",
+		     (unsigned long long)owed);
+	(void)fflush(stdout);
+	reset(next);
+	(void)close(moved);
+	steer_stop(server);
+}
+END_TEST
+
+SUITE("reload_listeners",
+      {"added ones answer and kept ones stay", added_ones_answer_and_kept_ones_stay, 30},
+      {"who waits at a removed one is served", who_waits_at_a_removed_one_is_served, 30, 3},
+      {"who is connected to a removed one gets what it is owed",
+       who_is_connected_to_a_removed_one_gets_what_it_is_owed, 30},
+      {"another protocol at the same address", another_protocol_at_the_same_address, 30},
+      {"a port that is taken changes nothing", a_port_that_is_taken_changes_nothing, 30},
+      {"idle-timeout is the new one", idle_timeout_is_the_new_one, 30},
+      {"max-line is the new one", max_line_is_the_new_one, 30},
+      {"high-water is the new one", high_water_is_the_new_one, 30},
+      {"ten times added ones answer", ten_times_added_ones_answer, 60, .kind = SUITE_LONG},
+      {"twenty times another protocol", twenty_times_another_protocol, 60, .kind = SUITE_LONG})

@@ -1,0 +1,439 @@
+/*
+ * Upgrades that are not made: the next master can't be run, ends, hangs or dies at any moment, or
+ * the old one does. What this shows: whoever serves goes on, says why, and nobody is refused.
+ * While the new master has taken over nothing, nobody is lost either; a death after that costs
+ * what the dead one's workers held, as any death of a master does: they drain it.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/clients/load_process.h"
+#include "tests/support/steer.h"
+
+#define NOT_MADE "msg=\"change not made, all is as it was\" what=upgrade"
+
+static struct server *served;
+static struct crowd *crowd;
+
+static void begin(void)
+{
+	served = STEERED("--workers", "2", "echo://127.0.0.1:0");
+	crowd = crowd_start(&(struct crowd_plan){steer_address(served, 0), .talkers = 20,
+						 .comers = 2, .pause_ms = 1});
+}
+
+static void end(const char *what)
+{
+	steer_settle(served, 2);
+	crowd_wait(crowd, 100, 10);
+	crowd_ends_well(crowd, what);
+	steer_stop(served);
+}
+
+/* 0: there is none (yet). */
+static pid_t next_master(void)
+{
+	return server_child(served, "weir-master");
+}
+
+/* Talkers are answered, and comers let in. */
+static void serves_on(void)
+{
+	struct crowd_figures begin_figures = crowd_now(crowd), now = begin_figures;
+	struct wait wait = wait_begin();
+
+	while (now.messages < begin_figures.messages + 20 ||
+	       now.connects < begin_figures.connects + 5) {
+		(void)server_log_has(served, "");
+		(void)poll(NULL, 0, 1);
+		if (now_ms() > wait.until_ms)
+			ck_abort_msg("nobody is served; stuck %llu, refused %llu:\n%s",
+				     (unsigned long long)now.stuck, (unsigned long long)now.refused,
+				     served->log);
+		now = crowd_now(crowd);
+	}
+}
+
+/* ---- it can't be run, or is another program ---- */
+
+static const struct {
+	const char *name, *text;
+	unsigned mode;
+	const char *why;
+} programs[] = {
+    {"missing", NULL, 0, "No such file or directory"},
+    {"not executable", "#!/bin/sh\nexit 0\n", 0644, "Permission denied"},
+    {"not a program", "weir\n", 0755, "Exec format error"},
+    {"without its interpreter", "#!/nowhere/sh\n", 0755, "No such file or directory"},
+    {"ends with 1", "#!/bin/sh\nexit 1\n", 0755, "status 1 before it was ready"},
+    {"ends with 0", "#!/bin/sh\nexit 0\n", 0755, "status 0 before it was ready"},
+    {"killed", "#!/bin/sh\nkill -KILL $$\n", 0755, "signal 9"},
+    {"stops itself", "#!/bin/sh\nkill -TERM $PPID; exit 3\n", 0755, NULL},
+};
+
+#define PROGRAMS (sizeof programs / sizeof *programs - 1) /* the last is for itself */
+
+static void what_is_no_weir(int rounds)
+{
+	begin();
+	while (rounds--) {
+		for (size_t i = 0; i < PROGRAMS; i++) {
+			steer_forget(served);
+			steer_program_is(programs[i].text, programs[i].mode);
+			ck_assert_msg(steer_ask("upgrade") == 1, "%s: %s", programs[i].name,
+				      steer_said());
+			ck_assert_msg(strstr(steer_said(), programs[i].why) != NULL, "%s: %s",
+				      programs[i].name, steer_said());
+			server_wait_log(served, NOT_MADE);
+			ck_assert_msg(strstr(served->log, programs[i].why) != NULL, "%s: %s",
+				      programs[i].name, served->log);
+			ck_assert_int_eq(steer_master(), served->pid);
+			steer_settle(served, 2);
+		}
+	}
+	steer_program_is_weir();
+	steer_do("upgrade");
+	steer_follow(served);
+	end("programs that are no weir, and then one");
+}
+
+START_TEST(what_is_no_weir_is_no_upgrade)
+{
+	what_is_no_weir(1);
+}
+END_TEST
+
+START_TEST(what_is_no_weir_is_none_three_times)
+{
+	what_is_no_weir(3);
+}
+END_TEST
+
+/* The same descriptors and memory as before: nothing of the tries is left. */
+START_TEST(failures_leave_nothing_behind)
+{
+	static char before[65536], after[65536];
+	unsigned n = (unsigned)suite_volume(100);
+	size_t memory, grown;
+
+	served = STEERED("--workers", "2", "echo://127.0.0.1:0", "chat://127.0.0.1:0");
+	steer_program_is("#!/bin/sh\nexit 1\n", 0755);
+	for (unsigned i = 0; i < 10; i++)
+		ck_assert_int_eq(steer_ask("upgrade"), 1);
+	process_descriptors(served->pid, before, sizeof before);
+	memory = process_memory(served->pid);
+	for (unsigned i = 0; i < n; i++) {
+		ck_assert_int_eq(steer_ask("upgrade"), 1);
+		steer_forget(served);
+	}
+	process_descriptors(served->pid, after, sizeof after);
+	ck_assert_str_eq(before, after);
+	grown = process_memory(served->pid);
+	grown = grown > memory ? grown - memory : 0;
+	(void)printf("FIGURE %u upgrades that failed: the master grew by %zu bytes\n", n, grown);
+	(void)fflush(stdout);
+	if (!suite_sanitized())
+		ck_assert_uint_le(grown, 128 << 10);
+	steer_stop(served);
+}
+END_TEST
+
+static pid_t hung_master(void)
+{
+	struct wait wait = wait_begin();
+	pid_t pid;
+
+	while (!(pid = server_child(served, "sleep")))
+		wait_more(&wait, "the program that hangs");
+	return pid;
+}
+
+/* It is given up after its 30 seconds, or when somebody ends it; until then weir serves, and what
+ * is asked for is done after it. */
+static void one_hangs(bool ended, const char *why)
+{
+	uint64_t from = now_ms();
+	int status;
+	pid_t asked;
+
+	begin();
+	steer_program_is("#!/bin/sh\nexec sleep 3600\n", 0755);
+	asked = steer_ask_begin("upgrade");
+	server_wait_log(served, "msg=\"change begins\" what=upgrade");
+	ck_assert_int_eq(kill(served->pid, SIGTTIN), 0);
+	for (int i = 0; i < 5; i++)
+		serves_on();
+	ck_assert_int_eq(waitpid(asked, &status, WNOHANG), 0);
+	ck_assert_int_eq(steer_number("workers"), 2);
+	if (ended)
+		ck_assert_int_eq(kill(hung_master(), SIGKILL), 0);
+	while (waitpid(asked, &status, WNOHANG) == 0)
+		serves_on();
+	(void)printf("FIGURE an upgrade that hangs is given up in: %llu ms\n",
+		     (unsigned long long)(now_ms() - from));
+	(void)fflush(stdout);
+	ck_assert_int_eq(WEXITSTATUS(status), 1);
+	server_wait_log(served, NOT_MADE);
+	ck_assert_msg(strstr(served->log, why) != NULL, "%s", served->log);
+	steer_settle(served, 3);
+	ck_assert_int_eq(kill(served->pid, SIGTTOU), 0);
+	end("an upgrade that hangs");
+}
+
+START_TEST(one_that_hangs_may_be_ended)
+{
+	one_hangs(true, "the new master died: signal 9");
+}
+END_TEST
+
+START_TEST(one_that_hangs_is_given_up)
+{
+	one_hangs(false, "the new master was not ready in time");
+}
+END_TEST
+
+/* ---- the new master dies ---- */
+
+/* Stopped as soon as it is there, and killed where it has not taken over yet. */
+static void dies_while_it_is_staged(unsigned n)
+{
+	unsigned killed = 0;
+
+	begin();
+	while (killed < n) {
+		struct wait wait = wait_begin();
+		pid_t next;
+		char ready[64];
+
+		steer_forget(served);
+		ck_assert_int_eq(kill(served->pid, SIGUSR2), 0);
+		while (!(next = next_master()))
+			if (steer_master() != served->pid || now_ms() > wait.until_ms)
+				break;
+		if (!next) { /* too late to see it: it serves */
+			steer_follow(served);
+			continue;
+		}
+		process_stop(next);
+		(void)snprintf(ready, sizeof ready, "msg=ready pid=%d", (int)next);
+		if (steer_master() != served->pid || server_log_has(served, ready)) {
+			ck_assert_int_eq(kill(next, SIGCONT), 0);
+			steer_follow(served);
+			continue;
+		}
+		ck_assert_int_eq(kill(next, SIGKILL), 0);
+		server_wait_log(served, NOT_MADE);
+		/* The old one may have heard that it is ready, but gave nobody away yet. */
+		ck_assert_msg(strstr(served->log, "the new master died: signal 9") != NULL ||
+				  strstr(served->log, "died after it had taken over") != NULL,
+			      "%s", served->log);
+		steer_settle(served, 2);
+		ck_assert_int_eq(steer_master(), served->pid);
+		killed++;
+	}
+	(void)printf("FIGURE new masters killed while staged: %u\n", killed);
+	end("deaths of new masters while they were staged");
+}
+
+START_TEST(one_that_dies_while_it_is_staged)
+{
+	dies_while_it_is_staged((unsigned)suite_volume(4));
+}
+END_TEST
+
+START_TEST(twenty_that_die_while_they_are_staged)
+{
+	dies_while_it_is_staged((unsigned)suite_volume(20));
+}
+END_TEST
+
+/* Nobody is refused, and nothing wrong is said; who was lost is said. */
+static void no_one_is_refused(const char *what, unsigned n)
+{
+	struct crowd_figures figures = crowd_end(crowd);
+
+	(void)printf("FIGURE %s %u times: %llu messages, %llu connects; ended %llu, reset %llu\n",
+		     what, n, (unsigned long long)figures.messages,
+		     (unsigned long long)figures.connects, (unsigned long long)figures.ended,
+		     (unsigned long long)figures.reset);
+	(void)fflush(stdout);
+	figures.ended = figures.reset = 0;
+	crowd_is_well(&figures);
+}
+
+/* One of the old workers is stopped, so that the old master is still there. */
+static void dies_after_it_took_over(unsigned n)
+{
+	begin();
+	for (unsigned i = 0; i < n; i++) {
+		struct wait wait = wait_begin();
+		pid_t worker = server_wait_worker(served, i % 2, 0), next;
+
+		steer_forget(served);
+		process_stop(worker);
+		ck_assert_int_eq(kill(served->pid, SIGUSR2), 0);
+		while ((next = steer_master()) == served->pid || !next) {
+			(void)server_log_has(served, "");
+			if (now_ms() > wait.until_ms)
+				ck_abort_msg("no new master:\n%s", served->log);
+		}
+		ck_assert_int_eq(kill(next, SIGKILL), 0);
+		server_wait_log(served, "this one goes on");
+		ck_assert_int_eq(kill(worker, SIGCONT), 0);
+		steer_settle(served, 2);
+		ck_assert_int_eq(steer_master(), served->pid);
+		serves_on();
+	}
+	no_one_is_refused("a new master died after it took over", n);
+	steer_stop(served);
+}
+
+START_TEST(one_that_dies_right_after_it_took_over)
+{
+	dies_after_it_took_over(2);
+}
+END_TEST
+
+START_TEST(ten_that_die_right_after_they_took_over)
+{
+	dies_after_it_took_over((unsigned)suite_volume(10));
+}
+END_TEST
+
+/* The old one can't have new workers at once: its file is bad meanwhile. It tries until it can. */
+START_TEST(it_has_workers_again_as_soon_as_it_can)
+{
+	struct wait wait = wait_begin();
+	pid_t worker, next;
+	char file[300];
+	int client;
+
+	(void)snprintf(file, sizeof file, "%s", write_file("weir.conf", "workers = 1\n"));
+	served = STEERED("--config", file, "echo://127.0.0.1:0");
+	worker = server_wait_worker(served, 0, 0);
+	process_stop(worker); /* so the old master is still there */
+	steer_forget(served);
+	ck_assert_int_eq(kill(served->pid, SIGUSR2), 0);
+	while ((next = steer_master()) == served->pid || !next)
+		wait_more(&wait, "a new master");
+	(void)write_file("weir.conf", "nonsense\n");
+	ck_assert_int_eq(kill(next, SIGKILL), 0);
+	server_wait_log(served, "change not made, all is as it was\" what=reload");
+	/* Before, the old master would have gone with it. */
+	ck_assert_int_eq(kill(worker, SIGCONT), 0);
+	(void)write_file("weir.conf", "workers = 1\n");
+	server_wait_log(served, "msg=\"change made\" what=reload");
+	client = connect_to(served->ports[0]); /* who came before may end with the old worker */
+	send_text(client, "served");
+	expect_text(client, "served");
+	steer_settle(served, 1);
+	steer_stop(served);
+}
+END_TEST
+
+/* It is under way to a worker that dies, while the next master, to which it would go then, is dead
+ * and not missed yet. */
+START_TEST(who_was_accepted_is_served_when_it_dies)
+{
+	struct wait wait = wait_begin();
+	size_t descriptors;
+	pid_t worker, next;
+	int client;
+
+	served = STEERED("--workers", "1", "--accept", "handoff", "echo://127.0.0.1:0");
+	worker = server_wait_worker(served, 0, 0);
+	process_stop(worker);
+	descriptors = process_descriptors_n(served->pid);
+	client = connect_to(served->ports[0]);
+	while (process_descriptors_n(served->pid) == descriptors)
+		wait_more(&wait, "the master to accept");
+	ck_assert_int_eq(kill(served->pid, SIGUSR2), 0);
+	while ((next = steer_master()) == served->pid || !next)
+		wait_more(&wait, "a new master");
+	ck_assert_int_eq(kill(served->pid, SIGSTOP), 0);
+	ck_assert_int_eq(kill(next, SIGKILL), 0);
+	ck_assert_int_eq(kill(worker, SIGKILL), 0);
+	while (process_state(next) != 'Z' || process_state(worker) != 'Z')
+		wait_more(&wait, "both to be dead");
+	ck_assert_int_eq(kill(served->pid, SIGCONT), 0);
+	send_text(client, "served");
+	expect_text(client, "served");
+	steer_settle(served, 1);
+	steer_stop(served);
+}
+END_TEST
+
+/* ---- the old master dies ---- */
+
+static uint64_t moment = 0x5eed;
+
+static void old_one_dies(unsigned n)
+{
+	unsigned taken = 0;
+
+	begin();
+	for (unsigned i = 0; i < n; i++) {
+		struct wait wait = wait_begin();
+		uint64_t spins = next_random(&moment) % 3000;
+		pid_t old = served->pid, next = 0;
+
+		steer_forget(served);
+		ck_assert_int_eq(kill(old, SIGUSR2), 0);
+		while (!(next = next_master()) && steer_master() == old)
+			if (now_ms() > wait.until_ms)
+				ck_abort_msg("no new master:\n%s", served->log);
+		for (uint64_t spin = 0; spin < spins; spin++)
+			(void)getppid();
+		(void)kill(old, SIGKILL);
+		ck_assert_int_eq(waitpid(old, NULL, 0), old);
+		while ((next = steer_master()) == old || !next)
+			if (now_ms() > wait.until_ms)
+				ck_abort_msg("no new pid in the pid file:\n%s", served->log);
+			else
+				(void)server_log_has(served, "");
+		served->pid = next;
+		taken++;
+		steer_settle(served, 2);
+		serves_on();
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			; /* the old one's workers */
+	}
+	no_one_is_refused("the old master died in an upgrade", taken);
+	steer_stop(served);
+}
+
+START_TEST(the_old_one_dies_at_any_moment)
+{
+	old_one_dies((unsigned)suite_volume(8));
+}
+END_TEST
+
+START_TEST(the_old_one_dies_at_forty_moments)
+{
+	old_one_dies((unsigned)suite_volume(40));
+}
+END_TEST
+
+SUITE("upgrade_failure", {"what is no weir is no upgrade", what_is_no_weir_is_no_upgrade, 60},
+      {"failures leave nothing behind", failures_leave_nothing_behind, 60},
+      {"one that hangs may be ended", one_that_hangs_may_be_ended, 60},
+      {"one that dies while it is staged", one_that_dies_while_it_is_staged, 60},
+      {"who was accepted is served when it dies", who_was_accepted_is_served_when_it_dies, 30},
+      {"it has workers again as soon as it can", it_has_workers_again_as_soon_as_it_can, 30},
+      {"one that dies right after it took over", one_that_dies_right_after_it_took_over, 60},
+      {"the old one dies at any moment", the_old_one_dies_at_any_moment, 60},
+      {"what is no weir is none three times", what_is_no_weir_is_none_three_times, 60,
+       .kind = SUITE_LONG},
+      {"one that hangs is given up", one_that_hangs_is_given_up, 60, .kind = SUITE_LONG},
+      {"twenty that die while they are staged", twenty_that_die_while_they_are_staged, 60,
+       .kind = SUITE_LONG},
+      {"ten that die right after they took over", ten_that_die_right_after_they_took_over, 60,
+       .kind = SUITE_LONG},
+      {"the old one dies at forty moments", the_old_one_dies_at_forty_moments, 60,
+       .kind = SUITE_LONG})

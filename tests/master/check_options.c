@@ -1,0 +1,553 @@
+/*
+ * options: the command line, the config file, --help, -t, -T and README's table, as the
+ * program takes and tells them. Values themselves are check_config's.
+ */
+#include <ctype.h>
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "master/options.h"
+#include "tests/support/harness.h"
+
+/* ---- the file, and what is wrong with it ---- */
+
+/* Each stands in line 3; all of says is in the message, besides FILE:3: . */
+static const struct {
+	const char *line, *says[2];
+} bad_lines[] = {
+    {"workerz = 2", {"\"workerz\"", "did you mean \"workers\"?"}},
+    {"acept = shared", {"\"acept\"", "did you mean \"accept\"?"}},
+    {"idle_timeout = 3s", {"\"idle_timeout\"", "did you mean \"idle-timeout\"?"}},
+    {"idle-timout = 3s", {"\"idle-timout\"", "did you mean \"idle-timeout\"?"}},
+    {"max-frames = 3K", {"\"max-frames\"", "did you mean \"max-frame\"?"}},
+    {"loglevel = info", {"\"loglevel\"", "did you mean \"log-level\"?"}},
+    {"listener = echo://127.0.0.1:0", {"\"listener\"", "did you mean \"listen\"?"}},
+    {"listn = echo://127.0.0.1:0", {"\"listn\"", "did you mean \"listen\"?"}},
+    {"nothing-like-any-of-them = 1", {"\"nothing-like-any-of-them\"", "--help"}},
+    {"workers", {"\"workers\"", "key = value"}},
+    {"workers =", {"workers", "value"}},
+    {"= 2", {"\"\"", "unknown key"}},
+    {"workers = -1", {"workers", "\"-1\""}},
+    {"workers = 1.5", {"workers", "\"1.5\""}},
+    {"workers = two", {"workers", "\"two\""}},
+    {"workers = 2 3", {"workers", "\"2 3\""}},
+    {"workers = 99999999999999999999999", {"workers", "99999"}},
+    {"backlog = auto", {"backlog", "\"auto\""}},
+    {"accept = random", {"accept", "reuseport|shared|handoff"}},
+    {"accept = Shared", {"accept", "\"Shared\""}},
+    {"affinity = maybe", {"affinity", "\"maybe\""}},
+    {"no-master = 2", {"no-master", "\"2\""}},
+    {"overload = drop", {"overload", "pause|reject"}},
+    {"log-level = loud", {"log-level", "error|warn|info|debug"}},
+    {"log-format = xml", {"log-format", "logfmt|json"}},
+    {"idle-timeout = 30", {"idle-timeout", "\"30\""}},
+    {"idle-timeout = 5parsecs", {"idle-timeout", "\"5parsecs\""}},
+    {"write-timeout = 99999h", {"write-timeout", "\"99999h\""}},
+    {"drain-timeout = -1s", {"drain-timeout", "\"-1s\""}},
+    {"high-water = 64Q", {"high-water", "\"64Q\""}},
+    {"low-water = K", {"low-water", "\"K\""}},
+    {"buffers = 18446744073709551616", {"buffers", "18446744073709551616"}},
+    {"listen = echo", {"listen", "PROTOCOL://"}},
+    {"listen =", {"listen", ""}},
+    {"listen = ekho://127.0.0.1:1", {"listen", "\"ekho\""}},
+    {"listen = echo://127.0.0.1:99999", {"listen", "65535"}},
+    {"listen = echo://127.0.0.1", {"listen", "127.0.0.1"}},
+    {"listen = echo://::1:80", {"listen", "brackets"}},
+    {"listen = echo://127.0.0.1:1?accept=x", {"listen", "accept"}},
+    {"listen = echo://127.0.0.1:1?mode=0660", {"listen", "mode"}},
+    {"listen = echo:///tmp/x?mode=9", {"listen", "mode"}},
+    {"listen = line://127.0.0.1:1?max-frame=1", {"listen", "max-frame"}},
+    {"listen = echo://127.0.0.1:1?colour=red", {"listen", "colour"}},
+};
+
+static void start_with(struct config *config, const char *path)
+{
+	static char *argv[] = {(char *)(uintptr_t) "weir", (char *)(uintptr_t) "-c", NULL, NULL};
+
+	argv[2] = (char *)(uintptr_t)path;
+	options_read(config, 3, argv, 2, 4096);
+}
+
+/* What a start says of that file, a server that started with a good one says of it, too. */
+static void reread_says_the_same(const char *name, const char *text, const char *said)
+{
+	static const char prefix[] = "weir: ";
+	static struct config first, second;
+	char error[OPTIONS_ERROR_BYTES] = "";
+	size_t n = strlen(said);
+
+	start_with(&first, write_file(name, "workers = 1\n"));
+	(void)write_file(name, text);
+	ck_assert_msg(!options_reread(&second, NULL, NULL, error), "taken: %s", text);
+	ck_assert(n > sizeof prefix && strncmp(said, prefix, sizeof prefix - 1) == 0);
+	ck_assert_msg(strlen(error) + sizeof prefix == n &&
+			  strncmp(error, said + sizeof prefix - 1, strlen(error)) == 0,
+		      "\"%s\" at a reload, at start: %s", error, said);
+	options_free(&first);
+}
+
+static void bad_line(const char *line, const char *const says[2])
+{
+	char text[512], place[160], output[4096];
+	const char *path;
+	int status;
+
+	(void)snprintf(text, sizeof text, "# a comment\n\n%s\n", line);
+	path = write_file("bad.conf", text);
+	(void)snprintf(place, sizeof place, "%s:3: ", path);
+	status = RUN(output, "-t", "-c", path);
+	ck_assert_msg(status == 2, "\"%s\": exit %d: %s", line, status, output);
+	ck_assert_msg(strstr(output, place), "\"%s\" is not placed: %s", line, output);
+	for (int i = 0; i < 2; i++)
+		ck_assert_msg(strstr(output, says[i]), "\"%s\" does not say %s: %s", line, says[i],
+			      output);
+	ck_assert_msg(strchr(output, '\n') == output + strlen(output) - 1, "one line: %s", output);
+	reread_says_the_same("bad.conf", text, output);
+}
+
+START_TEST(file_errors_name_file_line_and_key)
+{
+	for (size_t i = 0; i < sizeof bad_lines / sizeof *bad_lines; i++)
+		bad_line(bad_lines[i].line, bad_lines[i].says);
+	(void)printf("FIGURE bad config lines: %zu\n", sizeof bad_lines / sizeof *bad_lines);
+	(void)fflush(stdout);
+}
+END_TEST
+
+/* A value beyond its range stands in a line as well as any other. */
+START_TEST(values_out_of_range_are_placed_too)
+{
+	static const char *const lines[][2] = {
+	    {"workers = 257", "workers"},      {"backlog = 0", "backlog"},
+	    {"high-water = 2G", "high-water"}, {"buffers = 1K", "buffers"},
+	    {"max-line = 0", "max-line"},      {"max-frame = 2G", "max-frame"},
+	};
+
+	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+		bad_line(lines[i][0], (const char *const[]){lines[i][1], ""});
+}
+END_TEST
+
+/* What two values are to each other has no line of its own: the file and the key are named. */
+START_TEST(values_that_contradict_are_named)
+{
+	static const char *const texts[][2] = {
+	    {"low-water = 512K\n", "low-water"},
+	    {"no-master = on\nworkers = 2\n", "no-master"},
+	};
+
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		const char *path = write_file("bad.conf", texts[i][0]);
+		char output[4096];
+
+		ck_assert_int_eq(RUN(output, "-t", "-c", path), 2);
+		ck_assert_msg(strstr(output, path) && strstr(output, texts[i][1]), "%s", output);
+		reread_says_the_same("bad.conf", texts[i][0], output);
+	}
+}
+END_TEST
+
+/* What a flag only is can't be a key, so it is not proposed as one either. */
+START_TEST(actions_are_no_keys)
+{
+	static const char *const keys[] = {"config", "test", "dump", "version", "help", "hlp"};
+
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+		char line[64], output[4096];
+		const char *proposed;
+
+		(void)snprintf(line, sizeof line, "%s = 1", keys[i]);
+		bad_line(line, (const char *const[]){keys[i], "unknown key"});
+		ck_assert_int_eq(RUN(output, "-t", "-c", in_folder("bad.conf")), 2);
+		proposed = strstr(output, "did you mean \"");
+		for (size_t j = 0; proposed && j < option_rows_n; j++)
+			ck_assert_msg(option_rows[j].kind != OPTION_ACTION ||
+					  strncmp(proposed + 14, option_rows[j].name,
+						  strlen(option_rows[j].name)) != 0,
+				      "%s", output);
+	}
+}
+END_TEST
+
+START_TEST(a_key_twice_names_both_lines)
+{
+	const char *path = write_file("twice.conf", "workers = 1\n\nworkers = 2\n");
+	char output[4096], place[160];
+
+	(void)snprintf(place, sizeof place, "%s:3: workers", path);
+	ck_assert_int_eq(RUN(output, "-t", "-c", path), 2);
+	ck_assert_msg(strstr(output, place) && strstr(output, "line 1"), "%s", output);
+	ck_assert_int_eq(RUN(output, "-t", "-c", in_folder("none.conf")), 2);
+	ck_assert_msg(strstr(output, "none.conf"), "%s", output);
+}
+END_TEST
+
+/* With which no server could be reloaded later on. */
+START_TEST(a_file_without_its_end_is_refused_at_start)
+{
+	const char *path = write_file("cut.conf", "workers = 1\nlisten = echo://127.0.0.1:2");
+	char output[4096], wanted[200];
+
+	(void)snprintf(wanted, sizeof wanted,
+		       "weir: %s:2: the last line has no newline at its end: was it cut?\n", path);
+	ck_assert_int_eq(RUN(output, "-t", "-c", path), 2);
+	ck_assert_str_eq(output, wanted);
+	ck_assert_int_eq(RUN(output, "-c", path), 2);
+	ck_assert_str_eq(output, wanted);
+	ck_assert_int_eq(RUN(output, "-t", "-c", write_file("cut.conf", "")), 0);
+}
+END_TEST
+
+/* ---- again ---- */
+
+static size_t maps_n(void)
+{
+	char line[512];
+	FILE *file = fopen("/proc/self/maps", "re");
+	size_t n = 0;
+
+	while (fgets(line, sizeof line, file))
+		n++;
+	(void)fclose(file);
+	return n;
+}
+
+/* Two configurations are there at a time, and neither needs the other one's text. */
+START_TEST(reading_again_leaks_nothing)
+{
+	static struct config configs[2];
+	char text[128], error[OPTIONS_ERROR_BYTES];
+	size_t mapped = 0, descriptors = 0;
+
+	start_with(&configs[0], write_file("weir.conf", "pid-file = p0\nlisten = echo://:7001\n"));
+	for (int i = 1; i <= 200; i++) {
+		struct config *old = &configs[(i - 1) % 2], *new = &configs[i % 2];
+
+		(void)write_file("weir.conf", "workers = 0\n"); /* bad: nothing is left of it */
+		ck_assert(!options_reread(new, NULL, NULL, error));
+		ck_assert_ptr_null(new->file_text);
+		(void)snprintf(text, sizeof text,
+			       "pid-file = p%d\nlisten = line://:%d\nworkers=%d\n", i, 7000 + i,
+			       1 + i % 7);
+		(void)write_file("weir.conf", text);
+		ck_assert_msg(options_reread(new, NULL, NULL, error), "%s", error);
+		(void)snprintf(text, sizeof text, "p%d", i - 1);
+		ck_assert_str_eq(old->pid_file, text);
+		(void)snprintf(text, sizeof text, "p%d", i);
+		ck_assert_str_eq(new->pid_file, text);
+		ck_assert_uint_eq(new->workers, (unsigned)(1 + i % 7));
+		ck_assert_uint_eq(new->listeners_n, 1);
+		ck_assert_uint_eq(address_port(&new->listeners[0].address), (unsigned)(7000 + i));
+		options_free(old);
+		ck_assert_str_eq(new->pid_file, text);
+		if (i == 50) {
+			mapped = maps_n();
+			descriptors = process_descriptors_n(getpid());
+		}
+	}
+	if (!suite_sanitized()) /* which has maps of its own, and a leak check */
+		ck_assert_uint_eq(maps_n(), mapped);
+	ck_assert_uint_eq(process_descriptors_n(getpid()), descriptors);
+	options_free(&configs[0]);
+}
+END_TEST
+
+/* A flag wins over the file at a reload, too, and what was in the file and is not is gone. */
+START_TEST(reading_again_is_from_the_start)
+{
+	static char *argv[] = {(char *)(uintptr_t) "weir",
+			       (char *)(uintptr_t) "--workers=3",
+			       (char *)(uintptr_t) "echo://:7002",
+			       (char *)(uintptr_t) "-c",
+			       NULL,
+			       NULL};
+	static struct config config, again;
+	char error[OPTIONS_ERROR_BYTES];
+	const char *path = write_file("weir.conf", "workers = 2\nbacklog = 9\nspin = 1ms\n");
+
+	argv[4] = (char *)(uintptr_t)path;
+	options_read(&config, 5, argv, 2, 4096);
+	ck_assert_uint_eq(config.backlog, 9);
+	(void)write_file("weir.conf", "workers = 4\nspin = 2ms\nlisten = line://:7003\n");
+	ck_assert_msg(options_reread(&again, NULL, NULL, error), "%s", error);
+	ck_assert_uint_eq(again.workers, 3);
+	ck_assert_uint_eq(again.backlog, 4096);
+	ck_assert_uint_eq(again.spin, 2000);
+	ck_assert_uint_eq(again.listeners_n, 1);
+	ck_assert_uint_eq(address_port(&again.listeners[0].address), 7002);
+	ck_assert_uint_eq(again.max_connections, config.max_connections);
+	options_free(&again);
+	ck_assert_int_eq(unlink(path), 0);
+	ck_assert(!options_reread(&again, NULL, NULL, error));
+	ck_assert_msg(strstr(error, path) == error && strstr(error, "No such file"), "%s", error);
+	options_free(&config);
+}
+END_TEST
+
+/* ---- flags ---- */
+
+START_TEST(flag_errors_name_the_flag)
+{
+	static const struct {
+		const char *flags[3], *says[2];
+	} bad[] = {
+	    {{"--workerz", "2"}, {"--workerz", "did you mean --workers?"}},
+	    {{"--acept=shared"}, {"--acept", "did you mean --accept?"}},
+	    {{"--drain_timeout", "1s"}, {"--drain_timeout", "did you mean --drain-timeout?"}},
+	    {{"--nothing-like-any-of-them"}, {"--nothing-like-any-of-them", "--help"}},
+	    {{"-x"}, {"-x", "unknown flag"}},
+	    {{"--workers"}, {"--workers", "needs a value"}},
+	    {{"-w"}, {"-w", "needs a value"}},
+	    {{"-w", "many"}, {"--workers", "\"many\""}},
+	    {{"--workers=0x2"}, {"--workers", "\"0x2\""}},
+	    {{"--no-master=on"}, {"--no-master", "takes no value"}},
+	    {{"-a", "best"}, {"--accept", "reuseport|shared|handoff"}},
+	    {{"--idle-timeout", "5"}, {"--idle-timeout", "\"5\""}},
+	    {{"--high-water", "lots"}, {"--high-water", "\"lots\""}},
+	    {{"--workers", "257"}, {"--workers", "256"}},
+	    {{"--backlog", "0"}, {"--backlog", ""}},
+	    {{"echo:/127.0.0.1:1"}, {"listener \"echo:/127.0.0.1:1\"", "PROTOCOL://"}},
+	    {{"tcp://127.0.0.1:1"}, {"listener \"tcp://127.0.0.1:1\"", "echo"}},
+	};
+
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		char output[4096];
+		int status =
+		    server_run((const char *const[]){"-t", bad[i].flags[0], bad[i].flags[1], NULL},
+			       output, sizeof output);
+
+		ck_assert_msg(status == 2, "%s: exit %d: %s", bad[i].flags[0], status, output);
+		for (int j = 0; j < 2; j++)
+			ck_assert_msg(strstr(output, bad[i].says[j]), "%s does not say %s: %s",
+				      bad[i].flags[0], bad[i].says[j], output);
+	}
+}
+END_TEST
+
+START_TEST(a_flag_wins_over_the_file)
+{
+	const char *path = write_file("weir.conf", "workers = 3\n"
+						   "log-level = debug # the loudest\n"
+						   "listen = echo://127.0.0.1:7\n"
+						   "listen = line://127.0.0.1:8\n");
+	char output[8192];
+
+	ck_assert_int_eq(RUN(output, "--workers", "2", "-T", "-c", path), 0);
+	ck_assert(strstr(output, "\nworkers = 2\n") || strncmp(output, "workers = 2\n", 12) == 0);
+	ck_assert(strstr(output, "log-level = debug\n"));
+	ck_assert(strstr(output, "listen = echo://127.0.0.1:7\nlisten = line://127.0.0.1:8\n"));
+	ck_assert_int_eq(RUN(output, "-c", path, "-T", "frame://127.0.0.1:9"), 0);
+	ck_assert(strstr(output, "workers = 3\n"));
+	ck_assert(strstr(output, "listen = frame://127.0.0.1:9\n"));
+	ck_assert_ptr_null(strstr(output, "listen = echo"));
+}
+END_TEST
+
+/* -T is a config file: fed back it says the same. */
+START_TEST(a_dump_is_whole_and_good_as_a_file)
+{
+	static char first[16384], second[16384];
+
+	for (int round = 0; round < 2; round++) {
+		const char *path;
+
+		if (round == 0)
+			ck_assert_int_eq(RUN(first, "-T"), 0);
+		else
+			ck_assert_int_eq(
+			    RUN(first, "-T", "-w", "3", "-a", "handoff", "--spin", "50us",
+				"--idle-timeout", "90s", "--high-water", "5121", "--low-water",
+				"3K", "--affinity", "on", "--pid-file", "/tmp/a b.pid",
+				"--log-format", "json", "--overload", "reject",
+				"line://:12?max-line=5K&accept=shared", "echo://[::1]:7",
+				"echo://@name", "frame:///tmp/x.sock?mode=0660"),
+			    0);
+		for (size_t i = 0; i < option_rows_n; i++) {
+			char key[64];
+
+			(void)snprintf(key, sizeof key, "%s =", option_rows[i].name);
+			ck_assert_msg((option_rows[i].kind == OPTION_ACTION) !=
+					  !!strstr(first, key),
+				      "%s: %s", key, first);
+		}
+		path = write_file("dump.conf", first);
+		ck_assert_int_eq(RUN(second, "-c", path, "-T"), 0);
+		ck_assert_str_eq(first, second);
+	}
+	ck_assert(strstr(first, "pid-file = /tmp/a b.pid\n"));
+	ck_assert(strstr(first, "spin = 50us\n"));
+	ck_assert(strstr(first, "idle-timeout = 90s\n"));
+}
+END_TEST
+
+START_TEST(a_test_binds_nothing)
+{
+	struct server *server = SERVER("--workers", "1", "echo://127.0.0.1:0");
+	char listener[64], unix_listener[160], output[4096];
+
+	(void)snprintf(listener, sizeof listener, "echo://127.0.0.1:%u", server->ports[0]);
+	(void)snprintf(unix_listener, sizeof unix_listener, "echo://%s", in_folder("x.sock"));
+	ck_assert_int_eq(
+	    RUN(output, "-t", listener, unix_listener, "--pid-file", in_folder("t.pid")), 0);
+	ck_assert(!exists(in_folder("x.sock")) && !exists(in_folder("t.pid")));
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- --help and README ---- */
+
+START_TEST(help_lists_every_option)
+{
+	static char output[32768];
+
+	ck_assert_int_eq(RUN(output, "--help"), 0);
+	for (size_t i = 0; i < option_rows_n; i++) {
+		const struct option_row *row = &option_rows[i];
+		char flag[128];
+
+		(void)snprintf(flag, sizeof flag, "%.*s--%s%s%s\n", row->letter ? 4 : 0,
+			       (char[]){'-', row->letter, ',', ' '}, row->name,
+			       row->argument ? " " : "", row->argument ? row->argument : "");
+		ck_assert_msg(strstr(output, flag), "--help has no %s", flag);
+	}
+	ck_assert_int_eq(RUN(output, "-V"), 0);
+	ck_assert_int_eq(strncmp(output, "weir ", 5), 0);
+}
+END_TEST
+
+/* A | in a cell of a table has to be escaped, also within code. */
+static size_t cell(char *to, const char *from)
+{
+	char *at = to;
+
+	for (; *from; *at++ = *from++)
+		if (*from == '|')
+			*at++ = '\\';
+	*at = '\0';
+	return (size_t)(at - to);
+}
+
+START_TEST(readme_has_the_table_of_options)
+{
+	char *readme = read_whole("README.md"), *end;
+	size_t rows = 0;
+
+	if (!readme) {
+		suite_skip("README.md has the table of options", "there is no README.md");
+		return;
+	}
+	readme = strstr(readme, "\n## Options\n"); /* that part of it alone */
+	ck_assert_ptr_nonnull(readme);
+	end = strstr(readme + 1, "\n## ");
+	if (end)
+		end[1] = '\0';
+	for (size_t i = 0; i < option_rows_n; i++) {
+		const struct option_row *row = &option_rows[i];
+		char line[1024], *at = line;
+
+		at += sprintf(at, "\n| `%.*s--%s%s", row->letter ? 4 : 0,
+			      (char[]){'-', row->letter, ',', ' '}, row->name,
+			      row->argument ? " " : "");
+		at += cell(at, row->argument ? row->argument : "");
+		at += sprintf(at, "` | %s | ", row->argument && row->value ? row->value : "-");
+		at += cell(at, row->meaning);
+		(void)sprintf(at, " |\n");
+		ck_assert_msg(strstr(readme, line), "README.md lacks the row:%s", line);
+	}
+	for (const char *at = readme; (at = strstr(at, "\n| `-")); at++)
+		rows++;
+	ck_assert_msg(rows == option_rows_n, "README.md has %zu rows of options, weir has %zu",
+		      rows, option_rows_n);
+}
+END_TEST
+
+/* The first block of C in README that has text in it, without its fences. */
+static bool readme_block(const char *readme, const char *text, char *block, size_t n)
+{
+	for (const char *at = readme; (at = strstr(at, "\n```c\n"));) {
+		const char *end;
+
+		at += strlen("\n```c\n");
+		end = strstr(at, "\n```");
+		if (!end)
+			return false;
+		(void)snprintf(block, n, "%.*s\n", (int)(end - at), at);
+		if (strstr(block, text))
+			return true;
+	}
+	return false;
+}
+
+/* Makes it in the test's folder as $how says, with this build's compiler. */
+static void readme_s_own_protocol(const char *before, const char *how)
+{
+	static char block[8192];
+	const char *readme = read_whole("README.md"), *folder = temporary_folder();
+	struct server *server;
+	char command[1024];
+	int fd;
+
+	if (!readme || access("Makefile", R_OK)) {
+		suite_skip("README's own protocol", "there is no README.md, or no Makefile, here");
+		return;
+	}
+	ck_assert(readme_block(readme, "upper_protocol", block, sizeof block));
+	(void)write_file("upper.c", block);
+	(void)snprintf(command, sizeof command,
+		       "exec >%s/make.log 2>&1; D=%s B=$D/build BUILT=%s; %s "
+		       "env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL %s "
+		       "EXTRA_PROTOCOL=$D/upper.c BUILD=$B",
+		       folder, folder, built(""), before, how);
+	ck_assert_msg(system(command) == 0, "%s", read_whole(in_folder("make.log")));
+	ck_assert_ptr_null(strstr(read_whole(in_folder("make.log")), "warning"));
+	ck_assert_int_eq(setenv("WEIR", in_folder("build/weir"), 1), 0);
+	server = SERVER("--workers", "1", "upper://127.0.0.1:0");
+	fd = connect_to(server->ports[0]);
+	send_text(fd, "hello\n");
+	expect_text(fd, "HELLO\n");
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
+/* From the objects of this build: make finds the flags that they were made with, and this protocol
+ * among them; what it has to make anew is the list of protocols. */
+START_TEST(readme_s_own_protocol_works)
+{
+	readme_s_own_protocol(
+	    "mkdir $B && cp -Rp $BUILT/reactor $BUILT/protocol $BUILT/worker $BUILT/master "
+	    "$BUILT/flags $B && sed -i \"s,$,$D/upper.c,\" $B/flags && "
+	    "touch -r $BUILT/flags $B/flags &&",
+	    "make -W protocol/protocol.c $B/weir");
+}
+END_TEST
+
+/* All of it anew, as README says; the flags of this build are not the user's. */
+START_TEST(readme_s_own_protocol_is_built_as_it_says)
+{
+	readme_s_own_protocol("", "-u CFLAGS make -j2");
+}
+END_TEST
+
+SUITE("options", {"file errors name file, line and key", file_errors_name_file_line_and_key, 60},
+      {"values out of range are placed too", values_out_of_range_are_placed_too, 30},
+      {"values that contradict are named", values_that_contradict_are_named, 20},
+      {"actions are no keys", actions_are_no_keys, 30},
+      {"a key twice names both lines", a_key_twice_names_both_lines, 20},
+      {"a file without its end is refused at start", a_file_without_its_end_is_refused_at_start,
+       20},
+      {"reading again leaks nothing", reading_again_leaks_nothing, 20},
+      {"reading again is from the start", reading_again_is_from_the_start, 20},
+      {"flag errors name the flag", flag_errors_name_the_flag, 30},
+      {"a flag wins over the file", a_flag_wins_over_the_file, 20},
+      {"a dump is whole, and good as a file", a_dump_is_whole_and_good_as_a_file, 20},
+      {"a test binds nothing", a_test_binds_nothing, 20},
+      {"--help lists every option", help_lists_every_option, 20},
+      {"README.md has the table of options", readme_has_the_table_of_options, 20},
+      {"README's own protocol works", readme_s_own_protocol_works, 60},
+      {"README's own protocol is built as it says", readme_s_own_protocol_is_built_as_it_says, 200,
+       .kind = SUITE_LONG})

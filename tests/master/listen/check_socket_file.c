@@ -1,0 +1,262 @@
+/*
+ * The socket files of weir: whose they are when somebody else changes what is in the folder, and
+ * that they come back. In this process where each step has to come at its moment, else with a
+ * server that is reloaded and upgraded.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "master/listen/bound_socket.h"
+#include "tests/support/helm.h"
+
+static struct point point;
+static char path[160], listener[200];
+
+static bool open_point(unsigned mode)
+{
+	struct point_settings settings = {.backlog = 16, .mode = mode};
+	char error[CONFIG_ERROR_BYTES];
+	struct endpoint endpoint;
+
+	(void)snprintf(path, sizeof path, "%s", in_folder("x.sock"));
+	(void)snprintf(listener, sizeof listener, "echo://%s", path);
+	ck_assert_msg(endpoint_parse(&endpoint, listener, error, sizeof error), "%s", error);
+	return point_open(&point, &endpoint, &settings, NULL, true, error);
+}
+
+static unsigned mode_of(const char *file)
+{
+	struct stat status;
+
+	ck_assert_int_eq(lstat(file, &status), 0);
+	return status.st_mode & 0777;
+}
+
+/* ---- a folder that is another user's ---- */
+
+static const char *victim; /* what a link leads to that is there right after bind() */
+
+int swapping_bind(int fd, const struct sockaddr *address, socklen_t n) __asm__("bind");
+int swapping_bind(int fd, const struct sockaddr *address, socklen_t n)
+{
+	int bound = (int)syscall(SYS_bind, fd, address, n);
+
+	if (bound == 0 && victim) {
+		ck_assert_int_eq(unlink(path), 0);
+		ck_assert_int_eq(symlink(victim, path), 0);
+	}
+	return bound;
+}
+
+START_TEST(a_mode_is_not_set_through_a_link)
+{
+	char secret[160];
+
+	(void)snprintf(secret, sizeof secret, "%s", write_file("secret", "data"));
+	ck_assert_int_eq(chmod(secret, 0600), 0);
+	victim = secret;
+	ck_assert(open_point(0666));
+	ck_assert_uint_eq(mode_of(secret), 0600);
+	point_set(&point, &(struct point_settings){.backlog = 16, .mode = 0606});
+	ck_assert_uint_eq(mode_of(secret), 0600);
+	point_close(&point, false);
+	ck_assert(exists(path)); /* the link is not ours to remove */
+	ck_assert_str_eq(read_whole(secret), "data");
+}
+END_TEST
+
+/* A reload changes the mode of the file that is ours, wherever it is by now, and of no other. */
+START_TEST(a_mode_is_that_of_our_own_file)
+{
+	char moved[160], own[160];
+	mode_t mask = umask(027);
+
+	(void)snprintf(moved, sizeof moved, "%s", in_folder("moved"));
+	(void)snprintf(own, sizeof own, "%s", in_folder("own"));
+	ck_assert(open_point(0660));
+	ck_assert_uint_eq(mode_of(path), 0660);
+	ck_assert_int_eq(rename(path, moved), 0);
+	ck_assert_int_eq(link(write_file("own", "data"), path), 0);
+	point_set(&point, &(struct point_settings){.backlog = 16, .mode = 0606});
+	ck_assert_uint_eq(mode_of(moved), 0606);
+	ck_assert_uint_eq(mode_of(own), 0640);
+	point_set(&point, &(struct point_settings){.backlog = 16});
+	ck_assert_uint_eq(mode_of(moved), 0750);
+	point_close(&point, false);
+	ck_assert(exists(path));
+	ck_assert_uint_eq(umask(mask), 027);
+}
+END_TEST
+
+/* The number of a file that was removed is soon another's: who drains must not take that for his
+ * own. */
+START_TEST(another_file_of_the_same_number_is_not_removed)
+{
+	struct point first;
+	struct stat status;
+
+	ck_assert(open_point(0));
+	first = point;
+	point_close_sockets(&first); /* it drains */
+	for (int i = 0; i < 20; i++) {
+		ck_assert(open_point(0)); /* the file is stale: another server replaces it */
+		ck_assert_int_eq(stat(path, &status), 0);
+		if (i == 19 || status.st_ino == first.file.inode)
+			break;
+		point_close(&point, false);
+	}
+	ck_assert_uint_ne(status.st_ino, first.file.inode);
+	point_close(&first, false);
+	ck_assert(exists(path));
+	point_close(&point, false);
+	ck_assert(!exists(path));
+}
+END_TEST
+
+/* ---- a file that somebody removed ---- */
+
+static void echoes(int fd)
+{
+	send_text(fd, "hello");
+	expect_text(fd, "hello");
+}
+
+static void answers_health(const char *metrics)
+{
+	int fd = connect_unix(metrics);
+	char text[32] = "";
+
+	send_text(fd, "GET /healthz HTTP/1.0\r\n\r\n");
+	receive_exactly(fd, text, strlen("HTTP/1.1 200"));
+	ck_assert_msg(strstr(text, " 200") != NULL, "%s", text);
+	(void)close(fd);
+}
+
+static void answers_weirctl(const char *control)
+{
+	int fd = connect_unix(control);
+	char text[512] = "";
+
+	send_text(fd, "pid\n");
+	(void)receive_to_end(fd, text, sizeof text - 1);
+	ck_assert_msg(strstr(text, "done\n") != NULL, "%s", text);
+	(void)close(fd);
+}
+
+/* Whoever is connected moves, and others find the way again. */
+static void comes_back(enum helm change, const char *accept)
+{
+	char metrics[160], control[160];
+	struct server *server;
+	int before;
+
+	(void)snprintf(path, sizeof path, "%s", in_folder("x.sock"));
+	(void)snprintf(listener, sizeof listener, "echo://%s?mode=0666&accept=%s", path, accept);
+	(void)snprintf(metrics, sizeof metrics, "%s", in_folder("metrics"));
+	(void)snprintf(control, sizeof control, "%s", in_folder("control"));
+	server = SERVER("--workers", "2", "--control", control, "--metrics", metrics, listener);
+	before = connect_unix(path);
+	echoes(before);
+	for (int i = 1; i <= 2; i++) {
+		int late;
+
+		ck_assert_int_eq(unlink(path), 0);
+		ck_assert_int_eq(unlink(metrics), 0);
+		if (change == HELM_UPGRADE)
+			ck_assert_int_eq(unlink(control), 0);
+		ck_assert_uint_eq(helm_make(server, change).moved, 1);
+		echoes(before);
+		ck_assert_uint_eq(mode_of(path), 0666);
+		late = connect_unix(path);
+		echoes(late);
+		(void)close(late);
+		answers_health(metrics);
+		answers_weirctl(control);
+		server_wait_stat_is(server, "closed_eof", (uint64_t)i);
+	}
+	helm_expect_no_loss(server);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	ck_assert(!exists(path));
+	ck_assert(!exists(metrics));
+	ck_assert(!exists(control));
+}
+
+static const char *const modes[] = {"shared", "handoff"};
+
+START_TEST(a_removed_file_comes_back_at_a_reload)
+{
+	comes_back(HELM_RELOAD, modes[_i]);
+}
+END_TEST
+
+START_TEST(a_removed_file_comes_back_at_an_upgrade)
+{
+	comes_back(HELM_UPGRADE, modes[_i]);
+}
+END_TEST
+
+/* Nobody accepts at the socket that lost its file; the change finds somebody who waits there. */
+START_TEST(who_waits_at_the_old_socket_is_let_in)
+{
+	enum helm change = _i ? HELM_UPGRADE : HELM_RELOAD;
+	struct helm_change seen;
+	struct server *server;
+	pid_t worker;
+	int waits;
+
+	(void)snprintf(path, sizeof path, "%s", in_folder("x.sock"));
+	(void)snprintf(listener, sizeof listener, "echo://%s", path);
+	server = SERVER(HELM_CONTROL, "--workers", "1", listener);
+	worker = server_wait_worker(server, 0, 0);
+	ck_assert_int_eq(kill(worker, SIGSTOP), 0);
+	waits = connect_unix(path);
+	ck_assert_int_eq(unlink(path), 0);
+	helm_order(server, change);
+	for (struct wait wait = wait_begin(); !exists(path);)
+		wait_more(&wait, "the socket file to come back");
+	ck_assert_int_eq(kill(worker, SIGCONT), 0);
+	for (struct wait wait = wait_begin(); !helm_done(server, change, &seen);)
+		wait_more(&wait, "the change");
+	echoes(waits);
+	echoes(connect_unix(path));
+	helm_expect_no_loss(server);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* It is no reason not to change what else is to be changed. */
+START_TEST(a_place_that_is_anothers_is_left_to_it)
+{
+	struct server *server, *other;
+	int before;
+
+	(void)snprintf(path, sizeof path, "%s", in_folder("x.sock"));
+	(void)snprintf(listener, sizeof listener, "echo://%s", path);
+	server = SERVER(HELM_CONTROL, "--workers", "1", listener);
+	before = connect_unix(path);
+	echoes(before);
+	ck_assert_int_eq(unlink(path), 0);
+	other = SERVER("--workers", "1", listener);
+	(void)helm_make(server, HELM_RELOAD);
+	server_wait_log(server, "a socket file that was removed does not come back");
+	(void)helm_make(server, HELM_UPGRADE);
+	echoes(before);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	echoes(connect_unix(path));
+	ck_assert_int_eq(server_stop(other, SIGTERM), 0);
+	ck_assert(!exists(path));
+}
+END_TEST
+
+SUITE("socket_file", {"a mode is not set through a link", a_mode_is_not_set_through_a_link, 20},
+      {"a mode is that of our own file", a_mode_is_that_of_our_own_file, 20},
+      {"another file of the same number is not removed",
+       another_file_of_the_same_number_is_not_removed, 20},
+      {"a removed file comes back at a reload", a_removed_file_comes_back_at_a_reload, 30, 2},
+      {"a removed file comes back at an upgrade", a_removed_file_comes_back_at_an_upgrade, 30, 2},
+      {"who waits at the old socket is let in", who_waits_at_the_old_socket_is_let_in, 30, 2},
+      {"a place that is another's is left to it", a_place_that_is_anothers_is_left_to_it, 30})

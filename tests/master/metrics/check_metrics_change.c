@@ -1,0 +1,634 @@
+/*
+ * The metrics address while the server changes: counters never go back, nobody who scrapes is
+ * refused, /readyz says what it should, and the address itself moves, stays, or is not had.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "master/metrics/metrics.h"
+#include "tests/support/clients/scraper.h"
+#include "tests/support/steer.h"
+
+/* ---- counters never go back ---- */
+
+static bool is_counter(const char *line, size_t name_n)
+{
+	static const char *const ends[] = {"_total", "_bucket", "_sum", "_count"};
+
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+		size_t n = strlen(ends[i]);
+
+		if (name_n > n && strncmp(line + name_n - n, ends[i], n) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* How many there were. */
+static size_t expect_no_less(const char *before, const char *after)
+{
+	size_t n = 0;
+
+	for (const char *line = before; *line; line += strcspn(line, "\n") + 1) {
+		size_t name_n = strcspn(line, "{ "), series_n;
+		const char *value, *now;
+		char series[512];
+
+		if (*line == '#' || !is_counter(line, name_n))
+			continue;
+		series_n = (size_t)(strstr(line, line[name_n] == '{' ? "} " : " ") - line) +
+			   (line[name_n] == '{');
+		(void)snprintf(series, sizeof series, "%.*s", (int)series_n, line);
+		value = line + series_n + 1;
+		now = sample_text(after, series);
+		ck_assert_msg(now != NULL, "%s has gone", series);
+		ck_assert_msg(strtod(now, NULL) >= strtod(value, NULL), "%s went back: %.*s, %.*s",
+			      series, (int)strcspn(value, "\n"), value, (int)strcspn(now, "\n"),
+			      now);
+		n++;
+	}
+	return n;
+}
+
+/* On a connection that was there before, which its server may end at any time (RFC 9112, 9.5).
+ * NULL: it did. */
+static struct reply *get_again(int fd)
+{
+	static const char request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
+	char byte;
+
+	if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) < 0 ||
+	    recv(fd, &byte, 1, MSG_PEEK) <= 0)
+		return NULL;
+	return read_reply(fd, false);
+}
+
+/* Scrapes as fast as it can be done until the order is over, on new connections, and on old ones
+ * as long as these last; none is refused, and nothing goes back. */
+static char *scrape_through(unsigned port, char *last, const char *verb)
+{
+	pid_t order = steer_ask_begin(verb);
+	int fd = -1;
+
+	for (int i = 0; process_state(order) != 'Z' || i < 20; i++) {
+		struct reply *reply = fd < 0 ? NULL : get_again(fd);
+
+		if (!reply) {
+			if (fd >= 0)
+				(void)close(fd);
+			fd = connect_to(port);
+			reply = get_on(fd, "/metrics");
+		}
+		ck_assert_int_eq(reply->status, 200);
+		ck_assert_uint_gt(expect_no_less(last, reply->body), 200);
+		last = reply->body;
+		if (i % 2 || strstr(reply->head, "Connection: close")) {
+			(void)close(fd);
+			fd = -1;
+		}
+	}
+	ck_assert_msg(steer_ask_end(order) == 0, "%s", steer_said());
+	return last;
+}
+
+static void some_load(struct server *server)
+{
+	for (int i = 0; i < 50; i++) {
+		int fd = connect_to(server->ports[0]);
+
+		send_text(fd, "hello");
+		expect_text(fd, "hello");
+		(void)close(fd);
+	}
+}
+
+/* Worker 0's and the master's; each is later than it was, where it is to be. */
+static void expect_births(unsigned port, double born[2], bool master_too)
+{
+	static const char *const series[] = {"weir_worker_start_time_seconds{worker=\"0\"}",
+					     "weir_master_start_time_seconds"};
+	char *text = scrape_at(port);
+
+	for (int i = 0; i < 2; i++) {
+		const char *value = sample_text(text, series[i]);
+		double now;
+
+		ck_assert_ptr_nonnull(value);
+		now = strtod(value, NULL);
+		ck_assert_msg(i == 0 || master_too ? now > born[i] : now == born[i],
+			      "%s is %f, was %f", series[i], now, born[i]);
+		born[i] = now;
+	}
+}
+
+START_TEST(no_counter_goes_back)
+{
+	static const char *const modes[] = {"reuseport", "handoff"};
+	struct server *server =
+	    STEERED("--workers", "3", "--accept", modes[_i], "--metrics", "127.0.0.1:0",
+		    "--request-timeout", "0", "echo://127.0.0.1:0");
+	unsigned port = metrics_port(server);
+	char *last = scrape_at(port);
+	double born[2] = {0, 0};
+	uint64_t accepted = 0;
+	pid_t pid;
+
+	expect_births(port, born, true);
+	for (int round = 0; round < 2; round++) {
+		some_load(server);
+		accepted += 50;
+		last = scrape_through(port, last, "reload");
+		expect_births(port, born, false);
+		pid = server_worker(server, 1);
+		ck_assert_int_eq(kill(pid, SIGKILL), 0);
+		(void)server_wait_worker(server, 1, pid);
+		last = scrape_through(port, last, "rebalance");
+		steer_forget(server);
+		last = scrape_through(port, last, "upgrade");
+		steer_follow(server);
+		steer_settle(server, 3);
+		expect_births(port, born, true);
+	}
+	ck_assert_uint_eq(sample(last, "weir_worker_restarts_total{worker=\"1\"}"), 2);
+	last = scrape_through(port, last, "status");
+	ck_assert_uint_eq(sample(last, "weir_reloads_total{result=\"success\"}"), 2);
+	ck_assert_uint_eq(sample(last, "weir_reloads_total{result=\"failure\"}"), 0);
+	ck_assert_uint_eq(sample(last, "weir_upgrades_total{result=\"success\"}"), 2);
+	ck_assert_uint_eq(sample(last, "weir_connections_accepted_total{worker=\"0\"}") +
+			      sample(last, "weir_connections_accepted_total{worker=\"1\"}") +
+			      sample(last, "weir_connections_accepted_total{worker=\"2\"}"),
+			  accepted);
+	ck_assert_uint_eq(sample(last, "weir_generation"), 5);
+	steer_stop(server);
+}
+END_TEST
+
+START_TEST(a_slot_that_is_given_up_keeps_its_counters)
+{
+	struct server *server =
+	    STEERED("--workers", "3", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
+	unsigned port = metrics_port(server);
+	char *before, *after;
+
+	some_load(server);
+	server_wait_stat(server, "closed_eof", 50);
+	before = scrape_at(port);
+	steer_forget(server);
+	ck_assert_int_eq(kill(server->pid, SIGTTOU), 0);
+	steer_wait_log_times(server, "msg=\"change made\" what=rebalance", 1);
+	after = scrape_at(port);
+	(void)expect_no_less(before, after);
+	ck_assert_uint_eq(sample(after, "weir_workers"), 2);
+	expect_sample(after, "weir_worker_up{worker=\"2\"}", "0");
+	expect_sample(after, "weir_worker_pid{worker=\"2\"}", "0");
+	steer_stop(server);
+}
+END_TEST
+
+/* ---- readiness ---- */
+
+static void wait_for_readyz(unsigned port, int status, const char *says)
+{
+	struct wait wait = wait_begin();
+
+	for (;;) {
+		struct reply *reply = get(port, "/readyz");
+
+		if (reply->status == status && strstr(reply->body, says))
+			return;
+		wait_more(&wait, "another answer of /readyz");
+	}
+}
+
+START_TEST(readyz_says_when_it_drains)
+{
+	struct server *server = SERVER("--workers", "2", "--metrics", "127.0.0.1:0",
+				       "--slow-consumer", "1G", "chat://127.0.0.1:0");
+	unsigned port = metrics_port(server);
+	static char line[32 << 10];
+	int slow, other, fd;
+
+	/* Something is owed to it, so that the drain lasts. */
+	slow = connect_to(server->ports[0]);
+	set_buffers(slow, 0, 4096);
+	memset(line, 'x', sizeof line);
+	server_wait_stat(server, "members_joined", 1);
+	other = connect_to(server->ports[0]);
+	server_wait_stat(server, "members_joined", 2);
+	line[15000] = '\n';
+	for (int i = 0; i < 600; i++)
+		send_all(other, line, 15001);
+	fd = connect_to(port);
+	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
+	ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
+	wait_for_readyz(port, 503, "stopping");
+	ck_assert_int_eq(get(port, "/healthz")->status, 200);
+	expect_sample(scrape_at(port), "weir_state{state=\"stopping\"}", "1");
+	/* A connection from before knows it, too. */
+	ck_assert_int_eq(get_on(fd, "/readyz")->status, 503);
+	ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
+	(void)server_wait_exit(server);
+	ck_assert_int_eq(try_connect(port), -ECONNREFUSED);
+}
+END_TEST
+
+START_TEST(readyz_says_that_no_worker_is_there)
+{
+	struct server *server =
+	    SERVER("--workers", "1", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
+	unsigned port = metrics_port(server);
+	struct wait wait = wait_begin();
+
+	/* Who dies again and again comes later and later. */
+	while (get(port, "/readyz")->status == 200) {
+		pid_t pid = server_worker(server, 0);
+
+		if (pid)
+			(void)kill(pid, SIGKILL);
+		wait_more(&wait, "a server without workers");
+	}
+	ck_assert_int_eq(get(port, "/healthz")->status, 200);
+	wait_for_readyz(port, 200, "ok");
+	ck_assert_uint_gt(sample(scrape_at(port), "weir_worker_restarts_total{worker=\"0\"}"), 0);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- where it is ---- */
+
+START_TEST(an_address_that_is_taken_ends_the_start)
+{
+	char text[64], output[4096], wanted[128];
+	unsigned port;
+	int fd = bind_any(SOCK_STREAM, &port);
+
+	(void)snprintf(text, sizeof text, "127.0.0.1:%u", port);
+	ck_assert_int_eq(RUN(output, "--metrics", text, "echo://127.0.0.1:0"), 1);
+	(void)snprintf(wanted, sizeof wanted, "metrics %s: bind: %s", text, strerror(EADDRINUSE));
+	ck_assert_msg(strstr(output, wanted) != NULL, "%s", output);
+	(void)close(fd);
+}
+END_TEST
+
+START_TEST(an_address_that_is_none_is_a_wrong_configuration)
+{
+	char output[4096];
+
+	ck_assert_int_eq(RUN(output, "--test", "--metrics", "nowhere", "echo://127.0.0.1:0"), 2);
+	ck_assert_msg(strstr(output, "metrics \"nowhere\": ") != NULL, "%s", output);
+	ck_assert_int_eq(RUN(output, "--test", "--metrics", "http://127.0.0.1:0"), 2);
+	ck_assert_msg(strstr(output, "without a scheme") != NULL, "%s", output);
+	ck_assert_int_eq(RUN(output, "--test", "--metrics", ":0", "--no-master", "--workers", "1"),
+			 2);
+	ck_assert_msg(strstr(output, "no-master") != NULL, "%s", output);
+	ck_assert_int_eq(RUN(output, "--test", "--metrics", "", "echo://127.0.0.1:0"), 0);
+}
+END_TEST
+
+static const char *configure(const char *metrics)
+{
+	char text[256];
+
+	(void)snprintf(text, sizeof text, "workers = 2\nlisten = echo://127.0.0.1:0\n%s%s\n",
+		       metrics ? "metrics = " : "", metrics ? metrics : "");
+	return steer_config(text);
+}
+
+static struct server *start_configured(const char *metrics)
+{
+	return STEERED("--config", configure(metrics));
+}
+
+START_TEST(a_reload_moves_it)
+{
+	struct server *server = start_configured(NULL);
+	unsigned first, second;
+	int fd;
+
+	ck_assert(!server_log_has(server, "msg=metrics"));
+	(void)configure("127.0.0.1:0");
+	steer_do("reload");
+	first = metrics_port(server);
+	fd = connect_to(first);
+	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
+	/* The same: it stays, and so do connections. */
+	steer_forget(server);
+	steer_do("reload");
+	ck_assert(!server_log_has(server, "msg=metrics"));
+	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
+	(void)configure("127.0.0.2:0");
+	steer_do("reload");
+	second = metrics_port(server);
+	ck_assert_int_eq(try_connect(first), -ECONNREFUSED);
+	ck_assert_int_eq(get_on(connect_to_host("127.0.0.2", second), "/readyz")->status, 200);
+	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
+	(void)configure(NULL);
+	steer_do("reload");
+	(void)configure("127.0.0.1:0");
+	steer_forget(server);
+	steer_do("reload");
+	ck_assert_int_eq(get(metrics_port(server), "/readyz")->status, 200);
+	steer_stop(server);
+}
+END_TEST
+
+START_TEST(a_reload_to_a_taken_address_changes_nothing)
+{
+	struct server *server = start_configured("127.0.0.1:0");
+	unsigned port = metrics_port(server), other;
+	int taken = bind_own(SOCK_STREAM, &other);
+	char text[64];
+
+	(void)snprintf(text, sizeof text, "127.0.0.1:%u", other);
+	(void)configure(text);
+	ck_assert_int_eq(steer_ask("reload"), 1);
+	ck_assert_msg(strstr(steer_said(), strerror(EADDRINUSE)) != NULL, "%s", steer_said());
+	ck_assert_int_eq(get(port, "/readyz")->status, 200);
+	ck_assert_uint_eq(sample(scrape_at(port), "weir_reloads_total{result=\"failure\"}"), 1);
+	ck_assert_int_eq(steer_number("generation"), 1);
+	/* An upgrade to it is not made, either; and then one is. */
+	ck_assert_int_eq(steer_ask("upgrade"), 1);
+	ck_assert_msg(strstr(steer_said(), strerror(EADDRINUSE)) != NULL, "%s", steer_said());
+	ck_assert_int_eq(get(port, "/readyz")->status, 200);
+	ck_assert_uint_eq(sample(scrape_at(port), "weir_upgrades_total{result=\"failure\"}"), 1);
+	(void)close(taken);
+	steer_forget(server);
+	steer_do("upgrade");
+	steer_follow(server);
+	ck_assert_int_eq(try_connect(port), -ECONNREFUSED);
+	ck_assert_int_eq(get(other, "/readyz")->status, 200);
+	steer_stop(server);
+}
+END_TEST
+
+/* All was bound by then. */
+START_TEST(workers_that_do_not_come_up_leave_it)
+{
+	char path[128], other[128];
+	struct rlimit before;
+	struct server *server;
+
+	if (suite_sanitized()) {
+		suite_skip("workers that do not come up leave it",
+			   "a sanitizer's own memory ends with RLIMIT_AS");
+		return;
+	}
+	(void)snprintf(path, sizeof path, "%s", in_folder("metrics.sock"));
+	(void)snprintf(other, sizeof other, "%s", in_folder("other.sock"));
+	server = start_configured(path);
+	/* Enough to answer weirctl, not for a worker's buffers. */
+	process_starve(server->pid, 8 << 20, &before);
+	(void)configure(other);
+	ck_assert_int_eq(steer_ask("reload"), 1);
+	ck_assert_msg(strstr(steer_said(), "did not come up") != NULL, "%s", steer_said());
+	ck_assert(!exists(other));
+	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
+	ck_assert_int_eq(steer_ask("upgrade"), 1);
+	ck_assert(!exists(other));
+	(void)configure(path);
+	ck_assert_int_eq(steer_ask("upgrade"), 1);
+	ck_assert_msg(strstr(steer_said(), "did not come up") != NULL, "%s", steer_said());
+	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
+	ck_assert_int_eq(prlimit(server->pid, RLIMIT_AS, &before, NULL), 0);
+	steer_stop(server);
+	ck_assert(!exists(path));
+}
+END_TEST
+
+START_TEST(a_socket_file_comes_and_goes_with_it)
+{
+	char path[128], name[64];
+	struct server *server;
+	struct stat before, now;
+	int fd;
+
+	(void)snprintf(path, sizeof path, "%s", in_folder("metrics.sock"));
+	server = start_configured(path);
+	ck_assert_int_eq(lstat(path, &before), 0);
+	fd = connect_unix(path);
+	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
+	steer_do("reload");
+	/* An upgrade that fails, of one who had the socket already. */
+	steer_program_is("#!/bin/sh\nexit 3\n", 0755);
+	ck_assert_int_eq(steer_ask("upgrade"), 1);
+	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
+	steer_program_is_weir();
+	steer_forget(server);
+	steer_do("upgrade");
+	steer_follow(server);
+	ck_assert_int_eq(lstat(path, &now), 0);
+	ck_assert_uint_eq(before.st_ino, now.st_ino);
+	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
+	/* The next one is somewhere else: nothing is left here. */
+	(void)snprintf(name, sizeof name, "@weir-test-metrics-%d", (int)getpid());
+	(void)configure(name);
+	steer_forget(server);
+	steer_do("upgrade");
+	steer_follow(server);
+	ck_assert(!exists(path));
+	ck_assert_int_eq(get_on(connect_unix(name), "/readyz")->status, 200);
+	(void)configure(path);
+	steer_do("reload");
+	ck_assert(exists(path));
+	/* Inherited, it is ours all the same, once the other master has gone. */
+	steer_forget(server);
+	ck_assert_msg(steer_ask("upgrade") == 0, "%s", steer_said());
+	steer_follow(server);
+	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
+	steer_stop(server);
+	ck_assert(!exists(path));
+}
+END_TEST
+
+#define HURRY_MS 4000 /* less than one may take who has connected and not asked */
+
+/* Somebody connects and does not ask while an upgrade is made. If that took longer than such a one
+ * may take, somebody else does. The new master's pid is not looked for yet. */
+static int early_in_an_upgrade(struct server *server, unsigned port, int *served)
+{
+	for (;;) {
+		uint64_t began_ms = now_ms();
+		int early = connect_to(port);
+
+		*served = connect_to(port);
+		/* So both were accepted. */
+		ck_assert_int_eq(get_on(*served, "/readyz")->status, 200);
+		steer_forget(server);
+		steer_do("upgrade");
+		if (now_ms() - began_ms < HURRY_MS)
+			return early;
+		(void)close(early);
+		(void)close(*served);
+		steer_follow(server);
+	}
+}
+
+/* He has connected, and not asked yet; who was served and stays goes. */
+START_TEST(who_came_before_an_upgrade_has_his_answer)
+{
+	struct server *server =
+	    STEERED("--workers", "1", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
+	unsigned port = metrics_port(server);
+	int served, early = early_in_an_upgrade(server, port, &served);
+	struct reply *reply;
+
+	expect_end(served);
+	reply = get_on(early, "/metrics");
+	ck_assert_int_eq(reply->status, 200);
+	ck_assert_ptr_nonnull(strstr(reply->head, "\r\nConnection: close\r\n"));
+	expect_end(early);
+	steer_follow(server);
+	steer_stop(server);
+}
+END_TEST
+
+/* It is killed when it serves; the old one goes on. */
+START_TEST(a_next_master_that_dies_leaves_it)
+{
+	struct server *server =
+	    STEERED("--workers", "1", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
+	unsigned port = metrics_port(server);
+	int fd, held = connect_to(server->ports[0]);
+	pid_t next;
+	char *last = scrape_at(port);
+
+	send_text(held, "x");
+	expect_text(held, "x");
+	ck_assert_int_eq(kill(server_worker(server, 0), SIGSTOP), 0); /* it can't leave */
+	steer_forget(server);
+	ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
+	steer_wait_log_times(server, "msg=metrics", 1);
+	for (struct wait wait = wait_begin(); (next = steer_master()) == server->pid || !next;)
+		wait_more(&wait, "the next master");
+	(void)expect_no_less(last, scrape_at(port));
+	steer_forget(server);
+	ck_assert_int_eq(kill(next, SIGKILL), 0);
+	steer_wait_log_times(server, "msg=metrics", 1);
+	(void)expect_no_less(last, scrape_at(port));
+	fd = connect_to(port); /* which may stay, as before */
+	ck_assert_ptr_null(strstr(get_on(fd, "/readyz")->head, "Connection: close"));
+	ck_assert_int_eq(get_on(fd, "/healthz")->status, 200);
+	ck_assert_int_eq(kill(server_worker(server, 0), SIGCONT), 0);
+	ck_assert_int_eq(server_stop(server, SIGQUIT), 0);
+}
+END_TEST
+
+/* The old one has no worker any more, and stays for who asks; then all is its own again. */
+START_TEST(one_that_takes_back_forgets_its_farewell)
+{
+	struct server *server =
+	    STEERED("--workers", "1", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
+	unsigned port = metrics_port(server);
+	uint64_t began_ms = now_ms();
+	int served, early = early_in_an_upgrade(server, port, &served);
+
+	server_wait_log(server, "msg=\"worker ended\"");
+	ck_assert_int_ne(steer_master(), server->pid);
+	steer_forget(server);
+	ck_assert_int_eq(kill(steer_master(), SIGKILL), 0);
+	/* For longer than it waits between two looks at who asks. */
+	for (size_t i = 1; i <= 3; i++) {
+		steer_wait_log_times(server, "msg=\"worker started\"", i);
+		ck_assert_int_eq(kill(server_wait_worker(server, 0, 0), SIGKILL), 0);
+		steer_wait_log_times(server, "msg=\"worker died\"", i);
+	}
+	steer_wait_log_times(server, "msg=\"worker started\"", 4);
+	if (now_ms() - began_ms < HURRY_MS) /* else he was sent away */
+		ck_assert_int_eq(get_on(early, "/healthz")->status, 200);
+	ck_assert_int_eq(get(port, "/healthz")->status, 200);
+	ck_assert(!server_log_has(server, "msg=stopped"));
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+static unsigned descriptors_of(pid_t pid)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *folder;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	folder = opendir(path);
+	ck_assert_ptr_nonnull(folder);
+	while (readdir(folder))
+		n++;
+	(void)closedir(folder);
+	return n - 2; /* . and .. */
+}
+
+/* Else nothing could be changed before those who do not ask have gone, the first one, too. */
+START_TEST(who_asks_takes_no_descriptors_that_a_change_needs)
+{
+	struct server *server = STEERED("--workers", "1", "--max-connections", "5", "--metrics",
+					"127.0.0.1:0", "echo://127.0.0.1:0");
+	unsigned port = metrics_port(server);
+	rlim_t few = descriptors_of(server->pid) + 24;
+	struct rlimit limit = {few, few};
+	int first = connect_to(port);
+
+	ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, &limit, NULL), 0);
+	for (int i = 0; i < METRICS_CONNECTIONS; i++)
+		(void)connect_to(port);
+	ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+	ck_assert_int_eq(get_on(first, "/healthz")->status, 200);
+	steer_stop(server);
+}
+END_TEST
+
+/* ---- the same over the control socket ---- */
+
+START_TEST(weirctl_prints_the_same)
+{
+	struct server *server =
+	    STEERED("--workers", "2", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
+	char *text = scrape_at(metrics_port(server));
+	char command[256], *said;
+
+	(void)snprintf(command, sizeof command, "timeout 600 %s --control %s metrics > %s",
+		       built("weirctl"), in_folder("control"), in_folder("said"));
+	ck_assert_int_eq(system(command), 0);
+	said = read_whole(in_folder("said"));
+	ck_assert_ptr_nonnull(said);
+	ck_assert_uint_gt(expect_no_less(text, said), 200);
+	/* The lines are the same, but for what has gone on. */
+	for (const char *a = text, *b = said; *a && *b;
+	     a += strcspn(a, "\n") + 1, b += strcspn(b, "\n") + 1) {
+		size_t n = *a == '#' ? strcspn(a, "\n") : strcspn(a, "}\n ");
+
+		ck_assert_msg(strncmp(a, b, n) == 0, "%.100s and %.100s", a, b);
+	}
+	(void)snprintf(command, sizeof command, "metrics        127.0.0.1:%u\n",
+		       metrics_port(server));
+	steer_do("status");
+	ck_assert_ptr_nonnull(strstr(steer_said(), command));
+	steer_stop(server);
+}
+END_TEST
+
+SUITE("metrics_change", {"no counter goes back", no_counter_goes_back, 120, 2},
+      {"a slot that is given up keeps its counters", a_slot_that_is_given_up_keeps_its_counters,
+       30},
+      {"readyz says when it drains", readyz_says_when_it_drains, 30},
+      {"readyz says that no worker is there", readyz_says_that_no_worker_is_there, 60},
+      {"an address that is taken ends the start", an_address_that_is_taken_ends_the_start, 20},
+      {"an address that is none is a wrong configuration",
+       an_address_that_is_none_is_a_wrong_configuration, 20},
+      {"a reload moves it", a_reload_moves_it, 60},
+      {"a reload to a taken address changes nothing", a_reload_to_a_taken_address_changes_nothing,
+       60},
+      {"workers that do not come up leave it", workers_that_do_not_come_up_leave_it, 60},
+      {"a socket file comes and goes with it", a_socket_file_comes_and_goes_with_it, 60},
+      {"who came before an upgrade has his answer", who_came_before_an_upgrade_has_his_answer, 60},
+      {"a next master that dies leaves it", a_next_master_that_dies_leaves_it, 60},
+      {"one that takes back forgets its farewell", one_that_takes_back_forgets_its_farewell, 60},
+      {"who asks takes no descriptors that a change needs",
+       who_asks_takes_no_descriptors_that_a_change_needs, 60},
+      {"weirctl prints the same", weirctl_prints_the_same, 20})

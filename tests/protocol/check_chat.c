@@ -1,0 +1,517 @@
+/*
+ * Chat across workers: nothing lost, doubled or out of a sender's order, whoever stops reading,
+ * dies or is stopped.
+ *
+ * Guests live in this process (tests/support/clients/chat_clients.h), which checks each line as it
+ * is heard; what the server counts must agree. What this can't see: lines that a killed worker had
+ * read and not yet published (nobody was told that they were taken), and a reader on another
+ * machine.
+ */
+#include <linux/sockios.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "reactor/pubsub/bus.h"
+#include "tests/support/clients/chat_clients.h"
+
+static const char *number(unsigned n)
+{
+	static char text[4][16];
+	static unsigned next;
+
+	(void)snprintf(text[next % 4], sizeof *text, "%u", n);
+	return text[next++ % 4];
+}
+
+static void expect_stat(const struct server *server, const char *name, uint64_t value)
+{
+	ck_assert_msg(server_stat(server, name) == value, "%s is %llu, not %llu", name,
+		      (unsigned long long)server_stat(server, name), (unsigned long long)value);
+}
+
+/* ---- every line to every other client ---- */
+
+/* So many at a time: a worker that stands still for long is not left behind for that, nor are
+ * clients closed because this process does. */
+static void say_all(struct party *party, unsigned senders, unsigned lines, unsigned at_once)
+{
+	for (unsigned i = 0; i < lines; i++) {
+		(void)party_say(party, i % senders);
+		(void)party_listen(party, 0);
+		if (i % at_once == at_once - 1)
+			party_hear_all(party);
+	}
+	party_hear_all(party);
+}
+
+static void all_hear_all(unsigned workers, unsigned guests, unsigned lines)
+{
+	const unsigned senders = 100;
+	struct server *server = SERVER("-w", number(workers), "chat://127.0.0.1:0");
+	uint64_t heard = 0, expected = (uint64_t)guests * lines - lines;
+	struct party party;
+
+	raise_descriptor_limit();
+	party_open(&party, server, server->ports[0], guests, 64);
+	party_join_all(&party, guests);
+	say_all(&party, senders, lines, 5000);
+	for (unsigned i = 0; i < guests; i++)
+		heard += party.guests[i].heard_n;
+	ck_assert_uint_eq(heard, expected);
+	ck_assert_uint_eq(party.gone_n, 0);
+	expect_stat(server, "published", lines);
+	expect_stat(server, "deliveries", expected);
+	expect_stat(server, "left_behind", 0);
+	expect_stat(server, "missed", 0);
+	(void)printf("FIGURE heard of %u senders by %u clients of %u workers: %llu lines\n",
+		     senders, guests, workers, (unsigned long long)heard);
+	party_close(&party);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
+static const unsigned workers_of[] = {2, 4, 8};
+
+START_TEST(every_line_reaches_every_other_client)
+{
+	all_hear_all(workers_of[_i], 400, 1500);
+}
+END_TEST
+
+START_TEST(every_line_reaches_two_thousand)
+{
+	all_hear_all(workers_of[_i], 2000, (unsigned)suite_volume(20000));
+}
+END_TEST
+
+/* ---- readers that do not read ---- */
+
+#define SLOW_CONSUMER (256u << 10)
+#define CHUNK	      16384u
+
+/*
+ * All that do not read are owed the same lines, which stand once in the worker's memory. So
+ * however many they are, a worker holds for them
+ *
+ *     2 * slow-consumer + 3 chunks
+ *
+ * and for each a segment of 24 bytes a chunk, beside small change: the buffers of those who
+ * read, a page here and there.
+ */
+static size_t deaf_memory_max(unsigned deaf)
+{
+	size_t chunks = 2 * SLOW_CONSUMER / CHUNK + 3;
+
+	return chunks * CHUNK + deaf * chunks * 24 + (1u << 20);
+}
+
+static size_t memory_growth(struct server *server, const size_t before[2])
+{
+	size_t most = 0;
+
+	for (unsigned w = 0; w < 2; w++) {
+		size_t now = process_memory(server_worker(server, w));
+
+		if (now > before[w] && now - before[w] > most)
+			most = now - before[w];
+	}
+	return most;
+}
+
+static void some_do_not_read(unsigned guests)
+{
+	unsigned deaf = guests / 10, said = 0;
+	struct server *server =
+	    SERVER("-w", "2", "--slow-consumer", number(SLOW_CONSUMER), "chat://127.0.0.1:0");
+	size_t before[2], most = 0;
+	struct party party;
+
+	party_open(&party, server, server->ports[0], guests, 1500);
+	party_join_all(&party, guests);
+	/* All have heard something: what is measured from here on is what the deaf cost. */
+	for (unsigned i = 0; i < 50; i++)
+		(void)party_say(&party, deaf + i % 10);
+	party_hear_all(&party);
+	for (unsigned w = 0; w < 2; w++)
+		before[w] = process_memory(server_worker(server, w));
+	for (unsigned i = 0; i < deaf; i++) {
+		set_buffers(party.guests[i].fd, 0, 1);
+		party_deafen(&party, i);
+	}
+	while (server_stat(server, "closed_slow_consumer") < deaf) {
+		(void)party_say(&party, deaf + said % 10);
+		(void)party_listen(&party, 0);
+		if (++said % 64 == 0) {
+			size_t growth = memory_growth(server, before);
+
+			most = growth > most ? growth : most;
+			party_hear_all(&party); /* those who read are owed less than is allowed */
+		}
+	}
+	party_hear_all(&party);
+	ck_assert_uint_eq(party.gone_n, 0); /* the deaf have not looked */
+	expect_stat(server, "closed_slow_consumer", deaf);
+	expect_stat(server, "members_left", deaf);
+	expect_stat(server, "connections", guests - deaf);
+	expect_stat(server, "missed", 0);
+	(void)printf(
+	    "FIGURE %u of %u did not read: closed after %u lines of 1500 bytes, the others "
+	    "missed 0\n",
+	    deaf, guests, said);
+	(void)printf(
+	    "FIGURE memory for what they were owed, a worker: at most %zu KiB (bound %zu KiB)\n",
+	    most / 1024, deaf_memory_max(deaf) / 1024);
+	if (!suite_sanitized())
+		ck_assert_uint_le(most, deaf_memory_max(deaf));
+	party_close(&party);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
+START_TEST(who_does_not_read_is_closed_and_holds_nobody_up)
+{
+	some_do_not_read(100);
+}
+END_TEST
+
+START_TEST(fifty_who_do_not_read)
+{
+	some_do_not_read(500);
+}
+END_TEST
+
+/* Until a guest is not owed much; or somebody was closed, who may have said more than was heard. */
+static void await_lines(struct party *party, unsigned guest, uint64_t lines)
+{
+	struct wait wait = wait_begin();
+
+	while (party->guests[guest].heard_n < lines &&
+	       !server_stat(party->server, "closed_slow_consumer")) {
+		(void)party_listen(party, 1);
+		wait_more(&wait, "lines to be heard");
+	}
+}
+
+/*
+ * One that talks all the time and does not read is owed little, a line now and then, and would
+ * keep all of the chunks in which these stand between its own: a chunk has room for ten lines.
+ */
+START_TEST(who_talks_and_does_not_read_keeps_little_memory)
+{
+	struct server *server =
+	    SERVER("-w", "1", "--slow-consumer", number(SLOW_CONSUMER), "chat://127.0.0.1:0");
+	pid_t worker = server_worker(server, 0);
+	size_t before, most = 0;
+	struct party party;
+	uint32_t said = 0;
+
+	party_open(&party, server, server->ports[0], 3, 1500);
+	party_join_all(&party, 3);
+	for (unsigned i = 0; i < 3; i++)
+		(void)party_say(&party, i);
+	party_hear_all(&party);
+	before = process_memory(worker);
+	set_buffers(party.guests[0].fd, 0, 1);
+	party_deafen(&party, 0);
+	while (!server_stat(server, "closed_slow_consumer")) {
+		if (!party_say(&party, said++ % 16 ? 0 : 1))
+			break;
+		(void)party_listen(&party, 0);
+		if (said % 64 == 0) {
+			size_t now = process_memory(worker);
+
+			if (now > before && now - before > most)
+				most = now - before;
+			await_lines(&party, 2, said);
+		}
+	}
+	server_wait_stat_is(server, "closed_slow_consumer", 1);
+	(void)printf("FIGURE memory for one that talked and did not read: at most %zu KiB "
+		     "(bound %zu KiB), after %u lines\n",
+		     most / 1024, deaf_memory_max(1) / 1024, said);
+	if (!suite_sanitized())
+		ck_assert_uint_le(most, deaf_memory_max(1));
+	party_close(&party);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- workers that die ---- */
+
+/* Those whose connection ended come again, as other guests. */
+static void come_again(struct party *party, uint64_t *known_gone)
+{
+	while (*known_gone < party->gone_n) {
+		unsigned again = party_join(party);
+
+		++*known_gone;
+		/* It takes part at once. */
+		(void)party_say(party, again);
+	}
+}
+
+static void talk_beside_deaths(unsigned kills, unsigned pause_ms)
+{
+	unsigned guests = 200;
+	struct server *server = SERVER("-w", "4", "--accept", "handoff", "chat://127.0.0.1:0");
+	uint64_t next_ms, gone = 0, said = 0, seed = 4;
+	struct party party;
+	unsigned survivors = 0;
+	pid_t victims[2] = {0};
+
+	raise_descriptor_limit();
+	party_open(&party, server, server->ports[0], guests + (kills + 1) * guests, 64);
+	party_join_all(&party, guests);
+	next_ms = now_ms() + pause_ms;
+	for (unsigned killed = 0; killed < kills;) {
+		for (unsigned i = 0; i < 4; i++) {
+			unsigned speaker = (unsigned)next_random(&seed) % party.n;
+
+			while (party.guests[speaker].gone)
+				speaker = (speaker + 1) % party.n;
+			if (party_say(&party, speaker) && ++said % 2048 == 0)
+				party_hear_all(&party); /* no worker lags behind for long */
+		}
+		(void)party_listen(&party, 1);
+		come_again(&party, &gone);
+		if (now_ms() < next_ms)
+			continue;
+		/* Workers 0 and 1 in turn: who is with 2 and 3 survives all of it. */
+		pid_t *victim = &victims[killed % 2];
+
+		*victim = server_wait_worker(server, killed % 2, *victim);
+		ck_assert_int_eq(kill(*victim, SIGKILL), 0);
+		killed++;
+		next_ms = now_ms() + pause_ms;
+	}
+	for (unsigned i = 0; i < 2; i++) /* the master has counted whom they took along */
+		(void)server_wait_worker(server, i, victims[i]);
+	party_hear_all(&party);
+	for (struct wait wait = wait_begin();
+	     party.gone_n < server_stat(server, "closed_worker_died");) {
+		(void)party_listen(&party, 1);
+		wait_more(&wait, "clients of a dead worker to notice");
+	}
+	gone = party.gone_n;
+	party_hear_all(&party);
+	for (unsigned i = 0; i < guests; i++)
+		survivors += !party.guests[i].gone;
+	(void)printf("FIGURE %u kills, %llu lines said: %u of %u clients stayed, %llu came again\n",
+		     kills, (unsigned long long)said, survivors, guests, (unsigned long long)gone);
+	ck_assert_uint_ge(survivors, guests / 3);
+	ck_assert_uint_gt(gone, kills);
+	expect_stat(server, "missed", 0);
+	expect_stat(server, "closed_worker_died", gone);
+	party_close(&party);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
+START_TEST(a_dying_worker_takes_nobody_elses_lines_along)
+{
+	talk_beside_deaths(4, 300);
+}
+END_TEST
+
+START_TEST(twenty_dying_workers)
+{
+	talk_beside_deaths(suite_sanitized() ? 4 : 20, 1000);
+}
+END_TEST
+
+/* ---- a worker that is stopped ---- */
+
+/* Lines that others have said and this guest has not heard. */
+static uint64_t missed_by(const struct party *party, unsigned guest)
+{
+	uint64_t said = 0;
+
+	for (unsigned i = 0; i < party->n; i++)
+		said += i == guest ? 0 : party->guests[i].said;
+	return said - party->guests[guest].heard_n;
+}
+
+/* Until all that was said is on the ring: from then on nothing that stands there is overwritten. */
+static void await_published(struct party *party)
+{
+	struct wait wait = wait_begin();
+	uint64_t said = 0;
+
+	for (unsigned i = 0; i < party->n; i++)
+		said += party->guests[i].said;
+	while (server_stat(party->server, "published") < said) {
+		if (party_listen(party, 1))
+			wait = wait_begin();
+		wait_more(&wait, "all lines to be published");
+	}
+}
+
+/* Says a line; how long it was held up. */
+static uint64_t held_ms(struct party *party, unsigned guest)
+{
+	uint64_t from_ms = now_ms();
+
+	(void)party_say(party, guest);
+	(void)party_listen(party, 0);
+	return now_ms() - from_ms;
+}
+
+START_TEST(a_stopped_worker_is_left_behind_and_counts_what_it_missed)
+{
+	unsigned guests = 20, left = 0;
+	struct server *server = SERVER("-w", "2", "--accept", "handoff", "--slow-consumer", "16M",
+				       "--watchdog", "0", "chat://127.0.0.1:0");
+	uint64_t longest_ms = 0, after_ms = 0, missed;
+	pid_t stopped = server_wait_worker(server, 1, 0);
+	struct party party;
+	unsigned speaker;
+
+	party_open(&party, server, server->ports[0], guests, 1500);
+	do
+		speaker = party_join(&party);
+	while (!server_worker_stat(server, 0, "members_joined"));
+	party_join_all(&party, guests - party.n);
+	party.gaps_allowed = true;
+	process_stop(stopped);
+	while (!server_stat(server, "left_behind")) {
+		uint64_t ms = held_ms(&party, speaker);
+
+		longest_ms = ms > longest_ms ? ms : longest_ms;
+	}
+	for (unsigned i = 0; i < 3000; i++) {
+		uint64_t ms = held_ms(&party, speaker);
+
+		after_ms = ms > after_ms ? ms : after_ms;
+	}
+	await_published(&party);
+	ck_assert_int_eq(kill(stopped, SIGCONT), 0);
+	for (unsigned i = 0; i < guests; i++)
+		(void)party_say(&party, i); /* all take part again */
+	party_hear_all(&party);
+	missed = server_stat(server, "missed");
+	ck_assert_uint_gt(missed, 0);
+	ck_assert_uint_eq(server_worker_stat(server, 0, "missed"), 0);
+	for (unsigned i = 0; i < guests; i++) {
+		uint64_t by_guest = missed_by(&party, i);
+
+		ck_assert_msg(by_guest == 0 || by_guest == missed,
+			      "guest %u missed %llu lines, its worker counted %llu", i,
+			      (unsigned long long)by_guest, (unsigned long long)missed);
+		left += by_guest != 0;
+	}
+	ck_assert_uint_gt(left, 0);
+	ck_assert_uint_eq(left, server_worker_stat(server, 1, "connections"));
+	(void)printf("FIGURE a stopped worker: held a sender up for %llu ms once (rule: at most %u "
+		     "to %u), then "
+		     "%llu ms; missed and counted: %llu lines\n",
+		     (unsigned long long)longest_ms, BUS_PATIENCE_MS, BUS_PATIENCE_MS + BUS_LOOK_MS,
+		     (unsigned long long)after_ms, (unsigned long long)missed);
+	party_close(&party);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* True: it was a short stop indeed, and nobody was left behind for it. When the worker goes on, its
+ * guests are owed a ring of lines at once, which is as much as --slow-consumer is by default: how
+ * fast this process reads must not matter here. */
+static bool stop_for_a_moment(void)
+{
+	unsigned guests = 20;
+	struct server *server = SERVER("-w", "2", "--accept", "handoff", "--slow-consumer", "16M",
+				       "chat://127.0.0.1:0");
+	pid_t stopped = server_wait_worker(server, 1, 0);
+	struct party party;
+	bool nobody_left;
+
+	party_open(&party, server, server->ports[0], guests, 1500);
+	party_join_all(&party, guests);
+	party.gaps_allowed = true;
+	ck_assert_int_eq(kill(stopped, SIGSTOP), 0);
+	while (!server_stat(server, "publish_waits")) {
+		for (unsigned i = 0; i < guests; i++)
+			if (party.guests[i].said <= party.guests[(i + 1) % guests].said + 10)
+				(void)party_say(&party, i);
+		(void)party_listen(&party, 0);
+	}
+	ck_assert_int_eq(kill(stopped, SIGCONT), 0);
+	for (unsigned i = 0; i < 2000; i++)
+		(void)held_ms(&party, i % guests);
+	await_published(&party);
+	nobody_left = server_stat(server, "left_behind") == 0;
+	if (nobody_left)
+		party_hear_all(&party);
+	ck_assert_msg(
+	    party.gone_n == 0, "%zu were closed; as slow consumers: %llu, for buffers: %llu",
+	    (size_t)party.gone_n, (unsigned long long)server_stat(server, "closed_slow_consumer"),
+	    (unsigned long long)server_stat(server, "closed_no_buffers"));
+	for (unsigned i = 0; nobody_left && i < guests; i++)
+		ck_assert_uint_eq(missed_by(&party, i), 0);
+	if (nobody_left)
+		ck_assert_uint_eq(server_stat(server, "missed"), 0);
+	party_close(&party);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+	return nobody_left;
+}
+
+START_TEST(a_full_ring_holds_senders_back_and_loses_nothing)
+{
+	struct wait wait = wait_begin();
+
+	while (!stop_for_a_moment())
+		wait_more(&wait, "this process not to be held up for a second itself");
+}
+END_TEST
+
+/* ---- the end ---- */
+
+START_TEST(a_graceful_stop_delivers_what_had_come)
+{
+	unsigned guests = 20, workers = 2 + 2 * (unsigned)_i;
+	struct server *server = SERVER("-w", number(workers), "chat://127.0.0.1:0");
+	struct party party;
+
+	party_open(&party, server, server->ports[0], guests, 64);
+	party_join_all(&party, guests);
+	for (unsigned w = 0; w < workers; w++)
+		ck_assert_int_eq(kill(server_worker(server, w), SIGSTOP), 0);
+	for (unsigned i = 0; i < 200 * guests; i++)
+		(void)party_say(&party, i % guests);
+	for (unsigned i = 0; i < guests; i++) {
+		struct wait wait = wait_begin();
+		int unsent = 1;
+
+		while (ioctl(party.guests[i].fd, SIOCOUTQ, &unsent) == 0 && unsent)
+			wait_more(&wait, "the server's side to have all");
+	}
+	ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
+	for (unsigned w = 0; w < workers; w++)
+		ck_assert_int_eq(kill(server_worker(server, w), SIGCONT), 0);
+	for (struct wait wait = wait_begin(); party.gone_n < guests;) {
+		(void)party_listen(&party, 1);
+		wait_more(&wait, "all connections to end");
+	}
+	for (unsigned i = 0; i < guests; i++)
+		ck_assert_uint_eq(missed_by(&party, i), 0);
+	party_close(&party);
+	ck_assert_int_eq(server_wait_exit(server), 0);
+}
+END_TEST
+
+SUITE("chat",
+      {"every line reaches every other client", every_line_reaches_every_other_client, 30, 3},
+      {"every line reaches two thousand", every_line_reaches_two_thousand, 120, 3,
+       .kind = SUITE_LONG},
+      {"who does not read is closed and holds nobody up",
+       who_does_not_read_is_closed_and_holds_nobody_up, 60},
+      {"fifty who do not read", fifty_who_do_not_read, 60, .kind = SUITE_LONG},
+      {"who talks and does not read keeps little memory",
+       who_talks_and_does_not_read_keeps_little_memory, 60},
+      {"a dying worker takes nobody else's lines along",
+       a_dying_worker_takes_nobody_elses_lines_along, 30},
+      {"twenty dying workers", twenty_dying_workers, 90, .kind = SUITE_LONG},
+      {"a stopped worker is left behind and counts what it missed",
+       a_stopped_worker_is_left_behind_and_counts_what_it_missed, 60},
+      {"a full ring holds senders back and loses nothing",
+       a_full_ring_holds_senders_back_and_loses_nothing, 60},
+      {"a graceful stop delivers what had come", a_graceful_stop_delivers_what_had_come, 30, 2})

@@ -1,0 +1,116 @@
+/*
+ * bus_step: a traced process, one instruction at a time.
+ *
+ * The tracer is the test; what it traces stops by itself (stop()) where it is about to do
+ * what is looked at, and says in shared memory when that is done. All of it ends with the
+ * test. Where ptrace is not allowed a test is skipped.
+ */
+#ifndef TESTS_REACTOR_BUS_STEP_H
+#define TESTS_REACTOR_BUS_STEP_H
+
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+
+#include "tests/reactor/bus_room.h"
+
+static inline int allowed_cpus(cpu_set_t *cpus)
+{
+	ck_assert_int_eq(sched_getaffinity(0, sizeof *cpus, cpus), 0);
+	return CPU_COUNT(cpus);
+}
+
+/* To the nth of the CPUs that are allowed. */
+static inline void pin(const cpu_set_t *cpus, int n)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, cpus) && n-- == 0)
+			CPU_SET(cpu, &one);
+	(void)sched_setaffinity(0, sizeof one, &one);
+}
+
+static inline bool may_trace(const char *test)
+{
+	cpu_set_t cpus;
+	int status;
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0)
+		_exit(ptrace(PTRACE_TRACEME, 0, 0, 0) ? 1 : 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	if (status) {
+		suite_skip(test, "ptrace is not allowed");
+		return false;
+	}
+	/* A step is two switches on one CPU, and two wake-ups on two. It is any one: others that do
+	 * the same at this time stay where they are, too. */
+	CPU_ZERO(&cpus);
+	CPU_SET((size_t)sched_getcpu(), &cpus);
+	(void)sched_setaffinity(0, sizeof cpus, &cpus);
+	return true;
+}
+
+/* Where a traced process waits for its tracer. */
+static inline void stop(void)
+{
+	(void)kill(getpid(), SIGSTOP);
+}
+
+static inline void await_stop(pid_t pid, int signal)
+{
+	int status;
+
+	MUST(waitpid(pid, &status, __WALL) == pid);
+	if (!WIFSTOPPED(status) || WSTOPSIG(status) != signal)
+		ck_abort_msg("status 0x%x in place of a stop by %s", (unsigned)status,
+			     strsignal(signal));
+}
+
+static inline pid_t trace(void (*body)(void))
+{
+	pid_t pid = fork();
+
+	ck_assert_int_ge(pid, 0);
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (ptrace(PTRACE_TRACEME, 0, 0, 0) == 0)
+			body();
+		_exit(1);
+	}
+	await_stop(pid, SIGSTOP);
+	return pid;
+}
+
+static inline void go_on(pid_t pid)
+{
+	MUST(ptrace(PTRACE_CONT, pid, 0, 0) == 0);
+	await_stop(pid, SIGSTOP);
+}
+
+/* At most so many instructions; how many were there until it was done? */
+static inline unsigned long step(pid_t pid, const bool *done, unsigned long most)
+{
+	unsigned long n = 0;
+
+	while (n < most && !__atomic_load_n(done, __ATOMIC_ACQUIRE)) {
+		MUST(ptrace(PTRACE_SINGLESTEP, pid, 0, 0) == 0);
+		await_stop(pid, SIGTRAP);
+		n++;
+	}
+	return n;
+}
+
+static inline void end_process(pid_t pid)
+{
+	ck_assert_int_eq(kill(pid, SIGKILL), 0);
+	ck_assert_int_eq(waitpid(pid, NULL, __WALL), pid);
+}
+
+#endif

@@ -1,0 +1,143 @@
+/*
+ * The bound that reactor/stream/buffers.h states: what is taken is in proportion to what is kept,
+ * in any order of taking and giving, and small chunks never stand on one another.
+ *
+ * It can't see what of it is resident: check_memory looks at that.
+ */
+#include <stdint.h>
+#include <string.h>
+
+#include "reactor/stream/buffers.h"
+#include "tests/support/suite.h"
+
+#define CHUNKS 1024
+#define KEPT   20000
+#define STEPS  200000
+
+/* ck_assert() writes a mark each time it is passed, which is slow for a million of them. */
+#define MUST(condition) ((condition) ? (void)0 : ck_abort_msg("%s does not hold", #condition))
+
+static struct stats stats;
+static struct buffers buffers;
+static struct chunk *kept[KEPT];
+
+static void open_buffers(void)
+{
+	memset(&stats, 0, sizeof stats);
+	ck_assert_int_eq(buffers_open(&buffers, (size_t)CHUNKS * CHUNK_SIZE, 0, &stats), 0);
+}
+
+static void expect_nothing_in_use(void)
+{
+	ck_assert_uint_eq(buffers.chunks.used, 0);
+	ck_assert_uint_eq(stats.chunks, 0);
+	buffers_close(&buffers);
+}
+
+START_TEST(a_chunk_is_of_the_size_of_its_bytes)
+{
+	open_buffers();
+	for (size_t n = 1; n <= CHUNK_BYTES; n++) {
+		struct chunk *chunk = chunk_new_for(&buffers, n);
+		size_t weight = chunk_weight(&buffers, chunk);
+
+		MUST(chunk_room(&buffers, chunk) >= n && chunk_fits(&buffers, chunk, n));
+		MUST(weight <= 256 || weight * 10 <= n * 43);
+		memset(chunk->bytes, 0xff, n);
+		chunk_release(&buffers, chunk);
+	}
+	expect_nothing_in_use();
+}
+END_TEST
+
+/* The first of 819 bytes, and what 17,000 connections held of the default --buffers. */
+START_TEST(single_bytes_take_little)
+{
+	open_buffers();
+	for (size_t i = 0; i < 17000; i++)
+		MUST(kept[i] = chunk_new_for(&buffers, 1));
+	ck_assert_uint_le(buffers.chunks.used, 17000 / 64 + 1);
+	for (size_t i = 0; i < 17000; i++)
+		chunk_release(&buffers, kept[i]);
+	expect_nothing_in_use();
+}
+END_TEST
+
+static uint64_t random_next(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+static size_t size_of(uint64_t random)
+{
+	static const size_t most[] = {240, 1000, 4000, CHUNK_BYTES};
+
+	return 1 + (size_t)(random >> 8) % most[random % 4];
+}
+
+/* Each is filled with a byte of its own, which is there still when it goes. */
+START_TEST(small_chunks_do_not_stand_on_one_another)
+{
+	static size_t sizes[KEPT];
+	uint64_t state = 42;
+	size_t refused = 0;
+
+	open_buffers();
+	for (size_t step = 0; step < suite_volume(STEPS); step++) {
+		size_t i = (size_t)random_next(&state) % KEPT;
+
+		if (kept[i]) {
+			MUST(kept[i]->bytes[0] == (unsigned char)i &&
+			     kept[i]->bytes[sizes[i] - 1] == (unsigned char)i);
+			chunk_release(&buffers, kept[i]);
+			kept[i] = NULL;
+			continue;
+		}
+		sizes[i] = size_of(random_next(&state));
+		size_t cost = buffers_cost(&buffers, sizes[i]), used = buffers.chunks.used;
+		kept[i] = chunk_new_for(&buffers, sizes[i]);
+		refused += !kept[i];
+		MUST(kept[i] ? buffers.chunks.used == used + cost : cost && used == CHUNKS);
+		if (kept[i])
+			memset(kept[i]->bytes, (int)i, sizes[i]);
+	}
+	ck_assert_uint_gt(refused, 0);
+	for (size_t i = 0; i < KEPT; i++)
+		if (kept[i])
+			chunk_release(&buffers, kept[i]);
+	expect_nothing_in_use();
+}
+END_TEST
+
+/* Whoever gives all but one of each cut chunk back, and takes others, cuts no more of them than
+ * as many as there ever were at once would need. */
+START_TEST(holes_are_filled_before_another_is_cut)
+{
+	size_t n = 100 * 64;
+
+	open_buffers();
+	for (size_t i = 0; i < n; i++)
+		kept[i] = chunk_new_for(&buffers, 1);
+	ck_assert_uint_eq(buffers.chunks.used, 100);
+	for (int round = 0; round < 20; round++) {
+		for (size_t i = 0; i < n; i++)
+			if (i % 64 != (size_t)round)
+				chunk_release(&buffers, kept[i]);
+		for (size_t i = 0; i < n; i++)
+			if (i % 64 != (size_t)round)
+				kept[i] = chunk_new_for(&buffers, 200);
+		ck_assert_uint_eq(buffers.chunks.used, 100);
+	}
+	for (size_t i = 0; i < n; i++)
+		chunk_release(&buffers, kept[i]);
+	expect_nothing_in_use();
+}
+END_TEST
+
+SUITE("buffers", {"a chunk is of the size of its bytes", a_chunk_is_of_the_size_of_its_bytes, 20},
+      {"single bytes take little", single_bytes_take_little, 20},
+      {"small chunks do not stand on one another", small_chunks_do_not_stand_on_one_another, 60},
+      {"holes are filled before another is cut", holes_are_filled_before_another_is_cut, 20})

@@ -1,0 +1,623 @@
+/*
+ * bus, the race between who goes to sleep and who wakes: a reader and a writer that publishes,
+ * a writer that waits for space and a reader that makes some. Both are interleaved by single
+ * steps; and as these do not show what a store buffer does, the same is run at full speed on
+ * two cores. Nobody may be left asleep without a bell. And a reader that is overtaken by a
+ * writer at each instruction of its read, or of taking its seat: nothing torn, nothing missed
+ * that is still there.
+ */
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/mman.h>
+
+#include "tests/reactor/bus_step.h"
+
+#define SEEN(field)	   __atomic_load_n(&shared->field, __ATOMIC_ACQUIRE)
+#define TELL(field, value) __atomic_store_n(&shared->field, (value), __ATOMIC_RELEASE)
+
+enum { WRITER, READER };
+
+static struct shared {
+	uint64_t next, turn, sleeps, heard, missed;
+	bool slept, waited, lost;
+	bool done[2]; /* the writer, the reader */
+} * shared;
+
+static void open_shared(void)
+{
+	shared =
+	    mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(shared, MAP_FAILED);
+}
+
+static bool is_rung(unsigned seat)
+{
+	return poll(&(struct pollfd){.fd = bus.bells[seat], .events = POLLIN}, 1, 0) == 1;
+}
+
+/* ---- two sides interleaved ---- */
+
+struct race {
+	const char *name;
+	void (*writer)(void), (*reader)(void); /* what each does, again and again */
+	bool (*is_lost)(void);
+};
+
+struct pair {
+	pid_t writer, reader;
+	unsigned long rounds, lost;
+};
+
+/* Both are about to act; first one side so far, then the other so far (ULONG_MAX: to its end); then
+ * they end. */
+static void interleave(struct pair *pair, const struct race *race, bool writer_first,
+		       unsigned long writer_n, unsigned long reader_n)
+{
+	pid_t pids[2] = {pair->writer, pair->reader};
+	unsigned long n[2] = {writer_n, reader_n};
+	unsigned first = writer_first ? 0 : 1, second = 1 - first;
+
+	(void)step(pids[first], &shared->done[first], n[first]);
+	if (n[second] == ULONG_MAX)
+		go_on(pids[second]);
+	else
+		(void)step(pids[second], &shared->done[second], n[second]);
+	go_on(pids[first]);
+	if (n[second] != ULONG_MAX)
+		go_on(pids[second]);
+	if (race->is_lost())
+		ck_abort_msg("%s: a wake-up was lost, %s after %lu, the other after %lu",
+			     race->name, writer_first ? "writer" : "reader", n[first], n[second]);
+	/* They get ready for the next time, the writer first. */
+	TELL(done[0], false);
+	TELL(done[1], false);
+	go_on(pair->writer);
+	go_on(pair->reader);
+	pair->rounds++;
+}
+
+/* One side stands at each of its instructions while the other does all that it does. */
+static void interleave_whole(struct pair *pair, const struct race *race, unsigned long writer_n,
+			     unsigned long reader_n, unsigned long stride)
+{
+	for (unsigned long i = 0; i <= writer_n; i += stride)
+		interleave(pair, race, true, i, ULONG_MAX);
+	for (unsigned long i = 0; i <= reader_n; i += stride)
+		interleave(pair, race, false, ULONG_MAX, i);
+}
+
+/* So many steps that all of them are about this many. */
+#define STEPS_ALL 400000ul
+
+/* Both stand somewhere: each step of one side is seen, and the other's shifted by one each time. */
+static void interleave_everywhere(struct pair *pair, const struct race *race,
+				  unsigned long writer_n, unsigned long reader_n)
+{
+	unsigned long stride_w = 1, stride_r = 1, all = writer_n * reader_n * (writer_n + reader_n);
+
+	while (all / stride_r / stride_w > STEPS_ALL)
+		if (stride_r < reader_n / 5)
+			stride_r++;
+		else
+			stride_w++;
+	for (unsigned long i = 0; i <= writer_n; i += stride_w)
+		for (unsigned long j = i / stride_w % stride_r; j <= reader_n + stride_r;
+		     j += stride_r) {
+			interleave(pair, race, true, i, j);
+			interleave(pair, race, false, i, j);
+		}
+}
+
+static void run_race(const struct race *race, bool everywhere)
+{
+	struct pair pair = {0};
+	unsigned long writer_n, reader_n;
+
+	open_room(2);
+	pair.writer = trace(race->writer);
+	pair.reader = trace(race->reader);
+	interleave(&pair, race, true, 0, 0); /* symbols are bound by now */
+	writer_n = step(pair.writer, &shared->done[0], ULONG_MAX);
+	reader_n = step(pair.reader, &shared->done[1], ULONG_MAX);
+	interleave(&pair, race, true, 0, 0);
+	if (everywhere)
+		interleave_everywhere(&pair, race, writer_n, reader_n);
+	else
+		interleave_whole(&pair, race, writer_n, reader_n, suite_sanitized() ? 7 : 1);
+	(void)printf("FIGURE %s: %lu interleavings of %lu and %lu instructions\n", race->name,
+		     pair.rounds, writer_n, reader_n);
+	(void)fflush(stdout);
+	end_process(pair.writer);
+	end_process(pair.reader);
+	bus_close(&bus);
+}
+
+/* Reads all, and does not look at it. */
+static void skip_all(struct bus_port *port)
+{
+	static unsigned char bytes[BUS_RECORD_MAX];
+	struct bus_record record;
+
+	while (bus_peek(port, &record))
+		(void)bus_take(port, &record, bytes);
+}
+
+static bool publish_48(struct bus_port *port)
+{
+	static unsigned char bytes[24];
+
+	return bus_publish(port, 0, 0, (struct iovec){bytes, sizeof bytes},
+			   (struct iovec){bytes, sizeof bytes});
+}
+
+static void publish_again_and_again(void)
+{
+	for (;;) {
+		skip_all(&ports[WRITER]);
+		stop();
+		(void)publish_48(&ports[WRITER]);
+		(void)bus_announce(&ports[WRITER]);
+		TELL(done[0], true);
+		stop();
+	}
+}
+
+static void sleep_again_and_again(void)
+{
+	for (;;) {
+		bus_wake_up(&ports[READER]);
+		(void)bells_rung(READER);
+		skip_all(&ports[READER]);
+		stop();
+		TELL(slept, bus_sleep(&ports[READER]));
+		TELL(done[1], true);
+		stop();
+	}
+}
+
+static bool sleeps_on(void)
+{
+	return SEEN(slept) && !is_rung(READER);
+}
+
+static void wait_again_and_again(void)
+{
+	for (;;) {
+		(void)bells_rung(WRITER);
+		do
+			skip_all(&ports[WRITER]);
+		while (publish_48(&ports[WRITER]));
+		stop();
+		TELL(waited, bus_wait(&ports[WRITER], 0));
+		TELL(done[0], true);
+		stop();
+	}
+}
+
+static void take_again_and_again(void)
+{
+	static unsigned char bytes[BUS_RECORD_MAX];
+	struct bus_record record;
+
+	for (;;) {
+		(void)bus_peek(&ports[READER], &record);
+		stop();
+		(void)bus_take(&ports[READER], &record, bytes);
+		(void)bus_rest(&ports[READER]);
+		TELL(done[1], true);
+		stop();
+	}
+}
+
+static bool waits_on(void)
+{
+	return SEEN(waited) && !is_rung(WRITER);
+}
+
+static const struct race races[] = {
+    {"publish and sleep", publish_again_and_again, sleep_again_and_again, sleeps_on},
+    {"wait and take", wait_again_and_again, take_again_and_again, waits_on},
+};
+
+START_TEST(no_wake_up_is_lost_where_one_stands)
+{
+	if (!may_trace("no wake-up is lost where one stands"))
+		return;
+	open_shared();
+	run_race(&races[_i], false);
+}
+END_TEST
+
+START_TEST(no_wake_up_is_lost_between_two_steps)
+{
+	if (!may_trace("no wake-up is lost between two steps"))
+		return;
+	open_shared();
+	run_race(&races[_i], true);
+}
+END_TEST
+
+/* ---- a reader that is overtaken ---- */
+
+/* Reads one, which is what is looked at, then all. */
+static void read_again_and_again(void)
+{
+	static unsigned char bytes[BUS_RECORD_MAX];
+	struct bus_port *port = &ports[READER];
+	struct bus_record record;
+
+	for (;;) {
+		bool taken;
+
+		stop();
+		taken = bus_peek(port, &record) && bus_take(port, &record, bytes);
+		TELL(done[1], true);
+		if (taken && !is_whole(&record, bytes, WRITER))
+			TELL(lost, true);
+		TELL(heard, shared->heard + taken + hear_all(port));
+		TELL(missed, port->missed);
+		stop();
+	}
+}
+
+static uint64_t begins[2 * RING_BYTES / sizeof(struct bus_record)]; /* of each record */
+static uint64_t head;
+
+static bool say_at_head(size_t n)
+{
+	struct bus_port *port = &ports[WRITER];
+
+	begins[port->number % (sizeof begins / sizeof *begins)] = head;
+	(void)hear_all(port);
+	if (!say(port, n))
+		return false;
+	head += (2 * sizeof(struct bus_record) - 1 + n) & ~(sizeof(struct bus_record) - 1);
+	return true;
+}
+
+/* Those since a number that are gone: a header's worth may be kept free before the head. */
+static uint64_t overwritten_since(uint64_t number)
+{
+	uint64_t gone = 0;
+
+	while (begins[number++ % (sizeof begins / sizeof *begins)] + RING_BYTES <
+	       head + sizeof(struct bus_record))
+		gone++;
+	return gone;
+}
+
+/* True: it was overtaken where it stood, so many instructions into the read. */
+static bool overtake(pid_t reader, unsigned long instruction, uint64_t *seed)
+{
+	uint64_t since = ports[WRITER].number, missed = SEEN(missed), gone;
+	unsigned left_behind = 0;
+
+	while (say_at_head(200 + next_random(seed) % 100))
+		continue;
+	MUST(bus_wait(&ports[WRITER], 0));
+	(void)step(reader, &shared->done[1], instruction);
+	(void)bus_wait_on(&ports[WRITER], BUS_PATIENCE_MS, &left_behind);
+	for (unsigned n = left_behind ? 100 : 0; n; n--)
+		MUST(say_at_head(next_random(seed) % 300));
+	gone = overwritten_since(since);
+	go_on(reader);
+	MUST(!SEEN(lost));
+	MUST(SEEN(heard) + SEEN(missed) == ports[WRITER].number);
+	MUST(SEEN(missed) - missed <= gone); /* and not a record more */
+	TELL(done[1], false);
+	go_on(reader);
+	return left_behind;
+}
+
+START_TEST(a_reader_overtaken_at_each_instruction)
+{
+	unsigned long at = 0, stride = suite_sanitized() ? 13 : 1, points = 0;
+	uint64_t seed = 6;
+	pid_t reader;
+
+	if (!may_trace("a reader overtaken at each instruction"))
+		return;
+	open_shared();
+	open_room(2);
+	reader = trace(read_again_and_again);
+	for (; overtake(reader, at, &seed); at += stride)
+		points++;
+	(void)printf("FIGURE a reader overtaken at %lu points (stride %lu): %llu records read, "
+		     "%llu missed\n",
+		     points, stride, (unsigned long long)SEEN(heard),
+		     (unsigned long long)SEEN(missed));
+	(void)fflush(stdout);
+	ck_assert_uint_gt(points, 50);
+	end_process(reader);
+	bus_close(&bus);
+}
+END_TEST
+
+/* ---- a reader that takes its seat ---- */
+
+static void take_seat_again_and_again(void)
+{
+	struct bus_port *port = &ports[READER];
+	struct bus_record record;
+
+	for (;;) {
+		stop();
+		bus_take_seat(port, &bus, READER);
+		TELL(done[1], true);
+		TELL(next, port->expected[WRITER]);
+		stop(); /* until the ring is full */
+		while (hear(port, &record)) {
+			if (record.number != shared->next)
+				TELL(lost, true);
+			TELL(next, record.number + 1);
+		}
+		TELL(missed, port->missed);
+		bus_vacate(&bus, READER);
+	}
+}
+
+/* At most so many records; each is read by the writer itself, so that only others hold it. */
+static void say_some(uint64_t n, uint64_t *seed)
+{
+	while (n-- && say_at_head(next_random(seed) % 300))
+		continue;
+	(void)hear_all(&ports[WRITER]);
+}
+
+#define LAPS(n) ((n)*RING_BYTES / 160)
+
+/* From its seat on it reads all, also where the writer went round while it was taken. */
+/* At every stride-th of the first instructions, then each time that they are 1/share more: a walk
+ * round the ring is many, and always the same ones. */
+static void take_a_seat_everywhere(unsigned long stride, unsigned long share)
+{
+	unsigned long all, points = 0;
+	uint64_t seed = 8;
+	bool past = false;
+	pid_t reader;
+
+	open_shared();
+	open_room(2);
+	bus_vacate(&bus, READER);
+	say_some(LAPS(2), &seed);
+	reader = trace(take_seat_again_and_again);
+	all = step(reader, &shared->done[1], ULONG_MAX);
+	for (unsigned long at = 0; !past; at += at < 1200 ? stride : at / share, points++) {
+		past = at > all;
+		go_on(reader);
+		say_some(LAPS(2), &seed);
+		go_on(reader);
+		MUST(!SEEN(lost) && SEEN(missed) == 0);
+		MUST(SEEN(next) == ports[WRITER].number);
+		TELL(done[1], false);
+		say_some(next_random(&seed) % LAPS(2), &seed);
+		(void)step(reader, &shared->done[1], at);
+		say_some(LAPS(2), &seed);
+	}
+	(void)printf("FIGURE a writer went round at %lu of %lu instructions of taking a seat\n",
+		     points, all);
+	(void)fflush(stdout);
+	end_process(reader);
+	bus_close(&bus);
+}
+
+START_TEST(a_seat_taken_at_some_instructions)
+{
+	if (may_trace("a seat taken at some instructions"))
+		take_a_seat_everywhere(suite_sanitized() ? 61 : 31, 3);
+}
+END_TEST
+
+START_TEST(a_seat_taken_at_each_instruction)
+{
+	if (may_trace("a seat taken at each instruction"))
+		take_a_seat_everywhere(suite_sanitized() ? 7 : 1, 50);
+}
+END_TEST
+
+/* ---- two cores ---- */
+
+#define ROUNDS	20000
+#define SPIN_MS 3000 /* where they all sleep it takes longer, and is cut short */
+
+/* Waits a little, at random. Who finds itself asleep was too early, else too late: so both
+ * sides come to act at one moment. */
+struct lingerer {
+	uint64_t seed, most;
+};
+
+static void linger(struct lingerer *lingerer)
+{
+	for (uint64_t n = next_random(&lingerer->seed) % lingerer->most; n; n--)
+		__asm__ volatile("");
+}
+
+static void learn(struct lingerer *lingerer, bool too_early)
+{
+	if (too_early)
+		lingerer->most++;
+	else if (lingerer->most > 16)
+		lingerer->most--;
+}
+
+/* Where the bell is not rung, this is the wake-up that was lost. */
+static bool await_bell(unsigned seat)
+{
+	struct pollfd bell = {.fd = bus.bells[seat], .events = POLLIN};
+
+	TELL(sleeps, shared->sleeps + 1);
+	if (poll(&bell, 1, (int)patience_ms()) != 1)
+		TELL(lost, true);
+	(void)bells_rung(seat);
+	return !SEEN(lost);
+}
+
+static bool two_cores(const char *test, void (*other)(void), pid_t *pid)
+{
+	cpu_set_t cpus;
+
+	if (allowed_cpus(&cpus) < 2) {
+		suite_skip(test, "there is one CPU");
+		return false;
+	}
+	open_shared();
+	open_room(2);
+	*pid = fork();
+	ck_assert_int_ge(*pid, 0);
+	if (*pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pin(&cpus, 1);
+		other();
+		_exit(0);
+	}
+	pin(&cpus, 0);
+	return true;
+}
+
+static void two_cores_are_done(const char *what, unsigned long rounds, pid_t pid)
+{
+	(void)printf("FIGURE %s on two cores: %lu rounds, %llu sleeps\n", what, rounds,
+		     (unsigned long long)SEEN(sleeps));
+	(void)fflush(stdout);
+	ck_assert(!SEEN(lost));
+	ck_assert_uint_gt(SEEN(sleeps), 0);
+	end_process(pid);
+	bus_close(&bus);
+}
+
+/* It tells what it has read, and goes to sleep while the writer writes the next. */
+static void read_by_turns(void)
+{
+	struct bus_port *port = &ports[READER];
+	struct lingerer early = {1, 64};
+	bool asleep;
+
+	do {
+		skip_all(port);
+		TELL(next, port->expected[WRITER]);
+		linger(&early);
+		asleep = bus_sleep(port);
+		learn(&early, asleep);
+	} while (!asleep || await_bell(READER));
+}
+
+/* At least one of them slept: else there was no race. */
+static bool is_over(uint64_t rounds, uint64_t most, uint64_t until_ms)
+{
+	return rounds >= most || SEEN(lost) || (now_ms() >= until_ms && SEEN(sleeps));
+}
+
+static void publish_by_turns(unsigned times)
+{
+	struct bus_port *port = &ports[WRITER];
+	uint64_t until = now_ms() + (uint64_t)times * SPIN_MS;
+	struct lingerer late = {2, 64};
+	pid_t pid;
+
+	if (!two_cores("no reader sleeps on", read_by_turns, &pid))
+		return;
+	while (!is_over(port->number, (uint64_t)times * ROUNDS, until)) {
+		linger(&late);
+		MUST(publish_48(port));
+		(void)bus_announce(port);
+		skip_all(port);
+		while (SEEN(next) != port->number && !SEEN(lost))
+			continue;
+	}
+	two_cores_are_done("publish and sleep", port->number, pid);
+}
+
+START_TEST(no_reader_sleeps_on)
+{
+	publish_by_turns(1);
+}
+END_TEST
+
+START_TEST(no_reader_sleeps_on_for_long)
+{
+	publish_by_turns(10);
+}
+END_TEST
+
+/* It makes space while the writer goes to wait for it. */
+static void take_by_turns(void)
+{
+	static unsigned char bytes[BUS_RECORD_MAX];
+	struct bus_record record;
+	struct lingerer late = {3, 64};
+
+	for (uint64_t turn = 1;; turn++) {
+		while (SEEN(turn) != turn)
+			continue;
+		(void)bus_peek(&ports[READER], &record);
+		linger(&late);
+		(void)bus_take(&ports[READER], &record, bytes);
+		(void)bus_rest(&ports[READER]);
+	}
+}
+
+/* A bell may be an old one: then it waits again. */
+static bool publish_at_last(struct bus_port *port, struct lingerer *early)
+{
+	do {
+		bool waits = bus_wait(port, 0);
+
+		learn(early, waits);
+		if (waits && !await_bell(WRITER))
+			return false;
+	} while (!publish_48(port));
+	return true;
+}
+
+static void wait_by_turns(unsigned times)
+{
+	struct bus_port *port = &ports[WRITER];
+	uint64_t until = now_ms() + (uint64_t)times * SPIN_MS;
+	struct lingerer early = {4, 64};
+	pid_t pid;
+
+	if (!two_cores("no writer waits on", take_by_turns, &pid))
+		return;
+	do
+		skip_all(port);
+	while (publish_48(port));
+	while (!is_over(shared->turn, (uint64_t)times * ROUNDS, until)) {
+		TELL(turn, shared->turn + 1);
+		linger(&early);
+		if (!publish_at_last(port, &early))
+			break;
+		MUST(!publish_48(port));
+		skip_all(port);
+	}
+	two_cores_are_done("wait and take", shared->turn, pid);
+}
+
+START_TEST(no_writer_waits_on)
+{
+	wait_by_turns(1);
+}
+END_TEST
+
+START_TEST(no_writer_waits_on_for_long)
+{
+	wait_by_turns(10);
+}
+END_TEST
+
+#define RACES (sizeof races / sizeof *races)
+
+SUITE("bus_race",
+      {"no wake-up is lost where one stands", no_wake_up_is_lost_where_one_stands, 30, RACES},
+      {"no wake-up is lost between two steps", no_wake_up_is_lost_between_two_steps, 300, RACES,
+       .kind = SUITE_LONG},
+      {"a reader overtaken at each instruction", a_reader_overtaken_at_each_instruction, 60},
+      {"a seat taken at some instructions", a_seat_taken_at_some_instructions, 60},
+      {"a seat taken at each instruction", a_seat_taken_at_each_instruction, 300,
+       .kind = SUITE_LONG},
+      {"no reader sleeps on", no_reader_sleeps_on, 30},
+      {"no writer waits on", no_writer_waits_on, 30},
+      {"no reader sleeps on, ten times as long", no_reader_sleeps_on_for_long, 60,
+       .kind = SUITE_LONG},
+      {"no writer waits on, ten times as long", no_writer_waits_on_for_long, 60,
+       .kind = SUITE_LONG})

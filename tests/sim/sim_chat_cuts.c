@@ -1,0 +1,469 @@
+/*
+ * What TCP and the kernel may do to a chat must not show. However a transcript is cut, and
+ * however little the listener takes at a time, the listener hears the same lines. And each
+ * error that a call may give, at every call of a scenario on two workers: both loops go on,
+ * and nobody whose call it was not loses anything.
+ *
+ * What is to be heard is worked out here. Not seen: what a real kernel does beside failing.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/support/sim/segmenter.h"
+#include "tests/support/sim/sim_chat_workers.h"
+
+static struct hall hall;
+
+/* ---- transcripts ---- */
+
+#define LINE_MAX_HERE 100
+#define BYTES_MAX     (256u << 10)
+
+static struct transcript {
+	const char *name;
+	uint32_t line_max;
+	enum close_reason reason;
+	size_t in_n, out_n;
+	unsigned char in[BYTES_MAX], out[BYTES_MAX];
+} t;
+
+static unsigned char heard[2 * BYTES_MAX];
+
+static void transcript_begin(const char *name, uint32_t line_max, enum close_reason reason)
+{
+	t.name = name;
+	t.line_max = line_max;
+	t.reason = reason;
+	t.in_n = t.out_n = 0;
+}
+
+/* in is sent, out is what others hear of it. */
+static void add(const char *in, size_t in_n, const char *out, size_t out_n)
+{
+	memcpy(t.in + t.in_n, in, in_n);
+	t.in_n += in_n;
+	if (out_n)
+		memcpy(t.out + t.out_n, out, out_n);
+	t.out_n += out_n;
+}
+
+static void add_text(const char *in, const char *out)
+{
+	add(in, strlen(in), out, strlen(out));
+}
+
+static void add_line(size_t n, bool is_heard)
+{
+	char line[16002];
+
+	for (size_t i = 0; i < n; i++)
+		line[i] = (char)('a' + (i + n) % 26);
+	line[n] = '\n';
+	add(line, n + 1, line, is_heard ? n + 1 : 0);
+}
+
+static void make_lines(void)
+{
+	static const size_t lengths[] = {0, 1, 99, 100, 0, 0, 37, 100, 5};
+
+	transcript_begin("lines", LINE_MAX_HERE, CLOSE_eof);
+	for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+		add_line(lengths[i], true);
+}
+
+static void make_text(void)
+{
+	transcript_begin("text", LINE_MAX_HERE, CLOSE_eof);
+	add_text("one\r\n\r\n\r\r\n", "one\n\n?\n");
+	add_text("gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80\n",
+		 "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80\n");
+	add_text("\xe2\x80\xae|\xc2\x9b|\x1b[31m|\xf0\x9f\n\x98\x80\n", "?|?|?[31m|??\n??\n");
+	add("\0\t\x7f\xfe\n", 5, "?\t??\n", 5);
+}
+
+/* Windows may be ten lines high, and options be of number 10. */
+static void make_telnet(void)
+{
+	static const char window[] = "\xff\xfa\x1f\0P\0\n\xff\xff\n\xff\xf0";
+
+	transcript_begin("telnet", LINE_MAX_HERE, CLOSE_eof);
+	add_text("\xff\xfb\x1f\xff\xfd\x01", "");
+	add(window, sizeof window - 1, "", 0);
+	add_text("hello \xff\xf9there\n", "hello there\n");
+	add_text("one\n\xfftwo\xff\xfe\n\n", "one\ntwo\n");
+	add(window, sizeof window - 1, "", 0);
+	add_text("\xff\xff\xe2\x80\xff\xfb\n\xae|\xff\n", "?|\n");
+	add(window, sizeof window - 1, "", 0);
+}
+
+static void make_unfinished(void)
+{
+	transcript_begin("line without its end", LINE_MAX_HERE, CLOSE_truncated);
+	add_text("one\ntwo\n\n", "one\ntwo\n\n");
+	add_text("three, but for its end", "");
+}
+
+static void make_too_long(void)
+{
+	transcript_begin("line too long", LINE_MAX_HERE, CLOSE_line_too_long);
+	add_line(100, true);
+	add_line(101, false);
+	add_line(5, false);
+}
+
+static void make_too_long_and_unfinished(void)
+{
+	transcript_begin("line too long without its end", LINE_MAX_HERE, CLOSE_line_too_long);
+	add_text("fine\n", "fine\n");
+	for (int i = 0; i < 13; i++)
+		add_text("ten bytes.", "");
+}
+
+static void make_large(void)
+{
+	transcript_begin("large lines", 16000, CLOSE_eof);
+	add_line(16000, true);
+	add_line(15999, true);
+	add_line(0, true);
+	for (size_t i = 0; i < 3000; i++)
+		add_line(i % 5, true);
+	add_line(16000, true);
+	add_line(16000, true);
+}
+
+static void make_large_too_long(void)
+{
+	transcript_begin("large line too long", 16000, CLOSE_line_too_long);
+	add_line(16000, true);
+	add_line(16001, false);
+}
+
+static void (*const small[])(void) = {make_lines,      make_text,     make_telnet,
+				      make_unfinished, make_too_long, make_too_long_and_unfinished};
+
+/* ---- a cutting ---- */
+
+static enum close_reason last_reason(const struct stats *before)
+{
+	for (int i = 1; i < CLOSE_REASONS; i++)
+		if (hall.workers[0].stats.closed[i] != before->closed[i])
+			return (enum close_reason)i;
+	return CLOSE_NONE;
+}
+
+/* A speaker on one worker, whose bytes are cut; the listener on the other, who takes the drain. */
+static void run_cutting(struct peer *listener, struct cutting *cutting, const char *how)
+{
+	struct stats before = hall.workers[0].stats;
+	struct peer *speaker;
+	size_t n = 0;
+
+	cutting->name = t.name;
+	cutting->in = t.in;
+	cutting->in_n = t.in_n;
+	hall.workers[0].services[0].message_max = t.line_max;
+	speaker = hall_connect(&hall, 0, 0);
+	speaker->script = cutting;
+	speaker->after_read = cutting_maybe_send;
+	for (int i = 0; !speaker->closed || n < t.out_n; i++) {
+		EXPECT_MSG(i < 300000, "%s, %s: does not end", t.name, how);
+		cutting_send(speaker);
+		worker_pass(&hall.workers[0]);
+		if (speaker->shut) /* it was told; now it ends its side */
+			peer_finish(speaker);
+		worker_pass(&hall.workers[1]);
+		n += peer_receive(listener, heard + n,
+				  cutting->drain ? cutting->drain : sizeof heard - n);
+		kernel_advance(1);
+	}
+	hall_wait(&hall, 20);
+	EXPECT_MSG(!listener->out.n, "%s, %s: too much came", t.name, how);
+	EXPECT_MSG(memcmp(heard, t.out, t.out_n) == 0, "%s, %s: other lines came", t.name, how);
+	EXPECT_MSG(last_reason(&before) == t.reason, "%s, %s: closed for %s, not %s", t.name, how,
+		   close_reason_name(last_reason(&before)), close_reason_name(t.reason));
+	EXPECT(hall.workers[0].stats.members_left == before.members_left + 1);
+	peer_free(speaker);
+}
+
+static struct peer *hall_open_for_cuts(void)
+{
+	hall_open(&hall, &(struct hall_setting){HALL_SETTING});
+	return hall_connect(&hall, 1, 0);
+}
+
+static void hall_end(struct peer *listener)
+{
+	peer_finish(listener);
+	hall_wait(&hall, 20);
+	hall_close(&hall);
+}
+
+START_TEST(every_cut_in_two)
+{
+	struct peer *listener = hall_open_for_cuts();
+	unsigned long runs = 0;
+	char how[80];
+
+	for (size_t i = 0; i < sizeof small / sizeof *small; i++) {
+		small[i]();
+		for (size_t cut = 1; cut <= t.in_n; cut++)
+			for (int way = 0; way < 8; way++, runs++) {
+				struct cutting cutting = {.seed = cut,
+							  .first = cut,
+							  .mid_turn = way & 1,
+							  .fin_alone = way & 2,
+							  .drain = way & 4 ? 7 : 0};
+
+				listener->space = way & 4 ? 10 : PEER_SPACE;
+				(void)snprintf(how, sizeof how, "cut after %zu, way %d", cut, way);
+				run_cutting(listener, &cutting, how);
+			}
+	}
+	(void)printf("FIGURE transcripts of chat cut in two: %lu runs\n", runs);
+	(void)fflush(stdout);
+	hall_end(listener);
+}
+END_TEST
+
+START_TEST(cut_at_random)
+{
+	struct peer *listener = hall_open_for_cuts();
+	char how[80];
+
+	for (size_t i = 0; i < sizeof small / sizeof *small; i++) {
+		small[i]();
+		for (unsigned long k = 0; k < suite_volume(500); k++) {
+			uint64_t seed = k * 1000003 + 17;
+			struct cutting cutting = {.seed = seed,
+						  .piece = sim_below(&seed, 3) ? 0 : 1,
+						  .mid_turn = sim_below(&seed, 2),
+						  .fin_alone = sim_below(&seed, 2),
+						  .drain = sim_below(&seed, 300)};
+
+			listener->space = 1 + sim_below(&seed, 300);
+			(void)snprintf(how, sizeof how, "random cutting %lu", k);
+			run_cutting(listener, &cutting, how);
+		}
+	}
+	hall_end(listener);
+}
+END_TEST
+
+START_TEST(large_transcripts_cut_at_random)
+{
+	static void (*const large[])(void) = {make_large, make_large_too_long};
+	struct peer *listener = hall_open_for_cuts();
+	char how[80];
+
+	for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
+		large[i]();
+		for (unsigned long k = 0; k < suite_volume(100); k++) {
+			uint64_t seed = k * 1000003 + 18;
+			struct cutting cutting = {
+			    .seed = seed,
+			    .mid_turn = sim_below(&seed, 2),
+			    .fin_alone = sim_below(&seed, 2),
+			    .drain = sim_below(&seed, 2) ? 0 : 100 + sim_below(&seed, 9000)};
+
+			listener->space = sim_below(&seed, 2) ? PEER_SPACE : 9000;
+			(void)snprintf(how, sizeof how, "random cutting %lu", k);
+			run_cutting(listener, &cutting, how);
+		}
+	}
+	ck_assert_uint_gt(hall.workers[0].stats.publish_waits, 0);
+	ck_assert_uint_gt(hall.workers[0].stats.budget_yields, 0);
+	hall_end(listener);
+}
+END_TEST
+
+/* ---- faults ---- */
+
+enum { READER, SLOW, BOTH, TALKER, TOO_LONG, RESETS, HALF, CUSTOMERS };
+#define LINES 12
+
+static struct customer {
+	struct peer *peer;
+	char heard[8000];
+	size_t heard_n;
+	unsigned said;
+} customers[CUSTOMERS];
+
+static uint64_t baseline_closed[CLOSE_REASONS];
+
+static unsigned worker_of(int i)
+{
+	return (unsigned)(i % 2);
+}
+
+static void customer_step(int i, int step)
+{
+	struct customer *c = &customers[i];
+	char line[200];
+	int n;
+
+	c->heard_n += peer_receive(c->peer, c->heard + c->heard_n,
+				   i == SLOW ? 60 : sizeof c->heard - c->heard_n);
+	EXPECT(c->heard_n < sizeof c->heard);
+	if (i == READER || c->peer->fd < 0 || step % 3)
+		return;
+	if (c->said < LINES) {
+		n = snprintf(line, sizeof line, "%d %u some words\n", i, c->said++);
+		if (i == TOO_LONG && c->said == LINES)
+			memset(line, 'x', (size_t)(n = 150));
+		if (i == HALF && c->said == LINES)
+			n -= 4;
+		peer_send(c->peer, line, (size_t)n);
+		if (i == RESETS && c->said == LINES)
+			peer_reset(c->peer);
+	} else if (i == HALF || i == BOTH || (i == TOO_LONG && c->peer->shut)) {
+		peer_finish(c->peer);
+	}
+}
+
+static bool over(int step)
+{
+	for (int i = 0; i < CUSTOMERS; i++)
+		if (step < 150 || !customers[i].peer->closed || customers[i].peer->out.n)
+			return false;
+	return true;
+}
+
+static void run_with_fault(enum kernel_call call, unsigned long k, int error, const char *how)
+{
+	struct hall_setting setting = {HALL_SETTING};
+
+	setting.message_max = 100;
+	setting.limits.write_ms = 3000;
+	setting.names = call == KERNEL_getpeername;
+	memset(customers, 0, sizeof customers);
+	hall_open(&hall, &setting);
+	hall_settle(&hall);
+	kernel_count_anew();
+	if (error)
+		kernel_fail(call, k, error);
+	for (int i = 0; i < CUSTOMERS; i++) {
+		customers[i].peer = hall_connect(&hall, worker_of(i), 0);
+		if (i == SLOW)
+			customers[i].peer->space = 50;
+	}
+	for (int step = 0; !over(step); step++) {
+		EXPECT_MSG(step < 5000, "%s: no end of it", how);
+		for (int i = 0; i < CUSTOMERS; i++) {
+			customer_step(i, step);
+			if (step > 140 && customers[i].peer->fd >= 0 && !customers[i].peer->in.n &&
+			    customers[i].said >= (i == READER ? 0 : LINES))
+				peer_finish(customers[i].peer);
+		}
+		loop_pass(&hall.workers[0].loop, 2);
+		loop_pass(&hall.workers[1].loop, 2);
+	}
+}
+
+/* The lines of one speaker, as a listener heard them: how many, in order and whole. */
+static unsigned lines_heard(const struct customer *c, int speaker, const char *how)
+{
+	const char *at = c->heard, *end;
+	unsigned next = 0;
+
+	for (; (end = memchr(at, '\n', (size_t)(c->heard + c->heard_n - at))); at = end + 1) {
+		char expected[100], *text = memmem(at, (size_t)(end - at), ": ", 2);
+		int n = snprintf(expected, sizeof expected, "%d %u some words", speaker, next);
+
+		text = text ? text + 2 : (char *)(uintptr_t)at;
+		if (*text != '0' + speaker)
+			continue;
+		EXPECT_MSG(end - text == n && memcmp(text, expected, (size_t)n) == 0,
+			   "%s: %ld heard line %u of %d wrong", how, (long)(c - customers), next,
+			   speaker);
+		next++;
+	}
+	return next;
+}
+
+static unsigned lines_said(int speaker)
+{
+	return speaker == READER ? 0 : speaker == TOO_LONG || speaker == HALF ? LINES - 1 : LINES;
+}
+
+static void check_customers(const struct peer *hit, const char *how)
+{
+	for (int i = 0; i < CUSTOMERS; i++)
+		for (int s = 0; s < CUSTOMERS; s++) {
+			unsigned n = lines_heard(&customers[i], s, how);
+			bool complete = customers[i].peer != hit && customers[s].peer != hit &&
+					s != RESETS && i != RESETS && i != TOO_LONG && i != HALF &&
+					i != BOTH;
+
+			EXPECT_MSG(i != s || n == 0, "%s: %d heard itself", how, i);
+			EXPECT_MSG(i == s || n <= lines_said(s), "%s: %d heard too much", how, i);
+			EXPECT_MSG(i == s || !complete || n == lines_said(s),
+				   "%s: %d heard %u of %u lines of %d", how, i, n, lines_said(s),
+				   s);
+		}
+}
+
+static void check_reasons(const struct peer *hit, const char *how)
+{
+	unsigned moved = 0;
+
+	for (int i = 1; i < CLOSE_REASONS; i++) {
+		uint64_t closed = HALL_SUM(&hall, closed[i]);
+
+		moved += closed > baseline_closed[i] ? (unsigned)(closed - baseline_closed[i]) : 0;
+	}
+	EXPECT_MSG(moved <= (hit ? 1u : 0u), "%s: %u ended for another reason", how, moved);
+}
+
+static void try_call(enum kernel_call call, const int *errors)
+{
+	unsigned long n, runs = 0;
+	char how[100];
+
+	log_open(LOG_ERROR, LOG_LOGFMT);
+	run_with_fault(call, 0, 0, "no fault");
+	check_customers(NULL, "no fault");
+	for (int i = 0; i < CLOSE_REASONS; i++)
+		baseline_closed[i] = HALL_SUM(&hall, closed[i]);
+	n = kernel.calls[call];
+	hall_close(&hall);
+	EXPECT_MSG(n > 0, "the scenario has no %s", kernel_call_names[call]);
+	for (; *errors; errors++)
+		for (unsigned long k = 1; k <= n; k++, runs++) {
+			(void)snprintf(how, sizeof how, "%s %lu, %s", kernel_call_names[call], k,
+				       strerror(*errors));
+			run_with_fault(call, k, *errors, how);
+			EXPECT_MSG(kernel.failed, "%s: never came to pass", how);
+			check_customers(kernel.failed_peer, how);
+			check_reasons(kernel.failed_peer, how);
+			hall_close(&hall);
+		}
+	(void)printf("FIGURE faults of %s in a chat: %lu runs\n", kernel_call_names[call], runs);
+	(void)fflush(stdout);
+}
+
+#define TRY(name, ...)                                                                             \
+	START_TEST(name##_may_fail)                                                                \
+	{                                                                                          \
+		try_call(KERNEL_##name, (const int[]){__VA_ARGS__, 0});                            \
+	}                                                                                          \
+	END_TEST
+
+TRY(read, EINTR, EAGAIN, ECONNRESET, EPIPE, ETIMEDOUT, EHOSTUNREACH, EIO, ENOMEM, ENOTCONN)
+TRY(write, EINTR, EAGAIN, ECONNRESET, EPIPE, ETIMEDOUT, EIO, ENOMEM, ENOBUFS)
+TRY(writev, EINTR, EAGAIN, ECONNRESET, EPIPE, ETIMEDOUT, EIO, ENOMEM, ENOBUFS)
+TRY(epoll_wait, EINTR)
+TRY(epoll_ctl, ENOMEM, ENOSPC, EPERM)
+TRY(getpeername, ENOTCONN, ENOBUFS)
+TRY(getsockopt, ENOMEM, ENOTCONN)
+TRY(ioctl, EINVAL)
+TRY(close, EINTR, EIO)
+
+SUITE("sim_chat_cuts", {"every cut in two", every_cut_in_two, 60},
+      {"cut at random", cut_at_random, 60},
+      {"large transcripts cut at random", large_transcripts_cut_at_random, 60},
+      {"read may fail", read_may_fail, 60}, {"write may fail", write_may_fail, 60},
+      {"writev may fail", writev_may_fail, 60}, {"epoll_wait may fail", epoll_wait_may_fail, 60},
+      {"epoll_ctl may fail", epoll_ctl_may_fail, 60},
+      {"getpeername may fail", getpeername_may_fail, 60},
+      {"getsockopt may fail", getsockopt_may_fail, 60}, {"ioctl may fail", ioctl_may_fail, 60},
+      {"close may fail", close_may_fail, 60})

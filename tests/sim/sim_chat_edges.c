@@ -1,0 +1,358 @@
+/*
+ * Chat where something runs out: segments, chunks, the ring, a peer's patience. Each test is
+ * one place where who takes too much could harm somebody else, and does not.
+ */
+#include <stdio.h>
+
+#include "tests/support/sim/sim_chat_workers.h"
+
+static struct hall hall;
+static unsigned char got[1 << 20];
+
+static struct hall_setting setting = {HALL_SETTING};
+
+static void open_hall(void)
+{
+	log_open(LOG_ERROR, LOG_LOGFMT);
+	hall_open(&hall, &setting);
+}
+
+static size_t take_all(struct peer *peer)
+{
+	size_t n = 0;
+
+	while (peer->out.n) {
+		EXPECT(n + peer->out.n <= sizeof got);
+		n += peer_receive(peer, got + n, peer->out.n);
+		hall_settle(&hall);
+	}
+	return n;
+}
+
+static void end(struct peer *const *peers, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		peers[i]->space = PEER_SPACE;
+		peer_finish(peers[i]);
+	}
+	hall_wait(&hall, 20);
+	for (int round = 0; round < 100; round++)
+		for (size_t i = 0; i < n; i++)
+			(void)take_all(peers[i]);
+	hall_close(&hall);
+}
+
+/* ---- segments ---- */
+
+/* Lines of one byte by two members in turns, all to be read at once: pieces of two bytes. */
+static void publish_in_turns(uint16_t topic, int lines)
+{
+	struct iovec x = {(void *)(uintptr_t) "x", 1}, end_of_line = {(void *)(uintptr_t) "\n", 1};
+	static uint32_t turn[HALL_TOPICS];
+
+	for (int i = 0; i < lines; i++)
+		EXPECT(relay_publish(&hall.workers[0].relay, HALL_NUMBER(topic),
+				     1 + turn[topic]++ % 2, x, end_of_line));
+}
+
+/* Who talks and does not read is owed many short pieces, between its own lines. */
+START_TEST(talkers_who_do_not_read_hold_nobody_up)
+{
+	struct peer *peers[4];
+
+	open_hall();
+	for (unsigned i = 0; i < 4; i++)
+		peers[i] = hall_connect(&hall, i / 3, 0);
+	peers[0]->space = peers[1]->space = 1;
+	for (int i = 0; i < 2000; i++) {
+		peer_text(peers[i % 2], "x\n");
+		hall_settle(&hall);
+		(void)take_all(peers[2]);
+		(void)take_all(peers[3]);
+	}
+	hall_wait(&hall, 20);
+	(void)take_all(peers[2]);
+	peer_text(peers[3], "hello\n");
+	hall_wait(&hall, 100);
+	ck_assert(!peers[2]->closed);
+	ck_assert(!peers[3]->closed);
+	peer_expect(peers[2], "hello\n", 6);
+	ck_assert_uint_eq(HALL_SUM(&hall, missed), 0);
+	end(peers, 4);
+}
+END_TEST
+
+/* Echo owes bytes when it finds that its peer does not read: there has to be a segment. */
+START_TEST(talkers_who_do_not_read_leave_segments_to_others)
+{
+	struct pool *segments = &hall.workers[0].table.buffers.segments;
+	struct peer *peers[2 + 8];
+
+	setting.workers = 1;
+	open_hall();
+	for (unsigned i = 0; i < 2; i++) {
+		peers[i] = hall_connect(&hall, 0, 0);
+		peers[i]->space = 1;
+	}
+	for (unsigned i = 2; i < 10; i++) {
+		peers[i] = service_connect(&hall.workers[0].echo);
+		peers[i]->space = 1;
+	}
+	/* What the last batch is allowed to take is all that is left. */
+	for (int i = 0; i < 2000 && pool_free(segments) > TOPIC_OWN_LINES + 3; i++) {
+		publish_in_turns(0, 1);
+		hall_settle(&hall);
+	}
+	publish_in_turns(0, TOPIC_OWN_LINES);
+	hall_settle(&hall);
+	for (unsigned i = 2; i < 10; i++)
+		peer_text(peers[i], "echo\n");
+	hall_settle(&hall);
+	for (unsigned i = 2; i < 10; i++)
+		ck_assert(!peers[i]->closed);
+	end(peers, 10);
+}
+END_TEST
+
+/* Two topics in one pass: each alone would have segments for its members' pieces. */
+START_TEST(two_topics_do_not_promise_the_same_segments)
+{
+	struct peer *peers[6];
+
+	setting.workers = 1;
+	open_hall();
+	for (unsigned i = 0; i < 6; i++) {
+		peers[i] = hall_connect(&hall, 0, i % 2);
+		peers[i]->space = i < 4 ? 1 : PEER_SPACE;
+	}
+	for (int i = 0; i < 100; i++) {
+		publish_in_turns(0, 1);
+		publish_in_turns(1, 1);
+		hall_settle(&hall);
+	}
+	publish_in_turns(0, TOPIC_OWN_LINES);
+	publish_in_turns(1, TOPIC_OWN_LINES);
+	hall_wait(&hall, 100);
+	for (unsigned i = 4; i < 6; i++) {
+		ck_assert(!peers[i]->closed);
+		ck_assert_uint_eq(take_all(peers[i]), 200 + 2 * TOPIC_OWN_LINES);
+	}
+	end(peers, 6);
+}
+END_TEST
+
+/* ---- the ring ---- */
+
+static size_t count_lines(const struct peer *peer, size_t seen[3])
+{
+	size_t n = peer->out.n, lines = 0;
+	const unsigned char *at = peer->out.at + peer->out.start;
+
+	for (size_t i = 0; i < n; i++) {
+		if (at[i] != '\n')
+			continue;
+		seen[at[i - 1] - 'a']++;
+		lines++;
+	}
+	return lines;
+}
+
+/* Where the ring is full all the time, all who have something to say get to say it. */
+START_TEST(a_full_ring_is_shared_by_those_who_wait)
+{
+	static char line[1000];
+	struct peer *peers[4];
+	size_t seen[3] = {0};
+
+	open_hall();
+	for (unsigned i = 0; i < 3; i++)
+		peers[i] = hall_connect(&hall, 0, 0);
+	peers[3] = hall_connect(&hall, 1, 0);
+	for (int round = 0; round < 40; round++) {
+		for (unsigned i = 0; i < 3; i++) {
+			memset(line, 'a' + (int)i, sizeof line);
+			line[sizeof line - 1] = '\n';
+			while (peers[i]->in.n < 128u << 10)
+				peer_send(peers[i], line, sizeof line);
+		}
+		for (int pass = 0; pass < 4; pass++)
+			worker_pass(&hall.workers[0]);
+		kernel_advance(1);
+		for (int pass = 0; pass < 40; pass++)
+			worker_pass(&hall.workers[1]);
+		(void)count_lines(peers[3], seen);
+		for (unsigned i = 0; i < 4; i++)
+			(void)peer_receive(peers[i], NULL, SIZE_MAX);
+	}
+	ck_assert_uint_gt(HALL_SUM(&hall, publish_waits), 10);
+	(void)printf("FIGURE lines through a full ring: %zu %zu %zu\n", seen[0], seen[1], seen[2]);
+	(void)fflush(stdout);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_msg(seen[i] * 6 > seen[0] + seen[1] + seen[2],
+			      "member %u said %zu lines of %zu", i, seen[i],
+			      seen[0] + seen[1] + seen[2]);
+	end(peers, 4);
+}
+END_TEST
+
+static bool has_come(const struct peer *peer, const char *text, size_t n)
+{
+	return peer->out.n >= n && memmem(peer->out.at + peer->out.start, peer->out.n, text, n);
+}
+
+/* Space for a long line never comes where short ones take it first. */
+START_TEST(short_lines_do_not_overtake_a_long_one_for_ever)
+{
+	static char line[16001];
+	struct peer *peers[4];
+	int rounds = 0;
+
+	open_hall();
+	for (unsigned i = 0; i < 3; i++)
+		peers[i] = hall_connect(&hall, 0, 0);
+	peers[3] = hall_connect(&hall, 1, 0);
+	memset(line, 'l', sizeof line);
+	line[sizeof line - 1] = '\n';
+	while (!has_come(peers[3], line, sizeof line)) {
+		ck_assert_int_lt(rounds++, 50);
+		(void)peer_receive(peers[3], NULL, SIZE_MAX);
+		for (unsigned i = 0; i < 2; i++)
+			while (peers[i]->in.n < 128u << 10)
+				peer_text(peers[i], "a short line\n");
+		if (rounds == 10)
+			peer_send(peers[2], line, sizeof line);
+		for (int pass = 0; pass < 4; pass++)
+			worker_pass(&hall.workers[0]);
+		kernel_advance(1);
+		worker_pass(&hall.workers[1]); /* a batch: space for a chunk */
+		for (unsigned i = 0; i < 3; i++)
+			(void)peer_receive(peers[i], NULL, SIZE_MAX);
+	}
+	(void)printf("FIGURE rounds until a long line came, beside short ones: %d\n", rounds - 10);
+	(void)fflush(stdout);
+	end(peers, 4);
+}
+END_TEST
+
+/* ---- a graceful stop ---- */
+
+/* Somebody who goes on talking does not keep the process. */
+START_TEST(a_stop_does_not_wait_for_who_goes_on_talking)
+{
+	struct peer *peers[3];
+	int passes = 0;
+
+	setting.workers = 1;
+	open_hall();
+	for (unsigned i = 0; i < 3; i++)
+		peers[i] = hall_connect(&hall, 0, 0);
+	hall_settle(&hall);
+	peer_text(peers[0], "said before\n");
+	relay_drain(&hall.workers[0].relay, false);
+	relay_close_doors(&hall.workers[0].relay);
+	conn_table_drain(&hall.workers[0].table);
+	while (!peers[1]->closed) {
+		ck_assert_int_lt(passes++, 1000);
+		peer_text(peers[0], "on and on\n");
+		kernel_advance(1);
+		worker_pass(&hall.workers[0]);
+		(void)peer_receive(peers[2], NULL, SIZE_MAX);
+	}
+	ck_assert_int_eq(memcmp(peers[1]->out.at + peers[1]->out.start, "said before\n", 12), 0);
+	(void)printf("FIGURE passes until the end, beside one who goes on talking: %d\n", passes);
+	(void)fflush(stdout);
+	end(peers, 3);
+}
+END_TEST
+
+/* ---- many members ---- */
+
+#define MEMBERS 1000
+
+static struct peer *members[MEMBERS];
+
+static struct peer *open_for_many(void)
+{
+	setting.workers = 1;
+	setting.limits.connections_max = MEMBERS + 10;
+	open_hall();
+	for (unsigned i = 0; i < MEMBERS; i++)
+		members[i] = hall_connect(&hall, 0, 0);
+	return service_connect(&hall.workers[0].echo);
+}
+
+/* In a pass, as many members as the turn of a relay counts get it, and whoever else is there has a
+ * turn too. */
+START_TEST(a_line_to_many_goes_out_between_the_turns_of_others)
+{
+	struct stats *stats = &hall.workers[0].stats;
+	struct peer *other = open_for_many();
+	int passes = 0;
+
+	for (unsigned i = 0; i < 512; i++) /* and so empty ones, as many as a batch has */
+		peer_text(members[0], "\n");
+	do {
+		uint64_t writes = kernel.calls[KERNEL_write] + kernel.calls[KERNEL_writev];
+
+		peer_text(other, "ping");
+		worker_pass(&hall.workers[0]);
+		peer_expect(other, "ping", 4);
+		writes = kernel.calls[KERNEL_write] + kernel.calls[KERNEL_writev] - writes;
+		ck_assert_uint_le(writes, RELAY_TURN_MEMBERS + 1);
+		ck_assert_int_lt(passes++, 100);
+	} while (stats->deliveries < 512 * (MEMBERS - 1) || hall.workers[0].loop.first);
+	ck_assert_int_ge(passes, MEMBERS / RELAY_TURN_MEMBERS);
+	for (unsigned i = 1; i < MEMBERS; i++)
+		ck_assert_uint_eq(members[i]->out.n, 512);
+	ck_assert_uint_eq(members[0]->out.n, 0);
+	peer_finish(other);
+	end(members, MEMBERS);
+}
+END_TEST
+
+/* Whoever comes while it goes out hears what is said later; whoever goes is not missed. */
+START_TEST(members_come_and_go_while_a_line_goes_out)
+{
+	struct stats *stats = &hall.workers[0].stats;
+	struct peer *other = open_for_many(), *late[3];
+
+	peer_text(members[0], "one\n");
+	while (!stats->deliveries)
+		worker_pass(&hall.workers[0]);
+	ck_assert_uint_lt(stats->deliveries, MEMBERS / 2);
+	for (unsigned i = 0; i < 3; i++) { /* one behind the cursor, one before it; their places */
+		unsigned gone = i ? MEMBERS - i : 1;
+
+		peer_reset(members[gone]);
+		worker_pass(&hall.workers[0]);
+		members[gone] = late[i] = hall_connect(&hall, 0, 0);
+	}
+	hall_wait(&hall, 20);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_uint_eq(late[i]->out.n, 0);
+	peer_text(late[1], "two\n");
+	hall_wait(&hall, 20);
+	peer_expect(late[0], "two\n", 4);
+	peer_expect(late[2], "two\n", 4);
+	for (unsigned i = 1; i < MEMBERS; i++)
+		if (members[i] != late[0] && members[i] != late[1] && members[i] != late[2])
+			peer_expect(members[i], "one\ntwo\n", 8);
+	peer_finish(other);
+	end(members, MEMBERS);
+}
+END_TEST
+
+SUITE("sim_chat_edges",
+      {"talkers who do not read hold nobody up", talkers_who_do_not_read_hold_nobody_up, 30},
+      {"talkers who do not read leave segments to others",
+       talkers_who_do_not_read_leave_segments_to_others, 30},
+      {"two topics do not promise the same segments", two_topics_do_not_promise_the_same_segments,
+       30},
+      {"a full ring is shared by those who wait", a_full_ring_is_shared_by_those_who_wait, 30},
+      {"short lines do not overtake a long one for ever",
+       short_lines_do_not_overtake_a_long_one_for_ever, 30},
+      {"a stop does not wait for who goes on talking", a_stop_does_not_wait_for_who_goes_on_talking,
+       30},
+      {"a line to many goes out between the turns of others",
+       a_line_to_many_goes_out_between_the_turns_of_others, 30},
+      {"members come and go while a line goes out", members_come_and_go_while_a_line_goes_out, 30})

@@ -1,0 +1,414 @@
+/*
+ * Sockets of datagrams on a simulated kernel: which calls they make, what is answered and what
+ * is not, full queues, trains and turns. What leaves is held against a book.
+ *
+ * sim_datagram_life ends them, sim_datagram_faults fails their calls, sim_datagram_random mixes
+ * all of it. What a real kernel makes of an answer is for check_udp_tx and the tests against a
+ * running server.
+ */
+#include "tests/support/sim/sim_udp_servers.h"
+
+static struct clerk clerk;
+static struct book book, other_book;
+static struct desk desk, other_desk;
+
+static const char *const addresses[] = {"127.0.0.1:7878", "0.0.0.0:7878", "[::1]:7878", "[::]:7878",
+					":7878"};
+#define ADDRESSES ((int)(sizeof addresses / sizeof *addresses))
+
+static void begin(const char *address, enum answer answer)
+{
+	office_begin();
+	clerk_open(&clerk);
+	book_open(&book, address, answer);
+	EXPECT(desk_open(&desk, &clerk, &book, false) == 0);
+	clerk_run(&clerk, 1);
+}
+
+static void end(void)
+{
+	clerk_expect(&clerk, &book);
+	desk_close(&desk);
+	desk_close(&desk); /* is done only once */
+	book_close(&book);
+	clerk_close(&clerk);
+	office_end();
+}
+
+static unsigned long receiving_calls(void)
+{
+	return kernel.calls[KERNEL_recvmsg] + kernel.calls[KERNEL_recvmmsg] +
+	       kernel.calls[KERNEL_recvfrom];
+}
+
+static unsigned long sending_calls(void)
+{
+	return kernel.calls[KERNEL_sendmsg] + kernel.calls[KERNEL_sendmmsg] +
+	       kernel.calls[KERNEL_sendto];
+}
+
+START_TEST(one_at_a_time_is_three_calls)
+{
+	static const size_t sizes[] = {64, 0, 1, 1472, 65507};
+
+	begin(addresses[_i], ANSWER_ECHO);
+	for (unsigned i = 0; i < 200; i++) {
+		kernel_count_anew();
+		EXPECT(book_post(&book, i, sizes[i % 5], 0) == 1);
+		loop_pass(&clerk.loop, -1);
+		EXPECT(!book.owed_n);
+		EXPECT(kernel.calls[KERNEL_epoll_wait] == 1);
+		EXPECT(receiving_calls() == 1 && sending_calls() == 1);
+		EXPECT_MSG(kernel_calls_all() == 3, "%lu calls", kernel_calls_all());
+		/* And sleeps: nothing is there, nothing is armed. */
+		loop_pass(&clerk.loop, -1);
+		EXPECT(mailroom.wait_asked == -1 && kernel_calls_all() == 4);
+	}
+	end();
+}
+END_TEST
+
+static void post_all_sizes(void)
+{
+	static const size_t sizes[] = {0,   1,	  2,	7,    8,    72,	  511,	512,
+				       513, 1451, 1452, 1453, 1472, 9000, 65507};
+
+	for (unsigned i = 0; i < 15; i++) {
+		EXPECT(book_post(&book, i, sizes[i], 0) == 1);
+		(void)book_post(&book, i + 100, 10 * sizes[i] < 30000 ? 10 * sizes[i] : 3000,
+				sizes[i]);
+		(void)book_post(&book, i + 50, 7 + 5 * sizes[i % 9], sizes[i % 9]);
+		clerk_run(&clerk, 1);
+		EXPECT(!book.owed_n);
+	}
+}
+
+START_TEST(each_size_comes_back_from_the_address_asked)
+{
+	for (enum answer answer = ANSWER_ECHO; answer <= ANSWER_NONE; answer++) {
+		begin(addresses[_i], answer);
+		post_all_sizes();
+		clerk_show_many(&clerk, &book);
+		post_all_sizes();
+		if (answer == ANSWER_NONE)
+			EXPECT(!book.box->sent_n && !clerk.stats.datagrams_answered);
+		end();
+	}
+}
+END_TEST
+
+START_TEST(many_are_few_calls)
+{
+	begin(addresses[_i], ANSWER_ECHO);
+	clerk_show_many(&clerk, &book);
+	kernel_count_anew();
+	for (unsigned i = 0; i < 320; i++)
+		EXPECT(book_post(&book, i, 64, 0) == 1);
+	clerk_run(&clerk, 0);
+	EXPECT(!book.owed_n && clerk.stats.datagrams_dropped == 0);
+	/* Ten batches in three turns, and a look whether there is more. */
+	EXPECT(receiving_calls() <= 11 && sending_calls() <= 10);
+	EXPECT(kernel_calls_all() <= 11 + 10 + 5);
+	end();
+}
+END_TEST
+
+START_TEST(trains_come_and_leave_as_trains)
+{
+	unsigned long steps;
+
+	begin(addresses[_i], ANSWER_ECHO);
+	clerk_show_many(&clerk, &book);
+	steps = mailroom.steps[MAIL_SEND];
+	EXPECT(book_post(&book, 3, 10 * 100 + 7, 100) == 11);
+	loop_pass(&clerk.loop, 0);
+	EXPECT(mailroom.steps[MAIL_SEND] == steps + 1);
+	/* Longer than 64 may be: 128 are what newer kernels put together. */
+	EXPECT(book_post(&book, 3, 128 * 500, 500) == 128);
+	EXPECT(book_post(&book, 3, 100 * 1, 1) == 100);
+	loop_pass(&clerk.loop, 0);
+	EXPECT(mailroom.steps[MAIL_SEND] == steps + 5);
+	/* Single ones of one peer are put together, whatever lies between their bytes. */
+	for (int i = 0; i < 20; i++)
+		EXPECT(book_post(&book, 3, i < 19 ? 300 : 200, 0) == 1);
+	loop_pass(&clerk.loop, 0);
+	EXPECT(mailroom.steps[MAIL_SEND] == steps + 6);
+	/* Those that fit no packet leave alone. */
+	EXPECT(book_post(&book, 3, 5 * 1453, 1453) == 5);
+	loop_pass(&clerk.loop, 0);
+	EXPECT(mailroom.steps[MAIL_SEND] == steps + 11);
+	EXPECT(!book.owed_n);
+	end();
+}
+END_TEST
+
+/* The other port of an address; the same peer, who asks another address of ours. */
+START_TEST(who_differs_in_one_thing_has_a_train_of_his_own)
+{
+	static const unsigned others[] = {1, BOOK_ASKS_ANOTHER, 2 * BOOK_ASKS_ANOTHER};
+
+	begin(addresses[_i], ANSWER_ECHO);
+	clerk_show_many(&clerk, &book);
+	for (unsigned peer = 0; peer < 4; peer += 2) {
+		for (size_t k = 0; k < 3; k++) {
+			for (int i = 0; i < 9; i++) {
+				(void)book_post(&book, peer, 100, 0);
+				(void)book_post(&book, peer + others[k], 100, 0);
+				(void)book_post(&book, peer + others[k], 100, 0);
+			}
+			clerk_run(&clerk, 1);
+			EXPECT(!book.owed_n);
+		}
+	}
+	end();
+}
+END_TEST
+
+START_TEST(a_train_that_is_refused_leaves_in_pieces)
+{
+	static const int errors[] = {EINVAL, EIO, EMSGSIZE, EOPNOTSUPP, EPERM};
+
+	for (size_t k = 0; k < 6; k++) {
+		begin(addresses[_i], ANSWER_ECHO);
+		clerk_show_many(&clerk, &book);
+		if (k < 5)
+			book.box->train_error = errors[k];
+		else
+			book.box->segment_max = 999; /* of the route of some */
+		for (unsigned i = 0; i < 8; i++) {
+			(void)book_post(&book, i, 5000 + i, i % 2 ? 1000 : 400);
+			(void)book_post(&book, i, 700 * i, 1 + 100 * i);
+			(void)book_post(&book, i, i, 0);
+		}
+		/* A full queue between two of the pieces. */
+		book.box->send_max = 9000;
+		for (int i = 0; i < 300 && book.owed_n; i++) {
+			clerk_run(&clerk, 0);
+			mailbox_drain(book.box, 1 + (size_t)i * 37 % 3000);
+		}
+		EXPECT(!book.owed_n);
+		EXPECT(!clerk.stats.datagram_send_errors);
+		end();
+	}
+}
+END_TEST
+
+START_TEST(a_full_send_queue_is_waited_for)
+{
+	unsigned long before;
+
+	begin(addresses[_i], ANSWER_ECHO);
+	clerk_show_many(&clerk, &book);
+	before = clerk.stats.datagram_send_waits;
+	book.box->send_max = 8000;
+	for (unsigned i = 0; i < 100; i++)
+		(void)book_post(&book, i, 1000, 0);
+	clerk_run(&clerk, 0);
+	EXPECT(clerk.stats.datagram_send_waits == before + 1);
+	EXPECT(book_in_hand(&book) > 0 && book_in_hand(&book) < QUESTIONS_BATCH);
+	/* While there is no room it sleeps, and what comes waits where it is, or is dropped. */
+	for (int i = 0; i < 2000; i++)
+		(void)book_post(&book, (unsigned)i, 1000, 0);
+	EXPECT(book.box->drops > 0);
+	kernel_count_anew();
+	for (int i = 0; i < 100; i++)
+		loop_pass(&clerk.loop, -1);
+	EXPECT(mailroom.wait_asked == -1 && kernel_calls_all() == 100);
+	for (int i = 0; i < 3000 && book.owed_n; i++) {
+		mailbox_drain(book.box, 900);
+		clerk_run(&clerk, 0);
+	}
+	EXPECT(!book.owed_n);
+	/* It listens for questions again, and not for room. */
+	mailbox_drain(book.box, SIZE_MAX);
+	clerk_run(&clerk, 0);
+	kernel_count_anew();
+	(void)book_post(&book, 1, 10, 0);
+	loop_pass(&clerk.loop, 0);
+	EXPECT(!book.owed_n && kernel_calls_all() == 3);
+	EXPECT(clerk.stats.datagrams_dropped == book.box->drops);
+	end();
+}
+END_TEST
+
+START_TEST(one_that_is_blocked_holds_up_no_other)
+{
+	begin(addresses[_i], ANSWER_ECHO);
+	book_open(&other_book, addresses[(_i + 1) % ADDRESSES], ANSWER_ECHO);
+	EXPECT(desk_open(&other_desk, &clerk, &other_book, false) == 0);
+	clerk_show_many(&clerk, &book);
+	book.box->send_max = 3000;
+	for (unsigned i = 0; i < 50; i++) {
+		(void)book_post(&book, i, 1000, 0);
+		(void)book_post(&other_book, i, 1000, 0);
+		loop_pass(&clerk.loop, 0);
+		EXPECT(!other_book.owed_n);
+	}
+	EXPECT(book.owed_n > 40);
+	/* Want of memory, too. */
+	mailbox_drain(book.box, SIZE_MAX);
+	book.box->send_max = SIZE_MAX;
+	clerk_run(&clerk, 1);
+	EXPECT(!book.owed_n);
+	clerks_expect((struct clerk *[]){&clerk}, 1, (struct book *[]){&book, &other_book}, 2);
+	desk_close(&other_desk);
+	desk_close(&desk);
+	book_close(&book);
+	book_close(&other_book);
+	clerk_close(&clerk);
+	office_end();
+}
+END_TEST
+
+static size_t refill_n;
+
+static void refill(struct book *at)
+{
+	EXPECT(book_post(at, (unsigned)at->serial, refill_n, 0) == 1);
+}
+
+START_TEST(one_that_never_runs_dry_gives_way)
+{
+	static const size_t sizes[] = {10, 1472, 9000, 65507};
+
+	begin("[::]:7878", ANSWER_ECHO);
+	book_open(&other_book, "[::1]:7878", ANSWER_ECHO);
+	EXPECT(desk_open(&other_desk, &clerk, &other_book, false) == 0);
+	clerk_show_many(&clerk, &book);
+	refill_n = sizes[_i];
+	book.box->queue_max = SIZE_MAX;
+	for (int i = 0; i < 40; i++)
+		(void)book_post(&book, (unsigned)i, refill_n, 0);
+	book.read = refill;
+	for (unsigned i = 0; i < 20; i++) {
+		uint64_t datagrams = clerk.stats.datagrams_received;
+		uint64_t bytes = clerk.stats.received_bytes, yields = clerk.stats.budget_yields;
+
+		(void)book_post(&other_book, i, 0, 0);
+		loop_pass(&clerk.loop, -1);
+		EXPECT(!other_book.owed_n);
+		EXPECT(clerk.stats.datagrams_received - datagrams <=
+		       DATAGRAM_TURN_BATCHES * QUESTIONS_BATCH + 1);
+		EXPECT(clerk.stats.datagrams_received - datagrams >= QUESTIONS_BATCH);
+		EXPECT(clerk.stats.received_bytes - bytes <=
+		       DATAGRAM_TURN_BYTES + QUESTIONS_BATCH * refill_n);
+		EXPECT(clerk.stats.budget_yields == yields + 1);
+	}
+	book.read = NULL;
+	clerk_run(&clerk, 1);
+	EXPECT(!book.owed_n);
+	clerks_expect((struct clerk *[]){&clerk}, 1, (struct book *[]){&book, &other_book}, 2);
+	desk_close(&other_desk);
+	desk_close(&desk);
+	book_close(&book);
+	book_close(&other_book);
+	clerk_close(&clerk);
+	office_end();
+}
+END_TEST
+
+/* A batch of trains holds far more datagrams than one of single ones. */
+START_TEST(trains_give_way_within_a_batch)
+{
+	begin("[::]:7878", ANSWER_ECHO);
+	clerk_show_many(&clerk, &book);
+	EXPECT(book.box->trains);
+	book.box->queue_max = SIZE_MAX;
+	for (unsigned i = 0; i < QUESTIONS_BATCH; i++)
+		EXPECT(book_post(&book, i, 100, 1) == 100);
+	while (book.owed_n) {
+		uint64_t datagrams = clerk.stats.datagrams_received;
+		size_t owed_n = book.owed_n;
+
+		loop_pass(&clerk.loop, 0);
+		EXPECT(book.owed_n < owed_n); /* no event tells of what is in hand */
+		EXPECT(clerk.stats.datagrams_received - datagrams <= DATAGRAM_TURN_MAX);
+	}
+	EXPECT(clerk.stats.budget_yields >= 100 * QUESTIONS_BATCH / DATAGRAM_TURN_MAX);
+	end();
+}
+END_TEST
+
+START_TEST(who_is_not_answered_is_counted)
+{
+	begin(addresses[_i], ANSWER_ECHO);
+	for (int many = 0; many < 2; many++) {
+		for (int tag = MAIL_LOW_PORT; tag < MAIL_TAGS; tag++) {
+			bool every = book.box->pktinfo4 || book.box->pktinfo6;
+
+			if (tag == MAIL_TO_MANY && !every)
+				continue; /* it can't be sent there */
+			for (int i = 0; i < 3; i++) {
+				EXPECT(book_post_tagged(&book, tag, 100) == 1);
+				EXPECT(book_post(&book, 2, 100, 0) == 1);
+				if (!many)
+					clerk_run(&clerk, 1);
+			}
+		}
+		clerk_run(&clerk, 1);
+		EXPECT(!book.owed_n);
+		EXPECT(clerk.stats.datagrams_truncated == 3 + 3u * (unsigned)many);
+		clerk_show_many(&clerk, &book);
+	}
+	end();
+}
+END_TEST
+
+/* Bound to one, it gets nothing else. */
+START_TEST(an_address_of_many_answers_nobody)
+{
+	static const char *const many[] = {"224.0.0.1:7878", "192.0.2.255:7878", "[ff02::1]:7878"};
+
+	begin(many[_i], ANSWER_ECHO);
+	for (int i = 0; i < 5; i++)
+		EXPECT(book_post_tagged(&book, MAIL_TO_MANY, 100) == 1);
+	clerk_run(&clerk, 1);
+	EXPECT(clerk.stats.datagrams_to_many == 5 && !book.box->sent_n);
+	end();
+}
+END_TEST
+
+START_TEST(over_the_rate_is_not_answered)
+{
+	struct limiter limiter;
+
+	begin(addresses[_i], ANSWER_ECHO);
+	EXPECT(limiter_open(&limiter, 5) == 0);
+	desk.service.limiter = &limiter;
+	for (unsigned i = 0; i < 60; i++)
+		(void)book_post(&book, 8 * (i / 20), 50, 0); /* three addresses */
+	clerk_run(&clerk, 1);
+	EXPECT(book.box->sent_n == 15);
+	for (unsigned i = 0; i < 60; i++)
+		(void)book_post(&book, 8 * (i / 20), 50, 0);
+	clerk_run(&clerk, 0);
+	EXPECT(book.box->sent_n == 15 && clerk.stats.datagrams_over_rate == 105);
+	kernel_advance(1000);
+	EXPECT(book_forget(&book) == 105);
+	for (unsigned i = 0; i < 60; i++)
+		(void)book_post(&book, 8 * (i / 20), 50, 0);
+	clerk_run(&clerk, 0);
+	EXPECT(book.box->sent_n == 30 && clerk.stats.datagrams_over_rate == 150);
+	EXPECT(book_forget(&book) == 45);
+	limiter_close(&limiter);
+	end();
+}
+END_TEST
+
+SUITE("sim_datagram", {"one at a time is three calls", one_at_a_time_is_three_calls, 10, ADDRESSES},
+      {"each size comes back from the address asked", each_size_comes_back_from_the_address_asked,
+       10, ADDRESSES},
+      {"many are few calls", many_are_few_calls, 10, ADDRESSES},
+      {"trains come and leave as trains", trains_come_and_leave_as_trains, 10, ADDRESSES},
+      {"who differs in one thing has a train of his own",
+       who_differs_in_one_thing_has_a_train_of_his_own, 10, ADDRESSES},
+      {"a train that is refused leaves in pieces", a_train_that_is_refused_leaves_in_pieces, 10,
+       ADDRESSES},
+      {"a full send queue is waited for", a_full_send_queue_is_waited_for, 10, ADDRESSES},
+      {"one that is blocked holds up no other", one_that_is_blocked_holds_up_no_other, 10,
+       ADDRESSES},
+      {"one that never runs dry gives way", one_that_never_runs_dry_gives_way, 10, 4},
+      {"trains give way within a batch", trains_give_way_within_a_batch, 10},
+      {"who is not answered is counted", who_is_not_answered_is_counted, 10, ADDRESSES},
+      {"an address of many answers nobody", an_address_of_many_answers_nobody, 10, 3},
+      {"over the rate is not answered", over_the_rate_is_not_answered, 10, ADDRESSES})

@@ -1,0 +1,503 @@
+/*
+ * Every error that a call may give, at every call that a socket of datagrams makes, once, twice
+ * and for a while: the loop goes on, and nothing is lost but what the kernel refused.
+ *
+ * One script is run once without a fault, to count the steps of its calls, and then again for
+ * each step and each error (in `make check`, for a share of them where there are many). An error of
+ * close(2) and of EPOLL_CTL_DEL is never looked at, and what a call on a descriptor that is not
+ * open brings (EBADF) only a bug could bring; it is among them, as nothing may spin on it either.
+ */
+#include <stdio.h>
+
+#include "tests/support/sim/sim_udp_servers.h"
+
+#define SCRIPT_MS 20  /* between two of its events */
+#define FAULTY_MS 300 /* that is "for a while" */
+#define RESTS_MS  (2 * DATAGRAM_RETRY_MS)
+#define FEW	  5 /* one in so many of the most frequent steps, where it has to be quick */
+
+static const int errors[] = {
+    EAGAIN,    EINTR,	   ECONNREFUSED,  EHOSTUNREACH, ENETUNREACH, ENETDOWN,
+    EMSGSIZE,  ENOBUFS,	   ENOMEM,	  EPERM,	EACCES,	     EINVAL,
+    EIO,       EPROTO,	   EDESTADDRREQ,  EAFNOSUPPORT, EBADF,	     EFAULT,
+    ENOTSOCK,  ECONNRESET, ENOTCONN,	  EPIPE,	EHOSTDOWN,   ENONET,
+    ETIMEDOUT, ENOSPC,	   EADDRNOTAVAIL, ENOPROTOOPT,	EOPNOTSUPP, /* there is no such option */
+};
+#define ERRORS (sizeof errors / sizeof *errors)
+
+static const char *const addresses[] = {"127.0.0.1:7878", ":7878", "[::1]:7878"};
+
+static struct clerk clerk;
+static struct book book;
+static struct desk desk;
+
+/* ---- what fails ---- */
+
+static struct {
+	enum mail_step step;
+	unsigned long first; /* which of these steps is the first that fails; 0: none */
+	unsigned times;	     /* 0: for a while */
+	int error;
+	uint64_t until_us;
+	unsigned long met;
+} plan;
+
+static int fault(enum mail_step step, struct mailbox *box)
+{
+	if (!plan.first || step != plan.step || mailroom.steps[step] < plan.first)
+		return 0;
+	if (!plan.met)
+		plan.until_us = kernel.now_us + FAULTY_MS * 1000;
+	if (plan.times ? plan.met >= plan.times : kernel.now_us > plan.until_us)
+		return 0;
+	plan.met++;
+	/* There is no room, and until there is, no event. */
+	if (step == MAIL_SEND && plan.error == EAGAIN)
+		box->owed = box->send_max = 1 << 20;
+	return plan.error;
+}
+
+static int fault_alone(enum mail_step step, struct mailbox *box)
+{
+	(void)box;
+	if (step != plan.step || mailroom.steps[step] < plan.first || plan.met >= plan.times)
+		return 0;
+	plan.met++;
+	return plan.error;
+}
+
+/* ---- what happens ---- */
+
+static void say_many(unsigned n, size_t bytes)
+{
+	for (unsigned i = 0; i < n; i++)
+		(void)book_post(&book, i, bytes + i % 3, 0);
+}
+
+static void say_what_is_not_answered(void)
+{
+	bool every = book.box->pktinfo4 || book.box->pktinfo6;
+
+	for (int tag = MAIL_LOW_PORT; tag < MAIL_TAGS; tag++)
+		if (tag != MAIL_TO_MANY || every)
+			(void)book_post_tagged(&book, tag, 100);
+	say_many(1, 30);
+}
+
+static unsigned act;
+
+static void script(void)
+{
+	mailroom.alarm_us = kernel.now_us + SCRIPT_MS * 1000;
+	if (plan.error == EAGAIN && book.box->owed == 1 << 20)
+		mailbox_drain(book.box, SIZE_MAX);
+	switch (act++) {
+	case 0:
+		(void)book_post(&book, 1, 64, 0);
+		break;
+	case 1:
+		(void)book_post(&book, 2, 0, 0);
+		break;
+	case 2:
+		say_many(5, 100); /* many are seen, or soon */
+		break;
+	case 3:
+		(void)book_post(&book, 3, 9 * 100 + 7, 100);
+		(void)book_post(&book, 4, 50, 0);
+		(void)book_post(&book, 3, 3 * 20, 20);
+		break;
+	case 4:
+		(void)book_post(&book, 5, 9000, 0);
+		(void)book_post(&book, 3, 4 * 30, 30);
+		break;
+	case 5:
+		say_what_is_not_answered();
+		break;
+	case 6:
+		say_many(40, 20); /* more than a batch */
+		break;
+	case 7:
+		book.box->send_max = 3000;
+		say_many(12, 500);
+		break;
+	case 8:
+		book.box->send_max = SIZE_MAX;
+		mailbox_drain(book.box, SIZE_MAX);
+		break;
+	case 9:
+		book.box->queue_max = 900;
+		say_many(6, 100); /* some are dropped */
+		break;
+	case 10:
+		book.box->queue_max = SIZE_MAX;
+		mailbox_fail(book.box, ECONNREFUSED);
+		say_many(3, 100);
+		break;
+	case 11:
+		say_many(1, 100);
+		if (desk_is_open(&desk))
+			desk_stop(&desk);
+		break;
+	default:
+		break;
+	}
+}
+
+/* False: it was over before it began. */
+static bool play(const char *address)
+{
+	unsigned passes = 0;
+	int error;
+
+	office_begin();
+	clerk_open(&clerk);
+	book_open(&book, address, ANSWER_ECHO);
+	memset(mailroom.steps, 0, sizeof mailroom.steps);
+	act = 0;
+	mailroom.fault = fault;
+	mailroom.alarm = script;
+	mailroom.alarm_us = kernel.now_us + SCRIPT_MS * 1000;
+	kernel_count_anew();
+	error = desk_open(&desk, &clerk, &book, false);
+	if (error) {
+		EXPECT(error == -ENOMEM && plan.step == MAIL_MAP && !desk_is_open(&desk));
+		return false;
+	}
+	for (; desk_is_open(&desk); passes++) {
+		EXPECT_MSG(passes < 3000, "it finds no end, or sleeps for ever");
+		loop_pass(&clerk.loop, -1);
+	}
+	EXPECT(desk.gone_n == 1);
+	return true;
+}
+
+static void clear_up(void)
+{
+	mailroom.fault = NULL;
+	mailroom.alarm_us = 0;
+	book_close(&book);
+	clerk_close(&clerk);
+	office_end();
+}
+
+static struct {
+	unsigned long steps[MAIL_STEPS], calls;
+	uint64_t us; /* how long it took */
+} fair;
+
+static uint64_t played_us;
+
+static void play_fairly(const char *address)
+{
+	uint64_t begun_us;
+
+	memset(&plan, 0, sizeof plan);
+	begun_us = (((uint64_t)1 << 32) - 500) * 1000; /* where kernel_begin() begins */
+	EXPECT(play(address));
+	memcpy(fair.steps, mailroom.steps, sizeof fair.steps);
+	fair.calls = kernel_calls_all();
+	fair.us = kernel.now_us - begun_us;
+	book_settle(&book);
+	clerk_expect(&clerk, &book);
+	EXPECT(!book.owed_n && !clerk.stats.datagram_send_errors);
+	EXPECT(clerk.stats.datagrams_dropped == book.box->drops && book.box->drops == 3);
+	clear_up();
+}
+
+/* ---- one fault ---- */
+
+/* Calls that a fault may cost: those that fail, and to wait, to register anew, to look again. */
+#define CALLS_A_FAULT 8
+
+static void expect_quiet(void)
+{
+	unsigned long limit = fair.calls + plan.met * CALLS_A_FAULT + 100;
+
+	EXPECT_MSG(kernel_calls_all() < limit, "%lu calls, without the fault %lu",
+		   kernel_calls_all(), fair.calls);
+	/* For a while: two tries each 10 ms, and two for each answer that is given up. */
+	EXPECT_MSG(plan.met <= (FAULTY_MS / DATAGRAM_RETRY_MS) * 2 + 3 * fair.steps[MAIL_SEND],
+		   "it failed %lu times", plan.met);
+}
+
+static void expect_soon(void)
+{
+	uint64_t us = played_us - fair.us, limit_us = plan.times * RESTS_MS * 1000;
+
+	if (!plan.times)
+		limit_us = (FAULTY_MS + RESTS_MS) * 1000;
+	if (plan.error == EAGAIN)
+		limit_us += (plan.times + 1) * SCRIPT_MS * 1000;
+	EXPECT_MSG(played_us <= fair.us || us <= limit_us, "it took %llu us longer",
+		   (unsigned long long)us);
+}
+
+static void expect_nothing_lost(void)
+{
+	bool patient = plan.error == EAGAIN || plan.error == EINTR || plan.error == ENOBUFS ||
+		       plan.error == ENOMEM;
+	uint64_t lost = clerk.stats.datagram_send_errors;
+
+	if (plan.step != MAIL_SEND || patient)
+		EXPECT_MSG(!lost, "%llu answers were given up", (unsigned long long)lost);
+	else if (plan.times)
+		EXPECT(lost <= plan.times / 2);
+	/* Stopped while nothing can be received, it leaves what waits: nobody comes after it. */
+	if (plan.step != MAIL_RECEIVE || plan.times == 1)
+		EXPECT_MSG(!book.owed_n, "%zu were not even read", book.owed_n);
+	if (plan.step != MAIL_GET_OPTION && plan.step != MAIL_SET_OPTION)
+		EXPECT(clerk.stats.datagrams_dropped == book.box->drops || plan.step != MAIL_SEND);
+}
+
+static void fail_one(const char *address)
+{
+	uint64_t begun_us = (((uint64_t)1 << 32) - 500) * 1000;
+
+	if (play(address)) {
+		EXPECT_MSG(plan.met, "it did not come to pass");
+		played_us = kernel.now_us - begun_us;
+		book_settle(&book);
+		clerk_expect(&clerk, &book);
+		expect_nothing_lost();
+		expect_quiet();
+		expect_soon();
+	}
+	clear_up();
+}
+
+static void say_how(const char *address)
+{
+	char times[24] = "for a while";
+
+	if (plan.times)
+		(void)snprintf(times, sizeof times, "%u times", plan.times);
+	(void)snprintf(mailroom_how, sizeof mailroom_how, "%s, %s %lu of %lu, %s, %s", address,
+		       mail_step_names[plan.step], plan.first, fair.steps[plan.step],
+		       strerror(plan.error), times);
+}
+
+/* Of all pairs of a step and an error, each few-th: so each step has a share of the errors, and
+ * each error a share of the steps. */
+static void fail_some(enum mail_step step, const int *which, size_t n, unsigned times,
+		      unsigned long few)
+{
+	unsigned long stride = suite_sanitized() ? 7 : 1;
+
+	for (size_t a = 0; a < sizeof addresses / sizeof *addresses; a++) {
+		play_fairly(addresses[a]);
+		EXPECT(fair.steps[step]);
+		for (unsigned long k = 1; k <= fair.steps[step]; k += stride) {
+			for (size_t i = (n - k % few) % few; i < n; i += few) {
+				plan.step = step;
+				plan.first = k;
+				plan.times = times;
+				plan.error = which[i];
+				plan.met = 0;
+				say_how(addresses[a]);
+				fail_one(addresses[a]);
+			}
+		}
+	}
+}
+
+static void fail_each(enum mail_step step, const int *which, size_t n, unsigned times)
+{
+	fail_some(step, which, n, times, 1);
+}
+
+START_TEST(receiving)
+{
+	fail_some(MAIL_RECEIVE, errors, ERRORS, (unsigned)_i, FEW);
+}
+END_TEST
+
+START_TEST(sending)
+{
+	fail_some(MAIL_SEND, errors, ERRORS, (unsigned)_i, FEW);
+}
+END_TEST
+
+START_TEST(receiving_at_each_step)
+{
+	fail_each(MAIL_RECEIVE, errors, ERRORS, (unsigned)_i);
+}
+END_TEST
+
+START_TEST(sending_at_each_step)
+{
+	fail_each(MAIL_SEND, errors, ERRORS, (unsigned)_i);
+}
+END_TEST
+
+START_TEST(options)
+{
+	fail_each(MAIL_SET_OPTION, errors, ERRORS, (unsigned)_i);
+	fail_each(MAIL_GET_OPTION, errors, ERRORS - 2, (unsigned)_i);
+}
+END_TEST
+
+START_TEST(epoll)
+{
+	static const int interrupted[] = {EINTR};
+
+	fail_each(MAIL_WATCH, errors, ERRORS, (unsigned)_i);
+	if (_i)
+		fail_each(MAIL_WAIT, interrupted, 1, (unsigned)_i);
+	fail_each(MAIL_CLOSE, errors, ERRORS, (unsigned)_i);
+}
+END_TEST
+
+START_TEST(memory)
+{
+	static const int no_memory[] = {ENOMEM, EAGAIN, EPERM, ENFILE};
+
+	fail_each(MAIL_MAP, no_memory, 4, (unsigned)_i);
+}
+END_TEST
+
+START_TEST(binding)
+{
+	static const struct datagram_options wanted = {.reuseport = true, .queue_bytes = 4096};
+	static const struct {
+		enum mail_step step;
+		unsigned long k;
+		const char *name;
+	} steps[] = {{MAIL_SOCKET, 1, "socket"},
+		     {MAIL_SET_OPTION, 1, "SO_REUSEPORT"},
+		     {MAIL_SET_OPTION, 2, "IPV6_V6ONLY"},
+		     {MAIL_SET_OPTION, 3, "IPV6_RECVPKTINFO"},
+		     {MAIL_SET_OPTION, 4, "IP_PKTINFO"},
+		     {MAIL_SET_OPTION, 6, "SO_RCVBUF"}, /* 5: SO_RCVBUFFORCE is not for everyone */
+		     {MAIL_BIND, 1, "bind"},
+		     {MAIL_NAME, 1, "getsockname"}};
+	struct address address;
+	const char *why;
+
+	office_begin();
+	mailroom.fault = fault;
+	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+		for (size_t e = 0; e < ERRORS; e++) {
+			EXPECT(address_parse(&address, ":0", &why));
+			memset(mailroom.steps, 0, sizeof mailroom.steps);
+			memset(&plan, 0, sizeof plan);
+			plan.step = steps[i].step;
+			plan.first = steps[i].k;
+			plan.times = 1;
+			plan.error = errors[e];
+			EXPECT(datagram_bind(&address, &wanted, &why) == -errors[e] && plan.met);
+			EXPECT_MSG(strcmp(why, steps[i].name) == 0, "\"%s\", not \"%s\"", why,
+				   steps[i].name);
+			EXPECT(!mailroom.descriptors);
+		}
+	}
+	office_end();
+}
+END_TEST
+
+/* ---- what no list of errors has ---- */
+
+static void begin(void)
+{
+	office_begin();
+	clerk_open(&clerk);
+	book_open(&book, ":7878", ANSWER_ECHO);
+	EXPECT(desk_open(&desk, &clerk, &book, false) == 0);
+	for (unsigned i = 0; !book.box->trains && i < 50; i++) {
+		say_many(2, 100);
+		loop_pass(&clerk.loop, 0);
+	}
+	clerk_run(&clerk, 1);
+}
+
+static void end(void)
+{
+	book_settle(&book);
+	clerk_expect(&clerk, &book);
+	desk_close(&desk);
+	clear_up();
+}
+
+/* What ICMP says of one peer is told by whatever call comes next, which is about another. */
+START_TEST(an_error_of_another_costs_no_answer)
+{
+	begin();
+	book.box->send_max = 2000;
+	say_many(20, 900);
+	clerk_run(&clerk, 1);
+	for (int i = 0; i < 10; i++) {
+		mailbox_fail(book.box, i % 2 ? ECONNREFUSED : EHOSTUNREACH);
+		clerk_run(&clerk, i % 3 ? 20 : 0); /* there is no room still */
+		EXPECT(!clerk.stats.datagram_send_errors && book.owed_n);
+	}
+	for (int i = 0; i < 100 && book.owed_n; i++) {
+		mailbox_fail(book.box, ECONNREFUSED);
+		mailbox_drain(book.box, SIZE_MAX);
+		clerk_run(&clerk, 20);
+	}
+	EXPECT(!clerk.stats.datagram_send_errors && !book.owed_n);
+	end();
+}
+END_TEST
+
+START_TEST(an_error_of_another_delays_no_question)
+{
+	begin();
+	for (unsigned i = 0; i < 20; i++) {
+		mailbox_fail(book.box, ECONNREFUSED);
+		clerk_run(&clerk, i % 2);
+		(void)book_post(&book, i, 100, 0);
+		mailbox_fail(book.box, ECONNREFUSED);
+		clerk_run(&clerk, 0);
+		EXPECT_MSG(!book.owed_n, "it rests");
+	}
+	end();
+}
+END_TEST
+
+/* EAGAIN is no promise of an event: with net.core.xfrm_larval_drop off, it says that keys are
+ * being made for a route, while the send queue has room. */
+START_TEST(no_room_in_spite_of_room_does_not_spin)
+{
+	begin();
+	plan.step = MAIL_SEND;
+	plan.first = mailroom.steps[MAIL_SEND] + 3;
+	plan.times = 100;
+	plan.error = EWOULDBLOCK;
+	mailroom.fault = fault_alone;
+	say_many(20, 900);
+	kernel_count_anew();
+	clerk_run(&clerk, 400);
+	EXPECT(book.owed_n == 18);
+	EXPECT(kernel_calls_all() - kernel.calls[KERNEL_epoll_wait] < 200);
+	clerk_run(&clerk, 700);
+	EXPECT(!book.owed_n && !clerk.stats.datagram_send_errors);
+	end();
+}
+END_TEST
+
+START_TEST(who_never_has_memory_is_given_up_at_last)
+{
+	begin();
+	plan.step = MAIL_SEND;
+	plan.first = mailroom.steps[MAIL_SEND] + 1;
+	plan.times = 3 * DELAYS_ENOUGH;
+	plan.error = ENOBUFS;
+	mailroom.fault = fault_alone;
+	say_many(5, 900);
+	clerk_run(&clerk, DELAYS_ENOUGH * DATAGRAM_RETRY_MS);
+	EXPECT(clerk.stats.datagram_send_errors == 1);
+	clerk_run(&clerk, 2 * DELAYS_ENOUGH * DATAGRAM_RETRY_MS);
+	EXPECT(clerk.stats.datagram_send_errors == 3 && book.owed_n == 3);
+	end();
+}
+END_TEST
+
+SUITE("sim_datagram_faults", {"receiving", receiving, 20, 3}, {"sending", sending, 20, 3},
+      {"receiving, every error at every step", receiving_at_each_step, 60, 3, SUITE_LONG},
+      {"sending, every error at every step", sending_at_each_step, 60, 3, SUITE_LONG},
+      {"options", options, 20, 3}, {"epoll", epoll, 20, 3}, {"memory", memory, 20, 3},
+      {"binding", binding, 10},
+      {"an error of another costs no answer", an_error_of_another_costs_no_answer, 10},
+      {"an error of another delays no question", an_error_of_another_delays_no_question, 10},
+      {"no room in spite of room does not spin", no_room_in_spite_of_room_does_not_spin, 10},
+      {"who never has memory is given up at last", who_never_has_memory_is_given_up_at_last, 10})

@@ -1,0 +1,310 @@
+/*
+ * How sockets of datagrams end on a simulated kernel, who comes after them, and several workers
+ * at one socket.
+ *
+ * Which of several sleepers a real kernel wakes it takes as known: the first.
+ */
+#include "tests/support/sim/sim_udp_servers.h"
+
+static struct clerk clerk, other_clerk;
+static struct book book;
+static struct desk desk, other_desk;
+
+static const char *const addresses[] = {"127.0.0.1:7878", "0.0.0.0:7878", "[::1]:7878", "[::]:7878",
+					":7878"};
+#define ADDRESSES ((int)(sizeof addresses / sizeof *addresses))
+
+static void begin(const char *address, enum answer answer)
+{
+	office_begin();
+	clerk_open(&clerk);
+	book_open(&book, address, answer);
+	EXPECT(desk_open(&desk, &clerk, &book, false) == 0);
+	clerk_run(&clerk, 1);
+}
+
+static void end(void)
+{
+	clerk_expect(&clerk, &book);
+	desk_close(&desk);
+	desk_close(&desk); /* is done only once */
+	book_close(&book);
+	clerk_close(&clerk);
+	office_end();
+}
+
+static const unsigned waiting[] = {0, 1, 2, 15, 16, 17, 31, 32, 33, 64, 96, 97, 127, 128, 129, 300};
+#define WAITING ((int)(sizeof waiting / sizeof *waiting))
+
+static void stops(bool many, unsigned n, size_t bytes)
+{
+	uint32_t drops;
+
+	begin("[::]:7878", ANSWER_ECHO);
+	if (many)
+		clerk_show_many(&clerk, &book);
+	book.box->queue_max = 1; /* room for one: two are dropped, and nothing behind them */
+	for (unsigned i = 0; i < 3; i++)
+		(void)book_post(&book, i, bytes, 0);
+	clerk_run(&clerk, 1);
+	book.box->queue_max = SIZE_MAX;
+	for (unsigned i = 0; i < n; i++)
+		(void)book_post(&book, i, bytes, 0);
+	desk_stop(&desk);
+	drops = book.box->drops;
+	/* Who asks now is not let in, however long it takes. */
+	for (unsigned i = 0; desk_is_open(&desk); i++) {
+		EXPECT_MSG(i < 100, "it does not end");
+		EXPECT(book_post(&book, i, 10, 0) == 0);
+		loop_pass(&clerk.loop, 0);
+	}
+	EXPECT(desk.gone_n == 1 && !book.owed_n);
+	EXPECT(clerk.stats.datagrams_dropped == drops);
+	kernel_count_anew();
+	clerk_run(&clerk, 50);
+	EXPECT(kernel_calls_all() == kernel.calls[KERNEL_epoll_wait] && desk.gone_n == 1);
+	desk_stop(&desk); /* is nothing to one that has gone */
+	desk_leave(&desk);
+	clerk_run(&clerk, 1);
+	EXPECT(desk.gone_n == 1);
+	end();
+}
+
+/* The count of drops wraps; who comes anew knows none of them, and must not count them again. */
+START_TEST(a_successor_counts_what_was_dropped_since)
+{
+	static const uint32_t counted[] = {0, 1000, 0x7fffffff, 0x90000000, 0xffffffff};
+
+	office_begin();
+	clerk_open(&clerk);
+	book_open(&book, "127.0.0.1:7878", ANSWER_ECHO);
+	book.dropped = counted[_i];
+	book.box->drops = counted[_i] + 7; /* while nobody served it */
+	EXPECT(desk_open(&desk, &clerk, &book, false) == 0);
+	EXPECT(clerk.stats.datagrams_dropped == 7);
+	(void)book_post(&book, 1, 10, 0);
+	clerk_run(&clerk, 1);
+	EXPECT(clerk.stats.datagrams_dropped == 7 && book.dropped == counted[_i] + 7);
+	desk_close(&desk);
+	book_close(&book);
+	clerk_close(&clerk);
+	office_end();
+}
+END_TEST
+
+START_TEST(stop_answers_what_has_come)
+{
+	for (int many = 0; many < 2; many++) {
+		stops(many, waiting[_i], 10);
+		stops(many, waiting[_i], 9000);
+	}
+}
+END_TEST
+
+/* In a queue that is too short for two. */
+START_TEST(drops_are_counted_where_never_two_wait)
+{
+	begin(addresses[_i], ANSWER_ECHO);
+	book.box->queue_max = 1;
+	for (unsigned i = 0; i < 2 * QUESTIONS_LOOK; i++) {
+		(void)book_post(&book, 1, 100, 0);
+		(void)book_post(&book, 2, 100, 0);
+		clerk_run(&clerk, 0);
+	}
+	EXPECT(book.box->drops == 2 * QUESTIONS_LOOK);
+	EXPECT(clerk.stats.datagrams_dropped >= QUESTIONS_LOOK);
+	end();
+}
+END_TEST
+
+START_TEST(stop_waits_for_room_to_send)
+{
+	begin("127.0.0.1:7878", ANSWER_ECHO);
+	book.box->send_max = 2000;
+	for (unsigned i = 0; i < 300; i++)
+		(void)book_post(&book, i, 500, 0);
+	clerk_run(&clerk, 1);
+	desk_stop(&desk);
+	for (int i = 0; i < 1000 && desk_is_open(&desk); i++) {
+		clerk_run(&clerk, DATAGRAM_RETRY_MS);
+		EXPECT(desk_is_open(&desk) == (book.owed_n > 0));
+		mailbox_drain(book.box, 700);
+	}
+	EXPECT(desk.gone_n == 1 && !book.owed_n);
+	end();
+}
+END_TEST
+
+/* What it has in hand is answered, the rest is for who comes after it. */
+START_TEST(leave_leaves_the_rest_to_its_successor)
+{
+	size_t hand;
+
+	begin(addresses[_i], ANSWER_ECHO);
+	clerk_show_many(&clerk, &book);
+	book.box->send_max = 2000;
+	for (unsigned i = 0; i < 200; i++)
+		(void)book_post(&book, i, 500 + i, 0);
+	clerk_run(&clerk, 1);
+	hand = book_in_hand(&book);
+	EXPECT(hand > 0 && hand < QUESTIONS_BATCH);
+	desk_leave(&desk);
+	for (int i = 0; i < 100 && desk_is_open(&desk); i++) {
+		EXPECT(book_in_hand(&book) > 0);
+		clerk_run(&clerk, 1);
+		mailbox_drain(book.box, 700);
+	}
+	EXPECT(desk.gone_n == 1 && !book_in_hand(&book) && book.owed_n > 100);
+	EXPECT(desk_open(&desk, &clerk, &book, false) == 0);
+	for (int i = 0; i < 1000 && book.owed_n; i++) {
+		clerk_run(&clerk, 0);
+		mailbox_drain(book.box, 700);
+	}
+	EXPECT(!book.owed_n);
+	end();
+}
+END_TEST
+
+/* One that is killed: what it had in hand is lost, and no more. */
+START_TEST(close_loses_what_is_in_hand_only)
+{
+	begin(addresses[_i], ANSWER_ECHO);
+	clerk_show_many(&clerk, &book);
+	book.box->send_max = 2000;
+	for (unsigned i = 0; i < 200; i++)
+		(void)book_post(&book, i, 500 + i, 0);
+	clerk_run(&clerk, 1);
+	desk_close(&desk);
+	EXPECT(book_forget(&book) < QUESTIONS_BATCH);
+	mailbox_drain(book.box, SIZE_MAX);
+	book.box->send_max = SIZE_MAX;
+	EXPECT(desk_open(&desk, &clerk, &book, false) == 0);
+	clerk_run(&clerk, 1);
+	EXPECT(!book.owed_n && desk.gone_n == 0);
+	end();
+}
+END_TEST
+
+/* ---- several clerks at one mailbox ---- */
+
+static struct clerk *const both[] = {&clerk, &other_clerk};
+
+static void begin_both(const char *address)
+{
+	office_begin();
+	clerk_open(&clerk);
+	clerk_open(&other_clerk);
+	book_open(&book, address, ANSWER_ECHO);
+	EXPECT(desk_open(&desk, &clerk, &book, true) == 0);
+	EXPECT(desk_open(&other_desk, &other_clerk, &book, true) == 0);
+	clerks_run(both, 2, 1);
+}
+
+static void end_both(void)
+{
+	clerks_expect(both, 2, (struct book *[]){&book}, 1);
+	desk_close(&desk);
+	desk_close(&other_desk);
+	book_close(&book);
+	clerk_close(&clerk);
+	clerk_close(&other_clerk);
+	office_end();
+}
+
+/* One asks the kernel for trains; the other, which has seen no more than one at a time, gets
+ * them, too. */
+START_TEST(a_train_that_somebody_else_asked_for_is_no_datagram)
+{
+	begin_both(addresses[_i]);
+	desk_close(&other_desk);
+	clerk_show_many(&clerk, &book);
+	desk_leave(&desk);
+	clerk_run(&clerk, 1);
+	EXPECT(desk_open(&desk, &clerk, &book, true) == 0);
+	EXPECT(book_post(&book, 3, 1000, 100) == 10);
+	clerks_run(both, 2, 1);
+	EXPECT(!book.owed_n);
+	desk_close(&desk);
+	book.box->trains = false;
+	EXPECT(desk_open(&desk, &clerk, &book, true) == 0);
+	EXPECT(desk_open(&other_desk, &other_clerk, &book, true) == 0);
+	clerks_run(both, 2, 1);
+	/* The first one is awake and busy: it sees many. Then the second one is woken. */
+	while (!book.box->trains) {
+		(void)book_post(&book, 1, 100, 0);
+		(void)book_post(&book, 2, 100, 0);
+		loop_pass(&clerk.loop, 0);
+	}
+	while (book.owed_n)
+		loop_pass(&clerk.loop, 0);
+	desk_leave(&desk);
+	clerk_run(&clerk, 1);
+	EXPECT(book_post(&book, 3, 1000, 100) == 10);
+	clerks_run(both, 2, 1);
+	EXPECT(!book.owed_n);
+	end_both();
+}
+END_TEST
+
+/* Of those who share, one is woken for a datagram. Should it leave just then, another has to. */
+START_TEST(nobody_sleeps_on_what_one_who_leaves_was_woken_for)
+{
+	for (unsigned n = 1; n < 300; n = 3 * n) {
+		begin_both(addresses[_i]);
+		for (unsigned i = 0; i < n; i++)
+			(void)book_post(&book, i, 100, 0);
+		desk_leave(&desk);
+		loop_pass(&clerk.loop, 0);
+		clerks_run(both, 2, 1);
+		EXPECT(!desk_is_open(&desk) && !book.owed_n);
+		end_both();
+	}
+}
+END_TEST
+
+START_TEST(drops_are_counted_once_by_all)
+{
+	begin_both(addresses[_i]);
+	for (int round = 0; round < 20; round++) {
+		book.box->queue_max = 10000;
+		for (unsigned i = 0; i < 100; i++)
+			(void)book_post(&book, i, 200, 0);
+		clerks_run(both, 2, 1);
+		book.box->queue_max = SIZE_MAX;
+		for (unsigned i = 0; i < 40; i++)
+			(void)book_post(&book, i, 200, 0);
+		if (round % 2)
+			loop_pass(&other_clerk.loop, 0);
+		clerks_run(both, 2, 1);
+		EXPECT(clerk.stats.datagrams_dropped + other_clerk.stats.datagrams_dropped ==
+		       book.box->drops);
+	}
+	EXPECT(book.box->drops > 500);
+	/* Both stop. What came after the first did was not dropped as the queue was full. */
+	book.expected.datagrams_dropped = book.box->drops;
+	desk_stop(&desk);
+	EXPECT(book_post(&book, 1, 10, 0) == 0);
+	desk_stop(&other_desk);
+	clerks_run(both, 2, 1);
+	EXPECT(!desk_is_open(&desk) && !desk_is_open(&other_desk));
+	EXPECT(clerk.stats.datagrams_dropped + other_clerk.stats.datagrams_dropped ==
+	       book.expected.datagrams_dropped);
+	end_both();
+}
+END_TEST
+
+SUITE("sim_datagram_life",
+      {"a successor counts what was dropped since", a_successor_counts_what_was_dropped_since, 10,
+       5},
+      {"stop answers what has come", stop_answers_what_has_come, 10, WAITING},
+      {"drops are counted where never two wait", drops_are_counted_where_never_two_wait, 10,
+       ADDRESSES},
+      {"stop waits for room to send", stop_waits_for_room_to_send, 10},
+      {"leave leaves the rest to its successor", leave_leaves_the_rest_to_its_successor, 10,
+       ADDRESSES},
+      {"close loses what is in hand only", close_loses_what_is_in_hand_only, 10, ADDRESSES},
+      {"a train that somebody else asked for is no datagram",
+       a_train_that_somebody_else_asked_for_is_no_datagram, 10, ADDRESSES},
+      {"nobody sleeps on what one who leaves was woken for",
+       nobody_sleeps_on_what_one_who_leaves_was_woken_for, 10, ADDRESSES},
+      {"drops are counted once by all", drops_are_counted_once_by_all, 10, ADDRESSES})

@@ -1,0 +1,568 @@
+/*
+ * Where a connection can't go: a description that is none, no room, no buffers, a kernel that
+ * refuses. Then nothing has happened, the descriptor is the caller's, and it goes on where it
+ * was. And what the kernel may refuse once it has gone.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tests/support/sim/sim_move.h"
+
+static struct ferry ferry;
+static struct world *here, *there; /* the two of it; they stay */
+static unsigned char much[2u << 20];
+
+static void begin_with(const char *protocol, struct conn_limits limits)
+{
+	ferry_open(&ferry, protocol, limits, BUFFERS_MIN);
+	here = &ferry.worlds[0];
+	there = &ferry.worlds[1];
+	ferry_pass(&ferry);
+}
+
+static void begin(const char *protocol)
+{
+	begin_with(protocol, (struct conn_limits){WORLD_LIMITS});
+}
+
+static void finish(struct peer *peer, enum close_reason reason)
+{
+	if (!peer->closed)
+		peer_finish(peer);
+	ferry_settle(&ferry);
+	ck_assert(peer->closed);
+	ck_assert_int_eq(ferry_reason(&ferry), reason);
+	ferry_close(&ferry);
+}
+
+/* What an adoption may change. */
+struct world_state {
+	struct stats stats;
+	size_t conns, chunks, segments, descriptors, ready_n;
+	unsigned long epoll_ctl, close;
+	struct source *first;
+};
+
+static struct world_state state_of(const struct world *world)
+{
+	return (struct world_state){.stats = world->stats,
+				    .conns = world->table.conns.used,
+				    .chunks = world->table.buffers.chunks.used,
+				    .segments = world->table.buffers.segments.used,
+				    .descriptors = kernel.descriptors,
+				    .ready_n = kernel.ready_n,
+				    .epoll_ctl = kernel.calls[KERNEL_epoll_ctl],
+				    .close = kernel.calls[KERNEL_close],
+				    .first = world->loop.first};
+}
+
+static bool refused(const struct transit *transit, const unsigned char *bytes, int fd)
+{
+	struct world_state before = state_of(there), after;
+	bool adopted = conn_adopt(&there->service, fd, transit, bytes);
+
+	after = state_of(there);
+	EXPECT(adopted || memcmp(&before, &after, sizeof after) == 0);
+	return !adopted;
+}
+
+/* ---- descriptions that are none ---- */
+
+#define SET(...)                                                                                   \
+	{                                                                                          \
+		struct transit bad = load.transit;                                                 \
+		__VA_ARGS__;                                                                       \
+		EXPECT_MSG(refused(&bad, load.bytes, load.fd), "taken: %s", #__VA_ARGS__);         \
+	}
+
+START_TEST(a_description_that_is_none_is_refused)
+{
+	struct peer *peer;
+	struct conn *conn;
+	struct load load;
+
+	begin("frame");
+	peer = world_connect(here);
+	peer->space = 3;
+	peer_send(peer, "\0\0\0\5abcde\0\0\1", 12);
+	ferry_settle(&ferry);
+	conn = world_conn(here, peer);
+	ck_assert(conn_freeze(conn));
+	load_take(&load, conn, peer);
+	ck_assert_uint_eq(load.transit.input, 3);
+	ck_assert_uint_eq(load.transit.owed, 6);
+	SET(bad.phase = 3)
+	SET(bad.phase = 4)
+	SET(bad.phase = 255)
+	SET(bad.reason = CLOSE_eof)
+	SET(bad.reason = CLOSE_REASONS)
+	SET(bad.reason = 255)
+	SET(bad.phase = 1) /* for no reason */
+	/* No phase but the first has input, holds bytes or has a message under way. */
+	SET(bad.phase = 1, bad.flags = 0, bad.reason = CLOSE_eof)
+	SET(bad.phase = 1, bad.flags = 0, bad.reason = CLOSE_eof, bad.input = 0, bad.held = 1)
+	SET(bad.phase = 1, bad.flags = TRANSIT_PAUSED, bad.reason = CLOSE_eof, bad.input = 0)
+	SET(bad.phase = 1, bad.flags = 0, bad.reason = CLOSE_NONE, bad.input = 0)
+	SET(bad.phase = 1, bad.flags = 0, bad.reason = CLOSE_REASONS, bad.input = 0)
+	SET(bad.phase = 2, bad.flags = 0, bad.reason = CLOSE_eof, bad.input = 0) /* and owes */
+	SET(bad.phase = 2, bad.flags = 0, bad.reason = CLOSE_NONE, bad.input = 0, bad.owed = 0)
+	SET(bad.input = CHUNK_BYTES + 1)
+	SET(bad.input = UINT32_MAX)
+	SET(bad.owed = UINT32_MAX)
+	SET(bad.held = UINT32_MAX)
+	SET(bad.owed = UINT32_MAX, bad.held = 10)
+	SET(bad.owed = 64 * CHUNK_BYTES)
+	SET(bad.flags = 8)
+	SET(bad.flags = 0x8000)
+	SET(bad.flags = UINT16_MAX)
+	SET(bad.input = 0, bad.flags = TRANSIT_STALLED)
+	/* As it was, it is none the worse. */
+	ck_assert(load_leave(&load, &there->service));
+	conn_depart(conn);
+	peer_send(peer, "\1x", 2);
+	for (int i = 0; i < 10; i++) {
+		ferry_settle(&ferry);
+		peer_expect(peer, (const unsigned char *)"\0\0\0\5abcde\0\0\1\1x" + 3 * i,
+			    i < 4 ? 3 : peer->out.n);
+	}
+	finish(peer, CLOSE_truncated);
+}
+END_TEST
+
+/* A state is taken as it is: one that can't be would steer who takes it. */
+START_TEST(a_state_that_is_none_is_refused)
+{
+	static const unsigned char step = 18, blank = 19; /* where they are in struct http */
+	struct peer *peer;
+	struct conn *conn;
+	struct load load;
+
+	begin("http");
+	for (int i = 0; i < 2; i++)
+		ferry.worlds[i].service.message_max = 100;
+	peer = world_connect(here);
+	peer_text(peer, "POST /echo HTTP/1.1\r\nHost:\r\nContent-Length: 5\r\n\r\nab");
+	ferry_settle(&ferry);
+	(void)peer_receive(peer, much, peer->out.n);
+	conn = world_conn(here, peer);
+	ck_assert(conn_freeze(conn));
+	load_take(&load, conn, peer);
+	ck_assert_uint_eq(load.transit.state[step], 1);
+	for (unsigned i = 6; i < 256; i++)
+		SET(bad.state[step] = (unsigned char)i)
+	SET(bad.state[step] = 0) /* and some of a body is to come */
+	SET(bad.state[blank] = 3)
+	SET(bad.state[0] = 1) /* says nothing, and has more to say */
+	SET(bad.state[7] = 1, bad.flags |= TRANSIT_SPEAKS)
+	SET(memset(bad.state + 8, 0, 4)) /* nothing of a body is to come */
+	SET(bad.state[11] = 1)		 /* more of it than it has */
+	SET(memset(bad.state + 16, 255, 2))
+	SET(memset(bad.state, 255, sizeof bad.state))
+	ck_assert(load_leave(&load, &there->service));
+	conn_depart(conn);
+	peer_text(peer, "cde");
+	ferry_settle(&ferry);
+	peer_expect(peer, "cde", 3);
+	finish(peer, CLOSE_eof);
+}
+END_TEST
+
+/* Held bytes where lines of others may come in between would be sent with them. */
+START_TEST(a_member_of_a_topic_holds_nothing)
+{
+	struct transit transit = {.held = 1};
+	struct topic *topic = (struct topic *)(void *)much;
+	int fd;
+	struct peer *peer;
+
+	begin("discard");
+	peer = peer_new(&fd);
+	there->service.topic = topic;
+	ck_assert(refused(&transit, (const unsigned char *)"x", fd));
+	there->service.topic = NULL;
+	ck_assert(!refused(&transit, (const unsigned char *)"x", fd));
+	finish(peer, CLOSE_eof);
+}
+END_TEST
+
+static uint32_t random_size(uint64_t *seed)
+{
+	static const uint32_t most[] = {1, 4, 300, CHUNK_BYTES + 2, 100000, UINT32_MAX};
+
+	return (uint32_t)sim_below(seed, most[sim_below(seed, 6)]);
+}
+
+static struct transit random_transit(uint64_t *seed)
+{
+	struct transit transit = {.input = random_size(seed),
+				  .owed = random_size(seed),
+				  .held = random_size(seed),
+				  .idle_ms = random_size(seed),
+				  .progress_age_ms = random_size(seed),
+				  .message_age_ms = random_size(seed)};
+
+	if (sim_below(seed, 2))
+		transit.flags = (uint16_t)sim_below(seed, 16);
+	if (sim_below(seed, 2)) {
+		transit.phase = (uint8_t)sim_below(seed, 4);
+		transit.reason = (uint8_t)sim_below(seed, CLOSE_REASONS + 1);
+		transit.input = sim_below(seed, 2) ? transit.input : 0;
+		transit.owed = sim_below(seed, 2) ? transit.owed : 0;
+		transit.held = sim_below(seed, 2) ? transit.held : 0;
+		transit.flags = sim_below(seed, 2) ? transit.flags : 0;
+	}
+	for (size_t i = 0; i < sizeof transit.state; i++)
+		transit.state[i] = sim_below(seed, 3) ? 0 : (unsigned char)sim_random(seed);
+	return transit;
+}
+
+/* Whatever it says, it is refused, or is a connection that lives and ends as any does. */
+START_TEST(random_descriptions)
+{
+	static const char *const names[] = {"echo",  "discard",	  "chargen", "line",
+					    "frame", "increment", "http"};
+	struct conn_limits limits = {WORLD_LIMITS, .idle_ms = 1000, .write_ms = 300,
+				     .request_ms = 200};
+	unsigned long taken = 0, n = suite_volume(100000);
+	uint64_t seed = 11;
+
+	limits.high_water = 3000;
+	limits.low_water = 1000;
+	begin_with("echo", limits);
+	for (unsigned long i = 0; i < n; i++) {
+		struct transit transit = random_transit(&seed);
+		struct peer *peer;
+		int fd;
+
+		there->service.protocol = protocol_find(names[i % 7]);
+		peer = peer_new(&fd);
+		peer->space = sim_below(&seed, 100);
+		if (refused(&transit, much, fd)) {
+			(void)sys_close(fd);
+		} else {
+			taken++;
+			peer_text(peer, "some input\n");
+			for (int pass = 0; pass < 5; pass++)
+				world_pass(there);
+			if (i % 2)
+				peer_reset(peer);
+			else
+				conn_table_abort(&there->table, CLOSE_stopped);
+			world_settle(there);
+		}
+		EXPECT(peer->closed);
+		peer_free(peer);
+		world_expect_free(there);
+	}
+	(void)printf("FIGURE random descriptions: %lu, of which %lu were taken\n", n, taken);
+	(void)fflush(stdout);
+	ck_assert_uint_gt(taken, n / 20);
+	ck_assert_uint_lt(taken, n / 2);
+	ferry_close(&ferry);
+}
+END_TEST
+
+/* ---- no room ---- */
+
+START_TEST(a_full_table_takes_nobody)
+{
+	struct conn_limits limits = {WORLD_LIMITS};
+	struct peer *peers[3];
+
+	limits.connections_max = 2;
+	begin_with("echo", limits);
+	for (int i = 0; i < 3; i++)
+		peers[i] = world_connect(i ? there : here);
+	ck_assert(!conn_can_adopt(&there->service, 0));
+	ck_assert(!ferry_move(&ferry, peers[0]));
+	peer_text(peers[0], "goes on");
+	ferry_settle(&ferry);
+	peer_expect(peers[0], "goes on", 7);
+	peer_finish(peers[1]);
+	ferry_settle(&ferry);
+	ck_assert(conn_can_adopt(&there->service, 0));
+	ck_assert(ferry_move(&ferry, peers[0]));
+	peer_finish(peers[0]);
+	peer_finish(peers[2]);
+	ferry_settle(&ferry);
+	ck_assert_uint_eq(there->stats.closed[CLOSE_eof], 3);
+	ferry_close(&ferry);
+}
+END_TEST
+
+/* Those who begin something leave the buffers that others bring along, or will; nobody ends for
+ * want of them meanwhile; and they go on when the promise ends. */
+START_TEST(what_is_promised_is_left)
+{
+	static char half_a_line[5000]; /* it has a chunk of its own */
+	struct conn_promise promise = {0};
+	struct peer *peers[50];
+	uint64_t received;
+
+	begin("line");
+	memset(half_a_line, 'x', sizeof half_a_line);
+	conn_table_promise(&there->table, &promise, (struct conn_promise){.chunks = 40});
+	for (int i = 0; i < 50; i++) {
+		peers[i] = world_connect(there);
+		peer_send(peers[i], half_a_line, sizeof half_a_line);
+		ferry_settle(&ferry);
+		ck_assert(conn_can_adopt(&there->service, 30 * CHUNK_BYTES));
+	}
+	ferry_wait(&ferry, 5000);
+	ck_assert(conn_can_adopt(&there->service, 30 * CHUNK_BYTES));
+	received = there->stats.received_bytes;
+	conn_table_promise(&there->table, &promise, (struct conn_promise){0});
+	ferry_settle(&ferry);
+	ck_assert_uint_gt(there->stats.received_bytes, received);
+	ck_assert(!conn_can_adopt(&there->service, 30 * CHUNK_BYTES));
+	for (int i = 0; i < 50; i++)
+		ck_assert(!peers[i]->closed);
+	conn_table_abort(&there->table, CLOSE_stopped);
+	ferry_settle(&ferry);
+	ferry_close(&ferry);
+}
+END_TEST
+
+/* Newcomers take the room that is left; those who move here do not ask for it. */
+START_TEST(a_promised_place_is_no_newcomers)
+{
+	struct conn_limits limits = {WORLD_LIMITS};
+	struct conn_promise promise = {0};
+	struct peer *moved, *peers[2];
+
+	limits.connections_max = 2;
+	limits.connections_capacity = 3;
+	begin_with("echo", limits);
+	moved = world_connect(here);
+	conn_table_promise(&there->table, &promise, (struct conn_promise){.connections = 1});
+	ck_assert_uint_eq(conn_table_room(&there->table), 1);
+	peers[0] = world_connect(there);
+	ck_assert(conn_table_full(&there->table));
+	conn_table_promise(&there->table, &promise, (struct conn_promise){0});
+	peers[1] = world_connect(there);
+	ck_assert(conn_table_full(&there->table));
+	ck_assert(ferry_move(&ferry, moved));
+	ck_assert_uint_eq(conn_table_room(&there->table), 0);
+	ck_assert(!conn_can_adopt(&there->service, 0));
+	peer_finish(peers[0]);
+	ferry_settle(&ferry);
+	ck_assert_uint_eq(conn_table_room(&there->table), 0);
+	peer_finish(peers[1]);
+	ferry_settle(&ferry);
+	ck_assert_uint_eq(conn_table_room(&there->table), 1);
+	peer_finish(moved);
+	ferry_settle(&ferry);
+	ferry_close(&ferry);
+}
+END_TEST
+
+/* What conn_can_adopt() says is so, whatever is left, and enough is left to read with. */
+START_TEST(it_is_known_before_whether_buffers_suffice)
+{
+	struct buffers *buffers;
+	struct chunk *chunks[64];
+	size_t n = 0, yes = 0, no = 0;
+
+	begin("discard");
+	buffers = &there->table.buffers;
+	there->table.chunks_kept = 4;
+	while (buffers_free_chunks(buffers)) {
+		for (size_t bytes = 0; bytes < 20 * CHUNK_BYTES; bytes += CHUNK_BYTES / 2 - 1) {
+			size_t input = bytes / 2 < CHUNK_BYTES ? bytes / 2 : CHUNK_BYTES;
+			struct transit transit = {.input = (uint32_t)input};
+			bool can = conn_can_adopt(&there->service, bytes);
+			struct peer *peer;
+			int fd;
+
+			transit.owed = (uint32_t)(bytes - transit.input) / 2;
+			transit.held = (uint32_t)bytes - transit.input - transit.owed;
+			peer = peer_new(&fd);
+			peer->space = 0;
+			ck_assert(can || bytes);
+			ck_assert_int_eq(refused(&transit, much, fd), !can);
+			yes += can;
+			no += !can;
+			if (can && bytes)
+				ck_assert_uint_ge(buffers_free_chunks(buffers), 4 + 2);
+			if (!can)
+				(void)sys_close(fd);
+			else
+				conn_table_abort(&there->table, CLOSE_stopped);
+			ferry_settle(&ferry);
+			peer_free(peer);
+		}
+		chunks[n++] = chunk_new(buffers);
+	}
+	ck_assert(yes > 100 && no > 100);
+	while (n)
+		chunk_release(buffers, chunks[--n]);
+	ferry_close(&ferry);
+}
+END_TEST
+
+#define HOARDERS 12
+#define HOARD	 (120u << 10)
+
+/* Those that wait for buffers: one that is frozen does not, and is not who has to go. */
+START_TEST(a_frozen_one_does_not_wait_for_buffers)
+{
+	struct peer *peers[HOARDERS];
+	struct conn *conns[HOARDERS];
+	size_t starved, frozen = 0;
+
+	begin("echo");
+	for (int i = 0; i < HOARDERS; i++) {
+		peers[i] = world_connect(here);
+		peers[i]->space = 1000;
+		peer_send(peers[i], much, HOARD);
+		world_settle(here);
+		world_wait(here, 10);
+		conns[i] = world_conn(here, peers[i]);
+	}
+	starved = here->table.starved;
+	ck_assert_uint_gt(starved, 1);
+	for (int i = 0; i < HOARDERS; i++)
+		if (conns[i]->starved || i == 0) {
+			ck_assert(conn_freeze(conns[i]));
+			frozen++;
+		}
+	ck_assert_uint_eq(here->table.starved, 0);
+	world_wait(here, 3000);
+	ck_assert_int_eq(ferry_reason(&ferry), CLOSE_NONE);
+	/* All but the first, who stalled the longest, go on: where nothing moves, the next does. */
+	for (int i = 1; i < HOARDERS; i++)
+		if (conn_is_frozen(conns[i]))
+			conn_thaw(conns[i]);
+	world_settle(here);
+	ck_assert_uint_gt(here->table.starved, 0);
+	while (!here->stats.closed[CLOSE_no_buffers])
+		loop_pass(&here->loop, -1);
+	ck_assert(!peers[0]->closed && peers[1]->closed);
+	conn_thaw(conns[0]);
+	world_settle(here);
+	ck_assert(!peers[0]->closed);
+	/* Elsewhere there are enough. */
+	for (int i = 2; i < HOARDERS; i++) {
+		ferry.here = 0;
+		if (!peers[i]->closed)
+			ck_assert(ferry_move(&ferry, peers[i]) || i > 6);
+	}
+	ferry_settle(&ferry);
+	ck_assert_uint_eq(here->table.starved, 0);
+	conn_table_abort(&here->table, CLOSE_stopped);
+	conn_table_abort(&there->table, CLOSE_stopped);
+	ferry_close(&ferry);
+}
+END_TEST
+
+/* ---- a kernel that refuses ---- */
+
+START_TEST(one_that_is_not_watched_is_not_taken)
+{
+	static const int errors[] = {ENOMEM, ENOSPC, EPERM, EEXIST, EBADF};
+	struct peer *peer;
+	struct conn *conn;
+	struct load load;
+
+	begin("line");
+	for (int i = 0; i < 2; i++)
+		ferry.worlds[i].service.message_max = 100;
+	peer = world_connect(here);
+	peer->space = 3;
+	peer_text(peer, "line\nand half");
+	ferry_settle(&ferry);
+	conn = world_conn(here, peer);
+	for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+		struct world_state before, after;
+
+		ck_assert(conn_freeze(conn));
+		load_take(&load, conn, peer);
+		before = state_of(there);
+		kernel_fail(KERNEL_epoll_ctl, 1, errors[i]);
+		ck_assert(!conn_adopt(&there->service, load.fd, &load.transit, load.bytes));
+		ck_assert(kernel.failed);
+		after = state_of(there);
+		before.epoll_ctl++;
+		ck_assert_int_eq(memcmp(&before, &after, sizeof after), 0);
+		kernel_fail(KERNEL_epoll_ctl, 0, 0);
+		if (i % 2) { /* once more, and it goes; and back */
+			ck_assert(load_leave(&load, &there->service));
+			conn_depart(conn);
+			ferry.here = 1;
+			ck_assert(ferry_move(&ferry, peer));
+			conn = world_conn(here, peer);
+		} else {
+			(void)sys_close(load.fd);
+			free(load.bytes);
+			conn_thaw(conn);
+		}
+		ferry_settle(&ferry);
+	}
+	peer->space = 100;
+	peer_expect(peer, "lin", 3);
+	peer_text(peer, " is whole\n");
+	ferry_settle(&ferry);
+	peer_expect(peer, "e\nand half is whole\n", 20);
+	finish(peer, CLOSE_eof);
+}
+END_TEST
+
+/* The k-th call after the move fails, once, in a way that means nothing. */
+static bool moved_and(enum kernel_call call, unsigned long k, int error)
+{
+	struct peer *peer;
+
+	begin("echo");
+	peer = world_connect(here);
+	peer->space = 5000;
+	peer_send(peer, much, 60000);
+	ferry_settle(&ferry);
+	peer_expect(peer, much, 5000);
+	kernel_fail(call, k, error);
+	ck_assert(ferry_move(&ferry, peer));
+	for (size_t at = 5000; at < 60000; at += 5000) {
+		ferry_settle(&ferry);
+		EXPECT_MSG(peer->out.n == 5000, "%s, %lu: stands still at %zu",
+			   kernel_call_names[call], k, at);
+		peer_expect(peer, much + at, 5000);
+	}
+	finish(peer, CLOSE_eof);
+	return kernel.failed;
+}
+
+START_TEST(what_means_nothing_after_a_move_changes_nothing)
+{
+	static const struct {
+		enum kernel_call call;
+		int error;
+	} faults[] = {{KERNEL_read, EINTR},    {KERNEL_read, EAGAIN},	{KERNEL_write, EINTR},
+		      {KERNEL_write, EAGAIN},  {KERNEL_write, ENOBUFS}, {KERNEL_writev, EINTR},
+		      {KERNEL_writev, EAGAIN}, {KERNEL_writev, ENOMEM}, {KERNEL_epoll_wait, EINTR},
+		      {KERNEL_close, EINTR}};
+	unsigned long runs = 0;
+
+	for (size_t i = 0; i < sizeof much; i++)
+		much[i] = (unsigned char)(i * 2654435761u >> 24);
+	for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+		for (unsigned long k = 1; moved_and(faults[i].call, k, faults[i].error); k++)
+			runs++;
+	(void)printf("FIGURE faults after a move: %lu runs\n", runs);
+	(void)fflush(stdout);
+	ck_assert_uint_gt(runs, 20);
+}
+END_TEST
+
+SUITE("sim_snapshot_refused",
+      {"a description that is none is refused", a_description_that_is_none_is_refused, 10},
+      {"a state that is none is refused", a_state_that_is_none_is_refused, 10},
+      {"a member of a topic holds nothing", a_member_of_a_topic_holds_nothing, 10},
+      {"random descriptions", random_descriptions, 60},
+      {"a full table takes nobody", a_full_table_takes_nobody, 10},
+      {"what is promised is left", what_is_promised_is_left, 10},
+      {"a promised place is no newcomer's", a_promised_place_is_no_newcomers, 10},
+      {"it is known before whether buffers suffice", it_is_known_before_whether_buffers_suffice,
+       30},
+      {"a frozen one does not wait for buffers", a_frozen_one_does_not_wait_for_buffers, 30},
+      {"one that is not watched is not taken", one_that_is_not_watched_is_not_taken, 10},
+      {"what means nothing after a move changes nothing",
+       what_means_nothing_after_a_move_changes_nothing, 30})

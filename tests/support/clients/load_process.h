@@ -1,0 +1,43 @@
+/*
+ * crowd: clients of an echo server, in a process of their own, while a test does things to it.
+ *
+ * Talkers stay: a message, its echo, the next one. Comers connect, have one message echoed and
+ * go, one in eight by FIN, the others by RST (so many FINs would use up the ports). Each byte is
+ * compared. Who is lost is counted, and comes again. The process ends with the test's.
+ */
+#ifndef TESTS_SUPPORT_CLIENTS_LOAD_PROCESS_H
+#define TESTS_SUPPORT_CLIENTS_LOAD_PROCESS_H
+
+#include <stdint.h>
+
+struct crowd_plan {
+	const char *address;
+	unsigned talkers, comers;
+	unsigned pause_ms; /* of a talker between two messages */
+};
+
+struct crowd_figures {
+	uint64_t messages, connects; /* whose echo came; which were served */
+	uint64_t refused;	     /* a connect failed */
+	uint64_t ended, reset;	     /* by the server, whenever: FIN, RST */
+	uint64_t wrong;		     /* another byte than was sent */
+	uint64_t stuck;		     /* no echo in twice patience_ms() */
+	uint64_t longest_us;	     /* a talker waited for its echo */
+	int error;		     /* the last one of a connect */
+};
+
+struct crowd;
+
+/* Returns when each of them has been served once. */
+struct crowd *crowd_start(const struct crowd_plan *plan);
+struct crowd_figures crowd_now(const struct crowd *crowd);
+/* Waits until so many more were served. */
+void crowd_wait(const struct crowd *crowd, uint64_t messages, uint64_t connects);
+/* Lets them finish what is under way, and go. */
+struct crowd_figures crowd_end(struct crowd *crowd);
+/* Nobody was refused, lost or given a wrong byte. */
+void crowd_is_well(const struct crowd_figures *figures);
+/* Both; and a FIGURE line. */
+void crowd_ends_well(struct crowd *crowd, const char *what);
+
+#endif

@@ -1,0 +1,35 @@
+/*
+ * helm: changes a running weir, and waits for what its log says of each change.
+ *
+ * A server that is steered is started with HELM_CONTROL among its arguments. After an upgrade
+ * the new master is this process' child (it adopts orphans), server->pid is its, and it is
+ * waited for and ended as the first one is. A change that was not made fails the test.
+ */
+#ifndef TESTS_SUPPORT_HELM_H
+#define TESTS_SUPPORT_HELM_H
+
+#include "tests/support/harness.h"
+
+#define HELM_CONTROL "--control", in_folder("control")
+
+enum helm { HELM_RELOAD, HELM_UPGRADE, HELM_MORE, HELM_FEWER, HELM_REBALANCE };
+
+struct helm_change {
+	uint64_t moved; /* connections */
+	uint64_t ms;	/* from when the new workers were ready */
+	uint64_t stay;	/* connections that could not be moved */
+};
+
+/* Asks for it. One at a time: the log so far is forgotten. */
+void helm_order(struct server *server, enum helm what);
+/* Is it over? Then what it was. Waits for nothing. */
+bool helm_done(struct server *server, enum helm what, struct helm_change *seen);
+/* Both, waiting. */
+struct helm_change helm_make(struct server *server, enum helm what);
+/* No connection has ended but by its peer, and each that one worker gave another one took. */
+void helm_expect_no_loss(struct server *server);
+/* For the message of a failure: how many connections ended for each reason. All that the log has
+ * said goes to stdout, since a message is short. */
+const char *helm_story(struct server *server);
+
+#endif

@@ -1,0 +1,130 @@
+/*
+ * mailroom: simulated sockets of datagrams, beside the simulated kernel of kernel.h.
+ *
+ * From mailroom_begin() on, which follows kernel_begin(), socket(2) makes mailboxes. Their
+ * options, queues, trains (UDP_GRO, UDP_SEGMENT), drops, stored errors and epoll registrations
+ * are as Linux has them, level-triggered ones only, and with the ready lists of several epolls:
+ * of those that wait with EPOLLEXCLUSIVE, one sleeper is woken for a datagram. A send queue
+ * keeps what it took until mailbox_drain(). Addresses are IPv6's, IPv4's mapped.
+ *
+ * Each step of a call (each datagram of a batch, each option, each mapping) may be made to fail.
+ * What it does not do: routes, fragments, connect(2), blocking calls.
+ */
+#ifndef TESTS_SUPPORT_SIM_SIM_UDP_H
+#define TESTS_SUPPORT_SIM_SIM_UDP_H
+
+#include <netinet/in.h>
+
+#include "tests/support/sim/kernel.h"
+
+#define MAILROOM_FD_FIRST 6000
+
+/* As kernel.h has it, and says what the test was at. */
+#undef EXPECT_MSG
+#define EXPECT_MSG(condition, ...)                                                                 \
+	do {                                                                                       \
+		if (__builtin_expect(!(condition), 0))                                             \
+			mailroom_failed(__FILE__, __LINE__, __VA_ARGS__);                          \
+	} while (0)
+extern char mailroom_how[200]; /* what the test is at */
+_Noreturn void mailroom_failed(const char *file, int line, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+enum mail_step {
+	MAIL_RECEIVE,
+	MAIL_SEND,
+	MAIL_SET_OPTION,
+	MAIL_GET_OPTION,
+	MAIL_WATCH, /* epoll_ctl */
+	MAIL_WAIT,  /* epoll_wait */
+	MAIL_MAP,
+	MAIL_SOCKET,
+	MAIL_BIND,
+	MAIL_NAME, /* getsockname */
+	MAIL_CLOSE,
+	MAIL_STEPS
+};
+
+struct place {
+	struct in6_addr address;
+	uint16_t port;
+};
+
+struct letter {
+	struct letter *next;
+	struct place from;
+	struct in6_addr to;
+	unsigned interface;
+	size_t segment;	 /* of a train; 0: it is none */
+	uint32_t drops;	 /* that were before it */
+	int tag;	 /* whatever the test calls it, */
+	uint64_t serial; /* twice */
+	size_t n;
+	unsigned char *bytes;
+};
+
+struct mailbox {
+	int family;
+	struct place here; /* address ::: every one */
+	bool v6only, reuseport, pktinfo4, pktinfo6, trains, counts_drops, filtered;
+	struct letter *first, *last;
+	size_t queue_bytes, queue_max; /* of letters; the one that passes it is the last */
+	uint32_t drops;
+	int error;	       /* what a call will say once, whatever it is about */
+	size_t owed, send_max; /* the send queue: nothing is taken where owed is at the max */
+	size_t segment_max;    /* longer ones are no train: EINVAL */
+	int train_error;       /* what every train is refused with */
+	int holders;	       /* descriptors */
+	size_t taken_n, sent_n;
+	/* A letter is read, or found to be spoilt (receiving is made to fail with EAGAIN, as it
+	 * does where the checksum is wrong: that is a drop); a datagram has left; one could not
+	 * (with what else is in the call's message). They may be NULL. */
+	void (*taken)(struct mailbox *box, const struct letter *letter);
+	void (*spoilt)(struct mailbox *box, const struct letter *letter);
+	void (*sent)(struct mailbox *box, const struct place *to, const struct in6_addr *from,
+		     const unsigned char *bytes, size_t n);
+	void (*refused)(struct mailbox *box, const struct place *to, const unsigned char *bytes,
+			size_t n, int error, bool train);
+	void *owner;
+};
+
+extern struct mailroom {
+	unsigned long steps[MAIL_STEPS];
+	/* Is asked before each: 0 or the error that it ends with. */
+	int (*fault)(enum mail_step step, struct mailbox *box);
+	/* What happens at that time, unless it is 0: a wait that finds nothing passes it. */
+	uint64_t alarm_us;
+	void (*alarm)(void);
+	int wait_asked;	      /* the timeout of the last epoll_wait, in ms */
+	size_t mapped_bytes;  /* now */
+	unsigned descriptors; /* of mailboxes, now */
+	unsigned long errors; /* that receiving calls ended with, but for EAGAIN */
+	unsigned long waits;  /* sending calls that ended with EAGAIN or for want of memory */
+} mailroom;
+
+extern const char *const mail_step_names[MAIL_STEPS];
+
+void mailroom_begin(void);
+void mailroom_end(void); /* fails the test where a descriptor or a mapping is left */
+
+struct mailbox *mailbox_of(int fd);
+int mailbox_dup(int fd); /* as another process has it */
+/* Comes in: false where the queue has no room. The bytes are copied. */
+bool mailbox_post(struct mailbox *box, const struct letter *letter);
+/* So many bytes of what was taken to be sent have gone. */
+void mailbox_drain(struct mailbox *box, size_t n);
+/* What ICMP brings: the next call on the socket fails with it. */
+void mailbox_fail(struct mailbox *box, int error);
+
+static inline bool place_equal(const struct place *a, const struct place *b)
+{
+	return a->port == b->port && IN6_ARE_ADDR_EQUAL(&a->address, &b->address);
+}
+
+static inline struct in6_addr ip4(unsigned a, unsigned b, unsigned c, unsigned d)
+{
+	return (struct in6_addr){
+	    .s6_addr = {[10] = 0xff, 0xff, (uint8_t)a, (uint8_t)b, (uint8_t)c, (uint8_t)d}};
+}
+
+#endif

@@ -1,0 +1,487 @@
+#include "tests/support/sim/sim_udp_servers.h"
+
+#include <stdlib.h>
+
+#define BYTES_MAX 70000
+
+/* ---- what is written, and what is to come back ---- */
+
+static void fill(unsigned char *bytes, size_t n, uint64_t serial)
+{
+	uint64_t word = serial;
+
+	for (size_t i = 0; i < n; i += 8) {
+		memcpy(bytes + i, &word, n - i < 8 ? n - i : 8);
+		word = (word ^ serial) * 0x9e3779b97f4a7c15ULL + i;
+	}
+}
+
+static bool half_answer(struct datagram *datagram)
+{
+	datagram->n /= 2;
+	for (size_t i = 0; i < datagram->n; i++)
+		datagram->bytes[i] ^= 0xff;
+	return true;
+}
+
+static const struct protocol half_protocol = {.name = "half", .datagram = half_answer};
+
+static const struct protocol *protocol_of(enum answer answer)
+{
+	switch (answer) {
+	case ANSWER_HALF:
+		return &half_protocol;
+	case ANSWER_CHARGEN:
+		return protocol_find("chargen");
+	case ANSWER_NONE:
+		return protocol_find("discard");
+	default:
+		return protocol_find("echo");
+	}
+}
+
+/* How many bytes the answer has, which are put there. */
+static size_t expected_bytes(const struct book *book, const struct owed *owed, unsigned char *bytes)
+{
+	size_t n = owed->n;
+
+	switch (book->answer) {
+	case ANSWER_CHARGEN: /* RFC 864's pattern of 95 characters */
+		n = n < 512 ? n : 512;
+		for (size_t i = 0; i < n; i++)
+			bytes[i] = i % 74 == 72	  ? '\r'
+				   : i % 74 == 73 ? '\n'
+						  : (unsigned char)(' ' + (i / 74 + i % 74) % 95);
+		return n;
+	case ANSWER_HALF:
+		fill(bytes, n, owed->serial);
+		for (size_t i = 0; i < n / 2; i++)
+			bytes[i] ^= 0xff;
+		return n / 2;
+	default:
+		fill(bytes, n, owed->serial);
+		return n;
+	}
+}
+
+/* ---- what leaves ---- */
+
+static void strike(struct book *book, struct owed **at)
+{
+	struct owed *owed = *at;
+
+	*at = owed->next;
+	if (book->end == &owed->next)
+		book->end = at;
+	book->owed_n--;
+	free(owed);
+}
+
+static bool given_up(struct book *book, const struct owed *owed)
+{
+	if (!owed->refusals && owed->delays < DELAYS_ENOUGH)
+		return false;
+	book->expected.datagram_send_errors++;
+	return true;
+}
+
+static bool matches(const struct book *book, const struct owed *owed, const unsigned char *bytes,
+		    size_t n)
+{
+	static unsigned char expected[BYTES_MAX];
+
+	return expected_bytes(book, owed, expected) == n && memcmp(expected, bytes, n) == 0;
+}
+
+static void on_sent(struct mailbox *box, const struct place *to, const struct in6_addr *from,
+		    const unsigned char *bytes, size_t n)
+{
+	struct book *book = box->owner;
+	struct owed **at = &book->first;
+
+	for (;;) {
+		while (*at && !place_equal(&(*at)->peer, to))
+			at = &(*at)->next;
+		EXPECT_MSG(*at, "%zu bytes left that nobody was owed", n);
+		if (matches(book, *at, bytes, n))
+			break;
+		if (book->any_order) {
+			at = &(*at)->next;
+			continue;
+		}
+		EXPECT_MSG(given_up(book, *at), "an answer of %zu bytes was left out", (*at)->n);
+		strike(book, at);
+	}
+	EXPECT_MSG(IN6_ARE_ADDR_EQUAL(from, &(*at)->here), "it left from another address");
+	strike(book, at);
+	book->expected.datagrams_answered++;
+	book->expected.sent_bytes += n;
+}
+
+static void on_refused(struct mailbox *box, const struct place *to, const unsigned char *bytes,
+		       size_t n, int error, bool train)
+{
+	struct book *book = box->owner;
+	struct owed *owed = book->first;
+
+	while (owed && !(place_equal(&owed->peer, to) && matches(book, owed, bytes, n)))
+		owed = owed->next;
+	EXPECT_MSG(owed, "%zu bytes were to leave that nobody is owed", n);
+	if (train)
+		return;
+	if (error == EINTR || error == ENOBUFS || error == ENOMEM)
+		owed->delays++;
+	else
+		owed->refusals++;
+}
+
+static size_t datagrams_of(const struct letter *letter)
+{
+	return letter->segment ? (letter->n + letter->segment - 1) / letter->segment : 1;
+}
+
+static void on_taken(struct mailbox *box, const struct letter *letter)
+{
+	struct book *book = box->owner;
+	struct stats *expected = &book->expected;
+	size_t n = datagrams_of(letter);
+
+	expected->datagrams_received += n;
+	expected->received_bytes += letter->n < QUESTION_BYTES ? letter->n : QUESTION_BYTES;
+	expected->datagrams_from_low_ports += letter->tag == MAIL_LOW_PORT;
+	expected->datagrams_from_own_ports += letter->tag == MAIL_OWN_PORT;
+	expected->datagrams_to_many += letter->tag == MAIL_TO_MANY;
+	expected->datagrams_truncated += letter->tag == MAIL_TOO_LONG;
+	if (book->read)
+		book->read(book);
+}
+
+/* Nobody is owed what nobody could read. */
+static void on_spoilt(struct mailbox *box, const struct letter *letter)
+{
+	struct book *book = box->owner;
+	struct owed **at = &book->first;
+
+	while (*at) {
+		if ((*at)->serial - letter->serial < datagrams_of(letter))
+			strike(book, at);
+		else
+			at = &(*at)->next;
+	}
+}
+
+/* ---- what comes ---- */
+
+static void write_down(struct book *book, const struct letter *letter, size_t n, uint64_t serial)
+{
+	struct owed *owed = calloc(1, sizeof *owed);
+
+	EXPECT(owed);
+	*owed = (struct owed){.peer = letter->from, .here = letter->to, .n = n, .serial = serial};
+	*book->end = owed;
+	book->end = &owed->next;
+	book->owed_n++;
+}
+
+/* Peers are of the kinds that the mailbox can have, two of them at one address; empty datagrams
+ * come each from one that is seen once only, as nothing tells one from another. */
+static struct place peer_of(const struct book *book, unsigned i, size_t n)
+{
+	struct place peer = {ip4(10, 0, i / 16 & 255, i / 2 & 7), (uint16_t)(20000 + i % 32)};
+
+	if (book->box->family == AF_INET6 && (book->box->v6only || i & 2))
+		peer.address = (struct in6_addr){
+		    .s6_addr = {0x20, 1, 0xd,
+				0xb8, [7] = (uint8_t)(i / 8), [15] = (uint8_t)(i / 2)}};
+	if (!n)
+		peer.port = (uint16_t)(30000 + book->serial % 30000);
+	return peer;
+}
+
+static bool has_every_address(const struct book *book)
+{
+	const struct in6_addr *bound = &book->box->here.address;
+
+	return IN6_IS_ADDR_UNSPECIFIED(bound) ||
+	       (IN6_IS_ADDR_V4MAPPED(bound) && !bound->s6_addr[12]);
+}
+
+/* One of several addresses of ours, where the mailbox has them all. */
+static struct in6_addr here_of(const struct book *book, const struct place *peer, unsigned i)
+{
+	struct in6_addr ip6 = {
+	    .s6_addr = {0x20, 1, 0xd, 0xb8, [7] = 9, [15] = (uint8_t)(1 + i % 3)}};
+
+	if (!has_every_address(book))
+		return book->box->here.address;
+	if (i % 3 == 2)
+		ip6.s6_addr[0] = 0xfe, ip6.s6_addr[1] = 0x80;
+	return IN6_IS_ADDR_V4MAPPED(&peer->address) ? ip4(10, 0, 1, 1 + i % 3) : ip6;
+}
+
+static size_t post(struct book *book, struct letter *letter, size_t part)
+{
+	static unsigned char bytes[BYTES_MAX];
+	size_t posted = 0, at = 0;
+
+	letter->bytes = bytes;
+	letter->serial = book->serial;
+	do {
+		size_t left = letter->n - at, n = part && part < left ? part : left;
+
+		EXPECT(letter->n <= sizeof bytes);
+		fill(bytes + at, n, book->serial++);
+		at += n;
+		posted++;
+	} while (at < letter->n);
+	if (!mailbox_post(book->box, letter))
+		return 0;
+	if (letter->tag != MAIL_PLAIN || book->answer == ANSWER_NONE)
+		return posted;
+	at = 0;
+	for (size_t i = 0; i < posted; i++) {
+		size_t left = letter->n - at, n = part && part < left ? part : left;
+
+		write_down(book, letter, n, letter->serial + i);
+		at += n;
+	}
+	return posted;
+}
+
+size_t book_post(struct book *book, unsigned i, size_t n, size_t segment)
+{
+	unsigned who = i % BOOK_ASKS_ANOTHER;
+	struct letter letter = {.from = peer_of(book, who, n), .interface = 1 + who % 2, .n = n};
+	size_t posted = 0;
+
+	letter.to = here_of(book, &letter.from, who + i / BOOK_ASKS_ANOTHER);
+	if (!segment || segment >= n)
+		return post(book, &letter, 0);
+	if (book->box->trains) {
+		letter.segment = segment;
+		return post(book, &letter, segment);
+	}
+	for (size_t left = n; left; left -= letter.n) {
+		letter.n = left < segment ? left : segment;
+		posted += post(book, &letter, 0);
+	}
+	return posted;
+}
+
+size_t book_post_tagged(struct book *book, int tag, size_t n)
+{
+	struct letter letter = {.from = peer_of(book, 2, 1), .interface = 1, .tag = tag, .n = n};
+
+	letter.to = here_of(book, &letter.from, 0);
+	if (tag == MAIL_LOW_PORT)
+		letter.from.port = 7;
+	if (tag == MAIL_OWN_PORT)
+		letter.from.port = OFFICE_OTHER;
+	if (tag == MAIL_TOO_LONG)
+		letter.n = QUESTION_BYTES + 1;
+	if (tag == MAIL_TO_MANY && has_every_address(book)) {
+		if (IN6_IS_ADDR_V4MAPPED(&letter.to))
+			letter.to = ip4(224, 0, 0, 1);
+		else
+			letter.to = (struct in6_addr){.s6_addr = {0xff, 2, [15] = 1}};
+	}
+	return post(book, &letter, 0);
+}
+
+/* ---- books ---- */
+
+void book_open(struct book *book, const char *text, enum answer answer)
+{
+	static const struct datagram_options options = {.reuseport = true, .queue_bytes = 1 << 20};
+	struct address address, other;
+	const char *why;
+
+	memset(book, 0, sizeof *book);
+	book->end = &book->first;
+	book->serial = 1;
+	book->answer = answer;
+	EXPECT(address_parse(&address, text, &why) && address_parse(&other, ":5353", &why));
+	book->fd = datagram_bind(&address, &options, &why);
+	EXPECT_MSG(book->fd >= 0, "%s: error %d", why, -book->fd);
+	EXPECT(address_port(&address));
+	book->box = mailbox_of(book->fd);
+	book->box->owner = book;
+	book->box->taken = on_taken;
+	book->box->spoilt = on_spoilt;
+	book->box->sent = on_sent;
+	book->box->refused = on_refused;
+	guard_add(&book->guard, &address);
+	guard_add(&book->guard, &other);
+}
+
+/* Those that wait in the mailbox are the last that were written down. */
+size_t book_in_hand(const struct book *book)
+{
+	size_t waiting = 0;
+
+	for (const struct letter *letter = book->box->first; letter; letter = letter->next)
+		if (letter->tag == MAIL_PLAIN && book->answer != ANSWER_NONE)
+			waiting += datagrams_of(letter);
+	EXPECT(waiting <= book->owed_n);
+	return book->owed_n - waiting;
+}
+
+void book_settle(struct book *book)
+{
+	for (size_t left = book_in_hand(book); left; left--) {
+		EXPECT_MSG(given_up(book, book->first), "an answer of %zu bytes never left",
+			   book->first->n);
+		strike(book, &book->first);
+	}
+}
+
+size_t book_forget(struct book *book)
+{
+	size_t lost = book_in_hand(book);
+
+	for (size_t i = 0; i < lost; i++)
+		strike(book, &book->first);
+	return lost;
+}
+
+void book_close(struct book *book)
+{
+	book_settle(book);
+	while (book->first)
+		strike(book, &book->first);
+	EXPECT(sys_close(book->fd) == 0);
+}
+
+/* ---- clerks and desks ---- */
+
+void clerk_open(struct clerk *clerk)
+{
+	memset(clerk, 0, sizeof *clerk);
+	EXPECT(loop_open(&clerk->loop, &clerk->stats, 0) == 0);
+}
+
+void clerk_close(struct clerk *clerk)
+{
+	loop_close(&clerk->loop);
+}
+
+static void on_gone(struct datagram_socket *socket)
+{
+	struct desk *desk = CONTAINER_OF(socket, struct desk, socket);
+
+	EXPECT(!desk_is_open(desk));
+	desk->gone_n++;
+}
+
+int desk_open(struct desk *desk, struct clerk *clerk, struct book *book, bool shared)
+{
+	*desk = (struct desk){.clerk = clerk, .book = book};
+	desk->service = (struct datagram_service){
+	    .protocol = protocol_of(book->answer),
+	    .guard = &book->guard,
+	    .dropped = &book->dropped,
+	    .shared = shared,
+	};
+	return datagram_open(&desk->socket, &clerk->loop, mailbox_dup(book->fd), &desk->service,
+			     on_gone);
+}
+
+void clerks_run(struct clerk *const *clerks, size_t n, uint32_t ms)
+{
+	uint64_t end_us = kernel.now_us + (uint64_t)ms * 1000, last_us = 0;
+	unsigned passes = 0;
+
+	for (;;) {
+		bool busy = false;
+
+		for (size_t i = 0; i < n; i++) {
+			uint64_t turns = clerks[i]->stats.turns;
+
+			loop_pass(&clerks[i]->loop, 0);
+			busy |= clerks[i]->stats.turns != turns;
+		}
+		if (last_us != kernel.now_us)
+			passes = 0;
+		last_us = kernel.now_us;
+		EXPECT_MSG(passes++ < 1000, "a clerk finds no end");
+		if (busy)
+			continue;
+		if (kernel.now_us >= end_us)
+			return;
+		kernel_advance(1);
+	}
+}
+
+void clerk_run(struct clerk *clerk, uint32_t ms)
+{
+	clerks_run(&clerk, 1, ms);
+}
+
+void clerk_show_many(struct clerk *clerk, struct book *book)
+{
+	for (unsigned i = 0; !book->box->trains; i++) {
+		EXPECT(i < 50);
+		(void)book_post(book, i, 100, 0);
+		(void)book_post(book, i + 8, 100, 0);
+		loop_pass(&clerk->loop, 0);
+	}
+	clerk_run(clerk, 1);
+}
+
+void clerks_expect(struct clerk *const *clerks, size_t n, struct book *const *books, size_t books_n)
+{
+#define SAME(name)                                                                                 \
+	do {                                                                                       \
+		uint64_t is = 0, should = 0;                                                       \
+		for (size_t i = 0; i < n; i++)                                                     \
+			is += clerks[i]->stats.name;                                               \
+		for (size_t i = 0; i < books_n; i++)                                               \
+			should += books[i]->expected.name;                                         \
+		EXPECT_MSG(is == should, #name " is %llu, not %llu", (unsigned long long)is,       \
+			   (unsigned long long)should);                                            \
+	} while (0)
+	SAME(datagrams_received);
+	SAME(received_bytes);
+	SAME(datagrams_answered);
+	SAME(sent_bytes);
+	SAME(datagrams_truncated);
+	SAME(datagrams_to_many);
+	SAME(datagrams_from_low_ports);
+	SAME(datagrams_from_own_ports);
+	SAME(datagram_send_errors);
+#undef SAME
+	uint64_t errors = 0, waits = 0, dropped = 0, drops = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		errors += clerks[i]->stats.datagram_receive_errors;
+		waits += clerks[i]->stats.datagram_send_waits;
+		dropped += clerks[i]->stats.datagrams_dropped;
+	}
+	for (size_t i = 0; i < books_n; i++)
+		drops += books[i]->box->drops;
+	EXPECT_MSG(errors == mailroom.errors, "%llu errors counted, not %lu",
+		   (unsigned long long)errors, mailroom.errors);
+	EXPECT_MSG(waits <= mailroom.waits && !waits == !mailroom.waits, "%llu waits of %lu",
+		   (unsigned long long)waits, mailroom.waits);
+	EXPECT_MSG(dropped <= drops, "%llu drops counted of %llu", (unsigned long long)dropped,
+		   (unsigned long long)drops);
+}
+
+void clerk_expect(struct clerk *clerk, struct book *book)
+{
+	clerks_expect(&clerk, 1, &book, 1);
+}
+
+/* ---- the whole ---- */
+
+void office_begin(void)
+{
+	kernel_begin();
+	mailroom_begin();
+}
+
+void office_end(void)
+{
+	mailroom_end();
+	kernel_end();
+}

@@ -1,0 +1,457 @@
+/*
+ * What happens to those who come when there is no room, because descriptors are used up or
+ * --max-connections is reached: they wait, nobody spins, and nobody is forgotten.
+ *
+ * A worker runs out of descriptors when the test lowers its limit from outside (prlimit).
+ * Where strace may be used it counts the calls; else failed accepts (accept_errors, one for
+ * each) and passes of the loop (harvests) have to do, which the master does not publish.
+ *
+ * What it can't see: descriptors of the whole system running out (ENFILE; a simulated kernel
+ * is for that).
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/support/clients/arrivals.h"
+#include "tests/support/trace.h"
+
+/* ---- those who wait ---- */
+
+#define CROWD 120
+
+struct crowd {
+	int fds[CROWD];
+	bool served[CROWD];
+	unsigned n, served_n;
+};
+
+static void crowd_come(struct crowd *crowd, const struct server *server, unsigned n)
+{
+	char text[32];
+
+	for (unsigned i = crowd->n; i < crowd->n + n; i++) {
+		ck_assert_uint_lt(i, CROWD);
+		crowd->fds[i] = connect_nth(server, i);
+		(void)snprintf(text, sizeof text, "hello %06u", i);
+		send_text(crowd->fds[i], text);
+	}
+	crowd->n += n;
+}
+
+/* Takes what has come. An end or a reset in place of the reply fails the test. */
+static void crowd_look(struct crowd *crowd)
+{
+	char text[32];
+
+	for (unsigned i = 0; i < crowd->n; i++) {
+		struct pollfd poll_fd = {.fd = crowd->fds[i], .events = POLLIN};
+
+		if (crowd->served[i] || poll(&poll_fd, 1, 0) <= 0)
+			continue;
+		(void)snprintf(text, sizeof text, "hello %06u", i);
+		expect_text(crowd->fds[i], text);
+		crowd->served[i] = true;
+		crowd->served_n++;
+	}
+}
+
+static void crowd_wait(struct crowd *crowd, unsigned served_n, const char *what)
+{
+	struct wait wait = wait_begin();
+
+	while (crowd_look(crowd), crowd->served_n < served_n)
+		wait_more(&wait, what);
+}
+
+static bool crowd_leave_one(struct crowd *crowd)
+{
+	for (unsigned i = 0; i < crowd->n; i++) {
+		if (!crowd->served[i] || crowd->fds[i] < 0)
+			continue;
+		(void)close(crowd->fds[i]);
+		crowd->fds[i] = -1;
+		return true;
+	}
+	return false;
+}
+
+/* Those who are served leave one by one, until everybody was served. */
+static void crowd_take_turns(struct crowd *crowd, const struct server *server, unsigned most)
+{
+	struct wait wait = wait_begin();
+
+	while (crowd->served_n < crowd->n) {
+		unsigned before = crowd->served_n;
+
+		crowd_look(crowd);
+		for (unsigned i = 0; most && i < WORKERS; i++)
+			ck_assert_uint_le(server_worker_stat(server, i, "connections"), most);
+		if (crowd->served_n > before)
+			wait = wait_begin();
+		if (!crowd_leave_one(crowd))
+			wait_more(&wait, "those who wait to be served as others leave");
+	}
+}
+
+static void crowd_leave(struct crowd *crowd)
+{
+	while (crowd_leave_one(crowd))
+		;
+}
+
+/* ---- descriptors used up ---- */
+
+/* Descriptors below this number only; 0: what the hard limit allows. Works on what runs. */
+static void limit_descriptors(pid_t pid, rlim_t n)
+{
+	struct rlimit limit;
+
+	ck_assert_int_eq(prlimit(pid, RLIMIT_NOFILE, NULL, &limit), 0);
+	limit.rlim_cur = n ? n : limit.rlim_max;
+	ck_assert_int_eq(prlimit(pid, RLIMIT_NOFILE, &limit, NULL), 0);
+}
+
+static rlim_t highest_descriptor(pid_t pid)
+{
+	char path[64];
+	struct dirent *entry;
+	rlim_t highest = 0, fd;
+	DIR *dir;
+
+	(void)snprintf(path, sizeof path, "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	ck_assert_ptr_nonnull(dir);
+	while ((entry = readdir(dir)))
+		if ((fd = strtoul(entry->d_name, NULL, 10)) > highest)
+			highest = fd;
+	(void)closedir(dir);
+	return highest;
+}
+
+/* Counts system calls of these with `strace -c`, where that may be: 0, or its pid. */
+static pid_t count_begin(const pid_t pids[3], const char *path)
+{
+	char numbers[3][16];
+	pid_t strace;
+
+	if (!command_exists("strace") || (strace = fork()) < 0)
+		return 0;
+	for (int i = 0; i < 3; i++)
+		(void)snprintf(numbers[i], sizeof *numbers, "%d", (int)pids[i]);
+	if (strace == 0) {
+		int null = open("/dev/null", O_RDWR);
+		(void)prctl(PR_SET_PDEATHSIG, SIGTERM);
+		(void)dup2(null, STDERR_FILENO);
+		(void)execlp("strace", "strace", "-f", "-c", "-o", path, "-p", numbers[0], "-p",
+			     numbers[1], "-p", numbers[2], (char *)NULL);
+		_exit(127);
+	}
+	for (int i = 0; i < 3; i++)
+		if (!strace_attached(strace, pids[i]))
+			return 0; /* the kernel does not let it */
+	return strace;
+}
+
+/* "  0.00    0.000000           0        40        40 accept4", errors only where there are. */
+static void count_end(pid_t strace, const char *path, unsigned long *accepts, unsigned long *calls)
+{
+	char line[256], name[64];
+	unsigned long n, errors;
+	FILE *file;
+
+	ck_assert_int_eq(kill(strace, SIGTERM), 0);
+	ck_assert_int_eq(waitpid(strace, NULL, 0), strace);
+	*accepts = *calls = 0;
+	file = fopen(path, "re");
+	ck_assert_ptr_nonnull(file);
+	while (fgets(line, sizeof line, file)) {
+		if (sscanf(line, "%*f %*f %*u %lu %lu %63s", &n, &errors, name) != 3 &&
+		    sscanf(line, "%*f %*f %*u %lu %63s", &n, name) != 2)
+			continue;
+		if (strcmp(name, "total") == 0)
+			*calls = n;
+		else if (strcmp(name, "accept4") == 0)
+			*accepts = n;
+	}
+	(void)fclose(file);
+}
+
+/* Looks for a second at what is done while nothing can be done. */
+static void expect_no_spin(const struct server *server, const char *what)
+{
+	pid_t pids[3] = {server_worker(server, 0), server_worker(server, 1), server->pid}, strace;
+	uint64_t failed, harvests, begin;
+	unsigned long ticks = 0, accepts, calls;
+	char path[96];
+	double seconds;
+
+	(void)snprintf(path, sizeof path, "%s/calls", temporary_folder());
+	strace = count_begin(pids, path);
+	begin = now_ms();
+	failed = server_stat(server, "accept_errors");
+	harvests = server_stat(server, "harvests");
+	for (int i = 0; i < 3; i++)
+		ticks -= process_ticks(pids[i]);
+	/* A rate needs a span of time; the bounds do not depend on its length. */
+	(void)poll(NULL, 0, 1000);
+	seconds = (double)(now_ms() - begin) / 1000;
+	for (int i = 0; i < 3; i++)
+		ticks += process_ticks(pids[i]);
+	failed = server_stat(server, "accept_errors") - failed;
+	harvests = server_stat(server, "harvests") - harvests;
+	ck_assert_msg((double)failed / seconds < 100, "%s: %.0f failed accepts a second", what,
+		      (double)failed / seconds);
+	ck_assert_msg((double)harvests / seconds < 500, "%s: %.0f passes a second", what,
+		      (double)harvests / seconds);
+	ck_assert_msg((double)ticks / seconds < (double)sysconf(_SC_CLK_TCK) / 2,
+		      "%s: half a CPU is used for nothing", what);
+	if (!strace)
+		return;
+	count_end(strace, path, &accepts, &calls);
+	figure("accept4 while there is no room", what, (double)accepts / seconds, "a second");
+	figure("all calls while there is no room", what, (double)calls / seconds, "a second");
+	ck_assert_msg((double)accepts / seconds < 100, "%s: %.0f accept4 a second", what,
+		      (double)accepts / seconds);
+	/* It has counted, and what it saw is what the server says. */
+	ck_assert_uint_ge(accepts, failed);
+}
+
+/* Those who are connected are served on, those who come wait, and all of them are served
+ * when there are descriptors again. */
+static void used_up(const char *mode, bool of_master)
+{
+	struct server *server = start(mode);
+	struct crowd early = {0}, late = {0};
+	pid_t pids[3] = {server_worker(server, 0), server_worker(server, 1), server->pid};
+	struct wait wait = wait_begin();
+	size_t descriptors;
+	char what[64];
+
+	(void)snprintf(what, sizeof what, "%s, no descriptors%s", mode,
+		       of_master ? " for the master" : "");
+	descriptors = process_descriptors_n(server->pid);
+	crowd_come(&early, server, 10);
+	crowd_wait(&early, 10, "the first ten");
+	/* They are served before the master has heard that it may let go of them. */
+	while (process_descriptors_n(server->pid) > descriptors)
+		wait_more(&wait, "the master to let go of the first ten");
+	for (int i = 0; i < 3; i++)
+		if (of_master == (i == 2))
+			limit_descriptors(pids[i], 3);
+	crowd_come(&late, server, 100);
+	if (strcmp(mode, "handoff") != 0)
+		server_wait_stat(server, "accept_errors", 2);
+	else /* the master takes them in, if it can */
+		while (!of_master && process_descriptors_n(server->pid) < descriptors + late.n)
+			wait_more(&wait, "the master to hold them");
+	expect_no_spin(server, what);
+	for (unsigned i = 0; i < early.n; i++) {
+		send_text(early.fds[i], "still there");
+		expect_text(early.fds[i], "still there");
+	}
+	crowd_look(&late);
+	ck_assert_uint_eq(late.served_n, 0);
+	ck_assert_uint_eq(server_stat(server, "connections"), 10);
+	for (int i = 0; i < 3; i++)
+		limit_descriptors(pids[i], 0);
+	crowd_wait(&late, late.n, "all who waited to be served");
+	ck_assert_uint_eq(server_stat(server, "accepted"), 110);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(server_worker(server, (unsigned)i), pids[i]);
+	crowd_leave(&early);
+	crowd_leave(&late);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
+START_TEST(used_up_reuseport)
+{
+	used_up("reuseport", false);
+}
+END_TEST
+
+START_TEST(used_up_shared)
+{
+	used_up("shared", false);
+}
+END_TEST
+
+START_TEST(used_up_handoff)
+{
+	used_up("handoff", false);
+}
+END_TEST
+
+START_TEST(used_up_handoff_master)
+{
+	used_up("handoff", true);
+}
+END_TEST
+
+/* No new limit, but a place is free whenever somebody leaves. */
+static void places_pass_on(const char *mode)
+{
+	struct server *server = start(mode);
+	struct crowd crowd = {0};
+
+	crowd_come(&crowd, server, 20);
+	crowd_wait(&crowd, 20, "the first twenty");
+	for (unsigned i = 0; i < WORKERS; i++) {
+		pid_t pid = server_worker(server, i);
+
+		limit_descriptors(pid, highest_descriptor(pid) + 1);
+	}
+	crowd_come(&crowd, server, 100);
+	crowd_take_turns(&crowd, server, 0);
+	crowd_leave(&crowd);
+	server_wait_stat_is(server, "closed_eof", 120);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
+START_TEST(places_pass_on_in_every_mode)
+{
+	places_pass_on("reuseport");
+	places_pass_on("shared");
+	places_pass_on("handoff");
+}
+END_TEST
+
+/* One worker has none, the other has: those who come need not wait. */
+static void one_used_up(const char *mode)
+{
+	struct server *server = start(mode);
+	struct crowd crowd = {0};
+
+	limit_descriptors(server_worker(server, 0), 3);
+	crowd_come(&crowd, server, 100);
+	crowd_wait(&crowd, 100, "the worker that has descriptors to serve all");
+	ck_assert_uint_eq(server_worker_stat(server, 1, "connections"), 100);
+	crowd_leave(&crowd);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
+START_TEST(one_used_up_shared)
+{
+	one_used_up("shared");
+}
+END_TEST
+
+START_TEST(one_used_up_handoff)
+{
+	one_used_up("handoff");
+}
+END_TEST
+
+/* Nobody waits to be accepted, so that a stop waits for nobody. */
+START_TEST(stop_without_descriptors)
+{
+	static const char *const modes[] = {"reuseport", "shared", "handoff"};
+	struct server *server = start(modes[_i]);
+
+	limit_descriptors(server_worker(server, 0), 3);
+	limit_descriptors(server_worker(server, 1), 3);
+	if (!suite_sanitized()) /* the check for leaks opens files */
+		limit_descriptors(server->pid, 3);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
+/* ---- --max-connections ---- */
+
+static void full(const char *mode)
+{
+	enum { MOST = 10 };
+	struct server *server;
+	struct crowd crowd = {0};
+	char what[64];
+
+	raise_descriptor_limit();
+	server = SERVER("--workers", "2", "--accept", mode, "--max-connections", "10", "--overload",
+			"pause", "echo://0.0.0.0:0");
+	(void)snprintf(what, sizeof what, "%s, --max-connections", mode);
+	crowd_come(&crowd, server, CROWD);
+	crowd_wait(&crowd, WORKERS * MOST, "as many as there is room for");
+	expect_no_spin(server, what);
+	crowd_look(&crowd);
+	ck_assert_uint_eq(crowd.served_n, WORKERS * MOST);
+	ck_assert_uint_eq(server_stat(server, "accept_errors"), 0);
+	crowd_take_turns(&crowd, server, MOST);
+	crowd_leave(&crowd);
+	server_wait_stat_is(server, "closed_eof", CROWD);
+	ck_assert_uint_eq(server_stat(server, "accepted"), CROWD);
+	ck_assert_uint_eq(server_stat(server, "closed_overload"), 0);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
+START_TEST(full_reuseport)
+{
+	full("reuseport");
+}
+END_TEST
+
+START_TEST(full_shared)
+{
+	full("shared");
+}
+END_TEST
+
+START_TEST(full_handoff)
+{
+	full("handoff");
+}
+END_TEST
+
+/* What the master reads on the board may change at any moment: a worker that seemed to have
+ * room may have none when the connection for it is there. */
+static void come_and_go(int times)
+{
+	struct server *server;
+
+	raise_descriptor_limit();
+	server = SERVER("--workers", "2", "--accept", "handoff", "--max-connections", "20",
+			"echo://0.0.0.0:0");
+	for (int i = 0; i < times; i++) {
+		struct crowd crowd = {0};
+
+		crowd_come(&crowd, server, CROWD);
+		crowd_take_turns(&crowd, server, 20);
+		crowd_leave(&crowd);
+	}
+	server_wait_stat_is(server, "closed_eof", (uint64_t)times * CROWD);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+
+START_TEST(places_come_and_go)
+{
+	come_and_go(8);
+}
+END_TEST
+
+START_TEST(places_come_and_go_many_times)
+{
+	come_and_go(40);
+}
+END_TEST
+
+SUITE("accept", {"no descriptors, reuseport: they wait, and are served", used_up_reuseport, 60},
+      {"no descriptors, shared: they wait, and are served", used_up_shared, 60},
+      {"no descriptors, handoff: they wait, and are served", used_up_handoff, 60},
+      {"no descriptors in the master: they wait, and are served", used_up_handoff_master, 60},
+      {"no descriptors: served as others leave", places_pass_on_in_every_mode, 90},
+      {"no descriptors in one worker, shared: the other serves", one_used_up_shared, 60},
+      {"no descriptors in one worker, handoff: the other serves", one_used_up_handoff, 60},
+      {"no descriptors: a stop waits for nobody", stop_without_descriptors, 60, 3},
+      {"full, reuseport: served as others leave", full_reuseport, 60},
+      {"full, shared: served as others leave", full_shared, 60},
+      {"full, handoff: served as others leave", full_handoff, 60},
+      {"full, handoff: places come and go", places_come_and_go, 60},
+      {"full, handoff: places come and go many times", places_come_and_go_many_times, 60,
+       .kind = SUITE_LONG})

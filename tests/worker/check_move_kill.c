@@ -1,0 +1,289 @@
+/*
+ * Workers that die while connections move: whoever dies, giver or taker, at whatever system
+ * call, only connections that it had are lost. All others get every byte once.
+ *
+ * This process traces one worker (ptrace) and kills it where its n-th call begins or ends,
+ * counted from when it may learn of the move; n goes on until it lives through all of it. At
+ * each stop one client speaks, so that bytes come in the middle of everything. What this can't
+ * see: a death between two system calls, which no other process can tell from one at a call.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/helm.h"
+#include "tests/support/clients/echo_clients.h"
+#include "tests/support/tracee.h"
+#include "worker/migration/migration.h"
+
+#define CALLERS (3 * MOVE_BATCH_MAX) /* as chance has it two batches from each worker */
+#define MESSAGE 24
+
+/* ---- one move ---- */
+
+enum side { GIVER, TAKER };
+
+struct story {
+	enum side victim, traced;
+	enum helm what;
+	unsigned workers;
+	bool hangs;
+	struct server *server;
+	struct throng throng;
+	struct tracee tracee;
+	unsigned stops; /* of all of it */
+	uint64_t lost;
+};
+
+static void come_in(struct story *story)
+{
+	struct throng *throng = &story->throng;
+
+	throng_open(throng, story->server, CALLERS + 1);
+	while (throng->n < CALLERS) {
+		unsigned number =
+		    throng_join_known(throng, connect_to(story->server->ports[0]), story->workers);
+
+		throng_say(throng, number, MESSAGE);
+	}
+	throng_hear_all(throng);
+}
+
+/* Stops those who give, until the new workers have let somebody in; then it is known who all
+ * are, and nothing has moved. */
+static bool catch_between(struct story *story)
+{
+	static const char started[] = "msg=\"worker started\" worker=0 pid=";
+	struct throng *throng = &story->throng;
+	pid_t givers[2], both[2];
+	unsigned probe;
+	bool caught;
+
+	for (unsigned i = 0; i < story->workers; i++) {
+		givers[i] = server_wait_worker(story->server, i, 0);
+		process_stop(givers[i]);
+	}
+	helm_order(story->server, story->what);
+	probe = throng_join_known(throng, connect_to(story->server->ports[0]), story->workers);
+	throng_say(throng, probe, MESSAGE);
+	throng_hear_all(throng);
+	server_wait_log(story->server, started);
+	both[GIVER] = givers[0];
+	both[TAKER] =
+	    (pid_t)strtol(strstr(story->server->log, started) + strlen(started), NULL, 10);
+	if (story->victim != story->traced)
+		story->tracee.other = both[story->victim];
+	caught = tracee_seize(&story->tracee, both[story->traced]);
+	for (unsigned i = 0; i < story->workers; i++)
+		ck_assert_int_eq(kill(givers[i], SIGCONT), 0);
+	return caught;
+}
+
+/* Of two workers the second one goes; else the first one is looked at. */
+static unsigned victims_slot(const struct story *story)
+{
+	return story->what == HELM_FEWER && story->victim == GIVER;
+}
+
+static bool catch_victim(struct story *story)
+{
+	unsigned slot = victims_slot(story);
+
+	if (story->what != HELM_FEWER && (story->victim == TAKER || story->traced == TAKER))
+		return catch_between(story);
+	if (!tracee_seize(&story->tracee, server_wait_worker(story->server, slot, 0)))
+		return false;
+	helm_order(story->server, story->what);
+	return true;
+}
+
+static void move_and_die(struct story *story)
+{
+	struct throng *throng = &story->throng;
+	struct wait wait = wait_begin();
+	struct helm_change seen;
+	unsigned speaker = 0;
+
+	wait.until_ms += patience_ms();
+	while (!helm_done(story->server, story->what, &seen)) {
+		while (tracee_turn(&story->tracee)) {
+			if (speaker < CALLERS && !throng->callers[speaker].gone)
+				throng_say(throng, speaker, MESSAGE);
+			speaker++;
+			(void)throng_listen(throng, 0);
+		}
+		(void)throng_listen(throng, 1);
+		ck_assert_msg(now_ms() < wait.until_ms, "no end (%u stops):\n%s",
+			      story->tracee.stops, story->server->log);
+	}
+	tracee_let_go(&story->tracee);
+}
+
+/* Connections that their taker had made its own and their giver had not given up are counted by
+ * both, and so twice where one of them dies: their counters say how many. */
+static void judge_counters(struct story *story)
+{
+	const struct server *server = story->server;
+	unsigned lost = story->throng.gone_n;
+	struct wait wait = wait_begin();
+	char what[160];
+
+	for (;;) {
+		uint64_t died = server_stat(server, "closed_worker_died");
+		uint64_t left = server_stat(server, "connections");
+		uint64_t twice = server_stat(server, "moved_in") - server_stat(server, "moved_out");
+
+		if (died == lost + twice && died >= lost && left == story->throng.n - lost)
+			return;
+		(void)snprintf(what, sizeof what,
+			       "%u to be lost and %u to be left; %llu were with who died, %llu of "
+			       "these on their way, %llu are left (stop %u)",
+			       lost, story->throng.n - lost, (unsigned long long)died,
+			       (unsigned long long)twice, (unsigned long long)left,
+			       story->tracee.end_at);
+		wait_more(&wait, what);
+	}
+}
+
+static void judge(struct story *story)
+{
+	struct throng *throng = &story->throng;
+	bool took_from_others = story->what == HELM_FEWER && story->victim == TAKER;
+	const char *log = story->server->log;
+
+	for (unsigned i = 0; i < throng->n; i++)
+		if (!throng->callers[i].gone)
+			throng_say(throng, i, MESSAGE);
+	throng_hear_all(throng);
+	(void)server_log_has(story->server, "");
+	for (unsigned i = 0; i < throng->n; i++)
+		ck_assert_msg(!throng->callers[i].gone || took_from_others ||
+				  throng->callers[i].slot == victims_slot(story),
+			      "caller %u was with another worker, and is lost (stop %u):\n%s", i,
+			      story->tracee.end_at, log);
+	if (!story->tracee.ended)
+		ck_assert_msg(!throng->gone_n, "nobody died, and %u are lost:\n%s", throng->gone_n,
+			      log);
+	judge_counters(story);
+}
+
+/* Whether somebody died. */
+static bool tell(struct story *story, unsigned end_at, const char *watchdog)
+{
+	story->server = SERVER("-w", story->workers == 1 ? "1" : "2", HELM_CONTROL, "--watchdog",
+			       watchdog, "echo://127.0.0.1:0");
+	story->tracee = (struct tracee){.end_at = end_at, .hangs = story->hangs};
+	come_in(story);
+	if (!catch_victim(story)) {
+		story->stops = 0;
+		return false;
+	}
+	move_and_die(story);
+	judge(story);
+	story->lost += story->throng.gone_n;
+	if (!story->tracee.ended)
+		story->stops = story->tracee.stops;
+	throng_close(&story->throng);
+	(void)server_stop(story->server, SIGQUIT);
+	return story->tracee.ended;
+}
+
+static const struct {
+	enum side victim, traced;
+	enum helm what;
+	const char *name;
+	unsigned workers, each_until, stride;
+} stories[] = {
+    {GIVER, GIVER, HELM_RELOAD, "giver, reload", 2, 24, 23},
+    {TAKER, TAKER, HELM_RELOAD, "taker, reload", 2, 24, 23},
+    {GIVER, GIVER, HELM_UPGRADE, "giver, upgrade", 2, 0, 61},
+    {TAKER, TAKER, HELM_UPGRADE, "taker, upgrade", 2, 0, 61},
+    {TAKER, TAKER, HELM_RELOAD, "the only taker, reload", 1, 12, 79},
+    {TAKER, TAKER, HELM_UPGRADE, "the only taker, upgrade", 1, 0, 131},
+    {GIVER, GIVER, HELM_FEWER, "giver, one worker fewer", 2, 0, 61},
+    {TAKER, TAKER, HELM_FEWER, "the only taker, one worker fewer", 2, 12, 61},
+    {TAKER, GIVER, HELM_RELOAD, "taker while its giver stands still, reload", 2, 16, 23},
+    {TAKER, GIVER, HELM_RELOAD, "the only taker while its giver stands still, reload", 1, 8, 97},
+    {GIVER, TAKER, HELM_RELOAD, "giver while its taker stands still, reload", 2, 16, 29},
+    {TAKER, GIVER, HELM_UPGRADE, "taker while its giver stands still, upgrade", 2, 0, 43},
+};
+
+/* At every stride-th of the first calls, then at fewer. */
+static void die_from(unsigned first, int i, unsigned stride, const char *test)
+{
+	struct story story = {.victim = stories[i].victim,
+			      .traced = stories[i].traced,
+			      .what = stories[i].what,
+			      .workers = stories[i].workers};
+	unsigned deaths = 0;
+
+	for (unsigned n = first; tell(&story, n, "10s");) {
+		deaths++;
+		n += n < stories[i].each_until ? stride : stories[i].stride * stride;
+	}
+	if (!deaths) {
+		suite_skip(test, "ptrace is not allowed here");
+		return;
+	}
+	(void)printf("FIGURE %s: %u deaths, the last runs past all of %u stops; %.1f of some %d "
+		     "connections of the dead were lost on average, none of others\n",
+		     stories[i].name, deaths, story.stops, (double)story.lost / deaths,
+		     CALLERS / (int)story.workers);
+}
+
+START_TEST(a_death_at_some_steps)
+{
+	die_from(1 + (unsigned)_i % 7, _i, suite_sanitized() ? 20 : 7, "a death at some steps");
+}
+END_TEST
+
+START_TEST(a_death_at_any_step)
+{
+	die_from(1, _i, suite_sanitized() ? 10 : 1, "a death at any step");
+}
+END_TEST
+
+/* The watchdog ends it, and those that it had not taken live on. */
+static void stand_still(unsigned workers, const unsigned *at, unsigned n, const char *test)
+{
+	struct story story = {.victim = TAKER,
+			      .traced = TAKER,
+			      .what = HELM_RELOAD,
+			      .workers = workers,
+			      .hangs = true};
+	unsigned stopped = 0;
+
+	for (unsigned i = 0; i < n; i++)
+		stopped += tell(&story, at[i], "2s");
+	if (!stopped) {
+		suite_skip(test, "ptrace is not allowed here");
+		return;
+	}
+	(void)printf(
+	    "FIGURE %u takers (workers: %u) stood still in the middle of a reload, and were ended "
+	    "by the watchdog: %llu connections of theirs were lost, none of others\n",
+	    stopped, story.workers, (unsigned long long)story.lost);
+	ck_assert_uint_eq(stopped, n);
+}
+
+static const unsigned stands_at[] = {4, 150, 60, 300};
+
+START_TEST(a_taker_that_stands_still)
+{
+	stand_still(1 + (_i != 0), &stands_at[_i], 1, "a taker that stands still");
+}
+END_TEST
+
+START_TEST(takers_that_stand_still)
+{
+	stand_still(1 + (_i != 0), stands_at, 4, "takers that stand still");
+}
+END_TEST
+
+#define STORIES (sizeof stories / sizeof *stories)
+
+SUITE("move_kill", {"a death at some steps", a_death_at_some_steps, 60, STORIES},
+      {"a death at any step", a_death_at_any_step, 120, STORIES, .kind = SUITE_LONG},
+      {"a taker that stands still", a_taker_that_stands_still, 60, 2},
+      {"takers that stand still", takers_that_stand_still, 60, 2, .kind = SUITE_LONG})

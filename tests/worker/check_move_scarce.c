@@ -1,0 +1,58 @@
+/*
+ * Connections that move to where something is scarce, and takers that are lied to. What this
+ * shows: one that does not fit keeps out no other, and a process that says what no worker says
+ * costs itself its connections, and nobody else theirs.
+ */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/support/steer.h"
+
+#define BYTES  (6u << 20)
+#define OTHERS 5
+
+static void echoes(int fd, const char *text)
+{
+	send_text(fd, text);
+	expect_text(fd, text);
+}
+
+/* The first of all does not read, and what it is owed is more than there is room for. */
+START_TEST(one_that_is_too_big_keeps_out_no_other)
+{
+	static unsigned char sent[BYTES];
+	struct server *server =
+	    STEERED("--config", steer_config("workers = 1\nhigh-water = 16M\nlow-water = 8M\n"
+					     "buffers = 64M\nlisten = echo://127.0.0.1:0\n"));
+	int big = connect_to(server->ports[0]), others[OTHERS];
+
+	fill_random(sent, sizeof sent, 6);
+	set_buffers(big, 0, 1 << 16);
+	send_all(big, sent, sizeof sent);
+	server_wait_stat(server, "received_bytes", sizeof sent);
+	ck_assert_uint_gt(server_stat(server, "queued_bytes_max"), 1 << 20);
+	for (size_t i = 0; i < OTHERS; i++) {
+		others[i] = connect_to(server->ports[0]);
+		echoes(others[i], "before");
+	}
+	(void)steer_config("workers = 1\nhigh-water = 64K\nlow-water = 16K\nbuffers = 1M\n"
+			   "listen = echo://127.0.0.1:0\n");
+	ck_assert_msg(steer_ask("reload") == 0, "%s\n%s", steer_said(), server->log);
+	ck_assert_msg(strstr(steer_said(), "5 connections moved") != NULL, "%s", steer_said());
+	ck_assert_msg(strstr(steer_said(), "1 stay") != NULL, "%s", steer_said());
+	for (size_t i = 0; i < OTHERS; i++)
+		echoes(others[i], "after");
+	expect_bytes(big, sent, sizeof sent);
+	expect_end(big);
+	(void)close(big);
+	steer_settle(server, 1);
+	steer_stop(server);
+}
+END_TEST
+
+SUITE("move_scarce",
+      {"one that is too big keeps out no other", one_that_is_too_big_keeps_out_no_other, 30})

@@ -1,0 +1,496 @@
+#include "worker/config/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "reactor/stream/queue.h"
+#include "reactor/loop/wheel.h"
+
+const struct option_row option_rows[] = {
+#define OPTION(kind, field, name, letter, value, argument, meaning)                                \
+	{OPTION_##kind, offsetof(struct config, field), name, letter, value, argument, meaning},
+#include "worker/config/config.def"
+#undef OPTION
+};
+
+const size_t option_rows_n = sizeof option_rows / sizeof *option_rows;
+
+const char *const config_default_listeners[] = {
+    "echo://127.0.0.1:7878",  "echo+udp://127.0.0.1:7878",
+    "line://127.0.0.1:12345", "increment://127.0.0.1:9090",
+    "frame://127.0.0.1:7879", "chat://127.0.0.1:9000",
+    "http://127.0.0.1:8080",  NULL,
+};
+
+/* Descriptors of a worker that are not connections: standard ones, epoll, signals, channel,
+ * log, and room for a batch that the master, or another worker, passes. Beside them each listener
+ * has one, and a spare; and each worker may move connections here, and, with topics, has a bell. */
+#define DESCRIPTORS_RESERVED 96
+
+static uint64_t descriptors_reserved(const struct config *config)
+{
+	return DESCRIPTORS_RESERVED + 2 * config->listeners_n +
+	       config->workers * (config_has_topic(config) ? 2 : 1);
+}
+
+/* ---- values ---- */
+
+bool number_parse(const char *text, uint64_t *number)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*number = strtoull(text, &end, 10);
+	return !*end && !errno;
+}
+
+/* A whole number and one of the units; a bare number only where it is 0 or units[0] is "". */
+static bool scaled_parse(const char *text, const char *const *units, const uint64_t *scales,
+			 uint64_t *value)
+{
+	char *end;
+
+	if (*text < '0' || *text > '9')
+		return false;
+	errno = 0;
+	*value = strtoull(text, &end, 10);
+	if (errno)
+		return false;
+	if (!*end && !*value)
+		return true;
+	for (; *units; units++, scales++) {
+		if (strcmp(end, *units) != 0)
+			continue;
+		if (*value > UINT64_MAX / *scales)
+			return false;
+		*value *= *scales;
+		return true;
+	}
+	return false;
+}
+
+bool size_parse(const char *text, uint64_t *bytes)
+{
+	static const char *const units[] = {"", "K", "M", "G", "k", "m", "g", NULL};
+	static const uint64_t scales[] = {1, 1 << 10, 1 << 20, 1 << 30, 1 << 10, 1 << 20, 1 << 30};
+
+	return scaled_parse(text, units, scales, bytes);
+}
+
+bool time_parse(const char *text, uint64_t *us)
+{
+	static const char *const units[] = {"us", "ms", "s", "m", "h", NULL};
+	static const uint64_t scales[] = {1, 1000, 1000000, 60000000, 3600000000};
+
+	return scaled_parse(text, units, scales, us);
+}
+
+static void size_format(uint64_t bytes, char *text, size_t n)
+{
+	static const char units[] = {'\0', 'K', 'M', 'G'};
+	int unit = 0;
+
+	for (; unit < 3 && bytes && bytes % 1024 == 0; unit++)
+		bytes /= 1024;
+	(void)snprintf(text, n, "%llu%.1s", (unsigned long long)bytes, &units[unit]);
+}
+
+static void time_format(uint64_t us, char *text, size_t n)
+{
+	static const char *const units[] = {"us", "ms", "s", "m", "h"};
+	static const unsigned steps[] = {1000, 1000, 60, 60};
+	int unit = 0;
+
+	for (; us && unit < 4 && us % steps[unit] == 0; unit++)
+		us /= steps[unit];
+	(void)snprintf(text, n, "%llu%s", (unsigned long long)us, us ? units[unit] : "");
+}
+
+/* The place of word in "a|b|c"; -1: it is not there. */
+static int choice_find(const char *choices, const char *word)
+{
+	size_t n = strlen(word);
+	int place = 0;
+
+	for (;; place++) {
+		size_t length = strcspn(choices, "|");
+
+		if (length == n && strncmp(choices, word, n) == 0)
+			return place;
+		if (!choices[length])
+			return -1;
+		choices += length + 1;
+	}
+}
+
+static void choice_format(const char *choices, uint64_t place, char *text, size_t n)
+{
+	while (place--)
+		choices += strcspn(choices, "|") + 1;
+	(void)snprintf(text, n, "%.*s", (int)strcspn(choices, "|"), choices);
+}
+
+/* ---- rows ---- */
+
+static void *field_of(const struct config *config, const struct option_row *row)
+{
+	return (char *)(uintptr_t)config + row->offset;
+}
+
+const struct option_row *config_find(const char *name)
+{
+	for (size_t i = 0; i < option_rows_n; i++)
+		if (strcmp(option_rows[i].name, name) == 0)
+			return &option_rows[i];
+	return NULL;
+}
+
+/* Insertions, deletions and replacements that make b of a (Levenshtein, 1965). */
+static size_t distance(const char *a, const char *b)
+{
+	size_t row[64], n = strlen(b);
+
+	if (n >= 64)
+		return n;
+	for (size_t j = 0; j <= n; j++)
+		row[j] = j;
+	for (size_t i = 1; *a; a++, i++) {
+		size_t diagonal = row[0];
+
+		row[0] = i;
+		for (size_t j = 1; j <= n; j++) {
+			size_t best = diagonal + (*a != b[j - 1]);
+
+			diagonal = row[j];
+			if (row[j] + 1 < best)
+				best = row[j] + 1;
+			if (row[j - 1] + 1 < best)
+				best = row[j - 1] + 1;
+			row[j] = best;
+		}
+	}
+	return row[n];
+}
+
+const char *config_nearest(const char *name, bool key)
+{
+	const char *nearest = NULL;
+	size_t least = strlen(name) / 3 + 2;
+
+	if (key && distance(name, "listen") < least) {
+		nearest = "listen";
+		least = distance(name, nearest);
+	}
+	for (size_t i = 0; i < option_rows_n; i++) {
+		size_t d = distance(name, option_rows[i].name);
+
+		if (d < least && !(key && option_rows[i].kind == OPTION_ACTION)) {
+			least = d;
+			nearest = option_rows[i].name;
+		}
+	}
+	return nearest;
+}
+
+/* Rows whose values have narrower limits than their kind. */
+static const struct range {
+	const char *name;
+	uint64_t min, max;
+	const char *form;
+} ranges[] = {
+    {"workers", 1, WORKERS_MAX, "from 1 to 256, or auto"},
+    {"max-connections", 1, INT32_MAX, "at least 1, or auto"},
+    {"backlog", 1, INT32_MAX, "at least 1"},
+    {"high-water", 1, 1u << 30, "from 1 to 1G"},
+    {"low-water", 0, 1u << 30, "at most 1G"},
+    {"buffers", BUFFERS_MIN, 1ULL << 40, "from 1M to 1024G"},
+    {"max-line", 1, 1u << 30, "from 1 to 1G"},
+    {"max-frame", 1, 1u << 30, "from 1 to 1G"},
+    {"max-body", 1, 1u << 30, "from 1 to 1G"},
+    {"slow-consumer", 1, 1u << 30, "from 1 to 1G"},
+};
+
+static bool in_range(const struct option_row *row, uint64_t number, const char *value,
+		     char error[CONFIG_ERROR_BYTES])
+{
+	for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+		if (strcmp(row->name, ranges[i].name) != 0 ||
+		    (number >= ranges[i].min && number <= ranges[i].max))
+			continue;
+		(void)snprintf(error, CONFIG_ERROR_BYTES, "is %s, not \"%s\"", ranges[i].form,
+			       value);
+		return false;
+	}
+	return true;
+}
+
+static bool is_auto(const struct option_row *row, const char *value)
+{
+	return row->argument && strstr(row->argument, "auto") && strcmp(value, "auto") == 0;
+}
+
+bool config_set(struct config *config, const struct option_row *row, const char *value,
+		char error[CONFIG_ERROR_BYTES])
+{
+	uint64_t *number = field_of(config, row);
+	const char *form = "";
+	int place;
+
+	switch (row->kind) {
+	case OPTION_ACTION:
+		break;
+	case OPTION_TEXT:
+		*(const char **)field_of(config, row) = value;
+		return true;
+	case OPTION_CHOICE:
+		place = choice_find(row->argument, value);
+		if (place >= 0) {
+			*number = (uint64_t)place;
+			return true;
+		}
+		form = row->argument;
+		break;
+	case OPTION_SWITCH:
+		place = choice_find("off|on", value);
+		if (place >= 0) {
+			*number = (uint64_t)place;
+			return true;
+		}
+		form = "on or off";
+		break;
+	case OPTION_NUMBER:
+		if (is_auto(row, value)) {
+			*number = 0;
+			return true;
+		}
+		if (number_parse(value, number) && *number <= INT32_MAX)
+			return in_range(row, *number, value, error);
+		form = strstr(row->argument, "auto") ? "a whole number or auto" : "a whole number";
+		break;
+	case OPTION_TIME:
+		if (time_parse(value, number) && *number / 1000 < WHEEL_MS_MAX / 2)
+			return in_range(row, *number, value, error);
+		form = "a time below 6 days with its unit, such as 500ms, 30s, 5m or 1h";
+		break;
+	case OPTION_SIZE:
+		if (size_parse(value, number))
+			return in_range(row, *number, value, error);
+		form = "a size, such as 4096, 64K, 1M or 2G";
+		break;
+	}
+	(void)snprintf(error, CONFIG_ERROR_BYTES, "takes %s, not \"%s\"", form, value);
+	return false;
+}
+
+void config_text(const struct config *config, const struct option_row *row, char *text, size_t n)
+{
+	const uint64_t *number = field_of(config, row);
+	const char *value;
+
+	switch (row->kind) {
+	case OPTION_ACTION:
+		*text = '\0';
+		break;
+	case OPTION_TEXT:
+		value = *(const char *const *)field_of(config, row);
+		(void)snprintf(text, n, "%s", value ? value : "");
+		break;
+	case OPTION_CHOICE:
+		choice_format(row->argument, *number, text, n);
+		break;
+	case OPTION_SWITCH:
+		(void)snprintf(text, n, "%s", *number ? "on" : "off");
+		break;
+	case OPTION_NUMBER:
+		if (!*number && is_auto(row, "auto"))
+			(void)snprintf(text, n, "auto");
+		else
+			(void)snprintf(text, n, "%llu", (unsigned long long)*number);
+		break;
+	case OPTION_TIME:
+		time_format(*number, text, n);
+		break;
+	case OPTION_SIZE:
+		size_format(*number, text, n);
+		break;
+	}
+}
+
+void config_defaults(struct config *config)
+{
+	char unused[CONFIG_ERROR_BYTES];
+
+	memset(config, 0, sizeof *config);
+	for (size_t i = 0; i < option_rows_n; i++)
+		if (option_rows[i].value)
+			(void)config_set(config, &option_rows[i], option_rows[i].value, unused);
+}
+
+/* ---- the whole ---- */
+
+static void name_datagram_protocols(char error[CONFIG_ERROR_BYTES], const char *given)
+{
+	int n = snprintf(error, CONFIG_ERROR_BYTES, "%s does not serve datagrams (", given);
+
+	for (const struct protocol *const *p = protocols; *p; p++)
+		if ((*p)->datagram && n < CONFIG_ERROR_BYTES)
+			n += snprintf(error + n, CONFIG_ERROR_BYTES - (size_t)n, "%s ", (*p)->name);
+	if (n < CONFIG_ERROR_BYTES)
+		(void)snprintf(error + n, CONFIG_ERROR_BYTES - (size_t)n, "do)");
+}
+
+/* That of those before it which listens there; NULL: none. Of port 0 each gets another one. */
+static const struct endpoint *taken_by(const struct config *config, const struct endpoint *endpoint)
+{
+	for (size_t i = 0; i < config->listeners_n; i++) {
+		const struct address *other = &config->listeners[i].address;
+
+		if (config->listeners[i].datagrams == endpoint->datagrams &&
+		    other->bytes == endpoint->address.bytes &&
+		    memcmp(&other->socket, &endpoint->address.socket, other->bytes) == 0 &&
+		    (address_is_unix(other) || address_port(other)))
+			return &config->listeners[i];
+	}
+	return NULL;
+}
+
+bool config_listen(struct config *config, const char *listener, char error[CONFIG_ERROR_BYTES])
+{
+	struct endpoint list[LISTENERS_MAX + 1];
+	size_t n;
+
+	if (config->listeners_n == LISTENERS_MAX) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES, "there are at most %d listeners",
+			       LISTENERS_MAX);
+		return false;
+	}
+	n = endpoint_list(list, LISTENERS_MAX + 1, listener, error, CONFIG_ERROR_BYTES);
+	if (!n)
+		return false;
+	if (list->datagrams && !list->protocol->datagram) {
+		name_datagram_protocols(error, list->protocol->name);
+		return false;
+	}
+	if (config->listeners_n + n > LISTENERS_MAX) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES,
+			       "there are at most %d listeners, and \"%s\" has too many addresses",
+			       LISTENERS_MAX, listener);
+		return false;
+	}
+	for (size_t i = 0; i < n; i++) {
+		const struct endpoint *other = taken_by(config, &list[i]);
+		char text[ENDPOINT_TEXT_BYTES];
+
+		if (other) {
+			endpoint_format_named(other, text);
+			(void)snprintf(error, CONFIG_ERROR_BYTES, "it listens where \"%s\" does",
+				       text);
+			return false;
+		}
+	}
+	memcpy(&config->listeners[config->listeners_n], list, n * sizeof *list);
+	config->listeners_n += n;
+	return true;
+}
+
+bool config_complete(struct config *config, size_t cpus, size_t descriptors,
+		     char error[CONFIG_ERROR_BYTES])
+{
+	uint64_t allowed, reserved;
+	const char *why;
+
+	config->default_listeners = !config->listeners_n;
+	if (config->default_listeners)
+		for (const char *const *text = config_default_listeners; *text; text++)
+			if (!config_listen(config, *text, error))
+				return false;
+	if (!config->workers)
+		config->workers = cpus < WORKERS_MAX ? cpus : WORKERS_MAX;
+	reserved = descriptors_reserved(config);
+	allowed = descriptors > 2 * reserved ? descriptors - reserved : descriptors / 2;
+	config->connections_capacity = allowed;
+	config->max_connections_asked = config->max_connections;
+	if (!config->max_connections || config->max_connections > allowed)
+		config->max_connections = allowed;
+	if (config->no_master && config->workers != 1) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES,
+			       "no-master needs workers = 1, there are to be %llu",
+			       (unsigned long long)config->workers);
+		return false;
+	}
+	if (config->metrics && !*config->metrics)
+		config->metrics = NULL;
+	if (config->metrics && strstr(config->metrics, "://")) {
+		(void)snprintf(
+		    error, CONFIG_ERROR_BYTES,
+		    "metrics \"%s\": it is an address without a scheme, as 127.0.0.1:9464",
+		    config->metrics);
+		return false;
+	}
+	config->metrics_n =
+	    config->metrics
+		? address_list(config->metrics_at, METRICS_ADDRESSES_MAX, config->metrics, &why)
+		: 0;
+	if (config->metrics && !config->metrics_n) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES, "metrics \"%s\": %s", config->metrics,
+			       why);
+		return false;
+	}
+	if (config->metrics && config->no_master) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES,
+			       "metrics are the master's to serve: there are none with no-master");
+		return false;
+	}
+	if (config->low_water > config->high_water) {
+		char low[32], high[32];
+
+		size_format(config->low_water, low, sizeof low);
+		size_format(config->high_water, high, sizeof high);
+		(void)snprintf(error, CONFIG_ERROR_BYTES, "low-water (%s) is above high-water (%s)",
+			       low, high);
+		return false;
+	}
+	return true;
+}
+
+enum accept_mode config_accept_mode(const struct config *config, const struct endpoint *endpoint)
+{
+	enum accept_mode mode = endpoint->accept >= 0 ? (enum accept_mode)endpoint->accept
+						      : (enum accept_mode)config->accept;
+
+	/* One path is one socket: there is no SO_REUSEPORT for unix. Without a master there
+	 * is nobody to hand over. */
+	if (mode == ACCEPT_REUSEPORT && address_is_unix(&endpoint->address))
+		return ACCEPT_SHARED;
+	if (mode == ACCEPT_HANDOFF && endpoint->datagrams) /* no connection, nothing to hand over */
+		return ACCEPT_REUSEPORT;
+	if (config->no_master && mode == ACCEPT_HANDOFF)
+		return ACCEPT_SHARED;
+	return mode;
+}
+
+bool config_has_topic(const struct config *config)
+{
+	for (size_t i = 0; i < config->listeners_n; i++)
+		if (config->listeners[i].protocol->has_topic)
+			return true;
+	return false;
+}
+
+uint32_t config_message_max(const struct config *config, const struct endpoint *endpoint)
+{
+	const struct protocol *protocol = endpoint->protocol;
+	uint64_t max = protocol->message_max == MESSAGE_MAX_LINE   ? config->max_line
+		       : protocol->message_max == MESSAGE_MAX_BODY ? config->max_body
+								   : config->max_frame;
+
+	if (endpoint->message_max)
+		return (uint32_t)endpoint->message_max;
+	if (protocol->message_cap && max > protocol->message_cap)
+		return protocol->message_cap;
+	return (uint32_t)max;
+}

@@ -1,0 +1,120 @@
+/*
+ * move: live connections on their way from this process to another, and from others to here.
+ *
+ *     giver                                                              taker
+ *       | <----- offer: which listeners, protocols and versions of state ----- |
+ *       | ------ promise: so many are still to come ------------------------> |
+ *       | ------ batch: descriptors, and all else as bytes (a memfd) --------> |
+ *       | <----- taken: these of them ---------------------------------------- |
+ *
+ * over one SOCK_SEQPACKET pair, a lane. Exactly one of the two serves a connection at any time:
+ * the giver does nothing with those that it described until it is answered, and the taker
+ * touches no socket before it has answered. So a lane that ends without an answer, because
+ * either one died, says that its last batches were not taken: the giver goes on with them.
+ *
+ * Those that are to come are promised: the taker keeps room for them, and newcomers get what is
+ * left over. Before its giver's first word, that is what the master thinks, and some more; from
+ * then on what the giver says, less what has come. A promise ends with its lane, kept or not, and
+ * with the patience for a giver that says nothing.
+ *
+ * A mover is one process' side of all of its lanes. It borrows everything but their descriptors.
+ */
+#ifndef WORKER_MIGRATION_MIGRATION_H
+#define WORKER_MIGRATION_MIGRATION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "reactor/stream/conn.h"
+#include "reactor/pubsub/relay.h"
+#include "reactor/loop/seqpacket.h"
+
+#define MOVE_LANES_MAX	64
+#define MOVE_BATCH_MAX	(DESCRIPTORS_MAX - 1) /* connections; and the memfd of their bytes */
+#define MOVE_OFFERS_MAX 64
+#define MOVE_ALL	UINT32_MAX
+
+/* Why a lane has ended, as its giver sees it. */
+enum move_end {
+	MOVE_DONE = 1, /* as many went as were asked for, or nothing is left that could go */
+	MOVE_FULL,     /* the taker has no room */
+	MOVE_BROKEN,   /* the taker has gone, or says what no taker says */
+};
+
+struct mover;
+
+struct move_owner {
+	/* The service of a listener by its number; NULL: it is not served here. */
+	struct service *(*service_of)(uint32_t listener);
+	uint32_t (*listener_of)(const struct service *service);
+	/* Might more connections come here that have to go? */
+	bool (*expects_more)(void);
+	/* That order is over: so many went. */
+	void (*gave)(uint32_t order, uint32_t count, enum move_end end);
+};
+
+struct move_batch {
+	struct conn *conns[MOVE_BATCH_MAX];
+	uint32_t n;
+	bool marked; /* it has members of topics: the relay keeps what they have not heard */
+};
+
+/* Batches of a lane that wait for their answer. In a busy worker a turn comes after those of all
+ * connections: what goes in one turn, and is taken in one, waits least. */
+#define MOVE_UNDER_WAY_MAX 16
+
+struct move_lane {
+	struct seqpacket end; /* not open: there is none */
+	struct mover *mover;
+	uint32_t order;
+	uint32_t wanted;   /* how many still have to go */
+	uint32_t given;	   /* have gone */
+	uint32_t refusals; /* in a row */
+	uint32_t offers_n; /* 0: no offer has come */
+	size_t cursor;	   /* in the table */
+	bool gives, same_bus;
+	bool waits; /* for the end of another lane's batch, or of this lane */
+	uint32_t first, under_way;
+	struct move_batch batches[MOVE_UNDER_WAY_MAX];
+	struct conn_promise promise; /* what is to come beside what is under way */
+	bool heard;		     /* its giver has said what is to come */
+	uint32_t patience_ms;	     /* of its taker: until then the promise stands, */
+	uint32_t latest_ms;	     /* and no promise does so longer */
+	struct move_offer {
+		uint32_t listener;
+		uint16_t state_bytes, state_version;
+		char protocol[23];
+		uint8_t promises; /* does the taker read them? One of an older weir does not */
+	} offers[MOVE_OFFERS_MAX];
+};
+
+struct mover {
+	struct loop *loop;
+	struct conn_table *table;
+	struct relay *relay; /* NULL: there is none */
+	uint64_t bus;	     /* which one it is: members go between processes of one bus */
+	const struct move_owner *owner;
+	bool closed;				 /* no more connections are taken */
+	bool marked;				 /* a batch with members is under way */
+	unsigned unheard;			 /* lanes whose giver has said nothing yet */
+	struct move_lane *lanes[MOVE_LANES_MAX]; /* made when one is needed, and kept */
+};
+
+void mover_open(struct mover *mover, struct conn_table *table, struct relay *relay, uint64_t bus,
+		const struct move_owner *owner);
+
+/* Takes over fd, an end of a lane. Gives count connections, or MOVE_ALL, and tells gave() with
+ * this order; more of them than lanes: at once, as MOVE_FULL. */
+void mover_give(struct mover *mover, int fd, uint32_t order, uint32_t count);
+/* Takes over fd. Takes what comes, until its giver ends it. services: those that it offers.
+ * expected: what will come, as far as the master knows. */
+void mover_take(struct mover *mover, int fd, struct service *const services[], size_t n,
+		struct conn_promise expected);
+/* Is it not known exactly how many, or from which addresses, are to come? */
+bool mover_is_undecided(const struct mover *mover);
+/* A connection has come, or none will any more: those who give everything look again. */
+void mover_look(struct mover *mover);
+/* This process ends: it takes nothing from now on. */
+void mover_close_doors(struct mover *mover);
+
+#endif
