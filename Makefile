@@ -107,7 +107,7 @@ install: all
 	install -m 644 master/install/weir.socket master/install/weir-sysctl.conf master/install/weir-limits.conf $(DOC)
 
 format:
-	clang-format -i $(C_FILES)
+	$(Q)clang-format -i $(C_FILES)
 
 clean:
 	rm -rf $(BUILD)

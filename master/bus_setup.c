@@ -22,30 +22,31 @@ static uint64_t bus_id(void)
 }
 
 /* Workers that are there learn how to wake those who will sit in the new seats. */
-static void tell_bells(unsigned from, unsigned n)
+static void tell_doorbells(unsigned from, unsigned n)
 {
 	for (unsigned many; from < n; from += many) {
-		struct note note = {.kind = NOTE_BELLS, .count = from};
+		struct ipc_message message = {.kind = IPC_DOORBELLS, .count = from};
 
 		many = n - from < DESCRIPTORS_MAX ? n - from : DESCRIPTORS_MAX;
 		EACH_GENERATION (generation)
 			EACH_SLOT (slot, generation)
 				if (slot->pid)
-					(void)slot_pass(slot, &note, &seats.bus.bells[from], many);
+					(void)slot_pass(slot, &message, &seats.bus.doorbells[from],
+							many);
 	}
 }
 
 /* Not as the shared memory has it: a master that came to nothing may have used more. */
-static unsigned bells_known(void)
+static unsigned doorbells_known(void)
 {
 	unsigned n = 0;
 
-	while (n < BUS_SEATS_MAX && seats.bus.bells[n] >= 0)
+	while (n < BUS_SEATS_MAX && seats.bus.doorbells[n] >= 0)
 		n++;
 	return n;
 }
 
-int seats_use(const struct config *config, unsigned n)
+int bus_setup_use(const struct config *config, unsigned n)
 {
 	unsigned before;
 	int error;
@@ -60,70 +61,71 @@ int seats_use(const struct config *config, unsigned n)
 		seats.owner->bus_id = bus_id();
 		return 0;
 	}
-	before = bells_known();
+	before = doorbells_known();
 	if (n < bus_seats(&seats.bus))
 		n = bus_seats(&seats.bus);
 	error = bus_use_seats(&seats.bus, n);
 	if (!error)
-		tell_bells(before, n);
+		tell_doorbells(before, n);
 	return error;
 }
 
 /* ---- an upgrade ---- */
 
-int seats_bequeath(const struct config *config, struct upgrade_estate *estate)
+int bus_setup_export(const struct config *config, struct handover_state *handover)
 {
 	int error;
 
-	estate->bus = -1;
+	handover->bus = -1;
 	if (!seats.owner->bus)
 		return 0;
-	error = seats_use(config, 0); /* there are bells of all that are used */
+	error = bus_setup_use(config, 0); /* there are doorbells of all that are used */
 	if (error)
 		return error;
-	estate->bus = seats.bus.fd;
-	estate->bells_n = bus_seats(&seats.bus);
-	memcpy(estate->bells, seats.bus.bells, estate->bells_n * sizeof *estate->bells);
+	handover->bus = seats.bus.fd;
+	handover->doorbells_n = bus_seats(&seats.bus);
+	memcpy(handover->doorbells, seats.bus.doorbells,
+	       handover->doorbells_n * sizeof *handover->doorbells);
 	return 0;
 }
 
-/* It stays the bell of that seat, whatever becomes of the next master. */
-void seats_add_bell(unsigned seat, int fd)
+/* It stays the doorbell of that seat, whatever becomes of the next master. */
+void bus_setup_add_doorbell(unsigned seat, int fd)
 {
-	int bell = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	int doorbell = fcntl(fd, F_DUPFD_CLOEXEC, 0);
 
-	if (bell < 0 || !seats.owner->bus || seat != bells_known()) {
-		if (bell >= 0)
-			(void)close(bell);
+	if (doorbell < 0 || !seats.owner->bus || seat != doorbells_known()) {
+		if (doorbell >= 0)
+			(void)close(doorbell);
 		return;
 	}
-	bus_add_bell(&seats.bus, seat, bell);
-	tell_bells(seat, seat + 1);
+	bus_add_doorbell(&seats.bus, seat, doorbell);
+	tell_doorbells(seat, seat + 1);
 }
 
-void seats_inherit(const struct upgrade_estate *estate, unsigned n)
+void bus_setup_inherit(const struct handover_state *handover, unsigned n)
 {
 	unsigned before;
 
-	if (estate->bus < 0)
+	if (handover->bus < 0)
 		return;
-	if (bus_attach(&seats.bus, estate->bus)) {
+	if (bus_attach(&seats.bus, handover->bus)) {
 		log_warn("the bus of the master before this one is of another version: its chats "
 			 "stay there");
 		return;
 	}
-	for (unsigned i = 0; i < estate->bells_n; i++)
-		bus_add_bell(&seats.bus, i, estate->bells[i]);
+	for (unsigned i = 0; i < handover->doorbells_n; i++)
+		bus_add_doorbell(&seats.bus, i, handover->doorbells[i]);
 	seats.owner->bus = &seats.bus;
 	seats.owner->bus_id = bus_id();
 	before = bus_seats(&seats.bus);
 	if (bus_use_seats(&seats.bus, n))
 		die("shared memory for the bus");
 	for (unsigned seat = before; seat < bus_seats(&seats.bus); seat++)
-		upgrade_tell_bell(seat, seats.bus.bells[seat]);
+		upgrade_tell_doorbell(seat, seats.bus.doorbells[seat]);
 }
 
-void seats_init(struct generation_owner *owner)
+void bus_setup_init(struct generation_owner *owner)
 {
 	seats.owner = owner;
 }

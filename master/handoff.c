@@ -17,14 +17,14 @@
 
 /* Parcels under way to one worker. A worker that is not scheduled for a while must not send its
  * share elsewhere: a thousand come in the time that others are given. */
-#define LANE_MAX    1024
-#define PARCELS_MAX (WORKERS_MAX * LANE_MAX)
+#define WORKER_QUEUE_MAX  1024
+#define PENDING_CONNS_MAX (WORKERS_MAX * WORKER_QUEUE_MAX)
 /* Of the descriptors that the master may have: the rest is its own, for changes, for whoever steers
  * weir and for looks at how it is. A worker that takes nothing can't have more than its share. */
-#define PARCELS_SHARE	 4
-#define ORPHANS_RETRY_MS 20
+#define PENDING_CONNS_SHARE 4
+#define UNASSIGNED_RETRY_MS 20
 
-struct parcel {
+struct pending_conn {
 	struct list node;
 	int fd;
 	uint32_t listener; /* its number */
@@ -33,10 +33,10 @@ struct parcel {
 };
 
 /* The way to one worker. */
-struct lane {
+struct worker_queue {
 	struct list staged;	   /* chosen for it, not sent yet */
 	struct list under_way;	   /* sent, oldest first */
-	size_t parcels;		   /* in both */
+	size_t pending_conns;	   /* in both */
 	struct seqpacket *channel; /* NULL: nobody is there */
 	uint32_t batches;	   /* the number of the last one */
 	bool leaving;		   /* whoever is there is given no more */
@@ -48,22 +48,22 @@ struct lane {
 
 static struct {
 	struct loop *loop;
-	const struct board *board;
+	const struct scoreboard *scoreboard;
 	uint64_t max_connections;
 	struct listener listeners[LISTEN_NUMBERS_MAX]; /* fd -1, or no owner: there is none */
 	bool borrowed[LISTEN_NUMBERS_MAX]; /* a service manager's: who waits is not ours to end */
-	struct lane lanes[SEATS_MAX];
-	size_t lanes_n;	     /* no seat from here on was ever taken */
-	size_t next_lane;    /* who wins a tie */
-	struct list orphans; /* parcels that nobody takes at the moment */
-	struct source orphans_timer;
-	struct pool parcels;
-	size_t parcels_max; /* that strangers may have under way */
-	size_t lane_max;    /* of those, to one worker */
-	bool has_waiting;   /* somebody was left in a queue: there was no room */
-	bool open;	    /* some listener was of this mode */
-	void (*idle)(void); /* set while it stops */
-	bool (*elsewhere)(uint32_t number, int fd); /* where orphans go; NULL: to workers */
+	struct worker_queue queues[SEATS_MAX];
+	size_t queues_n;	/* no seat from here on was ever taken */
+	size_t next_queue;	/* who wins a tie */
+	struct list unassigned; /* pending_conns that nobody takes at the moment */
+	struct source unassigned_timer;
+	struct pool pending_conns;
+	size_t pending_conns_max; /* that strangers may have under way */
+	size_t queue_max;	  /* of those, to one worker */
+	bool has_waiting;	  /* somebody was left in a queue: there was no room */
+	bool open;		  /* some listener was of this mode */
+	void (*idle)(void);	  /* set while it stops */
+	bool (*elsewhere)(uint32_t number, int fd); /* where unassigned go; NULL: to workers */
 } handoff;
 
 static bool listens(const struct listener *listener)
@@ -71,12 +71,12 @@ static bool listens(const struct listener *listener)
 	return listener->owner && listener->source.fd >= 0;
 }
 
-/* After handoff_stop(): no listener, and no parcel, is left. */
+/* After handoff_stop(): no listener, and no pending, is left. */
 static void tell_if_idle(void)
 {
 	void (*idle)(void) = handoff.idle;
 
-	if (!idle || (handoff.open && handoff.parcels.used))
+	if (!idle || (handoff.open && handoff.pending_conns.used))
 		return;
 	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
 		if (listens(&handoff.listeners[i]))
@@ -85,167 +85,168 @@ static void tell_if_idle(void)
 	idle();
 }
 
-/* ---- parcels ---- */
+/* ---- pending_conns ---- */
 
-static void parcel_done(struct parcel *parcel)
+static void pending_conn_done(struct pending_conn *pending)
 {
-	list_remove(&parcel->node);
-	if (handoff.listeners[parcel->listener].local) {
-		rights_leave(parcel->fd);
+	list_remove(&pending->node);
+	if (handoff.listeners[pending->listener].local) {
+		rights_leave(pending->fd);
 	} else { /* a worker that has fallen could make close() wait */
-		rights_disarm(parcel->fd);
-		(void)close(parcel->fd);
+		rights_disarm(pending->fd);
+		(void)close(pending->fd);
 	}
-	pool_give(&handoff.parcels, parcel);
+	pool_give(&handoff.pending_conns, pending);
 }
 
-static bool goes_elsewhere(struct parcel *parcel)
+static bool goes_elsewhere(struct pending_conn *pending)
 {
-	if (!handoff.elsewhere || !handoff.elsewhere(parcel->listener, parcel->fd))
+	if (!handoff.elsewhere || !handoff.elsewhere(pending->listener, pending->fd))
 		return false;
-	parcel_done(parcel);
+	pending_conn_done(pending);
 	return true;
 }
 
-static void orphans_go_elsewhere(void)
+static void unassigned_go_elsewhere(void)
 {
-	LIST_EACH_SAFE (&handoff.orphans, node)
-		(void)goes_elsewhere(CONTAINER_OF(node, struct parcel, node));
+	LIST_EACH_SAFE (&handoff.unassigned, node)
+		(void)goes_elsewhere(CONTAINER_OF(node, struct pending_conn, node));
 }
 
-static void orphan(struct parcel *parcel)
+static void leave_unassigned(struct pending_conn *pending)
 {
-	if (goes_elsewhere(parcel))
+	if (goes_elsewhere(pending))
 		return;
-	list_remove(&parcel->node);
-	parcel->batch_n = 0;
-	list_append(&handoff.orphans, &parcel->node);
-	loop_deadline(handoff.loop, &handoff.orphans_timer,
-		      handoff.loop->now_ms + ORPHANS_RETRY_MS);
+	list_remove(&pending->node);
+	pending->batch_n = 0;
+	list_append(&handoff.unassigned, &pending->node);
+	loop_deadline(handoff.loop, &handoff.unassigned_timer,
+		      handoff.loop->now_ms + UNASSIGNED_RETRY_MS);
 }
 
-static struct parcel *first_of(struct list *list)
+static struct pending_conn *first_of(struct list *list)
 {
-	return list_linked(list) ? CONTAINER_OF(list->next, struct parcel, node) : NULL;
+	return list_linked(list) ? CONTAINER_OF(list->next, struct pending_conn, node) : NULL;
 }
 
 /* ---- which worker ---- */
 
 /*
- * What the board says is the worker's own claim: it is believed up to its limits. A connection
- * counts from when it is staged: as a parcel, and as one that the worker has said to take and
+ * What the scoreboard says is the worker's own claim: it is believed up to its limits. A connection
+ * counts from when it is staged: as a pending, and as one that the worker has said to take and
  * has not opened yet. The worker counts it as held before it counts it as handed over.
  */
-static uint64_t lane_load(size_t seat)
+static uint64_t worker_queue_load(size_t seat)
 {
-	const struct stats *stats = &handoff.board->seats[seat].stats;
+	const struct stats *stats = &handoff.scoreboard->seats[seat].stats;
 	uint64_t opened = STATS_READ(stats, handed_over);
 	uint64_t connections = STATS_READ(stats, connections);
 	uint64_t promised = STATS_READ(stats, connections_promised);
-	uint64_t under_way = handoff.lanes[seat].given - opened;
+	uint64_t under_way = handoff.queues[seat].given - opened;
 
-	if (under_way > 2 * LANE_MAX)
-		under_way = handoff.lanes[seat].parcels;
+	if (under_way > 2 * WORKER_QUEUE_MAX)
+		under_way = handoff.queues[seat].pending_conns;
 	return (connections < handoff.max_connections ? connections : handoff.max_connections) +
 	       (promised < handoff.max_connections ? promised : handoff.max_connections) +
 	       under_way;
 }
 
-static struct lane *lane_of_fewest(void)
+static struct worker_queue *queue_of_fewest(void)
 {
 	uint64_t fewest = handoff.max_connections;
-	struct lane *found = NULL;
+	struct worker_queue *found = NULL;
 
-	for (size_t i = 0; i < handoff.lanes_n; i++) {
-		size_t seat = (handoff.next_lane + i) % handoff.lanes_n;
-		struct lane *lane = &handoff.lanes[seat];
+	for (size_t i = 0; i < handoff.queues_n; i++) {
+		size_t seat = (handoff.next_queue + i) % handoff.queues_n;
+		struct worker_queue *queue = &handoff.queues[seat];
 
-		if (!lane->channel || lane->leaving || lane->parcels >= handoff.lane_max)
+		if (!queue->channel || queue->leaving || queue->pending_conns >= handoff.queue_max)
 			continue;
-		if (lane->resting && !time_reached(handoff.loop->now_ms, lane->rested_ms))
+		if (queue->resting && !time_reached(handoff.loop->now_ms, queue->rested_ms))
 			continue;
-		if (lane_load(seat) < fewest) {
-			fewest = lane_load(seat);
-			found = lane;
+		if (worker_queue_load(seat) < fewest) {
+			fewest = worker_queue_load(seat);
+			found = queue;
 		}
 	}
 	return found;
 }
 
-static void stage(struct lane *lane, struct parcel *parcel)
+static void stage(struct worker_queue *queue, struct pending_conn *pending)
 {
-	list_remove(&parcel->node);
-	list_append(&lane->staged, &parcel->node);
-	lane->parcels++;
-	lane->given++;
-	handoff.next_lane = (size_t)(lane - handoff.lanes) + 1;
+	list_remove(&pending->node);
+	list_append(&queue->staged, &pending->node);
+	queue->pending_conns++;
+	queue->given++;
+	handoff.next_queue = (size_t)(queue - handoff.queues) + 1;
 }
 
 /* ---- sending ---- */
 
-static void lane_fail(struct lane *lane, struct list *list)
+static void worker_queue_fail(struct worker_queue *queue, struct list *list)
 {
-	struct parcel *parcel;
+	struct pending_conn *pending;
 
-	while ((parcel = first_of(list))) {
-		lane->parcels--;
-		lane->given--;
-		orphan(parcel);
+	while ((pending = first_of(list))) {
+		queue->pending_conns--;
+		queue->given--;
+		leave_unassigned(pending);
 	}
 }
 
-/* One message: the staged parcels of one listener, from the first on. False: there is no room in
- * the channel, or it has ended; either will be told. */
-static bool lane_send(struct lane *lane)
+/* One message: the staged pending_conns of one listener, from the first on. False: there is no room
+ * in the channel, or it has ended; either will be told. */
+static bool worker_queue_send(struct worker_queue *queue)
 {
-	struct parcel *first = first_of(&lane->staged);
-	struct note note = {
-	    .kind = NOTE_CONNECTIONS, .listener = first->listener, .order = lane->batches + 1};
+	struct pending_conn *first = first_of(&queue->staged);
+	struct ipc_message message = {
+	    .kind = IPC_CONNECTIONS, .listener = first->listener, .order = queue->batches + 1};
 	int fds[DESCRIPTORS_MAX];
 
-	LIST_EACH (&lane->staged, node) {
-		struct parcel *parcel = CONTAINER_OF(node, struct parcel, node);
+	LIST_EACH (&queue->staged, node) {
+		struct pending_conn *pending = CONTAINER_OF(node, struct pending_conn, node);
 
-		if (note.count == DESCRIPTORS_MAX || parcel->listener != note.listener)
+		if (message.count == DESCRIPTORS_MAX || pending->listener != message.listener)
 			break;
-		fds[note.count++] = parcel->fd;
+		fds[message.count++] = pending->fd;
 	}
-	lane->full = seqpacket_try(lane->channel, &note, sizeof note, fds, note.count) != 0;
-	if (lane->full)
+	queue->full =
+	    seqpacket_try(queue->channel, &message, sizeof message, fds, message.count) != 0;
+	if (queue->full)
 		return false;
-	first->batch_n = note.count;
-	first->batch = ++lane->batches;
-	for (uint32_t i = 0; i < note.count; i++) {
-		struct parcel *parcel = first_of(&lane->staged);
+	first->batch_n = message.count;
+	first->batch = ++queue->batches;
+	for (uint32_t i = 0; i < message.count; i++) {
+		struct pending_conn *pending = first_of(&queue->staged);
 
-		list_remove(&parcel->node);
-		list_append(&lane->under_way, &parcel->node);
+		list_remove(&pending->node);
+		list_append(&queue->under_way, &pending->node);
 	}
 	return true;
 }
 
 static void send_staged(void)
 {
-	for (size_t seat = 0; seat < handoff.lanes_n; seat++) {
-		struct lane *lane = &handoff.lanes[seat];
+	for (size_t seat = 0; seat < handoff.queues_n; seat++) {
+		struct worker_queue *queue = &handoff.queues[seat];
 
-		while (list_linked(&lane->staged) && !lane->full && lane_send(lane))
+		while (list_linked(&queue->staged) && !queue->full && worker_queue_send(queue))
 			;
 	}
 }
 
-static void retry_orphans(struct loop *loop, struct source *source)
+static void retry_unassigned(struct loop *loop, struct source *source)
 {
-	struct parcel *parcel;
-	struct lane *lane;
+	struct pending_conn *pending;
+	struct worker_queue *queue;
 
 	source->ready = 0;
-	orphans_go_elsewhere();
-	while ((parcel = first_of(&handoff.orphans)) && (lane = lane_of_fewest()))
-		stage(lane, parcel);
+	unassigned_go_elsewhere();
+	while ((pending = first_of(&handoff.unassigned)) && (queue = queue_of_fewest()))
+		stage(queue, pending);
 	send_staged();
-	if (list_linked(&handoff.orphans))
-		loop_deadline(loop, source, loop->now_ms + ORPHANS_RETRY_MS);
+	if (list_linked(&handoff.unassigned))
+		loop_deadline(loop, source, loop->now_ms + UNASSIGNED_RETRY_MS);
 }
 
 /* ---- accepting ---- */
@@ -253,7 +254,7 @@ static void retry_orphans(struct loop *loop, struct source *source)
 static bool has_room(struct listener *listener)
 {
 	(void)listener;
-	if (handoff.parcels.used < handoff.parcels_max && lane_of_fewest())
+	if (handoff.pending_conns.used < handoff.pending_conns_max && queue_of_fewest())
 		return true;
 	handoff.has_waiting = true;
 	return false;
@@ -261,19 +262,20 @@ static bool has_room(struct listener *listener)
 
 static void accepted(struct listener *listener, int fd, const struct sockaddr *peer)
 {
-	struct parcel *parcel = pool_take(&handoff.parcels);
-	struct lane *lane;
+	struct pending_conn *pending = pool_take(&handoff.pending_conns);
+	struct worker_queue *queue;
 
 	(void)peer;
-	CHECK(parcel);
-	*parcel = (struct parcel){.fd = fd, .listener = (uint32_t)(listener - handoff.listeners)};
-	list_init(&parcel->node);
-	/* The board may have changed since has_room() looked: then it waits for a place. */
-	lane = lane_of_fewest();
-	if (lane)
-		stage(lane, parcel);
+	CHECK(pending);
+	*pending =
+	    (struct pending_conn){.fd = fd, .listener = (uint32_t)(listener - handoff.listeners)};
+	list_init(&pending->node);
+	/* The scoreboard may have changed since has_room() looked: then it waits for a place. */
+	queue = queue_of_fewest();
+	if (queue)
+		stage(queue, pending);
 	else
-		orphan(parcel);
+		leave_unassigned(pending);
 }
 
 static void batch_done(struct listener *listener)
@@ -292,37 +294,37 @@ static void stopped(struct listener *listener)
  * may one that comes, where there is none. */
 static bool undecided(struct listener *listener)
 {
-	size_t lanes = 0;
+	size_t queues = 0;
 
 	(void)listener;
-	for (size_t seat = 0; seat < handoff.lanes_n; seat++) {
-		const struct lane *lane = &handoff.lanes[seat];
-		const struct stats *stats = &handoff.board->seats[seat].stats;
+	for (size_t seat = 0; seat < handoff.queues_n; seat++) {
+		const struct worker_queue *queue = &handoff.queues[seat];
+		const struct stats *stats = &handoff.scoreboard->seats[seat].stats;
 
-		if (!lane->channel || lane->leaving)
+		if (!queue->channel || queue->leaving)
 			continue;
-		lanes++;
+		queues++;
 		if (STATS_READ(stats, connections) < handoff.max_connections &&
-		    (lane->parcels || STATS_READ(stats, connections_promised) ||
-		     (lane->resting && !time_reached(handoff.loop->now_ms, lane->rested_ms))))
+		    (queue->pending_conns || STATS_READ(stats, connections_promised) ||
+		     (queue->resting && !time_reached(handoff.loop->now_ms, queue->rested_ms))))
 			return true;
 	}
-	return !lanes;
+	return !queues;
 }
 
 static const struct listener_owner owner = {has_room, accepted, batch_done, stopped, undecided};
 
 /* ---- workers ---- */
 
-static size_t parcels_allowed(void)
+static size_t pending_conns_allowed(void)
 {
 	struct rlimit limit;
-	size_t n = PARCELS_MAX;
+	size_t n = PENDING_CONNS_MAX;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		n = LANE_MAX;
-	else if (limit.rlim_cur / PARCELS_SHARE < n)
-		n = limit.rlim_cur / PARCELS_SHARE;
+		n = WORKER_QUEUE_MAX;
+	else if (limit.rlim_cur / PENDING_CONNS_SHARE < n)
+		n = limit.rlim_cur / PENDING_CONNS_SHARE;
 	return n ? n : 1;
 }
 
@@ -331,20 +333,20 @@ static void share_anew(void)
 {
 	size_t n = 0;
 
-	handoff.parcels_max = parcels_allowed();
-	for (size_t seat = 0; seat < handoff.lanes_n; seat++)
-		n += handoff.lanes[seat].channel && !handoff.lanes[seat].leaving;
-	handoff.lane_max = handoff.parcels_max / (n ? n : 1);
-	if (handoff.lane_max > LANE_MAX)
-		handoff.lane_max = LANE_MAX;
-	if (!handoff.lane_max)
-		handoff.lane_max = 1;
+	handoff.pending_conns_max = pending_conns_allowed();
+	for (size_t seat = 0; seat < handoff.queues_n; seat++)
+		n += handoff.queues[seat].channel && !handoff.queues[seat].leaving;
+	handoff.queue_max = handoff.pending_conns_max / (n ? n : 1);
+	if (handoff.queue_max > WORKER_QUEUE_MAX)
+		handoff.queue_max = WORKER_QUEUE_MAX;
+	if (!handoff.queue_max)
+		handoff.queue_max = 1;
 }
 
 static void listeners_go_on(void)
 {
 	handoff.has_waiting = false;
-	loop_poke(handoff.loop, &handoff.orphans_timer);
+	loop_wake(handoff.loop, &handoff.unassigned_timer);
 	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
 		if (listens(&handoff.listeners[i]))
 			listener_has_room(handoff.loop, &handoff.listeners[i]);
@@ -352,92 +354,92 @@ static void listeners_go_on(void)
 
 void handoff_worker_up(unsigned seat, struct seqpacket *channel)
 {
-	struct lane *lane = &handoff.lanes[seat];
+	struct worker_queue *queue = &handoff.queues[seat];
 
-	if (lane->channel == channel && !lane->leaving)
+	if (queue->channel == channel && !queue->leaving)
 		return;
-	if (seat >= handoff.lanes_n)
-		handoff.lanes_n = seat + 1;
-	lane->channel = channel;
-	lane->resting = lane->leaving = lane->full = false;
-	lane->given = STATS_READ(&handoff.board->seats[seat].stats, handed_over);
+	if (seat >= handoff.queues_n)
+		handoff.queues_n = seat + 1;
+	queue->channel = channel;
+	queue->resting = queue->leaving = queue->full = false;
+	queue->given = STATS_READ(&handoff.scoreboard->seats[seat].stats, handed_over);
 	share_anew();
 	listeners_go_on();
 }
 
 void handoff_worker_has_room(unsigned seat)
 {
-	if (!handoff.lanes[seat].full)
+	if (!handoff.queues[seat].full)
 		return;
-	handoff.lanes[seat].full = false;
+	handoff.queues[seat].full = false;
 	send_staged();
 }
 
 void handoff_worker_leaves(unsigned seat)
 {
-	struct lane *lane = &handoff.lanes[seat];
+	struct worker_queue *queue = &handoff.queues[seat];
 
-	lane->leaving = true;
+	queue->leaving = true;
 	share_anew();
-	lane_fail(lane, &lane->staged);
-	loop_poke(handoff.loop, &handoff.orphans_timer);
+	worker_queue_fail(queue, &queue->staged);
+	loop_wake(handoff.loop, &handoff.unassigned_timer);
 }
 
 void handoff_worker_gone(unsigned seat)
 {
-	struct lane *lane = &handoff.lanes[seat];
+	struct worker_queue *queue = &handoff.queues[seat];
 
-	lane->channel = NULL;
+	queue->channel = NULL;
 	share_anew();
-	lane_fail(lane, &lane->under_way);
-	lane_fail(lane, &lane->staged);
-	loop_poke(handoff.loop, &handoff.orphans_timer);
+	worker_queue_fail(queue, &queue->under_way);
+	worker_queue_fail(queue, &queue->staged);
+	loop_wake(handoff.loop, &handoff.unassigned_timer);
 }
 
 uint64_t handoff_lost(unsigned seat)
 {
-	uint64_t opened = STATS_READ(&handoff.board->seats[seat].stats, handed_over);
-	uint64_t lost = handoff.lanes[seat].given - opened;
+	uint64_t opened = STATS_READ(&handoff.scoreboard->seats[seat].stats, handed_over);
+	uint64_t lost = handoff.queues[seat].given - opened;
 
-	return lost <= LANE_MAX ? lost : 0; /* else it wrote nonsense there */
+	return lost <= WORKER_QUEUE_MAX ? lost : 0; /* else it wrote nonsense there */
 }
 
 /* Answers come in the order of the batches: it is the first one that is looked at. */
-static struct parcel *first_of_batch(const struct lane *lane, uint32_t batch)
+static struct pending_conn *first_of_batch(const struct worker_queue *queue, uint32_t batch)
 {
-	LIST_EACH (&lane->under_way, node) {
-		struct parcel *parcel = CONTAINER_OF(node, struct parcel, node);
+	LIST_EACH (&queue->under_way, node) {
+		struct pending_conn *pending = CONTAINER_OF(node, struct pending_conn, node);
 
-		if (parcel->batch_n && parcel->batch == batch)
-			return parcel;
+		if (pending->batch_n && pending->batch == batch)
+			return pending;
 	}
 	return NULL;
 }
 
 bool handoff_taken(unsigned seat, uint32_t batch, uint32_t count)
 {
-	struct lane *lane = &handoff.lanes[seat];
-	struct parcel *parcel = first_of_batch(lane, batch), *next;
+	struct worker_queue *queue = &handoff.queues[seat];
+	struct pending_conn *pending = first_of_batch(queue, batch), *next;
 	uint32_t n;
 
-	if (!parcel || count > parcel->batch_n)
+	if (!pending || count > pending->batch_n)
 		return false;
-	n = parcel->batch_n;
-	lane->resting = count < n;
-	lane->rested_ms = handoff.loop->now_ms + LISTENER_RETRY_MS;
-	if (lane->resting) /* somebody else may have room */
-		loop_poke(handoff.loop, &handoff.orphans_timer);
-	for (uint32_t i = 0; i < n; i++, parcel = next) {
-		next = CONTAINER_OF(parcel->node.next, struct parcel, node);
-		lane->parcels--;
+	n = pending->batch_n;
+	queue->resting = count < n;
+	queue->rested_ms = handoff.loop->now_ms + LISTENER_RETRY_MS;
+	if (queue->resting) /* somebody else may have room */
+		loop_wake(handoff.loop, &handoff.unassigned_timer);
+	for (uint32_t i = 0; i < n; i++, pending = next) {
+		next = CONTAINER_OF(pending->node.next, struct pending_conn, node);
+		queue->pending_conns--;
 		if (i < count) {
-			parcel_done(parcel);
+			pending_conn_done(pending);
 		} else {
-			lane->given--;
-			orphan(parcel);
+			queue->given--;
+			leave_unassigned(pending);
 		}
 	}
-	if (handoff.has_waiting && !lane->resting)
+	if (handoff.has_waiting && !queue->resting)
 		listeners_go_on();
 	tell_if_idle();
 	return true;
@@ -445,32 +447,32 @@ bool handoff_taken(unsigned seat, uint32_t batch, uint32_t count)
 
 /* ---- open and close ---- */
 
-void handoff_open(struct loop *loop, const struct board *board)
+void handoff_open(struct loop *loop, const struct scoreboard *scoreboard)
 {
 	handoff.loop = loop;
-	handoff.board = board;
-	list_init(&handoff.orphans);
-	source_init(&handoff.orphans_timer, -1, retry_orphans);
+	handoff.scoreboard = scoreboard;
+	list_init(&handoff.unassigned);
+	source_init(&handoff.unassigned_timer, -1, retry_unassigned);
 	for (size_t seat = 0; seat < SEATS_MAX; seat++) {
-		list_init(&handoff.lanes[seat].staged);
-		list_init(&handoff.lanes[seat].under_way);
+		list_init(&handoff.queues[seat].staged);
+		list_init(&handoff.queues[seat].under_way);
 	}
 }
 
-static bool have_parcels(void)
+static bool have_pending_conns(void)
 {
 	share_anew();
 	if (!handoff.open)
-		handoff.open =
-		    !pool_open(&handoff.parcels, sizeof(struct parcel), PARCELS_MAX, 1 << 16);
+		handoff.open = !pool_open(&handoff.pending_conns, sizeof(struct pending_conn),
+					  PENDING_CONNS_MAX, 1 << 16);
 	return handoff.open;
 }
 
 void handoff_give(uint32_t number, int fd)
 {
 	/* It can't wait elsewhere; what is the master's own it does not get, either. */
-	if (have_parcels() && pool_free(&handoff.parcels) &&
-	    handoff.parcels.used < 2 * handoff.parcels_max) {
+	if (have_pending_conns() && pool_free(&handoff.pending_conns) &&
+	    handoff.pending_conns.used < 2 * handoff.pending_conns_max) {
 		accepted(&handoff.listeners[number], fd, NULL);
 		send_staged();
 	} else {
@@ -484,7 +486,7 @@ static int begin_listening(struct listener *listener, int socket, bool reject)
 
 	if (fd < 0)
 		return -errno;
-	if (!have_parcels()) {
+	if (!have_pending_conns()) {
 		(void)close(fd);
 		return -ENOMEM;
 	}
@@ -513,8 +515,8 @@ static void empty_listener(struct listener *listener)
 {
 	int fd;
 
-	handoff.lane_max = LANE_MAX;
-	while (pool_free(&handoff.parcels) && lane_of_fewest() &&
+	handoff.queue_max = WORKER_QUEUE_MAX;
+	while (pool_free(&handoff.pending_conns) && queue_of_fewest() &&
 	       (fd = accept4(listener->source.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
 		accepted(listener, fd, NULL);
 	share_anew();
@@ -573,7 +575,7 @@ void handoff_stop(void (*idle)(void))
 void handoff_leave(bool (*elsewhere)(uint32_t number, int fd))
 {
 	handoff.elsewhere = elsewhere;
-	orphans_go_elsewhere();
+	unassigned_go_elsewhere();
 	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
 		if (listens(&handoff.listeners[i]))
 			listener_close(handoff.loop, &handoff.listeners[i]);
@@ -581,12 +583,12 @@ void handoff_leave(bool (*elsewhere)(uint32_t number, int fd))
 
 void handoff_close(void)
 {
-	struct parcel *parcel;
+	struct pending_conn *pending;
 
 	if (!handoff.open)
 		return;
-	while ((parcel = first_of(&handoff.orphans)))
-		parcel_done(parcel);
-	pool_close(&handoff.parcels);
+	while ((pending = first_of(&handoff.unassigned)))
+		pending_conn_done(pending);
+	pool_close(&handoff.pending_conns);
 	handoff.open = false;
 }

@@ -1,8 +1,8 @@
 /*
  * handoff: the master accepts, and passes each connection to the worker that has fewest.
  *
- * A parcel is a connection on its way. The master keeps its own copy of the descriptor until
- * the worker has said that it took it (NOTE_TAKEN); parcels that a worker did not take, or
+ * A pending is a connection on its way. The master keeps its own copy of the descriptor until
+ * the worker has said that it took it (IPC_TAKEN); pending_conns that a worker did not take, or
  * that were under way when it died, go to another one. So no connection is lost that no
  * worker had.
  */
@@ -15,7 +15,7 @@
 #include "worker/scoreboard.h"
 
 /* Borrows both. Serves nothing yet. */
-void handoff_open(struct loop *loop, const struct board *board);
+void handoff_open(struct loop *loop, const struct scoreboard *scoreboard);
 /* Accepts from the listeners of this set that are of this mode, from now on; those of the one
  * before that are not in it are emptied into the workers that there are, and closed. */
 void handoff_serve(const struct listen_set *set);
@@ -29,8 +29,8 @@ void handoff_stop(void (*idle)(void));
 void handoff_leave(bool (*elsewhere)(uint32_t number, int fd));
 void handoff_close(void);
 
-/* The worker in that seat of the board takes connections from now on, over channel. Said again, it
- * changes nothing. */
+/* The worker in that seat of the scoreboard takes connections from now on, over channel. Said
+ * again, it changes nothing. */
 void handoff_worker_up(unsigned seat, struct seqpacket *channel);
 /* Its channel had none. */
 void handoff_worker_has_room(unsigned seat);

@@ -57,7 +57,7 @@ static void ready_without_master(void)
 	notify_ready("serving in one process");
 }
 
-static int run_without_master(struct board *board)
+static int run_without_master(struct scoreboard *scoreboard)
 {
 	static const struct stats nothing;
 	static struct bus bus;
@@ -65,10 +65,10 @@ static int run_without_master(struct board *board)
 	struct worker_setup setup = {
 	    .config = config,
 	    .identity = config->user ? &config->identity : NULL,
-	    .board = &board->seats[0],
+	    .scoreboard = &scoreboard->seats[0],
 	    .bus = config_has_topic(config) ? &bus : NULL,
 	    .channel = -1,
-	    .life = -1,
+	    .lifeline = -1,
 	    .ledgers = first->set.ledgers,
 	    .ready = ready_without_master,
 	};
@@ -88,28 +88,28 @@ static int run_without_master(struct board *board)
 	}
 	listen_stop(&first->set); /* who comes while it drains is refused */
 	status = worker_run(&setup);
-	master_log_totals(board, &nothing);
+	master_log_totals(scoreboard, &nothing);
 	return status;
 }
 
-static int run(const struct upgrade_estate *estate)
+static int run(const struct handover_state *handover)
 {
-	struct master_setup setup = {.first = first, .estate = estate, .board_fd = -1};
+	struct master_setup setup = {.first = first, .handover = handover, .scoreboard_fd = -1};
 
-	if (estate) {
-		setup.board_fd = estate->board;
-		setup.board = board_attach(setup.board_fd);
+	if (handover) {
+		setup.scoreboard_fd = handover->scoreboard;
+		setup.scoreboard = scoreboard_attach(setup.scoreboard_fd);
 	}
-	if (!setup.board) {
-		setup.board = board_open(&setup.board_fd);
-		if (!setup.board)
+	if (!setup.scoreboard) {
+		setup.scoreboard = scoreboard_open(&setup.scoreboard_fd);
+		if (!setup.scoreboard)
 			die("shared memory for the board: %s", strerror(errno));
-		if (estate && !carried_open(setup.board, estate->board))
+		if (handover && !carried_open(setup.scoreboard, handover->scoreboard))
 			log_warn("what the master before counted can't be read: it begins anew");
 	}
 	if (first->config.no_master)
-		return run_without_master(setup.board);
-	annals_open(estate ? estate->annals : -1);
+		return run_without_master(setup.scoreboard);
+	lifetime_counters_open(handover ? handover->lifetime_counters : -1);
 	log_name("master");
 	title_set("weir-master", "weir: master");
 	return master_run(&setup);
@@ -143,13 +143,13 @@ static void look_at_what_stays(void)
 
 /* As a reload does. A master that did not say what it was told is believed to have been told
  * nothing, where we serve all that it has. */
-static void refuse_to_forget(const struct config *config, const struct upgrade_estate *estate)
+static void refuse_to_forget(const struct config *config, const struct handover_state *handover)
 {
 	char error[OPTIONS_ERROR_BYTES];
 	uint32_t numbers[LISTENERS_MAX];
-	bool default_listeners = estate->default_listeners || !listen_left(numbers);
+	bool default_listeners = handover->default_listeners || !listen_left(numbers);
 
-	if (!options_is_a_wish(config, estate->file_settings, default_listeners, error))
+	if (!options_is_a_wish(config, handover->file_settings, default_listeners, error))
 		die("%s", error);
 }
 
@@ -158,23 +158,23 @@ int main(int argc, char **argv)
 	size_t descriptors;
 	struct config *config;
 	char error[CONFIG_ERROR_BYTES];
-	static struct upgrade_estate estate;
-	bool heir;
+	static struct handover_state handover;
+	bool successor;
 
 	inherited_settle(INHERITED_BY_SERVER);
 	descriptors = descriptors_raise_limit();
 	argv = title_open(argc, argv);
 	take_activation();
 	upgrade_remember(argv);
-	heir = upgrade_inherit(&estate);
-	first = generation_at(heir ? estate.generation + 1 : 1);
-	first->number = heir ? estate.generation + 1 : 1;
+	successor = upgrade_inherit(&handover);
+	first = generation_at(successor ? handover.generation + 1 : 1);
+	first->number = successor ? handover.generation + 1 : 1;
 	config = &first->config;
 	options_read(config, argc, argv, cpus_allowed(), descriptors);
 	first->workers_asked = config->workers;
 	/* More or fewer by signals stays so, until the configuration says another number. */
-	if (heir && estate.workers_asked == config->workers)
-		config->workers = estate.slots;
+	if (successor && handover.workers_asked == config->workers)
+		config->workers = handover.slots;
 	notify_open();
 	log_open((enum log_level)config->log_level, (enum log_format)config->log_format);
 	look_at_what_stays();
@@ -188,14 +188,14 @@ int main(int argc, char **argv)
 			 LOG_NUMBER("max_connections", config->max_connections));
 	opener = getpid();
 	(void)atexit(clean_up);
-	pid_file_open(config->pid_file, heir ? &estate.pid_file : NULL);
+	pid_file_open(config->pid_file, successor ? &handover.pid_file : NULL);
 	if (!listen_open(&first->set, config, NULL, error))
 		die("%s", error);
-	if (heir)
-		refuse_to_forget(config, &estate);
-	if (!metrics_bind(config, &estate.metrics, error))
+	if (successor)
+		refuse_to_forget(config, &handover);
+	if (!metrics_bind(config, &handover.metrics, error))
 		die("%s", error);
-	if (!heir)
+	if (!successor)
 		pid_file_write();
-	return run(heir ? &estate : NULL);
+	return run(successor ? &handover : NULL);
 }

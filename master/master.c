@@ -29,8 +29,8 @@
 /* Beyond drain-timeout, for workers that have to close very many connections. */
 #define STOP_GRACE_MS 2000
 /* How long the one who leaves tries to tell the service manager who comes. */
-#define FAREWELL_MS 100
-#define FAREWELLS   50
+#define SHUTDOWN_NOTICE_MS 100
+#define SHUTDOWN_NOTICES   50
 /* Counters in one line, which has no more room: the rest is for metrics. */
 #define TOTALS_MAX 80
 
@@ -39,17 +39,17 @@ static struct {
 	struct loop loop;
 	struct stats stats;
 	struct source signals, stop_timer;
-	struct source farewell;
-	unsigned farewells;
+	struct source shutdown_notice;
+	unsigned shutdown_notices;
 	bool successor_told; /* that it is the main process now */
-	int life[2];	     /* a pipe: its first end tells the next master when we have all gone */
+	int lifeline[2];     /* a pipe: its first end tells the next master when we have all gone */
 	bool stopping, told_ready;
 } master;
 
 static void signals_turn(struct loop *loop, struct source *source);
 
 static struct generation_owner generation_owner;
-static struct desk_owner desk_owner;
+static struct control_commands_owner control_commands_owner;
 static void drain(const char *why);
 
 /* ---- what is said ---- */
@@ -69,7 +69,7 @@ void master_log_ready(const struct config *config)
 		 LOG_TEXT("listeners", listeners));
 }
 
-void master_log_totals(const struct board *board, const struct stats *own)
+void master_log_totals(const struct scoreboard *scoreboard, const struct stats *own)
 {
 	struct log_field fields[TOTALS_MAX];
 	size_t n = 0;
@@ -77,10 +77,10 @@ void master_log_totals(const struct board *board, const struct stats *own)
 	carried_look();
 	for (size_t i = 0; i < stats_rows_n && n < TOTALS_MAX; i++) {
 		const struct stats_row *row = &stats_rows[i];
-		uint64_t total = annals_own(i, stats_value(own, row));
+		uint64_t total = lifetime_counters_of_masters(i, stats_value(own, row));
 
 		for (size_t seat = 0; seat < SEATS_MAX; seat++)
-			total = stats_combine(row, total, board_value(board, seat, row));
+			total = stats_combine(row, total, scoreboard_value(scoreboard, seat, row));
 		if (total && row->kind != STATS_BUCKET && row->kind != STATS_SUM)
 			fields[n++] = LOG_NUMBER(row->name, total);
 	}
@@ -151,7 +151,7 @@ static void slot_leaving(struct slot *slot)
 	if (master.stopping || slot->leaving || !seqpacket_is_open(&slot->channel))
 		return;
 	slot->leaving = true;
-	(void)slot_tell(slot, &(struct note){.kind = NOTE_LEAVE});
+	(void)slot_tell(slot, &(struct ipc_message){.kind = IPC_LEAVE});
 }
 
 static const char *const change_names[] = {
@@ -171,9 +171,9 @@ static void change_begins(enum change change)
 static void count_change(enum change change, bool made)
 {
 	if (change == CHANGE_RELOAD)
-		annals_add(made ? ANNAL_RELOADS : ANNAL_RELOADS_FAILED);
+		lifetime_counters_add(made ? LIFETIME_RELOADS : LIFETIME_RELOADS_FAILED);
 	else if (change == CHANGE_UPGRADE)
-		annals_add(made ? ANNAL_UPGRADES : ANNAL_UPGRADES_FAILED);
+		lifetime_counters_add(made ? LIFETIME_UPGRADES : LIFETIME_UPGRADES_FAILED);
 }
 
 static void change_ended(enum change change, bool made, const char *text)
@@ -189,7 +189,7 @@ static void change_ended(enum change change, bool made, const char *text)
 		tell_ready();
 		pulse_look();
 	}
-	desk_tell(change, made, text);
+	control_commands_tell(change, made, text);
 }
 
 static void change_passed_on(enum change change)
@@ -199,7 +199,7 @@ static void change_passed_on(enum change change)
 	log_info("change is the next master's", LOG_TEXT("what", change_names[change]));
 	(void)snprintf(text, sizeof text, "the next master, pid %d, was told to do it",
 		       (int)upgrade_pid());
-	desk_tell(change, false, text);
+	control_commands_tell(change, false, text);
 }
 
 /* ---- another master ---- */
@@ -207,28 +207,28 @@ static void change_passed_on(enum change change)
 static bool start_upgrade(char error[CHANGE_TEXT_BYTES])
 {
 	const struct generation *serving = change_serving();
-	struct upgrade_estate estate = {
+	struct handover_state handover = {
 	    .generation = serving->number,
 	    .slots = serving->slots_n,
 	    .workers_asked = (size_t)serving->workers_asked,
 	    .default_listeners = serving->config.default_listeners,
 	    .file_settings = serving->config.file_settings,
-	    .board = master.setup->board_fd,
-	    .life = master.life[0],
-	    .annals = annals_fd(),
+	    .scoreboard = master.setup->scoreboard_fd,
+	    .lifeline = master.lifeline[0],
+	    .lifetime_counters = lifetime_counters_fd(),
 	};
 	int error_number;
 
-	control_bequeath(&estate.control);
-	metrics_bequeath(&estate.metrics);
-	pid_file_bequeath(&estate.pid_file);
-	error_number = seats_bequeath(&serving->config, &estate);
+	control_export(&handover.control);
+	metrics_export(&handover.metrics);
+	pid_file_export(&handover.pid_file);
+	error_number = bus_setup_export(&serving->config, &handover);
 	if (error_number) {
 		(void)snprintf(error, CHANGE_TEXT_BYTES, "shared memory for the bus: %s",
 			       strerror(-error_number));
 		return false;
 	}
-	return upgrade_begin(&master.loop, change_upgrade_owner(), &estate, &serving->set, error);
+	return upgrade_begin(&master.loop, change_upgrade_owner(), &handover, &serving->set, error);
 }
 
 static void handed_over(bool handed_over)
@@ -242,8 +242,8 @@ static void handed_over(bool handed_over)
 		(void)notify_main_pid(getpid());
 		return;
 	}
-	master.farewells = 0;
-	annals_leave_own(&master.stats);
+	master.shutdown_notices = 0;
+	lifetime_counters_leave_master(&master.stats);
 	pid_file_hand_over();
 	control_hand_over();
 	metrics_leave();
@@ -259,28 +259,28 @@ static void takes_over(void)
 	handoff_serve(&serving->set);
 }
 
-static void open_desk(void)
+static void open_control_commands(void)
 {
-	const struct upgrade_estate *estate = master.setup->estate;
+	const struct handover_state *handover = master.setup->handover;
 
-	desk_owner.board = master.setup->board;
-	desk_open(&desk_owner, estate ? &estate->control : NULL);
+	control_commands_owner.scoreboard = master.setup->scoreboard;
+	control_commands_open(&control_commands_owner, handover ? &handover->control : NULL);
 }
 
 static void serves(void)
 {
 	pid_file_take_over();
-	open_desk();
+	open_control_commands();
 	metrics_serve();
 	tell_when_ready();
 }
 
 static struct change_owner change_owner = {
     .loop = &master.loop,
-    .seats = seats_use,
+    .seats = bus_setup_use,
     .upgrade = start_upgrade,
     .handed_over = handed_over,
-    .bell = seats_add_bell,
+    .doorbell = bus_setup_add_doorbell,
     .takes_over = takes_over,
     .serves = serves,
     .begins = change_begins,
@@ -307,7 +307,7 @@ static bool may_go(void)
 /* All workers have gone, and so do we. A service manager that was not told who comes after us
  * would take that for the end of weir; who asks for metrics here has his answer first, and the
  * next master what it was told. */
-static void farewell_turn(struct loop *loop, struct source *source)
+static void shutdown_notice_turn(struct loop *loop, struct source *source)
 {
 	source->ready = 0;
 	/* The next master may have died since, and all be ours again. */
@@ -317,8 +317,8 @@ static void farewell_turn(struct loop *loop, struct source *source)
 		master.successor_told = notify_main_pid(upgrade_pid());
 	if (change_is_handed_over() &&
 	    (!master.successor_told || metrics_is_busy() || upgrade_is_telling()) &&
-	    master.farewells++ < FAREWELLS) {
-		loop_deadline(loop, source, loop->now_ms + FAREWELL_MS);
+	    master.shutdown_notices++ < SHUTDOWN_NOTICES) {
+		loop_deadline(loop, source, loop->now_ms + SHUTDOWN_NOTICE_MS);
 		return;
 	}
 	loop->stopped = true;
@@ -333,7 +333,7 @@ static void reap(void)
 		if (!disposal_reaped(pid))
 			change_reaped(pid, status);
 	if (may_go())
-		farewell_turn(&master.loop, &master.farewell);
+		shutdown_notice_turn(&master.loop, &master.shutdown_notice);
 }
 
 /* ---- stopping ---- */
@@ -353,7 +353,7 @@ static void tell_last(void)
 	EACH_GENERATION (generation)
 		EACH_SLOT (slot, generation)
 			if (slot->pid)
-				(void)slot_tell(slot, &(struct note){.kind = NOTE_LAST});
+				(void)slot_tell(slot, &(struct ipc_message){.kind = IPC_LAST});
 }
 
 static void stop_gracefully(const char *why)
@@ -509,7 +509,7 @@ static const char *unready(void)
 		return "starting: not all workers are ready yet";
 	EACH_SLOT (slot, change_serving())
 		if (slot->roster.state == SLOT_READY && !slot->leaving &&
-		    !stillness_is_bad(stillness_look(metrics_owner.board, slot)))
+		    !stillness_is_bad(stillness_look(metrics_owner.scoreboard, slot)))
 			return NULL;
 	return "no worker is ready";
 }
@@ -521,7 +521,7 @@ static struct metrics_owner metrics_owner = {
     .unready = unready,
 };
 
-static struct desk_owner desk_owner = {
+static struct control_commands_owner control_commands_owner = {
     .loop = &master.loop,
     .own = &master.stats,
     .state = state,
@@ -548,44 +548,44 @@ int master_run(const struct master_setup *setup)
 	watch_signals();
 	disposal_open(&master.loop);
 	source_init(&master.stop_timer, -1, stop_timer_turn);
-	source_init(&master.farewell, -1, farewell_turn);
-	if (pipe2(master.life, O_CLOEXEC | O_NONBLOCK) < 0)
+	source_init(&master.shutdown_notice, -1, shutdown_notice_turn);
+	if (pipe2(master.lifeline, O_CLOEXEC | O_NONBLOCK) < 0)
 		die("pipe: %s", strerror(errno));
-	generation_owner.board = setup->board;
-	generation_owner.life = master.life[1];
-	change_owner.predecessor = setup->estate ? setup->estate->life : -1;
+	generation_owner.scoreboard = setup->scoreboard;
+	generation_owner.lifeline = master.lifeline[1];
+	change_owner.predecessor = setup->handover ? setup->handover->lifeline : -1;
 	generation_init(&generation_owner);
-	seats_init(&generation_owner);
+	bus_setup_init(&generation_owner);
 	change_init(&change_owner, first);
-	handoff_open(&master.loop, setup->board);
-	metrics_owner.board = setup->board;
+	handoff_open(&master.loop, setup->scoreboard);
+	metrics_owner.scoreboard = setup->scoreboard;
 	metrics_begin(&metrics_owner);
-	annals_here_master();
-	if (setup->estate)
-		seats_inherit(setup->estate, board_seat_of((unsigned)n, 0));
-	error = seats_use(&first->config, board_seat_of((unsigned)n, 0));
+	lifetime_counters_master_began();
+	if (setup->handover)
+		bus_setup_inherit(setup->handover, scoreboard_seat_of((unsigned)n, 0));
+	error = bus_setup_use(&first->config, scoreboard_seat_of((unsigned)n, 0));
 	if (error)
 		die("shared memory for the bus: %s", strerror(-error));
-	first->phase = setup->estate ? GENERATION_STAGED : GENERATION_SERVING;
-	if (!setup->estate) {
+	first->phase = setup->handover ? GENERATION_STAGED : GENERATION_SERVING;
+	if (!setup->handover) {
 		takes_over();
-		open_desk();
+		open_control_commands();
 		metrics_serve();
 	}
 	if (!generation_fill(first, n))
 		die("starting workers: one can't be forked");
-	pulse_open(&master.loop, setup->board, watchdog_ms, tell_status);
+	pulse_open(&master.loop, setup->scoreboard, watchdog_ms, tell_status);
 	loop_run(&master.loop);
 	/* All of weir ends, a master before us, too: its socket files are ours to remove. */
 	if (master.stopping && change_serving()->phase == GENERATION_SERVING)
 		listen_settle(NULL);
-	desk_close();
+	control_commands_close();
 	metrics_close();
 	handoff_close();
 	if (change_is_handed_over())
 		log_info("replaced by another master");
 	else
-		master_log_totals(setup->board, &master.stats);
+		master_log_totals(setup->scoreboard, &master.stats);
 	loop_close(&master.loop);
 	return 0;
 }

@@ -13,16 +13,16 @@
 
 struct master_setup {
 	struct generation *first; /* its configuration is read, its sockets are open */
-	struct board *board;
-	int board_fd;
-	const struct upgrade_estate *estate; /* NULL: no master was before this one */
+	struct scoreboard *scoreboard;
+	int scoreboard_fd;
+	const struct handover_state *handover; /* NULL: no master was before this one */
 };
 
 /* Until it is stopped; the process' exit status. */
 int master_run(const struct master_setup *setup);
 
 /* What happened, in the end, over all seats: every counter that is not 0. */
-void master_log_totals(const struct board *board, const struct stats *own);
+void master_log_totals(const struct scoreboard *scoreboard, const struct stats *own);
 /* The ready line. */
 void master_log_ready(const struct config *config);
 

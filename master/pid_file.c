@@ -124,20 +124,20 @@ static _Noreturn void refuse(const char *path, int error)
 	die("pid-file %s: weir runs already", path);
 }
 
-void pid_file_open(const char *path, const struct pid_file_legacy *legacy)
+void pid_file_open(const char *path, const struct pid_file_inherited *inherited)
 {
-	bool inherited = legacy && legacy->lock >= 0;
+	bool is_inherited = inherited && inherited->lock >= 0;
 
 	if (path)
 		file.path = strdup(path);
-	if (inherited && path && strcmp(legacy->path, path) == 0) {
-		file.lock = legacy->lock;
+	if (is_inherited && path && strcmp(inherited->path, path) == 0) {
+		file.lock = inherited->lock;
 		file.shared = true;
 		return;
 	}
-	if (inherited) {
-		file.before.path = strdup(legacy->path);
-		file.before.lock = legacy->lock;
+	if (is_inherited) {
+		file.before.path = strdup(inherited->path);
+		file.before.lock = inherited->lock;
 		file.before.pid = getppid();
 	}
 	if (!path)
@@ -163,11 +163,11 @@ void pid_file_write(void)
 		die("pid-file %s: %s", file.path, strerror(-error));
 }
 
-void pid_file_bequeath(struct pid_file_legacy *legacy)
+void pid_file_export(struct pid_file_inherited *inherited)
 {
-	legacy->lock = file.path ? file.lock : -1;
+	inherited->lock = file.path ? file.lock : -1;
 	if (file.path)
-		(void)snprintf(legacy->path, sizeof legacy->path, "%s", file.path);
+		(void)snprintf(inherited->path, sizeof inherited->path, "%s", file.path);
 }
 
 /* The master that had it may have had another place for it, and released ours; or it has ended, and

@@ -14,18 +14,18 @@
 #define PID_FILE_PATH_BYTES 4096
 
 /* What another master hands over. */
-struct pid_file_legacy {
+struct pid_file_inherited {
 	int lock; /* -1: it had no pid file */
 	char path[PID_FILE_PATH_BYTES];
 };
 
-/* Locks it. path NULL: there is none; it stays the caller's. Dies where another has it. legacy: of
- * the master before us; NULL: there was none. */
-void pid_file_open(const char *path, const struct pid_file_legacy *legacy);
+/* Locks it. path NULL: there is none; it stays the caller's. Dies where another has it. inherited:
+ * of the master before us; NULL: there was none. */
+void pid_file_open(const char *path, const struct pid_file_inherited *inherited);
 /* Dies where it can't. */
 void pid_file_write(void);
 /* For the next master. */
-void pid_file_bequeath(struct pid_file_legacy *legacy);
+void pid_file_export(struct pid_file_inherited *inherited);
 /* In the next master, when it serves: where it can't be written that is logged. That of the master
  * before, if it was another one, goes. */
 void pid_file_take_over(void);

@@ -13,7 +13,7 @@
 
 static struct {
 	struct loop *loop;
-	const struct board *board;
+	const struct scoreboard *scoreboard;
 	uint32_t (*watchdog_ms)(void);
 	void (*status)(void);
 	struct source timer;
@@ -22,7 +22,7 @@ static struct {
 
 static uint64_t progress_of(const struct slot *slot)
 {
-	const struct stats *stats = &pulse.board->seats[slot_seat(slot)].stats;
+	const struct stats *stats = &pulse.scoreboard->seats[slot_seat(slot)].stats;
 
 	return STATS_READ(stats, turns) + STATS_READ(stats, harvests);
 }
@@ -47,7 +47,7 @@ static bool is_traced(pid_t pid)
 
 static bool is_asleep(const struct slot *slot)
 {
-	return STATS_READ(&pulse.board->seats[slot_seat(slot)].stats, asleep) != 0;
+	return STATS_READ(&pulse.scoreboard->seats[slot_seat(slot)].stats, asleep) != 0;
 }
 
 /* A stopped process dies only when it goes on. */
@@ -72,7 +72,7 @@ static bool slot_look(struct slot *slot, uint32_t watchdog_ms, bool counts, bool
 		slot->stuck = 0;
 		return true;
 	}
-	(void)stillness_look(pulse.board, slot); /* those who ask later profit by it */
+	(void)stillness_look(pulse.scoreboard, slot); /* those who ask later profit by it */
 	/* One look says little: it may have been woken, or stopped, this moment. */
 	if ((is_asleep(slot) && !proc_is_stopped(slot->pid)) || is_traced(slot->pid)) {
 		slot->stuck = 0;
@@ -116,16 +116,16 @@ static void pulse_turn(struct loop *loop, struct source *source)
 
 void pulse_look(void)
 {
-	loop_poke(pulse.loop, &pulse.timer);
+	loop_wake(pulse.loop, &pulse.timer);
 }
 
-void pulse_open(struct loop *loop, const struct board *board, uint32_t (*watchdog_ms)(void),
-		void (*status)(void))
+void pulse_open(struct loop *loop, const struct scoreboard *scoreboard,
+		uint32_t (*watchdog_ms)(void), void (*status)(void))
 {
 	pulse.loop = loop;
-	pulse.board = board;
+	pulse.scoreboard = scoreboard;
 	pulse.watchdog_ms = watchdog_ms;
 	pulse.status = status;
 	source_init(&pulse.timer, -1, pulse_turn);
-	loop_poke(loop, &pulse.timer);
+	loop_wake(loop, &pulse.timer);
 }

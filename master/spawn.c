@@ -21,14 +21,14 @@ static _Noreturn void become_worker(struct worker_setup *setup)
 
 	kept[n++] = setup->channel;
 	kept[n++] = log_descriptor();
-	kept[n++] = setup->life;
+	kept[n++] = setup->lifeline;
 	kept[n++] = rights_channel();
 	for (size_t i = 0; i < setup->config->listeners_n; i++)
 		if (setup->listeners[i] >= 0)
 			kept[n++] = setup->listeners[i];
 	for (unsigned i = 0; setup->bus && i < BUS_SEATS_MAX; i++)
-		if (setup->bus->bells[i] >= 0)
-			kept[n++] = setup->bus->bells[i];
+		if (setup->bus->doorbells[i] >= 0)
+			kept[n++] = setup->bus->doorbells[i];
 	descriptors_keep_only(kept, n);
 	(void)snprintf(name, sizeof name, "w%u", setup->index);
 	log_name(name);

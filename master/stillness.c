@@ -21,10 +21,11 @@ static uint64_t clock_us(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-struct stillness stillness_of(const struct board *board, const struct slot *slot, char state)
+struct stillness stillness_of(const struct scoreboard *scoreboard, const struct slot *slot,
+			      char state)
 {
 	unsigned seat = slot_seat(slot);
-	const struct stats *stats = &board->seats[seat].stats;
+	const struct stats *stats = &scoreboard->seats[seat].stats;
 	uint64_t progress = STATS_READ(stats, turns) + STATS_READ(stats, harvests);
 	struct stillness stillness = {false, 0};
 	uint64_t now_us = clock_us();
@@ -44,12 +45,12 @@ struct stillness stillness_of(const struct board *board, const struct slot *slot
 	return stillness;
 }
 
-struct stillness stillness_look(const struct board *board, const struct slot *slot)
+struct stillness stillness_look(const struct scoreboard *scoreboard, const struct slot *slot)
 {
 	struct proc proc;
 	bool known = slot->pid && proc_read(slot->pid, &proc);
 
-	return stillness_of(board, slot, known ? proc.state : '\0');
+	return stillness_of(scoreboard, slot, known ? proc.state : '\0');
 }
 
 bool stillness_is_bad(struct stillness stillness)

@@ -1,7 +1,7 @@
 /*
  * stillness: does a worker that is awake move?
  *
- * Seen from outside, by its progress on the board and what /proc says, so that it costs the
+ * Seen from outside, by its progress on the scoreboard and what /proc says, so that it costs the
  * worker nothing. Time runs from the first of two looks between which it made no progress and was
  * not asleep: one look says little. Whoever looks helps whoever looks later; nothing is
  * done here about what is seen.
@@ -17,9 +17,10 @@ struct stillness {
 };
 
 /* Of a slot that has a process; another has none. */
-struct stillness stillness_look(const struct board *board, const struct slot *slot);
+struct stillness stillness_look(const struct scoreboard *scoreboard, const struct slot *slot);
 /* The same where its state in /proc has just been read; 0: it is not known. */
-struct stillness stillness_of(const struct board *board, const struct slot *slot, char state);
+struct stillness stillness_of(const struct scoreboard *scoreboard, const struct slot *slot,
+			      char state);
 /* It does not serve, whatever its state says. */
 bool stillness_is_bad(struct stillness stillness);
 

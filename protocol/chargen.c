@@ -30,7 +30,7 @@ static void __attribute__((constructor)) chargen_fill(void)
 	}
 }
 
-static void chargen_output(struct conn *conn)
+static void chargen_writable(struct conn *conn)
 {
 	conn_send(conn, chargen_rounds, sizeof chargen_rounds);
 }
@@ -46,6 +46,6 @@ static bool chargen_datagram(struct datagram *datagram)
 
 const struct protocol chargen_protocol = {
     .name = "chargen",
-    .output = chargen_output,
+    .writable = chargen_writable,
     .datagram = chargen_datagram,
 };

@@ -211,7 +211,7 @@ static void chat_open(struct conn *conn)
 }
 
 /* What was said to it where it comes from is owed already, or was sent. */
-static void chat_arrived(struct conn *conn)
+static void chat_restore(struct conn *conn)
 {
 	struct chat *chat = conn_state(conn);
 
@@ -221,7 +221,7 @@ static void chat_arrived(struct conn *conn)
 	topic_replay(conn->service->topic, chat->member);
 }
 
-static void chat_ended(struct conn *conn)
+static void chat_close(struct conn *conn)
 {
 	struct chat *chat = conn_state(conn);
 
@@ -279,9 +279,9 @@ const struct protocol chat_protocol = {
     .state_bytes = sizeof(struct chat),
     .state_version = 1,
     .open = chat_open,
-    .arrived = chat_arrived,
+    .restore = chat_restore,
     .input = chat_input,
-    .ended = chat_ended,
+    .close = chat_close,
     .has_topic = true,
     .message_max = MESSAGE_MAX_LINE,
     .message_cap = LINE_BYTES,

@@ -15,27 +15,27 @@
 
 #include <stdint.h>
 
-enum note_kind {
+enum ipc_kind {
 	/* to the master: */
-	NOTE_READY = 1, /* all is set up: it serves, or would */
-	NOTE_TAKEN,	/* the first count of that batch of connections were taken, the rest not */
-	NOTE_GAVE,	/* that order to move is over: count went, end says why, left are here */
-	NOTE_LEAVING,	/* this worker was asked to end; does weir end, too? */
-	NOTE_SERVING,	/* the answer to SERVE: what was promised before it stands on the board */
+	IPC_READY = 1, /* all is set up: it serves, or would */
+	IPC_TAKEN,     /* the first count of that batch of connections were taken, the rest not */
+	IPC_GAVE,      /* that order to move is over: count went, end says why, left are here */
+	IPC_LEAVING,   /* this worker was asked to end; does weir end, too? */
+	IPC_SERVING, /* the answer to SERVE: what was promised before it stands on the scoreboard */
 	/* to the worker: */
-	NOTE_SERVE,	  /* it was staged: it begins */
-	NOTE_CONNECTIONS, /* a batch, order, of count descriptors of this listener beside it */
-	NOTE_MOVE_OUT,	  /* give count connections over the lane that is beside it */
-	NOTE_MOVE_IN,	  /* take what comes over the lane beside it: count, with `left` chunks */
-	NOTE_EMPTY,	  /* nobody reads there after it: take in who waits; count: if they fit */
-	NOTE_RETIRE,	  /* all other listeners are its successors' */
-	NOTE_LEAVE,	  /* drain what is left and end; weir goes on */
-	NOTE_DRAIN,	  /* weir ends: end gracefully; connections may still follow */
-	NOTE_LAST,	  /* none follows any more */
-	NOTE_BELLS,	  /* those of the seats from `count` on are beside it */
+	IPC_SERVE,	 /* it was staged: it begins */
+	IPC_CONNECTIONS, /* a batch, order, of count descriptors of this listener beside it */
+	IPC_MOVE_OUT,	 /* give count connections over the lane that is beside it */
+	IPC_MOVE_IN,	 /* take what comes over the lane beside it: count, with `left` chunks */
+	IPC_EMPTY,	 /* nobody reads there after it: take in who waits; count: if they fit */
+	IPC_RETIRE,	 /* all other listeners are its successors' */
+	IPC_LEAVE,	 /* drain what is left and end; weir goes on */
+	IPC_DRAIN,	 /* weir ends: end gracefully; connections may still follow */
+	IPC_LAST,	 /* none follows any more */
+	IPC_DOORBELLS,	 /* those of the seats from `count` on are beside it */
 };
 
-struct note {
+struct ipc_message {
 	uint32_t kind;
 	uint32_t listener; /* its number, which outlives configurations */
 	uint32_t count;

@@ -8,7 +8,7 @@
 
 static uint64_t layout_now(void)
 {
-	uint64_t hash = sizeof(struct board);
+	uint64_t hash = sizeof(struct scoreboard);
 
 	for (size_t i = 0; i < stats_rows_n; i++) {
 		hash = hash_mix(hash ^ stats_rows[i].offset ^ (uint64_t)stats_rows[i].kind << 32);
@@ -19,70 +19,72 @@ static uint64_t layout_now(void)
 }
 
 /* What whoever knows nothing of this version needs to read the counters. */
-static void describe(struct board *board)
+static void describe(struct scoreboard *scoreboard)
 {
-	CHECK(stats_rows_n <= BOARD_ROWS_MAX);
+	CHECK(stats_rows_n <= SCOREBOARD_ROWS_MAX);
 	for (size_t i = 0; i < stats_rows_n; i++) {
-		struct board_row *row = &board->head.rows[i];
+		struct scoreboard_row *row = &scoreboard->head.rows[i];
 
 		CHECK(strlen(stats_rows[i].name) < sizeof row->name);
 		memcpy(row->name, stats_rows[i].name, strlen(stats_rows[i].name));
 		row->offset = (uint32_t)stats_rows[i].offset;
 		row->kind = (uint32_t)stats_rows[i].kind;
 	}
-	board->head.rows_n = (uint32_t)stats_rows_n;
-	board->head.seats_at = offsetof(struct board, seats);
-	board->head.seat_bytes = sizeof *board->seats;
-	board->head.carried_at = offsetof(struct board, carried);
-	board->head.carried_bytes = sizeof *board->carried;
+	scoreboard->head.rows_n = (uint32_t)stats_rows_n;
+	scoreboard->head.seats_at = offsetof(struct scoreboard, seats);
+	scoreboard->head.seat_bytes = sizeof *scoreboard->seats;
+	scoreboard->head.carried_at = offsetof(struct scoreboard, carried);
+	scoreboard->head.carried_bytes = sizeof *scoreboard->carried;
 }
 
-struct board *board_open(int *fd)
+struct scoreboard *scoreboard_open(int *fd)
 {
-	struct board *board = NULL;
+	struct scoreboard *scoreboard = NULL;
 
-	*fd = sys_memfd_create(BOARD_NAME, MFD_CLOEXEC);
+	*fd = sys_memfd_create(SCOREBOARD_NAME, MFD_CLOEXEC);
 	if (*fd < 0)
 		return NULL;
-	if (sys_ftruncate(*fd, sizeof *board) == 0)
-		board = sys_map(sizeof *board, MAP_SHARED, *fd);
-	if (!board) {
+	if (sys_ftruncate(*fd, sizeof *scoreboard) == 0)
+		scoreboard = sys_map(sizeof *scoreboard, MAP_SHARED, *fd);
+	if (!scoreboard) {
 		(void)sys_close(*fd);
 		return NULL;
 	}
-	board->head.version = BOARD_VERSION;
-	board->head.seats_n = SEATS_MAX;
-	board->head.layout = layout_now();
-	describe(board);
-	return board;
+	scoreboard->head.version = SCOREBOARD_VERSION;
+	scoreboard->head.seats_n = SEATS_MAX;
+	scoreboard->head.layout = layout_now();
+	describe(scoreboard);
+	return scoreboard;
 }
 
-struct board *board_attach(int fd)
+struct scoreboard *scoreboard_attach(int fd)
 {
 	struct stat status;
-	struct board *board;
+	struct scoreboard *scoreboard;
 
-	if (sys_fstat(fd, &status) < 0 || status.st_size != (off_t)sizeof *board)
+	if (sys_fstat(fd, &status) < 0 || status.st_size != (off_t)sizeof *scoreboard)
 		return NULL;
-	board = sys_map(sizeof *board, MAP_SHARED, fd);
-	if (board && (board->head.version != BOARD_VERSION || board->head.layout != layout_now())) {
-		(void)sys_munmap(board, sizeof *board);
+	scoreboard = sys_map(sizeof *scoreboard, MAP_SHARED, fd);
+	if (scoreboard && (scoreboard->head.version != SCOREBOARD_VERSION ||
+			   scoreboard->head.layout != layout_now())) {
+		(void)sys_munmap(scoreboard, sizeof *scoreboard);
 		return NULL;
 	}
-	return board;
+	return scoreboard;
 }
 
-uint64_t board_value(const struct board *board, size_t seat, const struct stats_row *row)
+uint64_t scoreboard_value(const struct scoreboard *scoreboard, size_t seat,
+			  const struct stats_row *row)
 {
-	uint64_t value = stats_value(&board->seats[seat].stats, row);
+	uint64_t value = stats_value(&scoreboard->seats[seat].stats, row);
 
 	/* Else not touched: memory that nobody has written is not there. */
-	return board->head.carries
-		   ? stats_combine(row, value, stats_value(&board->carried[seat], row))
+	return scoreboard->head.carries
+		   ? stats_combine(row, value, stats_value(&scoreboard->carried[seat], row))
 		   : value;
 }
 
-void board_take_last_words(struct board_seat *seat, char words[LAST_WORDS_BYTES])
+void scoreboard_take_last_words(struct scoreboard_seat *seat, char words[LAST_WORDS_BYTES])
 {
 	memcpy(words, seat->last_words, LAST_WORDS_BYTES);
 	words[LAST_WORDS_BYTES - 1] = '\0';

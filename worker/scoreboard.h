@@ -1,5 +1,5 @@
 /*
- * board: memory that masters and their workers share, a seat for each worker.
+ * scoreboard: memory that masters and their workers share, a seat for each worker.
  *
  * The first master makes it before its first fork; it lives until the last one ends, or until a
  * master comes that has other counters. A slot has two seats, which its workers take in turns: at a
@@ -16,55 +16,56 @@
 #include "reactor/base/stats.h"
 #include "worker/config/config.h"
 
-#define BOARD_NAME	 "weir-board" /* of the memfd, as /proc/PID/fd shows it */
-#define BOARD_VERSION	 3	      /* of the head; of the counters layout tells */
-#define BOARD_ROWS_MAX	 512
-#define BOARD_NAME_BYTES 48
-#define LAST_WORDS_BYTES 256
-#define SEATS_MAX	 (2 * WORKERS_MAX)
+#define SCOREBOARD_NAME	      "weir-board" /* of the memfd, as /proc/PID/fd shows it */
+#define SCOREBOARD_VERSION    3		   /* of the head; of the counters layout tells */
+#define SCOREBOARD_ROWS_MAX   512
+#define SCOREBOARD_NAME_BYTES 48
+#define LAST_WORDS_BYTES      256
+#define SEATS_MAX	      (2 * WORKERS_MAX)
 
-struct board_seat {
+struct scoreboard_seat {
 	_Alignas(64) struct stats stats;
 	char last_words[LAST_WORDS_BYTES]; /* why a worker aborted; empty: it did not say */
 };
 
 /* Where a counter stands in a seat, for a next master whose counters are others. */
-struct board_row {
-	char name[BOARD_NAME_BYTES];
+struct scoreboard_row {
+	char name[SCOREBOARD_NAME_BYTES];
 	uint32_t offset, kind;
 };
 
-struct board_head {
+struct scoreboard_head {
 	uint32_t version, seats_n, rows_n;
 	uint32_t carries; /* something is carried */
 	uint64_t layout;  /* what the counters are, as a hash */
-	/* Bytes from the beginning of the board, and from one seat to the next. */
+	/* Bytes from the beginning of the scoreboard, and from one seat to the next. */
 	uint32_t seats_at, seat_bytes, carried_at, carried_bytes;
-	struct board_row rows[BOARD_ROWS_MAX];
+	struct scoreboard_row rows[SCOREBOARD_ROWS_MAX];
 };
 
-struct board {
-	struct board_head head;
-	_Alignas(64) struct board_seat seats[SEATS_MAX];
+struct scoreboard {
+	struct scoreboard_head head;
+	_Alignas(64) struct scoreboard_seat seats[SEATS_MAX];
 	/* What was counted on boards of other versions, of which this one knows the name: only
 	 * masters write here (master/metrics/carried_counters.h). */
 	_Alignas(64) struct stats carried[SEATS_MAX];
 };
 
-static inline unsigned board_seat_of(unsigned slot, unsigned generation)
+static inline unsigned scoreboard_seat_of(unsigned slot, unsigned generation)
 {
 	return 2 * slot + (generation & 1);
 }
 
 /* NULL: no memory. The descriptor stays open in the master (closed on exec). */
-struct board *board_open(int *fd);
+struct scoreboard *scoreboard_open(int *fd);
 /* One that another master made. NULL: there is none, or this version has other counters. */
-struct board *board_attach(int fd);
+struct scoreboard *scoreboard_attach(int fd);
 
-/* What workers of that seat have counted since weir was started, on whichever board. */
-uint64_t board_value(const struct board *board, size_t seat, const struct stats_row *row);
+/* What workers of that seat have counted since weir was started, on whichever scoreboard. */
+uint64_t scoreboard_value(const struct scoreboard *scoreboard, size_t seat,
+			  const struct stats_row *row);
 
 /* Copies, and clears, what the last worker of the seat left; "" where it left nothing. */
-void board_take_last_words(struct board_seat *seat, char words[LAST_WORDS_BYTES]);
+void scoreboard_take_last_words(struct scoreboard_seat *seat, char words[LAST_WORDS_BYTES]);
 
 #endif

@@ -12,7 +12,7 @@ extern char **environ;
 
 static char *title_start;
 static size_t title_bytes;
-/* As long as the process lives: options point into them. */
+/* As long as the process lives: options bound into them. */
 static char **__attribute__((used)) title_arguments;
 /* Also those that are taken out of the environment: a library may have kept them. */
 static char **__attribute__((used)) title_environment;

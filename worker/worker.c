@@ -18,9 +18,9 @@ static struct {
 	struct loop loop;
 	struct conn_table table;
 	struct relay relay;
-	struct mover mover;
-	struct entrance_hall hall;
-	struct entrance entrances[LISTENERS_MAX];
+	struct migration migration;
+	struct worker_listener_shared shared;
+	struct worker_listener listeners[LISTENERS_MAX];
 	struct source signals, drain_timer;
 	struct seqpacket channel;
 	bool serving;  /* staged until then */
@@ -32,9 +32,9 @@ static struct {
 	bool told_leaving;
 } worker;
 
-#define EACH_ENTRANCE(entrance)                                                                    \
-	for (struct entrance *entrance = worker.entrances;                                         \
-	     entrance < worker.entrances + worker.setup->config->listeners_n; entrance++)
+#define EACH_LISTENER(listener)                                                                    \
+	for (struct worker_listener *listener = worker.listeners;                                  \
+	     listener < worker.listeners + worker.setup->config->listeners_n; listener++)
 
 static void worker_title(void)
 {
@@ -60,17 +60,17 @@ static uint32_t held(void)
 
 static bool listeners_stopped(void)
 {
-	EACH_ENTRANCE (entrance)
-		if (!entrance_is_closed(entrance))
-			return false;
+	EACH_LISTENER(listener)
+	if (!worker_listener_is_closed(listener))
+		return false;
 	return true;
 }
 
 static bool datagrams_stopped(void)
 {
-	EACH_ENTRANCE (entrance)
-		if (entrance_has_datagrams(entrance))
-			return false;
+	EACH_LISTENER(listener)
+	if (worker_listener_has_datagrams(listener))
+		return false;
 	return true;
 }
 
@@ -81,8 +81,8 @@ static void end_if_drained(void)
 	/* A worker that ends alone answers datagrams as long as it has connections to serve: until
 	 * then it has no successor. What has come by then is for that one. */
 	if (worker.leaving && !worker.table.conns.used)
-		EACH_ENTRANCE (entrance)
-			entrance_leave_datagrams(entrance);
+		EACH_LISTENER(listener)
+	worker_listener_leave_datagrams(listener);
 	if (!listeners_stopped())
 		return;
 	if (worker.setup->bus) /* no member can come now: those who are here may end */
@@ -101,9 +101,10 @@ static void drain_timer_turn(struct loop *loop, struct source *source)
 	if (held())
 		log_warn("drain-timeout passed, closing what is left",
 			 LOG_NUMBER("connections", held()));
-	EACH_ENTRANCE (entrance) {
-		entrance_close(entrance);
-		entrance_close_datagrams(entrance);
+	EACH_LISTENER(listener)
+	{
+		worker_listener_close(listener);
+		worker_listener_close_datagrams(listener);
 	}
 	worker.told_last = worker.overdue = true;
 	conn_table_abort(&worker.table, CLOSE_drain_timeout);
@@ -118,7 +119,7 @@ static void drain(const char *why)
 		log_info("draining", LOG_TEXT("why", why), LOG_NUMBER("connections", held()));
 	if (worker.setup->bus)
 		relay_drain(&worker.relay, worker.leaving);
-	mover_close_doors(&worker.mover);
+	migration_close(&worker.migration);
 	conn_table_drain(&worker.table);
 	loop_deadline(&worker.loop, &worker.drain_timer,
 		      worker.loop.now_ms + config_ms(worker.setup->config->drain_timeout));
@@ -130,8 +131,8 @@ static void drain_alone(const char *why)
 	if (worker.draining)
 		return;
 	worker.leaving = worker.told_last = true;
-	EACH_ENTRANCE (entrance)
-		entrance_close(entrance);
+	EACH_LISTENER(listener)
+	worker_listener_close(listener);
 	drain(why);
 	end_if_drained();
 }
@@ -151,8 +152,8 @@ static void drain_with_weir(const char *why, bool told_last)
 	worker.told_last |= told_last;
 	if (!worker.draining)
 		drain(why);
-	EACH_ENTRANCE (entrance)
-		entrance_empty(entrance, false);
+	EACH_LISTENER(listener)
+	worker_listener_empty(listener, false);
 	end_if_drained();
 }
 
@@ -160,36 +161,36 @@ static void on_room(struct conn_table *table)
 {
 	(void)table;
 	end_if_drained();
-	EACH_ENTRANCE (entrance)
-		entrance_has_room(entrance);
+	EACH_LISTENER(listener)
+	worker_listener_has_room(listener);
 }
 
-static void entrance_stopped(void)
+static void worker_listener_stopped(void)
 {
-	mover_look(&worker.mover);
+	migrate_out_look(&worker.migration);
 	end_if_drained();
 }
 
 /* ---- moving ---- */
 
-static struct entrance *entrance_of(uint32_t number)
+static struct worker_listener *worker_listener_of(uint32_t number)
 {
-	EACH_ENTRANCE (entrance)
-		if (entrance->number == number && entrance->service.protocol)
-			return entrance;
+	EACH_LISTENER(listener)
+	if (listener->number == number && listener->service.protocol)
+		return listener;
 	return NULL;
 }
 
 static struct service *service_of(uint32_t number)
 {
-	struct entrance *entrance = entrance_of(number);
+	struct worker_listener *listener = worker_listener_of(number);
 
-	return entrance ? &entrance->service : NULL;
+	return listener ? &listener->service : NULL;
 }
 
 static uint32_t listener_of(const struct service *service)
 {
-	return CONTAINER_OF(service, struct entrance, service)->number;
+	return CONTAINER_OF(service, struct worker_listener, service)->number;
 }
 
 static bool expects_more(void)
@@ -197,9 +198,9 @@ static bool expects_more(void)
 	return worker.retiring && !listeners_stopped();
 }
 
-static void tell_master(const struct note *note)
+static void tell_master(const struct ipc_message *message)
 {
-	int error = seqpacket_send(&worker.channel, note, sizeof *note, NULL, 0);
+	int error = seqpacket_send(&worker.channel, message, sizeof *message, NULL, 0);
 
 	/* If the master is gone, the channel's end tells. More is never kept than is said in one
 	 * turn of each lane, and of the channel. */
@@ -208,8 +209,8 @@ static void tell_master(const struct note *note)
 
 static void gave(uint32_t order, uint32_t count, enum move_end end)
 {
-	tell_master(&(struct note){
-	    .kind = NOTE_GAVE, .order = order, .count = count, .end = end, .left = held()});
+	tell_master(&(struct ipc_message){
+	    .kind = IPC_GAVE, .order = order, .count = count, .end = end, .left = held()});
 }
 
 static const struct move_owner move_owner = {
@@ -219,16 +220,16 @@ static const struct move_owner move_owner = {
     .gave = gave,
 };
 
-static void take_lane(int lane, const struct note *note)
+static void take_move_channel(int lane, const struct ipc_message *message)
 {
-	struct conn_promise expected = {.connections = note->count, .chunks = note->left};
+	struct conn_promise expected = {.connections = message->count, .chunks = message->left};
 	struct service *services[LISTENERS_MAX];
 	size_t n = 0;
 
-	EACH_ENTRANCE (entrance)
-		if (entrance->service.protocol)
-			services[n++] = &entrance->service;
-	mover_take(&worker.mover, lane, services, n, expected);
+	EACH_LISTENER(listener)
+	if (listener->service.protocol)
+		services[n++] = &listener->service;
+	migrate_in(&worker.migration, lane, services, n, expected);
 }
 
 /* Whoever comes from now on is for our successor, but for those that it does not serve. */
@@ -238,12 +239,13 @@ static void retire(void)
 		return;
 	worker.retiring = true;
 	worker_title();
-	mover_close_doors(&worker.mover);
-	EACH_ENTRANCE (entrance) {
-		if (entrance->emptied)
+	migration_close(&worker.migration);
+	EACH_LISTENER(listener)
+	{
+		if (listener->emptied)
 			continue;
-		entrance_close(entrance);
-		entrance_leave_datagrams(entrance);
+		worker_listener_close(listener);
+		worker_listener_leave_datagrams(listener);
 	}
 }
 
@@ -252,40 +254,40 @@ static void serve(void)
 	if (worker.serving)
 		return;
 	worker.serving = true;
-	EACH_ENTRANCE (entrance)
-		entrance_serve(entrance);
+	EACH_LISTENER(listener)
+	worker_listener_serve(listener);
 }
 
 /* ---- the channel ---- */
 
 /* What is said to be taken is ours from then on; so it is said first. */
-static void take_connections(const struct note *note, int *fds, size_t n)
+static void take_connections(const struct ipc_message *message, int *fds, size_t n)
 {
 	struct conn_table *table = &worker.table;
-	struct entrance *entrance = entrance_of(note->listener);
-	bool here = entrance && !worker.leaving && !worker.retiring;
+	struct worker_listener *listener = worker_listener_of(message->listener);
+	bool here = listener && !worker.leaving && !worker.retiring;
 	size_t room = here ? conn_table_room(table) : 0;
 	size_t taken = n < room ? n : room;
 
-	tell_master(
-	    &(struct note){.kind = NOTE_TAKEN, .order = note->order, .count = (uint32_t)taken});
+	tell_master(&(struct ipc_message){
+	    .kind = IPC_TAKEN, .order = message->order, .count = (uint32_t)taken});
 	for (size_t i = 0; i < taken; i++) {
 		struct sockaddr_storage peer;
 		socklen_t bytes = sizeof peer;
-		bool named = clients_counted(&table->clients) &&
+		bool named = per_ip_counts(&table->per_ip) &&
 			     sys_getpeername(fds[i], (struct sockaddr *)&peer, &bytes) == 0;
 
-		conn_open(&entrance->service, fds[i], CONN_PASSED,
+		conn_open(&listener->service, fds[i], CONN_PASSED,
 			  named ? (struct sockaddr *)&peer : NULL);
 		fds[i] = -1;
 	}
 }
 
 /* Seats from count on. Where there is no bus here, nobody waits for them. */
-static void take_bells(unsigned seat, int *fds, size_t n)
+static void take_doorbells(unsigned seat, int *fds, size_t n)
 {
 	for (size_t i = 0; i < n && worker.setup->bus; i++) {
-		bus_add_bell(worker.setup->bus, seat + (unsigned)i, fds[i]);
+		bus_add_doorbell(worker.setup->bus, seat + (unsigned)i, fds[i]);
 		fds[i] = -1;
 	}
 }
@@ -301,59 +303,59 @@ static int take_descriptor(int *fds, size_t n)
 	return fd;
 }
 
-static void take_note(const struct note *note, int *fds, size_t n)
+static void take_message(const struct ipc_message *message, int *fds, size_t n)
 {
 	int lane;
 
-	switch (note->kind) {
-	case NOTE_CONNECTIONS:
-		take_connections(note, fds, n);
+	switch (message->kind) {
+	case IPC_CONNECTIONS:
+		take_connections(message, fds, n);
 		break;
-	case NOTE_SERVE:
+	case IPC_SERVE:
 		serve();
-		tell_master(&(struct note){.kind = NOTE_SERVING});
+		tell_master(&(struct ipc_message){.kind = IPC_SERVING});
 		break;
-	case NOTE_EMPTY: /* it retires next */
-		worker.hall.moved_before = worker.table.stats->moved_out;
-		EACH_ENTRANCE (entrance)
-			if (entrance->number == note->listener)
-				entrance_empty(entrance, note->count);
+	case IPC_EMPTY: /* it retires next */
+		worker.shared.moved_before = worker.table.stats->moved_out;
+		EACH_LISTENER(listener)
+		if (listener->number == message->listener)
+			worker_listener_empty(listener, message->count);
 		break;
-	case NOTE_RETIRE:
+	case IPC_RETIRE:
 		retire();
 		break;
-	case NOTE_LEAVE:
+	case IPC_LEAVE:
 		drain_alone(worker.retiring ? "these can't be moved" : "signal");
 		break;
-	case NOTE_MOVE_OUT:
+	case IPC_MOVE_OUT:
 		lane = take_descriptor(fds, n);
 		if (lane >= 0)
-			mover_give(&worker.mover, lane, note->order, note->count);
+			migrate_out(&worker.migration, lane, message->order, message->count);
 		else
-			gave(note->order, 0, MOVE_BROKEN);
+			gave(message->order, 0, MOVE_BROKEN);
 		break;
-	case NOTE_MOVE_IN:
+	case IPC_MOVE_IN:
 		lane = take_descriptor(fds, n);
 		if (lane >= 0)
-			take_lane(lane, note);
+			take_move_channel(lane, message);
 		break;
-	case NOTE_BELLS:
-		take_bells(note->count, fds, n);
+	case IPC_DOORBELLS:
+		take_doorbells(message->count, fds, n);
 		break;
 	default:
-		CHECK(note->kind == NOTE_DRAIN || note->kind == NOTE_LAST);
-		drain_with_weir("the master says so", note->kind == NOTE_LAST);
+		CHECK(message->kind == IPC_DRAIN || message->kind == IPC_LAST);
+		drain_with_weir("the master says so", message->kind == IPC_LAST);
 	}
 }
 
 static void channel_took(struct seqpacket *end, const void *bytes, size_t n, int *fds, size_t fds_n)
 {
-	struct note note;
+	struct ipc_message message;
 
 	(void)end;
-	CHECK(n == sizeof note);
-	memcpy(&note, bytes, sizeof note);
-	take_note(&note, fds, fds_n);
+	CHECK(n == sizeof message);
+	memcpy(&message, bytes, sizeof message);
+	take_message(&message, fds, fds_n);
 }
 
 static void channel_ended(struct seqpacket *end)
@@ -388,7 +390,7 @@ static void take_signal(struct loop *loop, int number)
 			drain_with_weir("signal", true);
 		else if (!worker.told_leaving) { /* to all of us, or to this worker? */
 			worker.told_leaving = true;
-			tell_master(&(struct note){.kind = NOTE_LEAVING});
+			tell_master(&(struct ipc_message){.kind = IPC_LEAVING});
 		}
 		break;
 	default: /* the master's business */
@@ -440,7 +442,7 @@ static void watch_signals(void)
 
 static void keep_last_words(const char *words)
 {
-	(void)snprintf(worker.setup->board->last_words, LAST_WORDS_BYTES, "%s", words);
+	(void)snprintf(worker.setup->scoreboard->last_words, LAST_WORDS_BYTES, "%s", words);
 }
 
 static void pin_to_cpu(unsigned index)
@@ -492,7 +494,7 @@ static void worker_open(const struct worker_setup *setup)
 		pin_to_cpu(setup->index);
 	if (setup->identity && (error = identity_take(setup->identity)))
 		die("worker %u: becoming %s: %s", setup->index, config->user, strerror(-error));
-	error = loop_open(&worker.loop, &setup->board->stats, config->spin);
+	error = loop_open(&worker.loop, &setup->scoreboard->stats, config->spin);
 	if (!error)
 		error = conn_table_open(&worker.table, &worker.loop, &limits, config->buffers);
 	if (!error && setup->bus)
@@ -500,27 +502,27 @@ static void worker_open(const struct worker_setup *setup)
 	if (error)
 		die("worker %u: setting up: %s", setup->index, strerror(-error));
 	worker.table.on_room = on_room;
-	mover_open(&worker.mover, &worker.table, setup->bus ? &worker.relay : NULL, setup->bus_id,
-		   &move_owner);
+	migration_open(&worker.migration, &worker.table, setup->bus ? &worker.relay : NULL,
+		       setup->bus_id, &move_owner);
 	watch_signals();
 	source_init(&worker.drain_timer, -1, drain_timer_turn);
 	open_channel(setup);
-	worker.hall = (struct entrance_hall){.setup = setup,
-					     .table = &worker.table,
-					     .relay = &worker.relay,
-					     .mover = &worker.mover,
-					     .stopped = entrance_stopped};
+	worker.shared = (struct worker_listener_shared){.setup = setup,
+							.table = &worker.table,
+							.relay = &worker.relay,
+							.migration = &worker.migration,
+							.stopped = worker_listener_stopped};
 	for (size_t i = 0; i < config->listeners_n; i++)
 		if (config->listeners[i].datagrams)
-			guard_add(&worker.hall.guard, &config->listeners[i].address);
+			reflection_guard_add(&worker.shared.guard, &config->listeners[i].address);
 	for (size_t i = 0; i < config->listeners_n; i++)
-		entrance_open(&worker.entrances[i], &worker.hall, i);
+		worker_listener_open(&worker.listeners[i], &worker.shared, i);
 }
 
 int worker_run(const struct worker_setup *setup)
 {
 	worker.setup = setup;
-	sys_count_into(&setup->board->stats);
+	sys_count_into(&setup->scoreboard->stats);
 	log_open((enum log_level)setup->config->log_level,
 		 (enum log_format)setup->config->log_format);
 	check_witness(keep_last_words);
@@ -529,7 +531,7 @@ int worker_run(const struct worker_setup *setup)
 	if (!setup->staged)
 		serve();
 	if (setup->channel >= 0)
-		tell_master(&(struct note){.kind = NOTE_READY});
+		tell_master(&(struct ipc_message){.kind = IPC_READY});
 	if (setup->ready)
 		setup->ready();
 	loop_run(&worker.loop);
@@ -539,6 +541,6 @@ int worker_run(const struct worker_setup *setup)
 		relay_close(&worker.relay);
 	loop_close(&worker.loop);
 	sys_count_into(NULL); /* the seat is another's from now on */
-	stats_clear_gauges(&setup->board->stats);
+	stats_clear_gauges(&setup->scoreboard->stats);
 	return 0;
 }

@@ -3,7 +3,7 @@
  *
  *     set up -> (staged) -> serving -> (retiring) -> draining -> gone
  *
- * It makes its loop, its table of connections and an entrance for each socket that its slot
+ * It makes its loop, its table of connections and an listener for each socket that its slot
  * has; all of it is its own and ends with it. Staged, it waits for the master's word to let
  * anybody in; retiring, it lets nobody in and moves its connections to its successors. It
  * drains when the master says so, when the master is gone, and on TERM; it stops at once on
@@ -27,13 +27,14 @@ struct datagram_ledger {
 struct worker_setup {
 	const struct config *config;
 	const struct identity *identity; /* NULL: as the master */
-	struct board_seat *board;
-	struct bus *bus; /* its seats are numbered as the board's; NULL: no listener has a topic */
+	struct scoreboard_seat *scoreboard;
+	struct bus
+	    *bus; /* its seats are numbered as the scoreboard's; NULL: no listener has a topic */
 	uint64_t bus_id; /* the same for all processes that share it */
 	unsigned index;	 /* of the slot */
 	unsigned seat;
 	bool staged;			 /* it serves when it is told so */
-	int life;			 /* kept open, and nothing else; -1: none */
+	int lifeline;			 /* kept open, and nothing else; -1: none */
 	int channel;			 /* to the master; -1: there is none */
 	int listeners[LISTENERS_MAX];	 /* a socket for each endpoint; -1: the master hands over */
 	uint32_t numbers[LISTENERS_MAX]; /* of each endpoint, whatever configuration names it */

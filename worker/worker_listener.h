@@ -1,8 +1,8 @@
 /*
- * entrance: a listener of a worker, and what its connections share; or its socket of datagrams.
+ * listener: a listener of a worker, and what its connections share; or its socket of datagrams.
  *
  * It is set up at once, so that nothing can fail later, and lets nobody in before
- * entrance_serve(). Its number is the listener's, the same in all generations that serve it.
+ * worker_listener_serve(). Its number is the listener's, the same in all generations that serve it.
  * It owns its copies of the sockets; the others are the master's and other workers'.
  */
 #ifndef WORKER_WORKER_LISTENER_H
@@ -15,9 +15,9 @@
 #include "worker/migration/migration.h"
 #include "worker/worker.h"
 
-struct entrance {
+struct worker_listener {
 	uint32_t number;
-	struct listener listener; /* fd -1: none, or the master's */
+	struct listener stream; /* fd -1: none, or the master's */
 	struct service service;
 	struct topic topic; /* of its LISTENER, if this is the first of its addresses */
 	struct datagram_socket datagrams; /* fd -1: none */
@@ -27,39 +27,40 @@ struct entrance {
 	bool borrowed; /* others have the socket after us, whatever becomes of weir */
 };
 
-/* What the entrances of a worker share. Borrowed. */
-struct entrance_hall {
+/* What the listeners of a worker share. Borrowed. */
+struct worker_listener_shared {
 	const struct worker_setup *setup;
 	struct conn_table *table;
 	struct relay *relay;
-	const struct mover *mover;
-	struct guard guard;
+	const struct migration *migration;
+	struct reflection_guard guard;
 	void (*stopped)(void); /* one has been emptied, and is closed */
 	uint64_t moved_before; /* connections that had moved away when its retiring began */
 };
 
 /* The i-th listener of the configuration, whose socket the setup names. Dies where it can't. */
-void entrance_open(struct entrance *entrance, const struct entrance_hall *hall, size_t i);
-void entrance_serve(struct entrance *entrance);
+void worker_listener_open(struct worker_listener *listener,
+			  const struct worker_listener_shared *shared, size_t i);
+void worker_listener_serve(struct worker_listener *listener);
 /* There is room again. */
-void entrance_has_room(struct entrance *entrance);
+void worker_listener_has_room(struct worker_listener *listener);
 /* Nobody reads it after us: takes in who waits, answers what has come, and closes. One that is
  * borrowed it closes only. leaves_rest: whoever there is no room for is the master's to take. */
-void entrance_empty(struct entrance *entrance, bool leaves_rest);
+void worker_listener_empty(struct worker_listener *listener, bool leaves_rest);
 /* At once: who waits is for others who have it, or will. */
-void entrance_close(struct entrance *entrance);
+void worker_listener_close(struct worker_listener *listener);
 /* The same of datagrams, once the answers in hand have gone. */
-void entrance_leave_datagrams(struct entrance *entrance);
-void entrance_close_datagrams(struct entrance *entrance);
+void worker_listener_leave_datagrams(struct worker_listener *listener);
+void worker_listener_close_datagrams(struct worker_listener *listener);
 
-static inline bool entrance_is_closed(const struct entrance *entrance)
+static inline bool worker_listener_is_closed(const struct worker_listener *listener)
 {
-	return entrance->listener.source.fd < 0;
+	return listener->stream.source.fd < 0;
 }
 
-static inline bool entrance_has_datagrams(const struct entrance *entrance)
+static inline bool worker_listener_has_datagrams(const struct worker_listener *listener)
 {
-	return entrance->datagrams.source.fd >= 0;
+	return listener->datagrams.source.fd >= 0;
 }
 
 #endif

@@ -25,7 +25,7 @@ void conn_message_begun(struct conn *conn)
 	(void)conn; /* no design has timeouts */
 }
 
-void conn_message_goes_on(struct conn *conn)
+void conn_message_progress(struct conn *conn)
 {
 	(void)conn;
 }
@@ -36,7 +36,7 @@ bool conn_message_done(struct conn *conn)
 	return true;
 }
 
-void conn_speak(struct conn *conn, bool more)
+void conn_produce(struct conn *conn, bool more)
 {
 	(void)conn;
 	CHECK(!more); /* no design serves what says more than it reads */

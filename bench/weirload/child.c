@@ -11,12 +11,12 @@
 #define PULSE_MS      10
 #define PULSE_LATE_NS 5000000 /* later than this, the process did not run */
 
-void child_begin(struct loop *loop, int bell)
+void child_begin(struct loop *loop, int doorbell)
 {
 	static struct stats stats;
 	int error;
 
-	descriptors_keep_only(&bell, 1);
+	descriptors_keep_only(&doorbell, 1);
 	(void)signal(SIGINT, SIG_IGN); /* the conductor ends it */
 	(void)signal(SIGTERM, SIG_IGN);
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -26,15 +26,15 @@ void child_begin(struct loop *loop, int bell)
 		die("epoll_create1: %s", strerror(-error));
 }
 
-void child_watch(struct loop *loop, struct source *bell, struct source *timer)
+void child_watch(struct loop *loop, struct source *doorbell, struct source *timer)
 {
 	int error;
 
 	timer->fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	if (timer->fd < 0)
 		die("timerfd_create: %s", strerror(errno));
-	bell->want = timer->want = SOURCE_IN;
-	error = loop_watch(loop, bell, EPOLLIN);
+	doorbell->want = timer->want = SOURCE_IN;
+	error = loop_watch(loop, doorbell, EPOLLIN);
 	/* Edge-triggered, a timer need not be read: setting it anew clears it. */
 	if (!error)
 		error = loop_watch(loop, timer, EPOLLIN | EPOLLET);
@@ -50,9 +50,9 @@ void child_timer_arm(struct source *timer, uint64_t at_ns)
 	CHECK(timerfd_settime(timer->fd, TFD_TIMER_ABSTIME, &at, NULL) == 0);
 }
 
-void child_ring(struct source *bell, char what)
+void child_ring(struct source *doorbell, char what)
 {
-	(void)sys_write(bell->fd, &what, 1);
+	(void)sys_write(doorbell->fd, &what, 1);
 }
 
 /* ---- the pulse ---- */

@@ -26,7 +26,7 @@ struct run {
 	struct tally *tallies;
 	unsigned senders, ready, gone;
 	int interrupts_seen; /* a signal ends what is waited for; one more, the end itself */
-	struct pollfd bells[PLAN_PROCESSES_MAX];
+	struct pollfd doorbells[PLAN_PROCESSES_MAX];
 	pid_t pids[PLAN_PROCESSES_MAX];
 	uint64_t asked_ns; /* with --idle: when the last messages began */
 	uint64_t shown_ns, shown_messages;
@@ -96,27 +96,27 @@ static void start_senders(struct run *run)
 		if (run->pids[i] == 0)
 			sender_run(run->plan, run->schedule, &run->tallies[i], i, pair[1]);
 		(void)close(pair[1]);
-		run->bells[i] = (struct pollfd){.fd = pair[0], .events = POLLIN};
+		run->doorbells[i] = (struct pollfd){.fd = pair[0], .events = POLLIN};
 	}
 }
 
 static void ring_all(struct run *run, char what)
 {
 	for (unsigned i = 0; i < run->senders; i++)
-		if (run->bells[i].fd >= 0)
-			(void)send(run->bells[i].fd, &what, 1, MSG_NOSIGNAL);
+		if (run->doorbells[i].fd >= 0)
+			(void)send(run->doorbells[i].fd, &what, 1, MSG_NOSIGNAL);
 }
 
 static void hear(struct run *run, unsigned i)
 {
 	char what;
 
-	if (read(run->bells[i].fd, &what, 1) == 1) {
-		run->ready += what == BELL_READY;
+	if (read(run->doorbells[i].fd, &what, 1) == 1) {
+		run->ready += what == DOORBELL_READY;
 		return;
 	}
-	(void)close(run->bells[i].fd);
-	run->bells[i].fd = -1;
+	(void)close(run->doorbells[i].fd);
+	run->doorbells[i].fd = -1;
 	run->gone++;
 }
 
@@ -134,9 +134,9 @@ static void wait_for(struct run *run, uint64_t until_ns, const unsigned *count, 
 		if (wait_ns > SECOND_NS / 4)
 			wait_ns = SECOND_NS / 4;
 		wait = (struct timespec){.tv_nsec = (long)wait_ns};
-		if (ppoll(run->bells, run->senders, &wait, NULL) > 0)
+		if (ppoll(run->doorbells, run->senders, &wait, NULL) > 0)
 			for (unsigned i = 0; i < run->senders; i++)
-				if (run->bells[i].fd >= 0 && run->bells[i].revents)
+				if (run->doorbells[i].fd >= 0 && run->doorbells[i].revents)
 					hear(run, i);
 		show_progress(run, doing);
 	}
@@ -187,7 +187,7 @@ static void end_senders(struct run *run, struct outcome *outcome)
 		bool given_up = interrupts != run->interrupts_seen; /* by whoever sent the signal */
 		int status = 0;
 
-		if (run->bells[i].fd >= 0)
+		if (run->doorbells[i].fd >= 0)
 			(void)kill(run->pids[i], SIGKILL);
 		(void)waitpid(run->pids[i], &status, 0);
 		if (WIFSIGNALED(status) && !given_up)
@@ -262,7 +262,7 @@ static void run_measured(struct run *run, struct outcome *outcome)
 
 	schedule->start_ns = clock_ns() + START_DELAY_NS;
 	schedule->measure_ns = schedule->start_ns + plan->warmup_us * 1000;
-	ring_all(run, BELL_GO);
+	ring_all(run, DOORBELL_GO);
 	wait_for(run, schedule->measure_ns, NULL, "warming up");
 	if (!interrupts) {
 		take(&from, run);
@@ -271,7 +271,7 @@ static void run_measured(struct run *run, struct outcome *outcome)
 		keep_difference(outcome, &from, &to);
 	}
 	schedule->end_ns = clock_ns();
-	ring_all(run, BELL_END);
+	ring_all(run, DOORBELL_END);
 }
 
 static void run_idle(struct run *run, struct outcome *outcome)
@@ -283,10 +283,10 @@ static void run_idle(struct run *run, struct outcome *outcome)
 	run->schedule->measure_ns = from_ns;
 	run->ready = 0;
 	run->asked_ns = clock_ns();
-	ring_all(run, BELL_GO);
+	ring_all(run, DOORBELL_GO);
 	/* The ends of one process' connections would stand in the way of another one's answers. */
 	wait_for_idle(run, &run->ready, "asking again");
-	ring_all(run, BELL_END);
+	ring_all(run, DOORBELL_END);
 }
 
 static void merge_histograms(struct outcome *outcome, const struct run *run)

@@ -85,7 +85,7 @@ static void ramp_turn(struct loop *loop, struct source *source)
 		sender->connecting++;
 		sender->kind->open(sender_caller(sender, sender->ramped++), sender);
 	}
-	loop_poke(loop, source);
+	loop_wake(loop, source);
 }
 
 void sender_settled(struct sender *sender)
@@ -93,9 +93,9 @@ void sender_settled(struct sender *sender)
 	sender->connecting--;
 	TALLY_ADD(sender->tally, settled, 1);
 	if (sender->tally->settled == sender->callers_n)
-		child_ring(&sender->bell, BELL_READY);
+		child_ring(&sender->doorbell, DOORBELL_READY);
 	else if (window_is_half_free(sender, sender->connecting))
-		loop_poke(&sender->loop, &sender->ramp);
+		loop_wake(&sender->loop, &sender->ramp);
 }
 
 /* ---- RUN: the timetable ---- */
@@ -143,7 +143,7 @@ static void pace(struct sender *sender)
 		caller->asked++;
 		sender->kind->ask(caller, sender);
 	}
-	loop_poke(&sender->loop, &sender->pacer);
+	loop_wake(&sender->loop, &sender->pacer);
 }
 
 /* The time has come: everybody begins. */
@@ -152,7 +152,7 @@ static void sender_start(struct sender *sender)
 	sender->phase = SENDER_RUN;
 	for (uint32_t i = 0; i < sender->callers_n; i++)
 		if (!sender->plan->rate || sender_caller(sender, i)->slow)
-			loop_poke(&sender->loop, &sender_caller(sender, i)->source);
+			loop_wake(&sender->loop, &sender_caller(sender, i)->source);
 	if (!sender->plan->idle)
 		pulse_start(&sender->pulse, &sender->loop, sender->schedule, sender->tally);
 }
@@ -243,7 +243,7 @@ static void idle_ask(struct sender *sender)
 	}
 	if (!sender->idle_busy && !sender->idle_done) {
 		sender->idle_done = true;
-		child_ring(&sender->bell, BELL_READY);
+		child_ring(&sender->doorbell, DOORBELL_READY);
 	}
 }
 
@@ -261,7 +261,7 @@ void sender_answered(struct sender *sender, struct caller *caller)
 	caller->busy = false;
 	sender->idle_busy--;
 	if (window_is_half_free(sender, sender->idle_busy))
-		loop_poke(&sender->loop, &sender->ramp); /* it has nothing else to do by now */
+		loop_wake(&sender->loop, &sender->ramp); /* it has nothing else to do by now */
 }
 
 /* ---- END ---- */
@@ -300,7 +300,7 @@ static void sender_end(struct sender *sender)
 	if (!sender->plan->idle) /* there all has been answered: closing waits for nobody */
 		loop_deadline(&sender->loop, &sender->ending,
 			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
-	loop_poke(&sender->loop, &sender->ending);
+	loop_wake(&sender->loop, &sender->ending);
 }
 
 /* Ends them a few at a time, so that replies on others do not wait for it; whoever has not
@@ -315,7 +315,7 @@ static void ending_turn(struct loop *loop, struct source *source)
 		for (int i = 0; i < END_BATCH && sender->ended < sender->callers_n; i++)
 			sender->kind->end(sender_caller(sender, sender->ended++), sender);
 		if (sender->ended < sender->callers_n)
-			loop_poke(loop, source);
+			loop_wake(loop, source);
 		return;
 	}
 	sender->phase = SENDER_END;
@@ -323,9 +323,9 @@ static void ending_turn(struct loop *loop, struct source *source)
 		sender->kind->give_up(sender_caller(sender, i), sender);
 }
 
-/* ---- the bell ---- */
+/* ---- the doorbell ---- */
 
-static void bell_turn(struct loop *loop, struct source *source)
+static void doorbell_turn(struct loop *loop, struct source *source)
 {
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
 	char what;
@@ -338,7 +338,7 @@ static void bell_turn(struct loop *loop, struct source *source)
 	}
 	if (n != 1 || sender->phase == SENDER_END)
 		return;
-	if (what == BELL_END)
+	if (what == DOORBELL_END)
 		sender_end(sender);
 	else if (sender->plan->idle)
 		idle_begin(sender);
@@ -366,9 +366,9 @@ static void sender_make(struct sender *sender)
 	const struct plan *plan = sender->plan;
 	uint32_t slow = slow_share(plan, sender->number), size = (uint32_t)plan->size;
 
-	sender->message_bytes = dialect_message_bytes(plan->dialect, size);
-	sender->reply_bytes = dialect_reply_bytes(plan->dialect, size);
-	sender->kind = plan->endpoint.datagrams ? &querier_kind : &connection_kind;
+	sender->message_bytes = client_protocol_message_bytes(plan->protocol, size);
+	sender->reply_bytes = client_protocol_reply_bytes(plan->protocol, size);
+	sender->kind = plan->endpoint.datagrams ? &udp_client_kind : &connection_kind;
 	sender->callers_n = plan_share(plan, sender->number);
 	sender->caller_stride = sender->kind->bytes(plan);
 	sender->callers = calloc(sender->callers_n, sender->caller_stride);
@@ -378,11 +378,11 @@ static void sender_make(struct sender *sender)
 		sender->buffer = malloc(SENDER_BUFFER_BYTES);
 		sender->expected = malloc(SENDER_BUFFER_BYTES);
 	}
-	if (plan->dialect->http) {
+	if (plan->protocol->http) {
 		sender->head = calloc(1, sizeof *sender->head);
 		sender->body = calloc(1, sizeof *sender->body);
 	}
-	if ((plan->dialect->http && (!sender->head || !sender->body)) || !sender->callers ||
+	if ((plan->protocol->http && (!sender->head || !sender->body)) || !sender->callers ||
 	    (!sender->batch && (!sender->buffer || !sender->expected)))
 		die("no memory for %u %s", sender->callers_n, plan_noun(plan));
 	for (uint32_t i = 0; i < sender->callers_n; i++) {
@@ -395,21 +395,21 @@ static void sender_make(struct sender *sender)
 }
 
 _Noreturn void sender_run(const struct plan *plan, const struct schedule *schedule,
-			  struct tally *tally, unsigned number, int bell)
+			  struct tally *tally, unsigned number, int doorbell)
 {
 	static struct sender sender;
 
 	sender =
 	    (struct sender){.plan = plan, .schedule = schedule, .tally = tally, .number = number};
-	child_begin(&sender.loop, bell);
+	child_begin(&sender.loop, doorbell);
 	sender_make(&sender);
-	source_init(&sender.bell, bell, bell_turn);
+	source_init(&sender.doorbell, doorbell, doorbell_turn);
 	source_init(&sender.pacer, -1, pacer_turn);
 	source_init(&sender.ramp, -1, ramp_or_idle_turn);
 	source_init(&sender.ending, -1, ending_turn);
-	child_watch(&sender.loop, &sender.bell, &sender.pacer);
+	child_watch(&sender.loop, &sender.doorbell, &sender.pacer);
 	sender.ramp_begun_ms = sender.loop.now_ms;
-	loop_poke(&sender.loop, &sender.ramp);
+	loop_wake(&sender.loop, &sender.ramp);
 	while (!sender.loop.stopped)
 		loop_pass(&sender.loop, -1);
 	_exit(0);

@@ -4,11 +4,11 @@
  *     RAMP (opens callers) -> RUN (from start_ns, until it is told) -> END (each caller is
  *     ended and what it is owed is awaited) -> gone
  *
- * A caller is a connection, or a querier where datagrams are sent; its kind says how it does
+ * A caller is a connection, or a client where datagrams are sent; its kind says how it does
  * what the sender wants of it. With --idle, RUN is one last message of each caller, and END
- * begins when those of all processes are answered. The conductor says when, by a byte on the bell
- * and the times in struct schedule; the sender tells it by a byte that it has come so far. It
- * writes its own tally only, and prints nothing.
+ * begins when those of all processes are answered. The conductor says when, by a byte on the
+ * doorbell and the times in struct schedule; the sender tells it by a byte that it has come so far.
+ * It writes its own tally only, and prints nothing.
  */
 #ifndef BENCH_WEIRLOAD_SENDER_H
 #define BENCH_WEIRLOAD_SENDER_H
@@ -66,7 +66,7 @@ struct sender {
 	uint32_t callers_n;
 
 	enum { SENDER_RAMP, SENDER_RUN, SENDER_END } phase;
-	struct source bell, ramp, pacer, ending;
+	struct source doorbell, ramp, pacer, ending;
 	struct pulse pulse;
 	uint32_t ramped, connecting; /* of the ramp */
 	uint32_t ramp_begun_ms;
@@ -85,9 +85,9 @@ struct sender {
 
 struct caller *sender_caller(const struct sender *sender, uint32_t i);
 
-/* The life of the process; bell is its end of a socketpair. Never returns. */
+/* The life of the process; doorbell is its end of a socketpair. Never returns. */
 _Noreturn void sender_run(const struct plan *plan, const struct schedule *schedule,
-			  struct tally *tally, unsigned number, int bell);
+			  struct tally *tally, unsigned number, int doorbell);
 
 /* ---- what callers tell their sender ---- */
 

@@ -38,7 +38,7 @@ void change_end(bool made, const char *format, ...)
 	if (change.bereft) /* nobody serves, and no death of a worker will tell */
 		loop_deadline(change.owner->loop, &change.timer,
 			      change.owner->loop->now_ms + BEREFT_MS);
-	loop_poke(change.owner->loop, &change.timer); /* what comes next? */
+	loop_wake(change.owner->loop, &change.timer); /* what comes next? */
 	change.owner->ended(ended, made, text);
 }
 
@@ -98,7 +98,7 @@ static void next_change(void)
 			change_begin_fewer((size_t)wanted);
 		else {
 			log_info("as many workers as before", LOG_NUMBER("workers", n));
-			loop_poke(change.owner->loop, &change.timer);
+			loop_wake(change.owner->loop, &change.timer);
 		}
 	} else if (change.wants_rebalance) {
 		change.wants_rebalance = false;
@@ -128,25 +128,25 @@ static void timer_turn(struct loop *loop, struct source *source)
 void change_reload(void)
 {
 	change.wants_reload = true;
-	loop_poke(change.owner->loop, &change.timer);
+	loop_wake(change.owner->loop, &change.timer);
 }
 
 void change_workers(int more)
 {
 	change.wants_more += more;
-	loop_poke(change.owner->loop, &change.timer);
+	loop_wake(change.owner->loop, &change.timer);
 }
 
 void change_rebalance(void)
 {
 	change.wants_rebalance = true;
-	loop_poke(change.owner->loop, &change.timer);
+	loop_wake(change.owner->loop, &change.timer);
 }
 
 void change_upgrade(void)
 {
 	change.wants_upgrade = true;
-	loop_poke(change.owner->loop, &change.timer);
+	loop_wake(change.owner->loop, &change.timer);
 }
 
 bool change_is_handed_over(void)
@@ -178,7 +178,7 @@ void change_slot_up(struct slot *slot)
 	} else {
 		/* It may have been staged when it was forked: the old master died meanwhile. */
 		if (generation->phase == GENERATION_SERVING)
-			(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
+			(void)slot_tell(slot, &(struct ipc_message){.kind = IPC_SERVE});
 		handoff_worker_up(slot_seat(slot), &slot->channel);
 		if (slot->generation == change.serving && change.now != CHANGE_UPGRADE &&
 		    generation_is_ready(change.serving))
@@ -199,7 +199,7 @@ void change_slot_gone(struct slot *slot)
 	} else if (generation->phase == GENERATION_RETIRING && generation != change.serving &&
 		   !generation_has_workers(generation)) {
 		change_generation_end(generation);
-		loop_poke(change.owner->loop, &change.timer);
+		loop_wake(change.owner->loop, &change.timer);
 	}
 	change.under_way = 0;
 	EACH_GENERATION (each)
@@ -208,23 +208,23 @@ void change_slot_gone(struct slot *slot)
 	look();
 }
 
-void change_slot_gave(struct slot *slot, const struct note *note)
+void change_slot_gave(struct slot *slot, const struct ipc_message *message)
 {
 	if (change.under_way)
 		change.under_way--;
-	change.moved += note->count;
-	change.full[slot_index(slot)] += note->end == MOVE_FULL;
-	slot->unfinished |= note->end != MOVE_DONE;
+	change.moved += message->count;
+	change.full[slot_index(slot)] += message->end == MOVE_FULL;
+	slot->unfinished |= message->end != MOVE_DONE;
 	if (slot->roster.state == SLOT_RETIRING && !slot->orders) {
-		bool again = slot->unfinished && note->left;
+		bool again = slot->unfinished && message->left;
 
 		slot->unfinished = false;
-		if (again && note->end == MOVE_BROKEN) /* one that refuses would do so at once */
+		if (again && message->end == MOVE_BROKEN) /* one that refuses would do so at once */
 			change_route_later();
 		else if (again)
-			change_route(slot, note->left);
+			change_route(slot, message->left);
 		else
-			change_leave(slot, note->left);
+			change_leave(slot, message->left);
 	}
 	look();
 }
@@ -250,7 +250,7 @@ void change_init(const struct change_owner *owner, struct generation *serving)
 {
 	change.owner = owner;
 	change.serving = serving;
-	change.beside = upgrade_is_heir();
+	change.beside = upgrade_is_successor();
 	offload_init(&change.reading, owner->loop);
 	source_init(&change.timer, -1, timer_turn);
 	source_init(&change.routing, -1, change_routing_turn);

@@ -41,7 +41,7 @@ struct change_owner {
 	/* It was asked for, and is the next master's to do. */
 	void (*passed_on)(enum change change);
 	/* The next master rings there. */
-	void (*bell)(unsigned seat, int fd);
+	void (*doorbell)(unsigned seat, int fd);
 	/* The next master was told to end: so was weir. */
 	void (*stop)(const char *why);
 };
@@ -65,7 +65,7 @@ const struct upgrade_owner *change_upgrade_owner(void);
 
 void change_slot_up(struct slot *slot);
 void change_slot_gone(struct slot *slot);
-void change_slot_gave(struct slot *slot, const struct note *note);
+void change_slot_gave(struct slot *slot, const struct ipc_message *message);
 /* A child was reaped that is no worker. */
 void change_reaped(pid_t pid, int status);
 /* weir stops: what goes on is given up. */

@@ -18,8 +18,9 @@
 /* A lane from one worker to another. False: there is none, or one of them is not there. */
 bool change_order(struct slot *from, struct slot *to, uint32_t count)
 {
-	struct note out = {.kind = NOTE_MOVE_OUT, .count = count, .order = ++change.next_order};
-	struct note in = slot_move_in(slot_index(from), from->generation->number, count);
+	struct ipc_message out = {
+	    .kind = IPC_MOVE_OUT, .count = count, .order = ++change.next_order};
+	struct ipc_message in = slot_move_in(slot_index(from), from->generation->number, count);
 	int lane[2];
 	bool sent;
 
@@ -46,7 +47,7 @@ void change_leave(struct slot *slot, uint64_t left)
 
 	change.told_to_leave[slot_index(slot)] = true;
 	change.stay += left;
-	(void)slot_tell(slot, &(struct note){.kind = NOTE_LEAVE});
+	(void)slot_tell(slot, &(struct ipc_message){.kind = IPC_LEAVE});
 	loop_deadline(change.owner->loop, &slot->timer,
 		      change.owner->loop->now_ms + drain_ms + LEAVE_GRACE_MS);
 }
@@ -68,7 +69,7 @@ void change_route(struct slot *slot, uint64_t left)
 		return;
 	}
 	if (change.handed_over) {
-		upgrade_want_lane(index, change.routes[index]++);
+		upgrade_want_move_channel(index, change.routes[index]++);
 		slot->orders++; /* it will be one */
 		change.asked[index] = true;
 		loop_deadline(change.owner->loop, &change.routing,

@@ -28,7 +28,7 @@ struct change_state {
 	bool hung;		       /* it was not ready in time */
 	bool left[LISTEN_NUMBERS_MAX]; /* listeners that the next master does not have */
 	bool beside;		       /* the master before us is still there */
-	struct held_lane {
+	struct held_channel {
 		unsigned index;
 		int fd;
 	} held[WORKERS_MAX]; /* for the master before us, once we have taken over */
@@ -43,7 +43,7 @@ struct change_state {
 	unsigned routes[WORKERS_MAX]; /* tried for a slot that retires */
 	unsigned full[WORKERS_MAX];   /* of those, how many had no room */
 	bool told_to_leave[WORKERS_MAX];
-	bool asked[WORKERS_MAX]; /* the next master for a lane, which is no order yet */
+	bool asked[WORKERS_MAX]; /* the next master for a move_channel, which is no order yet */
 };
 
 extern struct change_state change;
@@ -55,7 +55,7 @@ void change_end(bool made, const char *format, ...) __attribute__((format(printf
 void change_end_moved(const char *what);
 
 /* change_moves.c */
-/* A lane from one worker to another, for so many. False: one of them is not there. */
+/* A move_channel from one worker to another, for so many. False: one of them is not there. */
 bool change_order(struct slot *from, struct slot *to, uint32_t count);
 /* Whatever a worker that retires still has, it drains, and then it ends. */
 void change_leave(struct slot *slot, uint64_t left);

@@ -111,7 +111,7 @@ static void stage(const struct config *config)
 	}
 	change.staged = next;
 	next->phase = GENERATION_STAGED;
-	if (change.owner->seats(&next->config, board_seat_of((unsigned)slots, 0)) ||
+	if (change.owner->seats(&next->config, scoreboard_seat_of((unsigned)slots, 0)) ||
 	    !generation_fill(next, slots)) {
 		if (change.staged)
 			change_reload_fail("a worker can't be forked, or has no shared memory");
@@ -173,10 +173,11 @@ static void empty_removed(struct generation *old, struct generation *next)
 	EACH_SLOT (slot, old)
 		for (size_t i = 0; slot->pid && i < old->config.listeners_n; i++)
 			if (!listen_keeps(&next->set, &old->set, i, slot_index(slot)))
-				(void)slot_tell(slot, &(struct note){.kind = NOTE_EMPTY,
-								     .listener = numbers[i],
-								     .count = listen_has(
-									 &next->set, numbers[i])});
+				(void)slot_tell(slot,
+						&(struct ipc_message){
+						    .kind = IPC_EMPTY,
+						    .listener = numbers[i],
+						    .count = listen_has(&next->set, numbers[i])});
 }
 
 void change_switch_over(void)
@@ -203,7 +204,7 @@ void change_switch_over(void)
 	}
 	/* After they were told who moves to them: newcomers take what room is left. */
 	EACH_SLOT (slot, next)
-		(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
+		(void)slot_tell(slot, &(struct ipc_message){.kind = IPC_SERVE});
 	if (!generation_has_workers(old)) /* no death will tell: they had died before */
 		change_generation_end(old);
 }

@@ -60,8 +60,8 @@ static void empty_left(void)
 	EACH_SLOT (slot, change.serving)
 		for (uint32_t i = 0; slot->pid && i < LISTEN_NUMBERS_MAX; i++)
 			if (change.left[i])
-				(void)slot_tell(slot,
-						&(struct note){.kind = NOTE_EMPTY, .listener = i});
+				(void)slot_tell(
+				    slot, &(struct ipc_message){.kind = IPC_EMPTY, .listener = i});
 }
 
 static void successor_ready(void)
@@ -96,16 +96,16 @@ static void successor_failed(const char *why)
 		change_end(false, "%s", change.hung ? "the new master was not ready in time" : why);
 }
 
-static void successor_gives_lane(unsigned index, int lane)
+static void successor_gives_channel(unsigned index, int move_channel)
 {
 	struct slot *slot = &change.serving->slots[index];
-	struct note note = {.kind = NOTE_MOVE_OUT, .count = MOVE_ALL};
+	struct ipc_message message = {.kind = IPC_MOVE_OUT, .count = MOVE_ALL};
 
 	if (index >= change.serving->slots_n || !change.asked[index])
 		return;
 	change.asked[index] = false;
-	note.order = ++change.next_order;
-	if (lane >= 0 && slot_pass(slot, &note, &lane, 1)) {
+	message.order = ++change.next_order;
+	if (move_channel >= 0 && slot_pass(slot, &message, &move_channel, 1)) {
 		change.under_way++;
 		return;
 	}
@@ -136,9 +136,9 @@ static void successor_lost(bool stopped)
 	change_reload();
 }
 
-static void successor_tells_bell(unsigned seat, int bell)
+static void successor_tells_doorbell(unsigned seat, int doorbell)
 {
-	change.owner->bell(seat, bell);
+	change.owner->doorbell(seat, doorbell);
 }
 
 void change_upgrade_look(void)
@@ -153,9 +153,9 @@ void change_upgrade_look(void)
 
 /* ---- upgrade: the new master ---- */
 
-static void give_lane(unsigned index, int fd)
+static void give_move_channel(unsigned index, int fd)
 {
-	upgrade_give_lane(index, fd);
+	upgrade_give_move_channel(index, fd);
 	if (fd >= 0)
 		(void)close(fd);
 }
@@ -170,11 +170,11 @@ static void take_over(void)
 	serving->phase = GENERATION_SERVING;
 	EACH_SLOT (slot, serving)
 		if (slot->roster.state == SLOT_READY)
-			(void)slot_tell(slot, &(struct note){.kind = NOTE_SERVE});
+			(void)slot_tell(slot, &(struct ipc_message){.kind = IPC_SERVE});
 	change.owner->serves();
 	while (change.held_n) {
 		change.held_n--;
-		give_lane(change.held[change.held_n].index, change.held[change.held_n].fd);
+		give_move_channel(change.held[change.held_n].index, change.held[change.held_n].fd);
 	}
 }
 
@@ -190,28 +190,29 @@ void change_tell_ready(void)
 
 /* Before it hands over, all of them are asked for: our workers are told who moves to them before
  * they serve, and nobody moves before that. */
-static void predecessor_wants_lane(unsigned index, unsigned attempt)
+static void predecessor_wants_channel(unsigned index, unsigned attempt)
 {
 	struct slot *taker = &change.serving->slots[(index + attempt) % change.serving->slots_n];
-	struct note note;
-	int lane[2];
+	struct ipc_message message;
+	int move_channel[2];
 
 	if (index >= WORKERS_MAX || taker->roster.state != SLOT_READY ||
-	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, lane) < 0) {
-		upgrade_give_lane(index, -1);
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, move_channel) <
+		0) {
+		upgrade_give_move_channel(index, -1);
 		return;
 	}
-	(void)rights_refuse(lane[0]); /* who takes passes none */
-	note = slot_move_in(index, change.serving->number - 1, MOVE_ALL);
-	if (!slot_pass(taker, &note, &lane[1], 1)) {
-		(void)close(lane[0]);
-		lane[0] = -1;
+	(void)rights_refuse(move_channel[0]); /* who takes passes none */
+	message = slot_move_in(index, change.serving->number - 1, MOVE_ALL);
+	if (!slot_pass(taker, &message, &move_channel[1], 1)) {
+		(void)close(move_channel[0]);
+		move_channel[0] = -1;
 	}
-	(void)close(lane[1]);
+	(void)close(move_channel[1]);
 	if (change.serving->phase == GENERATION_STAGED && change.held_n < WORKERS_MAX)
-		change.held[change.held_n++] = (struct held_lane){index, lane[0]};
+		change.held[change.held_n++] = (struct held_channel){index, move_channel[0]};
 	else
-		give_lane(index, lane[0]);
+		give_move_channel(index, move_channel[0]);
 }
 
 static void predecessor_gives_late(uint32_t number, int fd)
@@ -236,18 +237,18 @@ static void predecessor_gone(void)
 	listen_settle(change_give_late);
 	change_tidy_later();
 	log_info("the master before this one has gone");
-	loop_poke(change.owner->loop, &change.timer);
+	loop_wake(change.owner->loop, &change.timer);
 }
 
 static const struct upgrade_owner upgrade_owner = {
     .ready = successor_ready,
     .failed = successor_failed,
-    .lane = successor_gives_lane,
-    .bell = successor_tells_bell,
+    .move_channel = successor_gives_channel,
+    .doorbell = successor_tells_doorbell,
     .left = successor_leaves,
     .lost = successor_lost,
     .take_over = take_over,
-    .wants_lane = predecessor_wants_lane,
+    .wants_move_channel = predecessor_wants_channel,
     .late = predecessor_gives_late,
     .passed_on = predecessor_passes_on,
     .alone = predecessor_gone,

@@ -21,7 +21,7 @@ void change_begin_more(size_t n)
 		return;
 	}
 	serving->config.workers = n;
-	if (change.owner->seats(&serving->config, board_seat_of((unsigned)n, 0))) {
+	if (change.owner->seats(&serving->config, scoreboard_seat_of((unsigned)n, 0))) {
 		/* Nobody is to come to sockets where no worker will be. */
 		listen_close_slots(&serving->set, serving->slots_n);
 		serving->config.workers = serving->slots_n;
@@ -75,13 +75,13 @@ void change_begin_fewer(size_t n)
 
 		for (size_t l = 0; slot->pid && l < serving->config.listeners_n; l++)
 			if (listen_is_slots_own(&serving->set, l))
-				(void)slot_tell(slot, &(struct note){.kind = NOTE_EMPTY,
-								     .listener = numbers[l],
-								     .count = true});
+				(void)slot_tell(slot, &(struct ipc_message){.kind = IPC_EMPTY,
+									    .listener = numbers[l],
+									    .count = true});
 		slot_event(slot, SLOT_RETIRE);
 		if (slot->roster.state != SLOT_RETIRING)
 			continue;
-		for (size_t to = 1; share && to < n && to < MOVE_LANES_MAX; to++)
+		for (size_t to = 1; share && to < n && to < MOVE_CHANNELS_MAX; to++)
 			(void)change_order(slot, &serving->slots[to], (uint32_t)share);
 		change_route(slot, slot_connections(slot));
 	}

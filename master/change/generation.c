@@ -29,12 +29,12 @@ unsigned slot_index(const struct slot *slot)
 
 unsigned slot_seat(const struct slot *slot)
 {
-	return board_seat_of(slot_index(slot), slot->generation->number);
+	return scoreboard_seat_of(slot_index(slot), slot->generation->number);
 }
 
-static struct board_seat *seat_of(const struct slot *slot)
+static struct scoreboard_seat *seat_of(const struct slot *slot)
 {
-	return &owner->board->seats[slot_seat(slot)];
+	return &owner->scoreboard->seats[slot_seat(slot)];
 }
 
 uint64_t slot_connections(const struct slot *slot)
@@ -42,14 +42,15 @@ uint64_t slot_connections(const struct slot *slot)
 	return STATS_READ(&seat_of(slot)->stats, connections);
 }
 
-struct note slot_move_in(unsigned index, unsigned generation, uint32_t count)
+struct ipc_message slot_move_in(unsigned index, unsigned generation, uint32_t count)
 {
-	const struct stats *stats = &owner->board->seats[board_seat_of(index, generation)].stats;
+	const struct stats *stats =
+	    &owner->scoreboard->seats[scoreboard_seat_of(index, generation)].stats;
 	uint64_t held = STATS_READ(stats, connections), chunks = STATS_READ(stats, chunks);
 
-	return (struct note){.kind = NOTE_MOVE_IN,
-			     .count = held < count ? (uint32_t)held : count,
-			     .left = chunks < UINT32_MAX ? (uint32_t)chunks : UINT32_MAX};
+	return (struct ipc_message){.kind = IPC_MOVE_IN,
+				    .count = held < count ? (uint32_t)held : count,
+				    .left = chunks < UINT32_MAX ? (uint32_t)chunks : UINT32_MAX};
 }
 
 /* ---- the channel of a worker ---- */
@@ -65,41 +66,41 @@ static void channel_warn(struct slot *slot, const char *what, uint32_t kind)
 		 LOG_NUMBER("kind", kind));
 }
 
-bool slot_pass(struct slot *slot, const struct note *note, const int *fds, size_t fds_n)
+bool slot_pass(struct slot *slot, const struct ipc_message *message, const int *fds, size_t fds_n)
 {
-	int error = seqpacket_send(&slot->channel, note, sizeof *note, fds, fds_n);
+	int error = seqpacket_send(&slot->channel, message, sizeof *message, fds, fds_n);
 
 	if (error && error != -EPIPE)
-		channel_warn(slot, "a worker does not take an order", note->kind);
+		channel_warn(slot, "a worker does not take an order", message->kind);
 	return !error;
 }
 
-bool slot_tell(struct slot *slot, const struct note *note)
+bool slot_tell(struct slot *slot, const struct ipc_message *message)
 {
-	return slot_pass(slot, note, NULL, 0);
+	return slot_pass(slot, message, NULL, 0);
 }
 
 /* False: it is out of place. */
-static bool take_note(struct slot *slot, const struct note *note)
+static bool take_message(struct slot *slot, const struct ipc_message *message)
 {
-	switch (note->kind) {
-	case NOTE_READY:
+	switch (message->kind) {
+	case IPC_READY:
 		slot_event(slot, SLOT_UP);
 		return true;
-	case NOTE_LEAVING:
+	case IPC_LEAVING:
 		owner->leaving(slot);
 		return true;
-	case NOTE_SERVING:
+	case IPC_SERVING:
 		if (slot->roster.state != SLOT_RETIRING && !slot->leaving)
 			handoff_worker_up(slot_seat(slot), &slot->channel);
 		return true;
-	case NOTE_TAKEN:
-		return handoff_taken(slot_seat(slot), note->order, note->count);
-	case NOTE_GAVE:
+	case IPC_TAKEN:
+		return handoff_taken(slot_seat(slot), message->order, message->count);
+	case IPC_GAVE:
 		if (!slot->orders)
 			return false;
 		slot->orders--;
-		owner->gave(slot, note);
+		owner->gave(slot, message);
 		return true;
 	default:
 		return false;
@@ -115,13 +116,13 @@ static void channel_took(struct seqpacket *channel, const void *bytes, size_t n,
 			 size_t fds_n)
 {
 	struct slot *slot = slot_of(channel);
-	struct note note = {0};
+	struct ipc_message message = {0};
 
 	(void)fds;
-	if (n == sizeof note)
-		memcpy(&note, bytes, sizeof note);
-	if (fds_n || !take_note(slot, &note))
-		channel_warn(slot, "a worker says what it should not", note.kind);
+	if (n == sizeof message)
+		memcpy(&message, bytes, sizeof message);
+	if (fds_n || !take_message(slot, &message))
+		channel_warn(slot, "a worker says what it should not", message.kind);
 }
 
 /* SIGCHLD follows. */
@@ -177,10 +178,10 @@ static int slot_spawn(struct slot *slot)
 	struct worker_setup worker = {
 	    .config = &generation->config,
 	    .identity = generation->config.user ? &generation->config.identity : NULL,
-	    .board = seat_of(slot),
+	    .scoreboard = seat_of(slot),
 	    .bus = owner->bus,
 	    .bus_id = owner->bus_id,
-	    .life = owner->life,
+	    .lifeline = owner->lifeline,
 	    .index = slot_index(slot),
 	    .seat = slot_seat(slot),
 	    .staged = generation->phase == GENERATION_STAGED,
@@ -199,8 +200,8 @@ static int slot_spawn(struct slot *slot)
 	slot->pid = pid;
 	slot->restarts += slot->born_us != 0;
 	if (slot->born_us)
-		annals_restarted(slot_index(slot));
-	annals_here(slot_seat(slot), pid);
+		lifetime_counters_count_restart(slot_index(slot));
+	lifetime_counters_process_began(slot_seat(slot), pid);
 	slot->born_us = owner->loop->now_us;
 	slot->before = seat_of(slot)->stats;
 	slot->leaving = slot->aborted = slot->unfinished = slot->warned = false;
@@ -223,7 +224,7 @@ static void slot_kill(const struct slot *slot)
 static void slot_retire(struct slot *slot)
 {
 	handoff_worker_leaves(slot_seat(slot));
-	(void)slot_tell(slot, &(struct note){.kind = NOTE_RETIRE});
+	(void)slot_tell(slot, &(struct ipc_message){.kind = IPC_RETIRE});
 }
 
 void slot_event(struct slot *slot, enum slot_event event)
@@ -256,7 +257,7 @@ void slot_event(struct slot *slot, enum slot_event event)
 		slot_retire(slot);
 		break;
 	case DO_DRAIN:
-		(void)slot_tell(slot, &(struct note){.kind = NOTE_DRAIN});
+		(void)slot_tell(slot, &(struct ipc_message){.kind = IPC_DRAIN});
 		break;
 	case DO_KILL:
 		slot_kill(slot);
@@ -284,7 +285,7 @@ static void log_death(const struct slot *slot, pid_t pid, int status, uint64_t l
 	    slot->roster.state == SLOT_DRAINING || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	char words[LAST_WORDS_BYTES], how[64];
 
-	board_take_last_words(seat_of(slot), words);
+	scoreboard_take_last_words(seat_of(slot), words);
 	if (WIFSIGNALED(status))
 		(void)snprintf(how, sizeof how, "signal %d (%s)%s", WTERMSIG(status),
 			       strsignal(WTERMSIG(status)),
@@ -311,7 +312,7 @@ static void slot_died(struct slot *slot, int status, const struct rusage *used)
 	pid_t pid = slot->pid;
 
 	slot->pid = 0; /* reaped: the number may be anybody's now */
-	annals_gone(slot_seat(slot), used);
+	lifetime_counters_process_ended(slot_seat(slot), used);
 	while (seqpacket_read(&slot->channel))
 		;				 /* what it took, it took */
 	if (seqpacket_is_open(&slot->channel)) { /* its child has a copy */
@@ -357,7 +358,7 @@ pid_t generations_reap(int *status)
 	}
 	/* They may have published, and not woken anybody. */
 	if (reaped && owner->bus)
-		bus_ring_all_bells(owner->bus);
+		bus_ring_all_doorbells(owner->bus);
 	return pid > 0 ? pid : 0;
 }
 

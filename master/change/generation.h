@@ -34,7 +34,7 @@ struct slot {
 	unsigned restarts;   /* because it died */
 	uint32_t orders;     /* to move, that it was given and has not ended */
 	bool unfinished;     /* a taker had no room, or died */
-	uint64_t progress;   /* what the board said of it when it was looked at */
+	uint64_t progress;   /* what the scoreboard said of it when it was looked at */
 	unsigned stuck;	     /* how often it was the same, in a row, and not because it slept */
 	bool aborted;
 	bool warned; /* of what it says, or does not take */
@@ -53,16 +53,16 @@ struct generation {
 /* What generations share, and who is told of what happens to them. Borrowed. */
 struct generation_owner {
 	struct loop *loop;
-	struct board *board;
+	struct scoreboard *scoreboard;
 	struct bus *bus; /* NULL: no listener has a topic */
 	uint64_t bus_id;
-	int life; /* workers keep a copy: its other end tells when the last one has gone */
+	int lifeline; /* workers keep a copy: its other end tells when the last one has gone */
 	/* It is up: staged, or serving. */
 	void (*up)(struct slot *slot);
 	/* It was reaped, or could not be forked; the roster knows. */
 	void (*gone)(struct slot *slot);
 	/* An order to move is over. */
-	void (*gave)(struct slot *slot, const struct note *note);
+	void (*gave)(struct slot *slot, const struct ipc_message *message);
 	/* A signal told it to end. */
 	void (*leaving)(struct slot *slot);
 };
@@ -86,14 +86,14 @@ unsigned slot_seat(const struct slot *slot);
 /* An event of the roster, and what follows of it. */
 void slot_event(struct slot *slot, enum slot_event event);
 /* It is told, as soon as it listens, and after all it was told before. False: it has gone. */
-bool slot_tell(struct slot *slot, const struct note *note);
+bool slot_tell(struct slot *slot, const struct ipc_message *message);
 /* The same with descriptors beside it, which stay the caller's. */
-bool slot_pass(struct slot *slot, const struct note *note, const int *fds, size_t fds_n);
+bool slot_pass(struct slot *slot, const struct ipc_message *message, const int *fds, size_t fds_n);
 /* Connections that it holds, by its own word. */
 uint64_t slot_connections(const struct slot *slot);
 /* What the worker of that slot, of that generation, may move to another one: as many, at most, of
- * the connections that it holds, by its own word. Goes with NOTE_MOVE_IN. */
-struct note slot_move_in(unsigned index, unsigned generation, uint32_t count);
+ * the connections that it holds, by its own word. Goes with IPC_MOVE_IN. */
+struct ipc_message slot_move_in(unsigned index, unsigned generation, uint32_t count);
 
 /* SIGCHLD: reaps whoever is ours, and answers another child's pid and *status; 0: no more. */
 pid_t generations_reap(int *status);

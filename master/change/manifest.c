@@ -22,39 +22,39 @@ static void write_file(FILE *manifest, const char *whose, const struct socket_fi
 		      (unsigned long long)file->inode);
 }
 
-static bool write_all(FILE *manifest, const struct upgrade_estate *estate,
+static bool write_all(FILE *manifest, const struct handover_state *handover,
 		      const struct listen_set *set)
 {
 	(void)fprintf(manifest, "weir-upgrade %d\n", MANIFEST_VERSION);
 	(void)fprintf(manifest, "generation %u\nslots %zu\nworkers_asked %zu\nboard %d\nlife %d\n",
-		      estate->generation, estate->slots, estate->workers_asked, estate->board,
-		      estate->life);
-	if (estate->default_listeners)
+		      handover->generation, handover->slots, handover->workers_asked,
+		      handover->scoreboard, handover->lifeline);
+	if (handover->default_listeners)
 		(void)fprintf(manifest, "default_listeners 1\n");
-	if (estate->file_settings)
-		(void)fprintf(manifest, "file_settings %zu\n", estate->file_settings);
-	if (estate->control.fd >= 0) {
-		(void)fprintf(manifest, "control %d\n", estate->control.fd);
-		write_file(manifest, "control", &estate->control.file);
+	if (handover->file_settings)
+		(void)fprintf(manifest, "file_settings %zu\n", handover->file_settings);
+	if (handover->control.fd >= 0) {
+		(void)fprintf(manifest, "control %d\n", handover->control.fd);
+		write_file(manifest, "control", &handover->control.file);
 	}
-	if (estate->bus >= 0)
-		(void)fprintf(manifest, "bus %d\n", estate->bus);
-	if (estate->annals >= 0)
-		(void)fprintf(manifest, "annals %d\n", estate->annals);
-	for (size_t i = 0; i < estate->metrics.n; i++) {
-		(void)fprintf(manifest, "metrics %d %s\n", estate->metrics.fds[i],
-			      estate->metrics.at[i]);
-		write_file(manifest, "metrics", &estate->metrics.files[i]);
+	if (handover->bus >= 0)
+		(void)fprintf(manifest, "bus %d\n", handover->bus);
+	if (handover->lifetime_counters >= 0)
+		(void)fprintf(manifest, "annals %d\n", handover->lifetime_counters);
+	for (size_t i = 0; i < handover->metrics.n; i++) {
+		(void)fprintf(manifest, "metrics %d %s\n", handover->metrics.fds[i],
+			      handover->metrics.at[i]);
+		write_file(manifest, "metrics", &handover->metrics.files[i]);
 	}
-	if (estate->pid_file.lock >= 0)
-		(void)fprintf(manifest, "pid_file %d %s\n", estate->pid_file.lock,
-			      estate->pid_file.path);
-	for (unsigned i = 0; i < estate->bells_n; i++)
-		(void)fprintf(manifest, "bell %d\n", estate->bells[i]);
+	if (handover->pid_file.lock >= 0)
+		(void)fprintf(manifest, "pid_file %d %s\n", handover->pid_file.lock,
+			      handover->pid_file.path);
+	for (unsigned i = 0; i < handover->doorbells_n; i++)
+		(void)fprintf(manifest, "bell %d\n", handover->doorbells[i]);
 	return activation_write(manifest) && listen_write(set, manifest) && fflush(manifest) == 0;
 }
 
-int manifest_open(const struct upgrade_estate *estate, const struct listen_set *set)
+int manifest_open(const struct handover_state *handover, const struct listen_set *set)
 {
 	int fd = memfd_create("weir-manifest", MFD_CLOEXEC), copy = fd < 0 ? -1 : dup(fd);
 	FILE *manifest = copy < 0 ? NULL : fdopen(copy, "w");
@@ -62,7 +62,7 @@ int manifest_open(const struct upgrade_estate *estate, const struct listen_set *
 	bool written = false;
 
 	if (manifest) {
-		written = write_all(manifest, estate, set);
+		written = write_all(manifest, handover, set);
 		error = errno;
 		(void)fclose(manifest);
 	} else if (copy >= 0) {
@@ -104,7 +104,7 @@ static bool file_of(const char *line, const char *format, struct socket_file *fi
 }
 
 /* An address, or in the next line its socket file. */
-static bool metrics_line(struct metrics_legacy *metrics, const char *line)
+static bool metrics_line(struct metrics_inherited *metrics, const char *line)
 {
 	bool good = metrics->n < METRICS_ADDRESSES_MAX &&
 		    sscanf(line, "metrics %d %159[^\n]", &metrics->fds[metrics->n],
@@ -115,38 +115,38 @@ static bool metrics_line(struct metrics_legacy *metrics, const char *line)
 			file_of(line, "metrics_file %llx:%llx", &metrics->files[metrics->n - 1]));
 }
 
-static void read_line(struct upgrade_estate *estate, const char *line)
+static void read_line(struct handover_state *handover, const char *line)
 {
 	char error[CONFIG_ERROR_BYTES];
 	long number;
 
 	if (number_of(line, "generation", &number))
-		estate->generation = (unsigned)number;
+		handover->generation = (unsigned)number;
 	else if (number_of(line, "slots", &number))
-		estate->slots = (size_t)number;
+		handover->slots = (size_t)number;
 	else if (number_of(line, "workers_asked", &number))
-		estate->workers_asked = (size_t)number;
+		handover->workers_asked = (size_t)number;
 	else if (number_of(line, "default_listeners", &number))
-		estate->default_listeners = number;
+		handover->default_listeners = number;
 	else if (number_of(line, "file_settings", &number))
-		estate->file_settings = (size_t)number;
+		handover->file_settings = (size_t)number;
 	else if (number_of(line, "board", &number))
-		estate->board = (int)number;
+		handover->scoreboard = (int)number;
 	else if (number_of(line, "life", &number))
-		estate->life = (int)number;
+		handover->lifeline = (int)number;
 	else if (number_of(line, "control", &number))
-		estate->control.fd = (int)number;
+		handover->control.fd = (int)number;
 	else if (number_of(line, "bus", &number))
-		estate->bus = (int)number;
+		handover->bus = (int)number;
 	else if (number_of(line, "annals", &number))
-		estate->annals = (int)number;
-	else if (metrics_line(&estate->metrics, line) ||
-		 file_of(line, "control_file %llx:%llx", &estate->control.file) ||
-		 sscanf(line, "pid_file %d %4095[^\n]", &estate->pid_file.lock,
-			estate->pid_file.path) == 2)
+		handover->lifetime_counters = (int)number;
+	else if (metrics_line(&handover->metrics, line) ||
+		 file_of(line, "control_file %llx:%llx", &handover->control.file) ||
+		 sscanf(line, "pid_file %d %4095[^\n]", &handover->pid_file.lock,
+			handover->pid_file.path) == 2)
 		return;
-	else if (number_of(line, "bell", &number) && estate->bells_n < BUS_SEATS_MAX)
-		estate->bells[estate->bells_n++] = (int)number;
+	else if (number_of(line, "bell", &number) && handover->doorbells_n < BUS_SEATS_MAX)
+		handover->doorbells[handover->doorbells_n++] = (int)number;
 	else if (strncmp(line, "inherited ", 10) == 0 ? !activation_read(line, error)
 						      : !listen_read_line(line, error))
 		die("upgrade: %s", error);
@@ -155,17 +155,18 @@ static void read_line(struct upgrade_estate *estate, const char *line)
 /* ---- the descriptors that it names ---- */
 
 /* Those of listeners, and what the service manager gave, are others' to look after. */
-static void each_descriptor(const struct upgrade_estate *estate, void (*act)(int fd))
+static void each_descriptor(const struct handover_state *handover, void (*act)(int fd))
 {
-	const int fds[] = {estate->board,	  estate->life, estate->control.fd,
-			   estate->pid_file.lock, estate->bus,	estate->annals};
+	const int fds[] = {handover->scoreboard, handover->lifeline,
+			   handover->control.fd, handover->pid_file.lock,
+			   handover->bus,	 handover->lifetime_counters};
 
 	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
 		act(fds[i]);
-	for (size_t i = 0; i < estate->metrics.n; i++)
-		act(estate->metrics.fds[i]);
-	for (unsigned i = 0; i < estate->bells_n; i++)
-		act(estate->bells[i]);
+	for (size_t i = 0; i < handover->metrics.n; i++)
+		act(handover->metrics.fds[i]);
+	for (unsigned i = 0; i < handover->doorbells_n; i++)
+		act(handover->doorbells[i]);
 }
 
 static void survive(int fd)
@@ -174,7 +175,7 @@ static void survive(int fd)
 		(void)fcntl(fd, F_SETFD, 0);
 }
 
-void manifest_let_survive(const struct upgrade_estate *estate, const struct listen_set *set)
+void manifest_let_survive(const struct handover_state *handover, const struct listen_set *set)
 {
 	static int fds[LISTEN_DESCRIPTORS];
 	size_t n = listen_descriptors(set, fds);
@@ -183,7 +184,7 @@ void manifest_let_survive(const struct upgrade_estate *estate, const struct list
 		survive(fds[i]);
 	for (size_t i = 0; i < activation_n(); i++)
 		survive(activation_fd(i));
-	each_descriptor(estate, survive);
+	each_descriptor(handover, survive);
 }
 
 static void keep_from_others(int fd)
@@ -192,18 +193,18 @@ static void keep_from_others(int fd)
 		(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
-void manifest_read(int fd, struct upgrade_estate *estate)
+void manifest_read(int fd, struct handover_state *handover)
 {
 	FILE *manifest = fdopen(fd, "r");
 	char line[LINE_BYTES];
 	long version;
 
-	*estate = (struct upgrade_estate){.board = -1,
-					  .life = -1,
-					  .bus = -1,
-					  .annals = -1,
-					  .control.fd = -1,
-					  .pid_file.lock = -1};
+	*handover = (struct handover_state){.scoreboard = -1,
+					    .lifeline = -1,
+					    .bus = -1,
+					    .lifetime_counters = -1,
+					    .control.fd = -1,
+					    .pid_file.lock = -1};
 	if (!manifest || !fgets(line, sizeof line, manifest))
 		die("upgrade: the old master left no manifest");
 	line[strcspn(line, "\n")] = '\0';
@@ -212,8 +213,8 @@ void manifest_read(int fd, struct upgrade_estate *estate)
 		    MANIFEST_VERSION);
 	while (fgets(line, sizeof line, manifest)) {
 		line[strcspn(line, "\n")] = '\0';
-		read_line(estate, line);
+		read_line(handover, line);
 	}
 	(void)fclose(manifest);
-	each_descriptor(estate, keep_from_others);
+	each_descriptor(handover, keep_from_others);
 }

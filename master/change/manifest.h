@@ -10,10 +10,10 @@
 #include "master/change/upgrade.h"
 
 /* A descriptor, closed on exec; -1, and errno. */
-int manifest_open(const struct upgrade_estate *estate, const struct listen_set *set);
+int manifest_open(const struct handover_state *handover, const struct listen_set *set);
 /* In the child that becomes the next master: what it names is not closed on exec. */
-void manifest_let_survive(const struct upgrade_estate *estate, const struct listen_set *set);
-/* In the next master: fills in the estate, and closes fd. Dies of what it can't read. */
-void manifest_read(int fd, struct upgrade_estate *estate);
+void manifest_let_survive(const struct handover_state *handover, const struct listen_set *set);
+/* In the next master: fills in the handover, and closes fd. Dies of what it can't read. */
+void manifest_read(int fd, struct handover_state *handover);
 
 #endif

@@ -22,9 +22,19 @@
 
 extern char **environ;
 
-enum { READY = 1, FAILED, TAKE_OVER, WANT_LANE, LANE, BELL, PASS_ON, LEFT, LATE };
+enum {
+	READY = 1,
+	FAILED,
+	TAKE_OVER,
+	WANT_MOVE_CHANNEL,
+	MOVE_CHANNEL,
+	DOORBELL,
+	PASS_ON,
+	LEFT,
+	LATE
+};
 
-struct upgrade_note {
+struct upgrade_message {
 	uint32_t kind, number, attempt;
 	char text[UPGRADE_TEXT_BYTES];
 };
@@ -35,10 +45,10 @@ static struct {
 	char *program;	      /* absolute; NULL: it is looked up in PATH */
 	struct loop *loop;
 	const struct upgrade_owner *owner;
-	struct seqpacket link; /* not open: there is no other master */
-	int inherited;	       /* the same, before this one's loop is there; -1: none */
-	struct source life;    /* of the old one's processes */
-	bool heir;	       /* this is the new one; later it may be the old one */
+	struct seqpacket link;	/* not open: there is no other master */
+	int inherited;		/* the same, before this one's loop is there; -1: none */
+	struct source lifeline; /* of the old one's processes */
+	bool successor;		/* this is the new one; later it may be the old one */
 	bool was_ready;
 	pid_t pid; /* of the new one */
 	char failure[UPGRADE_TEXT_BYTES];
@@ -68,14 +78,14 @@ const char *upgrade_program(void)
 /* ---- the link ---- */
 
 /* Of the other one's end its death tells more. */
-static void link_send(const struct upgrade_note *note, int fd)
+static void link_send(const struct upgrade_message *message, int fd)
 {
-	(void)seqpacket_send(&upgrade.link, note, sizeof *note, &fd, fd >= 0);
+	(void)seqpacket_send(&upgrade.link, message, sizeof *message, &fd, fd >= 0);
 }
 
-static void old_takes(const struct upgrade_note *note, int fd)
+static void old_takes(const struct upgrade_message *message, int fd)
 {
-	switch (note->kind) {
+	switch (message->kind) {
 	case READY:
 		if (!upgrade.pid) /* and has died since */
 			break;
@@ -84,58 +94,58 @@ static void old_takes(const struct upgrade_note *note, int fd)
 		break;
 	case FAILED:
 		(void)snprintf(upgrade.failure, sizeof upgrade.failure, "%.*s",
-			       (int)sizeof note->text - 1, note->text);
+			       (int)sizeof message->text - 1, message->text);
 		break;
-	case LANE:
-		upgrade.owner->lane(note->number, fd);
+	case MOVE_CHANNEL:
+		upgrade.owner->move_channel(message->number, fd);
 		break;
 	case LEFT:
-		upgrade.owner->left(note->number);
+		upgrade.owner->left(message->number);
 		break;
-	case BELL:
+	case DOORBELL:
 		if (fd >= 0)
-			upgrade.owner->bell(note->number, fd);
+			upgrade.owner->doorbell(message->number, fd);
 		break;
 	}
 }
 
 /* A descriptor that is taken becomes -1. */
-static void new_takes(const struct upgrade_note *note, int *fd)
+static void new_takes(const struct upgrade_message *message, int *fd)
 {
-	if (note->kind == LATE && note->number < LISTEN_NUMBERS_MAX && *fd >= 0) {
-		upgrade.owner->late(note->number, *fd);
+	if (message->kind == LATE && message->number < LISTEN_NUMBERS_MAX && *fd >= 0) {
+		upgrade.owner->late(message->number, *fd);
 		*fd = -1;
 		return;
 	}
-	if (note->kind == TAKE_OVER)
+	if (message->kind == TAKE_OVER)
 		upgrade.owner->take_over();
-	else if (note->kind == WANT_LANE)
-		upgrade.owner->wants_lane(note->number, note->attempt);
-	else if (note->kind == PASS_ON)
-		upgrade.owner->passed_on(note->number, (int)note->attempt);
+	else if (message->kind == WANT_MOVE_CHANNEL)
+		upgrade.owner->wants_move_channel(message->number, message->attempt);
+	else if (message->kind == PASS_ON)
+		upgrade.owner->passed_on(message->number, (int)message->attempt);
 }
 
 static void link_took(struct seqpacket *link, const void *bytes, size_t n, int *fds, size_t fds_n)
 {
 	int none = -1, *fd = fds_n == 1 ? fds : &none;
-	struct upgrade_note note;
+	struct upgrade_message message;
 
 	(void)link;
-	if (n != sizeof note) { /* of a version that this one does not know */
+	if (n != sizeof message) { /* of a version that this one does not know */
 		log_warn("another master says what this one does not understand");
 		return;
 	}
-	memcpy(&note, bytes, sizeof note);
-	if (upgrade.heir)
-		new_takes(&note, fd);
+	memcpy(&message, bytes, sizeof message);
+	if (upgrade.successor)
+		new_takes(&message, fd);
 	else
-		old_takes(&note, *fd);
+		old_takes(&message, *fd);
 }
 
 static void link_ended(struct seqpacket *link)
 {
 	(void)link;
-	if (upgrade.heir) /* of the new one's end its status tells more */
+	if (upgrade.successor) /* of the new one's end its status tells more */
 		upgrade.owner->take_over();
 }
 
@@ -170,16 +180,16 @@ static void set_environment(int link, int manifest)
 	(void)setenv(UPGRADE_VARIABLE, value, 1);
 }
 
-static _Noreturn void become_new(int link, int manifest, const struct upgrade_estate *estate,
+static _Noreturn void become_new(int link, int manifest, const struct handover_state *handover,
 				 const struct listen_set *set)
 {
-	struct upgrade_note note = {.kind = FAILED};
+	struct upgrade_message message = {.kind = FAILED};
 	sigset_t none;
 
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
 	(void)signal(SIGPIPE, SIG_DFL);
-	manifest_let_survive(estate, set);
+	manifest_let_survive(handover, set);
 	(void)fcntl(link, F_SETFD, 0);
 	(void)fcntl(manifest, F_SETFD, 0);
 	set_environment(link, manifest);
@@ -187,13 +197,14 @@ static _Noreturn void become_new(int link, int manifest, const struct upgrade_es
 		(void)execv(upgrade.program, upgrade.argv);
 	else
 		(void)execvp(upgrade.argv[0], upgrade.argv);
-	(void)snprintf(note.text, sizeof note.text, "%s: %s", upgrade_program(), strerror(errno));
-	(void)descriptors_send(link, &note, sizeof note, NULL, 0);
+	(void)snprintf(message.text, sizeof message.text, "%s: %s", upgrade_program(),
+		       strerror(errno));
+	(void)descriptors_send(link, &message, sizeof message, NULL, 0);
 	_exit(127);
 }
 
 /* NULL, or the step that failed; errno says more. */
-static const char *start_new(int manifest, const struct upgrade_estate *estate,
+static const char *start_new(int manifest, const struct handover_state *handover,
 			     const struct listen_set *set)
 {
 	int pair[2], error;
@@ -210,7 +221,7 @@ static const char *start_new(int manifest, const struct upgrade_estate *estate,
 	}
 	pid = fork();
 	if (pid == 0)
-		become_new(pair[1], manifest, estate, set);
+		become_new(pair[1], manifest, handover, set);
 	error = errno;
 	(void)close(pair[1]);
 	if (pid < 0) {
@@ -223,7 +234,7 @@ static const char *start_new(int manifest, const struct upgrade_estate *estate,
 }
 
 bool upgrade_begin(struct loop *loop, const struct upgrade_owner *owner,
-		   const struct upgrade_estate *estate, const struct listen_set *set,
+		   const struct handover_state *handover, const struct listen_set *set,
 		   char error[UPGRADE_TEXT_BYTES])
 {
 	const char *why;
@@ -231,15 +242,15 @@ bool upgrade_begin(struct loop *loop, const struct upgrade_owner *owner,
 
 	upgrade.loop = loop;
 	upgrade.owner = owner;
-	upgrade.heir = upgrade.was_ready = false;
+	upgrade.successor = upgrade.was_ready = false;
 	*upgrade.failure = '\0';
-	manifest = manifest_open(estate, set);
+	manifest = manifest_open(handover, set);
 	if (manifest < 0) {
 		(void)snprintf(error, UPGRADE_TEXT_BYTES, "writing the manifest: %s",
 			       strerror(errno));
 		return false;
 	}
-	why = start_new(manifest, estate, set);
+	why = start_new(manifest, handover, set);
 	if (why)
 		(void)snprintf(error, UPGRADE_TEXT_BYTES, "%s: %s", why, strerror(errno));
 	(void)close(manifest);
@@ -290,26 +301,28 @@ bool upgrade_is_telling(void)
 
 void upgrade_hand_over(void)
 {
-	link_send(&(struct upgrade_note){.kind = TAKE_OVER}, -1);
+	link_send(&(struct upgrade_message){.kind = TAKE_OVER}, -1);
 }
 
-void upgrade_want_lane(unsigned slot, unsigned attempt)
+void upgrade_want_move_channel(unsigned slot, unsigned attempt)
 {
-	link_send(&(struct upgrade_note){.kind = WANT_LANE, .number = slot, .attempt = attempt},
+	link_send(&(struct upgrade_message){.kind = WANT_MOVE_CHANNEL,
+					    .number = slot,
+					    .attempt = attempt},
 		  -1);
 }
 
 bool upgrade_give_late(uint32_t number, int fd)
 {
-	struct upgrade_note note = {.kind = LATE, .number = number};
+	struct upgrade_message message = {.kind = LATE, .number = number};
 
-	return seqpacket_send(&upgrade.link, &note, sizeof note, &fd, 1) == 0;
+	return seqpacket_send(&upgrade.link, &message, sizeof message, &fd, 1) == 0;
 }
 
 void upgrade_pass_on(unsigned what, int n)
 {
-	link_send(&(struct upgrade_note){.kind = PASS_ON, .number = what, .attempt = (uint32_t)n},
-		  -1);
+	link_send(
+	    &(struct upgrade_message){.kind = PASS_ON, .number = what, .attempt = (uint32_t)n}, -1);
 }
 
 /* ---- the new one ---- */
@@ -319,18 +332,18 @@ void upgrade_pass_on(unsigned what, int n)
 static void tell_failure(const char *words)
 {
 	int fd = seqpacket_is_open(&upgrade.link) ? upgrade.link.source.fd : upgrade.inherited;
-	struct upgrade_note note = {.kind = FAILED};
+	struct upgrade_message message = {.kind = FAILED};
 	struct pollfd room = {.fd = fd, .events = POLLOUT};
 
 	if (fd < 0)
 		return;
-	(void)snprintf(note.text, sizeof note.text, "the new master: %.200s", words);
-	if (descriptors_send(fd, &note, sizeof note, NULL, 0) == -EAGAIN &&
+	(void)snprintf(message.text, sizeof message.text, "the new master: %.200s", words);
+	if (descriptors_send(fd, &message, sizeof message, NULL, 0) == -EAGAIN &&
 	    poll(&room, 1, FAILURE_MS) > 0)
-		(void)descriptors_send(fd, &note, sizeof note, NULL, 0);
+		(void)descriptors_send(fd, &message, sizeof message, NULL, 0);
 }
 
-bool upgrade_inherit(struct upgrade_estate *estate)
+bool upgrade_inherit(struct handover_state *handover)
 {
 	const char *value = upgrade.variable = getenv(UPGRADE_VARIABLE);
 	int link, manifest;
@@ -341,19 +354,19 @@ bool upgrade_inherit(struct upgrade_estate *estate)
 		die("upgrade: %s=%s", UPGRADE_VARIABLE, value);
 	(void)unsetenv(UPGRADE_VARIABLE);
 	(void)fcntl(link, F_SETFD, FD_CLOEXEC);
-	manifest_read(manifest, estate);
-	upgrade.heir = true;
+	manifest_read(manifest, handover);
+	upgrade.successor = true;
 	upgrade.inherited = link;
 	check_witness(tell_failure);
 	return true;
 }
 
-bool upgrade_is_heir(void)
+bool upgrade_is_successor(void)
 {
-	return upgrade.heir;
+	return upgrade.successor;
 }
 
-static void life_turn(struct loop *loop, struct source *source)
+static void lifeline_turn(struct loop *loop, struct source *source)
 {
 	char byte;
 
@@ -367,38 +380,38 @@ static void life_turn(struct loop *loop, struct source *source)
 	upgrade.owner->alone();
 }
 
-void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner, int life)
+void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner, int lifeline)
 {
 	int error;
 
 	upgrade.loop = loop;
 	upgrade.owner = owner;
-	source_init(&upgrade.life, life, life_turn);
-	upgrade.life.want = SOURCE_IN;
+	source_init(&upgrade.lifeline, lifeline, lifeline_turn);
+	upgrade.lifeline.want = SOURCE_IN;
 	error = link_open(upgrade.inherited);
 	if (!error)
-		error = loop_watch(loop, &upgrade.life, EPOLLIN);
+		error = loop_watch(loop, &upgrade.lifeline, EPOLLIN);
 	if (error)
 		die("watching the old master: %s", strerror(-error));
 	upgrade.inherited = -1;
 }
 
-void upgrade_tell_bell(unsigned seat, int fd)
+void upgrade_tell_doorbell(unsigned seat, int fd)
 {
-	link_send(&(struct upgrade_note){.kind = BELL, .number = seat}, fd);
+	link_send(&(struct upgrade_message){.kind = DOORBELL, .number = seat}, fd);
 }
 
 void upgrade_tell_left(uint32_t number)
 {
-	link_send(&(struct upgrade_note){.kind = LEFT, .number = number}, -1);
+	link_send(&(struct upgrade_message){.kind = LEFT, .number = number}, -1);
 }
 
 void upgrade_tell_ready(void)
 {
-	link_send(&(struct upgrade_note){.kind = READY}, -1);
+	link_send(&(struct upgrade_message){.kind = READY}, -1);
 }
 
-void upgrade_give_lane(unsigned slot, int fd)
+void upgrade_give_move_channel(unsigned slot, int fd)
 {
-	link_send(&(struct upgrade_note){.kind = LANE, .number = slot}, fd);
+	link_send(&(struct upgrade_message){.kind = MOVE_CHANNEL, .number = slot}, fd);
 }

@@ -3,10 +3,10 @@
  *
  *     old                                      new
  *      | exec, with sockets and shared memory -->|
- *      |<---- READY, after each BELL and LEFT --- |   all of its workers are staged
+ *      |<---- READY, after each DOORBELL and LEFT --- |   all of its workers are staged
  *      | TAKE_OVER ----------------------------->|   they serve; the old ones retire
- *      | WANT_LANE of a slot ------------------->|
- *      |<------------------------ LANE of a slot |   over it a worker moves its connections
+ *      | WANT_MOVE_CHANNEL of a slot ------------------->|
+ *      |<------------------------ MOVE_CHANNEL of a slot |   over it a worker moves its connections
  *      | LATE, a connection -------------------->|   that none of the old one's workers took
  *      | PASS_ON ------------------------------->|   what is asked of the old one is the new one's
  *      | (its workers have gone, and so it goes) |
@@ -32,33 +32,33 @@
 #define UPGRADE_TEXT_BYTES 256
 
 /* What goes over beside listeners and what the service manager gave. */
-struct upgrade_estate {
+struct handover_state {
 	unsigned generation; /* the one that serves */
 	size_t slots, workers_asked;
 	bool default_listeners; /* it was told of none */
 	size_t file_settings;	/* of its config file */
-	int board;
-	int life;   /* ends when the old master and all of its workers have gone */
-	int bus;    /* -1: none */
-	int annals; /* -1: none */
-	struct control_legacy control;
-	struct metrics_legacy metrics;
-	struct pid_file_legacy pid_file;
-	unsigned bells_n;
-	int bells[BUS_SEATS_MAX];
+	int scoreboard;
+	int lifeline;	       /* ends when the old master and all of its workers have gone */
+	int bus;	       /* -1: none */
+	int lifetime_counters; /* -1: none */
+	struct control_inherited control;
+	struct metrics_inherited metrics;
+	struct pid_file_inherited pid_file;
+	unsigned doorbells_n;
+	int doorbells[BUS_SEATS_MAX];
 };
 
 struct upgrade_owner {
 	/* In the old master: */
 	void (*ready)(void);
 	void (*failed)(const char *why); /* it is not there any more */
-	void (*lane)(unsigned slot, int fd);
-	void (*bell)(unsigned seat, int fd);
+	void (*move_channel)(unsigned slot, int fd);
+	void (*doorbell)(unsigned seat, int fd);
 	void (*left)(uint32_t number); /* a listener that the new one does not have */
 	void (*lost)(bool stopped);    /* it was ready, and has died since; or was told to end */
 	/* In the new master: */
 	void (*take_over)(void); /* or the old one died before it could say so */
-	void (*wants_lane)(unsigned slot, unsigned attempt);
+	void (*wants_move_channel)(unsigned slot, unsigned attempt);
 	void (*late)(uint32_t number, int fd);	 /* a connection of that listener, to be served */
 	void (*passed_on)(unsigned what, int n); /* asked of the old one, which left it to us */
 	void (*alone)(void);			 /* nobody of the old one's is there any more */
@@ -72,7 +72,7 @@ const char *upgrade_program(void);
 
 /* Starts the new one. False: it can't be started, and why. Borrows all but the set's text. */
 bool upgrade_begin(struct loop *loop, const struct upgrade_owner *owner,
-		   const struct upgrade_estate *estate, const struct listen_set *set,
+		   const struct handover_state *handover, const struct listen_set *set,
 		   char error[UPGRADE_TEXT_BYTES]);
 /* Ends it, before it was ready. */
 void upgrade_give_up(void);
@@ -80,7 +80,7 @@ void upgrade_give_up(void);
 bool upgrade_reaped(pid_t pid, int status);
 pid_t upgrade_pid(void);
 void upgrade_hand_over(void);
-void upgrade_want_lane(unsigned slot, unsigned attempt);
+void upgrade_want_move_channel(unsigned slot, unsigned attempt);
 void upgrade_pass_on(unsigned what, int n);
 /* Has the new one not taken all yet that it was told? */
 bool upgrade_is_telling(void);
@@ -89,15 +89,15 @@ bool upgrade_give_late(uint32_t number, int fd);
 
 /* ---- in the new master ---- */
 
-/* Is this one? Then the estate is filled in, and listeners are ready for listen_open(). Dies of a
+/* Is this one? Then the handover is filled in, and listeners are ready for listen_open(). Dies of a
  * manifest that it can't read. */
-bool upgrade_inherit(struct upgrade_estate *estate);
-bool upgrade_is_heir(void);
-/* From now on the old one is heard. life: of the estate, which is upgrade's from now on. */
-void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner, int life);
+bool upgrade_inherit(struct handover_state *handover);
+bool upgrade_is_successor(void);
+/* From now on the old one is heard. life: of the handover, which is upgrade's from now on. */
+void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner, int lifeline);
 void upgrade_tell_left(uint32_t number);
-void upgrade_tell_bell(unsigned seat, int fd);
+void upgrade_tell_doorbell(unsigned seat, int fd);
 void upgrade_tell_ready(void);
-void upgrade_give_lane(unsigned slot, int fd);
+void upgrade_give_move_channel(unsigned slot, int fd);
 
 #endif

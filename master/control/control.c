@@ -262,7 +262,7 @@ void control_record(struct control_client *client, const char *kind, const struc
 		at--;
 	line[at++] = '\n';
 	client_line(client, line, at);
-	loop_poke(control.loop, &client->source);
+	loop_wake(control.loop, &client->source);
 }
 
 void control_stream(struct control_client *client,
@@ -273,7 +273,7 @@ void control_stream(struct control_client *client,
 	client->more = more;
 	client->forget = forget;
 	client->state_of_more = state;
-	loop_poke(control.loop, &client->source);
+	loop_wake(control.loop, &client->source);
 }
 
 void control_done(struct control_client *client)
@@ -282,7 +282,7 @@ void control_done(struct control_client *client)
 	client_forget(client);
 	client_line(client, "done\n", 5);
 	client->state = CLIENT_ANSWERED;
-	loop_poke(control.loop, &client->source);
+	loop_wake(control.loop, &client->source);
 }
 
 void control_failed(struct control_client *client, const char *format, ...)
@@ -403,7 +403,7 @@ static void client_asked(struct control_client *client, const char *wrong, size_
 	else
 		client_ask(client, n);
 	/* It may have hung up since, or before: that comes in its next turn. */
-	loop_poke(control.loop, &client->source);
+	loop_wake(control.loop, &client->source);
 }
 
 /* False: there is nothing to be said to it, it goes. */
@@ -525,16 +525,16 @@ void control_open(struct loop *loop, const struct control_owner *owner, const ch
 }
 
 void control_adopt(struct loop *loop, const struct control_owner *owner, const char *path,
-		   const struct control_legacy *legacy)
+		   const struct control_inherited *inherited)
 {
-	CHECK(!control.loop && legacy->fd >= 0);
-	control_begin(loop, owner, control_file_adopt(&control.file, path, legacy));
+	CHECK(!control.loop && inherited->fd >= 0);
+	control_begin(loop, owner, control_file_adopt(&control.file, path, inherited));
 }
 
-void control_bequeath(struct control_legacy *legacy)
+void control_export(struct control_inherited *inherited)
 {
-	legacy->fd = control.file.asked_for ? control.listener.fd : -1;
-	legacy->file = control.file.file;
+	inherited->fd = control.file.asked_for ? control.listener.fd : -1;
+	inherited->file = control.file.file;
 }
 
 const char *control_path(void)

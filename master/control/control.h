@@ -53,9 +53,9 @@ struct control_owner {
 void control_open(struct loop *loop, const struct control_owner *owner, const char *path);
 /* The same with the socket of a master before us (its path as it was asked for), from now on. */
 void control_adopt(struct loop *loop, const struct control_owner *owner, const char *path,
-		   const struct control_legacy *legacy);
+		   const struct control_inherited *inherited);
 /* The listening socket of a path that was asked for, for the next master. */
-void control_bequeath(struct control_legacy *legacy);
+void control_export(struct control_inherited *inherited);
 /* Another master answers from now on; who waits here is still answered. A default file goes. */
 void control_hand_over(void);
 /* That master has died: it is ours again, where it can be had. */

@@ -19,19 +19,19 @@
 #define TELLING_BYTES (64 << 10)
 
 static struct {
-	const struct desk_owner *owner;
+	const struct control_commands_owner *owner;
 	time_t born;
 	uint64_t born_us;
 	uint64_t cut; /* connections that had ended before their time when a drain began */
 	struct source progress;
-} desk;
+} commands;
 
 static uint64_t seconds_since(uint64_t us)
 {
-	return (desk.owner->loop->now_us - us) / 1000000;
+	return (commands.owner->loop->now_us - us) / 1000000;
 }
 
-const char *desk_slot_state(const struct slot *slot, struct stillness stillness)
+const char *control_commands_slot_state(const struct slot *slot, struct stillness stillness)
 {
 	static const char *const states[] = {
 	    [SLOT_VACANT] = "vacant",	  [SLOT_STARTING] = "starting", [SLOT_READY] = "ready",
@@ -74,9 +74,9 @@ static void answer_listeners(struct control_client *client, const struct generat
 /* When weir was started, by the first of its masters; ours where nobody wrote it down. */
 static time_t server_born(void)
 {
-	time_t began = (time_t)(annals_began_us() / 1000000);
+	time_t began = (time_t)(lifetime_counters_began_us() / 1000000);
 
-	return began && began < desk.born ? began : desk.born;
+	return began && began < commands.born ? began : commands.born;
 }
 
 static void answer_server(struct control_client *client)
@@ -86,21 +86,21 @@ static void answer_server(struct control_client *client)
 	struct status_server server = {
 	    .pid = getpid(),
 	    .generation = serving->number,
-	    .state = desk.owner->state(),
+	    .state = commands.owner->state(),
 	    .since = server_born(),
-	    .master_up_s = seconds_since(desk.born_us),
+	    .master_up_s = seconds_since(commands.born_us),
 	    .workers_asked = serving->slots_n,
 	    .config = options_file(),
 	};
 
 	if (metrics_at(metrics))
 		server.metrics = metrics;
-	server.up_s = server.master_up_s + (uint64_t)(desk.born - server_born());
+	server.up_s = server.master_up_s + (uint64_t)(commands.born - server_born());
 	for (size_t i = 0; i < serving->slots_n; i++)
-		server.workers +=
-		    serving->slots[i].roster.state == SLOT_READY &&
-		    !stillness_is_bad(stillness_look(desk.owner->board, &serving->slots[i]));
-	status_server(client, &server, desk.owner->board, SEATS_MAX);
+		server.workers += serving->slots[i].roster.state == SLOT_READY &&
+				  !stillness_is_bad(stillness_look(commands.owner->scoreboard,
+								   &serving->slots[i]));
+	status_server(client, &server, commands.owner->scoreboard, SEATS_MAX);
 }
 
 static void answer_status(struct control_client *client)
@@ -122,7 +122,8 @@ static struct status_worker worker_of(const struct slot *slot)
 	    .seat = slot_seat(slot),
 	    .generation = slot->generation->number,
 	    .pid = slot->pid,
-	    .state = desk_slot_state(slot, stillness_look(desk.owner->board, slot)),
+	    .state =
+		control_commands_slot_state(slot, stillness_look(commands.owner->scoreboard, slot)),
 	    .up_s = slot->pid ? seconds_since(slot->born_us) : 0,
 	    .before = slot->pid ? &slot->before : NULL,
 	    .restarts = slot->restarts,
@@ -188,8 +189,8 @@ static void answer_metrics(struct control_client *client)
 	struct telling *telling = calloc(1, sizeof *telling);
 
 	if (telling)
-		telling->scrape =
-		    scrape_take(desk.owner->board, desk.owner->state(), desk.owner->own);
+		telling->scrape = scrape_take(commands.owner->scoreboard, commands.owner->state(),
+					      commands.owner->own);
 	if (telling && telling->scrape) {
 		control_stream(client, tell_more, forget_telling, telling);
 		return;
@@ -226,7 +227,7 @@ static uint64_t connections_cut(void)
 	uint64_t cut = 0;
 
 	for (size_t seat = 0; seat < SEATS_MAX; seat++) {
-		const struct stats *stats = &desk.owner->board->seats[seat].stats;
+		const struct stats *stats = &commands.owner->scoreboard->seats[seat].stats;
 
 		cut += STATS_READ(stats, closed[CLOSE_drain_timeout]) +
 		       STATS_READ(stats, closed[CLOSE_worker_died]);
@@ -239,13 +240,13 @@ static bool comes(struct control_client *client)
 {
 	char text[64];
 
-	if (strcmp(desk.owner->state(), "stopping") == 0) {
+	if (strcmp(commands.owner->state(), "stopping") == 0) {
 		control_failed(client, "the server is stopping");
 		return false;
 	}
 	if (change_now() != CHANGE_NONE) {
 		(void)snprintf(text, sizeof text, "it waits: the server is %s",
-			       desk.owner->state());
+			       commands.owner->state());
 		CONTROL_RECORD(client, "note", LOG_TEXT("text", text));
 	}
 	return true;
@@ -266,7 +267,8 @@ static void asked(struct control_client *client, enum control_verb verb, const c
 		/* fall through */
 	case CONTROL_WORKERS:
 		for (size_t i = 0; i < n; i++)
-			status_worker(client, &workers[i], desk.owner->board, verb == CONTROL_TOP);
+			status_worker(client, &workers[i], commands.owner->scoreboard,
+				      verb == CONTROL_TOP);
 		control_done(client);
 		break;
 	case CONTROL_METRICS:
@@ -285,15 +287,15 @@ static void asked(struct control_client *client, enum control_verb verb, const c
 		break;
 	case CONTROL_UPGRADE:
 		if (comes(client))
-			desk.owner->upgrade();
+			commands.owner->upgrade();
 		break;
 	case CONTROL_DRAIN:
-		desk.cut = connections_cut();
-		desk.owner->drain("weirctl drain");
-		loop_poke(desk.owner->loop, &desk.progress);
+		commands.cut = connections_cut();
+		commands.owner->drain("weirctl drain");
+		loop_wake(commands.owner->loop, &commands.progress);
 		break;
 	case CONTROL_STOP:
-		desk.owner->stop("weirctl stop");
+		commands.owner->stop("weirctl stop");
 		break;
 	default:
 		control_failed(client, "%s is not known here", control_verb_name(verb));
@@ -302,7 +304,7 @@ static void asked(struct control_client *client, enum control_verb verb, const c
 
 static const struct control_owner control_owner = {.asked = asked, .is_worker = is_worker};
 
-void desk_tell(enum change change, bool made, const char *text)
+void control_commands_tell(enum change change, bool made, const char *text)
 {
 	enum control_verb verb;
 
@@ -319,23 +321,24 @@ void desk_tell(enum change change, bool made, const char *text)
 	control_finish(verb, made ? NULL : text);
 }
 
-void desk_open(const struct desk_owner *owner, const struct control_legacy *legacy)
+void control_commands_open(const struct control_commands_owner *owner,
+			   const struct control_inherited *inherited)
 {
 	const char *path = change_serving()->config.control;
 
-	desk.owner = owner;
-	desk.born = time(NULL);
-	desk.born_us = owner->loop->now_us;
-	source_init(&desk.progress, -1, progress_turn);
-	if (legacy && legacy->fd >= 0)
-		control_adopt(owner->loop, &control_owner, path, legacy);
+	commands.owner = owner;
+	commands.born = time(NULL);
+	commands.born_us = owner->loop->now_us;
+	source_init(&commands.progress, -1, progress_turn);
+	if (inherited && inherited->fd >= 0)
+		control_adopt(owner->loop, &control_owner, path, inherited);
 	else
 		control_open(owner->loop, &control_owner, path);
 }
 
-void desk_close(void)
+void control_commands_close(void)
 {
-	uint64_t cut = connections_cut() - desk.cut;
+	uint64_t cut = connections_cut() - commands.cut;
 	char text[96];
 
 	if (cut && control_waiting(CONTROL_DRAIN)) {

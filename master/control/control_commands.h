@@ -1,5 +1,5 @@
 /*
- * desk: what weirctl asks for, answered from what the master knows, or when it has happened.
+ * commands: what weirctl asks for, answered from what the master knows, or when it has happened.
  *
  * Those who asked for a change hear of its outcome when it ends; several who ask for the same
  * one at a time share it.
@@ -11,9 +11,9 @@
 #include "master/control/control_file.h"
 #include "master/stillness.h"
 
-struct desk_owner {
+struct control_commands_owner {
 	struct loop *loop;
-	const struct board *board;
+	const struct scoreboard *scoreboard;
 	const struct stats *own;    /* what the master counts */
 	const char *(*state)(void); /* one word */
 	void (*drain)(const char *why);
@@ -23,12 +23,13 @@ struct desk_owner {
 
 /* After the generations; listens where the serving one's configuration says, or on the socket
  * that a master before us had (NULL: there was none). Borrows its owner. */
-void desk_open(const struct desk_owner *owner, const struct control_legacy *legacy);
+void control_commands_open(const struct control_commands_owner *owner,
+			   const struct control_inherited *inherited);
 /* Everybody hears that it has ended, and the socket goes. */
-void desk_close(void);
+void control_commands_close(void);
 /* How a worker is, in a word: one of scrape_worker_states. */
-const char *desk_slot_state(const struct slot *slot, struct stillness stillness);
+const char *control_commands_slot_state(const struct slot *slot, struct stillness stillness);
 /* A change has ended; text says how, or why it was not made. */
-void desk_tell(enum change change, bool made, const char *text);
+void control_commands_tell(enum change change, bool made, const char *text);
 
 #endif

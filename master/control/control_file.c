@@ -136,28 +136,28 @@ int control_file_again(struct control_file *file)
 }
 
 int control_file_adopt(struct control_file *file, const char *path,
-		       const struct control_legacy *legacy)
+		       const struct control_inherited *inherited)
 {
 	struct sockaddr_un bound = {0};
 	socklen_t n = sizeof bound - 1;
-	struct socket_file inherited;
+	struct socket_file there;
 
-	if (getsockname(legacy->fd, (struct sockaddr *)&bound, &n) == 0 &&
-	    socket_file_adopt(&inherited, bound.sun_path, legacy->file.device,
-			      legacy->file.inode)) {
+	if (getsockname(inherited->fd, (struct sockaddr *)&bound, &n) == 0 &&
+	    socket_file_adopt(&there, bound.sun_path, inherited->file.device,
+			      inherited->file.inode)) {
 		if (path && strcmp(bound.sun_path, path) == 0 && set_path(file, path)) {
 			file->asked_for = true;
-			file->file = inherited;
-			(void)rights_refuse(legacy->fd);
+			file->file = there;
+			(void)rights_refuse(inherited->fd);
 			/* Once more: who connects learns our pid from now on (SO_PEERCRED in
 			 * unix(7)). */
-			(void)listen(legacy->fd, BACKLOG);
-			return legacy->fd;
+			(void)listen(inherited->fd, BACKLOG);
+			return inherited->fd;
 		}
 		/* The configuration names another place by now. */
-		socket_file_remove(&inherited, bound.sun_path);
+		socket_file_remove(&there, bound.sun_path);
 	}
-	(void)close(legacy->fd);
+	(void)close(inherited->fd);
 	if (!path)
 		return open_default(file);
 	/* We serve: it is no time to die. */

@@ -20,7 +20,7 @@ struct control_file {
 };
 
 /* What another master hands over. */
-struct control_legacy {
+struct control_inherited {
 	int fd; /* -1: none */
 	struct socket_file file;
 };
@@ -29,10 +29,10 @@ struct control_legacy {
 int control_file_open(struct control_file *file, const char *path);
 /* The same where it was before, of a file that was removed or forgotten; never dies. */
 int control_file_again(struct control_file *file);
-/* The master before us was reached by this socket: if it is at the path (NULL: the default place)
- * the file is ours now; else it goes, and this is control_file_again() there. */
+/* The master before us was width_used by this socket: if it is at the path (NULL: the default
+ * place) the file is ours now; else it goes, and this is control_file_again() there. */
 int control_file_adopt(struct control_file *file, const char *path,
-		       const struct control_legacy *legacy);
+		       const struct control_inherited *inherited);
 const char *control_file_path(const struct control_file *file);
 void control_file_remove(struct control_file *file);
 /* It is another's from now on. */

@@ -48,7 +48,7 @@ static const struct stats_row *row_of(const char *name)
 
 /* Seats; or a single worker's, and what its seat counted for others before (NULL: nothing). */
 struct seats_read {
-	const struct board *board;
+	const struct scoreboard *scoreboard;
 	size_t first, n;
 	bool one;
 	const struct stats *before;
@@ -60,9 +60,9 @@ static void record_add_counter(struct record *record, const struct seats_read *s
 	uint64_t total = 0;
 
 	if (seats->one)
-		total = stats_value(&seats->board->seats[seats->first].stats, row);
+		total = stats_value(&seats->scoreboard->seats[seats->first].stats, row);
 	for (size_t seat = seats->first; !seats->one && seat < seats->first + seats->n; seat++)
-		total = stats_combine(row, total, board_value(seats->board, seat, row));
+		total = stats_combine(row, total, scoreboard_value(seats->scoreboard, seat, row));
 	if (seats->before && stats_grows(row))
 		total -= stats_value(seats->before, row);
 	record_add(record, LOG_NUMBER(row->name, total));
@@ -89,9 +89,9 @@ static void record_add_counters(struct record *record, const struct seats_read *
 			record_add_counter(record, seats, &stats_rows[i]);
 }
 
-static bool seats_are_there(const struct board *board, size_t first, size_t n)
+static bool seats_are_there(const struct scoreboard *scoreboard, size_t first, size_t n)
 {
-	size_t seats = sizeof board->seats / sizeof *board->seats;
+	size_t seats = sizeof scoreboard->seats / sizeof *scoreboard->seats;
 
 	return first <= seats && n <= seats - first;
 }
@@ -106,14 +106,14 @@ void status_moment(struct control_client *client)
 }
 
 void status_server(struct control_client *client, const struct status_server *server,
-		   const struct board *board, size_t seats)
+		   const struct scoreboard *scoreboard, size_t seats)
 {
 	time_t since = (time_t)server->since;
 	struct record record = {.n = 0};
 	char stamp[32];
 	struct tm utc;
 
-	CHECK(seats_are_there(board, 0, seats));
+	CHECK(seats_are_there(scoreboard, 0, seats));
 	carried_look();
 	(void)gmtime_r(&since, &utc);
 	(void)strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &utc);
@@ -130,7 +130,8 @@ void status_server(struct control_client *client, const struct status_server *se
 		record_add(&record, LOG_TEXT("config", server->config));
 	if (server->metrics)
 		record_add(&record, LOG_TEXT("metrics", server->metrics));
-	record_add_counters(&record, &(struct seats_read){board, 0, seats, false, NULL}, false);
+	record_add_counters(&record, &(struct seats_read){scoreboard, 0, seats, false, NULL},
+			    false);
 	control_record(client, "server", record.fields, record.n);
 }
 
@@ -142,11 +143,11 @@ void status_listener(struct control_client *client, const struct status_listener
 }
 
 void status_worker(struct control_client *client, const struct status_worker *worker,
-		   const struct board *board, bool for_top)
+		   const struct scoreboard *scoreboard, bool for_top)
 {
 	struct record record = {.n = 0};
 
-	CHECK(seats_are_there(board, worker->seat, 1));
+	CHECK(seats_are_there(scoreboard, worker->seat, 1));
 	record_add(&record, LOG_NUMBER("worker", worker->slot));
 	record_add(&record, LOG_NUMBER("seat", worker->seat));
 	record_add(&record, LOG_NUMBER("pid", worker->pid));
@@ -154,8 +155,9 @@ void status_worker(struct control_client *client, const struct status_worker *wo
 	record_add(&record, LOG_TEXT("state", worker->state));
 	record_add(&record, LOG_NUMBER("restarts", worker->restarts));
 	record_add(&record, LOG_NUMBER("up_s", worker->up_s));
-	record_add_counters(
-	    &record, &(struct seats_read){board, worker->seat, 1, true, worker->before}, for_top);
+	record_add_counters(&record,
+			    &(struct seats_read){scoreboard, worker->seat, 1, true, worker->before},
+			    for_top);
 	control_record(client, "worker", record.fields, record.n);
 }
 

@@ -2,7 +2,7 @@
  * status: what weirctl's `status`, `workers`, `top` and `pid` show, as records (weirctl(8)).
  *
  * The master says what processes there are, as it knows them itself; the counters are read
- * from the board, which costs no worker anything. They are only shown: a worker that writes
+ * from the scoreboard, which costs no worker anything. They are only shown: a worker that writes
  * nonsense there makes nonsense numbers, and nothing else.
  */
 #ifndef MASTER_CONTROL_STATUS_H
@@ -43,13 +43,13 @@ struct status_worker {
 
 /* When what follows is read, by the clock that all processes here have: for rates. */
 void status_moment(struct control_client *client);
-/* seats: how many of the board's are in use, for the sums. */
+/* seats: how many of the scoreboard's are in use, for the sums. */
 void status_server(struct control_client *client, const struct status_server *server,
-		   const struct board *board, size_t seats);
+		   const struct scoreboard *scoreboard, size_t seats);
 /* for_top: with what only `top` shows. */
 void status_listener(struct control_client *client, const struct status_listener *listener);
 void status_worker(struct control_client *client, const struct status_worker *worker,
-		   const struct board *board, bool for_top);
+		   const struct scoreboard *scoreboard, bool for_top);
 /* Ends the answer to `pid ARGUMENT`: "" is the master's, "wN" that of slot N's worker, the
  * newest where there are two. */
 void status_pid(struct control_client *client, const char *argument, pid_t master,

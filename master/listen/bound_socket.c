@@ -36,11 +36,11 @@ static bool failed(const struct endpoint *endpoint, const char *step, int error_
 
 /* ---- addresses ---- */
 
-bool point_is_at(const struct point *point, const struct endpoint *endpoint)
+bool bound_socket_is_at(const struct bound_socket *bound, const struct endpoint *endpoint)
 {
-	return point->datagrams == endpoint->datagrams &&
-	       (address_is_same(&point->asked, &endpoint->address) ||
-		address_is_same(&point->bound, &endpoint->address));
+	return bound->datagrams == endpoint->datagrams &&
+	       (address_is_same(&bound->asked, &endpoint->address) ||
+		address_is_same(&bound->address, &endpoint->address));
 }
 
 /* Is b one of the addresses that a stands for? */
@@ -53,11 +53,11 @@ static bool covers(const struct address *a, const struct address *b)
 	       (a->dual_stack || a->socket.ss_family == b->socket.ss_family);
 }
 
-bool point_overlaps(const struct point *point, const struct endpoint *endpoint)
+bool bound_socket_overlaps(const struct bound_socket *bound, const struct endpoint *endpoint)
 {
-	const struct address *a = &point->bound, *b = &endpoint->address;
+	const struct address *a = &bound->address, *b = &endpoint->address;
 
-	return point->datagrams == endpoint->datagrams && address_port(b) &&
+	return bound->datagrams == endpoint->datagrams && address_port(b) &&
 	       address_port(a) == address_port(b) && (covers(a, b) || covers(b, a));
 }
 
@@ -77,34 +77,34 @@ static void without_ipv6(struct address *address)
 
 /* ---- making sockets ---- */
 
-/* At point->bound, which it makes definite. fd or -errno. */
-static int open_socket(struct point *point, bool reuseport, const char **step)
+/* At bound->address, which it makes definite. fd or -errno. */
+static int open_socket(struct bound_socket *bound, bool reuseport, const char **step)
 {
 	struct datagram_options datagrams = {
 	    .reuseport = reuseport,
-	    .queue_bytes = point->settings.queue_bytes,
-	    .send_queue_bytes = point->settings.send_queue_bytes,
+	    .queue_bytes = bound->settings.queue_bytes,
+	    .send_queue_bytes = bound->settings.send_queue_bytes,
 	};
 	struct listen_options streams = {
-	    .backlog = point->settings.backlog,
+	    .backlog = bound->settings.backlog,
 	    .reuseport = reuseport,
 	};
 
-	if (address_path(&point->bound))
-		return socket_file_open(&point->file, &point->bound, &streams, point->settings.mode,
-					step);
-	return point->datagrams ? datagram_bind(&point->bound, &datagrams, step)
-				: listen_on(&point->bound, &streams, step);
+	if (address_path(&bound->address))
+		return socket_file_open(&bound->file, &bound->address, &streams,
+					bound->settings.mode, step);
+	return bound->datagrams ? datagram_bind(&bound->address, &datagrams, step)
+				: listen_on(&bound->address, &streams, step);
 }
 
-static int open_socket_anyhow(struct point *point, bool reuseport, const char **step)
+static int open_socket_anyhow(struct bound_socket *bound, bool reuseport, const char **step)
 {
-	int fd = open_socket(point, reuseport, step);
+	int fd = open_socket(bound, reuseport, step);
 
-	if (fd != -EAFNOSUPPORT || !point->bound.dual_stack)
+	if (fd != -EAFNOSUPPORT || !bound->address.dual_stack)
 		return fd;
-	without_ipv6(&point->bound);
-	return open_socket(point, reuseport, step);
+	without_ipv6(&bound->address);
+	return open_socket(bound, reuseport, step);
 }
 
 /*
@@ -115,15 +115,16 @@ static int open_socket_anyhow(struct point *point, bool reuseport, const char **
  * kernel may give two servers the same port even for port 0: the port is chosen here, then.
  * 0 or -errno; *guard -1: none is needed.
  */
-static int open_guard(struct point *point, int *guard, const char **step)
+static int open_guard(struct bound_socket *bound, int *guard, const char **step)
 {
 	int fd, on = 1, tries = 0;
 
 	*guard = -1;
-	if (address_is_unix(&point->bound) || (!address_port(&point->bound) && !point->datagrams))
+	if (address_is_unix(&bound->address) ||
+	    (!address_port(&bound->address) && !bound->datagrams))
 		return 0;
 	do /* two who listen in the same instant are both refused: one of them has it next */
-		fd = open_socket_anyhow(point, false, step);
+		fd = open_socket_anyhow(bound, false, step);
 	while (fd == -EADDRINUSE && strcmp(*step, "listen") == 0 && ++tries < GUARD_TRIES);
 	if (fd < 0)
 		return fd;
@@ -132,32 +133,32 @@ static int open_guard(struct point *point, int *guard, const char **step)
 	return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0 ? -errno : 0;
 }
 
-static bool bind_first(struct point *point, const struct endpoint *endpoint, bool alone,
+static bool bind_first(struct bound_socket *bound, const struct endpoint *endpoint, bool alone,
 		       char error[CONFIG_ERROR_BYTES])
 {
 	const char *step;
-	int guard = -1, fd = alone ? open_guard(point, &guard, &step) : 0;
+	int guard = -1, fd = alone ? open_guard(bound, &guard, &step) : 0;
 
 	if (fd == 0)
-		fd = open_socket_anyhow(point, true, &step);
+		fd = open_socket_anyhow(bound, true, &step);
 	if (guard >= 0)
 		(void)close(guard);
 	if (fd < 0)
 		return failed(endpoint, step, fd, error);
-	point->fds[point->fds_n++] = fd;
+	bound->fds[bound->fds_n++] = fd;
 	return true;
 }
 
 /* 0 or -errno. */
-static int adopt(const struct point *point, int fd, const char **step)
+static int adopt(const struct bound_socket *bound, int fd, const char **step)
 {
 	struct datagram_options datagrams = {
-	    .queue_bytes = point->settings.queue_bytes,
-	    .send_queue_bytes = point->settings.send_queue_bytes,
+	    .queue_bytes = bound->settings.queue_bytes,
+	    .send_queue_bytes = bound->settings.send_queue_bytes,
 	};
 
-	return point->datagrams ? datagram_adopt(fd, &point->bound, &datagrams, step)
-				: listen_adopt(fd, &point->bound, point->settings.backlog, step);
+	return bound->datagrams ? datagram_adopt(fd, &bound->address, &datagrams, step)
+				: listen_adopt(fd, &bound->address, bound->settings.backlog, step);
 }
 
 /* A worker that stops for ever has datagrams dropped: a filter, which must not stay. */
@@ -168,83 +169,85 @@ static void let_datagrams_in(int fd)
 	(void)setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
 }
 
-static bool borrow(struct point *point, const struct endpoint *endpoint,
+static bool borrow(struct bound_socket *bound, const struct endpoint *endpoint,
 		   const struct activation_socket *inherited, char error[CONFIG_ERROR_BYTES])
 {
 	const char *step = "taking the inherited socket";
 	int fd = fcntl(inherited->fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1), flags, e = 0;
 
-	point->borrowed = point->single = true;
+	bound->borrowed = bound->single = true;
 	if (fd < 0)
 		return failed(endpoint, step, -errno, error);
 	flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		e = -errno;
-	if (point->datagrams)
+	if (bound->datagrams)
 		let_datagrams_in(fd);
 	if (!e)
-		e = adopt(point, fd, &step);
+		e = adopt(bound, fd, &step);
 	if (e) {
 		(void)close(fd);
 		return failed(endpoint, step, e, error);
 	}
-	point->fds[point->fds_n++] = fd;
+	bound->fds[bound->fds_n++] = fd;
 	return true;
 }
 
-static void warn_of_short_queue(const struct point *point)
+static void warn_of_short_queue(const struct bound_socket *bound)
 {
 	char text[ADDRESS_TEXT_BYTES];
 	int bytes = 0;
 	socklen_t n = sizeof bytes;
 
 	/* The kernel doubles what was asked, for its own part (socket(7)). */
-	if (!point->datagrams || !point->settings.queue_bytes ||
-	    getsockopt(point->fds[0], SOL_SOCKET, SO_RCVBUF, &bytes, &n) < 0 ||
-	    (uint64_t)bytes + 2 >= 2 * point->settings.queue_bytes)
+	if (!bound->datagrams || !bound->settings.queue_bytes ||
+	    getsockopt(bound->fds[0], SOL_SOCKET, SO_RCVBUF, &bytes, &n) < 0 ||
+	    (uint64_t)bytes + 2 >= 2 * bound->settings.queue_bytes)
 		return;
-	address_format(&point->bound, text);
+	address_format(&bound->address, text);
 	log_warn("net.core.rmem_max cuts the queue", LOG_TEXT("listener", text),
 		 LOG_NUMBER("queue", bytes / 2));
 }
 
-bool point_open(struct point *point, const struct endpoint *endpoint,
-		const struct point_settings *settings, const struct activation_socket *inherited,
-		bool alone, char error[CONFIG_ERROR_BYTES])
+bool bound_socket_open(struct bound_socket *bound, const struct endpoint *endpoint,
+		       const struct bound_socket_settings *settings,
+		       const struct activation_socket *inherited, bool alone,
+		       char error[CONFIG_ERROR_BYTES])
 {
-	*point = (struct point){
+	*bound = (struct bound_socket){
 	    .asked = endpoint->address,
-	    .bound = endpoint->address,
+	    .address = endpoint->address,
 	    .datagrams = endpoint->datagrams,
 	    .single = address_is_unix(&endpoint->address),
-	    .fed = WORKERS_MAX,
-	    .reached = WORKERS_MAX,
+	    .reuseport_width = WORKERS_MAX,
+	    .width_used = WORKERS_MAX,
 	    .settings = *settings,
 	    .ledger = -1,
 	    .file.held = -1,
 	};
-	if (inherited ? !borrow(point, endpoint, inherited, error)
-		      : !bind_first(point, endpoint, alone, error))
+	if (inherited ? !borrow(bound, endpoint, inherited, error)
+		      : !bind_first(bound, endpoint, alone, error))
 		return false;
-	warn_of_short_queue(point);
-	point->used = true;
+	warn_of_short_queue(bound);
+	bound->used = true;
 	return true;
 }
 
-bool point_adopt(struct point *point, const struct endpoint *endpoint,
-		 const struct point_settings *settings, int fd, const struct socket_file *file)
+bool bound_socket_adopt(struct bound_socket *bound, const struct endpoint *endpoint,
+			const struct bound_socket_settings *settings, int fd,
+			const struct socket_file *file)
 {
-	struct address bound = {.bytes = sizeof bound.socket,
-				.dual_stack = endpoint->address.dual_stack};
+	struct address address = {.bytes = sizeof address.socket,
+				  .dual_stack = endpoint->address.dual_stack};
 
-	if (getsockname(fd, (struct sockaddr *)&bound.socket, &bound.bytes) < 0)
+	if (getsockname(fd, (struct sockaddr *)&address.socket, &address.bytes) < 0)
 		return false;
-	*point = (struct point){
+	*bound = (struct bound_socket){
 	    .asked = endpoint->address,
-	    .bound = bound,
-	    .single = address_is_unix(&bound),
-	    .fed = WORKERS_MAX,
-	    .reached = WORKERS_MAX,
+	    .address = address,
+	    .single = address_is_unix(&address),
+	    .reuseport_width = WORKERS_MAX,
+	    .width_used = WORKERS_MAX,
 	    .settings = *settings,
 	    .ledger = -1,
 	    .fds_n = 1,
@@ -252,124 +255,125 @@ bool point_adopt(struct point *point, const struct endpoint *endpoint,
 	    .used = true,
 	    .file.held = -1,
 	};
-	if (address_path(&bound))
-		(void)socket_file_adopt(&point->file, address_path(&bound), file->device,
+	if (address_path(&address))
+		(void)socket_file_adopt(&bound->file, address_path(&address), file->device,
 					file->inode);
-	if (point->single)
+	if (bound->single)
 		(void)rights_refuse(fd);
 	return true;
 }
 
-bool point_is_lost(const struct point *point)
+bool bound_socket_is_lost(const struct bound_socket *bound)
 {
-	const char *path = address_path(&point->bound);
+	const char *path = address_path(&bound->address);
 
-	return path && !point->borrowed && !socket_file_is_there(&point->file, path);
+	return path && !bound->borrowed && !socket_file_is_there(&bound->file, path);
 }
 
 /* ---- more and fewer of them ---- */
 
 /* Where newcomers come to all, no program is needed. */
-static int steer(const struct point *point, size_t n)
+static int steer(const struct bound_socket *bound, size_t n)
 {
-	if (point->single || !point->fds_n)
+	if (bound->single || !bound->fds_n)
 		return 0;
-	return listen_steer(point->fds[0], n < point->fds_n ? (unsigned)n : 0);
+	return listen_steer(bound->fds[0], n < bound->fds_n ? (unsigned)n : 0);
 }
 
-bool point_widen(struct point *point, size_t n, char error[CONFIG_ERROR_BYTES])
+bool bound_socket_widen(struct bound_socket *bound, size_t n, char error[CONFIG_ERROR_BYTES])
 {
-	size_t before = point->fds_n;
+	size_t before = bound->fds_n;
 
 	CHECK(n <= WORKERS_MAX);
-	if (point->single)
+	if (bound->single)
 		return true;
 	/* Before the others are there: they get nobody, not for a moment. Where the kernel does
 	 * not, whoever comes waits there for the worker. */
-	if (n > before && point->fed < n)
-		(void)listen_steer(point->fds[0],
-				   (unsigned)(point->fed < before ? point->fed : before));
-	while (point->fds_n < n) {
+	if (n > before && bound->reuseport_width < n)
+		(void)listen_steer(
+		    bound->fds[0],
+		    (unsigned)(bound->reuseport_width < before ? bound->reuseport_width : before));
+	while (bound->fds_n < n) {
 		const char *step;
-		int fd = open_socket(point, true, &step);
+		int fd = open_socket(bound, true, &step);
 
 		if (fd < 0) {
-			struct endpoint endpoint = {.address = point->bound, .accept = -1};
+			struct endpoint endpoint = {.address = bound->address, .accept = -1};
 			char text[ADDRESS_TEXT_BYTES];
 
 			address_format(&endpoint.address, text);
 			(void)snprintf(error, CONFIG_ERROR_BYTES,
-				       "listening on %s for slot %zu: %s: %s", text, point->fds_n,
+				       "listening on %s for slot %zu: %s: %s", text, bound->fds_n,
 				       step, strerror(-fd));
-			point_narrow(point, before);
+			bound_socket_narrow(bound, before);
 			return false;
 		}
-		if (point->dropped) /* a new socket has dropped nothing */
-			point->dropped[point->fds_n] = 0;
-		point->fds[point->fds_n++] = fd;
+		if (bound->dropped) /* a new socket has dropped nothing */
+			bound->dropped[bound->fds_n] = 0;
+		bound->fds[bound->fds_n++] = fd;
 	}
 	return true;
 }
 
-int point_feed(struct point *point, size_t n)
+int bound_socket_set_width(struct bound_socket *bound, size_t n)
 {
 	CHECK(n);
-	point->fed = n;
-	if (point->reached > point->fds_n) /* all that there were by now */
-		point->reached = point->fds_n;
-	if (point->reached < n)
-		point->reached = n;
-	return steer(point, n);
+	bound->reuseport_width = n;
+	if (bound->width_used > bound->fds_n) /* all that there were by now */
+		bound->width_used = bound->fds_n;
+	if (bound->width_used < n)
+		bound->width_used = n;
+	return steer(bound, n);
 }
 
-void point_narrow(struct point *point, size_t n)
+void bound_socket_narrow(struct bound_socket *bound, size_t n)
 {
 	CHECK(n);
-	if (point->single || point->guest || point->fds_n <= n)
+	if (bound->single || bound->shared || bound->fds_n <= n)
 		return;
-	while (point->fds_n > n) {
-		int fd = point->fds[--point->fds_n];
+	while (bound->fds_n > n) {
+		int fd = bound->fds[--bound->fds_n];
 
 		/* Out of the kernel's group now, also where a child that is being forked has
 		 * a copy: the order of those that come next is theirs. */
-		if (!point->datagrams)
+		if (!bound->datagrams)
 			(void)shutdown(fd, SHUT_RD);
 		(void)close(fd);
 	}
-	if (point->reached > n)
-		point->reached = n;
-	if (point->fed > n)
-		point->fed = n;
-	(void)steer(point, point->fed);
+	if (bound->width_used > n)
+		bound->width_used = n;
+	if (bound->reuseport_width > n)
+		bound->reuseport_width = n;
+	(void)steer(bound, bound->reuseport_width);
 }
 
-void point_let_wait(struct point *point, size_t first)
+void bound_socket_let_wait(struct bound_socket *bound, size_t first)
 {
-	for (size_t i = first; i < point->fds_n && !point->datagrams; i++)
-		(void)listen(point->fds[i], point->settings.backlog);
+	for (size_t i = first; i < bound->fds_n && !bound->datagrams; i++)
+		(void)listen(bound->fds[i], bound->settings.backlog);
 }
 
-int point_keep_accounts(struct point *point, uint64_t rate)
+int bound_socket_keep_accounts(struct bound_socket *bound, uint64_t rate)
 {
 	int error;
 
-	if (!point->dropped) {
+	if (!bound->dropped) {
 		int fd = memfd_create("weir-ledger", MFD_CLOEXEC);
 
 		if (fd < 0)
 			return -errno;
 		if (ftruncate(fd, LEDGER_BYTES) < 0 ||
-		    !(point->dropped = sys_map(LEDGER_BYTES, MAP_SHARED, fd))) {
+		    !(bound->dropped = sys_map(LEDGER_BYTES, MAP_SHARED, fd))) {
 			error = -errno;
 			(void)close(fd);
 			return error;
 		}
-		point->ledger = fd;
+		bound->ledger = fd;
 	}
-	return rate && !point->limiter.places ? limiter_open(&point->limiter, rate) : 0;
+	return rate && !bound->limiter.places ? limiter_open(&bound->limiter, rate) : 0;
 }
 
-int point_attach_accounts(struct point *point, int ledger, int limiter)
+int bound_socket_attach_accounts(struct bound_socket *bound, int ledger, int limiter)
 {
 	struct stat status;
 
@@ -378,12 +382,12 @@ int point_attach_accounts(struct point *point, int ledger, int limiter)
 			return -errno;
 		if (!S_ISREG(status.st_mode) || status.st_size != (off_t)LEDGER_BYTES)
 			return -EPROTO;
-		point->dropped = sys_map(LEDGER_BYTES, MAP_SHARED, ledger);
-		if (!point->dropped)
+		bound->dropped = sys_map(LEDGER_BYTES, MAP_SHARED, ledger);
+		if (!bound->dropped)
 			return -errno;
-		point->ledger = ledger;
+		bound->ledger = ledger;
 	}
-	return limiter >= 0 ? limiter_attach(&point->limiter, limiter, 1) : 0;
+	return limiter >= 0 ? limiter_attach(&bound->limiter, limiter, 1) : 0;
 }
 
 /* ---- settings ---- */
@@ -402,56 +406,56 @@ static uint64_t default_queue(void)
 	return bytes / 2; /* the kernel doubles it */
 }
 
-static void set_mode(struct point *point, unsigned mode)
+static void set_mode(struct bound_socket *bound, unsigned mode)
 {
 	int error;
 
-	if (mode == point->settings.mode || !point->file.inode)
+	if (mode == bound->settings.mode || !bound->file.inode)
 		return;
-	error = socket_file_set_mode(&point->file, mode);
+	error = socket_file_set_mode(&bound->file, mode);
 	if (error)
 		log_warn("a socket file keeps its mode",
-			 LOG_TEXT("path", address_path(&point->bound)),
+			 LOG_TEXT("path", address_path(&bound->address)),
 			 LOG_TEXT("error", strerror(-error)));
 }
 
-void point_set(struct point *point, const struct point_settings *settings)
+void bound_socket_set(struct bound_socket *bound, const struct bound_socket_settings *settings)
 {
-	struct point_settings before = point->settings;
+	struct bound_socket_settings before = bound->settings;
 	char text[ADDRESS_TEXT_BYTES];
 	const char *step;
 	int error = 0;
 
-	set_mode(point, settings->mode);
-	point->settings = *settings;
+	set_mode(bound, settings->mode);
+	bound->settings = *settings;
 	if (before.queue_bytes && !settings->queue_bytes)
-		point->settings.queue_bytes = default_queue();
+		bound->settings.queue_bytes = default_queue();
 	/* All of it again, whatever a worker may have done to a socket when it ended. */
-	for (size_t i = 0; i < point->fds_n && !error; i++) {
-		if (point->datagrams)
-			let_datagrams_in(point->fds[i]);
-		error = adopt(point, point->fds[i], &step);
+	for (size_t i = 0; i < bound->fds_n && !error; i++) {
+		if (bound->datagrams)
+			let_datagrams_in(bound->fds[i]);
+		error = adopt(bound, bound->fds[i], &step);
 	}
-	point->settings = *settings;
+	bound->settings = *settings;
 	if (error) {
-		address_format(&point->bound, text);
+		address_format(&bound->address, text);
 		log_warn("a listener keeps its queue", LOG_TEXT("listener", text),
 			 LOG_TEXT("step", step), LOG_TEXT("error", strerror(-error)));
 	}
 	if (before.queue_bytes != settings->queue_bytes)
-		warn_of_short_queue(point);
+		warn_of_short_queue(bound);
 }
 
 /* ---- the end ---- */
 
-void point_take(struct point *point, size_t i, uint32_t number,
-		void (*took)(uint32_t number, int fd))
+void bound_socket_take(struct bound_socket *bound, size_t i, uint32_t number,
+		       void (*took)(uint32_t number, int fd))
 {
 	int fd;
 
-	if (point->datagrams || point->borrowed || i >= point->fds_n)
+	if (bound->datagrams || bound->borrowed || i >= bound->fds_n)
 		return;
-	while ((fd = accept4(point->fds[i], NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0 ||
+	while ((fd = accept4(bound->fds[i], NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0 ||
 	       errno == EINTR || errno == ECONNABORTED) {
 		if (fd < 0)
 			continue;
@@ -462,41 +466,41 @@ void point_take(struct point *point, size_t i, uint32_t number,
 	}
 }
 
-void point_close_sockets(struct point *point)
+void bound_socket_close_sockets(struct bound_socket *bound)
 {
-	if (point->borrowed) /* whoever comes is the service manager's, whatever we do */
+	if (bound->borrowed) /* whoever comes is the service manager's, whatever we do */
 		return;
-	while (point->fds_n)
-		(void)close(point->fds[--point->fds_n]);
+	while (bound->fds_n)
+		(void)close(bound->fds[--bound->fds_n]);
 }
 
 /* As it was given to us: whoever comes is for the next one who is started. */
-static void give_back(struct point *point)
+static void give_back(struct bound_socket *bound)
 {
-	for (size_t i = 0; i < point->fds_n; i++) {
-		if (point->datagrams)
-			let_datagrams_in(point->fds[i]);
+	for (size_t i = 0; i < bound->fds_n; i++) {
+		if (bound->datagrams)
+			let_datagrams_in(bound->fds[i]);
 		else
-			(void)listen(point->fds[i], point->settings.backlog);
-		rights_close_listener(point->fds[i], true);
+			(void)listen(bound->fds[i], bound->settings.backlog);
+		rights_close_listener(bound->fds[i], true);
 	}
-	point->fds_n = 0;
+	bound->fds_n = 0;
 }
 
-void point_close(struct point *point, bool keep_file)
+void bound_socket_close(struct bound_socket *bound, bool keep_file)
 {
-	if (!keep_file && point->borrowed)
-		give_back(point);
-	while (point->fds_n)
-		rights_close_listener(point->fds[--point->fds_n], point->borrowed);
-	if (keep_file || !point->file.inode)
-		socket_file_forget(&point->file);
+	if (!keep_file && bound->borrowed)
+		give_back(bound);
+	while (bound->fds_n)
+		rights_close_listener(bound->fds[--bound->fds_n], bound->borrowed);
+	if (keep_file || !bound->file.inode)
+		socket_file_forget(&bound->file);
 	else
-		socket_file_remove(&point->file, address_path(&point->bound));
-	if (point->dropped)
-		(void)munmap(point->dropped, LEDGER_BYTES);
-	if (point->ledger >= 0)
-		(void)close(point->ledger);
-	limiter_close(&point->limiter);
-	*point = (struct point){.ledger = -1};
+		socket_file_remove(&bound->file, address_path(&bound->address));
+	if (bound->dropped)
+		(void)munmap(bound->dropped, LEDGER_BYTES);
+	if (bound->ledger >= 0)
+		(void)close(bound->ledger);
+	limiter_close(&bound->limiter);
+	*bound = (struct bound_socket){.ledger = -1};
 }

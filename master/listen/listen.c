@@ -22,10 +22,10 @@ enum accept_mode listen_mode(const struct listen_set *set, size_t i)
 
 size_t listen_width(const struct listen_set *set, size_t i)
 {
-	const struct point *point = set->points[i];
+	const struct bound_socket *bound = set->bound_sockets[i];
 
 	if (set == &listen_all.inherited)
-		return point->fds_n;
+		return bound->fds_n;
 	return listen_is_slots_own(set, i) ? set->slots : 1;
 }
 
@@ -39,22 +39,22 @@ static const struct listen_set *set_at(size_t n)
 				      : NULL;
 }
 
-int listen_place(const struct listen_set *set, const struct point *point)
+int listen_place(const struct listen_set *set, const struct bound_socket *bound)
 {
-	for (size_t i = 0; i < set->points_n; i++)
-		if (set->points[i] == point)
+	for (size_t i = 0; i < set->bound_sockets_n; i++)
+		if (set->bound_sockets[i] == bound)
 			return (int)i;
 	return -1;
 }
 
-/* How many of a point's sockets are needed by others than `but`. */
-static size_t width_but(const struct point *point, const struct listen_set *but)
+/* How many of a bound's sockets are needed by others than `but`. */
+static size_t width_but(const struct bound_socket *bound, const struct listen_set *but)
 {
 	size_t widest = 0;
 
 	for (size_t n = 0; n <= LISTEN_SETS_MAX; n++) {
 		const struct listen_set *set = set_at(n);
-		int i = set && set != but ? listen_place(set, point) : -1;
+		int i = set && set != but ? listen_place(set, bound) : -1;
 
 		if (i >= 0 && listen_width(set, (size_t)i) > widest)
 			widest = listen_width(set, (size_t)i);
@@ -64,7 +64,7 @@ static size_t width_but(const struct point *point, const struct listen_set *but)
 
 int listen_find(const struct listen_set *set, uint32_t number)
 {
-	for (size_t i = 0; i < set->points_n; i++)
+	for (size_t i = 0; i < set->bound_sockets_n; i++)
 		if (set->numbers[i] == number)
 			return (int)i;
 	return -1;
@@ -80,7 +80,7 @@ bool listen_has_topic(const struct listen_set *set, size_t n, uint32_t number)
 
 static bool is_used(const struct listen_set *set, uint32_t number)
 {
-	return listen_has(set, number) || listen_has_topic(set, set->points_n, number);
+	return listen_has(set, number) || listen_has_topic(set, set->bound_sockets_n, number);
 }
 
 uint32_t listen_free_number(const struct listen_set *set)
@@ -97,11 +97,11 @@ uint32_t listen_free_number(const struct listen_set *set)
 	return 0;
 }
 
-struct point *listen_free_point(void)
+struct bound_socket *listen_free_bound_socket(void)
 {
 	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
-		if (!listen_all.points[i].used)
-			return &listen_all.points[i];
+		if (!listen_all.bound_sockets[i].used)
+			return &listen_all.bound_sockets[i];
 	CHECK(false);
 	return NULL;
 }
@@ -127,9 +127,10 @@ static bool is_open(const struct listen_set *set)
 
 /* ---- serving ---- */
 
-struct point_settings listen_settings(const struct config *config, const struct endpoint *endpoint)
+struct bound_socket_settings listen_settings(const struct config *config,
+					     const struct endpoint *endpoint)
 {
-	return (struct point_settings){
+	return (struct bound_socket_settings){
 	    .backlog = (int)config->backlog,
 	    .mode = endpoint->mode,
 	    .queue_bytes = endpoint->queue_bytes,
@@ -138,9 +139,9 @@ struct point_settings listen_settings(const struct config *config, const struct 
 }
 
 /* Where the kernel does not steer, some come to a socket that goes, and are taken from there. */
-static void feed(struct point *point, size_t n)
+static void feed(struct bound_socket *bound, size_t n)
 {
-	int error = point_feed(point, n);
+	int error = bound_socket_set_width(bound, n);
 
 	if (error)
 		log_warn("newcomers are not steered", LOG_TEXT("error", strerror(-error)));
@@ -148,31 +149,32 @@ static void feed(struct point *point, size_t n)
 
 void listen_serve(struct listen_set *set)
 {
-	for (size_t i = 0; i < set->points_n; i++) {
-		struct point_settings settings =
+	for (size_t i = 0; i < set->bound_sockets_n; i++) {
+		struct bound_socket_settings settings =
 		    listen_settings(set->config, listen_endpoint(set, i));
 
-		feed(set->points[i], listen_width(set, i));
-		point_set(set->points[i], &settings);
+		feed(set->bound_sockets[i], listen_width(set, i));
+		bound_socket_set(set->bound_sockets[i], &settings);
 	}
 }
 
-struct point *listen_inherit(const struct point *point, const struct protocol *protocol,
-			     uint32_t number, uint32_t topic)
+struct bound_socket *listen_inherit(const struct bound_socket *bound,
+				    const struct protocol *protocol, uint32_t number,
+				    uint32_t topic)
 {
 	struct listen_set *set = &listen_all.inherited;
-	struct point *mine;
+	struct bound_socket *mine;
 
-	if (set->points_n == LISTENERS_MAX || listen_has(set, number))
+	if (set->bound_sockets_n == LISTENERS_MAX || listen_has(set, number))
 		return NULL;
-	mine = listen_free_point();
-	*mine = *point;
-	mine->used = mine->guest = true;
-	mine->reached = mine->fds_n;
-	set->points[set->points_n] = mine;
-	set->protocols[set->points_n] = protocol;
-	set->topics[set->points_n] = topic;
-	set->numbers[set->points_n++] = number;
+	mine = listen_free_bound_socket();
+	*mine = *bound;
+	mine->used = mine->shared = true;
+	mine->width_used = mine->fds_n;
+	set->bound_sockets[set->bound_sockets_n] = mine;
+	set->protocols[set->bound_sockets_n] = protocol;
+	set->topics[set->bound_sockets_n] = topic;
+	set->numbers[set->bound_sockets_n++] = number;
 	return mine;
 }
 
@@ -180,13 +182,13 @@ bool listen_inherited(int fd)
 {
 	const struct listen_set *set = &listen_all.inherited;
 
-	for (size_t i = 0; i < set->points_n; i++) {
-		const struct point *point = set->points[i];
+	for (size_t i = 0; i < set->bound_sockets_n; i++) {
+		const struct bound_socket *bound = set->bound_sockets[i];
 
-		if (fd == point->ledger || (point->limiter.places && fd == point->limiter.fd))
+		if (fd == bound->ledger || (bound->limiter.places && fd == bound->limiter.fd))
 			return true;
-		for (size_t n = 0; n < point->fds_n; n++)
-			if (fd == point->fds[n])
+		for (size_t n = 0; n < bound->fds_n; n++)
+			if (fd == bound->fds[n])
 				return true;
 	}
 	return false;
@@ -195,30 +197,31 @@ bool listen_inherited(int fd)
 /* ---- dropping ---- */
 
 /* listen_tidy() closes them, but for those that nobody can have come to. */
-static void steer_past_spares(struct point *point, size_t needed)
+static void steer_past_spares(struct bound_socket *bound, size_t needed)
 {
-	point_narrow(point, point->reached > needed ? point->reached : needed);
-	if (point_feed(point, point->fed < needed ? point->fed : needed))
-		point_narrow(point, needed); /* somebody comes to each of them */
-	point_let_wait(point, needed);
+	bound_socket_narrow(bound, bound->width_used > needed ? bound->width_used : needed);
+	if (bound_socket_set_width(bound, bound->reuseport_width < needed ? bound->reuseport_width
+									  : needed))
+		bound_socket_narrow(bound, needed); /* somebody comes to each of them */
+	bound_socket_let_wait(bound, needed);
 }
 
 static void let_go(struct listen_set *set, size_t i)
 {
-	struct point *point = set->points[i];
-	size_t needed = width_but(point, set);
+	struct bound_socket *bound = set->bound_sockets[i];
+	size_t needed = width_but(bound, set);
 
 	if (!needed)
-		point_close(point, set->handed_over || point->guest);
+		bound_socket_close(bound, set->handed_over || bound->shared);
 	else
-		steer_past_spares(point, needed);
+		steer_past_spares(bound, needed);
 }
 
 void listen_drop(struct listen_set *set)
 {
 	if (!is_open(set))
 		return;
-	for (size_t i = 0; i < set->points_n; i++)
+	for (size_t i = 0; i < set->bound_sockets_n; i++)
 		let_go(set, i);
 	for (size_t i = 0; i < LISTEN_SETS_MAX; i++)
 		if (listen_all.sets[i] == set)
@@ -235,10 +238,10 @@ void listen_settle(void (*took)(uint32_t number, int fd))
 {
 	struct listen_set *set = &listen_all.inherited;
 
-	for (size_t i = 0; i < set->points_n; i++)
-		set->points[i]->guest = false;
+	for (size_t i = 0; i < set->bound_sockets_n; i++)
+		set->bound_sockets[i]->shared = false;
 	listen_take(set, 0, took);
-	for (size_t i = 0; i < set->points_n; i++)
+	for (size_t i = 0; i < set->bound_sockets_n; i++)
 		let_go(set, i);
 	*set = (struct listen_set){0};
 }
@@ -248,8 +251,8 @@ size_t listen_left(uint32_t numbers[LISTENERS_MAX])
 	const struct listen_set *set = &listen_all.inherited;
 	size_t n = 0;
 
-	for (size_t i = 0; i < set->points_n; i++)
-		if (!width_but(set->points[i], set))
+	for (size_t i = 0; i < set->bound_sockets_n; i++)
+		if (!width_but(set->bound_sockets[i], set))
 			numbers[n++] = set->numbers[i];
 	return n;
 }
@@ -262,8 +265,8 @@ bool listen_add_slots(struct listen_set *set, size_t slots, char error[CONFIG_ER
 
 	CHECK(slots >= before && slots <= WORKERS_MAX);
 	set->slots = slots;
-	for (size_t i = 0; i < set->points_n; i++) {
-		if (!point_widen(set->points[i], listen_width(set, i), error)) {
+	for (size_t i = 0; i < set->bound_sockets_n; i++) {
+		if (!bound_socket_widen(set->bound_sockets[i], listen_width(set, i), error)) {
 			listen_close_slots(set, before);
 			return false;
 		}
@@ -274,10 +277,10 @@ bool listen_add_slots(struct listen_set *set, size_t slots, char error[CONFIG_ER
 void listen_steer_away(struct listen_set *set, size_t first_slot_that_goes)
 {
 	CHECK(first_slot_that_goes);
-	for (size_t i = 0; i < set->points_n; i++) {
+	for (size_t i = 0; i < set->bound_sockets_n; i++) {
 		size_t n = listen_width(set, i);
 
-		feed(set->points[i], n < first_slot_that_goes ? n : first_slot_that_goes);
+		feed(set->bound_sockets[i], n < first_slot_that_goes ? n : first_slot_that_goes);
 	}
 }
 
@@ -285,20 +288,20 @@ void listen_close_slots(struct listen_set *set, size_t slots)
 {
 	CHECK(slots && slots <= set->slots);
 	set->slots = slots;
-	for (size_t i = 0; i < set->points_n; i++)
-		steer_past_spares(set->points[i], width_but(set->points[i], NULL));
+	for (size_t i = 0; i < set->bound_sockets_n; i++)
+		steer_past_spares(set->bound_sockets[i], width_but(set->bound_sockets[i], NULL));
 }
 
 void listen_tidy(struct listen_set *set, bool close, void (*took)(uint32_t number, int fd))
 {
-	for (size_t i = 0; i < set->points_n; i++) {
-		struct point *point = set->points[i];
-		size_t needed = width_but(point, NULL);
+	for (size_t i = 0; i < set->bound_sockets_n; i++) {
+		struct bound_socket *bound = set->bound_sockets[i];
+		size_t needed = width_but(bound, NULL);
 
-		for (size_t n = needed; n < point->fds_n; n++)
-			point_take(point, n, set->numbers[i], took);
+		for (size_t n = needed; n < bound->fds_n; n++)
+			bound_socket_take(bound, n, set->numbers[i], took);
 		if (close)
-			point_narrow(point, needed);
+			bound_socket_narrow(bound, needed);
 	}
 }
 
@@ -306,43 +309,43 @@ void listen_tidy(struct listen_set *set, bool close, void (*took)(uint32_t numbe
 
 void listen_take(struct listen_set *set, size_t slots, void (*took)(uint32_t number, int fd))
 {
-	for (size_t i = 0; i < set->points_n; i++) {
-		size_t others = width_but(set->points[i], set);
+	for (size_t i = 0; i < set->bound_sockets_n; i++) {
+		size_t others = width_but(set->bound_sockets[i], set);
 
 		for (size_t n = slots > others ? slots : others; n < listen_width(set, i); n++)
-			point_take(set->points[i], n, set->numbers[i], took);
+			bound_socket_take(set->bound_sockets[i], n, set->numbers[i], took);
 	}
 }
 
 void listen_retire(struct listen_set *set, void (*took)(uint32_t number, int fd))
 {
-	for (size_t i = 0; i < set->points_n; i++) {
-		if (width_but(set->points[i], set))
+	for (size_t i = 0; i < set->bound_sockets_n; i++) {
+		if (width_but(set->bound_sockets[i], set))
 			continue;
 		for (size_t n = 0; n < listen_width(set, i); n++)
-			point_take(set->points[i], n, set->numbers[i], took);
-		point_close_sockets(set->points[i]);
+			bound_socket_take(set->bound_sockets[i], n, set->numbers[i], took);
+		bound_socket_close_sockets(set->bound_sockets[i]);
 	}
 }
 
 void listen_refuse(struct listen_set *set, size_t slot)
 {
-	for (size_t i = 0; i < set->points_n; i++)
+	for (size_t i = 0; i < set->bound_sockets_n; i++)
 		if (listen_is_slots_own(set, i))
-			point_take(set->points[i], slot, set->numbers[i], NULL);
+			bound_socket_take(set->bound_sockets[i], slot, set->numbers[i], NULL);
 }
 
 void listen_refuse_all(struct listen_set *set)
 {
-	for (size_t i = 0; i < set->points_n; i++)
+	for (size_t i = 0; i < set->bound_sockets_n; i++)
 		for (size_t n = 0; n < listen_width(set, i); n++)
-			point_take(set->points[i], n, set->numbers[i], NULL);
+			bound_socket_take(set->bound_sockets[i], n, set->numbers[i], NULL);
 }
 
 void listen_stop(struct listen_set *set)
 {
-	for (size_t i = 0; i < set->points_n; i++)
-		point_close_sockets(set->points[i]);
+	for (size_t i = 0; i < set->bound_sockets_n; i++)
+		bound_socket_close_sockets(set->bound_sockets[i]);
 }
 
 /* ---- questions ---- */
@@ -359,23 +362,24 @@ void listen_topics(const struct listen_set *set, uint32_t topics[LISTENERS_MAX])
 
 bool listen_is_slots_own(const struct listen_set *set, size_t listener)
 {
-	return !set->points[listener]->single && listen_mode(set, listener) == ACCEPT_REUSEPORT;
+	return !set->bound_sockets[listener]->single &&
+	       listen_mode(set, listener) == ACCEPT_REUSEPORT;
 }
 
 int listen_master_socket(const struct listen_set *set, size_t listener)
 {
-	const struct point *point = set->points[listener];
+	const struct bound_socket *bound = set->bound_sockets[listener];
 
-	return point->fds_n ? point->fds[0] : -1;
+	return bound->fds_n ? bound->fds[0] : -1;
 }
 
 void listen_for_slot(const struct listen_set *set, size_t slot, int fds[LISTENERS_MAX])
 {
-	for (size_t i = 0; i < set->points_n; i++) {
+	for (size_t i = 0; i < set->bound_sockets_n; i++) {
 		size_t n = listen_is_slots_own(set, i) ? slot : 0;
 
-		fds[i] = listen_mode(set, i) != ACCEPT_HANDOFF && n < set->points[i]->fds_n
-			     ? set->points[i]->fds[n]
+		fds[i] = listen_mode(set, i) != ACCEPT_HANDOFF && n < set->bound_sockets[i]->fds_n
+			     ? set->bound_sockets[i]->fds[n]
 			     : -1;
 	}
 }
@@ -383,7 +387,7 @@ void listen_for_slot(const struct listen_set *set, size_t slot, int fds[LISTENER
 bool listen_keeps(const struct listen_set *other, const struct listen_set *set, size_t listener,
 		  size_t slot)
 {
-	int i = listen_place(other, set->points[listener]);
+	int i = listen_place(other, set->bound_sockets[listener]);
 
 	return i >= 0 &&
 	       (listen_is_slots_own(set, listener) ? slot : 0) < listen_width(other, (size_t)i);
@@ -391,5 +395,5 @@ bool listen_keeps(const struct listen_set *other, const struct listen_set *set, 
 
 bool listen_borrowed(const struct listen_set *set, size_t listener)
 {
-	return set->points[listener]->borrowed;
+	return set->bound_sockets[listener]->borrowed;
 }

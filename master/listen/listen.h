@@ -1,9 +1,9 @@
 /*
- * listen: the points where weir listens, all held by the master; which generation has which.
+ * listen: the bound_sockets where weir listens, all held by the master; which generation has which.
  *
  * A listen_set is what one configuration listens on. Two may exist at a time, that of the old
- * generation and that of the new one: where both name an address they have the same point,
- * with its sockets and whoever waits there. A point is closed, and its socket file removed,
+ * generation and that of the new one: where both name an address they have the same bound,
+ * with its sockets and whoever waits there. A bound is closed, and its socket file removed,
  * when the last set lets go of it. Each listener has a number below LISTEN_NUMBERS_MAX, by which
  * moves and the bus name it: it keeps it as long as it has the same address and protocol, and
  * nobody else gets it while a set, or another master's generation, has it. The same holds of its
@@ -34,14 +34,14 @@
 struct listen_set {
 	struct config *config;
 	size_t slots;
-	size_t points_n; /* as many as config has listeners, and in their order */
-	struct point *points[LISTENERS_MAX];
+	size_t bound_sockets_n; /* as many as config has listeners, and in their order */
+	struct bound_socket *bound_sockets[LISTENERS_MAX];
 	uint32_t numbers[LISTENERS_MAX];
 	uint32_t
 	    topics[LISTENERS_MAX]; /* on the bus: the same for all that one LISTENER stands for */
 	const struct protocol *protocols[LISTENERS_MAX];
 	struct datagram_ledger ledgers[LISTENERS_MAX];
-	struct limiter limiters[LISTENERS_MAX]; /* the points' places, with our rates */
+	struct limiter limiters[LISTENERS_MAX]; /* the bound_sockets' places, with our rates */
 	bool handed_over;
 };
 
@@ -51,7 +51,7 @@ struct listen_set {
  * Points that `before` has (NULL: that another master handed over) are shared. Others are the
  * service manager's sockets (activation.h), or are bound; the ports that the kernel chose are
  * written into config; of one LISTENER all addresses have the same. Sockets that are new at an old
- * point get nobody before listen_serve(). False, and what failed on which listener: all that was
+ * bound get nobody before listen_serve(). False, and what failed on which listener: all that was
  * opened is closed again, and `before` is as it was. At most two sets are open at a time.
  */
 bool listen_open(struct listen_set *set, struct config *config, const struct listen_set *before,
@@ -72,11 +72,11 @@ void listen_steer_away(struct listen_set *set, size_t first_slot_that_goes);
 /* Lets go of the sockets of the slots from this number on, which nobody reads any more. */
 void listen_close_slots(struct listen_set *set, size_t slots);
 /*
- * Sockets at points of this set that no set has any more, by any of the calls above, stay open and
- * are steered past: a handshake that began before may still end there, and were that socket
- * closed, the peer would be reset. Who has come to them is accepted and given away (took NULL:
- * ended, by FIN). For a moment after such a call, again a few times, and with close, after which
- * they are gone. Where it is never called they wait for the slots that come next.
+ * Sockets at bound_sockets of this set that no set has any more, by any of the calls above, stay
+ * open and are steered past: a handshake that began before may still end there, and were that
+ * socket closed, the peer would be reset. Who has come to them is accepted and given away (took
+ * NULL: ended, by FIN). For a moment after such a call, again a few times, and with close, after
+ * which they are gone. Where it is never called they wait for the slots that come next.
  */
 void listen_tidy(struct listen_set *set, bool close, void (*took)(uint32_t number, int fd));
 
@@ -87,8 +87,8 @@ void listen_tidy(struct listen_set *set, bool close, void (*took)(uint32_t numbe
  * handshake that began before newcomers were steered away ends when it likes. took NULL: they
  * are ended, by FIN. */
 void listen_take(struct listen_set *set, size_t slots, void (*took)(uint32_t number, int fd));
-/* The same at the points that no other set has, and closes our sockets there: its workers have let
- * everybody in, and who comes now is refused, though their connections still drain. */
+/* The same at the bound_sockets that no other set has, and closes our sockets there: its workers
+ * have let everybody in, and who comes now is refused, though their connections still drain. */
 void listen_retire(struct listen_set *set, void (*took)(uint32_t number, int fd));
 /* Takes in and ends, by FIN, who waits at a slot that has no worker, when weir ends. */
 void listen_refuse(struct listen_set *set, size_t slot);
@@ -129,7 +129,7 @@ bool listen_borrowed(const struct listen_set *set, size_t listener);
 
 /* ---- an upgrade ---- */
 
-/* A line for each point, `point number=... fds=...`, for the next master. False: errno says why. */
+/* A line for each bound, `bound number=... fds=...`, for the next master. False: errno says why. */
 bool listen_write(const struct listen_set *set, FILE *manifest);
 /* What of it has to survive the exec; how many. */
 size_t listen_descriptors(const struct listen_set *set, int fds[LISTEN_DESCRIPTORS]);

@@ -1,9 +1,9 @@
 /*
- * The points of a set as lines of text, for the next master, which has their descriptors by
+ * The bound_sockets of a set as lines of text, for the next master, which has their descriptors by
  * inheritance:
  *
- *     point number=ID protocol=NAME kind=stream|datagram address=ADDRESS bound=ADDRESS
- * by=us|manager more=yes|no fed=N file=DEVICE:INODE backlog=N mode=OCTAL queue=BYTES
+ *     bound number=ID protocol=NAME kind=stream|datagram address=ADDRESS bound=ADDRESS
+ * by=us|manager more=yes|no reuseport_width=N file=DEVICE:INODE backlog=N mode=OCTAL queue=BYTES
  * send-queue=BYTES ledger=FD limiter=FD fds=FD,FD,... [topic=NUMBER]
  *
  * in this order, in one line, with one space between them. Bytes of an address that are a
@@ -38,28 +38,29 @@ static void escape(const struct address *address, char escaped[ESCAPED_BYTES])
 	escaped[n] = '\0';
 }
 
-static bool write_point(const struct listen_set *set, size_t i, FILE *manifest)
+static bool write_bound_socket(const struct listen_set *set, size_t i, FILE *manifest)
 {
-	const struct point *point = set->points[i];
-	const struct point_settings *settings = &point->settings;
-	char asked[ESCAPED_BYTES], bound[ESCAPED_BYTES];
+	const struct bound_socket *bound = set->bound_sockets[i];
+	const struct bound_socket_settings *settings = &bound->settings;
+	char asked[ESCAPED_BYTES], address[ESCAPED_BYTES];
 	int n;
 
-	escape(&point->asked, asked);
-	escape(&point->bound, bound);
+	escape(&bound->asked, asked);
+	escape(&bound->address, address);
 	n = fprintf(manifest,
 		    "point number=%u protocol=%s kind=%s address=%s bound=%s by=%s more=%s fed=%zu "
 		    "file=%llx:%llx backlog=%d mode=%04o queue=%llu send-queue=%llu "
 		    "ledger=%d limiter=%d fds=",
 		    set->numbers[i], set->protocols[i]->name,
-		    point->datagrams ? "datagram" : "stream", asked, bound,
-		    point->borrowed ? "manager" : "us", point->single ? "no" : "yes", point->fed,
-		    (unsigned long long)point->file.device, (unsigned long long)point->file.inode,
-		    settings->backlog, settings->mode, (unsigned long long)settings->queue_bytes,
-		    (unsigned long long)settings->send_queue_bytes, point->ledger,
-		    point->limiter.places ? point->limiter.fd : -1);
-	for (size_t fd = 0; fd < point->fds_n && n >= 0; fd++)
-		n = fprintf(manifest, "%s%d", fd ? "," : "", point->fds[fd]);
+		    bound->datagrams ? "datagram" : "stream", asked, address,
+		    bound->borrowed ? "manager" : "us", bound->single ? "no" : "yes",
+		    bound->reuseport_width, (unsigned long long)bound->file.device,
+		    (unsigned long long)bound->file.inode, settings->backlog, settings->mode,
+		    (unsigned long long)settings->queue_bytes,
+		    (unsigned long long)settings->send_queue_bytes, bound->ledger,
+		    bound->limiter.places ? bound->limiter.fd : -1);
+	for (size_t fd = 0; fd < bound->fds_n && n >= 0; fd++)
+		n = fprintf(manifest, "%s%d", fd ? "," : "", bound->fds[fd]);
 	if (n >= 0 && set->topics[i] != set->numbers[i])
 		n = fprintf(manifest, " topic=%u", set->topics[i]);
 	return n >= 0 && fputc('\n', manifest) != EOF;
@@ -67,8 +68,8 @@ static bool write_point(const struct listen_set *set, size_t i, FILE *manifest)
 
 bool listen_write(const struct listen_set *set, FILE *manifest)
 {
-	for (size_t i = 0; i < set->points_n; i++)
-		if (!write_point(set, i, manifest))
+	for (size_t i = 0; i < set->bound_sockets_n; i++)
+		if (!write_bound_socket(set, i, manifest))
 			return false;
 	return true;
 }
@@ -77,15 +78,15 @@ size_t listen_descriptors(const struct listen_set *set, int fds[LISTEN_DESCRIPTO
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < set->points_n; i++) {
-		const struct point *point = set->points[i];
+	for (size_t i = 0; i < set->bound_sockets_n; i++) {
+		const struct bound_socket *bound = set->bound_sockets[i];
 
-		for (size_t fd = 0; fd < point->fds_n; fd++)
-			fds[n++] = point->fds[fd];
-		if (point->ledger >= 0)
-			fds[n++] = point->ledger;
-		if (point->limiter.places)
-			fds[n++] = point->limiter.fd;
+		for (size_t fd = 0; fd < bound->fds_n; fd++)
+			fds[n++] = bound->fds[fd];
+		if (bound->ledger >= 0)
+			fds[n++] = bound->ledger;
+		if (bound->limiter.places)
+			fds[n++] = bound->limiter.fd;
 	}
 	return n;
 }
@@ -194,22 +195,22 @@ static int read_descriptor(struct reading *reading, const char *key)
 	return (int)number_of(reading, key, text, 10, INT32_MAX);
 }
 
-static void read_fds(struct reading *reading, struct point *point)
+static void read_fds(struct reading *reading, struct bound_socket *bound)
 {
 	char text[WORKERS_MAX * 12], *rest = text, *word;
 
 	if (!read_word(reading, "fds", text, sizeof text))
 		return;
 	while ((word = strsep(&rest, ",")) && !reading->wrong) {
-		if (point->fds_n == WORKERS_MAX || (point->single && point->fds_n))
+		if (bound->fds_n == WORKERS_MAX || (bound->single && bound->fds_n))
 			reading->wrong = "fds";
 		else
-			point->fds[point->fds_n++] =
+			bound->fds[bound->fds_n++] =
 			    (int)number_of(reading, "fds", word, 10, INT32_MAX);
 	}
 }
 
-static void read_file(struct reading *reading, struct point *point)
+static void read_file(struct reading *reading, struct bound_socket *bound)
 {
 	char text[64], *colon;
 
@@ -221,11 +222,11 @@ static void read_file(struct reading *reading, struct point *point)
 		return;
 	}
 	*colon = '\0';
-	point->file.device = number_of(reading, "file", text, 16, UINT64_MAX);
-	point->file.inode = number_of(reading, "file", colon + 1, 16, UINT64_MAX);
+	bound->file.device = number_of(reading, "file", text, 16, UINT64_MAX);
+	bound->file.inode = number_of(reading, "file", colon + 1, 16, UINT64_MAX);
 }
 
-static void read_settings(struct reading *reading, struct point_settings *settings)
+static void read_settings(struct reading *reading, struct bound_socket_settings *settings)
 {
 	settings->backlog = (int)read_number(reading, "backlog", 10, INT32_MAX);
 	settings->mode = (unsigned)read_number(reading, "mode", 8, 0777);
@@ -234,7 +235,7 @@ static void read_settings(struct reading *reading, struct point_settings *settin
 }
 
 struct inherited {
-	struct point point;
+	struct bound_socket bound;
 	const struct protocol *protocol;
 	uint32_t number, topic;
 	int ledger, limiter;
@@ -244,7 +245,7 @@ struct inherited {
 static const char *read_line(struct inherited *it, const char *line)
 {
 	struct reading reading = {.at = line};
-	struct point *point = &it->point;
+	struct bound_socket *bound = &it->bound;
 	char protocol[32];
 
 	if (strncmp(line, "point", 5) != 0)
@@ -254,23 +255,23 @@ static const char *read_line(struct inherited *it, const char *line)
 	/* NULL: this build has no such protocol, and so nobody claims it. */
 	if (read_word(&reading, "protocol", protocol, sizeof protocol))
 		it->protocol = protocol_find(protocol);
-	point->datagrams = read_choice(&reading, "kind", "stream", "datagram");
-	read_address(&reading, "address", &point->asked);
-	read_address(&reading, "bound", &point->bound);
-	point->borrowed = read_choice(&reading, "by", "us", "manager");
-	point->single = !read_choice(&reading, "more", "no", "yes");
-	point->fed = read_number(&reading, "fed", 10, WORKERS_MAX);
-	read_file(&reading, point);
-	read_settings(&reading, &point->settings);
+	bound->datagrams = read_choice(&reading, "kind", "stream", "datagram");
+	read_address(&reading, "address", &bound->asked);
+	read_address(&reading, "bound", &bound->address);
+	bound->borrowed = read_choice(&reading, "by", "us", "manager");
+	bound->single = !read_choice(&reading, "more", "no", "yes");
+	bound->reuseport_width = read_number(&reading, "fed", 10, WORKERS_MAX);
+	read_file(&reading, bound);
+	read_settings(&reading, &bound->settings);
 	it->ledger = read_descriptor(&reading, "ledger");
 	it->limiter = read_descriptor(&reading, "limiter");
-	read_fds(&reading, point);
+	read_fds(&reading, bound);
 	it->topic = it->number;
 	if (!reading.wrong && *reading.at == ' ')
 		it->topic = (unsigned)read_number(&reading, "topic", 10, LISTEN_NUMBERS_MAX - 1);
 	if (!reading.wrong && *reading.at && strcmp(reading.at, "\n") != 0)
 		return "the end";
-	if (!reading.wrong && !point->fed)
+	if (!reading.wrong && !bound->reuseport_width)
 		return "fed";
 	return reading.wrong;
 }
@@ -285,27 +286,27 @@ static bool take_descriptor(int fd)
 static bool is_twice(const struct inherited *it, size_t i)
 {
 	for (size_t j = 0; j < i; j++)
-		if (it->point.fds[j] == it->point.fds[i])
+		if (it->bound.fds[j] == it->bound.fds[i])
 			return true;
-	return it->point.fds[i] == it->ledger || it->point.fds[i] == it->limiter;
+	return it->bound.fds[i] == it->ledger || it->bound.fds[i] == it->limiter;
 }
 
 /* NULL, or what is wrong. */
 static const char *take_sockets(const struct inherited *it)
 {
-	const struct point *point = &it->point;
+	const struct bound_socket *bound = &it->bound;
 
-	for (size_t i = 0; i < point->fds_n; i++) {
+	for (size_t i = 0; i < bound->fds_n; i++) {
 		struct activation_socket found;
 		const char *why;
 
-		if (is_twice(it, i) || !take_descriptor(point->fds[i]))
+		if (is_twice(it, i) || !take_descriptor(bound->fds[i]))
 			return "a descriptor that is not there, or is there twice";
-		if (!activation_look(point->fds[i], &found, &why))
+		if (!activation_look(bound->fds[i], &found, &why))
 			return why;
-		if (found.datagrams != point->datagrams ||
-		    found.address.bytes != point->bound.bytes ||
-		    memcmp(&found.address.socket, &point->bound.socket, found.address.bytes) != 0)
+		if (found.datagrams != bound->datagrams ||
+		    found.address.bytes != bound->address.bytes ||
+		    memcmp(&found.address.socket, &bound->address.socket, found.address.bytes) != 0)
 			return "a socket of another address";
 	}
 	return NULL;
@@ -313,32 +314,32 @@ static const char *take_sockets(const struct inherited *it)
 
 static const char *take_accounts(struct inherited *it)
 {
-	if (it->point.datagrams != (it->ledger >= 0) || (it->limiter >= 0 && it->ledger < 0))
+	if (it->bound.datagrams != (it->ledger >= 0) || (it->limiter >= 0 && it->ledger < 0))
 		return "accounts that do not belong there";
 	if ((it->ledger >= 0 && !take_descriptor(it->ledger)) ||
 	    (it->limiter >= 0 && (it->limiter == it->ledger || !take_descriptor(it->limiter))))
 		return "a descriptor that is not there, or is there twice";
-	if (point_attach_accounts(&it->point, it->ledger, it->limiter))
+	if (bound_socket_attach_accounts(&it->bound, it->ledger, it->limiter))
 		return "accounts of another form";
 	return NULL;
 }
 
 /* One that somebody removed, or put another in its place, is not to be had again from the socket.
  */
-static void take_file(struct point *point)
+static void take_file(struct bound_socket *bound)
 {
-	const char *path = address_path(&point->bound);
-	dev_t device = point->file.device;
-	ino_t inode = point->file.inode;
+	const char *path = address_path(&bound->address);
+	dev_t device = bound->file.device;
+	ino_t inode = bound->file.inode;
 
-	point->file = (struct socket_file){.held = -1};
+	bound->file = (struct socket_file){.held = -1};
 	if (path && inode)
-		(void)socket_file_adopt(&point->file, path, device, inode);
+		(void)socket_file_adopt(&bound->file, path, device, inode);
 }
 
 bool listen_read_line(const char *line, char error[CONFIG_ERROR_BYTES])
 {
-	struct inherited it = {.point = {.ledger = -1}};
+	struct inherited it = {.bound = {.ledger = -1}};
 	const char *wrong = read_line(&it, line);
 
 	if (wrong) {
@@ -350,8 +351,8 @@ bool listen_read_line(const char *line, char error[CONFIG_ERROR_BYTES])
 	if (!wrong)
 		wrong = take_accounts(&it);
 	if (!wrong)
-		take_file(&it.point);
-	if (!wrong && !listen_inherit(&it.point, it.protocol, it.number, it.topic))
+		take_file(&it.bound);
+	if (!wrong && !listen_inherit(&it.bound, it.protocol, it.number, it.topic))
 		wrong = "a point too many, or its number is another one's";
 	if (wrong)
 		(void)snprintf(error, CONFIG_ERROR_BYTES, "a point is %s: %.100s", wrong, line);

@@ -1,4 +1,4 @@
-/* Opening a set: a point for each listener, that there is already or is made. */
+/* Opening a set: a bound for each listener, that there is already or is made. */
 #include "master/listen/listen_parts.h"
 
 #include <errno.h>
@@ -16,12 +16,12 @@ static int match(const struct listen_set *set, const struct listen_set *before,
 		 const struct endpoint *endpoint)
 {
 	for (int same = 1; same >= 0; same--)
-		for (size_t i = 0; i < before->points_n; i++) {
-			const struct point *point = before->points[i];
+		for (size_t i = 0; i < before->bound_sockets_n; i++) {
+			const struct bound_socket *bound = before->bound_sockets[i];
 			bool any_port = !address_is_unix(&endpoint->address) &&
 					!address_port(&endpoint->address);
 
-			if (point_is_at(point, endpoint) && listen_place(set, point) < 0 &&
+			if (bound_socket_is_at(bound, endpoint) && listen_place(set, bound) < 0 &&
 			    (same || !any_port) &&
 			    (before->protocols[i] == endpoint->protocol) == (bool)same)
 				return (int)i;
@@ -68,48 +68,51 @@ static unsigned port_of_others(const struct listen_set *set, const struct listen
 		int old = k < i ? -1 : match(set, before, &set->config->listeners[k]);
 
 		if (k < i)
-			return address_port(&set->points[k]->bound);
+			return address_port(&set->bound_sockets[k]->address);
 		if (old >= 0)
-			return address_port(&before->points[old]->bound);
+			return address_port(&before->bound_sockets[old]->address);
 	}
 	return 0;
 }
 
-static struct point *make_point(const struct listen_set *set, const struct listen_set *before,
-				const struct endpoint *endpoint, char error[CONFIG_ERROR_BYTES])
+static struct bound_socket *make_bound_socket(const struct listen_set *set,
+					      const struct listen_set *before,
+					      const struct endpoint *endpoint,
+					      char error[CONFIG_ERROR_BYTES])
 {
-	struct point_settings settings = listen_settings(set->config, endpoint);
+	struct bound_socket_settings settings = listen_settings(set->config, endpoint);
 	struct endpoint there = *endpoint;
-	struct point *point = listen_free_point();
+	struct bound_socket *bound = listen_free_bound_socket();
 	bool alone = true;
 
 	if (!address_is_unix(&there.address) && !address_port(&there.address))
-		address_set_port(&there.address, port_of_others(set, before, set->points_n));
+		address_set_port(&there.address, port_of_others(set, before, set->bound_sockets_n));
 	for (size_t i = 0; i < LISTEN_NUMBERS_MAX; i++)
-		if (listen_all.points[i].used && point_overlaps(&listen_all.points[i], &there))
+		if (listen_all.bound_sockets[i].used &&
+		    bound_socket_overlaps(&listen_all.bound_sockets[i], &there))
 			alone = false;
-	if (!point_open(point, &there, &settings, inherited_socket(endpoint), alone, error))
+	if (!bound_socket_open(bound, &there, &settings, inherited_socket(endpoint), alone, error))
 		return NULL;
-	point->asked = endpoint->address;
-	return point;
+	bound->asked = endpoint->address;
+	return bound;
 }
 
-/* What the workers' sockets of one listener share; its memory is the point's. */
+/* What the workers' sockets of one listener share; its memory is the bound's. */
 static bool open_accounts(struct listen_set *set, size_t i, char error[CONFIG_ERROR_BYTES])
 {
 	uint64_t rate = listen_endpoint(set, i)->rate;
-	struct point *point = set->points[i];
+	struct bound_socket *bound = set->bound_sockets[i];
 
-	if (!point->datagrams)
+	if (!bound->datagrams)
 		return true;
-	if (point_keep_accounts(point, rate)) {
+	if (bound_socket_keep_accounts(bound, rate)) {
 		(void)snprintf(error, CONFIG_ERROR_BYTES,
 			       "shared memory for a listener of datagrams: %s", strerror(ENOMEM));
 		return false;
 	}
-	set->ledgers[i] = (struct datagram_ledger){.dropped = point->dropped};
+	set->ledgers[i] = (struct datagram_ledger){.dropped = bound->dropped};
 	if (rate) {
-		set->limiters[i] = point->limiter;
+		set->limiters[i] = bound->limiter;
 		limiter_set_rate(&set->limiters[i], rate);
 		set->ledgers[i].limiter = &set->limiters[i];
 	}
@@ -119,42 +122,45 @@ static bool open_accounts(struct listen_set *set, size_t i, char error[CONFIG_ER
 /* That of the set before; but where its socket file is lost, a new one is made, with the same
  * number: its connections move as ever, and who waits at the old socket is let in by the old
  * workers. Where that can't be, it is as good as it was. */
-static struct point *same_point(const struct listen_set *set, const struct listen_set *before,
-				struct point *point, const struct endpoint *endpoint)
+static struct bound_socket *same_bound_socket(const struct listen_set *set,
+					      const struct listen_set *before,
+					      struct bound_socket *bound,
+					      const struct endpoint *endpoint)
 {
 	char error[CONFIG_ERROR_BYTES];
-	struct point *anew;
+	struct bound_socket *anew;
 
-	if (!point_is_lost(point))
-		return point;
-	anew = make_point(set, before, endpoint, error);
+	if (!bound_socket_is_lost(bound))
+		return bound;
+	anew = make_bound_socket(set, before, endpoint, error);
 	if (!anew)
 		log_warn("a socket file that was removed does not come back",
 			 LOG_TEXT("error", error));
-	return anew ? anew : point;
+	return anew ? anew : bound;
 }
 
 static bool open_one(struct listen_set *set, struct endpoint *endpoint,
 		     const struct listen_set *before, char error[CONFIG_ERROR_BYTES])
 {
 	int old = match(set, before, endpoint);
-	size_t i = set->points_n;
+	size_t i = set->bound_sockets_n;
 
-	set->points[i] = old >= 0 ? same_point(set, before, before->points[old], endpoint)
-				  : make_point(set, before, endpoint, error);
-	if (!set->points[i])
+	set->bound_sockets[i] =
+	    old >= 0 ? same_bound_socket(set, before, before->bound_sockets[old], endpoint)
+		     : make_bound_socket(set, before, endpoint, error);
+	if (!set->bound_sockets[i])
 		return false;
 	set->protocols[i] = endpoint->protocol;
 	set->numbers[i] = old >= 0 && before->protocols[old] == endpoint->protocol
 			      ? before->numbers[old]
 			      : listen_free_number(set);
 	set->topics[i] = set->numbers[i];
-	set->points_n++;
-	endpoint->address = set->points[i]->bound;
+	set->bound_sockets_n++;
+	endpoint->address = set->bound_sockets[i]->address;
 	/* One socket is for all workers then, whoever made it. */
-	if (set->points[i]->single && listen_mode(set, i) == ACCEPT_REUSEPORT)
+	if (set->bound_sockets[i]->single && listen_mode(set, i) == ACCEPT_REUSEPORT)
 		endpoint->accept = ACCEPT_SHARED;
-	return point_widen(set->points[i], listen_width(set, i), error) &&
+	return bound_socket_widen(set->bound_sockets[i], listen_width(set, i), error) &&
 	       open_accounts(set, i, error);
 }
 
@@ -198,19 +204,19 @@ static bool leave_port(struct listen_set *set, const struct listen_set *before, 
 		       unsigned *tries)
 {
 	struct endpoint *endpoints = set->config->listeners;
-	size_t i = set->points_n, first = first_address(set->config, i);
+	size_t i = set->bound_sockets_n, first = first_address(set->config, i);
 
 	if (reason != EADDRINUSE || !endpoints[i].joined || address_port(&endpoints[i].address) ||
 	    ++*tries > PORT_TRIES)
 		return false;
 	for (size_t k = first; k < i; k++)
-		if (listen_place(before, set->points[k]) >= 0)
+		if (listen_place(before, set->bound_sockets[k]) >= 0)
 			return false;
 	while (i-- > first) {
-		endpoints[i].address = set->points[i]->asked;
-		point_close(set->points[i], false);
+		endpoints[i].address = set->bound_sockets[i]->asked;
+		bound_socket_close(set->bound_sockets[i], false);
 	}
-	set->points_n = first;
+	set->bound_sockets_n = first;
 	return true;
 }
 
@@ -232,7 +238,7 @@ static void join_topics(struct listen_set *set, const struct listen_set *before)
 {
 	size_t n;
 
-	for (size_t first = 0; first < set->points_n; first += n) {
+	for (size_t first = 0; first < set->bound_sockets_n; first += n) {
 		uint32_t topic;
 
 		n = addresses_n(set->config, first);
@@ -252,12 +258,12 @@ bool listen_open(struct listen_set *set, struct config *config, const struct lis
 	*set = (struct listen_set){.config = config, .slots = config->workers};
 	listen_register(set);
 	warn_of_somaxconn(config->backlog);
-	while (set->points_n < config->listeners_n) {
-		size_t i = set->points_n;
+	while (set->bound_sockets_n < config->listeners_n) {
+		size_t i = set->bound_sockets_n;
 
 		errno = 0;
 		if (!open_one(set, &config->listeners[i], before, error) &&
-		    (set->points_n > i ||
+		    (set->bound_sockets_n > i ||
 		     (!leave_out(config, i, errno) && !leave_port(set, before, errno, &tries)))) {
 			listen_drop(set);
 			return false;

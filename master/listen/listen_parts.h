@@ -9,29 +9,31 @@
 #define LISTEN_SETS_MAX 2
 
 extern struct listen_all {
-	struct point points[LISTEN_NUMBERS_MAX];
+	struct bound_socket bound_sockets[LISTEN_NUMBERS_MAX];
 	struct listen_set *sets[LISTEN_SETS_MAX]; /* that are open */
 	struct listen_set inherited;		  /* of the master before us, until it has gone */
 } listen_all;
 
 const struct endpoint *listen_endpoint(const struct listen_set *set, size_t i);
 enum accept_mode listen_mode(const struct listen_set *set, size_t i);
-struct point_settings listen_settings(const struct config *config, const struct endpoint *endpoint);
-/* How many of the point's sockets this set has: the first ones. */
+struct bound_socket_settings listen_settings(const struct config *config,
+					     const struct endpoint *endpoint);
+/* How many of the bound's sockets this set has: the first ones. */
 size_t listen_width(const struct listen_set *set, size_t i);
-/* Which listener of the set has this point? -1: none. */
-int listen_place(const struct listen_set *set, const struct point *point);
+/* Which listener of the set has this bound? -1: none. */
+int listen_place(const struct listen_set *set, const struct bound_socket *bound);
 /* Has one of the first n listeners of a set this topic? */
 bool listen_has_topic(const struct listen_set *set, size_t n, uint32_t number);
 /* Nobody's, neither of a listener nor of a topic. */
 uint32_t listen_free_number(const struct listen_set *set);
-struct point *listen_free_point(void);
+struct bound_socket *listen_free_bound_socket(void);
 void listen_register(struct listen_set *set);
 
-/* Takes in a copy of a point that another master made. NULL: there are too many, or the number is
+/* Takes in a copy of a bound that another master made. NULL: there are too many, or the number is
  * another one's. */
-struct point *listen_inherit(const struct point *point, const struct protocol *protocol,
-			     uint32_t number, uint32_t topic);
+struct bound_socket *listen_inherit(const struct bound_socket *bound,
+				    const struct protocol *protocol, uint32_t number,
+				    uint32_t topic);
 /* Has what was inherited this descriptor already? */
 bool listen_inherited(int fd);
 

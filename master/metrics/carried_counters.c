@@ -10,8 +10,8 @@
 #define NOWHERE UINT32_MAX
 
 static struct {
-	struct board *board;	   /* the new one; NULL: nothing is carried */
-	const unsigned char *from; /* the old one */
+	struct scoreboard *scoreboard; /* the new one; NULL: nothing is carried */
+	const unsigned char *from;     /* the old one */
 	size_t bytes;
 	/* As the old one says, and checked. */
 	size_t seats_n, seats_at, seat_bytes, carried_at, carried_bytes;
@@ -26,7 +26,7 @@ static bool fits(uint64_t at, uint64_t each, uint64_t n)
 	return at % 8 == 0 && each % 8 == 0 && each >= 8 && at + each * n <= carried.bytes;
 }
 
-static bool take_header(const struct board_head *head)
+static bool take_header(const struct scoreboard_head *head)
 {
 	carried.seats_n = head->seats_n < SEATS_MAX ? head->seats_n : SEATS_MAX;
 	carried.seats_at = head->seats_at;
@@ -34,18 +34,18 @@ static bool take_header(const struct board_head *head)
 	carried.carried_at = head->carried_at;
 	carried.carried_bytes = head->carried_bytes;
 	carried.carries = head->carries;
-	return head->version == BOARD_VERSION && head->rows_n <= BOARD_ROWS_MAX &&
+	return head->version == SCOREBOARD_VERSION && head->rows_n <= SCOREBOARD_ROWS_MAX &&
 	       fits(head->seats_at, head->seat_bytes, head->seats_n) &&
 	       fits(head->carried_at, head->carried_bytes, head->seats_n);
 }
 
-static uint32_t place_of(const struct board_head *head, const struct stats_row *row)
+static uint32_t place_of(const struct scoreboard_head *head, const struct stats_row *row)
 {
 	size_t least =
 	    carried.seat_bytes < carried.carried_bytes ? carried.seat_bytes : carried.carried_bytes;
 
 	for (uint32_t i = 0; i < head->rows_n; i++) {
-		const struct board_row *there = &head->rows[i];
+		const struct scoreboard_row *there = &head->rows[i];
 
 		if (strncmp(there->name, row->name, sizeof there->name) == 0 &&
 		    there->kind == (uint32_t)row->kind && there->offset % 8 == 0 &&
@@ -59,7 +59,7 @@ static bool map(int fd)
 {
 	struct stat status;
 
-	if (fstat(fd, &status) < 0 || status.st_size < (off_t)sizeof(struct board_head))
+	if (fstat(fd, &status) < 0 || status.st_size < (off_t)sizeof(struct scoreboard_head))
 		return false;
 	carried.bytes = (size_t)status.st_size;
 	carried.from = sys_map(carried.bytes, MAP_SHARED, fd);
@@ -68,7 +68,7 @@ static bool map(int fd)
 
 static bool follow(void)
 {
-	struct board_head *head = malloc(sizeof *head);
+	struct scoreboard_head *head = malloc(sizeof *head);
 	bool good;
 
 	carried.places = calloc(stats_rows_n, sizeof *carried.places);
@@ -91,7 +91,7 @@ static void let_go(void)
 	memset(&carried, 0, sizeof carried);
 }
 
-bool carried_open(struct board *board, int fd)
+bool carried_open(struct scoreboard *scoreboard, int fd)
 {
 	bool good = map(fd) && follow();
 
@@ -102,8 +102,8 @@ bool carried_open(struct board *board, int fd)
 	}
 	/* A worker has its own seat, and no more of it. */
 	(void)madvise((void *)(uintptr_t)carried.from, carried.bytes, MADV_DONTFORK);
-	carried.board = board;
-	board->head.carries = true;
+	carried.scoreboard = scoreboard;
+	scoreboard->head.carries = true;
 	carried_look();
 	return true;
 }
@@ -129,21 +129,21 @@ static uint64_t value_of(size_t seat, const struct stats_row *row, uint32_t plac
 
 void carried_look(void)
 {
-	for (size_t seat = 0; carried.board && seat < carried.seats_n; seat++)
+	for (size_t seat = 0; carried.scoreboard && seat < carried.seats_n; seat++)
 		for (size_t i = 0; i < stats_rows_n; i++)
 			if (carried.places[i] != NOWHERE)
-				stats_store(&carried.board->carried[seat], &stats_rows[i],
+				stats_store(&carried.scoreboard->carried[seat], &stats_rows[i],
 					    value_of(seat, &stats_rows[i], carried.places[i]));
 }
 
 void carried_close(void)
 {
-	struct board *board = carried.board;
+	struct scoreboard *scoreboard = carried.scoreboard;
 
-	if (!board)
+	if (!scoreboard)
 		return;
 	carried_look();
 	for (size_t seat = 0; seat < carried.seats_n; seat++)
-		stats_clear_gauges(&board->carried[seat]);
+		stats_clear_gauges(&scoreboard->carried[seat]);
 	let_go();
 }

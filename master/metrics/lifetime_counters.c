@@ -13,15 +13,15 @@
 #include "reactor/base/log.h"
 #include "reactor/base/sys.h"
 
-#define ANNALS_VERSION 2
-#define ANNALS_SEATS   (SEATS_MAX + 2)
-#define ANNALS_NAMES   1024 /* a power of two, far more than there are counters */
+#define LIFETIME_VERSION 2
+#define LIFETIME_SEATS	 (SEATS_MAX + 2)
+#define LIFETIME_NAMES	 1024 /* a power of two, far more than there are counters */
 
 /*
  * Two masters may write here at a time, each of its own processes. cpu_us is what is shown, one
  * word that only grows; used_us is of those that have ended.
  */
-struct annals_seat {
+struct lifetime_seat {
 	uint64_t pid; /* 0: it was reaped */
 	uint64_t born_us, started;
 	uint64_t used_us, cpu_us;
@@ -29,24 +29,24 @@ struct annals_seat {
 
 /* A counter has its place by its name, as a hash: two versions of weir that write here at a time
  * may know others of them. */
-struct annals_name {
+struct lifetime_name {
 	uint64_t id; /* 0: it is nobody's */
 	uint64_t value;
 };
 
-struct annals {
+struct lifetime_counters {
 	uint64_t version, bytes, began_us, masters;
 	uint64_t restarts[WORKERS_MAX];
-	struct annals_seat seats[ANNALS_SEATS];
-	struct annals_name names[ANNALS_NAMES];
+	struct lifetime_seat seats[LIFETIME_SEATS];
+	struct lifetime_name names[LIFETIME_NAMES];
 };
 
 static struct {
-	struct annals *shared; /* NULL: there are none */
+	struct lifetime_counters *shared; /* NULL: there are none */
 	int fd;
 	/* Of the master's own counters: what those before it had, once somebody asked. */
-	uint64_t before[BOARD_ROWS_MAX];
-	bool known[BOARD_ROWS_MAX];
+	uint64_t before[SCOREBOARD_ROWS_MAX];
+	bool known[SCOREBOARD_ROWS_MAX];
 } here = {.fd = -1};
 
 #define READ(place)	    __atomic_load_n(&(place), __ATOMIC_RELAXED)
@@ -67,12 +67,13 @@ static bool attach(int fd)
 {
 	struct stat status;
 
-	if (fstat(fd, &status) < 0 || status.st_size != (off_t)sizeof(struct annals))
+	if (fstat(fd, &status) < 0 || status.st_size != (off_t)sizeof(struct lifetime_counters))
 		return false;
 	here.shared = sys_map(sizeof *here.shared, MAP_SHARED, fd);
 	if (!here.shared)
 		return false;
-	if (here.shared->version == ANNALS_VERSION && here.shared->bytes == sizeof(struct annals)) {
+	if (here.shared->version == LIFETIME_VERSION &&
+	    here.shared->bytes == sizeof(struct lifetime_counters)) {
 		here.fd = fd;
 		return true;
 	}
@@ -84,19 +85,19 @@ static bool attach(int fd)
 static void make(void)
 {
 	here.fd = memfd_create("weir-annals", MFD_CLOEXEC);
-	if (here.fd >= 0 && ftruncate(here.fd, sizeof(struct annals)) == 0)
+	if (here.fd >= 0 && ftruncate(here.fd, sizeof(struct lifetime_counters)) == 0)
 		here.shared = sys_map(sizeof *here.shared, MAP_SHARED, here.fd);
 	if (!here.shared) {
 		log_warn("no memory for annals: what happens is not counted");
-		annals_close();
+		lifetime_counters_close();
 		return;
 	}
-	here.shared->version = ANNALS_VERSION;
-	here.shared->bytes = sizeof(struct annals);
+	here.shared->version = LIFETIME_VERSION;
+	here.shared->bytes = sizeof(struct lifetime_counters);
 	here.shared->began_us = wall_us();
 }
 
-void annals_open(int inherited)
+void lifetime_counters_open(int inherited)
 {
 	if (inherited >= 0 && !attach(inherited)) {
 		log_warn("other annals than those of the master before: they begin anew");
@@ -108,12 +109,12 @@ void annals_open(int inherited)
 		(void)madvise(here.shared, sizeof *here.shared, MADV_DONTFORK);
 }
 
-int annals_fd(void)
+int lifetime_counters_fd(void)
 {
 	return here.fd;
 }
 
-void annals_close(void)
+void lifetime_counters_close(void)
 {
 	if (here.shared)
 		(void)munmap(here.shared, sizeof *here.shared);
@@ -128,7 +129,7 @@ void annals_close(void)
 
 static uint64_t id_of(const char *name)
 {
-	uint64_t hash = ANNALS_NAMES;
+	uint64_t hash = LIFETIME_NAMES;
 
 	while (*name)
 		hash = hash_mix(hash ^ (unsigned char)*name++);
@@ -140,8 +141,8 @@ static uint64_t *place_of(const char *name)
 {
 	uint64_t id = id_of(name);
 
-	for (size_t i = 0; here.shared && i < ANNALS_NAMES; i++) {
-		struct annals_name *at = &here.shared->names[(id / 2 + i) % ANNALS_NAMES];
+	for (size_t i = 0; here.shared && i < LIFETIME_NAMES; i++) {
+		struct lifetime_name *at = &here.shared->names[(id / 2 + i) % LIFETIME_NAMES];
 		uint64_t nobody = 0;
 
 		if (__atomic_compare_exchange_n(&at->id, &nobody, id, false, __ATOMIC_RELAXED,
@@ -152,32 +153,32 @@ static uint64_t *place_of(const char *name)
 	return NULL;
 }
 
-static const char *const annal_names[ANNALS] = {
-    [ANNAL_RELOADS] = "reloads",
-    [ANNAL_RELOADS_FAILED] = "reloads_failed",
-    [ANNAL_UPGRADES] = "upgrades",
-    [ANNAL_UPGRADES_FAILED] = "upgrades_failed",
+static const char *const lifetime_counter_names[LIFETIME_COUNTERS] = {
+    [LIFETIME_RELOADS] = "reloads",
+    [LIFETIME_RELOADS_FAILED] = "reloads_failed",
+    [LIFETIME_UPGRADES] = "upgrades",
+    [LIFETIME_UPGRADES_FAILED] = "upgrades_failed",
 };
 
-void annals_add(enum annal annal)
+void lifetime_counters_add(enum lifetime_counter lifetime_counter)
 {
-	uint64_t *value = place_of(annal_names[annal]);
+	uint64_t *value = place_of(lifetime_counter_names[lifetime_counter]);
 
 	if (value)
 		ADD(*value, 1);
 }
 
-uint64_t annals_count(enum annal annal)
+uint64_t lifetime_counters_count(enum lifetime_counter lifetime_counter)
 {
-	uint64_t *value = place_of(annal_names[annal]);
+	uint64_t *value = place_of(lifetime_counter_names[lifetime_counter]);
 
 	return value ? READ(*value) : 0;
 }
 
 /* What was shown of it is what the next master goes on from; so that is written down. */
-uint64_t annals_own(size_t row, uint64_t value)
+uint64_t lifetime_counters_of_masters(size_t row, uint64_t value)
 {
-	char name[BOARD_NAME_BYTES + 8];
+	char name[SCOREBOARD_NAME_BYTES + 8];
 	uint64_t *shown;
 
 	(void)snprintf(name, sizeof name, "master %s", stats_rows[row].name);
@@ -192,39 +193,39 @@ uint64_t annals_own(size_t row, uint64_t value)
 	return READ(*shown);
 }
 
-void annals_leave_own(const struct stats *own)
+void lifetime_counters_leave_master(const struct stats *own)
 {
 	for (size_t row = 0; row < stats_rows_n; row++)
-		(void)annals_own(row, stats_value(own, &stats_rows[row]));
+		(void)lifetime_counters_of_masters(row, stats_value(own, &stats_rows[row]));
 }
 
-uint64_t annals_began_us(void)
+uint64_t lifetime_counters_began_us(void)
 {
 	return here.shared ? here.shared->began_us : 0;
 }
 
-void annals_restarted(unsigned slot)
+void lifetime_counters_count_restart(unsigned slot)
 {
 	if (here.shared && slot < WORKERS_MAX)
 		ADD(here.shared->restarts[slot], 1);
 }
 
-uint64_t annals_restarts(unsigned slot)
+uint64_t lifetime_counters_restarts(unsigned slot)
 {
 	return here.shared && slot < WORKERS_MAX ? READ(here.shared->restarts[slot]) : 0;
 }
 
 /* ---- processes ---- */
 
-static struct annals_seat *seat_at(unsigned seat)
+static struct lifetime_seat *seat_at(unsigned seat)
 {
-	return here.shared && seat < ANNALS_SEATS ? &here.shared->seats[seat] : NULL;
+	return here.shared && seat < LIFETIME_SEATS ? &here.shared->seats[seat] : NULL;
 }
 
 /* What was seen of one that nobody reaped here is all that will be known of it. */
-void annals_here(unsigned seat, pid_t pid)
+void lifetime_counters_process_began(unsigned seat, pid_t pid)
 {
-	struct annals_seat *at = seat_at(seat);
+	struct lifetime_seat *at = seat_at(seat);
 	struct proc proc;
 
 	if (!at)
@@ -235,11 +236,12 @@ void annals_here(unsigned seat, pid_t pid)
 	WRITE(at->pid, pid);
 }
 
-void annals_here_master(void)
+void lifetime_counters_master_began(void)
 {
 	if (!here.shared)
 		return;
-	annals_here(ANNALS_MASTER + (unsigned)(here.shared->masters & 1), getpid());
+	lifetime_counters_process_began(LIFETIME_MASTER + (unsigned)(here.shared->masters & 1),
+					getpid());
 	ADD(here.shared->masters, 1);
 }
 
@@ -248,7 +250,7 @@ static uint64_t us_of(const struct timeval *time)
 	return (uint64_t)time->tv_sec * 1000000 + (uint64_t)time->tv_usec;
 }
 
-static void grow(struct annals_seat *at, uint64_t cpu_us)
+static void grow(struct lifetime_seat *at, uint64_t cpu_us)
 {
 	if (cpu_us > READ(at->cpu_us))
 		WRITE(at->cpu_us, cpu_us);
@@ -256,9 +258,9 @@ static void grow(struct annals_seat *at, uint64_t cpu_us)
 
 /* Who looks at it meanwhile, and is another master, must not add what it used twice: the pid
  * goes first. */
-void annals_gone(unsigned seat, const struct rusage *used)
+void lifetime_counters_process_ended(unsigned seat, const struct rusage *used)
 {
-	struct annals_seat *at = seat_at(seat);
+	struct lifetime_seat *at = seat_at(seat);
 
 	if (!at || !READ(at->pid))
 		return;
@@ -268,17 +270,17 @@ void annals_gone(unsigned seat, const struct rusage *used)
 }
 
 /* What could not be seen when it came is what can be seen now: nobody has reaped it. */
-static bool is_it(struct annals_seat *at, const struct proc *proc)
+static bool is_it(struct lifetime_seat *at, const struct proc *proc)
 {
 	if (!READ(at->started))
 		WRITE(at->started, proc->started);
 	return proc->started == READ(at->started);
 }
 
-struct annals_process annals_look(unsigned seat)
+struct lifetime_process lifetime_counters_process(unsigned seat)
 {
-	struct annals_seat *at = seat_at(seat);
-	struct annals_process process = {0};
+	struct lifetime_seat *at = seat_at(seat);
+	struct lifetime_process process = {0};
 	uint64_t pid, used_us;
 	struct proc proc;
 

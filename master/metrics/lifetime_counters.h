@@ -1,12 +1,12 @@
 /*
- * annals: what happened since weir was started, over all of its masters and workers.
+ * lifetime_counters: what happened since weir was started, over all of its masters and workers.
  *
  * Memory that a master shares with the next one, and with no worker: no counter that is kept
  * here goes back at an upgrade, or when a worker ends. The first master makes it, each one
  * gives its descriptor on. Where there is no memory for it, nothing is written down, and all
- * is 0; the same before annals_open().
+ * is 0; the same before lifetime_counters_open().
  *
- * A seat is a process' place, as the board has them for workers; masters have one each, too.
+ * A seat is a process' place, as the scoreboard has them for workers; masters have one each, too.
  */
 #ifndef MASTER_METRICS_LIFETIME_COUNTERS_H
 #define MASTER_METRICS_LIFETIME_COUNTERS_H
@@ -18,39 +18,45 @@
 
 #include "worker/scoreboard.h"
 
-enum annal { ANNAL_RELOADS, ANNAL_RELOADS_FAILED, ANNAL_UPGRADES, ANNAL_UPGRADES_FAILED, ANNALS };
+enum lifetime_counter {
+	LIFETIME_RELOADS,
+	LIFETIME_RELOADS_FAILED,
+	LIFETIME_UPGRADES,
+	LIFETIME_UPGRADES_FAILED,
+	LIFETIME_COUNTERS
+};
 
 /* Those of a master before us (-1: there was none, or it had none), or new ones. */
-void annals_open(int inherited);
-int annals_fd(void); /* -1: there are none */
-void annals_close(void);
+void lifetime_counters_open(int inherited);
+int lifetime_counters_fd(void); /* -1: there are none */
+void lifetime_counters_close(void);
 
-void annals_add(enum annal annal);
-uint64_t annals_count(enum annal annal);
+void lifetime_counters_add(enum lifetime_counter lifetime_counter);
+uint64_t lifetime_counters_count(enum lifetime_counter lifetime_counter);
 /* What all masters together have counted of a row of stats, of which `value` is this one's part.
  * Only the master that serves may ask. */
-uint64_t annals_own(size_t row, uint64_t value);
+uint64_t lifetime_counters_of_masters(size_t row, uint64_t value);
 /* Writes down what this master counted, for the next one to go on from. */
-void annals_leave_own(const struct stats *own);
-/* Unix time, in microseconds, of the first annals_open(). */
-uint64_t annals_began_us(void);
+void lifetime_counters_leave_master(const struct stats *own);
+/* Unix time, in microseconds, of the first lifetime_counters_open(). */
+uint64_t lifetime_counters_began_us(void);
 
 /* A worker came because the one before had died. */
-void annals_restarted(unsigned slot);
-uint64_t annals_restarts(unsigned slot);
+void lifetime_counters_count_restart(unsigned slot);
+uint64_t lifetime_counters_restarts(unsigned slot);
 
 /* ---- processes ---- */
 
-#define ANNALS_MASTER SEATS_MAX /* and one more, for the next master */
+#define LIFETIME_MASTER SEATS_MAX /* and one more, for the next master */
 
 /* This process is there from now on; before it was forked anew, the last one had ended. */
-void annals_here(unsigned seat, pid_t pid);
+void lifetime_counters_process_began(unsigned seat, pid_t pid);
 /* It was reaped, and this is what it had used. */
-void annals_gone(unsigned seat, const struct rusage *used);
+void lifetime_counters_process_ended(unsigned seat, const struct rusage *used);
 /* This master's own; it is no worker's, nor another master's. */
-void annals_here_master(void);
+void lifetime_counters_master_began(void);
 
-struct annals_process {
+struct lifetime_process {
 	uint64_t cpu_us;       /* of all that were in this seat; never goes back */
 	uint64_t memory_bytes; /* 0: nobody is there now */
 	char state;	       /* as proc.h has it; 0: the same, or it is not known */
@@ -58,6 +64,6 @@ struct annals_process {
 };
 
 /* Asks /proc. */
-struct annals_process annals_look(unsigned seat);
+struct lifetime_process lifetime_counters_process(unsigned seat);
 
 #endif

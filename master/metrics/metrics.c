@@ -23,10 +23,10 @@
 
 /* One of our addresses. */
 struct place {
-	struct point point; /* not used: this is nobody's place */
-	bool wanted;	    /* by the configuration that is, or may be, the next one */
-	bool staged;	    /* by that one alone */
-	bool guest;	    /* the socket, and its file, are another master's still */
+	struct bound_socket bound; /* not used: this is nobody's place */
+	bool wanted;		   /* by the configuration that is, or may be, the next one */
+	bool staged;		   /* by that one alone */
+	bool shared;		   /* the socket, and its file, are another master's still */
 	bool serving;
 	struct listener listeners[2]; /* in turns: the one before may still be queued */
 	unsigned current;
@@ -37,7 +37,7 @@ struct place {
 static struct {
 	const struct metrics_owner *owner; /* NULL: not begun */
 	struct place places[PLACES_MAX];
-	struct metrics_legacy strangers; /* inherited, and not where we are to be */
+	struct metrics_inherited strangers; /* inherited, and not where we are to be */
 	bool serving, left;
 	struct conn_table table;
 	bool has_table;
@@ -47,7 +47,7 @@ static struct {
 
 #define EACH_PLACE(place)                                                                          \
 	for (struct place *place = metrics.places; place < metrics.places + PLACES_MAX; place++)   \
-		if (place->point.used)
+		if (place->bound.used)
 
 const struct metrics_owner *metrics_owner(void)
 {
@@ -69,7 +69,7 @@ static struct endpoint endpoint_of(const struct address *address)
 static struct place *place_of(const struct address *address)
 {
 	EACH_PLACE (place)
-		if (address_is_same(&place->point.asked, address))
+		if (address_is_same(&place->bound.asked, address))
 			return place;
 	return NULL;
 }
@@ -77,7 +77,7 @@ static struct place *place_of(const struct address *address)
 static struct place *free_place(void)
 {
 	for (struct place *place = metrics.places; place < metrics.places + PLACES_MAX; place++)
-		if (!place->point.used)
+		if (!place->bound.used)
 			return place;
 	CHECK(false); /* two configurations have at most as many */
 	return NULL;
@@ -92,20 +92,20 @@ static struct address at_same_port(const struct address *address, const struct c
 		const struct place *other = place_of(&config->metrics_at[i]);
 
 		if (other && !address_port(&there))
-			address_set_port(&there, address_port(&other->point.bound));
+			address_set_port(&there, address_port(&other->bound.address));
 	}
 	return there;
 }
 
-static const struct point_settings settings = {.backlog = BACKLOG};
+static const struct bound_socket_settings settings = {.backlog = BACKLOG};
 
 /* An error of it is said without a scheme, as the address was given. */
-static bool open_there(struct point *point, const struct endpoint *endpoint, bool alone,
+static bool open_there(struct bound_socket *bound, const struct endpoint *endpoint, bool alone,
 		       char error[CONFIG_ERROR_BYTES])
 {
 	static const char with[] = "listening on metrics://", without[] = "metrics ";
 
-	if (point_open(point, endpoint, &settings, NULL, alone, error))
+	if (bound_socket_open(bound, endpoint, &settings, NULL, alone, error))
 		return true;
 	if (strncmp(error, with, sizeof with - 1) == 0) {
 		memmove(error + sizeof without - 1, error + sizeof with - 1,
@@ -119,7 +119,7 @@ static bool open_there(struct point *point, const struct endpoint *endpoint, boo
 static bool is_alone(const struct endpoint *endpoint)
 {
 	EACH_PLACE (place)
-		if (point_overlaps(&place->point, endpoint))
+		if (bound_socket_overlaps(&place->bound, endpoint))
 			return false;
 	return !metrics.strangers.n;
 }
@@ -144,9 +144,9 @@ static struct place *open_place(const struct config *config, const struct addres
 	struct endpoint endpoint = endpoint_of(&there);
 	struct place *place = free_place();
 
-	if (!open_there(&place->point, &endpoint, is_alone(&endpoint), error))
+	if (!open_there(&place->bound, &endpoint, is_alone(&endpoint), error))
 		return NULL;
-	place->point.asked = *address;
+	place->bound.asked = *address;
 	place->staged = true;
 	return place;
 }
@@ -157,9 +157,9 @@ static struct place *same_place(const struct config *config, struct place *place
 	char error[CONFIG_ERROR_BYTES];
 	struct place *anew;
 
-	if (!point_is_lost(&place->point))
+	if (!bound_socket_is_lost(&place->bound))
 		return place;
-	anew = open_place(config, &place->point.asked, error);
+	anew = open_place(config, &place->bound.asked, error);
 	if (!anew)
 		log_warn("a socket file that was removed does not come back",
 			 LOG_TEXT("error", error));
@@ -189,15 +189,15 @@ static bool open_places(const struct config *config, char error[CONFIG_ERROR_BYT
 
 static void add_stranger(int fd, const struct socket_file *file)
 {
-	struct metrics_legacy *strangers = &metrics.strangers;
+	struct metrics_inherited *strangers = &metrics.strangers;
 
 	strangers->fds[strangers->n] = fd;
 	strangers->files[strangers->n++] = *file;
 }
 
-static void adopt_places(const struct config *config, const struct metrics_legacy *legacy)
+static void adopt_places(const struct config *config, const struct metrics_inherited *inherited)
 {
-	for (size_t i = 0; i < legacy->n; i++) {
+	for (size_t i = 0; i < inherited->n; i++) {
 		bool adopted = false;
 
 		for (size_t j = 0; j < config->metrics_n && !adopted; j++) {
@@ -206,29 +206,30 @@ static void adopt_places(const struct config *config, const struct metrics_legac
 			char at[ADDRESS_TEXT_BYTES];
 
 			address_format(&endpoint.address, at);
-			adopted = !place_of(&endpoint.address) && strcmp(at, legacy->at[i]) == 0 &&
-				  point_adopt(&place->point, &endpoint, &settings, legacy->fds[i],
-					      &legacy->files[i]);
-			place->guest = adopted;
+			adopted = !place_of(&endpoint.address) &&
+				  strcmp(at, inherited->at[i]) == 0 &&
+				  bound_socket_adopt(&place->bound, &endpoint, &settings,
+						     inherited->fds[i], &inherited->files[i]);
+			place->shared = adopted;
 		}
 		if (!adopted)
-			add_stranger(legacy->fds[i], &legacy->files[i]);
+			add_stranger(inherited->fds[i], &inherited->files[i]);
 	}
 }
 
-bool metrics_bind(const struct config *config, const struct metrics_legacy *legacy,
+bool metrics_bind(const struct config *config, const struct metrics_inherited *inherited,
 		  char error[CONFIG_ERROR_BYTES])
 {
-	adopt_places(config, legacy);
+	adopt_places(config, inherited);
 	if (!open_places(config, error))
 		return false;
 	EACH_PLACE (place) {
 		place->staged = false;
 		if (place->wanted)
 			continue;
-		add_stranger(place->point.fds[0], &place->point.file);
-		socket_file_forget(&place->point.file);
-		place->point = (struct point){.ledger = -1};
+		add_stranger(place->bound.fds[0], &place->bound.file);
+		socket_file_forget(&place->bound.file);
+		place->bound = (struct bound_socket){.ledger = -1};
 	}
 	return true;
 }
@@ -236,7 +237,7 @@ bool metrics_bind(const struct config *config, const struct metrics_legacy *lega
 /* The other master's, and of no use to anybody: who comes there is refused. */
 static void dismiss_strangers(void)
 {
-	struct metrics_legacy *strangers = &metrics.strangers;
+	struct metrics_inherited *strangers = &metrics.strangers;
 
 	while (strangers->n) {
 		int fd = strangers->fds[--strangers->n];
@@ -335,7 +336,7 @@ static void listen_at(struct place *place)
 	int fd, error;
 
 	CHECK(metrics.has_table);
-	fd = fcntl(place->point.fds[0], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	fd = fcntl(place->bound.fds[0], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	error = fd < 0 ? -errno : 0;
 	if (!error) {
 		place->current ^= 1;
@@ -344,7 +345,7 @@ static void listen_at(struct place *place)
 		place->serving = true;
 		(void)listener_resume(metrics.owner->loop, listener);
 	}
-	address_format(&place->point.bound, text);
+	address_format(&place->bound.address, text);
 	if (error)
 		log_error("metrics are not served", LOG_TEXT("address", text),
 			  LOG_TEXT("error", strerror(-error)));
@@ -383,16 +384,16 @@ void metrics_begin(const struct metrics_owner *owner)
 /* The next master, which has gone, may have ended it. */
 static void bind_again(struct place *place)
 {
-	struct endpoint endpoint = endpoint_of(&place->point.asked);
+	struct endpoint endpoint = endpoint_of(&place->bound.asked);
 	char error[CONFIG_ERROR_BYTES];
 	int listens = 0;
 	socklen_t n = sizeof listens;
 
-	if (getsockopt(place->point.fds[0], SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) == 0 &&
+	if (getsockopt(place->bound.fds[0], SOL_SOCKET, SO_ACCEPTCONN, &listens, &n) == 0 &&
 	    listens)
 		return;
-	point_close(&place->point, true);
-	if (!open_there(&place->point, &endpoint, true, error))
+	bound_socket_close(&place->bound, true);
+	if (!open_there(&place->bound, &endpoint, true, error))
 		log_error("metrics are not served", LOG_TEXT("error", error));
 }
 
@@ -404,7 +405,7 @@ void metrics_serve(void)
 	EACH_PLACE (place) {
 		if (metrics.left)
 			bind_again(place);
-		place->guest = false;
+		place->shared = false;
 	}
 	metrics.left = metrics.table.draining = false;
 	metrics.serving = true;
@@ -436,21 +437,21 @@ bool metrics_at(char text[METRICS_TEXT_BYTES])
 	EACH_PLACE (place) {
 		if (!place->serving || n >= METRICS_TEXT_BYTES)
 			continue;
-		address_format(&place->point.bound, one);
+		address_format(&place->bound.address, one);
 		n += (size_t)snprintf(text + n, METRICS_TEXT_BYTES - n, "%s%s", n ? " " : "", one);
 	}
 	return n != 0;
 }
 
-void metrics_bequeath(struct metrics_legacy *legacy)
+void metrics_export(struct metrics_inherited *inherited)
 {
-	legacy->n = 0;
+	inherited->n = 0;
 	EACH_PLACE (place) {
-		if (legacy->n == METRICS_ADDRESSES_MAX) /* a reload that moves them goes on */
+		if (inherited->n == METRICS_ADDRESSES_MAX) /* a reload that moves them goes on */
 			break;
-		legacy->fds[legacy->n] = place->point.fds[0];
-		legacy->files[legacy->n] = place->point.file;
-		address_format(&place->point.asked, legacy->at[legacy->n++]);
+		inherited->fds[inherited->n] = place->bound.fds[0];
+		inherited->files[inherited->n] = place->bound.file;
+		address_format(&place->bound.asked, inherited->at[inherited->n++]);
 	}
 }
 
@@ -464,7 +465,8 @@ void metrics_close(void)
 		metrics.has_table = metrics.serving = false;
 	}
 	EACH_PLACE (place)
-		point_close(&place->point, !place->staged && (metrics.left || place->guest));
+		bound_socket_close(&place->bound,
+				   !place->staged && (metrics.left || place->shared));
 }
 
 /* ---- a reload ---- */
@@ -491,7 +493,7 @@ void metrics_settle(bool staged)
 
 		if (!stays) {
 			stop_listening(place);
-			point_close(&place->point, false);
+			bound_socket_close(&place->bound, false);
 		} else if (place->staged) {
 			listen_at(place);
 		}

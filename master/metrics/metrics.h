@@ -20,14 +20,14 @@
 
 struct metrics_owner {
 	struct loop *loop;
-	const struct board *board;
+	const struct scoreboard *scoreboard;
 	const struct stats *own;      /* what the master counts */
 	const char *(*state)(void);   /* one word: starting, serving, ... */
 	const char *(*unready)(void); /* why nobody should be sent here; NULL: weir is ready */
 };
 
 /* What another master hands over. */
-struct metrics_legacy {
+struct metrics_inherited {
 	size_t n; /* addresses */
 	int fds[METRICS_ADDRESSES_MAX];
 	char at[METRICS_ADDRESSES_MAX][ADDRESS_TEXT_BYTES]; /* as its configuration had them */
@@ -36,7 +36,7 @@ struct metrics_legacy {
 
 /* Binds where the configuration says, or takes what was inherited and is there. False: it
  * can't be had, and why. Nobody is let in yet. */
-bool metrics_bind(const struct config *config, const struct metrics_legacy *legacy,
+bool metrics_bind(const struct config *config, const struct metrics_inherited *inherited,
 		  char error[CONFIG_ERROR_BYTES]);
 /* Once the loop is there. Borrows its owner. */
 void metrics_begin(const struct metrics_owner *owner);
@@ -53,7 +53,7 @@ void metrics_settle(bool staged);
 bool metrics_at(char text[METRICS_TEXT_BYTES]);
 
 /* For the next master. */
-void metrics_bequeath(struct metrics_legacy *legacy);
+void metrics_export(struct metrics_inherited *inherited);
 /* The next master lets people in from now on: whoever has asked here, or is about to, has his
  * answer, and others go. */
 void metrics_leave(void);

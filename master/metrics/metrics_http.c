@@ -1,6 +1,6 @@
 /*
  * What is said at the metrics address. A request has one turn: its answer's head, with a short
- * body, or what metrics_speak() adds to it. The text of a scrape is written a piece at a time, as
+ * body, or what metrics_produce() adds to it. The text of a scrape is written a piece at a time, as
  * the peer takes it, from numbers that were read at one moment.
  *
  * Numbers and text are work on the master's loop, which others wait for: in a pass of it one
@@ -95,16 +95,16 @@ static void rota_turn(struct loop *loop, struct source *source)
 	conn = http.line[0];
 	leave_line(conn);
 	http.turns[next % 2] = (struct turn){next, conn};
-	conn_go_on(conn);
+	conn_resume_input(conn);
 	if (http.line_n)
-		loop_poke(loop, source);
+		loop_wake(loop, source);
 }
 
 static void join_line(struct conn *conn)
 {
 	struct visit *visit = conn_state(conn);
 
-	conn_wait(conn);
+	conn_pause_input(conn);
 	if (visit->queued)
 		return;
 	CHECK(http.line_n < METRICS_CONNECTIONS);
@@ -112,7 +112,7 @@ static void join_line(struct conn *conn)
 	http.line[http.line_n++] = conn;
 	if (!http.rota.turn)
 		source_init(&http.rota, -1, rota_turn);
-	loop_poke(metrics_owner()->loop, &http.rota);
+	loop_wake(metrics_owner()->loop, &http.rota);
 }
 
 /* False: it waits, and is asked again. */
@@ -189,7 +189,7 @@ static void answer_metrics(struct conn *conn, const struct http_request *request
 {
 	const struct metrics_owner *owner = metrics_owner();
 	struct visit *visit = conn_state(conn);
-	struct scrape *scrape = scrape_take(owner->board, owner->state(), owner->own);
+	struct scrape *scrape = scrape_take(owner->scoreboard, owner->state(), owner->own);
 	uint32_t place = 0;
 
 	if (!scrape) {
@@ -332,7 +332,7 @@ static size_t metrics_input(struct conn *conn, unsigned char *bytes, size_t n)
 		refuse(conn, &request, 503, FIELDS "Retry-After: 1\r\n");
 	else
 		answer(conn, &request);
-	conn_speak(conn, true);
+	conn_produce(conn, true);
 	return (size_t)used;
 }
 
@@ -347,7 +347,7 @@ static void forget_scrape(struct visit *visit)
 	visit->place = 0;
 }
 
-static void metrics_speak(struct conn *conn)
+static void metrics_produce(struct conn *conn)
 {
 	struct visit *visit = conn_state(conn);
 	size_t n = 0;
@@ -362,13 +362,13 @@ static void metrics_speak(struct conn *conn)
 		return;
 	}
 	forget_scrape(visit);
-	conn_speak(conn, false);
+	conn_produce(conn, false);
 	if (visit->ends)
 		conn_finish(conn, CLOSE_finished);
 }
 
 /* A request that was begun and not finished; who only stayed too long goes without a word. */
-static void metrics_expired(struct conn *conn)
+static void metrics_timeout(struct conn *conn)
 {
 	const struct visit *visit = conn_state(conn);
 
@@ -376,7 +376,7 @@ static void metrics_expired(struct conn *conn)
 		refuse(conn, NULL, 408, FIELDS);
 }
 
-static void metrics_ended(struct conn *conn)
+static void metrics_conn_close(struct conn *conn)
 {
 	leave_line(conn);
 	forget_scrape(conn_state(conn));
@@ -386,8 +386,8 @@ const struct protocol metrics_protocol = {
     .name = "metrics",
     .open = metrics_open,
     .input = metrics_input,
-    .speak = metrics_speak,
-    .expired = metrics_expired,
-    .ended = metrics_ended,
+    .produce = metrics_produce,
+    .timeout = metrics_timeout,
+    .close = metrics_conn_close,
     .answers = true,
 };

@@ -24,32 +24,33 @@ struct scrape *scrape_new(size_t slots)
 
 /* ---- slots ---- */
 
-static bool seat_was_used(const struct board *board, unsigned seat)
+static bool seat_was_used(const struct scoreboard *scoreboard, unsigned seat)
 {
 	for (size_t row = 0; row < stats_rows_n; row++)
-		if (board_value(board, seat, &stats_rows[row]))
+		if (scoreboard_value(scoreboard, seat, &stats_rows[row]))
 			return true;
 	return false;
 }
 
 /* A slot that was given up keeps what it had counted: a sum over workers does not go back. */
-static size_t slots_ever(const struct board *board)
+static size_t slots_ever(const struct scoreboard *scoreboard)
 {
 	size_t n = change_serving()->slots_n;
 
 	for (size_t slot = WORKERS_MAX; slot-- > n;)
-		if (seat_was_used(board, board_seat_of((unsigned)slot, 0)) ||
-		    seat_was_used(board, board_seat_of((unsigned)slot, 1)))
+		if (seat_was_used(scoreboard, scoreboard_seat_of((unsigned)slot, 0)) ||
+		    seat_was_used(scoreboard, scoreboard_seat_of((unsigned)slot, 1)))
 			return slot + 1;
 	return n;
 }
 
-static void take_values(uint64_t *values, const struct board *board, unsigned slot)
+static void take_values(uint64_t *values, const struct scoreboard *scoreboard, unsigned slot)
 {
 	for (size_t row = 0; row < stats_rows_n; row++)
 		values[row] = stats_combine(
-		    &stats_rows[row], board_value(board, board_seat_of(slot, 0), &stats_rows[row]),
-		    board_value(board, board_seat_of(slot, 1), &stats_rows[row]));
+		    &stats_rows[row],
+		    scoreboard_value(scoreboard, scoreboard_seat_of(slot, 0), &stats_rows[row]),
+		    scoreboard_value(scoreboard, scoreboard_seat_of(slot, 1), &stats_rows[row]));
 }
 
 /* The one that serves, or is to; one that only retires where there is no other. */
@@ -65,27 +66,29 @@ static const struct slot *slot_of(unsigned index)
 	return NULL;
 }
 
-static void take_worker(struct scrape_worker *worker, const struct board *board, unsigned index)
+static void take_worker(struct scrape_worker *worker, const struct scoreboard *scoreboard,
+			unsigned index)
 {
 	const struct slot *slot = slot_of(index);
-	struct annals_process mine = {.born_us = 0};
+	struct lifetime_process mine = {.born_us = 0};
 	struct stillness stillness;
 
 	for (unsigned i = 0; i < 2; i++) {
-		struct annals_process process = annals_look(board_seat_of(index, i));
+		struct lifetime_process process =
+		    lifetime_counters_process(scoreboard_seat_of(index, i));
 
 		worker->cpu_us += process.cpu_us;
 		worker->memory_bytes += process.memory_bytes;
-		if (slot && slot_seat(slot) == board_seat_of(index, i))
+		if (slot && slot_seat(slot) == scoreboard_seat_of(index, i))
 			mine = process;
 	}
 	worker->born_us = mine.born_us;
-	worker->restarts = annals_restarts(index);
+	worker->restarts = lifetime_counters_restarts(index);
 	if (!slot)
 		return;
-	stillness =
-	    mine.state ? stillness_of(board, slot, mine.state) : stillness_look(board, slot);
-	worker->state = desk_slot_state(slot, stillness);
+	stillness = mine.state ? stillness_of(scoreboard, slot, mine.state)
+			       : stillness_look(scoreboard, slot);
+	worker->state = control_commands_slot_state(slot, stillness);
 	worker->still_us = stillness.still_us;
 	worker->up =
 	    slot->roster.state == SLOT_READY && !slot->leaving && !stillness_is_bad(stillness);
@@ -119,13 +122,13 @@ static void take_server(struct scrape *scrape)
 
 	scrape->generation = serving->number;
 	scrape->workers = serving->slots_n;
-	scrape->began_us = annals_began_us();
-	scrape->reloads = annals_count(ANNAL_RELOADS);
-	scrape->reloads_failed = annals_count(ANNAL_RELOADS_FAILED);
-	scrape->upgrades = annals_count(ANNAL_UPGRADES);
-	scrape->upgrades_failed = annals_count(ANNAL_UPGRADES_FAILED);
+	scrape->began_us = lifetime_counters_began_us();
+	scrape->reloads = lifetime_counters_count(LIFETIME_RELOADS);
+	scrape->reloads_failed = lifetime_counters_count(LIFETIME_RELOADS_FAILED);
+	scrape->upgrades = lifetime_counters_count(LIFETIME_UPGRADES);
+	scrape->upgrades_failed = lifetime_counters_count(LIFETIME_UPGRADES_FAILED);
 	for (unsigned i = 0; i < 2; i++) {
-		struct annals_process process = annals_look(ANNALS_MASTER + i);
+		struct lifetime_process process = lifetime_counters_process(LIFETIME_MASTER + i);
 
 		scrape->master_cpu_us += process.cpu_us;
 		scrape->master_memory_bytes += process.memory_bytes;
@@ -135,25 +138,26 @@ static void take_server(struct scrape *scrape)
 	take_listeners(scrape);
 }
 
-struct scrape *scrape_take(const struct board *board, const char *state, const struct stats *own)
+struct scrape *scrape_take(const struct scoreboard *scoreboard, const char *state,
+			   const struct stats *own)
 {
 	struct scrape *scrape;
 	size_t slots;
 
 	carried_look();
-	slots = slots_ever(board);
+	slots = slots_ever(scoreboard);
 	scrape = scrape_new(slots);
 	if (!scrape)
 		return NULL;
 	scrape->state = state;
 	take_server(scrape);
 	for (size_t slot = 0; slot < slots; slot++) {
-		take_worker(&scrape->slots[slot], board, (unsigned)slot);
+		take_worker(&scrape->slots[slot], scoreboard, (unsigned)slot);
 		scrape->workers_ready += slot < scrape->workers && scrape->slots[slot].up;
-		take_values(scrape_values(scrape, slot), board, (unsigned)slot);
+		take_values(scrape_values(scrape, slot), scoreboard, (unsigned)slot);
 	}
 	for (size_t row = 0; row < stats_rows_n; row++)
 		scrape_values(scrape, slots)[row] =
-		    annals_own(row, stats_value(own, &stats_rows[row]));
+		    lifetime_counters_of_masters(row, stats_value(own, &stats_rows[row]));
 	return scrape;
 }

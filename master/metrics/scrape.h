@@ -2,9 +2,9 @@
  * scrape: all that metrics say, as it was at one moment, as plain numbers.
  *
  * Whoever wants the text (exposition.h) may take his time: nothing in it moves. It costs no
- * worker anything: counters are read from the board, CPU and memory from /proc, and the rest the
- * master knows. A slot's two seats are one worker here, so that what only grows never goes
- * back at a reload. What workers wrote on the board is shown and never used.
+ * worker anything: counters are read from the scoreboard, CPU and memory from /proc, and the rest
+ * the master knows. A slot's two seats are one worker here, so that what only grows never goes back
+ * at a reload. What workers wrote on the scoreboard is shown and never used.
  */
 #ifndef MASTER_METRICS_SCRAPE_H
 #define MASTER_METRICS_SCRAPE_H
@@ -57,6 +57,7 @@ static inline uint64_t scrape_value(const struct scrape *scrape, size_t slot, si
 /* Of so many slots, all 0. NULL: no memory. free(3) ends it. */
 struct scrape *scrape_new(size_t slots);
 /* As all is now; state: the master's, in a word; own: its counters. NULL: no memory. */
-struct scrape *scrape_take(const struct board *board, const char *state, const struct stats *own);
+struct scrape *scrape_take(const struct scoreboard *scoreboard, const char *state,
+			   const struct stats *own);
 
 #endif

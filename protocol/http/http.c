@@ -309,7 +309,7 @@ static void take_request(struct conn *conn, struct http *http, const struct http
 		request_done(conn, http);
 	}
 	if (http->unsaid) {
-		conn_speak(conn, true);
+		conn_produce(conn, true);
 		turn.over = true;
 	}
 }
@@ -423,7 +423,7 @@ static size_t read_data(struct conn *conn, struct http *http, unsigned char *byt
 		say(conn, bytes, n);
 	http->left -= (uint32_t)n;
 	if ((http->length - http->left) / GIVES_TIME != before)
-		conn_message_goes_on(conn);
+		conn_message_progress(conn);
 	return n;
 }
 
@@ -524,7 +524,7 @@ static size_t http_input(struct conn *conn, unsigned char *bytes, size_t n)
 	turn_begin(conn);
 	while (used < n && !turn.over) {
 		if (turn.said >= SAID_MAX) {
-			conn_speak(conn, true);
+			conn_produce(conn, true);
 			break;
 		}
 		if (is_blank(http, bytes[used])) {
@@ -538,7 +538,7 @@ static size_t http_input(struct conn *conn, unsigned char *bytes, size_t n)
 }
 
 /* With nothing left to say, it only waited until its answers were taken. */
-static void http_speak(struct conn *conn)
+static void http_produce(struct conn *conn)
 {
 	struct http *http = conn_state(conn);
 
@@ -546,13 +546,13 @@ static void http_speak(struct conn *conn)
 		say_letters(conn, http);
 	if (http->unsaid)
 		return;
-	conn_speak(conn, false);
+	conn_produce(conn, false);
 	if (http->ends && http->step == AT_HEAD)
 		conn_finish(conn, CLOSE_finished);
 }
 
 /* Between requests it goes without a word, and so where the answer has begun. */
-static void http_expired(struct conn *conn)
+static void http_timeout(struct conn *conn)
 {
 	const struct http *http = conn_state(conn);
 
@@ -567,14 +567,14 @@ static void http_expired(struct conn *conn)
 }
 
 /* All that its readers take for granted. */
-static bool http_sound(const void *state, bool speaks)
+static bool http_state_valid(const void *state, bool producing)
 {
 	struct http http;
 
 	memcpy(&http, state, sizeof http);
 	if (http.step > AT_TRAILER || http.blank > 2 || http.looked >= HTTP_HEAD_MAX)
 		return false;
-	if (http.unsaid > BYTES_MAX || (http.unsaid && !speaks) || http.left > http.length)
+	if (http.unsaid > BYTES_MAX || (http.unsaid && !producing) || http.left > http.length)
 		return false;
 	return http.step == AT_BODY || http.step == AT_CHUNK_DATA ? http.left : !http.left;
 }
@@ -584,9 +584,9 @@ const struct protocol http_protocol = {
     .state_bytes = sizeof(struct http),
     .state_version = 3,
     .input = http_input,
-    .speak = http_speak,
-    .expired = http_expired,
-    .sound = http_sound,
+    .produce = http_produce,
+    .timeout = http_timeout,
+    .state_valid = http_state_valid,
     .answers = true,
     .message_max = MESSAGE_MAX_BODY,
 };

@@ -52,7 +52,7 @@ int listener_resume(struct loop *loop, struct listener *listener)
 void listener_has_room(struct loop *loop, struct listener *listener)
 {
 	if (!listener->watched && listener->source.fd >= 0)
-		loop_poke(loop, &listener->source);
+		loop_wake(loop, &listener->source);
 }
 
 static void listener_pause(struct loop *loop, struct listener *listener)
@@ -194,7 +194,7 @@ static void listener_turn(struct loop *loop, struct source *source)
 	} else if (outcome == NO_ROOM) {
 		listener_pause(loop, listener);
 	} else if (listener->stopping) {
-		loop_poke(loop, source);
+		loop_wake(loop, source);
 	} else {
 		loop_no_deadline(loop, source); /* of a pause that ended before its time */
 		listener_renew(loop, listener);
@@ -209,7 +209,7 @@ void listener_stop(struct loop *loop, struct listener *listener, bool leaves_res
 	listener->stopping = true;
 	listener->leaves_rest = leaves_rest;
 	(void)sys_listen(listener->source.fd, 0); /* no more than wait already */
-	loop_poke(loop, &listener->source);
+	loop_wake(loop, &listener->source);
 }
 
 void listener_close(struct loop *loop, struct listener *listener)

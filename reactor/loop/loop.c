@@ -45,13 +45,13 @@ static void loop_queue(struct loop *loop, struct source *source)
 	loop->last = source;
 }
 
-void loop_poke(struct loop *loop, struct source *source)
+void loop_wake(struct loop *loop, struct source *source)
 {
-	source->ready |= SOURCE_POKED;
+	source->ready |= SOURCE_WOKEN;
 	loop_queue(loop, source);
 }
 
-void loop_settle(struct loop *loop, struct source *source)
+void loop_requeue(struct loop *loop, struct source *source)
 {
 	if (source->ready & (source->want | SOURCE_ALWAYS))
 		loop_queue(loop, source);
@@ -172,7 +172,7 @@ void loop_pass(struct loop *loop, int wait_ms)
 		struct source *source = events[i].data.ptr;
 
 		source->ready |= ready_of(events[i].events);
-		loop_settle(loop, source);
+		loop_requeue(loop, source);
 	}
 	harvest_deadlines(loop);
 	turns = loop->first != NULL;

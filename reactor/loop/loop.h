@@ -27,8 +27,8 @@ enum {
 	SOURCE_ENDED = 4,  /* the peer ended its side: read until 0, a short read proves nothing */
 	SOURCE_BROKEN = 8, /* the kernel reports an error */
 	SOURCE_DUE = 16,   /* its deadline has passed */
-	SOURCE_POKED = 32, /* somebody asked for a turn */
-	SOURCE_ALWAYS = SOURCE_BROKEN | SOURCE_DUE | SOURCE_POKED,
+	SOURCE_WOKEN = 32, /* somebody asked for a turn */
+	SOURCE_ALWAYS = SOURCE_BROKEN | SOURCE_DUE | SOURCE_WOKEN,
 };
 
 struct loop;
@@ -83,9 +83,9 @@ int loop_watch_out(struct loop *loop, struct source *source);
 /* Ends the registration, which close() does not where another process has a copy. */
 void loop_unwatch(struct loop *loop, struct source *source);
 
-void loop_poke(struct loop *loop, struct source *source);
+void loop_wake(struct loop *loop, struct source *source);
 /* At the end of a turn: queues the source again where it is ready for what it wants. */
-void loop_settle(struct loop *loop, struct source *source);
+void loop_requeue(struct loop *loop, struct source *source);
 
 /* A turn at due_ms (of now_ms' clock) at the latest. An earlier deadline that is armed
  * already stays: who wakes up early looks again and arms anew. */

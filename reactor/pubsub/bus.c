@@ -25,7 +25,7 @@ static void bus_init(struct bus *bus)
 {
 	*bus = (struct bus){.fd = -1};
 	for (unsigned i = 0; i < BUS_SEATS_MAX; i++)
-		bus->bells[i] = -1;
+		bus->doorbells[i] = -1;
 }
 
 static int bus_map(struct bus *bus, int fd, size_t ring_bytes)
@@ -104,8 +104,8 @@ int bus_attach(struct bus *bus, int fd)
 void bus_close(struct bus *bus)
 {
 	for (unsigned i = 0; i < BUS_SEATS_MAX; i++)
-		if (bus->bells[i] >= 0)
-			(void)sys_close(bus->bells[i]);
+		if (bus->doorbells[i] >= 0)
+			(void)sys_close(bus->doorbells[i]);
 	if (bus->memory)
 		(void)sys_munmap(bus->memory, bus->mapped_bytes);
 	if (bus->fd >= 0)
@@ -122,13 +122,13 @@ int bus_use_seats(struct bus *bus, unsigned n)
 {
 	CHECK(n <= BUS_SEATS_MAX);
 	for (unsigned i = 0; i < n; i++) {
-		if (bus->bells[i] >= 0)
+		if (bus->doorbells[i] >= 0)
 			continue;
-		bus->bells[i] = sys_eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-		if (bus->bells[i] < 0) {
-			int error = bus->bells[i];
+		bus->doorbells[i] = sys_eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		if (bus->doorbells[i] < 0) {
+			int error = bus->doorbells[i];
 
-			bus->bells[i] = -1;
+			bus->doorbells[i] = -1;
 			return error;
 		}
 	}
@@ -137,30 +137,30 @@ int bus_use_seats(struct bus *bus, unsigned n)
 	return 0;
 }
 
-/* The counter of an eventfd that nobody reads is full after 2^64 - 2 bells. */
-void ring_bell(const struct bus *bus, unsigned seat)
+/* The counter of an eventfd that nobody reads is full after 2^64 - 2 doorbells. */
+void ring_doorbell(const struct bus *bus, unsigned seat)
 {
 	uint64_t one = 1;
 
-	if (bus->bells[seat] >= 0)
-		(void)sys_write(bus->bells[seat], &one, sizeof one);
+	if (bus->doorbells[seat] >= 0)
+		(void)sys_write(bus->doorbells[seat], &one, sizeof one);
 }
 
-void bus_add_bell(struct bus *bus, unsigned seat, int fd)
+void bus_add_doorbell(struct bus *bus, unsigned seat, int fd)
 {
 	CHECK(seat < BUS_SEATS_MAX && fd >= 0);
-	if (bus->bells[seat] >= 0)
+	if (bus->doorbells[seat] >= 0)
 		(void)sys_close(fd);
 	else
-		bus->bells[seat] = fd;
-	ring_bell(bus, seat);
+		bus->doorbells[seat] = fd;
+	ring_doorbell(bus, seat);
 }
 
-void bus_ring_all_bells(const struct bus *bus)
+void bus_ring_all_doorbells(const struct bus *bus)
 {
 	for (unsigned i = 0, n = seats_in_use(bus); i < n; i++)
 		if (LOAD(seat_of(bus, i)->state) != VACANT)
-			ring_bell(bus, i);
+			ring_doorbell(bus, i);
 }
 
 /* As bus_port.c has it for sleepers: they store what they wait for, and look; we stored, and look
@@ -172,7 +172,7 @@ void bus_ring_who_waits(const struct bus *bus)
 		const struct bus_seat *seat = seat_of(bus, i);
 
 		if (LOAD(seat->state) == SAID_ALL || LOAD_RELAXED(seat->wants_space))
-			ring_bell(bus, i);
+			ring_doorbell(bus, i);
 	}
 }
 
@@ -181,6 +181,6 @@ void bus_vacate(struct bus *bus, unsigned seat)
 	struct bus_seat *own = seat_of(bus, seat);
 
 	STORE(own->state, VACANT);
-	STORE(own->wants_bell, 0);
+	STORE(own->wants_doorbell, 0);
 	STORE(own->wants_space, 0);
 }

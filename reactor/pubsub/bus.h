@@ -32,32 +32,33 @@ struct bus_seat;
 struct bus {
 	char *memory; /* header, seats, rings: sparse, there is address space for all of them */
 	size_t mapped_bytes, ring_bytes;
-	int fd;			  /* of that memory, closed on exec */
-	int bells[BUS_SEATS_MAX]; /* eventfds: whoever sits there is woken by it; -1: not here */
+	int fd;			      /* of that memory, closed on exec */
+	int doorbells[BUS_SEATS_MAX]; /* eventfds: whoever sits there is woken by it; -1: not here
+				       */
 };
 
 /* seats: in use to begin with. ring_bytes: a power of two, at least 4 of the longest records.
  * 0 or -errno. */
 int bus_open(struct bus *bus, unsigned seats, size_t ring_bytes);
 /* One that another process made, whose memory fd is: it is the bus' from now on, where this
- * answers 0. Its bells come by bus_add_bell(). -EPROTO: no bus as this version makes it. */
+ * answers 0. Its doorbells come by bus_add_doorbell(). -EPROTO: no bus as this version makes it. */
 int bus_attach(struct bus *bus, int fd);
 void bus_close(struct bus *bus);
 
 /* How many seats are in use, from 0 on; it only grows. */
 unsigned bus_seats(const struct bus *bus);
-/* For the master only: at least n are, and there are bells for those here. 0 or -errno. The
- * other processes need the bells of new seats (bus_add_bell) to wake who sits there. */
+/* For the master only: at least n are, and there are doorbells for those here. 0 or -errno. The
+ * other processes need the doorbells of new seats (bus_add_doorbell) to wake who sits there. */
 int bus_use_seats(struct bus *bus, unsigned n);
-/* A bell that another process made: fd is the bus' from now on. It is rung once, for what was
+/* A doorbell that another process made: fd is the bus' from now on. It is rung once, for what was
  * published here when it was missing. One that is here already stays, and fd is closed. */
-void bus_add_bell(struct bus *bus, unsigned seat, int fd);
+void bus_add_doorbell(struct bus *bus, unsigned seat, int fd);
 
 /* Nobody waits for this seat, or wakes it, any more. Its process says so, or whoever reaped it. */
 void bus_vacate(struct bus *bus, unsigned seat);
 /* Wakes all who sit here. Whoever reaped processes calls it: they may have published and not
  * woken. It costs a call for each seat: once for all that were reaped. */
-void bus_ring_all_bells(const struct bus *bus);
+void bus_ring_all_doorbells(const struct bus *bus);
 /* Wakes those who wait for space, or for all to have said all: a seat was left. */
 void bus_ring_who_waits(const struct bus *bus);
 
@@ -108,7 +109,7 @@ bool bus_publish(struct bus_port *port, uint16_t topic, uint32_t sender, struct 
 		 struct iovec second);
 /* Wakes the readers that sleep, if anything was published since the last call. How many? */
 unsigned bus_announce(struct bus_port *port);
-/* The ring was full: from now on who frees it rings our bell. False: it has space by now. */
+/* The ring was full: from now on who frees it rings our doorbell. False: it has space by now. */
 bool bus_wait(struct bus_port *port, uint32_t now_ms);
 /* Still waiting: leaves behind whoever has to be, and counts them in *left_behind. True:
  * there is space now. */
@@ -132,9 +133,9 @@ bool bus_peek_in(struct bus_port *port, unsigned ring, struct bus_record *record
 bool bus_copy(const struct bus_port *port, const struct bus_record *record, void *bytes);
 /* Gives other rings their turn, and wakes the writers that wait for space. How many? */
 unsigned bus_rest(struct bus_port *port);
-/* True: all was read, and whoever publishes next rings our bell. False: there is more. */
+/* True: all was read, and whoever publishes next rings our doorbell. False: there is more. */
 bool bus_sleep(struct bus_port *port);
-/* No bell, please. */
+/* No doorbell, please. */
 void bus_wake_up(struct bus_port *port);
 
 /* ---- reading again ---- */

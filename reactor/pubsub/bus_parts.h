@@ -1,7 +1,7 @@
 /*
  * bus_parts: what the files of the bus' room share, and nobody else may use.
  *
- *     bus.c       the memory, its seats and their bells
+ *     bus.c       the memory, its seats and their doorbells
  *     bus_port.c  a seat as its process sees it: writing and reading
  *
  * How they stay right without a lock is said in bus_port.c.
@@ -29,7 +29,7 @@ enum { VACANT, TAKEN, SAID_ALL };
 
 struct bus_seat {
 	_Alignas(CACHE_LINE) uint32_t state;
-	uint32_t wants_bell, wants_space;
+	uint32_t wants_doorbell, wants_space;
 	uint32_t looks;			/* while it drains: at whether all have said all */
 	uint32_t serial;		/* of the last one that was given */
 	uint64_t cursor[BUS_SEATS_MAX]; /* in each ring */
@@ -69,7 +69,7 @@ static inline unsigned seats_in_use(const struct bus *bus)
 	return seats - 1 < BUS_SEATS_MAX ? seats : BUS_SEATS_MAX;
 }
 
-/* bus.c: where this process has the bell. */
-void ring_bell(const struct bus *bus, unsigned seat);
+/* bus.c: where this process has the doorbell. */
+void ring_doorbell(const struct bus *bus, unsigned seat);
 
 #endif

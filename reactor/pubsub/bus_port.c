@@ -2,9 +2,9 @@
  * What lies in shared memory, and who writes it:
  *
  *     header: how many seats are in use                         the master; the rest is fixed
- *     seat: state, wants_bell, wants_space, cursor[ring]        its reader (the bells' wants are
- *                                                               taken back by who rings)
- *     ring: head, floor, records                                its writer
+ *     seat: state, wants_doorbell, wants_space, cursor[ring]        its reader (the doorbells'
+ * wants are taken back by who rings) ring: head, floor, records                                its
+ * writer
  *
  * A ring's positions only grow; a position's place is its remainder by ring_bytes. Records lie
  * in [floor, head); at head lies a header alone, with the number of the record that comes there.
@@ -15,17 +15,17 @@
  * Sleeping and waking are two stores and two loads that cross:
  *
  *     reader (bus_sleep)              writer (bus_publish, bus_announce)
- *       wants_bell = 1                  head = more
+ *       wants_doorbell = 1                  head = more
  *       -- full fence --                -- full fence --
- *       look at head                    look at wants_bell
+ *       look at head                    look at wants_doorbell
  *
  * In any order of these four at least one side sees what the other one stored: were both looks
  * to miss, each look would come before the other side's store, and so before its own
- * side's, which the fences exclude. Whoever sees wants_bell takes it back with an exchange, so
- * that one sleep costs one bell. A writer that waits for space and the reader that makes some
+ * side's, which the fences exclude. Whoever sees wants_doorbell takes it back with an exchange, so
+ * that one sleep costs one doorbell. A writer that waits for space and the reader that makes some
  * are the same with wants_space and the cursor. A writer that dies between its store and its
- * look wakes nobody: therefore who reaps it rings all bells. One that has no bell of a seat yet
- * leaves the wish, and rings when it gets the bell.
+ * look wakes nobody: therefore who reaps it rings all doorbells. One that has no doorbell of a seat
+ * yet leaves the wish, and rings when it gets the doorbell.
  *
  * A seat comes into use before anybody sits there: whoever does not know of it yet stands at
  * position 0 of its ring, as its memory says, and is waited for. Where a reader's look is behind
@@ -203,7 +203,7 @@ bool bus_publish(struct bus_port *port, uint16_t topic, uint32_t sender, struct 
 }
 
 /* Of the others, those who want it: `wants` is where their seats say so. */
-static unsigned ring_bells(const struct bus_port *port, size_t wants)
+static unsigned ring_doorbells(const struct bus_port *port, size_t wants)
 {
 	const struct bus *bus = port->bus;
 	unsigned rung = 0;
@@ -212,10 +212,10 @@ static unsigned ring_bells(const struct bus_port *port, size_t wants)
 	for (unsigned i = 0, n = seats_in_use(bus); i < n; i++) {
 		uint32_t *want = (uint32_t *)(void *)((char *)seat_of(bus, i) + wants);
 
-		if (i == port->seat || !LOAD_RELAXED(*want) || bus->bells[i] < 0 ||
+		if (i == port->seat || !LOAD_RELAXED(*want) || bus->doorbells[i] < 0 ||
 		    !__atomic_exchange_n(want, 0, __ATOMIC_SEQ_CST))
 			continue;
-		ring_bell(bus, i);
+		ring_doorbell(bus, i);
 		rung++;
 	}
 	return rung;
@@ -226,7 +226,7 @@ unsigned bus_announce(struct bus_port *port)
 	if (!port->unannounced)
 		return 0;
 	port->unannounced = false;
-	return ring_bells(port, offsetof(struct bus_seat, wants_bell));
+	return ring_doorbells(port, offsetof(struct bus_seat, wants_doorbell));
 }
 
 /* Has it not moved for so long? anew: it has its time from now on. */
@@ -421,7 +421,7 @@ bool bus_take(struct bus_port *port, const struct bus_record *record, void *byte
 unsigned bus_rest(struct bus_port *port)
 {
 	port->ring = next_ring(port, seats_in_use(port->bus));
-	return ring_bells(port, offsetof(struct bus_seat, wants_space));
+	return ring_doorbells(port, offsetof(struct bus_seat, wants_space));
 }
 
 bool bus_sleep(struct bus_port *port)
@@ -429,17 +429,17 @@ bool bus_sleep(struct bus_port *port)
 	struct bus_seat *own = seat_of(port->bus, port->seat);
 	struct bus_record record;
 
-	STORE(own->wants_bell, 1);
+	STORE(own->wants_doorbell, 1);
 	FULL_FENCE();
 	if (!bus_peek(port, &record))
 		return true;
-	STORE(own->wants_bell, 0);
+	STORE(own->wants_doorbell, 0);
 	return false;
 }
 
 void bus_wake_up(struct bus_port *port)
 {
-	STORE(seat_of(port->bus, port->seat)->wants_bell, 0);
+	STORE(seat_of(port->bus, port->seat)->wants_doorbell, 0);
 }
 
 /* ---- reading again ---- */

@@ -22,7 +22,7 @@ static void relay_wait(struct relay *relay)
 {
 	relay->waiting = true;
 	STATS_ADD(relay->loop->stats, publish_waits, 1);
-	loop_poke(relay->loop, &relay->source);
+	loop_wake(relay->loop, &relay->source);
 }
 
 /* Members that came here have heard what they may answer to, and may have said something where
@@ -52,7 +52,7 @@ bool relay_publish(struct relay *relay, uint16_t topic, uint32_t member, struct 
 			relay_wait(relay);
 			return false;
 		}
-	loop_poke(relay->loop, &relay->source);
+	loop_wake(relay->loop, &relay->source);
 	return true;
 }
 
@@ -67,7 +67,7 @@ static void relay_look_for_space(struct relay *relay)
 			 LOG_NUMBER("workers", left_behind));
 	}
 	if (relay->has_space)
-		loop_poke(relay->loop, &relay->source);
+		loop_wake(relay->loop, &relay->source);
 	else
 		loop_deadline(relay->loop, &relay->source, relay->loop->now_ms + BUS_LOOK_MS);
 }
@@ -244,7 +244,7 @@ static void relay_sleep(struct relay *relay)
 {
 	relay->asleep = bus_sleep(&relay->port);
 	if (!relay->asleep) {
-		loop_poke(relay->loop, &relay->source);
+		loop_wake(relay->loop, &relay->source);
 		return;
 	}
 	for (size_t i = 0; i < relay->topics_n; i++)
@@ -261,11 +261,11 @@ static void relay_read(struct relay *relay)
 		if (relay_deliver(relay, !relay->spares, relay->turn_members))
 			relay->spares = false; /* all have had a turn when this one comes again */
 		relay->began_us = sys_clock_us();
-		loop_poke(relay->loop, &relay->source); /* behind the members' turns */
+		loop_wake(relay->loop, &relay->source); /* behind the members' turns */
 	} else if (!buffers) {
 		loop_deadline(relay->loop, &relay->source, relay->loop->now_ms + STARVED_MS);
 	} else if (!relay->emptied) {
-		loop_poke(relay->loop, &relay->source);
+		loop_wake(relay->loop, &relay->source);
 	} else {
 		relay_sleep(relay);
 	}
@@ -341,7 +341,7 @@ static void relay_has_read(struct relay *relay)
 {
 	relay_count_missed(relay);
 	STATS_ADD(relay->loop->stats, bells, bus_rest(&relay->port));
-	loop_poke(relay->loop, &relay->source);
+	loop_wake(relay->loop, &relay->source);
 }
 
 static void relay_let_go(struct relay *relay)
@@ -453,13 +453,13 @@ void relay_drain(struct relay *relay, bool alone)
 	for (size_t i = 0; i < relay->topics_n; i++)
 		if (relay->topics[i])
 			topic_last(relay->topics[i], true);
-	loop_poke(relay->loop, &relay->source);
+	loop_wake(relay->loop, &relay->source);
 }
 
 void relay_close_doors(struct relay *relay)
 {
 	relay->closed = true;
-	loop_poke(relay->loop, &relay->source);
+	loop_wake(relay->loop, &relay->source);
 }
 
 /* ---- the whole ---- */
@@ -467,18 +467,18 @@ void relay_close_doors(struct relay *relay)
 int relay_open(struct relay *relay, struct loop *loop, struct bus *bus, unsigned seat)
 {
 	*relay = (struct relay){.loop = loop, .turn_members = RELAY_TURN_MEMBERS};
-	CHECK(bus->bells[seat] >= 0);
-	source_init(&relay->source, bus->bells[seat], relay_turn);
+	CHECK(bus->doorbells[seat] >= 0);
+	source_init(&relay->source, bus->doorbells[seat], relay_turn);
 	relay->source.want = SOURCE_IN;
 	bus_take_seat(&relay->port, bus, seat);
-	loop_poke(loop, &relay->source);
-	/* Edge-triggered, a bell need not be read: each one is an edge. */
+	loop_wake(loop, &relay->source);
+	/* Edge-triggered, a doorbell need not be read: each one is an edge. */
 	return loop_watch(loop, &relay->source, EPOLLIN | EPOLLET);
 }
 
 void relay_close(struct relay *relay)
 {
-	loop_unwatch(relay->loop, &relay->source); /* others have the bell too */
+	loop_unwatch(relay->loop, &relay->source); /* others have the doorbell too */
 	STATS_ADD(relay->loop->stats, bells, bus_announce(&relay->port));
 	bus_vacate(relay->port.bus, relay->port.seat);
 	bus_ring_who_waits(relay->port.bus);

@@ -28,13 +28,13 @@
 
 struct relay {
 	struct loop *loop;
-	struct source source; /* the bell, and a deadline */
+	struct source source; /* the doorbell, and a deadline */
 	struct bus_port port;
 	struct topic *topics[RELAY_TOPICS_MAX]; /* by number; NULL: not ours */
 	size_t topics_n;
 	size_t turn_members; /* RELAY_TURN_MEMBERS */
 	size_t next_to_go;   /* the topic whose members go on first when there is space */
-	bool asleep;	     /* a bell is asked for */
+	bool asleep;	     /* a doorbell is asked for */
 	bool waiting;	     /* our ring is full, and so we look for space */
 	bool has_space;	     /* it is not full any more: members go on in the next turn */
 	bool emptied;	     /* the last batch was all that there was */

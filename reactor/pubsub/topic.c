@@ -126,7 +126,7 @@ bool topic_say(struct topic *topic, uint32_t handle, struct iovec first, struct 
 	if (!topic->waiting++) /* who could not say anything is the first when there is space */
 		topic->next_to_go = member->said ? handle : handle - 1;
 	member->waiting = true;
-	conn_wait(member->conn);
+	conn_pause_input(member->conn);
 	return false;
 }
 
@@ -147,7 +147,7 @@ void topic_go_on(struct topic *topic)
 			continue;
 		member->waiting = false;
 		topic->waiting--;
-		conn_go_on(member->conn);
+		conn_resume_input(member->conn);
 	}
 }
 
@@ -327,7 +327,7 @@ void topic_last(struct topic *topic, bool lasts)
 	for (struct service *service = topic->services; service; service = service->beside)
 		service->lasts = lasts;
 	while (!lasts && (member = pool_next(&topic->members, &cursor)))
-		loop_poke(topic->table->loop, &member->conn->source);
+		loop_wake(topic->table->loop, &member->conn->source);
 }
 
 bool topic_has_more(const struct topic *topic)

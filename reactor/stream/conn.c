@@ -30,8 +30,8 @@ void conn_leave_open(struct conn *conn, enum conn_phase phase)
 	bool was_open = conn->phase == OPEN;
 
 	conn->phase = (uint8_t)phase;
-	if (was_open && conn->service->protocol->ended)
-		conn->service->protocol->ended(conn);
+	if (was_open && conn->service->protocol->close)
+		conn->service->protocol->close(conn);
 }
 
 void conn_die(struct conn *conn, enum close_reason reason)
@@ -69,7 +69,7 @@ void conn_die_of(struct conn *conn, ssize_t error)
 void conn_abort(struct conn *conn, enum close_reason reason)
 {
 	conn_die(conn, reason);
-	loop_poke(conn->service->table->loop, &conn->source);
+	loop_wake(conn->service->table->loop, &conn->source);
 }
 
 void conn_finish(struct conn *conn, enum close_reason reason)
@@ -94,12 +94,12 @@ void conn_drain(struct conn *conn)
 		conn->drain_left = (uint32_t)unread;
 	if (conn->drain_left)
 		conn->source.ready |= SOURCE_IN;
-	loop_poke(conn->service->table->loop, &conn->source);
+	loop_wake(conn->service->table->loop, &conn->source);
 }
 
 static bool conn_is_drained(const struct conn *conn)
 {
-	return conn->draining && !conn->drain_left && !conn->stalled && !conn->speaks &&
+	return conn->draining && !conn->drain_left && !conn->input_pending && !conn->producing &&
 	       !(conn->message_open && conn->service->protocol->answers);
 }
 
@@ -111,7 +111,7 @@ static bool conn_stays(const struct conn *conn)
 
 bool conn_has_more(const struct conn *conn)
 {
-	return conn->phase == OPEN && !conn->paused && !conn_is_drained(conn);
+	return conn->phase == OPEN && !conn->over_high_water && !conn_is_drained(conn);
 }
 
 static void conn_drop_input(struct conn *conn, struct conn_table *table)
@@ -119,7 +119,7 @@ static void conn_drop_input(struct conn *conn, struct conn_table *table)
 	if (conn->input)
 		chunk_release(&table->buffers, conn->input);
 	conn->input = NULL;
-	conn->stalled = false;
+	conn->input_pending = false;
 }
 
 void conn_release(struct conn *conn)
@@ -127,7 +127,7 @@ void conn_release(struct conn *conn)
 	struct conn_table *table = conn->service->table;
 
 	CHECK(!table->outbox.n);
-	if (conn->passed || conn->guarded) /* its registration may outlive our descriptor */
+	if (conn->fd_shared || conn->guarded) /* its registration may outlive our descriptor */
 		loop_unwatch(table->loop, &conn->source);
 	if (conn->guarded && conn_is_frozen(conn)) /* it goes on elsewhere */
 		rights_leave(conn->source.fd);
@@ -139,8 +139,8 @@ void conn_release(struct conn *conn)
 	loop_no_deadline(table->loop, &conn->source);
 	conn_drop_input(conn, table);
 	queue_clear(&conn->queue, &table->buffers);
-	starved_set(conn, table, false);
-	clients_release(&table->clients, conn->client);
+	awaits_buffers_set(conn, table, false);
+	per_ip_release(&table->per_ip, conn->per_ip_handle);
 	STATS_ADD(table->stats, connections, -1);
 }
 
@@ -171,15 +171,15 @@ static bool conn_is_paused(struct conn *conn, struct conn_table *table)
 {
 	const struct conn_limits *limits = &table->limits;
 
-	if (!conn->paused && conn->queue.owed > limits->high_water) {
-		conn->paused = true;
+	if (!conn->over_high_water && conn->queue.owed > limits->high_water) {
+		conn->over_high_water = true;
 		STATS_ADD(table->stats, backpressure_on, 1);
-	} else if (conn->paused && conn->queue.owed <= limits->low_water) {
-		conn->paused = false;
+	} else if (conn->over_high_water && conn->queue.owed <= limits->low_water) {
+		conn->over_high_water = false;
 		conn->message_ms = table->loop->now_ms; /* we let it wait, not the peer */
 		STATS_ADD(table->stats, backpressure_off, 1);
 	}
-	return conn->paused;
+	return conn->over_high_water;
 }
 
 static void conn_ended(struct conn *conn)
@@ -237,7 +237,7 @@ static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec 
 		return false;
 	}
 	if (conn->draining && !conn->drain_left)
-		conn->beyond = true;
+		conn->read_past_drain = true;
 	/* Drained, unless the end came in the same event: that gives no edge of its own. */
 	conn->drain_left -= conn->drain_left < (size_t)n ? conn->drain_left : (uint32_t)n;
 	if ((size_t)n < room && !conn_ready(conn, SOURCE_ENDED) && !conn->drain_left)
@@ -285,8 +285,8 @@ static void conn_keep(struct conn *conn, struct conn_table *table, struct iovec 
 		conn_die(conn, CLOSE_no_buffers);
 		return;
 	}
-	conn->stalled = table->messages_left == 0 || !conn_listens(conn);
-	if (left == CHUNK_BYTES && !conn->stalled)
+	conn->input_pending = table->messages_left == 0 || !conn_listens(conn);
+	if (left == CHUNK_BYTES && !conn->input_pending)
 		conn_finish(conn, CLOSE_input_too_long);
 }
 
@@ -312,21 +312,22 @@ static void conn_take_input(struct conn *conn, struct conn_table *table)
 	       !conn_is_paused(conn, table)) {
 		struct iovec input;
 
-		if (!conn->stalled && !conn_ready(conn, SOURCE_IN))
+		if (!conn->input_pending && !conn_ready(conn, SOURCE_IN))
 			return;
 		if (!conn_has_buffers(conn, table))
 			return;
-		if (conn->stalled)
+		if (conn->input_pending)
 			input = (struct iovec){conn->input->bytes, conn->input->used};
 		else if (!budget || !table->messages_left)
 			break;
 		else if (!conn_read(conn, table, &input, &budget))
 			continue;
 		conn_offer(conn, table, input);
-		if (conn->stalled)
+		if (conn->input_pending)
 			break;
 	}
-	if (conn->phase == OPEN && !conn->paused && conn_listens(conn) && !conn_stays(conn))
+	if (conn->phase == OPEN && !conn->over_high_water && conn_listens(conn) &&
+	    !conn_stays(conn))
 		STATS_ADD(table->stats, budget_yields, 1);
 }
 
@@ -335,15 +336,15 @@ static void conn_make_output(struct conn *conn, struct conn_table *table)
 	const struct protocol *protocol = conn->service->protocol;
 	size_t budget = CONN_TURN_BYTES;
 
-	while (conn->phase == OPEN && conn_has_words(conn) && !conn->queue.owed &&
+	while (conn->phase == OPEN && conn_has_output(conn) && !conn->queue.owed &&
 	       conn_ready(conn, SOURCE_OUT)) {
 		size_t made;
 
 		if (!conn_has_buffers(conn, table))
 			return;
-		(conn->speaks ? protocol->speak : protocol->output)(conn);
+		(conn->producing ? protocol->produce : protocol->writable)(conn);
 		made = table->outbox.bytes;
-		conn->silent = !made;
+		conn->producer_idle = !made;
 		conn_flush(conn, table);
 		if (!made || budget < made + CHUNK_BYTES)
 			return;
@@ -359,7 +360,7 @@ void conn_message_begun(struct conn *conn)
 	conn->message_ms = conn->service->table->loop->now_ms;
 }
 
-void conn_message_goes_on(struct conn *conn)
+void conn_message_progress(struct conn *conn)
 {
 	conn->message_ms = conn->service->table->loop->now_ms;
 }
@@ -382,22 +383,22 @@ uint32_t conn_message_max(const struct conn *conn)
 	return conn->service->message_max;
 }
 
-void conn_wait(struct conn *conn)
+void conn_pause_input(struct conn *conn)
 {
-	conn->waiting = true;
+	conn->input_paused = true;
 }
 
-void conn_go_on(struct conn *conn)
+void conn_resume_input(struct conn *conn)
 {
-	conn->waiting = false;
+	conn->input_paused = false;
 	conn->message_ms = conn->service->table->loop->now_ms; /* we let it wait, not the peer */
-	loop_poke(conn->service->table->loop, &conn->source);
+	loop_wake(conn->service->table->loop, &conn->source);
 }
 
-void conn_speak(struct conn *conn, bool more)
+void conn_produce(struct conn *conn, bool more)
 {
-	CHECK(!more || conn->service->protocol->speak);
-	conn->speaks = more;
+	CHECK(!more || conn->service->protocol->produce);
+	conn->producing = more;
 	if (!more)
 		conn->message_ms = conn->service->table->loop->now_ms; /* as above */
 }
@@ -420,7 +421,8 @@ bool conn_peer(const struct conn *conn, struct address *peer)
 static void conn_end(struct conn *conn, struct conn_table *table)
 {
 	struct lingering *linger = conn_state(conn);
-	bool goes_on = (conn->message_open || conn->beyond) && conn->service->protocol->answers;
+	bool goes_on =
+	    (conn->message_open || conn->read_past_drain) && conn->service->protocol->answers;
 	int unsent = 0;
 
 	if (conn->reason == CLOSE_eof || conn->reason == CLOSE_truncated ||
@@ -462,7 +464,7 @@ static void conn_discard(struct conn *conn, struct conn_table *table)
 static void conn_serve(struct conn *conn, struct conn_table *table)
 {
 	conn_take_input(conn, table);
-	if (conn_has_words(conn))
+	if (conn_has_output(conn))
 		conn_make_output(conn, table);
 	if (conn_is_drained(conn) && !conn_stays(conn))
 		conn_finish(conn, CLOSE_drained);
@@ -472,12 +474,12 @@ uint8_t conn_want(const struct conn *conn)
 {
 	uint8_t want = 0;
 
-	if ((conn->phase == OPEN && !conn->paused && !conn->starved && conn_listens(conn) &&
-	     !conn_stays(conn)) ||
+	if ((conn->phase == OPEN && !conn->over_high_water && !conn->awaits_buffers &&
+	     conn_listens(conn) && !conn_stays(conn)) ||
 	    conn->phase == LINGER)
 		want |= SOURCE_IN;
-	if (conn->queue.owed ||
-	    (conn->phase == OPEN && conn_has_words(conn) && !conn->starved && !conn->silent))
+	if (conn->queue.owed || (conn->phase == OPEN && conn_has_output(conn) &&
+				 !conn->awaits_buffers && !conn->producer_idle))
 		want |= SOURCE_OUT;
 	return want;
 }
@@ -502,7 +504,7 @@ void conn_turn(struct loop *loop, struct source *source)
 	(void)loop;
 	if (conn_ready(conn, SOURCE_BROKEN))
 		conn_broken(conn);
-	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_POKED);
+	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_WOKEN);
 	/* epoll reports space only when a third of the socket's buffer is free: a write tells
 	 * who reads slowly from who does not read. */
 	if (due)
@@ -521,7 +523,7 @@ void conn_turn(struct loop *loop, struct source *source)
 		conn_discard(conn, table);
 	if (conn->phase != OPEN) {
 		conn_drop_input(conn, table);
-		starved_set(conn, table, false);
+		awaits_buffers_set(conn, table, false);
 	}
 	starvation_look(table);
 	if (conn->phase == DEAD) {
@@ -530,10 +532,11 @@ void conn_turn(struct loop *loop, struct source *source)
 		return;
 	}
 	CHECK(!table->outbox.n && !table->outbox.held.iov_len);
-	/* Else space, buffers or conn_go_on() wake it. */
-	if (conn->stalled && !conn->paused && !conn->starved && conn_listens(conn))
-		source->ready |= SOURCE_POKED;
+	/* Else space, buffers or conn_resume_input() wake it. */
+	if (conn->input_pending && !conn->over_high_water && !conn->awaits_buffers &&
+	    conn_listens(conn))
+		source->ready |= SOURCE_WOKEN;
 	source->want = conn_want(conn);
 	conn_arm(conn, table);
-	loop_settle(table->loop, source);
+	loop_requeue(table->loop, source);
 }

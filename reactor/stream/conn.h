@@ -55,15 +55,15 @@ struct protocol {
 	size_t (*input)(struct conn *conn, unsigned char *bytes, size_t n);
 	/* Nothing is owed and the peer reads: say more, or nothing, and be asked again after
 	 * the next turn that something else causes. */
-	void (*output)(struct conn *conn);
-	/* Nothing is owed and the peer reads: more of what conn_speak() began, also in a drain. One
-	 * that says nothing, and leaves it at that, is asked again after the next turn. */
-	void (*speak)(struct conn *conn);
+	void (*writable)(struct conn *conn);
+	/* Nothing is owed and the peer reads: more of what conn_produce() began, also in a drain.
+	 * One that says nothing, and leaves it at that, is asked again after the next turn. */
+	void (*produce)(struct conn *conn);
 	/* It took longer than request-timeout, or idle-timeout, and ends now: a last word. */
-	void (*expired)(struct conn *conn);
+	void (*timeout)(struct conn *conn);
 	/* It takes no more input from now on, nor anything to send. Called once after open(),
 	 * also from outside a turn; the state is there for the last time. */
-	void (*ended)(struct conn *conn);
+	void (*close)(struct conn *conn);
 	/* input() always uses all of what it is offered, so that more may be read at a time. */
 	bool uses_all;
 	/* Its messages are answered: a drain lets the one that has begun come to its end, and a
@@ -84,10 +84,10 @@ struct protocol {
 	uint16_t state_bytes, state_version;
 	/* In place of open() where the connection comes from another process, with its state. It
 	 * sends nothing: what is owed comes along. */
-	void (*arrived)(struct conn *conn);
+	void (*restore)(struct conn *conn);
 	/* May state, from another process, be that of a connection? Where not, it is not taken, so
 	 * that who has fallen can't steer who comes after him. NULL: any may. */
-	bool (*sound)(const void *state, bool speaks);
+	bool (*state_valid)(const void *state, bool producing);
 	/* A datagram, which becomes its answer, with no more bytes than it had; false: there is
 	 * none. NULL: it does not serve datagrams. See reactor/udp/datagram.h. */
 	bool (*datagram)(struct datagram *datagram);
@@ -106,15 +106,15 @@ void conn_hold(struct conn *conn, const void *bytes, size_t n);
 /* A message has begun, but is not whole: --request-timeout runs from the first such call. */
 void conn_message_begun(struct conn *conn);
 /* Enough of it has come since that the peer is given as long again. */
-void conn_message_goes_on(struct conn *conn);
+void conn_message_progress(struct conn *conn);
 /* A message was whole. False: the turn's budget is spent, return from input() now; what is
  * left is offered again in the next turn. */
 bool conn_message_done(struct conn *conn);
-/* What input() leaves now is not offered again before conn_go_on(), nor is more read. */
-void conn_wait(struct conn *conn);
+/* What input() leaves now is not offered again before conn_resume_input(), nor is more read. */
+void conn_pause_input(struct conn *conn);
 /* There is more to say than input() should: speak() says it, and no input is offered, nor read,
- * until conn_speak(conn, false). What input() leaves is offered again then. */
-void conn_speak(struct conn *conn, bool more);
+ * until conn_produce(conn, false). What input() leaves is offered again then. */
+void conn_produce(struct conn *conn, bool more);
 /* Does it drain, and is a message of n bytes, at the beginning of the offered ones that are left,
  * the last that will be served? What comes later is not begun. */
 static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n);
@@ -182,13 +182,13 @@ struct conn_table {
 	struct conn_limits limits;
 	struct pool conns;
 	struct buffers buffers;
-	struct clients clients;
+	struct per_ip per_ip;
 	size_t chunks_kept; /* that no read takes: topics need them, to deliver what was read */
 	struct conn_promise promised; /* all of it; others take what is left beside it */
 	/* One turn at a time: */
 	struct outbox outbox;
 	unsigned messages_left;
-	size_t starved; /* connections that wait for buffers */
+	size_t awaiting_buffers; /* connections that wait for buffers */
 	struct starvation starvation;
 	bool draining;
 	uint64_t refused_until_us; /* epoll took no more: newcomers wait for a while */
@@ -210,7 +210,7 @@ static inline size_t conn_table_places(const struct conn_table *table)
 {
 	size_t taken = table->conns.used + table->promised.connections;
 
-	if (table->promised.connections && clients_counted(&table->clients))
+	if (table->promised.connections && per_ip_counts(&table->per_ip))
 		return 0;
 	return taken < table->limits.connections_max ? table->limits.connections_max - taken : 0;
 }
@@ -243,8 +243,8 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 /* From anywhere: ends the connection in its next turn, without sending what is owed. */
 void conn_abort(struct conn *conn, enum close_reason reason);
 
-/* From anywhere: ends what conn_wait() began. */
-void conn_go_on(struct conn *conn);
+/* From anywhere: ends what conn_pause_input() began. */
+void conn_resume_input(struct conn *conn);
 /* From anywhere: sends bytes begin to end of a chunk, which gains a reference, and which may
  * stand in any number of queues, behind all that is owed. Nothing of it may be held. False: it
  * has ended, perhaps just now, for want of buffers. */
@@ -276,17 +276,18 @@ struct conn {
 	_Alignas(8) unsigned char state[CONN_STATE_BYTES];
 	struct chunk *input; /* what the protocol left; NULL where nothing is */
 	struct queue queue;
-	uint32_t active_ms;   /* when a byte last went either way */
-	uint32_t progress_ms; /* when owed bytes last moved, or began to be owed */
-	uint32_t message_ms;  /* when the message under way began */
-	uint32_t client;      /* handle in clients; 0: not counted there */
-	uint32_t drain_left;  /* while draining: bytes that had come by then, not read yet */
+	uint32_t active_ms;	/* when a byte last went either way */
+	uint32_t progress_ms;	/* when owed bytes last moved, or began to be owed */
+	uint32_t message_ms;	/* when the message under way began */
+	uint32_t per_ip_handle; /* 0: not counted there */
+	uint32_t drain_left;	/* while draining: bytes that had come by then, not read yet */
 	uint8_t phase, reason;
-	bool passed : 1, message_open : 1, paused : 1, starved : 1, stalled : 1, draining : 1;
-	bool silent : 1;  /* its protocol had nothing to say when it was last asked */
-	bool waiting : 1; /* its protocol takes no input now */
-	bool speaks : 1;  /* nor before it has said what it began */
-	bool beyond : 1;  /* while draining: it has read what had not come by then */
+	bool fd_shared : 1, message_open : 1, over_high_water : 1, awaits_buffers : 1,
+	    input_pending : 1, draining : 1;
+	bool producer_idle : 1;	  /* its protocol had nothing to say when it was last asked */
+	bool input_paused : 1;	  /* its protocol takes no input now */
+	bool producing : 1;	  /* nor before it has said what it began */
+	bool read_past_drain : 1; /* while draining: it has read what had not come by then */
 	bool guarded : 1; /* its peer may have passed descriptors: see reactor/base/rights.h */
 };
 
@@ -304,7 +305,8 @@ static inline size_t conn_offered_before(const struct conn *conn)
 
 static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n)
 {
-	return conn->draining && (conn->beyond || n >= (uint64_t)offered + conn->drain_left);
+	return conn->draining &&
+	       (conn->read_past_drain || n >= (uint64_t)offered + conn->drain_left);
 }
 
 #endif

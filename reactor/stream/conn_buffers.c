@@ -51,11 +51,11 @@ static size_t chunks_needed(const struct conn *conn, const struct conn_table *ta
 {
 	/* What it says leaves its chunk for the bus: to go on takes no more, and frees this one. */
 	if (conn->service->topic && conn->input &&
-	    (conn->stalled || chunk_room(&table->buffers, conn->input) == CHUNK_BYTES))
+	    (conn->input_pending || chunk_room(&table->buffers, conn->input) == CHUNK_BYTES))
 		return 0;
 	if (conn->queue.owed)
 		return chunks_quarter(table);
-	if (conn_in_hand(conn) || conn_has_words(conn))
+	if (conn_in_hand(conn) || conn_has_output(conn))
 		return chunks_eighth(table);
 	return CHUNKS_FOR_A_READ + table->chunks_kept;
 }
@@ -78,20 +78,20 @@ static void starvation_begin(struct conn_table *table)
 	loop_deadline(table->loop, &starvation->source, now_ms + STARVATION_MS);
 }
 
-void starved_set(struct conn *conn, struct conn_table *table, bool starved)
+void awaits_buffers_set(struct conn *conn, struct conn_table *table, bool awaits)
 {
-	if (conn->starved == starved)
+	if (conn->awaits_buffers == awaits)
 		return;
-	conn->starved = starved;
-	if (!starved) {
+	conn->awaits_buffers = awaits;
+	if (!awaits) {
 		if (!conn_in_hand(conn))
 			conn->message_ms = table->loop->now_ms; /* we let it wait, not the peer */
-		if (--table->starved == 0)
+		if (--table->awaiting_buffers == 0)
 			loop_no_deadline(table->loop, &table->starvation.source);
 		return;
 	}
 	STATS_ADD(table->stats, buffer_waits, 1);
-	if (table->starved++ == 0)
+	if (table->awaiting_buffers++ == 0)
 		starvation_begin(table);
 }
 
@@ -107,15 +107,15 @@ bool conn_has_buffers(struct conn *conn, struct conn_table *table)
 {
 	size_t needed, left = chunks_left(table);
 
-	if (!conn->starved && left >= chunks_quarter(table)) /* enough for anybody */
+	if (!conn->awaits_buffers && left >= chunks_quarter(table)) /* enough for anybody */
 		return true;
 	needed = chunks_needed(conn, table);
-	starved_set(conn, table, left < needed);
-	if (!conn->starved)
+	awaits_buffers_set(conn, table, left < needed);
+	if (!conn->awaits_buffers)
 		return true;
 	starvation_note(table, needed);
 	if (!conn->queue.owed) /* others may have to go */
-		loop_poke(table->loop, &table->starvation.source);
+		loop_wake(table->loop, &table->starvation.source);
 	return false;
 }
 
@@ -161,7 +161,8 @@ static size_t conn_weight(const struct conn *conn, const struct conn_table *tabl
 /* Does it hold, and wait for its peer alone? */
 static bool conn_holds(const struct conn *conn)
 {
-	return conn->phase != DEAD && conn_in_hand(conn) && !conn->waiting && !conn_is_frozen(conn);
+	return conn->phase != DEAD && conn_in_hand(conn) && !conn->input_paused &&
+	       !conn_is_frozen(conn);
 }
 
 static void sweep_wake(struct conn *conn, struct conn_table *table)
@@ -173,8 +174,8 @@ static void sweep_wake(struct conn *conn, struct conn_table *table)
 		table->starvation.presses |= !conn->queue.owed;
 		return;
 	}
-	starved_set(conn, table, false); /* it looks again itself */
-	loop_poke(table->loop, &conn->source);
+	awaits_buffers_set(conn, table, false); /* it looks again itself */
+	loop_wake(table->loop, &conn->source);
 }
 
 static void sweep_look(struct conn *conn, struct conn_table *table)
@@ -182,7 +183,7 @@ static void sweep_look(struct conn *conn, struct conn_table *table)
 	struct starvation *starvation = &table->starvation;
 	uint32_t moved_ms = conn_moved_ms(conn);
 
-	if (conn->starved) { /* for us: whoever waits for a peer goes first */
+	if (conn->awaits_buffers) { /* for us: whoever waits for a peer goes first */
 		moved_ms += STARVATION_MS;
 		sweep_wake(conn, table);
 	}
@@ -265,7 +266,7 @@ static void starvation_turn(struct loop *loop, struct source *source)
 	struct conn *conn = NULL;
 
 	source->ready = 0;
-	if (!table->starved) {
+	if (!table->awaiting_buffers) {
 		starvation->cursor = 0;
 		return;
 	}
@@ -276,17 +277,17 @@ static void starvation_turn(struct loop *loop, struct source *source)
 	if (!conn)
 		starvation->cursor = 0;
 	if (conn || sweep_end(table))
-		loop_poke(loop, source);
-	else if (table->starved)
+		loop_wake(loop, source);
+	else if (table->awaiting_buffers)
 		loop_deadline(loop, source,
 			      loop->now_ms + (starvation->presses ? STALLED_MS : STARVATION_MS));
 }
 
 void starvation_look(struct conn_table *table)
 {
-	if (table->starved && !table->starvation.source.queued &&
+	if (table->awaiting_buffers && !table->starvation.source.queued &&
 	    chunks_left(table) >= table->starvation.chunks_wanted)
-		loop_poke(table->loop, &table->starvation.source);
+		loop_wake(table->loop, &table->starvation.source);
 }
 
 void starvation_init(struct starvation *starvation)

@@ -62,8 +62,9 @@ static struct due conn_due(const struct conn *conn, const struct conn_limits *li
 		due_at(&due, conn->progress_ms + limits->write_ms, CLOSE_write_timeout);
 	/* While we do not read from it, the peer can't finish what it began. One that waits
 	 * for buffers and holds some is no exception: it would hold them for ever. */
-	if (limits->request_ms && conn->message_open && conn->phase == OPEN && !conn->paused &&
-	    conn_listens(conn) && !(conn->starved && !conn_in_hand(conn)))
+	if (limits->request_ms && conn->message_open && conn->phase == OPEN &&
+	    !conn->over_high_water && conn_listens(conn) &&
+	    !(conn->awaits_buffers && !conn_in_hand(conn)))
 		due_at(&due, conn->message_ms + limits->request_ms, CLOSE_request_timeout);
 	return due;
 }
@@ -73,8 +74,8 @@ static void conn_expire(struct conn *conn, struct conn_table *table, enum close_
 	const struct protocol *protocol = conn->service->protocol;
 	bool said = false;
 
-	if (conn->phase == OPEN && reason != CLOSE_write_timeout && protocol->expired) {
-		protocol->expired(conn);
+	if (conn->phase == OPEN && reason != CLOSE_write_timeout && protocol->timeout) {
+		protocol->timeout(conn);
 		said = table->outbox.n != 0;
 		conn_flush(conn, table);
 	}

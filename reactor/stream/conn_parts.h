@@ -36,7 +36,7 @@ static inline bool conn_ready(const struct conn *conn, uint8_t bits)
 /* Is its protocol as far that it takes input? */
 static inline bool conn_listens(const struct conn *conn)
 {
-	return !conn->waiting && !conn->speaks;
+	return !conn->input_paused && !conn->producing;
 }
 
 /* Does it hold buffers? */
@@ -46,9 +46,9 @@ static inline bool conn_in_hand(const struct conn *conn)
 }
 
 /* Has it more to say as soon as nothing is owed? */
-static inline bool conn_has_words(const struct conn *conn)
+static inline bool conn_has_output(const struct conn *conn)
 {
-	return conn->speaks || (conn->service->protocol->output && !conn->draining);
+	return conn->producing || (conn->service->protocol->writable && !conn->draining);
 }
 
 /* conn.c */
@@ -78,7 +78,7 @@ void conn_arm(struct conn *conn, struct conn_table *table);
 
 /* conn_buffers.c */
 void starvation_init(struct starvation *starvation);
-void starved_set(struct conn *conn, struct conn_table *table, bool starved);
+void awaits_buffers_set(struct conn *conn, struct conn_table *table, bool awaits);
 /* After a turn: has it freed enough that those who wait should look again? */
 void starvation_look(struct conn_table *table);
 /* May it read, or say, a chunk more? Where not, it is starved from now on. */

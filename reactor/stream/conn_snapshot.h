@@ -1,10 +1,10 @@
 /*
- * transit: a connection on its way to another process.
+ * snapshot: a connection on its way to another process.
  *
  * Who moves one freezes it here, describes it, passes the description, the bytes that follow it
  * and a copy of the descriptor (SCM_RIGHTS) on, and keeps the frozen connection until the other
  * has answered: took it, so it departs; did not, so it is thawed. What travels is plain bytes,
- * of one version of weir on one machine: TRANSIT_VERSION goes before them, and whoever changes
+ * of one version of weir on one machine: SNAPSHOT_VERSION goes before them, and whoever changes
  * what they mean counts it up.
  *
  * Between conn_freeze() and the answer nobody may read, write or shut that socket but the one
@@ -20,16 +20,16 @@
 
 #include "reactor/stream/conn.h"
 
-#define TRANSIT_VERSION 2
+#define SNAPSHOT_VERSION 2
 
 enum {
-	TRANSIT_MESSAGE_OPEN = 1, /* a message has begun */
-	TRANSIT_PAUSED = 2,	  /* it was above high-water, and is not below low-water yet */
-	TRANSIT_STALLED = 4,	  /* its input has to be offered again as it is */
-	TRANSIT_SPEAKS = 8,	  /* it has not said all that it began */
+	SNAPSHOT_MESSAGE_OPEN = 1,    /* a message has begun */
+	SNAPSHOT_OVER_HIGH_WATER = 2, /* it was above high-water, and is not below low-water yet */
+	SNAPSHOT_INPUT_PENDING = 4,   /* its input has to be offered again as it is */
+	SNAPSHOT_PRODUCING = 8,	      /* it has not said all that it began */
 };
 
-struct transit {
+struct conn_snapshot {
 	uint32_t listener;			  /* whoever moves it says which; 0 here */
 	uint32_t input, owed, held;		  /* bytes that follow, in this order */
 	uint32_t idle_ms;			  /* since a byte went either way */
@@ -39,12 +39,12 @@ struct transit {
 	unsigned char state[CONN_STATE_BYTES];
 };
 
-_Static_assert(sizeof(struct transit) == 56, "no padding travels");
+_Static_assert(sizeof(struct conn_snapshot) == 56, "no padding travels");
 
 /* ---- where it is ---- */
 
 /* Not in its own turn: from now on no turn reads, writes or ends it, whatever becomes ready or
- * due. What others do to it, conn_share(), conn_abort(), conn_go_on(), a drain, takes effect
+ * due. What others do to it, conn_share(), conn_abort(), conn_resume_input(), a drain, takes effect
  * when it thaws. False: it has ended, or is frozen already. */
 bool conn_freeze(struct conn *conn);
 bool conn_can_freeze(const struct conn *conn);
@@ -53,11 +53,11 @@ bool conn_is_frozen(const struct conn *conn);
 void conn_thaw(struct conn *conn);
 
 /* How many bytes follow its description now. */
-size_t conn_transit_bytes(const struct conn *conn);
+size_t conn_snapshot_bytes(const struct conn *conn);
 /* Of a frozen one, as it is now; bytes may be NULL where none follow, as below. What conn_share()
  * gives it later stays here. One that was aborted since it froze is described as DEAD, and nobody
  * adopts it. */
-void conn_describe(const struct conn *conn, struct transit *transit, unsigned char *bytes);
+void conn_describe(const struct conn *conn, struct conn_snapshot *snapshot, unsigned char *bytes);
 
 /* It is another process' from now on: what is here of it goes, without a word to the peer. Not
  * to be touched after that. */
@@ -66,7 +66,7 @@ void conn_depart(struct conn *conn);
 /* ---- where it goes ---- */
 
 /* The chunks that one with so many bytes takes at most. */
-size_t transit_chunks(size_t bytes);
+size_t conn_snapshot_chunks(size_t bytes);
 /* Is there room for one more, and for that many bytes of it? It was admitted where it comes from:
  * what newcomers are limited to, and what is promised, do not count. Nothing is changed. */
 bool conn_can_adopt(const struct service *service, size_t bytes);
@@ -74,7 +74,7 @@ bool conn_can_adopt(const struct service *service, size_t bytes);
  * kernel does not watch one more, or the description is none; then nothing was done, and fd is
  * the caller's. Where conn_can_adopt(), and it was described by this version, that is the kernel's
  * doing. */
-bool conn_adopt(struct service *service, int fd, const struct transit *transit,
+bool conn_adopt(struct service *service, int fd, const struct conn_snapshot *snapshot,
 		const unsigned char *bytes);
 
 #endif

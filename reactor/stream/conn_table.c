@@ -39,7 +39,7 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	       const struct sockaddr *peer)
 {
 	struct conn_table *table = service->table;
-	uint32_t client = 0;
+	uint32_t handle = 0;
 	struct conn *conn;
 	int error;
 
@@ -49,16 +49,16 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 		fd_refuse(service, fd, CLOSE_overload);
 		return;
 	}
-	if (peer && !clients_take(&table->clients, peer, &client)) {
+	if (peer && !per_ip_take(&table->per_ip, peer, &handle)) {
 		count_passed(table, origin);
 		fd_refuse(service, fd, CLOSE_too_many_per_ip);
 		return;
 	}
 	conn = pool_take(&table->conns);
 	CHECK(conn);
-	*conn = (struct conn){.service = service, .client = client};
+	*conn = (struct conn){.service = service, .per_ip_handle = handle};
 	source_init(&conn->source, fd, conn_turn);
-	conn->passed = origin == CONN_PASSED;
+	conn->fd_shared = origin == CONN_PASSED;
 	conn->guarded = service->local && rights_may_come(fd);
 	conn->active_ms = conn->progress_ms = table->loop->now_ms;
 	conn->source.ready = SOURCE_OUT;
@@ -82,10 +82,10 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	if (table->draining)
 		conn_drain(conn);
 	if (conn->phase != OPEN)
-		conn->source.ready |= SOURCE_POKED;
+		conn->source.ready |= SOURCE_WOKEN;
 	conn->source.want = conn_want(conn);
 	conn_arm(conn, table);
-	loop_settle(table->loop, &conn->source);
+	loop_requeue(table->loop, &conn->source);
 }
 
 void conn_table_promise(struct conn_table *table, struct conn_promise *promise,
@@ -99,8 +99,8 @@ void conn_table_promise(struct conn_table *table, struct conn_promise *promise,
 	STATS_SET(table->stats, connections_promised, table->promised.connections);
 	if (now.connections < was.connections && table->on_room)
 		table->on_room(table);
-	if (now.chunks < was.chunks && table->starved && !table->starvation.source.queued)
-		loop_poke(table->loop, &table->starvation.source);
+	if (now.chunks < was.chunks && table->awaiting_buffers && !table->starvation.source.queued)
+		loop_wake(table->loop, &table->starvation.source);
 }
 
 /* What grows with the number of connections. 0 or -ENOMEM. */
@@ -111,14 +111,14 @@ static int conn_table_allocate(struct conn_table *table, uint32_t capacity, size
 	if (!error)
 		error = buffers_open(&table->buffers, buffers_size, capacity, table->loop->stats);
 	if (!error)
-		error = clients_open(&table->clients, table->limits.connections_max, capacity,
-				     table->limits.connections_per_ip);
+		error = per_ip_open(&table->per_ip, table->limits.connections_max, capacity,
+				    table->limits.connections_per_ip);
 	return error;
 }
 
 static void conn_table_free(struct conn_table *table)
 {
-	clients_close(&table->clients);
+	per_ip_close(&table->per_ip);
 	buffers_close(&table->buffers);
 	pool_close(&table->conns);
 }
@@ -135,7 +135,7 @@ static void drain_turn(struct loop *loop, struct source *source)
 			return;
 		conn_drain(conn);
 	}
-	loop_poke(loop, source);
+	loop_wake(loop, source);
 }
 
 int conn_table_open(struct conn_table *table, struct loop *loop, const struct conn_limits *limits,
@@ -189,8 +189,8 @@ enum conn_standing conn_standing(const struct conn *conn)
 		return CONN_LINGERS;
 	if (conn->queue.owed)
 		return CONN_OWES;
-	if (conn->phase != OPEN || !conn_listens(conn) || conn->stalled || conn->starved ||
-	    (sys_ioctl(conn->source.fd, FIONREAD, &unread) == 0 && unread))
+	if (conn->phase != OPEN || !conn_listens(conn) || conn->input_pending ||
+	    conn->awaits_buffers || (sys_ioctl(conn->source.fd, FIONREAD, &unread) == 0 && unread))
 		return CONN_SERVED;
 	return conn->message_open ? CONN_ASKS : CONN_IDLE;
 }

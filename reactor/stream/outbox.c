@@ -106,7 +106,7 @@ bool conn_share(struct conn *conn, struct chunk *chunk, uint32_t begin, uint32_t
 		return false;
 	}
 	conn->source.want |= SOURCE_OUT;
-	loop_settle(table->loop, &conn->source);
+	loop_requeue(table->loop, &conn->source);
 	return true;
 }
 

@@ -7,114 +7,113 @@
 #include "reactor/base/hash.h"
 #include "reactor/base/sys.h"
 
-int clients_open(struct clients *clients, uint32_t connections_max, uint32_t capacity,
-		 uint32_t limit)
+int per_ip_open(struct per_ip *per_ip, uint32_t connections_max, uint32_t capacity, uint32_t limit)
 {
 	uint32_t chains = 64;
-	size_t entries_bytes = capacity * sizeof(struct client);
+	size_t entries_bytes = capacity * sizeof(struct per_ip_entry);
 
-	*clients = (struct clients){.limit = limit, .seed = sys_clock_us()};
+	*per_ip = (struct per_ip){.limit = limit, .seed = sys_clock_us()};
 	if (!limit)
 		return 0;
 	while (chains < connections_max && chains < 1u << 30)
 		chains *= 2;
-	clients->chains_mask = chains - 1;
-	clients->mapped_bytes = entries_bytes + chains * sizeof(uint32_t);
-	clients->entries =
-	    sys_map(clients->mapped_bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
-	if (!clients->entries)
+	per_ip->chains_mask = chains - 1;
+	per_ip->mapped_bytes = entries_bytes + chains * sizeof(uint32_t);
+	per_ip->entries =
+	    sys_map(per_ip->mapped_bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+	if (!per_ip->entries)
 		return -ENOMEM;
-	clients->chains = (uint32_t *)(void *)(clients->entries + capacity);
-	(void)sys_getrandom(&clients->seed, sizeof clients->seed,
+	per_ip->chains = (uint32_t *)(void *)(per_ip->entries + capacity);
+	(void)sys_getrandom(&per_ip->seed, sizeof per_ip->seed,
 			    GRND_NONBLOCK); /* else the clock's */
 	return 0;
 }
 
-void clients_close(struct clients *clients)
+void per_ip_close(struct per_ip *per_ip)
 {
-	if (clients->entries)
-		(void)sys_munmap(clients->entries, clients->mapped_bytes);
-	clients->entries = NULL;
+	if (per_ip->entries)
+		(void)sys_munmap(per_ip->entries, per_ip->mapped_bytes);
+	per_ip->entries = NULL;
 }
 
-static uint32_t *chain_of(struct clients *clients, const unsigned char address[16])
+static uint32_t *chain_of(struct per_ip *per_ip, const unsigned char address[16])
 {
 	uint64_t half[2];
 
 	memcpy(half, address, 16);
-	return &clients->chains[hash_mix(hash_mix(half[0] ^ clients->seed) + half[1]) &
-				clients->chains_mask];
+	return &per_ip->chains[hash_mix(hash_mix(half[0] ^ per_ip->seed) + half[1]) &
+			       per_ip->chains_mask];
 }
 
 /* There is one: no more addresses than connections are ever in the table. */
-static uint32_t client_new(struct clients *clients)
+static uint32_t client_new(struct per_ip *per_ip)
 {
-	uint32_t handle = clients->entries_free;
+	uint32_t handle = per_ip->entries_free;
 
 	if (!handle)
-		return ++clients->entries_used;
-	clients->entries_free = clients->entries[handle - 1].next;
+		return ++per_ip->entries_used;
+	per_ip->entries_free = per_ip->entries[handle - 1].next;
 	return handle;
 }
 
-static bool clients_count(struct clients *clients, const struct sockaddr *peer, uint32_t limit,
+static bool clients_count(struct per_ip *per_ip, const struct sockaddr *peer, uint32_t limit,
 			  uint32_t *handle)
 {
 	unsigned char address[16];
 	uint32_t *chain;
 
 	*handle = 0;
-	if (!clients->entries || !address_bytes(peer, address))
+	if (!per_ip->entries || !address_bytes(peer, address))
 		return true;
-	chain = chain_of(clients, address);
-	for (uint32_t at = *chain; at; at = clients->entries[at - 1].next) {
-		struct client *client = &clients->entries[at - 1];
+	chain = chain_of(per_ip, address);
+	for (uint32_t at = *chain; at; at = per_ip->entries[at - 1].next) {
+		struct per_ip_entry *entry = &per_ip->entries[at - 1];
 
-		if (memcmp(client->address, address, 16) != 0)
+		if (memcmp(entry->address, address, 16) != 0)
 			continue;
-		if (client->connections >= limit)
+		if (entry->connections >= limit)
 			return false;
-		client->connections++;
+		entry->connections++;
 		*handle = at;
 		return true;
 	}
-	*handle = client_new(clients);
-	struct client *client = &clients->entries[*handle - 1];
-	memcpy(client->address, address, 16);
-	client->connections = 1;
-	client->next = *chain;
+	*handle = client_new(per_ip);
+	struct per_ip_entry *entry = &per_ip->entries[*handle - 1];
+	memcpy(entry->address, address, 16);
+	entry->connections = 1;
+	entry->next = *chain;
 	*chain = *handle;
 	return true;
 }
 
-bool clients_take(struct clients *clients, const struct sockaddr *peer, uint32_t *handle)
+bool per_ip_take(struct per_ip *per_ip, const struct sockaddr *peer, uint32_t *handle)
 {
-	return clients_count(clients, peer, clients->limit, handle);
+	return clients_count(per_ip, peer, per_ip->limit, handle);
 }
 
-uint32_t clients_add(struct clients *clients, const struct sockaddr *peer)
+uint32_t per_ip_add(struct per_ip *per_ip, const struct sockaddr *peer)
 {
 	uint32_t handle;
 
-	(void)clients_count(clients, peer, UINT32_MAX, &handle);
+	(void)clients_count(per_ip, peer, UINT32_MAX, &handle);
 	return handle;
 }
 
-void clients_release(struct clients *clients, uint32_t handle)
+void per_ip_release(struct per_ip *per_ip, uint32_t handle)
 {
-	struct client *client;
+	struct per_ip_entry *entry;
 	uint32_t *at;
 
 	if (!handle)
 		return;
-	client = &clients->entries[handle - 1];
-	CHECK(client->connections);
-	if (--client->connections)
+	entry = &per_ip->entries[handle - 1];
+	CHECK(entry->connections);
+	if (--entry->connections)
 		return;
-	at = chain_of(clients, client->address);
+	at = chain_of(per_ip, entry->address);
 	while (*at != handle)
-		at = &clients->entries[*at - 1].next;
-	*at = client->next;
-	client->next = clients->entries_free;
-	clients->entries_free = handle;
+		at = &per_ip->entries[*at - 1].next;
+	*at = entry->next;
+	entry->next = per_ip->entries_free;
+	per_ip->entries_free = handle;
 }

@@ -1,8 +1,8 @@
 /*
- * clients: how many connections each peer address holds.
+ * per_ip: how many connections each peer address holds.
  *
  * A chained hash table of fixed size, made only where a limit is set. IPv4 addresses and
- * IPv4-mapped ones are the same client. Peers without an address (unix) do not count. A
+ * IPv4-mapped ones are the same entry. Peers without an address (unix) do not count. A
  * handle is the entry's place plus one, and stays good until it was released as often as it
  * was taken. The hash has a seed of its own for each process: peers choose addresses.
  */
@@ -14,15 +14,15 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-struct client {
+struct per_ip_entry {
 	unsigned char address[16];
 	uint32_t connections;
 	uint32_t next; /* of the chain, or of the free ones: a place plus one */
 };
 
-struct clients {
-	struct client *entries; /* NULL: no limit is set */
-	uint32_t *chains;	/* a place plus one */
+struct per_ip {
+	struct per_ip_entry *entries; /* NULL: no limit is set */
+	uint32_t *chains;	      /* a place plus one */
 	uint32_t chains_mask, entries_used, entries_free;
 	uint32_t limit;
 	uint64_t seed;
@@ -31,19 +31,18 @@ struct clients {
 
 /* For up to capacity connections, and as quick as it should be for connections_max of them. limit 0
  * makes no table. 0 or -ENOMEM. */
-int clients_open(struct clients *clients, uint32_t connections_max, uint32_t capacity,
-		 uint32_t limit);
-void clients_close(struct clients *clients);
+int per_ip_open(struct per_ip *per_ip, uint32_t connections_max, uint32_t capacity, uint32_t limit);
+void per_ip_close(struct per_ip *per_ip);
 
-static inline bool clients_counted(const struct clients *clients)
+static inline bool per_ip_counts(const struct per_ip *per_ip)
 {
-	return clients->entries != NULL;
+	return per_ip->entries != NULL;
 }
 
 /* Counts one more; *handle is 0 where nothing was counted. False: over the limit. */
-bool clients_take(struct clients *clients, const struct sockaddr *peer, uint32_t *handle);
+bool per_ip_take(struct per_ip *per_ip, const struct sockaddr *peer, uint32_t *handle);
 /* The same, also over the limit: it was counted elsewhere. Answers the handle. */
-uint32_t clients_add(struct clients *clients, const struct sockaddr *peer);
-void clients_release(struct clients *clients, uint32_t handle);
+uint32_t per_ip_add(struct per_ip *per_ip, const struct sockaddr *peer);
+void per_ip_release(struct per_ip *per_ip, uint32_t handle);
 
 #endif

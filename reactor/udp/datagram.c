@@ -33,12 +33,12 @@ static void count_drops(struct datagram_socket *socket)
 {
 	uint32_t counted = __atomic_load_n(socket->service->dropped, __ATOMIC_RELAXED);
 
-	while ((int32_t)(socket->questions.dropped - counted) > 0) {
+	while ((int32_t)(socket->rx.dropped - counted) > 0) {
 		if (!__atomic_compare_exchange_n(socket->service->dropped, &counted,
-						 socket->questions.dropped, false, __ATOMIC_RELAXED,
+						 socket->rx.dropped, false, __ATOMIC_RELAXED,
 						 __ATOMIC_RELAXED))
 			continue;
-		STATS_ADD(socket->stats, datagrams_dropped, socket->questions.dropped - counted);
+		STATS_ADD(socket->stats, datagrams_dropped, socket->rx.dropped - counted);
 		return;
 	}
 }
@@ -53,16 +53,16 @@ int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
 	    .service = service, .stats = loop->stats, .gone = gone, .opened_ms = loop->now_ms};
 	source_init(&socket->source, fd, datagram_turn);
 	socket->source.want = SOURCE_IN | SOURCE_OUT;
-	error = questions_open(&socket->questions, fd);
+	error = udp_rx_open(&socket->rx, fd);
 	if (!error)
-		error = answers_open(&socket->answers);
+		error = udp_tx_open(&socket->tx);
 	if (error) {
 		datagram_close(loop, socket);
 		return error;
 	}
 	if (service->shared) /* others may ask for trains any time */
-		socket->questions.single = false;
-	questions_count_drops(&socket->questions, fd); /* since this socket had a worker */
+		socket->rx.single = false;
+	udp_rx_count_drops(&socket->rx, fd); /* since this socket had a worker */
 	count_drops(socket);
 	datagram_watch(loop, socket, EPOLLIN);
 	return 0;
@@ -70,29 +70,29 @@ int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
 
 /* ---- answering ---- */
 
-static bool within_rate(const struct datagram_socket *socket, const struct asker *asker,
+static bool within_rate(const struct datagram_socket *socket, const struct udp_peer *from,
 			uint64_t now_us)
 {
 	struct limiter *limiter = socket->service->limiter;
 
-	return !limiter || limiter_take(limiter, &asker->peer.any, now_us);
+	return !limiter || limiter_take(limiter, &from->peer.any, now_us);
 }
 
 /* May it be answered? Else it is counted why not. */
-static bool datagram_admit(struct datagram_socket *socket, const struct question *question)
+static bool datagram_admit(struct datagram_socket *socket, const struct udp_incoming *incoming)
 {
-	enum guard_verdict verdict =
-	    guard_judge(socket->service->guard, &question->asker->peer.any);
+	enum reflection_verdict verdict =
+	    reflection_guard_check(socket->service->guard, &incoming->from->peer.any);
 
-	if (question->truncated)
+	if (incoming->truncated)
 		STATS_ADD(socket->stats, datagrams_truncated, 1);
-	else if (asker_asked_many(question->asker))
+	else if (udp_peer_asked_many(incoming->from))
 		STATS_ADD(socket->stats, datagrams_to_many, 1);
-	else if (verdict == GUARD_NOBODY)
+	else if (verdict == REFLECTION_NO_SENDER)
 		STATS_ADD(socket->stats, datagrams_from_nobody, 1);
-	else if (verdict == GUARD_LOW_PORT)
+	else if (verdict == REFLECTION_LOW_PORT)
 		STATS_ADD(socket->stats, datagrams_from_low_ports, 1);
-	else if (verdict == GUARD_OWN_PORT)
+	else if (verdict == REFLECTION_OWN_PORT)
 		STATS_ADD(socket->stats, datagrams_from_own_ports, 1);
 	else
 		return true;
@@ -100,16 +100,16 @@ static bool datagram_admit(struct datagram_socket *socket, const struct question
 }
 
 static void datagram_serve(struct loop *loop, struct datagram_socket *socket,
-			   const struct question *question)
+			   const struct udp_incoming *incoming)
 {
-	struct datagram datagram = {question->bytes, question->n};
+	struct datagram datagram = {incoming->bytes, incoming->n};
 
 	STATS_ADD(socket->stats, datagrams_received, 1);
-	if (!datagram_admit(socket, question) || !socket->service->protocol->datagram(&datagram))
+	if (!datagram_admit(socket, incoming) || !socket->service->protocol->datagram(&datagram))
 		return;
-	CHECK(datagram.n <= question->n); /* nobody is made to flood somebody else */
-	if (within_rate(socket, question->asker, loop->now_us))
-		answers_add(&socket->answers, question->asker, datagram.bytes, datagram.n);
+	CHECK(datagram.n <= incoming->n); /* nobody is made to flood somebody else */
+	if (within_rate(socket, incoming->from, loop->now_us))
+		udp_tx_add(&socket->tx, incoming->from, datagram.bytes, datagram.n);
 	else
 		STATS_ADD(socket->stats, datagrams_over_rate, 1);
 }
@@ -126,24 +126,24 @@ static bool is_spent(const struct budget *budget)
 	       budget->datagrams == DATAGRAM_TURN_MAX;
 }
 
-/* The questions in hand, as far as the budget goes. 0, or as answers_send() says. */
+/* The rx in hand, as far as the budget goes. 0, or as udp_tx_send() says. */
 static int datagram_answer(struct loop *loop, struct datagram_socket *socket, struct budget *budget)
 {
-	struct question question;
-	int error = answers_send(&socket->answers, socket->source.fd, socket->stats);
+	struct udp_incoming incoming;
+	int error = udp_tx_send(&socket->tx, socket->source.fd, socket->stats);
 
 	while (!error && budget->datagrams < DATAGRAM_TURN_MAX &&
-	       questions_next(&socket->questions, &question)) {
-		if (answers_full(&socket->answers)) {
-			error = answers_send(&socket->answers, socket->source.fd, socket->stats);
+	       udp_rx_next(&socket->rx, &incoming)) {
+		if (udp_tx_full(&socket->tx)) {
+			error = udp_tx_send(&socket->tx, socket->source.fd, socket->stats);
 			continue;
 		}
-		datagram_serve(loop, socket, &question);
-		questions_done(&socket->questions, &question);
+		datagram_serve(loop, socket, &incoming);
+		udp_rx_done(&socket->rx, &incoming);
 		budget->datagrams++;
 	}
 	if (!error)
-		error = answers_send(&socket->answers, socket->source.fd, socket->stats);
+		error = udp_tx_send(&socket->tx, socket->source.fd, socket->stats);
 	return error;
 }
 
@@ -160,7 +160,7 @@ static bool is_alone(const struct loop *loop, const struct datagram_socket *sock
 static enum taken datagram_take(struct loop *loop, struct datagram_socket *socket,
 				struct budget *budget)
 {
-	int n = questions_receive(&socket->questions, socket->source.fd);
+	int n = udp_rx_receive(&socket->rx, socket->source.fd);
 
 	if (n == -EAGAIN) {
 		socket->errors = 0;
@@ -171,13 +171,13 @@ static enum taken datagram_take(struct loop *loop, struct datagram_socket *socke
 		return ++socket->errors < ERRORS_MAX ? TOOK : FAILED;
 	}
 	socket->errors = 0;
-	STATS_ADD(socket->stats, received_bytes, socket->questions.batch_bytes);
-	if (n > 1 && !socket->questions.many && socket->phase == SERVING && is_alone(loop, socket))
-		questions_expect_many(&socket->questions, socket->source.fd);
+	STATS_ADD(socket->stats, received_bytes, socket->rx.batch_bytes);
+	if (n > 1 && !socket->rx.many && socket->phase == SERVING && is_alone(loop, socket))
+		udp_rx_expect_many(&socket->rx, socket->source.fd);
 	count_drops(socket);
 	budget->batches++;
-	budget->bytes += socket->questions.batch_bytes;
-	budget->drained = n < QUESTIONS_BATCH;
+	budget->bytes += socket->rx.batch_bytes;
+	budget->drained = n < UDP_RX_BATCH;
 	return TOOK;
 }
 
@@ -197,7 +197,7 @@ static void datagram_wait(struct loop *loop, struct datagram_socket *socket, int
  * knows of what has come: it takes that with it. */
 static bool may_leave(const struct datagram_socket *socket, const struct budget *budget)
 {
-	return socket->phase == LEAVING && questions_empty(&socket->questions) &&
+	return socket->phase == LEAVING && udp_rx_empty(&socket->rx) &&
 	       (!socket->service->shared || budget->drained || is_spent(budget));
 }
 
@@ -221,8 +221,7 @@ static void datagram_turn(struct loop *loop, struct source *source)
 			datagram_end(loop, socket);
 			return;
 		}
-		if (budget.drained && socket->phase == SERVING &&
-		    questions_empty(&socket->questions))
+		if (budget.drained && socket->phase == SERVING && udp_rx_empty(&socket->rx))
 			break;
 		if (is_spent(&budget)) {
 			STATS_ADD(socket->stats, budget_yields, 1);
@@ -232,8 +231,8 @@ static void datagram_turn(struct loop *loop, struct source *source)
 	}
 	if (taken != TOOK && socket->phase != SERVING)
 		datagram_end(loop, socket);
-	else if (socket->phase == STOPPING || !questions_empty(&socket->questions))
-		loop_poke(loop, source); /* what is in hand, and an empty queue, make no event */
+	else if (socket->phase == STOPPING || !udp_rx_empty(&socket->rx))
+		loop_wake(loop, source); /* what is in hand, and an empty queue, make no event */
 	else
 		datagram_watch(loop, socket, taken == FAILED ? 0 : EPOLLIN);
 }
@@ -255,14 +254,14 @@ void datagram_stop(struct loop *loop, struct datagram_socket *socket)
 	if (socket->source.fd < 0)
 		return;
 	if (!is_shut(socket->source.fd)) { /* by others who have it: that drops them, too */
-		questions_count_drops(&socket->questions, socket->source.fd);
+		udp_rx_count_drops(&socket->rx, socket->source.fd);
 		count_drops(socket);
 	}
 	/* Without it, those who keep on asking keep it until drain-timeout. */
 	(void)sys_setsockopt(socket->source.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
 			     sizeof program);
 	socket->phase = STOPPING;
-	loop_poke(loop, &socket->source);
+	loop_wake(loop, &socket->source);
 }
 
 void datagram_leave(struct loop *loop, struct datagram_socket *socket)
@@ -270,7 +269,7 @@ void datagram_leave(struct loop *loop, struct datagram_socket *socket)
 	if (socket->source.fd < 0)
 		return;
 	socket->phase = LEAVING;
-	loop_poke(loop, &socket->source);
+	loop_wake(loop, &socket->source);
 }
 
 void datagram_close(struct loop *loop, struct datagram_socket *socket)
@@ -283,8 +282,8 @@ void datagram_close(struct loop *loop, struct datagram_socket *socket)
 	loop_no_deadline(loop, &socket->source);
 	(void)sys_close(socket->source.fd);
 	socket->source.fd = -1;
-	questions_close(&socket->questions);
-	answers_close(&socket->answers);
+	udp_rx_close(&socket->rx);
+	udp_tx_close(&socket->tx);
 }
 
 /* ---- sockets ---- */

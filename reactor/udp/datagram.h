@@ -1,17 +1,17 @@
 /*
- * datagram: a socket that is asked by datagrams, and answers each with at most one.
+ * datagram: a socket that is asked by datagrams, and tx each with at most one.
  *
- *     SERVING -> STOPPING (answers what has come) -> gone
- *             -> LEAVING (answers what it has in hand) -> gone
+ *     SERVING -> STOPPING (tx what has come) -> gone
+ *             -> LEAVING (tx what it has in hand) -> gone
  *
  * A turn takes batches off the socket's queue, offers each datagram to the protocol, and sends
- * the answers; when the send queue is full it takes no more until they have gone. What comes
+ * the tx; when the send queue is full it takes no more until they have gone. What comes
  * meanwhile waits in the kernel's queue, which drops what it cannot hold: that is counted, and
  * is all that is ever lost. There is no state between two datagrams. Several processes may have
  * the same socket; it lives with whoever made it, and a descriptor of it with its worker.
  *
  * Not answered, but counted: who guard is against; what was sent to many (broadcast, multicast);
- * what is over the rate of its address; what did not fit. No answer is longer than its question.
+ * what is over the rate of its address; what did not fit. No answer is longer than its incoming.
  */
 #ifndef REACTOR_UDP_DATAGRAM_H
 #define REACTOR_UDP_DATAGRAM_H
@@ -35,7 +35,7 @@
  * a datagram. */
 #define DATAGRAM_ALONE_MS 1000
 
-/* As a protocol sees it: the question, and then the answer. */
+/* As a protocol sees it: the incoming, and then the answer. */
 struct datagram {
 	unsigned char *bytes; /* may be changed in place, or be others, which stay as they are */
 	size_t n;
@@ -44,7 +44,7 @@ struct datagram {
 /* What the sockets of one listener have in common, in all processes. Borrowed. */
 struct datagram_service {
 	const struct protocol *protocol;
-	const struct guard *guard;
+	const struct reflection_guard *guard;
 	struct limiter *limiter; /* NULL: no limit */
 	uint32_t *dropped;	 /* of this socket's drops, those that were counted; shared */
 	bool shared;		 /* others wait on the same socket */
@@ -55,8 +55,8 @@ struct datagram_socket {
 	struct source source; /* fd -1: it has gone */
 	const struct datagram_service *service;
 	struct stats *stats;
-	struct questions questions;
-	struct answers answers;
+	struct udp_rx rx;
+	struct udp_tx tx;
 	uint8_t phase;
 	uint32_t opened_ms;
 	unsigned errors;  /* of receiving, in a row */
@@ -79,7 +79,7 @@ void datagram_close(struct loop *loop, struct datagram_socket *socket);
 struct datagram_options {
 	bool reuseport;		   /* one socket of several on this address */
 	uint64_t queue_bytes;	   /* of received datagrams; 0: what the kernel gives */
-	uint64_t send_queue_bytes; /* of answers; 0: DATAGRAM_SEND_BYTES */
+	uint64_t send_queue_bytes; /* of tx; 0: DATAGRAM_SEND_BYTES */
 };
 
 /* Makes a bound non-blocking socket; port 0 becomes the one that the kernel chose. Which

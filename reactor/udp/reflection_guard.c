@@ -20,32 +20,33 @@ static bool is_loopback(const unsigned char address[16])
 	return IN6_IS_ADDR_V4MAPPED(&ip6) ? address[12] == 127 : IN6_IS_ADDR_LOOPBACK(&ip6);
 }
 
-void guard_add(struct guard *guard, const struct address *address)
+void reflection_guard_add(struct reflection_guard *guard, const struct address *address)
 {
 	const struct sockaddr *here = (const struct sockaddr *)&address->socket;
-	struct guard_own *own = &guard->own[guard->own_n++];
+	struct reflection_guard_own *own = &guard->own[guard->own_n++];
 
-	CHECK(guard->own_n <= GUARD_OWN_MAX && address_bytes(here, own->address));
+	CHECK(guard->own_n <= REFLECTION_GUARD_OWN_MAX && address_bytes(here, own->address));
 	own->port = port_of(here);
 	own->any = address_is_unspecified(own->address);
 }
 
-enum guard_verdict guard_judge(const struct guard *guard, const struct sockaddr *peer)
+enum reflection_verdict reflection_guard_check(const struct reflection_guard *guard,
+					       const struct sockaddr *peer)
 {
 	uint16_t port = port_of(peer);
 	unsigned char address[16];
 
-	if (port < GUARD_PORT_MIN)
-		return GUARD_LOW_PORT;
+	if (port < REFLECTION_GUARD_PORT_MIN)
+		return REFLECTION_LOW_PORT;
 	if (!address_bytes(peer, address) || address_is_unspecified(address))
-		return GUARD_NOBODY;
+		return REFLECTION_NO_SENDER;
 	for (unsigned i = 0; i < guard->own_n; i++) {
-		const struct guard_own *own = &guard->own[i];
+		const struct reflection_guard_own *own = &guard->own[i];
 
 		if (own->port != port)
 			continue;
 		if (own->any || !is_loopback(address) || memcmp(own->address, address, 16) == 0)
-			return GUARD_OWN_PORT;
+			return REFLECTION_OWN_PORT;
 	}
-	return GUARD_PASSES;
+	return REFLECTION_NONE;
 }

@@ -16,22 +16,28 @@
 
 #include "reactor/base/address.h"
 
-#define GUARD_OWN_MAX  64
-#define GUARD_PORT_MIN 1024
+#define REFLECTION_GUARD_OWN_MAX  64
+#define REFLECTION_GUARD_PORT_MIN 1024
 
-struct guard {
-	struct guard_own {
+struct reflection_guard {
+	struct reflection_guard_own {
 		unsigned char address[16]; /* IPv4 mapped */
 		uint16_t port;
 		bool any; /* every address */
-	} own[GUARD_OWN_MAX];
+	} own[REFLECTION_GUARD_OWN_MAX];
 	unsigned own_n;
 };
 
-enum guard_verdict { GUARD_PASSES, GUARD_NOBODY, GUARD_LOW_PORT, GUARD_OWN_PORT };
+enum reflection_verdict {
+	REFLECTION_NONE,
+	REFLECTION_NO_SENDER,
+	REFLECTION_LOW_PORT,
+	REFLECTION_OWN_PORT
+};
 
-/* A place where weir serves datagrams; at most GUARD_OWN_MAX. */
-void guard_add(struct guard *guard, const struct address *address);
-enum guard_verdict guard_judge(const struct guard *guard, const struct sockaddr *peer);
+/* A place where weir serves datagrams; at most REFLECTION_GUARD_OWN_MAX. */
+void reflection_guard_add(struct reflection_guard *guard, const struct address *address);
+enum reflection_verdict reflection_guard_check(const struct reflection_guard *guard,
+					       const struct sockaddr *peer);
 
 #endif

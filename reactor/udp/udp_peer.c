@@ -2,23 +2,23 @@
 
 #include <string.h>
 
-void asker_forget_here(struct asker *asker)
+void udp_peer_forget_here(struct udp_peer *from)
 {
-	asker->asked = ASKED_ANY;
+	from->asked = ASKED_ANY;
 }
 
-bool asker_read_here(struct asker *asker, const struct cmsghdr *control)
+bool udp_peer_read_here(struct udp_peer *from, const struct cmsghdr *control)
 {
 	if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_PKTINFO) {
 		/* On a socket of both kinds the other one comes too, and says less. */
-		memcpy(&asker->here.ip4, CMSG_DATA(control), sizeof asker->here.ip4);
-		asker->asked = ASKED_IP4;
+		memcpy(&from->here.ip4, CMSG_DATA(control), sizeof from->here.ip4);
+		from->asked = ASKED_IP4;
 		return true;
 	}
 	if (control->cmsg_level == IPPROTO_IPV6 && control->cmsg_type == IPV6_PKTINFO) {
-		if (asker->asked != ASKED_IP4) {
-			memcpy(&asker->here.ip6, CMSG_DATA(control), sizeof asker->here.ip6);
-			asker->asked = ASKED_IP6;
+		if (from->asked != ASKED_IP4) {
+			memcpy(&from->here.ip6, CMSG_DATA(control), sizeof from->here.ip6);
+			from->asked = ASKED_IP6;
 		}
 		return true;
 	}
@@ -39,16 +39,16 @@ static size_t write_control(void *control, int level, int type, const void *data
 
 /* Only the address is given: the routes say which interface an answer takes, as they may differ
  * from where the question came in. An address that is one of a link needs the link with it. */
-size_t asker_write_here(const struct asker *asker, void *control)
+size_t udp_peer_write_here(const struct udp_peer *from, void *control)
 {
-	struct in_pktinfo ip4 = {.ipi_spec_dst = asker->here.ip4.ipi_spec_dst};
+	struct in_pktinfo ip4 = {.ipi_spec_dst = from->here.ip4.ipi_spec_dst};
 	struct in6_pktinfo ip6;
 
-	switch (asker->asked) {
+	switch (from->asked) {
 	case ASKED_IP4:
 		return write_control(control, IPPROTO_IP, IP_PKTINFO, &ip4, sizeof ip4);
 	case ASKED_IP6:
-		ip6 = asker->here.ip6;
+		ip6 = from->here.ip6;
 		if (!IN6_IS_ADDR_LINKLOCAL(&ip6.ipi6_addr))
 			ip6.ipi6_ifindex = 0;
 		return write_control(control, IPPROTO_IPV6, IPV6_PKTINFO, &ip6, sizeof ip6);
@@ -57,15 +57,15 @@ size_t asker_write_here(const struct asker *asker, void *control)
 	}
 }
 
-bool asker_asked_many(const struct asker *asker)
+bool udp_peer_asked_many(const struct udp_peer *from)
 {
 	/* Where it was not to one address, the kernel says which one of ours stands for it. */
-	if (asker->asked == ASKED_IP4)
-		return asker->here.ip4.ipi_addr.s_addr != asker->here.ip4.ipi_spec_dst.s_addr;
-	return asker->asked == ASKED_IP6 && IN6_IS_ADDR_MULTICAST(&asker->here.ip6.ipi6_addr);
+	if (from->asked == ASKED_IP4)
+		return from->here.ip4.ipi_addr.s_addr != from->here.ip4.ipi_spec_dst.s_addr;
+	return from->asked == ASKED_IP6 && IN6_IS_ADDR_MULTICAST(&from->here.ip6.ipi6_addr);
 }
 
-static bool same_peer(const struct asker *a, const struct asker *b)
+static bool same_peer(const struct udp_peer *a, const struct udp_peer *b)
 {
 	if (a->peer.any.sa_family != b->peer.any.sa_family)
 		return false;
@@ -77,7 +77,7 @@ static bool same_peer(const struct asker *a, const struct asker *b)
 	       IN6_ARE_ADDR_EQUAL(&a->peer.ip6.sin6_addr, &b->peer.ip6.sin6_addr);
 }
 
-bool asker_same(const struct asker *a, const struct asker *b)
+bool udp_peer_same(const struct udp_peer *a, const struct udp_peer *b)
 {
 	if (a == b)
 		return true;

@@ -1,11 +1,11 @@
 /*
- * asker: who sent a datagram, and to which of our addresses; so, where its answer goes, and
+ * from: who sent a datagram, and to which of our addresses; so, where its answer goes, and
  * from where.
  *
  * On a socket that is bound to one address that address is the only one. On one that is bound
  * to every address the kernel is asked to say, and told (IP_PKTINFO in ip(7), IPV6_RECVPKTINFO
  * in ipv6(7)): else it would choose the one that the route back begins with, which is not the
- * one that was asked, and clients would throw the answer away. Plain bytes, which own nothing.
+ * one that was asked, and per_ip would throw the answer away. Plain bytes, which own nothing.
  */
 #ifndef REACTOR_UDP_UDP_PEER_H
 #define REACTOR_UDP_UDP_PEER_H
@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-struct asker {
+struct udp_peer {
 	union {
 		struct sockaddr any;
 		struct sockaddr_in ip4;
@@ -30,18 +30,18 @@ struct asker {
 	} here;
 };
 
-#define ASKER_CONTROL_BYTES CMSG_SPACE(sizeof(struct in6_pktinfo))
+#define UDP_PEER_CONTROL_BYTES CMSG_SPACE(sizeof(struct in6_pktinfo))
 
 /* From what came with the datagram; peer and peer_bytes are there already. */
-void asker_forget_here(struct asker *asker);
+void udp_peer_forget_here(struct udp_peer *from);
 /* True where this control message is about it. */
-bool asker_read_here(struct asker *asker, const struct cmsghdr *control);
+bool udp_peer_read_here(struct udp_peer *from, const struct cmsghdr *control);
 /* For the answer; how many bytes of control that takes: 0 or CMSG_SPACE of it. */
-size_t asker_write_here(const struct asker *asker, void *control);
+size_t udp_peer_write_here(const struct udp_peer *from, void *control);
 
 /* It was sent to many, not to us: to a broadcast or multicast address. */
-bool asker_asked_many(const struct asker *asker);
+bool udp_peer_asked_many(const struct udp_peer *from);
 /* The same peer, at the same address of ours. */
-bool asker_same(const struct asker *a, const struct asker *b);
+bool udp_peer_same(const struct udp_peer *a, const struct udp_peer *b);
 
 #endif

@@ -6,29 +6,29 @@
 #include "reactor/base/sys.h"
 
 /* Were they a power of two apart, all beginnings would share the same few lines of the cache. */
-#define SLOT_BYTES (QUESTION_BYTES + 5 * 64)
+#define SLOT_BYTES (UDP_RX_BYTES + 5 * 64)
 
 /* Both addresses of ours, the count of drops, and the length of a train's datagrams. */
 #define CONTROL_BYTES                                                                              \
-	(CMSG_SPACE(sizeof(struct in_pktinfo)) + ASKER_CONTROL_BYTES +                             \
+	(CMSG_SPACE(sizeof(struct in_pktinfo)) + UDP_PEER_CONTROL_BYTES +                          \
 	 CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(int)))
 
-struct questions_batch {
-	struct mmsghdr messages[QUESTIONS_BATCH];
-	struct iovec spans[QUESTIONS_BATCH];
-	struct asker askers[QUESTIONS_BATCH];
-	size_t lengths[QUESTIONS_BATCH]; /* of each datagram of a train but the last */
-	_Alignas(struct cmsghdr) unsigned char controls[QUESTIONS_BATCH][CONTROL_BYTES];
-	_Alignas(64) unsigned char bytes[QUESTIONS_BATCH][SLOT_BYTES];
+struct udp_rx_batch {
+	struct mmsghdr messages[UDP_RX_BATCH];
+	struct iovec spans[UDP_RX_BATCH];
+	struct udp_peer from[UDP_RX_BATCH];
+	size_t lengths[UDP_RX_BATCH]; /* of each datagram of a train but the last */
+	_Alignas(struct cmsghdr) unsigned char controls[UDP_RX_BATCH][CONTROL_BYTES];
+	_Alignas(64) unsigned char bytes[UDP_RX_BATCH][SLOT_BYTES];
 };
 
 /* Ready for the next datagram, whatever the last one left. */
-static void reset(struct questions_batch *batch, unsigned i)
+static void reset(struct udp_rx_batch *batch, unsigned i)
 {
-	batch->spans[i] = (struct iovec){batch->bytes[i], QUESTION_BYTES};
+	batch->spans[i] = (struct iovec){batch->bytes[i], UDP_RX_BYTES};
 	batch->messages[i].msg_hdr = (struct msghdr){
-	    .msg_name = &batch->askers[i].peer,
-	    .msg_namelen = sizeof batch->askers[i].peer,
+	    .msg_name = &batch->from[i].peer,
+	    .msg_namelen = sizeof batch->from[i].peer,
 	    .msg_iov = &batch->spans[i],
 	    .msg_iovlen = 1,
 	    .msg_control = batch->controls[i],
@@ -54,29 +54,27 @@ static int set_on(int fd, int level, int option)
 	return sys_setsockopt(fd, level, option, &on, sizeof on);
 }
 
-int questions_open(struct questions *questions, int fd)
+int udp_rx_open(struct udp_rx *rx, int fd)
 {
-	*questions =
-	    (struct questions){.batch = sys_map(sizeof *questions->batch,
-						MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)};
-	if (!questions->batch)
+	*rx = (struct udp_rx){
+	    .batch = sys_map(sizeof *rx->batch, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)};
+	if (!rx->batch)
 		return -ENOMEM;
-	for (unsigned i = 0; i < QUESTIONS_BATCH; i++)
-		reset(questions->batch, i);
+	for (unsigned i = 0; i < UDP_RX_BATCH; i++)
+		reset(rx->batch, i);
 	/* Without it is as well: a count that comes later. */
 	(void)set_on(fd, SOL_SOCKET, SO_RXQ_OVFL);
 	/* Trains are asked for where another worker had this socket before. */
-	questions->single = !is_on(fd, IPPROTO_IP, IP_PKTINFO) &&
-			    !is_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO) &&
-			    !is_on(fd, SYS_UDP, SYS_UDP_GRO);
+	rx->single = !is_on(fd, IPPROTO_IP, IP_PKTINFO) &&
+		     !is_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO) && !is_on(fd, SYS_UDP, SYS_UDP_GRO);
 	return 0;
 }
 
-void questions_close(struct questions *questions)
+void udp_rx_close(struct udp_rx *rx)
 {
-	if (questions->batch)
-		(void)sys_munmap(questions->batch, sizeof *questions->batch);
-	questions->batch = NULL;
+	if (rx->batch)
+		(void)sys_munmap(rx->batch, sizeof *rx->batch);
+	rx->batch = NULL;
 }
 
 /* CMSG_NXTHDR, which musl writes with a conversion that compilers warn of. */
@@ -90,22 +88,22 @@ static struct cmsghdr *next_control(const struct msghdr *message, struct cmsghdr
 }
 
 /* What came beside the bytes. */
-static void read_controls(struct questions *questions, unsigned i)
+static void read_controls(struct udp_rx *rx, unsigned i)
 {
-	struct questions_batch *batch = questions->batch;
+	struct udp_rx_batch *batch = rx->batch;
 	struct msghdr *message = &batch->messages[i].msg_hdr;
-	struct asker *asker = &batch->askers[i];
+	struct udp_peer *from = &batch->from[i];
 	int length;
 
-	asker->peer_bytes = message->msg_namelen;
-	asker_forget_here(asker);
+	from->peer_bytes = message->msg_namelen;
+	udp_peer_forget_here(from);
 	batch->lengths[i] = batch->messages[i].msg_len;
 	for (struct cmsghdr *control = CMSG_FIRSTHDR(message); control;
 	     control = next_control(message, control)) {
-		if (asker_read_here(asker, control))
+		if (udp_peer_read_here(from, control))
 			continue;
 		if (control->cmsg_level == SOL_SOCKET && control->cmsg_type == SO_RXQ_OVFL) {
-			memcpy(&questions->dropped, CMSG_DATA(control), sizeof questions->dropped);
+			memcpy(&rx->dropped, CMSG_DATA(control), sizeof rx->dropped);
 		} else if (control->cmsg_level == SYS_UDP && control->cmsg_type == SYS_UDP_GRO) {
 			memcpy(&length, CMSG_DATA(control), sizeof length);
 			if (length > 0)
@@ -115,96 +113,96 @@ static void read_controls(struct questions *questions, unsigned i)
 }
 
 /* One datagram, and nothing that comes beside it. */
-static int receive_one(struct questions *questions, int fd)
+static int receive_one(struct udp_rx *rx, int fd)
 {
-	struct questions_batch *batch = questions->batch;
-	struct asker *asker = &batch->askers[0];
+	struct udp_rx_batch *batch = rx->batch;
+	struct udp_peer *from = &batch->from[0];
 	struct mmsghdr *message = &batch->messages[0];
 	ssize_t n;
 
-	asker->peer_bytes = sizeof asker->peer;
-	n = sys_recvfrom(fd, batch->bytes[0], QUESTION_BYTES, MSG_DONTWAIT | MSG_TRUNC,
-			 &asker->peer.any, &asker->peer_bytes);
+	from->peer_bytes = sizeof from->peer;
+	n = sys_recvfrom(fd, batch->bytes[0], UDP_RX_BYTES, MSG_DONTWAIT | MSG_TRUNC,
+			 &from->peer.any, &from->peer_bytes);
 	if (n < 0)
 		return (int)n;
-	asker_forget_here(asker);
-	message->msg_hdr.msg_flags = n > QUESTION_BYTES ? MSG_TRUNC : 0;
-	message->msg_len = n > QUESTION_BYTES ? QUESTION_BYTES : (unsigned)n;
+	udp_peer_forget_here(from);
+	message->msg_hdr.msg_flags = n > UDP_RX_BYTES ? MSG_TRUNC : 0;
+	message->msg_len = n > UDP_RX_BYTES ? UDP_RX_BYTES : (unsigned)n;
 	batch->lengths[0] = message->msg_len;
 	return 1;
 }
 
-static int receive_batch(struct questions *questions, int fd)
+static int receive_batch(struct udp_rx *rx, int fd)
 {
-	struct questions_batch *batch = questions->batch;
-	int n = sys_recvmmsg(fd, batch->messages, QUESTIONS_BATCH, MSG_DONTWAIT, NULL);
+	struct udp_rx_batch *batch = rx->batch;
+	int n = sys_recvmmsg(fd, batch->messages, UDP_RX_BATCH, MSG_DONTWAIT, NULL);
 
 	for (int i = 0; i < n; i++)
-		read_controls(questions, (unsigned)i);
+		read_controls(rx, (unsigned)i);
 	return n ? n : -EAGAIN;
 }
 
-int questions_receive(struct questions *questions, int fd)
+int udp_rx_receive(struct udp_rx *rx, int fd)
 {
 	int n;
 
-	CHECK(questions->at == questions->n);
-	for (unsigned i = 0; i < questions->n; i++)
-		reset(questions->batch, i);
-	questions->n = questions->at = 0;
-	questions->offset = questions->batch_bytes = 0;
-	if (questions->single && !questions->many && ++questions->looks % QUESTIONS_LOOK)
-		n = receive_one(questions, fd);
+	CHECK(rx->at == rx->n);
+	for (unsigned i = 0; i < rx->n; i++)
+		reset(rx->batch, i);
+	rx->n = rx->at = 0;
+	rx->offset = rx->batch_bytes = 0;
+	if (rx->single && !rx->many && ++rx->looks % UDP_RX_LOOK)
+		n = receive_one(rx, fd);
 	else
-		n = receive_batch(questions, fd);
+		n = receive_batch(rx, fd);
 	if (n < 0)
 		return n;
-	questions->n = (unsigned)n;
-	for (unsigned i = 0; i < questions->n; i++)
-		questions->batch_bytes += questions->batch->messages[i].msg_len;
+	rx->n = (unsigned)n;
+	for (unsigned i = 0; i < rx->n; i++)
+		rx->batch_bytes += rx->batch->messages[i].msg_len;
 	return n;
 }
 
-bool questions_next(const struct questions *questions, struct question *question)
+bool udp_rx_next(const struct udp_rx *rx, struct udp_incoming *incoming)
 {
-	const struct questions_batch *batch = questions->batch;
-	unsigned i = questions->at;
+	const struct udp_rx_batch *batch = rx->batch;
+	unsigned i = rx->at;
 	size_t left;
 
-	if (i == questions->n)
+	if (i == rx->n)
 		return false;
-	left = batch->messages[i].msg_len - questions->offset;
-	*question = (struct question){
-	    .bytes = questions->batch->bytes[i] + questions->offset,
+	left = batch->messages[i].msg_len - rx->offset;
+	*incoming = (struct udp_incoming){
+	    .bytes = rx->batch->bytes[i] + rx->offset,
 	    .n = left < batch->lengths[i] ? left : batch->lengths[i],
-	    .asker = &batch->askers[i],
+	    .from = &batch->from[i],
 	    .truncated = batch->messages[i].msg_hdr.msg_flags & MSG_TRUNC,
 	};
 	return true;
 }
 
-void questions_done(struct questions *questions, const struct question *question)
+void udp_rx_done(struct udp_rx *rx, const struct udp_incoming *incoming)
 {
-	questions->offset += question->n;
-	if (questions->offset < questions->batch->messages[questions->at].msg_len)
+	rx->offset += incoming->n;
+	if (rx->offset < rx->batch->messages[rx->at].msg_len)
 		return;
-	questions->at++;
-	questions->offset = 0;
+	rx->at++;
+	rx->offset = 0;
 }
 
-void questions_expect_many(struct questions *questions, int fd)
+void udp_rx_expect_many(struct udp_rx *rx, int fd)
 {
-	questions->many = true;
+	rx->many = true;
 	(void)set_on(fd, SYS_UDP, SYS_UDP_GRO); /* without it is as well: more calls */
-	questions_count_drops(questions, fd);
+	udp_rx_count_drops(rx, fd);
 }
 
-void questions_count_drops(struct questions *questions, int fd)
+void udp_rx_count_drops(struct udp_rx *rx, int fd)
 {
 	uint32_t figures[SYS_MEMINFO_FIGURES];
 	socklen_t n = sizeof figures;
 
 	if (sys_getsockopt(fd, SOL_SOCKET, SYS_SO_MEMINFO, figures, &n) == 0 &&
 	    n > SYS_MEMINFO_DROPS * sizeof *figures)
-		questions->dropped = figures[SYS_MEMINFO_DROPS];
+		rx->dropped = figures[SYS_MEMINFO_DROPS];
 }

@@ -1,35 +1,35 @@
 /*
- * questions: datagrams as they come, a batch of them with one call, one after the other to be
+ * rx: datagrams as they come, a batch of them with one call, one after the other to be
  * answered.
  *
  * The kernel may give many datagrams of one sender and one length as one, a train (UDP_GRO in
  * udp(7)); here each is one again. The bytes of a batch, and who asked, stay where they are
- * until the next questions_receive(). The memory is reserved when it is opened and used as far
- * as datagrams are long: at most QUESTIONS_BATCH of the longest.
+ * until the next udp_rx_receive(). The memory is reserved when it is opened and used as far
+ * as datagrams are long: at most UDP_RX_BATCH of the longest.
  */
 #ifndef REACTOR_UDP_UDP_RX_H
 #define REACTOR_UDP_UDP_RX_H
 
 #include "reactor/udp/udp_peer.h"
 
-#define QUESTIONS_BATCH 32
-#define QUESTION_BYTES	65536 /* more than UDP can carry */
+#define UDP_RX_BATCH 32
+#define UDP_RX_BYTES 65536 /* more than UDP can carry */
 
-struct question {
+struct udp_incoming {
 	unsigned char *bytes;
 	size_t n;
-	const struct asker *asker;
+	const struct udp_peer *from;
 	bool truncated; /* there was more of it */
 };
 
 /* While no more than one is seen to wait, one is received at a time, with the cheapest of calls;
  * and every so often a batch, to see. */
-#define QUESTIONS_LOOK 16
+#define UDP_RX_LOOK 16
 
-struct questions_batch;
+struct udp_rx_batch;
 
-struct questions {
-	struct questions_batch *batch;
+struct udp_rx {
+	struct udp_rx_batch *batch;
 	unsigned n, at;	    /* of the batch; the one that is next */
 	size_t offset;	    /* in it, where it is a train */
 	uint32_t dropped;   /* by the socket's queue since it was made; as far as is known */
@@ -40,24 +40,24 @@ struct questions {
 };
 
 /* Of a bound socket. 0 or -ENOMEM. */
-int questions_open(struct questions *questions, int fd);
-void questions_close(struct questions *questions);
+int udp_rx_open(struct udp_rx *rx, int fd);
+void udp_rx_close(struct udp_rx *rx);
 
 /* A batch, where none of the last one is left. How many messages of the kernel that were, at
- * least 1, or -errno. With QUESTIONS_BATCH there are likely more. */
-int questions_receive(struct questions *questions, int fd);
-static inline bool questions_empty(const struct questions *questions)
+ * least 1, or -errno. With UDP_RX_BATCH there are likely more. */
+int udp_rx_receive(struct udp_rx *rx, int fd);
+static inline bool udp_rx_empty(const struct udp_rx *rx)
 {
-	return questions->at == questions->n;
+	return rx->at == rx->n;
 }
 
-/* The next one; false: none is left. It stays the next one until questions_done(). */
-bool questions_next(const struct questions *questions, struct question *question);
-void questions_done(struct questions *questions, const struct question *question);
+/* The next one; false: none is left. It stays the next one until udp_rx_done(). */
+bool udp_rx_next(const struct udp_rx *rx, struct udp_incoming *incoming);
+void udp_rx_done(struct udp_rx *rx, const struct udp_incoming *incoming);
 
 /* Batches only, from now on; asks the kernel for trains. */
-void questions_expect_many(struct questions *questions, int fd);
+void udp_rx_expect_many(struct udp_rx *rx, int fd);
 /* Looks up what has been dropped by now. */
-void questions_count_drops(struct questions *questions, int fd);
+void udp_rx_count_drops(struct udp_rx *rx, int fd);
 
 #endif

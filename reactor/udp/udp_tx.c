@@ -7,40 +7,39 @@
 
 #define DELAYS_MAX 100
 
-struct answers_batch {
-	struct mmsghdr messages[ANSWERS_MESSAGES];
-	struct iovec spans[ANSWERS_SPANS];
+struct udp_tx_batch {
+	struct mmsghdr messages[UDP_TX_MESSAGES];
+	struct iovec spans[UDP_TX_SPANS];
 	struct train {
-		const struct asker *asker;
+		const struct udp_peer *from;
 		size_t length;	   /* of each of its datagrams but the last */
 		size_t bytes;	   /* of all */
 		unsigned segments; /* datagrams; with 1 it is none yet */
 		bool ends;	   /* the last one is shorter: no other may follow */
-	} trains[ANSWERS_MESSAGES];
+	} trains[UDP_TX_MESSAGES];
 	_Alignas(
-	    struct cmsghdr) unsigned char controls[ANSWERS_MESSAGES][ASKER_CONTROL_BYTES +
-								     CMSG_SPACE(sizeof(uint16_t))];
+	    struct cmsghdr) unsigned char controls[UDP_TX_MESSAGES][UDP_PEER_CONTROL_BYTES +
+								    CMSG_SPACE(sizeof(uint16_t))];
 };
 
-int answers_open(struct answers *answers)
+int udp_tx_open(struct udp_tx *tx)
 {
-	*answers =
-	    (struct answers){.batch = sys_map(sizeof *answers->batch,
-					      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)};
-	return answers->batch ? 0 : -ENOMEM;
+	*tx = (struct udp_tx){
+	    .batch = sys_map(sizeof *tx->batch, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)};
+	return tx->batch ? 0 : -ENOMEM;
 }
 
-void answers_close(struct answers *answers)
+void udp_tx_close(struct udp_tx *tx)
 {
-	if (answers->batch)
-		(void)sys_munmap(answers->batch, sizeof *answers->batch);
-	answers->batch = NULL;
+	if (tx->batch)
+		(void)sys_munmap(tx->batch, sizeof *tx->batch);
+	tx->batch = NULL;
 }
 
 /* ---- gathering ---- */
 
 /* The message tells the kernel where to cut. */
-static void couple(struct answers_batch *batch, unsigned i)
+static void couple(struct udp_tx_batch *batch, unsigned i)
 {
 	struct msghdr *message = &batch->messages[i].msg_hdr;
 	struct cmsghdr *control;
@@ -56,23 +55,23 @@ static void couple(struct answers_batch *batch, unsigned i)
 }
 
 /* The last message becomes, or is, a train that this one belongs to. */
-static bool join_train(struct answers *answers, const struct asker *asker, unsigned char *bytes,
+static bool join_train(struct udp_tx *tx, const struct udp_peer *from, unsigned char *bytes,
 		       size_t n)
 {
-	struct answers_batch *batch = answers->batch;
-	unsigned last = answers->n - 1;
+	struct udp_tx_batch *batch = tx->batch;
+	unsigned last = tx->n - 1;
 	struct train *train = &batch->trains[last];
 	struct msghdr *message = &batch->messages[last].msg_hdr;
-	struct iovec *span = &batch->spans[answers->spans_n - 1];
+	struct iovec *span = &batch->spans[tx->spans_n - 1];
 
-	if (!n || n > train->length || train->length > ANSWERS_SEGMENT_BYTES || train->ends ||
-	    train->segments == ANSWERS_SEGMENTS || train->bytes + n > ANSWERS_TRAIN_BYTES ||
-	    !asker_same(asker, train->asker))
+	if (!n || n > train->length || train->length > UDP_TX_SEGMENT_BYTES || train->ends ||
+	    train->segments == UDP_TX_SEGMENTS || train->bytes + n > UDP_TX_TRAIN_BYTES ||
+	    !udp_peer_same(from, train->from))
 		return false;
 	if ((unsigned char *)span->iov_base + span->iov_len == bytes) {
 		span->iov_len += n;
 	} else {
-		batch->spans[answers->spans_n++] = (struct iovec){bytes, n};
+		batch->spans[tx->spans_n++] = (struct iovec){bytes, n};
 		message->msg_iovlen++;
 	}
 	train->bytes += n;
@@ -82,43 +81,43 @@ static bool join_train(struct answers *answers, const struct asker *asker, unsig
 	return true;
 }
 
-void answers_add(struct answers *answers, const struct asker *asker, unsigned char *bytes, size_t n)
+void udp_tx_add(struct udp_tx *tx, const struct udp_peer *from, unsigned char *bytes, size_t n)
 {
-	struct answers_batch *batch = answers->batch;
+	struct udp_tx_batch *batch = tx->batch;
 	unsigned i;
 	size_t control;
 
-	CHECK(!answers->sent && !answers_full(answers));
-	if (answers->n && join_train(answers, asker, bytes, n))
+	CHECK(!tx->sent && !udp_tx_full(tx));
+	if (tx->n && join_train(tx, from, bytes, n))
 		return;
-	i = answers->n++;
-	control = asker_write_here(asker, batch->controls[i]);
-	batch->trains[i] = (struct train){.asker = asker, .length = n, .bytes = n, .segments = 1};
+	i = tx->n++;
+	control = udp_peer_write_here(from, batch->controls[i]);
+	batch->trains[i] = (struct train){.from = from, .length = n, .bytes = n, .segments = 1};
 	batch->messages[i].msg_hdr = (struct msghdr){
-	    .msg_name = (void *)(uintptr_t)&asker->peer,
-	    .msg_namelen = asker->peer_bytes,
-	    .msg_iov = &batch->spans[answers->spans_n],
+	    .msg_name = (void *)(uintptr_t)&from->peer,
+	    .msg_namelen = from->peer_bytes,
+	    .msg_iov = &batch->spans[tx->spans_n],
 	    .msg_iovlen = 1,
 	    .msg_control = control ? batch->controls[i] : NULL,
 	    .msg_controllen = (socklen_t)control,
 	};
-	batch->spans[answers->spans_n++] = (struct iovec){bytes, n};
+	batch->spans[tx->spans_n++] = (struct iovec){bytes, n};
 }
 
 /* ---- sending ---- */
 
-static void reset(struct answers *answers)
+static void reset(struct udp_tx *tx)
 {
-	*answers = (struct answers){.batch = answers->batch};
+	*tx = (struct udp_tx){.batch = tx->batch};
 }
 
 /* The first of those left is done with. */
-static void next_message(struct answers *answers)
+static void next_message(struct udp_tx *tx)
 {
-	answers->sent++;
-	answers->again = answers->cut = answers->full = false;
-	answers->span = answers->delays = 0;
-	answers->offset = 0;
+	tx->sent++;
+	tx->again = tx->cut = tx->full = false;
+	tx->span = tx->delays = 0;
+	tx->offset = 0;
 }
 
 static void count_sent(struct stats *stats, unsigned datagrams, size_t bytes)
@@ -128,37 +127,37 @@ static void count_sent(struct stats *stats, unsigned datagrams, size_t bytes)
 }
 
 /* Of a train that leaves as single datagrams, the one that is next. */
-static struct iovec segment(const struct answers *answers)
+static struct iovec segment(const struct udp_tx *tx)
 {
-	const struct msghdr *message = &answers->batch->messages[answers->sent].msg_hdr;
-	const struct iovec *span = &message->msg_iov[answers->span];
-	size_t length = answers->batch->trains[answers->sent].length;
-	size_t left = span->iov_len - answers->offset;
+	const struct msghdr *message = &tx->batch->messages[tx->sent].msg_hdr;
+	const struct iovec *span = &message->msg_iov[tx->span];
+	size_t length = tx->batch->trains[tx->sent].length;
+	size_t left = span->iov_len - tx->offset;
 
 	/* No datagram stands in two pieces: each was added as one. */
-	return (struct iovec){(unsigned char *)span->iov_base + answers->offset,
+	return (struct iovec){(unsigned char *)span->iov_base + tx->offset,
 			      left < length ? left : length};
 }
 
-static void next_segment(struct answers *answers)
+static void next_segment(struct udp_tx *tx)
 {
-	const struct msghdr *message = &answers->batch->messages[answers->sent].msg_hdr;
+	const struct msghdr *message = &tx->batch->messages[tx->sent].msg_hdr;
 
-	answers->offset += segment(answers).iov_len;
-	answers->again = answers->full = false;
-	answers->delays = 0;
-	if (answers->offset < message->msg_iov[answers->span].iov_len)
+	tx->offset += segment(tx).iov_len;
+	tx->again = tx->full = false;
+	tx->delays = 0;
+	if (tx->offset < message->msg_iov[tx->span].iov_len)
 		return;
-	answers->offset = 0;
-	if (++answers->span == (unsigned)message->msg_iovlen)
-		next_message(answers);
+	tx->offset = 0;
+	if (++tx->span == (unsigned)message->msg_iovlen)
+		next_message(tx);
 }
 
 /* 1 or -errno. */
-static ssize_t send_segment(struct answers *answers, int fd, struct stats *stats)
+static ssize_t send_segment(struct udp_tx *tx, int fd, struct stats *stats)
 {
-	struct msghdr message = answers->batch->messages[answers->sent].msg_hdr;
-	struct iovec span = segment(answers);
+	struct msghdr message = tx->batch->messages[tx->sent].msg_hdr;
+	struct iovec span = segment(tx);
 	ssize_t n;
 
 	message.msg_iov = &span;
@@ -168,7 +167,7 @@ static ssize_t send_segment(struct answers *answers, int fd, struct stats *stats
 	if (n < 0)
 		return n;
 	count_sent(stats, 1, span.iov_len);
-	next_segment(answers);
+	next_segment(tx);
 	return 1;
 }
 
@@ -183,11 +182,11 @@ static int send_plain(const struct msghdr *message, int fd)
 }
 
 /* How many, or -errno. */
-static int send_messages(struct answers *answers, int fd, struct stats *stats)
+static int send_messages(struct udp_tx *tx, int fd, struct stats *stats)
 {
-	struct answers_batch *batch = answers->batch;
-	struct mmsghdr *first = &batch->messages[answers->sent];
-	unsigned left = answers->n - answers->sent;
+	struct udp_tx_batch *batch = tx->batch;
+	struct mmsghdr *first = &batch->messages[tx->sent];
+	unsigned left = tx->n - tx->sent;
 	int n;
 
 	if (left == 1 && !first->msg_hdr.msg_controllen)
@@ -196,59 +195,58 @@ static int send_messages(struct answers *answers, int fd, struct stats *stats)
 		n = sys_sendmmsg(fd, first, left, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 	for (int i = 0; i < n; i++) {
-		struct train *train = &batch->trains[answers->sent];
+		struct train *train = &batch->trains[tx->sent];
 
 		count_sent(stats, train->segments, train->bytes);
-		next_message(answers);
+		next_message(tx);
 	}
 	return n ? n : -EIO; /* that it took none of several is no answer of sendmmsg(2) */
 }
 
 /* The first of those left was refused. 0: go on with what is first now. */
-static int refused(struct answers *answers, ssize_t error, struct stats *stats)
+static int refused(struct udp_tx *tx, ssize_t error, struct stats *stats)
 {
-	bool again = answers->again;
+	bool again = tx->again;
 
-	answers->again = false;
+	tx->again = false;
 	switch (error) {
 	case -EAGAIN: /* and once more, though there was to be room: it is not room that lacks */
-		answers->full = !answers->full;
-		return answers->full ? -EAGAIN : -ENOBUFS;
+		tx->full = !tx->full;
+		return tx->full ? -EAGAIN : -ENOBUFS;
 	case -EINTR:
 	case -ENOBUFS:
 	case -ENOMEM:
-		if (++answers->delays < DELAYS_MAX)
+		if (++tx->delays < DELAYS_MAX)
 			return -ENOBUFS;
 		break;
 	default:
 		if (!again) {
-			answers->again = true;
+			tx->again = true;
 			return 0;
 		}
 	}
-	if (!answers->cut && answers->batch->trains[answers->sent].segments > 1) {
-		answers->cut = true;
-		answers->delays = 0;
+	if (!tx->cut && tx->batch->trains[tx->sent].segments > 1) {
+		tx->cut = true;
+		tx->delays = 0;
 		return 0;
 	}
 	STATS_ADD(stats, datagram_send_errors, 1);
-	if (answers->cut)
-		next_segment(answers);
+	if (tx->cut)
+		next_segment(tx);
 	else
-		next_message(answers);
+		next_message(tx);
 	return 0;
 }
 
-int answers_send(struct answers *answers, int fd, struct stats *stats)
+int udp_tx_send(struct udp_tx *tx, int fd, struct stats *stats)
 {
-	while (!answers_empty(answers)) {
-		ssize_t n = answers->cut ? send_segment(answers, fd, stats)
-					 : send_messages(answers, fd, stats);
-		int error = n < 0 ? refused(answers, n, stats) : 0;
+	while (!udp_tx_empty(tx)) {
+		ssize_t n = tx->cut ? send_segment(tx, fd, stats) : send_messages(tx, fd, stats);
+		int error = n < 0 ? refused(tx, n, stats) : 0;
 
 		if (error)
 			return error;
 	}
-	reset(answers);
+	reset(tx);
 	return 0;
 }

@@ -110,29 +110,32 @@ START_TEST(messages_and_replies_are_the_same_in_pieces)
 	static const uint32_t sizes[] = {1, 2, 7, 8, 9, 64, 333, 4000};
 
 	for (size_t d = 0; d < sizeof names / sizeof *names; d++) {
-		const struct dialect *dialect = dialect_find(names[d], false);
+		const struct client_protocol *dialect = client_protocol_find(names[d], false);
 
 		for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
-			uint32_t sent = dialect_message_bytes(dialect, sizes[s]);
-			uint32_t back = dialect_reply_bytes(dialect, sizes[s]);
+			uint32_t sent = client_protocol_message_bytes(dialect, sizes[s]);
+			uint32_t back = client_protocol_reply_bytes(dialect, sizes[s]);
 
-			dialect_fill(dialect, sizes[s], 4, 11, 0, whole, sent);
+			client_protocol_fill(dialect, sizes[s], 4, 11, 0, whole, sent);
 			for (uint32_t at = 0; at < sent; at++)
-				dialect_fill(dialect, sizes[s], 4, 11, at, other + at, 1);
+				client_protocol_fill(dialect, sizes[s], 4, 11, at, other + at, 1);
 			ck_assert_mem_eq(whole, other, sent);
 
-			dialect_expect(dialect, sizes[s], 4, 11, 0, whole, back);
+			client_protocol_expect(dialect, sizes[s], 4, 11, 0, whole, back);
 			for (uint32_t cut = 0; cut <= back; cut++) {
 				ck_assert_uint_eq(
-				    dialect_match(dialect, sizes[s], 4, 11, 0, whole, cut), cut);
-				ck_assert_uint_eq(dialect_match(dialect, sizes[s], 4, 11, cut,
-								whole + cut, back - cut),
+				    client_protocol_match(dialect, sizes[s], 4, 11, 0, whole, cut),
+				    cut);
+				ck_assert_uint_eq(client_protocol_match(dialect, sizes[s], 4, 11,
+									cut, whole + cut,
+									back - cut),
 						  back - cut);
 			}
 			for (uint32_t at = 0; at < back; at++) {
 				whole[at] ^= 4;
 				ck_assert_uint_eq(
-				    dialect_match(dialect, sizes[s], 4, 11, 0, whole, back), at);
+				    client_protocol_match(dialect, sizes[s], 4, 11, 0, whole, back),
+				    at);
 				whole[at] ^= 4;
 			}
 		}
@@ -142,17 +145,17 @@ END_TEST
 
 START_TEST(chargen_is_rfc_864s)
 {
-	const struct dialect *dialect = dialect_find("chargen", false);
+	const struct client_protocol *dialect = client_protocol_find("chargen", false);
 
-	dialect_expect(dialect, 1000, 0, 0, 0, whole, 1000);
+	client_protocol_expect(dialect, 1000, 0, 0, 0, whole, 1000);
 	ck_assert_int_eq(memcmp(whole, " !\"#$%&'()*+,-./0123", 20), 0);
 	ck_assert_int_eq(memcmp(whole + 72, "\r\n!\"#", 5), 0);
 	for (uint32_t at = 0; at < 1000; at++) {
 		whole[at] ^= 1;
-		ck_assert_uint_eq(dialect_match(dialect, 1000, 0, 0, 0, whole, 1000), at);
+		ck_assert_uint_eq(client_protocol_match(dialect, 1000, 0, 0, 0, whole, 1000), at);
 		whole[at] ^= 1;
 	}
-	ck_assert_uint_eq(dialect_match(dialect, 1000, 0, 0, 0, whole, 1000), 1000);
+	ck_assert_uint_eq(client_protocol_match(dialect, 1000, 0, 0, 0, whole, 1000), 1000);
 }
 END_TEST
 

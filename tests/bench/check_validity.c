@@ -304,12 +304,12 @@ START_TEST(names_the_generator_where_its_schedule_makes_it_invalid)
 		outcome.server_known = busy;
 		outcome.server.busiest_ns = outcome.measured_ns;
 		for (int i = 0; i < 1000; i++) {
-			histogram_add(&outcome.all.slip, 5 * JUDGE_SLIP_NS);
-			histogram_add(&outcome.all.response, JUDGE_SLIP_NS);
+			histogram_add(&outcome.all.slip, 5 * VALIDITY_SLIP_NS);
+			histogram_add(&outcome.all.response, VALIDITY_SLIP_NS);
 		}
-		judge(&outcome, &plan);
+		validity_check(&outcome, &plan);
 		ck_assert_ptr_nonnull(strstr(outcome.invalid_why, "its own schedule"));
-		ck_assert_str_eq(judge_limit(&outcome), busy ? "server" : "generator");
+		ck_assert_str_eq(validity_limit(&outcome), busy ? "server" : "generator");
 		ck_assert_int_eq(outcome.exit_status, 3);
 	}
 }
@@ -322,13 +322,13 @@ START_TEST(says_that_waiting_for_a_cpu_counts)
 	struct plan plan = {.connections = 1, .processes = 1, .listener = "echo://127.0.0.1:1"};
 	const char *said, *file = in_folder("said");
 
-	plan.dialect = dialect_find("echo", false);
+	plan.protocol = client_protocol_find("echo", false);
 	outcome = (struct outcome){.measured_ns = 1000000000, .messages = 10, .held = 1, .cpus = 4};
 	outcome.all.messages = 10;
 	outcome.generator.busiest_ns = 560000000;
 	outcome.generator.busiest_wait_ns = 420000000;
-	judge(&outcome, &plan);
-	ck_assert_str_eq(judge_limit(&outcome), "generator");
+	validity_check(&outcome, &plan);
+	ck_assert_str_eq(validity_limit(&outcome), "generator");
 	ck_assert_ptr_nonnull(freopen(file, "w", stdout));
 	report(&outcome, &plan);
 	said = read_whole(file);
@@ -350,7 +350,7 @@ START_TEST(shows_nothing_that_rules_a_terminal)
 			    .json = in_folder("json")};
 	const char *said, *file = in_folder("said");
 
-	plan.dialect = dialect_find("echo", false);
+	plan.protocol = client_protocol_find("echo", false);
 	outcome = (struct outcome){.measured_ns = 1000000000, .held = 1, .cpus = 4};
 	outcome.all.errors[TALLY_altered] = outcome.all.errors[TALLY_other] = 1;
 	(void)strcpy(outcome.all.details[TALLY_altered], "a line: \xc2\x9b[2J\xe2\x80\xae\x7f\xc3");

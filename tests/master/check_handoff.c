@@ -56,9 +56,9 @@ struct far_worker {
 
 static struct far_worker start_worker(void)
 {
-	struct worker_setup setup = {.config = &config, .life = -1};
+	struct worker_setup setup = {.config = &config, .lifeline = -1};
 	struct far_worker worker;
-	int ends[2], board_fd;
+	int ends[2], scoreboard_fd;
 
 	config_defaults(&config);
 	listen_to("echo://127.0.0.1:1?accept=handoff");
@@ -66,7 +66,7 @@ static struct far_worker start_worker(void)
 	set("max-connections", "1000");
 	setup.listeners[0] = -1;
 	setup.numbers[0] = 7;
-	setup.board = &board_open(&board_fd)->seats[0];
+	setup.scoreboard = &scoreboard_open(&scoreboard_fd)->seats[0];
 	open_channel(ends, 1);
 	worker.channel = ends[0];
 	worker.pid = fork();
@@ -80,7 +80,8 @@ static struct far_worker start_worker(void)
 	return worker;
 }
 
-static void tell(const struct far_worker *worker, const struct note *note, const int *fds, size_t n)
+static void tell(const struct far_worker *worker, const struct ipc_message *note, const int *fds,
+		 size_t n)
 {
 	struct wait wait = wait_begin();
 
@@ -88,11 +89,11 @@ static void tell(const struct far_worker *worker, const struct note *note, const
 		wait_more(&wait, "the worker to read its channel");
 }
 
-static struct note hear(const struct far_worker *worker)
+static struct ipc_message hear(const struct far_worker *worker)
 {
 	struct wait wait = wait_begin();
 	int fds[DESCRIPTORS_MAX];
-	struct note note;
+	struct ipc_message note;
 	ssize_t n;
 	size_t fds_n;
 
@@ -106,7 +107,8 @@ static struct note hear(const struct far_worker *worker)
 
 static int hand_over(const struct far_worker *worker, uint32_t batch)
 {
-	struct note note = {.kind = NOTE_CONNECTIONS, .listener = 7, .count = 1, .order = batch};
+	struct ipc_message note = {
+	    .kind = IPC_CONNECTIONS, .listener = 7, .count = 1, .order = batch};
 	int handed, client = open_client(&handed);
 
 	tell(worker, &note, &handed, 1);
@@ -130,11 +132,11 @@ START_TEST(each_batch_is_answered_however_late_it_is_heard)
 
 	for (uint32_t i = 0; i < SMALL_BATCHES; i++)
 		clients[i] = hand_over(&worker, i + 1);
-	ck_assert_uint_eq(hear(&worker).kind, NOTE_READY);
+	ck_assert_uint_eq(hear(&worker).kind, IPC_READY);
 	for (uint32_t i = 0; i < SMALL_BATCHES; i++) {
-		struct note note = hear(&worker);
+		struct ipc_message note = hear(&worker);
 
-		ck_assert_uint_eq(note.kind, NOTE_TAKEN);
+		ck_assert_uint_eq(note.kind, IPC_TAKEN);
 		ck_assert_uint_eq(note.order, i + 1);
 		ck_assert_uint_eq(note.count, 1);
 	}
@@ -151,15 +153,15 @@ END_TEST
 START_TEST(a_bell_without_a_bus_is_closed)
 {
 	struct far_worker worker = start_worker();
-	int bells[2] = {STDERR_FILENO, STDERR_FILENO}, client;
-	struct note note = {.kind = NOTE_BELLS, .count = 2};
+	int doorbells[2] = {STDERR_FILENO, STDERR_FILENO}, client;
+	struct ipc_message note = {.kind = IPC_DOORBELLS, .count = 2};
 	size_t before;
 
-	ck_assert_uint_eq(hear(&worker).kind, NOTE_READY);
+	ck_assert_uint_eq(hear(&worker).kind, IPC_READY);
 	client = hand_over(&worker, 1);
-	ck_assert_uint_eq(hear(&worker).kind, NOTE_TAKEN);
+	ck_assert_uint_eq(hear(&worker).kind, IPC_TAKEN);
 	before = process_descriptors_n(worker.pid);
-	tell(&worker, &note, bells, 2);
+	tell(&worker, &note, doorbells, 2);
 	(void)close(client);
 	client = hand_over(&worker, 2);
 	ck_assert_uint_eq(hear(&worker).order, 2);
@@ -172,62 +174,62 @@ START_TEST(a_bell_without_a_bus_is_closed)
 END_TEST
 
 /* The worker to which they move is this test, too. */
-static void offer(int lane)
+static void offer(int queue)
 {
 	const struct protocol *echo = config.listeners[0].protocol;
-	struct offer_note note = {.kind = MOVE_OFFER,
-				  .version = TRANSIT_VERSION,
-				  .reasons = move_reasons(),
-				  .offers_n = 1,
-				  .offers = {{.listener = 7,
-					      .state_bytes = echo->state_bytes,
-					      .state_version = echo->state_version,
-					      .protocol = "echo"}}};
-	size_t n = offsetof(struct offer_note, offers) + sizeof note.offers[0];
+	struct offer_message note = {.kind = MOVE_OFFER,
+				     .version = SNAPSHOT_VERSION,
+				     .reasons = move_reasons(),
+				     .offers_n = 1,
+				     .offers = {{.listener = 7,
+						 .state_bytes = echo->state_bytes,
+						 .state_version = echo->state_version,
+						 .protocol = "echo"}}};
+	size_t n = offsetof(struct offer_message, offers) + sizeof note.offers[0];
 
-	ck_assert_int_eq(descriptors_send(lane, &note, n, NULL, 0), (ssize_t)n);
+	ck_assert_int_eq(descriptors_send(queue, &note, n, NULL, 0), (ssize_t)n);
 }
 
-static void take_batch(int lane, uint32_t count)
+static void take_batch(int queue, uint32_t count)
 {
 	struct wait wait = wait_begin();
 	int fds[DESCRIPTORS_MAX];
-	struct batch_note note;
+	struct move_batch_message note;
 	size_t fds_n;
 
-	while (descriptors_receive(lane, &note, sizeof note, fds, &fds_n) <= 0)
+	while (descriptors_receive(queue, &note, sizeof note, fds, &fds_n) <= 0)
 		wait_more(&wait, "connections that move");
 	ck_assert_uint_eq(note.kind, MOVE_BATCH);
 	ck_assert_uint_eq(note.count, count);
 }
 
 /* What comes for a connection that has moved queues its old place for a turn: behind that of the
- * lane, which says at its end how many are left. */
+ * queue, which says at its end how many are left. */
 START_TEST(who_has_moved_is_not_left)
 {
 	enum { N = 3 };
 	struct far_worker worker = start_worker();
-	struct note note = {.kind = NOTE_MOVE_OUT, .order = 1, .count = N};
-	struct taken_note taken = {.kind = MOVE_TAKEN, .taken = (1 << N) - 1};
-	int clients[N], lane[2];
+	struct ipc_message note = {.kind = IPC_MOVE_OUT, .order = 1, .count = N};
+	struct taken_message taken = {.kind = MOVE_TAKEN, .taken = (1 << N) - 1};
+	int clients[N], queue[2];
 
-	ck_assert_uint_eq(hear(&worker).kind, NOTE_READY);
+	ck_assert_uint_eq(hear(&worker).kind, IPC_READY);
 	for (uint32_t i = 0; i < N; i++) {
 		clients[i] = hand_over(&worker, i + 1);
-		ck_assert_uint_eq(hear(&worker).kind, NOTE_TAKEN);
+		ck_assert_uint_eq(hear(&worker).kind, IPC_TAKEN);
 	}
-	open_channel(lane, 0);
-	tell(&worker, &note, &lane[0], 1);
-	(void)close(lane[0]);
-	offer(lane[1]);
-	take_batch(lane[1], N);
+	open_channel(queue, 0);
+	tell(&worker, &note, &queue[0], 1);
+	(void)close(queue[0]);
+	offer(queue[1]);
+	take_batch(queue[1], N);
 	process_stop(worker.pid);
-	ck_assert_int_eq(descriptors_send(lane[1], &taken, sizeof taken, NULL, 0), sizeof taken);
+	ck_assert_int_eq(descriptors_send(queue[1], &taken, sizeof taken, NULL, 0), sizeof taken);
 	for (int i = 0; i < N; i++)
 		send_text(clients[i], "to where it is now");
 	ck_assert_int_eq(kill(worker.pid, SIGCONT), 0);
 	note = hear(&worker);
-	ck_assert_uint_eq(note.kind, NOTE_GAVE);
+	ck_assert_uint_eq(note.kind, IPC_GAVE);
 	ck_assert_uint_eq(note.count, N);
 	ck_assert_uint_eq(note.left, 0);
 	end_worker(&worker);
@@ -250,7 +252,7 @@ static void has_room(struct seqpacket *end)
 
 static void took(struct seqpacket *end, const void *bytes, size_t n, int *fds, size_t fds_n)
 {
-	struct note note;
+	struct ipc_message note;
 
 	(void)end;
 	(void)fds;
@@ -272,13 +274,13 @@ static const struct seqpacket_owner channel_owner = {
 static int start_master(void)
 {
 	static struct listen_set none = {.config = &config};
-	int ends[2], board_fd;
+	int ends[2], scoreboard_fd;
 
 	config_defaults(&config);
 	set("max-connections", "1000");
 	ck_assert_int_eq(loop_open(&loop, &stats, 0), 0);
 	open_channel(ends, 0);
-	handoff_open(&loop, board_open(&board_fd));
+	handoff_open(&loop, scoreboard_open(&scoreboard_fd));
 	handoff_serve(&none);
 	ck_assert_int_eq(seqpacket_open(&channel, &loop, ends[0], false, &channel_owner), 0);
 	handoff_worker_up(SEAT, &channel);
@@ -328,7 +330,7 @@ START_TEST(a_full_channel_loses_nobody)
 	bool given[LISTEN_NUMBERS_MAX] = {false};
 	struct wait wait = wait_begin();
 	unsigned n = 0, marked = 0;
-	struct note note;
+	struct ipc_message note;
 	size_t fds_n;
 
 	for (uint32_t i = 0; i < N; i++) {
@@ -344,12 +346,12 @@ START_TEST(a_full_channel_loses_nobody)
 			wait_more(&wait, "all to be handed over");
 			continue;
 		}
-		ck_assert_uint_eq(note.kind, NOTE_CONNECTIONS);
+		ck_assert_uint_eq(note.kind, IPC_CONNECTIONS);
 		ck_assert_uint_eq(note.count, fds_n);
 		marked += !given[note.listener];
 		given[note.listener] = true;
 		n += note.count;
-		note.kind = NOTE_TAKEN;
+		note.kind = IPC_TAKEN;
 		ck_assert_int_eq(descriptors_send(far, &note, sizeof note, NULL, 0), sizeof note);
 	}
 	ck_assert_uint_eq(n, N);

@@ -83,19 +83,19 @@ static bool spin(const struct server *server, unsigned worker)
 
 /* ---- one that does not move ---- */
 
-static struct crowd *crowd_at(const struct server *server, unsigned talkers, unsigned comers,
-			      unsigned pause_ms)
+static struct load_process *load_process_at(const struct server *server, unsigned talkers,
+					    unsigned comers, unsigned pause_ms)
 {
-	return crowd_start(
-	    &(struct crowd_plan){steer_address(server, 0), talkers, comers, pause_ms});
+	return load_process_start(
+	    &(struct load_plan){steer_address(server, 0), talkers, comers, pause_ms});
 }
 
 /* It is aborted, not before its time, and replaced; who was not with it notices nothing. */
-static void is_replaced(struct server *server, struct crowd *crowd, pid_t pid, uint64_t begin,
+static void is_replaced(struct server *server, struct load_process *load, pid_t pid, uint64_t begin,
 			const char *what)
 {
 	uint64_t took;
-	struct crowd_figures figures;
+	struct load_figures figures;
 	char died[64];
 
 	(void)snprintf(died, sizeof died, "msg=\"worker died\" worker=0 pid=%d", (int)pid);
@@ -105,8 +105,8 @@ static void is_replaced(struct server *server, struct crowd *crowd, pid_t pid, u
 	server_wait_log(server, "signal 6 (Aborted)");
 	(void)server_wait_worker(server, 0, pid);
 	steer_settle(server, 2);
-	crowd_wait(crowd, 200, 50);
-	figures = crowd_end(crowd);
+	load_process_wait(load, 200, 50);
+	figures = load_process_end(load);
 	(void)printf("FIGURE %s, aborted after %llu ms of a watchdog of 2 s: %llu lost with it, "
 		     "%llu messages and %llu connects beside\n",
 		     what, (unsigned long long)took,
@@ -117,7 +117,7 @@ static void is_replaced(struct server *server, struct crowd *crowd, pid_t pid, u
 	ck_assert_uint_gt(figures.ended + figures.reset, 0);
 	ck_assert_uint_le(figures.ended + figures.reset, server_stat(server, "closed_worker_died"));
 	figures.ended = figures.reset = 0;
-	crowd_is_well(&figures);
+	load_process_is_well(&figures);
 	ck_assert_uint_eq(server_log_count(server, SILENT), 1);
 	steer_stop(server);
 }
@@ -125,12 +125,12 @@ static void is_replaced(struct server *server, struct crowd *crowd, pid_t pid, u
 START_TEST(one_that_is_stopped)
 {
 	struct server *server = STEERED("--workers", "2", "--watchdog", "2s", "echo://127.0.0.1:0");
-	struct crowd *crowd = crowd_at(server, 40, 2, 2);
+	struct load_process *load = load_process_at(server, 40, 2, 2);
 	pid_t pid = server_wait_worker(server, 0, 0);
 	uint64_t begin = now_ms();
 
 	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
-	is_replaced(server, crowd, pid, begin, "a worker that is stopped");
+	is_replaced(server, load, pid, begin, "a worker that is stopped");
 }
 END_TEST
 
@@ -161,7 +161,7 @@ END_TEST
 START_TEST(one_that_spins)
 {
 	struct server *server = STEERED("--workers", "2", "--watchdog", "2s", "echo://127.0.0.1:0");
-	struct crowd *crowd = crowd_at(server, 40, 2, 0);
+	struct load_process *load = load_process_at(server, 40, 2, 0);
 	pid_t pid = server_wait_worker(server, 0, 0);
 	uint64_t begin = now_ms();
 
@@ -169,7 +169,7 @@ START_TEST(one_that_spins)
 		suite_skip("one that spins", "ptrace is not allowed, or this is no x86-64");
 		return;
 	}
-	is_replaced(server, crowd, pid, begin, "a worker that spins");
+	is_replaced(server, load, pid, begin, "a worker that spins");
 }
 END_TEST
 
@@ -178,7 +178,7 @@ START_TEST(one_that_spins_is_not_ready)
 {
 	struct server *server = STEERED("--workers", "1", "--watchdog", "0", "--metrics",
 					"127.0.0.1:0", "echo://127.0.0.1:0");
-	struct crowd *crowd = crowd_at(server, 40, 2, 0);
+	struct load_process *load = load_process_at(server, 40, 2, 0);
 	pid_t pid = server_wait_worker(server, 0, 0);
 	unsigned port = metrics_port(server);
 	char *text = scrape_at(port);
@@ -199,7 +199,7 @@ START_TEST(one_that_spins_is_not_ready)
 	(void)server_wait_worker(server, 0, pid);
 	for (struct wait wait = wait_begin(); get(port, "/readyz")->status != 200;)
 		wait_more(&wait, "a server that is ready");
-	(void)crowd_end(crowd);
+	(void)load_process_end(load);
 	steer_stop(server);
 }
 END_TEST
@@ -208,9 +208,9 @@ END_TEST
 START_TEST(one_that_is_stopped_does_not_hold_a_reload_up)
 {
 	struct server *server = STEERED("--workers", "2", "--watchdog", "2s", "echo://127.0.0.1:0");
-	struct crowd *crowd = crowd_at(server, 40, 2, 2);
+	struct load_process *load = load_process_at(server, 40, 2, 2);
 	pid_t pid = server_wait_worker(server, 0, 0);
-	struct crowd_figures figures;
+	struct load_figures figures;
 	uint64_t begin = now_ms();
 
 	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
@@ -220,11 +220,11 @@ START_TEST(one_that_is_stopped_does_not_hold_a_reload_up)
 	(void)fflush(stdout);
 	server_wait_log(server, SILENT);
 	steer_settle(server, 2);
-	crowd_wait(crowd, 200, 50);
-	figures = crowd_end(crowd);
+	load_process_wait(load, 200, 50);
+	figures = load_process_end(load);
 	ck_assert_uint_le(figures.ended + figures.reset, server_stat(server, "closed_worker_died"));
 	figures.ended = figures.reset = 0;
-	crowd_is_well(&figures);
+	load_process_is_well(&figures);
 	steer_stop(server);
 }
 END_TEST
@@ -274,16 +274,16 @@ static bool busy_with(unsigned watchdog_ms)
 	struct server *server = STEERED("--workers", "2", "--watchdog", ms_text(watchdog_ms),
 					"echo://127.0.0.1:0", "chargen://127.0.0.1:0");
 	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
-	struct crowd *crowd = crowd_at(server, 100, 4, 0);
+	struct load_process *load = load_process_at(server, 100, 4, 0);
 	int status = LOAD("-c", "100", "-d", ms_text(3 * watchdog_ms), "--warmup", "0s",
 			  load_listener("chargen", server->ports[1]));
-	struct crowd_figures figures = crowd_end(crowd);
+	struct load_figures figures = load_process_end(load);
 	bool alone = all_are_there(server, workers);
 
 	if (alone) {
 		/* 3: it could not keep its schedule, which is the machine's business. */
 		ck_assert_msg(status == 0 || status == 3, "%s", load_said());
-		crowd_is_well(&figures);
+		load_process_is_well(&figures);
 	}
 	(void)printf("FIGURE for 3 watchdog times of %u ms beside 100 readers of chargen: %llu "
 		     "messages, %llu connects, %s\n",
@@ -363,8 +363,8 @@ static bool stands_still(unsigned watchdog_ms, bool all)
 	struct server *server =
 	    STEERED("--workers", "2", "--watchdog", ms_text(watchdog_ms), "echo://127.0.0.1:0");
 	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
-	struct crowd *crowd = crowd_at(server, 20, 2, 2);
-	struct crowd_figures figures;
+	struct load_process *load = load_process_at(server, 20, 2, 2);
+	struct load_figures figures;
 	bool alone;
 
 	ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
@@ -375,10 +375,10 @@ static bool stands_still(unsigned watchdog_ms, bool all)
 	for (int i = 0; all && i < 2; i++)
 		(void)kill(workers[i], SIGCONT);
 	(void)poll(NULL, 0, 2 * (int)watchdog_ms); /* in which it would be seen */
-	figures = crowd_end(crowd);
+	figures = load_process_end(load);
 	alone = all_are_there(server, workers);
 	if (alone)
-		crowd_is_well(&figures);
+		load_process_is_well(&figures);
 	(void)printf("FIGURE %s stood still for %u ms, the watchdog waits %u: %llu messages, "
 		     "longest wait %.1f ms, %s\n",
 		     all ? "all" : "the master", 3 * watchdog_ms, watchdog_ms,

@@ -39,7 +39,7 @@ START_TEST(weir_says_how_it_is)
 	struct server *server;
 	int client;
 
-	manager_open(_i);
+	fake_systemd_open(_i);
 	(void)setenv("WATCHDOG_USEC", "200000", 1); /* its pulse is the status', too */
 	server = SERVER("--workers", "2", "echo://127.0.0.1:0");
 	expect_soon("READY=1\nSTATUS=serving; workers: 2 of 2, connections: 0");
@@ -84,7 +84,7 @@ START_TEST(a_reload_is_told_however_it_ends)
 	const char *path = write_file("weir.conf", good);
 	struct server *server;
 
-	manager_open(_i);
+	fake_systemd_open(_i);
 	(void)setenv("WATCHDOG_USEC", "100000", 1);
 	server = SERVER("--config", path);
 	expect_state("READY=1\nSTATUS=serving; workers: 1 of 1");
@@ -131,7 +131,7 @@ START_TEST(an_upgrade_says_who_is_the_main_process)
 	struct server *server;
 
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
-	manager_open(_i);
+	fake_systemd_open(_i);
 	(void)setenv("WATCHDOG_USEC", "1000000", 1); /* few: not read at once, they are lost */
 	server = SERVER("--workers", "2", "echo://127.0.0.1:0");
 	expect_state("READY=1\n");
@@ -171,7 +171,7 @@ START_TEST(an_upgrade_that_fails_says_nothing)
 	(void)snprintf(command, sizeof command, "cp %s %s", getenv("WEIR"), path);
 	ck_assert_int_eq(system(command), 0);
 	(void)setenv("WEIR", path, 1);
-	manager_open(true);
+	fake_systemd_open(true);
 	(void)setenv("WATCHDOG_USEC", "100000", 1);
 	server = SERVER("--workers", "1", "echo://127.0.0.1:0");
 	expect_state("READY=1\n");
@@ -194,7 +194,7 @@ START_TEST(a_worker_that_hangs_is_told_by_silence)
 	struct wait wait;
 	pid_t worker;
 
-	manager_open(true);
+	fake_systemd_open(true);
 	(void)setenv("WATCHDOG_USEC", "40000", 1);
 	server = SERVER("--workers", "2", "--watchdog", "0", "echo://127.0.0.1:0");
 	worker = server_worker(server, 1);
@@ -214,7 +214,7 @@ START_TEST(a_worker_that_is_replaced_is_no_reason_for_silence)
 	struct server *server;
 	pid_t worker;
 
-	manager_open(true);
+	fake_systemd_open(true);
 	(void)setenv("WATCHDOG_USEC", "40000", 1);
 	server = SERVER("--workers", "2", "--watchdog", "200ms", "echo://127.0.0.1:0");
 	worker = server_worker(server, 0);
@@ -234,7 +234,7 @@ START_TEST(a_worker_has_its_own_time)
 	struct server *server;
 	pid_t worker;
 
-	manager_open(true);
+	fake_systemd_open(true);
 	(void)setenv("WATCHDOG_USEC", "20000", 1);
 	server = SERVER("--workers", "1", "--watchdog", "1h", "echo://127.0.0.1:0");
 	worker = server_worker(server, 0);
@@ -251,7 +251,7 @@ START_TEST(a_master_that_hangs_says_nothing)
 {
 	struct server *server;
 
-	manager_open(true);
+	fake_systemd_open(true);
 	(void)setenv("WATCHDOG_USEC", "20000", 1);
 	server = SERVER("--workers", "1", "echo://127.0.0.1:0");
 	expect_soon("WATCHDOG=1");
@@ -272,7 +272,7 @@ START_TEST(weir_serves_on_where_nobody_reads)
 	struct server *server;
 	int client;
 
-	manager_open(true);
+	fake_systemd_open(true);
 	(void)setenv("WATCHDOG_USEC", "2000", 1);
 	server = SERVER("--workers", "1", "echo://127.0.0.1:0");
 	server_wait_log(server, "systemd can't be notified");
@@ -291,7 +291,7 @@ START_TEST(one_process_says_that_it_is_ready)
 {
 	struct server *server;
 
-	manager_open(false);
+	fake_systemd_open(false);
 	server = SERVER("--workers", "1", "--no-master", "echo://127.0.0.1:0");
 	expect_soon("READY=1\nSTATUS=serving in one process");
 	ck_assert_int_eq(manager.from, server->pid);

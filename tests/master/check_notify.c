@@ -54,7 +54,7 @@ static size_t descriptors(void)
 
 START_TEST(every_message_as_sd_notify_has_it)
 {
-	manager_open(_i);
+	fake_systemd_open(_i);
 	notify_open();
 	ck_assert(notify_is_open());
 	notify_ready("2 workers");
@@ -81,7 +81,7 @@ START_TEST(a_reload_says_when_it_began)
 	struct timespec now;
 	char tail;
 
-	manager_open(false);
+	fake_systemd_open(false);
 	notify_open();
 	ck_assert_int_eq(clock_gettime(CLOCK_MONOTONIC, &now), 0);
 	before = (unsigned long long)now.tv_sec * 1000000 + (unsigned long long)now.tv_nsec / 1000;
@@ -100,7 +100,7 @@ START_TEST(a_status_is_one_line_and_said_once)
 	static char long_text[1000];
 
 	memset(long_text, 'x', sizeof long_text - 1);
-	manager_open(true);
+	fake_systemd_open(true);
 	notify_open();
 	notify_status("a\nMAINPID=1\tb");
 	expect("STATUS=a MAINPID=1 b");
@@ -124,7 +124,7 @@ START_TEST(children_do_not_see_it_and_an_upgrade_does)
 	const char *lines[NOTIFY_LINES];
 	char line[160];
 
-	manager_open(_i);
+	fake_systemd_open(_i);
 	(void)snprintf(line, sizeof line, "NOTIFY_SOCKET=%s", manager.name);
 	(void)setenv("WATCHDOG_USEC", "3000000", 1);
 	(void)snprintf(line, sizeof line, "%d", getpid());
@@ -177,7 +177,7 @@ START_TEST(the_watchdog_is_ours_or_nobodys)
 	char self[16];
 
 	capture_log();
-	manager_open(true);
+	fake_systemd_open(true);
 	(void)snprintf(self, sizeof self, "%d", getpid());
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		const char *pid = cases[i].pid;
@@ -266,7 +266,7 @@ START_TEST(its_descriptor_goes_to_no_child)
 	int found = 0;
 
 	before = descriptors();
-	manager_open(true);
+	fake_systemd_open(true);
 	notify_open();
 	ck_assert_uint_eq(descriptors(), before + 2);
 	for (int fd = 0; fd < 64; fd++) {
@@ -311,7 +311,7 @@ static void expect_filling(void)
 START_TEST(a_full_receiver_gets_the_states_later)
 {
 	capture_log();
-	manager_open(_i);
+	fake_systemd_open(_i);
 	notify_open();
 	fill();
 	for (int i = 0; i < 1000; i++)
@@ -338,7 +338,7 @@ START_TEST(of_too_many_states_the_last_are_kept)
 	static const char *const texts[] = {"0", "1", "2", "3", "4", "5"};
 
 	capture_log();
-	manager_open(true);
+	fake_systemd_open(true);
 	notify_open();
 	fill();
 	for (size_t i = 0; i < 6; i++)
@@ -360,7 +360,7 @@ END_TEST
 START_TEST(a_lost_status_is_said_again)
 {
 	capture_log();
-	manager_open(false);
+	fake_systemd_open(false);
 	notify_open();
 	fill();
 	notify_status("lost");
@@ -373,7 +373,7 @@ END_TEST
 START_TEST(without_a_receiver_it_is_logged_once)
 {
 	capture_log();
-	manager_open(_i);
+	fake_systemd_open(_i);
 	notify_open();
 	(void)close(manager.fd);
 	for (int i = 0; i < 100; i++) {

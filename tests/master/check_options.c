@@ -349,7 +349,7 @@ START_TEST(a_flag_wins_over_the_file)
 }
 END_TEST
 
-/* -T is a config file: fed back it says the same. */
+/* -T is a config file: reuseport_width back it says the same. */
 START_TEST(a_dump_is_whole_and_good_as_a_file)
 {
 	static char first[16384], second[16384];

@@ -80,16 +80,16 @@ static size_t starts(bool (*start)(void))
 /* ---- addresses ---- */
 
 static char listener[200];
-static struct point point;
+static struct bound_socket bound;
 
 static bool open_point(const char *text)
 {
-	static const struct point_settings settings = {.backlog = 16};
+	static const struct bound_socket_settings settings = {.backlog = 16};
 	char error[CONFIG_ERROR_BYTES];
 	struct endpoint endpoint;
 
 	ck_assert_msg(endpoint_parse(&endpoint, text, error, sizeof error), "%s", error);
-	return point_open(&point, &endpoint, &settings, NULL, true, error);
+	return bound_socket_open(&bound, &endpoint, &settings, NULL, true, error);
 }
 
 static bool open_listener(void)
@@ -155,7 +155,7 @@ START_TEST(a_wider_address_is_refused_too)
 	for (size_t i = 0; i < sizeof forms / sizeof *forms * 4; i++) {
 		const char *protocol = names[i % 2];
 		char text[2][100], form[100];
-		struct point first;
+		struct bound_socket first;
 		unsigned port;
 		int fd = bind_own(i % 2 ? SOCK_DGRAM : SOCK_STREAM, &port);
 
@@ -166,9 +166,9 @@ START_TEST(a_wider_address_is_refused_too)
 		}
 		if (!open_point(text[i / 2 % 2])) /* no IPv6 here */
 			continue;
-		first = point;
+		first = bound;
 		ck_assert_msg(!open_point(text[1 - i / 2 % 2]), "%s and %s", text[0], text[1]);
-		point_close(&first, false);
+		bound_socket_close(&first, false);
 	}
 }
 END_TEST
@@ -244,13 +244,13 @@ END_TEST
  * written its number. */
 START_TEST(one_that_was_handed_over_is_not_removed)
 {
-	static struct pid_file_legacy legacy;
+	static struct pid_file_inherited inherited;
 
 	(void)snprintf(path, sizeof path, "%s", in_folder("pid"));
 	(void)open_pid_file();
-	pid_file_bequeath(&legacy);
-	ck_assert_int_ge(legacy.lock, 0);
-	ck_assert_str_eq(legacy.path, path);
+	pid_file_export(&inherited);
+	ck_assert_int_ge(inherited.lock, 0);
+	ck_assert_str_eq(inherited.path, path);
 	pid_file_hand_over();
 	pid_file_remove();
 	ck_assert_int_eq(number_in(path), getpid());
@@ -293,10 +293,11 @@ START_TEST(a_lock_outlives_an_upgrade)
 	struct server *server;
 
 	(void)snprintf(path, sizeof path, "%s", in_folder("pid"));
-	server = SERVER(HELM_CONTROL, "--workers", "1", "--pid-file", path, "echo://127.0.0.1:0");
+	server = SERVER(SERVER_CONTROL_CONTROL, "--workers", "1", "--pid-file", path,
+			"echo://127.0.0.1:0");
 	if (_i)
 		ck_assert_int_eq(unlink(in_folder("pid.lock")), 0);
-	(void)helm_make(server, HELM_UPGRADE);
+	(void)server_control_make(server, SERVER_CONTROL_UPGRADE);
 	ck_assert_int_eq(number_in(path), server->pid);
 	ck_assert_int_eq(RUN(output, "--pid-file", path, "echo://127.0.0.1:0"), 1);
 	(void)snprintf(says, sizeof says, "weir runs already, as pid %d", (int)server->pid);
@@ -317,10 +318,10 @@ START_TEST(a_pid_file_moves_at_an_upgrade)
 	(void)snprintf(path, sizeof path, "%s", in_folder("pid"));
 	(void)snprintf(other, sizeof other, "%s", in_folder("other"));
 	(void)snprintf(text, sizeof text, form, path);
-	server = SERVER(HELM_CONTROL, "--config", write_file("conf", text));
+	server = SERVER(SERVER_CONTROL_CONTROL, "--config", write_file("conf", text));
 	(void)snprintf(text, sizeof text, form, other);
 	(void)write_file("conf", text);
-	(void)helm_make(server, HELM_UPGRADE);
+	(void)server_control_make(server, SERVER_CONTROL_UPGRADE);
 	ck_assert_int_eq(number_in(other), server->pid);
 	ck_assert(!exists(path));
 	ck_assert(!exists(in_folder("pid.lock")));

@@ -37,15 +37,16 @@ static void expect_stat(const struct server *server, const char *name, uint64_t 
 
 /* So many at a time: a worker that stands still for long is not left behind for that, nor are
  * clients closed because this process does. */
-static void say_all(struct party *party, unsigned senders, unsigned lines, unsigned at_once)
+static void say_all(struct chat_clients *clients, unsigned senders, unsigned lines,
+		    unsigned at_once)
 {
 	for (unsigned i = 0; i < lines; i++) {
-		(void)party_say(party, i % senders);
-		(void)party_listen(party, 0);
+		(void)chat_clients_say(clients, i % senders);
+		(void)chat_clients_listen(clients, 0);
 		if (i % at_once == at_once - 1)
-			party_hear_all(party);
+			chat_clients_hear_all(clients);
 	}
-	party_hear_all(party);
+	chat_clients_hear_all(clients);
 }
 
 static void all_hear_all(unsigned workers, unsigned guests, unsigned lines)
@@ -53,23 +54,23 @@ static void all_hear_all(unsigned workers, unsigned guests, unsigned lines)
 	const unsigned senders = 100;
 	struct server *server = SERVER("-w", number(workers), "chat://127.0.0.1:0");
 	uint64_t heard = 0, expected = (uint64_t)guests * lines - lines;
-	struct party party;
+	struct chat_clients clients;
 
 	raise_descriptor_limit();
-	party_open(&party, server, server->ports[0], guests, 64);
-	party_join_all(&party, guests);
-	say_all(&party, senders, lines, 5000);
+	chat_clients_open(&clients, server, server->ports[0], guests, 64);
+	chat_clients_join_all(&clients, guests);
+	say_all(&clients, senders, lines, 5000);
 	for (unsigned i = 0; i < guests; i++)
-		heard += party.guests[i].heard_n;
+		heard += clients.guests[i].heard_n;
 	ck_assert_uint_eq(heard, expected);
-	ck_assert_uint_eq(party.gone_n, 0);
+	ck_assert_uint_eq(clients.gone_n, 0);
 	expect_stat(server, "published", lines);
 	expect_stat(server, "deliveries", expected);
 	expect_stat(server, "left_behind", 0);
 	expect_stat(server, "missed", 0);
 	(void)printf("FIGURE heard of %u senders by %u clients of %u workers: %llu lines\n",
 		     senders, guests, workers, (unsigned long long)heard);
-	party_close(&party);
+	chat_clients_close(&clients);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 
@@ -127,32 +128,33 @@ static void some_do_not_read(unsigned guests)
 	struct server *server =
 	    SERVER("-w", "2", "--slow-consumer", number(SLOW_CONSUMER), "chat://127.0.0.1:0");
 	size_t before[2], most = 0;
-	struct party party;
+	struct chat_clients clients;
 
-	party_open(&party, server, server->ports[0], guests, 1500);
-	party_join_all(&party, guests);
+	chat_clients_open(&clients, server, server->ports[0], guests, 1500);
+	chat_clients_join_all(&clients, guests);
 	/* All have heard something: what is measured from here on is what the deaf cost. */
 	for (unsigned i = 0; i < 50; i++)
-		(void)party_say(&party, deaf + i % 10);
-	party_hear_all(&party);
+		(void)chat_clients_say(&clients, deaf + i % 10);
+	chat_clients_hear_all(&clients);
 	for (unsigned w = 0; w < 2; w++)
 		before[w] = process_memory(server_worker(server, w));
 	for (unsigned i = 0; i < deaf; i++) {
-		set_buffers(party.guests[i].fd, 0, 1);
-		party_deafen(&party, i);
+		set_buffers(clients.guests[i].fd, 0, 1);
+		chat_clients_deafen(&clients, i);
 	}
 	while (server_stat(server, "closed_slow_consumer") < deaf) {
-		(void)party_say(&party, deaf + said % 10);
-		(void)party_listen(&party, 0);
+		(void)chat_clients_say(&clients, deaf + said % 10);
+		(void)chat_clients_listen(&clients, 0);
 		if (++said % 64 == 0) {
 			size_t growth = memory_growth(server, before);
 
 			most = growth > most ? growth : most;
-			party_hear_all(&party); /* those who read are owed less than is allowed */
+			chat_clients_hear_all(
+			    &clients); /* those who read are owed less than is allowed */
 		}
 	}
-	party_hear_all(&party);
-	ck_assert_uint_eq(party.gone_n, 0); /* the deaf have not looked */
+	chat_clients_hear_all(&clients);
+	ck_assert_uint_eq(clients.gone_n, 0); /* the deaf have not looked */
 	expect_stat(server, "closed_slow_consumer", deaf);
 	expect_stat(server, "members_left", deaf);
 	expect_stat(server, "connections", guests - deaf);
@@ -166,7 +168,7 @@ static void some_do_not_read(unsigned guests)
 	    most / 1024, deaf_memory_max(deaf) / 1024);
 	if (!suite_sanitized())
 		ck_assert_uint_le(most, deaf_memory_max(deaf));
-	party_close(&party);
+	chat_clients_close(&clients);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 
@@ -183,13 +185,13 @@ START_TEST(fifty_who_do_not_read)
 END_TEST
 
 /* Until a guest is not owed much; or somebody was closed, who may have said more than was heard. */
-static void await_lines(struct party *party, unsigned guest, uint64_t lines)
+static void await_lines(struct chat_clients *clients, unsigned guest, uint64_t lines)
 {
 	struct wait wait = wait_begin();
 
-	while (party->guests[guest].heard_n < lines &&
-	       !server_stat(party->server, "closed_slow_consumer")) {
-		(void)party_listen(party, 1);
+	while (clients->guests[guest].heard_n < lines &&
+	       !server_stat(clients->server, "closed_slow_consumer")) {
+		(void)chat_clients_listen(clients, 1);
 		wait_more(&wait, "lines to be heard");
 	}
 }
@@ -204,27 +206,27 @@ START_TEST(who_talks_and_does_not_read_keeps_little_memory)
 	    SERVER("-w", "1", "--slow-consumer", number(SLOW_CONSUMER), "chat://127.0.0.1:0");
 	pid_t worker = server_worker(server, 0);
 	size_t before, most = 0;
-	struct party party;
+	struct chat_clients clients;
 	uint32_t said = 0;
 
-	party_open(&party, server, server->ports[0], 3, 1500);
-	party_join_all(&party, 3);
+	chat_clients_open(&clients, server, server->ports[0], 3, 1500);
+	chat_clients_join_all(&clients, 3);
 	for (unsigned i = 0; i < 3; i++)
-		(void)party_say(&party, i);
-	party_hear_all(&party);
+		(void)chat_clients_say(&clients, i);
+	chat_clients_hear_all(&clients);
 	before = process_memory(worker);
-	set_buffers(party.guests[0].fd, 0, 1);
-	party_deafen(&party, 0);
+	set_buffers(clients.guests[0].fd, 0, 1);
+	chat_clients_deafen(&clients, 0);
 	while (!server_stat(server, "closed_slow_consumer")) {
-		if (!party_say(&party, said++ % 16 ? 0 : 1))
+		if (!chat_clients_say(&clients, said++ % 16 ? 0 : 1))
 			break;
-		(void)party_listen(&party, 0);
+		(void)chat_clients_listen(&clients, 0);
 		if (said % 64 == 0) {
 			size_t now = process_memory(worker);
 
 			if (now > before && now - before > most)
 				most = now - before;
-			await_lines(&party, 2, said);
+			await_lines(&clients, 2, said);
 		}
 	}
 	server_wait_stat_is(server, "closed_slow_consumer", 1);
@@ -233,7 +235,7 @@ START_TEST(who_talks_and_does_not_read_keeps_little_memory)
 		     most / 1024, deaf_memory_max(1) / 1024, said);
 	if (!suite_sanitized())
 		ck_assert_uint_le(most, deaf_memory_max(1));
-	party_close(&party);
+	chat_clients_close(&clients);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -241,14 +243,14 @@ END_TEST
 /* ---- workers that die ---- */
 
 /* Those whose connection ended come again, as other guests. */
-static void come_again(struct party *party, uint64_t *known_gone)
+static void come_again(struct chat_clients *clients, uint64_t *known_gone)
 {
-	while (*known_gone < party->gone_n) {
-		unsigned again = party_join(party);
+	while (*known_gone < clients->gone_n) {
+		unsigned again = chat_clients_join(clients);
 
 		++*known_gone;
 		/* It takes part at once. */
-		(void)party_say(party, again);
+		(void)chat_clients_say(clients, again);
 	}
 }
 
@@ -257,25 +259,26 @@ static void talk_beside_deaths(unsigned kills, unsigned pause_ms)
 	unsigned guests = 200;
 	struct server *server = SERVER("-w", "4", "--accept", "handoff", "chat://127.0.0.1:0");
 	uint64_t next_ms, gone = 0, said = 0, seed = 4;
-	struct party party;
+	struct chat_clients clients;
 	unsigned survivors = 0;
 	pid_t victims[2] = {0};
 
 	raise_descriptor_limit();
-	party_open(&party, server, server->ports[0], guests + (kills + 1) * guests, 64);
-	party_join_all(&party, guests);
+	chat_clients_open(&clients, server, server->ports[0], guests + (kills + 1) * guests, 64);
+	chat_clients_join_all(&clients, guests);
 	next_ms = now_ms() + pause_ms;
 	for (unsigned killed = 0; killed < kills;) {
 		for (unsigned i = 0; i < 4; i++) {
-			unsigned speaker = (unsigned)next_random(&seed) % party.n;
+			unsigned speaker = (unsigned)next_random(&seed) % clients.n;
 
-			while (party.guests[speaker].gone)
-				speaker = (speaker + 1) % party.n;
-			if (party_say(&party, speaker) && ++said % 2048 == 0)
-				party_hear_all(&party); /* no worker lags behind for long */
+			while (clients.guests[speaker].gone)
+				speaker = (speaker + 1) % clients.n;
+			if (chat_clients_say(&clients, speaker) && ++said % 2048 == 0)
+				chat_clients_hear_all(
+				    &clients); /* no worker lags behind for long */
 		}
-		(void)party_listen(&party, 1);
-		come_again(&party, &gone);
+		(void)chat_clients_listen(&clients, 1);
+		come_again(&clients, &gone);
 		if (now_ms() < next_ms)
 			continue;
 		/* Workers 0 and 1 in turn: who is with 2 and 3 survives all of it. */
@@ -288,23 +291,23 @@ static void talk_beside_deaths(unsigned kills, unsigned pause_ms)
 	}
 	for (unsigned i = 0; i < 2; i++) /* the master has counted whom they took along */
 		(void)server_wait_worker(server, i, victims[i]);
-	party_hear_all(&party);
+	chat_clients_hear_all(&clients);
 	for (struct wait wait = wait_begin();
-	     party.gone_n < server_stat(server, "closed_worker_died");) {
-		(void)party_listen(&party, 1);
+	     clients.gone_n < server_stat(server, "closed_worker_died");) {
+		(void)chat_clients_listen(&clients, 1);
 		wait_more(&wait, "clients of a dead worker to notice");
 	}
-	gone = party.gone_n;
-	party_hear_all(&party);
+	gone = clients.gone_n;
+	chat_clients_hear_all(&clients);
 	for (unsigned i = 0; i < guests; i++)
-		survivors += !party.guests[i].gone;
+		survivors += !clients.guests[i].gone;
 	(void)printf("FIGURE %u kills, %llu lines said: %u of %u clients stayed, %llu came again\n",
 		     kills, (unsigned long long)said, survivors, guests, (unsigned long long)gone);
 	ck_assert_uint_ge(survivors, guests / 3);
 	ck_assert_uint_gt(gone, kills);
 	expect_stat(server, "missed", 0);
 	expect_stat(server, "closed_worker_died", gone);
-	party_close(&party);
+	chat_clients_close(&clients);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 
@@ -323,37 +326,37 @@ END_TEST
 /* ---- a worker that is stopped ---- */
 
 /* Lines that others have said and this guest has not heard. */
-static uint64_t missed_by(const struct party *party, unsigned guest)
+static uint64_t missed_by(const struct chat_clients *clients, unsigned guest)
 {
 	uint64_t said = 0;
 
-	for (unsigned i = 0; i < party->n; i++)
-		said += i == guest ? 0 : party->guests[i].said;
-	return said - party->guests[guest].heard_n;
+	for (unsigned i = 0; i < clients->n; i++)
+		said += i == guest ? 0 : clients->guests[i].said;
+	return said - clients->guests[guest].heard_n;
 }
 
 /* Until all that was said is on the ring: from then on nothing that stands there is overwritten. */
-static void await_published(struct party *party)
+static void await_published(struct chat_clients *clients)
 {
 	struct wait wait = wait_begin();
 	uint64_t said = 0;
 
-	for (unsigned i = 0; i < party->n; i++)
-		said += party->guests[i].said;
-	while (server_stat(party->server, "published") < said) {
-		if (party_listen(party, 1))
+	for (unsigned i = 0; i < clients->n; i++)
+		said += clients->guests[i].said;
+	while (server_stat(clients->server, "published") < said) {
+		if (chat_clients_listen(clients, 1))
 			wait = wait_begin();
 		wait_more(&wait, "all lines to be published");
 	}
 }
 
 /* Says a line; how long it was held up. */
-static uint64_t held_ms(struct party *party, unsigned guest)
+static uint64_t held_ms(struct chat_clients *clients, unsigned guest)
 {
 	uint64_t from_ms = now_ms();
 
-	(void)party_say(party, guest);
-	(void)party_listen(party, 0);
+	(void)chat_clients_say(clients, guest);
+	(void)chat_clients_listen(clients, 0);
 	return now_ms() - from_ms;
 }
 
@@ -364,36 +367,36 @@ START_TEST(a_stopped_worker_is_left_behind_and_counts_what_it_missed)
 				       "--watchdog", "0", "chat://127.0.0.1:0");
 	uint64_t longest_ms = 0, after_ms = 0, missed;
 	pid_t stopped = server_wait_worker(server, 1, 0);
-	struct party party;
+	struct chat_clients clients;
 	unsigned speaker;
 
-	party_open(&party, server, server->ports[0], guests, 1500);
+	chat_clients_open(&clients, server, server->ports[0], guests, 1500);
 	do
-		speaker = party_join(&party);
+		speaker = chat_clients_join(&clients);
 	while (!server_worker_stat(server, 0, "members_joined"));
-	party_join_all(&party, guests - party.n);
-	party.gaps_allowed = true;
+	chat_clients_join_all(&clients, guests - clients.n);
+	clients.gaps_allowed = true;
 	process_stop(stopped);
 	while (!server_stat(server, "left_behind")) {
-		uint64_t ms = held_ms(&party, speaker);
+		uint64_t ms = held_ms(&clients, speaker);
 
 		longest_ms = ms > longest_ms ? ms : longest_ms;
 	}
 	for (unsigned i = 0; i < 3000; i++) {
-		uint64_t ms = held_ms(&party, speaker);
+		uint64_t ms = held_ms(&clients, speaker);
 
 		after_ms = ms > after_ms ? ms : after_ms;
 	}
-	await_published(&party);
+	await_published(&clients);
 	ck_assert_int_eq(kill(stopped, SIGCONT), 0);
 	for (unsigned i = 0; i < guests; i++)
-		(void)party_say(&party, i); /* all take part again */
-	party_hear_all(&party);
+		(void)chat_clients_say(&clients, i); /* all take part again */
+	chat_clients_hear_all(&clients);
 	missed = server_stat(server, "missed");
 	ck_assert_uint_gt(missed, 0);
 	ck_assert_uint_eq(server_worker_stat(server, 0, "missed"), 0);
 	for (unsigned i = 0; i < guests; i++) {
-		uint64_t by_guest = missed_by(&party, i);
+		uint64_t by_guest = missed_by(&clients, i);
 
 		ck_assert_msg(by_guest == 0 || by_guest == missed,
 			      "guest %u missed %llu lines, its worker counted %llu", i,
@@ -407,7 +410,7 @@ START_TEST(a_stopped_worker_is_left_behind_and_counts_what_it_missed)
 		     "%llu ms; missed and counted: %llu lines\n",
 		     (unsigned long long)longest_ms, BUS_PATIENCE_MS, BUS_PATIENCE_MS + BUS_LOOK_MS,
 		     (unsigned long long)after_ms, (unsigned long long)missed);
-	party_close(&party);
+	chat_clients_close(&clients);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -421,35 +424,35 @@ static bool stop_for_a_moment(void)
 	struct server *server = SERVER("-w", "2", "--accept", "handoff", "--slow-consumer", "16M",
 				       "chat://127.0.0.1:0");
 	pid_t stopped = server_wait_worker(server, 1, 0);
-	struct party party;
+	struct chat_clients clients;
 	bool nobody_left;
 
-	party_open(&party, server, server->ports[0], guests, 1500);
-	party_join_all(&party, guests);
-	party.gaps_allowed = true;
+	chat_clients_open(&clients, server, server->ports[0], guests, 1500);
+	chat_clients_join_all(&clients, guests);
+	clients.gaps_allowed = true;
 	ck_assert_int_eq(kill(stopped, SIGSTOP), 0);
 	while (!server_stat(server, "publish_waits")) {
 		for (unsigned i = 0; i < guests; i++)
-			if (party.guests[i].said <= party.guests[(i + 1) % guests].said + 10)
-				(void)party_say(&party, i);
-		(void)party_listen(&party, 0);
+			if (clients.guests[i].said <= clients.guests[(i + 1) % guests].said + 10)
+				(void)chat_clients_say(&clients, i);
+		(void)chat_clients_listen(&clients, 0);
 	}
 	ck_assert_int_eq(kill(stopped, SIGCONT), 0);
 	for (unsigned i = 0; i < 2000; i++)
-		(void)held_ms(&party, i % guests);
-	await_published(&party);
+		(void)held_ms(&clients, i % guests);
+	await_published(&clients);
 	nobody_left = server_stat(server, "left_behind") == 0;
 	if (nobody_left)
-		party_hear_all(&party);
+		chat_clients_hear_all(&clients);
 	ck_assert_msg(
-	    party.gone_n == 0, "%zu were closed; as slow consumers: %llu, for buffers: %llu",
-	    (size_t)party.gone_n, (unsigned long long)server_stat(server, "closed_slow_consumer"),
+	    clients.gone_n == 0, "%zu were closed; as slow consumers: %llu, for buffers: %llu",
+	    (size_t)clients.gone_n, (unsigned long long)server_stat(server, "closed_slow_consumer"),
 	    (unsigned long long)server_stat(server, "closed_no_buffers"));
 	for (unsigned i = 0; nobody_left && i < guests; i++)
-		ck_assert_uint_eq(missed_by(&party, i), 0);
+		ck_assert_uint_eq(missed_by(&clients, i), 0);
 	if (nobody_left)
 		ck_assert_uint_eq(server_stat(server, "missed"), 0);
-	party_close(&party);
+	chat_clients_close(&clients);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	return nobody_left;
 }
@@ -469,31 +472,31 @@ START_TEST(a_graceful_stop_delivers_what_had_come)
 {
 	unsigned guests = 20, workers = 2 + 2 * (unsigned)_i;
 	struct server *server = SERVER("-w", number(workers), "chat://127.0.0.1:0");
-	struct party party;
+	struct chat_clients clients;
 
-	party_open(&party, server, server->ports[0], guests, 64);
-	party_join_all(&party, guests);
+	chat_clients_open(&clients, server, server->ports[0], guests, 64);
+	chat_clients_join_all(&clients, guests);
 	for (unsigned w = 0; w < workers; w++)
 		ck_assert_int_eq(kill(server_worker(server, w), SIGSTOP), 0);
 	for (unsigned i = 0; i < 200 * guests; i++)
-		(void)party_say(&party, i % guests);
+		(void)chat_clients_say(&clients, i % guests);
 	for (unsigned i = 0; i < guests; i++) {
 		struct wait wait = wait_begin();
 		int unsent = 1;
 
-		while (ioctl(party.guests[i].fd, SIOCOUTQ, &unsent) == 0 && unsent)
+		while (ioctl(clients.guests[i].fd, SIOCOUTQ, &unsent) == 0 && unsent)
 			wait_more(&wait, "the server's side to have all");
 	}
 	ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
 	for (unsigned w = 0; w < workers; w++)
 		ck_assert_int_eq(kill(server_worker(server, w), SIGCONT), 0);
-	for (struct wait wait = wait_begin(); party.gone_n < guests;) {
-		(void)party_listen(&party, 1);
+	for (struct wait wait = wait_begin(); clients.gone_n < guests;) {
+		(void)chat_clients_listen(&clients, 1);
 		wait_more(&wait, "all connections to end");
 	}
 	for (unsigned i = 0; i < guests; i++)
-		ck_assert_uint_eq(missed_by(&party, i), 0);
-	party_close(&party);
+		ck_assert_uint_eq(missed_by(&clients, i), 0);
+	chat_clients_close(&clients);
 	ck_assert_int_eq(server_wait_exit(server), 0);
 }
 END_TEST

@@ -98,20 +98,20 @@ END_TEST
 /* Bells ring for who sleeps: an idle worker is woken once for lines that come together. */
 START_TEST(a_sleeper_is_woken_once)
 {
-	uint64_t bells;
+	uint64_t doorbells;
 
 	come("2");
-	bells = server_stat(server, "bells");
+	doorbells = server_stat(server, "bells");
 	for (unsigned i = 0; i < 10; i++) {
 		send_text(clients[0], LINE);
 		for (int j = 1; j < CLIENTS; j++)
 			hear(clients[j], 1);
 	}
-	bells = server_stat(server, "bells") - bells;
-	ck_assert_uint_le(bells, 10);
-	ck_assert_uint_gt(bells, 0);
+	doorbells = server_stat(server, "bells") - doorbells;
+	ck_assert_uint_le(doorbells, 10);
+	ck_assert_uint_gt(doorbells, 0);
 	(void)printf("FIGURE bells for 10 lone lines to another worker: %llu\n",
-		     (unsigned long long)bells);
+		     (unsigned long long)doorbells);
 	go();
 }
 END_TEST

@@ -245,8 +245,9 @@ END_TEST
 
 START_TEST(bodies_and_answers_go_on_through_changes)
 {
-	static const enum helm changes[] = {HELM_RELOAD, HELM_UPGRADE, HELM_MORE, HELM_RELOAD};
-	struct server *server = SERVER("-w", "2", HELM_CONTROL, "http://127.0.0.1:0");
+	static const enum server_control changes[] = {SERVER_CONTROL_RELOAD, SERVER_CONTROL_UPGRADE,
+						      SERVER_CONTROL_MORE, SERVER_CONTROL_RELOAD};
+	struct server *server = SERVER("-w", "2", SERVER_CONTROL_CONTROL, "http://127.0.0.1:0");
 	struct visitor visitors[12];
 	const size_t n = sizeof visitors / sizeof *visitors;
 	uint64_t moved = 0;
@@ -255,11 +256,11 @@ START_TEST(bodies_and_answers_go_on_through_changes)
 		visitors[i] = i % 3 == 2 ? bytes_begin(server->ports[0], MOVED_MIB * MIB + 5)
 					 : echo_begin(server->ports[0], i % 3, MOVED_MIB);
 	for (size_t change = 0; change < sizeof changes / sizeof *changes; change++) {
-		struct helm_change seen;
+		struct server_control_change seen;
 
 		for (size_t i = 0; i < n; i++)
 			visitor_run(&visitors[i], (change + 1) * 2 * MIB + i * 12345);
-		seen = helm_make(server, changes[change]);
+		seen = server_control_make(server, changes[change]);
 		ck_assert_uint_eq(seen.stay, 0);
 		moved += seen.moved;
 	}

@@ -89,7 +89,7 @@ static inline uint64_t bells_rung(unsigned seat)
 {
 	uint64_t n;
 
-	return read(bus.bells[seat], &n, sizeof n) == sizeof n ? n : 0;
+	return read(bus.doorbells[seat], &n, sizeof n) == sizeof n ? n : 0;
 }
 
 static inline bool wait_on(struct bus_port *port, uint32_t at_ms, unsigned expected)

@@ -1,6 +1,6 @@
 /*
  * bus: several seats in one process, against what the header promises: order, whole records,
- * a full ring, new occupants of a seat, one bell for each sleep, garbage. How long a writer
+ * a full ring, new occupants of a seat, one doorbell for each sleep, garbage. How long a writer
  * waits is check_bus_wait's, being killed or interleaved check_bus_kill's.
  */
 #include <signal.h>
@@ -184,7 +184,7 @@ START_TEST(a_new_occupant_reads_and_writes_from_there_on)
 }
 END_TEST
 
-/* ---- bells ---- */
+/* ---- doorbells ---- */
 
 START_TEST(one_bell_for_each_sleep)
 {
@@ -211,7 +211,7 @@ START_TEST(one_bell_for_each_sleep)
 	ck_assert(bus_sleep(&ports[1]));
 	bus_wake_up(&ports[1]);
 	ck_assert(say(&ports[2], 10));
-	ck_assert_uint_eq(bus_announce(&ports[2]), 0); /* no bell, it said */
+	ck_assert_uint_eq(bus_announce(&ports[2]), 0); /* no doorbell, it said */
 	ck_assert(hear(&ports[1], &record));
 	ck_assert_uint_eq(bells_rung(0) + bells_rung(1) + bells_rung(2), 0);
 	/* Its own words wake nobody; a seat that was left is not woken either. */
@@ -224,7 +224,7 @@ START_TEST(one_bell_for_each_sleep)
 	bus_vacate(&bus, 1);
 	ck_assert(say(&ports[0], 10));
 	ck_assert_uint_eq(bus_announce(&ports[0]), 0);
-	bus_ring_all_bells(&bus); /* of those who sit there */
+	bus_ring_all_doorbells(&bus); /* of those who sit there */
 	for (unsigned i = 0; i < 3; i++)
 		ck_assert_uint_eq(bells_rung(i), i != 1);
 	bus_close(&bus);
@@ -270,7 +270,7 @@ START_TEST(who_makes_space_rings_for_who_waits)
 	ck_assert_uint_eq(bells_rung(1) + bells_rung(2), 0);
 	ck_assert(wait_on(&ports[0], NOW, 0));
 	bus_take_seat(&ports[2], &bus, 2);
-	/* Space that came before the wait is found without a bell. */
+	/* Space that came before the wait is found without a doorbell. */
 	(void)say_until_full(&ports[0], 1000);
 	(void)hear_all(&ports[0]);
 	(void)hear_all(&ports[1]);

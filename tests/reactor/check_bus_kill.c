@@ -32,7 +32,7 @@ static void open_shared(void)
 
 static bool is_rung(unsigned seat)
 {
-	return poll(&(struct pollfd){.fd = bus.bells[seat], .events = POLLIN}, 1, 0) == 1;
+	return poll(&(struct pollfd){.fd = bus.doorbells[seat], .events = POLLIN}, 1, 0) == 1;
 }
 
 /* ---- a reader that sleeps ---- */
@@ -42,7 +42,7 @@ static int slept_fds[2]; /* a byte for each time it fell asleep */
 static _Noreturn void read_and_sleep(void)
 {
 	static unsigned char bytes[BUS_RECORD_MAX];
-	struct pollfd bell = {.fd = bus.bells[SLEEPER], .events = POLLIN};
+	struct pollfd doorbell = {.fd = bus.doorbells[SLEEPER], .events = POLLIN};
 	struct bus_port *port = &ports[SLEEPER];
 	struct bus_record record;
 
@@ -61,7 +61,7 @@ static _Noreturn void read_and_sleep(void)
 			continue;
 		TELL(asleep, true);
 		(void)!write(slept_fds[1], "z", 1);
-		(void)poll(&bell, 1, -1);
+		(void)poll(&doorbell, 1, -1);
 		TELL(asleep, false);
 		(void)bells_rung(SLEEPER);
 		bus_wake_up(port);
@@ -210,7 +210,7 @@ static void judge_death(bool done)
 	sums.not_rung += whole && !rung;
 	head += whole ? size_in_ring(killed.bytes) : 0;
 	bus_vacate(&bus, WRITER);
-	bus_ring_all_bells(&bus);
+	bus_ring_all_doorbells(&bus);
 	await_sleeper(number + whole);
 	bus_take_seat(&ports[WRITER], &bus, WRITER);
 	MUST(ports[WRITER].number == number + whole);

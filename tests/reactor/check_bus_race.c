@@ -2,7 +2,7 @@
  * bus, the race between who goes to sleep and who wakes: a reader and a writer that publishes,
  * a writer that waits for space and a reader that makes some. Both are interleaved by single
  * steps; and as these do not show what a store buffer does, the same is run at full speed on
- * two cores. Nobody may be left asleep without a bell. And a reader that is overtaken by a
+ * two cores. Nobody may be left asleep without a doorbell. And a reader that is overtaken by a
  * writer at each instruction of its read, or of taking its seat: nothing torn, nothing missed
  * that is still there.
  */
@@ -33,7 +33,7 @@ static void open_shared(void)
 
 static bool is_rung(unsigned seat)
 {
-	return poll(&(struct pollfd){.fd = bus.bells[seat], .events = POLLIN}, 1, 0) == 1;
+	return poll(&(struct pollfd){.fd = bus.doorbells[seat], .events = POLLIN}, 1, 0) == 1;
 }
 
 /* ---- two sides interleaved ---- */
@@ -441,13 +441,13 @@ static void learn(struct lingerer *lingerer, bool too_early)
 		lingerer->most--;
 }
 
-/* Where the bell is not rung, this is the wake-up that was lost. */
-static bool await_bell(unsigned seat)
+/* Where the doorbell is not rung, this is the wake-up that was lost. */
+static bool await_doorbell(unsigned seat)
 {
-	struct pollfd bell = {.fd = bus.bells[seat], .events = POLLIN};
+	struct pollfd doorbell = {.fd = bus.doorbells[seat], .events = POLLIN};
 
 	TELL(sleeps, shared->sleeps + 1);
-	if (poll(&bell, 1, (int)patience_ms()) != 1)
+	if (poll(&doorbell, 1, (int)patience_ms()) != 1)
 		TELL(lost, true);
 	(void)bells_rung(seat);
 	return !SEEN(lost);
@@ -499,7 +499,7 @@ static void read_by_turns(void)
 		linger(&early);
 		asleep = bus_sleep(port);
 		learn(&early, asleep);
-	} while (!asleep || await_bell(READER));
+	} while (!asleep || await_doorbell(READER));
 }
 
 /* At least one of them slept: else there was no race. */
@@ -557,14 +557,14 @@ static void take_by_turns(void)
 	}
 }
 
-/* A bell may be an old one: then it waits again. */
+/* A doorbell may be an old one: then it waits again. */
 static bool publish_at_last(struct bus_port *port, struct lingerer *early)
 {
 	do {
 		bool waits = bus_wait(port, 0);
 
 		learn(early, waits);
-		if (waits && !await_bell(WRITER))
+		if (waits && !await_doorbell(WRITER))
 			return false;
 	} while (!publish_48(port));
 	return true;

@@ -1,5 +1,5 @@
 /*
- * bus, as those who come and go see it: seats that come into use while others talk, bells that
+ * bus, as those who come and go see it: seats that come into use while others talk, doorbells that
  * come late, a bus that another process attaches to, and what a reader keeps to be read again.
  */
 #include <errno.h>
@@ -127,7 +127,7 @@ START_TEST(another_process_goes_on)
 	ck_assert_uint_eq(bus_seats(&attached), 3);
 	ck_assert_uint_eq(attached.ring_bytes, RING_BYTES);
 	for (unsigned i = 0; i < BUS_SEATS_MAX; i++)
-		ck_assert_int_eq(attached.bells[i], -1);
+		ck_assert_int_eq(attached.doorbells[i], -1);
 	bus_take_seat(&ports[2], &attached, 2);
 	ck_assert(!bus_peek(&ports[2], &record));
 	ck_assert(say(&ports[0], 100));
@@ -212,18 +212,18 @@ START_TEST(a_false_number_of_seats_harms_nobody)
 }
 END_TEST
 
-/* ---- bells ---- */
+/* ---- doorbells ---- */
 
 START_TEST(who_has_no_bell_leaves_the_wish)
 {
 	open_room(2);
 	ck_assert_int_eq(bus_attach(&attached, memory_again()), 0);
-	bus_take_seat(&ports[1], &attached, 1); /* it was here before the bell was made */
+	bus_take_seat(&ports[1], &attached, 1); /* it was here before the doorbell was made */
 	ck_assert(bus_sleep(&ports[0]));
 	ck_assert(say(&ports[1], 10));
 	ck_assert_uint_eq(bus_announce(&ports[1]), 0);
 	ck_assert_uint_eq(bells_rung(0), 0);
-	bus_add_bell(&attached, 0, fcntl(bus.bells[0], F_DUPFD_CLOEXEC, 0));
+	bus_add_doorbell(&attached, 0, fcntl(bus.doorbells[0], F_DUPFD_CLOEXEC, 0));
 	ck_assert_uint_eq(bells_rung(0), 1);
 	ck_assert_uint_eq(hear_all(&ports[0]), 1);
 	ck_assert(bus_sleep(&ports[0]));
@@ -238,7 +238,7 @@ START_TEST(who_has_no_bell_leaves_the_wish)
 	(void)hear_all(&ports[1]);
 	ck_assert_uint_eq(bus_rest(&ports[1]), 1);
 	/* One more of the same changes nothing. */
-	bus_add_bell(&attached, 0, fcntl(bus.bells[0], F_DUPFD_CLOEXEC, 0));
+	bus_add_doorbell(&attached, 0, fcntl(bus.doorbells[0], F_DUPFD_CLOEXEC, 0));
 	ck_assert_uint_eq(bells_rung(0), 2);
 	bus_close(&attached);
 	bus_close(&bus);
@@ -444,7 +444,7 @@ static int channels[PROCESSES][2];
 
 enum { ALL_HEARD = 0, TORN = 2, MISSED = 3, FORGOTTEN = 4 };
 
-static void take_bells(int channel)
+static void take_doorbells(int channel)
 {
 	int fds[DESCRIPTORS_MAX];
 	uint32_t seat;
@@ -452,7 +452,7 @@ static void take_bells(int channel)
 
 	while (descriptors_receive(channel, &seat, sizeof seat, fds, &n) == sizeof seat)
 		if (n == 1)
-			bus_add_bell(&bus, seat, fds[0]);
+			bus_add_doorbell(&bus, seat, fds[0]);
 }
 
 static bool all_heard(const struct bus_port *port)
@@ -480,7 +480,7 @@ static void hear_what_is_there(struct bus_port *port)
 static _Noreturn void talk_and_listen(unsigned seat)
 {
 	struct bus_port *port = &ports[0];
-	struct pollfd sources[] = {{.fd = bus.bells[seat], .events = POLLIN},
+	struct pollfd sources[] = {{.fd = bus.doorbells[seat], .events = POLLIN},
 				   {.fd = channels[seat][1], .events = POLLIN}};
 	bool waiting = false;
 
@@ -489,7 +489,7 @@ static _Noreturn void talk_and_listen(unsigned seat)
 	for (;;) {
 		unsigned left_behind = 0;
 
-		take_bells(channels[seat][1]);
+		take_doorbells(channels[seat][1]);
 		hear_what_is_there(port);
 		if (all_heard(port))
 			_exit(ALL_HEARD);
@@ -522,7 +522,7 @@ static pid_t start_process(unsigned seat)
 	return pid;
 }
 
-/* Their bells come to those who are there already after they have begun to talk. */
+/* Their doorbells come to those who are there already after they have begun to talk. */
 START_TEST(processes_come_while_others_talk)
 {
 	struct wait wait = wait_begin();
@@ -541,14 +541,14 @@ START_TEST(processes_come_while_others_talk)
 			wait_more(&wait, "the first process to talk");
 		for (unsigned i = 0; i < seat; i++)
 			ck_assert_int_eq(descriptors_send(channels[i][0], &seat, sizeof seat,
-							  &bus.bells[seat], 1),
+							  &bus.doorbells[seat], 1),
 					 sizeof seat);
 	}
 	for (unsigned i = 0; i < PROCESSES; i++) {
 		ck_assert_int_eq(waitpid(pids[i], &status, 0), pids[i]);
 		ck_assert_msg(status == 0, "process %u ends with 0x%x", i, (unsigned)status);
 		bus_vacate(&bus, i);
-		bus_ring_all_bells(&bus);
+		bus_ring_all_doorbells(&bus);
 	}
 	bus_close(&bus);
 }

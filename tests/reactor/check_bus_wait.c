@@ -313,7 +313,7 @@ static void open_shared(void)
 static _Noreturn void read_to_the_last(void)
 {
 	static unsigned char bytes[BUS_RECORD_MAX];
-	struct pollfd bell = {.fd = bus.bells[1], .events = POLLIN};
+	struct pollfd doorbell = {.fd = bus.doorbells[1], .events = POLLIN};
 	struct bus_record record = {0};
 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -330,7 +330,7 @@ static _Noreturn void read_to_the_last(void)
 		}
 		(void)bus_rest(&ports[1]);
 		if (record.sender != LAST && bus_sleep(&ports[1]))
-			(void)poll(&bell, 1, (int)patience_ms());
+			(void)poll(&doorbell, 1, (int)patience_ms());
 		(void)bells_rung(1);
 		bus_wake_up(&ports[1]);
 	}
@@ -341,7 +341,7 @@ static _Noreturn void read_to_the_last(void)
 /* Says it in the end, whoever has to be left behind for it; for how long was it held up? */
 static uint64_t say_at_last(size_t n, unsigned *left_behind)
 {
-	struct pollfd bell = {.fd = bus.bells[0], .events = POLLIN};
+	struct pollfd doorbell = {.fd = bus.doorbells[0], .events = POLLIN};
 	uint64_t begin = now_ms();
 
 	(void)hear_all(&ports[0]);
@@ -351,7 +351,7 @@ static uint64_t say_at_last(size_t n, unsigned *left_behind)
 			continue;
 		do {
 			ck_assert_uint_lt(now_ms(), begin + patience_ms());
-			(void)poll(&bell, 1, BUS_LOOK_MS);
+			(void)poll(&doorbell, 1, BUS_LOOK_MS);
 			(void)bells_rung(0);
 		} while (!bus_wait_on(&ports[0], (uint32_t)now_ms(), left_behind));
 	}

@@ -1,5 +1,5 @@
 /*
- * clients: connections counted for each peer address, against a plain table.
+ * per_ip: connections counted for each peer address, against a plain table.
  *
  * It can't see whether the hash resists an attacker: only that a process that was started
  * anew hashes with another seed.
@@ -43,107 +43,107 @@ static union peer peer_of(const char *host, unsigned port)
 	return peer;
 }
 
-static bool take(struct clients *clients, const char *host, uint32_t *handle)
+static bool take(struct per_ip *per_ip, const char *host, uint32_t *handle)
 {
 	static unsigned port = 1000;
-	union peer peer = peer_of(host, port++); /* the port makes no other client */
+	union peer peer = peer_of(host, port++); /* the port makes no other entry */
 
-	return clients_take(clients, &peer.any, handle);
+	return per_ip_take(per_ip, &peer.any, handle);
 }
 
 START_TEST(without_a_limit_there_is_no_table)
 {
-	struct clients clients;
+	struct per_ip per_ip;
 	uint32_t handle = 7;
 
-	ck_assert_int_eq(clients_open(&clients, 1000000, 1000000, 0), 0);
-	ck_assert(!clients_counted(&clients));
-	ck_assert_uint_eq(clients.mapped_bytes, 0);
+	ck_assert_int_eq(per_ip_open(&per_ip, 1000000, 1000000, 0), 0);
+	ck_assert(!per_ip_counts(&per_ip));
+	ck_assert_uint_eq(per_ip.mapped_bytes, 0);
 	for (int i = 0; i < 100; i++) {
-		ck_assert(take(&clients, "127.0.0.1", &handle));
+		ck_assert(take(&per_ip, "127.0.0.1", &handle));
 		ck_assert_uint_eq(handle, 0);
-		clients_release(&clients, handle);
+		per_ip_release(&per_ip, handle);
 	}
-	clients_close(&clients);
+	per_ip_close(&per_ip);
 }
 END_TEST
 
 START_TEST(the_limit_holds_for_each_address_of_its_own)
 {
 	uint32_t handles[3], other, refused = 7;
-	struct clients clients;
+	struct per_ip per_ip;
 
-	ck_assert_int_eq(clients_open(&clients, 100, 100, 3), 0);
-	ck_assert(clients_counted(&clients));
+	ck_assert_int_eq(per_ip_open(&per_ip, 100, 100, 3), 0);
+	ck_assert(per_ip_counts(&per_ip));
 	for (int i = 0; i < 3; i++)
-		ck_assert(take(&clients, "127.0.0.1", &handles[i]));
+		ck_assert(take(&per_ip, "127.0.0.1", &handles[i]));
 	ck_assert_uint_ne(handles[0], 0);
 	ck_assert_uint_eq(handles[0], handles[2]);
-	ck_assert(!take(&clients, "127.0.0.1", &refused));
+	ck_assert(!take(&per_ip, "127.0.0.1", &refused));
 	ck_assert_uint_eq(refused, 0); /* so that releasing it is harmless */
-	clients_release(&clients, refused);
-	ck_assert(!take(&clients, "127.0.0.1", &refused));
-	ck_assert(take(&clients, "127.0.0.2", &other));
+	per_ip_release(&per_ip, refused);
+	ck_assert(!take(&per_ip, "127.0.0.1", &refused));
+	ck_assert(take(&per_ip, "127.0.0.2", &other));
 	ck_assert_uint_ne(other, handles[0]);
-	clients_release(&clients, handles[1]);
-	ck_assert(take(&clients, "127.0.0.1", &handles[1]));
-	ck_assert(!take(&clients, "127.0.0.1", &refused));
-	clients_close(&clients);
+	per_ip_release(&per_ip, handles[1]);
+	ck_assert(take(&per_ip, "127.0.0.1", &handles[1]));
+	ck_assert(!take(&per_ip, "127.0.0.1", &refused));
+	per_ip_close(&per_ip);
 }
 END_TEST
 
 START_TEST(a_mapped_address_is_the_same_client)
 {
-	struct clients clients;
+	struct per_ip per_ip;
 	uint32_t handle;
 
-	ck_assert_int_eq(clients_open(&clients, 100, 100, 2), 0);
-	ck_assert(take(&clients, "192.0.2.1", &handle));
-	ck_assert(take(&clients, "::ffff:192.0.2.1", &handle));
-	ck_assert(!take(&clients, "192.0.2.1", &handle));
-	ck_assert(!take(&clients, "::ffff:192.0.2.1", &handle));
+	ck_assert_int_eq(per_ip_open(&per_ip, 100, 100, 2), 0);
+	ck_assert(take(&per_ip, "192.0.2.1", &handle));
+	ck_assert(take(&per_ip, "::ffff:192.0.2.1", &handle));
+	ck_assert(!take(&per_ip, "192.0.2.1", &handle));
+	ck_assert(!take(&per_ip, "::ffff:192.0.2.1", &handle));
 	/* Others with the same four bytes are not. */
-	ck_assert(take(&clients, "::192.0.2.1", &handle));
-	ck_assert(take(&clients, "64:ff9b::192.0.2.1", &handle));
-	clients_close(&clients);
+	ck_assert(take(&per_ip, "::192.0.2.1", &handle));
+	ck_assert(take(&per_ip, "64:ff9b::192.0.2.1", &handle));
+	per_ip_close(&per_ip);
 }
 END_TEST
 
 START_TEST(peers_without_an_address_do_not_count)
 {
 	union peer peer = {.un = {.sun_family = AF_UNIX}};
-	struct clients clients;
+	struct per_ip per_ip;
 	uint32_t handle = 7;
 
-	ck_assert_int_eq(clients_open(&clients, 10, 10, 1), 0);
+	ck_assert_int_eq(per_ip_open(&per_ip, 10, 10, 1), 0);
 	for (int i = 0; i < 100; i++) {
-		ck_assert(clients_take(&clients, &peer.any, &handle));
+		ck_assert(per_ip_take(&per_ip, &peer.any, &handle));
 		ck_assert_uint_eq(handle, 0);
 	}
-	clients_close(&clients);
+	per_ip_close(&per_ip);
 }
 END_TEST
 
 /* As many addresses as connections, all gone and others come, again and again. */
 START_TEST(places_are_used_again)
 {
-	struct clients clients;
+	struct per_ip per_ip;
 	uint32_t handles[50];
 
-	ck_assert_int_eq(clients_open(&clients, 50, 50, 1), 0);
+	ck_assert_int_eq(per_ip_open(&per_ip, 50, 50, 1), 0);
 	for (int round = 0; round < 200; round++) {
 		for (int i = 0; i < 50; i++) {
 			char host[32];
 
 			(void)snprintf(host, sizeof host, "10.%d.1.%d", round, i);
-			MUST(take(&clients, host, &handles[i]));
+			MUST(take(&per_ip, host, &handles[i]));
 			MUST(handles[i] >= 1 && handles[i] <= 50);
 		}
 		for (int i = 0; i < 50; i++)
-			clients_release(&clients, handles[(i * 7 + round) % 50]);
+			per_ip_release(&per_ip, handles[(i * 7 + round) % 50]);
 	}
-	ck_assert_uint_le(clients.entries_used, 50);
-	clients_close(&clients);
+	ck_assert_uint_le(per_ip.entries_used, 50);
+	per_ip_close(&per_ip);
 }
 END_TEST
 
@@ -162,10 +162,10 @@ START_TEST(random_operations_agree_with_a_table)
 	static union peer peers[ADDRESSES];
 	static unsigned counts[ADDRESSES];
 	unsigned long refused = 0;
-	struct clients clients;
+	struct per_ip per_ip;
 	uint64_t seed = 9;
 
-	ck_assert_int_eq(clients_open(&clients, CONNECTIONS, CONNECTIONS, LIMIT), 0);
+	ck_assert_int_eq(per_ip_open(&per_ip, CONNECTIONS, CONNECTIONS, LIMIT), 0);
 	for (unsigned i = 0; i < ADDRESSES; i++) {
 		char host[64];
 
@@ -181,14 +181,14 @@ START_TEST(random_operations_agree_with_a_table)
 		int address = (int)((random >> 32) % ADDRESSES);
 
 		if (connections[i].address >= 0) {
-			clients_release(&clients, connections[i].handle);
+			per_ip_release(&per_ip, connections[i].handle);
 			counts[connections[i].address]--;
 			connections[i].address = -1;
-		} else if (clients_take(&clients, &peers[address].any, &connections[i].handle)) {
+		} else if (per_ip_take(&per_ip, &peers[address].any, &connections[i].handle)) {
 			MUST(connections[i].handle && counts[address] < LIMIT);
 			counts[address]++;
 			connections[i].address = address;
-			MUST(clients.entries[connections[i].handle - 1].connections ==
+			MUST(per_ip.entries[connections[i].handle - 1].connections ==
 			     counts[address]);
 		} else {
 			MUST(counts[address] == LIMIT);
@@ -199,11 +199,11 @@ START_TEST(random_operations_agree_with_a_table)
 	/* Once all have gone every address may come up to the limit again. */
 	for (int i = 0; i < CONNECTIONS; i++)
 		if (connections[i].address >= 0)
-			clients_release(&clients, connections[i].handle);
-	for (uint32_t i = 0; i <= clients.chains_mask; i++)
-		MUST(!clients.chains[i]);
-	ck_assert_uint_le(clients.entries_used, ADDRESSES);
-	clients_close(&clients);
+			per_ip_release(&per_ip, connections[i].handle);
+	for (uint32_t i = 0; i <= per_ip.chains_mask; i++)
+		MUST(!per_ip.chains[i]);
+	ck_assert_uint_le(per_ip.entries_used, ADDRESSES);
+	per_ip_close(&per_ip);
 }
 END_TEST
 
@@ -230,12 +230,12 @@ static uint64_t seed_of_new_program(void)
 
 __attribute__((constructor)) static void tell_seed(void)
 {
-	struct clients clients;
+	struct per_ip per_ip;
 
 	if (!getenv("CLIENTS_SEED"))
 		return;
-	if (clients_open(&clients, 1, 1, 1) < 0 ||
-	    write(STDOUT_FILENO, &clients.seed, sizeof clients.seed) < 0)
+	if (per_ip_open(&per_ip, 1, 1, 1) < 0 ||
+	    write(STDOUT_FILENO, &per_ip.seed, sizeof per_ip.seed) < 0)
 		_exit(1);
 	_exit(0);
 }

@@ -337,9 +337,9 @@ START_TEST(one_that_is_opened_anew_keeps_its_place_among_turns)
 	source_init(&again.behind, -1, count_turn);
 	for (unsigned i = 1; i <= 2; i++) {
 		if (i == 1)
-			loop_poke(&loop, &again.reopens);
-		loop_poke(&loop, &a.end.source);
-		loop_poke(&loop, &again.behind);
+			loop_wake(&loop, &again.reopens);
+		loop_wake(&loop, &a.end.source);
+		loop_wake(&loop, &again.behind);
 		pass();
 		ck_assert_uint_eq(again.turns, i);
 	}

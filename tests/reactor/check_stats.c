@@ -337,32 +337,33 @@ END_TEST
 /* Workers that counted into one line of cache would slow each other down. */
 START_TEST(workers_share_no_line_of_cache)
 {
-	ck_assert_uint_eq(sizeof(struct board_seat) % 64, 0);
-	ck_assert_uint_eq(offsetof(struct board, seats) % 64, 0);
-	ck_assert_uint_ge(offsetof(struct board, seats), 64);
+	ck_assert_uint_eq(sizeof(struct scoreboard_seat) % 64, 0);
+	ck_assert_uint_eq(offsetof(struct scoreboard, seats) % 64, 0);
+	ck_assert_uint_ge(offsetof(struct scoreboard, seats), 64);
 }
 END_TEST
 
 /* What was written by a weir with other counters is not read. */
 START_TEST(a_board_of_another_layout_is_none)
 {
-	struct board *board, *same;
+	struct scoreboard *scoreboard, *same;
 	int fd;
 
-	board = board_open(&fd);
-	ck_assert_ptr_nonnull(board);
-	STATS_ADD(&board->seats[3].stats, calls[CALL_read], 7);
-	same = board_attach(fd);
+	scoreboard = scoreboard_open(&fd);
+	ck_assert_ptr_nonnull(scoreboard);
+	STATS_ADD(&scoreboard->seats[3].stats, calls[CALL_read], 7);
+	same = scoreboard_attach(fd);
 	ck_assert_ptr_nonnull(same);
 	ck_assert_uint_eq(stats_value(&same->seats[3].stats, find("calls_read")), 7);
-	board->head.layout ^= 1;
-	ck_assert_ptr_null(board_attach(fd));
-	board->head.layout ^= 1;
-	board->head.version++;
-	ck_assert_ptr_null(board_attach(fd));
-	board->head.version--;
-	ck_assert_int_eq(ftruncate(fd, (off_t)(sizeof *board - sizeof(struct board_seat))), 0);
-	ck_assert_ptr_null(board_attach(fd));
+	scoreboard->head.layout ^= 1;
+	ck_assert_ptr_null(scoreboard_attach(fd));
+	scoreboard->head.layout ^= 1;
+	scoreboard->head.version++;
+	ck_assert_ptr_null(scoreboard_attach(fd));
+	scoreboard->head.version--;
+	ck_assert_int_eq(
+	    ftruncate(fd, (off_t)(sizeof *scoreboard - sizeof(struct scoreboard_seat))), 0);
+	ck_assert_ptr_null(scoreboard_attach(fd));
 	(void)close(fd);
 }
 END_TEST

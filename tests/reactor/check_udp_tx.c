@@ -23,8 +23,8 @@
 static struct {
 	int server, client;
 	struct address address; /* of the server, as the client sees it */
-	struct asker asker;	/* the client, as the server does */
-	struct answers answers;
+	struct udp_peer asker;	/* the client, as the server does */
+	struct udp_tx answers;
 	struct stats stats;
 	unsigned char bytes[4 << 20];
 	size_t used;
@@ -66,7 +66,7 @@ static void begin_at(const char *bound, const char *asked)
 	t.client = client_new(t.address.socket.ss_family);
 	ck_assert_int_eq(getsockname(t.client, &t.asker.peer.any, &n), 0);
 	t.asker.peer_bytes = n;
-	ck_assert_int_eq(answers_open(&t.answers), 0);
+	ck_assert_int_eq(udp_tx_open(&t.answers), 0);
 	for (size_t i = 0; i < sizeof t.bytes; i++)
 		t.bytes[i] = (unsigned char)(i * 2654435761u >> 13);
 }
@@ -80,8 +80,8 @@ static void begin(int i)
 
 static void end(void)
 {
-	answers_close(&t.answers);
-	answers_close(&t.answers); /* is done only once */
+	udp_tx_close(&t.answers);
+	udp_tx_close(&t.answers); /* is done only once */
 	(void)close(t.server);
 	(void)close(t.client);
 }
@@ -94,8 +94,8 @@ static void add(size_t n, bool apart)
 	if (apart)
 		t.used += 64;
 	ck_assert_uint_le(t.used + n, sizeof t.bytes);
-	ck_assert(!answers_full(&t.answers));
-	answers_add(&t.answers, &t.asker, t.bytes + t.used, n);
+	ck_assert(!udp_tx_full(&t.answers));
+	udp_tx_add(&t.answers, &t.asker, t.bytes + t.used, n);
 	ck_assert_uint_lt(t.past_n, PAST_MAX);
 	t.past[t.past_n].at = t.used;
 	t.past[t.past_n++].n = n;
@@ -145,8 +145,8 @@ static void expect_all(void)
 static void send_all(void)
 {
 	t.stats = (struct stats){0};
-	ck_assert_int_eq(answers_send(&t.answers, t.server, &t.stats), 0);
-	ck_assert(answers_empty(&t.answers));
+	ck_assert_int_eq(udp_tx_send(&t.answers, t.server, &t.stats), 0);
+	ck_assert(udp_tx_empty(&t.answers));
 	expect_all();
 	ck_assert_uint_eq(t.stats.datagrams_answered, t.past_n);
 	ck_assert_uint_eq(t.stats.sent_bytes, t.bytes_n);
@@ -204,7 +204,7 @@ START_TEST(at_random)
 	for (int round = 0; round < 300; round++) {
 		size_t n = 0, kept = 0;
 
-		while (!answers_full(&t.answers) && t.past_n < 100 && t.bytes_n < 60000) {
+		while (!udp_tx_full(&t.answers) && t.past_n < 100 && t.bytes_n < 60000) {
 			state = state * 1664525 + 1013904223;
 			if (!kept--) {
 				n = (state >> 8) % 7 ? (state >> 12) % 300 : (state >> 12) % 3000;
@@ -239,13 +239,13 @@ END_TEST
 START_TEST(as_much_as_there_is_room_for)
 {
 	begin(_i);
-	while (!answers_full(&t.answers))
+	while (!udp_tx_full(&t.answers))
 		add(10, true);
-	ck_assert_uint_eq(t.past_n, ANSWERS_SPANS);
+	ck_assert_uint_eq(t.past_n, UDP_TX_SPANS);
 	send_all();
-	for (size_t i = 0; !answers_full(&t.answers); i++)
+	for (size_t i = 0; !udp_tx_full(&t.answers); i++)
 		add(10 + i, true);
-	ck_assert_uint_eq(t.past_n, ANSWERS_MESSAGES);
+	ck_assert_uint_eq(t.past_n, UDP_TX_MESSAGES);
 	send_all();
 	end();
 }
@@ -259,7 +259,7 @@ static size_t longest_train(const size_t sizes[], size_t n)
 
 	for (size_t i = 0; i < n; i++)
 		add(sizes[i], true);
-	ck_assert_int_eq(answers_send(&t.answers, t.server, &t.stats), 0);
+	ck_assert_int_eq(udp_tx_send(&t.answers, t.server, &t.stats), 0);
 	while (got < t.bytes_n) {
 		ssize_t one = receive(t.client, bytes, sizeof bytes);
 
@@ -337,7 +337,7 @@ START_TEST(what_is_refused_is_counted)
 	add(65508, false);
 	t.past_n--;
 	add(200, false);
-	ck_assert_int_eq(answers_send(&t.answers, t.server, &t.stats), 0);
+	ck_assert_int_eq(udp_tx_send(&t.answers, t.server, &t.stats), 0);
 	expect_all();
 	ck_assert_uint_eq(t.stats.datagram_send_errors, 1);
 	ck_assert_uint_eq(t.stats.datagrams_answered, 2);
@@ -345,7 +345,7 @@ START_TEST(what_is_refused_is_counted)
 	t.past_n = t.bytes_n = t.used = 0;
 	/* The last of all, which leaves alone. */
 	add(65508, false);
-	ck_assert_int_eq(answers_send(&t.answers, t.server, &t.stats), 0);
+	ck_assert_int_eq(udp_tx_send(&t.answers, t.server, &t.stats), 0);
 	ck_assert_uint_eq(t.stats.datagram_send_errors, 2);
 	end();
 }
@@ -372,24 +372,24 @@ static void ask(size_t n, size_t segment)
 	t.used += n;
 }
 
-static void echo_all(struct questions *questions)
+static void echo_all(struct udp_rx *questions)
 {
 	struct pollfd pollfd = {.fd = t.server, .events = POLLIN};
-	struct question question;
+	struct udp_incoming question;
 	size_t answered = 0;
 
 	while (answered < t.past_n) {
 		ck_assert_msg(poll(&pollfd, 1, WAIT_MS) == 1, "no question comes");
-		ck_assert_int_gt(questions_receive(questions, t.server), 0);
-		while (questions_next(questions, &question)) {
+		ck_assert_int_gt(udp_rx_receive(questions, t.server), 0);
+		while (udp_rx_next(questions, &question)) {
 			ck_assert(!question.truncated);
-			if (answers_full(&t.answers))
-				ck_assert_int_eq(answers_send(&t.answers, t.server, &t.stats), 0);
-			answers_add(&t.answers, question.asker, question.bytes, question.n);
-			questions_done(questions, &question);
+			if (udp_tx_full(&t.answers))
+				ck_assert_int_eq(udp_tx_send(&t.answers, t.server, &t.stats), 0);
+			udp_tx_add(&t.answers, question.from, question.bytes, question.n);
+			udp_rx_done(questions, &question);
 			answered++;
 		}
-		ck_assert_int_eq(answers_send(&t.answers, t.server, &t.stats), 0);
+		ck_assert_int_eq(udp_tx_send(&t.answers, t.server, &t.stats), 0);
 	}
 	expect_all();
 	t.past_n = t.used = 0;
@@ -408,10 +408,10 @@ START_TEST(there_and_back)
 		    {":0", "127.0.0.7:0", 65507},
 		    {":0", "[::1]:0", 65527}};
 	static const size_t sizes[] = {0, 1, 1472, 9000};
-	struct questions questions;
+	struct udp_rx questions;
 
 	begin_at(ways[_i].bound, ways[_i].asked);
-	ck_assert_int_eq(questions_open(&questions, t.server), 0);
+	ck_assert_int_eq(udp_rx_open(&questions, t.server), 0);
 	for (int many = 0; many < 2; many++) {
 		for (int round = 0; round < 20; round++) {
 			for (size_t i = 0; i < 4; i++) {
@@ -425,9 +425,9 @@ START_TEST(there_and_back)
 			ask(10 * 17, 17);
 			echo_all(&questions);
 		}
-		questions_expect_many(&questions, t.server);
+		udp_rx_expect_many(&questions, t.server);
 	}
-	questions_close(&questions);
+	udp_rx_close(&questions);
 	end();
 }
 END_TEST

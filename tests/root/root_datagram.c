@@ -48,7 +48,7 @@ START_TEST(low_ports_are_not_answered)
 	server = WIRE_SERVER(&wire, "-w", "1", "echo+udp://:0", "chargen+udp://10.9.0.1:0",
 			     "echo+udp://[fd09::7]:0");
 	wire_enter(wire.server);
-	watch = forge_watch();
+	watch = raw_udp_watch();
 	wire_enter(wire.asker);
 	for (size_t i = 0; i < LOW_PORTS_N; i++) {
 		for (size_t j = 0; j < 3; j++) {
@@ -57,10 +57,10 @@ START_TEST(low_ports_are_not_answered)
 			struct address chargen = ask_address("10.9.0.1", server->ports[1]);
 			struct address one6 = ask_address("[fd09::7]", server->ports[2]);
 
-			forge(from4[j], low_ports[i], &echo4);
-			forge(from4[j], low_ports[i], &chargen);
-			forge(from6[j], low_ports[i], &echo6);
-			forge(from6[j], low_ports[i], &one6);
+			raw_udp(from4[j], low_ports[i], &echo4);
+			raw_udp(from4[j], low_ports[i], &chargen);
+			raw_udp(from6[j], low_ports[i], &echo6);
+			raw_udp(from6[j], low_ports[i], &one6);
 			sent += 4;
 			wait_received(server, sent);
 		}
@@ -68,23 +68,23 @@ START_TEST(low_ports_are_not_answered)
 	settle(&wire, server, 1);
 	ck_assert_uint_eq(server_stat(server, "datagrams_from_low_ports"), sent);
 	ck_assert_uint_eq(server_stat(server, "datagrams_answered"), 0);
-	ck_assert_uint_eq(forge_left(watch), 0);
+	ck_assert_uint_eq(raw_udp_left(watch), 0);
 
 	/* The first port that is not low, from a real socket and from a forged sender. */
 	fd = ask_open("10.9.0.2", 1024);
 	struct address to = ask_address("10.9.0.7", server->ports[0]);
 	ask_echo(fd, &to, "1024", 4);
-	ck_assert_uint_eq(forge_left(watch), 1);
-	forge("10.9.0.2", 1024, &to);
+	ck_assert_uint_eq(raw_udp_left(watch), 1);
+	raw_udp("10.9.0.2", 1024, &to);
 	ask_expect(fd, &to, "forged", 6);
-	ck_assert_uint_eq(forge_left(watch), 1);
+	ck_assert_uint_eq(raw_udp_left(watch), 1);
 	(void)close(fd);
 	fd = ask_open("[fd09::2]", 1024);
 	to = ask_address("[fd09::7]", server->ports[2]);
 	ask_echo(fd, &to, "1024", 4);
-	forge("[fd09::2]", 1024, &to);
+	raw_udp("[fd09::2]", 1024, &to);
 	ask_expect(fd, &to, "forged", 6);
-	ck_assert_uint_eq(forge_left(watch), 2);
+	ck_assert_uint_eq(raw_udp_left(watch), 2);
 	ck_assert_uint_eq(server_stat(server, "datagrams_from_low_ports"), sent);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -99,7 +99,7 @@ static void forged_is(struct server *server, bool answered, const char *host, un
 	uint64_t before = server_stat(server, name);
 	uint64_t received = server_stat(server, "datagrams_received");
 
-	forge(host, port, &to);
+	raw_udp(host, port, &to);
 	server_wait_stat_is(server, name, before + 1);
 	ck_assert_uint_eq(server_stat(server, "datagrams_received"), received + 1);
 }
@@ -119,7 +119,7 @@ START_TEST(own_ports_are_not_answered)
 	const unsigned *ports = server->ports;
 
 	wire_enter(wire.server);
-	watch = forge_watch();
+	watch = raw_udp_watch();
 	forged_is(server, false, "127.0.0.1", ports[2], "127.0.0.1", ports[2]); /* itself */
 	forged_is(server, false, "127.0.0.1", ports[2], "127.0.0.1", ports[0]);
 	forged_is(server, false, "127.0.0.1", ports[0], "127.0.0.1", ports[2]);
@@ -131,12 +131,12 @@ START_TEST(own_ports_are_not_answered)
 	forged_is(server, false, "[::1]", ports[3], "[::1]", ports[0]);
 	forged_is(server, false, "[::1]", ports[0], "[::1]", ports[3]);
 	forged_is(server, false, "[fd09::1]", ports[0], "[fd09::7]", ports[0]);
-	ck_assert_uint_eq(forge_left(watch), 0);
+	ck_assert_uint_eq(raw_udp_left(watch), 0);
 	/* A port of loopback is weir's on the address that it listens on. */
 	forged_is(server, true, "127.0.0.9", ports[2], "127.0.0.1", ports[0]);
 	forged_is(server, true, "127.0.0.9", ports[3], "127.0.0.1", ports[0]);
 	forged_is(server, true, "[::1]", ports[2], "[::1]", ports[0]);
-	ck_assert_uint_eq(forge_left(watch), 3);
+	ck_assert_uint_eq(raw_udp_left(watch), 3);
 
 	wire_enter(wire.asker);
 	for (size_t i = 0; i < 4; i++) {
@@ -147,7 +147,7 @@ START_TEST(own_ports_are_not_answered)
 		forged_is(server, false, "[fe80::2]", ports[i], "[fe80::1%asker]", ports[0]);
 	}
 	settle(&wire, server, 1);
-	ck_assert_uint_eq(forge_left(watch), 0);
+	ck_assert_uint_eq(raw_udp_left(watch), 0);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -168,16 +168,16 @@ START_TEST(two_servers_do_not_talk_to_each_other)
 	(void)snprintf(listener, sizeof listener, "echo+udp://:%u", one->ports[0]);
 	other = SERVER("-w", "1", listener);
 	wire_enter(wire.server);
-	watch = forge_watch();
+	watch = raw_udp_watch();
 	wire_enter(wire.asker);
 	to = ask_address("10.9.0.1", one->ports[0]);
-	forge("10.9.0.2", one->ports[0], &to);
+	raw_udp("10.9.0.2", one->ports[0], &to);
 	server_wait_stat_is(one, "datagrams_from_own_ports", 1);
 	settle(&wire, one, 1);
 	ask_wait_quiet(other, 1, other->ports[0]);
 	ck_assert_uint_eq(server_stat(one, "datagrams_received"), 1);
 	ck_assert_uint_eq(server_stat(other, "datagrams_received"), 0);
-	ck_assert_uint_eq(forge_left(watch), 0);
+	ck_assert_uint_eq(raw_udp_left(watch), 0);
 	ck_assert_int_eq(server_stop(other, SIGTERM), 0);
 	ck_assert_int_eq(server_stop(one, SIGTERM), 0);
 }
@@ -210,7 +210,7 @@ static void ask_many(const struct wire *wire, struct server *server, uint64_t co
 	int watch, fd4, fd6;
 
 	wire_enter(wire->server);
-	watch = forge_watch();
+	watch = raw_udp_watch();
 	wire_enter(wire->asker);
 	fd4 = open_to_many("10.9.0.2");
 	fd6 = open_to_many("[fe80::2%asker]");
@@ -227,7 +227,7 @@ static void ask_many(const struct wire *wire, struct server *server, uint64_t co
 	settle(wire, server, (unsigned)copies);
 	ck_assert_uint_eq(server_stat(server, "datagrams_received"), expected);
 	ck_assert_uint_eq(server_stat(server, "datagrams_answered"), 0);
-	ck_assert_uint_eq(forge_left(watch), 0);
+	ck_assert_uint_eq(raw_udp_left(watch), 0);
 	ask_nothing(fd4);
 	ask_nothing(fd6);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -293,7 +293,7 @@ START_TEST(a_listener_of_many_answers_nobody)
 	to = ask_address(of_many[_i].host, 5000);
 	fd = open_to_many(to.socket.ss_family == AF_INET ? "10.9.0.2" : "[fe80::2%asker]");
 	wire_enter(wire.server);
-	watch = forge_watch();
+	watch = raw_udp_watch();
 	up = comes_up(of_many[_i].listener);
 	wire_enter(wire.asker);
 	if (!up)
@@ -302,7 +302,7 @@ START_TEST(a_listener_of_many_answers_nobody)
 	ask_send(fd, &to, "everybody?", 10);
 	wait_received(server, 1);
 	settle(&wire, server, 1);
-	ck_assert_msg(forge_left(watch) == 0, "%s answers", of_many[_i].listener);
+	ck_assert_msg(raw_udp_left(watch) == 0, "%s answers", of_many[_i].listener);
 	ck_assert_uint_eq(server_stat(server, "datagrams_to_many"), 1);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }

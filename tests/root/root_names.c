@@ -37,22 +37,22 @@ START_TEST(silent_name_servers_hold_up_nobody)
 {
 	uint64_t longest = 0;
 	struct server *server;
-	struct crowd *crowd;
+	struct load_process *load;
 	pid_t asked;
 
 	if (nameservers_cannot("silent name servers hold up nobody"))
 		return;
 	nameservers_silent();
 	server = STEERED("--workers", "2", "--config", steer_config(ONE));
-	crowd =
-	    crowd_start(&(struct crowd_plan){steer_address(server, 0), .talkers = 10, .comers = 4});
+	load = load_process_start(
+	    &(struct load_plan){steer_address(server, 0), .talkers = 10, .comers = 4});
 	(void)steer_config(ONE "listen = line://far-away:0\n");
 	asked = steer_ask_begin("reload");
 	wait_asked();
 	for (int i = 0; i < 20; i++) {
 		uint64_t ms;
 
-		crowd_wait(crowd, 10, 10);
+		load_process_wait(load, 10, 10);
 		ms = answers_in_ms();
 		longest = ms > longest ? ms : longest;
 	}
@@ -66,7 +66,7 @@ START_TEST(silent_name_servers_hold_up_nobody)
 	ck_assert_int_eq(steer_number("generation"), 1);
 	(void)steer_config(ONE);
 	steer_do("reload");
-	crowd_ends_well(crowd, "while a name was looked up");
+	load_process_ends_well(load, "while a name was looked up");
 	steer_settle(server, 2);
 	steer_stop(server);
 }

@@ -219,10 +219,10 @@ START_TEST(a_full_disk_keeps_the_pid_file)
 	ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
 	ck_assert_int_eq(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
 	ck_assert_int_eq(mount("full", folder, "tmpfs", 0, "size=64k"), 0);
-	server =
-	    SERVER(HELM_CONTROL, "--workers", "1", "--pid-file", pid_file, "echo://127.0.0.1:0");
+	server = SERVER(SERVER_CONTROL_CONTROL, "--workers", "1", "--pid-file", pid_file,
+			"echo://127.0.0.1:0");
 	fill(filler);
-	(void)helm_make(server, HELM_UPGRADE);
+	(void)server_control_make(server, SERVER_CONTROL_UPGRADE);
 	ck_assert(exists(pid_file));
 	ck_assert_int_eq(atoi(read_whole(pid_file)), server->pid);
 	ck_assert_uint_eq(files_in(folder), 3); /* with its lock */
@@ -244,16 +244,18 @@ START_TEST(those_who_come_later_are_the_user_too)
 
 	if (cannot("those who come later are the user too"))
 		return;
-	server = SERVER("--workers", "1", "--user", "nobody", HELM_CONTROL, "echo://127.0.0.1:0");
+	server = SERVER("--workers", "1", "--user", "nobody", SERVER_CONTROL_CONTROL,
+			"echo://127.0.0.1:0");
 	before = server_wait_worker(server, 0, 0);
 	for (int i = 0; i < 2; i++) {
-		(void)helm_make(server, i ? HELM_UPGRADE : HELM_RELOAD);
+		(void)server_control_make(server,
+					  i ? SERVER_CONTROL_UPGRADE : SERVER_CONTROL_RELOAD);
 		before = server_wait_worker(server, 0, before);
 		worker_is(before, "nobody", getpwnam("nobody")->pw_gid);
 		ids_are(server->pid, "Uid:", 0);
 		serves(server);
 	}
-	(void)helm_make(server, HELM_MORE);
+	(void)server_control_make(server, SERVER_CONTROL_MORE);
 	worker_is(server_wait_worker(server, 1, 0), "nobody", getpwnam("nobody")->pw_gid);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }

@@ -41,7 +41,7 @@ START_TEST(messages_behind_a_full_queue_wait_asleep)
 	peer->space = 1;
 	peer_send(peer, newlines, sizeof newlines);
 	expect_sleep();
-	ck_assert(world_conn(&world, peer)->stalled);
+	ck_assert(world_conn(&world, peer)->input_pending);
 	/* Space alone brings them all back. */
 	size_t came = 0;
 	peer->space = 1 << 20;
@@ -64,11 +64,11 @@ START_TEST(messages_that_wait_for_buffers_wait_asleep)
 	peer = world_connect(&world);
 	peer_send(peer, newlines, CHUNK_BYTES);
 	world_pass(&world); /* the first turn's messages; the rest is kept */
-	ck_assert(world_conn(&world, peer)->stalled);
+	ck_assert(world_conn(&world, peer)->input_pending);
 	while ((taken[n] = chunk_new(&world.table.buffers)))
 		n++;
 	expect_sleep();
-	ck_assert(world_conn(&world, peer)->starved);
+	ck_assert(world_conn(&world, peer)->awaits_buffers);
 	while (n)
 		chunk_release(&world.table.buffers, taken[--n]);
 	world_wait(&world, 1000);
@@ -85,7 +85,7 @@ static void say_nothing(struct conn *conn)
 
 START_TEST(who_has_nothing_to_say_is_left_asleep)
 {
-	static const struct protocol silent = {.name = "silent", .output = say_nothing};
+	static const struct protocol silent = {.name = "silent", .writable = say_nothing};
 	struct peer *peer;
 
 	begin("echo", (struct conn_limits){WORLD_LIMITS});
@@ -194,7 +194,7 @@ START_TEST(single_bytes_are_read_a_bounded_number_of_times_in_a_turn)
 	peer_send(peer, newlines, 1);
 	if (_i) {
 		conn_finish(world_conn(&world, peer), CLOSE_finished);
-		loop_poke(&world.loop, &world_conn(&world, peer)->source);
+		loop_wake(&world.loop, &world_conn(&world, peer)->source);
 	} else {
 		world_conn(&world, peer)->source.ready |= SOURCE_ENDED;
 	}

@@ -278,15 +278,15 @@ END_TEST
 /* Of 40 that hold alike one goes on to send, byte by byte. The others go before it. */
 START_TEST(progress_of_input_counts)
 {
-	struct peer *mover, *late;
+	struct peer *migration, *late;
 
 	begin("line");
-	mover = world_connect(&world);
-	peer_send(mover, many, PIECE_BYTES);
+	migration = world_connect(&world);
+	peer_send(migration, many, PIECE_BYTES);
 	attack(0, 40, many, 10000);
 	world_settle(&world);
 	for (int i = 0; i < 30; i++) {
-		peer_text(mover, "x");
+		peer_text(migration, "x");
 		world_wait(&world, 100);
 	}
 	ck_assert_uint_eq(world_closed(&world), 0);
@@ -297,7 +297,7 @@ START_TEST(progress_of_input_counts)
 	world_settle(&world);
 	peer_expect(late, "late\n", 5);
 	ck_assert_uint_gt(world.stats.closed[CLOSE_no_buffers], 0);
-	ck_assert(!mover->closed);
+	ck_assert(!migration->closed);
 	for (int i = 40; i < 80; i++) /* they moved later than the first 40 */
 		ck_assert(!attackers[i]->closed);
 	end();

@@ -18,7 +18,7 @@
 #define GUESTS_MAX 400
 #define LINES_MAX  6000
 #define STEPS	   500
-#define WITNESSES  (HALL_WORKERS * HALL_TOPICS)
+#define WITNESSES  (SIM_CHAT_WORKERS * SIM_CHAT_TOPICS)
 #define TALKERS	   10 /* at a time */
 #define NEVER	   UINT32_MAX
 
@@ -43,7 +43,7 @@ struct guest {
 	enum close_reason reason;
 };
 
-static struct hall hall;
+static struct sim_chat chat;
 static struct guest guests[GUESTS_MAX];
 static unsigned guests_n;
 static struct line all_lines[LINES_MAX];
@@ -103,13 +103,13 @@ static size_t line_length(unsigned line)
 
 /* ---- what guests do ---- */
 
-static uint64_t known[HALL_WORKERS][CLOSE_REASONS];
+static uint64_t known[SIM_CHAT_WORKERS][CLOSE_REASONS];
 
 /* A connection has gone: whose, and why? */
 static void note_reason(struct conn_table *table)
 {
 	struct worker *worker = CONTAINER_OF(table, struct worker, table);
-	ptrdiff_t w = worker - hall.workers;
+	ptrdiff_t w = worker - chat.workers;
 	unsigned gone = guests_n;
 
 	for (unsigned i = 0; i < guests_n; i++)
@@ -130,7 +130,7 @@ static struct guest *guest_new(unsigned worker, unsigned topic)
 				.topic = topic,
 				.joined = step,
 				.finished = NEVER,
-				.peer = hall_connect(&hall, worker, topic)};
+				.peer = sim_chat_connect(&chat, worker, topic)};
 	return guest;
 }
 
@@ -186,7 +186,7 @@ static void guest_hear(struct guest *guest, size_t n)
 
 static unsigned witness_of(const struct guest *guest)
 {
-	return guest->worker * HALL_TOPICS + guest->topic;
+	return guest->worker * SIM_CHAT_TOPICS + guest->topic;
 }
 
 /* A batch is given to its members in several turns: whoever leaves in between may miss it, though
@@ -194,7 +194,7 @@ static unsigned witness_of(const struct guest *guest)
 static void guest_ends(struct guest *guest, bool by_itself)
 {
 	size_t heard = witnesses[witness_of(guest)].n;
-	size_t batch = by_itself ? hall.workers[guest->worker].topics[guest->topic].lines : 0;
+	size_t batch = by_itself ? chat.workers[guest->worker].topics[guest->topic].lines : 0;
 
 	guest->end = by_itself ? ENDED : WAS_CLOSED;
 	guest->finished = step;
@@ -244,13 +244,14 @@ static struct guest *somebody(void)
 {
 	unsigned open[GUESTS_MAX], n = 0;
 
-	for (unsigned i = hall.n * HALL_TOPICS; i < guests_n; i++)
+	for (unsigned i = chat.n * SIM_CHAT_TOPICS; i < guests_n; i++)
 		if (guests[i].end == STAYS && !guests[i].peer->closed)
 			open[n++] = i;
 	if (!n || (n < TALKERS && guests_n < GUESTS_MAX && !sim_below(&seed, 4)))
-		return guests_n == GUESTS_MAX ? NULL
-					      : guest_new((unsigned)sim_below(&seed, hall.n),
-							  (unsigned)sim_below(&seed, HALL_TOPICS));
+		return guests_n == GUESTS_MAX
+			   ? NULL
+			   : guest_new((unsigned)sim_below(&seed, chat.n),
+				       (unsigned)sim_below(&seed, SIM_CHAT_TOPICS));
 	return &guests[open[sim_below(&seed, n)]];
 }
 
@@ -265,7 +266,7 @@ static void change_habits(struct guest *guest)
 /* Somebody else uses the buffers of a worker, most or all of them. */
 static void take_buffers(void)
 {
-	struct buffers *buffers = &hall.workers[0].table.buffers;
+	struct buffers *buffers = &chat.workers[0].table.buffers;
 
 	while (hoard_n)
 		chunk_release(buffers, hoard[--hoard_n]);
@@ -280,14 +281,14 @@ static void all_listen(void)
 	for (unsigned i = 0; i < guests_n; i++) {
 		struct guest *guest = &guests[i];
 
-		if (i < hall.n * HALL_TOPICS)
+		if (i < chat.n * SIM_CHAT_TOPICS)
 			witness_listen(i);
 		else if (!guest->deaf || guest->peer->closed)
 			guest_hear(guest,
 				   guest->sip && !guest->peer->closed ? guest->sip : SIZE_MAX);
 	}
 	/* After the witnesses: they have heard what was given to those who are gone now. */
-	for (unsigned i = hall.n * HALL_TOPICS; i < guests_n; i++)
+	for (unsigned i = chat.n * SIM_CHAT_TOPICS; i < guests_n; i++)
 		if (guests[i].peer->closed && guests[i].end == STAYS && !draining)
 			guest_ends(&guests[i], false);
 }
@@ -322,7 +323,7 @@ static void random_step(void)
 			guest_say(guest);
 		break;
 	default:
-		worker_pass(&hall.workers[sim_below(&seed, hall.n)]);
+		worker_pass(&chat.workers[sim_below(&seed, chat.n)]);
 		all_listen();
 	}
 	step++;
@@ -334,8 +335,8 @@ static void random_step(void)
  * all. */
 static bool all_said(void)
 {
-	for (unsigned w = 0; w < hall.n; w++)
-		if (hall.workers[w].loop.first || !hall.workers[w].relay.asleep)
+	for (unsigned w = 0; w < chat.n; w++)
+		if (chat.workers[w].loop.first || !chat.workers[w].relay.asleep)
 			return false;
 	for (unsigned i = 0; i < guests_n; i++)
 		if ((guests[i].peer->in.n && !guests[i].peer->closed) || guests[i].peer->out.n)
@@ -345,8 +346,8 @@ static bool all_said(void)
 
 static void pass_all(void)
 {
-	for (unsigned w = 0; w < hall.n; w++)
-		worker_pass(&hall.workers[w]);
+	for (unsigned w = 0; w < chat.n; w++)
+		worker_pass(&chat.workers[w]);
 	all_listen();
 	kernel_advance(1);
 	step++;
@@ -355,7 +356,7 @@ static void pass_all(void)
 static void all_read(void)
 {
 	while (hoard_n)
-		chunk_release(&hall.workers[0].table.buffers, hoard[--hoard_n]);
+		chunk_release(&chat.workers[0].table.buffers, hoard[--hoard_n]);
 	for (unsigned i = 0; i < guests_n; i++) {
 		guests[i].deaf = false;
 		guests[i].sip = 0;
@@ -390,11 +391,11 @@ static void all_drain(void)
 {
 	all_read();
 	draining = true;
-	for (unsigned w = 0; w < hall.n; w++) {
-		relay_drain(&hall.workers[w].relay, false);
-		conn_table_drain(&hall.workers[w].table);
-		relay_close_doors(&hall.workers[w].relay);
-		worker_pass(&hall.workers[sim_below(&seed, hall.n)]);
+	for (unsigned w = 0; w < chat.n; w++) {
+		relay_drain(&chat.workers[w].relay, false);
+		conn_table_drain(&chat.workers[w].table);
+		relay_close_doors(&chat.workers[w].relay);
+		worker_pass(&chat.workers[sim_below(&seed, chat.n)]);
 	}
 }
 
@@ -438,8 +439,8 @@ static unsigned check_witnesses(void)
 {
 	unsigned published = 0;
 
-	for (unsigned w = 0; w < hall.n * HALL_TOPICS; w++) {
-		static unsigned next[GUESTS_MAX], first[HALL_TOPICS][GUESTS_MAX];
+	for (unsigned w = 0; w < chat.n * SIM_CHAT_TOPICS; w++) {
+		static unsigned next[GUESTS_MAX], first[SIM_CHAT_TOPICS][GUESTS_MAX];
 
 		memset(next, 0, sizeof next);
 		MODEL(witnesses[w].parsed == guests[w].heard.n);
@@ -459,9 +460,9 @@ static unsigned check_witnesses(void)
 				whole++;
 			MODEL(next[g] <= whole);
 			MODEL(is_broken(&guests[g]) || next[g] == whole);
-			MODEL(w < HALL_TOPICS || next[g] == first[guests[w].topic][g]);
+			MODEL(w < SIM_CHAT_TOPICS || next[g] == first[guests[w].topic][g]);
 			first[guests[w].topic][g] = next[g];
-			published += w < HALL_TOPICS ? next[g] : 0;
+			published += w < SIM_CHAT_TOPICS ? next[g] : 0;
 		}
 	}
 	return published;
@@ -525,13 +526,13 @@ static void check_all(void)
 		check_reason(&guests[i]);
 		broken += is_broken(&guests[i]);
 	}
-	MODEL(HALL_SUM(&hall, published) == published);
-	MODEL(HALL_SUM(&hall, messages) == published);
-	MODEL(HALL_SUM(&hall, members_joined) == guests_n);
-	MODEL(HALL_SUM(&hall, members_left) == guests_n);
-	MODEL(HALL_SUM(&hall, missed) == 0 && HALL_SUM(&hall, left_behind) == 0);
-	MODEL(broken ? HALL_SUM(&hall, deliveries) >= delivered
-		     : HALL_SUM(&hall, deliveries) == delivered);
+	MODEL(SIM_CHAT_SUM(&chat, published) == published);
+	MODEL(SIM_CHAT_SUM(&chat, messages) == published);
+	MODEL(SIM_CHAT_SUM(&chat, members_joined) == guests_n);
+	MODEL(SIM_CHAT_SUM(&chat, members_left) == guests_n);
+	MODEL(SIM_CHAT_SUM(&chat, missed) == 0 && SIM_CHAT_SUM(&chat, left_behind) == 0);
+	MODEL(broken ? SIM_CHAT_SUM(&chat, deliveries) >= delivered
+		     : SIM_CHAT_SUM(&chat, deliveries) == delivered);
 }
 
 /* ---- a run ---- */
@@ -542,13 +543,13 @@ static struct {
 
 static void run(uint64_t number, bool drains)
 {
-	struct hall_setting setting = {HALL_SETTING};
+	struct sim_chat_setting setting = {SIM_CHAT_SETTING};
 
 	seed = seed_at_first = number * 2654435761u + 11;
 	draining = false;
 	long_lines = !sim_below(&seed, 3);
 	hoarding = !drains && !sim_below(&seed, 3);
-	setting.workers = 1 + (unsigned)sim_below(&seed, HALL_WORKERS);
+	setting.workers = 1 + (unsigned)sim_below(&seed, SIM_CHAT_WORKERS);
 	setting.slow =
 	    !drains && sim_below(&seed, 3) ? 3000 + (uint32_t)sim_below(&seed, 60000) : 1 << 20;
 	if (sim_below(&seed, 2)) /* beneath what makes a slow consumer: it is not read from */
@@ -556,14 +557,14 @@ static void run(uint64_t number, bool drains)
 	if (drains) /* who does not read is not waited for */
 		setting.limits.high_water = setting.limits.low_water = 1 << 30;
 	setting.turn_members = number % 2 ? 3 : 0;
-	hall_open(&hall, &setting);
+	sim_chat_open(&chat, &setting);
 	slow = setting.slow;
 	step = guests_n = lines_n = 0;
 	memset(witnesses, 0, sizeof witnesses);
 	memset(known, 0, sizeof known);
 	for (unsigned w = 0; w < setting.workers; w++) {
-		hall.workers[w].table.on_room = note_reason;
-		for (unsigned t = 0; t < HALL_TOPICS; t++)
+		chat.workers[w].table.on_room = note_reason;
+		for (unsigned t = 0; t < SIM_CHAT_TOPICS; t++)
 			(void)guest_new(w, t);
 	}
 	while (step < STEPS)
@@ -576,17 +577,17 @@ static void run(uint64_t number, bool drains)
 	}
 	wait_for_closes();
 	check_all();
-	sums.lines += HALL_SUM(&hall, published);
-	sums.heard += HALL_SUM(&hall, deliveries);
-	sums.waits += HALL_SUM(&hall, publish_waits);
-	sums.slow += HALL_SUM(&hall, closed[CLOSE_slow_consumer]);
-	sums.no_buffers += HALL_SUM(&hall, closed[CLOSE_no_buffers]);
-	sums.paused += HALL_SUM(&hall, backpressure_on);
+	sums.lines += SIM_CHAT_SUM(&chat, published);
+	sums.heard += SIM_CHAT_SUM(&chat, deliveries);
+	sums.waits += SIM_CHAT_SUM(&chat, publish_waits);
+	sums.slow += SIM_CHAT_SUM(&chat, closed[CLOSE_slow_consumer]);
+	sums.no_buffers += SIM_CHAT_SUM(&chat, closed[CLOSE_no_buffers]);
+	sums.paused += SIM_CHAT_SUM(&chat, backpressure_on);
 	for (unsigned i = 0; i < guests_n; i++) {
 		free(guests[i].says.at);
 		free(guests[i].heard.at);
 	}
-	hall_close(&hall);
+	sim_chat_close(&chat);
 }
 
 static void run_many(unsigned long n, bool drains)

@@ -12,7 +12,7 @@
 #include "tests/support/sim/segmenter.h"
 #include "tests/support/sim/sim_chat_workers.h"
 
-static struct hall hall;
+static struct sim_chat chat;
 
 /* ---- transcripts ---- */
 
@@ -141,66 +141,66 @@ static void make_large_too_long(void)
 static void (*const small[])(void) = {make_lines,      make_text,     make_telnet,
 				      make_unfinished, make_too_long, make_too_long_and_unfinished};
 
-/* ---- a cutting ---- */
+/* ---- a segmenter ---- */
 
 static enum close_reason last_reason(const struct stats *before)
 {
 	for (int i = 1; i < CLOSE_REASONS; i++)
-		if (hall.workers[0].stats.closed[i] != before->closed[i])
+		if (chat.workers[0].stats.closed[i] != before->closed[i])
 			return (enum close_reason)i;
 	return CLOSE_NONE;
 }
 
 /* A speaker on one worker, whose bytes are cut; the listener on the other, who takes the drain. */
-static void run_cutting(struct peer *listener, struct cutting *cutting, const char *how)
+static void run_segmenter(struct peer *listener, struct segmenter *segmenter, const char *how)
 {
-	struct stats before = hall.workers[0].stats;
+	struct stats before = chat.workers[0].stats;
 	struct peer *speaker;
 	size_t n = 0;
 
-	cutting->name = t.name;
-	cutting->in = t.in;
-	cutting->in_n = t.in_n;
-	hall.workers[0].services[0].message_max = t.line_max;
-	speaker = hall_connect(&hall, 0, 0);
-	speaker->script = cutting;
-	speaker->after_read = cutting_maybe_send;
+	segmenter->name = t.name;
+	segmenter->in = t.in;
+	segmenter->in_n = t.in_n;
+	chat.workers[0].services[0].message_max = t.line_max;
+	speaker = sim_chat_connect(&chat, 0, 0);
+	speaker->script = segmenter;
+	speaker->after_read = segmenter_maybe_send;
 	for (int i = 0; !speaker->closed || n < t.out_n; i++) {
 		EXPECT_MSG(i < 300000, "%s, %s: does not end", t.name, how);
-		cutting_send(speaker);
-		worker_pass(&hall.workers[0]);
+		segmenter_send(speaker);
+		worker_pass(&chat.workers[0]);
 		if (speaker->shut) /* it was told; now it ends its side */
 			peer_finish(speaker);
-		worker_pass(&hall.workers[1]);
+		worker_pass(&chat.workers[1]);
 		n += peer_receive(listener, heard + n,
-				  cutting->drain ? cutting->drain : sizeof heard - n);
+				  segmenter->drain ? segmenter->drain : sizeof heard - n);
 		kernel_advance(1);
 	}
-	hall_wait(&hall, 20);
+	sim_chat_wait(&chat, 20);
 	EXPECT_MSG(!listener->out.n, "%s, %s: too much came", t.name, how);
 	EXPECT_MSG(memcmp(heard, t.out, t.out_n) == 0, "%s, %s: other lines came", t.name, how);
 	EXPECT_MSG(last_reason(&before) == t.reason, "%s, %s: closed for %s, not %s", t.name, how,
 		   close_reason_name(last_reason(&before)), close_reason_name(t.reason));
-	EXPECT(hall.workers[0].stats.members_left == before.members_left + 1);
+	EXPECT(chat.workers[0].stats.members_left == before.members_left + 1);
 	peer_free(speaker);
 }
 
-static struct peer *hall_open_for_cuts(void)
+static struct peer *sim_chat_open_for_cuts(void)
 {
-	hall_open(&hall, &(struct hall_setting){HALL_SETTING});
-	return hall_connect(&hall, 1, 0);
+	sim_chat_open(&chat, &(struct sim_chat_setting){SIM_CHAT_SETTING});
+	return sim_chat_connect(&chat, 1, 0);
 }
 
-static void hall_end(struct peer *listener)
+static void sim_chat_end(struct peer *listener)
 {
 	peer_finish(listener);
-	hall_wait(&hall, 20);
-	hall_close(&hall);
+	sim_chat_wait(&chat, 20);
+	sim_chat_close(&chat);
 }
 
 START_TEST(every_cut_in_two)
 {
-	struct peer *listener = hall_open_for_cuts();
+	struct peer *listener = sim_chat_open_for_cuts();
 	unsigned long runs = 0;
 	char how[80];
 
@@ -208,58 +208,58 @@ START_TEST(every_cut_in_two)
 		small[i]();
 		for (size_t cut = 1; cut <= t.in_n; cut++)
 			for (int way = 0; way < 8; way++, runs++) {
-				struct cutting cutting = {.seed = cut,
-							  .first = cut,
-							  .mid_turn = way & 1,
-							  .fin_alone = way & 2,
-							  .drain = way & 4 ? 7 : 0};
+				struct segmenter segmenter = {.seed = cut,
+							      .first = cut,
+							      .mid_turn = way & 1,
+							      .fin_alone = way & 2,
+							      .drain = way & 4 ? 7 : 0};
 
 				listener->space = way & 4 ? 10 : PEER_SPACE;
 				(void)snprintf(how, sizeof how, "cut after %zu, way %d", cut, way);
-				run_cutting(listener, &cutting, how);
+				run_segmenter(listener, &segmenter, how);
 			}
 	}
 	(void)printf("FIGURE transcripts of chat cut in two: %lu runs\n", runs);
 	(void)fflush(stdout);
-	hall_end(listener);
+	sim_chat_end(listener);
 }
 END_TEST
 
 START_TEST(cut_at_random)
 {
-	struct peer *listener = hall_open_for_cuts();
+	struct peer *listener = sim_chat_open_for_cuts();
 	char how[80];
 
 	for (size_t i = 0; i < sizeof small / sizeof *small; i++) {
 		small[i]();
 		for (unsigned long k = 0; k < suite_volume(500); k++) {
 			uint64_t seed = k * 1000003 + 17;
-			struct cutting cutting = {.seed = seed,
-						  .piece = sim_below(&seed, 3) ? 0 : 1,
-						  .mid_turn = sim_below(&seed, 2),
-						  .fin_alone = sim_below(&seed, 2),
-						  .drain = sim_below(&seed, 300)};
+			struct segmenter segmenter = {.seed = seed,
+						      .piece = sim_below(&seed, 3) ? 0 : 1,
+						      .mid_turn = sim_below(&seed, 2),
+						      .fin_alone = sim_below(&seed, 2),
+						      .drain = sim_below(&seed, 300)};
 
 			listener->space = 1 + sim_below(&seed, 300);
 			(void)snprintf(how, sizeof how, "random cutting %lu", k);
-			run_cutting(listener, &cutting, how);
+			run_segmenter(listener, &segmenter, how);
 		}
 	}
-	hall_end(listener);
+	sim_chat_end(listener);
 }
 END_TEST
 
 START_TEST(large_transcripts_cut_at_random)
 {
 	static void (*const large[])(void) = {make_large, make_large_too_long};
-	struct peer *listener = hall_open_for_cuts();
+	struct peer *listener = sim_chat_open_for_cuts();
 	char how[80];
 
 	for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
 		large[i]();
 		for (unsigned long k = 0; k < suite_volume(100); k++) {
 			uint64_t seed = k * 1000003 + 18;
-			struct cutting cutting = {
+			struct segmenter segmenter = {
 			    .seed = seed,
 			    .mid_turn = sim_below(&seed, 2),
 			    .fin_alone = sim_below(&seed, 2),
@@ -267,12 +267,12 @@ START_TEST(large_transcripts_cut_at_random)
 
 			listener->space = sim_below(&seed, 2) ? PEER_SPACE : 9000;
 			(void)snprintf(how, sizeof how, "random cutting %lu", k);
-			run_cutting(listener, &cutting, how);
+			run_segmenter(listener, &segmenter, how);
 		}
 	}
-	ck_assert_uint_gt(hall.workers[0].stats.publish_waits, 0);
-	ck_assert_uint_gt(hall.workers[0].stats.budget_yields, 0);
-	hall_end(listener);
+	ck_assert_uint_gt(chat.workers[0].stats.publish_waits, 0);
+	ck_assert_uint_gt(chat.workers[0].stats.budget_yields, 0);
+	sim_chat_end(listener);
 }
 END_TEST
 
@@ -330,19 +330,19 @@ static bool over(int step)
 
 static void run_with_fault(enum kernel_call call, unsigned long k, int error, const char *how)
 {
-	struct hall_setting setting = {HALL_SETTING};
+	struct sim_chat_setting setting = {SIM_CHAT_SETTING};
 
 	setting.message_max = 100;
 	setting.limits.write_ms = 3000;
 	setting.names = call == KERNEL_getpeername;
 	memset(customers, 0, sizeof customers);
-	hall_open(&hall, &setting);
-	hall_settle(&hall);
+	sim_chat_open(&chat, &setting);
+	sim_chat_settle(&chat);
 	kernel_count_anew();
 	if (error)
 		kernel_fail(call, k, error);
 	for (int i = 0; i < CUSTOMERS; i++) {
-		customers[i].peer = hall_connect(&hall, worker_of(i), 0);
+		customers[i].peer = sim_chat_connect(&chat, worker_of(i), 0);
 		if (i == SLOW)
 			customers[i].peer->space = 50;
 	}
@@ -354,8 +354,8 @@ static void run_with_fault(enum kernel_call call, unsigned long k, int error, co
 			    customers[i].said >= (i == READER ? 0 : LINES))
 				peer_finish(customers[i].peer);
 		}
-		loop_pass(&hall.workers[0].loop, 2);
-		loop_pass(&hall.workers[1].loop, 2);
+		loop_pass(&chat.workers[0].loop, 2);
+		loop_pass(&chat.workers[1].loop, 2);
 	}
 }
 
@@ -407,7 +407,7 @@ static void check_reasons(const struct peer *hit, const char *how)
 	unsigned moved = 0;
 
 	for (int i = 1; i < CLOSE_REASONS; i++) {
-		uint64_t closed = HALL_SUM(&hall, closed[i]);
+		uint64_t closed = SIM_CHAT_SUM(&chat, closed[i]);
 
 		moved += closed > baseline_closed[i] ? (unsigned)(closed - baseline_closed[i]) : 0;
 	}
@@ -423,9 +423,9 @@ static void try_call(enum kernel_call call, const int *errors)
 	run_with_fault(call, 0, 0, "no fault");
 	check_customers(NULL, "no fault");
 	for (int i = 0; i < CLOSE_REASONS; i++)
-		baseline_closed[i] = HALL_SUM(&hall, closed[i]);
+		baseline_closed[i] = SIM_CHAT_SUM(&chat, closed[i]);
 	n = kernel.calls[call];
-	hall_close(&hall);
+	sim_chat_close(&chat);
 	EXPECT_MSG(n > 0, "the scenario has no %s", kernel_call_names[call]);
 	for (; *errors; errors++)
 		for (unsigned long k = 1; k <= n; k++, runs++) {
@@ -435,7 +435,7 @@ static void try_call(enum kernel_call call, const int *errors)
 			EXPECT_MSG(kernel.failed, "%s: never came to pass", how);
 			check_customers(kernel.failed_peer, how);
 			check_reasons(kernel.failed_peer, how);
-			hall_close(&hall);
+			sim_chat_close(&chat);
 		}
 	(void)printf("FIGURE faults of %s in a chat: %lu runs\n", kernel_call_names[call], runs);
 	(void)fflush(stdout);

@@ -6,15 +6,15 @@
 
 #include "tests/support/sim/sim_chat_workers.h"
 
-static struct hall hall;
+static struct sim_chat chat;
 static unsigned char got[1 << 20];
 
-static struct hall_setting setting = {HALL_SETTING};
+static struct sim_chat_setting setting = {SIM_CHAT_SETTING};
 
 static void open_hall(void)
 {
 	log_open(LOG_ERROR, LOG_LOGFMT);
-	hall_open(&hall, &setting);
+	sim_chat_open(&chat, &setting);
 }
 
 static size_t take_all(struct peer *peer)
@@ -24,7 +24,7 @@ static size_t take_all(struct peer *peer)
 	while (peer->out.n) {
 		EXPECT(n + peer->out.n <= sizeof got);
 		n += peer_receive(peer, got + n, peer->out.n);
-		hall_settle(&hall);
+		sim_chat_settle(&chat);
 	}
 	return n;
 }
@@ -35,11 +35,11 @@ static void end(struct peer *const *peers, size_t n)
 		peers[i]->space = PEER_SPACE;
 		peer_finish(peers[i]);
 	}
-	hall_wait(&hall, 20);
+	sim_chat_wait(&chat, 20);
 	for (int round = 0; round < 100; round++)
 		for (size_t i = 0; i < n; i++)
 			(void)take_all(peers[i]);
-	hall_close(&hall);
+	sim_chat_close(&chat);
 }
 
 /* ---- segments ---- */
@@ -48,10 +48,10 @@ static void end(struct peer *const *peers, size_t n)
 static void publish_in_turns(uint16_t topic, int lines)
 {
 	struct iovec x = {(void *)(uintptr_t) "x", 1}, end_of_line = {(void *)(uintptr_t) "\n", 1};
-	static uint32_t turn[HALL_TOPICS];
+	static uint32_t turn[SIM_CHAT_TOPICS];
 
 	for (int i = 0; i < lines; i++)
-		EXPECT(relay_publish(&hall.workers[0].relay, HALL_NUMBER(topic),
+		EXPECT(relay_publish(&chat.workers[0].relay, SIM_CHAT_NUMBER(topic),
 				     1 + turn[topic]++ % 2, x, end_of_line));
 }
 
@@ -62,22 +62,22 @@ START_TEST(talkers_who_do_not_read_hold_nobody_up)
 
 	open_hall();
 	for (unsigned i = 0; i < 4; i++)
-		peers[i] = hall_connect(&hall, i / 3, 0);
+		peers[i] = sim_chat_connect(&chat, i / 3, 0);
 	peers[0]->space = peers[1]->space = 1;
 	for (int i = 0; i < 2000; i++) {
 		peer_text(peers[i % 2], "x\n");
-		hall_settle(&hall);
+		sim_chat_settle(&chat);
 		(void)take_all(peers[2]);
 		(void)take_all(peers[3]);
 	}
-	hall_wait(&hall, 20);
+	sim_chat_wait(&chat, 20);
 	(void)take_all(peers[2]);
 	peer_text(peers[3], "hello\n");
-	hall_wait(&hall, 100);
+	sim_chat_wait(&chat, 100);
 	ck_assert(!peers[2]->closed);
 	ck_assert(!peers[3]->closed);
 	peer_expect(peers[2], "hello\n", 6);
-	ck_assert_uint_eq(HALL_SUM(&hall, missed), 0);
+	ck_assert_uint_eq(SIM_CHAT_SUM(&chat, missed), 0);
 	end(peers, 4);
 }
 END_TEST
@@ -85,29 +85,29 @@ END_TEST
 /* Echo owes bytes when it finds that its peer does not read: there has to be a segment. */
 START_TEST(talkers_who_do_not_read_leave_segments_to_others)
 {
-	struct pool *segments = &hall.workers[0].table.buffers.segments;
+	struct pool *segments = &chat.workers[0].table.buffers.segments;
 	struct peer *peers[2 + 8];
 
 	setting.workers = 1;
 	open_hall();
 	for (unsigned i = 0; i < 2; i++) {
-		peers[i] = hall_connect(&hall, 0, 0);
+		peers[i] = sim_chat_connect(&chat, 0, 0);
 		peers[i]->space = 1;
 	}
 	for (unsigned i = 2; i < 10; i++) {
-		peers[i] = service_connect(&hall.workers[0].echo);
+		peers[i] = service_connect(&chat.workers[0].echo);
 		peers[i]->space = 1;
 	}
 	/* What the last batch is allowed to take is all that is left. */
 	for (int i = 0; i < 2000 && pool_free(segments) > TOPIC_OWN_LINES + 3; i++) {
 		publish_in_turns(0, 1);
-		hall_settle(&hall);
+		sim_chat_settle(&chat);
 	}
 	publish_in_turns(0, TOPIC_OWN_LINES);
-	hall_settle(&hall);
+	sim_chat_settle(&chat);
 	for (unsigned i = 2; i < 10; i++)
 		peer_text(peers[i], "echo\n");
-	hall_settle(&hall);
+	sim_chat_settle(&chat);
 	for (unsigned i = 2; i < 10; i++)
 		ck_assert(!peers[i]->closed);
 	end(peers, 10);
@@ -122,17 +122,17 @@ START_TEST(two_topics_do_not_promise_the_same_segments)
 	setting.workers = 1;
 	open_hall();
 	for (unsigned i = 0; i < 6; i++) {
-		peers[i] = hall_connect(&hall, 0, i % 2);
+		peers[i] = sim_chat_connect(&chat, 0, i % 2);
 		peers[i]->space = i < 4 ? 1 : PEER_SPACE;
 	}
 	for (int i = 0; i < 100; i++) {
 		publish_in_turns(0, 1);
 		publish_in_turns(1, 1);
-		hall_settle(&hall);
+		sim_chat_settle(&chat);
 	}
 	publish_in_turns(0, TOPIC_OWN_LINES);
 	publish_in_turns(1, TOPIC_OWN_LINES);
-	hall_wait(&hall, 100);
+	sim_chat_wait(&chat, 100);
 	for (unsigned i = 4; i < 6; i++) {
 		ck_assert(!peers[i]->closed);
 		ck_assert_uint_eq(take_all(peers[i]), 200 + 2 * TOPIC_OWN_LINES);
@@ -166,8 +166,8 @@ START_TEST(a_full_ring_is_shared_by_those_who_wait)
 
 	open_hall();
 	for (unsigned i = 0; i < 3; i++)
-		peers[i] = hall_connect(&hall, 0, 0);
-	peers[3] = hall_connect(&hall, 1, 0);
+		peers[i] = sim_chat_connect(&chat, 0, 0);
+	peers[3] = sim_chat_connect(&chat, 1, 0);
 	for (int round = 0; round < 40; round++) {
 		for (unsigned i = 0; i < 3; i++) {
 			memset(line, 'a' + (int)i, sizeof line);
@@ -176,15 +176,15 @@ START_TEST(a_full_ring_is_shared_by_those_who_wait)
 				peer_send(peers[i], line, sizeof line);
 		}
 		for (int pass = 0; pass < 4; pass++)
-			worker_pass(&hall.workers[0]);
+			worker_pass(&chat.workers[0]);
 		kernel_advance(1);
 		for (int pass = 0; pass < 40; pass++)
-			worker_pass(&hall.workers[1]);
+			worker_pass(&chat.workers[1]);
 		(void)count_lines(peers[3], seen);
 		for (unsigned i = 0; i < 4; i++)
 			(void)peer_receive(peers[i], NULL, SIZE_MAX);
 	}
-	ck_assert_uint_gt(HALL_SUM(&hall, publish_waits), 10);
+	ck_assert_uint_gt(SIM_CHAT_SUM(&chat, publish_waits), 10);
 	(void)printf("FIGURE lines through a full ring: %zu %zu %zu\n", seen[0], seen[1], seen[2]);
 	(void)fflush(stdout);
 	for (unsigned i = 0; i < 3; i++)
@@ -209,8 +209,8 @@ START_TEST(short_lines_do_not_overtake_a_long_one_for_ever)
 
 	open_hall();
 	for (unsigned i = 0; i < 3; i++)
-		peers[i] = hall_connect(&hall, 0, 0);
-	peers[3] = hall_connect(&hall, 1, 0);
+		peers[i] = sim_chat_connect(&chat, 0, 0);
+	peers[3] = sim_chat_connect(&chat, 1, 0);
 	memset(line, 'l', sizeof line);
 	line[sizeof line - 1] = '\n';
 	while (!has_come(peers[3], line, sizeof line)) {
@@ -222,9 +222,9 @@ START_TEST(short_lines_do_not_overtake_a_long_one_for_ever)
 		if (rounds == 10)
 			peer_send(peers[2], line, sizeof line);
 		for (int pass = 0; pass < 4; pass++)
-			worker_pass(&hall.workers[0]);
+			worker_pass(&chat.workers[0]);
 		kernel_advance(1);
-		worker_pass(&hall.workers[1]); /* a batch: space for a chunk */
+		worker_pass(&chat.workers[1]); /* a batch: space for a chunk */
 		for (unsigned i = 0; i < 3; i++)
 			(void)peer_receive(peers[i], NULL, SIZE_MAX);
 	}
@@ -245,17 +245,17 @@ START_TEST(a_stop_does_not_wait_for_who_goes_on_talking)
 	setting.workers = 1;
 	open_hall();
 	for (unsigned i = 0; i < 3; i++)
-		peers[i] = hall_connect(&hall, 0, 0);
-	hall_settle(&hall);
+		peers[i] = sim_chat_connect(&chat, 0, 0);
+	sim_chat_settle(&chat);
 	peer_text(peers[0], "said before\n");
-	relay_drain(&hall.workers[0].relay, false);
-	relay_close_doors(&hall.workers[0].relay);
-	conn_table_drain(&hall.workers[0].table);
+	relay_drain(&chat.workers[0].relay, false);
+	relay_close_doors(&chat.workers[0].relay);
+	conn_table_drain(&chat.workers[0].table);
 	while (!peers[1]->closed) {
 		ck_assert_int_lt(passes++, 1000);
 		peer_text(peers[0], "on and on\n");
 		kernel_advance(1);
-		worker_pass(&hall.workers[0]);
+		worker_pass(&chat.workers[0]);
 		(void)peer_receive(peers[2], NULL, SIZE_MAX);
 	}
 	ck_assert_int_eq(memcmp(peers[1]->out.at + peers[1]->out.start, "said before\n", 12), 0);
@@ -277,15 +277,15 @@ static struct peer *open_for_many(void)
 	setting.limits.connections_max = MEMBERS + 10;
 	open_hall();
 	for (unsigned i = 0; i < MEMBERS; i++)
-		members[i] = hall_connect(&hall, 0, 0);
-	return service_connect(&hall.workers[0].echo);
+		members[i] = sim_chat_connect(&chat, 0, 0);
+	return service_connect(&chat.workers[0].echo);
 }
 
 /* In a pass, as many members as the turn of a relay counts get it, and whoever else is there has a
  * turn too. */
 START_TEST(a_line_to_many_goes_out_between_the_turns_of_others)
 {
-	struct stats *stats = &hall.workers[0].stats;
+	struct stats *stats = &chat.workers[0].stats;
 	struct peer *other = open_for_many();
 	int passes = 0;
 
@@ -295,12 +295,12 @@ START_TEST(a_line_to_many_goes_out_between_the_turns_of_others)
 		uint64_t writes = kernel.calls[KERNEL_write] + kernel.calls[KERNEL_writev];
 
 		peer_text(other, "ping");
-		worker_pass(&hall.workers[0]);
+		worker_pass(&chat.workers[0]);
 		peer_expect(other, "ping", 4);
 		writes = kernel.calls[KERNEL_write] + kernel.calls[KERNEL_writev] - writes;
 		ck_assert_uint_le(writes, RELAY_TURN_MEMBERS + 1);
 		ck_assert_int_lt(passes++, 100);
-	} while (stats->deliveries < 512 * (MEMBERS - 1) || hall.workers[0].loop.first);
+	} while (stats->deliveries < 512 * (MEMBERS - 1) || chat.workers[0].loop.first);
 	ck_assert_int_ge(passes, MEMBERS / RELAY_TURN_MEMBERS);
 	for (unsigned i = 1; i < MEMBERS; i++)
 		ck_assert_uint_eq(members[i]->out.n, 512);
@@ -313,25 +313,25 @@ END_TEST
 /* Whoever comes while it goes out hears what is said later; whoever goes is not missed. */
 START_TEST(members_come_and_go_while_a_line_goes_out)
 {
-	struct stats *stats = &hall.workers[0].stats;
+	struct stats *stats = &chat.workers[0].stats;
 	struct peer *other = open_for_many(), *late[3];
 
 	peer_text(members[0], "one\n");
 	while (!stats->deliveries)
-		worker_pass(&hall.workers[0]);
+		worker_pass(&chat.workers[0]);
 	ck_assert_uint_lt(stats->deliveries, MEMBERS / 2);
 	for (unsigned i = 0; i < 3; i++) { /* one behind the cursor, one before it; their places */
 		unsigned gone = i ? MEMBERS - i : 1;
 
 		peer_reset(members[gone]);
-		worker_pass(&hall.workers[0]);
-		members[gone] = late[i] = hall_connect(&hall, 0, 0);
+		worker_pass(&chat.workers[0]);
+		members[gone] = late[i] = sim_chat_connect(&chat, 0, 0);
 	}
-	hall_wait(&hall, 20);
+	sim_chat_wait(&chat, 20);
 	for (unsigned i = 0; i < 3; i++)
 		ck_assert_uint_eq(late[i]->out.n, 0);
 	peer_text(late[1], "two\n");
-	hall_wait(&hall, 20);
+	sim_chat_wait(&chat, 20);
 	peer_expect(late[0], "two\n", 4);
 	peer_expect(late[2], "two\n", 4);
 	for (unsigned i = 1; i < MEMBERS; i++)

@@ -7,7 +7,7 @@
  * However that goes, a client hears each line of the others of its topic once, from the first one
  * that was said once it was there, in the order of each sender, and none of its own.
  */
-#define HALL_WORKERS 6 /* two for each of the first three: only one of them stays */
+#define SIM_CHAT_WORKERS 6 /* two for each of the first three: only one of them stays */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +15,7 @@
 #include "tests/support/sim/sim_move.h"
 #include "tests/support/sim/sim_chat_workers.h"
 
-#define TWINS	    (HALL_WORKERS / 2)
+#define TWINS	    (SIM_CHAT_WORKERS / 2)
 #define GUESTS_MAX  120
 #define STEPS	    1500
 #define BATCH_MAX   8
@@ -35,8 +35,8 @@ struct guest {
 	uint32_t begun;		    /* lines in says, and said */
 };
 
-static struct hall hall;
-static bool alive[HALL_WORKERS], leaving[HALL_WORKERS];
+static struct sim_chat chat;
+static bool alive[SIM_CHAT_WORKERS], leaving[SIM_CHAT_WORKERS];
 static bool busy; /* long lines, many of them */
 static uint64_t sluggish_until_us;
 static unsigned sluggish; /* a worker that has no turn for now */
@@ -46,7 +46,7 @@ static uint64_t seed, seed_at_first;
 static unsigned step;
 
 /* Clients on their way. */
-static struct letter {
+static struct sim_datagram {
 	bool used, answered;
 	unsigned from, to, n, taken; /* taken: a bit for each */
 	struct guest *guests[BATCH_MAX];
@@ -54,7 +54,7 @@ static struct letter {
 	struct load loads[BATCH_MAX];
 	uint64_t marks[BUS_SEATS_MAX];
 	unsigned marks_n;
-} letters[LETTERS_MAX];
+} sim_datagrams[LETTERS_MAX];
 
 static struct {
 	uint64_t lines, heard, moved, replayed, refused, not_marked, lost, waits, reloads, orders;
@@ -84,7 +84,7 @@ static void guest_new(unsigned worker, unsigned topic)
 	struct guest *guest = &guests[guests_n++];
 
 	*guest = (struct guest){
-	    .worker = worker, .topic = topic, .peer = hall_connect(&hall, worker, topic)};
+	    .worker = worker, .topic = topic, .peer = sim_chat_connect(&chat, worker, topic)};
 	for (unsigned i = 0; i < GUESTS_MAX; i++) {
 		guest->since[i] = guests[i].said;
 		guest->next[i] = UNKNOWN;
@@ -167,7 +167,7 @@ static void all_hear(void)
 
 static struct conn *conn_of_guest(const struct guest *guest)
 {
-	struct pool *conns = &hall.workers[guest->worker].table.conns;
+	struct pool *conns = &chat.workers[guest->worker].table.conns;
 	struct conn *conn;
 	size_t cursor = 0;
 
@@ -177,141 +177,143 @@ static struct conn *conn_of_guest(const struct guest *guest)
 	ck_abort_msg("the connection is gone");
 }
 
-static void letter_gather(struct letter *letter)
+static void letter_gather(struct sim_datagram *sim_datagram)
 {
-	for (unsigned i = 0; i < guests_n && letter->n < BATCH_MAX; i++) {
+	for (unsigned i = 0; i < guests_n && sim_datagram->n < BATCH_MAX; i++) {
 		struct guest *guest = &guests[i];
 		struct conn *conn;
 
-		if (guest->worker != letter->from || guest->peer->closed || guest->moves ||
+		if (guest->worker != sim_datagram->from || guest->peer->closed || guest->moves ||
 		    sim_below(&seed, 3) == 0)
 			continue;
 		conn = conn_of_guest(guest);
 		if (!conn_freeze(conn))
 			continue;
-		letter->guests[letter->n] = guest;
-		letter->conns[letter->n++] = conn;
+		sim_datagram->guests[sim_datagram->n] = guest;
+		sim_datagram->conns[sim_datagram->n++] = conn;
 		guest->moves = true;
 	}
 }
 
-static void letter_end(struct letter *letter)
+static void letter_end(struct sim_datagram *sim_datagram)
 {
-	for (unsigned i = 0; i < letter->n; i++) {
-		struct guest *guest = letter->guests[i];
+	for (unsigned i = 0; i < sim_datagram->n; i++) {
+		struct guest *guest = sim_datagram->guests[i];
 
 		guest->moves = false;
-		if (letter->taken >> i & 1) {
-			conn_depart(letter->conns[i]);
-			guest->worker = letter->to;
+		if (sim_datagram->taken >> i & 1) {
+			conn_depart(sim_datagram->conns[i]);
+			guest->worker = sim_datagram->to;
 			sums.moved++;
 		} else {
-			conn_thaw(letter->conns[i]);
+			conn_thaw(sim_datagram->conns[i]);
 		}
 	}
-	letter->used = false;
+	sim_datagram->used = false;
 }
 
 static void letter_send(unsigned from, unsigned to)
 {
-	struct letter *letter = NULL;
+	struct sim_datagram *sim_datagram = NULL;
 
 	for (int i = 0; i < LETTERS_MAX; i++)
-		if (!letters[i].used)
-			letter = &letters[i];
-	if (!letter)
+		if (!sim_datagrams[i].used)
+			sim_datagram = &sim_datagrams[i];
+	if (!sim_datagram)
 		return;
-	letter->used = true;
-	letter->answered = false;
-	letter->from = from;
-	letter->to = to;
-	letter->n = letter->taken = 0;
-	letter_gather(letter);
-	if (letter->n && relay_mark(&hall.workers[from].relay, letter->marks, &letter->marks_n)) {
-		for (unsigned i = 0; i < letter->n; i++)
-			load_take(&letter->loads[i], letter->conns[i], letter->guests[i]->peer);
+	sim_datagram->used = true;
+	sim_datagram->answered = false;
+	sim_datagram->from = from;
+	sim_datagram->to = to;
+	sim_datagram->n = sim_datagram->taken = 0;
+	letter_gather(sim_datagram);
+	if (sim_datagram->n &&
+	    relay_mark(&chat.workers[from].relay, sim_datagram->marks, &sim_datagram->marks_n)) {
+		for (unsigned i = 0; i < sim_datagram->n; i++)
+			load_take(&sim_datagram->loads[i], sim_datagram->conns[i],
+				  sim_datagram->guests[i]->peer);
 		return;
 	}
-	sums.not_marked += letter->n != 0;
-	letter_end(letter);
+	sums.not_marked += sim_datagram->n != 0;
+	letter_end(sim_datagram);
 }
 
-static void letter_refuse(struct letter *letter, unsigned i)
+static void letter_refuse(struct sim_datagram *sim_datagram, unsigned i)
 {
-	EXPECT(sys_close(letter->loads[i].fd) == 0);
-	free(letter->loads[i].bytes);
+	EXPECT(sys_close(sim_datagram->loads[i].fd) == 0);
+	free(sim_datagram->loads[i].bytes);
 }
 
 /* What the taker does with it: all of it, some, or nothing. */
-static void letter_take(struct letter *letter)
+static void letter_take(struct sim_datagram *sim_datagram)
 {
-	struct worker *worker = &hall.workers[letter->to];
+	struct worker *worker = &chat.workers[sim_datagram->to];
 	bool lost = !sim_below(&seed, 10), caught_up = false;
 
-	letter->answered = true;
+	sim_datagram->answered = true;
 	if (lost && sim_below(&seed, 2)) {
 		sums.lost++;
 	} else {
-		caught_up =
-		    relay_catch_up(&worker->relay, letter->marks, letter->marks_n, letter->n);
+		caught_up = relay_catch_up(&worker->relay, sim_datagram->marks,
+					   sim_datagram->marks_n, sim_datagram->n);
 		sums.refused += !caught_up;
 		for (size_t i = 0; i < worker->relay.replay.n; i++)
 			sums.replayed += worker->relay.replay.pieces[i].lines;
 	}
-	for (unsigned i = 0; i < letter->n; i++) {
-		struct service *service = &worker->services[letter->guests[i]->topic];
+	for (unsigned i = 0; i < sim_datagram->n; i++) {
+		struct service *service = &worker->services[sim_datagram->guests[i]->topic];
 
 		if (!caught_up || lost || !sim_below(&seed, 10))
-			letter_refuse(letter, i);
-		else if (load_leave(&letter->loads[i], service))
-			letter->taken |= 1u << i;
+			letter_refuse(sim_datagram, i);
+		else if (load_leave(&sim_datagram->loads[i], service))
+			sim_datagram->taken |= 1u << i;
 	}
 	if (caught_up)
 		relay_settle(&worker->relay);
 }
 
-static void letter_answer(struct letter *letter)
+static void letter_answer(struct sim_datagram *sim_datagram)
 {
-	letter_end(letter);
-	relay_unmark(&hall.workers[letter->from].relay);
+	letter_end(sim_datagram);
+	relay_unmark(&chat.workers[sim_datagram->from].relay);
 }
 
 static void letters_go_on(unsigned one_in)
 {
 	for (int i = 0; i < LETTERS_MAX; i++) {
-		struct letter *letter = &letters[i];
+		struct sim_datagram *sim_datagram = &sim_datagrams[i];
 
-		if (!letter->used || sim_below(&seed, one_in))
+		if (!sim_datagram->used || sim_below(&seed, one_in))
 			continue;
-		if (letter->answered)
-			letter_answer(letter);
+		if (sim_datagram->answered)
+			letter_answer(sim_datagram);
 		else
-			letter_take(letter);
+			letter_take(sim_datagram);
 	}
 }
 
 /* ---- workers ---- */
 
-static const struct hall_setting *setting_now;
+static const struct sim_chat_setting *setting_now;
 
 static unsigned some_worker(bool that_stays)
 {
 	unsigned worker;
 
 	do
-		worker = (unsigned)sim_below(&seed, HALL_WORKERS);
+		worker = (unsigned)sim_below(&seed, SIM_CHAT_WORKERS);
 	while (!alive[worker] || (that_stays && leaving[worker]));
 	return worker;
 }
 
 static void worker_replace(unsigned worker)
 {
-	unsigned twin = (worker + TWINS) % HALL_WORKERS;
+	unsigned twin = (worker + TWINS) % SIM_CHAT_WORKERS;
 
 	if (alive[twin])
 		return;
-	EXPECT(bus_use_seats(&hall.bus, twin + 1) == 0);
-	worker_open(&hall.workers[twin], &hall.bus, twin, setting_now);
+	EXPECT(bus_use_seats(&chat.bus, twin + 1) == 0);
+	worker_open(&chat.workers[twin], &chat.bus, twin, setting_now);
 	alive[twin] = leaving[worker] = true;
 }
 
@@ -327,18 +329,19 @@ static void count_worker(const struct worker *worker)
 
 static void worker_end_if_empty(unsigned worker)
 {
-	if (hall.workers[worker].table.conns.used || hall.workers[worker].relay.waiting)
+	if (chat.workers[worker].table.conns.used || chat.workers[worker].relay.waiting)
 		return;
 	for (int i = 0; i < LETTERS_MAX; i++)
-		if (letters[i].used && (letters[i].from == worker || letters[i].to == worker))
+		if (sim_datagrams[i].used &&
+		    (sim_datagrams[i].from == worker || sim_datagrams[i].to == worker))
 			return;
-	for (int i = 0; i < 3 || !hall.workers[worker].relay.asleep; i++) {
+	for (int i = 0; i < 3 || !chat.workers[worker].relay.asleep; i++) {
 		kernel_advance(RELAY_REST_MS + 1);
-		loop_poke(&hall.workers[worker].loop, &hall.workers[worker].relay.source);
-		worker_pass(&hall.workers[worker]);
+		loop_wake(&chat.workers[worker].loop, &chat.workers[worker].relay.source);
+		worker_pass(&chat.workers[worker]);
 	}
-	count_worker(&hall.workers[worker]);
-	worker_close(&hall.workers[worker]);
+	count_worker(&chat.workers[worker]);
+	worker_close(&chat.workers[worker]);
 	alive[worker] = leaving[worker] = false;
 	sums.reloads++;
 }
@@ -347,7 +350,7 @@ static void move_some(void)
 {
 	unsigned from = some_worker(false), to = some_worker(true);
 
-	for (unsigned w = 0; w < HALL_WORKERS; w++)
+	for (unsigned w = 0; w < SIM_CHAT_WORKERS; w++)
 		if (leaving[w] && sim_below(&seed, 2))
 			from = w;
 	if (from != to)
@@ -356,10 +359,10 @@ static void move_some(void)
 
 static void workers_pass(void)
 {
-	for (unsigned w = 0; w < HALL_WORKERS; w++) {
+	for (unsigned w = 0; w < SIM_CHAT_WORKERS; w++) {
 		if (!alive[w] || w == sluggish)
 			continue;
-		worker_pass(&hall.workers[w]);
+		worker_pass(&chat.workers[w]);
 		if (leaving[w])
 			worker_end_if_empty(w);
 	}
@@ -388,7 +391,7 @@ static void random_step(void)
 	switch (sim_below(&seed, 32)) {
 	case 0:
 		if (guests_n < GUESTS_MAX)
-			guest_new(some_worker(true), (unsigned)sim_below(&seed, HALL_TOPICS));
+			guest_new(some_worker(true), (unsigned)sim_below(&seed, SIM_CHAT_TOPICS));
 		break;
 	case 1:
 		if (guest && !guest->says.n && !sim_below(&seed, 4) && !guest->leaves) {
@@ -405,9 +408,9 @@ static void random_step(void)
 		kernel_advance((uint32_t)sim_below(&seed, 6));
 		break;
 	case 4:
-		be_sluggish(HALL_WORKERS);
+		be_sluggish(SIM_CHAT_WORKERS);
 		if (sim_below(&seed, 3)) {
-			be_sluggish((unsigned)sim_below(&seed, HALL_WORKERS));
+			be_sluggish((unsigned)sim_below(&seed, SIM_CHAT_WORKERS));
 		} else if (!sim_below(&seed, 6)) { /* a hold ends by itself */
 			kernel_advance(RELAY_HOLD_MS + 1);
 			for (int i = 0; i < 3 * RELAY_REST_MS; i++) { /* all read again */
@@ -450,10 +453,10 @@ static void random_step(void)
 		break;
 	default:
 		if ((worker = some_worker(false)) != sluggish)
-			worker_pass(&hall.workers[worker]);
+			worker_pass(&chat.workers[worker]);
 	}
 	if (kernel.now_us > sluggish_until_us) /* it is not to be left behind */
-		sluggish = HALL_WORKERS;
+		sluggish = SIM_CHAT_WORKERS;
 	step++;
 }
 
@@ -462,8 +465,8 @@ static bool all_quiet(void)
 	for (unsigned i = 0; i < guests_n; i++)
 		if ((guests[i].peer->in.n && !guests[i].peer->closed) || guests[i].peer->out.n)
 			return false;
-	for (unsigned w = 0; w < HALL_WORKERS; w++)
-		if (alive[w] && (hall.workers[w].loop.first || hall.workers[w].relay.waiting))
+	for (unsigned w = 0; w < SIM_CHAT_WORKERS; w++)
+		if (alive[w] && (chat.workers[w].loop.first || chat.workers[w].relay.waiting))
 			return false;
 	return !kernel.ready_n;
 }
@@ -498,8 +501,9 @@ static void check_guest(const struct guest *guest)
 
 static void finish(void)
 {
-	sluggish = HALL_WORKERS;
-	while (letters[0].used || letters[1].used || letters[2].used || letters[3].used)
+	sluggish = SIM_CHAT_WORKERS;
+	while (sim_datagrams[0].used || sim_datagrams[1].used || sim_datagrams[2].used ||
+	       sim_datagrams[3].used)
 		letters_go_on(1);
 	for (unsigned i = 0; i < guests_n; i++) {
 		guests[i].sip = 0;
@@ -526,7 +530,7 @@ static void finish(void)
 
 static void run(uint64_t number)
 {
-	struct hall_setting setting = {HALL_SETTING};
+	struct sim_chat_setting setting = {SIM_CHAT_SETTING};
 
 	seed = seed_at_first = number * 2654435761u + 17;
 	setting.workers = TWINS;
@@ -535,28 +539,28 @@ static void run(uint64_t number)
 	busy = !sim_below(&seed, 3);
 	if (busy || sim_below(&seed, 2)) /* where it is not scarce nobody is closed for it */
 		setting.buffers = 64 * BUFFERS_MIN;
-	sluggish = HALL_WORKERS;
+	sluggish = SIM_CHAT_WORKERS;
 	setting_now = &setting;
 	setting.turn_members = number % 2 ? 3 : 0;
-	hall_open(&hall, &setting);
-	for (unsigned w = 0; w < HALL_WORKERS; w++) {
+	sim_chat_open(&chat, &setting);
+	for (unsigned w = 0; w < SIM_CHAT_WORKERS; w++) {
 		alive[w] = w < TWINS;
 		leaving[w] = false;
 	}
 	step = guests_n = 0;
 	memset(guests, 0, sizeof guests);
 	for (unsigned i = 0; i < 12; i++)
-		guest_new(i % TWINS, i % HALL_TOPICS);
+		guest_new(i % TWINS, i % SIM_CHAT_TOPICS);
 	while (step < STEPS)
 		random_step();
 	finish();
-	for (unsigned w = 0; w < HALL_WORKERS; w++) {
+	for (unsigned w = 0; w < SIM_CHAT_WORKERS; w++) {
 		if (!alive[w])
 			continue;
-		count_worker(&hall.workers[w]);
-		worker_close(&hall.workers[w]);
+		count_worker(&chat.workers[w]);
+		worker_close(&chat.workers[w]);
 	}
-	bus_close(&hall.bus);
+	bus_close(&chat.bus);
 	kernel_end();
 }
 

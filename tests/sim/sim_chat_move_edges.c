@@ -14,8 +14,8 @@
 #define LINE_N	  1000 /* bytes of a line */
 #define LOOKED_AT 18   /* in the state of a chat: an address and a port are before it */
 
-static struct hall hall;
-static struct hall_setting setting = {HALL_SETTING};
+static struct sim_chat chat;
+static struct sim_chat_setting setting = {SIM_CHAT_SETTING};
 
 /* One client, on its way from the giver to the taker. */
 static struct {
@@ -30,7 +30,7 @@ static void open_hall(void)
 {
 	log_open(LOG_ERROR, LOG_LOGFMT);
 	setting.workers = 3;
-	hall_open(&hall, &setting);
+	sim_chat_open(&chat, &setting);
 }
 
 static void end(struct peer *const *peers, size_t n)
@@ -41,11 +41,11 @@ static void end(struct peer *const *peers, size_t n)
 		peer_finish(peers[i]);
 	}
 	for (int i = 0; i < 20; i++) {
-		hall_wait(&hall, 2);
+		sim_chat_wait(&chat, 2);
 		for (size_t p = 0; p < n; p++)
 			(void)peer_receive(peers[p], NULL, SIZE_MAX);
 	}
-	hall_close(&hall);
+	sim_chat_close(&chat);
 }
 
 /* ---- the steps ---- */
@@ -55,7 +55,7 @@ static struct conn *conn_at(unsigned worker, int fd)
 	struct conn *conn;
 	size_t cursor = 0;
 
-	while ((conn = pool_next(&hall.workers[worker].table.conns, &cursor)))
+	while ((conn = pool_next(&chat.workers[worker].table.conns, &cursor)))
 		if (conn->source.fd == fd)
 			return conn;
 	return NULL;
@@ -66,7 +66,7 @@ static bool mark(struct peer *peer)
 	way.peer = peer;
 	way.conn = conn_at(GIVER, peer->fd);
 	EXPECT(way.conn && conn_freeze(way.conn));
-	return relay_mark(&hall.workers[GIVER].relay, way.marks, &way.marks_n);
+	return relay_mark(&chat.workers[GIVER].relay, way.marks, &way.marks_n);
 }
 
 static void set_out(struct peer *peer)
@@ -77,20 +77,20 @@ static void set_out(struct peer *peer)
 
 static bool catch_up(void)
 {
-	return relay_catch_up(&hall.workers[TAKER].relay, way.marks, way.marks_n, 1);
+	return relay_catch_up(&chat.workers[TAKER].relay, way.marks, way.marks_n, 1);
 }
 
 /* It is taken; the giver does not know it yet. */
 static void arrive(void)
 {
-	EXPECT(load_leave(&way.load, &hall.workers[TAKER].services[0]));
-	relay_settle(&hall.workers[TAKER].relay);
+	EXPECT(load_leave(&way.load, &chat.workers[TAKER].services[0]));
+	relay_settle(&chat.workers[TAKER].relay);
 }
 
 static void answer_taken(void)
 {
 	conn_depart(way.conn);
-	relay_unmark(&hall.workers[GIVER].relay);
+	relay_unmark(&chat.workers[GIVER].relay);
 }
 
 static void answer_refused(void)
@@ -98,7 +98,7 @@ static void answer_refused(void)
 	EXPECT(sys_close(way.load.fd) == 0);
 	free(way.load.bytes);
 	conn_thaw(way.conn);
-	relay_unmark(&hall.workers[GIVER].relay);
+	relay_unmark(&chat.workers[GIVER].relay);
 }
 
 static void move(struct peer *peer)
@@ -141,7 +141,7 @@ static unsigned hear_all_lines(struct peer *peer)
 	unsigned n = 0, more;
 
 	do {
-		hall_wait(&hall, 2 * RELAY_REST_MS);
+		sim_chat_wait(&chat, 2 * RELAY_REST_MS);
 		more = hear_lines(peer, n);
 		n += more;
 	} while (more);
@@ -156,25 +156,25 @@ START_TEST(what_comes_on_the_way_is_kept)
 	struct peer *peers[2];
 
 	open_hall();
-	peers[0] = hall_connect(&hall, GIVER, 0);
-	peers[1] = hall_connect(&hall, OTHER, 0);
+	peers[0] = sim_chat_connect(&chat, GIVER, 0);
+	peers[1] = sim_chat_connect(&chat, OTHER, 0);
 	say_lines(peers[1], 0, 3);
-	hall_settle(&hall);
+	sim_chat_settle(&chat);
 	set_out(peers[0]);
 	say_lines(peers[1], 3, 197);
-	hall_wait(&hall, RELAY_HOLD_MS / 2);
-	ck_assert(hall.workers[OTHER].relay.waiting);
+	sim_chat_wait(&chat, RELAY_HOLD_MS / 2);
+	ck_assert(chat.workers[OTHER].relay.waiting);
 	ck_assert(catch_up());
 	arrive();
-	hall_settle(&hall);
-	ck_assert_uint_ge(hear_lines(peers[0], 0), 3 + HALL_RING_MIN / LINE_N * 9 / 10);
+	sim_chat_settle(&chat);
+	ck_assert_uint_ge(hear_lines(peers[0], 0), 3 + SIM_CHAT_RING_MIN / LINE_N * 9 / 10);
 	answer_taken();
-	hall_wait(&hall, 100);
-	ck_assert(!hall.workers[OTHER].relay.waiting);
+	sim_chat_wait(&chat, 100);
+	ck_assert(!chat.workers[OTHER].relay.waiting);
 	ck_assert_uint_eq(peers[0]->received / LINE_N +
 			      hear_lines(peers[0], (unsigned)(peers[0]->received / LINE_N)),
 			  200);
-	ck_assert_uint_eq(HALL_SUM(&hall, left_behind) + HALL_SUM(&hall, missed), 0);
+	ck_assert_uint_eq(SIM_CHAT_SUM(&chat, left_behind) + SIM_CHAT_SUM(&chat, missed), 0);
 	end(peers, 2);
 }
 END_TEST
@@ -185,25 +185,25 @@ START_TEST(an_answer_that_is_late_holds_nobody_up)
 	struct peer *peers[2];
 
 	open_hall();
-	peers[0] = hall_connect(&hall, GIVER, 0);
-	peers[1] = hall_connect(&hall, OTHER, 0);
-	hall_settle(&hall);
+	peers[0] = sim_chat_connect(&chat, GIVER, 0);
+	peers[1] = sim_chat_connect(&chat, OTHER, 0);
+	sim_chat_settle(&chat);
 	set_out(peers[0]);
 	say_lines(peers[1], 0, 200);
-	hall_wait(&hall, RELAY_HOLD_MS - 1);
-	ck_assert(hall.workers[OTHER].relay.waiting);
-	hall_wait(&hall, 100);
-	ck_assert(!hall.workers[OTHER].relay.waiting);
+	sim_chat_wait(&chat, RELAY_HOLD_MS - 1);
+	ck_assert(chat.workers[OTHER].relay.waiting);
+	sim_chat_wait(&chat, 100);
+	ck_assert(!chat.workers[OTHER].relay.waiting);
 	ck_assert(!catch_up()); /* the first of them were overwritten */
-	ck_assert_uint_eq(hall.workers[TAKER].relay.replay.n, 0);
+	ck_assert_uint_eq(chat.workers[TAKER].relay.replay.n, 0);
 	answer_refused();
 	ck_assert_uint_eq(hear_all_lines(peers[0]), 200);
 	/* The next time. */
 	move(peers[0]);
 	say_lines(peers[1], 200, 1);
-	hall_wait(&hall, 20);
+	sim_chat_wait(&chat, 20);
 	ck_assert_uint_eq(hear_lines(peers[0], 200), 1);
-	ck_assert_uint_eq(HALL_SUM(&hall, left_behind) + HALL_SUM(&hall, missed), 0);
+	ck_assert_uint_eq(SIM_CHAT_SUM(&chat, left_behind) + SIM_CHAT_SUM(&chat, missed), 0);
 	end(peers, 2);
 }
 END_TEST
@@ -213,8 +213,8 @@ END_TEST
 static void pass_but_taker(void)
 {
 	for (int i = 0; i < 40; i++) {
-		worker_pass(&hall.workers[OTHER]);
-		worker_pass(&hall.workers[GIVER]);
+		worker_pass(&chat.workers[OTHER]);
+		worker_pass(&chat.workers[GIVER]);
 		kernel_advance(1);
 	}
 }
@@ -226,17 +226,17 @@ START_TEST(who_is_on_its_way_is_not_slow)
 
 	setting.slow = 4 * LINE_N;
 	open_hall();
-	peers[0] = hall_connect(&hall, GIVER, 0);
-	peers[1] = hall_connect(&hall, OTHER, 0);
-	peers[2] = hall_connect(&hall, TAKER, 0);
-	hall_settle(&hall);
+	peers[0] = sim_chat_connect(&chat, GIVER, 0);
+	peers[1] = sim_chat_connect(&chat, OTHER, 0);
+	peers[2] = sim_chat_connect(&chat, TAKER, 0);
+	sim_chat_settle(&chat);
 	for (unsigned round = 0; round < 4; round++) {
 		set_out(peers[0]);
 		say_lines(peers[1], 40 * round, 20);
 		pass_but_taker();
 		say_lines(peers[1], 40 * round + 20, 20);
-		worker_pass(&hall.workers[OTHER]); /* the giver has this to read first */
-		loop_poke(&hall.workers[GIVER].loop, &hall.workers[GIVER].relay.source);
+		worker_pass(&chat.workers[OTHER]); /* the giver has this to read first */
+		loop_wake(&chat.workers[GIVER].loop, &chat.workers[GIVER].relay.source);
 		if (round < 3) {
 			answer_refused();
 		} else {
@@ -244,7 +244,7 @@ START_TEST(who_is_on_its_way_is_not_slow)
 			arrive();
 			answer_taken();
 		}
-		hall_wait(&hall, 50);
+		sim_chat_wait(&chat, 50);
 		ck_assert(!peers[0]->closed && !peers[2]->closed);
 		ck_assert_uint_eq(hear_lines(peers[0], 40 * round), 40);
 		ck_assert_uint_eq(hear_lines(peers[2], 40 * round), 40);
@@ -256,25 +256,25 @@ END_TEST
 /* Nor are those who have been there: they are given all of a sudden what the others have. */
 START_TEST(who_is_there_is_not_slow)
 {
-	struct relay *relay = &hall.workers[TAKER].relay;
+	struct relay *relay = &chat.workers[TAKER].relay;
 	struct peer *peers[3];
 
 	setting.slow = 4 * LINE_N;
 	open_hall();
 	for (unsigned i = 0; i < 3; i++)
-		peers[i] = hall_connect(&hall, i, 0);
-	hall_settle(&hall);
+		peers[i] = sim_chat_connect(&chat, i, 0);
+	sim_chat_settle(&chat);
 	say_lines(peers[OTHER], 0, 40);
 	pass_but_taker();
 	ck_assert_uint_eq(hear_lines(peers[GIVER], 0), 40);
 	set_out(peers[GIVER]);
-	loop_poke(relay->loop, &relay->source); /* it has its turn before those who read */
+	loop_wake(relay->loop, &relay->source); /* it has its turn before those who read */
 	ck_assert(catch_up());
 	arrive();
 	answer_taken();
 	say_lines(peers[OTHER], 40, 3);
-	worker_pass(&hall.workers[OTHER]);
-	hall_wait(&hall, 50);
+	worker_pass(&chat.workers[OTHER]);
+	sim_chat_wait(&chat, 50);
 	ck_assert(!peers[TAKER]->closed);
 	ck_assert_uint_eq(hear_lines(peers[TAKER], 0), 43);
 	ck_assert_uint_eq(hear_lines(peers[GIVER], 40), 3);
@@ -290,19 +290,19 @@ START_TEST(who_does_not_read_is_slow_where_it_goes)
 	setting.slow = 4 * LINE_N;
 	open_hall();
 	for (unsigned i = 0; i < 3; i++)
-		peers[i] = hall_connect(&hall, i ? OTHER : GIVER, 0);
+		peers[i] = sim_chat_connect(&chat, i ? OTHER : GIVER, 0);
 	peers[0]->space = 10;
 	say_lines(peers[1], 0, 3);
-	hall_settle(&hall);
+	sim_chat_settle(&chat);
 	move(peers[0]);
-	hall_wait(&hall, 50);
+	sim_chat_wait(&chat, 50);
 	ck_assert(!peers[0]->closed);
 	for (unsigned i = 3; i < 8; i++) {
 		say_lines(peers[1], i, 1);
-		hall_wait(&hall, 50);
+		sim_chat_wait(&chat, 50);
 	}
 	ck_assert(peers[0]->closed);
-	ck_assert_uint_eq(hall.workers[TAKER].stats.closed[CLOSE_slow_consumer], 1);
+	ck_assert_uint_eq(chat.workers[TAKER].stats.closed[CLOSE_slow_consumer], 1);
 	ck_assert(!peers[2]->closed);
 	ck_assert_uint_eq(hear_lines(peers[2], 0), 8);
 	end(peers, 3);
@@ -315,7 +315,7 @@ static struct chunk *hoard[4096];
 
 static size_t take_buffers(unsigned worker, size_t left)
 {
-	struct buffers *buffers = &hall.workers[worker].table.buffers;
+	struct buffers *buffers = &chat.workers[worker].table.buffers;
 	size_t n = 0;
 
 	while (pool_free(&buffers->chunks) > left)
@@ -326,7 +326,7 @@ static size_t take_buffers(unsigned worker, size_t left)
 static void give_buffers(unsigned worker, size_t n)
 {
 	while (n)
-		chunk_release(&hall.workers[worker].table.buffers, hoard[--n]);
+		chunk_release(&chat.workers[worker].table.buffers, hoard[--n]);
 }
 
 START_TEST(without_buffers_nobody_moves)
@@ -336,22 +336,22 @@ START_TEST(without_buffers_nobody_moves)
 
 	open_hall();
 	for (unsigned i = 0; i < 3; i++)
-		peers[i] = hall_connect(&hall, i ? OTHER : GIVER, 0);
-	hall_settle(&hall);
+		peers[i] = sim_chat_connect(&chat, i ? OTHER : GIVER, 0);
+	sim_chat_settle(&chat);
 	peer_text(peers[0], "own\n");
-	worker_pass(&hall.workers[GIVER]); /* said, and not heard yet */
+	worker_pass(&chat.workers[GIVER]); /* said, and not heard yet */
 	n = take_buffers(GIVER, 0);
 	ck_assert(!mark(peers[0]));
-	ck_assert_uint_eq(hall.workers[GIVER].relay.marks_n, 0);
+	ck_assert_uint_eq(chat.workers[GIVER].relay.marks_n, 0);
 	give_buffers(GIVER, n);
-	ck_assert(relay_mark(&hall.workers[GIVER].relay, way.marks, &way.marks_n));
+	ck_assert(relay_mark(&chat.workers[GIVER].relay, way.marks, &way.marks_n));
 	load_take(&way.load, way.conn, way.peer);
 	say_lines(peers[1], 0, 60);
-	hall_settle(&hall);
+	sim_chat_settle(&chat);
 	n = take_buffers(TAKER, BUFFERS_MIN / CHUNK_SIZE / 4); /* these are left to others */
 	ck_assert(!catch_up());
-	ck_assert_uint_eq(hall.workers[TAKER].relay.replay.n, 0);
-	ck_assert_uint_eq(pool_free(&hall.workers[TAKER].table.buffers.chunks),
+	ck_assert_uint_eq(chat.workers[TAKER].relay.replay.n, 0);
+	ck_assert_uint_eq(pool_free(&chat.workers[TAKER].table.buffers.chunks),
 			  BUFFERS_MIN / CHUNK_SIZE / 4);
 	give_buffers(TAKER, n);
 	ck_assert(catch_up());
@@ -373,12 +373,12 @@ START_TEST(false_marks_are_refused)
 	unsigned long kept = 0;
 
 	open_hall();
-	relay = &hall.workers[TAKER].relay;
-	peers[0] = hall_connect(&hall, TAKER, 0);
-	peers[1] = hall_connect(&hall, OTHER, 0);
+	relay = &chat.workers[TAKER].relay;
+	peers[0] = sim_chat_connect(&chat, TAKER, 0);
+	peers[1] = sim_chat_connect(&chat, OTHER, 0);
 	for (unsigned round = 0; round < 20; round++) {
 		say_lines(peers[1], round * 20, 20);
-		hall_wait(&hall, 50);
+		sim_chat_wait(&chat, 50);
 		ck_assert_uint_eq(hear_lines(peers[0], round * 20), 20);
 	}
 	for (unsigned i = 0; i < 3; i++)
@@ -388,7 +388,7 @@ START_TEST(false_marks_are_refused)
 	ck_assert(!relay_catch_up(relay, marks, 3, 1)); /* that was never published */
 	/* In the middle of a record, too: what is kept then is no worse than what was said. */
 	for (unsigned long i = 0; i < suite_volume(20000); i++) {
-		marks[OTHER] = relay->port.at[OTHER] - sim_below(&seed, HALL_RING_MIN);
+		marks[OTHER] = relay->port.at[OTHER] - sim_below(&seed, SIM_CHAT_RING_MIN);
 		if (!relay_catch_up(relay, marks, 3, 1))
 			continue;
 		kept++;
@@ -396,10 +396,10 @@ START_TEST(false_marks_are_refused)
 	}
 	ck_assert_uint_gt(kept, 0);
 	say_lines(peers[1], 400, 20);
-	hall_wait(&hall, 50);
+	sim_chat_wait(&chat, 50);
 	ck_assert_uint_eq(hear_lines(peers[0], 400), 20);
 	peer_text(peers[0], "still here\n");
-	hall_wait(&hall, 50);
+	sim_chat_wait(&chat, 50);
 	peer_expect(peers[1], "still here\n", 11);
 	end(peers, 2);
 }
@@ -407,7 +407,7 @@ END_TEST
 
 static void publish_order(unsigned worker, const void *order, size_t n)
 {
-	EXPECT(bus_publish(&hall.workers[worker].relay.port, RELAY_ORDER, 0,
+	EXPECT(bus_publish(&chat.workers[worker].relay.port, RELAY_ORDER, 0,
 			   (struct iovec){(void *)(uintptr_t)order, n}, (struct iovec){0}));
 }
 
@@ -419,8 +419,8 @@ START_TEST(false_orders_are_read_over)
 
 	open_hall();
 	for (unsigned i = 0; i < 3; i++)
-		peers[i] = hall_connect(&hall, i, 0);
-	hall_settle(&hall);
+		peers[i] = sim_chat_connect(&chat, i, 0);
+	sim_chat_settle(&chat);
 	/* Each wants the other one to be read first, and somebody who never says anything. */
 	order[TAKER] = 1000000;
 	publish_order(OTHER, order, 3 * sizeof *order);
@@ -433,14 +433,14 @@ START_TEST(false_orders_are_read_over)
 	publish_order(OTHER, order, BUS_SEATS_MAX * sizeof *order);
 	publish_order(TAKER, order, BUS_RECORD_MAX);
 	peer_text(peers[OTHER], "from other\n");
-	hall_wait(&hall, 100);
+	sim_chat_wait(&chat, 100);
 	peer_expect(peers[GIVER], "from other\n", 11);
 	peer_text(peers[TAKER], "from taker\n");
-	hall_wait(&hall, 100);
+	sim_chat_wait(&chat, 100);
 	peer_expect(peers[GIVER], "from taker\n", 11);
 	move(peers[GIVER]);
 	peer_text(peers[GIVER], "from giver\n");
-	hall_wait(&hall, 100);
+	sim_chat_wait(&chat, 100);
 	peer_expect(peers[OTHER], "from taker\nfrom giver\n", 22);
 	end(peers, 3);
 }
@@ -456,17 +456,17 @@ START_TEST(a_name_stays_where_its_client_goes)
 	setting.names = true;
 	open_hall();
 	kernel_fail(KERNEL_getpeername, 0, ENOTCONN);
-	peers[0] = hall_connect(&hall, GIVER, 0);
-	peers[1] = hall_connect(&hall, OTHER, 0);
+	peers[0] = sim_chat_connect(&chat, GIVER, 0);
+	peers[1] = sim_chat_connect(&chat, OTHER, 0);
 	peer_text(peers[0], "one\n");
-	hall_wait(&hall, 20);
+	sim_chat_wait(&chat, 20);
 	peer_expect(peers[1], "unix:0.1: one\n", 14);
 	move(peers[0]);
-	peers[2] = hall_connect(&hall, GIVER, 0); /* in its place */
+	peers[2] = sim_chat_connect(&chat, GIVER, 0); /* in its place */
 	peer_text(peers[0], "two\n");
-	hall_wait(&hall, 20);
+	sim_chat_wait(&chat, 20);
 	peer_text(peers[2], "three\n");
-	hall_wait(&hall, 20);
+	sim_chat_wait(&chat, 20);
 	peer_expect(peers[1], "unix:0.1: two\nunix:0.2: three\n", 30);
 	kernel_fail(KERNEL_getpeername, 0, 0);
 	end(peers, 3);
@@ -481,26 +481,26 @@ START_TEST(who_can_not_go_is_drained_beside_those_who_went)
 
 	open_hall();
 	for (unsigned i = 0; i < 3; i++)
-		peers[i] = hall_connect(&hall, i < 2 ? GIVER : OTHER, 0);
-	hall_settle(&hall);
+		peers[i] = sim_chat_connect(&chat, i < 2 ? GIVER : OTHER, 0);
+	sim_chat_settle(&chat);
 	move(peers[0]);
 	peer_text(peers[1], "last words\n");
-	relay_drain(&hall.workers[GIVER].relay, true);
-	conn_table_drain(&hall.workers[GIVER].table);
-	relay_close_doors(&hall.workers[GIVER].relay);
+	relay_drain(&chat.workers[GIVER].relay, true);
+	conn_table_drain(&chat.workers[GIVER].table);
+	relay_close_doors(&chat.workers[GIVER].relay);
 	peer_text(peers[2], "to all who are there\n");
-	hall_wait(&hall, 100);
+	sim_chat_wait(&chat, 100);
 	peer_expect(peers[0], "last words\nto all who are there\n", 32);
 	peer_expect(peers[1], "to all who are there\n", 21);
 	ck_assert(peers[1]->closed && !peers[0]->closed && !peers[2]->closed);
-	ck_assert_uint_eq(hall.workers[GIVER].stats.closed[CLOSE_drained], 1);
+	ck_assert_uint_eq(chat.workers[GIVER].stats.closed[CLOSE_drained], 1);
 	peer_text(peers[0], "goes on\n");
-	hall_wait(&hall, 100);
+	sim_chat_wait(&chat, 100);
 	peer_expect(peers[2], "last words\ngoes on\n", 19);
 	/* And one that has said all takes nobody. */
 	way.marks_n = 3;
-	memcpy(way.marks, hall.workers[TAKER].relay.port.at, 3 * sizeof *way.marks);
-	ck_assert(!relay_catch_up(&hall.workers[GIVER].relay, way.marks, 3, 1));
+	memcpy(way.marks, chat.workers[TAKER].relay.port.at, 3 * sizeof *way.marks);
+	ck_assert(!relay_catch_up(&chat.workers[GIVER].relay, way.marks, 3, 1));
 	end(peers, 3);
 }
 END_TEST
@@ -513,18 +513,18 @@ START_TEST(a_false_state_reads_no_other_memory)
 	char heard[sizeof whole];
 
 	open_hall();
-	peers[0] = hall_connect(&hall, GIVER, 0);
-	peers[1] = hall_connect(&hall, OTHER, 0);
+	peers[0] = sim_chat_connect(&chat, GIVER, 0);
+	peers[1] = sim_chat_connect(&chat, OTHER, 0);
 	peer_send(peers[0], half, strlen(half));
-	hall_settle(&hall);
+	sim_chat_settle(&chat);
 	set_out(peers[0]);
-	ck_assert_uint_eq(way.load.transit.input, strlen(half));
-	memset(way.load.transit.state + LOOKED_AT, 0xff, sizeof(uint16_t));
+	ck_assert_uint_eq(way.load.snapshot.input, strlen(half));
+	memset(way.load.snapshot.state + LOOKED_AT, 0xff, sizeof(uint16_t));
 	ck_assert(catch_up());
 	arrive();
 	answer_taken();
 	peer_send(peers[0], rest, strlen(rest));
-	hall_wait(&hall, 2 * RELAY_REST_MS);
+	sim_chat_wait(&chat, 2 * RELAY_REST_MS);
 	ck_assert(!peers[0]->closed);
 	ck_assert_uint_eq(peer_receive(peers[1], heard, sizeof heard), strlen(whole));
 	ck_assert_mem_eq(heard, whole, strlen(whole));

@@ -8,9 +8,9 @@
  */
 #include "tests/support/sim/sim_udp_servers.h"
 
-static struct clerk clerk;
+static struct sim_udp_worker worker;
 static struct book book, other_book;
-static struct desk desk, other_desk;
+static struct udp_server server, other_server;
 
 static const char *const addresses[] = {"127.0.0.1:7878", "0.0.0.0:7878", "[::1]:7878", "[::]:7878",
 					":7878"};
@@ -18,21 +18,21 @@ static const char *const addresses[] = {"127.0.0.1:7878", "0.0.0.0:7878", "[::1]
 
 static void begin(const char *address, enum answer answer)
 {
-	office_begin();
-	clerk_open(&clerk);
+	sim_udp_servers_begin();
+	sim_udp_worker_open(&worker);
 	book_open(&book, address, answer);
-	EXPECT(desk_open(&desk, &clerk, &book, false) == 0);
-	clerk_run(&clerk, 1);
+	EXPECT(udp_server_open(&server, &worker, &book, false) == 0);
+	sim_udp_worker_run(&worker, 1);
 }
 
 static void end(void)
 {
-	clerk_expect(&clerk, &book);
-	desk_close(&desk);
-	desk_close(&desk); /* is done only once */
+	sim_udp_worker_expect(&worker, &book);
+	udp_server_close(&server);
+	udp_server_close(&server); /* is done only once */
 	book_close(&book);
-	clerk_close(&clerk);
-	office_end();
+	sim_udp_worker_close(&worker);
+	sim_udp_servers_end();
 }
 
 static unsigned long receiving_calls(void)
@@ -55,14 +55,14 @@ START_TEST(one_at_a_time_is_three_calls)
 	for (unsigned i = 0; i < 200; i++) {
 		kernel_count_anew();
 		EXPECT(book_post(&book, i, sizes[i % 5], 0) == 1);
-		loop_pass(&clerk.loop, -1);
+		loop_pass(&worker.loop, -1);
 		EXPECT(!book.owed_n);
 		EXPECT(kernel.calls[KERNEL_epoll_wait] == 1);
 		EXPECT(receiving_calls() == 1 && sending_calls() == 1);
 		EXPECT_MSG(kernel_calls_all() == 3, "%lu calls", kernel_calls_all());
 		/* And sleeps: nothing is there, nothing is armed. */
-		loop_pass(&clerk.loop, -1);
-		EXPECT(mailroom.wait_asked == -1 && kernel_calls_all() == 4);
+		loop_pass(&worker.loop, -1);
+		EXPECT(sim_udp.wait_asked == -1 && kernel_calls_all() == 4);
 	}
 	end();
 }
@@ -78,7 +78,7 @@ static void post_all_sizes(void)
 		(void)book_post(&book, i + 100, 10 * sizes[i] < 30000 ? 10 * sizes[i] : 3000,
 				sizes[i]);
 		(void)book_post(&book, i + 50, 7 + 5 * sizes[i % 9], sizes[i % 9]);
-		clerk_run(&clerk, 1);
+		sim_udp_worker_run(&worker, 1);
 		EXPECT(!book.owed_n);
 	}
 }
@@ -88,10 +88,10 @@ START_TEST(each_size_comes_back_from_the_address_asked)
 	for (enum answer answer = ANSWER_ECHO; answer <= ANSWER_NONE; answer++) {
 		begin(addresses[_i], answer);
 		post_all_sizes();
-		clerk_show_many(&clerk, &book);
+		sim_udp_worker_show_many(&worker, &book);
 		post_all_sizes();
 		if (answer == ANSWER_NONE)
-			EXPECT(!book.box->sent_n && !clerk.stats.datagrams_answered);
+			EXPECT(!book.box->sent_n && !worker.stats.datagrams_answered);
 		end();
 	}
 }
@@ -100,12 +100,12 @@ END_TEST
 START_TEST(many_are_few_calls)
 {
 	begin(addresses[_i], ANSWER_ECHO);
-	clerk_show_many(&clerk, &book);
+	sim_udp_worker_show_many(&worker, &book);
 	kernel_count_anew();
 	for (unsigned i = 0; i < 320; i++)
 		EXPECT(book_post(&book, i, 64, 0) == 1);
-	clerk_run(&clerk, 0);
-	EXPECT(!book.owed_n && clerk.stats.datagrams_dropped == 0);
+	sim_udp_worker_run(&worker, 0);
+	EXPECT(!book.owed_n && worker.stats.datagrams_dropped == 0);
 	/* Ten batches in three turns, and a look whether there is more. */
 	EXPECT(receiving_calls() <= 11 && sending_calls() <= 10);
 	EXPECT(kernel_calls_all() <= 11 + 10 + 5);
@@ -118,25 +118,25 @@ START_TEST(trains_come_and_leave_as_trains)
 	unsigned long steps;
 
 	begin(addresses[_i], ANSWER_ECHO);
-	clerk_show_many(&clerk, &book);
-	steps = mailroom.steps[MAIL_SEND];
+	sim_udp_worker_show_many(&worker, &book);
+	steps = sim_udp.steps[MAIL_SEND];
 	EXPECT(book_post(&book, 3, 10 * 100 + 7, 100) == 11);
-	loop_pass(&clerk.loop, 0);
-	EXPECT(mailroom.steps[MAIL_SEND] == steps + 1);
+	loop_pass(&worker.loop, 0);
+	EXPECT(sim_udp.steps[MAIL_SEND] == steps + 1);
 	/* Longer than 64 may be: 128 are what newer kernels put together. */
 	EXPECT(book_post(&book, 3, 128 * 500, 500) == 128);
 	EXPECT(book_post(&book, 3, 100 * 1, 1) == 100);
-	loop_pass(&clerk.loop, 0);
-	EXPECT(mailroom.steps[MAIL_SEND] == steps + 5);
+	loop_pass(&worker.loop, 0);
+	EXPECT(sim_udp.steps[MAIL_SEND] == steps + 5);
 	/* Single ones of one peer are put together, whatever lies between their bytes. */
 	for (int i = 0; i < 20; i++)
 		EXPECT(book_post(&book, 3, i < 19 ? 300 : 200, 0) == 1);
-	loop_pass(&clerk.loop, 0);
-	EXPECT(mailroom.steps[MAIL_SEND] == steps + 6);
+	loop_pass(&worker.loop, 0);
+	EXPECT(sim_udp.steps[MAIL_SEND] == steps + 6);
 	/* Those that fit no packet leave alone. */
 	EXPECT(book_post(&book, 3, 5 * 1453, 1453) == 5);
-	loop_pass(&clerk.loop, 0);
-	EXPECT(mailroom.steps[MAIL_SEND] == steps + 11);
+	loop_pass(&worker.loop, 0);
+	EXPECT(sim_udp.steps[MAIL_SEND] == steps + 11);
 	EXPECT(!book.owed_n);
 	end();
 }
@@ -148,7 +148,7 @@ START_TEST(who_differs_in_one_thing_has_a_train_of_his_own)
 	static const unsigned others[] = {1, BOOK_ASKS_ANOTHER, 2 * BOOK_ASKS_ANOTHER};
 
 	begin(addresses[_i], ANSWER_ECHO);
-	clerk_show_many(&clerk, &book);
+	sim_udp_worker_show_many(&worker, &book);
 	for (unsigned peer = 0; peer < 4; peer += 2) {
 		for (size_t k = 0; k < 3; k++) {
 			for (int i = 0; i < 9; i++) {
@@ -156,7 +156,7 @@ START_TEST(who_differs_in_one_thing_has_a_train_of_his_own)
 				(void)book_post(&book, peer + others[k], 100, 0);
 				(void)book_post(&book, peer + others[k], 100, 0);
 			}
-			clerk_run(&clerk, 1);
+			sim_udp_worker_run(&worker, 1);
 			EXPECT(!book.owed_n);
 		}
 	}
@@ -170,7 +170,7 @@ START_TEST(a_train_that_is_refused_leaves_in_pieces)
 
 	for (size_t k = 0; k < 6; k++) {
 		begin(addresses[_i], ANSWER_ECHO);
-		clerk_show_many(&clerk, &book);
+		sim_udp_worker_show_many(&worker, &book);
 		if (k < 5)
 			book.box->train_error = errors[k];
 		else
@@ -183,11 +183,11 @@ START_TEST(a_train_that_is_refused_leaves_in_pieces)
 		/* A full queue between two of the pieces. */
 		book.box->send_max = 9000;
 		for (int i = 0; i < 300 && book.owed_n; i++) {
-			clerk_run(&clerk, 0);
-			mailbox_drain(book.box, 1 + (size_t)i * 37 % 3000);
+			sim_udp_worker_run(&worker, 0);
+			sim_socket_drain(book.box, 1 + (size_t)i * 37 % 3000);
 		}
 		EXPECT(!book.owed_n);
-		EXPECT(!clerk.stats.datagram_send_errors);
+		EXPECT(!worker.stats.datagram_send_errors);
 		end();
 	}
 }
@@ -198,35 +198,35 @@ START_TEST(a_full_send_queue_is_waited_for)
 	unsigned long before;
 
 	begin(addresses[_i], ANSWER_ECHO);
-	clerk_show_many(&clerk, &book);
-	before = clerk.stats.datagram_send_waits;
+	sim_udp_worker_show_many(&worker, &book);
+	before = worker.stats.datagram_send_waits;
 	book.box->send_max = 8000;
 	for (unsigned i = 0; i < 100; i++)
 		(void)book_post(&book, i, 1000, 0);
-	clerk_run(&clerk, 0);
-	EXPECT(clerk.stats.datagram_send_waits == before + 1);
-	EXPECT(book_in_hand(&book) > 0 && book_in_hand(&book) < QUESTIONS_BATCH);
+	sim_udp_worker_run(&worker, 0);
+	EXPECT(worker.stats.datagram_send_waits == before + 1);
+	EXPECT(book_in_hand(&book) > 0 && book_in_hand(&book) < UDP_RX_BATCH);
 	/* While there is no room it sleeps, and what comes waits where it is, or is dropped. */
 	for (int i = 0; i < 2000; i++)
 		(void)book_post(&book, (unsigned)i, 1000, 0);
 	EXPECT(book.box->drops > 0);
 	kernel_count_anew();
 	for (int i = 0; i < 100; i++)
-		loop_pass(&clerk.loop, -1);
-	EXPECT(mailroom.wait_asked == -1 && kernel_calls_all() == 100);
+		loop_pass(&worker.loop, -1);
+	EXPECT(sim_udp.wait_asked == -1 && kernel_calls_all() == 100);
 	for (int i = 0; i < 3000 && book.owed_n; i++) {
-		mailbox_drain(book.box, 900);
-		clerk_run(&clerk, 0);
+		sim_socket_drain(book.box, 900);
+		sim_udp_worker_run(&worker, 0);
 	}
 	EXPECT(!book.owed_n);
 	/* It listens for questions again, and not for room. */
-	mailbox_drain(book.box, SIZE_MAX);
-	clerk_run(&clerk, 0);
+	sim_socket_drain(book.box, SIZE_MAX);
+	sim_udp_worker_run(&worker, 0);
 	kernel_count_anew();
 	(void)book_post(&book, 1, 10, 0);
-	loop_pass(&clerk.loop, 0);
+	loop_pass(&worker.loop, 0);
 	EXPECT(!book.owed_n && kernel_calls_all() == 3);
-	EXPECT(clerk.stats.datagrams_dropped == book.box->drops);
+	EXPECT(worker.stats.datagrams_dropped == book.box->drops);
 	end();
 }
 END_TEST
@@ -235,28 +235,29 @@ START_TEST(one_that_is_blocked_holds_up_no_other)
 {
 	begin(addresses[_i], ANSWER_ECHO);
 	book_open(&other_book, addresses[(_i + 1) % ADDRESSES], ANSWER_ECHO);
-	EXPECT(desk_open(&other_desk, &clerk, &other_book, false) == 0);
-	clerk_show_many(&clerk, &book);
+	EXPECT(udp_server_open(&other_server, &worker, &other_book, false) == 0);
+	sim_udp_worker_show_many(&worker, &book);
 	book.box->send_max = 3000;
 	for (unsigned i = 0; i < 50; i++) {
 		(void)book_post(&book, i, 1000, 0);
 		(void)book_post(&other_book, i, 1000, 0);
-		loop_pass(&clerk.loop, 0);
+		loop_pass(&worker.loop, 0);
 		EXPECT(!other_book.owed_n);
 	}
 	EXPECT(book.owed_n > 40);
 	/* Want of memory, too. */
-	mailbox_drain(book.box, SIZE_MAX);
+	sim_socket_drain(book.box, SIZE_MAX);
 	book.box->send_max = SIZE_MAX;
-	clerk_run(&clerk, 1);
+	sim_udp_worker_run(&worker, 1);
 	EXPECT(!book.owed_n);
-	clerks_expect((struct clerk *[]){&clerk}, 1, (struct book *[]){&book, &other_book}, 2);
-	desk_close(&other_desk);
-	desk_close(&desk);
+	sim_udp_workers_expect((struct sim_udp_worker *[]){&worker}, 1,
+			       (struct book *[]){&book, &other_book}, 2);
+	udp_server_close(&other_server);
+	udp_server_close(&server);
 	book_close(&book);
 	book_close(&other_book);
-	clerk_close(&clerk);
-	office_end();
+	sim_udp_worker_close(&worker);
+	sim_udp_servers_end();
 }
 END_TEST
 
@@ -273,37 +274,38 @@ START_TEST(one_that_never_runs_dry_gives_way)
 
 	begin("[::]:7878", ANSWER_ECHO);
 	book_open(&other_book, "[::1]:7878", ANSWER_ECHO);
-	EXPECT(desk_open(&other_desk, &clerk, &other_book, false) == 0);
-	clerk_show_many(&clerk, &book);
+	EXPECT(udp_server_open(&other_server, &worker, &other_book, false) == 0);
+	sim_udp_worker_show_many(&worker, &book);
 	refill_n = sizes[_i];
 	book.box->queue_max = SIZE_MAX;
 	for (int i = 0; i < 40; i++)
 		(void)book_post(&book, (unsigned)i, refill_n, 0);
 	book.read = refill;
 	for (unsigned i = 0; i < 20; i++) {
-		uint64_t datagrams = clerk.stats.datagrams_received;
-		uint64_t bytes = clerk.stats.received_bytes, yields = clerk.stats.budget_yields;
+		uint64_t datagrams = worker.stats.datagrams_received;
+		uint64_t bytes = worker.stats.received_bytes, yields = worker.stats.budget_yields;
 
 		(void)book_post(&other_book, i, 0, 0);
-		loop_pass(&clerk.loop, -1);
+		loop_pass(&worker.loop, -1);
 		EXPECT(!other_book.owed_n);
-		EXPECT(clerk.stats.datagrams_received - datagrams <=
-		       DATAGRAM_TURN_BATCHES * QUESTIONS_BATCH + 1);
-		EXPECT(clerk.stats.datagrams_received - datagrams >= QUESTIONS_BATCH);
-		EXPECT(clerk.stats.received_bytes - bytes <=
-		       DATAGRAM_TURN_BYTES + QUESTIONS_BATCH * refill_n);
-		EXPECT(clerk.stats.budget_yields == yields + 1);
+		EXPECT(worker.stats.datagrams_received - datagrams <=
+		       DATAGRAM_TURN_BATCHES * UDP_RX_BATCH + 1);
+		EXPECT(worker.stats.datagrams_received - datagrams >= UDP_RX_BATCH);
+		EXPECT(worker.stats.received_bytes - bytes <=
+		       DATAGRAM_TURN_BYTES + UDP_RX_BATCH * refill_n);
+		EXPECT(worker.stats.budget_yields == yields + 1);
 	}
 	book.read = NULL;
-	clerk_run(&clerk, 1);
+	sim_udp_worker_run(&worker, 1);
 	EXPECT(!book.owed_n);
-	clerks_expect((struct clerk *[]){&clerk}, 1, (struct book *[]){&book, &other_book}, 2);
-	desk_close(&other_desk);
-	desk_close(&desk);
+	sim_udp_workers_expect((struct sim_udp_worker *[]){&worker}, 1,
+			       (struct book *[]){&book, &other_book}, 2);
+	udp_server_close(&other_server);
+	udp_server_close(&server);
 	book_close(&book);
 	book_close(&other_book);
-	clerk_close(&clerk);
-	office_end();
+	sim_udp_worker_close(&worker);
+	sim_udp_servers_end();
 }
 END_TEST
 
@@ -311,20 +313,20 @@ END_TEST
 START_TEST(trains_give_way_within_a_batch)
 {
 	begin("[::]:7878", ANSWER_ECHO);
-	clerk_show_many(&clerk, &book);
+	sim_udp_worker_show_many(&worker, &book);
 	EXPECT(book.box->trains);
 	book.box->queue_max = SIZE_MAX;
-	for (unsigned i = 0; i < QUESTIONS_BATCH; i++)
+	for (unsigned i = 0; i < UDP_RX_BATCH; i++)
 		EXPECT(book_post(&book, i, 100, 1) == 100);
 	while (book.owed_n) {
-		uint64_t datagrams = clerk.stats.datagrams_received;
+		uint64_t datagrams = worker.stats.datagrams_received;
 		size_t owed_n = book.owed_n;
 
-		loop_pass(&clerk.loop, 0);
+		loop_pass(&worker.loop, 0);
 		EXPECT(book.owed_n < owed_n); /* no event tells of what is in hand */
-		EXPECT(clerk.stats.datagrams_received - datagrams <= DATAGRAM_TURN_MAX);
+		EXPECT(worker.stats.datagrams_received - datagrams <= DATAGRAM_TURN_MAX);
 	}
-	EXPECT(clerk.stats.budget_yields >= 100 * QUESTIONS_BATCH / DATAGRAM_TURN_MAX);
+	EXPECT(worker.stats.budget_yields >= 100 * UDP_RX_BATCH / DATAGRAM_TURN_MAX);
 	end();
 }
 END_TEST
@@ -342,13 +344,13 @@ START_TEST(who_is_not_answered_is_counted)
 				EXPECT(book_post_tagged(&book, tag, 100) == 1);
 				EXPECT(book_post(&book, 2, 100, 0) == 1);
 				if (!many)
-					clerk_run(&clerk, 1);
+					sim_udp_worker_run(&worker, 1);
 			}
 		}
-		clerk_run(&clerk, 1);
+		sim_udp_worker_run(&worker, 1);
 		EXPECT(!book.owed_n);
-		EXPECT(clerk.stats.datagrams_truncated == 3 + 3u * (unsigned)many);
-		clerk_show_many(&clerk, &book);
+		EXPECT(worker.stats.datagrams_truncated == 3 + 3u * (unsigned)many);
+		sim_udp_worker_show_many(&worker, &book);
 	}
 	end();
 }
@@ -362,8 +364,8 @@ START_TEST(an_address_of_many_answers_nobody)
 	begin(many[_i], ANSWER_ECHO);
 	for (int i = 0; i < 5; i++)
 		EXPECT(book_post_tagged(&book, MAIL_TO_MANY, 100) == 1);
-	clerk_run(&clerk, 1);
-	EXPECT(clerk.stats.datagrams_to_many == 5 && !book.box->sent_n);
+	sim_udp_worker_run(&worker, 1);
+	EXPECT(worker.stats.datagrams_to_many == 5 && !book.box->sent_n);
 	end();
 }
 END_TEST
@@ -374,21 +376,21 @@ START_TEST(over_the_rate_is_not_answered)
 
 	begin(addresses[_i], ANSWER_ECHO);
 	EXPECT(limiter_open(&limiter, 5) == 0);
-	desk.service.limiter = &limiter;
+	server.service.limiter = &limiter;
 	for (unsigned i = 0; i < 60; i++)
 		(void)book_post(&book, 8 * (i / 20), 50, 0); /* three addresses */
-	clerk_run(&clerk, 1);
+	sim_udp_worker_run(&worker, 1);
 	EXPECT(book.box->sent_n == 15);
 	for (unsigned i = 0; i < 60; i++)
 		(void)book_post(&book, 8 * (i / 20), 50, 0);
-	clerk_run(&clerk, 0);
-	EXPECT(book.box->sent_n == 15 && clerk.stats.datagrams_over_rate == 105);
+	sim_udp_worker_run(&worker, 0);
+	EXPECT(book.box->sent_n == 15 && worker.stats.datagrams_over_rate == 105);
 	kernel_advance(1000);
 	EXPECT(book_forget(&book) == 105);
 	for (unsigned i = 0; i < 60; i++)
 		(void)book_post(&book, 8 * (i / 20), 50, 0);
-	clerk_run(&clerk, 0);
-	EXPECT(book.box->sent_n == 30 && clerk.stats.datagrams_over_rate == 150);
+	sim_udp_worker_run(&worker, 0);
+	EXPECT(book.box->sent_n == 30 && worker.stats.datagrams_over_rate == 150);
 	EXPECT(book_forget(&book) == 45);
 	limiter_close(&limiter);
 	end();

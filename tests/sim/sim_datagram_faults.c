@@ -27,14 +27,14 @@ static const int errors[] = {
 
 static const char *const addresses[] = {"127.0.0.1:7878", ":7878", "[::1]:7878"};
 
-static struct clerk clerk;
+static struct sim_udp_worker worker;
 static struct book book;
-static struct desk desk;
+static struct udp_server server;
 
 /* ---- what fails ---- */
 
 static struct {
-	enum mail_step step;
+	enum sim_udp_step step;
 	unsigned long first; /* which of these steps is the first that fails; 0: none */
 	unsigned times;	     /* 0: for a while */
 	int error;
@@ -42,9 +42,9 @@ static struct {
 	unsigned long met;
 } plan;
 
-static int fault(enum mail_step step, struct mailbox *box)
+static int fault(enum sim_udp_step step, struct sim_socket *box)
 {
-	if (!plan.first || step != plan.step || mailroom.steps[step] < plan.first)
+	if (!plan.first || step != plan.step || sim_udp.steps[step] < plan.first)
 		return 0;
 	if (!plan.met)
 		plan.until_us = kernel.now_us + FAULTY_MS * 1000;
@@ -57,10 +57,10 @@ static int fault(enum mail_step step, struct mailbox *box)
 	return plan.error;
 }
 
-static int fault_alone(enum mail_step step, struct mailbox *box)
+static int fault_alone(enum sim_udp_step step, struct sim_socket *box)
 {
 	(void)box;
-	if (step != plan.step || mailroom.steps[step] < plan.first || plan.met >= plan.times)
+	if (step != plan.step || sim_udp.steps[step] < plan.first || plan.met >= plan.times)
 		return 0;
 	plan.met++;
 	return plan.error;
@@ -88,9 +88,9 @@ static unsigned act;
 
 static void script(void)
 {
-	mailroom.alarm_us = kernel.now_us + SCRIPT_MS * 1000;
+	sim_udp.alarm_us = kernel.now_us + SCRIPT_MS * 1000;
 	if (plan.error == EAGAIN && book.box->owed == 1 << 20)
-		mailbox_drain(book.box, SIZE_MAX);
+		sim_socket_drain(book.box, SIZE_MAX);
 	switch (act++) {
 	case 0:
 		(void)book_post(&book, 1, 64, 0);
@@ -122,7 +122,7 @@ static void script(void)
 		break;
 	case 8:
 		book.box->send_max = SIZE_MAX;
-		mailbox_drain(book.box, SIZE_MAX);
+		sim_socket_drain(book.box, SIZE_MAX);
 		break;
 	case 9:
 		book.box->queue_max = 900;
@@ -130,13 +130,13 @@ static void script(void)
 		break;
 	case 10:
 		book.box->queue_max = SIZE_MAX;
-		mailbox_fail(book.box, ECONNREFUSED);
+		sim_socket_fail(book.box, ECONNREFUSED);
 		say_many(3, 100);
 		break;
 	case 11:
 		say_many(1, 100);
-		if (desk_is_open(&desk))
-			desk_stop(&desk);
+		if (udp_server_is_open(&server))
+			udp_server_stop(&server);
 		break;
 	default:
 		break;
@@ -149,35 +149,35 @@ static bool play(const char *address)
 	unsigned passes = 0;
 	int error;
 
-	office_begin();
-	clerk_open(&clerk);
+	sim_udp_servers_begin();
+	sim_udp_worker_open(&worker);
 	book_open(&book, address, ANSWER_ECHO);
-	memset(mailroom.steps, 0, sizeof mailroom.steps);
+	memset(sim_udp.steps, 0, sizeof sim_udp.steps);
 	act = 0;
-	mailroom.fault = fault;
-	mailroom.alarm = script;
-	mailroom.alarm_us = kernel.now_us + SCRIPT_MS * 1000;
+	sim_udp.fault = fault;
+	sim_udp.alarm = script;
+	sim_udp.alarm_us = kernel.now_us + SCRIPT_MS * 1000;
 	kernel_count_anew();
-	error = desk_open(&desk, &clerk, &book, false);
+	error = udp_server_open(&server, &worker, &book, false);
 	if (error) {
-		EXPECT(error == -ENOMEM && plan.step == MAIL_MAP && !desk_is_open(&desk));
+		EXPECT(error == -ENOMEM && plan.step == MAIL_MAP && !udp_server_is_open(&server));
 		return false;
 	}
-	for (; desk_is_open(&desk); passes++) {
+	for (; udp_server_is_open(&server); passes++) {
 		EXPECT_MSG(passes < 3000, "it finds no end, or sleeps for ever");
-		loop_pass(&clerk.loop, -1);
+		loop_pass(&worker.loop, -1);
 	}
-	EXPECT(desk.gone_n == 1);
+	EXPECT(server.gone_n == 1);
 	return true;
 }
 
 static void clear_up(void)
 {
-	mailroom.fault = NULL;
-	mailroom.alarm_us = 0;
+	sim_udp.fault = NULL;
+	sim_udp.alarm_us = 0;
 	book_close(&book);
-	clerk_close(&clerk);
-	office_end();
+	sim_udp_worker_close(&worker);
+	sim_udp_servers_end();
 }
 
 static struct {
@@ -194,13 +194,13 @@ static void play_fairly(const char *address)
 	memset(&plan, 0, sizeof plan);
 	begun_us = (((uint64_t)1 << 32) - 500) * 1000; /* where kernel_begin() begins */
 	EXPECT(play(address));
-	memcpy(fair.steps, mailroom.steps, sizeof fair.steps);
+	memcpy(fair.steps, sim_udp.steps, sizeof fair.steps);
 	fair.calls = kernel_calls_all();
 	fair.us = kernel.now_us - begun_us;
 	book_settle(&book);
-	clerk_expect(&clerk, &book);
-	EXPECT(!book.owed_n && !clerk.stats.datagram_send_errors);
-	EXPECT(clerk.stats.datagrams_dropped == book.box->drops && book.box->drops == 3);
+	sim_udp_worker_expect(&worker, &book);
+	EXPECT(!book.owed_n && !worker.stats.datagram_send_errors);
+	EXPECT(worker.stats.datagrams_dropped == book.box->drops && book.box->drops == 3);
 	clear_up();
 }
 
@@ -236,7 +236,7 @@ static void expect_nothing_lost(void)
 {
 	bool patient = plan.error == EAGAIN || plan.error == EINTR || plan.error == ENOBUFS ||
 		       plan.error == ENOMEM;
-	uint64_t lost = clerk.stats.datagram_send_errors;
+	uint64_t lost = worker.stats.datagram_send_errors;
 
 	if (plan.step != MAIL_SEND || patient)
 		EXPECT_MSG(!lost, "%llu answers were given up", (unsigned long long)lost);
@@ -246,7 +246,7 @@ static void expect_nothing_lost(void)
 	if (plan.step != MAIL_RECEIVE || plan.times == 1)
 		EXPECT_MSG(!book.owed_n, "%zu were not even read", book.owed_n);
 	if (plan.step != MAIL_GET_OPTION && plan.step != MAIL_SET_OPTION)
-		EXPECT(clerk.stats.datagrams_dropped == book.box->drops || plan.step != MAIL_SEND);
+		EXPECT(worker.stats.datagrams_dropped == book.box->drops || plan.step != MAIL_SEND);
 }
 
 static void fail_one(const char *address)
@@ -257,7 +257,7 @@ static void fail_one(const char *address)
 		EXPECT_MSG(plan.met, "it did not come to pass");
 		played_us = kernel.now_us - begun_us;
 		book_settle(&book);
-		clerk_expect(&clerk, &book);
+		sim_udp_worker_expect(&worker, &book);
 		expect_nothing_lost();
 		expect_quiet();
 		expect_soon();
@@ -271,14 +271,14 @@ static void say_how(const char *address)
 
 	if (plan.times)
 		(void)snprintf(times, sizeof times, "%u times", plan.times);
-	(void)snprintf(mailroom_how, sizeof mailroom_how, "%s, %s %lu of %lu, %s, %s", address,
-		       mail_step_names[plan.step], plan.first, fair.steps[plan.step],
+	(void)snprintf(sim_udp_how, sizeof sim_udp_how, "%s, %s %lu of %lu, %s, %s", address,
+		       sim_udp_step_names[plan.step], plan.first, fair.steps[plan.step],
 		       strerror(plan.error), times);
 }
 
 /* Of all pairs of a step and an error, each few-th: so each step has a share of the errors, and
  * each error a share of the steps. */
-static void fail_some(enum mail_step step, const int *which, size_t n, unsigned times,
+static void fail_some(enum sim_udp_step step, const int *which, size_t n, unsigned times,
 		      unsigned long few)
 {
 	unsigned long stride = suite_sanitized() ? 7 : 1;
@@ -300,7 +300,7 @@ static void fail_some(enum mail_step step, const int *which, size_t n, unsigned 
 	}
 }
 
-static void fail_each(enum mail_step step, const int *which, size_t n, unsigned times)
+static void fail_each(enum sim_udp_step step, const int *which, size_t n, unsigned times)
 {
 	fail_some(step, which, n, times, 1);
 }
@@ -359,7 +359,7 @@ START_TEST(binding)
 {
 	static const struct datagram_options wanted = {.reuseport = true, .queue_bytes = 4096};
 	static const struct {
-		enum mail_step step;
+		enum sim_udp_step step;
 		unsigned long k;
 		const char *name;
 	} steps[] = {{MAIL_SOCKET, 1, "socket"},
@@ -373,12 +373,12 @@ START_TEST(binding)
 	struct address address;
 	const char *why;
 
-	office_begin();
-	mailroom.fault = fault;
+	sim_udp_servers_begin();
+	sim_udp.fault = fault;
 	for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
 		for (size_t e = 0; e < ERRORS; e++) {
 			EXPECT(address_parse(&address, ":0", &why));
-			memset(mailroom.steps, 0, sizeof mailroom.steps);
+			memset(sim_udp.steps, 0, sizeof sim_udp.steps);
 			memset(&plan, 0, sizeof plan);
 			plan.step = steps[i].step;
 			plan.first = steps[i].k;
@@ -387,10 +387,10 @@ START_TEST(binding)
 			EXPECT(datagram_bind(&address, &wanted, &why) == -errors[e] && plan.met);
 			EXPECT_MSG(strcmp(why, steps[i].name) == 0, "\"%s\", not \"%s\"", why,
 				   steps[i].name);
-			EXPECT(!mailroom.descriptors);
+			EXPECT(!sim_udp.descriptors);
 		}
 	}
-	office_end();
+	sim_udp_servers_end();
 }
 END_TEST
 
@@ -398,22 +398,22 @@ END_TEST
 
 static void begin(void)
 {
-	office_begin();
-	clerk_open(&clerk);
+	sim_udp_servers_begin();
+	sim_udp_worker_open(&worker);
 	book_open(&book, ":7878", ANSWER_ECHO);
-	EXPECT(desk_open(&desk, &clerk, &book, false) == 0);
+	EXPECT(udp_server_open(&server, &worker, &book, false) == 0);
 	for (unsigned i = 0; !book.box->trains && i < 50; i++) {
 		say_many(2, 100);
-		loop_pass(&clerk.loop, 0);
+		loop_pass(&worker.loop, 0);
 	}
-	clerk_run(&clerk, 1);
+	sim_udp_worker_run(&worker, 1);
 }
 
 static void end(void)
 {
 	book_settle(&book);
-	clerk_expect(&clerk, &book);
-	desk_close(&desk);
+	sim_udp_worker_expect(&worker, &book);
+	udp_server_close(&server);
 	clear_up();
 }
 
@@ -423,18 +423,18 @@ START_TEST(an_error_of_another_costs_no_answer)
 	begin();
 	book.box->send_max = 2000;
 	say_many(20, 900);
-	clerk_run(&clerk, 1);
+	sim_udp_worker_run(&worker, 1);
 	for (int i = 0; i < 10; i++) {
-		mailbox_fail(book.box, i % 2 ? ECONNREFUSED : EHOSTUNREACH);
-		clerk_run(&clerk, i % 3 ? 20 : 0); /* there is no room still */
-		EXPECT(!clerk.stats.datagram_send_errors && book.owed_n);
+		sim_socket_fail(book.box, i % 2 ? ECONNREFUSED : EHOSTUNREACH);
+		sim_udp_worker_run(&worker, i % 3 ? 20 : 0); /* there is no room still */
+		EXPECT(!worker.stats.datagram_send_errors && book.owed_n);
 	}
 	for (int i = 0; i < 100 && book.owed_n; i++) {
-		mailbox_fail(book.box, ECONNREFUSED);
-		mailbox_drain(book.box, SIZE_MAX);
-		clerk_run(&clerk, 20);
+		sim_socket_fail(book.box, ECONNREFUSED);
+		sim_socket_drain(book.box, SIZE_MAX);
+		sim_udp_worker_run(&worker, 20);
 	}
-	EXPECT(!clerk.stats.datagram_send_errors && !book.owed_n);
+	EXPECT(!worker.stats.datagram_send_errors && !book.owed_n);
 	end();
 }
 END_TEST
@@ -443,11 +443,11 @@ START_TEST(an_error_of_another_delays_no_question)
 {
 	begin();
 	for (unsigned i = 0; i < 20; i++) {
-		mailbox_fail(book.box, ECONNREFUSED);
-		clerk_run(&clerk, i % 2);
+		sim_socket_fail(book.box, ECONNREFUSED);
+		sim_udp_worker_run(&worker, i % 2);
 		(void)book_post(&book, i, 100, 0);
-		mailbox_fail(book.box, ECONNREFUSED);
-		clerk_run(&clerk, 0);
+		sim_socket_fail(book.box, ECONNREFUSED);
+		sim_udp_worker_run(&worker, 0);
 		EXPECT_MSG(!book.owed_n, "it rests");
 	}
 	end();
@@ -460,17 +460,17 @@ START_TEST(no_room_in_spite_of_room_does_not_spin)
 {
 	begin();
 	plan.step = MAIL_SEND;
-	plan.first = mailroom.steps[MAIL_SEND] + 3;
+	plan.first = sim_udp.steps[MAIL_SEND] + 3;
 	plan.times = 100;
 	plan.error = EWOULDBLOCK;
-	mailroom.fault = fault_alone;
+	sim_udp.fault = fault_alone;
 	say_many(20, 900);
 	kernel_count_anew();
-	clerk_run(&clerk, 400);
+	sim_udp_worker_run(&worker, 400);
 	EXPECT(book.owed_n == 18);
 	EXPECT(kernel_calls_all() - kernel.calls[KERNEL_epoll_wait] < 200);
-	clerk_run(&clerk, 700);
-	EXPECT(!book.owed_n && !clerk.stats.datagram_send_errors);
+	sim_udp_worker_run(&worker, 700);
+	EXPECT(!book.owed_n && !worker.stats.datagram_send_errors);
 	end();
 }
 END_TEST
@@ -479,15 +479,15 @@ START_TEST(who_never_has_memory_is_given_up_at_last)
 {
 	begin();
 	plan.step = MAIL_SEND;
-	plan.first = mailroom.steps[MAIL_SEND] + 1;
+	plan.first = sim_udp.steps[MAIL_SEND] + 1;
 	plan.times = 3 * DELAYS_ENOUGH;
 	plan.error = ENOBUFS;
-	mailroom.fault = fault_alone;
+	sim_udp.fault = fault_alone;
 	say_many(5, 900);
-	clerk_run(&clerk, DELAYS_ENOUGH * DATAGRAM_RETRY_MS);
-	EXPECT(clerk.stats.datagram_send_errors == 1);
-	clerk_run(&clerk, 2 * DELAYS_ENOUGH * DATAGRAM_RETRY_MS);
-	EXPECT(clerk.stats.datagram_send_errors == 3 && book.owed_n == 3);
+	sim_udp_worker_run(&worker, DELAYS_ENOUGH * DATAGRAM_RETRY_MS);
+	EXPECT(worker.stats.datagram_send_errors == 1);
+	sim_udp_worker_run(&worker, 2 * DELAYS_ENOUGH * DATAGRAM_RETRY_MS);
+	EXPECT(worker.stats.datagram_send_errors == 3 && book.owed_n == 3);
 	end();
 }
 END_TEST

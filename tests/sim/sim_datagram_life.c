@@ -6,9 +6,9 @@
  */
 #include "tests/support/sim/sim_udp_servers.h"
 
-static struct clerk clerk, other_clerk;
+static struct sim_udp_worker worker, other_worker;
 static struct book book;
-static struct desk desk, other_desk;
+static struct udp_server server, other_server;
 
 static const char *const addresses[] = {"127.0.0.1:7878", "0.0.0.0:7878", "[::1]:7878", "[::]:7878",
 					":7878"};
@@ -16,21 +16,21 @@ static const char *const addresses[] = {"127.0.0.1:7878", "0.0.0.0:7878", "[::1]
 
 static void begin(const char *address, enum answer answer)
 {
-	office_begin();
-	clerk_open(&clerk);
+	sim_udp_servers_begin();
+	sim_udp_worker_open(&worker);
 	book_open(&book, address, answer);
-	EXPECT(desk_open(&desk, &clerk, &book, false) == 0);
-	clerk_run(&clerk, 1);
+	EXPECT(udp_server_open(&server, &worker, &book, false) == 0);
+	sim_udp_worker_run(&worker, 1);
 }
 
 static void end(void)
 {
-	clerk_expect(&clerk, &book);
-	desk_close(&desk);
-	desk_close(&desk); /* is done only once */
+	sim_udp_worker_expect(&worker, &book);
+	udp_server_close(&server);
+	udp_server_close(&server); /* is done only once */
 	book_close(&book);
-	clerk_close(&clerk);
-	office_end();
+	sim_udp_worker_close(&worker);
+	sim_udp_servers_end();
 }
 
 static const unsigned waiting[] = {0, 1, 2, 15, 16, 17, 31, 32, 33, 64, 96, 97, 127, 128, 129, 300};
@@ -42,31 +42,31 @@ static void stops(bool many, unsigned n, size_t bytes)
 
 	begin("[::]:7878", ANSWER_ECHO);
 	if (many)
-		clerk_show_many(&clerk, &book);
+		sim_udp_worker_show_many(&worker, &book);
 	book.box->queue_max = 1; /* room for one: two are dropped, and nothing behind them */
 	for (unsigned i = 0; i < 3; i++)
 		(void)book_post(&book, i, bytes, 0);
-	clerk_run(&clerk, 1);
+	sim_udp_worker_run(&worker, 1);
 	book.box->queue_max = SIZE_MAX;
 	for (unsigned i = 0; i < n; i++)
 		(void)book_post(&book, i, bytes, 0);
-	desk_stop(&desk);
+	udp_server_stop(&server);
 	drops = book.box->drops;
 	/* Who asks now is not let in, however long it takes. */
-	for (unsigned i = 0; desk_is_open(&desk); i++) {
+	for (unsigned i = 0; udp_server_is_open(&server); i++) {
 		EXPECT_MSG(i < 100, "it does not end");
 		EXPECT(book_post(&book, i, 10, 0) == 0);
-		loop_pass(&clerk.loop, 0);
+		loop_pass(&worker.loop, 0);
 	}
-	EXPECT(desk.gone_n == 1 && !book.owed_n);
-	EXPECT(clerk.stats.datagrams_dropped == drops);
+	EXPECT(server.gone_n == 1 && !book.owed_n);
+	EXPECT(worker.stats.datagrams_dropped == drops);
 	kernel_count_anew();
-	clerk_run(&clerk, 50);
-	EXPECT(kernel_calls_all() == kernel.calls[KERNEL_epoll_wait] && desk.gone_n == 1);
-	desk_stop(&desk); /* is nothing to one that has gone */
-	desk_leave(&desk);
-	clerk_run(&clerk, 1);
-	EXPECT(desk.gone_n == 1);
+	sim_udp_worker_run(&worker, 50);
+	EXPECT(kernel_calls_all() == kernel.calls[KERNEL_epoll_wait] && server.gone_n == 1);
+	udp_server_stop(&server); /* is nothing to one that has gone */
+	udp_server_leave(&server);
+	sim_udp_worker_run(&worker, 1);
+	EXPECT(server.gone_n == 1);
 	end();
 }
 
@@ -75,20 +75,20 @@ START_TEST(a_successor_counts_what_was_dropped_since)
 {
 	static const uint32_t counted[] = {0, 1000, 0x7fffffff, 0x90000000, 0xffffffff};
 
-	office_begin();
-	clerk_open(&clerk);
+	sim_udp_servers_begin();
+	sim_udp_worker_open(&worker);
 	book_open(&book, "127.0.0.1:7878", ANSWER_ECHO);
 	book.dropped = counted[_i];
 	book.box->drops = counted[_i] + 7; /* while nobody served it */
-	EXPECT(desk_open(&desk, &clerk, &book, false) == 0);
-	EXPECT(clerk.stats.datagrams_dropped == 7);
+	EXPECT(udp_server_open(&server, &worker, &book, false) == 0);
+	EXPECT(worker.stats.datagrams_dropped == 7);
 	(void)book_post(&book, 1, 10, 0);
-	clerk_run(&clerk, 1);
-	EXPECT(clerk.stats.datagrams_dropped == 7 && book.dropped == counted[_i] + 7);
-	desk_close(&desk);
+	sim_udp_worker_run(&worker, 1);
+	EXPECT(worker.stats.datagrams_dropped == 7 && book.dropped == counted[_i] + 7);
+	udp_server_close(&server);
 	book_close(&book);
-	clerk_close(&clerk);
-	office_end();
+	sim_udp_worker_close(&worker);
+	sim_udp_servers_end();
 }
 END_TEST
 
@@ -106,13 +106,13 @@ START_TEST(drops_are_counted_where_never_two_wait)
 {
 	begin(addresses[_i], ANSWER_ECHO);
 	book.box->queue_max = 1;
-	for (unsigned i = 0; i < 2 * QUESTIONS_LOOK; i++) {
+	for (unsigned i = 0; i < 2 * UDP_RX_LOOK; i++) {
 		(void)book_post(&book, 1, 100, 0);
 		(void)book_post(&book, 2, 100, 0);
-		clerk_run(&clerk, 0);
+		sim_udp_worker_run(&worker, 0);
 	}
-	EXPECT(book.box->drops == 2 * QUESTIONS_LOOK);
-	EXPECT(clerk.stats.datagrams_dropped >= QUESTIONS_LOOK);
+	EXPECT(book.box->drops == 2 * UDP_RX_LOOK);
+	EXPECT(worker.stats.datagrams_dropped >= UDP_RX_LOOK);
 	end();
 }
 END_TEST
@@ -123,14 +123,14 @@ START_TEST(stop_waits_for_room_to_send)
 	book.box->send_max = 2000;
 	for (unsigned i = 0; i < 300; i++)
 		(void)book_post(&book, i, 500, 0);
-	clerk_run(&clerk, 1);
-	desk_stop(&desk);
-	for (int i = 0; i < 1000 && desk_is_open(&desk); i++) {
-		clerk_run(&clerk, DATAGRAM_RETRY_MS);
-		EXPECT(desk_is_open(&desk) == (book.owed_n > 0));
-		mailbox_drain(book.box, 700);
+	sim_udp_worker_run(&worker, 1);
+	udp_server_stop(&server);
+	for (int i = 0; i < 1000 && udp_server_is_open(&server); i++) {
+		sim_udp_worker_run(&worker, DATAGRAM_RETRY_MS);
+		EXPECT(udp_server_is_open(&server) == (book.owed_n > 0));
+		sim_socket_drain(book.box, 700);
 	}
-	EXPECT(desk.gone_n == 1 && !book.owed_n);
+	EXPECT(server.gone_n == 1 && !book.owed_n);
 	end();
 }
 END_TEST
@@ -141,24 +141,24 @@ START_TEST(leave_leaves_the_rest_to_its_successor)
 	size_t hand;
 
 	begin(addresses[_i], ANSWER_ECHO);
-	clerk_show_many(&clerk, &book);
+	sim_udp_worker_show_many(&worker, &book);
 	book.box->send_max = 2000;
 	for (unsigned i = 0; i < 200; i++)
 		(void)book_post(&book, i, 500 + i, 0);
-	clerk_run(&clerk, 1);
+	sim_udp_worker_run(&worker, 1);
 	hand = book_in_hand(&book);
-	EXPECT(hand > 0 && hand < QUESTIONS_BATCH);
-	desk_leave(&desk);
-	for (int i = 0; i < 100 && desk_is_open(&desk); i++) {
+	EXPECT(hand > 0 && hand < UDP_RX_BATCH);
+	udp_server_leave(&server);
+	for (int i = 0; i < 100 && udp_server_is_open(&server); i++) {
 		EXPECT(book_in_hand(&book) > 0);
-		clerk_run(&clerk, 1);
-		mailbox_drain(book.box, 700);
+		sim_udp_worker_run(&worker, 1);
+		sim_socket_drain(book.box, 700);
 	}
-	EXPECT(desk.gone_n == 1 && !book_in_hand(&book) && book.owed_n > 100);
-	EXPECT(desk_open(&desk, &clerk, &book, false) == 0);
+	EXPECT(server.gone_n == 1 && !book_in_hand(&book) && book.owed_n > 100);
+	EXPECT(udp_server_open(&server, &worker, &book, false) == 0);
 	for (int i = 0; i < 1000 && book.owed_n; i++) {
-		clerk_run(&clerk, 0);
-		mailbox_drain(book.box, 700);
+		sim_udp_worker_run(&worker, 0);
+		sim_socket_drain(book.box, 700);
 	}
 	EXPECT(!book.owed_n);
 	end();
@@ -169,46 +169,46 @@ END_TEST
 START_TEST(close_loses_what_is_in_hand_only)
 {
 	begin(addresses[_i], ANSWER_ECHO);
-	clerk_show_many(&clerk, &book);
+	sim_udp_worker_show_many(&worker, &book);
 	book.box->send_max = 2000;
 	for (unsigned i = 0; i < 200; i++)
 		(void)book_post(&book, i, 500 + i, 0);
-	clerk_run(&clerk, 1);
-	desk_close(&desk);
-	EXPECT(book_forget(&book) < QUESTIONS_BATCH);
-	mailbox_drain(book.box, SIZE_MAX);
+	sim_udp_worker_run(&worker, 1);
+	udp_server_close(&server);
+	EXPECT(book_forget(&book) < UDP_RX_BATCH);
+	sim_socket_drain(book.box, SIZE_MAX);
 	book.box->send_max = SIZE_MAX;
-	EXPECT(desk_open(&desk, &clerk, &book, false) == 0);
-	clerk_run(&clerk, 1);
-	EXPECT(!book.owed_n && desk.gone_n == 0);
+	EXPECT(udp_server_open(&server, &worker, &book, false) == 0);
+	sim_udp_worker_run(&worker, 1);
+	EXPECT(!book.owed_n && server.gone_n == 0);
 	end();
 }
 END_TEST
 
-/* ---- several clerks at one mailbox ---- */
+/* ---- several workers at one sim_socket ---- */
 
-static struct clerk *const both[] = {&clerk, &other_clerk};
+static struct sim_udp_worker *const both[] = {&worker, &other_worker};
 
 static void begin_both(const char *address)
 {
-	office_begin();
-	clerk_open(&clerk);
-	clerk_open(&other_clerk);
+	sim_udp_servers_begin();
+	sim_udp_worker_open(&worker);
+	sim_udp_worker_open(&other_worker);
 	book_open(&book, address, ANSWER_ECHO);
-	EXPECT(desk_open(&desk, &clerk, &book, true) == 0);
-	EXPECT(desk_open(&other_desk, &other_clerk, &book, true) == 0);
-	clerks_run(both, 2, 1);
+	EXPECT(udp_server_open(&server, &worker, &book, true) == 0);
+	EXPECT(udp_server_open(&other_server, &other_worker, &book, true) == 0);
+	sim_udp_workers_run(both, 2, 1);
 }
 
 static void end_both(void)
 {
-	clerks_expect(both, 2, (struct book *[]){&book}, 1);
-	desk_close(&desk);
-	desk_close(&other_desk);
+	sim_udp_workers_expect(both, 2, (struct book *[]){&book}, 1);
+	udp_server_close(&server);
+	udp_server_close(&other_server);
 	book_close(&book);
-	clerk_close(&clerk);
-	clerk_close(&other_clerk);
-	office_end();
+	sim_udp_worker_close(&worker);
+	sim_udp_worker_close(&other_worker);
+	sim_udp_servers_end();
 }
 
 /* One asks the kernel for trains; the other, which has seen no more than one at a time, gets
@@ -216,31 +216,31 @@ static void end_both(void)
 START_TEST(a_train_that_somebody_else_asked_for_is_no_datagram)
 {
 	begin_both(addresses[_i]);
-	desk_close(&other_desk);
-	clerk_show_many(&clerk, &book);
-	desk_leave(&desk);
-	clerk_run(&clerk, 1);
-	EXPECT(desk_open(&desk, &clerk, &book, true) == 0);
+	udp_server_close(&other_server);
+	sim_udp_worker_show_many(&worker, &book);
+	udp_server_leave(&server);
+	sim_udp_worker_run(&worker, 1);
+	EXPECT(udp_server_open(&server, &worker, &book, true) == 0);
 	EXPECT(book_post(&book, 3, 1000, 100) == 10);
-	clerks_run(both, 2, 1);
+	sim_udp_workers_run(both, 2, 1);
 	EXPECT(!book.owed_n);
-	desk_close(&desk);
+	udp_server_close(&server);
 	book.box->trains = false;
-	EXPECT(desk_open(&desk, &clerk, &book, true) == 0);
-	EXPECT(desk_open(&other_desk, &other_clerk, &book, true) == 0);
-	clerks_run(both, 2, 1);
+	EXPECT(udp_server_open(&server, &worker, &book, true) == 0);
+	EXPECT(udp_server_open(&other_server, &other_worker, &book, true) == 0);
+	sim_udp_workers_run(both, 2, 1);
 	/* The first one is awake and busy: it sees many. Then the second one is woken. */
 	while (!book.box->trains) {
 		(void)book_post(&book, 1, 100, 0);
 		(void)book_post(&book, 2, 100, 0);
-		loop_pass(&clerk.loop, 0);
+		loop_pass(&worker.loop, 0);
 	}
 	while (book.owed_n)
-		loop_pass(&clerk.loop, 0);
-	desk_leave(&desk);
-	clerk_run(&clerk, 1);
+		loop_pass(&worker.loop, 0);
+	udp_server_leave(&server);
+	sim_udp_worker_run(&worker, 1);
 	EXPECT(book_post(&book, 3, 1000, 100) == 10);
-	clerks_run(both, 2, 1);
+	sim_udp_workers_run(both, 2, 1);
 	EXPECT(!book.owed_n);
 	end_both();
 }
@@ -253,10 +253,10 @@ START_TEST(nobody_sleeps_on_what_one_who_leaves_was_woken_for)
 		begin_both(addresses[_i]);
 		for (unsigned i = 0; i < n; i++)
 			(void)book_post(&book, i, 100, 0);
-		desk_leave(&desk);
-		loop_pass(&clerk.loop, 0);
-		clerks_run(both, 2, 1);
-		EXPECT(!desk_is_open(&desk) && !book.owed_n);
+		udp_server_leave(&server);
+		loop_pass(&worker.loop, 0);
+		sim_udp_workers_run(both, 2, 1);
+		EXPECT(!udp_server_is_open(&server) && !book.owed_n);
 		end_both();
 	}
 }
@@ -269,25 +269,25 @@ START_TEST(drops_are_counted_once_by_all)
 		book.box->queue_max = 10000;
 		for (unsigned i = 0; i < 100; i++)
 			(void)book_post(&book, i, 200, 0);
-		clerks_run(both, 2, 1);
+		sim_udp_workers_run(both, 2, 1);
 		book.box->queue_max = SIZE_MAX;
 		for (unsigned i = 0; i < 40; i++)
 			(void)book_post(&book, i, 200, 0);
 		if (round % 2)
-			loop_pass(&other_clerk.loop, 0);
-		clerks_run(both, 2, 1);
-		EXPECT(clerk.stats.datagrams_dropped + other_clerk.stats.datagrams_dropped ==
+			loop_pass(&other_worker.loop, 0);
+		sim_udp_workers_run(both, 2, 1);
+		EXPECT(worker.stats.datagrams_dropped + other_worker.stats.datagrams_dropped ==
 		       book.box->drops);
 	}
 	EXPECT(book.box->drops > 500);
 	/* Both stop. What came after the first did was not dropped as the queue was full. */
 	book.expected.datagrams_dropped = book.box->drops;
-	desk_stop(&desk);
+	udp_server_stop(&server);
 	EXPECT(book_post(&book, 1, 10, 0) == 0);
-	desk_stop(&other_desk);
-	clerks_run(both, 2, 1);
-	EXPECT(!desk_is_open(&desk) && !desk_is_open(&other_desk));
-	EXPECT(clerk.stats.datagrams_dropped + other_clerk.stats.datagrams_dropped ==
+	udp_server_stop(&other_server);
+	sim_udp_workers_run(both, 2, 1);
+	EXPECT(!udp_server_is_open(&server) && !udp_server_is_open(&other_server));
+	EXPECT(worker.stats.datagrams_dropped + other_worker.stats.datagrams_dropped ==
 	       book.expected.datagrams_dropped);
 	end_both();
 }

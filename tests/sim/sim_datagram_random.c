@@ -1,6 +1,6 @@
 /*
  * Sockets of datagrams at random: questions of all kinds, full queues, errors of any call at
- * any time, clerks that stop, leave, die and come again, one mailbox of three shared by both.
+ * any time, workers that stop, leave, die and come again, one sim_socket of three shared by both.
  * When all is over, every question that was read has its answer, or the kernel refused it.
  *
  * A run follows from its seed, which is told where it fails; SIM_SEED=n runs that one alone.
@@ -10,21 +10,21 @@
 
 #include "tests/support/sim/sim_udp_servers.h"
 
-#define CLERKS 2
-#define BOOKS  3
-#define SHARED 2 /* this book has a desk at both clerks */
-#define ACTS   600
+#define WORKERS 2
+#define BOOKS	3
+#define SHARED	2 /* this book has a server at both workers */
+#define ACTS	600
 
-static struct clerk clerks[CLERKS];
-static struct clerk *const everyone[CLERKS] = {&clerks[0], &clerks[1]};
+static struct sim_udp_worker workers[WORKERS];
+static struct sim_udp_worker *const everyone[WORKERS] = {&workers[0], &workers[1]};
 static struct book books[BOOKS];
 static struct book *const library[BOOKS] = {&books[0], &books[1], &books[2]};
-static struct desk desks[BOOKS][CLERKS];
+static struct udp_server servers[BOOKS][WORKERS];
 
 static struct {
 	uint64_t seed;
 	size_t fault_every; /* one step in so many fails; 0: none */
-	bool deaths;	    /* some desks are closed with answers in hand */
+	bool deaths;	    /* some servers are closed with answers in hand */
 } run;
 
 static struct {
@@ -44,7 +44,7 @@ static const int errors[] = {EAGAIN,	    EINTR,    ECONNREFUSED, EHOSTUNREACH, E
 			     EADDRNOTAVAIL, ENETDOWN, ENOTCONN};
 #define ERRORS (sizeof errors / sizeof *errors)
 
-static int fault(enum mail_step step, struct mailbox *box)
+static int fault(enum sim_udp_step step, struct sim_socket *box)
 {
 	int error;
 
@@ -110,7 +110,7 @@ static void somebody_asks(struct book *book)
 
 static void kernel_changes(struct book *book)
 {
-	struct mailbox *box = book->box;
+	struct sim_socket *box = book->box;
 
 	switch (below(6)) {
 	case 0:
@@ -126,7 +126,7 @@ static void kernel_changes(struct book *book)
 		box->segment_max = below(2) ? 65535 : below(1500);
 		break;
 	default:
-		mailbox_fail(box, ECONNREFUSED);
+		sim_socket_fail(box, ECONNREFUSED);
 		break;
 	}
 }
@@ -136,38 +136,38 @@ static void open_again(size_t b, size_t c)
 	int error;
 
 	/* The loop still has one that was closed while it was queued. */
-	if (desk_is_open(&desks[b][c]) || desks[b][c].socket.source.queued ||
+	if (udp_server_is_open(&servers[b][c]) || servers[b][c].socket.source.queued ||
 	    (b != SHARED && c != b))
 		return;
-	error = desk_open(&desks[b][c], &clerks[c], &books[b], b == SHARED);
+	error = udp_server_open(&servers[b][c], &workers[c], &books[b], b == SHARED);
 	EXPECT(!error || error == -ENOMEM);
 }
 
 static void everybody_stops(size_t b)
 {
-	for (size_t c = 0; c < CLERKS; c++)
-		if (desk_is_open(&desks[b][c]))
-			desk_stop(&desks[b][c]);
+	for (size_t c = 0; c < WORKERS; c++)
+		if (udp_server_is_open(&servers[b][c]))
+			udp_server_stop(&servers[b][c]);
 }
 
 static void somebody_ends(size_t b)
 {
-	size_t c = b == SHARED ? below(CLERKS) : b;
-	struct desk *desk = &desks[b][c];
+	size_t c = b == SHARED ? below(WORKERS) : b;
+	struct udp_server *server = &servers[b][c];
 
-	if (!desk_is_open(desk))
+	if (!udp_server_is_open(server))
 		return;
 	switch (below(3)) {
 	case 0:
 		everybody_stops(b);
 		break;
 	case 1:
-		desk_leave(desk);
+		udp_server_leave(server);
 		break;
 	default:
 		if (!run.deaths || b == SHARED) /* whose answers were lost, nobody would know */
 			break;
-		desk_close(desk);
+		udp_server_close(server);
 		(void)book_forget(&books[b]);
 		break;
 	}
@@ -185,7 +185,7 @@ static void something_happens(void)
 		somebody_asks(&books[b]);
 		break;
 	case 4:
-		mailbox_drain(books[b].box, below(2) ? below(5000) : SIZE_MAX);
+		sim_socket_drain(books[b].box, below(2) ? below(5000) : SIZE_MAX);
 		break;
 	case 5:
 		kernel_changes(&books[b]);
@@ -196,13 +196,13 @@ static void something_happens(void)
 		break;
 	case 7:
 		books[b].box->filtered = false; /* it is another socket, by now */
-		open_again(b, below(CLERKS));
+		open_again(b, below(WORKERS));
 		break;
 	case 8:
-		clerks_run(everyone, CLERKS, (uint32_t)below(30));
+		sim_udp_workers_run(everyone, WORKERS, (uint32_t)below(30));
 		break;
 	default:
-		loop_pass(&clerks[below(CLERKS)].loop, 0);
+		loop_pass(&workers[below(WORKERS)].loop, 0);
 		break;
 	}
 }
@@ -218,9 +218,9 @@ static void begin(uint64_t seed)
 	run.seed = seed * 0x9e3779b97f4a7c15ULL + 1;
 	run.fault_every = (const size_t[]){0, 200, 30, 5}[below(4)];
 	run.deaths = !below(4);
-	office_begin();
-	for (size_t c = 0; c < CLERKS; c++)
-		clerk_open(&clerks[c]);
+	sim_udp_servers_begin();
+	for (size_t c = 0; c < WORKERS; c++)
+		sim_udp_worker_open(&workers[c]);
 	for (size_t b = 0; b < BOOKS; b++) {
 		enum answer answer = ANSWER_ECHO;
 
@@ -228,35 +228,35 @@ static void begin(uint64_t seed)
 			answer = run.fault_every || b == SHARED ? ANSWER_NONE : ANSWER_CHARGEN;
 		book_open(&books[b], addresses[below(5)], answer);
 		books[b].any_order = b == SHARED;
-		for (size_t c = 0; c < CLERKS; c++)
-			desks[b][c].socket.source.fd = -1;
+		for (size_t c = 0; c < WORKERS; c++)
+			servers[b][c].socket.source.fd = -1;
 	}
-	mailroom.fault = fault;
+	sim_udp.fault = fault;
 	for (size_t b = 0; b < BOOKS; b++)
-		for (size_t c = 0; c < CLERKS; c++)
+		for (size_t c = 0; c < WORKERS; c++)
 			open_again(b, c);
 }
 
 /* From now on nothing is in their way. */
 static void calm_down(void)
 {
-	mailroom.fault = NULL;
+	sim_udp.fault = NULL;
 	for (size_t b = 0; b < BOOKS; b++) {
-		struct mailbox *box = books[b].box;
+		struct sim_socket *box = books[b].box;
 
 		box->train_error = 0;
 		box->send_max = box->queue_max = SIZE_MAX;
-		mailbox_drain(box, SIZE_MAX);
+		sim_socket_drain(box, SIZE_MAX);
 	}
 	/* Those that stop or leave do so, and somebody takes their place. */
-	clerks_run(everyone, CLERKS, 2 * DATAGRAM_RETRY_MS);
+	sim_udp_workers_run(everyone, WORKERS, 2 * DATAGRAM_RETRY_MS);
 	for (size_t b = 0; b < BOOKS; b++) {
 		books[b].box->filtered = false;
-		for (size_t c = 0; c < CLERKS; c++)
+		for (size_t c = 0; c < WORKERS; c++)
 			open_again(b, c);
 		somebody_asks(&books[b]);
 	}
-	clerks_run(everyone, CLERKS, 2 * DATAGRAM_RETRY_MS);
+	sim_udp_workers_run(everyone, WORKERS, 2 * DATAGRAM_RETRY_MS);
 }
 
 static void end(void)
@@ -268,12 +268,12 @@ static void end(void)
 		if (stop)
 			everybody_stops(b);
 	}
-	clerks_run(everyone, CLERKS, 1);
+	sim_udp_workers_run(everyone, WORKERS, 1);
 	for (size_t b = 0; b < BOOKS; b++) {
-		for (size_t c = 0; c < CLERKS; c++) {
-			EXPECT(!stop || !desk_is_open(&desks[b][c]));
-			if (desk_is_open(&desks[b][c]))
-				desk_close(&desks[b][c]);
+		for (size_t c = 0; c < WORKERS; c++) {
+			EXPECT(!stop || !udp_server_is_open(&servers[b][c]));
+			if (udp_server_is_open(&servers[b][c]))
+				udp_server_close(&servers[b][c]);
 		}
 		book_settle(&books[b]);
 		EXPECT(!books[b].owed_n);
@@ -281,18 +281,17 @@ static void end(void)
 		totals.refused += books[b].expected.datagram_send_errors;
 	}
 	if (!run.deaths)
-		clerks_expect(everyone, CLERKS, library, BOOKS);
+		sim_udp_workers_expect(everyone, WORKERS, library, BOOKS);
 	for (size_t b = 0; b < BOOKS; b++)
 		book_close(&books[b]);
-	for (size_t c = 0; c < CLERKS; c++)
-		clerk_close(&clerks[c]);
-	office_end();
+	for (size_t c = 0; c < WORKERS; c++)
+		sim_udp_worker_close(&workers[c]);
+	sim_udp_servers_end();
 }
 
 static void play(uint64_t seed)
 {
-	(void)snprintf(mailroom_how, sizeof mailroom_how, "SIM_SEED=%llu",
-		       (unsigned long long)seed);
+	(void)snprintf(sim_udp_how, sizeof sim_udp_how, "SIM_SEED=%llu", (unsigned long long)seed);
 	begin(seed);
 	for (int i = 0; i < ACTS; i++)
 		something_happens();

@@ -349,7 +349,7 @@ static void use_up_buffers(void)
 		world_wait(&world, 10);
 	}
 	ck_assert_uint_gt(world.stats.buffer_waits, 0);
-	ck_assert_uint_gt(world.table.starved, 0);
+	ck_assert_uint_gt(world.table.awaiting_buffers, 0);
 }
 
 static void reads_everything(struct peer *peer)
@@ -393,7 +393,7 @@ START_TEST(beside_those_who_do_not_read_one_who_does_loses_nothing)
 	/* And nor do those who begin to read at last, one after the other. */
 	for (int i = 0; i < HOARDERS; i++)
 		reads_everything(hoarders[i]);
-	ck_assert_uint_eq(world.table.starved, 0);
+	ck_assert_uint_eq(world.table.awaiting_buffers, 0);
 	peer_finish(reader);
 	hoarders_end();
 	ck_assert_uint_eq(world.stats.closed[CLOSE_eof], HOARDERS + 1);
@@ -433,13 +433,13 @@ START_TEST(a_shortage_that_has_passed_does_not_count)
 	for (int i = 0; i < HOARDERS; i++)
 		reads_everything(hoarders[i]);
 	world_settle(&world);
-	ck_assert_uint_eq(world.table.starved, 0);
+	ck_assert_uint_eq(world.table.awaiting_buffers, 0);
 	world_wait(&world, 600);
 	begin_ms = world.loop.now_ms;
 	for (int i = 0; i < HOARDERS; i++)
 		peer_send(hoarders[i], hoard, HOARD);
 	world_settle(&world);
-	ck_assert_uint_gt(world.table.starved, 0);
+	ck_assert_uint_gt(world.table.awaiting_buffers, 0);
 	while (!world_closed(&world))
 		loop_pass(&world.loop, -1);
 	ck_assert_uint_ge(world.loop.now_ms - begin_ms, 900);
@@ -461,12 +461,12 @@ START_TEST(half_lines_alone_can_use_buffers_up)
 
 	memset(hoard, 'x', sizeof hoard);
 	world_open(&world, "line", (struct conn_limits){WORLD_LIMITS}, BUFFERS_MIN);
-	for (; n < 64 && !world.table.starved; n++) {
+	for (; n < 64 && !world.table.awaiting_buffers; n++) {
 		peers[n] = world_connect(&world);
 		peer_send(peers[n], hoard, 60000);
 		world_settle(&world);
 	}
-	ck_assert_uint_gt(world.table.starved, 0);
+	ck_assert_uint_gt(world.table.awaiting_buffers, 0);
 	world_wait(&world, 2500);
 	ck_assert_uint_gt(world.stats.closed[CLOSE_no_buffers], 0);
 	ck_assert_int_lt((int)world.stats.closed[CLOSE_no_buffers], n);
@@ -493,13 +493,13 @@ static ssize_t no_entropy_yet(void *bytes, size_t n, unsigned int flags)
 /* A master may be asked for a limiter on its loop. */
 START_TEST(a_seed_is_not_waited_for)
 {
-	struct clients clients;
+	struct per_ip clients;
 	struct limiter limiter;
 
 	sys_kernel.getrandom = no_entropy_yet;
-	ck_assert_int_eq(clients_open(&clients, 100, 100, 1), 0);
+	ck_assert_int_eq(per_ip_open(&clients, 100, 100, 1), 0);
 	ck_assert_uint_ne(clients.seed, 0); /* the clock's */
-	clients_close(&clients);
+	per_ip_close(&clients);
 	ck_assert_int_eq(limiter_open(&limiter, 1), 0);
 	ck_assert_uint_ne(limiter.seed, 0);
 	limiter_close(&limiter);

@@ -31,33 +31,35 @@ static struct outcome outcomes[HTTP_CORPUS_N];
 /* ---- a run ---- */
 
 /* Into taken; how many. */
-static size_t run_once(struct world *world, const struct http_entry *entry, struct cutting *cutting)
+static size_t run_once(struct world *world, const struct http_entry *entry,
+		       struct segmenter *segmenter)
 {
 	size_t n;
 
-	cutting->name = entry->name;
-	cutting->in = entry->bytes;
-	cutting->in_n = entry->n;
-	n = cutting_run(world, cutting, taken, sizeof taken);
+	segmenter->name = entry->name;
+	segmenter->in = entry->bytes;
+	segmenter->in_n = entry->n;
+	n = segmenter_run(world, segmenter, taken, sizeof taken);
 	/* Who was told that the connection ends, and sends more, may meet a reset. */
-	EXPECT_MSG(!cutting->was_reset || cutting->reason == CLOSE_finished, "%s: reset",
+	EXPECT_MSG(!segmenter->was_reset || segmenter->reason == CLOSE_finished, "%s: reset",
 		   entry->name);
 	answer_mask_dates(taken, n);
 	return n;
 }
 
 static void run_and_compare(struct world *world, const struct http_entry *entry,
-			    struct cutting cutting, const char *how)
+			    struct segmenter segmenter, const char *how)
 {
 	const struct outcome *outcome = &outcomes[entry - http_corpus];
-	size_t n = run_once(world, entry, &cutting);
+	size_t n = run_once(world, entry, &segmenter);
 
 	EXPECT_MSG(n == outcome->n, "%s, %s: %zu bytes came, not %zu", entry->name, how, n,
 		   outcome->n);
 	EXPECT_MSG(memcmp(taken, outcome->out, n) == 0, "%s, %s: other bytes came", entry->name,
 		   how);
-	EXPECT_MSG(cutting.reason == outcome->reason, "%s, %s: closed for %s, not %s", entry->name,
-		   how, close_reason_name(cutting.reason), close_reason_name(outcome->reason));
+	EXPECT_MSG(segmenter.reason == outcome->reason, "%s, %s: closed for %s, not %s",
+		   entry->name, how, close_reason_name(segmenter.reason),
+		   close_reason_name(outcome->reason));
 }
 
 static void open_world(struct world *world)
@@ -65,11 +67,11 @@ static void open_world(struct world *world)
 	world_open(world, "http", (struct conn_limits){WORLD_LIMITS}, BUFFERS_MIN);
 	world->service.message_max = BODY_MAX;
 	for (size_t i = 0; i < HTTP_CORPUS_N; i++) {
-		struct cutting cutting = {.first = http_corpus[i].n};
+		struct segmenter segmenter = {.first = http_corpus[i].n};
 		struct outcome *outcome = &outcomes[i];
 
-		outcome->n = run_once(world, &http_corpus[i], &cutting);
-		outcome->reason = cutting.reason;
+		outcome->n = run_once(world, &http_corpus[i], &segmenter);
+		outcome->reason = segmenter.reason;
 		outcome->out = malloc(outcome->n + 1);
 		EXPECT(outcome->out);
 		memcpy(outcome->out, taken, outcome->n);
@@ -271,13 +273,13 @@ START_TEST(every_cut_in_two)
 
 		for (size_t cut = 1; cut <= entry->n; cut += step)
 			for (int way = 0; way < 4; way++, runs++) {
-				struct cutting cutting = {.seed = cut,
-							  .first = cut,
-							  .mid_turn = way & 1,
-							  .fin_alone = way & 2};
+				struct segmenter segmenter = {.seed = cut,
+							      .first = cut,
+							      .mid_turn = way & 1,
+							      .fin_alone = way & 2};
 
 				(void)snprintf(how, sizeof how, "cut after %zu, way %d", cut, way);
-				run_and_compare(&world, entry, cutting, how);
+				run_and_compare(&world, entry, segmenter, how);
 			}
 	}
 	(void)printf("FIGURE requests cut in two: %lu runs\n", runs);
@@ -293,14 +295,14 @@ START_TEST(a_byte_at_a_time)
 	open_world(&world);
 	for (size_t i = 0; i < HTTP_CORPUS_N; i++)
 		for (int way = 0; way < 8; way++) {
-			struct cutting cutting = {.seed = 1,
-						  .piece = http_corpus[i].n > 1500 ? 7 : 1,
-						  .mid_turn = way & 1,
-						  .fin_alone = way & 2,
-						  .drain = way & 4 ? 1 : 0,
-						  .space = way & 4 ? 1 : 0};
+			struct segmenter segmenter = {.seed = 1,
+						      .piece = http_corpus[i].n > 1500 ? 7 : 1,
+						      .mid_turn = way & 1,
+						      .fin_alone = way & 2,
+						      .drain = way & 4 ? 1 : 0,
+						      .space = way & 4 ? 1 : 0};
 
-			run_and_compare(&world, &http_corpus[i], cutting, "byte for byte");
+			run_and_compare(&world, &http_corpus[i], segmenter, "byte for byte");
 		}
 	close_world(&world);
 }
@@ -316,17 +318,17 @@ START_TEST(random_cuttings)
 	for (size_t i = 0; i < HTTP_CORPUS_N; i++)
 		for (unsigned long k = 0; k < n; k++) {
 			uint64_t seed = k * 1000003 + i;
-			struct cutting cutting = {.mid_turn = sim_below(&seed, 2),
-						  .fin_alone = sim_below(&seed, 2),
-						  .space = 1 + sim_below(&seed, 300)};
+			struct segmenter segmenter = {.mid_turn = sim_below(&seed, 2),
+						      .fin_alone = sim_below(&seed, 2),
+						      .space = 1 + sim_below(&seed, 300)};
 
-			cutting.drain = 1 + sim_below(&seed, cutting.space);
+			segmenter.drain = 1 + sim_below(&seed, segmenter.space);
 			world.table.limits.high_water = (uint32_t)sim_below(&seed, 600);
 			world.table.limits.low_water =
 			    (uint32_t)sim_below(&seed, world.table.limits.high_water + 1);
-			cutting.seed = seed;
+			segmenter.seed = seed;
 			(void)snprintf(how, sizeof how, "random cutting %lu", k);
-			run_and_compare(&world, &http_corpus[i], cutting, how);
+			run_and_compare(&world, &http_corpus[i], segmenter, how);
 		}
 	ck_assert_uint_gt(world.stats.backpressure_on, 0);
 	(void)printf("FIGURE random cuttings: %lu runs, backpressure %llu times\n",

@@ -254,32 +254,32 @@ END_TEST
 /* Also where it has moved since, with the refusal still to be read. */
 START_TEST(who_is_refused_and_moves_may_go_on_sending)
 {
-	static struct ferry ferry;
+	static struct sim_move move;
 	struct peer *peer;
 	unsigned char bytes[2000];
 	size_t n = 0;
 
-	ferry_open(&ferry, "http", (struct conn_limits){WORLD_LIMITS}, BUFFERS_MIN);
-	peer = world_connect(ferry_here(&ferry));
+	sim_move_open(&move, "http", (struct conn_limits){WORLD_LIMITS}, BUFFERS_MIN);
+	peer = world_connect(sim_move_here(&move));
 	peer->space = 20;
 	peer_text(peer, "POST /echo HTTP/1.1\r\nHost: weir\r\n\r\n");
-	ferry_settle(&ferry);
-	ck_assert(ferry_move(&ferry, peer));
+	sim_move_settle(&move);
+	ck_assert(sim_move_move(&move, peer));
 	for (int i = 0; !peer->shut; i++) {
 		ck_assert_int_lt(i, 100);
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 		n += peer_receive(peer, bytes + n, 20);
 	}
 	ck_assert_ptr_nonnull(memmem(bytes, n, " 411 ", 5));
 	peer_text(peer, "as if it had been read");
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert(!peer->closed);
 	peer_finish(peer);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert(peer->closed);
-	ck_assert_int_eq(ferry_reason(&ferry), CLOSE_bad_request);
+	ck_assert_int_eq(sim_move_reason(&move), CLOSE_bad_request);
 	peer_free(peer);
-	ferry_close(&ferry);
+	sim_move_close(&move);
 }
 END_TEST
 

@@ -356,7 +356,7 @@ START_TEST(stop_takes_what_waits)
 	connect_many(200);
 	loop_pass(&t.loop, 0);
 	/* Queued at that moment, and armed: neither may come to it any more. */
-	loop_poke(&t.loop, &t.listener.source);
+	loop_wake(&t.loop, &t.listener.source);
 	loop_deadline(&t.loop, &t.listener.source, t.loop.now_ms + 5);
 	listener_stop(&t.loop, &t.listener, false);
 	for (int i = 0; i < 10 && t.listener.source.fd >= 0; i++)

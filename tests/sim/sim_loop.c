@@ -34,7 +34,7 @@ static void recording_turn(struct loop *loop, struct source *source)
 		int which = t.poke;
 
 		t.poke = -1;
-		loop_poke(loop, &t.sources[which]);
+		loop_wake(loop, &t.sources[which]);
 	}
 }
 
@@ -157,14 +157,14 @@ END_TEST
 START_TEST(pokes_are_served_first_in_first_out)
 {
 	set_up(0);
-	loop_poke(&t.loop, &t.sources[5]);
-	loop_poke(&t.loop, &t.sources[2]);
-	loop_poke(&t.loop, &t.sources[7]);
-	loop_poke(&t.loop, &t.sources[5]); /* again: keeps its place, has one turn */
+	loop_wake(&t.loop, &t.sources[5]);
+	loop_wake(&t.loop, &t.sources[2]);
+	loop_wake(&t.loop, &t.sources[7]);
+	loop_wake(&t.loop, &t.sources[5]); /* again: keeps its place, has one turn */
 	peer_text(t.peers[0], "x");	   /* harvested after them */
 	peer_text(t.peers[2], "x");
 	loop_pass(&t.loop, 0);
-	ck_assert_uint_eq(t.ready[1], SOURCE_IN | SOURCE_POKED);
+	ck_assert_uint_eq(t.ready[1], SOURCE_IN | SOURCE_WOKEN);
 	EXPECT_TURNS(5, 2, 7, 0);
 	loop_pass(&t.loop, 0);
 	ck_assert_int_eq(t.order_n, 0);
@@ -176,7 +176,7 @@ START_TEST(a_poke_in_a_turn_comes_after_the_next_harvest)
 {
 	set_up(0);
 	t.poke = 1;
-	loop_poke(&t.loop, &t.sources[0]);
+	loop_wake(&t.loop, &t.sources[0]);
 	loop_pass(&t.loop, -1);
 	EXPECT_TURNS(0);
 	peer_text(t.peers[4], "x");
@@ -187,7 +187,7 @@ START_TEST(a_poke_in_a_turn_comes_after_the_next_harvest)
 	EXPECT_TURNS(1, 4);
 	/* A source that pokes itself for ever has one turn a pass. */
 	t.poke = 0;
-	loop_poke(&t.loop, &t.sources[0]);
+	loop_wake(&t.loop, &t.sources[0]);
 	loop_pass(&t.loop, -1);
 	t.poke = 0;
 	loop_pass(&t.loop, -1);
@@ -277,7 +277,7 @@ START_TEST(readiness_that_nobody_wants_waits)
 	/* Wanting it later is a flag, not a call. */
 	kernel_count_anew();
 	t.sources[1].want = SOURCE_IN;
-	loop_settle(&t.loop, &t.sources[1]);
+	loop_requeue(&t.loop, &t.sources[1]);
 	ck_assert_uint_eq(kernel_calls_all(), 0);
 	loop_pass(&t.loop, 0);
 	EXPECT_TURNS(1);

@@ -26,7 +26,7 @@ struct script {
 	enum close_reason reason;
 };
 
-static struct ferry ferry;
+static struct sim_move move;
 static struct script scripts[20];
 static size_t scripts_n;
 static unsigned char got[2 * BYTES_MAX];
@@ -196,7 +196,7 @@ struct run {
 static void serve(const struct script *script, uint32_t high, uint32_t low)
 {
 	for (int i = 0; i < 2; i++) {
-		struct world *world = &ferry.worlds[i];
+		struct world *world = &move.worlds[i];
 
 		world->service.protocol = protocol_find(script->protocol);
 		world->service.message_max = script->message_max;
@@ -204,12 +204,12 @@ static void serve(const struct script *script, uint32_t high, uint32_t low)
 		world->table.limits.low_water = low;
 		world->stats = (struct stats){0};
 	}
-	ferry.here = 0;
+	move.here = 0;
 }
 
 static void begin(struct run *run)
 {
-	run->peer = world_connect(ferry_here(&ferry));
+	run->peer = world_connect(sim_move_here(&move));
 	run->peer->space = run->space;
 }
 
@@ -236,22 +236,22 @@ static void take(struct run *run)
 	run->got_n += peer_receive(run->peer, got + run->got_n, n);
 }
 
-static void note(const struct transit *transit)
+static void note(const struct conn_snapshot *snapshot)
 {
 	met.moves++;
-	met.input += transit->input != 0;
-	met.owed += transit->owed != 0;
-	met.held += transit->held != 0;
-	met.both += transit->held && transit->owed;
-	met.open += transit->flags & TRANSIT_MESSAGE_OPEN ? 1 : 0;
-	met.paused += transit->flags & TRANSIT_PAUSED ? 1 : 0;
-	met.stalled += transit->flags & TRANSIT_STALLED ? 1 : 0;
-	met.speaks += transit->flags & TRANSIT_SPEAKS ? 1 : 0;
-	met.closing += transit->phase == 1;
-	met.linger += transit->phase == 2;
+	met.input += snapshot->input != 0;
+	met.owed += snapshot->owed != 0;
+	met.held += snapshot->held != 0;
+	met.both += snapshot->held && snapshot->owed;
+	met.open += snapshot->flags & SNAPSHOT_MESSAGE_OPEN ? 1 : 0;
+	met.paused += snapshot->flags & SNAPSHOT_OVER_HIGH_WATER ? 1 : 0;
+	met.stalled += snapshot->flags & SNAPSHOT_INPUT_PENDING ? 1 : 0;
+	met.speaks += snapshot->flags & SNAPSHOT_PRODUCING ? 1 : 0;
+	met.closing += snapshot->phase == 1;
+	met.linger += snapshot->phase == 2;
 }
 
-static void move(struct run *run, enum kind kind)
+static void move_once(struct run *run, enum kind kind)
 {
 	struct conn *conn;
 	struct load load;
@@ -259,17 +259,17 @@ static void move(struct run *run, enum kind kind)
 
 	if (kind == STAYS || run->peer->closed)
 		return;
-	conn = world_conn(ferry_here(&ferry), run->peer);
+	conn = world_conn(sim_move_here(&move), run->peer);
 	if (!conn_freeze(conn))
 		return;
 	load_take(&load, conn, run->peer);
-	note(&load.transit);
+	note(&load.snapshot);
 	if (kind == HEARS || kind == THAWS)
 		send_some(run, 3);
 	if (kind == ENDS)
 		send_rest(run);
 	if (kind != MOVES && kind != RETURNS)
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 	if (kind == THAWS) {
 		(void)sys_close(load.fd);
 		free(load.bytes);
@@ -279,7 +279,7 @@ static void move(struct run *run, enum kind kind)
 	}
 	if (kind == REFUSED)
 		kernel_fail(KERNEL_epoll_ctl, 1, ENOSPC);
-	taken = load_leave(&load, &ferry_there(&ferry)->service);
+	taken = load_leave(&load, &sim_move_there(&move)->service);
 	EXPECT(taken == (kind != REFUSED));
 	kernel_fail(KERNEL_epoll_ctl, 0, 0);
 	if (!taken) {
@@ -288,11 +288,11 @@ static void move(struct run *run, enum kind kind)
 		return;
 	}
 	if (kind == OVERLAPS)
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 	conn_depart(conn);
-	ferry.here = !ferry.here;
+	move.here = !move.here;
 	if (kind == RETURNS)
-		EXPECT(ferry_move(&ferry, run->peer));
+		EXPECT(sim_move_move(&move, run->peer));
 }
 
 static void finish(struct run *run, const char *how)
@@ -303,9 +303,9 @@ static void finish(struct run *run, const char *how)
 	send_rest(run);
 	for (int i = 0; !run->peer->closed; i++) {
 		EXPECT_MSG(i < 100000, "%s, %s: does not end", script->name, how);
-		ferry_pass(&ferry);
+		sim_move_pass(&move);
 		take(run);
-		if (!kernel.ready_n && !ferry.worlds[0].loop.first && !ferry.worlds[1].loop.first)
+		if (!kernel.ready_n && !move.worlds[0].loop.first && !move.worlds[1].loop.first)
 			kernel_advance(1);
 	}
 	while (run->peer->out.n)
@@ -316,14 +316,14 @@ static void finish(struct run *run, const char *how)
 	EXPECT_MSG(script->endless || run->got_n == script->out_n, "%s, %s: %zu bytes, not %zu",
 		   script->name, how, run->got_n, script->out_n);
 	EXPECT_MSG(memcmp(got, script->out, n) == 0, "%s, %s: other bytes", script->name, how);
-	EXPECT_MSG(ferry_reason(&ferry) == script->reason, "%s, %s: closed for %s, not %s",
-		   script->name, how, close_reason_name(ferry_reason(&ferry)),
+	EXPECT_MSG(sim_move_reason(&move) == script->reason, "%s, %s: closed for %s, not %s",
+		   script->name, how, close_reason_name(sim_move_reason(&move)),
 		   close_reason_name(script->reason));
 	EXPECT(!run->peer->got_reset);
 	peer_free(run->peer);
-	ferry_settle(&ferry); /* those who departed while they were queued */
-	world_expect_free(&ferry.worlds[0]);
-	world_expect_free(&ferry.worlds[1]);
+	sim_move_settle(&move); /* those who departed while they were queued */
+	world_expect_free(&move.worlds[0]);
+	world_expect_free(&move.worlds[1]);
 }
 
 /* Without a move. */
@@ -335,26 +335,26 @@ static void learn(struct script *script)
 	begin(&run);
 	if (script->endless)
 		while (run.got_n < BYTES_MAX) {
-			ferry_settle(&ferry);
+			sim_move_settle(&move);
 			run.got_n += peer_receive(run.peer, script->out + run.got_n,
 						  sizeof script->out - run.got_n);
 		}
 	send_rest(&run);
 	for (int i = 0; !run.peer->closed; i++) {
 		EXPECT(i < 100000);
-		ferry_wait(&ferry, 1);
+		sim_move_wait(&move, 1);
 		run.got_n +=
 		    peer_receive(run.peer, script->out + run.got_n, sizeof script->out - run.got_n);
 	}
 	answer_mask_dates(script->out, run.got_n);
 	script->out_n = run.got_n;
-	script->reason = ferry_reason(&ferry);
+	script->reason = sim_move_reason(&move);
 	peer_free(run.peer);
 }
 
 static void learn_all(struct conn_limits limits)
 {
-	ferry_open(&ferry, "echo", limits, BUFFERS_MIN);
+	sim_move_open(&move, "echo", limits, BUFFERS_MIN);
 	for (size_t i = 0; i < scripts_n; i++)
 		learn(&scripts[i]);
 	ck_assert_uint_gt(scripts[0].out_n, 0);
@@ -385,12 +385,12 @@ static void run_at(const struct script *script, size_t cut, struct way way)
 	begin(&run);
 	send_some(&run, cut);
 	for (int i = 0; i < way.before; i++)
-		ferry_pass(&ferry);
+		sim_move_pass(&move);
 	if (way.before < 0)
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 	if (!way.narrow)
 		take(&run);
-	move(&run, way.kind);
+	move_once(&run, way.kind);
 	finish(&run, how);
 }
 
@@ -420,7 +420,7 @@ START_TEST(a_move_between_any_two_bytes)
 	ck_assert_uint_gt(met.held, 0);
 	ck_assert_uint_gt(met.paused, 0);
 	ck_assert_uint_gt(met.closing, 0);
-	ferry_close(&ferry);
+	sim_move_close(&move);
 }
 END_TEST
 
@@ -444,15 +444,15 @@ START_TEST(there_and_back_a_hundred_times)
 				if (k % 2)
 					send_some(&run, 1);
 				if (k % 3)
-					ferry_pass(&ferry);
+					sim_move_pass(&move);
 				if (k % 5 == 0)
 					take(&run);
-				move(&run, MOVES);
+				move_once(&run, MOVES);
 			}
 			ck_assert(met.moves - moved == 200 || run.peer->closed);
 			finish(&run, "there and back");
 		}
-	ferry_close(&ferry);
+	sim_move_close(&move);
 }
 END_TEST
 
@@ -468,7 +468,7 @@ static void random_step(struct run *run, uint64_t *seed)
 		send_some(run, 1 + sim_below(seed, spans[sim_below(seed, 5)]));
 		break;
 	case 2:
-		move(run, (enum kind)(1 + sim_below(seed, KINDS - 1)));
+		move_once(run, (enum kind)(1 + sim_below(seed, KINDS - 1)));
 		break;
 	case 3:
 		take(run);
@@ -477,10 +477,10 @@ static void random_step(struct run *run, uint64_t *seed)
 		kernel_advance((uint32_t)sim_below(seed, 3));
 		break;
 	case 5:
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 		break;
 	default:
-		world_pass(&ferry.worlds[sim_below(seed, 2)]);
+		world_pass(&move.worlds[sim_below(seed, 2)]);
 	}
 }
 
@@ -498,7 +498,7 @@ static void random_run(const struct script *script, uint64_t seed)
 		run.drain = 1 + sim_below(&seed, run.space);
 	}
 	for (int i = 0; i < 2 && sim_below(&seed, 2); i++) { /* also where the limits differ */
-		struct conn_limits *limits = &ferry.worlds[i].table.limits;
+		struct conn_limits *limits = &move.worlds[i].table.limits;
 
 		limits->high_water = (uint32_t)sim_below(&seed, scale);
 		limits->low_water = (uint32_t)sim_below(&seed, limits->high_water + 1);
@@ -528,7 +528,7 @@ START_TEST(random_moves)
 	(void)fflush(stdout);
 	ck_assert(met.input && met.owed && met.held && met.both && met.open && met.paused &&
 		  met.stalled && met.speaks && met.closing && met.linger);
-	ferry_close(&ferry);
+	sim_move_close(&move);
 }
 END_TEST
 

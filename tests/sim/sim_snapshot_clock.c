@@ -13,7 +13,7 @@
 #define OPENS_MS  25
 #define LINGER_MS 100 /* how exact the end of lingering is */
 
-static struct ferry ferry;
+static struct sim_move sim;
 
 struct plot {
 	const char *name, *protocol;
@@ -149,11 +149,11 @@ static void leave(struct conn *conn, struct peer *peer, bool thaws)
 		conn_thaw(conn);
 	} else {
 		load_take(&load, conn, peer);
-		EXPECT(load_leave(&load, &ferry_there(&ferry)->service));
+		EXPECT(load_leave(&load, &sim_move_there(&sim)->service));
 		conn_depart(conn);
-		ferry.here = !ferry.here;
+		sim.here = !sim.here;
 	}
-	ferry_settle(&ferry);
+	sim_move_settle(&sim);
 }
 
 /* When it ended. */
@@ -163,26 +163,26 @@ static uint32_t run(const struct plot *plot, struct move move)
 	struct peer *peer;
 	uint32_t ms = 0;
 
-	ferry_open(&ferry, plot->protocol, plot->limits, BUFFERS_MIN);
+	sim_move_open(&sim, plot->protocol, plot->limits, BUFFERS_MIN);
 	for (int i = 0; i < 2; i++)
-		ferry.worlds[i].service.message_max = 10;
+		sim.worlds[i].service.message_max = 10;
 	if (strcmp(plot->protocol, "frame") == 0)
-		ferry.worlds[0].service.message_max = ferry.worlds[1].service.message_max = 1000;
-	ferry_pass(&ferry);
-	peer = world_connect(ferry_here(&ferry));
+		sim.worlds[0].service.message_max = sim.worlds[1].service.message_max = 1000;
+	sim_move_pass(&sim);
+	peer = world_connect(sim_move_here(&sim));
 	peer->space = plot->space;
 	peer->window = plot->far ? 0 : SIZE_MAX;
-	ferry_settle(&ferry);
-	for (; !peer->closed; ms++, ferry_wait(&ferry, 1)) {
+	sim_move_settle(&sim);
+	for (; !peer->closed; ms++, sim_move_wait(&sim, 1)) {
 		EXPECT_MSG(ms < 10000, "%s: does not end", plot->name);
 		play(plot, peer, ms);
-		ferry_settle(&ferry);
+		sim_move_settle(&sim);
 		if (peer->closed)
 			break;
 		if (move.every_ms && !conn && ms > move.at_ms && ms % move.every_ms == 0)
 			move.at_ms = ms;
 		if (ms == move.at_ms) {
-			conn = world_conn(ferry_here(&ferry), peer);
+			conn = world_conn(sim_move_here(&sim), peer);
 			EXPECT(conn_freeze(conn));
 		}
 		if (conn && ms == move.at_ms + move.frozen_ms) {
@@ -192,10 +192,10 @@ static uint32_t run(const struct plot *plot, struct move move)
 				break;
 		}
 	}
-	EXPECT_MSG(ferry_reason(&ferry) == plot->reason, "%s, moved at %u ms: closed for %s",
-		   plot->name, move.at_ms, close_reason_name(ferry_reason(&ferry)));
+	EXPECT_MSG(sim_move_reason(&sim) == plot->reason, "%s, moved at %u ms: closed for %s",
+		   plot->name, move.at_ms, close_reason_name(sim_move_reason(&sim)));
 	peer_free(peer);
-	ferry_close(&ferry);
+	sim_move_close(&sim);
 	return ms;
 }
 
@@ -246,20 +246,21 @@ END_TEST
 
 /* Ages that no connection of this process has, as it comes from one whose limits were others,
  * or which is not right. */
-static void expect_due(const struct transit *transit, struct conn_limits limits, const char *what)
+static void expect_due(const struct conn_snapshot *snapshot, struct conn_limits limits,
+		       const char *what)
 {
 	struct peer *peer;
 	int fd;
 
-	ferry_open(&ferry, "discard", limits, BUFFERS_MIN);
+	sim_move_open(&sim, "discard", limits, BUFFERS_MIN);
 	peer = peer_new(&fd);
 	peer->space = 0;
-	ferry_pass(&ferry);
-	EXPECT(conn_adopt(&ferry.worlds[0].service, fd, transit, (const unsigned char *)"x"));
-	ferry_wait(&ferry, 2);
-	EXPECT_MSG(peer->closed, "%s, age %x", what, transit->idle_ms);
+	sim_move_pass(&sim);
+	EXPECT(conn_adopt(&sim.worlds[0].service, fd, snapshot, (const unsigned char *)"x"));
+	sim_move_wait(&sim, 2);
+	EXPECT_MSG(peer->closed, "%s, age %x", what, snapshot->idle_ms);
 	peer_free(peer);
-	ferry_close(&ferry);
+	sim_move_close(&sim);
 }
 
 START_TEST(what_was_long_ago_is_due_at_once)
@@ -268,12 +269,12 @@ START_TEST(what_was_long_ago_is_due_at_once)
 					   0x7fffffff,	     0x80000000u,  0x80000001u,
 					   UINT32_MAX - 100, UINT32_MAX};
 	uint32_t age_ms = ages_ms[_i];
-	struct transit owed = {
+	struct conn_snapshot owed = {
 	    .owed = 1, .idle_ms = age_ms, .progress_age_ms = age_ms, .message_age_ms = age_ms};
-	struct transit begun = owed, lingering = owed;
+	struct conn_snapshot begun = owed, lingering = owed;
 
 	begun.owed = lingering.owed = 0;
-	begun.flags = TRANSIT_MESSAGE_OPEN;
+	begun.flags = SNAPSHOT_MESSAGE_OPEN;
 	lingering.phase = 2;
 	lingering.reason = CLOSE_line_too_long;
 	memcpy(lingering.state, &age_ms, sizeof age_ms);
@@ -296,26 +297,26 @@ START_TEST(what_comes_while_frozen_comes_in_time)
 		struct peer *peer;
 		struct conn *conn;
 
-		ferry_open(&ferry, "line", limits, BUFFERS_MIN);
+		sim_move_open(&sim, "line", limits, BUFFERS_MIN);
 		for (int i = 0; i < 2; i++)
-			ferry.worlds[i].service.message_max = 100;
-		peer = world_connect(ferry_here(&ferry));
+			sim.worlds[i].service.message_max = 100;
+		peer = world_connect(sim_move_here(&sim));
 		peer_text(peer, "half");
-		ferry_wait(&ferry, 10);
-		conn = world_conn(ferry_here(&ferry), peer);
+		sim_move_wait(&sim, 10);
+		conn = world_conn(sim_move_here(&sim), peer);
 		ck_assert(conn_freeze(conn));
-		ferry_wait(&ferry, 10);
+		sim_move_wait(&sim, 10);
 		peer_text(peer, " and half\n");
-		ferry_wait(&ferry, 80);
+		sim_move_wait(&sim, 80);
 		leave(conn, peer, thaws);
-		ferry_wait(&ferry, 40);
+		sim_move_wait(&sim, 40);
 		peer_expect(peer, "half and half\n", 14);
 		ck_assert(!peer->closed);
-		ferry_wait(&ferry, 20);
+		sim_move_wait(&sim, 20);
 		ck_assert(peer->closed);
-		ck_assert_int_eq(ferry_reason(&ferry), CLOSE_idle_timeout);
+		ck_assert_int_eq(sim_move_reason(&sim), CLOSE_idle_timeout);
 		peer_free(peer);
-		ferry_close(&ferry);
+		sim_move_close(&sim);
 	}
 }
 END_TEST

@@ -6,7 +6,7 @@
 
 #include "tests/support/sim/sim_move.h"
 
-static struct ferry ferry;
+static struct sim_move move;
 static struct world *here, *there; /* the two of it; they stay */
 
 /* ---- a protocol that tells what is asked of it ---- */
@@ -24,13 +24,13 @@ static void probe_open(struct conn *conn)
 	memcpy(conn_state(conn), "abcdefghijklmnopqrstuvwx", CONN_STATE_BYTES);
 }
 
-static void probe_arrived(struct conn *conn)
+static void probe_restore(struct conn *conn)
 {
 	probe.arrived++;
 	memcpy(probe.state, conn_state(conn), CONN_STATE_BYTES);
 }
 
-static void probe_ended(struct conn *conn)
+static void probe_close(struct conn *conn)
 {
 	(void)conn;
 	probe.ended++;
@@ -42,7 +42,7 @@ static size_t probe_input(struct conn *conn, unsigned char *bytes, size_t n)
 	if (probe.waits) {
 		conn_message_begun(conn);
 		n /= 2;
-		conn_wait(conn);
+		conn_pause_input(conn);
 	}
 	if (n && bytes[n - 1] == '.')
 		conn_finish(conn, CLOSE_finished);
@@ -53,19 +53,19 @@ static size_t probe_input(struct conn *conn, unsigned char *bytes, size_t n)
 
 static const struct protocol probe_protocol = {.name = "probe",
 					       .open = probe_open,
-					       .arrived = probe_arrived,
-					       .ended = probe_ended,
+					       .restore = probe_restore,
+					       .close = probe_close,
 					       .input = probe_input};
 
 static void begin_with(const char *protocol, struct conn_limits limits)
 {
 	memset(&probe, 0, sizeof probe);
-	ferry_open(&ferry, protocol ? protocol : "echo", limits, BUFFERS_MIN);
-	here = &ferry.worlds[0];
-	there = &ferry.worlds[1];
+	sim_move_open(&move, protocol ? protocol : "echo", limits, BUFFERS_MIN);
+	here = &move.worlds[0];
+	there = &move.worlds[1];
 	if (!protocol)
 		here->service.protocol = there->service.protocol = &probe_protocol;
-	ferry_pass(&ferry);
+	sim_move_pass(&move);
 }
 
 static void begin(const char *protocol)
@@ -75,7 +75,7 @@ static void begin(const char *protocol)
 
 static struct conn *freeze(struct peer *peer)
 {
-	struct conn *conn = world_conn(ferry_here(&ferry), peer);
+	struct conn *conn = world_conn(sim_move_here(&move), peer);
 
 	ck_assert(!conn_is_frozen(conn));
 	ck_assert(conn_freeze(conn));
@@ -87,10 +87,10 @@ static void finish(struct peer *peer, enum close_reason reason)
 {
 	if (!peer->closed)
 		peer_finish(peer);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert(peer->closed);
-	ck_assert_int_eq(ferry_reason(&ferry), reason);
-	ferry_close(&ferry);
+	ck_assert_int_eq(sim_move_reason(&move), reason);
+	sim_move_close(&move);
 }
 
 /* ---- what is counted, and called ---- */
@@ -101,17 +101,17 @@ START_TEST(one_leaves_and_one_arrives)
 
 	begin(NULL);
 	peer = world_connect(here);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	for (int i = 1; i <= 5; i++) {
-		ck_assert(ferry_move(&ferry, peer));
+		ck_assert(sim_move_move(&move, peer));
 		ck_assert_int_eq(probe.opened, 1);
 		ck_assert_int_eq(probe.arrived, i);
 		ck_assert_int_eq(probe.ended, i);
 		ck_assert_int_eq(memcmp(probe.state, "abcdefghijklmnopqrstuvwx", 24), 0);
 		ck_assert_uint_eq(here->stats.connections + there->stats.connections, 1);
-		ck_assert_uint_eq(ferry_here(&ferry)->table.conns.used, 1);
-		ferry_settle(&ferry);
-		ck_assert_uint_eq(ferry_there(&ferry)->table.conns.used, 0);
+		ck_assert_uint_eq(sim_move_here(&move)->table.conns.used, 1);
+		sim_move_settle(&move);
+		ck_assert_uint_eq(sim_move_there(&move)->table.conns.used, 0);
 	}
 	ck_assert_uint_eq(here->stats.moved_out, 3);
 	ck_assert_uint_eq(here->stats.moved_in, 2);
@@ -119,7 +119,7 @@ START_TEST(one_leaves_and_one_arrives)
 	ck_assert_uint_eq(there->stats.moved_in, 3);
 	ck_assert_uint_eq(here->stats.accepted, 1);
 	ck_assert_uint_eq(there->stats.accepted, 0);
-	ck_assert_int_eq(ferry_reason(&ferry), CLOSE_NONE);
+	ck_assert_int_eq(sim_move_reason(&move), CLOSE_NONE);
 	finish(peer, CLOSE_eof);
 	ck_assert_int_eq(probe.ended, 6);
 }
@@ -134,16 +134,16 @@ START_TEST(one_that_has_ended_arrives_quietly)
 	peer = world_connect(here);
 	peer->space = 3;
 	peer_text(peer, "owed and");
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	peer_text(peer, "the end.");
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert_int_eq(probe.ended, 1);
-	ck_assert(ferry_move(&ferry, peer));
-	ferry_settle(&ferry);
+	ck_assert(sim_move_move(&move, peer));
+	sim_move_settle(&move);
 	ck_assert_int_eq(probe.arrived, 0);
 	ck_assert_int_eq(probe.ended, 1);
 	ck_assert_uint_eq(there->stats.closed[CLOSE_finished], 0);
-	for (size_t n = 0; n < 8; ferry_settle(&ferry))
+	for (size_t n = 0; n < 8; sim_move_settle(&move))
 		n += peer_receive(peer, NULL, 3);
 	finish(peer, CLOSE_finished);
 	ck_assert_uint_eq(there->stats.closed[CLOSE_finished], 1);
@@ -169,13 +169,13 @@ START_TEST(the_memory_of_one_that_is_queued_goes_in_its_turn)
 	rooms = 0;
 	for (int i = 0; i < 2; i++)
 		peers[i] = world_connect(here);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	for (int i = 0; i < 2; i++) {
 		struct load load;
 
 		conn = freeze(peers[i]);
 		if (i)
-			loop_poke(&here->loop, &conn->source);
+			loop_wake(&here->loop, &conn->source);
 		load_take(&load, conn, peers[i]);
 		ck_assert(load_leave(&load, &there->service));
 		conn_depart(conn);
@@ -192,12 +192,12 @@ START_TEST(the_memory_of_one_that_is_queued_goes_in_its_turn)
 	world_pass(here);
 	ck_assert_uint_eq(here->table.conns.used, 0);
 	ck_assert_uint_eq(rooms, 2);
-	ck_assert_int_eq(ferry_reason(&ferry), CLOSE_NONE);
+	ck_assert_int_eq(sim_move_reason(&move), CLOSE_NONE);
 	for (int i = 0; i < 2; i++)
 		peer_finish(peers[i]);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert_uint_eq(there->stats.closed[CLOSE_eof], 2);
-	ferry_close(&ferry);
+	sim_move_close(&move);
 }
 END_TEST
 
@@ -217,29 +217,29 @@ START_TEST(addresses_are_counted_where_the_connection_is)
 		if (i % 2 == 0 && i < 4)
 			continue;
 		for (int k = i - 1; i < 4 && k <= i; k++) {
-			ferry.here = 0;
-			ck_assert(ferry_move(&ferry, peers[k]));
+			move.here = 0;
+			ck_assert(sim_move_move(&move, peers[k]));
 		}
 	}
 	/* Four there, beyond the limit, one here. */
 	ck_assert_uint_eq(there->stats.connections, 4);
 	ck_assert_uint_eq(here->stats.connections, 1);
-	ck_assert_uint_eq(there->table.clients.entries[0].connections, 4);
-	ck_assert_uint_eq(here->table.clients.entries[0].connections, 1);
+	ck_assert_uint_eq(there->table.per_ip.entries[0].connections, 4);
+	ck_assert_uint_eq(here->table.per_ip.entries[0].connections, 1);
 	peers[0] = peer_new(&fd);
 	conn_open(&there->service, fd, CONN_ACCEPTED, (struct sockaddr *)&from);
 	ck_assert_uint_eq(there->stats.closed[CLOSE_too_many_per_ip], 1);
 	/* One whose address is not to be had is not counted, and comes all the same. */
-	ferry.here = 0;
+	move.here = 0;
 	kernel_fail(KERNEL_getpeername, 1, ENOTCONN);
-	ck_assert(ferry_move(&ferry, peers[4]));
+	ck_assert(sim_move_move(&move, peers[4]));
 	ck_assert(kernel.failed);
-	ck_assert_uint_eq(there->table.clients.entries[0].connections, 4);
-	ck_assert_uint_eq(here->table.clients.entries[0].connections, 0);
+	ck_assert_uint_eq(there->table.per_ip.entries[0].connections, 4);
+	ck_assert_uint_eq(here->table.per_ip.entries[0].connections, 0);
 	conn_table_abort(&there->table, CLOSE_stopped);
-	ferry_settle(&ferry);
-	ck_assert_uint_eq(there->table.clients.entries[0].connections, 0);
-	ferry_close(&ferry);
+	sim_move_settle(&move);
+	ck_assert_uint_eq(there->table.per_ip.entries[0].connections, 0);
+	sim_move_close(&move);
 }
 END_TEST
 
@@ -249,24 +249,24 @@ START_TEST(a_move_is_four_calls)
 
 	begin("echo");
 	peer = world_connect(here);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	kernel_count_anew();
-	ck_assert(ferry_move(&ferry, peer));
+	ck_assert(sim_move_move(&move, peer));
 	ck_assert_uint_eq(kernel.calls[KERNEL_epoll_ctl], 2); /* there, and not here any more */
 	ck_assert_uint_eq(kernel.calls[KERNEL_close], 1);
 	ck_assert_uint_eq(kernel.calls[KERNEL_setsockopt], 1); /* against a close that waits */
 	ck_assert_uint_eq(kernel_calls_all(), 4);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert_uint_eq(kernel.calls[KERNEL_read], 0);
 	ck_assert_uint_eq(kernel.calls[KERNEL_write], 0);
 	/* Owed bytes are written at once, without asking for space. */
 	peer->space = 3;
 	peer_text(peer, "owed");
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	peer_expect(peer, "owe", 3);
 	kernel_count_anew();
-	ck_assert(ferry_move(&ferry, peer));
-	ferry_settle(&ferry);
+	ck_assert(sim_move_move(&move, peer));
+	sim_move_settle(&move);
 	ck_assert_uint_eq(kernel.calls[KERNEL_epoll_ctl], 2);
 	ck_assert_uint_eq(kernel.calls[KERNEL_write], 1);
 	peer_expect(peer, "d", 1);
@@ -288,7 +288,7 @@ START_TEST(a_frozen_one_is_left_alone)
 	peer = world_connect(here);
 	peer->space = 10;
 	peer_text(peer, "more than it takes");
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	conn = freeze(peer);
 	ck_assert(!conn_freeze(conn));
 	kernel_count_anew();
@@ -296,7 +296,7 @@ START_TEST(a_frozen_one_is_left_alone)
 	peer_text(peer, "and more");
 	peer_expect(peer, "more than ", 10);
 	world_wait(here, 100);
-	loop_poke(&here->loop, &conn->source);
+	loop_wake(&here->loop, &conn->source);
 	world_settle(here);
 	peer_finish(peer);
 	world_settle(here);
@@ -328,12 +328,12 @@ START_TEST(a_reset_while_it_is_frozen_is_found_where_it_is_then)
 			peer = world_connect(here);
 			peer->space = 3;
 			peer_text(peer, "owed");
-			ferry_settle(&ferry);
+			sim_move_settle(&move);
 			conn = freeze(peer);
 			load_take(&load, conn, peer);
 			if (!after)
 				peer_reset(peer);
-			ferry_settle(&ferry);
+			sim_move_settle(&move);
 			if (moves) {
 				ck_assert(load_leave(&load, &there->service));
 			} else {
@@ -346,7 +346,7 @@ START_TEST(a_reset_while_it_is_frozen_is_found_where_it_is_then)
 				conn_depart(conn);
 			else
 				conn_thaw(conn);
-			ferry_settle(&ferry);
+			sim_move_settle(&move);
 			ck_assert(peer->closed);
 			ck_assert_uint_eq((moves ? there : here)->stats.closed[CLOSE_reset], 1);
 			finish(peer, CLOSE_reset);
@@ -378,20 +378,20 @@ START_TEST(what_others_give_a_frozen_one_waits)
 		peer = world_connect(here);
 		peer->space = 3;
 		peer_text(peer, "echo ");
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 		conn = freeze(peer);
 		peer_expect(peer, "ech", 3);
 		peer->space = 100;
 		share(conn, "before ", true);
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 		load_take(&load, conn, peer);
 		ck_assert_uint_eq(load.n, 9);
 		share(conn, "after", true);
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 		peer_expect(peer, "", 0);
 		if (moves) {
 			ck_assert(load_leave(&load, &there->service));
-			ferry_settle(&ferry);
+			sim_move_settle(&move);
 			conn_depart(conn);
 		} else {
 			(void)sys_close(load.fd);
@@ -399,7 +399,7 @@ START_TEST(what_others_give_a_frozen_one_waits)
 			conn_thaw(conn);
 		}
 		ck_assert_uint_eq(here->table.buffers.chunks.used, moves ? 0 : 3);
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 		if (moves)
 			peer_expect(peer, "o before ", 9);
 		else
@@ -418,7 +418,7 @@ START_TEST(an_abort_while_it_is_frozen)
 
 		begin(NULL);
 		peer = world_connect(here);
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 		conn = freeze(peer);
 		if (how == 0) { /* before it was described: nobody takes it any more */
 			conn_abort(conn, CLOSE_slow_consumer);
@@ -429,7 +429,7 @@ START_TEST(an_abort_while_it_is_frozen)
 			conn_abort(conn, CLOSE_slow_consumer);
 		}
 		share(conn, "nothing", false);
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 		ck_assert(!peer->closed);
 		ck_assert_int_eq(probe.ended, 1);
 		if (how == 1) {
@@ -442,7 +442,7 @@ START_TEST(an_abort_while_it_is_frozen)
 			}
 			conn_thaw(conn);
 		}
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 		ck_assert_int_eq(peer->closed, how != 1);
 		ck_assert_int_eq(probe.ended, 1);
 		finish(peer, how == 1 ? CLOSE_eof : CLOSE_slow_consumer);
@@ -460,33 +460,33 @@ START_TEST(one_that_waits_is_asked_anew_where_it_arrives)
 	peer = world_connect(here);
 	probe.waits = true;
 	peer_text(peer, "take leave");
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	peer_expect(peer, "take ", 5);
 	/* Thawed, it still waits, and not for the peer. */
 	conn = freeze(peer);
 	probe.offered = 0;
 	conn_thaw(conn);
-	ferry_wait(&ferry, 100);
+	sim_move_wait(&move, 100);
 	ck_assert_uint_eq(probe.offered, 0);
 	/* Going on is kept for later. */
 	conn = freeze(peer);
-	conn_go_on(conn);
-	ferry_settle(&ferry);
+	conn_resume_input(conn);
+	sim_move_settle(&move);
 	ck_assert_uint_eq(probe.offered, 0);
 	conn_thaw(conn);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert_uint_eq(probe.offered, 5);
 	peer_expect(peer, "le", 2);
-	ferry_wait(&ferry, 60);
+	sim_move_wait(&move, 60);
 	probe.waits = false;
-	ck_assert(ferry_move(&ferry, peer));
-	ferry_settle(&ferry);
+	ck_assert(sim_move_move(&move, peer));
+	sim_move_settle(&move);
 	ck_assert_uint_eq(probe.offered, 3);
 	peer_expect(peer, "ave", 3);
 	/* What it began has begun when it was asked again. */
-	ferry_wait(&ferry, 45);
+	sim_move_wait(&move, 45);
 	ck_assert(!peer->closed);
-	ferry_wait(&ferry, 10);
+	sim_move_wait(&move, 10);
 	finish(peer, CLOSE_request_timeout);
 }
 END_TEST
@@ -502,13 +502,13 @@ START_TEST(a_drain_begins_when_it_thaws)
 	begin("echo");
 	for (int i = 0; i < 2; i++)
 		peers[i] = world_connect(here);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	for (int i = 0; i < 2; i++) {
 		conns[i] = freeze(peers[i]);
 		peer_text(peers[i], "in time");
 	}
 	conn_table_drain(&here->table);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	for (int i = 0; i < 2; i++) {
 		peer_expect(peers[i], "", 0);
 		ck_assert(!peers[i]->closed);
@@ -517,16 +517,16 @@ START_TEST(a_drain_begins_when_it_thaws)
 	ck_assert(load_leave(&load, &there->service));
 	conn_depart(conns[0]);
 	conn_thaw(conns[1]);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	for (int i = 0; i < 2; i++)
 		peer_expect(peers[i], "in time", 7);
 	/* The one drains, which does not go along with the other. */
 	ck_assert(peers[1]->closed && !peers[0]->closed);
 	ck_assert_uint_eq(here->stats.closed[CLOSE_drained], 1);
 	peer_finish(peers[0]);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert_uint_eq(there->stats.closed[CLOSE_eof], 1);
-	ferry_close(&ferry);
+	sim_move_close(&move);
 }
 END_TEST
 
@@ -539,12 +539,12 @@ START_TEST(who_comes_to_a_table_that_drains_drains)
 	peer = world_connect(here);
 	peer->space = 3;
 	peer_text(peer, "owed");
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	peer->space = 100;
 	peer_text(peer, ", unread");
 	conn_table_drain(&there->table);
-	ck_assert(ferry_move(&ferry, peer));
-	ferry_settle(&ferry);
+	ck_assert(sim_move_move(&move, peer));
+	sim_move_settle(&move);
 	peer_expect(peer, "owed, unread", 12);
 	ck_assert(peer->closed);
 	ck_assert_uint_eq(there->stats.closed[CLOSE_drained], 1);
@@ -561,12 +561,12 @@ START_TEST(an_end_of_all_is_an_end_of_those_that_are_frozen)
 	begin("echo");
 	for (int i = 0; i < 3; i++)
 		peers[i] = world_connect(here);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	for (int i = 0; i < 3; i++)
 		conns[i] = freeze(peers[i]);
 	load_take(&load, conns[1], peers[1]);
 	ck_assert(load_leave(&load, &there->service));
-	loop_poke(&here->loop, &conns[1]->source);
+	loop_wake(&here->loop, &conns[1]->source);
 	conn_depart(conns[1]);
 	conn_table_abort(&here->table, CLOSE_drain_timeout);
 	world_settle(here);
@@ -578,10 +578,10 @@ START_TEST(an_end_of_all_is_an_end_of_those_that_are_frozen)
 	/* One that is frozen, and one that waits for its turn to go, when the table does. */
 	peers[0] = world_connect(here);
 	conns[0] = freeze(peers[0]);
-	ferry.here = 0;
+	move.here = 0;
 	load_take(&load, conns[0], peers[0]);
 	ck_assert(load_leave(&load, &there->service));
-	loop_poke(&here->loop, &conns[0]->source);
+	loop_wake(&here->loop, &conns[0]->source);
 	conn_depart(conns[0]);
 	conn_table_close(&here->table);
 	ck_assert(peers[2]->closed && !peers[0]->closed && !peers[1]->closed);
@@ -604,12 +604,12 @@ START_TEST(no_registration_outlives_one_that_was_thawed)
 
 	begin("echo");
 	peer = world_connect(here);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	conn = freeze(peer);
 	load_take(&load, conn, peer);
 	conn_thaw(conn);
 	peer_finish(peer);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert_uint_eq(here->stats.closed[CLOSE_eof], 1);
 	ck_assert_uint_eq(kernel.stale, 0);
 	ck_assert(!peer->closed);

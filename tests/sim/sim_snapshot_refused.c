@@ -8,16 +8,16 @@
 
 #include "tests/support/sim/sim_move.h"
 
-static struct ferry ferry;
+static struct sim_move move;
 static struct world *here, *there; /* the two of it; they stay */
 static unsigned char much[2u << 20];
 
 static void begin_with(const char *protocol, struct conn_limits limits)
 {
-	ferry_open(&ferry, protocol, limits, BUFFERS_MIN);
-	here = &ferry.worlds[0];
-	there = &ferry.worlds[1];
-	ferry_pass(&ferry);
+	sim_move_open(&move, protocol, limits, BUFFERS_MIN);
+	here = &move.worlds[0];
+	there = &move.worlds[1];
+	sim_move_pass(&move);
 }
 
 static void begin(const char *protocol)
@@ -29,10 +29,10 @@ static void finish(struct peer *peer, enum close_reason reason)
 {
 	if (!peer->closed)
 		peer_finish(peer);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert(peer->closed);
-	ck_assert_int_eq(ferry_reason(&ferry), reason);
-	ferry_close(&ferry);
+	ck_assert_int_eq(sim_move_reason(&move), reason);
+	sim_move_close(&move);
 }
 
 /* What an adoption may change. */
@@ -56,10 +56,10 @@ static struct world_state state_of(const struct world *world)
 				    .first = world->loop.first};
 }
 
-static bool refused(const struct transit *transit, const unsigned char *bytes, int fd)
+static bool refused(const struct conn_snapshot *snapshot, const unsigned char *bytes, int fd)
 {
 	struct world_state before = state_of(there), after;
-	bool adopted = conn_adopt(&there->service, fd, transit, bytes);
+	bool adopted = conn_adopt(&there->service, fd, snapshot, bytes);
 
 	after = state_of(there);
 	EXPECT(adopted || memcmp(&before, &after, sizeof after) == 0);
@@ -70,7 +70,7 @@ static bool refused(const struct transit *transit, const unsigned char *bytes, i
 
 #define SET(...)                                                                                   \
 	{                                                                                          \
-		struct transit bad = load.transit;                                                 \
+		struct conn_snapshot bad = load.snapshot;                                          \
 		__VA_ARGS__;                                                                       \
 		EXPECT_MSG(refused(&bad, load.bytes, load.fd), "taken: %s", #__VA_ARGS__);         \
 	}
@@ -85,12 +85,12 @@ START_TEST(a_description_that_is_none_is_refused)
 	peer = world_connect(here);
 	peer->space = 3;
 	peer_send(peer, "\0\0\0\5abcde\0\0\1", 12);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	conn = world_conn(here, peer);
 	ck_assert(conn_freeze(conn));
 	load_take(&load, conn, peer);
-	ck_assert_uint_eq(load.transit.input, 3);
-	ck_assert_uint_eq(load.transit.owed, 6);
+	ck_assert_uint_eq(load.snapshot.input, 3);
+	ck_assert_uint_eq(load.snapshot.owed, 6);
 	SET(bad.phase = 3)
 	SET(bad.phase = 4)
 	SET(bad.phase = 255)
@@ -101,7 +101,8 @@ START_TEST(a_description_that_is_none_is_refused)
 	/* No phase but the first has input, holds bytes or has a message under way. */
 	SET(bad.phase = 1, bad.flags = 0, bad.reason = CLOSE_eof)
 	SET(bad.phase = 1, bad.flags = 0, bad.reason = CLOSE_eof, bad.input = 0, bad.held = 1)
-	SET(bad.phase = 1, bad.flags = TRANSIT_PAUSED, bad.reason = CLOSE_eof, bad.input = 0)
+	SET(bad.phase = 1, bad.flags = SNAPSHOT_OVER_HIGH_WATER, bad.reason = CLOSE_eof,
+	    bad.input = 0)
 	SET(bad.phase = 1, bad.flags = 0, bad.reason = CLOSE_NONE, bad.input = 0)
 	SET(bad.phase = 1, bad.flags = 0, bad.reason = CLOSE_REASONS, bad.input = 0)
 	SET(bad.phase = 2, bad.flags = 0, bad.reason = CLOSE_eof, bad.input = 0) /* and owes */
@@ -115,13 +116,13 @@ START_TEST(a_description_that_is_none_is_refused)
 	SET(bad.flags = 8)
 	SET(bad.flags = 0x8000)
 	SET(bad.flags = UINT16_MAX)
-	SET(bad.input = 0, bad.flags = TRANSIT_STALLED)
+	SET(bad.input = 0, bad.flags = SNAPSHOT_INPUT_PENDING)
 	/* As it was, it is none the worse. */
 	ck_assert(load_leave(&load, &there->service));
 	conn_depart(conn);
 	peer_send(peer, "\1x", 2);
 	for (int i = 0; i < 10; i++) {
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 		peer_expect(peer, (const unsigned char *)"\0\0\0\5abcde\0\0\1\1x" + 3 * i,
 			    i < 4 ? 3 : peer->out.n);
 	}
@@ -139,21 +140,21 @@ START_TEST(a_state_that_is_none_is_refused)
 
 	begin("http");
 	for (int i = 0; i < 2; i++)
-		ferry.worlds[i].service.message_max = 100;
+		move.worlds[i].service.message_max = 100;
 	peer = world_connect(here);
 	peer_text(peer, "POST /echo HTTP/1.1\r\nHost:\r\nContent-Length: 5\r\n\r\nab");
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	(void)peer_receive(peer, much, peer->out.n);
 	conn = world_conn(here, peer);
 	ck_assert(conn_freeze(conn));
 	load_take(&load, conn, peer);
-	ck_assert_uint_eq(load.transit.state[step], 1);
+	ck_assert_uint_eq(load.snapshot.state[step], 1);
 	for (unsigned i = 6; i < 256; i++)
 		SET(bad.state[step] = (unsigned char)i)
 	SET(bad.state[step] = 0) /* and some of a body is to come */
 	SET(bad.state[blank] = 3)
 	SET(bad.state[0] = 1) /* says nothing, and has more to say */
-	SET(bad.state[7] = 1, bad.flags |= TRANSIT_SPEAKS)
+	SET(bad.state[7] = 1, bad.flags |= SNAPSHOT_PRODUCING)
 	SET(memset(bad.state + 8, 0, 4)) /* nothing of a body is to come */
 	SET(bad.state[11] = 1)		 /* more of it than it has */
 	SET(memset(bad.state + 16, 255, 2))
@@ -161,7 +162,7 @@ START_TEST(a_state_that_is_none_is_refused)
 	ck_assert(load_leave(&load, &there->service));
 	conn_depart(conn);
 	peer_text(peer, "cde");
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	peer_expect(peer, "cde", 3);
 	finish(peer, CLOSE_eof);
 }
@@ -170,7 +171,7 @@ END_TEST
 /* Held bytes where lines of others may come in between would be sent with them. */
 START_TEST(a_member_of_a_topic_holds_nothing)
 {
-	struct transit transit = {.held = 1};
+	struct conn_snapshot snapshot = {.held = 1};
 	struct topic *topic = (struct topic *)(void *)much;
 	int fd;
 	struct peer *peer;
@@ -178,9 +179,9 @@ START_TEST(a_member_of_a_topic_holds_nothing)
 	begin("discard");
 	peer = peer_new(&fd);
 	there->service.topic = topic;
-	ck_assert(refused(&transit, (const unsigned char *)"x", fd));
+	ck_assert(refused(&snapshot, (const unsigned char *)"x", fd));
 	there->service.topic = NULL;
-	ck_assert(!refused(&transit, (const unsigned char *)"x", fd));
+	ck_assert(!refused(&snapshot, (const unsigned char *)"x", fd));
 	finish(peer, CLOSE_eof);
 }
 END_TEST
@@ -192,28 +193,28 @@ static uint32_t random_size(uint64_t *seed)
 	return (uint32_t)sim_below(seed, most[sim_below(seed, 6)]);
 }
 
-static struct transit random_transit(uint64_t *seed)
+static struct conn_snapshot random_transit(uint64_t *seed)
 {
-	struct transit transit = {.input = random_size(seed),
-				  .owed = random_size(seed),
-				  .held = random_size(seed),
-				  .idle_ms = random_size(seed),
-				  .progress_age_ms = random_size(seed),
-				  .message_age_ms = random_size(seed)};
+	struct conn_snapshot snapshot = {.input = random_size(seed),
+					 .owed = random_size(seed),
+					 .held = random_size(seed),
+					 .idle_ms = random_size(seed),
+					 .progress_age_ms = random_size(seed),
+					 .message_age_ms = random_size(seed)};
 
 	if (sim_below(seed, 2))
-		transit.flags = (uint16_t)sim_below(seed, 16);
+		snapshot.flags = (uint16_t)sim_below(seed, 16);
 	if (sim_below(seed, 2)) {
-		transit.phase = (uint8_t)sim_below(seed, 4);
-		transit.reason = (uint8_t)sim_below(seed, CLOSE_REASONS + 1);
-		transit.input = sim_below(seed, 2) ? transit.input : 0;
-		transit.owed = sim_below(seed, 2) ? transit.owed : 0;
-		transit.held = sim_below(seed, 2) ? transit.held : 0;
-		transit.flags = sim_below(seed, 2) ? transit.flags : 0;
+		snapshot.phase = (uint8_t)sim_below(seed, 4);
+		snapshot.reason = (uint8_t)sim_below(seed, CLOSE_REASONS + 1);
+		snapshot.input = sim_below(seed, 2) ? snapshot.input : 0;
+		snapshot.owed = sim_below(seed, 2) ? snapshot.owed : 0;
+		snapshot.held = sim_below(seed, 2) ? snapshot.held : 0;
+		snapshot.flags = sim_below(seed, 2) ? snapshot.flags : 0;
 	}
-	for (size_t i = 0; i < sizeof transit.state; i++)
-		transit.state[i] = sim_below(seed, 3) ? 0 : (unsigned char)sim_random(seed);
-	return transit;
+	for (size_t i = 0; i < sizeof snapshot.state; i++)
+		snapshot.state[i] = sim_below(seed, 3) ? 0 : (unsigned char)sim_random(seed);
+	return snapshot;
 }
 
 /* Whatever it says, it is refused, or is a connection that lives and ends as any does. */
@@ -230,14 +231,14 @@ START_TEST(random_descriptions)
 	limits.low_water = 1000;
 	begin_with("echo", limits);
 	for (unsigned long i = 0; i < n; i++) {
-		struct transit transit = random_transit(&seed);
+		struct conn_snapshot snapshot = random_transit(&seed);
 		struct peer *peer;
 		int fd;
 
 		there->service.protocol = protocol_find(names[i % 7]);
 		peer = peer_new(&fd);
 		peer->space = sim_below(&seed, 100);
-		if (refused(&transit, much, fd)) {
+		if (refused(&snapshot, much, fd)) {
 			(void)sys_close(fd);
 		} else {
 			taken++;
@@ -258,7 +259,7 @@ START_TEST(random_descriptions)
 	(void)fflush(stdout);
 	ck_assert_uint_gt(taken, n / 20);
 	ck_assert_uint_lt(taken, n / 2);
-	ferry_close(&ferry);
+	sim_move_close(&move);
 }
 END_TEST
 
@@ -274,19 +275,19 @@ START_TEST(a_full_table_takes_nobody)
 	for (int i = 0; i < 3; i++)
 		peers[i] = world_connect(i ? there : here);
 	ck_assert(!conn_can_adopt(&there->service, 0));
-	ck_assert(!ferry_move(&ferry, peers[0]));
+	ck_assert(!sim_move_move(&move, peers[0]));
 	peer_text(peers[0], "goes on");
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	peer_expect(peers[0], "goes on", 7);
 	peer_finish(peers[1]);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert(conn_can_adopt(&there->service, 0));
-	ck_assert(ferry_move(&ferry, peers[0]));
+	ck_assert(sim_move_move(&move, peers[0]));
 	peer_finish(peers[0]);
 	peer_finish(peers[2]);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert_uint_eq(there->stats.closed[CLOSE_eof], 3);
-	ferry_close(&ferry);
+	sim_move_close(&move);
 }
 END_TEST
 
@@ -305,21 +306,21 @@ START_TEST(what_is_promised_is_left)
 	for (int i = 0; i < 50; i++) {
 		peers[i] = world_connect(there);
 		peer_send(peers[i], half_a_line, sizeof half_a_line);
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 		ck_assert(conn_can_adopt(&there->service, 30 * CHUNK_BYTES));
 	}
-	ferry_wait(&ferry, 5000);
+	sim_move_wait(&move, 5000);
 	ck_assert(conn_can_adopt(&there->service, 30 * CHUNK_BYTES));
 	received = there->stats.received_bytes;
 	conn_table_promise(&there->table, &promise, (struct conn_promise){0});
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert_uint_gt(there->stats.received_bytes, received);
 	ck_assert(!conn_can_adopt(&there->service, 30 * CHUNK_BYTES));
 	for (int i = 0; i < 50; i++)
 		ck_assert(!peers[i]->closed);
 	conn_table_abort(&there->table, CLOSE_stopped);
-	ferry_settle(&ferry);
-	ferry_close(&ferry);
+	sim_move_settle(&move);
+	sim_move_close(&move);
 }
 END_TEST
 
@@ -341,18 +342,18 @@ START_TEST(a_promised_place_is_no_newcomers)
 	conn_table_promise(&there->table, &promise, (struct conn_promise){0});
 	peers[1] = world_connect(there);
 	ck_assert(conn_table_full(&there->table));
-	ck_assert(ferry_move(&ferry, moved));
+	ck_assert(sim_move_move(&move, moved));
 	ck_assert_uint_eq(conn_table_room(&there->table), 0);
 	ck_assert(!conn_can_adopt(&there->service, 0));
 	peer_finish(peers[0]);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert_uint_eq(conn_table_room(&there->table), 0);
 	peer_finish(peers[1]);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	ck_assert_uint_eq(conn_table_room(&there->table), 1);
 	peer_finish(moved);
-	ferry_settle(&ferry);
-	ferry_close(&ferry);
+	sim_move_settle(&move);
+	sim_move_close(&move);
 }
 END_TEST
 
@@ -369,17 +370,17 @@ START_TEST(it_is_known_before_whether_buffers_suffice)
 	while (buffers_free_chunks(buffers)) {
 		for (size_t bytes = 0; bytes < 20 * CHUNK_BYTES; bytes += CHUNK_BYTES / 2 - 1) {
 			size_t input = bytes / 2 < CHUNK_BYTES ? bytes / 2 : CHUNK_BYTES;
-			struct transit transit = {.input = (uint32_t)input};
+			struct conn_snapshot snapshot = {.input = (uint32_t)input};
 			bool can = conn_can_adopt(&there->service, bytes);
 			struct peer *peer;
 			int fd;
 
-			transit.owed = (uint32_t)(bytes - transit.input) / 2;
-			transit.held = (uint32_t)bytes - transit.input - transit.owed;
+			snapshot.owed = (uint32_t)(bytes - snapshot.input) / 2;
+			snapshot.held = (uint32_t)bytes - snapshot.input - snapshot.owed;
 			peer = peer_new(&fd);
 			peer->space = 0;
 			ck_assert(can || bytes);
-			ck_assert_int_eq(refused(&transit, much, fd), !can);
+			ck_assert_int_eq(refused(&snapshot, much, fd), !can);
 			yes += can;
 			no += !can;
 			if (can && bytes)
@@ -388,7 +389,7 @@ START_TEST(it_is_known_before_whether_buffers_suffice)
 				(void)sys_close(fd);
 			else
 				conn_table_abort(&there->table, CLOSE_stopped);
-			ferry_settle(&ferry);
+			sim_move_settle(&move);
 			peer_free(peer);
 		}
 		chunks[n++] = chunk_new(buffers);
@@ -396,7 +397,7 @@ START_TEST(it_is_known_before_whether_buffers_suffice)
 	ck_assert(yes > 100 && no > 100);
 	while (n)
 		chunk_release(buffers, chunks[--n]);
-	ferry_close(&ferry);
+	sim_move_close(&move);
 }
 END_TEST
 
@@ -419,22 +420,22 @@ START_TEST(a_frozen_one_does_not_wait_for_buffers)
 		world_wait(here, 10);
 		conns[i] = world_conn(here, peers[i]);
 	}
-	starved = here->table.starved;
+	starved = here->table.awaiting_buffers;
 	ck_assert_uint_gt(starved, 1);
 	for (int i = 0; i < HOARDERS; i++)
-		if (conns[i]->starved || i == 0) {
+		if (conns[i]->awaits_buffers || i == 0) {
 			ck_assert(conn_freeze(conns[i]));
 			frozen++;
 		}
-	ck_assert_uint_eq(here->table.starved, 0);
+	ck_assert_uint_eq(here->table.awaiting_buffers, 0);
 	world_wait(here, 3000);
-	ck_assert_int_eq(ferry_reason(&ferry), CLOSE_NONE);
+	ck_assert_int_eq(sim_move_reason(&move), CLOSE_NONE);
 	/* All but the first, who stalled the longest, go on: where nothing moves, the next does. */
 	for (int i = 1; i < HOARDERS; i++)
 		if (conn_is_frozen(conns[i]))
 			conn_thaw(conns[i]);
 	world_settle(here);
-	ck_assert_uint_gt(here->table.starved, 0);
+	ck_assert_uint_gt(here->table.awaiting_buffers, 0);
 	while (!here->stats.closed[CLOSE_no_buffers])
 		loop_pass(&here->loop, -1);
 	ck_assert(!peers[0]->closed && peers[1]->closed);
@@ -443,15 +444,15 @@ START_TEST(a_frozen_one_does_not_wait_for_buffers)
 	ck_assert(!peers[0]->closed);
 	/* Elsewhere there are enough. */
 	for (int i = 2; i < HOARDERS; i++) {
-		ferry.here = 0;
+		move.here = 0;
 		if (!peers[i]->closed)
-			ck_assert(ferry_move(&ferry, peers[i]) || i > 6);
+			ck_assert(sim_move_move(&move, peers[i]) || i > 6);
 	}
-	ferry_settle(&ferry);
-	ck_assert_uint_eq(here->table.starved, 0);
+	sim_move_settle(&move);
+	ck_assert_uint_eq(here->table.awaiting_buffers, 0);
 	conn_table_abort(&here->table, CLOSE_stopped);
 	conn_table_abort(&there->table, CLOSE_stopped);
-	ferry_close(&ferry);
+	sim_move_close(&move);
 }
 END_TEST
 
@@ -466,11 +467,11 @@ START_TEST(one_that_is_not_watched_is_not_taken)
 
 	begin("line");
 	for (int i = 0; i < 2; i++)
-		ferry.worlds[i].service.message_max = 100;
+		move.worlds[i].service.message_max = 100;
 	peer = world_connect(here);
 	peer->space = 3;
 	peer_text(peer, "line\nand half");
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	conn = world_conn(here, peer);
 	for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
 		struct world_state before, after;
@@ -479,7 +480,7 @@ START_TEST(one_that_is_not_watched_is_not_taken)
 		load_take(&load, conn, peer);
 		before = state_of(there);
 		kernel_fail(KERNEL_epoll_ctl, 1, errors[i]);
-		ck_assert(!conn_adopt(&there->service, load.fd, &load.transit, load.bytes));
+		ck_assert(!conn_adopt(&there->service, load.fd, &load.snapshot, load.bytes));
 		ck_assert(kernel.failed);
 		after = state_of(there);
 		before.epoll_ctl++;
@@ -488,20 +489,20 @@ START_TEST(one_that_is_not_watched_is_not_taken)
 		if (i % 2) { /* once more, and it goes; and back */
 			ck_assert(load_leave(&load, &there->service));
 			conn_depart(conn);
-			ferry.here = 1;
-			ck_assert(ferry_move(&ferry, peer));
+			move.here = 1;
+			ck_assert(sim_move_move(&move, peer));
 			conn = world_conn(here, peer);
 		} else {
 			(void)sys_close(load.fd);
 			free(load.bytes);
 			conn_thaw(conn);
 		}
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 	}
 	peer->space = 100;
 	peer_expect(peer, "lin", 3);
 	peer_text(peer, " is whole\n");
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	peer_expect(peer, "e\nand half is whole\n", 20);
 	finish(peer, CLOSE_eof);
 }
@@ -516,12 +517,12 @@ static bool moved_and(enum kernel_call call, unsigned long k, int error)
 	peer = world_connect(here);
 	peer->space = 5000;
 	peer_send(peer, much, 60000);
-	ferry_settle(&ferry);
+	sim_move_settle(&move);
 	peer_expect(peer, much, 5000);
 	kernel_fail(call, k, error);
-	ck_assert(ferry_move(&ferry, peer));
+	ck_assert(sim_move_move(&move, peer));
 	for (size_t at = 5000; at < 60000; at += 5000) {
-		ferry_settle(&ferry);
+		sim_move_settle(&move);
 		EXPECT_MSG(peer->out.n == 5000, "%s, %lu: stands still at %zu",
 			   kernel_call_names[call], k, at);
 		peer_expect(peer, much + at, 5000);

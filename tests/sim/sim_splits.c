@@ -225,23 +225,23 @@ static void make_large(void)
 
 /* ---- a run ---- */
 
-static void run_once(struct world *world, const struct transcript *t, struct cutting cutting,
+static void run_once(struct world *world, const struct transcript *t, struct segmenter segmenter,
 		     const char *how)
 {
 	size_t taken_n, compared;
 
-	cutting.name = t->name;
-	cutting.in = t->in;
-	cutting.in_n = t->in_n;
-	if (!cutting.space)
-		cutting.space = t->endless ? 2000 : PEER_SPACE;
-	taken_n = cutting_run(world, &cutting, taken, sizeof taken);
+	segmenter.name = t->name;
+	segmenter.in = t->in;
+	segmenter.in_n = t->in_n;
+	if (!segmenter.space)
+		segmenter.space = t->endless ? 2000 : PEER_SPACE;
+	taken_n = segmenter_run(world, &segmenter, taken, sizeof taken);
 	compared = t->endless ? (taken_n < t->out_n ? taken_n : t->out_n) : t->out_n;
 	EXPECT_MSG(t->endless || taken_n == t->out_n, "%s, %s: %zu bytes came, not %zu", t->name,
 		   how, taken_n, t->out_n);
 	EXPECT_MSG(memcmp(taken, t->out, compared) == 0, "%s, %s: other bytes came", t->name, how);
-	EXPECT_MSG(cutting.reason == t->reason, "%s, %s: closed for %s, not %s", t->name, how,
-		   close_reason_name(cutting.reason), close_reason_name(t->reason));
+	EXPECT_MSG(segmenter.reason == t->reason, "%s, %s: closed for %s, not %s", t->name, how,
+		   close_reason_name(segmenter.reason), close_reason_name(t->reason));
 }
 
 static void serve(struct world *world, const struct transcript *t)
@@ -266,13 +266,13 @@ START_TEST(every_cut_in_two)
 		serve(&world, t);
 		for (size_t cut = 1; cut <= t->in_n; cut++)
 			for (int way = 0; way < 4; way++) {
-				struct cutting cutting = {.seed = cut,
-							  .first = cut,
-							  .mid_turn = way & 1,
-							  .fin_alone = way & 2};
+				struct segmenter segmenter = {.seed = cut,
+							      .first = cut,
+							      .mid_turn = way & 1,
+							      .fin_alone = way & 2};
 
 				(void)snprintf(how, sizeof how, "cut after %zu, way %d", cut, way);
-				run_once(&world, t, cutting, how);
+				run_once(&world, t, segmenter, how);
 				runs++;
 			}
 	}
@@ -290,15 +290,15 @@ START_TEST(a_byte_at_a_time)
 	world_open(&world, "echo", (struct conn_limits){WORLD_LIMITS}, BUFFERS_MIN);
 	for (struct transcript *t = all; t < all + all_n; t++)
 		for (int way = 0; way < 8; way++) {
-			struct cutting cutting = {.seed = 1,
-						  .piece = 1,
-						  .mid_turn = way & 1,
-						  .fin_alone = way & 2,
-						  .drain = way & 4 ? 1 : 0,
-						  .space = way & 4 ? 1 : 0};
+			struct segmenter segmenter = {.seed = 1,
+						      .piece = 1,
+						      .mid_turn = way & 1,
+						      .fin_alone = way & 2,
+						      .drain = way & 4 ? 1 : 0,
+						      .space = way & 4 ? 1 : 0};
 
 			serve(&world, t);
-			run_once(&world, t, cutting, "byte for byte");
+			run_once(&world, t, segmenter, "byte for byte");
 		}
 	world_close(&world);
 }
@@ -312,22 +312,22 @@ static void random_runs(struct world *world, const struct transcript *t, unsigne
 
 	for (unsigned long i = 0; i < n; i++) {
 		uint64_t seed = i * 1000003 + 17;
-		struct cutting cutting = {.mid_turn = sim_below(&seed, 2),
-					  .fin_alone = sim_below(&seed, 2)};
+		struct segmenter segmenter = {.mid_turn = sim_below(&seed, 2),
+					      .fin_alone = sim_below(&seed, 2)};
 
 		serve(world, t);
 		if (sim_below(&seed, 4)) {
-			cutting.space = 1 + sim_below(&seed, scale);
-			cutting.drain = 1 + sim_below(&seed, cutting.space);
+			segmenter.space = 1 + sim_below(&seed, scale);
+			segmenter.drain = 1 + sim_below(&seed, segmenter.space);
 		}
 		if (sim_below(&seed, 2)) {
 			world->table.limits.high_water = (uint32_t)sim_below(&seed, scale);
 			world->table.limits.low_water =
 			    (uint32_t)sim_below(&seed, world->table.limits.high_water + 1);
 		}
-		cutting.seed = seed;
+		segmenter.seed = seed;
 		(void)snprintf(how, sizeof how, "random cutting %lu", i);
-		run_once(world, t, cutting, how);
+		run_once(world, t, segmenter, how);
 	}
 }
 

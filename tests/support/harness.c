@@ -207,17 +207,17 @@ void server_wait_log(struct server *server, const char *text)
 }
 
 /* The memfd that its counters are in, found among the master's descriptors. */
-static const struct board *board_of(pid_t pid)
+static const struct scoreboard *board_of(pid_t pid)
 {
 	char folder[64], path[350], target[256];
-	const struct board *board = NULL;
+	const struct scoreboard *scoreboard = NULL;
 	struct dirent *entry;
 	DIR *dir;
 
 	(void)snprintf(folder, sizeof folder, "/proc/%d/fd", (int)pid);
 	dir = opendir(folder);
 	ck_assert_ptr_nonnull(dir);
-	while (!board && (entry = readdir(dir))) {
+	while (!scoreboard && (entry = readdir(dir))) {
 		ssize_t n;
 		int fd;
 
@@ -226,17 +226,17 @@ static const struct board *board_of(pid_t pid)
 		if (n <= 0)
 			continue;
 		target[n] = '\0';
-		if (!strstr(target, "/memfd:" BOARD_NAME))
+		if (!strstr(target, "/memfd:" SCOREBOARD_NAME))
 			continue;
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		ck_assert_int_ge(fd, 0);
-		board = mmap(NULL, sizeof *board, PROT_READ, MAP_SHARED, fd, 0);
+		scoreboard = mmap(NULL, sizeof *scoreboard, PROT_READ, MAP_SHARED, fd, 0);
 		(void)close(fd);
 	}
 	(void)closedir(dir);
-	ck_assert_ptr_nonnull(board);
-	ck_assert_uint_eq(board->head.version, BOARD_VERSION);
-	return board;
+	ck_assert_ptr_nonnull(scoreboard);
+	ck_assert_uint_eq(scoreboard->head.version, SCOREBOARD_VERSION);
+	return scoreboard;
 }
 
 static void read_ports(struct server *server)
@@ -272,7 +272,7 @@ struct server *server_start(const char *const arguments[])
 	while (server->log[server->log_n - 1] != '\n')
 		log_read(server);
 	read_ports(server);
-	server->board = board_of(server->pid);
+	server->scoreboard = board_of(server->pid);
 	return server;
 }
 
@@ -359,7 +359,8 @@ static const struct stats_row *row_of(const char *name)
 
 static uint64_t row_stat(const struct server *server, unsigned worker, const struct stats_row *row)
 {
-	const struct board_seat *seats = &server->board->seats[board_seat_of(worker, 0)];
+	const struct scoreboard_seat *seats =
+	    &server->scoreboard->seats[scoreboard_seat_of(worker, 0)];
 
 	/* A slot's two seats: of the generations that serve by turns. */
 	return stats_combine(row, stats_value(&seats[0].stats, row),

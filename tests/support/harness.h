@@ -25,7 +25,7 @@ struct server {
 	int log_fd;	   /* the pipe that its stderr is */
 	char log[1 << 16]; /* what was read of it so far */
 	size_t log_n;
-	const struct board *board;
+	const struct scoreboard *scoreboard;
 	unsigned ports[64]; /* of each listener, in order; 0 for unix */
 	size_t ports_n;
 };

@@ -13,9 +13,9 @@ static const struct {
 	int signal;
 	const char *ends_with; /* the change after which all is done */
 } changes[] = {
-    [HELM_RELOAD] = {SIGHUP, "reload"},	  [HELM_UPGRADE] = {SIGUSR2, "upgrade"},
-    [HELM_MORE] = {SIGTTIN, "rebalance"}, [HELM_FEWER] = {SIGTTOU, "rebalance"},
-    [HELM_REBALANCE] = {0, "rebalance"},
+    [SERVER_CONTROL_RELOAD] = {SIGHUP, "reload"},   [SERVER_CONTROL_UPGRADE] = {SIGUSR2, "upgrade"},
+    [SERVER_CONTROL_MORE] = {SIGTTIN, "rebalance"}, [SERVER_CONTROL_FEWER] = {SIGTTOU, "rebalance"},
+    [SERVER_CONTROL_REBALANCE] = {0, "rebalance"},
 };
 
 static pid_t weirctl;
@@ -50,7 +50,7 @@ static void ask_weirctl(const char *verb)
 	}
 }
 
-void helm_order(struct server *server, enum helm what)
+void server_control_order(struct server *server, enum server_control what)
 {
 	ck_assert_int_eq(prctl(PR_SET_CHILD_SUBREAPER, 1), 0);
 	(void)server_log_has(server, "");
@@ -72,9 +72,9 @@ static uint64_t number_before(const char *line, const char *text)
 }
 
 /* What the log says of all changes that were made since the order. */
-static void read_changes(const struct server *server, struct helm_change *seen)
+static void read_changes(const struct server *server, struct server_control_change *seen)
 {
-	*seen = (struct helm_change){0};
+	*seen = (struct server_control_change){0};
 	for (const char *at = server->log; (at = strstr(at, "msg=\"change made\""));) {
 		char line[512];
 
@@ -101,7 +101,8 @@ static bool follow(struct server *server)
 	return true;
 }
 
-bool helm_done(struct server *server, enum helm what, struct helm_change *seen)
+bool server_control_done(struct server *server, enum server_control what,
+			 struct server_control_change *seen)
 {
 	char made[64];
 	int status;
@@ -111,9 +112,9 @@ bool helm_done(struct server *server, enum helm what, struct helm_change *seen)
 		      server->log);
 	if (!server_log_has(server, made))
 		return false;
-	if (what == HELM_UPGRADE && !follow(server))
+	if (what == SERVER_CONTROL_UPGRADE && !follow(server))
 		return false;
-	if (what == HELM_REBALANCE && weirctl) {
+	if (what == SERVER_CONTROL_REBALANCE && weirctl) {
 		ck_assert_int_eq(waitpid(weirctl, &status, 0), weirctl);
 		weirctl = 0;
 		ck_assert_int_eq(status, 0);
@@ -122,13 +123,13 @@ bool helm_done(struct server *server, enum helm what, struct helm_change *seen)
 	return true;
 }
 
-struct helm_change helm_make(struct server *server, enum helm what)
+struct server_control_change server_control_make(struct server *server, enum server_control what)
 {
 	struct wait wait = wait_begin();
-	struct helm_change seen;
+	struct server_control_change seen;
 
 	wait.until_ms += patience_ms();
-	for (helm_order(server, what); !helm_done(server, what, &seen);) {
+	for (server_control_order(server, what); !server_control_done(server, what, &seen);) {
 		if (now_ms() > wait.until_ms)
 			ck_abort_msg("waited in vain for a change:\n%s", server->log);
 		wait_more(&wait, "a change");
@@ -144,7 +145,7 @@ static const char *const ends[] = {
 #undef CLOSE
 };
 
-const char *helm_story(struct server *server)
+const char *server_control_story(struct server *server)
 {
 	static char story[2048];
 	size_t at;
@@ -165,12 +166,12 @@ const char *helm_story(struct server *server)
 	return story;
 }
 
-void helm_expect_no_loss(struct server *server)
+void server_control_expect_no_loss(struct server *server)
 {
 	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
 		if (strcmp(ends[i], "closed_eof") != 0)
 			ck_assert_msg(server_stat(server, ends[i]) == 0, "%s: %s", ends[i],
-				      helm_story(server));
+				      server_control_story(server));
 	for (struct wait wait = wait_begin();
 	     server_stat(server, "moved_in") != server_stat(server, "moved_out");)
 		wait_more(&wait, "all who were taken to be given up");

@@ -1,8 +1,8 @@
 /*
- * helm: changes a running weir, and waits for what its log says of each change.
+ * server_control: changes a running weir, and waits for what its log says of each change.
  *
- * A server that is steered is started with HELM_CONTROL among its arguments. After an upgrade
- * the new master is this process' child (it adopts orphans), server->pid is its, and it is
+ * A server that is steered is started with SERVER_CONTROL_CONTROL among its arguments. After an
+ * upgrade the new master is this process' child (it adopts orphans), server->pid is its, and it is
  * waited for and ended as the first one is. A change that was not made fails the test.
  */
 #ifndef TESTS_SUPPORT_HELM_H
@@ -10,26 +10,33 @@
 
 #include "tests/support/harness.h"
 
-#define HELM_CONTROL "--control", in_folder("control")
+#define SERVER_CONTROL_CONTROL "--control", in_folder("control")
 
-enum helm { HELM_RELOAD, HELM_UPGRADE, HELM_MORE, HELM_FEWER, HELM_REBALANCE };
+enum server_control {
+	SERVER_CONTROL_RELOAD,
+	SERVER_CONTROL_UPGRADE,
+	SERVER_CONTROL_MORE,
+	SERVER_CONTROL_FEWER,
+	SERVER_CONTROL_REBALANCE
+};
 
-struct helm_change {
+struct server_control_change {
 	uint64_t moved; /* connections */
 	uint64_t ms;	/* from when the new workers were ready */
 	uint64_t stay;	/* connections that could not be moved */
 };
 
 /* Asks for it. One at a time: the log so far is forgotten. */
-void helm_order(struct server *server, enum helm what);
+void server_control_order(struct server *server, enum server_control what);
 /* Is it over? Then what it was. Waits for nothing. */
-bool helm_done(struct server *server, enum helm what, struct helm_change *seen);
+bool server_control_done(struct server *server, enum server_control what,
+			 struct server_control_change *seen);
 /* Both, waiting. */
-struct helm_change helm_make(struct server *server, enum helm what);
+struct server_control_change server_control_make(struct server *server, enum server_control what);
 /* No connection has ended but by its peer, and each that one worker gave another one took. */
-void helm_expect_no_loss(struct server *server);
+void server_control_expect_no_loss(struct server *server);
 /* For the message of a failure: how many connections ended for each reason. All that the log has
  * said goes to stdout, since a message is short. */
-const char *helm_story(struct server *server);
+const char *server_control_story(struct server *server);
 
 #endif

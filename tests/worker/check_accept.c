@@ -409,7 +409,7 @@ START_TEST(full_handoff)
 }
 END_TEST
 
-/* What the master reads on the board may change at any moment: a worker that seemed to have
+/* What the master reads on the scoreboard may change at any moment: a worker that seemed to have
  * room may have none when the connection for it is there. */
 static void come_and_go(int times)
 {

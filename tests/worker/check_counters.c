@@ -191,8 +191,10 @@ static void expect_empty(const struct server *server)
 
 START_TEST(gauges_follow_connections_that_move)
 {
-	static const enum helm changes[] = {HELM_RELOAD, HELM_UPGRADE, HELM_FEWER, HELM_MORE};
-	struct server *server = SERVER("-w", "2", HELM_CONTROL, BIG_QUEUES, "echo://127.0.0.1:0");
+	static const enum server_control changes[] = {SERVER_CONTROL_RELOAD, SERVER_CONTROL_UPGRADE,
+						      SERVER_CONTROL_FEWER, SERVER_CONTROL_MORE};
+	struct server *server =
+	    SERVER("-w", "2", SERVER_CONTROL_CONTROL, BIG_QUEUES, "echo://127.0.0.1:0");
 	int fds[2];
 
 	for (int i = 0; i < 2; i++)
@@ -200,9 +202,9 @@ START_TEST(gauges_follow_connections_that_move)
 	expect_queued(server, 2);
 	ck_assert_uint_eq(server_stat(server, "connections_capacity"), 100);
 	for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-		uint64_t workers = changes[i] == HELM_FEWER ? 1 : 2;
+		uint64_t workers = changes[i] == SERVER_CONTROL_FEWER ? 1 : 2;
 
-		(void)helm_make(server, changes[i]);
+		(void)server_control_make(server, changes[i]);
 		/* Of the old ones, which are gone, nothing is left. */
 		server_wait_stat_is(server, "connections_capacity", 50 * workers);
 		expect_queued(server, 2);
@@ -211,7 +213,7 @@ START_TEST(gauges_follow_connections_that_move)
 	for (int i = 0; i < 2; i++)
 		collect(fds[i]);
 	expect_empty(server);
-	helm_expect_no_loss(server);
+	server_control_expect_no_loss(server);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST

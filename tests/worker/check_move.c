@@ -20,13 +20,13 @@
 
 /* ---- very many, with messages under way on all of them ---- */
 
-static void make_rounds(struct server *server, enum helm what, int rounds, const char *name,
-			uint64_t wanted)
+static void make_rounds(struct server *server, enum server_control what, int rounds,
+			const char *name, uint64_t wanted)
 {
 	uint64_t moved = 0, ms = 0, longest = 0;
 
 	for (int i = 0; i < rounds; i++) {
-		struct helm_change seen = helm_make(server, what);
+		struct server_control_change seen = server_control_make(server, what);
 
 		ck_assert_uint_eq(seen.stay, 0);
 		ck_assert_uint_ge(seen.moved, wanted);
@@ -65,7 +65,7 @@ static void all_move(int i, unsigned long n, int rounds)
 		suite_skip("all move", "the limit of descriptors is too low");
 		return;
 	}
-	server = SERVER("-w", "2", HELM_CONTROL, "echo://127.0.0.1:0");
+	server = SERVER("-w", "2", SERVER_CONTROL_CONTROL, "echo://127.0.0.1:0");
 	to = load_listener("echo", server->ports[0]);
 	load = load_start(&load_plain, (const char *const[]){"-c", load_number((long)n), "-P", "2",
 							     "-d", "3000s", "--timeout", "60s", to,
@@ -76,12 +76,12 @@ static void all_move(int i, unsigned long n, int rounds)
 	    load_start(&churn_setting, (const char *const[]){"-c", "2", "--churn", "-d", "3000s",
 							     "--timeout", "60s", to, NULL});
 	server_wait_stat(server, "accepted", n + 10);
-	make_rounds(server, HELM_RELOAD, rounds, loads[i].reloads, n);
-	make_rounds(server, HELM_UPGRADE, rounds, loads[i].upgrades, n);
+	make_rounds(server, SERVER_CONTROL_RELOAD, rounds, loads[i].reloads, n);
+	make_rounds(server, SERVER_CONTROL_UPGRADE, rounds, loads[i].upgrades, n);
 	load_end_well(&load_plain, load);
 	load_end_well(&churn_setting, churn);
 	server_wait_stat_is(server, "connections", 0);
-	helm_expect_no_loss(server);
+	server_control_expect_no_loss(server);
 	(void)printf("FIGURE meanwhile %llu came and went, none was refused or reset\n",
 		     (unsigned long long)server_stat(server, "accepted") - n);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -117,12 +117,12 @@ static int us_order(const void *a, const void *b)
 	return left < right ? -1 : left > right;
 }
 
-static void waits_take(struct waits *waits, struct throng *throng)
+static void waits_take(struct waits *waits, struct echo_clients *clients)
 {
-	throng_hear_all(throng);
-	for (unsigned i = 0; i < throng->n; i++) {
-		waits->us[waits->n++] = throng->callers[i].longest_us;
-		throng->callers[i].longest_us = 0;
+	echo_clients_hear_all(clients);
+	for (unsigned i = 0; i < clients->n; i++) {
+		waits->us[waits->n++] = clients->callers[i].longest_us;
+		clients->callers[i].longest_us = 0;
 	}
 }
 
@@ -136,7 +136,7 @@ static void waits_say(struct waits *waits, const char *when)
 		     (double)waits->us[waits->n - 1] / 1e3);
 }
 
-static void measure(struct throng *throng, enum helm what, const char *when)
+static void measure(struct echo_clients *clients, enum server_control what, const char *when)
 {
 	static struct waits waits;
 
@@ -144,23 +144,24 @@ static void measure(struct throng *throng, enum helm what, const char *when)
 	for (int i = 0; i < ROUNDS; i++) {
 		struct wait wait = wait_begin();
 		uint64_t until_us = now_us() + WINDOW_US;
-		struct helm_change seen;
+		struct server_control_change seen;
 		bool done = false;
 
-		helm_order(throng->server, what);
+		server_control_order(clients->server, what);
 		while (!done || now_us() < until_us) {
-			done = done || helm_done(throng->server, what, &seen);
-			throng_pace(throng, 64, PAUSE_US);
-			ck_assert_msg(now_ms() < wait.until_ms, "no end:\n%s", throng->server->log);
+			done = done || server_control_done(clients->server, what, &seen);
+			echo_clients_pace(clients, 64, PAUSE_US);
+			ck_assert_msg(now_ms() < wait.until_ms, "no end:\n%s",
+				      clients->server->log);
 		}
 		ck_assert_uint_eq(seen.moved, CALLERS);
-		waits_take(&waits, throng);
+		waits_take(&waits, clients);
 	}
 	waits_say(&waits, when);
 	(void)fflush(stdout);
 }
 
-static void measure_rest(struct throng *throng)
+static void measure_rest(struct echo_clients *clients)
 {
 	static struct waits waits;
 
@@ -168,30 +169,30 @@ static void measure_rest(struct throng *throng)
 		uint64_t until_us = now_us() + WINDOW_US;
 
 		while (now_us() < until_us)
-			throng_pace(throng, 64, PAUSE_US);
-		waits_take(&waits, throng);
+			echo_clients_pace(clients, 64, PAUSE_US);
+		waits_take(&waits, clients);
 	}
 	waits_say(&waits, "in 50 ms without a change");
 }
 
 START_TEST(who_moves_waits_a_moment)
 {
-	struct server *server = SERVER("-w", "2", HELM_CONTROL, "echo://127.0.0.1:0");
-	struct throng throng;
+	struct server *server = SERVER("-w", "2", SERVER_CONTROL_CONTROL, "echo://127.0.0.1:0");
+	struct echo_clients clients;
 
-	throng_open(&throng, server, CALLERS);
+	echo_clients_open(&clients, server, CALLERS);
 	for (unsigned i = 0; i < CALLERS; i++)
-		(void)throng_join(&throng, connect_to(server->ports[0]));
+		(void)echo_clients_join(&clients, connect_to(server->ports[0]));
 	for (uint64_t until_us = now_us() + 100000; now_us() < until_us;)
-		throng_pace(&throng, 64, PAUSE_US);
-	throng_hear_all(&throng);
+		echo_clients_pace(&clients, 64, PAUSE_US);
+	echo_clients_hear_all(&clients);
 	for (unsigned i = 0; i < CALLERS; i++)
-		throng.callers[i].longest_us = 0;
-	measure_rest(&throng);
-	measure(&throng, HELM_RELOAD, "in 50 ms with a reload");
-	measure(&throng, HELM_UPGRADE, "in 50 ms with an upgrade");
-	ck_assert_uint_eq(throng.gone_n, 0);
-	throng_close(&throng);
+		clients.callers[i].longest_us = 0;
+	measure_rest(&clients);
+	measure(&clients, SERVER_CONTROL_RELOAD, "in 50 ms with a reload");
+	measure(&clients, SERVER_CONTROL_UPGRADE, "in 50 ms with an upgrade");
+	ck_assert_uint_eq(clients.gone_n, 0);
+	echo_clients_close(&clients);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -204,25 +205,25 @@ static void storm(int mode, unsigned sent)
 	static const int signals[] = {SIGHUP, SIGTTIN, SIGTTOU, SIGHUP};
 	struct server *server = SERVER("-w", "2", "-a", modes[mode], "echo://127.0.0.1:0");
 	uint64_t seed = (uint64_t)mode + 1;
-	struct throng throng;
+	struct echo_clients clients;
 
-	throng_open(&throng, server, CALLERS);
+	echo_clients_open(&clients, server, CALLERS);
 	for (unsigned i = 0; i < CALLERS; i++)
-		(void)throng_join(&throng, connect_to(server->ports[0]));
+		(void)echo_clients_join(&clients, connect_to(server->ports[0]));
 	for (unsigned i = 0; i < sent; i++) {
 		uint64_t until_us = now_us() + next_random(&seed) % 20000;
 
 		ck_assert_int_eq(kill(server->pid, signals[next_random(&seed) % 4]), 0);
 		do
-			throng_pace(&throng, 64, PAUSE_US / 5);
+			echo_clients_pace(&clients, 64, PAUSE_US / 5);
 		while (now_us() < until_us);
 		(void)server_log_has(server, ""); /* so that it does not fill the pipe */
 	}
-	throng_hear_all(&throng);
-	ck_assert_uint_eq(throng.gone_n, 0);
-	throng_close(&throng);
+	echo_clients_hear_all(&clients);
+	ck_assert_uint_eq(clients.gone_n, 0);
+	echo_clients_close(&clients);
 	server_wait_stat_is(server, "connections", 0);
-	helm_expect_no_loss(server);
+	server_control_expect_no_loss(server);
 	(void)printf("FIGURE %s: %u signals to reload, for more and for fewer workers, without "
 		     "waiting: %llu moves of %d connections\n",
 		     modes[mode], sent, (unsigned long long)server_stat(server, "moved_in"),

@@ -14,7 +14,7 @@
 
 #include "tests/support/helm.h"
 
-static const enum helm changes[] = {HELM_RELOAD, HELM_UPGRADE};
+static const enum server_control changes[] = {SERVER_CONTROL_RELOAD, SERVER_CONTROL_UPGRADE};
 
 /* ---- owed bytes ---- */
 
@@ -33,7 +33,7 @@ static const unsigned char *bytes_of(unsigned client, size_t n)
 START_TEST(half_closed_ones_get_what_they_are_owed)
 {
 	struct server *server =
-	    SERVER("-w", "2", HELM_CONTROL, "--high-water", "16M", "echo://127.0.0.1:0");
+	    SERVER("-w", "2", SERVER_CONTROL_CONTROL, "--high-water", "16M", "echo://127.0.0.1:0");
 	int fds[CLIENTS];
 
 	for (unsigned i = 0; i < CLIENTS; i++) {
@@ -44,7 +44,7 @@ START_TEST(half_closed_ones_get_what_they_are_owed)
 	server_wait_stat_is(server, "received_bytes", (uint64_t)CLIENTS * OWED_BYTES);
 	ck_assert_uint_lt(server_stat(server, "sent_bytes"), (uint64_t)CLIENTS * OWED_BYTES);
 	for (size_t i = 0; i < 2; i++)
-		ck_assert_uint_eq(helm_make(server, changes[i]).moved, CLIENTS);
+		ck_assert_uint_eq(server_control_make(server, changes[i]).moved, CLIENTS);
 	for (unsigned i = 0; i < CLIENTS; i++) {
 		expect_bytes(fds[i], bytes_of(i, OWED_BYTES), OWED_BYTES);
 		expect_end(fds[i]);
@@ -97,7 +97,7 @@ static void take(struct stuffed *stuffed, size_t n)
 
 START_TEST(full_at_both_ends)
 {
-	struct server *server = SERVER("-w", "2", HELM_CONTROL, "echo://127.0.0.1:0");
+	struct server *server = SERVER("-w", "2", SERVER_CONTROL_CONTROL, "echo://127.0.0.1:0");
 	struct stuffed clients[CLIENTS];
 	uint64_t stuffed_n = 0;
 
@@ -117,7 +117,7 @@ START_TEST(full_at_both_ends)
 		} while (server_stat(server, "backpressure_on") -
 			     server_stat(server, "backpressure_off") <
 			 CLIENTS);
-		ck_assert_uint_eq(helm_make(server, changes[round % 2]).moved, CLIENTS);
+		ck_assert_uint_eq(server_control_make(server, changes[round % 2]).moved, CLIENTS);
 		for (unsigned i = 0; i < CLIENTS; i++)
 			take(&clients[i], (clients[i].sent - clients[i].back) / 2);
 	}
@@ -185,10 +185,10 @@ static void judge(struct fates *fates, unsigned i)
 	(void)close(fd);
 }
 
-static void leave_meanwhile(struct fates *fates, enum helm what)
+static void leave_meanwhile(struct fates *fates, enum server_control what)
 {
 	struct wait wait = wait_begin();
-	struct helm_change seen;
+	struct server_control_change seen;
 	unsigned i = 0;
 
 	for (unsigned n = 0; n < LEAVERS; n++) {
@@ -196,8 +196,8 @@ static void leave_meanwhile(struct fates *fates, enum helm what)
 		send_text(fates->fds[n], "hello");
 		expect_text(fates->fds[n], "hello");
 	}
-	helm_order(fates->server, what);
-	while (!helm_done(fates->server, what, &seen)) {
+	server_control_order(fates->server, what);
+	while (!server_control_done(fates->server, what, &seen)) {
 		/* A worker of the new generation is there: now it moves, or nearly. */
 		if (i < LEAVERS && server_log_has(fates->server, "worker started")) {
 			meet_fate(fates, i++);
@@ -216,7 +216,7 @@ START_TEST(ends_and_resets_in_the_middle)
 {
 	unsigned rounds = suite_sanitized() ? 2 : 8;
 	struct fates fates = {
-	    .server = SERVER("-w", "2", HELM_CONTROL, "echo://127.0.0.1:0"),
+	    .server = SERVER("-w", "2", SERVER_CONTROL_CONTROL, "echo://127.0.0.1:0"),
 	};
 
 	for (unsigned round = 0; round < rounds; round++)
@@ -255,7 +255,7 @@ static uint64_t wait_closed_ms(const struct server *server, const char *counter)
 
 /* One that began anew would take half as long again. False: it took as long, or could not be moved
  * in time, which is as it has to be where all of it was slow. */
-static bool deadlines_go_on(enum helm what)
+static bool deadlines_go_on(enum server_control what)
 {
 	struct server *servers[TIMEOUTS];
 	struct wait wait = wait_begin();
@@ -283,7 +283,7 @@ static bool deadlines_go_on(enum helm what)
 	while (now_ms() < from_ms + timeout_ms / 2)
 		wait_more(&wait, "half of the time");
 	for (size_t i = 0; i < TIMEOUTS; i++) {
-		in_time = helm_make(servers[i], what).moved == 1 && in_time;
+		in_time = server_control_make(servers[i], what).moved == 1 && in_time;
 	}
 	for (size_t i = 0; i < TIMEOUTS; i++) {
 		uint64_t ms = wait_closed_ms(servers[i], timeouts[i].counter) - from_ms;
@@ -324,8 +324,8 @@ static void expect_one_more_is_refused(struct server *server, uint64_t *refused)
 
 START_TEST(addresses_are_counted_where_they_move_to)
 {
-	struct server *server =
-	    SERVER("-w", "1", HELM_CONTROL, "--max-connections-per-ip", "5", "echo://127.0.0.1:0");
+	struct server *server = SERVER("-w", "1", SERVER_CONTROL_CONTROL,
+				       "--max-connections-per-ip", "5", "echo://127.0.0.1:0");
 	uint64_t refused = 0;
 	int fds[LIMIT];
 
@@ -336,7 +336,7 @@ START_TEST(addresses_are_counted_where_they_move_to)
 	}
 	expect_one_more_is_refused(server, &refused);
 	for (size_t i = 0; i < 4; i++) {
-		ck_assert_uint_eq(helm_make(server, changes[i % 2]).moved, LIMIT);
+		ck_assert_uint_eq(server_control_make(server, changes[i % 2]).moved, LIMIT);
 		expect_one_more_is_refused(server, &refused);
 		/* Who leaves makes room for one. */
 		finish_sending(fds[i]);

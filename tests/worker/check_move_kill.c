@@ -26,11 +26,11 @@ enum side { GIVER, TAKER };
 
 struct story {
 	enum side victim, traced;
-	enum helm what;
+	enum server_control what;
 	unsigned workers;
 	bool hangs;
 	struct server *server;
-	struct throng throng;
+	struct echo_clients clients;
 	struct tracee tracee;
 	unsigned stops; /* of all of it */
 	uint64_t lost;
@@ -38,16 +38,16 @@ struct story {
 
 static void come_in(struct story *story)
 {
-	struct throng *throng = &story->throng;
+	struct echo_clients *clients = &story->clients;
 
-	throng_open(throng, story->server, CALLERS + 1);
-	while (throng->n < CALLERS) {
-		unsigned number =
-		    throng_join_known(throng, connect_to(story->server->ports[0]), story->workers);
+	echo_clients_open(clients, story->server, CALLERS + 1);
+	while (clients->n < CALLERS) {
+		unsigned number = echo_clients_join_known(
+		    clients, connect_to(story->server->ports[0]), story->workers);
 
-		throng_say(throng, number, MESSAGE);
+		echo_clients_say(clients, number, MESSAGE);
 	}
-	throng_hear_all(throng);
+	echo_clients_hear_all(clients);
 }
 
 /* Stops those who give, until the new workers have let somebody in; then it is known who all
@@ -55,7 +55,7 @@ static void come_in(struct story *story)
 static bool catch_between(struct story *story)
 {
 	static const char started[] = "msg=\"worker started\" worker=0 pid=";
-	struct throng *throng = &story->throng;
+	struct echo_clients *clients = &story->clients;
 	pid_t givers[2], both[2];
 	unsigned probe;
 	bool caught;
@@ -64,10 +64,11 @@ static bool catch_between(struct story *story)
 		givers[i] = server_wait_worker(story->server, i, 0);
 		process_stop(givers[i]);
 	}
-	helm_order(story->server, story->what);
-	probe = throng_join_known(throng, connect_to(story->server->ports[0]), story->workers);
-	throng_say(throng, probe, MESSAGE);
-	throng_hear_all(throng);
+	server_control_order(story->server, story->what);
+	probe =
+	    echo_clients_join_known(clients, connect_to(story->server->ports[0]), story->workers);
+	echo_clients_say(clients, probe, MESSAGE);
+	echo_clients_hear_all(clients);
 	server_wait_log(story->server, started);
 	both[GIVER] = givers[0];
 	both[TAKER] =
@@ -83,37 +84,38 @@ static bool catch_between(struct story *story)
 /* Of two workers the second one goes; else the first one is looked at. */
 static unsigned victims_slot(const struct story *story)
 {
-	return story->what == HELM_FEWER && story->victim == GIVER;
+	return story->what == SERVER_CONTROL_FEWER && story->victim == GIVER;
 }
 
 static bool catch_victim(struct story *story)
 {
 	unsigned slot = victims_slot(story);
 
-	if (story->what != HELM_FEWER && (story->victim == TAKER || story->traced == TAKER))
+	if (story->what != SERVER_CONTROL_FEWER &&
+	    (story->victim == TAKER || story->traced == TAKER))
 		return catch_between(story);
 	if (!tracee_seize(&story->tracee, server_wait_worker(story->server, slot, 0)))
 		return false;
-	helm_order(story->server, story->what);
+	server_control_order(story->server, story->what);
 	return true;
 }
 
 static void move_and_die(struct story *story)
 {
-	struct throng *throng = &story->throng;
+	struct echo_clients *clients = &story->clients;
 	struct wait wait = wait_begin();
-	struct helm_change seen;
+	struct server_control_change seen;
 	unsigned speaker = 0;
 
 	wait.until_ms += patience_ms();
-	while (!helm_done(story->server, story->what, &seen)) {
+	while (!server_control_done(story->server, story->what, &seen)) {
 		while (tracee_turn(&story->tracee)) {
-			if (speaker < CALLERS && !throng->callers[speaker].gone)
-				throng_say(throng, speaker, MESSAGE);
+			if (speaker < CALLERS && !clients->callers[speaker].gone)
+				echo_clients_say(clients, speaker, MESSAGE);
 			speaker++;
-			(void)throng_listen(throng, 0);
+			(void)echo_clients_listen(clients, 0);
 		}
-		(void)throng_listen(throng, 1);
+		(void)echo_clients_listen(clients, 1);
 		ck_assert_msg(now_ms() < wait.until_ms, "no end (%u stops):\n%s",
 			      story->tracee.stops, story->server->log);
 	}
@@ -125,7 +127,7 @@ static void move_and_die(struct story *story)
 static void judge_counters(struct story *story)
 {
 	const struct server *server = story->server;
-	unsigned lost = story->throng.gone_n;
+	unsigned lost = story->clients.gone_n;
 	struct wait wait = wait_begin();
 	char what[160];
 
@@ -134,12 +136,12 @@ static void judge_counters(struct story *story)
 		uint64_t left = server_stat(server, "connections");
 		uint64_t twice = server_stat(server, "moved_in") - server_stat(server, "moved_out");
 
-		if (died == lost + twice && died >= lost && left == story->throng.n - lost)
+		if (died == lost + twice && died >= lost && left == story->clients.n - lost)
 			return;
 		(void)snprintf(what, sizeof what,
 			       "%u to be lost and %u to be left; %llu were with who died, %llu of "
 			       "these on their way, %llu are left (stop %u)",
-			       lost, story->throng.n - lost, (unsigned long long)died,
+			       lost, story->clients.n - lost, (unsigned long long)died,
 			       (unsigned long long)twice, (unsigned long long)left,
 			       story->tracee.end_at);
 		wait_more(&wait, what);
@@ -148,31 +150,31 @@ static void judge_counters(struct story *story)
 
 static void judge(struct story *story)
 {
-	struct throng *throng = &story->throng;
-	bool took_from_others = story->what == HELM_FEWER && story->victim == TAKER;
+	struct echo_clients *clients = &story->clients;
+	bool took_from_others = story->what == SERVER_CONTROL_FEWER && story->victim == TAKER;
 	const char *log = story->server->log;
 
-	for (unsigned i = 0; i < throng->n; i++)
-		if (!throng->callers[i].gone)
-			throng_say(throng, i, MESSAGE);
-	throng_hear_all(throng);
+	for (unsigned i = 0; i < clients->n; i++)
+		if (!clients->callers[i].gone)
+			echo_clients_say(clients, i, MESSAGE);
+	echo_clients_hear_all(clients);
 	(void)server_log_has(story->server, "");
-	for (unsigned i = 0; i < throng->n; i++)
-		ck_assert_msg(!throng->callers[i].gone || took_from_others ||
-				  throng->callers[i].slot == victims_slot(story),
+	for (unsigned i = 0; i < clients->n; i++)
+		ck_assert_msg(!clients->callers[i].gone || took_from_others ||
+				  clients->callers[i].slot == victims_slot(story),
 			      "caller %u was with another worker, and is lost (stop %u):\n%s", i,
 			      story->tracee.end_at, log);
 	if (!story->tracee.ended)
-		ck_assert_msg(!throng->gone_n, "nobody died, and %u are lost:\n%s", throng->gone_n,
-			      log);
+		ck_assert_msg(!clients->gone_n, "nobody died, and %u are lost:\n%s",
+			      clients->gone_n, log);
 	judge_counters(story);
 }
 
 /* Whether somebody died. */
 static bool tell(struct story *story, unsigned end_at, const char *watchdog)
 {
-	story->server = SERVER("-w", story->workers == 1 ? "1" : "2", HELM_CONTROL, "--watchdog",
-			       watchdog, "echo://127.0.0.1:0");
+	story->server = SERVER("-w", story->workers == 1 ? "1" : "2", SERVER_CONTROL_CONTROL,
+			       "--watchdog", watchdog, "echo://127.0.0.1:0");
 	story->tracee = (struct tracee){.end_at = end_at, .hangs = story->hangs};
 	come_in(story);
 	if (!catch_victim(story)) {
@@ -181,32 +183,33 @@ static bool tell(struct story *story, unsigned end_at, const char *watchdog)
 	}
 	move_and_die(story);
 	judge(story);
-	story->lost += story->throng.gone_n;
+	story->lost += story->clients.gone_n;
 	if (!story->tracee.ended)
 		story->stops = story->tracee.stops;
-	throng_close(&story->throng);
+	echo_clients_close(&story->clients);
 	(void)server_stop(story->server, SIGQUIT);
 	return story->tracee.ended;
 }
 
 static const struct {
 	enum side victim, traced;
-	enum helm what;
+	enum server_control what;
 	const char *name;
 	unsigned workers, each_until, stride;
 } stories[] = {
-    {GIVER, GIVER, HELM_RELOAD, "giver, reload", 2, 24, 23},
-    {TAKER, TAKER, HELM_RELOAD, "taker, reload", 2, 24, 23},
-    {GIVER, GIVER, HELM_UPGRADE, "giver, upgrade", 2, 0, 61},
-    {TAKER, TAKER, HELM_UPGRADE, "taker, upgrade", 2, 0, 61},
-    {TAKER, TAKER, HELM_RELOAD, "the only taker, reload", 1, 12, 79},
-    {TAKER, TAKER, HELM_UPGRADE, "the only taker, upgrade", 1, 0, 131},
-    {GIVER, GIVER, HELM_FEWER, "giver, one worker fewer", 2, 0, 61},
-    {TAKER, TAKER, HELM_FEWER, "the only taker, one worker fewer", 2, 12, 61},
-    {TAKER, GIVER, HELM_RELOAD, "taker while its giver stands still, reload", 2, 16, 23},
-    {TAKER, GIVER, HELM_RELOAD, "the only taker while its giver stands still, reload", 1, 8, 97},
-    {GIVER, TAKER, HELM_RELOAD, "giver while its taker stands still, reload", 2, 16, 29},
-    {TAKER, GIVER, HELM_UPGRADE, "taker while its giver stands still, upgrade", 2, 0, 43},
+    {GIVER, GIVER, SERVER_CONTROL_RELOAD, "giver, reload", 2, 24, 23},
+    {TAKER, TAKER, SERVER_CONTROL_RELOAD, "taker, reload", 2, 24, 23},
+    {GIVER, GIVER, SERVER_CONTROL_UPGRADE, "giver, upgrade", 2, 0, 61},
+    {TAKER, TAKER, SERVER_CONTROL_UPGRADE, "taker, upgrade", 2, 0, 61},
+    {TAKER, TAKER, SERVER_CONTROL_RELOAD, "the only taker, reload", 1, 12, 79},
+    {TAKER, TAKER, SERVER_CONTROL_UPGRADE, "the only taker, upgrade", 1, 0, 131},
+    {GIVER, GIVER, SERVER_CONTROL_FEWER, "giver, one worker fewer", 2, 0, 61},
+    {TAKER, TAKER, SERVER_CONTROL_FEWER, "the only taker, one worker fewer", 2, 12, 61},
+    {TAKER, GIVER, SERVER_CONTROL_RELOAD, "taker while its giver stands still, reload", 2, 16, 23},
+    {TAKER, GIVER, SERVER_CONTROL_RELOAD, "the only taker while its giver stands still, reload", 1,
+     8, 97},
+    {GIVER, TAKER, SERVER_CONTROL_RELOAD, "giver while its taker stands still, reload", 2, 16, 29},
+    {TAKER, GIVER, SERVER_CONTROL_UPGRADE, "taker while its giver stands still, upgrade", 2, 0, 43},
 };
 
 /* At every stride-th of the first calls, then at fewer. */
@@ -249,7 +252,7 @@ static void stand_still(unsigned workers, const unsigned *at, unsigned n, const 
 {
 	struct story story = {.victim = TAKER,
 			      .traced = TAKER,
-			      .what = HELM_RELOAD,
+			      .what = SERVER_CONTROL_RELOAD,
 			      .workers = workers,
 			      .hangs = true};
 	unsigned stopped = 0;

@@ -21,7 +21,7 @@
 struct scene {
 	bool kills_taker;
 	struct server *server;
-	struct party party;
+	struct chat_clients clients;
 	struct tracee tracee;
 	uint64_t gone, said;
 	unsigned stops;
@@ -39,8 +39,8 @@ static bool catch_taker(struct scene *scene)
 		givers[i] = server_wait_worker(scene->server, i, 0);
 		process_stop(givers[i]);
 	}
-	helm_order(scene->server, HELM_RELOAD);
-	(void)party_join(&scene->party);
+	server_control_order(scene->server, SERVER_CONTROL_RELOAD);
+	(void)chat_clients_join(&scene->clients);
 	server_wait_log(scene->server, started);
 	at = strstr(scene->server->log, started) + strlen(started);
 	caught = tracee_seize(&scene->tracee, (pid_t)strtol(at, NULL, 10));
@@ -55,34 +55,34 @@ static bool catch_victim(struct scene *scene)
 		return catch_taker(scene);
 	if (!tracee_seize(&scene->tracee, server_wait_worker(scene->server, 0, 0)))
 		return false;
-	helm_order(scene->server, HELM_RELOAD);
+	server_control_order(scene->server, SERVER_CONTROL_RELOAD);
 	return true;
 }
 
 static void speak(struct scene *scene)
 {
-	struct party *party = &scene->party;
-	unsigned speaker = (unsigned)scene->said % party->n;
+	struct chat_clients *clients = &scene->clients;
+	unsigned speaker = (unsigned)scene->said % clients->n;
 
 	if (scene->said == LINES_MAX)
 		return;
 	scene->said++;
-	if (!party->guests[speaker].gone)
-		(void)party_say(party, speaker);
+	if (!clients->guests[speaker].gone)
+		(void)chat_clients_say(clients, speaker);
 }
 
 static void move_and_die(struct scene *scene)
 {
 	struct wait wait = wait_begin();
-	struct helm_change seen;
+	struct server_control_change seen;
 
 	wait.until_ms += patience_ms();
-	for (scene->said = 0; !helm_done(scene->server, HELM_RELOAD, &seen);) {
+	for (scene->said = 0; !server_control_done(scene->server, SERVER_CONTROL_RELOAD, &seen);) {
 		while (tracee_turn(&scene->tracee)) {
 			speak(scene);
-			(void)party_listen(&scene->party, 0);
+			(void)chat_clients_listen(&scene->clients, 0);
 		}
-		(void)party_listen(&scene->party, 1);
+		(void)chat_clients_listen(&scene->clients, 1);
 		ck_assert_msg(now_ms() < wait.until_ms, "no end (%u stops):\n%s",
 			      scene->tracee.stops, scene->server->log);
 	}
@@ -92,44 +92,45 @@ static void move_and_die(struct scene *scene)
 /* Who is gone had its connection at the one that died. */
 static void judge(struct scene *scene)
 {
-	struct party *party = &scene->party;
+	struct chat_clients *clients = &scene->clients;
 	struct server *server = scene->server;
 	struct wait wait = wait_begin();
 
 	for (;;) {
 		uint64_t twice = server_stat(server, "moved_in") - server_stat(server, "moved_out");
 
-		if (server_stat(server, "closed_worker_died") == party->gone_n + twice &&
-		    server_stat(server, "closed_worker_died") >= party->gone_n &&
-		    server_stat(server, "connections") == party->n - party->gone_n)
+		if (server_stat(server, "closed_worker_died") == clients->gone_n + twice &&
+		    server_stat(server, "closed_worker_died") >= clients->gone_n &&
+		    server_stat(server, "connections") == clients->n - clients->gone_n)
 			break;
-		(void)party_listen(party, 1);
+		(void)chat_clients_listen(clients, 1);
 		wait_more(&wait, "all to be counted that are gone");
 	}
-	for (unsigned i = 0; i < party->n; i++)
-		if (!party->guests[i].gone)
-			(void)party_say(party, i);
-	party_hear_all(party);
+	for (unsigned i = 0; i < clients->n; i++)
+		if (!clients->guests[i].gone)
+			(void)chat_clients_say(clients, i);
+	chat_clients_hear_all(clients);
 	ck_assert_uint_eq(server_stat(server, "missed"), 0);
 	if (!scene->tracee.ended)
-		ck_assert_uint_eq(party->gone_n, 0);
+		ck_assert_uint_eq(clients->gone_n, 0);
 }
 
 /* Whether somebody died. */
 static bool play(struct scene *scene, unsigned end_at)
 {
-	scene->server = SERVER("-w", "2", HELM_CONTROL, "chat://127.0.0.1:0");
+	scene->server = SERVER("-w", "2", SERVER_CONTROL_CONTROL, "chat://127.0.0.1:0");
 	scene->tracee = (struct tracee){.end_at = end_at};
-	party_open(&scene->party, scene->server, scene->server->ports[0], GUESTS + 1, LINE_BYTES);
-	party_join_all(&scene->party, GUESTS);
+	chat_clients_open(&scene->clients, scene->server, scene->server->ports[0], GUESTS + 1,
+			  LINE_BYTES);
+	chat_clients_join_all(&scene->clients, GUESTS);
 	if (!catch_victim(scene))
 		return false;
 	move_and_die(scene);
 	judge(scene);
-	scene->gone += scene->party.gone_n;
+	scene->gone += scene->clients.gone_n;
 	if (!scene->tracee.ended)
 		scene->stops = scene->tracee.stops;
-	party_close(&scene->party);
+	chat_clients_close(&scene->clients);
 	(void)server_stop(scene->server, SIGQUIT);
 	return scene->tracee.ended;
 }

@@ -315,7 +315,8 @@ START_TEST(what_was_begun_goes_on)
 {
 	enum { TRAVELLERS = EACH * WAYS };
 	static struct traveller travellers[TRAVELLERS];
-	static const enum helm changes[] = {HELM_RELOAD, HELM_UPGRADE};
+	static const enum server_control changes[] = {SERVER_CONTROL_RELOAD,
+						      SERVER_CONTROL_UPGRADE};
 	struct server *server = serve_all(modes[_i]);
 
 	for (size_t i = 0; i < TRAVELLERS; i++) {
@@ -326,10 +327,10 @@ START_TEST(what_was_begun_goes_on)
 		traveller->way->begin(traveller);
 	}
 	for (size_t change = 0; change < 2; change++) {
-		struct helm_change seen;
+		struct server_control_change seen;
 
 		wait_all_read(server, travellers, TRAVELLERS);
-		seen = helm_make(server, changes[change]);
+		seen = server_control_make(server, changes[change]);
 		ck_assert_msg(seen.moved == TRAVELLERS, "%llu moved:\n%s",
 			      (unsigned long long)seen.moved, server->log);
 		ck_assert_uint_eq(seen.stay, 0);
@@ -354,76 +355,77 @@ END_TEST
 #define LINE_BYTES 64
 
 /* Says the first part of its next line; what follows says the rest. */
-static void say_part(struct party *party, unsigned number, size_t from, size_t to)
+static void say_part(struct chat_clients *clients, unsigned number, size_t from, size_t to)
 {
-	struct guest *guest = &party->guests[number];
+	struct guest *guest = &clients->guests[number];
 	char line[LINE_BYTES];
 	size_t n = (size_t)snprintf(line, sizeof line, "%u %u ", number, guest->said);
 
 	memset(line + n, '.', sizeof line - n - 1);
 	line[LINE_BYTES - 1] = '\n';
 	guest->said += to == LINE_BYTES;
-	ck_assert_msg(!guest->gone, "guest %u has gone:\n%s", number, party->server->log);
+	ck_assert_msg(!guest->gone, "guest %u has gone:\n%s", number, clients->server->log);
 	send_all(guest->fd, line + from, to - from);
 }
 
 #define LINES_MAX 2000 /* in one change: what a ring holds, for one who stands still meanwhile */
 
 /* Those who are not in the middle of a line speak all the time. */
-static uint64_t talk_through(struct party *party, enum helm what, uint64_t *seed)
+static uint64_t talk_through(struct chat_clients *clients, enum server_control what, uint64_t *seed)
 {
 	struct wait wait = wait_begin();
-	struct helm_change seen;
+	struct server_control_change seen;
 	unsigned lines = 0;
 	uint64_t moved;
 
 	for (unsigned i = 0; i < GUESTS / 2; i++)
-		say_part(party, i, 0, 1 + i * 2);
-	helm_order(party->server, what);
-	while (!helm_done(party->server, what, &seen)) {
+		say_part(clients, i, 0, 1 + i * 2);
+	server_control_order(clients->server, what);
+	while (!server_control_done(clients->server, what, &seen)) {
 		unsigned speaker = GUESTS / 2 + (unsigned)(next_random(seed) % (GUESTS / 2));
 
 		if (lines++ < LINES_MAX)
-			(void)party_say(party, speaker);
-		(void)party_listen(party, lines > LINES_MAX);
-		ck_assert_msg(now_ms() < wait.until_ms, "no end:\n%s", party->server->log);
+			(void)chat_clients_say(clients, speaker);
+		(void)chat_clients_listen(clients, lines > LINES_MAX);
+		ck_assert_msg(now_ms() < wait.until_ms, "no end:\n%s", clients->server->log);
 	}
 	moved = seen.moved;
 	for (unsigned i = 0; i < GUESTS / 2; i++)
-		say_part(party, i, 1 + i * 2, LINE_BYTES);
-	party_hear_all(party);
+		say_part(clients, i, 1 + i * 2, LINE_BYTES);
+	chat_clients_hear_all(clients);
 	ck_assert_uint_eq(seen.stay, 0);
 	return moved;
 }
 
 START_TEST(each_line_is_heard_once_across_generations)
 {
-	static const enum helm changes[] = {HELM_RELOAD, HELM_UPGRADE, HELM_MORE, HELM_REBALANCE,
-					    HELM_FEWER};
+	static const enum server_control changes[] = {SERVER_CONTROL_RELOAD, SERVER_CONTROL_UPGRADE,
+						      SERVER_CONTROL_MORE, SERVER_CONTROL_REBALANCE,
+						      SERVER_CONTROL_FEWER};
 	struct server *server =
-	    SERVER("-w", "3", "-a", modes[_i], HELM_CONTROL, "chat://127.0.0.1:0");
+	    SERVER("-w", "3", "-a", modes[_i], SERVER_CONTROL_CONTROL, "chat://127.0.0.1:0");
 	uint64_t moved = 0, said = 0, heard = 0, seed = (uint64_t)_i + 1;
 	unsigned rounds = suite_sanitized() ? 2 : 5;
-	struct party party;
+	struct chat_clients clients;
 
-	party_open(&party, server, server->ports[0], GUESTS, LINE_BYTES);
-	party_join_all(&party, GUESTS);
+	chat_clients_open(&clients, server, server->ports[0], GUESTS, LINE_BYTES);
+	chat_clients_join_all(&clients, GUESTS);
 	for (unsigned round = 0; round < rounds; round++)
 		for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)
-			moved += talk_through(&party, changes[i], &seed);
+			moved += talk_through(&clients, changes[i], &seed);
 	for (unsigned i = 0; i < GUESTS; i++) {
-		said += party.guests[i].said;
-		heard += party.guests[i].heard_n;
+		said += clients.guests[i].said;
+		heard += clients.guests[i].heard_n;
 	}
 	ck_assert_uint_eq(heard, said * (GUESTS - 1));
-	ck_assert_uint_eq(party.gone_n, 0);
+	ck_assert_uint_eq(clients.gone_n, 0);
 	ck_assert_uint_eq(server_stat(server, "missed"), 0);
 	ck_assert_uint_eq(server_stat(server, "left_behind"), 0);
 	(void)printf("FIGURE %s: %llu lines said, %llu heard, each once, by %u clients in %llu "
 		     "moves\n",
 		     modes[_i], (unsigned long long)said, (unsigned long long)heard, GUESTS,
 		     (unsigned long long)moved);
-	party_close(&party);
+	chat_clients_close(&clients);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -439,16 +441,18 @@ static unsigned port_of(int fd)
 
 START_TEST(names_travel_along)
 {
-	struct server *server = SERVER("-w", "2", HELM_CONTROL, "chat://127.0.0.1:0?names=on");
+	struct server *server =
+	    SERVER("-w", "2", SERVER_CONTROL_CONTROL, "chat://127.0.0.1:0?names=on");
 	int speaker = connect_to(server->ports[0]), listener = connect_to(server->ports[0]);
-	static const enum helm changes[] = {HELM_RELOAD, HELM_UPGRADE, HELM_RELOAD};
+	static const enum server_control changes[] = {SERVER_CONTROL_RELOAD, SERVER_CONTROL_UPGRADE,
+						      SERVER_CONTROL_RELOAD};
 	char wanted[64];
 
 	server_wait_stat(server, "members_joined", 2);
 	(void)snprintf(wanted, sizeof wanted, "127.0.0.1:%u: half and half\n", port_of(speaker));
 	for (size_t i = 0; i < 3; i++) {
 		send_text(speaker, "half ");
-		(void)helm_make(server, changes[i]);
+		(void)server_control_make(server, changes[i]);
 		send_text(speaker, "and half\n");
 		expect_text(listener, wanted);
 	}

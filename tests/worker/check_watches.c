@@ -55,7 +55,7 @@ START_TEST(a_master_that_can_watch_nothing_goes_on)
 
 	if (!tracing_works("a master that can watch nothing goes on"))
 		return;
-	server = SERVER("-w", "2", HELM_CONTROL, "echo://127.0.0.1:0");
+	server = SERVER("-w", "2", SERVER_CONTROL_CONTROL, "echo://127.0.0.1:0");
 	client = connect_to(server->ports[0]);
 	echoes(client);
 	strace = refuse_watches(server->pid);
@@ -69,10 +69,10 @@ START_TEST(a_master_that_can_watch_nothing_goes_on)
 	let_watch(strace);
 	(void)server_wait_worker(server, 2, 0); /* it is tried again */
 	server_wait_log(server, "msg=\"change made\" what=workers");
-	(void)helm_make(server, HELM_RELOAD);
-	(void)helm_make(server, HELM_UPGRADE);
+	(void)server_control_make(server, SERVER_CONTROL_RELOAD);
+	(void)server_control_make(server, SERVER_CONTROL_UPGRADE);
 	echoes(client);
-	helm_expect_no_loss(server);
+	server_control_expect_no_loss(server);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST

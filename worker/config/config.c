@@ -26,7 +26,8 @@ const char *const config_default_listeners[] = {
 
 /* Descriptors of a worker that are not connections: standard ones, epoll, signals, channel,
  * log, and room for a batch that the master, or another worker, passes. Beside them each listener
- * has one, and a spare; and each worker may move connections here, and, with topics, has a bell. */
+ * has one, and a spare; and each worker may move connections here, and, with topics, has a
+ * doorbell. */
 #define DESCRIPTORS_RESERVED 96
 
 static uint64_t descriptors_reserved(const struct config *config)

@@ -41,71 +41,73 @@ static size_t less(size_t n, size_t by)
 }
 
 /* From now on it stands for ms, unless its giver says something. */
-static void promise_stands(struct move_lane *lane, struct conn_promise promise, uint32_t ms)
+static void promise_stands(struct move_channel *channel, struct conn_promise promise, uint32_t ms)
 {
-	struct loop *loop = lane->mover->loop;
+	struct loop *loop = channel->migration->loop;
 
-	if (time_reached(loop->now_ms, lane->latest_ms))
+	if (time_reached(loop->now_ms, channel->latest_ms))
 		promise = (struct conn_promise){0};
-	lane_promise(lane, promise);
-	lane->patience_ms = loop->now_ms + ms;
-	if (time_reached(lane->patience_ms, lane->latest_ms))
-		lane->patience_ms = lane->latest_ms;
+	move_channel_promise(channel, promise);
+	channel->patience_ms = loop->now_ms + ms;
+	if (time_reached(channel->patience_ms, channel->latest_ms))
+		channel->patience_ms = channel->latest_ms;
 	if (promise.connections || promise.chunks)
-		loop_deadline(loop, &lane->end.source, lane->patience_ms);
+		loop_deadline(loop, &channel->end.source, channel->patience_ms);
 }
 
 /* As far as the master knew, and no more than that. */
-static struct conn_promise promise_unheard(const struct move_lane *lane)
+static struct conn_promise promise_unheard(const struct move_channel *channel)
 {
-	struct conn_promise promise = lane->promise;
+	struct conn_promise promise = channel->promise;
 
 	promise.connections = less(promise.connections, UNHEARD_MORE);
 	return promise;
 }
 
 /* A giver that is stopped, or lies, keeps newcomers out no longer. */
-static void promise_look(struct move_lane *lane)
+static void promise_look(struct move_channel *channel)
 {
 	struct conn_promise promise = {0};
 
-	if (!time_reached(lane->mover->loop->now_ms, lane->patience_ms)) { /* it has spoken since */
-		loop_deadline(lane->mover->loop, &lane->end.source, lane->patience_ms);
+	if (!time_reached(channel->migration->loop->now_ms,
+			  channel->patience_ms)) { /* it has spoken since */
+		loop_deadline(channel->migration->loop, &channel->end.source, channel->patience_ms);
 		return;
 	}
-	if (!lane->heard)
-		promise = promise_unheard(lane);
-	lane_hear(lane);
-	promise_stands(lane, promise, SILENCE_MS_MAX);
+	if (!channel->heard)
+		promise = promise_unheard(channel);
+	move_channel_heard(channel);
+	promise_stands(channel, promise, SILENCE_MS_MAX);
 }
 
-static void take_promise(struct move_lane *lane, const struct promise_note *note)
+static void take_promise(struct move_channel *channel, const struct promise_message *message)
 {
-	lane_hear(lane);
-	promise_stands(lane, (struct conn_promise){note->connections, (size_t)note->chunks},
+	move_channel_heard(channel);
+	promise_stands(channel,
+		       (struct conn_promise){message->connections, (size_t)message->chunks},
 		       SILENCE_MS_MAX);
 }
 
 /* What was taken is not to come any more; what was not still is. An older giver says nothing but
  * this. */
-static void promise_kept(struct move_lane *lane, struct conn_promise taken)
+static void promise_kept(struct move_channel *channel, struct conn_promise taken)
 {
-	struct conn_promise left = lane->heard ? lane->promise : promise_unheard(lane);
+	struct conn_promise left = channel->heard ? channel->promise : promise_unheard(channel);
 
-	lane_hear(lane);
+	move_channel_heard(channel);
 	left.connections = less(left.connections, taken.connections);
 	left.chunks = less(left.chunks, taken.chunks);
-	promise_stands(lane, left, SILENCE_MS_MAX);
+	promise_stands(channel, left, SILENCE_MS_MAX);
 }
 
 /* ---- who comes ---- */
 
 /* Where there is room for it, with its bytes; then it has the descriptor. */
-static bool take_one(const struct mover *mover, const struct transit *transit, int fd, int memfd,
-		     size_t from)
+static bool take_one(const struct migration *migration, const struct conn_snapshot *snapshot,
+		     int fd, int memfd, size_t from)
 {
-	struct service *service = mover->owner->service_of(transit->listener);
-	size_t n = (size_t)transit->input + transit->owed + transit->held;
+	struct service *service = migration->owner->service_of(snapshot->listener);
+	size_t n = (size_t)snapshot->input + snapshot->owed + snapshot->held;
 	unsigned char *bytes = NULL;
 	bool taken;
 
@@ -113,7 +115,7 @@ static bool take_one(const struct mover *mover, const struct transit *transit, i
 		return false;
 	if (n && !(bytes = take_bytes(memfd, from, n)))
 		return false;
-	taken = conn_adopt(service, fd, transit, bytes);
+	taken = conn_adopt(service, fd, snapshot, bytes);
 	if (bytes)
 		(void)sys_munmap(bytes, n);
 	return taken;
@@ -121,38 +123,40 @@ static bool take_one(const struct mover *mover, const struct transit *transit, i
 
 /* Which of a batch are ours from now on; their descriptors are -1 then. One that is too big here
  * keeps out no other. */
-static uint64_t take_connections(struct move_lane *lane, const struct batch_note *note, int *fds)
+static uint64_t take_connections(struct move_channel *channel,
+				 const struct move_batch_message *message, int *fds)
 {
 	struct conn_promise kept = {0};
-	int memfd = note->bytes ? fds[note->count] : -1;
+	int memfd = message->bytes ? fds[message->count] : -1;
 	uint64_t taken = 0;
 	size_t at = 0;
 
-	for (uint32_t i = 0; i < note->count; i++) {
-		const struct transit *transit = &note->transits[i];
-		uint64_t n = (uint64_t)transit->input + transit->owed + transit->held;
+	for (uint32_t i = 0; i < message->count; i++) {
+		const struct conn_snapshot *snapshot = &message->transits[i];
+		uint64_t n = (uint64_t)snapshot->input + snapshot->owed + snapshot->held;
 
-		if (n > note->bytes - at)
+		if (n > message->bytes - at)
 			break; /* nor is it known where the next one's bytes are */
-		if (take_one(lane->mover, transit, fds[i], memfd, at)) {
+		if (take_one(channel->migration, snapshot, fds[i], memfd, at)) {
 			fds[i] = -1;
 			taken |= 1ull << i;
 			kept.connections++;
-			kept.chunks += transit_chunks((size_t)n);
+			kept.chunks += conn_snapshot_chunks((size_t)n);
 		}
 		at += (size_t)n;
 	}
-	promise_kept(lane, kept);
+	promise_kept(channel, kept);
 	return taken;
 }
 
-static size_t members_of(const struct mover *mover, const struct batch_note *note)
+static size_t members_of(const struct migration *migration,
+			 const struct move_batch_message *message)
 {
 	size_t members = 0;
 
-	for (uint32_t i = 0; i < note->count; i++) {
+	for (uint32_t i = 0; i < message->count; i++) {
 		const struct service *service =
-		    mover->owner->service_of(note->transits[i].listener);
+		    migration->owner->service_of(message->transits[i].listener);
 
 		members += service && service->topic;
 	}
@@ -160,10 +164,10 @@ static size_t members_of(const struct mover *mover, const struct batch_note *not
 }
 
 /* False: its giver has gone, or does not listen to us. */
-static bool take_answer(struct move_lane *lane, uint64_t taken)
+static bool take_answer(struct move_channel *channel, uint64_t taken)
 {
-	struct taken_note answer = {.kind = MOVE_TAKEN, .taken = taken};
-	int error = seqpacket_send(&lane->end, &answer, sizeof answer, NULL, 0);
+	struct taken_message answer = {.kind = MOVE_TAKEN, .taken = taken};
+	int error = seqpacket_send(&channel->end, &answer, sizeof answer, NULL, 0);
 
 	/* One answer at a time has its place, whatever memory is left; without it the giver would
 	 * go on with what we serve. */
@@ -171,64 +175,68 @@ static bool take_answer(struct move_lane *lane, uint64_t taken)
 	return !error;
 }
 
-static bool take_batch(struct move_lane *lane, const struct batch_note *note, int *fds,
-		       size_t fds_n)
+static bool take_batch(struct move_channel *channel, const struct move_batch_message *message,
+		       int *fds, size_t fds_n)
 {
-	struct mover *mover = lane->mover;
+	struct migration *migration = channel->migration;
 	uint64_t taken = 0;
-	bool can = !mover->closed && fds_n == note->count + (note->bytes != 0);
+	bool can = !migration->closed && fds_n == message->count + (message->bytes != 0);
 
-	if (can && note->marks_n)
-		can = mover->relay && relay_catch_up(mover->relay, note->marks, note->marks_n,
-						     members_of(mover, note));
+	if (can && message->marks_n)
+		can = migration->relay &&
+		      relay_catch_up(migration->relay, message->marks, message->marks_n,
+				     members_of(migration, message));
 	if (can)
-		taken = take_connections(lane, note, fds);
-	if (can && note->marks_n)
-		relay_settle(mover->relay);
-	return take_answer(lane, taken) || !taken;
+		taken = take_connections(channel, message, fds);
+	if (can && message->marks_n)
+		relay_settle(migration->relay);
+	return take_answer(channel, taken) || !taken;
 }
 
-static bool batch_is_well_formed(const struct batch_note *note, size_t n)
+static bool batch_is_well_formed(const struct move_batch_message *message, size_t n)
 {
-	return n >= offsetof(struct batch_note, marks) && note->kind == MOVE_BATCH && note->count &&
-	       note->count <= MOVE_BATCH_MAX && note->marks_n <= BUS_SEATS_MAX &&
-	       n == offsetof(struct batch_note, marks) + note->marks_n * sizeof *note->marks;
+	return n >= offsetof(struct move_batch_message, marks) && message->kind == MOVE_BATCH &&
+	       message->count && message->count <= MOVE_BATCH_MAX &&
+	       message->marks_n <= BUS_SEATS_MAX &&
+	       n == offsetof(struct move_batch_message, marks) +
+			message->marks_n * sizeof *message->marks;
 }
 
-/* False: there is none, or the lane is no more. */
-static bool take_next(struct move_lane *lane)
+/* False: there is none, or the channel is no more. */
+static bool take_next(struct move_channel *channel)
 {
-	struct batch_note *note = &move_note;
+	struct move_batch_message *message = &move_message;
 	int fds[DESCRIPTORS_MAX];
 	size_t fds_n;
-	ssize_t n = descriptors_receive(lane->end.source.fd, note, sizeof *note, fds, &fds_n);
+	ssize_t n =
+	    descriptors_receive(channel->end.source.fd, message, sizeof *message, fds, &fds_n);
 
 	if (n == -EAGAIN)
 		return false;
-	if (n == (ssize_t)sizeof(struct promise_note) && note->kind == MOVE_PROMISE) {
-		struct promise_note promise;
+	if (n == (ssize_t)sizeof(struct promise_message) && message->kind == MOVE_PROMISE) {
+		struct promise_message promise;
 
-		memcpy(&promise, note, sizeof promise);
-		take_promise(lane, &promise);
-	} else if (n <= 0 || !batch_is_well_formed(note, (size_t)n)) {
+		memcpy(&promise, message, sizeof promise);
+		take_promise(channel, &promise);
+	} else if (n <= 0 || !batch_is_well_formed(message, (size_t)n)) {
 		if (n > 0)
 			log_error("a worker broke the rules of a move");
-		lane_close(lane);
-	} else if (!take_batch(lane, note, fds, fds_n)) {
+		move_channel_close(channel);
+	} else if (!take_batch(channel, message, fds, fds_n)) {
 		/* Its giver has gone: nobody but us has them. */
-		lane_close(lane);
+		move_channel_close(channel);
 	}
 	for (size_t i = 0; i < fds_n; i++)
 		if (fds[i] >= 0)
 			rights_leave(fds[i]); /* whatever its giver sent, and has closed since */
-	return seqpacket_is_open(&lane->end);
+	return seqpacket_is_open(&channel->end);
 }
 
 /* Level-triggered: what is left after it comes again. Nothing is taken before what was taken is
  * answered. */
 static void take_turn(struct loop *loop, struct source *source)
 {
-	struct move_lane *lane = lane_of(source);
+	struct move_channel *channel = move_channel_of(source);
 	bool due = source->ready & SOURCE_DUE;
 	int batches = 0;
 
@@ -236,52 +244,54 @@ static void take_turn(struct loop *loop, struct source *source)
 	source->ready = 0;
 	if (source->fd < 0)
 		return;
-	while (batches++ < MOVE_UNDER_WAY_MAX && seqpacket_flush(&lane->end) && take_next(lane))
+	while (batches++ < MOVE_UNDER_WAY_MAX && seqpacket_flush(&channel->end) &&
+	       take_next(channel))
 		;
 	if (due && source->fd >= 0)
-		promise_look(lane);
+		promise_look(channel);
 }
 
-static bool offer_send(struct mover *mover, int fd, struct service *const services[], size_t n)
+static bool offer_send(struct migration *migration, int fd, struct service *const services[],
+		       size_t n)
 {
-	struct offer_note note = {.kind = MOVE_OFFER,
-				  .version = TRANSIT_VERSION,
-				  .reasons = move_reasons(),
-				  .bus = mover->bus};
+	struct offer_message message = {.kind = MOVE_OFFER,
+					.version = SNAPSHOT_VERSION,
+					.reasons = move_reasons(),
+					.bus = migration->bus};
 
-	for (size_t i = 0; i < n && note.offers_n < MOVE_OFFERS_MAX; i++) {
+	for (size_t i = 0; i < n && message.offers_n < MOVE_OFFERS_MAX; i++) {
 		const struct protocol *protocol = services[i]->protocol;
-		struct move_offer *offer = &note.offers[note.offers_n];
+		struct move_offer *offer = &message.offers[message.offers_n];
 
 		if (strlen(protocol->name) >= sizeof offer->protocol)
 			continue;
-		offer->listener = mover->owner->listener_of(services[i]);
+		offer->listener = migration->owner->listener_of(services[i]);
 		offer->state_bytes = protocol->state_bytes;
 		offer->state_version = protocol->state_version;
 		offer->promises = true;
 		memcpy(offer->protocol, protocol->name, strlen(protocol->name));
-		note.offers_n++;
+		message.offers_n++;
 	}
-	return descriptors_send(fd, &note,
-				offsetof(struct offer_note, offers) +
-				    note.offers_n * sizeof *note.offers,
+	return descriptors_send(fd, &message,
+				offsetof(struct offer_message, offers) +
+				    message.offers_n * sizeof *message.offers,
 				NULL, 0) >= 0;
 }
 
-void mover_take(struct mover *mover, int fd, struct service *const services[], size_t n,
+void migrate_in(struct migration *migration, int fd, struct service *const services[], size_t n,
 		struct conn_promise expected)
 {
-	struct move_lane *lane = mover->closed ? NULL : lane_free(mover);
+	struct move_channel *channel = migration->closed ? NULL : move_channel_free(migration);
 
-	if (!lane || !offer_send(mover, fd, services, n) ||
-	    lane_open(mover, lane, fd, true, take_turn)) {
+	if (!channel || !offer_send(migration, fd, services, n) ||
+	    move_channel_open(migration, channel, fd, true, take_turn)) {
 		(void)sys_close(fd);
 		return;
 	}
-	lane->gives = false;
-	lane->latest_ms = mover->loop->now_ms + PROMISE_MS_MAX;
-	mover->unheard++;
+	channel->gives = false;
+	channel->latest_ms = migration->loop->now_ms + PROMISE_MS_MAX;
+	migration->unheard++;
 	expected.connections += UNHEARD_MORE;
 	expected.chunks *= 2; /* what one chunk held may fill two anew */
-	promise_stands(lane, expected, UNHEARD_MS);
+	promise_stands(channel, expected, UNHEARD_MS);
 }

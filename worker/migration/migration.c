@@ -3,7 +3,7 @@
 #include "reactor/base/hash.h"
 #include "reactor/base/sys.h"
 
-struct batch_note move_note;
+struct move_batch_message move_message;
 
 uint64_t move_reasons(void)
 {
@@ -15,93 +15,94 @@ uint64_t move_reasons(void)
 	return hash;
 }
 
-/* ---- lanes ---- */
+/* ---- channels ---- */
 
-struct move_lane *lane_free(struct mover *mover)
+struct move_channel *move_channel_free(struct migration *migration)
 {
-	for (size_t i = 0; i < MOVE_LANES_MAX; i++) {
-		struct move_lane **lane = &mover->lanes[i];
+	for (size_t i = 0; i < MOVE_CHANNELS_MAX; i++) {
+		struct move_channel **channel = &migration->channels[i];
 
-		if (!*lane) {
-			*lane = sys_map(sizeof **lane, MAP_PRIVATE | MAP_ANONYMOUS, -1);
-			if (*lane)
-				seqpacket_init(&(*lane)->end);
-			return *lane;
+		if (!*channel) {
+			*channel = sys_map(sizeof **channel, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+			if (*channel)
+				seqpacket_init(&(*channel)->end);
+			return *channel;
 		}
-		if (!seqpacket_is_open(&(*lane)->end) && !(*lane)->end.source.queued)
-			return *lane;
+		if (!seqpacket_is_open(&(*channel)->end) && !(*channel)->end.source.queued)
+			return *channel;
 	}
 	return NULL;
 }
 
-void lane_promise(struct move_lane *lane, struct conn_promise promise)
+void move_channel_promise(struct move_channel *channel, struct conn_promise promise)
 {
-	struct conn_table *table = lane->mover->table;
+	struct conn_table *table = channel->migration->table;
 
-	if (lane->mover->closed)
+	if (channel->migration->closed)
 		promise = (struct conn_promise){0};
 	/* It is another process' word. */
 	if (promise.connections > table->conns.objects_max)
 		promise.connections = table->conns.objects_max;
 	if (promise.chunks > table->buffers.chunks.objects_max)
 		promise.chunks = table->buffers.chunks.objects_max;
-	conn_table_promise(table, &lane->promise, promise);
+	conn_table_promise(table, &channel->promise, promise);
 }
 
-void lane_hear(struct move_lane *lane)
+void move_channel_heard(struct move_channel *channel)
 {
-	if (!lane->heard)
-		lane->mover->unheard--;
-	lane->heard = true;
+	if (!channel->heard)
+		channel->migration->unheard--;
+	channel->heard = true;
 }
 
-void lane_close(struct move_lane *lane)
+void move_channel_close(struct move_channel *channel)
 {
-	if (!lane->gives) {
-		lane_hear(lane);
-		lane_promise(lane, (struct conn_promise){0});
+	if (!channel->gives) {
+		move_channel_heard(channel);
+		move_channel_promise(channel, (struct conn_promise){0});
 	}
-	seqpacket_close(&lane->end);
+	seqpacket_close(&channel->end);
 }
 
-int lane_open(struct mover *mover, struct move_lane *lane, int fd, bool patient, source_turn *turn)
+int move_channel_open(struct migration *migration, struct move_channel *channel, int fd,
+		      bool patient, source_turn *turn)
 {
-	int error = seqpacket_open(&lane->end, mover->loop, fd, patient, NULL);
+	int error = seqpacket_open(&channel->end, migration->loop, fd, patient, NULL);
 
-	lane->mover = mover;
-	lane->wanted = lane->given = lane->refusals = lane->offers_n = 0;
-	lane->first = lane->under_way = 0;
-	lane->cursor = 0;
-	lane->waits = lane->heard = false;
-	lane->promise = (struct conn_promise){0};
-	lane->end.source.turn = turn;
+	channel->migration = migration;
+	channel->wanted = channel->given = channel->refusals = channel->offers_n = 0;
+	channel->first = channel->under_way = 0;
+	channel->cursor = 0;
+	channel->waits = channel->heard = false;
+	channel->promise = (struct conn_promise){0};
+	channel->end.source.turn = turn;
 	return error;
 }
 
-/* ---- the mover ---- */
+/* ---- the migration ---- */
 
-void mover_close_doors(struct mover *mover)
+void migration_close(struct migration *migration)
 {
-	mover->closed = true;
-	for (size_t i = 0; i < MOVE_LANES_MAX; i++) {
-		struct move_lane *lane = mover->lanes[i];
+	migration->closed = true;
+	for (size_t i = 0; i < MOVE_CHANNELS_MAX; i++) {
+		struct move_channel *channel = migration->channels[i];
 
-		if (!lane || !seqpacket_is_open(&lane->end) || lane->gives)
+		if (!channel || !seqpacket_is_open(&channel->end) || channel->gives)
 			continue;
-		lane_hear(lane);
-		lane_promise(lane, (struct conn_promise){0});
+		move_channel_heard(channel);
+		move_channel_promise(channel, (struct conn_promise){0});
 	}
 }
 
-bool mover_is_undecided(const struct mover *mover)
+bool migration_is_undecided(const struct migration *migration)
 {
-	return mover->unheard ||
-	       (clients_counted(&mover->table->clients) && mover->table->promised.connections);
+	return migration->unheard ||
+	       (per_ip_counts(&migration->table->per_ip) && migration->table->promised.connections);
 }
 
-void mover_open(struct mover *mover, struct conn_table *table, struct relay *relay, uint64_t bus,
-		const struct move_owner *owner)
+void migration_open(struct migration *migration, struct conn_table *table, struct relay *relay,
+		    uint64_t bus, const struct move_owner *owner)
 {
-	*mover = (struct mover){
+	*migration = (struct migration){
 	    .loop = table->loop, .table = table, .relay = relay, .bus = bus, .owner = owner};
 }

@@ -7,17 +7,18 @@
  *       | ------ batch: descriptors, and all else as bytes (a memfd) --------> |
  *       | <----- taken: these of them ---------------------------------------- |
  *
- * over one SOCK_SEQPACKET pair, a lane. Exactly one of the two serves a connection at any time:
+ * over one SOCK_SEQPACKET pair, a channel. Exactly one of the two serves a connection at any time:
  * the giver does nothing with those that it described until it is answered, and the taker
- * touches no socket before it has answered. So a lane that ends without an answer, because
+ * touches no socket before it has answered. So a channel that ends without an answer, because
  * either one died, says that its last batches were not taken: the giver goes on with them.
  *
  * Those that are to come are promised: the taker keeps room for them, and newcomers get what is
  * left over. Before its giver's first word, that is what the master thinks, and some more; from
- * then on what the giver says, less what has come. A promise ends with its lane, kept or not, and
- * with the patience for a giver that says nothing.
+ * then on what the giver says, less what has come. A promise ends with its channel, kept or not,
+ * and with the patience for a giver that says nothing.
  *
- * A mover is one process' side of all of its lanes. It borrows everything but their descriptors.
+ * A migration is one process' side of all of its channels. It borrows everything but their
+ * descriptors.
  */
 #ifndef WORKER_MIGRATION_MIGRATION_H
 #define WORKER_MIGRATION_MIGRATION_H
@@ -29,19 +30,19 @@
 #include "reactor/pubsub/relay.h"
 #include "reactor/loop/seqpacket.h"
 
-#define MOVE_LANES_MAX	64
-#define MOVE_BATCH_MAX	(DESCRIPTORS_MAX - 1) /* connections; and the memfd of their bytes */
-#define MOVE_OFFERS_MAX 64
-#define MOVE_ALL	UINT32_MAX
+#define MOVE_CHANNELS_MAX 64
+#define MOVE_BATCH_MAX	  (DESCRIPTORS_MAX - 1) /* connections; and the memfd of their bytes */
+#define MOVE_OFFERS_MAX	  64
+#define MOVE_ALL	  UINT32_MAX
 
-/* Why a lane has ended, as its giver sees it. */
+/* Why a channel has ended, as its giver sees it. */
 enum move_end {
 	MOVE_DONE = 1, /* as many went as were asked for, or nothing is left that could go */
 	MOVE_FULL,     /* the taker has no room */
 	MOVE_BROKEN,   /* the taker has gone, or says what no taker says */
 };
 
-struct mover;
+struct migration;
 
 struct move_owner {
 	/* The service of a listener by its number; NULL: it is not served here. */
@@ -59,13 +60,13 @@ struct move_batch {
 	bool marked; /* it has members of topics: the relay keeps what they have not heard */
 };
 
-/* Batches of a lane that wait for their answer. In a busy worker a turn comes after those of all
+/* Batches of a channel that wait for their answer. In a busy worker a turn comes after those of all
  * connections: what goes in one turn, and is taken in one, waits least. */
 #define MOVE_UNDER_WAY_MAX 16
 
-struct move_lane {
+struct move_channel {
 	struct seqpacket end; /* not open: there is none */
-	struct mover *mover;
+	struct migration *migration;
 	uint32_t order;
 	uint32_t wanted;   /* how many still have to go */
 	uint32_t given;	   /* have gone */
@@ -73,7 +74,7 @@ struct move_lane {
 	uint32_t offers_n; /* 0: no offer has come */
 	size_t cursor;	   /* in the table */
 	bool gives, same_bus;
-	bool waits; /* for the end of another lane's batch, or of this lane */
+	bool waits; /* for the end of another channel's batch, or of this channel */
 	uint32_t first, under_way;
 	struct move_batch batches[MOVE_UNDER_WAY_MAX];
 	struct conn_promise promise; /* what is to come beside what is under way */
@@ -88,33 +89,33 @@ struct move_lane {
 	} offers[MOVE_OFFERS_MAX];
 };
 
-struct mover {
+struct migration {
 	struct loop *loop;
 	struct conn_table *table;
 	struct relay *relay; /* NULL: there is none */
 	uint64_t bus;	     /* which one it is: members go between processes of one bus */
 	const struct move_owner *owner;
-	bool closed;				 /* no more connections are taken */
-	bool marked;				 /* a batch with members is under way */
-	unsigned unheard;			 /* lanes whose giver has said nothing yet */
-	struct move_lane *lanes[MOVE_LANES_MAX]; /* made when one is needed, and kept */
+	bool closed;	  /* no more connections are taken */
+	bool marked;	  /* a batch with members is under way */
+	unsigned unheard; /* channels whose giver has said nothing yet */
+	struct move_channel *channels[MOVE_CHANNELS_MAX]; /* made when one is needed, and kept */
 };
 
-void mover_open(struct mover *mover, struct conn_table *table, struct relay *relay, uint64_t bus,
-		const struct move_owner *owner);
+void migration_open(struct migration *migration, struct conn_table *table, struct relay *relay,
+		    uint64_t bus, const struct move_owner *owner);
 
-/* Takes over fd, an end of a lane. Gives count connections, or MOVE_ALL, and tells gave() with
- * this order; more of them than lanes: at once, as MOVE_FULL. */
-void mover_give(struct mover *mover, int fd, uint32_t order, uint32_t count);
+/* Takes over fd, an end of a channel. Gives count connections, or MOVE_ALL, and tells gave() with
+ * this order; more of them than channels: at once, as MOVE_FULL. */
+void migrate_out(struct migration *migration, int fd, uint32_t order, uint32_t count);
 /* Takes over fd. Takes what comes, until its giver ends it. services: those that it offers.
  * expected: what will come, as far as the master knows. */
-void mover_take(struct mover *mover, int fd, struct service *const services[], size_t n,
+void migrate_in(struct migration *migration, int fd, struct service *const services[], size_t n,
 		struct conn_promise expected);
 /* Is it not known exactly how many, or from which addresses, are to come? */
-bool mover_is_undecided(const struct mover *mover);
+bool migration_is_undecided(const struct migration *migration);
 /* A connection has come, or none will any more: those who give everything look again. */
-void mover_look(struct mover *mover);
+void migrate_out_look(struct migration *migration);
 /* This process ends: it takes nothing from now on. */
-void mover_close_doors(struct mover *mover);
+void migration_close(struct migration *migration);
 
 #endif

@@ -18,9 +18,9 @@
 #define END_TICK_MS    10
 #define UNSENT_LOOKS   (1 << 22)
 
-struct chatter *chat_chatter(const struct chat *chat, uint32_t i)
+struct chat_client *chat_client_at(const struct chat *chat, uint32_t i)
 {
-	return (struct chatter *)(chat->chatters + i * chat->chatter_stride);
+	return (struct chat_client *)(chat->clients + i * chat->chat_client_stride);
 }
 
 void chat_wrong(struct chat *chat, enum tally_error kind, uint64_t n, const char *format, ...)
@@ -56,9 +56,9 @@ static void ramp_turn(struct loop *loop, struct source *source)
 			return;
 		}
 		chat->connecting++;
-		chatter_open(chat_chatter(chat, chat->ramped++), chat);
+		chat_client_open(chat_client_at(chat, chat->ramped++), chat);
 	}
-	loop_poke(loop, source);
+	loop_wake(loop, source);
 }
 
 void chat_come(struct chat *chat)
@@ -67,14 +67,14 @@ void chat_come(struct chat *chat)
 
 	chat->connecting--;
 	CHAT_TABLE_SET(*come, *come + 1);
-	loop_poke(&chat->loop, &chat->ramp);
+	loop_wake(&chat->loop, &chat->ramp);
 }
 
 void chat_settled(struct chat *chat)
 {
 	TALLY_ADD(chat->tally, settled, 1);
 	if (chat->tally->settled == chat->chatters_n)
-		child_ring(&chat->bell, BELL_READY);
+		child_ring(&chat->doorbell, DOORBELL_READY);
 }
 
 /* The first two readers of the first process that are there: either settles the other. */
@@ -85,11 +85,11 @@ static void send_probes(struct chat *chat)
 	if (chat->number != 0 || !time_reached(now_ms, chat->probe_ms))
 		return;
 	for (uint32_t i = 0, sent = 0; i < chat->readers_n && sent < 2; i++) {
-		struct chatter *chatter = chat_chatter(chat, i);
+		struct chat_client *client = chat_client_at(chat, i);
 
-		if (chatter->phase != CHATTER_OPEN)
+		if (client->phase != CHAT_CLIENT_OPEN)
 			continue;
-		chatter_probe(chatter, chat);
+		chat_client_probe(client, chat);
 		sent++;
 	}
 	chat->probe_ms = now_ms + chat->probe_every_ms;
@@ -113,9 +113,9 @@ static void ramp_tick(struct chat *chat)
 	if (!time_reached(now_ms, chat->give_up_ms))
 		return;
 	for (uint32_t i = 0; i < chat->chatters_n; i++)
-		if (!chat_chatter(chat, i)->settled)
-			chatter_fail(chat_chatter(chat, i), chat, TALLY_timeout,
-				     "no line of another client reached it");
+		if (!chat_client_at(chat, i)->settled)
+			chat_client_fail(chat_client_at(chat, i), chat, TALLY_timeout,
+					 "no line of another client reached it");
 }
 
 /* ---- RUN ---- */
@@ -123,16 +123,16 @@ static void ramp_tick(struct chat *chat)
 /* The next client that reads and is still there: it sees the lines of sender i come in. */
 static void elect_witness(struct chat *chat, uint32_t i)
 {
-	uint32_t *witness = &chat->witnesses[chat_chatter(chat, i)->number];
+	uint32_t *witness = &chat->witnesses[chat_client_at(chat, i)->number];
 
 	*witness = CHAT_NO_WITNESS;
 	for (uint32_t step = 1; step < chat->readers_n; step++) {
 		uint32_t k = (i + step) % chat->readers_n;
 
-		if (chat_chatter(chat, k)->phase != CHATTER_OPEN)
+		if (chat_client_at(chat, k)->phase != CHAT_CLIENT_OPEN)
 			continue;
 		*witness = k;
-		loop_poke(&chat->loop, &chat_chatter(chat, i)->source);
+		loop_wake(&chat->loop, &chat_client_at(chat, i)->source);
 		return;
 	}
 }
@@ -162,7 +162,7 @@ static void pace(struct chat *chat, uint64_t now_ns)
 		return;
 	for (int i = 0; i < PACER_BATCH; i++) {
 		uint32_t k = (uint32_t)(chat->paced % chat->senders_n);
-		struct chatter *chatter = chat_chatter(chat, k);
+		struct chat_client *client = chat_client_at(chat, k);
 		uint64_t at_ns = chat_due_ns(chat, k, chat->paced / chat->senders_n);
 
 		chat->due_ns = at_ns;
@@ -171,10 +171,10 @@ static void pace(struct chat *chat, uint64_t now_ns)
 			return;
 		}
 		chat->paced++;
-		chatter->asked++;
-		chatter_pump(chatter, chat);
+		client->asked++;
+		chat_client_pump(client, chat);
 	}
-	loop_poke(&chat->loop, &chat->timer);
+	loop_wake(&chat->loop, &chat->timer);
 }
 
 static void timer_turn(struct loop *loop, struct source *source)
@@ -211,9 +211,10 @@ static void count_unsent(struct chat *chat)
 	uint64_t receivers = plan->connections - plan->slow - !chat->wire.own_lines;
 
 	for (uint32_t i = 0; i < chat->senders_n; i++) {
-		uint64_t at_ns, turn = chat_chatter(chat, i)->begun;
+		uint64_t at_ns, turn = chat_client_at(chat, i)->begun;
 
-		if (chat_chatter(chat, i)->phase == CHATTER_GONE) /* an error of another kind */
+		if (chat_client_at(chat, i)->phase ==
+		    CHAT_CLIENT_GONE) /* an error of another kind */
 			continue;
 		for (; (at_ns = chat_due_ns(chat, i, turn)) < schedule->end_ns; turn += stride) {
 			if (at_ns < schedule->measure_ns)
@@ -229,11 +230,11 @@ static void count_unsent(struct chat *chat)
 static void publish_sent(struct chat *chat)
 {
 	for (uint32_t i = 0; i < chat->senders_n; i++) {
-		struct chatter *chatter = chat_chatter(chat, i);
-		uint64_t *sent = &chat->table->sent[chatter->number];
+		struct chat_client *client = chat_client_at(chat, i);
+		uint64_t *sent = &chat->table->sent[client->number];
 
 		if (*sent == CHAT_SENT_OPEN)
-			CHAT_TABLE_SET(*sent, chatter->begun + 1ull);
+			CHAT_TABLE_SET(*sent, client->begun + 1ull);
 	}
 }
 
@@ -244,7 +245,7 @@ static void chat_further(struct chat *chat)
 		chat->phase = CHAT_SLOW;
 		chat->give_up_ms = chat->loop.now_ms + plan_timeout_ms(chat->plan);
 		for (uint32_t i = chat->readers_n; i < chat->chatters_n; i++)
-			chatter_wake(chat_chatter(chat, i), chat);
+			chat_client_wake(chat_client_at(chat, i), chat);
 	}
 	if (chat->phase == CHAT_SLOW && !chat->slow_left)
 		chat->loop.stopped = true;
@@ -258,7 +259,7 @@ static void chat_end(struct chat *chat)
 	if (chat->plan->rate && chat->schedule->end_ns > chat->schedule->start_ns)
 		count_unsent(chat);
 	publish_sent(chat);
-	loop_poke(&chat->loop, &chat->tick);
+	loop_wake(&chat->loop, &chat->tick);
 	chat_further(chat);
 }
 
@@ -269,25 +270,25 @@ static void end_tick(struct chat *chat)
 	uint32_t to = chat->phase == CHAT_END ? chat->readers_n : chat->chatters_n;
 
 	for (uint32_t i = from; i < to; i++) {
-		struct chatter *chatter = chat_chatter(chat, i);
+		struct chat_client *client = chat_client_at(chat, i);
 
-		chatter_look(chatter, chat);
-		if (over && chatter->phase != CHATTER_GONE)
-			chatter_give_up(chatter, chat);
+		chat_client_look(client, chat);
+		if (over && client->phase != CHAT_CLIENT_GONE)
+			chat_client_give_up(client, chat);
 	}
 }
 
-void chat_left(struct chat *chat, struct chatter *chatter, bool failed)
+void chat_left(struct chat *chat, struct chat_client *client, bool failed)
 {
-	if (chatter->slow)
+	if (client->slow)
 		chat->slow_left--;
 	else
 		chat->readers_left--;
-	if (failed && chatter->sends)
-		CHAT_TABLE_SET(chat->table->sent[chatter->number], CHAT_SENT_UNKNOWN);
+	if (failed && client->sends)
+		CHAT_TABLE_SET(chat->table->sent[client->number], CHAT_SENT_UNKNOWN);
 	if (chat->phase == CHAT_RUN && !chat->plan->rate)
 		for (uint32_t i = 0; i < chat->senders_n; i++)
-			if (chat->witnesses[chat_chatter(chat, i)->number] == chatter->local)
+			if (chat->witnesses[chat_client_at(chat, i)->number] == client->local)
 				elect_witness(chat, i);
 	chat_further(chat);
 }
@@ -308,7 +309,7 @@ static void tick_turn(struct loop *loop, struct source *source)
 	}
 }
 
-static void bell_turn(struct loop *loop, struct source *source)
+static void doorbell_turn(struct loop *loop, struct source *source)
 {
 	struct chat *chat = CONTAINER_OF(loop, struct chat, loop);
 	char what;
@@ -319,7 +320,7 @@ static void bell_turn(struct loop *loop, struct source *source)
 		loop->stopped = true;
 	if (n != 1 || chat->phase >= CHAT_END)
 		return;
-	if (what == BELL_END)
+	if (what == DOORBELL_END)
 		chat_end(chat);
 	else
 		child_timer_arm(&chat->timer, chat->schedule->start_ns);
@@ -338,24 +339,25 @@ static void chat_make(struct chat *chat)
 	chat->readers_left = chat->readers_n;
 	chat->slow_left = chat->chatters_n - chat->readers_n;
 	chat->probe_every_ms = PROBE_MS_FIRST;
-	chat->chatter_stride = chatter_bytes(&chat->wire);
-	chat->chatters = calloc(chat->chatters_n, chat->chatter_stride);
+	chat->chat_client_stride = chat_client_bytes(&chat->wire);
+	chat->clients = calloc(chat->chatters_n, chat->chat_client_stride);
 	chat->next = calloc(chat->chatters_n * plan->senders, sizeof *chat->next);
 	chat->witnesses = calloc(plan->senders, sizeof *chat->witnesses);
-	chat->in = malloc(CHAT_IN_BYTES + chatter_kept_room(&chat->wire));
+	chat->in = malloc(CHAT_IN_BYTES + chat_client_kept_room(&chat->wire));
 	/* What is left of a line goes before whole ones, of which the last may begin at the end. */
 	chat->out = malloc(CHAT_OUT_BYTES + 2 * chat->wire.sent_bytes);
-	if (!chat->chatters || !chat->next || !chat->witnesses || !chat->in || !chat->out)
+	if (!chat->clients || !chat->next || !chat->witnesses || !chat->in || !chat->out)
 		die("no memory for %u clients of %llu senders", chat->chatters_n,
 		    (unsigned long long)plan->senders);
 	for (uint64_t i = 0; i < plan->senders; i++)
 		chat->witnesses[i] = CHAT_NO_WITNESS;
 	for (uint32_t i = 0; i < chat->chatters_n; i++)
-		chatter_init(chat_chatter(chat, i), chat, i);
+		chat_client_init(chat_client_at(chat, i), chat, i);
 }
 
 _Noreturn void chat_run(const struct plan *plan, const struct schedule *schedule,
-			struct chat_table *table, struct tally *tally, unsigned number, int bell)
+			struct chat_table *table, struct tally *tally, unsigned number,
+			int doorbell)
 {
 	static struct chat chat;
 
@@ -365,16 +367,16 @@ _Noreturn void chat_run(const struct plan *plan, const struct schedule *schedule
 			     .tally = tally,
 			     .number = number,
 			     .due_ns = UINT64_MAX};
-	child_begin(&chat.loop, bell);
+	child_begin(&chat.loop, doorbell);
 	chat_make(&chat);
-	source_init(&chat.bell, bell, bell_turn);
+	source_init(&chat.doorbell, doorbell, doorbell_turn);
 	source_init(&chat.timer, -1, timer_turn);
 	source_init(&chat.ramp, -1, ramp_turn);
 	source_init(&chat.tick, -1, tick_turn);
-	child_watch(&chat.loop, &chat.bell, &chat.timer);
+	child_watch(&chat.loop, &chat.doorbell, &chat.timer);
 	chat.ramp_begun_ms = chat.loop.now_ms;
-	loop_poke(&chat.loop, &chat.ramp);
-	loop_poke(&chat.loop, &chat.tick);
+	loop_wake(&chat.loop, &chat.ramp);
+	loop_wake(&chat.loop, &chat.tick);
 	while (!chat.loop.stopped)
 		loop_pass(&chat.loop, -1);
 	_exit(0);

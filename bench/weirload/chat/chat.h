@@ -20,7 +20,7 @@
 #define CHAT_OUT_BYTES	(16 * 1024)
 #define CHAT_NO_WITNESS UINT32_MAX
 
-struct chatter;
+struct chat_client;
 
 struct chat {
 	const struct plan *plan;
@@ -31,8 +31,8 @@ struct chat {
 	unsigned number;
 	struct chat_wire wire;
 
-	char *chatters; /* chatters_n of chatter_stride bytes: senders_n <= readers_n <= all */
-	size_t chatter_stride;
+	char *clients; /* chatters_n of chat_client_stride bytes: senders_n <= readers_n <= all */
+	size_t chat_client_stride;
 	uint32_t senders_n, readers_n, chatters_n;
 	uint32_t *next; /* of each client, by sender: see chat_ledger */
 	/* Closed loop: for each sender of the run the client here that shows when its lines have
@@ -40,7 +40,7 @@ struct chat {
 	uint32_t *witnesses;
 
 	enum { CHAT_RAMP, CHAT_RUN, CHAT_END, CHAT_SLOW } phase;
-	struct source bell, ramp, timer, tick;
+	struct source doorbell, ramp, timer, tick;
 	struct pulse pulse;
 	uint32_t ramped, connecting; /* of the ramp */
 	uint32_t ramp_begun_ms, probe_ms, probe_every_ms;
@@ -52,17 +52,18 @@ struct chat {
 	unsigned char *in, *out;	  /* what was read, what is sent, in one turn */
 };
 
-struct chatter *chat_chatter(const struct chat *chat, uint32_t i);
+struct chat_client *chat_client_at(const struct chat *chat, uint32_t i);
 
-/* The life of the process; bell is its end of a socketpair. Never returns. */
+/* The life of the process; doorbell is its end of a socketpair. Never returns. */
 _Noreturn void chat_run(const struct plan *plan, const struct schedule *schedule,
-			struct chat_table *table, struct tally *tally, unsigned number, int bell);
+			struct chat_table *table, struct tally *tally, unsigned number,
+			int doorbell);
 
 /* ---- what clients tell their process ---- */
 
 void chat_come(struct chat *chat);    /* one is connected, or failed to */
 void chat_settled(struct chat *chat); /* one has had a probe line, or has gone */
-void chat_left(struct chat *chat, struct chatter *chatter, bool failed); /* for good */
+void chat_left(struct chat *chat, struct chat_client *client, bool failed); /* for good */
 /* It was just read: lines that are due do not wait until all others have been. */
 void chat_keep_pace(struct chat *chat, uint64_t now_ns);
 /* n errors of a kind; the first is kept in words. */

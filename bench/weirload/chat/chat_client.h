@@ -1,5 +1,5 @@
 /*
- * chatter: one client of a chat: it sends lines, or not, and checks each line that comes.
+ * client: one client of a chat: it sends lines, or not, and checks each line that comes.
  *
  *     ABSENT -> CONNECTING -> GREETING (Redis: subscribes) -> OPEN -> ENDING -> GONE
  *
@@ -13,16 +13,16 @@
 #include "bench/weirload/chat/chat.h"
 #include "bench/weirload/chat/chat_ledger.h"
 
-enum chatter_phase {
-	CHATTER_ABSENT,
-	CHATTER_CONNECTING,
-	CHATTER_GREETING,
-	CHATTER_OPEN,
-	CHATTER_ENDING,
-	CHATTER_GONE
+enum chat_client_phase {
+	CHAT_CLIENT_ABSENT,
+	CHAT_CLIENT_CONNECTING,
+	CHAT_CLIENT_GREETING,
+	CHAT_CLIENT_OPEN,
+	CHAT_CLIENT_ENDING,
+	CHAT_CLIENT_GONE
 };
 
-struct chatter {
+struct chat_client {
 	struct source source;
 	struct chat_ledger ledger;
 	uint32_t local, number;	   /* among those of its process; of the run: a sender's key */
@@ -39,22 +39,22 @@ struct chatter {
 };
 
 /* Of a client, with its bytes; of what it keeps of one read for the next, at most. */
-size_t chatter_bytes(const struct chat_wire *wire);
-size_t chatter_kept_room(const struct chat_wire *wire);
-void chatter_init(struct chatter *chatter, struct chat *chat, uint32_t local);
-void chatter_open(struct chatter *chatter, struct chat *chat);
+size_t chat_client_bytes(const struct chat_wire *wire);
+size_t chat_client_kept_room(const struct chat_wire *wire);
+void chat_client_init(struct chat_client *client, struct chat *chat, uint32_t local);
+void chat_client_open(struct chat_client *client, struct chat *chat);
 /* Sends what may be sent by now. */
-void chatter_pump(struct chatter *chatter, struct chat *chat);
+void chat_client_pump(struct chat_client *client, struct chat *chat);
 /* Sends a line that is not counted. */
-void chatter_probe(struct chatter *chatter, struct chat *chat);
+void chat_client_probe(struct chat_client *client, struct chat *chat);
 
 /* END: shuts its side where nothing is missing any more. */
-void chatter_look(struct chatter *chatter, struct chat *chat);
+void chat_client_look(struct chat_client *client, struct chat *chat);
 /* The time is over: what is still awaited is an error; of a slow one nothing is. */
-void chatter_give_up(struct chatter *chatter, struct chat *chat);
+void chat_client_give_up(struct chat_client *client, struct chat *chat);
 /* Slow ones read on, to see whether the server has closed them. */
-void chatter_wake(struct chatter *chatter, struct chat *chat);
-void chatter_fail(struct chatter *chatter, struct chat *chat, enum tally_error kind,
-		  const char *detail);
+void chat_client_wake(struct chat_client *client, struct chat *chat);
+void chat_client_fail(struct chat_client *client, struct chat *chat, enum tally_error kind,
+		      const char *detail);
 
 #endif

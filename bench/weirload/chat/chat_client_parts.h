@@ -1,5 +1,5 @@
 /*
- * chatter_parts: what the files of the chatter's room share, and nobody else may use.
+ * chat_client_parts: what the files of the client's room share, and nobody else may use.
  *
  *     chat_client.c       how it comes up, sends, ends; turns
  *     chat_client_read.c  what comes to it
@@ -10,16 +10,16 @@
 #include "bench/weirload/chat/chat_client.h"
 
 /* One read, and all that it brings. */
-void chatter_read(struct chatter *chatter, struct chat *chat);
+void chat_client_read(struct chat_client *client, struct chat *chat);
 /* A Redis has answered that the client is subscribed, or there was nothing to wait for. */
-void chatter_welcomed(struct chatter *chatter, struct chat *chat);
+void chat_client_welcomed(struct chat_client *client, struct chat *chat);
 /* The server has ended its side. */
-void chatter_ended(struct chatter *chatter, struct chat *chat);
-void chatter_fail_of(struct chatter *chatter, struct chat *chat, const char *call,
-		     ssize_t error); /* -errno */
+void chat_client_ended(struct chat_client *client, struct chat *chat);
+void chat_client_fail_of(struct chat_client *client, struct chat *chat, const char *call,
+			 ssize_t error); /* -errno */
 /* Lines that it did not get, and will not. */
-void chatter_lost(struct chatter *chatter, struct chat *chat, const struct chat_gap *gap);
+void chat_client_lost(struct chat_client *client, struct chat *chat, const struct chat_gap *gap);
 /* Where the bytes lie that are kept. */
-unsigned char *chatter_kept(struct chatter *chatter, const struct chat *chat);
+unsigned char *chat_client_kept(struct chat_client *client, const struct chat *chat);
 
 #endif

@@ -9,10 +9,10 @@
 
 #define SHOWN_BYTES 40 /* of bytes that are wrong */
 
-void chatter_lost(struct chatter *chatter, struct chat *chat, const struct chat_gap *gap)
+void chat_client_lost(struct chat_client *client, struct chat *chat, const struct chat_gap *gap)
 {
 	chat_wrong(chat, TALLY_lost, gap->to - gap->from,
-		   "client %u did not get lines %u to %u of sender %u", chatter->number, gap->from,
+		   "client %u did not get lines %u to %u of sender %u", client->number, gap->from,
 		   gap->to - 1, gap->sender);
 }
 
@@ -24,44 +24,44 @@ static uint32_t sender_of(const struct chat *chat, const struct chat_line *line)
 }
 
 /* A line of another client's shows that the server has taken this one in. */
-static void probe_came(struct chatter *chatter, struct chat *chat, const struct chat_line *line)
+static void probe_came(struct chat_client *client, struct chat *chat, const struct chat_line *line)
 {
-	if (line->number == chatter->number && !chat->wire.own_lines) {
+	if (line->number == client->number && !chat->wire.own_lines) {
 		chat_wrong(chat, TALLY_unexpected, 1, "client %u got a probe line back",
-			   chatter->number);
+			   client->number);
 		return;
 	}
-	if (chatter->settled)
+	if (client->settled)
 		return;
-	chatter->settled = true;
-	if (chatter->slow)
-		chatter->source.want &= (uint8_t)~SOURCE_IN;
+	client->settled = true;
+	if (client->slow)
+		client->source.want &= (uint8_t)~SOURCE_IN;
 	chat_settled(chat);
 }
 
-static void own_line_came(struct chatter *chatter, struct chat *chat, uint32_t number)
+static void own_line_came(struct chat_client *client, struct chat *chat, uint32_t number)
 {
-	chat_wrong(chat, TALLY_unexpected, 1, "client %u got its own line %u back", chatter->number,
+	chat_wrong(chat, TALLY_unexpected, 1, "client %u got its own line %u back", client->number,
 		   number);
 }
 
 /* One that was not the next of its sender; whether it counts as a delivery. */
-static bool line_out_of_turn(struct chatter *chatter, struct chat *chat, uint32_t sender,
+static bool line_out_of_turn(struct chat_client *client, struct chat *chat, uint32_t sender,
 			     uint32_t number)
 {
-	uint32_t next = chatter->ledger.next[sender];
+	uint32_t next = client->ledger.next[sender];
 	struct chat_gap lost;
-	enum chat_entry entry = chat_ledger_enter(&chatter->ledger, sender, number, &lost);
+	enum chat_entry entry = chat_ledger_enter(&client->ledger, sender, number, &lost);
 
 	if (lost.to)
-		chatter_lost(chatter, chat, &lost);
+		chat_client_lost(client, chat, &lost);
 	if (entry == CHAT_LATE)
 		chat_wrong(chat, TALLY_reordered, 1,
-			   "client %u got line %u of sender %u behind line %u", chatter->number,
+			   "client %u got line %u of sender %u behind line %u", client->number,
 			   number, sender, next - 1);
 	if (entry == CHAT_AGAIN)
 		chat_wrong(chat, TALLY_doubled, 1, "client %u got line %u of sender %u twice",
-			   chatter->number, number, sender);
+			   client->number, number, sender);
 	return entry == CHAT_AHEAD;
 }
 
@@ -77,34 +77,34 @@ static void line_times(struct chat *chat, const struct chat_line *line, uint64_t
 }
 
 /* Whether it counts as a delivery. */
-static bool line_came(struct chatter *chatter, struct chat *chat, const struct chat_line *line,
+static bool line_came(struct chat_client *client, struct chat *chat, const struct chat_line *line,
 		      uint64_t now_ns)
 {
 	uint32_t sender = sender_of(chat, line);
 
 	if (__builtin_expect(sender >= chat->plan->senders, 0)) {
 		if (sender == CHAT_PROBER)
-			probe_came(chatter, chat, line);
+			probe_came(client, chat, line);
 		else
 			chat_wrong(chat, TALLY_foreign, 1,
 				   "client %u got a line of a sender that is none of this run",
-				   chatter->number);
+				   client->number);
 		return false;
 	}
-	if (__builtin_expect(sender == chatter->number && !chat->wire.own_lines, 0)) {
-		own_line_came(chatter, chat, line->number);
+	if (__builtin_expect(sender == client->number && !chat->wire.own_lines, 0)) {
+		own_line_came(client, chat, line->number);
 		return false;
 	}
-	if (__builtin_expect(!chat_ledger_next(&chatter->ledger, sender, line->number), 0) &&
-	    !line_out_of_turn(chatter, chat, sender, line->number))
+	if (__builtin_expect(!chat_ledger_next(&client->ledger, sender, line->number), 0) &&
+	    !line_out_of_turn(client, chat, sender, line->number))
 		return false;
-	if (chatter->slow)
+	if (client->slow)
 		return false;
 	line_times(chat, line, now_ns);
-	if (chat->witnesses[sender] == chatter->local) {
+	if (chat->witnesses[sender] == client->local) {
 		uint32_t local = sender / (uint32_t)chat->plan->processes;
 
-		loop_poke(&chat->loop, &chat_chatter(chat, local)->source);
+		loop_wake(&chat->loop, &chat_client_at(chat, local)->source);
 	}
 	return true;
 }
@@ -122,18 +122,18 @@ static bool frame_fits(const struct chat_wire *wire, const unsigned char *at)
 	       affix_fits(&wire->tail, at + wire->received_head.n + wire->line_bytes);
 }
 
-static void say_wrong(struct chatter *chatter, struct chat *chat, const unsigned char *bytes,
+static void say_wrong(struct chat_client *client, struct chat *chat, const unsigned char *bytes,
 		      size_t n)
 {
 	int shown = n < SHOWN_BYTES ? (int)n : SHOWN_BYTES;
 
 	chat_wrong(chat, TALLY_altered, 1, "client %u got a line that nobody sent: \"%.*s\"...",
-		   chatter->number, shown, (const char *)bytes);
+		   client->number, shown, (const char *)bytes);
 }
 
 /* What stands at `at` is no line that was sent: where the next may begin. Where the wrong one
  * says that it is the next of its sender, it is not also counted as lost. */
-static const unsigned char *line_wrong(struct chatter *chatter, struct chat *chat,
+static const unsigned char *line_wrong(struct chat_client *client, struct chat *chat,
 				       const unsigned char *at, const unsigned char *end)
 {
 	const struct chat_wire *wire = &chat->wire;
@@ -142,16 +142,16 @@ static const unsigned char *line_wrong(struct chatter *chatter, struct chat *cha
 	struct chat_line line;
 	uint32_t sender;
 
-	say_wrong(chatter, chat, text, wire->line_bytes);
+	say_wrong(client, chat, text, wire->line_bytes);
 	if (chat_line_read_name(&line, text)) {
 		sender = sender_of(chat, &line);
-		if (sender < chat->plan->senders && line.number == chatter->ledger.next[sender])
-			chatter->ledger.next[sender]++;
+		if (sender < chat->plan->senders && line.number == client->ledger.next[sender])
+			client->ledger.next[sender]++;
 	}
 	if (frame_fits(wire, at))
 		return at + wire->received_bytes;
 	newline = memchr(at, '\n', (size_t)(end - at));
-	chatter->lost_track = !newline;
+	client->lost_track = !newline;
 	return newline ? newline + 1 : end;
 }
 
@@ -178,7 +178,7 @@ static const unsigned char *name_skip(const unsigned char *at, const unsigned ch
 }
 
 /* Takes the lines that are whole: what is behind them. */
-static const unsigned char *lines_take(struct chatter *chatter, struct chat *chat,
+static const unsigned char *lines_take(struct chat_client *client, struct chat *chat,
 				       const unsigned char *at, const unsigned char *end,
 				       uint64_t now_ns)
 {
@@ -204,10 +204,10 @@ static const unsigned char *lines_take(struct chatter *chatter, struct chat *cha
 			frame_fits(wire, text) &&
 			    chat_line_read(&line, text + wire->received_head.n, wire->line_bytes),
 			1)) {
-			deliveries += line_came(chatter, chat, &line, now_ns);
+			deliveries += line_came(client, chat, &line, now_ns);
 			at = text + wire->received_bytes;
 		} else {
-			at = line_wrong(chatter, chat, text, end);
+			at = line_wrong(client, chat, text, end);
 		}
 	}
 	TALLY_ADD(chat->tally, messages, deliveries);
@@ -215,7 +215,7 @@ static const unsigned char *lines_take(struct chatter *chatter, struct chat *cha
 }
 
 /* The answer of a Redis to a client that comes; behind it, or NULL where it is not whole. */
-static const unsigned char *welcome_take(struct chatter *chatter, struct chat *chat,
+static const unsigned char *welcome_take(struct chat_client *client, struct chat *chat,
 					 const unsigned char *at, const unsigned char *end)
 {
 	size_t n = strlen(chat->wire.welcome);
@@ -223,41 +223,42 @@ static const unsigned char *welcome_take(struct chatter *chatter, struct chat *c
 
 	if (!found)
 		return NULL;
-	chatter_welcomed(chatter, chat);
+	chat_client_welcomed(client, chat);
 	return found + n;
 }
 
-static void bytes_came(struct chatter *chatter, struct chat *chat, size_t n, uint64_t now_ns)
+static void bytes_came(struct chat_client *client, struct chat *chat, size_t n, uint64_t now_ns)
 {
 	const unsigned char *at = chat->in, *end = at + n, *behind;
 
-	chatter->kept_n = 0;
-	if (chatter->phase == CHATTER_GREETING && (behind = welcome_take(chatter, chat, at, end)))
+	client->kept_n = 0;
+	if (client->phase == CHAT_CLIENT_GREETING && (behind = welcome_take(client, chat, at, end)))
 		at = behind;
-	if (chatter->lost_track) {
+	if (client->lost_track) {
 		behind = skip(at, end);
-		chatter->lost_track = !behind;
+		client->lost_track = !behind;
 		at = behind ? behind : end;
 	}
-	if (chatter->phase != CHATTER_GREETING)
-		at = lines_take(chatter, chat, at, end, now_ns);
+	if (client->phase != CHAT_CLIENT_GREETING)
+		at = lines_take(client, chat, at, end, now_ns);
 	n = (size_t)(end - at);
-	if (n > chatter_kept_room(&chat->wire)) {
-		chatter_fail(chatter, chat, TALLY_altered, "what came is neither line nor reply");
+	if (n > chat_client_kept_room(&chat->wire)) {
+		chat_client_fail(client, chat, TALLY_altered,
+				 "what came is neither line nor reply");
 		return;
 	}
-	memcpy(chatter_kept(chatter, chat), at, n);
-	chatter->kept_n = (uint32_t)n;
+	memcpy(chat_client_kept(client, chat), at, n);
+	client->kept_n = (uint32_t)n;
 }
 
-void chatter_read(struct chatter *chatter, struct chat *chat)
+void chat_client_read(struct chat_client *client, struct chat *chat)
 {
-	struct source *source = &chatter->source;
-	uint32_t kept = chatter->kept_n;
+	struct source *source = &client->source;
+	uint32_t kept = client->kept_n;
 	uint64_t now_ns;
 	ssize_t n;
 
-	memcpy(chat->in, chatter_kept(chatter, chat), kept);
+	memcpy(chat->in, chat_client_kept(client, chat), kept);
 	do
 		n = sys_read(source->fd, chat->in + kept, CHAT_IN_BYTES);
 	while (n == -EINTR);
@@ -266,22 +267,22 @@ void chatter_read(struct chatter *chatter, struct chat *chat)
 		return;
 	}
 	if (n < 0) {
-		chatter_fail_of(chatter, chat,
-				chatter->phase == CHATTER_CONNECTING ? "connect" : "read", n);
+		chat_client_fail_of(
+		    client, chat, client->phase == CHAT_CLIENT_CONNECTING ? "connect" : "read", n);
 		return;
 	}
-	if (n == 0 && chatter->reset) {
-		chatter_fail_of(chatter, chat, "read", -ECONNRESET);
+	if (n == 0 && client->reset) {
+		chat_client_fail_of(client, chat, "read", -ECONNRESET);
 		return;
 	}
 	if (n == 0) {
-		chatter_ended(chatter, chat);
+		chat_client_ended(client, chat);
 		return;
 	}
 	if (n < CHAT_IN_BYTES && !(source->ready & SOURCE_ENDED))
 		source->ready &= (uint8_t)~SOURCE_IN;
 	TALLY_ADD(chat->tally, received_bytes, n);
 	now_ns = clock_ns();
-	bytes_came(chatter, chat, kept + (size_t)n, now_ns);
+	bytes_came(client, chat, kept + (size_t)n, now_ns);
 	chat_keep_pace(chat, now_ns);
 }

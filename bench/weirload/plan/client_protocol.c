@@ -7,7 +7,7 @@
 		.forbidden = -1                                                                    \
 	}
 
-static const struct dialect dialects[] = {
+static const struct client_protocol client_protocols[] = {
     {.name = "echo", .sent = ANYTHING, .received = ANYTHING},
     {.name = "increment",
      .greeting = "*",
@@ -21,16 +21,16 @@ static const struct dialect dialects[] = {
      .sent = {.forbidden = '\n'},
      .received = {.forbidden = '\n'}},
     {.name = "frame", .length_prefix = true, .sent = ANYTHING, .received = ANYTHING},
-    {.name = "discard", .kind = DIALECT_LISTENS, .sent = ANYTHING, .received = ANYTHING},
-    {.name = "chargen", .kind = DIALECT_SPEAKS, .sent = ANYTHING, .received = ANYTHING},
+    {.name = "discard", .kind = CLIENT_PROTOCOL_LISTENS, .sent = ANYTHING, .received = ANYTHING},
+    {.name = "chargen", .kind = CLIENT_PROTOCOL_SPEAKS, .sent = ANYTHING, .received = ANYTHING},
     {.name = "http", .http = true, .sent = ANYTHING, .received = ANYTHING},
-    {.name = "chat", .kind = DIALECT_CHATS, .sent = ANYTHING, .received = ANYTHING},
+    {.name = "chat", .kind = CLIENT_PROTOCOL_CHATS, .sent = ANYTHING, .received = ANYTHING},
 };
 
 /* RFC 864: a datagram of up to 512 characters; weir never says more than it was asked with. */
 #define CHARGEN_REPLY_MAX 512
 
-static const struct dialect datagram_dialects[] = {
+static const struct client_protocol datagram_dialects[] = {
     {.name = "echo", .sent = ANYTHING, .received = ANYTHING},
     {.name = "increment",
      .head = "^",
@@ -38,16 +38,16 @@ static const struct dialect datagram_dialects[] = {
      .reply_head = "*",
      .sent = {.forbidden = '$'},
      .received = {.forbidden = '$', .plus_one = true}},
-    {.name = "discard", .kind = DIALECT_LISTENS, .sent = ANYTHING, .received = ANYTHING},
+    {.name = "discard", .kind = CLIENT_PROTOCOL_LISTENS, .sent = ANYTHING, .received = ANYTHING},
     {.name = "chargen", .alike = true, .sent = ANYTHING, .received = ANYTHING},
 };
 
 #define COUNT(rows) (sizeof(rows) / sizeof *(rows))
 
-const struct dialect *dialect_find(const char *protocol, bool datagrams)
+const struct client_protocol *client_protocol_find(const char *protocol, bool datagrams)
 {
-	const struct dialect *rows = datagrams ? datagram_dialects : dialects;
-	size_t n = datagrams ? COUNT(datagram_dialects) : COUNT(dialects);
+	const struct client_protocol *rows = datagrams ? datagram_dialects : client_protocols;
+	size_t n = datagrams ? COUNT(datagram_dialects) : COUNT(client_protocols);
 
 	for (size_t i = 0; i < n; i++)
 		if (strcmp(rows[i].name, protocol) == 0)
@@ -71,12 +71,12 @@ static uint32_t affix(const char **out, const char *text)
 	return (uint32_t)strlen(*out);
 }
 
-static void shape_make(struct shape *shape, const struct dialect *dialect, uint32_t size,
+static void shape_make(struct shape *shape, const struct client_protocol *protocol, uint32_t size,
 		       bool reply)
 {
-	shape->head_n = affix(&shape->head, reply ? dialect->reply_head : dialect->head);
-	shape->tail_n = affix(&shape->tail, reply ? dialect->reply_tail : dialect->tail);
-	if (dialect->length_prefix) {
+	shape->head_n = affix(&shape->head, reply ? protocol->reply_head : protocol->head);
+	shape->tail_n = affix(&shape->tail, reply ? protocol->reply_tail : protocol->tail);
+	if (protocol->length_prefix) {
 		for (int i = 0; i < PREFIX_BYTES; i++)
 			shape->prefix[i] = (char)(unsigned char)(size >> (24 - 8 * i));
 		shape->head = shape->prefix;
@@ -84,25 +84,25 @@ static void shape_make(struct shape *shape, const struct dialect *dialect, uint3
 	}
 }
 
-uint32_t dialect_message_bytes(const struct dialect *dialect, uint32_t size)
+uint32_t client_protocol_message_bytes(const struct client_protocol *protocol, uint32_t size)
 {
 	struct shape shape;
 
-	if (dialect->kind == DIALECT_SPEAKS)
+	if (protocol->kind == CLIENT_PROTOCOL_SPEAKS)
 		return 0;
-	shape_make(&shape, dialect, size, false);
+	shape_make(&shape, protocol, size, false);
 	return shape.head_n + size + shape.tail_n;
 }
 
-uint32_t dialect_reply_bytes(const struct dialect *dialect, uint32_t size)
+uint32_t client_protocol_reply_bytes(const struct client_protocol *protocol, uint32_t size)
 {
 	struct shape shape;
 
-	if (dialect->kind == DIALECT_LISTENS)
+	if (protocol->kind == CLIENT_PROTOCOL_LISTENS)
 		return 0;
-	if (dialect->alike)
+	if (protocol->alike)
 		return size < CHARGEN_REPLY_MAX ? size : CHARGEN_REPLY_MAX;
-	shape_make(&shape, dialect, size, true);
+	shape_make(&shape, protocol, size, true);
 	return shape.head_n + size + shape.tail_n;
 }
 
@@ -112,7 +112,7 @@ static uint64_t pattern_position(uint32_t size, uint64_t message)
 	return message * (((uint64_t)size + 7) / 8 * 8);
 }
 
-uint64_t dialect_numbers(uint32_t size)
+uint64_t client_protocol_numbers(uint32_t size)
 {
 	return (1ull << PATTERN_INDEX_BITS) / (((uint64_t)size + 7) / 8);
 }
@@ -143,13 +143,13 @@ static void shape_fill(const struct shape *shape, struct pattern_rule rule, uint
 	memcpy(bytes, shape->tail + (n ? offset - body_end : 0), n);
 }
 
-void dialect_fill(const struct dialect *dialect, uint32_t size, uint64_t key, uint64_t message,
-		  uint32_t offset, unsigned char *bytes, uint32_t n)
+void client_protocol_fill(const struct client_protocol *protocol, uint32_t size, uint64_t key,
+			  uint64_t message, uint32_t offset, unsigned char *bytes, uint32_t n)
 {
 	struct shape shape;
 
-	shape_make(&shape, dialect, size, false);
-	shape_fill(&shape, dialect->sent, size, key, message, offset, bytes, n);
+	shape_make(&shape, protocol, size, false);
+	shape_fill(&shape, protocol->sent, size, key, message, offset, bytes, n);
 }
 
 /* ---- RFC 864, as most servers do it: 95 rotating lines of 72 characters ---- */
@@ -190,20 +190,20 @@ static uint32_t chargen_match(uint64_t position, const unsigned char *bytes, uin
 	return n;
 }
 
-void dialect_expect(const struct dialect *dialect, uint32_t size, uint64_t key, uint64_t message,
-		    uint32_t offset, unsigned char *bytes, uint32_t n)
+void client_protocol_expect(const struct client_protocol *protocol, uint32_t size, uint64_t key,
+			    uint64_t message, uint32_t offset, unsigned char *bytes, uint32_t n)
 {
 	struct shape shape;
 
-	if (dialect->kind == DIALECT_SPEAKS || dialect->alike) {
-		uint64_t begin = dialect->alike ? 0 : message * size;
+	if (protocol->kind == CLIENT_PROTOCOL_SPEAKS || protocol->alike) {
+		uint64_t begin = protocol->alike ? 0 : message * size;
 
 		for (uint32_t i = 0; i < n; i++)
 			bytes[i] = chargen_at(begin + offset + i);
 		return;
 	}
-	shape_make(&shape, dialect, size, true);
-	shape_fill(&shape, dialect->received, size, key, message, offset, bytes, n);
+	shape_make(&shape, protocol, size, true);
+	shape_fill(&shape, protocol->received, size, key, message, offset, bytes, n);
 }
 
 static uint32_t affix_match(const char *text, const unsigned char *bytes, uint32_t n)
@@ -215,17 +215,18 @@ static uint32_t affix_match(const char *text, const unsigned char *bytes, uint32
 	return i;
 }
 
-uint32_t dialect_match(const struct dialect *dialect, uint32_t size, uint64_t key, uint64_t message,
-		       uint32_t offset, const unsigned char *bytes, uint32_t n)
+uint32_t client_protocol_match(const struct client_protocol *protocol, uint32_t size, uint64_t key,
+			       uint64_t message, uint32_t offset, const unsigned char *bytes,
+			       uint32_t n)
 {
 	struct shape shape;
 	uint32_t part, matched, body_end;
 
-	if (dialect->kind == DIALECT_SPEAKS)
+	if (protocol->kind == CLIENT_PROTOCOL_SPEAKS)
 		return chargen_match(message * size + offset, bytes, n);
-	if (dialect->alike)
+	if (protocol->alike)
 		return chargen_match(offset, bytes, n);
-	shape_make(&shape, dialect, size, true);
+	shape_make(&shape, protocol, size, true);
 	body_end = shape.head_n + size;
 
 	part = overlap(offset, n, 0, shape.head_n);
@@ -234,7 +235,7 @@ uint32_t dialect_match(const struct dialect *dialect, uint32_t size, uint64_t ke
 		return matched;
 	part = overlap(offset, n, shape.head_n, body_end);
 	if (part)
-		matched += (uint32_t)pattern_match(dialect->received, key,
+		matched += (uint32_t)pattern_match(protocol->received, key,
 						   pattern_position(size, message) + offset +
 						       matched - shape.head_n,
 						   bytes + matched, part);
@@ -244,17 +245,17 @@ uint32_t dialect_match(const struct dialect *dialect, uint32_t size, uint64_t ke
 	return matched;
 }
 
-bool dialect_number(const struct dialect *dialect, uint32_t size, uint64_t key,
-		    const unsigned char *bytes, size_t n, uint64_t *message)
+bool client_protocol_number(const struct client_protocol *protocol, uint32_t size, uint64_t key,
+			    const unsigned char *bytes, size_t n, uint64_t *message)
 {
 	uint64_t words = ((uint64_t)size + 7) / 8, whose, index;
 	struct shape shape;
 
-	shape_make(&shape, dialect, size, true);
+	shape_make(&shape, protocol, size, true);
 	bytes += shape.head_n;
 	n = n > shape.head_n ? n - shape.head_n : 0;
 	for (uint64_t i = 0; i < size / 8 && (i + 1) * 8 <= n; i++) {
-		pattern_word(dialect->received, bytes + i * 8, &whose, &index);
+		pattern_word(protocol->received, bytes + i * 8, &whose, &index);
 		*message = index / words;
 		if (whose == key && index % words == i)
 			return true;

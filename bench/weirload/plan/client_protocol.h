@@ -1,5 +1,5 @@
 /*
- * dialect: what a client of each protocol says, and which bytes it must get for it.
+ * protocol: what a client of each protocol says, and which bytes it must get for it.
  *
  * A message is a head, `size` bytes of the pattern and a tail; so is its reply. Both are
  * streams that can be computed from any byte on: nothing that was sent is kept. Where a
@@ -17,11 +17,16 @@
 
 #include "bench/weirload/plan/pattern.h"
 
-enum dialect_kind { DIALECT_ANSWERS, DIALECT_LISTENS, DIALECT_SPEAKS, DIALECT_CHATS };
+enum client_protocol_kind {
+	CLIENT_PROTOCOL_ANSWERS,
+	CLIENT_PROTOCOL_LISTENS,
+	CLIENT_PROTOCOL_SPEAKS,
+	CLIENT_PROTOCOL_CHATS
+};
 
-struct dialect {
+struct client_protocol {
 	const char *name;
-	enum dialect_kind kind;
+	enum client_protocol_kind kind;
 	const char *greeting;		     /* what the server says first */
 	bool length_prefix;		     /* a head of 4 bytes, big-endian, both ways */
 	bool http;			     /* head and tail are of the plan: http_message */
@@ -32,27 +37,28 @@ struct dialect {
 };
 
 /* NULL: weirload does not speak it (over datagrams). */
-const struct dialect *dialect_find(const char *protocol, bool datagrams);
+const struct client_protocol *client_protocol_find(const char *protocol, bool datagrams);
 
 /* Whole messages and replies, in bytes. */
-uint32_t dialect_message_bytes(const struct dialect *dialect, uint32_t size);
-uint32_t dialect_reply_bytes(const struct dialect *dialect, uint32_t size);
+uint32_t client_protocol_message_bytes(const struct client_protocol *protocol, uint32_t size);
+uint32_t client_protocol_reply_bytes(const struct client_protocol *protocol, uint32_t size);
 
 /* n bytes of message number `message` of connection `key`, from byte `offset` on; n is at most
  * what is left of it. */
-void dialect_fill(const struct dialect *dialect, uint32_t size, uint64_t key, uint64_t message,
-		  uint32_t offset, unsigned char *bytes, uint32_t n);
+void client_protocol_fill(const struct client_protocol *protocol, uint32_t size, uint64_t key,
+			  uint64_t message, uint32_t offset, unsigned char *bytes, uint32_t n);
 /* The same of the reply to it. */
-void dialect_expect(const struct dialect *dialect, uint32_t size, uint64_t key, uint64_t message,
-		    uint32_t offset, unsigned char *bytes, uint32_t n);
+void client_protocol_expect(const struct client_protocol *protocol, uint32_t size, uint64_t key,
+			    uint64_t message, uint32_t offset, unsigned char *bytes, uint32_t n);
 /* The message of connection `key` that these n bytes answer, by any word that stands at its
  * place. False where none does. */
-bool dialect_number(const struct dialect *dialect, uint32_t size, uint64_t key,
-		    const unsigned char *bytes, size_t n, uint64_t *message);
+bool client_protocol_number(const struct client_protocol *protocol, uint32_t size, uint64_t key,
+			    const unsigned char *bytes, size_t n, uint64_t *message);
 /* So many messages have bytes of their own; the next ones are as the first again. */
-uint64_t dialect_numbers(uint32_t size);
+uint64_t client_protocol_numbers(uint32_t size);
 /* How many of n bytes are right, as bytes of the reply to it from byte `offset` on. */
-uint32_t dialect_match(const struct dialect *dialect, uint32_t size, uint64_t key, uint64_t message,
-		       uint32_t offset, const unsigned char *bytes, uint32_t n);
+uint32_t client_protocol_match(const struct client_protocol *protocol, uint32_t size, uint64_t key,
+			       uint64_t message, uint32_t offset, const unsigned char *bytes,
+			       uint32_t n);
 
 #endif

@@ -293,13 +293,14 @@ static void read_listener(struct plan *plan)
 	if (!address_is_unix(&plan->endpoint.address) && !address_port(&plan->endpoint.address))
 		usage_error("%s: which port?", plan->listener);
 	plan_take_destination(plan);
-	plan->dialect = dialect_find(plan->endpoint.protocol->name, plan->endpoint.datagrams);
-	plan->chats = plan->dialect && plan->dialect->kind == DIALECT_CHATS;
-	if (plan->talk && plan->dialect && plan->dialect->http)
+	plan->protocol =
+	    client_protocol_find(plan->endpoint.protocol->name, plan->endpoint.datagrams);
+	plan->chats = plan->protocol && plan->protocol->kind == CLIENT_PROTOCOL_CHATS;
+	if (plan->talk && plan->protocol && plan->protocol->http)
 		usage_error("--talk does not speak http; curl does");
 	if (plan->talk)
 		return;
-	if (!plan->dialect)
+	if (!plan->protocol)
 		usage_error("%s: weirload does not speak it%s", plan->listener,
 			    plan->endpoint.datagrams ? " over datagrams" : "");
 	if (!plan->timeout_us)
@@ -309,11 +310,11 @@ static void read_listener(struct plan *plan)
 /* Datagrams have rules of their own. */
 static void check_datagrams(const struct plan *plan)
 {
-	const struct dialect *dialect = plan->dialect;
-	uint64_t least = dialect->alike || dialect->kind == DIALECT_LISTENS ? 1
-			 : dialect->received.plus_one			    ? DATAGRAM_BENT_MIN
-									    : DATAGRAM_MIN;
-	uint64_t affixes = dialect_message_bytes(dialect, 1) - 1;
+	const struct client_protocol *protocol = plan->protocol;
+	uint64_t least = protocol->alike || protocol->kind == CLIENT_PROTOCOL_LISTENS ? 1
+			 : protocol->received.plus_one ? DATAGRAM_BENT_MIN
+						       : DATAGRAM_MIN;
+	uint64_t affixes = client_protocol_message_bytes(protocol, 1) - 1;
 
 	if (!plan->endpoint.datagrams)
 		return;
@@ -323,7 +324,7 @@ static void check_datagrams(const struct plan *plan)
 			    : plan->idle ? "idle"
 					 : "slow");
 	if (plan->size < least || plan->size + affixes > DATAGRAM_MAX)
-		usage_error("--size of a datagram of %s is from %llu to %llu", dialect->name,
+		usage_error("--size of a datagram of %s is from %llu to %llu", protocol->name,
 			    (unsigned long long)least,
 			    (unsigned long long)(DATAGRAM_MAX - affixes));
 	if (plan->pipeline > DATAGRAM_PIPELINE_MAX)
@@ -361,7 +362,7 @@ static void check_chat(struct plan *plan)
 /* What no single value shows. */
 static void check(struct plan *plan)
 {
-	bool speaks = plan->dialect->kind == DIALECT_SPEAKS;
+	bool speaks = plan->protocol->kind == CLIENT_PROTOCOL_SPEAKS;
 
 	if (plan->churn && plan->idle)
 		usage_error("--churn and --idle exclude each other");
@@ -371,9 +372,9 @@ static void check(struct plan *plan)
 		usage_error("--churn has no --pipeline and no --slow");
 	if (speaks && (plan->rate || plan->pipeline > 1))
 		usage_error("%s is not asked: it has no --rate and no --pipeline",
-			    plan->dialect->name);
+			    plan->protocol->name);
 	if (speaks && plan->idle)
-		usage_error("%s never idles", plan->dialect->name);
+		usage_error("%s never idles", plan->protocol->name);
 	if (plan->slow > plan->connections)
 		usage_error("--slow %llu of --connections %llu?", (unsigned long long)plan->slow,
 			    (unsigned long long)plan->connections);
@@ -424,7 +425,7 @@ void plan_read(struct plan *plan, int argc, char **argv)
 		return;
 	check(plan);
 	plan_make_http(plan);
-	if (!plan->size && !plan->dialect->http)
+	if (!plan->size && !plan->protocol->http)
 		plan->size = SIZE_BYTES;
 	check_datagrams(plan);
 	plan_spread(plan);

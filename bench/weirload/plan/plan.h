@@ -34,8 +34,8 @@ enum plan_body {
 struct plan {
 	const char *listener;
 	struct endpoint endpoint;
-	const struct dialect *dialect;
-	struct dialect http; /* what dialect is where http is spoken, with this: */
+	const struct client_protocol *protocol;
+	struct client_protocol http; /* what protocol is where http is spoken, with this: */
 	struct http_message message;
 	bool talk;
 	bool chats, redis; /* lines of chat are sent, not messages; to a Redis */

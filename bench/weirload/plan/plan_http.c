@@ -184,7 +184,7 @@ void plan_make_http(struct plan *plan)
 				       .headers = plan->headers,
 				       .headers_n = plan->headers_n};
 
-	if (!plan->dialect->http) {
+	if (!plan->protocol->http) {
 		refuse_http(plan);
 		return;
 	}
@@ -198,8 +198,8 @@ void plan_make_http(struct plan *plan)
 	if (!plan->status)
 		plan->wanted[200] = true;
 	http_message_make(&plan->message, &request);
-	plan->http = *plan->dialect;
+	plan->http = *plan->protocol;
 	plan->http.head = plan->message.head;
 	plan->http.tail = plan->message.tail;
-	plan->dialect = &plan->http;
+	plan->protocol = &plan->http;
 }

@@ -13,15 +13,15 @@
 #define SHIFT_BYTES_MIN 4    /* fewer are found somewhere by chance */
 #define SURE_BYTES	16   /* as many that fit prove a shift */
 
-const char verdict_tls[] = "the answer looks like TLS, which weirload does not speak";
+const char diagnosis_tls[] = "the answer looks like TLS, which weirload does not speak";
 
 /* Of the alert that a server answers plain bytes with, or of a handshake. */
-bool verdict_is_tls(const unsigned char *bytes, size_t n)
+bool diagnosis_is_tls(const unsigned char *bytes, size_t n)
 {
 	return n >= 3 && (bytes[0] == 0x15 || bytes[0] == 0x16) && bytes[1] == 3 && bytes[2] <= 4;
 }
 
-enum tally_error verdict_of_errno(int error)
+enum tally_error diagnosis_of_errno(int error)
 {
 	switch (error) {
 	case ECONNREFUSED:
@@ -48,20 +48,20 @@ enum tally_error verdict_of_errno(int error)
 	}
 }
 
-void verdict_say_errno(char detail[TALLY_DETAIL_BYTES], const char *call, int error)
+void diagnosis_say_errno(char detail[TALLY_DETAIL_BYTES], const char *call, int error)
 {
 	(void)snprintf(detail, TALLY_DETAIL_BYTES, "%s: %s", call, strerror(error));
 }
 
-void verdict_say_late(char detail[TALLY_DETAIL_BYTES], const struct connection *connection,
-		      const struct sender *sender)
+void diagnosis_say_late(char detail[TALLY_DETAIL_BYTES], const struct connection *connection,
+			const struct sender *sender)
 {
 	if (connection->phase == CONNECTION_CONNECTING)
 		(void)snprintf(detail, TALLY_DETAIL_BYTES, "a connect did not come up");
 	else if (connection->phase == CONNECTION_ENDING)
 		(void)snprintf(detail, TALLY_DETAIL_BYTES,
 			       "the server did not end a connection whose other side had ended");
-	else if (sender->plan->dialect->http)
+	else if (sender->plan->protocol->http)
 		(void)snprintf(detail, TALLY_DETAIL_BYTES,
 			       "message %llu of a connection: %u bytes of its reply's body came",
 			       (unsigned long long)connection->received,
@@ -93,9 +93,9 @@ static void stream_fill(const struct stream *stream, uint64_t position, unsigned
 
 		if (part > n)
 			part = (uint32_t)n;
-		dialect_expect(sender->plan->dialect, (uint32_t)sender->plan->size,
-			       stream->connection->key, position / sender->reply_bytes, offset,
-			       bytes, part);
+		client_protocol_expect(sender->plan->protocol, (uint32_t)sender->plan->size,
+				       stream->connection->key, position / sender->reply_bytes,
+				       offset, bytes, part);
 		bytes += part, position += part, n -= part;
 	}
 }
@@ -148,15 +148,15 @@ static bool fits_shifted(const struct stream *stream, long shift, const unsigned
 }
 
 /* By the marks in the words themselves, wherever they are from. */
-static enum tally_error verdict_by_marks(const struct stream *stream, const unsigned char *bytes,
-					 size_t n, char *text, size_t text_n)
+static enum tally_error diagnosis_by_marks(const struct stream *stream, const unsigned char *bytes,
+					   size_t n, char *text, size_t text_n)
 {
 	const struct sender *sender = stream->sender;
 	const struct plan *plan = sender->plan;
 	uint64_t key, position;
 
-	if (plan->dialect->kind != DIALECT_ANSWERS ||
-	    !pattern_locate(plan->dialect->received, sender_keys(sender), bytes, n, &key,
+	if (plan->protocol->kind != CLIENT_PROTOCOL_ANSWERS ||
+	    !pattern_locate(plan->protocol->received, sender_keys(sender), bytes, n, &key,
 			    &position)) {
 		(void)snprintf(text, text_n, "never sent");
 		return TALLY_altered;
@@ -169,8 +169,8 @@ static enum tally_error verdict_by_marks(const struct stream *stream, const unsi
 	return position > stream->position ? TALLY_lost : TALLY_doubled;
 }
 
-static enum tally_error verdict_of_bytes(const struct stream *stream, const unsigned char *bytes,
-					 size_t n, bool asked, char *text, size_t text_n)
+static enum tally_error diagnosis_of_bytes(const struct stream *stream, const unsigned char *bytes,
+					   size_t n, bool asked, char *text, size_t text_n)
 {
 	unsigned char *expected = stream->sender->expected;
 	size_t moved = 0;
@@ -199,11 +199,11 @@ static enum tally_error verdict_of_bytes(const struct stream *stream, const unsi
 		(void)snprintf(text, text_n, "those of %ld bytes further on", shift);
 		return TALLY_lost;
 	}
-	if (!asked && verdict_by_marks(stream, bytes, n, text, text_n) != TALLY_foreign) {
+	if (!asked && diagnosis_by_marks(stream, bytes, n, text, text_n) != TALLY_foreign) {
 		(void)snprintf(text, text_n, "nothing was asked");
 		return TALLY_unexpected;
 	}
-	return verdict_by_marks(stream, bytes, n, text, text_n);
+	return diagnosis_by_marks(stream, bytes, n, text, text_n);
 }
 
 /* Only for the first ones: this process does nothing else meanwhile. */
@@ -221,14 +221,15 @@ static size_t read_more(const struct connection *connection, const struct sender
 	return read > 0 ? n + (size_t)read : n;
 }
 
-enum tally_error verdict_of_reply(const struct connection *connection, const struct sender *sender,
-				  unsigned char *bytes, size_t n, char detail[TALLY_DETAIL_BYTES])
+enum tally_error diagnosis_of_reply(const struct connection *connection,
+				    const struct sender *sender, unsigned char *bytes, size_t n,
+				    char detail[TALLY_DETAIL_BYTES])
 {
 	struct stream stream = {connection, sender,
 				connection->received * sender->reply_bytes +
 				    connection->received_bytes};
 	bool asked = connection->received < connection->sent || connection->sent_bytes != 0 ||
-		     sender->plan->dialect->kind == DIALECT_SPEAKS;
+		     sender->plan->protocol->kind == CLIENT_PROTOCOL_SPEAKS;
 	size_t room = (size_t)(sender->buffer + SENDER_BUFFER_BYTES - bytes);
 	enum tally_error kind;
 	char text[80];
@@ -236,10 +237,10 @@ enum tally_error verdict_of_reply(const struct connection *connection, const str
 	n = read_more(connection, sender, bytes, n, room);
 	if (n > JUDGED_MAX)
 		n = JUDGED_MAX;
-	kind = verdict_of_bytes(&stream, bytes, n, asked, text, sizeof text);
-	if (!stream.position && verdict_is_tls(bytes, n)) {
+	kind = diagnosis_of_bytes(&stream, bytes, n, asked, text, sizeof text);
+	if (!stream.position && diagnosis_is_tls(bytes, n)) {
 		(void)snprintf(detail, TALLY_DETAIL_BYTES, "connection %llu: %s",
-			       (unsigned long long)connection->key, verdict_tls);
+			       (unsigned long long)connection->key, diagnosis_tls);
 		return kind;
 	}
 	if (!asked) {

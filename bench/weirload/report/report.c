@@ -165,7 +165,7 @@ static void print_head(FILE *out, const struct plan *plan, const struct outcome 
 			      plan->chats ? "lines" : "messages");
 	(void)fprintf(out, "\n%s %.*s", grouped(plan->connections),
 		      (int)strlen(plan_noun(plan)) - (plan->connections == 1), plan_noun(plan));
-	if (plan->dialect->http)
+	if (plan->protocol->http)
 		(void)fprintf(out, ", %s %s", plan->message.method, plan->message.path);
 	if (plan->size)
 		(void)fprintf(out, ", %s bytes%s", grouped(plan->size),
@@ -281,13 +281,13 @@ static void print_loss(FILE *out, const struct outcome *outcome, const struct pl
 {
 	const struct tally *all = &outcome->all;
 
-	if (!plan->endpoint.datagrams || plan->dialect->kind != DIALECT_ANSWERS)
+	if (!plan->endpoint.datagrams || plan->protocol->kind != CLIENT_PROTOCOL_ANSWERS)
 		return;
 	(void)fprintf(out, "datagrams %s lost", percent(all->lost, all->asked));
 	if (all->late)
 		(void)fprintf(out, ", of which %s came late", grouped(all->late));
 	(void)fprintf(out, ", %s doubled", percent(all->doubled, all->asked));
-	if (plan->dialect->alike)
+	if (plan->protocol->alike)
 		(void)fprintf(out, ", reordered: not to be told, all answers are alike\n");
 	else
 		(void)fprintf(out, ", %s reordered\n", percent(all->reordered, all->asked));
@@ -365,14 +365,14 @@ static void print_limit(FILE *out, const struct outcome *outcome, const struct p
 
 	if (plan->idle || !outcome->measured_ns)
 		return;
-	if (outcome->limit == LIMIT_GENERATOR && judge_starved(outcome))
+	if (outcome->limit == LIMIT_GENERATOR && validity_starved(outcome))
 		(void)fprintf(
 		    out,
 		    "limit     generator: it was starved of CPU (it waited for one %.0f %% of "
 		    "the time)\n",
 		    100 * (double)outcome->generator.busiest_wait_ns /
 			(double)outcome->measured_ns);
-	else if (outcome->limit == LIMIT_GENERATOR && judge_frozen(outcome))
+	else if (outcome->limit == LIMIT_GENERATOR && validity_frozen(outcome))
 		(void)fprintf(out, "limit     generator: it stood still for %.0f %% of the time\n",
 			      100 * (double)outcome->all.frozen_ns / (double)outcome->measured_ns);
 	else if (outcome->limit == LIMIT_GENERATOR && outcome->invalid_why[0])
@@ -388,7 +388,7 @@ static void print_limit(FILE *out, const struct outcome *outcome, const struct p
 		(void)fprintf(out, "limit     server (its busiest thread ran %s)\n",
 			      shares_text(&outcome->server, time_ns));
 	else if (outcome->limit != LIMIT_UNKNOWN)
-		(void)fprintf(out, "limit     %s\n", judge_limit(outcome));
+		(void)fprintf(out, "limit     %s\n", validity_limit(outcome));
 	else
 		(void)fprintf(out, "limit     not the generator (--server-pid tells more)\n");
 }
@@ -438,7 +438,7 @@ static void print_body_hint(FILE *out, const struct tally *all, const struct pla
 
 	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
 		n += all->errors[kinds[i]];
-	if (!n || !plan->dialect->http || plan->body == PLAN_BODY_ANY)
+	if (!n || !plan->protocol->http || plan->body == PLAN_BODY_ANY)
 		return;
 	(void)fprintf(
 	    out,
@@ -502,7 +502,7 @@ static void print_table(FILE *out, const struct outcome *outcome, const struct p
 	if (!outcome->held && !outcome->interrupted)
 		(void)fprintf(out, "no %.*s came up\n", (int)strlen(plan_noun(plan)) - 1,
 			      plan_noun(plan));
-	else if (!outcome->messages && judge_expects_messages(outcome, plan))
+	else if (!outcome->messages && validity_expects_messages(outcome, plan))
 		(void)fprintf(out, "no %s in the time that was measured\n",
 			      plan->chats ? "line was delivered" : "message was answered");
 }

@@ -72,7 +72,7 @@ static void json_plan(struct json *json, const struct plan *plan)
 {
 	json_text(json, "weirload", WEIR_VERSION);
 	json_text(json, "listener", plan->listener);
-	json_text(json, "protocol", plan->dialect->name);
+	json_text(json, "protocol", plan->protocol->name);
 	json_text(json, "mode", plan_mode(plan));
 	json_number(json, "connections", plan->connections);
 	json_number(json, "size", plan->size);
@@ -83,7 +83,7 @@ static void json_plan(struct json *json, const struct plan *plan)
 	json_number(json, "senders", plan->senders);
 	json_number(json, "sources", plan->sources);
 	json_number(json, "destinations", plan->destinations);
-	if (plan->dialect->http) {
+	if (plan->protocol->http) {
 		json_text(json, "method", plan->message.method);
 		json_text(json, "path", plan->message.path);
 		json_text(json, "body", plan_body_name(plan));
@@ -119,7 +119,7 @@ static void json_costs(struct json *json, const struct outcome *outcome,
 	json_value(json, "generator_cpus", figures->generator_cpus, outcome->measured_ns != 0);
 	json_value(json, "generator_busiest", figures->generator_busiest,
 		   outcome->measured_ns != 0);
-	json_text(json, "limit", judge_limit(outcome));
+	json_text(json, "limit", validity_limit(outcome));
 }
 
 static void json_errors(struct json *json, const struct outcome *outcome, const struct plan *plan)
@@ -143,7 +143,7 @@ static void json_errors(struct json *json, const struct outcome *outcome, const 
 	json_number(json, "datagrams_dropped", outcome->all.dropped);
 	json_value(json, "loss_percent",
 		   100 * (double)outcome->all.lost / (double)outcome->all.asked,
-		   outcome->all.asked && plan->dialect->kind == DIALECT_ANSWERS);
+		   outcome->all.asked && plan->protocol->kind == CLIENT_PROTOCOL_ANSWERS);
 	json_number(json, "reopened", outcome->reopened);
 	json_number(json, "reopened_by_reset", outcome->reopened_by_reset);
 	json_number(json, "retried", outcome->retried);

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-const char *judge_limit(const struct outcome *outcome)
+const char *validity_limit(const struct outcome *outcome)
 {
 	static const char *const names[] = {"unknown", "neither", "server", "generator"};
 
@@ -25,7 +25,7 @@ static void invalid(struct outcome *outcome, const char *format, ...)
 	va_end(arguments);
 }
 
-static void judge_validity(struct outcome *outcome, const struct plan *plan)
+static void validity_of_counters(struct outcome *outcome, const struct plan *plan)
 {
 	const struct tally *all = &outcome->all;
 	uint64_t slip_ns, allowed_ns;
@@ -37,14 +37,14 @@ static void judge_validity(struct outcome *outcome, const struct plan *plan)
 		invalid(outcome, "descriptors ran out: use more processes, -P");
 	if (all->errors[TALLY_memory])
 		invalid(outcome, "the kernel had no memory: %s", all->details[TALLY_memory]);
-	if ((double)all->dropped > JUDGE_DROPPED * (double)all->asked)
+	if ((double)all->dropped > VALIDITY_DROPPED * (double)all->asked)
 		invalid(outcome,
 			"%llu answers found the generator's own queue full: fewer under way (-p), "
 			"or a larger net.core.rmem_max",
 			(unsigned long long)all->dropped);
 	if (!plan->rate || !all->slip.n)
 		return;
-	if ((double)all->frozen_ns > JUDGE_FROZEN_OPEN * (double)outcome->measured_ns)
+	if ((double)all->frozen_ns > VALIDITY_FROZEN_OPEN * (double)outcome->measured_ns)
 		invalid(
 		    outcome,
 		    "the generator did not keep its own schedule: it stood still for %.0f %% of "
@@ -52,8 +52,8 @@ static void judge_validity(struct outcome *outcome, const struct plan *plan)
 		    100 * (double)all->frozen_ns / (double)outcome->measured_ns);
 	slip_ns = histogram_percentile(&all->slip, 99);
 	allowed_ns = histogram_percentile(&all->response, 99) / 10;
-	if (allowed_ns < JUDGE_SLIP_NS)
-		allowed_ns = JUDGE_SLIP_NS;
+	if (allowed_ns < VALIDITY_SLIP_NS)
+		allowed_ns = VALIDITY_SLIP_NS;
 	if (slip_ns > allowed_ns)
 		invalid(outcome,
 			"the generator did not keep its own schedule: one %s in a hundred "
@@ -61,21 +61,21 @@ static void judge_validity(struct outcome *outcome, const struct plan *plan)
 			plan->chats ? "line" : "message", (double)slip_ns / 1e6);
 }
 
-bool judge_frozen(const struct outcome *outcome)
+bool validity_frozen(const struct outcome *outcome)
 {
-	return (double)outcome->all.frozen_ns >= JUDGE_FROZEN * (double)outcome->measured_ns;
+	return (double)outcome->all.frozen_ns >= VALIDITY_FROZEN * (double)outcome->measured_ns;
 }
 
-bool judge_starved(const struct outcome *outcome)
+bool validity_starved(const struct outcome *outcome)
 {
 	const struct usage *generator = &outcome->generator;
 
 	return generator->busiest_wait_ns > generator->busiest_ns &&
-	       (double)generator->busiest_wait_ns >= JUDGE_FROZEN * (double)outcome->measured_ns;
+	       (double)generator->busiest_wait_ns >= VALIDITY_FROZEN * (double)outcome->measured_ns;
 }
 
 /* Where both were at their limits it is the generator: more of it might have shown more. */
-static void judge_who(struct outcome *outcome)
+static void validity_who(struct outcome *outcome)
 {
 	const struct usage *server = &outcome->server, *generator = &outcome->generator;
 	double time_ns = (double)outcome->measured_ns;
@@ -83,13 +83,14 @@ static void judge_who(struct outcome *outcome)
 
 	if (time_ns <= 0)
 		return;
-	full = (double)(server->cpu_ns + generator->cpu_ns) >= JUDGE_BUSY * time_ns * outcome->cpus;
-	generator_full =
-	    (double)(generator->busiest_ns + generator->busiest_wait_ns) >= JUDGE_BUSY * time_ns ||
-	    judge_frozen(outcome);
+	full =
+	    (double)(server->cpu_ns + generator->cpu_ns) >= VALIDITY_BUSY * time_ns * outcome->cpus;
+	generator_full = (double)(generator->busiest_ns + generator->busiest_wait_ns) >=
+			     VALIDITY_BUSY * time_ns ||
+			 validity_frozen(outcome);
 	server_full =
 	    outcome->server_known &&
-	    ((double)(server->busiest_ns + server->busiest_wait_ns) >= JUDGE_BUSY * time_ns ||
+	    ((double)(server->busiest_ns + server->busiest_wait_ns) >= VALIDITY_BUSY * time_ns ||
 	     (full && server->cpu_ns > generator->cpu_ns));
 	if (generator_full)
 		outcome->limit = LIMIT_GENERATOR;
@@ -100,19 +101,19 @@ static void judge_who(struct outcome *outcome)
 }
 
 /* Not where all connections are slow, nor where nothing was due yet. */
-bool judge_expects_messages(const struct outcome *outcome, const struct plan *plan)
+bool validity_expects_messages(const struct outcome *outcome, const struct plan *plan)
 {
 	return outcome->measured_ns && plan->slow < plan->connections && !outcome->interrupted &&
 	       (!plan->rate || outcome->all.unsent || outcome->all.slip.n);
 }
 
-void judge(struct outcome *outcome, const struct plan *plan)
+void validity_check(struct outcome *outcome, const struct plan *plan)
 {
-	judge_validity(outcome, plan);
+	validity_of_counters(outcome, plan);
 	if (!plan->idle)
-		judge_who(outcome);
+		validity_who(outcome);
 	if (outcome->limit == LIMIT_GENERATOR && !outcome->messages &&
-	    (judge_starved(outcome) || judge_frozen(outcome)))
+	    (validity_starved(outcome) || validity_frozen(outcome)))
 		invalid(outcome, "the generator hardly ran");
 	/* A server that was busy all the time stays the limit, whatever else was. */
 	if (outcome->invalid_why[0] && !plan->idle && outcome->limit != LIMIT_SERVER)
@@ -122,6 +123,6 @@ void judge(struct outcome *outcome, const struct plan *plan)
 		outcome->exit_status = 1;
 	else if (outcome->invalid_why[0])
 		outcome->exit_status = 3;
-	else if (!outcome->held || (!outcome->messages && judge_expects_messages(outcome, plan)))
+	else if (!outcome->held || (!outcome->messages && validity_expects_messages(outcome, plan)))
 		outcome->exit_status = 1;
 }

@@ -316,7 +316,7 @@ bool talk_print_all(struct talk *talk)
 /* ---- streams ---- */
 
 /* Whether the peer still owed something when it ended. */
-static int judge_end(const struct talk *talk)
+static int validity_end(const struct talk *talk)
 {
 	if (talk->broken || !talk->shut)
 		return talk_complain(talk, "the peer ended before all was sent");
@@ -374,7 +374,7 @@ static int talk_stream(struct talk *talk)
 	}
 	if (!talk_print_all(talk))
 		return talk_complain(talk, "stdout: %s", strerror(errno));
-	return end < 0 ? talk_complain(talk, "%s", strerror(-end)) : judge_end(talk);
+	return end < 0 ? talk_complain(talk, "%s", strerror(-end)) : validity_end(talk);
 }
 
 /* ---- beginning ---- */

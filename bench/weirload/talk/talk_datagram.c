@@ -80,7 +80,7 @@ static void datagram_input(struct talk *talk)
 		talk->input_ended = true;
 }
 
-static int judge_datagrams(const struct talk *talk)
+static int validity_datagrams(const struct talk *talk)
 {
 	if (talk->form == FORM_SILENT || talk->received >= talk->sent)
 		return 0;
@@ -110,7 +110,7 @@ int talk_datagrams(struct talk *talk)
 		waits = talk->input_ended && !bytes_n(&talk->queue);
 		if (waits &&
 		    (!answers || talk->received >= talk->sent || idle_ms >= DATAGRAM_PATIENCE_MS))
-			return judge_datagrams(talk);
+			return validity_datagrams(talk);
 
 		struct pollfd all[] = {
 		    {.fd = !line && !talk->input_ended ? STDIN_FILENO : -1, .events = POLLIN},

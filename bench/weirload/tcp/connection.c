@@ -18,7 +18,7 @@ static void connection_turn(struct loop *loop, struct source *source);
 void connection_init(struct connection *connection, struct sender *sender)
 {
 	source_init(&connection->caller.source, -1, connection_turn);
-	connection->greets = sender->plan->dialect->greeting != NULL;
+	connection->greets = sender->plan->protocol->greeting != NULL;
 }
 
 /* Of a message that is not whole yet, the reply may be. */
@@ -84,7 +84,7 @@ static void connection_absent(struct connection *connection, struct sender *send
 			loop_deadline(&sender->loop, &connection->caller.source,
 				      sender->loop.now_ms + connection->retry_ms);
 		else
-			loop_poke(&sender->loop, &connection->caller.source);
+			loop_wake(&sender->loop, &connection->caller.source);
 	}
 }
 
@@ -114,9 +114,9 @@ void connection_fail_of(struct connection *connection, struct sender *sender, co
 			ssize_t error)
 {
 	char detail[TALLY_DETAIL_BYTES];
-	enum tally_error kind = verdict_of_errno((int)-error);
+	enum tally_error kind = diagnosis_of_errno((int)-error);
 
-	verdict_say_errno(detail, call, (int)-error);
+	diagnosis_say_errno(detail, call, (int)-error);
 	connection_fail(connection, sender, kind, detail);
 }
 
@@ -154,7 +154,8 @@ void connection_connected(struct connection *connection, struct sender *sender)
 	if (connection->caller.slow)
 		loop_deadline(&sender->loop, &connection->caller.source,
 			      sender->loop.now_ms + SLOW_READ_MS);
-	else if (sender->plan->dialect->kind == DIALECT_SPEAKS) /* no message of ours does */
+	else if (sender->plan->protocol->kind ==
+		 CLIENT_PROTOCOL_SPEAKS) /* no message of ours does */
 		loop_deadline(&sender->loop, &connection->caller.source,
 			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
 	if (sender->plan->idle)
@@ -172,7 +173,7 @@ static uint64_t allowance(const struct connection *connection, const struct send
 	const struct plan *plan = sender->plan;
 	uint64_t n;
 
-	if (connection->phase != CONNECTION_OPEN || plan->dialect->kind == DIALECT_SPEAKS)
+	if (connection->phase != CONNECTION_OPEN || plan->protocol->kind == CLIENT_PROTOCOL_SPEAKS)
 		return 0;
 	if (plan->idle)
 		return connection->caller.asked - connection->caller.begun;
@@ -205,8 +206,8 @@ static size_t connection_compose(const struct connection *connection, const stru
 			break;
 		if (part > SENDER_BUFFER_BYTES - n)
 			part = SENDER_BUFFER_BYTES - n;
-		dialect_fill(sender->plan->dialect, size, connection->key, message, offset,
-			     sender->buffer + n, (uint32_t)part);
+		client_protocol_fill(sender->plan->protocol, size, connection->key, message, offset,
+				     sender->buffer + n, (uint32_t)part);
 		n += part;
 		message++;
 		offset = 0;
@@ -236,14 +237,14 @@ void connection_answered(struct connection *connection, struct sender *sender, u
 
 	/* With room for more there was room before. */
 	if (connection_under_way(connection) >= plan->pipeline ||
-	    plan->dialect->kind == DIALECT_SPEAKS)
+	    plan->protocol->kind == CLIENT_PROTOCOL_SPEAKS)
 		connection->caller.free_ns = now_ns;
 	connection->received++;
 	connection->received_bytes = 0;
 	if (connection->caller.slow)
 		return;
 	TALLY_ADD(tally, messages, 1);
-	if (plan->dialect->kind == DIALECT_ANSWERS)
+	if (plan->protocol->kind == CLIENT_PROTOCOL_ANSWERS)
 		sender_measure(sender, flight, now_ns);
 }
 
@@ -264,7 +265,7 @@ static void connection_sent(struct connection *connection, struct sender *sender
 		n -= left;
 		connection->sent_bytes = 0;
 		connection->sent++;
-		if (sender->plan->dialect->kind == DIALECT_LISTENS)
+		if (sender->plan->protocol->kind == CLIENT_PROTOCOL_LISTENS)
 			connection_answered(connection, sender, clock_ns());
 	}
 }
@@ -282,7 +283,7 @@ static void connection_cannot_write(struct connection *connection, struct sender
 	connection->reset |= error == -ECONNRESET;
 	connection->caller.source.ready &= (uint8_t)~SOURCE_OUT;
 	connection->caller.source.ready |= SOURCE_IN | SOURCE_ENDED;
-	loop_poke(&sender->loop, &connection->caller.source);
+	loop_wake(&sender->loop, &connection->caller.source);
 }
 
 /* One write; where more could follow at once, in the next turn. */
@@ -311,8 +312,8 @@ void connection_pump(struct connection *connection, struct sender *sender)
 	}
 	connection_sent(connection, sender, (size_t)written, now_ns);
 	if ((sender->plan->churn || sender->plan->idle) &&
-	    sender->plan->dialect->kind == DIALECT_LISTENS) /* no answer gives it a turn */
-		loop_poke(&sender->loop, &connection->caller.source);
+	    sender->plan->protocol->kind == CLIENT_PROTOCOL_LISTENS) /* no answer gives it a turn */
+		loop_wake(&sender->loop, &connection->caller.source);
 	connection->caller.source.want &= (uint8_t)~SOURCE_OUT;
 	if ((size_t)written < n) {
 		int error = loop_watch_out(&sender->loop, &connection->caller.source);
@@ -322,7 +323,7 @@ void connection_pump(struct connection *connection, struct sender *sender)
 		if (error)
 			connection_fail_of(connection, sender, "epoll_ctl", error);
 	} else if (connection->sent_bytes || allowance(connection, sender)) {
-		loop_poke(&sender->loop, &connection->caller.source);
+		loop_wake(&sender->loop, &connection->caller.source);
 	}
 }
 
@@ -332,15 +333,15 @@ void connection_wrong(struct connection *connection, struct sender *sender, unsi
 		      size_t n)
 {
 	char detail[TALLY_DETAIL_BYTES];
-	enum tally_error kind = verdict_of_reply(connection, sender, bytes, n, detail);
+	enum tally_error kind = diagnosis_of_reply(connection, sender, bytes, n, detail);
 
 	connection_fail(connection, sender, kind, detail);
 }
 
 static bool expects_bytes(const struct connection *connection, const struct sender *sender)
 {
-	if (sender->plan->dialect->kind != DIALECT_ANSWERS)
-		return sender->plan->dialect->kind == DIALECT_SPEAKS;
+	if (sender->plan->protocol->kind != CLIENT_PROTOCOL_ANSWERS)
+		return sender->plan->protocol->kind == CLIENT_PROTOCOL_SPEAKS;
 	return connection_under_way(connection) != 0;
 }
 
@@ -352,32 +353,33 @@ static bool connection_check(struct connection *connection, struct sender *sende
 	uint64_t now_ns = clock_ns();
 
 	TALLY_ADD(sender->tally, received_bytes, n);
-	if (plan->dialect->kind == DIALECT_LISTENS) { /* there is no reply to compare it with */
+	if (plan->protocol->kind ==
+	    CLIENT_PROTOCOL_LISTENS) { /* there is no reply to compare it with */
 		connection_fail(connection, sender, TALLY_unexpected,
 				"bytes of a server that only listens");
 		return false;
 	}
 	if (connection->greets && !connection->greeted) { /* it is one byte long */
-		if (*bytes != (unsigned char)*plan->dialect->greeting) {
+		if (*bytes != (unsigned char)*plan->protocol->greeting) {
 			connection_fail(connection, sender, TALLY_altered,
-					verdict_is_tls(bytes, n)
-					    ? verdict_tls
+					diagnosis_is_tls(bytes, n)
+					    ? diagnosis_tls
 					    : "another greeting than the protocol's");
 			return false;
 		}
 		connection->greeted = true;
 		bytes++, n--;
 	}
-	if (plan->dialect->http)
+	if (plan->protocol->http)
 		return connection_http_check(connection, sender, bytes, n, now_ns);
 	while (n) {
 		uint32_t left = sender->reply_bytes - connection->received_bytes;
 		uint32_t part = n < left ? (uint32_t)n : left, matched = 0;
 
 		if (expects_bytes(connection, sender))
-			matched = dialect_match(plan->dialect, (uint32_t)plan->size,
-						connection->key, connection->received,
-						connection->received_bytes, bytes, part);
+			matched = client_protocol_match(plan->protocol, (uint32_t)plan->size,
+							connection->key, connection->received,
+							connection->received_bytes, bytes, part);
 		connection->received_bytes += matched;
 		if (matched < part) {
 			connection_wrong(connection, sender, bytes + matched, n - matched);
@@ -396,14 +398,14 @@ static bool connection_check(struct connection *connection, struct sender *sende
  * connection that had none before is an error. */
 static bool may_be_ended(struct connection *connection, const struct sender *sender)
 {
-	return sender->plan->dialect->http && !sender->plan->idle && !connection->caller.slow &&
+	return sender->plan->protocol->http && !sender->plan->idle && !connection->caller.slow &&
 	       connection_http_is_between(connection, sender);
 }
 
 /* The server has ended its side, or has reset the connection. */
 static void connection_ended(struct connection *connection, struct sender *sender, bool by_reset)
 {
-	bool http = sender->plan->dialect->http;
+	bool http = sender->plan->protocol->http;
 
 	if (connection->phase == CONNECTION_ENDING && (!by_reset || http)) {
 		connection_close(connection, sender);
@@ -475,7 +477,7 @@ static void connection_after_answer(struct connection *connection, struct sender
 		sender_answered(sender, &connection->caller);
 	}
 	if (plan->churn && connection->received && sender->phase != SENDER_RAMP &&
-	    (connection->sent_bytes == 0 || plan->dialect->kind == DIALECT_SPEAKS)) {
+	    (connection->sent_bytes == 0 || plan->protocol->kind == CLIENT_PROTOCOL_SPEAKS)) {
 		connection_close(connection, sender);
 		connection_absent(connection, sender);
 	}
@@ -493,7 +495,7 @@ void connection_end(struct connection *connection, struct sender *sender)
 	    (connection_under_way(connection) || connection->sent_bytes))
 		return;
 	if (connection->phase != CONNECTION_OPEN || connection->caller.slow || plan->idle ||
-	    plan->churn || plan->dialect->kind == DIALECT_SPEAKS) {
+	    plan->churn || plan->protocol->kind == CLIENT_PROTOCOL_SPEAKS) {
 		connection_close(connection, sender);
 		connection_finished(connection, sender);
 		return;
@@ -514,7 +516,7 @@ void connection_give_up(struct connection *connection, struct sender *sender)
 		connection_finished(connection, sender);
 		return;
 	}
-	verdict_say_late(detail, connection, sender);
+	diagnosis_say_late(detail, connection, sender);
 	connection_fail(connection, sender, TALLY_timeout, detail);
 }
 
@@ -536,7 +538,7 @@ static void connection_due(struct connection *connection, struct sender *sender)
 		return;
 	}
 	if (connection->phase == CONNECTION_OPEN) {
-		if (sender->plan->dialect->kind == DIALECT_SPEAKS)
+		if (sender->plan->protocol->kind == CLIENT_PROTOCOL_SPEAKS)
 			since_ns = connection->caller.free_ns;
 		else if (connection_under_way(connection))
 			since_ns =
@@ -551,7 +553,7 @@ static void connection_due(struct connection *connection, struct sender *sender)
 				  (uint32_t)((since_ns + timeout_ns - now_ns) / 1000000));
 		return;
 	}
-	verdict_say_late(detail, connection, sender);
+	diagnosis_say_late(detail, connection, sender);
 	connection_fail(connection, sender, TALLY_timeout, detail);
 }
 
@@ -561,7 +563,7 @@ static void connection_turn(struct loop *loop, struct source *source)
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
 	bool due = source->ready & SOURCE_DUE;
 
-	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_POKED);
+	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_WOKEN);
 	if (source->ready & SOURCE_BROKEN) /* a read will say what it is */
 		source->ready =
 		    (uint8_t)((source->ready & ~SOURCE_BROKEN) | SOURCE_IN | SOURCE_ENDED);
@@ -591,5 +593,5 @@ static void connection_turn(struct loop *loop, struct source *source)
 	connection_after_answer(connection, sender);
 	if (sender->phase == SENDER_END)
 		connection_end(connection, sender);
-	loop_settle(loop, source);
+	loop_requeue(loop, source);
 }

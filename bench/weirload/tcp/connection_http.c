@@ -110,8 +110,8 @@ static bool echo_fits(struct connection *connection, struct sender *sender,
 	uint32_t left = (uint32_t)plan->size - connection->received_bytes;
 	uint32_t part = piece->body_n < left ? (uint32_t)piece->body_n : left;
 	uint32_t matched =
-	    dialect_match(plan->dialect, (uint32_t)plan->size, connection->key,
-			  connection->received, connection->received_bytes, bytes, part);
+	    client_protocol_match(plan->protocol, (uint32_t)plan->size, connection->key,
+				  connection->received, connection->received_bytes, bytes, part);
 
 	connection->received_bytes += matched;
 	if (matched < part)
@@ -229,7 +229,7 @@ bool connection_http_check(struct connection *connection, struct sender *sender,
 		http_reply_read(reply, sender->head, bytes, n, &piece);
 		if (piece.wrong) {
 			fail(connection, sender, TALLY_malformed, "%s",
-			     !begun && verdict_is_tls(bytes, n) ? verdict_tls : piece.wrong);
+			     !begun && diagnosis_is_tls(bytes, n) ? diagnosis_tls : piece.wrong);
 			return false;
 		}
 		if (piece.head && !head_fits(connection, sender, &reply->facts, bytes, n))

@@ -62,7 +62,7 @@ void connection_open(struct connection *connection, struct sender *sender)
 	connection->sent = connection->received = 0;
 	connection->sent_bytes = connection->received_bytes = 0;
 	connection->greeted = connection->reset = false;
-	if (plan->dialect->http)
+	if (plan->protocol->http)
 		connection_http_begin(connection, sender);
 	connection->key = sender_key(sender);
 	sender->opened++;
@@ -89,7 +89,7 @@ static struct connection *connection_of(struct caller *caller)
 static size_t kind_bytes(const struct plan *plan)
 {
 	return sizeof(struct connection) + plan->pipeline * sizeof(struct flight) +
-	       (plan->dialect->http ? connection_http_bytes() : 0);
+	       (plan->protocol->http ? connection_http_bytes() : 0);
 }
 
 static void kind_init(struct caller *caller, struct sender *sender)
@@ -119,7 +119,7 @@ static void kind_ask(struct caller *caller, struct sender *sender)
 			      sender->loop.now_ms + 1 +
 				  (uint32_t)((caller->free_ns - now_ns) / 1000000));
 	else if (connection->phase == CONNECTION_ABSENT)
-		loop_poke(&sender->loop, &caller->source);
+		loop_wake(&sender->loop, &caller->source);
 }
 
 static void kind_end(struct caller *caller, struct sender *sender)

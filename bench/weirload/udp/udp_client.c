@@ -16,32 +16,32 @@
 #define RECEIVE_BYTES	(100 * 1024)
 #define RECEIVE_MAX	(1 << 30)
 
-static struct querier *querier_of(struct caller *caller)
+static struct udp_client *udp_client_of(struct caller *caller)
 {
-	return CONTAINER_OF(caller, struct querier, caller);
+	return CONTAINER_OF(caller, struct udp_client, caller);
 }
 
-static void querier_turn(struct loop *loop, struct source *source);
+static void udp_client_turn(struct loop *loop, struct source *source);
 
-static size_t querier_bytes(const struct plan *plan)
+static size_t udp_client_bytes(const struct plan *plan)
 {
-	return sizeof(struct querier) + plan->pipeline * sizeof(struct place);
+	return sizeof(struct udp_client) + plan->pipeline * sizeof(struct place);
 }
 
-static void querier_init(struct caller *caller, struct sender *sender)
+static void udp_client_init(struct caller *caller, struct sender *sender)
 {
-	struct querier *querier = querier_of(caller);
+	struct udp_client *client = udp_client_of(caller);
 	uint32_t places = (uint32_t)sender->plan->pipeline;
 
-	source_init(&caller->source, -1, querier_turn);
-	querier->oldest = querier->newest = PLACE_NONE;
+	source_init(&caller->source, -1, udp_client_turn);
+	client->oldest = client->newest = PLACE_NONE;
 	for (uint32_t i = 0; i < places; i++)
-		querier->places[i].behind = i + 1 < places ? i + 1 : PLACE_NONE;
+		client->places[i].behind = i + 1 < places ? i + 1 : PLACE_NONE;
 }
 
-static bool querier_is_open(const struct caller *caller)
+static bool udp_client_is_open(const struct caller *caller)
 {
-	return CONTAINER_OF(caller, const struct querier, caller)->phase == QUERIER_OPEN;
+	return CONTAINER_OF(caller, const struct udp_client, caller)->phase == UDP_CLIENT_OPEN;
 }
 
 /* ---- the socket ---- */
@@ -57,11 +57,11 @@ static uint64_t dropped_here(int fd)
 	return info[SYS_MEMINFO_DROPS];
 }
 
-static void querier_close(struct querier *querier, struct sender *sender)
+static void udp_client_close(struct udp_client *client, struct sender *sender)
 {
-	struct source *source = &querier->caller.source;
+	struct source *source = &client->caller.source;
 
-	if (querier->phase == QUERIER_GONE)
+	if (client->phase == UDP_CLIENT_GONE)
 		return;
 	if (source->fd >= 0) {
 		TALLY_ADD(sender->tally, dropped, dropped_here(source->fd));
@@ -71,7 +71,7 @@ static void querier_close(struct querier *querier, struct sender *sender)
 	source->fd = -1;
 	source->ready = source->want = 0;
 	loop_no_deadline(&sender->loop, source);
-	querier->phase = QUERIER_GONE;
+	client->phase = UDP_CLIENT_GONE;
 	sender_finished(sender);
 }
 
@@ -79,8 +79,8 @@ static void call_failed(struct sender *sender, const char *call, int error)
 {
 	char detail[TALLY_DETAIL_BYTES];
 
-	verdict_say_errno(detail, call, -error);
-	sender_wrong(sender, verdict_of_errno(-error), detail);
+	diagnosis_say_errno(detail, call, -error);
+	sender_wrong(sender, diagnosis_of_errno(-error), detail);
 }
 
 /* Room for all that may come at once, as far as the kernel gives it. */
@@ -91,9 +91,9 @@ static int receive_bytes(const struct sender *sender)
 	return n <= RECEIVE_BYTES ? 0 : n < RECEIVE_MAX ? (int)n : RECEIVE_MAX;
 }
 
-static int querier_connect(struct querier *querier, struct sender *sender, const char **call)
+static int udp_client_connect(struct udp_client *client, struct sender *sender, const char **call)
 {
-	struct source *source = &querier->caller.source;
+	struct source *source = &client->caller.source;
 	int bytes = receive_bytes(sender), error;
 	uint64_t nth = sender_nth(sender);
 	int fd = dial_socket(sender->plan, nth, bytes, call);
@@ -120,15 +120,15 @@ static int querier_connect(struct querier *querier, struct sender *sender, const
 	return error;
 }
 
-static void querier_open(struct caller *caller, struct sender *sender)
+static void udp_client_open(struct caller *caller, struct sender *sender)
 {
-	struct querier *querier = querier_of(caller);
+	struct udp_client *client = udp_client_of(caller);
 	struct tally *tally = sender->tally;
 	const char *call;
 	int error;
 
-	querier->key = sender_key(sender);
-	error = querier_connect(querier, sender, &call);
+	client->key = sender_key(sender);
+	error = udp_client_connect(client, sender, &call);
 	sender->opened++;
 	if (error == -EADDRNOTAVAIL && strcmp(call, "bind") == 0) {
 		sender_wrong(sender, TALLY_other,
@@ -136,7 +136,7 @@ static void querier_open(struct caller *caller, struct sender *sender)
 	} else if (error) {
 		call_failed(sender, call, error);
 	} else {
-		querier->phase = QUERIER_OPEN;
+		client->phase = UDP_CLIENT_OPEN;
 		caller->free_ns = clock_ns();
 		TALLY_ADD(tally, connects, 1);
 		TALLY_ADD(tally, open, 1);
@@ -149,14 +149,14 @@ static void querier_open(struct caller *caller, struct sender *sender)
 /* ---- questions ---- */
 
 /* UDP reports room to write all the time: it is asked for only while there is none. */
-static void watch_room(struct querier *querier, struct sender *sender, bool blocked)
+static void watch_room(struct udp_client *client, struct sender *sender, bool blocked)
 {
-	struct source *source = &querier->caller.source;
+	struct source *source = &client->caller.source;
 	struct epoll_event event = {.events = EPOLLIN | EPOLLET | (blocked ? EPOLLOUT : 0),
 				    .data.ptr = source};
 	int error = sys_epoll_ctl(sender->loop.epfd, EPOLL_CTL_MOD, source->fd, &event);
 
-	querier->blocked = blocked;
+	client->blocked = blocked;
 	source->ready &= (uint8_t)~SOURCE_OUT;
 	source->want = blocked ? SOURCE_IN | SOURCE_OUT : SOURCE_IN;
 	if (error)
@@ -164,12 +164,12 @@ static void watch_room(struct querier *querier, struct sender *sender, bool bloc
 }
 
 /* How many may be asked now, by one call. */
-static uint32_t allowance(const struct querier *querier, const struct sender *sender)
+static uint32_t allowance(const struct udp_client *client, const struct sender *sender)
 {
-	const struct caller *caller = &querier->caller;
-	uint64_t n = sender->plan->pipeline - querier->under_way;
+	const struct caller *caller = &client->caller;
+	uint64_t n = sender->plan->pipeline - client->under_way;
 
-	if (querier->phase != QUERIER_OPEN || sender->phase != SENDER_RUN || querier->blocked)
+	if (client->phase != UDP_CLIENT_OPEN || sender->phase != SENDER_RUN || client->blocked)
 		return 0;
 	if (sender->plan->rate && caller->asked - caller->begun < n)
 		n = caller->asked - caller->begun;
@@ -177,203 +177,204 @@ static uint32_t allowance(const struct querier *querier, const struct sender *se
 }
 
 /* The question in the first free place has left. */
-static void querier_begin(struct querier *querier, struct sender *sender, uint64_t now_ns)
+static void udp_client_begin(struct udp_client *client, struct sender *sender, uint64_t now_ns)
 {
-	uint32_t i = querier->free;
-	struct place *place = &querier->places[i];
+	uint32_t i = client->free;
+	struct place *place = &client->places[i];
 
-	querier->free = place->behind;
-	place->before = querier->newest;
+	client->free = place->behind;
+	place->before = client->newest;
 	place->behind = PLACE_NONE;
-	if (querier->newest == PLACE_NONE)
-		querier->oldest = i;
+	if (client->newest == PLACE_NONE)
+		client->oldest = i;
 	else
-		querier->places[querier->newest].behind = i;
-	querier->newest = i;
+		client->places[client->newest].behind = i;
+	client->newest = i;
 	place->under_way = true;
-	place->order = querier->caller.begun;
+	place->order = client->caller.begun;
 	place->flight.sent_ns = now_ns;
-	if (!querier->under_way++)
-		loop_deadline(&sender->loop, &querier->caller.source,
+	if (!client->under_way++)
+		loop_deadline(&sender->loop, &client->caller.source,
 			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
-	sender_begin(sender, &querier->caller, &place->flight, 0);
-	QUERIER_COUNT(sender, asked, now_ns);
+	sender_begin(sender, &client->caller, &place->flight, 0);
+	UDP_CLIENT_COUNT(sender, asked, now_ns);
 	TALLY_ADD(sender->tally, sent_bytes, sender->message_bytes);
 }
 
-static void send_failed(struct querier *querier, struct sender *sender, int error)
+static void send_failed(struct udp_client *client, struct sender *sender, int error)
 {
-	struct source *source = &querier->caller.source;
+	struct source *source = &client->caller.source;
 
 	if (error == -EAGAIN) {
-		watch_room(querier, sender, true);
+		watch_room(client, sender, true);
 	} else if (error == -ENOBUFS) {
 		loop_deadline(&sender->loop, source, sender->loop.now_ms + RETRY_MS);
 	} else if (error == -ECONNREFUSED) { /* of one that had left before; this one had not */
 		call_failed(sender, "send", error);
-		loop_poke(&sender->loop, source);
+		loop_wake(&sender->loop, source);
 	} else if (error != -EINTR) {
 		call_failed(sender, "send", error);
 		loop_deadline(&sender->loop, source, sender->loop.now_ms + RETRY_MS_FAILED);
 	} else {
-		loop_poke(&sender->loop, source);
+		loop_wake(&sender->loop, source);
 	}
 }
 
 /* One call; where more could follow at once, in the next turn. */
-static void querier_pump(struct querier *querier, struct sender *sender)
+static void udp_client_pump(struct udp_client *client, struct sender *sender)
 {
 	const struct plan *plan = sender->plan;
-	uint32_t n = allowance(querier, sender), i = querier->free;
+	uint32_t n = allowance(client, sender), i = client->free;
 	uint64_t now_ns;
 	int sent;
 
 	if (!n)
 		return;
-	for (uint32_t k = 0; k < n; k++, i = querier->places[i].behind)
-		dialect_fill(plan->dialect, (uint32_t)plan->size, querier->key,
-			     querier_number(querier, sender, &querier->places[i]), 0,
-			     batch_question(sender->batch, k), sender->message_bytes);
+	for (uint32_t k = 0; k < n; k++, i = client->places[i].behind)
+		client_protocol_fill(plan->protocol, (uint32_t)plan->size, client->key,
+				     udp_client_number(client, sender, &client->places[i]), 0,
+				     batch_question(sender->batch, k), sender->message_bytes);
 	now_ns = clock_ns();
-	sent = batch_send(sender->batch, querier->caller.source.fd, n);
+	sent = batch_send(sender->batch, client->caller.source.fd, n);
 	if (sent < 0) {
-		send_failed(querier, sender, sent);
+		send_failed(client, sender, sent);
 		return;
 	}
 	for (int k = 0; k < sent; k++)
-		querier_begin(querier, sender, now_ns);
-	while (plan->dialect->kind == DIALECT_LISTENS && querier->under_way) {
+		udp_client_begin(client, sender, now_ns);
+	while (plan->protocol->kind == CLIENT_PROTOCOL_LISTENS && client->under_way) {
 		TALLY_ADD(sender->tally, messages, 1);
-		querier_release(querier, sender, querier_oldest(querier), now_ns);
+		udp_client_release(client, sender, udp_client_oldest(client), now_ns);
 	}
-	if (allowance(querier, sender))
-		loop_poke(&sender->loop, &querier->caller.source);
+	if (allowance(client, sender))
+		loop_wake(&sender->loop, &client->caller.source);
 }
 
 /* In the next pass, so that those that become due together leave together. */
-static void querier_ask(struct caller *caller, struct sender *sender)
+static void udp_client_ask(struct caller *caller, struct sender *sender)
 {
-	if (querier_of(caller)->phase == QUERIER_OPEN)
-		loop_poke(&sender->loop, &caller->source);
+	if (udp_client_of(caller)->phase == UDP_CLIENT_OPEN)
+		loop_wake(&sender->loop, &caller->source);
 }
 
 /* ---- answers ---- */
 
 /* Each ICMP is one error; what came before and behind it can still be read. */
-static void receive_failed(struct querier *querier, struct sender *sender, int error)
+static void receive_failed(struct udp_client *client, struct sender *sender, int error)
 {
 	if (error == -EINTR)
 		return;
 	if (error != -EAGAIN)
 		call_failed(sender, "recvmmsg", error);
 	if (error != -ECONNREFUSED)
-		querier->caller.source.ready &= (uint8_t)~SOURCE_IN;
+		client->caller.source.ready &= (uint8_t)~SOURCE_IN;
 }
 
-static void querier_receive(struct querier *querier, struct sender *sender)
+static void udp_client_receive(struct udp_client *client, struct sender *sender)
 {
 	for (int i = 0; i < TURN_READS; i++) {
 		const unsigned char *bytes;
 		uint64_t now_ns;
 		bool drained;
 		size_t n;
-		int error = batch_receive(sender->batch, querier->caller.source.fd, &drained);
+		int error = batch_receive(sender->batch, client->caller.source.fd, &drained);
 
 		if (error) {
-			receive_failed(querier, sender, error);
+			receive_failed(client, sender, error);
 			if (error == -EAGAIN)
 				return;
 			continue;
 		}
 		now_ns = clock_ns();
 		while (batch_next(sender->batch, &bytes, &n))
-			querier_answer(querier, sender, bytes, n, now_ns);
+			udp_client_answer(client, sender, bytes, n, now_ns);
 		if (drained) {
-			querier->caller.source.ready &= (uint8_t)~SOURCE_IN;
+			client->caller.source.ready &= (uint8_t)~SOURCE_IN;
 			return;
 		}
 	}
 }
 
 /* A deadline has passed, which may be an older one: those that waited too long are lost. */
-static void querier_due(struct querier *querier, struct sender *sender)
+static void udp_client_due(struct udp_client *client, struct sender *sender)
 {
 	uint64_t now_ns = clock_ns(), timeout_ns = sender->plan->timeout_us * 1000;
 	struct place *place;
 
-	while ((place = querier_oldest(querier)) && now_ns - place->flight.sent_ns >= timeout_ns)
-		querier_lose(querier, sender, place, now_ns);
+	while ((place = udp_client_oldest(client)) && now_ns - place->flight.sent_ns >= timeout_ns)
+		udp_client_lose(client, sender, place, now_ns);
 	if (place)
 		loop_deadline(
-		    &sender->loop, &querier->caller.source,
+		    &sender->loop, &client->caller.source,
 		    sender->loop.now_ms + 1 +
 			(uint32_t)((place->flight.sent_ns + timeout_ns - now_ns) / 1000000));
 }
 
 /* ---- the end ---- */
 
-static void querier_end(struct caller *caller, struct sender *sender)
+static void udp_client_end(struct caller *caller, struct sender *sender)
 {
-	struct querier *querier = querier_of(caller);
+	struct udp_client *client = udp_client_of(caller);
 	uint32_t now_ms = sender->loop.now_ms;
 
-	if (querier->under_way)
+	if (client->under_way)
 		return;
-	if (querier->phase == QUERIER_OPEN && sender->plan->dialect->kind == DIALECT_ANSWERS) {
-		querier->phase = QUERIER_ENDING;
-		querier->end_ms = now_ms + LINGER_MS;
+	if (client->phase == UDP_CLIENT_OPEN &&
+	    sender->plan->protocol->kind == CLIENT_PROTOCOL_ANSWERS) {
+		client->phase = UDP_CLIENT_ENDING;
+		client->end_ms = now_ms + LINGER_MS;
 	}
-	if (querier->phase == QUERIER_ENDING && !time_reached(now_ms, querier->end_ms))
-		loop_deadline(&sender->loop, &caller->source, querier->end_ms);
+	if (client->phase == UDP_CLIENT_ENDING && !time_reached(now_ms, client->end_ms))
+		loop_deadline(&sender->loop, &caller->source, client->end_ms);
 	else
-		querier_close(querier, sender);
+		udp_client_close(client, sender);
 }
 
-static void querier_give_up(struct caller *caller, struct sender *sender)
+static void udp_client_give_up(struct caller *caller, struct sender *sender)
 {
-	struct querier *querier = querier_of(caller);
+	struct udp_client *client = udp_client_of(caller);
 	struct place *place;
 
 	if (caller->source.fd >= 0)
-		querier_receive(querier, sender);
-	while ((place = querier_oldest(querier)))
-		querier_lose(querier, sender, place, clock_ns());
-	querier_close(querier, sender);
+		udp_client_receive(client, sender);
+	while ((place = udp_client_oldest(client)))
+		udp_client_lose(client, sender, place, clock_ns());
+	udp_client_close(client, sender);
 }
 
 /* ---- turns ---- */
 
-static void querier_turn(struct loop *loop, struct source *source)
+static void udp_client_turn(struct loop *loop, struct source *source)
 {
-	struct querier *querier = CONTAINER_OF(source, struct querier, caller.source);
+	struct udp_client *client = CONTAINER_OF(source, struct udp_client, caller.source);
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
 	bool due = source->ready & SOURCE_DUE;
 
 	if (source->ready & SOURCE_BROKEN || due) /* what lies there unread is not lost */
 		source->ready |= SOURCE_IN;
-	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_POKED | SOURCE_BROKEN);
+	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_WOKEN | SOURCE_BROKEN);
 	if (source->fd < 0)
 		return;
 	if (source->ready & SOURCE_IN)
-		querier_receive(querier, sender);
+		udp_client_receive(client, sender);
 	if (due && source->ready & SOURCE_IN) /* there is more to read first */
 		source->ready |= SOURCE_DUE;
 	else if (due)
-		querier_due(querier, sender);
-	if (querier->blocked && source->ready & SOURCE_OUT) {
-		watch_room(querier, sender, false);
-		querier->caller.free_ns = clock_ns();
+		udp_client_due(client, sender);
+	if (client->blocked && source->ready & SOURCE_OUT) {
+		watch_room(client, sender, false);
+		client->caller.free_ns = clock_ns();
 	}
-	querier_pump(querier, sender);
+	udp_client_pump(client, sender);
 	if (sender->phase == SENDER_END)
-		querier_end(&querier->caller, sender);
-	loop_settle(loop, source);
+		udp_client_end(&client->caller, sender);
+	loop_requeue(loop, source);
 }
 
-const struct caller_kind querier_kind = {.bytes = querier_bytes,
-					 .init = querier_init,
-					 .open = querier_open,
-					 .is_open = querier_is_open,
-					 .ask = querier_ask,
-					 .end = querier_end,
-					 .give_up = querier_give_up};
+const struct caller_kind udp_client_kind = {.bytes = udp_client_bytes,
+					    .init = udp_client_init,
+					    .open = udp_client_open,
+					    .is_open = udp_client_is_open,
+					    .ask = udp_client_ask,
+					    .end = udp_client_end,
+					    .give_up = udp_client_give_up};

@@ -1,5 +1,5 @@
 /*
- * querier: one socket of the load over datagrams, and the questions that are under way on it.
+ * client: one socket of the load over datagrams, and the questions that are under way on it.
  *
  *     ABSENT -> OPEN -> ENDING (waits a moment for answers that come twice) -> GONE
  *
@@ -15,7 +15,7 @@
 #include "bench/weirload/udp/batch.h"
 #include "bench/weirload/sender.h"
 
-enum querier_phase { QUERIER_ABSENT, QUERIER_OPEN, QUERIER_ENDING, QUERIER_GONE };
+enum udp_client_phase { UDP_CLIENT_ABSENT, UDP_CLIENT_OPEN, UDP_CLIENT_ENDING, UDP_CLIENT_GONE };
 
 #define PLACE_LOST 4 /* an answer that comes after so many more were lost is taken for doubled */
 #define PLACE_NONE UINT32_MAX
@@ -29,7 +29,7 @@ struct place {
 	bool under_way;
 };
 
-struct querier {
+struct udp_client {
 	struct caller caller;
 	uint64_t key;	 /* of its bytes */
 	uint64_t passed; /* those with a lower order are overtaken */
@@ -41,6 +41,6 @@ struct querier {
 	struct place places[];
 };
 
-extern const struct caller_kind querier_kind;
+extern const struct caller_kind udp_client_kind;
 
 #endif

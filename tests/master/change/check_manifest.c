@@ -1,251 +1,12 @@
 /*
- * What one master leaves to the next one: points as lines, and their descriptors over an exec.
- * The test is the master before; the one after is this program again, as its HEIR says: it reads
- * the manifest, opens its own configuration, and does what it is told on stdin, a letter each.
+ * What one master leaves to the next one: bound sockets as lines, and their descriptors over an
+ * exec. The test is the master before; the one after is this program again (successor.h).
  */
-#include <fcntl.h>
-#include <netinet/in.h>
-#include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
-#include "master/listen/activation.h"
 #include "reactor/base/sys.h"
-#include "tests/master/listen/bound_sockets.h"
-
-static struct config config;
-static struct listen_set set;
-
-/* ---- the one after ---- */
-
-static size_t given;
-
-static void count_given(uint32_t number, int fd)
-{
-	(void)number;
-	given += write(fd, "x", 1) == 1;
-	(void)close(fd);
-}
-
-static _Noreturn void heir_fails(const char *why)
-{
-	(void)printf("failed: %s\n", why);
-	(void)fflush(stdout);
-	_exit(3);
-}
-
-static size_t heir_accepts(void)
-{
-	size_t n = 0;
-	int fd;
-
-	for (size_t i = 0; i < set.points_n; i++)
-		for (size_t slot = 0; !set.points[i]->datagrams && slot < set.points[i]->fds_n;
-		     slot++)
-			while ((fd = accept4(set.points[i]->fds[slot], NULL, NULL, 0)) >= 0) {
-				n += write(fd, "x", 1) == 1;
-				(void)close(fd);
-			}
-	return n;
-}
-
-static size_t heir_takes_from_limiter(void)
-{
-	struct sockaddr_in peer = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001)};
-	struct limiter *limiter = NULL;
-	size_t n = 0;
-
-	for (size_t i = 0; i < set.points_n; i++)
-		if (set.ledgers[i].limiter)
-			limiter = set.ledgers[i].limiter;
-	while (limiter && limiter_take(limiter, (struct sockaddr *)&peer, limiter->begun_us))
-		n++;
-	return n;
-}
-
-static void heir_obeys(char letter)
-{
-	size_t n = 0;
-
-	switch (letter) {
-	case 'v':
-		listen_serve(&set);
-		break;
-	case 'a':
-		n = heir_accepts();
-		break;
-	case 's':
-		listen_settle(count_given);
-		n = given;
-		break;
-	case 'l':
-		n = heir_takes_from_limiter();
-		break;
-	case 'n': /* each number of a listener, as a digit */
-		for (size_t i = 0; i < set.points_n; i++)
-			n = 10 * n + set.numbers[i];
-		break;
-	case 'c': /* how many sockets are its own to close at an exec */
-		for (size_t i = 0; i < set.points_n; i++)
-			for (size_t slot = 0; slot < set.points[i]->fds_n; slot++)
-				n += fcntl(set.points[i]->fds[slot], F_GETFD) == FD_CLOEXEC &&
-				     fcntl(set.points[i]->fds[slot], F_GETFL) & O_NONBLOCK;
-		break;
-	case 'z': /* as workers do that stop for ever */
-		for (size_t i = 0; i < set.points_n; i++) {
-			struct sys_filter_program nothing = {1, &SYS_FILTER_NOTHING};
-
-			if (set.points[i]->datagrams)
-				(void)setsockopt(set.points[i]->fds[0], SOL_SOCKET,
-						 SO_ATTACH_FILTER, &nothing, sizeof nothing);
-			else
-				(void)listen(set.points[i]->fds[0], 0);
-		}
-		break;
-	case 'w':
-		(void)listen_write(&set, stdout);
-		(void)fflush(stdout);
-		_exit(0);
-	case 'd':
-		listen_drop(&set);
-		_exit(0);
-	default:
-		_exit(4);
-	}
-	(void)printf("%zu\n", n);
-	(void)fflush(stdout);
-}
-
-static void heir_inherits(const char *manifest)
-{
-	char error[CONFIG_ERROR_BYTES], line[1 << 16];
-	FILE *file = fdopen(atoi(manifest), "r");
-
-	while (file && fgets(line, sizeof line, file))
-		if (!listen_read_line(line, error))
-			heir_fails(error);
-}
-
-__attribute__((constructor)) static void be_heir(void)
-{
-	const char *listeners = getenv("HEIR"), *manifest = getenv("HEIR_MANIFEST");
-	char error[CONFIG_ERROR_BYTES], text[4096], *rest = text, *word, letter;
-
-	if (!listeners)
-		return;
-	config_defaults(&config);
-	config.workers = 2;
-	(void)snprintf(text, sizeof text, "%s", listeners);
-	while ((word = strsep(&rest, "\t")))
-		if (*word && !config_listen(&config, word, error))
-			heir_fails(error);
-	if (manifest)
-		heir_inherits(manifest);
-	if (!activation_open(error) ||
-	    !activation_join(&config, activation_socket(0), activation_n(), error) ||
-	    !config_complete(&config, 2, 1 << 16, error) ||
-	    !listen_open(&set, &config, NULL, error))
-		heir_fails(error);
-	(void)printf("open\n");
-	(void)fflush(stdout);
-	while (read(STDIN_FILENO, &letter, 1) == 1)
-		heir_obeys(letter);
-	_exit(0);
-}
-
-/* ---- the one before ---- */
-
-struct heir {
-	pid_t pid;
-	int orders;
-	FILE *answers;
-};
-
-static _Noreturn void become_heir(const char *listeners, int manifest, int in, int out,
-				  const int *inherited, size_t inherited_n)
-{
-	static int fds[LISTEN_DESCRIPTORS];
-	char number[32];
-	size_t n = listen_descriptors(&set, fds);
-
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	(void)dup2(in, STDIN_FILENO);
-	(void)dup2(out, STDOUT_FILENO);
-	(void)setenv("HEIR", listeners, 1);
-	for (size_t i = 0; i < n; i++)
-		(void)fcntl(fds[i], F_SETFD, 0);
-	if (manifest >= 0) {
-		(void)fcntl(manifest, F_SETFD, 0);
-		(void)snprintf(number, sizeof number, "%d", manifest);
-		(void)setenv("HEIR_MANIFEST", number, 1);
-	}
-	for (size_t i = 0; i < inherited_n; i++) /* these stand high enough (the_managers()) */
-		(void)dup2(inherited[i], 3 + (int)i);
-	if (inherited_n) {
-		(void)snprintf(number, sizeof number, "%zu", inherited_n);
-		(void)setenv("LISTEN_FDS", number, 1);
-		(void)snprintf(number, sizeof number, "%d", (int)getpid());
-		(void)setenv("LISTEN_PID", number, 1);
-	}
-	(void)execl("/proc/self/exe", "heir", NULL);
-	_exit(127);
-}
-
-static struct heir heir_start(const char *listeners, int manifest, const int *inherited,
-			      size_t inherited_n)
-{
-	struct heir heir;
-	int in[2], out[2];
-
-	ck_assert_int_eq(pipe2(in, O_CLOEXEC), 0);
-	ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
-	heir.pid = fork();
-	ck_assert_int_ge(heir.pid, 0);
-	if (!heir.pid)
-		become_heir(listeners, manifest, in[0], out[1], inherited, inherited_n);
-	(void)close(in[0]);
-	(void)close(out[1]);
-	heir.orders = in[1];
-	heir.answers = fdopen(out[0], "r");
-	ck_assert_ptr_nonnull(heir.answers);
-	return heir;
-}
-
-static const char *heir_says(struct heir *heir)
-{
-	static char line[1 << 12];
-
-	*line = '\0';
-	(void)!fgets(line, sizeof line, heir->answers);
-	return line;
-}
-
-static struct heir heir_open(const char *listeners, int manifest)
-{
-	struct heir heir = heir_start(listeners, manifest, NULL, 0);
-
-	ck_assert_str_eq(heir_says(&heir), "open\n");
-	return heir;
-}
-
-static size_t ask(struct heir *heir, char letter)
-{
-	ck_assert_int_eq(write(heir->orders, &letter, 1), 1);
-	return (size_t)strtoul(heir_says(heir), NULL, 10);
-}
-
-static void heir_end(struct heir *heir, char letter)
-{
-	int status;
-
-	ck_assert_int_eq(write(heir->orders, &letter, 1), 1);
-	(void)close(heir->orders);
-	ck_assert_int_eq(waitpid(heir->pid, &status, 0), heir->pid);
-	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-	(void)fclose(heir->answers);
-}
+#include "tests/master/change/successor.h"
 
 static int write_manifest(void)
 {
@@ -296,7 +57,7 @@ static void expect_all_served(const int *fds, int n)
 START_TEST(the_next_one_has_them)
 {
 	int fds[90], manifest;
-	struct heir heir;
+	struct successor successor;
 
 	CONFIGURE(&config, 3, "echo://127.0.0.1:0", listener_here("line", ""),
 		  "discard+udp://127.0.0.1:0?rate=20");
@@ -308,28 +69,29 @@ START_TEST(the_next_one_has_them)
 	connect_some(fds, 30);
 	manifest = write_manifest();
 	/* It has a listener less, one more, fewer workers, and another rate. */
-	heir = heir_open(
+	successor = successor_open(
 	    "echo://127.0.0.1:0\tframe://127.0.0.1:0\tdiscard+udp://127.0.0.1:0?rate=10", manifest);
-	ck_assert_uint_eq(ask(&heir, 'n'), 32); /* 0, 3, 2: nobody else's, as long as it lives */
-	ck_assert_uint_eq(ask(&heir, 'c'), 3 + 2 + 3);
-	ck_assert_uint_eq(ask(&heir, 'l'), 9); /* one was taken, of what is ten now */
-	ck_assert_uint_eq(ask(&heir, 'v'), 0);
+	ck_assert_uint_eq(ask(&successor, 'n'),
+			  32); /* 0, 3, 2: nobody else's, as long as it lives */
+	ck_assert_uint_eq(ask(&successor, 'c'), 3 + 2 + 3);
+	ck_assert_uint_eq(ask(&successor, 'l'), 9); /* one was taken, of what is ten now */
+	ck_assert_uint_eq(ask(&successor, 'v'), 0);
 	connect_some(fds + 30, 30);
 	for (int i = 2; i < 3; i++) /* the third slot's worker takes in who waits there */
-		(void)serve_waiting(set.points[0]->fds[i]);
+		(void)serve_waiting(set.bound_sockets[0]->fds[i]);
 	connect_some(fds + 60, 30);
-	ck_assert(!somebody_waits(set.points[0]->fds[2]));
+	ck_assert(!somebody_waits(set.bound_sockets[0]->fds[2]));
 	listen_handed_over(&set, true);
 	listen_drop(&set);
 	ck_assert(exists(in_folder("point.sock")));
-	(void)ask(&heir, 'a');
+	(void)ask(&successor, 'a');
 	expect_all_served(fds, 90);
-	(void)ask(&heir, 's');
+	(void)ask(&successor, 's');
 	ck_assert(!exists(in_folder("point.sock")));
 	connect_some(fds, 90);
-	ck_assert_uint_eq(ask(&heir, 'a'), 90);
+	ck_assert_uint_eq(ask(&successor, 'a'), 90);
 	expect_all_served(fds, 90);
-	heir_end(&heir, 'd');
+	successor_end(&successor, 'd');
 	ck_assert_int_eq(try_connect(port_of(&config, 0)), -ECONNREFUSED);
 }
 END_TEST
@@ -337,29 +99,29 @@ END_TEST
 /* Who came to a socket that nobody reads any more is taken from it before it is closed. */
 START_TEST(late_ones_are_given_away)
 {
-	struct heir heir;
+	struct successor successor;
 	int fds[60];
 	size_t late, kept;
 
 	CONFIGURE(&config, 6, "echo://127.0.0.1:0");
 	serve_set(&set, &config);
 	connect_some(fds, 60);
-	heir = heir_open("echo://127.0.0.1:0", write_manifest());
-	(void)ask(&heir, 'v');
+	successor = successor_open("echo://127.0.0.1:0", write_manifest());
+	(void)ask(&successor, 'v');
 	listen_handed_over(&set, true);
 	listen_drop(&set);
-	late = ask(&heir, 's');
+	late = ask(&successor, 's');
 	ck_assert_uint_gt(late, 0);
-	kept = ask(&heir, 'a');
+	kept = ask(&successor, 'a');
 	ck_assert_uint_eq(late + kept, 60);
 	expect_all_served(fds, 60);
-	heir_end(&heir, 'd');
+	successor_end(&successor, 'd');
 }
 END_TEST
 
 START_TEST(a_next_one_that_fails_changes_nothing)
 {
-	struct heir heir;
+	struct successor successor;
 	int fds[40];
 
 	CONFIGURE(&config, 3, "echo://127.0.0.1:0", listener_here("line", "?mode=0600"));
@@ -368,15 +130,16 @@ START_TEST(a_next_one_that_fails_changes_nothing)
 	for (int i = 0; i < 3; i++) {
 		static const char ends[] = "dwd"; /* it lets go; or just exits; or has served */
 
-		heir = heir_open("echo://127.0.0.1:0\tline://127.0.0.2:0", write_manifest());
+		successor =
+		    successor_open("echo://127.0.0.1:0\tline://127.0.0.2:0", write_manifest());
 		if (i == 2)
-			(void)ask(&heir, 'v');
-		heir_end(&heir, ends[i]);
+			(void)ask(&successor, 'v');
+		successor_end(&successor, ends[i]);
 		listen_serve(&set);
 		ck_assert(exists(in_folder("point.sock")));
 	}
 	connect_some(fds + 20, 20);
-	ck_assert_uint_eq(serve_all(set.points[0]), 40);
+	ck_assert_uint_eq(serve_all(set.bound_sockets[0]), 40);
 	expect_all_served(fds, 40);
 	(void)close(connect_unix(in_folder("point.sock")));
 	listen_drop(&set);
@@ -389,12 +152,12 @@ END_TEST
 START_TEST(what_is_read_is_written_again)
 {
 	char listeners[2000], odd[300], name[64], got[1 << 14] = "";
-	struct heir heir;
+	struct successor successor;
 	int manifest;
 
 	(void)snprintf(name, sizeof name, "line://@weir manifest %d", (int)getpid());
 	(void)snprintf(odd, sizeof odd, "echo://%s", in_folder("a b%41\n\t'\"=,\xc3\xa9"));
-	odd[strcspn(odd, "\t")] = '_'; /* which the heir's list has between two */
+	odd[strcspn(odd, "\t")] = '_'; /* which the successor's list has between two */
 	CONFIGURE(&config, 2, "echo://:0", "chat://127.0.0.1:0?accept=handoff",
 		  "echo+udp://127.0.0.1:0?rate=5&queue=64K&send-queue=128K", odd, name,
 		  "echo+udp://:0?accept=shared", listener_here("frame", "?mode=0640"));
@@ -406,9 +169,9 @@ START_TEST(what_is_read_is_written_again)
 		       "echo+udp://127.0.0.1:0?rate=5&queue=64K&send-queue=128K\t%s\t"
 		       "%s\techo+udp://:0?accept=shared\t%s",
 		       odd, name, listener_here("frame", "?mode=0640"));
-	heir = heir_open(listeners, manifest);
-	ck_assert_int_eq(write(heir.orders, "w", 1), 1);
-	ck_assert_uint_gt(fread(got, 1, sizeof got - 1, heir.answers), 0);
+	successor = successor_open(listeners, manifest);
+	ck_assert_int_eq(write(successor.orders, "w", 1), 1);
+	ck_assert_uint_gt(fread(got, 1, sizeof got - 1, successor.answers), 0);
 	ck_assert_str_eq(got, text_of(manifest));
 	listen_drop(&set);
 }
@@ -509,10 +272,10 @@ static void mutations_refused(const char *line)
 	}
 	/* The same descriptor twice, and one that is something else. */
 	(void)snprintf(text, sizeof text, "%.*s,%d\n", (int)strcspn(line, "\n"), line,
-		       set.points[0]->fds[0]);
+		       set.bound_sockets[0]->fds[0]);
 	refused(text);
 	(void)snprintf(text, sizeof text, "%.*s,%d\n", (int)strcspn(line, "\n"), line,
-		       set.points[1]->fds[0]);
+		       set.bound_sockets[1]->fds[0]);
 	refused(text);
 }
 
@@ -530,14 +293,14 @@ START_TEST(malformed_lines_are_refused)
 	ck_assert_msg(reads(second, error), "%s", error);
 	mutations_refused(line);
 	/* Accounts that are not there, are the other ones, or are none. */
-	(void)snprintf(swapped, sizeof swapped, "limiter=%d", set.points[1]->limiter.fd);
+	(void)snprintf(swapped, sizeof swapped, "limiter=%d", set.bound_sockets[1]->limiter.fd);
 	refused_with(second, swapped, "limiter=9999");
-	(void)snprintf(swapped, sizeof swapped, "ledger=%d", set.points[1]->ledger);
+	(void)snprintf(swapped, sizeof swapped, "ledger=%d", set.bound_sockets[1]->ledger);
 	refused_with(second, swapped, "ledger=-1");
 	ck_assert_int_eq(pipe2(pair, O_CLOEXEC), 0);
 	(void)snprintf(error, sizeof error, "ledger=%d", pair[0]);
 	refused_with(second, swapped, error);
-	(void)snprintf(error, sizeof error, "ledger=%d", set.points[1]->limiter.fd);
+	(void)snprintf(error, sizeof error, "ledger=%d", set.bound_sockets[1]->limiter.fd);
 	refused_with(second, swapped, error);
 	/* Twice the same line; and one whose number another one has. */
 	ck_assert(listen_read_line(line, error));
@@ -578,7 +341,7 @@ static int bound_socket(int type, const struct sockaddr *name, socklen_t n)
 	ck_assert_int_eq(bind(fd, name, n), 0);
 	if (type == SOCK_STREAM)
 		ck_assert_int_eq(listen(fd, 7), 0);
-	fd = fcntl(fd, F_DUPFD_CLOEXEC, 100); /* high enough for become_heir() */
+	fd = fcntl(fd, F_DUPFD_CLOEXEC, 100); /* high enough for become_successor() */
 	ck_assert_int_ge(fd, 100);
 	return fd;
 }
@@ -600,7 +363,7 @@ START_TEST(a_managers_sockets_are_borrowed)
 	int managers[3], fds[20], unix_fd;
 	socklen_t filters = 9;
 	char listeners[400];
-	struct heir heir;
+	struct successor successor;
 
 	(void)snprintf(path.sun_path, sizeof path.sun_path, "%s", in_folder("point.sock"));
 	managers[0] = bound_socket(SOCK_STREAM, (struct sockaddr *)&any, sizeof any);
@@ -612,21 +375,21 @@ START_TEST(a_managers_sockets_are_borrowed)
 	(void)snprintf(listeners, sizeof listeners, "%s\t%s\t%s",
 		       at_port("echo", port_at(managers[0]), ""),
 		       at_port("echo+udp", port_at(managers[1]), ""), listener_here("line", ""));
-	heir = heir_start(listeners, -1, managers, 3);
-	ck_assert_str_eq(heir_says(&heir), "open\n");
-	ck_assert_uint_eq(ask(&heir, 'c'), 3); /* one for all workers */
+	successor = successor_start(listeners, -1, managers, 3);
+	ck_assert_str_eq(successor_says(&successor), "open\n");
+	ck_assert_uint_eq(ask(&successor, 'c'), 3); /* one for all workers */
 	ck_assert_int_eq(getsockopt(managers[1], SOL_SOCKET, SO_GET_FILTER, NULL, &filters), 0);
 	ck_assert_uint_eq(filters, 0);
-	(void)ask(&heir, 'v');
+	(void)ask(&successor, 'v');
 	for (int i = 0; i < 20; i++)
 		fds[i] = connect_to(port_at(managers[0]));
 	unix_fd = connect_unix(path.sun_path);
-	ck_assert_uint_eq(ask(&heir, 'a'), 21);
+	ck_assert_uint_eq(ask(&successor, 'a'), 21);
 	expect_all_served(fds, 20);
 	expect_served(unix_fd);
 	fds[0] = connect_to(port_at(managers[0]));
-	(void)ask(&heir, 'z');
-	heir_end(&heir, 'd');
+	(void)ask(&successor, 'z');
+	successor_end(&successor, 'd');
 	for (int i = 1; i < 20; i++)
 		fds[i] = connect_to(port_at(managers[0]));
 	ck_assert_int_eq(getsockopt(managers[1], SOL_SOCKET, SO_GET_FILTER, NULL, &filters), 0);

@@ -135,7 +135,8 @@ static const char *configure(const char *workers, const char *accept, const char
 
 static struct server *begin(const char *workers)
 {
-	struct server *server = SERVER("-c", configure(workers, "reuseport", ""), HELM_CONTROL);
+	struct server *server =
+	    SERVER("-c", configure(workers, "reuseport", ""), SERVER_CONTROL_CONTROL);
 
 	clients_come(server->ports[0], in_folder("n.sock"));
 	clients_go_on(50);
@@ -147,11 +148,11 @@ static void more_and_fewer(int rounds)
 	struct server *server = begin("2");
 
 	for (int i = 0; i < rounds; i++) {
-		(void)helm_make(server, HELM_MORE);
-		(void)helm_make(server, HELM_MORE);
+		(void)server_control_make(server, SERVER_CONTROL_MORE);
+		(void)server_control_make(server, SERVER_CONTROL_MORE);
 		clients_go_on(20);
-		(void)helm_make(server, HELM_FEWER);
-		(void)helm_make(server, HELM_FEWER);
+		(void)server_control_make(server, SERVER_CONTROL_FEWER);
+		(void)server_control_make(server, SERVER_CONTROL_FEWER);
 		clients_go_on(20);
 	}
 	say("times a worker more or fewer", 4 * rounds, clients_leave());
@@ -193,7 +194,7 @@ static void other_ways(int times)
 		size_t way = (size_t)i % (sizeof ways / sizeof *ways);
 
 		(void)configure(ways[way].workers, ways[way].accept, ways[way].more);
-		(void)helm_make(server, HELM_RELOAD);
+		(void)server_control_make(server, SERVER_CONTROL_RELOAD);
 		clients_go_on(20);
 	}
 	say("reloads to another way of accepting", n, clients_leave());
@@ -220,7 +221,7 @@ START_TEST(other_ways_by_upgrades)
 
 	for (int i = 0; i < n; i++) {
 		(void)configure(ways[i].workers, ways[i].accept, ways[i].more);
-		(void)helm_make(server, HELM_UPGRADE);
+		(void)server_control_make(server, SERVER_CONTROL_UPGRADE);
 		clients_go_on(20);
 	}
 	say("upgrades to another way of accepting", n, clients_leave());

@@ -115,15 +115,16 @@ static void guests_take_turns(struct guests *guests)
 
 START_TEST(who_waits_goes_on_waiting)
 {
-	static const enum helm changes[] = {HELM_RELOAD, HELM_UPGRADE, HELM_RELOAD};
+	static const enum server_control changes[] = {SERVER_CONTROL_RELOAD, SERVER_CONTROL_UPGRADE,
+						      SERVER_CONTROL_RELOAD};
 	struct guests guests = {0};
 
-	guests.server =
-	    SERVER("-c", configure(modes[_i], "workers = 2\nmax-connections = 10"), HELM_CONTROL);
+	guests.server = SERVER("-c", configure(modes[_i], "workers = 2\nmax-connections = 10"),
+			       SERVER_CONTROL_CONTROL);
 	guests_come(&guests, GUESTS);
 	guests_wait(&guests, LIVE);
 	for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-		struct helm_change seen = helm_make(guests.server, changes[i]);
+		struct server_control_change seen = server_control_make(guests.server, changes[i]);
 
 		ck_assert_msg(seen.moved == LIVE && !seen.stay, "%llu moved, %llu stay:\n%s",
 			      (unsigned long long)seen.moved, (unsigned long long)seen.stay,
@@ -131,7 +132,7 @@ START_TEST(who_waits_goes_on_waiting)
 		guests_are_the_same(&guests);
 	}
 	guests_take_turns(&guests);
-	helm_expect_no_loss(guests.server);
+	server_control_expect_no_loss(guests.server);
 	ck_assert_int_eq(server_stop(guests.server, SIGTERM), 0);
 }
 END_TEST
@@ -140,17 +141,17 @@ END_TEST
 START_TEST(who_lives_has_room_beyond_a_smaller_limit)
 {
 	struct guests guests = {0};
-	struct helm_change seen;
+	struct server_control_change seen;
 
-	guests.server =
-	    SERVER("-c", configure(modes[_i], "workers = 2\nmax-connections = 10"), HELM_CONTROL);
+	guests.server = SERVER("-c", configure(modes[_i], "workers = 2\nmax-connections = 10"),
+			       SERVER_CONTROL_CONTROL);
 	guests_come(&guests, GUESTS);
 	guests_wait(&guests, LIVE);
-	seen = helm_make(guests.server, HELM_FEWER);
+	seen = server_control_make(guests.server, SERVER_CONTROL_FEWER);
 	ck_assert_uint_eq(seen.stay, 0);
 	guests_are_the_same(&guests);
 	(void)configure(modes[_i], "workers = 1\nmax-connections = 3");
-	seen = helm_make(guests.server, HELM_RELOAD);
+	seen = server_control_make(guests.server, SERVER_CONTROL_RELOAD);
 	ck_assert_uint_eq(seen.stay, 0);
 	ck_assert_uint_ge(seen.moved, LIVE);
 	guests_are_the_same(&guests);
@@ -171,17 +172,19 @@ END_TEST
 START_TEST(who_is_refused_takes_no_room)
 {
 	struct guests guests = {0};
-	struct helm_change seen;
+	struct server_control_change seen;
 	uint64_t refused = 0;
 
 	guests.server = SERVER(
 	    "-c", configure(modes[_i], "workers = 1\nmax-connections = 10\noverload = reject"),
-	    HELM_CONTROL);
+	    SERVER_CONTROL_CONTROL);
 	guests_come(&guests, ROOM);
 	guests_wait(&guests, ROOM);
 	for (int round = 0; round < 2; round++) {
-		helm_order(guests.server, round ? HELM_UPGRADE : HELM_RELOAD);
-		while (!helm_done(guests.server, round ? HELM_UPGRADE : HELM_RELOAD, &seen)) {
+		server_control_order(guests.server,
+				     round ? SERVER_CONTROL_UPGRADE : SERVER_CONTROL_RELOAD);
+		while (!server_control_done(
+		    guests.server, round ? SERVER_CONTROL_UPGRADE : SERVER_CONTROL_RELOAD, &seen)) {
 			int fd = connect_to(guests.server->ports[0]);
 
 			expect_reset_or_end(fd);
@@ -229,10 +232,11 @@ static void members_go_on(const int fds[MEMBERS])
  * but that took so long that what came of them then tells nothing. */
 static bool memory_is_kept(void)
 {
-	struct server *server = SERVER("-w", "1", "--buffers", "1M", "--request-timeout", "0",
-				       "--watchdog", "0", HELM_CONTROL, "line://127.0.0.1:0");
+	struct server *server =
+	    SERVER("-w", "1", "--buffers", "1M", "--request-timeout", "0", "--watchdog", "0",
+		   SERVER_CONTROL_CONTROL, "line://127.0.0.1:0");
 	int fds[MEMBERS], others[OTHERS];
-	struct helm_change seen;
+	struct server_control_change seen;
 	uint64_t begun_ms;
 	struct wait wait;
 	pid_t giver;
@@ -244,7 +248,7 @@ static bool memory_is_kept(void)
 	server_wait_stat(server, "received_bytes", MEMBERS * LINE_PART);
 	giver = server_wait_worker(server, 0, 0);
 	process_stop(giver);
-	helm_order(server, HELM_RELOAD);
+	server_control_order(server, SERVER_CONTROL_RELOAD);
 	server_wait_stat(server, "connections_promised", MEMBERS);
 	for (int i = 0; i < OTHERS; i++)
 		begin_line(others[i] = connect_to(server->ports[0]));
@@ -252,7 +256,7 @@ static bool memory_is_kept(void)
 	kept = now_ms() - begun_ms < KEPT_MS;
 	ck_assert_int_eq(kill(giver, SIGCONT), 0);
 	wait = wait_begin();
-	while (!helm_done(server, HELM_RELOAD, &seen))
+	while (!server_control_done(server, SERVER_CONTROL_RELOAD, &seen))
 		wait_more(&wait, "the reload");
 	ck_assert_msg(!kept || (seen.moved == MEMBERS && !seen.stay), "%llu moved:\n%s",
 		      (unsigned long long)seen.moved, server->log);
@@ -288,7 +292,8 @@ END_TEST
  * needs is not theirs. */
 START_TEST(descriptors_suffice_for_a_move)
 {
-	static const enum helm changes[] = {HELM_RELOAD, HELM_UPGRADE};
+	static const enum server_control changes[] = {SERVER_CONTROL_RELOAD,
+						      SERVER_CONTROL_UPGRADE};
 	struct rlimit limit = {NOFILE, NOFILE};
 	char text[LISTENERS * 32 + 100] = "workers = 1\noverload = reject\n";
 	int fds[NOFILE];
@@ -299,7 +304,7 @@ START_TEST(descriptors_suffice_for_a_move)
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	for (int i = 0; i < LISTENERS; i++)
 		(void)strcat(text, "listen = echo://127.0.0.1:0\n");
-	server = SERVER("-c", write_file("promise.conf", text), HELM_CONTROL);
+	server = SERVER("-c", write_file("promise.conf", text), SERVER_CONTROL_CONTROL);
 	while (n < server_stat(server, "connections_capacity")) {
 		fds[n] = connect_to(server->ports[n % LISTENERS]);
 		n++;
@@ -307,7 +312,7 @@ START_TEST(descriptors_suffice_for_a_move)
 	for (wait = wait_begin(); server_stat(server, "connections") < n;)
 		wait_more(&wait, "all to be let in");
 	for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
-		struct helm_change seen = helm_make(server, changes[i]);
+		struct server_control_change seen = server_control_make(server, changes[i]);
 
 		ck_assert_msg(seen.moved == n && !seen.stay, "%llu of %zu moved:\n%s",
 			      (unsigned long long)seen.moved, n, server->log);
@@ -331,7 +336,7 @@ END_TEST
 static bool an_address_has_its_share(int mode)
 {
 	struct guests guests = {0};
-	struct helm_change seen;
+	struct server_control_change seen;
 	uint64_t begun_ms;
 	struct wait wait;
 	pid_t giver;
@@ -340,12 +345,12 @@ static bool an_address_has_its_share(int mode)
 
 	guests.server = SERVER(
 	    "-c", configure(modes[mode], "workers = 1\nmax-connections-per-ip = 5\nwatchdog = 0"),
-	    HELM_CONTROL);
+	    SERVER_CONTROL_CONTROL);
 	guests_come(&guests, 5);
 	guests_wait(&guests, 5);
 	giver = server_wait_worker(guests.server, 0, 0);
 	process_stop(giver);
-	helm_order(guests.server, HELM_RELOAD);
+	server_control_order(guests.server, SERVER_CONTROL_RELOAD);
 	begun_ms = now_ms();
 	server_wait_stat(guests.server, "connections_promised", 5);
 	fd = connect_to(guests.server->ports[0]);
@@ -353,7 +358,7 @@ static bool an_address_has_its_share(int mode)
 		server_wait_stat(guests.server, "accept_pauses", 1);
 	ck_assert_int_eq(kill(giver, SIGCONT), 0);
 	wait = wait_begin();
-	while (!helm_done(guests.server, HELM_RELOAD, &seen))
+	while (!server_control_done(guests.server, SERVER_CONTROL_RELOAD, &seen))
 		wait_more(&wait, "the reload");
 	kept = now_ms() - begun_ms < KEPT_MS;
 	if (!kept) {
@@ -382,13 +387,13 @@ START_TEST(a_giver_that_dies_promises_nothing)
 	struct guests guests = {0};
 	pid_t giver;
 
-	guests.server =
-	    SERVER("-c", configure(modes[_i], "workers = 1\nmax-connections = 10"), HELM_CONTROL);
+	guests.server = SERVER("-c", configure(modes[_i], "workers = 1\nmax-connections = 10"),
+			       SERVER_CONTROL_CONTROL);
 	guests_come(&guests, 2 * ROOM);
 	guests_wait(&guests, ROOM);
 	giver = server_wait_worker(guests.server, 0, 0);
 	process_stop(giver);
-	helm_order(guests.server, HELM_RELOAD);
+	server_control_order(guests.server, SERVER_CONTROL_RELOAD);
 	server_wait_stat(guests.server, "connections_promised", ROOM);
 	ck_assert_int_eq(kill(giver, SIGKILL), 0);
 	for (size_t i = 0; i < guests.n;) /* it had them */
@@ -410,8 +415,8 @@ static struct {
 	struct stats stats;
 	struct conn_table table;
 	struct service service;
-	struct mover mover;
-	struct move_lane *lane;
+	struct migration migration;
+	struct move_channel *channel;
 	int giver;
 } taker;
 
@@ -440,43 +445,43 @@ static void taker_open(struct conn_promise expected)
 	ck_assert_int_eq(loop_open(&taker.loop, &taker.stats, 0), 0);
 	ck_assert_int_eq(conn_table_open(&taker.table, &taker.loop, &limits, BUFFERS_MIN), 0);
 	taker.service = (struct service){.protocol = protocol_find("echo"), .table = &taker.table};
-	mover_open(&taker.mover, &taker.table, NULL, 0, &owner);
+	migration_open(&taker.migration, &taker.table, NULL, 0, &owner);
 	ck_assert_int_eq(
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
 	taker.giver = pair[0];
-	mover_take(&taker.mover, pair[1], services, 1, expected);
-	taker.lane = taker.mover.lanes[0];
-	ck_assert_ptr_nonnull(taker.lane);
+	migrate_in(&taker.migration, pair[1], services, 1, expected);
+	taker.channel = taker.migration.channels[0];
+	ck_assert_ptr_nonnull(taker.channel);
 }
 
 static void taker_later(uint32_t ms)
 {
 	taker.loop.now_ms += ms;
-	taker.lane->end.source.ready = SOURCE_DUE;
-	taker.lane->end.source.turn(&taker.loop, &taker.lane->end.source);
+	taker.channel->end.source.ready = SOURCE_DUE;
+	taker.channel->end.source.turn(&taker.loop, &taker.channel->end.source);
 }
 
 static void giver_says(uint32_t connections, uint64_t chunks)
 {
-	struct promise_note note = {
+	struct promise_message note = {
 	    .kind = MOVE_PROMISE, .connections = connections, .chunks = chunks};
 
 	ck_assert_int_eq(send(taker.giver, &note, sizeof note, 0), sizeof note);
-	taker.lane->end.source.turn(&taker.loop, &taker.lane->end.source);
+	taker.channel->end.source.turn(&taker.loop, &taker.channel->end.source);
 }
 
 static void expect_room(size_t connections, size_t chunks_promised, bool undecided)
 {
 	ck_assert_uint_eq(conn_table_room(&taker.table), connections);
 	ck_assert_uint_eq(taker.table.promised.chunks, chunks_promised);
-	ck_assert(mover_is_undecided(&taker.mover) == undecided);
+	ck_assert(migration_is_undecided(&taker.migration) == undecided);
 }
 
 static void giver_goes(void)
 {
 	ck_assert_int_eq(close(taker.giver), 0);
-	taker.lane->end.source.turn(&taker.loop, &taker.lane->end.source);
-	ck_assert(!seqpacket_is_open(&taker.lane->end));
+	taker.channel->end.source.turn(&taker.loop, &taker.channel->end.source);
+	ck_assert(!seqpacket_is_open(&taker.channel->end));
 }
 
 START_TEST(a_promise_ends)
@@ -521,7 +526,7 @@ END_TEST
 START_TEST(who_ends_waits_for_nobody)
 {
 	taker_open((struct conn_promise){100, 8});
-	mover_close_doors(&taker.mover);
+	migration_close(&taker.migration);
 	expect_room(1000, 0, false);
 	giver_says(20, 3);
 	expect_room(1000, 0, false);
@@ -538,5 +543,5 @@ SUITE("promise", {"who waits goes on waiting", who_waits_goes_on_waiting, 30, 3}
       {"an address has no more than its share", an_address_has_no_more_than_its_share, 30, 3},
       {"a giver that dies promises nothing", a_giver_that_dies_promises_nothing, 30, 3},
       {"a promise ends", a_promise_ends, 10},
-      {"a lane that ends ends its promise", a_lane_that_ends_ends_its_promise, 10, 2},
+      {"a channel that ends ends its promise", a_lane_that_ends_ends_its_promise, 10, 2},
       {"who ends waits for nobody", who_ends_waits_for_nobody, 10})

@@ -83,7 +83,7 @@ static void end_load(struct scene *scene, const struct load_setting *setting, pi
 {
 	bool well = load_ended_well(setting, pid);
 
-	ck_assert_msg(well, "%s%s", load_said_of(setting), helm_story(scene->server));
+	ck_assert_msg(well, "%s%s", load_said_of(setting), server_control_story(scene->server));
 }
 
 static void end_all(struct scene *scene)
@@ -92,7 +92,7 @@ static void end_all(struct scene *scene)
 		end_load(scene, &churn_setting, scene->churn);
 	end_load(scene, &load_plain, scene->load);
 	server_wait_stat_is(scene->server, "connections", 0);
-	helm_expect_no_loss(scene->server);
+	server_control_expect_no_loss(scene->server);
 	ck_assert_int_eq(server_stop(scene->server, SIGTERM), 0);
 }
 
@@ -124,7 +124,7 @@ static void expect_even(struct scene *scene, struct spread spread, unsigned work
 	ck_assert_msg((double)spread.most <= mean * BUSIEST_MOST + COME_AND_GO,
 		      "one of %u workers holds %llu of %llu\n%s", workers,
 		      (unsigned long long)spread.most, (unsigned long long)spread.all,
-		      helm_story(scene->server));
+		      server_control_story(scene->server));
 }
 
 /* ---- all at one worker ---- */
@@ -133,12 +133,12 @@ static void even_out(unsigned long n)
 {
 	struct scene scene = {.n = n};
 	struct spread before, after;
-	struct helm_change seen;
+	struct server_control_change seen;
 	pid_t idle[WORKERS];
 
 	if (!enough_descriptors(scene.n, "all are at one worker"))
 		return;
-	scene.server = SERVER("-w", "4", "-a", "shared", "--watchdog", "0", HELM_CONTROL,
+	scene.server = SERVER("-w", "4", "-a", "shared", "--watchdog", "0", SERVER_CONTROL_CONTROL,
 			      "echo://127.0.0.1:0");
 	for (unsigned i = 1; i < WORKERS; i++) {
 		idle[i] = server_wait_worker(scene.server, i, 0);
@@ -149,7 +149,7 @@ static void even_out(unsigned long n)
 		ck_assert_int_eq(kill(idle[i], SIGCONT), 0);
 	before = look(&scene, WORKERS);
 	ck_assert_uint_eq(before.most, scene.n);
-	seen = helm_make(scene.server, HELM_REBALANCE);
+	seen = server_control_make(scene.server, SERVER_CONTROL_REBALANCE);
 	after = look(&scene, WORKERS);
 	(void)printf("FIGURE %lu connections at one of %d workers: %llu moved in %llu ms, the "
 		     "busiest over the mean from %.2f to %.3f\n",
@@ -175,18 +175,19 @@ END_TEST
 
 static const char *const modes[] = {"reuseport", "shared", "handoff"};
 
-static void change_and_look(struct scene *scene, const char *mode, enum helm what, unsigned workers)
+static void change_and_look(struct scene *scene, const char *mode, enum server_control what,
+			    unsigned workers)
 {
-	struct helm_change seen = helm_make(scene->server, what);
+	struct server_control_change seen = server_control_make(scene->server, what);
 	struct spread spread = look(scene, workers);
 
 	(void)printf(
 	    "FIGURE %s, %s workers, %u: %llu moved in %llu ms, the busiest over the mean %.3f\n",
-	    mode, what == HELM_MORE ? "more" : "fewer", workers, (unsigned long long)seen.moved,
-	    (unsigned long long)seen.ms, spread.busiest);
+	    mode, what == SERVER_CONTROL_MORE ? "more" : "fewer", workers,
+	    (unsigned long long)seen.moved, (unsigned long long)seen.ms, spread.busiest);
 	(void)fflush(stdout);
 	ck_assert_msg(seen.stay == 0, "%llu stay\n%s", (unsigned long long)seen.stay,
-		      helm_story(scene->server));
+		      server_control_story(scene->server));
 	expect_even(scene, spread, workers);
 }
 
@@ -196,13 +197,13 @@ static void come_and_go(unsigned long n, const char *mode)
 
 	if (!enough_descriptors(scene.n, "workers come and go"))
 		return;
-	scene.server = SERVER("-w", "1", "-a", mode, HELM_CONTROL, "echo://127.0.0.1:0");
+	scene.server = SERVER("-w", "1", "-a", mode, SERVER_CONTROL_CONTROL, "echo://127.0.0.1:0");
 	fill(&scene);
 	begin_churn(&scene);
 	for (unsigned workers = 2; workers <= WORKERS; workers++)
-		change_and_look(&scene, mode, HELM_MORE, workers);
+		change_and_look(&scene, mode, SERVER_CONTROL_MORE, workers);
 	for (unsigned workers = WORKERS - 1; workers; workers--)
-		change_and_look(&scene, mode, HELM_FEWER, workers);
+		change_and_look(&scene, mode, SERVER_CONTROL_FEWER, workers);
 	end_all(&scene);
 }
 

@@ -21,16 +21,16 @@ static void reloads_under_load(const char *mode, uint64_t messages, uint64_t con
 			       unsigned reloads)
 {
 	struct server *server = STEERED("--workers", "2", "--accept", mode, "echo://127.0.0.1:0");
-	struct crowd *talkers =
-			 crowd_start(&(struct crowd_plan){steer_address(server, 0), .talkers = 50}),
-		     *comers =
-			 crowd_start(&(struct crowd_plan){steer_address(server, 0), .comers = 16});
+	struct load_process *talkers = load_process_start(
+				&(struct load_plan){steer_address(server, 0), .talkers = 50}),
+			    *comers = load_process_start(
+				&(struct load_plan){steer_address(server, 0), .comers = 16});
 	uint64_t begin = now_ms();
 	unsigned made = 0;
 	char what[96];
 
-	while (crowd_now(talkers).messages < messages || crowd_now(comers).connects < connects ||
-	       made < reloads) {
+	while (load_process_now(talkers).messages < messages ||
+	       load_process_now(comers).connects < connects || made < reloads) {
 		steer_forget(server);
 		ck_assert_int_eq(kill(server->pid, SIGHUP), 0);
 		(void)poll(NULL, 0, 100); /* the pace that is promised */
@@ -38,8 +38,8 @@ static void reloads_under_load(const char *mode, uint64_t messages, uint64_t con
 	}
 	(void)snprintf(what, sizeof what, "%u reloads in %llu ms, %s, talkers", made,
 		       (unsigned long long)(now_ms() - begin), mode);
-	crowd_ends_well(talkers, what);
-	crowd_ends_well(comers, "comers beside them");
+	load_process_ends_well(talkers, what);
+	load_process_ends_well(comers, "comers beside them");
 	steer_settle(server, 2);
 	ck_assert_uint_ge(server_stat(server, "moved_in"), (uint64_t)made * 40);
 	ck_assert_uint_eq(server_stat(server, "closed_worker_died"), 0);
@@ -82,8 +82,8 @@ static void by_turns(unsigned n)
 {
 	struct server *server =
 	    STEERED("--config", steer_config("workers = 2\nlisten = echo://127.0.0.1:0\n"));
-	struct crowd *crowd =
-	    crowd_start(&(struct crowd_plan){steer_address(server, 0), .talkers = 50, .comers = 4});
+	struct load_process *load = load_process_start(
+	    &(struct load_plan){steer_address(server, 0), .talkers = 50, .comers = 4});
 	long generation = 1;
 	char wanted[200];
 	const char *path;
@@ -102,10 +102,10 @@ static void by_turns(unsigned n)
 			      "not \"%s\" and \"%s\": %s", wanted, bad[i % 5].why, steer_said());
 		server_wait_log(server, wanted);
 		ck_assert_int_eq(steer_number("generation"), generation);
-		crowd_wait(crowd, 20, 2);
+		load_process_wait(load, 20, 2);
 	}
 	(void)printf("FIGURE good and bad configurations by turns: %u of each\n", n);
-	crowd_ends_well(crowd, "meanwhile");
+	load_process_ends_well(load, "meanwhile");
 	steer_settle(server, 2);
 	steer_stop(server);
 }
@@ -230,7 +230,7 @@ static void no_workers_come_up(int tries)
 {
 	struct rlimit before;
 	struct server *server;
-	struct crowd *crowd;
+	struct load_process *load;
 
 	if (suite_sanitized()) {
 		suite_skip("workers that do not come up change nothing",
@@ -238,8 +238,8 @@ static void no_workers_come_up(int tries)
 		return;
 	}
 	server = STEERED("--workers", "2", "echo://127.0.0.1:0");
-	crowd =
-	    crowd_start(&(struct crowd_plan){steer_address(server, 0), .talkers = 20, .comers = 4});
+	load = load_process_start(
+	    &(struct load_plan){steer_address(server, 0), .talkers = 20, .comers = 4});
 	/* Enough to answer weirctl, not for a worker's buffers. */
 	process_starve(server->pid, 8 << 20, &before);
 	while (tries--) {
@@ -247,14 +247,14 @@ static void no_workers_come_up(int tries)
 		ck_assert_int_eq(steer_ask("reload"), 1);
 		ck_assert_msg(strstr(steer_said(), "did not come up") != NULL, "%s", steer_said());
 		steer_settle(server, 2);
-		crowd_wait(crowd, 20, 5);
+		load_process_wait(load, 20, 5);
 	}
 	ck_assert_int_eq(steer_ask("upgrade"), 1);
 	steer_settle(server, 2);
 	ck_assert_int_eq(prlimit(server->pid, RLIMIT_AS, &before, NULL), 0);
 	ck_assert_int_eq(steer_number("generation"), 1);
 	steer_do("reload");
-	crowd_ends_well(crowd, "reloads and an upgrade whose workers did not come up");
+	load_process_ends_well(load, "reloads and an upgrade whose workers did not come up");
 	steer_settle(server, 2);
 	steer_stop(server);
 }
@@ -353,8 +353,8 @@ static void workers_and_modes(unsigned rounds)
 		     {2, "shared"},    {2, "reuseport"}};
 	struct server *server =
 	    STEERED("--config", steer_config("workers = 2\nlisten = echo://127.0.0.1:0\n"));
-	struct crowd *crowd =
-	    crowd_start(&(struct crowd_plan){steer_address(server, 0), .talkers = 50, .comers = 8});
+	struct load_process *load = load_process_start(
+	    &(struct load_plan){steer_address(server, 0), .talkers = 50, .comers = 8});
 
 	for (unsigned i = 0; i < rounds * (sizeof steps / sizeof *steps); i++) {
 		unsigned workers = steps[i % 10].workers;
@@ -367,12 +367,12 @@ static void workers_and_modes(unsigned rounds)
 		(void)steer_config(text);
 		steer_do("reload");
 		ck_assert(steer_says("accept", steps[i % 10].mode));
-		crowd_wait(crowd, 200, 20);
+		load_process_wait(load, 200, 20);
 		steer_settle(server, workers);
 		if (strcmp(steps[i % 10].mode, "reuseport") == 0)
 			each_gets_newcomers(server, workers);
 	}
-	crowd_ends_well(crowd, "other workers and accept modes");
+	load_process_ends_well(load, "other workers and accept modes");
 	steer_stop(server);
 }
 

@@ -174,7 +174,7 @@ static void added_ones_answer(unsigned times)
 	struct server *server = start("workers = 2\nlisten = echo://127.0.0.1:0\n");
 	unsigned port = server->ports[0];
 	struct sockets before = two_sockets_of(port);
-	struct crowd *crowd = crowd_start(&(struct crowd_plan){
+	struct load_process *load = load_process_start(&(struct load_plan){
 	    steer_address(server, 0), .talkers = 20, .comers = 4, .pause_ms = 1});
 	char path[128];
 
@@ -190,10 +190,10 @@ static void added_ones_answer(unsigned times)
 		steer_settle(server, 2); /* who drains has it till then */
 		ck_assert(!exists(path));
 		still_held(&before, server);
-		crowd_wait(crowd, 20, 5);
+		load_process_wait(load, 20, 5);
 	}
 	same_sockets(&before, port);
-	crowd_ends_well(crowd, "at a listener that stays, while others come and go");
+	load_process_ends_well(load, "at a listener that stays, while others come and go");
 	steer_stop(server);
 }
 
@@ -333,8 +333,8 @@ START_TEST(a_port_that_is_taken_changes_nothing)
 	unsigned port = server->ports[0], other;
 	struct sockets before = two_sockets_of(port);
 	int taken = bind_own(SOCK_STREAM, &other), fd = connect_to(port);
-	struct crowd *crowd =
-	    crowd_start(&(struct crowd_plan){steer_address(server, 0), .talkers = 20, .comers = 8});
+	struct load_process *load = load_process_start(
+	    &(struct load_plan){steer_address(server, 0), .talkers = 20, .comers = 8});
 	static char was[65536], is[65536];
 	char text[256], wanted[64];
 
@@ -350,7 +350,7 @@ START_TEST(a_port_that_is_taken_changes_nothing)
 		ck_assert_msg(strstr(steer_said(), wanted) != NULL, "%s", steer_said());
 		ck_assert_msg(strstr(steer_said(), "in use") != NULL, "%s", steer_said());
 		still_held(&before, server);
-		crowd_wait(crowd, 20, 5);
+		load_process_wait(load, 20, 5);
 	}
 	server_wait_log(server, wanted);
 	ck_assert_int_eq(steer_number("generation"), 1);
@@ -359,7 +359,7 @@ START_TEST(a_port_that_is_taken_changes_nothing)
 	process_descriptors(server->pid, is, sizeof is);
 	ck_assert_str_eq(was, is);
 	same_sockets(&before, port);
-	crowd_ends_well(crowd, "reloads that failed for a port that is taken");
+	load_process_ends_well(load, "reloads that failed for a port that is taken");
 	(void)close(taken);
 	steer_do("reload");
 	steer_settle(server, 4);

@@ -135,13 +135,13 @@ static void a_storm_of(unsigned n, int mode)
 {
 	static const char *const modes[] = {"reuseport", "shared", "handoff"};
 	struct storm storm = {.workers = 2, .random = 0x5eed + (uint64_t)mode};
-	struct crowd *crowd;
+	struct load_process *load;
 	uint64_t begin;
 
 	storm.server = STEERED("--workers", "2", "--accept", modes[mode], "echo://127.0.0.1:0",
 			       "increment://127.0.0.1:0", "chat://127.0.0.1:0");
-	crowd = crowd_start(&(struct crowd_plan){steer_address(storm.server, 0), .talkers = 50,
-						 .comers = 4, .pause_ms = 2});
+	load = load_process_start(&(struct load_plan){steer_address(storm.server, 0), .talkers = 50,
+						      .comers = 4, .pause_ms = 2});
 	for (size_t i = 0; i < IDLE; i++) {
 		storm.idle[i] = connect_to(storm.server->ports[1]);
 		expect_text(storm.idle[i], "*");
@@ -159,12 +159,12 @@ static void a_storm_of(unsigned n, int mode)
 	}
 	storm_settle(&storm);
 	storm_idle(&storm);
-	crowd_wait(crowd, 100, 10);
+	load_process_wait(load, 100, 10);
 	(void)printf("FIGURE a storm of %u signals, %s: %u HUP, %u USR2, %u TTIN, %u TTOU in %llu "
 		     "ms; generation %ld\n",
 		     n, modes[mode], storm.of[HUP], storm.of[USR2], storm.of[TTIN], storm.of[TTOU],
 		     (unsigned long long)(now_ms() - begin), steer_number("generation"));
-	crowd_ends_well(crowd, "meanwhile");
+	load_process_ends_well(load, "meanwhile");
 	steer_stop(storm.server);
 }
 

@@ -279,7 +279,7 @@ START_TEST(a_failed_one_keeps_no_descriptors)
 }
 END_TEST
 
-/* There were sockets for it, but no bells. */
+/* There were sockets for it, but no doorbells. */
 START_TEST(a_worker_that_cant_be_has_no_newcomers)
 {
 	struct server *server = STEERED("--workers", "2", "--watchdog", "0", "chat://127.0.0.1:0");
@@ -314,14 +314,15 @@ START_TEST(a_pid_file_that_cant_be_written_is_no_reason_to_die)
 	(void)snprintf(path, sizeof path, "%s/pid", folder);
 	(void)snprintf(lock, sizeof lock, "%s.lock", path);
 	ck_assert_int_eq(mkdir(folder, 0700), 0);
-	server = SERVER(HELM_CONTROL, "--workers", "2", "--pid-file", path, "echo://127.0.0.1:0");
+	server = SERVER(SERVER_CONTROL_CONTROL, "--workers", "2", "--pid-file", path,
+			"echo://127.0.0.1:0");
 	ck_assert_int_eq(unlink(path), 0);
 	ck_assert_int_eq(unlink(lock), 0);
 	ck_assert_int_eq(rmdir(folder), 0);
-	(void)helm_make(server, HELM_UPGRADE);
+	(void)server_control_make(server, SERVER_CONTROL_UPGRADE);
 	server_wait_log(server, "the pid file can't be written");
 	echoes(connect_to(server->ports[0]), "served");
-	(void)helm_make(server, HELM_RELOAD);
+	(void)server_control_make(server, SERVER_CONTROL_RELOAD);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -346,13 +347,13 @@ START_TEST(a_control_socket_goes_where_the_next_configuration_says)
 	ck_assert(exists(before));
 	(void)snprintf(text, sizeof text, form, "control = ", after);
 	(void)write_file("conf", text);
-	(void)helm_make(server, HELM_UPGRADE);
+	(void)server_control_make(server, SERVER_CONTROL_UPGRADE);
 	fd = connect_unix(after);
 	(void)close(fd);
 	wait_gone(before);
 	(void)snprintf(text, sizeof text, form, "", "");
 	(void)write_file("conf", text);
-	(void)helm_make(server, HELM_UPGRADE);
+	(void)server_control_make(server, SERVER_CONTROL_UPGRADE);
 	wait_gone(after);
 	echoes(connect_to(server->ports[0]), "served");
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);

@@ -28,14 +28,14 @@ static const char *const modes[] = {"reuseport", "shared", "handoff"};
 static void in_a_row(unsigned n, const char *mode)
 {
 	struct server *server = STEERED("--workers", "2", "--accept", mode, "echo://127.0.0.1:0");
-	struct crowd *crowd = crowd_start(&(struct crowd_plan){
+	struct load_process *load = load_process_start(&(struct load_plan){
 	    steer_address(server, 0), .talkers = 40, .comers = 4, .pause_ms = 1});
 	uint64_t begin = now_ms();
 	char what[64];
 
 	for (unsigned i = 0; i < n; i++) {
 		steer_forget(server);
-		crowd_wait(crowd, 200, 20);
+		load_process_wait(load, 200, 20);
 		if (i % 2) {
 			ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
 			steer_follow(server);
@@ -46,8 +46,8 @@ static void in_a_row(unsigned n, const char *mode)
 	}
 	(void)snprintf(what, sizeof what, "%u upgrades, %s, in %llu ms", n, mode,
 		       (unsigned long long)(now_ms() - begin));
-	crowd_wait(crowd, 200, 20);
-	crowd_ends_well(crowd, what);
+	load_process_wait(load, 200, 20);
+	load_process_ends_well(load, what);
 	ck_assert_uint_ge(server_stat(server, "moved_in"), n * 40);
 	ck_assert_int_eq(steer_number("generation"), 1 + n);
 	steer_stop(server);
@@ -81,9 +81,9 @@ static void all_are_served(const int clients[STAY], const int members[2])
 	}
 }
 
-/* What the masters say to each other then, bells in the first and lanes in the second upgrade, is
- * more than a socket's buffer takes. Not so under a sanitizer, where so many would want more memory
- * than there is. */
+/* What the masters say to each other then, doorbells in the first and lanes in the second upgrade,
+ * is more than a socket's buffer takes. Not so under a sanitizer, where so many would want more
+ * memory than there is. */
 static void with_workers(unsigned workers)
 {
 	struct server *server =
@@ -139,7 +139,7 @@ END_TEST
 START_TEST(unix_sockets_stay)
 {
 	char file[160], name[160], text[160];
-	struct crowd *at_file, *at_name;
+	struct load_process *at_file, *at_name;
 	struct stat before, now;
 	struct server *server;
 
@@ -148,20 +148,20 @@ START_TEST(unix_sockets_stay)
 	server = STEERED("--workers", "2", file, name);
 	(void)snprintf(text, sizeof text, "%s", in_folder("echo.sock"));
 	ck_assert_int_eq(lstat(text, &before), 0);
-	at_file =
-	    crowd_start(&(struct crowd_plan){text, .talkers = 10, .comers = 2, .pause_ms = 1});
-	at_name = crowd_start(&(struct crowd_plan){name + strlen("echo://"), .talkers = 10,
-						   .comers = 2, .pause_ms = 1});
+	at_file = load_process_start(
+	    &(struct load_plan){text, .talkers = 10, .comers = 2, .pause_ms = 1});
+	at_name = load_process_start(&(struct load_plan){name + strlen("echo://"), .talkers = 10,
+							 .comers = 2, .pause_ms = 1});
 	for (int i = 0; i < 5; i++) {
-		crowd_wait(at_file, 100, 10);
-		crowd_wait(at_name, 100, 10);
+		load_process_wait(at_file, 100, 10);
+		load_process_wait(at_name, 100, 10);
 		upgrade_made(server);
 		ck_assert_int_eq(lstat(text, &now), 0);
 		ck_assert_uint_eq(now.st_ino, before.st_ino);
 		ck_assert_uint_eq(now.st_mode, before.st_mode);
 	}
-	crowd_ends_well(at_file, "5 upgrades, socket file");
-	crowd_ends_well(at_name, "5 upgrades, abstract name");
+	load_process_ends_well(at_file, "5 upgrades, socket file");
+	load_process_ends_well(at_name, "5 upgrades, abstract name");
 	steer_stop(server);
 	ck_assert(!exists(text));
 }
@@ -281,7 +281,7 @@ END_TEST
 
 struct held {
 	struct server *server;
-	struct crowd *crowd;
+	struct load_process *load;
 	pid_t asked; /* weirctl upgrade */
 };
 
@@ -289,8 +289,8 @@ static struct held hold(const char *config)
 {
 	struct held held = {.server = STEERED("--config", steer_config(config))};
 
-	held.crowd = crowd_start(&(struct crowd_plan){steer_address(held.server, 0), .talkers = 20,
-						      .comers = 2, .pause_ms = 1});
+	held.load = load_process_start(&(struct load_plan){
+	    steer_address(held.server, 0), .talkers = 20, .comers = 2, .pause_ms = 1});
 	steer_program_is_held();
 	held.asked = steer_ask_begin("upgrade");
 	server_wait_log(held.server, "msg=\"change begins\" what=upgrade");
@@ -300,8 +300,8 @@ static struct held hold(const char *config)
 static void held_is_well(struct held *held, const char *what, size_t workers)
 {
 	steer_settle(held->server, workers);
-	crowd_wait(held->crowd, 100, 10);
-	crowd_ends_well(held->crowd, what);
+	load_process_wait(held->load, 100, 10);
+	load_process_ends_well(held->load, what);
 	steer_stop(held->server);
 }
 
@@ -311,7 +311,7 @@ START_TEST(usr2_twice_is_one_upgrade)
 
 	for (int i = 0; i < 3; i++)
 		ck_assert_int_eq(kill(held.server->pid, SIGUSR2), 0);
-	crowd_wait(held.crowd, 100, 10);
+	load_process_wait(held.load, 100, 10);
 	steer_release();
 	ck_assert_int_eq(steer_ask_end(held.asked), 0);
 	steer_follow(held.server);
@@ -329,7 +329,7 @@ START_TEST(what_is_asked_during_an_upgrade_is_done_after_it)
 	ck_assert_int_eq(kill(held.server->pid, SIGTTIN), 0);
 	reload = steer_ask_begin("reload");
 	server_wait_log(held.server, "msg=control command=reload");
-	crowd_wait(held.crowd, 100, 10);
+	load_process_wait(held.load, 100, 10);
 	steer_release();
 	steer_follow(held.server);
 	ck_assert_int_eq(steer_ask_end(held.asked), 0);
@@ -387,7 +387,7 @@ START_TEST(term_ends_both_before_the_new_one_is_ready)
 	ck_assert_int_eq(steer_ask_end(held.asked), 1);
 	ck_assert_msg(strstr(steer_said(), "weir stops") != NULL, "%s", steer_said());
 	ck_assert_int_eq(server_wait_exit(held.server), 0);
-	(void)crowd_end(held.crowd);
+	(void)load_process_end(held.load);
 	steer_release(); /* a child of the script has the sockets, for a moment */
 	while (try_connect(held.server->ports[0]) != -ECONNREFUSED)
 		wait_more(&wait, "connects to be refused");
@@ -411,8 +411,8 @@ START_TEST(term_to_the_old_one_after_it_handed_over_stops_it_alone)
 	(void)steer_ask_end(held.asked);
 	held.server->pid = new_one;
 	steer_settle(held.server, 2);
-	crowd_wait(held.crowd, 100, 10);
-	(void)crowd_end(held.crowd);
+	load_process_wait(held.load, 100, 10);
+	(void)load_process_end(held.load);
 	steer_stop(held.server);
 }
 END_TEST

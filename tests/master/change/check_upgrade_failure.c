@@ -19,20 +19,20 @@
 #define NOT_MADE "msg=\"change not made, all is as it was\" what=upgrade"
 
 static struct server *served;
-static struct crowd *crowd;
+static struct load_process *load;
 
 static void begin(void)
 {
 	served = STEERED("--workers", "2", "echo://127.0.0.1:0");
-	crowd = crowd_start(&(struct crowd_plan){steer_address(served, 0), .talkers = 20,
-						 .comers = 2, .pause_ms = 1});
+	load = load_process_start(&(struct load_plan){steer_address(served, 0), .talkers = 20,
+						      .comers = 2, .pause_ms = 1});
 }
 
 static void end(const char *what)
 {
 	steer_settle(served, 2);
-	crowd_wait(crowd, 100, 10);
-	crowd_ends_well(crowd, what);
+	load_process_wait(load, 100, 10);
+	load_process_ends_well(load, what);
 	steer_stop(served);
 }
 
@@ -45,7 +45,7 @@ static pid_t next_master(void)
 /* Talkers are answered, and comers let in. */
 static void serves_on(void)
 {
-	struct crowd_figures begin_figures = crowd_now(crowd), now = begin_figures;
+	struct load_figures begin_figures = load_process_now(load), now = begin_figures;
 	struct wait wait = wait_begin();
 
 	while (now.messages < begin_figures.messages + 20 ||
@@ -56,7 +56,7 @@ static void serves_on(void)
 			ck_abort_msg("nobody is served; stuck %llu, refused %llu:\n%s",
 				     (unsigned long long)now.stuck, (unsigned long long)now.refused,
 				     served->log);
-		now = crowd_now(crowd);
+		now = load_process_now(load);
 	}
 }
 
@@ -256,7 +256,7 @@ END_TEST
 /* Nobody is refused, and nothing wrong is said; who was lost is said. */
 static void no_one_is_refused(const char *what, unsigned n)
 {
-	struct crowd_figures figures = crowd_end(crowd);
+	struct load_figures figures = load_process_end(load);
 
 	(void)printf("FIGURE %s %u times: %llu messages, %llu connects; ended %llu, reset %llu\n",
 		     what, n, (unsigned long long)figures.messages,
@@ -264,7 +264,7 @@ static void no_one_is_refused(const char *what, unsigned n)
 		     (unsigned long long)figures.reset);
 	(void)fflush(stdout);
 	figures.ended = figures.reset = 0;
-	crowd_is_well(&figures);
+	load_process_is_well(&figures);
 }
 
 /* One of the old workers is stopped, so that the old master is still there. */

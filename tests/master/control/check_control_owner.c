@@ -333,14 +333,14 @@ END_TEST
 /* An upgrade: the socket is another master's, who waits here is still ours. */
 START_TEST(the_socket_is_handed_over)
 {
-	struct control_legacy legacy;
+	struct control_inherited inherited;
 	int waits, later;
 
 	start();
 	waits = ask("upgrade\n");
-	control_bequeath(&legacy);
-	legacy.fd = dup(legacy.fd);
-	ck_assert_int_ge(legacy.fd, 0);
+	control_export(&inherited);
+	inherited.fd = dup(inherited.fd);
+	ck_assert_int_ge(inherited.fd, 0);
 	control_hand_over();
 	ck_assert_ptr_null(control_path());
 	later = connect_unix(path);
@@ -353,7 +353,7 @@ START_TEST(the_socket_is_handed_over)
 	control_close();
 	ck_assert(exists(path)); /* not ours any more */
 	/* The next master. */
-	control_adopt(&loop, &owner, path, &legacy);
+	control_adopt(&loop, &owner, path, &inherited);
 	pass();
 	ck_assert(read_answer(later));
 	ck_assert_ptr_nonnull(strstr(answer, "done\n"));
@@ -366,13 +366,13 @@ END_TEST
 /* The other master died after it had taken over. */
 START_TEST(the_socket_is_taken_back)
 {
-	struct control_legacy legacy;
+	struct control_inherited inherited;
 	int waits, fd;
 
 	start();
 	waits = ask("upgrade\n");
-	control_bequeath(&legacy);
-	fd = dup(legacy.fd);
+	control_export(&inherited);
+	fd = dup(inherited.fd);
 	control_hand_over();
 	control_take_back(); /* not while somebody listens there */
 	ck_assert_ptr_null(control_path());

@@ -1,4 +1,4 @@
-/* Sets of listen points in a test's own process, which accepts by itself. */
+/* Sets of listen bound_sockets in a test's own process, which accepts by itself. */
 #ifndef TESTS_MASTER_LISTEN_BOUND_SOCKETS_H
 #define TESTS_MASTER_LISTEN_BOUND_SOCKETS_H
 
@@ -71,12 +71,12 @@ static inline size_t serve_waiting(int listener)
 	return n;
 }
 
-static inline size_t serve_all(const struct point *point)
+static inline size_t serve_all(const struct bound_socket *bound)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < point->fds_n; i++)
-		n += serve_waiting(point->fds[i]);
+	for (size_t i = 0; i < bound->fds_n; i++)
+		n += serve_waiting(bound->fds[i]);
 	return n;
 }
 

@@ -47,17 +47,17 @@ START_TEST(kept_added_and_removed)
 	serve_set(&sets[0], &configs[0]);
 	ports[0] = port_of(&configs[0], 0);
 	ports[1] = port_of(&configs[0], 3);
-	memcpy(kept_fds, sets[0].points[0]->fds, sizeof kept_fds);
+	memcpy(kept_fds, sets[0].bound_sockets[0]->fds, sizeof kept_fds);
 	number = sets[0].numbers[0];
 	held = connect_to(ports[0]);
 
 	CONFIGURE(&configs[1], 3, "frame://127.0.0.1:0", at_port("echo", ports[0], ""),
 		  "discard+udp://127.0.0.1:0?rate=7");
 	open_set(&sets[1], &configs[1], &sets[0]);
-	ck_assert_ptr_eq(sets[1].points[1], sets[0].points[0]);
-	ck_assert_ptr_eq(sets[1].points[2], sets[0].points[2]);
+	ck_assert_ptr_eq(sets[1].bound_sockets[1], sets[0].bound_sockets[0]);
+	ck_assert_ptr_eq(sets[1].bound_sockets[2], sets[0].bound_sockets[2]);
 	ck_assert_uint_eq(port_of(&configs[1], 2), port_of(&configs[0], 2)); /* 0 was asked again */
-	ck_assert_int_eq(memcmp(kept_fds, sets[1].points[1]->fds, sizeof kept_fds), 0);
+	ck_assert_int_eq(memcmp(kept_fds, sets[1].bound_sockets[1]->fds, sizeof kept_fds), 0);
 	ck_assert_uint_eq(sets[1].numbers[1], number);
 	ck_assert_uint_eq(sets[1].numbers[0], 4); /* the lowest that nobody has */
 	ck_assert_ptr_nonnull(sets[1].ledgers[2].limiter);
@@ -71,7 +71,7 @@ START_TEST(kept_added_and_removed)
 	ck_assert(!exists(in_folder("point.sock")));
 	ck_assert_int_eq(try_connect(ports[1]), -ECONNREFUSED);
 	(void)close(connect_to(port_of(&configs[1], 0)));
-	ck_assert_uint_eq(serve_all(sets[1].points[1]), 1);
+	ck_assert_uint_eq(serve_all(sets[1].bound_sockets[1]), 1);
 	expect_served(held);
 	listen_drop(&sets[1]);
 	ck_assert_int_eq(try_connect(ports[0]), -ECONNREFUSED);
@@ -89,11 +89,11 @@ START_TEST(another_protocol_is_another_number)
 	CONFIGURE(&configs[1], 2, at_port("echo", port_of(&configs[0], 0), ""),
 		  "chat://127.0.0.1:0");
 	open_set(&sets[1], &configs[1], &sets[0]);
-	ck_assert_ptr_eq(sets[1].points[0], sets[0].points[0]);
+	ck_assert_ptr_eq(sets[1].bound_sockets[0], sets[0].bound_sockets[0]);
 	ck_assert_uint_ne(sets[1].numbers[0], old);
 	ck_assert_uint_ne(sets[1].numbers[1], old); /* also another chat is another topic */
 	ck_assert(!listen_has(&sets[1], old));
-	ck_assert_ptr_ne(sets[1].points[1], sets[0].points[1]);
+	ck_assert_ptr_ne(sets[1].bound_sockets[1], sets[0].bound_sockets[1]);
 	for (size_t slot = 0; slot < 2; slot++) /* nobody of the old ones may stop that socket */
 		ck_assert(listen_keeps(&sets[1], &sets[0], 0, slot));
 	ck_assert(!listen_keeps(&sets[1], &sets[0], 1, 0));
@@ -116,10 +116,10 @@ START_TEST(any_port_is_told_apart_by_protocol)
 	CONFIGURE(&configs[1], 1, "line://127.0.0.1:0", "discard://127.0.0.1:0",
 		  "line://127.0.0.1:0");
 	open_set(&sets[1], &configs[1], &sets[0]);
-	ck_assert_ptr_eq(sets[1].points[0], sets[0].points[1]);
-	ck_assert_ptr_eq(sets[1].points[2], sets[0].points[2]);
+	ck_assert_ptr_eq(sets[1].bound_sockets[0], sets[0].bound_sockets[1]);
+	ck_assert_ptr_eq(sets[1].bound_sockets[2], sets[0].bound_sockets[2]);
 	for (size_t i = 0; i < 4; i++)
-		ck_assert_ptr_ne(sets[1].points[1], sets[0].points[i]);
+		ck_assert_ptr_ne(sets[1].bound_sockets[1], sets[0].bound_sockets[i]);
 	listen_drop(&sets[0]);
 	listen_drop(&sets[1]);
 }
@@ -141,13 +141,13 @@ START_TEST(wider_and_narrower_address)
 	listen_serve(&sets[1]);
 	listen_drop(&sets[0]);
 	fd = connect_to(port);
-	ck_assert_uint_eq(serve_all(sets[1].points[0]), 1);
+	ck_assert_uint_eq(serve_all(sets[1].bound_sockets[0]), 1);
 	expect_served(fd);
 	CONFIGURE(&configs[0], 2, at_port("echo", port, ""));
 	open_set(&sets[0], &configs[0], &sets[1]);
 	listen_drop(&sets[1]);
 	fd = connect_to(port);
-	ck_assert_uint_eq(serve_all(sets[0].points[0]), 1);
+	ck_assert_uint_eq(serve_all(sets[0].bound_sockets[0]), 1);
 	expect_served(fd);
 	listen_drop(&sets[0]);
 }
@@ -177,11 +177,11 @@ START_TEST(failure_leaves_all_as_it_was)
 			  strstr(error, "bind: Address already in use"),
 		      "%s", error);
 	ck_assert_uint_eq(mode_of_file(), 0600);
-	ck_assert_uint_eq(sets[0].points[0]->fds_n, 2);
+	ck_assert_uint_eq(sets[0].bound_sockets[0]->fds_n, 2);
 	for (int i = 0; i < 100; i++)
 		fds[i] = connect_to(port);
-	ck_assert_uint_eq(serve_waiting(sets[0].points[0]->fds[0]) +
-			      serve_waiting(sets[0].points[0]->fds[1]),
+	ck_assert_uint_eq(serve_waiting(sets[0].bound_sockets[0]->fds[0]) +
+			      serve_waiting(sets[0].bound_sockets[0]->fds[1]),
 			  100);
 	for (int i = 0; i < 100; i++)
 		expect_served(fds[i]);
@@ -195,33 +195,33 @@ END_TEST
 
 /* ---- more and fewer sockets ---- */
 
-static size_t waiting_beyond(const struct point *point, size_t n)
+static size_t waiting_beyond(const struct bound_socket *bound, size_t n)
 {
 	size_t waiting = 0;
 
-	for (size_t i = n; i < point->fds_n; i++)
-		waiting += somebody_waits(point->fds[i]);
+	for (size_t i = n; i < bound->fds_n; i++)
+		waiting += somebody_waits(bound->fds[i]);
 	return waiting;
 }
 
 /* What the new sockets' workers are not there for, they don't get. */
 START_TEST(new_sockets_get_nobody_before_they_serve)
 {
-	struct point *point;
+	struct bound_socket *bound;
 	int fds[200];
 
 	CONFIGURE(&configs[0], 1, "echo://127.0.0.1:0");
 	serve_set(&sets[0], &configs[0]);
-	point = sets[0].points[0];
+	bound = sets[0].bound_sockets[0];
 	CONFIGURE(&configs[1], 8, "echo://127.0.0.1:0");
 	open_set(&sets[1], &configs[1], &sets[0]);
-	ck_assert_uint_eq(point->fds_n, 8);
+	ck_assert_uint_eq(bound->fds_n, 8);
 	for (int i = 0; i < 200; i++)
 		fds[i] = connect_to(port_of(&configs[0], 0));
-	ck_assert_uint_eq(waiting_beyond(point, 1), 0);
+	ck_assert_uint_eq(waiting_beyond(bound, 1), 0);
 	listen_drop(&sets[1]); /* it did not come up */
-	ck_assert_uint_eq(point->fds_n, 1);
-	ck_assert_uint_eq(serve_all(point), 200);
+	ck_assert_uint_eq(bound->fds_n, 1);
+	ck_assert_uint_eq(serve_all(bound), 200);
 	for (int i = 0; i < 200; i++)
 		expect_served(fds[i]);
 	open_set(&sets[1], &configs[1], &sets[0]);
@@ -229,8 +229,8 @@ START_TEST(new_sockets_get_nobody_before_they_serve)
 	listen_drop(&sets[0]);
 	for (int i = 0; i < 200; i++)
 		fds[i] = connect_to(port_of(&configs[0], 0));
-	ck_assert_uint_eq(waiting_beyond(point, 0), 8); /* 8 * (7/8)^200 that one gets nobody */
-	ck_assert_uint_eq(serve_all(point), 200);
+	ck_assert_uint_eq(waiting_beyond(bound, 0), 8); /* 8 * (7/8)^200 that one gets nobody */
+	ck_assert_uint_eq(serve_all(bound), 200);
 	for (int i = 0; i < 200; i++)
 		expect_served(fds[i]);
 	listen_drop(&sets[1]);
@@ -258,7 +258,7 @@ static void serve_strays(void)
 /* From each way to each other way, with more and with fewer workers: who waits is served. */
 static void changes_mode(const char *from, size_t before, const char *to, size_t after)
 {
-	struct point *point;
+	struct bound_socket *bound;
 	int fds[120];
 	size_t served;
 	char keys[32];
@@ -266,13 +266,13 @@ static void changes_mode(const char *from, size_t before, const char *to, size_t
 	(void)snprintf(keys, sizeof keys, "?accept=%s", from);
 	CONFIGURE(&configs[0], before, at_port("echo", 0, keys));
 	serve_set(&sets[0], &configs[0]);
-	point = sets[0].points[0];
+	bound = sets[0].bound_sockets[0];
 	for (int i = 0; i < 40; i++)
 		fds[i] = connect_to(port_of(&configs[0], 0));
 	(void)snprintf(keys, sizeof keys, "?accept=%s", to);
 	CONFIGURE(&configs[1], after, at_port("echo", 0, keys));
 	open_set(&sets[1], &configs[1], &sets[0]);
-	ck_assert_ptr_eq(point, sets[1].points[0]);
+	ck_assert_ptr_eq(bound, sets[1].bound_sockets[0]);
 	for (int i = 40; i < 80; i++)
 		fds[i] = connect_to(port_of(&configs[0], 0));
 	listen_serve(&sets[1]);
@@ -283,8 +283,8 @@ static void changes_mode(const char *from, size_t before, const char *to, size_t
 	ck_assert(!strays || stray_number == sets[1].numbers[0]);
 	listen_drop(&sets[0]);
 	listen_tidy(&sets[1], true, take_stray);
-	ck_assert_uint_eq(point->fds_n, strcmp(to, "reuseport") == 0 ? after : 1);
-	served = strays + serve_all(point);
+	ck_assert_uint_eq(bound->fds_n, strcmp(to, "reuseport") == 0 ? after : 1);
+	served = strays + serve_all(bound);
 	serve_strays();
 	ck_assert_msg(served == 120, "%s to %s: %zu of 120", from, to, served);
 	for (int i = 0; i < 120; i++)
@@ -328,8 +328,8 @@ static size_t serve_slots(size_t n)
 {
 	size_t served = 0;
 
-	for (size_t i = 0; i < n && i < sets[0].points[0]->fds_n; i++)
-		served += serve_waiting(sets[0].points[0]->fds[i]);
+	for (size_t i = 0; i < n && i < sets[0].bound_sockets[0]->fds_n; i++)
+		served += serve_waiting(sets[0].bound_sockets[0]->fds[i]);
 	return served;
 }
 
@@ -350,7 +350,7 @@ static size_t more_and_fewer(bool grace)
 	size_t served;
 
 	ck_assert_msg(listen_add_slots(&sets[0], 6, error), "%s", error);
-	ck_assert_uint_eq(sets[0].points[0]->fds_n, 6);
+	ck_assert_uint_eq(sets[0].bound_sockets[0]->fds_n, 6);
 	served = serve_slots(2);
 	listen_serve(&sets[0]);
 	served += serve_slots(6);
@@ -364,8 +364,8 @@ static size_t more_and_fewer(bool grace)
 		served += serve_slots(2) + served_strays();
 	}
 	listen_tidy(&sets[0], grace, take_stray);
-	ck_assert_uint_eq(sets[0].points[0]->fds_n, grace ? 2 : 6);
-	ck_assert_uint_eq(sets[0].points[1]->fds_n, grace ? 2 : 6);
+	ck_assert_uint_eq(sets[0].bound_sockets[0]->fds_n, grace ? 2 : 6);
+	ck_assert_uint_eq(sets[0].bound_sockets[1]->fds_n, grace ? 2 : 6);
 	return served + serve_slots(2) + served_strays();
 }
 
@@ -442,26 +442,26 @@ START_TEST(settings_change_when_it_serves)
 		  file_listener("echo", ""));
 	configs[0].backlog = 100;
 	serve_set(&sets[0], &configs[0]);
-	queue = queue_of(sets[0].points[1]->fds[1]);
+	queue = queue_of(sets[0].bound_sockets[1]->fds[1]);
 	fd = connect_to(port_of(&configs[0], 0));
 	CONFIGURE(&configs[1], 2, "echo://127.0.0.1:0", "echo+udp://127.0.0.1:0?queue=32K",
 		  file_listener("echo", "?mode=0600"));
 	configs[1].backlog = 50;
 	open_set(&sets[1], &configs[1], &sets[0]);
-	ck_assert_uint_eq(backlog_of(sets[0].points[0]->fds[1]), 100);
-	ck_assert_int_eq(queue_of(sets[0].points[1]->fds[1]), queue);
+	ck_assert_uint_eq(backlog_of(sets[0].bound_sockets[0]->fds[1]), 100);
+	ck_assert_int_eq(queue_of(sets[0].bound_sockets[1]->fds[1]), queue);
 	ck_assert_uint_eq(mode_of_file(), 0755);
 	listen_serve(&sets[1]);
 	for (size_t i = 0; i < 2; i++) {
-		ck_assert_uint_eq(backlog_of(sets[0].points[0]->fds[i]), 50);
-		ck_assert_int_eq(queue_of(sets[0].points[1]->fds[i]), 2 * 32768);
+		ck_assert_uint_eq(backlog_of(sets[0].bound_sockets[0]->fds[i]), 50);
+		ck_assert_int_eq(queue_of(sets[0].bound_sockets[1]->fds[i]), 2 * 32768);
 	}
 	ck_assert_uint_eq(mode_of_file(), 0600);
 	listen_serve(&sets[0]); /* it goes on instead */
-	ck_assert_uint_eq(backlog_of(sets[0].points[0]->fds[1]), 100);
-	ck_assert_int_eq(queue_of(sets[0].points[1]->fds[1]), queue);
+	ck_assert_uint_eq(backlog_of(sets[0].bound_sockets[0]->fds[1]), 100);
+	ck_assert_int_eq(queue_of(sets[0].bound_sockets[1]->fds[1]), queue);
 	ck_assert_uint_eq(mode_of_file(), 0755);
-	ck_assert_uint_eq(serve_all(sets[0].points[0]), 1);
+	ck_assert_uint_eq(serve_all(sets[0].bound_sockets[0]), 1);
 	expect_served(fd);
 	listen_drop(&sets[1]);
 	listen_drop(&sets[0]);
@@ -545,7 +545,7 @@ START_TEST(two_hundred_reloads_leak_nothing)
 		listen_take(old, 0, NULL);
 		listen_drop(old);
 		listen_tidy(new, true, NULL);
-		for (size_t l = 0; l < new->points_n; l++)
+		for (size_t l = 0; l < new->bound_sockets_n; l++)
 			ck_assert_uint_lt(new->numbers[l], 10);
 		if (i == 60) {
 			descriptors = process_descriptors_n(getpid());

@@ -247,7 +247,8 @@ START_TEST(a_port_that_is_chosen_is_that_of_all)
 	/* Asked again, as in a reload, they are the same ones. */
 	CONFIGURE(&configs[1], 2, "echo://four.test:0", "echo://both.test:0");
 	open_set(&sets[1], &configs[1], &sets[0]);
-	ck_assert_mem_eq(sets[0].points, sets[1].points, sizeof sets[0].points);
+	ck_assert_mem_eq(sets[0].bound_sockets, sets[1].bound_sockets,
+			 sizeof sets[0].bound_sockets);
 	listen_drop(&sets[1]);
 	listen_drop(&sets[0]);
 }
@@ -277,7 +278,7 @@ START_TEST(what_this_machine_has_not_is_left_out)
 	CONFIGURE(&configs[0], 1, "chat://far.test:0", "echo://127.0.0.1:0");
 	serve_set(&sets[0], &configs[0]);
 	ck_assert_uint_eq(configs[0].listeners_n, 2);
-	ck_assert_uint_eq(sets[0].points_n, 2);
+	ck_assert_uint_eq(sets[0].bound_sockets_n, 2);
 	ck_assert(!configs[0].listeners[0].joined);
 	ck_assert_str_eq(configs[0].listeners[1].protocol->name, "echo");
 	(void)close(connect_to(port_of(&configs[0], 0)));

@@ -13,19 +13,19 @@
 #include "master/listen/bound_socket.h"
 #include "tests/support/helm.h"
 
-static struct point point;
+static struct bound_socket bound;
 static char path[160], listener[200];
 
 static bool open_point(unsigned mode)
 {
-	struct point_settings settings = {.backlog = 16, .mode = mode};
+	struct bound_socket_settings settings = {.backlog = 16, .mode = mode};
 	char error[CONFIG_ERROR_BYTES];
 	struct endpoint endpoint;
 
 	(void)snprintf(path, sizeof path, "%s", in_folder("x.sock"));
 	(void)snprintf(listener, sizeof listener, "echo://%s", path);
 	ck_assert_msg(endpoint_parse(&endpoint, listener, error, sizeof error), "%s", error);
-	return point_open(&point, &endpoint, &settings, NULL, true, error);
+	return bound_socket_open(&bound, &endpoint, &settings, NULL, true, error);
 }
 
 static unsigned mode_of(const char *file)
@@ -43,13 +43,13 @@ static const char *victim; /* what a link leads to that is there right after bin
 int swapping_bind(int fd, const struct sockaddr *address, socklen_t n) __asm__("bind");
 int swapping_bind(int fd, const struct sockaddr *address, socklen_t n)
 {
-	int bound = (int)syscall(SYS_bind, fd, address, n);
+	int result = (int)syscall(SYS_bind, fd, address, n);
 
-	if (bound == 0 && victim) {
+	if (result == 0 && victim) {
 		ck_assert_int_eq(unlink(path), 0);
 		ck_assert_int_eq(symlink(victim, path), 0);
 	}
-	return bound;
+	return result;
 }
 
 START_TEST(a_mode_is_not_set_through_a_link)
@@ -61,9 +61,9 @@ START_TEST(a_mode_is_not_set_through_a_link)
 	victim = secret;
 	ck_assert(open_point(0666));
 	ck_assert_uint_eq(mode_of(secret), 0600);
-	point_set(&point, &(struct point_settings){.backlog = 16, .mode = 0606});
+	bound_socket_set(&bound, &(struct bound_socket_settings){.backlog = 16, .mode = 0606});
 	ck_assert_uint_eq(mode_of(secret), 0600);
-	point_close(&point, false);
+	bound_socket_close(&bound, false);
 	ck_assert(exists(path)); /* the link is not ours to remove */
 	ck_assert_str_eq(read_whole(secret), "data");
 }
@@ -81,12 +81,12 @@ START_TEST(a_mode_is_that_of_our_own_file)
 	ck_assert_uint_eq(mode_of(path), 0660);
 	ck_assert_int_eq(rename(path, moved), 0);
 	ck_assert_int_eq(link(write_file("own", "data"), path), 0);
-	point_set(&point, &(struct point_settings){.backlog = 16, .mode = 0606});
+	bound_socket_set(&bound, &(struct bound_socket_settings){.backlog = 16, .mode = 0606});
 	ck_assert_uint_eq(mode_of(moved), 0606);
 	ck_assert_uint_eq(mode_of(own), 0640);
-	point_set(&point, &(struct point_settings){.backlog = 16});
+	bound_socket_set(&bound, &(struct bound_socket_settings){.backlog = 16});
 	ck_assert_uint_eq(mode_of(moved), 0750);
-	point_close(&point, false);
+	bound_socket_close(&bound, false);
 	ck_assert(exists(path));
 	ck_assert_uint_eq(umask(mask), 027);
 }
@@ -96,23 +96,23 @@ END_TEST
  * own. */
 START_TEST(another_file_of_the_same_number_is_not_removed)
 {
-	struct point first;
+	struct bound_socket first;
 	struct stat status;
 
 	ck_assert(open_point(0));
-	first = point;
-	point_close_sockets(&first); /* it drains */
+	first = bound;
+	bound_socket_close_sockets(&first); /* it drains */
 	for (int i = 0; i < 20; i++) {
 		ck_assert(open_point(0)); /* the file is stale: another server replaces it */
 		ck_assert_int_eq(stat(path, &status), 0);
 		if (i == 19 || status.st_ino == first.file.inode)
 			break;
-		point_close(&point, false);
+		bound_socket_close(&bound, false);
 	}
 	ck_assert_uint_ne(status.st_ino, first.file.inode);
-	point_close(&first, false);
+	bound_socket_close(&first, false);
 	ck_assert(exists(path));
-	point_close(&point, false);
+	bound_socket_close(&bound, false);
 	ck_assert(!exists(path));
 }
 END_TEST
@@ -148,7 +148,7 @@ static void answers_weirctl(const char *control)
 }
 
 /* Whoever is connected moves, and others find the way again. */
-static void comes_back(enum helm change, const char *accept)
+static void comes_back(enum server_control change, const char *accept)
 {
 	char metrics[160], control[160];
 	struct server *server;
@@ -166,9 +166,9 @@ static void comes_back(enum helm change, const char *accept)
 
 		ck_assert_int_eq(unlink(path), 0);
 		ck_assert_int_eq(unlink(metrics), 0);
-		if (change == HELM_UPGRADE)
+		if (change == SERVER_CONTROL_UPGRADE)
 			ck_assert_int_eq(unlink(control), 0);
-		ck_assert_uint_eq(helm_make(server, change).moved, 1);
+		ck_assert_uint_eq(server_control_make(server, change).moved, 1);
 		echoes(before);
 		ck_assert_uint_eq(mode_of(path), 0666);
 		late = connect_unix(path);
@@ -178,7 +178,7 @@ static void comes_back(enum helm change, const char *accept)
 		answers_weirctl(control);
 		server_wait_stat_is(server, "closed_eof", (uint64_t)i);
 	}
-	helm_expect_no_loss(server);
+	server_control_expect_no_loss(server);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	ck_assert(!exists(path));
 	ck_assert(!exists(metrics));
@@ -189,41 +189,41 @@ static const char *const modes[] = {"shared", "handoff"};
 
 START_TEST(a_removed_file_comes_back_at_a_reload)
 {
-	comes_back(HELM_RELOAD, modes[_i]);
+	comes_back(SERVER_CONTROL_RELOAD, modes[_i]);
 }
 END_TEST
 
 START_TEST(a_removed_file_comes_back_at_an_upgrade)
 {
-	comes_back(HELM_UPGRADE, modes[_i]);
+	comes_back(SERVER_CONTROL_UPGRADE, modes[_i]);
 }
 END_TEST
 
 /* Nobody accepts at the socket that lost its file; the change finds somebody who waits there. */
 START_TEST(who_waits_at_the_old_socket_is_let_in)
 {
-	enum helm change = _i ? HELM_UPGRADE : HELM_RELOAD;
-	struct helm_change seen;
+	enum server_control change = _i ? SERVER_CONTROL_UPGRADE : SERVER_CONTROL_RELOAD;
+	struct server_control_change seen;
 	struct server *server;
 	pid_t worker;
 	int waits;
 
 	(void)snprintf(path, sizeof path, "%s", in_folder("x.sock"));
 	(void)snprintf(listener, sizeof listener, "echo://%s", path);
-	server = SERVER(HELM_CONTROL, "--workers", "1", listener);
+	server = SERVER(SERVER_CONTROL_CONTROL, "--workers", "1", listener);
 	worker = server_wait_worker(server, 0, 0);
 	ck_assert_int_eq(kill(worker, SIGSTOP), 0);
 	waits = connect_unix(path);
 	ck_assert_int_eq(unlink(path), 0);
-	helm_order(server, change);
+	server_control_order(server, change);
 	for (struct wait wait = wait_begin(); !exists(path);)
 		wait_more(&wait, "the socket file to come back");
 	ck_assert_int_eq(kill(worker, SIGCONT), 0);
-	for (struct wait wait = wait_begin(); !helm_done(server, change, &seen);)
+	for (struct wait wait = wait_begin(); !server_control_done(server, change, &seen);)
 		wait_more(&wait, "the change");
 	echoes(waits);
 	echoes(connect_unix(path));
-	helm_expect_no_loss(server);
+	server_control_expect_no_loss(server);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -236,14 +236,14 @@ START_TEST(a_place_that_is_anothers_is_left_to_it)
 
 	(void)snprintf(path, sizeof path, "%s", in_folder("x.sock"));
 	(void)snprintf(listener, sizeof listener, "echo://%s", path);
-	server = SERVER(HELM_CONTROL, "--workers", "1", listener);
+	server = SERVER(SERVER_CONTROL_CONTROL, "--workers", "1", listener);
 	before = connect_unix(path);
 	echoes(before);
 	ck_assert_int_eq(unlink(path), 0);
 	other = SERVER("--workers", "1", listener);
-	(void)helm_make(server, HELM_RELOAD);
+	(void)server_control_make(server, SERVER_CONTROL_RELOAD);
 	server_wait_log(server, "a socket file that was removed does not come back");
-	(void)helm_make(server, HELM_UPGRADE);
+	(void)server_control_make(server, SERVER_CONTROL_UPGRADE);
 	echoes(before);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	echoes(connect_unix(path));

@@ -1,6 +1,6 @@
 /*
  * Counters over an upgrade to a version that has others: what both know goes on by its name,
- * whatever its place is. The board of the other version is made here: its counters stand the
+ * whatever its place is. The scoreboard of the other version is made here: its counters stand the
  * other way round, one has gone, and one is new.
  */
 #include <stdio.h>
@@ -21,8 +21,8 @@ static struct {
 	unsigned char *start;
 	size_t bytes;
 	int fd;
-	struct board_head *head;
-	struct board *board; /* ours */
+	struct scoreboard_head *head;
+	struct scoreboard *scoreboard; /* ours */
 } other;
 
 static const struct stats_row *row_of(const char *name)
@@ -41,7 +41,7 @@ static uint32_t place_there(size_t row)
 
 static void other_row(const char *name, uint32_t offset, uint32_t kind)
 {
-	struct board_row *row = &other.head->rows[other.head->rows_n++];
+	struct scoreboard_row *row = &other.head->rows[other.head->rows_n++];
 
 	(void)snprintf(row->name, sizeof row->name, "%s", name);
 	row->offset = offset;
@@ -51,13 +51,13 @@ static void other_row(const char *name, uint32_t offset, uint32_t kind)
 static void make_other(void)
 {
 	uint32_t each = (uint32_t)(stats_rows_n + 9) * 8;
-	struct board_head head = {.version = BOARD_VERSION,
-				  .seats_n = SEATS_MAX,
-				  .layout = 1,
-				  .seats_at = sizeof head,
-				  .seat_bytes = each,
-				  .carried_at = sizeof head + SEATS_MAX * each,
-				  .carried_bytes = each};
+	struct scoreboard_head head = {.version = SCOREBOARD_VERSION,
+				       .seats_n = SEATS_MAX,
+				       .layout = 1,
+				       .seats_at = sizeof head,
+				       .seat_bytes = each,
+				       .carried_at = sizeof head + SEATS_MAX * each,
+				       .carried_bytes = each};
 	int fd;
 
 	other.bytes = sizeof head + 2 * SEATS_MAX * (size_t)each;
@@ -65,14 +65,14 @@ static void make_other(void)
 	ck_assert_int_eq(ftruncate(other.fd, (off_t)other.bytes), 0);
 	other.start = mmap(NULL, other.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, other.fd, 0);
 	ck_assert_ptr_ne(other.start, MAP_FAILED);
-	other.head = (struct board_head *)(void *)other.start;
+	other.head = (struct scoreboard_head *)(void *)other.start;
 	*other.head = head;
 	other_row("of_the_future", 0, STATS_COUNTER);
 	for (size_t i = 0; i < stats_rows_n; i++)
 		if (strcmp(stats_rows[i].name, GONE) != 0)
 			other_row(stats_rows[i].name, place_there(i), (uint32_t)stats_rows[i].kind);
-	other.board = board_open(&fd);
-	ck_assert_ptr_nonnull(other.board);
+	other.scoreboard = scoreboard_open(&fd);
+	ck_assert_ptr_nonnull(other.scoreboard);
 }
 
 static uint64_t *number_there(size_t seat, const struct stats_row *row, bool carried)
@@ -85,7 +85,7 @@ static uint64_t *number_there(size_t seat, const struct stats_row *row, bool car
 
 static uint64_t value(size_t seat, const char *name)
 {
-	return board_value(other.board, seat, row_of(name));
+	return scoreboard_value(other.scoreboard, seat, row_of(name));
 }
 
 START_TEST(what_both_know_goes_on_by_its_name)
@@ -95,9 +95,9 @@ START_TEST(what_both_know_goes_on_by_its_name)
 		*number_there(3, &stats_rows[i], false) = 1000 + i;
 	*number_there(3, row_of("sent_bytes"), false) = 77;
 	*number_there(3, row_of("connections"), false) = 2;
-	STATS_ADD(&other.board->seats[3].stats, sent_bytes, 1);
-	STATS_ADD(&other.board->seats[3].stats, accepted, 4);
-	ck_assert(carried_open(other.board, other.fd));
+	STATS_ADD(&other.scoreboard->seats[3].stats, sent_bytes, 1);
+	STATS_ADD(&other.scoreboard->seats[3].stats, accepted, 4);
+	ck_assert(carried_open(other.scoreboard, other.fd));
 	ck_assert_uint_eq(value(3, "sent_bytes"), 78);
 	ck_assert_uint_eq(value(3, "closed_eof"),
 			  1000 + (size_t)(row_of("closed_eof") - stats_rows));
@@ -115,7 +115,7 @@ START_TEST(what_both_know_goes_on_by_its_name)
 	*number_there(3, row_of("sent_bytes"), false) += 100;
 	carried_look();
 	ck_assert_uint_eq(value(3, "sent_bytes"), 278);
-	STATS_ADD(&other.board->seats[3].stats, sent_bytes, 1);
+	STATS_ADD(&other.scoreboard->seats[3].stats, sent_bytes, 1);
 	ck_assert_uint_eq(value(3, "sent_bytes"), 279);
 }
 END_TEST
@@ -129,7 +129,7 @@ START_TEST(it_is_carried_over_two_versions)
 	*number_there(0, row_of("sent_bytes"), true) = 20;
 	*number_there(0, row_of("queued_bytes_max"), false) = 10;
 	*number_there(0, row_of("queued_bytes_max"), true) = 20;
-	ck_assert(carried_open(other.board, other.fd));
+	ck_assert(carried_open(other.scoreboard, other.fd));
 	ck_assert_uint_eq(value(0, "sent_bytes"), 30);
 	ck_assert_uint_eq(value(0, "queued_bytes_max"), 20); /* the most is no sum */
 }
@@ -143,7 +143,7 @@ START_TEST(another_kind_is_another_counter)
 		if (strcmp(other.head->rows[i].name, "sent_bytes") == 0)
 			other.head->rows[i].kind = STATS_GAUGE;
 	*number_there(0, row_of("sent_bytes"), false) = 10;
-	ck_assert(carried_open(other.board, other.fd));
+	ck_assert(carried_open(other.scoreboard, other.fd));
 	ck_assert_uint_eq(value(0, "sent_bytes"), 0);
 }
 END_TEST
@@ -155,23 +155,23 @@ START_TEST(a_description_that_lies_is_not_followed)
 		size_t at;
 		uint32_t lie;
 	} lies[] = {
-	    {offsetof(struct board_head, version), BOARD_VERSION + 1},
-	    {offsetof(struct board_head, seats_n), 0x7fffffff},
-	    {offsetof(struct board_head, rows_n), BOARD_ROWS_MAX + 1},
-	    {offsetof(struct board_head, seats_at), 0xfffffff8},
-	    {offsetof(struct board_head, seats_at), 4},
-	    {offsetof(struct board_head, seat_bytes), 0xfffffff8},
-	    {offsetof(struct board_head, seat_bytes), 0},
-	    {offsetof(struct board_head, seat_bytes), 12},
-	    {offsetof(struct board_head, carried_at), 0xfffffff8},
-	    {offsetof(struct board_head, carried_bytes), 0xfffffff8},
+	    {offsetof(struct scoreboard_head, version), SCOREBOARD_VERSION + 1},
+	    {offsetof(struct scoreboard_head, seats_n), 0x7fffffff},
+	    {offsetof(struct scoreboard_head, rows_n), SCOREBOARD_ROWS_MAX + 1},
+	    {offsetof(struct scoreboard_head, seats_at), 0xfffffff8},
+	    {offsetof(struct scoreboard_head, seats_at), 4},
+	    {offsetof(struct scoreboard_head, seat_bytes), 0xfffffff8},
+	    {offsetof(struct scoreboard_head, seat_bytes), 0},
+	    {offsetof(struct scoreboard_head, seat_bytes), 12},
+	    {offsetof(struct scoreboard_head, carried_at), 0xfffffff8},
+	    {offsetof(struct scoreboard_head, carried_bytes), 0xfffffff8},
 	};
 
 	for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
 		make_other();
 		memcpy(other.start + lies[i].at, &lies[i].lie, sizeof lies[i].lie);
-		ck_assert_msg(!carried_open(other.board, other.fd), "lie %zu", i);
-		ck_assert(!other.board->head.carries);
+		ck_assert_msg(!carried_open(other.scoreboard, other.fd), "lie %zu", i);
+		ck_assert(!other.scoreboard->head.carries);
 	}
 	make_other(); /* rows that lead out of a seat are as if they were not there */
 	for (size_t i = 0; i < other.head->rows_n; i++) {
@@ -179,7 +179,7 @@ START_TEST(a_description_that_lies_is_not_followed)
 		memset(other.head->rows[i].name + strlen(other.head->rows[i].name), 'x', 4);
 	}
 	memset(other.head->rows[0].name, 'x', sizeof other.head->rows[0].name);
-	ck_assert(carried_open(other.board, other.fd));
+	ck_assert(carried_open(other.scoreboard, other.fd));
 	ck_assert_uint_eq(value(SEATS_MAX - 1, "sent_bytes"), 0);
 }
 END_TEST
@@ -191,19 +191,19 @@ START_TEST(a_masters_own_counters_go_on)
 	size_t pauses = (size_t)(row_of("accept_pauses") - stats_rows);
 	int fd;
 
-	annals_open(-1);
-	annals_add(ANNAL_RELOADS);
-	ck_assert_uint_eq(annals_own(pauses, 3), 3);
-	ck_assert_uint_eq(annals_own(pauses, 5), 5);
-	fd = dup(annals_fd());
-	annals_close();
-	annals_open(fd); /* the next master */
-	ck_assert_uint_eq(annals_own(pauses, 0), 5);
-	ck_assert_uint_eq(annals_own(pauses, 2), 7);
-	ck_assert_uint_eq(annals_own(pauses + 1, 1), 1);
-	ck_assert_uint_eq(annals_count(ANNAL_RELOADS), 1);
-	ck_assert_uint_eq(annals_count(ANNAL_UPGRADES), 0);
-	annals_close();
+	lifetime_counters_open(-1);
+	lifetime_counters_add(LIFETIME_RELOADS);
+	ck_assert_uint_eq(lifetime_counters_of_masters(pauses, 3), 3);
+	ck_assert_uint_eq(lifetime_counters_of_masters(pauses, 5), 5);
+	fd = dup(lifetime_counters_fd());
+	lifetime_counters_close();
+	lifetime_counters_open(fd); /* the next master */
+	ck_assert_uint_eq(lifetime_counters_of_masters(pauses, 0), 5);
+	ck_assert_uint_eq(lifetime_counters_of_masters(pauses, 2), 7);
+	ck_assert_uint_eq(lifetime_counters_of_masters(pauses + 1, 1), 1);
+	ck_assert_uint_eq(lifetime_counters_count(LIFETIME_RELOADS), 1);
+	ck_assert_uint_eq(lifetime_counters_count(LIFETIME_UPGRADES), 0);
+	lifetime_counters_close();
 }
 END_TEST
 

@@ -368,7 +368,7 @@ static uint64_t end(unsigned seat, pid_t pid)
 
 	ck_assert_int_eq(kill(pid, SIGKILL), 0);
 	ck_assert_int_eq(wait4(pid, &status, 0, &used), pid);
-	annals_gone(seat, &used);
+	lifetime_counters_process_ended(seat, &used);
 	return (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000 +
 	       (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec);
 }
@@ -378,28 +378,28 @@ START_TEST(cpu_time_of_a_seat_adds_up)
 	uint64_t used, seen;
 	pid_t pid;
 
-	annals_open(-1);
-	ck_assert_uint_eq(annals_look(3).born_us, 0);
+	lifetime_counters_open(-1);
+	ck_assert_uint_eq(lifetime_counters_process(3).born_us, 0);
 	pid = spender();
-	annals_here(3, pid);
-	seen = annals_look(3).cpu_us;
+	lifetime_counters_process_began(3, pid);
+	seen = lifetime_counters_process(3).cpu_us;
 	ck_assert_uint_ge(seen, 30000);
-	ck_assert_uint_gt(annals_look(3).memory_bytes, 0);
-	ck_assert_uint_gt(annals_look(3).born_us, annals_began_us() - 1);
+	ck_assert_uint_gt(lifetime_counters_process(3).memory_bytes, 0);
+	ck_assert_uint_gt(lifetime_counters_process(3).born_us, lifetime_counters_began_us() - 1);
 	used = end(3, pid);
 	ck_assert_uint_ge(used, seen);
-	ck_assert_uint_eq(annals_look(3).cpu_us, used);
-	ck_assert_uint_eq(annals_look(3).memory_bytes, 0);
+	ck_assert_uint_eq(lifetime_counters_process(3).cpu_us, used);
+	ck_assert_uint_eq(lifetime_counters_process(3).memory_bytes, 0);
 	pid = spender();
-	annals_here(3, pid);
-	ck_assert_uint_ge(annals_look(3).cpu_us, used + 30000);
+	lifetime_counters_process_began(3, pid);
+	ck_assert_uint_ge(lifetime_counters_process(3).cpu_us, used + 30000);
 	used += end(3, pid);
-	ck_assert_uint_eq(annals_look(3).cpu_us, used);
+	ck_assert_uint_eq(lifetime_counters_process(3).cpu_us, used);
 	/* Told twice, it is counted once. */
-	annals_gone(3, &(struct rusage){.ru_utime.tv_sec = 100});
-	ck_assert_uint_eq(annals_look(3).cpu_us, used);
-	ck_assert_uint_eq(annals_look(2).cpu_us, 0);
-	annals_close();
+	lifetime_counters_process_ended(3, &(struct rusage){.ru_utime.tv_sec = 100});
+	ck_assert_uint_eq(lifetime_counters_process(3).cpu_us, used);
+	ck_assert_uint_eq(lifetime_counters_process(2).cpu_us, 0);
+	lifetime_counters_close();
 }
 END_TEST
 
@@ -410,83 +410,83 @@ START_TEST(one_that_nobody_reaped_keeps_what_was_seen)
 	int status;
 	pid_t pid;
 
-	annals_open(-1);
+	lifetime_counters_open(-1);
 	pid = spender();
-	annals_here(3, pid);
-	seen = annals_look(3).cpu_us;
+	lifetime_counters_process_began(3, pid);
+	seen = lifetime_counters_process(3).cpu_us;
 	ck_assert_int_eq(kill(pid, SIGKILL), 0);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert_uint_eq(annals_look(3).cpu_us, seen);
-	ck_assert_uint_eq(annals_look(3).memory_bytes, 0);
+	ck_assert_uint_eq(lifetime_counters_process(3).cpu_us, seen);
+	ck_assert_uint_eq(lifetime_counters_process(3).memory_bytes, 0);
 	pid = spender();
-	annals_here(3, pid);
+	lifetime_counters_process_began(3, pid);
 	seen += 30000;
-	ck_assert_uint_ge(annals_look(3).cpu_us, seen);
-	seen = annals_look(3).cpu_us;
+	ck_assert_uint_ge(lifetime_counters_process(3).cpu_us, seen);
+	seen = lifetime_counters_process(3).cpu_us;
 	/* Ticks may have said more of it than the kernel's account does in the end. */
-	annals_gone(3, &(struct rusage){.ru_utime.tv_usec = 10});
-	ck_assert_uint_ge(annals_look(3).cpu_us, seen);
+	lifetime_counters_process_ended(3, &(struct rusage){.ru_utime.tv_usec = 10});
+	ck_assert_uint_ge(lifetime_counters_process(3).cpu_us, seen);
 	(void)end(3, pid);
-	annals_close();
+	lifetime_counters_close();
 }
 END_TEST
 
-START_TEST(annals_go_on_with_the_next_master)
+START_TEST(lifetime_counters_go_on_with_the_next_master)
 {
 	int fd;
 
-	ck_assert_uint_eq(annals_count(ANNAL_RELOADS), 0);
-	annals_add(ANNAL_RELOADS); /* before there are any: nowhere */
-	annals_open(-1);
-	annals_here_master();
-	annals_add(ANNAL_RELOADS);
-	annals_restarted(5);
-	annals_restarted(5);
-	ck_assert_uint_eq(annals_count(ANNAL_RELOADS), 1);
-	fd = dup(annals_fd());
-	annals_close();
-	ck_assert_uint_eq(annals_restarts(5), 0);
-	annals_open(fd);
-	annals_here_master();
-	ck_assert_uint_eq(annals_count(ANNAL_RELOADS), 1);
-	ck_assert_uint_eq(annals_restarts(5), 2);
-	ck_assert_uint_eq(annals_restarts(WORKERS_MAX), 0);
+	ck_assert_uint_eq(lifetime_counters_count(LIFETIME_RELOADS), 0);
+	lifetime_counters_add(LIFETIME_RELOADS); /* before there are any: nowhere */
+	lifetime_counters_open(-1);
+	lifetime_counters_master_began();
+	lifetime_counters_add(LIFETIME_RELOADS);
+	lifetime_counters_count_restart(5);
+	lifetime_counters_count_restart(5);
+	ck_assert_uint_eq(lifetime_counters_count(LIFETIME_RELOADS), 1);
+	fd = dup(lifetime_counters_fd());
+	lifetime_counters_close();
+	ck_assert_uint_eq(lifetime_counters_restarts(5), 0);
+	lifetime_counters_open(fd);
+	lifetime_counters_master_began();
+	ck_assert_uint_eq(lifetime_counters_count(LIFETIME_RELOADS), 1);
+	ck_assert_uint_eq(lifetime_counters_restarts(5), 2);
+	ck_assert_uint_eq(lifetime_counters_restarts(WORKERS_MAX), 0);
 	/* Each of the two in a place of its own. */
-	ck_assert_uint_gt(annals_look(ANNALS_MASTER).born_us, 0);
-	ck_assert_uint_gt(annals_look(ANNALS_MASTER + 1).born_us, 0);
-	annals_close();
+	ck_assert_uint_gt(lifetime_counters_process(LIFETIME_MASTER).born_us, 0);
+	ck_assert_uint_gt(lifetime_counters_process(LIFETIME_MASTER + 1).born_us, 0);
+	lifetime_counters_close();
 }
 END_TEST
 
-START_TEST(annals_of_another_form_begin_anew)
+START_TEST(lifetime_counters_of_another_form_begin_anew)
 {
 	int fd = open("/dev/null", O_RDWR);
 
 	ck_assert_int_ge(fd, 0);
-	annals_open(fd);
-	ck_assert_uint_gt(annals_began_us(), 0);
-	annals_add(ANNAL_UPGRADES);
-	ck_assert_uint_eq(annals_count(ANNAL_UPGRADES), 1);
-	annals_close();
+	lifetime_counters_open(fd);
+	ck_assert_uint_gt(lifetime_counters_began_us(), 0);
+	lifetime_counters_add(LIFETIME_UPGRADES);
+	ck_assert_uint_eq(lifetime_counters_count(LIFETIME_UPGRADES), 1);
+	lifetime_counters_close();
 }
 END_TEST
 
-START_TEST(no_worker_has_annals)
+START_TEST(no_worker_has_lifetime_counters)
 {
 	int status;
 	pid_t pid;
 
-	annals_open(-1);
-	ck_assert_uint_gt(annals_began_us(), 0);
+	lifetime_counters_open(-1);
+	ck_assert_uint_gt(lifetime_counters_began_us(), 0);
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
 		(void)signal(SIGSEGV, SIG_DFL);
-		_exit(annals_began_us() != 0); /* there is nothing */
+		_exit(lifetime_counters_began_us() != 0); /* there is nothing */
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert(suite_sanitized() || (WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV));
-	annals_close();
+	lifetime_counters_close();
 }
 END_TEST
 
@@ -505,6 +505,6 @@ SUITE("metrics", {"every row is there for every worker", every_row_is_there_for_
       {"cpu time of a seat adds up", cpu_time_of_a_seat_adds_up, 20},
       {"one that nobody reaped keeps what was seen", one_that_nobody_reaped_keeps_what_was_seen,
        20},
-      {"annals go on with the next master", annals_go_on_with_the_next_master, 10},
-      {"annals of another form begin anew", annals_of_another_form_begin_anew, 10},
-      {"no worker has annals", no_worker_has_annals, 10})
+      {"annals go on with the next master", lifetime_counters_go_on_with_the_next_master, 10},
+      {"annals of another form begin anew", lifetime_counters_of_another_form_begin_anew, 10},
+      {"no worker has annals", no_worker_has_lifetime_counters, 10})

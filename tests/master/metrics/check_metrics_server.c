@@ -1,7 +1,7 @@
 /*
  * The metrics address of a running weir: its resources, as HTTP; figures that are those of the
- * board; that scrapes cost the workers nothing, and nobody who scrapes disturbs anybody. Changes
- * of the server have check_metrics_change, the text's form has check_metrics.
+ * scoreboard; that scrapes cost the workers nothing, and nobody who scrapes disturbs anybody.
+ * Changes of the server have check_metrics_change, the text's form has check_metrics.
  */
 #include <errno.h>
 #include <signal.h>

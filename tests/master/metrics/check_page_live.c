@@ -78,7 +78,7 @@ static void expect_no_errors(void)
 #define TILE(KEY) "document.getElementById('tile-" KEY "').value"
 #define CELL(ROW, COLUMN)                                                                          \
 	"document.getElementById('rows').rows[" #ROW "].cells[" #COLUMN "].textContent"
-/* Charts in which each of so many workers has a line with points. */
+/* Charts in which each of so many workers has a line with bound_sockets. */
 #define CHARTS(WORKERS)                                                                            \
 	"[...document.querySelectorAll('.plot')].filter(plot => "                                  \
 	"[...plot.querySelectorAll('path.line')].filter(line => "                                  \

@@ -146,7 +146,7 @@ static const char *worker_row(const char *line, unsigned worker)
 }
 
 /* Four clients' worth of bytes and lines while it looks; what the last document counts is what
- * the board has, once all has been answered. */
+ * the scoreboard has, once all has been answered. */
 START_TEST(rates_are_right)
 {
 	static const char *const keys[] = {"accepted", "received_bytes", "sent_bytes", "messages",
@@ -193,7 +193,7 @@ START_TEST(rates_are_right)
 	ck_assert_uint_eq(lines, 4);
 	ck_assert_double_gt(sum, 0);
 	ck_assert_double_eq_tol(first + sum, number_of(line, "sent_bytes"), 1);
-	/* And the counters are the board's. */
+	/* And the counters are the scoreboard's. */
 	ck_assert_int_eq(ASK("-j", "--interval", "100ms", "top"), 0);
 	next = rates_of(worker_row(out, 0)); /* of nothing else */
 	line = strstr(next, "\"connections\":");

@@ -1,18 +1,18 @@
 /*
- * party: clients of a chat in the test's own process, and what each of them has heard.
+ * clients: clients of a chat in the test's own process, and what each of them has heard.
  *
  * Guest g says its lines as "g n ....\n", n counting from 0. Each line that a guest hears is
  * checked as it comes: it is whole, not its own, of somebody who said it, and the next one of
  * that sender; a line lost, doubled or out of order fails the test. A guest that comes late
  * hears all that is said once it is a member, and may hear what was under way by then. All of
- * it is one epoll loop that moves while party_listen() runs.
+ * it is one epoll loop that moves while chat_clients_listen() runs.
  */
 #ifndef TESTS_SUPPORT_CLIENTS_CHAT_CLIENTS_H
 #define TESTS_SUPPORT_CLIENTS_CHAT_CLIENTS_H
 
 #include "tests/support/harness.h"
 
-#define PARTY_LINE_MAX 2000
+#define CHAT_CLIENTS_LINE_MAX 2000
 
 struct guest {
 	int fd;
@@ -24,10 +24,10 @@ struct guest {
 	uint32_t *since;  /* of each guest: what it had said when this one was a member */
 	bool *knows;	  /* of each guest: it has heard something of it */
 	size_t part_n;	  /* of a line that has come in part */
-	char part[PARTY_LINE_MAX];
+	char part[CHAT_CLIENTS_LINE_MAX];
 };
 
-struct party {
+struct chat_clients {
 	struct server *server;
 	unsigned port;
 	int epfd;
@@ -39,21 +39,21 @@ struct party {
 	uint64_t gone_n;
 };
 
-void party_open(struct party *party, struct server *server, unsigned port, unsigned max,
-		size_t line_bytes);
-void party_close(struct party *party);
+void chat_clients_open(struct chat_clients *clients, struct server *server, unsigned port,
+		       unsigned max, size_t line_bytes);
+void chat_clients_close(struct chat_clients *clients);
 /* A guest comes, and is a member when this returns. Its number. */
-unsigned party_join(struct party *party);
+unsigned chat_clients_join(struct chat_clients *clients);
 /* The same, many at a time. */
-void party_join_all(struct party *party, unsigned n);
+void chat_clients_join_all(struct chat_clients *clients, unsigned n);
 /* Says its next line; listens meanwhile where the server does not take it. False: it is gone. */
-bool party_say(struct party *party, unsigned guest);
+bool chat_clients_say(struct chat_clients *clients, unsigned guest);
 /* Hears what has come, for wait_ms at most until something does. Whether anything was. */
-bool party_listen(struct party *party, int wait_ms);
+bool chat_clients_listen(struct chat_clients *clients, int wait_ms);
 /* Until each guest that is there and not deaf has heard all lines of all guests that are there,
  * and all agree on what those who are not said. */
-void party_hear_all(struct party *party);
+void chat_clients_hear_all(struct chat_clients *clients);
 /* A guest stops reading. */
-void party_deafen(struct party *party, unsigned guest);
+void chat_clients_deafen(struct chat_clients *clients, unsigned guest);
 
 #endif

@@ -25,64 +25,64 @@ static unsigned char byte_at(unsigned caller, uint64_t at)
 	return (unsigned char)(caller * 89 + at * 7 + at / 251 + (caller ^ at >> 16));
 }
 
-void throng_open(struct throng *throng, struct server *server, unsigned max)
+void echo_clients_open(struct echo_clients *clients, struct server *server, unsigned max)
 {
-	*throng = (struct throng){.server = server,
-				  .epfd = epoll_create1(EPOLL_CLOEXEC),
-				  .callers = calloc(max, sizeof(struct caller)),
-				  .max = max};
-	ck_assert(throng->callers && throng->epfd >= 0);
+	*clients = (struct echo_clients){.server = server,
+					 .epfd = epoll_create1(EPOLL_CLOEXEC),
+					 .callers = calloc(max, sizeof(struct caller)),
+					 .max = max};
+	ck_assert(clients->callers && clients->epfd >= 0);
 }
 
-void throng_close(struct throng *throng)
+void echo_clients_close(struct echo_clients *clients)
 {
-	for (unsigned i = 0; i < throng->n; i++)
-		if (!throng->callers[i].gone)
-			(void)close(throng->callers[i].fd);
-	free(throng->callers);
-	(void)close(throng->epfd);
+	for (unsigned i = 0; i < clients->n; i++)
+		if (!clients->callers[i].gone)
+			(void)close(clients->callers[i].fd);
+	free(clients->callers);
+	(void)close(clients->epfd);
 }
 
-unsigned throng_join(struct throng *throng, int fd)
+unsigned echo_clients_join(struct echo_clients *clients, int fd)
 {
-	unsigned number = throng->n++;
+	unsigned number = clients->n++;
 	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP, .data.u32 = number};
 
-	ck_assert_uint_lt(number, throng->max);
-	throng->callers[number] = (struct caller){.fd = fd};
+	ck_assert_uint_lt(number, clients->max);
+	clients->callers[number] = (struct caller){.fd = fd};
 	set_nonblocking(fd);
-	ck_assert_int_eq(epoll_ctl(throng->epfd, EPOLL_CTL_ADD, fd, &event), 0);
+	ck_assert_int_eq(epoll_ctl(clients->epfd, EPOLL_CTL_ADD, fd, &event), 0);
 	return number;
 }
 
-unsigned throng_join_known(struct throng *throng, int fd, unsigned workers)
+unsigned echo_clients_join_known(struct echo_clients *clients, int fd, unsigned workers)
 {
 	const char *name = "connections";
-	unsigned number = throng_join(throng, fd), before[64], slot;
+	unsigned number = echo_clients_join(clients, fd), before[64], slot;
 	struct wait wait = wait_begin();
 
 	/* Those who came before have come, each alone: the one that is more is this one. */
 	memset(before, 0, sizeof before);
 	for (unsigned i = 0; i < number; i++)
-		before[throng->callers[i].slot] += !throng->callers[i].gone;
-	for (slot = 0; server_worker_stat(throng->server, slot, name) <= before[slot];
+		before[clients->callers[i].slot] += !clients->callers[i].gone;
+	for (slot = 0; server_worker_stat(clients->server, slot, name) <= before[slot];
 	     slot = (slot + 1) % workers)
 		if (slot == workers - 1)
 			wait_more(&wait, "a connection to be let in");
-	throng->callers[number].slot = slot;
+	clients->callers[number].slot = slot;
 	return number;
 }
 
-static void caller_leave(struct throng *throng, struct caller *caller)
+static void caller_leave(struct echo_clients *clients, struct caller *caller)
 {
 	caller->gone = true;
-	throng->gone_n++;
+	clients->gone_n++;
 	(void)close(caller->fd);
 }
 
-void throng_say(struct throng *throng, unsigned number, size_t n)
+void echo_clients_say(struct echo_clients *clients, unsigned number, size_t n)
 {
-	struct caller *caller = &throng->callers[number];
+	struct caller *caller = &clients->callers[number];
 	unsigned char bytes[4096];
 	ssize_t sent;
 
@@ -95,18 +95,18 @@ void throng_say(struct throng *throng, unsigned number, size_t n)
 	if (sent > 0)
 		caller->sent += (uint64_t)sent;
 	else if (errno != EAGAIN)
-		caller_leave(throng, caller);
+		caller_leave(clients, caller);
 }
 
-static void caller_hear(struct throng *throng, struct caller *caller)
+static void caller_hear(struct echo_clients *clients, struct caller *caller)
 {
 	static unsigned char bytes[READ_BYTES];
-	unsigned number = (unsigned)(caller - throng->callers);
+	unsigned number = (unsigned)(caller - clients->callers);
 	ssize_t came = recv(caller->fd, bytes, sizeof bytes, 0);
 
 	if (came <= 0) {
 		if (came == 0 || errno != EAGAIN)
-			caller_leave(throng, caller);
+			caller_leave(clients, caller);
 		return;
 	}
 	if (caller->back + (uint64_t)came > caller->sent)
@@ -124,48 +124,49 @@ static void caller_hear(struct throng *throng, struct caller *caller)
 	}
 }
 
-bool throng_listen(struct throng *throng, int wait_ms)
+bool echo_clients_listen(struct echo_clients *clients, int wait_ms)
 {
 	struct epoll_event events[256];
-	int n = epoll_wait(throng->epfd, events, 256, wait_ms);
+	int n = epoll_wait(clients->epfd, events, 256, wait_ms);
 
 	for (int i = 0; i < n; i++)
-		caller_hear(throng, &throng->callers[events[i].data.u32]);
+		caller_hear(clients, &clients->callers[events[i].data.u32]);
 	return n > 0;
 }
 
-static bool has_all(const struct throng *throng)
+static bool has_all(const struct echo_clients *clients)
 {
-	for (unsigned i = 0; i < throng->n; i++)
-		if (!throng->callers[i].gone && throng->callers[i].back != throng->callers[i].sent)
+	for (unsigned i = 0; i < clients->n; i++)
+		if (!clients->callers[i].gone &&
+		    clients->callers[i].back != clients->callers[i].sent)
 			return false;
 	return true;
 }
 
-void throng_hear_all(struct throng *throng)
+void echo_clients_hear_all(struct echo_clients *clients)
 {
 	struct wait wait = wait_begin();
 
-	while (!has_all(throng)) {
-		if (throng_listen(throng, 1))
+	while (!has_all(clients)) {
+		if (echo_clients_listen(clients, 1))
 			wait = wait_begin();
 		wait_more(&wait, "all that was sent to come back");
 	}
 }
 
-void throng_pace(struct throng *throng, size_t n, uint64_t pause_us)
+void echo_clients_pace(struct echo_clients *clients, size_t n, uint64_t pause_us)
 {
 	uint64_t us = now_us();
 
-	for (unsigned i = 0; i < throng->n; i++) {
-		struct caller *caller = &throng->callers[i];
+	for (unsigned i = 0; i < clients->n; i++) {
+		struct caller *caller = &clients->callers[i];
 
 		if (caller->gone || caller->back != caller->sent)
 			continue;
 		if (!caller->due_us)
 			caller->due_us = us + pause_us;
 		else if (caller->due_us <= us)
-			throng_say(throng, i, n);
+			echo_clients_say(clients, i, n);
 	}
-	(void)throng_listen(throng, 1);
+	(void)echo_clients_listen(clients, 1);
 }

@@ -30,16 +30,16 @@ struct member {
 	uint64_t began_us, due_us, count;
 };
 
-struct crowd {
+struct load_process {
 	pid_t pid;
 	int stop, all_served;
-	struct crowd_figures figures;
+	struct load_figures figures;
 };
 
-/* Of the crowd's own process. */
+/* Of the load's own process. */
 static struct {
-	struct crowd *crowd;
-	struct crowd_plan plan;
+	struct load_process *load;
+	struct load_plan plan;
 	struct address address;
 	int epoll;
 	size_t n;
@@ -91,8 +91,8 @@ static void member_lost(struct member *member, uint64_t *figure)
 
 static void member_refused(struct member *member, int error)
 {
-	own.crowd->figures.error = error;
-	member_lost(member, &own.crowd->figures.refused);
+	own.load->figures.error = error;
+	member_lost(member, &own.load->figures.refused);
 }
 
 static void member_send(struct member *member)
@@ -127,8 +127,8 @@ static void member_come(struct member *member)
 	member->fd =
 	    socket(own.address.socket.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (member->fd < 0) {
-		own.crowd->figures.error = errno;
-		count(&own.crowd->figures.refused);
+		own.load->figures.error = errno;
+		count(&own.load->figures.refused);
 		member->due_us = own.now_us + 10000;
 		return;
 	}
@@ -147,7 +147,7 @@ static void member_come(struct member *member)
 
 static void member_answered(struct member *member)
 {
-	struct crowd_figures *figures = &own.crowd->figures;
+	struct load_figures *figures = &own.load->figures;
 
 	member->asked = false;
 	count(&figures->messages);
@@ -159,7 +159,7 @@ static void member_answered(struct member *member)
 	if (own.now_us - member->began_us > figures->longest_us)
 		figures->longest_us = own.now_us - member->began_us;
 	member->due_us = own.now_us + own.plan.pause_ms * 1000;
-	if (!own.plan.pause_ms && !own.crowd->stop)
+	if (!own.plan.pause_ms && !own.load->stop)
 		member_ask(member);
 }
 
@@ -172,12 +172,12 @@ static void member_receive(struct member *member)
 	if (n < 0 && errno == EAGAIN)
 		return;
 	if (n <= 0) {
-		member_lost(member, n ? &own.crowd->figures.reset : &own.crowd->figures.ended);
+		member_lost(member, n ? &own.load->figures.reset : &own.load->figures.ended);
 		return;
 	}
 	if (!member->asked || (size_t)n > member->sent - member->got ||
 	    memcmp(own.bytes, own.stream + member->offset + member->got, (size_t)n) != 0) {
-		member_lost(member, &own.crowd->figures.wrong);
+		member_lost(member, &own.load->figures.wrong);
 		return;
 	}
 	member->got += (size_t)n;
@@ -211,11 +211,11 @@ static void member_turn(struct member *member, uint32_t events)
 /* What no event tells. */
 static void member_look(struct member *member)
 {
-	bool stop = own.crowd->stop;
+	bool stop = own.load->stop;
 
 	if (member->fd >= 0 && (member->asked || member->connecting)) {
 		if (own.now_us - member->began_us > own.patience_us)
-			member_lost(member, &own.crowd->figures.stuck);
+			member_lost(member, &own.load->figures.stuck);
 	} else if (member->fd >= 0 && stop) {
 		member_close(member, false);
 	} else if (!stop && own.now_us >= member->due_us) {
@@ -245,12 +245,12 @@ static bool all_were_served(void)
 	return true;
 }
 
-static _Noreturn void crowd_run(void)
+static _Noreturn void load_process_run(void)
 {
 	struct epoll_event events[256];
 	uint64_t looked_us = 0;
 
-	while (!own.crowd->stop || !all_gone()) {
+	while (!own.load->stop || !all_gone()) {
 		int n = epoll_wait(own.epoll, events, 256, 1);
 
 		own.now_us = clock_us();
@@ -261,13 +261,13 @@ static _Noreturn void crowd_run(void)
 		looked_us = own.now_us;
 		for (size_t i = 0; i < own.n; i++)
 			member_look(&own.members[i]);
-		if (!own.crowd->all_served && all_were_served())
-			own.crowd->all_served = 1;
+		if (!own.load->all_served && all_were_served())
+			own.load->all_served = 1;
 	}
 	_exit(0);
 }
 
-static _Noreturn void become_crowd(const struct crowd_plan *plan)
+static _Noreturn void become_load_process(const struct load_plan *plan)
 {
 	const char *why;
 
@@ -285,59 +285,59 @@ static _Noreturn void become_crowd(const struct crowd_plan *plan)
 		own.members[i].fd = -1;
 		own.members[i].comer = i >= plan->talkers;
 	}
-	crowd_run();
+	load_process_run();
 }
 
 /* ---- for the test ---- */
 
-struct crowd *crowd_start(const struct crowd_plan *plan)
+struct load_process *load_process_start(const struct load_plan *plan)
 {
 	struct wait wait = wait_begin();
-	struct crowd *crowd =
-	    mmap(NULL, sizeof *crowd, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct load_process *load =
+	    mmap(NULL, sizeof *load, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t pid;
 
-	ck_assert_ptr_ne(crowd, MAP_FAILED);
+	ck_assert_ptr_ne(load, MAP_FAILED);
 	ck_assert_uint_le(plan->talkers + plan->comers, CLIENTS_MAX);
-	own.crowd = crowd;
+	own.load = load;
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0)
-		become_crowd(plan);
-	crowd->pid = pid;
-	while (!__atomic_load_n(&crowd->all_served, __ATOMIC_RELAXED))
+		become_load_process(plan);
+	load->pid = pid;
+	while (!__atomic_load_n(&load->all_served, __ATOMIC_RELAXED))
 		wait_more(&wait, "a crowd to be served");
-	return crowd;
+	return load;
 }
 
-struct crowd_figures crowd_now(const struct crowd *crowd)
+struct load_figures load_process_now(const struct load_process *load)
 {
-	return *(const volatile struct crowd_figures *)&crowd->figures;
+	return *(const volatile struct load_figures *)&load->figures;
 }
 
-void crowd_wait(const struct crowd *crowd, uint64_t messages, uint64_t connects)
+void load_process_wait(const struct load_process *load, uint64_t messages, uint64_t connects)
 {
-	struct crowd_figures begin = crowd_now(crowd), now = begin;
+	struct load_figures begin = load_process_now(load), now = begin;
 	struct wait wait = wait_begin();
 
 	while (now.messages - begin.messages < messages ||
 	       now.connects - begin.connects < connects) {
 		wait_more(&wait, "a crowd's messages and connects");
-		now = crowd_now(crowd);
+		now = load_process_now(load);
 	}
 }
 
-struct crowd_figures crowd_end(struct crowd *crowd)
+struct load_figures load_process_end(struct load_process *load)
 {
 	int status;
 
-	__atomic_store_n(&crowd->stop, 1, __ATOMIC_RELAXED);
-	ck_assert_int_eq(waitpid(crowd->pid, &status, 0), crowd->pid);
+	__atomic_store_n(&load->stop, 1, __ATOMIC_RELAXED);
+	ck_assert_int_eq(waitpid(load->pid, &status, 0), load->pid);
 	ck_assert_int_eq(status, 0);
-	return crowd->figures;
+	return load->figures;
 }
 
-void crowd_is_well(const struct crowd_figures *figures)
+void load_process_is_well(const struct load_figures *figures)
 {
 	ck_assert_msg(!figures->refused && !figures->ended && !figures->reset && !figures->wrong &&
 			  !figures->stuck,
@@ -349,11 +349,11 @@ void crowd_is_well(const struct crowd_figures *figures)
 		      (unsigned long long)figures->wrong, (unsigned long long)figures->stuck);
 }
 
-void crowd_ends_well(struct crowd *crowd, const char *what)
+void load_process_ends_well(struct load_process *load, const char *what)
 {
-	struct crowd_figures figures = crowd_end(crowd);
+	struct load_figures figures = load_process_end(load);
 
-	crowd_is_well(&figures);
+	load_process_is_well(&figures);
 	(void)printf("FIGURE %s: %llu messages, %llu connects, 0 lost; longest wait %.1f ms\n",
 		     what, (unsigned long long)figures.messages,
 		     (unsigned long long)figures.connects, (double)figures.longest_us / 1000);

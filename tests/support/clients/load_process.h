@@ -1,5 +1,5 @@
 /*
- * crowd: clients of an echo server, in a process of their own, while a test does things to it.
+ * load: clients of an echo server, in a process of their own, while a test does things to it.
  *
  * Talkers stay: a message, its echo, the next one. Comers connect, have one message echoed and
  * go, one in eight by FIN, the others by RST (so many FINs would use up the ports). Each byte is
@@ -10,13 +10,13 @@
 
 #include <stdint.h>
 
-struct crowd_plan {
+struct load_plan {
 	const char *address;
 	unsigned talkers, comers;
 	unsigned pause_ms; /* of a talker between two messages */
 };
 
-struct crowd_figures {
+struct load_figures {
 	uint64_t messages, connects; /* whose echo came; which were served */
 	uint64_t refused;	     /* a connect failed */
 	uint64_t ended, reset;	     /* by the server, whenever: FIN, RST */
@@ -26,18 +26,18 @@ struct crowd_figures {
 	int error;		     /* the last one of a connect */
 };
 
-struct crowd;
+struct load_process;
 
 /* Returns when each of them has been served once. */
-struct crowd *crowd_start(const struct crowd_plan *plan);
-struct crowd_figures crowd_now(const struct crowd *crowd);
+struct load_process *load_process_start(const struct load_plan *plan);
+struct load_figures load_process_now(const struct load_process *load);
 /* Waits until so many more were served. */
-void crowd_wait(const struct crowd *crowd, uint64_t messages, uint64_t connects);
+void load_process_wait(const struct load_process *load, uint64_t messages, uint64_t connects);
 /* Lets them finish what is under way, and go. */
-struct crowd_figures crowd_end(struct crowd *crowd);
+struct load_figures load_process_end(struct load_process *load);
 /* Nobody was refused, lost or given a wrong byte. */
-void crowd_is_well(const struct crowd_figures *figures);
+void load_process_is_well(const struct load_figures *figures);
 /* Both; and a FIGURE line. */
-void crowd_ends_well(struct crowd *crowd, const char *what);
+void load_process_ends_well(struct load_process *load, const char *what);
 
 #endif

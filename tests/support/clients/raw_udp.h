@@ -1,5 +1,5 @@
 /*
- * forge: datagrams whose sender is another one, and a count of those that leave in answer.
+ * raw_udp: datagrams whose sender is another one, and a count of those that leave in answer.
  *
  * What is forged has a hop limit of its own, so that on loopback it is not taken for an answer.
  * Needs root. What is counted is all of UDP that leaves a host, on every interface of it.
@@ -15,10 +15,10 @@
 
 #include "tests/support/clients/udp_asker.h"
 
-#define FORGE_HOPS 77
+#define RAW_UDP_HOPS 77
 
 /* Of what is added up so far, and these; as RFC 1071 has it. */
-static inline uint32_t forge_sum(uint32_t sum, const void *bytes, size_t n)
+static inline uint32_t raw_udp_sum(uint32_t sum, const void *bytes, size_t n)
 {
 	const unsigned char *at = bytes;
 
@@ -27,7 +27,7 @@ static inline uint32_t forge_sum(uint32_t sum, const void *bytes, size_t n)
 	return sum;
 }
 
-static inline void forge_send(int family, const void *packet, size_t n, const struct address *to)
+static inline void raw_udp_send(int family, const void *packet, size_t n, const struct address *to)
 {
 	int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
 	struct address bare = *to;
@@ -41,7 +41,7 @@ static inline void forge_send(int family, const void *packet, size_t n, const st
 }
 
 /* A small one, its bytes being "forged". */
-static inline void forge_ip4(const struct sockaddr_in *from, const struct address *to)
+static inline void raw_udp_ip4(const struct sockaddr_in *from, const struct address *to)
 {
 	const struct sockaddr_in *target = (const void *)&to->socket;
 	struct {
@@ -51,7 +51,7 @@ static inline void forge_ip4(const struct sockaddr_in *from, const struct addres
 	} __attribute__((packed)) packet = {
 	    .ip = {.version = 4,
 		   .ihl = 5,
-		   .ttl = FORGE_HOPS,
+		   .ttl = RAW_UDP_HOPS,
 		   .protocol = IPPROTO_UDP,
 		   .saddr = from->sin_addr.s_addr,
 		   .daddr = target->sin_addr.s_addr},
@@ -61,10 +61,10 @@ static inline void forge_ip4(const struct sockaddr_in *from, const struct addres
 	    .bytes = {'f', 'o', 'r', 'g', 'e', 'd'},
 	};
 
-	forge_send(AF_INET, &packet, sizeof packet, to);
+	raw_udp_send(AF_INET, &packet, sizeof packet, to);
 }
 
-static inline void forge_ip6(const struct sockaddr_in6 *from, const struct address *to)
+static inline void raw_udp_ip6(const struct sockaddr_in6 *from, const struct address *to)
 {
 	const struct sockaddr_in6 *target = (const void *)&to->socket;
 	struct {
@@ -72,7 +72,7 @@ static inline void forge_ip6(const struct sockaddr_in6 *from, const struct addre
 		struct udphdr udp;
 		char bytes[6];
 	} __attribute__((packed)) packet = {
-	    .ip = {.ip6_hlim = FORGE_HOPS,
+	    .ip = {.ip6_hlim = RAW_UDP_HOPS,
 		   .ip6_nxt = IPPROTO_UDP,
 		   .ip6_plen = htons(sizeof packet.udp + sizeof packet.bytes),
 		   .ip6_src = from->sin6_addr,
@@ -85,30 +85,30 @@ static inline void forge_ip6(const struct sockaddr_in6 *from, const struct addre
 	uint32_t sum;
 
 	packet.ip.ip6_vfc = 6 << 4;
-	sum = forge_sum(IPPROTO_UDP + sizeof packet.udp + sizeof packet.bytes, &packet.ip.ip6_src,
-			32);
-	sum = forge_sum(sum, &packet.udp, sizeof packet.udp + sizeof packet.bytes);
+	sum = raw_udp_sum(IPPROTO_UDP + sizeof packet.udp + sizeof packet.bytes, &packet.ip.ip6_src,
+			  32);
+	sum = raw_udp_sum(sum, &packet.udp, sizeof packet.udp + sizeof packet.bytes);
 	while (sum >> 16)
 		sum = (sum & 0xffff) + (sum >> 16);
 	packet.udp.check = htons((uint16_t)~sum);
-	forge_send(AF_INET6, &packet, sizeof packet, to);
+	raw_udp_send(AF_INET6, &packet, sizeof packet, to);
 }
 
 /* As if it came from there. */
-static inline void forge(const char *host, unsigned port, const struct address *to)
+static inline void raw_udp(const char *host, unsigned port, const struct address *to)
 {
 	struct address from = ask_address(host, port);
 
 	if (from.socket.ss_family == AF_INET)
-		forge_ip4((const void *)&from.socket, to);
+		raw_udp_ip4((const void *)&from.socket, to);
 	else
-		forge_ip6((const void *)&from.socket, to);
+		raw_udp_ip6((const void *)&from.socket, to);
 }
 
 /* ---- what leaves ---- */
 
 /* On the host where this process is now. */
-static inline int forge_watch(void)
+static inline int raw_udp_watch(void)
 {
 	int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_ALL));
 
@@ -117,7 +117,7 @@ static inline int forge_watch(void)
 }
 
 /* How many datagrams, or parts of them, have left since it was last asked. */
-static inline unsigned forge_left(int watch)
+static inline unsigned raw_udp_left(int watch)
 {
 	unsigned char packet[2048];
 	unsigned n = 0;
@@ -133,10 +133,10 @@ static inline unsigned forge_left(int watch)
 		if (link.sll_pkttype != PACKET_OUTGOING || came < 20)
 			continue;
 		if (link.sll_protocol == htons(ETH_P_IP))
-			n += packet[9] == IPPROTO_UDP && packet[8] != FORGE_HOPS;
+			n += packet[9] == IPPROTO_UDP && packet[8] != RAW_UDP_HOPS;
 		else if (link.sll_protocol == htons(ETH_P_IPV6))
 			n += (packet[6] == IPPROTO_UDP || packet[6] == IPPROTO_FRAGMENT) &&
-			     packet[7] != FORGE_HOPS;
+			     packet[7] != RAW_UDP_HOPS;
 	}
 }
 

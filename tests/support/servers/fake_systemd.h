@@ -35,7 +35,7 @@ static inline int bind_receiver(const char *name)
 	return fd;
 }
 
-static inline void manager_open(bool abstract)
+static inline void fake_systemd_open(bool abstract)
 {
 	if (abstract)
 		(void)snprintf(manager.name, sizeof manager.name, "@weir-notify-%d", getpid());

@@ -56,10 +56,10 @@ const char *const kernel_call_names[KERNEL_CALLS] = {
 #define FDS_MAX 4096
 
 struct object {
-	enum kind { NOTHING, STREAM, LISTENER, EPOLL, BELL } kind;
+	enum kind { NOTHING, STREAM, LISTENER, EPOLL, DOORBELL } kind;
 	struct peer *peer;    /* of a stream */
 	struct peer *backlog; /* of a listener: first come first */
-	uint64_t count;	      /* of a bell */
+	uint64_t count;	      /* of a doorbell */
 	int ep;		      /* where it is registered */
 	uint32_t events;      /* its registration; 0: none */
 	epoll_data_t data;
@@ -139,7 +139,7 @@ static uint32_t object_poll(struct object *object)
 
 	if (object->kind == LISTENER)
 		return object->backlog ? EPOLLIN : 0;
-	if (object->kind == BELL)
+	if (object->kind == DOORBELL)
 		return object->count ? EPOLLIN | EPOLLOUT : EPOLLOUT;
 	if (object->kind != STREAM)
 		return 0;
@@ -324,7 +324,7 @@ static ssize_t sim_write(int fd, const void *bytes, size_t n)
 	struct iovec span = {(void *)(uintptr_t)bytes, n};
 	struct object *object = object_of(fd);
 
-	if (object && object->kind == BELL) {
+	if (object && object->kind == DOORBELL) {
 		object->count += *(const uint64_t *)bytes;
 		object_wake(object, EPOLLIN); /* each write is an edge */
 		return (ssize_t)n;
@@ -417,7 +417,7 @@ static int sim_eventfd(unsigned int value, int flags)
 {
 	(void)value;
 	(void)flags;
-	return object_new(BELL);
+	return object_new(DOORBELL);
 }
 
 static int sim_close(int fd)

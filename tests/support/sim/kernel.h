@@ -171,7 +171,7 @@ static inline void world_expect_free(const struct world *world)
 	EXPECT(world->table.buffers.segments.used == 0);
 	EXPECT(world->stats.chunks == 0);
 	EXPECT(world->stats.queued_bytes == 0);
-	EXPECT(world->table.starved == 0);
+	EXPECT(world->table.awaiting_buffers == 0);
 }
 
 /* Everything must have been freed by then. */

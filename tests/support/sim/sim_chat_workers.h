@@ -1,9 +1,9 @@
 /*
- * hall: the workers of a chat on a simulated kernel, all in this process.
+ * chat: the workers of a chat on a simulated kernel, all in this process.
  *
  * Each has a loop, a table of connections, a relay and topics of its own; one bus joins them.
  * They move when they are told to, one pass at a time, in whatever order the test likes. The
- * test owns the struct; hall_close() fails where a buffer, a member or a connection is left.
+ * test owns the struct; sim_chat_close() fails where a buffer, a member or a connection is left.
  */
 #ifndef TESTS_SUPPORT_SIM_SIM_CHAT_WORKERS_H
 #define TESTS_SUPPORT_SIM_SIM_CHAT_WORKERS_H
@@ -12,31 +12,31 @@
 #include "reactor/pubsub/relay.h"
 #include "tests/support/sim/kernel.h"
 
-#ifndef HALL_WORKERS
-#define HALL_WORKERS 3
+#ifndef SIM_CHAT_WORKERS
+#define SIM_CHAT_WORKERS 3
 #endif
-#define HALL_TOPICS 2
+#define SIM_CHAT_TOPICS 2
 
 /* As they are after reloads: far from one another. */
-#define HALL_NUMBER(topic) ((uint16_t)((topic) * (RELAY_TOPICS_MAX - 1)))
+#define SIM_CHAT_NUMBER(topic) ((uint16_t)((topic) * (RELAY_TOPICS_MAX - 1)))
 
 struct worker {
 	struct stats stats;
 	struct loop loop;
 	struct conn_table table;
 	struct relay relay;
-	struct service services[HALL_TOPICS];
-	struct topic topics[HALL_TOPICS];
+	struct service services[SIM_CHAT_TOPICS];
+	struct topic topics[SIM_CHAT_TOPICS];
 	struct service echo; /* beside the chat, on the same buffers */
 };
 
-struct hall {
+struct sim_chat {
 	struct bus bus;
-	struct worker workers[HALL_WORKERS];
+	struct worker workers[SIM_CHAT_WORKERS];
 	unsigned n; /* workers */
 };
 
-struct hall_setting {
+struct sim_chat_setting {
 	unsigned workers;
 	struct conn_limits limits;
 	size_t buffers, ring;
@@ -45,13 +45,13 @@ struct hall_setting {
 	size_t turn_members; /* 0: as in the product */
 };
 
-#define HALL_RING_MIN (64u << 10)
-#define HALL_SETTING                                                                               \
-	.workers = 2, .limits = {WORLD_LIMITS}, .buffers = BUFFERS_MIN, .ring = HALL_RING_MIN,     \
+#define SIM_CHAT_RING_MIN (64u << 10)
+#define SIM_CHAT_SETTING                                                                           \
+	.workers = 2, .limits = {WORLD_LIMITS}, .buffers = BUFFERS_MIN, .ring = SIM_CHAT_RING_MIN, \
 	.slow = 256 << 10, .message_max = 16000
 
 static inline void worker_open(struct worker *worker, struct bus *bus, unsigned seat,
-			       const struct hall_setting *setting)
+			       const struct sim_chat_setting *setting)
 {
 	*worker = (struct worker){.echo = {.protocol = protocol_find("echo")}};
 	worker->echo.table = &worker->table;
@@ -61,13 +61,13 @@ static inline void worker_open(struct worker *worker, struct bus *bus, unsigned 
 	EXPECT(relay_open(&worker->relay, &worker->loop, bus, seat) == 0);
 	if (setting->turn_members)
 		worker->relay.turn_members = setting->turn_members;
-	for (uint16_t t = 0; t < HALL_TOPICS; t++) {
+	for (uint16_t t = 0; t < SIM_CHAT_TOPICS; t++) {
 		worker->services[t] = (struct service){.protocol = protocol_find("chat"),
 						       .table = &worker->table,
 						       .message_max = setting->message_max,
 						       .names = setting->names};
 		EXPECT(topic_open(&worker->topics[t], &worker->relay, &worker->services[t],
-				  HALL_NUMBER(t), setting->slow) == 0);
+				  SIM_CHAT_NUMBER(t), setting->slow) == 0);
 	}
 }
 
@@ -80,43 +80,43 @@ static inline void worker_pass(struct worker *worker)
 static inline void worker_expect_free(struct worker *worker)
 {
 	kernel_advance(RELAY_REST_MS + 1);
-	loop_poke(&worker->loop, &worker->relay.source); /* lets go of a chunk that was read */
+	loop_wake(&worker->loop, &worker->relay.source); /* lets go of a chunk that was read */
 	worker_pass(worker);
 	EXPECT(worker->table.conns.used == 0 && worker->stats.connections == 0);
 	EXPECT(worker->stats.members_joined == worker->stats.members_left);
-	for (int t = 0; t < HALL_TOPICS; t++) {
+	for (int t = 0; t < SIM_CHAT_TOPICS; t++) {
 		EXPECT(worker->topics[t].members.used == 0 && worker->topics[t].waiting == 0);
 		EXPECT(!topic_has_batch(&worker->topics[t]) && worker->topics[t].own_n == 0);
 	}
 	EXPECT(worker->table.buffers.chunks.used == 0);
 	EXPECT(worker->table.buffers.segments.used == 0);
-	EXPECT(worker->table.starved == 0 && !worker->relay.waiting);
+	EXPECT(worker->table.awaiting_buffers == 0 && !worker->relay.waiting);
 }
 
 static inline void worker_close(struct worker *worker)
 {
 	worker_expect_free(worker);
-	for (int t = 0; t < HALL_TOPICS; t++)
+	for (int t = 0; t < SIM_CHAT_TOPICS; t++)
 		topic_close(&worker->topics[t]);
 	conn_table_close(&worker->table);
 	relay_close(&worker->relay);
 	loop_close(&worker->loop);
 }
 
-static inline void hall_open(struct hall *hall, const struct hall_setting *setting)
+static inline void sim_chat_open(struct sim_chat *chat, const struct sim_chat_setting *setting)
 {
 	kernel_begin();
-	hall->n = setting->workers;
-	EXPECT(bus_open(&hall->bus, hall->n, setting->ring) == 0);
-	for (unsigned w = 0; w < hall->n; w++)
-		worker_open(&hall->workers[w], &hall->bus, w, setting);
+	chat->n = setting->workers;
+	EXPECT(bus_open(&chat->bus, chat->n, setting->ring) == 0);
+	for (unsigned w = 0; w < chat->n; w++)
+		worker_open(&chat->workers[w], &chat->bus, w, setting);
 }
 
-static inline void hall_close(struct hall *hall)
+static inline void sim_chat_close(struct sim_chat *chat)
 {
-	for (unsigned w = 0; w < hall->n; w++)
-		worker_close(&hall->workers[w]);
-	bus_close(&hall->bus);
+	for (unsigned w = 0; w < chat->n; w++)
+		worker_close(&chat->workers[w]);
+	bus_close(&chat->bus);
 	kernel_end();
 }
 
@@ -129,41 +129,41 @@ static inline struct peer *service_connect(struct service *service)
 	return peer;
 }
 
-static inline struct peer *hall_connect(struct hall *hall, unsigned worker, unsigned topic)
+static inline struct peer *sim_chat_connect(struct sim_chat *chat, unsigned worker, unsigned topic)
 {
-	return service_connect(&hall->workers[worker].services[topic]);
+	return service_connect(&chat->workers[worker].services[topic]);
 }
 
 /* Passes of all, until there is nothing left to do now. */
-static inline void hall_settle(struct hall *hall)
+static inline void sim_chat_settle(struct sim_chat *chat)
 {
 	bool busy = true;
 
 	for (int i = 0; busy; i++) {
 		EXPECT_MSG(i < 100000, "the loops find no end");
 		busy = kernel.ready_n;
-		for (unsigned w = 0; w < hall->n; w++) {
-			worker_pass(&hall->workers[w]);
-			busy |= hall->workers[w].loop.first != NULL;
+		for (unsigned w = 0; w < chat->n; w++) {
+			worker_pass(&chat->workers[w]);
+			busy |= chat->workers[w].loop.first != NULL;
 		}
 	}
 }
 
 /* The same while ms go by, one after the other. */
-static inline void hall_wait(struct hall *hall, uint32_t ms)
+static inline void sim_chat_wait(struct sim_chat *chat, uint32_t ms)
 {
-	hall_settle(hall);
+	sim_chat_settle(chat);
 	for (; ms; ms--) {
 		kernel_advance(1);
-		hall_settle(hall);
+		sim_chat_settle(chat);
 	}
 }
 
-#define HALL_SUM(hall, counter)                                                                    \
+#define SIM_CHAT_SUM(chat, counter)                                                                \
 	({                                                                                         \
 		uint64_t sum_ = 0;                                                                 \
-		for (unsigned w_ = 0; w_ < (hall)->n; w_++)                                        \
-			sum_ += (hall)->workers[w_].stats.counter;                                 \
+		for (unsigned w_ = 0; w_ < (chat)->n; w_++)                                        \
+			sum_ += (chat)->workers[w_].stats.counter;                                 \
 		sum_;                                                                              \
 	})
 

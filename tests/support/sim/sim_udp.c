@@ -7,10 +7,10 @@
 #define FDS_MAX	   64
 #define EPOLLS_MAX 8
 
-struct mailroom mailroom;
-char mailroom_how[200];
+struct sim_udp sim_udp;
+char sim_udp_how[200];
 
-void mailroom_failed(const char *file, int line, const char *format, ...)
+void sim_udp_failed(const char *file, int line, const char *format, ...)
 {
 	char words[300];
 	va_list arguments;
@@ -18,10 +18,10 @@ void mailroom_failed(const char *file, int line, const char *format, ...)
 	va_start(arguments, format);
 	(void)vsnprintf(words, sizeof words, format, arguments);
 	va_end(arguments);
-	ck_abort_msg("%s:%d: %s (%s)", file, line, words, mailroom_how);
+	ck_abort_msg("%s:%d: %s (%s)", file, line, words, sim_udp_how);
 }
 
-const char *const mail_step_names[MAIL_STEPS] = {
+const char *const sim_udp_step_names[MAIL_STEPS] = {
     "receive", "send",	 "setsockopt", "getsockopt",  "epoll_ctl", "epoll_wait",
     "mmap",    "socket", "bind",       "getsockname", "close"};
 
@@ -35,7 +35,7 @@ struct registration {
 static struct {
 	bool open;
 	struct sys_kernel before;
-	struct mailbox *boxes[FDS_MAX];
+	struct sim_socket *boxes[FDS_MAX];
 	struct registration registrations[FDS_MAX]; /* in the order in which they were made */
 	unsigned registrations_n;
 	struct {
@@ -51,51 +51,51 @@ static int refuse(int error)
 	return -1;
 }
 
-int mailroom_fault(enum mail_step step, struct mailbox *box)
+int sim_udp_fault(enum sim_udp_step step, struct sim_socket *box)
 {
-	mailroom.steps[step]++;
-	return mailroom.fault ? mailroom.fault(step, box) : 0;
+	sim_udp.steps[step]++;
+	return sim_udp.fault ? sim_udp.fault(step, box) : 0;
 }
 
-static struct mailbox *box_at(int fd)
+static struct sim_socket *box_at(int fd)
 {
-	if (!room.open || fd < MAILROOM_FD_FIRST)
+	if (!room.open || fd < SIM_UDP_FD_FIRST)
 		return NULL;
-	EXPECT(fd < MAILROOM_FD_FIRST + FDS_MAX);
-	EXPECT_MSG(room.boxes[fd - MAILROOM_FD_FIRST], "a call on mailbox %d, which is closed", fd);
-	return room.boxes[fd - MAILROOM_FD_FIRST];
+	EXPECT(fd < SIM_UDP_FD_FIRST + FDS_MAX);
+	EXPECT_MSG(room.boxes[fd - SIM_UDP_FD_FIRST], "a call on mailbox %d, which is closed", fd);
+	return room.boxes[fd - SIM_UDP_FD_FIRST];
 }
 
-const struct sys_kernel *mailroom_before(void)
+const struct sys_kernel *sim_udp_before(void)
 {
 	return &room.before;
 }
 
-struct mailbox *mailbox_called(int fd, enum kernel_call call)
+struct sim_socket *sim_socket_called(int fd, enum kernel_call call)
 {
-	struct mailbox *box = box_at(fd);
+	struct sim_socket *box = box_at(fd);
 
 	if (box)
 		kernel.calls[call]++;
 	return box;
 }
 
-static int descriptor_for(struct mailbox *box)
+static int descriptor_for(struct sim_socket *box)
 {
 	for (int i = 0; i < FDS_MAX; i++) {
 		if (room.boxes[i])
 			continue;
 		room.boxes[i] = box;
 		box->holders++;
-		mailroom.descriptors++;
-		return MAILROOM_FD_FIRST + i;
+		sim_udp.descriptors++;
+		return SIM_UDP_FD_FIRST + i;
 	}
 	ck_abort_msg("more than %d mailboxes", FDS_MAX);
 }
 
 /* ---- epoll ---- */
 
-uint32_t mailbox_poll(const struct mailbox *box)
+uint32_t sim_socket_poll(const struct sim_socket *box)
 {
 	return (box->first ? EPOLLIN : 0u) | (box->error ? EPOLLERR : 0u) |
 	       (2 * box->owed < box->send_max ? EPOLLOUT : 0u);
@@ -114,7 +114,7 @@ static bool *asleep(int ep)
 	ck_abort_msg("more than %d epolls", EPOLLS_MAX);
 }
 
-static void wake_those(const struct mailbox *box, uint32_t key, uint32_t exclusive)
+static void wake_those(const struct sim_socket *box, uint32_t key, uint32_t exclusive)
 {
 	for (unsigned i = 0; i < room.registrations_n; i++) {
 		struct registration *one = &room.registrations[i];
@@ -132,7 +132,7 @@ static void wake_those(const struct mailbox *box, uint32_t key, uint32_t exclusi
 }
 
 /* As ep_poll_callback() and __wake_up_common(): all who share, then the first who sleeps. */
-void mailbox_wake(const struct mailbox *box, uint32_t key)
+void sim_socket_wake(const struct sim_socket *box, uint32_t key)
 {
 	wake_those(box, key, 0);
 	wake_those(box, key, EPOLLEXCLUSIVE);
@@ -146,16 +146,16 @@ static struct registration *registration_of(int ep, int fd)
 	return NULL;
 }
 
-static int mail_epoll_ctl(int ep, int op, int fd, struct epoll_event *event)
+static int sim_udp_epoll_ctl(int ep, int op, int fd, struct epoll_event *event)
 {
-	struct mailbox *box = box_at(fd);
+	struct sim_socket *box = box_at(fd);
 	struct registration *one = registration_of(ep, fd);
 	int error;
 
 	if (!box)
 		return room.before.epoll_ctl(ep, op, fd, event);
 	kernel.calls[KERNEL_epoll_ctl]++;
-	error = mailroom_fault(MAIL_WATCH, box);
+	error = sim_udp_fault(MAIL_WATCH, box);
 	/* What is to end has ended, as nobody looks whether it did: DEL fails for bugs only. */
 	if (error && op != EPOLL_CTL_DEL)
 		return refuse(error);
@@ -177,7 +177,7 @@ static int mail_epoll_ctl(int ep, int op, int fd, struct epoll_event *event)
 	EXPECT(room.registrations_n < FDS_MAX);
 	one = &room.registrations[room.registrations_n++];
 	*one = (struct registration){ep, fd, event->events | EPOLLERR | EPOLLHUP, event->data,
-				     (mailbox_poll(box) & (event->events | EPOLLERR)) != 0};
+				     (sim_socket_poll(box) & (event->events | EPOLLERR)) != 0};
 	return 0;
 }
 
@@ -191,7 +191,7 @@ static int collect(int ep, struct epoll_event *events, int max)
 
 		if (one->ep != ep || !one->queued)
 			continue;
-		now = mailbox_poll(box_at(one->fd)) & one->events;
+		now = sim_socket_poll(box_at(one->fd)) & one->events;
 		one->queued = now != 0; /* it stays in the list until it is found not to be ready */
 		if (now)
 			events[n++] = (struct epoll_event){.events = now, .data = one->data};
@@ -202,23 +202,23 @@ static int collect(int ep, struct epoll_event *events, int max)
 static bool alarm_rings(int timeout_ms)
 {
 	uint64_t end_us = kernel.now_us + (uint64_t)timeout_ms * 1000;
-	void (*rings)(void) = mailroom.alarm;
+	void (*rings)(void) = sim_udp.alarm;
 
-	if (!mailroom.alarm_us || (timeout_ms >= 0 && mailroom.alarm_us > end_us))
+	if (!sim_udp.alarm_us || (timeout_ms >= 0 && sim_udp.alarm_us > end_us))
 		return false;
-	if (kernel.now_us < mailroom.alarm_us)
-		kernel.now_us = mailroom.alarm_us;
-	mailroom.alarm_us = 0;
+	if (kernel.now_us < sim_udp.alarm_us)
+		kernel.now_us = sim_udp.alarm_us;
+	sim_udp.alarm_us = 0;
 	rings();
 	return true;
 }
 
-static int mail_epoll_wait(int ep, struct epoll_event *events, int max, int timeout_ms)
+static int sim_udp_epoll_wait(int ep, struct epoll_event *events, int max, int timeout_ms)
 {
 	uint64_t end_us = kernel.now_us + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * 1000;
-	int error = mailroom_fault(MAIL_WAIT, NULL), n, left_ms = timeout_ms;
+	int error = sim_udp_fault(MAIL_WAIT, NULL), n, left_ms = timeout_ms;
 
-	mailroom.wait_asked = timeout_ms;
+	sim_udp.wait_asked = timeout_ms;
 	if (error)
 		return refuse(error);
 	while (!(n = collect(ep, events, max)) && alarm_rings(left_ms))
@@ -238,8 +238,8 @@ static int mail_epoll_wait(int ep, struct epoll_event *events, int max, int time
 
 /* ---- sockets ---- */
 
-socklen_t mailbox_write_name(const struct mailbox *box, const struct place *place, void *name,
-			     socklen_t room_n)
+socklen_t sim_socket_write_name(const struct sim_socket *box, const struct place *place, void *name,
+				socklen_t room_n)
 {
 	struct sockaddr_in in4 = {.sin_family = AF_INET, .sin_port = htons(place->port)};
 	struct sockaddr_in6 in6 = {
@@ -251,7 +251,7 @@ socklen_t mailbox_write_name(const struct mailbox *box, const struct place *plac
 	return n;
 }
 
-struct place mailbox_read_name(const struct mailbox *box, const void *name, socklen_t n)
+struct place sim_socket_read_name(const struct sim_socket *box, const void *name, socklen_t n)
 {
 	struct sockaddr_in in4 = {0};
 	struct sockaddr_in6 in6 = {0};
@@ -271,10 +271,10 @@ struct place mailbox_read_name(const struct mailbox *box, const void *name, sock
 	return place;
 }
 
-static int mail_socket(int family, int type, int protocol)
+static int sim_udp_socket(int family, int type, int protocol)
 {
-	struct mailbox *box;
-	int error = mailroom_fault(MAIL_SOCKET, NULL);
+	struct sim_socket *box;
+	int error = sim_udp_fault(MAIL_SOCKET, NULL);
 
 	EXPECT(type == (SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC) && !protocol);
 	kernel.calls[KERNEL_socket]++;
@@ -282,12 +282,12 @@ static int mail_socket(int family, int type, int protocol)
 		return refuse(error);
 	box = calloc(1, sizeof *box);
 	EXPECT(box);
-	*box = (struct mailbox){
+	*box = (struct sim_socket){
 	    .family = family, .queue_max = 208 << 10, .send_max = SIZE_MAX, .segment_max = 65535};
 	return descriptor_for(box);
 }
 
-static bool *option_of(struct mailbox *box, int level, int name)
+static bool *option_of(struct sim_socket *box, int level, int name)
 {
 	if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY)
 		return &box->v6only;
@@ -304,16 +304,16 @@ static bool *option_of(struct mailbox *box, int level, int name)
 	return NULL;
 }
 
-static int mail_setsockopt(int fd, int level, int name, const void *value, socklen_t n)
+static int sim_udp_setsockopt(int fd, int level, int name, const void *value, socklen_t n)
 {
-	struct mailbox *box = mailbox_called(fd, KERNEL_setsockopt);
+	struct sim_socket *box = sim_socket_called(fd, KERNEL_setsockopt);
 	struct sys_filter_program program;
 	bool *option;
 	int number, error;
 
 	if (!box)
 		return room.before.setsockopt(fd, level, name, value, n);
-	error = mailroom_fault(MAIL_SET_OPTION, box);
+	error = sim_udp_fault(MAIL_SET_OPTION, box);
 	if (error)
 		return refuse(error);
 	if (level == SOL_SOCKET && name == SO_ATTACH_FILTER) {
@@ -340,15 +340,15 @@ static int mail_setsockopt(int fd, int level, int name, const void *value, sockl
 	return 0;
 }
 
-static int mail_getsockopt(int fd, int level, int name, void *value, socklen_t *n)
+static int sim_udp_getsockopt(int fd, int level, int name, void *value, socklen_t *n)
 {
-	struct mailbox *box = mailbox_called(fd, KERNEL_getsockopt);
+	struct sim_socket *box = sim_socket_called(fd, KERNEL_getsockopt);
 	uint32_t figures[SYS_MEMINFO_FIGURES] = {0};
 	int error, number;
 
 	if (!box)
 		return room.before.getsockopt(fd, level, name, value, n);
-	error = mailroom_fault(MAIL_GET_OPTION, box);
+	error = sim_udp_fault(MAIL_GET_OPTION, box);
 	if (error)
 		return refuse(error);
 	if (level == SOL_SOCKET && name == SYS_SO_MEMINFO) {
@@ -372,68 +372,68 @@ static int mail_getsockopt(int fd, int level, int name, void *value, socklen_t *
 
 /* Only asked to find out whether an address is one of a broadcast: here none is. */
 /* Nothing leaves, but a broadcast address tells itself apart. */
-static int mail_connect(int fd, const struct sockaddr *peer, socklen_t n)
+static int sim_udp_connect(int fd, const struct sockaddr *peer, socklen_t n)
 {
-	struct mailbox *box = mailbox_called(fd, KERNEL_connect);
-	struct place to = mailbox_read_name(box, peer, n);
+	struct sim_socket *box = sim_socket_called(fd, KERNEL_connect);
+	struct place to = sim_socket_read_name(box, peer, n);
 
-	return mailbox_is_broadcast(&to.address) ? refuse(EACCES) : 0;
+	return sim_socket_is_broadcast(&to.address) ? refuse(EACCES) : 0;
 }
 
-static int mail_bind(int fd, const struct sockaddr *address, socklen_t n)
+static int sim_udp_bind(int fd, const struct sockaddr *address, socklen_t n)
 {
-	struct mailbox *box = mailbox_called(fd, KERNEL_bind);
-	int error = mailroom_fault(MAIL_BIND, box);
+	struct sim_socket *box = sim_socket_called(fd, KERNEL_bind);
+	int error = sim_udp_fault(MAIL_BIND, box);
 
 	if (error)
 		return refuse(error);
-	box->here = mailbox_read_name(box, address, n);
+	box->here = sim_socket_read_name(box, address, n);
 	if (!box->here.port)
 		box->here.port = room.next_port++;
 	return 0;
 }
 
-static int mail_getsockname(int fd, struct sockaddr *address, socklen_t *n)
+static int sim_udp_getsockname(int fd, struct sockaddr *address, socklen_t *n)
 {
-	struct mailbox *box = mailbox_called(fd, KERNEL_getsockname);
-	int error = mailroom_fault(MAIL_NAME, box);
+	struct sim_socket *box = sim_socket_called(fd, KERNEL_getsockname);
+	int error = sim_udp_fault(MAIL_NAME, box);
 
 	if (error)
 		return refuse(error);
-	*n = mailbox_write_name(box, &box->here, address, *n);
+	*n = sim_socket_write_name(box, &box->here, address, *n);
 	return 0;
 }
 
-static int mail_close(int fd)
+static int sim_udp_close(int fd)
 {
-	struct mailbox *box = mailbox_called(fd, KERNEL_close);
+	struct sim_socket *box = sim_socket_called(fd, KERNEL_close);
 	int error;
 
 	if (!box)
 		return room.before.close(fd);
-	error = mailroom_fault(MAIL_CLOSE, box);
+	error = sim_udp_fault(MAIL_CLOSE, box);
 	for (unsigned i = 0; i < room.registrations_n; i++)
 		EXPECT_MSG(room.registrations[i].fd != fd, "closed while it is watched");
-	room.boxes[fd - MAILROOM_FD_FIRST] = NULL;
-	mailroom.descriptors--;
+	room.boxes[fd - SIM_UDP_FD_FIRST] = NULL;
+	sim_udp.descriptors--;
 	if (--box->holders == 0) {
 		while (box->first) {
-			struct letter *letter = box->first;
+			struct sim_datagram *sim_datagram = box->first;
 
-			box->first = letter->next;
-			free(letter);
+			box->first = sim_datagram->next;
+			free(sim_datagram);
 		}
 		free(box);
 	}
 	return error ? refuse(error) : 0; /* the descriptor is free, whatever close(2) says */
 }
 
-struct mailbox *mailbox_of(int fd)
+struct sim_socket *sim_socket_of(int fd)
 {
 	return box_at(fd);
 }
 
-int mailbox_dup(int fd)
+int sim_socket_dup(int fd)
 {
 	return descriptor_for(box_at(fd));
 }
@@ -444,55 +444,55 @@ int mailbox_dup(int fd)
 void *mmap(void *start, size_t n, int protection, int flags, int fd, off_t at)
 {
 	if (room.open) {
-		int error = mailroom_fault(MAIL_MAP, NULL);
+		int error = sim_udp_fault(MAIL_MAP, NULL);
 
 		if (error) {
 			errno = error;
 			return MAP_FAILED;
 		}
-		mailroom.mapped_bytes += n;
+		sim_udp.mapped_bytes += n;
 	}
 	/* The call gives an address, or -1, which is MAP_FAILED. */
 	return (void *)syscall(SYS_mmap, start, n, protection, flags, fd, at);
 }
 
-static int mail_munmap(void *start, size_t n)
+static int sim_udp_munmap(void *start, size_t n)
 {
-	mailroom.mapped_bytes -= n;
+	sim_udp.mapped_bytes -= n;
 	return room.before.munmap(start, n);
 }
 
 /* ---- the whole ---- */
 
-void mailroom_begin(void)
+void sim_udp_begin(void)
 {
 	memset(&room, 0, sizeof room);
-	mailroom = (struct mailroom){0};
+	sim_udp = (struct sim_udp){0};
 	room.before = sys_kernel;
 	room.next_port = 40000;
 	room.open = true;
-	sys_kernel.recvmmsg = mail_recvmmsg;
-	sys_kernel.recvmsg = mail_recvmsg;
-	sys_kernel.recvfrom = mail_recvfrom;
-	sys_kernel.sendmmsg = mail_sendmmsg;
-	sys_kernel.sendmsg = mail_sendmsg;
-	sys_kernel.sendto = mail_sendto;
-	sys_kernel.socket = mail_socket;
-	sys_kernel.bind = mail_bind;
-	sys_kernel.connect = mail_connect;
-	sys_kernel.getsockname = mail_getsockname;
-	sys_kernel.setsockopt = mail_setsockopt;
-	sys_kernel.getsockopt = mail_getsockopt;
-	sys_kernel.epoll_ctl = mail_epoll_ctl;
-	sys_kernel.epoll_wait = mail_epoll_wait;
-	sys_kernel.close = mail_close;
-	sys_kernel.munmap = mail_munmap;
+	sys_kernel.recvmmsg = sim_udp_recvmmsg;
+	sys_kernel.recvmsg = sim_udp_recvmsg;
+	sys_kernel.recvfrom = sim_udp_recvfrom;
+	sys_kernel.sendmmsg = sim_udp_sendmmsg;
+	sys_kernel.sendmsg = sim_udp_sendmsg;
+	sys_kernel.sendto = sim_udp_sendto;
+	sys_kernel.socket = sim_udp_socket;
+	sys_kernel.bind = sim_udp_bind;
+	sys_kernel.connect = sim_udp_connect;
+	sys_kernel.getsockname = sim_udp_getsockname;
+	sys_kernel.setsockopt = sim_udp_setsockopt;
+	sys_kernel.getsockopt = sim_udp_getsockopt;
+	sys_kernel.epoll_ctl = sim_udp_epoll_ctl;
+	sys_kernel.epoll_wait = sim_udp_epoll_wait;
+	sys_kernel.close = sim_udp_close;
+	sys_kernel.munmap = sim_udp_munmap;
 }
 
-void mailroom_end(void)
+void sim_udp_end(void)
 {
-	EXPECT(!mailroom.descriptors && !room.registrations_n);
-	EXPECT_MSG(!mailroom.mapped_bytes, "%zu bytes are mapped still", mailroom.mapped_bytes);
+	EXPECT(!sim_udp.descriptors && !room.registrations_n);
+	EXPECT_MSG(!sim_udp.mapped_bytes, "%zu bytes are mapped still", sim_udp.mapped_bytes);
 	sys_kernel = room.before;
 	room.open = false;
 }

@@ -1,11 +1,11 @@
 /*
- * mailroom: simulated sockets of datagrams, beside the simulated kernel of kernel.h.
+ * sim_udp: simulated sockets of datagrams, beside the simulated kernel of kernel.h.
  *
- * From mailroom_begin() on, which follows kernel_begin(), socket(2) makes mailboxes. Their
+ * From sim_udp_begin() on, which follows kernel_begin(), socket(2) makes mailboxes. Their
  * options, queues, trains (UDP_GRO, UDP_SEGMENT), drops, stored errors and epoll registrations
  * are as Linux has them, level-triggered ones only, and with the ready lists of several epolls:
  * of those that wait with EPOLLEXCLUSIVE, one sleeper is woken for a datagram. A send queue
- * keeps what it took until mailbox_drain(). Addresses are IPv6's, IPv4's mapped.
+ * keeps what it took until sim_socket_drain(). Addresses are IPv6's, IPv4's mapped.
  *
  * Each step of a call (each datagram of a batch, each option, each mapping) may be made to fail.
  * What it does not do: routes, fragments, connect(2), blocking calls.
@@ -17,20 +17,20 @@
 
 #include "tests/support/sim/kernel.h"
 
-#define MAILROOM_FD_FIRST 6000
+#define SIM_UDP_FD_FIRST 6000
 
 /* As kernel.h has it, and says what the test was at. */
 #undef EXPECT_MSG
 #define EXPECT_MSG(condition, ...)                                                                 \
 	do {                                                                                       \
 		if (__builtin_expect(!(condition), 0))                                             \
-			mailroom_failed(__FILE__, __LINE__, __VA_ARGS__);                          \
+			sim_udp_failed(__FILE__, __LINE__, __VA_ARGS__);                           \
 	} while (0)
-extern char mailroom_how[200]; /* what the test is at */
-_Noreturn void mailroom_failed(const char *file, int line, const char *format, ...)
+extern char sim_udp_how[200]; /* what the test is at */
+_Noreturn void sim_udp_failed(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-enum mail_step {
+enum sim_udp_step {
 	MAIL_RECEIVE,
 	MAIL_SEND,
 	MAIL_SET_OPTION,
@@ -50,8 +50,8 @@ struct place {
 	uint16_t port;
 };
 
-struct letter {
-	struct letter *next;
+struct sim_datagram {
+	struct sim_datagram *next;
 	struct place from;
 	struct in6_addr to;
 	unsigned interface;
@@ -63,12 +63,12 @@ struct letter {
 	unsigned char *bytes;
 };
 
-struct mailbox {
+struct sim_socket {
 	int family;
 	struct place here; /* address ::: every one */
 	bool v6only, reuseport, pktinfo4, pktinfo6, trains, counts_drops, filtered;
-	struct letter *first, *last;
-	size_t queue_bytes, queue_max; /* of letters; the one that passes it is the last */
+	struct sim_datagram *first, *last;
+	size_t queue_bytes, queue_max; /* of sim_datagrams; the one that passes it is the last */
 	uint32_t drops;
 	int error;	       /* what a call will say once, whatever it is about */
 	size_t owed, send_max; /* the send queue: nothing is taken where owed is at the max */
@@ -76,22 +76,22 @@ struct mailbox {
 	int train_error;       /* what every train is refused with */
 	int holders;	       /* descriptors */
 	size_t taken_n, sent_n;
-	/* A letter is read, or found to be spoilt (receiving is made to fail with EAGAIN, as it
-	 * does where the checksum is wrong: that is a drop); a datagram has left; one could not
+	/* A sim_datagram is read, or found to be spoilt (receiving is made to fail with EAGAIN, as
+	 * it does where the checksum is wrong: that is a drop); a datagram has left; one could not
 	 * (with what else is in the call's message). They may be NULL. */
-	void (*taken)(struct mailbox *box, const struct letter *letter);
-	void (*spoilt)(struct mailbox *box, const struct letter *letter);
-	void (*sent)(struct mailbox *box, const struct place *to, const struct in6_addr *from,
+	void (*taken)(struct sim_socket *box, const struct sim_datagram *sim_datagram);
+	void (*spoilt)(struct sim_socket *box, const struct sim_datagram *sim_datagram);
+	void (*sent)(struct sim_socket *box, const struct place *to, const struct in6_addr *from,
 		     const unsigned char *bytes, size_t n);
-	void (*refused)(struct mailbox *box, const struct place *to, const unsigned char *bytes,
+	void (*refused)(struct sim_socket *box, const struct place *to, const unsigned char *bytes,
 			size_t n, int error, bool train);
 	void *owner;
 };
 
-extern struct mailroom {
+extern struct sim_udp {
 	unsigned long steps[MAIL_STEPS];
 	/* Is asked before each: 0 or the error that it ends with. */
-	int (*fault)(enum mail_step step, struct mailbox *box);
+	int (*fault)(enum sim_udp_step step, struct sim_socket *box);
 	/* What happens at that time, unless it is 0: a wait that finds nothing passes it. */
 	uint64_t alarm_us;
 	void (*alarm)(void);
@@ -100,21 +100,21 @@ extern struct mailroom {
 	unsigned descriptors; /* of mailboxes, now */
 	unsigned long errors; /* that receiving calls ended with, but for EAGAIN */
 	unsigned long waits;  /* sending calls that ended with EAGAIN or for want of memory */
-} mailroom;
+} sim_udp;
 
-extern const char *const mail_step_names[MAIL_STEPS];
+extern const char *const sim_udp_step_names[MAIL_STEPS];
 
-void mailroom_begin(void);
-void mailroom_end(void); /* fails the test where a descriptor or a mapping is left */
+void sim_udp_begin(void);
+void sim_udp_end(void); /* fails the test where a descriptor or a mapping is left */
 
-struct mailbox *mailbox_of(int fd);
-int mailbox_dup(int fd); /* as another process has it */
+struct sim_socket *sim_socket_of(int fd);
+int sim_socket_dup(int fd); /* as another process has it */
 /* Comes in: false where the queue has no room. The bytes are copied. */
-bool mailbox_post(struct mailbox *box, const struct letter *letter);
+bool sim_socket_post(struct sim_socket *box, const struct sim_datagram *sim_datagram);
 /* So many bytes of what was taken to be sent have gone. */
-void mailbox_drain(struct mailbox *box, size_t n);
+void sim_socket_drain(struct sim_socket *box, size_t n);
 /* What ICMP brings: the next call on the socket fails with it. */
-void mailbox_fail(struct mailbox *box, int error);
+void sim_socket_fail(struct sim_socket *box, int error);
 
 static inline bool place_equal(const struct place *a, const struct place *b)
 {

@@ -1,4 +1,4 @@
-/* mailroom_parts: what sim_udp.c (descriptors, epoll, options) and sim_udp_traffic.c (what comes in
+/* sim_udp_parts: what sim_udp.c (descriptors, epoll, options) and sim_udp_traffic.c (what comes in
  * and goes out) have in common. */
 #ifndef TESTS_SUPPORT_SIM_SIM_UDP_PARTS_H
 #define TESTS_SUPPORT_SIM_SIM_UDP_PARTS_H
@@ -7,20 +7,20 @@
 
 /* ---- sim_udp.c ---- */
 
-/* The kernel that is asked of what is no mailbox. */
-const struct sys_kernel *mailroom_before(void);
-int mailroom_fault(enum mail_step step, struct mailbox *box);
-/* The mailbox of a descriptor, where it is one; then the call is counted. */
-struct mailbox *mailbox_called(int fd, enum kernel_call call);
+/* The kernel that is asked of what is no sim_socket. */
+const struct sys_kernel *sim_udp_before(void);
+int sim_udp_fault(enum sim_udp_step step, struct sim_socket *box);
+/* The sim_socket of a descriptor, where it is one; then the call is counted. */
+struct sim_socket *sim_socket_called(int fd, enum kernel_call call);
 /* key: what happened. */
-void mailbox_wake(const struct mailbox *box, uint32_t key);
-uint32_t mailbox_poll(const struct mailbox *box);
-socklen_t mailbox_write_name(const struct mailbox *box, const struct place *place, void *name,
-			     socklen_t room_n);
-struct place mailbox_read_name(const struct mailbox *box, const void *name, socklen_t n);
+void sim_socket_wake(const struct sim_socket *box, uint32_t key);
+uint32_t sim_socket_poll(const struct sim_socket *box);
+socklen_t sim_socket_write_name(const struct sim_socket *box, const struct place *place, void *name,
+				socklen_t room_n);
+struct place sim_socket_read_name(const struct sim_socket *box, const void *name, socklen_t n);
 
 /* The last of a network of IPv4 with 256 addresses, as all of them are here. */
-static inline bool mailbox_is_broadcast(const struct in6_addr *address)
+static inline bool sim_socket_is_broadcast(const struct in6_addr *address)
 {
 	return IN6_IS_ADDR_V4MAPPED(address) && address->s6_addr[12] < 224 &&
 	       address->s6_addr[15] == 255;
@@ -28,14 +28,14 @@ static inline bool mailbox_is_broadcast(const struct in6_addr *address)
 
 /* ---- sim_udp_traffic.c: the calls ---- */
 
-int mail_recvmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags,
-		  struct timespec *timeout);
-ssize_t mail_recvmsg(int fd, struct msghdr *message, int flags);
-ssize_t mail_recvfrom(int fd, void *bytes, size_t n, int flags, struct sockaddr *peer,
-		      socklen_t *peer_n);
-int mail_sendmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags);
-ssize_t mail_sendmsg(int fd, const struct msghdr *message, int flags);
-ssize_t mail_sendto(int fd, const void *bytes, size_t n, int flags, const struct sockaddr *peer,
-		    socklen_t peer_n);
+int sim_udp_recvmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags,
+		     struct timespec *timeout);
+ssize_t sim_udp_recvmsg(int fd, struct msghdr *message, int flags);
+ssize_t sim_udp_recvfrom(int fd, void *bytes, size_t n, int flags, struct sockaddr *peer,
+			 socklen_t *peer_n);
+int sim_udp_sendmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags);
+ssize_t sim_udp_sendmsg(int fd, const struct msghdr *message, int flags);
+ssize_t sim_udp_sendto(int fd, const void *bytes, size_t n, int flags, const struct sockaddr *peer,
+		       socklen_t peer_n);
 
 #endif

@@ -93,7 +93,7 @@ static bool matches(const struct book *book, const struct owed *owed, const unsi
 	return expected_bytes(book, owed, expected) == n && memcmp(expected, bytes, n) == 0;
 }
 
-static void on_sent(struct mailbox *box, const struct place *to, const struct in6_addr *from,
+static void on_sent(struct sim_socket *box, const struct place *to, const struct in6_addr *from,
 		    const unsigned char *bytes, size_t n)
 {
 	struct book *book = box->owner;
@@ -118,7 +118,7 @@ static void on_sent(struct mailbox *box, const struct place *to, const struct in
 	book->expected.sent_bytes += n;
 }
 
-static void on_refused(struct mailbox *box, const struct place *to, const unsigned char *bytes,
+static void on_refused(struct sim_socket *box, const struct place *to, const unsigned char *bytes,
 		       size_t n, int error, bool train)
 {
 	struct book *book = box->owner;
@@ -135,35 +135,37 @@ static void on_refused(struct mailbox *box, const struct place *to, const unsign
 		owed->refusals++;
 }
 
-static size_t datagrams_of(const struct letter *letter)
+static size_t datagrams_of(const struct sim_datagram *sim_datagram)
 {
-	return letter->segment ? (letter->n + letter->segment - 1) / letter->segment : 1;
+	return sim_datagram->segment
+		   ? (sim_datagram->n + sim_datagram->segment - 1) / sim_datagram->segment
+		   : 1;
 }
 
-static void on_taken(struct mailbox *box, const struct letter *letter)
+static void on_taken(struct sim_socket *box, const struct sim_datagram *sim_datagram)
 {
 	struct book *book = box->owner;
 	struct stats *expected = &book->expected;
-	size_t n = datagrams_of(letter);
+	size_t n = datagrams_of(sim_datagram);
 
 	expected->datagrams_received += n;
-	expected->received_bytes += letter->n < QUESTION_BYTES ? letter->n : QUESTION_BYTES;
-	expected->datagrams_from_low_ports += letter->tag == MAIL_LOW_PORT;
-	expected->datagrams_from_own_ports += letter->tag == MAIL_OWN_PORT;
-	expected->datagrams_to_many += letter->tag == MAIL_TO_MANY;
-	expected->datagrams_truncated += letter->tag == MAIL_TOO_LONG;
+	expected->received_bytes += sim_datagram->n < UDP_RX_BYTES ? sim_datagram->n : UDP_RX_BYTES;
+	expected->datagrams_from_low_ports += sim_datagram->tag == MAIL_LOW_PORT;
+	expected->datagrams_from_own_ports += sim_datagram->tag == MAIL_OWN_PORT;
+	expected->datagrams_to_many += sim_datagram->tag == MAIL_TO_MANY;
+	expected->datagrams_truncated += sim_datagram->tag == MAIL_TOO_LONG;
 	if (book->read)
 		book->read(book);
 }
 
 /* Nobody is owed what nobody could read. */
-static void on_spoilt(struct mailbox *box, const struct letter *letter)
+static void on_spoilt(struct sim_socket *box, const struct sim_datagram *sim_datagram)
 {
 	struct book *book = box->owner;
 	struct owed **at = &book->first;
 
 	while (*at) {
-		if ((*at)->serial - letter->serial < datagrams_of(letter))
+		if ((*at)->serial - sim_datagram->serial < datagrams_of(sim_datagram))
 			strike(book, at);
 		else
 			at = &(*at)->next;
@@ -172,18 +174,20 @@ static void on_spoilt(struct mailbox *box, const struct letter *letter)
 
 /* ---- what comes ---- */
 
-static void write_down(struct book *book, const struct letter *letter, size_t n, uint64_t serial)
+static void write_down(struct book *book, const struct sim_datagram *sim_datagram, size_t n,
+		       uint64_t serial)
 {
 	struct owed *owed = calloc(1, sizeof *owed);
 
 	EXPECT(owed);
-	*owed = (struct owed){.peer = letter->from, .here = letter->to, .n = n, .serial = serial};
+	*owed = (struct owed){
+	    .peer = sim_datagram->from, .here = sim_datagram->to, .n = n, .serial = serial};
 	*book->end = owed;
 	book->end = &owed->next;
 	book->owed_n++;
 }
 
-/* Peers are of the kinds that the mailbox can have, two of them at one address; empty datagrams
+/* Peers are of the kinds that the sim_socket can have, two of them at one address; empty datagrams
  * come each from one that is seen once only, as nothing tells one from another. */
 static struct place peer_of(const struct book *book, unsigned i, size_t n)
 {
@@ -206,7 +210,7 @@ static bool has_every_address(const struct book *book)
 	       (IN6_IS_ADDR_V4MAPPED(bound) && !bound->s6_addr[12]);
 }
 
-/* One of several addresses of ours, where the mailbox has them all. */
+/* One of several addresses of ours, where the sim_socket has them all. */
 static struct in6_addr here_of(const struct book *book, const struct place *peer, unsigned i)
 {
 	struct in6_addr ip6 = {
@@ -219,30 +223,30 @@ static struct in6_addr here_of(const struct book *book, const struct place *peer
 	return IN6_IS_ADDR_V4MAPPED(&peer->address) ? ip4(10, 0, 1, 1 + i % 3) : ip6;
 }
 
-static size_t post(struct book *book, struct letter *letter, size_t part)
+static size_t post(struct book *book, struct sim_datagram *sim_datagram, size_t part)
 {
 	static unsigned char bytes[BYTES_MAX];
 	size_t posted = 0, at = 0;
 
-	letter->bytes = bytes;
-	letter->serial = book->serial;
+	sim_datagram->bytes = bytes;
+	sim_datagram->serial = book->serial;
 	do {
-		size_t left = letter->n - at, n = part && part < left ? part : left;
+		size_t left = sim_datagram->n - at, n = part && part < left ? part : left;
 
-		EXPECT(letter->n <= sizeof bytes);
+		EXPECT(sim_datagram->n <= sizeof bytes);
 		fill(bytes + at, n, book->serial++);
 		at += n;
 		posted++;
-	} while (at < letter->n);
-	if (!mailbox_post(book->box, letter))
+	} while (at < sim_datagram->n);
+	if (!sim_socket_post(book->box, sim_datagram))
 		return 0;
-	if (letter->tag != MAIL_PLAIN || book->answer == ANSWER_NONE)
+	if (sim_datagram->tag != MAIL_PLAIN || book->answer == ANSWER_NONE)
 		return posted;
 	at = 0;
 	for (size_t i = 0; i < posted; i++) {
-		size_t left = letter->n - at, n = part && part < left ? part : left;
+		size_t left = sim_datagram->n - at, n = part && part < left ? part : left;
 
-		write_down(book, letter, n, letter->serial + i);
+		write_down(book, sim_datagram, n, sim_datagram->serial + i);
 		at += n;
 	}
 	return posted;
@@ -251,41 +255,43 @@ static size_t post(struct book *book, struct letter *letter, size_t part)
 size_t book_post(struct book *book, unsigned i, size_t n, size_t segment)
 {
 	unsigned who = i % BOOK_ASKS_ANOTHER;
-	struct letter letter = {.from = peer_of(book, who, n), .interface = 1 + who % 2, .n = n};
+	struct sim_datagram sim_datagram = {
+	    .from = peer_of(book, who, n), .interface = 1 + who % 2, .n = n};
 	size_t posted = 0;
 
-	letter.to = here_of(book, &letter.from, who + i / BOOK_ASKS_ANOTHER);
+	sim_datagram.to = here_of(book, &sim_datagram.from, who + i / BOOK_ASKS_ANOTHER);
 	if (!segment || segment >= n)
-		return post(book, &letter, 0);
+		return post(book, &sim_datagram, 0);
 	if (book->box->trains) {
-		letter.segment = segment;
-		return post(book, &letter, segment);
+		sim_datagram.segment = segment;
+		return post(book, &sim_datagram, segment);
 	}
-	for (size_t left = n; left; left -= letter.n) {
-		letter.n = left < segment ? left : segment;
-		posted += post(book, &letter, 0);
+	for (size_t left = n; left; left -= sim_datagram.n) {
+		sim_datagram.n = left < segment ? left : segment;
+		posted += post(book, &sim_datagram, 0);
 	}
 	return posted;
 }
 
 size_t book_post_tagged(struct book *book, int tag, size_t n)
 {
-	struct letter letter = {.from = peer_of(book, 2, 1), .interface = 1, .tag = tag, .n = n};
+	struct sim_datagram sim_datagram = {
+	    .from = peer_of(book, 2, 1), .interface = 1, .tag = tag, .n = n};
 
-	letter.to = here_of(book, &letter.from, 0);
+	sim_datagram.to = here_of(book, &sim_datagram.from, 0);
 	if (tag == MAIL_LOW_PORT)
-		letter.from.port = 7;
+		sim_datagram.from.port = 7;
 	if (tag == MAIL_OWN_PORT)
-		letter.from.port = OFFICE_OTHER;
+		sim_datagram.from.port = SIM_UDP_OTHER;
 	if (tag == MAIL_TOO_LONG)
-		letter.n = QUESTION_BYTES + 1;
+		sim_datagram.n = UDP_RX_BYTES + 1;
 	if (tag == MAIL_TO_MANY && has_every_address(book)) {
-		if (IN6_IS_ADDR_V4MAPPED(&letter.to))
-			letter.to = ip4(224, 0, 0, 1);
+		if (IN6_IS_ADDR_V4MAPPED(&sim_datagram.to))
+			sim_datagram.to = ip4(224, 0, 0, 1);
 		else
-			letter.to = (struct in6_addr){.s6_addr = {0xff, 2, [15] = 1}};
+			sim_datagram.to = (struct in6_addr){.s6_addr = {0xff, 2, [15] = 1}};
 	}
-	return post(book, &letter, 0);
+	return post(book, &sim_datagram, 0);
 }
 
 /* ---- books ---- */
@@ -304,24 +310,25 @@ void book_open(struct book *book, const char *text, enum answer answer)
 	book->fd = datagram_bind(&address, &options, &why);
 	EXPECT_MSG(book->fd >= 0, "%s: error %d", why, -book->fd);
 	EXPECT(address_port(&address));
-	book->box = mailbox_of(book->fd);
+	book->box = sim_socket_of(book->fd);
 	book->box->owner = book;
 	book->box->taken = on_taken;
 	book->box->spoilt = on_spoilt;
 	book->box->sent = on_sent;
 	book->box->refused = on_refused;
-	guard_add(&book->guard, &address);
-	guard_add(&book->guard, &other);
+	reflection_guard_add(&book->guard, &address);
+	reflection_guard_add(&book->guard, &other);
 }
 
-/* Those that wait in the mailbox are the last that were written down. */
+/* Those that wait in the sim_socket are the last that were written down. */
 size_t book_in_hand(const struct book *book)
 {
 	size_t waiting = 0;
 
-	for (const struct letter *letter = book->box->first; letter; letter = letter->next)
-		if (letter->tag == MAIL_PLAIN && book->answer != ANSWER_NONE)
-			waiting += datagrams_of(letter);
+	for (const struct sim_datagram *sim_datagram = book->box->first; sim_datagram;
+	     sim_datagram = sim_datagram->next)
+		if (sim_datagram->tag == MAIL_PLAIN && book->answer != ANSWER_NONE)
+			waiting += datagrams_of(sim_datagram);
 	EXPECT(waiting <= book->owed_n);
 	return book->owed_n - waiting;
 }
@@ -352,41 +359,42 @@ void book_close(struct book *book)
 	EXPECT(sys_close(book->fd) == 0);
 }
 
-/* ---- clerks and desks ---- */
+/* ---- workers and servers ---- */
 
-void clerk_open(struct clerk *clerk)
+void sim_udp_worker_open(struct sim_udp_worker *worker)
 {
-	memset(clerk, 0, sizeof *clerk);
-	EXPECT(loop_open(&clerk->loop, &clerk->stats, 0) == 0);
+	memset(worker, 0, sizeof *worker);
+	EXPECT(loop_open(&worker->loop, &worker->stats, 0) == 0);
 }
 
-void clerk_close(struct clerk *clerk)
+void sim_udp_worker_close(struct sim_udp_worker *worker)
 {
-	loop_close(&clerk->loop);
+	loop_close(&worker->loop);
 }
 
 static void on_gone(struct datagram_socket *socket)
 {
-	struct desk *desk = CONTAINER_OF(socket, struct desk, socket);
+	struct udp_server *server = CONTAINER_OF(socket, struct udp_server, socket);
 
-	EXPECT(!desk_is_open(desk));
-	desk->gone_n++;
+	EXPECT(!udp_server_is_open(server));
+	server->gone_n++;
 }
 
-int desk_open(struct desk *desk, struct clerk *clerk, struct book *book, bool shared)
+int udp_server_open(struct udp_server *server, struct sim_udp_worker *worker, struct book *book,
+		    bool shared)
 {
-	*desk = (struct desk){.clerk = clerk, .book = book};
-	desk->service = (struct datagram_service){
+	*server = (struct udp_server){.worker = worker, .book = book};
+	server->service = (struct datagram_service){
 	    .protocol = protocol_of(book->answer),
 	    .guard = &book->guard,
 	    .dropped = &book->dropped,
 	    .shared = shared,
 	};
-	return datagram_open(&desk->socket, &clerk->loop, mailbox_dup(book->fd), &desk->service,
-			     on_gone);
+	return datagram_open(&server->socket, &worker->loop, sim_socket_dup(book->fd),
+			     &server->service, on_gone);
 }
 
-void clerks_run(struct clerk *const *clerks, size_t n, uint32_t ms)
+void sim_udp_workers_run(struct sim_udp_worker *const *workers, size_t n, uint32_t ms)
 {
 	uint64_t end_us = kernel.now_us + (uint64_t)ms * 1000, last_us = 0;
 	unsigned passes = 0;
@@ -395,10 +403,10 @@ void clerks_run(struct clerk *const *clerks, size_t n, uint32_t ms)
 		bool busy = false;
 
 		for (size_t i = 0; i < n; i++) {
-			uint64_t turns = clerks[i]->stats.turns;
+			uint64_t turns = workers[i]->stats.turns;
 
-			loop_pass(&clerks[i]->loop, 0);
-			busy |= clerks[i]->stats.turns != turns;
+			loop_pass(&workers[i]->loop, 0);
+			busy |= workers[i]->stats.turns != turns;
 		}
 		if (last_us != kernel.now_us)
 			passes = 0;
@@ -412,29 +420,30 @@ void clerks_run(struct clerk *const *clerks, size_t n, uint32_t ms)
 	}
 }
 
-void clerk_run(struct clerk *clerk, uint32_t ms)
+void sim_udp_worker_run(struct sim_udp_worker *worker, uint32_t ms)
 {
-	clerks_run(&clerk, 1, ms);
+	sim_udp_workers_run(&worker, 1, ms);
 }
 
-void clerk_show_many(struct clerk *clerk, struct book *book)
+void sim_udp_worker_show_many(struct sim_udp_worker *worker, struct book *book)
 {
 	for (unsigned i = 0; !book->box->trains; i++) {
 		EXPECT(i < 50);
 		(void)book_post(book, i, 100, 0);
 		(void)book_post(book, i + 8, 100, 0);
-		loop_pass(&clerk->loop, 0);
+		loop_pass(&worker->loop, 0);
 	}
-	clerk_run(clerk, 1);
+	sim_udp_worker_run(worker, 1);
 }
 
-void clerks_expect(struct clerk *const *clerks, size_t n, struct book *const *books, size_t books_n)
+void sim_udp_workers_expect(struct sim_udp_worker *const *workers, size_t n,
+			    struct book *const *books, size_t books_n)
 {
 #define SAME(name)                                                                                 \
 	do {                                                                                       \
 		uint64_t is = 0, should = 0;                                                       \
 		for (size_t i = 0; i < n; i++)                                                     \
-			is += clerks[i]->stats.name;                                               \
+			is += workers[i]->stats.name;                                              \
 		for (size_t i = 0; i < books_n; i++)                                               \
 			should += books[i]->expected.name;                                         \
 		EXPECT_MSG(is == should, #name " is %llu, not %llu", (unsigned long long)is,       \
@@ -453,35 +462,35 @@ void clerks_expect(struct clerk *const *clerks, size_t n, struct book *const *bo
 	uint64_t errors = 0, waits = 0, dropped = 0, drops = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		errors += clerks[i]->stats.datagram_receive_errors;
-		waits += clerks[i]->stats.datagram_send_waits;
-		dropped += clerks[i]->stats.datagrams_dropped;
+		errors += workers[i]->stats.datagram_receive_errors;
+		waits += workers[i]->stats.datagram_send_waits;
+		dropped += workers[i]->stats.datagrams_dropped;
 	}
 	for (size_t i = 0; i < books_n; i++)
 		drops += books[i]->box->drops;
-	EXPECT_MSG(errors == mailroom.errors, "%llu errors counted, not %lu",
-		   (unsigned long long)errors, mailroom.errors);
-	EXPECT_MSG(waits <= mailroom.waits && !waits == !mailroom.waits, "%llu waits of %lu",
-		   (unsigned long long)waits, mailroom.waits);
+	EXPECT_MSG(errors == sim_udp.errors, "%llu errors counted, not %lu",
+		   (unsigned long long)errors, sim_udp.errors);
+	EXPECT_MSG(waits <= sim_udp.waits && !waits == !sim_udp.waits, "%llu waits of %lu",
+		   (unsigned long long)waits, sim_udp.waits);
 	EXPECT_MSG(dropped <= drops, "%llu drops counted of %llu", (unsigned long long)dropped,
 		   (unsigned long long)drops);
 }
 
-void clerk_expect(struct clerk *clerk, struct book *book)
+void sim_udp_worker_expect(struct sim_udp_worker *worker, struct book *book)
 {
-	clerks_expect(&clerk, 1, &book, 1);
+	sim_udp_workers_expect(&worker, 1, &book, 1);
 }
 
 /* ---- the whole ---- */
 
-void office_begin(void)
+void sim_udp_servers_begin(void)
 {
 	kernel_begin();
-	mailroom_begin();
+	sim_udp_begin();
 }
 
-void office_end(void)
+void sim_udp_servers_end(void)
 {
-	mailroom_end();
+	sim_udp_end();
 	kernel_end();
 }

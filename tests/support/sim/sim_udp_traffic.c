@@ -7,37 +7,37 @@
 
 /* ---- coming in ---- */
 
-bool mailbox_post(struct mailbox *box, const struct letter *letter)
+bool sim_socket_post(struct sim_socket *box, const struct sim_datagram *sim_datagram)
 {
-	struct letter *mine;
+	struct sim_datagram *mine;
 
 	if (box->filtered || box->queue_bytes >= box->queue_max) {
 		box->drops++;
 		return false;
 	}
-	EXPECT(!letter->segment || box->trains);
-	mine = malloc(sizeof *mine + letter->n);
+	EXPECT(!sim_datagram->segment || box->trains);
+	mine = malloc(sizeof *mine + sim_datagram->n);
 	EXPECT(mine);
-	*mine = *letter;
+	*mine = *sim_datagram;
 	mine->next = NULL;
 	mine->drops = box->drops;
 	mine->bytes = (unsigned char *)(mine + 1);
-	if (letter->n)
-		memcpy(mine->bytes, letter->bytes, letter->n);
+	if (sim_datagram->n)
+		memcpy(mine->bytes, sim_datagram->bytes, sim_datagram->n);
 	if (box->last)
 		box->last->next = mine;
 	else
 		box->first = mine;
 	box->last = mine;
 	box->queue_bytes += mine->n + DATAGRAM_OVERHEAD;
-	mailbox_wake(box, EPOLLIN);
+	sim_socket_wake(box, EPOLLIN);
 	return true;
 }
 
-void mailbox_fail(struct mailbox *box, int error)
+void sim_socket_fail(struct sim_socket *box, int error)
 {
 	box->error = error;
-	mailbox_wake(box, EPOLLERR);
+	sim_socket_wake(box, EPOLLERR);
 }
 
 static void put_control(struct msghdr *message, size_t *used, int level, int type, const void *data,
@@ -57,22 +57,23 @@ static void put_control(struct msghdr *message, size_t *used, int level, int typ
 }
 
 /* In the order of udp_recvmsg() and udpv6_recvmsg(). */
-static void write_controls(const struct mailbox *box, const struct letter *letter,
+static void write_controls(const struct sim_socket *box, const struct sim_datagram *sim_datagram,
 			   struct msghdr *message)
 {
-	bool is4 = IN6_IS_ADDR_V4MAPPED(&letter->to), many4;
-	struct in_pktinfo info4 = {.ipi_ifindex = (int)letter->interface};
-	struct in6_pktinfo info6 = {letter->to, letter->interface};
-	int segment = (int)letter->segment;
+	bool is4 = IN6_IS_ADDR_V4MAPPED(&sim_datagram->to), many4;
+	struct in_pktinfo info4 = {.ipi_ifindex = (int)sim_datagram->interface};
+	struct in6_pktinfo info6 = {sim_datagram->to, sim_datagram->interface};
+	int segment = (int)sim_datagram->segment;
 	size_t used = 0;
 
-	many4 = is4 && (letter->to.s6_addr[12] >= 224 || mailbox_is_broadcast(&letter->to));
-	memcpy(&info4.ipi_addr, letter->to.s6_addr + 12, 4);
+	many4 = is4 &&
+		(sim_datagram->to.s6_addr[12] >= 224 || sim_socket_is_broadcast(&sim_datagram->to));
+	memcpy(&info4.ipi_addr, sim_datagram->to.s6_addr + 12, 4);
 	info4.ipi_spec_dst.s_addr = many4 ? htonl(0x0a0000fe) : info4.ipi_addr.s_addr;
-	if (box->counts_drops && letter->drops)
-		put_control(message, &used, SOL_SOCKET, SO_RXQ_OVFL, &letter->drops,
-			    sizeof letter->drops);
-	if (letter->segment)
+	if (box->counts_drops && sim_datagram->drops)
+		put_control(message, &used, SOL_SOCKET, SO_RXQ_OVFL, &sim_datagram->drops,
+			    sizeof sim_datagram->drops);
+	if (sim_datagram->segment)
 		put_control(message, &used, SYS_UDP, SYS_UDP_GRO, &segment, sizeof segment);
 	if (box->pktinfo6)
 		put_control(message, &used, IPPROTO_IPV6, IPV6_PKTINFO, &info6, sizeof info6);
@@ -81,29 +82,29 @@ static void write_controls(const struct mailbox *box, const struct letter *lette
 	message->msg_controllen = (socklen_t)used;
 }
 
-static void unlink_first(struct mailbox *box)
+static void unlink_first(struct sim_socket *box)
 {
-	struct letter *letter = box->first;
+	struct sim_datagram *sim_datagram = box->first;
 
-	box->first = letter->next;
+	box->first = sim_datagram->next;
 	if (!box->first)
 		box->last = NULL;
-	box->queue_bytes -= letter->n + DATAGRAM_OVERHEAD;
+	box->queue_bytes -= sim_datagram->n + DATAGRAM_OVERHEAD;
 }
 
-static void spoil(struct mailbox *box, struct letter *letter)
+static void spoil(struct sim_socket *box, struct sim_datagram *sim_datagram)
 {
 	unlink_first(box);
 	box->drops++;
 	if (box->spoilt)
-		box->spoilt(box, letter);
-	free(letter);
+		box->spoilt(box, sim_datagram);
+	free(sim_datagram);
 }
 
-/* One letter. Its length, whatever there is room for, or -errno. */
-static ssize_t receive(struct mailbox *box, struct msghdr *message, int flags)
+/* One sim_datagram. Its length, whatever there is room for, or -errno. */
+static ssize_t receive(struct sim_socket *box, struct msghdr *message, int flags)
 {
-	struct letter *letter = box->first;
+	struct sim_datagram *sim_datagram = box->first;
 	struct iovec *span = message->msg_iov;
 	int error = box->error;
 	size_t n;
@@ -111,27 +112,27 @@ static ssize_t receive(struct mailbox *box, struct msghdr *message, int flags)
 	EXPECT(flags & MSG_DONTWAIT && message->msg_iovlen == 1);
 	box->error = 0;
 	if (!error)
-		error = mailroom_fault(MAIL_RECEIVE, box);
-	if (error == EAGAIN && letter)
-		spoil(box, letter);
-	if (!error && !letter)
+		error = sim_udp_fault(MAIL_RECEIVE, box);
+	if (error == EAGAIN && sim_datagram)
+		spoil(box, sim_datagram);
+	if (!error && !sim_datagram)
 		error = EAGAIN;
 	if (error)
 		return -error;
-	n = letter->n < span->iov_len ? letter->n : span->iov_len;
+	n = sim_datagram->n < span->iov_len ? sim_datagram->n : span->iov_len;
 	if (n)
-		memcpy(span->iov_base, letter->bytes, n);
-	message->msg_flags = letter->n > n ? MSG_TRUNC : 0;
-	message->msg_namelen =
-	    mailbox_write_name(box, &letter->from, message->msg_name, message->msg_namelen);
-	write_controls(box, letter, message);
+		memcpy(span->iov_base, sim_datagram->bytes, n);
+	message->msg_flags = sim_datagram->n > n ? MSG_TRUNC : 0;
+	message->msg_namelen = sim_socket_write_name(box, &sim_datagram->from, message->msg_name,
+						     message->msg_namelen);
+	write_controls(box, sim_datagram, message);
 	unlink_first(box);
 	box->taken_n++;
 	if (box->taken)
-		box->taken(box, letter);
+		box->taken(box, sim_datagram);
 	if (flags & MSG_TRUNC)
-		n = letter->n;
-	free(letter);
+		n = sim_datagram->n;
+	free(sim_datagram);
 	return (ssize_t)n;
 }
 
@@ -145,14 +146,14 @@ static ssize_t answer_received(ssize_t n)
 {
 	if (n >= 0)
 		return n;
-	mailroom.errors += n != -EAGAIN;
+	sim_udp.errors += n != -EAGAIN;
 	return refuse((int)-n);
 }
 
-int mail_recvmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags,
-		  struct timespec *timeout)
+int sim_udp_recvmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags,
+		     struct timespec *timeout)
 {
-	struct mailbox *box = mailbox_called(fd, KERNEL_recvmmsg);
+	struct sim_socket *box = sim_socket_called(fd, KERNEL_recvmmsg);
 	unsigned done = 0;
 	ssize_t bytes = 0;
 
@@ -162,22 +163,22 @@ int mail_recvmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags,
 	if (!done)
 		return (int)answer_received(bytes);
 	if (bytes < 0 && bytes != -EAGAIN) /* for the next call, as do_recvmmsg() has it */
-		mailbox_fail(box, (int)-bytes);
+		sim_socket_fail(box, (int)-bytes);
 	return (int)done;
 }
 
-ssize_t mail_recvmsg(int fd, struct msghdr *message, int flags)
+ssize_t sim_udp_recvmsg(int fd, struct msghdr *message, int flags)
 {
-	struct mailbox *box = mailbox_called(fd, KERNEL_recvmsg);
+	struct sim_socket *box = sim_socket_called(fd, KERNEL_recvmsg);
 
 	return box ? answer_received(receive(box, message, flags))
-		   : mailroom_before()->recvmsg(fd, message, flags);
+		   : sim_udp_before()->recvmsg(fd, message, flags);
 }
 
-ssize_t mail_recvfrom(int fd, void *bytes, size_t n, int flags, struct sockaddr *peer,
-		      socklen_t *peer_n)
+ssize_t sim_udp_recvfrom(int fd, void *bytes, size_t n, int flags, struct sockaddr *peer,
+			 socklen_t *peer_n)
 {
-	struct mailbox *box = mailbox_called(fd, KERNEL_recvfrom);
+	struct sim_socket *box = sim_socket_called(fd, KERNEL_recvfrom);
 	struct iovec span = {bytes, n};
 	struct msghdr message = {
 	    .msg_name = peer, .msg_namelen = *peer_n, .msg_iov = &span, .msg_iovlen = 1};
@@ -197,7 +198,8 @@ struct parcel { /* what a message asks for */
 	unsigned char bytes[1 << 17];
 };
 
-static void read_controls(const struct mailbox *box, struct msghdr *message, struct parcel *parcel)
+static void read_controls(const struct sim_socket *box, struct msghdr *message,
+			  struct parcel *parcel)
 {
 	bool is4 = IN6_IS_ADDR_V4MAPPED(&parcel->to.address);
 	unsigned char *at = message->msg_control, *end = at + message->msg_controllen;
@@ -240,13 +242,13 @@ static void read_controls(const struct mailbox *box, struct msghdr *message, str
 	}
 }
 
-static void read_parcel(const struct mailbox *box, const struct msghdr *message,
+static void read_parcel(const struct sim_socket *box, const struct msghdr *message,
 			struct parcel *parcel)
 {
 	struct msghdr copy = *message;
 
 	parcel->segment = parcel->n = 0;
-	parcel->to = mailbox_read_name(box, message->msg_name, message->msg_namelen);
+	parcel->to = sim_socket_read_name(box, message->msg_name, message->msg_namelen);
 	EXPECT(parcel->to.port);
 	read_controls(box, &copy, parcel);
 	EXPECT((size_t)message->msg_iovlen <= 1024); /* IOV_MAX */
@@ -263,7 +265,7 @@ static void read_parcel(const struct mailbox *box, const struct msghdr *message,
 }
 
 /* What the kernel says of it by itself. */
-static int judge(const struct mailbox *box, const struct parcel *parcel)
+static int judge(const struct sim_socket *box, const struct parcel *parcel)
 {
 	if (box->owed >= box->send_max)
 		return EAGAIN;
@@ -276,10 +278,11 @@ static int judge(const struct mailbox *box, const struct parcel *parcel)
 	return box->train_error;
 }
 
-typedef void each_segment(struct mailbox *box, const struct parcel *parcel, size_t at, size_t n,
+typedef void each_segment(struct sim_socket *box, const struct parcel *parcel, size_t at, size_t n,
 			  int error);
 
-static void leave(struct mailbox *box, const struct parcel *parcel, size_t at, size_t n, int error)
+static void leave(struct sim_socket *box, const struct parcel *parcel, size_t at, size_t n,
+		  int error)
 {
 	(void)error;
 	box->sent_n++;
@@ -287,13 +290,14 @@ static void leave(struct mailbox *box, const struct parcel *parcel, size_t at, s
 		box->sent(box, &parcel->to, &parcel->from, parcel->bytes + at, n);
 }
 
-static void stay(struct mailbox *box, const struct parcel *parcel, size_t at, size_t n, int error)
+static void stay(struct sim_socket *box, const struct parcel *parcel, size_t at, size_t n,
+		 int error)
 {
 	if (box->refused)
 		box->refused(box, &parcel->to, parcel->bytes + at, n, error, parcel->segment > 0);
 }
 
-static void cut(struct mailbox *box, const struct parcel *parcel, int error, each_segment *each)
+static void cut(struct sim_socket *box, const struct parcel *parcel, int error, each_segment *each)
 {
 	size_t at = 0;
 
@@ -306,7 +310,7 @@ static void cut(struct mailbox *box, const struct parcel *parcel, int error, eac
 	} while (at < parcel->n);
 }
 
-static ssize_t send_one(struct mailbox *box, const struct msghdr *message, int flags)
+static ssize_t send_one(struct sim_socket *box, const struct msghdr *message, int flags)
 {
 	static struct parcel parcel;
 	int error = box->error;
@@ -316,7 +320,7 @@ static ssize_t send_one(struct mailbox *box, const struct msghdr *message, int f
 	box->error = 0;
 	if (error)
 		return -error; /* no word of this one */
-	error = mailroom_fault(MAIL_SEND, box);
+	error = sim_udp_fault(MAIL_SEND, box);
 	if (!error)
 		error = judge(box, &parcel);
 	if (error && error != EAGAIN)
@@ -333,13 +337,13 @@ static ssize_t answer_sent(ssize_t n)
 {
 	if (n >= 0)
 		return n;
-	mailroom.waits += n == -EAGAIN || n == -EINTR || n == -ENOBUFS || n == -ENOMEM;
+	sim_udp.waits += n == -EAGAIN || n == -EINTR || n == -ENOBUFS || n == -ENOMEM;
 	return refuse((int)-n);
 }
 
-int mail_sendmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags)
+int sim_udp_sendmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags)
 {
-	struct mailbox *box = mailbox_called(fd, KERNEL_sendmmsg);
+	struct sim_socket *box = sim_socket_called(fd, KERNEL_sendmmsg);
 	unsigned done = 0;
 	ssize_t bytes = 0;
 
@@ -350,16 +354,16 @@ int mail_sendmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags)
 	return done ? (int)done : (int)answer_sent(bytes);
 }
 
-ssize_t mail_sendmsg(int fd, const struct msghdr *message, int flags)
+ssize_t sim_udp_sendmsg(int fd, const struct msghdr *message, int flags)
 {
-	struct mailbox *box = mailbox_called(fd, KERNEL_sendmsg);
+	struct sim_socket *box = sim_socket_called(fd, KERNEL_sendmsg);
 
 	return box ? answer_sent(send_one(box, message, flags))
-		   : mailroom_before()->sendmsg(fd, message, flags);
+		   : sim_udp_before()->sendmsg(fd, message, flags);
 }
 
-ssize_t mail_sendto(int fd, const void *bytes, size_t n, int flags, const struct sockaddr *peer,
-		    socklen_t peer_n)
+ssize_t sim_udp_sendto(int fd, const void *bytes, size_t n, int flags, const struct sockaddr *peer,
+		       socklen_t peer_n)
 {
 	struct iovec span = {(void *)(uintptr_t)bytes, n};
 	struct msghdr message = {.msg_name = (void *)(uintptr_t)peer,
@@ -367,12 +371,12 @@ ssize_t mail_sendto(int fd, const void *bytes, size_t n, int flags, const struct
 				 .msg_iov = &span,
 				 .msg_iovlen = 1};
 
-	return answer_sent(send_one(mailbox_called(fd, KERNEL_sendto), &message, flags));
+	return answer_sent(send_one(sim_socket_called(fd, KERNEL_sendto), &message, flags));
 }
 
-void mailbox_drain(struct mailbox *box, size_t n)
+void sim_socket_drain(struct sim_socket *box, size_t n)
 {
 	box->owed -= n < box->owed ? n : box->owed;
-	if (mailbox_poll(box) & EPOLLOUT)
-		mailbox_wake(box, EPOLLOUT);
+	if (sim_socket_poll(box) & EPOLLOUT)
+		sim_socket_wake(box, EPOLLOUT);
 }
