@@ -115,7 +115,9 @@ static void is_replaced(struct server *server, struct load_process *load, pid_t 
 	(void)fflush(stdout);
 	ck_assert_uint_ge(took, 1400);
 	ck_assert_uint_gt(figures.ended + figures.reset, 0);
-	ck_assert_uint_le(figures.ended + figures.reset, server_stat(server, "closed_worker_died"));
+	/* It may have been stopped between accept4() and the instruction that counts: one more. */
+	ck_assert_uint_le(figures.ended + figures.reset,
+			  server_stat(server, "closed_worker_died") + 1);
 	figures.ended = figures.reset = 0;
 	load_process_is_well(&figures);
 	ck_assert_uint_eq(server_log_count(server, SILENT), 1);
@@ -222,7 +224,9 @@ START_TEST(one_that_is_stopped_does_not_hold_a_reload_up)
 	steer_settle(server, 2);
 	load_process_wait(load, 200, 50);
 	figures = load_process_end(load);
-	ck_assert_uint_le(figures.ended + figures.reset, server_stat(server, "closed_worker_died"));
+	/* It may have been stopped between accept4() and the instruction that counts: one more. */
+	ck_assert_uint_le(figures.ended + figures.reset,
+			  server_stat(server, "closed_worker_died") + 1);
 	figures.ended = figures.reset = 0;
 	load_process_is_well(&figures);
 	steer_stop(server);
