@@ -25,14 +25,15 @@ enum ipc_kind {
 	/* to the worker: */
 	IPC_SERVE,	 /* it was staged: it begins */
 	IPC_CONNECTIONS, /* a batch, order, of count descriptors of this listener beside it */
-	IPC_MOVE_OUT,	 /* give count connections over the lane that is beside it */
-	IPC_MOVE_IN,	 /* take what comes over the lane beside it: count, with `left` chunks */
-	IPC_EMPTY,	 /* nobody reads there after it: take in who waits; count: if they fit */
-	IPC_RETIRE,	 /* all other listeners are its successors' */
-	IPC_LEAVE,	 /* drain what is left and end; weir goes on */
-	IPC_DRAIN,	 /* weir ends: end gracefully; connections may still follow */
-	IPC_LAST,	 /* none follows any more */
-	IPC_DOORBELLS,	 /* those of the seats from `count` on are beside it */
+	IPC_MOVE_OUT,	 /* give count connections over the move channel beside it */
+	IPC_MOVE_IN,   /* take what comes over the move channel beside it: count, with `left` chunks
+			*/
+	IPC_EMPTY,     /* nobody reads there after it: take in who waits; count: if they fit */
+	IPC_RETIRE,    /* all other listeners are its successors' */
+	IPC_LEAVE,     /* drain what is left and end; weir goes on */
+	IPC_DRAIN,     /* weir ends: end gracefully; connections may still follow */
+	IPC_LAST,      /* none follows any more */
+	IPC_DOORBELLS, /* those of the seats from `count` on are beside it */
 };
 
 struct ipc_message {

@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "reactor/base/sys.h"
-#include "worker/config/config.h"
+#include "worker/config/value.h"
 
 static bool failed_for_now;
 

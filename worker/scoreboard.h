@@ -46,7 +46,7 @@ struct scoreboard_head {
 struct scoreboard {
 	struct scoreboard_head head;
 	_Alignas(64) struct scoreboard_seat seats[SEATS_MAX];
-	/* What was counted on boards of other versions, of which this one knows the name: only
+	/* What was counted on scoreboards of other versions, of which this one knows the name: only
 	 * masters write here (master/metrics/carried_counters.h). */
 	_Alignas(64) struct stats carried[SEATS_MAX];
 };

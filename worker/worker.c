@@ -203,7 +203,7 @@ static void tell_master(const struct ipc_message *message)
 	int error = seqpacket_send(&worker.channel, message, sizeof *message, NULL, 0);
 
 	/* If the master is gone, the channel's end tells. More is never kept than is said in one
-	 * turn of each lane, and of the channel. */
+	 * turn of each move channel, and of the channel to the master. */
 	CHECK(error != -ENOBUFS);
 }
 
@@ -220,7 +220,7 @@ static const struct move_owner move_owner = {
     .gave = gave,
 };
 
-static void take_move_channel(int lane, const struct ipc_message *message)
+static void take_move_channel(int move_channel, const struct ipc_message *message)
 {
 	struct conn_promise expected = {.connections = message->count, .chunks = message->left};
 	struct service *services[LISTENERS_MAX];
@@ -229,7 +229,7 @@ static void take_move_channel(int lane, const struct ipc_message *message)
 	EACH_LISTENER(listener)
 	if (listener->service.protocol)
 		services[n++] = &listener->service;
-	migrate_in(&worker.migration, lane, services, n, expected);
+	migrate_in(&worker.migration, move_channel, services, n, expected);
 }
 
 /* Whoever comes from now on is for our successor, but for those that it does not serve. */
@@ -305,7 +305,7 @@ static int take_descriptor(int *fds, size_t n)
 
 static void take_message(const struct ipc_message *message, int *fds, size_t n)
 {
-	int lane;
+	int move_channel;
 
 	switch (message->kind) {
 	case IPC_CONNECTIONS:
@@ -328,16 +328,17 @@ static void take_message(const struct ipc_message *message, int *fds, size_t n)
 		drain_alone(worker.retiring ? "these can't be moved" : "signal");
 		break;
 	case IPC_MOVE_OUT:
-		lane = take_descriptor(fds, n);
-		if (lane >= 0)
-			migrate_out(&worker.migration, lane, message->order, message->count);
+		move_channel = take_descriptor(fds, n);
+		if (move_channel >= 0)
+			migrate_out(&worker.migration, move_channel, message->order,
+				    message->count);
 		else
 			gave(message->order, 0, MOVE_BROKEN);
 		break;
 	case IPC_MOVE_IN:
-		lane = take_descriptor(fds, n);
-		if (lane >= 0)
-			take_move_channel(lane, message);
+		move_channel = take_descriptor(fds, n);
+		if (move_channel >= 0)
+			take_move_channel(move_channel, message);
 		break;
 	case IPC_DOORBELLS:
 		take_doorbells(message->count, fds, n);

@@ -3,6 +3,7 @@
  *
  *     http_parse.c       fields and what they say together, chunks, trailers
  *     http_parse_line.c  method, target and version
+ *     http_classes.c     which bytes may stand where
  *
  * A step reads one thing, from left to right. It takes where that begins and gives where it
  * ended; or NULL, the verdict then being minus a status, or 0 where bytes are missing. It looks

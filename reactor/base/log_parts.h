@@ -1,17 +1,32 @@
 /*
  * log_parts: what the files of log share, and nobody else may use.
  *
- *     log.c          the form of a line
- *     log_repeats.c  the same line, again and again
  *     log_sink.c     stderr, which nobody may be made to wait for
+ *     log_line.c     the form of a line
+ *     log_repeats.c  the same line, again and again
+ *     log.c          what is logged at all, and by whom
+ *
+ * A file calls those above it only.
  */
 #ifndef REACTOR_BASE_LOG_PARTS_H
 #define REACTOR_BASE_LOG_PARTS_H
 
 #include "reactor/base/log.h"
 
-/* log.c: writes a line whose message and fields were composed. repeated: how often it had come
- * since it was written; 0: it had not. */
+/* Of this process. */
+extern struct log_state {
+	enum log_level level;
+	enum log_format format;
+	uint64_t dropped, dropped_told;
+	char name[32];
+} log_state;
+
+/* log_line.c: the message and the fields, without what stands before them; how many bytes that is.
+ * Room for the rest of the line is left. */
+size_t log_body(char body[LOG_LINE_BYTES], const char *message, const struct log_field *fields,
+		size_t n);
+/* Writes a line with this body. repeated: how often it has come since it was last written, if
+ * that is above 0. */
 void log_say(enum log_level level, const char *body, size_t n, uint64_t repeated);
 
 /* log_repeats.c: was it written less than a second ago? Then it is counted, and said later. Else

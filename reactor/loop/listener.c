@@ -26,7 +26,7 @@ void listener_init(struct listener *listener, int fd, const struct listener_owne
 		   struct stats *stats)
 {
 	*listener = (struct listener){
-	    .owner = owner, .stats = stats, .batch = 1, .spare = -1, .harvest = UINT64_MAX};
+	    .owner = owner, .stats = stats, .batch = 1, .spare = -1, .poll_number = UINT64_MAX};
 	source_init(&listener->source, fd, listener_turn);
 	listener->source.want = SOURCE_IN;
 }
@@ -150,14 +150,14 @@ static enum outcome listener_take_some(struct listener *listener, unsigned max)
 static void listener_adapt(struct loop *loop, struct listener *listener, enum outcome outcome)
 {
 	unsigned max = listener->shared ? LISTENER_SHARED_BATCH_MAX : LISTENER_BATCH_MAX;
-	bool again = loop->stats->harvests == listener->harvest + 1 &&
+	bool again = loop->stats->harvests == listener->poll_number + 1 &&
 		     loop->now_us - listener->took_us < LISTENER_STORM_US;
 
 	if (outcome != TOOK)
 		listener->batch = 1;
 	else if (again && listener->batch * 2u <= max)
 		listener->batch = (uint16_t)(listener->batch * 2);
-	listener->harvest = outcome == TOOK ? loop->stats->harvests : UINT64_MAX;
+	listener->poll_number = outcome == TOOK ? loop->stats->harvests : UINT64_MAX;
 	listener->took_us = loop->now_us;
 }
 

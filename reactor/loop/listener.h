@@ -40,8 +40,8 @@ struct listener {
 	struct source source;
 	const struct listener_owner *owner;
 	struct stats *stats;
-	uint64_t harvest, took_us; /* of the last turn that took some */
-	int spare;		   /* a descriptor kept for turning peers away; -1: none */
+	uint64_t poll_number, took_us; /* of the last turn that took some */
+	int spare;		       /* a descriptor kept for turning peers away; -1: none */
 	uint16_t batch, since_renewal;
 	bool shared; /* with other processes' epoll: EPOLLEXCLUSIVE */
 	bool reject; /* where there is no room: accept and close, instead of waiting */

@@ -70,7 +70,7 @@ static void loop_count_time(struct loop *loop, bool turns)
 	STATS_ADD(stats, lag[lag_of(took_us)], 1);
 }
 
-/* Those that are queued now; what they poke comes in the next pass, after a harvest. */
+/* Those that are queued now; what they wake comes in the next pass, after a poll. */
 static void loop_turns(struct loop *loop)
 {
 	struct source *source = loop->first;
@@ -86,7 +86,7 @@ static void loop_turns(struct loop *loop)
 	}
 }
 
-/* ---- harvest ---- */
+/* ---- poll ---- */
 
 static uint8_t ready_of(uint32_t events)
 {

@@ -1,15 +1,15 @@
 /*
- * loop: harvest, then take turns.
+ * loop: poll, then take turns.
  *
- * A pass reads all of epoll's events into ready bits, turns passed deadlines into ready
- * bits, and then gives each queued source one bounded turn. No turn runs while events are
- * read. What a source wants is a flag, not a system call:
+ * A pass reads all of epoll's events into ready bits, turns passed deadlines into ready bits, and
+ * then gives each queued source one bounded turn. No turn runs while events are read. What a
+ * source wants is a flag, not a system call:
  *
  *     a source is queued  <=>  (ready & (want | SOURCE_ALWAYS)) != 0, until its turn comes
  *
- * One loop for each process, made after fork. It owns the epoll descriptor and borrows the
- * sources: whoever owns one takes it out (loop_remove) before its memory goes, or frees it
- * in its own turn. A source must not be freed while it is queued.
+ * One loop for each process, made after fork. It owns the epoll descriptor and borrows the sources:
+ * whoever owns one takes it out (loop_remove) before its memory goes, or frees it in its own turn.
+ * A source must not be freed while it is queued.
  */
 #ifndef REACTOR_LOOP_LOOP_H
 #define REACTOR_LOOP_LOOP_H
@@ -40,7 +40,7 @@ struct source {
 	source_turn *turn;
 	struct source *next_turn;
 	struct deadline deadline;
-	int fd; /* -1: a deadline, or pokes, only */
+	int fd; /* -1: it has a deadline, or is woken, only */
 	uint8_t ready, want;
 	bool queued : 1, watches_out : 1;
 };
@@ -80,11 +80,11 @@ int loop_rewatch(struct loop *loop, struct source *source, uint32_t events);
 /* Reports space to write from now on too. An edge-triggered stream source needs it once in
  * its life: after its first short write. 0 or -errno. */
 int loop_watch_out(struct loop *loop, struct source *source);
-/* Ends the registration, which close() does not where another process has a copy. */
+/* Ends the registration; close() does not if another process has a copy of the descriptor. */
 void loop_unwatch(struct loop *loop, struct source *source);
 
 void loop_wake(struct loop *loop, struct source *source);
-/* At the end of a turn: queues the source again where it is ready for what it wants. */
+/* At the end of a turn: queues the source again if it is ready for what it wants. */
 void loop_requeue(struct loop *loop, struct source *source);
 
 /* A turn at due_ms (of now_ms' clock) at the latest. An earlier deadline that is armed

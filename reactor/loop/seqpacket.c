@@ -206,15 +206,15 @@ bool seqpacket_read(struct seqpacket *end)
 /* Pass after pass has some: more wait than a turn reads, and the next one reads more. */
 static void read_some(struct seqpacket *end)
 {
-	uint64_t harvest = end->loop->stats->harvests;
+	uint64_t poll_number = end->loop->stats->harvests;
 	unsigned read = 0, one = 1;
 
 	while (read < end->batch && one && !(end->patient && end->first)) {
 		one = read_one(end);
 		read += one;
 	}
-	end->streak = one && harvest == end->harvest + 1 ? end->streak + 1 : 0;
-	end->harvest = harvest;
+	end->streak = one && poll_number == end->poll_number + 1 ? end->streak + 1 : 0;
+	end->poll_number = poll_number;
 	if (!one)
 		end->batch = 1;
 	else if (end->streak >= STREAK && end->batch < SEQPACKET_TURN_MAX)

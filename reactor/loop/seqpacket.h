@@ -47,9 +47,9 @@ struct seqpacket {
 	const struct seqpacket_owner *owner;
 	struct seqpacket_kept *first, *last;
 	size_t kept_n;
-	uint64_t harvest; /* of the last turn that read all that it might */
-	unsigned batch;	  /* how much a turn may read */
-	unsigned streak;  /* so many passes in a row had such a turn */
+	uint64_t poll_number; /* of the last turn that read all that it might */
+	unsigned batch;	      /* how much a turn may read */
+	unsigned streak;      /* so many passes in a row had such a turn */
 	bool patient;
 	bool awaits_room;
 	bool spare_is_used;

@@ -2,7 +2,6 @@
 
 #include "reactor/base/check.h"
 #include "reactor/pubsub/relay.h"
-#include "reactor/stream/conn_snapshot.h"
 
 #define MEMBERS_SPARE_BYTES (16u << 10)
 #define TOPICS_CHUNKS	    4 /* for batches, whatever is read */

@@ -50,7 +50,7 @@ struct topic {
  * -errno. */
 int topic_open(struct topic *topic, struct relay *relay, struct service *service, uint16_t number,
 	       uint32_t slow_bytes);
-/* It is this service's, too: of another listener whose per_ip hear the same, on the same table. */
+/* It is this service's, too: of another listener whose clients hear the same, on the same table. */
 void topic_share(struct topic *topic, struct service *service);
 /* Its members have gone, its table is there. A process that ends need not. */
 void topic_close(struct topic *topic);

@@ -16,72 +16,13 @@
 #include "reactor/base/log.h"
 #include "reactor/base/rights.h"
 #include "reactor/base/sys.h"
-#include "reactor/stream/conn_snapshot.h"
 
 static struct conn *conn_of(struct source *source)
 {
 	return CONTAINER_OF(source, struct conn, source);
 }
 
-/* ---- how it ends ---- */
-
-void conn_leave_open(struct conn *conn, enum conn_phase phase)
-{
-	bool was_open = conn->phase == OPEN;
-
-	conn->phase = (uint8_t)phase;
-	if (was_open && conn->service->protocol->close)
-		conn->service->protocol->close(conn);
-}
-
-void conn_die(struct conn *conn, enum close_reason reason)
-{
-	if (!conn->reason || conn->phase == CLOSING)
-		conn->reason = (uint8_t)reason;
-	conn_leave_open(conn, DEAD);
-}
-
-void conn_die_of(struct conn *conn, ssize_t error)
-{
-	switch (-error) {
-	case EPIPE:
-	case ECONNRESET:
-		conn_die(conn, CLOSE_reset);
-		return;
-	case ETIMEDOUT:
-	case EHOSTUNREACH:
-	case ENETUNREACH:
-	case ECONNREFUSED:
-		conn_die(conn, CLOSE_lost);
-		return;
-	case RIGHTS_CAME:
-		if (conn->guarded) {
-			conn_die(conn, CLOSE_descriptors);
-			return;
-		}
-		__attribute__((fallthrough));
-	default:
-		log_warn("connection failed", LOG_TEXT("error", strerror((int)-error)));
-		conn_die(conn, CLOSE_error);
-	}
-}
-
-void conn_abort(struct conn *conn, enum close_reason reason)
-{
-	conn_die(conn, reason);
-	loop_wake(conn->service->table->loop, &conn->source);
-}
-
-void conn_finish(struct conn *conn, enum close_reason reason)
-{
-	if (conn->phase != OPEN)
-		return;
-	/* With its last answer: the drain is why that was the last. */
-	conn->reason = reason == CLOSE_finished && conn->draining ? CLOSE_drained : (uint8_t)reason;
-	conn_leave_open(conn, CLOSING);
-	conn->service->table->outbox.held.iov_len = 0;
-	queue_drop_held(&conn->queue, &conn->service->table->buffers);
-}
+/* ---- draining, and the end of its memory ---- */
 
 void conn_drain(struct conn *conn)
 {
@@ -112,14 +53,6 @@ static bool conn_stays(const struct conn *conn)
 bool conn_has_more(const struct conn *conn)
 {
 	return conn->phase == OPEN && !conn->over_high_water && !conn_is_drained(conn);
-}
-
-static void conn_drop_input(struct conn *conn, struct conn_table *table)
-{
-	if (conn->input)
-		chunk_release(&table->buffers, conn->input);
-	conn->input = NULL;
-	conn->input_pending = false;
 }
 
 void conn_release(struct conn *conn)

@@ -250,6 +250,9 @@ void conn_resume_input(struct conn *conn);
  * has ended, perhaps just now, for want of buffers. */
 bool conn_share(struct conn *conn, struct chunk *chunk, uint32_t begin, uint32_t end);
 
+/* Is it on its way to another process (conn_snapshot.h)? */
+bool conn_is_frozen(const struct conn *conn);
+
 /* Will input() be called for what has come by now, as far as the peer lets it? */
 bool conn_has_more(const struct conn *conn);
 

@@ -18,8 +18,6 @@
  */
 #include "reactor/stream/conn_parts.h"
 
-#include "reactor/stream/conn_snapshot.h"
-
 #define STARVATION_MS 1000
 #define STALLED_MS    250 /* longer than the way to a peer and back takes */
 #define SLICE	      2048

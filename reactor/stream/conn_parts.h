@@ -1,12 +1,15 @@
 /*
  * conn_parts: what the files of the connection's room share, and nobody else may use.
  *
- *     conn.c        the turn: phases, input, the end
- *     outbox.c      the write of a turn
- *     conn_clock.c  deadlines
- *     conn_table.c  all connections of a process
- *     conn_buffers.c  how they share its buffers
- *     conn_snapshot.c     one on its way to another process
+ *     conn_end.c       how one ends: its phase and its reason
+ *     conn_buffers.c   how they share the buffers of a process
+ *     outbox.c         the write of a turn
+ *     conn_clock.c     deadlines
+ *     conn.c           the turn: input, output, the last phases
+ *     conn_table.c     all connections of a process
+ *     conn_snapshot.c  one on its way to another process
+ *
+ * A file calls those above it only.
  */
 #ifndef REACTOR_STREAM_CONN_PARTS_H
 #define REACTOR_STREAM_CONN_PARTS_H
@@ -51,15 +54,27 @@ static inline bool conn_has_output(const struct conn *conn)
 	return conn->producing || (conn->service->protocol->writable && !conn->draining);
 }
 
+static inline void conn_drop_input(struct conn *conn, struct conn_table *table)
+{
+	if (conn->input)
+		chunk_release(&table->buffers, conn->input);
+	conn->input = NULL;
+	conn->input_pending = false;
+}
+
+/* conn_end.c */
+/* The first reason stands, unless that end was only begun: a peer that resets, or stalls, while
+ * the last owed bytes go out ends for that. */
+void conn_die(struct conn *conn, enum close_reason reason);
+void conn_die_of(struct conn *conn, ssize_t error); /* -errno */
+/* To one of its last phases; tells the protocol if it was OPEN. */
+void conn_leave_open(struct conn *conn, enum conn_phase phase);
+/* The turn of a frozen one: nothing. */
+void conn_frozen_turn(struct loop *loop, struct source *source);
+
 /* conn.c */
 void conn_turn(struct loop *loop, struct source *source);
 uint8_t conn_want(const struct conn *conn);
-/* The first reason stands, but for one that was only begun: a peer that resets, or stalls,
- * while the last owed bytes go out ends for that. */
-void conn_die(struct conn *conn, enum close_reason reason);
-void conn_die_of(struct conn *conn, ssize_t error); /* -errno */
-/* To its last phases; tells the protocol where it was OPEN. */
-void conn_leave_open(struct conn *conn, enum conn_phase phase);
 void conn_destroy(struct conn *conn); /* counts why */
 /* The two halves of it: all that it holds, and its memory, which is not queued any more. */
 void conn_release(struct conn *conn);

@@ -21,21 +21,10 @@
 
 /* ---- where it is ---- */
 
-static void frozen_turn(struct loop *loop, struct source *source)
-{
-	(void)loop;
-	(void)source; /* its ready bits stay */
-}
-
 static void departed_turn(struct loop *loop, struct source *source)
 {
 	(void)loop;
 	conn_free(CONTAINER_OF(source, struct conn, source));
-}
-
-bool conn_is_frozen(const struct conn *conn)
-{
-	return conn->source.turn == frozen_turn;
 }
 
 bool conn_can_freeze(const struct conn *conn)
@@ -47,7 +36,7 @@ bool conn_freeze(struct conn *conn)
 {
 	if (!conn_can_freeze(conn))
 		return false;
-	conn->source.turn = frozen_turn;
+	conn->source.turn = conn_frozen_turn;
 	conn->fd_shared = true; /* there may be a copy of its descriptor, whatever comes of it */
 	if (conn->awaits_buffers) { /* nobody waits for it, it looks again itself */
 		awaits_buffers_set(conn, conn->service->table, false);

@@ -1,15 +1,15 @@
 /*
- * snapshot: a connection on its way to another process.
+ * conn_snapshot: a connection on its way to another process.
  *
- * Who moves one freezes it here, describes it, passes the description, the bytes that follow it
- * and a copy of the descriptor (SCM_RIGHTS) on, and keeps the frozen connection until the other
- * has answered: took it, so it departs; did not, so it is thawed. What travels is plain bytes,
- * of one version of weir on one machine: SNAPSHOT_VERSION goes before them, and whoever changes
- * what they mean counts it up.
+ * Its owner freezes it here, describes it, sends the description, the bytes that follow it and a
+ * copy of the descriptor (SCM_RIGHTS), and keeps the frozen connection until the other process has
+ * answered. If that took it, it departs; if not, it is thawed. What travels is plain bytes, for
+ * the same machine; SNAPSHOT_VERSION goes before them, and whoever changes what they mean counts
+ * it up.
  *
- * Between conn_freeze() and the answer nobody may read, write or shut that socket but the one
- * who adopted it. A frozen connection is not freed by its turn: thaw, depart or the end of the
- * table must come.
+ * Between conn_freeze() and the answer nobody may read, write or shut that socket but whoever
+ * adopted it. A frozen connection is not freed by its turn: it has to be thawed, to depart, or to
+ * end with its table.
  */
 #ifndef REACTOR_STREAM_CONN_SNAPSHOT_H
 #define REACTOR_STREAM_CONN_SNAPSHOT_H
@@ -30,7 +30,7 @@ enum {
 };
 
 struct conn_snapshot {
-	uint32_t listener;			  /* whoever moves it says which; 0 here */
+	uint32_t listener;			  /* set by whoever moves it; 0 here */
 	uint32_t input, owed, held;		  /* bytes that follow, in this order */
 	uint32_t idle_ms;			  /* since a byte went either way */
 	uint32_t progress_age_ms, message_age_ms; /* since owed bytes moved; since it began */
@@ -48,7 +48,6 @@ _Static_assert(sizeof(struct conn_snapshot) == 56, "no padding travels");
  * when it thaws. False: it has ended, or is frozen already. */
 bool conn_freeze(struct conn *conn);
 bool conn_can_freeze(const struct conn *conn);
-bool conn_is_frozen(const struct conn *conn);
 /* It goes on here, as if nothing had been. */
 void conn_thaw(struct conn *conn);
 

@@ -46,7 +46,7 @@ static uint32_t *chain_of(struct per_ip *per_ip, const unsigned char address[16]
 }
 
 /* There is one: no more addresses than connections are ever in the table. */
-static uint32_t client_new(struct per_ip *per_ip)
+static uint32_t entry_new(struct per_ip *per_ip)
 {
 	uint32_t handle = per_ip->entries_free;
 
@@ -56,7 +56,7 @@ static uint32_t client_new(struct per_ip *per_ip)
 	return handle;
 }
 
-static bool clients_count(struct per_ip *per_ip, const struct sockaddr *peer, uint32_t limit,
+static bool entries_count(struct per_ip *per_ip, const struct sockaddr *peer, uint32_t limit,
 			  uint32_t *handle)
 {
 	unsigned char address[16];
@@ -77,7 +77,7 @@ static bool clients_count(struct per_ip *per_ip, const struct sockaddr *peer, ui
 		*handle = at;
 		return true;
 	}
-	*handle = client_new(per_ip);
+	*handle = entry_new(per_ip);
 	struct per_ip_entry *entry = &per_ip->entries[*handle - 1];
 	memcpy(entry->address, address, 16);
 	entry->connections = 1;
@@ -88,14 +88,14 @@ static bool clients_count(struct per_ip *per_ip, const struct sockaddr *peer, ui
 
 bool per_ip_take(struct per_ip *per_ip, const struct sockaddr *peer, uint32_t *handle)
 {
-	return clients_count(per_ip, peer, per_ip->limit, handle);
+	return entries_count(per_ip, peer, per_ip->limit, handle);
 }
 
 uint32_t per_ip_add(struct per_ip *per_ip, const struct sockaddr *peer)
 {
 	uint32_t handle;
 
-	(void)clients_count(per_ip, peer, UINT32_MAX, &handle);
+	(void)entries_count(per_ip, peer, UINT32_MAX, &handle);
 	return handle;
 }
 

@@ -1,10 +1,10 @@
 /*
  * per_ip: how many connections each peer address holds.
  *
- * A chained hash table of fixed size, made only where a limit is set. IPv4 addresses and
- * IPv4-mapped ones are the same entry. Peers without an address (unix) do not count. A
- * handle is the entry's place plus one, and stays good until it was released as often as it
- * was taken. The hash has a seed of its own for each process: peers choose addresses.
+ * A chained hash table of fixed size, made only if a limit is set. IPv4 addresses and IPv4-mapped
+ * ones are the same client. Peers without an address (unix) do not count. A handle is the entry's
+ * place plus one, and stays valid until it was released as often as it was taken. Each process
+ * hashes with a seed of its own, because peers choose their addresses.
  */
 #ifndef REACTOR_STREAM_PER_IP_H
 #define REACTOR_STREAM_PER_IP_H
@@ -29,8 +29,8 @@ struct per_ip {
 	size_t mapped_bytes;
 };
 
-/* For up to capacity connections, and as quick as it should be for connections_max of them. limit 0
- * makes no table. 0 or -ENOMEM. */
+/* Room for `capacity` connections, chains for `connections_max` of them. limit 0 makes no table. 0
+ * or -ENOMEM. */
 int per_ip_open(struct per_ip *per_ip, uint32_t connections_max, uint32_t capacity, uint32_t limit);
 void per_ip_close(struct per_ip *per_ip);
 
@@ -39,7 +39,7 @@ static inline bool per_ip_counts(const struct per_ip *per_ip)
 	return per_ip->entries != NULL;
 }
 
-/* Counts one more; *handle is 0 where nothing was counted. False: over the limit. */
+/* Counts one more; *handle is 0 if nothing was counted. False: over the limit. */
 bool per_ip_take(struct per_ip *per_ip, const struct sockaddr *peer, uint32_t *handle);
 /* The same, also over the limit: it was counted elsewhere. Answers the handle. */
 uint32_t per_ip_add(struct per_ip *per_ip, const struct sockaddr *peer);

@@ -5,14 +5,14 @@
 
 enum phase { SERVING, STOPPING, LEAVING };
 
-#define ERRORS_MAX 2 /* in a row, before it rests: the first may be one that was left over */
+#define ERRORS_MAX 2 /* in a row, before it rests: the first may belong to an earlier datagram */
 
 static void datagram_turn(struct loop *loop, struct source *source);
 
 /* ---- what it waits for ---- */
 
-/* Level-triggered: a batch leaves the rest to the next harvest, and room to send, which is there
- * nearly always, is asked for only where there was none. Events 0: for its deadline only. */
+/* Level-triggered: a batch leaves the rest to the next poll, and room to send, which is nearly
+ * always there, is asked for only when there was none. Events 0: waits for its deadline only. */
 static void datagram_watch(struct loop *loop, struct datagram_socket *socket, uint32_t events)
 {
 	if (events & EPOLLIN && socket->service->shared)
@@ -60,9 +60,9 @@ int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
 		datagram_close(loop, socket);
 		return error;
 	}
-	if (service->shared) /* others may ask for trains any time */
+	if (service->shared) /* others may ask for trains at any time */
 		socket->rx.single = false;
-	udp_rx_count_drops(&socket->rx, fd); /* since this socket had a worker */
+	udp_rx_count_drops(&socket->rx, fd); /* those while the socket had no worker */
 	count_drops(socket);
 	datagram_watch(loop, socket, EPOLLIN);
 	return 0;
@@ -107,7 +107,7 @@ static void datagram_serve(struct loop *loop, struct datagram_socket *socket,
 	STATS_ADD(socket->stats, datagrams_received, 1);
 	if (!datagram_admit(socket, incoming) || !socket->service->protocol->datagram(&datagram))
 		return;
-	CHECK(datagram.n <= incoming->n); /* nobody is made to flood somebody else */
+	CHECK(datagram.n <= incoming->n); /* else a forged sender could have somebody flooded */
 	if (within_rate(socket, incoming->from, loop->now_us))
 		udp_tx_add(&socket->tx, incoming->from, datagram.bytes, datagram.n);
 	else
@@ -126,7 +126,7 @@ static bool is_spent(const struct budget *budget)
 	       budget->datagrams == DATAGRAM_TURN_MAX;
 }
 
-/* The rx in hand, as far as the budget goes. 0, or as udp_tx_send() says. */
+/* Answers what is in hand, as far as the budget goes. 0, or what udp_tx_send() says. */
 static int datagram_answer(struct loop *loop, struct datagram_socket *socket, struct budget *budget)
 {
 	struct udp_incoming incoming;
@@ -193,8 +193,8 @@ static void datagram_wait(struct loop *loop, struct datagram_socket *socket, int
 	datagram_watch(loop, socket, error == -EAGAIN ? EPOLLOUT : 0);
 }
 
-/* Of those who share a socket the kernel wakes one for a datagram. Was it this one, nobody else
- * knows of what has come: it takes that with it. */
+/* If processes share a socket, the kernel wakes one of them for a datagram. If that was this one,
+ * nobody else knows of what has come, so it takes that before it leaves. */
 static bool may_leave(const struct datagram_socket *socket, const struct budget *budget)
 {
 	return socket->phase == LEAVING && udp_rx_empty(&socket->rx) &&
@@ -232,7 +232,8 @@ static void datagram_turn(struct loop *loop, struct source *source)
 	if (taken != TOOK && socket->phase != SERVING)
 		datagram_end(loop, socket);
 	else if (socket->phase == STOPPING || !udp_rx_empty(&socket->rx))
-		loop_wake(loop, source); /* what is in hand, and an empty queue, make no event */
+		loop_wake(loop,
+			  source); /* neither what is in hand nor an empty queue makes an event */
 	else
 		datagram_watch(loop, socket, taken == FAILED ? 0 : EPOLLIN);
 }
@@ -253,11 +254,12 @@ void datagram_stop(struct loop *loop, struct datagram_socket *socket)
 
 	if (socket->source.fd < 0)
 		return;
-	if (!is_shut(socket->source.fd)) { /* by others who have it: that drops them, too */
+	if (!is_shut(
+		socket->source.fd)) { /* if others have shut it, what they dropped counts there */
 		udp_rx_count_drops(&socket->rx, socket->source.fd);
 		count_drops(socket);
 	}
-	/* Without it, those who keep on asking keep it until drain-timeout. */
+	/* Without it, clients that go on asking would keep the socket until drain-timeout. */
 	(void)sys_setsockopt(socket->source.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
 			     sizeof program);
 	socket->phase = STOPPING;
@@ -303,8 +305,8 @@ static bool is_every_address(const struct address *address)
 	       address_is_unspecified(bytes);
 }
 
-/* Nobody's own, but a broadcast or multicast one. To a broadcast address connect(2) refuses to
- * connect, and so tells those of networks apart, too. */
+/* A broadcast or multicast address. connect(2) refuses a broadcast address, and so knows those of
+ * the networks here, too. */
 static bool is_address_of_many(const struct address *address)
 {
 	const struct sockaddr *to = (const struct sockaddr *)&address->socket;
@@ -325,7 +327,8 @@ static bool is_address_of_many(const struct address *address)
 	return error == -EACCES;
 }
 
-/* Beyond net.core.rmem_max and wmem_max only for the mighty; the kernel cuts it without a word. */
+/* Only CAP_NET_ADMIN may go beyond net.core.rmem_max and wmem_max; without it the kernel cuts the
+ * size and says nothing. */
 static int set_size(int fd, int forced, int option, uint64_t bytes)
 {
 	int n = (int)bytes;

@@ -1,17 +1,19 @@
 /*
- * datagram: a socket that is asked by datagrams, and tx each with at most one.
+ * datagram: a socket that takes datagrams, and answers each with at most one.
  *
- *     SERVING -> STOPPING (tx what has come) -> gone
- *             -> LEAVING (tx what it has in hand) -> gone
+ *     SERVING -> STOPPING (answers what has come) -> gone
+ *             -> LEAVING (answers what it has in hand) -> gone
  *
  * A turn takes batches off the socket's queue, offers each datagram to the protocol, and sends
- * the tx; when the send queue is full it takes no more until they have gone. What comes
+ * the answers; if the send queue is full it takes no more until they have gone. What comes
  * meanwhile waits in the kernel's queue, which drops what it cannot hold: that is counted, and
- * is all that is ever lost. There is no state between two datagrams. Several processes may have
- * the same socket; it lives with whoever made it, and a descriptor of it with its worker.
+ * nothing else is ever lost. There is no state between two datagrams. Several processes may have
+ * the same socket; it lives as long as whoever made it (the master), a worker's copy as long as
+ * that worker.
  *
- * Not answered, but counted: who guard is against; what was sent to many (broadcast, multicast);
- * what is over the rate of its address; what did not fit. No answer is longer than its incoming.
+ * Not answered, but counted: what the reflection guard refuses; what was sent to a broadcast or
+ * multicast address; what is over the rate of its address; what did not fit. No answer is longer
+ * than the datagram that it answers.
  */
 #ifndef REACTOR_UDP_DATAGRAM_H
 #define REACTOR_UDP_DATAGRAM_H
@@ -26,16 +28,16 @@
 #define DATAGRAM_TURN_BATCHES 4
 #define DATAGRAM_TURN_BYTES   (256 * 1024)
 #define DATAGRAM_TURN_MAX     1024 /* a batch may be one of trains */
-/* Answers wait in the send queue for neighbours that may not be there, up to 3 s (arp(7)): were it
- * as short as the kernel makes it, some 300 datagrams from forged addresses of the own network
- * would hold up all others. */
+/* Answers wait in the send queue for up to 3 s for a neighbour that may not be there (arp(7)). If
+ * the queue were as short as the kernel makes it, some 300 datagrams from forged addresses of our
+ * own network would hold up all others. */
 #define DATAGRAM_SEND_BYTES (4 * 1024 * 1024)
 #define DATAGRAM_RETRY_MS   10 /* until what failed is tried again */
-/* Trains are asked for no earlier at an inherited socket: who reads it singly would take one for
- * a datagram. */
+/* At an inherited socket trains are asked for only after this long: whoever else still reads it
+ * one by one would take a train for a datagram. */
 #define DATAGRAM_ALONE_MS 1000
 
-/* As a protocol sees it: the incoming, and then the answer. */
+/* As a protocol sees it: what came in, and then the answer. */
 struct datagram {
 	unsigned char *bytes; /* may be changed in place, or be others, which stay as they are */
 	size_t n;
@@ -46,9 +48,9 @@ struct datagram_service {
 	const struct protocol *protocol;
 	const struct reflection_guard *guard;
 	struct limiter *limiter; /* NULL: no limit */
-	uint32_t *dropped;	 /* of this socket's drops, those that were counted; shared */
+	uint32_t *dropped;	 /* how many of this socket's drops are counted; shared */
 	bool shared;		 /* others wait on the same socket */
-	bool inherited;		 /* who had the socket before may still read it for a moment */
+	bool inherited;		 /* whoever had the socket before may read it for a moment yet */
 };
 
 struct datagram_socket {
@@ -68,27 +70,27 @@ struct datagram_socket {
 int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
 		  const struct datagram_service *service,
 		  void (*gone)(struct datagram_socket *socket));
-/* Nobody else is let in; what has come by now is answered. For all who have the socket. */
+/* Takes nothing that comes later, and answers what has come, for all who have the socket. */
 void datagram_stop(struct loop *loop, struct datagram_socket *socket);
-/* What has come is for others who have the socket, now or later. */
+/* What has come is left to others who have the socket, now or later. */
 void datagram_leave(struct loop *loop, struct datagram_socket *socket);
-/* At once, whatever is in hand. It may still have a turn in this pass, in which it does nothing:
- * its memory stays, and is not opened again, until that is over. */
+/* At once, whatever is in hand. It may still get a turn in this pass, in which it does nothing, so
+ * its memory must stay, and not be opened again, until the pass is over. */
 void datagram_close(struct loop *loop, struct datagram_socket *socket);
 
 struct datagram_options {
 	bool reuseport;		   /* one socket of several on this address */
 	uint64_t queue_bytes;	   /* of received datagrams; 0: what the kernel gives */
-	uint64_t send_queue_bytes; /* of tx; 0: DATAGRAM_SEND_BYTES */
+	uint64_t send_queue_bytes; /* of answers; 0: DATAGRAM_SEND_BYTES */
 };
 
-/* Makes a bound non-blocking socket; port 0 becomes the one that the kernel chose. Which
- * address was asked is known where it is bound to every one. fd or -errno; *step says which call
+/* Makes a bound non-blocking socket; port 0 becomes the one that the kernel chose. If it is bound
+ * to every address, the kernel says which one was asked. fd or -errno; *step says which call
  * failed. */
 int datagram_bind(struct address *address, const struct datagram_options *options,
 		  const char **step);
-/* Makes a socket that others bound what datagram_bind() makes, also where these are other options
- * than before. 0 or -errno. */
+/* Makes a socket that others bound what datagram_bind() would have made, also if it had other
+ * options before. 0 or -errno. */
 int datagram_adopt(int fd, const struct address *address, const struct datagram_options *options,
 		   const char **step);
 

@@ -1,13 +1,13 @@
 /*
- * guard: to whom no datagram is ever answered.
+ * reflection_guard: to whom no datagram is ever answered.
  *
- * The sender of a datagram can be forged. An answer to a port below 1024 may reach a service
- * that answers in turn, and so may one to a port where weir itself serves datagrams: two
- * servers that answer each other never stop (CERT CA-1996-01, CVE-2024-2169). A port counts as
- * weir's own where the sender's address is that listener's too; where the listener is on every
- * address; and where the sender is on another machine, as another weir may be there. What comes
- * from no address (::, which networks let through) would be answered to this machine's own
- * loopback, where services may be that nobody outside is to reach.
+ * The sender of a datagram can be forged. An answer to a port below 1024 may reach a service that
+ * answers in turn, and so may one to a port where weir itself serves datagrams: two servers that
+ * answer each other never stop (CERT CA-1996-01, CVE-2024-2169). A port counts as weir's own if
+ * the sender's address is that listener's too, if the listener is on every address, or if the
+ * sender is on another machine, because another weir may be there. An answer to no address (::,
+ * which networks let through) would go to this machine's own loopback, where services may be that
+ * nobody outside is meant to reach.
  */
 #ifndef REACTOR_UDP_REFLECTION_GUARD_H
 #define REACTOR_UDP_REFLECTION_GUARD_H

@@ -38,7 +38,7 @@ static size_t write_control(void *control, int level, int type, const void *data
 }
 
 /* Only the address is given: the routes say which interface an answer takes, as they may differ
- * from where the question came in. An address that is one of a link needs the link with it. */
+ * from where the datagram came in. An address of a link needs the link with it. */
 size_t udp_peer_write_here(const struct udp_peer *from, void *control)
 {
 	struct in_pktinfo ip4 = {.ipi_spec_dst = from->here.ip4.ipi_spec_dst};

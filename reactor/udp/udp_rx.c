@@ -5,7 +5,8 @@
 #include "reactor/base/check.h"
 #include "reactor/base/sys.h"
 
-/* Were they a power of two apart, all beginnings would share the same few lines of the cache. */
+/* If slots were a power of two apart, their beginnings would all compete for the same few lines of
+ * the cache. */
 #define SLOT_BYTES (UDP_RX_BYTES + 5 * 64)
 
 /* Both addresses of ours, the count of drops, and the length of a train's datagrams. */
@@ -36,8 +37,8 @@ static void reset(struct udp_rx_batch *batch, unsigned i)
 	};
 }
 
-/* An older kernel, or a socket of the other family, has no such option. Who can't tell takes it
- * to be on: that costs a dearer call, no wrong answer. */
+/* An older kernel, or a socket of the other family, has no such option. If that can't be told, it
+ * is taken to be on: that costs a dearer call, but no wrong answer. */
 static bool is_on(int fd, int level, int option)
 {
 	int value = 0, error;
@@ -62,9 +63,9 @@ int udp_rx_open(struct udp_rx *rx, int fd)
 		return -ENOMEM;
 	for (unsigned i = 0; i < UDP_RX_BATCH; i++)
 		reset(rx->batch, i);
-	/* Without it is as well: a count that comes later. */
+	/* If that fails, drops are counted later. */
 	(void)set_on(fd, SOL_SOCKET, SO_RXQ_OVFL);
-	/* Trains are asked for where another worker had this socket before. */
+	/* Trains were asked for if another worker had this socket before. */
 	rx->single = !is_on(fd, IPPROTO_IP, IP_PKTINFO) &&
 		     !is_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO) && !is_on(fd, SYS_UDP, SYS_UDP_GRO);
 	return 0;
@@ -77,7 +78,7 @@ void udp_rx_close(struct udp_rx *rx)
 	rx->batch = NULL;
 }
 
-/* CMSG_NXTHDR, which musl writes with a conversion that compilers warn of. */
+/* CMSG_NXTHDR: musl's has a conversion that compilers warn of. */
 static struct cmsghdr *next_control(const struct msghdr *message, struct cmsghdr *control)
 {
 	size_t n = CMSG_SPACE(control->cmsg_len - CMSG_LEN(0));
@@ -193,7 +194,7 @@ void udp_rx_done(struct udp_rx *rx, const struct udp_incoming *incoming)
 void udp_rx_expect_many(struct udp_rx *rx, int fd)
 {
 	rx->many = true;
-	(void)set_on(fd, SYS_UDP, SYS_UDP_GRO); /* without it is as well: more calls */
+	(void)set_on(fd, SYS_UDP, SYS_UDP_GRO); /* if that fails, it takes more calls */
 	udp_rx_count_drops(rx, fd);
 }
 

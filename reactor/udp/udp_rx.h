@@ -1,11 +1,10 @@
 /*
- * rx: datagrams as they come, a batch of them with one call, one after the other to be
- * answered.
+ * udp_rx: datagrams as they come in: a batch of them with one call, handed out one by one.
  *
- * The kernel may give many datagrams of one sender and one length as one, a train (UDP_GRO in
- * udp(7)); here each is one again. The bytes of a batch, and who asked, stay where they are
- * until the next udp_rx_receive(). The memory is reserved when it is opened and used as far
- * as datagrams are long: at most UDP_RX_BATCH of the longest.
+ * The kernel may deliver many datagrams of one sender and one length as one, a train (UDP_GRO in
+ * udp(7)); here each is a datagram again. The bytes of a batch, and its senders, stay where they
+ * are until the next udp_rx_receive(). Memory for the longest batch is reserved when it is opened,
+ * and used only as far as datagrams are long.
  */
 #ifndef REACTOR_UDP_UDP_RX_H
 #define REACTOR_UDP_UDP_RX_H
@@ -22,8 +21,8 @@ struct udp_incoming {
 	bool truncated; /* there was more of it */
 };
 
-/* While no more than one is seen to wait, one is received at a time, with the cheapest of calls;
- * and every so often a batch, to see. */
+/* As long as no more than one has been seen to wait, one is received at a time, by the cheapest
+ * call; every so often a batch is tried, to see whether more wait now. */
 #define UDP_RX_LOOK 16
 
 struct udp_rx_batch;
@@ -31,8 +30,8 @@ struct udp_rx_batch;
 struct udp_rx {
 	struct udp_rx_batch *batch;
 	unsigned n, at;	    /* of the batch; the one that is next */
-	size_t offset;	    /* in it, where it is a train */
-	uint32_t dropped;   /* by the socket's queue since it was made; as far as is known */
+	size_t offset;	    /* in it, if it is a train */
+	uint32_t dropped;   /* by the socket's queue since it was made, as far as is known */
 	size_t batch_bytes; /* all that came with the batch */
 	bool many;	    /* more than one have been seen to wait */
 	bool single;	    /* nothing comes beside the bytes: one may be received alone */
@@ -43,21 +42,21 @@ struct udp_rx {
 int udp_rx_open(struct udp_rx *rx, int fd);
 void udp_rx_close(struct udp_rx *rx);
 
-/* A batch, where none of the last one is left. How many messages of the kernel that were, at
- * least 1, or -errno. With UDP_RX_BATCH there are likely more. */
+/* Takes a batch, when none of the last one is left. How many messages of the kernel that was, at
+ * least 1, or -errno. If it is UDP_RX_BATCH, more are likely to wait. */
 int udp_rx_receive(struct udp_rx *rx, int fd);
 static inline bool udp_rx_empty(const struct udp_rx *rx)
 {
 	return rx->at == rx->n;
 }
 
-/* The next one; false: none is left. It stays the next one until udp_rx_done(). */
+/* The next one, which stays the next one until udp_rx_done(). False: none is left. */
 bool udp_rx_next(const struct udp_rx *rx, struct udp_incoming *incoming);
 void udp_rx_done(struct udp_rx *rx, const struct udp_incoming *incoming);
 
 /* Batches only, from now on; asks the kernel for trains. */
 void udp_rx_expect_many(struct udp_rx *rx, int fd);
-/* Looks up what has been dropped by now. */
+/* Asks the kernel how many have been dropped by now. */
 void udp_rx_count_drops(struct udp_rx *rx, int fd);
 
 #endif

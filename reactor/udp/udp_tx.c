@@ -14,8 +14,8 @@ struct udp_tx_batch {
 		const struct udp_peer *from;
 		size_t length;	   /* of each of its datagrams but the last */
 		size_t bytes;	   /* of all */
-		unsigned segments; /* datagrams; with 1 it is none yet */
-		bool ends;	   /* the last one is shorter: no other may follow */
+		unsigned segments; /* datagrams; a train has at least 2 */
+		bool ends;	   /* the last one is shorter, so no other may follow */
 	} trains[UDP_TX_MESSAGES];
 	_Alignas(
 	    struct cmsghdr) unsigned char controls[UDP_TX_MESSAGES][UDP_PEER_CONTROL_BYTES +
@@ -38,7 +38,7 @@ void udp_tx_close(struct udp_tx *tx)
 
 /* ---- gathering ---- */
 
-/* The message tells the kernel where to cut. */
+/* Tells the kernel, in the message, where to cut. */
 static void couple(struct udp_tx_batch *batch, unsigned i)
 {
 	struct msghdr *message = &batch->messages[i].msg_hdr;
@@ -54,7 +54,7 @@ static void couple(struct udp_tx_batch *batch, unsigned i)
 	message->msg_controllen = (socklen_t)(message->msg_controllen + CMSG_SPACE(sizeof length));
 }
 
-/* The last message becomes, or is, a train that this one belongs to. */
+/* Adds the datagram to the last message, which is a train or becomes one. False: it can't be. */
 static bool join_train(struct udp_tx *tx, const struct udp_peer *from, unsigned char *bytes,
 		       size_t n)
 {
@@ -126,7 +126,7 @@ static void count_sent(struct stats *stats, unsigned datagrams, size_t bytes)
 	STATS_ADD(stats, sent_bytes, bytes);
 }
 
-/* Of a train that leaves as single datagrams, the one that is next. */
+/* The next one of a train that leaves as single datagrams. */
 static struct iovec segment(const struct udp_tx *tx)
 {
 	const struct msghdr *message = &tx->batch->messages[tx->sent].msg_hdr;
@@ -171,7 +171,7 @@ static ssize_t send_segment(struct udp_tx *tx, int fd, struct stats *stats)
 	return 1;
 }
 
-/* The last message, where it is a plain datagram: it takes the cheapest of calls. 1 or -errno. */
+/* The last message, if it is a plain datagram: the cheapest call does. 1 or -errno. */
 static int send_plain(const struct msghdr *message, int fd)
 {
 	ssize_t n =
@@ -200,7 +200,7 @@ static int send_messages(struct udp_tx *tx, int fd, struct stats *stats)
 		count_sent(stats, train->segments, train->bytes);
 		next_message(tx);
 	}
-	return n ? n : -EIO; /* that it took none of several is no answer of sendmmsg(2) */
+	return n ? n : -EIO; /* sendmmsg(2) never says 0 */
 }
 
 /* The first of those left was refused. 0: go on with what is first now. */
@@ -210,7 +210,7 @@ static int refused(struct udp_tx *tx, ssize_t error, struct stats *stats)
 
 	tx->again = false;
 	switch (error) {
-	case -EAGAIN: /* and once more, though there was to be room: it is not room that lacks */
+	case -EAGAIN: /* if it comes again after the event, it is not room that is missing */
 		tx->full = !tx->full;
 		return tx->full ? -EAGAIN : -ENOBUFS;
 	case -EINTR:

@@ -1,8 +1,6 @@
 #include "worker/config/config.h"
 
-#include <errno.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "reactor/stream/queue.h"
@@ -34,105 +32,6 @@ static uint64_t descriptors_reserved(const struct config *config)
 {
 	return DESCRIPTORS_RESERVED + 2 * config->listeners_n +
 	       config->workers * (config_has_topic(config) ? 2 : 1);
-}
-
-/* ---- values ---- */
-
-bool number_parse(const char *text, uint64_t *number)
-{
-	char *end;
-
-	if (*text < '0' || *text > '9')
-		return false;
-	errno = 0;
-	*number = strtoull(text, &end, 10);
-	return !*end && !errno;
-}
-
-/* A whole number and one of the units; a bare number only where it is 0 or units[0] is "". */
-static bool scaled_parse(const char *text, const char *const *units, const uint64_t *scales,
-			 uint64_t *value)
-{
-	char *end;
-
-	if (*text < '0' || *text > '9')
-		return false;
-	errno = 0;
-	*value = strtoull(text, &end, 10);
-	if (errno)
-		return false;
-	if (!*end && !*value)
-		return true;
-	for (; *units; units++, scales++) {
-		if (strcmp(end, *units) != 0)
-			continue;
-		if (*value > UINT64_MAX / *scales)
-			return false;
-		*value *= *scales;
-		return true;
-	}
-	return false;
-}
-
-bool size_parse(const char *text, uint64_t *bytes)
-{
-	static const char *const units[] = {"", "K", "M", "G", "k", "m", "g", NULL};
-	static const uint64_t scales[] = {1, 1 << 10, 1 << 20, 1 << 30, 1 << 10, 1 << 20, 1 << 30};
-
-	return scaled_parse(text, units, scales, bytes);
-}
-
-bool time_parse(const char *text, uint64_t *us)
-{
-	static const char *const units[] = {"us", "ms", "s", "m", "h", NULL};
-	static const uint64_t scales[] = {1, 1000, 1000000, 60000000, 3600000000};
-
-	return scaled_parse(text, units, scales, us);
-}
-
-static void size_format(uint64_t bytes, char *text, size_t n)
-{
-	static const char units[] = {'\0', 'K', 'M', 'G'};
-	int unit = 0;
-
-	for (; unit < 3 && bytes && bytes % 1024 == 0; unit++)
-		bytes /= 1024;
-	(void)snprintf(text, n, "%llu%.1s", (unsigned long long)bytes, &units[unit]);
-}
-
-static void time_format(uint64_t us, char *text, size_t n)
-{
-	static const char *const units[] = {"us", "ms", "s", "m", "h"};
-	static const unsigned steps[] = {1000, 1000, 60, 60};
-	int unit = 0;
-
-	for (; us && unit < 4 && us % steps[unit] == 0; unit++)
-		us /= steps[unit];
-	(void)snprintf(text, n, "%llu%s", (unsigned long long)us, us ? units[unit] : "");
-}
-
-/* The place of word in "a|b|c"; -1: it is not there. */
-static int choice_find(const char *choices, const char *word)
-{
-	size_t n = strlen(word);
-	int place = 0;
-
-	for (;; place++) {
-		size_t length = strcspn(choices, "|");
-
-		if (length == n && strncmp(choices, word, n) == 0)
-			return place;
-		if (!choices[length])
-			return -1;
-		choices += length + 1;
-	}
-}
-
-static void choice_format(const char *choices, uint64_t place, char *text, size_t n)
-{
-	while (place--)
-		choices += strcspn(choices, "|") + 1;
-	(void)snprintf(text, n, "%.*s", (int)strcspn(choices, "|"), choices);
 }
 
 /* ---- rows ---- */

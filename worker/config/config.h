@@ -14,13 +14,12 @@
 #include <stdint.h>
 
 #include "worker/config/endpoint.h"
+#include "worker/config/value.h"
 #include "worker/identity.h"
 
-#define LISTENERS_MAX	      64
 #define WORKERS_MAX	      256
 #define METRICS_ADDRESSES_MAX 8
 
-enum accept_mode { ACCEPT_REUSEPORT, ACCEPT_SHARED, ACCEPT_HANDOFF };
 enum overload { OVERLOAD_PAUSE, OVERLOAD_REJECT };
 
 enum option_kind {
@@ -106,11 +105,5 @@ static inline uint32_t config_ms(uint64_t us)
 {
 	return (uint32_t)((us + 999) / 1000);
 }
-
-/* ---- values, for others who read such texts ---- */
-
-bool size_parse(const char *text, uint64_t *bytes);
-bool time_parse(const char *text, uint64_t *us);
-bool number_parse(const char *text, uint64_t *number);
 
 #endif

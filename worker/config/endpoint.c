@@ -6,20 +6,15 @@
 #include <string.h>
 
 #include "reactor/udp/limiter.h"
-#include "worker/config/config.h"
+#include "worker/config/value.h"
 
-#define ADDRESSES_MAX (LISTENERS_MAX + 1) /* of a name, so that more than can be had are seen */
+#define ADDRESSES_MAX (LISTENERS_MAX + 1) /* of a name: one more than can be had, to see that */
 
 static bool set_accept(struct endpoint *endpoint, const char *value)
 {
-	struct config config;
-	char unused[CONFIG_ERROR_BYTES];
-
-	config_defaults(&config);
-	if (!config_set(&config, config_find("accept"), value, unused))
-		return false;
-	endpoint->accept = (int)config.accept;
-	return !endpoint->datagrams || config.accept != ACCEPT_HANDOFF;
+	endpoint->accept = choice_find(ACCEPT_MODES, value);
+	return endpoint->accept >= 0 &&
+	       (!endpoint->datagrams || endpoint->accept != ACCEPT_HANDOFF);
 }
 
 static bool set_mode(struct endpoint *endpoint, const char *value)
@@ -260,7 +255,6 @@ static void add_key(char text[ENDPOINT_TEXT_BYTES], const char *format, ...)
 static void format(const struct endpoint *endpoint, const char *address,
 		   char text[ENDPOINT_TEXT_BYTES])
 {
-	static const char *const modes[] = {"reuseport", "shared", "handoff"};
 	static const char *const maxima[] = {[MESSAGE_MAX_LINE] = "max-line",
 					     [MESSAGE_MAX_FRAME] = "max-frame",
 					     [MESSAGE_MAX_BODY] = "max-body"};
@@ -268,8 +262,12 @@ static void format(const struct endpoint *endpoint, const char *address,
 
 	(void)snprintf(text, ENDPOINT_TEXT_BYTES, "%s%s://%s", protocol->name,
 		       endpoint->datagrams ? "+udp" : "", address);
-	if (endpoint->accept >= 0)
-		add_key(text, "accept=%s", modes[endpoint->accept]);
+	if (endpoint->accept >= 0) {
+		char mode[16];
+
+		choice_format(ACCEPT_MODES, (uint64_t)endpoint->accept, mode, sizeof mode);
+		add_key(text, "accept=%s", mode);
+	}
 	if (endpoint->mode)
 		add_key(text, "mode=%04o", endpoint->mode);
 	if (endpoint->message_max)

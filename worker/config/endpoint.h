@@ -12,6 +12,13 @@
 #include "protocol/protocol.h"
 #include "reactor/base/address.h"
 
+#define LISTENERS_MAX 64
+
+/* How connections reach workers (weir(8)). */
+enum accept_mode { ACCEPT_REUSEPORT, ACCEPT_SHARED, ACCEPT_HANDOFF };
+/* Their names, as value.h writes choices, in the order of the enum. */
+#define ACCEPT_MODES "reuseport|shared|handoff"
+
 #define ENDPOINT_TEXT_BYTES (ADDRESS_TEXT_BYTES + 128)
 
 struct endpoint {

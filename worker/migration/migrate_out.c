@@ -269,7 +269,7 @@ static bool give_batch(struct move_channel *channel)
 	for (uint32_t i = 0; i < batch->n; i++)
 		conn_thaw(batch->conns[i]);
 	channel->cursor = 0;
-	/* The end of the batch that is marked pokes us, answers make room in the channel, and its
+	/* The end of the batch that is marked wakes us, answers make room in the channel, and its
 	 * end is read, with what came before it. */
 	if ((error == -EAGAIN && (channel->migration->marked || channel->under_way)) ||
 	    error == -EPIPE || error == -ECONNRESET) {

@@ -1,0 +1,83 @@
+/*
+ * How a connection ends, from wherever that is seen: its phase and its reason change here, and what
+ * has to be done is done in its own turn (conn.c). Nothing here reads, writes or frees.
+ */
+#include "reactor/stream/conn_parts.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "reactor/base/log.h"
+#include "reactor/base/rights.h"
+
+void conn_leave_open(struct conn *conn, enum conn_phase phase)
+{
+	bool was_open = conn->phase == OPEN;
+
+	conn->phase = (uint8_t)phase;
+	if (was_open && conn->service->protocol->close)
+		conn->service->protocol->close(conn);
+}
+
+void conn_die(struct conn *conn, enum close_reason reason)
+{
+	if (!conn->reason || conn->phase == CLOSING)
+		conn->reason = (uint8_t)reason;
+	conn_leave_open(conn, DEAD);
+}
+
+void conn_die_of(struct conn *conn, ssize_t error)
+{
+	switch (-error) {
+	case EPIPE:
+	case ECONNRESET:
+		conn_die(conn, CLOSE_reset);
+		return;
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case ENETUNREACH:
+	case ECONNREFUSED:
+		conn_die(conn, CLOSE_lost);
+		return;
+	case RIGHTS_CAME:
+		if (conn->guarded) {
+			conn_die(conn, CLOSE_descriptors);
+			return;
+		}
+		__attribute__((fallthrough));
+	default:
+		log_warn("connection failed", LOG_TEXT("error", strerror((int)-error)));
+		conn_die(conn, CLOSE_error);
+	}
+}
+
+void conn_abort(struct conn *conn, enum close_reason reason)
+{
+	conn_die(conn, reason);
+	loop_wake(conn->service->table->loop, &conn->source);
+}
+
+void conn_finish(struct conn *conn, enum close_reason reason)
+{
+	if (conn->phase != OPEN)
+		return;
+	/* With its last answer: the drain is why that was the last. */
+	conn->reason = reason == CLOSE_finished && conn->draining ? CLOSE_drained : (uint8_t)reason;
+	conn_leave_open(conn, CLOSING);
+	conn->service->table->outbox.held.iov_len = 0;
+	queue_drop_held(&conn->queue, &conn->service->table->buffers);
+}
+
+/* ---- frozen: another process may have it ---- */
+
+/* What becomes ready or due is gathered in its ready bits, and is there when it thaws. */
+void conn_frozen_turn(struct loop *loop, struct source *source)
+{
+	(void)loop;
+	(void)source;
+}
+
+bool conn_is_frozen(const struct conn *conn)
+{
+	return conn->source.turn == conn_frozen_turn;
+}
