@@ -100,5 +100,34 @@ START_TEST(it_tries_again)
 }
 END_TEST
 
+/* The kernel lost packets while it ran, so that it is run again, if it is about datagrams. */
+START_TEST(datagrams_are_tried_again_if_packets_were_lost)
+{
+	const char *softnet = write_file("softnet", "0000000a 00000001 00\n0000000b 00000002 00\n");
+	char settings[400], lossy[900];
+	const char *said;
+
+	(void)snprintf(settings, sizeof settings, "TESTS_AGAIN=0 TESTS_SOFTNET=%s", softnet);
+	(void)snprintf(lossy, sizeof lossy,
+		       "mkdir %s 2>/dev/null || { %s; exit 0; }; echo 'a 1f' >>%s; "
+		       "[ $0 != %s ] || echo DATAGRAMS; %s",
+		       in_folder("ran"), PASSES, softnet, in_folder("check_udp"), FAILS);
+	program("check_udp", lossy);
+	ck_assert_int_eq(run(settings, "check_udp", &said), 0);
+	expect_said(said, "again as the kernel lost packets");
+	expect_last(said, "\n3 passed, 0 failed\n");
+	/* It fails, but nothing is lost. */
+	program("check_udp", "echo DATAGRAMS; " FAILS);
+	ck_assert_int_eq(run(settings, "check_udp", &said), 1);
+	/* Packets are lost, but it is not about datagrams. */
+	ck_assert_int_eq(rmdir(in_folder("ran")), 0);
+	program("check_tcp", lossy);
+	ck_assert_int_eq(run(settings, "check_tcp", &said), 1);
+	expect_last(said, "\n2 passed, 1 failed\n");
+}
+END_TEST
+
 SUITE("runner", {"it adds up", it_adds_up, 30}, {"it says what failed", it_says_what_failed, 30},
-      {"it tries again", it_tries_again, 30})
+      {"it tries again", it_tries_again, 30},
+      {"datagrams are tried again if packets were lost",
+       datagrams_are_tried_again_if_packets_were_lost, 30})

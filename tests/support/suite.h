@@ -37,6 +37,10 @@ int suite_main(const char *name, const struct suite_test *tests, int n);
 /* Ends the test as not run: the runner counts "SKIP" lines. Return after it. */
 void suite_skip(const char *test, const char *reason);
 
+/* This test sends datagrams over the real loopback, which may lose them: tests/run says what it
+ * does then. */
+void suite_datagrams(void);
+
 /* A sanitizer is in this build: memory and time are not what they are in the product. */
 bool suite_sanitized(void);
 /* How many times longer than on a quiet machine anything may take: all limits have it. */

@@ -56,8 +56,11 @@ pid_t load_start(const struct load_setting *setting, const char *const arguments
 	size_t n = 5;
 	pid_t pid;
 
-	while (*arguments)
+	while (*arguments) {
+		if (strstr(*arguments, "+udp://"))
+			suite_datagrams();
 		argv[n++] = *arguments++;
+	}
 	pid = fork();
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0)

@@ -65,6 +65,7 @@ static inline int ask_try_open(const struct address *from, bool shared)
 {
 	int fd = socket(from->socket.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), on = 1;
 
+	suite_datagrams();
 	ck_assert_int_ge(fd, 0);
 	ask_patience(fd);
 	set_buffers(fd, 0, ASK_QUEUE_BYTES);

@@ -192,6 +192,7 @@ pid_t faulty_datagram_start(enum datagram_form form, enum datagram_fault fault, 
 	socklen_t n = sizeof address;
 	pid_t pid;
 
+	suite_datagrams();
 	faulty = (struct faulty){.form = form, .fault = fault, .every = every, .most = most};
 	faulty.fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	ck_assert_int_ge(faulty.fd, 0);
