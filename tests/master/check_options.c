@@ -1,5 +1,5 @@
 /*
- * options: the command line, the config file, --help, -t, -T and README's table, as the
+ * options: the command line, the config file, --help, -t, -T and the manual page, as the
  * program takes and tells them. Values themselves are check_config's.
  */
 #include <ctype.h>
@@ -400,7 +400,7 @@ START_TEST(a_test_binds_nothing)
 }
 END_TEST
 
-/* ---- --help and README ---- */
+/* ---- --help and the manual page ---- */
 
 START_TEST(help_lists_every_option)
 {
@@ -421,53 +421,61 @@ START_TEST(help_lists_every_option)
 }
 END_TEST
 
-/* A | in a cell of a table has to be escaped, also within code. */
-static size_t cell(char *to, const char *from)
+/* The page without its fonts and escapes. */
+static void unformat(char *page)
 {
-	char *at = to;
+	char *to = page;
 
-	for (; *from; *at++ = *from++)
-		if (*from == '|')
-			*at++ = '\\';
-	*at = '\0';
-	return (size_t)(at - to);
+	for (const char *from = page; *from; from++) {
+		if (strncmp(from, "\\fB", 3) == 0 || strncmp(from, "\\fI", 3) == 0 ||
+		    strncmp(from, "\\fR", 3) == 0)
+			from += 2;
+		else if (strncmp(from, "\\e", 2) == 0)
+			*to++ = *from++;
+		else if (*from != '\\')
+			*to++ = *from;
+	}
+	*to = '\0';
 }
 
-START_TEST(readme_has_the_table_of_options)
+START_TEST(the_manual_page_has_each_option)
 {
-	char *readme = read_whole("README.md"), *end;
+	char *page = read_whole("master/install/weir.8"), *end;
 	size_t rows = 0;
 
-	if (!readme) {
-		suite_skip("README.md has the table of options", "there is no README.md");
+	if (!page) {
+		suite_skip("the manual page has each option", "there is no weir.8 here");
 		return;
 	}
-	readme = strstr(readme, "\n## Options\n"); /* that part of it alone */
-	ck_assert_ptr_nonnull(readme);
-	end = strstr(readme + 1, "\n## ");
-	if (end)
-		end[1] = '\0';
+	page = strstr(page, "\n.SH OPTIONS\n"); /* that part of it alone */
+	ck_assert_ptr_nonnull(page);
+	end = strstr(page + 1, "\n.SH ");
+	ck_assert_ptr_nonnull(end);
+	end[1] = '\0';
+	unformat(page);
 	for (size_t i = 0; i < option_rows_n; i++) {
 		const struct option_row *row = &option_rows[i];
-		char line[1024], *at = line;
+		char text[1024], *at = text;
 
-		at += sprintf(at, "\n| `%.*s--%s%s", row->letter ? 4 : 0,
+		at += sprintf(at, "\n.TP\n%.*s--%s%s%s\n", row->letter ? 4 : 0,
 			      (char[]){'-', row->letter, ',', ' '}, row->name,
-			      row->argument ? " " : "");
-		at += cell(at, row->argument ? row->argument : "");
-		at += sprintf(at, "` | %s | ", row->argument && row->value ? row->value : "-");
-		at += cell(at, row->meaning);
-		(void)sprintf(at, " |\n");
-		ck_assert_msg(strstr(readme, line), "README.md lacks the row:%s", line);
+			      row->argument ? " " : "", row->argument ? row->argument : "");
+		for (const char *from = row->meaning; *from; from++)
+			if (*from != '`')
+				*at++ = *from;
+		*at = '\0';
+		if (row->argument && row->value)
+			(void)sprintf(at, " (default: %s)", row->value);
+		ck_assert_msg(strstr(page, text), "weir.8 lacks: %s", text);
 	}
-	for (const char *at = readme; (at = strstr(at, "\n| `-")); at++)
+	for (const char *at = page; (at = strstr(at, "\n.TP\n")); at++)
 		rows++;
-	ck_assert_msg(rows == option_rows_n, "README.md has %zu rows of options, weir has %zu",
-		      rows, option_rows_n);
+	ck_assert_msg(rows == option_rows_n, "weir.8 has %zu options, weir has %zu", rows,
+		      option_rows_n);
 }
 END_TEST
 
-/* The first block of C in README that has text in it, without its fences. */
+/* The first block of C in protocol/README.md that has text in it, without its fences. */
 static bool readme_block(const char *readme, const char *text, char *block, size_t n)
 {
 	for (const char *at = readme; (at = strstr(at, "\n```c\n"));) {
@@ -488,13 +496,14 @@ static bool readme_block(const char *readme, const char *text, char *block, size
 static void readme_s_own_protocol(const char *before, const char *how)
 {
 	static char block[8192];
-	const char *readme = read_whole("README.md"), *folder = temporary_folder();
+	const char *readme = read_whole("protocol/README.md"), *folder = temporary_folder();
 	struct server *server;
 	char command[1024];
 	int fd;
 
 	if (!readme || access("Makefile", R_OK)) {
-		suite_skip("README's own protocol", "there is no README.md, or no Makefile, here");
+		suite_skip("README's own protocol",
+			   "there is no protocol/README.md, or no Makefile, here");
 		return;
 	}
 	ck_assert(readme_block(readme, "upper_protocol", block, sizeof block));
@@ -519,8 +528,9 @@ static void readme_s_own_protocol(const char *before, const char *how)
 START_TEST(readme_s_own_protocol_works)
 {
 	readme_s_own_protocol(
-	    "mkdir $B && cp -Rp $BUILT/reactor $BUILT/protocol $BUILT/worker $BUILT/master "
-	    "$BUILT/flags $B && sed -i \"s,$,$D/upper.c,\" $B/flags && "
+	    "mkdir -p $B/bench && cp -Rp $BUILT/bench/weirload $B/bench && "
+	    "cp -Rp $BUILT/reactor $BUILT/protocol $BUILT/worker $BUILT/master $BUILT/flags $B && "
+	    "sed -i \"s,$,$D/upper.c,\" $B/flags && "
 	    "touch -r $BUILT/flags $B/flags &&",
 	    "make -W protocol/protocol.c $B/weir");
 }
@@ -547,7 +557,7 @@ SUITE("options", {"file errors name file, line and key", file_errors_name_file_l
       {"a dump is whole, and good as a file", a_dump_is_whole_and_good_as_a_file, 20},
       {"a test binds nothing", a_test_binds_nothing, 20},
       {"--help lists every option", help_lists_every_option, 20},
-      {"README.md has the table of options", readme_has_the_table_of_options, 20},
+      {"the manual page has each option", the_manual_page_has_each_option, 20},
       {"README's own protocol works", readme_s_own_protocol_works, 60},
       {"README's own protocol is built as it says", readme_s_own_protocol_is_built_as_it_says, 200,
        .kind = SUITE_LONG})
