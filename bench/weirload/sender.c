@@ -5,6 +5,7 @@
 
 #include "bench/weirload/http/http_body.h"
 #include "bench/weirload/http/http_reply.h"
+#include "bench/weirload/plan/plan_addresses.h"
 #include "bench/weirload/udp/udp_client.h"
 #include "bench/weirload/tcp/connection.h"
 #include "reactor/base/check.h"
@@ -52,7 +53,7 @@ static uint32_t window(const struct sender *sender)
 {
 	uint32_t share = WINDOW_LOCAL_ALL / (uint32_t)sender->plan->processes;
 
-	if (!plan_is_local(sender->plan))
+	if (!plan_addresses_are_local(sender->plan))
 		return WINDOW;
 	return share < 1 ? 1 : share < WINDOW_LOCAL ? share : WINDOW_LOCAL;
 }

@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 
+#include "bench/weirload/plan/plan_addresses.h"
 #include "reactor/base/sys.h"
 
 #define CONNECT_MS  2000
@@ -28,7 +29,7 @@ int dial_socket(const struct plan *plan, uint64_t nth, int receive_bytes, const 
 	if (!error && plan->sources) {
 		/* The port is chosen by connect(), which knows that another destination may
 		 * have the same one: ip(7). */
-		struct address from = plan_source(plan, nth);
+		struct address from = plan_addresses_source(plan, nth);
 
 		error = sys_setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
 		if (!error) {
@@ -45,7 +46,7 @@ int dial_socket(const struct plan *plan, uint64_t nth, int receive_bytes, const 
 
 int dial_connect(const struct plan *plan, uint64_t nth, int fd)
 {
-	struct address to = plan_destination(plan, nth);
+	struct address to = plan_addresses_destination(plan, nth);
 
 	return connect(fd, (const struct sockaddr *)&to.socket, to.bytes) ? -errno : 0;
 }

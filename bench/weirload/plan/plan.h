@@ -60,9 +60,6 @@ void plan_read(struct plan *plan, int argc, char **argv);
 
 /* "closed", "open", "churn" or "idle" */
 const char *plan_mode(const struct plan *plan);
-/* Of http: "same", "echo" or "any"; and "200", or as it was told. */
-const char *plan_body_name(const struct plan *plan);
-const char *plan_status(const struct plan *plan);
 /* What is held: "connections", or "sockets". */
 const char *plan_noun(const struct plan *plan);
 
@@ -75,11 +72,5 @@ static inline uint32_t plan_timeout_ms(const struct plan *plan)
 uint32_t plan_deal(const struct plan *plan, uint64_t n, unsigned i);
 /* Its connections. */
 uint32_t plan_share(const struct plan *plan, unsigned i);
-
-/* The local address of the n-th connection that is opened, where there are some; and its peer's. */
-struct address plan_source(const struct plan *plan, uint64_t n);
-struct address plan_destination(const struct plan *plan, uint64_t n);
-/* Whether both ends are on this machine, as far as the address says. */
-bool plan_is_local(const struct plan *plan);
 
 #endif

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "bench/weirload/plan/plan_http.h"
 #include "bench/weirload/report/validity.h"
 #include "reactor/base/check.h"
 #include "reactor/base/printable.h"
@@ -423,7 +424,7 @@ static const char *error_text(const struct plan *plan, int kind)
 
 	if (kind == TALLY_status) {
 		(void)snprintf(of_status, sizeof of_status, "answers with another status than %s",
-			       plan_status(plan));
+			       plan_http_status(plan));
 		return of_status;
 	}
 	return texts && texts[kind] ? texts[kind] : tally_errors[kind].text;

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "bench/weirload/plan/plan_http.h"
 #include "bench/weirload/report/validity.h"
 #include "master/options.h"
 #include "reactor/base/printable.h"
@@ -86,8 +87,8 @@ static void json_plan(struct json *json, const struct plan *plan)
 	if (plan->protocol->http) {
 		json_text(json, "method", plan->message.method);
 		json_text(json, "path", plan->message.path);
-		json_text(json, "body", plan_body_name(plan));
-		json_text(json, "status", plan_status(plan));
+		json_text(json, "body", plan_http_body_name(plan));
+		json_text(json, "status", plan_http_status(plan));
 		json_number(json, "headers", plan->headers_n);
 	}
 	if (plan->endpoint.datagrams)
