@@ -24,6 +24,7 @@ struct chat_affix {
 struct chat_wire {
 	struct chat_affix sent_head, received_head, tail;
 	size_t line_bytes, sent_bytes, received_bytes; /* the last two with head and tail */
+	size_t kept_max; /* of what was read: so much may be left for the next read */
 	const char *hello,
 	    *welcome;	/* what a client says first, what then comes last; NULL: none */
 	bool own_lines; /* a sender gets what it has sent */
@@ -31,6 +32,6 @@ struct chat_wire {
 	bool names;	/* "ADDRESS:PORT: " stands before each line that comes */
 };
 
-void chat_wire_make(struct chat_wire *wire, size_t line_bytes, bool redis);
+void chat_wire_make(struct chat_wire *wire, size_t line_bytes, bool redis, bool names);
 
 #endif

@@ -10,7 +10,7 @@
 
 #include "bench/weirload/http/http_body.h"
 #include "bench/weirload/http/http_reply.h"
-#include "bench/weirload/report/reply_diagnosis.h"
+#include "bench/weirload/report/diagnosis.h"
 
 /* Stands behind the connection's flights. */
 struct answer {

@@ -4,7 +4,8 @@
 #include <string.h>
 
 #include "bench/weirload/plan/dial.h"
-#include "bench/weirload/report/reply_diagnosis.h"
+#include "bench/weirload/report/diagnosis.h"
+#include "reactor/base/check.h"
 #include "reactor/base/list.h"
 #include "reactor/base/sys.h"
 
@@ -23,9 +24,16 @@ static struct udp_client *udp_client_of(struct caller *caller)
 
 static void udp_client_turn(struct loop *loop, struct source *source);
 
-static size_t udp_client_bytes(const struct plan *plan)
+static void udp_client_prepare(struct sender *sender)
 {
-	return sizeof(struct udp_client) + plan->pipeline * sizeof(struct place);
+	sender->batch = batch_make(sender->message_bytes, sender->plan->batch);
+	if (!sender->batch)
+		die("no memory for %u sockets", sender->callers_n);
+}
+
+static size_t udp_client_bytes(const struct sender *sender)
+{
+	return sizeof(struct udp_client) + sender->plan->pipeline * sizeof(struct place);
 }
 
 static void udp_client_init(struct caller *caller, struct sender *sender)
@@ -80,7 +88,7 @@ static void call_failed(struct sender *sender, const char *call, int error)
 	char detail[TALLY_DETAIL_BYTES];
 
 	diagnosis_say_errno(detail, call, -error);
-	sender_wrong(sender, diagnosis_of_errno(-error), detail);
+	sender_wrong(sender, diagnosis_of_errno(-error), 1, "%s", detail);
 }
 
 /* Room for all that may come at once, as far as the kernel gives it. */
@@ -123,7 +131,6 @@ static int udp_client_connect(struct udp_client *client, struct sender *sender, 
 static void udp_client_open(struct caller *caller, struct sender *sender)
 {
 	struct udp_client *client = udp_client_of(caller);
-	struct tally *tally = sender->tally;
 	const char *call;
 	int error;
 
@@ -131,18 +138,16 @@ static void udp_client_open(struct caller *caller, struct sender *sender)
 	error = udp_client_connect(client, sender, &call);
 	sender->opened++;
 	if (error == -EADDRNOTAVAIL && strcmp(call, "bind") == 0) {
-		sender_wrong(sender, TALLY_other,
+		sender_wrong(sender, TALLY_other, 1,
 			     "bind: a --source address is not of this machine");
 	} else if (error) {
 		call_failed(sender, call, error);
 	} else {
 		client->phase = UDP_CLIENT_OPEN;
 		caller->free_ns = clock_ns();
-		TALLY_ADD(tally, connects, 1);
-		TALLY_ADD(tally, open, 1);
-		if (tally->open > tally->open_max)
-			TALLY_ADD(tally, open_max, tally->open - tally->open_max);
+		sender_count_open(sender);
 	}
+	sender_connected(sender);
 	sender_settled(sender);
 }
 
@@ -371,10 +376,12 @@ static void udp_client_turn(struct loop *loop, struct source *source)
 	loop_requeue(loop, source);
 }
 
-const struct caller_kind udp_client_kind = {.bytes = udp_client_bytes,
+const struct caller_kind udp_client_kind = {.prepare = udp_client_prepare,
+					    .bytes = udp_client_bytes,
 					    .init = udp_client_init,
 					    .open = udp_client_open,
 					    .is_open = udp_client_is_open,
+					    .start = sender_wake_callers,
 					    .ask = udp_client_ask,
 					    .end = udp_client_end,
 					    .give_up = udp_client_give_up};

@@ -2,8 +2,6 @@
  * What becomes of a datagram that came: the answer to a question under way, one more to a
  * question that was answered or given up, or wrong; and of a question whose answer did not come.
  */
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "bench/weirload/udp/udp_client_parts.h"
@@ -52,20 +50,6 @@ static bool was_lost(struct place *place, uint64_t turn)
 
 /* ---- answers ---- */
 
-static void wrong(struct sender *sender, enum tally_error kind, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void wrong(struct sender *sender, enum tally_error kind, const char *format, ...)
-{
-	char detail[TALLY_DETAIL_BYTES];
-	va_list arguments;
-
-	va_start(arguments, format);
-	(void)vsnprintf(detail, sizeof detail, format, arguments);
-	va_end(arguments);
-	sender_wrong(sender, kind, detail);
-}
-
 static void answered(struct udp_client *client, struct sender *sender, struct place *place,
 		     uint64_t now_ns)
 {
@@ -98,16 +82,16 @@ static bool is_right(const struct udp_client *client, struct sender *sender, uin
 	right = client_protocol_match(plan->protocol, (uint32_t)plan->size, client->key, number, 0,
 				      bytes, part);
 	if (right < part)
-		wrong(
-		    sender, TALLY_altered,
+		sender_wrong(
+		    sender, TALLY_altered, 1,
 		    "socket %llu, question %llu: byte %u of %u of its answer was never sent (%02x)",
 		    (unsigned long long)client->key, (unsigned long long)number, right,
 		    sender->reply_bytes, bytes[right]);
 	else if (n != sender->reply_bytes)
-		wrong(sender, TALLY_truncated,
-		      "socket %llu, question %llu: its answer has %zu bytes instead of %u",
-		      (unsigned long long)client->key, (unsigned long long)number, n,
-		      sender->reply_bytes);
+		sender_wrong(sender, TALLY_truncated, 1,
+			     "socket %llu, question %llu: its answer has %zu bytes instead of %u",
+			     (unsigned long long)client->key, (unsigned long long)number, n,
+			     sender->reply_bytes);
 	return right == part && n == sender->reply_bytes;
 }
 
@@ -136,17 +120,19 @@ static void answer_strange(struct udp_client *client, struct sender *sender,
 	if (pattern_locate(plan->protocol->received, sender_keys(sender), bytes, n, &key,
 			   &position) &&
 	    key != client->key)
-		wrong(sender, TALLY_foreign, "socket %llu: an answer of %zu bytes of socket %llu",
-		      (unsigned long long)client->key, n, (unsigned long long)key);
+		sender_wrong(sender, TALLY_foreign, 1,
+			     "socket %llu: an answer of %zu bytes of socket %llu",
+			     (unsigned long long)client->key, n, (unsigned long long)key);
 	else if (!client->caller.begun)
-		wrong(sender, TALLY_unexpected, "socket %llu: nothing was asked",
-		      (unsigned long long)client->key);
+		sender_wrong(sender, TALLY_unexpected, 1, "socket %llu: nothing was asked",
+			     (unsigned long long)client->key);
 	else if (n != sender->reply_bytes)
-		wrong(sender, TALLY_truncated, "socket %llu: an answer of %zu bytes instead of %u",
-		      (unsigned long long)client->key, n, sender->reply_bytes);
+		sender_wrong(sender, TALLY_truncated, 1,
+			     "socket %llu: an answer of %zu bytes instead of %u",
+			     (unsigned long long)client->key, n, sender->reply_bytes);
 	else
-		wrong(sender, TALLY_altered, "socket %llu: an answer that was never sent",
-		      (unsigned long long)client->key);
+		sender_wrong(sender, TALLY_altered, 1, "socket %llu: an answer that was never sent",
+			     (unsigned long long)client->key);
 }
 
 /* Words that a rule has bent are not recognised: all of an answer may be. */
@@ -175,7 +161,8 @@ void udp_client_answer(struct udp_client *client, struct sender *sender, const u
 
 	TALLY_ADD(sender->tally, received_bytes, n);
 	if (plan->protocol->kind == CLIENT_PROTOCOL_LISTENS) {
-		wrong(sender, TALLY_unexpected, "a datagram of a server that only listens");
+		sender_wrong(sender, TALLY_unexpected, 1,
+			     "a datagram of a server that only listens");
 		return;
 	}
 	if (plan->protocol->alike) {
@@ -196,9 +183,9 @@ void udp_client_answer(struct udp_client *client, struct sender *sender, const u
 		else
 			udp_client_release(client, sender, place, now_ns);
 	} else if (turn >= turns || (place->turn + turns - turn) % turns - 1 >= turns / 2) {
-		wrong(sender, TALLY_unexpected,
-		      "socket %llu: an answer to question %llu, not asked",
-		      (unsigned long long)client->key, (unsigned long long)number);
+		sender_wrong(sender, TALLY_unexpected, 1,
+			     "socket %llu: an answer to question %llu, not asked",
+			     (unsigned long long)client->key, (unsigned long long)number);
 	} else if (is_right(client, sender, number, bytes, n)) {
 		came_again(client, sender, was_lost(place, turn), now_ns);
 	}

@@ -1,4 +1,4 @@
-#include "bench/weirload/report/reply_diagnosis.h"
+#include "bench/weirload/report/diagnosis.h"
 
 #include <poll.h>
 #include <stdio.h>
