@@ -28,7 +28,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench/peers/face.h"
+#include "bench/peers/peer.h"
 
 #define MESSAGE_BYTES 64
 #define BATCH	      8	  /* connections that a process has under way, at most, */
@@ -78,10 +78,10 @@ static void accept_all(int ep, int listener)
 		struct epoll_event event = {EPOLLIN | EPOLLRDHUP | EPOLLET, {.fd = fd}};
 
 		if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event) < 0)
-			face_fail("epoll_ctl", "a connection", errno);
+			peer_fail("epoll_ctl", "a connection", errno);
 	}
 	if (errno != EAGAIN)
-		face_fail("accept4", "a connection", errno);
+		peer_fail("accept4", "a connection", errno);
 }
 
 static _Noreturn void serve(int listener)
@@ -90,7 +90,7 @@ static _Noreturn void serve(int listener)
 	int ep = epoll_create1(EPOLL_CLOEXEC);
 
 	if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, listener, events) < 0)
-		face_fail("epoll", "the listening socket", errno);
+		peer_fail("epoll", "the listening socket", errno);
 	for (;;) {
 		int n = epoll_wait(ep, events, EVENTS, -1);
 
@@ -120,7 +120,7 @@ static int listen_once_more(void)
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0 ||
 	    bind(fd, (const struct sockaddr *)&listened, sizeof listened) < 0 ||
 	    listen(fd, 65535) < 0 || getsockname(fd, (struct sockaddr *)&listened, &n) < 0)
-		face_fail("listen", "every address", errno);
+		peer_fail("listen", "every address", errno);
 	return fd;
 }
 
@@ -140,7 +140,7 @@ static void connect_one(int fd, unsigned long nth)
 
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)(nth % destinations));
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&to, sizeof to) < 0)
-		face_fail("connect", inet_ntoa(to.sin_addr), errno);
+		peer_fail("connect", inet_ntoa(to.sin_addr), errno);
 }
 
 /* A message each, all of them under way together. */
@@ -150,10 +150,10 @@ static void exchange(const int *fds, unsigned long n)
 
 	for (unsigned long i = 0; i < n; i++)
 		if (write(fds[i], message, sizeof message) != sizeof message)
-			face_fail("write", "a connection", errno);
+			peer_fail("write", "a connection", errno);
 	for (unsigned long i = 0; i < n; i++)
 		if (recv(fds[i], bytes, sizeof bytes, MSG_WAITALL) != sizeof bytes)
-			face_fail("read", "a connection", errno);
+			peer_fail("read", "a connection", errno);
 }
 
 static int connecting_socket(void)
@@ -172,7 +172,7 @@ static void meet(int there, int go)
 	char byte = 0;
 
 	if (write(there, &byte, 1) != 1 || read(go, &byte, 1) != 0)
-		face_fail("read", "the word to go on", errno);
+		peer_fail("read", "the word to go on", errno);
 }
 
 static _Noreturn void hold(unsigned long number, int there, const int *go)
@@ -182,7 +182,7 @@ static _Noreturn void hold(unsigned long number, int there, const int *go)
 	int *fds = malloc(n * sizeof *fds + 1);
 
 	if (!fds)
-		face_fail("malloc", "descriptors", errno);
+		peer_fail("malloc", "descriptors", errno);
 	for (unsigned long i = 0, part; i < n; i += part) {
 		part = batch(n - i);
 		for (unsigned long k = i; k < i + part; k++) {
@@ -207,7 +207,7 @@ static pid_t start(int *pids_n, pid_t *pids)
 	pid_t pid = fork();
 
 	if (pid < 0)
-		face_fail("fork", "a process", errno);
+		peer_fail("fork", "a process", errno);
 	if (pid == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		return 0;
@@ -240,7 +240,7 @@ static void read_arguments(int argc, char **argv)
 		connecting = 1 + (int)(connections / (limit.rlim_cur - DESCRIPTORS));
 	}
 	if (accepting > PROCESSES_MAX)
-		face_fail("processes", argv[1], EMFILE);
+		peer_fail("processes", argv[1], EMFILE);
 	destinations = connections / PORTS_COMFORT + 1;
 	listened = (struct sockaddr_in){.sin_family = AF_INET};
 }
@@ -285,7 +285,7 @@ int main(int argc, char **argv)
 	(void)signal(SIGPIPE, SIG_IGN);
 	start_servers(servers);
 	if (pipe(there) < 0 || pipe(go[0]) < 0 || pipe(go[1]) < 0)
-		face_fail("pipe", "the processes", errno);
+		peer_fail("pipe", "the processes", errno);
 	begun = now_s();
 	for (int i = 0; i < connecting; i++)
 		if (start(&n, clients) == 0) {

@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench/peers/face.h"
+#include "bench/peers/peer.h"
 
 #define BUFFER_BYTES	(16 * 1024)
 #define EVENTS		256
@@ -49,7 +49,7 @@ static void compose(void)
 					date);
 	answers = malloc(ANSWERS * answer_bytes);
 	if (!answers)
-		face_fail("malloc", "answers", errno);
+		peer_fail("malloc", "answers", errno);
 	for (size_t i = 0; i < ANSWERS; i++)
 		memcpy(answers + i * answer_bytes, answer, answer_bytes);
 }
@@ -118,14 +118,14 @@ int main(int argc, char **argv)
 	bool waiting = false;
 	int ep, listener;
 
-	face_begin(&address, argc, argv, "http");
+	peer_begin(&address, argc, argv, "http");
 	compose();
-	listener = face_listen(&address, argv[1], SOCK_NONBLOCK);
+	listener = peer_listen(&address, argv[1], SOCK_NONBLOCK);
 	ep = epoll_create1(EPOLL_CLOEXEC);
 	events[0].data.fd = listener;
 	if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, listener, events) < 0)
-		face_fail("epoll", argv[1], errno);
-	face_ready(listener);
+		peer_fail("epoll", argv[1], errno);
+	peer_ready(listener);
 	for (;;) {
 		int n = epoll_wait(ep, events, EVENTS, waiting ? ACCEPT_AGAIN_MS : -1);
 

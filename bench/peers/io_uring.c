@@ -23,7 +23,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "bench/peers/face.h"
+#include "bench/peers/peer.h"
 
 #define SQ_ENTRIES   4096
 #define CQ_ENTRIES   16384
@@ -260,11 +260,11 @@ static void make_ring(void)
 		error = io_uring_queue_init_params(SQ_ENTRIES, &ring, &params);
 	}
 	if (error == -EPERM || error == -ENOSYS)
-		face_fail("io_uring_setup",
+		peer_fail("io_uring_setup",
 			  "refused (sysctl kernel.io_uring_disabled, seccomp or an old kernel)",
 			  -error);
 	if (error)
-		face_fail("io_uring_setup", "ring", -error);
+		peer_fail("io_uring_setup", "ring", -error);
 }
 
 static void *map(size_t bytes, const char *what)
@@ -273,7 +273,7 @@ static void *map(size_t bytes, const char *what)
 				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (memory_new == MAP_FAILED)
-		face_fail("mmap", what, errno);
+		peer_fail("mmap", what, errno);
 	return memory_new;
 }
 
@@ -287,7 +287,7 @@ static void make_buffers(void)
 	registration.ring_addr = (uintptr_t)free_buffers;
 	error = io_uring_register_buf_ring(&ring, &registration, 0);
 	if (error)
-		face_fail("io_uring_register_buf_ring", "(Linux 5.19 or newer)", -error);
+		peer_fail("io_uring_register_buf_ring", "(Linux 5.19 or newer)", -error);
 	io_uring_buf_ring_init(free_buffers);
 	for (unsigned i = 0; i < BUFFERS; i++)
 		give_back((uint16_t)i);
@@ -299,21 +299,21 @@ int main(int argc, char **argv)
 	struct rlimit limit;
 	int listener;
 
-	face_begin(&address, argc, argv, "echo");
+	peer_begin(&address, argc, argv, "echo");
 	(void)getrlimit(RLIMIT_NOFILE, &limit);
 	connections = map(limit.rlim_cur * sizeof *connections, "connections");
 	make_ring();
 	make_buffers();
-	listener = face_listen(&address, argv[1], 0);
+	listener = peer_listen(&address, argv[1], 0);
 	begin_accept(listener);
-	face_ready(listener);
+	peer_ready(listener);
 	for (;;) {
 		struct io_uring_cqe *cqe;
 		unsigned head, n = 0;
 		int error = io_uring_submit_and_wait(&ring, 1);
 
 		if (error < 0 && error != -EINTR && error != -EBUSY && error != -EAGAIN)
-			face_fail("io_uring_enter", argv[1], -error);
+			peer_fail("io_uring_enter", argv[1], -error);
 		io_uring_for_each_cqe(&ring, head, cqe)
 		{
 			done(cqe);

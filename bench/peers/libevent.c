@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "bench/peers/face.h"
+#include "bench/peers/peer.h"
 
 #define HIGH_WATER 262144
 
@@ -95,19 +95,19 @@ int main(int argc, char **argv)
 	struct event_base *base;
 	struct address address;
 
-	face_begin(&address, argc, argv, "echo");
+	peer_begin(&address, argc, argv, "echo");
 	base = event_base_new();
 	if (!base)
-		face_fail("event_base_new", "epoll", errno);
+		peer_fail("event_base_new", "epoll", errno);
 	listener = evconnlistener_new_bind(
 	    base, on_accept, base,
-	    LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, FACE_BACKLOG,
+	    LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, PEER_BACKLOG,
 	    (struct sockaddr *)&address.socket, (int)address.bytes);
 	if (!listener)
-		face_fail("listen", argv[1], errno);
+		peer_fail("listen", argv[1], errno);
 	evconnlistener_set_error_cb(listener, on_accept_error);
-	face_no_delay(evconnlistener_get_fd(listener));
-	face_ready(evconnlistener_get_fd(listener));
+	peer_no_delay(evconnlistener_get_fd(listener));
+	peer_ready(evconnlistener_get_fd(listener));
 	(void)event_base_dispatch(base);
 	return 1;
 }

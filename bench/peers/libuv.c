@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <uv.h>
 
-#include "bench/peers/face.h"
+#include "bench/peers/peer.h"
 
 #define HIGH_WATER 262144
 #define LOW_WATER  65536
@@ -133,17 +133,17 @@ int main(int argc, char **argv)
 	uv_os_fd_t fd = -1;
 	int error;
 
-	face_begin(&address, argc, argv, "echo");
+	peer_begin(&address, argc, argv, "echo");
 	(void)uv_tcp_init(loop, &listener);
 	error = uv_tcp_bind(&listener, (const struct sockaddr *)&address.socket, 0);
 	if (error)
-		face_fail("bind", argv[1], -error);
+		peer_fail("bind", argv[1], -error);
 	/* Accepted sockets inherit it. */
 	(void)uv_tcp_nodelay(&listener, 1);
-	error = uv_listen((uv_stream_t *)&listener, FACE_BACKLOG, on_connection);
+	error = uv_listen((uv_stream_t *)&listener, PEER_BACKLOG, on_connection);
 	if (error)
-		face_fail("listen", argv[1], -error);
+		peer_fail("listen", argv[1], -error);
 	(void)uv_fileno((uv_handle_t *)&listener, &fd);
-	face_ready(fd);
+	peer_ready(fd);
 	return uv_run(loop, UV_RUN_DEFAULT);
 }

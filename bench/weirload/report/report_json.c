@@ -1,5 +1,4 @@
-/* The results as JSON: one flat object, one key a line; what is not known is null. */
-#include "bench/weirload/report/report.h"
+#include "bench/weirload/report/report_json.h"
 
 #include <math.h>
 
@@ -120,7 +119,7 @@ static void json_costs(struct json *json, const struct outcome *outcome,
 	json_value(json, "generator_cpus", figures->generator_cpus, outcome->measured_ns != 0);
 	json_value(json, "generator_busiest", figures->generator_busiest,
 		   outcome->measured_ns != 0);
-	json_text(json, "limit", validity_limit(outcome));
+	json_text(json, "limit", validity_limit_name(outcome));
 }
 
 static void json_errors(struct json *json, const struct outcome *outcome, const struct plan *plan)

@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-const char *validity_limit(const struct outcome *outcome)
+const char *validity_limit_name(const struct outcome *outcome)
 {
 	static const char *const names[] = {"unknown", "neither", "server", "generator"};
 
@@ -25,7 +25,7 @@ static void invalid(struct outcome *outcome, const char *format, ...)
 	va_end(arguments);
 }
 
-static void validity_of_counters(struct outcome *outcome, const struct plan *plan)
+static void check_generator_limits(struct outcome *outcome, const struct plan *plan)
 {
 	const struct tally *all = &outcome->all;
 	uint64_t slip_ns, allowed_ns;
@@ -75,7 +75,7 @@ bool validity_starved(const struct outcome *outcome)
 }
 
 /* Where both were at their limits it is the generator: more of it might have shown more. */
-static void validity_who(struct outcome *outcome)
+static void find_limit(struct outcome *outcome)
 {
 	const struct usage *server = &outcome->server, *generator = &outcome->generator;
 	double time_ns = (double)outcome->measured_ns;
@@ -107,11 +107,11 @@ bool validity_expects_messages(const struct outcome *outcome, const struct plan 
 	       (!plan->rate || outcome->all.unsent || outcome->all.slip.n);
 }
 
-void validity_check(struct outcome *outcome, const struct plan *plan)
+void validity_conclude(struct outcome *outcome, const struct plan *plan)
 {
-	validity_of_counters(outcome, plan);
+	check_generator_limits(outcome, plan);
 	if (!plan->idle)
-		validity_who(outcome);
+		find_limit(outcome);
 	if (outcome->limit == LIMIT_GENERATOR && !outcome->messages &&
 	    (validity_starved(outcome) || validity_frozen(outcome)))
 		invalid(outcome, "the generator hardly ran");

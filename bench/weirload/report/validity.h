@@ -24,7 +24,7 @@
 /* Answers that a generator may fail to read, in so many. */
 #define VALIDITY_DROPPED 0.001
 
-void validity_check(struct outcome *outcome, const struct plan *plan);
+void validity_conclude(struct outcome *outcome, const struct plan *plan);
 
 /* It waited for a CPU more than it had one. */
 bool validity_starved(const struct outcome *outcome);
@@ -33,6 +33,6 @@ bool validity_frozen(const struct outcome *outcome);
 /* Whether a run without a message is a fault. */
 bool validity_expects_messages(const struct outcome *outcome, const struct plan *plan);
 /* "server", "generator", "neither", or "unknown" */
-const char *validity_limit(const struct outcome *outcome);
+const char *validity_limit_name(const struct outcome *outcome);
 
 #endif
