@@ -8,11 +8,11 @@
 #include "reactor/base/check.h"
 #include "reactor/base/sys.h"
 
-/* Connects, or with --idle last messages, that may be under way in one process. Where both ends are
- * on this machine a few are enough to keep its CPUs busy, and more are worse: whoever has much to
- * do at once waits long for its next turn on a CPU. And in all processes together there are no more
- * than that machine's queue of packets holds, net.core.netdev_max_backlog, 1000: what finds it full
- * is lost, and is sent again after 200 ms, 400 ms and so on. */
+/* Connects, or with --idle last messages, that may be under way in one process. If both ends are on
+ * this machine a few are enough to keep its CPUs busy, and more are worse: a process with much to
+ * do at once uses up its turn on the CPU, and then waits for all others. In all processes together
+ * no more may be under way than the machine's queue of packets holds (net.core.netdev_max_backlog,
+ * 1000): a packet that finds it full is lost, and sent again after 200 ms, 400 ms and so on. */
 #define WINDOW		 128
 #define WINDOW_LOCAL	 8
 #define WINDOW_LOCAL_ALL 512
@@ -35,7 +35,7 @@ static uint32_t window(const struct sender *sender)
 	return share < 1 ? 1 : share < WINDOW_LOCAL ? share : WINDOW_LOCAL;
 }
 
-/* They go out several at a time: each that went alone would wake the server for itself. */
+/* They go out several at a time: if each went alone, each would wake the server. */
 static bool window_is_half_free(const struct sender *sender, uint32_t under_way)
 {
 	return under_way <= window(sender) / 2;
@@ -147,7 +147,7 @@ void sender_wake_callers(struct sender *sender)
 			loop_wake(&sender->loop, &sender_caller(sender, i)->source);
 }
 
-/* The time has come: everybody begins. */
+/* The time has come. */
 static void sender_start(struct sender *sender)
 {
 	sender->phase = SENDER_RUN;
@@ -184,7 +184,7 @@ void sender_begin(struct sender *sender, struct caller *caller, struct flight *f
 
 	flight->due_ns =
 	    rate ? sender_due_ns(sender, caller->number, caller->begun) : schedule->start_ns;
-	/* But for those that were open before they were asked. */
+	/* A connection that was open before the message was due is no part of the message. */
 	if (opened_ns > flight->due_ns)
 		flight->sent_ns = opened_ns;
 	if (!rate)
@@ -250,7 +250,7 @@ static void idle_ask(struct sender *sender)
 	}
 }
 
-/* However long all of them take: each has a limit of its own, from when it was sent. */
+/* There is no limit for all of them together: each has its own, from when it was sent. */
 static void idle_begin(struct sender *sender)
 {
 	sender->phase = SENDER_RUN;
@@ -264,7 +264,8 @@ void sender_answered(struct sender *sender, struct caller *caller)
 	caller->busy = false;
 	sender->idle_busy--;
 	if (window_is_half_free(sender, sender->idle_busy))
-		loop_wake(&sender->loop, &sender->ramp); /* it has nothing else to do by now */
+		loop_wake(&sender->loop,
+			  &sender->ramp); /* the ramp is over: in RUN the same source does this */
 }
 
 /* ---- END ---- */
@@ -311,14 +312,14 @@ static void sender_end(struct sender *sender)
 		sender_count_unsent(sender);
 	if (sender->kind->stop)
 		sender->kind->stop(sender);
-	if (!sender->plan->idle) /* there all has been answered: closing waits for nobody */
+	if (!sender->plan->idle) /* with --idle all has been answered: closing waits for nothing */
 		loop_deadline(&sender->loop, &sender->ending,
 			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
 	loop_wake(&sender->loop, &sender->ending);
 }
 
-/* Ends them a few at a time, so that replies on others do not wait for it; whoever has not
- * ended at the deadline is late. */
+/* Ends callers a few at a time, so that replies to others do not wait for it. What has not ended at
+ * the deadline is late. */
 static void ending_turn(struct loop *loop, struct source *source)
 {
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);

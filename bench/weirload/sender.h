@@ -122,7 +122,7 @@ void sender_keep_pace(struct sender *sender, uint64_t now_ns);
 
 /* A first attempt to connect has ended: the next one may begin. */
 void sender_connected(struct sender *sender);
-/* A caller is as ready for RUN as it will be. */
+/* A caller is ready for RUN, or failed and will not be. */
 void sender_settled(struct sender *sender);
 /* One more is open. */
 void sender_count_open(struct sender *sender);
@@ -140,7 +140,7 @@ void sender_measure(struct sender *sender, const struct flight *flight, uint64_t
 void sender_wrong(struct sender *sender, enum tally_error kind, uint64_t n, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Which of all connections of the run is opened next: where it comes from, and goes to. */
+/* The number of the next connection among all of the run, which decides its addresses. */
 static inline uint64_t sender_nth(const struct sender *sender)
 {
 	return sender->opened * sender->plan->processes + sender->number;

@@ -203,7 +203,8 @@ static void chat_client_sent(struct chat_client *client, struct chat *chat, size
 	}
 }
 
-/* As of connection_cannot_write(): what was said before is read first, and so is how it ended. */
+/* As in connection_cannot_write(): what the server had sent is read first, and then how it ended.
+ */
 static void chat_client_cannot_write(struct chat_client *client, struct chat *chat, ssize_t error)
 {
 	if (error != -EPIPE && error != -ECONNRESET) {
@@ -216,7 +217,6 @@ static void chat_client_cannot_write(struct chat_client *client, struct chat *ch
 	loop_wake(&chat->sender->loop, &client->caller.source);
 }
 
-/* One write; where more could follow at once, in the next turn. */
 void chat_client_pump(struct chat_client *client, struct chat *chat)
 {
 	struct source *source = &client->caller.source;
@@ -264,7 +264,7 @@ void chat_client_probe(struct chat_client *client, struct chat *chat)
 	    .due_ns = now_ns,
 	};
 
-	if (client->unsent_n) /* the one before has not even left */
+	if (client->unsent_n) /* the one before has not left yet */
 		return;
 	client->unsent_n = (uint32_t)line_compose(chat, client->bytes, &line);
 	chat_client_pump(client, chat);
@@ -272,7 +272,8 @@ void chat_client_probe(struct chat_client *client, struct chat *chat)
 
 /* ---- ending ---- */
 
-/* Nothing is missing that can be known. Where a gap is open, a line may still come late. */
+/* Whether nothing is missing, as far as this process can know. While a gap is open, a line may
+ * still come late. */
 static bool chat_client_has_all(struct chat_client *client, const struct chat *chat)
 {
 	for (; client->lacks_from < chat->sender->plan->senders; client->lacks_from++) {

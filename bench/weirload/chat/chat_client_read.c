@@ -1,6 +1,3 @@
-/*
- * What comes to a client: each line is read in place and entered in its ledger.
- */
 #include "bench/weirload/chat/chat_client_parts.h"
 
 #include <string.h>
@@ -39,7 +36,7 @@ static void own_line_came(struct chat_client *client, struct chat *chat, uint32_
 		     client->number, number);
 }
 
-/* One that was not the next of its sender; whether it counts as a delivery. */
+/* A line that is not the next of its sender. Returns whether it counts as a delivery. */
 static bool line_out_of_turn(struct chat_client *client, struct chat *chat, uint32_t sender,
 			     uint32_t number)
 {
@@ -127,8 +124,8 @@ static void say_wrong(struct chat_client *client, struct chat *chat, const unsig
 		     (const char *)bytes);
 }
 
-/* What stands at `at` is no line that was sent: where the next may begin. Where the wrong one
- * says that it is the next of its sender, it is not also counted as lost. */
+/* What stands at `at` is no line that was sent. Returns where the next line may begin. If the wrong
+ * one says that it is the next of its sender, it is not counted as lost as well. */
 static const unsigned char *line_wrong(struct chat_client *client, struct chat *chat,
 				       const unsigned char *at, const unsigned char *end)
 {
@@ -152,7 +149,8 @@ static const unsigned char *line_wrong(struct chat_client *client, struct chat *
 	return newline ? newline + 1 : end;
 }
 
-/* Behind the reply, or the rest of a wrong line, that begins at `at`; NULL: it is not whole. */
+/* The end of the reply, or of the rest of a wrong line, that begins at `at`; NULL: it has not come
+ * whole. */
 static const unsigned char *skip(const unsigned char *at, const unsigned char *end)
 {
 	const unsigned char *newline = memchr(at, '\n', (size_t)(end - at));
@@ -160,7 +158,7 @@ static const unsigned char *skip(const unsigned char *at, const unsigned char *e
 	return newline ? newline + 1 : NULL;
 }
 
-/* Behind the name before a line; NULL: it is not whole. Where there is none, the line itself. */
+/* The end of the name before a line, or `at` if there is no name; NULL: it has not come whole. */
 static const unsigned char *name_skip(const unsigned char *at, const unsigned char *end)
 {
 	size_t n = (size_t)(end - at);
@@ -174,7 +172,7 @@ static const unsigned char *name_skip(const unsigned char *at, const unsigned ch
 	return n == CHAT_NAME_BYTES || memchr(at, '\n', n) ? at : NULL;
 }
 
-/* Takes the lines that are whole: what is behind them. */
+/* Checks the lines that are whole. Returns their end. */
 static const unsigned char *lines_take(struct chat_client *client, struct chat *chat,
 				       const unsigned char *at, const unsigned char *end,
 				       uint64_t now_ns)
@@ -211,7 +209,7 @@ static const unsigned char *lines_take(struct chat_client *client, struct chat *
 	return at;
 }
 
-/* The answer of a Redis to a client that comes; behind it, or NULL where it is not whole. */
+/* The end of the answer of a Redis to a client that subscribes; NULL: it has not come whole. */
 static const unsigned char *welcome_take(struct chat_client *client, struct chat *chat,
 					 const unsigned char *at, const unsigned char *end)
 {

@@ -101,7 +101,7 @@ static void publish_sent(struct chat *chat)
 
 /* ---- what a sender wants ---- */
 
-/* Memory, and who sends by the clock: senders alone, and each line is for all readers. */
+/* Memory, and the timetable: senders alone send by the clock, and each line is for all readers. */
 static void kind_prepare(struct sender *sender)
 {
 	static struct chat chat;

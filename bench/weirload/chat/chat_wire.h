@@ -1,9 +1,9 @@
 /*
  * chat_wire: how lines of chat stand on the wire, to a chat server and to a Redis.
  *
- * Each line has a head and a tail, which are the same for all lines of a run: a tail of \n for
- * chat; for Redis (RESP3) PUBLISH and the push that comes of it. There clients subscribe
- * before they are taken for connected, and get their own lines too.
+ * Each line has a head and a tail, which are the same for all lines of a run. For chat that is a
+ * tail of \n; for Redis (RESP3) it is PUBLISH one way, and the push that comes of it the other way.
+ * Clients of a Redis have to subscribe before they count as connected, and get their own lines too.
  * Made once in each process, and only read after.
  */
 #ifndef BENCH_WEIRLOAD_CHAT_CHAT_WIRE_H

@@ -51,8 +51,8 @@ int dial_connect(const struct plan *plan, uint64_t nth, int fd)
 	return connect(fd, (const struct sockaddr *)&to.socket, to.bytes) ? -errno : 0;
 }
 
-/* A connection is made, and ended; of datagrams an empty one is sent, which nobody may answer, but
- * where nobody listens the kernel says so. */
+/* Makes a connection and ends it; or sends an empty datagram, which need not be answered: if nobody
+ * listens the kernel says so. */
 static bool answers(const struct endpoint *endpoint)
 {
 	const struct address *to = &endpoint->address;
@@ -70,7 +70,7 @@ static bool answers(const struct endpoint *endpoint)
 	if (answered && endpoint->datagrams)
 		answered = send(fd, "", 0, MSG_NOSIGNAL) == 0;
 	if (answered && poll(&up, 1, endpoint->datagrams ? DATAGRAM_MS : CONNECT_MS) == 0)
-		answered = endpoint->datagrams; /* silence is no refusal there */
+		answered = endpoint->datagrams; /* silence is no refusal of a datagram */
 	else if (answered)
 		answered = getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 && !error;
 	(void)sys_close(fd);

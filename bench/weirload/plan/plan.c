@@ -21,8 +21,8 @@
 #define SIZE_BYTES    64
 /* Of datagrams: */
 #define DATAGRAM_TIMEOUT_US   1000000
-#define DATAGRAM_MIN	      16 /* a word, and one more to be sure: which question it was */
-#define DATAGRAM_BENT_MIN     32 /* one of them is as it was before a rule bent it */
+#define DATAGRAM_MIN	      16 /* a word, and one more to be sure, say which message it was */
+#define DATAGRAM_BENT_MIN     32 /* so that at least one word is unchanged by a rule */
 #define DATAGRAM_MAX	      65507
 #define DATAGRAM_PIPELINE_MAX 4096
 
@@ -36,7 +36,7 @@ static void read_listener(struct plan *plan)
 	n = endpoint_list(found, ADDRESSES_MAX, plan->listener, error, sizeof error);
 	if (!n)
 		wrong_usage("%s: %s", plan->listener, error);
-	/* Of whoever is told where to go instead, no other address is asked. */
+	/* With --destination the addresses of LISTENER are not tried. */
 	plan->endpoint = found[dial_choose(found, plan->destinations ? 1 : n,
 					   plan->sources ? &plan->source : NULL)];
 	if (!address_is_unix(&plan->endpoint.address) && !address_port(&plan->endpoint.address))
@@ -103,7 +103,7 @@ static void check_chat(struct plan *plan)
 			    (unsigned long long)plan->senders, (unsigned long long)readers);
 	if (plan->senders > CHAT_SENDERS_MAX)
 		wrong_usage("a line of chat can name %d senders at most", CHAT_SENDERS_MAX);
-	/* One of them sees the lines of the other come in. */
+	/* One sees the lines of the other come in. */
 	if (readers / plan->processes < 2)
 		wrong_usage("chat takes 2 connections or more that are not slow in each process");
 }

@@ -28,7 +28,7 @@ static bool ip_parse(const char *text, struct address *address)
 	return address->bytes != 0;
 }
 
-/* The last 32 bits of an address, which is where a range counts. */
+/* The last 32 bits of an address: a range counts there. */
 static uint32_t *ip_tail(struct address *address)
 {
 	if (address->socket.ss_family == AF_INET)
@@ -95,7 +95,7 @@ void plan_addresses_take_destination(struct plan *plan)
 	address_set_port(to, port);
 }
 
-/* Where something listens on every address of IPv4, each of 127/8 leads there. */
+/* If a server listens on every address of IPv4, each address of 127/8 leads to it. */
 static bool is_every_address(const struct address *address)
 {
 	const struct sockaddr_in *in = (const struct sockaddr_in *)&address->socket;

@@ -60,7 +60,7 @@ static const char *grouped(uint64_t n)
 	return text;
 }
 
-/* Three significant digits, where there are as many. */
+/* Three significant digits. */
 static const char *scaled(double value, const char *const units[], double step)
 {
 	char *text = text_new();
@@ -295,7 +295,7 @@ static void print_costs(FILE *out, const struct outcome *outcome, const struct p
 			      figures->kernel_bytes_per_connection);
 }
 
-/* Whoever waits for a CPU is as busy as who has one: both count. */
+/* A process that waits for a CPU is as busy as one that has it: both count. */
 static const char *shares_text(const struct usage *usage, double time_ns)
 {
 	static char text[96];
@@ -340,7 +340,7 @@ static void print_limit(FILE *out, const struct outcome *outcome, const struct p
 		(void)fprintf(out, "limit     not the generator (--server-pid tells more)\n");
 }
 
-/* Some errors are others in a chat, and where datagrams come. */
+/* In a chat, over datagrams and of bodies some errors mean something else. */
 static const char *error_text(const struct plan *plan, int kind)
 {
 	static const char *const of_chat[TALLY_ERROR_KINDS] = {
@@ -376,7 +376,7 @@ static const char *error_text(const struct plan *plan, int kind)
 	return texts && texts[kind] ? texts[kind] : tally_errors[kind].text;
 }
 
-/* Of a server that is right, and is asked in a way that it is not made for. */
+/* The server may be right, and asked in a way that it is not made for. */
 static void print_body_hint(FILE *out, const struct tally *all, const struct plan *plan)
 {
 	static const int kinds[] = {TALLY_lost,	   TALLY_doubled, TALLY_reordered,
@@ -407,7 +407,7 @@ static void print_errors(FILE *out, const struct outcome *outcome, const struct 
 		(void)fprintf(out, "%-10s%s ", any ? "" : "errors", grouped(all->errors[kind]));
 		any = true;
 		if (kind == TALLY_other && all->errors[kind] == 1 && *detail) {
-			(void)fprintf(out, "%s\n", detail); /* which has no better name */
+			(void)fprintf(out, "%s\n", detail); /* there is no better name for it */
 			continue;
 		}
 		(void)fprintf(out, "%s\n", error_text(plan, kind));
@@ -432,7 +432,7 @@ static void print_table(FILE *out, const struct outcome *outcome, const struct p
 	print_throughput(out, outcome, plan, figures);
 	print_loss(out, outcome, plan);
 	print_held(out, outcome, plan, figures);
-	/* Where nothing was answered, how soon it connected says nothing either. */
+	/* If nothing was answered, how soon it connected says nothing either. */
 	if (outcome->all.messages)
 		print_all_times(out, &outcome->all);
 	(void)fprintf(out, "\n");

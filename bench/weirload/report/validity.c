@@ -74,7 +74,7 @@ bool validity_starved(const struct outcome *outcome)
 	       (double)generator->busiest_wait_ns >= VALIDITY_FROZEN * (double)outcome->measured_ns;
 }
 
-/* Where both were at their limits it is the generator: more of it might have shown more. */
+/* If both were at their limits it is the generator: more of it might have shown more. */
 static void find_limit(struct outcome *outcome)
 {
 	const struct usage *server = &outcome->server, *generator = &outcome->generator;
@@ -100,7 +100,7 @@ static void find_limit(struct outcome *outcome)
 		outcome->limit = LIMIT_NEITHER;
 }
 
-/* Not where all connections are slow, nor where nothing was due yet. */
+/* Not if all connections are slow, nor if nothing was due yet. */
 bool validity_expects_messages(const struct outcome *outcome, const struct plan *plan)
 {
 	return outcome->measured_ns && plan->slow < plan->connections && !outcome->interrupted &&

@@ -19,7 +19,7 @@ static uint64_t now_ms(void)
 	return sys_clock_us() / 1000;
 }
 
-/* The line at the queue's head, \n included; 0 where none is whole. */
+/* How long the first line of the queue is, with its \n; 0 if it is not whole. */
 static size_t line_bytes(const struct talk *talk)
 {
 	const unsigned char *begin = talk->queue.at + talk->queue.begin;
@@ -70,7 +70,7 @@ static int datagram_read(struct talk *talk)
 	return 1;
 }
 
-/* Raw lines wait in the queue: a datagram is made of one when it is sent. */
+/* Lines wait in the queue as they are: a line becomes a datagram when it is sent. */
 static void datagram_input(struct talk *talk)
 {
 	ssize_t n = read(STDIN_FILENO, byte_queue_room(&talk->queue, READ_BYTES), READ_BYTES);

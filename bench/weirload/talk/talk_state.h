@@ -34,9 +34,9 @@ struct talk {
 	int fd;
 	bool input_ended, shut, broken; /* stdin; our side; nothing can be sent any more */
 
-	struct byte_queue queue; /* to be sent, but for the bytes of an open frame at its end */
+	struct byte_queue queue; /* to be sent; an open frame at its end must wait */
 	struct byte_queue print; /* to stdout */
-	size_t open_bytes;	 /* of the line that is not whole yet, as they stand in the queue */
+	size_t open_bytes;	 /* of the line that is not whole yet, as queued */
 	bool line_open, active;	 /* active: increment would answer what comes now */
 	uint64_t sent, received;
 

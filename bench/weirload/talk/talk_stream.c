@@ -14,7 +14,7 @@
 
 /* ---- what is sent ---- */
 
-/* The frame at the queue's end is whole: its length is known. */
+/* The frame at the end of the queue is whole: its length goes to its head. */
 static void frame_close(struct talk *talk)
 {
 	uint32_t n = htonl((uint32_t)(talk->open_bytes - FRAME_PREFIX));
@@ -39,7 +39,7 @@ static void frame_add(struct talk *talk, const unsigned char *bytes, size_t n, b
 		frame_close(talk);
 }
 
-/* A line may itself hold $ and ^: what is owed is counted as the protocol counts. */
+/* A line may hold $ and ^ itself, so what is owed is counted by the rules of the protocol. */
 static void increment_add(struct talk *talk, const unsigned char *bytes, size_t n, bool whole)
 {
 	struct owed *owed;
@@ -100,7 +100,7 @@ static bool input_wanted(const struct talk *talk)
 	       talk->owed_n < LINES_OWED_MAX - 1;
 }
 
-/* Reads once from stdin. As increment may owe only so many lines, it takes small bites. */
+/* Reads once from stdin; of increment little, because it may owe only so many lines. */
 static void input_read(struct talk *talk)
 {
 	unsigned char bytes[READ_BYTES];
@@ -134,7 +134,7 @@ static void queue_send(struct talk *talk)
 		byte_queue_take(&talk->queue, (size_t)sent);
 		talk->sent += (uint64_t)sent;
 	} else if (errno != EAGAIN && errno != EINTR) {
-		/* What it said before it went can still be read. */
+		/* What the peer sent before it went can still be read. */
 		talk->broken = true;
 	}
 }
@@ -168,7 +168,7 @@ static void print_frames(struct talk *talk, const unsigned char *bytes, size_t n
 	}
 }
 
-/* Ends the lines of the replies that are complete; the first that is not, or NULL. */
+/* Ends the lines of all replies that are complete. Returns the first that is not, or NULL. */
 static struct owed *increment_next(struct talk *talk)
 {
 	while (talk->owed_n) {
@@ -194,7 +194,7 @@ static void print_increment(struct talk *talk, const unsigned char *bytes, size_
 		struct owed *owed = increment_next(talk);
 		size_t part = n;
 
-		/* More than is owed is printed as it comes. */
+		/* More than is owed is printed unchanged. */
 		if (owed && owed->bytes) {
 			part = n < owed->bytes ? n : (size_t)owed->bytes;
 			owed->bytes -= part;

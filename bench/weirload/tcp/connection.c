@@ -69,10 +69,9 @@ static bool connection_check(struct connection *connection, struct sender *sende
 	return true;
 }
 
-/* Of HTTP it may be, between answers, however it ends and whatever is under way: a server that
- * closes while the next request is on its way can't know of that, and a close() with a request
- * unread is a reset. What is under way is asked again; an answer that does not come on a
- * connection that had none before is an error. */
+/* A server of HTTP may end a connection between answers, in any way and whatever is under way: it
+ * can't know of a request that is on its way to it, and a close() with a request unread is a reset.
+ * What is under way is asked again. An end before the first answer of a connection is an error. */
 static bool may_be_ended(struct connection *connection, const struct sender *sender)
 {
 	return sender->plan->protocol->http && !sender->plan->idle && !connection->caller.slow &&
@@ -105,7 +104,7 @@ static void connection_ended(struct connection *connection, struct sender *sende
 	}
 }
 
-/* What has come; false: the connection has gone. */
+/* Reads what has come. False: the connection has gone. */
 static bool connection_receive(struct connection *connection, struct sender *sender, size_t room)
 {
 	for (int i = 0; i < TURN_READS; i++) {
@@ -137,7 +136,7 @@ static bool connection_receive(struct connection *connection, struct sender *sen
 			return true;
 		}
 	}
-	return true; /* the rest in another turn: its bit is still set */
+	return true; /* the rest in another turn: SOURCE_IN is still set */
 }
 
 /* With --churn and --idle, what an answer leads to. */
@@ -179,7 +178,7 @@ static void connection_end(struct connection *connection, struct sender *sender)
 		return;
 	}
 	connection->phase = CONNECTION_ENDING;
-	/* Where it was reset, a read says so. */
+	/* If it was reset a read says so. */
 	if (sys_shutdown(connection->caller.source.fd, SHUT_WR) < 0)
 		connection->caller.source.ready |= SOURCE_IN;
 }
@@ -200,7 +199,7 @@ static void connection_give_up(struct connection *connection, struct sender *sen
 
 /* ---- turns ---- */
 
-/* Its deadline has passed, or an older one has. */
+/* Its deadline has passed, or one that it had before. */
 static void connection_due(struct connection *connection, struct sender *sender)
 {
 	uint64_t now_ns = clock_ns(), timeout_ns = sender->plan->timeout_us * 1000;
@@ -261,7 +260,7 @@ static void connection_turn(struct loop *loop, struct source *source)
 			connection_due(connection, sender);
 		return;
 	}
-	if (due) /* what lies there unread is not the server's delay */
+	if (due) /* a reply that lies there unread is not late */
 		source->ready |= SOURCE_IN;
 	if (source->ready & source->want & SOURCE_IN)
 		(void)connection_receive(connection, sender, SENDER_BUFFER_BYTES);

@@ -22,7 +22,7 @@ void connection_answered(struct connection *connection, struct sender *sender, u
 	struct tally *tally = sender->tally;
 	struct flight *flight = &connection->flights[connection->received % plan->pipeline];
 
-	/* With room for more there was room before. */
+	/* If there is room for more now, there was before. */
 	if (connection_under_way(connection) >= plan->pipeline ||
 	    plan->protocol->kind == CLIENT_PROTOCOL_SPEAKS)
 		connection->caller.free_ns = now_ns;

@@ -88,9 +88,9 @@ static void connection_sent(struct connection *connection, struct sender *sender
 	}
 }
 
-/* What the server had said before it went lies there to be read, and the end behind it: so that is
- * what tells how it went, whether or not there was something to write meanwhile. But a read says
- * nothing of a reset that a write has told. */
+/* What the server had sent before it went can still be read, and then how it ended. So a read
+ * decides that, whether or not there was something to write. But once a write has told of a reset,
+ * no read does: that is kept. */
 static void connection_cannot_write(struct connection *connection, struct sender *sender,
 				    ssize_t error)
 {

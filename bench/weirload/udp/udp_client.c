@@ -10,8 +10,8 @@
 #include "reactor/base/sys.h"
 
 #define TURN_READS	4
-#define RETRY_MS	1    /* where the device's queue is full */
-#define RETRY_MS_FAILED 100  /* where a call failed that may go well later */
+#define RETRY_MS	1    /* if the queue of the device is full */
+#define RETRY_MS_FAILED 100  /* if a call failed that may succeed later */
 #define LINGER_MS	100  /* for answers that come twice */
 #define DATAGRAM_BYTES	1024 /* what the kernel adds to one in its queue, about */
 #define RECEIVE_BYTES	(100 * 1024)
@@ -54,7 +54,7 @@ static bool udp_client_is_open(const struct caller *caller)
 
 /* ---- the socket ---- */
 
-/* Answers that weirload itself did not read in time are none that the server lost. */
+/* Answers that weirload did not read in time were not lost by the server. */
 static uint64_t dropped_here(int fd)
 {
 	uint32_t info[SYS_MEMINFO_FIGURES] = {0};
@@ -91,7 +91,7 @@ static void call_failed(struct sender *sender, const char *call, int error)
 	sender_wrong(sender, diagnosis_of_errno(-error), 1, "%s", detail);
 }
 
-/* Room for all that may come at once, as far as the kernel gives it. */
+/* Room for all that may come at once, if the kernel allows it. */
 static int receive_bytes(const struct sender *sender)
 {
 	uint64_t n = sender->plan->pipeline * (sender->reply_bytes + DATAGRAM_BYTES);
@@ -108,14 +108,14 @@ static int udp_client_connect(struct udp_client *client, struct sender *sender, 
 
 	if (fd < 0)
 		return fd;
-	if (bytes) /* above the limit: root may */
+	if (bytes) /* beyond the limit, if this is root */
 		(void)sys_setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes);
 	batch_prepare(sender->batch, fd);
 	source->fd = fd;
 	source->want = SOURCE_IN;
 	*call = "connect";
 	error = dial_connect(sender->plan, nth, fd);
-	if (error == -EAGAIN) /* what it says where no port is left */
+	if (error == -EAGAIN) /* what it says if no port is left */
 		error = -EADDRNOTAVAIL;
 	if (!error) {
 		*call = "epoll_ctl";
@@ -151,7 +151,7 @@ static void udp_client_open(struct caller *caller, struct sender *sender)
 	sender_settled(sender);
 }
 
-/* ---- questions ---- */
+/* ---- messages ---- */
 
 /* UDP reports room to write all the time: it is asked for only while there is none. */
 static void watch_room(struct udp_client *client, struct sender *sender, bool blocked)
@@ -168,7 +168,7 @@ static void watch_room(struct udp_client *client, struct sender *sender, bool bl
 		call_failed(sender, "epoll_ctl", error);
 }
 
-/* How many may be asked now, by one call. */
+/* How many may leave now, by one call. */
 static uint32_t allowance(const struct udp_client *client, const struct sender *sender)
 {
 	const struct caller *caller = &client->caller;
@@ -181,7 +181,7 @@ static uint32_t allowance(const struct udp_client *client, const struct sender *
 	return n < batch_room(sender->batch) ? (uint32_t)n : batch_room(sender->batch);
 }
 
-/* The question in the first free place has left. */
+/* The message in the first free place has left. */
 static void udp_client_begin(struct udp_client *client, struct sender *sender, uint64_t now_ns)
 {
 	uint32_t i = client->free;
@@ -214,7 +214,8 @@ static void send_failed(struct udp_client *client, struct sender *sender, int er
 		watch_room(client, sender, true);
 	} else if (error == -ENOBUFS) {
 		loop_deadline(&sender->loop, source, sender->loop.now_ms + RETRY_MS);
-	} else if (error == -ECONNREFUSED) { /* of one that had left before; this one had not */
+	} else if (error ==
+		   -ECONNREFUSED) { /* of a datagram that had left before; these have not */
 		call_failed(sender, "send", error);
 		loop_wake(&sender->loop, source);
 	} else if (error != -EINTR) {
@@ -225,7 +226,7 @@ static void send_failed(struct udp_client *client, struct sender *sender, int er
 	}
 }
 
-/* One call; where more could follow at once, in the next turn. */
+/* One call; more follow in the next turn. */
 static void udp_client_pump(struct udp_client *client, struct sender *sender)
 {
 	const struct plan *plan = sender->plan;
@@ -238,7 +239,7 @@ static void udp_client_pump(struct udp_client *client, struct sender *sender)
 	for (uint32_t k = 0; k < n; k++, i = client->places[i].behind)
 		client_protocol_fill(plan->protocol, (uint32_t)plan->size, client->key,
 				     udp_client_number(client, sender, &client->places[i]), 0,
-				     batch_question(sender->batch, k), sender->message_bytes);
+				     batch_message(sender->batch, k), sender->message_bytes);
 	now_ns = clock_ns();
 	sent = batch_send(sender->batch, client->caller.source.fd, n);
 	if (sent < 0) {
@@ -255,7 +256,7 @@ static void udp_client_pump(struct udp_client *client, struct sender *sender)
 		loop_wake(&sender->loop, &client->caller.source);
 }
 
-/* In the next pass, so that those that become due together leave together. */
+/* In the next pass, so that messages that become due together leave together. */
 static void udp_client_ask(struct caller *caller, struct sender *sender)
 {
 	if (udp_client_of(caller)->phase == UDP_CLIENT_OPEN)
@@ -264,7 +265,7 @@ static void udp_client_ask(struct caller *caller, struct sender *sender)
 
 /* ---- answers ---- */
 
-/* Each ICMP is one error; what came before and behind it can still be read. */
+/* Each ICMP message is one error; what came before and after it can still be read. */
 static void receive_failed(struct udp_client *client, struct sender *sender, int error)
 {
 	if (error == -EINTR)
@@ -300,7 +301,7 @@ static void udp_client_receive(struct udp_client *client, struct sender *sender)
 	}
 }
 
-/* A deadline has passed, which may be an older one: those that waited too long are lost. */
+/* A deadline has passed, perhaps an older one: messages that waited too long are lost. */
 static void udp_client_due(struct udp_client *client, struct sender *sender)
 {
 	uint64_t now_ns = clock_ns(), timeout_ns = sender->plan->timeout_us * 1000;
@@ -355,7 +356,7 @@ static void udp_client_turn(struct loop *loop, struct source *source)
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
 	bool due = source->ready & SOURCE_DUE;
 
-	if (source->ready & SOURCE_BROKEN || due) /* what lies there unread is not lost */
+	if (source->ready & SOURCE_BROKEN || due) /* an answer that lies there unread is not lost */
 		source->ready |= SOURCE_IN;
 	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_WOKEN | SOURCE_BROKEN);
 	if (source->fd < 0)

@@ -1,6 +1,6 @@
 /*
- * What becomes of a datagram that came: the answer to a question under way, one more to a
- * question that was answered or given up, or wrong; and of a question whose answer did not come.
+ * What a datagram that came is: the answer to a message under way, another answer to one that was
+ * answered or given up, or wrong. And what becomes of a message whose answer did not come.
  */
 #include <string.h>
 
@@ -11,7 +11,8 @@
 void udp_client_release(struct udp_client *client, const struct sender *sender, struct place *place,
 			uint64_t now_ns)
 {
-	if (client->under_way-- == sender->plan->pipeline) /* with room for more there was room */
+	if (client->under_way-- ==
+	    sender->plan->pipeline) /* if there is room for more now, there was before */
 		client->caller.free_ns = now_ns;
 	if (place->before == PLACE_NONE)
 		client->oldest = place->behind;
@@ -37,7 +38,7 @@ void udp_client_lose(struct udp_client *client, struct sender *sender, struct pl
 	udp_client_release(client, sender, place, now_ns);
 }
 
-/* Whether this turn was given up, and no answer to it has come since. */
+/* Whether the message of this turn was given up, and no answer to it has come since. */
 static bool was_lost(struct place *place, uint64_t turn)
 {
 	for (int i = 0; i < PLACE_LOST; i++)
@@ -72,7 +73,7 @@ static void came_again(struct udp_client *client, struct sender *sender, bool lo
 	}
 }
 
-/* Whether all bytes are those of the answer to this question; if not, it is counted. */
+/* Whether all bytes are those of the answer to this message; if not, counts an error. */
 static bool is_right(const struct udp_client *client, struct sender *sender, uint64_t number,
 		     const unsigned char *bytes, size_t n)
 {
@@ -95,7 +96,7 @@ static bool is_right(const struct udp_client *client, struct sender *sender, uin
 	return right == part && n == sender->reply_bytes;
 }
 
-/* All are alike: taken in the order of the questions. */
+/* All answers are alike: they are taken in the order of the messages. */
 static void answer_alike(struct udp_client *client, struct sender *sender,
 			 const unsigned char *bytes, size_t n, uint64_t now_ns)
 {
@@ -110,7 +111,7 @@ static void answer_alike(struct udp_client *client, struct sender *sender,
 		udp_client_release(client, sender, place, now_ns);
 }
 
-/* No word of it stands where words of an answer to this socket do. */
+/* No word of it is at a place that it could have in an answer to this socket. */
 static void answer_strange(struct udp_client *client, struct sender *sender,
 			   const unsigned char *bytes, size_t n)
 {
@@ -135,7 +136,7 @@ static void answer_strange(struct udp_client *client, struct sender *sender,
 			     (unsigned long long)client->key);
 }
 
-/* Words that a rule has bent are not recognised: all of an answer may be. */
+/* Words that a rule has changed are not recognised, and these may be all words of an answer. */
 static bool find_by_comparing(struct udp_client *client, const struct sender *sender,
 			      const unsigned char *bytes, size_t n, uint64_t *number)
 {
