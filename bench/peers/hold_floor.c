@@ -1,17 +1,17 @@
 /*
- * hold_floor: the barest way to hold very many loopback connections: what bench/million is held
- * against.
+ * hold_floor: the barest way to hold very many loopback connections. bench/million compares with
+ * it.
  *
  *     hold_floor CONNECTIONS [PROCESSES-ON-EACH-SIDE]
  *
- * On one side processes accept and echo what they read, each from a listening socket of its own on
+ * On one side processes accept and echo what they read, each with a listening socket of its own on
  * one port of every address. On the other side processes connect to 127.0.0.1, 127.0.0.2 and so on
- * in turn. Each connection carries one message when it is there, and a second one when all of them
- * are. Says in JSON how long both took.
+ * in turn. Each connection carries one message when it is made, and a second one when all are made.
+ * Says in JSON how long both took.
  *
- * Gives up: everything but that. The connecting side blocks: a batch of connections is made, asked,
- * and read, and then the next one. Nobody looks at a clock meanwhile, at what a message says, or at
- * who has gone; where anything fails, all is over.
+ * Gives up: everything else. The connecting side blocks: it makes a batch of connections, sends on
+ * each, reads from each, and goes on to the next batch. It measures no single message, does not
+ * look at what replies say, and does not notice which peers have gone. If anything fails all ends.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,7 +32,7 @@
 
 #define MESSAGE_BYTES 64
 #define BATCH	      8	  /* connections that a process has under way, at most, */
-#define BATCH_ALL     512 /* and all of them together: as weirload, for the same reasons */
+#define BATCH_ALL     512 /* and all of them together; weirload does the same: see sender.c */
 #define EVENTS	      256
 #define DESCRIPTORS   64   /* of a process, beside its connections */
 #define PORTS_COMFORT 8192 /* of one destination, so that connect() finds a free one at once */
@@ -102,7 +102,7 @@ static _Noreturn void serve(int listener)
 	}
 }
 
-/* One for each process that accepts, which closes those of the others. */
+/* One for each process that accepts; it closes those of the others. */
 static int listeners[PROCESSES_MAX];
 
 static void close_listeners_but(int kept)
@@ -166,7 +166,7 @@ static int connecting_socket(void)
 	return fd;
 }
 
-/* Says so by a byte when it has come so far; goes on when all have. */
+/* Says by a byte that it has come so far, and goes on when all processes have. */
 static void meet(int there, int go)
 {
 	char byte = 0;
@@ -233,7 +233,7 @@ static void read_arguments(int argc, char **argv)
 		limit.rlim_cur = limit.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	/* Some of those who accept get more than their share (bench/million says why). */
+	/* Some processes get more than their share of connections (bench/million says why). */
 	each = (double)limit.rlim_cur * 0.78;
 	if (!accepting) {
 		accepting = 1 + (int)((double)connections / each);
@@ -251,7 +251,7 @@ static void await_all(int there)
 
 	for (int n = 0; n < connecting; n++)
 		if (read(there, &byte, 1) != 1)
-			exit(1); /* whoever failed has said why */
+			exit(1); /* the process that failed has said why */
 }
 
 static void await_ends(void)

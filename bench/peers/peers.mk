@@ -1,5 +1,5 @@
 # The peers: echo servers as the users of other libraries and languages write them; node and go
-# speak http too. Those whose packages are there are built; `make peers` names the others, and
+# speak http too. Those whose packages are installed are built; `make peers` names the others, and
 # what they need. http_floor and hold_floor need nothing.
 
 PEERS = libevent libuv node go io_uring http_floor hold_floor
