@@ -14,10 +14,10 @@ $(BUILD)/clients/%: $(BUILD)/bench/clients/%.o $(LIBRARY)
 
 clients: $(BUILD)/clients/slowly
 
-# bench/slow, bench/http and bench/million: what they cannot do without is there with weir.
+# What bench/slow, bench/http and bench/million cannot do without is built with weir.
 all: clients $(BUILD)/peers/http_floor $(BUILD)/peers/hold_floor
 
-SCRIPTS = $(addprefix bench/,lib.sh figures.sh ready.sh ladder compare syscalls memory accept scale chat http slow profile million suite)
+SCRIPTS = $(addprefix bench/,lib.sh servers.sh load.sh figures.sh ready.sh ladder compare syscalls memory accept scale chat http slow profile million suite)
 
 # The short suite: under two minutes, one table.
 bench: all designs peers

@@ -26,7 +26,7 @@ function commas(x,  text, left) {
 	return text left
 }
 function number(x) { return x ~ /^-?[0-9.]+(e[-+]?[0-9]+)?$/ }
-# "-" stays what it is: there is no such figure.
+# "-" stays as it is: there is no such figure.
 function whole(x) { return number(x) ? commas(x) : x }
 function micro(x) { return !number(x) ? x : x < 100 ? sprintf("%.2f", x) : commas(x) }
 function ratio(x) { return number(x) ? sprintf("%.3f", x) : x }
@@ -58,7 +58,7 @@ function point_text(point,  part, depth) {
 	return sprintf("%s, %s connection%s%s", part[1] % 1024 ? part[1] " B" : part[1] / 1024 " KiB",
 		commas(depth[1]), depth[1] == 1 ? "" : "s", depth[2] ? ", " depth[2] " under way on each" : "")
 }
-# The same where there is little room: "64 B x 50".
+# The same, shorter: "64 B x 50".
 function point_short(point,  text) {
 	text = point_text(point)
 	sub(/ connections?/, "", text)

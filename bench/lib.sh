@@ -2,7 +2,8 @@
 # shellcheck disable=SC2034  # much is set for the script that sources this
 # bench/lib.sh: what the scripts of this folder share. A script
 #
-#	. "$(dirname "$0")/lib.sh"          and with it figures.sh: medians, tables, JSON
+#	. "$(dirname "$0")/lib.sh"          and with it figures.sh (medians, tables, JSON), servers.sh
+#	                                    (and its ready.sh) and load.sh
 #	parse "$@"                          its own; what it does not know goes to common_option
 #	bench_begin NAME LIMIT_S "$@"       checks, folder of results, CPUs, an end for everything
 #	server_start weir -w 1 echo         a server by name; $server_pid, $server_listener
@@ -11,12 +12,12 @@
 #	server_stop                         or server_keep weir, later server_use weir: several at once
 #	bench_finish                        $out/results.json
 #
-# A function whose body is in ( ) keeps its variables to itself; what others leave behind is named
-# above or begins with the name of what it is about.
+# A function whose body is in ( ) keeps its variables to itself. The variables that others set are
+# named above, or begin with the name of what they are about.
 #
-# The usage text of a script is the comment at its head. Everything that was started here ends
-# with the script, however that ends. Exit status: 0 fine, 1 could not run, 2 wrong usage, 3 (where
-# bench_expect_figures is asked) a table without a figure.
+# The usage text of a script is the comment at its head. Everything that is started here ends with
+# the script, however that ends. Exit status: 0 fine, 1 could not run, 2 wrong usage, 3 (if the script
+# calls bench_expect_figures) a table without a figure.
 
 LC_ALL=C
 export LC_ALL
@@ -25,6 +26,10 @@ bench_folder=$(dirname "$0")
 . "$bench_folder/figures.sh"
 # shellcheck source=bench/ready.sh
 . "$bench_folder/ready.sh"
+# shellcheck source=bench/servers.sh
+. "$bench_folder/servers.sh"
+# shellcheck source=bench/load.sh
+. "$bench_folder/load.sh"
 root=$(dirname "$bench_folder")
 BUILD=${BUILD:-${root#./}/build}
 BUILD=${BUILD#./}
@@ -117,7 +122,7 @@ sysctl_value() {
 	sed 's/\t/ /g' "/proc/sys/$(echo "$1" | tr . /)" 2>/dev/null
 }
 
-# Ticks that the hypervisor took from this machine, and all ticks, since it started.
+# Ticks that the hypervisor took from this machine since it started, and all ticks.
 cpu_ticks() {
 	awk '$1 == "cpu" { all = 0; for (i = 2; i <= 9; i++) all += $i; print $9, all }' /proc/stat
 }
@@ -163,7 +168,7 @@ cpus_allowed() {
 		awk -F - '{ for (i = $1; i <= ($2 == "" ? $1 : $2); i++) print i }'
 }
 
-# The server gets the first CPU, weirload another: one of another core where there is one.
+# The server gets the first CPU, weirload another; one of another core if there is one.
 pin_choose() {
 	pin_server='' pin_load='' pin_text='not pinned: the scheduler places server and weirload'
 	[ "$pin" = yes ] || return 0
@@ -198,24 +203,24 @@ build_check() {
 	done
 }
 
-# Limits are there to end what hangs. Where much else runs, BENCH_PATIENCE=N makes all N times as long.
+# Limits end what hangs. On a busy machine BENCH_PATIENCE=N makes all of them N times as long.
 BENCH_PATIENCE=${BENCH_PATIENCE:-1}
 ready_limit=$((20 * BENCH_PATIENCE))
 
 # bench_begin NAME LIMIT_S ARGUMENT...: the script runs no longer than that.
 #
-# Linux shares out CPUs to sessions, and what a session gets to its processes (sched(7), autogroup).
-# Server and load have one each, so that neither takes the other's share by having more processes.
-# With together=yes they are in one, with the script: processes of two sessions interrupt each other
-# wherever one wakes one of the other's, and with a hundred of each there is little else to see.
-# In either case each is a process group, so that it can be ended whole, and none is the terminal's:
-# Ctrl-C meets the script alone.
+# Linux shares out CPUs to sessions, and the share of a session to its processes (sched(7),
+# autogroup). Server and load have a session each, so that neither gets more by having more processes.
+# With together=yes both are in the session of the script: processes of two sessions interrupt each
+# other whenever one wakes one of the other session, and with a hundred of each that is most of what
+# would be measured. In either case each is a process group, so that it can be ended whole, and none is
+# the terminal's: Ctrl-C reaches the script alone.
 bench_begin() {
 	bench_name=$1 bench_limit=$(($2 * BENCH_PATIENCE))
 	shift 2
 	need timeout coreutils
 	need setsid util-linux
-	# Dies with whoever started it, even where that is killed.
+	# It ends with the script, even if that is killed.
 	follows='setpriv --pdeathsig TERM'
 	$follows true 2>/dev/null || follows=''
 	if [ -z "$BENCH_BOUND" ]; then
@@ -282,8 +287,8 @@ bench_finish() (
 	return 0
 )
 
-# bench_expect_figures COLUMN: ends with 3 where no run of a table was fine. Each value in that
-# column of $rows is a table of its own; 0: all of them are one table.
+# bench_expect_figures COLUMN: ends with 3 if a table has no run that was fine. Each value in that
+# column of $rows is a table of its own; 0: all rows are one table.
 bench_expect_figures() {
 	awk -F '\t' -v by="$1" '
 		NR == 1 { next }
@@ -307,293 +312,6 @@ bench_end() {
 	done
 	rm -rf "$scratch"
 	exit $status
-}
-
-# ---- servers ----
-
-# A name is weir, one of bench/designs or bench/peers, or a path; weir (and a path to one) may
-# carry options: weir:--accept=shared,--spin=50us. A name that ends with -udp serves datagrams:
-# weir-udp is weir.
-server_program() {
-	case ${1%%:*} in
-	weir | weir-udp) echo "$BUILD/weir" ;;
-	*/*) echo "${1%%:*}" ;;
-	*)
-		for folder in designs peers; do
-			[ ! -x "$BUILD/$folder/$1" ] || echo "$BUILD/$folder/$1"
-		done
-		;;
-	esac
-}
-
-# Is it weir, of whatever build? That always says how many workers.
-server_is_weir() (
-	name=${1%%:*}
-	case ${name##*/} in weir | weir-*) exit 0 ;; esac
-	exit 1
-)
-
-# Does it serve datagrams?
-server_is_udp() {
-	case ${1%%:*} in *-udp) ;; *) return 1 ;; esac
-}
-
-# Those of the names that are built; of the rest, say so with what would build them.
-servers_built() (
-	for name; do
-		[ ! -x "$(server_program "$name")" ] || printf '%s ' "$name"
-	done
-)
-
-servers_missing() (
-	missing=''
-	for name; do
-		[ -x "$(server_program "$name")" ] || missing="$missing $name"
-	done
-	[ -z "$missing" ] || echo "Not built, so not here:$missing (make designs peers says what they need)" | show
-)
-
-# server_check NAME...: each is there. Before bench_begin: there is no folder of results yet.
-server_check() {
-	build_check
-	for checked; do
-		[ ! -x "$(server_program "$checked")" ] || continue
-		case " $designs $connectionless $peers " in
-		*" $checked "*) die "$checked is not built in $BUILD (make designs peers says what it needs)" ;;
-		esac
-		die_usage "no server $checked: weir, a path, weir-udp, or one of $designs $connectionless $peers"
-	done
-}
-
-alive() {
-	case $(sed 's/.*) \(.\).*/\1/' "/proc/$1/stat" 2>/dev/null) in '' | Z | X) return 1 ;; esac
-}
-
-now_ms() {
-	date +%s%3N
-}
-
-# server_start NAME [-w WORKERS] [PROTOCOL]; 1 and $server_why where it does not become ready.
-server_start() {
-	server_name=$1 server_workers=''
-	shift
-	[ "$1" != -w ] || { server_workers=$2 && shift 2; }
-	! server_is_weir "$server_name" || server_workers=${server_workers:-1}
-	server_scheme=${1:-echo} server_kind=tcp server_port=$(ready_port_of "$server_name")
-	! server_is_udp "$server_name" || { server_scheme=$server_scheme+udp && server_kind=udp; }
-	server_log=$scratch/server.log server_listener='' server_why=''
-	! ready_port_is_taken || return 1
-	case $server_name in *:*) options=$(echo "${server_name#*:}" | tr ',' ' ') ;; *) options='' ;; esac
-	: >"$server_log"
-	# shellcheck disable=SC2086  # prefixes and options are lists of words
-	$apart $pin_server "$(server_program "$server_name")" ${server_workers:+-w $server_workers} $options \
-		"$server_scheme://$server_host:${server_port:-0}" </dev/null >/dev/null 2>"$server_log" &
-	server_pid=$!
-	until=$(($(now_ms) + ready_limit * 1000))
-	until server_is_ready; do
-		alive "$server_pid" || break
-		[ "$(now_ms)" -lt $until ] || break
-		sleep 0.01
-	done
-	[ -z "$server_listener" ] || return 0
-	server_why=$(unready_why)
-	server_stop
-	return 1
-}
-
-# workers_each NAME N: designs whose workers serve one connection each need N of them; more than
-# 10,000 they do not take.
-workers_each() {
-	case $1 in accept-many | pass) echo "-w $(($2 < 10000 ? $2 : 10000))" ;; esac
-}
-
-# Ends it and all its processes; they are gone when this returns.
-server_stop() {
-	kill -s TERM "$server_pid" 2>/dev/null
-	until=$(($(now_ms) + 15000 * BENCH_PATIENCE))
-	while alive "$server_pid" && [ "$(now_ms)" -lt $until ]; do
-		sleep 0.01
-	done
-	kill -s KILL -- "-$server_pid" 2>/dev/null
-	wait "$server_pid" 2>/dev/null
-	while kill -s 0 -- "-$server_pid" 2>/dev/null && [ "$(now_ms)" -lt $until ]; do
-		sleep 0.01
-	done
-	server_pid=''
-}
-
-# server_keep LABEL: the one that was started stays up, while others are started.
-server_keep() {
-	printf '%s\t%s\t%s\t%s\n' "$1" "$server_pid" "$server_name" "$server_listener" >>"$scratch/kept"
-	kept="$kept $server_pid" server_pid=''
-}
-
-# server_use LABEL: what is loaded now is that one.
-server_use() {
-	server_line=$(awk -F '\t' -v label="$1" '$1 == label { print $2 " " $3 " " $4 }' "$scratch/kept")
-	server_listener=${server_line##* } server_pid=${server_line%% *}
-	server_name=${server_line#* } server_name=${server_name% *}
-}
-
-# The pids of a process and all that descend from it.
-process_tree() {
-	ps -e -o pid= -o ppid= | awk -v root="$1" '
-		{ parent[$1] = $2 }
-		END {
-			for (pid in parent) {
-				for (up = pid; up != root && up in parent && up > 1; up = parent[up])
-					;
-				if (up == root) print pid
-			}
-		}' | sort -n
-}
-
-# server_worker_pids: the processes that serve: weir's workers, a design's; or the server itself.
-server_worker_pids() {
-	if server_is_weir "$server_name"; then
-		ps -e -o pid= -o ppid= -o comm= | awk -v root="$server_pid" '$2 == root && $3 ~ /^weir-w[0-9]/ { print $1 }'
-	else
-		ps -e -o pid= -o ppid= | awk -v root="$server_pid" '$2 == root { print $1; n++ } END { if (!n) print root }'
-	fi | sort -n
-}
-
-# cpu_ns PID...: the CPU time of each, all its threads, in ns, one a line.
-cpu_ns() (
-	for pid; do
-		cat "/proc/$pid/task/"*/schedstat 2>/dev/null | awk '{ ns += $1 } END { printf "%.0f\n", ns }'
-	done
-)
-
-# ---- load ----
-
-# load ARGUMENT...: one run of weirload at the server. Never fails: $load_status, and
-# $load_verdict, which is "fine" or what came instead of a figure.
-load() {
-	load_begin "$@"
-	load_wait
-}
-
-# load_limit=SECONDS bounds the run.
-load_begin() {
-	load_json=$scratch/load.json load_ends=$((${load_limit:-60} * BENCH_PATIENCE))
-	rm -f "$load_json"
-	# shellcheck disable=SC2086
-	$apart timeout -k 5 "$load_ends" $pin_load "$BUILD/weirload" --json "$load_json" \
-		--server-pid "$server_pid" "$@" "$server_listener" </dev/null >"$scratch/load.log" 2>&1 &
-	load_pid=$!
-}
-
-load_wait() {
-	wait "$load_pid"
-	load_status=$?
-	load_pid=''
-	case $load_status in
-	0) load_verdict=fine ;;
-	1) load_verdict=$(load_errors) ;;
-	# Of a --server-pid that is gone by then it says so; so do the lines below.
-	2) ! alive "$server_pid" || die "weirload did not take its options: $(head -n 2 "$scratch/load.log")" ;;
-	3) load_verdict="INVALID: $(load_get invalid_why | cut -d : -f 1)" ;; # the JSON has all of it
-	124 | 137) load_verdict="no end in $load_ends s" ;;
-	*) load_verdict="weirload ended with status $load_status" ;;
-	esac
-	alive "$server_pid" || load_verdict='the server died'
-}
-
-load_end() {
-	kill -s TERM "$load_pid" 2>/dev/null
-	wait "$load_pid" 2>/dev/null
-	load_pid=''
-}
-
-load_get() {
-	json_get "$load_json" "$1"
-}
-
-# "ERRORS: 12 refused, 3 lost", from errors_KIND; where weirload wrote none, its last words.
-load_errors() (
-	kinds=$(sed -n 's/^[[:space:]]*"errors_\([a-z]*\)":[[:space:]]*\([1-9][0-9]*\),\{0,1\}$/\2 \1/p' \
-		"$load_json" 2>/dev/null | paste -s -d , - | sed 's/,/, /g')
-	echo "ERRORS: ${kinds:-$(tail -n 1 "$scratch/load.log" | cut -c 1-80)}"
-)
-
-# weirload processes that can hold so many connections.
-load_processes() (
-	each=$(($(descriptors_max) - 100))
-	echo $((($1 + each - 1) / each))
-)
-
-# load_point POINT SECONDS: POINT is SIZE/CONNECTIONS, SIZE/CONNECTIONSxDEPTH (so many under way on
-# each) or churn; $load_options go to weirload too.
-load_point() {
-	warmup=$(awk "BEGIN { w = $2 / 5; print (w < 0.1 ? 0.1 : w > 0.5 ? 0.5 : w) }")
-	case $1 in
-	churn) load --churn -c $churn_connections -s 64 -d "$(duration "$2")" --warmup "$(duration "$warmup")" ;;
-	*)
-		point_n=${1#*/} point_depth=1
-		case $point_n in *x*) point_depth=${point_n#*x} point_n=${point_n%x*} ;; esac
-		# shellcheck disable=SC2086  # words
-		load $load_options -c "$point_n" -p "$point_depth" -s "${1%/*}" -P "$(load_processes "$point_n")" \
-			-d "$(duration "$2")" --warmup "$(duration "$warmup")"
-		;;
-	esac
-}
-
-# turned ROUND NAMES: them, beginning with the one whose turn it is in this round.
-turned() {
-	echo "$2" | awk -v round="$1" '{ for (i = 0; i < NF; i++) printf "%s ", $((i + round - 1) % NF + 1) }'
-}
-
-# duration SECONDS: as weirload takes times, a whole number with a unit.
-duration() {
-	awk "BEGIN { printf \"%.0fms\", $1 * 1000 }"
-}
-
-# figure KEY: of a run that was fine; "-" where there is none.
-figure() (
-	found=''
-	[ "$load_verdict" != fine ] || found=$(load_get "$1")
-	printf '%s' "${found:--}"
-)
-
-# Memory is that of the connections that were held, whatever became of others.
-memory_figure() (
-	found=$(load_get "$1")
-	printf '%s' "${found:--}"
-)
-
-# record SERVER POINT ROUND: the run that just ended, into $rows and the JSON.
-record() (
-	held=$(load_get held)
-	limit=$(load_get limit)
-	{
-		printf '%s\t%s\t%s\t%s\t%s' "$1" "$2" "$3" "$load_verdict" "${limit:--}"
-		for key in messages_per_s server_cpu_us_per_message service_p50_us service_p99_us connects_per_s \
-			server_cpu_us_per_connection; do
-			printf '\t%s' "$(figure $key)"
-		done
-		for key in server_user_bytes_per_connection kernel_bytes_per_connection server_user_bytes_base; do
-			printf '\t%s' "$(memory_figure $key)"
-		done
-		printf '\t%s\t%s\n' "${held:--}" "$(figure loss_percent)"
-	} >>"$rows"
-	record_json "$1" "$2" "$3" "$load_json"
-)
-
-# record_why SERVER POINT ROUND WHY: there was no run, and why.
-record_why() {
-	printf '%s\t%s\t%s\t%s\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\n' "$1" "$2" "$3" "$4" >>"$rows"
-	load_verdict=$4
-	record_json "$1" "$2" "$3" /dev/null
-}
-
-record_json() {
-	[ ! -s "$scratch/points" ] || printf ',' >>"$scratch/points"
-	{
-		printf '\n    {"server": %s, "point": %s, "round": %s, "verdict": %s, "load": ' \
-			"$(json_text "$1")" "$(json_text "$2")" "$3" "$(json_text "$load_verdict")"
-		if [ -s "$4" ]; then sed 's/^/    /; 1s/^ *//' "$4"; else printf 'null'; fi
-		printf '}'
-	} >>"$scratch/points"
 }
 
 # ---- plots ----

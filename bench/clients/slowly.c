@@ -1,5 +1,5 @@
 /*
- * slowly: a crowd of clients that take their time, for bench/slow.
+ * slowly: very many clients that take their time, for bench/slow.
  *
  *     slowly [-c N] [-o PER_SECOND] [-e MS] KIND http://HOST:PORT
  *
@@ -11,8 +11,8 @@
  *               answers are thrown away
  *     read      a gigabyte is asked for, /bytes/N: one byte of it is read
  *
- * Where the server ends one, another is opened. Says msg=ready on stderr when all are there, and
- * at SIGTERM, as JSON on stdout, how many were ended, and how. Exit status 1: it could not go on.
+ * If the server ends one another is opened. Says msg=ready on stderr when all are there, and at
+ * SIGTERM, as JSON on stdout, how many were ended, and how. Exit status 1: it could not go on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -35,7 +35,7 @@
 #define N_MAX	   100000
 #define TICK_MS	   10
 #define EVENTS	   256
-#define READ_BYTES 4096 /* the receive buffer of who reads slowly */
+#define READ_BYTES 4096 /* the receive buffer of a slow reader */
 
 enum kind { KIND_HEADERS, KIND_BODY, KIND_READ, KINDS };
 
@@ -57,12 +57,12 @@ static struct {
 	enum kind kind;
 	struct address address;
 	struct slow *slow;
-	size_t n, held, turn; /* turn: whose it is to do its one thing */
+	size_t n, held, turn; /* turn: which one does its one thing next */
 	unsigned every_ms, open_rate;
 	int ep, signals;
 	bool ready;
 	uint64_t opened, timed_out, closed, failed;
-} crowd = {.n = 1000, .every_ms = 1000};
+} all = {.n = 1000, .every_ms = 1000};
 
 static _Noreturn void usage(const char *why)
 {
@@ -105,22 +105,22 @@ static void parse(int argc, char **argv)
 
 	while ((letter = getopt(argc, argv, "c:o:e:")) != -1) {
 		if (letter == 'c')
-			crowd.n = number(optarg, N_MAX);
+			all.n = number(optarg, N_MAX);
 		else if (letter == 'o')
-			crowd.open_rate = number(optarg, N_MAX);
+			all.open_rate = number(optarg, N_MAX);
 		else if (letter == 'e')
-			crowd.every_ms = number(optarg, 3600000);
+			all.every_ms = number(optarg, 3600000);
 		else
 			usage("wrong usage");
 	}
 	if (argc - optind != 2)
 		usage("a KIND and a LISTENER are wanted");
-	while (strcmp(argv[optind], kinds[crowd.kind].name) != 0)
-		if (++crowd.kind == KINDS)
+	while (strcmp(argv[optind], kinds[all.kind].name) != 0)
+		if (++all.kind == KINDS)
 			usage("no such KIND");
 	if (strncmp(argv[optind + 1], scheme, strlen(scheme)) != 0)
 		usage("http:// only");
-	if (!address_parse(&crowd.address, argv[optind + 1] + strlen(scheme), &why))
+	if (!address_parse(&all.address, argv[optind + 1] + strlen(scheme), &why))
 		usage(why);
 }
 
@@ -128,48 +128,48 @@ static void parse(int argc, char **argv)
 
 static void slow_open(struct slow *slow)
 {
-	/* All bytes of the answer but the few that fit the buffer wait at the server. */
+	/* With a small buffer nearly all bytes of the answer have to wait at the server. */
 	struct epoll_event event = {EPOLLRDHUP | EPOLLOUT, {.ptr = slow}};
 	int fd, bytes = READ_BYTES;
 
-	fd = socket(crowd.address.socket.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	fd = socket(all.address.socket.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		fail("socket");
-	if (crowd.kind == KIND_READ)
+	if (all.kind == KIND_READ)
 		(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
-	if (connect(fd, (struct sockaddr *)&crowd.address.socket, crowd.address.bytes) < 0 &&
+	if (connect(fd, (struct sockaddr *)&all.address.socket, all.address.bytes) < 0 &&
 	    errno != EINPROGRESS)
 		fail("connect");
-	if (epoll_ctl(crowd.ep, EPOLL_CTL_ADD, fd, &event) < 0)
+	if (epoll_ctl(all.ep, EPOLL_CTL_ADD, fd, &event) < 0)
 		fail("epoll_ctl");
 	*slow = (struct slow){.fd = fd};
-	crowd.opened++;
+	all.opened++;
 }
 
 static void slow_begin(struct slow *slow)
 {
 	struct epoll_event event = {EPOLLRDHUP, {.ptr = slow}};
-	const char *first = kinds[crowd.kind].first;
+	const char *first = kinds[all.kind].first;
 
-	if (crowd.kind != KIND_READ)
+	if (all.kind != KIND_READ)
 		event.events |= EPOLLIN;
-	(void)epoll_ctl(crowd.ep, EPOLL_CTL_MOD, slow->fd, &event);
-	/* Where it fails, an event follows. */
+	(void)epoll_ctl(all.ep, EPOLL_CTL_MOD, slow->fd, &event);
+	/* If it fails an event follows. */
 	if (send(slow->fd, first, strlen(first), MSG_NOSIGNAL) > 0) {
 		slow->begun = true;
-		crowd.held++;
+		all.held++;
 	}
 }
 
 static void slow_end(struct slow *slow)
 {
 	if (!slow->begun)
-		crowd.failed++;
+		all.failed++;
 	else if (slow->status == 408)
-		crowd.timed_out++;
+		all.timed_out++;
 	else
-		crowd.closed++;
-	crowd.held -= slow->begun;
+		all.closed++;
+	all.held -= slow->begun;
 	(void)close(slow->fd);
 	slow->fd = -1;
 }
@@ -188,15 +188,15 @@ static bool slow_read(struct slow *slow, size_t most)
 	return true;
 }
 
-/* Its one thing. What fails here is told by an event, too. */
+/* The one thing that it does. If that fails an event follows, too. */
 static void slow_step(struct slow *slow)
 {
 	if (slow->fd < 0 || !slow->begun)
 		return;
-	if (crowd.kind == KIND_READ)
+	if (all.kind == KIND_READ)
 		(void)slow_read(slow, 1);
 	else
-		(void)send(slow->fd, kinds[crowd.kind].next, 1, MSG_NOSIGNAL);
+		(void)send(slow->fd, kinds[all.kind].next, 1, MSG_NOSIGNAL);
 }
 
 static void slow_event(struct slow *slow, uint32_t events)
@@ -211,7 +211,7 @@ static void slow_event(struct slow *slow, uint32_t events)
 
 /* ---- all of them ---- */
 
-/* How many of the list are due in a time, of so many in another. */
+/* If n are due in in_ms milliseconds: how many are in ms. */
 static size_t due(uint64_t ms, size_t n, uint64_t in_ms)
 {
 	return (size_t)(ms * n / in_ms);
@@ -219,24 +219,24 @@ static size_t due(uint64_t ms, size_t n, uint64_t in_ms)
 
 static void tick(uint64_t since_ms, uint64_t *steps, uint64_t *opens)
 {
-	uint64_t steps_due = due(since_ms, crowd.n, crowd.every_ms);
-	uint64_t may_open = crowd.open_rate ? due(since_ms, crowd.open_rate, 1000) + 1 : UINT64_MAX;
+	uint64_t steps_due = due(since_ms, all.n, all.every_ms);
+	uint64_t may_open = all.open_rate ? due(since_ms, all.open_rate, 1000) + 1 : UINT64_MAX;
 
 	for (; *steps < steps_due; ++*steps) {
-		slow_step(&crowd.slow[crowd.turn]);
-		crowd.turn = (crowd.turn + 1) % crowd.n;
+		slow_step(&all.slow[all.turn]);
+		all.turn = (all.turn + 1) % all.n;
 	}
-	for (size_t i = 0; i < crowd.n && *opens < may_open; i++)
-		if (crowd.slow[i].fd < 0) {
-			slow_open(&crowd.slow[i]);
+	for (size_t i = 0; i < all.n && *opens < may_open; i++)
+		if (all.slow[i].fd < 0) {
+			slow_open(&all.slow[i]);
 			++*opens;
 		}
-	/* What was not needed is not saved up, once all are there. */
-	if (crowd.ready && crowd.open_rate && *opens < may_open)
+	/* Once all are there, opens that were allowed and not needed are not saved up. */
+	if (all.ready && all.open_rate && *opens < may_open)
 		*opens = may_open;
-	if (!crowd.ready && crowd.held == crowd.n) {
-		crowd.ready = true;
-		(void)fprintf(stderr, "msg=ready held=%zu\n", crowd.held);
+	if (!all.ready && all.held == all.n) {
+		all.ready = true;
+		(void)fprintf(stderr, "msg=ready held=%zu\n", all.held);
 	}
 }
 
@@ -245,9 +245,9 @@ static void report(void)
 	(void)printf(
 	    "{\n  \"kind\": \"%s\",\n  \"held\": %zu,\n  \"opened\": %llu,\n"
 	    "  \"ended_408\": %llu,\n  \"ended_otherwise\": %llu,\n  \"failed\": %llu\n}\n",
-	    kinds[crowd.kind].name, crowd.held, (unsigned long long)crowd.opened,
-	    (unsigned long long)crowd.timed_out, (unsigned long long)crowd.closed,
-	    (unsigned long long)crowd.failed);
+	    kinds[all.kind].name, all.held, (unsigned long long)all.opened,
+	    (unsigned long long)all.timed_out, (unsigned long long)all.closed,
+	    (unsigned long long)all.failed);
 }
 
 static void begin(void)
@@ -264,16 +264,16 @@ static void begin(void)
 		limit.rlim_cur = limit.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	crowd.ep = epoll_create1(EPOLL_CLOEXEC);
-	crowd.signals = signalfd(-1, &mask, SFD_CLOEXEC);
-	if (crowd.ep < 0 || crowd.signals < 0 ||
-	    epoll_ctl(crowd.ep, EPOLL_CTL_ADD, crowd.signals, &event) < 0)
+	all.ep = epoll_create1(EPOLL_CLOEXEC);
+	all.signals = signalfd(-1, &mask, SFD_CLOEXEC);
+	if (all.ep < 0 || all.signals < 0 ||
+	    epoll_ctl(all.ep, EPOLL_CTL_ADD, all.signals, &event) < 0)
 		fail("epoll");
-	crowd.slow = malloc(crowd.n * sizeof *crowd.slow);
-	if (!crowd.slow)
+	all.slow = malloc(all.n * sizeof *all.slow);
+	if (!all.slow)
 		fail("malloc");
-	for (size_t i = 0; i < crowd.n; i++)
-		crowd.slow[i].fd = -1;
+	for (size_t i = 0; i < all.n; i++)
+		all.slow[i].fd = -1;
 }
 
 int main(int argc, char **argv)
@@ -288,7 +288,7 @@ int main(int argc, char **argv)
 		int n;
 
 		tick(now_ms() - began, &steps, &opens);
-		n = epoll_wait(crowd.ep, events, EVENTS, TICK_MS);
+		n = epoll_wait(all.ep, events, EVENTS, TICK_MS);
 		for (int i = 0; i < n; i++) {
 			if (!events[i].data.ptr) {
 				report();

@@ -2,14 +2,14 @@
  * accept-many: workers that were started before, all of them waiting in accept().
  *
  * Teaches: no process is started for a connection, and nothing is passed on: the listener,
- * inherited over fork(), is the queue. A kernel of old woke all workers for each connection,
- * and all but one went back to sleep (the thundering herd; a lock around accept() was the
- * cure). Linux wakes one waiter in accept(); workers that wait in poll() or select(), or in
- * epoll without EPOLLEXCLUSIVE, are a herd still.
+ * inherited over fork(), is the queue. Old kernels woke all workers for each connection, and all
+ * but one went back to sleep (the thundering herd; the cure was a lock around accept()). Linux
+ * wakes one of those that wait in accept(). Those that wait in poll() or select(), or in epoll
+ * without EPOLLEXCLUSIVE, it still wakes all.
  *
- * Breaks: a worker serves one connection at a time, so the number of workers is the number
- * of peers at once; the next one waits until somebody leaves. As many idle peers as workers
- * are enough to deny service to all.
+ * Breaks: a worker serves one connection at a time, so there can be only as many peers at once as
+ * workers; the next peer waits until one leaves. As many idle peers as workers are enough to deny
+ * service to all others.
  */
 #include <unistd.h>
 

@@ -8,7 +8,7 @@
 
 #include "reactor/base/check.h"
 
-static volatile sig_atomic_t children_n; /* that children_fork() made and nobody waited for */
+static volatile sig_atomic_t children_n; /* made by children_fork(), and not waited for yet */
 
 static void on_child(int signal)
 {
@@ -47,7 +47,7 @@ void children_end_with_parent(void)
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
-/* As above; and the parent may have ended before that was said. */
+/* The parent may have ended before prctl() said so. */
 static void end_with(pid_t parent)
 {
 	children_end_with_parent();
@@ -55,7 +55,7 @@ static void end_with(pid_t parent)
 		_exit(1);
 }
 
-/* SIGCHLD is blocked meanwhile: a child may end before it is counted, and the last one
+/* With SIGCHLD blocked: else a child could end before it is counted, or the last one could end
  * between the look at children_n and the sleep. */
 int children_fork(unsigned max)
 {

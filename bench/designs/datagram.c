@@ -9,7 +9,7 @@
 static struct {
 	size_t n;
 	unsigned char bytes[1 << 16];
-} answer; /* of the one exchange that a process has at a time */
+} answer; /* a process has one exchange at a time */
 
 void conn_send(struct conn *conn, const void *bytes, size_t n)
 {

@@ -1,6 +1,6 @@
 # The classic server designs, $(BUILD)/designs/NAME. Each is linked with weir's own protocols and
-# what they use of the reactor, but for its connections: here the verbs of a connection are those
-# of one of the rooms blocking, pending and datagram.
+# what they use of the reactor, except for its connections: conn_send() and the other verbs of a
+# connection come from verbs.c and one of blocking.c, pending.c and datagram.c.
 
 DESIGNS = iterative iterative-udp fork fork-udp spawn pass accept-many thread thread-chat select poll floor
 DESIGN_PROGRAMS = $(DESIGNS:%=$(BUILD)/designs/%) $(BUILD)/designs/spawn-worker

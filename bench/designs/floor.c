@@ -1,17 +1,17 @@
 /*
- * floor: the barest edge-triggered epoll echo: what weir is held against.
+ * floor: the barest edge-triggered epoll echo. weir is compared with it.
  *
- * Teaches: what no server on epoll does without. A message is epoll_wait, read and write; a
- * connection's life is accept4, epoll_ctl and close. There is no memory of a connection: the
- * event carries its descriptor. A short read has drained the socket, so no second read has to
- * learn of EAGAIN; unless the peer's end was reported with it, for which no edge comes again.
- * With -w, N processes have a socket each on the same port (SO_REUSEPORT), as in weir.
+ * Teaches: what no server on epoll can do without. A message is epoll_wait, read and write; a
+ * connection's life is accept4, epoll_ctl and close. Nothing is kept for a connection: the event
+ * carries its descriptor. A short read has drained the socket, so no second read is needed to learn
+ * of EAGAIN. The exception is a peer's end that was reported with the bytes: no edge comes for it
+ * again, so it is read to the end. With -w, N processes have a socket each on the same port
+ * (SO_REUSEPORT), as in weir.
  *
- * Gives up: protocols other than echo. All limits and timeouts. Fairness: who sends without
- * pause is served without pause. Backpressure: there is no memory for what the peer does not
- * take, so all others wait with it, STALL_MS at most, and then it is closed. With peers that
- * read what they asked for that never comes to pass: of 50 with 16 KiB under way each, no
- * write was short.
+ * Gives up: protocols other than echo. All limits and timeouts. Fairness: a peer that sends without
+ * pause is served without pause. Backpressure: there is no memory for what a peer does not take, so
+ * all others wait with it, for STALL_MS at most, and then it is closed. That does not happen with
+ * peers that read what they asked for: of 50 with 16 KiB under way each, no write was short.
  */
 #include <errno.h>
 #include <poll.h>
@@ -63,7 +63,7 @@ static void echo(int fd, bool to_its_end)
 	} while (to_its_end || n == sizeof bytes);
 }
 
-/* False: some may wait still for whom there is no room, and no edge will tell of them. */
+/* False: there was no room; connections may still wait, and no edge will tell of them. */
 static bool accept_all(int ep, int listener)
 {
 	int fd;
@@ -96,7 +96,8 @@ static void work(struct serve *serve, unsigned worker)
 				waiting = true;
 			else
 				echo(events[i].data.fd, events[i].events & ~(uint32_t)EPOLLIN);
-		/* Last, so that no event is left for a descriptor that is used again. */
+		/* Last, so that no event is left for a descriptor number that a new connection
+		 * gets. */
 		if (waiting)
 			waiting = !accept_all(ep, listener);
 	}

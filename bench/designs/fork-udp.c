@@ -1,16 +1,16 @@
 /*
  * fork-udp: a process for each datagram.
  *
- * Teaches: the concurrent server without connections. The parent must have taken the
- * datagram before it forks: were the child to receive it, the parent would find the socket
- * readable still, and fork another. The child answers from the same socket, so the answer
- * comes from the port that was asked. (Where an exchange takes several datagrams, as in
- * TFTP, the child goes on with a socket of its own, on another port.)
+ * Teaches: the concurrent server without connections. The parent must receive the datagram before
+ * it forks: if the child received it, the parent could find the socket still readable, and fork
+ * another child. The child answers from the same socket, so the answer comes from the port that was
+ * asked. (If an exchange takes several datagrams, as in TFTP, the child goes on with a socket of
+ * its own, on another port.)
  *
- * Breaks: answers overtake one another. The fork costs many times the exchange, and while
- * the parent forks, the socket's buffer overflows: it loses datagrams that the iterative
- * one would have answered. Nobody has to connect to make it fork, so without a
- * limit any sender, or a forger, is a fork bomb; with one, the parent waits, and more is lost.
+ * Breaks: answers overtake one another. The fork costs many times what the exchange costs, and
+ * while the parent forks the socket's buffer overflows: it loses datagrams that iterative-udp would
+ * have answered. Nobody has to connect to make it fork, so without a limit every sender, and
+ * everybody who forges addresses, has a fork bomb; with a limit the parent waits, and loses more.
  */
 #include <unistd.h>
 

@@ -1,14 +1,15 @@
 /*
  * iterative-udp: one process, one datagram after the other.
  *
- * Teaches: without connections an iterative server is enough. A peer that is silent, or
- * gone, holds nobody up; there is nothing to accept, to close or to run out of. A datagram
- * is whole or not there at all, and may be empty: recvfrom() answering 0 is not an end.
+ * Teaches: without connections an iterative server is enough. A peer that is silent, or gone, holds
+ * nobody up; there is nothing to accept, to close or to run out of. A datagram is whole or not
+ * there at all, and may be empty: 0 from recvfrom() is no end.
  *
  * Breaks: what comes while the socket's buffer is full is lost, and neither side is told
- * (`RcvbufErrors` in /proc/net/snmp). One slow exchange delays all behind it. The sender's
- * address can be forged: a server that answers more than it was asked is a weapon, and two
- * echo servers that are made to talk to each other never stop; so this is for loopback.
+ * (`RcvbufErrors` in /proc/net/snmp counts it). One slow exchange delays all that follow. The
+ * sender's address can be forged: a server whose answers are longer than what it was sent is a
+ * weapon, and two echo servers that are made to talk to each other never stop. So this is for
+ * loopback.
  */
 #include "bench/designs/datagram.h"
 

@@ -1,12 +1,12 @@
 /*
  * iterative: one process, one connection after the other.
  *
- * Teaches: the whole of a server is socket, bind, listen, accept, read, write, close; and
- * half-close: read() answering 0 ends the peer's side, what is owed still goes out.
+ * Teaches: a whole server is socket, bind, listen, accept, read, write, close; and half-close: 0
+ * from read() ends the peer's side only, and what is owed to it still goes out.
  *
- * Breaks: head-of-line blocking. While one peer is served, or only stays connected, all
- * others wait. They do not notice at first: the kernel completes up to backlog connections
- * that nobody has accepted, and takes their bytes; after that, connecting takes seconds.
+ * Breaks: head-of-line blocking. While one peer is served, or only stays connected, all others
+ * wait. They do not notice at first: the kernel completes as many connections as the backlog
+ * allows, before anybody accepts them, and takes their bytes. After that connecting takes seconds.
  */
 #include <unistd.h>
 

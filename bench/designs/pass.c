@@ -1,16 +1,16 @@
 /*
- * pass: workers that were started before, and are given connections by their parent.
+ * pass: workers that were started before, to which their parent passes connections.
  *
  * Teaches: a descriptor is sent to another process as rights beside a message (SCM_RIGHTS,
  * unix(7)): the receiver gets its own number for the same open socket. All workers wait in
- * recvmsg() on one end of one socketpair; the kernel gives each message to one of them, so
- * an idle one takes it, and nobody has to know who is idle. The parent can decide who may
- * come in before a worker is bothered, and can give up the right to bind a port later on.
+ * recvmsg() on one end of one socketpair. The kernel gives each message to one of them, which is
+ * idle, since it waits; nobody has to know which ones are idle. The parent can refuse a peer before
+ * a worker is woken, and can give up the right to bind a port once it has bound it.
  *
- * Breaks: two system calls and a wake-up more for a connection than accept-many, and all
- * accepting goes through one process. With every worker busy, connections lie in the
- * socketpair, accepted and served by nobody; then sendmsg() blocks. A descriptor in flight
- * is lost where its receiver dies. A worker serves one at a time, see accept-many.
+ * Breaks: a connection costs two system calls and a wake-up more than in accept-many, and one
+ * process accepts all. If every worker is busy connections wait in the socketpair, accepted but
+ * served by nobody; when that is full, sendmsg() blocks. A descriptor in flight is lost if its
+ * receiver dies. A worker serves one connection at a time: see accept-many.
  */
 #include <errno.h>
 #include <string.h>
@@ -27,7 +27,7 @@ union rights {
 	char bytes[CMSG_SPACE(sizeof(int))];
 };
 
-/* A message must have a byte for the rights to go beside. */
+/* Rights travel beside a message of at least one byte. */
 static void send_descriptor(int fd)
 {
 	union rights rights = {0};
@@ -46,7 +46,7 @@ static void send_descriptor(int fd)
 		serve_trouble("a descriptor did not go", errno);
 }
 
-/* -1: the message came without it, for want of room here. */
+/* -1: the message came without a descriptor, because this process has no room for one more. */
 static int receive_descriptor(void)
 {
 	union rights rights;
@@ -97,6 +97,6 @@ int main(int argc, char **argv)
 		int fd = serve_accept(&serve);
 
 		send_descriptor(fd);
-		(void)close(fd); /* the message holds its own */
+		(void)close(fd); /* the message holds a copy */
 	}
 }

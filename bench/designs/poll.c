@@ -1,13 +1,13 @@
 /*
  * poll: one thread, all connections, by poll(2).
  *
- * Teaches: as select, without its limit: an array of what is waited for, which grows as far
- * as there are descriptors, and in which what has happened stands beside what was asked.
+ * Teaches: the same as select, without its limit: an array of what is waited for, which may be as
+ * long as there are descriptors, and in which what has happened stands beside what was asked.
  *
- * Breaks: the array goes into the kernel each time, which asks every socket in it, and we
- * look through it for the ones that are ready: O(n) for each round, however few there are.
- * At 10,000 connections of which one speaks, that is all that it does. (epoll keeps the
- * array in the kernel, and answers with those that are ready.)
+ * Breaks: the array goes into the kernel each time; the kernel asks every socket in it, and then
+ * the server looks through it for those that are ready: O(n) for each round, however few are ready.
+ * With 10,000 connections of which one speaks, that is nearly all it does. (epoll keeps the array
+ * in the kernel, and returns those that are ready.)
  */
 #include <errno.h>
 #include <poll.h>
@@ -39,7 +39,7 @@ static bool accept_all(void)
 	return fd == -EAGAIN;
 }
 
-/* From the end, so that the last one may take the place of one that has gone. */
+/* Backwards, so that the last one, already done, may take the place of one that has gone. */
 static void serve_ready_ones(int ready)
 {
 	for (size_t i = n - 1; i > 0 && ready > 0; i--) {

@@ -1,14 +1,13 @@
 /*
  * select: one thread, all connections, by select(2).
  *
- * Teaches: one process waits for many; nothing blocks but select(). A peer that does not
- * read must not hold the others up, so what it is owed is kept: pending.h.
+ * Teaches: one process waits for many; nothing blocks except select(). A peer that does not read
+ * must not hold up the others, so what it is owed is kept: pending.h.
  *
- * Breaks: an fd_set has room for descriptors below FD_SETSIZE, 1,024; FD_SET of a larger one
- * writes beyond it, and nothing tells. Such connections are closed here, and counted in the
- * log. Both sets go into the kernel and come back each time, and every number up to the
- * highest is looked at, by the kernel and by us: the cost of a message grows with those
- * who are silent.
+ * Breaks: an fd_set has room for descriptors below FD_SETSIZE, 1,024; FD_SET of a larger one writes
+ * past its end without a word. Such connections are closed here, and counted in the log. Both sets
+ * go into the kernel and come back each time, and the kernel and the server look at every number up
+ * to the highest: the cost of a message grows with the number of silent peers.
  */
 #include <errno.h>
 #include <poll.h>
@@ -24,7 +23,7 @@ static struct serve serve = {.nonblocking = true};
 static struct pending *clients[FD_SETSIZE];
 static int highest;
 
-/* In the log each time that they have doubled. */
+/* Says in the log how many, each time that number has doubled. */
 static void refuse(int fd)
 {
 	static unsigned refused;

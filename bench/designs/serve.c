@@ -19,7 +19,7 @@
 
 #define BACKLOG 4096
 #define WORKERS_MOST                                                                               \
-	10000 /* weir's own limit, WORKERS_MAX, is not that of a process a connection */
+	10000 /* more than weir's WORKERS_MAX: some designs need one for each connection */
 
 /* ---- the command line ---- */
 
@@ -95,8 +95,8 @@ static _Noreturn void cannot(const struct serve *serve, const char *step, int er
 	die("%s: %s: %s", listener, step, strerror(error));
 }
 
-/* No SO_REUSEADDR here: with it, a second server could take the port, and the datagrams,
- * from under the first. */
+/* Without SO_REUSEADDR: with it a second server could bind the same port, and get the datagrams of
+ * the first. */
 static int bind_datagrams(struct serve *serve)
 {
 	struct address *address = &serve->endpoint.address;
@@ -178,7 +178,8 @@ int serve_try_accept(int listener, int flags)
 		case EINVAL:
 		case ENOTSOCK:
 			die("accept: %s", strerror(errno));
-		default: /* of one connection that has gone already, or EINTR (accept(2)) */
+		default: /* an error of one connection that has gone already, or EINTR (accept(2))
+			  */
 			break;
 		}
 	}

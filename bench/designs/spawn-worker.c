@@ -1,6 +1,6 @@
 /*
  * spawn-worker PROTOCOL: serves one connection, which is its stdin and stdout, and ends.
- * It is started by spawn, and would do as well under inetd.
+ * spawn starts it; inetd could, too.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "usage: spawn-worker echo|increment\n");
 		return 2;
 	}
-	/* Were the parent to end before this, one connection would outlive it. */
+	/* If the parent ends before this, one connection outlives it. */
 	children_end_with_parent();
 	(void)signal(SIGPIPE, SIG_IGN);
 	blocking_serve(&service, STDIN_FILENO, STDOUT_FILENO);

@@ -1,15 +1,15 @@
 /*
  * spawn: a program for each connection, as inetd does it.
  *
- * Teaches: the worker is any program that reads its stdin and writes its stdout; here it is
- * spawn-worker, beside this one. posix_spawn() does not copy page tables as fork() does, so
- * its cost does not grow with the server. Every descriptor that is not closed on exec is the
- * worker's too: all are made so (SOCK_CLOEXEC), and the connection is put in the places 0
- * and 1. What was ignored stays ignored across exec, SIGPIPE too: signals are set back.
+ * Teaches: a worker is any program that reads its stdin and writes its stdout; here it is
+ * spawn-worker, in the same folder. posix_spawn() does not copy page tables as fork() does, so its
+ * cost does not grow with the server. The worker gets every descriptor that is not closed on exec:
+ * so all are (SOCK_CLOEXEC), and the connection is put in the places 0 and 1. A signal that was
+ * ignored stays ignored across exec, SIGPIPE too: it is set back.
  *
- * Breaks: exec, the loading of the program and its libraries are done for each connection,
- * and cost more than fork() does for a small server: the dearest churn of all. A program
- * that buffers its output, as stdio does where it is no terminal, answers late or never.
+ * Breaks: exec, and loading the program with its libraries, happen for each connection, and cost
+ * more than fork() does for a small server: the most expensive churn of all. A program that buffers
+ * its output, as stdio does when that is no terminal, answers late or never.
  */
 #include <limits.h>
 #include <signal.h>

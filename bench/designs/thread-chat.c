@@ -5,16 +5,16 @@
  * to everyone else. The lock keeps the list whole, keeps lines whole, and keeps each sender's
  * lines in order.
  *
- * Breaks: one client that does not read. When its socket is full (here after 1.6 MB), write()
- * waits for it and holds the lock: nobody's line goes anywhere, who comes waits to be put into
- * the list, who leaves to be taken out of it. TCP does not end that: a window that stays shut
- * is asked about for as long as the peer's kernel answers.
+ * Breaks: on one client that does not read. When its socket is full (here after 1.6 MB), write()
+ * waits for it and holds the lock: nobody's line goes anywhere, newcomers wait to be put into the
+ * list, and clients that leave wait to be taken out of it. TCP does not end that: the kernel goes
+ * on asking whether the window has opened for as long as the peer's kernel answers.
  *
- * Costs, with everybody reading: a write for each line and client (39,600 for 400 lines to 99
- * others), for no two lines go out in one, however many there are. The lock is held for all
- * writes of a line, 3 ms where there are 1,000 clients, so that no number of CPUs sends more than
- * some 300 lines a second. A switch to the sender's thread and one away from it for each line, and
- * as many stacks as clients. Control bytes reach other people's terminals as they were sent.
+ * Costs, if everybody reads: a write for each line and client (39,600 for 400 lines to 99 others),
+ * because no two lines go out in one write, however many there are. The lock is held for all writes
+ * of a line, 3 ms with 1,000 clients, so that no number of CPUs sends more than some 300 lines a
+ * second. Each line costs a switch to the sender's thread and one away from it, and each client a
+ * stack. Control bytes reach other people's terminals as they were sent.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -28,7 +28,7 @@
 #define STACK_BYTES (64 * 1024)
 #define LINE_BYTES  16000 /* its \n not counted */
 
-/* On the stack of its thread, which takes it out of the list before it ends. */
+/* On the stack of its thread; the thread takes it out of the list before it ends. */
 struct member {
 	struct list link;
 	int fd;
@@ -38,8 +38,8 @@ static struct serve serve = {.chat = true};
 static struct list members = {&members, &members};
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Returns when the kernel has taken all of it, and not before. A client that is gone is left
- * to its own thread, whose read() will say so. */
+/* Returns when the kernel has taken all of it, and not before. A client that has gone is left to
+ * its own thread, whose read() will say so. */
 static void write_all(int fd, const char *bytes, size_t n)
 {
 	while (n) {

@@ -1,18 +1,17 @@
 /*
  * thread: a thread for each connection.
  *
- * Teaches: concurrency as with fork, in one address space: cheaper to start, and all of
- * them see the same data. Detached, a thread leaves nothing to be waited for.
+ * Teaches: concurrency as with fork, in one address space: threads are cheaper to start, and all
+ * see the same data. A detached thread leaves nothing to be waited for.
  *
- * Breaks: one bad pointer ends them all, and what is shared needs locks. Each has a stack:
- * by default 8 MiB of addresses (`ulimit -s`), of which only touched pages are memory. With
- * 10,000 connections that was 82 GB of addresses and 4 KiB of page tables for each thread,
- * and it fails where addresses are limited (`ulimit -v`, strict overcommit). With 64 KiB, as
- * here, it was 0.7 GB and 0.1 KiB; what was touched was 12 KiB both times. With 16 KiB, the
- * buffer of blocking_serve() alone, the first connection ends the server: too small a stack
- * is not an error, but a crash. A thread takes an entry among the pids and two mappings of
- * 65,530 (vm.max_map_count), so that the limit is near 32,000 whatever the memory; there,
- * pthread_create() fails, and the connection is closed.
+ * Breaks: one bad pointer ends all of them, and what they share needs locks. Each has a stack: by
+ * default 8 MiB of addresses (`ulimit -s`), of which only touched pages are memory. With 10,000
+ * connections that was 82 GB of addresses and 4 KiB of page tables for each thread; it fails if
+ * addresses are limited (`ulimit -v`, strict overcommit). With 64 KiB, as here, it was 0.7 GB and
+ * 0.1 KiB; 12 KiB were touched both times. With 16 KiB, the size of blocking_serve()'s buffer
+ * alone, the first connection ends the server: too small a stack is no error, but a crash. A thread
+ * takes a pid and two of 65,530 mappings (vm.max_map_count), so that the limit is near 32,000
+ * whatever the memory; there pthread_create() fails, and the connection is closed.
  */
 #include <pthread.h>
 #include <unistd.h>

@@ -1,7 +1,7 @@
 /*
- * The verbs that echo and increment do not need, for the other protocols that are linked.
- * conn_send, the one that they do need, is what the designs differ in: blocking.c waits,
- * pending.c keeps what the kernel did not take, datagram.c gathers an answer.
+ * The verbs of a connection that echo and increment do not use: protocols that do are linked, too.
+ * The designs differ in conn_send, the one verb that those two use: blocking.c waits, pending.c
+ * keeps what the kernel did not take, datagram.c gathers an answer.
  */
 #include "reactor/base/check.h"
 #include "reactor/stream/conn.h"
@@ -39,7 +39,7 @@ bool conn_message_done(struct conn *conn)
 void conn_produce(struct conn *conn, bool more)
 {
 	(void)conn;
-	CHECK(!more); /* no design serves what says more than it reads */
+	CHECK(!more); /* no design serves a protocol that says more than it reads */
 }
 
 bool conn_peer(const struct conn *conn, struct address *peer)

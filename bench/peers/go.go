@@ -1,16 +1,16 @@
 /*
  * go: an echo server on Go's net package (Go 1.19 or newer): a goroutine for each connection,
- * which reads into 32 KiB of its own and writes what it read. Writing blocks the goroutine,
- * and that is the backpressure. After the peer's FIN all was written already. Where the listener
- * says http it is one on net/http that answers "ok" to everything.
+ * which reads into 32 KiB of its own and writes what it read. Writing blocks the goroutine, and
+ * that is the backpressure. When the peer's FIN comes all has been written already. If the listener
+ * says http it is a server on net/http that answers "ok" to everything.
  *
- * Not io.Copy: between two TCP connections it splices through a pipe, which it holds for as
- * long as it copies. That is three descriptors a connection, so that 20,000 descriptors hold
- * 6,600 connections, and two calls of splice in place of read and write. 32 KiB is what
- * io.Copy takes where it cannot splice.
+ * It does not use io.Copy: between two TCP connections that splices through a pipe, which it holds
+ * for as long as it copies. That is three descriptors a connection, so that 20,000 descriptors hold
+ * 6,600 connections, and two calls of splice in place of read and write. 32 KiB is what io.Copy
+ * takes if it cannot splice.
  *
- * -w N sets GOMAXPROCS, how many threads run goroutines at once (default 1, as the others
- * have one). The runtime has threads beside these, for its poller and the garbage collector.
+ * -w N sets GOMAXPROCS, how many threads run goroutines at once (default 1, because the other
+ * peers have one). The runtime has threads beside these, for its poller and the garbage collector.
  * Go sets TCP_NODELAY and keep-alive on each connection, takes somaxconn for its backlog and
  * raises its limit of descriptors, all by itself. No timeouts.
  */

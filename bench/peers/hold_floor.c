@@ -1,17 +1,17 @@
 /*
- * hold_floor: the barest way to hold very many loopback connections: what bench/million is held
- * against.
+ * hold_floor: the barest way to hold very many loopback connections. bench/million compares with
+ * it.
  *
  *     hold_floor CONNECTIONS [PROCESSES-ON-EACH-SIDE]
  *
- * On one side processes accept and echo what they read, each from a listening socket of its own on
+ * On one side processes accept and echo what they read, each with a listening socket of its own on
  * one port of every address. On the other side processes connect to 127.0.0.1, 127.0.0.2 and so on
- * in turn. Each connection carries one message when it is there, and a second one when all of them
- * are. Says in JSON how long both took.
+ * in turn. Each connection carries one message when it is made, and a second one when all are made.
+ * Says in JSON how long both took.
  *
- * Gives up: everything but that. The connecting side blocks: a batch of connections is made, asked,
- * and read, and then the next one. Nobody looks at a clock meanwhile, at what a message says, or at
- * who has gone; where anything fails, all is over.
+ * Gives up: everything else. The connecting side blocks: it makes a batch of connections, sends on
+ * each, reads from each, and goes on to the next batch. It measures no single message, does not
+ * look at what replies say, and does not notice which peers have gone. If anything fails all ends.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,11 +28,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench/peers/face.h"
+#include "bench/peers/peer.h"
 
 #define MESSAGE_BYTES 64
 #define BATCH	      8	  /* connections that a process has under way, at most, */
-#define BATCH_ALL     512 /* and all of them together: as weirload, for the same reasons */
+#define BATCH_ALL     512 /* and all of them together; weirload does the same: see sender.c */
 #define EVENTS	      256
 #define DESCRIPTORS   64   /* of a process, beside its connections */
 #define PORTS_COMFORT 8192 /* of one destination, so that connect() finds a free one at once */
@@ -78,10 +78,10 @@ static void accept_all(int ep, int listener)
 		struct epoll_event event = {EPOLLIN | EPOLLRDHUP | EPOLLET, {.fd = fd}};
 
 		if (epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event) < 0)
-			face_fail("epoll_ctl", "a connection", errno);
+			peer_fail("epoll_ctl", "a connection", errno);
 	}
 	if (errno != EAGAIN)
-		face_fail("accept4", "a connection", errno);
+		peer_fail("accept4", "a connection", errno);
 }
 
 static _Noreturn void serve(int listener)
@@ -90,7 +90,7 @@ static _Noreturn void serve(int listener)
 	int ep = epoll_create1(EPOLL_CLOEXEC);
 
 	if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, listener, events) < 0)
-		face_fail("epoll", "the listening socket", errno);
+		peer_fail("epoll", "the listening socket", errno);
 	for (;;) {
 		int n = epoll_wait(ep, events, EVENTS, -1);
 
@@ -102,7 +102,7 @@ static _Noreturn void serve(int listener)
 	}
 }
 
-/* One for each process that accepts, which closes those of the others. */
+/* One for each process that accepts; it closes those of the others. */
 static int listeners[PROCESSES_MAX];
 
 static void close_listeners_but(int kept)
@@ -120,7 +120,7 @@ static int listen_once_more(void)
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0 ||
 	    bind(fd, (const struct sockaddr *)&listened, sizeof listened) < 0 ||
 	    listen(fd, 65535) < 0 || getsockname(fd, (struct sockaddr *)&listened, &n) < 0)
-		face_fail("listen", "every address", errno);
+		peer_fail("listen", "every address", errno);
 	return fd;
 }
 
@@ -140,7 +140,7 @@ static void connect_one(int fd, unsigned long nth)
 
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK + (uint32_t)(nth % destinations));
 	if (fd < 0 || connect(fd, (const struct sockaddr *)&to, sizeof to) < 0)
-		face_fail("connect", inet_ntoa(to.sin_addr), errno);
+		peer_fail("connect", inet_ntoa(to.sin_addr), errno);
 }
 
 /* A message each, all of them under way together. */
@@ -150,10 +150,10 @@ static void exchange(const int *fds, unsigned long n)
 
 	for (unsigned long i = 0; i < n; i++)
 		if (write(fds[i], message, sizeof message) != sizeof message)
-			face_fail("write", "a connection", errno);
+			peer_fail("write", "a connection", errno);
 	for (unsigned long i = 0; i < n; i++)
 		if (recv(fds[i], bytes, sizeof bytes, MSG_WAITALL) != sizeof bytes)
-			face_fail("read", "a connection", errno);
+			peer_fail("read", "a connection", errno);
 }
 
 static int connecting_socket(void)
@@ -166,13 +166,13 @@ static int connecting_socket(void)
 	return fd;
 }
 
-/* Says so by a byte when it has come so far; goes on when all have. */
+/* Says by a byte that it has come so far, and goes on when all processes have. */
 static void meet(int there, int go)
 {
 	char byte = 0;
 
 	if (write(there, &byte, 1) != 1 || read(go, &byte, 1) != 0)
-		face_fail("read", "the word to go on", errno);
+		peer_fail("read", "the word to go on", errno);
 }
 
 static _Noreturn void hold(unsigned long number, int there, const int *go)
@@ -182,7 +182,7 @@ static _Noreturn void hold(unsigned long number, int there, const int *go)
 	int *fds = malloc(n * sizeof *fds + 1);
 
 	if (!fds)
-		face_fail("malloc", "descriptors", errno);
+		peer_fail("malloc", "descriptors", errno);
 	for (unsigned long i = 0, part; i < n; i += part) {
 		part = batch(n - i);
 		for (unsigned long k = i; k < i + part; k++) {
@@ -207,7 +207,7 @@ static pid_t start(int *pids_n, pid_t *pids)
 	pid_t pid = fork();
 
 	if (pid < 0)
-		face_fail("fork", "a process", errno);
+		peer_fail("fork", "a process", errno);
 	if (pid == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		return 0;
@@ -233,14 +233,14 @@ static void read_arguments(int argc, char **argv)
 		limit.rlim_cur = limit.rlim_max;
 		(void)setrlimit(RLIMIT_NOFILE, &limit);
 	}
-	/* Some of those who accept get more than their share (bench/million says why). */
+	/* Some processes get more than their share of connections (bench/million says why). */
 	each = (double)limit.rlim_cur * 0.78;
 	if (!accepting) {
 		accepting = 1 + (int)((double)connections / each);
 		connecting = 1 + (int)(connections / (limit.rlim_cur - DESCRIPTORS));
 	}
 	if (accepting > PROCESSES_MAX)
-		face_fail("processes", argv[1], EMFILE);
+		peer_fail("processes", argv[1], EMFILE);
 	destinations = connections / PORTS_COMFORT + 1;
 	listened = (struct sockaddr_in){.sin_family = AF_INET};
 }
@@ -251,7 +251,7 @@ static void await_all(int there)
 
 	for (int n = 0; n < connecting; n++)
 		if (read(there, &byte, 1) != 1)
-			exit(1); /* whoever failed has said why */
+			exit(1); /* the process that failed has said why */
 }
 
 static void await_ends(void)
@@ -285,7 +285,7 @@ int main(int argc, char **argv)
 	(void)signal(SIGPIPE, SIG_IGN);
 	start_servers(servers);
 	if (pipe(there) < 0 || pipe(go[0]) < 0 || pipe(go[1]) < 0)
-		face_fail("pipe", "the processes", errno);
+		peer_fail("pipe", "the processes", errno);
 	begun = now_s();
 	for (int i = 0; i < connecting; i++)
 		if (start(&n, clients) == 0) {

@@ -1,16 +1,16 @@
 /*
- * http_floor: the barest edge-triggered epoll loop that a client of HTTP takes for a server:
- * what weir's http is held against.
+ * http_floor: the barest edge-triggered epoll loop that looks like a server to a client of HTTP.
+ * weir's http is compared with it.
  *
- * It parses nothing. Where an empty line ends ("\r\n\r\n") a request ends, and each gets the same
- * constant, as long as weir's answer to GET /; all that one read brought are answered by one
- * write. A request is epoll_wait, read and write. Of a connection it remembers one byte: how much
- * of an empty line had come. A short read has drained the socket, unless the peer's end was
- * reported with it.
+ * It parses nothing. Each empty line ("\r\n\r\n") ends a request, and each request gets the same
+ * constant, which is as long as weir's answer to GET /. All requests of one read are answered by
+ * one write. A request is epoll_wait, read and write. For each connection it remembers one byte:
+ * how much of an empty line has come. A short read has drained the socket, unless the peer's end
+ * was reported with it.
  *
- * Gives up: everything that makes HTTP of it. Bodies are taken for requests, or for nothing;
- * HEAD gets a body; the date stands still; no limits, no timeouts. Who does not read what was
- * answered is closed.
+ * Gives up: everything that makes it HTTP. Bodies are taken for requests, or for nothing; HEAD gets
+ * a body; the date stands still; there are no limits and no timeouts. A peer that does not read its
+ * answers is closed.
  */
 #include <errno.h>
 #include <stdbool.h>
@@ -21,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "bench/peers/face.h"
+#include "bench/peers/peer.h"
 
 #define BUFFER_BYTES	(16 * 1024)
 #define EVENTS		256
@@ -32,7 +32,7 @@
 static const char empty_line[] = "\r\n\r\n";
 
 static char bytes[BUFFER_BYTES];
-static unsigned char come[CONNECTIONS]; /* of an empty line */
+static unsigned char come[CONNECTIONS]; /* so much of an empty line */
 static char *answers;			/* ANSWERS of them, one behind the other */
 static size_t answer_bytes;
 
@@ -49,7 +49,7 @@ static void compose(void)
 					date);
 	answers = malloc(ANSWERS * answer_bytes);
 	if (!answers)
-		face_fail("malloc", "answers", errno);
+		peer_fail("malloc", "answers", errno);
 	for (size_t i = 0; i < ANSWERS; i++)
 		memcpy(answers + i * answer_bytes, answer, answer_bytes);
 }
@@ -95,7 +95,7 @@ static void answer(int fd, bool to_its_end)
 	} while (to_its_end || n == sizeof bytes);
 }
 
-/* False: some may wait still for whom there is no room, and no edge will tell of them. */
+/* False: there was no room; connections may still wait, and no edge will tell of them. */
 static bool accept_all(int ep, int listener)
 {
 	int fd;
@@ -118,14 +118,14 @@ int main(int argc, char **argv)
 	bool waiting = false;
 	int ep, listener;
 
-	face_begin(&address, argc, argv, "http");
+	peer_begin(&address, argc, argv, "http");
 	compose();
-	listener = face_listen(&address, argv[1], SOCK_NONBLOCK);
+	listener = peer_listen(&address, argv[1], SOCK_NONBLOCK);
 	ep = epoll_create1(EPOLL_CLOEXEC);
 	events[0].data.fd = listener;
 	if (ep < 0 || epoll_ctl(ep, EPOLL_CTL_ADD, listener, events) < 0)
-		face_fail("epoll", argv[1], errno);
-	face_ready(listener);
+		peer_fail("epoll", argv[1], errno);
+	peer_ready(listener);
 	for (;;) {
 		int n = epoll_wait(ep, events, EVENTS, waiting ? ACCEPT_AGAIN_MS : -1);
 
@@ -134,7 +134,8 @@ int main(int argc, char **argv)
 				waiting = true;
 			else
 				answer(events[i].data.fd, events[i].events & ~(uint32_t)EPOLLIN);
-		/* Last, so that no event is left for a descriptor that is used again. */
+		/* Last, so that no event is left for a descriptor number that a new connection
+		 * gets. */
 		if (waiting)
 			waiting = !accept_all(ep, listener);
 	}

@@ -1,16 +1,14 @@
 /*
- * io_uring: an echo server on liburing 2.3 (Linux 6.0 or newer): one multishot accept, a
- * multishot recv for each connection into buffers that all share, and a send from the very
- * buffer that was filled. One ring, one thread; one io_uring_enter hands in what is to be
- * done and takes what was done, so that under load one serves many messages, and a lone
- * message costs two: one brings it, one says that it is sent. Not used: registered files,
- * zero-copy, polling threads.
+ * io_uring: an echo server on liburing 2.3 (Linux 6.0 or newer): one multishot accept, a multishot
+ * recv for each connection into buffers that all share, and a send from the buffer that was filled.
+ * One ring, one thread. One io_uring_enter hands in requests and takes completions, so that under
+ * load one call serves many messages. A lone message costs two: one brings it, one says that its
+ * reply was sent. Not used: registered files, zero-copy, polling threads.
  *
- * A connection has one send under way, so that bytes keep their order. At PENDING_MAX
- * buffers that wait to be sent its recv is cancelled until half of them are gone. When all
- * buffers are in use, recv ends for want of one, and is begun again when one comes back;
- * some 32 peers that never read can hold them all, and then everyone waits. After the
- * peer's FIN what is owed is sent first. No timeouts.
+ * A connection has one send under way, so that bytes keep their order. When PENDING_MAX buffers
+ * wait to be sent its recv is cancelled until half of them are gone. When all buffers are in use
+ * recv ends, and begins again when one comes back; some 32 peers that never read can hold all of
+ * them, and then everybody waits. After the peer's FIN what is owed is sent first. No timeouts.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -23,7 +21,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "bench/peers/face.h"
+#include "bench/peers/peer.h"
 
 #define SQ_ENTRIES   4096
 #define CQ_ENTRIES   16384
@@ -129,7 +127,7 @@ static void sent_first(struct connection *connection)
 	give_back(buffer);
 }
 
-/* What is next for this connection, after something of it is done. */
+/* What this connection does next, after one of its requests is done. */
 static void go_on(int fd)
 {
 	struct connection *connection = &connections[fd];
@@ -149,7 +147,7 @@ static void go_on(int fd)
 	}
 }
 
-/* As many as there are free buffers: those who starve have something to read. */
+/* For as many connections as there are free buffers: each that has none has something to read. */
 static void feed(void)
 {
 	for (unsigned n = buffers_used; n < BUFFERS && starved_first >= 0; n++) {
@@ -208,7 +206,7 @@ static void sent(int fd, const struct io_uring_cqe *cqe)
 
 	connection->sending = false;
 	if (cqe->res < 0) {
-		/* Nothing goes out any more: nothing need come in. */
+		/* Nothing can be sent any more, so nothing is read either. */
 		(void)shutdown(fd, SHUT_RDWR);
 		connection->ended = true;
 		while (connection->pending)
@@ -254,17 +252,17 @@ static void make_ring(void)
 	int error = io_uring_queue_init_params(SQ_ENTRIES, &ring, &params);
 
 	if (error == -EINVAL) {
-		/* Before 6.1, without the flags of one thread. */
+		/* Before 6.1: without the flags for a single thread. */
 		params = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE,
 						  .cq_entries = CQ_ENTRIES};
 		error = io_uring_queue_init_params(SQ_ENTRIES, &ring, &params);
 	}
 	if (error == -EPERM || error == -ENOSYS)
-		face_fail("io_uring_setup",
+		peer_fail("io_uring_setup",
 			  "refused (sysctl kernel.io_uring_disabled, seccomp or an old kernel)",
 			  -error);
 	if (error)
-		face_fail("io_uring_setup", "ring", -error);
+		peer_fail("io_uring_setup", "ring", -error);
 }
 
 static void *map(size_t bytes, const char *what)
@@ -273,7 +271,7 @@ static void *map(size_t bytes, const char *what)
 				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (memory_new == MAP_FAILED)
-		face_fail("mmap", what, errno);
+		peer_fail("mmap", what, errno);
 	return memory_new;
 }
 
@@ -287,7 +285,7 @@ static void make_buffers(void)
 	registration.ring_addr = (uintptr_t)free_buffers;
 	error = io_uring_register_buf_ring(&ring, &registration, 0);
 	if (error)
-		face_fail("io_uring_register_buf_ring", "(Linux 5.19 or newer)", -error);
+		peer_fail("io_uring_register_buf_ring", "(Linux 5.19 or newer)", -error);
 	io_uring_buf_ring_init(free_buffers);
 	for (unsigned i = 0; i < BUFFERS; i++)
 		give_back((uint16_t)i);
@@ -299,21 +297,21 @@ int main(int argc, char **argv)
 	struct rlimit limit;
 	int listener;
 
-	face_begin(&address, argc, argv, "echo");
+	peer_begin(&address, argc, argv, "echo");
 	(void)getrlimit(RLIMIT_NOFILE, &limit);
 	connections = map(limit.rlim_cur * sizeof *connections, "connections");
 	make_ring();
 	make_buffers();
-	listener = face_listen(&address, argv[1], 0);
+	listener = peer_listen(&address, argv[1], 0);
 	begin_accept(listener);
-	face_ready(listener);
+	peer_ready(listener);
 	for (;;) {
 		struct io_uring_cqe *cqe;
 		unsigned head, n = 0;
 		int error = io_uring_submit_and_wait(&ring, 1);
 
 		if (error < 0 && error != -EINTR && error != -EBUSY && error != -EAGAIN)
-			face_fail("io_uring_enter", argv[1], -error);
+			peer_fail("io_uring_enter", argv[1], -error);
 		io_uring_for_each_cqe(&ring, head, cqe)
 		{
 			done(cqe);

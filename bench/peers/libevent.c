@@ -2,12 +2,12 @@
  * libevent: an echo server on libevent 2.1, as its users write one: an evconnlistener, and a
  * bufferevent for every connection. One thread, epoll, level-triggered.
  *
- * What has come moves from the input buffer to the output buffer without a copy, and is
- * written when the loop comes by next. So a message costs epoll_wait, ioctl (how much is
- * there?), readv, epoll_ctl, epoll_wait, writev, epoll_ctl; a read takes 4 KiB at most, a
- * limit that 2.1 has no option for. Above HIGH_WATER owed bytes it stops reading from that
- * peer until they are gone. After the peer's FIN what is owed is sent first. No timeouts,
- * and no limit to all memory together.
+ * What has come moves from the input buffer to the output buffer without a copy, and is written in
+ * the next round of the loop. So a message costs epoll_wait, ioctl (how much is there?), readv,
+ * epoll_ctl, epoll_wait, writev, epoll_ctl. A read takes 4 KiB at most, a limit that 2.1 has no
+ * option for. If more than HIGH_WATER bytes are owed to a peer it does not read from that peer
+ * until they are gone. After the peer's FIN what is owed is sent first. No timeouts, and no limit
+ * to all memory together.
  */
 #include <errno.h>
 #include <event2/buffer.h>
@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "bench/peers/face.h"
+#include "bench/peers/peer.h"
 
 #define HIGH_WATER 262144
 
@@ -81,7 +81,7 @@ static void on_accept_again(evutil_socket_t fd, short what, void *listener)
 	(void)evconnlistener_enable(listener);
 }
 
-/* Out of descriptors: the listener stays readable, so it has to rest. */
+/* Out of descriptors: the listener stays readable, so it is disabled for a while. */
 static void on_accept_error(struct evconnlistener *listener, void *base)
 {
 	perror("accept");
@@ -95,19 +95,19 @@ int main(int argc, char **argv)
 	struct event_base *base;
 	struct address address;
 
-	face_begin(&address, argc, argv, "echo");
+	peer_begin(&address, argc, argv, "echo");
 	base = event_base_new();
 	if (!base)
-		face_fail("event_base_new", "epoll", errno);
+		peer_fail("event_base_new", "epoll", errno);
 	listener = evconnlistener_new_bind(
 	    base, on_accept, base,
-	    LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, FACE_BACKLOG,
+	    LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, PEER_BACKLOG,
 	    (struct sockaddr *)&address.socket, (int)address.bytes);
 	if (!listener)
-		face_fail("listen", argv[1], errno);
+		peer_fail("listen", argv[1], errno);
 	evconnlistener_set_error_cb(listener, on_accept_error);
-	face_no_delay(evconnlistener_get_fd(listener));
-	face_ready(evconnlistener_get_fd(listener));
+	peer_no_delay(evconnlistener_get_fd(listener));
+	peer_ready(evconnlistener_get_fd(listener));
 	(void)event_base_dispatch(base);
 	return 1;
 }

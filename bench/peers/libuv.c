@@ -1,27 +1,27 @@
 /*
- * libuv: an echo server on libuv 1, with the callbacks of its guide: memory for each read
- * from malloc, a write request for each piece, both freed when it is written. One thread
- * (the pool of threads is for files and names, and is never started), epoll.
+ * libuv: an echo server on libuv 1, with the callbacks of its guide: memory from malloc for each
+ * read, a write request for each piece, both freed when it is written. One thread (the pool of
+ * threads is for files and names, and is never started), epoll.
  *
- * uv_write tries to write at once, so a message costs epoll_wait, read, write (and in 1.44
- * an epoll_ctl that changes nothing). A read offers 64 KiB, which glibc's malloc may get
- * from the kernel and give back each time (brk, page faults). Above HIGH_WATER owed bytes
- * it stops reading from that peer until LOW_WATER. After the peer's FIN what is owed is
- * sent first (uv_shutdown). No timeouts, and no limit to all memory together. Out of
- * descriptors, libuv itself closes those who come.
+ * uv_write tries to write at once, so a message costs epoll_wait, read, write (and in 1.44 an
+ * epoll_ctl that changes nothing). A read offers 64 KiB, which glibc's malloc may get from the
+ * kernel and give back each time (brk, page faults). If more than HIGH_WATER bytes are owed to a
+ * peer it does not read from that peer until no more than LOW_WATER are. After the peer's FIN what
+ * is owed is sent first (uv_shutdown). No timeouts, and no limit to all memory together. When
+ * descriptors are used up libuv itself closes new connections.
  */
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <uv.h>
 
-#include "bench/peers/face.h"
+#include "bench/peers/peer.h"
 
 #define HIGH_WATER 262144
 #define LOW_WATER  65536
 
 struct peer {
-	uv_tcp_t handle; /* first, so that the one is the other */
+	uv_tcp_t handle; /* first, so that a pointer to one is a pointer to the other */
 	bool paused;
 };
 
@@ -133,17 +133,17 @@ int main(int argc, char **argv)
 	uv_os_fd_t fd = -1;
 	int error;
 
-	face_begin(&address, argc, argv, "echo");
+	peer_begin(&address, argc, argv, "echo");
 	(void)uv_tcp_init(loop, &listener);
 	error = uv_tcp_bind(&listener, (const struct sockaddr *)&address.socket, 0);
 	if (error)
-		face_fail("bind", argv[1], -error);
+		peer_fail("bind", argv[1], -error);
 	/* Accepted sockets inherit it. */
 	(void)uv_tcp_nodelay(&listener, 1);
-	error = uv_listen((uv_stream_t *)&listener, FACE_BACKLOG, on_connection);
+	error = uv_listen((uv_stream_t *)&listener, PEER_BACKLOG, on_connection);
 	if (error)
-		face_fail("listen", argv[1], -error);
+		peer_fail("listen", argv[1], -error);
 	(void)uv_fileno((uv_handle_t *)&listener, &fd);
-	face_ready(fd);
+	peer_ready(fd);
 	return uv_run(loop, UV_RUN_DEFAULT);
 }

@@ -1,14 +1,14 @@
 #!/usr/bin/env node
 /*
  * node: an echo server on Node's net (Node 18 or newer), as its manual writes one:
- * socket.pipe(socket), which is also what gives it backpressure; or, where the listener says
- * http, one on its http that answers "ok" to everything.
+ * socket.pipe(socket), which also gives it backpressure; or, if the listener says http, a server on
+ * its http that answers "ok" to everything.
  *
  * All of it runs in one thread; Node's other threads (V8's, libuv's pool) have nothing to
  * do here but collect garbage. allowHalfOpen: after the peer's FIN what is owed is sent
- * first. No timeouts. Node raises its limit of descriptors by itself; when they are used up
- * libuv closes those who come. It sets TCP_NODELAY on each connection, a system call more
- * for each than where the listener has it.
+ * first. No timeouts. Node raises its limit of descriptors by itself; when they are used up libuv
+ * closes new connections. It sets TCP_NODELAY on each connection, which costs a system call that a
+ * server saves if its listener has the option.
  */
 'use strict';
 

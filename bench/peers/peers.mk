@@ -1,5 +1,5 @@
 # The peers: echo servers as the users of other libraries and languages write them; node and go
-# speak http too. Those whose packages are there are built; `make peers` names the others, and
+# speak http too. Those whose packages are installed are built; `make peers` names the others, and
 # what they need. http_floor and hold_floor need nothing.
 
 PEERS = libevent libuv node go io_uring http_floor hold_floor
@@ -26,7 +26,7 @@ peer_flags = $(if $(PKG_$(1)),$(shell pkg-config $(2) $(PKG_$(1)) 2>/dev/null))
 
 $(BUILD)/bench/peers/%.o: private ALL_CFLAGS += $(call peer_flags,$*,--cflags)
 
-$(PEER_IN_C:%=$(BUILD)/peers/%): $(BUILD)/peers/%: $(BUILD)/bench/peers/%.o $(BUILD)/bench/peers/face.o $(LIBRARY)
+$(PEER_IN_C:%=$(BUILD)/peers/%): $(BUILD)/peers/%: $(BUILD)/bench/peers/%.o $(BUILD)/bench/peers/peer.o $(LIBRARY)
 	@mkdir -p $(@D)
 	$(LINE) "LD $@"
 	$(Q)$(CC) $(ALL_CFLAGS) $^ -o $@ $(LDFLAGS) $(call peer_flags,$*,--libs)

@@ -19,7 +19,7 @@ int main(int argc, char **argv)
 		return talk(&plan.endpoint);
 	report_open(&plan);
 	run(&outcome, &plan);
-	validity_check(&outcome, &plan);
+	validity_conclude(&outcome, &plan);
 	report(&outcome, &plan);
 	return outcome.exit_status;
 }

@@ -11,8 +11,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "bench/weirload/chat/chat.h"
+#include "bench/weirload/chat/chat_kind.h"
+#include "bench/weirload/chat/chat_table.h"
 #include "bench/weirload/sender.h"
+#include "bench/weirload/tcp/connection.h"
+#include "bench/weirload/udp/udp_client.h"
 #include "reactor/base/check.h"
 
 #define START_DELAY_NS 20000000 /* until all senders have heard that they begin */
@@ -79,6 +82,24 @@ static void clear_progress(void)
 
 /* ---- senders ---- */
 
+static _Noreturn void become_sender(const struct run *run, unsigned i, int doorbell)
+{
+	static struct sender sender;
+	const struct plan *plan = run->plan;
+
+	sender = (struct sender){
+	    .plan = plan,
+	    .schedule = run->schedule,
+	    .kind = plan->chats		       ? &chat_kind
+		    : plan->endpoint.datagrams ? &udp_client_kind
+					       : &connection_kind,
+	    .chat_table = run->chat_table,
+	    .tally = &run->tallies[i],
+	    .number = i,
+	};
+	sender_run(&sender, doorbell);
+}
+
 static void start_senders(struct run *run)
 {
 	run->senders = (unsigned)run->plan->processes;
@@ -90,11 +111,8 @@ static void start_senders(struct run *run)
 		run->pids[i] = fork();
 		if (run->pids[i] < 0)
 			die("fork: %s", strerror(errno));
-		if (run->pids[i] == 0 && run->plan->chats)
-			chat_run(run->plan, run->schedule, run->chat_table, &run->tallies[i], i,
-				 pair[1]);
 		if (run->pids[i] == 0)
-			sender_run(run->plan, run->schedule, &run->tallies[i], i, pair[1]);
+			become_sender(run, i, pair[1]);
 		(void)close(pair[1]);
 		run->doorbells[i] = (struct pollfd){.fd = pair[0], .events = POLLIN};
 	}

@@ -1,9 +1,9 @@
 /*
- * run: conducts a run of weirload, and keeps what came of it.
+ * run: the conductor: it runs what the plan says, and keeps what came of it.
  *
- * Forks the senders, lets them open their connections, starts them all at one moment, reads
- * CPU time and counters together at the beginning and at the end of what is measured, and
- * waits for their end. It sends nothing itself; on a terminal it shows how far things are.
+ * Forks the senders, lets them open their connections, starts them all at one moment, reads CPU
+ * time and counters together at the beginning and at the end of the time that is measured, and
+ * waits for their end. It sends no load itself; on a terminal it shows how far the run has come.
  */
 #ifndef BENCH_WEIRLOAD_RUN_H
 #define BENCH_WEIRLOAD_RUN_H
@@ -26,13 +26,13 @@ struct outcome {
 	int64_t server_base_bytes, server_held_bytes, kernel_held_bytes;
 	unsigned cpus; /* of this machine */
 	bool interrupted;
-	/* The judgement: */
+	/* What is concluded (validity): */
 	enum { LIMIT_UNKNOWN, LIMIT_NEITHER, LIMIT_SERVER, LIMIT_GENERATOR } limit;
 	char invalid_why[200]; /* empty: valid */
 	int exit_status;
 };
 
-/* outcome: zeroed, and large. Does not return where the run cannot begin. */
+/* outcome: zeroed, and large. If the run cannot begin the process ends. */
 void run(struct outcome *outcome, const struct plan *plan);
 
 #endif

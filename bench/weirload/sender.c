@@ -1,20 +1,18 @@
 #include "bench/weirload/sender.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "bench/weirload/http/http_body.h"
-#include "bench/weirload/http/http_reply.h"
-#include "bench/weirload/udp/udp_client.h"
-#include "bench/weirload/tcp/connection.h"
+#include "bench/weirload/plan/plan_addresses.h"
 #include "reactor/base/check.h"
 #include "reactor/base/sys.h"
 
-/* Connects, or with --idle last messages, that may be under way in one process. Where both ends are
- * on this machine a few are enough to keep its CPUs busy, and more are worse: whoever has much to
- * do at once waits long for its next turn on a CPU. And in all processes together there are no more
- * than that machine's queue of packets holds, net.core.netdev_max_backlog, 1000: what finds it full
- * is lost, and is sent again after 200 ms, 400 ms and so on. */
+/* Connects, or with --idle last messages, that may be under way in one process. If both ends are on
+ * this machine a few are enough to keep its CPUs busy, and more are worse: a process with much to
+ * do at once uses up its turn on the CPU, and then waits for all others. In all processes together
+ * no more may be under way than the machine's queue of packets holds (net.core.netdev_max_backlog,
+ * 1000): a packet that finds it full is lost, and sent again after 200 ms, 400 ms and so on. */
 #define WINDOW		 128
 #define WINDOW_LOCAL	 8
 #define WINDOW_LOCAL_ALL 512
@@ -28,36 +26,16 @@ struct caller *sender_caller(const struct sender *sender, uint32_t i)
 	return (struct caller *)(sender->callers + i * sender->caller_stride);
 }
 
-/* Those that are not slow. */
-static uint32_t paced_share(const struct plan *plan, unsigned number)
-{
-	return plan_deal(plan, plan->connections - plan->slow, number);
-}
-
-static uint32_t slow_share(const struct plan *plan, unsigned number)
-{
-	return plan_share(plan, number) - paced_share(plan, number);
-}
-
-/* ---- telling the conductor ---- */
-
-void sender_finished(struct sender *sender)
-{
-	sender->finished++;
-	if (sender->finished == sender->callers_n)
-		sender->loop.stopped = true;
-}
-
 static uint32_t window(const struct sender *sender)
 {
 	uint32_t share = WINDOW_LOCAL_ALL / (uint32_t)sender->plan->processes;
 
-	if (!plan_is_local(sender->plan))
+	if (!plan_addresses_are_local(sender->plan))
 		return WINDOW;
 	return share < 1 ? 1 : share < WINDOW_LOCAL ? share : WINDOW_LOCAL;
 }
 
-/* They go out several at a time: each that went alone would wake the server for itself. */
+/* They go out several at a time: if each went alone, each would wake the server. */
 static bool window_is_half_free(const struct sender *sender, uint32_t under_way)
 {
 	return under_way <= window(sender) / 2;
@@ -77,7 +55,7 @@ static void ramp_turn(struct loop *loop, struct source *source)
 				  plan->connect_rate / (1000 * plan->processes);
 	for (int i = 0; i < RAMP_BATCH; i++) {
 		if (sender->ramped == sender->callers_n || sender->connecting >= window(sender))
-			return; /* sender_settled() goes on */
+			return; /* sender_connected() goes on */
 		if (sender->ramped >= allowed) {
 			loop_deadline(loop, source, loop->now_ms + 1);
 			return;
@@ -88,57 +66,64 @@ static void ramp_turn(struct loop *loop, struct source *source)
 	loop_wake(loop, source);
 }
 
-void sender_settled(struct sender *sender)
+void sender_connected(struct sender *sender)
 {
 	sender->connecting--;
+	if (sender->ramped < sender->callers_n && window_is_half_free(sender, sender->connecting))
+		loop_wake(&sender->loop, &sender->ramp);
+}
+
+void sender_settled(struct sender *sender)
+{
 	TALLY_ADD(sender->tally, settled, 1);
 	if (sender->tally->settled == sender->callers_n)
 		child_ring(&sender->doorbell, DOORBELL_READY);
-	else if (window_is_half_free(sender, sender->connecting))
-		loop_wake(&sender->loop, &sender->ramp);
+}
+
+void sender_count_open(struct sender *sender)
+{
+	struct tally *tally = sender->tally;
+
+	TALLY_ADD(tally, connects, 1);
+	TALLY_ADD(tally, open, 1);
+	if (tally->open > tally->open_max)
+		TALLY_ADD(tally, open_max, tally->open - tally->open_max);
 }
 
 /* ---- RUN: the timetable ---- */
 
-/* Message k of this process is due, in turn, on those of its connections that are not slow.
- * Over all processes these are dealt out like cards, so that the messages of a run are due
- * evenly, one after the other, however the connections are shared out. */
+/* Message k of this process is due, in turn, on those of its callers that send by the clock. Over
+ * all processes these are dealt out like cards, so that the messages of a run are due evenly, one
+ * after the other, however the callers are shared out. */
 static uint64_t due_ns(const struct sender *sender, uint64_t k)
 {
 	const struct plan *plan = sender->plan;
-	uint64_t paced_n = paced_share(plan, sender->number);
-	uint64_t message = k / paced_n * (plan->connections - plan->slow) +
-			   k % paced_n * plan->processes + sender->number;
+	uint64_t message = k / sender->paced_n * sender->paced_all +
+			   k % sender->paced_n * plan->processes + sender->number;
 
 	return sender->schedule->start_ns + (uint64_t)((double)message * 1e9 / (double)plan->rate);
 }
 
-/* When message `turn` of caller i was, or will be, due. */
-static uint64_t sender_due_ns(const struct sender *sender, uint32_t i, uint64_t turn)
+uint64_t sender_due_ns(const struct sender *sender, uint32_t i, uint64_t turn)
 {
-	uint32_t paced_n = paced_share(sender->plan, sender->number);
-
-	return due_ns(sender, i - (sender->callers_n - paced_n) + turn * paced_n);
+	return due_ns(sender, i - sender->paced_first + turn * sender->paced_n);
 }
 
 /* Begins the messages that are due by now. */
-static void pace(struct sender *sender)
+static void pace(struct sender *sender, uint64_t now_ns)
 {
-	uint32_t slow = slow_share(sender->plan, sender->number);
-	uint32_t paced_n = sender->callers_n - slow;
-	uint64_t now_ns = clock_ns();
-
-	if (!paced_n)
+	if (!sender->paced_n)
 		return;
 	for (int i = 0; i < PACER_BATCH; i++) {
-		uint64_t at_ns = due_ns(sender, sender->paced);
 		struct caller *caller;
 
-		if (at_ns > now_ns) {
-			child_timer_arm(&sender->pacer, at_ns);
+		sender->next_due_ns = due_ns(sender, sender->paced);
+		if (sender->next_due_ns > now_ns) {
+			child_timer_arm(&sender->pacer, sender->next_due_ns);
 			return;
 		}
-		caller = sender_caller(sender, slow + (uint32_t)(sender->paced % paced_n));
+		caller = sender_caller(sender, sender->paced_first +
+						   (uint32_t)(sender->paced % sender->paced_n));
 		sender->paced++;
 		caller->asked++;
 		sender->kind->ask(caller, sender);
@@ -146,15 +131,29 @@ static void pace(struct sender *sender)
 	loop_wake(&sender->loop, &sender->pacer);
 }
 
-/* The time has come: everybody begins. */
-static void sender_start(struct sender *sender)
+void sender_keep_pace(struct sender *sender, uint64_t now_ns)
 {
-	sender->phase = SENDER_RUN;
+	if (sender->phase != SENDER_RUN)
+		return;
+	pulse_seen(&sender->pulse, now_ns);
+	if (now_ns >= sender->next_due_ns)
+		pace(sender, now_ns);
+}
+
+void sender_wake_callers(struct sender *sender)
+{
 	for (uint32_t i = 0; i < sender->callers_n; i++)
 		if (!sender->plan->rate || sender_caller(sender, i)->slow)
 			loop_wake(&sender->loop, &sender_caller(sender, i)->source);
+}
+
+/* The time has come. */
+static void sender_start(struct sender *sender)
+{
+	sender->phase = SENDER_RUN;
 	if (!sender->plan->idle)
 		pulse_start(&sender->pulse, &sender->loop, sender->schedule, sender->tally);
+	sender->kind->start(sender);
 }
 
 static void pacer_turn(struct loop *loop, struct source *source)
@@ -165,7 +164,7 @@ static void pacer_turn(struct loop *loop, struct source *source)
 	if (sender->phase == SENDER_RAMP)
 		sender_start(sender);
 	if (sender->plan->rate && sender->phase == SENDER_RUN)
-		pace(sender);
+		pace(sender, clock_ns());
 }
 
 /* ---- messages ---- */
@@ -185,7 +184,7 @@ void sender_begin(struct sender *sender, struct caller *caller, struct flight *f
 
 	flight->due_ns =
 	    rate ? sender_due_ns(sender, caller->number, caller->begun) : schedule->start_ns;
-	/* But for those that were open before they were asked. */
+	/* A connection that was open before the message was due is no part of the message. */
 	if (opened_ns > flight->due_ns)
 		flight->sent_ns = opened_ns;
 	if (!rate)
@@ -206,13 +205,17 @@ void sender_measure(struct sender *sender, const struct flight *flight, uint64_t
 		histogram_add(&tally->response, now_ns - flight->due_ns);
 }
 
-void sender_wrong(struct sender *sender, enum tally_error kind, const char *detail)
+void sender_wrong(struct sender *sender, enum tally_error kind, uint64_t n, const char *format, ...)
 {
 	struct tally *tally = sender->tally;
+	va_list arguments;
 
-	if (!tally->errors[kind])
-		(void)strncpy(tally->details[kind], detail, TALLY_DETAIL_BYTES - 1);
-	TALLY_ADD(tally, errors[kind], 1);
+	if (!tally->errors[kind]) {
+		va_start(arguments, format);
+		(void)vsnprintf(tally->details[kind], TALLY_DETAIL_BYTES, format, arguments);
+		va_end(arguments);
+	}
+	TALLY_ADD(tally, errors[kind], n);
 }
 
 uint64_t sender_key(const struct sender *sender)
@@ -247,7 +250,7 @@ static void idle_ask(struct sender *sender)
 	}
 }
 
-/* However long all of them take: each has a limit of its own, from when it was sent. */
+/* There is no limit for all of them together: each has its own, from when it was sent. */
 static void idle_begin(struct sender *sender)
 {
 	sender->phase = SENDER_RUN;
@@ -261,34 +264,44 @@ void sender_answered(struct sender *sender, struct caller *caller)
 	caller->busy = false;
 	sender->idle_busy--;
 	if (window_is_half_free(sender, sender->idle_busy))
-		loop_wake(&sender->loop, &sender->ramp); /* it has nothing else to do by now */
+		loop_wake(&sender->loop,
+			  &sender->ramp); /* the ramp is over: in RUN the same source does this */
 }
 
 /* ---- END ---- */
 
-/* Messages that were due and have not left count with what they have waited by now; where
- * there are very many, only each n-th is looked at. */
+/* Messages that were due and have not left count with what they have waited by now, once for each
+ * receiver. If there are very many, only each nth is looked at. */
 static void sender_count_unsent(struct sender *sender)
 {
 	const struct plan *plan = sender->plan;
 	const struct schedule *schedule = sender->schedule;
-	uint32_t slow = slow_share(plan, sender->number);
 	double seconds = (double)(schedule->end_ns - schedule->start_ns) / 1e9;
 	double due_n = seconds * (double)plan->rate / (double)plan->processes;
 	uint64_t stride = 1 + (uint64_t)(due_n / UNSENT_LOOKS);
 
-	for (uint32_t i = slow; i < sender->callers_n; i++) {
-		const struct caller *caller = sender_caller(sender, i);
-		uint64_t at_ns;
+	for (uint32_t i = 0; i < sender->paced_n; i++) {
+		const struct caller *caller = sender_caller(sender, sender->paced_first + i);
+		uint64_t at_ns, turn = caller->begun;
 
-		for (uint64_t turn = caller->begun;
-		     (at_ns = sender_due_ns(sender, i, turn)) < schedule->end_ns; turn += stride) {
+		if (caller->gone)
+			continue;
+		for (; (at_ns = sender_due_ns(sender, caller->number, turn)) < schedule->end_ns;
+		     turn += stride) {
 			if (at_ns < schedule->measure_ns)
 				continue;
-			histogram_add_n(&sender->tally->response, schedule->end_ns - at_ns, stride);
+			histogram_add_n(&sender->tally->response, schedule->end_ns - at_ns,
+					stride * sender->receivers);
 			TALLY_ADD(sender->tally, unsent, stride);
 		}
 	}
+}
+
+void sender_finished(struct sender *sender)
+{
+	sender->finished++;
+	if (sender->finished == sender->callers_n)
+		sender->loop.stopped = true;
 }
 
 static void sender_end(struct sender *sender)
@@ -297,14 +310,16 @@ static void sender_end(struct sender *sender)
 	sender->pulse.stopped = true;
 	if (sender->plan->rate && sender->schedule->end_ns > sender->schedule->start_ns)
 		sender_count_unsent(sender);
-	if (!sender->plan->idle) /* there all has been answered: closing waits for nobody */
+	if (sender->kind->stop)
+		sender->kind->stop(sender);
+	if (!sender->plan->idle) /* with --idle all has been answered: closing waits for nothing */
 		loop_deadline(&sender->loop, &sender->ending,
 			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
 	loop_wake(&sender->loop, &sender->ending);
 }
 
-/* Ends them a few at a time, so that replies on others do not wait for it; whoever has not
- * ended at the deadline is late. */
+/* Ends callers a few at a time, so that replies to others do not wait for it. What has not ended at
+ * the deadline is late. */
 static void ending_turn(struct loop *loop, struct source *source)
 {
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
@@ -364,53 +379,42 @@ static void ramp_or_idle_turn(struct loop *loop, struct source *source)
 static void sender_make(struct sender *sender)
 {
 	const struct plan *plan = sender->plan;
-	uint32_t slow = slow_share(plan, sender->number), size = (uint32_t)plan->size;
+	uint32_t size = (uint32_t)plan->size;
 
 	sender->message_bytes = client_protocol_message_bytes(plan->protocol, size);
 	sender->reply_bytes = client_protocol_reply_bytes(plan->protocol, size);
-	sender->kind = plan->endpoint.datagrams ? &udp_client_kind : &connection_kind;
 	sender->callers_n = plan_share(plan, sender->number);
-	sender->caller_stride = sender->kind->bytes(plan);
+	sender->paced_all = plan->connections - plan->slow;
+	sender->paced_n = plan_deal(plan, sender->paced_all, sender->number);
+	sender->paced_first = sender->callers_n - sender->paced_n; /* after the slow ones */
+	sender->receivers = 1;
+	sender->next_due_ns = UINT64_MAX;
+	sender->kind->prepare(sender);
+	sender->caller_stride = sender->kind->bytes(sender);
 	sender->callers = calloc(sender->callers_n, sender->caller_stride);
-	if (plan->endpoint.datagrams) {
-		sender->batch = batch_make(sender->message_bytes, plan->batch);
-	} else {
-		sender->buffer = malloc(SENDER_BUFFER_BYTES);
-		sender->expected = malloc(SENDER_BUFFER_BYTES);
-	}
-	if (plan->protocol->http) {
-		sender->head = calloc(1, sizeof *sender->head);
-		sender->body = calloc(1, sizeof *sender->body);
-	}
-	if ((plan->protocol->http && (!sender->head || !sender->body)) || !sender->callers ||
-	    (!sender->batch && (!sender->buffer || !sender->expected)))
+	if (!sender->callers)
 		die("no memory for %u %s", sender->callers_n, plan_noun(plan));
 	for (uint32_t i = 0; i < sender->callers_n; i++) {
 		struct caller *caller = sender_caller(sender, i);
 
 		caller->number = i;
-		caller->slow = i < slow;
+		caller->slow = i < sender->paced_first;
 		sender->kind->init(caller, sender);
 	}
 }
 
-_Noreturn void sender_run(const struct plan *plan, const struct schedule *schedule,
-			  struct tally *tally, unsigned number, int doorbell)
+_Noreturn void sender_run(struct sender *sender, int doorbell)
 {
-	static struct sender sender;
-
-	sender =
-	    (struct sender){.plan = plan, .schedule = schedule, .tally = tally, .number = number};
-	child_begin(&sender.loop, doorbell);
-	sender_make(&sender);
-	source_init(&sender.doorbell, doorbell, doorbell_turn);
-	source_init(&sender.pacer, -1, pacer_turn);
-	source_init(&sender.ramp, -1, ramp_or_idle_turn);
-	source_init(&sender.ending, -1, ending_turn);
-	child_watch(&sender.loop, &sender.doorbell, &sender.pacer);
-	sender.ramp_begun_ms = sender.loop.now_ms;
-	loop_wake(&sender.loop, &sender.ramp);
-	while (!sender.loop.stopped)
-		loop_pass(&sender.loop, -1);
+	child_begin(&sender->loop, doorbell);
+	sender_make(sender);
+	source_init(&sender->doorbell, doorbell, doorbell_turn);
+	source_init(&sender->pacer, -1, pacer_turn);
+	source_init(&sender->ramp, -1, ramp_or_idle_turn);
+	source_init(&sender->ending, -1, ending_turn);
+	child_watch(&sender->loop, &sender->doorbell, &sender->pacer);
+	sender->ramp_begun_ms = sender->loop.now_ms;
+	loop_wake(&sender->loop, &sender->ramp);
+	while (!sender->loop.stopped)
+		loop_pass(&sender->loop, -1);
 	_exit(0);
 }

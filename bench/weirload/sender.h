@@ -1,25 +1,26 @@
 /*
  * sender: one sending process: its loop, its callers, its timetable.
  *
- *     RAMP (opens callers) -> RUN (from start_ns, until it is told) -> END (each caller is
- *     ended and what it is owed is awaited) -> gone
+ *     RAMP (opens callers) -> RUN (from start_ns, until it is told) -> END (each caller ends, once
+ *     all that it waits for has come) -> gone
  *
- * A caller is a connection, or a client where datagrams are sent; its kind says how it does
- * what the sender wants of it. With --idle, RUN is one last message of each caller, and END
- * begins when those of all processes are answered. The conductor says when, by a byte on the
- * doorbell and the times in struct schedule; the sender tells it by a byte that it has come so far.
- * It writes its own tally only, and prints nothing.
+ * A caller is a connection, a socket for datagrams, or a client of a chat: its caller_kind says
+ * which. With --idle, RUN is one last message of each caller, and END begins when those of all
+ * processes are answered. It writes its own tally only, and prints nothing.
  */
 #ifndef BENCH_WEIRLOAD_SENDER_H
 #define BENCH_WEIRLOAD_SENDER_H
 
-#include "bench/weirload/child.h"
+#include "bench/weirload/clock.h"
 #include "bench/weirload/plan/plan.h"
+#include "bench/weirload/pulse.h"
 
 #define SENDER_BUFFER_BYTES (256 * 1024)
 
 struct sender;
 struct batch;
+struct chat;
+struct chat_table;
 struct http_head;
 struct http_body;
 
@@ -31,16 +32,24 @@ struct caller {
 	uint32_t number;       /* among those of its sender */
 	bool slow : 1;
 	bool busy : 1; /* with --idle: its last message is under way */
+	bool gone : 1; /* it failed and does not come back: what is due on it is no other error */
 };
 
+/* What a sender wants of its callers, one table for each kind. */
 struct caller_kind {
-	size_t (*bytes)(const struct plan *plan); /* of one */
+	/* Once, before all others: makes what the callers of a process share. */
+	void (*prepare)(struct sender *sender);
+	size_t (*bytes)(const struct sender *sender); /* of one caller */
 	void (*init)(struct caller *caller, struct sender *sender);
-	/* Says sender_settled() once, when it has come up or could not. */
+	/* Says sender_connected() and sender_settled() once each: it has come up, or could not. */
 	void (*open)(struct caller *caller, struct sender *sender);
 	bool (*is_open)(const struct caller *caller);
+	/* RUN begins. */
+	void (*start)(struct sender *sender);
 	/* One more message has become due; asked says so already. */
 	void (*ask)(struct caller *caller, struct sender *sender);
+	/* END begins; NULL: nothing is to be done then. */
+	void (*stop)(struct sender *sender);
 	/* No more messages: says sender_finished() once, when what is under way is answered. */
 	void (*end)(struct caller *caller, struct sender *sender);
 	/* The time is over: what is still awaited does not come. */
@@ -53,17 +62,24 @@ struct flight {
 };
 
 struct sender {
+	/* Given by the conductor: */
 	const struct plan *plan;
 	const struct schedule *schedule;
+	const struct caller_kind *kind;
+	struct chat_table *chat_table; /* of a chat only */
 	struct tally *tally;
-	struct loop loop;
 	unsigned number;
+
+	struct loop loop;
 	uint32_t message_bytes, reply_bytes;
 
-	const struct caller_kind *kind;
 	char *callers; /* callers_n of caller_stride bytes */
 	size_t caller_stride;
 	uint32_t callers_n;
+	/* Callers that send by the clock: paced_n from paced_first on; those of all processes. */
+	uint32_t paced_first, paced_n;
+	uint64_t paced_all;
+	uint64_t receivers; /* of each message */
 
 	enum { SENDER_RAMP, SENDER_RUN, SENDER_END } phase;
 	struct source doorbell, ramp, pacer, ending;
@@ -76,43 +92,62 @@ struct sender {
 	bool idle_done;		       /* all of them are answered, and the conductor knows */
 	uint64_t opened;	       /* callers so far: gives keys and source addresses */
 	uint64_t paced;		       /* messages that have become due so far */
-	unsigned char *buffer;	 /* SENDER_BUFFER_BYTES: what is sent, or was read, in one turn */
-	unsigned char *expected; /* as many: to find out what is wrong with a reply */
-	struct batch *batch;	 /* of datagrams: instead of both */
+	uint64_t next_due_ns;	       /* when the next one is due; UINT64_MAX: none is */
+
+	/* Made by the kind: */
+	unsigned char *buffer;	 /* of connections: what is sent, or was read, in one turn */
+	unsigned char *expected; /* as large: to find out what is wrong with a reply */
 	struct http_head *head;	 /* of http only */
-	struct http_body *body;	 /* of http only, where none is sent */
+	struct http_body *body;
+	struct batch *batch; /* of datagrams */
+	struct chat *chat;   /* of a chat */
 };
 
 struct caller *sender_caller(const struct sender *sender, uint32_t i);
 
-/* The life of the process; doorbell is its end of a socketpair. Never returns. */
-_Noreturn void sender_run(const struct plan *plan, const struct schedule *schedule,
-			  struct tally *tally, unsigned number, int doorbell);
+/* The life of the process: what the conductor gives is filled in; doorbell is the process' end of
+ * a socketpair. Never returns. */
+_Noreturn void sender_run(struct sender *sender, int doorbell);
+
+/* ---- what a kind uses ---- */
+
+/* RUN begins: whoever sends without a timetable gets a turn. */
+void sender_wake_callers(struct sender *sender);
+/* When message `turn` of caller i was, or will be, due. */
+uint64_t sender_due_ns(const struct sender *sender, uint32_t i, uint64_t turn);
+/* For whoever has just read the clock in a long turn: begins the messages that are due by now. */
+void sender_keep_pace(struct sender *sender, uint64_t now_ns);
 
 /* ---- what callers tell their sender ---- */
 
-void sender_settled(struct sender *sender); /* a first attempt to connect has ended */
+/* A first attempt to connect has ended: the next one may begin. */
+void sender_connected(struct sender *sender);
+/* A caller is ready for RUN, or failed and will not be. */
+void sender_settled(struct sender *sender);
+/* One more is open. */
+void sender_count_open(struct sender *sender);
 void sender_answered(struct sender *sender, struct caller *caller); /* with --idle */
 void sender_finished(struct sender *sender);			    /* one has ended for good */
 
-/* A message of it is begun at flight->sent_ns, or was when its connection was opened, where
- * that is part of it (else opened_ns is 0). Says when it was due, and counts the slip: how
- * much later it left than it was due and there was room for it. */
+/* A message of this caller begins at flight->sent_ns; if opening its connection is part of the
+ * message, it began at opened_ns (else 0). Says when it was due, and counts the slip: how much
+ * later it left than it was due and there was room for it. */
 void sender_begin(struct sender *sender, struct caller *caller, struct flight *flight,
 		  uint64_t opened_ns);
-/* It was answered. */
+/* The message was answered. */
 void sender_measure(struct sender *sender, const struct flight *flight, uint64_t now_ns);
-/* An error of a kind; the first is kept in words. */
-void sender_wrong(struct sender *sender, enum tally_error kind, const char *detail);
+/* n errors of a kind; the first is kept in words. */
+void sender_wrong(struct sender *sender, enum tally_error kind, uint64_t n, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 
-/* Which of all connections of the run is opened next: where it comes from, and goes to. */
+/* The number of the next connection among all of the run, which decides its addresses. */
 static inline uint64_t sender_nth(const struct sender *sender)
 {
 	return sender->opened * sender->plan->processes + sender->number;
 }
 
-/* The next key, which tells the bytes of one caller from those of others; all that were given
- * by any sender of the run so far are below sender_keys(). */
+/* The next key, which tells the bytes of one caller from those of others. Every key that any
+ * sender of the run has given so far is below sender_keys(). */
 uint64_t sender_key(const struct sender *sender);
 uint64_t sender_keys(const struct sender *sender);
 

@@ -307,9 +307,9 @@ START_TEST(names_the_generator_where_its_schedule_makes_it_invalid)
 			histogram_add(&outcome.all.slip, 5 * VALIDITY_SLIP_NS);
 			histogram_add(&outcome.all.response, VALIDITY_SLIP_NS);
 		}
-		validity_check(&outcome, &plan);
+		validity_conclude(&outcome, &plan);
 		ck_assert_ptr_nonnull(strstr(outcome.invalid_why, "its own schedule"));
-		ck_assert_str_eq(validity_limit(&outcome), busy ? "server" : "generator");
+		ck_assert_str_eq(validity_limit_name(&outcome), busy ? "server" : "generator");
 		ck_assert_int_eq(outcome.exit_status, 3);
 	}
 }
@@ -327,8 +327,8 @@ START_TEST(says_that_waiting_for_a_cpu_counts)
 	outcome.all.messages = 10;
 	outcome.generator.busiest_ns = 560000000;
 	outcome.generator.busiest_wait_ns = 420000000;
-	validity_check(&outcome, &plan);
-	ck_assert_str_eq(validity_limit(&outcome), "generator");
+	validity_conclude(&outcome, &plan);
+	ck_assert_str_eq(validity_limit_name(&outcome), "generator");
 	ck_assert_ptr_nonnull(freopen(file, "w", stdout));
 	report(&outcome, &plan);
 	said = read_whole(file);

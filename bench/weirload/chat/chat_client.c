@@ -2,8 +2,9 @@
 
 #include <string.h>
 
+#include "bench/weirload/chat/chat_line.h"
 #include "bench/weirload/plan/dial.h"
-#include "bench/weirload/report/reply_diagnosis.h"
+#include "bench/weirload/report/diagnosis.h"
 #include "reactor/base/list.h"
 #include "reactor/base/sys.h"
 
@@ -13,127 +14,41 @@
 
 static void chat_client_turn(struct loop *loop, struct source *source);
 
-size_t chat_client_kept_room(const struct chat_wire *wire)
-{
-	size_t line = wire->received_bytes + (wire->names ? CHAT_NAME_BYTES : 0);
-
-	return wire->welcome && line < CHAT_WELCOME_BYTES ? CHAT_WELCOME_BYTES : line;
-}
-
 size_t chat_client_bytes(const struct chat_wire *wire)
 {
-	size_t bytes = sizeof(struct chat_client) + wire->sent_bytes + chat_client_kept_room(wire);
+	size_t bytes = sizeof(struct chat_client) + wire->sent_bytes + wire->kept_max;
 
 	return (bytes + 63) & ~(size_t)63;
 }
 
-unsigned char *chat_client_kept(struct chat_client *client, const struct chat *chat)
+void chat_client_init(struct chat_client *client, struct chat *chat)
 {
-	return client->bytes + chat->wire.sent_bytes;
-}
-
-void chat_client_init(struct chat_client *client, struct chat *chat, uint32_t local)
-{
-	const struct plan *plan = chat->plan;
+	const struct plan *plan = chat->sender->plan;
 	uint64_t readers = plan->connections - plan->slow;
+	uint32_t local = client->caller.number;
 
-	source_init(&client->source, -1, chat_client_turn);
-	client->local = local;
+	source_init(&client->caller.source, -1, chat_client_turn);
 	client->sends = local < chat->senders_n;
-	client->slow = local >= chat->readers_n;
+	client->caller.slow = local >= chat->readers_n;
 	client->ledger.next = chat->next + (size_t)local * plan->senders;
-	client->number = (uint32_t)(local * plan->processes + chat->number);
-	if (client->slow)
+	client->number = (uint32_t)(local * plan->processes + chat->sender->number);
+	if (client->caller.slow)
 		client->number =
 		    (uint32_t)(readers + client->number - chat->readers_n * plan->processes);
 }
 
-/* ---- the end of a client ---- */
-
-/* Gaps that are still open when it ends are not filled any more. */
-static void count_gaps(struct chat_client *client, struct chat *chat)
-{
-	struct chat_gap gap;
-
-	while ((gap = chat_ledger_give_up(&client->ledger)).to)
-		chat_client_lost(client, chat, &gap);
-}
-
-static void chat_client_leave(struct chat_client *client, struct chat *chat, bool failed)
-{
-	if (client->source.fd >= 0)
-		(void)sys_close(client->source.fd);
-	client->source.fd = -1;
-	client->source.ready = client->source.want = 0;
-	loop_no_deadline(&chat->loop, &client->source);
-	if (client->phase >= CHAT_CLIENT_GREETING)
-		TALLY_ADD(chat->tally, open, -1);
-	client->phase = CHAT_CLIENT_GONE;
-	count_gaps(client, chat);
-	if (!client->come)
-		chat_come(chat);
-	if (!client->settled)
-		chat_settled(chat);
-	client->come = client->settled = true;
-	chat_left(chat, client, failed);
-}
-
-void chat_client_fail(struct chat_client *client, struct chat *chat, enum tally_error kind,
-		      const char *detail)
-{
-	if (client->slow && client->settled && tally_errors[kind].blame == BLAME_SERVER)
-		TALLY_ADD(chat->tally, slow_ended, 1); /* as a server should */
-	else
-		chat_wrong(chat, kind, 1, "client %u: %s", client->number, detail);
-	chat_client_leave(client, chat, true);
-}
-
-void chat_client_fail_of(struct chat_client *client, struct chat *chat, const char *call,
-			 ssize_t error)
-{
-	char detail[TALLY_DETAIL_BYTES];
-
-	diagnosis_say_errno(detail, call, (int)-error);
-	chat_client_fail(client, chat, diagnosis_of_errno((int)-error), detail);
-}
-
-void chat_client_ended(struct chat_client *client, struct chat *chat)
-{
-	if (client->phase != CHAT_CLIENT_ENDING) {
-		chat_client_fail(client, chat, TALLY_closed, "the server ended its connection");
-		return;
-	}
-	if (client->kept_n)
-		chat_wrong(chat, TALLY_altered, 1,
-			   "client %u: %u bytes behind the last line are none", client->number,
-			   client->kept_n);
-	chat_client_leave(client, chat, false);
-}
-
 /* ---- coming up ---- */
-
-void chat_client_welcomed(struct chat_client *client, struct chat *chat)
-{
-	client->phase = CHAT_CLIENT_OPEN;
-	client->come = true;
-	loop_no_deadline(&chat->loop, &client->source);
-	chat_come(chat);
-}
 
 static void chat_client_connected(struct chat_client *client, struct chat *chat)
 {
 	const char *hello = chat->wire.hello;
 	uint64_t now_ns = clock_ns();
-	struct tally *tally = chat->tally;
 
-	client->free_ns = now_ns;
-	client->source.ready |= SOURCE_OUT;
-	client->source.want = SOURCE_IN;
-	histogram_add(&tally->connect, now_ns - client->opened_ns);
-	TALLY_ADD(tally, connects, 1);
-	TALLY_ADD(tally, open, 1);
-	if (tally->open > tally->open_max)
-		tally->open_max = tally->open;
+	client->caller.free_ns = now_ns;
+	client->caller.source.ready |= SOURCE_OUT;
+	client->caller.source.want = SOURCE_IN;
+	histogram_add(&chat->sender->tally->connect, now_ns - client->opened_ns);
+	sender_count_open(chat->sender);
 	client->phase = CHAT_CLIENT_GREETING;
 	if (!hello) {
 		chat_client_welcomed(client, chat);
@@ -146,17 +61,17 @@ static void chat_client_connected(struct chat_client *client, struct chat *chat)
 
 static void chat_client_connect(struct chat_client *client, struct chat *chat, uint64_t nth)
 {
-	int error = dial_connect(chat->plan, nth, client->source.fd);
+	int error = dial_connect(chat->sender->plan, nth, client->caller.source.fd);
 
 	if (error == -EAGAIN) { /* a unix socket whose backlog is full */
-		(void)sys_close(client->source.fd);
-		client->source.fd = -1;
-		if (clock_ns() - client->opened_ns >= chat->plan->timeout_us * 1000)
+		(void)sys_close(client->caller.source.fd);
+		client->caller.source.fd = -1;
+		if (clock_ns() - client->opened_ns >= chat->sender->plan->timeout_us * 1000)
 			chat_client_fail(client, chat, TALLY_timeout,
 					 "connect: its backlog is full");
 		else
-			loop_deadline(&chat->loop, &client->source,
-				      chat->loop.now_ms + BACKLOG_RETRY_MS);
+			loop_deadline(&chat->sender->loop, &client->caller.source,
+				      chat->sender->loop.now_ms + BACKLOG_RETRY_MS);
 		return;
 	}
 	if (error && error != -EINPROGRESS) {
@@ -164,32 +79,32 @@ static void chat_client_connect(struct chat_client *client, struct chat *chat, u
 		return;
 	}
 	client->phase = CHAT_CLIENT_CONNECTING;
-	error = loop_watch(&chat->loop, &client->source, CONN_EVENTS);
-	if (!error && !dial_is_up(client->source.fd)) {
-		client->source.want = SOURCE_OUT | SOURCE_IN;
-		error = loop_watch_out(&chat->loop, &client->source);
+	error = loop_watch(&chat->sender->loop, &client->caller.source, CONN_EVENTS);
+	if (!error && !dial_is_up(client->caller.source.fd)) {
+		client->caller.source.want = SOURCE_OUT | SOURCE_IN;
+		error = loop_watch_out(&chat->sender->loop, &client->caller.source);
 	}
 	if (error) {
 		chat_client_fail_of(client, chat, "epoll_ctl", error);
 		return;
 	}
-	loop_deadline(&chat->loop, &client->source,
-		      chat->loop.now_ms + plan_timeout_ms(chat->plan));
-	if (!(client->source.want & SOURCE_OUT))
+	loop_deadline(&chat->sender->loop, &client->caller.source,
+		      chat->sender->loop.now_ms + plan_timeout_ms(chat->sender->plan));
+	if (!(client->caller.source.want & SOURCE_OUT))
 		chat_client_connected(client, chat);
 }
 
 void chat_client_open(struct chat_client *client, struct chat *chat)
 {
-	const struct plan *plan = chat->plan;
+	const struct plan *plan = chat->sender->plan;
 	const char *call;
-	uint64_t nth = client->local * plan->processes + chat->number;
-	int fd = dial_socket(plan, nth, client->slow ? SLOW_BUFFER_BYTES : 0, &call);
+	uint64_t nth = client->caller.number * plan->processes + chat->sender->number;
+	int fd = dial_socket(plan, nth, client->caller.slow ? SLOW_BUFFER_BYTES : 0, &call);
 
 	if (!client->opened_ns)
 		client->opened_ns = clock_ns();
-	client->source.ready = 0;
-	client->source.fd = fd < 0 ? -1 : fd;
+	client->caller.source.ready = 0;
+	client->caller.source.fd = fd < 0 ? -1 : fd;
 	if (fd == -EADDRNOTAVAIL)
 		chat_client_fail(client, chat, TALLY_other,
 				 "bind: a --source address is not of this machine");
@@ -206,16 +121,18 @@ static uint64_t allowance(const struct chat_client *client, const struct chat *c
 {
 	uint32_t witness, under_way;
 
-	if (!client->sends || client->phase != CHAT_CLIENT_OPEN || chat->phase != CHAT_RUN ||
-	    client->begun >= CHAT_NUMBER_MAX)
+	if (!client->sends || client->phase != CHAT_CLIENT_OPEN ||
+	    chat->sender->phase != SENDER_RUN || client->caller.begun >= CHAT_NUMBER_MAX)
 		return 0;
-	if (chat->plan->rate)
-		return client->asked - client->begun;
+	if (chat->sender->plan->rate)
+		return client->caller.asked - client->caller.begun;
 	witness = chat->witnesses[client->number];
 	if (witness == CHAT_NO_WITNESS)
 		return 0;
-	under_way = client->begun - chat_client_at(chat, witness)->ledger.next[client->number];
-	return under_way < chat->plan->pipeline ? chat->plan->pipeline - under_way : 0;
+	under_way = (uint32_t)client->caller.begun -
+		    chat_client_at(chat, witness)->ledger.next[client->number];
+	return under_way < chat->sender->plan->pipeline ? chat->sender->plan->pipeline - under_way
+							: 0;
 }
 
 static size_t line_compose(const struct chat *chat, unsigned char *bytes,
@@ -240,15 +157,16 @@ static size_t chat_client_compose(const struct chat_client *client, const struct
 	size_t n = client->unsent_n;
 	struct chat_line line = {
 	    .sender = (chat->table->base + client->number) & CHAT_SENDER_MASK,
-	    .number = client->begun,
+	    .number = (uint32_t)client->caller.begun,
 	    .sent_ns = now_ns,
 	    .due_ns = now_ns,
 	};
 
 	memcpy(chat->out, client->bytes, n);
 	while (lines-- && n < CHAT_OUT_BYTES) {
-		if (chat->plan->rate)
-			line.due_ns = chat_due_ns(chat, client->local, line.number);
+		if (chat->sender->plan->rate)
+			line.due_ns =
+			    sender_due_ns(chat->sender, client->caller.number, line.number);
 		n += line_compose(chat, chat->out + n, &line);
 		line.number++;
 	}
@@ -257,16 +175,10 @@ static size_t chat_client_compose(const struct chat_client *client, const struct
 
 static void chat_client_begin(struct chat_client *client, struct chat *chat, uint64_t now_ns)
 {
-	if (chat->plan->rate) {
-		uint64_t due_ns = chat_due_ns(chat, client->local, client->begun);
-		uint64_t could_ns = client->free_ns > due_ns ? client->free_ns : due_ns;
+	struct flight flight = {.sent_ns = now_ns};
 
-		if (due_ns >= chat->schedule->measure_ns)
-			histogram_add(&chat->tally->slip,
-				      now_ns > could_ns ? now_ns - could_ns : 0);
-	}
-	client->begun++;
-	TALLY_ADD(chat->tally, lines, 1);
+	sender_begin(chat->sender, &client->caller, &flight, 0);
+	TALLY_ADD(chat->sender->tally, lines, 1);
 }
 
 /* n bytes of what lies in chat->out have gone. The rest of a line that has begun is kept;
@@ -276,7 +188,7 @@ static void chat_client_sent(struct chat_client *client, struct chat *chat, size
 {
 	size_t line_bytes = chat->wire.sent_bytes, at = client->unsent_n;
 
-	TALLY_ADD(chat->tally, sent_bytes, n);
+	TALLY_ADD(chat->sender->tally, sent_bytes, n);
 	if (n < at) {
 		client->unsent_n -= (uint32_t)n;
 		memmove(client->bytes, client->bytes + n, client->unsent_n);
@@ -291,7 +203,8 @@ static void chat_client_sent(struct chat_client *client, struct chat *chat, size
 	}
 }
 
-/* As of connection_cannot_write(): what was said before is read first, and so is how it ended. */
+/* As in connection_cannot_write(): what the server had sent is read first, and then how it ended.
+ */
 static void chat_client_cannot_write(struct chat_client *client, struct chat *chat, ssize_t error)
 {
 	if (error != -EPIPE && error != -ECONNRESET) {
@@ -299,15 +212,14 @@ static void chat_client_cannot_write(struct chat_client *client, struct chat *ch
 		return;
 	}
 	client->reset |= error == -ECONNRESET;
-	client->source.ready &= (uint8_t)~SOURCE_OUT;
-	client->source.ready |= SOURCE_IN | SOURCE_ENDED;
-	loop_wake(&chat->loop, &client->source);
+	client->caller.source.ready &= (uint8_t)~SOURCE_OUT;
+	client->caller.source.ready |= SOURCE_IN | SOURCE_ENDED;
+	loop_wake(&chat->sender->loop, &client->caller.source);
 }
 
-/* One write; where more could follow at once, in the next turn. */
 void chat_client_pump(struct chat_client *client, struct chat *chat)
 {
-	struct source *source = &client->source;
+	struct source *source = &client->caller.source;
 	uint64_t now_ns;
 	ssize_t written;
 	size_t n;
@@ -317,7 +229,7 @@ void chat_client_pump(struct chat_client *client, struct chat *chat)
 		return;
 	now_ns = clock_ns();
 	if (source->want & SOURCE_OUT) /* the kernel had no room until now */
-		client->free_ns = now_ns;
+		client->caller.free_ns = now_ns;
 	n = chat_client_compose(client, chat, now_ns);
 	do
 		written = sys_write(source->fd, chat->out, n);
@@ -331,14 +243,14 @@ void chat_client_pump(struct chat_client *client, struct chat *chat)
 	chat_client_sent(client, chat, (size_t)written, now_ns);
 	source->want &= (uint8_t)~SOURCE_OUT;
 	if ((size_t)written < n) {
-		int error = loop_watch_out(&chat->loop, source);
+		int error = loop_watch_out(&chat->sender->loop, source);
 
 		source->ready &= (uint8_t)~SOURCE_OUT;
 		source->want |= SOURCE_OUT;
 		if (error)
 			chat_client_fail_of(client, chat, "epoll_ctl", error);
 	} else if (allowance(client, chat)) {
-		loop_wake(&chat->loop, source);
+		loop_wake(&chat->sender->loop, source);
 	}
 }
 
@@ -352,7 +264,7 @@ void chat_client_probe(struct chat_client *client, struct chat *chat)
 	    .due_ns = now_ns,
 	};
 
-	if (client->unsent_n) /* the one before has not even left */
+	if (client->unsent_n) /* the one before has not left yet */
 		return;
 	client->unsent_n = (uint32_t)line_compose(chat, client->bytes, &line);
 	chat_client_pump(client, chat);
@@ -360,10 +272,11 @@ void chat_client_probe(struct chat_client *client, struct chat *chat)
 
 /* ---- ending ---- */
 
-/* Nothing is missing that can be known. Where a gap is open, a line may still come late. */
+/* Whether nothing is missing, as far as this process can know. While a gap is open, a line may
+ * still come late. */
 static bool chat_client_has_all(struct chat_client *client, const struct chat *chat)
 {
-	for (; client->lacks_from < chat->plan->senders; client->lacks_from++) {
+	for (; client->lacks_from < chat->sender->plan->senders; client->lacks_from++) {
 		uint32_t sender = client->lacks_from;
 		uint64_t sent = CHAT_TABLE_READ(chat->table->sent[sender]);
 
@@ -382,20 +295,20 @@ void chat_client_look(struct chat_client *client, struct chat *chat)
 	if (client->phase != CHAT_CLIENT_OPEN || client->unsent_n ||
 	    !chat_client_has_all(client, chat))
 		return;
-	if (client->slow) {
+	if (client->caller.slow) {
 		chat_client_leave(client, chat, false);
 		return;
 	}
 	client->phase = CHAT_CLIENT_ENDING;
-	if (sys_shutdown(client->source.fd, SHUT_WR) < 0) { /* it was reset: read says so */
-		client->source.ready |= SOURCE_IN;
-		loop_requeue(&chat->loop, &client->source);
+	if (sys_shutdown(client->caller.source.fd, SHUT_WR) < 0) { /* it was reset: read says so */
+		client->caller.source.ready |= SOURCE_IN;
+		loop_requeue(&chat->sender->loop, &client->caller.source);
 	}
 }
 
 static void count_missing(struct chat_client *client, struct chat *chat)
 {
-	for (uint32_t sender = client->lacks_from; sender < chat->plan->senders; sender++) {
+	for (uint32_t sender = client->lacks_from; sender < chat->sender->plan->senders; sender++) {
 		uint64_t sent = CHAT_TABLE_READ(chat->table->sent[sender]);
 		struct chat_gap gap = {sender, client->ledger.next[sender], (uint32_t)(sent - 1)};
 
@@ -408,7 +321,7 @@ static void count_missing(struct chat_client *client, struct chat *chat)
 
 void chat_client_give_up(struct chat_client *client, struct chat *chat)
 {
-	if (client->slow) {
+	if (client->caller.slow) {
 		chat_client_leave(client, chat, false);
 		return;
 	}
@@ -421,36 +334,35 @@ void chat_client_give_up(struct chat_client *client, struct chat *chat)
 		return;
 	}
 	if (client->unsent_n)
-		chat_wrong(chat, TALLY_timeout, 1,
-			   "client %u: the server did not read all that it sent", client->number);
+		sender_wrong(chat->sender, TALLY_timeout, 1,
+			     "client %u: the server did not read all that it sent", client->number);
 	count_missing(client, chat);
 	chat_client_leave(client, chat, false);
 }
 
-void chat_client_wake(struct chat_client *client, struct chat *chat)
+/* A slow one reads on, to see whether the server has closed it. */
+static void chat_client_resume(struct chat_client *client)
 {
 	int room = READ_BUFFER_BYTES;
 
-	if (client->phase != CHAT_CLIENT_OPEN)
-		return;
-	(void)sys_setsockopt(client->source.fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
-	client->source.want |= SOURCE_IN;
-	client->source.ready |= SOURCE_IN;
-	loop_requeue(&chat->loop, &client->source);
+	(void)sys_setsockopt(client->caller.source.fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
+	client->caller.source.want |= SOURCE_IN;
+	client->caller.source.ready |= SOURCE_IN;
 }
 
 /* ---- turns ---- */
 
 static void chat_client_due(struct chat_client *client, struct chat *chat)
 {
-	uint64_t limit_ns = client->opened_ns + chat->plan->timeout_us * 1000;
+	uint64_t limit_ns = client->opened_ns + chat->sender->plan->timeout_us * 1000;
 	uint64_t now_ns = clock_ns();
 
 	if (client->phase != CHAT_CLIENT_CONNECTING && client->phase != CHAT_CLIENT_GREETING)
 		return;
 	if (now_ns < limit_ns)
-		loop_deadline(&chat->loop, &client->source,
-			      chat->loop.now_ms + 1 + (uint32_t)((limit_ns - now_ns) / 1000000));
+		loop_deadline(&chat->sender->loop, &client->caller.source,
+			      chat->sender->loop.now_ms + 1 +
+				  (uint32_t)((limit_ns - now_ns) / 1000000));
 	else
 		chat_client_fail(client, chat, TALLY_timeout,
 				 client->phase == CHAT_CLIENT_GREETING
@@ -460,8 +372,8 @@ static void chat_client_due(struct chat_client *client, struct chat *chat)
 
 static void chat_client_turn(struct loop *loop, struct source *source)
 {
-	struct chat_client *client = CONTAINER_OF(source, struct chat_client, source);
-	struct chat *chat = CONTAINER_OF(loop, struct chat, loop);
+	struct chat_client *client = CONTAINER_OF(source, struct chat_client, caller.source);
+	struct chat *chat = CONTAINER_OF(loop, struct sender, loop)->chat;
 	bool due = source->ready & SOURCE_DUE, broken = source->ready & SOURCE_BROKEN;
 
 	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_WOKEN | SOURCE_BROKEN);
@@ -471,6 +383,9 @@ static void chat_client_turn(struct loop *loop, struct source *source)
 		chat_client_open(client, chat);
 		return;
 	}
+	if (chat->slow_read && client->caller.slow && !(source->want & SOURCE_IN) &&
+	    client->phase == CHAT_CLIENT_OPEN)
+		chat_client_resume(client);
 	if (broken && !source->want) { /* a slow one does not even look why */
 		chat_client_fail(client, chat, TALLY_reset, "reset");
 		return;

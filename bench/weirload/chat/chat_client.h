@@ -1,17 +1,18 @@
 /*
- * client: one client of a chat: it sends lines, or not, and checks each line that comes.
+ * chat_client: one client of a chat: it may send lines, and checks each line that comes.
  *
  *     ABSENT -> CONNECTING -> GREETING (Redis: subscribes) -> OPEN -> ENDING -> GONE
  *
- * ENDING has shut its side and waits for the server's end. Of what comes it keeps only a line
- * that is not whole yet; of what it sends, the rest of a line that the kernel took in part.
- * It dies with its process.
+ * ENDING has shut its side and waits for the server's end. A client that has gone does not come
+ * back. Of what comes it keeps only a line that is not whole yet; of what it sends, the rest of a
+ * line that the kernel took in part. It lives as long as its process.
  */
 #ifndef BENCH_WEIRLOAD_CHAT_CHAT_CLIENT_H
 #define BENCH_WEIRLOAD_CHAT_CHAT_CLIENT_H
 
 #include "bench/weirload/chat/chat.h"
 #include "bench/weirload/chat/chat_ledger.h"
+#include "reactor/base/list.h"
 
 enum chat_client_phase {
 	CHAT_CLIENT_ABSENT,
@@ -23,38 +24,37 @@ enum chat_client_phase {
 };
 
 struct chat_client {
-	struct source source;
+	struct caller caller; /* begun: lines that were sent, at least in part */
 	struct chat_ledger ledger;
-	uint32_t local, number;	   /* among those of its process; of the run: a sender's key */
-	uint32_t begun;		   /* lines that were sent, at least in part */
+	uint32_t number;	   /* of the run: a sender's key */
 	uint32_t lacks_from;	   /* of the senders before it nothing is missing */
-	uint64_t asked;		   /* open loop: lines that were due so far */
 	uint64_t opened_ns;	   /* when connect() was called */
-	uint64_t free_ns;	   /* when there was last room for one more line */
 	uint32_t kept_n, unsent_n; /* in bytes[]: a part of what came, the rest of what is sent */
 	uint8_t phase;
-	bool sends : 1, slow : 1, come : 1, settled : 1, lost_track : 1;
+	bool sends : 1, come : 1, settled : 1, finished : 1, lost_track : 1;
 	bool reset : 1; /* by the server, as a write has said: a read says so no more */
 	unsigned char bytes[];
 };
 
-/* Of a client, with its bytes; of what it keeps of one read for the next, at most. */
+static inline struct chat_client *chat_client_at(const struct chat *chat, uint32_t i)
+{
+	return CONTAINER_OF(sender_caller(chat->sender, i), struct chat_client, caller);
+}
+
+/* Of a client, with its bytes. */
 size_t chat_client_bytes(const struct chat_wire *wire);
-size_t chat_client_kept_room(const struct chat_wire *wire);
-void chat_client_init(struct chat_client *client, struct chat *chat, uint32_t local);
+void chat_client_init(struct chat_client *client, struct chat *chat);
 void chat_client_open(struct chat_client *client, struct chat *chat);
-/* Sends what may be sent by now. */
+/* Sends what may be sent by now: one write. */
 void chat_client_pump(struct chat_client *client, struct chat *chat);
 /* Sends a line that is not counted. */
 void chat_client_probe(struct chat_client *client, struct chat *chat);
+void chat_client_fail(struct chat_client *client, struct chat *chat, enum tally_error kind,
+		      const char *detail);
 
-/* END: shuts its side where nothing is missing any more. */
+/* END: shuts its side if nothing is missing any more. */
 void chat_client_look(struct chat_client *client, struct chat *chat);
 /* The time is over: what is still awaited is an error; of a slow one nothing is. */
 void chat_client_give_up(struct chat_client *client, struct chat *chat);
-/* Slow ones read on, to see whether the server has closed them. */
-void chat_client_wake(struct chat_client *client, struct chat *chat);
-void chat_client_fail(struct chat_client *client, struct chat *chat, enum tally_error kind,
-		      const char *detail);
 
 #endif

@@ -1,20 +1,11 @@
-/*
- * What comes to a client: each line is read in place and entered in its ledger.
- */
 #include "bench/weirload/chat/chat_client_parts.h"
 
 #include <string.h>
 
+#include "bench/weirload/chat/chat_line.h"
 #include "reactor/base/sys.h"
 
 #define SHOWN_BYTES 40 /* of bytes that are wrong */
-
-void chat_client_lost(struct chat_client *client, struct chat *chat, const struct chat_gap *gap)
-{
-	chat_wrong(chat, TALLY_lost, gap->to - gap->from,
-		   "client %u did not get lines %u to %u of sender %u", client->number, gap->from,
-		   gap->to - 1, gap->sender);
-}
 
 /* ---- a line ---- */
 
@@ -27,25 +18,25 @@ static uint32_t sender_of(const struct chat *chat, const struct chat_line *line)
 static void probe_came(struct chat_client *client, struct chat *chat, const struct chat_line *line)
 {
 	if (line->number == client->number && !chat->wire.own_lines) {
-		chat_wrong(chat, TALLY_unexpected, 1, "client %u got a probe line back",
-			   client->number);
+		sender_wrong(chat->sender, TALLY_unexpected, 1, "client %u got a probe line back",
+			     client->number);
 		return;
 	}
 	if (client->settled)
 		return;
 	client->settled = true;
-	if (client->slow)
-		client->source.want &= (uint8_t)~SOURCE_IN;
-	chat_settled(chat);
+	if (client->caller.slow)
+		client->caller.source.want &= (uint8_t)~SOURCE_IN;
+	sender_settled(chat->sender);
 }
 
 static void own_line_came(struct chat_client *client, struct chat *chat, uint32_t number)
 {
-	chat_wrong(chat, TALLY_unexpected, 1, "client %u got its own line %u back", client->number,
-		   number);
+	sender_wrong(chat->sender, TALLY_unexpected, 1, "client %u got its own line %u back",
+		     client->number, number);
 }
 
-/* One that was not the next of its sender; whether it counts as a delivery. */
+/* A line that is not the next of its sender. Returns whether it counts as a delivery. */
 static bool line_out_of_turn(struct chat_client *client, struct chat *chat, uint32_t sender,
 			     uint32_t number)
 {
@@ -56,23 +47,24 @@ static bool line_out_of_turn(struct chat_client *client, struct chat *chat, uint
 	if (lost.to)
 		chat_client_lost(client, chat, &lost);
 	if (entry == CHAT_LATE)
-		chat_wrong(chat, TALLY_reordered, 1,
-			   "client %u got line %u of sender %u behind line %u", client->number,
-			   number, sender, next - 1);
+		sender_wrong(chat->sender, TALLY_reordered, 1,
+			     "client %u got line %u of sender %u behind line %u", client->number,
+			     number, sender, next - 1);
 	if (entry == CHAT_AGAIN)
-		chat_wrong(chat, TALLY_doubled, 1, "client %u got line %u of sender %u twice",
-			   client->number, number, sender);
+		sender_wrong(chat->sender, TALLY_doubled, 1,
+			     "client %u got line %u of sender %u twice", client->number, number,
+			     sender);
 	return entry == CHAT_AHEAD;
 }
 
 static void line_times(struct chat *chat, const struct chat_line *line, uint64_t now_ns)
 {
-	struct tally *tally = chat->tally;
+	struct tally *tally = chat->sender->tally;
 
-	if (chat_line_span_ns(chat->schedule->measure_ns, line->due_ns) < 0)
+	if (chat_line_span_ns(chat->sender->schedule->measure_ns, line->due_ns) < 0)
 		return;
 	histogram_add(&tally->service, (uint64_t)chat_line_span_ns(line->sent_ns, now_ns));
-	if (chat->plan->rate)
+	if (chat->sender->plan->rate)
 		histogram_add(&tally->response, (uint64_t)chat_line_span_ns(line->due_ns, now_ns));
 }
 
@@ -82,13 +74,13 @@ static bool line_came(struct chat_client *client, struct chat *chat, const struc
 {
 	uint32_t sender = sender_of(chat, line);
 
-	if (__builtin_expect(sender >= chat->plan->senders, 0)) {
+	if (__builtin_expect(sender >= chat->sender->plan->senders, 0)) {
 		if (sender == CHAT_PROBER)
 			probe_came(client, chat, line);
 		else
-			chat_wrong(chat, TALLY_foreign, 1,
-				   "client %u got a line of a sender that is none of this run",
-				   client->number);
+			sender_wrong(chat->sender, TALLY_foreign, 1,
+				     "client %u got a line of a sender that is none of this run",
+				     client->number);
 		return false;
 	}
 	if (__builtin_expect(sender == client->number && !chat->wire.own_lines, 0)) {
@@ -98,13 +90,13 @@ static bool line_came(struct chat_client *client, struct chat *chat, const struc
 	if (__builtin_expect(!chat_ledger_next(&client->ledger, sender, line->number), 0) &&
 	    !line_out_of_turn(client, chat, sender, line->number))
 		return false;
-	if (client->slow)
+	if (client->caller.slow)
 		return false;
 	line_times(chat, line, now_ns);
-	if (chat->witnesses[sender] == client->local) {
-		uint32_t local = sender / (uint32_t)chat->plan->processes;
+	if (chat->witnesses[sender] == client->caller.number) {
+		uint32_t local = sender / (uint32_t)chat->sender->plan->processes;
 
-		loop_wake(&chat->loop, &chat_client_at(chat, local)->source);
+		loop_wake(&chat->sender->loop, &chat_client_at(chat, local)->caller.source);
 	}
 	return true;
 }
@@ -127,12 +119,13 @@ static void say_wrong(struct chat_client *client, struct chat *chat, const unsig
 {
 	int shown = n < SHOWN_BYTES ? (int)n : SHOWN_BYTES;
 
-	chat_wrong(chat, TALLY_altered, 1, "client %u got a line that nobody sent: \"%.*s\"...",
-		   client->number, shown, (const char *)bytes);
+	sender_wrong(chat->sender, TALLY_altered, 1,
+		     "client %u got a line that nobody sent: \"%.*s\"...", client->number, shown,
+		     (const char *)bytes);
 }
 
-/* What stands at `at` is no line that was sent: where the next may begin. Where the wrong one
- * says that it is the next of its sender, it is not also counted as lost. */
+/* What stands at `at` is no line that was sent. Returns where the next line may begin. If the wrong
+ * one says that it is the next of its sender, it is not counted as lost as well. */
 static const unsigned char *line_wrong(struct chat_client *client, struct chat *chat,
 				       const unsigned char *at, const unsigned char *end)
 {
@@ -145,7 +138,8 @@ static const unsigned char *line_wrong(struct chat_client *client, struct chat *
 	say_wrong(client, chat, text, wire->line_bytes);
 	if (chat_line_read_name(&line, text)) {
 		sender = sender_of(chat, &line);
-		if (sender < chat->plan->senders && line.number == client->ledger.next[sender])
+		if (sender < chat->sender->plan->senders &&
+		    line.number == client->ledger.next[sender])
 			client->ledger.next[sender]++;
 	}
 	if (frame_fits(wire, at))
@@ -155,7 +149,8 @@ static const unsigned char *line_wrong(struct chat_client *client, struct chat *
 	return newline ? newline + 1 : end;
 }
 
-/* Behind the reply, or the rest of a wrong line, that begins at `at`; NULL: it is not whole. */
+/* The end of the reply, or of the rest of a wrong line, that begins at `at`; NULL: it has not come
+ * whole. */
 static const unsigned char *skip(const unsigned char *at, const unsigned char *end)
 {
 	const unsigned char *newline = memchr(at, '\n', (size_t)(end - at));
@@ -163,7 +158,7 @@ static const unsigned char *skip(const unsigned char *at, const unsigned char *e
 	return newline ? newline + 1 : NULL;
 }
 
-/* Behind the name before a line; NULL: it is not whole. Where there is none, the line itself. */
+/* The end of the name before a line, or `at` if there is no name; NULL: it has not come whole. */
 static const unsigned char *name_skip(const unsigned char *at, const unsigned char *end)
 {
 	size_t n = (size_t)(end - at);
@@ -177,7 +172,7 @@ static const unsigned char *name_skip(const unsigned char *at, const unsigned ch
 	return n == CHAT_NAME_BYTES || memchr(at, '\n', n) ? at : NULL;
 }
 
-/* Takes the lines that are whole: what is behind them. */
+/* Checks the lines that are whole. Returns their end. */
 static const unsigned char *lines_take(struct chat_client *client, struct chat *chat,
 				       const unsigned char *at, const unsigned char *end,
 				       uint64_t now_ns)
@@ -210,11 +205,11 @@ static const unsigned char *lines_take(struct chat_client *client, struct chat *
 			at = line_wrong(client, chat, text, end);
 		}
 	}
-	TALLY_ADD(chat->tally, messages, deliveries);
+	TALLY_ADD(chat->sender->tally, messages, deliveries);
 	return at;
 }
 
-/* The answer of a Redis to a client that comes; behind it, or NULL where it is not whole. */
+/* The end of the answer of a Redis to a client that subscribes; NULL: it has not come whole. */
 static const unsigned char *welcome_take(struct chat_client *client, struct chat *chat,
 					 const unsigned char *at, const unsigned char *end)
 {
@@ -242,7 +237,7 @@ static void bytes_came(struct chat_client *client, struct chat *chat, size_t n, 
 	if (client->phase != CHAT_CLIENT_GREETING)
 		at = lines_take(client, chat, at, end, now_ns);
 	n = (size_t)(end - at);
-	if (n > chat_client_kept_room(&chat->wire)) {
+	if (n > chat->wire.kept_max) {
 		chat_client_fail(client, chat, TALLY_altered,
 				 "what came is neither line nor reply");
 		return;
@@ -253,7 +248,7 @@ static void bytes_came(struct chat_client *client, struct chat *chat, size_t n, 
 
 void chat_client_read(struct chat_client *client, struct chat *chat)
 {
-	struct source *source = &client->source;
+	struct source *source = &client->caller.source;
 	uint32_t kept = client->kept_n;
 	uint64_t now_ns;
 	ssize_t n;
@@ -281,8 +276,8 @@ void chat_client_read(struct chat_client *client, struct chat *chat)
 	}
 	if (n < CHAT_IN_BYTES && !(source->ready & SOURCE_ENDED))
 		source->ready &= (uint8_t)~SOURCE_IN;
-	TALLY_ADD(chat->tally, received_bytes, n);
+	TALLY_ADD(chat->sender->tally, received_bytes, n);
 	now_ns = clock_ns();
 	bytes_came(client, chat, kept + (size_t)n, now_ns);
-	chat_keep_pace(chat, now_ns);
+	sender_keep_pace(chat->sender, now_ns);
 }

@@ -1,10 +1,10 @@
 /*
  * chat_ledger: which lines of each sender one client has had.
  *
- * For each sender the number of the line that comes next, and, where lines were jumped over, a
- * few gaps: one that comes late is told from one that comes twice by its gap. With more gaps
- * than there is room for, the oldest is given up: what lies in it is lost.
- * Owned by the client; the numbers lie in its process' one table.
+ * For each sender it has the number of the line that comes next, and, if lines were jumped over, a
+ * few gaps. A line in a gap comes late; one that is in no gap comes twice. If there is no room for
+ * one more gap the oldest is given up: the lines in it are lost.
+ * Owned by the client; the numbers lie in one table of its process.
  */
 #ifndef BENCH_WEIRLOAD_CHAT_CHAT_LEDGER_H
 #define BENCH_WEIRLOAD_CHAT_CHAT_LEDGER_H
@@ -31,7 +31,7 @@ enum chat_entry {
 	CHAT_AGAIN, /* one that was there already */
 };
 
-/* Whether it is the one that had to come, which is then entered. */
+/* Enters a line if it is the one that had to come; else false. */
 static inline bool chat_ledger_next(struct chat_ledger *ledger, uint32_t sender, uint32_t number)
 {
 	if (number != ledger->next[sender])
@@ -40,12 +40,12 @@ static inline bool chat_ledger_next(struct chat_ledger *ledger, uint32_t sender,
 	return true;
 }
 
-/* Enters one that was not. A gap that has to be given up for it is told in lost, whose `to` is
- * 0 where there is none. */
+/* Enters a line that is not the one that had to come. If a gap has to be given up for it, that gap
+ * is in lost; else lost->to is 0. */
 enum chat_entry chat_ledger_enter(struct chat_ledger *ledger, uint32_t sender, uint32_t number,
 				  struct chat_gap *lost);
 
-/* Takes the oldest gap out; its `to` is 0 where there is none. */
+/* Takes the oldest gap out; its `to` is 0 if there is none. */
 struct chat_gap chat_ledger_give_up(struct chat_ledger *ledger);
 
 #endif

@@ -1,14 +1,15 @@
 /*
  * chat_line: the form of a line of chat: what it says of itself, and how it is checked.
  *
- *     8 characters  who sent it (18 bits) and which of his lines it is (30 bits)
+ *     8 characters  its sender (18 bits), and which of the sender's lines it is (30 bits)
  *     8             when it was sent, in ns of CLOCK_MONOTONIC (48 bits, which is 78 hours)
  *     8             when it was due
  *     8 and more    a pattern, which is a function of all before it
  *
  * A character carries 6 bits, '0' to 'o', so that a line is printable and no server has to
- * change it. One that was altered, cut or mixed with another has not the pattern that its
- * beginning asks for. Nothing is kept to check it by, and no process needs another's.
+ * change it. A line that was altered, cut or mixed with another does not have the pattern that
+ * follows from its beginning. So nothing is kept to check lines by, and no process needs to know
+ * what another has sent.
  */
 #ifndef BENCH_WEIRLOAD_CHAT_CHAT_LINE_H
 #define BENCH_WEIRLOAD_CHAT_CHAT_LINE_H
@@ -22,8 +23,8 @@
 #define CHAT_LINE_SENDER_BITS 18
 #define CHAT_LINE_NUMBER_BITS 30
 #define CHAT_SENDER_MASK      ((1u << CHAT_LINE_SENDER_BITS) - 1)
-#define CHAT_PROBER	      CHAT_SENDER_MASK /* who sends lines that are not counted */
-#define CHAT_SENDERS_MAX      (1 << 17)	       /* leaves as many that none of a run has */
+#define CHAT_PROBER	      CHAT_SENDER_MASK /* the sender of lines that are not counted */
+#define CHAT_SENDERS_MAX      (1 << 17)	       /* as many are left that no run uses */
 #define CHAT_NUMBER_MAX	      ((1u << CHAT_LINE_NUMBER_BITS) - 1)
 
 struct chat_line {
@@ -33,12 +34,12 @@ struct chat_line {
 
 /* n, at least CHAT_LINE_BYTES_MIN, is the length of each line of a run, without what ends it. */
 void chat_line_write(unsigned char *bytes, size_t n, const struct chat_line *line);
-/* False where any byte of it is wrong. */
+/* False if any byte of it is wrong. */
 bool chat_line_read(struct chat_line *line, const unsigned char *bytes, size_t n);
-/* What is said of a wrong line may itself be wrong. */
+/* Only its sender and number, of a line that is wrong: they may be wrong, too. */
 bool chat_line_read_name(struct chat_line *line, const unsigned char *bytes);
 
-/* From one time to another one, of both of which a line may have kept 48 bits. */
+/* From one time to another; either may be one of which a line has kept 48 bits. */
 static inline int64_t chat_line_span_ns(uint64_t from_ns, uint64_t to_ns)
 {
 	return (int64_t)((to_ns - from_ns) << 16) >> 16;

@@ -3,7 +3,7 @@
 #include <unistd.h>
 
 #include "bench/weirload/chat/chat_line.h"
-#include "bench/weirload/child.h"
+#include "bench/weirload/clock.h"
 #include "reactor/base/sys.h"
 
 struct chat_table *chat_table_map(const struct plan *plan)

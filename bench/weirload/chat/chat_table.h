@@ -1,10 +1,10 @@
 /*
  * chat_table: what the sending processes of a chat tell each other.
  *
- * In shared memory, made before the fork. Each field has one writer, which stores it whole;
- * all others only read. How far a process has come in the ramp, and, when the time is over,
- * how many lines each sender has sent: until then, and for ever where its connection failed,
- * nobody can tell what is missing of it.
+ * How far each has come in the ramp, and, when the time is over, how many lines each sender has
+ * sent. Until then nobody can tell which of a sender's lines are missing; and never, if its
+ * connection failed. In shared memory, made before the fork. Each field has one writer, which
+ * stores it whole; all others only read.
  */
 #ifndef BENCH_WEIRLOAD_CHAT_CHAT_TABLE_H
 #define BENCH_WEIRLOAD_CHAT_CHAT_TABLE_H

@@ -15,9 +15,9 @@ static void affix(struct chat_affix *affix, const char *format, ...)
 	va_end(arguments);
 }
 
-void chat_wire_make(struct chat_wire *wire, size_t line_bytes, bool redis)
+void chat_wire_make(struct chat_wire *wire, size_t line_bytes, bool redis, bool names)
 {
-	*wire = (struct chat_wire){.line_bytes = line_bytes};
+	*wire = (struct chat_wire){.line_bytes = line_bytes, .names = names};
 	if (redis) {
 		affix(&wire->sent_head, "*3\r\n$7\r\nPUBLISH\r\n$8\r\nweirload\r\n$%zu\r\n",
 		      line_bytes);
@@ -32,4 +32,7 @@ void chat_wire_make(struct chat_wire *wire, size_t line_bytes, bool redis)
 	}
 	wire->sent_bytes = wire->sent_head.n + line_bytes + wire->tail.n;
 	wire->received_bytes = wire->received_head.n + line_bytes + wire->tail.n;
+	wire->kept_max = wire->received_bytes + (names ? CHAT_NAME_BYTES : 0);
+	if (wire->welcome && wire->kept_max < CHAT_WELCOME_BYTES)
+		wire->kept_max = CHAT_WELCOME_BYTES;
 }

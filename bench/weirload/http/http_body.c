@@ -13,7 +13,7 @@ static uint64_t sum_word(uint64_t sum, const unsigned char *bytes)
 	return sum ^ sum >> 32;
 }
 
-/* Bytes from byte `offset` on of what is summed; a word's sum is taken when it is whole. */
+/* Adds bytes that stand at `offset` of what is summed. A word is added when it is whole. */
 static void sum_add(struct http_sum *sum, uint64_t offset, const unsigned char *bytes, size_t n)
 {
 	for (; n && offset % 8; n--) {
@@ -64,7 +64,7 @@ size_t http_body_match(struct http_body *body, struct http_sum *sum, uint64_t of
 		body->known += part;
 		matched += part;
 	}
-	if (body->whole && offset + n > body->n) /* what is behind its end is wrong */
+	if (body->whole && offset + n > body->n) /* bytes after its end are wrong */
 		n = body->n > offset ? (size_t)(body->n - offset) : 0;
 	if (matched < n)
 		sum_add(sum, offset + matched - HTTP_BODY_PREFIX, bytes + matched, n - matched);

@@ -58,8 +58,8 @@ const char *http_message_header_wrong(const char *header)
 	return NULL;
 }
 
-/* What a listener calls its host: of a socket without one "localhost". A zone of an address
- * (fe80::1%eth0) is nobody else's business. */
+/* What a listener calls its host; a socket without one gets "localhost". The zone of an address
+ * (fe80::1%eth0) means something on this machine only, and is left out. */
 static void host_of(char host[HOST_MAX], const char *listener)
 {
 	const char *at = strstr(listener, "://");

@@ -1,9 +1,10 @@
 /*
  * http_message: the requests of HTTP that a run sends, but for the bytes of their bodies.
  *
- * All requests of a run have the same head and the same tail: what is before the body of --size
- * bytes and behind it, or the whole of one without a body. Made once from the command line, and
- * only read after. What comes from there can break no line: whoever makes one has asked first.
+ * All requests of a run have the same head and the same tail: what stands before and after the body
+ * of --size bytes, or the whole of a request without a body. Made once from the command line, and
+ * only read after. Whoever makes one has checked its parts first with the functions below: nothing
+ * in it may break a line.
  */
 #ifndef BENCH_WEIRLOAD_HTTP_HTTP_MESSAGE_H
 #define BENCH_WEIRLOAD_HTTP_HTTP_MESSAGE_H
@@ -15,13 +16,13 @@
 #define HTTP_PATH_MAX	   1024
 #define HTTP_METHOD_MAX	   32
 #define HTTP_HEADERS_MAX   64	 /* of the user */
-#define HTTP_HEADERS_BYTES 16384 /* all of them, as they were told */
+#define HTTP_HEADERS_BYTES 16384 /* all of them, as the command line has them */
 
 /* What is asked. */
 struct http_request {
 	const char *listener; /* its text names the host */
-	const char *method;   /* NULL: GET, or POST where there is a body */
-	const char *path;     /* NULL: /, or /echo where there is a body */
+	const char *method;   /* NULL: GET, or POST if there is a body */
+	const char *path;     /* NULL: /, or /echo if there is a body */
 	uint64_t size;	      /* of the body; 0: none */
 	bool chunked;
 	bool closes; /* it is the only one on its connection */
@@ -40,7 +41,7 @@ struct http_message {
 /* Whether it is one that can stand in a request. */
 bool http_message_path_is(const char *path);
 bool http_message_method_is(const char *method);
-/* NULL: "NAME: VALUE" can stand in a request; else how it can't. */
+/* NULL: "NAME: VALUE" can stand in a request; else why it can't. */
 const char *http_message_header_wrong(const char *header);
 /* Whether "NAME: VALUE" is of that name. */
 bool http_message_header_is(const char *header, const char *name);

@@ -1,13 +1,13 @@
 /*
  * http_reply: one reply of HTTP/1.1 or 1.0, read as its bytes come, in whatever pieces.
  *
- * Strict, because it is there to find servers that are not: every line ends in CR LF, a body is
- * framed by Content-Length, by chunks (of 1.1 alone), or by the connection's end, and never by two
- * of them, and nothing is longer than it may be.
+ * Strict, because it is there to find servers that are not: every line ends in CR LF; a body is
+ * framed by Content-Length, by chunks (in 1.1 alone), or by the connection's end, and never by two
+ * of them; nothing is longer than it may be.
  *
- * Owned by a connection, zeroed where a reply begins. It keeps no more than the beginning of a
- * line that is not whole yet. Heads that are byte for byte as the last one that was read (most
- * are, within a second) are not read again: see struct http_head. No I/O, no allocation.
+ * Owned by a connection, zeroed when a reply begins. It keeps no more than the beginning of a line
+ * that is not whole yet. A head that equals the last one byte for byte (most do, within a second)
+ * is not read again: see struct http_head. No I/O, no allocation.
  */
 #ifndef BENCH_WEIRLOAD_HTTP_HTTP_REPLY_H
 #define BENCH_WEIRLOAD_HTTP_HTTP_REPLY_H
@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 #define HTTP_REPLY_LINES_MAX 32768 /* of a head, with what came before it (1xx) */
-#define HTTP_REPLY_LINE_MAX  192   /* of each line is looked at */
+#define HTTP_REPLY_LINE_MAX  192   /* bytes of each line that are looked at */
 #define HTTP_HEAD_BYTES	     1024  /* a longer one is read each time */
 
 /* What a head says. */
@@ -27,9 +27,9 @@ struct http_facts {
 	bool old;	 /* HTTP/1.0 */
 	bool has_length, chunked;
 	bool bodiless;		/* by its status, or because HEAD asked */
-	bool until_close;	/* its body ends where the connection does */
+	bool until_close;	/* its body ends when the connection does */
 	bool says_close, keeps; /* Connection: close, keep-alive */
-	bool closes;		/* it is the last one of its connection, for whichever reason */
+	bool closes;		/* it is the last one of its connection, for any of these reasons */
 };
 
 struct http_reply {
@@ -48,7 +48,7 @@ struct http_reply {
 	} at;
 	bool to_head;			/* it answers a HEAD */
 	bool cr;			/* the last byte of its line was one */
-	char line[HTTP_REPLY_LINE_MAX]; /* what has come of it, where it is not whole */
+	char line[HTTP_REPLY_LINE_MAX]; /* what has come of a line that is not whole */
 };
 
 /* The last head that was read, of any connection of a process. */

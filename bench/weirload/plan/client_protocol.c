@@ -30,7 +30,7 @@ static const struct client_protocol client_protocols[] = {
 /* RFC 864: a datagram of up to 512 characters; weir never says more than it was asked with. */
 #define CHARGEN_REPLY_MAX 512
 
-static const struct client_protocol datagram_dialects[] = {
+static const struct client_protocol datagram_protocols[] = {
     {.name = "echo", .sent = ANYTHING, .received = ANYTHING},
     {.name = "increment",
      .head = "^",
@@ -46,8 +46,8 @@ static const struct client_protocol datagram_dialects[] = {
 
 const struct client_protocol *client_protocol_find(const char *protocol, bool datagrams)
 {
-	const struct client_protocol *rows = datagrams ? datagram_dialects : client_protocols;
-	size_t n = datagrams ? COUNT(datagram_dialects) : COUNT(client_protocols);
+	const struct client_protocol *rows = datagrams ? datagram_protocols : client_protocols;
+	size_t n = datagrams ? COUNT(datagram_protocols) : COUNT(client_protocols);
 
 	for (size_t i = 0; i < n; i++)
 		if (strcmp(rows[i].name, protocol) == 0)
@@ -117,7 +117,7 @@ uint64_t client_protocol_numbers(uint32_t size)
 	return (1ull << PATTERN_INDEX_BITS) / (((uint64_t)size + 7) / 8);
 }
 
-/* The part of [offset, offset + n) that lies in [begin, end): its length. */
+/* How many bytes of [offset, offset + n) lie in [begin, end). */
 static uint32_t overlap(uint32_t offset, uint32_t n, uint32_t begin, uint32_t end)
 {
 	uint32_t from = offset > begin ? offset : begin;

@@ -1,16 +1,14 @@
 /*
- * protocol: what a client of each protocol says, and which bytes it must get for it.
+ * client_protocol: what a client of each protocol sends, and which bytes it must get for it.
  *
- * A message is a head, `size` bytes of the pattern and a tail; so is its reply. Both are
- * streams that can be computed from any byte on: nothing that was sent is kept. Where a
- * protocol only listens (discard), a message is done when the kernel has taken it; where it
- * only speaks (chargen), each `size` bytes of it count as one. Lines of chat have a form of
- * their own: chat_line. Replies of HTTP say how long they are: their bytes here are those of a
- * body that was echoed (http_reply has the rest).
+ * A message is a head, `size` bytes of the pattern and a tail; so is its reply. Both are computed
+ * from any byte on: nothing that was sent is kept. To a server that only listens (discard) a
+ * message is done when the kernel has taken it; of one that only speaks (chargen) each `size` bytes
+ * count as a message. Lines of chat have a form of their own (chat_line). Of HTTP this has the
+ * bytes of bodies that are echoed; http_reply has the rest.
  *
- * Over datagrams a message is one, and so is its reply, which may come in any order: the
- * words of the pattern say which message it answers. Replies of chargen are all alike, the
- * beginning of its lines: they do not.
+ * Over datagrams a message is one datagram, and so is its reply. Replies may come in any order: the
+ * words of the pattern say which message they answer. Only those of chargen are all alike.
  */
 #ifndef BENCH_WEIRLOAD_PLAN_CLIENT_PROTOCOL_H
 #define BENCH_WEIRLOAD_PLAN_CLIENT_PROTOCOL_H
@@ -29,7 +27,7 @@ struct client_protocol {
 	enum client_protocol_kind kind;
 	const char *greeting;		     /* what the server says first */
 	bool length_prefix;		     /* a head of 4 bytes, big-endian, both ways */
-	bool http;			     /* head and tail are of the plan: http_message */
+	bool http;			     /* its head and tail are made by http_message */
 	const char *head, *tail;	     /* of a message; */
 	const char *reply_head, *reply_tail; /* of its reply, beside the prefix */
 	bool alike;			     /* each reply is the beginning of chargen's lines */
@@ -50,13 +48,13 @@ void client_protocol_fill(const struct client_protocol *protocol, uint32_t size,
 /* The same of the reply to it. */
 void client_protocol_expect(const struct client_protocol *protocol, uint32_t size, uint64_t key,
 			    uint64_t message, uint32_t offset, unsigned char *bytes, uint32_t n);
-/* The message of connection `key` that these n bytes answer, by any word that stands at its
- * place. False where none does. */
+/* Which message of connection `key` these n bytes answer, by any word of the pattern that is at its
+ * place. False if none is. */
 bool client_protocol_number(const struct client_protocol *protocol, uint32_t size, uint64_t key,
 			    const unsigned char *bytes, size_t n, uint64_t *message);
-/* So many messages have bytes of their own; the next ones are as the first again. */
+/* So many messages have bytes of their own; after them the bytes repeat. */
 uint64_t client_protocol_numbers(uint32_t size);
-/* How many of n bytes are right, as bytes of the reply to it from byte `offset` on. */
+/* How many of n bytes are right, if they are the reply to that message from byte `offset` on. */
 uint32_t client_protocol_match(const struct client_protocol *protocol, uint32_t size, uint64_t key,
 			       uint64_t message, uint32_t offset, const unsigned char *bytes,
 			       uint32_t n);

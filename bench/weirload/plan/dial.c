@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 
+#include "bench/weirload/plan/plan_addresses.h"
 #include "reactor/base/sys.h"
 
 #define CONNECT_MS  2000
@@ -28,7 +29,7 @@ int dial_socket(const struct plan *plan, uint64_t nth, int receive_bytes, const 
 	if (!error && plan->sources) {
 		/* The port is chosen by connect(), which knows that another destination may
 		 * have the same one: ip(7). */
-		struct address from = plan_source(plan, nth);
+		struct address from = plan_addresses_source(plan, nth);
 
 		error = sys_setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
 		if (!error) {
@@ -45,13 +46,13 @@ int dial_socket(const struct plan *plan, uint64_t nth, int receive_bytes, const 
 
 int dial_connect(const struct plan *plan, uint64_t nth, int fd)
 {
-	struct address to = plan_destination(plan, nth);
+	struct address to = plan_addresses_destination(plan, nth);
 
 	return connect(fd, (const struct sockaddr *)&to.socket, to.bytes) ? -errno : 0;
 }
 
-/* A connection is made, and ended; of datagrams an empty one is sent, which nobody may answer, but
- * where nobody listens the kernel says so. */
+/* Makes a connection and ends it; or sends an empty datagram, which need not be answered: if nobody
+ * listens the kernel says so. */
 static bool answers(const struct endpoint *endpoint)
 {
 	const struct address *to = &endpoint->address;
@@ -69,7 +70,7 @@ static bool answers(const struct endpoint *endpoint)
 	if (answered && endpoint->datagrams)
 		answered = send(fd, "", 0, MSG_NOSIGNAL) == 0;
 	if (answered && poll(&up, 1, endpoint->datagrams ? DATAGRAM_MS : CONNECT_MS) == 0)
-		answered = endpoint->datagrams; /* silence is no refusal there */
+		answered = endpoint->datagrams; /* silence is no refusal of a datagram */
 	else if (answered)
 		answered = getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 && !error;
 	(void)sys_close(fd);

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #define EACH_BYTE(byte) (UINT64_C(0x0101010101010101) * (unsigned char)(byte))
-#define SURE_BYTES	16 /* of a word and the next: no chance */
+#define SURE_BYTES	16 /* a word and the next one: no coincidence */
 #define LOW_BITS	EACH_BYTE(0x7f)
 
 /* Multiplying by an odd number and folding the upper half onto the lower can both be undone. */
@@ -35,7 +35,7 @@ static uint64_t word_at(struct pattern_rule rule, uint64_t key, uint64_t index)
 	uint64_t word =
 	    mix(key << PATTERN_INDEX_BITS | (index & ((1ull << PATTERN_INDEX_BITS) - 1)));
 
-	if (rule.forbidden >= 0) { /* its lowest bit is flipped where it would stand */
+	if (rule.forbidden >= 0) { /* wherever it would stand, its lowest bit is flipped */
 		uint64_t other = word ^ EACH_BYTE(rule.forbidden);
 
 		word ^= ~(((other & LOW_BITS) + LOW_BITS) | other | LOW_BITS) >> 7;
@@ -87,8 +87,8 @@ size_t pattern_match(struct pattern_rule rule, uint64_t key, uint64_t position, 
 	return n;
 }
 
-/* The word before it was made to come back plus one. What was forbidden is not undone: such
- * a word is not recognised, the next one is. */
+/* The word as it was sent, if each byte came back plus one. A flipped bit is not undone: such a
+ * word is not recognised, but the next one is. */
 static uint64_t word_sent(struct pattern_rule rule, uint64_t word)
 {
 	if (!rule.plus_one)
@@ -116,7 +116,7 @@ bool pattern_locate(struct pattern_rule rule, uint64_t keys, const void *bytes, 
 		pattern_word(rule, (const char *)bytes + i, key, &at);
 		at *= 8;
 		*position = at - i;
-		/* By chance a key fits in keys / 2^24 of all words: what follows must fit too. */
+		/* Of all words keys / 2^24 have such a key by chance: what follows must fit too. */
 		if (*key < keys && at >= i &&
 		    pattern_match(rule, *key, at, (const char *)bytes + i, more) == more)
 			return true;

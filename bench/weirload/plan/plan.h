@@ -1,8 +1,8 @@
 /*
- * plan: what a run of weirload is to do, as the command line says it.
+ * plan: what a run of weirload is to do, as the command line says.
  *
- * Made once, before the fork, and only read after. Whatever is wrong with it is said on
- * stderr with the option's name, and the process exits with 2.
+ * Made once, before the fork, and only read after. If anything is wrong with the command line
+ * wrong_usage() ends the process.
  */
 #ifndef BENCH_WEIRLOAD_PLAN_PLAN_H
 #define BENCH_WEIRLOAD_PLAN_PLAN_H
@@ -17,7 +17,7 @@
 
 #define PLAN_PROCESSES_MAX 1024
 #define PLAN_DESCRIPTORS   32 /* of a sending process, beside its connections */
-/* Of the conductor, beside one for each process: 0 to 2, --json, --hdr, a pair, /proc. */
+/* Of the conductor (run), beside one for each process: 0 to 2, --json, --hdr, a pair, /proc. */
 #define PLAN_DESCRIPTORS_CONDUCTOR 9
 #define PLAN_ADDRESSES_MAX	   65536
 
@@ -35,10 +35,10 @@ struct plan {
 	const char *listener;
 	struct endpoint endpoint;
 	const struct client_protocol *protocol;
-	struct client_protocol http; /* what protocol is where http is spoken, with this: */
+	struct client_protocol http; /* protocol points here if it is http, with: */
 	struct http_message message;
 	bool talk;
-	bool chats, redis; /* lines of chat are sent, not messages; to a Redis */
+	bool chats, redis; /* lines of chat are sent, not messages; and to a Redis */
 	bool churn, idle, chunked;
 	bool batch; /* of datagrams: several by one call */
 	uint64_t connections, slow, senders;
@@ -46,8 +46,8 @@ struct plan {
 	uint64_t size, pipeline, rate, connect_rate, processes;
 	struct address source, destination; /* the first of them */
 	uint64_t sources, destinations;	    /* 0: none is bound; LISTENER's address */
-	pid_t server_pid;		    /* 0: not told */
-	/* Of http; NULL: not told. */
+	pid_t server_pid;		    /* 0: not given */
+	/* Of http; NULL: not given. */
 	const char *path, *method, *status;
 	const char *headers[HTTP_HEADERS_MAX]; /* NAME: VALUE */
 	size_t headers_n;
@@ -60,9 +60,6 @@ void plan_read(struct plan *plan, int argc, char **argv);
 
 /* "closed", "open", "churn" or "idle" */
 const char *plan_mode(const struct plan *plan);
-/* Of http: "same", "echo" or "any"; and "200", or as it was told. */
-const char *plan_body_name(const struct plan *plan);
-const char *plan_status(const struct plan *plan);
 /* What is held: "connections", or "sockets". */
 const char *plan_noun(const struct plan *plan);
 
@@ -71,15 +68,9 @@ static inline uint32_t plan_timeout_ms(const struct plan *plan)
 	return (uint32_t)((plan->timeout_us + 999) / 1000);
 }
 
-/* Of n that are dealt out like cards: how many sending process i of plan->processes has. */
+/* If n things are dealt out to the sending processes like cards: how many process i gets. */
 uint32_t plan_deal(const struct plan *plan, uint64_t n, unsigned i);
-/* Its connections. */
+/* How many connections it gets. */
 uint32_t plan_share(const struct plan *plan, unsigned i);
-
-/* The local address of the n-th connection that is opened, where there are some; and its peer's. */
-struct address plan_source(const struct plan *plan, uint64_t n);
-struct address plan_destination(const struct plan *plan, uint64_t n);
-/* Whether both ends are on this machine, as far as the address says. */
-bool plan_is_local(const struct plan *plan);
 
 #endif

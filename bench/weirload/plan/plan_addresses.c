@@ -1,20 +1,13 @@
-/*
- * Which address a connection goes to, and which it comes from, where there are several.
- *
- * connect() searches for long once half of the ports that it may have are in use, those of ended
- * connections too; each pair of a local address and a destination has ports of its own. Another
- * destination costs nothing. Another local address has to be bound, which costs a call, and a place
- * in a table of the kernel's for each address and port: so it is what is left where the server
- * listens on one address only.
- */
-#include "bench/weirload/plan/plan_parts.h"
+#include "bench/weirload/plan/plan_addresses.h"
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 
-#define PORTS_COMFORT 8192 /* connections of one pair of addresses that find a port at once */
+#include "bench/weirload/plan/wrong_usage.h"
+
+#define PORTS_COMFORT 8192 /* connections between two addresses, which find a port at once */
 #define CHURN_SPREAD  16   /* addresses for connections that end again and again */
 
 /* ---- ranges ---- */
@@ -35,7 +28,7 @@ static bool ip_parse(const char *text, struct address *address)
 	return address->bytes != 0;
 }
 
-/* The last 32 bits of an address, which is where a range counts. */
+/* The last 32 bits of an address: a range counts there. */
 static uint32_t *ip_tail(struct address *address)
 {
 	if (address->socket.ss_family == AF_INET)
@@ -49,8 +42,7 @@ static struct address nth_after(struct address first, uint64_t n)
 	return first;
 }
 
-/* ADDR[-ADDR]: how many, and the first of them. */
-static uint64_t range(const char *name, const char *value, struct address *begin)
+uint64_t plan_addresses_range(const char *name, const char *value, struct address *begin)
 {
 	char first[INET6_ADDRSTRLEN];
 	const char *dash = strchr(value, '-');
@@ -62,36 +54,26 @@ static uint64_t range(const char *name, const char *value, struct address *begin
 	if (n >= sizeof first || !ip_parse(first, begin) ||
 	    !ip_parse(dash ? dash + 1 : first, &last) ||
 	    last.socket.ss_family != begin->socket.ss_family)
-		usage_error("--%s takes an address or two of a kind, such as "
+		wrong_usage("--%s takes an address or two of a kind, such as "
 			    "127.0.0.1-127.0.0.16, not \"%s\"",
 			    name, value);
 	from = ntohl(*ip_tail(begin));
 	to = ntohl(*ip_tail(&last));
 	if (to < from || to - from >= PLAN_ADDRESSES_MAX)
-		usage_error("--%s %s: from the lower address to the higher, at most %d", name,
+		wrong_usage("--%s %s: from the lower address to the higher, at most %d", name,
 			    value, PLAN_ADDRESSES_MAX);
 	return to - from + 1;
 }
 
-void option_source(struct plan *plan, const char *value)
-{
-	plan->sources = range("source", value, &plan->source);
-}
-
-void option_destination(struct plan *plan, const char *value)
-{
-	plan->destinations = range("destination", value, &plan->destination);
-}
-
 /* ---- which one ---- */
 
-struct address plan_source(const struct plan *plan, uint64_t n)
+struct address plan_addresses_source(const struct plan *plan, uint64_t n)
 {
 	return nth_after(plan->source, n % plan->sources);
 }
 
 /* Every source meets every destination. */
-struct address plan_destination(const struct plan *plan, uint64_t n)
+struct address plan_addresses_destination(const struct plan *plan, uint64_t n)
 {
 	if (plan->destinations < 2)
 		return plan->endpoint.address;
@@ -99,7 +81,7 @@ struct address plan_destination(const struct plan *plan, uint64_t n)
 			 n / (plan->sources ? plan->sources : 1) % plan->destinations);
 }
 
-void plan_take_destination(struct plan *plan)
+void plan_addresses_take_destination(struct plan *plan)
 {
 	struct address *to = &plan->endpoint.address;
 	unsigned port;
@@ -107,13 +89,13 @@ void plan_take_destination(struct plan *plan)
 	if (!plan->destinations)
 		return;
 	if (address_is_unix(to))
-		usage_error("--destination is for HOST:PORT, not for %s", plan->listener);
+		wrong_usage("--destination is for HOST:PORT, not for %s", plan->listener);
 	port = address_port(to);
 	*to = plan->destination;
 	address_set_port(to, port);
 }
 
-/* Where something listens on every address of IPv4, each of 127/8 leads there. */
+/* If a server listens on every address of IPv4, each address of 127/8 leads to it. */
 static bool is_every_address(const struct address *address)
 {
 	const struct sockaddr_in *in = (const struct sockaddr_in *)&address->socket;
@@ -129,7 +111,7 @@ static bool is_loopback4(const struct address *address)
 	return in->sin_family == AF_INET && ntohl(in->sin_addr.s_addr) >> 24 == 127;
 }
 
-bool plan_is_local(const struct plan *plan)
+bool plan_addresses_are_local(const struct plan *plan)
 {
 	const struct address *to = &plan->endpoint.address;
 	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&to->socket;
@@ -138,7 +120,7 @@ bool plan_is_local(const struct plan *plan)
 	       (in6->sin6_family == AF_INET6 && IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr));
 }
 
-void plan_spread(struct plan *plan)
+void plan_addresses_spread(struct plan *plan)
 {
 	struct address *to = &plan->endpoint.address;
 	uint64_t wanted = plan->churn ? CHURN_SPREAD : plan->connections / PORTS_COMFORT + 1;
@@ -151,6 +133,6 @@ void plan_spread(struct plan *plan)
 	} else if (is_every_address(to) && !plan->endpoint.datagrams) {
 		(void)ip_parse("127.0.0.1", &plan->destination);
 		plan->destinations = wanted;
-		plan_take_destination(plan);
+		plan_addresses_take_destination(plan);
 	}
 }

@@ -21,14 +21,14 @@
 struct histogram {
 	uint64_t n;
 	uint64_t sum;	   /* stays at UINT64_MAX once it would pass it */
-	uint64_t max, min; /* mean nothing where n is 0 */
+	uint64_t max, min; /* mean nothing if n is 0 */
 	uint64_t counts[HISTOGRAM_SLOTS];
 };
 
 /* A plain store for the one writer, whole for readers. */
 #define HISTOGRAM_SET(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
 
-/* The value without the bits that its slot has no room for, behind the number of those bits. */
+/* The number of low bits that the slot leaves out, followed by the other bits of the value. */
 static inline unsigned histogram_slot(uint64_t value)
 {
 	unsigned shift =
@@ -37,7 +37,7 @@ static inline unsigned histogram_slot(uint64_t value)
 	return (shift << HISTOGRAM_SLOT_BITS) + (unsigned)(value >> shift);
 }
 
-/* Counts come last: whoever sees one sees the bounds that it lies in, or soon will. */
+/* Counts are stored last: a reader that sees a count sees max and min that fit it, or soon will. */
 static inline void histogram_add_n(struct histogram *histogram, uint64_t value_ns, uint64_t count)
 {
 	uint64_t *slot = &histogram->counts[histogram_slot(value_ns)];
@@ -62,13 +62,13 @@ static inline void histogram_add(struct histogram *histogram, uint64_t value_ns)
 	histogram_add_n(histogram, value_ns, 1);
 }
 
-/* Afterwards into is what it would be had it been told all of from's values as well. */
+/* Adds all values of from to into. */
 void histogram_merge(struct histogram *into, const struct histogram *from);
 
-/* At least so many percent of the values are no larger: the end of the slot that has that
- * rank, never above max. 100 is max; 0 where nothing was counted. */
+/* So many percent of the values, or more, are no larger than this: the end of the slot that has
+ * that rank, never above max. 100 is max; 0 if nothing was counted. */
 uint64_t histogram_percentile(const struct histogram *histogram, double percent);
-/* In ns; 0 where nothing was counted. The deviation takes each value as its slot's middle. */
+/* In ns; 0 if nothing was counted. For the deviation each value is the middle of its slot. */
 double histogram_mean(const struct histogram *histogram);
 double histogram_deviation(const struct histogram *histogram);
 

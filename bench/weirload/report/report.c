@@ -3,11 +3,12 @@
 #include <errno.h>
 #include <string.h>
 
+#include "bench/weirload/plan/plan_http.h"
+#include "bench/weirload/report/figures.h"
+#include "bench/weirload/report/report_json.h"
 #include "bench/weirload/report/validity.h"
 #include "reactor/base/check.h"
 #include "reactor/base/printable.h"
-
-#define CONNECTIONS_TELLING 100 /* fewer do not show what one of them costs in memory */
 
 static FILE *json_file, *hdr_file;
 
@@ -29,60 +30,6 @@ void report_open(const struct plan *plan)
 {
 	json_file = open_file(plan->json);
 	hdr_file = open_file(plan->hdr);
-}
-
-/* ---- figures ---- */
-
-static double per(double what, double n)
-{
-	return n > 0 ? what / n : -1;
-}
-
-void figures_make(struct figures *figures, const struct outcome *outcome, const struct plan *plan)
-{
-	const struct usage *server = &outcome->server, *generator = &outcome->generator;
-	double seconds = (double)outcome->measured_ns / 1e9, n = (double)outcome->messages;
-	double held = (double)outcome->held;
-	int64_t server_grew = outcome->server_held_bytes - outcome->server_base_bytes;
-
-	*figures = (struct figures){
-	    .server_us_per_message = -1,
-	    .server_user_us = -1,
-	    .server_system_us = -1,
-	    .server_us_per_connection = -1,
-	    .generator_us_per_message = -1,
-	    .user_bytes_per_connection = -1,
-	    .kernel_bytes_per_connection = -1,
-	};
-	if (seconds > 0) {
-		figures->messages_per_s = n / seconds;
-		figures->lines_per_s = (double)outcome->lines / seconds;
-		figures->connects_per_s = (double)outcome->connects / seconds;
-		figures->sent_bytes_per_s = (double)outcome->sent_bytes / seconds;
-		figures->received_bytes_per_s = (double)outcome->received_bytes / seconds;
-		figures->generator_us_per_message = per((double)generator->cpu_ns / 1000, n);
-		figures->generator_cpus = (double)generator->cpu_ns / 1e9 / seconds;
-		figures->generator_busiest = (double)generator->busiest_ns / 1e9 / seconds;
-	}
-	if (plan->idle)
-		figures->connects_per_s =
-		    per((double)outcome->all.connects, (double)outcome->ramp_ns / 1e9);
-	if (held >= CONNECTIONS_TELLING && !plan->churn) {
-		figures->kernel_bytes_per_connection = (double)outcome->kernel_held_bytes / held;
-		if (outcome->server_base_bytes >= 0 && outcome->server_held_bytes >= 0)
-			figures->user_bytes_per_connection =
-			    server_grew > 0 ? (double)server_grew / held : 0;
-	}
-	if (!outcome->server_known || seconds <= 0)
-		return;
-	figures->server_cpus = (double)server->cpu_ns / 1e9 / seconds;
-	figures->server_busiest = (double)server->busiest_ns / 1e9 / seconds;
-	figures->server_us_per_message = per((double)server->cpu_ns / 1000, n);
-	figures->server_user_us = per((double)server->user_ns / 1000, n);
-	figures->server_system_us = per((double)server->system_ns / 1000, n);
-	if (plan->churn)
-		figures->server_us_per_connection =
-		    per((double)server->cpu_ns / 1000, (double)outcome->connects);
 }
 
 /* ---- numbers as people read them ---- */
@@ -113,7 +60,7 @@ static const char *grouped(uint64_t n)
 	return text;
 }
 
-/* Three significant digits, where there are as many. */
+/* Three significant digits. */
 static const char *scaled(double value, const char *const units[], double step)
 {
 	char *text = text_new();
@@ -348,7 +295,7 @@ static void print_costs(FILE *out, const struct outcome *outcome, const struct p
 			      figures->kernel_bytes_per_connection);
 }
 
-/* Whoever waits for a CPU is as busy as who has one: both count. */
+/* A process that waits for a CPU is as busy as one that has it: both count. */
 static const char *shares_text(const struct usage *usage, double time_ns)
 {
 	static char text[96];
@@ -388,12 +335,12 @@ static void print_limit(FILE *out, const struct outcome *outcome, const struct p
 		(void)fprintf(out, "limit     server (its busiest thread ran %s)\n",
 			      shares_text(&outcome->server, time_ns));
 	else if (outcome->limit != LIMIT_UNKNOWN)
-		(void)fprintf(out, "limit     %s\n", validity_limit(outcome));
+		(void)fprintf(out, "limit     %s\n", validity_limit_name(outcome));
 	else
 		(void)fprintf(out, "limit     not the generator (--server-pid tells more)\n");
 }
 
-/* Some errors are others in a chat, and where datagrams come. */
+/* In a chat, over datagrams and of bodies some errors mean something else. */
 static const char *error_text(const struct plan *plan, int kind)
 {
 	static const char *const of_chat[TALLY_ERROR_KINDS] = {
@@ -423,13 +370,13 @@ static const char *error_text(const struct plan *plan, int kind)
 
 	if (kind == TALLY_status) {
 		(void)snprintf(of_status, sizeof of_status, "answers with another status than %s",
-			       plan_status(plan));
+			       plan_http_status(plan));
 		return of_status;
 	}
 	return texts && texts[kind] ? texts[kind] : tally_errors[kind].text;
 }
 
-/* Of a server that is right, and is asked in a way that it is not made for. */
+/* The server may be right, and asked in a way that it is not made for. */
 static void print_body_hint(FILE *out, const struct tally *all, const struct plan *plan)
 {
 	static const int kinds[] = {TALLY_lost,	   TALLY_doubled, TALLY_reordered,
@@ -460,7 +407,7 @@ static void print_errors(FILE *out, const struct outcome *outcome, const struct 
 		(void)fprintf(out, "%-10s%s ", any ? "" : "errors", grouped(all->errors[kind]));
 		any = true;
 		if (kind == TALLY_other && all->errors[kind] == 1 && *detail) {
-			(void)fprintf(out, "%s\n", detail); /* which has no better name */
+			(void)fprintf(out, "%s\n", detail); /* there is no better name for it */
 			continue;
 		}
 		(void)fprintf(out, "%s\n", error_text(plan, kind));
@@ -485,7 +432,7 @@ static void print_table(FILE *out, const struct outcome *outcome, const struct p
 	print_throughput(out, outcome, plan, figures);
 	print_loss(out, outcome, plan);
 	print_held(out, outcome, plan, figures);
-	/* Where nothing was answered, how soon it connected says nothing either. */
+	/* If nothing was answered, how soon it connected says nothing either. */
 	if (outcome->all.messages)
 		print_all_times(out, &outcome->all);
 	(void)fprintf(out, "\n");

@@ -1,8 +1,8 @@
-/* The results as JSON: one flat object, one key a line; what is not known is null. */
-#include "bench/weirload/report/report.h"
+#include "bench/weirload/report/report_json.h"
 
 #include <math.h>
 
+#include "bench/weirload/plan/plan_http.h"
 #include "bench/weirload/report/validity.h"
 #include "master/options.h"
 #include "reactor/base/printable.h"
@@ -86,8 +86,8 @@ static void json_plan(struct json *json, const struct plan *plan)
 	if (plan->protocol->http) {
 		json_text(json, "method", plan->message.method);
 		json_text(json, "path", plan->message.path);
-		json_text(json, "body", plan_body_name(plan));
-		json_text(json, "status", plan_status(plan));
+		json_text(json, "body", plan_http_body_name(plan));
+		json_text(json, "status", plan_http_status(plan));
 		json_number(json, "headers", plan->headers_n);
 	}
 	if (plan->endpoint.datagrams)
@@ -119,7 +119,7 @@ static void json_costs(struct json *json, const struct outcome *outcome,
 	json_value(json, "generator_cpus", figures->generator_cpus, outcome->measured_ns != 0);
 	json_value(json, "generator_busiest", figures->generator_busiest,
 		   outcome->measured_ns != 0);
-	json_text(json, "limit", validity_limit(outcome));
+	json_text(json, "limit", validity_limit_name(outcome));
 }
 
 static void json_errors(struct json *json, const struct outcome *outcome, const struct plan *plan)

@@ -1,8 +1,8 @@
 /*
- * tally: what one sending process counts, in memory that the reporting process reads.
+ * tally: what one sending process counts, in memory that the conductor reads.
  *
- * One process writes its own tally and never reads another; the reporter may read at any
- * time: each number is whole. It lives in an anonymous shared mapping made before the fork.
+ * A process writes its own tally, and reads no other. The conductor may read at any time: each
+ * number is whole. All lie in an anonymous shared mapping that is made before the fork.
  */
 #ifndef BENCH_WEIRLOAD_REPORT_TALLY_H
 #define BENCH_WEIRLOAD_REPORT_TALLY_H
@@ -12,7 +12,7 @@
 
 #include "bench/weirload/report/histogram.h"
 
-/* ERROR(name, what it counts, whose it is) */
+/* ERROR(name, what it counts, who is to blame) */
 #define TALLY_ERRORS                                                                               \
 	ERROR(refused, "connections refused", SERVER)                                              \
 	ERROR(reset, "connections reset by the server", SERVER)                                    \
@@ -59,15 +59,16 @@ struct tally {
 	uint64_t settled;  /* connections whose first attempt has ended, either way */
 	uint64_t open, open_max;
 	uint64_t unsent;     /* messages that were due and had not left when the time was over */
-	uint64_t slow_ended; /* slow connections that the server gave up */
+	uint64_t slow_ended; /* slow connections that the server ended */
 	/* Of HTTP: connections that the server ended between answers, or as an answer said. */
 	uint64_t reopened, reopened_by_reset;
 	uint64_t retried; /* requests that were under way then, and were asked again */
-	/* Of HTTP: the first body that had to be as all others: 0, or 1 + its length; http_body. */
+	/* Of HTTP, the body that all others had to equal: 0, or 1 + its length; and
+	 * http_body_print(). */
 	uint64_t body_n, body_print;
 	uint64_t frozen_ns; /* how long this process did not run although a timer was due */
-	/* Of datagrams, in the time that is measured: questions, and what UDP may do to them. Late
-	 * are those of the lost whose answer came after all; dropped are answers that came, and
+	/* Of datagrams, in the time that is measured: messages, and what UDP may do to them. Late
+	 * are those of the lost whose answer came after all; dropped are answers that came and
 	 * found weirload's own queue full. */
 	uint64_t asked, lost, late, doubled, reordered, dropped;
 	uint64_t errors[TALLY_ERROR_KINDS];
@@ -79,13 +80,13 @@ struct tally {
 	__atomic_store_n(&(tally)->name, (tally)->name + (uint64_t)(n), __ATOMIC_RELAXED)
 #define TALLY_READ(tally, name) __atomic_load_n(&(tally)->name, __ATOMIC_RELAXED)
 
-/* n tallies, zeroed; NULL where there is no memory. */
+/* n tallies, zeroed; NULL if there is no memory. */
 struct tally *tally_map(unsigned n);
-/* Errors of all kinds that are of one's making. */
+/* All errors that one party is to blame for. */
 uint64_t tally_errors_of(const struct tally *tally, enum tally_blame blame);
-/* Whether all that have got a body of HTTP have got the same. */
+/* Whether all processes that have got a body of HTTP have got the same. */
 bool tally_bodies_agree(const struct tally *tallies, unsigned n);
-/* Adds up all of them but the histograms, which are merged by whoever needs them. */
+/* Adds up all of them, without the histograms: whoever needs those merges them. */
 void tally_sum(struct tally *sum, const struct tally *tallies, unsigned n);
 
 #endif

@@ -35,7 +35,7 @@ static uint64_t ticks_to_ns(uint64_t ticks)
 	return ticks * (NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK));
 }
 
-/* The whole of a small file, or as much as there is room for; false where there is none. */
+/* The whole of a small file, or as much as there is room for; false if there is no such file. */
 __attribute__((format(printf, 3, 4))) static bool read_text(char *text, size_t room,
 							    const char *format, ...)
 {
@@ -58,7 +58,7 @@ __attribute__((format(printf, 3, 4))) static bool read_text(char *text, size_t r
 	return part >= 0 && n > 0;
 }
 
-/* The number behind name at a line's start, in bytes; 0 where there is none. */
+/* The number after name at the start of a line, in bytes; 0 if there is none. */
 static uint64_t row_bytes(const char *text, const char *name)
 {
 	size_t n = strlen(name);
@@ -82,7 +82,7 @@ static pid_t next_number(DIR *folder)
 	return 0;
 }
 
-/* The array with room for one more element than n; NULL where there is no memory. */
+/* The array, with room for one more element than n; NULL if there is no memory. */
 static void *array_grow(void *array, size_t n, size_t *room, size_t element_bytes)
 {
 	size_t more = *room ? *room * 2 : 64;
@@ -97,7 +97,7 @@ static void *array_grow(void *array, size_t n, size_t *room, size_t element_byte
 
 /* ---- processes ---- */
 
-/* The clock of all its threads, dead ones included; false where it is gone. */
+/* The clock of all its threads, dead ones included; false if the process has gone. */
 static bool process_clock(pid_t pid, uint64_t *ns)
 {
 	struct timespec used;
@@ -347,7 +347,7 @@ static uint64_t growth(uint64_t before, uint64_t after)
 	return after > before ? after - before : 0;
 }
 
-/* What a thread had used before; nothing where it is new, or another one of its number. */
+/* What a thread had used before; nothing, if it is new, or another one with the same number. */
 static struct usage_thread thread_before(const struct usage_snapshot *before,
 					 const struct usage_thread *after)
 {

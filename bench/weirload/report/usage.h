@@ -1,12 +1,12 @@
 /*
  * usage: what a tree of processes uses of CPU and memory, read from /proc.
  *
- * The tree is a process and all that descend from it; those whose parent died first are no
- * longer of it. A snapshot is owned by its user, starts as all zero, may be taken again and
- * again, and is freed with usage_free(). Taking one costs about 13 us for each process of
- * the machine (10,000: 0.13 s), and three times that with memory.
- * It is not of one moment: what ends while it is read may be missed, at most as much CPU as
- * such a process had used. Children of a process that ignores SIGCHLD leave no trace.
+ * The tree is a process and all that descend from it; a process whose parent died first is no
+ * longer part of it. A snapshot is owned by its user, starts as all zero, may be taken again and
+ * again, and is freed with usage_free(). Taking one costs about 13 us for each process of the
+ * machine (10,000: 0.13 s), and three times that with memory.
+ * It is not of one moment: a process that ends while it is read may be missed, with the CPU time
+ * that it had used. Children of a process that ignores SIGCHLD leave no trace.
  */
 #ifndef BENCH_WEIRLOAD_REPORT_USAGE_H
 #define BENCH_WEIRLOAD_REPORT_USAGE_H
@@ -23,7 +23,7 @@ struct usage_thread {
 
 struct usage_snapshot {
 	uint64_t cpu_ns;		   /* of the living, and of those that they reaped */
-	uint64_t user_ticks, system_ticks; /* the same, as the clock tick saw it */
+	uint64_t user_ticks, system_ticks; /* the same, counted by clock ticks */
 	uint64_t memory_bytes;
 	unsigned processes;
 	struct usage_thread *threads; /* by tid */
@@ -32,25 +32,25 @@ struct usage_snapshot {
 
 struct usage {
 	uint64_t cpu_ns;	     /* to the ns, but for what was reaped: to 10 ms */
-	uint64_t user_ns, system_ns; /* cpu_ns, shared out as the clock ticks fell */
+	uint64_t user_ns, system_ns; /* cpu_ns, shared out by clock ticks */
 	/* The thread that ran and waited for a CPU the longest, of those still there. */
 	pid_t busiest_tid;
 	uint64_t busiest_ns, busiest_wait_ns;
-	/* As they are after. Memory is the sum of what each process maps, a page that N map
-	 * being a Nth for each (Pss); without the right to read that, Rss less shared pages. */
+	/* At the later snapshot. Memory is the sum of what each process maps, a page that N map
+	 * counting a Nth for each (Pss); without the right to read that, Rss less shared pages. */
 	uint64_t memory_bytes;
 	unsigned processes, threads;
 };
 
-/* 0, or -errno: -ESRCH where root is not there (one that is dead and not reaped still is).
- * Without memory that figure stays 0. */
+/* 0, or -errno: -ESRCH if root is not there (one that is dead and not reaped still is). Without
+ * memory that figure stays 0. */
 int usage_take(struct usage_snapshot *snapshot, pid_t root, bool memory);
 void usage_free(struct usage_snapshot *snapshot);
 void usage_difference(struct usage *usage, const struct usage_snapshot *before,
 		      const struct usage_snapshot *after);
 
 /* What the kernel of the whole machine holds of memory for its own objects, sockets among
- * them: Slab, KernelStack and PageTables of /proc/meminfo; 0 where that is not to be had.
+ * them: Slab, KernelStack and PageTables of /proc/meminfo; 0 if that can't be read.
  * An idle TCP connection is in Slab. Bytes that wait in socket queues are there only up to
  * about a page; pages of larger queues are in no row of meminfo (the row TCP, mem of
  * /proc/net/sockstat has them, with each socket rounded up to whole pages). */

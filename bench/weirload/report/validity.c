@@ -3,7 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-const char *validity_limit(const struct outcome *outcome)
+const char *validity_limit_name(const struct outcome *outcome)
 {
 	static const char *const names[] = {"unknown", "neither", "server", "generator"};
 
@@ -25,7 +25,7 @@ static void invalid(struct outcome *outcome, const char *format, ...)
 	va_end(arguments);
 }
 
-static void validity_of_counters(struct outcome *outcome, const struct plan *plan)
+static void check_generator_limits(struct outcome *outcome, const struct plan *plan)
 {
 	const struct tally *all = &outcome->all;
 	uint64_t slip_ns, allowed_ns;
@@ -74,8 +74,8 @@ bool validity_starved(const struct outcome *outcome)
 	       (double)generator->busiest_wait_ns >= VALIDITY_FROZEN * (double)outcome->measured_ns;
 }
 
-/* Where both were at their limits it is the generator: more of it might have shown more. */
-static void validity_who(struct outcome *outcome)
+/* If both were at their limits it is the generator: more of it might have shown more. */
+static void find_limit(struct outcome *outcome)
 {
 	const struct usage *server = &outcome->server, *generator = &outcome->generator;
 	double time_ns = (double)outcome->measured_ns;
@@ -100,18 +100,18 @@ static void validity_who(struct outcome *outcome)
 		outcome->limit = LIMIT_NEITHER;
 }
 
-/* Not where all connections are slow, nor where nothing was due yet. */
+/* Not if all connections are slow, nor if nothing was due yet. */
 bool validity_expects_messages(const struct outcome *outcome, const struct plan *plan)
 {
 	return outcome->measured_ns && plan->slow < plan->connections && !outcome->interrupted &&
 	       (!plan->rate || outcome->all.unsent || outcome->all.slip.n);
 }
 
-void validity_check(struct outcome *outcome, const struct plan *plan)
+void validity_conclude(struct outcome *outcome, const struct plan *plan)
 {
-	validity_of_counters(outcome, plan);
+	check_generator_limits(outcome, plan);
 	if (!plan->idle)
-		validity_who(outcome);
+		find_limit(outcome);
 	if (outcome->limit == LIMIT_GENERATOR && !outcome->messages &&
 	    (validity_starved(outcome) || validity_frozen(outcome)))
 		invalid(outcome, "the generator hardly ran");

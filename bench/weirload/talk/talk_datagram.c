@@ -1,11 +1,12 @@
-/* A line is a datagram; those that were not answered in time are taken for lost. */
+#include "bench/weirload/talk/talk_datagram.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "bench/weirload/talk/talk_parts.h"
+#include "bench/weirload/talk/talk_output.h"
 #include "reactor/base/sys.h"
 
 #define DATAGRAM_BYTES	     65536
@@ -18,11 +19,11 @@ static uint64_t now_ms(void)
 	return sys_clock_us() / 1000;
 }
 
-/* The line at the queue's head, \n included; 0 where none is whole. */
+/* How long the first line of the queue is, with its \n; 0 if it is not whole. */
 static size_t line_bytes(const struct talk *talk)
 {
 	const unsigned char *begin = talk->queue.at + talk->queue.begin;
-	size_t n = bytes_n(&talk->queue);
+	size_t n = byte_queue_n(&talk->queue);
 	const unsigned char *newline = n ? memchr(begin, '\n', n) : NULL;
 
 	if (newline)
@@ -50,7 +51,7 @@ static int datagram_send(struct talk *talk, size_t n)
 	}
 	if (send(talk->fd, bytes, bytes_sent, MSG_NOSIGNAL) < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	bytes_take(&talk->queue, n);
+	byte_queue_take(&talk->queue, n);
 	talk->sent++;
 	return 1;
 }
@@ -62,17 +63,17 @@ static int datagram_read(struct talk *talk)
 
 	if (n < 0)
 		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	bytes_add(&talk->print, bytes, (size_t)n);
+	byte_queue_add(&talk->print, bytes, (size_t)n);
 	if (!n || bytes[n - 1] != '\n')
-		bytes_add(&talk->print, "\n", 1);
+		byte_queue_add(&talk->print, "\n", 1);
 	talk->received++;
 	return 1;
 }
 
-/* Raw lines wait in the queue: a datagram is made of one when it is sent. */
+/* Lines wait in the queue as they are: a line becomes a datagram when it is sent. */
 static void datagram_input(struct talk *talk)
 {
-	ssize_t n = read(STDIN_FILENO, bytes_room(&talk->queue, READ_BYTES), READ_BYTES);
+	ssize_t n = read(STDIN_FILENO, byte_queue_room(&talk->queue, READ_BYTES), READ_BYTES);
 
 	if (n > 0)
 		talk->queue.end += (size_t)n;
@@ -80,16 +81,16 @@ static void datagram_input(struct talk *talk)
 		talk->input_ended = true;
 }
 
-static int validity_datagrams(const struct talk *talk)
+static int end_status(const struct talk *talk)
 {
 	if (talk->form == FORM_SILENT || talk->received >= talk->sent)
 		return 0;
-	return talk_complain(talk, "%llu of %llu datagrams were not answered",
-			     (unsigned long long)(talk->sent - talk->received),
-			     (unsigned long long)talk->sent);
+	return talk_output_complain(talk, "%llu of %llu datagrams were not answered",
+				    (unsigned long long)(talk->sent - talk->received),
+				    (unsigned long long)talk->sent);
 }
 
-int talk_datagrams(struct talk *talk)
+int talk_datagram(struct talk *talk)
 {
 	uint64_t moved_ms = now_ms(), forgiven = 0;
 
@@ -99,18 +100,18 @@ int talk_datagrams(struct talk *talk)
 		bool answers = talk->form != FORM_SILENT, sends, waits;
 		int result = 0;
 
-		if (!line && bytes_n(&talk->queue) > DATAGRAM_BYTES)
-			return talk_complain(talk, "a line is too long for a datagram");
+		if (!line && byte_queue_n(&talk->queue) > DATAGRAM_BYTES)
+			return talk_output_complain(talk, "a line is too long for a datagram");
 		if (idle_ms >= DATAGRAM_STALL_MS)
 			forgiven = talk->sent;
 		sends = line &&
 			(!answers ||
 			 talk->sent < DATAGRAMS_OWED_MAX +
 					  (talk->received > forgiven ? talk->received : forgiven));
-		waits = talk->input_ended && !bytes_n(&talk->queue);
+		waits = talk->input_ended && !byte_queue_n(&talk->queue);
 		if (waits &&
 		    (!answers || talk->received >= talk->sent || idle_ms >= DATAGRAM_PATIENCE_MS))
-			return validity_datagrams(talk);
+			return end_status(talk);
 
 		struct pollfd all[] = {
 		    {.fd = !line && !talk->input_ended ? STDIN_FILENO : -1, .events = POLLIN},
@@ -125,10 +126,10 @@ int talk_datagrams(struct talk *talk)
 		else if (all[1].revents & POLLOUT)
 			result = datagram_send(talk, line);
 		if (result < 0)
-			return talk_complain(talk, "%s", strerror(-result));
+			return talk_output_complain(talk, "%s", strerror(-result));
 		if (result > 0)
 			moved_ms = now_ms();
-		if (!talk_print_all(talk))
-			return talk_complain(talk, "stdout: %s", strerror(errno));
+		if (!talk_output_all(talk))
+			return talk_output_complain(talk, "stdout: %s", strerror(errno));
 	}
 }

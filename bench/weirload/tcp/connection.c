@@ -1,342 +1,19 @@
 #include "bench/weirload/tcp/connection_parts.h"
 
 #include <errno.h>
-#include <string.h>
+#include <stdlib.h>
 
+#include "bench/weirload/http/http_body.h"
+#include "bench/weirload/http/http_reply.h"
 #include "bench/weirload/plan/dial.h"
-#include "bench/weirload/report/reply_diagnosis.h"
+#include "bench/weirload/report/diagnosis.h"
+#include "reactor/base/check.h"
 #include "reactor/base/list.h"
 #include "reactor/base/sys.h"
 
-#define TURN_READS     4
-#define RETRY_MS_FIRST 10
-#define RETRY_MS_MAX   1000
-#define SLOW_READ_MS   1000
-
-static void connection_turn(struct loop *loop, struct source *source);
-
-void connection_init(struct connection *connection, struct sender *sender)
-{
-	source_init(&connection->caller.source, -1, connection_turn);
-	connection->greets = sender->plan->protocol->greeting != NULL;
-}
-
-/* Of a message that is not whole yet, the reply may be. */
-uint64_t connection_under_way(const struct connection *connection)
-{
-	uint64_t begun = connection->sent + (connection->sent_bytes != 0);
-
-	return begun > connection->received ? begun - connection->received : 0;
-}
-
-/* ---- the end of a connection ---- */
-
-void connection_close(struct connection *connection, struct sender *sender)
-{
-	if (connection->caller.source.fd >= 0)
-		(void)sys_close(connection->caller.source.fd);
-	connection->caller.source.fd = -1;
-	connection->caller.source.ready = connection->caller.source.want = 0;
-	connection->caller.source.watches_out = false;
-	loop_no_deadline(&sender->loop, &connection->caller.source);
-	if (connection->phase >= CONNECTION_OPEN)
-		TALLY_ADD(sender->tally, open, -1);
-	connection->phase = CONNECTION_ABSENT;
-	connection->opened_ns = 0;
-}
-
-static void connection_settled(struct connection *connection, struct sender *sender)
-{
-	if (connection->settled)
-		return;
-	connection->settled = true;
-	sender_settled(sender);
-}
-
-static void connection_finished(struct connection *connection, struct sender *sender)
-{
-	if (connection->finished)
-		return;
-	connection->finished = true;
-	sender_finished(sender);
-}
-
-/* Whether an absent connection is to be opened again. */
-static bool connection_is_wanted(const struct connection *connection, const struct sender *sender)
-{
-	const struct plan *plan = sender->plan;
-
-	if (sender->phase != SENDER_RUN || plan->idle)
-		return false;
-	return !plan->churn || !plan->rate || connection->caller.asked > connection->caller.begun;
-}
-
-/* After a connection has gone, for good or ill. */
-static void connection_absent(struct connection *connection, struct sender *sender)
-{
-	connection_settled(connection, sender);
-	if (sender->plan->idle)
-		sender_answered(sender, &connection->caller);
-	if (sender->phase == SENDER_END) {
-		connection_finished(connection, sender);
-	} else if (connection_is_wanted(connection, sender)) {
-		if (connection->retry_ms)
-			loop_deadline(&sender->loop, &connection->caller.source,
-				      sender->loop.now_ms + connection->retry_ms);
-		else
-			loop_wake(&sender->loop, &connection->caller.source);
-	}
-}
-
-void connection_fail(struct connection *connection, struct sender *sender, enum tally_error kind,
-		     const char *detail)
-{
-	struct tally *tally = sender->tally;
-
-	if (connection->caller.slow && connection->phase >= CONNECTION_OPEN &&
-	    tally_errors[kind].blame == BLAME_SERVER) {
-		TALLY_ADD(tally, slow_ended, 1); /* as a server may do */
-	} else {
-		sender_wrong(sender, kind, detail);
-		if (tally_errors[kind].blame == BLAME_SERVER && connection_under_way(connection))
-			TALLY_ADD(tally, errors[TALLY_unanswered],
-				  connection_under_way(connection));
-	}
-	connection->retry_ms = !connection->retry_ms		     ? RETRY_MS_FIRST
-			       : connection->retry_ms < RETRY_MS_MAX ? 2 * connection->retry_ms
-								     : RETRY_MS_MAX;
-	connection->caller.free_ns = clock_ns() + connection->retry_ms * 1000000ull;
-	connection_close(connection, sender);
-	connection_absent(connection, sender);
-}
-
-void connection_fail_of(struct connection *connection, struct sender *sender, const char *call,
-			ssize_t error)
-{
-	char detail[TALLY_DETAIL_BYTES];
-	enum tally_error kind = diagnosis_of_errno((int)-error);
-
-	diagnosis_say_errno(detail, call, (int)-error);
-	connection_fail(connection, sender, kind, detail);
-}
-
-void connection_reopen(struct connection *connection, struct sender *sender, bool by_reset)
-{
-	if (!sender->plan->churn) {
-		TALLY_ADD(sender->tally, reopened, 1);
-		TALLY_ADD(sender->tally, reopened_by_reset, by_reset);
-	}
-	if (!connection->caller.slow) {
-		TALLY_ADD(sender->tally, retried, connection_under_way(connection));
-		connection->caller.begun -= connection_under_way(connection);
-	}
-	connection_close(connection, sender);
-	connection_absent(connection, sender);
-}
-
-/* ---- opening ---- */
-
-void connection_connected(struct connection *connection, struct sender *sender)
-{
-	uint64_t now_ns = clock_ns();
-
-	connection->phase = CONNECTION_OPEN;
-	if (!sender->plan->churn) /* there, connecting is part of the message */
-		connection->caller.free_ns = now_ns;
-	connection->retry_ms = 0;
-	connection->caller.source.ready |= SOURCE_OUT;
-	connection->caller.source.want = connection->caller.slow ? 0 : SOURCE_IN;
-	histogram_add(&sender->tally->connect, now_ns - connection->opened_ns);
-	TALLY_ADD(sender->tally, connects, 1);
-	TALLY_ADD(sender->tally, open, 1);
-	if (sender->tally->open > sender->tally->open_max)
-		sender->tally->open_max = sender->tally->open;
-	if (connection->caller.slow)
-		loop_deadline(&sender->loop, &connection->caller.source,
-			      sender->loop.now_ms + SLOW_READ_MS);
-	else if (sender->plan->protocol->kind ==
-		 CLIENT_PROTOCOL_SPEAKS) /* no message of ours does */
-		loop_deadline(&sender->loop, &connection->caller.source,
-			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
-	if (sender->plan->idle)
-		connection->caller.asked = 1;
-	else
-		connection_settled(connection, sender);
-	connection_pump(connection, sender);
-}
-
-/* ---- sending ---- */
-
-/* How many more messages may begin now. */
-static uint64_t allowance(const struct connection *connection, const struct sender *sender)
-{
-	const struct plan *plan = sender->plan;
-	uint64_t n;
-
-	if (connection->phase != CONNECTION_OPEN || plan->protocol->kind == CLIENT_PROTOCOL_SPEAKS)
-		return 0;
-	if (plan->idle)
-		return connection->caller.asked - connection->caller.begun;
-	if (sender->phase != SENDER_RUN)
-		return 0;
-	if (connection->caller.slow)
-		return UINT32_MAX;
-	if (plan->churn)
-		n = connection->sent || connection->sent_bytes ? 0 : 1;
-	else
-		n = connection_under_way(connection) < plan->pipeline
-			? plan->pipeline - connection_under_way(connection)
-			: 0;
-	if (plan->rate && connection->caller.asked - connection->caller.begun < n)
-		n = connection->caller.asked - connection->caller.begun;
-	return n;
-}
-
-/* What may be sent now, as much as the buffer holds. */
-static size_t connection_compose(const struct connection *connection, const struct sender *sender)
-{
-	uint64_t message = connection->sent, may_begin = allowance(connection, sender);
-	uint32_t offset = connection->sent_bytes, size = (uint32_t)sender->plan->size;
-	size_t n = 0;
-
-	while (n < SENDER_BUFFER_BYTES) {
-		size_t part = sender->message_bytes - offset;
-
-		if (!offset && !may_begin--)
-			break;
-		if (part > SENDER_BUFFER_BYTES - n)
-			part = SENDER_BUFFER_BYTES - n;
-		client_protocol_fill(sender->plan->protocol, size, connection->key, message, offset,
-				     sender->buffer + n, (uint32_t)part);
-		n += part;
-		message++;
-		offset = 0;
-	}
-	return n;
-}
-
-static void connection_begin(struct connection *connection, struct sender *sender, uint64_t now_ns)
-{
-	const struct plan *plan = sender->plan;
-	struct flight *flight = &connection->flights[connection->sent % plan->pipeline];
-
-	if (connection->caller.slow)
-		return;
-	if (!connection_under_way(connection))
-		loop_deadline(&sender->loop, &connection->caller.source,
-			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
-	flight->sent_ns = now_ns;
-	sender_begin(sender, &connection->caller, flight, plan->churn ? connection->opened_ns : 0);
-}
-
-void connection_answered(struct connection *connection, struct sender *sender, uint64_t now_ns)
-{
-	const struct plan *plan = sender->plan;
-	struct tally *tally = sender->tally;
-	struct flight *flight = &connection->flights[connection->received % plan->pipeline];
-
-	/* With room for more there was room before. */
-	if (connection_under_way(connection) >= plan->pipeline ||
-	    plan->protocol->kind == CLIENT_PROTOCOL_SPEAKS)
-		connection->caller.free_ns = now_ns;
-	connection->received++;
-	connection->received_bytes = 0;
-	if (connection->caller.slow)
-		return;
-	TALLY_ADD(tally, messages, 1);
-	if (plan->protocol->kind == CLIENT_PROTOCOL_ANSWERS)
-		sender_measure(sender, flight, now_ns);
-}
-
-/* n bytes have gone. */
-static void connection_sent(struct connection *connection, struct sender *sender, size_t n,
-			    uint64_t now_ns)
-{
-	TALLY_ADD(sender->tally, sent_bytes, n);
-	while (n) {
-		uint32_t left = sender->message_bytes - connection->sent_bytes;
-
-		if (!connection->sent_bytes)
-			connection_begin(connection, sender, now_ns);
-		if (n < left) {
-			connection->sent_bytes += (uint32_t)n;
-			return;
-		}
-		n -= left;
-		connection->sent_bytes = 0;
-		connection->sent++;
-		if (sender->plan->protocol->kind == CLIENT_PROTOCOL_LISTENS)
-			connection_answered(connection, sender, clock_ns());
-	}
-}
-
-/* What the server had said before it went lies there to be read, and the end behind it: so that is
- * what tells how it went, whether or not there was something to write meanwhile. But a read says
- * nothing of a reset that a write has told. */
-static void connection_cannot_write(struct connection *connection, struct sender *sender,
-				    ssize_t error)
-{
-	if ((error != -EPIPE && error != -ECONNRESET) || connection->caller.slow) {
-		connection_fail_of(connection, sender, "write", error);
-		return;
-	}
-	connection->reset |= error == -ECONNRESET;
-	connection->caller.source.ready &= (uint8_t)~SOURCE_OUT;
-	connection->caller.source.ready |= SOURCE_IN | SOURCE_ENDED;
-	loop_wake(&sender->loop, &connection->caller.source);
-}
-
-/* One write; where more could follow at once, in the next turn. */
-void connection_pump(struct connection *connection, struct sender *sender)
-{
-	uint64_t now_ns;
-	ssize_t written;
-	size_t n;
-
-	if (connection->phase != CONNECTION_OPEN || !(connection->caller.source.ready & SOURCE_OUT))
-		return;
-	n = connection_compose(connection, sender);
-	if (!n)
-		return;
-	now_ns = clock_ns();
-	if (connection->caller.source.want & SOURCE_OUT) /* the kernel had no room until now */
-		connection->caller.free_ns = now_ns;
-	do
-		written = sys_write(connection->caller.source.fd, sender->buffer, n);
-	while (written == -EINTR);
-	if (written == -EAGAIN)
-		written = 0;
-	if (written < 0) {
-		connection_cannot_write(connection, sender, written);
-		return;
-	}
-	connection_sent(connection, sender, (size_t)written, now_ns);
-	if ((sender->plan->churn || sender->plan->idle) &&
-	    sender->plan->protocol->kind == CLIENT_PROTOCOL_LISTENS) /* no answer gives it a turn */
-		loop_wake(&sender->loop, &connection->caller.source);
-	connection->caller.source.want &= (uint8_t)~SOURCE_OUT;
-	if ((size_t)written < n) {
-		int error = loop_watch_out(&sender->loop, &connection->caller.source);
-
-		connection->caller.source.ready &= (uint8_t)~SOURCE_OUT;
-		connection->caller.source.want |= SOURCE_OUT;
-		if (error)
-			connection_fail_of(connection, sender, "epoll_ctl", error);
-	} else if (connection->sent_bytes || allowance(connection, sender)) {
-		loop_wake(&sender->loop, &connection->caller.source);
-	}
-}
+#define TURN_READS 4
 
 /* ---- receiving ---- */
-
-void connection_wrong(struct connection *connection, struct sender *sender, unsigned char *bytes,
-		      size_t n)
-{
-	char detail[TALLY_DETAIL_BYTES];
-	enum tally_error kind = diagnosis_of_reply(connection, sender, bytes, n, detail);
-
-	connection_fail(connection, sender, kind, detail);
-}
 
 static bool expects_bytes(const struct connection *connection, const struct sender *sender)
 {
@@ -392,10 +69,9 @@ static bool connection_check(struct connection *connection, struct sender *sende
 	return true;
 }
 
-/* Of HTTP it may be, between answers, however it ends and whatever is under way: a server that
- * closes while the next request is on its way can't know of that, and a close() with a request
- * unread is a reset. What is under way is asked again; an answer that does not come on a
- * connection that had none before is an error. */
+/* A server of HTTP may end a connection between answers, in any way and whatever is under way: it
+ * can't know of a request that is on its way to it, and a close() with a request unread is a reset.
+ * What is under way is asked again. An end before the first answer of a connection is an error. */
 static bool may_be_ended(struct connection *connection, const struct sender *sender)
 {
 	return sender->plan->protocol->http && !sender->plan->idle && !connection->caller.slow &&
@@ -428,7 +104,7 @@ static void connection_ended(struct connection *connection, struct sender *sende
 	}
 }
 
-/* What has come; false: the connection has gone. */
+/* Reads what has come. False: the connection has gone. */
 static bool connection_receive(struct connection *connection, struct sender *sender, size_t room)
 {
 	for (int i = 0; i < TURN_READS; i++) {
@@ -460,7 +136,7 @@ static bool connection_receive(struct connection *connection, struct sender *sen
 			return true;
 		}
 	}
-	return true; /* the rest in another turn: its bit is still set */
+	return true; /* the rest in another turn: SOURCE_IN is still set */
 }
 
 /* With --churn and --idle, what an answer leads to. */
@@ -485,7 +161,8 @@ static void connection_after_answer(struct connection *connection, struct sender
 
 /* ---- ending ---- */
 
-void connection_end(struct connection *connection, struct sender *sender)
+/* No more messages: ends when what is under way has been answered. */
+static void connection_end(struct connection *connection, struct sender *sender)
 {
 	const struct plan *plan = sender->plan;
 
@@ -501,12 +178,12 @@ void connection_end(struct connection *connection, struct sender *sender)
 		return;
 	}
 	connection->phase = CONNECTION_ENDING;
-	/* Where it was reset, a read says so. */
+	/* If it was reset a read says so. */
 	if (sys_shutdown(connection->caller.source.fd, SHUT_WR) < 0)
 		connection->caller.source.ready |= SOURCE_IN;
 }
 
-void connection_give_up(struct connection *connection, struct sender *sender)
+static void connection_give_up(struct connection *connection, struct sender *sender)
 {
 	char detail[TALLY_DETAIL_BYTES];
 
@@ -522,7 +199,7 @@ void connection_give_up(struct connection *connection, struct sender *sender)
 
 /* ---- turns ---- */
 
-/* Its deadline has passed, or an older one has. */
+/* Its deadline has passed, or one that it had before. */
 static void connection_due(struct connection *connection, struct sender *sender)
 {
 	uint64_t now_ns = clock_ns(), timeout_ns = sender->plan->timeout_us * 1000;
@@ -533,7 +210,7 @@ static void connection_due(struct connection *connection, struct sender *sender)
 		return;
 	if (connection->caller.slow && connection->phase == CONNECTION_OPEN) {
 		loop_deadline(&sender->loop, &connection->caller.source,
-			      sender->loop.now_ms + SLOW_READ_MS);
+			      sender->loop.now_ms + CONNECTION_SLOW_READ_MS);
 		(void)connection_receive(connection, sender, 1);
 		return;
 	}
@@ -583,7 +260,7 @@ static void connection_turn(struct loop *loop, struct source *source)
 			connection_due(connection, sender);
 		return;
 	}
-	if (due) /* what lies there unread is not the server's delay */
+	if (due) /* a reply that lies there unread is not late */
 		source->ready |= SOURCE_IN;
 	if (source->ready & source->want & SOURCE_IN)
 		(void)connection_receive(connection, sender, SENDER_BUFFER_BYTES);
@@ -595,3 +272,79 @@ static void connection_turn(struct loop *loop, struct source *source)
 		connection_end(connection, sender);
 	loop_requeue(loop, source);
 }
+
+/* ---- what a sender wants of it ---- */
+
+static struct connection *connection_of(struct caller *caller)
+{
+	return CONTAINER_OF(caller, struct connection, caller);
+}
+
+static void kind_prepare(struct sender *sender)
+{
+	bool http = sender->plan->protocol->http;
+
+	sender->buffer = malloc(SENDER_BUFFER_BYTES);
+	sender->expected = malloc(SENDER_BUFFER_BYTES);
+	sender->head = http ? calloc(1, sizeof *sender->head) : NULL;
+	sender->body = http ? calloc(1, sizeof *sender->body) : NULL;
+	if (!sender->buffer || !sender->expected || (http && (!sender->head || !sender->body)))
+		die("no memory for %u connections", sender->callers_n);
+}
+
+static size_t kind_bytes(const struct sender *sender)
+{
+	return sizeof(struct connection) + sender->plan->pipeline * sizeof(struct flight) +
+	       (sender->plan->protocol->http ? connection_http_bytes() : 0);
+}
+
+static void kind_init(struct caller *caller, struct sender *sender)
+{
+	source_init(&caller->source, -1, connection_turn);
+	connection_of(caller)->greets = sender->plan->protocol->greeting != NULL;
+}
+
+static void kind_open(struct caller *caller, struct sender *sender)
+{
+	connection_open(connection_of(caller), sender);
+}
+
+static bool kind_is_open(const struct caller *caller)
+{
+	return CONTAINER_OF(caller, const struct connection, caller)->phase == CONNECTION_OPEN;
+}
+
+static void kind_ask(struct caller *caller, struct sender *sender)
+{
+	struct connection *connection = connection_of(caller);
+	uint64_t now_ns = clock_ns();
+
+	if (connection->phase == CONNECTION_OPEN)
+		connection_pump(connection, sender);
+	else if (connection->phase == CONNECTION_ABSENT && caller->free_ns > now_ns)
+		loop_deadline(&sender->loop, &caller->source,
+			      sender->loop.now_ms + 1 +
+				  (uint32_t)((caller->free_ns - now_ns) / 1000000));
+	else if (connection->phase == CONNECTION_ABSENT)
+		loop_wake(&sender->loop, &caller->source);
+}
+
+static void kind_end(struct caller *caller, struct sender *sender)
+{
+	connection_end(connection_of(caller), sender);
+}
+
+static void kind_give_up(struct caller *caller, struct sender *sender)
+{
+	connection_give_up(connection_of(caller), sender);
+}
+
+const struct caller_kind connection_kind = {.prepare = kind_prepare,
+					    .bytes = kind_bytes,
+					    .init = kind_init,
+					    .open = kind_open,
+					    .is_open = kind_is_open,
+					    .start = sender_wake_callers,
+					    .ask = kind_ask,
+					    .end = kind_end,
+					    .give_up = kind_give_up};

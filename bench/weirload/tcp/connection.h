@@ -3,9 +3,9 @@
  *
  *     ABSENT -> CONNECTING -> OPEN -> ENDING -> ABSENT
  *
- * ABSENT waits to be opened (again, after an error or in churn); ENDING has shut its side and
- * waits for the server's end. It keeps no bytes: what was sent is computed again to check
- * the reply. A connection dies with its sender.
+ * ABSENT waits to be opened (again, after an error or in churn); ENDING has shut its side and waits
+ * for the server's end. It keeps no bytes: what was sent is computed again to check the reply. It
+ * lives as long as its sender.
  */
 #ifndef BENCH_WEIRLOAD_TCP_CONNECTION_H
 #define BENCH_WEIRLOAD_TCP_CONNECTION_H
@@ -21,7 +21,7 @@ enum connection_phase {
 
 struct connection {
 	struct caller caller;
-	uint64_t key;		 /* of its bytes; 2^24 connections later another one has it again */
+	uint64_t key;		 /* of its bytes; after 2^24 connections keys repeat */
 	uint64_t sent, received; /* messages, whole ones */
 	uint32_t sent_bytes;	 /* of message number `sent` */
 	uint32_t received_bytes; /* of the reply to message number `received` */

@@ -1,5 +1,5 @@
 /*
- * Replies of HTTP: each has to be well-formed and of a status that is wanted. Its body has to be
+ * Replies of HTTP: each has to be well-formed, with a status that is wanted. Its body has to be
  * that of the first reply, or what was sent, or is not looked at: --body.
  */
 #include "bench/weirload/tcp/connection_parts.h"
@@ -10,9 +10,9 @@
 
 #include "bench/weirload/http/http_body.h"
 #include "bench/weirload/http/http_reply.h"
-#include "bench/weirload/report/reply_diagnosis.h"
+#include "bench/weirload/report/diagnosis.h"
 
-/* Stands behind the connection's flights. */
+/* Lies after the flights of a connection. */
 struct answer {
 	struct http_reply reply;
 	struct http_sum sum;
@@ -47,7 +47,7 @@ bool connection_http_is_between(struct connection *connection, const struct send
 static void fail(struct connection *connection, struct sender *sender, enum tally_error kind,
 		 const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* Says whose reply it was, too. */
+/* Says which reply it was, too. */
 static void fail(struct connection *connection, struct sender *sender, enum tally_error kind,
 		 const char *format, ...)
 {
@@ -74,7 +74,7 @@ static bool body_length(const struct sender *sender, uint64_t *length)
 	return echo || sender->body->whole;
 }
 
-/* What servers of https say to those who speak plain HTTP. */
+/* A server of https says so to a client that speaks plain HTTP. */
 static const char *tls_hint(unsigned status, const unsigned char *bytes, size_t n)
 {
 	return status == 400 && memmem(bytes, n, "HTTPS", 5)
@@ -102,7 +102,7 @@ static bool head_fits(struct connection *connection, struct sender *sender,
 	return true;
 }
 
-/* Of what was sent. bytes: where the piece stands in what was read, of which n are left. */
+/* The body has to be what was sent. bytes: the piece in what was read; n are left from there on. */
 static bool echo_fits(struct connection *connection, struct sender *sender,
 		      const struct http_piece *piece, unsigned char *bytes, size_t n)
 {

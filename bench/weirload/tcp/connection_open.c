@@ -1,16 +1,37 @@
-/*
- * How a connection comes up: its socket, connect(), and what becomes of either; and what its
- * sender sees of it.
- */
 #include "bench/weirload/tcp/connection_parts.h"
 
 #include <errno.h>
 
 #include "bench/weirload/plan/dial.h"
-#include "reactor/base/list.h"
 
 #define BACKLOG_RETRY_MS  5
 #define SLOW_BUFFER_BYTES 4096
+
+void connection_connected(struct connection *connection, struct sender *sender)
+{
+	uint64_t now_ns = clock_ns();
+
+	connection->phase = CONNECTION_OPEN;
+	if (!sender->plan->churn) /* there, connecting is part of the message */
+		connection->caller.free_ns = now_ns;
+	connection->retry_ms = 0;
+	connection->caller.source.ready |= SOURCE_OUT;
+	connection->caller.source.want = connection->caller.slow ? 0 : SOURCE_IN;
+	histogram_add(&sender->tally->connect, now_ns - connection->opened_ns);
+	sender_count_open(sender);
+	if (connection->caller.slow)
+		loop_deadline(&sender->loop, &connection->caller.source,
+			      sender->loop.now_ms + CONNECTION_SLOW_READ_MS);
+	else if (sender->plan->protocol->kind ==
+		 CLIENT_PROTOCOL_SPEAKS) /* no message of ours does */
+		loop_deadline(&sender->loop, &connection->caller.source,
+			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
+	if (sender->plan->idle)
+		connection->caller.asked = 1;
+	else
+		connection_settled(connection, sender);
+	connection_pump(connection, sender);
+}
 
 static void connection_connect(struct connection *connection, struct sender *sender, uint64_t nth)
 {
@@ -78,64 +99,3 @@ void connection_open(struct connection *connection, struct sender *sender)
 	else
 		connection_connect(connection, sender, nth);
 }
-
-/* ---- what a sender wants of it ---- */
-
-static struct connection *connection_of(struct caller *caller)
-{
-	return CONTAINER_OF(caller, struct connection, caller);
-}
-
-static size_t kind_bytes(const struct plan *plan)
-{
-	return sizeof(struct connection) + plan->pipeline * sizeof(struct flight) +
-	       (plan->protocol->http ? connection_http_bytes() : 0);
-}
-
-static void kind_init(struct caller *caller, struct sender *sender)
-{
-	connection_init(connection_of(caller), sender);
-}
-
-static void kind_open(struct caller *caller, struct sender *sender)
-{
-	connection_open(connection_of(caller), sender);
-}
-
-static bool kind_is_open(const struct caller *caller)
-{
-	return CONTAINER_OF(caller, const struct connection, caller)->phase == CONNECTION_OPEN;
-}
-
-static void kind_ask(struct caller *caller, struct sender *sender)
-{
-	struct connection *connection = connection_of(caller);
-	uint64_t now_ns = clock_ns();
-
-	if (connection->phase == CONNECTION_OPEN)
-		connection_pump(connection, sender);
-	else if (connection->phase == CONNECTION_ABSENT && caller->free_ns > now_ns)
-		loop_deadline(&sender->loop, &caller->source,
-			      sender->loop.now_ms + 1 +
-				  (uint32_t)((caller->free_ns - now_ns) / 1000000));
-	else if (connection->phase == CONNECTION_ABSENT)
-		loop_wake(&sender->loop, &caller->source);
-}
-
-static void kind_end(struct caller *caller, struct sender *sender)
-{
-	connection_end(connection_of(caller), sender);
-}
-
-static void kind_give_up(struct caller *caller, struct sender *sender)
-{
-	connection_give_up(connection_of(caller), sender);
-}
-
-const struct caller_kind connection_kind = {.bytes = kind_bytes,
-					    .init = kind_init,
-					    .open = kind_open,
-					    .is_open = kind_is_open,
-					    .ask = kind_ask,
-					    .end = kind_end,
-					    .give_up = kind_give_up};

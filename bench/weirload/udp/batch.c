@@ -21,41 +21,41 @@ union control {
 };
 
 struct batch {
-	uint32_t question_bytes, room;
+	uint32_t message_bytes, room;
 	bool on, segments; /* segments: the kernel is thought to take them */
 	int read, looked_at;
 	size_t offset; /* of the next datagram in the one that is looked at */
 	struct mmsghdr out[SENDS_MAX], in[READS];
 	struct iovec out_iov[SENDS_MAX], in_iov[READS];
 	union control in_control[READS];
-	unsigned char *questions, *answers;
+	unsigned char *messages, *answers;
 };
 
-struct batch *batch_make(uint32_t question_bytes, bool on)
+struct batch *batch_make(uint32_t message_bytes, bool on)
 {
 	struct batch *batch = calloc(1, sizeof *batch);
 
 	if (!batch)
 		return NULL;
-	batch->question_bytes = question_bytes;
+	batch->message_bytes = message_bytes;
 	batch->on = on;
-	batch->segments = on && question_bytes <= SEGMENT_BYTES_MAX;
-	batch->room = SENDS_BYTES / question_bytes;
+	batch->segments = on && message_bytes <= SEGMENT_BYTES_MAX;
+	batch->room = SENDS_BYTES / message_bytes;
 	if (batch->room > SENDS_MAX)
 		batch->room = SENDS_MAX;
-	if (batch->segments && batch->room > SEGMENTS_BYTES / question_bytes)
-		batch->room = SEGMENTS_BYTES / question_bytes;
-	batch->questions = malloc(SENDS_BYTES);
+	if (batch->segments && batch->room > SEGMENTS_BYTES / message_bytes)
+		batch->room = SEGMENTS_BYTES / message_bytes;
+	batch->messages = malloc(SENDS_BYTES);
 	batch->answers = malloc((size_t)READS * READ_BYTES);
-	if (!batch->questions || !batch->answers) {
-		free(batch->questions);
+	if (!batch->messages || !batch->answers) {
+		free(batch->messages);
 		free(batch->answers);
 		free(batch);
 		return NULL;
 	}
 	for (uint32_t i = 0; i < batch->room; i++) {
 		batch->out_iov[i] =
-		    (struct iovec){batch->questions + (size_t)i * question_bytes, question_bytes};
+		    (struct iovec){batch->messages + (size_t)i * message_bytes, message_bytes};
 		batch->out[i].msg_hdr =
 		    (struct msghdr){.msg_iov = &batch->out_iov[i], .msg_iovlen = 1};
 	}
@@ -77,19 +77,19 @@ void batch_prepare(struct batch *batch, int fd)
 		return;
 	(void)setsockopt(fd, SYS_UDP, SYS_UDP_GRO, &on,
 			 sizeof on); /* without it they come singly */
-	/* A kernel that does not know it would send all segments as one datagram. */
+	/* A kernel that does not know the option would send all segments as one datagram. */
 	if (batch->segments && setsockopt(fd, SYS_UDP, SYS_UDP_SEGMENT, &size, sizeof size) < 0)
 		batch->segments = false;
 }
 
-/* ---- questions ---- */
+/* ---- messages ---- */
 
 uint32_t batch_room(const struct batch *batch)
 {
 	return batch->room;
 }
 
-unsigned char *batch_question(struct batch *batch, uint32_t i)
+unsigned char *batch_message(struct batch *batch, uint32_t i)
 {
 	return batch->out_iov[i].iov_base;
 }
@@ -97,8 +97,8 @@ unsigned char *batch_question(struct batch *batch, uint32_t i)
 static int send_singly(struct batch *batch, int fd, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
-		if (send(fd, batch->out_iov[i].iov_base, batch->question_bytes, MSG_DONTWAIT) < 0)
-			return i ? (int)i : -errno; /* the next call says it again */
+		if (send(fd, batch->out_iov[i].iov_base, batch->message_bytes, MSG_DONTWAIT) < 0)
+			return i ? (int)i : -errno; /* the next call fails in the same way */
 	return (int)n;
 }
 
@@ -108,13 +108,13 @@ static int send_segments(struct batch *batch, int fd, uint32_t n)
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(uint16_t))];
 	} control = {.bytes = {0}};
-	struct iovec iov = {batch->questions, (size_t)n * batch->question_bytes};
+	struct iovec iov = {batch->messages, (size_t)n * batch->message_bytes};
 	struct msghdr message = {.msg_iov = &iov,
 				 .msg_iovlen = 1,
 				 .msg_control = &control,
 				 .msg_controllen = sizeof control.bytes};
 	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-	uint16_t size = (uint16_t)batch->question_bytes;
+	uint16_t size = (uint16_t)batch->message_bytes;
 
 	header->cmsg_level = SYS_UDP;
 	header->cmsg_type = SYS_UDP_SEGMENT;
@@ -123,7 +123,7 @@ static int send_segments(struct batch *batch, int fd, uint32_t n)
 	return sendmsg(fd, &message, MSG_DONTWAIT) < 0 ? -errno : (int)n;
 }
 
-/* The route, or the device, does not take segments. */
+/* The route or the device takes no segments. */
 static bool refuses_segments(int error)
 {
 	return error == -EINVAL || error == -EIO || error == -ENOPROTOOPT || error == -EOPNOTSUPP ||

@@ -4,13 +4,14 @@
 #include <string.h>
 
 #include "bench/weirload/plan/dial.h"
-#include "bench/weirload/report/reply_diagnosis.h"
+#include "bench/weirload/report/diagnosis.h"
+#include "reactor/base/check.h"
 #include "reactor/base/list.h"
 #include "reactor/base/sys.h"
 
 #define TURN_READS	4
-#define RETRY_MS	1    /* where the device's queue is full */
-#define RETRY_MS_FAILED 100  /* where a call failed that may go well later */
+#define RETRY_MS	1    /* if the queue of the device is full */
+#define RETRY_MS_FAILED 100  /* if a call failed that may succeed later */
 #define LINGER_MS	100  /* for answers that come twice */
 #define DATAGRAM_BYTES	1024 /* what the kernel adds to one in its queue, about */
 #define RECEIVE_BYTES	(100 * 1024)
@@ -23,9 +24,16 @@ static struct udp_client *udp_client_of(struct caller *caller)
 
 static void udp_client_turn(struct loop *loop, struct source *source);
 
-static size_t udp_client_bytes(const struct plan *plan)
+static void udp_client_prepare(struct sender *sender)
 {
-	return sizeof(struct udp_client) + plan->pipeline * sizeof(struct place);
+	sender->batch = batch_make(sender->message_bytes, sender->plan->batch);
+	if (!sender->batch)
+		die("no memory for %u sockets", sender->callers_n);
+}
+
+static size_t udp_client_bytes(const struct sender *sender)
+{
+	return sizeof(struct udp_client) + sender->plan->pipeline * sizeof(struct place);
 }
 
 static void udp_client_init(struct caller *caller, struct sender *sender)
@@ -46,7 +54,7 @@ static bool udp_client_is_open(const struct caller *caller)
 
 /* ---- the socket ---- */
 
-/* Answers that weirload itself did not read in time are none that the server lost. */
+/* Answers that weirload did not read in time were not lost by the server. */
 static uint64_t dropped_here(int fd)
 {
 	uint32_t info[SYS_MEMINFO_FIGURES] = {0};
@@ -80,10 +88,10 @@ static void call_failed(struct sender *sender, const char *call, int error)
 	char detail[TALLY_DETAIL_BYTES];
 
 	diagnosis_say_errno(detail, call, -error);
-	sender_wrong(sender, diagnosis_of_errno(-error), detail);
+	sender_wrong(sender, diagnosis_of_errno(-error), 1, "%s", detail);
 }
 
-/* Room for all that may come at once, as far as the kernel gives it. */
+/* Room for all that may come at once, if the kernel allows it. */
 static int receive_bytes(const struct sender *sender)
 {
 	uint64_t n = sender->plan->pipeline * (sender->reply_bytes + DATAGRAM_BYTES);
@@ -100,14 +108,14 @@ static int udp_client_connect(struct udp_client *client, struct sender *sender, 
 
 	if (fd < 0)
 		return fd;
-	if (bytes) /* above the limit: root may */
+	if (bytes) /* beyond the limit, if this is root */
 		(void)sys_setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes);
 	batch_prepare(sender->batch, fd);
 	source->fd = fd;
 	source->want = SOURCE_IN;
 	*call = "connect";
 	error = dial_connect(sender->plan, nth, fd);
-	if (error == -EAGAIN) /* what it says where no port is left */
+	if (error == -EAGAIN) /* what it says if no port is left */
 		error = -EADDRNOTAVAIL;
 	if (!error) {
 		*call = "epoll_ctl";
@@ -123,7 +131,6 @@ static int udp_client_connect(struct udp_client *client, struct sender *sender, 
 static void udp_client_open(struct caller *caller, struct sender *sender)
 {
 	struct udp_client *client = udp_client_of(caller);
-	struct tally *tally = sender->tally;
 	const char *call;
 	int error;
 
@@ -131,22 +138,20 @@ static void udp_client_open(struct caller *caller, struct sender *sender)
 	error = udp_client_connect(client, sender, &call);
 	sender->opened++;
 	if (error == -EADDRNOTAVAIL && strcmp(call, "bind") == 0) {
-		sender_wrong(sender, TALLY_other,
+		sender_wrong(sender, TALLY_other, 1,
 			     "bind: a --source address is not of this machine");
 	} else if (error) {
 		call_failed(sender, call, error);
 	} else {
 		client->phase = UDP_CLIENT_OPEN;
 		caller->free_ns = clock_ns();
-		TALLY_ADD(tally, connects, 1);
-		TALLY_ADD(tally, open, 1);
-		if (tally->open > tally->open_max)
-			TALLY_ADD(tally, open_max, tally->open - tally->open_max);
+		sender_count_open(sender);
 	}
+	sender_connected(sender);
 	sender_settled(sender);
 }
 
-/* ---- questions ---- */
+/* ---- messages ---- */
 
 /* UDP reports room to write all the time: it is asked for only while there is none. */
 static void watch_room(struct udp_client *client, struct sender *sender, bool blocked)
@@ -163,7 +168,7 @@ static void watch_room(struct udp_client *client, struct sender *sender, bool bl
 		call_failed(sender, "epoll_ctl", error);
 }
 
-/* How many may be asked now, by one call. */
+/* How many may leave now, by one call. */
 static uint32_t allowance(const struct udp_client *client, const struct sender *sender)
 {
 	const struct caller *caller = &client->caller;
@@ -176,7 +181,7 @@ static uint32_t allowance(const struct udp_client *client, const struct sender *
 	return n < batch_room(sender->batch) ? (uint32_t)n : batch_room(sender->batch);
 }
 
-/* The question in the first free place has left. */
+/* The message in the first free place has left. */
 static void udp_client_begin(struct udp_client *client, struct sender *sender, uint64_t now_ns)
 {
 	uint32_t i = client->free;
@@ -209,7 +214,8 @@ static void send_failed(struct udp_client *client, struct sender *sender, int er
 		watch_room(client, sender, true);
 	} else if (error == -ENOBUFS) {
 		loop_deadline(&sender->loop, source, sender->loop.now_ms + RETRY_MS);
-	} else if (error == -ECONNREFUSED) { /* of one that had left before; this one had not */
+	} else if (error ==
+		   -ECONNREFUSED) { /* of a datagram that had left before; these have not */
 		call_failed(sender, "send", error);
 		loop_wake(&sender->loop, source);
 	} else if (error != -EINTR) {
@@ -220,7 +226,7 @@ static void send_failed(struct udp_client *client, struct sender *sender, int er
 	}
 }
 
-/* One call; where more could follow at once, in the next turn. */
+/* One call; more follow in the next turn. */
 static void udp_client_pump(struct udp_client *client, struct sender *sender)
 {
 	const struct plan *plan = sender->plan;
@@ -233,7 +239,7 @@ static void udp_client_pump(struct udp_client *client, struct sender *sender)
 	for (uint32_t k = 0; k < n; k++, i = client->places[i].behind)
 		client_protocol_fill(plan->protocol, (uint32_t)plan->size, client->key,
 				     udp_client_number(client, sender, &client->places[i]), 0,
-				     batch_question(sender->batch, k), sender->message_bytes);
+				     batch_message(sender->batch, k), sender->message_bytes);
 	now_ns = clock_ns();
 	sent = batch_send(sender->batch, client->caller.source.fd, n);
 	if (sent < 0) {
@@ -250,7 +256,7 @@ static void udp_client_pump(struct udp_client *client, struct sender *sender)
 		loop_wake(&sender->loop, &client->caller.source);
 }
 
-/* In the next pass, so that those that become due together leave together. */
+/* In the next pass, so that messages that become due together leave together. */
 static void udp_client_ask(struct caller *caller, struct sender *sender)
 {
 	if (udp_client_of(caller)->phase == UDP_CLIENT_OPEN)
@@ -259,7 +265,7 @@ static void udp_client_ask(struct caller *caller, struct sender *sender)
 
 /* ---- answers ---- */
 
-/* Each ICMP is one error; what came before and behind it can still be read. */
+/* Each ICMP message is one error; what came before and after it can still be read. */
 static void receive_failed(struct udp_client *client, struct sender *sender, int error)
 {
 	if (error == -EINTR)
@@ -295,7 +301,7 @@ static void udp_client_receive(struct udp_client *client, struct sender *sender)
 	}
 }
 
-/* A deadline has passed, which may be an older one: those that waited too long are lost. */
+/* A deadline has passed, perhaps an older one: messages that waited too long are lost. */
 static void udp_client_due(struct udp_client *client, struct sender *sender)
 {
 	uint64_t now_ns = clock_ns(), timeout_ns = sender->plan->timeout_us * 1000;
@@ -350,7 +356,7 @@ static void udp_client_turn(struct loop *loop, struct source *source)
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
 	bool due = source->ready & SOURCE_DUE;
 
-	if (source->ready & SOURCE_BROKEN || due) /* what lies there unread is not lost */
+	if (source->ready & SOURCE_BROKEN || due) /* an answer that lies there unread is not lost */
 		source->ready |= SOURCE_IN;
 	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_WOKEN | SOURCE_BROKEN);
 	if (source->fd < 0)
@@ -371,10 +377,12 @@ static void udp_client_turn(struct loop *loop, struct source *source)
 	loop_requeue(loop, source);
 }
 
-const struct caller_kind udp_client_kind = {.bytes = udp_client_bytes,
+const struct caller_kind udp_client_kind = {.prepare = udp_client_prepare,
+					    .bytes = udp_client_bytes,
 					    .init = udp_client_init,
 					    .open = udp_client_open,
 					    .is_open = udp_client_is_open,
+					    .start = sender_wake_callers,
 					    .ask = udp_client_ask,
 					    .end = udp_client_end,
 					    .give_up = udp_client_give_up};

@@ -1,13 +1,13 @@
 /*
- * client: one socket of the load over datagrams, and the questions that are under way on it.
+ * udp_client: one socket of the load over datagrams, and the messages that are under way on it.
  *
  *     ABSENT -> OPEN -> ENDING (waits a moment for answers that come twice) -> GONE
  *
- * A question has one of plan->pipeline places until it is answered, or given up as lost. Its
- * number is the turn of its place times the places, plus the place: an answer, of which each
- * byte is checked, says by its bytes whose it is, and the place whether it is the first, one
- * more, or too late. What UDP may do, to lose, to double and to reorder, is counted and no
- * error. It keeps no bytes, and dies with its sender.
+ * A message has one of plan->pipeline places until it is answered, or given up as lost. Its number
+ * is the turn of its place times the number of places, plus the place. The bytes of an answer, each
+ * of which is checked, say which message it answers; the place says whether the answer is the
+ * first, another one, or too late. UDP may lose, double and reorder: that is counted, and no error.
+ * A client keeps no bytes, and lives as long as its sender.
  */
 #ifndef BENCH_WEIRLOAD_UDP_UDP_CLIENT_H
 #define BENCH_WEIRLOAD_UDP_UDP_CLIENT_H
@@ -22,18 +22,19 @@ enum udp_client_phase { UDP_CLIENT_ABSENT, UDP_CLIENT_OPEN, UDP_CLIENT_ENDING, U
 
 struct place {
 	struct flight flight;
-	uint64_t turn;		   /* of the question under way here; else of the next one */
-	uint64_t order;		   /* how many were asked before it */
+	uint64_t turn;		   /* of the message under way here; else of the next one */
+	uint64_t order;		   /* how many were sent before it */
 	uint64_t lost[PLACE_LOST]; /* turns that were given up, plus one; the last one first */
-	uint32_t before, behind;   /* among those under way, as they left; behind: among the free */
+	uint32_t before,
+	    behind; /* among those under way, by when they left; behind: among the free, too */
 	bool under_way;
 };
 
 struct udp_client {
 	struct caller caller;
 	uint64_t key;	 /* of its bytes */
-	uint64_t passed; /* those with a lower order are overtaken */
-	uint64_t unseen; /* lost ones whose answer did not come late: where all are alike */
+	uint64_t passed; /* an answer to one with a lower order is overtaken */
+	uint64_t unseen; /* if all answers are alike: lost ones whose answer did not come late */
 	uint32_t oldest, newest, free, under_way;
 	uint32_t end_ms; /* of ENDING */
 	uint8_t phase;

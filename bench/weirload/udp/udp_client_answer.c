@@ -1,9 +1,7 @@
 /*
- * What becomes of a datagram that came: the answer to a question under way, one more to a
- * question that was answered or given up, or wrong; and of a question whose answer did not come.
+ * What a datagram that came is: the answer to a message under way, another answer to one that was
+ * answered or given up, or wrong. And what becomes of a message whose answer did not come.
  */
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "bench/weirload/udp/udp_client_parts.h"
@@ -13,7 +11,8 @@
 void udp_client_release(struct udp_client *client, const struct sender *sender, struct place *place,
 			uint64_t now_ns)
 {
-	if (client->under_way-- == sender->plan->pipeline) /* with room for more there was room */
+	if (client->under_way-- ==
+	    sender->plan->pipeline) /* if there is room for more now, there was before */
 		client->caller.free_ns = now_ns;
 	if (place->before == PLACE_NONE)
 		client->oldest = place->behind;
@@ -39,7 +38,7 @@ void udp_client_lose(struct udp_client *client, struct sender *sender, struct pl
 	udp_client_release(client, sender, place, now_ns);
 }
 
-/* Whether this turn was given up, and no answer to it has come since. */
+/* Whether the message of this turn was given up, and no answer to it has come since. */
 static bool was_lost(struct place *place, uint64_t turn)
 {
 	for (int i = 0; i < PLACE_LOST; i++)
@@ -51,20 +50,6 @@ static bool was_lost(struct place *place, uint64_t turn)
 }
 
 /* ---- answers ---- */
-
-static void wrong(struct sender *sender, enum tally_error kind, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
-
-static void wrong(struct sender *sender, enum tally_error kind, const char *format, ...)
-{
-	char detail[TALLY_DETAIL_BYTES];
-	va_list arguments;
-
-	va_start(arguments, format);
-	(void)vsnprintf(detail, sizeof detail, format, arguments);
-	va_end(arguments);
-	sender_wrong(sender, kind, detail);
-}
 
 static void answered(struct udp_client *client, struct sender *sender, struct place *place,
 		     uint64_t now_ns)
@@ -88,7 +73,7 @@ static void came_again(struct udp_client *client, struct sender *sender, bool lo
 	}
 }
 
-/* Whether all bytes are those of the answer to this question; if not, it is counted. */
+/* Whether all bytes are those of the answer to this message; if not, counts an error. */
 static bool is_right(const struct udp_client *client, struct sender *sender, uint64_t number,
 		     const unsigned char *bytes, size_t n)
 {
@@ -98,20 +83,20 @@ static bool is_right(const struct udp_client *client, struct sender *sender, uin
 	right = client_protocol_match(plan->protocol, (uint32_t)plan->size, client->key, number, 0,
 				      bytes, part);
 	if (right < part)
-		wrong(
-		    sender, TALLY_altered,
+		sender_wrong(
+		    sender, TALLY_altered, 1,
 		    "socket %llu, question %llu: byte %u of %u of its answer was never sent (%02x)",
 		    (unsigned long long)client->key, (unsigned long long)number, right,
 		    sender->reply_bytes, bytes[right]);
 	else if (n != sender->reply_bytes)
-		wrong(sender, TALLY_truncated,
-		      "socket %llu, question %llu: its answer has %zu bytes instead of %u",
-		      (unsigned long long)client->key, (unsigned long long)number, n,
-		      sender->reply_bytes);
+		sender_wrong(sender, TALLY_truncated, 1,
+			     "socket %llu, question %llu: its answer has %zu bytes instead of %u",
+			     (unsigned long long)client->key, (unsigned long long)number, n,
+			     sender->reply_bytes);
 	return right == part && n == sender->reply_bytes;
 }
 
-/* All are alike: taken in the order of the questions. */
+/* All answers are alike: they are taken in the order of the messages. */
 static void answer_alike(struct udp_client *client, struct sender *sender,
 			 const unsigned char *bytes, size_t n, uint64_t now_ns)
 {
@@ -126,7 +111,7 @@ static void answer_alike(struct udp_client *client, struct sender *sender,
 		udp_client_release(client, sender, place, now_ns);
 }
 
-/* No word of it stands where words of an answer to this socket do. */
+/* No word of it is at a place that it could have in an answer to this socket. */
 static void answer_strange(struct udp_client *client, struct sender *sender,
 			   const unsigned char *bytes, size_t n)
 {
@@ -136,20 +121,22 @@ static void answer_strange(struct udp_client *client, struct sender *sender,
 	if (pattern_locate(plan->protocol->received, sender_keys(sender), bytes, n, &key,
 			   &position) &&
 	    key != client->key)
-		wrong(sender, TALLY_foreign, "socket %llu: an answer of %zu bytes of socket %llu",
-		      (unsigned long long)client->key, n, (unsigned long long)key);
+		sender_wrong(sender, TALLY_foreign, 1,
+			     "socket %llu: an answer of %zu bytes of socket %llu",
+			     (unsigned long long)client->key, n, (unsigned long long)key);
 	else if (!client->caller.begun)
-		wrong(sender, TALLY_unexpected, "socket %llu: nothing was asked",
-		      (unsigned long long)client->key);
+		sender_wrong(sender, TALLY_unexpected, 1, "socket %llu: nothing was asked",
+			     (unsigned long long)client->key);
 	else if (n != sender->reply_bytes)
-		wrong(sender, TALLY_truncated, "socket %llu: an answer of %zu bytes instead of %u",
-		      (unsigned long long)client->key, n, sender->reply_bytes);
+		sender_wrong(sender, TALLY_truncated, 1,
+			     "socket %llu: an answer of %zu bytes instead of %u",
+			     (unsigned long long)client->key, n, sender->reply_bytes);
 	else
-		wrong(sender, TALLY_altered, "socket %llu: an answer that was never sent",
-		      (unsigned long long)client->key);
+		sender_wrong(sender, TALLY_altered, 1, "socket %llu: an answer that was never sent",
+			     (unsigned long long)client->key);
 }
 
-/* Words that a rule has bent are not recognised: all of an answer may be. */
+/* Words that a rule has changed are not recognised, and these may be all words of an answer. */
 static bool find_by_comparing(struct udp_client *client, const struct sender *sender,
 			      const unsigned char *bytes, size_t n, uint64_t *number)
 {
@@ -175,7 +162,8 @@ void udp_client_answer(struct udp_client *client, struct sender *sender, const u
 
 	TALLY_ADD(sender->tally, received_bytes, n);
 	if (plan->protocol->kind == CLIENT_PROTOCOL_LISTENS) {
-		wrong(sender, TALLY_unexpected, "a datagram of a server that only listens");
+		sender_wrong(sender, TALLY_unexpected, 1,
+			     "a datagram of a server that only listens");
 		return;
 	}
 	if (plan->protocol->alike) {
@@ -196,9 +184,9 @@ void udp_client_answer(struct udp_client *client, struct sender *sender, const u
 		else
 			udp_client_release(client, sender, place, now_ns);
 	} else if (turn >= turns || (place->turn + turns - turn) % turns - 1 >= turns / 2) {
-		wrong(sender, TALLY_unexpected,
-		      "socket %llu: an answer to question %llu, not asked",
-		      (unsigned long long)client->key, (unsigned long long)number);
+		sender_wrong(sender, TALLY_unexpected, 1,
+			     "socket %llu: an answer to question %llu, not asked",
+			     (unsigned long long)client->key, (unsigned long long)number);
 	} else if (is_right(client, sender, number, bytes, n)) {
 		came_again(client, sender, was_lost(place, turn), now_ns);
 	}

@@ -1,7 +1,7 @@
 /*
- * udp_client_parts: what the files of the client's room share, and nobody else may use.
+ * udp_client_parts: what the files of a client over datagrams share, and nobody else may use.
  *
- *     udp_client.c         its socket, questions, turns, the end
+ *     udp_client.c         its socket, messages, turns, the end
  *     udp_client_answer.c  what becomes of a datagram that came, and of one that did not
  */
 #ifndef BENCH_WEIRLOAD_UDP_UDP_CLIENT_PARTS_H
@@ -9,7 +9,7 @@
 
 #include "bench/weirload/udp/udp_client.h"
 
-/* Counts where it belongs to the time that is measured. */
+/* Counts what belongs to the time that is measured. */
 #define UDP_CLIENT_COUNT(sender, name, at_ns)                                                      \
 	do {                                                                                       \
 		if ((at_ns) >= (sender)->schedule->measure_ns)                                     \
@@ -19,7 +19,7 @@
 /* A datagram has come. */
 void udp_client_answer(struct udp_client *client, struct sender *sender, const unsigned char *bytes,
 		       size_t n, uint64_t now_ns);
-/* The question of this place is done with: the place is free. */
+/* The message of this place is done with: the place is free. */
 void udp_client_release(struct udp_client *client, const struct sender *sender, struct place *place,
 			uint64_t now_ns);
 /* It will not be answered any more. */
@@ -31,7 +31,8 @@ static inline struct place *udp_client_oldest(struct udp_client *client)
 	return client->oldest == PLACE_NONE ? NULL : &client->places[client->oldest];
 }
 
-/* The number of the question in a place; turns end where its bytes would be others' again. */
+/* How many turns a place has until its messages have bytes that were sent before; and the number of
+ * the message in a place. */
 static inline uint64_t udp_client_turns(const struct sender *sender)
 {
 	return client_protocol_numbers((uint32_t)sender->plan->size) / sender->plan->pipeline;

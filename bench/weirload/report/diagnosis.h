@@ -1,18 +1,17 @@
 /*
- * verdict: what went wrong with a connection or a reply, and in words.
+ * diagnosis: what went wrong with a connection or a reply, as a kind of error and in words.
  *
- * A reply is wrong from its first wrong byte on. What is behind it tells how: the bytes that
- * should stand there come later or came before (lost, doubled), the same ones stand in
- * another order (reordered), only this one is another (altered), or they are of another
- * connection (foreign). With few bytes to validity_check by, the verdict may be of a neighbouring
- * kind; that it is wrong is certain.
+ * A reply is wrong from its first wrong byte on. The bytes there tell how: they belong further on
+ * (some were lost) or came before (doubled); they are the expected ones in another order
+ * (reordered); only the first is another (altered); or they belong to another connection (foreign).
+ * That the reply is wrong is certain; with few bytes to go by, the kind may be a neighbouring one.
  */
 #ifndef BENCH_WEIRLOAD_REPORT_REPLY_DIAGNOSIS_H
 #define BENCH_WEIRLOAD_REPORT_REPLY_DIAGNOSIS_H
 
 #include "bench/weirload/tcp/connection.h"
 
-/* The beginning of a reply: whether it is a record of TLS, and what there is to say then. */
+/* Whether a reply begins as a record of TLS does, and what to say then. */
 bool diagnosis_is_tls(const unsigned char *bytes, size_t n);
 extern const char diagnosis_tls[];
 
@@ -22,8 +21,8 @@ void diagnosis_say_errno(char detail[TALLY_DETAIL_BYTES], const char *call, int 
 void diagnosis_say_late(char detail[TALLY_DETAIL_BYTES], const struct connection *connection,
 			const struct sender *sender);
 
-/* bytes, the last n of sender->buffer that are in use, begin with the first wrong one. Reads
- * what comes behind them, for up to 20 ms. */
+/* bytes are the last n of sender->buffer that are in use, from the first wrong one on. Reads what
+ * comes after them, for up to 20 ms. */
 enum tally_error diagnosis_of_reply(const struct connection *connection,
 				    const struct sender *sender, unsigned char *bytes, size_t n,
 				    char detail[TALLY_DETAIL_BYTES]);

@@ -1,4 +1,4 @@
-#include "bench/weirload/report/reply_diagnosis.h"
+#include "bench/weirload/report/diagnosis.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -8,14 +8,14 @@
 
 #define WAIT_MS		20   /* for what follows the first wrong byte */
 #define WAITS_MAX	8    /* for so many wrong replies */
-#define JUDGED_MAX	4096 /* bytes that are looked at */
+#define LOOKED_AT_MAX	4096 /* bytes that are looked at */
 #define SHIFT_MAX	8192 /* how far bytes may have moved to be found by comparing */
 #define SHIFT_BYTES_MIN 4    /* fewer are found somewhere by chance */
 #define SURE_BYTES	16   /* as many that fit prove a shift */
 
 const char diagnosis_tls[] = "the answer looks like TLS, which weirload does not speak";
 
-/* Of the alert that a server answers plain bytes with, or of a handshake. */
+/* A record of the alert that such a server answers plain bytes with, or of a handshake. */
 bool diagnosis_is_tls(const unsigned char *bytes, size_t n)
 {
 	return n >= 3 && (bytes[0] == 0x15 || bytes[0] == 0x16) && bytes[1] == 3 && bytes[2] <= 4;
@@ -75,7 +75,7 @@ void diagnosis_say_late(char detail[TALLY_DETAIL_BYTES], const struct connection
 
 /* ---- replies ---- */
 
-/* The reply stream of a connection, and where it went wrong. */
+/* The replies of a connection as one stream, and the position at which it went wrong. */
 struct stream {
 	const struct connection *connection;
 	const struct sender *sender;
@@ -100,7 +100,7 @@ static void stream_fill(const struct stream *stream, uint64_t position, unsigned
 	}
 }
 
-/* The same bytes in another order: how many, 0 where no beginning of them is. */
+/* The first so many bytes are the expected ones in another order; 0: they are not. */
 static size_t permutation(const unsigned char *bytes, const unsigned char *expected, size_t n)
 {
 	int balance[256] = {0};
@@ -117,8 +117,8 @@ static size_t permutation(const unsigned char *bytes, const unsigned char *expec
 	return 0;
 }
 
-/* By how much these bytes of the stream stand too early (they lack some before them: above
- * 0) or too late (below 0); 0 where they are not of this neighbourhood. */
+/* How far away in the stream these bytes belong: above 0, if bytes before them are missing; below
+ * 0, if they came before; 0, if they are not of this neighbourhood. */
 static long shift_of(const struct stream *stream, const unsigned char *bytes, size_t n)
 {
 	unsigned char *around = stream->sender->expected;
@@ -138,7 +138,7 @@ static long shift_of(const struct stream *stream, const unsigned char *bytes, si
 	return 0;
 }
 
-/* All of them are what the stream has that far on. */
+/* Whether all of them are what the stream has that far away. */
 static bool fits_shifted(const struct stream *stream, long shift, const unsigned char *bytes,
 			 size_t n)
 {
@@ -147,8 +147,8 @@ static bool fits_shifted(const struct stream *stream, long shift, const unsigned
 	return memcmp(bytes, stream->sender->expected, n) == 0;
 }
 
-/* By the marks in the words themselves, wherever they are from. */
-static enum tally_error diagnosis_by_marks(const struct stream *stream, const unsigned char *bytes,
+/* By what the words themselves say, wherever they are from. */
+static enum tally_error diagnosis_by_words(const struct stream *stream, const unsigned char *bytes,
 					   size_t n, char *text, size_t text_n)
 {
 	const struct sender *sender = stream->sender;
@@ -186,7 +186,8 @@ static enum tally_error diagnosis_of_bytes(const struct stream *stream, const un
 		moved = permutation(bytes, expected, n);
 	}
 	shift = shift_of(stream, bytes, n);
-	/* One byte less makes a permutation too, as soon as that byte comes again. */
+	/* If one byte is missing, the rest is a permutation too as soon as that byte comes again.
+	 */
 	if (moved && (!shift || !fits_shifted(stream, shift, bytes, n))) {
 		(void)snprintf(text, text_n, "%zu bytes in another order", moved);
 		return TALLY_reordered;
@@ -199,21 +200,21 @@ static enum tally_error diagnosis_of_bytes(const struct stream *stream, const un
 		(void)snprintf(text, text_n, "those of %ld bytes further on", shift);
 		return TALLY_lost;
 	}
-	if (!asked && diagnosis_by_marks(stream, bytes, n, text, text_n) != TALLY_foreign) {
+	if (!asked && diagnosis_by_words(stream, bytes, n, text, text_n) != TALLY_foreign) {
 		(void)snprintf(text, text_n, "nothing was asked");
 		return TALLY_unexpected;
 	}
-	return diagnosis_by_marks(stream, bytes, n, text, text_n);
+	return diagnosis_by_words(stream, bytes, n, text, text_n);
 }
 
-/* Only for the first ones: this process does nothing else meanwhile. */
+/* Only for the first errors: this process does nothing else while it waits. */
 static size_t read_more(const struct connection *connection, const struct sender *sender,
 			unsigned char *bytes, size_t n, size_t room)
 {
 	struct pollfd more = {.fd = connection->caller.source.fd, .events = POLLIN};
 	ssize_t read;
 
-	if (n >= JUDGED_MAX || n >= room ||
+	if (n >= LOOKED_AT_MAX || n >= room ||
 	    tally_errors_of(sender->tally, BLAME_REPLY) >= WAITS_MAX ||
 	    poll(&more, 1, WAIT_MS) != 1)
 		return n;
@@ -235,8 +236,8 @@ enum tally_error diagnosis_of_reply(const struct connection *connection,
 	char text[80];
 
 	n = read_more(connection, sender, bytes, n, room);
-	if (n > JUDGED_MAX)
-		n = JUDGED_MAX;
+	if (n > LOOKED_AT_MAX)
+		n = LOOKED_AT_MAX;
 	kind = diagnosis_of_bytes(&stream, bytes, n, asked, text, sizeof text);
 	if (!stream.position && diagnosis_is_tls(bytes, n)) {
 		(void)snprintf(detail, TALLY_DETAIL_BYTES, "connection %llu: %s",

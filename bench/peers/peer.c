@@ -1,4 +1,4 @@
-#include "bench/peers/face.h"
+#include "bench/peers/peer.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -18,13 +18,13 @@ static _Noreturn void usage(const char *program, const char *what, const char *w
 	exit(2);
 }
 
-_Noreturn void face_fail(const char *step, const char *object, int error)
+_Noreturn void peer_fail(const char *step, const char *object, int error)
 {
 	(void)fprintf(stderr, "%s %s: %s\n", step, object, strerror(error));
 	exit(1);
 }
 
-void face_begin(struct address *address, int argc, char **argv, const char *protocol)
+void peer_begin(struct address *address, int argc, char **argv, const char *protocol)
 {
 	const char *listener = argv[argc - 1], *why;
 	struct rlimit limit;
@@ -47,22 +47,22 @@ void face_begin(struct address *address, int argc, char **argv, const char *prot
 	(void)signal(SIGPIPE, SIG_IGN);
 }
 
-int face_listen(const struct address *address, const char *name, int flags)
+int peer_listen(const struct address *address, const char *name, int flags)
 {
 	int on = 1, fd = socket(address->socket.ss_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 
 	if (fd < 0)
-		face_fail("socket", name, errno);
+		peer_fail("socket", name, errno);
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	face_no_delay(fd);
+	peer_no_delay(fd);
 	if (bind(fd, (const struct sockaddr *)&address->socket, address->bytes) < 0)
-		face_fail("bind", name, errno);
-	if (listen(fd, FACE_BACKLOG) < 0)
-		face_fail("listen", name, errno);
+		peer_fail("bind", name, errno);
+	if (listen(fd, PEER_BACKLOG) < 0)
+		peer_fail("listen", name, errno);
 	return fd;
 }
 
-void face_ready(int fd)
+void peer_ready(int fd)
 {
 	struct address address = {.bytes = sizeof address.socket};
 	char text[ADDRESS_TEXT_BYTES];
@@ -72,7 +72,7 @@ void face_ready(int fd)
 	(void)fprintf(stderr, "msg=ready listeners=\"%s%s\"\n", scheme, text);
 }
 
-void face_no_delay(int fd)
+void peer_no_delay(int fd)
 {
 	int on = 1;
 

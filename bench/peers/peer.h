@@ -1,0 +1,30 @@
+/*
+ * peer: what the peers in C have in common: their command line and their ready line, which are
+ * those of every server under bench/.
+ *
+ *     NAME PROTOCOL://HOST:PORT   (port 0: any; the ready line on stderr says which)
+ *
+ * Nothing else: how a peer accepts and moves bytes is up to it and its library.
+ */
+#ifndef BENCH_PEERS_PEER_H
+#define BENCH_PEERS_PEER_H
+
+#include "reactor/base/address.h"
+
+#define PEER_BACKLOG 4096
+
+/* Reads the one argument, a listener of that protocol; ends the program with status 2 if it is
+ * wrong. Raises the soft limit of descriptors to the hard one, and ignores SIGPIPE, so that write
+ * fails instead. */
+void peer_begin(struct address *address, int argc, char **argv, const char *protocol);
+/* For peers whose library does not listen for them: a listening socket with these flags. The name
+ * is for the message if it fails. */
+int peer_listen(const struct address *address, const char *name, int flags);
+/* The ready line, with the address that the listening socket fd has. */
+void peer_ready(int fd);
+/* Accepted sockets inherit TCP_NODELAY from their listener, as weir's do. */
+void peer_no_delay(int fd);
+/* Says which step failed, on what and why (an errno value), and exits with 1. */
+_Noreturn void peer_fail(const char *step, const char *object, int error);
+
+#endif
