@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "protocol/protocol.h"
+#include "reactor/base/utf8.h"
 #include "reactor/pubsub/bus.h"
 #include "reactor/pubsub/topic.h"
 
@@ -48,30 +49,6 @@ _Static_assert(NAME_BYTES + LINE_BYTES + 1 <= BUS_RECORD_MAX, "a line fits a rec
 
 /* ---- text ---- */
 
-/* The character at the beginning of n bytes, and how many it has; 0: that is not UTF-8. */
-static size_t utf8_decode(const unsigned char *bytes, size_t n, uint32_t *character)
-{
-	static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-	size_t length = *bytes < 0xc2	? 0
-			: *bytes < 0xe0 ? 2
-			: *bytes < 0xf0 ? 3
-			: *bytes < 0xf5 ? 4
-					: 0;
-
-	if (!length || length > n)
-		return 0;
-	*character = *bytes & (0x7fu >> length);
-	for (size_t i = 1; i < length; i++) {
-		if ((bytes[i] & 0xc0) != 0x80)
-			return 0;
-		*character = *character << 6 | (bytes[i] & 0x3f);
-	}
-	if (*character < least[length] || *character > 0x10ffff ||
-	    (*character >= 0xd800 && *character <= 0xdfff))
-		return 0;
-	return length;
-}
-
 static bool is_control(uint32_t character)
 {
 	return (character < 0x20 && character != '\t') ||
@@ -89,8 +66,8 @@ static size_t text_clean(unsigned char *to, const unsigned char *bytes, size_t n
 	if (n && bytes[n - 1] == '\r')
 		n--;
 	for (size_t at = 0; at < n;) {
-		uint32_t character = bytes[at];
-		size_t length = character < 0x80 ? 1 : utf8_decode(bytes + at, n - at, &character);
+		uint32_t character;
+		size_t length = utf8_decode(bytes + at, n - at, &character);
 
 		if (!length || is_control(character)) {
 			to[used++] = '?';

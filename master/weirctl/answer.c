@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "reactor/base/check.h"
+#include "reactor/base/utf8.h"
 
 #define WORD "abcdefghijklmnopqrstuvwxyz0123456789_"
 
@@ -30,22 +31,6 @@ static int hex4(const char *at)
 	return value;
 }
 
-/* A character below U+10000, as UTF-8. Returns behind it. */
-static char *put_character(char *to, int character)
-{
-	if (character >= 0x800) {
-		*to++ = (char)(0xe0 | character >> 12);
-		*to++ = (char)(0x80 | (character >> 6 & 0x3f));
-		*to++ = (char)(0x80 | (character & 0x3f));
-	} else if (character >= 0x80) {
-		*to++ = (char)(0xc0 | character >> 6);
-		*to++ = (char)(0x80 | (character & 0x3f));
-	} else {
-		*to++ = (char)character;
-	}
-	return to;
-}
-
 /* Takes the quotes and escapes away, in place: what is left is never longer. Returns behind
  * the end quote, or NULL. */
 static char *take_quoted(char *at)
@@ -63,7 +48,7 @@ static char *take_quoted(char *at)
 			*to++ = at[1];
 			at += 2;
 		} else if (at[1] == 'u' && (character = hex4(at + 2)) > 0) {
-			to = put_character(to, character);
+			to += utf8_encode(to, (uint32_t)character);
 			at += 6;
 		} else {
 			return NULL;

@@ -20,7 +20,7 @@
 #include "master/handoff.h"
 #include "reactor/base/list.h"
 #include "tests/worker/settings.h"
-#include "tests/support/steer.h"
+#include "tests/support/server_control.h"
 #include "worker/channel.h"
 #include "worker/migration/migration_parts.h"
 
@@ -401,8 +401,8 @@ START_TEST(who_waits_leaves_the_master_its_own)
 	clients = start_clients(port[0], word[1]);
 	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-	server = STEERED("--workers", "2", "--accept", "handoff", "--watchdog", "5s",
-			 "echo://127.0.0.1:0");
+	server = CONTROLLED("--workers", "2", "--accept", "handoff", "--watchdog", "5s",
+			    "echo://127.0.0.1:0");
 	for (unsigned i = 0; i < 2; i++) {
 		pid_t worker = server_wait_worker(server, i, 0);
 
@@ -413,15 +413,15 @@ START_TEST(who_waits_leaves_the_master_its_own)
 	ck_assert_int_eq((int)read(word[0], &byte, 1), 1);
 	for (wait = wait_begin(); process_descriptors_n(server->pid) < DESCRIPTORS / 4;)
 		wait_more(&wait, "connections in the master");
-	asked = steer_ask_begin("status");
+	asked = server_control_ask_begin("status");
 	for (int i = 0; i < 500; i++) /* it accepts no more meanwhile */
 		ck_assert_uint_lt(process_descriptors_n(server->pid), DESCRIPTORS * 3 / 4);
-	ck_assert_int_eq(steer_ask_end(asked), 0);
+	ck_assert_int_eq(server_control_ask_end(asked), 0);
 	/* And it can look at its workers: they are ended, and others serve. */
 	ck_assert_int_eq(waitpid(clients, &status, 0), clients);
 	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	ck_assert_uint_ge(server_log_count(server, "a worker does not move"), 2);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 

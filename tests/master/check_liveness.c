@@ -20,7 +20,7 @@
 #include "tests/support/clients/load_process.h"
 #include "tests/support/clients/load.h"
 #include "tests/support/clients/scraper.h"
-#include "tests/support/steer.h"
+#include "tests/support/server_control.h"
 
 #define SILENT "msg=\"a worker does not move\""
 
@@ -87,7 +87,7 @@ static struct load_process *load_process_at(const struct server *server, unsigne
 					    unsigned comers, unsigned pause_ms)
 {
 	return load_process_start(
-	    &(struct load_plan){steer_address(server, 0), talkers, comers, pause_ms});
+	    &(struct load_plan){server_control_address(server, 0), talkers, comers, pause_ms});
 }
 
 /* It is aborted, not before its time, and replaced; who was not with it notices nothing. */
@@ -104,7 +104,7 @@ static void is_replaced(struct server *server, struct load_process *load, pid_t 
 	server_wait_log(server, died);
 	server_wait_log(server, "signal 6 (Aborted)");
 	(void)server_wait_worker(server, 0, pid);
-	steer_settle(server, 2);
+	server_control_wait_workers(server, 2);
 	load_process_wait(load, 200, 50);
 	figures = load_process_end(load);
 	(void)printf("FIGURE %s, aborted after %llu ms of a watchdog of 2 s: %llu lost with it, "
@@ -121,12 +121,13 @@ static void is_replaced(struct server *server, struct load_process *load, pid_t 
 	figures.ended = figures.reset = 0;
 	load_process_is_well(&figures);
 	ck_assert_uint_eq(server_log_count(server, SILENT), 1);
-	steer_stop(server);
+	server_control_stop(server);
 }
 
 START_TEST(one_that_is_stopped)
 {
-	struct server *server = STEERED("--workers", "2", "--watchdog", "2s", "echo://127.0.0.1:0");
+	struct server *server =
+	    CONTROLLED("--workers", "2", "--watchdog", "2s", "echo://127.0.0.1:0");
 	struct load_process *load = load_process_at(server, 40, 2, 2);
 	pid_t pid = server_wait_worker(server, 0, 0);
 	uint64_t begin = now_ms();
@@ -141,7 +142,7 @@ END_TEST
 START_TEST(one_that_is_stopped_is_seen_without_descriptors)
 {
 	struct server *server =
-	    STEERED("--workers", "1", "--watchdog", "500ms", "echo://127.0.0.1:0");
+	    CONTROLLED("--workers", "1", "--watchdog", "500ms", "echo://127.0.0.1:0");
 	pid_t pid = server_wait_worker(server, 0, 0);
 	struct rlimit none, before;
 	int client;
@@ -156,13 +157,14 @@ START_TEST(one_that_is_stopped_is_seen_without_descriptors)
 	ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, &before, NULL), 0);
 	send_text(client, "served");
 	expect_text(client, "served");
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
 START_TEST(one_that_spins)
 {
-	struct server *server = STEERED("--workers", "2", "--watchdog", "2s", "echo://127.0.0.1:0");
+	struct server *server =
+	    CONTROLLED("--workers", "2", "--watchdog", "2s", "echo://127.0.0.1:0");
 	struct load_process *load = load_process_at(server, 40, 2, 0);
 	pid_t pid = server_wait_worker(server, 0, 0);
 	uint64_t begin = now_ms();
@@ -178,8 +180,8 @@ END_TEST
 /* Without a watchdog it stays, and is said to be stuck, once it has been seen twice. */
 START_TEST(one_that_spins_is_not_ready)
 {
-	struct server *server = STEERED("--workers", "1", "--watchdog", "0", "--metrics",
-					"127.0.0.1:0", "echo://127.0.0.1:0");
+	struct server *server = CONTROLLED("--workers", "1", "--watchdog", "0", "--metrics",
+					   "127.0.0.1:0", "echo://127.0.0.1:0");
 	struct load_process *load = load_process_at(server, 40, 2, 0);
 	pid_t pid = server_wait_worker(server, 0, 0);
 	unsigned port = metrics_port(server);
@@ -202,26 +204,27 @@ START_TEST(one_that_spins_is_not_ready)
 	for (struct wait wait = wait_begin(); get(port, "/readyz")->status != 200;)
 		wait_more(&wait, "a server that is ready");
 	(void)load_process_end(load);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
 /* A reload waits for it as long as the watchdog does; its connections can't move. */
 START_TEST(one_that_is_stopped_does_not_hold_a_reload_up)
 {
-	struct server *server = STEERED("--workers", "2", "--watchdog", "2s", "echo://127.0.0.1:0");
+	struct server *server =
+	    CONTROLLED("--workers", "2", "--watchdog", "2s", "echo://127.0.0.1:0");
 	struct load_process *load = load_process_at(server, 40, 2, 2);
 	pid_t pid = server_wait_worker(server, 0, 0);
 	struct load_figures figures;
 	uint64_t begin = now_ms();
 
 	ck_assert_int_eq(kill(pid, SIGSTOP), 0);
-	steer_do("reload");
+	server_control_do("reload");
 	(void)printf("FIGURE a reload with a worker that is stopped took: %llu ms\n",
 		     (unsigned long long)(now_ms() - begin));
 	(void)fflush(stdout);
 	server_wait_log(server, SILENT);
-	steer_settle(server, 2);
+	server_control_wait_workers(server, 2);
 	load_process_wait(load, 200, 50);
 	figures = load_process_end(load);
 	/* It may have been stopped between accept4() and the instruction that counts: one more. */
@@ -229,7 +232,7 @@ START_TEST(one_that_is_stopped_does_not_hold_a_reload_up)
 			  server_stat(server, "closed_worker_died") + 1);
 	figures.ended = figures.reset = 0;
 	load_process_is_well(&figures);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -245,7 +248,7 @@ static bool all_are_there(struct server *server, const pid_t workers[2])
 	if (server_log_count(server, SILENT))
 		return false;
 	ck_assert_msg(all, "a worker died otherwise:\n%s", server->log);
-	ck_assert_int_eq(steer_number("workers"), 2);
+	ck_assert_int_eq(server_control_status("workers"), 2);
 	return true;
 }
 
@@ -275,8 +278,8 @@ static const char *ms_text(unsigned ms)
 
 static bool busy_with(unsigned watchdog_ms)
 {
-	struct server *server = STEERED("--workers", "2", "--watchdog", ms_text(watchdog_ms),
-					"echo://127.0.0.1:0", "chargen://127.0.0.1:0");
+	struct server *server = CONTROLLED("--workers", "2", "--watchdog", ms_text(watchdog_ms),
+					   "echo://127.0.0.1:0", "chargen://127.0.0.1:0");
 	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
 	struct load_process *load = load_process_at(server, 100, 4, 0);
 	int status = LOAD("-c", "100", "-d", ms_text(3 * watchdog_ms), "--warmup", "0s",
@@ -294,7 +297,7 @@ static bool busy_with(unsigned watchdog_ms)
 		     watchdog_ms, (unsigned long long)figures.messages,
 		     (unsigned long long)figures.connects, alone ? "0 lost" : "a worker aborted");
 	(void)fflush(stdout);
-	steer_stop(server);
+	server_control_stop(server);
 	return alone;
 }
 
@@ -307,7 +310,7 @@ END_TEST
 START_TEST(idle_ones_are_left_alone_and_asleep)
 {
 	struct server *server =
-	    STEERED("--workers", "2", "--watchdog", "300ms", "echo://127.0.0.1:0");
+	    CONTROLLED("--workers", "2", "--watchdog", "300ms", "echo://127.0.0.1:0");
 	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
 	uint64_t harvests = server_stat(server, "harvests");
 	int fd;
@@ -321,7 +324,7 @@ START_TEST(idle_ones_are_left_alone_and_asleep)
 	send_text(fd, "awake");
 	expect_text(fd, "awake");
 	(void)close(fd);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -329,7 +332,7 @@ END_TEST
 static bool stopped_for_a_moment(unsigned watchdog_ms)
 {
 	struct server *server =
-	    STEERED("--workers", "2", "--watchdog", ms_text(watchdog_ms), "echo://127.0.0.1:0");
+	    CONTROLLED("--workers", "2", "--watchdog", ms_text(watchdog_ms), "echo://127.0.0.1:0");
 	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
 	int fd = connect_to(server->ports[0]);
 	bool alone = true;
@@ -351,7 +354,7 @@ static bool stopped_for_a_moment(unsigned watchdog_ms)
 		alone = all_are_there(server, workers);
 	}
 	(void)close(fd);
-	steer_stop(server);
+	server_control_stop(server);
 	return alone;
 }
 
@@ -365,7 +368,7 @@ END_TEST
 static bool stands_still(unsigned watchdog_ms, bool all)
 {
 	struct server *server =
-	    STEERED("--workers", "2", "--watchdog", ms_text(watchdog_ms), "echo://127.0.0.1:0");
+	    CONTROLLED("--workers", "2", "--watchdog", ms_text(watchdog_ms), "echo://127.0.0.1:0");
 	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
 	struct load_process *load = load_process_at(server, 20, 2, 2);
 	struct load_figures figures;
@@ -389,7 +392,7 @@ static bool stands_still(unsigned watchdog_ms, bool all)
 		     (unsigned long long)figures.messages, (double)figures.longest_us / 1000,
 		     alone ? "0 lost" : "a worker aborted");
 	(void)fflush(stdout);
-	steer_stop(server);
+	server_control_stop(server);
 	return alone;
 }
 

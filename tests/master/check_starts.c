@@ -21,7 +21,7 @@
 #include "master/pid_file.h"
 #include "master/listen/bound_socket.h"
 #include "reactor/base/check.h"
-#include "tests/support/helm.h"
+#include "tests/support/server_control.h"
 #include "tests/master/listen/bound_sockets.h"
 
 #define RACERS 4
@@ -293,8 +293,7 @@ START_TEST(a_lock_outlives_an_upgrade)
 	struct server *server;
 
 	(void)snprintf(path, sizeof path, "%s", in_folder("pid"));
-	server = SERVER(SERVER_CONTROL_CONTROL, "--workers", "1", "--pid-file", path,
-			"echo://127.0.0.1:0");
+	server = SERVER("--workers", "1", "--pid-file", path, "echo://127.0.0.1:0");
 	if (_i)
 		ck_assert_int_eq(unlink(in_folder("pid.lock")), 0);
 	(void)server_control_make(server, SERVER_CONTROL_UPGRADE);
@@ -318,7 +317,7 @@ START_TEST(a_pid_file_moves_at_an_upgrade)
 	(void)snprintf(path, sizeof path, "%s", in_folder("pid"));
 	(void)snprintf(other, sizeof other, "%s", in_folder("other"));
 	(void)snprintf(text, sizeof text, form, path);
-	server = SERVER(SERVER_CONTROL_CONTROL, "--config", write_file("conf", text));
+	server = SERVER("--config", write_file("conf", text));
 	(void)snprintf(text, sizeof text, form, other);
 	(void)write_file("conf", text);
 	(void)server_control_make(server, SERVER_CONTROL_UPGRADE);

@@ -1,114 +1,24 @@
 /*
- * Bad input: what breaks a protocol's rules, or stops half-way, ends that connection, with
- * the reason counted; good messages before it are answered; the worker's memory stays where
- * it was; and nobody else notices: a connection to the same worker has a ping under way
- * across each bad thing that is done here. The limits of time and number are here too.
+ * Bad input: what breaks a protocol's rules, or stops half-way, ends that connection, with the
+ * reason counted; good messages before it are answered; the worker's memory stays where it was; and
+ * nobody else notices: a connection to the same worker has a message under way across each bad
+ * thing that is done here (bystander.h).
  *
- * Each test compares every reason's counter with what it did, so that a connection that
- * ended for another reason, or one too many, is seen.
- *
- * --write-timeout is in check_backpressure. A peer that vanishes (closed_lost) can't be
- * seen here: loopback does not lose anybody.
+ * A peer that vanishes (closed_lost) can't be seen here: loopback does not lose anybody.
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include "tests/support/harness.h"
+#include "tests/protocol/bystander.h"
 
-#define KIB 1024u
-#define MIB (1024u * 1024u)
-
-enum { ECHO, FRAME, FRAME_SMALL, LINE, LINE_SMALL };
-#define FRAME_SMALL_MAX 100u
-#define LINE_SMALL_MAX	16u
-#define FRAME_MAX	MIB	   /* the default */
-#define LINE_MAX_BYTES	(64 * KIB) /* the default */
-#define LISTENERS                                                                                  \
-	"echo://127.0.0.1:0", "frame://127.0.0.1:0", "frame://127.0.0.1:0?max-frame=100",          \
-	    "line://127.0.0.1:0", "line://127.0.0.1:0?max-line=16"
-
-/* ---- a connection that must not notice ---- */
-
-static int bystander;
-static uint32_t pings;
-
-static void ping_send(void)
-{
-	pings++;
-	send_all(bystander, &pings, sizeof pings);
-}
-
-static void ping_expect(void)
-{
-	expect_bytes(bystander, &pings, sizeof pings);
-}
-
-static struct server *start(const char *const arguments[])
-{
-	struct server *server = server_start(arguments);
-
-	bystander = connect_to(server->ports[ECHO]);
-	ping_send();
-	ping_expect();
-	return server;
-}
-#define START(...) start((const char *const[]){"--workers", "1", __VA_ARGS__, NULL})
-
-/* ---- what was counted ---- */
-
-#define EXPECTED_MAX 8
-static struct expected {
-	const char *row;
-	uint64_t n;
-} expected[EXPECTED_MAX];
-
-static void expect_close(const char *row)
-{
-	struct expected *e = expected;
-
-	while (e->row && strcmp(e->row, row) != 0)
-		ck_assert(++e < expected + EXPECTED_MAX);
-	e->row = row;
-	e->n++;
-}
-
-static uint64_t expected_of(const char *row)
-{
-	for (int i = 0; i < EXPECTED_MAX && expected[i].row; i++)
-		if (strcmp(expected[i].row, row) == 0)
-			return expected[i].n;
-	return 0;
-}
-
-/* All closes that were expected have been counted, and no other; the bystander is the only
- * connection left, and answers. */
-static void finish(struct server *server)
-{
-	for (int i = 0; i < EXPECTED_MAX && expected[i].row; i++)
-		server_wait_stat_is(server, expected[i].row, expected[i].n);
-	server_wait_stat_is(server, "connections", 1);
-	ping_send();
-	ping_expect();
-	for (size_t i = 0; i < stats_rows_n; i++) {
-		const char *row = stats_rows[i].name;
-
-		if (strncmp(row, "closed_", strlen("closed_")) == 0)
-			ck_assert_msg(server_stat(server, row) == expected_of(row),
-				      "%s is %llu, not %llu", row,
-				      (unsigned long long)server_stat(server, row),
-				      (unsigned long long)expected_of(row));
-	}
-	(void)close(bystander);
-	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
-}
+#define KIB	       1024u
+#define MIB	       (1024u * 1024u)
+#define FRAME_MAX      MIB	  /* the default */
+#define LINE_MAX_BYTES (64 * KIB) /* the default */
 
 /* ---- messages ---- */
 
@@ -202,10 +112,10 @@ static void bad_after_good(struct server *server, int listener, struct bytes byt
 			   const char *row)
 {
 	for (int more = 0; more < 2; more++) {
-		ping_send();
+		bystander_asks();
 		exchange(server->ports[listener], bytes, good, false);
-		ping_expect();
-		expect_close(row);
+		bystander_is_answered();
+		bystander_expect_close(row);
 		if (!more)
 			add_payload(&bytes, 300000);
 	}
@@ -214,10 +124,10 @@ static void bad_after_good(struct server *server, int listener, struct bytes byt
 
 static void good_only(struct server *server, int listener, struct bytes bytes)
 {
-	ping_send();
+	bystander_asks();
 	exchange(server->ports[listener], bytes, bytes.n, true);
-	ping_expect();
-	expect_close("closed_eof");
+	bystander_is_answered();
+	bystander_expect_close("closed_eof");
 	free(bytes.at);
 }
 
@@ -251,7 +161,7 @@ START_TEST(frame_lengths)
 		add_prefix(&after, i == 0 ? FRAME_SMALL_MAX + 1 : bad[i]);
 		bad_after_good(server, FRAME_SMALL, after, good_n, "closed_frame_too_large");
 	}
-	finish(server);
+	bystander_finish(server);
 }
 END_TEST
 
@@ -284,7 +194,7 @@ START_TEST(line_lengths)
 
 	line_lengths_of(server, LINE, LINE_MAX_BYTES);
 	line_lengths_of(server, LINE_SMALL, LINE_SMALL_MAX);
-	finish(server);
+	bystander_finish(server);
 }
 END_TEST
 
@@ -299,10 +209,10 @@ static void cut_short(struct server *server, int listener, const struct bytes *m
 
 	add(&bytes, message->at, message->n);
 	add(&bytes, message->at, part);
-	ping_send();
+	bystander_asks();
 	exchange(server->ports[listener], bytes, message->n + (passed_on ? part : 0), true);
-	ping_expect();
-	expect_close("closed_truncated");
+	bystander_is_answered();
+	bystander_expect_close("closed_truncated");
 	free(bytes.at);
 }
 
@@ -318,7 +228,7 @@ START_TEST(truncated_messages)
 		cut_short(server, FRAME, &frame, parts[i]);
 		cut_short(server, LINE, &line, parts[i]);
 	}
-	finish(server);
+	bystander_finish(server);
 	free(frame.at);
 	free(line.at);
 }
@@ -336,15 +246,15 @@ START_TEST(resets)
 		int listener = i % 5, fd;
 
 		/* At once, in a half message, and in the middle of a reply. */
-		ping_send();
+		bystander_asks();
 		reset(connect_to(server->ports[listener]));
-		ping_expect();
-		ping_send();
+		bystander_is_answered();
+		bystander_asks();
 		fd = connect_to(server->ports[listener]);
 		send_text(fd, "ab");
 		reset(fd);
-		ping_expect();
-		ping_send();
+		bystander_is_answered();
+		bystander_asks();
 		fd = connect_to(server->ports[ECHO]);
 		set_nonblocking(fd);
 		while (send(fd, bytes, sizeof bytes, MSG_NOSIGNAL) > 0)
@@ -353,11 +263,11 @@ START_TEST(resets)
 		    poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, (int)patience_ms()), 1);
 		ck_assert_int_gt(recv(fd, some, sizeof some, 0), 0);
 		reset(fd);
-		ping_expect();
+		bystander_is_answered();
 		for (int k = 0; k < 3; k++)
-			expect_close("closed_reset");
+			bystander_expect_close("closed_reset");
 	}
-	finish(server);
+	bystander_finish(server);
 }
 END_TEST
 
@@ -382,8 +292,8 @@ static void every_kind_of_bad(const struct server *server, const struct bytes *l
 	(void)close(frame);
 	(void)close(long_line);
 	(void)close(cut);
-	ping_send();
-	ping_expect();
+	bystander_asks();
+	bystander_is_answered();
 }
 
 static void memory_stays(int n)
@@ -412,12 +322,12 @@ static void memory_stays(int n)
 	/* A byte left behind by each of 12,000 would be 12 KiB, a chunk by each kind 48 MiB. */
 	ck_assert_uint_le(after, before + 8 * KIB);
 	for (int i = 0; i < 500 + n; i++) {
-		expect_close("closed_frame_too_large");
-		expect_close("closed_line_too_long");
-		expect_close("closed_truncated");
-		expect_close("closed_reset");
+		bystander_expect_close("closed_frame_too_large");
+		bystander_expect_close("closed_line_too_long");
+		bystander_expect_close("closed_truncated");
+		bystander_expect_close("closed_reset");
 	}
-	finish(server);
+	bystander_finish(server);
 	free(line.at);
 }
 
@@ -433,193 +343,9 @@ START_TEST(memory_stays_after_thousands)
 }
 END_TEST
 
-/* ---- limits of time ---- */
-
-/* Good message, then a byte at a time of one more; another waits between two messages. */
-START_TEST(request_timeout)
-{
-	static const char frame[] = "\0\0\0\4good\0\1\0\0", line[] = "good\n";
-	struct server *server = START("--request-timeout", "300ms", LISTENERS);
-	int fds[] = {connect_to(server->ports[FRAME]), connect_to(server->ports[LINE])};
-	int patient = connect_to(server->ports[LINE]);
-	uint64_t begin_ms[2] = {0};
-	ssize_t n;
-	int left = 2;
-
-	send_text(patient, line);
-	expect_text(patient, line);
-	send_all(fds[0], frame, 8);
-	expect_bytes(fds[0], frame, 8);
-	send_all(fds[1], line, 5);
-	expect_text(fds[1], line);
-	for (size_t i = 0; left; i++) {
-		ck_assert_uint_lt(i, 2000);
-		for (int k = 0; k < 2; k++) {
-			if (fds[k] < 0)
-				continue;
-			begin_ms[k] = begin_ms[k] ? begin_ms[k] : now_ms();
-			/* The prefix says 65,536: what comes of the frame comes back. */
-			(void)send(fds[k], k == 0 ? &frame[8 + (i < 4 ? i : 3)] : "x", 1,
-				   MSG_NOSIGNAL);
-			(void)poll(NULL, 0, 50);
-			n = recv(fds[k], &(char){0}, 1, MSG_DONTWAIT);
-			ck_assert_msg(k == 0 || n <= 0, "a byte came of half a line");
-			if (n > 0 || (n < 0 && errno != ECONNRESET))
-				continue;
-			ck_assert_uint_ge(now_ms() - begin_ms[k], 280);
-			expect_close("closed_request_timeout");
-			(void)close(fds[k]);
-			fds[k] = -1;
-			left--;
-		}
-	}
-	send_text(patient, line);
-	expect_text(patient, line);
-	(void)close(patient);
-	expect_close("closed_eof");
-	finish(server);
-}
-END_TEST
-
-/* The bystander is one, too: that who talks is none, whatever time that takes here, is in sim_loop.
- */
-START_TEST(idle_timeout)
-{
-	struct server *server = server_start(
-	    (const char *const[]){"--workers", "1", "--idle-timeout", "500ms", LISTENERS, NULL});
-	uint64_t begin_ms = now_ms();
-	int fds[] = {connect_to(server->ports[ECHO]), connect_to(server->ports[LINE])};
-
-	for (int i = 0; i < 2; i++) {
-		expect_end(fds[i]);
-		ck_assert_uint_ge(now_ms() - begin_ms, 480);
-		(void)close(fds[i]);
-	}
-	server_wait_stat_is(server, "connections", 0);
-	ck_assert_uint_eq(server_stat(server, "closed_idle_timeout"), 2);
-	ck_assert_uint_eq(server_stat(server, "closed"), 2);
-	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
-}
-END_TEST
-
-/* ---- limits of number ---- */
-
-static int connect_from(const char *source, unsigned port)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET};
-	struct timeval patience = {.tv_sec = patience_ms() / 1000};
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-	(void)inet_pton(AF_INET, source, &address.sin_addr);
-	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
-	address.sin_port = htons((uint16_t)port);
-	(void)inet_pton(AF_INET, "127.0.0.1", &address.sin_addr);
-	ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
-	return fd;
-}
-
-static void close_all(const int *fds, int n)
-{
-	for (int i = 0; i < n; i++) {
-		(void)close(fds[i]);
-		expect_close("closed_eof");
-	}
-}
-
-static void expect_served(int fd)
-{
-	send_text(fd, "served\n");
-	expect_text(fd, "served\n");
-}
-
-START_TEST(connections_per_ip)
-{
-	struct server *server = START("--max-connections-per-ip", "3", LISTENERS);
-	int fds[2], others[3];
-
-	for (int i = 0; i < 2; i++) /* the bystander is the third */
-		expect_served(fds[i] = connect_to(server->ports[LINE]));
-	for (int i = 0; i < 50; i++) {
-		int fd = connect_to(server->ports[i % 2 ? LINE : FRAME]);
-
-		expect_end(fd);
-		(void)close(fd);
-		expect_close("closed_too_many_per_ip");
-	}
-	for (int i = 0; i < 3; i++)
-		expect_served(others[i] = connect_from("127.0.0.9", server->ports[LINE]));
-	for (int round = 0; round < 20; round++) { /* who goes makes room */
-		close_all(fds, 1);
-		server_wait_stat_is(server, "closed_eof", expected_of("closed_eof"));
-		expect_served(fds[0] = connect_to(server->ports[LINE]));
-	}
-	close_all(fds, 2);
-	close_all(others, 3);
-	finish(server);
-}
-END_TEST
-
-/* Those above the limit wait in the kernel's queue, and are served when others go. */
-START_TEST(overload_pause)
-{
-	struct server *server = START("--max-connections", "4", "--overload", "pause", LISTENERS);
-	int fds[13];
-
-	for (int i = 0; i < 13; i++) {
-		fds[i] = connect_to(server->ports[LINE]);
-		if (i < 3)
-			expect_served(fds[i]);
-		else
-			send_text(fds[i], "served\n");
-	}
-	server_wait_stat(server, "accept_pauses", 1);
-	ck_assert_uint_eq(server_stat(server, "connections"), 4);
-	for (int i = 3; i < 13; i++) {
-		ck_assert_int_eq(recv(fds[i], &(char){0}, 1, MSG_DONTWAIT), -1);
-		close_all(fds + i - 3, 1);
-		expect_text(fds[i], "served\n");
-		ck_assert_uint_le(server_stat(server, "connections"), 4);
-		ping_send();
-		ping_expect();
-	}
-	close_all(fds + 10, 3);
-	finish(server);
-}
-END_TEST
-
-START_TEST(overload_reject)
-{
-	struct server *server = START("--max-connections", "4", "--overload", "reject", LISTENERS);
-	int fds[3];
-
-	for (int i = 0; i < 3; i++)
-		expect_served(fds[i] = connect_to(server->ports[LINE]));
-	for (int i = 0; i < 50; i++) {
-		int fd = connect_to(server->ports[LINE]);
-
-		expect_end(fd);
-		(void)close(fd);
-		expect_close("closed_overload");
-		ping_send();
-		ping_expect();
-	}
-	close_all(fds, 1);
-	server_wait_stat_is(server, "closed_eof", 1);
-	expect_served(fds[0] = connect_to(server->ports[LINE]));
-	close_all(fds, 3);
-	finish(server);
-}
-END_TEST
-
 SUITE("bad input", {"frame lengths: 0 to max pass, above it is the end", frame_lengths, 60},
       {"line lengths: 0 to max pass, above it is the end", line_lengths, 60},
       {"a message cut short by the end", truncated_messages, 30},
       {"resets at once, in a message and in a reply", resets, 60},
       {"memory stays where it was", memory_stays_where_it_was, 60},
-      {"memory stays after thousands", memory_stays_after_thousands, 60, .kind = SUITE_LONG},
-      {"a message that is not finished in time", request_timeout, 90},
-      {"idle timeout", idle_timeout, 30},
-      {"max-connections-per-ip: the others are served", connections_per_ip, 30},
-      {"overload pause: who comes late waits", overload_pause, 30},
-      {"overload reject: who comes late is closed", overload_reject, 30})
+      {"memory stays after thousands", memory_stays_after_thousands, 60, .kind = SUITE_LONG})

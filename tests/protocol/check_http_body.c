@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/support/helm.h"
+#include "tests/support/server_control.h"
 
 #define MIB  (1u << 20)
 #define HOST "Host: weir\r\n"
@@ -247,7 +247,7 @@ START_TEST(bodies_and_answers_go_on_through_changes)
 {
 	static const enum server_control changes[] = {SERVER_CONTROL_RELOAD, SERVER_CONTROL_UPGRADE,
 						      SERVER_CONTROL_MORE, SERVER_CONTROL_RELOAD};
-	struct server *server = SERVER("-w", "2", SERVER_CONTROL_CONTROL, "http://127.0.0.1:0");
+	struct server *server = CONTROLLED("-w", "2", "http://127.0.0.1:0");
 	struct visitor visitors[12];
 	const size_t n = sizeof visitors / sizeof *visitors;
 	uint64_t moved = 0;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "reactor/base/log.h"
+#include "reactor/base/utf8.h"
 #include "tests/support/harness.h"
 #include "tests/support/log_pipe.h"
 
@@ -23,26 +24,6 @@ static bool hex4(const char *at)
 	return strspn(at, "0123456789abcdefABCDEF") >= 4;
 }
 
-/* How many bytes the UTF-8 character there has; 0: it is none. */
-static size_t utf8(const char *at)
-{
-	const unsigned char *c = (const unsigned char *)at;
-	size_t n = *c < 0x80		     ? 1
-		   : *c >= 0xc2 && *c < 0xe0 ? 2
-		   : *c >= 0xe0 && *c < 0xf0 ? 3
-		   : *c >= 0xf0 && *c < 0xf5 ? 4
-					     : 0;
-
-	for (size_t i = 1; i < n; i++)
-		if (c[i] >> 6 != 2)
-			return 0;
-	/* Overlong forms, surrogates, and what is above U+10FFFF. */
-	if ((*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) ||
-	    (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f))
-		return 0;
-	return n;
-}
-
 /* What stands behind the string; NULL: it is none. Its value goes to value. */
 static const char *json_string(const char *at, char *value)
 {
@@ -51,7 +32,8 @@ static const char *json_string(const char *at, char *value)
 	if (*at++ != '"')
 		return NULL;
 	while (*at != '"') {
-		size_t n = utf8(at);
+		uint32_t character;
+		size_t n = utf8_decode((const unsigned char *)at, UTF8_BYTES_MAX, &character);
 
 		if (!n || (unsigned char)*at < 0x20)
 			return NULL;

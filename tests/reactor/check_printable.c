@@ -3,6 +3,7 @@
  * no other one is changed.
  */
 #include "reactor/base/printable.h"
+#include "reactor/base/utf8.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -10,19 +11,6 @@
 #include <string.h>
 
 #include "tests/support/suite.h"
-
-/* A character as UTF-8; its bytes. */
-static size_t encode(char *to, uint32_t c)
-{
-	static const unsigned char heads[] = {0, 0, 0xc0, 0xe0, 0xf0};
-	size_t n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-
-	for (size_t i = n; i-- > 1; c >>= 6)
-		to[i] = (char)(0x80 | (c & 0x3f));
-	to[0] = (char)(heads[n] | c);
-	to[n] = '\0';
-	return n;
-}
 
 static bool rules(uint32_t c)
 {
@@ -39,7 +27,8 @@ START_TEST(every_character_is_itself_or_escaped)
 
 		if (c >= 0xd800 && c < 0xe000)
 			continue;
-		n = encode(text, c);
+		n = utf8_encode(text, c);
+		text[n] = '\0';
 		own = memcpy(malloc(n + 1), text, n + 1);
 		taken = printable_unit(unit, own);
 		free(own);

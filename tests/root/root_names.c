@@ -12,7 +12,7 @@
 #include "tests/support/clients/load_process.h"
 #include "tests/support/clients/load.h"
 #include "tests/support/servers/nameservers.h"
-#include "tests/support/steer.h"
+#include "tests/support/server_control.h"
 
 #define ONE "listen = echo://one.test:0?accept=handoff\n"
 
@@ -23,7 +23,7 @@ static uint64_t answers_in_ms(void)
 {
 	uint64_t begin = now_ms();
 
-	ck_assert_int_eq(steer_number("generation"), 1);
+	ck_assert_int_eq(server_control_status("generation"), 1);
 	return now_ms() - begin;
 }
 
@@ -43,11 +43,11 @@ START_TEST(silent_name_servers_hold_up_nobody)
 	if (nameservers_cannot("silent name servers hold up nobody"))
 		return;
 	nameservers_silent();
-	server = STEERED("--workers", "2", "--config", steer_config(ONE));
+	server = CONTROLLED("--workers", "2", "--config", server_control_config(ONE));
 	load = load_process_start(
-	    &(struct load_plan){steer_address(server, 0), .talkers = 10, .comers = 4});
-	(void)steer_config(ONE "listen = line://far-away:0\n");
-	asked = steer_ask_begin("reload");
+	    &(struct load_plan){server_control_address(server, 0), .talkers = 10, .comers = 4});
+	(void)server_control_config(ONE "listen = line://far-away:0\n");
+	asked = server_control_ask_begin("reload");
 	wait_asked();
 	for (int i = 0; i < 20; i++) {
 		uint64_t ms;
@@ -61,14 +61,15 @@ START_TEST(silent_name_servers_hold_up_nobody)
 	(void)fflush(stdout);
 	ck_assert_uint_lt(longest, 4000); /* one query to one of them takes 5 s */
 	ck_assert_int_eq(kill(server_child(server, "weir-lookup"), SIGKILL), 0);
-	ck_assert_int_eq(steer_ask_end(asked), 1);
-	ck_assert_msg(strstr(steer_said(), "looking up its names"), "%s", steer_said());
-	ck_assert_int_eq(steer_number("generation"), 1);
-	(void)steer_config(ONE);
-	steer_do("reload");
+	ck_assert_int_eq(server_control_ask_end(asked), 1);
+	ck_assert_msg(strstr(server_control_answer(), "looking up its names"), "%s",
+		      server_control_answer());
+	ck_assert_int_eq(server_control_status("generation"), 1);
+	(void)server_control_config(ONE);
+	server_control_do("reload");
 	load_process_ends_well(load, "while a name was looked up");
-	steer_settle(server, 2);
-	steer_stop(server);
+	server_control_wait_workers(server, 2);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -81,8 +82,8 @@ START_TEST(a_stop_does_not_wait_for_a_name)
 	if (nameservers_cannot("a stop does not wait for a name"))
 		return;
 	nameservers_silent();
-	server = STEERED("--workers", "1", "--config", steer_config(ONE));
-	(void)steer_config("listen = line://far-away:0\n");
+	server = CONTROLLED("--workers", "1", "--config", server_control_config(ONE));
+	(void)server_control_config("listen = line://far-away:0\n");
 	ck_assert_int_eq(kill(server->pid, SIGHUP), 0);
 	wait_asked();
 	worker = server_wait_worker(server, 0, 0);
@@ -90,7 +91,7 @@ START_TEST(a_stop_does_not_wait_for_a_name)
 	(void)server_wait_worker(server, 0, worker);
 	(void)close(connect_to(server->ports[0]));
 	ck_assert_int_gt(server_child(server, "weir-lookup"), 0);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -104,23 +105,23 @@ START_TEST(a_user_that_is_looked_up_holds_up_nobody)
 
 	if (nameservers_cannot("a user that is looked up holds up nobody"))
 		return;
-	server = STEERED("--workers", "1", "--config", steer_config(config));
+	server = CONTROLLED("--workers", "1", "--config", server_control_config(config));
 	ck_assert_int_eq(mkfifo(in_folder("passwd"), 0600), 0);
 	ck_assert_int_eq(mount(in_folder("passwd"), "/etc/passwd", NULL, MS_BIND, NULL), 0);
-	asked = steer_ask_begin("reload");
+	asked = server_control_ask_begin("reload");
 	while (!server_child(server, "weir-lookup"))
 		wait_more(&wait, "a child that looks it up");
 	for (int i = 0; i < 10; i++) {
-		ck_assert_int_eq(steer_number("generation"), 1);
+		ck_assert_int_eq(server_control_status("generation"), 1);
 		(void)close(connect_to(server->ports[0]));
 	}
 	ck_assert_int_eq(kill(server_child(server, "weir-lookup"), SIGKILL), 0);
-	ck_assert_int_eq(steer_ask_end(asked), 1);
+	ck_assert_int_eq(server_control_ask_end(asked), 1);
 	ck_assert_int_eq(umount("/etc/passwd"), 0);
-	steer_do("reload");
-	ck_assert_int_eq(steer_number("generation"), 2);
-	steer_settle(server, 1);
-	steer_stop(server);
+	server_control_do("reload");
+	ck_assert_int_eq(server_control_status("generation"), 2);
+	server_control_wait_workers(server, 1);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -198,8 +199,8 @@ START_TEST(a_room_has_all_addresses_of_its_name)
 	if (nameservers_cannot("a room has all addresses of its name"))
 		return;
 	nameservers_hosts(BOTH);
-	server = STEERED("--workers", "2", "--accept", _i ? "handoff" : "reuseport", "--config",
-			 steer_config("listen = chat://both.test:0\n"));
+	server = CONTROLLED("--workers", "2", "--accept", _i ? "handoff" : "reuseport", "--config",
+			    server_control_config("listen = chat://both.test:0\n"));
 	ck_assert_uint_eq(server->ports_n, 2);
 	ck_assert_uint_eq(server->ports[0], server->ports[1]);
 	for (int i = 0; i < 4; i++)
@@ -207,14 +208,14 @@ START_TEST(a_room_has_all_addresses_of_its_name)
 	wait_members(server, 4);
 	all_hear_all(fds, 4);
 	nameservers_hosts(hosts[0]);
-	steer_do("reload");
+	server_control_do("reload");
 	all_hear_all(fds, 4);
-	steer_do("upgrade");
-	steer_follow(server);
+	server_control_do("upgrade");
+	server_control_follow(server);
 	all_hear_all(fds, 4);
 	/* One address goes: whoever is there is drained, and the others stay. */
 	nameservers_hosts(hosts[1]);
-	steer_do("reload");
+	server_control_do("reload");
 	expect_end(fds[1]);
 	expect_end(fds[3]);
 	(void)close(fds[1]);
@@ -222,15 +223,15 @@ START_TEST(a_room_has_all_addresses_of_its_name)
 	fds[1] = fds[2];
 	all_hear_all(fds, 2);
 	nameservers_hosts(hosts[2]);
-	for (struct wait wait = wait_begin(); steer_ask("reload");)
+	for (struct wait wait = wait_begin(); server_control_ask("reload");)
 		wait_more(&wait, "a reload");
 	fds[2] = connect_to_host("[::1]", server->ports[0]);
 	wait_members(server, 3);
 	all_hear_all(fds, 3);
 	for (int i = 0; i < 3; i++)
 		(void)close(fds[i]);
-	steer_settle(server, 2);
-	steer_stop(server);
+	server_control_wait_workers(server, 2);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -244,18 +245,18 @@ START_TEST(an_address_that_is_not_there_is_left_out)
 		return;
 	wire_run("echo 1 >/proc/sys/net/ipv6/conf/all/disable_ipv6");
 	nameservers_hosts("::1 both.test\n127.0.0.1 both.test\n");
-	server =
-	    STEERED("--workers", "1", "--metrics", "both.test:0", "--config",
-		    steer_config("listen = echo://both.test:0\nlisten = echo+udp://both.test:0\n"));
+	server = CONTROLLED("--workers", "1", "--metrics", "both.test:0", "--config",
+			    server_control_config(
+				"listen = echo://both.test:0\nlisten = echo+udp://both.test:0\n"));
 	ck_assert_uint_eq(server->ports_n, 2);
 	ck_assert_uint_eq(server_log_count(server, "an address of a name is left out"), 3);
 	(void)close(connect_to(server->ports[0]));
-	steer_do("reload");
-	ck_assert_int_eq(steer_ask("status"), 0);
-	status = strdup(steer_said());
+	server_control_do("reload");
+	ck_assert_int_eq(server_control_ask("status"), 0);
+	status = strdup(server_control_answer());
 	ck_assert_msg(strstr(status, "127.0.0.1") && !strstr(status, "[::1]"), "%s", status);
 	free(status);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -291,28 +292,29 @@ START_TEST(metrics_are_at_all_addresses_of_a_name)
 	if (nameservers_cannot("metrics are at all addresses of a name"))
 		return;
 	nameservers_hosts(BOTH);
-	server = STEERED("--workers", "1", "--config",
-			 steer_config("metrics = both.test:0\nlisten = echo://127.0.0.1:0\n"));
+	server = CONTROLLED(
+	    "--workers", "1", "--config",
+	    server_control_config("metrics = both.test:0\nlisten = echo://127.0.0.1:0\n"));
 	server_wait_log(server, "msg=metrics address=");
 	at = strstr(server->log, "msg=metrics address=");
 	port = (unsigned)strtoul(strstr(at, "]:") ? strstr(at, "]:") + 2 : "0", NULL, 10);
 	ck_assert_uint_ne(port, 0);
 	metrics_answer("127.0.0.1", port);
 	metrics_answer("[::1]", port);
-	steer_do("reload");
+	server_control_do("reload");
 	metrics_answer("[::1]", port);
-	steer_do("upgrade");
-	steer_follow(server);
+	server_control_do("upgrade");
+	server_control_follow(server);
 	metrics_answer("127.0.0.1", port);
 	metrics_answer("[::1]", port);
 	nameservers_hosts("127.0.0.1 both.test\n");
-	steer_do("reload");
+	server_control_do("reload");
 	metrics_answer("127.0.0.1", port);
 	ck_assert(metrics_are_refused(port));
 	nameservers_hosts(BOTH);
-	steer_do("reload");
+	server_control_do("reload");
 	metrics_answer("[::1]", port);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "tests/support/harness.h"
-#include "tests/support/helm.h"
+#include "tests/support/server_control.h"
 
 static bool cannot(const char *test)
 {
@@ -219,8 +219,7 @@ START_TEST(a_full_disk_keeps_the_pid_file)
 	ck_assert_int_eq(unshare(CLONE_NEWNS), 0);
 	ck_assert_int_eq(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
 	ck_assert_int_eq(mount("full", folder, "tmpfs", 0, "size=64k"), 0);
-	server = SERVER(SERVER_CONTROL_CONTROL, "--workers", "1", "--pid-file", pid_file,
-			"echo://127.0.0.1:0");
+	server = SERVER("--workers", "1", "--pid-file", pid_file, "echo://127.0.0.1:0");
 	fill(filler);
 	(void)server_control_make(server, SERVER_CONTROL_UPGRADE);
 	ck_assert(exists(pid_file));
@@ -244,8 +243,7 @@ START_TEST(those_who_come_later_are_the_user_too)
 
 	if (cannot("those who come later are the user too"))
 		return;
-	server = SERVER("--workers", "1", "--user", "nobody", SERVER_CONTROL_CONTROL,
-			"echo://127.0.0.1:0");
+	server = CONTROLLED("--workers", "1", "--user", "nobody", "echo://127.0.0.1:0");
 	before = server_wait_worker(server, 0, 0);
 	for (int i = 0; i < 2; i++) {
 		(void)server_control_make(server,

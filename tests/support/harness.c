@@ -134,9 +134,18 @@ static _Noreturn void become_weir(const char *const arguments[], int out, int er
 	_exit(127);
 }
 
+static struct server *servers;
+
+bool server_is(pid_t pid)
+{
+	for (const struct server *server = servers; server; server = server->before)
+		if (server->pid == pid)
+			return true;
+	return false;
+}
+
 struct server *server_launch(const char *const arguments[])
 {
-	static struct server *servers;
 	struct server *server = calloc(1, sizeof *server);
 	int ends[2];
 

@@ -37,6 +37,8 @@ struct server *server_start(const char *const arguments[]);
 #define SERVER(...) server_start((const char *const[]){__VA_ARGS__, NULL})
 /* The same, without waiting for anything: for starts that fail. */
 struct server *server_launch(const char *const arguments[]);
+/* Is this the master of a server that was started here? */
+bool server_is(pid_t pid);
 /* Sends a signal, waits for its end; the exit status, or 128 + the signal that ended it. */
 int server_stop(struct server *server, int signal);
 int server_wait_exit(struct server *server);

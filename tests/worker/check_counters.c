@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "reactor/stream/queue.h"
-#include "tests/support/helm.h"
+#include "tests/support/server_control.h"
 #include "tests/support/trace.h"
 
 /* Whoever does not read is read from nonetheless. */
@@ -193,8 +193,7 @@ START_TEST(gauges_follow_connections_that_move)
 {
 	static const enum server_control changes[] = {SERVER_CONTROL_RELOAD, SERVER_CONTROL_UPGRADE,
 						      SERVER_CONTROL_FEWER, SERVER_CONTROL_MORE};
-	struct server *server =
-	    SERVER("-w", "2", SERVER_CONTROL_CONTROL, BIG_QUEUES, "echo://127.0.0.1:0");
+	struct server *server = CONTROLLED("-w", "2", BIG_QUEUES, "echo://127.0.0.1:0");
 	int fds[2];
 
 	for (int i = 0; i < 2; i++)

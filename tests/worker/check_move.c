@@ -13,7 +13,7 @@
 #include <sys/resource.h>
 
 #include "tests/support/clients/echo_clients.h"
-#include "tests/support/helm.h"
+#include "tests/support/server_control.h"
 #include "tests/support/clients/load.h"
 
 #define ROUNDS 20
@@ -65,7 +65,7 @@ static void all_move(int i, unsigned long n, int rounds)
 		suite_skip("all move", "the limit of descriptors is too low");
 		return;
 	}
-	server = SERVER("-w", "2", SERVER_CONTROL_CONTROL, "echo://127.0.0.1:0");
+	server = CONTROLLED("-w", "2", "echo://127.0.0.1:0");
 	to = load_listener("echo", server->ports[0]);
 	load = load_start(&load_plain, (const char *const[]){"-c", load_number((long)n), "-P", "2",
 							     "-d", "3000s", "--timeout", "60s", to,
@@ -177,7 +177,7 @@ static void measure_rest(struct echo_clients *clients)
 
 START_TEST(who_moves_waits_a_moment)
 {
-	struct server *server = SERVER("-w", "2", SERVER_CONTROL_CONTROL, "echo://127.0.0.1:0");
+	struct server *server = CONTROLLED("-w", "2", "echo://127.0.0.1:0");
 	struct echo_clients clients;
 
 	echo_clients_open(&clients, server, CALLERS);

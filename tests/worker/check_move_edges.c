@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/support/helm.h"
+#include "tests/support/server_control.h"
 
 static const enum server_control changes[] = {SERVER_CONTROL_RELOAD, SERVER_CONTROL_UPGRADE};
 
@@ -32,8 +32,7 @@ static const unsigned char *bytes_of(unsigned client, size_t n)
 
 START_TEST(half_closed_ones_get_what_they_are_owed)
 {
-	struct server *server =
-	    SERVER("-w", "2", SERVER_CONTROL_CONTROL, "--high-water", "16M", "echo://127.0.0.1:0");
+	struct server *server = CONTROLLED("-w", "2", "--high-water", "16M", "echo://127.0.0.1:0");
 	int fds[CLIENTS];
 
 	for (unsigned i = 0; i < CLIENTS; i++) {
@@ -97,7 +96,7 @@ static void take(struct stuffed *stuffed, size_t n)
 
 START_TEST(full_at_both_ends)
 {
-	struct server *server = SERVER("-w", "2", SERVER_CONTROL_CONTROL, "echo://127.0.0.1:0");
+	struct server *server = CONTROLLED("-w", "2", "echo://127.0.0.1:0");
 	struct stuffed clients[CLIENTS];
 	uint64_t stuffed_n = 0;
 
@@ -216,7 +215,7 @@ START_TEST(ends_and_resets_in_the_middle)
 {
 	unsigned rounds = suite_sanitized() ? 2 : 8;
 	struct fates fates = {
-	    .server = SERVER("-w", "2", SERVER_CONTROL_CONTROL, "echo://127.0.0.1:0"),
+	    .server = CONTROLLED("-w", "2", "echo://127.0.0.1:0"),
 	};
 
 	for (unsigned round = 0; round < rounds; round++)
@@ -324,8 +323,8 @@ static void expect_one_more_is_refused(struct server *server, uint64_t *refused)
 
 START_TEST(addresses_are_counted_where_they_move_to)
 {
-	struct server *server = SERVER("-w", "1", SERVER_CONTROL_CONTROL,
-				       "--max-connections-per-ip", "5", "echo://127.0.0.1:0");
+	struct server *server =
+	    CONTROLLED("-w", "1", "--max-connections-per-ip", "5", "echo://127.0.0.1:0");
 	uint64_t refused = 0;
 	int fds[LIMIT];
 

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/support/helm.h"
+#include "tests/support/server_control.h"
 #include "tests/support/clients/echo_clients.h"
 #include "tests/support/tracee.h"
 #include "worker/migration/migration.h"
@@ -173,8 +173,8 @@ static void judge(struct story *story)
 /* Whether somebody died. */
 static bool tell(struct story *story, unsigned end_at, const char *watchdog)
 {
-	story->server = SERVER("-w", story->workers == 1 ? "1" : "2", SERVER_CONTROL_CONTROL,
-			       "--watchdog", watchdog, "echo://127.0.0.1:0");
+	story->server = CONTROLLED("-w", story->workers == 1 ? "1" : "2", "--watchdog", watchdog,
+				   "echo://127.0.0.1:0");
 	story->tracee = (struct tracee){.end_at = end_at, .hangs = story->hangs};
 	come_in(story);
 	if (!catch_victim(story)) {

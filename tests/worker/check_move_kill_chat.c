@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tests/support/helm.h"
+#include "tests/support/server_control.h"
 #include "tests/support/clients/chat_clients.h"
 #include "tests/support/tracee.h"
 
@@ -118,7 +118,7 @@ static void judge(struct scene *scene)
 /* Whether somebody died. */
 static bool play(struct scene *scene, unsigned end_at)
 {
-	scene->server = SERVER("-w", "2", SERVER_CONTROL_CONTROL, "chat://127.0.0.1:0");
+	scene->server = CONTROLLED("-w", "2", "chat://127.0.0.1:0");
 	scene->tracee = (struct tracee){.end_at = end_at};
 	chat_clients_open(&scene->clients, scene->server, scene->server->ports[0], GUESTS + 1,
 			  LINE_BYTES);

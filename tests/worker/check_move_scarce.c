@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/support/steer.h"
+#include "tests/support/server_control.h"
 
 #define BYTES  (6u << 20)
 #define OTHERS 5
@@ -25,9 +25,9 @@ static void echoes(int fd, const char *text)
 START_TEST(one_that_is_too_big_keeps_out_no_other)
 {
 	static unsigned char sent[BYTES];
-	struct server *server =
-	    STEERED("--config", steer_config("workers = 1\nhigh-water = 16M\nlow-water = 8M\n"
-					     "buffers = 64M\nlisten = echo://127.0.0.1:0\n"));
+	struct server *server = CONTROLLED(
+	    "--config", server_control_config("workers = 1\nhigh-water = 16M\nlow-water = 8M\n"
+					      "buffers = 64M\nlisten = echo://127.0.0.1:0\n"));
 	int big = connect_to(server->ports[0]), others[OTHERS];
 
 	fill_random(sent, sizeof sent, 6);
@@ -39,18 +39,21 @@ START_TEST(one_that_is_too_big_keeps_out_no_other)
 		others[i] = connect_to(server->ports[0]);
 		echoes(others[i], "before");
 	}
-	(void)steer_config("workers = 1\nhigh-water = 64K\nlow-water = 16K\nbuffers = 1M\n"
-			   "listen = echo://127.0.0.1:0\n");
-	ck_assert_msg(steer_ask("reload") == 0, "%s\n%s", steer_said(), server->log);
-	ck_assert_msg(strstr(steer_said(), "5 connections moved") != NULL, "%s", steer_said());
-	ck_assert_msg(strstr(steer_said(), "1 stay") != NULL, "%s", steer_said());
+	(void)server_control_config("workers = 1\nhigh-water = 64K\nlow-water = 16K\nbuffers = 1M\n"
+				    "listen = echo://127.0.0.1:0\n");
+	ck_assert_msg(server_control_ask("reload") == 0, "%s\n%s", server_control_answer(),
+		      server->log);
+	ck_assert_msg(strstr(server_control_answer(), "5 connections moved") != NULL, "%s",
+		      server_control_answer());
+	ck_assert_msg(strstr(server_control_answer(), "1 stay") != NULL, "%s",
+		      server_control_answer());
 	for (size_t i = 0; i < OTHERS; i++)
 		echoes(others[i], "after");
 	expect_bytes(big, sent, sizeof sent);
 	expect_end(big);
 	(void)close(big);
-	steer_settle(server, 1);
-	steer_stop(server);
+	server_control_wait_workers(server, 1);
+	server_control_stop(server);
 }
 END_TEST
 

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/support/helm.h"
+#include "tests/support/server_control.h"
 #include "tests/support/clients/chat_clients.h"
 
 static const char *const modes[] = {"reuseport", "shared", "handoff"};
@@ -402,8 +402,7 @@ START_TEST(each_line_is_heard_once_across_generations)
 	static const enum server_control changes[] = {SERVER_CONTROL_RELOAD, SERVER_CONTROL_UPGRADE,
 						      SERVER_CONTROL_MORE, SERVER_CONTROL_REBALANCE,
 						      SERVER_CONTROL_FEWER};
-	struct server *server =
-	    SERVER("-w", "3", "-a", modes[_i], SERVER_CONTROL_CONTROL, "chat://127.0.0.1:0");
+	struct server *server = CONTROLLED("-w", "3", "-a", modes[_i], "chat://127.0.0.1:0");
 	uint64_t moved = 0, said = 0, heard = 0, seed = (uint64_t)_i + 1;
 	unsigned rounds = suite_sanitized() ? 2 : 5;
 	struct chat_clients clients;
@@ -441,8 +440,7 @@ static unsigned port_of(int fd)
 
 START_TEST(names_travel_along)
 {
-	struct server *server =
-	    SERVER("-w", "2", SERVER_CONTROL_CONTROL, "chat://127.0.0.1:0?names=on");
+	struct server *server = CONTROLLED("-w", "2", "chat://127.0.0.1:0?names=on");
 	int speaker = connect_to(server->ports[0]), listener = connect_to(server->ports[0]);
 	static const enum server_control changes[] = {SERVER_CONTROL_RELOAD, SERVER_CONTROL_UPGRADE,
 						      SERVER_CONTROL_RELOAD};

@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/support/helm.h"
+#include "tests/support/server_control.h"
 #include "tests/support/trace.h"
 
 /* From now on every epoll_ctl of this process fails. */
@@ -55,7 +55,7 @@ START_TEST(a_master_that_can_watch_nothing_goes_on)
 
 	if (!tracing_works("a master that can watch nothing goes on"))
 		return;
-	server = SERVER("-w", "2", SERVER_CONTROL_CONTROL, "echo://127.0.0.1:0");
+	server = CONTROLLED("-w", "2", "echo://127.0.0.1:0");
 	client = connect_to(server->ports[0]);
 	echoes(client);
 	strace = refuse_watches(server->pid);

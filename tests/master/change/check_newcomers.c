@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/support/helm.h"
+#include "tests/support/server_control.h"
 
 #define CLIENTS 4
 
@@ -135,8 +135,7 @@ static const char *configure(const char *workers, const char *accept, const char
 
 static struct server *begin(const char *workers)
 {
-	struct server *server =
-	    SERVER("-c", configure(workers, "reuseport", ""), SERVER_CONTROL_CONTROL);
+	struct server *server = CONTROLLED("-c", configure(workers, "reuseport", ""));
 
 	clients_come(server->ports[0], in_folder("n.sock"));
 	clients_go_on(50);

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/support/helm.h"
+#include "tests/support/server_control.h"
 #include "protocol/protocol.h"
 #include "worker/migration/migration_parts.h"
 
@@ -119,8 +119,7 @@ START_TEST(who_waits_goes_on_waiting)
 						      SERVER_CONTROL_RELOAD};
 	struct guests guests = {0};
 
-	guests.server = SERVER("-c", configure(modes[_i], "workers = 2\nmax-connections = 10"),
-			       SERVER_CONTROL_CONTROL);
+	guests.server = CONTROLLED("-c", configure(modes[_i], "workers = 2\nmax-connections = 10"));
 	guests_come(&guests, GUESTS);
 	guests_wait(&guests, LIVE);
 	for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
@@ -143,8 +142,7 @@ START_TEST(who_lives_has_room_beyond_a_smaller_limit)
 	struct guests guests = {0};
 	struct server_control_change seen;
 
-	guests.server = SERVER("-c", configure(modes[_i], "workers = 2\nmax-connections = 10"),
-			       SERVER_CONTROL_CONTROL);
+	guests.server = CONTROLLED("-c", configure(modes[_i], "workers = 2\nmax-connections = 10"));
 	guests_come(&guests, GUESTS);
 	guests_wait(&guests, LIVE);
 	seen = server_control_make(guests.server, SERVER_CONTROL_FEWER);
@@ -175,9 +173,8 @@ START_TEST(who_is_refused_takes_no_room)
 	struct server_control_change seen;
 	uint64_t refused = 0;
 
-	guests.server = SERVER(
-	    "-c", configure(modes[_i], "workers = 1\nmax-connections = 10\noverload = reject"),
-	    SERVER_CONTROL_CONTROL);
+	guests.server = CONTROLLED(
+	    "-c", configure(modes[_i], "workers = 1\nmax-connections = 10\noverload = reject"));
 	guests_come(&guests, ROOM);
 	guests_wait(&guests, ROOM);
 	for (int round = 0; round < 2; round++) {
@@ -232,9 +229,8 @@ static void members_go_on(const int fds[MEMBERS])
  * but that took so long that what came of them then tells nothing. */
 static bool memory_is_kept(void)
 {
-	struct server *server =
-	    SERVER("-w", "1", "--buffers", "1M", "--request-timeout", "0", "--watchdog", "0",
-		   SERVER_CONTROL_CONTROL, "line://127.0.0.1:0");
+	struct server *server = CONTROLLED("-w", "1", "--buffers", "1M", "--request-timeout", "0",
+					   "--watchdog", "0", "line://127.0.0.1:0");
 	int fds[MEMBERS], others[OTHERS];
 	struct server_control_change seen;
 	uint64_t begun_ms;
@@ -304,7 +300,7 @@ START_TEST(descriptors_suffice_for_a_move)
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	for (int i = 0; i < LISTENERS; i++)
 		(void)strcat(text, "listen = echo://127.0.0.1:0\n");
-	server = SERVER("-c", write_file("promise.conf", text), SERVER_CONTROL_CONTROL);
+	server = CONTROLLED("-c", write_file("promise.conf", text));
 	while (n < server_stat(server, "connections_capacity")) {
 		fds[n] = connect_to(server->ports[n % LISTENERS]);
 		n++;
@@ -343,9 +339,8 @@ static bool an_address_has_its_share(int mode)
 	bool kept;
 	int fd;
 
-	guests.server = SERVER(
-	    "-c", configure(modes[mode], "workers = 1\nmax-connections-per-ip = 5\nwatchdog = 0"),
-	    SERVER_CONTROL_CONTROL);
+	guests.server = CONTROLLED(
+	    "-c", configure(modes[mode], "workers = 1\nmax-connections-per-ip = 5\nwatchdog = 0"));
 	guests_come(&guests, 5);
 	guests_wait(&guests, 5);
 	giver = server_wait_worker(guests.server, 0, 0);
@@ -387,8 +382,7 @@ START_TEST(a_giver_that_dies_promises_nothing)
 	struct guests guests = {0};
 	pid_t giver;
 
-	guests.server = SERVER("-c", configure(modes[_i], "workers = 1\nmax-connections = 10"),
-			       SERVER_CONTROL_CONTROL);
+	guests.server = CONTROLLED("-c", configure(modes[_i], "workers = 1\nmax-connections = 10"));
 	guests_come(&guests, 2 * ROOM);
 	guests_wait(&guests, ROOM);
 	giver = server_wait_worker(guests.server, 0, 0);

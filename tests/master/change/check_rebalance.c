@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "tests/support/helm.h"
+#include "tests/support/server_control.h"
 #include "tests/support/clients/load.h"
 
 #define WORKERS	     4
@@ -83,7 +83,8 @@ static void end_load(struct scene *scene, const struct load_setting *setting, pi
 {
 	bool well = load_ended_well(setting, pid);
 
-	ck_assert_msg(well, "%s%s", load_said_of(setting), server_control_story(scene->server));
+	ck_assert_msg(well, "%s%s", load_said_of(setting),
+		      server_control_close_counts(scene->server));
 }
 
 static void end_all(struct scene *scene)
@@ -124,7 +125,7 @@ static void expect_even(struct scene *scene, struct spread spread, unsigned work
 	ck_assert_msg((double)spread.most <= mean * BUSIEST_MOST + COME_AND_GO,
 		      "one of %u workers holds %llu of %llu\n%s", workers,
 		      (unsigned long long)spread.most, (unsigned long long)spread.all,
-		      server_control_story(scene->server));
+		      server_control_close_counts(scene->server));
 }
 
 /* ---- all at one worker ---- */
@@ -138,8 +139,8 @@ static void even_out(unsigned long n)
 
 	if (!enough_descriptors(scene.n, "all are at one worker"))
 		return;
-	scene.server = SERVER("-w", "4", "-a", "shared", "--watchdog", "0", SERVER_CONTROL_CONTROL,
-			      "echo://127.0.0.1:0");
+	scene.server =
+	    CONTROLLED("-w", "4", "-a", "shared", "--watchdog", "0", "echo://127.0.0.1:0");
 	for (unsigned i = 1; i < WORKERS; i++) {
 		idle[i] = server_wait_worker(scene.server, i, 0);
 		process_stop(idle[i]);
@@ -187,7 +188,7 @@ static void change_and_look(struct scene *scene, const char *mode, enum server_c
 	    (unsigned long long)seen.moved, (unsigned long long)seen.ms, spread.busiest);
 	(void)fflush(stdout);
 	ck_assert_msg(seen.stay == 0, "%llu stay\n%s", (unsigned long long)seen.stay,
-		      server_control_story(scene->server));
+		      server_control_close_counts(scene->server));
 	expect_even(scene, spread, workers);
 }
 
@@ -197,7 +198,7 @@ static void come_and_go(unsigned long n, const char *mode)
 
 	if (!enough_descriptors(scene.n, "workers come and go"))
 		return;
-	scene.server = SERVER("-w", "1", "-a", mode, SERVER_CONTROL_CONTROL, "echo://127.0.0.1:0");
+	scene.server = CONTROLLED("-w", "1", "-a", mode, "echo://127.0.0.1:0");
 	fill(&scene);
 	begin_churn(&scene);
 	for (unsigned workers = 2; workers <= WORKERS; workers++)

@@ -13,25 +13,26 @@
 #include <unistd.h>
 
 #include "tests/support/clients/load_process.h"
-#include "tests/support/steer.h"
+#include "tests/support/server_control.h"
 
 /* ---- one each 100 ms ---- */
 
 static void reloads_under_load(const char *mode, uint64_t messages, uint64_t connects,
 			       unsigned reloads)
 {
-	struct server *server = STEERED("--workers", "2", "--accept", mode, "echo://127.0.0.1:0");
-	struct load_process *talkers = load_process_start(
-				&(struct load_plan){steer_address(server, 0), .talkers = 50}),
-			    *comers = load_process_start(
-				&(struct load_plan){steer_address(server, 0), .comers = 16});
+	struct server *server =
+	    CONTROLLED("--workers", "2", "--accept", mode, "echo://127.0.0.1:0");
+	struct load_process *talkers = load_process_start(&(struct load_plan){
+				server_control_address(server, 0), .talkers = 50}),
+			    *comers = load_process_start(&(struct load_plan){
+				server_control_address(server, 0), .comers = 16});
 	uint64_t begin = now_ms();
 	unsigned made = 0;
 	char what[96];
 
 	while (load_process_now(talkers).messages < messages ||
 	       load_process_now(comers).connects < connects || made < reloads) {
-		steer_forget(server);
+		server_control_forget(server);
 		ck_assert_int_eq(kill(server->pid, SIGHUP), 0);
 		(void)poll(NULL, 0, 100); /* the pace that is promised */
 		made += (unsigned)server_log_count(server, "msg=\"change made\" what=reload");
@@ -40,10 +41,10 @@ static void reloads_under_load(const char *mode, uint64_t messages, uint64_t con
 		       (unsigned long long)(now_ms() - begin), mode);
 	load_process_ends_well(talkers, what);
 	load_process_ends_well(comers, "comers beside them");
-	steer_settle(server, 2);
+	server_control_wait_workers(server, 2);
 	ck_assert_uint_ge(server_stat(server, "moved_in"), (uint64_t)made * 40);
 	ck_assert_uint_eq(server_stat(server, "closed_worker_died"), 0);
-	steer_stop(server);
+	server_control_stop(server);
 }
 
 static const char *const modes[] = {"reuseport", "shared", "handoff"};
@@ -80,34 +81,36 @@ static const struct {
 
 static void by_turns(unsigned n)
 {
-	struct server *server =
-	    STEERED("--config", steer_config("workers = 2\nlisten = echo://127.0.0.1:0\n"));
+	struct server *server = CONTROLLED(
+	    "--config", server_control_config("workers = 2\nlisten = echo://127.0.0.1:0\n"));
 	struct load_process *load = load_process_start(
-	    &(struct load_plan){steer_address(server, 0), .talkers = 50, .comers = 4});
+	    &(struct load_plan){server_control_address(server, 0), .talkers = 50, .comers = 4});
 	long generation = 1;
 	char wanted[200];
 	const char *path;
 
 	for (unsigned i = 0; i < n; i++) {
-		steer_forget(server);
-		(void)steer_config(i % 2 ? "workers = 2\nlisten = echo://127.0.0.1:0\n"
-					 : "workers = 2\nidle-timeout = 1m\n"
-					   "listen = echo://127.0.0.1:0\n");
-		steer_do("reload");
+		server_control_forget(server);
+		(void)server_control_config(i % 2 ? "workers = 2\nlisten = echo://127.0.0.1:0\n"
+						  : "workers = 2\nidle-timeout = 1m\n"
+						    "listen = echo://127.0.0.1:0\n");
+		server_control_do("reload");
 		generation++;
-		path = steer_config(bad[i % 5].text);
+		path = server_control_config(bad[i % 5].text);
 		(void)snprintf(wanted, sizeof wanted, "%s%s", path, bad[i % 5].line);
-		ck_assert_int_eq(steer_ask("reload"), 1);
-		ck_assert_msg(strstr(steer_said(), wanted) && strstr(steer_said(), bad[i % 5].why),
-			      "not \"%s\" and \"%s\": %s", wanted, bad[i % 5].why, steer_said());
+		ck_assert_int_eq(server_control_ask("reload"), 1);
+		ck_assert_msg(strstr(server_control_answer(), wanted) &&
+				  strstr(server_control_answer(), bad[i % 5].why),
+			      "not \"%s\" and \"%s\": %s", wanted, bad[i % 5].why,
+			      server_control_answer());
 		server_wait_log(server, wanted);
-		ck_assert_int_eq(steer_number("generation"), generation);
+		ck_assert_int_eq(server_control_status("generation"), generation);
 		load_process_wait(load, 20, 2);
 	}
 	(void)printf("FIGURE good and bad configurations by turns: %u of each\n", n);
 	load_process_ends_well(load, "meanwhile");
-	steer_settle(server, 2);
-	steer_stop(server);
+	server_control_wait_workers(server, 2);
+	server_control_stop(server);
 }
 
 START_TEST(good_and_bad_by_turns)
@@ -155,22 +158,22 @@ static void write_bytes(const char *path, const char *bytes, size_t n)
 
 static void refused(const char *verb, const char *why)
 {
-	ck_assert_int_eq(steer_ask(verb), 1);
-	ck_assert_msg(strstr(steer_said(), why) != NULL, "%s: not \"%s\": %s", verb, why,
-		      steer_said());
+	ck_assert_int_eq(server_control_ask(verb), 1);
+	ck_assert_msg(strstr(server_control_answer(), why) != NULL, "%s: not \"%s\": %s", verb, why,
+		      server_control_answer());
 }
 
 START_TEST(a_part_of_a_file_changes_nothing)
 {
-	const char *path = steer_config(WHOLE);
-	struct server *server = STEERED("--config", path);
+	const char *path = server_control_config(WHOLE);
+	struct server *server = CONTROLLED("--config", path);
 	int fd = connect_to(server->ports[0]);
 
 	for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
 		write_bytes(path, parts[i].text, parts[i].n);
 		refused("reload", parts[i].why);
 		refused("upgrade", parts[i].why);
-		ck_assert_int_eq(steer_number("generation"), 1);
+		ck_assert_int_eq(server_control_status("generation"), 1);
 	}
 	ck_assert_int_eq(unlink(path), 0);
 	ck_assert_int_eq(mkfifo(path, 0600), 0);
@@ -181,12 +184,12 @@ START_TEST(a_part_of_a_file_changes_nothing)
 	ck_assert_int_eq(rmdir(path), 0);
 	send_text(fd, "here still");
 	expect_text(fd, "here still");
-	(void)steer_config("workers = 2\r\nlisten = echo://127.0.0.1:0\r\n");
-	steer_do("reload");
+	(void)server_control_config("workers = 2\r\nlisten = echo://127.0.0.1:0\r\n");
+	server_control_do("reload");
 	send_text(fd, "moved");
 	expect_text(fd, "moved");
-	steer_settle(server, 2);
-	steer_stop(server);
+	server_control_wait_workers(server, 2);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -194,33 +197,33 @@ END_TEST
 START_TEST(a_file_that_never_said_anything_may_go_on_so)
 {
 	struct server *server =
-	    STEERED("--config", steer_config("# nothing\n"), "echo://127.0.0.1:0");
+	    CONTROLLED("--config", server_control_config("# nothing\n"), "echo://127.0.0.1:0");
 
-	(void)steer_config("");
-	steer_do("reload");
-	(void)steer_config("workers = 1\n");
-	steer_do("reload");
-	steer_settle(server, 1);
-	steer_stop(server);
+	(void)server_control_config("");
+	server_control_do("reload");
+	(void)server_control_config("workers = 1\n");
+	server_control_do("reload");
+	server_control_wait_workers(server, 1);
+	server_control_stop(server);
 }
 END_TEST
 
 /* One that is not there any more is a bad one. */
 START_TEST(a_file_that_is_missing_changes_nothing)
 {
-	const char *path = steer_config("workers = 2\nlisten = echo://127.0.0.1:0\n");
-	struct server *server = STEERED("--config", path);
+	const char *path = server_control_config("workers = 2\nlisten = echo://127.0.0.1:0\n");
+	struct server *server = CONTROLLED("--config", path);
 	char aside[160];
 
 	(void)snprintf(aside, sizeof aside, "%s.aside", path);
 	ck_assert_int_eq(rename(path, aside), 0);
-	ck_assert_int_eq(steer_ask("reload"), 1);
-	ck_assert_msg(strstr(steer_said(), path) != NULL, "%s", steer_said());
-	ck_assert_int_eq(steer_number("generation"), 1);
+	ck_assert_int_eq(server_control_ask("reload"), 1);
+	ck_assert_msg(strstr(server_control_answer(), path) != NULL, "%s", server_control_answer());
+	ck_assert_int_eq(server_control_status("generation"), 1);
 	ck_assert_int_eq(rename(aside, path), 0);
-	steer_do("reload");
-	steer_settle(server, 2);
-	steer_stop(server);
+	server_control_do("reload");
+	server_control_wait_workers(server, 2);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -237,26 +240,27 @@ static void no_workers_come_up(int tries)
 			   "a sanitizer's own memory ends with RLIMIT_AS");
 		return;
 	}
-	server = STEERED("--workers", "2", "echo://127.0.0.1:0");
+	server = CONTROLLED("--workers", "2", "echo://127.0.0.1:0");
 	load = load_process_start(
-	    &(struct load_plan){steer_address(server, 0), .talkers = 20, .comers = 4});
+	    &(struct load_plan){server_control_address(server, 0), .talkers = 20, .comers = 4});
 	/* Enough to answer weirctl, not for a worker's buffers. */
 	process_starve(server->pid, 8 << 20, &before);
 	while (tries--) {
-		steer_forget(server);
-		ck_assert_int_eq(steer_ask("reload"), 1);
-		ck_assert_msg(strstr(steer_said(), "did not come up") != NULL, "%s", steer_said());
-		steer_settle(server, 2);
+		server_control_forget(server);
+		ck_assert_int_eq(server_control_ask("reload"), 1);
+		ck_assert_msg(strstr(server_control_answer(), "did not come up") != NULL, "%s",
+			      server_control_answer());
+		server_control_wait_workers(server, 2);
 		load_process_wait(load, 20, 5);
 	}
-	ck_assert_int_eq(steer_ask("upgrade"), 1);
-	steer_settle(server, 2);
+	ck_assert_int_eq(server_control_ask("upgrade"), 1);
+	server_control_wait_workers(server, 2);
 	ck_assert_int_eq(prlimit(server->pid, RLIMIT_AS, &before, NULL), 0);
-	ck_assert_int_eq(steer_number("generation"), 1);
-	steer_do("reload");
+	ck_assert_int_eq(server_control_status("generation"), 1);
+	server_control_do("reload");
 	load_process_ends_well(load, "reloads and an upgrade whose workers did not come up");
-	steer_settle(server, 2);
-	steer_stop(server);
+	server_control_wait_workers(server, 2);
+	server_control_stop(server);
 }
 
 START_TEST(workers_that_do_not_come_up_change_nothing)
@@ -288,18 +292,18 @@ static void nothing_is_left(unsigned n)
 		       "listen = echo+udp://127.0.0.1:0\nlisten = line://%s\n"
 		       "listen = frame://127.0.0.1:0?accept=handoff\n",
 		       in_folder("line.sock"));
-	server = STEERED("--config", steer_config(text));
+	server = CONTROLLED("--config", server_control_config(text));
 	for (int i = 0; i < 10; i++)
-		steer_do("reload");
-	steer_settle(server, 2);
+		server_control_do("reload");
+	server_control_wait_workers(server, 2);
 	process_descriptors(server->pid, before, sizeof before);
 	process_descriptors(server_wait_worker(server, 0, 0), worker, sizeof worker);
 	memory = process_memory(server->pid);
 	for (unsigned i = 0; i < n; i++) {
-		steer_forget(server);
-		steer_do("reload");
+		server_control_forget(server);
+		server_control_do("reload");
 	}
-	steer_settle(server, 2);
+	server_control_wait_workers(server, 2);
 	process_descriptors(server->pid, after, sizeof after);
 	ck_assert_str_eq(before, after);
 	process_descriptors(server_wait_worker(server, 0, 0), after, sizeof after);
@@ -311,7 +315,7 @@ static void nothing_is_left(unsigned n)
 	if (!suite_sanitized())
 		ck_assert_uint_le(grown, 128 << 10);
 	ck_assert(exists(in_folder("line.sock")));
-	steer_stop(server);
+	server_control_stop(server);
 	ck_assert(!exists(in_folder("line.sock")));
 }
 
@@ -351,29 +355,29 @@ static void workers_and_modes(unsigned rounds)
 	} steps[] = {{2, "shared"},    {4, "shared"},	 {4, "handoff"}, {1, "handoff"},
 		     {3, "reuseport"}, {1, "reuseport"}, {2, "handoff"}, {4, "reuseport"},
 		     {2, "shared"},    {2, "reuseport"}};
-	struct server *server =
-	    STEERED("--config", steer_config("workers = 2\nlisten = echo://127.0.0.1:0\n"));
+	struct server *server = CONTROLLED(
+	    "--config", server_control_config("workers = 2\nlisten = echo://127.0.0.1:0\n"));
 	struct load_process *load = load_process_start(
-	    &(struct load_plan){steer_address(server, 0), .talkers = 50, .comers = 8});
+	    &(struct load_plan){server_control_address(server, 0), .talkers = 50, .comers = 8});
 
 	for (unsigned i = 0; i < rounds * (sizeof steps / sizeof *steps); i++) {
 		unsigned workers = steps[i % 10].workers;
 		char text[128];
 
-		steer_forget(server);
+		server_control_forget(server);
 		(void)snprintf(text, sizeof text,
 			       "workers = %u\naccept = %s\nlisten = echo://127.0.0.1:0\n", workers,
 			       steps[i % 10].mode);
-		(void)steer_config(text);
-		steer_do("reload");
-		ck_assert(steer_says("accept", steps[i % 10].mode));
+		(void)server_control_config(text);
+		server_control_do("reload");
+		ck_assert(server_control_status_is("accept", steps[i % 10].mode));
 		load_process_wait(load, 200, 20);
-		steer_settle(server, workers);
+		server_control_wait_workers(server, workers);
 		if (strcmp(steps[i % 10].mode, "reuseport") == 0)
 			each_gets_newcomers(server, workers);
 	}
 	load_process_ends_well(load, "other workers and accept modes");
-	steer_stop(server);
+	server_control_stop(server);
 }
 
 START_TEST(workers_and_modes_change_under_load)

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "tests/support/clients/load_process.h"
-#include "tests/support/steer.h"
+#include "tests/support/server_control.h"
 
 #define INODES_MAX 64
 #define LISTENS	   10 /* in the kernel's table */
@@ -122,7 +122,7 @@ static struct server *start(const char *format, ...)
 	va_start(arguments, format);
 	(void)vsnprintf(text, sizeof text, format, arguments);
 	va_end(arguments);
-	return STEERED("--config", steer_config(text));
+	return CONTROLLED("--config", server_control_config(text));
 }
 
 static void reload(const char *format, ...)
@@ -133,8 +133,8 @@ static void reload(const char *format, ...)
 	va_start(arguments, format);
 	(void)vsnprintf(text, sizeof text, format, arguments);
 	va_end(arguments);
-	(void)steer_config(text);
-	steer_do("reload");
+	(void)server_control_config(text);
+	server_control_do("reload");
 }
 
 static void talks(int fd, const char *say, const char *answer)
@@ -175,7 +175,7 @@ static void added_ones_answer(unsigned times)
 	unsigned port = server->ports[0];
 	struct sockets before = two_sockets_of(port);
 	struct load_process *load = load_process_start(&(struct load_plan){
-	    steer_address(server, 0), .talkers = 20, .comers = 4, .pause_ms = 1});
+	    server_control_address(server, 0), .talkers = 20, .comers = 4, .pause_ms = 1});
 	char path[128];
 
 	(void)snprintf(path, sizeof path, "%s", in_folder("added.sock"));
@@ -183,18 +183,18 @@ static void added_ones_answer(unsigned times)
 		reload("workers = 2\nlisten = line://127.0.0.1:0\nlisten = echo://127.0.0.1:%u\n"
 		       "listen = echo+udp://127.0.0.1:0\nlisten = increment://%s\n",
 		       port, path);
-		talks_once(connect_to(steer_port(0)), "a line\n", "a line\n");
+		talks_once(connect_to(server_control_port(0)), "a line\n", "a line\n");
 		talks_once(connect_unix(path), "^x$", "*y");
 		still_held(&before, server);
 		reload("workers = 2\nlisten = echo://127.0.0.1:%u\n", port);
-		steer_settle(server, 2); /* who drains has it till then */
+		server_control_wait_workers(server, 2); /* who drains has it till then */
 		ck_assert(!exists(path));
 		still_held(&before, server);
 		load_process_wait(load, 20, 5);
 	}
 	same_sockets(&before, port);
 	load_process_ends_well(load, "at a listener that stays, while others come and go");
-	steer_stop(server);
+	server_control_stop(server);
 }
 
 START_TEST(added_ones_answer_and_kept_ones_stay)
@@ -229,9 +229,9 @@ START_TEST(who_waits_at_a_removed_one_is_served)
 		if (i % 2)
 			send_text(fds[i], "^abc$");
 	}
-	(void)steer_config("workers = 2\nlisten = echo://127.0.0.1:0\n");
-	asked = steer_ask_begin("reload");
-	while (steer_number("generation") != 2)
+	(void)server_control_config("workers = 2\nlisten = echo://127.0.0.1:0\n");
+	asked = server_control_ask_begin("reload");
+	while (server_control_status("generation") != 2)
 		wait_more(&wait, "the next generation");
 	talks(connect_to(kept), "at once", "at once");
 	for (int i = 0; i < 2; i++)
@@ -244,12 +244,12 @@ START_TEST(who_waits_at_a_removed_one_is_served)
 			      "%s: client %zu got %zu bytes", modes[_i], i, n);
 		(void)close(fds[i]);
 	}
-	ck_assert_int_eq(steer_ask_end(asked), 0);
-	steer_settle(server, 2);
+	ck_assert_int_eq(server_control_ask_end(asked), 0);
+	server_control_wait_workers(server, 2);
 	ck_assert_int_eq(try_connect(removed), -ECONNREFUSED);
 	(void)printf("FIGURE waited at a removed listener, %s: 100, all served\n", modes[_i]);
 	(void)fflush(stdout);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -281,8 +281,8 @@ START_TEST(who_is_connected_to_a_removed_one_gets_what_it_is_owed)
 		ck_assert_mem_eq(came, sent, sizeof sent);
 		(void)close(fds[i]);
 	}
-	steer_settle(server, 2);
-	steer_stop(server);
+	server_control_wait_workers(server, 2);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -309,8 +309,8 @@ static void another_protocol(unsigned times)
 		(void)close(next);
 	}
 	same_sockets(&before, port);
-	steer_settle(server, 2);
-	steer_stop(server);
+	server_control_wait_workers(server, 2);
+	server_control_stop(server);
 }
 
 START_TEST(another_protocol_at_the_same_address)
@@ -334,7 +334,7 @@ START_TEST(a_port_that_is_taken_changes_nothing)
 	struct sockets before = two_sockets_of(port);
 	int taken = bind_own(SOCK_STREAM, &other), fd = connect_to(port);
 	struct load_process *load = load_process_start(
-	    &(struct load_plan){steer_address(server, 0), .talkers = 20, .comers = 8});
+	    &(struct load_plan){server_control_address(server, 0), .talkers = 20, .comers = 8});
 	static char was[65536], is[65536];
 	char text[256], wanted[64];
 
@@ -343,27 +343,29 @@ START_TEST(a_port_that_is_taken_changes_nothing)
 		       "workers = 4\naccept = shared\nlisten = line://127.0.0.1:0\n"
 		       "listen = echo://%s\nlisten = increment://127.0.0.1:%u\n",
 		       wanted, port);
-	(void)steer_config(text);
+	(void)server_control_config(text);
 	process_descriptors(server->pid, was, sizeof was);
 	for (int i = 0; i < 4; i++) {
-		ck_assert_int_eq(steer_ask("reload"), 1);
-		ck_assert_msg(strstr(steer_said(), wanted) != NULL, "%s", steer_said());
-		ck_assert_msg(strstr(steer_said(), "in use") != NULL, "%s", steer_said());
+		ck_assert_int_eq(server_control_ask("reload"), 1);
+		ck_assert_msg(strstr(server_control_answer(), wanted) != NULL, "%s",
+			      server_control_answer());
+		ck_assert_msg(strstr(server_control_answer(), "in use") != NULL, "%s",
+			      server_control_answer());
 		still_held(&before, server);
 		load_process_wait(load, 20, 5);
 	}
 	server_wait_log(server, wanted);
-	ck_assert_int_eq(steer_number("generation"), 1);
-	ck_assert(steer_says("accept", "reuseport"));
+	ck_assert_int_eq(server_control_status("generation"), 1);
+	ck_assert(server_control_status_is("accept", "reuseport"));
 	talks(fd, "still echo", "still echo");
 	process_descriptors(server->pid, is, sizeof is);
 	ck_assert_str_eq(was, is);
 	same_sockets(&before, port);
 	load_process_ends_well(load, "reloads that failed for a port that is taken");
 	(void)close(taken);
-	steer_do("reload");
-	steer_settle(server, 4);
-	steer_stop(server);
+	server_control_do("reload");
+	server_control_wait_workers(server, 4);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -386,7 +388,7 @@ START_TEST(idle_timeout_is_the_new_one)
 	reload("workers = 2\nlisten = echo://127.0.0.1:0\n");
 	came = connect_to(server->ports[0]);
 	talks(came, "x", "x");
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -415,7 +417,7 @@ START_TEST(max_line_is_the_new_one)
 	send_text(within, line);
 	send_text(within, "\n");
 	expect_bytes(within, line, sizeof line - 1);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -441,7 +443,7 @@ START_TEST(high_water_is_the_new_one)
 	server_wait_stat_is(server, "received_bytes", sizeof sent);
 	reload("workers = 1\nhigh-water = 64K\nlow-water = 16K\nwrite-timeout = 0\n"
 	       "listen = echo://127.0.0.1:0\n");
-	steer_settle(server, 1);
+	server_control_wait_workers(server, 1);
 	/* Who comes now is read from until its queue is above the mark, and its socket full. */
 	next = connect_narrow(server->ports[0]);
 	set_nonblocking(next);
@@ -462,7 +464,7 @@ START_TEST(high_water_is_the_new_one)
 	(void)fflush(stdout);
 	reset(next);
 	(void)close(moved);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 

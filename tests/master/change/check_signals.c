@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "tests/support/clients/load_process.h"
-#include "tests/support/steer.h"
+#include "tests/support/server_control.h"
 
 #define WORKERS_MOST 4
 #define IDLE	     50
@@ -70,7 +70,7 @@ static void reap(void)
 static void storm_send(struct storm *storm, int kind)
 {
 	struct wait wait = wait_begin();
-	pid_t master = steer_master();
+	pid_t master = server_control_pid();
 	int pending;
 
 	storm->of[kind]++;
@@ -107,20 +107,20 @@ static void storm_settle(struct storm *storm)
 	long there;
 
 	wait.until_ms += 20000;
-	while (steer_ask("rebalance") != 0 || steer_ask("rebalance") != 0) {
+	while (server_control_ask("rebalance") != 0 || server_control_ask("rebalance") != 0) {
 		(void)server_log_has(storm->server, "");
 		wait_more(&wait, "the end of all that was asked for");
 		reap();
 	}
-	storm->server->pid = steer_master();
-	there = steer_number("workers_asked");
+	storm->server->pid = server_control_pid();
+	there = server_control_status("workers_asked");
 	ck_assert_msg(labs(there - storm->workers) <= storm->unheard,
 		      "%ld workers are there, %ld should be (%ld signals maybe not heard)", there,
 		      storm->workers, storm->unheard);
 	storm->workers = there;
 	storm->unheard = 0;
-	steer_settle(storm->server, (size_t)there);
-	ck_assert_int_eq(steer_number("pid"), storm->server->pid);
+	server_control_wait_workers(storm->server, (size_t)there);
+	ck_assert_int_eq(server_control_status("pid"), storm->server->pid);
 }
 
 static void storm_idle(struct storm *storm)
@@ -138,10 +138,10 @@ static void a_storm_of(unsigned n, int mode)
 	struct load_process *load;
 	uint64_t begin;
 
-	storm.server = STEERED("--workers", "2", "--accept", modes[mode], "echo://127.0.0.1:0",
-			       "increment://127.0.0.1:0", "chat://127.0.0.1:0");
-	load = load_process_start(&(struct load_plan){steer_address(storm.server, 0), .talkers = 50,
-						      .comers = 4, .pause_ms = 2});
+	storm.server = CONTROLLED("--workers", "2", "--accept", modes[mode], "echo://127.0.0.1:0",
+				  "increment://127.0.0.1:0", "chat://127.0.0.1:0");
+	load = load_process_start(&(struct load_plan){server_control_address(storm.server, 0),
+						      .talkers = 50, .comers = 4, .pause_ms = 2});
 	for (size_t i = 0; i < IDLE; i++) {
 		storm.idle[i] = connect_to(storm.server->ports[1]);
 		expect_text(storm.idle[i], "*");
@@ -151,7 +151,7 @@ static void a_storm_of(unsigned n, int mode)
 		storm_send(&storm, kind_of(&storm, next_random(&storm.random)));
 		(void)poll(NULL, 0, (int)(next_random(&storm.random) % 16)); /* a random moment */
 		reap();
-		steer_forget(storm.server);
+		server_control_forget(storm.server);
 		if (i % (n / 2) == n / 2 - 1 || i % 100 == 99) {
 			storm_settle(&storm);
 			storm_idle(&storm);
@@ -163,9 +163,9 @@ static void a_storm_of(unsigned n, int mode)
 	(void)printf("FIGURE a storm of %u signals, %s: %u HUP, %u USR2, %u TTIN, %u TTOU in %llu "
 		     "ms; generation %ld\n",
 		     n, modes[mode], storm.of[HUP], storm.of[USR2], storm.of[TTIN], storm.of[TTOU],
-		     (unsigned long long)(now_ms() - begin), steer_number("generation"));
+		     (unsigned long long)(now_ms() - begin), server_control_status("generation"));
 	load_process_ends_well(load, "meanwhile");
-	steer_stop(storm.server);
+	server_control_stop(storm.server);
 }
 
 START_TEST(a_gust_of_signals)
@@ -194,7 +194,7 @@ static void stop_all(struct server *server)
 			ck_assert_msg(status == 0 || (status == SIGKILL && pid != told),
 				      "pid %d ended with %#x:\n%s", (int)pid, (unsigned)status,
 				      server->log);
-		master = steer_master();
+		master = server_control_pid();
 		if (master && master != told && kill(master, SIGTERM) == 0)
 			told = master;
 		(void)server_log_has(server, "");
@@ -209,8 +209,8 @@ static void stop_in_the_middle(unsigned n)
 
 	for (unsigned i = 0; i < n; i++) {
 		struct server *server =
-		    STEERED("--workers", "2", "--accept", i % 3 ? "reuseport" : "handoff",
-			    "increment://127.0.0.1:0");
+		    CONTROLLED("--workers", "2", "--accept", i % 3 ? "reuseport" : "handoff",
+			       "increment://127.0.0.1:0");
 		uint64_t spins = next_random(&random) % 60000;
 		int fds[10];
 
@@ -227,7 +227,7 @@ static void stop_in_the_middle(unsigned n)
 			(void)close(fds[j]);
 		}
 		ck_assert_int_eq(try_connect(server->ports[0]), -ECONNREFUSED);
-		steer_all_gone();
+		server_control_expect_all_gone();
 	}
 	(void)printf("FIGURE stops in the middle of a change: %u, each by FIN\n", n);
 	(void)fflush(stdout);

@@ -14,8 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tests/support/helm.h"
-#include "tests/support/steer.h"
+#include "tests/support/server_control.h"
 
 #define CLIENTS 8
 
@@ -30,7 +29,7 @@ static pid_t new_master(pid_t old)
 	struct wait wait = wait_begin();
 	pid_t pid;
 
-	while ((pid = steer_master()) == old || !pid)
+	while ((pid = server_control_pid()) == old || !pid)
 		wait_more(&wait, "another master's pid in the pid file");
 	return pid;
 }
@@ -40,16 +39,17 @@ static pid_t new_master(pid_t old)
 /* The listener that has gone keeps a client who does not read, and so the old master is there. */
 static struct server *with_one_that_stays(int *unread)
 {
-	struct server *server =
-	    STEERED("--config", steer_config("workers = 2\naccept = handoff\nwatchdog = 0\n"
-					     "listen = echo://127.0.0.1:0?accept=reuseport\n"
-					     "listen = chargen://127.0.0.1:0\n"));
+	struct server *server = CONTROLLED(
+	    "--config", server_control_config("workers = 2\naccept = handoff\nwatchdog = 0\n"
+					      "listen = echo://127.0.0.1:0?accept=reuseport\n"
+					      "listen = chargen://127.0.0.1:0\n"));
 
 	*unread = connect_to(server->ports[1]);
 	server_wait_stat(server, "sent_bytes", 65536);
-	(void)steer_config("workers = 2\naccept = handoff\nwatchdog = 0\n"
-			   "listen = echo://127.0.0.1:0?accept=reuseport\n");
-	ck_assert_msg(steer_ask("upgrade") == 0, "%s\n%s", steer_said(), server->log);
+	(void)server_control_config("workers = 2\naccept = handoff\nwatchdog = 0\n"
+				    "listen = echo://127.0.0.1:0?accept=reuseport\n");
+	ck_assert_msg(server_control_ask("upgrade") == 0, "%s\n%s", server_control_answer(),
+		      server->log);
 	return server;
 }
 
@@ -65,7 +65,7 @@ START_TEST(who_is_told_to_stop_does_not_come_back)
 	while (try_connect(server->ports[0]) != -ECONNREFUSED)
 		wait_more(&wait, "connects to be refused");
 	(void)close(unread);
-	steer_all_gone();
+	server_control_expect_all_gone();
 	ck_assert(!server_log_has(server, "this one goes on"));
 }
 END_TEST
@@ -79,7 +79,7 @@ START_TEST(socket_files_go_with_the_last_of_both)
 
 	(void)snprintf(path, sizeof path, "%s", in_folder("echo.sock"));
 	(void)snprintf(text, sizeof text, "echo://%s", path);
-	server = STEERED("--workers", "1", "--watchdog", "0", text);
+	server = CONTROLLED("--workers", "1", "--watchdog", "0", text);
 	old = server->pid;
 	slow = server_wait_worker(server, 0, 0);
 	process_stop(slow);
@@ -88,7 +88,7 @@ START_TEST(socket_files_go_with_the_last_of_both)
 	ck_assert_int_eq(kill(_i ? old : server->pid, SIGTERM), 0);
 	ck_assert_int_eq(kill(_i ? server->pid : old, SIGTERM), 0);
 	ck_assert_int_eq(kill(slow, SIGCONT), 0);
-	steer_all_gone();
+	server_control_expect_all_gone();
 	ck_assert(!exists(path));
 }
 END_TEST
@@ -114,7 +114,7 @@ START_TEST(who_waits_is_not_the_old_ones_to_refuse)
 		ck_assert_int_eq(kill(workers[i], SIGCONT), 0);
 	for (size_t i = 0; i < CLIENTS; i++)
 		echoes(waiting[i], "served");
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -122,25 +122,25 @@ END_TEST
 
 START_TEST(workers_that_rest_do_not_hold_the_old_one)
 {
-	struct server *server = STEERED("--workers", "1", "echo://127.0.0.1:0");
+	struct server *server = CONTROLLED("--workers", "1", "echo://127.0.0.1:0");
 	pid_t worker = 0, asked;
 	size_t deaths = 0;
 
-	steer_program_is_held();
-	asked = steer_ask_begin("upgrade");
+	server_control_program_is_held();
+	asked = server_control_ask_begin("upgrade");
 	server_wait_log(server, "msg=\"change begins\" what=upgrade");
 	/* Seven deaths, and one more for each second that a worker lives in spite of us. */
 	while (!server_log_has(server, "after_ms=3200")) {
 		worker = server_wait_worker(server, 0, worker);
 		ck_assert_int_eq(kill(worker, SIGKILL), 0);
-		steer_wait_log_times(server, "comes again", ++deaths);
+		server_control_wait_log_times(server, "comes again", ++deaths);
 	}
-	steer_release();
-	steer_follow(server);
-	ck_assert_msg(steer_ask_end(asked) == 0, "%s", steer_said());
+	server_control_release();
+	server_control_follow(server);
+	ck_assert_msg(server_control_ask_end(asked) == 0, "%s", server_control_answer());
 	echoes(connect_to(server->ports[0]), "served");
-	steer_do("reload");
-	steer_stop(server);
+	server_control_do("reload");
+	server_control_stop(server);
 }
 END_TEST
 
@@ -154,8 +154,8 @@ static bool has_ended(int client)
 /* Its worker learns of the next master's death in the middle of its orders. */
 START_TEST(orders_outlive_the_master_that_they_came_from)
 {
-	struct server *server = STEERED("--workers", "2", "--accept", "handoff", "--watchdog", "0",
-					"echo://127.0.0.1:0");
+	struct server *server = CONTROLLED("--workers", "2", "--accept", "handoff", "--watchdog",
+					   "0", "echo://127.0.0.1:0");
 	int clients[2] = {connect_to(server->ports[0]), connect_to(server->ports[0])};
 	pid_t slow = server_wait_worker(server, 0, 0), next;
 	struct wait wait;
@@ -177,7 +177,7 @@ START_TEST(orders_outlive_the_master_that_they_came_from)
 	for (wait = wait_begin(); !has_ended(clients[0]) && !has_ended(clients[1]);)
 		wait_more(&wait, "one of the two to be drained");
 	echoes(clients[has_ended(clients[0])], "kept");
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -208,17 +208,17 @@ static void chat_hears(const struct server *server)
 /* It had made seats on the bus for more workers. */
 static struct server *after_a_failed_one(void)
 {
-	struct server *server = STEERED("--config", steer_config("workers = 2\n" CHAT));
+	struct server *server = CONTROLLED("--config", server_control_config("workers = 2\n" CHAT));
 	char text[300];
 
-	(void)steer_config("workers = 3\nbuffers = 1024G\n" CHAT);
+	(void)server_control_config("workers = 3\nbuffers = 1024G\n" CHAT);
 	(void)snprintf(text, sizeof text, "#!/bin/sh\nulimit -v 20000000\nexec '%s' \"$@\"\n",
 		       in_folder("weir.real"));
-	ck_assert_int_eq(rename(steer_program(), in_folder("weir.real")), 0);
-	steer_program_is(text, 0755);
-	ck_assert_int_eq(steer_ask("upgrade"), 1);
+	ck_assert_int_eq(rename(server_control_program(), in_folder("weir.real")), 0);
+	server_control_program_is(text, 0755);
+	ck_assert_int_eq(server_control_ask("upgrade"), 1);
 	ck_assert_msg(server_log_has(server, "did not come up"), "%s", server->log);
-	steer_program_is_weir();
+	server_control_program_is_weir();
 	return server;
 }
 
@@ -231,11 +231,12 @@ START_TEST(a_failed_one_does_not_keep_the_next_from_chat)
 		return;
 	}
 	server = after_a_failed_one();
-	(void)steer_config("workers = 3\n" CHAT);
-	ck_assert_msg(steer_ask("upgrade") == 0, "%s\n%s", steer_said(), server->log);
-	steer_follow(server);
+	(void)server_control_config("workers = 3\n" CHAT);
+	ck_assert_msg(server_control_ask("upgrade") == 0, "%s\n%s", server_control_answer(),
+		      server->log);
+	server_control_follow(server);
 	chat_hears(server);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -250,16 +251,17 @@ START_TEST(a_failed_one_does_not_keep_more_workers_from_chat)
 	server = after_a_failed_one();
 	ck_assert_int_eq(kill(server->pid, SIGTTIN), 0);
 	server_wait_log(server, "msg=\"change made\" what=workers");
-	steer_settle(server, 3);
+	server_control_wait_workers(server, 3);
 	chat_hears(server);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
 /* Where there is no descriptor for one of its steps. A watchdog would open some at times. */
 START_TEST(a_failed_one_keeps_no_descriptors)
 {
-	struct server *server = STEERED("--workers", "1", "--watchdog", "0", "echo://127.0.0.1:0");
+	struct server *server =
+	    CONTROLLED("--workers", "1", "--watchdog", "0", "echo://127.0.0.1:0");
 	size_t n = process_descriptors_n(server->pid);
 	struct rlimit limit, narrow;
 
@@ -267,22 +269,23 @@ START_TEST(a_failed_one_keeps_no_descriptors)
 	for (size_t more = 0; more < 3; more++) {
 		narrow = (struct rlimit){n + more, limit.rlim_max};
 		ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, &narrow, NULL), 0);
-		steer_forget(server);
+		server_control_forget(server);
 		ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
 		server_wait_log(server, "Too many open files");
 		ck_assert_uint_eq(process_descriptors_n(server->pid), n);
 	}
 	ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, &limit, NULL), 0);
-	steer_do("upgrade");
-	steer_follow(server);
-	steer_stop(server);
+	server_control_do("upgrade");
+	server_control_follow(server);
+	server_control_stop(server);
 }
 END_TEST
 
 /* There were sockets for it, but no doorbells. */
 START_TEST(a_worker_that_cant_be_has_no_newcomers)
 {
-	struct server *server = STEERED("--workers", "2", "--watchdog", "0", "chat://127.0.0.1:0");
+	struct server *server =
+	    CONTROLLED("--workers", "2", "--watchdog", "0", "chat://127.0.0.1:0");
 	size_t n = process_descriptors_n(server->pid);
 	struct rlimit limit, narrow;
 	pid_t worker = server_wait_worker(server, 0, 0);
@@ -295,11 +298,11 @@ START_TEST(a_worker_that_cant_be_has_no_newcomers)
 	ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, &limit, NULL), 0);
 	ck_assert_int_eq(kill(worker, SIGKILL), 0);
 	(void)server_wait_worker(server, 0, worker);
-	steer_settle(server, 2);
+	server_control_wait_workers(server, 2);
 	for (size_t i = 0; i < 5 * CLIENTS; i++)
 		(void)connect_to(server->ports[0]);
 	server_wait_stat_is(server, "connections", 5 * CLIENTS);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -314,8 +317,7 @@ START_TEST(a_pid_file_that_cant_be_written_is_no_reason_to_die)
 	(void)snprintf(path, sizeof path, "%s/pid", folder);
 	(void)snprintf(lock, sizeof lock, "%s.lock", path);
 	ck_assert_int_eq(mkdir(folder, 0700), 0);
-	server = SERVER(SERVER_CONTROL_CONTROL, "--workers", "2", "--pid-file", path,
-			"echo://127.0.0.1:0");
+	server = SERVER("--workers", "2", "--pid-file", path, "echo://127.0.0.1:0");
 	ck_assert_int_eq(unlink(path), 0);
 	ck_assert_int_eq(unlink(lock), 0);
 	ck_assert_int_eq(rmdir(folder), 0);
@@ -363,15 +365,16 @@ END_TEST
 /* A master that waits for one to write to its configuration does nothing else. */
 START_TEST(a_pipe_in_place_of_the_configuration_is_refused)
 {
-	const char *path = steer_config("workers = 1\nlisten = echo://127.0.0.1:0\n");
-	struct server *server = STEERED("--config", path);
+	const char *path = server_control_config("workers = 1\nlisten = echo://127.0.0.1:0\n");
+	struct server *server = CONTROLLED("--config", path);
 
 	ck_assert_int_eq(unlink(path), 0);
 	ck_assert_int_eq(mkfifo(path, 0600), 0);
-	ck_assert_int_eq(steer_ask("reload"), 1);
-	ck_assert_msg(strstr(steer_said(), "can't be read again") != NULL, "%s", steer_said());
+	ck_assert_int_eq(server_control_ask("reload"), 1);
+	ck_assert_msg(strstr(server_control_answer(), "can't be read again") != NULL, "%s",
+		      server_control_answer());
 	echoes(connect_to(server->ports[0]), "served");
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 

@@ -13,12 +13,13 @@
 
 #include "tests/support/clients/load_process.h"
 #include "tests/support/clients/load.h"
-#include "tests/support/steer.h"
+#include "tests/support/server_control.h"
 
 static void upgrade_made(struct server *server)
 {
-	ck_assert_msg(steer_ask("upgrade") == 0, "%s\n%s", steer_said(), server->log);
-	steer_follow(server);
+	ck_assert_msg(server_control_ask("upgrade") == 0, "%s\n%s", server_control_answer(),
+		      server->log);
+	server_control_follow(server);
 }
 
 /* ---- twenty in a row ---- */
@@ -27,30 +28,31 @@ static const char *const modes[] = {"reuseport", "shared", "handoff"};
 
 static void in_a_row(unsigned n, const char *mode)
 {
-	struct server *server = STEERED("--workers", "2", "--accept", mode, "echo://127.0.0.1:0");
+	struct server *server =
+	    CONTROLLED("--workers", "2", "--accept", mode, "echo://127.0.0.1:0");
 	struct load_process *load = load_process_start(&(struct load_plan){
-	    steer_address(server, 0), .talkers = 40, .comers = 4, .pause_ms = 1});
+	    server_control_address(server, 0), .talkers = 40, .comers = 4, .pause_ms = 1});
 	uint64_t begin = now_ms();
 	char what[64];
 
 	for (unsigned i = 0; i < n; i++) {
-		steer_forget(server);
+		server_control_forget(server);
 		load_process_wait(load, 200, 20);
 		if (i % 2) {
 			ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
-			steer_follow(server);
+			server_control_follow(server);
 		} else {
 			upgrade_made(server);
 		}
-		steer_settle(server, 2);
+		server_control_wait_workers(server, 2);
 	}
 	(void)snprintf(what, sizeof what, "%u upgrades, %s, in %llu ms", n, mode,
 		       (unsigned long long)(now_ms() - begin));
 	load_process_wait(load, 200, 20);
 	load_process_ends_well(load, what);
 	ck_assert_uint_ge(server_stat(server, "moved_in"), n * 40);
-	ck_assert_int_eq(steer_number("generation"), 1 + n);
-	steer_stop(server);
+	ck_assert_int_eq(server_control_status("generation"), 1 + n);
+	server_control_stop(server);
 }
 
 START_TEST(four_in_a_row)
@@ -86,10 +88,10 @@ static void all_are_served(const int clients[STAY], const int members[2])
  * memory than there is. */
 static void with_workers(unsigned workers)
 {
-	struct server *server =
-	    STEERED("--config", steer_config("workers = 8\nlog-level = info\naccept = handoff\n"
-					     "listen = echo://127.0.0.1:0\n"
-					     "listen = chat://127.0.0.1:0\n"));
+	struct server *server = CONTROLLED(
+	    "--config", server_control_config("workers = 8\nlog-level = info\naccept = handoff\n"
+					      "listen = echo://127.0.0.1:0\n"
+					      "listen = chat://127.0.0.1:0\n"));
 	int clients[STAY], members[2];
 	char config[200];
 
@@ -104,7 +106,7 @@ static void with_workers(unsigned workers)
 		       "listen = echo://127.0.0.1:0\n"
 		       "listen = chat://127.0.0.1:0\n",
 		       workers);
-	(void)steer_config(config);
+	(void)server_control_config(config);
 	for (int i = 0; i < 2; i++) {
 		uint64_t begin = now_ms();
 
@@ -114,12 +116,12 @@ static void with_workers(unsigned workers)
 			     i ? workers : 8, workers, STAY,
 			     (unsigned long long)(now_ms() - begin));
 		(void)fflush(stdout);
-		steer_settle(server, workers);
+		server_control_wait_workers(server, workers);
 		all_are_served(clients, members);
-		steer_do("rebalance"); /* each worker has some for the next upgrade */
+		server_control_do("rebalance"); /* each worker has some for the next upgrade */
 	}
 	ck_assert_uint_eq(server_stat(server, "closed_worker_died"), 0);
-	steer_stop(server);
+	server_control_stop(server);
 }
 
 START_TEST(with_64_workers_nobody_is_lost)
@@ -145,7 +147,7 @@ START_TEST(unix_sockets_stay)
 
 	(void)snprintf(file, sizeof file, "echo://%s?mode=0600", in_folder("echo.sock"));
 	(void)snprintf(name, sizeof name, "echo://@weir-test-%d", (int)getpid());
-	server = STEERED("--workers", "2", file, name);
+	server = CONTROLLED("--workers", "2", file, name);
 	(void)snprintf(text, sizeof text, "%s", in_folder("echo.sock"));
 	ck_assert_int_eq(lstat(text, &before), 0);
 	at_file = load_process_start(
@@ -162,7 +164,7 @@ START_TEST(unix_sockets_stay)
 	}
 	load_process_ends_well(at_file, "5 upgrades, socket file");
 	load_process_ends_well(at_name, "5 upgrades, abstract name");
-	steer_stop(server);
+	server_control_stop(server);
 	ck_assert(!exists(text));
 }
 END_TEST
@@ -173,7 +175,7 @@ END_TEST
 START_TEST(datagrams_are_answered_by_old_or_new)
 {
 	struct server *server =
-	    STEERED("--workers", "2", "echo+udp://127.0.0.1:0", "echo://127.0.0.1:0");
+	    CONTROLLED("--workers", "2", "echo+udp://127.0.0.1:0", "echo://127.0.0.1:0");
 	pid_t load = load_start(
 	    &load_plain,
 	    (const char *const[]){"-c", "50", "-d", "1s", "--warmup", "0s", "--timeout", "20s",
@@ -181,8 +183,8 @@ START_TEST(datagrams_are_answered_by_old_or_new)
 	unsigned n = 0;
 
 	do {
-		steer_forget(server);
-		steer_do("reload");
+		server_control_forget(server);
+		server_control_do("reload");
 		upgrade_made(server);
 		n++;
 	} while (process_state(load) != 'Z');
@@ -193,7 +195,7 @@ START_TEST(datagrams_are_answered_by_old_or_new)
 	(void)fflush(stdout);
 	ck_assert_uint_le((uint64_t)load_figure("datagrams_lost"),
 			  server_stat(server, "datagrams_dropped"));
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -202,10 +204,10 @@ END_TEST
 /* A listener that stays, one that goes, one that comes; another number of workers. */
 START_TEST(the_configuration_is_read_anew)
 {
-	const char *path = steer_config("workers = 2\n"
-					"listen = echo://127.0.0.1:0\n"
-					"listen = increment://127.0.0.1:0\n");
-	struct server *server = STEERED("--config", path);
+	const char *path = server_control_config("workers = 2\n"
+						 "listen = echo://127.0.0.1:0\n"
+						 "listen = increment://127.0.0.1:0\n");
+	struct server *server = CONTROLLED("--config", path);
 	int kept = connect_to(server->ports[0]), gone = connect_to(server->ports[1]), fd;
 	unsigned gone_port = server->ports[1];
 
@@ -214,25 +216,25 @@ START_TEST(the_configuration_is_read_anew)
 	expect_text(gone, "bc");
 	send_text(kept, "one");
 	expect_text(kept, "one");
-	(void)steer_config("workers = 3\n"
-			   "listen = line://127.0.0.1:0\n"
-			   "listen = echo://127.0.0.1:0\n");
+	(void)server_control_config("workers = 3\n"
+				    "listen = line://127.0.0.1:0\n"
+				    "listen = echo://127.0.0.1:0\n");
 	ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
 	expect_end(gone);
 	(void)close(gone); /* else the old one waits for it */
-	steer_follow(server);
-	steer_settle(server, 3);
-	ck_assert_uint_eq(steer_port(1), server->ports[0]);
+	server_control_follow(server);
+	server_control_wait_workers(server, 3);
+	ck_assert_uint_eq(server_control_port(1), server->ports[0]);
 	send_text(kept, "two");
 	expect_text(kept, "two");
 	ck_assert_int_eq(try_connect(gone_port), -ECONNREFUSED);
-	fd = connect_to(steer_port(0));
+	fd = connect_to(server_control_port(0));
 	send_text(fd, "a line\n");
 	expect_text(fd, "a line\n");
-	fd = connect_to(steer_port(1));
+	fd = connect_to(server_control_port(1));
 	send_text(fd, "three");
 	expect_text(fd, "three");
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -240,9 +242,9 @@ END_TEST
 START_TEST(who_waits_at_a_removed_one_is_served)
 {
 	struct server *server =
-	    STEERED("--config", steer_config("workers = 2\n"
-					     "listen = echo://127.0.0.1:0\n"
-					     "listen = increment://127.0.0.1:0\n"));
+	    CONTROLLED("--config", server_control_config("workers = 2\n"
+							 "listen = echo://127.0.0.1:0\n"
+							 "listen = increment://127.0.0.1:0\n"));
 	pid_t workers[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
 	struct wait wait = wait_begin();
 	int fds[100];
@@ -254,9 +256,9 @@ START_TEST(who_waits_at_a_removed_one_is_served)
 		if (i % 2)
 			send_text(fds[i], "^abc$");
 	}
-	(void)steer_config("workers = 2\nlisten = echo://127.0.0.1:0\n");
+	(void)server_control_config("workers = 2\nlisten = echo://127.0.0.1:0\n");
 	ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
-	while (steer_master() == server->pid)
+	while (server_control_pid() == server->pid)
 		wait_more(&wait, "a new master");
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(kill(workers[i], SIGCONT), 0);
@@ -270,10 +272,10 @@ START_TEST(who_waits_at_a_removed_one_is_served)
 	}
 	(void)printf("FIGURE waited at a listener that an upgrade removed: 100, all served\n");
 	(void)fflush(stdout);
-	steer_follow(server);
-	steer_settle(server, 2);
+	server_control_follow(server);
+	server_control_wait_workers(server, 2);
 	ck_assert_int_eq(try_connect(server->ports[1]), -ECONNREFUSED);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -287,22 +289,22 @@ struct held {
 
 static struct held hold(const char *config)
 {
-	struct held held = {.server = STEERED("--config", steer_config(config))};
+	struct held held = {.server = CONTROLLED("--config", server_control_config(config))};
 
 	held.load = load_process_start(&(struct load_plan){
-	    steer_address(held.server, 0), .talkers = 20, .comers = 2, .pause_ms = 1});
-	steer_program_is_held();
-	held.asked = steer_ask_begin("upgrade");
+	    server_control_address(held.server, 0), .talkers = 20, .comers = 2, .pause_ms = 1});
+	server_control_program_is_held();
+	held.asked = server_control_ask_begin("upgrade");
 	server_wait_log(held.server, "msg=\"change begins\" what=upgrade");
 	return held;
 }
 
 static void held_is_well(struct held *held, const char *what, size_t workers)
 {
-	steer_settle(held->server, workers);
+	server_control_wait_workers(held->server, workers);
 	load_process_wait(held->load, 100, 10);
 	load_process_ends_well(held->load, what);
-	steer_stop(held->server);
+	server_control_stop(held->server);
 }
 
 START_TEST(usr2_twice_is_one_upgrade)
@@ -312,10 +314,10 @@ START_TEST(usr2_twice_is_one_upgrade)
 	for (int i = 0; i < 3; i++)
 		ck_assert_int_eq(kill(held.server->pid, SIGUSR2), 0);
 	load_process_wait(held.load, 100, 10);
-	steer_release();
-	ck_assert_int_eq(steer_ask_end(held.asked), 0);
-	steer_follow(held.server);
-	ck_assert_int_eq(steer_number("generation"), 2);
+	server_control_release();
+	ck_assert_int_eq(server_control_ask_end(held.asked), 0);
+	server_control_follow(held.server);
+	ck_assert_int_eq(server_control_status("generation"), 2);
 	held_is_well(&held, "USR2 during an upgrade", 2);
 }
 END_TEST
@@ -327,16 +329,17 @@ START_TEST(what_is_asked_during_an_upgrade_is_done_after_it)
 	pid_t reload;
 
 	ck_assert_int_eq(kill(held.server->pid, SIGTTIN), 0);
-	reload = steer_ask_begin("reload");
+	reload = server_control_ask_begin("reload");
 	server_wait_log(held.server, "msg=control command=reload");
 	load_process_wait(held.load, 100, 10);
-	steer_release();
-	steer_follow(held.server);
-	ck_assert_int_eq(steer_ask_end(held.asked), 0);
-	ck_assert_int_eq(steer_ask_end(reload), 1);
-	ck_assert_msg(strstr(steer_said(), "the next master") != NULL, "%s", steer_said());
-	steer_wait_log_times(held.server, "msg=\"change made\" what=reload", 1);
-	steer_wait_log_times(held.server, "msg=\"change made\" what=workers", 1);
+	server_control_release();
+	server_control_follow(held.server);
+	ck_assert_int_eq(server_control_ask_end(held.asked), 0);
+	ck_assert_int_eq(server_control_ask_end(reload), 1);
+	ck_assert_msg(strstr(server_control_answer(), "the next master") != NULL, "%s",
+		      server_control_answer());
+	server_control_wait_log_times(held.server, "msg=\"change made\" what=reload", 1);
+	server_control_wait_log_times(held.server, "msg=\"change made\" what=workers", 1);
 	held_is_well(&held, "reload and TTIN during an upgrade", 3);
 }
 END_TEST
@@ -347,29 +350,30 @@ END_TEST
  * old one has gone; and another upgrade waits for just that. */
 START_TEST(what_the_old_one_said_is_done_when_it_has_gone)
 {
-	struct server *server = STEERED("--config", steer_config("workers = 1\n"
-								 "listen = echo://127.0.0.1:0\n"));
+	struct server *server =
+	    CONTROLLED("--config", server_control_config("workers = 1\n"
+							 "listen = echo://127.0.0.1:0\n"));
 	pid_t worker = server_wait_worker(server, 0, 0), next;
 	struct wait wait = wait_begin();
 	size_t descriptors = process_descriptors_n(server->pid);
 
 	ck_assert_int_eq(kill(worker, SIGSTOP), 0); /* so that the old master stays */
 	ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
-	while ((next = steer_master()) == server->pid || !next)
+	while ((next = server_control_pid()) == server->pid || !next)
 		wait_more(&wait, "a new master");
 	ck_assert_int_eq(kill(next, SIGSTOP), 0);
 	for (size_t i = 1; i <= SAID; i++) { /* one by one: a signal that waits comes once */
 		ck_assert_int_eq(kill(server->pid, SIGTTIN), 0);
-		steer_wait_log_times(server, "msg=\"one worker more\"", i);
+		server_control_wait_log_times(server, "msg=\"one worker more\"", i);
 	}
 	ck_assert_int_eq(kill(worker, SIGKILL), 0);
-	steer_follow(server);
+	server_control_follow(server);
 	ck_assert_int_eq(kill(next, SIGUSR2), 0);
 	ck_assert_int_eq(kill(next, SIGCONT), 0);
-	steer_follow(server);
-	steer_settle(server, 1 + SAID);
+	server_control_follow(server);
+	server_control_wait_workers(server, 1 + SAID);
 	ck_assert_uint_eq(process_descriptors_n(server->pid), descriptors + 2 * SAID);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -384,14 +388,15 @@ START_TEST(term_ends_both_before_the_new_one_is_ready)
 	expect_text(idle, "x");
 	ck_assert_int_eq(kill(held.server->pid, SIGTERM), 0);
 	expect_end(idle);
-	ck_assert_int_eq(steer_ask_end(held.asked), 1);
-	ck_assert_msg(strstr(steer_said(), "weir stops") != NULL, "%s", steer_said());
+	ck_assert_int_eq(server_control_ask_end(held.asked), 1);
+	ck_assert_msg(strstr(server_control_answer(), "weir stops") != NULL, "%s",
+		      server_control_answer());
 	ck_assert_int_eq(server_wait_exit(held.server), 0);
 	(void)load_process_end(held.load);
-	steer_release(); /* a child of the script has the sockets, for a moment */
+	server_control_release(); /* a child of the script has the sockets, for a moment */
 	while (try_connect(held.server->ports[0]) != -ECONNREFUSED)
 		wait_more(&wait, "connects to be refused");
-	steer_all_gone();
+	server_control_expect_all_gone();
 }
 END_TEST
 
@@ -403,17 +408,17 @@ START_TEST(term_to_the_old_one_after_it_handed_over_stops_it_alone)
 	pid_t old = held.server->pid, new_one;
 	struct wait wait = wait_begin();
 
-	steer_release();
-	while ((new_one = steer_master()) == old || !new_one)
+	server_control_release();
+	while ((new_one = server_control_pid()) == old || !new_one)
 		wait_more(&wait, "a new pid");
 	(void)kill(old, SIGTERM);
-	steer_follow(held.server);
-	(void)steer_ask_end(held.asked);
+	server_control_follow(held.server);
+	(void)server_control_ask_end(held.asked);
 	held.server->pid = new_one;
-	steer_settle(held.server, 2);
+	server_control_wait_workers(held.server, 2);
 	load_process_wait(held.load, 100, 10);
 	(void)load_process_end(held.load);
-	steer_stop(held.server);
+	server_control_stop(held.server);
 }
 END_TEST
 

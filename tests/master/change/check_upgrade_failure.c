@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "tests/support/clients/load_process.h"
-#include "tests/support/steer.h"
+#include "tests/support/server_control.h"
 
 #define NOT_MADE "msg=\"change not made, all is as it was\" what=upgrade"
 
@@ -23,17 +23,17 @@ static struct load_process *load;
 
 static void begin(void)
 {
-	served = STEERED("--workers", "2", "echo://127.0.0.1:0");
-	load = load_process_start(&(struct load_plan){steer_address(served, 0), .talkers = 20,
-						      .comers = 2, .pause_ms = 1});
+	served = CONTROLLED("--workers", "2", "echo://127.0.0.1:0");
+	load = load_process_start(&(struct load_plan){server_control_address(served, 0),
+						      .talkers = 20, .comers = 2, .pause_ms = 1});
 }
 
 static void end(const char *what)
 {
-	steer_settle(served, 2);
+	server_control_wait_workers(served, 2);
 	load_process_wait(load, 100, 10);
 	load_process_ends_well(load, what);
-	steer_stop(served);
+	server_control_stop(served);
 }
 
 /* 0: there is none (yet). */
@@ -84,22 +84,22 @@ static void what_is_no_weir(int rounds)
 	begin();
 	while (rounds--) {
 		for (size_t i = 0; i < PROGRAMS; i++) {
-			steer_forget(served);
-			steer_program_is(programs[i].text, programs[i].mode);
-			ck_assert_msg(steer_ask("upgrade") == 1, "%s: %s", programs[i].name,
-				      steer_said());
-			ck_assert_msg(strstr(steer_said(), programs[i].why) != NULL, "%s: %s",
-				      programs[i].name, steer_said());
+			server_control_forget(served);
+			server_control_program_is(programs[i].text, programs[i].mode);
+			ck_assert_msg(server_control_ask("upgrade") == 1, "%s: %s",
+				      programs[i].name, server_control_answer());
+			ck_assert_msg(strstr(server_control_answer(), programs[i].why) != NULL,
+				      "%s: %s", programs[i].name, server_control_answer());
 			server_wait_log(served, NOT_MADE);
 			ck_assert_msg(strstr(served->log, programs[i].why) != NULL, "%s: %s",
 				      programs[i].name, served->log);
-			ck_assert_int_eq(steer_master(), served->pid);
-			steer_settle(served, 2);
+			ck_assert_int_eq(server_control_pid(), served->pid);
+			server_control_wait_workers(served, 2);
 		}
 	}
-	steer_program_is_weir();
-	steer_do("upgrade");
-	steer_follow(served);
+	server_control_program_is_weir();
+	server_control_do("upgrade");
+	server_control_follow(served);
 	end("programs that are no weir, and then one");
 }
 
@@ -122,15 +122,15 @@ START_TEST(failures_leave_nothing_behind)
 	unsigned n = (unsigned)suite_volume(100);
 	size_t memory, grown;
 
-	served = STEERED("--workers", "2", "echo://127.0.0.1:0", "chat://127.0.0.1:0");
-	steer_program_is("#!/bin/sh\nexit 1\n", 0755);
+	served = CONTROLLED("--workers", "2", "echo://127.0.0.1:0", "chat://127.0.0.1:0");
+	server_control_program_is("#!/bin/sh\nexit 1\n", 0755);
 	for (unsigned i = 0; i < 10; i++)
-		ck_assert_int_eq(steer_ask("upgrade"), 1);
+		ck_assert_int_eq(server_control_ask("upgrade"), 1);
 	process_descriptors(served->pid, before, sizeof before);
 	memory = process_memory(served->pid);
 	for (unsigned i = 0; i < n; i++) {
-		ck_assert_int_eq(steer_ask("upgrade"), 1);
-		steer_forget(served);
+		ck_assert_int_eq(server_control_ask("upgrade"), 1);
+		server_control_forget(served);
 	}
 	process_descriptors(served->pid, after, sizeof after);
 	ck_assert_str_eq(before, after);
@@ -140,7 +140,7 @@ START_TEST(failures_leave_nothing_behind)
 	(void)fflush(stdout);
 	if (!suite_sanitized())
 		ck_assert_uint_le(grown, 128 << 10);
-	steer_stop(served);
+	server_control_stop(served);
 }
 END_TEST
 
@@ -163,14 +163,14 @@ static void one_hangs(bool ended, const char *why)
 	pid_t asked;
 
 	begin();
-	steer_program_is("#!/bin/sh\nexec sleep 3600\n", 0755);
-	asked = steer_ask_begin("upgrade");
+	server_control_program_is("#!/bin/sh\nexec sleep 3600\n", 0755);
+	asked = server_control_ask_begin("upgrade");
 	server_wait_log(served, "msg=\"change begins\" what=upgrade");
 	ck_assert_int_eq(kill(served->pid, SIGTTIN), 0);
 	for (int i = 0; i < 5; i++)
 		serves_on();
 	ck_assert_int_eq(waitpid(asked, &status, WNOHANG), 0);
-	ck_assert_int_eq(steer_number("workers"), 2);
+	ck_assert_int_eq(server_control_status("workers"), 2);
 	if (ended)
 		ck_assert_int_eq(kill(hung_master(), SIGKILL), 0);
 	while (waitpid(asked, &status, WNOHANG) == 0)
@@ -181,7 +181,7 @@ static void one_hangs(bool ended, const char *why)
 	ck_assert_int_eq(WEXITSTATUS(status), 1);
 	server_wait_log(served, NOT_MADE);
 	ck_assert_msg(strstr(served->log, why) != NULL, "%s", served->log);
-	steer_settle(served, 3);
+	server_control_wait_workers(served, 3);
 	ck_assert_int_eq(kill(served->pid, SIGTTOU), 0);
 	end("an upgrade that hangs");
 }
@@ -211,20 +211,20 @@ static void dies_while_it_is_staged(unsigned n)
 		pid_t next;
 		char ready[64];
 
-		steer_forget(served);
+		server_control_forget(served);
 		ck_assert_int_eq(kill(served->pid, SIGUSR2), 0);
 		while (!(next = next_master()))
-			if (steer_master() != served->pid || now_ms() > wait.until_ms)
+			if (server_control_pid() != served->pid || now_ms() > wait.until_ms)
 				break;
 		if (!next) { /* too late to see it: it serves */
-			steer_follow(served);
+			server_control_follow(served);
 			continue;
 		}
 		process_stop(next);
 		(void)snprintf(ready, sizeof ready, "msg=ready pid=%d", (int)next);
-		if (steer_master() != served->pid || server_log_has(served, ready)) {
+		if (server_control_pid() != served->pid || server_log_has(served, ready)) {
 			ck_assert_int_eq(kill(next, SIGCONT), 0);
-			steer_follow(served);
+			server_control_follow(served);
 			continue;
 		}
 		ck_assert_int_eq(kill(next, SIGKILL), 0);
@@ -233,8 +233,8 @@ static void dies_while_it_is_staged(unsigned n)
 		ck_assert_msg(strstr(served->log, "the new master died: signal 9") != NULL ||
 				  strstr(served->log, "died after it had taken over") != NULL,
 			      "%s", served->log);
-		steer_settle(served, 2);
-		ck_assert_int_eq(steer_master(), served->pid);
+		server_control_wait_workers(served, 2);
+		ck_assert_int_eq(server_control_pid(), served->pid);
 		killed++;
 	}
 	(void)printf("FIGURE new masters killed while staged: %u\n", killed);
@@ -275,10 +275,10 @@ static void dies_after_it_took_over(unsigned n)
 		struct wait wait = wait_begin();
 		pid_t worker = server_wait_worker(served, i % 2, 0), next;
 
-		steer_forget(served);
+		server_control_forget(served);
 		process_stop(worker);
 		ck_assert_int_eq(kill(served->pid, SIGUSR2), 0);
-		while ((next = steer_master()) == served->pid || !next) {
+		while ((next = server_control_pid()) == served->pid || !next) {
 			(void)server_log_has(served, "");
 			if (now_ms() > wait.until_ms)
 				ck_abort_msg("no new master:\n%s", served->log);
@@ -286,12 +286,12 @@ static void dies_after_it_took_over(unsigned n)
 		ck_assert_int_eq(kill(next, SIGKILL), 0);
 		server_wait_log(served, "this one goes on");
 		ck_assert_int_eq(kill(worker, SIGCONT), 0);
-		steer_settle(served, 2);
-		ck_assert_int_eq(steer_master(), served->pid);
+		server_control_wait_workers(served, 2);
+		ck_assert_int_eq(server_control_pid(), served->pid);
 		serves_on();
 	}
 	no_one_is_refused("a new master died after it took over", n);
-	steer_stop(served);
+	server_control_stop(served);
 }
 
 START_TEST(one_that_dies_right_after_it_took_over)
@@ -315,12 +315,12 @@ START_TEST(it_has_workers_again_as_soon_as_it_can)
 	int client;
 
 	(void)snprintf(file, sizeof file, "%s", write_file("weir.conf", "workers = 1\n"));
-	served = STEERED("--config", file, "echo://127.0.0.1:0");
+	served = CONTROLLED("--config", file, "echo://127.0.0.1:0");
 	worker = server_wait_worker(served, 0, 0);
 	process_stop(worker); /* so the old master is still there */
-	steer_forget(served);
+	server_control_forget(served);
 	ck_assert_int_eq(kill(served->pid, SIGUSR2), 0);
-	while ((next = steer_master()) == served->pid || !next)
+	while ((next = server_control_pid()) == served->pid || !next)
 		wait_more(&wait, "a new master");
 	(void)write_file("weir.conf", "nonsense\n");
 	ck_assert_int_eq(kill(next, SIGKILL), 0);
@@ -332,8 +332,8 @@ START_TEST(it_has_workers_again_as_soon_as_it_can)
 	client = connect_to(served->ports[0]); /* who came before may end with the old worker */
 	send_text(client, "served");
 	expect_text(client, "served");
-	steer_settle(served, 1);
-	steer_stop(served);
+	server_control_wait_workers(served, 1);
+	server_control_stop(served);
 }
 END_TEST
 
@@ -346,7 +346,7 @@ START_TEST(who_was_accepted_is_served_when_it_dies)
 	pid_t worker, next;
 	int client;
 
-	served = STEERED("--workers", "1", "--accept", "handoff", "echo://127.0.0.1:0");
+	served = CONTROLLED("--workers", "1", "--accept", "handoff", "echo://127.0.0.1:0");
 	worker = server_wait_worker(served, 0, 0);
 	process_stop(worker);
 	descriptors = process_descriptors_n(served->pid);
@@ -354,7 +354,7 @@ START_TEST(who_was_accepted_is_served_when_it_dies)
 	while (process_descriptors_n(served->pid) == descriptors)
 		wait_more(&wait, "the master to accept");
 	ck_assert_int_eq(kill(served->pid, SIGUSR2), 0);
-	while ((next = steer_master()) == served->pid || !next)
+	while ((next = server_control_pid()) == served->pid || !next)
 		wait_more(&wait, "a new master");
 	ck_assert_int_eq(kill(served->pid, SIGSTOP), 0);
 	ck_assert_int_eq(kill(next, SIGKILL), 0);
@@ -364,8 +364,8 @@ START_TEST(who_was_accepted_is_served_when_it_dies)
 	ck_assert_int_eq(kill(served->pid, SIGCONT), 0);
 	send_text(client, "served");
 	expect_text(client, "served");
-	steer_settle(served, 1);
-	steer_stop(served);
+	server_control_wait_workers(served, 1);
+	server_control_stop(served);
 }
 END_TEST
 
@@ -383,29 +383,29 @@ static void old_one_dies(unsigned n)
 		uint64_t spins = next_random(&moment) % 3000;
 		pid_t old = served->pid, next = 0;
 
-		steer_forget(served);
+		server_control_forget(served);
 		ck_assert_int_eq(kill(old, SIGUSR2), 0);
-		while (!(next = next_master()) && steer_master() == old)
+		while (!(next = next_master()) && server_control_pid() == old)
 			if (now_ms() > wait.until_ms)
 				ck_abort_msg("no new master:\n%s", served->log);
 		for (uint64_t spin = 0; spin < spins; spin++)
 			(void)getppid();
 		(void)kill(old, SIGKILL);
 		ck_assert_int_eq(waitpid(old, NULL, 0), old);
-		while ((next = steer_master()) == old || !next)
+		while ((next = server_control_pid()) == old || !next)
 			if (now_ms() > wait.until_ms)
 				ck_abort_msg("no new pid in the pid file:\n%s", served->log);
 			else
 				(void)server_log_has(served, "");
 		served->pid = next;
 		taken++;
-		steer_settle(served, 2);
+		server_control_wait_workers(served, 2);
 		serves_on();
 		while (waitpid(-1, NULL, WNOHANG) > 0)
 			; /* the old one's workers */
 	}
 	no_one_is_refused("the old master died in an upgrade", taken);
-	steer_stop(served);
+	server_control_stop(served);
 }
 
 START_TEST(the_old_one_dies_at_any_moment)

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "master/listen/bound_socket.h"
-#include "tests/support/helm.h"
+#include "tests/support/server_control.h"
 
 static struct bound_socket bound;
 static char path[160], listener[200];
@@ -210,7 +210,7 @@ START_TEST(who_waits_at_the_old_socket_is_let_in)
 
 	(void)snprintf(path, sizeof path, "%s", in_folder("x.sock"));
 	(void)snprintf(listener, sizeof listener, "echo://%s", path);
-	server = SERVER(SERVER_CONTROL_CONTROL, "--workers", "1", listener);
+	server = CONTROLLED("--workers", "1", listener);
 	worker = server_wait_worker(server, 0, 0);
 	ck_assert_int_eq(kill(worker, SIGSTOP), 0);
 	waits = connect_unix(path);
@@ -236,7 +236,7 @@ START_TEST(a_place_that_is_anothers_is_left_to_it)
 
 	(void)snprintf(path, sizeof path, "%s", in_folder("x.sock"));
 	(void)snprintf(listener, sizeof listener, "echo://%s", path);
-	server = SERVER(SERVER_CONTROL_CONTROL, "--workers", "1", listener);
+	server = CONTROLLED("--workers", "1", listener);
 	before = connect_unix(path);
 	echoes(before);
 	ck_assert_int_eq(unlink(path), 0);

@@ -13,7 +13,7 @@
 #include "master/metrics/carried_counters.h"
 #include "tests/support/harness.h"
 #include "tests/support/clients/scraper.h"
-#include "tests/support/steer.h"
+#include "tests/support/server_control.h"
 
 #define GONE "accepted" /* a counter that the other version does not have */
 
@@ -211,8 +211,8 @@ START_TEST(an_upgrade_keeps_what_the_master_counted)
 {
 	static const char series[] = "weir_accept_pauses_total{worker=\"master\"}";
 	struct server *server =
-	    STEERED("--workers", "1", "--accept", "handoff", "--max-connections", "1", "--metrics",
-		    "127.0.0.1:0", "echo://127.0.0.1:0");
+	    CONTROLLED("--workers", "1", "--accept", "handoff", "--max-connections", "1",
+		       "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
 	unsigned port = metrics_port(server);
 	int held = connect_to(server->ports[0]), waits;
 	struct wait wait = wait_begin();
@@ -228,12 +228,12 @@ START_TEST(an_upgrade_keeps_what_the_master_counted)
 	ck_assert(before >= 1);
 	(void)close(waits);
 	(void)close(held);
-	steer_do("upgrade");
-	steer_follow(server);
+	server_control_do("upgrade");
+	server_control_follow(server);
 	text = sample_text(scrape_at(port), series);
 	ck_assert_ptr_nonnull(text);
 	ck_assert(strtod(text, NULL) >= before);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 

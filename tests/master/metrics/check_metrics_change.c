@@ -15,7 +15,7 @@
 
 #include "master/metrics/metrics.h"
 #include "tests/support/clients/scraper.h"
-#include "tests/support/steer.h"
+#include "tests/support/server_control.h"
 
 /* ---- counters never go back ---- */
 
@@ -75,7 +75,7 @@ static struct reply *get_again(int fd)
  * as long as these last; none is refused, and nothing goes back. */
 static char *scrape_through(unsigned port, char *last, const char *verb)
 {
-	pid_t order = steer_ask_begin(verb);
+	pid_t order = server_control_ask_begin(verb);
 	int fd = -1;
 
 	for (int i = 0; process_state(order) != 'Z' || i < 20; i++) {
@@ -95,7 +95,7 @@ static char *scrape_through(unsigned port, char *last, const char *verb)
 			fd = -1;
 		}
 	}
-	ck_assert_msg(steer_ask_end(order) == 0, "%s", steer_said());
+	ck_assert_msg(server_control_ask_end(order) == 0, "%s", server_control_answer());
 	return last;
 }
 
@@ -133,8 +133,8 @@ START_TEST(no_counter_goes_back)
 {
 	static const char *const modes[] = {"reuseport", "handoff"};
 	struct server *server =
-	    STEERED("--workers", "3", "--accept", modes[_i], "--metrics", "127.0.0.1:0",
-		    "--request-timeout", "0", "echo://127.0.0.1:0");
+	    CONTROLLED("--workers", "3", "--accept", modes[_i], "--metrics", "127.0.0.1:0",
+		       "--request-timeout", "0", "echo://127.0.0.1:0");
 	unsigned port = metrics_port(server);
 	char *last = scrape_at(port);
 	double born[2] = {0, 0};
@@ -151,10 +151,10 @@ START_TEST(no_counter_goes_back)
 		ck_assert_int_eq(kill(pid, SIGKILL), 0);
 		(void)server_wait_worker(server, 1, pid);
 		last = scrape_through(port, last, "rebalance");
-		steer_forget(server);
+		server_control_forget(server);
 		last = scrape_through(port, last, "upgrade");
-		steer_follow(server);
-		steer_settle(server, 3);
+		server_control_follow(server);
+		server_control_wait_workers(server, 3);
 		expect_births(port, born, true);
 	}
 	ck_assert_uint_eq(sample(last, "weir_worker_restarts_total{worker=\"1\"}"), 2);
@@ -167,29 +167,29 @@ START_TEST(no_counter_goes_back)
 			      sample(last, "weir_connections_accepted_total{worker=\"2\"}"),
 			  accepted);
 	ck_assert_uint_eq(sample(last, "weir_generation"), 5);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
 START_TEST(a_slot_that_is_given_up_keeps_its_counters)
 {
 	struct server *server =
-	    STEERED("--workers", "3", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
+	    CONTROLLED("--workers", "3", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
 	unsigned port = metrics_port(server);
 	char *before, *after;
 
 	some_load(server);
 	server_wait_stat(server, "closed_eof", 50);
 	before = scrape_at(port);
-	steer_forget(server);
+	server_control_forget(server);
 	ck_assert_int_eq(kill(server->pid, SIGTTOU), 0);
-	steer_wait_log_times(server, "msg=\"change made\" what=rebalance", 1);
+	server_control_wait_log_times(server, "msg=\"change made\" what=rebalance", 1);
 	after = scrape_at(port);
 	(void)expect_no_less(before, after);
 	ck_assert_uint_eq(sample(after, "weir_workers"), 2);
 	expect_sample(after, "weir_worker_up{worker=\"2\"}", "0");
 	expect_sample(after, "weir_worker_pid{worker=\"2\"}", "0");
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -299,12 +299,12 @@ static const char *configure(const char *metrics)
 
 	(void)snprintf(text, sizeof text, "workers = 2\nlisten = echo://127.0.0.1:0\n%s%s\n",
 		       metrics ? "metrics = " : "", metrics ? metrics : "");
-	return steer_config(text);
+	return server_control_config(text);
 }
 
 static struct server *start_configured(const char *metrics)
 {
-	return STEERED("--config", configure(metrics));
+	return CONTROLLED("--config", configure(metrics));
 }
 
 START_TEST(a_reload_moves_it)
@@ -315,28 +315,28 @@ START_TEST(a_reload_moves_it)
 
 	ck_assert(!server_log_has(server, "msg=metrics"));
 	(void)configure("127.0.0.1:0");
-	steer_do("reload");
+	server_control_do("reload");
 	first = metrics_port(server);
 	fd = connect_to(first);
 	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
 	/* The same: it stays, and so do connections. */
-	steer_forget(server);
-	steer_do("reload");
+	server_control_forget(server);
+	server_control_do("reload");
 	ck_assert(!server_log_has(server, "msg=metrics"));
 	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
 	(void)configure("127.0.0.2:0");
-	steer_do("reload");
+	server_control_do("reload");
 	second = metrics_port(server);
 	ck_assert_int_eq(try_connect(first), -ECONNREFUSED);
 	ck_assert_int_eq(get_on(connect_to_host("127.0.0.2", second), "/readyz")->status, 200);
 	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
 	(void)configure(NULL);
-	steer_do("reload");
+	server_control_do("reload");
 	(void)configure("127.0.0.1:0");
-	steer_forget(server);
-	steer_do("reload");
+	server_control_forget(server);
+	server_control_do("reload");
 	ck_assert_int_eq(get(metrics_port(server), "/readyz")->status, 200);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -349,23 +349,25 @@ START_TEST(a_reload_to_a_taken_address_changes_nothing)
 
 	(void)snprintf(text, sizeof text, "127.0.0.1:%u", other);
 	(void)configure(text);
-	ck_assert_int_eq(steer_ask("reload"), 1);
-	ck_assert_msg(strstr(steer_said(), strerror(EADDRINUSE)) != NULL, "%s", steer_said());
+	ck_assert_int_eq(server_control_ask("reload"), 1);
+	ck_assert_msg(strstr(server_control_answer(), strerror(EADDRINUSE)) != NULL, "%s",
+		      server_control_answer());
 	ck_assert_int_eq(get(port, "/readyz")->status, 200);
 	ck_assert_uint_eq(sample(scrape_at(port), "weir_reloads_total{result=\"failure\"}"), 1);
-	ck_assert_int_eq(steer_number("generation"), 1);
+	ck_assert_int_eq(server_control_status("generation"), 1);
 	/* An upgrade to it is not made, either; and then one is. */
-	ck_assert_int_eq(steer_ask("upgrade"), 1);
-	ck_assert_msg(strstr(steer_said(), strerror(EADDRINUSE)) != NULL, "%s", steer_said());
+	ck_assert_int_eq(server_control_ask("upgrade"), 1);
+	ck_assert_msg(strstr(server_control_answer(), strerror(EADDRINUSE)) != NULL, "%s",
+		      server_control_answer());
 	ck_assert_int_eq(get(port, "/readyz")->status, 200);
 	ck_assert_uint_eq(sample(scrape_at(port), "weir_upgrades_total{result=\"failure\"}"), 1);
 	(void)close(taken);
-	steer_forget(server);
-	steer_do("upgrade");
-	steer_follow(server);
+	server_control_forget(server);
+	server_control_do("upgrade");
+	server_control_follow(server);
 	ck_assert_int_eq(try_connect(port), -ECONNREFUSED);
 	ck_assert_int_eq(get(other, "/readyz")->status, 200);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -387,18 +389,20 @@ START_TEST(workers_that_do_not_come_up_leave_it)
 	/* Enough to answer weirctl, not for a worker's buffers. */
 	process_starve(server->pid, 8 << 20, &before);
 	(void)configure(other);
-	ck_assert_int_eq(steer_ask("reload"), 1);
-	ck_assert_msg(strstr(steer_said(), "did not come up") != NULL, "%s", steer_said());
+	ck_assert_int_eq(server_control_ask("reload"), 1);
+	ck_assert_msg(strstr(server_control_answer(), "did not come up") != NULL, "%s",
+		      server_control_answer());
 	ck_assert(!exists(other));
 	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
-	ck_assert_int_eq(steer_ask("upgrade"), 1);
+	ck_assert_int_eq(server_control_ask("upgrade"), 1);
 	ck_assert(!exists(other));
 	(void)configure(path);
-	ck_assert_int_eq(steer_ask("upgrade"), 1);
-	ck_assert_msg(strstr(steer_said(), "did not come up") != NULL, "%s", steer_said());
+	ck_assert_int_eq(server_control_ask("upgrade"), 1);
+	ck_assert_msg(strstr(server_control_answer(), "did not come up") != NULL, "%s",
+		      server_control_answer());
 	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
 	ck_assert_int_eq(prlimit(server->pid, RLIMIT_AS, &before, NULL), 0);
-	steer_stop(server);
+	server_control_stop(server);
 	ck_assert(!exists(path));
 }
 END_TEST
@@ -415,35 +419,35 @@ START_TEST(a_socket_file_comes_and_goes_with_it)
 	ck_assert_int_eq(lstat(path, &before), 0);
 	fd = connect_unix(path);
 	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
-	steer_do("reload");
+	server_control_do("reload");
 	/* An upgrade that fails, of one who had the socket already. */
-	steer_program_is("#!/bin/sh\nexit 3\n", 0755);
-	ck_assert_int_eq(steer_ask("upgrade"), 1);
+	server_control_program_is("#!/bin/sh\nexit 3\n", 0755);
+	ck_assert_int_eq(server_control_ask("upgrade"), 1);
 	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
-	steer_program_is_weir();
-	steer_forget(server);
-	steer_do("upgrade");
-	steer_follow(server);
+	server_control_program_is_weir();
+	server_control_forget(server);
+	server_control_do("upgrade");
+	server_control_follow(server);
 	ck_assert_int_eq(lstat(path, &now), 0);
 	ck_assert_uint_eq(before.st_ino, now.st_ino);
 	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
 	/* The next one is somewhere else: nothing is left here. */
 	(void)snprintf(name, sizeof name, "@weir-test-metrics-%d", (int)getpid());
 	(void)configure(name);
-	steer_forget(server);
-	steer_do("upgrade");
-	steer_follow(server);
+	server_control_forget(server);
+	server_control_do("upgrade");
+	server_control_follow(server);
 	ck_assert(!exists(path));
 	ck_assert_int_eq(get_on(connect_unix(name), "/readyz")->status, 200);
 	(void)configure(path);
-	steer_do("reload");
+	server_control_do("reload");
 	ck_assert(exists(path));
 	/* Inherited, it is ours all the same, once the other master has gone. */
-	steer_forget(server);
-	ck_assert_msg(steer_ask("upgrade") == 0, "%s", steer_said());
-	steer_follow(server);
+	server_control_forget(server);
+	ck_assert_msg(server_control_ask("upgrade") == 0, "%s", server_control_answer());
+	server_control_follow(server);
 	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
-	steer_stop(server);
+	server_control_stop(server);
 	ck_assert(!exists(path));
 }
 END_TEST
@@ -461,13 +465,13 @@ static int early_in_an_upgrade(struct server *server, unsigned port, int *served
 		*served = connect_to(port);
 		/* So both were accepted. */
 		ck_assert_int_eq(get_on(*served, "/readyz")->status, 200);
-		steer_forget(server);
-		steer_do("upgrade");
+		server_control_forget(server);
+		server_control_do("upgrade");
 		if (now_ms() - began_ms < HURRY_MS)
 			return early;
 		(void)close(early);
 		(void)close(*served);
-		steer_follow(server);
+		server_control_follow(server);
 	}
 }
 
@@ -475,7 +479,7 @@ static int early_in_an_upgrade(struct server *server, unsigned port, int *served
 START_TEST(who_came_before_an_upgrade_has_his_answer)
 {
 	struct server *server =
-	    STEERED("--workers", "1", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
+	    CONTROLLED("--workers", "1", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
 	unsigned port = metrics_port(server);
 	int served, early = early_in_an_upgrade(server, port, &served);
 	struct reply *reply;
@@ -485,8 +489,8 @@ START_TEST(who_came_before_an_upgrade_has_his_answer)
 	ck_assert_int_eq(reply->status, 200);
 	ck_assert_ptr_nonnull(strstr(reply->head, "\r\nConnection: close\r\n"));
 	expect_end(early);
-	steer_follow(server);
-	steer_stop(server);
+	server_control_follow(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -494,7 +498,7 @@ END_TEST
 START_TEST(a_next_master_that_dies_leaves_it)
 {
 	struct server *server =
-	    STEERED("--workers", "1", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
+	    CONTROLLED("--workers", "1", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
 	unsigned port = metrics_port(server);
 	int fd, held = connect_to(server->ports[0]);
 	pid_t next;
@@ -503,15 +507,16 @@ START_TEST(a_next_master_that_dies_leaves_it)
 	send_text(held, "x");
 	expect_text(held, "x");
 	ck_assert_int_eq(kill(server_worker(server, 0), SIGSTOP), 0); /* it can't leave */
-	steer_forget(server);
+	server_control_forget(server);
 	ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
-	steer_wait_log_times(server, "msg=metrics", 1);
-	for (struct wait wait = wait_begin(); (next = steer_master()) == server->pid || !next;)
+	server_control_wait_log_times(server, "msg=metrics", 1);
+	for (struct wait wait = wait_begin();
+	     (next = server_control_pid()) == server->pid || !next;)
 		wait_more(&wait, "the next master");
 	(void)expect_no_less(last, scrape_at(port));
-	steer_forget(server);
+	server_control_forget(server);
 	ck_assert_int_eq(kill(next, SIGKILL), 0);
-	steer_wait_log_times(server, "msg=metrics", 1);
+	server_control_wait_log_times(server, "msg=metrics", 1);
 	(void)expect_no_less(last, scrape_at(port));
 	fd = connect_to(port); /* which may stay, as before */
 	ck_assert_ptr_null(strstr(get_on(fd, "/readyz")->head, "Connection: close"));
@@ -525,22 +530,22 @@ END_TEST
 START_TEST(one_that_takes_back_forgets_its_farewell)
 {
 	struct server *server =
-	    STEERED("--workers", "1", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
+	    CONTROLLED("--workers", "1", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
 	unsigned port = metrics_port(server);
 	uint64_t began_ms = now_ms();
 	int served, early = early_in_an_upgrade(server, port, &served);
 
 	server_wait_log(server, "msg=\"worker ended\"");
-	ck_assert_int_ne(steer_master(), server->pid);
-	steer_forget(server);
-	ck_assert_int_eq(kill(steer_master(), SIGKILL), 0);
+	ck_assert_int_ne(server_control_pid(), server->pid);
+	server_control_forget(server);
+	ck_assert_int_eq(kill(server_control_pid(), SIGKILL), 0);
 	/* For longer than it waits between two looks at who asks. */
 	for (size_t i = 1; i <= 3; i++) {
-		steer_wait_log_times(server, "msg=\"worker started\"", i);
+		server_control_wait_log_times(server, "msg=\"worker started\"", i);
 		ck_assert_int_eq(kill(server_wait_worker(server, 0, 0), SIGKILL), 0);
-		steer_wait_log_times(server, "msg=\"worker died\"", i);
+		server_control_wait_log_times(server, "msg=\"worker died\"", i);
 	}
-	steer_wait_log_times(server, "msg=\"worker started\"", 4);
+	server_control_wait_log_times(server, "msg=\"worker started\"", 4);
 	if (now_ms() - began_ms < HURRY_MS) /* else he was sent away */
 		ck_assert_int_eq(get_on(early, "/healthz")->status, 200);
 	ck_assert_int_eq(get(port, "/healthz")->status, 200);
@@ -567,8 +572,8 @@ static unsigned descriptors_of(pid_t pid)
 /* Else nothing could be changed before those who do not ask have gone, the first one, too. */
 START_TEST(who_asks_takes_no_descriptors_that_a_change_needs)
 {
-	struct server *server = STEERED("--workers", "1", "--max-connections", "5", "--metrics",
-					"127.0.0.1:0", "echo://127.0.0.1:0");
+	struct server *server = CONTROLLED("--workers", "1", "--max-connections", "5", "--metrics",
+					   "127.0.0.1:0", "echo://127.0.0.1:0");
 	unsigned port = metrics_port(server);
 	rlim_t few = descriptors_of(server->pid) + 24;
 	struct rlimit limit = {few, few};
@@ -577,9 +582,9 @@ START_TEST(who_asks_takes_no_descriptors_that_a_change_needs)
 	ck_assert_int_eq(prlimit(server->pid, RLIMIT_NOFILE, &limit, NULL), 0);
 	for (int i = 0; i < METRICS_CONNECTIONS; i++)
 		(void)connect_to(port);
-	ck_assert_msg(steer_ask("reload") == 0, "%s", steer_said());
+	ck_assert_msg(server_control_ask("reload") == 0, "%s", server_control_answer());
 	ck_assert_int_eq(get_on(first, "/healthz")->status, 200);
-	steer_stop(server);
+	server_control_stop(server);
 }
 END_TEST
 
@@ -588,7 +593,7 @@ END_TEST
 START_TEST(weirctl_prints_the_same)
 {
 	struct server *server =
-	    STEERED("--workers", "2", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
+	    CONTROLLED("--workers", "2", "--metrics", "127.0.0.1:0", "echo://127.0.0.1:0");
 	char *text = scrape_at(metrics_port(server));
 	char command[256], *said;
 
@@ -607,9 +612,9 @@ START_TEST(weirctl_prints_the_same)
 	}
 	(void)snprintf(command, sizeof command, "metrics        127.0.0.1:%u\n",
 		       metrics_port(server));
-	steer_do("status");
-	ck_assert_ptr_nonnull(strstr(steer_said(), command));
-	steer_stop(server);
+	server_control_do("status");
+	ck_assert_ptr_nonnull(strstr(server_control_answer(), command));
+	server_control_stop(server);
 }
 END_TEST
 

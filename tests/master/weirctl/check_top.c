@@ -12,7 +12,7 @@
 
 #include "tests/support/ctl.h"
 #include "tests/support/json.h"
-#include "tests/support/steer.h"
+#include "tests/support/server_control.h"
 #include "tests/support/clients/terminal.h"
 #include "tests/support/trace.h"
 
@@ -564,14 +564,14 @@ START_TEST(it_follows_an_upgrade)
 	struct wait wait = wait_begin();
 	char pid[32];
 
-	server = STEERED("--workers", "2", "echo://127.0.0.1:0");
+	server = CONTROLLED("--workers", "2", "echo://127.0.0.1:0");
 	(void)snprintf(path, sizeof path, "%s", in_folder("control"));
 	TOP(80, 24);
 	wait_rates();
 	while (status_number("up_s") < 2)
 		wait_more(&wait, "two seconds of a server");
-	steer_do("upgrade");
-	steer_follow(server);
+	server_control_do("upgrade");
+	server_control_follow(server);
 	(void)snprintf(pid, sizeof pid, "  pid %d ", (int)server->pid);
 	terminal_wait(pid);
 	terminal_wait("generation 2 ");
@@ -584,8 +584,8 @@ START_TEST(it_follows_an_upgrade)
 	ck_assert_int_eq(ASK("status"), 0);
 	has(out, "\nup             ");
 	has(out, "\nmaster up      ");
-	steer_settle(server, 2);
-	steer_stop(server);
+	server_control_wait_workers(server, 2);
+	server_control_stop(server);
 }
 END_TEST
 

@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "reactor/base/utf8.h"
 #include "tests/support/harness.h"
 
 #define BROWSER_WAIT_MS 60000
@@ -131,24 +132,6 @@ static void text_done(struct browser *browser)
 	browser->text_n -= n;
 }
 
-/* Of what JSON calls \\uXXXX: at most three bytes. */
-static size_t utf8(unsigned code, char *bytes)
-{
-	if (code < 0x80) {
-		bytes[0] = (char)code;
-		return 1;
-	}
-	if (code < 0x800) {
-		bytes[0] = (char)(0xc0 | code >> 6);
-		bytes[1] = (char)(0x80 | (code & 0x3f));
-		return 2;
-	}
-	bytes[0] = (char)(0xe0 | code >> 12);
-	bytes[1] = (char)(0x80 | (code >> 6 & 0x3f));
-	bytes[2] = (char)(0x80 | (code & 0x3f));
-	return 3;
-}
-
 /* The text behind "key":" , with its escapes undone; false: there is none. */
 static bool string_of(const char *text, const char *key, char *value, size_t n)
 {
@@ -164,9 +147,9 @@ static bool string_of(const char *text, const char *key, char *value, size_t n)
 		if (*at != '\\') {
 			value[i++] = *at;
 		} else if (*++at == 'u') {
-			i += utf8(
-			    (unsigned)strtoul((char[]){at[1], at[2], at[3], at[4], 0}, NULL, 16),
-			    value + i);
+			const char code[] = {at[1], at[2], at[3], at[4], '\0'};
+
+			i += utf8_encode(value + i, (uint32_t)strtoul(code, NULL, 16));
 			at += 4;
 		} else {
 			value[i++] = (char)(*at == 'n' ? '\n' : *at == 't' ? '\t' : *at);

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 
 #include "reactor/base/descriptor.h"
-#include "tests/reactor/bus_room.h"
+#include "tests/reactor/pubsub/bus_room.h"
 
 /* ---- seats ---- */
 

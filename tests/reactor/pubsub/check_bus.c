@@ -10,7 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "tests/reactor/bus_room.h"
+#include "tests/reactor/pubsub/bus_room.h"
 
 #define HEADER_BYTES sizeof(struct bus_record)
 #define PLACES	     (RING_BYTES / HEADER_BYTES)

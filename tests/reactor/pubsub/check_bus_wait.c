@@ -14,7 +14,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "tests/reactor/bus_room.h"
+#include "tests/reactor/pubsub/bus_room.h"
 
 #define NOW (UINT32_MAX - 500) /* a clock of milliseconds that soon begins anew */
 

@@ -5,8 +5,8 @@
  * what is looked at, and says in shared memory when that is done. All of it ends with the
  * test. Where ptrace is not allowed a test is skipped.
  */
-#ifndef TESTS_REACTOR_BUS_STEP_H
-#define TESTS_REACTOR_BUS_STEP_H
+#ifndef TESTS_REACTOR_PUBSUB_BUS_STEP_H
+#define TESTS_REACTOR_PUBSUB_BUS_STEP_H
 
 #include <sched.h>
 #include <signal.h>
@@ -15,7 +15,7 @@
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
-#include "tests/reactor/bus_room.h"
+#include "tests/reactor/pubsub/bus_room.h"
 
 static inline int allowed_cpus(cpu_set_t *cpus)
 {

@@ -1,0 +1,62 @@
+/*
+ * kernel_parts: what the simulated kernel's parts have in common: kernel.c (the calls, their
+ * faults, and time), kernel_descriptors.c (descriptors, epoll and eventfd) and kernel_sockets.c
+ * (stream sockets, listening sockets and the peers at their other ends). For these alone.
+ */
+#ifndef TESTS_SUPPORT_SIM_KERNEL_PARTS_H
+#define TESTS_SUPPORT_SIM_KERNEL_PARTS_H
+
+#include <errno.h>
+
+#include "tests/support/sim/kernel.h"
+
+/* ---- kernel.c ---- */
+
+/* The C library's calls. */
+extern const struct sys_kernel kernel_genuine;
+/* Between kernel_begin() and kernel_end(). */
+bool kernel_is_simulated(void);
+
+static inline int refuse(int error)
+{
+	errno = error;
+	return -1;
+}
+
+/* ---- kernel_descriptors.c ---- */
+
+/* What a simulated descriptor names. */
+struct object {
+	enum kind { NOTHING, STREAM, LISTENER, EPOLL, DOORBELL } kind;
+	struct peer *peer;    /* of a stream */
+	struct peer *backlog; /* of a listener: first come first */
+	uint64_t count;	      /* of a doorbell */
+	int ep;		      /* where it is registered */
+	uint32_t events;      /* its registration; 0: none */
+	epoll_data_t data;
+	bool queued;
+};
+
+/* Begins without any; its calls go into this table. */
+void kernel_descriptors_begin(struct sys_kernel *calls);
+/* A descriptor of it; -1: EMFILE. */
+int object_new(enum kind kind);
+bool descriptors_used_up(void);
+/* NULL: it is not a simulated one. */
+struct object *object_of(int fd);
+/* key: what happened; 0: anything. */
+void object_wake(struct object *object, uint32_t key);
+/* Its descriptor is closed. */
+void object_end(struct object *object);
+
+/* ---- kernel_sockets.c ---- */
+
+void kernel_sockets_begin(struct sys_kernel *calls);
+void kernel_sockets_end(void);
+/* The peer of a stream socket's descriptor; NULL: it is no stream socket. */
+struct peer *stream_of(int fd);
+void peer_wake(struct peer *peer, uint32_t key);
+/* As the kernel asks for half of what is queued to be free (sk_stream_is_writeable). */
+bool peer_writable(const struct peer *peer);
+
+#endif
