@@ -19,9 +19,8 @@
 #include "master/metrics/metrics.h"
 #include "master/notify.h"
 #include "master/pid_file.h"
-#include "master/pulse.h"
+#include "master/liveness.h"
 #include "master/bus_setup.h"
-#include "master/stillness.h"
 #include "reactor/base/check.h"
 #include "reactor/base/log.h"
 #include "worker/title.h"
@@ -187,7 +186,7 @@ static void change_ended(enum change change, bool made, const char *text)
 			  LOG_TEXT("what", change_names[change]), LOG_TEXT("why", text));
 	if (change == CHANGE_RELOAD && !master.stopping) {
 		tell_ready();
-		pulse_look();
+		liveness_look_soon();
 	}
 	control_commands_tell(change, made, text);
 }
@@ -509,7 +508,7 @@ static const char *unready(void)
 		return "starting: not all workers are ready yet";
 	EACH_SLOT (slot, change_serving())
 		if (slot->roster.state == SLOT_READY && !slot->leaving &&
-		    !stillness_is_bad(stillness_look(metrics_owner.scoreboard, slot)))
+		    !liveness_is_bad(liveness_of(metrics_owner.scoreboard, slot)))
 			return NULL;
 	return "no worker is ready";
 }
@@ -574,7 +573,7 @@ int master_run(const struct master_setup *setup)
 	}
 	if (!generation_fill(first, n))
 		die("starting workers: one can't be forked");
-	pulse_open(&master.loop, setup->scoreboard, watchdog_ms, tell_status);
+	liveness_watch(&master.loop, setup->scoreboard, watchdog_ms, tell_status);
 	loop_run(&master.loop);
 	/* All of weir ends, a master before us, too: its socket files are ours to remove. */
 	if (master.stopping && change_serving()->phase == GENERATION_SERVING)

@@ -12,6 +12,7 @@
 #include "master/metrics/metrics.h"
 #include "master/options.h"
 #include "master/control/status.h"
+#include "master/state_words.h"
 
 /* How often who waits for the end of a drain hears how far it is. */
 #define PROGRESS_MS 1000
@@ -29,22 +30,6 @@ static struct {
 static uint64_t seconds_since(uint64_t us)
 {
 	return (commands.owner->loop->now_us - us) / 1000000;
-}
-
-const char *control_commands_slot_state(const struct slot *slot, struct stillness stillness)
-{
-	static const char *const states[] = {
-	    [SLOT_VACANT] = "vacant",	  [SLOT_STARTING] = "starting", [SLOT_READY] = "ready",
-	    [SLOT_RETIRING] = "retiring", [SLOT_DRAINING] = "draining", [SLOT_RESTING] = "resting",
-	};
-
-	if (slot->roster.state == SLOT_READY && slot->generation->phase == GENERATION_STAGED)
-		return "staged";
-	if (slot->roster.state == SLOT_READY && slot->leaving)
-		return "draining";
-	if (slot->roster.state == SLOT_READY && stillness_is_bad(stillness))
-		return stillness.stopped ? "stopped" : "stuck";
-	return states[slot->roster.state];
 }
 
 /* ---- status ---- */
@@ -97,9 +82,9 @@ static void answer_server(struct control_client *client)
 		server.metrics = metrics;
 	server.up_s = server.master_up_s + (uint64_t)(commands.born - server_born());
 	for (size_t i = 0; i < serving->slots_n; i++)
-		server.workers += serving->slots[i].roster.state == SLOT_READY &&
-				  !stillness_is_bad(stillness_look(commands.owner->scoreboard,
-								   &serving->slots[i]));
+		server.workers +=
+		    serving->slots[i].roster.state == SLOT_READY &&
+		    !liveness_is_bad(liveness_of(commands.owner->scoreboard, &serving->slots[i]));
 	status_server(client, &server, commands.owner->scoreboard, SEATS_MAX);
 }
 
@@ -122,8 +107,7 @@ static struct status_worker worker_of(const struct slot *slot)
 	    .seat = slot_seat(slot),
 	    .generation = slot->generation->number,
 	    .pid = slot->pid,
-	    .state =
-		control_commands_slot_state(slot, stillness_look(commands.owner->scoreboard, slot)),
+	    .state = state_words_of_slot(slot, liveness_of(commands.owner->scoreboard, slot)),
 	    .up_s = slot->pid ? seconds_since(slot->born_us) : 0,
 	    .before = slot->pid ? &slot->before : NULL,
 	    .restarts = slot->restarts,

@@ -9,7 +9,6 @@
 
 #include "master/change/change.h"
 #include "master/control/control_file.h"
-#include "master/stillness.h"
 
 struct control_commands_owner {
 	struct loop *loop;
@@ -27,8 +26,6 @@ void control_commands_open(const struct control_commands_owner *owner,
 			   const struct control_inherited *inherited);
 /* Everybody hears that it has ended, and the socket goes. */
 void control_commands_close(void);
-/* How a worker is, in a word: one of scrape_worker_states. */
-const char *control_commands_slot_state(const struct slot *slot, struct stillness stillness);
 /* A change has ended; text says how, or why it was not made. */
 void control_commands_tell(enum change change, bool made, const char *text);
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "master/options.h"
+#include "master/state_words.h"
 #include "reactor/base/check.h"
 #include "reactor/base/writer.h"
 
@@ -195,16 +196,16 @@ static void put_state(struct writer *writer, char before, const char *word, cons
 static void write_state(struct writer *writer, const struct scrape *scrape, size_t item)
 {
 	writer_text(writer, "weir_state");
-	put_state(writer, '{', scrape_states[item], scrape->state);
+	put_state(writer, '{', state_words_of_server[item], scrape->state);
 }
 
 static void write_worker_state(struct writer *writer, const struct scrape *scrape, size_t item)
 {
-	size_t n = words_n(scrape_worker_states), slot = item / n;
+	size_t n = words_n(state_words_of_workers), slot = item / n;
 
 	writer_text(writer, "weir_worker_state");
 	put_worker(writer, scrape, slot);
-	put_state(writer, ',', scrape_worker_states[item % n], scrape->slots[slot].state);
+	put_state(writer, ',', state_words_of_workers[item % n], scrape->slots[slot].state);
 }
 
 static void write_listener(struct writer *writer, const struct scrape *scrape, size_t item)
@@ -265,9 +266,9 @@ static size_t special_items(const struct special *special, const struct scrape *
 	case BOTH:
 		return 2;
 	case STATES:
-		return words_n(scrape_states);
+		return words_n(state_words_of_server);
 	case SLOT_STATES_EACH:
-		return words_n(scrape_worker_states) * scrape->slots_n;
+		return words_n(state_words_of_workers) * scrape->slots_n;
 	default:
 		return scrape->listeners_n;
 	}

@@ -5,12 +5,7 @@
 #include "master/metrics/lifetime_counters.h"
 #include "master/metrics/carried_counters.h"
 #include "master/change/change.h"
-#include "master/control/control_commands.h"
-
-const char *const scrape_states[] = {"starting",    "serving",	 "reloading", "resizing",
-				     "rebalancing", "upgrading", "stopping",  NULL};
-const char *const scrape_worker_states[] = {"vacant", "starting", "staged",   "ready",	 "stopped",
-					    "stuck",  "retiring", "draining", "resting", NULL};
+#include "master/state_words.h"
 
 struct scrape *scrape_new(size_t slots)
 {
@@ -71,7 +66,7 @@ static void take_worker(struct scrape_worker *worker, const struct scoreboard *s
 {
 	const struct slot *slot = slot_of(index);
 	struct lifetime_process mine = {.born_us = 0};
-	struct stillness stillness;
+	struct liveness liveness;
 
 	for (unsigned i = 0; i < 2; i++) {
 		struct lifetime_process process =
@@ -86,12 +81,12 @@ static void take_worker(struct scrape_worker *worker, const struct scoreboard *s
 	worker->restarts = lifetime_counters_restarts(index);
 	if (!slot)
 		return;
-	stillness = mine.state ? stillness_of(scoreboard, slot, mine.state)
-			       : stillness_look(scoreboard, slot);
-	worker->state = control_commands_slot_state(slot, stillness);
-	worker->still_us = stillness.still_us;
+	liveness = mine.state ? liveness_of_state(scoreboard, slot, mine.state)
+			      : liveness_of(scoreboard, slot);
+	worker->state = state_words_of_slot(slot, liveness);
+	worker->still_us = liveness.still_us;
 	worker->up =
-	    slot->roster.state == SLOT_READY && !slot->leaving && !stillness_is_bad(stillness);
+	    slot->roster.state == SLOT_READY && !slot->leaving && !liveness_is_bad(liveness);
 	worker->generation = slot->generation->number;
 	worker->pid = slot->pid;
 }

@@ -11,16 +11,13 @@
 
 #include "master/change/generation.h"
 
-/* All words that a state may be: each has its series at any time. NULL ends them. */
-extern const char *const scrape_states[], *const scrape_worker_states[];
-
 struct scrape_worker {
-	const char *state;   /* as `weirctl workers` says it; NULL: nobody is wanted there now */
+	const char *state;   /* of state_words.h; NULL: nobody is wanted there now */
 	bool up;	     /* it serves, and moves */
 	unsigned generation; /* 0: nobody was ever there */
 	pid_t pid;	     /* 0: nobody is there */
 	uint64_t restarts, born_us, cpu_us, memory_bytes;
-	uint64_t still_us; /* stillness.h */
+	uint64_t still_us; /* liveness.h */
 };
 
 struct scrape_listener {
@@ -31,7 +28,7 @@ struct scrape_listener {
 
 struct scrape {
 	unsigned generation;
-	const char *state; /* one word: serving, ... */
+	const char *state; /* of state_words.h */
 	size_t workers, workers_ready;
 	uint64_t began_us; /* of weir, Unix time */
 	uint64_t master_born_us, master_cpu_us, master_memory_bytes;

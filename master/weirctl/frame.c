@@ -109,7 +109,7 @@ static void head_server(struct frame *frame, const struct sample_row *server,
 	cell_ascii(state, sample_text(server, "state"));
 	frame_part(line, view, 0, "weir %.20s", version);
 	frame_part(line, view, 2, "%.12s", state);
-	frame_part(line, view, 2, "pid %d", (int)server->pid);
+	frame_part(line, view, 2, "pid %d", (int)server->look.pid);
 	frame_part(line, view, 2, "generation %.0f", generation);
 	frame_part(line, view, 2, "up %s", up);
 }
@@ -238,7 +238,7 @@ static void notice_still(struct notice *notice, const struct sample *sample)
 	(void)sample_number(worst, "worker", &worker);
 	length = snprintf(notice->text, sizeof notice->text,
 			  "worker %.0f (pid %d) has made no progress for %.0f s", worker,
-			  (int)worst->pid, (double)worst_us / 1e6);
+			  (int)worst->look.pid, (double)worst_us / 1e6);
 	if (n > 1)
 		(void)snprintf(notice->text + length, sizeof notice->text - (size_t)length,
 			       ", and %zu more", n - 1);

@@ -68,7 +68,8 @@ void lines_json(const struct sample *sample)
 		json_row(sample, row);
 		if (sample_lag(sample, row, &seconds) && seconds < 999)
 			(void)printf(",\"loop_lag_p99_us\":%.0f", seconds * 1e6);
-		(void)printf(",\"stopped\":%s,\"still_us\":%llu}", row->stopped ? "true" : "false",
+		(void)printf(",\"stopped\":%s,\"still_us\":%llu}",
+			     row->look.stopped ? "true" : "false",
 			     (unsigned long long)sample_still_us(sample, row));
 	}
 	(void)printf("]}\n");

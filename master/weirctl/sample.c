@@ -47,7 +47,7 @@ static const struct sample_row *same_worker(const struct sample *before,
 	uint64_t worker = whole_of(record, "worker");
 
 	for (size_t i = 0; before && i < before->workers_n; i++)
-		if (before->workers[i].pid == pid &&
+		if (before->workers[i].look.pid == pid &&
 		    whole_of(before->workers[i].now, "worker") == worker)
 			return &before->workers[i];
 	return NULL;
@@ -56,21 +56,20 @@ static const struct sample_row *same_worker(const struct sample *before,
 static void row_take(struct sample_row *row, const struct answer_record *record,
 		     const struct sample_row *before, uint64_t at_us, bool local)
 {
-	bool asleep = whole_of(record, "asleep") != 0;
-
-	*row = (struct sample_row){.now = record,
-				   .before = before ? before->now : NULL,
-				   .pid = (pid_t)whole_of(record, "pid"),
-				   .progress =
-				       whole_of(record, "harvests") + whole_of(record, "turns"),
-				   .moved_us = at_us};
+	*row = (struct sample_row){
+	    .now = record, .before = before ? before->now : NULL, .moved_us = at_us};
+	row->look = (struct liveness_look){
+	    .pid = (pid_t)whole_of(record, "pid"),
+	    .progress = whole_of(record, "harvests") + whole_of(record, "turns"),
+	    .asleep = whole_of(record, "asleep") != 0,
+	};
 	if (local)
-		row->process = process_of(row->pid);
+		row->process = process_of(row->look.pid);
 	if (before)
 		row->process_before = before->process;
 	/* A tracer's stop ('t') is a debugger's business, and seen all the same. */
-	row->stopped = row->process.proc.state == 'T' || row->process.proc.state == 't';
-	if (before && row->progress == before->progress && (row->stopped || !asleep))
+	row->look.stopped = row->process.proc.state == 'T' || row->process.proc.state == 't';
+	if (before && liveness_is_still(&before->look, &row->look))
 		row->moved_us = before->moved_us;
 }
 
@@ -93,7 +92,7 @@ bool sample_take(struct sample *sample, struct answer *answer, const struct samp
 	if (!sample->workers)
 		die("memory: %s", strerror(errno));
 	row_take(&sample->server, server, before ? &before->server : NULL, sample->at_us, local);
-	if (before && before->server.pid != sample->server.pid)
+	if (before && before->server.look.pid != sample->server.look.pid)
 		sample->server.process_before = (struct sample_process){0};
 	for (size_t i = 0; i < sample->answer.n; i++) {
 		const struct answer_record *record = &sample->answer.records[i];
@@ -166,7 +165,8 @@ uint64_t sample_still_us(const struct sample *sample, const struct sample_row *r
 {
 	uint64_t still_us = sample->at_us - row->moved_us;
 
-	return row->pid && (still_us >= STILL_US || (row->stopped && still_us)) ? still_us : 0;
+	return row->look.pid && (still_us >= STILL_US || (row->look.stopped && still_us)) ? still_us
+											  : 0;
 }
 
 /* Of the passes of the loop in this time, nine in ten and nine more in a hundred took at most
@@ -198,7 +198,7 @@ bool sample_lag(const struct sample *sample, const struct sample_row *row, doubl
 
 bool sample_is_still(const struct sample *sample, const struct sample_row *row)
 {
-	return sample_still_us(sample, row) != 0 || (row->stopped && !row->before);
+	return sample_still_us(sample, row) != 0 || (row->look.stopped && !row->before);
 }
 
 bool sample_is_counter(const char *key)

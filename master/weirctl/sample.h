@@ -1,5 +1,5 @@
 /*
- * weirctl_sample: an answer to `top` beside the one before it, and what the kernel says of the
+ * sample: an answer to `top` beside the one before it, and what the kernel says of the
  * processes: numbers now, and rates over the real time between the two.
  *
  * The server says when it counted, by a clock that all processes here have, so that an answer
@@ -12,6 +12,7 @@
 
 #include <sys/types.h>
 
+#include "master/liveness.h"
 #include "master/proc.h"
 #include "master/weirctl/answer.h"
 
@@ -24,10 +25,9 @@ struct sample_process {
 /* The server, or a worker. */
 struct sample_row {
 	const struct answer_record *now, *before; /* before NULL: rates count from 0 */
-	pid_t pid;
 	struct sample_process process, process_before;
-	uint64_t progress, moved_us; /* when it was seen to move, or to sleep, last */
-	bool stopped;
+	struct liveness_look look;
+	uint64_t moved_us; /* when it was last seen to move, or to sleep */
 };
 
 struct sample {

@@ -134,7 +134,7 @@ static void format_state(char cell[CELL_BYTES], const struct sample *sample,
 			 const struct sample_row *row)
 {
 	if (sample_is_still(sample, row))
-		(void)snprintf(cell, CELL_BYTES, row->stopped ? "!stopped" : "!stuck");
+		(void)snprintf(cell, CELL_BYTES, row->look.stopped ? "!stopped" : "!stuck");
 	else
 		cell_ascii(cell, sample_text(row, "state"));
 }
@@ -198,7 +198,7 @@ static void format_cell(char cell[CELL_BYTES], const struct sample *sample,
 
 	if (column->kind == KIND_STATE)
 		format_state(cell, sample, row);
-	else if (column->key && strcmp(column->key, "pid") == 0 && !row->pid)
+	else if (column->key && strcmp(column->key, "pid") == 0 && !row->look.pid)
 		(void)snprintf(cell, CELL_BYTES, "-");
 	else if (value_of(sample, row, column, &value))
 		format_value(cell, column, value);

@@ -17,12 +17,40 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "master/liveness.h"
 #include "tests/support/clients/load_process.h"
 #include "tests/support/clients/load.h"
 #include "tests/support/clients/scraper.h"
 #include "tests/support/server_control.h"
 
 #define SILENT "msg=\"a worker does not move\""
+
+/* ---- two looks ---- */
+
+START_TEST(two_looks_judge)
+{
+	static const struct {
+		const char *what;
+		struct liveness_look before, now;
+		bool still;
+	} cases[] = {
+	    {"it moved", {7, 10, false, false}, {7, 11, false, false}, false},
+	    {"it spins", {7, 10, false, false}, {7, 10, false, false}, true},
+	    {"it waits", {7, 10, true, false}, {7, 10, true, false}, false},
+	    {"it was stopped as it waited", {7, 10, true, false}, {7, 10, true, true}, true},
+	    {"it woke up, and does not go on", {7, 10, true, false}, {7, 10, false, false}, true},
+	    {"it went to sleep", {7, 10, false, false}, {7, 11, true, false}, false},
+	    {"it is another one", {7, 10, false, false}, {8, 10, false, false}, false},
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		ck_assert_msg(liveness_is_still(&cases[i].before, &cases[i].now) == cases[i].still,
+			      "%s", cases[i].what);
+	ck_assert(!liveness_is_bad((struct liveness){false, 2000000}));
+	ck_assert(liveness_is_bad((struct liveness){false, 2000001}));
+	ck_assert(liveness_is_bad((struct liveness){true, 0}));
+}
+END_TEST
 
 /* ---- a worker that spins ---- */
 
@@ -412,7 +440,8 @@ START_TEST(nobody_pays_for_a_master_that_stood_still)
 }
 END_TEST
 
-SUITE("pulse", {"one that is stopped", one_that_is_stopped, 40},
+SUITE("liveness", {"two looks judge", two_looks_judge, 5},
+      {"one that is stopped", one_that_is_stopped, 40},
       {"one that is stopped is seen without descriptors",
        one_that_is_stopped_is_seen_without_descriptors, 20},
       {"one that spins", one_that_spins, 40},

@@ -40,7 +40,7 @@ START_TEST(weir_says_how_it_is)
 	int client;
 
 	fake_systemd_open(_i);
-	(void)setenv("WATCHDOG_USEC", "200000", 1); /* its pulse is the status', too */
+	(void)setenv("WATCHDOG_USEC", "200000", 1); /* the watch tells the status', too */
 	server = SERVER("--workers", "2", "echo://127.0.0.1:0");
 	expect_soon("READY=1\nSTATUS=serving; workers: 2 of 2, connections: 0");
 	ck_assert_int_eq(manager.from, server->pid);

@@ -13,6 +13,7 @@
 #include "master/metrics/lifetime_counters.h"
 #include "master/metrics/exposition.h"
 #include "master/proc.h"
+#include "master/state_words.h"
 #include "tests/support/clients/scraper.h"
 
 #define SLOTS 3
@@ -194,28 +195,28 @@ START_TEST(states_neither_come_nor_go)
 	struct scrape *scrape = some_scrape();
 	char series[128];
 
-	for (size_t now = 0; scrape_worker_states[now]; now++) {
+	for (size_t now = 0; state_words_of_workers[now]; now++) {
 		const char *text;
 
-		scrape->slots[0].state = scrape_worker_states[now];
+		scrape->slots[0].state = state_words_of_workers[now];
 		text = text_of(scrape, 16384);
-		for (size_t i = 0; scrape_worker_states[i]; i++) {
+		for (size_t i = 0; state_words_of_workers[i]; i++) {
 			for (unsigned slot = 0; slot < 3; slot += 2) {
 				(void)snprintf(series, sizeof series,
 					       "weir_worker_state{worker=\"%u\",state=\"%s\"}",
-					       slot, scrape_worker_states[i]);
+					       slot, state_words_of_workers[i]);
 				expect_sample(text, series, i == now && slot == 0 ? "1" : "0");
 			}
 		}
 	}
-	for (size_t now = 0; scrape_states[now]; now++) {
+	for (size_t now = 0; state_words_of_server[now]; now++) {
 		const char *text;
 
-		scrape->state = scrape_states[now];
+		scrape->state = state_words_of_server[now];
 		text = text_of(scrape, 16384);
-		for (size_t i = 0; scrape_states[i]; i++) {
+		for (size_t i = 0; state_words_of_server[i]; i++) {
 			(void)snprintf(series, sizeof series, "weir_state{state=\"%s\"}",
-				       scrape_states[i]);
+				       state_words_of_server[i]);
 			expect_sample(text, series, i == now ? "1" : "0");
 		}
 	}

@@ -200,7 +200,7 @@ START_TEST(processes_are_looked_at_where_they_are_ours)
 	sample_clear(&second);
 	/* Another server; and another process that has got the same pid. */
 	for (int i = 0; i < 2; i++) {
-		first.server.pid = i ? getpid() : 1;
+		first.server.look.pid = i ? getpid() : 1;
 		first.server.process.proc.started -= (unsigned)i;
 		ck_assert_ptr_nonnull(answer_line(&answer, text));
 		ck_assert(sample_take(&second, &answer, &first, true));
