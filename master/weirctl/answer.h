@@ -1,5 +1,5 @@
 /*
- * weirctl_answer: a server's answer, line by line, as records.
+ * answer: a server's answer, line by line, as records.
  *
  * A record is a kind and fields, numbers or texts, as weirctl(8) says them. An answer keeps
  * its records, and their bytes, until it is cleared. What is not of that form is refused;

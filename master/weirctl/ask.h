@@ -1,5 +1,5 @@
 /*
- * weirctl_ask: one request to a server, and its answer as it comes.
+ * ask: one request to a server, and its answer as it comes.
  *
  * The caller waits for the descriptor (POLLIN) and reads; nothing here blocks. It owns the
  * descriptor from the beginning to the end. A record is there as soon as its line is; an answer

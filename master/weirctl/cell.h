@@ -1,5 +1,5 @@
 /*
- * weirctl_cell: numbers and texts as weirctl's tables have them.
+ * cell: numbers and texts as weirctl's tables have them.
  */
 #ifndef MASTER_WEIRCTL_CELL_H
 #define MASTER_WEIRCTL_CELL_H

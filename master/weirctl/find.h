@@ -1,5 +1,5 @@
 /*
- * weirctl_find: the server to talk to, by its socket, or the only one there is.
+ * find: the server to talk to, by its socket, or the only one there is.
  *
  * Looks only where a server puts its socket by default; one that was started with --control
  * is found by that path alone. Who can't be told apart, or is not there, ends the program

@@ -1,14 +1,16 @@
 /*
- * weirctl_frame: a sample as lines of text, none wider than asked for, each column in its place.
+ * frame: lines of text for a table that is drawn again and again, none wider than asked for, and
+ * how somebody wants to see them.
  *
- * Numbers are at most five characters, whatever they are, so that no column ever moves. The text
- * alone says everything; how a line looks only helps the eye. What a server says is shown with
- * all but printable ASCII taken out: a character is a column.
+ * The text alone says everything; how a line looks only helps the eye. Whoever fills a frame
+ * (layout, table, help) adds line after line; it owns its lines until the program ends.
  */
 #ifndef MASTER_WEIRCTL_FRAME_H
 #define MASTER_WEIRCTL_FRAME_H
 
-#include "master/weirctl/sample.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #define FRAME_COLUMNS_MAX 256
 #define FRAME_REASONS_MAX 64
@@ -50,11 +52,6 @@ struct frame_share {
 	size_t room; /* lines for workers, and how many more there are */
 };
 
-/* Replaces what the frame has. sample NULL: there is none yet. */
-void frame_make(struct frame *frame, const struct sample *sample, struct frame_view *view);
-
-/* ---- for those who make a part of it ---- */
-
 /* Good until the next one. */
 struct frame_line *frame_line(struct frame *frame, enum frame_look look);
 /* What does not fit is cut. */
@@ -64,5 +61,7 @@ void frame_add(struct frame_line *line, const char *format, ...)
  * before it. */
 void frame_part(struct frame_line *line, const struct frame_view *view, int gap, const char *format,
 		...) __attribute__((format(printf, 4, 5)));
+/* Behind the last word that fits; a word that is too long itself is cut all the same. */
+void frame_cut(struct frame_line *line, size_t columns);
 
 #endif

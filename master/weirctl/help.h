@@ -1,5 +1,5 @@
 /*
- * weirctl_help: what the columns of `top` are, and which keys it has, as lines of a frame.
+ * help: what the columns of `top` are, and which keys it has, as lines of a frame.
  *
  * Words are never cut; where not all lines have room, they can be scrolled.
  */

@@ -1,11 +1,12 @@
 /*
- * weirctl_lines: samples where there is no terminal: a frame as plain lines, or a JSON document
+ * lines: samples where there is no terminal: a frame as plain lines, or a JSON document
  * that is one line. Nothing but text goes out.
  */
 #ifndef MASTER_WEIRCTL_LINES_H
 #define MASTER_WEIRCTL_LINES_H
 
 #include "master/weirctl/frame.h"
+#include "master/weirctl/sample.h"
 
 /* again: with an empty line before it. */
 void lines_frame(const struct frame *frame, bool again);

@@ -1,5 +1,5 @@
 /*
- * weirctl_screen: the terminal, and the signals that have to do with it, while a table is on it.
+ * screen: the terminal, and the signals that have to do with it, while a table is on it.
  *
  * One at a time in a process; from open to close the alternate screen is shown, keys come one by
  * one, and signals come as events. A frame is one write, and only what a terminal that does not

@@ -201,39 +201,53 @@ static void show_closes(const struct answer_record *record, size_t indent)
 	(void)printf("%s\n", at == indent ? "-" : "");
 }
 
-/* "received_bytes" is a key; "received" and bytes are for people. */
+struct label {
+	char text[64];
+	size_t n;
+	enum form form;
+};
+
+/* "received_bytes" is a key; "received", and a number with its unit, are for people. The unit is a
+ * word of the key: "s" at its end, or "bytes" behind another word. */
+static struct label label_of(const char *key)
+{
+	struct label label = {.form = strcmp(key, "pid") == 0 ? PLAIN : COUNT};
+	size_t n;
+
+	for (const char *word = key; *word; word += n + (word[n] == '_')) {
+		n = strcspn(word, "_");
+		if (word != key && n == 1 && *word == 's' && !word[n]) {
+			label.form = AGE;
+			continue;
+		}
+		if (word != key && n == 5 && memcmp(word, "bytes", n) == 0) {
+			label.form = BYTES;
+			continue;
+		}
+		label.n += (size_t)snprintf(label.text + label.n, sizeof label.text - label.n,
+					    "%s%.*s", label.n ? " " : "", (int)n, word);
+		if (label.n >= sizeof label.text)
+			break;
+	}
+	return label;
+}
+
 static void show_list(const struct answer_record *record)
 {
-	char cell[CELL_BYTES], label[64];
+	char cell[CELL_BYTES];
 	bool closes = false;
 
 	for (size_t i = 0; i < record->fields_n; i++) {
 		const struct log_field *field = &record->fields[i];
-		enum form form = COUNT;
-		size_t n;
+		struct label label;
 
 		if (is_close(field)) {
 			closes = true;
 			continue;
 		}
-		(void)snprintf(label, sizeof label, "%s", field->key);
-		for (char *at = label; *at; at++)
-			if (*at == '_')
-				*at = ' ';
-		n = strlen(label);
-		if (strcmp(label, "pid") == 0) {
-			form = PLAIN;
-		} else if (n > 2 && strcmp(label + n - 2, " s") == 0) {
-			form = AGE;
-			label[n - 2] = '\0';
-		} else if (strstr(label, " bytes")) {
-			char *at = strstr(label, " bytes");
-
-			form = BYTES;
-			memmove(at, at + 6, strlen(at + 6) + 1);
-		}
-		format_cell(cell, field, form);
-		(void)printf("%-14s %s\n", label, cell);
+		label = label_of(field->key);
+		format_cell(cell, field, label.form);
+		(void)printf("%-14s %s\n", label.text, cell);
 	}
 	if (closes) {
 		(void)printf("%-14s ", "closed");

@@ -1,5 +1,5 @@
 /*
- * weirctl_show: an answer on stdout, as tables for people or as one JSON document.
+ * show: an answer on stdout, as tables for people or as one JSON document.
  *
  * What a server says is shown with its controls taken out: it may have come from a path that
  * somebody chose.

@@ -1,5 +1,5 @@
 /*
- * weirctl_table: the table of workers in a frame of `top`, with a line for all of them, and one
+ * table: the table of workers in a frame of `top`, with a line for all of them, and one
  * for the master.
  *
  * What columns there are, and which of them have room, is said here alone. Where not all workers
@@ -10,6 +10,7 @@
 #define MASTER_WEIRCTL_TABLE_H
 
 #include "master/weirctl/frame.h"
+#include "master/weirctl/sample.h"
 
 void table_make(struct frame *frame, const struct sample *sample, struct frame_view *view,
 		const struct frame_share *share);

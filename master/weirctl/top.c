@@ -9,7 +9,7 @@
 
 #include "master/weirctl/ask.h"
 #include "master/weirctl/cell.h"
-#include "master/weirctl/frame.h"
+#include "master/weirctl/layout.h"
 #include "master/weirctl/lines.h"
 #include "master/weirctl/screen.h"
 #include "master/weirctl/table.h"
@@ -78,7 +78,7 @@ static void show_screen(void)
 	if (top.gone_ms ||
 	    (!view->paused && silent_ms >= LATE_MS && silent_ms >= 2 * top.plan->interval_ms))
 		view->message = top.message;
-	frame_make(&top.frame, top.has_sample ? top.samples : NULL, view);
+	layout_make(&top.frame, top.has_sample ? top.samples : NULL, view);
 	(void)screen_draw(&top.frame);
 }
 
@@ -88,7 +88,7 @@ static void show_lines(void)
 		lines_json(top.samples);
 		return;
 	}
-	frame_make(&top.frame, top.samples, &top.view);
+	layout_make(&top.frame, top.samples, &top.view);
 	lines_frame(&top.frame, top.shown_n > 0);
 }
 

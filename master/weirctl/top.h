@@ -1,5 +1,5 @@
 /*
- * weirctl_top: asks a server once an interval, and shows what changed in between.
+ * top: asks a server once an interval, and shows what changed in between.
  *
  * On a terminal it is a live table, until q or a signal; elsewhere one table after one interval,
  * or as many as were asked for, as plain lines or JSON documents. It stays with the server where

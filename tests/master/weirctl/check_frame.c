@@ -231,16 +231,16 @@ START_TEST(who_stands_is_seen)
 
 	at(&samples[0], 1, 40, 0, NULL);
 	at(&samples[1], 2, 41, 0, &samples[0]); /* it moves */
-	frame_make(&frame, &samples[1], &view);
+	layout_make(&frame, &samples[1], &view);
 	ck_assert(frame_has(" ready ") && !frame_has("!stuck"));
 	at(&samples[2], 4, 41, 0, &samples[1]);
-	frame_make(&frame, &samples[2], &view);
+	layout_make(&frame, &samples[2], &view);
 	ck_assert(frame_has("!stuck"));
 	ck_assert(frame_has("worker 7 (pid 21) has made no progress for 2 s"));
 	at(&samples[3], 9, 41, 0, &samples[2]);
 	ck_assert_uint_eq(sample_still_us(&samples[3], &samples[3].workers[0]), 7000000);
 	at(&samples[4], 10, 41, 1, &samples[3]); /* it waits for events: that is rest */
-	frame_make(&frame, &samples[4], &view);
+	layout_make(&frame, &samples[4], &view);
 	ck_assert(frame_has(" ready ") && !frame_has("!stuck") && !frame_has("no progress"));
 	for (size_t i = 0; i < 5; i++)
 		sample_clear(&samples[4 - i]);
@@ -258,7 +258,7 @@ START_TEST(who_stands_longest_is_named)
 	sample_of(&samples[0], TWO("1", "1", "1"), NULL);
 	sample_of(&samples[1], TWO("3", "2", "1"), &samples[0]);
 	sample_of(&samples[2], TWO("6", "2", "1"), &samples[1]);
-	frame_make(&frame, &samples[2], &view);
+	layout_make(&frame, &samples[2], &view);
 	ck_assert(frame_has("worker 1 (pid 22) has made no progress for 5 s, and 1 more"));
 	for (size_t i = 0; i < 3; i++)
 		sample_clear(&samples[2 - i]);
@@ -284,7 +284,7 @@ START_TEST(who_is_stopped_is_seen_at_once)
 	ck_assert_ptr_nonnull(answer_line(&answer, "server pid=9"));
 	ck_assert_ptr_nonnull(answer_line(&answer, text));
 	ck_assert(sample_take(&sample, &answer, NULL, true));
-	frame_make(&frame, &sample, &view);
+	layout_make(&frame, &sample, &view);
 	ck_assert(frame_has("!stopped") && frame_has("has made no progress for 0 s"));
 	sample_clear(&sample);
 	ck_assert_int_eq(kill(pid, SIGKILL), 0);
@@ -307,7 +307,7 @@ START_TEST(what_is_not_there_is_a_dash)
 		  "moment us=2000000\n" SERVER_LINE("accepted=1")
 		      WORKER_LINE("3", "0", "loop_busy_us=500000"),
 		  &first);
-	frame_make(&frame, &second, &view);
+	layout_make(&frame, &second, &view);
 	ck_assert(frame_has("     3       - ready "));
 	ck_assert(frame_has("  50.0")); /* half of the time */
 	sample_clear(&second);
@@ -326,15 +326,15 @@ START_TEST(the_order_is_as_asked)
 			      WORKER_LINE("2", "23", "connections=10"),
 		  NULL);
 	view.sort = 0;
-	frame_make(&frame, &sample, &view);
+	layout_make(&frame, &sample, &view);
 	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     0 ", 7), 0);
 	while (strcmp(table_sort_name(&view), "CONNS") != 0)
 		table_sort(&view, 1);
-	frame_make(&frame, &sample, &view);
+	layout_make(&frame, &sample, &view);
 	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     1 ", 7), 0);
 	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 4].text, "     2 ", 7), 0);
 	view.backwards = true;
-	frame_make(&frame, &sample, &view);
+	layout_make(&frame, &sample, &view);
 	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     2 ", 7), 0);
 	sample_clear(&sample);
 	/* Of whom nothing is known comes last. */
@@ -342,7 +342,7 @@ START_TEST(the_order_is_as_asked)
 		  "moment us=1000000\n" SERVER_LINE("connections=0")
 		      WORKER_LINE("0", "21", "turns=0") WORKER_LINE("1", "22", "connections=0"),
 		  NULL);
-	frame_make(&frame, &sample, &view);
+	layout_make(&frame, &sample, &view);
 	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     1 ", 7), 0);
 	sample_clear(&sample);
 }
@@ -354,11 +354,11 @@ START_TEST(reasons_stay_in_their_places)
 	struct sample first, second;
 
 	sample_of(&first, "moment us=1000000\n" SERVER_LINE("closed_eof=0 closed_stopped=3"), NULL);
-	frame_make(&frame, &first, &view);
+	layout_make(&frame, &first, &view);
 	ck_assert(frame_has("stopped                    3       -") && !frame_has("eof"));
 	sample_of(&second, "moment us=2000000\n" SERVER_LINE("closed_eof=8 closed_stopped=5"),
 		  &first);
-	frame_make(&frame, &second, &view);
+	layout_make(&frame, &second, &view);
 	ck_assert(frame_has("stopped                    5       2    eof                        8"
 			    "       8"));
 	ck_assert_uint_eq(frame_count("stopped"), 1);
@@ -377,7 +377,7 @@ START_TEST(no_text_rules_the_terminal)
 		  "server pid=9 version=\"\\u001b[2J\xc2\x9b\xc3\xa4\" state=\"a\\u000ab\"\n"
 		  "worker worker=0 pid=3 state=\"\\u001bc-and-much-more-than-there-is-room-for\"\n",
 		  NULL);
-	frame_make(&frame, &sample, &view);
+	layout_make(&frame, &sample, &view);
 	lines_fit(80, 24);
 	ck_assert(frame_has("weir ?[2J????  a?b  pid 9 "));
 	ck_assert(frame_has(" ?c-and-m "));
@@ -394,7 +394,7 @@ START_TEST(a_server_that_has_gone_is_faint)
 	view.message = "the server has gone";
 	for (int gone = 0; gone < 2; gone++) {
 		view.gone = gone;
-		frame_make(&frame, &sample, &view);
+		layout_make(&frame, &sample, &view);
 		for (size_t i = 0; i < frame.n - 2; i++)
 			ck_assert_int_eq(*frame.lines[i].text && frame.lines[i].look == LOOK_FAINT,
 					 *frame.lines[i].text && gone);
@@ -416,7 +416,7 @@ START_TEST(what_is_said_of_a_server_is_not_cut)
 
 	sample_like(&sample, 2, "4711", NULL, 1);
 	view.message = message;
-	frame_make(&frame, &sample, &view);
+	layout_make(&frame, &sample, &view);
 	lines_fit(80, 24);
 	while (from < frame.n && strncmp(frame.lines[from].text, "the server", 10) != 0)
 		from++;
@@ -427,11 +427,11 @@ START_TEST(what_is_said_of_a_server_is_not_cut)
 	ck_assert_str_eq(said, message);
 	ck_assert_int_eq(strncmp(frame.lines[frame.n - 1].text, "q quit", 6), 0);
 	view.columns = 40; /* a word that is longer than a line */
-	frame_make(&frame, &sample, &view);
+	layout_make(&frame, &sample, &view);
 	lines_fit(40, 24);
 	ck_assert(frame_has("/in/the/tree/control.sock: Connection"));
 	for (view.rows = 1; view.rows < 24; view.rows++) {
-		frame_make(&frame, &sample, &view);
+		layout_make(&frame, &sample, &view);
 		lines_fit(40, view.rows);
 		ck_assert(view.rows < 2 || frame_has("q quit"));
 	}
@@ -456,7 +456,7 @@ START_TEST(bytes_have_no_messages)
 			       "worker worker=0 pid=21 state=ready messages=%d received_bytes=9\n",
 			       messages, messages);
 		sample_of(&second, text, &first);
-		frame_make(&frame, &second, &view);
+		layout_make(&frame, &second, &view);
 		ck_assert(frame_has(messages ? "  0      4" : "  -      4"));
 		sample_clear(&second);
 		sample_clear(&first);
@@ -472,7 +472,7 @@ START_TEST(what_is_no_answer_is_refused)
 	ck_assert_ptr_nonnull(answer_line(&answer, "moment us=5"));
 	ck_assert(!sample_take(&sample, &answer, NULL, false));
 	sample_clear(&sample);
-	frame_make(&frame, NULL, &view); /* nothing yet */
+	layout_make(&frame, NULL, &view); /* nothing yet */
 	lines_fit(80, 24);
 }
 END_TEST

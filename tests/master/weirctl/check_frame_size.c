@@ -42,7 +42,7 @@ START_TEST(every_number_keeps_its_column)
 		sample_like(&first, 3, "0", NULL, 1);
 		sample_like(&second, 3, texts[i], &first, 2);
 		for (view.columns = 80; view.columns <= 130; view.columns += 50) {
-			frame_make(&frame, &second, &view);
+			layout_make(&frame, &second, &view);
 			lines_fit(view.columns, view.rows);
 			columns_hold();
 		}
@@ -62,7 +62,7 @@ START_TEST(every_size_is_kept)
 		sample_like(&second, workers[i], "4711", &first, 2);
 		for (view.columns = 1; view.columns <= FRAME_COLUMNS_MAX; view.columns += 61)
 			for (view.rows = 0; view.rows <= 40; view.rows++) {
-				frame_make(&frame, &second, &view);
+				layout_make(&frame, &second, &view);
 				lines_fit(view.columns, view.rows);
 				ck_assert(!view.rows || *frame.lines[frame.n - 1].text == 'q');
 			}
@@ -81,7 +81,7 @@ START_TEST(who_has_no_room_is_counted)
 	sample_like(&sample, 100, "0", NULL, 1);
 	view.rows = 24;
 	view.columns = 80;
-	frame_make(&frame, &sample, &view);
+	layout_make(&frame, &sample, &view);
 	for (size_t i = 0; i < frame.n; i++) {
 		shown += strstr(frame.lines[i].text, " retiring ") != NULL;
 		(void)sscanf(frame.lines[i].text, "... %u more", &more);
@@ -90,7 +90,7 @@ START_TEST(who_has_no_room_is_counted)
 	ck_assert_uint_eq(shown + more, 100);
 	ck_assert(frame_has("master ") && frame_has("CLOSED") && frame_has("quit"));
 	view.rows = 0; /* all of them, and nothing about keys */
-	frame_make(&frame, &sample, &view);
+	layout_make(&frame, &sample, &view);
 	ck_assert(!frame_has("more") && !frame_has("quit"));
 	ck_assert_uint_ge(frame.n, 104);
 	sample_clear(&sample);
@@ -107,7 +107,7 @@ START_TEST(a_full_screen_is_shared)
 		view.columns = 80;
 		sample_like(&first, n, "0", NULL, 1);
 		sample_like(&second, n, "4711", &first, 2);
-		frame_make(&frame, &second, &view);
+		layout_make(&frame, &second, &view);
 		ck_assert(frame_has("(not all have room)"));
 		ck_assert_uint_eq(frame_count(" retiring "), n == 10 ? 10 : 9);
 		ck_assert_int_eq(frame_has("... 91 more"), n == 100);
@@ -127,17 +127,17 @@ START_TEST(a_short_screen_is_the_workers)
 	sample_like(&first, 2, "0", NULL, 1);
 	sample_like(&second, 2, "4711", &first, 2);
 	view.rows = 12;
-	frame_make(&frame, &second, &view);
+	layout_make(&frame, &second, &view);
 	ck_assert(!frame_has("CLOSED") && frame_has("master ") && frame_has(" STATE "));
 	ck_assert_uint_eq(frame_count(" retiring "), 2);
 	for (view.rows = 11; view.rows >= 4; view.rows--) {
-		frame_make(&frame, &second, &view);
+		layout_make(&frame, &second, &view);
 		ck_assert_uint_eq(frame_count(" retiring "), 2);
 		ck_assert_int_eq(frame_has("master "), view.rows >= 9);
 		ck_assert_int_eq(frame_has(" STATE "), view.rows >= 5);
 	}
 	view.rows = 3;
-	frame_make(&frame, &second, &view);
+	layout_make(&frame, &second, &view);
 	ck_assert_uint_eq(frame_count(" retiring "), 1);
 	sample_clear(&second);
 	sample_clear(&first);
@@ -155,12 +155,12 @@ START_TEST(who_stands_has_room)
 		second.workers[i].moved_us = second.at_us;
 	second.workers[70].moved_us = first.at_us;
 	for (view.rows = 3; view.rows <= 24; view.rows++) {
-		frame_make(&frame, &second, &view);
+		layout_make(&frame, &second, &view);
 		ck_assert(frame_has("    70 ") && frame_has(" !stuck "));
 		ck_assert_int_eq(frame_has("... "), view.rows > 3);
 	}
 	view.rows = 0; /* all of them have room: they stay where they are */
-	frame_make(&frame, &second, &view);
+	layout_make(&frame, &second, &view);
 	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     0 ", 7), 0);
 	sample_clear(&second);
 	sample_clear(&first);
@@ -196,13 +196,13 @@ START_TEST(a_narrow_screen_has_whole_words)
 	view.columns = FRAME_COLUMNS_MAX - 2;
 	sample_like(&first, 3, "0", NULL, 1);
 	sample_like(&second, 3, "4711", &first, 2);
-	frame_make(&frame, &second, &view);
+	layout_make(&frame, &second, &view);
 	for (size_t i = 0; i < 24; i++)
 		(void)snprintf(wide[i], sizeof wide[i], " %.254s ", frame.lines[i].text);
 	for (view.columns = 80; view.columns >= 21; view.columns--) {
 		bool gone = false;
 
-		frame_make(&frame, &second, &view);
+		layout_make(&frame, &second, &view);
 		for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
 			bool there = strstr(frame.lines[HEADINGS].text, order[i]) != NULL;
 
@@ -213,7 +213,7 @@ START_TEST(a_narrow_screen_has_whole_words)
 		columns_hold();
 		frame.n = 2; /* of the foot and the head every word is whole */
 		words_are_whole(wide, 24);
-		frame_make(&frame, &second, &view);
+		layout_make(&frame, &second, &view);
 		frame.lines[0] = frame.lines[23];
 		frame.n = 1;
 		words_are_whole(wide, 24);
@@ -227,7 +227,7 @@ END_TEST
 static void scrolled(const struct sample *sample, size_t to, const char *first, const char *more)
 {
 	view.first = to;
-	frame_make(&frame, sample, &view);
+	layout_make(&frame, sample, &view);
 	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, first, strlen(first)), 0);
 	ck_assert_msg(frame_has(more), "%zu: no %s", to, more);
 	ck_assert(frame_has("master ") && frame_has("CLOSED"));
@@ -247,7 +247,7 @@ START_TEST(workers_can_be_scrolled)
 	ck_assert_uint_eq(view.page, 13);
 	ck_assert_uint_eq(view.first, 87);
 	view.rows = 0;
-	frame_make(&frame, &sample, &view);
+	layout_make(&frame, &sample, &view);
 	ck_assert_uint_eq(view.first, 0);
 	sample_clear(&sample);
 }
@@ -262,7 +262,7 @@ START_TEST(help_says_what_columns_are)
 	view.help = true;
 	view.rows = 24;
 	view.columns = 80;
-	frame_make(&frame, NULL, &view);
+	layout_make(&frame, NULL, &view);
 	lines_fit(80, 24);
 	for (size_t i = 0; (what = table_column(i, &heading)); i++) {
 		(void)snprintf(begin, sizeof begin, "%-8s", heading);
@@ -272,7 +272,7 @@ START_TEST(help_says_what_columns_are)
 	for (view.columns = 1; view.columns <= 80; view.columns++)
 		for (view.rows = 1; view.rows <= 30; view.rows++) {
 			view.help_first = FRAME_END;
-			frame_make(&frame, NULL, &view);
+			layout_make(&frame, NULL, &view);
 			lines_fit(view.columns, view.rows);
 			ck_assert(view.columns < 30 || view.rows < 4 || frame_has("End"));
 		}

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "master/weirctl/frame.h"
+#include "master/weirctl/layout.h"
 #include "reactor/base/stats.h"
 #include "tests/support/suite.h"
 
