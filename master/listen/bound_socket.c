@@ -21,19 +21,6 @@
 #define LEDGER_BYTES (WORKERS_MAX * sizeof(uint32_t))
 #define GUARD_TRIES  8
 
-/* errno says the reason, too. */
-static bool failed(const struct endpoint *endpoint, const char *step, int error_number,
-		   char error[CONFIG_ERROR_BYTES])
-{
-	char text[ENDPOINT_TEXT_BYTES];
-
-	endpoint_format(endpoint, text);
-	(void)snprintf(error, CONFIG_ERROR_BYTES, "listening on %s: %s: %s", text, step,
-		       strerror(-error_number));
-	errno = -error_number;
-	return false;
-}
-
 /* ---- addresses ---- */
 
 bool bound_socket_is_at(const struct bound_socket *bound, const struct endpoint *endpoint)
@@ -133,20 +120,19 @@ static int open_guard(struct bound_socket *bound, int *guard, const char **step)
 	return setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0 ? -errno : 0;
 }
 
-static bool bind_first(struct bound_socket *bound, const struct endpoint *endpoint, bool alone,
-		       char error[CONFIG_ERROR_BYTES])
+/* 0 or -errno. */
+static int bind_first(struct bound_socket *bound, bool alone, const char **step)
 {
-	const char *step;
-	int guard = -1, fd = alone ? open_guard(bound, &guard, &step) : 0;
+	int guard = -1, fd = alone ? open_guard(bound, &guard, step) : 0;
 
 	if (fd == 0)
-		fd = open_socket_anyhow(bound, true, &step);
+		fd = open_socket_anyhow(bound, true, step);
 	if (guard >= 0)
 		(void)close(guard);
 	if (fd < 0)
-		return failed(endpoint, step, fd, error);
+		return fd;
 	bound->fds[bound->fds_n++] = fd;
-	return true;
+	return 0;
 }
 
 /* 0 or -errno. */
@@ -169,28 +155,29 @@ static void let_datagrams_in(int fd)
 	(void)setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof unused);
 }
 
-static bool borrow(struct bound_socket *bound, const struct endpoint *endpoint,
-		   const struct activation_socket *inherited, char error[CONFIG_ERROR_BYTES])
+/* 0 or -errno. */
+static int borrow(struct bound_socket *bound, const struct activation_socket *inherited,
+		  const char **step)
 {
-	const char *step = "taking the inherited socket";
 	int fd = fcntl(inherited->fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1), flags, e = 0;
 
+	*step = "taking the inherited socket";
 	bound->borrowed = bound->single = true;
 	if (fd < 0)
-		return failed(endpoint, step, -errno, error);
+		return -errno;
 	flags = fcntl(fd, F_GETFL);
 	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
 		e = -errno;
 	if (bound->datagrams)
 		let_datagrams_in(fd);
 	if (!e)
-		e = adopt(bound, fd, &step);
+		e = adopt(bound, fd, step);
 	if (e) {
 		(void)close(fd);
-		return failed(endpoint, step, e, error);
+		return e;
 	}
 	bound->fds[bound->fds_n++] = fd;
-	return true;
+	return 0;
 }
 
 static void warn_of_short_queue(const struct bound_socket *bound)
@@ -209,11 +196,12 @@ static void warn_of_short_queue(const struct bound_socket *bound)
 		 LOG_NUMBER("queue", bytes / 2));
 }
 
-bool bound_socket_open(struct bound_socket *bound, const struct endpoint *endpoint,
-		       const struct bound_socket_settings *settings,
-		       const struct activation_socket *inherited, bool alone,
-		       char error[CONFIG_ERROR_BYTES])
+int bound_socket_open(struct bound_socket *bound, const struct endpoint *endpoint,
+		      const struct bound_socket_settings *settings,
+		      const struct activation_socket *inherited, bool alone, const char **step)
 {
+	int error;
+
 	*bound = (struct bound_socket){
 	    .asked = endpoint->address,
 	    .address = endpoint->address,
@@ -225,12 +213,12 @@ bool bound_socket_open(struct bound_socket *bound, const struct endpoint *endpoi
 	    .ledger = -1,
 	    .file.held = -1,
 	};
-	if (inherited ? !borrow(bound, endpoint, inherited, error)
-		      : !bind_first(bound, endpoint, alone, error))
-		return false;
+	error = inherited ? borrow(bound, inherited, step) : bind_first(bound, alone, step);
+	if (error)
+		return error;
 	warn_of_short_queue(bound);
 	bound->used = true;
-	return true;
+	return 0;
 }
 
 bool bound_socket_adopt(struct bound_socket *bound, const struct endpoint *endpoint,

@@ -48,12 +48,11 @@ struct bound_socket {
 };
 
 /* Binds a socket at the endpoint's address, or takes the service manager's; all of them are
- * reuseport_width. False: nothing is left open, and what failed; errno says why. alone: nobody else
- * may be bound there; false where another bound of ours overlaps it. */
-bool bound_socket_open(struct bound_socket *bound, const struct endpoint *endpoint,
-		       const struct bound_socket_settings *settings,
-		       const struct activation_socket *inherited, bool alone,
-		       char error[CONFIG_ERROR_BYTES]);
+ * reuseport_width. 0; or -errno, *step being what failed, and nothing is left open. alone: nobody
+ * else may be bound there; false if another one of ours overlaps it. */
+int bound_socket_open(struct bound_socket *bound, const struct endpoint *endpoint,
+		      const struct bound_socket_settings *settings,
+		      const struct activation_socket *inherited, bool alone, const char **step);
 /* The same with a socket that another master bound there, which is ours too from now on; file: its,
  * whose descriptor is not ours. False: it is none. */
 bool bound_socket_adopt(struct bound_socket *bound, const struct endpoint *endpoint,

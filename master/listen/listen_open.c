@@ -75,6 +75,7 @@ static unsigned port_of_others(const struct listen_set *set, const struct listen
 	return 0;
 }
 
+/* NULL: it can't be had, and errno is why. */
 static struct bound_socket *make_bound_socket(const struct listen_set *set,
 					      const struct listen_set *before,
 					      const struct endpoint *endpoint,
@@ -83,7 +84,10 @@ static struct bound_socket *make_bound_socket(const struct listen_set *set,
 	struct bound_socket_settings settings = listen_settings(set->config, endpoint);
 	struct endpoint there = *endpoint;
 	struct bound_socket *bound = listen_free_bound_socket();
+	char text[ENDPOINT_TEXT_BYTES];
+	const char *step;
 	bool alone = true;
+	int failure;
 
 	if (!address_is_unix(&there.address) && !address_port(&there.address))
 		address_set_port(&there.address, port_of_others(set, before, set->bound_sockets_n));
@@ -91,8 +95,15 @@ static struct bound_socket *make_bound_socket(const struct listen_set *set,
 		if (listen_all.bound_sockets[i].used &&
 		    bound_socket_overlaps(&listen_all.bound_sockets[i], &there))
 			alone = false;
-	if (!bound_socket_open(bound, &there, &settings, inherited_socket(endpoint), alone, error))
+	failure =
+	    bound_socket_open(bound, &there, &settings, inherited_socket(endpoint), alone, &step);
+	if (failure) {
+		endpoint_format(&there, text);
+		(void)snprintf(error, CONFIG_ERROR_BYTES, "listening on %s: %s: %s", text, step,
+			       strerror(-failure));
+		errno = -failure;
 		return NULL;
+	}
 	bound->asked = endpoint->address;
 	return bound;
 }

@@ -49,16 +49,6 @@ static struct {
 	for (struct place *place = metrics.places; place < metrics.places + PLACES_MAX; place++)   \
 		if (place->bound.used)
 
-const struct metrics_owner *metrics_owner(void)
-{
-	return metrics.owner;
-}
-
-bool metrics_is_pressed(void)
-{
-	return metrics.left || metrics.table.conns.used > METRICS_CONNECTIONS / 2;
-}
-
 /* ---- where ---- */
 
 static struct endpoint endpoint_of(const struct address *address)
@@ -99,20 +89,20 @@ static struct address at_same_port(const struct address *address, const struct c
 
 static const struct bound_socket_settings settings = {.backlog = BACKLOG};
 
-/* An error of it is said without a scheme, as the address was given. */
-static bool open_there(struct bound_socket *bound, const struct endpoint *endpoint, bool alone,
-		       char error[CONFIG_ERROR_BYTES])
+/* 0, or -errno and what failed: the address is said as it was given, without a scheme. */
+static int open_there(struct bound_socket *bound, const struct endpoint *endpoint, bool alone,
+		      char error[CONFIG_ERROR_BYTES])
 {
-	static const char with[] = "listening on metrics://", without[] = "metrics ";
+	char text[ADDRESS_TEXT_BYTES];
+	const char *step;
+	int failure = bound_socket_open(bound, endpoint, &settings, NULL, alone, &step);
 
-	if (bound_socket_open(bound, endpoint, &settings, NULL, alone, error))
-		return true;
-	if (strncmp(error, with, sizeof with - 1) == 0) {
-		memmove(error + sizeof without - 1, error + sizeof with - 1,
-			strlen(error + sizeof with - 1) + 1);
-		memcpy(error, without, sizeof without - 1);
+	if (failure) {
+		address_format(&endpoint->address, text);
+		(void)snprintf(error, CONFIG_ERROR_BYTES, "metrics %s: %s: %s", text, step,
+			       strerror(-failure));
 	}
-	return false;
+	return failure;
 }
 
 /* Is nobody of ours, or of the master before us, where this one is to be? */
@@ -136,15 +126,16 @@ static bool is_left_out(const struct address *address, int reason, size_t others
 	return true;
 }
 
-/* NULL: it can't be had. */
+/* NULL: it can't be had; *failure is why, -errno. */
 static struct place *open_place(const struct config *config, const struct address *address,
-				char error[CONFIG_ERROR_BYTES])
+				int *failure, char error[CONFIG_ERROR_BYTES])
 {
 	struct address there = at_same_port(address, config);
 	struct endpoint endpoint = endpoint_of(&there);
 	struct place *place = free_place();
 
-	if (!open_there(&place->bound, &endpoint, is_alone(&endpoint), error))
+	*failure = open_there(&place->bound, &endpoint, is_alone(&endpoint), error);
+	if (*failure)
 		return NULL;
 	place->bound.asked = *address;
 	place->staged = true;
@@ -156,10 +147,11 @@ static struct place *same_place(const struct config *config, struct place *place
 {
 	char error[CONFIG_ERROR_BYTES];
 	struct place *anew;
+	int failure;
 
 	if (!bound_socket_is_lost(&place->bound))
 		return place;
-	anew = open_place(config, &place->bound.asked, error);
+	anew = open_place(config, &place->bound.asked, &failure, error);
 	if (!anew)
 		log_warn("a socket file that was removed does not come back",
 			 LOG_TEXT("error", error));
@@ -177,11 +169,13 @@ static bool open_places(const struct config *config, char error[CONFIG_ERROR_BYT
 	for (size_t i = 0; i < config->metrics_n; i++) {
 		const struct address *address = &config->metrics_at[i];
 		struct place *place = place_of(address);
+		int failure = 0;
 
-		place = place ? same_place(config, place) : open_place(config, address, error);
+		place = place ? same_place(config, place)
+			      : open_place(config, address, &failure, error);
 		if (place)
 			place->wanted = true;
-		else if (!is_left_out(address, errno, --left, error))
+		else if (!is_left_out(address, -failure, --left, error))
 			return false;
 	}
 	return true;
@@ -376,6 +370,7 @@ void metrics_begin(const struct metrics_owner *owner)
 	int error;
 
 	metrics.owner = owner;
+	metrics_http_begin(owner);
 	error = metrics_n() ? table_open() : 0;
 	if (error)
 		die("metrics: memory for connections: %s", strerror(-error));
@@ -393,7 +388,7 @@ static void bind_again(struct place *place)
 	    listens)
 		return;
 	bound_socket_close(&place->bound, true);
-	if (!open_there(&place->bound, &endpoint, true, error))
+	if (open_there(&place->bound, &endpoint, true, error))
 		log_error("metrics are not served", LOG_TEXT("error", error));
 }
 

@@ -43,6 +43,7 @@ struct turn {
 };
 
 static struct {
+	const struct metrics_owner *owner;
 	struct conn *line[METRICS_CONNECTIONS];
 	size_t line_n;
 	struct turn turns[2]; /* of this pass, and of the next one */
@@ -57,6 +58,11 @@ static struct {
 	char piece[PIECE_BYTES];
 } http;
 
+void metrics_http_begin(const struct metrics_owner *owner)
+{
+	http.owner = owner;
+}
+
 static uint64_t now_us(const struct conn *conn)
 {
 	return conn->service->table->loop->now_us;
@@ -66,7 +72,7 @@ static uint64_t now_us(const struct conn *conn)
 
 static uint64_t pass_now(void)
 {
-	return STATS_READ(metrics_owner()->loop->stats, harvests);
+	return STATS_READ(http.owner->loop->stats, harvests);
 }
 
 static void leave_line(struct conn *conn)
@@ -112,7 +118,7 @@ static void join_line(struct conn *conn)
 	http.line[http.line_n++] = conn;
 	if (!http.rota.turn)
 		source_init(&http.rota, -1, rota_turn);
-	loop_wake(metrics_owner()->loop, &http.rota);
+	loop_wake(http.owner->loop, &http.rota);
 }
 
 /* False: it waits, and is asked again. */
@@ -170,7 +176,7 @@ static void answer_healthz(struct conn *conn, const struct http_request *request
 static void answer_readyz(struct conn *conn, const struct http_request *request)
 {
 	static char text[128];
-	const char *why = metrics_owner()->unready();
+	const char *why = http.owner->unready();
 
 	(void)snprintf(text, sizeof text, "%s\n", why ? why : "ok");
 	send_text(conn, request, why ? 503 : 200, text);
@@ -187,7 +193,7 @@ static void answer_page(struct conn *conn, const struct http_request *request)
 
 static void answer_metrics(struct conn *conn, const struct http_request *request)
 {
-	const struct metrics_owner *owner = metrics_owner();
+	const struct metrics_owner *owner = http.owner;
 	struct visit *visit = conn_state(conn);
 	struct scrape *scrape = scrape_take(owner->scoreboard, owner->state(), owner->own);
 	uint32_t place = 0;
@@ -301,6 +307,12 @@ static void metrics_open(struct conn *conn)
 	conn_message_begun(conn);
 }
 
+/* No connection may stay for another request: too many are here, or they should go elsewhere. */
+static bool is_pressed(const struct conn_table *table)
+{
+	return table->draining || table->conns.used > METRICS_CONNECTIONS / 2;
+}
+
 /* One request a turn. What was asked with a body is answered, and its body is not read. */
 static size_t metrics_input(struct conn *conn, unsigned char *bytes, size_t n)
 {
@@ -326,7 +338,7 @@ static size_t metrics_input(struct conn *conn, unsigned char *bytes, size_t n)
 	if (scrapes && !refused && !has_pass(conn))
 		return 0;
 	visit->ends = !request.keep_alive || request.chunked || request.length ||
-		      metrics_is_pressed() || refused;
+		      is_pressed(conn->service->table) || refused;
 	(void)conn_message_done(conn);
 	if (refused)
 		refuse(conn, &request, 503, FIELDS "Retry-After: 1\r\n");

@@ -13,10 +13,8 @@
 
 extern const struct protocol metrics_protocol;
 
-/* metrics.c */
-const struct metrics_owner *metrics_owner(void);
-/* No connection may stay for another request: too many are here, or they should go elsewhere. */
-bool metrics_is_pressed(void);
+/* metrics_http.c: borrows the owner, before anybody is let in. */
+void metrics_http_begin(const struct metrics_owner *owner);
 
 /* metrics_room.c */
 /* Somebody in the table goes for somebody new; not one who has asked and is not answered. */
