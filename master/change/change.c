@@ -1,110 +1,302 @@
+/*
+ * What follows of what happens. A change is in one phase at a time:
+ *
+ *     reload     READING -> STAGED -> MOVING ----.
+ *     more       GROWING ------------------------+
+ *     fewer      SHRINKING ----------------------+--> IDLE
+ *     rebalance  EVENING ------------------------+
+ *     upgrade    AWAITING -----------------------'
+ *                AWAITING -> LEAVING -> LEFT            the next master serves
+ *     BESIDE -> IDLE                                    this is a next master, and the old one goes
+ *
+ * From IDLE each begins with change_begin(), and in any phase it ends with change_end(). Between
+ * those, the table below says what is done: first the next phase is entered, then the action is
+ * done, which may end the change. If the next master dies after it has taken over, its upgrade is
+ * in AWAITING again for as long as it takes to end it.
+ */
 #include "master/change/change_parts.h"
-
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
 
 #include "master/handoff.h"
 #include "reactor/base/check.h"
 #include "reactor/base/log.h"
 #include "worker/migration/migration.h"
 
-/* How soon one without workers tries again to have some. */
-#define BEREFT_MS 1000
+enum event_kind {
+	EVENT_NEXT,   /* what comes next? */
+	EVENT_DUE,    /* the time is over */
+	EVENT_READ,   /* the child that reads the configuration has ended */
+	EVENT_UP,     /* all workers of the staged generation are up */
+	EVENT_DOWN,   /* one of them did not come up */
+	EVENT_LOOK,   /* a worker came, or went, or has moved connections */
+	EVENT_READY,  /* the next master is */
+	EVENT_FAILED, /* it can't be started, or died before it was ready */
+	EVENT_LOST,   /* it died, or was stopped, after it had taken over */
+	EVENT_ALONE,  /* the master before us has gone, and all its workers */
+	EVENT_STOP,   /* weir stops */
+	CHANGE_EVENTS
+};
 
-struct change_state change;
+struct event {
+	enum event_kind kind;
+	const char *why;   /* of READ, if nothing was found; of FAILED */
+	const void *found; /* of READ */
+	bool stopped;	   /* of LOST: it was told to end, and so was weir */
+};
 
-struct generation *change_serving(void)
+typedef void action(const struct event *event);
+
+struct step {
+	enum change_phase next;
+	action *action; /* NULL: the event does not matter in this phase */
+};
+
+static action begin_next, pass_on, wish_again, stage, switch_over, fail_late, fail_down, fail_stop;
+static action look_reload, look_more, look_fewer, look_rebalance, look_upgrade;
+static action end_late, end_failed, end_stop, give_up, hand_over, take_back, go_on_alone;
+
+/* clang-format off */
+static const struct step steps[CHANGE_PHASES][CHANGE_EVENTS] = {
+	[PHASE_IDLE] = {
+		[EVENT_NEXT]   = {PHASE_IDLE, begin_next},
+		[EVENT_DUE]    = {PHASE_IDLE, wish_again},
+	},
+	[PHASE_BESIDE] = {
+		[EVENT_ALONE]  = {PHASE_IDLE, go_on_alone},
+	},
+	[PHASE_READING] = {
+		[EVENT_READ]   = {PHASE_STAGED, stage},
+		[EVENT_DUE]    = {PHASE_READING, wish_again},
+		[EVENT_STOP]   = {PHASE_READING, end_stop},
+	},
+	[PHASE_STAGED] = {
+		[EVENT_UP]     = {PHASE_MOVING, switch_over},
+		[EVENT_DOWN]   = {PHASE_STAGED, fail_down},
+		[EVENT_DUE]    = {PHASE_STAGED, fail_late},
+		[EVENT_STOP]   = {PHASE_STAGED, fail_stop},
+	},
+	[PHASE_MOVING] = {
+		[EVENT_LOOK]   = {PHASE_MOVING, look_reload},
+		[EVENT_DUE]    = {PHASE_MOVING, wish_again},
+		[EVENT_STOP]   = {PHASE_MOVING, end_stop},
+	},
+	[PHASE_GROWING] = {
+		[EVENT_LOOK]   = {PHASE_GROWING, look_more},
+		[EVENT_DUE]    = {PHASE_GROWING, end_late},
+		[EVENT_STOP]   = {PHASE_GROWING, end_stop},
+	},
+	[PHASE_SHRINKING] = {
+		[EVENT_LOOK]   = {PHASE_SHRINKING, look_fewer},
+		[EVENT_DUE]    = {PHASE_SHRINKING, end_late},
+		[EVENT_STOP]   = {PHASE_SHRINKING, end_stop},
+	},
+	[PHASE_EVENING] = {
+		[EVENT_LOOK]   = {PHASE_EVENING, look_rebalance},
+		[EVENT_DUE]    = {PHASE_EVENING, wish_again},
+		[EVENT_STOP]   = {PHASE_EVENING, end_stop},
+	},
+	[PHASE_AWAITING] = {
+		[EVENT_READY]  = {PHASE_LEAVING, hand_over},
+		[EVENT_FAILED] = {PHASE_AWAITING, end_failed},
+		[EVENT_DUE]    = {PHASE_AWAITING, give_up},
+		[EVENT_STOP]   = {PHASE_AWAITING, end_stop},
+	},
+	[PHASE_LEAVING] = {
+		[EVENT_NEXT]   = {PHASE_LEAVING, pass_on},
+		[EVENT_LOOK]   = {PHASE_LEAVING, look_upgrade},
+		[EVENT_LOST]   = {PHASE_AWAITING, take_back},
+		[EVENT_FAILED] = {PHASE_LEAVING, end_failed},
+		[EVENT_DUE]    = {PHASE_LEAVING, give_up},
+		[EVENT_STOP]   = {PHASE_LEAVING, end_stop},
+	},
+	[PHASE_LEFT] = {
+		[EVENT_NEXT]   = {PHASE_LEFT, pass_on},
+		[EVENT_LOST]   = {PHASE_IDLE, take_back},
+		[EVENT_DUE]    = {PHASE_LEFT, wish_again},
+	},
+};
+/* clang-format on */
+
+static void happens(const struct event *event)
 {
-	return change.serving;
+	const struct step *step;
+
+	CHECK(change.phase < CHANGE_PHASES && event->kind < CHANGE_EVENTS);
+	step = &steps[change.phase][event->kind];
+	if (!step->action)
+		return;
+	change.phase = step->next;
+	step->action(event);
 }
 
-enum change change_now(void)
+static void look(void)
 {
-	return change.now;
-}
-
-void change_end(bool made, const char *format, ...)
-{
-	enum change ended = change.now;
-	char text[CHANGE_TEXT_BYTES];
-	va_list arguments;
-
-	va_start(arguments, format);
-	(void)vsnprintf(text, sizeof text, format, arguments);
-	va_end(arguments);
-	change.now = CHANGE_NONE;
-	loop_no_deadline(change.owner->loop, &change.timer);
-	if (change.bereft) /* nobody serves, and no death of a worker will tell */
-		loop_deadline(change.owner->loop, &change.timer,
-			      change.owner->loop->now_ms + BEREFT_MS);
-	loop_wake(change.owner->loop, &change.timer); /* what comes next? */
-	change.owner->ended(ended, made, text);
-}
-
-void change_begin(enum change now)
-{
-	change.now = now;
-	change.began_us = change.owner->loop->now_us;
-	change.moved = change.stay = 0;
-	change.under_way = 0;
-	memset(change.routes, 0, sizeof change.routes);
-	memset(change.full, 0, sizeof change.full);
-	memset(change.told_to_leave, 0, sizeof change.told_to_leave);
-	memset(change.asked, 0, sizeof change.asked);
-	change.owner->begins(now);
-}
-
-/* The end of a change that moved connections; who serves them, and how. */
-void change_end_moved(const char *what)
-{
-	unsigned long long ms = (change.owner->loop->now_us - change.began_us) / 1000;
-	char stay[64] = "";
-
-	if (change.stay)
-		(void)snprintf(stay, sizeof stay, ", %llu stay and drain",
-			       (unsigned long long)change.stay);
-	change_end(true, "%s; %llu connections moved in %llu ms%s", what,
-		   (unsigned long long)change.moved, ms, stay);
+	happens(&(struct event){.kind = EVENT_LOOK});
 }
 
 /* ---- what comes next ---- */
 
-static void next_change(void)
+static void begin_workers(void)
 {
-	struct generation *other = generation_at(change.serving->number + 1);
-	long n = (long)change.serving->slots_n;
+	long n = (long)change.serving->slots_n, wanted = n + change.wants_more;
 
-	if (change.handed_over && !change.stopping)
-		change_pass_on();
-	if (change.now != CHANGE_NONE || change.stopping || change.handed_over || change.beside)
+	change.wants_more = 0;
+	wanted = wanted < 1 ? 1 : wanted > WORKERS_MAX ? WORKERS_MAX : wanted;
+	if (wanted > n) {
+		change_begin_more((size_t)wanted);
+	} else if (wanted < n) {
+		change_begin_fewer((size_t)wanted);
+	} else {
+		log_info("as many workers as before", LOG_NUMBER("workers", n));
+		loop_wake(change.owner->loop, &change.timer);
+	}
+}
+
+static void has_read(const void *found, const char *why)
+{
+	happens(&(struct event){.kind = EVENT_READ, .found = found, .why = why});
+}
+
+static void begin_next(const struct event *event)
+{
+	(void)event;
+	if (change.stopping)
 		return;
-	if (other->phase != GENERATION_NONE) /* its last ones drain: never a third one */
+	/* Its last ones drain: never a third generation. */
+	if (generation_at(change.serving->number + 1)->phase != GENERATION_NONE)
 		return;
 	if (change.wants_upgrade) {
 		change.wants_upgrade = false;
 		change_begin_upgrade();
 	} else if (change.wants_reload) {
 		change.wants_reload = false;
-		change_begin_reload();
+		change_begin_reload(has_read);
 	} else if (change.wants_more) {
-		long wanted = n + change.wants_more;
-
-		change.wants_more = 0;
-		wanted = wanted < 1 ? 1 : wanted > WORKERS_MAX ? WORKERS_MAX : wanted;
-		if (wanted > n)
-			change_begin_more((size_t)wanted);
-		else if (wanted < n)
-			change_begin_fewer((size_t)wanted);
-		else {
-			log_info("as many workers as before", LOG_NUMBER("workers", n));
-			loop_wake(change.owner->loop, &change.timer);
-		}
+		begin_workers();
 	} else if (change.wants_rebalance) {
 		change.wants_rebalance = false;
 		change_begin_rebalance();
 	}
 }
+
+static void pass_on(const struct event *event)
+{
+	(void)event;
+	if (!change.stopping)
+		change_pass_on();
+}
+
+/* Nobody serves: the reload that is to mend that is tried again. */
+static void wish_again(const struct event *event)
+{
+	(void)event;
+	if (change.bereft)
+		change.wants_reload = true;
+}
+
+/* ---- actions ---- */
+
+static void stage(const struct event *event)
+{
+	change_stage(event->found, event->why);
+}
+
+static void switch_over(const struct event *event)
+{
+	(void)event;
+	change_switch_over();
+}
+
+static void fail_late(const struct event *event)
+{
+	(void)event;
+	change_reload_fail("the new workers were not ready in time");
+}
+
+static void fail_down(const struct event *event)
+{
+	(void)event;
+	change_reload_fail("a new worker did not come up");
+}
+
+static void fail_stop(const struct event *event)
+{
+	(void)event;
+	change_reload_fail("weir stops");
+}
+
+static void look_reload(const struct event *event)
+{
+	(void)event;
+	change_reload_look();
+}
+
+static void look_more(const struct event *event)
+{
+	(void)event;
+	change_more_look();
+}
+
+static void look_fewer(const struct event *event)
+{
+	(void)event;
+	change_fewer_look();
+}
+
+static void look_rebalance(const struct event *event)
+{
+	(void)event;
+	change_rebalance_look();
+}
+
+static void look_upgrade(const struct event *event)
+{
+	(void)event;
+	change_upgrade_look();
+}
+
+static void end_late(const struct event *event)
+{
+	(void)event;
+	change_end(false, "the new workers were not ready in time; they are tried again");
+}
+
+static void end_failed(const struct event *event)
+{
+	change_end(false, "%s", change.hung ? "the new master was not ready in time" : event->why);
+}
+
+static void end_stop(const struct event *event)
+{
+	(void)event;
+	change_end(false, "weir stops");
+}
+
+/* Its end is told as EVENT_FAILED. */
+static void give_up(const struct event *event)
+{
+	(void)event;
+	change.hung = true;
+	upgrade_give_up();
+}
+
+static void hand_over(const struct event *event)
+{
+	(void)event;
+	change_hand_over();
+}
+
+static void take_back(const struct event *event)
+{
+	change_take_back(event->stopped);
+}
+
+static void go_on_alone(const struct event *event)
+{
+	(void)event;
+	change_predecessor_gone();
+}
+
+/* ---- what happens: time, workers, children ---- */
 
 static void timer_turn(struct loop *loop, struct source *source)
 {
@@ -112,56 +304,9 @@ static void timer_turn(struct loop *loop, struct source *source)
 
 	(void)loop;
 	source->ready = 0;
-	if (due && change.staged) {
-		change_reload_fail("the new workers were not ready in time");
-	} else if (due && change.now == CHANGE_UPGRADE) {
-		change.hung = true;
-		upgrade_give_up();
-	} else if (due && change.now == CHANGE_WORKERS) {
-		change_end(false, "the new workers were not ready in time; they are tried again");
-	} else if (due && change.bereft) {
-		change.wants_reload = true;
-	}
-	next_change();
-}
-
-void change_reload(void)
-{
-	change.wants_reload = true;
-	loop_wake(change.owner->loop, &change.timer);
-}
-
-void change_workers(int more)
-{
-	change.wants_more += more;
-	loop_wake(change.owner->loop, &change.timer);
-}
-
-void change_rebalance(void)
-{
-	change.wants_rebalance = true;
-	loop_wake(change.owner->loop, &change.timer);
-}
-
-void change_upgrade(void)
-{
-	change.wants_upgrade = true;
-	loop_wake(change.owner->loop, &change.timer);
-}
-
-bool change_is_handed_over(void)
-{
-	return change.handed_over;
-}
-
-/* ---- what happens meanwhile ---- */
-
-static void look(void)
-{
-	change_upgrade_look();
-	change_reload_look();
-	change_workers_look();
-	change_rebalance_look();
+	if (due)
+		happens(&(struct event){.kind = EVENT_DUE});
+	happens(&(struct event){.kind = EVENT_NEXT});
 }
 
 void change_slot_up(struct slot *slot)
@@ -172,7 +317,7 @@ void change_slot_up(struct slot *slot)
 		if (!generation_is_ready(generation))
 			return;
 		if (generation == change.staged)
-			change_switch_over();
+			happens(&(struct event){.kind = EVENT_UP});
 		else
 			change_tell_ready();
 	} else {
@@ -180,7 +325,7 @@ void change_slot_up(struct slot *slot)
 		if (generation->phase == GENERATION_SERVING)
 			(void)slot_tell(slot, &(struct ipc_message){.kind = IPC_SERVE});
 		handoff_worker_up(slot_seat(slot), &slot->channel);
-		if (slot->generation == change.serving && change.now != CHANGE_UPGRADE &&
+		if (slot->generation == change.serving && change_now() != CHANGE_UPGRADE &&
 		    generation_is_ready(change.serving))
 			listen_serve(&change.serving->set); /* new slots, too, from now on */
 	}
@@ -193,7 +338,7 @@ void change_slot_gone(struct slot *slot)
 
 	change.asked[slot_index(slot)] = false;
 	if (generation == change.staged) {
-		change_reload_fail("a new worker did not come up");
+		happens(&(struct event){.kind = EVENT_DOWN});
 	} else if (generation->phase == GENERATION_STAGED && !change.stopping) {
 		die("upgrade: worker %u did not come up", slot_index(slot));
 	} else if (generation->phase == GENERATION_RETIRING && generation != change.serving &&
@@ -240,21 +385,61 @@ void change_stop(void)
 	change.stopping = true;
 	upgrade_give_up();
 	change_stop_reading();
-	if (change.staged)
-		change_reload_fail("weir stops");
-	else if (change.now != CHANGE_NONE)
-		change_end(false, "weir stops");
+	happens(&(struct event){.kind = EVENT_STOP});
 }
+
+/* ---- what happens: another master ---- */
+
+static void successor_ready(void)
+{
+	happens(&(struct event){.kind = EVENT_READY});
+}
+
+static void successor_failed(const char *why)
+{
+	happens(&(struct event){.kind = EVENT_FAILED, .why = why});
+}
+
+static void successor_lost(bool stopped)
+{
+	happens(&(struct event){.kind = EVENT_LOST, .stopped = stopped});
+}
+
+static void predecessor_gone(void)
+{
+	happens(&(struct event){.kind = EVENT_ALONE});
+}
+
+static const struct upgrade_owner upgrade_owner = {
+    .ready = successor_ready,
+    .failed = successor_failed,
+    .move_channel = change_successor_gives_channel,
+    .doorbell = change_successor_tells_doorbell,
+    .left = change_successor_leaves,
+    .lost = successor_lost,
+    .take_over = change_take_over,
+    .wants_move_channel = change_predecessor_wants_channel,
+    .late = change_give_late,
+    .passed_on = change_predecessor_passes_on,
+    .alone = predecessor_gone,
+};
+
+const struct upgrade_owner *change_upgrade_owner(void)
+{
+	return &upgrade_owner;
+}
+
+/* ---- its life ---- */
 
 void change_init(const struct change_owner *owner, struct generation *serving)
 {
 	change.owner = owner;
 	change.serving = serving;
-	change.beside = upgrade_is_successor();
+	change.phase = upgrade_is_successor() ? PHASE_BESIDE : PHASE_IDLE;
 	offload_init(&change.reading, owner->loop);
 	source_init(&change.timer, -1, timer_turn);
 	source_init(&change.routing, -1, change_routing_turn);
 	source_init(&change.tidying, -1, change_tidying_turn);
-	if (change.beside)
-		upgrade_listen(owner->loop, change_upgrade_owner(), owner->predecessor);
+	if (change.phase == PHASE_BESIDE)
+		upgrade_listen(owner->loop, &upgrade_owner, owner->predecessor);
 }

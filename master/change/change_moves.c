@@ -68,7 +68,7 @@ void change_route(struct slot *slot, uint64_t left)
 		change_leave(slot, left);
 		return;
 	}
-	if (change.handed_over) {
+	if (change_is_handed_over()) {
 		upgrade_want_move_channel(index, change.routes[index]++);
 		slot->orders++; /* it will be one */
 		change.asked[index] = true;
@@ -112,7 +112,7 @@ void change_routing_turn(struct loop *loop, struct source *source)
 {
 	(void)loop;
 	source->ready = 0;
-	if (change.handed_over)
+	if (change_is_handed_over())
 		EACH_SLOT (slot, change.serving)
 			look_at_asked(slot);
 	EACH_GENERATION (generation)
@@ -152,10 +152,10 @@ void change_tidy_later(void)
 /* Another master that comes up has all of the sockets, and closes them itself. */
 void change_tidying_turn(struct loop *loop, struct source *source)
 {
-	bool waits = change.now == CHANGE_UPGRADE;
+	bool waits = change_now() == CHANGE_UPGRADE;
 
 	source->ready = 0;
-	if (change.handed_over || change.stopping)
+	if (change_is_handed_over() || change.stopping)
 		return;
 	if (change.tidy_rounds && !waits)
 		change.tidy_rounds--;

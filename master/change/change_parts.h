@@ -1,11 +1,14 @@
 /*
  * change_parts: what the files of change share, and nobody else may use.
  *
- *     change.c          what is wanted, and what comes next
- *     change_moves.c    orders to workers to move their connections
+ *     change.c          what follows of what happens: the table of phases and events
  *     change_reload.c   another generation
  *     change_workers.c  more of them, or fewer, and each its share
  *     change_upgrade.c  another master: before this one, and after it
+ *     change_moves.c    orders to workers to move their connections
+ *     change_state.c    what is wanted, which change goes on, and how far it is
+ *
+ * Each calls only those that stand below it.
  */
 #ifndef MASTER_CHANGE_CHANGE_PARTS_H
 #define MASTER_CHANGE_CHANGE_PARTS_H
@@ -15,19 +18,33 @@
 
 #define CHANGE_READY_MS_MAX 30000 /* until a staged generation has to be up */
 
+/* How far the change is that goes on. change.c draws how they follow each other. */
+enum change_phase {
+	PHASE_IDLE,	 /* none goes on */
+	PHASE_BESIDE,	 /* none may begin: the master before us is still there */
+	PHASE_READING,	 /* reload: a child reads the configuration */
+	PHASE_STAGED,	 /* reload: the new workers come up */
+	PHASE_MOVING,	 /* reload: the old workers' connections move */
+	PHASE_GROWING,	 /* more workers come up */
+	PHASE_SHRINKING, /* connections of the workers that go move */
+	PHASE_EVENING,	 /* rebalance: connections move */
+	PHASE_AWAITING,	 /* upgrade: the next master comes up */
+	PHASE_LEAVING,	 /* upgrade: it has taken over, and our connections move to it */
+	PHASE_LEFT,	 /* it has taken over, and what could be moved has */
+	CHANGE_PHASES
+};
+
 struct change_state {
 	const struct change_owner *owner;
 	struct generation *serving;
-	enum change now;
-	struct source timer;	/* of staging; and a poke to look what comes next */
-	struct offload reading; /* of the configuration, for a reload */
-	struct generation *staged;
+	enum change_phase phase;
+	struct source timer;	   /* of staging; and a poke to look what comes next */
+	struct offload reading;	   /* of the configuration, for a reload */
+	struct generation *staged; /* by a reload, until all of its workers are up */
 	bool wants_reload, wants_rebalance, wants_upgrade, stopping;
-	bool handed_over;	       /* to the next master */
-	bool bereft;		       /* it died, and our workers had been told to leave */
-	bool hung;		       /* it was not ready in time */
+	bool bereft; /* the next master died after it had taken over, and our workers retire */
+	bool hung;   /* the next master was not ready in time */
 	bool left[LISTEN_NUMBERS_MAX]; /* listeners that the next master does not have */
-	bool beside;		       /* the master before us is still there */
 	struct held_channel {
 		unsigned index;
 		int fd;
@@ -48,31 +65,37 @@ struct change_state {
 
 extern struct change_state change;
 
-/* change.c */
-void change_begin(enum change now);
+/* ---- change_state.c ---- */
+
+/* Every change begins and ends here, and its owner hears of it. */
+void change_begin(enum change_phase phase);
 void change_end(bool made, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The end of a change that moved connections; what it came to beside that. */
 void change_end_moved(const char *what);
 
-/* change_moves.c */
+/* ---- change_moves.c ---- */
+
 /* A move_channel from one worker to another, for so many. False: one of them is not there. */
 bool change_order(struct slot *from, struct slot *to, uint32_t count);
 /* Whatever a worker that retires still has, it drains, and then it ends. */
 void change_leave(struct slot *slot, uint64_t left);
-/* All it has, to the next worker that there is; where there is none now, later. */
+/* All it has goes to the next worker that there is; if there is none now, later. */
 void change_route(struct slot *slot, uint64_t left);
 void change_route_later(void);
 source_turn change_routing_turn;
 /* Has no worker that retires anything to move any more? */
 bool change_all_have_left(void);
-/* Somebody who came late to a socket that goes: for whom serves that listener now, if any. */
+/* Somebody came late to a socket that goes: whoever serves that listener now has the connection. */
 void change_give_late(uint32_t number, int fd);
-/* Some sockets go: a while later, for handshakes with them may be under way. */
+/* Some sockets go a while later, because handshakes with them may be under way. */
 void change_tidy_later(void);
 source_turn change_tidying_turn;
 
-/* change_reload.c */
-void change_begin_reload(void);
+/* ---- change_reload.c ---- */
+
+/* read() hears what the child that reads found; NULL: nothing, and why. */
+void change_begin_reload(void (*read)(const void *found, const char *why));
+void change_stage(const void *found, const char *why);
 void change_stop_reading(void);
 void change_switch_over(void);
 void change_reload_fail(const char *why);
@@ -80,18 +103,37 @@ void change_reload_look(void);
 /* Its last worker has gone. */
 void change_generation_end(struct generation *generation);
 
-/* change_workers.c */
+/* ---- change_workers.c ---- */
+
 void change_begin_more(size_t n);
+void change_more_look(void);
 void change_begin_fewer(size_t n);
-void change_workers_look(void);
+void change_fewer_look(void);
 void change_begin_rebalance(void);
 void change_rebalance_look(void);
 
-/* change_upgrade.c */
+/* ---- change_upgrade.c, in the old master ---- */
+
 void change_begin_upgrade(void);
 void change_upgrade_look(void);
+/* What is asked of this master after it handed over is the next one's to do. */
 void change_pass_on(void);
-/* The new master is, and which listeners it leaves to the old one's workers. */
+/* It is ready, and has all from now on. */
+void change_hand_over(void);
+/* It died, or was stopped, after that: what was its is ours again. */
+void change_take_back(bool stopped);
+void change_successor_leaves(uint32_t number);
+void change_successor_gives_channel(unsigned index, int move_channel);
+void change_successor_tells_doorbell(unsigned seat, int doorbell);
+
+/* ---- change_upgrade.c, in the new master ---- */
+
+/* It is ready, and which listeners it leaves to the old one's workers. */
 void change_tell_ready(void);
+void change_take_over(void);
+/* The old master, and all of its workers, have gone. */
+void change_predecessor_gone(void);
+void change_predecessor_wants_channel(unsigned index, unsigned attempt);
+void change_predecessor_passes_on(unsigned what, int n);
 
 #endif

@@ -121,7 +121,7 @@ static void stage(const struct config *config)
 		      change.owner->loop->now_ms + CHANGE_READY_MS_MAX);
 }
 
-static void has_read(const void *found, const char *why)
+void change_stage(const void *found, const char *why)
 {
 	const struct reading *reading = found;
 	bool good = reading && reading->good;
@@ -137,14 +137,14 @@ static void has_read(const void *found, const char *why)
 		change_end(false, "reading the configuration, and looking up its names: %s", why);
 }
 
-void change_begin_reload(void)
+void change_begin_reload(void (*read)(const void *found, const char *why))
 {
 	int error;
 
-	change_begin(CHANGE_RELOAD);
+	change_begin(PHASE_READING);
 	room = config_file_room();
 	error = room ? offload_begin(&change.reading, sizeof(struct reading), READ_MS_MAX,
-				     read_again, has_read)
+				     read_again, read)
 		     : -ENOMEM;
 	if (!error)
 		return;
@@ -214,8 +214,7 @@ void change_reload_look(void)
 	struct generation *old = generation_at(change.serving->number + 1);
 	char what[64];
 
-	if (change.now != CHANGE_RELOAD || offload_is_busy(&change.reading) || change.staged ||
-	    !change_all_have_left())
+	if (!change_all_have_left())
 		return;
 	if (old->phase == GENERATION_RETIRING)
 		listen_retire(&old->set, change_give_late);

@@ -18,7 +18,7 @@ void change_begin_upgrade(void)
 {
 	char error[CHANGE_TEXT_BYTES];
 
-	change_begin(CHANGE_UPGRADE);
+	change_begin(PHASE_AWAITING);
 	change.hung = false;
 	memset(change.left, 0, sizeof change.left);
 	if (!change.owner->upgrade(error)) {
@@ -29,7 +29,6 @@ void change_begin_upgrade(void)
 		      change.owner->loop->now_ms + CHANGE_READY_MS_MAX);
 }
 
-/* What is asked of this master after it handed over is the next one's to do. */
 void change_pass_on(void)
 {
 	if (change.wants_reload) {
@@ -48,7 +47,7 @@ void change_pass_on(void)
 	}
 }
 
-static void successor_leaves(uint32_t number)
+void change_successor_leaves(uint32_t number)
 {
 	if (number < LISTEN_NUMBERS_MAX)
 		change.left[number] = true;
@@ -64,13 +63,10 @@ static void empty_left(void)
 				    slot, &(struct ipc_message){.kind = IPC_EMPTY, .listener = i});
 }
 
-static void successor_ready(void)
+void change_hand_over(void)
 {
 	struct generation *old = change.serving;
 
-	if (change.now != CHANGE_UPGRADE || change.handed_over)
-		return;
-	change.handed_over = true;
 	change.began_us = change.owner->loop->now_us;
 	loop_no_deadline(change.owner->loop, &change.timer);
 	old->phase = GENERATION_RETIRING;
@@ -90,13 +86,7 @@ static void successor_ready(void)
 		change.owner->loop->stopped = true;
 }
 
-static void successor_failed(const char *why)
-{
-	if (change.now == CHANGE_UPGRADE)
-		change_end(false, "%s", change.hung ? "the new master was not ready in time" : why);
-}
-
-static void successor_gives_channel(unsigned index, int move_channel)
+void change_successor_gives_channel(unsigned index, int move_channel)
 {
 	struct slot *slot = &change.serving->slots[index];
 	struct ipc_message message = {.kind = IPC_MOVE_OUT, .count = MOVE_ALL};
@@ -113,12 +103,9 @@ static void successor_gives_channel(unsigned index, int move_channel)
 	change_route_later();
 }
 
-/* What was its is ours again: workers of ours take over from those that retire. */
-static void successor_lost(bool stopped)
+/* Workers of ours take over from those that retire. */
+void change_take_back(bool stopped)
 {
-	if (!change.handed_over)
-		return;
-	change.handed_over = false;
 	change.owner->handed_over(false);
 	if (change.stopping) /* what is in the file system is ours to remove, then */
 		return;
@@ -131,12 +118,12 @@ static void successor_lost(bool stopped)
 		slot->orders -= change.asked[slot_index(slot)];
 	memset(change.asked, 0, sizeof change.asked);
 	change.bereft = true;
-	if (change.now == CHANGE_UPGRADE)
+	if (change.phase == PHASE_AWAITING)
 		change_end(false, "the new master died after it had taken over");
 	change_reload();
 }
 
-static void successor_tells_doorbell(unsigned seat, int doorbell)
+void change_successor_tells_doorbell(unsigned seat, int doorbell)
 {
 	change.owner->doorbell(seat, doorbell);
 }
@@ -145,7 +132,7 @@ void change_upgrade_look(void)
 {
 	char what[64];
 
-	if (change.now != CHANGE_UPGRADE || !change.handed_over || !change_all_have_left())
+	if (!change_all_have_left())
 		return;
 	(void)snprintf(what, sizeof what, "pid %d serves", (int)upgrade_pid());
 	change_end_moved(what);
@@ -160,7 +147,7 @@ static void give_move_channel(unsigned index, int fd)
 		(void)close(fd);
 }
 
-static void take_over(void)
+void change_take_over(void)
 {
 	struct generation *serving = change.serving;
 
@@ -190,7 +177,7 @@ void change_tell_ready(void)
 
 /* Before it hands over, all of them are asked for: our workers are told who moves to them before
  * they serve, and nobody moves before that. */
-static void predecessor_wants_channel(unsigned index, unsigned attempt)
+void change_predecessor_wants_channel(unsigned index, unsigned attempt)
 {
 	struct slot *taker = &change.serving->slots[(index + attempt) % change.serving->slots_n];
 	struct ipc_message message;
@@ -215,12 +202,7 @@ static void predecessor_wants_channel(unsigned index, unsigned attempt)
 		give_move_channel(index, move_channel[0]);
 }
 
-static void predecessor_gives_late(uint32_t number, int fd)
-{
-	change_give_late(number, fd);
-}
-
-static void predecessor_passes_on(unsigned what, int n)
+void change_predecessor_passes_on(unsigned what, int n)
 {
 	if (what == CHANGE_RELOAD)
 		change_reload();
@@ -230,31 +212,11 @@ static void predecessor_passes_on(unsigned what, int n)
 		change_rebalance();
 }
 
-static void predecessor_gone(void)
+void change_predecessor_gone(void)
 {
-	change.beside = false;
 	carried_close();
 	listen_settle(change_give_late);
 	change_tidy_later();
 	log_info("the master before this one has gone");
 	loop_wake(change.owner->loop, &change.timer);
-}
-
-static const struct upgrade_owner upgrade_owner = {
-    .ready = successor_ready,
-    .failed = successor_failed,
-    .move_channel = successor_gives_channel,
-    .doorbell = successor_tells_doorbell,
-    .left = successor_leaves,
-    .lost = successor_lost,
-    .take_over = take_over,
-    .wants_move_channel = predecessor_wants_channel,
-    .late = predecessor_gives_late,
-    .passed_on = predecessor_passes_on,
-    .alone = predecessor_gone,
-};
-
-const struct upgrade_owner *change_upgrade_owner(void)
-{
-	return &upgrade_owner;
 }

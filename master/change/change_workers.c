@@ -15,7 +15,7 @@ void change_begin_more(size_t n)
 	struct generation *serving = change.serving;
 	char error[CHANGE_TEXT_BYTES];
 
-	change_begin(CHANGE_WORKERS);
+	change_begin(PHASE_GROWING);
 	if (!listen_add_slots(&serving->set, n, error)) {
 		change_end(false, "%s", error);
 		return;
@@ -33,21 +33,23 @@ void change_begin_more(size_t n)
 	(void)generation_fill(serving, n); /* where it can't be forked now it is later */
 }
 
-void change_workers_look(void)
+void change_more_look(void)
+{
+	struct generation *serving = change.serving;
+	size_t n = (size_t)serving->config.workers;
+
+	if (n != serving->slots_n || !generation_is_ready(serving))
+		return;
+	change.wants_rebalance = true;
+	change_end(true, "workers: %zu", n);
+}
+
+void change_fewer_look(void)
 {
 	struct generation *serving = change.serving;
 	size_t n = (size_t)serving->config.workers;
 	char what[64];
 
-	if (change.now != CHANGE_WORKERS)
-		return;
-	if (n == serving->slots_n) {
-		if (!generation_is_ready(serving))
-			return;
-		change.wants_rebalance = true;
-		change_end(true, "workers: %zu", n);
-		return;
-	}
 	for (size_t i = n; i < serving->slots_n; i++)
 		if (serving->slots[i].pid || serving->slots[i].roster.state != SLOT_VACANT)
 			return;
@@ -65,7 +67,7 @@ void change_begin_fewer(size_t n)
 	struct generation *serving = change.serving;
 	uint32_t numbers[LISTENERS_MAX];
 
-	change_begin(CHANGE_WORKERS);
+	change_begin(PHASE_SHRINKING);
 	serving->config.workers = n;
 	listen_steer_away(&serving->set, n);
 	listen_numbers(&serving->set, numbers);
@@ -85,7 +87,7 @@ void change_begin_fewer(size_t n)
 			(void)change_order(slot, &serving->slots[to], (uint32_t)share);
 		change_route(slot, slot_connections(slot));
 	}
-	change_workers_look();
+	change_fewer_look();
 }
 
 /* ---- rebalance ---- */
@@ -155,7 +157,7 @@ void change_rebalance_look(void)
 	struct balance balance;
 	char what[64];
 
-	if (change.now != CHANGE_REBALANCE || change.under_way)
+	if (change.under_way)
 		return;
 	balance = balance_now();
 	if (balance.workers && change.rounds < ROUNDS_MAX &&
@@ -171,7 +173,7 @@ void change_rebalance_look(void)
 
 void change_begin_rebalance(void)
 {
-	change_begin(CHANGE_REBALANCE);
+	change_begin(PHASE_EVENING);
 	change.rounds = 0;
 	change_rebalance_look();
 }
