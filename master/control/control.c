@@ -19,19 +19,6 @@
 #define ACCEPTS	     8		  /* in a turn */
 #define WARN_MS	     1000	  /* who is refused is not logged more often */
 
-static const char *const verb_names[CONTROL_VERBS] = {
-    [CONTROL_STATUS] = "status",
-    [CONTROL_WORKERS] = "workers",
-    [CONTROL_TOP] = "top",
-    [CONTROL_PID] = "pid",
-    [CONTROL_RELOAD] = "reload",
-    [CONTROL_UPGRADE] = "upgrade",
-    [CONTROL_REBALANCE] = "rebalance",
-    [CONTROL_DRAIN] = "drain",
-    [CONTROL_STOP] = "stop",
-    [CONTROL_METRICS] = "metrics",
-};
-
 enum client_state {
 	CLIENT_NONE,
 	CLIENT_ASKING,	 /* its request is not whole */
@@ -42,7 +29,7 @@ enum client_state {
 struct control_client {
 	struct source source;
 	enum client_state state;
-	enum control_verb verb;
+	enum command command;
 	uint32_t due_ms;
 	bool timed; /* due_ms holds */
 	char request[CONTROL_REQUEST_BYTES];
@@ -67,12 +54,6 @@ static struct {
 	uint64_t refused;
 	uint32_t warned_ms;
 } control = {.listener.fd = -1};
-
-const char *control_verb_name(enum control_verb verb)
-{
-	CHECK(verb < CONTROL_VERBS);
-	return verb_names[verb];
-}
 
 /* ---- who may ask ---- */
 
@@ -332,12 +313,12 @@ static bool client_send(struct control_client *client)
 
 static void log_request(const struct control_client *client)
 {
-	if (client->verb == CONTROL_STATUS || client->verb == CONTROL_WORKERS ||
-	    client->verb == CONTROL_TOP || client->verb == CONTROL_METRICS ||
-	    client->verb == CONTROL_PID)
+	const struct command_row *row = &command_rows[client->command];
+
+	if (row->kind == COMMAND_SHOWS)
 		return;
-	log_info("control", LOG_TEXT("command", verb_names[client->verb]),
-		 LOG_NUMBER("uid", client->peer.uid), LOG_NUMBER("pid", client->peer.pid));
+	log_info("control", LOG_TEXT("command", row->name), LOG_NUMBER("uid", client->peer.uid),
+		 LOG_NUMBER("pid", client->peer.pid));
 }
 
 static bool is_printable(const char *bytes, size_t n)
@@ -348,20 +329,11 @@ static bool is_printable(const char *bytes, size_t n)
 	return true;
 }
 
-void control_list_verbs(char *text, size_t n)
-{
-	size_t at = 0;
-
-	*text = '\0';
-	for (size_t i = 0; i < CONTROL_VERBS && at + strlen(verb_names[i]) + 1 < n; i++)
-		at += (size_t)snprintf(text + at, n - at, "%s%s", i ? " " : "", verb_names[i]);
-}
-
 /* n bytes, the newline being the last. */
 static void client_ask(struct control_client *client, size_t n)
 {
-	char *line = client->request, *argument = "", verbs[LOG_LINE_BYTES / 2];
-	size_t verb = 0;
+	char *line = client->request, *argument = "", list[LOG_LINE_BYTES / 2];
+	enum command command;
 
 	if (n < client->request_n) {
 		control_failed(client, "one request a connection");
@@ -376,20 +348,19 @@ static void client_ask(struct control_client *client, size_t n)
 		argument = strchr(line, ' ');
 		*argument++ = '\0';
 	}
-	while (verb < CONTROL_VERBS && strcmp(verb_names[verb], line) != 0)
-		verb++;
-	if (verb == CONTROL_VERBS) {
-		control_list_verbs(verbs, sizeof verbs);
-		control_failed(client, "\"%s\" is no command; there are: %s", line, verbs);
+	command = command_find(line);
+	if (command == COMMANDS) {
+		command_list(list, sizeof list);
+		control_failed(client, "\"%s\" is no command; there are: %s", line, list);
 		return;
 	}
-	if (*argument && verb != CONTROL_PID) {
+	if (*argument && !*command_rows[command].argument) {
 		control_failed(client, "%s takes no argument, not \"%s\"", line, argument);
 		return;
 	}
-	client->verb = (enum control_verb)verb;
+	client->command = command;
 	log_request(client);
-	control.owner->asked(client, client->verb, argument);
+	control.owner->asked(client, client->command, argument);
 }
 
 static void client_asked(struct control_client *client, const char *wrong, size_t n)
@@ -397,7 +368,7 @@ static void client_asked(struct control_client *client, const char *wrong, size_
 	deafen(client->source.fd);
 	client_not_due(client);
 	client->state = CLIENT_WAITING;
-	client->verb = CONTROL_VERBS; /* none yet */
+	client->command = COMMANDS; /* none yet */
 	if (wrong)
 		control_failed(client, "%s", wrong);
 	else
@@ -465,32 +436,31 @@ static void client_turn(struct loop *loop, struct source *source)
 
 /* ---- all who wait ---- */
 
-static bool waits_for(const struct control_client *client, enum control_verb verb)
+static bool waits_for(const struct control_client *client, enum command command)
 {
-	return client->state == CLIENT_WAITING && client->verb == verb;
+	return client->state == CLIENT_WAITING && client->command == command;
 }
 
-size_t control_waiting(enum control_verb verb)
+size_t control_waiting(enum command command)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < CONTROL_CLIENTS; i++)
-		n += waits_for(&control.clients[i], verb);
+		n += waits_for(&control.clients[i], command);
 	return n;
 }
 
-void control_tell(enum control_verb verb, const char *kind, const struct log_field *fields,
-		  size_t n)
+void control_tell(enum command command, const char *kind, const struct log_field *fields, size_t n)
 {
 	for (size_t i = 0; i < CONTROL_CLIENTS; i++)
-		if (waits_for(&control.clients[i], verb))
+		if (waits_for(&control.clients[i], command))
 			control_record(&control.clients[i], kind, fields, n);
 }
 
-void control_finish(enum control_verb verb, const char *why)
+void control_finish(enum command command, const char *why)
 {
 	for (size_t i = 0; i < CONTROL_CLIENTS; i++) {
-		if (!waits_for(&control.clients[i], verb))
+		if (!waits_for(&control.clients[i], command))
 			continue;
 		if (why)
 			control_failed(&control.clients[i], "%s", why);

@@ -17,34 +17,20 @@
 #include <stddef.h>
 #include <sys/types.h>
 
+#include "master/control/command.h"
 #include "master/control/control_file.h"
 #include "reactor/base/log.h"
 #include "reactor/loop/loop.h"
 
-#define CONTROL_FOLDER	      "/run/weir" /* $XDG_RUNTIME_DIR where it can't be written */
 #define CONTROL_CLIENTS	      32
 #define CONTROL_REQUEST_BYTES 256 /* with its newline */
-
-enum control_verb {
-	CONTROL_STATUS,
-	CONTROL_WORKERS,
-	CONTROL_TOP, /* both, for who asks again and again */
-	CONTROL_METRICS,
-	CONTROL_PID, /* "wN", or "" for the master's */
-	CONTROL_RELOAD,
-	CONTROL_UPGRADE,
-	CONTROL_REBALANCE,
-	CONTROL_DRAIN,
-	CONTROL_STOP,
-	CONTROL_VERBS
-};
 
 struct control_client;
 
 struct control_owner {
-	/* Answers by control_record() and an end, now; or later, by control_tell() and
-	 * control_finish(): the client must not be kept. */
-	void (*asked)(struct control_client *client, enum control_verb verb, const char *argument);
+	/* argument: "" if there is none. Answers by control_record() and an end, now; or later, by
+	 * control_tell() and control_finish(): the client must not be kept. */
+	void (*asked)(struct control_client *client, enum command command, const char *argument);
 	bool (*is_worker)(pid_t pid);
 };
 
@@ -78,13 +64,12 @@ void control_done(struct control_client *client);
 void control_failed(struct control_client *client, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* ---- all who wait for the outcome of verb ---- */
+/* ---- all who wait for the outcome of a command ---- */
 
-size_t control_waiting(enum control_verb verb);
-void control_tell(enum control_verb verb, const char *kind, const struct log_field *fields,
-		  size_t n);
+size_t control_waiting(enum command command);
+void control_tell(enum command command, const char *kind, const struct log_field *fields, size_t n);
 /* why NULL: done. */
-void control_finish(enum control_verb verb, const char *why);
+void control_finish(enum command command, const char *why);
 
 #define CONTROL_RECORD(client, kind, ...)                                                          \
 	do {                                                                                       \
@@ -92,15 +77,11 @@ void control_finish(enum control_verb verb, const char *why);
 		control_record((client), (kind), control_fields_ + 1,                              \
 			       sizeof control_fields_ / sizeof *control_fields_ - 1);              \
 	} while (0)
-#define CONTROL_TELL(verb, kind, ...)                                                              \
+#define CONTROL_TELL(command, kind, ...)                                                           \
 	do {                                                                                       \
 		const struct log_field control_fields_[] = {{0}, ##__VA_ARGS__};                   \
-		control_tell((verb), (kind), control_fields_ + 1,                                  \
+		control_tell((command), (kind), control_fields_ + 1,                               \
 			     sizeof control_fields_ / sizeof *control_fields_ - 1);                \
 	} while (0)
-
-const char *control_verb_name(enum control_verb verb);
-/* The names of as many as have room in n bytes, 1 or more, with blanks between them. */
-void control_list_verbs(char *text, size_t n);
 
 #endif

@@ -88,8 +88,9 @@ static void answer_server(struct control_client *client)
 	status_server(client, &server, commands.owner->scoreboard, SEATS_MAX);
 }
 
-static void answer_status(struct control_client *client)
+static void answer_status(struct control_client *client, const char *argument)
 {
+	(void)argument;
 	answer_server(client);
 	answer_listeners(client, change_serving());
 	EACH_GENERATION (generation)
@@ -126,6 +127,38 @@ static size_t fill_workers(struct status_worker workers[SEATS_MAX])
 			if (generation != change_serving() && slot->pid)
 				workers[n++] = worker_of(slot);
 	return n;
+}
+
+static void show_workers(struct control_client *client, bool for_top)
+{
+	struct status_worker workers[SEATS_MAX];
+	size_t n = fill_workers(workers);
+
+	for (size_t i = 0; i < n; i++)
+		status_worker(client, &workers[i], commands.owner->scoreboard, for_top);
+	control_done(client);
+}
+
+static void answer_workers(struct control_client *client, const char *argument)
+{
+	(void)argument;
+	show_workers(client, false);
+}
+
+static void answer_top(struct control_client *client, const char *argument)
+{
+	(void)argument;
+	status_moment(client);
+	answer_server(client);
+	show_workers(client, true);
+}
+
+static void answer_pid(struct control_client *client, const char *argument)
+{
+	struct status_worker workers[SEATS_MAX];
+	size_t n = fill_workers(workers);
+
+	status_pid(client, argument, getpid(), workers, n);
 }
 
 static bool is_worker(pid_t pid)
@@ -168,10 +201,11 @@ static void tell_more(struct control_client *client, void *state)
 		control_done(client);
 }
 
-static void answer_metrics(struct control_client *client)
+static void answer_metrics(struct control_client *client, const char *argument)
 {
 	struct telling *telling = calloc(1, sizeof *telling);
 
+	(void)argument;
 	if (telling)
 		telling->scrape = scrape_take(commands.owner->scoreboard, commands.owner->state(),
 					      commands.owner->own);
@@ -191,14 +225,14 @@ static void progress_turn(struct loop *loop, struct source *source)
 	char text[64];
 
 	source->ready = 0;
-	if (!control_waiting(CONTROL_DRAIN))
+	if (!control_waiting(COMMAND_drain))
 		return;
 	EACH_GENERATION (generation)
 		EACH_SLOT (slot, generation)
 			connections += slot_connections(slot);
 	(void)snprintf(text, sizeof text, "connections left: %llu",
 		       (unsigned long long)connections);
-	CONTROL_TELL(CONTROL_DRAIN, "note", LOG_TEXT("text", text),
+	CONTROL_TELL(COMMAND_drain, "note", LOG_TEXT("text", text),
 		     LOG_NUMBER("connections", connections));
 	loop_deadline(loop, source, loop->now_ms + PROGRESS_MS);
 }
@@ -236,73 +270,73 @@ static bool comes(struct control_client *client)
 	return true;
 }
 
-static void asked(struct control_client *client, enum control_verb verb, const char *argument)
+/* Whoever asked for a change hears of its end: control_commands_tell(). */
+static void answer_reload(struct control_client *client, const char *argument)
 {
-	static struct status_worker workers[SEATS_MAX];
-	size_t n = fill_workers(workers);
+	(void)argument;
+	if (comes(client))
+		change_reload();
+}
 
-	switch (verb) {
-	case CONTROL_STATUS:
-		answer_status(client);
-		break;
-	case CONTROL_TOP:
-		status_moment(client);
-		answer_server(client);
-		/* fall through */
-	case CONTROL_WORKERS:
-		for (size_t i = 0; i < n; i++)
-			status_worker(client, &workers[i], commands.owner->scoreboard,
-				      verb == CONTROL_TOP);
-		control_done(client);
-		break;
-	case CONTROL_METRICS:
-		answer_metrics(client);
-		break;
-	case CONTROL_PID:
-		status_pid(client, argument, getpid(), workers, n);
-		break;
-	case CONTROL_RELOAD:
-		if (comes(client))
-			change_reload();
-		break;
-	case CONTROL_REBALANCE:
-		if (comes(client))
-			change_rebalance();
-		break;
-	case CONTROL_UPGRADE:
-		if (comes(client))
-			commands.owner->upgrade();
-		break;
-	case CONTROL_DRAIN:
-		commands.cut = connections_cut();
-		commands.owner->drain("weirctl drain");
-		loop_wake(commands.owner->loop, &commands.progress);
-		break;
-	case CONTROL_STOP:
-		commands.owner->stop("weirctl stop");
-		break;
-	default:
-		control_failed(client, "%s is not known here", control_verb_name(verb));
-	}
+static void answer_rebalance(struct control_client *client, const char *argument)
+{
+	(void)argument;
+	if (comes(client))
+		change_rebalance();
+}
+
+static void answer_upgrade(struct control_client *client, const char *argument)
+{
+	(void)argument;
+	if (comes(client))
+		commands.owner->upgrade();
+}
+
+/* Whoever asked for the end hears of it then: control_commands_close(). */
+static void answer_drain(struct control_client *client, const char *argument)
+{
+	(void)client;
+	(void)argument;
+	commands.cut = connections_cut();
+	commands.owner->drain("weirctl drain");
+	loop_wake(commands.owner->loop, &commands.progress);
+}
+
+static void answer_stop(struct control_client *client, const char *argument)
+{
+	(void)client;
+	(void)argument;
+	commands.owner->stop("weirctl stop");
+}
+
+static void (*const answers[COMMANDS])(struct control_client *client, const char *argument) = {
+#define COMMAND(name, argument, kind, list, meaning) [COMMAND_##name] = answer_##name,
+#include "master/control/command.def"
+#undef COMMAND
+};
+
+static void asked(struct control_client *client, enum command command, const char *argument)
+{
+	answers[command](client, argument);
 }
 
 static const struct control_owner control_owner = {.asked = asked, .is_worker = is_worker};
 
 void control_commands_tell(enum change change, bool made, const char *text)
 {
-	enum control_verb verb;
+	enum command command;
 
 	if (change == CHANGE_RELOAD)
-		verb = CONTROL_RELOAD;
+		command = COMMAND_reload;
 	else if (change == CHANGE_REBALANCE)
-		verb = CONTROL_REBALANCE;
+		command = COMMAND_rebalance;
 	else if (change == CHANGE_UPGRADE)
-		verb = CONTROL_UPGRADE;
+		command = COMMAND_upgrade;
 	else
 		return;
 	if (made)
-		CONTROL_TELL(verb, "note", LOG_TEXT("text", text));
-	control_finish(verb, made ? NULL : text);
+		CONTROL_TELL(command, "note", LOG_TEXT("text", text));
+	control_finish(command, made ? NULL : text);
 }
 
 void control_commands_open(const struct control_commands_owner *owner,
@@ -325,14 +359,14 @@ void control_commands_close(void)
 	uint64_t cut = connections_cut() - commands.cut;
 	char text[96];
 
-	if (cut && control_waiting(CONTROL_DRAIN)) {
+	if (cut && control_waiting(COMMAND_drain)) {
 		(void)snprintf(text, sizeof text,
 			       "connections closed by drain-timeout, or with a worker: %llu",
 			       (unsigned long long)cut);
-		CONTROL_TELL(CONTROL_DRAIN, "note", LOG_TEXT("text", text),
+		CONTROL_TELL(COMMAND_drain, "note", LOG_TEXT("text", text),
 			     LOG_NUMBER("connections", cut));
 	}
-	control_finish(CONTROL_DRAIN, NULL);
-	control_finish(CONTROL_STOP, NULL);
+	control_finish(COMMAND_drain, NULL);
+	control_finish(COMMAND_stop, NULL);
 	control_close();
 }

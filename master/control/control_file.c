@@ -10,7 +10,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "master/control/control.h"
 #include "reactor/base/check.h"
 #include "reactor/loop/listener.h"
 #include "reactor/base/log.h"

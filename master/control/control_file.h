@@ -13,6 +13,8 @@
 
 #include "master/listen/socket_file.h"
 
+#define CONTROL_FOLDER "/run/weir" /* $XDG_RUNTIME_DIR if it can't be written */
+
 struct control_file {
 	struct address address;
 	bool asked_for; /* by the operator */

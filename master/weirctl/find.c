@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "master/control/control.h"
+#include "master/control/control_file.h"
 #include "reactor/base/printable.h"
 
 #define SERVERS_MAX 64

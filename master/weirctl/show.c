@@ -370,7 +370,7 @@ static bool has_kind(const struct answer *answer, const char *kind)
 	return false;
 }
 
-void show_json(const struct answer *answer, const char *const *lists, const char *why)
+void show_json(const struct answer *answer, const char *list, const char *why)
 {
 	const struct log_field fields[] = {LOG_TEXT("outcome", why ? "failed" : "done"),
 					   LOG_TEXT("why", why)};
@@ -391,9 +391,8 @@ void show_json(const struct answer *answer, const char *const *lists, const char
 			json_list(answer, record->kind);
 		}
 	}
-	for (; *lists; lists++)
-		if (!has_kind(answer, *lists))
-			json_list(answer, *lists);
+	if (list && !has_kind(answer, list))
+		json_list(answer, list);
 	(void)log_compose(text, LOG_JSON, fields, why ? 2 : 1);
 	text[strlen(text) - 1] = '\0'; /* the document has the braces */
 	(void)printf("  %s\n}\n", text + 1);

@@ -13,7 +13,8 @@
 void show_note(const struct answer_record *note);
 /* All but notes and the end: `server` as a list, a `process` as its pid, others as tables. */
 void show_tables(const struct answer *answer);
-/* `lists` are kinds that are there even where they are empty, NULL at their end; why NULL: done. */
-void show_json(const struct answer *answer, const char *const *lists, const char *why);
+/* list: the kind of records that is there as a list even if it is empty; NULL: none. why NULL:
+ * done. */
+void show_json(const struct answer *answer, const char *list, const char *why);
 
 #endif

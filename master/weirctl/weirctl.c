@@ -10,7 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "master/control/control.h"
+#include "master/control/command.h"
+#include "master/control/control_file.h"
 #include "master/options.h"
 #include "master/weirctl/ask.h"
 #include "master/weirctl/find.h"
@@ -28,43 +29,8 @@
 #define INTERVAL_MS	1000  /* of top */
 #define INTERVAL_MS_MIN 100
 
-static const struct command {
-	const char *name, *argument, *meaning;
-	bool quick; /* answered at once */
-	bool ends;  /* the server goes: it has gone, then */
-	const char *lists[2];
-} commands[] = {
-    {"status", "", "the server and its listeners", true, false, {"listener"}},
-    {"workers",
-     "",
-     "each worker: its pid, state, connections and counters",
-     true,
-     false,
-     {"worker"}},
-    {"top", "", "the same as rates, in a live table", true, false, {NULL}},
-    {"metrics", "", "every counter, as Prometheus' text", true, false, {"note"}},
-    {"pid", " [wN]", "the master's pid, or that of worker N, alone", true, false, {NULL}},
-    {"reload", "", "read the configuration again; new workers take over", false, false, {"note"}},
-    {"upgrade",
-     "",
-     "run the binary anew; a new master and its workers take over",
-     false,
-     false,
-     {"note"}},
-    {"rebalance",
-     "",
-     "move connections until all workers hold about as many",
-     false,
-     false,
-     {"note"}},
-    {"drain", "", "stop gracefully, as TERM does", false, true, {"note"}},
-    {"stop", "", "stop at once, as QUIT does", false, true, {"note"}},
-};
-
-#define COMMANDS (sizeof commands / sizeof *commands)
-
 static struct {
-	const struct command *command;
+	enum command command;
 	char request[256];
 	bool json;
 	const char *control;
@@ -75,9 +41,14 @@ static struct {
 	const char *why; /* it failed */
 } ctl = {.top = {.interval_ms = INTERVAL_MS}};
 
+static const struct command_row *row(void)
+{
+	return &command_rows[ctl.command];
+}
+
 static bool is_top(void)
 {
-	return strcmp(ctl.command->name, "top") == 0;
+	return ctl.command == COMMAND_top;
 }
 
 /* ---- usage ---- */
@@ -102,9 +73,11 @@ static _Noreturn void print_help(void)
 		     "Looks at and steers a running weir, and waits for the outcome.\n\n");
 	for (size_t i = 0; i < COMMANDS; i++) {
 		char name[32];
+		const struct command_row *command = &command_rows[i];
 
-		(void)snprintf(name, sizeof name, "%s%s", commands[i].name, commands[i].argument);
-		(void)printf("  %-11s %s\n", name, commands[i].meaning);
+		(void)snprintf(name, sizeof name, "%s%s%s", command->name,
+			       *command->argument ? " " : "", command->argument);
+		(void)printf("  %-11s %s\n", name, command->meaning);
 	}
 	(void)printf(
 	    "\n  -j, --json          the answer as one JSON document\n"
@@ -147,18 +120,14 @@ static void take_rhythm(const char *interval, const char *count)
 
 static void take_command(int argc, char **argv)
 {
-	size_t i = 0;
-
 	if (optind == argc)
 		usage_error("there is no COMMAND");
-	while (i < COMMANDS && strcmp(commands[i].name, argv[optind]) != 0)
-		i++;
-	if (i == COMMANDS)
+	ctl.command = command_find(argv[optind]);
+	if (ctl.command == COMMANDS)
 		usage_error("there is no command \"%s\"", argv[optind]);
-	ctl.command = &commands[i];
-	if (argc - optind > (*ctl.command->argument ? 2 : 1))
-		usage_error("%s takes no \"%s\"", ctl.command->name, argv[argc - 1]);
-	if ((size_t)snprintf(ctl.request, sizeof ctl.request, "%s%s%s\n", ctl.command->name,
+	if (argc - optind > (*row()->argument ? 2 : 1))
+		usage_error("%s takes no \"%s\"", row()->name, argv[argc - 1]);
+	if ((size_t)snprintf(ctl.request, sizeof ctl.request, "%s%s%s\n", row()->name,
 			     argc - optind > 1 ? " " : "",
 			     argc - optind > 1 ? argv[optind + 1] : "") >= sizeof ctl.request)
 		usage_error("\"%s\" is too long", argv[optind + 1]);
@@ -199,9 +168,9 @@ static void read_options(int argc, char **argv)
 			usage_error("%s is no option, or takes no value", argv[optind - 1]);
 	}
 	take_command(argc, argv);
-	if (ctl.json && strcmp(ctl.command->name, "metrics") == 0)
+	if (ctl.json && ctl.command == COMMAND_metrics)
 		usage_error("metrics are Prometheus' text, and not to be had as JSON");
-	ctl.timeout_ms = ctl.command->quick ? QUICK_MS : 0;
+	ctl.timeout_ms = row()->kind == COMMAND_SHOWS ? QUICK_MS : 0;
 	if (timeout)
 		ctl.timeout_ms = take_time("--timeout", timeout);
 	take_rhythm(interval, count);
@@ -267,7 +236,7 @@ static void tell_failure(void)
 {
 	char why[LOG_LINE_BYTES];
 
-	(void)fprintf(stderr, "weirctl: %s: %s\n", ctl.command->name,
+	(void)fprintf(stderr, "weirctl: %s: %s\n", row()->name,
 		      printable_text(why, sizeof why, ctl.why));
 }
 
@@ -287,17 +256,17 @@ int main(int argc, char **argv)
 		ctl.top.timeout_ms = ctl.timeout_ms;
 		return top_run(&ctl.top, found);
 	}
-	if (ctl.command->ends && found.pid > 0)
+	if (row()->kind == COMMAND_ENDS && found.pid > 0)
 		pidfd = (int)syscall(SYS_pidfd_open, found.pid, 0);
 	ask_begin(&ctl.ask, found.fd, ctl.request);
 	read_answer();
 	wait_until_gone(pidfd);
 	if (ctl.json)
-		show_json(&ctl.ask.answer, ctl.command->lists, ctl.why);
+		show_json(&ctl.ask.answer, row()->list, ctl.why);
 	else if (!ctl.why)
 		show_tables(&ctl.ask.answer);
-	if (!ctl.json && !ctl.why && !ctl.command->quick)
-		(void)printf("%s: done\n", ctl.command->name);
+	if (!ctl.json && !ctl.why && row()->kind != COMMAND_SHOWS)
+		(void)printf("%s: done\n", row()->name);
 	if (fflush(stdout) != 0 || ferror(stdout)) {
 		(void)fprintf(stderr, "weirctl: writing the answer: %s\n", strerror(errno));
 		return 1;

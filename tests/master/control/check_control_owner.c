@@ -21,23 +21,23 @@ static pid_t worker; /* who counts as a worker */
 static char answer[1 << 20];
 
 /* status: at once; workers: very much; pid w3: the newest; pid: a failure; all else waits. */
-static void asked(struct control_client *client, enum control_verb verb, const char *argument)
+static void asked(struct control_client *client, enum command command, const char *argument)
 {
 	char text[1024];
 
 	asked_n++;
-	if (verb == CONTROL_STATUS) {
+	if (command == COMMAND_status) {
 		CONTROL_RECORD(client, "server", LOG_TEXT("state", "as \"it\" is"),
 			       LOG_NUMBER("n", -5), LOG_TEXT("digits", "17"));
 		control_record(client, "empty", NULL, 0);
 		control_done(client);
-	} else if (verb == CONTROL_WORKERS) {
+	} else if (command == COMMAND_workers) {
 		memset(text, 'x', sizeof text - 1);
 		text[sizeof text - 1] = '\0';
 		for (int i = 0; i < 400; i++)
 			CONTROL_RECORD(client, "worker", LOG_TEXT("text", text));
 		control_done(client);
-	} else if (verb == CONTROL_PID && strcmp(argument, "w3") == 0) {
+	} else if (command == COMMAND_pid && strcmp(argument, "w3") == 0) {
 		static const struct status_worker workers[] = {
 		    {.slot = 3, .generation = 5, .pid = 105},
 		    {.slot = 2, .generation = 6, .pid = 106},
@@ -46,7 +46,7 @@ static void asked(struct control_client *client, enum control_verb verb, const c
 		};
 
 		status_pid(client, argument, 1, workers, 4);
-	} else if (verb == CONTROL_PID) {
+	} else if (command == COMMAND_pid) {
 		control_failed(client, "no pid of \"%s\"\n", argument);
 	}
 }
@@ -146,8 +146,8 @@ START_TEST(behind_a_request_nothing_is_heard)
 	fd = ask("reload\n");
 	ck_assert_int_eq(send(fd, "x", 1, MSG_NOSIGNAL), -1);
 	ck_assert_int_eq(errno, EPIPE);
-	ck_assert_uint_eq(control_waiting(CONTROL_RELOAD), 1);
-	control_finish(CONTROL_RELOAD, NULL);
+	ck_assert_uint_eq(control_waiting(COMMAND_reload), 1);
+	control_finish(COMMAND_reload, NULL);
 	pass();
 	is_answered(fd, "done\n");
 	end();
@@ -162,20 +162,20 @@ START_TEST(all_who_wait_hear_the_outcome)
 	for (int i = 0; i < 3; i++)
 		fds[i] = ask("reload\n");
 	other = ask("upgrade\n");
-	ck_assert_uint_eq(control_waiting(CONTROL_RELOAD), 3);
-	ck_assert_uint_eq(control_waiting(CONTROL_UPGRADE), 1);
-	CONTROL_TELL(CONTROL_RELOAD, "note", LOG_TEXT("text", "half"));
+	ck_assert_uint_eq(control_waiting(COMMAND_reload), 3);
+	ck_assert_uint_eq(control_waiting(COMMAND_upgrade), 1);
+	CONTROL_TELL(COMMAND_reload, "note", LOG_TEXT("text", "half"));
 	pass();
 	ck_assert(!read_answer(fds[0]));
 	ck_assert_str_eq(answer, "note text=half\n");
-	control_finish(CONTROL_RELOAD, NULL);
-	ck_assert_uint_eq(control_waiting(CONTROL_RELOAD), 0);
+	control_finish(COMMAND_reload, NULL);
+	ck_assert_uint_eq(control_waiting(COMMAND_reload), 0);
 	pass();
 	is_answered(fds[0], "done\n");
 	is_answered(fds[1], "note text=half\ndone\n");
 	is_answered(fds[2], "note text=half\ndone\n");
-	control_finish(CONTROL_RELOAD, "nobody waits");
-	control_finish(CONTROL_UPGRADE, "it does not come up");
+	control_finish(COMMAND_reload, "nobody waits");
+	control_finish(COMMAND_upgrade, "it does not come up");
 	pass();
 	is_answered(other, "failed why=\"it does not come up\"\n");
 	end();
@@ -193,10 +193,10 @@ START_TEST(who_went_does_not_wait)
 	(void)close(fds[0]);
 	finish_sending(fds[1]);
 	pass();
-	ck_assert_uint_eq(control_waiting(CONTROL_DRAIN), 2);
+	ck_assert_uint_eq(control_waiting(COMMAND_drain), 2);
 	(void)close(fds[1]);
 	pass();
-	ck_assert_uint_eq(control_waiting(CONTROL_DRAIN), 1);
+	ck_assert_uint_eq(control_waiting(COMMAND_drain), 1);
 	/* It asks and goes, all before anybody looked. */
 	quick = connect_unix(path);
 	send_text(quick, "drain\n");
@@ -204,8 +204,8 @@ START_TEST(who_went_does_not_wait)
 	asked_n = 0;
 	pass();
 	ck_assert_uint_eq(asked_n, 1);
-	ck_assert_uint_eq(control_waiting(CONTROL_DRAIN), 1);
-	control_finish(CONTROL_DRAIN, NULL);
+	ck_assert_uint_eq(control_waiting(COMMAND_drain), 1);
+	control_finish(COMMAND_drain, NULL);
 	pass();
 	is_answered(fds[2], "done\n");
 	end();
@@ -267,7 +267,7 @@ START_TEST(notes_that_nobody_reads_end_it)
 	fd = ask("rebalance\n");
 	reader = ask("rebalance\n");
 	for (int i = 0; i < 2000; i++) {
-		CONTROL_TELL(CONTROL_REBALANCE, "note", LOG_TEXT("text", text));
+		CONTROL_TELL(COMMAND_rebalance, "note", LOG_TEXT("text", text));
 		if (i % 100 == 0) {
 			pass();
 			ck_assert(!read_answer(reader));
@@ -275,8 +275,8 @@ START_TEST(notes_that_nobody_reads_end_it)
 		}
 	}
 	pass();
-	ck_assert_uint_eq(control_waiting(CONTROL_REBALANCE), 1);
-	control_finish(CONTROL_REBALANCE, NULL);
+	ck_assert_uint_eq(control_waiting(COMMAND_rebalance), 1);
+	control_finish(COMMAND_rebalance, NULL);
 	pass();
 	ck_assert(read_answer(reader));
 	ck_assert_uint_eq(lines + strlen(answer), 2000 * (strlen("note text=\n") + 1023) + 5);
@@ -307,7 +307,7 @@ START_TEST(a_full_house_makes_room)
 	start();
 	for (size_t i = 0; i < CONTROL_CLIENTS; i++)
 		fds[i] = ask("reload\n");
-	ck_assert_uint_eq(control_waiting(CONTROL_RELOAD), CONTROL_CLIENTS);
+	ck_assert_uint_eq(control_waiting(COMMAND_reload), CONTROL_CLIENTS);
 	late = ask("status\n");
 	ck_assert(!read_answer(late));
 	ck_assert_str_eq(answer, "");
@@ -321,7 +321,7 @@ START_TEST(a_full_house_makes_room)
 	ck_assert(read_answer(late));
 	ck_assert_ptr_nonnull(strstr(answer, "done\n"));
 	(void)close(late);
-	control_finish(CONTROL_RELOAD, NULL);
+	control_finish(COMMAND_reload, NULL);
 	pass();
 	for (size_t i = 0; i < CONTROL_CLIENTS; i++)
 		if (i != 7)
@@ -347,7 +347,7 @@ START_TEST(the_socket_is_handed_over)
 	send_text(later, "status\n");
 	pass();
 	ck_assert(!read_answer(later));
-	control_finish(CONTROL_UPGRADE, NULL);
+	control_finish(COMMAND_upgrade, NULL);
 	pass();
 	is_answered(waits, "done\n");
 	control_close();
@@ -379,7 +379,7 @@ START_TEST(the_socket_is_taken_back)
 	(void)close(fd);
 	control_take_back();
 	ck_assert_str_eq(control_path(), path);
-	control_finish(CONTROL_UPGRADE, "it died");
+	control_finish(COMMAND_upgrade, "it died");
 	pass();
 	is_answered(waits, "failed why=\"it died\"\n");
 	is_answered(ask("pid w1\n"), "failed why=\"no pid of \\\"w1\\\"\\u000a\"\n");
@@ -395,7 +395,7 @@ START_TEST(closing_tells_the_outcome)
 	start();
 	drains = ask("drain\n");
 	silent = ask("sta");
-	control_finish(CONTROL_DRAIN, NULL);
+	control_finish(COMMAND_drain, NULL);
 	control_close();
 	control_close();
 	is_answered(drains, "done\n");
@@ -405,17 +405,17 @@ START_TEST(closing_tells_the_outcome)
 END_TEST
 
 /* However little room there is: whole names, and nothing behind it. */
-START_TEST(verbs_are_listed_within_their_room)
+START_TEST(commands_are_listed_within_their_room)
 {
 	char text[512], whole[512];
 
-	control_list_verbs(whole, sizeof whole);
+	command_list(whole, sizeof whole);
 	ck_assert_ptr_nonnull(strstr(whole, "status workers top "));
 	for (size_t n = 1; n <= strlen(whole) + 1; n++) {
 		size_t length;
 
 		memset(text, '#', sizeof text);
-		control_list_verbs(text, n);
+		command_list(text, n);
 		length = strlen(text);
 		ck_assert_uint_lt(length, n);
 		ck_assert_int_eq(strncmp(text, whole, length), 0);
@@ -440,4 +440,4 @@ SUITE("control_owner", {"an answer has the form", an_answer_has_the_form, 10},
       {"the socket is handed over", the_socket_is_handed_over, 10},
       {"the socket is taken back", the_socket_is_taken_back, 10},
       {"closing tells the outcome", closing_tells_the_outcome, 10},
-      {"verbs are listed within their room", verbs_are_listed_within_their_room, 10})
+      {"commands are listed within their room", commands_are_listed_within_their_room, 10})

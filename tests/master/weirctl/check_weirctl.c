@@ -17,7 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "master/control/control.h"
+#include "master/control/command.h"
+#include "master/control/control_file.h"
 #include "tests/support/ctl.h"
 #include "tests/support/json.h"
 
@@ -287,6 +288,35 @@ START_TEST(wrong_usage_exits_2)
 }
 END_TEST
 
+/* Each once and in the same order, and no other: in --help, and in the page's part of that name. */
+static void says_each_command(const char *page)
+{
+	const char *at = strstr(page, "\n.SH COMMANDS\n"), *end = strstr(page, "\n.SH OPTIONS\n");
+	const char *help = out;
+	char text[128];
+	size_t n = 0;
+
+	ck_assert(at && end);
+	for (const char *next = at; (next = strstr(next, "\n.TP\n")) && next < end; next++)
+		n++;
+	ck_assert_uint_eq(n, COMMANDS);
+	for (size_t i = 0; i < COMMANDS; i++) {
+		const struct command_row *row = &command_rows[i];
+
+		(void)snprintf(text, sizeof text, "\n  %s%s%s ", row->name,
+			       *row->argument ? " " : "", row->argument);
+		help = strstr(help, text);
+		ck_assert_msg(help, "--help does not say, or not in its place:%s", text);
+		has(help, row->meaning);
+		(void)snprintf(text, sizeof text,
+			       *row->argument ? "\n.TP\n\\fB%s\\fR [" : "\n.TP\n.B %s\n",
+			       row->name);
+		at = strstr(at, text);
+		ck_assert_msg(at && at < end, "weirctl(8) does not say, or not in its place:%s",
+			      text);
+	}
+}
+
 /* Each command of the server, and each flag, stands in --help, which fits a terminal, and in
  * the manual page. */
 START_TEST(help_and_the_page_say_all)
@@ -299,14 +329,7 @@ START_TEST(help_and_the_page_say_all)
 	ck_assert_int_eq(CTL("--help"), 0);
 	for (const char *at = out; *at; at += strcspn(at, "\n") + 1)
 		ck_assert_uint_le(strcspn(at, "\n"), 80);
-	for (enum control_verb verb = 0; verb < CONTROL_VERBS; verb++) {
-		(void)snprintf(text, sizeof text, "\n  %s ", control_verb_name(verb));
-		has(out, text);
-		(void)snprintf(text, sizeof text,
-			       verb == CONTROL_PID ? "\n.TP\n\\fB%s" : "\n.TP\n.B %s\n",
-			       control_verb_name(verb));
-		has(page, text);
-	}
+	says_each_command(page);
 	for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
 		(void)snprintf(text, sizeof text, "--%s ", flags[i]);
 		has(out, text);

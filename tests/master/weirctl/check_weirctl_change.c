@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "master/control/control.h"
+#include "master/control/control_file.h"
 #include "tests/support/harness.h"
 
 static struct server *server;
