@@ -13,6 +13,7 @@
 #include "master/options.h"
 #include "master/control/status.h"
 #include "master/state_words.h"
+#include "worker/config/value.h"
 
 /* How often who waits for the end of a drain hears how far it is. */
 #define PROGRESS_MS 1000
@@ -36,10 +37,9 @@ static uint64_t seconds_since(uint64_t us)
 
 static void answer_listeners(struct control_client *client, const struct generation *generation)
 {
-	static const char *const modes[] = {"reuseport", "shared", "handoff"};
 	const struct config *config = &generation->config;
 	uint32_t numbers[LISTENERS_MAX];
-	char text[ENDPOINT_TEXT_BYTES];
+	char text[ENDPOINT_TEXT_BYTES], accept[16];
 
 	listen_numbers(&generation->set, numbers);
 	for (size_t i = 0; i < config->listeners_n; i++) {
@@ -47,11 +47,13 @@ static void answer_listeners(struct control_client *client, const struct generat
 		    listen_has(&change_serving()->set, numbers[i]))
 			continue;
 		endpoint_format(&config->listeners[i], text);
+		choice_format(ACCEPT_MODES, config_accept_mode(config, &config->listeners[i]),
+			      accept, sizeof accept);
 		status_listener(
 		    client, &(struct status_listener){
 				.id = numbers[i],
 				.listener = text,
-				.accept = modes[config_accept_mode(config, &config->listeners[i])],
+				.accept = accept,
 				.state = generation == change_serving() ? "open" : "closing"});
 	}
 }

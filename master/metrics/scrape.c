@@ -6,6 +6,7 @@
 #include "master/metrics/carried_counters.h"
 #include "master/change/change.h"
 #include "master/state_words.h"
+#include "worker/config/value.h"
 
 struct scrape *scrape_new(size_t slots)
 {
@@ -95,7 +96,6 @@ static void take_worker(struct scrape_worker *worker, const struct scoreboard *s
 
 static void take_listeners(struct scrape *scrape)
 {
-	static const char *const modes[] = {"reuseport", "shared", "handoff"};
 	const struct generation *serving = change_serving();
 	const struct config *config = &serving->config;
 	uint32_t numbers[LISTENERS_MAX];
@@ -106,7 +106,8 @@ static void take_listeners(struct scrape *scrape)
 		struct scrape_listener *listener = &scrape->listeners[i];
 
 		listener->number = numbers[i];
-		listener->accept = modes[config_accept_mode(config, &config->listeners[i])];
+		choice_format(ACCEPT_MODES, config_accept_mode(config, &config->listeners[i]),
+			      listener->accept, sizeof listener->accept);
 		endpoint_format(&config->listeners[i], listener->text);
 	}
 }

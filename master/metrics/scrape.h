@@ -22,7 +22,7 @@ struct scrape_worker {
 
 struct scrape_listener {
 	uint32_t number;
-	const char *accept;
+	char accept[16]; /* the mode */
 	char text[ENDPOINT_TEXT_BYTES];
 };
 

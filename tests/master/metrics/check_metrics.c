@@ -284,7 +284,7 @@ START_TEST(the_longest_lines_fit)
 	scrape->listeners_n = LISTENERS_MAX;
 	for (size_t i = 0; i < LISTENERS_MAX; i++) {
 		scrape->listeners[i].number = UINT32_MAX;
-		scrape->listeners[i].accept = "reuseport";
+		memcpy(scrape->listeners[i].accept, "reuseport", sizeof "reuseport");
 		memset(scrape->listeners[i].text, '\\', ENDPOINT_TEXT_BYTES - 1);
 	}
 	memset(scrape_values(scrape, 0), 0xff, (SLOTS + 1) * stats_rows_n * sizeof(uint64_t));
