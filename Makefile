@@ -84,7 +84,7 @@ $(BUILD)/%.o: %.c $(BUILD)/flags
 	$(LINE) "CC $<"
 	$(Q)$(CC) $(ALL_CFLAGS) $(if $(filter protocol/protocol.c,$<),$(EXTRA_FLAG)) -MMD -MP -c $< -o $@
 
-$(BUILD)/master/page.o: master/metrics/page.html
+$(BUILD)/master/metrics/page.o: master/metrics/page.html
 
 $(EXTRA_OBJECT): $(EXTRA_PROTOCOL) $(BUILD)/flags
 	@mkdir -p $(@D)

@@ -13,7 +13,7 @@ static struct {
 	struct bus bus; /* the owner's, once there is one */
 } seats;
 
-/* What the kernel calls the memory of the bus: the same in all processes that have it. */
+/* The inode of the bus' memory names the bus: it is the same in all processes that have it. */
 static uint64_t bus_id(void)
 {
 	struct stat status;
@@ -21,7 +21,7 @@ static uint64_t bus_id(void)
 	return fstat(seats.bus.fd, &status) < 0 ? 0 : (uint64_t)status.st_ino;
 }
 
-/* Workers that are there learn how to wake those who will sit in the new seats. */
+/* Workers that are there learn how to wake the workers that will have the new seats. */
 static void tell_doorbells(unsigned from, unsigned n)
 {
 	for (unsigned many; from < n; from += many) {
@@ -36,7 +36,8 @@ static void tell_doorbells(unsigned from, unsigned n)
 	}
 }
 
-/* Not as the shared memory has it: a master that came to nothing may have used more. */
+/* Counted here and not read from the shared memory, because a next master that failed may have used
+ * more. */
 static unsigned doorbells_known(void)
 {
 	unsigned n = 0;
@@ -79,7 +80,7 @@ int bus_setup_export(const struct config *config, struct handover_state *handove
 	handover->bus = -1;
 	if (!seats.owner->bus)
 		return 0;
-	error = bus_setup_use(config, 0); /* there are doorbells of all that are used */
+	error = bus_setup_use(config, 0); /* all seats in use have doorbells by now */
 	if (error)
 		return error;
 	handover->bus = seats.bus.fd;

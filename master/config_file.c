@@ -113,7 +113,7 @@ struct place {
 	unsigned line;
 };
 
-/* Without the white space at both ends, in place. */
+/* Cuts white space off both ends, in place. */
 static char *trim(char *text)
 {
 	size_t n;

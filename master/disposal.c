@@ -13,8 +13,8 @@
 #include "reactor/base/rights.h"
 #include "worker/title.h"
 
-#define REST_MS	     20	  /* from one child to the next: a flood costs no more than that */
-#define CHILDREN_MAX 16	  /* that take their time, whatever holds them up */
+#define REST_MS	     20	  /* between two children: a flood costs no more than that */
+#define CHILDREN_MAX 16	  /* that have not ended yet, whatever holds them up */
 #define MESSAGES_MAX 512  /* for one child */
 #define SENDER_MS    5000 /* to close its own, which is what it does next */
 

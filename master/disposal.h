@@ -1,10 +1,10 @@
 /*
- * disposal: ends connections that must not be closed where others wait.
+ * disposal: ends connections that must not be closed by a process that others wait for.
  *
- * Closing what is in such a connection may take as long as its sender likes
- * (reactor/base/rights.h). So workers, and the master itself, send it here, where a child of the
- * master receives it and exits: the kernel lets nothing linger then, and if anything should, only
- * that child waits. There is nothing to do where the kernel can refuse descriptors beforehand.
+ * Closing such a connection may take as long as its sender likes (reactor/base/rights.h). So
+ * workers, and the master itself, send it here, where a child of the master receives it and exits:
+ * the kernel lets nothing linger then, and if anything should, only that child waits. If the kernel
+ * can refuse descriptors beforehand, there is nothing to do.
  */
 #ifndef MASTER_DISPOSAL_H
 #define MASTER_DISPOSAL_H

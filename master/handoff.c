@@ -15,12 +15,12 @@
 #include "reactor/base/rights.h"
 #include "worker/channel.h"
 
-/* Parcels under way to one worker. A worker that is not scheduled for a while must not send its
- * share elsewhere: a thousand come in the time that others are given. */
+/* Connections under way to one worker. They have to be many: a worker that is not scheduled for a
+ * while must not lose its share to others, and in the time that others run a thousand may come. */
 #define WORKER_QUEUE_MAX  1024
 #define PENDING_CONNS_MAX (WORKERS_MAX * WORKER_QUEUE_MAX)
-/* Of the descriptors that the master may have: the rest is its own, for changes, for whoever steers
- * weir and for looks at how it is. A worker that takes nothing can't have more than its share. */
+/* Of the descriptors that the master may have: the rest is its own, for changes, for weirctl and
+ * for looks at how weir is. A worker that takes nothing can't have more than its share. */
 #define PENDING_CONNS_SHARE 4
 #define UNASSIGNED_RETRY_MS 20
 
@@ -41,8 +41,8 @@ struct worker_queue {
 	uint32_t batches;	   /* the number of the last one */
 	bool leaving;		   /* whoever is there is given no more */
 	bool full;		   /* as its channel says: they stay staged */
-	uint64_t given;		   /* as the worker counts what it took from here: if it took all */
-	bool resting;		   /* it could not take all: not before rested_ms */
+	uint64_t given; /* how many connections it was given; it counts those that it opened */
+	bool resting;	/* it could not take all: not before rested_ms */
 	uint32_t rested_ms;
 };
 
@@ -51,19 +51,21 @@ static struct {
 	const struct scoreboard *scoreboard;
 	uint64_t max_connections;
 	struct listener listeners[LISTEN_NUMBERS_MAX]; /* fd -1, or no owner: there is none */
-	bool borrowed[LISTEN_NUMBERS_MAX]; /* a service manager's: who waits is not ours to end */
+	bool borrowed[LISTEN_NUMBERS_MAX]; /* a service manager's: those who wait there must not be
+					      ended by us */
 	struct worker_queue queues[SEATS_MAX];
 	size_t queues_n;	/* no seat from here on was ever taken */
-	size_t next_queue;	/* who wins a tie */
+	size_t next_queue;	/* the first one that is looked at, which wins a tie */
 	struct list unassigned; /* pending_conns that nobody takes at the moment */
 	struct source unassigned_timer;
 	struct pool pending_conns;
 	size_t pending_conns_max; /* that strangers may have under way */
 	size_t queue_max;	  /* of those, to one worker */
-	bool has_waiting;	  /* somebody was left in a queue: there was no room */
-	bool open;		  /* some listener was of this mode */
-	void (*idle)(void);	  /* set while it stops */
-	bool (*elsewhere)(uint32_t number, int fd); /* where unassigned go; NULL: to workers */
+	bool has_waiting;   /* a client was left in a listener's queue, because there was no room */
+	bool open;	    /* some listener was of this mode */
+	void (*idle)(void); /* set while it stops */
+	/* Has those that no worker takes; NULL: they wait for one. */
+	bool (*elsewhere)(uint32_t number, int fd);
 } handoff;
 
 static bool listens(const struct listener *listener)
@@ -92,7 +94,7 @@ static void pending_conn_done(struct pending_conn *pending)
 	list_remove(&pending->node);
 	if (handoff.listeners[pending->listener].local) {
 		rights_leave(pending->fd);
-	} else { /* a worker that has fallen could make close() wait */
+	} else { /* a worker that was taken over by an attacker could make close() wait */
 		rights_disarm(pending->fd);
 		(void)close(pending->fd);
 	}
@@ -132,9 +134,10 @@ static struct pending_conn *first_of(struct list *list)
 /* ---- which worker ---- */
 
 /*
- * What the scoreboard says is the worker's own claim: it is believed up to its limits. A connection
- * counts from when it is staged: as a pending, and as one that the worker has said to take and
- * has not opened yet. The worker counts it as held before it counts it as handed over.
+ * What the scoreboard says is the worker's own claim, and believed only up to its limits. A
+ * connection counts from when it is staged: first as pending, then as one that the worker has said
+ * that it took and has not opened yet. The worker counts it as held before it counts it as handed
+ * over.
  */
 static uint64_t worker_queue_load(size_t seat)
 {
@@ -270,7 +273,8 @@ static void accepted(struct listener *listener, int fd, const struct sockaddr *p
 	*pending =
 	    (struct pending_conn){.fd = fd, .listener = (uint32_t)(listener - handoff.listeners)};
 	list_init(&pending->node);
-	/* The scoreboard may have changed since has_room() looked: then it waits for a place. */
+	/* If the scoreboard has changed since has_room() looked, it waits for a worker with
+	 * room. */
 	queue = queue_of_fewest();
 	if (queue)
 		stage(queue, pending);
@@ -290,8 +294,8 @@ static void stopped(struct listener *listener)
 	tell_if_idle();
 }
 
-/* While a worker has not answered, or rests, or others move to it, it may have room yet; and so
- * may one that comes, where there is none. */
+/* While a worker has not answered, or rests, or connections move to it, it may still get room; and
+ * if there is no worker, one that comes may have room. */
 static bool undecided(struct listener *listener)
 {
 	size_t queues = 0;
@@ -328,7 +332,7 @@ static size_t pending_conns_allowed(void)
 	return n ? n : 1;
 }
 
-/* Whoever is given connections has an equal share of what may be under way. */
+/* Each worker has an equal share of what may be under way. */
 static void share_anew(void)
 {
 	size_t n = 0;
@@ -470,7 +474,8 @@ static bool have_pending_conns(void)
 
 void handoff_give(uint32_t number, int fd)
 {
-	/* It can't wait elsewhere; what is the master's own it does not get, either. */
+	/* It can't wait elsewhere; but it must not use up the descriptors that the master needs
+	 * itself. */
 	if (have_pending_conns() && pool_free(&handoff.pending_conns) &&
 	    handoff.pending_conns.used < 2 * handoff.pending_conns_max) {
 		accepted(&handoff.listeners[number], fd, NULL);
@@ -495,7 +500,7 @@ static int begin_listening(struct listener *listener, int socket, bool reject)
 	else
 		listener_init(listener, fd, &owner, handoff.loop->stats);
 	listener->reject = reject;
-	/* Nobody has room before the first worker is up. */
+	/* No worker has room before the first one is up. */
 	loop_deadline(handoff.loop, &listener->source, handoff.loop->now_ms + LISTENER_RETRY_MS);
 	return 0;
 }
@@ -509,8 +514,8 @@ static bool is_of(const struct listener *listener, int socket)
 	       copy.st_dev == there.st_dev && copy.st_ino == there.st_ino;
 }
 
-/* Nobody listens there after us: who waits is for the workers that still serve it, at once or not
- * at all. So no share of what may be under way is kept for others. */
+/* Nobody listens there after us: clients that wait are for the workers that still serve it, at once
+ * or never. So the limit on what is under way does not hold for them. */
 static void empty_listener(struct listener *listener)
 {
 	int fd;

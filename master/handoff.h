@@ -19,24 +19,24 @@ void handoff_open(struct loop *loop, const struct scoreboard *scoreboard);
 /* Accepts from the listeners of this set that are of this mode, from now on; those of the one
  * before that are not in it are emptied into the workers that there are, and closed. */
 void handoff_serve(const struct listen_set *set);
-/* Passes on one that was accepted elsewhere, and is its to close. */
+/* Passes on a connection that was accepted elsewhere; handoff closes it. */
 void handoff_give(uint32_t number, int fd);
 /* Accepts what waits, passes it on, and stops; calls idle once nothing is under way. */
 void handoff_stop(void (*idle)(void));
-/* Nothing more is accepted here: another master has the sockets, and to it goes, by elsewhere(),
- * which borrows the descriptor, whatever no worker of ours takes. What elsewhere() refuses waits
- * here, for that master or for workers of ours. Until handoff_serve(). */
+/* Nothing more is accepted here, because another master has the sockets. What no worker of ours
+ * takes goes to that master by elsewhere(), which borrows the descriptor. What elsewhere() refuses
+ * waits here, for that master or for workers of ours. Until handoff_serve(). */
 void handoff_leave(bool (*elsewhere)(uint32_t number, int fd));
 void handoff_close(void);
 
 /* The worker in that seat of the scoreboard takes connections from now on, over channel. Said
  * again, it changes nothing. */
 void handoff_worker_up(unsigned seat, struct seqpacket *channel);
-/* Its channel had none. */
+/* Its channel had no room, and has some again. */
 void handoff_worker_has_room(unsigned seat);
-/* It is given no more; what is under way to it, it takes, or it goes elsewhere. */
+/* It gets no more connections; what is under way to it, it takes, or another one gets it. */
 void handoff_worker_leaves(unsigned seat);
-/* It has gone: what is under way to it goes elsewhere. */
+/* It has gone: another worker gets what is under way to it. */
 void handoff_worker_gone(unsigned seat);
 /* Of a worker that has gone: how many it said that it took and never opened. */
 uint64_t handoff_lost(unsigned seat);

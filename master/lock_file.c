@@ -11,7 +11,7 @@
 #include "reactor/base/log.h"
 
 #define PATH_BYTES 4096
-#define TRIES	   16 /* as often as its holder may go in between */
+#define TRIES	   16 /* how often it is tried again, because the holder may go in between */
 
 static bool name_of(char name[PATH_BYTES], const char *path)
 {
@@ -26,8 +26,8 @@ static bool is_at(int lock, const char *name)
 	       held.st_ino == there.st_ino;
 }
 
-/* 0 or -errno. Some file systems have no locks: without one weir runs, as on any of them a second
- * start is refused where it is not at the same moment. */
+/* 0 or -errno. Some file systems have no locks. Without one weir runs all the same: a second start
+ * is refused there too, unless it is at the same moment. */
 static int lock_it(int lock, const char *name)
 {
 	if (flock(lock, LOCK_EX | LOCK_NB) == 0)
@@ -69,7 +69,8 @@ bool lock_file_holds(int lock, const char *path)
 	return lock >= 0 && name_of(name, path) && is_at(lock, name);
 }
 
-/* Whoever opened the file before it went, and locks it then, sees that it is not there. */
+/* Whoever opened the file before it was removed, and locks it then, looks whether it is still at
+ * the path. */
 void lock_file_release(int lock, const char *path)
 {
 	char name[PATH_BYTES];

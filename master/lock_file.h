@@ -13,7 +13,7 @@
 
 /* A descriptor, closed on exec; -EWOULDBLOCK: somebody else has it; or another -errno. */
 int lock_file_take(const char *path);
-/* Is it still what keeps others away? Somebody may have removed the file. */
+/* Does it still keep others away? Not if somebody has removed the file. */
 bool lock_file_holds(int lock, const char *path);
 /* Lets go of it, and closes the descriptor. */
 void lock_file_release(int lock, const char *path);

@@ -39,7 +39,7 @@ static size_t cpus_allowed(void)
 
 static pid_t opener;
 
-/* However it ends, what we left in the file system goes; workers leave it alone. */
+/* However the process ends, what we left in the file system goes; workers must leave it alone. */
 static void clean_up(void)
 {
 	if (getpid() != opener)
@@ -86,7 +86,7 @@ static int run_without_master(struct scoreboard *scoreboard)
 		if (setup.listeners[i] < 0)
 			die("duplicating a listener: %s", strerror(errno));
 	}
-	listen_stop(&first->set); /* who comes while it drains is refused */
+	listen_stop(&first->set); /* clients that come while it drains are refused */
 	status = worker_run(&setup);
 	master_log_totals(scoreboard, &nothing);
 	return status;
@@ -104,7 +104,7 @@ static int run(const struct handover_state *handover)
 		setup.scoreboard = scoreboard_open(&setup.scoreboard_fd);
 		if (!setup.scoreboard)
 			die("shared memory for the board: %s", strerror(errno));
-		if (handover && !carried_open(setup.scoreboard, handover->scoreboard))
+		if (handover && !carried_counters_open(setup.scoreboard, handover->scoreboard))
 			log_warn("what the master before counted can't be read: it begins anew");
 	}
 	if (first->config.no_master)
@@ -126,13 +126,13 @@ static void take_activation(void)
 	exit(2);
 }
 
-/* What inherited_settle() can't mend, whoever starts us should know. */
+/* Warns of what we have from whoever started us, and can't mend. */
 static void look_at_what_stays(void)
 {
 	char folder[4096];
 	struct rlimit cpu;
 
-	/* A reload reads the configuration where the start did. */
+	/* A reload reads the configuration by the same relative path as the start did. */
 	if (!getcwd(folder, sizeof folder))
 		log_warn("the working folder is not there: relative paths lead nowhere",
 			 LOG_TEXT("error", strerror(errno)));
@@ -141,8 +141,8 @@ static void look_at_what_stays(void)
 			 LOG_NUMBER("seconds", cpu.rlim_cur));
 }
 
-/* As a reload does. A master that did not say what it was told is believed to have been told
- * nothing, where we serve all that it has. */
+/* As a reload does. If a master does not say whether it was told of listeners, and we serve all
+ * that it has, it is taken to have been told of none. */
 static void refuse_to_forget(const struct config *config, const struct handover_state *handover)
 {
 	char error[OPTIONS_ERROR_BYTES];
@@ -172,7 +172,8 @@ int main(int argc, char **argv)
 	config = &first->config;
 	options_read(config, argc, argv, cpus_allowed(), descriptors);
 	first->workers_asked = config->workers;
-	/* More or fewer by signals stays so, until the configuration says another number. */
+	/* A number of workers that signals changed stays, until the configuration says another
+	 * one. */
 	if (successor && handover.workers_asked == config->workers)
 		config->workers = handover.slots;
 	notify_open();

@@ -27,10 +27,11 @@
 
 /* Beyond drain-timeout, for workers that have to close very many connections. */
 #define STOP_GRACE_MS 2000
-/* How long the one who leaves tries to tell the service manager who comes. */
+/* How often, and how many times, a master that leaves tries to tell the service manager which one
+ * comes. */
 #define SHUTDOWN_NOTICE_MS 100
 #define SHUTDOWN_NOTICES   50
-/* Counters in one line, which has no more room: the rest is for metrics. */
+/* So many counters have room in a line of the log; the rest is for metrics. */
 #define TOTALS_MAX 80
 
 static struct {
@@ -73,7 +74,7 @@ void master_log_totals(const struct scoreboard *scoreboard, const struct stats *
 	struct log_field fields[TOTALS_MAX];
 	size_t n = 0;
 
-	carried_look();
+	carried_counters_look();
 	for (size_t i = 0; i < stats_rows_n && n < TOTALS_MAX; i++) {
 		const struct stats_row *row = &stats_rows[i];
 		uint64_t total = lifetime_counters_of_masters(i, stats_value(own, row));
@@ -142,8 +143,8 @@ static void slot_gone(struct slot *slot)
 	change_slot_gone(slot);
 }
 
-/* A worker was sent TERM. Where all of us were (a service manager's way), the master's own
- * is there already: weir ends then, and who waits is served. */
+/* A worker was sent TERM. If all of us were, as a service manager does it, the master's own signal
+ * is there already: then weir ends, and clients that wait are served. */
 static void slot_leaving(struct slot *slot)
 {
 	signals_turn(&master.loop, &master.signals);
@@ -303,13 +304,13 @@ static bool may_go(void)
 	return (master.stopping || change_is_handed_over()) && !generations_have_workers();
 }
 
-/* All workers have gone, and so do we. A service manager that was not told who comes after us
- * would take that for the end of weir; who asks for metrics here has his answer first, and the
- * next master what it was told. */
+/* All workers have gone, and so do we. But first the service manager has to hear which master comes
+ * after us, or it would take our end for that of weir; a client that asked for metrics gets its
+ * answer, and the next master all that it is told. */
 static void shutdown_notice_turn(struct loop *loop, struct source *source)
 {
 	source->ready = 0;
-	/* The next master may have died since, and all be ours again. */
+	/* The next master may have died since: then all is ours again. */
 	if (!may_go())
 		return;
 	if (change_is_handed_over() && !master.successor_told)
@@ -363,8 +364,8 @@ static void stop_gracefully(const char *why)
 	log_info("stopping", LOG_TEXT("why", why), LOG_NUMBER("drain_timeout_ms", drain_ms),
 		 LOG_TEXT("hint", "a second signal stops at once"));
 	tell_stopping();
-	reap();			  /* TERM is told before the deaths that came with it */
-	EACH_SLOT (slot, serving) /* who waits where another master serves is not ours */
+	reap(); /* deaths that came together with TERM are handled as part of it */
+	EACH_SLOT (slot, serving) /* clients at listeners of another master are not ours */
 		if ((!slot->pid || slot->leaving) && !change_is_handed_over())
 			listen_refuse(&serving->set, slot_index(slot));
 	EACH_GENERATION (generation)
@@ -373,7 +374,7 @@ static void stop_gracefully(const char *why)
 	handoff_stop(tell_last);
 	if (!generations_have_workers() && !change_is_handed_over())
 		listen_refuse_all(&serving->set);
-	/* Workers have their own: who comes now is refused. */
+	/* Workers have descriptors of their own: clients that come now are refused. */
 	EACH_GENERATION (generation)
 		listen_stop(&generation->set);
 	loop_deadline(&master.loop, &master.stop_timer,
@@ -495,7 +496,7 @@ static void drain(const char *why)
 
 static struct metrics_owner metrics_owner;
 
-/* What a load balancer should know before it sends somebody here. */
+/* Why a load balancer should not send clients here now; NULL: it may. */
 static const char *unready(void)
 {
 	if (master.stopping)
@@ -575,7 +576,7 @@ int master_run(const struct master_setup *setup)
 		die("starting workers: one can't be forked");
 	liveness_watch(&master.loop, setup->scoreboard, watchdog_ms, tell_status);
 	loop_run(&master.loop);
-	/* All of weir ends, a master before us, too: its socket files are ours to remove. */
+	/* All of weir ends, and a master before us with it: so we remove its socket files. */
 	if (master.stopping && change_serving()->phase == GENERATION_SERVING)
 		listen_settle(NULL);
 	control_commands_close();

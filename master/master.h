@@ -1,9 +1,9 @@
 /*
- * master: keeps the workers that there should be, and ends with them.
+ * master: keeps as many workers as there should be, and ends with them.
  *
- * One more program on the loop: signals, channels and timers are its sources, the roster
- * decides, and what it decides is done here. It never touches a connection, but where it
- * hands them over.
+ * One more program on the loop: signals, channels and timers are its sources, the roster decides,
+ * and what it decides is done here. It never touches a connection, unless it accepts for workers
+ * (handoff.h).
  */
 #ifndef MASTER_MASTER_H
 #define MASTER_MASTER_H
@@ -21,7 +21,7 @@ struct master_setup {
 /* Until it is stopped; the process' exit status. */
 int master_run(const struct master_setup *setup);
 
-/* What happened, in the end, over all seats: every counter that is not 0. */
+/* The last line of the log: every counter that is not 0, over all seats. */
 void master_log_totals(const struct scoreboard *scoreboard, const struct stats *own);
 /* The ready line. */
 void master_log_ready(const struct config *config);

@@ -18,10 +18,10 @@
 #define WATCHDOG_US_MIN 2000 /* half of it has to be a millisecond */
 
 static struct {
-	int fd; /* valid where address_bytes is not 0 */
+	int fd; /* valid if address_bytes is not 0 */
 	struct sockaddr_un address;
 	socklen_t address_bytes;
-	const char *taken[3]; /* the environment's texts, which are nobody's else now */
+	const char *taken[3]; /* texts of the environment that was, and that nobody else uses now */
 	uint64_t watchdog_us; /* 0: none */
 	bool warned;
 	char status[NOTIFY_STATUS_BYTES];   /* the last one */
@@ -150,7 +150,7 @@ static int send_kept(void)
 	return 0;
 }
 
-/* Where too many are kept, the oldest says least of how things are now. */
+/* If too many are kept, the oldest goes: it says least of how things are now. */
 static void keep(const char *message)
 {
 	if (notify.kept_n == KEPT_MAX) {
@@ -178,7 +178,7 @@ static bool say(const char *message, bool must_arrive)
 	return !error;
 }
 
-/* A line is a line: what stands in it can't say anything of its own. */
+/* A newline in the text would begin another assignment of the protocol: it is replaced. */
 static void one_line(char *text)
 {
 	for (; *text; text++)
@@ -207,7 +207,7 @@ void notify_stopping(const char *status)
 	say_state("STOPPING=1", status);
 }
 
-/* Type=notify-reload takes it for the answer to its HUP where the time is not before that
+/* Type=notify-reload takes it for the answer to its HUP if the time is not before that
  * (systemd.service(5)); older ones pass over the second line. */
 void notify_reloading(void)
 {

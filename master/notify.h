@@ -2,11 +2,11 @@
  * notify: tells systemd how weir is, as sd_notify(3) says, without libsystemd.
  *
  * Only the main process speaks (NotifyAccess=main): the master, or the one process there is.
- * notify_open() takes what is for us out of the environment, so that no child sees it; an
- * upgrade gives it on with notify_environment(). Without NOTIFY_SOCKET every call does
- * nothing. Nothing here may block, or end the server: the datagram goes, or is lost and
- * logged once. What a service manager waits for (READY, RELOADING, STOPPING, MAINPID) is not
- * lost where its queue is full, but kept, and sent in front of what is said next.
+ * notify_open() takes what is for us out of the environment, so that no child sees it; an upgrade
+ * gives it on with notify_environment(). Without NOTIFY_SOCKET every call does nothing. Nothing
+ * here may block, or end the server: the datagram goes, or is lost and logged once. What a service
+ * manager waits for (READY, RELOADING, STOPPING, MAINPID) is not lost if its queue is full, but
+ * kept, and sent before what is said next.
  */
 #ifndef MASTER_NOTIFY_H
 #define MASTER_NOTIFY_H
@@ -29,11 +29,11 @@ void notify_ready(const char *status);
 /* A reload begins; notify_ready() ends it, whether it went well or not. */
 void notify_reloading(void);
 void notify_stopping(const char *status);
-/* What `systemctl status` shows; sent only where it is another than the last one. Call it
- * now and then: it also sends what is kept. */
+/* What `systemctl status` shows; sent only if it differs from the last one. Call it now and then:
+ * it also sends what is kept. */
 void notify_status(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Another process is the main one from now on, and is ready: to be said by the one that was.
- * False: it is kept only (see notify_status()), and who leaves now takes it along. */
+/* Another process is the main one from now on, and is ready: to be said by the one that was. False:
+ * it is kept only (see notify_status()), and lost if this process leaves now. */
 bool notify_main_pid(pid_t pid);
 
 /* How often the watchdog wants to hear of us, twice in its time; 0: there is none. */

@@ -48,7 +48,7 @@ void offload_init(struct offload *offload, struct loop *loop)
 	source_init(&offload->timer, -1, timer_turn);
 }
 
-/* Nothing stays open here because it is open there. */
+/* It closes what it inherited, so that nothing of the master's stays open because of it. */
 static _Noreturn void become_child(void (*job)(void *found), void *found)
 {
 	int log = log_descriptor();

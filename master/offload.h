@@ -28,7 +28,7 @@ void offload_init(struct offload *offload, struct loop *loop);
 /*
  * In the child: job(found), whose memory has so many bytes, all 0 at first. Here, later: ended(),
  * once, with what it left there, or with NULL and why: it died, or was not done in ms. 0, or
- * -errno: -EBUSY where the one before has not ended.
+ * -errno: -EBUSY if the one before has not ended.
  */
 int offload_begin(struct offload *offload, size_t found_bytes, uint32_t ms,
 		  void (*job)(void *found), void (*ended)(const void *found, const char *why));

@@ -171,7 +171,7 @@ static struct {
 	bool test, dump;
 } asked;
 
-/* Goes over the flags and gives each to act; NULL value where it takes none. */
+/* Goes over the flags and gives each to act; NULL value if it takes none. */
 static bool each_flag(bool (*act)(struct config *config, const struct option_row *row,
 				  const char *value, char error[OPTIONS_ERROR_BYTES]),
 		      struct config *config, char error[OPTIONS_ERROR_BYTES])
@@ -322,7 +322,7 @@ void options_read(struct config *config, int argc, char **argv, size_t cpus, siz
 	}
 }
 
-/* At start this is another step's to say: a configuration may be tested by anybody. */
+/* Not checked when options are read at start, because anybody may test a configuration. */
 static bool may_become(const struct config *config, char error[OPTIONS_ERROR_BYTES])
 {
 	if (!config->user || identity_may_be_taken(&config->identity))
@@ -330,7 +330,8 @@ static bool may_become(const struct config *config, char error[OPTIONS_ERROR_BYT
 	return wrong(error, "user %s: only root can become another user", config->user);
 }
 
-/* A pipe was there for the start: nobody may ever write to it again. */
+/* A config that was a pipe at start may never be written to again, and reading it would wait for
+ * ever. */
 static bool may_be_read_again(const char *path, char error[OPTIONS_ERROR_BYTES])
 {
 	struct stat status;

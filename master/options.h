@@ -1,9 +1,9 @@
 /*
  * options: the command line and the config file, by the rows of worker/config/config.def.
  *
- * Whatever is wrong is said on stderr, with the flag, or the file, the line and the key,
- * and the nearest key there is; the process exits with 2, or with 1 where only a name could not be
- * looked up now. --help, --version, -t and -T answer on stdout and exit with 0.
+ * Whatever is wrong is said on stderr, with the flag, or the file, the line and the key, and the
+ * nearest key there is; the process exits with 2, or with 1 if only a name could not be looked up
+ * now. --help, --version, -t and -T answer on stdout and exit with 0.
  */
 #ifndef MASTER_OPTIONS_H
 #define MASTER_OPTIONS_H
@@ -15,7 +15,7 @@
 
 #define OPTIONS_ERROR_BYTES CONFIG_FILE_ERROR_BYTES
 
-/* How long names are looked up again and again, where no name server answers; below the time that a
+/* How long names are looked up again and again, if no name server answers; below the time that a
  * next master is given to come up. */
 #define OPTIONS_PATIENCE_MS 20000
 

@@ -21,7 +21,7 @@ static struct {
 	int lock;
 	bool shared; /* the lock is also another master's, whose file it is */
 	struct {
-		char *path; /* of the master before us, where it was not ours; NULL: none */
+		char *path; /* of the master before us, if it is not ours; NULL: none */
 		int lock;
 		pid_t pid;
 	} before;
@@ -42,7 +42,8 @@ static int read_number(const char *path)
 	return (int)strtol(text, NULL, 10);
 }
 
-/* 0 or -errno. What was longer is cut behind it: the first line is right at any moment. */
+/* 0 or -errno. The number is written first and the rest cut off after it, so that the first line is
+ * right at any moment. */
 static int put_number(int fd)
 {
 	char text[NUMBER_BYTES];
@@ -54,7 +55,7 @@ static int put_number(int fd)
 	return written < 0 || written == n ? -errno : -ENOSPC;
 }
 
-/* Is it a number's place, and nothing else's by another name? */
+/* Is it a plain file of ours with a single name, so that nothing else is overwritten? */
 static bool is_ours_alone(int fd)
 {
 	struct stat status;
@@ -63,8 +64,8 @@ static bool is_ours_alone(int fd)
 	       status.st_uid == geteuid() && status.st_size < NUMBER_BYTES;
 }
 
-/* Beside it and renamed: whoever reads the file reads a whole number. What is beside it was left by
- * one who was killed, since we have the lock. 0 or -errno. */
+/* Beside it and renamed: whoever reads the file reads a whole number. What lies beside it was left
+ * by a server that was killed, since we have the lock. 0 or -errno. */
 static int make_file(const char *path)
 {
 	char beside[PID_FILE_PATH_BYTES];
@@ -86,7 +87,7 @@ static int make_file(const char *path)
 	return error;
 }
 
-/* In its place, where there is one: that needs no room on a disk that is full. */
+/* Written in place if there is a file: that needs no room on a full disk. */
 static int write_number(const char *path)
 {
 	int fd = open(path, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), error;
@@ -100,7 +101,7 @@ static int write_number(const char *path)
 
 /* ---- whose it is ---- */
 
-/* Such as /dev/null, of a user who wants none: root's rename would replace it for everybody. */
+/* Such as /dev/null, if a user wants no file: root's rename would replace it for everybody. */
 static bool is_no_files_place(const char *path)
 {
 	struct stat status;

@@ -46,7 +46,7 @@ bool proc_read(pid_t pid, struct proc *proc)
 	return proc_parse(line, proc);
 }
 
-/* It stays to be waited for: its end is told to whoever reaps it. */
+/* WNOWAIT: the child can still be reaped as if nothing had been asked. */
 bool proc_is_stopped(pid_t child)
 {
 	siginfo_t info = {.si_pid = 0};

@@ -41,7 +41,7 @@ int spawn_channel(int ends[2])
 
 	if (error)
 		return -errno;
-	(void)rights_refuse(ends[0]); /* from workers come notes alone */
+	(void)rights_refuse(ends[0]); /* workers send messages and no descriptors */
 	return 0;
 }
 
@@ -63,7 +63,7 @@ pid_t spawn_helper(void)
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent) /* it ended before that */
 		_exit(1);
-	log_name("master");  /* what was counted before is its parent's to tell */
-	check_witness(NULL); /* how this one ends is nobody else's last words */
+	log_name("master");  /* its parent tells what was counted before */
+	check_witness(NULL); /* its end is not reported as a worker's or master's last words */
 	return 0;
 }

@@ -161,7 +161,7 @@ static void begin_next(const struct event *event)
 	(void)event;
 	if (change.stopping)
 		return;
-	/* Its last ones drain: never a third generation. */
+	/* Its last connections still drain, and there is never a third generation. */
 	if (generation_at(change.serving->number + 1)->phase != GENERATION_NONE)
 		return;
 	if (change.wants_upgrade) {
@@ -185,7 +185,7 @@ static void pass_on(const struct event *event)
 		change_pass_on();
 }
 
-/* Nobody serves: the reload that is to mend that is tried again. */
+/* If nobody serves, the reload that is to mend that is tried again. */
 static void wish_again(const struct event *event)
 {
 	(void)event;
@@ -321,7 +321,7 @@ void change_slot_up(struct slot *slot)
 		else
 			change_tell_ready();
 	} else {
-		/* It may have been staged when it was forked: the old master died meanwhile. */
+		/* It may have been forked as staged, and the old master have died since. */
 		if (generation->phase == GENERATION_SERVING)
 			(void)slot_tell(slot, &(struct ipc_message){.kind = IPC_SERVE});
 		handoff_worker_up(slot_seat(slot), &slot->channel);

@@ -25,20 +25,21 @@ struct change_owner {
 	struct loop *loop;
 	int predecessor; /* ends with the last process of the master before us; -1: there was none
 			  */
-	/* So many seats, and whatever the configuration needs, are used from now on. 0 or -errno.
-	 */
+	/* Makes the shared memory that n seats and the configuration need. 0 or -errno. */
 	int (*seats)(const struct config *config, unsigned n);
 	/* Starts the next master. False: it can't, and why. */
 	bool (*upgrade)(char error[CHANGE_TEXT_BYTES]);
-	/* The next master has all that is ours from now on; or, false, it died, and it is ours. */
+	/* true: the next master has taken over all that was ours. false: it died, and all is ours
+	 * again. */
 	void (*handed_over)(bool handed_over);
-	/* This is the next master, and all of it is ours: before the workers serve, and after. */
+	/* This master takes over from the one before: called before the workers serve, and
+	 * after. */
 	void (*takes_over)(void);
 	void (*serves)(void);
 	void (*begins)(enum change change);
 	/* It was made; or not, and text says why. */
 	void (*ended)(enum change change, bool made, const char *text);
-	/* It was asked for, and is the next master's to do. */
+	/* It was asked for, and the next master was told to do it. */
 	void (*passed_on)(enum change change);
 	/* The next master rings there. */
 	void (*doorbell)(unsigned seat, int fd);
@@ -58,7 +59,7 @@ void change_upgrade(void);
 /* Another master has taken over, and only our workers' last connections are left. */
 bool change_is_handed_over(void);
 enum change change_now(void);
-/* Who hears of the other master. */
+/* What upgrade calls when the other master says something. */
 const struct upgrade_owner *change_upgrade_owner(void);
 
 /* ---- what happens meanwhile ---- */

@@ -11,26 +11,26 @@
 #define ROUTE_RETRY_MS 50
 #define TIDY_MS	       100
 #define TIDY_ROUNDS    10	/* a second: longer than a handshake takes whose packets arrive */
-#define ROUTE_US_MAX   30000000 /* until a worker that retires has to find a taker */
+#define ROUTE_US_MAX   30000000 /* until a worker that retires has to find another one */
 #define ASKED_LOOK_MS  1000
 #define LEAVE_GRACE_MS 2000 /* beyond drain-timeout */
 
-/* A lane from one worker to another. False: there is none, or one of them is not there. */
+/* Makes a move_channel from one worker to another. False: it can't, or one of them is not there. */
 bool change_order(struct slot *from, struct slot *to, uint32_t count)
 {
 	struct ipc_message out = {
 	    .kind = IPC_MOVE_OUT, .count = count, .order = ++change.next_order};
 	struct ipc_message in = slot_move_in(slot_index(from), from->generation->number, count);
-	int lane[2];
+	int ends[2];
 	bool sent;
 
 	if (!seqpacket_is_open(&from->channel) || to->roster.state != SLOT_READY ||
-	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, lane) < 0)
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
 		return false;
-	(void)rights_refuse(lane[0]); /* who takes passes none */
-	sent = slot_pass(to, &in, &lane[1], 1) && slot_pass(from, &out, &lane[0], 1);
-	(void)close(lane[0]);
-	(void)close(lane[1]);
+	(void)rights_refuse(ends[0]); /* whoever takes connections passes none */
+	sent = slot_pass(to, &in, &ends[1], 1) && slot_pass(from, &out, &ends[0], 1);
+	(void)close(ends[0]);
+	(void)close(ends[1]);
 	if (!sent)
 		return false;
 	from->orders++;
@@ -40,7 +40,7 @@ bool change_order(struct slot *from, struct slot *to, uint32_t count)
 
 /* ---- slots that retire ---- */
 
-/* Whatever it still has, it drains, and then it ends. */
+/* The worker drains what it still has, and ends. */
 void change_leave(struct slot *slot, uint64_t left)
 {
 	uint32_t drain_ms = config_ms(slot->generation->config.drain_timeout);
@@ -52,7 +52,7 @@ void change_leave(struct slot *slot, uint64_t left)
 		      change.owner->loop->now_ms + drain_ms + LEAVE_GRACE_MS);
 }
 
-/* Is there another worker to try? All of them may be full; one that is not up may be soon. */
+/* Is there another worker to try? Not if all of them are full; one that is not up may be soon. */
 static bool may_route(unsigned index)
 {
 	return change.full[index] <= change.serving->slots_n &&
@@ -78,9 +78,9 @@ void change_route(struct slot *slot, uint64_t left)
 	}
 	for (size_t i = 0; i < n; i++) {
 		size_t to = (index + change.routes[index]++) % n;
-		struct slot *taker = &change.serving->slots[to];
+		struct slot *other = &change.serving->slots[to];
 
-		if (taker != slot && change_order(slot, taker, MOVE_ALL))
+		if (other != slot && change_order(slot, other, MOVE_ALL))
 			return;
 	}
 	change_route_later();
@@ -92,7 +92,7 @@ void change_route_later(void)
 		      change.owner->loop->now_ms + ROUTE_RETRY_MS);
 }
 
-/* Does the next master hang? Then what is left is drained here. */
+/* If the next master does not answer for too long, what is left is drained here. */
 static void look_at_asked(struct slot *slot)
 {
 	unsigned index = slot_index(slot);
@@ -133,8 +133,8 @@ bool change_all_have_left(void)
 	return true;
 }
 
-/* Of those who came late to a socket that goes: it is one of ours that serves them now, or there
- * is no such listener any more. */
+/* A client came late to a socket that goes: a worker of ours serves it now, or there is no such
+ * listener any more. */
 void change_give_late(uint32_t number, int fd)
 {
 	if (listen_has(&change.serving->set, number))

@@ -38,8 +38,8 @@ struct change_state {
 	const struct change_owner *owner;
 	struct generation *serving;
 	enum change_phase phase;
-	struct source timer;	   /* of staging; and a poke to look what comes next */
-	struct offload reading;	   /* of the configuration, for a reload */
+	struct source timer;	/* when a phase has taken too long; and to look what comes next */
+	struct offload reading; /* of the configuration, for a reload */
 	struct generation *staged; /* by a reload, until all of its workers are up */
 	bool wants_reload, wants_rebalance, wants_upgrade, stopping;
 	bool bereft; /* the next master died after it had taken over, and our workers retire */
@@ -54,13 +54,14 @@ struct change_state {
 	uint32_t next_order;
 	unsigned rounds, under_way; /* orders */
 	uint64_t began_us, moved, stay;
-	struct source routing; /* looks again for takers */
-	struct source tidying; /* looks for who comes late to sockets that go */
+	struct source routing; /* looks again for workers that have room */
+	struct source tidying; /* looks for clients that come late to sockets that go */
 	unsigned tidy_rounds;
 	unsigned routes[WORKERS_MAX]; /* tried for a slot that retires */
 	unsigned full[WORKERS_MAX];   /* of those, how many had no room */
 	bool told_to_leave[WORKERS_MAX];
-	bool asked[WORKERS_MAX]; /* the next master for a move_channel, which is no order yet */
+	bool asked[WORKERS_MAX]; /* the next master, for a move_channel: it counts as an order
+				    already */
 };
 
 extern struct change_state change;
@@ -75,7 +76,7 @@ void change_end_moved(const char *what);
 
 /* ---- change_moves.c ---- */
 
-/* A move_channel from one worker to another, for so many. False: one of them is not there. */
+/* Has one worker move so many connections to another one. False: one of them is not there. */
 bool change_order(struct slot *from, struct slot *to, uint32_t count);
 /* Whatever a worker that retires still has, it drains, and then it ends. */
 void change_leave(struct slot *slot, uint64_t left);
@@ -83,7 +84,7 @@ void change_leave(struct slot *slot, uint64_t left);
 void change_route(struct slot *slot, uint64_t left);
 void change_route_later(void);
 source_turn change_routing_turn;
-/* Has no worker that retires anything to move any more? */
+/* Has every worker that retires moved all that it could? */
 bool change_all_have_left(void);
 /* Somebody came late to a socket that goes: whoever serves that listener now has the connection. */
 void change_give_late(uint32_t number, int fd);
@@ -116,11 +117,11 @@ void change_rebalance_look(void);
 
 void change_begin_upgrade(void);
 void change_upgrade_look(void);
-/* What is asked of this master after it handed over is the next one's to do. */
+/* Tells the next master what was asked of this one after it had handed over. */
 void change_pass_on(void);
 /* It is ready, and has all from now on. */
 void change_hand_over(void);
-/* It died, or was stopped, after that: what was its is ours again. */
+/* It died, or was stopped, after that: all is ours again. */
 void change_take_back(bool stopped);
 void change_successor_leaves(uint32_t number);
 void change_successor_gives_channel(unsigned index, int move_channel);
@@ -128,7 +129,7 @@ void change_successor_tells_doorbell(unsigned seat, int doorbell);
 
 /* ---- change_upgrade.c, in the new master ---- */
 
-/* It is ready, and which listeners it leaves to the old one's workers. */
+/* Tells the old master that we are ready, and which listeners we leave to its workers. */
 void change_tell_ready(void);
 void change_take_over(void);
 /* The old master, and all of its workers, have gone. */

@@ -12,8 +12,8 @@
 #include "reactor/base/check.h"
 #include "reactor/base/log.h"
 
-/* Names are tried again for so long, and then it is told which of them was not found; where even
- * that does not end, all is given up. */
+/* How long names are tried again before the reload fails and says which of them was not found, and
+ * after how long it is given up if even that does not end. */
 #define READ_AGAIN_MS 15000
 #define READ_MS_MAX   20000
 
@@ -27,7 +27,7 @@ void change_generation_end(struct generation *generation)
 	generation->phase = GENERATION_NONE;
 }
 
-/* What was staged goes; nobody was ever let in there. */
+/* What was staged goes; no client was ever let in there. */
 void change_reload_fail(const char *why)
 {
 	struct generation *staged = change.staged;
@@ -52,7 +52,7 @@ static bool is_same(const char *a, const char *b)
 	return a == b || (a && b && strcmp(a, b) == 0);
 }
 
-/* These are settled for as long as the master runs. */
+/* A reload can't change these: they stay for as long as the master runs. */
 static void keep_what_is_settled(struct config *config, const struct config *old)
 {
 	if (config->no_master != old->no_master || !is_same(config->pid_file, old->pid_file) ||
@@ -63,8 +63,8 @@ static void keep_what_is_settled(struct config *config, const struct config *old
 
 /* ---- reading ---- */
 
-/* By a child: names, users and files may take as long as others like. What we have serves
- * meanwhile. */
+/* A child reads, because looking up names and users, and reading files, may take as long as others
+ * like. What we have serves meanwhile. */
 struct reading {
 	struct config config;
 	bool good;
@@ -91,7 +91,8 @@ static void stage(const struct config *config)
 	CHECK(next->phase == GENERATION_NONE);
 	next->config = *config;
 	keep_what_is_settled(&next->config, &old->config);
-	/* More or fewer by signals stays so, until the configuration says another number. */
+	/* A number of workers that signals changed stays, until the configuration says another
+	 * one. */
 	slots = old->slots_n;
 	next->workers_asked = next->config.workers;
 	if (next->workers_asked != old->workers_asked)
@@ -163,8 +164,8 @@ void change_stop_reading(void)
 
 /* ---- staged ---- */
 
-/* Who waits at a socket that is not served any more is let in, by those who did. One of the same
- * address that speaks something else now is not theirs to touch. */
+/* Clients that wait at a socket that is not served any more are let in by the workers that served
+ * it. They must leave a socket of the same address alone if it speaks another protocol now. */
 static void empty_removed(struct generation *old, struct generation *next)
 {
 	uint32_t numbers[LISTENERS_MAX];
@@ -202,7 +203,8 @@ void change_switch_over(void)
 		if (slot->roster.state == SLOT_RETIRING)
 			change_route(slot, slot_connections(slot));
 	}
-	/* After they were told who moves to them: newcomers take what room is left. */
+	/* After they were told who moves to them, so that new connections take only the room that
+	 * is left. */
 	EACH_SLOT (slot, next)
 		(void)slot_tell(slot, &(struct ipc_message){.kind = IPC_SERVE});
 	if (!generation_has_workers(old)) /* no death will tell: they had died before */

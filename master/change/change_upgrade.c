@@ -53,7 +53,7 @@ void change_successor_leaves(uint32_t number)
 		change.left[number] = true;
 }
 
-/* Who waits there is let in by ours, who are the last that may. */
+/* Clients that wait there are let in by our workers, the last that may. */
 static void empty_left(void)
 {
 	EACH_SLOT (slot, change.serving)
@@ -78,7 +78,7 @@ void change_hand_over(void)
 		if (slot->roster.state == SLOT_RETIRING)
 			change_route(slot, slot_connections(slot));
 	}
-	/* Its workers are told who moves to them before they serve. */
+	/* Its workers have to hear who moves to them before they serve. */
 	upgrade_hand_over();
 	change_pass_on();
 	change_upgrade_look();
@@ -114,7 +114,7 @@ void change_take_back(bool stopped)
 		return;
 	}
 	log_error("the new master died after it had taken over, this one goes on");
-	EACH_SLOT (slot, change.serving) /* what was ordered is still to be answered */
+	EACH_SLOT (slot, change.serving) /* orders of before are still answered by the workers */
 		slot->orders -= change.asked[slot_index(slot)];
 	memset(change.asked, 0, sizeof change.asked);
 	change.bereft = true;
@@ -175,23 +175,23 @@ void change_tell_ready(void)
 	upgrade_tell_ready();
 }
 
-/* Before it hands over, all of them are asked for: our workers are told who moves to them before
- * they serve, and nobody moves before that. */
+/* The old master asks for all channels before it hands over: so our workers hear who moves to them
+ * before they serve. No connection moves before that. */
 void change_predecessor_wants_channel(unsigned index, unsigned attempt)
 {
-	struct slot *taker = &change.serving->slots[(index + attempt) % change.serving->slots_n];
+	struct slot *to = &change.serving->slots[(index + attempt) % change.serving->slots_n];
 	struct ipc_message message;
 	int move_channel[2];
 
-	if (index >= WORKERS_MAX || taker->roster.state != SLOT_READY ||
+	if (index >= WORKERS_MAX || to->roster.state != SLOT_READY ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, move_channel) <
 		0) {
 		upgrade_give_move_channel(index, -1);
 		return;
 	}
-	(void)rights_refuse(move_channel[0]); /* who takes passes none */
+	(void)rights_refuse(move_channel[0]); /* whoever takes connections passes none */
 	message = slot_move_in(index, change.serving->number - 1, MOVE_ALL);
-	if (!slot_pass(taker, &message, &move_channel[1], 1)) {
+	if (!slot_pass(to, &message, &move_channel[1], 1)) {
 		(void)close(move_channel[0]);
 		move_channel[0] = -1;
 	}
@@ -214,7 +214,7 @@ void change_predecessor_passes_on(unsigned what, int n)
 
 void change_predecessor_gone(void)
 {
-	carried_close();
+	carried_counters_close();
 	listen_settle(change_give_late);
 	change_tidy_later();
 	log_info("the master before this one has gone");

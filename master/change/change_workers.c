@@ -22,7 +22,7 @@ void change_begin_more(size_t n)
 	}
 	serving->config.workers = n;
 	if (change.owner->seats(&serving->config, scoreboard_seat_of((unsigned)n, 0))) {
-		/* Nobody is to come to sockets where no worker will be. */
+		/* No client may come to sockets at which no worker will be. */
 		listen_close_slots(&serving->set, serving->slots_n);
 		serving->config.workers = serving->slots_n;
 		change_end(false, "no shared memory for another worker");
@@ -30,7 +30,7 @@ void change_begin_more(size_t n)
 	}
 	loop_deadline(change.owner->loop, &change.timer,
 		      change.owner->loop->now_ms + CHANGE_READY_MS_MAX);
-	(void)generation_fill(serving, n); /* where it can't be forked now it is later */
+	(void)generation_fill(serving, n); /* one that can't be forked now is later */
 }
 
 void change_more_look(void)
@@ -114,7 +114,7 @@ static struct balance balance_now(void)
 	return balance;
 }
 
-/* Each is to hold this many; some one more. */
+/* Each is to hold an equal share, and if that leaves a rest, some hold one more. */
 static unsigned balance_order(const struct balance *balance)
 {
 	uint64_t fair = balance->total / balance->workers, more = balance->total % balance->workers;
@@ -129,7 +129,7 @@ static unsigned balance_order(const struct balance *balance)
 		if (slot->roster.state != SLOT_READY)
 			continue;
 		surplus[i] = (int64_t)(held - fair);
-		if (surplus[i] > 0 && more) { /* who has more keeps one more */
+		if (surplus[i] > 0 && more) { /* whoever has too many keeps the one more */
 			surplus[i]--;
 			more--;
 		}

@@ -55,8 +55,8 @@ struct ipc_message slot_move_in(unsigned index, unsigned generation, uint32_t co
 
 /* ---- the channel of a worker ---- */
 
-/* A worker is trusted with nothing: what no worker says is dropped, and costs its turn. It is no
- * reason to end it, for it may be our own fault. Said once of each. */
+/* A worker is not trusted: a message that no worker should send is dropped. It is no reason to end
+ * the worker, because the fault may be our own. Logged once for each worker. */
 static void channel_warn(struct slot *slot, const char *what, uint32_t kind)
 {
 	if (slot->warned)
@@ -141,8 +141,8 @@ static const struct seqpacket_owner channel_owner = {channel_took, channel_ended
 
 /* ---- what the roster wants done ---- */
 
-/* Watched before there is a worker: an epoll that takes no more, as one user's may not
- * (fs.epoll.max_user_watches), is like a fork that fails. 0 or -errno. */
+/* Watched before there is a worker, so that an epoll that takes no more (fs.epoll.max_user_watches
+ * limits each user's) is like a fork that fails. 0 or -errno. */
 static int slot_open_channel(struct slot *slot, int *workers)
 {
 	int ends[2], error = spawn_channel(ends);
@@ -220,7 +220,7 @@ static void slot_kill(const struct slot *slot)
 		(void)kill(slot->pid, SIGKILL);
 }
 
-/* It may be up and not have read that it is served from elsewhere by now: so it is told. */
+/* It may be up, and not have heard yet that another generation serves: so it is told. */
 static void slot_retire(struct slot *slot)
 {
 	handoff_worker_leaves(slot_seat(slot));
@@ -319,7 +319,7 @@ static void slot_died(struct slot *slot, int status, const struct rusage *used)
 		seqpacket_close(&slot->channel);
 		handoff_worker_gone(slot_seat(slot));
 	}
-	/* Nobody else writes there now: what it had is accounted for. */
+	/* Nobody else writes there now, so the master counts how its connections ended. */
 	lost = handoff_lost(slot_seat(slot));
 	STATS_ADD(stats, accepted, lost);
 	STATS_ADD(stats, handed_over, lost);

@@ -32,10 +32,11 @@ struct slot {
 	uint64_t born_us;    /* 0: nobody was here yet */
 	struct stats before; /* what its seat had counted when it came */
 	unsigned restarts;   /* because it died */
-	uint32_t orders;     /* to move, that it was given and has not ended */
-	bool unfinished;     /* a taker had no room, or died */
+	uint32_t orders;     /* to move connections; those that it has not answered yet */
+	bool unfinished;     /* a worker that it moved to had no room, or died */
 	uint64_t progress;   /* what the scoreboard said of it when it was looked at */
-	unsigned stuck;	     /* how often it was the same, in a row, and not because it slept */
+	unsigned
+	    stuck; /* at how many looks in a row it had made no progress, though it should have */
 	bool aborted;
 	bool warned; /* of what it says, or does not take */
 };
@@ -50,7 +51,7 @@ struct generation {
 	uint64_t workers_asked; /* by the configuration, whatever TTIN and TTOU made of it */
 };
 
-/* What generations share, and who is told of what happens to them. Borrowed. */
+/* What generations share, and what is called when something happens to them. Borrowed. */
 struct generation_owner {
 	struct loop *loop;
 	struct scoreboard *scoreboard;
@@ -83,9 +84,10 @@ void generation_cut(struct generation *generation, size_t n);
 
 unsigned slot_index(const struct slot *slot);
 unsigned slot_seat(const struct slot *slot);
-/* An event of the roster, and what follows of it. */
+/* An event of the roster; what the roster answers is done. */
 void slot_event(struct slot *slot, enum slot_event event);
-/* It is told, as soon as it listens, and after all it was told before. False: it has gone. */
+/* Sends it a message, which it reads as soon as it can, after all those before. False: it has
+ * gone. */
 bool slot_tell(struct slot *slot, const struct ipc_message *message);
 /* The same with descriptors beside it, which stay the caller's. */
 bool slot_pass(struct slot *slot, const struct ipc_message *message, const int *fds, size_t fds_n);
@@ -95,7 +97,8 @@ uint64_t slot_connections(const struct slot *slot);
  * the connections that it holds, by its own word. Goes with IPC_MOVE_IN. */
 struct ipc_message slot_move_in(unsigned index, unsigned generation, uint32_t count);
 
-/* SIGCHLD: reaps whoever is ours, and answers another child's pid and *status; 0: no more. */
+/* At SIGCHLD: reaps our workers, and returns the pid and *status of a child that is none; 0: no
+ * more. */
 pid_t generations_reap(int *status);
 
 #define EACH_SLOT(each, of)                                                                        \

@@ -154,7 +154,7 @@ static void read_line(struct handover_state *handover, const char *line)
 
 /* ---- the descriptors that it names ---- */
 
-/* Those of listeners, and what the service manager gave, are others' to look after. */
+/* All but those of listeners and of the service manager, which listen and activation look after. */
 static void each_descriptor(const struct handover_state *handover, void (*act)(int fd))
 {
 	const int fds[] = {handover->scoreboard, handover->lifeline,

@@ -45,7 +45,7 @@ enum slot_action {
 struct roster_slot {
 	enum slot_state state;
 	uint32_t born_ms;
-	uint32_t failures; /* deaths that its lives did not make up for: one a second lived */
+	uint32_t failures; /* deaths, less one for each second that a worker lived */
 	uint32_t delay_ms; /* after DO_REST */
 };
 

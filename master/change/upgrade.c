@@ -56,7 +56,8 @@ static struct {
 
 /* ---- what is run ---- */
 
-/* Not where a link leads to: who deploys changes where it leads. */
+/* The path of a link itself, not of the file that it leads to: a deployment changes where it
+ * leads. */
 void upgrade_remember(char **argv)
 {
 	char folder[4096];
@@ -77,7 +78,7 @@ const char *upgrade_program(void)
 
 /* ---- the link ---- */
 
-/* Of the other one's end its death tells more. */
+/* Nothing to do if this fails: the other one has ended, and its death is told elsewhere. */
 static void link_send(const struct upgrade_message *message, int fd)
 {
 	(void)seqpacket_send(&upgrade.link, message, sizeof *message, &fd, fd >= 0);
@@ -145,12 +146,12 @@ static void link_took(struct seqpacket *link, const void *bytes, size_t n, int *
 static void link_ended(struct seqpacket *link)
 {
 	(void)link;
-	if (upgrade.successor) /* of the new one's end its status tells more */
+	if (upgrade.successor) /* the status with which the new one ended tells more */
 		upgrade.owner->take_over();
 }
 
-/* The other master has gone. What it said is taken first: of its end something else tells, which
- * may come before the link does, and the next upgrade has a link of its own. */
+/* The other master has gone, which is known from SIGCHLD or the lifeline, maybe before the link
+ * ends. So what it still said is read first; the next upgrade has a link of its own. */
 static void link_finish(void)
 {
 	while (seqpacket_read(&upgrade.link))
@@ -327,8 +328,8 @@ void upgrade_pass_on(unsigned what, int n)
 
 /* ---- the new one ---- */
 
-/* Why this one does not come up, in the words of whoever ends it. These are the last ones: they
- * go past what is kept, and are waited for, in reason. */
+/* Tells the old master why this one does not come up. It is the last message: it goes before others
+ * that are kept, and waits a short time for room. */
 static void tell_failure(const char *words)
 {
 	int fd = seqpacket_is_open(&upgrade.link) ? upgrade.link.source.fd : upgrade.inherited;

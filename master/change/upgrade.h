@@ -1,12 +1,12 @@
 /*
  * upgrade: two masters and what they say to each other, from the exec to the end of the old one.
  *
- *     old                                      new
+ *     old                                       new
  *      | exec, with sockets and shared memory -->|
- *      |<---- READY, after each DOORBELL and LEFT --- |   all of its workers are staged
+ *      |<----- READY, after each DOORBELL, LEFT -|   all of its workers are staged
  *      | TAKE_OVER ----------------------------->|   they serve; the old ones retire
- *      | WANT_MOVE_CHANNEL of a slot ------------------->|
- *      |<------------------------ MOVE_CHANNEL of a slot |   over it a worker moves its connections
+ *      | WANT_MOVE_CHANNEL of a slot ----------->|
+ *      |<---------------- MOVE_CHANNEL of a slot |   over it a worker moves its connections
  *      | LATE, a connection -------------------->|   that none of the old one's workers took
  *      | PASS_ON ------------------------------->|   what is asked of the old one is the new one's
  *      | (its workers have gone, and so it goes) |
@@ -31,7 +31,7 @@
 
 #define UPGRADE_TEXT_BYTES 256
 
-/* What goes over beside listeners and what the service manager gave. */
+/* What the next master gets, beside listeners and the service manager's sockets. */
 struct handover_state {
 	unsigned generation; /* the one that serves */
 	size_t slots, workers_asked;
@@ -57,7 +57,7 @@ struct upgrade_owner {
 	void (*left)(uint32_t number); /* a listener that the new one does not have */
 	void (*lost)(bool stopped);    /* it was ready, and has died since; or was told to end */
 	/* In the new master: */
-	void (*take_over)(void); /* or the old one died before it could say so */
+	void (*take_over)(void); /* said by the old one, or the old one died before it could */
 	void (*wants_move_channel)(unsigned slot, unsigned attempt);
 	void (*late)(uint32_t number, int fd);	 /* a connection of that listener, to be served */
 	void (*passed_on)(unsigned what, int n); /* asked of the old one, which left it to us */
@@ -82,7 +82,7 @@ pid_t upgrade_pid(void);
 void upgrade_hand_over(void);
 void upgrade_want_move_channel(unsigned slot, unsigned attempt);
 void upgrade_pass_on(unsigned what, int n);
-/* Has the new one not taken all yet that it was told? */
+/* Are there messages that the new one has not taken yet? */
 bool upgrade_is_telling(void);
 /* A connection that was accepted and not served. fd stays the caller's. False: it can't be told. */
 bool upgrade_give_late(uint32_t number, int fd);
@@ -93,7 +93,7 @@ bool upgrade_give_late(uint32_t number, int fd);
  * manifest that it can't read. */
 bool upgrade_inherit(struct handover_state *handover);
 bool upgrade_is_successor(void);
-/* From now on the old one is heard. life: of the handover, which is upgrade's from now on. */
+/* From now on messages of the old one are read. Takes the lifeline of the handover. */
 void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner, int lifeline);
 void upgrade_tell_left(uint32_t number);
 void upgrade_tell_doorbell(unsigned seat, int fd);

@@ -14,15 +14,15 @@
 
 #define REQUEST_MS   5000	  /* from connect to a whole request */
 #define STALL_MS     5000	  /* an answer that nobody takes */
-#define REST_MS	     500	  /* without accepting, where accept() fails */
+#define REST_MS	     500	  /* without accepting, after accept() failed */
 #define ANSWER_BYTES (1200 << 10) /* a record for each of two generations' workers, and room */
 #define ACCEPTS	     8		  /* in a turn */
-#define WARN_MS	     1000	  /* who is refused is not logged more often */
+#define WARN_MS	     1000	  /* refusals are not logged more often */
 
 enum client_state {
 	CLIENT_NONE,
 	CLIENT_ASKING,	 /* its request is not whole */
-	CLIENT_WAITING,	 /* for its outcome, which is the owner's to say */
+	CLIENT_WAITING,	 /* for its outcome, which the owner will tell */
 	CLIENT_ANSWERED, /* it goes when all is sent */
 };
 
@@ -55,11 +55,12 @@ static struct {
 	uint32_t warned_ms;
 } control = {.listener.fd = -1};
 
-/* ---- who may ask ---- */
+/* ---- which clients may ask ---- */
 
 static const char *refusal(const struct ucred *peer)
 {
-	/* Not --user: whoever gets hold of a worker must not steer its master by a child of it. */
+	/* Not the user of --user: whoever takes over a worker could start a child as that user, and
+	 * must not steer the master. */
 	if (peer->uid != 0 && peer->uid != geteuid())
 		return "only root and the master's user may use this";
 	/* 0: it lives in another pid namespace, where no worker does. */
@@ -68,8 +69,9 @@ static const char *refusal(const struct ucred *peer)
 	return NULL;
 }
 
-/* Nothing is read from it any more: what it might still send is refused, and costs us nothing.
- * What it has sent is thrown away, in reason: a socket that is closed with bytes unread resets. */
+/* Nothing is read from it any more: the kernel refuses what it might still send. What it has sent
+ * already is thrown away, up to a buffer of it, because a socket that is closed with unread bytes
+ * is reset. */
 static void deafen(int fd)
 {
 	char bytes[4096];
@@ -78,7 +80,7 @@ static void deafen(int fd)
 	(void)rights_read(fd, bytes, sizeof bytes);
 }
 
-/* It has no place here yet: what the socket's buffer takes is all that it is told. */
+/* It has no place in the table yet, so it is told only what the socket's buffer takes. */
 static void refuse(int fd, const struct ucred *peer, const char *why)
 {
 	char line[256];
@@ -97,7 +99,8 @@ static void refuse(int fd, const struct ucred *peer, const char *why)
 
 /* ---- accepting ---- */
 
-/* Level-triggered: who can't be accepted now must not be reported, either. */
+/* Level-triggered: as long as nobody can be accepted, nobody may be reported either, or the loop
+ * would spin. */
 static void listener_rest(bool for_a_while)
 {
 	if (control.watching)
@@ -140,7 +143,7 @@ static void client_forget(struct control_client *client)
 	client->more = NULL;
 }
 
-/* In its own turn, with nothing poked since: see loop.h. */
+/* Only in the client's own turn, and not after it has been woken in that turn: see loop.h. */
 static void client_close(struct control_client *client)
 {
 	client_forget(client);
@@ -177,7 +180,7 @@ static struct control_client *free_place(void)
 	return NULL;
 }
 
-/* False: there is nobody more now, or no place. */
+/* False: no other client waits now, or there is no place for it. */
 static bool accept_one(void)
 {
 	struct control_client *client = free_place();
@@ -220,7 +223,7 @@ static void listener_turn(struct loop *loop, struct source *source)
 
 /* ---- answers ---- */
 
-/* A client that does not read its notes loses its answer, and hears of it by the end. */
+/* A client that does not read its notes loses its answer: its connection ends. */
 static void client_line(struct control_client *client, const char *line, size_t n)
 {
 	if (client->answer_n + n > ANSWER_BYTES)
@@ -298,7 +301,8 @@ static bool client_send(struct control_client *client)
 	if (client->sent_n == client->answer_n) {
 		client->sent_n = client->answer_n = 0;
 		client_not_due(client);
-		if (client->state == CLIENT_WAITING && client->more) /* it pokes */
+		if (client->state == CLIENT_WAITING &&
+		    client->more) /* that wakes the client's source */
 			client->more(client, client->state_of_more);
 		else
 			return client->state != CLIENT_ANSWERED;
@@ -373,11 +377,11 @@ static void client_asked(struct control_client *client, const char *wrong, size_
 		control_failed(client, "%s", wrong);
 	else
 		client_ask(client, n);
-	/* It may have hung up since, or before: that comes in its next turn. */
+	/* If it has hung up meanwhile, its next turn finds out. */
 	loop_wake(control.loop, &client->source);
 }
 
-/* False: there is nothing to be said to it, it goes. */
+/* False: it has gone without a request. */
 static bool client_read(struct control_client *client)
 {
 	while (client->state == CLIENT_ASKING) {
@@ -421,7 +425,7 @@ static void client_turn(struct loop *loop, struct source *source)
 	if (client->state == CLIENT_NONE) /* control was closed with a turn still to come */
 		return;
 	if (client->state == CLIENT_ASKING) {
-		/* What lies there came in time: it is we who are late. */
+		/* What lies there came in time: the delay is ours. */
 		if (!client_read(client))
 			client_close(client);
 		else if (client->state == CLIENT_ASKING && due &&
@@ -434,7 +438,7 @@ static void client_turn(struct loop *loop, struct source *source)
 		client_close(client);
 }
 
-/* ---- all who wait ---- */
+/* ---- all clients that wait ---- */
 
 static bool waits_for(const struct control_client *client, enum command command)
 {

@@ -15,9 +15,9 @@
 #include "master/state_words.h"
 #include "worker/config/value.h"
 
-/* How often who waits for the end of a drain hears how far it is. */
+/* How often a client that waits for the end of a drain hears how far it is. */
 #define PROGRESS_MS 1000
-/* Of the text that is told at a time, before the client takes it. */
+/* So much of the text is written at a time, as the client takes it. */
 #define TELLING_BYTES (64 << 10)
 
 static struct {
@@ -49,16 +49,16 @@ static void answer_listeners(struct control_client *client, const struct generat
 		endpoint_format(&config->listeners[i], text);
 		choice_format(ACCEPT_MODES, config_accept_mode(config, &config->listeners[i]),
 			      accept, sizeof accept);
-		status_listener(
-		    client, &(struct status_listener){
-				.id = numbers[i],
-				.listener = text,
-				.accept = accept,
-				.state = generation == change_serving() ? "open" : "closing"});
+		status_listener(client,
+				&(struct status_listener){
+				    .id = numbers[i],
+				    .listener = text,
+				    .accept = accept,
+				    .state = generation == change_serving() ? "open" : "closing"});
 	}
 }
 
-/* When weir was started, by the first of its masters; ours where nobody wrote it down. */
+/* When weir was started, by the first of its masters; if that is not known, when this one was. */
 static time_t server_born(void)
 {
 	time_t began = (time_t)(lifetime_counters_began_us() / 1000000);
@@ -117,7 +117,7 @@ static struct status_worker worker_of(const struct slot *slot)
 	};
 }
 
-/* Those that serve, and those that still are there beside them. */
+/* Those that serve, and those of another generation that are there beside them. */
 static size_t fill_workers(struct status_worker workers[SEATS_MAX])
 {
 	size_t n = 0;
@@ -241,7 +241,7 @@ static void progress_turn(struct loop *loop, struct source *source)
 
 /* ---- the whole ---- */
 
-/* Neither drained nor ended by their peers. */
+/* Connections that were cut: neither drained nor ended by their peers. */
 static uint64_t connections_cut(void)
 {
 	uint64_t cut = 0;
@@ -255,7 +255,8 @@ static uint64_t connections_cut(void)
 	return cut;
 }
 
-/* What it has to wait for is said at once. False: it is not done at all, and that was said. */
+/* May a change be asked for? If it has to wait for another one, the client hears that at once.
+ * False: it can't be, and the client has heard that. */
 static bool comes(struct control_client *client)
 {
 	char text[64];

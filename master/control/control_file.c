@@ -52,7 +52,8 @@ static int open_at(struct control_file *file, char why[WHY_BYTES])
 	return -1;
 }
 
-/* What masters that were killed left: nobody listens, and nobody has that number. */
+/* Removes what masters that were killed left: nobody listens there, and no process has that
+ * number. */
 static void sweep(const char *folder)
 {
 	DIR *dir = opendir(folder);
@@ -148,8 +149,8 @@ int control_file_adopt(struct control_file *file, const char *path,
 			file->asked_for = true;
 			file->file = there;
 			(void)rights_refuse(inherited->fd);
-			/* Once more: who connects learns our pid from now on (SO_PEERCRED in
-			 * unix(7)). */
+			/* Once more, so that whoever connects learns our pid from now on
+			 * (SO_PEERCRED in unix(7)). */
 			(void)listen(inherited->fd, BACKLOG);
 			return inherited->fd;
 		}

@@ -1,10 +1,10 @@
 /*
  * control_file: where the socket of control is.
  *
- * The place is the operator's (a path that can't be had dies, at start) or the default one
- * (then there may be none, which is only warned of). A stale file is replaced, a live one
- * never; what a killed master left in the default place goes when the next one starts. The
- * file is removed by who made it, where it is still the same file (socket_file.h).
+ * The place is the operator's (at start the server dies of one that can't be had) or the default
+ * one (if that can't be had there is none, with a warning). A stale file is replaced, a live one
+ * never; what a killed master left in the default place goes when the next one starts. The file is
+ * removed by the master that has it, and only if it is still the same file (socket_file.h).
  */
 #ifndef MASTER_CONTROL_CONTROL_FILE_H
 #define MASTER_CONTROL_CONTROL_FILE_H
@@ -29,10 +29,10 @@ struct control_inherited {
 
 /* A listening socket; -1: there is none. */
 int control_file_open(struct control_file *file, const char *path);
-/* The same where it was before, of a file that was removed or forgotten; never dies. */
+/* The same at the path that it had before it was removed or forgotten; never dies. */
 int control_file_again(struct control_file *file);
-/* The master before us was width_used by this socket: if it is at the path (NULL: the default
- * place) the file is ours now; else it goes, and this is control_file_again() there. */
+/* The master before us was reached by this socket. If it is at the path (NULL: the default place)
+ * the file is ours now; else it goes, and a new one is made there. */
 int control_file_adopt(struct control_file *file, const char *path,
 		       const struct control_inherited *inherited);
 const char *control_file_path(const struct control_file *file);

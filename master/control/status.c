@@ -9,11 +9,11 @@
 #include "master/options.h"
 #include "reactor/base/check.h"
 
-/* What of the counters a record shows, beside the reasons of closes; the rest is for metrics. */
+/* The counters that a record shows, beside the reasons of closes; others are in metrics only. */
 static const char *const shown[] = {"connections",     "accepted",   "messages",
 				    "received_bytes",  "sent_bytes", "queued_bytes",
 				    "queued_bytes_max"};
-/* What a record of `top` has beside them: whether, and how well, a worker moves. */
+/* What a record of `top` shows beside them: whether a worker moves, and how well. */
 static const char *const shown_to_top[] = {"asleep", "harvests", "turns", "loop_busy_us",
 					   "messages_sent"};
 
@@ -114,7 +114,7 @@ void status_server(struct control_client *client, const struct status_server *se
 	struct tm utc;
 
 	CHECK(seats_are_there(scoreboard, 0, seats));
-	carried_look();
+	carried_counters_look();
 	(void)gmtime_r(&since, &utc);
 	(void)strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%SZ", &utc);
 	record_add(&record, LOG_NUMBER("pid", server->pid));

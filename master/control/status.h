@@ -1,9 +1,9 @@
 /*
  * status: what weirctl's `status`, `workers`, `top` and `pid` show, as records (weirctl(8)).
  *
- * The master says what processes there are, as it knows them itself; the counters are read
- * from the scoreboard, which costs no worker anything. They are only shown: a worker that writes
- * nonsense there makes nonsense numbers, and nothing else.
+ * Which processes there are, the master knows itself; the counters are read from the scoreboard,
+ * which costs no worker anything. They are only shown: a worker that writes nonsense there makes
+ * nonsense numbers, and nothing else.
  */
 #ifndef MASTER_CONTROL_STATUS_H
 #define MASTER_CONTROL_STATUS_H
@@ -50,8 +50,8 @@ void status_server(struct control_client *client, const struct status_server *se
 void status_listener(struct control_client *client, const struct status_listener *listener);
 void status_worker(struct control_client *client, const struct status_worker *worker,
 		   const struct scoreboard *scoreboard, bool for_top);
-/* Ends the answer to `pid ARGUMENT`: "" is the master's, "wN" that of slot N's worker, the
- * newest where there are two. */
+/* Ends the answer to `pid ARGUMENT`: "" is the master's, "wN" that of slot N's worker, the newest
+ * if there are two. */
 void status_pid(struct control_client *client, const char *argument, pid_t master,
 		const struct status_worker *workers, size_t n);
 

@@ -17,7 +17,7 @@
 static struct {
 	struct activation_socket sockets[ACTIVATION_MAX];
 	size_t n;
-	const char *taken[4]; /* the environment's texts, which are nobody's else now */
+	const char *taken[4]; /* texts of the environment that was, and that nobody else uses now */
 } activation;
 
 static bool wrong(char error[CONFIG_ERROR_BYTES], const char *format, ...)
@@ -161,7 +161,8 @@ bool activation_open(char error[CONFIG_ERROR_BYTES])
 	activation.n = 0;
 	for (size_t i = 0; i < 4; i++)
 		taken[i] = getenv(names[i]);
-	/* Another's words, which came to us by way of its child, say nothing of our sockets. */
+	/* If the variables name another process, we inherited them by accident: they say nothing of
+	 * our sockets. */
 	if (taken[0] && number_parse(taken[0], &number) && number == (uint64_t)getpid())
 		good = take_all(taken[1], taken[2], error);
 	for (size_t i = 0; i < 4; i++)
@@ -236,8 +237,8 @@ static bool protocol_of(const struct activation_socket *sock, char *protocol, si
 	return true;
 }
 
-/* What can be served, but not written as a LISTENER (a path with a ?), could not be dumped,
- * shown or handed over either. */
+/* A socket that can't be written as a LISTENER (a path with a ?) is refused: it could not be
+ * dumped, shown or handed over. */
 static bool add_listener(struct config *config, const struct activation_socket *sock,
 			 const char *listener, char error[CONFIG_ERROR_BYTES])
 {

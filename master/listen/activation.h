@@ -2,11 +2,11 @@
  * activation: sockets that systemd made before it started us (sd_listen_fds(3)).
  *
  * activation_open() reads LISTEN_PID, LISTEN_FDS and LISTEN_FDNAMES, looks at each socket, and
- * takes the environment's words away, so that no child takes them for its own. The
- * descriptors are close-on-exec and activation's, as long as the process lives: systemd has
- * these sockets too, whatever we close. Who listens on one takes a duplicate. Nothing here
- * may accept from one, end one (shutdown) or leave a filter on it: when weir stops, who
- * waits there waits for the next one.
+ * removes those variables from the environment, so that no child takes them for its own. The
+ * descriptors are close-on-exec and activation's, as long as the process lives: systemd has these
+ * sockets too, whatever we close. Whoever listens on one takes a duplicate. Nothing here may accept
+ * from one, end one (shutdown) or leave a filter on it: clients that wait there when weir stops
+ * wait for the next one.
  */
 #ifndef MASTER_LISTEN_ACTIVATION_H
 #define MASTER_LISTEN_ACTIVATION_H
@@ -22,14 +22,14 @@
 
 struct activation_socket {
 	int fd;
-	char name[ACTIVATION_NAME_BYTES]; /* FileDescriptorName=; "unknown" where none is given */
+	char name[ACTIVATION_NAME_BYTES]; /* FileDescriptorName=; "unknown" if none is given */
 	bool datagrams;
 	struct address address; /* dual_stack as IPV6_V6ONLY says */
 };
 
-/* Once, before anything opens descriptors of its own. False, and what is wrong: a set of
- * sockets that can't be served is the operator's error. True with no sockets where the words
- * are not for this process. */
+/* Once, before anything opens descriptors of its own. False, and what is wrong: a set of sockets
+ * that can't be served is the operator's error. True, and no sockets, if those variables are not
+ * for this process. */
 bool activation_open(char error[CONFIG_ERROR_BYTES]);
 size_t activation_n(void);
 int activation_fd(size_t i);
@@ -42,10 +42,10 @@ const struct activation_socket *activation_socket(size_t i);
  * Makes listeners of the sockets; call it after the flags and the file, and before
  * config_complete() adds the default listeners, at start and at each reload. A socket is
  *   - the one of the LISTENER that names its address (and datagrams or not);
- *   - else, where its name is a protocol (echo, line, echo+udp), a listener of that protocol;
+ *   - else, if its name is a protocol (echo, line, echo+udp), a listener of that protocol;
  *   - else, without a LISTENER, that of the default listener of this address.
- * With sockets and without a LISTENER, only sockets are served. False, and what is wrong: one
- * that is none of these is named with its address and name.
+ * With sockets and without a LISTENER, only sockets are served. False, and what is wrong: one that
+ * is none of these is named with its address and name.
  */
 bool activation_join(struct config *config, const struct activation_socket *sockets, size_t n,
 		     char error[CONFIG_ERROR_BYTES]);

@@ -96,11 +96,11 @@ static int open_socket_anyhow(struct bound_socket *bound, bool reuseport, const 
 
 /*
  * SO_REUSEPORT lets two servers of one user bind the same port and share its connections; a second
- * start must fail instead. A socket without it is bound first, which fails where anybody is, and
- * of two who try at once the kernel lets one listen. It has SO_REUSEPORT only then, and goes when
- * ours is beside it: so there is no moment in which another's would find nobody. Of datagrams the
- * kernel may give two servers the same port even for port 0: the port is chosen here, then.
- * 0 or -errno; *guard -1: none is needed.
+ * start must fail instead. So a guard socket without it is bound first, which fails if anybody else
+ * is bound there; of two servers that try at once the kernel lets one listen. Only then the guard
+ * gets SO_REUSEPORT, and it goes when ours is bound beside it: so at no moment could another server
+ * bind there. Of datagrams the kernel may give two servers the same port even for port 0: so the
+ * guard chooses the port. 0 or -errno; *guard -1: none is needed.
  */
 static int open_guard(struct bound_socket *bound, int *guard, const char **step)
 {
@@ -110,7 +110,7 @@ static int open_guard(struct bound_socket *bound, int *guard, const char **step)
 	if (address_is_unix(&bound->address) ||
 	    (!address_port(&bound->address) && !bound->datagrams))
 		return 0;
-	do /* two who listen in the same instant are both refused: one of them has it next */
+	do /* two that listen in the same instant are both refused: one has it at the next try */
 		fd = open_socket_anyhow(bound, false, step);
 	while (fd == -EADDRINUSE && strcmp(*step, "listen") == 0 && ++tries < GUARD_TRIES);
 	if (fd < 0)
@@ -147,7 +147,7 @@ static int adopt(const struct bound_socket *bound, int fd, const char **step)
 				: listen_adopt(fd, &bound->address, bound->settings.backlog, step);
 }
 
-/* A worker that stops for ever has datagrams dropped: a filter, which must not stay. */
+/* A worker that ends leaves a filter on the socket that drops datagrams: it must not stay. */
 static void let_datagrams_in(int fd)
 {
 	int unused = 0;
@@ -260,7 +260,7 @@ bool bound_socket_is_lost(const struct bound_socket *bound)
 
 /* ---- more and fewer of them ---- */
 
-/* Where newcomers come to all, no program is needed. */
+/* If new connections come to all sockets, no program is needed. */
 static int steer(const struct bound_socket *bound, size_t n)
 {
 	if (bound->single || !bound->fds_n)
@@ -275,8 +275,8 @@ bool bound_socket_widen(struct bound_socket *bound, size_t n, char error[CONFIG_
 	CHECK(n <= WORKERS_MAX);
 	if (bound->single)
 		return true;
-	/* Before the others are there: they get nobody, not for a moment. Where the kernel does
-	 * not, whoever comes waits there for the worker. */
+	/* Before the other sockets exist, so that no client comes to them for a moment. If the
+	 * kernel can't steer, clients that come there wait for the worker. */
 	if (n > before && bound->reuseport_width < n)
 		(void)listen_steer(
 		    bound->fds[0],
@@ -322,8 +322,8 @@ void bound_socket_narrow(struct bound_socket *bound, size_t n)
 	while (bound->fds_n > n) {
 		int fd = bound->fds[--bound->fds_n];
 
-		/* Out of the kernel's group now, also where a child that is being forked has
-		 * a copy: the order of those that come next is theirs. */
+		/* Out of the kernel's group now, even if a child that is being forked has a copy,
+		 * because the order in the group says which slot a socket belongs to. */
 		if (!bound->datagrams)
 			(void)shutdown(fd, SHUT_RD);
 		(void)close(fd);
@@ -380,7 +380,7 @@ int bound_socket_attach_accounts(struct bound_socket *bound, int ledger, int lim
 
 /* ---- settings ---- */
 
-/* What a socket has that was asked for no queue of its own. */
+/* The queue of a socket for which none was asked. */
 static uint64_t default_queue(void)
 {
 	FILE *file = fopen("/proc/sys/net/core/rmem_default", "re");
@@ -418,7 +418,7 @@ void bound_socket_set(struct bound_socket *bound, const struct bound_socket_sett
 	bound->settings = *settings;
 	if (before.queue_bytes && !settings->queue_bytes)
 		bound->settings.queue_bytes = default_queue();
-	/* All of it again, whatever a worker may have done to a socket when it ended. */
+	/* All settings again, because a worker may have changed them when it ended. */
 	for (size_t i = 0; i < bound->fds_n && !error; i++) {
 		if (bound->datagrams)
 			let_datagrams_in(bound->fds[i]);
@@ -456,13 +456,13 @@ void bound_socket_take(struct bound_socket *bound, size_t i, uint32_t number,
 
 void bound_socket_close_sockets(struct bound_socket *bound)
 {
-	if (bound->borrowed) /* whoever comes is the service manager's, whatever we do */
+	if (bound->borrowed) /* the service manager listens on, whatever we do */
 		return;
 	while (bound->fds_n)
 		(void)close(bound->fds[--bound->fds_n]);
 }
 
-/* As it was given to us: whoever comes is for the next one who is started. */
+/* As it was given to us: clients that come are for the next server that is started. */
 static void give_back(struct bound_socket *bound)
 {
 	for (size_t i = 0; i < bound->fds_n; i++) {

@@ -29,7 +29,7 @@ size_t listen_width(const struct listen_set *set, size_t i)
 	return listen_is_slots_own(set, i) ? set->slots : 1;
 }
 
-/* ---- who has what ---- */
+/* ---- which set has what ---- */
 
 /* The n-th of all sets that are open, that of the master before us among them; NULL: none. */
 static const struct listen_set *set_at(size_t n)
@@ -47,7 +47,7 @@ int listen_place(const struct listen_set *set, const struct bound_socket *bound)
 	return -1;
 }
 
-/* How many of a bound's sockets are needed by others than `but`. */
+/* How many sockets of this bound socket are needed by sets other than `but`. */
 static size_t width_but(const struct bound_socket *bound, const struct listen_set *but)
 {
 	size_t widest = 0;
@@ -138,7 +138,7 @@ struct bound_socket_settings listen_settings(const struct config *config,
 	};
 }
 
-/* Where the kernel does not steer, some come to a socket that goes, and are taken from there. */
+/* If the kernel can't steer, some clients come to a socket that goes, and are taken from there. */
 static void feed(struct bound_socket *bound, size_t n)
 {
 	int error = bound_socket_set_width(bound, n);
@@ -305,7 +305,7 @@ void listen_tidy(struct listen_set *set, bool close, void (*took)(uint32_t numbe
 	}
 }
 
-/* ---- who waits ---- */
+/* ---- clients that wait ---- */
 
 void listen_take(struct listen_set *set, size_t slots, void (*took)(uint32_t number, int fd))
 {
@@ -348,7 +348,7 @@ void listen_stop(struct listen_set *set)
 		bound_socket_close_sockets(set->bound_sockets[i]);
 }
 
-/* ---- questions ---- */
+/* ---- what others ask ---- */
 
 void listen_numbers(const struct listen_set *set, uint32_t numbers[LISTENERS_MAX])
 {

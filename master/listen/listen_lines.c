@@ -2,13 +2,14 @@
  * The bound_sockets of a set as lines of text, for the next master, which has their descriptors by
  * inheritance:
  *
- *     bound number=ID protocol=NAME kind=stream|datagram address=ADDRESS bound=ADDRESS
- * by=us|manager more=yes|no reuseport_width=N file=DEVICE:INODE backlog=N mode=OCTAL queue=BYTES
- * send-queue=BYTES ledger=FD limiter=FD fds=FD,FD,... [topic=NUMBER]
+ *     point number=ID protocol=NAME kind=stream|datagram address=ADDRESS bound=ADDRESS
+ *           by=us|manager more=yes|no fed=N file=DEVICE:INODE backlog=N mode=OCTAL queue=BYTES
+ *           send-queue=BYTES ledger=FD limiter=FD fds=FD,FD,... [topic=NUMBER]
  *
- * in this order, in one line, with one space between them. Bytes of an address that are a
- * space, a % or not printable stand as %XX. -1 is no descriptor. A topic stands there where its
- * number is not that of the listener.
+ * in this order, in one line, with one space between them. Bytes of an address that are a space, a
+ * % or not printable stand as %XX. -1 is no descriptor. A topic stands there only if its number is
+ * not that of the listener. The words are those of the first version, because masters of any two
+ * versions may talk to each other: a `point` is a bound socket, `fed` its reuseport_width.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -93,7 +94,7 @@ size_t listen_descriptors(const struct listen_set *set, int fds[LISTEN_DESCRIPTO
 
 /* ---- reading ---- */
 
-/* Where in the line it is, and what was wrong first: nothing is read after that. */
+/* How far in the line it is, and what was wrong first: nothing is read after that. */
 struct reading {
 	const char *at;
 	const char *wrong; /* the key; NULL: nothing */
@@ -324,8 +325,7 @@ static const char *take_accounts(struct inherited *it)
 	return NULL;
 }
 
-/* One that somebody removed, or put another in its place, is not to be had again from the socket.
- */
+/* A file that somebody removed, or replaced, can't be found again by its socket. */
 static void take_file(struct bound_socket *bound)
 {
 	const char *path = address_path(&bound->address);

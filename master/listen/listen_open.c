@@ -1,4 +1,4 @@
-/* Opening a set: a bound for each listener, that there is already or is made. */
+/* Opens a set: a bound socket for each listener, one that is there already or a new one. */
 #include "master/listen/listen_parts.h"
 
 #include <errno.h>
@@ -10,8 +10,8 @@
 
 #define PORT_TRIES 16
 
-/* That of the same protocol first: several listeners may have asked for any port of one
- * address, and theirs are told apart by that alone. */
+/* Prefers one of the same protocol, because listeners that asked for any port of one address can be
+ * told apart only by that. */
 static int match(const struct listen_set *set, const struct listen_set *before,
 		 const struct endpoint *endpoint)
 {
@@ -41,7 +41,7 @@ static const struct activation_socket *inherited_socket(const struct endpoint *e
 	return NULL;
 }
 
-/* From the i-th listener on: so many are addresses of the same LISTENER. */
+/* How many listeners from the i-th on are addresses of the same LISTENER. */
 static size_t addresses_n(const struct config *config, size_t i)
 {
 	size_t n = 1;
@@ -58,7 +58,7 @@ static size_t first_address(const struct config *config, size_t i)
 	return i;
 }
 
-/* That which another address of the same LISTENER has, where any port was asked for; 0: none. */
+/* The port that another address of the same LISTENER has, if any port was asked for; 0: none. */
 static unsigned port_of_others(const struct listen_set *set, const struct listen_set *before,
 			       size_t i)
 {
@@ -108,7 +108,7 @@ static struct bound_socket *make_bound_socket(const struct listen_set *set,
 	return bound;
 }
 
-/* What the workers' sockets of one listener share; its memory is the bound's. */
+/* What the workers' sockets of one listener share; the memory belongs to the bound socket. */
 static bool open_accounts(struct listen_set *set, size_t i, char error[CONFIG_ERROR_BYTES])
 {
 	uint64_t rate = listen_endpoint(set, i)->rate;
@@ -130,9 +130,9 @@ static bool open_accounts(struct listen_set *set, size_t i, char error[CONFIG_ER
 	return true;
 }
 
-/* That of the set before; but where its socket file is lost, a new one is made, with the same
- * number: its connections move as ever, and who waits at the old socket is let in by the old
- * workers. Where that can't be, it is as good as it was. */
+/* That of the set before. If its socket file is lost, a new one is made with the same number: its
+ * connections move as ever, and clients that wait at the old socket are let in by the old workers.
+ * If it can't be made, the old one is as good as it was. */
 static struct bound_socket *same_bound_socket(const struct listen_set *set,
 					      const struct listen_set *before,
 					      struct bound_socket *bound,
@@ -190,7 +190,7 @@ static void warn_of_somaxconn(uint64_t backlog)
 
 /* ---- one LISTENER of several addresses ---- */
 
-/* What this machine has not: no such family, or no such address. */
+/* Leaves out an address that this machine does not have: no such family, or no such address. */
 static bool leave_out(struct config *config, size_t i, int reason)
 {
 	struct endpoint *endpoint = &config->listeners[i];
@@ -209,8 +209,8 @@ static bool leave_out(struct config *config, size_t i, int reason)
 	return true;
 }
 
-/* Somebody has the port that the kernel chose, at another address: all of this LISTENER closes, to
- * try another one. */
+/* If somebody else has the port that the kernel chose, at another address of this LISTENER, all of
+ * its addresses close, to try another port. */
 static bool leave_port(struct listen_set *set, const struct listen_set *before, int reason,
 		       unsigned *tries)
 {
@@ -231,7 +231,8 @@ static bool leave_port(struct listen_set *set, const struct listen_set *before, 
 	return true;
 }
 
-/* That of before, if any of its addresses was there: who is moved goes on hearing all. */
+/* The topic of before, if any of its addresses was there, so that connections that are moved go on
+ * hearing all. */
 static uint32_t topic_of(const struct listen_set *set, size_t first, size_t n,
 			 const struct listen_set *before)
 {

@@ -18,19 +18,19 @@ const struct endpoint *listen_endpoint(const struct listen_set *set, size_t i);
 enum accept_mode listen_mode(const struct listen_set *set, size_t i);
 struct bound_socket_settings listen_settings(const struct config *config,
 					     const struct endpoint *endpoint);
-/* How many of the bound's sockets this set has: the first ones. */
+/* How many sockets of listener i this set has: the first ones. */
 size_t listen_width(const struct listen_set *set, size_t i);
-/* Which listener of the set has this bound? -1: none. */
+/* Which listener of the set has this bound socket? -1: none. */
 int listen_place(const struct listen_set *set, const struct bound_socket *bound);
 /* Has one of the first n listeners of a set this topic? */
 bool listen_has_topic(const struct listen_set *set, size_t n, uint32_t number);
-/* Nobody's, neither of a listener nor of a topic. */
+/* A number that neither a listener nor a topic has. */
 uint32_t listen_free_number(const struct listen_set *set);
 struct bound_socket *listen_free_bound_socket(void);
 void listen_register(struct listen_set *set);
 
-/* Takes in a copy of a bound that another master made. NULL: there are too many, or the number is
- * another one's. */
+/* Takes in a copy of a bound socket that another master made. NULL: there are too many, or the
+ * number is another one's. */
 struct bound_socket *listen_inherit(const struct bound_socket *bound,
 				    const struct protocol *protocol, uint32_t number,
 				    uint32_t topic);

@@ -25,7 +25,8 @@ static bool is_at(const char *path, dev_t device, ino_t inode)
 	       status.st_ino == inode;
 }
 
-/* False: no socket is there, or somebody else's. ANYBODY: whoever has been given it since. */
+/* False: no socket is there, or somebody else's. ANYBODY: the owner does not matter, because it may
+ * have been given to somebody since. */
 static bool hold(struct socket_file *file, const char *path, uid_t owner)
 {
 	int held = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -59,7 +60,7 @@ bool socket_file_is_there(const struct socket_file *file, const char *path)
 
 /* ---- its life ---- */
 
-/* 0: nobody listens there, and nothing is in the way any more; or -errno. */
+/* Removes a stale file. 0: nobody listens there, and the path is free; or -errno. */
 static int replace_stale(const struct address *address, const char **step)
 {
 	const char *path = address_path(address);
@@ -93,14 +94,14 @@ static int listen_there(struct address *address, const struct listen_options *op
 	mode_t mask = umask(0);
 	int fd;
 
-	/* bind() makes the file, with what the mask leaves of 0777. */
+	/* bind() makes the file with the mode 0777, less the umask. */
 	(void)umask(mode ? ~mode & 0777 : mask);
 	fd = listen_on(address, options, step);
 	(void)umask(mask);
 	return fd;
 }
 
-/* Whoever has it is done in a moment, but for one that hangs. */
+/* Its holder is done in a moment, unless it hangs. */
 static int take_lock(const char *path)
 {
 	int lock, tries = 0;
@@ -142,8 +143,8 @@ int socket_file_set_mode(const struct socket_file *file, unsigned mode)
 	return chmod(held, mode ? mode : 0777 & ~mask) < 0 ? -errno : 0;
 }
 
-/* Where another server is about to replace it, that one does what is left to do. Where there can
- * be no lock, on a disk that is full, it goes all the same. */
+/* If another server is about to replace it, that one does what is left to do. If there can be no
+ * lock, because the disk is full, it goes all the same. */
 void socket_file_remove(struct socket_file *file, const char *path)
 {
 	int lock = socket_file_is_there(file, path) ? take_lock(path) : -ENOENT;

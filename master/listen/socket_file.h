@@ -1,11 +1,11 @@
 /*
  * socket_file: the name in the file system by which a unix socket is found.
  *
- * The folder may be another user's. So nothing is done to a path that was only looked at: a file
- * of ours is held open (O_PATH), so that its inode's number can't be another's meanwhile; its mode
- * is there when it is made, and changed by that descriptor; it is removed where it is still the
- * one at the path. Whoever looks whether a file is stale, and then replaces or removes it, has the
- * lock beside it (lock_file.h): two who start at one path can't both take it for stale.
+ * The folder may be another user's. So nothing is done to a path that was only looked at: a file of
+ * ours is held open (O_PATH), so that its inode's number can't be another's meanwhile; its mode is
+ * there when it is made, and changed by that descriptor; it is removed only if it is still the one
+ * at the path. Whoever looks whether a file is stale, and then replaces or removes it, has the lock
+ * beside it (lock_file.h): two servers that start at one path can't both take it for stale.
  */
 #ifndef MASTER_LISTEN_SOCKET_FILE_H
 #define MASTER_LISTEN_SOCKET_FILE_H

@@ -91,7 +91,7 @@ static void let_go(void)
 	memset(&carried, 0, sizeof carried);
 }
 
-bool carried_open(struct scoreboard *scoreboard, int fd)
+bool carried_counters_open(struct scoreboard *scoreboard, int fd)
 {
 	bool good = map(fd) && follow();
 
@@ -104,7 +104,7 @@ bool carried_open(struct scoreboard *scoreboard, int fd)
 	(void)madvise((void *)(uintptr_t)carried.from, carried.bytes, MADV_DONTFORK);
 	carried.scoreboard = scoreboard;
 	scoreboard->head.carries = true;
-	carried_look();
+	carried_counters_look();
 	return true;
 }
 
@@ -127,7 +127,7 @@ static uint64_t value_of(size_t seat, const struct stats_row *row, uint32_t plac
 	return value;
 }
 
-void carried_look(void)
+void carried_counters_look(void)
 {
 	for (size_t seat = 0; carried.scoreboard && seat < carried.seats_n; seat++)
 		for (size_t i = 0; i < stats_rows_n; i++)
@@ -136,13 +136,13 @@ void carried_look(void)
 					    value_of(seat, &stats_rows[i], carried.places[i]));
 }
 
-void carried_close(void)
+void carried_counters_close(void)
 {
 	struct scoreboard *scoreboard = carried.scoreboard;
 
 	if (!scoreboard)
 		return;
-	carried_look();
+	carried_counters_look();
 	for (size_t seat = 0; seat < carried.seats_n; seat++)
 		stats_clear_gauges(&scoreboard->carried[seat]);
 	let_go();

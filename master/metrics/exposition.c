@@ -26,7 +26,7 @@ static void put_seconds(struct writer *writer, uint64_t us)
 	writer_put(writer, fraction, sizeof fraction);
 }
 
-/* Inside of quotes, and in HELP, where a quote may have its backslash, too. */
+/* Escapes text for HELP, and inside of quotes, in which a quote needs a backslash, too. */
 static void put_escaped(struct writer *writer, const char *text, bool quotes)
 {
 	for (; *text; text++) {
@@ -76,12 +76,12 @@ static void put_head(struct writer *writer, const char *metric, const char *help
 
 enum form { NUMBER, SECONDS };
 
-/* One number of the server, or, where of_slot, of each slot. */
+/* One number of the server or, if of_slot, of each slot. */
 struct fact {
 	const char *metric, *type, *help;
 	enum form form;
 	bool of_slot;
-	size_t offset; /* of a uint64_t, but for where `narrow` says how many bytes it has */
+	size_t offset; /* of the number in its struct, `narrow` bytes wide */
 	size_t narrow;
 };
 
@@ -283,7 +283,7 @@ static bool is_of_one_metric(size_t a, size_t b)
 	return metric == other || strcmp(metric, other) == 0;
 }
 
-/* Rows of one metric: how many from this one on. */
+/* How many rows from this one on belong to one metric. */
 static size_t rows_of(size_t first)
 {
 	size_t n = 1;
@@ -347,7 +347,8 @@ static void write_histogram(struct writer *writer, const struct scrape *scrape, 
 	writer_text(writer, "\n");
 }
 
-/* Its loop is nobody's concern, and what it never counts is not its own. */
+/* Numbers of the master's loop interest nobody, and a counter that is 0 is one that it never
+ * counts. */
 static bool master_shows(const struct scrape *scrape, size_t row)
 {
 	return (stats_rows[row].kind == STATS_COUNTER || stats_rows[row].kind == STATS_TIME) &&

@@ -1,11 +1,11 @@
 /*
  * exposition: a scrape as Prometheus' text, format 0.0.4, a piece at a time.
  *
- * A pure function of the scrape and of how far it is: no clock, no state, no allocation.
- * Each metric has its HELP and TYPE once, before its samples; a worker's samples have the label
- * worker, its slot. The master's own counters have worker="master", where they are not 0 and not
- * of its loop: what it counts of connections before it hands them over. Texts that come from
- * outside are made harmless: what is not printable ASCII becomes "?".
+ * A pure function of the scrape and of how far it is: no clock, no state, no allocation. Each
+ * metric has its HELP and TYPE once, before its samples; a worker's samples have the label worker,
+ * its slot. The master's own counters have worker="master", if they are not 0 and not of its loop:
+ * what it counts of connections before it hands them over. Texts that come from outside are made
+ * harmless: what is not printable ASCII becomes "?".
  */
 #ifndef MASTER_METRICS_EXPOSITION_H
 #define MASTER_METRICS_EXPOSITION_H

@@ -27,8 +27,8 @@ struct lifetime_seat {
 	uint64_t used_us, cpu_us;
 };
 
-/* A counter has its place by its name, as a hash: two versions of weir that write here at a time
- * may know others of them. */
+/* A counter has its place by a hash of its name, because two versions of weir that write here at a
+ * time may have different counters. */
 struct lifetime_name {
 	uint64_t id; /* 0: it is nobody's */
 	uint64_t value;
@@ -44,7 +44,7 @@ struct lifetime_counters {
 static struct {
 	struct lifetime_counters *shared; /* NULL: there are none */
 	int fd;
-	/* Of the master's own counters: what those before it had, once somebody asked. */
+	/* What masters before this one had counted; filled in when it is first asked for. */
 	uint64_t before[SCOREBOARD_ROWS_MAX];
 	bool known[SCOREBOARD_ROWS_MAX];
 } here = {.fd = -1};
@@ -175,7 +175,7 @@ uint64_t lifetime_counters_count(enum lifetime_counter lifetime_counter)
 	return value ? READ(*value) : 0;
 }
 
-/* What was shown of it is what the next master goes on from; so that is written down. */
+/* The next master must go on from what was shown, so that is stored. */
 uint64_t lifetime_counters_of_masters(size_t row, uint64_t value)
 {
 	char name[SCOREBOARD_NAME_BYTES + 8];
@@ -222,7 +222,7 @@ static struct lifetime_seat *seat_at(unsigned seat)
 	return here.shared && seat < LIFETIME_SEATS ? &here.shared->seats[seat] : NULL;
 }
 
-/* What was seen of one that nobody reaped here is all that will be known of it. */
+/* If the process was reaped by another master, what was seen of it last is all that is known. */
 void lifetime_counters_process_began(unsigned seat, pid_t pid)
 {
 	struct lifetime_seat *at = seat_at(seat);
@@ -256,8 +256,8 @@ static void grow(struct lifetime_seat *at, uint64_t cpu_us)
 		WRITE(at->cpu_us, cpu_us);
 }
 
-/* Who looks at it meanwhile, and is another master, must not add what it used twice: the pid
- * goes first. */
+/* The pid goes first, so that another master that looks meanwhile does not add twice what the
+ * process used. */
 void lifetime_counters_process_ended(unsigned seat, const struct rusage *used)
 {
 	struct lifetime_seat *at = seat_at(seat);
@@ -269,7 +269,7 @@ void lifetime_counters_process_ended(unsigned seat, const struct rusage *used)
 	WRITE(at->used_us, READ(at->cpu_us));
 }
 
-/* What could not be seen when it came is what can be seen now: nobody has reaped it. */
+/* If it could not be read when the process came, it is read now: the process is still there. */
 static bool is_it(struct lifetime_seat *at, const struct proc *proc)
 {
 	if (!READ(at->started))

@@ -1,10 +1,10 @@
 /*
  * lifetime_counters: what happened since weir was started, over all of its masters and workers.
  *
- * Memory that a master shares with the next one, and with no worker: no counter that is kept
- * here goes back at an upgrade, or when a worker ends. The first master makes it, each one
- * gives its descriptor on. Where there is no memory for it, nothing is written down, and all
- * is 0; the same before lifetime_counters_open().
+ * Memory that a master shares with the next one, and with no worker: no counter that is kept here
+ * goes back at an upgrade, or when a worker ends. The first master makes it, each one gives its
+ * descriptor on. If there is no memory for it, nothing is counted, and all is 0; the same before
+ * lifetime_counters_open().
  *
  * A seat is a process' place, as the scoreboard has them for workers; masters have one each, too.
  */
@@ -36,7 +36,7 @@ uint64_t lifetime_counters_count(enum lifetime_counter lifetime_counter);
 /* What all masters together have counted of a row of stats, of which `value` is this one's part.
  * Only the master that serves may ask. */
 uint64_t lifetime_counters_of_masters(size_t row, uint64_t value);
-/* Writes down what this master counted, for the next one to go on from. */
+/* Stores what this master counted, from which the next one goes on. */
 void lifetime_counters_leave_master(const struct stats *own);
 /* Unix time, in microseconds, of the first lifetime_counters_open(). */
 uint64_t lifetime_counters_began_us(void);
@@ -49,11 +49,11 @@ uint64_t lifetime_counters_restarts(unsigned slot);
 
 #define LIFETIME_MASTER SEATS_MAX /* and one more, for the next master */
 
-/* This process is there from now on; before it was forked anew, the last one had ended. */
+/* A process begins in this seat; the one before it there has ended. */
 void lifetime_counters_process_began(unsigned seat, pid_t pid);
 /* It was reaped, and this is what it had used. */
 void lifetime_counters_process_ended(unsigned seat, const struct rusage *used);
-/* This master's own; it is no worker's, nor another master's. */
+/* The same for this master, in a seat that no worker and no other master has. */
 void lifetime_counters_master_began(void);
 
 struct lifetime_process {

@@ -19,12 +19,12 @@
 #define WRITE_MS      5000
 #define REQUEST_MS    5000
 #define BACKLOG	      1024
-#define SPARE_PLACES  8 /* for those who come together: who makes room goes after them */
+#define SPARE_PLACES  8 /* for clients that come together: others make room a moment later */
 
 /* One of our addresses. */
 struct place {
 	struct bound_socket bound; /* not used: this is nobody's place */
-	bool wanted;		   /* by the configuration that is, or may be, the next one */
+	bool wanted;		   /* by the newest configuration, which serves or is staged */
 	bool staged;		   /* by that one alone */
 	bool shared;		   /* the socket, and its file, are another master's still */
 	bool serving;
@@ -37,7 +37,7 @@ struct place {
 static struct {
 	const struct metrics_owner *owner; /* NULL: not begun */
 	struct place places[PLACES_MAX];
-	struct metrics_inherited strangers; /* inherited, and not where we are to be */
+	struct metrics_inherited strangers; /* inherited, and not ours to serve */
 	bool serving, left;
 	struct conn_table table;
 	bool has_table;
@@ -105,7 +105,7 @@ static int open_there(struct bound_socket *bound, const struct endpoint *endpoin
 	return failure;
 }
 
-/* Is nobody of ours, or of the master before us, where this one is to be? */
+/* Does nothing of ours, or of the master before us, overlap this address? */
 static bool is_alone(const struct endpoint *endpoint)
 {
 	EACH_PLACE (place)
@@ -142,7 +142,8 @@ static struct place *open_place(const struct config *config, const struct addres
 	return place;
 }
 
-/* Another one, where its socket file is lost; where that can't be had, it is as good as it was. */
+/* Another one if its socket file is lost; if that can't be had, the old one is as good as it
+ * was. */
 static struct place *same_place(const struct config *config, struct place *place)
 {
 	char error[CONFIG_ERROR_BYTES];
@@ -228,7 +229,7 @@ bool metrics_bind(const struct config *config, const struct metrics_inherited *i
 	return true;
 }
 
-/* The other master's, and of no use to anybody: who comes there is refused. */
+/* The other master's, and of no use to anybody: clients that come there are refused. */
 static void dismiss_strangers(void)
 {
 	struct metrics_inherited *strangers = &metrics.strangers;
@@ -259,8 +260,8 @@ static bool room(struct listener *listener)
 	return false;
 }
 
-/* The last quarter of the descriptors is for workers, and for whoever steers weir: the lowest that
- * is free was taken, so that its number tells. */
+/* The last quarter of the descriptors is for workers, and for weirctl. The kernel gives the lowest
+ * free number, so the number tells how many are used. */
 static bool is_one_too_many(int fd)
 {
 	struct rlimit limit;
@@ -291,7 +292,8 @@ static void has_room(struct conn_table *table)
 			listener_has_room(metrics.owner->loop, &place->listeners[place->current]);
 }
 
-/* Its counters are its own: they are no worker's, and not of what the master does for one. */
+/* Its counters are its own, so that they do not mix with those of what the master does for
+ * workers. */
 static int table_open(void)
 {
 	static const struct conn_limits limits = {
@@ -302,15 +304,12 @@ static int table_open(void)
 	    .request_ms = REQUEST_MS,
 	    .connections_max = METRICS_CONNECTIONS,
 	};
-	struct loop *loop = metrics.owner->loop;
-	struct stats *loops_own = loop->stats;
 	int error;
 
 	if (metrics.has_table)
 		return 0;
-	loop->stats = &metrics.stats;
-	error = conn_table_open(&metrics.table, loop, &limits, BUFFERS_BYTES);
-	loop->stats = loops_own;
+	error = conn_table_open_counting(&metrics.table, metrics.owner->loop, &metrics.stats,
+					 &limits, BUFFERS_BYTES);
 	if (error) {
 		conn_table_close(&metrics.table);
 		return error;
@@ -376,7 +375,7 @@ void metrics_begin(const struct metrics_owner *owner)
 		die("metrics: memory for connections: %s", strerror(-error));
 }
 
-/* The next master, which has gone, may have ended it. */
+/* The next master, which has gone, may have shut the socket down. */
 static void bind_again(struct place *place)
 {
 	struct endpoint endpoint = endpoint_of(&place->bound.asked);

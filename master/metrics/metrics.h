@@ -2,11 +2,11 @@
  * metrics: the address where monitoring asks over HTTP how weir is, on the master's loop.
  *
  * One for each master: a listening socket for each address and a table of few connections with
- * short timeouts and buffers of their own, apart from the data path, so that whoever asks slowly,
- * or asks for nonsense, costs a place for seconds only. It is open before workers are there and
- * until the last one has gone, over reloads and upgrades: the next master gets the socket, and who
- * comes meanwhile waits. Read-only: nothing that comes in changes anything, and no worker
- * is ever asked or waited for.
+ * short timeouts and buffers of their own, apart from the data path, so that a client that asks
+ * slowly, or for nonsense, costs a place for seconds only. It is open before workers are there and
+ * until the last one has gone, over reloads and upgrades: the next master gets the socket, and
+ * clients that come meanwhile wait. Read-only: nothing that comes in changes anything, and no
+ * worker is ever asked or waited for.
  */
 #ifndef MASTER_METRICS_METRICS_H
 #define MASTER_METRICS_METRICS_H
@@ -21,9 +21,10 @@
 struct metrics_owner {
 	struct loop *loop;
 	const struct scoreboard *scoreboard;
-	const struct stats *own;      /* what the master counts */
-	const char *(*state)(void);   /* one word: starting, serving, ... */
-	const char *(*unready)(void); /* why nobody should be sent here; NULL: weir is ready */
+	const struct stats *own;    /* what the master counts */
+	const char *(*state)(void); /* one word: starting, serving, ... */
+	const char *(*unready)(
+	    void); /* why a load balancer should not send clients here; NULL: weir is ready */
 };
 
 /* What another master hands over. */
@@ -31,21 +32,21 @@ struct metrics_inherited {
 	size_t n; /* addresses */
 	int fds[METRICS_ADDRESSES_MAX];
 	char at[METRICS_ADDRESSES_MAX][ADDRESS_TEXT_BYTES]; /* as its configuration had them */
-	struct socket_file files[METRICS_ADDRESSES_MAX];    /* where those are paths */
+	struct socket_file files[METRICS_ADDRESSES_MAX];    /* if those are paths */
 };
 
-/* Binds where the configuration says, or takes what was inherited and is there. False: it
- * can't be had, and why. Nobody is let in yet. */
+/* Binds the addresses of the configuration, or takes what was inherited if it is bound there.
+ * False: it can't be had, and why. Nobody is let in yet. */
 bool metrics_bind(const struct config *config, const struct metrics_inherited *inherited,
 		  char error[CONFIG_ERROR_BYTES]);
 /* Once the loop is there. Borrows its owner. */
 void metrics_begin(const struct metrics_owner *owner);
-/* Lets in who comes, and who has waited; what was inherited and not taken goes. */
+/* Lets in clients that come, and those that have waited; what was inherited and not taken goes. */
 void metrics_serve(void);
 
-/* A reload: binds what is to be, if it is somewhere else. False: it can't be had, and why. */
+/* At a reload: binds the addresses that are new. False: it can't be had, and why. */
 bool metrics_stage(const struct config *config, char error[CONFIG_ERROR_BYTES]);
-/* From now on it is there; or, it stays where it is. */
+/* staged: what metrics_stage() bound serves from now on; else it goes, and all stays as it is. */
 void metrics_settle(bool staged);
 
 /* The addresses, as bound, with spaces between them. False: metrics are not served here. */
@@ -54,10 +55,10 @@ bool metrics_at(char text[METRICS_TEXT_BYTES]);
 
 /* For the next master. */
 void metrics_export(struct metrics_inherited *inherited);
-/* The next master lets people in from now on: whoever has asked here, or is about to, has his
- * answer, and others go. */
+/* The next master lets clients in from now on: those that have asked here, or are about to, get
+ * their answer, and others go. */
 void metrics_leave(void);
-/* After that: is somebody here still? */
+/* After that: is a client still here? */
 bool metrics_is_busy(void);
 /* In any state, more than once. */
 void metrics_close(void);

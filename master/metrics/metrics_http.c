@@ -3,9 +3,9 @@
  * body, or what metrics_produce() adds to it. The text of a scrape is written a piece at a time, as
  * the peer takes it, from numbers that were read at one moment.
  *
- * Numbers and text are work on the master's loop, which others wait for: in a pass of it one
- * connection has them, or some of its text. Who comes beyond that waits in a line, and each
- * further pass belongs to the first one there.
+ * Taking a scrape, and writing its text, is work on the master's loop, for which others wait: so in
+ * one pass of the loop only one connection has its scrape taken, or a piece of its text written.
+ * Others wait in a line, and each further pass is for the first one in it.
  */
 #include "master/metrics/metrics_parts.h"
 
@@ -19,7 +19,7 @@
 #include "reactor/base/check.h"
 
 #define SCRAPES_MAX (METRICS_CONNECTIONS / 2) /* the other places are for short answers */
-#define SCRAPE_MS   1000		      /* then it makes room, where there are so many */
+#define SCRAPE_MS   1000 /* after that it makes room, if all places are taken */
 #define PIECE_BYTES (CHUNK_BYTES / 4 * 3)
 #define FIELDS	    "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
 #define PLAIN	    "text/plain; charset=utf-8"
@@ -36,7 +36,7 @@ struct visit {
 
 _Static_assert(sizeof(struct visit) <= CONN_STATE_BYTES, "a visit fits the state");
 
-/* Whose a pass of the loop is. */
+/* Which connection a pass of the loop is for. */
 struct turn {
 	uint64_t pass;
 	const struct conn *conn;
@@ -89,7 +89,7 @@ static void leave_line(struct conn *conn)
 	memmove(http.line + at, http.line + at + 1, (http.line_n - at) * sizeof *http.line);
 }
 
-/* Promises the next pass to the first in the line, who has his turn in it. */
+/* Promises the next pass to the first in the line. */
 static void rota_turn(struct loop *loop, struct source *source)
 {
 	uint64_t next = pass_now() + 1;
@@ -270,7 +270,7 @@ static void answer(struct conn *conn, const struct http_request *request)
 		resource->answer(conn, request);
 }
 
-/* Whoever has been about it for the longest goes, for the next one who asks. */
+/* The scrape that has taken longest makes room for the next client. */
 static void end_oldest_scrape(uint32_t now_ms)
 {
 	struct under_way *oldest = NULL;
@@ -301,7 +301,7 @@ static bool may_scrape(struct conn *conn)
 
 /* ---- the protocol ---- */
 
-/* Who connects is to say something: a place is not had for nothing. */
+/* A client that connects has to ask within the request timeout: a place is not had for nothing. */
 static void metrics_open(struct conn *conn)
 {
 	conn_message_begun(conn);
@@ -379,7 +379,8 @@ static void metrics_produce(struct conn *conn)
 		conn_finish(conn, CLOSE_finished);
 }
 
-/* A request that was begun and not finished; who only stayed too long goes without a word. */
+/* Answers a request that was begun and not finished; a client that only stayed too long goes
+ * without a word. */
 static void metrics_timeout(struct conn *conn)
 {
 	const struct visit *visit = conn_state(conn);

@@ -3,7 +3,7 @@
  *
  *     metrics.c       the address: its sockets, its table of connections, reloads and upgrades
  *     metrics_http.c  what is said there
- *     metrics_room.c  who makes room for whom
+ *     metrics_room.c  which connection makes room for another
  */
 #ifndef MASTER_METRICS_METRICS_PARTS_H
 #define MASTER_METRICS_METRICS_PARTS_H
@@ -17,7 +17,7 @@ extern const struct protocol metrics_protocol;
 void metrics_http_begin(const struct metrics_owner *owner);
 
 /* metrics_room.c */
-/* Somebody in the table goes for somebody new; not one who has asked and is not answered. */
+/* Closes one connection to make room for a new one, but none that has asked and is not answered. */
 void metrics_make_room(struct conn_table *table);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * Whoever asks has to be answered, however many strangers hold places and say nothing: health is
- * asked for here, and one that is not heard of is restarted. So a newcomer never waits for
- * a stranger's patience to end.
+ * A client that asks has to be answered, however many others hold places and say nothing: health is
+ * asked for here, and a server that does not answer is restarted. So a new connection never waits
+ * until another one goes by itself.
  */
 #include "master/metrics/metrics_parts.h"
 
@@ -18,8 +18,8 @@ static uint32_t since_ms(const struct conn *conn, enum conn_standing standing)
 	}
 }
 
-/* In the order of conn_standing: first who has had all, then the silent, oldest first; who takes
- * his answer slowly is the last to go. */
+/* In the order of conn_standing: first clients that have had their answer, then silent ones, oldest
+ * first; one that takes its answer slowly is the last to go. */
 void metrics_make_room(struct conn_table *table)
 {
 	struct conn *conn, *victim = NULL;

@@ -49,7 +49,7 @@ static void take_values(uint64_t *values, const struct scoreboard *scoreboard, u
 		    scoreboard_value(scoreboard, scoreboard_seat_of(slot, 1), &stats_rows[row]));
 }
 
-/* The one that serves, or is to; one that only retires where there is no other. */
+/* The one that serves, or is to; one that retires only if there is no other. */
 static const struct slot *slot_of(unsigned index)
 {
 	const struct generation *serving = change_serving();
@@ -140,7 +140,7 @@ struct scrape *scrape_take(const struct scoreboard *scoreboard, const char *stat
 	struct scrape *scrape;
 	size_t slots;
 
-	carried_look();
+	carried_counters_look();
 	slots = slots_ever(scoreboard);
 	scrape = scrape_new(slots);
 	if (!scrape)

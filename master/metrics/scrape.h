@@ -1,10 +1,10 @@
 /*
  * scrape: all that metrics say, as it was at one moment, as plain numbers.
  *
- * Whoever wants the text (exposition.h) may take his time: nothing in it moves. It costs no
- * worker anything: counters are read from the scoreboard, CPU and memory from /proc, and the rest
- * the master knows. A slot's two seats are one worker here, so that what only grows never goes back
- * at a reload. What workers wrote on the scoreboard is shown and never used.
+ * It does not change after it was taken, so the text (exposition.h) may be written bit by bit. It
+ * costs no worker anything: counters are read from the scoreboard, CPU and memory from /proc, and
+ * the rest the master knows. A slot's two seats are one worker here, so that what only grows never
+ * goes back at a reload. What workers wrote on the scoreboard is shown and never used.
  */
 #ifndef MASTER_METRICS_SCRAPE_H
 #define MASTER_METRICS_SCRAPE_H

@@ -19,7 +19,7 @@ void ask_begin(struct ask *ask, int fd, const char *request)
 	if (!bytes)
 		die("memory: %s", strerror(errno));
 	*ask = (struct ask){.fd = fd, .bytes = bytes};
-	/* Who refuses us says why before we have asked. */
+	/* A server that refuses us says why before we have asked. */
 	(void)send(fd, request, strlen(request), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 

@@ -9,10 +9,10 @@
 #define CELL_BYTES (LOG_LINE_BYTES + 1)
 #define CELL_SHORT 5 /* characters that cell_short() needs at most */
 
-/* With a unit and one digit behind the bound: "12.3K". step: 1000 or 1024. */
+/* With a unit and one decimal: "12.3K". step: 1000 or 1024. */
 void cell_scaled(char cell[CELL_BYTES], double value, double step);
-/* As it is, below 10 with a digit behind the bound where it is not whole, as long as it has room
- * (4 characters or 5); else with a unit. */
+/* As it is, as long as it has room (4 characters or 5), and if it is below 10 and not whole with
+ * one decimal; else with a unit. */
 void cell_short(char cell[CELL_BYTES], double value, double step, int room);
 /* "42s", "3m05s", "2h10m", "4d07h" */
 void cell_age(char cell[CELL_BYTES], int64_t seconds);

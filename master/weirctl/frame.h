@@ -36,11 +36,11 @@ struct frame_view {
 	bool backwards; /* the other way than is usual for that column */
 	bool paused;
 	bool help;		  /* what each column is, in place of them */
-	size_t first, help_first; /* that is shown, where not all have room */
+	size_t first, help_first; /* that is shown, if not all have room */
 	size_t page;		  /* how many had */
 	bool gone;		  /* the server: it is as it was then */
 	uint64_t interval_ms;
-	const char *message; /* what keeps it from being news; NULL: nothing */
+	const char *message; /* why it is not up to date; NULL: it is */
 	/* Reasons in the order in which they were first seen: they stay in their places. */
 	const char *reasons[FRAME_REASONS_MAX];
 	size_t reasons_n;
@@ -57,8 +57,8 @@ struct frame_line *frame_line(struct frame *frame, enum frame_look look);
 /* What does not fit is cut. */
 void frame_add(struct frame_line *line, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* A part of a line that is left out where not all of it fits in the columns, with gap blanks
- * before it. */
+/* Adds a part of a line, with gap blanks before it, or nothing if not all of it fits in the
+ * columns. */
 void frame_part(struct frame_line *line, const struct frame_view *view, int gap, const char *format,
 		...) __attribute__((format(printf, 4, 5)));
 /* Behind the last word that fits; a word that is too long itself is cut all the same. */

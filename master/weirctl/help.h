@@ -1,7 +1,7 @@
 /*
  * help: what the columns of `top` are, and which keys it has, as lines of a frame.
  *
- * Words are never cut; where not all lines have room, they can be scrolled.
+ * Words are never cut; if not all lines have room, they can be scrolled.
  */
 #ifndef MASTER_WEIRCTL_HELP_H
 #define MASTER_WEIRCTL_HELP_H

@@ -11,7 +11,7 @@
 
 /* ---- the head ---- */
 
-/* The value by its address: a call beside it, which says whether it is known, fills it in. */
+/* The value is passed by its address, because the call that fills it in is another argument. */
 static void cell_of(char cell[CELL_BYTES], bool known, const double *value)
 {
 	if (known)
@@ -149,13 +149,13 @@ static void put_closes(struct frame *frame, const struct sample *sample,
 
 #define NOTICE_LINES_MAX 4 /* and a quarter of the rows */
 
-/* What keeps the frame from being news, or somebody from moving. */
+/* What keeps the frame from being up to date, or a worker that does not move. */
 struct notice {
 	char text[512]; /* empty: nothing */
 	enum frame_look look;
 };
 
-/* Who does not move; one of them by name. */
+/* Workers that do not move; one of them by name. */
 static void notice_still(struct notice *notice, const struct sample *sample)
 {
 	const struct sample_row *worst = NULL;
@@ -199,7 +199,7 @@ static void notice_make(struct notice *notice, const struct sample *sample,
 	}
 }
 
-/* How much of text stands on its first line: whole words where one fits. */
+/* How much of text stands on its first line: whole words if one fits. */
 static size_t first_line(const char *text, size_t columns)
 {
 	size_t n = columns;
@@ -211,7 +211,7 @@ static size_t first_line(const char *text, size_t columns)
 	return n ? n : columns;
 }
 
-/* Its lines, 1 at least: their number, where frame is NULL. */
+/* Its lines, 1 at least; if frame is NULL they are only counted. */
 static size_t notice_lines(struct frame *frame, const struct notice *notice,
 			   const struct frame_view *view)
 {
@@ -244,9 +244,9 @@ static void put_foot(struct frame *frame, const struct frame_view *view)
 	frame_part(line, view, 2, "every %g s", (double)view->interval_ms / 1000);
 }
 
-/* ---- who gets how much of it ---- */
+/* ---- which part gets how much of the height ---- */
 
-#define WORKERS_WANTED 8 /* so many are of more worth than what is not theirs */
+#define WORKERS_WANTED 8 /* so many workers are worth more than anything else that is shown */
 
 struct height {
 	struct frame_share share;
@@ -261,7 +261,7 @@ static void give_up(struct height *height, bool *part, size_t lines, size_t want
 	height->left += (int)lines;
 }
 
-/* The last to go are a worker, and that there are more. */
+/* What is left out last are a worker's line, and the line that says how many more there are. */
 static struct frame_share share_height(const struct frame_view *view, size_t workers_n, size_t foot)
 {
 	struct height height = {.share = {true, true, true, true, true, true, true, workers_n}};

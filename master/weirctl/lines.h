@@ -1,6 +1,6 @@
 /*
- * lines: samples where there is no terminal: a frame as plain lines, or a JSON document
- * that is one line. Nothing but text goes out.
+ * lines: samples if there is no terminal: a frame as plain lines, or a JSON document that is one
+ * line. Nothing but text goes out.
  */
 #ifndef MASTER_WEIRCTL_LINES_H
 #define MASTER_WEIRCTL_LINES_H

@@ -51,13 +51,13 @@ bool sample_rate(const struct sample *sample, const struct sample_row *row, cons
 /* What 99 of 100 passes of its loop took at most, in steps; INFINITY: longer than any step. */
 bool sample_lag(const struct sample *sample, const struct sample_row *row, double *seconds);
 bool sample_cpu(const struct sample_row *row, double *percent);
-/* For how long it neither moved nor slept, where that is too long; else 0. */
+/* For how long it neither moved nor slept, if that is too long; else 0. */
 uint64_t sample_still_us(const struct sample *sample, const struct sample_row *row);
-/* That; or it was found stopped at the first look. */
+/* Is it still for too long, or was it found stopped at the first look? */
 bool sample_is_still(const struct sample *sample, const struct sample_row *row);
-/* Of a field: does it only grow, so that it has a rate? */
+/* Does this field only grow, so that it has a rate? */
 bool sample_is_counter(const char *key);
-/* The word of its state; "" where there is none. */
+/* The word of its state; "" if there is none. */
 const char *sample_text(const struct sample_row *row, const char *key);
 
 #endif

@@ -25,7 +25,7 @@
 
 static struct {
 	bool is_open, colours, keys;
-	int out; /* not blocking, of our own where it can be had */
+	int out; /* not blocking, and of our own if it can be had */
 	int signals;
 	struct termios before;
 	enum { KEY_PLAIN, KEY_ESCAPE, KEY_SHIFT, KEY_SEQUENCE } key; /* what came of one */
@@ -63,7 +63,8 @@ static void keys_end(void)
 	screen.keys = false;
 }
 
-/* What was under way is forgotten, wherever it was. False: the terminal has no room for it. */
+/* Output that was under way is forgotten, even in the middle of a sequence. False: the terminal has
+ * no room for it. */
 static bool say_now(const char *text)
 {
 	struct pollfd one = {.fd = screen.out, .events = POLLOUT};
@@ -83,7 +84,7 @@ static bool say_now(const char *text)
 	return n == 0;
 }
 
-/* Frames that a slow terminal has not got are not worth what comes after them. */
+/* A frame that a slow terminal has not taken yet is replaced by the next one. */
 static void leave(void)
 {
 	if (!say_now(LEAVE)) {
@@ -196,8 +197,8 @@ static bool send_rest(void)
 	return true;
 }
 
-/* Line by line over what is there, with nothing cleared first: so nothing flickers, also where
- * the terminal does not know what ?2026 (draw all of it at once) is. */
+/* Line by line over what is there, with nothing cleared first: so nothing flickers, even if the
+ * terminal does not know ?2026 (draw all of it at once). */
 bool screen_draw(const struct frame *frame)
 {
 	size_t columns, rows;

@@ -264,7 +264,7 @@ static bool has_closes(const struct answer *answer)
 	return false;
 }
 
-/* Under the table of workers: why their connections ended, where any has. */
+/* Under the table of workers: why their connections ended, if any has. */
 static void show_closes_of_each(const struct answer *answer)
 {
 	if (!has_closes(answer))

@@ -16,7 +16,7 @@ enum kind {
 	KIND_BYTES,
 	KIND_AGE,
 	KIND_RATE,
-	KIND_MESSAGES, /* a rate; nothing, where none of the server's protocols ever had one */
+	KIND_MESSAGES, /* a rate; nothing if the server has never counted one */
 	KIND_BYTES_RATE,
 	KIND_STATE,
 	KIND_CPU,
@@ -282,7 +282,7 @@ static int compare_rows(const void *left, const void *right)
 	return (a > b) - (a < b); /* as the server has them */
 }
 
-/* Where the first stands that is shown, of those that are in order. */
+/* The place, in the order, of the first one that is shown. */
 static size_t scrolled_to(struct frame_view *view, size_t n, size_t shown)
 {
 	view->page = shown;

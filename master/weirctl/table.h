@@ -1,10 +1,10 @@
 /*
- * table: the table of workers in a frame of `top`, with a line for all of them, and one
- * for the master.
+ * table: the table of workers in a frame of `top`, with a line for all of them, and one for the
+ * master.
  *
- * What columns there are, and which of them have room, is said here alone. Where not all workers
- * have room, those that do not move are shown first, then those that are first in the order, and
- * how many more there are.
+ * What columns there are, and which of them have room, is said here alone. If not all workers have
+ * room, those that do not move are shown first, then those that are first in the order, and how
+ * many more there are.
  */
 #ifndef MASTER_WEIRCTL_TABLE_H
 #define MASTER_WEIRCTL_TABLE_H

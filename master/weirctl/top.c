@@ -17,8 +17,8 @@
 
 #define REQUEST	   "top\n"
 #define CONNECT_MS 1	/* a full queue is no answer, either */
-#define GONE_MS	   3000 /* an upgrade may take that long to be found under its new name */
-#define TICK_MS	   1000 /* for how long there has been no answer is told each second */
+#define GONE_MS	   3000 /* so long the new master of an upgrade may take to be found */
+#define TICK_MS	   1000 /* how often it is told for how long there has been no answer */
 #define LATE_MS	   2000 /* from then on it is */
 
 static struct {
@@ -26,7 +26,7 @@ static struct {
 	bool on_screen;
 	struct ask ask; /* fd -1: nobody is asked now */
 	char path[128];
-	pid_t pid;			      /* who listens there, as the kernel says */
+	pid_t pid; /* of the server that listens there, as the kernel says */
 	uint64_t asked_ms, heard_ms, gone_ms; /* gone_ms 0: it has not gone */
 	int gone_error;
 	struct sample samples[2]; /* now and before */
@@ -124,7 +124,7 @@ static void take_answer(void)
 	/* Else its processes live in another namespace, and their pids are others' here. */
 	bool local = pid && pid->number == top.pid;
 
-	/* What has gone, and is there again, is another one, with other counters. */
+	/* A server that had gone and is there again is another one, with other counters. */
 	if (top.gone_ms)
 		forget_samples();
 	if (!sample_take(&now, &top.ask.answer, top.has_sample ? &top.samples[0] : NULL, local)) {
@@ -148,7 +148,7 @@ static void ask_over(struct found found)
 	ask_begin(&top.ask, found.fd, REQUEST);
 }
 
-/* Where its path was given it may come again; on a terminal somebody sees that it has gone. */
+/* If its path was given it may come again; on a terminal a person sees that it has gone. */
 static void gone(int error)
 {
 	uint64_t now = now_ms();
@@ -196,7 +196,7 @@ static void give_up_answer(void)
 		end(1, "the time is over, and there is no answer", "");
 }
 
-/* When there is something to be done without anything having come. */
+/* When something has to be done next, even if nothing comes. */
 static int wait_ms(uint64_t now)
 {
 	uint64_t due = top.asked_ms + top.plan->interval_ms;
@@ -224,7 +224,7 @@ static void go_on(void)
 
 /* ---- the whole ---- */
 
-/* False: it is no key for that. What is too far, the next frame mends. */
+/* False: it is no key for that. If it scrolls too far, the next frame corrects it. */
 static bool scroll(int key)
 {
 	size_t *at = top.view.help ? &top.view.help_first : &top.view.first;

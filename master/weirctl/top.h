@@ -1,10 +1,10 @@
 /*
  * top: asks a server once an interval, and shows what changed in between.
  *
- * On a terminal it is a live table, until q or a signal; elsewhere one table after one interval,
- * or as many as were asked for, as plain lines or JSON documents. It stays with the server where
- * that has another pid (an upgrade), and with its path where it has gone. Whatever ends it, the
- * terminal is as it was before.
+ * On a terminal it is a live table, until q or a signal; elsewhere one table after one interval, or
+ * as many as were asked for, as plain lines or JSON documents. It stays with the server if that
+ * gets another pid (an upgrade), and with its path if it has gone. Whatever ends it, the terminal
+ * is as it was before.
  */
 #ifndef MASTER_WEIRCTL_TOP_H
 #define MASTER_WEIRCTL_TOP_H
@@ -18,7 +18,7 @@ struct top_plan {
 	const char *control; /* NULL: the only server */
 	bool json, counted;
 	uint64_t interval_ms;
-	uint64_t count;	     /* where counted; 0: without end */
+	uint64_t count;	     /* if counted; 0: without end */
 	uint64_t timeout_ms; /* of an answer; 0: none */
 };
 

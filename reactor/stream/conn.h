@@ -202,6 +202,9 @@ struct conn_table {
 /* loop and stats are borrowed. 0 or -errno. */
 int conn_table_open(struct conn_table *table, struct loop *loop, const struct conn_limits *limits,
 		    size_t buffers_size);
+/* The same with counters that are not the loop's; they are borrowed. */
+int conn_table_open_counting(struct conn_table *table, struct loop *loop, struct stats *stats,
+			     const struct conn_limits *limits, size_t buffers_size);
 void conn_table_close(struct conn_table *table); /* ends every connection at once */
 
 /* Places that newcomers may take. Where addresses are counted, none before all who were let in

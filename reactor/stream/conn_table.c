@@ -109,7 +109,7 @@ static int conn_table_allocate(struct conn_table *table, uint32_t capacity, size
 	int error = pool_open(&table->conns, sizeof(struct conn), capacity, CONNS_SPARE_BYTES);
 
 	if (!error)
-		error = buffers_open(&table->buffers, buffers_size, capacity, table->loop->stats);
+		error = buffers_open(&table->buffers, buffers_size, capacity, table->stats);
 	if (!error)
 		error = per_ip_open(&table->per_ip, table->limits.connections_max, capacity,
 				    table->limits.connections_per_ip);
@@ -141,12 +141,18 @@ static void drain_turn(struct loop *loop, struct source *source)
 int conn_table_open(struct conn_table *table, struct loop *loop, const struct conn_limits *limits,
 		    size_t buffers_size)
 {
+	return conn_table_open_counting(table, loop, loop->stats, limits, buffers_size);
+}
+
+int conn_table_open_counting(struct conn_table *table, struct loop *loop, struct stats *stats,
+			     const struct conn_limits *limits, size_t buffers_size)
+{
 	uint32_t capacity = limits->connections_capacity > limits->connections_max
 				? limits->connections_capacity
 				: limits->connections_max;
 	int error;
 
-	*table = (struct conn_table){.loop = loop, .stats = loop->stats, .limits = *limits};
+	*table = (struct conn_table){.loop = loop, .stats = stats, .limits = *limits};
 	starvation_init(&table->starvation);
 	source_init(&table->drain, -1, drain_turn);
 	table->scratch = sys_map(CONN_TURN_BYTES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
@@ -159,7 +165,7 @@ int conn_table_open(struct conn_table *table, struct loop *loop, const struct co
 		error = conn_table_allocate(table, limits->connections_max, buffers_size);
 	}
 	if (!error)
-		STATS_SET(loop->stats, connections_capacity, limits->connections_max);
+		STATS_SET(stats, connections_capacity, limits->connections_max);
 	return error;
 }
 

@@ -80,12 +80,12 @@ static struct far_worker start_worker(void)
 	return worker;
 }
 
-static void tell(const struct far_worker *worker, const struct ipc_message *note, const int *fds,
+static void tell(const struct far_worker *worker, const struct ipc_message *message, const int *fds,
 		 size_t n)
 {
 	struct wait wait = wait_begin();
 
-	while (descriptors_send(worker->channel, note, sizeof *note, fds, n) < 0)
+	while (descriptors_send(worker->channel, message, sizeof *message, fds, n) < 0)
 		wait_more(&wait, "the worker to read its channel");
 }
 
@@ -93,25 +93,25 @@ static struct ipc_message hear(const struct far_worker *worker)
 {
 	struct wait wait = wait_begin();
 	int fds[DESCRIPTORS_MAX];
-	struct ipc_message note;
+	struct ipc_message message;
 	ssize_t n;
 	size_t fds_n;
 
-	while ((n = descriptors_receive(worker->channel, &note, sizeof note, fds, &fds_n)) ==
+	while ((n = descriptors_receive(worker->channel, &message, sizeof message, fds, &fds_n)) ==
 	       -EAGAIN)
 		wait_more(&wait, "an answer of the worker's");
-	ck_assert_int_eq(n, sizeof note);
+	ck_assert_int_eq(n, sizeof message);
 	ck_assert_uint_eq(fds_n, 0);
-	return note;
+	return message;
 }
 
 static int hand_over(const struct far_worker *worker, uint32_t batch)
 {
-	struct ipc_message note = {
+	struct ipc_message message = {
 	    .kind = IPC_CONNECTIONS, .listener = 7, .count = 1, .order = batch};
 	int handed, client = open_client(&handed);
 
-	tell(worker, &note, &handed, 1);
+	tell(worker, &message, &handed, 1);
 	(void)close(handed);
 	return client;
 }
@@ -134,11 +134,11 @@ START_TEST(each_batch_is_answered_however_late_it_is_heard)
 		clients[i] = hand_over(&worker, i + 1);
 	ck_assert_uint_eq(hear(&worker).kind, IPC_READY);
 	for (uint32_t i = 0; i < SMALL_BATCHES; i++) {
-		struct ipc_message note = hear(&worker);
+		struct ipc_message message = hear(&worker);
 
-		ck_assert_uint_eq(note.kind, IPC_TAKEN);
-		ck_assert_uint_eq(note.order, i + 1);
-		ck_assert_uint_eq(note.count, 1);
+		ck_assert_uint_eq(message.kind, IPC_TAKEN);
+		ck_assert_uint_eq(message.order, i + 1);
+		ck_assert_uint_eq(message.count, 1);
 	}
 	for (size_t i = 0; i < SMALL_BATCHES; i++) {
 		send_text(clients[i], "served");
@@ -150,18 +150,18 @@ START_TEST(each_batch_is_answered_however_late_it_is_heard)
 END_TEST
 
 /* A worker that was forked before there was a bus. */
-START_TEST(a_bell_without_a_bus_is_closed)
+START_TEST(a_doorbell_without_a_bus_is_closed)
 {
 	struct far_worker worker = start_worker();
 	int doorbells[2] = {STDERR_FILENO, STDERR_FILENO}, client;
-	struct ipc_message note = {.kind = IPC_DOORBELLS, .count = 2};
+	struct ipc_message message = {.kind = IPC_DOORBELLS, .count = 2};
 	size_t before;
 
 	ck_assert_uint_eq(hear(&worker).kind, IPC_READY);
 	client = hand_over(&worker, 1);
 	ck_assert_uint_eq(hear(&worker).kind, IPC_TAKEN);
 	before = process_descriptors_n(worker.pid);
-	tell(&worker, &note, doorbells, 2);
+	tell(&worker, &message, doorbells, 2);
 	(void)close(client);
 	client = hand_over(&worker, 2);
 	ck_assert_uint_eq(hear(&worker).order, 2);
@@ -177,30 +177,30 @@ END_TEST
 static void offer(int queue)
 {
 	const struct protocol *echo = config.listeners[0].protocol;
-	struct offer_message note = {.kind = MOVE_OFFER,
-				     .version = SNAPSHOT_VERSION,
-				     .reasons = move_reasons(),
-				     .offers_n = 1,
-				     .offers = {{.listener = 7,
-						 .state_bytes = echo->state_bytes,
-						 .state_version = echo->state_version,
-						 .protocol = "echo"}}};
-	size_t n = offsetof(struct offer_message, offers) + sizeof note.offers[0];
+	struct offer_message message = {.kind = MOVE_OFFER,
+					.version = SNAPSHOT_VERSION,
+					.reasons = move_reasons(),
+					.offers_n = 1,
+					.offers = {{.listener = 7,
+						    .state_bytes = echo->state_bytes,
+						    .state_version = echo->state_version,
+						    .protocol = "echo"}}};
+	size_t n = offsetof(struct offer_message, offers) + sizeof message.offers[0];
 
-	ck_assert_int_eq(descriptors_send(queue, &note, n, NULL, 0), (ssize_t)n);
+	ck_assert_int_eq(descriptors_send(queue, &message, n, NULL, 0), (ssize_t)n);
 }
 
 static void take_batch(int queue, uint32_t count)
 {
 	struct wait wait = wait_begin();
 	int fds[DESCRIPTORS_MAX];
-	struct move_batch_message note;
+	struct move_batch_message message;
 	size_t fds_n;
 
-	while (descriptors_receive(queue, &note, sizeof note, fds, &fds_n) <= 0)
+	while (descriptors_receive(queue, &message, sizeof message, fds, &fds_n) <= 0)
 		wait_more(&wait, "connections that move");
-	ck_assert_uint_eq(note.kind, MOVE_BATCH);
-	ck_assert_uint_eq(note.count, count);
+	ck_assert_uint_eq(message.kind, MOVE_BATCH);
+	ck_assert_uint_eq(message.count, count);
 }
 
 /* What comes for a connection that has moved queues its old place for a turn: behind that of the
@@ -209,7 +209,7 @@ START_TEST(who_has_moved_is_not_left)
 {
 	enum { N = 3 };
 	struct far_worker worker = start_worker();
-	struct ipc_message note = {.kind = IPC_MOVE_OUT, .order = 1, .count = N};
+	struct ipc_message message = {.kind = IPC_MOVE_OUT, .order = 1, .count = N};
 	struct taken_message taken = {.kind = MOVE_TAKEN, .taken = (1 << N) - 1};
 	int clients[N], queue[2];
 
@@ -219,7 +219,7 @@ START_TEST(who_has_moved_is_not_left)
 		ck_assert_uint_eq(hear(&worker).kind, IPC_TAKEN);
 	}
 	open_channel(queue, 0);
-	tell(&worker, &note, &queue[0], 1);
+	tell(&worker, &message, &queue[0], 1);
 	(void)close(queue[0]);
 	offer(queue[1]);
 	take_batch(queue[1], N);
@@ -228,10 +228,10 @@ START_TEST(who_has_moved_is_not_left)
 	for (int i = 0; i < N; i++)
 		send_text(clients[i], "to where it is now");
 	ck_assert_int_eq(kill(worker.pid, SIGCONT), 0);
-	note = hear(&worker);
-	ck_assert_uint_eq(note.kind, IPC_GAVE);
-	ck_assert_uint_eq(note.count, N);
-	ck_assert_uint_eq(note.left, 0);
+	message = hear(&worker);
+	ck_assert_uint_eq(message.kind, IPC_GAVE);
+	ck_assert_uint_eq(message.count, N);
+	ck_assert_uint_eq(message.left, 0);
 	end_worker(&worker);
 }
 END_TEST
@@ -252,14 +252,14 @@ static void has_room(struct seqpacket *end)
 
 static void took(struct seqpacket *end, const void *bytes, size_t n, int *fds, size_t fds_n)
 {
-	struct ipc_message note;
+	struct ipc_message message;
 
 	(void)end;
 	(void)fds;
-	ck_assert_uint_eq(n, sizeof note);
+	ck_assert_uint_eq(n, sizeof message);
 	ck_assert_uint_eq(fds_n, 0);
-	memcpy(&note, bytes, n);
-	ck_assert(handoff_taken(SEAT, note.order, note.count));
+	memcpy(&message, bytes, n);
+	ck_assert(handoff_taken(SEAT, message.order, message.count));
 }
 
 static void ended(struct seqpacket *end)
@@ -330,7 +330,7 @@ START_TEST(a_full_channel_loses_nobody)
 	bool given[LISTEN_NUMBERS_MAX] = {false};
 	struct wait wait = wait_begin();
 	unsigned n = 0, marked = 0;
-	struct ipc_message note;
+	struct ipc_message message;
 	size_t fds_n;
 
 	for (uint32_t i = 0; i < N; i++) {
@@ -341,18 +341,19 @@ START_TEST(a_full_channel_loses_nobody)
 	}
 	while (n < N) {
 		loop_pass(&loop, 0);
-		if (descriptors_receive(far, &note, sizeof note, fds, &fds_n) !=
-		    (ssize_t)sizeof note) {
+		if (descriptors_receive(far, &message, sizeof message, fds, &fds_n) !=
+		    (ssize_t)sizeof message) {
 			wait_more(&wait, "all to be handed over");
 			continue;
 		}
-		ck_assert_uint_eq(note.kind, IPC_CONNECTIONS);
-		ck_assert_uint_eq(note.count, fds_n);
-		marked += !given[note.listener];
-		given[note.listener] = true;
-		n += note.count;
-		note.kind = IPC_TAKEN;
-		ck_assert_int_eq(descriptors_send(far, &note, sizeof note, NULL, 0), sizeof note);
+		ck_assert_uint_eq(message.kind, IPC_CONNECTIONS);
+		ck_assert_uint_eq(message.count, fds_n);
+		marked += !given[message.listener];
+		given[message.listener] = true;
+		n += message.count;
+		message.kind = IPC_TAKEN;
+		ck_assert_int_eq(descriptors_send(far, &message, sizeof message, NULL, 0),
+				 sizeof message);
 	}
 	ck_assert_uint_eq(n, N);
 	ck_assert_uint_eq(marked, NUMBERS);
@@ -428,7 +429,7 @@ END_TEST
 SUITE("handoff",
       {"a worker answers each batch, however late it is heard",
        each_batch_is_answered_however_late_it_is_heard, 10},
-      {"a worker closes a bell without a bus", a_bell_without_a_bus_is_closed, 10},
+      {"a worker closes a doorbell without a bus", a_doorbell_without_a_bus_is_closed, 10},
       {"who has moved is not left", who_has_moved_is_not_left, 10},
       {"an answer is that of the batch it names", an_answer_is_that_of_the_batch_it_names, 10},
       {"a full channel loses nobody", a_full_channel_loses_nobody, 10},

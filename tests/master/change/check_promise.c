@@ -235,22 +235,22 @@ static bool memory_is_kept(void)
 	struct server_control_change seen;
 	uint64_t begun_ms;
 	struct wait wait;
-	pid_t giver;
+	pid_t sender;
 	bool kept, in_time;
 
 	begun_ms = now_ms();
 	for (int i = 0; i < MEMBERS; i++)
 		begin_line(fds[i] = connect_to(server->ports[0]));
 	server_wait_stat(server, "received_bytes", MEMBERS * LINE_PART);
-	giver = server_wait_worker(server, 0, 0);
-	process_stop(giver);
+	sender = server_wait_worker(server, 0, 0);
+	process_stop(sender);
 	server_control_order(server, SERVER_CONTROL_RELOAD);
 	server_wait_stat(server, "connections_promised", MEMBERS);
 	for (int i = 0; i < OTHERS; i++)
 		begin_line(others[i] = connect_to(server->ports[0]));
 	server_wait_stat(server, "buffer_waits", 1);
 	kept = now_ms() - begun_ms < KEPT_MS;
-	ck_assert_int_eq(kill(giver, SIGCONT), 0);
+	ck_assert_int_eq(kill(sender, SIGCONT), 0);
 	wait = wait_begin();
 	while (!server_control_done(server, SERVER_CONTROL_RELOAD, &seen))
 		wait_more(&wait, "the reload");
@@ -325,7 +325,7 @@ START_TEST(descriptors_suffice_for_a_move)
 }
 END_TEST
 
-/* ---- givers that stand still, or die ---- */
+/* ---- senders that stand still, or die ---- */
 
 /* From one address as many live as may: another one is not let in before they have moved. False:
  * that was not promised for so long. */
@@ -335,7 +335,7 @@ static bool an_address_has_its_share(int mode)
 	struct server_control_change seen;
 	uint64_t begun_ms;
 	struct wait wait;
-	pid_t giver;
+	pid_t sender;
 	bool kept;
 	int fd;
 
@@ -343,15 +343,15 @@ static bool an_address_has_its_share(int mode)
 	    "-c", configure(modes[mode], "workers = 1\nmax-connections-per-ip = 5\nwatchdog = 0"));
 	guests_come(&guests, 5);
 	guests_wait(&guests, 5);
-	giver = server_wait_worker(guests.server, 0, 0);
-	process_stop(giver);
+	sender = server_wait_worker(guests.server, 0, 0);
+	process_stop(sender);
 	server_control_order(guests.server, SERVER_CONTROL_RELOAD);
 	begun_ms = now_ms();
 	server_wait_stat(guests.server, "connections_promised", 5);
 	fd = connect_to(guests.server->ports[0]);
 	if (mode < 2)
 		server_wait_stat(guests.server, "accept_pauses", 1);
-	ck_assert_int_eq(kill(giver, SIGCONT), 0);
+	ck_assert_int_eq(kill(sender, SIGCONT), 0);
 	wait = wait_begin();
 	while (!server_control_done(guests.server, SERVER_CONTROL_RELOAD, &seen))
 		wait_more(&wait, "the reload");
@@ -377,19 +377,19 @@ START_TEST(an_address_has_no_more_than_its_share)
 }
 END_TEST
 
-START_TEST(a_giver_that_dies_promises_nothing)
+START_TEST(a_sender_that_dies_promises_nothing)
 {
 	struct guests guests = {0};
-	pid_t giver;
+	pid_t sender;
 
 	guests.server = CONTROLLED("-c", configure(modes[_i], "workers = 1\nmax-connections = 10"));
 	guests_come(&guests, 2 * ROOM);
 	guests_wait(&guests, ROOM);
-	giver = server_wait_worker(guests.server, 0, 0);
-	process_stop(giver);
+	sender = server_wait_worker(guests.server, 0, 0);
+	process_stop(sender);
 	server_control_order(guests.server, SERVER_CONTROL_RELOAD);
 	server_wait_stat(guests.server, "connections_promised", ROOM);
-	ck_assert_int_eq(kill(giver, SIGKILL), 0);
+	ck_assert_int_eq(kill(sender, SIGKILL), 0);
 	for (size_t i = 0; i < guests.n;) /* it had them */
 		if (guests.live[i])
 			guest_leave(&guests, i);
@@ -402,7 +402,7 @@ START_TEST(a_giver_that_dies_promises_nothing)
 }
 END_TEST
 
-/* ---- a taker by itself ---- */
+/* ---- a receiver by itself ---- */
 
 static struct {
 	struct loop loop;
@@ -411,12 +411,12 @@ static struct {
 	struct service service;
 	struct migration migration;
 	struct move_channel *channel;
-	int giver;
-} taker;
+	int sender;
+} receiver;
 
 static struct service *taker_service_of(uint32_t listener)
 {
-	return listener ? NULL : &taker.service;
+	return listener ? NULL : &receiver.service;
 }
 
 static uint32_t taker_listener_of(const struct service *service)
@@ -433,49 +433,50 @@ static void taker_open(struct conn_promise expected)
 				     .low_water = 1 << 14,
 				     .connections_max = 1000,
 				     .connections_capacity = 4000};
-	struct service *services[] = {&taker.service};
+	struct service *services[] = {&receiver.service};
 	int pair[2];
 
-	ck_assert_int_eq(loop_open(&taker.loop, &taker.stats, 0), 0);
-	ck_assert_int_eq(conn_table_open(&taker.table, &taker.loop, &limits, BUFFERS_MIN), 0);
-	taker.service = (struct service){.protocol = protocol_find("echo"), .table = &taker.table};
-	migration_open(&taker.migration, &taker.table, NULL, 0, &owner);
+	ck_assert_int_eq(loop_open(&receiver.loop, &receiver.stats, 0), 0);
+	ck_assert_int_eq(conn_table_open(&receiver.table, &receiver.loop, &limits, BUFFERS_MIN), 0);
+	receiver.service =
+	    (struct service){.protocol = protocol_find("echo"), .table = &receiver.table};
+	migration_open(&receiver.migration, &receiver.table, NULL, 0, &owner);
 	ck_assert_int_eq(
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
-	taker.giver = pair[0];
-	migrate_in(&taker.migration, pair[1], services, 1, expected);
-	taker.channel = taker.migration.channels[0];
-	ck_assert_ptr_nonnull(taker.channel);
+	receiver.sender = pair[0];
+	migrate_in(&receiver.migration, pair[1], services, 1, expected);
+	receiver.channel = receiver.migration.channels[0];
+	ck_assert_ptr_nonnull(receiver.channel);
 }
 
 static void taker_later(uint32_t ms)
 {
-	taker.loop.now_ms += ms;
-	taker.channel->end.source.ready = SOURCE_DUE;
-	taker.channel->end.source.turn(&taker.loop, &taker.channel->end.source);
+	receiver.loop.now_ms += ms;
+	receiver.channel->end.source.ready = SOURCE_DUE;
+	receiver.channel->end.source.turn(&receiver.loop, &receiver.channel->end.source);
 }
 
 static void giver_says(uint32_t connections, uint64_t chunks)
 {
-	struct promise_message note = {
+	struct promise_message message = {
 	    .kind = MOVE_PROMISE, .connections = connections, .chunks = chunks};
 
-	ck_assert_int_eq(send(taker.giver, &note, sizeof note, 0), sizeof note);
-	taker.channel->end.source.turn(&taker.loop, &taker.channel->end.source);
+	ck_assert_int_eq(send(receiver.sender, &message, sizeof message, 0), sizeof message);
+	receiver.channel->end.source.turn(&receiver.loop, &receiver.channel->end.source);
 }
 
 static void expect_room(size_t connections, size_t chunks_promised, bool undecided)
 {
-	ck_assert_uint_eq(conn_table_room(&taker.table), connections);
-	ck_assert_uint_eq(taker.table.promised.chunks, chunks_promised);
-	ck_assert(migration_is_undecided(&taker.migration) == undecided);
+	ck_assert_uint_eq(conn_table_room(&receiver.table), connections);
+	ck_assert_uint_eq(receiver.table.promised.chunks, chunks_promised);
+	ck_assert(migration_is_undecided(&receiver.migration) == undecided);
 }
 
 static void giver_goes(void)
 {
-	ck_assert_int_eq(close(taker.giver), 0);
-	taker.channel->end.source.turn(&taker.loop, &taker.channel->end.source);
-	ck_assert(!seqpacket_is_open(&taker.channel->end));
+	ck_assert_int_eq(close(receiver.sender), 0);
+	receiver.channel->end.source.turn(&receiver.loop, &receiver.channel->end.source);
+	ck_assert(!seqpacket_is_open(&receiver.channel->end));
 }
 
 START_TEST(a_promise_ends)
@@ -520,7 +521,7 @@ END_TEST
 START_TEST(who_ends_waits_for_nobody)
 {
 	taker_open((struct conn_promise){100, 8});
-	migration_close(&taker.migration);
+	migration_close(&receiver.migration);
 	expect_room(1000, 0, false);
 	giver_says(20, 3);
 	expect_room(1000, 0, false);
@@ -535,7 +536,7 @@ SUITE("promise", {"who waits goes on waiting", who_waits_goes_on_waiting, 30, 3}
       {"memory is kept for what moves", memory_is_kept_for_what_moves, 30},
       {"descriptors suffice for a move", descriptors_suffice_for_a_move, 30},
       {"an address has no more than its share", an_address_has_no_more_than_its_share, 30, 3},
-      {"a giver that dies promises nothing", a_giver_that_dies_promises_nothing, 30, 3},
+      {"a sender that dies promises nothing", a_sender_that_dies_promises_nothing, 30, 3},
       {"a promise ends", a_promise_ends, 10},
       {"a channel that ends ends its promise", a_lane_that_ends_ends_its_promise, 10, 2},
       {"who ends waits for nobody", who_ends_waits_for_nobody, 10})

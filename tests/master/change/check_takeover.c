@@ -166,7 +166,7 @@ START_TEST(orders_outlive_the_master_that_they_came_from)
 	process_stop(slow);
 	ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
 	next = new_master(server->pid);
-	server_wait_stat(server, "moved_in", 1); /* so the other's lane has come, too */
+	server_wait_stat(server, "moved_in", 1); /* so the other's move_channel has come, too */
 	ck_assert_int_eq(kill(next, SIGKILL), 0);
 	server_wait_log(server, "this one goes on");
 	ck_assert_int_eq(kill(slow, SIGCONT), 0);

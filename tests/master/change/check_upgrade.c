@@ -83,9 +83,9 @@ static void all_are_served(const int clients[STAY], const int members[2])
 	}
 }
 
-/* What the masters say to each other then, doorbells in the first and lanes in the second upgrade,
- * is more than a socket's buffer takes. Not so under a sanitizer, where so many would want more
- * memory than there is. */
+/* What the masters say to each other then, doorbells in the first and move channels in the second
+ * upgrade, is more than a socket's buffer takes. Not so under a sanitizer, where so many would want
+ * more memory than there is. */
 static void with_workers(unsigned workers)
 {
 	struct server *server = CONTROLLED(

@@ -1,7 +1,7 @@
 /*
  * successor: the next master, as this test program run again, for tests of what it inherits.
  *
- * It reads the manifest, opens the configuration that HEIR names, and does what it is told on
+ * It reads the manifest, opens the configuration that SUCCESSOR names, and does what it is told on
  * stdin, a letter each; what came of it stands on stdout. The test is the master before it.
  */
 #ifndef TESTS_MASTER_CHANGE_SUCCESSOR_H
@@ -133,7 +133,7 @@ static void successor_inherits(const char *manifest)
 
 __attribute__((constructor)) static void be_successor(void)
 {
-	const char *listeners = getenv("HEIR"), *manifest = getenv("HEIR_MANIFEST");
+	const char *listeners = getenv("SUCCESSOR"), *manifest = getenv("SUCCESSOR_MANIFEST");
 	char error[CONFIG_ERROR_BYTES], text[4096], *rest = text, *word, letter;
 
 	if (!listeners)
@@ -176,13 +176,13 @@ static _Noreturn void become_successor(const char *listeners, int manifest, int 
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	(void)dup2(in, STDIN_FILENO);
 	(void)dup2(out, STDOUT_FILENO);
-	(void)setenv("HEIR", listeners, 1);
+	(void)setenv("SUCCESSOR", listeners, 1);
 	for (size_t i = 0; i < n; i++)
 		(void)fcntl(fds[i], F_SETFD, 0);
 	if (manifest >= 0) {
 		(void)fcntl(manifest, F_SETFD, 0);
 		(void)snprintf(number, sizeof number, "%d", manifest);
-		(void)setenv("HEIR_MANIFEST", number, 1);
+		(void)setenv("SUCCESSOR_MANIFEST", number, 1);
 	}
 	for (size_t i = 0; i < inherited_n; i++) /* these stand high enough (the_managers()) */
 		(void)dup2(inherited[i], 3 + (int)i);
@@ -192,7 +192,7 @@ static _Noreturn void become_successor(const char *listeners, int manifest, int 
 		(void)snprintf(number, sizeof number, "%d", (int)getpid());
 		(void)setenv("LISTEN_PID", number, 1);
 	}
-	(void)execl("/proc/self/exe", "heir", NULL);
+	(void)execl("/proc/self/exe", "successor", NULL);
 	_exit(127);
 }
 

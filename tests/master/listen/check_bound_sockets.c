@@ -1,7 +1,7 @@
 /*
- * Points and sets of them: what a change of configuration keeps, adds and takes away, and that
- * nobody who waits is refused or reset by it. The test is the master and all its workers.
- * What this can't see: which worker moves what (check_reload), another master (check_manifest).
+ * Bound sockets and sets of them: what a change of configuration keeps, adds and takes away, and
+ * that nobody who waits is refused or reset by it. The test is the master and all its workers. What
+ * this can't see: which worker moves what (check_reload), another master (check_manifest).
  */
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -561,7 +561,7 @@ START_TEST(two_hundred_reloads_leak_nothing)
 }
 END_TEST
 
-SUITE("points", {"points are kept, added and removed", kept_added_and_removed, 20},
+SUITE("bound_sockets", {"bound sockets are kept, added and removed", kept_added_and_removed, 20},
       {"another protocol is another number", another_protocol_is_another_number, 20},
       {"port 0 twice is told apart by protocol", any_port_is_told_apart_by_protocol, 20},
       {"an address becomes wider, and narrower", wider_and_narrower_address, 20},

@@ -97,7 +97,7 @@ START_TEST(what_both_know_goes_on_by_its_name)
 	*number_there(3, row_of("connections"), false) = 2;
 	STATS_ADD(&other.scoreboard->seats[3].stats, sent_bytes, 1);
 	STATS_ADD(&other.scoreboard->seats[3].stats, accepted, 4);
-	ck_assert(carried_open(other.scoreboard, other.fd));
+	ck_assert(carried_counters_open(other.scoreboard, other.fd));
 	ck_assert_uint_eq(value(3, "sent_bytes"), 78);
 	ck_assert_uint_eq(value(3, "closed_eof"),
 			  1000 + (size_t)(row_of("closed_eof") - stats_rows));
@@ -106,14 +106,14 @@ START_TEST(what_both_know_goes_on_by_its_name)
 	/* Its workers go on, and end. */
 	*number_there(3, row_of("sent_bytes"), false) += 100;
 	ck_assert_uint_eq(value(3, "connections"), 2);
-	carried_look();
+	carried_counters_look();
 	ck_assert_uint_eq(value(3, "sent_bytes"), 178);
 	*number_there(3, row_of("sent_bytes"), false) += 100;
-	carried_close();
+	carried_counters_close();
 	ck_assert_uint_eq(value(3, "sent_bytes"), 278);
 	ck_assert_uint_eq(value(3, "connections"), 0);
 	*number_there(3, row_of("sent_bytes"), false) += 100;
-	carried_look();
+	carried_counters_look();
 	ck_assert_uint_eq(value(3, "sent_bytes"), 278);
 	STATS_ADD(&other.scoreboard->seats[3].stats, sent_bytes, 1);
 	ck_assert_uint_eq(value(3, "sent_bytes"), 279);
@@ -129,7 +129,7 @@ START_TEST(it_is_carried_over_two_versions)
 	*number_there(0, row_of("sent_bytes"), true) = 20;
 	*number_there(0, row_of("queued_bytes_max"), false) = 10;
 	*number_there(0, row_of("queued_bytes_max"), true) = 20;
-	ck_assert(carried_open(other.scoreboard, other.fd));
+	ck_assert(carried_counters_open(other.scoreboard, other.fd));
 	ck_assert_uint_eq(value(0, "sent_bytes"), 30);
 	ck_assert_uint_eq(value(0, "queued_bytes_max"), 20); /* the most is no sum */
 }
@@ -143,7 +143,7 @@ START_TEST(another_kind_is_another_counter)
 		if (strcmp(other.head->rows[i].name, "sent_bytes") == 0)
 			other.head->rows[i].kind = STATS_GAUGE;
 	*number_there(0, row_of("sent_bytes"), false) = 10;
-	ck_assert(carried_open(other.scoreboard, other.fd));
+	ck_assert(carried_counters_open(other.scoreboard, other.fd));
 	ck_assert_uint_eq(value(0, "sent_bytes"), 0);
 }
 END_TEST
@@ -170,7 +170,7 @@ START_TEST(a_description_that_lies_is_not_followed)
 	for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
 		make_other();
 		memcpy(other.start + lies[i].at, &lies[i].lie, sizeof lies[i].lie);
-		ck_assert_msg(!carried_open(other.scoreboard, other.fd), "lie %zu", i);
+		ck_assert_msg(!carried_counters_open(other.scoreboard, other.fd), "lie %zu", i);
 		ck_assert(!other.scoreboard->head.carries);
 	}
 	make_other(); /* rows that lead out of a seat are as if they were not there */
@@ -179,7 +179,7 @@ START_TEST(a_description_that_lies_is_not_followed)
 		memset(other.head->rows[i].name + strlen(other.head->rows[i].name), 'x', 4);
 	}
 	memset(other.head->rows[0].name, 'x', sizeof other.head->rows[0].name);
-	ck_assert(carried_open(other.scoreboard, other.fd));
+	ck_assert(carried_counters_open(other.scoreboard, other.fd));
 	ck_assert_uint_eq(value(SEATS_MAX - 1, "sent_bytes"), 0);
 }
 END_TEST

@@ -61,19 +61,19 @@ END_TEST
 /* However close behind each other they come. */
 START_TEST(who_has_asked_is_not_pushed_out)
 {
-	enum { ASKERS = 100, SILENT_EACH = 4 };
+	enum { CLIENTS = 100, SILENT_EACH = 4 };
 	struct server *server = serve();
 	unsigned port = metrics_port(server);
-	int askers[ASKERS];
+	int clients[CLIENTS];
 
-	for (int i = 0; i < ASKERS; i++) {
-		askers[i] = connect_to(port);
-		send_text(askers[i], "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
+	for (int i = 0; i < CLIENTS; i++) {
+		clients[i] = connect_to(port);
+		send_text(clients[i], "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n");
 		for (int k = 0; k < SILENT_EACH; k++)
 			(void)connect_to(port);
 	}
-	for (int i = 0; i < ASKERS; i++)
-		ck_assert_int_eq(read_reply(askers[i], false)->status, 200);
+	for (int i = 0; i < CLIENTS; i++)
+		ck_assert_int_eq(read_reply(clients[i], false)->status, 200);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST

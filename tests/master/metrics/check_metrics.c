@@ -506,6 +506,8 @@ SUITE("metrics", {"every row is there for every worker", every_row_is_there_for_
       {"cpu time of a seat adds up", cpu_time_of_a_seat_adds_up, 20},
       {"one that nobody reaped keeps what was seen", one_that_nobody_reaped_keeps_what_was_seen,
        20},
-      {"annals go on with the next master", lifetime_counters_go_on_with_the_next_master, 10},
-      {"annals of another form begin anew", lifetime_counters_of_another_form_begin_anew, 10},
-      {"no worker has annals", no_worker_has_lifetime_counters, 10})
+      {"lifetime counters go on with the next master", lifetime_counters_go_on_with_the_next_master,
+       10},
+      {"lifetime counters of another form begin anew", lifetime_counters_of_another_form_begin_anew,
+       10},
+      {"no worker has lifetime counters", no_worker_has_lifetime_counters, 10})

@@ -184,7 +184,7 @@ END_TEST
 /* ---- figures ---- */
 
 /* What an idle worker counts stands still. */
-START_TEST(figures_are_those_of_the_board)
+START_TEST(figures_are_those_of_the_scoreboard)
 {
 	struct server *server = SERVER("--workers", "2", METRICS, "echo://127.0.0.1:0",
 				       "line://127.0.0.1:0", "chat://127.0.0.1:0");
@@ -299,16 +299,16 @@ static void all_is_well(struct server *server, unsigned port)
 /* What a scrape reads of /proc tells how many were taken between two looks for events. */
 START_TEST(a_pass_of_the_master_takes_one_scrape)
 {
-	enum { ASKERS = 20, READS = 2 }; /* of the worker, and of the master */
+	enum { CLIENTS = 20, READS = 2 }; /* of the worker, and of the master */
 	struct server *server;
 	struct trace *trace;
 	size_t in_pass = 0;
-	int fds[ASKERS];
+	int fds[CLIENTS];
 
 	if (!tracing_works("a pass of the master takes one scrape"))
 		return;
 	server = SERVER("--workers", "1", METRICS, "echo://127.0.0.1:0");
-	for (int i = 0; i < ASKERS; i++) {
+	for (int i = 0; i < CLIENTS; i++) {
 		fds[i] = connect_to(metrics_port(server));
 		ck_assert_int_eq(get_on(fds[i], "/healthz")->status, 200);
 	}
@@ -317,14 +317,14 @@ START_TEST(a_pass_of_the_master_takes_one_scrape)
 	for (struct wait wait = wait_begin();
 	     process_state(server->pid) != 't' && process_state(server->pid) != 'T';)
 		wait_more(&wait, "a master that is stopped");
-	for (int i = 0; i < ASKERS; i++) /* all are there in one pass */
+	for (int i = 0; i < CLIENTS; i++) /* all are there in one pass */
 		send_text(fds[i], _i ? "HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 				     : "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
 	ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
-	for (int i = 0; i < ASKERS; i++)
+	for (int i = 0; i < CLIENTS; i++)
 		ck_assert_int_eq(read_reply(fds[i], _i)->status, 200);
 	trace_window(trace);
-	ck_assert_uint_ge(calls_of(trace, "openat", "/stat\""), READS * ASKERS);
+	ck_assert_uint_ge(calls_of(trace, "openat", "/stat\""), READS * CLIENTS);
 	for (size_t i = 0; i < trace->calls_n; i++) {
 		if (strstr(trace->calls[i], "epoll_wait("))
 			in_pass = 0;
@@ -531,7 +531,7 @@ SUITE("metrics_server", {"each resource is served", each_resource_is_served, 20}
       {"requests may come together, or in bytes", requests_may_come_together_or_in_bytes, 20},
       {"what must end ends", what_must_end_ends, 20},
       {"curl and promtool take it", curl_and_promtool_take_it, 60},
-      {"figures are those of the board", figures_are_those_of_the_board, 20},
+      {"figures are those of the scoreboard", figures_are_those_of_the_scoreboard, 20},
       {"scrapes cost the workers not one call", scrapes_cost_the_workers_not_one_call, 60},
       {"a pass of the master takes one scrape", a_pass_of_the_master_takes_one_scrape, 60, 2},
       {"a worker that hangs holds nobody up", a_worker_that_hangs_holds_nobody_up, 20},
