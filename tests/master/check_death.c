@@ -323,7 +323,7 @@ static void storm_judge(struct storm *storm, const struct churn *churn, bool han
 	ck_assert_msg(churn->unstarred <= (accepted > stars ? accepted - stars : 0) + blink,
 		      "%lu were reset unaccepted: %lu stars, %lu accepted", churn->unstarred, stars,
 		      (unsigned long)accepted);
-	/* One who is on its way out may be on either side of it. */
+	/* A connection that is ending may be on either side of it. */
 	ck_assert_uint_le(storm->idle.lost, died + storm->deaths);
 	ck_assert_uint_le(died, storm->idle.lost + (uint64_t)storm->deaths * CHURNERS);
 	ck_assert_uint_eq(log_lost(server), died);
@@ -487,7 +487,8 @@ static size_t take_some_and_die(struct server *server, size_t before)
 		wait_more(&wait, "the master to pass all on");
 	ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
 	ck_assert_int_eq(kill(pid, SIGCONT), 0);
-	/* It spins, as a sleeper would wake up behind the worker, on the worker's CPU. */
+	/* It spins, because a process that sleeps would wake up after the worker, on the worker's
+	 * CPU. */
 	while (recv(clients[0], &star, 1, MSG_DONTWAIT) != 1)
 		ck_assert_uint_lt(now_ms(), wait.until_ms);
 	ck_assert_int_eq(kill(pid, SIGKILL), 0);
@@ -530,7 +531,7 @@ START_TEST(what_a_dead_worker_took_is_not_given_to_another)
 	    SERVER("--workers", "1", "--accept", "handoff", "increment://127.0.0.1:0");
 	size_t before = process_descriptors_n(server->pid), taken = PASSED;
 
-	/* Where it had the time to take all, once more. */
+	/* If it had the time to take all, once more. */
 	for (int i = 0; i < 4 && taken == PASSED; i++)
 		taken = take_some_and_die(server, before);
 	(void)printf("FIGURE taken before the kill: %zu of %d\n", taken, PASSED);

@@ -1,10 +1,10 @@
 /*
- * handoff: both sides of the channel over which connections are handed to a worker, each with
- * this test at the other end; and a server whose workers take none.
+ * handoff: both sides of the channel over which connections are handed to a worker, each with this
+ * test at the other end; and a server whose workers take none.
  *
- * What this shows: nothing is lost or taken for something else where more is under way than the
- * channel has room for; and who waits for a worker that does not take them leaves the master what
- * it needs for itself.
+ * What this shows: nothing is lost or taken for something else if more is under way than the
+ * channel has room for; and clients that wait for a worker that does not take them leave the master
+ * the descriptors that it needs.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -322,7 +322,7 @@ START_TEST(an_answer_is_that_of_the_batch_it_names)
 }
 END_TEST
 
-/* More than the channel takes: each is given once, whoever reads it in his own time. */
+/* More than the channel takes: each is handed over once, however slowly they are read. */
 START_TEST(a_full_channel_loses_nobody)
 {
 	enum { N = 200, NUMBERS = 64 };

@@ -1,7 +1,7 @@
 /*
  * The watchdog: a worker that is stopped, or goes round in circles, is aborted and replaced; one
  * that is busy or idle is not, nor is anybody because the master itself stood still. What this
- * shows is also who pays: only those who were with that worker, and nobody is refused.
+ * shows is also who pays: only clients that were at that worker, and nobody is refused.
  *
  * A worker is made to spin by its own code: ptrace writes a jump to itself where it is at. What
  * this can't see: a worker that hangs in the kernel.
@@ -118,7 +118,7 @@ static struct load_process *load_process_at(const struct server *server, unsigne
 	    &(struct load_plan){server_control_address(server, 0), talkers, comers, pause_ms});
 }
 
-/* It is aborted, not before its time, and replaced; who was not with it notices nothing. */
+/* It is aborted, not before its time, and replaced; clients of others notice nothing. */
 static void is_replaced(struct server *server, struct load_process *load, pid_t pid, uint64_t begin,
 			const char *what)
 {
@@ -356,7 +356,7 @@ START_TEST(idle_ones_are_left_alone_and_asleep)
 }
 END_TEST
 
-/* It had not moved for long, as there was nothing to do: only from then on is it late. */
+/* It had not moved for long, because there was nothing to do: only from then on is it late. */
 static bool stopped_for_a_moment(unsigned watchdog_ms)
 {
 	struct server *server =

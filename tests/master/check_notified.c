@@ -1,6 +1,6 @@
 /*
- * notified: what weir tells systemd from its start to its end, over reloads and upgrades; what
- * the watchdog hears while all move, and where the master or a worker hangs.
+ * notified: what weir tells systemd from its start to its end, over reloads and upgrades; what the
+ * watchdog hears while all move, and if the master or a worker hangs.
  *
  * systemd itself is not here: what it makes of the messages is in sd_notify(3).
  */
@@ -185,9 +185,9 @@ START_TEST(an_upgrade_that_fails_says_nothing)
 }
 END_TEST
 
-/* ---- who hangs ---- */
+/* ---- a master or a worker that hangs ---- */
 
-/* Where nobody aborts workers that hang, systemd has to hear of it. */
+/* If nobody aborts workers that hang, systemd has to hear of it. */
 START_TEST(a_worker_that_hangs_is_told_by_silence)
 {
 	struct server *server;

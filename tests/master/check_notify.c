@@ -226,7 +226,7 @@ START_TEST(what_is_no_place_is_warned_of_and_ignored)
 		notify_ready("x");
 		notify_reloading();
 		notify_watchdog();
-		ck_assert(notify_main_pid(1)); /* nothing is kept: who says it may go */
+		ck_assert(notify_main_pid(1)); /* nothing is kept: the process may end */
 		ck_assert_uint_eq(logged(""), 0);
 	}
 	ck_assert_uint_eq(descriptors(), before);
@@ -382,7 +382,7 @@ START_TEST(without_a_receiver_it_is_logged_once)
 		(void)notify_main_pid(i);
 	}
 	ck_assert_uint_eq(logged("can't be notified"), 1);
-	/* Nothing of it was kept for one who comes later. */
+	/* Nothing of it was kept for a process that comes later. */
 	if (!_i)
 		ck_assert_int_eq(unlink(manager.name), 0);
 	manager.fd = bind_receiver(manager.name);

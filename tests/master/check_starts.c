@@ -1,10 +1,11 @@
 /*
- * Two who start at one place at the same moment, and what a start and an end may touch: addresses,
- * socket files, the pid file. The rooms of the master are used in processes of this test, so that
- * hundreds of starts take a moment and each step of two masters can be put in an order.
+ * Two servers that start at one place at the same moment, and what a start and an end may touch:
+ * addresses, socket files, the pid file. The rooms of the master are used in processes of this
+ * test, so that hundreds of starts take a moment and each step of two masters can be put in an
+ * order.
  *
- * What this shows: one of several serves and the others are refused; what is removed is one's own;
- * nothing is written through a link. What it can't see: a file system without locks.
+ * What this shows: one of several serves and the others are refused; each removes only what is its
+ * own; nothing is written through a link. What it can't see: a file system without locks.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -49,7 +50,7 @@ static void racer(bool (*start)(void), const int gate[2], const int told[2], con
 	_exit(0);
 }
 
-/* How many of several who start at the same moment have it; they go before this returns. */
+/* How many of several that start at the same moment have it; they go before this returns. */
 static size_t starts(bool (*start)(void))
 {
 	int gate[2], told[2], end[2];
@@ -82,19 +83,20 @@ static size_t starts(bool (*start)(void))
 static char listener[200];
 static struct bound_socket bound;
 
-static bool open_point(const char *text)
+static bool open_bound_socket(const char *text)
 {
 	static const struct bound_socket_settings settings = {.backlog = 16};
 	char error[CONFIG_ERROR_BYTES];
 	struct endpoint endpoint;
+	const char *step;
 
 	ck_assert_msg(endpoint_parse(&endpoint, text, error, sizeof error), "%s", error);
-	return bound_socket_open(&bound, &endpoint, &settings, NULL, true, error);
+	return bound_socket_open(&bound, &endpoint, &settings, NULL, true, &step) == 0;
 }
 
 static bool open_listener(void)
 {
-	return open_point(listener);
+	return open_bound_socket(listener);
 }
 
 static void one_of_several_listens(int n)
@@ -113,7 +115,7 @@ static void one_at_a_port(const char *protocol, int type, int n)
 	one_of_several_listens(n);
 }
 
-/* Each round finds the file of the one before, who ended without removing it. */
+/* Each round finds the file of the one before, which ended without removing it. */
 static void one_at_a_socket_file(int n)
 {
 	(void)snprintf(listener, sizeof listener, "echo://%s", in_folder("x.sock"));
@@ -164,10 +166,11 @@ START_TEST(a_wider_address_is_refused_too)
 			(void)snprintf(form, sizeof form, "%s://%s", protocol, forms[i / 4][n]);
 			(void)snprintf(text[n], sizeof *text, form, port);
 		}
-		if (!open_point(text[i / 2 % 2])) /* no IPv6 here */
+		if (!open_bound_socket(text[i / 2 % 2])) /* no IPv6 here */
 			continue;
 		first = bound;
-		ck_assert_msg(!open_point(text[1 - i / 2 % 2]), "%s and %s", text[0], text[1]);
+		ck_assert_msg(!open_bound_socket(text[1 - i / 2 % 2]), "%s and %s", text[0],
+			      text[1]);
 		bound_socket_close(&first, false);
 	}
 }
@@ -191,7 +194,7 @@ static int number_in(const char *file)
 	return text ? atoi(text) : 0;
 }
 
-/* Each round finds the number that the one before has left, and his lock file. */
+/* Each round finds the number that the one before has left, and its lock file. */
 static void one_has_a_pid_file(int n)
 {
 	(void)snprintf(path, sizeof path, "%s", in_folder("pid"));
@@ -224,7 +227,7 @@ START_TEST(a_hundred_times_one_of_several_starts)
 }
 END_TEST
 
-/* The number that one who was killed has left may be anybody's by now. */
+/* The number that a killed server has left may be anybody's by now. */
 START_TEST(a_stale_number_of_another_server_does_not_matter)
 {
 	struct server *other = SERVER("--workers", "1", "echo://127.0.0.1:0"), *server;

@@ -1,11 +1,11 @@
 /*
- * How weir ends: gracefully, at once, one worker alone, or with its master killed. What this
- * shows: owed bytes reach those who read them, whoever waits is not reset, nothing outlives
- * its time, and the ports are free for the next one.
+ * How weir ends: gracefully, at once, one worker alone, or with its master killed. What this shows:
+ * owed bytes reach clients that read them, clients that wait are not reset, nothing outlives its
+ * time, and the ports are free for the next one.
  *
- * Queues fill with clients of a narrow window (TCP_MAXSEG, SO_RCVBUF): on loopback a send
- * buffer of the kernel's own choice would take megabytes for each. What this can't see:
- * SYNs that are under way in a real network at the moment of the stop.
+ * Queues fill with clients of a narrow window (TCP_MAXSEG, SO_RCVBUF): on loopback a send buffer of
+ * the kernel's own choice would take megabytes for each. What this can't see: SYNs that are under
+ * way in a real network at the moment of the stop.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -333,7 +333,7 @@ START_TEST(term_while_workers_start_does_not_wait)
 }
 END_TEST
 
-/* Behind --max-connections, those who are in end first and make room for those who wait. */
+/* Behind --max-connections, clients that are served end first and make room for those that wait. */
 START_TEST(who_waits_behind_the_limit_is_not_reset)
 {
 	for (size_t mode = 0; mode < 3; mode++) {
@@ -359,8 +359,8 @@ START_TEST(who_waits_behind_the_limit_is_not_reset)
 }
 END_TEST
 
-/* A drain may take long. Who comes then is refused, so that it goes elsewhere: taken into a
- * queue that nobody looks at, it would wait for all of it only to be reset. */
+/* A drain may take long. A client that comes then is refused, so that it goes elsewhere: in a queue
+ * that nobody looks at it would wait all that time only to be reset. */
 START_TEST(who_comes_while_draining_is_refused)
 {
 	for (size_t mode = 0; mode < 3; mode++) {
@@ -395,7 +395,7 @@ static void term_to_one_worker(const char *mode)
 	before = process_descriptors_n(pid);
 	ck_assert_int_eq(kill(pid, SIGTERM), 0);
 	server_wait_log(server, "msg=draining");
-	/* It takes in who waits; then its listener is closed, if it has one. */
+	/* It lets in clients that wait; then its listener is closed, if it has one. */
 	while (!handoff && process_descriptors_n(pid) >= before)
 		wait_more(&wait, "a worker to stop listening");
 	for (size_t i = 0; i < 40; i++)

@@ -77,7 +77,8 @@ START_TEST(the_next_one_has_them)
 	ck_assert_uint_eq(ask(&successor, 'l'), 9); /* one was taken, of what is ten now */
 	ck_assert_uint_eq(ask(&successor, 'v'), 0);
 	connect_some(fds + 30, 30);
-	for (int i = 2; i < 3; i++) /* the third slot's worker takes in who waits there */
+	for (int i = 2; i < 3;
+	     i++) /* the third slot's worker lets in the clients that wait there */
 		(void)serve_waiting(set.bound_sockets[0]->fds[i]);
 	connect_some(fds + 60, 30);
 	ck_assert(!somebody_waits(set.bound_sockets[0]->fds[2]));
@@ -96,7 +97,8 @@ START_TEST(the_next_one_has_them)
 }
 END_TEST
 
-/* Who came to a socket that nobody reads any more is taken from it before it is closed. */
+/* Clients that came to a socket that nobody reads any more are taken from it before it is
+ * closed. */
 START_TEST(late_ones_are_given_away)
 {
 	struct successor successor;
@@ -394,7 +396,7 @@ START_TEST(a_managers_sockets_are_borrowed)
 		fds[i] = connect_to(port_at(managers[0]));
 	ck_assert_int_eq(getsockopt(managers[1], SOL_SOCKET, SO_GET_FILTER, NULL, &filters), 0);
 	ck_assert_uint_eq(filters, 0);
-	/* Who came since waits for the next one. */
+	/* Clients that came since wait for the next one. */
 	ck_assert(exists(path.sun_path));
 	(void)close(connect_unix(path.sun_path));
 	ck_assert_int_ge(fcntl(managers[0], F_SETFL, O_NONBLOCK), 0);

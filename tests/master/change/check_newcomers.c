@@ -1,7 +1,7 @@
 /*
- * Those who come while a server changes: other workers, more, fewer, another way of accepting,
- * another binary. Clients come without a pause, over TCP and over a socket file; each is
- * let in, served, and ended by FIN: nobody is refused or reset.
+ * Clients that come while a server changes: other workers, more, fewer, another way of accepting,
+ * another binary. Clients come without a pause, over TCP and over a socket file; each is let in,
+ * served, and ended by FIN: nobody is refused or reset.
  */
 #include <errno.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 /*
- * Room is kept for those who are promised it: while a server changes, clients that live move, and
- * those who wait go on waiting, in every mode; whatever the limit is of: connections, addresses,
- * memory. And a promise ends, whoever made it.
+ * Room is kept for connections that were promised it: while a server changes, clients that are
+ * served move, and those that wait go on waiting, in every mode; whatever the limit is of:
+ * connections, addresses, memory. And a promise ends, whoever made it.
  */
 #include <poll.h>
 #include <signal.h>
@@ -94,7 +94,7 @@ static void guest_leave(struct guests *guests, size_t i)
 	guests->live[guests->n] = false;
 }
 
-/* Those who live make room for those who wait. */
+/* Clients that end make room for those that wait. */
 static void guests_take_turns(struct guests *guests)
 {
 	struct wait wait = wait_begin();
@@ -166,7 +166,8 @@ START_TEST(who_lives_has_room_beyond_a_smaller_limit)
 }
 END_TEST
 
-/* A full server turns newcomers away before, during and after a change; those who live move. */
+/* A full server turns newcomers away before, during and after a change; those that are served
+ * move. */
 START_TEST(who_is_refused_takes_no_room)
 {
 	struct guests guests = {0};
@@ -205,7 +206,7 @@ END_TEST
 #define MEMBERS	  30 /* each with a line that is begun and fills a chunk, of 64 */
 #define OTHERS	  70 /* as many of them are more than there is room for */
 #define LINE_PART 16000
-#define KEPT_MS	  4000 /* of one who has promised and says no more: a bit less */
+#define KEPT_MS	  4000 /* of a sender that has promised and says no more: a bit less */
 #define SWEPT_MS  250  /* after this, whoever holds and does not move may be closed for others */
 
 static void begin_line(int fd)
@@ -225,7 +226,7 @@ static void members_go_on(const int fds[MEMBERS])
 	}
 }
 
-/* Newcomers, before the first who lives has moved, begin as much as they may. False: all moved,
+/* New clients begin as much as they may before the first connection has moved. False: all moved,
  * but that took so long that what came of them then tells nothing. */
 static bool memory_is_kept(void)
 {
@@ -256,7 +257,7 @@ static bool memory_is_kept(void)
 		wait_more(&wait, "the reload");
 	ck_assert_msg(!kept || (seen.moved == MEMBERS && !seen.stay), "%llu moved:\n%s",
 		      (unsigned long long)seen.moved, server->log);
-	for (int i = 0; i < OTHERS; i++) /* now those who moved may go on */
+	for (int i = 0; i < OTHERS; i++) /* now the connections that moved may go on */
 		reset(others[i]);
 	for (wait = wait_begin(); server_stat(server, "connections") > MEMBERS;)
 		wait_more(&wait, "the newcomers to go");

@@ -56,7 +56,7 @@ static void wait_connections(const struct scene *scene)
 	}
 }
 
-/* Where all of them are, and talk. */
+/* All of them are there, and talk. */
 static void fill(struct scene *scene)
 {
 	const char *to = load_listener("echo", scene->server->ports[0]);

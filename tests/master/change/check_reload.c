@@ -1,8 +1,8 @@
 /*
- * Reloads under load: of good configurations and bad ones, with other numbers of workers and
- * other accept modes. What this shows: nobody who talks or connects notices, a bad one is told
- * with its line and changes nothing, and two hundred of them leave nothing behind.
- * check_reload_listeners has what changes for whom.
+ * Reloads under load: of good configurations and bad ones, with other numbers of workers and other
+ * accept modes. What this shows: nobody who talks or connects notices, a bad one is told with its
+ * line and changes nothing, and two hundred of them leave nothing behind. check_reload_listeners
+ * has changes of listeners and options.
  */
 #include <poll.h>
 #include <signal.h>
@@ -193,7 +193,7 @@ START_TEST(a_part_of_a_file_changes_nothing)
 }
 END_TEST
 
-/* Nothing is lost where nothing was said. */
+/* Nothing is lost if nothing was said. */
 START_TEST(a_file_that_never_said_anything_may_go_on_so)
 {
 	struct server *server =

@@ -2,7 +2,7 @@
  * Reloads that change where weir listens, what it speaks there, and its limits. What this shows:
  * what is added answers, at a listener that goes whoever waits is served and whoever is connected
  * gets what it is owed, and one that stays keeps its sockets; options are those of the new
- * configuration for who comes and for who moved.
+ * configuration, for new connections and for those that moved.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -37,7 +37,7 @@ static int by_number(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* The kernel's table begins with those that listen, and is long where many connections ended. */
+/* The kernel's table begins with those that listen, and is long if many connections have ended. */
 static struct sockets sockets_of(unsigned port)
 {
 	struct sockets sockets = {.n = 0};
@@ -64,9 +64,9 @@ static struct sockets sockets_of(unsigned port)
 	return sockets;
 }
 
-/* The kernel's table is long where many connections have ended: it is read once a test. It may lack
- * a line, or have it twice, if others' sockets come and go while it is read: then it is read again.
- */
+/* The kernel's table is long if many connections have ended: it is read once a test. It may lack a
+ * line, or have it twice, if others' sockets come and go while it is read: then it is read
+ * again. */
 static struct sockets two_sockets_of(unsigned port)
 {
 	struct wait wait = wait_begin();
@@ -187,7 +187,7 @@ static void added_ones_answer(unsigned times)
 		talks_once(connect_unix(path), "^x$", "*y");
 		still_held(&before, server);
 		reload("workers = 2\nlisten = echo://127.0.0.1:%u\n", port);
-		server_control_wait_workers(server, 2); /* who drains has it till then */
+		server_control_wait_workers(server, 2); /* a worker that drains has it till then */
 		ck_assert(!exists(path));
 		still_held(&before, server);
 		load_process_wait(load, 20, 5);
@@ -286,7 +286,7 @@ START_TEST(who_is_connected_to_a_removed_one_gets_what_it_is_owed)
 }
 END_TEST
 
-/* Who was there goes with what it speaks; who comes is refused at no moment. */
+/* Connections go with the protocol that they speak; new ones are refused at no moment. */
 static void another_protocol(unsigned times)
 {
 	struct server *server = start("workers = 2\nlisten = increment://127.0.0.1:0\n");
@@ -444,7 +444,7 @@ START_TEST(high_water_is_the_new_one)
 	reload("workers = 1\nhigh-water = 64K\nlow-water = 16K\nwrite-timeout = 0\n"
 	       "listen = echo://127.0.0.1:0\n");
 	server_control_wait_workers(server, 1);
-	/* Who comes now is read from until its queue is above the mark, and its socket full. */
+	/* A new connection is read from until its queue is above the mark, and its socket full. */
 	next = connect_narrow(server->ports[0]);
 	set_nonblocking(next);
 	for (struct wait wait = wait_begin(); send(next, sent, sizeof sent, 0) > 0;)

@@ -113,7 +113,7 @@ START_TEST(at_once_the_first_time_then_twice_as_long_each_time)
 	static const uint32_t delays[] = {0,	100,   200,   400,   800,   1600, 3200,
 					  6400, 12800, 25600, 30000, 30000, 30000};
 
-	/* Also where the worker does not come up at all. */
+	/* Even if the worker does not come up at all. */
 	for (int ready = 0; ready < 2; ready++) {
 		struct roster_slot slot = {0};
 

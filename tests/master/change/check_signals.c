@@ -57,7 +57,7 @@ static int is_pending(pid_t pid, int signal)
 	return !told || zombie ? -1 : (int)(pending >> (signal - 1) & 1);
 }
 
-/* Old masters end well; their last workers' parent is this process, where one was killed. */
+/* Old masters end well; their last workers' parent is this process, if one was killed. */
 static void reap(void)
 {
 	int status;

@@ -1,8 +1,8 @@
 /*
  * What happens around the moment in which one master takes over from another: stops, deaths and
- * hangs there, and what a failed upgrade leaves to the next one. What this shows: weir ends when
- * it is told to, whichever of its masters hears that, no worker pays for another process' death,
- * and who waits is served by whoever serves.
+ * hangs there, and what a failed upgrade leaves to the next one. What this shows: weir ends when it
+ * is told to, whichever of its masters hears that, no worker pays for another process' death, and
+ * clients that wait are served by the master that serves.
  */
 #include <errno.h>
 #include <poll.h>
@@ -34,9 +34,9 @@ static pid_t new_master(pid_t old)
 	return pid;
 }
 
-/* ---- who still drains when the next one stops ---- */
+/* ---- an old master that still drains when the next one stops ---- */
 
-/* The listener that has gone keeps a client who does not read, and so the old master is there. */
+/* The listener that has gone keeps a client that does not read, and so the old master is there. */
 static struct server *with_one_that_stays(int *unread)
 {
 	struct server *server = CONTROLLED(
@@ -257,7 +257,7 @@ START_TEST(a_failed_one_does_not_keep_more_workers_from_chat)
 }
 END_TEST
 
-/* Where there is no descriptor for one of its steps. A watchdog would open some at times. */
+/* If there is no descriptor for one of its steps. No watchdog, because that opens some at times. */
 START_TEST(a_failed_one_keeps_no_descriptors)
 {
 	struct server *server =

@@ -171,7 +171,7 @@ END_TEST
 
 /* ---- datagrams ---- */
 
-/* Whatever is lost was lost by the kernel, where a queue of its was full. */
+/* Whatever is lost was lost by the kernel, because a queue was full. */
 START_TEST(datagrams_are_answered_by_old_or_new)
 {
 	struct server *server =

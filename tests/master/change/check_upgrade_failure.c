@@ -200,7 +200,7 @@ END_TEST
 
 /* ---- the new master dies ---- */
 
-/* Stopped as soon as it is there, and killed where it has not taken over yet. */
+/* Stopped as soon as it is there, and killed if it has not taken over yet. */
 static void dies_while_it_is_staged(unsigned n)
 {
 	unsigned killed = 0;
@@ -253,7 +253,7 @@ START_TEST(twenty_that_die_while_they_are_staged)
 }
 END_TEST
 
-/* Nobody is refused, and nothing wrong is said; who was lost is said. */
+/* Nobody is refused, and nothing wrong is said; how many were lost is said. */
 static void no_one_is_refused(const char *what, unsigned n)
 {
 	struct load_figures figures = load_process_end(load);
@@ -329,7 +329,8 @@ START_TEST(it_has_workers_again_as_soon_as_it_can)
 	ck_assert_int_eq(kill(worker, SIGCONT), 0);
 	(void)write_file("weir.conf", "workers = 1\n");
 	server_wait_log(served, "msg=\"change made\" what=reload");
-	client = connect_to(served->ports[0]); /* who came before may end with the old worker */
+	client =
+	    connect_to(served->ports[0]); /* clients that came before may end with the old worker */
 	send_text(client, "served");
 	expect_text(client, "served");
 	server_control_wait_workers(served, 1);

@@ -200,7 +200,7 @@ START_TEST(drain_tells_how_far_it_is)
 }
 END_TEST
 
-/* Who goes while it waits is forgotten; what it asked for goes on. */
+/* A client that goes while it waits is forgotten; what it asked for goes on. */
 START_TEST(a_drain_goes_on_without_who_asked)
 {
 	struct wait wait = wait_begin();
@@ -317,7 +317,7 @@ START_TEST(a_hundred_at_once_are_answered)
 	for (int i = 99; i >= 0; i--)
 		ck_assert_ptr_nonnull(strstr(answer_of(fds[i]), "\ndone\n"));
 	(void)descriptors_at_rest(before);
-	/* Who asks and goes without listening leaves nothing behind, either. */
+	/* A client that asks and goes without listening leaves nothing behind, either. */
 	for (int i = 0; i < 100; i++)
 		(void)close(ask(i % 2 ? "workers\n" : "work"));
 	(void)descriptors_at_rest(before);
@@ -325,7 +325,7 @@ START_TEST(a_hundred_at_once_are_answered)
 }
 END_TEST
 
-/* Who says nothing is sent away; until then, others wait for a place, and weir serves. */
+/* A client that says nothing is sent away; until then others wait for a place, and weir serves. */
 START_TEST(who_says_nothing_is_sent_away)
 {
 	int silent[CONTROL_CLIENTS], fd, client;
@@ -379,7 +379,7 @@ START_TEST(who_asks_a_busy_master_is_answered)
 }
 END_TEST
 
-/* ---- who may ask ---- */
+/* ---- which clients may ask ---- */
 
 /* What a child says that is nobody: an answer, or connect()'s error. */
 static const char *nobody_asks(const char *request)
@@ -438,7 +438,7 @@ START_TEST(another_user_is_refused)
 	ck_assert_uint_eq(status.st_mode & 0777, 0660);
 	ck_assert_int_eq(chmod(temporary_folder(), 0755), 0);
 	ck_assert_str_eq(nobody_asks("status\n"), strerror(EACCES));
-	/* Where somebody opened the file to all, the kernel still says who asks. */
+	/* If somebody opened the file to all, the kernel still says which user asks. */
 	ck_assert_int_eq(chmod(path, 0666), 0);
 	before = process_descriptors_n(server->pid);
 	for (int i = 0; i < 5; i++) {

@@ -17,7 +17,7 @@ static struct loop loop;
 static struct stats stats;
 static char path[100];
 static unsigned asked_n;
-static pid_t worker; /* who counts as a worker */
+static pid_t worker; /* the process that counts as a worker */
 static char answer[1 << 20];
 
 /* status: at once; workers: very much; pid w3: the newest; pid: a failure; all else waits. */
@@ -128,7 +128,7 @@ START_TEST(an_answer_has_the_form)
 }
 END_TEST
 
-/* Where a slot has two, in a reload, or none. */
+/* If a slot has two, in a reload, or none. */
 START_TEST(a_pid_is_the_newest_workers)
 {
 	start();
@@ -182,7 +182,7 @@ START_TEST(all_who_wait_hear_the_outcome)
 }
 END_TEST
 
-/* They are forgotten at once, whoever they are; those who only ended their side are not. */
+/* They are forgotten at once; those that only ended their own side are not. */
 START_TEST(who_went_does_not_wait)
 {
 	int fds[3], quick;
@@ -311,7 +311,7 @@ START_TEST(a_full_house_makes_room)
 	late = ask("status\n");
 	ck_assert(!read_answer(late));
 	ck_assert_str_eq(answer, "");
-	/* Who waits outside is not reported again and again. */
+	/* A client that waits for a place is not reported again and again. */
 	harvests = stats.events;
 	for (int i = 0; i < 10; i++)
 		loop_pass(&loop, 0);
@@ -330,7 +330,7 @@ START_TEST(a_full_house_makes_room)
 }
 END_TEST
 
-/* An upgrade: the socket is another master's, who waits here is still ours. */
+/* An upgrade: the socket is another master's, clients that wait here are still ours. */
 START_TEST(the_socket_is_handed_over)
 {
 	struct control_inherited inherited;

@@ -56,7 +56,7 @@ static inline const char *at_port(const char *protocol, unsigned port, const cha
 	return text;
 }
 
-/* Accepts all who wait there, and serves them: a byte and a FIN. How many. */
+/* Accepts all clients that wait there, and serves them: a byte and a FIN. How many. */
 static inline size_t serve_waiting(int listener)
 {
 	size_t n = 0;

@@ -1,10 +1,10 @@
 /*
- * activated: weir started as systemd starts it, with sockets that are there already. It
- * serves them in each accept mode, leaves them to the next one when it stops, and keeps them
- * over a reload and an upgrade; what it can't use ends the start with 2.
+ * activated: weir started as systemd starts it, with sockets that are there already. It serves them
+ * in each accept mode, leaves them to the next one when it stops, and keeps them over a reload and
+ * an upgrade; what it can't use ends the start with 2.
  *
- * The test holds the sockets, too, as systemd does. systemd-socket-activate is used where it
- * is installed.
+ * The test holds the sockets, too, as systemd does. systemd-socket-activate is used if it is
+ * installed.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -153,7 +153,8 @@ START_TEST(what_is_passed_is_served_and_nothing_else)
 }
 END_TEST
 
-/* Who came before weir did is served, over all workers, by the LISTENER of the address. */
+/* Clients that came before weir did are served, over all workers, by the LISTENER of the
+ * address. */
 START_TEST(a_listener_serves_its_socket)
 {
 	int fds[] = {listen_at("127.0.0.1:0")}, clients[8];
@@ -172,7 +173,8 @@ START_TEST(a_listener_serves_its_socket)
 }
 END_TEST
 
-/* Who connected before the socket was ours may have passed descriptors, whatever the kernel. */
+/* Clients that connected before the socket was ours may have passed descriptors, whatever the
+ * kernel can refuse. */
 START_TEST(who_came_early_with_descriptors_holds_nobody_up)
 {
 	static const char *const refused[] = {"pause", "reject"};

@@ -132,7 +132,7 @@ START_TEST(a_listener_takes_the_socket_of_its_address)
 	int datagrams = datagrams_at(address_of(stream));
 
 	config_defaults(&config);
-	pass(stream, "weir.socket"); /* names are no matter here, also where they are protocols */
+	pass(stream, "weir.socket"); /* names do not matter here, even if they are protocols */
 	pass(datagrams, "line");
 	pass(file, "echo");
 	listen_to(listener_of("discard+udp", datagrams));

@@ -1,7 +1,7 @@
 /*
  * Bound sockets and sets of them: what a change of configuration keeps, adds and takes away, and
- * that nobody who waits is refused or reset by it. The test is the master and all its workers. What
- * this can't see: which worker moves what (check_reload), another master (check_manifest).
+ * that no client that waits is refused or reset by it. The test is the master and all its workers.
+ * What this can't see: which worker moves what (check_reload), another master (check_manifest).
  */
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -255,7 +255,8 @@ static void serve_strays(void)
 	}
 }
 
-/* From each way to each other way, with more and with fewer workers: who waits is served. */
+/* From each way to each other way, with more and with fewer workers: clients that wait are
+ * served. */
 static void changes_mode(const char *from, size_t before, const char *to, size_t after)
 {
 	struct bound_socket *bound;
@@ -342,8 +343,8 @@ static size_t served_strays(void)
 	return n;
 }
 
-/* Four more workers and away again. Who began a handshake before newcomers were steered away may
- * end it any time later. */
+/* Four more workers and away again. A client that began a handshake before new ones were steered
+ * away may end it any time later. */
 static size_t more_and_fewer(bool grace)
 {
 	char error[CONFIG_ERROR_BYTES];

@@ -341,7 +341,7 @@ START_TEST(one_address_twice_is_refused)
 }
 END_TEST
 
-/* Whichever way the first one and the second one listen, and where the second one wants more. */
+/* Whichever way the first one and the second one listen, and if the second one wants more. */
 START_TEST(port_of_another_server_is_refused)
 {
 	static const char *const hosts[] = {"127.0.0.1", ""};

@@ -244,7 +244,7 @@ START_TEST(a_port_that_is_chosen_is_that_of_all)
 		ck_assert_uint_eq(port_of(&configs[0], i), port_of(&configs[0], 0));
 	ck_assert_uint_eq(port_of(&configs[0], 5), port_of(&configs[0], 4));
 	ck_assert_uint_ne(port_of(&configs[0], 4), port_of(&configs[0], 0));
-	/* Asked again, as in a reload, they are the same ones. */
+	/* Asked again, which a reload does, they are the same ones. */
 	CONFIGURE(&configs[1], 2, "echo://four.test:0", "echo://both.test:0");
 	open_set(&sets[1], &configs[1], &sets[0]);
 	ck_assert_mem_eq(sets[0].bound_sockets, sets[1].bound_sockets,
@@ -296,7 +296,8 @@ START_TEST(what_this_machine_has_not_is_left_out)
 }
 END_TEST
 
-/* Whatever order a name server gives, and whatever it leaves out: who moves goes on hearing all. */
+/* Whatever order a name server gives, and whatever it leaves out: connections that move go on
+ * hearing all. */
 START_TEST(one_listener_is_one_topic)
 {
 	unsigned port;

@@ -1,7 +1,7 @@
 /*
  * The socket files of weir: whose they are when somebody else changes what is in the folder, and
- * that they come back. In this process where each step has to come at its moment, else with a
- * server that is reloaded and upgraded.
+ * that they come back. In this process if each step has to come at its moment, else with a server
+ * that is reloaded and upgraded.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -16,16 +16,17 @@
 static struct bound_socket bound;
 static char path[160], listener[200];
 
-static bool open_point(unsigned mode)
+static bool open_bound_socket(unsigned mode)
 {
 	struct bound_socket_settings settings = {.backlog = 16, .mode = mode};
 	char error[CONFIG_ERROR_BYTES];
 	struct endpoint endpoint;
+	const char *step;
 
 	(void)snprintf(path, sizeof path, "%s", in_folder("x.sock"));
 	(void)snprintf(listener, sizeof listener, "echo://%s", path);
 	ck_assert_msg(endpoint_parse(&endpoint, listener, error, sizeof error), "%s", error);
-	return bound_socket_open(&bound, &endpoint, &settings, NULL, true, error);
+	return bound_socket_open(&bound, &endpoint, &settings, NULL, true, &step) == 0;
 }
 
 static unsigned mode_of(const char *file)
@@ -59,7 +60,7 @@ START_TEST(a_mode_is_not_set_through_a_link)
 	(void)snprintf(secret, sizeof secret, "%s", write_file("secret", "data"));
 	ck_assert_int_eq(chmod(secret, 0600), 0);
 	victim = secret;
-	ck_assert(open_point(0666));
+	ck_assert(open_bound_socket(0666));
 	ck_assert_uint_eq(mode_of(secret), 0600);
 	bound_socket_set(&bound, &(struct bound_socket_settings){.backlog = 16, .mode = 0606});
 	ck_assert_uint_eq(mode_of(secret), 0600);
@@ -77,7 +78,7 @@ START_TEST(a_mode_is_that_of_our_own_file)
 
 	(void)snprintf(moved, sizeof moved, "%s", in_folder("moved"));
 	(void)snprintf(own, sizeof own, "%s", in_folder("own"));
-	ck_assert(open_point(0660));
+	ck_assert(open_bound_socket(0660));
 	ck_assert_uint_eq(mode_of(path), 0660);
 	ck_assert_int_eq(rename(path, moved), 0);
 	ck_assert_int_eq(link(write_file("own", "data"), path), 0);
@@ -92,18 +93,18 @@ START_TEST(a_mode_is_that_of_our_own_file)
 }
 END_TEST
 
-/* The number of a file that was removed is soon another's: who drains must not take that for his
- * own. */
+/* The number of a file that was removed is soon another's: a server that drains must not take that
+ * for its own. */
 START_TEST(another_file_of_the_same_number_is_not_removed)
 {
 	struct bound_socket first;
 	struct stat status;
 
-	ck_assert(open_point(0));
+	ck_assert(open_bound_socket(0));
 	first = bound;
 	bound_socket_close_sockets(&first); /* it drains */
 	for (int i = 0; i < 20; i++) {
-		ck_assert(open_point(0)); /* the file is stale: another server replaces it */
+		ck_assert(open_bound_socket(0)); /* the file is stale: another server replaces it */
 		ck_assert_int_eq(stat(path, &status), 0);
 		if (i == 19 || status.st_ino == first.file.inode)
 			break;
@@ -199,7 +200,7 @@ START_TEST(a_removed_file_comes_back_at_an_upgrade)
 }
 END_TEST
 
-/* Nobody accepts at the socket that lost its file; the change finds somebody who waits there. */
+/* Nobody accepts at the socket that lost its file; the change finds a client that waits there. */
 START_TEST(who_waits_at_the_old_socket_is_let_in)
 {
 	enum server_control change = _i ? SERVER_CONTROL_UPGRADE : SERVER_CONTROL_RELOAD;

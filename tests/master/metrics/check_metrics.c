@@ -189,7 +189,7 @@ START_TEST(what_the_master_knows_is_there)
 }
 END_TEST
 
-/* Each state has its series at any time, and one of them is 1, where somebody is. */
+/* Each state has its series at any time, and one of them is 1 if a worker is there. */
 START_TEST(states_neither_come_nor_go)
 {
 	struct scrape *scrape = some_scrape();

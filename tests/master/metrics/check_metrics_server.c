@@ -1,7 +1,7 @@
 /*
  * The metrics address of a running weir: its resources, as HTTP; figures that are those of the
- * scoreboard; that scrapes cost the workers nothing, and nobody who scrapes disturbs anybody.
- * Changes of the server have check_metrics_change, the text's form has check_metrics.
+ * scoreboard; that scrapes cost the workers nothing, and that no client that scrapes disturbs
+ * another. Changes of the server have check_metrics_change, the text's form has check_metrics.
  */
 #include <errno.h>
 #include <signal.h>
@@ -291,7 +291,7 @@ static void all_is_well(struct server *server, unsigned port)
 	struct reply *reply = get(port, "/metrics");
 
 	for (struct wait wait = wait_begin(); reply->status == 503; reply = get(port, "/metrics"))
-		wait_more(&wait, "fewer who scrape"); /* those who were there before */
+		wait_more(&wait, "fewer who scrape"); /* those that were there before */
 	ck_assert_int_eq(reply->status, 200);
 	echo_once(server);
 }
@@ -364,7 +364,7 @@ START_TEST(a_worker_that_hangs_holds_nobody_up)
 }
 END_TEST
 
-/* ---- who disturbs ---- */
+/* ---- clients that could disturb ---- */
 
 START_TEST(two_hundred_scrape_at_once)
 {
@@ -420,8 +420,8 @@ START_TEST(bad_manners_cost_a_place_for_seconds_only)
 }
 END_TEST
 
-/* What was read for a scrape goes with who wanted it: the next ones find a place. Of a unix socket
- * the kernel holds a fifth of what is asked for, which is there after ten turns. */
+/* What was read for a scrape goes with the client that wanted it: the next ones find a place. Of a
+ * unix socket the kernel holds a fifth of what is asked for, which is there after ten turns. */
 START_TEST(who_leaves_amid_a_scrape_leaves_nothing)
 {
 	const char *path = in_folder("metrics.sock");
@@ -443,7 +443,7 @@ START_TEST(who_leaves_amid_a_scrape_leaves_nothing)
 }
 END_TEST
 
-/* Where half of the places are taken, nobody keeps one. */
+/* If half of the places are taken, no client keeps one. */
 START_TEST(places_are_kept_while_there_are_many)
 {
 	struct server *server = SERVER("--workers", "1", METRICS, "echo://127.0.0.1:0");

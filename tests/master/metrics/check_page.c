@@ -263,7 +263,7 @@ START_TEST(workers_come_and_go)
 	give(answer(2, 4000));
 	expect("document.getElementById('each').hidden", "true");
 	expect(ROWS("rows"), "2");
-	/* What those who left did is still in the chart. */
+	/* What clients did that have left is still in the chart. */
 	expect(PATHS("connections"), "12");
 	expect("document.getElementById('legend').textContent.includes('w11, gone')", "true");
 	expect_sound();

@@ -211,7 +211,7 @@ START_TEST(processes_are_looked_at_where_they_are_ours)
 }
 END_TEST
 
-/* ---- who does not move ---- */
+/* ---- workers that do not move ---- */
 
 static void at(struct sample *sample, unsigned second, unsigned turns, unsigned asleep,
 	       const struct sample *before)

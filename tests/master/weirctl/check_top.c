@@ -1,6 +1,7 @@
 /*
- * weirctl top: on a pseudo-terminal beside servers that were built, and where there is none.
- * check_frame has what its lines say. What this can't see: how a terminal of flesh and blood looks.
+ * weirctl top: on a pseudo-terminal beside servers that were built, and without one. check_frame
+ * has what its lines say, check_top_rates what its rates are. What this can't see: how a real
+ * terminal looks.
  */
 #include <errno.h>
 #include <poll.h>
@@ -15,21 +16,7 @@
 #include "tests/support/server_control.h"
 #include "tests/support/clients/terminal.h"
 #include "tests/support/trace.h"
-
-static struct server *server;
-static char path[100];
-
-static void start(void)
-{
-	(void)snprintf(path, sizeof path, "%s", in_folder("control"));
-	server =
-	    SERVER("--workers", "2", "--control", path, "echo://127.0.0.1:0", "line://127.0.0.1:0");
-}
-
-static void stop(void)
-{
-	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
-}
+#include "tests/master/weirctl/looked_at.h"
 
 #define TOP(columns, rows, ...)                                                                    \
 	TERMINAL(columns, rows, "--control", path, "--interval", "100ms", ##__VA_ARGS__, "top")
@@ -42,9 +29,6 @@ static void wait_rates(void)
 }
 
 /* ---- without a terminal ---- */
-
-#define LAUNCH(...) CTL_LAUNCH("--control", path, "--timeout", "60s", __VA_ARGS__)
-#define ASK(...)    ctl_outcome(LAUNCH(__VA_ARGS__))
 
 static size_t times(const char *text, const char *part)
 {
@@ -103,111 +87,6 @@ START_TEST(wrong_usage_exits_2)
 	ck_assert_int_eq(ASK("--count", "-1", "top"), 2);
 	has(err, "--count takes a number, not \"-1\"");
 	ck_assert_int_eq(ASK("top"), 3);
-}
-END_TEST
-
-/* ---- JSON, and whether rates are right ---- */
-
-/* The number behind "KEY":, from at on. */
-static double number_of(const char *at, const char *key)
-{
-	char text[80];
-
-	(void)snprintf(text, sizeof text, "\"%s\":", key);
-	at = strstr(at, text);
-	ck_assert_msg(at != NULL, "no %s", text);
-	return strtod(at + strlen(text), NULL);
-}
-
-static const char *rates_of(const char *row)
-{
-	return strstr(row, "\"a_second\":{");
-}
-
-/* A rate is the difference over the time between the two looks, to the last digit shown. */
-static void rate_is_right(const char *before, const char *now, const char *key, double span_us)
-{
-	double difference = number_of(now, key) - number_of(before, key);
-	double rate = number_of(rates_of(now), key);
-
-	ck_assert_double_ge_tol(difference, 0, 0.1);
-	ck_assert_double_eq_tol(rate, difference * 1e6 / span_us, 0.051);
-}
-
-static const char *worker_row(const char *line, unsigned worker)
-{
-	char text[32];
-	const char *row;
-
-	(void)snprintf(text, sizeof text, "{\"worker\":%u,", worker);
-	row = strstr(line, text);
-	ck_assert_ptr_nonnull(row);
-	return row;
-}
-
-/* Four clients' worth of bytes and lines while it looks; what the last document counts is what
- * the scoreboard has, once all has been answered. */
-START_TEST(rates_are_right)
-{
-	static const char *const keys[] = {"accepted", "received_bytes", "sent_bytes", "messages",
-					   "closed_eof"};
-	double sum = 0, first = 0;
-	char bytes[5000];
-	const char *line, *next;
-	unsigned lines = 0;
-	pid_t pid;
-
-	start();
-	memset(bytes, 'x', sizeof bytes);
-	pid = LAUNCH("-j", "--interval", "100ms", "--count", "5", "top");
-	for (int i = 0; process_state(pid) != 'Z'; i++) {
-		struct pollfd nap = {.fd = -1};
-		int fd = connect_to(server->ports[i % 2]);
-
-		send_all(fd, i % 2 ? "line\n" : bytes, i % 2 ? 5 : sizeof bytes);
-		expect_bytes(fd, i % 2 ? "line\n" : bytes, i % 2 ? 5 : sizeof bytes);
-		(void)close(fd);
-		(void)poll(&nap, 1, 1); /* a load that a busy machine can bear */
-	}
-	ck_assert_int_eq(ctl_outcome(pid), 0);
-	for (line = out; *line; line = next, lines++) {
-		double span_us;
-
-		ck_assert_ptr_nonnull(next = json_value(line));
-		ck_assert_int_eq(*next++, '\n');
-		if (!*next)
-			break;
-		span_us = number_of(next, "span_us");
-		ck_assert_double_eq_tol(
-		    span_us, number_of(next, "moment_us") - number_of(line, "moment_us"), 0.1);
-		for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-			rate_is_right(line, next, keys[i], span_us);
-			for (unsigned worker = 0; worker < 2; worker++)
-				rate_is_right(worker_row(line, worker), worker_row(next, worker),
-					      keys[i], span_us);
-		}
-		if (!lines)
-			first = number_of(line, "sent_bytes");
-		sum += number_of(rates_of(next), "sent_bytes") * span_us / 1e6;
-	}
-	ck_assert_uint_eq(lines, 4);
-	ck_assert_double_gt(sum, 0);
-	ck_assert_double_eq_tol(first + sum, number_of(line, "sent_bytes"), 1);
-	/* And the counters are the scoreboard's. */
-	ck_assert_int_eq(ASK("-j", "--interval", "100ms", "top"), 0);
-	next = rates_of(worker_row(out, 0)); /* of nothing else */
-	line = strstr(next, "\"connections\":");
-	ck_assert(strstr(next, "\"loop_busy_us\":") < strchr(next, '}'));
-	ck_assert(!line || line > strchr(next, '}'));
-	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-		ck_assert_double_eq_tol(number_of(out, keys[i]),
-					(double)server_stat(server, keys[i]), 0.1);
-		for (unsigned worker = 0; worker < 2; worker++)
-			ck_assert_double_eq_tol(number_of(worker_row(out, worker), keys[i]),
-						(double)server_worker_stat(server, worker, keys[i]),
-						0.1);
-	}
-	stop();
 }
 END_TEST
 
@@ -522,7 +401,7 @@ START_TEST(it_waits_at_a_path_for_the_next_one)
 	TOP(80, 24);
 	wait_rates();
 	ck_assert_int_eq(server_stop(server, SIGKILL), 128 + SIGKILL);
-	/* Longer than one would wait that does not know where to look. */
+	/* Longer than it would wait if it did not know the path. */
 	terminal_wait("the server has gone, for 4 s ");
 	ck_assert_ptr_nonnull(terminal_line_of("1 ")); /* the last figures stay */
 	start();
@@ -608,7 +487,7 @@ START_TEST(a_worker_makes_no_call_for_it)
 END_TEST
 
 SUITE("top", {"elsewhere it is plain", elsewhere_it_is_plain, 30},
-      {"wrong usage exits 2", wrong_usage_exits_2, 20}, {"rates are right", rates_are_right, 40},
+      {"wrong usage exits 2", wrong_usage_exits_2, 20},
       {"it fits its terminal", it_fits_its_terminal, 20, 5},
       {"it follows its size", it_follows_its_size, 30}, {"it counts", it_counts, 30},
       {"keys scroll", keys_scroll, 20},

@@ -343,7 +343,7 @@ END_TEST
 
 /* ---- finding the server ---- */
 
-/* Where default sockets go, with no others' in it: root sees a /run of its own. NULL: that
+/* The folder for default sockets, with no others' in it: root sees a /run of its own. NULL: that
  * can't be had. */
 static const char *own_folder(void)
 {

@@ -1,6 +1,6 @@
 /*
- * weirctl, where it changes the server: what it says, its exit status, and that it is true by
- * then. Whether bytes come through is other tests' matter: one connection is held through all.
+ * weirctl, when it changes the server: what it says, its exit status, and that it is true by then.
+ * Whether bytes come through is other tests' matter: one connection is held through all.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -199,7 +199,7 @@ START_TEST(rebalance_is_done_when_it_is)
 }
 END_TEST
 
-/* As the kernel tells who connects. */
+/* What the kernel tells whoever connects. */
 static pid_t pid_of_socket(void)
 {
 	struct ucred peer = {0};

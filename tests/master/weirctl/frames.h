@@ -1,5 +1,5 @@
 /*
- * frames: frames of `weirctl top` for those who test them, from answers that are written here.
+ * frames: frames of `weirctl top` for tests, from answers that are written here.
  *
  * One at a time; how it is looked at stays from one to the next.
  */
