@@ -44,8 +44,7 @@ static void json_row(const struct sample *sample, const struct sample_row *row)
 	size_t n = log_compose(text, LOG_JSON, row->now->fields, row->now->fields_n);
 	double value;
 
-	text[n - 1] = '\0'; /* the brace comes later */
-	(void)printf("%s", text);
+	(void)printf("%.*s", (int)n - 1, text); /* the brace comes later */
 	json_rates(sample, row);
 	if (sample_cpu(row, &value))
 		(void)printf(",\"cpu_percent\":%.1f", value);

@@ -375,6 +375,7 @@ void show_json(const struct answer *answer, const char *list, const char *why)
 	const struct log_field fields[] = {LOG_TEXT("outcome", why ? "failed" : "done"),
 					   LOG_TEXT("why", why)};
 	char text[LOG_LINE_BYTES];
+	size_t n;
 
 	(void)printf("{\n");
 	for (size_t i = 0; i < answer->n; i++) {
@@ -393,7 +394,6 @@ void show_json(const struct answer *answer, const char *list, const char *why)
 	}
 	if (list && !has_kind(answer, list))
 		json_list(answer, list);
-	(void)log_compose(text, LOG_JSON, fields, why ? 2 : 1);
-	text[strlen(text) - 1] = '\0'; /* the document has the braces */
-	(void)printf("  %s\n}\n", text + 1);
+	n = log_compose(text, LOG_JSON, fields, why ? 2 : 1);
+	(void)printf("  %.*s\n}\n", (int)n - 2, text + 1); /* the document has the braces */
 }
