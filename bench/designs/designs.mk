@@ -22,7 +22,7 @@ $(DESIGN_PROGRAMS): $(BUILD)/designs/%: $(BUILD)/bench/designs/%.o $(DESIGN_ROOM
 designs: $(DESIGN_PROGRAMS)
 $(BUILD)/designs/spawn: $(BUILD)/designs/spawn-worker
 
-# tests/bench/check_designs.c runs them.
+# tests/bench/check_designs.c and others run them.
 tests: designs
 
 .PHONY: designs

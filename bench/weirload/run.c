@@ -20,7 +20,7 @@
 
 #define START_DELAY_NS 20000000 /* until all senders have heard that they begin */
 #define SECOND_NS      1000000000
-#define GRACE_NS       (5ull * SECOND_NS) /* beside --timeout, for senders to end */
+#define GRACE_NS       (5ull * SECOND_NS) /* on top of --timeout, for senders to end */
 
 struct run {
 	const struct plan *plan;
@@ -28,7 +28,7 @@ struct run {
 	struct chat_table *chat_table; /* of a chat only */
 	struct tally *tallies;
 	unsigned senders, ready, gone;
-	int interrupts_seen; /* a signal ends what is waited for; one more, the end itself */
+	int interrupts_seen; /* a signal ends one wait, one more the next */
 	struct pollfd doorbells[PLAN_PROCESSES_MAX];
 	pid_t pids[PLAN_PROCESSES_MAX];
 	uint64_t asked_ns; /* with --idle: when the last messages began */
@@ -138,8 +138,8 @@ static void hear(struct run *run, unsigned i)
 	run->gone++;
 }
 
-/* Until the time has come, *count has reached all senders (NULL: never), one of them has
- * gone, unless that is what is waited for, or a signal came. */
+/* Waits until the time has come, or *count has reached the number of senders (NULL: never), or a
+ * sender has gone (unless count says how many have), or a signal came. */
 static void wait_for(struct run *run, uint64_t until_ns, const unsigned *count, const char *doing)
 {
 	for (;;) {
@@ -169,8 +169,8 @@ static uint64_t progress(const struct run *run)
 	return sum.messages + sum.connects - sum.open + run->gone;
 }
 
-/* With --idle each last message has a limit of its own, and they go out in windows: however long
- * that takes together, it is too long only when nothing has moved meanwhile. */
+/* With --idle each last message has a limit of its own, and only some are under way at a time.
+ * There is no limit for all of them together: this gives up when nothing has moved for a while. */
 static void wait_for_idle(struct run *run, const unsigned *count, const char *doing)
 {
 	uint64_t patience_ns = run->plan->timeout_us * 1000 + GRACE_NS, before;
@@ -202,7 +202,7 @@ static void end_senders(struct run *run, struct outcome *outcome)
 {
 	wait_for_end(run);
 	for (unsigned i = 0; i < run->senders; i++) {
-		bool given_up = interrupts != run->interrupts_seen; /* by whoever sent the signal */
+		bool given_up = interrupts != run->interrupts_seen; /* by a signal */
 		int status = 0;
 
 		if (run->doorbells[i].fd >= 0)
@@ -302,7 +302,7 @@ static void run_idle(struct run *run, struct outcome *outcome)
 	run->ready = 0;
 	run->asked_ns = clock_ns();
 	ring_all(run, DOORBELL_GO);
-	/* The ends of one process' connections would stand in the way of another one's answers. */
+	/* If one process ended its connections now, others would get their answers later. */
 	wait_for_idle(run, &run->ready, "asking again");
 	ring_all(run, DOORBELL_END);
 }

@@ -1,7 +1,7 @@
 /*
- * chatload: whether weirload's word on a chat can be believed. Against servers that lose,
- * double, move or alter one delivery in so many it has to find it and say how; against one
- * that does not it finds nothing. How fast anything is, no test here asks.
+ * weirload's chat: whether its results can be believed. If a server loses, doubles, moves or alters
+ * one delivery in so many, weirload has to find that and say how; of a server that does not, it
+ * finds nothing. No test here is about speed.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@
 #include "tests/support/harness.h"
 #include "tests/support/clients/load.h"
 
-#define PATIENT "--timeout", "60s" /* where everything comes, nothing is late */
+#define PATIENT "--timeout", "60s" /* if everything comes, nothing is late */
 
 /* So much has been delivered, with so many faults. */
 struct amount {
@@ -167,9 +167,9 @@ static const struct {
     {CHAT_FAULT_CLOSE, "errors_closed", "ended its connection"},
 };
 
-/* All that is wrong is of this kind, and of no other; but a line that was to come behind the next
- * is lost if its sender had no next one, and so is one without its last byte if nothing comes
- * behind. */
+/* All errors are of this kind. Two exceptions: a line that should come after the next one is lost
+ * if its sender sent no next one, and a line without its last byte is lost if nothing follows it.
+ */
 static bool finds_this_alone(int status, enum chat_fault fault, const char *counted)
 {
 	double wrong = load_figure(counted);
@@ -181,8 +181,9 @@ static bool finds_this_alone(int status, enum chat_fault fault, const char *coun
 	return load_figure("errors") == wrong;
 }
 
-/* Lines that a busy machine keeps for longer than weirload waits are missing, too, and a sender
- * that stands still is given up in the end, with what it has found: then it waits for longer. */
+/* On a busy machine lines may take longer than weirload waits: then they are missing, too; and a
+ * sending process that stands still is given up in the end. Such a run is done again, with more
+ * patience. */
 START_TEST(finds_one_wrong_delivery_in_a_thousand)
 {
 	static const char *const timeouts[] = {"500ms", "3s", "20s", "60s"};
@@ -403,7 +404,7 @@ START_TEST(drives_redis_alike)
 				       "100ms", "--warmup", "0", PATIENT, listener));
 	/* Its own lines too. */
 	ck_assert_msg((long)load_figure("messages_total") % 10 == 0, "%s", load_said());
-	/* Whoever does not speak as it does is not taken in. */
+	/* A server that does not answer as a Redis does gets no clients. */
 	status = LOAD("-c", "3", "-d", "300ms", "--timeout", "500ms", listener);
 	ck_assert_msg(status == 1, "status %d\n%s", status, load_said());
 }
@@ -431,7 +432,7 @@ START_TEST(refuses_wrong_usage)
 }
 END_TEST
 
-/* What is typed goes to others, and what they say is printed, until the end of what is typed. */
+/* What is typed goes to the others, and what they say is printed, until stdin ends. */
 START_TEST(talks)
 {
 	unsigned port;

@@ -1,10 +1,9 @@
 /*
- * The classic server designs of bench/designs: each serves the bytes that weir would, leaves
- * no process, zombie or descriptor behind, and keeps serving where it cannot serve more.
+ * The classic server designs of bench/designs: each serves the bytes that weir would, leaves no
+ * process, zombie or descriptor behind, and goes on serving when it cannot serve more peers.
  */
 #include <dirent.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/support/harness.h"
+#include "tests/bench/designs.h"
 
 #define CLIENTS	  50
 #define PEERS_MAX 1100
@@ -31,46 +30,17 @@ static const struct design {
     {"floor", true, true, "1"},		{NULL, false, false, NULL},
 };
 
-static const char *const udp_designs[] = {"iterative-udp", "fork-udp"};
-
-#define LAUNCH(...) server_launch((const char *const[]){__VA_ARGS__, NULL})
-
 /* ---- starting one ---- */
-
-/* The harness starts whatever $WEIR names. */
-static void choose(const char *name)
-{
-	char below[64];
-	const char *path;
-
-	(void)snprintf(below, sizeof below, "designs/%s", name);
-	path = built(below);
-	ck_assert_msg(access(path, X_OK) == 0, "%s is not built: make designs", path);
-	(void)setenv("WEIR", path, 1);
-}
-
-static struct server *wait_ready(struct server *server)
-{
-	const char *port;
-
-	server_wait_log(server, "msg=ready");
-	while (server->log[server->log_n - 1] != '\n')
-		server_wait_log(server, "\n");
-	port = strstr(server->log, "127.0.0.1:");
-	ck_assert_ptr_nonnull(port);
-	server->ports[0] = (unsigned)strtoul(port + strlen("127.0.0.1:"), NULL, 10);
-	return server;
-}
 
 static struct server *start_on(const struct design *design, const char *protocol, unsigned port)
 {
 	char listener[64];
 
-	choose(design->name);
+	design_choose(design->name);
 	(void)snprintf(listener, sizeof listener, "%s://127.0.0.1:%u", protocol, port);
 	if (design->workers)
-		return wait_ready(LAUNCH("-w", design->workers, listener));
-	return wait_ready(LAUNCH(listener));
+		return DESIGN_LAUNCH("-w", design->workers, listener);
+	return DESIGN_LAUNCH(listener);
 }
 
 static struct server *start(const struct design *design, const char *protocol)
@@ -86,29 +56,6 @@ static const struct design *design_named(const char *name)
 		design++;
 	ck_assert_msg(design->name != NULL, "no design is called %s", name);
 	return design;
-}
-
-/* Default action of TERM. */
-static void stop(struct server *server)
-{
-	ck_assert_int_eq(server_stop(server, SIGTERM), 128 + SIGTERM);
-}
-
-/* Its children, zombies too; how many. */
-static size_t children_of(pid_t pid, pid_t *children, size_t max)
-{
-	char path[64];
-	size_t n = 0;
-	FILE *file;
-	int child;
-
-	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
-	file = fopen(path, "re");
-	ck_assert_ptr_nonnull(file);
-	while (n < max && fscanf(file, "%d", &child) == 1)
-		children[n++] = child;
-	(void)fclose(file);
-	return n;
 }
 
 static size_t threads_of(pid_t pid)
@@ -146,31 +93,15 @@ START_TEST(the_transcript)
 		struct server *server = start(design, "echo");
 
 		talk(server, false);
-		stop(server);
+		design_stop(server);
 		if (design->echo_only)
 			continue;
 		server = start(design, "increment");
 		talk(server, true);
-		stop(server);
+		design_stop(server);
 	}
 }
 END_TEST
-
-/* What increment answers, said once more and without state. */
-static size_t incremented(unsigned char *out, const unsigned char *in, size_t n)
-{
-	bool inside = false;
-	size_t out_n = 0;
-
-	out[out_n++] = '*';
-	for (size_t i = 0; i < n; i++) {
-		if (inside && in[i] != '$')
-			out[out_n++] = (unsigned char)(in[i] + 1);
-		else if (in[i] == (inside ? '$' : '^'))
-			inside = !inside;
-	}
-	return out_n;
-}
 
 /* Sends and receives at once, ends its side, and receives to the end. */
 static void exchange(int fd, const unsigned char *out, size_t out_n, const unsigned char *expected,
@@ -218,18 +149,18 @@ START_TEST(bytes_are_intact)
 
 	ck_assert(bytes && answer);
 	fill_random(bytes, n, 42);
-	answer_n = incremented(answer, bytes, n);
+	answer_n = design_incremented(answer, bytes, n);
 	ck_assert_uint_gt(answer_n, n / 4);
 	for (const struct design *design = designs; design->name; design++) {
 		struct server *server = start(design, "echo");
 
 		exchange(connect_to(server->ports[0]), bytes, n, bytes, n, design->name);
-		stop(server);
+		design_stop(server);
 		if (design->echo_only)
 			continue;
 		server = start(design, "increment");
 		exchange(connect_to(server->ports[0]), bytes, n, answer, answer_n, design->name);
-		stop(server);
+		design_stop(server);
 	}
 	free(bytes);
 	free(answer);
@@ -264,7 +195,7 @@ START_TEST(fifty_at_once)
 			expect_end(fds[i]);
 			(void)close(fds[i]);
 		}
-		stop(server);
+		design_stop(server);
 	}
 }
 END_TEST
@@ -273,7 +204,7 @@ END_TEST
 static void reset_before_the_answer(const struct server *server)
 {
 	pid_t processes[2 * CLIENTS];
-	size_t n = children_of(server->pid, processes, 2 * CLIENTS - 1);
+	size_t n = design_children(server->pid, processes, 2 * CLIENTS - 1);
 	int fd;
 
 	processes[n++] = server->pid;
@@ -303,7 +234,7 @@ START_TEST(a_reset_ends_one_connection)
 		}
 		reset_before_the_answer(server);
 		talk(server, false);
-		stop(server);
+		design_stop(server);
 	}
 }
 END_TEST
@@ -325,19 +256,19 @@ START_TEST(nothing_is_left)
 			talk(server, false);
 		while (process_descriptors_n(server->pid) != descriptors)
 			wait_more(&wait, design->name);
-		while (children_of(server->pid, children, 2 * CLIENTS) != workers)
+		while (design_children(server->pid, children, 2 * CLIENTS) != workers)
 			wait_more(&wait, design->name);
 		while (threads_of(server->pid) != 1)
 			wait_more(&wait, design->name);
 		for (size_t i = 0; i < workers; i++)
 			ck_assert_int_ne(process_state(children[i]), 'Z');
-		stop(server);
+		design_stop(server);
 	}
 }
 END_TEST
 
-/* TERM ends all of them while peers are connected; and the port is free, though connections
- * on it are not done with. */
+/* TERM ends all of them while peers are connected. Then the port is free, although connections on
+ * it have not ended yet. */
 START_TEST(term_ends_all)
 {
 	for (const struct design *design = designs; design->name; design++) {
@@ -353,8 +284,8 @@ START_TEST(term_ends_all)
 			send_text(fds[i], "hello");
 			expect_text(fds[i], "hello");
 		}
-		n = children_of(server->pid, children, 2 * CLIENTS);
-		stop(server);
+		n = design_children(server->pid, children, 2 * CLIENTS);
+		design_stop(server);
 		for (size_t i = 0; i < n; i++)
 			while (process_state(children[i]) && process_state(children[i]) != 'Z')
 				wait_more(&wait, design->name);
@@ -362,12 +293,12 @@ START_TEST(term_ends_all)
 			expect_reset_or_end(fds[i]);
 		server = start_on(design, "echo", port);
 		talk(server, false);
-		stop(server);
+		design_stop(server);
 	}
 }
 END_TEST
 
-/* ---- where there is no room ---- */
+/* ---- when there is no room ---- */
 
 static void expect_echo(int fd)
 {
@@ -375,7 +306,7 @@ static void expect_echo(int fd)
 	expect_text(fd, "hello");
 }
 
-/* A process that spins would use 30 ticks of the time that passes here. */
+/* A busy loop would use 30 ticks in this time. */
 static void expect_no_spin(const struct server *server, const char *name)
 {
 	unsigned long ticks = process_ticks(server->pid);
@@ -402,12 +333,12 @@ START_TEST(no_descriptors_left)
 			expect_echo(fds[i]);
 		server_wait_log(server, "no room to accept");
 		expect_no_spin(server, names[which]);
-		/* As each leaves, another one comes in, and nobody else has to come for it. */
+		/* When one leaves another one comes in; no new connection is needed for that. */
 		for (int i = 0; i < 15; i++) {
 			(void)close(fds[i]);
 			expect_echo(fds[i + 5]);
 		}
-		stop(server);
+		design_stop(server);
 	}
 }
 END_TEST
@@ -430,7 +361,7 @@ START_TEST(select_refuses_above_its_limit)
 	for (int i = 0; i < PEERS_MAX; i++)
 		(void)close(fds[i]);
 	talk(server, false);
-	stop(server);
+	design_stop(server);
 }
 END_TEST
 
@@ -451,12 +382,12 @@ START_TEST(a_thousand_at_once)
 		for (int i = 0; i < n; i++)
 			(void)close(fds[i]);
 		talk(server, false);
-		stop(server);
+		design_stop(server);
 	}
 }
 END_TEST
 
-/* Sends until nothing moves any more; how much. */
+/* Sends until nothing moves any more. Returns how much that was. */
 static size_t flood(int fd, const unsigned char *bytes, size_t n)
 {
 	size_t sent = 0;
@@ -475,8 +406,8 @@ static size_t flood(int fd, const unsigned char *bytes, size_t n)
 	return sent;
 }
 
-/* A peer that does not read stops nobody else, and gets its bytes when it does read. */
-START_TEST(one_who_does_not_read)
+/* A peer that does not read holds up nobody else, and gets its bytes when it does read. */
+START_TEST(a_peer_that_does_not_read)
 {
 	static const char *const names[] = {"fork", "thread", "select", "poll", "pass"};
 	size_t n = 64 << 20;
@@ -496,7 +427,7 @@ START_TEST(one_who_does_not_read)
 		talk(server, false);
 		expect_no_spin(server, names[which]);
 		exchange(fd, NULL, 0, bytes, sent, names[which]);
-		stop(server);
+		design_stop(server);
 	}
 	free(bytes);
 }
@@ -508,84 +439,18 @@ START_TEST(floor_with_workers)
 	pid_t children[8];
 	int fds[CLIENTS];
 
-	choose("floor");
-	server = wait_ready(LAUNCH("-w", "3", "echo://127.0.0.1:0"));
-	ck_assert_uint_eq(children_of(server->pid, children, 8), 3);
+	design_choose("floor");
+	server = DESIGN_LAUNCH("-w", "3", "echo://127.0.0.1:0");
+	ck_assert_uint_eq(design_children(server->pid, children, 8), 3);
 	for (int i = 0; i < CLIENTS; i++) {
 		fds[i] = connect_to(server->ports[0]);
 		expect_echo(fds[i]);
 	}
-	/* One that is gone cannot be served for: all end. */
+	/* No other worker can serve the connections of one that died: all end. */
 	ck_assert_int_eq(kill(children[1], SIGKILL), 0);
 	ck_assert_int_eq(server_wait_exit(server), 1);
 	for (int i = 0; i < CLIENTS; i++)
 		expect_reset_or_end(fds[i]);
-}
-END_TEST
-
-/* ---- datagrams ---- */
-
-static int connect_udp(unsigned port)
-{
-	struct sockaddr_in address = {.sin_family = AF_INET,
-				      .sin_port = htons((uint16_t)port),
-				      .sin_addr = {htonl(INADDR_LOOPBACK)}};
-	struct timeval patience = {.tv_sec = patience_ms() / 1000};
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	ck_assert_int_ge(fd, 0);
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-	ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
-	return fd;
-}
-
-static void expect_datagram(int fd, const void *out, size_t n, const void *expected,
-			    size_t expected_n)
-{
-	static unsigned char bytes[1 << 16];
-	ssize_t came;
-
-	ck_assert_int_eq(send(fd, out, n, 0), (ssize_t)n);
-	came = recv(fd, bytes, sizeof bytes, 0);
-	ck_assert_msg(came == (ssize_t)expected_n, "%zd bytes of %zu came back", came, expected_n);
-	ck_assert_int_eq(memcmp(bytes, expected, expected_n), 0);
-}
-
-START_TEST(datagrams_come_back)
-{
-	static const size_t sizes[] = {0, 1, 1472, 60000, 65507};
-	static unsigned char bytes[1 << 16], answer[1 << 16];
-	pid_t children[1];
-
-	fill_random(bytes, sizeof bytes, 5);
-	bytes[0] = '^';
-	for (size_t i = 0; i < sizeof udp_designs / sizeof *udp_designs; i++) {
-		for (int increment = 0; increment < 2; increment++) {
-			struct wait wait = wait_begin();
-			struct server *server;
-			int fd;
-
-			choose(udp_designs[i]);
-			server = wait_ready(LAUNCH(increment ? "increment+udp://127.0.0.1:0"
-							     : "echo+udp://127.0.0.1:0"));
-			ck_assert(server_log_has(server,
-						 increment ? "=increment+udp://" : "=echo+udp://"));
-			fd = connect_udp(server->ports[0]);
-			for (size_t j = 0; j < sizeof sizes / sizeof *sizes; j++) {
-				size_t n = incremented(answer, bytes, sizes[j]);
-
-				expect_datagram(fd, bytes, sizes[j], increment ? answer : bytes,
-						increment ? n : sizes[j]);
-			}
-			/* More than fork-udp has children at once. */
-			for (int j = 0; j < 200; j++)
-				expect_datagram(fd, "^a", 2, increment ? "*b" : "^a", 2);
-			while (children_of(server->pid, children, 1))
-				wait_more(&wait, udp_designs[i]);
-			(void)close(fd);
-			stop(server);
-		}
-	}
 }
 END_TEST
 
@@ -605,7 +470,7 @@ START_TEST(wrong_usage)
 {
 	char taken[64];
 
-	choose("poll");
+	design_choose("poll");
 	EXPECT_RUN(2, "one LISTENER", NULL);
 	EXPECT_RUN(2, "one LISTENER", "echo://127.0.0.1:0", "echo://127.0.0.1:0");
 	EXPECT_RUN(2, "wrong usage", "-w", "2", "echo://127.0.0.1:0");
@@ -614,14 +479,14 @@ START_TEST(wrong_usage)
 	EXPECT_RUN(2, "no datagrams", "echo+udp://127.0.0.1:0");
 	EXPECT_RUN(2, "a port is a number", "echo://127.0.0.1:x");
 	EXPECT_RUN(2, "takes no keys", "echo://127.0.0.1:0?accept=shared");
-	choose("floor");
+	design_choose("floor");
 	EXPECT_RUN(2, "does not serve", "increment://127.0.0.1:0");
 	EXPECT_RUN(2, "-w takes", "-w", "0", "echo://127.0.0.1:0");
-	choose("iterative-udp");
+	design_choose("iterative-udp");
 	EXPECT_RUN(2, "datagrams only", "echo://127.0.0.1:0");
 	(void)snprintf(taken, sizeof taken, "echo://127.0.0.1:%u",
 		       start(design_named("thread"), "echo")->ports[0]);
-	choose("iterative");
+	design_choose("iterative");
 	EXPECT_RUN(1, "bind: Address already in use", taken);
 }
 END_TEST
@@ -633,6 +498,5 @@ SUITE("designs", {"the transcript", the_transcript, 30}, {"bytes are intact", by
       {"no descriptors left", no_descriptors_left, 30},
       {"select refuses above its limit", select_refuses_above_its_limit, 30},
       {"a thousand at once", a_thousand_at_once, 30},
-      {"one who does not read", one_who_does_not_read, 30},
-      {"floor with workers", floor_with_workers, 30},
-      {"datagrams come back", datagrams_come_back, 30}, {"wrong usage", wrong_usage, 30})
+      {"a peer that does not read", a_peer_that_does_not_read, 30},
+      {"floor with workers", floor_with_workers, 30}, {"wrong usage", wrong_usage, 30})

@@ -1,5 +1,5 @@
 /*
- * histogram: against sorted arrays of all values, over the whole range of 64 bits.
+ * histogram: compared with sorted arrays of all values, over the whole range of 64 bits.
  */
 #include <math.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@
 static struct histogram histogram, other, whole;
 static uint64_t values[VALUES];
 
-/* As many bits as the dice say: as often nanoseconds as centuries. */
+/* A random number of bits, so that nanoseconds are as frequent as centuries. */
 static uint64_t random_value(uint64_t *seed)
 {
 	uint64_t value = next_random(seed);
@@ -28,14 +28,14 @@ static uint64_t random_value(uint64_t *seed)
 	return value >> (next_random(seed) >> 32) % 64;
 }
 
-/* What is said of a lone value: it, or a little more. */
+/* Every percentile of a single value is that value, or a little more. */
 static void must_be_near(uint64_t said, uint64_t value)
 {
 	MUST(said >= value);
 	MUST((said - value) <= value / 1000);
 }
 
-/* Two in one histogram, so that max does not hide what the slot says of the lower one. */
+/* Two values in one histogram, so that max does not hide what the slot of the lower one says. */
 static void must_be_precise(uint64_t value)
 {
 	memset(&histogram, 0, sizeof histogram);
@@ -296,7 +296,7 @@ static char *print(double unit_ns)
 	return text;
 }
 
-/* Reads the lines of four columns; how many there were. The rest begins behind them. */
+/* Reads the lines of four columns. Returns how many there were; rest is what follows them. */
 static size_t read_columns(const char *text, const char **rest)
 {
 	double value, level, inverse, value_before = 0, level_before = -1, inverse_before = 0;
@@ -414,7 +414,7 @@ START_TEST(the_text_form_of_odd_histograms_ends_too)
 	ck_assert_uint_eq(read_columns(strstr(text, "\n\n") + 2, &rest), 2);
 	free(text);
 
-	/* So many that one more or less is nothing to a double. */
+	/* So many that a double does not notice one more or less. */
 	histogram_add_n(&histogram, 1, 1ULL << 62);
 	histogram_add(&histogram, UINT64_MAX);
 	text = print(1000);

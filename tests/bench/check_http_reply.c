@@ -1,7 +1,6 @@
 /*
- * http_reply and http_body: replies read whole, in every two pieces and byte by byte say the
- * same; what is no reply of HTTP/1.1 is refused however it comes; no byte of a body can be
- * another one without being seen.
+ * http_reply and http_body: replies read whole, in any two pieces, and byte by byte give the same;
+ * what is no reply of HTTP/1.1 is refused however it comes; every changed byte of a body is seen.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +29,7 @@ struct reading {
 	const char *wrong;
 };
 
-/* Each piece lies at the end of memory of its own, for a sanitizer to see what reads on. */
+/* Each piece lies at the end of memory of its own, so that a sanitizer sees reads past its end. */
 static void give(struct reading *reading, const char *bytes, size_t n)
 {
 	unsigned char *own = malloc(n ? n : 1);
@@ -163,7 +162,7 @@ START_TEST(reads_replies_however_they_come)
 }
 END_TEST
 
-/* What answers a HEAD has the head of a body, and none. */
+/* An answer to HEAD has the header fields of a body, and no body. */
 START_TEST(reads_no_body_behind_a_head)
 {
 	static const char *const heads[] = {OK "Content-Length: 7\r\n\r\n",
@@ -182,7 +181,7 @@ START_TEST(reads_no_body_behind_a_head)
 }
 END_TEST
 
-/* The connection's end is that of a body, or of nothing, or comes in the middle of a reply. */
+/* The end of the connection may end a body, or come between replies, or in the middle of one. */
 START_TEST(knows_where_an_end_may_come)
 {
 	static const struct {
@@ -229,7 +228,7 @@ START_TEST(knows_a_head_again_and_no_other)
 	ck_assert(!reading.wrong && reading.ends == 1 && reading.body_n == 3);
 	read_in_pieces(&reading, &head, first, strlen(first), 0, strlen(first));
 	ck_assert(!reading.wrong && reading.ends == 1 && reading.body_n == 2);
-	/* Behind the beginning of one it is none. */
+	/* After the beginning of a reply it is an error. */
 	read_in_pieces(&reading, &head, twice, strlen(twice), 2, strlen(twice));
 	ck_assert(reading.wrong != NULL);
 }
@@ -271,7 +270,7 @@ START_TEST(reads_chunks_without_end)
 }
 END_TEST
 
-/* ---- what is none ---- */
+/* ---- what is no reply ---- */
 
 static const char *const wrongs[] = {
     "hello",
@@ -367,7 +366,7 @@ START_TEST(refuses_a_nul_at_every_place)
 }
 END_TEST
 
-/* A piece over and over: whether it is refused in the end, before so many bytes. */
+/* The same piece over and over: whether that is refused before so many bytes. */
 static void endless(const char *begin, const char *again)
 {
 	static struct reading reading;
@@ -394,7 +393,7 @@ START_TEST(bounds_every_line)
 }
 END_TEST
 
-/* What is looked at of a line is the same, whether it comes whole or in pieces. */
+/* The same part of a line is looked at, whether it comes whole or in pieces. */
 START_TEST(reads_long_lines_alike)
 {
 	static struct reading reading;
@@ -425,7 +424,7 @@ END_TEST
 static unsigned char bytes[LARGE_BYTES];
 static uint64_t seed = 11;
 
-/* In pieces of up to `most` bytes; how many were right. */
+/* In pieces of up to `most` bytes. Returns how many were right. */
 static size_t match_in_pieces(struct http_body *body, const unsigned char *from, size_t n,
 			      size_t most, bool *right)
 {
@@ -498,7 +497,7 @@ START_TEST(sees_every_byte_of_a_body_that_is_another)
 }
 END_TEST
 
-/* Two that are read at a time, and one that was cut off before. */
+/* Two bodies that are read at the same time, after one that was cut off. */
 START_TEST(learns_a_body_from_many)
 {
 	static struct http_body body;

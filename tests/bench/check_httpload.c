@@ -1,8 +1,8 @@
 /*
- * httpload: whether weirload's word on a server of HTTP can be believed. Against one that gets
- * an answer in so many wrong it has to find it and say how; against one that does what a server
- * may it finds nothing. What it sends and reads suits weir, nginx, HAProxy and Node alike, where
- * they are installed. How fast anything is, no test here asks.
+ * weirload's HTTP: whether its results can be believed. If a server gets one answer in so many
+ * wrong, weirload has to find that and say how; of a server that does what it may, it finds
+ * nothing. Its requests work with weir, nginx, HAProxy and Node, if they are installed. No test
+ * here is about speed.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@ static const char *http_at(unsigned port)
 	return load_listener("http", port);
 }
 
-/* A machine that is too busy for so short a run is no error, and it says so. */
+/* If the machine is too busy for so short a run that is no error: weirload says so. */
 static bool was_starved(int status)
 {
 	return load_figure("errors") == 0 &&
@@ -129,7 +129,7 @@ START_TEST(finds_one_wrong_answer_in_fifty)
 }
 END_TEST
 
-/* Each of two processes gets a body of its own, always the same: only together they see it. */
+/* Each of two processes gets a body of its own, always the same: only the conductor can notice. */
 START_TEST(compares_what_its_processes_get)
 {
 	unsigned port = faulty_http_start(HTTP_FAULT_APART, 1);
@@ -232,8 +232,8 @@ static bool has_retried(void)
 	return has_reopened() && load_figure("retried") > 0;
 }
 
-/* Which it was is told by what happened: a server that resets is never taken for one that ends, nor
- * the other way round, whether a read or a write meets it first. */
+/* A server that resets is never taken for one that ends, nor the other way round, whether a read or
+ * a write meets it first. */
 START_TEST(tells_a_reset_from_an_end)
 {
 	static const char *const depths[] = {"1", "16"};
@@ -258,7 +258,7 @@ static bool has_warmed_up(void)
 	return load_figure("messages_total") > 100 + load_figure("messages");
 }
 
-/* All that it would reopen lies in its warm-up: nothing of that is in a figure. */
+/* All that is reopened lies in the warm-up: no figure counts it. */
 START_TEST(leaves_the_warm_up_out_of_what_it_reopened)
 {
 	const char *server = http_at(faulty_http_start(HTTP_FAULT_LAST, 10));
@@ -266,13 +266,13 @@ START_TEST(leaves_the_warm_up_out_of_what_it_reopened)
 	int status = load_longer(has_warmed_up, "--warmup", 300, arguments);
 
 	ck_assert_msg(status != 2 && has_warmed_up(), "status %d\n%s", status, load_said());
-	/* One in ten; and a millisecond is what the machine makes of it. */
+	/* One in ten; how long a millisecond takes is up to the machine. */
 	ck_assert_msg(load_figure("reopened") <= 3 + load_figure("messages") / 10, "%s",
 		      load_said());
 }
 END_TEST
 
-/* An answer that never comes is an error, though the end comes between answers each time. */
+/* An answer that never comes is an error, although each end comes between answers. */
 START_TEST(finds_a_server_that_never_answers)
 {
 	int status = LOAD_LONGER(has_errors, SHORT_MS, "-c", "2", PATIENT,
@@ -288,7 +288,7 @@ START_TEST(finds_a_server_that_never_answers)
 }
 END_TEST
 
-/* A server that is right, and does not send back what it got. */
+/* A server that is right, but does not send back what it got. */
 START_TEST(says_what_else_a_body_may_be)
 {
 	unsigned port = faulty_http_start(HTTP_FAULT_NONE, 1);
@@ -306,9 +306,9 @@ static bool has_reopened_often(void)
 	return load_figure("reopened") > 10;
 }
 
-/* What was under way behind a last answer is asked again. More is due than can be answered, so
- * that there is something; of what was due, either it was answered or it is said to be unsent,
- * but for what the last answers of all left. */
+/* What was under way after a last answer is asked again. More is due than can be answered, so that
+ * there always is something. All that was due was answered, or is said to be unsent, except for
+ * what the very last answers left. */
 START_TEST(loses_no_question_behind_a_last_answer)
 {
 	unsigned port = faulty_http_start(HTTP_FAULT_LAST, 10);
@@ -324,7 +324,7 @@ START_TEST(loses_no_question_behind_a_last_answer)
 }
 END_TEST
 
-/* A held connection that is closed is none, whatever its answer said. */
+/* With --idle a connection that is closed is an error, whatever its answer said. */
 START_TEST(holds_connections)
 {
 	unsigned port = faulty_http_start(HTTP_FAULT_LAST, 3);
@@ -349,7 +349,7 @@ static const char *start_on(const char *path, const char *const argv[])
 	return listener;
 }
 
-/* echoes: a POST has its body back. */
+/* echoes: a POST gets its body back. */
 static void drive(const char *listener, bool echoes)
 {
 	static const char *const ways[][6] = {
@@ -525,7 +525,7 @@ START_TEST(says_what_it_asked)
 	    ran(LOAD("-c", "2", "-d", "50ms", "--warmup", "0", "--body", "any", http_at(port))));
 	ck_assert_ptr_nonnull(strstr(load_said(), "GET /, bodies not compared, 1 process"));
 	ck_assert(load_says("body", "\"any\""));
-	/* A value may be a secret: how many there are is all that is said. */
+	/* A value may be a secret: weirload only says how many headers there are. */
 	ck_assert(ran(LOAD("-c", "2", "-d", "50ms", "--warmup", "0", "-X", "PUT", "-s", "5", "-H",
 			   "Authorization: s3cret", "--status", "2xx", http_at(port))));
 	ck_assert_ptr_nonnull(
@@ -535,7 +535,7 @@ START_TEST(says_what_it_asked)
 }
 END_TEST
 
-/* As in a browser; a query is of the path. The Host is not. */
+/* As in a browser: a query belongs to the path, the host does not. */
 START_TEST(takes_the_path_of_its_listener)
 {
 	unsigned port = faulty_http_start(HTTP_FAULT_NONE, 1);

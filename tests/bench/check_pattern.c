@@ -1,6 +1,6 @@
 /*
- * pattern and dialect: the bytes of weirload's messages, in pieces and whole, and that no
- * byte of a reply can be another one without being seen.
+ * pattern and client_protocol: the bytes of weirload's messages, in pieces and whole, and that
+ * every changed byte of a reply is seen.
  */
 #include <string.h>
 
@@ -70,8 +70,8 @@ START_TEST(sees_every_byte_that_is_another)
 }
 END_TEST
 
-/* Wherever they are cut out: 64 bytes say whose they are and from where. What a rule bends
- * is not recognised, but the words beside it are. */
+/* Any 64 bytes say which connection they belong to, and at which position. Words that a rule has
+ * changed are not recognised, but the words beside them are. */
 START_TEST(tells_whose_bytes_they_are)
 {
 	for (size_t rule = 0; rule < RULES; rule++) {
@@ -103,7 +103,7 @@ START_TEST(knows_no_one_in_bytes_that_are_nobodys)
 }
 END_TEST
 
-/* Messages and replies of every dialect and many sizes, cut anywhere. */
+/* Messages and replies of every protocol and many sizes, cut anywhere. */
 START_TEST(messages_and_replies_are_the_same_in_pieces)
 {
 	static const char *const names[] = {"echo", "increment", "line", "frame"};

@@ -1,10 +1,10 @@
 /*
- * The peers under bench/peers: whatever they are compared for, they do the same work as weir.
- * Bytes come back whole and in order, also those that are owed after a FIN, to one client
- * and to fifty; a reset costs one connection; nothing is left when clients have gone. Those that
- * speak http answer each request once, however it is cut.
+ * The peers of bench/peers: that they do the same work as weir, so that a comparison is fair. Bytes
+ * come back whole and in order, to one client and to fifty, and so do those that are owed after a
+ * FIN; a reset costs one connection; nothing is left when clients have gone. Peers that speak http
+ * answer each request once, however it is cut.
  *
- * A peer that is not built ($BUILD/peers/NAME) is a skip.
+ * A peer that is not built ($BUILD/peers/NAME) is skipped.
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -25,7 +25,7 @@
 #define PIECE_BYTES  16384
 #define VOLUME_BYTES (1ul << 20)
 
-/* harness starts what $WEIR names. */
+/* The harness starts what $WEIR names. */
 static bool choose(const char *name)
 {
 	char below[64];
@@ -74,7 +74,7 @@ static unsigned char *random_bytes(size_t n, uint64_t seed)
 	return bytes;
 }
 
-/* Sends in a process of its own, so that this one can read meanwhile. */
+/* Sends in a process of its own, so that this one can read at the same time. */
 static void a_volume_then_half_close(unsigned port)
 {
 	unsigned char *bytes = random_bytes(VOLUME_BYTES, 17), *came = malloc(VOLUME_BYTES);
@@ -212,7 +212,7 @@ static size_t one_answer(int fd, char *answer, size_t room)
 }
 
 /* A request in two pieces, cut everywhere, and sixteen at once. Another connection is answered
- * between the two: so the server has seen the first one by then. */
+ * between the two pieces: then the server has seen the first one. */
 static void answers_http(const char *name)
 {
 	static const char request[] = REQUEST;
@@ -268,7 +268,7 @@ static size_t answer_bytes(struct server *server)
 	return n;
 }
 
-/* The floor's answer is as long as weir's: what is compared is not how much they send. */
+/* The floor's answer is as long as weir's, so that neither has more to send. */
 START_TEST(http_floor)
 {
 	struct server *server = SERVER("http://127.0.0.1:0");

@@ -177,7 +177,7 @@ START_TEST(ratios_and_verdicts)
 			 "64/1\tfloor again\tcpu\t4\t1\t1\t1\t3\tcontrol\tgenerator\n");
 	ck_assert_int_eq(script_run("grep '64/1	weir	rate' %s/out/ratios.tsv", folder), 0);
 	script_expect("no difference shown");
-	/* What is no figure is shown as what it is, and enters no ratio. */
+	/* What is no figure is shown as such, and is in no ratio. */
 	ck_assert_int_eq(script_run("grep '64/50	weir	cpu' %s/out/ratios.tsv", folder),
 			 0);
 	ck_assert_str_eq(script_output,
@@ -238,8 +238,8 @@ START_TEST(the_highest_rate_is_found)
 }
 END_TEST
 
-/* Its listening socket, which closes again. Of ports that are not given to whoever asks for any:
- * nobody else takes it meanwhile. */
+/* Binds a port and closes it again, of those that the kernel gives to nobody who asks for any: so
+ * nobody else takes it. */
 static int listen_somewhere(unsigned *port)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET,
@@ -254,7 +254,7 @@ static int listen_somewhere(unsigned *port)
 	return fd;
 }
 
-/* A server that says nothing of itself, and where it listens: the port tells. */
+/* A server that says no ready line: its port shows when it is ready. */
 START_TEST(a_server_of_ones_own_is_compared)
 {
 	const char *folder;
@@ -298,7 +298,7 @@ START_TEST(a_server_of_ones_own_is_compared)
 }
 END_TEST
 
-/* What one that ended said last is why; what one that runs on said is not. */
+/* The last line of a server that ended says why; that of one that still runs does not. */
 START_TEST(who_is_not_ready_is_told_why)
 {
 	static const struct {

@@ -1,6 +1,6 @@
 /*
  * The scripts of bench/ with a real load: that they work from end to end, that their results are
- * JSON, and that nothing which they started outlives them. What they measure here says nothing.
+ * JSON, and that nothing which they started outlives them. Their figures mean nothing here.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -12,8 +12,8 @@
 
 #include "tests/support/script.h"
 
-/* A line with the figure of a server at a point is in the file; or there is none because this
- * machine let nothing come of that load, and its row says so. */
+/* The file has a line with the figure of a server at a point; or there is none, because this
+ * machine was too busy for that load, and its row says so. */
 static void expect_figure(const char *server, const char *point, const char *line, const char *file)
 {
 	if (script_run("grep -c '%s' %s", line, in_folder(file)) == 0)
@@ -112,7 +112,7 @@ START_TEST(datagrams_of_several)
 }
 END_TEST
 
-/* At a rate that is given: it is a false weirload that shows how the highest one is found. */
+/* With -r; another test shows by a false weirload how the highest rate is found. */
 START_TEST(chat_in_earnest)
 {
 	if (!script_can_load("chat in earnest"))

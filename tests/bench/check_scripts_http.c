@@ -1,6 +1,6 @@
 /*
- * bench/http and bench/slow: that their arithmetic is right, that what is no figure is in no
- * ratio, that what wrk says is read as it means it, and that they leave nothing behind.
+ * bench/http and bench/slow: that their arithmetic is right, that what is no figure is in no ratio,
+ * that they understand what wrk says, and that they leave nothing behind.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +25,7 @@ static const char false_weirload[] =
     "printf '  \"limit\": \"generator\",\\n  \"errors_wrong\": %s\\n}\\n' $((depth - 1)) >>$json\n"
     "[ $depth = 1 ]\n";
 
-/* A wrk that is asked for 16 at once and counts other answers than 200 where it is so asked. */
+/* A false wrk that counts answers other than 200 if it is asked for 16 at once. */
 static const char false_wrk[] =
     "#!/bin/sh\n"
     "while [ $# -gt 1 ]; do\n"
@@ -65,7 +65,7 @@ START_TEST(requests_are_compared)
 	ck_assert_int_eq(
 	    script_run("grep 'weirload/1	http_floor again' %s/out/ratios.tsv", folder), 0);
 	script_expect("\thttp_floor\t4\t1\t1\t1\t3\t");
-	/* What is no figure is shown as what it is, and enters no ratio. */
+	/* What is no figure is shown as such, and is in no ratio. */
 	ck_assert_int_eq(script_run("grep 'weirload/16	weir' %s/out/ratios.tsv", folder), 0);
 	ck_assert_str_eq(script_output, "weirload/16\tweir\thttp_floor\t-\t-\t-\t-\t0\t-\t-\t-\t-\t"
 					"ERRORS: 15 wrong (3 of 3)\n");
@@ -104,7 +104,7 @@ START_TEST(what_wrk_says)
 }
 END_TEST
 
-/* A weirload that finds a run INVALID, but where it is told -p 1. */
+/* A false weirload that calls a run INVALID unless it is told -p 1. */
 static const char invalid_weirload[] =
     "#!/bin/sh\n"
     "status=3\n"
@@ -139,13 +139,13 @@ START_TEST(tables_without_a_figure_are_a_failure)
 }
 END_TEST
 
-/* 3: a machine with more to do let no run of a table be fine. */
+/* 3: on a busy machine no run of a table may be fine. */
 static void expect_run_in_earnest(int status)
 {
 	ck_assert_msg(status == 0 || status == 3, "status %d\n%s", status, script_output);
 }
 
-/* One table of each driver: all of a quick run are a minute. */
+/* One table of each driver: a whole quick run takes a minute. */
 START_TEST(http_in_earnest)
 {
 	if (!script_can_load("http in earnest"))
@@ -186,13 +186,13 @@ START_TEST(http_of_several)
 	script_expect("\nweirload, 64 connections, 1 request under way on each\n");
 	script_expect("weir again");
 	ck_assert_msg(!strstr(script_output, "Not here"), "%s", script_output);
-	/* Each has a figure at each point, but where a machine with more to do let nobody answer.
+	/* Each has a figure at each point, unless the machine was so busy that nobody answered.
 	 */
 	ck_assert_int_eq(
 	    script_run("awk -F '\\t' '$4 == \"-\" && $13 == \"-\"' %s", in_folder("ratios.tsv")),
 	    0);
 	ck_assert_str_eq(script_output, "");
-	/* Who was not answered in time was unanswered as well. */
+	/* A request that was not answered in time counts as unanswered, too. */
 	(void)script_run("grep -E '\"errors_[a-z]*\": [1-9]' %s | grep -v -e timeout -e unanswered",
 			 in_folder("results.json"));
 	ck_assert_str_eq(script_output, "");
@@ -201,7 +201,7 @@ START_TEST(http_of_several)
 }
 END_TEST
 
-/* Where there is a weir to measure, there is what these scripts measure it with. */
+/* Building weir builds what these scripts measure it with. */
 START_TEST(make_builds_what_they_need)
 {
 	ck_assert_int_eq(script_run("env -u MAKEFLAGS -u MAKELEVEL make -n BUILD=%s/none all | "
@@ -221,7 +221,7 @@ START_TEST(slow_in_earnest)
 	expect_run_in_earnest(script_run("bench/slow -q -o %s", temporary_folder()));
 	script_expect("50, headers");
 	script_expect_json(in_folder("results.json"), "\"ended_408\"");
-	/* All who are slow are ended, for the reason that is theirs; nobody else is. */
+	/* All slow clients are ended, each kind for its reason, and nobody else is. */
 	ck_assert_int_eq(
 	    script_run("awk -F '\\t' 'NR > 1 { print $2, ($8 > 0), ($10 > 0), ($11 > 0) }' %s",
 		       in_folder("slow.tsv")),

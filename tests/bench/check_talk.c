@@ -1,7 +1,5 @@
-/*
- * talk: weirload --talk, run as a person or a pipe would, against weir and against peers
- * that behave badly.
- */
+/* weirload --talk, run as a person or a pipe would, against weir and against peers that behave
+ * badly. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -91,7 +89,7 @@ static bool listen_once(struct talker *talker)
 	return n > 0;
 }
 
-/* Until it has said text, and nothing else, so far. */
+/* Waits until it has said this text, and nothing else. */
 static void expect_said(struct talker *talker, const char *text)
 {
 	while (talker->said_n < strlen(text)) {
@@ -109,7 +107,7 @@ static void type(struct talker *talker, const char *text)
 	ck_assert_int_eq(write(talker->in, text, strlen(text)), (ssize_t)strlen(text));
 }
 
-/* Its end, and what it complained of; its exit status, or 128 + the signal that ended it. */
+/* Waits for its end; reads its complaint. Its status, or 128 + the signal that ended it. */
 static int talk_end(struct talker *talker)
 {
 	struct wait wait = wait_begin();
@@ -128,7 +126,7 @@ static int talk_end(struct talker *talker)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-/* Gives it input and takes what it says, both at once, until it says no more. */
+/* Gives it input and reads what it says, both at once, until it says no more. */
 static int talk_through(struct talker *talker, const void *input, size_t n)
 {
 	const char *at = input;
@@ -473,7 +471,7 @@ START_TEST(both_directions_full_is_no_deadlock)
 }
 END_TEST
 
-/* How much it takes in while nobody reads at its other end: bounded. */
+/* How much it reads from stdin while nobody reads at its other end: there is a limit. */
 START_TEST(a_peer_that_does_not_read_stops_it)
 {
 	static char text[65536];
@@ -486,7 +484,7 @@ START_TEST(a_peer_that_does_not_read_stops_it)
 		struct pollfd in = {.fd = talker.in, .events = POLLOUT};
 		ssize_t n;
 
-		/* The limit of a pause in which a process that may run, runs. */
+		/* So long a pause that a process that can run does run. */
 		if (poll(&in, 1, 500) == 0)
 			break;
 		n = write(talker.in, text, sizeof text);
@@ -503,7 +501,7 @@ END_TEST
 
 /* ---- datagrams ---- */
 
-/* Answers datagrams, all but each drop-th, for ever; as increment without its greeting. */
+/* Answers all datagrams except each drop-th; plus: as increment does, without its greeting. */
 static pid_t datagram_server(unsigned *port, unsigned drop, unsigned plus)
 {
 	int fd = bind_any(SOCK_DGRAM, port);

@@ -1,6 +1,6 @@
 /*
- * bench/designs/thread-chat: each line goes to everyone else, whole and in order; and one who
- * does not read stops them all, which is what this design is there to show.
+ * bench/designs/thread-chat: each line goes to everyone else, whole and in order; and a client that
+ * does not read stops all others, which is what this design is there to show.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -13,31 +13,20 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "tests/support/harness.h"
+#include "tests/bench/designs.h"
 
-#define CROWD	   50
+#define CLIENTS	   50
 #define LINES	   20
 #define LINE_BYTES 16000 /* the longest, without its \n */
 
 static struct server *start(void)
 {
-	const char *path = built("designs/thread-chat"), *port;
-	struct server *server;
-
-	ck_assert_msg(access(path, X_OK) == 0, "%s is not built: make designs", path);
-	(void)setenv("WEIR", path, 1);
-	server = server_launch((const char *const[]){"chat://127.0.0.1:0", NULL});
-	server_wait_log(server, "msg=ready");
-	while (server->log[server->log_n - 1] != '\n')
-		server_wait_log(server, "\n");
-	port = strstr(server->log, "chat://127.0.0.1:");
-	ck_assert_ptr_nonnull(port);
-	server->ports[0] = (unsigned)strtoul(port + strlen("chat://127.0.0.1:"), NULL, 10);
-	return server;
+	design_choose("thread-chat");
+	return DESIGN_LAUNCH("chat://127.0.0.1:0");
 }
 
-/* A new client, which is in the list when this returns: the others, n of them, have a line
- * of it. The first of them may not be in it yet: it is called until it hears. */
+/* A new client, which is in the server's list when this returns: all n others have got a line of
+ * it. The first of them may not be in the list itself yet, so lines are sent until it gets one. */
 static int join(const struct server *server, const int *others, size_t n)
 {
 	int fd = connect_to(server->ports[0]);
@@ -83,13 +72,13 @@ START_TEST(a_line_goes_to_everyone_else)
 	send_text(fds[0], "e\n");
 	expect_text(fds[1], "one\n");
 	expect_text(fds[2], "one\n");
-	/* Nobody gets half a line, though its sender has gone. */
+	/* Nobody gets half a line, although its sender has gone. */
 	finish_sending(fds[1]);
 	expect_end(fds[1]);
 	send_text(fds[2], "left\n");
 	expect_text(fds[0], "left\n");
 	expect_nothing_yet(fds[2]);
-	ck_assert_int_eq(server_stop(server, SIGTERM), 128 + SIGTERM);
+	design_stop(server);
 }
 END_TEST
 
@@ -111,19 +100,19 @@ START_TEST(a_line_too_long_ends_its_sender)
 	send_text(fds[1], "still here\n");
 	expect_bytes(fds[2], line, LINE_BYTES);
 	expect_text(fds[2], "\nstill here\n");
-	ck_assert_int_eq(server_stop(server, SIGTERM), 128 + SIGTERM);
+	design_stop(server);
 }
 END_TEST
 
 /* One "NUMBER LINE\n" of each: in order for each sender, and from everyone else. */
 static void expect_lines_of_others(int fd, int self)
 {
-	static char bytes[CROWD * LINES * 16];
-	int next[CROWD] = {0};
+	static char bytes[CLIENTS * LINES * 16];
+	int next[CLIENTS] = {0};
 	size_t n = 0;
 	char *at = bytes;
 
-	for (int i = 0; i < CROWD * LINES; i++)
+	for (int i = 0; i < CLIENTS * LINES; i++)
 		n += i / LINES == self ? 0
 				       : (size_t)snprintf(NULL, 0, "%d %d\n", i / LINES, i % LINES);
 	receive_exactly(fd, bytes, n);
@@ -131,10 +120,10 @@ static void expect_lines_of_others(int fd, int self)
 		int sender = (int)strtol(at, &at, 10), line = (int)strtol(at, &at, 10);
 
 		ck_assert_int_eq(*at++, '\n');
-		ck_assert(sender >= 0 && sender < CROWD && sender != self);
+		ck_assert(sender >= 0 && sender < CLIENTS && sender != self);
 		ck_assert_int_eq(line, next[sender]++);
 	}
-	for (int i = 0; i < CROWD; i++)
+	for (int i = 0; i < CLIENTS; i++)
 		ck_assert_int_eq(next[i], i == self ? 0 : LINES);
 	expect_nothing_yet(fd);
 }
@@ -144,31 +133,31 @@ START_TEST(a_crowd_talks_at_once)
 	struct server *server = start();
 	struct wait wait = wait_begin();
 	size_t descriptors = process_descriptors_n(server->pid);
-	int fds[CROWD];
+	int fds[CLIENTS];
 	char line[32];
 
-	for (size_t i = 0; i < CROWD; i++)
+	for (size_t i = 0; i < CLIENTS; i++)
 		fds[i] = join(server, fds, i);
 	for (int i = 0; i < LINES; i++) {
-		for (int j = 0; j < CROWD; j++) {
+		for (int j = 0; j < CLIENTS; j++) {
 			(void)snprintf(line, sizeof line, "%d %d\n", j, i);
 			send_text(fds[j], line);
 		}
 	}
-	for (int i = 0; i < CROWD; i++)
+	for (int i = 0; i < CLIENTS; i++)
 		expect_lines_of_others(fds[i], i);
-	for (int i = 0; i < CROWD; i++)
+	for (int i = 0; i < CLIENTS; i++)
 		i % 2 ? (void)close(fds[i]) : reset(fds[i]);
 	while (process_descriptors_n(server->pid) != descriptors)
 		wait_more(&wait, "the end of all clients");
-	ck_assert_int_eq(server_stop(server, SIGTERM), 128 + SIGTERM);
+	design_stop(server);
 }
 END_TEST
 
 /* ---- what stops it ---- */
 
-/* How many of its threads sleep in this system call, with this descriptor as its first
- * argument (-1: any); -1 where this may not be known. */
+/* How many of its threads sleep in this system call, with this descriptor as its first argument
+ * (-1: any). -1: /proc does not say. */
 static int sleeping_in(const struct server *server, long call, long descriptor)
 {
 	char path[320];
@@ -208,7 +197,7 @@ static long last_descriptor(const struct server *server, int clients)
 	return fd;
 }
 
-/* Whatever has come; how much. */
+/* Reads whatever has come. Returns how much. */
 static size_t drain(int fd)
 {
 	static char bytes[1 << 18];
@@ -221,8 +210,8 @@ static size_t drain(int fd)
 	return n;
 }
 
-/* Sends until a thread of the server waits for the one who does not read, and the sender for
- * that thread; the other one reads all the while. How much was sent, in whole lines. */
+/* Sends until a thread of the server waits for the client that does not read, and the sender for
+ * that thread; the other client reads all the time. Returns how much was sent, in whole lines. */
 static size_t send_until_stuck(const struct server *server, int sender, int reader, long unread,
 			       size_t *came)
 {
@@ -267,7 +256,8 @@ START_TEST(one_who_does_not_read_stops_all)
 	set_buffers(fds[UNREAD], 0, 1);
 	unread = last_descriptor(server, 3);
 	sent = send_until_stuck(server, fds[SENDER], fds[READER], unread, &came);
-	/* Not in the way of each other, the others wait for the lock, and so does who comes now. */
+	/* The others wait for the lock, although none is in the way of another; so does a newcomer.
+	 */
 	send_text(fds[READER], "is anybody there?\n");
 	fds[NEWCOMER] = connect_to(server->ports[0]);
 	send_text(fds[NEWCOMER], "hello\n");
@@ -278,7 +268,7 @@ START_TEST(one_who_does_not_read_stops_all)
 	ck_assert_uint_lt(came, sent);
 	expect_nothing_yet(fds[SENDER]);
 	expect_nothing_yet(fds[NEWCOMER]);
-	/* It was that one alone: when it goes, everything goes on. */
+	/* The client that did not read was the only cause: when it leaves, everything goes on. */
 	reset(fds[UNREAD]);
 	while (came < sent - sent % 1000 + strlen("hello\n")) {
 		came += drain(fds[READER]);
@@ -288,7 +278,7 @@ START_TEST(one_who_does_not_read_stops_all)
 	/* Of the two that waited for the lock, either may come first. */
 	receive_exactly(fds[SENDER], both, sizeof both);
 	ck_assert_ptr_nonnull(memmem(both, sizeof both, "is anybody there?\n", 18));
-	ck_assert_int_eq(server_stop(server, SIGTERM), 128 + SIGTERM);
+	design_stop(server);
 }
 END_TEST
 

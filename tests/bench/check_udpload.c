@@ -1,7 +1,6 @@
 /*
  * weirload over datagrams: whether it counts exactly what was lost, doubled and reordered, and
- * finds what is wrong. The server of the test counts its own faults. How fast anything is, no
- * test here does ask.
+ * finds what is wrong. The server of the test counts its own faults. No test here is about speed.
  */
 #include <stdio.h>
 #include <string.h>
@@ -13,10 +12,10 @@
 #define ALL_OF_IT "--warmup", "0", "-d", "300ms"
 #define TRIES	  6
 
-/* What weirload asks, and until when: how much of it comes in a second is the machine's business.
- * An answer that a busy machine holds back for longer than weirload waits is late, and one that is
- * to be late is not where weirload does not run meanwhile: both are right, and not what is asked
- * here. Such a run is done again, with more patience. */
+/* How much weirload sends, and until when: how much comes back in a second depends on the machine.
+ * On a busy one an answer may be late that should not be, or, if weirload does not run for a while,
+ * in time although it should be late. weirload is right both times, but this is not what is tested:
+ * such a run is done again, with more patience. */
 struct trial {
 	enum datagram_form form;
 	enum datagram_fault fault;
@@ -37,7 +36,7 @@ static bool is_enough(const void *of)
 	       (!count->held || trial->fault == DATAGRAM_SWAP);
 }
 
-/* Its status, of arguments before the listener. */
+/* Runs weirload with these arguments before the listener. Returns its status. */
 static int try(struct trial *trial, const char *const arguments[])
 {
 	unsigned timeout_ms = trial->timeout_ms ? trial->timeout_ms : 60000, port;
@@ -168,7 +167,7 @@ START_TEST(tells_late_from_lost_and_doubled)
 }
 END_TEST
 
-/* One place, which is lost again and again before the first of those answers comes. */
+/* One place, whose messages are lost again and again before the first of their answers comes. */
 START_TEST(remembers_what_was_lost_in_a_place)
 {
 	struct trial trial = {.fault = DATAGRAM_LATE,
@@ -184,7 +183,7 @@ START_TEST(remembers_what_was_lost_in_a_place)
 }
 END_TEST
 
-/* A lost question holds its own place for the timeout; all other places go on. */
+/* A lost message holds its own place for the timeout; all other places go on. */
 START_TEST(goes_on_beside_a_lost_one)
 {
 	struct trial trial = {.fault = DATAGRAM_LOSE,
@@ -229,7 +228,7 @@ START_TEST(says_that_nothing_was_answered)
 }
 END_TEST
 
-/* ---- those who cannot be asked which one they answer, or do not answer ---- */
+/* ---- servers whose answers do not say which message they answer, or that do not answer ---- */
 
 START_TEST(takes_chargen_in_order)
 {
@@ -275,7 +274,7 @@ START_TEST(tells_late_ones_of_chargen)
 }
 END_TEST
 
-/* Shorter answers than the question are right, from 512 bytes on. */
+/* For messages of more than 512 bytes shorter answers are right. */
 START_TEST(knows_how_much_chargen_says)
 {
 	struct trial trial = {.form = DATAGRAM_CHARGEN, .asked = 10};

@@ -1,7 +1,7 @@
 /*
- * weirload over datagrams, in every way that it can be told: it finds nothing where nothing is
- * wrong, counts what the server counts, takes no harm from what its sockets say, and reports it.
- * How fast anything is, no test here does ask.
+ * weirload over datagrams, with all of its options: it finds nothing if nothing is wrong, counts
+ * what the server counts, survives every error of its sockets, and reports it. No test here is
+ * about speed.
  */
 #include <arpa/inet.h>
 #include <poll.h>
@@ -18,7 +18,7 @@
 #include "tests/support/clients/load.h"
 #include "tests/support/trace.h"
 
-#define PATIENT "--timeout", "60s" /* where no answer is lost, none is late */
+#define PATIENT "--timeout", "60s" /* if no answer is lost, none is late */
 
 /* ---- every protocol, every way ---- */
 
@@ -85,7 +85,7 @@ START_TEST(finds_nothing_where_nothing_is_wrong)
 }
 END_TEST
 
-/* Its answers do overtake each other, and none is wrong. */
+/* Its answers overtake each other, and none is wrong. */
 START_TEST(counts_what_a_process_for_each_reorders)
 {
 	struct server *server = design_start("fork-udp", "increment");
@@ -135,8 +135,8 @@ START_TEST(speaks_over_ipv6)
 }
 END_TEST
 
-/* Long batches and joined answers, and what was lost is what the kernel dropped there. False: some
- * were late. */
+/* Long batches and joined answers; what was lost is what the kernel dropped at the server. False:
+ * some were late. */
 static bool counts_alike(const char *timeout)
 {
 	struct server *server = SERVER("-w", "1", "echo+udp://127.0.0.1:0",
@@ -177,7 +177,7 @@ END_TEST
 
 /* ---- sockets that say no ---- */
 
-/* An address of loopback that no other test has: a port of it is free as long as we want. */
+/* An address of loopback that no other test uses: its ports are free for as long as needed. */
 static uint32_t own_address(void)
 {
 	return 0x7f400000 | ((uint32_t)getpid() & 0x3fffff);
@@ -234,7 +234,7 @@ START_TEST(says_that_nobody_listens)
 	ck_assert_int_eq(status, 1);
 	ck_assert_ptr_nonnull(strstr(load_said(), "nobody listened there"));
 	ck_assert_ptr_nonnull(strstr(load_said(), "no message was answered"));
-	/* Once for each that has left, at most. */
+	/* At most one error for each datagram that has left. */
 	ck_assert_msg(load_figure("errors_refused") > 3 &&
 			  load_figure("errors_refused") <= load_figure("datagrams_asked"),
 		      "%s", load_said());
@@ -243,7 +243,7 @@ START_TEST(says_that_nobody_listens)
 }
 END_TEST
 
-/* Somebody else answers where nobody did for so long. */
+/* For a time nobody answers; then another server does, at the same port. */
 static void refused_for(unsigned ms)
 {
 	unsigned port = 0;
@@ -273,14 +273,14 @@ START_TEST(goes_on_when_it_was_refused)
 			break;
 	}
 	ck_assert_msg(load_figure("errors_refused") >= 1, "%s", load_said());
-	/* What was too late for it was answered all the same. */
+	/* What came too late for weirload was answered all the same. */
 	answered = load_figure("messages_total") + load_figure("datagrams_late");
 	ck_assert_msg(answered >= 190 && answered <= 200, "%s", load_said());
 	ck_assert(load_figure("errors") == load_figure("errors_refused"));
 }
 END_TEST
 
-/* What a call of weirload's may answer, put there by strace: it loses nothing of it. */
+/* Errors that a call of weirload may return, injected by strace: it loses nothing. */
 static const struct {
 	const char *inject, *arguments;
 } troubles[] = {

@@ -1,8 +1,8 @@
 /*
- * usage: against children that know themselves what they used.
+ * usage: compared with children that know what they used.
  *
- * A child burns CPU until its own clock says so, tells so by a byte in a pipe, and then
- * stays until it is told to go, so that both snapshots are of a tree that stands still.
+ * A child burns CPU until its own clock says that it is enough, says so by a byte in a pipe, and
+ * then stays until it is told to go, so that both snapshots are of a tree that does nothing.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -131,8 +131,8 @@ static void must_be_about(uint64_t said, uint64_t right, uint64_t off)
 		      (double)said / MS, (double)right / MS);
 }
 
-/* The busiest of several is the one that ran and waited for a CPU longest: where much else runs,
- * that may be another one. */
+/* The busiest of several is the one that ran and waited for a CPU longest: on a busy machine that
+ * may be another one. */
 static void busiest_must_be_about(uint64_t right)
 {
 	if (usage.busiest_wait_ns < OFF)
@@ -197,7 +197,7 @@ static void asks_the_kernel(int go, int done)
 	hear(go);
 }
 
-/* The kernel tells them apart by what it finds when its clock ticks, which is no more than a
+/* The kernel tells user and system time apart by what runs when its clock ticks, which is only a
  * sample. */
 START_TEST(user_and_system_time_are_told_apart)
 {
@@ -227,7 +227,8 @@ static void reaps_one_that_burnt(int go, int done)
 	hear(go);
 }
 
-/* The kernel tells of the reaped in ticks: user and system time may each be short of one. */
+/* The kernel counts the time of reaped children in ticks: user and system time may each lack one.
+ */
 START_TEST(a_reaped_grandchild_counts)
 {
 	struct child child = child_start(reaps_one_that_burnt);
@@ -395,7 +396,7 @@ static void touches_64_mib(int go, int done)
 
 	for (size_t i = 0; i < n; i += 4096)
 		pages[i] = 1;
-	/* Shared with a child: there once, however many have it. */
+	/* Shared with a child: counted once, however many processes map it. */
 	if (fork() == 0) {
 		tell(done);
 		hear(go);
@@ -458,7 +459,7 @@ START_TEST(no_such_process_is_said)
 }
 END_TEST
 
-/* A process for each of a thousand connections, so to say. */
+/* As of a design that has a process for each of a thousand connections. */
 static void comes_and_goes(int go, int done)
 {
 	(void)go;
@@ -485,7 +486,8 @@ START_TEST(members_that_vanish_are_no_error)
 	while (now_ms() - begin < 500) {
 		ck_assert_int_eq(usage_take(&after, child.pid, true), 0);
 		processes = after.processes > processes ? after.processes : processes;
-		/* Never less than before, but for ticks, and for one that was just missed. */
+		/* Never less than before, except for ticks, and for a process that was just missed.
+		 */
 		ck_assert_uint_ge(after.cpu_ns + 40 * MS, last);
 		last = after.cpu_ns;
 	}

@@ -1,7 +1,7 @@
 /*
- * judge: whether a run of weirload may be believed, and who was its limit. The generator is
+ * validity: whether a run of weirload may be believed, and what was its limit. The generator is
  * starved, stopped, killed and left without descriptors, and the server is stopped and slow:
- * each has to answer for what is its own. How fast anything is, no test here asks.
+ * weirload has to say whose fault it was. No test here is about speed.
  */
 #include <sched.h>
 #include <signal.h>
@@ -37,7 +37,7 @@ static double share_above(double ms)
 	return share;
 }
 
-/* False: weirload has come to its end before the server had so many bytes of it. */
+/* False: weirload ended before the server had got so many bytes of it. */
 static bool has_had(const struct server *server, uint64_t bytes, pid_t load)
 {
 	struct wait wait = wait_begin();
@@ -50,10 +50,10 @@ static bool has_had(const struct server *server, uint64_t bytes, pid_t load)
 	return true;
 }
 
-/* A server that stands still for a fifth of the time: about a fifth of the messages were due
- * meanwhile and must show it; only the 20 that were under way waited from when they were sent. The
- * test moves the server's process, not the clock: the shares have room. False: this machine stood
- * still besides. */
+/* A server that stands still for a fifth of the time: about a fifth of the messages were due in it
+ * and must show that; only the 20 that were under way waited from when they were sent. The test
+ * stops the server's process, not the clock, so the shares have some room. False: this machine
+ * stood still, too. */
 static bool shows_a_stall(unsigned stall_ms)
 {
 	struct server *server = SERVER("-w", "1", "--no-master", "echo://127.0.0.1:0");
@@ -87,7 +87,7 @@ static bool shows_a_stall(unsigned stall_ms)
 	       load_figure("response_max_us") > stall_us * 5 / 6;
 }
 
-/* Beside a longer one, the stalls of a busy machine are short. */
+/* Compared with a longer stall those of a busy machine are short. */
 START_TEST(shows_a_stall_in_response_time_and_not_in_service_time)
 {
 	unsigned stall_ms = 300;
@@ -114,7 +114,7 @@ START_TEST(blames_a_slow_server_for_its_slowness)
 }
 END_TEST
 
-/* ---- the generator's own ---- */
+/* ---- the generator's limits ---- */
 
 /* Processes that burn the generator's CPU; they end with the test. */
 static void burn(int cpu, int n)
@@ -159,7 +159,7 @@ START_TEST(says_that_it_was_starved)
 					    "5000", load_listener("echo", server->ports[0]), NULL});
 	ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
 	ck_assert(load_says("valid", "false"));
-	/* Where it came to nothing at all in that time, it says so. */
+	/* If nothing at all was answered in that time it says so. */
 	ck_assert_msg(strstr(load_said(), "INVALID: the generator did not keep") ||
 			  strstr(load_said(), "INVALID: the generator hardly ran"),
 		      "%s", load_said());
@@ -189,7 +189,7 @@ START_TEST(says_that_descriptors_ran_out)
 
 	ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
 	ck_assert_ptr_nonnull(strstr(load_said(), "INVALID: descriptors ran out"));
-	/* Left to itself it takes as many processes as that limit asks for. */
+	/* Without -P it takes as many processes as that limit requires. */
 	status =
 	    load_in(&poor, (const char *const[]){"-c", "100", "-d", "200ms", "--warmup", "0",
 						 load_listener("echo", server->ports[0]), NULL});
@@ -207,8 +207,9 @@ static pid_t child_of(pid_t pid)
 	return text ? (pid_t)strtol(text, NULL, 10) : 0;
 }
 
-/* Sleeps for twice as long as it waits for a reply. False: a reply came too late for it, which is
- * the server's fault, or most of the time was not this sleep: this machine let them stand still. */
+/* weirload is stopped for twice as long as it waits for a reply. False: a reply came too late,
+ * which is the server's fault; or most of the time was not this stop, because this machine was
+ * busy. */
 static bool sleeps_and_blames_nobody(unsigned timeout_ms)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
@@ -270,7 +271,7 @@ START_TEST(is_invalid_when_a_sender_dies)
 }
 END_TEST
 
-/* What it had still to say is not known: that there was no error, least of all. */
+/* What a killed process had found is not known: above all not that there was no error. */
 START_TEST(is_invalid_when_a_sender_does_not_end)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
@@ -290,8 +291,8 @@ START_TEST(is_invalid_when_a_sender_does_not_end)
 }
 END_TEST
 
-/* An idle generator that was late nonetheless: the verdict and the limit say the same. Where the
- * server was busy all the time, that is what is to be known. */
+/* A generator that was idle and yet late: the limit has to say the same as INVALID does. But if the
+ * server was busy all the time, the limit is the server. */
 START_TEST(names_the_generator_where_its_schedule_makes_it_invalid)
 {
 	static struct outcome outcome;
@@ -340,7 +341,7 @@ START_TEST(says_that_waiting_for_a_cpu_counts)
 }
 END_TEST
 
-/* A chat's line may be anybody's; and a path may be named as anything. */
+/* A line of a chat may hold anything, and so may the name of a path. */
 START_TEST(shows_nothing_that_rules_a_terminal)
 {
 	static struct outcome outcome;

@@ -1,7 +1,7 @@
 /*
- * weirload: whether its load can be believed. Against servers that answer wrongly it has to
- * find it and say how; what it counts is what the server counted. Whether it says where its
- * own limits were, check_validity asks; how fast anything is, no test here does.
+ * weirload: whether its results can be believed. If a server answers wrongly, weirload has to find
+ * that and say how; what it counts is what the server counted. Whether it notices limits of its own
+ * is tested in check_validity. No test here is about speed.
  */
 #include <poll.h>
 #include <signal.h>
@@ -52,7 +52,7 @@ static bool is_enough(const void *of)
 	       faulty_counted()->faults >= amount->faults;
 }
 
-/* A second one is as many bytes behind the first: that has been read by then. */
+/* The second fault comes as many bytes after the first: weirload has read the first by then. */
 static void finds_one_wrong_byte_in(unsigned long many, const struct case_of_fault *this)
 {
 	static const struct amount two = {.faults = 2};
@@ -94,7 +94,7 @@ START_TEST(finds_nothing_where_nothing_is_wrong)
 }
 END_TEST
 
-/* The answer of one protocol is a wrong one of another. */
+/* The answers of one protocol are wrong in another. */
 START_TEST(finds_an_echo_that_claims_to_be_increment)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
@@ -147,7 +147,7 @@ START_TEST(speaks_every_protocol_in_every_way)
 			arguments[n++] = ways[i][k];
 		arguments[n] = load_listener(protocol, server->ports[0]);
 		status = load_answered(arguments);
-		/* It may find this machine too busy, and says so. */
+		/* It may find this machine too busy; then it says so. */
 		ck_assert_msg(status == 0 || status == 3, "%s, way %zu: status %d\n%s", protocol, i,
 			      status, load_said());
 		ck_assert_msg(load_figure("errors") == 0, "%s", load_said());
@@ -205,7 +205,7 @@ START_TEST(loads_from_many_addresses)
 }
 END_TEST
 
-/* Without --source: where they come from is the kernel's to say. */
+/* Without --source the kernel chooses where they come from. */
 START_TEST(loads_to_many_addresses)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.3.2:0");
@@ -229,7 +229,7 @@ START_TEST(loads_to_many_addresses)
 }
 END_TEST
 
-/* What a server that listens everywhere is told does for weirload too. */
+/* The LISTENER of a server on every address will do for weirload, too. */
 START_TEST(spreads_over_loopback_by_itself)
 {
 	struct server *server = SERVER("-w", "1", "echo://0.0.0.0:0");
@@ -241,7 +241,7 @@ START_TEST(spreads_over_loopback_by_itself)
 	ck_assert_ptr_nonnull(strstr(load_said(), ", to 16 addresses"));
 	ck_assert_int_eq(LOAD("-c", "3", "-d", "100ms", "--warmup", "0", listener), 0);
 	ck_assert(load_figure("destinations") == 0 && load_figure("sources") == 0);
-	/* One address has only itself: they come from many. */
+	/* There is one destination only: so connections come from many addresses. */
 	ck_assert_int_eq(LOAD("--churn", "-c", "3", "-d", "100ms", "--warmup", "0",
 			      load_listener("echo", server->ports[0])),
 			 0);
@@ -252,8 +252,8 @@ END_TEST
 
 /* ---- what a server does to its clients ---- */
 
-/* All of them together take longer than one may: but they are asked a few at a time, and the time
- * of each begins when it is. */
+/* All of them together take longer than one may take. But they are asked a few at a time, and the
+ * time of each begins when it is asked. */
 START_TEST(asks_at_the_end_at_the_pace_of_the_answers)
 {
 	unsigned port;
@@ -297,7 +297,8 @@ static void echo_message(int fd)
 	send_all(fd, bytes, sizeof bytes);
 }
 
-/* Where all of them ended at once, the server would be busy with that while others ask it. */
+/* If a process ended its connections at once, the server would be busy with that while others ask.
+ */
 START_TEST(ends_nothing_before_all_are_answered)
 {
 	unsigned port;
@@ -323,7 +324,7 @@ START_TEST(ends_nothing_before_all_are_answered)
 }
 END_TEST
 
-/* A socket of datagrams: there is no kind of errors that has its name. */
+/* A socket of datagrams: there is no kind of error for this one. */
 START_TEST(names_what_is_of_no_kind)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -343,7 +344,7 @@ START_TEST(names_what_is_of_no_kind)
 }
 END_TEST
 
-/* A port of TLS, whatever is asked there. */
+/* A port of TLS, whatever protocol weirload speaks. */
 START_TEST(hints_at_tls)
 {
 	static const char *const spoken[] = {"echo", "line", "frame"};
@@ -461,7 +462,7 @@ START_TEST(finds_a_chargen_that_says_nothing)
 }
 END_TEST
 
-/* A run in which nothing was answered has no figures that could be taken for some. */
+/* A run in which nothing was answered shows no figures that could be taken for results. */
 START_TEST(shows_no_figures_of_nothing)
 {
 	unsigned port;

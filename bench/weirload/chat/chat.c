@@ -25,8 +25,8 @@ void chat_come(struct chat *chat)
 	sender_connected(chat->sender);
 }
 
-/* Readers first, because slow ones may hold them up; then it is seen what became of those. Each
- * gets a turn, in which it reads on. */
+/* Not before: what slow clients do not read may hold up the others. Each gets a turn, in which it
+ * begins to read again; that shows whether the server has closed it. */
 void chat_read_slow(struct chat *chat)
 {
 	struct sender *sender = chat->sender;

@@ -28,8 +28,8 @@ struct chat {
 	struct chat_wire wire;
 	uint32_t senders_n, readers_n; /* senders_n <= readers_n <= sender->callers_n */
 	uint32_t *next;		       /* of each client, by sender: see chat_ledger */
-	/* Closed loop: for each sender of the run the client here that shows when its lines have
-	 * come; for those of other processes none. */
+	/* Closed loop: for each sender of this process another client of it. When that one gets a
+	 * line, the line counts as answered. For senders of other processes: CHAT_NO_WITNESS. */
 	uint32_t *witnesses;
 
 	struct source tick;
@@ -37,12 +37,12 @@ struct chat {
 	uint32_t ramp_until_ms;
 	bool all_come;
 	bool slow_read;			  /* of END: slow ones are read now, all others have gone */
-	uint32_t slow_until_ms;		  /* no longer than that */
+	uint32_t slow_until_ms;		  /* until then at most */
 	uint32_t readers_left, slow_left; /* clients that have not gone */
 	unsigned char *in, *out;	  /* what was read, what is sent, in one turn */
 };
 
-/* Closed loop: chooses another client to see the lines of local sender i come in. */
+/* Closed loop: chooses another client to be the witness of local sender i. */
 void chat_elect_witness(struct chat *chat, uint32_t i);
 /* END: slow clients are read once all others have gone. */
 void chat_read_slow(struct chat *chat);

@@ -9,7 +9,7 @@
 #include "reactor/base/sys.h"
 
 #define BACKLOG_RETRY_MS  5
-#define SLOW_BUFFER_BYTES 1 /* the kernel makes it its least */
+#define SLOW_BUFFER_BYTES 1 /* the kernel takes its least instead */
 #define READ_BUFFER_BYTES (256 * 1024)
 
 static void chat_client_turn(struct loop *loop, struct source *source);
@@ -181,8 +181,8 @@ static void chat_client_begin(struct chat_client *client, struct chat *chat, uin
 	TALLY_ADD(chat->sender->tally, lines, 1);
 }
 
-/* n bytes of what lies in chat->out have gone. The rest of a line that has begun is kept;
- * those that have not are made anew, with the time at which they leave. */
+/* n bytes of chat->out have gone. The rest of a line that has begun is kept. Lines that have not
+ * begun are made anew later, with the time at which they leave. */
 static void chat_client_sent(struct chat_client *client, struct chat *chat, size_t n,
 			     uint64_t now_ns)
 {
@@ -300,7 +300,8 @@ void chat_client_look(struct chat_client *client, struct chat *chat)
 		return;
 	}
 	client->phase = CHAT_CLIENT_ENDING;
-	if (sys_shutdown(client->caller.source.fd, SHUT_WR) < 0) { /* it was reset: read says so */
+	if (sys_shutdown(client->caller.source.fd, SHUT_WR) <
+	    0) { /* it was reset: a read will say so */
 		client->caller.source.ready |= SOURCE_IN;
 		loop_requeue(&chat->sender->loop, &client->caller.source);
 	}

@@ -32,7 +32,7 @@ struct chat_client {
 	uint32_t kept_n, unsent_n; /* in bytes[]: a part of what came, the rest of what is sent */
 	uint8_t phase;
 	bool sends : 1, come : 1, settled : 1, finished : 1, lost_track : 1;
-	bool reset : 1; /* by the server, as a write has said: a read says so no more */
+	bool reset : 1; /* a write has told of a reset by the server, so that no read will */
 	unsigned char bytes[];
 };
 

@@ -5,7 +5,7 @@
 #include "bench/weirload/chat/chat_line.h"
 #include "reactor/base/sys.h"
 
-#define SHOWN_BYTES 40 /* of bytes that are wrong */
+#define SHOWN_BYTES 40 /* how many wrong bytes a message shows */
 
 /* ---- a line ---- */
 
@@ -14,7 +14,7 @@ static uint32_t sender_of(const struct chat *chat, const struct chat_line *line)
 	return (line->sender - chat->table->base) & CHAT_SENDER_MASK;
 }
 
-/* A line of another client's shows that the server has taken this one in. */
+/* A line from another client shows that the server has taken this one in. */
 static void probe_came(struct chat_client *client, struct chat *chat, const struct chat_line *line)
 {
 	if (line->number == client->number && !chat->wire.own_lines) {

@@ -18,8 +18,8 @@ static struct chat_client *client_of(struct caller *caller)
 
 /* ---- RAMP ---- */
 
-/* From the first two readers of the first process that are there: the line of each shows the other
- * that it is in. */
+/* From the first two readers of the first process that are open: each shows the other one, and all
+ * the rest, that the server has taken them in. */
 static void send_probes(struct chat *chat)
 {
 	uint32_t now_ms = chat->sender->loop.now_ms;
@@ -63,7 +63,7 @@ static void ramp_tick(struct chat *chat)
 
 /* ---- END ---- */
 
-/* Other processes say in shared memory what they have sent: nothing tells when they do. */
+/* Asks again and again, because nothing tells when another process has said what it sent. */
 static void end_tick(struct chat *chat)
 {
 	uint32_t from = chat->slow_read ? chat->readers_n : 0;

@@ -23,10 +23,10 @@ static void sum_add(struct http_sum *sum, uint64_t offset, const unsigned char *
 	}
 	for (; n >= 8; n -= 8, bytes += 8)
 		sum->sum = sum_word(sum->sum, bytes);
-	memcpy(sum->part, bytes, n); /* the offset was one of a word, or there is nothing left */
+	memcpy(sum->part, bytes, n); /* either the offset is a multiple of 8, or nothing is left */
 }
 
-/* With the last bytes, which may be less than a word. */
+/* The sum of all, with the last bytes, which may be less than a word. */
 static uint64_t sum_end(const struct http_sum *sum, uint64_t n)
 {
 	unsigned char last[8] = {0};

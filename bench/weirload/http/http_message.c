@@ -120,7 +120,7 @@ static void add_headers(struct http_message *message, const struct http_request 
 		add(message, "Connection: close\r\n");
 }
 
-/* Of these methods a request without a body says so: RFC 9110, 8.6. */
+/* A request of these methods says so if it has no body: RFC 9110, 8.6. */
 static bool has_bodies(const char *method)
 {
 	return strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||

@@ -38,7 +38,7 @@ struct http_message {
 	    head[HTTP_PATH_MAX + HTTP_METHOD_MAX + HTTP_HEADERS_BYTES + 4 * HTTP_HEADERS_MAX + 512];
 };
 
-/* Whether it is one that can stand in a request. */
+/* Whether it may stand in a request. */
 bool http_message_path_is(const char *path);
 bool http_message_method_is(const char *method);
 /* NULL: "NAME: VALUE" can stand in a request; else why it can't. */

@@ -47,7 +47,7 @@ struct http_reply {
 		HTTP_REPLY_TRAILER,
 	} at;
 	bool to_head;			/* it answers a HEAD */
-	bool cr;			/* the last byte of its line was one */
+	bool cr;			/* the last byte of the line was a CR */
 	char line[HTTP_REPLY_LINE_MAX]; /* what has come of a line that is not whole */
 };
 
@@ -64,11 +64,11 @@ struct http_piece {
 	const unsigned char *body;
 	size_t body_n;
 	bool whole;	   /* the reply has ended with this */
-	const char *wrong; /* NULL, or how it is no reply of HTTP/1; nothing else holds then */
+	const char *wrong; /* NULL; or why this is no reply of HTTP/1: then nothing else is set */
 };
 
 void http_reply_begin(struct http_reply *reply, bool to_head);
-/* Reads of n bytes, 1 or more, at most up to the end of a piece of the body, or of the reply.
+/* Reads some of n bytes, 1 or more: up to the end of a piece of the body, or of the reply, at most.
  * head may be NULL. */
 void http_reply_read(struct http_reply *reply, struct http_head *head, const unsigned char *bytes,
 		     size_t n, struct http_piece *piece);

@@ -45,7 +45,7 @@ uint32_t client_protocol_reply_bytes(const struct client_protocol *protocol, uin
  * what is left of it. */
 void client_protocol_fill(const struct client_protocol *protocol, uint32_t size, uint64_t key,
 			  uint64_t message, uint32_t offset, unsigned char *bytes, uint32_t n);
-/* The same of the reply to it. */
+/* The same, of the reply to that message. */
 void client_protocol_expect(const struct client_protocol *protocol, uint32_t size, uint64_t key,
 			    uint64_t message, uint32_t offset, unsigned char *bytes, uint32_t n);
 /* Which message of connection `key` these n bytes answer, by any word of the pattern that is at its

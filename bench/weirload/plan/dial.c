@@ -27,8 +27,8 @@ int dial_socket(const struct plan *plan, uint64_t nth, int receive_bytes, const 
 		    sys_setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes);
 	*call = "setsockopt";
 	if (!error && plan->sources) {
-		/* The port is chosen by connect(), which knows that another destination may
-		 * have the same one: ip(7). */
+		/* Then connect() chooses the port, and may choose one that is in use with another
+		 * destination: ip(7). */
 		struct address from = plan_addresses_source(plan, nth);
 
 		error = sys_setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);

@@ -108,7 +108,7 @@ static void check_chat(struct plan *plan)
 		wrong_usage("chat takes 2 connections or more that are not slow in each process");
 }
 
-/* What no single value shows. */
+/* What several values say together. */
 static void check(struct plan *plan)
 {
 	bool speaks = plan->protocol->kind == CLIENT_PROTOCOL_SPEAKS;

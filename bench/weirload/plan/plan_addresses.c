@@ -7,7 +7,7 @@
 
 #include "bench/weirload/plan/wrong_usage.h"
 
-#define PORTS_COMFORT 8192 /* connections between two addresses, which find a port at once */
+#define PORTS_COMFORT 8192 /* connections between two addresses that find a port at once */
 #define CHURN_SPREAD  16   /* addresses for connections that end again and again */
 
 /* ---- ranges ---- */
@@ -72,7 +72,7 @@ struct address plan_addresses_source(const struct plan *plan, uint64_t n)
 	return nth_after(plan->source, n % plan->sources);
 }
 
-/* Every source meets every destination. */
+/* Every source is used with every destination. */
 struct address plan_addresses_destination(const struct plan *plan, uint64_t n)
 {
 	if (plan->destinations < 2)

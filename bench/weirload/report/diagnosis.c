@@ -11,7 +11,7 @@
 #define LOOKED_AT_MAX	4096 /* bytes that are looked at */
 #define SHIFT_MAX	8192 /* how far bytes may have moved to be found by comparing */
 #define SHIFT_BYTES_MIN 4    /* fewer are found somewhere by chance */
-#define SURE_BYTES	16   /* as many that fit prove a shift */
+#define SURE_BYTES	16   /* so many that fit prove a shift */
 
 const char diagnosis_tls[] = "the answer looks like TLS, which weirload does not speak";
 

@@ -4,7 +4,7 @@
 
 #define READ(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 
-/* 12 decimals are printed of a percentile; they could not tell the lines of more apart. */
+/* A percentile is printed with 12 decimals: lines beyond that could not be told apart. */
 #define HDR_HALVINGS_MAX 36
 #define HDR_TICKS	 5 /* lines for each halving */
 
@@ -25,8 +25,8 @@ static double slot_middle(unsigned slot)
 	return slot ? ((double)slot_end(slot - 1) + 1 + (double)end) / 2 : 0;
 }
 
-/* Only slots between min and max are looked at: to read a page of shared memory that nobody
- * wrote would make it be. */
+/* Only slots between min and max are read: reading a page of shared memory that nobody has written
+ * allocates it. */
 static unsigned slot_first(const struct histogram *histogram)
 {
 	return histogram_slot(READ(histogram->min));

@@ -223,7 +223,7 @@ static const char *percent(uint64_t n, uint64_t of)
 	return text;
 }
 
-/* What UDP may do, and did. */
+/* What UDP did, as it may. */
 static void print_loss(FILE *out, const struct outcome *outcome, const struct plan *plan)
 {
 	const struct tally *all = &outcome->all;

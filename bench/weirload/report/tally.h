@@ -52,7 +52,7 @@ extern const struct tally_error_row tally_errors[TALLY_ERROR_KINDS];
 #define TALLY_DETAIL_BYTES 200
 
 struct tally {
-	uint64_t messages; /* answered, or delivered in a chat, from the first to the last */
+	uint64_t messages; /* answered, or delivered in a chat, in the whole run */
 	uint64_t lines;	   /* of a chat: sent */
 	uint64_t sent_bytes, received_bytes;
 	uint64_t connects; /* that came up */
@@ -60,7 +60,7 @@ struct tally {
 	uint64_t open, open_max;
 	uint64_t unsent;     /* messages that were due and had not left when the time was over */
 	uint64_t slow_ended; /* slow connections that the server ended */
-	/* Of HTTP: connections that the server ended between answers, or as an answer said. */
+	/* Of HTTP: connections that the server ended between answers, or announced to end. */
 	uint64_t reopened, reopened_by_reset;
 	uint64_t retried; /* requests that were under way then, and were asked again */
 	/* Of HTTP, the body that all others had to equal: 0, or 1 + its length; and

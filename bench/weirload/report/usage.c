@@ -14,7 +14,7 @@
 
 struct process {
 	pid_t pid, parent_pid;
-	struct process *parent; /* NULL: not one that was seen */
+	struct process *parent; /* NULL: its parent was not seen */
 	bool member;
 	unsigned threads;
 	uint64_t cpu_ns;		   /* its own, all threads that it ever had */
@@ -178,8 +178,8 @@ static struct process *processes_find(const struct processes *processes, pid_t p
 	return bsearch(&key, processes->all, processes->n, sizeof key, process_order);
 }
 
-/* Children mostly have higher pids than their parent: one round then finds them all, and
- * one more that these were all. */
+/* Most children have higher pids than their parent: then one round finds all of them, and a second
+ * one shows that there are no more. */
 static int processes_mark(struct processes *processes, pid_t root)
 {
 	struct process *top;
@@ -207,7 +207,8 @@ static int processes_mark(struct processes *processes, pid_t root)
 
 /* ---- a snapshot ---- */
 
-/* Kernels without scheduling statistics tell of threads by the tick, and not what they waited. */
+/* Kernels without scheduling statistics count the time of threads in ticks, and not how long they
+ * waited. */
 static bool thread_read(struct usage_thread *thread, pid_t pid, pid_t tid)
 {
 	unsigned long long run, wait;
@@ -390,7 +391,7 @@ void usage_difference(struct usage *usage, const struct usage_snapshot *before,
 	    .processes = after->processes,
 	    .threads = (unsigned)after->threads_n,
 	};
-	/* Less than a tick of either is all taken for user time. */
+	/* If there was less than a tick of either, all is taken for user time. */
 	usage->user_ns = usage->cpu_ns;
 	if (user + system)
 		usage->user_ns =

@@ -115,7 +115,7 @@ void validity_conclude(struct outcome *outcome, const struct plan *plan)
 	if (outcome->limit == LIMIT_GENERATOR && !outcome->messages &&
 	    (validity_starved(outcome) || validity_frozen(outcome)))
 		invalid(outcome, "the generator hardly ran");
-	/* A server that was busy all the time stays the limit, whatever else was. */
+	/* A server that was busy all the time stays the limit, whatever else went wrong. */
 	if (outcome->invalid_why[0] && !plan->idle && outcome->limit != LIMIT_SERVER)
 		outcome->limit = LIMIT_GENERATOR;
 	if (tally_errors_of(&outcome->all, BLAME_SERVER) ||

@@ -29,7 +29,7 @@ struct connection {
 	uint32_t retry_ms;	 /* how long the next attempt waits */
 	uint8_t phase;
 	bool settled : 1, greeted : 1, greets : 1, finished : 1;
-	bool reset : 1;		 /* by the server, as a write has said: a read says so no more */
+	bool reset : 1; /* a write has told of a reset by the server, so that no read will */
 	struct flight flights[]; /* plan->pipeline of them: a ring, by message number */
 };
 
