@@ -110,7 +110,7 @@ START_TEST(a_sleeper_is_woken_once)
 	doorbells = server_stat(server, "bells") - doorbells;
 	ck_assert_uint_le(doorbells, 10);
 	ck_assert_uint_gt(doorbells, 0);
-	(void)printf("FIGURE bells for 10 lone lines to another worker: %llu\n",
+	(void)printf("FIGURE doorbells for 10 lone lines to another worker: %llu\n",
 		     (unsigned long long)doorbells);
 	go();
 }

@@ -195,5 +195,5 @@ END_TEST
 SUITE("limits", {"a message that is not finished in time", request_timeout, 90},
       {"idle timeout", idle_timeout, 30},
       {"max-connections-per-ip: the others are served", connections_per_ip, 30},
-      {"overload pause: who comes late waits", overload_pause, 30},
-      {"overload reject: who comes late is closed", overload_reject, 30})
+      {"overload pause: latecomers wait", overload_pause, 30},
+      {"overload reject: latecomers are closed", overload_reject, 30})

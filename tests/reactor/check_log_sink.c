@@ -53,7 +53,7 @@ START_TEST(a_pipe_that_nobody_reads_never_blocks)
 }
 END_TEST
 
-START_TEST(all_that_were_dropped_are_told_also_where_the_telling_was_long)
+START_TEST(all_that_were_dropped_are_told_also_if_the_telling_was_long)
 {
 	static char text[4000];
 	int fd = capture();
@@ -227,8 +227,8 @@ END_TEST
 
 SUITE("log_sink",
       {"a pipe that nobody reads never blocks", a_pipe_that_nobody_reads_never_blocks, 30},
-      {"all that were dropped are told, also where the telling was long",
-       all_that_were_dropped_are_told_also_where_the_telling_was_long, 10},
+      {"all that were dropped are told, also if the telling was long",
+       all_that_were_dropped_are_told_also_if_the_telling_was_long, 10},
       {"the inherited stderr stays blocking", the_inherited_stderr_stays_blocking, 10},
       {"a socket that nobody reads never blocks", a_socket_that_nobody_reads_never_blocks, 20},
       {"a pipe whose reader has gone counts as dropped",

@@ -30,7 +30,7 @@ static uint64_t answers_in_ms(void)
 static void wait_asked(void)
 {
 	for (struct wait wait = wait_begin(); !nameservers_asked();)
-		wait_more(&wait, "a question to a name server");
+		wait_more(&wait, "a query to a name server");
 }
 
 START_TEST(silent_name_servers_hold_up_nobody)

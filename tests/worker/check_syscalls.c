@@ -240,7 +240,7 @@ START_TEST(quiet_arrivals)
 	struct server *server;
 	struct trace *trace;
 
-	if (!tracing_works("one accept4 for each of those who come and are silent"))
+	if (!tracing_works("one accept4 for each client that comes and is silent"))
 		return;
 	server = SERVER("--workers", "1", "echo://127.0.0.1:0");
 	trace = trace_begin_settled(server_worker(server, 0));
@@ -297,7 +297,7 @@ START_TEST(lingers_where_bytes_are_owed)
 	struct trace *trace;
 	int client;
 
-	if (!tracing_works("a shutdown where bytes are owed"))
+	if (!tracing_works("a shutdown while bytes are owed"))
 		return;
 	server = SERVER("--workers", "1", "line://127.0.0.1:0?max-line=1000");
 	memset(text, 'x', sizeof text);
@@ -416,9 +416,9 @@ SUITE("syscalls", {"three calls a message in ping-pong", three_calls_a_message, 
       {"50 connections at most 2.2 calls a message", many_connections_share_waits, 60},
       {"the calls of a life, reuseport and handoff", lives_in_reuseport_and_handoff, 60},
       {"the calls of a life, accept=shared", life_in_shared, 60},
-      {"one accept4 for each of those who come and are silent", quiet_arrivals, 60},
+      {"one accept4 for each client that comes and is silent", quiet_arrivals, 60},
       {"a half-close needs no shutdown", half_close_needs_no_lingering, 60},
-      {"a shutdown where bytes are owed", lingers_where_bytes_are_owed, 60},
+      {"a shutdown while bytes are owed", lingers_where_bytes_are_owed, 60},
       {"1,000 idle connections wake nobody in a second", idleness_wakes_nobody, 60},
       {"1,000 idle connections cost no call in a second", idleness_costs_no_call, 60},
       {"1,000 idle connections wake nobody in 5 s", long_idleness_wakes_nobody, 60,

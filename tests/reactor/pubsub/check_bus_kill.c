@@ -63,7 +63,7 @@ static _Noreturn void read_and_sleep(void)
 		(void)!write(slept_fds[1], "z", 1);
 		(void)poll(&doorbell, 1, -1);
 		TELL(asleep, false);
-		(void)bells_rung(SLEEPER);
+		(void)doorbells_rung(SLEEPER);
 		bus_wake_up(port);
 	}
 }
@@ -120,7 +120,7 @@ static void say_and_hear(size_t n)
 	(void)bus_announce(&ports[WRITER]);
 	(void)hear_all(&ports[WRITER]);
 	MUST(hear_all(&ports[READER]) == 1);
-	(void)bells_rung(READER);
+	(void)doorbells_rung(READER);
 	if (head % 8192 < size_in_ring(n)) /* it is never a lap behind */
 		await_sleeper(ports[WRITER].number);
 }
@@ -188,7 +188,7 @@ static pid_t start_writer(void)
 	}
 	await_sleeper(ports[WRITER].number);
 	MUST(bus_sleep(&ports[READER]));
-	(void)bells_rung(READER);
+	(void)doorbells_rung(READER);
 	return pid;
 }
 
@@ -270,7 +270,7 @@ static void kill_everywhere(const struct kill_case *now, unsigned long first, un
 	for (unsigned long at = first; !kill_at(at); at += killed.stride)
 		continue;
 	(void)printf("FIGURE kill points, %s: %lu (%lu instructions, stride %lu): %lu before it "
-		     "published, %lu after, %lu of these before the bell\n",
+		     "published, %lu after, %lu of these before the doorbell\n",
 		     killed.name, sums.points, sums.instructions, killed.stride, sums.before,
 		     sums.after, sums.not_rung);
 	(void)fflush(stdout);

@@ -105,7 +105,7 @@ static void batch_refuse(struct batch *batch, unsigned i)
 	free(batch->loads[i].bytes);
 }
 
-/* What the taker does with it: all of it, some, or nothing. */
+/* What the receiver does with it: all of it, some, or nothing. */
 static void batch_take(struct batch *batch)
 {
 	struct worker *worker = &chat.workers[batch->to];

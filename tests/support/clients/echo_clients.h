@@ -1,5 +1,6 @@
 /*
- * clients: clients of an echo in the test's own process, each with an endless stream of its own.
+ * echo_clients: clients of an echo in the test's own process, each with an endless stream of its
+ * own.
  *
  * Client c's stream is the same in each run, and each byte that comes back is checked to be the
  * next one of it: a byte lost, doubled, altered or out of order, or of another client, fails

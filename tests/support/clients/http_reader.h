@@ -1,5 +1,5 @@
 /*
- * answer: an HTTP answer, as a client reads it that trusts nothing but the bytes.
+ * http_reader: reads an HTTP answer as a client does that trusts nothing but the bytes.
  *
  * For tests only: what is not as weir says it fails the test. The body lies in the struct, up to
  * ANSWER_BODY bytes of it.

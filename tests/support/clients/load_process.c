@@ -306,7 +306,7 @@ struct load_process *load_process_start(const struct load_plan *plan)
 		become_load_process(plan);
 	load->pid = pid;
 	while (!__atomic_load_n(&load->all_served, __ATOMIC_RELAXED))
-		wait_more(&wait, "a crowd to be served");
+		wait_more(&wait, "clients to be served");
 	return load;
 }
 
@@ -322,7 +322,7 @@ void load_process_wait(const struct load_process *load, uint64_t messages, uint6
 
 	while (now.messages - begin.messages < messages ||
 	       now.connects - begin.connects < connects) {
-		wait_more(&wait, "a crowd's messages and connects");
+		wait_more(&wait, "clients' messages and connects");
 		now = load_process_now(load);
 	}
 }

@@ -1,5 +1,6 @@
 /*
- * load: clients of an echo server, in a process of their own, while a test does things to it.
+ * load_process: clients of an echo server, in a process of their own, while a test does things to
+ * it.
  *
  * Talkers stay: a message, its echo, the next one. Comers connect, have one message echoed and
  * go, one in eight by FIN, the others by RST (so many FINs would use up the ports). Each byte is

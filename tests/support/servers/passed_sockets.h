@@ -1,6 +1,6 @@
 /*
- * passed: sockets as a .socket unit makes them, and a child that gets them as systemd's does,
- * for the test programs of activation.
+ * passed_sockets: sockets as a .socket unit makes them, and a child that gets them as systemd's
+ * does, for the test programs of activation.
  */
 #ifndef TESTS_SUPPORT_SERVERS_PASSED_SOCKETS_H
 #define TESTS_SUPPORT_SERVERS_PASSED_SOCKETS_H

@@ -210,7 +210,7 @@ static inline void world_pass(struct world *world)
 }
 
 /* Passes until nothing is left to do. */
-static inline void world_settle(struct world *world)
+static inline void world_run(struct world *world)
 {
 	for (int i = 0; world->loop.first || kernel.ready_n; i++) {
 		EXPECT_MSG(i < 100000, "the loop finds no end");

@@ -1,5 +1,5 @@
 /*
- * chat: the workers of a chat on a simulated kernel, all in this process.
+ * sim_chat_workers: the workers of a chat on a simulated kernel, all in this process.
  *
  * Each has a loop, a table of connections, a relay and topics of its own; one bus joins them.
  * They move when they are told to, one pass at a time, in whatever order the test likes. The
@@ -135,7 +135,7 @@ static inline struct peer *sim_chat_connect(struct sim_chat *chat, unsigned work
 }
 
 /* Passes of all, until there is nothing left to do now. */
-static inline void sim_chat_settle(struct sim_chat *chat)
+static inline void sim_chat_run(struct sim_chat *chat)
 {
 	bool busy = true;
 
@@ -152,10 +152,10 @@ static inline void sim_chat_settle(struct sim_chat *chat)
 /* The same while ms go by, one after the other. */
 static inline void sim_chat_wait(struct sim_chat *chat, uint32_t ms)
 {
-	sim_chat_settle(chat);
+	sim_chat_run(chat);
 	for (; ms; ms--) {
 		kernel_advance(1);
-		sim_chat_settle(chat);
+		sim_chat_run(chat);
 	}
 }
 

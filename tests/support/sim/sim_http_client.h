@@ -1,5 +1,5 @@
 /*
- * exchange: a peer that speaks HTTP to a world on a simulated kernel, and reads its answers.
+ * sim_http_client: a peer that speaks HTTP to a world on a simulated kernel, and reads its answers.
  *
  * One world, and one peer at a time, for a test's process: begin, talk, end_with() the reason for
  * which the connection has to have ended.
@@ -41,10 +41,10 @@ static inline void end_with(struct peer *peer, enum close_reason reason)
 
 static inline void take(struct peer *peer)
 {
-	world_settle(&world);
+	world_run(&world);
 	while (peer->out.n) {
 		got_n += peer_receive(peer, got + got_n, sizeof got - got_n);
-		world_settle(&world);
+		world_run(&world);
 	}
 }
 
