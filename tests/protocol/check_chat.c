@@ -99,7 +99,7 @@ END_TEST
  *
  *     2 * slow-consumer + 3 chunks
  *
- * and for each a segment of 24 bytes a chunk, beside small change: the buffers of those who
+ * and for each a segment of 24 bytes a chunk, beside small change: the buffers of those that
  * read, a page here and there.
  */
 static size_t deaf_memory_max(unsigned deaf)
@@ -150,7 +150,7 @@ static void some_do_not_read(unsigned clients_n)
 
 			most = growth > most ? growth : most;
 			chat_clients_hear_all(
-			    &clients); /* those who read are owed less than is allowed */
+			    &clients); /* those that read are owed less than is allowed */
 		}
 	}
 	chat_clients_hear_all(&clients);
@@ -184,7 +184,7 @@ START_TEST(fifty_who_do_not_read)
 }
 END_TEST
 
-/* Until a client is not owed much; or somebody was closed, who may have said more than was heard.
+/* Until a client is not owed much; or one was closed, which may have said more than was heard.
  */
 static void await_lines(struct chat_clients *clients, unsigned client, uint64_t lines)
 {
@@ -283,7 +283,7 @@ static void talk_beside_deaths(unsigned kills, unsigned pause_ms)
 		come_again(&clients, &gone);
 		if (now_ms() < next_ms)
 			continue;
-		/* Workers 0 and 1 in turn: who is with 2 and 3 survives all of it. */
+		/* Workers 0 and 1 in turn: a client of 2 or 3 survives all of it. */
 		pid_t *victim = &victims[killed % 2];
 
 		*victim = server_wait_worker(server, killed % 2, *victim);

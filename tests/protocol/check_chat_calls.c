@@ -95,7 +95,8 @@ START_TEST(many_lines_go_out_in_one_write)
 }
 END_TEST
 
-/* Bells ring for who sleeps: an idle worker is woken once for lines that come together. */
+/* Doorbells ring for a worker that sleeps: an idle worker is woken once for lines that come
+ * together. */
 START_TEST(a_sleeper_is_woken_once)
 {
 	uint64_t doorbells;

@@ -284,7 +284,7 @@ START_TEST(half_a_request_is_truncated)
 }
 END_TEST
 
-/* It is read to its end by one who goes on sending what nobody takes. */
+/* It is read to its end by a client that goes on sending what nobody takes. */
 START_TEST(a_refusal_reaches_a_client_that_goes_on_sending)
 {
 	struct server *server = SERVER("-w", "1", "http://127.0.0.1:0?max-body=1M");

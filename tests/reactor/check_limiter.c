@@ -1,8 +1,8 @@
 /*
  * limiter: what an address gets at once and by and by, many addresses, and many processes.
  *
- * Time is what it is told. It can't see whether the hash resists who looks for addresses that
- * share a place: only that it has a seed.
+ * Time is what it is told. It can't see whether the hash resists somebody who looks for addresses
+ * that share a place: only that it has a seed.
  */
 #include "reactor/udp/limiter.h"
 

@@ -142,9 +142,9 @@ START_TEST(a_file_gets_every_line)
 }
 END_TEST
 
-/* ---- where stderr can't be opened anew ---- */
+/* ---- stderr that can't be opened anew ---- */
 
-/* As another user's: who opens it by its path is refused. */
+/* As another user's: whoever opens it by its path is refused. */
 static void forbid_opening(void)
 {
 	(void)fchmod(STDERR_FILENO, 0);
@@ -200,7 +200,7 @@ START_TEST(another_users_fifo_never_blocks)
 	ck_assert_int_eq(mkfifo(path, 0600), 0);
 	fd = open(path, O_RDWR);
 	(void)unlink(path);
-	(void)rmdir(temporary_folder()); /* whom this process becomes may not */
+	(void)rmdir(temporary_folder()); /* the user that this process becomes may not */
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(dup2(fd, STDERR_FILENO), STDERR_FILENO);
 	(void)close(fd);

@@ -1,6 +1,6 @@
 /*
  * rights: descriptors that strangers pass over unix sockets never make weir stand still: refused
- * where the kernel can, and else neither received nor closed where anybody waits.
+ * if the kernel can, and else neither received nor closed where anybody waits.
  *
  * What is passed takes an hour to close (tests/support/lingering.h): without the mechanism the
  * server is held up for as long, and the test by its limit.
@@ -96,7 +96,7 @@ static void expect_handed_over(int channel, ino_t inode)
 	ck_assert_int_eq(descriptors_receive(channel, &byte, 1, fds, &n), 1);
 	ck_assert_uint_eq(n, 2);
 	ck_assert_uint_eq(inode_of(fds[0]), inode);
-	ck_assert_int_eq(read(fds[1], &byte, 1), 0); /* who sent it has closed it */
+	ck_assert_int_eq(read(fds[1], &byte, 1), 0); /* its sender has closed it */
 }
 
 START_TEST(what_can_not_be_closed_is_handed_over)

@@ -3,7 +3,7 @@
  *
  * Real pairs, with the smallest buffer that the kernel gives, so that a few messages fill it. What
  * this can't see: a kernel that is short of memory (-ENOBUFS goes the way of -ETOOMANYREFS, which
- * is shown where this process may not have so many descriptors under way).
+ * is shown if this process may not have so many descriptors under way).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -279,7 +279,7 @@ START_TEST(whoever_waits_for_room_does_not_spin)
 }
 END_TEST
 
-/* One by one, none is read in vain; where they wait, a turn takes more of them, up to a bound. */
+/* One by one, none is read in vain; if they wait, a turn takes more of them, up to a bound. */
 START_TEST(a_turn_reads_more_if_more_waits)
 {
 	struct hearer a, b;

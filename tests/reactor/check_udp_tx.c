@@ -1,6 +1,6 @@
 /*
- * answers, and requests: what the kernel makes of them over loopback. What comes out is what
- * was put in: the same datagrams, in order, from the address asked.
+ * udp_tx and udp_rx: what the kernel makes of answers and requests over loopback. What comes out is
+ * what was put in: the same datagrams, in order, from the address asked.
  *
  * It can't see a route that takes shorter packets: a socket without checksums is refused trains
  * as well. Faults and full queues are in sim_datagram.

@@ -2,7 +2,7 @@
  * wheel: against a plain table of deadlines, over a clock that wraps.
  *
  * What is shown: a deadline fires in the first advance that reaches it, never before, once;
- * and who sleeps as long as wheel_wait_ms() says is never late. The order of those that
+ * and whoever sleeps as long as wheel_wait_ms() says is never late. The order of those that
  * come due in one advance is not promised, and not looked at.
  */
 #include <signal.h>

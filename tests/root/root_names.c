@@ -2,9 +2,9 @@
  * Names, on a machine whose hosts file and name servers are the test's own (nameservers.h).
  *
  * What this shows: name servers that say nothing, and users that can't be looked up, hold up nobody
- * who talks, connects or steers, and change nothing; at start weir asks again for a while. All
- * addresses of a name are served, and are one room of chat over changes; metrics are at all of
- * them, and weirload tries all. Needs root.
+ * that talks, connects or asks for a change, and change nothing; at start weir asks again for a
+ * while. All addresses of a name are served, and are one room of chat over changes; metrics are at
+ * all of them, and weirload tries all. Needs root.
  */
 #include <signal.h>
 #include <sys/stat.h>

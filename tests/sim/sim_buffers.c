@@ -1,8 +1,9 @@
 /*
- * Those who take turns beside those who hold: what a begun message takes of the buffers, that a
- * polite request never waits for a clock, and who is closed when buffers are used up.
+ * Connections that take turns beside connections that hold buffers: what a begun message takes of
+ * the buffers, that a polite request never waits for a clock, and which one is closed when buffers
+ * are used up.
  *
- * Time stands still in these tests but where they say so: whoever is served after a
+ * Time stands still in these tests unless they say so: whoever is served after a
  * world_run() waited for nobody's timeout.
  */
 #include <stdio.h>
@@ -113,7 +114,7 @@ START_TEST(a_message_that_grows_is_whole)
 }
 END_TEST
 
-/* ---- those who take turns ---- */
+/* ---- connections that take turns ---- */
 
 /* Each of them sends as much of a head as takes a whole chunk, and stops. */
 START_TEST(beside_those_who_hold_everything_a_request_is_served_at_once)
@@ -246,9 +247,9 @@ START_TEST(many_small_shares_are_had_back)
 }
 END_TEST
 
-/* ---- who has to go ---- */
+/* ---- which one has to go ---- */
 
-/* A line of 60,000 bytes needs four chunks; those who hold have moved nothing for 5 s. */
+/* A line of 60,000 bytes needs four chunks; those that hold buffers have moved nothing for 5 s. */
 START_TEST(whoever_was_idle_and_moves_now_is_not_closed)
 {
 	struct peer *late;

@@ -2,7 +2,7 @@
  * A connection on a simulated kernel: the system calls of its life exactly, its turns'
  * budgets, backpressure, shared buffers, deadlines and ends.
  *
- * Time stands still but where a pass waits, so that every limit is seen to the millisecond.
+ * Time stands still unless a pass waits, so that every limit is seen to the millisecond.
  * It can't see what the calls cost, nor what a real TCP makes of them.
  */
 #include <netinet/in.h>

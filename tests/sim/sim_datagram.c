@@ -142,7 +142,7 @@ START_TEST(trains_come_and_leave_as_trains)
 }
 END_TEST
 
-/* The other port of an address; the same peer, who asks another address of ours. */
+/* The other port of an address; the same peer, which asks another address of ours. */
 START_TEST(an_answer_that_differs_in_one_thing_has_a_train_of_its_own)
 {
 	static const unsigned others[] = {1, BOOK_ASKS_ANOTHER, 2 * BOOK_ASKS_ANOTHER};

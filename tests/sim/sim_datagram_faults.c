@@ -3,7 +3,7 @@
  * and for a while: the loop goes on, and nothing is lost but what the kernel refused.
  *
  * One script is run once without a fault, to count the steps of its calls, and then again for
- * each step and each error (in `make check`, for a share of them where there are many). An error of
+ * each step and each error (in `make check`, for a share of them if there are many). An error of
  * close(2) and of EPOLL_CTL_DEL is never looked at, and what a call on a descriptor that is not
  * open brings (EBADF) only a bug could bring; it is among them, as nothing may spin on it either.
  */
@@ -14,7 +14,7 @@
 #define SCRIPT_MS 20  /* between two of its events */
 #define FAULTY_MS 300 /* that is "for a while" */
 #define RESTS_MS  (2 * DATAGRAM_RETRY_MS)
-#define FEW	  5 /* one in so many of the most frequent steps, where it has to be quick */
+#define FEW	  5 /* one in so many of the most frequent steps, if it has to be quick */
 
 static const int errors[] = {
     EAGAIN,    EINTR,	   ECONNREFUSED,  EHOSTUNREACH, ENETUNREACH, ENETDOWN,

@@ -1,5 +1,5 @@
 /*
- * How sockets of datagrams end on a simulated kernel, who comes after them, and several workers
+ * How sockets of datagrams end on a simulated kernel, what comes after them, and several workers
  * at one socket.
  *
  * Which of several sleepers a real kernel wakes it takes as known: the first.
@@ -52,7 +52,7 @@ static void stops(bool many, unsigned n, size_t bytes)
 		(void)book_post(&book, i, bytes, 0);
 	udp_server_stop(&server);
 	drops = book.sock->drops;
-	/* Who asks now is not let in, however long it takes. */
+	/* A client that asks now is not let in, however long it takes. */
 	for (unsigned i = 0; udp_server_is_open(&server); i++) {
 		EXPECT_MSG(i < 100, "it does not end");
 		EXPECT(book_post(&book, i, 10, 0) == 0);
@@ -70,7 +70,8 @@ static void stops(bool many, unsigned n, size_t bytes)
 	end();
 }
 
-/* The count of drops wraps; who comes anew knows none of them, and must not count them again. */
+/* The count of drops wraps; a worker that comes anew knows none of them, and must not count them
+ * again. */
 START_TEST(a_successor_counts_what_was_dropped_since)
 {
 	static const uint32_t counted[] = {0, 1000, 0x7fffffff, 0x90000000, 0xffffffff};
@@ -135,7 +136,7 @@ START_TEST(stop_waits_for_room_to_send)
 }
 END_TEST
 
-/* What it has in hand is answered, the rest is for who comes after it. */
+/* What it has in hand is answered, the rest is for whoever comes after it. */
 START_TEST(leave_leaves_the_rest_to_its_successor)
 {
 	size_t hand;
@@ -246,7 +247,7 @@ START_TEST(a_train_that_somebody_else_asked_for_is_no_datagram)
 }
 END_TEST
 
-/* Of those who share, one is woken for a datagram. Should it leave just then, another has to. */
+/* Of those that share, one is woken for a datagram. Should it leave just then, another has to. */
 START_TEST(a_wake_up_is_not_lost_with_the_worker_that_leaves)
 {
 	for (unsigned n = 1; n < 300; n = 3 * n) {

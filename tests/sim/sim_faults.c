@@ -287,7 +287,7 @@ TRY(epoll_ctl, ENOMEM, ENOSPC, EPERM)
 
 #define NEWCOMERS 40
 
-/* As where another process of this user has used its watches up. One in CONN_RETRY_US finds out;
+/* As if another process of this user has used its watches up. One in CONN_RETRY_US finds out;
  * the others wait where they are, and are let in once there is room. */
 START_TEST(if_epoll_takes_no_more_newcomers_wait)
 {
@@ -332,7 +332,7 @@ END_TEST
 static struct peer *hoarders[HOARDERS];
 static unsigned char hoard[HOARD], got[HOARD];
 
-/* Those who send and do not read, until no buffers are left for them: 10 ms apart. */
+/* Clients that send and do not read, until no buffers are left for them: 10 ms apart. */
 static void use_up_buffers(void)
 {
 	uint64_t seed = 77;
@@ -375,7 +375,7 @@ static void hoarders_end(void)
 	world_close(&world);
 }
 
-/* For five times as long as it takes where nothing moves, one moves. */
+/* For five times as long as it takes if nothing moves, one moves. */
 START_TEST(beside_clients_that_do_not_read_one_that_does_loses_nothing)
 {
 	struct peer *reader;
@@ -390,7 +390,7 @@ START_TEST(beside_clients_that_do_not_read_one_that_does_loses_nothing)
 		world_wait(&world, 200);
 	}
 	ck_assert_uint_eq(world_closed(&world), 0);
-	/* And nor do those who begin to read at last, one after the other. */
+	/* And nor do those that begin to read at last, one after the other. */
 	for (int i = 0; i < HOARDERS; i++)
 		reads_everything(hoarders[i]);
 	ck_assert_uint_eq(world.table.awaiting_buffers, 0);
@@ -422,7 +422,7 @@ START_TEST(if_nothing_moves_the_longest_stalled_goes)
 }
 END_TEST
 
-/* The second that nothing has to move for begins when they run out, also where they had run
+/* The second that nothing has to move for begins when they run out, also if they had run
  * out before, and were had again. */
 START_TEST(a_shortage_that_has_passed_does_not_count)
 {

@@ -1,7 +1,7 @@
 /*
  * HTTP on a simulated kernel: requests, bodies and readers that take too long.
  *
- * Time stands still but where a pass waits, so that every limit is seen to the millisecond.
+ * Time stands still unless a pass waits, so that every limit is seen to the millisecond.
  */
 #include <stdlib.h>
 

@@ -251,7 +251,7 @@ START_TEST(a_client_refused_in_a_body_may_go_on_sending)
 }
 END_TEST
 
-/* Also where it has moved since, with the refusal still to be read. */
+/* Also if it has moved since, with the refusal still to be read. */
 START_TEST(a_client_that_is_refused_and_moves_may_go_on_sending)
 {
 	static struct sim_move move;
@@ -322,7 +322,7 @@ START_TEST(a_body_of_chunks_is_bounded)
 }
 END_TEST
 
-/* Also where it takes its last word so slowly that it is closed before it has it. */
+/* Also if it takes its last word so slowly that it is closed before it has it. */
 START_TEST(a_refused_client_is_refused_once)
 {
 	struct peer *peer;

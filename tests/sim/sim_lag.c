@@ -2,7 +2,7 @@
  * Where a loop's time goes, and what it calls, on a simulated kernel: each microsecond is either
  * waited or busy, each pass is one lag, and each call is counted by its name.
  *
- * Time stands still but where a turn, or a wait, lets it go on: so all figures are exact.
+ * Time stands still unless a turn, or a wait, lets it go on: so all figures are exact.
  */
 #include "tests/support/sim/kernel.h"
 

@@ -517,7 +517,7 @@ START_TEST(drain_serves_what_has_come_and_ends)
 }
 END_TEST
 
-/* conn.h: "every connection reads what has come": also where a turn's budget does not do. */
+/* conn.h: "every connection reads what has come": also if a turn's budget is not enough. */
 static void drain_with_much_waiting(const char *protocol, size_t n, size_t space)
 {
 	struct conn_limits limits = {WORLD_LIMITS};

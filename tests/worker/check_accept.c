@@ -1,9 +1,9 @@
 /*
- * What happens to those who come when there is no room, because descriptors are used up or
+ * What happens to clients that come when there is no room, because descriptors are used up or
  * --max-connections is reached: they wait, nobody spins, and nobody is forgotten.
  *
  * A worker runs out of descriptors when the test lowers its limit from outside (prlimit).
- * Where strace may be used it counts the calls; else failed accepts (accept_errors, one for
+ * If strace may be used it counts the calls; else failed accepts (accept_errors, one for
  * each) and passes of the loop (harvests) have to do, which the master does not publish.
  *
  * What it can't see: descriptors of the whole system running out (ENFILE; a simulated kernel
@@ -24,7 +24,7 @@
 #include "tests/support/clients/arrivals.h"
 #include "tests/support/trace.h"
 
-/* ---- those who wait ---- */
+/* ---- clients that wait ---- */
 
 #define CLIENTS_MAX 120
 
@@ -84,7 +84,7 @@ static bool clients_leave_one(struct clients *clients)
 	return false;
 }
 
-/* Those who are served leave one by one, until everybody was served. */
+/* Those that are served leave one by one, until everybody was served. */
 static void clients_take_turns(struct clients *clients, const struct server *server, unsigned most)
 {
 	struct wait wait = wait_begin();
@@ -137,7 +137,7 @@ static rlim_t highest_descriptor(pid_t pid)
 	return highest;
 }
 
-/* Counts system calls of these with `strace -c`, where that may be: 0, or its pid. */
+/* Counts system calls of these with `strace -c`, if that is allowed: 0, or its pid. */
 static pid_t count_begin(const pid_t pids[3], const char *path)
 {
 	char numbers[3][16];
@@ -161,7 +161,7 @@ static pid_t count_begin(const pid_t pids[3], const char *path)
 	return strace;
 }
 
-/* "  0.00    0.000000           0        40        40 accept4", errors only where there are. */
+/* "  0.00    0.000000           0        40        40 accept4", errors only if there are. */
 static void count_end(pid_t strace, const char *path, unsigned long *accepts, unsigned long *calls)
 {
 	char line[256], name[64];
@@ -225,7 +225,7 @@ static void expect_no_spin(const struct server *server, const char *what)
 	ck_assert_uint_ge(accepts, failed);
 }
 
-/* Those who are connected are served on, those who come wait, and all of them are served
+/* Those that are connected are served on, those that come wait, and all of them are served
  * when there are descriptors again. */
 static void used_up(const char *mode, bool of_master)
 {
@@ -324,7 +324,7 @@ START_TEST(places_pass_on_in_every_mode)
 }
 END_TEST
 
-/* One worker has none, the other has: those who come need not wait. */
+/* One worker has none, the other has: newcomers need not wait. */
 static void one_used_up(const char *mode)
 {
 	struct server *server = start(mode);

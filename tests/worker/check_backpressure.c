@@ -12,7 +12,7 @@
  *
  *     min(N * (high-water + 3 chunks), buffers) + small change
  *
- * where small change is the buffers of those who read, the connections (128 bytes each),
+ * where small change is the buffers of those that read, the connections (128 bytes each),
  * the segments (24 bytes for a chunk) and what the worker had before anybody came.
  *
  * It can't see what the kernel holds for the sockets: that is outside of --buffers.
@@ -241,7 +241,7 @@ static void clients_until_closed(uint64_t n)
 	}
 }
 
-/* Those who ask get their last answer, and the end. */
+/* Clients that ask get their last answer, and the end. */
 static void clients_end(void)
 {
 	struct wait wait = wait_begin();
@@ -285,7 +285,7 @@ static size_t small_change(size_t before)
 	return before + SMALL_CHANGE;
 }
 
-/* False: the limit at work was not met, which is each queue's, or, where buffers are few, theirs:
+/* False: the limit at work was not met, which is each queue's, or, if buffers are few, theirs:
  * they may stop all before any queue is at high-water. So it is if this process is kept from
  * sending until the floods are closed. */
 static bool floods_beside_requests(const char *what, unsigned n, size_t buffers_bytes,
@@ -323,8 +323,8 @@ static bool floods_beside_requests(const char *what, unsigned n, size_t buffers_
 	} else {
 		met = stat_of("buffer_waits");
 	}
-	/* Who asks always moves, so nobody has to go for want of buffers; unless this process
-	 * itself was kept from asking. */
+	/* A client that asks always moves, so nobody has to go for want of buffers; unless this
+	 * process itself was kept from asking. */
 	if (clients.gap_ms < 300)
 		ck_assert_uint_eq(stat_of("closed_no_buffers"), 0);
 	expect_memory(what, bound + small_change(before), before);
@@ -332,7 +332,7 @@ static bool floods_beside_requests(const char *what, unsigned n, size_t buffers_
 	return met;
 }
 
-/* The same beside few, who do not take all of the machine, and beside a thousand. */
+/* The same beside few, which do not take all of the machine, and beside a thousand. */
 static const struct volume {
 	unsigned n, nap_ms;
 	size_t few_buffers; /* MiB: they are paused for want of them, long before high-water */

@@ -257,7 +257,7 @@ START_TEST(keys_are_kept_in_the_dump)
 }
 END_TEST
 
-/* Whom that reaches is many, and each would answer. */
+/* That reaches many, and each would answer. */
 START_TEST(a_broadcast_is_not_answered)
 {
 	struct server *server = SERVER("-w", "1", "echo+udp://:0", "echo+udp://0.0.0.0:0");
@@ -414,7 +414,7 @@ START_TEST(a_rate_is_at_once_then_a_second_and_of_all_workers)
 END_TEST
 
 /* So long that address asks more often than it may. Never is it answered more often than that; as
- * often only where this machine lets nobody stand still meanwhile, which is what is returned. */
+ * often only if this machine lets nobody stand still meanwhile, which is what is returned. */
 static bool rate_holds(struct server *server, const char *host)
 {
 	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
@@ -455,7 +455,7 @@ START_TEST(a_rate_holds_and_is_of_each_address)
 		ck_assert_int_lt(tries, 20);
 	}
 	fd = udp_client_open(host, 0);
-	/* Who asks too much there is nobody else, and is heard elsewhere. */
+	/* A client that asks too much there is nobody else, and is heard elsewhere. */
 	for (int i = 0; i < RATE; i++) {
 		udp_client_echo(other, &to, "other", 5);
 		udp_client_echo(fd, &free, "elsewhere", 9);

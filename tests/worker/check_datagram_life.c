@@ -1,7 +1,7 @@
 /*
  * Datagrams while workers die and weir ends: what reached a slot's socket is answered, by
- * whoever is there then. A datagram is lost only where the kernel's queue was full, which is
- * counted, or where a worker was killed that had it in hand: a batch at most.
+ * whoever is there then. A datagram is lost only if the kernel's queue was full, which is
+ * counted, or if a worker was killed that had it in hand: a batch at most.
  *
  * The tests count on their own: what they sent, what came back, and what /proc/net/udp says was
  * dropped. What they can't see: a death inside one chosen instruction.
@@ -174,7 +174,7 @@ static void killed_under_load(const char *mode, uint64_t seed, unsigned kills)
 	(void)fflush(stdout);
 	ck_assert_uint_le(tally.answered + dropped, tally.asked);
 	ck_assert_uint_le(tally.asked - tally.answered - dropped, BATCH_MAX * kills);
-	/* Who is killed may not have counted what it had in hand. */
+	/* A worker that is killed may not have counted what it had in hand. */
 	ck_assert_uint_le(received + dropped, tally.asked);
 	ck_assert_uint_le(tally.asked - received - dropped, BATCH_MAX * kills);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -424,8 +424,8 @@ static void flood_start(const struct address *to, pid_t pids[FLOODS])
 	}
 }
 
-/* Those who never stop asking do not keep it from ending: not until its drain-timeout. Its
- * workers come behind all others here, and their queues are deep, where the kernel allows it:
+/* Clients that never stop asking do not keep it from ending: not until its drain-timeout. Its
+ * workers come behind all others here, and their queues are deep, if the kernel allows it:
  * so they never find them empty. */
 START_TEST(a_flood_does_not_hold_the_end_up)
 {

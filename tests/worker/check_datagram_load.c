@@ -346,7 +346,7 @@ START_TEST(what_overflows_is_counted_exactly)
 }
 END_TEST
 
-/* What comes as a train is one to the kernel's queue, and to its count of drops: where trains are
+/* What comes as a train is one to the kernel's queue, and to its count of drops: if trains are
  * dropped, there are more than counted. Never fewer. */
 START_TEST(trains_that_overflow_are_counted_as_trains)
 {
@@ -472,7 +472,7 @@ START_TEST(three_calls_a_datagram_one_at_a_time)
 }
 END_TEST
 
-/* Those of one burst are there when the worker goes on: as they are where the load is above what
+/* Those of one burst are there when the worker goes on: as they are if the load is above what
  * it serves one at a time. As large as every kernel's queue allows. */
 START_TEST(a_burst_shares_calls)
 {

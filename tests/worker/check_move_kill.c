@@ -2,7 +2,7 @@
  * Workers that die while connections move: whoever dies, sender or receiver, at whatever system
  * call, only connections that it had are lost. All others get every byte once.
  *
- * This process traces one worker (ptrace) and kills it where its n-th call begins or ends,
+ * This process traces one worker (ptrace) and kills it when its n-th call begins or ends,
  * counted from when it may learn of the move; n goes on until it lives through all of it. At
  * each stop one client speaks, so that bytes come in the middle of everything. What this can't
  * see: a death between two system calls, which no other process can tell from one at a call.
@@ -50,7 +50,7 @@ static void come_in(struct story *story)
 	echo_clients_hear_all(clients);
 }
 
-/* Stops those who give, until the new workers have let somebody in; then it is known who all
+/* Stops the senders until the new workers have let somebody in; then it is known who all
  * are, and nothing has moved. */
 static bool catch_between(struct story *story)
 {
@@ -123,7 +123,7 @@ static void move_and_die(struct story *story)
 }
 
 /* Connections that their receiver had made its own and their sender had not given up are counted by
- * both, and so twice where one of them dies: their counters say how many. */
+ * both, and so twice if one of them dies: their counters say how many. */
 static void judge_counters(struct story *story)
 {
 	const struct server *server = story->server;

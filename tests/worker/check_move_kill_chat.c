@@ -27,7 +27,7 @@ struct scene {
 	unsigned stops;
 };
 
-/* Stops those who give, until the new workers have let somebody in. */
+/* Stops the senders until the new workers have let somebody in. */
 static bool catch_receiver(struct scene *scene)
 {
 	static const char started[] = "msg=\"worker started\" worker=0 pid=";
@@ -89,7 +89,7 @@ static void move_and_die(struct scene *scene)
 	tracee_let_go(&scene->tracee);
 }
 
-/* Who is gone had its connection at the one that died. */
+/* A client that is gone had its connection at the worker that died. */
 static void judge(struct scene *scene)
 {
 	struct chat_clients *clients = &scene->clients;

@@ -368,9 +368,9 @@ static void say_part(struct chat_clients *clients, unsigned number, size_t from,
 	send_all(client->fd, line + from, to - from);
 }
 
-#define LINES_MAX 2000 /* in one change: what a ring holds, for one who stands still meanwhile */
+#define LINES_MAX 2000 /* in one change: what a ring holds, for one that stands still meanwhile */
 
-/* Those who are not in the middle of a line speak all the time. */
+/* Clients that are not in the middle of a line speak all the time. */
 static uint64_t talk_through(struct chat_clients *clients, enum server_control what, uint64_t *seed)
 {
 	struct wait wait = wait_begin();

@@ -159,7 +159,7 @@ static void lives_in(const char *mode, const char *of_worker, const char *of_mas
 	char what[64];
 
 	/* With what came at the start, the first note of a life may be one of a streak, and then
-	 * the master looks for two where the second comes. */
+	 * the master looks for two if the second comes. */
 	live(server, 2, pids, 2);
 	worker = trace_begin_settled(pids[0]);
 	master = trace_begin_settled(pids[1]);
@@ -196,7 +196,7 @@ START_TEST(lives_in_reuseport_and_handoff)
 END_TEST
 
 /* Which of two workers takes a life is open, and now and then one goes to the end of the
- * line of those who wait (a DEL and an ADD of the listener): so it is the sum that counts. */
+ * line of those that wait (a DEL and an ADD of the listener): so it is the sum that counts. */
 START_TEST(life_in_shared)
 {
 	struct server *server;
@@ -234,7 +234,7 @@ START_TEST(life_in_shared)
 }
 END_TEST
 
-/* Those who come one at a time and say nothing: between them the server only sleeps. */
+/* Clients that come one at a time and say nothing: between them the server only sleeps. */
 START_TEST(quiet_arrivals)
 {
 	struct server *server;
@@ -344,8 +344,9 @@ static struct server *idle_server(int clients[IDLE_CLIENTS], const char *watchdo
 	return server;
 }
 
-/* Who made no call was not woken, and has not run: this is seen without strace too. The worker, or
- * the first n of it and its master, which looks at the worker's counters for its watchdog. */
+/* A worker that made no call was not woken, and has not run: this is seen without strace too. The
+ * worker, or the first n of it and its master, which looks at the worker's counters for its
+ * watchdog. */
 static void stay_idle(bool traced, const char *watchdog, int n, int idle_ms)
 {
 	int clients[IDLE_CLIENTS];

@@ -63,7 +63,7 @@ START_TEST(every_size_at_every_place)
 		size_t place = 0, n = sizes[i], left = PLACES;
 
 		memset(been, 0, sizeof been);
-		/* Where a size comes round to a place again, an empty record moves it on. */
+		/* If a size comes round to a place again, an empty record moves it on. */
 		for (; left; records++) {
 			bool again = been[place];
 
@@ -112,7 +112,7 @@ START_TEST(a_part_may_be_nothing)
 }
 END_TEST
 
-/* ---- who is waited for ---- */
+/* ---- which reader is waited for ---- */
 
 START_TEST(a_full_ring_goes_on_behind_the_slowest)
 {
@@ -256,7 +256,7 @@ START_TEST(whoever_makes_space_rings_for_whoever_waits)
 	ck_assert_uint_eq(bus_rest(&ports[2]), 1);
 	ck_assert_uint_eq(doorbells_rung(0), 2);
 	ck_assert(wait_on(&ports[0], NOW, 0));
-	/* Nor does whoever leaves wake those who do not wait. */
+	/* Nor does whoever leaves wake those that do not wait. */
 	(void)hear_all(&ports[1]);
 	bus_ring_who_waits(&bus);
 	ck_assert_uint_eq(doorbells_rung(0) + doorbells_rung(1) + doorbells_rung(2), 0);

@@ -1,6 +1,6 @@
 /*
  * bus, a writer that is killed at each instruction of publish and announce: readers have
- * nothing of its record or all of it, one that sleeps is woken by who reaped the writer, and
+ * nothing of its record or all of it, one that sleeps is woken by whoever reaped the writer, and
  * the next one in that seat goes on behind it.
  *
  * Under a sanitizer there are many more instructions: a stride is taken, and named.
@@ -107,7 +107,7 @@ static size_t size_in_ring(size_t bytes)
 	return (2 * sizeof(struct bus_record) - 1 + bytes) & ~(sizeof(struct bus_record) - 1);
 }
 
-/* Says it, and has it read by those who read. */
+/* Says it, and has it read by all readers. */
 static void say_and_hear(size_t n)
 {
 	while (!say(&ports[WRITER], n)) {
@@ -230,7 +230,8 @@ static bool kill_at(unsigned long instruction)
 	sums.instructions = step(pid, &shared->done, instruction);
 	done = SEEN(done);
 	end_process(pid);
-	/* Who was left behind reads what the dead one left, or what is there in the end. */
+	/* A reader that was left behind reads what the dead one left, or what is there in the end.
+	 */
 	if (killed.full && sums.points % 2)
 		heard = hear_all(&ports[STUCK]);
 	judge_death(done);

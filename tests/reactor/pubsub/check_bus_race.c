@@ -202,9 +202,9 @@ END_TEST
 /* ---- two cores ---- */
 
 #define ROUNDS	20000
-#define SPIN_MS 3000 /* where they all sleep it takes longer, and is cut short */
+#define SPIN_MS 3000 /* if they sleep each time it takes longer, and is cut short */
 
-/* Waits a little, at random. Who finds itself asleep was too early, else too late: so both
+/* Waits a little, at random. Whoever finds itself asleep was too early, else too late: so both
  * sides come to act at one moment. */
 struct lingerer {
 	uint64_t seed, most;
@@ -224,7 +224,7 @@ static void learn(struct lingerer *lingerer, bool too_early)
 		lingerer->most--;
 }
 
-/* Where the doorbell is not rung, this is the wake-up that was lost. */
+/* If the doorbell is not rung, this is the wake-up that was lost. */
 static bool await_doorbell(unsigned seat)
 {
 	struct pollfd doorbell = {.fd = bus.doorbells[seat], .events = POLLIN};

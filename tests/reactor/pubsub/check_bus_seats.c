@@ -1,6 +1,6 @@
 /*
- * bus, as those who come and go see it: seats that come into use while others talk, doorbells that
- * come late, a bus that another process attaches to, and what a reader keeps to be read again.
+ * bus, as processes that come and go see it: seats that come into use while others talk, doorbells
+ * that come late, a bus that another process attaches to, and what a reader keeps to be read again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -522,7 +522,7 @@ static pid_t start_process(unsigned seat)
 	return pid;
 }
 
-/* Their doorbells come to those who are there already after they have begun to talk. */
+/* Their doorbells come to those that are there already after they have begun to talk. */
 START_TEST(processes_come_while_others_talk)
 {
 	struct wait wait = wait_begin();

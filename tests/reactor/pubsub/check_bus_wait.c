@@ -1,11 +1,11 @@
 /*
- * bus, a writer that waits: whom it leaves behind, no sooner than when, and what those count
- * as missed.
+ * bus, a writer that waits: which readers it leaves behind, and when at the soonest, and what those
+ * count as missed.
  *
  * The rule: a reader in the way is left behind at the first look after it has stood still for
  * BUS_PATIENCE_MS, if no other one that moves is further back; never before. Once it has
  * looked at the ring again it is waited for again. What it read and what it counts as missed
- * is together what was published. Time is given by hand, but where a process is stopped.
+ * is together what was published. Time is given by hand, unless a process is stopped.
  */
 #include <poll.h>
 #include <signal.h>
@@ -18,7 +18,7 @@
 
 #define NOW (UINT32_MAX - 500) /* a clock of milliseconds that soon begins anew */
 
-/* ---- who is left behind ---- */
+/* ---- which reader is left behind ---- */
 
 static void leave_behind(struct bus_port *writer, uint32_t now_ms)
 {
@@ -56,7 +56,7 @@ START_TEST(a_reader_that_moves_slowly_is_never_left_behind)
 	open_room(2);
 	(void)say_until_full(&ports[0], 100);
 	(void)hear_all(&ports[0]);
-	ck_assert(!say(&ports[0], 16000)); /* needs room where many stand */
+	ck_assert(!say(&ports[0], 16000)); /* needs room if many stand */
 	ck_assert(bus_wait(&ports[0], now));
 	do {
 		now += BUS_PATIENCE_MS - 1;

@@ -151,7 +151,7 @@ static enum close_reason last_reason(const struct stats *before)
 	return CLOSE_NONE;
 }
 
-/* A speaker on one worker, whose bytes are cut; the listener on the other, who takes the drain. */
+/* A speaker on one worker, whose bytes are cut; the listener on the other, which is drained. */
 static void run_segmenter(struct peer *listener, struct segmenter *segmenter, const char *how)
 {
 	struct stats before = chat.workers[0].stats;

@@ -1,6 +1,6 @@
 /*
- * Chat where something runs out: segments, chunks, the ring, a peer's patience. Each test is
- * one place where who takes too much could harm somebody else, and does not.
+ * Chat when something runs out: segments, chunks, the ring, a peer's patience. Each test is
+ * one place where a client that takes too much could harm another one, and does not.
  */
 #include <stdio.h>
 
@@ -55,7 +55,7 @@ static void publish_in_turns(uint16_t topic, int lines)
 				     1 + turn[topic]++ % 2, x, end_of_line));
 }
 
-/* Who talks and does not read is owed many short pieces, between its own lines. */
+/* A client that talks and does not read is owed many short pieces, between its own lines. */
 START_TEST(talkers_who_do_not_read_hold_nobody_up)
 {
 	struct peer *peers[4];
@@ -157,7 +157,7 @@ static size_t count_lines(const struct peer *peer, size_t seen[3])
 	return lines;
 }
 
-/* Where the ring is full all the time, all who have something to say get to say it. */
+/* If the ring is full all the time, all that have something to say get to say it. */
 START_TEST(a_full_ring_is_shared_by_the_workers_that_wait)
 {
 	static char line[1000];
@@ -200,7 +200,7 @@ static bool has_come(const struct peer *peer, const char *text, size_t n)
 	return peer->out.n >= n && memmem(peer->out.at + peer->out.start, peer->out.n, text, n);
 }
 
-/* Space for a long line never comes where short ones take it first. */
+/* Space for a long line never comes if short ones take it first. */
 START_TEST(short_lines_do_not_overtake_a_long_one_for_ever)
 {
 	static char line[16001];
@@ -236,7 +236,7 @@ END_TEST
 
 /* ---- a graceful stop ---- */
 
-/* Somebody who goes on talking does not keep the process. */
+/* A client that goes on talking does not keep the process. */
 START_TEST(a_stop_does_not_wait_for_clients_that_go_on_talking)
 {
 	struct peer *peers[3];

@@ -1,5 +1,5 @@
 /*
- * Chat clients on their way between workers, where something is scarce, late or false: the ring
+ * Chat clients on their way between workers, when something is scarce, late or false: the ring
  * is full, the answer does not come, buffers are used up, marks or orders are garbage. Each test
  * is one place where a line, or somebody beside the move, could be lost, and is not.
  */
@@ -253,7 +253,7 @@ START_TEST(a_client_on_its_way_is_not_slow)
 }
 END_TEST
 
-/* Nor are those who have been there: they are given all of a sudden what the others have. */
+/* Nor are those that have been there: they are given all of a sudden what the others have. */
 START_TEST(a_client_that_has_arrived_is_not_slow)
 {
 	struct relay *relay = &chat.workers[RECEIVER].relay;
@@ -268,7 +268,7 @@ START_TEST(a_client_that_has_arrived_is_not_slow)
 	pass_but_receiver();
 	ck_assert_uint_eq(hear_lines(peers[SENDER], 0), 40);
 	set_out(peers[SENDER]);
-	loop_wake(relay->loop, &relay->source); /* it has its turn before those who read */
+	loop_wake(relay->loop, &relay->source); /* it has its turn before those that read */
 	ck_assert(catch_up());
 	arrive();
 	answer_taken();
@@ -421,7 +421,7 @@ START_TEST(false_orders_are_read_over)
 	for (unsigned i = 0; i < 3; i++)
 		peers[i] = sim_chat_connect(&chat, i, 0);
 	sim_chat_run(&chat);
-	/* Each wants the other one to be read first, and somebody who never says anything. */
+	/* Each wants the other one to be read first, and another that never says anything. */
 	order[RECEIVER] = 1000000;
 	publish_order(OTHER, order, 3 * sizeof *order);
 	order[OTHER] = 1000000;
@@ -448,7 +448,7 @@ END_TEST
 
 /* ---- names ---- */
 
-/* Over a unix socket, or where the kernel does not tell: a name that is nobody else's. */
+/* Over a unix socket, or if the kernel does not tell: a name that is nobody else's. */
 START_TEST(a_name_goes_along_with_its_client)
 {
 	struct peer *peers[3];

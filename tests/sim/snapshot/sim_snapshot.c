@@ -3,7 +3,7 @@
  * not show it: the peer gets the same bytes, and the connection ends for the same reason and at
  * the same moment.
  *
- * What is right is what comes of the same transcript where nothing moves; that, in turn, is
+ * What is right is what comes of the same transcript if nothing moves; that, in turn, is
  * what sim_splits and sim_conn look at. What carries descriptions and descriptors is left out.
  */
 #include <stdio.h>
@@ -20,7 +20,7 @@ struct script {
 	uint32_t message_max;
 	unsigned char in[BYTES_MAX];
 	size_t n;
-	/* Where nothing moves: */
+	/* If nothing moves: */
 	unsigned char out[2 * BYTES_MAX];
 	size_t out_n;
 	enum close_reason reason;
@@ -321,7 +321,7 @@ static void finish(struct run *run, const char *how)
 		   close_reason_name(script->reason));
 	EXPECT(!run->peer->got_reset);
 	peer_free(run->peer);
-	sim_move_run(&move); /* those who departed while they were queued */
+	sim_move_run(&move); /* those that departed while they were queued */
 	world_expect_free(&move.worlds[0]);
 	world_expect_free(&move.worlds[1]);
 }
@@ -497,7 +497,7 @@ static void random_run(const struct script *script, uint64_t seed)
 		run.space = 1 + sim_below(&seed, scale);
 		run.drain = 1 + sim_below(&seed, run.space);
 	}
-	for (int i = 0; i < 2 && sim_below(&seed, 2); i++) { /* also where the limits differ */
+	for (int i = 0; i < 2 && sim_below(&seed, 2); i++) { /* also if the limits differ */
 		struct conn_limits *limits = &move.worlds[i].table.limits;
 
 		limits->high_water = (uint32_t)sim_below(&seed, scale);

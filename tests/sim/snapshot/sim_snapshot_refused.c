@@ -130,7 +130,7 @@ START_TEST(a_description_that_is_none_is_refused)
 }
 END_TEST
 
-/* A state is taken as it is: one that can't be would steer who takes it. */
+/* A state is taken as it is: one that can't be would steer the process that takes it. */
 START_TEST(a_state_that_is_none_is_refused)
 {
 	static const unsigned char step = 18, blank = 19; /* where they are in struct http */
@@ -168,7 +168,7 @@ START_TEST(a_state_that_is_none_is_refused)
 }
 END_TEST
 
-/* Held bytes where lines of others may come in between would be sent with them. */
+/* Held bytes if lines of others may come in between would be sent with them. */
 START_TEST(a_member_of_a_topic_holds_nothing)
 {
 	struct conn_snapshot snapshot = {.held = 1};
@@ -291,7 +291,7 @@ START_TEST(a_full_table_takes_nobody)
 }
 END_TEST
 
-/* Those who begin something leave the buffers that others bring along, or will; nobody ends for
+/* Those that begin something leave the buffers that others bring along, or will; nobody ends for
  * want of them meanwhile; and they go on when the promise ends. */
 START_TEST(what_is_promised_is_left)
 {
@@ -324,7 +324,7 @@ START_TEST(what_is_promised_is_left)
 }
 END_TEST
 
-/* Newcomers take the room that is left; those who move here do not ask for it. */
+/* Newcomers take the room that is left; those that move here do not ask for it. */
 START_TEST(a_promised_place_is_no_newcomers)
 {
 	struct conn_limits limits = {WORLD_LIMITS};
@@ -404,7 +404,7 @@ END_TEST
 #define HOARDERS 12
 #define HOARD	 (120u << 10)
 
-/* Those that wait for buffers: one that is frozen does not, and is not who has to go. */
+/* Those that wait for buffers: one that is frozen does not, and is not the one that has to go. */
 START_TEST(a_frozen_one_does_not_wait_for_buffers)
 {
 	struct peer *peers[HOARDERS];
@@ -430,7 +430,8 @@ START_TEST(a_frozen_one_does_not_wait_for_buffers)
 	ck_assert_uint_eq(here->table.awaiting_buffers, 0);
 	world_wait(here, 3000);
 	ck_assert_int_eq(sim_move_reason(&move), CLOSE_NONE);
-	/* All but the first, who stalled the longest, go on: where nothing moves, the next does. */
+	/* All but the first, which stalled the longest, go on: if nothing moves, the next one goes.
+	 */
 	for (int i = 1; i < HOARDERS; i++)
 		if (conn_is_frozen(conns[i]))
 			conn_thaw(conns[i]);

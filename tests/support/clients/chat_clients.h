@@ -46,7 +46,7 @@ void chat_clients_close(struct chat_clients *clients);
 unsigned chat_clients_join(struct chat_clients *clients);
 /* The same, many at a time. */
 void chat_clients_join_all(struct chat_clients *clients, unsigned n);
-/* Says its next line; listens meanwhile where the server does not take it. False: it is gone. */
+/* Says its next line; listens meanwhile if the server does not take it. False: it is gone. */
 bool chat_clients_say(struct chat_clients *clients, unsigned client);
 /* Hears what has come, for wait_ms at most until something does. Whether anything was. */
 bool chat_clients_listen(struct chat_clients *clients, int wait_ms);

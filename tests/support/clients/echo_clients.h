@@ -41,7 +41,7 @@ void echo_clients_say(struct echo_clients *clients, unsigned caller, size_t n);
 bool echo_clients_listen(struct echo_clients *clients, int wait_ms);
 /* Until all that are there have all that they sent back. */
 void echo_clients_hear_all(struct echo_clients *clients);
-/* Who has its answer says n bytes again after so long; and listens, at most 1 ms. */
+/* A client that has its answer says n bytes again after so long; and listens, at most 1 ms. */
 void echo_clients_pace(struct echo_clients *clients, size_t n, uint64_t pause_us);
 uint64_t now_us(void);
 

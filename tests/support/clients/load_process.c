@@ -86,7 +86,7 @@ static void member_lost(struct member *member, uint64_t *figure)
 {
 	count(figure);
 	member_close(member, false);
-	member->due_us = own.now_us + 10000; /* where all are refused it is no race */
+	member->due_us = own.now_us + 10000; /* if all are refused it is no race */
 }
 
 static void member_refused(struct member *member, int error)

@@ -60,7 +60,7 @@ static inline void udp_client_patience(int fd)
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
 }
 
-/* -errno where the port cannot be had. shared: others of this user may have it too. */
+/* -errno if the port cannot be had. shared: others of this user may have it too. */
 static inline int udp_client_try_open(const struct address *from, bool shared)
 {
 	int fd = socket(from->socket.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), on = 1;
@@ -195,7 +195,7 @@ static inline bool udp_queue_is_served(const char *hex)
 	       strtoul(hex, NULL, 16) == htonl(INADDR_LOOPBACK);
 }
 
-/* A line may come twice where others' sockets come and go meanwhile. */
+/* A line may come twice if others' sockets come and go meanwhile. */
 static inline void udp_queue_line(struct udp_queue *queue, unsigned port, const char *line)
 {
 	unsigned long waiting, inode, dropped;

@@ -1,9 +1,10 @@
 /*
- * two_hosts: two hosts and a wire between them: network namespaces with a veth pair, and nothing
- * else in them. On one, weir serves; from the other it is asked.
+ * two_hosts: two network namespaces joined by a veth pair, with nothing else in them. weir serves
+ * on one, and clients are on the other.
  *
- * Both end with the test's process, as they have no name. Needs root, ip(8) and whatever a test
- * runs there. The kernel's own talk (neighbours, routers) is kept quiet as far as it can be.
+ * Both end with the test's process, because they have no name. Needs root, ip(8), and whatever a
+ * test runs there. What the kernel sends by itself (to neighbours and routers) is kept to the
+ * least.
  */
 #ifndef TESTS_SUPPORT_SERVERS_TWO_HOSTS_H
 #define TESTS_SUPPORT_SERVERS_TWO_HOSTS_H
@@ -114,7 +115,7 @@ static inline void wire_wait_running(const char *name)
 	(void)close(fd);
 }
 
-/* Leaves this process where it asks. */
+/* Leaves this process on the client's host. */
 static inline struct wire wire_open(void)
 {
 	struct wire wire;

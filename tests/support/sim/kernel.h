@@ -85,7 +85,7 @@ extern struct kernel {
 extern const char *const kernel_call_names[KERNEL_CALLS];
 
 void kernel_begin(void);
-void kernel_end(void); /* fails the test where a descriptor is still open */
+void kernel_end(void); /* fails the test if a descriptor is still open */
 /* The k-th call from now on (1: the next) fails with error; k 0: every call, until error 0. */
 void kernel_fail(enum kernel_call call, unsigned long k, int error);
 

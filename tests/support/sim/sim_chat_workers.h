@@ -3,7 +3,7 @@
  *
  * Each has a loop, a table of connections, a relay and topics of its own; one bus joins them.
  * They move when they are told to, one pass at a time, in whatever order the test likes. The
- * test owns the struct; sim_chat_close() fails where a buffer, a member or a connection is left.
+ * test owns the struct; sim_chat_close() fails if a buffer, a member or a connection is left.
  */
 #ifndef TESTS_SUPPORT_SIM_SIM_CHAT_WORKERS_H
 #define TESTS_SUPPORT_SIM_SIM_CHAT_WORKERS_H

@@ -1,8 +1,8 @@
 /*
  * sim_http_client: a peer that speaks HTTP to a world on a simulated kernel, and reads its answers.
  *
- * One world, and one peer at a time, for a test's process: begin, talk, end_with() the reason for
- * which the connection has to have ended.
+ * One world and one peer at a time in a test's process. end_with() takes the reason for which the
+ * connection must have ended.
  */
 #ifndef TESTS_SUPPORT_SIM_SIM_HTTP_CLIENT_H
 #define TESTS_SUPPORT_SIM_SIM_HTTP_CLIENT_H

@@ -2,7 +2,7 @@
  * sim_move: two processes on a simulated kernel, and a connection that is moved between them.
  *
  * Each has a loop, a table and a service of its own; what lies between them, a socket that
- * carries descriptors, is left out. The test owns the struct; sim_move_close() fails where a
+ * carries descriptors, is left out. The test owns the struct; sim_move_close() fails if a
  * connection, a buffer, a descriptor or a registration is left.
  */
 #ifndef TESTS_SUPPORT_SIM_SIM_MOVE_H

@@ -131,7 +131,7 @@ static void wake_those(const struct sim_socket *sock, uint32_t key, uint32_t exc
 	}
 }
 
-/* As ep_poll_callback() and __wake_up_common(): all who share, then the first who sleeps. */
+/* As ep_poll_callback() and __wake_up_common(): all that share, then the first that sleeps. */
 void sim_socket_wake(const struct sim_socket *sock, uint32_t key)
 {
 	wake_those(sock, key, 0);

@@ -71,13 +71,13 @@ struct sim_socket {
 	size_t queue_bytes, queue_max; /* the datagram that passes it is the last */
 	uint32_t drops;
 	int error;	       /* what a call will say once, whatever it is about */
-	size_t owed, send_max; /* the send queue: nothing is taken where owed is at the max */
+	size_t owed, send_max; /* the send queue: nothing is taken if owed is at the max */
 	size_t segment_max;    /* longer ones are no train: EINVAL */
 	int train_error;       /* what every train is refused with */
 	int holders;	       /* descriptors */
 	size_t taken_n, sent_n;
 	/* A datagram is read, or found to be spoilt (receiving is made to fail with EAGAIN, as
-	 * it does where the checksum is wrong: that is a drop); a datagram has left; one could not
+	 * it does if the checksum is wrong: that is a drop); a datagram has left; one could not
 	 * (with what else is in the call's message). They may be NULL. */
 	void (*taken)(struct sim_socket *sock, const struct sim_datagram *sim_datagram);
 	void (*spoilt)(struct sim_socket *sock, const struct sim_datagram *sim_datagram);
@@ -105,11 +105,11 @@ extern struct sim_udp {
 extern const char *const sim_udp_step_names[SIM_UDP_STEPS];
 
 void sim_udp_begin(void);
-void sim_udp_end(void); /* fails the test where a descriptor or a mapping is left */
+void sim_udp_end(void); /* fails the test if a descriptor or a mapping is left */
 
 struct sim_socket *sim_socket_of(int fd);
 int sim_socket_dup(int fd); /* as another process has it */
-/* Comes in: false where the queue has no room. The bytes are copied. */
+/* Comes in: false if the queue has no room. The bytes are copied. */
 bool sim_socket_post(struct sim_socket *sock, const struct sim_datagram *sim_datagram);
 /* So many bytes of what was taken to be sent have gone. */
 void sim_socket_drain(struct sim_socket *sock, size_t n);

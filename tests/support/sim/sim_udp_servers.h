@@ -94,7 +94,7 @@ size_t book_in_hand(const struct book *book);
 
 void sim_udp_worker_open(struct sim_udp_worker *worker);
 void sim_udp_worker_close(struct sim_udp_worker *worker);
-/* Passes of all until ms have gone by; time goes on where none has anything to do. */
+/* Passes of all until ms have gone by; time goes on if none has anything to do. */
 void sim_udp_workers_run(struct sim_udp_worker *const *workers, size_t n, uint32_t ms);
 void sim_udp_worker_run(struct sim_udp_worker *worker, uint32_t ms);
 /* Until more than one have been seen to wait: from then on trains come. */
