@@ -69,7 +69,7 @@ static void add_line(struct bytes *bytes, size_t n)
 	add(bytes, "\n", 1);
 }
 
-/* Sends all, and the FIN where with_end says so, while it takes what comes: exactly the
+/* Sends all, and the FIN if with_end says so, while it takes what comes: exactly the
  * first `answered` bytes, then the end. A peer that is closed may not take the rest. */
 static void exchange(unsigned port, struct bytes out, size_t answered, bool with_end)
 {

@@ -49,19 +49,19 @@ static void say_all(struct chat_clients *clients, unsigned senders, unsigned lin
 	chat_clients_hear_all(clients);
 }
 
-static void all_hear_all(unsigned workers, unsigned guests, unsigned lines)
+static void all_hear_all(unsigned workers, unsigned clients_n, unsigned lines)
 {
 	const unsigned senders = 100;
 	struct server *server = SERVER("-w", number(workers), "chat://127.0.0.1:0");
-	uint64_t heard = 0, expected = (uint64_t)guests * lines - lines;
+	uint64_t heard = 0, expected = (uint64_t)clients_n * lines - lines;
 	struct chat_clients clients;
 
 	raise_descriptor_limit();
-	chat_clients_open(&clients, server, server->ports[0], guests, 64);
-	chat_clients_join_all(&clients, guests);
+	chat_clients_open(&clients, server, server->ports[0], clients_n, 64);
+	chat_clients_join_all(&clients, clients_n);
 	say_all(&clients, senders, lines, 5000);
-	for (unsigned i = 0; i < guests; i++)
-		heard += clients.guests[i].heard_n;
+	for (unsigned i = 0; i < clients_n; i++)
+		heard += clients.all[i].heard_n;
 	ck_assert_uint_eq(heard, expected);
 	ck_assert_uint_eq(clients.gone_n, 0);
 	expect_stat(server, "published", lines);
@@ -69,7 +69,7 @@ static void all_hear_all(unsigned workers, unsigned guests, unsigned lines)
 	expect_stat(server, "left_behind", 0);
 	expect_stat(server, "missed", 0);
 	(void)printf("FIGURE heard of %u senders by %u clients of %u workers: %llu lines\n",
-		     senders, guests, workers, (unsigned long long)heard);
+		     senders, clients_n, workers, (unsigned long long)heard);
 	chat_clients_close(&clients);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -99,7 +99,7 @@ END_TEST
  *
  *     2 * slow-consumer + 3 chunks
  *
- * and for each a segment of 24 bytes a chunk, beside small change: the buffers of those who
+ * and for each a segment of 24 bytes a chunk, beside small change: the buffers of those that
  * read, a page here and there.
  */
 static size_t deaf_memory_max(unsigned deaf)
@@ -122,16 +122,16 @@ static size_t memory_growth(struct server *server, const size_t before[2])
 	return most;
 }
 
-static void some_do_not_read(unsigned guests)
+static void some_do_not_read(unsigned clients_n)
 {
-	unsigned deaf = guests / 10, said = 0;
+	unsigned deaf = clients_n / 10, said = 0;
 	struct server *server =
 	    SERVER("-w", "2", "--slow-consumer", number(SLOW_CONSUMER), "chat://127.0.0.1:0");
 	size_t before[2], most = 0;
 	struct chat_clients clients;
 
-	chat_clients_open(&clients, server, server->ports[0], guests, 1500);
-	chat_clients_join_all(&clients, guests);
+	chat_clients_open(&clients, server, server->ports[0], clients_n, 1500);
+	chat_clients_join_all(&clients, clients_n);
 	/* All have heard something: what is measured from here on is what the deaf cost. */
 	for (unsigned i = 0; i < 50; i++)
 		(void)chat_clients_say(&clients, deaf + i % 10);
@@ -139,7 +139,7 @@ static void some_do_not_read(unsigned guests)
 	for (unsigned w = 0; w < 2; w++)
 		before[w] = process_memory(server_worker(server, w));
 	for (unsigned i = 0; i < deaf; i++) {
-		set_buffers(clients.guests[i].fd, 0, 1);
+		set_buffers(clients.all[i].fd, 0, 1);
 		chat_clients_deafen(&clients, i);
 	}
 	while (server_stat(server, "closed_slow_consumer") < deaf) {
@@ -150,19 +150,19 @@ static void some_do_not_read(unsigned guests)
 
 			most = growth > most ? growth : most;
 			chat_clients_hear_all(
-			    &clients); /* those who read are owed less than is allowed */
+			    &clients); /* those that read are owed less than is allowed */
 		}
 	}
 	chat_clients_hear_all(&clients);
 	ck_assert_uint_eq(clients.gone_n, 0); /* the deaf have not looked */
 	expect_stat(server, "closed_slow_consumer", deaf);
 	expect_stat(server, "members_left", deaf);
-	expect_stat(server, "connections", guests - deaf);
+	expect_stat(server, "connections", clients_n - deaf);
 	expect_stat(server, "missed", 0);
 	(void)printf(
 	    "FIGURE %u of %u did not read: closed after %u lines of 1500 bytes, the others "
 	    "missed 0\n",
-	    deaf, guests, said);
+	    deaf, clients_n, said);
 	(void)printf(
 	    "FIGURE memory for what they were owed, a worker: at most %zu KiB (bound %zu KiB)\n",
 	    most / 1024, deaf_memory_max(deaf) / 1024);
@@ -172,7 +172,7 @@ static void some_do_not_read(unsigned guests)
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 
-START_TEST(who_does_not_read_is_closed_and_holds_nobody_up)
+START_TEST(a_client_that_does_not_read_is_closed_and_holds_nobody_up)
 {
 	some_do_not_read(100);
 }
@@ -184,12 +184,13 @@ START_TEST(fifty_who_do_not_read)
 }
 END_TEST
 
-/* Until a guest is not owed much; or somebody was closed, who may have said more than was heard. */
-static void await_lines(struct chat_clients *clients, unsigned guest, uint64_t lines)
+/* Until a client is not owed much; or one was closed, which may have said more than was heard.
+ */
+static void await_lines(struct chat_clients *clients, unsigned client, uint64_t lines)
 {
 	struct wait wait = wait_begin();
 
-	while (clients->guests[guest].heard_n < lines &&
+	while (clients->all[client].heard_n < lines &&
 	       !server_stat(clients->server, "closed_slow_consumer")) {
 		(void)chat_clients_listen(clients, 1);
 		wait_more(&wait, "lines to be heard");
@@ -200,7 +201,7 @@ static void await_lines(struct chat_clients *clients, unsigned guest, uint64_t l
  * One that talks all the time and does not read is owed little, a line now and then, and would
  * keep all of the chunks in which these stand between its own: a chunk has room for ten lines.
  */
-START_TEST(who_talks_and_does_not_read_keeps_little_memory)
+START_TEST(a_client_that_talks_and_does_not_read_keeps_little_memory)
 {
 	struct server *server =
 	    SERVER("-w", "1", "--slow-consumer", number(SLOW_CONSUMER), "chat://127.0.0.1:0");
@@ -215,7 +216,7 @@ START_TEST(who_talks_and_does_not_read_keeps_little_memory)
 		(void)chat_clients_say(&clients, i);
 	chat_clients_hear_all(&clients);
 	before = process_memory(worker);
-	set_buffers(clients.guests[0].fd, 0, 1);
+	set_buffers(clients.all[0].fd, 0, 1);
 	chat_clients_deafen(&clients, 0);
 	while (!server_stat(server, "closed_slow_consumer")) {
 		if (!chat_clients_say(&clients, said++ % 16 ? 0 : 1))
@@ -242,7 +243,7 @@ END_TEST
 
 /* ---- workers that die ---- */
 
-/* Those whose connection ended come again, as other guests. */
+/* Those whose connection ended come again, as other clients. */
 static void come_again(struct chat_clients *clients, uint64_t *known_gone)
 {
 	while (*known_gone < clients->gone_n) {
@@ -256,7 +257,7 @@ static void come_again(struct chat_clients *clients, uint64_t *known_gone)
 
 static void talk_beside_deaths(unsigned kills, unsigned pause_ms)
 {
-	unsigned guests = 200;
+	unsigned clients_n = 200;
 	struct server *server = SERVER("-w", "4", "--accept", "handoff", "chat://127.0.0.1:0");
 	uint64_t next_ms, gone = 0, said = 0, seed = 4;
 	struct chat_clients clients;
@@ -264,14 +265,15 @@ static void talk_beside_deaths(unsigned kills, unsigned pause_ms)
 	pid_t victims[2] = {0};
 
 	raise_descriptor_limit();
-	chat_clients_open(&clients, server, server->ports[0], guests + (kills + 1) * guests, 64);
-	chat_clients_join_all(&clients, guests);
+	chat_clients_open(&clients, server, server->ports[0], clients_n + (kills + 1) * clients_n,
+			  64);
+	chat_clients_join_all(&clients, clients_n);
 	next_ms = now_ms() + pause_ms;
 	for (unsigned killed = 0; killed < kills;) {
 		for (unsigned i = 0; i < 4; i++) {
 			unsigned speaker = (unsigned)next_random(&seed) % clients.n;
 
-			while (clients.guests[speaker].gone)
+			while (clients.all[speaker].gone)
 				speaker = (speaker + 1) % clients.n;
 			if (chat_clients_say(&clients, speaker) && ++said % 2048 == 0)
 				chat_clients_hear_all(
@@ -281,7 +283,7 @@ static void talk_beside_deaths(unsigned kills, unsigned pause_ms)
 		come_again(&clients, &gone);
 		if (now_ms() < next_ms)
 			continue;
-		/* Workers 0 and 1 in turn: who is with 2 and 3 survives all of it. */
+		/* Workers 0 and 1 in turn: a client of 2 or 3 survives all of it. */
 		pid_t *victim = &victims[killed % 2];
 
 		*victim = server_wait_worker(server, killed % 2, *victim);
@@ -299,11 +301,12 @@ static void talk_beside_deaths(unsigned kills, unsigned pause_ms)
 	}
 	gone = clients.gone_n;
 	chat_clients_hear_all(&clients);
-	for (unsigned i = 0; i < guests; i++)
-		survivors += !clients.guests[i].gone;
+	for (unsigned i = 0; i < clients_n; i++)
+		survivors += !clients.all[i].gone;
 	(void)printf("FIGURE %u kills, %llu lines said: %u of %u clients stayed, %llu came again\n",
-		     kills, (unsigned long long)said, survivors, guests, (unsigned long long)gone);
-	ck_assert_uint_ge(survivors, guests / 3);
+		     kills, (unsigned long long)said, survivors, clients_n,
+		     (unsigned long long)gone);
+	ck_assert_uint_ge(survivors, clients_n / 3);
 	ck_assert_uint_gt(gone, kills);
 	expect_stat(server, "missed", 0);
 	expect_stat(server, "closed_worker_died", gone);
@@ -325,14 +328,14 @@ END_TEST
 
 /* ---- a worker that is stopped ---- */
 
-/* Lines that others have said and this guest has not heard. */
-static uint64_t missed_by(const struct chat_clients *clients, unsigned guest)
+/* Lines that others have said and this client has not heard. */
+static uint64_t missed_by(const struct chat_clients *clients, unsigned client)
 {
 	uint64_t said = 0;
 
 	for (unsigned i = 0; i < clients->n; i++)
-		said += i == guest ? 0 : clients->guests[i].said;
-	return said - clients->guests[guest].heard_n;
+		said += i == client ? 0 : clients->all[i].said;
+	return said - clients->all[client].heard_n;
 }
 
 /* Until all that was said is on the ring: from then on nothing that stands there is overwritten. */
@@ -342,7 +345,7 @@ static void await_published(struct chat_clients *clients)
 	uint64_t said = 0;
 
 	for (unsigned i = 0; i < clients->n; i++)
-		said += clients->guests[i].said;
+		said += clients->all[i].said;
 	while (server_stat(clients->server, "published") < said) {
 		if (chat_clients_listen(clients, 1))
 			wait = wait_begin();
@@ -351,18 +354,18 @@ static void await_published(struct chat_clients *clients)
 }
 
 /* Says a line; how long it was held up. */
-static uint64_t held_ms(struct chat_clients *clients, unsigned guest)
+static uint64_t held_ms(struct chat_clients *clients, unsigned client)
 {
 	uint64_t from_ms = now_ms();
 
-	(void)chat_clients_say(clients, guest);
+	(void)chat_clients_say(clients, client);
 	(void)chat_clients_listen(clients, 0);
 	return now_ms() - from_ms;
 }
 
 START_TEST(a_stopped_worker_is_left_behind_and_counts_what_it_missed)
 {
-	unsigned guests = 20, left = 0;
+	unsigned clients_n = 20, left = 0;
 	struct server *server = SERVER("-w", "2", "--accept", "handoff", "--slow-consumer", "16M",
 				       "--watchdog", "0", "chat://127.0.0.1:0");
 	uint64_t longest_ms = 0, after_ms = 0, missed;
@@ -370,11 +373,11 @@ START_TEST(a_stopped_worker_is_left_behind_and_counts_what_it_missed)
 	struct chat_clients clients;
 	unsigned speaker;
 
-	chat_clients_open(&clients, server, server->ports[0], guests, 1500);
+	chat_clients_open(&clients, server, server->ports[0], clients_n, 1500);
 	do
 		speaker = chat_clients_join(&clients);
 	while (!server_worker_stat(server, 0, "members_joined"));
-	chat_clients_join_all(&clients, guests - clients.n);
+	chat_clients_join_all(&clients, clients_n - clients.n);
 	clients.gaps_allowed = true;
 	process_stop(stopped);
 	while (!server_stat(server, "left_behind")) {
@@ -389,19 +392,19 @@ START_TEST(a_stopped_worker_is_left_behind_and_counts_what_it_missed)
 	}
 	await_published(&clients);
 	ck_assert_int_eq(kill(stopped, SIGCONT), 0);
-	for (unsigned i = 0; i < guests; i++)
+	for (unsigned i = 0; i < clients_n; i++)
 		(void)chat_clients_say(&clients, i); /* all take part again */
 	chat_clients_hear_all(&clients);
 	missed = server_stat(server, "missed");
 	ck_assert_uint_gt(missed, 0);
 	ck_assert_uint_eq(server_worker_stat(server, 0, "missed"), 0);
-	for (unsigned i = 0; i < guests; i++) {
-		uint64_t by_guest = missed_by(&clients, i);
+	for (unsigned i = 0; i < clients_n; i++) {
+		uint64_t by_client = missed_by(&clients, i);
 
-		ck_assert_msg(by_guest == 0 || by_guest == missed,
-			      "guest %u missed %llu lines, its worker counted %llu", i,
-			      (unsigned long long)by_guest, (unsigned long long)missed);
-		left += by_guest != 0;
+		ck_assert_msg(by_client == 0 || by_client == missed,
+			      "client %u missed %llu lines, its worker counted %llu", i,
+			      (unsigned long long)by_client, (unsigned long long)missed);
+		left += by_client != 0;
 	}
 	ck_assert_uint_gt(left, 0);
 	ck_assert_uint_eq(left, server_worker_stat(server, 1, "connections"));
@@ -416,30 +419,30 @@ START_TEST(a_stopped_worker_is_left_behind_and_counts_what_it_missed)
 END_TEST
 
 /* True: it was a short stop indeed, and nobody was left behind for it. When the worker goes on, its
- * guests are owed a ring of lines at once, which is as much as --slow-consumer is by default: how
+ * clients are owed a ring of lines at once, which is as much as --slow-consumer is by default: how
  * fast this process reads must not matter here. */
 static bool stop_for_a_moment(void)
 {
-	unsigned guests = 20;
+	unsigned clients_n = 20;
 	struct server *server = SERVER("-w", "2", "--accept", "handoff", "--slow-consumer", "16M",
 				       "chat://127.0.0.1:0");
 	pid_t stopped = server_wait_worker(server, 1, 0);
 	struct chat_clients clients;
 	bool nobody_left;
 
-	chat_clients_open(&clients, server, server->ports[0], guests, 1500);
-	chat_clients_join_all(&clients, guests);
+	chat_clients_open(&clients, server, server->ports[0], clients_n, 1500);
+	chat_clients_join_all(&clients, clients_n);
 	clients.gaps_allowed = true;
 	ck_assert_int_eq(kill(stopped, SIGSTOP), 0);
 	while (!server_stat(server, "publish_waits")) {
-		for (unsigned i = 0; i < guests; i++)
-			if (clients.guests[i].said <= clients.guests[(i + 1) % guests].said + 10)
+		for (unsigned i = 0; i < clients_n; i++)
+			if (clients.all[i].said <= clients.all[(i + 1) % clients_n].said + 10)
 				(void)chat_clients_say(&clients, i);
 		(void)chat_clients_listen(&clients, 0);
 	}
 	ck_assert_int_eq(kill(stopped, SIGCONT), 0);
 	for (unsigned i = 0; i < 2000; i++)
-		(void)held_ms(&clients, i % guests);
+		(void)held_ms(&clients, i % clients_n);
 	await_published(&clients);
 	nobody_left = server_stat(server, "left_behind") == 0;
 	if (nobody_left)
@@ -448,7 +451,7 @@ static bool stop_for_a_moment(void)
 	    clients.gone_n == 0, "%zu were closed; as slow consumers: %llu, for buffers: %llu",
 	    (size_t)clients.gone_n, (unsigned long long)server_stat(server, "closed_slow_consumer"),
 	    (unsigned long long)server_stat(server, "closed_no_buffers"));
-	for (unsigned i = 0; nobody_left && i < guests; i++)
+	for (unsigned i = 0; nobody_left && i < clients_n; i++)
 		ck_assert_uint_eq(missed_by(&clients, i), 0);
 	if (nobody_left)
 		ck_assert_uint_eq(server_stat(server, "missed"), 0);
@@ -470,31 +473,31 @@ END_TEST
 
 START_TEST(a_graceful_stop_delivers_what_had_come)
 {
-	unsigned guests = 20, workers = 2 + 2 * (unsigned)_i;
+	unsigned clients_n = 20, workers = 2 + 2 * (unsigned)_i;
 	struct server *server = SERVER("-w", number(workers), "chat://127.0.0.1:0");
 	struct chat_clients clients;
 
-	chat_clients_open(&clients, server, server->ports[0], guests, 64);
-	chat_clients_join_all(&clients, guests);
+	chat_clients_open(&clients, server, server->ports[0], clients_n, 64);
+	chat_clients_join_all(&clients, clients_n);
 	for (unsigned w = 0; w < workers; w++)
 		ck_assert_int_eq(kill(server_worker(server, w), SIGSTOP), 0);
-	for (unsigned i = 0; i < 200 * guests; i++)
-		(void)chat_clients_say(&clients, i % guests);
-	for (unsigned i = 0; i < guests; i++) {
+	for (unsigned i = 0; i < 200 * clients_n; i++)
+		(void)chat_clients_say(&clients, i % clients_n);
+	for (unsigned i = 0; i < clients_n; i++) {
 		struct wait wait = wait_begin();
 		int unsent = 1;
 
-		while (ioctl(clients.guests[i].fd, SIOCOUTQ, &unsent) == 0 && unsent)
+		while (ioctl(clients.all[i].fd, SIOCOUTQ, &unsent) == 0 && unsent)
 			wait_more(&wait, "the server's side to have all");
 	}
 	ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
 	for (unsigned w = 0; w < workers; w++)
 		ck_assert_int_eq(kill(server_worker(server, w), SIGCONT), 0);
-	for (struct wait wait = wait_begin(); clients.gone_n < guests;) {
+	for (struct wait wait = wait_begin(); clients.gone_n < clients_n;) {
 		(void)chat_clients_listen(&clients, 1);
 		wait_more(&wait, "all connections to end");
 	}
-	for (unsigned i = 0; i < guests; i++)
+	for (unsigned i = 0; i < clients_n; i++)
 		ck_assert_uint_eq(missed_by(&clients, i), 0);
 	chat_clients_close(&clients);
 	ck_assert_int_eq(server_wait_exit(server), 0);
@@ -505,11 +508,11 @@ SUITE("chat",
       {"every line reaches every other client", every_line_reaches_every_other_client, 30, 3},
       {"every line reaches two thousand", every_line_reaches_two_thousand, 120, 3,
        .kind = SUITE_LONG},
-      {"who does not read is closed and holds nobody up",
-       who_does_not_read_is_closed_and_holds_nobody_up, 60},
+      {"a client that does not read is closed and holds nobody up",
+       a_client_that_does_not_read_is_closed_and_holds_nobody_up, 60},
       {"fifty who do not read", fifty_who_do_not_read, 60, .kind = SUITE_LONG},
-      {"who talks and does not read keeps little memory",
-       who_talks_and_does_not_read_keeps_little_memory, 60},
+      {"a client that talks and does not read keeps little memory",
+       a_client_that_talks_and_does_not_read_keeps_little_memory, 60},
       {"a dying worker takes nobody else's lines along",
        a_dying_worker_takes_nobody_elses_lines_along, 30},
       {"twenty dying workers", twenty_dying_workers, 90, .kind = SUITE_LONG},

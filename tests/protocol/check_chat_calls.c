@@ -95,7 +95,8 @@ START_TEST(many_lines_go_out_in_one_write)
 }
 END_TEST
 
-/* Bells ring for who sleeps: an idle worker is woken once for lines that come together. */
+/* Doorbells ring for a worker that sleeps: an idle worker is woken once for lines that come
+ * together. */
 START_TEST(a_sleeper_is_woken_once)
 {
 	uint64_t doorbells;
@@ -110,7 +111,7 @@ START_TEST(a_sleeper_is_woken_once)
 	doorbells = server_stat(server, "bells") - doorbells;
 	ck_assert_uint_le(doorbells, 10);
 	ck_assert_uint_gt(doorbells, 0);
-	(void)printf("FIGURE bells for 10 lone lines to another worker: %llu\n",
+	(void)printf("FIGURE doorbells for 10 lone lines to another worker: %llu\n",
 		     (unsigned long long)doorbells);
 	go();
 }

@@ -264,7 +264,7 @@ START_TEST(half_a_line_and_silence_is_a_timeout)
 	send_text(speaker, "whole\nhal");
 	expect_end(speaker);
 	server_wait_stat(server, "closed_request_timeout", 1);
-	expect_text(listener, "whole\n"); /* who is silent between lines stays */
+	expect_text(listener, "whole\n"); /* a client that is silent between lines stays */
 	ck_assert_uint_eq(server_stat(server, "members_left"), 1);
 	part();
 }

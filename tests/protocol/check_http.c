@@ -284,8 +284,8 @@ START_TEST(half_a_request_is_truncated)
 }
 END_TEST
 
-/* It is read to its end by one who goes on sending what nobody takes. */
-START_TEST(a_refusal_reaches_who_goes_on_sending)
+/* It is read to its end by a client that goes on sending what nobody takes. */
+START_TEST(a_refusal_reaches_a_client_that_goes_on_sending)
 {
 	struct server *server = SERVER("-w", "1", "http://127.0.0.1:0?max-body=1M");
 	static char bytes[1 << 20];
@@ -517,7 +517,8 @@ SUITE("http", {"each status", each_status, 30}, {"a connection is kept", a_conne
       {"a last answer is whole", a_last_answer_is_whole, 10},
       {"the body waits for 100", the_body_waits_for_100, 10},
       {"half a request is truncated", half_a_request_is_truncated, 10},
-      {"a refusal reaches who goes on sending", a_refusal_reaches_who_goes_on_sending, 60},
+      {"a refusal reaches a client that goes on sending",
+       a_refusal_reaches_a_client_that_goes_on_sending, 60},
       {"curl as client", curl_as_client, 120}, {"ab as client", ab_as_client, 120},
       {"wrk as client", wrk_as_client, 60}, {"nginx before it", nginx_before_it, 120},
       {"HAProxy before it", haproxy_before_it, 120})

@@ -1,7 +1,7 @@
 /*
  * http_parse: what it finds in a head, every limit to the byte, and which bytes may stand where.
  *
- * check_http_prefixes has the corpus, and every way of segmenter it.
+ * check_http_prefixes has the corpus, and every way of cutting it.
  */
 #include <string.h>
 

@@ -1,12 +1,12 @@
 /*
  * One reading of a message: what weir reads of the corpus, and what others do with the same bytes.
  *
- * Who attacks a server behind a proxy looks for bytes that the two divide into requests in
+ * An attacker of a server behind a proxy looks for bytes that the two divide into requests in
  * different ways. So: what Node's parser reads, as far as it and weir read on, is the same; and
  * whatever nginx or HAProxy pass on to weir, weir reads as many requests in it as the proxy
  * put there (each of which has a field of the proxy's), and gives as many answers.
  *
- * Where others read what weir refuses, that is counted, and no defect.
+ * If others read what weir refuses, that is counted, and no defect.
  */
 #include <signal.h>
 #include <sys/wait.h>
@@ -95,7 +95,7 @@ static const char *masked(const char *reads, char *text, size_t room)
 	return text;
 }
 
-/* One of the two stops first, and until there they read the same. Where weir reads to the
+/* One of the two stops first, and until there they read the same. If weir reads to the
  * end of something good, another may refuse it, but find no more in it. */
 static void compare(struct tally *tally, const char *who, const struct http_entry *entry,
 		    const char *others, bool refused)

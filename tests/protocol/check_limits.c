@@ -61,7 +61,7 @@ START_TEST(request_timeout)
 }
 END_TEST
 
-/* The bystander is one, too: that who talks is none, whatever time that takes here, is in sim_loop.
+/* The bystander is one, too: that a client that talks is none is in sim_loop.
  */
 START_TEST(idle_timeout)
 {
@@ -129,7 +129,7 @@ START_TEST(connections_per_ip)
 	}
 	for (int i = 0; i < 3; i++)
 		expect_served(others[i] = connect_from("127.0.0.9", server->ports[LINE]));
-	for (int round = 0; round < 20; round++) { /* who goes makes room */
+	for (int round = 0; round < 20; round++) { /* a client that goes makes room */
 		close_all(fds, 1);
 		server_wait_stat_is(server, "closed_eof", bystander_expected("closed_eof"));
 		expect_served(fds[0] = connect_to(server->ports[LINE]));
@@ -195,5 +195,5 @@ END_TEST
 SUITE("limits", {"a message that is not finished in time", request_timeout, 90},
       {"idle timeout", idle_timeout, 30},
       {"max-connections-per-ip: the others are served", connections_per_ip, 30},
-      {"overload pause: who comes late waits", overload_pause, 30},
-      {"overload reject: who comes late is closed", overload_reject, 30})
+      {"overload pause: latecomers wait", overload_pause, 30},
+      {"overload reject: latecomers are closed", overload_reject, 30})

@@ -1,5 +1,5 @@
 /*
- * descriptor: descriptors that go through a SOCK_SEQPACKET pair, also where there is no
+ * descriptor: descriptors that go through a SOCK_SEQPACKET pair, also if there is no
  * room for them, and a child that keeps only what it should.
  *
  * A pipe's end tells where a descriptor is: while any process has its write end, reading

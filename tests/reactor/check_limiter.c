@@ -1,8 +1,8 @@
 /*
  * limiter: what an address gets at once and by and by, many addresses, and many processes.
  *
- * Time is what it is told. It can't see whether the hash resists who looks for addresses that
- * share a place: only that it has a seed.
+ * Time is what it is told. It can't see whether the hash resists somebody who looks for addresses
+ * that share a place: only that it has a seed.
  */
 #include "reactor/udp/limiter.h"
 
@@ -95,7 +95,7 @@ START_TEST(so_many_at_once_and_then_so_many_a_second)
 }
 END_TEST
 
-START_TEST(who_keeps_to_the_rate_is_never_refused)
+START_TEST(a_client_that_keeps_to_the_rate_is_never_refused)
 {
 	uint64_t rate = rates[_i], us, interval_us = (1000000 + rate - 1) / rate;
 
@@ -372,7 +372,8 @@ SUITE("limiter", {"another process attaches it", another_process_attaches_it, 10
       {"what is no table is refused", what_is_no_table_is_refused, 10},
       {"so many at once and then so many a second", so_many_at_once_and_then_so_many_a_second, 20,
        RATES},
-      {"who keeps to the rate is never refused", who_keeps_to_the_rate_is_never_refused, 10, RATES},
+      {"a client that keeps to the rate is never refused",
+       a_client_that_keeps_to_the_rate_is_never_refused, 10, RATES},
       {"addresses of their own", addresses_of_their_own, 10},
       {"kinds do not meet", kinds_do_not_meet, 10},
       {"a hundred thousand at once", a_hundred_thousand_at_once, 20},

@@ -58,7 +58,7 @@ static const char *json_string(const char *at, char *value)
 	return at + 1;
 }
 
-/* One line that is an object. The value of key, NULL where it is not there, goes to value;
+/* One line that is an object. The value of key, NULL if it is not there, goes to value;
  * false: it is no JSON. */
 static bool json_line(const char *line, const char *key, char **value)
 {

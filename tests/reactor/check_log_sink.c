@@ -53,7 +53,7 @@ START_TEST(a_pipe_that_nobody_reads_never_blocks)
 }
 END_TEST
 
-START_TEST(all_that_were_dropped_are_told_also_where_the_telling_was_long)
+START_TEST(all_that_were_dropped_are_told_also_if_the_telling_was_long)
 {
 	static char text[4000];
 	int fd = capture();
@@ -142,9 +142,9 @@ START_TEST(a_file_gets_every_line)
 }
 END_TEST
 
-/* ---- where stderr can't be opened anew ---- */
+/* ---- stderr that can't be opened anew ---- */
 
-/* As another user's: who opens it by its path is refused. */
+/* As another user's: whoever opens it by its path is refused. */
 static void forbid_opening(void)
 {
 	(void)fchmod(STDERR_FILENO, 0);
@@ -200,7 +200,7 @@ START_TEST(another_users_fifo_never_blocks)
 	ck_assert_int_eq(mkfifo(path, 0600), 0);
 	fd = open(path, O_RDWR);
 	(void)unlink(path);
-	(void)rmdir(temporary_folder()); /* whom this process becomes may not */
+	(void)rmdir(temporary_folder()); /* the user that this process becomes may not */
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(dup2(fd, STDERR_FILENO), STDERR_FILENO);
 	(void)close(fd);
@@ -227,8 +227,8 @@ END_TEST
 
 SUITE("log_sink",
       {"a pipe that nobody reads never blocks", a_pipe_that_nobody_reads_never_blocks, 30},
-      {"all that were dropped are told, also where the telling was long",
-       all_that_were_dropped_are_told_also_where_the_telling_was_long, 10},
+      {"all that were dropped are told, also if the telling was long",
+       all_that_were_dropped_are_told_also_if_the_telling_was_long, 10},
       {"the inherited stderr stays blocking", the_inherited_stderr_stays_blocking, 10},
       {"a socket that nobody reads never blocks", a_socket_that_nobody_reads_never_blocks, 20},
       {"a pipe whose reader has gone counts as dropped",

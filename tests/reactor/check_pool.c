@@ -3,7 +3,7 @@
  * from the kernel with mincore(2).
  *
  * It can't see a write to an object that was given back: nothing guards it. Huge pages are
- * switched off here, so that a page is 4 KiB; where the system has them always on, memory
+ * switched off here, so that a page is 4 KiB; if the system has them always on, memory
  * may come and go in larger steps than these tests say.
  */
 #include <errno.h>

@@ -1,5 +1,5 @@
 /*
- * guard: to whom no datagram is answered, by port and address.
+ * reflection_guard: which peers get no answer to a datagram, by port and address.
  *
  * That no packet goes out is for the tests against a running server.
  */

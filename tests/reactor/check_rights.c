@@ -1,6 +1,6 @@
 /*
  * rights: descriptors that strangers pass over unix sockets never make weir stand still: refused
- * where the kernel can, and else neither received nor closed where anybody waits.
+ * if the kernel can, and else neither received nor closed where anybody waits.
  *
  * What is passed takes an hour to close (tests/support/lingering.h): without the mechanism the
  * server is held up for as long, and the test by its limit.
@@ -25,14 +25,14 @@ static void open_pair(int ends[2], int type)
 
 /* ---- the room ---- */
 
-START_TEST(they_are_refused_where_the_kernel_can)
+START_TEST(they_are_refused_if_the_kernel_can)
 {
 	int ends[2];
 
 	open_pair(ends, SOCK_STREAM);
 	ck_assert(rights_may_come(ends[0]));
 	if (!rights_refuse(ends[0])) {
-		suite_skip("they are refused where the kernel can", "this one can't");
+		suite_skip("they are refused if the kernel can", "this one can't");
 		return;
 	}
 	ck_assert(!rights_may_come(ends[0]));
@@ -96,7 +96,7 @@ static void expect_handed_over(int channel, ino_t inode)
 	ck_assert_int_eq(descriptors_receive(channel, &byte, 1, fds, &n), 1);
 	ck_assert_uint_eq(n, 2);
 	ck_assert_uint_eq(inode_of(fds[0]), inode);
-	ck_assert_int_eq(read(fds[1], &byte, 1), 0); /* who sent it has closed it */
+	ck_assert_int_eq(read(fds[1], &byte, 1), 0); /* its sender has closed it */
 }
 
 START_TEST(what_can_not_be_closed_is_handed_over)
@@ -269,21 +269,21 @@ static int steal(pid_t pid, int fds[], int max)
 	return n;
 }
 
-START_TEST(a_fallen_worker_does_not_hold_its_master_up)
+START_TEST(a_hostile_worker_does_not_hold_its_master_up)
 {
 	struct server *server;
 	pid_t worker;
 	int fds[4], n;
 
 	if (_i && !older_kernel()) {
-		suite_skip("a fallen worker does not hold its master up", "no seccomp here");
+		suite_skip("a hostile worker does not hold its master up", "no seccomp here");
 		return;
 	}
 	server = serve("shared");
 	worker = server_wait_worker(server, 0, 0);
 	n = steal(worker, fds, 4);
 	if (!n) {
-		suite_skip("a fallen worker does not hold its master up", "no ptrace here");
+		suite_skip("a hostile worker does not hold its master up", "no ptrace here");
 		return;
 	}
 	ck_assert_int_eq(n, 2); /* its channel, and the way to be rid of connections */
@@ -297,44 +297,43 @@ START_TEST(a_fallen_worker_does_not_hold_its_master_up)
 END_TEST
 
 /* It has copies of all that the master has: listening sockets, and the lock of the pid file. */
-START_TEST(who_takes_them_does_not_outlive_the_master)
+START_TEST(their_receiver_does_not_outlive_the_master)
 {
 	struct wait wait = wait_begin();
 	struct server *server;
 	int fds[4], pipes[2], both[2];
-	pid_t taker;
+	pid_t receiver;
 
 	if (!older_kernel()) {
-		suite_skip("who takes them does not outlive the master", "no seccomp here");
+		suite_skip("their receiver does not outlive the master", "no seccomp here");
 		return;
 	}
 	server = serve("shared");
 	if (steal(server_wait_worker(server, 0, 0), fds, 4) != 2) {
-		suite_skip("who takes them does not outlive the master", "no ptrace here");
+		suite_skip("their receiver does not outlive the master", "no ptrace here");
 		return;
 	}
 	ck_assert_int_eq(pipe(pipes), 0);
 	both[0] = both[1] = pipes[0]; /* it waits for the end of this pipe, which is ours */
 	for (int i = 0; i < 2; i++)
 		(void)descriptors_send(fds[i], "x", 1, both, 2);
-	while (!(taker = server_child(server, "weir-disposal")))
+	while (!(receiver = server_child(server, "weir-disposal")))
 		wait_more(&wait, "who takes them");
-	ck_assert_int_eq(kill(taker, SIGSTOP), 0);
+	ck_assert_int_eq(kill(receiver, SIGSTOP), 0);
 	ck_assert_int_eq(server_stop(server, SIGKILL), 128 + SIGKILL);
-	while (process_state(taker) && process_state(taker) != 'Z')
+	while (process_state(receiver) && process_state(receiver) != 'Z')
 		wait_more(&wait, "the end of who takes them");
 }
 END_TEST
 
-SUITE("rights",
-      {"they are refused where the kernel can", they_are_refused_where_the_kernel_can, 10},
+SUITE("rights", {"they are refused if the kernel can", they_are_refused_if_the_kernel_can, 10},
       {"what has them is never read", what_has_them_is_never_read, 10},
       {"an urgent byte is no way around it", an_urgent_byte_is_no_way_around_it, 10},
       {"what can't be closed is handed over", what_can_not_be_closed_is_handed_over, 10},
       {"no socket of weir takes any", no_socket_of_weir_takes_any, 20},
       {"an older kernel is not stopped by any", an_older_kernel_is_not_stopped_by_any, 20, 2},
       {"a server without a master goes on too", a_server_without_a_master_goes_on_too, 20},
-      {"a fallen worker does not hold its master up", a_fallen_worker_does_not_hold_its_master_up,
+      {"a hostile worker does not hold its master up", a_hostile_worker_does_not_hold_its_master_up,
        20, 2},
-      {"who takes them does not outlive the master", who_takes_them_does_not_outlive_the_master,
+      {"their receiver does not outlive the master", their_receiver_does_not_outlive_the_master,
        20})

@@ -3,7 +3,7 @@
  *
  * Real pairs, with the smallest buffer that the kernel gives, so that a few messages fill it. What
  * this can't see: a kernel that is short of memory (-ENOBUFS goes the way of -ETOOMANYREFS, which
- * is shown where this process may not have so many descriptors under way).
+ * is shown if this process may not have so many descriptors under way).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -198,7 +198,7 @@ START_TEST(nothing_of_a_try_is_kept)
 END_TEST
 
 /* Whoever answers one thing at a time can always say it. */
-START_TEST(one_is_kept_where_no_memory_is_left)
+START_TEST(one_is_kept_if_no_memory_is_left)
 {
 	struct rlimit before;
 	struct hearer a, b;
@@ -206,7 +206,7 @@ START_TEST(one_is_kept_where_no_memory_is_left)
 	unsigned n = 0;
 
 	if (suite_sanitized()) {
-		suite_skip("one is kept where no memory is left",
+		suite_skip("one is kept if no memory is left",
 			   "a sanitizer's own memory ends with RLIMIT_AS");
 		return;
 	}
@@ -257,7 +257,7 @@ START_TEST(a_patient_end_answers_before_it_reads_on)
 END_TEST
 
 /* It sleeps meanwhile: neither what it may not read nor the other one's silence wakes it. */
-START_TEST(who_waits_for_room_does_not_spin)
+START_TEST(whoever_waits_for_room_does_not_spin)
 {
 	struct pollfd epoll = {.events = POLLIN};
 	struct hearer a, b;
@@ -279,8 +279,8 @@ START_TEST(who_waits_for_room_does_not_spin)
 }
 END_TEST
 
-/* One by one, none is read in vain; where they wait, a turn takes more of them, up to a bound. */
-START_TEST(a_turn_reads_more_where_more_waits)
+/* One by one, none is read in vain; if they wait, a turn takes more of them, up to a bound. */
+START_TEST(a_turn_reads_more_if_more_waits)
 {
 	struct hearer a, b;
 	unsigned most = 0, turns = 0;
@@ -385,10 +385,10 @@ SUITE("seqpacket", {"what is refused arrives, in order", what_is_refused_arrives
       {"the end comes after what was said", the_end_comes_after_what_was_said, 10},
       {"descriptors are kept, and closed", descriptors_are_kept_and_closed, 10},
       {"nothing of a try is kept", nothing_of_a_try_is_kept, 10},
-      {"one is kept where no memory is left", one_is_kept_where_no_memory_is_left, 10},
+      {"one is kept if no memory is left", one_is_kept_if_no_memory_is_left, 10},
       {"a patient end answers before it reads on", a_patient_end_answers_before_it_reads_on, 10},
-      {"who waits for room does not spin", who_waits_for_room_does_not_spin, 10},
-      {"a turn reads more where more waits", a_turn_reads_more_where_more_waits, 10},
+      {"whoever waits for room does not spin", whoever_waits_for_room_does_not_spin, 10},
+      {"a turn reads more if more waits", a_turn_reads_more_if_more_waits, 10},
       {"one that is opened anew keeps its place among turns",
        one_that_is_opened_anew_keeps_its_place_among_turns, 10},
       {"too many descriptors under way are kept", too_many_under_way_are_kept, 10, 2})

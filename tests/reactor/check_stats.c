@@ -344,7 +344,7 @@ START_TEST(workers_share_no_line_of_cache)
 END_TEST
 
 /* What was written by a weir with other counters is not read. */
-START_TEST(a_board_of_another_layout_is_none)
+START_TEST(a_scoreboard_of_another_layout_is_none)
 {
 	struct scoreboard *scoreboard, *same;
 	int fd;
@@ -382,4 +382,4 @@ SUITE("stats", {"every entry of the tables is a row", every_entry_of_the_tables_
       {"reasons outside the table have a name too", reasons_outside_the_table_have_a_name_too, 10},
       {"another process reads whole numbers", another_process_reads_whole_numbers, 60},
       {"workers share no line of cache", workers_share_no_line_of_cache, 10},
-      {"a board of another layout is none", a_board_of_another_layout_is_none, 10})
+      {"a scoreboard of another layout is none", a_scoreboard_of_another_layout_is_none, 10})

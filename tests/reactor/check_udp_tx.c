@@ -1,9 +1,9 @@
 /*
- * answers, and questions: what the kernel makes of them over loopback. What comes out is what
- * was put in: the same datagrams, in order, from the address asked.
+ * udp_tx and udp_rx: what the kernel makes of answers and requests over loopback. What comes out is
+ * what was put in: the same datagrams, in order, from the address asked.
  *
  * It can't see a route that takes shorter packets: a socket without checksums is refused trains
- * as well. Faults and full queues are sim_datagram's.
+ * as well. Faults and full queues are in sim_datagram.
  */
 #include "reactor/udp/udp_tx.h"
 
@@ -23,7 +23,7 @@
 static struct {
 	int server, client;
 	struct address address; /* of the server, as the client sees it */
-	struct udp_peer asker;	/* the client, as the server does */
+	struct udp_peer peer;	/* the client, as the server does */
 	struct udp_tx answers;
 	struct stats stats;
 	unsigned char bytes[4 << 20];
@@ -54,7 +54,7 @@ static void begin_at(const char *bound, const char *asked)
 {
 	struct datagram_options options = {.queue_bytes = 1 << 20};
 	struct address address;
-	socklen_t n = sizeof t.asker.peer;
+	socklen_t n = sizeof t.peer.peer;
 	const char *why;
 
 	memset(&t, 0, sizeof t);
@@ -64,8 +64,8 @@ static void begin_at(const char *bound, const char *asked)
 	ck_assert_int_ge(t.server, 0);
 	address_set_port(&t.address, address_port(&address));
 	t.client = client_new(t.address.socket.ss_family);
-	ck_assert_int_eq(getsockname(t.client, &t.asker.peer.any, &n), 0);
-	t.asker.peer_bytes = n;
+	ck_assert_int_eq(getsockname(t.client, &t.peer.peer.any, &n), 0);
+	t.peer.peer_bytes = n;
 	ck_assert_int_eq(udp_tx_open(&t.answers), 0);
 	for (size_t i = 0; i < sizeof t.bytes; i++)
 		t.bytes[i] = (unsigned char)(i * 2654435761u >> 13);
@@ -95,7 +95,7 @@ static void add(size_t n, bool apart)
 		t.used += 64;
 	ck_assert_uint_le(t.used + n, sizeof t.bytes);
 	ck_assert(!udp_tx_full(&t.answers));
-	udp_tx_add(&t.answers, &t.asker, t.bytes + t.used, n);
+	udp_tx_add(&t.answers, &t.peer, t.bytes + t.used, n);
 	ck_assert_uint_lt(t.past_n, PAST_MAX);
 	t.past[t.past_n].at = t.used;
 	t.past[t.past_n++].n = n;
@@ -314,8 +314,8 @@ START_TEST(a_train_that_is_refused_leaves_in_pieces)
 				   .cmsg_type = SYS_UDP_SEGMENT,
 				   .cmsg_len = CMSG_LEN(sizeof segment)};
 	memcpy(CMSG_DATA(header), &segment, sizeof segment);
-	message.msg_name = &t.asker.peer;
-	message.msg_namelen = t.asker.peer_bytes;
+	message.msg_name = &t.peer.peer;
+	message.msg_namelen = t.peer.peer_bytes;
 	if (sendmsg(t.server, &message, 0) >= 0) {
 		suite_skip("a train that is refused", "this kernel takes one without checksums");
 		return;
@@ -372,21 +372,21 @@ static void ask(size_t n, size_t segment)
 	t.used += n;
 }
 
-static void echo_all(struct udp_rx *questions)
+static void echo_all(struct udp_rx *requests)
 {
 	struct pollfd pollfd = {.fd = t.server, .events = POLLIN};
-	struct udp_incoming question;
+	struct udp_incoming request;
 	size_t answered = 0;
 
 	while (answered < t.past_n) {
-		ck_assert_msg(poll(&pollfd, 1, WAIT_MS) == 1, "no question comes");
-		ck_assert_int_gt(udp_rx_receive(questions, t.server), 0);
-		while (udp_rx_next(questions, &question)) {
-			ck_assert(!question.truncated);
+		ck_assert_msg(poll(&pollfd, 1, WAIT_MS) == 1, "no request comes");
+		ck_assert_int_gt(udp_rx_receive(requests, t.server), 0);
+		while (udp_rx_next(requests, &request)) {
+			ck_assert(!request.truncated);
 			if (udp_tx_full(&t.answers))
 				ck_assert_int_eq(udp_tx_send(&t.answers, t.server, &t.stats), 0);
-			udp_tx_add(&t.answers, question.from, question.bytes, question.n);
-			udp_rx_done(questions, &question);
+			udp_tx_add(&t.answers, request.from, request.bytes, request.n);
+			udp_rx_done(requests, &request);
 			answered++;
 		}
 		ck_assert_int_eq(udp_tx_send(&t.answers, t.server, &t.stats), 0);
@@ -408,26 +408,26 @@ START_TEST(there_and_back)
 		    {":0", "127.0.0.7:0", 65507},
 		    {":0", "[::1]:0", 65527}};
 	static const size_t sizes[] = {0, 1, 1472, 9000};
-	struct udp_rx questions;
+	struct udp_rx requests;
 
 	begin_at(ways[_i].bound, ways[_i].asked);
-	ck_assert_int_eq(udp_rx_open(&questions, t.server), 0);
+	ck_assert_int_eq(udp_rx_open(&requests, t.server), 0);
 	for (int many = 0; many < 2; many++) {
 		for (int round = 0; round < 20; round++) {
 			for (size_t i = 0; i < 4; i++) {
 				ask(sizes[i], 0);
-				echo_all(&questions);
+				echo_all(&requests);
 			}
 			ask(ways[_i].longest, 0);
-			echo_all(&questions);
+			echo_all(&requests);
 			ask(64 * 1000 - 1, 1000);
 			ask(10, 0);
 			ask(10 * 17, 17);
-			echo_all(&questions);
+			echo_all(&requests);
 		}
-		udp_rx_expect_many(&questions, t.server);
+		udp_rx_expect_many(&requests, t.server);
 	}
-	udp_rx_close(&questions);
+	udp_rx_close(&requests);
 	end();
 }
 END_TEST

@@ -2,7 +2,7 @@
  * wheel: against a plain table of deadlines, over a clock that wraps.
  *
  * What is shown: a deadline fires in the first advance that reaches it, never before, once;
- * and who sleeps as long as wheel_wait_ms() says is never late. The order of those that
+ * and whoever sleeps as long as wheel_wait_ms() says is never late. The order of those that
  * come due in one advance is not promised, and not looked at.
  */
 #include <signal.h>
@@ -183,7 +183,7 @@ static const struct entry *world_next(void)
 
 /* A sleeper that does just what the wheel says wakes up at each deadline's millisecond, and
  * but for that once for each level that a deadline goes down. */
-START_TEST(who_waits_as_told_is_never_late_nor_woken_often)
+START_TEST(a_writer_that_waits_as_told_is_never_late_nor_woken_often)
 {
 	unsigned long rounds = suite_volume(40), wakes = 0, fired = 0;
 	uint64_t seed = 5;
@@ -360,8 +360,8 @@ START_TEST(what_was_disarmed_soon_wakes_nobody)
 END_TEST
 
 SUITE("wheel", {"random operations agree with a table", random_operations_agree_with_a_table, 120},
-      {"who waits as told is never late nor woken often",
-       who_waits_as_told_is_never_late_nor_woken_often, 120},
+      {"a writer that waits as told is never late nor woken often",
+       a_writer_that_waits_as_told_is_never_late_nor_woken_often, 120},
       {"a single deadline fires at its millisecond at every distance",
        a_single_deadline_fires_at_its_millisecond_at_every_distance, 30},
       {"the farthest that is allowed fires and one more aborts",

@@ -9,18 +9,18 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-#include "tests/support/clients/udp_asker.h"
+#include "tests/support/clients/udp_client.h"
 #include "tests/support/clients/raw_udp.h"
 #include "tests/support/trace.h"
 #include "tests/support/servers/two_hosts.h"
 
 /* A worker answers in its order: all that was sent to it before this is done with. */
-static void settle(const struct wire *wire, struct server *server, unsigned workers)
+static void wait_all_answered(const struct wire *wire, struct server *server, unsigned workers)
 {
 	wire_enter(wire->server);
 	for (size_t i = 0; i < server->ports_n; i++)
-		ask_wait_quiet(server, workers, server->ports[i]);
-	wire_enter(wire->asker);
+		udp_client_wait_quiet(server, workers, server->ports[i]);
+	wire_enter(wire->client);
 }
 
 static void wait_received(struct server *server, uint64_t n)
@@ -49,13 +49,13 @@ START_TEST(low_ports_are_not_answered)
 			     "echo+udp://[fd09::7]:0");
 	wire_enter(wire.server);
 	watch = raw_udp_watch();
-	wire_enter(wire.asker);
+	wire_enter(wire.client);
 	for (size_t i = 0; i < LOW_PORTS_N; i++) {
 		for (size_t j = 0; j < 3; j++) {
-			struct address echo4 = ask_address("10.9.0.7", server->ports[0]);
-			struct address echo6 = ask_address("[fd09::1]", server->ports[0]);
-			struct address chargen = ask_address("10.9.0.1", server->ports[1]);
-			struct address one6 = ask_address("[fd09::7]", server->ports[2]);
+			struct address echo4 = udp_client_address("10.9.0.7", server->ports[0]);
+			struct address echo6 = udp_client_address("[fd09::1]", server->ports[0]);
+			struct address chargen = udp_client_address("10.9.0.1", server->ports[1]);
+			struct address one6 = udp_client_address("[fd09::7]", server->ports[2]);
 
 			raw_udp(from4[j], low_ports[i], &echo4);
 			raw_udp(from4[j], low_ports[i], &chargen);
@@ -65,25 +65,25 @@ START_TEST(low_ports_are_not_answered)
 			wait_received(server, sent);
 		}
 	}
-	settle(&wire, server, 1);
+	wait_all_answered(&wire, server, 1);
 	ck_assert_uint_eq(server_stat(server, "datagrams_from_low_ports"), sent);
 	ck_assert_uint_eq(server_stat(server, "datagrams_answered"), 0);
 	ck_assert_uint_eq(raw_udp_left(watch), 0);
 
 	/* The first port that is not low, from a real socket and from a forged sender. */
-	fd = ask_open("10.9.0.2", 1024);
-	struct address to = ask_address("10.9.0.7", server->ports[0]);
-	ask_echo(fd, &to, "1024", 4);
+	fd = udp_client_open("10.9.0.2", 1024);
+	struct address to = udp_client_address("10.9.0.7", server->ports[0]);
+	udp_client_echo(fd, &to, "1024", 4);
 	ck_assert_uint_eq(raw_udp_left(watch), 1);
 	raw_udp("10.9.0.2", 1024, &to);
-	ask_expect(fd, &to, "forged", 6);
+	udp_client_expect(fd, &to, "forged", 6);
 	ck_assert_uint_eq(raw_udp_left(watch), 1);
 	(void)close(fd);
-	fd = ask_open("[fd09::2]", 1024);
-	to = ask_address("[fd09::7]", server->ports[2]);
-	ask_echo(fd, &to, "1024", 4);
+	fd = udp_client_open("[fd09::2]", 1024);
+	to = udp_client_address("[fd09::7]", server->ports[2]);
+	udp_client_echo(fd, &to, "1024", 4);
 	raw_udp("[fd09::2]", 1024, &to);
-	ask_expect(fd, &to, "forged", 6);
+	udp_client_expect(fd, &to, "forged", 6);
 	ck_assert_uint_eq(raw_udp_left(watch), 2);
 	ck_assert_uint_eq(server_stat(server, "datagrams_from_low_ports"), sent);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -94,7 +94,7 @@ END_TEST
 static void forged_is(struct server *server, bool answered, const char *host, unsigned port,
 		      const char *to_host, unsigned to_port)
 {
-	struct address to = ask_address(to_host, to_port);
+	struct address to = udp_client_address(to_host, to_port);
 	const char *name = answered ? "datagrams_answered" : "datagrams_from_own_ports";
 	uint64_t before = server_stat(server, name);
 	uint64_t received = server_stat(server, "datagrams_received");
@@ -138,15 +138,15 @@ START_TEST(own_ports_are_not_answered)
 	forged_is(server, true, "[::1]", ports[2], "[::1]", ports[0]);
 	ck_assert_uint_eq(raw_udp_left(watch), 3);
 
-	wire_enter(wire.asker);
+	wire_enter(wire.client);
 	for (size_t i = 0; i < 4; i++) {
 		forged_is(server, false, "10.9.0.2", ports[i], "10.9.0.1", ports[0]);
 		forged_is(server, false, "10.9.0.3", ports[i], "10.9.0.1", ports[1]);
 		forged_is(server, false, "10.9.0.88", ports[i], "10.9.0.7", ports[0]);
 		forged_is(server, false, "[fd09::2]", ports[i], "[fd09::1]", ports[0]);
-		forged_is(server, false, "[fe80::2]", ports[i], "[fe80::1%asker]", ports[0]);
+		forged_is(server, false, "[fe80::2]", ports[i], "[fe80::1%client]", ports[0]);
 	}
-	settle(&wire, server, 1);
+	wait_all_answered(&wire, server, 1);
 	ck_assert_uint_eq(raw_udp_left(watch), 0);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -169,12 +169,12 @@ START_TEST(two_servers_do_not_talk_to_each_other)
 	other = SERVER("-w", "1", listener);
 	wire_enter(wire.server);
 	watch = raw_udp_watch();
-	wire_enter(wire.asker);
-	to = ask_address("10.9.0.1", one->ports[0]);
+	wire_enter(wire.client);
+	to = udp_client_address("10.9.0.1", one->ports[0]);
 	raw_udp("10.9.0.2", one->ports[0], &to);
 	server_wait_stat_is(one, "datagrams_from_own_ports", 1);
-	settle(&wire, one, 1);
-	ask_wait_quiet(other, 1, other->ports[0]);
+	wait_all_answered(&wire, one, 1);
+	udp_client_wait_quiet(other, 1, other->ports[0]);
 	ck_assert_uint_eq(server_stat(one, "datagrams_received"), 1);
 	ck_assert_uint_eq(server_stat(other, "datagrams_received"), 0);
 	ck_assert_uint_eq(raw_udp_left(watch), 0);
@@ -187,17 +187,17 @@ END_TEST
 
 static int open_to_many(const char *host)
 {
-	int fd = ask_open(host, 0), on = 1;
+	int fd = udp_client_open(host, 0), on = 1;
 
 	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof on), 0);
-	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "asker", 6), 0);
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "client", 6), 0);
 	return fd;
 }
 
 /* Sockets of several workers on one port get a copy each. Which listeners get it: those on every
  * address of IPv6 and IPv4, on every one of IPv4, and on every one of IPv6. (To a socket of both
  * kinds the kernel gives broadcasts of IPv4, but no multicasts.) */
-static void ask_many(const struct wire *wire, struct server *server, uint64_t copies)
+static void udp_client_many(const struct wire *wire, struct server *server, uint64_t copies)
 {
 	static const struct {
 		const char *host;
@@ -205,31 +205,31 @@ static void ask_many(const struct wire *wire, struct server *server, uint64_t co
 	} many[] = {{"255.255.255.255", {true, true, false}},
 		    {"10.9.0.255", {true, true, false}},
 		    {"224.0.0.1", {false, true, false}},
-		    {"[ff02::1%asker]", {true, false, true}}};
+		    {"[ff02::1%client]", {true, false, true}}};
 	uint64_t expected = 0;
 	int watch, fd4, fd6;
 
 	wire_enter(wire->server);
 	watch = raw_udp_watch();
-	wire_enter(wire->asker);
+	wire_enter(wire->client);
 	fd4 = open_to_many("10.9.0.2");
-	fd6 = open_to_many("[fe80::2%asker]");
+	fd6 = open_to_many("[fe80::2%client]");
 	for (size_t i = 0; i < server->ports_n; i++) {
 		for (size_t j = 0; j < 4; j++) {
-			struct address to = ask_address(many[j].host, server->ports[i]);
+			struct address to = udp_client_address(many[j].host, server->ports[i]);
 			bool ip6 = to.socket.ss_family == AF_INET6;
 
-			ask_send(ip6 ? fd6 : fd4, &to, "everybody?", 10);
+			udp_client_send(ip6 ? fd6 : fd4, &to, "everybody?", 10);
 			expected += many[j].hears[i] ? copies : 0;
 			server_wait_stat_is(server, "datagrams_to_many", expected);
 		}
 	}
-	settle(wire, server, (unsigned)copies);
+	wait_all_answered(wire, server, (unsigned)copies);
 	ck_assert_uint_eq(server_stat(server, "datagrams_received"), expected);
 	ck_assert_uint_eq(server_stat(server, "datagrams_answered"), 0);
 	ck_assert_uint_eq(raw_udp_left(watch), 0);
-	ask_nothing(fd4);
-	ask_nothing(fd6);
+	udp_client_nothing(fd4);
+	udp_client_nothing(fd6);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 
@@ -240,14 +240,14 @@ START_TEST(what_went_to_many_is_not_answered)
 	if (wire_cannot("what went to many is not answered", "ip"))
 		return;
 	wire = wire_open();
-	ask_many(&wire,
-		 WIRE_SERVER(&wire, "-w", "1", "echo+udp://:0", "echo+udp://0.0.0.0:0",
-			     "chargen+udp://[::]:0"),
-		 1);
-	ask_many(&wire,
-		 WIRE_SERVER(&wire, "-w", "2", "echo+udp://:0", "echo+udp://0.0.0.0:0",
-			     "chargen+udp://[::]:0"),
-		 2);
+	udp_client_many(&wire,
+			WIRE_SERVER(&wire, "-w", "1", "echo+udp://:0", "echo+udp://0.0.0.0:0",
+				    "chargen+udp://[::]:0"),
+			1);
+	udp_client_many(&wire,
+			WIRE_SERVER(&wire, "-w", "2", "echo+udp://:0", "echo+udp://0.0.0.0:0",
+				    "chargen+udp://[::]:0"),
+			2);
 }
 END_TEST
 
@@ -276,7 +276,7 @@ static const struct {
 } of_many[] = {{"echo+udp://255.255.255.255:5000", "255.255.255.255"},
 	       {"echo+udp://10.9.0.255:5000", "10.9.0.255"},
 	       {"echo+udp://224.0.0.1:5000", "224.0.0.1"},
-	       {"echo+udp://[ff02::1%server]:5000", "[ff02::1%asker]"}};
+	       {"echo+udp://[ff02::1%server]:5000", "[ff02::1%client]"}};
 
 /* A listener on such an address itself: it may be refused, but it does not answer. */
 START_TEST(a_listener_of_many_answers_nobody)
@@ -290,18 +290,18 @@ START_TEST(a_listener_of_many_answers_nobody)
 	if (wire_cannot("a listener of many answers nobody", "ip"))
 		return;
 	wire = wire_open();
-	to = ask_address(of_many[_i].host, 5000);
-	fd = open_to_many(to.socket.ss_family == AF_INET ? "10.9.0.2" : "[fe80::2%asker]");
+	to = udp_client_address(of_many[_i].host, 5000);
+	fd = open_to_many(to.socket.ss_family == AF_INET ? "10.9.0.2" : "[fe80::2%client]");
 	wire_enter(wire.server);
 	watch = raw_udp_watch();
 	up = comes_up(of_many[_i].listener);
-	wire_enter(wire.asker);
+	wire_enter(wire.client);
 	if (!up)
 		return;
 	server = WIRE_SERVER(&wire, "-w", "1", of_many[_i].listener);
-	ask_send(fd, &to, "everybody?", 10);
+	udp_client_send(fd, &to, "everybody?", 10);
 	wait_received(server, 1);
-	settle(&wire, server, 1);
+	wait_all_answered(&wire, server, 1);
 	ck_assert_msg(raw_udp_left(watch) == 0, "%s answers", of_many[_i].listener);
 	ck_assert_uint_eq(server_stat(server, "datagrams_to_many"), 1);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -335,16 +335,16 @@ END_TEST
 static size_t answers_of(const struct wire *wire, struct server *server, const char *from,
 			 const char *to_host, size_t n)
 {
-	struct address to = ask_address(to_host, server->ports[0]);
+	struct address to = udp_client_address(to_host, server->ports[0]);
 	uint64_t received = server_stat(server, "datagrams_received");
-	int fd = ask_open(from, 0);
+	int fd = udp_client_open(from, 0);
 	size_t answers;
 
 	for (size_t i = 0; i < n; i++)
-		ask_send(fd, &to, "rate", 4);
+		udp_client_send(fd, &to, "rate", 4);
 	wait_received(server, received + n);
-	settle(wire, server, 2);
-	answers = ask_collect(fd);
+	wait_all_answered(wire, server, 2);
+	answers = udp_client_collect(fd);
 	(void)close(fd);
 	return answers;
 }
@@ -376,7 +376,7 @@ END_TEST
 
 #define ORACLE_ECHO    2007
 #define ORACLE_CHARGEN 2019
-#define ORACLE_BYTES   2048 /* of a question: xinetd reads no more of it, and echoes that */
+#define ORACLE_BYTES   2048 /* of a request: xinetd reads no more of it, and echoes that */
 
 static const char service_text[] = "service %s\n{\n"
 				   "\ttype = INTERNAL UNLISTED\n\tid = %s-dgram\n"
@@ -407,7 +407,7 @@ static pid_t oracle_start(bool ip6)
 			     "-pidfile", pid_file, (char *)NULL);
 		_exit(127);
 	}
-	while (!ask_queue(ORACLE_ECHO).sockets || !ask_queue(ORACLE_CHARGEN).sockets) {
+	while (!udp_queue(ORACLE_ECHO).sockets || !udp_queue(ORACLE_CHARGEN).sockets) {
 		ck_assert_msg(waitpid(pid, NULL, WNOHANG) == 0, "xinetd ended: %s",
 			      read_whole(log) ? read_whole(log) : "no log");
 		wait_more(&wait, "xinetd");
@@ -415,37 +415,37 @@ static pid_t oracle_start(bool ip6)
 	return pid;
 }
 
-static size_t answer_of(int fd, const char *host, unsigned port, const void *question, size_t n,
+static size_t answer_of(int fd, const char *host, unsigned port, const void *request, size_t n,
 			unsigned char *answer)
 {
-	struct address to = ask_address(host, port), from;
+	struct address to = udp_client_address(host, port), from;
 	ssize_t came;
 
-	ask_send(fd, &to, question, n);
-	came = ask_receive(fd, answer, 1 << 16, &from, 0);
-	ck_assert(ask_same(&from, &to));
+	udp_client_send(fd, &to, request, n);
+	came = udp_client_receive(fd, answer, 1 << 16, &from, 0);
+	ck_assert(udp_client_same(&from, &to));
 	return (size_t)came;
 }
 
 /* After each answer xinetd throws away what has come meanwhile, and sleeps. */
 static size_t oracle_answer_of(pid_t oracle, int fd, const char *host, unsigned port,
-			       const void *question, size_t n, unsigned char *answer)
+			       const void *request, size_t n, unsigned char *answer)
 {
 	wait_asleep(oracle);
-	return answer_of(fd, host, port, question, n, answer);
+	return answer_of(fd, host, port, request, n, answer);
 }
 
 static void same_echo(pid_t oracle, int fd, const char *host, const struct server *server)
 {
 	static const size_t sizes[] = {0, 1, 2, 511, 512, 513, 1472, 2047, 2048, 2049, 9000, 65507};
-	static unsigned char question[1 << 16], theirs[1 << 16], ours[1 << 16];
+	static unsigned char request[1 << 16], theirs[1 << 16], ours[1 << 16];
 
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
 		size_t n = sizes[i], ours_n, theirs_n;
 
-		fill_random(question, n, n + 1);
-		ours_n = answer_of(fd, host, server->ports[0], question, n, ours);
-		theirs_n = oracle_answer_of(oracle, fd, host, ORACLE_ECHO, question, n, theirs);
+		fill_random(request, n, n + 1);
+		ours_n = answer_of(fd, host, server->ports[0], request, n, ours);
+		theirs_n = oracle_answer_of(oracle, fd, host, ORACLE_ECHO, request, n, theirs);
 		ck_assert_uint_eq(ours_n, n);
 		ck_assert_uint_eq(theirs_n, n < ORACLE_BYTES ? n : ORACLE_BYTES);
 		ck_assert_int_eq(memcmp(ours, theirs, theirs_n), 0);
@@ -464,13 +464,13 @@ static void same_chargen(pid_t oracle, int fd, const char *host, const struct se
 {
 	enum { LINE = 74 };
 	static const size_t sizes[] = {512, 513, 1472, 511, 300, 149, 75, 74, 1};
-	static unsigned char question[1 << 16], theirs[1 << 16], ours[1 << 16];
+	static unsigned char request[1 << 16], theirs[1 << 16], ours[1 << 16];
 
 	ck_assert_uint_eq(oracle_answer_of(oracle, fd, host, ORACLE_CHARGEN, "", 0, theirs), 1024);
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
 		size_t n = sizes[i] < 512 ? sizes[i] : 512;
 
-		ck_assert_uint_eq(answer_of(fd, host, server->ports[1], question, sizes[i], ours),
+		ck_assert_uint_eq(answer_of(fd, host, server->ports[1], request, sizes[i], ours),
 				  n);
 		ck_assert_int_eq(ours[0], ' ');
 		if (n > LINE)
@@ -489,11 +489,11 @@ START_TEST(xinetd_says_the_same)
 	for (int ip6 = 0; ip6 < 2; ip6++) {
 		const char *host = ip6 ? "[::1]" : "127.0.0.1";
 		pid_t oracle = oracle_start(ip6);
-		int fd = ask_open(host, 0);
+		int fd = udp_client_open(host, 0);
 
 		same_chargen(oracle, fd, host, server);
 		same_echo(oracle, fd, host, server);
-		ask_nothing(fd);
+		udp_client_nothing(fd);
 		(void)close(fd);
 		ck_assert_int_eq(kill(oracle, SIGTERM), 0);
 		ck_assert_int_eq(waitpid(oracle, NULL, 0), oracle);

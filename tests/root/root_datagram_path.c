@@ -8,38 +8,38 @@
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
 
-#include "tests/support/clients/udp_asker.h"
+#include "tests/support/clients/udp_client.h"
 #include "tests/support/servers/two_hosts.h"
 
 static unsigned char bytes[1 << 16];
 
 /* What this process asks on the server's host. */
-static void settle(const struct wire *wire, struct server *server, unsigned workers)
+static void wait_all_answered(const struct wire *wire, struct server *server, unsigned workers)
 {
 	wire_enter(wire->server);
 	for (size_t i = 0; i < server->ports_n; i++)
-		ask_wait_quiet(server, workers, server->ports[i]);
-	wire_enter(wire->asker);
+		udp_client_wait_quiet(server, workers, server->ports[i]);
+	wire_enter(wire->client);
 }
 
 /* ---- addresses ---- */
 
-static void ask_from(const char *from, const char *to_host, unsigned port)
+static void udp_client_from(const char *from, const char *to_host, unsigned port)
 {
 	static const size_t sizes[] = {0, 1, 64, 512, 1472, 9000};
-	struct address to = ask_address(to_host, port);
-	int fd = ask_open(from, 0);
+	struct address to = udp_client_address(to_host, port);
+	int fd = udp_client_open(from, 0);
 
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
 		fill_random(bytes, sizes[i], port + i);
-		ask_echo(fd, &to, bytes, sizes[i]);
+		udp_client_echo(fd, &to, bytes, sizes[i]);
 	}
 	/* A burst, as that is another way through weir. */
 	for (size_t i = 0; i < 60; i++)
-		ask_send(fd, &to, bytes, 100);
+		udp_client_send(fd, &to, bytes, 100);
 	for (size_t i = 0; i < 60; i++)
-		ask_expect(fd, &to, bytes, 100);
-	ask_nothing(fd);
+		udp_client_expect(fd, &to, bytes, 100);
+	udp_client_nothing(fd);
 	(void)close(fd);
 }
 
@@ -56,23 +56,23 @@ START_TEST(answers_leave_from_the_address_asked)
 			     "echo+udp://[fe80::1%server]:0");
 	for (size_t i = 0; i < 3; i++) {
 		if (i != 2) {
-			ask_from("10.9.0.2", "10.9.0.1", server->ports[i]);
-			ask_from("10.9.0.2", "10.9.0.7", server->ports[i]);
-			ask_from("10.9.0.3", "10.9.0.7", server->ports[i]);
+			udp_client_from("10.9.0.2", "10.9.0.1", server->ports[i]);
+			udp_client_from("10.9.0.2", "10.9.0.7", server->ports[i]);
+			udp_client_from("10.9.0.3", "10.9.0.7", server->ports[i]);
 		}
 		if (i != 1) {
-			ask_from("[fd09::2]", "[fd09::1]", server->ports[i]);
-			ask_from("[fd09::2]", "[fd09::7]", server->ports[i]);
-			ask_from("[fd09:0:0:1::2]", "[fd09::7]", server->ports[i]);
-			ask_from("[fe80::2%asker]", "[fe80::1%asker]", server->ports[i]);
+			udp_client_from("[fd09::2]", "[fd09::1]", server->ports[i]);
+			udp_client_from("[fd09::2]", "[fd09::7]", server->ports[i]);
+			udp_client_from("[fd09:0:0:1::2]", "[fd09::7]", server->ports[i]);
+			udp_client_from("[fe80::2%client]", "[fe80::1%client]", server->ports[i]);
 			/* Either end may be of the link only. */
-			ask_from("[fd09::2]", "[fe80::1%asker]", server->ports[i]);
-			ask_from("[fe80::2%asker]", "[fd09::7]", server->ports[i]);
+			udp_client_from("[fd09::2]", "[fe80::1%client]", server->ports[i]);
+			udp_client_from("[fe80::2%client]", "[fd09::7]", server->ports[i]);
 		}
 	}
-	ask_from("10.9.0.3", "10.9.0.7", server->ports[3]);
-	ask_from("[fd09::3]", "[fd09::7]", server->ports[4]);
-	ask_from("[fe80::2%asker]", "[fe80::1%asker]", server->ports[5]);
+	udp_client_from("10.9.0.3", "10.9.0.7", server->ports[3]);
+	udp_client_from("[fd09::3]", "[fd09::7]", server->ports[4]);
+	udp_client_from("[fe80::2%client]", "[fe80::1%client]", server->ports[5]);
 	ck_assert_uint_eq(server_stat(server, "datagram_send_errors"), 0);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -93,13 +93,13 @@ START_TEST(answers_leave_from_the_address_asked_on_the_same_host)
 	wire_enter(wire.server);
 	for (size_t from = 0; from < 4; from++)
 		for (size_t to = 0; to < 4; to++)
-			ask_from(hosts4[from], hosts4[to], server->ports[0]);
+			udp_client_from(hosts4[from], hosts4[to], server->ports[0]);
 	for (size_t from = 0; from < 3; from++)
 		for (size_t to = 0; to < 3; to++)
-			ask_from(hosts6[from], hosts6[to], server->ports[0]);
+			udp_client_from(hosts6[from], hosts6[to], server->ports[0]);
 	/* From an address of a link no route leads to ::1. */
-	ask_from("[fd09::7]", "[fe80::1%server]", server->ports[0]);
-	ask_from("[fe80::1%server]", "[fe80::1%server]", server->ports[0]);
+	udp_client_from("[fd09::7]", "[fe80::1%server]", server->ports[0]);
+	udp_client_from("[fe80::1%server]", "[fe80::1%server]", server->ports[0]);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -112,30 +112,31 @@ static void drop_for(const struct wire *wire, const char *host, unsigned port)
 	wire_run("nft add table inet weir");
 	wire_run("nft 'add chain inet weir out { type filter hook output priority 0; }'");
 	wire_run("nft add rule inet weir out ip daddr %s udp sport %u drop", host, port);
-	wire_enter(wire->asker);
+	wire_enter(wire->client);
 }
 
-/* Alternating, and one asker after the other: as single answers and as trains. */
-static void ask_beside_refused(const struct wire *wire, struct server *server, bool alternate)
+/* Alternating, and one client after the other: as single answers and as trains. */
+static void udp_client_beside_refused(const struct wire *wire, struct server *server,
+				      bool alternate)
 {
 	enum { EACH = 60 };
-	struct address to = ask_address("10.9.0.1", server->ports[0]);
+	struct address to = udp_client_address("10.9.0.1", server->ports[0]);
 	uint64_t errors = server_stat(server, "datagram_send_errors");
 	pid_t worker = server_worker(server, 0);
-	int good = ask_open("10.9.0.2", 0), refused = ask_open("10.9.0.3", 0);
+	int good = udp_client_open("10.9.0.2", 0), refused = udp_client_open("10.9.0.3", 0);
 
 	process_stop(worker);
 	for (int i = 0; i < 2 * EACH; i++) {
 		bool bad = alternate ? i % 2 : i / (EACH / 2) % 2;
 
-		ask_send(bad ? refused : good, &to, "refused?", 8);
+		udp_client_send(bad ? refused : good, &to, "refused?", 8);
 	}
-	ask_go_on(worker);
+	udp_client_go_on(worker);
 	for (int i = 0; i < EACH; i++)
-		ask_expect(good, &to, "refused?", 8);
-	settle(wire, server, 1);
-	ask_nothing(good);
-	ask_nothing(refused);
+		udp_client_expect(good, &to, "refused?", 8);
+	wait_all_answered(wire, server, 1);
+	udp_client_nothing(good);
+	udp_client_nothing(refused);
 	ck_assert_uint_eq(server_stat(server, "datagram_send_errors") - errors, EACH);
 	(void)close(good);
 	(void)close(refused);
@@ -153,7 +154,7 @@ START_TEST(what_the_firewall_refuses_is_counted_and_others_go_on)
 	server = WIRE_SERVER(&wire, "-w", "1", "echo+udp://:0");
 	drop_for(&wire, "10.9.0.3", server->ports[0]);
 	for (int round = 0; round < 4; round++)
-		ask_beside_refused(&wire, server, round % 2);
+		udp_client_beside_refused(&wire, server, round % 2);
 	answered = server_stat(server, "datagrams_answered");
 	ck_assert_uint_eq(answered, 4 * 60);
 	ck_assert_uint_eq(answered + server_stat(server, "datagram_send_errors"),
@@ -164,7 +165,7 @@ START_TEST(what_the_firewall_refuses_is_counted_and_others_go_on)
 END_TEST
 
 /* Askers that no route leads back to, among others. */
-START_TEST(who_cannot_be_reached_holds_nobody_up)
+START_TEST(an_unreachable_client_holds_nobody_up)
 {
 	enum { EACH = 50 };
 	struct server *server;
@@ -173,30 +174,30 @@ START_TEST(who_cannot_be_reached_holds_nobody_up)
 	int near4, near6, far4, far6;
 	pid_t worker;
 
-	if (wire_cannot("who cannot be reached holds nobody up", "ip"))
+	if (wire_cannot("an unreachable client holds nobody up", "ip"))
 		return;
 	wire = wire_open();
 	server = WIRE_SERVER(&wire, "-w", "1", "echo+udp://:0");
 	wire_run("ip addr add 10.77.0.1/32 dev lo");
 	wire_run("ip addr add fd77::1/128 dev lo nodad");
-	to4 = ask_address("10.9.0.7", server->ports[0]);
-	to6 = ask_address("[fd09::7]", server->ports[0]);
-	near4 = ask_open("10.9.0.2", 0);
-	near6 = ask_open("[fd09::2]", 0);
-	far4 = ask_open("10.77.0.1", 0);
-	far6 = ask_open("[fd77::1]", 0);
+	to4 = udp_client_address("10.9.0.7", server->ports[0]);
+	to6 = udp_client_address("[fd09::7]", server->ports[0]);
+	near4 = udp_client_open("10.9.0.2", 0);
+	near6 = udp_client_open("[fd09::2]", 0);
+	far4 = udp_client_open("10.77.0.1", 0);
+	far6 = udp_client_open("[fd77::1]", 0);
 	worker = server_worker(server, 0);
 	process_stop(worker);
 	for (int i = 0; i < EACH; i++) {
-		ask_send(far4, &to4, "far", 3);
-		ask_send(near4, &to4, "near", 4);
-		ask_send(far6, &to6, "far", 3);
-		ask_send(near6, &to6, "near", 4);
+		udp_client_send(far4, &to4, "far", 3);
+		udp_client_send(near4, &to4, "near", 4);
+		udp_client_send(far6, &to6, "far", 3);
+		udp_client_send(near6, &to6, "near", 4);
 	}
-	ask_go_on(worker);
+	udp_client_go_on(worker);
 	for (int i = 0; i < EACH; i++) {
-		ask_expect(near4, &to4, "near", 4);
-		ask_expect(near6, &to6, "near", 4);
+		udp_client_expect(near4, &to4, "near", 4);
+		udp_client_expect(near6, &to6, "near", 4);
 	}
 	server_wait_stat_is(server, "datagram_send_errors", 2 * EACH);
 	server_wait_stat_is(server, "datagrams_answered", 2 * EACH);
@@ -221,7 +222,7 @@ static void flow_send(struct flow *flow)
 {
 	while (flow->sent < ALL && flow->sent - flow->came < WINDOW) {
 		memcpy(bytes, &flow->sent, sizeof flow->sent);
-		ask_send(flow->fd, &flow->to, bytes, LONG_BYTES);
+		udp_client_send(flow->fd, &flow->to, bytes, LONG_BYTES);
 		flow->sent++;
 	}
 }
@@ -231,7 +232,7 @@ static void flow_receive(struct flow *flow)
 	static unsigned char answer[LONG_BYTES + 1];
 	uint32_t number;
 
-	ck_assert_int_eq(ask_receive(flow->fd, answer, sizeof answer, NULL, 0), LONG_BYTES);
+	ck_assert_int_eq(udp_client_receive(flow->fd, answer, sizeof answer, NULL, 0), LONG_BYTES);
 	memcpy(&number, answer, sizeof number);
 	ck_assert_uint_lt(number, flow->sent);
 	ck_assert_msg(!flow->have[number], "%u came twice", number);
@@ -247,17 +248,17 @@ static void others_are_served(const struct wire *wire, const struct server *serv
 	int fd, stream;
 
 	wire_enter(wire->server);
-	to = ask_address("127.0.0.1", server->ports[1]);
-	fd = ask_open("127.0.0.1", 0);
+	to = udp_client_address("127.0.0.1", server->ports[1]);
+	fd = udp_client_open("127.0.0.1", 0);
 	stream = connect_to(server->ports[2]);
 	for (int i = 0; i < 20; i++) {
-		ask_echo(fd, &to, "meanwhile", 9);
+		udp_client_echo(fd, &to, "meanwhile", 9);
 		send_text(stream, "and here\n");
 		expect_text(stream, "and here\n");
 	}
 	(void)close(fd);
 	(void)close(stream);
-	wire_enter(wire->asker);
+	wire_enter(wire->client);
 }
 
 static void flow_through(const struct wire *wire, struct server *server)
@@ -266,8 +267,8 @@ static void flow_through(const struct wire *wire, struct server *server)
 	uint64_t waits = server_stat(server, "datagram_send_waits");
 	bool others = false;
 
-	flow = (struct flow){.fd = ask_open("10.9.0.2", 0),
-			     .to = ask_address("10.9.0.1", server->ports[0])};
+	flow = (struct flow){.fd = udp_client_open("10.9.0.2", 0),
+			     .to = udp_client_address("10.9.0.1", server->ports[0])};
 	fill_random(bytes, LONG_BYTES, 8);
 	while (flow.came < ALL) {
 		flow_send(&flow);
@@ -279,8 +280,8 @@ static void flow_through(const struct wire *wire, struct server *server)
 		flow_receive(&flow);
 	}
 	ck_assert_msg(others, "the send queue was never full");
-	settle(wire, server, 1);
-	ask_nothing(flow.fd);
+	wait_all_answered(wire, server, 1);
+	udp_client_nothing(flow.fd);
 	(void)close(flow.fd);
 }
 
@@ -320,14 +321,14 @@ START_TEST(a_full_send_queue_is_emptied_at_the_end)
 	fill_random(bytes, LONG_BYTES, 9);
 	for (int alone = 0; alone < 2; alone++) {
 		server = WIRE_SERVER(&wire, "-w", "1", "echo+udp://:0?queue=1M&send-queue=104K");
-		to = ask_address("10.9.0.1", server->ports[0]);
-		fd = ask_open("10.9.0.2", 0);
+		to = udp_client_address("10.9.0.1", server->ports[0]);
+		fd = udp_client_open("10.9.0.2", 0);
 		for (int i = 0; i < WINDOW; i++)
-			ask_send(fd, &to, bytes, LONG_BYTES);
+			udp_client_send(fd, &to, bytes, LONG_BYTES);
 		server_wait_stat(server, "datagram_send_waits", 1);
 		ck_assert_int_eq(kill(alone ? server_worker(server, 0) : server->pid, SIGTERM), 0);
 		for (int i = 0; i < WINDOW; i++)
-			ask_expect(fd, &to, bytes, LONG_BYTES);
+			udp_client_expect(fd, &to, bytes, LONG_BYTES);
 		if (alone)
 			ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 		else
@@ -344,30 +345,30 @@ static void set_mtu(const struct wire *wire, int mtu)
 {
 	wire_enter(wire->server);
 	wire_run("ip link set server mtu %d", mtu);
-	wire_enter(wire->asker);
-	wire_run("ip link set asker mtu %d", mtu);
+	wire_enter(wire->client);
+	wire_run("ip link set client mtu %d", mtu);
 }
 
-static void ask_large(const char *from, const char *host, unsigned port)
+static void udp_client_large(const char *from, const char *host, unsigned port)
 {
 	static const size_t sizes[] = {1,    1232, 1233, 1252, 1253, 1400,
 				       1452, 1453, 1472, 1473, 9000, 65507};
-	struct address to = ask_address(host, port);
-	int fd = ask_open(from, 0);
+	struct address to = udp_client_address(host, port);
+	int fd = udp_client_open(from, 0);
 
 	fill_random(bytes, sizeof bytes, port);
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-		ask_echo(fd, &to, bytes, sizes[i]);
-	/* Alike in length and from one asker: what weir may send as a train. */
+		udp_client_echo(fd, &to, bytes, sizes[i]);
+	/* Alike in length and from one client: what weir may send as a train. */
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
 		size_t n = sizes[i] < 9000 ? 30 : 6;
 
 		for (size_t j = 0; j < n && sizes[i] <= 9000; j++)
-			ask_send(fd, &to, bytes + j, sizes[i]);
+			udp_client_send(fd, &to, bytes + j, sizes[i]);
 		for (size_t j = 0; j < n && sizes[i] <= 9000; j++)
-			ask_expect(fd, &to, bytes + j, sizes[i]);
+			udp_client_expect(fd, &to, bytes + j, sizes[i]);
 	}
-	ask_nothing(fd);
+	udp_client_nothing(fd);
 	(void)close(fd);
 }
 
@@ -381,7 +382,7 @@ static void set_checksums(const struct wire *wire, bool on)
 	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	ck_assert_int_eq(ioctl(fd, SIOCETHTOOL, &request), 0);
 	(void)close(fd);
-	wire_enter(wire->asker);
+	wire_enter(wire->client);
 }
 
 START_TEST(large_datagrams_are_whole_in_small_packets)
@@ -399,9 +400,9 @@ START_TEST(large_datagrams_are_whole_in_small_packets)
 		set_checksums(&wire, checksums);
 		for (size_t i = 0; i < 3; i++) {
 			set_mtu(&wire, mtus[i]);
-			ask_large("10.9.0.2", "10.9.0.7", server->ports[0]);
-			ask_large("[fd09::2]", "[fd09::7]", server->ports[0]);
-			ask_large("[fe80::2%asker]", "[fe80::1%asker]", server->ports[0]);
+			udp_client_large("10.9.0.2", "10.9.0.7", server->ports[0]);
+			udp_client_large("[fd09::2]", "[fd09::7]", server->ports[0]);
+			udp_client_large("[fe80::2%client]", "[fe80::1%client]", server->ports[0]);
 		}
 	}
 	ck_assert_uint_eq(server_stat(server, "datagram_send_errors"), 0);
@@ -416,7 +417,7 @@ SUITE("datagrams on their way back, as root",
        answers_leave_from_the_address_asked_on_the_same_host, 30},
       {"what the firewall refuses is counted, and others go on",
        what_the_firewall_refuses_is_counted_and_others_go_on, 20},
-      {"who cannot be reached holds nobody up", who_cannot_be_reached_holds_nobody_up, 20},
+      {"an unreachable client holds nobody up", an_unreachable_client_holds_nobody_up, 20},
       {"a full send queue loses nothing", a_full_send_queue_loses_nothing, 60},
       {"a full send queue is emptied at the end", a_full_send_queue_is_emptied_at_the_end, 60},
       {"large datagrams are whole in small packets", large_datagrams_are_whole_in_small_packets,

@@ -2,9 +2,9 @@
  * Names, on a machine whose hosts file and name servers are the test's own (nameservers.h).
  *
  * What this shows: name servers that say nothing, and users that can't be looked up, hold up nobody
- * who talks, connects or steers, and change nothing; at start weir asks again for a while. All
- * addresses of a name are served, and are one room of chat over changes; metrics are at all of
- * them, and weirload tries all. Needs root.
+ * that talks, connects or asks for a change, and change nothing; at start weir asks again for a
+ * while. All addresses of a name are served, and are one room of chat over changes; metrics are at
+ * all of them, and weirload tries all. Needs root.
  */
 #include <signal.h>
 #include <sys/stat.h>
@@ -30,7 +30,7 @@ static uint64_t answers_in_ms(void)
 static void wait_asked(void)
 {
 	for (struct wait wait = wait_begin(); !nameservers_asked();)
-		wait_more(&wait, "a question to a name server");
+		wait_more(&wait, "a query to a name server");
 }
 
 START_TEST(silent_name_servers_hold_up_nobody)

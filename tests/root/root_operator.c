@@ -236,12 +236,12 @@ START_TEST(a_full_disk_keeps_the_pid_file)
 END_TEST
 
 /* Of a later generation, of one more in it, and of the next master's. */
-START_TEST(those_who_come_later_are_the_user_too)
+START_TEST(workers_that_come_later_are_the_user_too)
 {
 	struct server *server;
 	pid_t before;
 
-	if (cannot("those who come later are the user too"))
+	if (cannot("workers that come later are the user too"))
 		return;
 	server = CONTROLLED("--workers", "1", "--user", "nobody", "echo://127.0.0.1:0");
 	before = server_wait_worker(server, 0, 0);
@@ -296,7 +296,7 @@ SUITE("root_operator",
       {"workers are the user, the master is root", workers_are_the_user_and_the_master_is_root, 40},
       {"a group of its own", group_may_be_another, 20},
       {"replacements are the user too", replacements_are_the_user_too, 30},
-      {"those who come later are the user too", those_who_come_later_are_the_user_too, 30},
+      {"workers that come later are the user too", workers_that_come_later_are_the_user_too, 30},
       {"what needs root is done as root", what_needs_root_is_done_as_root, 20},
       {"a full disk keeps the pid file", a_full_disk_keeps_the_pid_file, 20},
       {"without a master, the one process is the user", no_master_becomes_the_user, 20},

@@ -1,5 +1,5 @@
 /*
- * weirload where the network is a namespace of its own: with a few local ports only, and with
+ * weirload in a network namespace of its own: with a few local ports only, and with
  * more connections than any test beside it would bear. Needs root.
  */
 #include <fcntl.h>
@@ -125,7 +125,7 @@ START_TEST(a_million_is_of_one_session)
 }
 END_TEST
 
-/* Killed as those who run tests do: what it started is in other groups, and ends too. */
+/* Killed as people who run tests do it: what it started is in other groups, and ends too. */
 START_TEST(a_million_ends_with_its_process_group)
 {
 	struct wait wait = wait_begin();

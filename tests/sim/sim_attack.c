@@ -28,7 +28,7 @@ static void expect_sleep(void)
 static void end(struct peer *peer)
 {
 	peer_reset(peer);
-	world_settle(&world);
+	world_run(&world);
 	world_close(&world);
 }
 
@@ -47,7 +47,7 @@ START_TEST(messages_behind_a_full_queue_wait_asleep)
 	peer->space = 1 << 20;
 	for (int i = 0; i < 1000 && came < sizeof newlines; i++) {
 		came += peer_receive(peer, NULL, 1 << 20);
-		world_settle(&world);
+		world_run(&world);
 	}
 	ck_assert_uint_eq(came, sizeof newlines);
 	end(peer);
@@ -72,7 +72,7 @@ START_TEST(messages_that_wait_for_buffers_wait_asleep)
 	while (n)
 		chunk_release(&world.table.buffers, taken[--n]);
 	world_wait(&world, 1000);
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_eq(peer->out.n, CHUNK_BYTES);
 	end(peer);
 }
@@ -83,7 +83,7 @@ static void say_nothing(struct conn *conn)
 	(void)conn;
 }
 
-START_TEST(who_has_nothing_to_say_is_left_asleep)
+START_TEST(whoever_has_nothing_to_say_is_left_asleep)
 {
 	static const struct protocol silent = {.name = "silent", .writable = say_nothing};
 	struct peer *peer;
@@ -114,10 +114,10 @@ START_TEST(what_is_held_twice_goes_in_order)
 	world.service.protocol = &holder;
 	peer = world_connect(&world);
 	peer_text(peer, "x");
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_eq(peer->out.n, 0);
 	peer_text(peer, ".");
-	world_settle(&world);
+	world_run(&world);
 	peer_expect(peer, "ababc", 5);
 	end(peer);
 }
@@ -148,7 +148,7 @@ START_TEST(an_answer_too_large_has_no_hole)
 	peer = world_connect(&world);
 	peer->space = 8 << 20;
 	peer_text(peer, "x");
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_eq(world.stats.closed[CLOSE_no_buffers], 1);
 	while ((n = peer_receive(peer, got, sizeof got)))
 		for (size_t i = 0; i < n; i++, at++)
@@ -165,7 +165,7 @@ START_TEST(a_held_line_gets_its_whole_write_timeout)
 	peer = world_connect(&world);
 	peer->space = 4;
 	peer_text(peer, "abc\nhalf");
-	world_settle(&world);
+	world_run(&world);
 	world_wait(&world, 5000);
 	peer_text(peer, "\n");
 	world_wait(&world, 900);
@@ -206,7 +206,7 @@ START_TEST(single_bytes_are_read_a_bounded_number_of_times_in_a_turn)
 	ck_assert_uint_gt(kernel.calls[KERNEL_read], 1);
 	peer->after_read = NULL;
 	peer_reset(peer);
-	world_settle(&world);
+	world_run(&world);
 	world_close(&world);
 }
 END_TEST
@@ -248,7 +248,7 @@ SUITE("sim_attack",
       {"messages behind a full queue wait asleep", messages_behind_a_full_queue_wait_asleep, 10},
       {"messages that wait for buffers wait asleep", messages_that_wait_for_buffers_wait_asleep,
        10},
-      {"who has nothing to say is left asleep", who_has_nothing_to_say_is_left_asleep, 10},
+      {"whoever has nothing to say is left asleep", whoever_has_nothing_to_say_is_left_asleep, 10},
       {"what is held twice goes in order", what_is_held_twice_goes_in_order, 10},
       {"an answer too large has no hole", an_answer_too_large_has_no_hole, 10},
       {"a held line gets its whole write-timeout", a_held_line_gets_its_whole_write_timeout, 10},

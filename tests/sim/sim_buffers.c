@@ -1,9 +1,10 @@
 /*
- * Those who take turns beside those who hold: what a begun message takes of the buffers, that a
- * polite request never waits for a clock, and who is closed when buffers are used up.
+ * Connections that take turns beside connections that hold buffers: what a begun message takes of
+ * the buffers, that a polite request never waits for a clock, and which one is closed when buffers
+ * are used up.
  *
- * Time stands still in these tests but where they say so: whoever is served after a
- * world_settle() waited for nobody's timeout.
+ * Time stands still in these tests unless they say so: whoever is served after a
+ * world_run() waited for nobody's timeout.
  */
 #include <stdio.h>
 #include <string.h>
@@ -36,7 +37,7 @@ static void begin(const char *protocol)
 static void end(void)
 {
 	conn_table_abort(&world.table, CLOSE_stopped);
-	world_settle(&world);
+	world_run(&world);
 	world_close(&world);
 }
 
@@ -54,7 +55,7 @@ static void expect_served(struct peer *peer)
 	size_t n;
 
 	peer_text(peer, REQUEST);
-	world_settle(&world);
+	world_run(&world);
 	ck_assert(!peer->closed);
 	n = peer_receive(peer, answer, sizeof answer);
 	ck_assert_uint_gt(n, 20);
@@ -74,7 +75,7 @@ START_TEST(a_byte_of_a_message_takes_its_share)
 
 	begin(all[_i].protocol);
 	attack(0, 5 * ATTACKERS, begins, strlen(begins));
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_gt(world.table.buffers.chunks.used, 0);
 	ck_assert_uint_le(world.table.buffers.chunks.used, 5 * ATTACKERS / 64 + 1);
 	ck_assert_uint_eq(world.stats.buffer_waits, 0);
@@ -97,7 +98,7 @@ START_TEST(a_message_that_grows_is_whole)
 		size_t weight;
 
 		peer_send(peer, many + i, 1);
-		world_settle(&world);
+		world_run(&world);
 		conn = world_conn(&world, peer);
 		weight = chunk_weight(&world.table.buffers, conn->input);
 		ck_assert(weight <= 256 || weight * 10 <= conn->input->used * 43u);
@@ -105,7 +106,7 @@ START_TEST(a_message_that_grows_is_whole)
 	}
 	ck_assert_uint_eq(largest, CHUNK_SIZE);
 	peer_text(peer, "\r\n\r\n");
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_eq(world.table.buffers.chunks.used, 0);
 	(void)peer_receive(peer, NULL, 1 << 20);
 	expect_served(peer);
@@ -113,7 +114,7 @@ START_TEST(a_message_that_grows_is_whole)
 }
 END_TEST
 
-/* ---- those who take turns ---- */
+/* ---- connections that take turns ---- */
 
 /* Each of them sends as much of a head as takes a whole chunk, and stops. */
 START_TEST(beside_those_who_hold_everything_a_request_is_served_at_once)
@@ -125,7 +126,7 @@ START_TEST(beside_those_who_hold_everything_a_request_is_served_at_once)
 	memcpy(many, "GET /", 5);
 	for (int i = 0; i < ATTACKERS; i += 5) {
 		attack(i, i + 5, many, HEAD_BYTES);
-		world_settle(&world);
+		world_run(&world);
 		world_wait(&world, 50);
 		expect_served(polite);
 	}
@@ -152,7 +153,7 @@ START_TEST(beside_a_flood_a_request_waits_for_a_moment)
 	polite = world_connect(&world);
 	memcpy(many, "GET /", 5);
 	attack(0, ATTACKERS, many, HEAD_BYTES);
-	world_settle(&world);
+	world_run(&world);
 	began_ms = world.loop.now_ms;
 	peer_text(polite, REQUEST);
 	while (!polite->out.n)
@@ -173,10 +174,10 @@ START_TEST(many_who_wait_for_their_first_read_do_not_keep_it_waiting)
 	begin("line");
 	attack(0, 3 * ATTACKERS, "", 0);
 	polite = world_connect(&world);
-	world_settle(&world);
+	world_run(&world);
 	for (int i = 0; i < 3 * ATTACKERS; i++)
 		peer_send(attackers[i], many, 16000);
-	world_settle(&world);
+	world_run(&world);
 	began_ms = world.loop.now_ms;
 	peer_text(polite, "polite\n");
 	while (!polite->out.n)
@@ -197,7 +198,7 @@ START_TEST(those_who_do_not_take_what_they_ask_for_leave_room_for_a_request)
 		attack(i, i + 1, asks, sizeof asks - 1);
 		attackers[i]->space = HEAD_BYTES * 5;
 	}
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_gt(world.stats.buffer_waits, 0);
 	expect_served(world_connect(&world));
 	end();
@@ -212,11 +213,11 @@ START_TEST(a_long_line_beside_them_is_not_closed_for_waiting)
 	begin("line");
 	polite = world_connect(&world);
 	attack(0, ATTACKERS, "", 0);
-	world_settle(&world);
+	world_run(&world);
 	peer_send(polite, many, 20000);
 	for (int i = 0; i < ATTACKERS; i++)
 		peer_send(attackers[i], many, HEAD_BYTES);
-	world_settle(&world);
+	world_run(&world);
 	peer_text(polite, "\n");
 	while (!polite->out.n && !polite->closed)
 		loop_pass(&world.loop, -1);
@@ -236,7 +237,7 @@ START_TEST(many_small_shares_are_had_back)
 	memcpy(many, "GET /", 5);
 	for (int i = 0; i < 12; i++) {
 		attack(i * ATTACKERS, (i + 1) * ATTACKERS, many, 500);
-		world_settle(&world);
+		world_run(&world);
 		world_wait(&world, 300);
 		expect_served(polite);
 	}
@@ -246,9 +247,9 @@ START_TEST(many_small_shares_are_had_back)
 }
 END_TEST
 
-/* ---- who has to go ---- */
+/* ---- which one has to go ---- */
 
-/* A line of 60,000 bytes needs four chunks; those who hold have moved nothing for 5 s. */
+/* A line of 60,000 bytes needs four chunks; those that hold buffers have moved nothing for 5 s. */
 START_TEST(whoever_was_idle_and_moves_now_is_not_closed)
 {
 	struct peer *late;
@@ -257,13 +258,13 @@ START_TEST(whoever_was_idle_and_moves_now_is_not_closed)
 	begin("line");
 	late = world_connect(&world);
 	attack(0, ATTACKERS, many, PIECE_BYTES);
-	world_settle(&world);
+	world_run(&world);
 	world_wait(&world, 5000);
 	while (at < LONG_LINE + 1) {
 		size_t n = LONG_LINE + 1 - at < 10000 ? LONG_LINE + 1 - at : 10000;
 
 		peer_send(late, many + at, n);
-		world_settle(&world);
+		world_run(&world);
 		world_wait(&world, 300);
 		at += n;
 	}
@@ -284,17 +285,17 @@ START_TEST(progress_of_input_counts)
 	migration = world_connect(&world);
 	peer_send(migration, many, PIECE_BYTES);
 	attack(0, 40, many, 10000);
-	world_settle(&world);
+	world_run(&world);
 	for (int i = 0; i < 30; i++) {
 		peer_text(migration, "x");
 		world_wait(&world, 100);
 	}
 	ck_assert_uint_eq(world_closed(&world), 0);
 	attack(40, 80, many, 10000);
-	world_settle(&world);
+	world_run(&world);
 	late = world_connect(&world);
 	peer_text(late, "late\n");
-	world_settle(&world);
+	world_run(&world);
 	peer_expect(late, "late\n", 5);
 	ck_assert_uint_gt(world.stats.closed[CLOSE_no_buffers], 0);
 	ck_assert(!migration->closed);

@@ -2,7 +2,7 @@
  * A connection on a simulated kernel: the system calls of its life exactly, its turns'
  * budgets, backpressure, shared buffers, deadlines and ends.
  *
- * Time stands still but where a pass waits, so that every limit is seen to the millisecond.
+ * Time stands still unless a pass waits, so that every limit is seen to the millisecond.
  * It can't see what the calls cost, nor what a real TCP makes of them.
  */
 #include <netinet/in.h>
@@ -45,10 +45,10 @@ static void expect_calls(enum kernel_call call, unsigned long n)
 
 static void settle_and_take(struct peer *peer, size_t *at)
 {
-	world_settle(&world);
+	world_run(&world);
 	while (peer->out.n) {
 		*at += peer_receive(peer, got + *at, sizeof got - *at);
-		world_settle(&world);
+		world_run(&world);
 	}
 }
 
@@ -64,7 +64,7 @@ START_TEST(opening_is_one_epoll_ctl)
 	expect_calls(KERNEL_epoll_ctl, 1);
 	ck_assert_uint_eq(kernel_calls_all(), 1);
 	peer_finish(peer);
-	world_settle(&world);
+	world_run(&world);
 	end_with(peer, CLOSE_eof);
 }
 END_TEST
@@ -78,11 +78,11 @@ START_TEST(a_message_is_one_read_and_one_write)
 
 		begin(protocols_of_it[i]);
 		peer = world_connect(&world);
-		world_settle(&world);
+		world_run(&world);
 		for (int k = 0; k < 50; k++) {
 			kernel_count_anew();
 			peer_send(peer, "\0\0\0\3ab\n", 7);
-			world_settle(&world);
+			world_run(&world);
 			expect_calls(KERNEL_epoll_wait, 1);
 			expect_calls(KERNEL_read, 1);
 			expect_calls(KERNEL_write, 1);
@@ -94,7 +94,7 @@ START_TEST(a_message_is_one_read_and_one_write)
 		}
 		ck_assert_uint_eq(world.table.buffers.chunks.used, 0);
 		peer_finish(peer);
-		world_settle(&world);
+		world_run(&world);
 		end_with(peer, CLOSE_eof);
 	}
 }
@@ -121,7 +121,7 @@ START_TEST(out_is_added_once_at_the_first_short_write)
 	expect_calls(KERNEL_epoll_ctl, 2);
 	ck_assert_int_eq(memcmp(got, sent, at), 0);
 	peer_finish(peer);
-	world_settle(&world);
+	world_run(&world);
 	end_with(peer, CLOSE_eof);
 }
 END_TEST
@@ -132,10 +132,10 @@ START_TEST(the_end_of_an_accepted_one_is_a_read_and_a_close)
 
 	begin("echo");
 	peer = world_connect(&world);
-	world_settle(&world);
+	world_run(&world);
 	kernel_count_anew();
 	peer_finish(peer);
-	world_settle(&world);
+	world_run(&world);
 	expect_calls(KERNEL_epoll_wait, 1);
 	expect_calls(KERNEL_read, 1);
 	expect_calls(KERNEL_close, 1);
@@ -155,7 +155,7 @@ START_TEST(a_passed_one_is_taken_out_of_epoll)
 	conn_open(&world.service, fd, CONN_PASSED, NULL);
 	kernel_count_anew();
 	peer_send_and_finish(peer, "x", 1);
-	world_settle(&world);
+	world_run(&world);
 	expect_calls(KERNEL_epoll_ctl, 1);
 	expect_calls(KERNEL_shutdown, 0);
 	ck_assert_uint_eq(kernel.stale, 0);
@@ -166,17 +166,17 @@ END_TEST
 
 /* ---- ends ---- */
 
-START_TEST(no_lingering_where_nothing_is_owed)
+START_TEST(no_lingering_if_nothing_is_owed)
 {
 	struct peer *peer;
 
 	begin("line");
 	world.service.message_max = 3;
 	peer = world_connect(&world);
-	world_settle(&world);
+	world_run(&world);
 	kernel_count_anew();
 	peer_text(peer, "abc\nabcd\n");
-	world_settle(&world);
+	world_run(&world);
 	expect_calls(KERNEL_ioctl, 1);
 	expect_calls(KERNEL_shutdown, 0);
 	peer_expect(peer, "abc\n", 4);
@@ -206,7 +206,7 @@ START_TEST(owed_bytes_reach_a_peer_that_has_more_to_say)
 		if (at == 50004)
 			peer_finish(peer);
 	}
-	world_settle(&world);
+	world_run(&world);
 	expect_calls(KERNEL_shutdown, 1);
 	ck_assert(peer->shut);
 	ck_assert(!peer->got_reset);
@@ -225,7 +225,7 @@ START_TEST(lingering_has_an_end)
 	talker = world_connect(&world);
 	sleeper = world_connect(&world);
 	sleeper->window = 1;
-	world_settle(&world);
+	world_run(&world);
 	begin_ms = world.loop.now_ms;
 	for (int i = 0; i < 2; i++) {
 		struct peer *peer = i ? sleeper : talker;
@@ -289,9 +289,9 @@ START_TEST(a_reset_ends_it_at_once)
 		peer->space = way ? 100 : PEER_SPACE;
 		peer_send(peer, sent, way ? 300000 : 10);
 		if (way < 2)
-			world_settle(&world);
+			world_run(&world);
 		peer_reset(peer);
-		world_settle(&world);
+		world_run(&world);
 		end_with(peer, CLOSE_reset);
 	}
 }
@@ -308,7 +308,7 @@ START_TEST(abort_sends_nothing_more)
 		if (i)
 			peer_send(peers[i], sent, 50000);
 	}
-	world_settle(&world);
+	world_run(&world);
 	kernel_count_anew();
 	conn_abort(world_conn(&world, peers[1]), CLOSE_overload);
 	ck_assert(!peers[1]->closed); /* only in its own turn */
@@ -330,7 +330,7 @@ START_TEST(the_table_closes_what_is_open)
 		peer->space = 10;
 		peer_text(peer, "a line and\na half");
 	}
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_gt(world.table.buffers.chunks.used, 0);
 	conn_table_close(&world.table);
 	ck_assert_uint_eq(world.stats.closed[CLOSE_stopped], 10);
@@ -361,11 +361,11 @@ START_TEST(limits_of_connections_turn_away)
 	(void)world_connect(&world);
 	ck_assert_uint_eq(world.stats.closed[CLOSE_overload], 1);
 	peer_reset(peers[0]);
-	world_settle(&world);
+	world_run(&world);
 	(void)world_connect(&world);
 	ck_assert_uint_eq(world.stats.closed[CLOSE_overload], 1);
 	conn_table_abort(&world.table, CLOSE_stopped);
-	world_settle(&world);
+	world_run(&world);
 	world_close(&world);
 }
 END_TEST
@@ -380,7 +380,7 @@ START_TEST(a_turn_reads_no_more_than_its_bytes)
 	begin("echo");
 	peer = world_connect(&world);
 	other = world_connect(&world);
-	world_settle(&world);
+	world_run(&world);
 	peer_send(peer, sent, left);
 	for (int pass = 0; left; pass++) {
 		uint64_t events = world.stats.events;
@@ -402,7 +402,7 @@ START_TEST(a_turn_reads_no_more_than_its_bytes)
 	ck_assert_uint_eq(world.stats.budget_yields, 500000 / CONN_TURN_BYTES);
 	peer_finish(peer);
 	peer_finish(other);
-	world_settle(&world);
+	world_run(&world);
 	end_with(peer, CLOSE_eof);
 }
 END_TEST
@@ -415,7 +415,7 @@ static void turns_of_frames(const unsigned char *sizes, size_t sizes_n, size_t n
 
 	begin("frame");
 	peer = world_connect(&world);
-	world_settle(&world);
+	world_run(&world);
 	for (size_t i = 0; i < n; i++) {
 		memcpy(sent + in_n, (unsigned char[4]){0, 0, 0, sizes[i % sizes_n]}, 4);
 		in_n += 4u + sizes[i % sizes_n];
@@ -433,7 +433,7 @@ static void turns_of_frames(const unsigned char *sizes, size_t sizes_n, size_t n
 	ck_assert_uint_eq(world.stats.messages, n);
 	ck_assert_int_eq(memcmp(got, sent, in_n), 0);
 	peer_finish(peer);
-	world_settle(&world);
+	world_run(&world);
 	end_with(peer, CLOSE_eof);
 }
 
@@ -445,7 +445,7 @@ START_TEST(a_turn_handles_no_more_than_its_messages)
 END_TEST
 
 /* 1024 messages, the last of which ends where the read ended, and more is there. */
-START_TEST(nor_where_the_last_of_them_ends_a_full_read)
+START_TEST(nor_if_the_last_of_them_ends_a_full_read)
 {
 	unsigned char sizes[128];
 
@@ -471,10 +471,10 @@ START_TEST(chargen_says_no_more_than_a_turn_allows)
 	}
 	/* A peer that does not read holds one chunk, and nothing spins. */
 	peer->space = peer->out.n + 1000;
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_eq(world.table.buffers.chunks.used, 1);
 	peer_reset(peer);
-	world_settle(&world);
+	world_run(&world);
 	end_with(peer, CLOSE_reset);
 }
 END_TEST
@@ -496,7 +496,7 @@ START_TEST(reading_stops_at_high_water_and_goes_on_at_low)
 	conn = world_conn(&world, peer);
 	peer->space = 3000;
 	peer_send(peer, sent, LARGE);
-	world_settle(&world);
+	world_run(&world);
 	stopped_at = peer->in.n;
 	ck_assert_uint_gt(conn->queue.owed, high);
 	ck_assert_uint_gt(stopped_at, 0);
@@ -506,7 +506,7 @@ START_TEST(reading_stops_at_high_water_and_goes_on_at_low)
 
 		ck_assert_uint_le(conn->queue.owed, high + CHUNK_BYTES);
 		at += peer_receive(peer, got + at, LARGE);
-		world_settle(&world);
+		world_run(&world);
 		/* Read again if, and as soon as, no more than low-water was owed. */
 		if (paused && before)
 			ck_assert_int_eq(before != peer->in.n,
@@ -517,7 +517,7 @@ START_TEST(reading_stops_at_high_water_and_goes_on_at_low)
 	ck_assert_uint_eq(world.stats.backpressure_on, world.stats.backpressure_off);
 	ck_assert_uint_le(world.stats.queued_bytes_max, high + CHUNK_BYTES);
 	peer_finish(peer);
-	world_settle(&world);
+	world_run(&world);
 	end_with(peer, CLOSE_eof);
 }
 END_TEST
@@ -540,14 +540,14 @@ START_TEST(an_idle_connection_owns_no_chunk)
 		peer = world_connect(&world);
 		for (int round = 0; round < 3; round++) {
 			peer_send(peer, of[i].whole, of[i].whole_n);
-			world_settle(&world);
+			world_run(&world);
 			ck_assert_uint_eq(world.table.buffers.chunks.used, 0);
 		}
 		peer_send(peer, of[i].part, of[i].part_n);
-		world_settle(&world);
+		world_run(&world);
 		ck_assert_uint_eq(world.table.buffers.chunks.used, of[i].chunks);
 		peer_finish(peer);
-		world_settle(&world);
+		world_run(&world);
 		end_with(peer, of[i].part_n ? CLOSE_truncated : CLOSE_eof);
 	}
 }
@@ -560,7 +560,7 @@ SUITE("sim_conn", {"opening is one epoll_ctl", opening_is_one_epoll_ctl, 10},
       {"the end of an accepted one is a read and a close",
        the_end_of_an_accepted_one_is_a_read_and_a_close, 10},
       {"a passed one is taken out of epoll", a_passed_one_is_taken_out_of_epoll, 10},
-      {"no lingering where nothing is owed", no_lingering_where_nothing_is_owed, 10},
+      {"no lingering if nothing is owed", no_lingering_if_nothing_is_owed, 10},
       {"owed bytes reach a peer that has more to say", owed_bytes_reach_a_peer_that_has_more_to_say,
        10},
       {"lingering has an end", lingering_has_an_end, 10},
@@ -572,8 +572,7 @@ SUITE("sim_conn", {"opening is one epoll_ctl", opening_is_one_epoll_ctl, 10},
       {"limits of connections turn away", limits_of_connections_turn_away, 10},
       {"a turn reads no more than its bytes", a_turn_reads_no_more_than_its_bytes, 10},
       {"a turn handles no more than its messages", a_turn_handles_no_more_than_its_messages, 10},
-      {"nor where the last of them ends a full read", nor_where_the_last_of_them_ends_a_full_read,
-       10},
+      {"nor if the last of them ends a full read", nor_if_the_last_of_them_ends_a_full_read, 10},
       {"chargen says no more than a turn allows", chargen_says_no_more_than_a_turn_allows, 10},
       {"reading stops at high-water and goes on at low",
        reading_stops_at_high_water_and_goes_on_at_low, 10},

@@ -91,7 +91,7 @@ START_TEST(each_size_comes_back_from_the_address_asked)
 		sim_udp_worker_show_many(&worker, &book);
 		post_all_sizes();
 		if (answer == ANSWER_NONE)
-			EXPECT(!book.box->sent_n && !worker.stats.datagrams_answered);
+			EXPECT(!book.sock->sent_n && !worker.stats.datagrams_answered);
 		end();
 	}
 }
@@ -119,31 +119,31 @@ START_TEST(trains_come_and_leave_as_trains)
 
 	begin(addresses[_i], ANSWER_ECHO);
 	sim_udp_worker_show_many(&worker, &book);
-	steps = sim_udp.steps[MAIL_SEND];
+	steps = sim_udp.steps[SIM_UDP_SEND];
 	EXPECT(book_post(&book, 3, 10 * 100 + 7, 100) == 11);
 	loop_pass(&worker.loop, 0);
-	EXPECT(sim_udp.steps[MAIL_SEND] == steps + 1);
+	EXPECT(sim_udp.steps[SIM_UDP_SEND] == steps + 1);
 	/* Longer than 64 may be: 128 are what newer kernels put together. */
 	EXPECT(book_post(&book, 3, 128 * 500, 500) == 128);
 	EXPECT(book_post(&book, 3, 100 * 1, 1) == 100);
 	loop_pass(&worker.loop, 0);
-	EXPECT(sim_udp.steps[MAIL_SEND] == steps + 5);
+	EXPECT(sim_udp.steps[SIM_UDP_SEND] == steps + 5);
 	/* Single ones of one peer are put together, whatever lies between their bytes. */
 	for (int i = 0; i < 20; i++)
 		EXPECT(book_post(&book, 3, i < 19 ? 300 : 200, 0) == 1);
 	loop_pass(&worker.loop, 0);
-	EXPECT(sim_udp.steps[MAIL_SEND] == steps + 6);
+	EXPECT(sim_udp.steps[SIM_UDP_SEND] == steps + 6);
 	/* Those that fit no packet leave alone. */
 	EXPECT(book_post(&book, 3, 5 * 1453, 1453) == 5);
 	loop_pass(&worker.loop, 0);
-	EXPECT(sim_udp.steps[MAIL_SEND] == steps + 11);
+	EXPECT(sim_udp.steps[SIM_UDP_SEND] == steps + 11);
 	EXPECT(!book.owed_n);
 	end();
 }
 END_TEST
 
-/* The other port of an address; the same peer, who asks another address of ours. */
-START_TEST(who_differs_in_one_thing_has_a_train_of_his_own)
+/* The other port of an address; the same peer, which asks another address of ours. */
+START_TEST(an_answer_that_differs_in_one_thing_has_a_train_of_its_own)
 {
 	static const unsigned others[] = {1, BOOK_ASKS_ANOTHER, 2 * BOOK_ASKS_ANOTHER};
 
@@ -172,19 +172,19 @@ START_TEST(a_train_that_is_refused_leaves_in_pieces)
 		begin(addresses[_i], ANSWER_ECHO);
 		sim_udp_worker_show_many(&worker, &book);
 		if (k < 5)
-			book.box->train_error = errors[k];
+			book.sock->train_error = errors[k];
 		else
-			book.box->segment_max = 999; /* of the route of some */
+			book.sock->segment_max = 999; /* of the route of some */
 		for (unsigned i = 0; i < 8; i++) {
 			(void)book_post(&book, i, 5000 + i, i % 2 ? 1000 : 400);
 			(void)book_post(&book, i, 700 * i, 1 + 100 * i);
 			(void)book_post(&book, i, i, 0);
 		}
 		/* A full queue between two of the pieces. */
-		book.box->send_max = 9000;
+		book.sock->send_max = 9000;
 		for (int i = 0; i < 300 && book.owed_n; i++) {
 			sim_udp_worker_run(&worker, 0);
-			sim_socket_drain(book.box, 1 + (size_t)i * 37 % 3000);
+			sim_socket_drain(book.sock, 1 + (size_t)i * 37 % 3000);
 		}
 		EXPECT(!book.owed_n);
 		EXPECT(!worker.stats.datagram_send_errors);
@@ -200,7 +200,7 @@ START_TEST(a_full_send_queue_is_waited_for)
 	begin(addresses[_i], ANSWER_ECHO);
 	sim_udp_worker_show_many(&worker, &book);
 	before = worker.stats.datagram_send_waits;
-	book.box->send_max = 8000;
+	book.sock->send_max = 8000;
 	for (unsigned i = 0; i < 100; i++)
 		(void)book_post(&book, i, 1000, 0);
 	sim_udp_worker_run(&worker, 0);
@@ -209,24 +209,24 @@ START_TEST(a_full_send_queue_is_waited_for)
 	/* While there is no room it sleeps, and what comes waits where it is, or is dropped. */
 	for (int i = 0; i < 2000; i++)
 		(void)book_post(&book, (unsigned)i, 1000, 0);
-	EXPECT(book.box->drops > 0);
+	EXPECT(book.sock->drops > 0);
 	kernel_count_anew();
 	for (int i = 0; i < 100; i++)
 		loop_pass(&worker.loop, -1);
 	EXPECT(sim_udp.wait_asked == -1 && kernel_calls_all() == 100);
 	for (int i = 0; i < 3000 && book.owed_n; i++) {
-		sim_socket_drain(book.box, 900);
+		sim_socket_drain(book.sock, 900);
 		sim_udp_worker_run(&worker, 0);
 	}
 	EXPECT(!book.owed_n);
-	/* It listens for questions again, and not for room. */
-	sim_socket_drain(book.box, SIZE_MAX);
+	/* It listens for requests again, and not for room. */
+	sim_socket_drain(book.sock, SIZE_MAX);
 	sim_udp_worker_run(&worker, 0);
 	kernel_count_anew();
 	(void)book_post(&book, 1, 10, 0);
 	loop_pass(&worker.loop, 0);
 	EXPECT(!book.owed_n && kernel_calls_all() == 3);
-	EXPECT(worker.stats.datagrams_dropped == book.box->drops);
+	EXPECT(worker.stats.datagrams_dropped == book.sock->drops);
 	end();
 }
 END_TEST
@@ -237,7 +237,7 @@ START_TEST(one_that_is_blocked_holds_up_no_other)
 	book_open(&other_book, addresses[(_i + 1) % ADDRESSES], ANSWER_ECHO);
 	EXPECT(udp_server_open(&other_server, &worker, &other_book, false) == 0);
 	sim_udp_worker_show_many(&worker, &book);
-	book.box->send_max = 3000;
+	book.sock->send_max = 3000;
 	for (unsigned i = 0; i < 50; i++) {
 		(void)book_post(&book, i, 1000, 0);
 		(void)book_post(&other_book, i, 1000, 0);
@@ -246,8 +246,8 @@ START_TEST(one_that_is_blocked_holds_up_no_other)
 	}
 	EXPECT(book.owed_n > 40);
 	/* Want of memory, too. */
-	sim_socket_drain(book.box, SIZE_MAX);
-	book.box->send_max = SIZE_MAX;
+	sim_socket_drain(book.sock, SIZE_MAX);
+	book.sock->send_max = SIZE_MAX;
 	sim_udp_worker_run(&worker, 1);
 	EXPECT(!book.owed_n);
 	sim_udp_workers_expect((struct sim_udp_worker *[]){&worker}, 1,
@@ -277,7 +277,7 @@ START_TEST(one_that_never_runs_dry_gives_way)
 	EXPECT(udp_server_open(&other_server, &worker, &other_book, false) == 0);
 	sim_udp_worker_show_many(&worker, &book);
 	refill_n = sizes[_i];
-	book.box->queue_max = SIZE_MAX;
+	book.sock->queue_max = SIZE_MAX;
 	for (int i = 0; i < 40; i++)
 		(void)book_post(&book, (unsigned)i, refill_n, 0);
 	book.read = refill;
@@ -314,8 +314,8 @@ START_TEST(trains_give_way_within_a_batch)
 {
 	begin("[::]:7878", ANSWER_ECHO);
 	sim_udp_worker_show_many(&worker, &book);
-	EXPECT(book.box->trains);
-	book.box->queue_max = SIZE_MAX;
+	EXPECT(book.sock->trains);
+	book.sock->queue_max = SIZE_MAX;
 	for (unsigned i = 0; i < UDP_RX_BATCH; i++)
 		EXPECT(book_post(&book, i, 100, 1) == 100);
 	while (book.owed_n) {
@@ -331,14 +331,14 @@ START_TEST(trains_give_way_within_a_batch)
 }
 END_TEST
 
-START_TEST(who_is_not_answered_is_counted)
+START_TEST(a_datagram_that_is_not_answered_is_counted)
 {
 	begin(addresses[_i], ANSWER_ECHO);
 	for (int many = 0; many < 2; many++) {
-		for (int tag = MAIL_LOW_PORT; tag < MAIL_TAGS; tag++) {
-			bool every = book.box->pktinfo4 || book.box->pktinfo6;
+		for (int tag = SIM_UDP_LOW_PORT; tag < SIM_UDP_TAGS; tag++) {
+			bool every = book.sock->pktinfo4 || book.sock->pktinfo6;
 
-			if (tag == MAIL_TO_MANY && !every)
+			if (tag == SIM_UDP_TO_MANY && !every)
 				continue; /* it can't be sent there */
 			for (int i = 0; i < 3; i++) {
 				EXPECT(book_post_tagged(&book, tag, 100) == 1);
@@ -363,9 +363,9 @@ START_TEST(an_address_of_many_answers_nobody)
 
 	begin(many[_i], ANSWER_ECHO);
 	for (int i = 0; i < 5; i++)
-		EXPECT(book_post_tagged(&book, MAIL_TO_MANY, 100) == 1);
+		EXPECT(book_post_tagged(&book, SIM_UDP_TO_MANY, 100) == 1);
 	sim_udp_worker_run(&worker, 1);
-	EXPECT(worker.stats.datagrams_to_many == 5 && !book.box->sent_n);
+	EXPECT(worker.stats.datagrams_to_many == 5 && !book.sock->sent_n);
 	end();
 }
 END_TEST
@@ -380,17 +380,17 @@ START_TEST(over_the_rate_is_not_answered)
 	for (unsigned i = 0; i < 60; i++)
 		(void)book_post(&book, 8 * (i / 20), 50, 0); /* three addresses */
 	sim_udp_worker_run(&worker, 1);
-	EXPECT(book.box->sent_n == 15);
+	EXPECT(book.sock->sent_n == 15);
 	for (unsigned i = 0; i < 60; i++)
 		(void)book_post(&book, 8 * (i / 20), 50, 0);
 	sim_udp_worker_run(&worker, 0);
-	EXPECT(book.box->sent_n == 15 && worker.stats.datagrams_over_rate == 105);
+	EXPECT(book.sock->sent_n == 15 && worker.stats.datagrams_over_rate == 105);
 	kernel_advance(1000);
 	EXPECT(book_forget(&book) == 105);
 	for (unsigned i = 0; i < 60; i++)
 		(void)book_post(&book, 8 * (i / 20), 50, 0);
 	sim_udp_worker_run(&worker, 0);
-	EXPECT(book.box->sent_n == 30 && worker.stats.datagrams_over_rate == 150);
+	EXPECT(book.sock->sent_n == 30 && worker.stats.datagrams_over_rate == 150);
 	EXPECT(book_forget(&book) == 45);
 	limiter_close(&limiter);
 	end();
@@ -402,8 +402,8 @@ SUITE("sim_datagram", {"one at a time is three calls", one_at_a_time_is_three_ca
        10, ADDRESSES},
       {"many are few calls", many_are_few_calls, 10, ADDRESSES},
       {"trains come and leave as trains", trains_come_and_leave_as_trains, 10, ADDRESSES},
-      {"who differs in one thing has a train of his own",
-       who_differs_in_one_thing_has_a_train_of_his_own, 10, ADDRESSES},
+      {"an answer that differs in one thing has a train of its own",
+       an_answer_that_differs_in_one_thing_has_a_train_of_its_own, 10, ADDRESSES},
       {"a train that is refused leaves in pieces", a_train_that_is_refused_leaves_in_pieces, 10,
        ADDRESSES},
       {"a full send queue is waited for", a_full_send_queue_is_waited_for, 10, ADDRESSES},
@@ -411,6 +411,7 @@ SUITE("sim_datagram", {"one at a time is three calls", one_at_a_time_is_three_ca
        ADDRESSES},
       {"one that never runs dry gives way", one_that_never_runs_dry_gives_way, 10, 4},
       {"trains give way within a batch", trains_give_way_within_a_batch, 10},
-      {"who is not answered is counted", who_is_not_answered_is_counted, 10, ADDRESSES},
+      {"a datagram that is not answered is counted", a_datagram_that_is_not_answered_is_counted, 10,
+       ADDRESSES},
       {"an address of many answers nobody", an_address_of_many_answers_nobody, 10, 3},
       {"over the rate is not answered", over_the_rate_is_not_answered, 10, ADDRESSES})

@@ -3,7 +3,7 @@
  * and for a while: the loop goes on, and nothing is lost but what the kernel refused.
  *
  * One script is run once without a fault, to count the steps of its calls, and then again for
- * each step and each error (in `make check`, for a share of them where there are many). An error of
+ * each step and each error (in `make check`, for a share of them if there are many). An error of
  * close(2) and of EPOLL_CTL_DEL is never looked at, and what a call on a descriptor that is not
  * open brings (EBADF) only a bug could bring; it is among them, as nothing may spin on it either.
  */
@@ -14,7 +14,7 @@
 #define SCRIPT_MS 20  /* between two of its events */
 #define FAULTY_MS 300 /* that is "for a while" */
 #define RESTS_MS  (2 * DATAGRAM_RETRY_MS)
-#define FEW	  5 /* one in so many of the most frequent steps, where it has to be quick */
+#define FEW	  5 /* one in so many of the most frequent steps, if it has to be quick */
 
 static const int errors[] = {
     EAGAIN,    EINTR,	   ECONNREFUSED,  EHOSTUNREACH, ENETUNREACH, ENETDOWN,
@@ -42,7 +42,7 @@ static struct {
 	unsigned long met;
 } plan;
 
-static int fault(enum sim_udp_step step, struct sim_socket *box)
+static int fault(enum sim_udp_step step, struct sim_socket *sock)
 {
 	if (!plan.first || step != plan.step || sim_udp.steps[step] < plan.first)
 		return 0;
@@ -52,14 +52,14 @@ static int fault(enum sim_udp_step step, struct sim_socket *box)
 		return 0;
 	plan.met++;
 	/* There is no room, and until there is, no event. */
-	if (step == MAIL_SEND && plan.error == EAGAIN)
-		box->owed = box->send_max = 1 << 20;
+	if (step == SIM_UDP_SEND && plan.error == EAGAIN)
+		sock->owed = sock->send_max = 1 << 20;
 	return plan.error;
 }
 
-static int fault_alone(enum sim_udp_step step, struct sim_socket *box)
+static int fault_alone(enum sim_udp_step step, struct sim_socket *sock)
 {
-	(void)box;
+	(void)sock;
 	if (step != plan.step || sim_udp.steps[step] < plan.first || plan.met >= plan.times)
 		return 0;
 	plan.met++;
@@ -76,10 +76,10 @@ static void say_many(unsigned n, size_t bytes)
 
 static void say_what_is_not_answered(void)
 {
-	bool every = book.box->pktinfo4 || book.box->pktinfo6;
+	bool every = book.sock->pktinfo4 || book.sock->pktinfo6;
 
-	for (int tag = MAIL_LOW_PORT; tag < MAIL_TAGS; tag++)
-		if (tag != MAIL_TO_MANY || every)
+	for (int tag = SIM_UDP_LOW_PORT; tag < SIM_UDP_TAGS; tag++)
+		if (tag != SIM_UDP_TO_MANY || every)
 			(void)book_post_tagged(&book, tag, 100);
 	say_many(1, 30);
 }
@@ -89,8 +89,8 @@ static unsigned act;
 static void script(void)
 {
 	sim_udp.alarm_us = kernel.now_us + SCRIPT_MS * 1000;
-	if (plan.error == EAGAIN && book.box->owed == 1 << 20)
-		sim_socket_drain(book.box, SIZE_MAX);
+	if (plan.error == EAGAIN && book.sock->owed == 1 << 20)
+		sim_socket_drain(book.sock, SIZE_MAX);
 	switch (act++) {
 	case 0:
 		(void)book_post(&book, 1, 64, 0);
@@ -117,20 +117,20 @@ static void script(void)
 		say_many(40, 20); /* more than a batch */
 		break;
 	case 7:
-		book.box->send_max = 3000;
+		book.sock->send_max = 3000;
 		say_many(12, 500);
 		break;
 	case 8:
-		book.box->send_max = SIZE_MAX;
-		sim_socket_drain(book.box, SIZE_MAX);
+		book.sock->send_max = SIZE_MAX;
+		sim_socket_drain(book.sock, SIZE_MAX);
 		break;
 	case 9:
-		book.box->queue_max = 900;
+		book.sock->queue_max = 900;
 		say_many(6, 100); /* some are dropped */
 		break;
 	case 10:
-		book.box->queue_max = SIZE_MAX;
-		sim_socket_fail(book.box, ECONNREFUSED);
+		book.sock->queue_max = SIZE_MAX;
+		sim_socket_fail(book.sock, ECONNREFUSED);
 		say_many(3, 100);
 		break;
 	case 11:
@@ -160,7 +160,8 @@ static bool play(const char *address)
 	kernel_count_anew();
 	error = udp_server_open(&server, &worker, &book, false);
 	if (error) {
-		EXPECT(error == -ENOMEM && plan.step == MAIL_MAP && !udp_server_is_open(&server));
+		EXPECT(error == -ENOMEM && plan.step == SIM_UDP_MAP &&
+		       !udp_server_is_open(&server));
 		return false;
 	}
 	for (; udp_server_is_open(&server); passes++) {
@@ -181,7 +182,7 @@ static void clear_up(void)
 }
 
 static struct {
-	unsigned long steps[MAIL_STEPS], calls;
+	unsigned long steps[SIM_UDP_STEPS], calls;
 	uint64_t us; /* how long it took */
 } fair;
 
@@ -197,10 +198,10 @@ static void play_fairly(const char *address)
 	memcpy(fair.steps, sim_udp.steps, sizeof fair.steps);
 	fair.calls = kernel_calls_all();
 	fair.us = kernel.now_us - begun_us;
-	book_settle(&book);
+	book_check(&book);
 	sim_udp_worker_expect(&worker, &book);
 	EXPECT(!book.owed_n && !worker.stats.datagram_send_errors);
-	EXPECT(worker.stats.datagrams_dropped == book.box->drops && book.box->drops == 3);
+	EXPECT(worker.stats.datagrams_dropped == book.sock->drops && book.sock->drops == 3);
 	clear_up();
 }
 
@@ -216,7 +217,7 @@ static void expect_quiet(void)
 	EXPECT_MSG(kernel_calls_all() < limit, "%lu calls, without the fault %lu",
 		   kernel_calls_all(), fair.calls);
 	/* For a while: two tries each 10 ms, and two for each answer that is given up. */
-	EXPECT_MSG(plan.met <= (FAULTY_MS / DATAGRAM_RETRY_MS) * 2 + 3 * fair.steps[MAIL_SEND],
+	EXPECT_MSG(plan.met <= (FAULTY_MS / DATAGRAM_RETRY_MS) * 2 + 3 * fair.steps[SIM_UDP_SEND],
 		   "it failed %lu times", plan.met);
 }
 
@@ -238,15 +239,16 @@ static void expect_nothing_lost(void)
 		       plan.error == ENOMEM;
 	uint64_t lost = worker.stats.datagram_send_errors;
 
-	if (plan.step != MAIL_SEND || patient)
+	if (plan.step != SIM_UDP_SEND || patient)
 		EXPECT_MSG(!lost, "%llu answers were given up", (unsigned long long)lost);
 	else if (plan.times)
 		EXPECT(lost <= plan.times / 2);
 	/* Stopped while nothing can be received, it leaves what waits: nobody comes after it. */
-	if (plan.step != MAIL_RECEIVE || plan.times == 1)
+	if (plan.step != SIM_UDP_RECEIVE || plan.times == 1)
 		EXPECT_MSG(!book.owed_n, "%zu were not even read", book.owed_n);
-	if (plan.step != MAIL_GET_OPTION && plan.step != MAIL_SET_OPTION)
-		EXPECT(worker.stats.datagrams_dropped == book.box->drops || plan.step != MAIL_SEND);
+	if (plan.step != SIM_UDP_GET_OPTION && plan.step != SIM_UDP_SET_OPTION)
+		EXPECT(worker.stats.datagrams_dropped == book.sock->drops ||
+		       plan.step != SIM_UDP_SEND);
 }
 
 static void fail_one(const char *address)
@@ -256,7 +258,7 @@ static void fail_one(const char *address)
 	if (play(address)) {
 		EXPECT_MSG(plan.met, "it did not come to pass");
 		played_us = kernel.now_us - begun_us;
-		book_settle(&book);
+		book_check(&book);
 		sim_udp_worker_expect(&worker, &book);
 		expect_nothing_lost();
 		expect_quiet();
@@ -307,32 +309,32 @@ static void fail_each(enum sim_udp_step step, const int *which, size_t n, unsign
 
 START_TEST(receiving)
 {
-	fail_some(MAIL_RECEIVE, errors, ERRORS, (unsigned)_i, FEW);
+	fail_some(SIM_UDP_RECEIVE, errors, ERRORS, (unsigned)_i, FEW);
 }
 END_TEST
 
 START_TEST(sending)
 {
-	fail_some(MAIL_SEND, errors, ERRORS, (unsigned)_i, FEW);
+	fail_some(SIM_UDP_SEND, errors, ERRORS, (unsigned)_i, FEW);
 }
 END_TEST
 
 START_TEST(receiving_at_each_step)
 {
-	fail_each(MAIL_RECEIVE, errors, ERRORS, (unsigned)_i);
+	fail_each(SIM_UDP_RECEIVE, errors, ERRORS, (unsigned)_i);
 }
 END_TEST
 
 START_TEST(sending_at_each_step)
 {
-	fail_each(MAIL_SEND, errors, ERRORS, (unsigned)_i);
+	fail_each(SIM_UDP_SEND, errors, ERRORS, (unsigned)_i);
 }
 END_TEST
 
 START_TEST(options)
 {
-	fail_each(MAIL_SET_OPTION, errors, ERRORS, (unsigned)_i);
-	fail_each(MAIL_GET_OPTION, errors, ERRORS - 2, (unsigned)_i);
+	fail_each(SIM_UDP_SET_OPTION, errors, ERRORS, (unsigned)_i);
+	fail_each(SIM_UDP_GET_OPTION, errors, ERRORS - 2, (unsigned)_i);
 }
 END_TEST
 
@@ -340,10 +342,10 @@ START_TEST(epoll)
 {
 	static const int interrupted[] = {EINTR};
 
-	fail_each(MAIL_WATCH, errors, ERRORS, (unsigned)_i);
+	fail_each(SIM_UDP_WATCH, errors, ERRORS, (unsigned)_i);
 	if (_i)
-		fail_each(MAIL_WAIT, interrupted, 1, (unsigned)_i);
-	fail_each(MAIL_CLOSE, errors, ERRORS, (unsigned)_i);
+		fail_each(SIM_UDP_WAIT, interrupted, 1, (unsigned)_i);
+	fail_each(SIM_UDP_CLOSE, errors, ERRORS, (unsigned)_i);
 }
 END_TEST
 
@@ -351,7 +353,7 @@ START_TEST(memory)
 {
 	static const int no_memory[] = {ENOMEM, EAGAIN, EPERM, ENFILE};
 
-	fail_each(MAIL_MAP, no_memory, 4, (unsigned)_i);
+	fail_each(SIM_UDP_MAP, no_memory, 4, (unsigned)_i);
 }
 END_TEST
 
@@ -362,14 +364,15 @@ START_TEST(binding)
 		enum sim_udp_step step;
 		unsigned long k;
 		const char *name;
-	} steps[] = {{MAIL_SOCKET, 1, "socket"},
-		     {MAIL_SET_OPTION, 1, "SO_REUSEPORT"},
-		     {MAIL_SET_OPTION, 2, "IPV6_V6ONLY"},
-		     {MAIL_SET_OPTION, 3, "IPV6_RECVPKTINFO"},
-		     {MAIL_SET_OPTION, 4, "IP_PKTINFO"},
-		     {MAIL_SET_OPTION, 6, "SO_RCVBUF"}, /* 5: SO_RCVBUFFORCE is not for everyone */
-		     {MAIL_BIND, 1, "bind"},
-		     {MAIL_NAME, 1, "getsockname"}};
+	} steps[] = {
+	    {SIM_UDP_SOCKET, 1, "socket"},
+	    {SIM_UDP_SET_OPTION, 1, "SO_REUSEPORT"},
+	    {SIM_UDP_SET_OPTION, 2, "IPV6_V6ONLY"},
+	    {SIM_UDP_SET_OPTION, 3, "IPV6_RECVPKTINFO"},
+	    {SIM_UDP_SET_OPTION, 4, "IP_PKTINFO"},
+	    {SIM_UDP_SET_OPTION, 6, "SO_RCVBUF"}, /* 5: SO_RCVBUFFORCE is not for everyone */
+	    {SIM_UDP_BIND, 1, "bind"},
+	    {SIM_UDP_NAME, 1, "getsockname"}};
 	struct address address;
 	const char *why;
 
@@ -402,7 +405,7 @@ static void begin(void)
 	sim_udp_worker_open(&worker);
 	book_open(&book, ":7878", ANSWER_ECHO);
 	EXPECT(udp_server_open(&server, &worker, &book, false) == 0);
-	for (unsigned i = 0; !book.box->trains && i < 50; i++) {
+	for (unsigned i = 0; !book.sock->trains && i < 50; i++) {
 		say_many(2, 100);
 		loop_pass(&worker.loop, 0);
 	}
@@ -411,7 +414,7 @@ static void begin(void)
 
 static void end(void)
 {
-	book_settle(&book);
+	book_check(&book);
 	sim_udp_worker_expect(&worker, &book);
 	udp_server_close(&server);
 	clear_up();
@@ -421,17 +424,17 @@ static void end(void)
 START_TEST(an_error_of_another_costs_no_answer)
 {
 	begin();
-	book.box->send_max = 2000;
+	book.sock->send_max = 2000;
 	say_many(20, 900);
 	sim_udp_worker_run(&worker, 1);
 	for (int i = 0; i < 10; i++) {
-		sim_socket_fail(book.box, i % 2 ? ECONNREFUSED : EHOSTUNREACH);
+		sim_socket_fail(book.sock, i % 2 ? ECONNREFUSED : EHOSTUNREACH);
 		sim_udp_worker_run(&worker, i % 3 ? 20 : 0); /* there is no room still */
 		EXPECT(!worker.stats.datagram_send_errors && book.owed_n);
 	}
 	for (int i = 0; i < 100 && book.owed_n; i++) {
-		sim_socket_fail(book.box, ECONNREFUSED);
-		sim_socket_drain(book.box, SIZE_MAX);
+		sim_socket_fail(book.sock, ECONNREFUSED);
+		sim_socket_drain(book.sock, SIZE_MAX);
 		sim_udp_worker_run(&worker, 20);
 	}
 	EXPECT(!worker.stats.datagram_send_errors && !book.owed_n);
@@ -439,14 +442,14 @@ START_TEST(an_error_of_another_costs_no_answer)
 }
 END_TEST
 
-START_TEST(an_error_of_another_delays_no_question)
+START_TEST(an_error_of_another_delays_no_request)
 {
 	begin();
 	for (unsigned i = 0; i < 20; i++) {
-		sim_socket_fail(book.box, ECONNREFUSED);
+		sim_socket_fail(book.sock, ECONNREFUSED);
 		sim_udp_worker_run(&worker, i % 2);
 		(void)book_post(&book, i, 100, 0);
-		sim_socket_fail(book.box, ECONNREFUSED);
+		sim_socket_fail(book.sock, ECONNREFUSED);
 		sim_udp_worker_run(&worker, 0);
 		EXPECT_MSG(!book.owed_n, "it rests");
 	}
@@ -459,8 +462,8 @@ END_TEST
 START_TEST(no_room_in_spite_of_room_does_not_spin)
 {
 	begin();
-	plan.step = MAIL_SEND;
-	plan.first = sim_udp.steps[MAIL_SEND] + 3;
+	plan.step = SIM_UDP_SEND;
+	plan.first = sim_udp.steps[SIM_UDP_SEND] + 3;
 	plan.times = 100;
 	plan.error = EWOULDBLOCK;
 	sim_udp.fault = fault_alone;
@@ -475,11 +478,11 @@ START_TEST(no_room_in_spite_of_room_does_not_spin)
 }
 END_TEST
 
-START_TEST(who_never_has_memory_is_given_up_at_last)
+START_TEST(an_answer_that_never_gets_memory_is_given_up_at_last)
 {
 	begin();
-	plan.step = MAIL_SEND;
-	plan.first = sim_udp.steps[MAIL_SEND] + 1;
+	plan.step = SIM_UDP_SEND;
+	plan.first = sim_udp.steps[SIM_UDP_SEND] + 1;
 	plan.times = 3 * DELAYS_ENOUGH;
 	plan.error = ENOBUFS;
 	sim_udp.fault = fault_alone;
@@ -498,6 +501,7 @@ SUITE("sim_datagram_faults", {"receiving", receiving, 20, 3}, {"sending", sendin
       {"options", options, 20, 3}, {"epoll", epoll, 20, 3}, {"memory", memory, 20, 3},
       {"binding", binding, 10},
       {"an error of another costs no answer", an_error_of_another_costs_no_answer, 10},
-      {"an error of another delays no question", an_error_of_another_delays_no_question, 10},
+      {"an error of another delays no request", an_error_of_another_delays_no_request, 10},
       {"no room in spite of room does not spin", no_room_in_spite_of_room_does_not_spin, 10},
-      {"who never has memory is given up at last", who_never_has_memory_is_given_up_at_last, 10})
+      {"an answer that never gets memory is given up at last",
+       an_answer_that_never_gets_memory_is_given_up_at_last, 10})

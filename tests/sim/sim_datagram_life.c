@@ -1,5 +1,5 @@
 /*
- * How sockets of datagrams end on a simulated kernel, who comes after them, and several workers
+ * How sockets of datagrams end on a simulated kernel, what comes after them, and several workers
  * at one socket.
  *
  * Which of several sleepers a real kernel wakes it takes as known: the first.
@@ -43,16 +43,16 @@ static void stops(bool many, unsigned n, size_t bytes)
 	begin("[::]:7878", ANSWER_ECHO);
 	if (many)
 		sim_udp_worker_show_many(&worker, &book);
-	book.box->queue_max = 1; /* room for one: two are dropped, and nothing behind them */
+	book.sock->queue_max = 1; /* room for one: two are dropped, and nothing behind them */
 	for (unsigned i = 0; i < 3; i++)
 		(void)book_post(&book, i, bytes, 0);
 	sim_udp_worker_run(&worker, 1);
-	book.box->queue_max = SIZE_MAX;
+	book.sock->queue_max = SIZE_MAX;
 	for (unsigned i = 0; i < n; i++)
 		(void)book_post(&book, i, bytes, 0);
 	udp_server_stop(&server);
-	drops = book.box->drops;
-	/* Who asks now is not let in, however long it takes. */
+	drops = book.sock->drops;
+	/* A client that asks now is not let in, however long it takes. */
 	for (unsigned i = 0; udp_server_is_open(&server); i++) {
 		EXPECT_MSG(i < 100, "it does not end");
 		EXPECT(book_post(&book, i, 10, 0) == 0);
@@ -70,7 +70,8 @@ static void stops(bool many, unsigned n, size_t bytes)
 	end();
 }
 
-/* The count of drops wraps; who comes anew knows none of them, and must not count them again. */
+/* The count of drops wraps; a worker that comes anew knows none of them, and must not count them
+ * again. */
 START_TEST(a_successor_counts_what_was_dropped_since)
 {
 	static const uint32_t counted[] = {0, 1000, 0x7fffffff, 0x90000000, 0xffffffff};
@@ -79,7 +80,7 @@ START_TEST(a_successor_counts_what_was_dropped_since)
 	sim_udp_worker_open(&worker);
 	book_open(&book, "127.0.0.1:7878", ANSWER_ECHO);
 	book.dropped = counted[_i];
-	book.box->drops = counted[_i] + 7; /* while nobody served it */
+	book.sock->drops = counted[_i] + 7; /* while nobody served it */
 	EXPECT(udp_server_open(&server, &worker, &book, false) == 0);
 	EXPECT(worker.stats.datagrams_dropped == 7);
 	(void)book_post(&book, 1, 10, 0);
@@ -102,16 +103,16 @@ START_TEST(stop_answers_what_has_come)
 END_TEST
 
 /* In a queue that is too short for two. */
-START_TEST(drops_are_counted_where_never_two_wait)
+START_TEST(drops_are_counted_if_never_two_wait)
 {
 	begin(addresses[_i], ANSWER_ECHO);
-	book.box->queue_max = 1;
+	book.sock->queue_max = 1;
 	for (unsigned i = 0; i < 2 * UDP_RX_LOOK; i++) {
 		(void)book_post(&book, 1, 100, 0);
 		(void)book_post(&book, 2, 100, 0);
 		sim_udp_worker_run(&worker, 0);
 	}
-	EXPECT(book.box->drops == 2 * UDP_RX_LOOK);
+	EXPECT(book.sock->drops == 2 * UDP_RX_LOOK);
 	EXPECT(worker.stats.datagrams_dropped >= UDP_RX_LOOK);
 	end();
 }
@@ -120,7 +121,7 @@ END_TEST
 START_TEST(stop_waits_for_room_to_send)
 {
 	begin("127.0.0.1:7878", ANSWER_ECHO);
-	book.box->send_max = 2000;
+	book.sock->send_max = 2000;
 	for (unsigned i = 0; i < 300; i++)
 		(void)book_post(&book, i, 500, 0);
 	sim_udp_worker_run(&worker, 1);
@@ -128,21 +129,21 @@ START_TEST(stop_waits_for_room_to_send)
 	for (int i = 0; i < 1000 && udp_server_is_open(&server); i++) {
 		sim_udp_worker_run(&worker, DATAGRAM_RETRY_MS);
 		EXPECT(udp_server_is_open(&server) == (book.owed_n > 0));
-		sim_socket_drain(book.box, 700);
+		sim_socket_drain(book.sock, 700);
 	}
 	EXPECT(server.gone_n == 1 && !book.owed_n);
 	end();
 }
 END_TEST
 
-/* What it has in hand is answered, the rest is for who comes after it. */
+/* What it has in hand is answered, the rest is for whoever comes after it. */
 START_TEST(leave_leaves_the_rest_to_its_successor)
 {
 	size_t hand;
 
 	begin(addresses[_i], ANSWER_ECHO);
 	sim_udp_worker_show_many(&worker, &book);
-	book.box->send_max = 2000;
+	book.sock->send_max = 2000;
 	for (unsigned i = 0; i < 200; i++)
 		(void)book_post(&book, i, 500 + i, 0);
 	sim_udp_worker_run(&worker, 1);
@@ -152,13 +153,13 @@ START_TEST(leave_leaves_the_rest_to_its_successor)
 	for (int i = 0; i < 100 && udp_server_is_open(&server); i++) {
 		EXPECT(book_in_hand(&book) > 0);
 		sim_udp_worker_run(&worker, 1);
-		sim_socket_drain(book.box, 700);
+		sim_socket_drain(book.sock, 700);
 	}
 	EXPECT(server.gone_n == 1 && !book_in_hand(&book) && book.owed_n > 100);
 	EXPECT(udp_server_open(&server, &worker, &book, false) == 0);
 	for (int i = 0; i < 1000 && book.owed_n; i++) {
 		sim_udp_worker_run(&worker, 0);
-		sim_socket_drain(book.box, 700);
+		sim_socket_drain(book.sock, 700);
 	}
 	EXPECT(!book.owed_n);
 	end();
@@ -170,14 +171,14 @@ START_TEST(close_loses_what_is_in_hand_only)
 {
 	begin(addresses[_i], ANSWER_ECHO);
 	sim_udp_worker_show_many(&worker, &book);
-	book.box->send_max = 2000;
+	book.sock->send_max = 2000;
 	for (unsigned i = 0; i < 200; i++)
 		(void)book_post(&book, i, 500 + i, 0);
 	sim_udp_worker_run(&worker, 1);
 	udp_server_close(&server);
 	EXPECT(book_forget(&book) < UDP_RX_BATCH);
-	sim_socket_drain(book.box, SIZE_MAX);
-	book.box->send_max = SIZE_MAX;
+	sim_socket_drain(book.sock, SIZE_MAX);
+	book.sock->send_max = SIZE_MAX;
 	EXPECT(udp_server_open(&server, &worker, &book, false) == 0);
 	sim_udp_worker_run(&worker, 1);
 	EXPECT(!book.owed_n && server.gone_n == 0);
@@ -185,7 +186,7 @@ START_TEST(close_loses_what_is_in_hand_only)
 }
 END_TEST
 
-/* ---- several workers at one sim_socket ---- */
+/* ---- several workers at one socket ---- */
 
 static struct sim_udp_worker *const both[] = {&worker, &other_worker};
 
@@ -225,12 +226,12 @@ START_TEST(a_train_that_somebody_else_asked_for_is_no_datagram)
 	sim_udp_workers_run(both, 2, 1);
 	EXPECT(!book.owed_n);
 	udp_server_close(&server);
-	book.box->trains = false;
+	book.sock->trains = false;
 	EXPECT(udp_server_open(&server, &worker, &book, true) == 0);
 	EXPECT(udp_server_open(&other_server, &other_worker, &book, true) == 0);
 	sim_udp_workers_run(both, 2, 1);
 	/* The first one is awake and busy: it sees many. Then the second one is woken. */
-	while (!book.box->trains) {
+	while (!book.sock->trains) {
 		(void)book_post(&book, 1, 100, 0);
 		(void)book_post(&book, 2, 100, 0);
 		loop_pass(&worker.loop, 0);
@@ -246,8 +247,8 @@ START_TEST(a_train_that_somebody_else_asked_for_is_no_datagram)
 }
 END_TEST
 
-/* Of those who share, one is woken for a datagram. Should it leave just then, another has to. */
-START_TEST(nobody_sleeps_on_what_one_who_leaves_was_woken_for)
+/* Of those that share, one is woken for a datagram. Should it leave just then, another has to. */
+START_TEST(a_wake_up_is_not_lost_with_the_worker_that_leaves)
 {
 	for (unsigned n = 1; n < 300; n = 3 * n) {
 		begin_both(addresses[_i]);
@@ -266,22 +267,22 @@ START_TEST(drops_are_counted_once_by_all)
 {
 	begin_both(addresses[_i]);
 	for (int round = 0; round < 20; round++) {
-		book.box->queue_max = 10000;
+		book.sock->queue_max = 10000;
 		for (unsigned i = 0; i < 100; i++)
 			(void)book_post(&book, i, 200, 0);
 		sim_udp_workers_run(both, 2, 1);
-		book.box->queue_max = SIZE_MAX;
+		book.sock->queue_max = SIZE_MAX;
 		for (unsigned i = 0; i < 40; i++)
 			(void)book_post(&book, i, 200, 0);
 		if (round % 2)
 			loop_pass(&other_worker.loop, 0);
 		sim_udp_workers_run(both, 2, 1);
 		EXPECT(worker.stats.datagrams_dropped + other_worker.stats.datagrams_dropped ==
-		       book.box->drops);
+		       book.sock->drops);
 	}
-	EXPECT(book.box->drops > 500);
+	EXPECT(book.sock->drops > 500);
 	/* Both stop. What came after the first did was not dropped as the queue was full. */
-	book.expected.datagrams_dropped = book.box->drops;
+	book.expected.datagrams_dropped = book.sock->drops;
 	udp_server_stop(&server);
 	EXPECT(book_post(&book, 1, 10, 0) == 0);
 	udp_server_stop(&other_server);
@@ -297,14 +298,13 @@ SUITE("sim_datagram_life",
       {"a successor counts what was dropped since", a_successor_counts_what_was_dropped_since, 10,
        5},
       {"stop answers what has come", stop_answers_what_has_come, 10, WAITING},
-      {"drops are counted where never two wait", drops_are_counted_where_never_two_wait, 10,
-       ADDRESSES},
+      {"drops are counted if never two wait", drops_are_counted_if_never_two_wait, 10, ADDRESSES},
       {"stop waits for room to send", stop_waits_for_room_to_send, 10},
       {"leave leaves the rest to its successor", leave_leaves_the_rest_to_its_successor, 10,
        ADDRESSES},
       {"close loses what is in hand only", close_loses_what_is_in_hand_only, 10, ADDRESSES},
       {"a train that somebody else asked for is no datagram",
        a_train_that_somebody_else_asked_for_is_no_datagram, 10, ADDRESSES},
-      {"nobody sleeps on what one who leaves was woken for",
-       nobody_sleeps_on_what_one_who_leaves_was_woken_for, 10, ADDRESSES},
+      {"a wake-up is not lost with the worker that leaves",
+       a_wake_up_is_not_lost_with_the_worker_that_leaves, 10, ADDRESSES},
       {"drops are counted once by all", drops_are_counted_once_by_all, 10, ADDRESSES})

@@ -1,9 +1,9 @@
 /*
- * Sockets of datagrams at random: questions of all kinds, full queues, errors of any call at
- * any time, workers that stop, leave, die and come again, one sim_socket of three shared by both.
- * When all is over, every question that was read has its answer, or the kernel refused it.
+ * Sockets of datagrams at random: requests of all kinds, full queues, errors of any call at
+ * any time, workers that stop, leave, die and come again, one socket of three shared by both.
+ * When all is over, every request that was read has its answer, or the kernel refused it.
  *
- * A run follows from its seed, which is told where it fails; SIM_SEED=n runs that one alone.
+ * A run follows from its seed, which is told if it fails; SIM_SEED=n runs that one alone.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,17 +44,17 @@ static const int errors[] = {EAGAIN,	    EINTR,    ECONNREFUSED, EHOSTUNREACH, E
 			     EADDRNOTAVAIL, ENETDOWN, ENOTCONN};
 #define ERRORS (sizeof errors / sizeof *errors)
 
-static int fault(enum sim_udp_step step, struct sim_socket *box)
+static int fault(enum sim_udp_step step, struct sim_socket *sock)
 {
 	int error;
 
 	if (!run.fault_every || below(run.fault_every))
 		return 0;
 	error = errors[below(ERRORS)];
-	if (step == MAIL_WAIT)
+	if (step == SIM_UDP_WAIT)
 		return EINTR;
-	if (step == MAIL_SEND && error == EAGAIN && below(2))
-		box->owed = box->send_max = 1 << 20;
+	if (step == SIM_UDP_SEND && error == EAGAIN && below(2))
+		sock->owed = sock->send_max = 1 << 20;
 	return error;
 }
 
@@ -88,11 +88,11 @@ static void somebody_asks(struct book *book)
 		(void)book_post(book, i, bytes < 65000 ? bytes : segment * 2, segment);
 		break;
 	case 1:
-		(void)book_post_tagged(book, MAIL_LOW_PORT + (int)below(2), bytes);
-		if (book->box->pktinfo4 || book->box->pktinfo6)
-			(void)book_post_tagged(book, MAIL_TO_MANY, bytes);
+		(void)book_post_tagged(book, SIM_UDP_LOW_PORT + (int)below(2), bytes);
+		if (book->sock->pktinfo4 || book->sock->pktinfo6)
+			(void)book_post_tagged(book, SIM_UDP_TO_MANY, bytes);
 		if (!below(10))
-			(void)book_post_tagged(book, MAIL_TOO_LONG, bytes);
+			(void)book_post_tagged(book, SIM_UDP_TOO_LONG, bytes);
 		break;
 	case 2: /* one peer or two, alike, at one address of ours or several */
 		for (size_t pair = below(2), at = below(2); n; n--)
@@ -110,23 +110,23 @@ static void somebody_asks(struct book *book)
 
 static void kernel_changes(struct book *book)
 {
-	struct sim_socket *box = book->box;
+	struct sim_socket *sock = book->sock;
 
 	switch (below(6)) {
 	case 0:
-		box->send_max = below(2) ? SIZE_MAX : 300 + below(200000);
+		sock->send_max = below(2) ? SIZE_MAX : 300 + below(200000);
 		break;
 	case 1:
-		box->queue_max = below(2) ? SIZE_MAX : below(100000);
+		sock->queue_max = below(2) ? SIZE_MAX : below(100000);
 		break;
 	case 2:
-		box->train_error = below(2) ? 0 : errors[1 + below(ERRORS - 1)];
+		sock->train_error = below(2) ? 0 : errors[1 + below(ERRORS - 1)];
 		break;
 	case 3:
-		box->segment_max = below(2) ? 65535 : below(1500);
+		sock->segment_max = below(2) ? 65535 : below(1500);
 		break;
 	default:
-		sim_socket_fail(box, ECONNREFUSED);
+		sim_socket_fail(sock, ECONNREFUSED);
 		break;
 	}
 }
@@ -185,7 +185,7 @@ static void something_happens(void)
 		somebody_asks(&books[b]);
 		break;
 	case 4:
-		sim_socket_drain(books[b].box, below(2) ? below(5000) : SIZE_MAX);
+		sim_socket_drain(books[b].sock, below(2) ? below(5000) : SIZE_MAX);
 		break;
 	case 5:
 		kernel_changes(&books[b]);
@@ -195,7 +195,7 @@ static void something_happens(void)
 			somebody_ends(b);
 		break;
 	case 7:
-		books[b].box->filtered = false; /* it is another socket, by now */
+		books[b].sock->filtered = false; /* it is another socket, by now */
 		open_again(b, below(WORKERS));
 		break;
 	case 8:
@@ -242,16 +242,16 @@ static void calm_down(void)
 {
 	sim_udp.fault = NULL;
 	for (size_t b = 0; b < BOOKS; b++) {
-		struct sim_socket *box = books[b].box;
+		struct sim_socket *sock = books[b].sock;
 
-		box->train_error = 0;
-		box->send_max = box->queue_max = SIZE_MAX;
-		sim_socket_drain(box, SIZE_MAX);
+		sock->train_error = 0;
+		sock->send_max = sock->queue_max = SIZE_MAX;
+		sim_socket_drain(sock, SIZE_MAX);
 	}
 	/* Those that stop or leave do so, and somebody takes their place. */
 	sim_udp_workers_run(everyone, WORKERS, 2 * DATAGRAM_RETRY_MS);
 	for (size_t b = 0; b < BOOKS; b++) {
-		books[b].box->filtered = false;
+		books[b].sock->filtered = false;
 		for (size_t c = 0; c < WORKERS; c++)
 			open_again(b, c);
 		somebody_asks(&books[b]);
@@ -264,7 +264,7 @@ static void end(void)
 	bool stop = below(2);
 
 	for (size_t b = 0; b < BOOKS; b++) {
-		EXPECT_MSG(!books[b].box->first, "book %zu: somebody sleeps", b);
+		EXPECT_MSG(!books[b].sock->first, "book %zu: somebody sleeps", b);
 		if (stop)
 			everybody_stops(b);
 	}
@@ -275,7 +275,7 @@ static void end(void)
 			if (udp_server_is_open(&servers[b][c]))
 				udp_server_close(&servers[b][c]);
 		}
-		book_settle(&books[b]);
+		book_check(&books[b]);
 		EXPECT(!books[b].owed_n);
 		totals.answered += books[b].expected.datagrams_answered;
 		totals.refused += books[b].expected.datagram_send_errors;

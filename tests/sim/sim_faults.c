@@ -115,7 +115,7 @@ static bool over(int step)
 
 static void run_scenario(const char *how)
 {
-	const char *note = how;
+	const char *label = how;
 	int step;
 
 	for (int i = 0; i < CLIENTS; i++) {
@@ -129,7 +129,7 @@ static void run_scenario(const char *how)
 		customers[i].peer->window = i == TOO_LONG ? 50 : SIZE_MAX;
 	}
 	for (step = 0; !over(step); step++) {
-		EXPECT_MSG(step < 3000, "%s: no end of it", note);
+		EXPECT_MSG(step < 3000, "%s: no end of it", label);
 		for (int i = 0; i < CLIENTS; i++)
 			client_step(i, step);
 		loop_pass(&world.loop, 5);
@@ -287,9 +287,9 @@ TRY(epoll_ctl, ENOMEM, ENOSPC, EPERM)
 
 #define NEWCOMERS 40
 
-/* As where another process of this user has used its watches up. One in CONN_RETRY_US finds out;
+/* As if another process of this user has used its watches up. One in CONN_RETRY_US finds out;
  * the others wait where they are, and are let in once there is room. */
-START_TEST(where_epoll_takes_no_more_newcomers_wait)
+START_TEST(if_epoll_takes_no_more_newcomers_wait)
 {
 	struct listener *listener = &listeners[0];
 	struct peer *before, *peers[NEWCOMERS];
@@ -300,7 +300,7 @@ START_TEST(where_epoll_takes_no_more_newcomers_wait)
 	listener_init(listener, kernel_listener(), &owner, &world.stats);
 	ck_assert_int_eq(listener_resume(&world.loop, listener), 0);
 	before = peer_connect(listener->source.fd);
-	world_settle(&world);
+	world_run(&world);
 	kernel.watches_used_up = true;
 	for (int i = 0; i < NEWCOMERS; i++)
 		peers[i] = peer_connect(listener->source.fd);
@@ -310,15 +310,15 @@ START_TEST(where_epoll_takes_no_more_newcomers_wait)
 	ck_assert_uint_le(lost, 5);
 	kernel.watches_used_up = false;
 	world_wait(&world, 2 * CONN_RETRY_US / 1000);
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_eq(world.stats.connections, 1 + NEWCOMERS - lost);
 	peer_text(before, "still here");
 	peer_text(peers[NEWCOMERS - 1], "here now");
-	world_settle(&world);
+	world_run(&world);
 	peer_expect(before, "still here", 10);
 	peer_expect(peers[NEWCOMERS - 1], "here now", 8);
 	conn_table_abort(&world.table, CLOSE_stopped);
-	world_settle(&world);
+	world_run(&world);
 	listener_close(&world.loop, listener);
 	world_close(&world);
 }
@@ -332,7 +332,7 @@ END_TEST
 static struct peer *hoarders[HOARDERS];
 static unsigned char hoard[HOARD], got[HOARD];
 
-/* Those who send and do not read, until no buffers are left for them: 10 ms apart. */
+/* Clients that send and do not read, until no buffers are left for them: 10 ms apart. */
 static void use_up_buffers(void)
 {
 	uint64_t seed = 77;
@@ -345,7 +345,7 @@ static void use_up_buffers(void)
 		hoarders[i]->space = 1000;
 		hoarders[i]->tag = i;
 		peer_send(hoarders[i], hoard, HOARD);
-		world_settle(&world);
+		world_run(&world);
 		world_wait(&world, 10);
 	}
 	ck_assert_uint_gt(world.stats.buffer_waits, 0);
@@ -359,7 +359,7 @@ static void reads_everything(struct peer *peer)
 	while (n < HOARD) {
 		size_t before = n;
 
-		world_settle(&world);
+		world_run(&world);
 		n += peer_receive(peer, got + n, HOARD - n);
 		EXPECT_MSG(n > before, "hoarder %d: stands still at %zu", peer->tag, n);
 	}
@@ -371,12 +371,12 @@ static void hoarders_end(void)
 	for (int i = 0; i < HOARDERS; i++)
 		if (!hoarders[i]->closed)
 			peer_finish(hoarders[i]);
-	world_settle(&world);
+	world_run(&world);
 	world_close(&world);
 }
 
-/* For five times as long as it takes where nothing moves, one moves. */
-START_TEST(beside_those_who_do_not_read_one_who_does_loses_nothing)
+/* For five times as long as it takes if nothing moves, one moves. */
+START_TEST(beside_clients_that_do_not_read_one_that_does_loses_nothing)
 {
 	struct peer *reader;
 
@@ -385,12 +385,12 @@ START_TEST(beside_those_who_do_not_read_one_who_does_loses_nothing)
 	reader = world_connect(&world);
 	for (int i = 0; i < 25; i++) {
 		peer_send(reader, hoard, 5000);
-		world_settle(&world);
+		world_run(&world);
 		peer_expect(reader, hoard, 5000);
 		world_wait(&world, 200);
 	}
 	ck_assert_uint_eq(world_closed(&world), 0);
-	/* And nor do those who begin to read at last, one after the other. */
+	/* And nor do those that begin to read at last, one after the other. */
 	for (int i = 0; i < HOARDERS; i++)
 		reads_everything(hoarders[i]);
 	ck_assert_uint_eq(world.table.awaiting_buffers, 0);
@@ -400,7 +400,7 @@ START_TEST(beside_those_who_do_not_read_one_who_does_loses_nothing)
 }
 END_TEST
 
-START_TEST(where_nothing_moves_the_longest_stalled_goes)
+START_TEST(if_nothing_moves_the_longest_stalled_goes)
 {
 	uint32_t begin_ms;
 
@@ -414,7 +414,7 @@ START_TEST(where_nothing_moves_the_longest_stalled_goes)
 	ck_assert_uint_eq(world.stats.closed[CLOSE_no_buffers], 1);
 	ck_assert(hoarders[0]->closed);
 	/* Its buffers serve the others, as far as they go. */
-	world_settle(&world);
+	world_run(&world);
 	for (int i = 1; i < HOARDERS; i++)
 		reads_everything(hoarders[i]);
 	hoarders_end();
@@ -422,7 +422,7 @@ START_TEST(where_nothing_moves_the_longest_stalled_goes)
 }
 END_TEST
 
-/* The second that nothing has to move for begins when they run out, also where they had run
+/* The second that nothing has to move for begins when they run out, also if they had run
  * out before, and were had again. */
 START_TEST(a_shortage_that_has_passed_does_not_count)
 {
@@ -432,23 +432,23 @@ START_TEST(a_shortage_that_has_passed_does_not_count)
 	use_up_buffers();
 	for (int i = 0; i < HOARDERS; i++)
 		reads_everything(hoarders[i]);
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_eq(world.table.awaiting_buffers, 0);
 	world_wait(&world, 600);
 	begin_ms = world.loop.now_ms;
 	for (int i = 0; i < HOARDERS; i++)
 		peer_send(hoarders[i], hoard, HOARD);
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_gt(world.table.awaiting_buffers, 0);
 	while (!world_closed(&world))
 		loop_pass(&world.loop, -1);
 	ck_assert_uint_ge(world.loop.now_ms - begin_ms, 900);
 	late = world_connect(&world);
 	peer_send(late, hoard, 10);
-	world_settle(&world);
+	world_run(&world);
 	peer_expect(late, hoard, 10);
 	conn_table_abort(&world.table, CLOSE_stopped);
-	world_settle(&world);
+	world_run(&world);
 	world_close(&world);
 }
 END_TEST
@@ -464,7 +464,7 @@ START_TEST(half_lines_alone_can_use_buffers_up)
 	for (; n < 64 && !world.table.awaiting_buffers; n++) {
 		peers[n] = world_connect(&world);
 		peer_send(peers[n], hoard, 60000);
-		world_settle(&world);
+		world_run(&world);
 	}
 	ck_assert_uint_gt(world.table.awaiting_buffers, 0);
 	world_wait(&world, 2500);
@@ -472,10 +472,10 @@ START_TEST(half_lines_alone_can_use_buffers_up)
 	ck_assert_int_lt((int)world.stats.closed[CLOSE_no_buffers], n);
 	ck_assert(!peers[n - 1]->closed);
 	peer_text(peers[n - 1], "\n");
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_eq(peers[n - 1]->out.n, 60001);
 	conn_table_abort(&world.table, CLOSE_stopped);
-	world_settle(&world);
+	world_run(&world);
 	world_close(&world);
 }
 END_TEST
@@ -512,11 +512,10 @@ SUITE("sim_faults", {"read may fail", read_may_fail, 60}, {"write may fail", wri
       {"getsockopt may fail", getsockopt_may_fail, 60}, {"ioctl may fail", ioctl_may_fail, 60},
       {"shutdown may fail", shutdown_may_fail, 60}, {"close may fail", close_may_fail, 60},
       {"eventfd may fail", eventfd_may_fail, 60},
-      {"where epoll takes no more, newcomers wait", where_epoll_takes_no_more_newcomers_wait, 30},
-      {"beside those who do not read, one who does loses nothing",
-       beside_those_who_do_not_read_one_who_does_loses_nothing, 30},
-      {"where nothing moves the longest stalled goes", where_nothing_moves_the_longest_stalled_goes,
-       30},
+      {"if epoll takes no more, newcomers wait", if_epoll_takes_no_more_newcomers_wait, 30},
+      {"beside clients that do not read, one that does loses nothing",
+       beside_clients_that_do_not_read_one_that_does_loses_nothing, 30},
+      {"if nothing moves the longest stalled goes", if_nothing_moves_the_longest_stalled_goes, 30},
       {"a shortage that has passed does not count", a_shortage_that_has_passed_does_not_count, 30},
       {"a seed is not waited for", a_seed_is_not_waited_for, 10},
       {"half lines alone can use buffers up", half_lines_alone_can_use_buffers_up, 30})

@@ -40,7 +40,7 @@ static size_t run_once(struct world *world, const struct http_entry *entry,
 	segmenter->in = entry->bytes;
 	segmenter->in_n = entry->n;
 	n = segmenter_run(world, segmenter, taken, sizeof taken);
-	/* Who was told that the connection ends, and sends more, may meet a reset. */
+	/* A client that was told that the connection ends, and sends more, may meet a reset. */
 	EXPECT_MSG(!segmenter->was_reset || segmenter->reason == CLOSE_finished, "%s: reset",
 		   entry->name);
 	answer_mask_dates(taken, n);

@@ -1,7 +1,7 @@
 /*
  * HTTP on a simulated kernel: requests, bodies and readers that take too long.
  *
- * Time stands still but where a pass waits, so that every limit is seen to the millisecond.
+ * Time stands still unless a pass waits, so that every limit is seen to the millisecond.
  */
 #include <stdlib.h>
 
@@ -116,10 +116,10 @@ START_TEST(many_slow_heads_get_408)
 		peer_finish(peers[i]);
 	}
 	ck_assert_uint_eq(world.stats.http_refused, 60);
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_eq(world.stats.closed[CLOSE_request_timeout], 60);
 	peer_reset(other);
-	world_settle(&world);
+	world_run(&world);
 	world_close(&world);
 }
 END_TEST
@@ -211,7 +211,7 @@ START_TEST(idle_timeout_says_408_in_a_request_only)
 		begin_with((struct conn_limits){WORLD_LIMITS, .idle_ms = 300});
 		peer = world_connect(&world);
 		peer_text(peer, cases[i].text);
-		world_settle(&world);
+		world_run(&world);
 		world_wait(&world, 299);
 		ck_assert(!peer->closed && !peer->shut);
 		world_wait(&world, 2);
@@ -237,12 +237,12 @@ START_TEST(write_timeout_ends_an_answer_that_is_not_read)
 	peer = world_connect(&world);
 	peer->space = 1000;
 	peer_text(peer, "GET /bytes/100000 HTTP/1.1\r\nHost: weir\r\nContent-Length: 5\r\n\r\n");
-	world_settle(&world);
+	world_run(&world);
 	for (int i = 0; i < 20; i++) { /* as long as it reads a little */
 		world_wait(&world, 150);
 		ck_assert(!peer->closed);
 		got_n += peer_receive(peer, got + got_n, 900);
-		world_settle(&world);
+		world_run(&world);
 	}
 	world_wait(&world, 199);
 	ck_assert(!peer->closed);
@@ -263,7 +263,7 @@ START_TEST(space_that_is_found_late_is_used)
 	peer = world_connect(&world);
 	peer->space = 3000;
 	peer_text(peer, "GET /bytes/3500 HTTP/1.1\r\nHost: weir\r\n\r\n" GET GET GET GET);
-	world_settle(&world);
+	world_run(&world);
 	ck_assert(peer_receive(peer, NULL, 900) == 900);
 	world_wait(&world, 199);
 	ck_assert_uint_eq(peer->out.n, 2100);
@@ -301,7 +301,7 @@ START_TEST(a_body_behind_a_large_answer_has_its_time)
 	peer = world_connect(&world);
 	peer->space = 1000;
 	peer_text(peer, "GET /bytes/20000 HTTP/1.1\r\nHost: weir\r\nContent-Length: 5\r\n\r\n");
-	world_settle(&world);
+	world_run(&world);
 	world_wait(&world, 3000);
 	take(peer);
 	world_wait(&world, 400);
@@ -318,7 +318,7 @@ END_TEST
 static void stand_still(void)
 {
 	kernel_advance(3000);
-	world_settle(&world);
+	world_run(&world);
 }
 
 /* What has come by then is in time, and what has not is late. */

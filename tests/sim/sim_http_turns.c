@@ -23,7 +23,7 @@ START_TEST(many_requests_are_one_read_and_one_write)
 		for (int i = 0; i < n; i++)
 			peer_text(peer, GET);
 		kernel_count_anew();
-		world_settle(&world);
+		world_run(&world);
 		ck_assert_uint_eq(kernel.calls[KERNEL_read], 1);
 		ck_assert_uint_eq(kernel.calls[KERNEL_write], 1);
 		ck_assert_uint_eq(kernel.calls[KERNEL_writev], 0); /* one span, too */
@@ -50,7 +50,7 @@ START_TEST(answers_of_all_kinds_leave_in_one_write)
 		peer_text(peer, CHUNKED "3;x\r\nabc\r\n0\r\n\r\n");
 	}
 	kernel_count_anew();
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_eq(writes(), 1);
 	take(peer);
 	for (int i = 0; i < 3; i++) {
@@ -141,7 +141,7 @@ START_TEST(a_body_behind_answers_holds_two_chunks)
 	peer_send(peer, (char[12000]){0}, 12000);
 	for (int i = 0; i < 60; i++)
 		peer_text(peer, "GET / HTTP/1.1\r\nHost:\r\n\r\n");
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_le(world.stats.chunks_max, 2);
 	got[got_n++] = *(peer->out.at + peer->out.start);
 	(void)peer_receive(peer, NULL, 1);
@@ -183,9 +183,9 @@ START_TEST(a_large_answer_waits_for_its_reader)
 	peer->space = 1000;
 	peer_text(peer, "GET /bytes/1000000 HTTP/1.1\r\nHost: weir\r\n\r\n" GET);
 	peer_text(peer, "GET / HTTP/1.0\r\n\r\n");
-	world_settle(&world);
+	world_run(&world);
 	peer_finish(peer); /* its half */
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_le(world.table.buffers.chunks.used, 2);
 	take(peer);
 	head = (size_t)((unsigned char *)memmem(got, got_n, "\r\n\r\n", 4) + 4 - got);
@@ -209,12 +209,12 @@ START_TEST(no_input_is_read_while_an_answer_is_being_said)
 	peer = world_connect(&world);
 	peer->space = 1000;
 	peer_text(peer, "GET /bytes/1000000 HTTP/1.1\r\nHost: weir\r\n\r\n");
-	world_settle(&world);
+	world_run(&world);
 	reads = kernel.calls[KERNEL_read];
 	for (int i = 0; i < 20; i++) {
 		peer_text(peer, GET);
 		got_n += peer_receive(peer, got + got_n, 1000);
-		world_settle(&world);
+		world_run(&world);
 	}
 	ck_assert_uint_eq(kernel.calls[KERNEL_read], reads);
 	ck_assert_uint_eq(world.stats.budget_yields, 0); /* it may not read: that is no yield */
@@ -225,7 +225,7 @@ END_TEST
 
 /* ---- refusals ---- */
 
-START_TEST(who_is_refused_in_a_body_may_go_on_sending)
+START_TEST(a_client_refused_in_a_body_may_go_on_sending)
 {
 	struct peer *peer;
 
@@ -244,15 +244,15 @@ START_TEST(who_is_refused_in_a_body_may_go_on_sending)
 	expect_no_more();
 	ck_assert(!peer->closed);
 	peer_finish(peer);
-	world_settle(&world);
+	world_run(&world);
 	ck_assert(peer->closed);
 	ck_assert(!peer->got_reset);
 	end_with(peer, CLOSE_bad_request);
 }
 END_TEST
 
-/* Also where it has moved since, with the refusal still to be read. */
-START_TEST(who_is_refused_and_moves_may_go_on_sending)
+/* Also if it has moved since, with the refusal still to be read. */
+START_TEST(a_client_that_is_refused_and_moves_may_go_on_sending)
 {
 	static struct sim_move move;
 	struct peer *peer;
@@ -263,19 +263,19 @@ START_TEST(who_is_refused_and_moves_may_go_on_sending)
 	peer = world_connect(sim_move_here(&move));
 	peer->space = 20;
 	peer_text(peer, "POST /echo HTTP/1.1\r\nHost: weir\r\n\r\n");
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert(sim_move_move(&move, peer));
 	for (int i = 0; !peer->shut; i++) {
 		ck_assert_int_lt(i, 100);
-		sim_move_settle(&move);
+		sim_move_run(&move);
 		n += peer_receive(peer, bytes + n, 20);
 	}
 	ck_assert_ptr_nonnull(memmem(bytes, n, " 411 ", 5));
 	peer_text(peer, "as if it had been read");
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert(!peer->closed);
 	peer_finish(peer);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert(peer->closed);
 	ck_assert_int_eq(sim_move_reason(&move), CLOSE_bad_request);
 	peer_free(peer);
@@ -322,8 +322,8 @@ START_TEST(a_body_of_chunks_is_bounded)
 }
 END_TEST
 
-/* Also where it takes its last word so slowly that it is closed before it has it. */
-START_TEST(who_is_refused_is_refused_once)
+/* Also if it takes its last word so slowly that it is closed before it has it. */
+START_TEST(a_refused_client_is_refused_once)
 {
 	struct peer *peer;
 
@@ -331,7 +331,7 @@ START_TEST(who_is_refused_is_refused_once)
 	peer = world_connect(&world);
 	peer->space = 10;
 	peer_text(peer, CHUNKED "zz\r\n");
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_eq(world.stats.http_refused, 1);
 	world_wait(&world, 302);
 	ck_assert_uint_eq(world.stats.http_refused, 1);
@@ -350,7 +350,7 @@ START_TEST(a_head_without_an_end_is_refused)
 	peer = world_connect(&world);
 	peer_text(peer, "GET / HTTP/1.1\r\nX: ");
 	peer_send(peer, got, 9000);
-	world_settle(&world);
+	world_run(&world);
 	peer_send(peer, got, 16000 - 9000);
 	take(peer);
 	expect_answer(431, 0, true);
@@ -368,9 +368,9 @@ START_TEST(a_trailer_in_pieces_is_behind_us)
 	peer = world_connect(&world);
 	peer_text(peer, CHUNKED "0\r\nX: ");
 	peer_send(peer, "yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy", sizeof GET - 1 - 3);
-	world_settle(&world);
+	world_run(&world);
 	peer_text(peer, "\r\n\r\n");
-	world_settle(&world);
+	world_run(&world);
 	peer_text(peer, GET);
 	take(peer);
 	expect_answer(200, 0, false);
@@ -405,9 +405,9 @@ START_TEST(a_drain_finishes_what_has_begun)
 		begin();
 		peer = world_connect(&world);
 		peer_text(peer, cases[i].before);
-		world_settle(&world);
+		world_run(&world);
 		conn_table_drain(&world.table);
-		world_settle(&world);
+		world_run(&world);
 		ck_assert_int_eq(peer->closed || peer->shut, *cases[i].after == '\0');
 		if (*cases[i].after)
 			peer_text(peer, cases[i].after);
@@ -460,10 +460,10 @@ START_TEST(the_last_answer_of_a_drain_says_close)
 		begin();
 		peer = world_connect(&world);
 		peer_text(peer, cases[i].before);
-		world_settle(&world);
+		world_run(&world);
 		peer_text(peer, cases[i].unread);
 		conn_table_drain(&world.table);
-		world_settle(&world);
+		world_run(&world);
 		if (*cases[i].after)
 			peer_text(peer, cases[i].after);
 		take(peer);
@@ -495,7 +495,7 @@ START_TEST(a_drain_ends_a_busy_pipeliner)
 	take(peer);
 	expect_answer(200, 2, false);
 	conn_table_drain(&world.table);
-	world_settle(&world);
+	world_run(&world);
 	for (int i = 0; i < 10 && !peer->closed && !peer->shut; i++) {
 		peer_text(peer, "TP/1.1\r\nHost: weir\r\n\r\nGET / HT");
 		take(peer);
@@ -516,9 +516,9 @@ START_TEST(a_drain_lets_an_answer_be_read)
 	peer = world_connect(&world);
 	peer->space = 1000;
 	peer_text(peer, "GET /bytes/1000000 HTTP/1.1\r\nHost: weir\r\n\r\n");
-	world_settle(&world);
+	world_run(&world);
 	conn_table_drain(&world.table);
-	world_settle(&world);
+	world_run(&world);
 	ck_assert(!peer->closed && !peer->shut);
 	take(peer);
 	ck_assert_uint_gt(got_n, 1000000);
@@ -538,11 +538,11 @@ SUITE("sim_http_turns",
       {"a large answer waits for its reader", a_large_answer_waits_for_its_reader, 10},
       {"no input is read while an answer is being said",
        no_input_is_read_while_an_answer_is_being_said, 10},
-      {"who is refused and moves may go on sending", who_is_refused_and_moves_may_go_on_sending,
+      {"a client that is refused and moves may go on sending",
+       a_client_that_is_refused_and_moves_may_go_on_sending, 10},
+      {"a client refused in a body may go on sending", a_client_refused_in_a_body_may_go_on_sending,
        10},
-      {"who is refused in a body may go on sending", who_is_refused_in_a_body_may_go_on_sending,
-       10},
-      {"who is refused is refused once", who_is_refused_is_refused_once, 10},
+      {"a refused client is refused once", a_refused_client_is_refused_once, 10},
       {"a head without an end is refused", a_head_without_an_end_is_refused, 10},
       {"a trailer in pieces is behind us", a_trailer_in_pieces_is_behind_us, 10},
       {"a body of chunks is bounded", a_body_of_chunks_is_bounded, 10},

@@ -2,7 +2,7 @@
  * Where a loop's time goes, and what it calls, on a simulated kernel: each microsecond is either
  * waited or busy, each pass is one lag, and each call is counted by its name.
  *
- * Time stands still but where a turn, or a wait, lets it go on: so all figures are exact.
+ * Time stands still unless a turn, or a wait, lets it go on: so all figures are exact.
  */
 #include "tests/support/sim/kernel.h"
 
@@ -150,17 +150,17 @@ START_TEST(each_call_is_counted_by_its_name)
 	peer_send(peers[0], bytes, sizeof bytes); /* more than there is space for */
 	peer_text(peers[1], "hello");
 	kernel_fail(KERNEL_read, 2, EINTR);
-	world_settle(&world);
+	world_run(&world);
 	peer_reset(peers[2]);
 	peer_finish(peers[3]);
-	world_settle(&world);
+	world_run(&world);
 	ck_assert(kernel.failed);
 	(void)peer_receive(peers[0], NULL, sizeof bytes);
-	world_settle(&world);
+	world_run(&world);
 	(void)peer_receive(peers[0], NULL, sizeof bytes);
 	peer_finish(peers[0]);
 	peer_finish(peers[1]);
-	world_settle(&world);
+	world_run(&world);
 	for (size_t i = 0; i < KERNEL_CALLS; i++)
 		ck_assert_msg(counted.calls[i] == kernel.calls[i], "%s: %llu, not %lu",
 			      kernel_call_names[i], (unsigned long long)counted.calls[i],

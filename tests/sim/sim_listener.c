@@ -383,7 +383,7 @@ START_TEST(stop_of_a_paused_one_takes_what_there_is_room_for)
 	loop_pass(&t.loop, 0);
 	ck_assert_uint_eq(t.accepted_n, 2);
 	ck_assert_int_ge(t.listener.source.fd, 0);
-	t.room = 4; /* who waited is taken as there is room, and then it closes */
+	t.room = 4; /* a connection that waited is taken once there is room, and then it closes */
 	listener_has_room(&t.loop, &t.listener);
 	for (int i = 0; i < 10 && t.listener.source.fd >= 0; i++)
 		loop_pass(&t.loop, 0);

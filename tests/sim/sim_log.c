@@ -156,7 +156,7 @@ START_TEST(what_is_counted_is_told_at_the_end)
 }
 END_TEST
 
-/* The last words, also where they were said a moment before, come behind what was counted. */
+/* The last words, also if they were said a moment before, come behind what was counted. */
 START_TEST(what_is_counted_is_told_before_the_end_of_one_that_dies)
 {
 	int status = 0;

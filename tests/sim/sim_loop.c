@@ -1,5 +1,5 @@
 /*
- * The loop on a simulated kernel: harvest, then turns, in order, bounded; deadlines; spin.
+ * The loop on a simulated kernel: poll, then turns, in order, bounded; deadlines; spin.
  * Then what hangs on its clock: the timeouts of connections, and a graceful stop.
  *
  * Sees passes exactly, as time stands still. It can't see whether the events of a real
@@ -15,10 +15,10 @@ static struct {
 	struct source sources[SOURCES];
 	struct peer *peers[SOURCES];
 	int order[64], order_n; /* which sources had turns */
-	uint64_t harvest[64];	/* and in which pass */
+	uint64_t pass[64];	/* and in which pass */
 	uint8_t ready[64];	/* and for what */
 	unsigned long waits;	/* epoll_wait calls, seen by the last turn */
-	int poke;		/* what the turn of source 0 pokes; -1: nothing */
+	int wakes;		/* whom the turn of source 0 wakes; -1: nothing */
 } t;
 
 static void recording_turn(struct loop *loop, struct source *source)
@@ -27,13 +27,13 @@ static void recording_turn(struct loop *loop, struct source *source)
 
 	ck_assert_int_lt(t.order_n, 64);
 	t.order[t.order_n] = i;
-	t.harvest[t.order_n] = loop->stats->harvests;
+	t.pass[t.order_n] = loop->stats->harvests;
 	t.ready[t.order_n++] = source->ready;
 	source->ready = 0;
-	if (i == 0 && t.poke >= 0) {
-		int which = t.poke;
+	if (i == 0 && t.wakes >= 0) {
+		int which = t.wakes;
 
-		t.poke = -1;
+		t.wakes = -1;
 		loop_wake(loop, &t.sources[which]);
 	}
 }
@@ -42,7 +42,7 @@ static void set_up(uint32_t spin_us)
 {
 	kernel_begin();
 	t.order_n = 0;
-	t.poke = -1;
+	t.wakes = -1;
 	ck_assert_int_eq(loop_open(&t.loop, &t.stats, spin_us), 0);
 	for (int i = 0; i < SOURCES; i++) {
 		int fd;
@@ -154,14 +154,14 @@ START_TEST(all_events_are_read_before_the_first_turn)
 }
 END_TEST
 
-START_TEST(pokes_are_served_first_in_first_out)
+START_TEST(wakes_are_served_first_in_first_out)
 {
 	set_up(0);
 	loop_wake(&t.loop, &t.sources[5]);
 	loop_wake(&t.loop, &t.sources[2]);
 	loop_wake(&t.loop, &t.sources[7]);
 	loop_wake(&t.loop, &t.sources[5]); /* again: keeps its place, has one turn */
-	peer_text(t.peers[0], "x");	   /* harvested after them */
+	peer_text(t.peers[0], "x");	   /* polled after them */
 	peer_text(t.peers[2], "x");
 	loop_pass(&t.loop, 0);
 	ck_assert_uint_eq(t.ready[1], SOURCE_IN | SOURCE_WOKEN);
@@ -172,29 +172,29 @@ START_TEST(pokes_are_served_first_in_first_out)
 }
 END_TEST
 
-START_TEST(a_poke_in_a_turn_comes_after_the_next_harvest)
+START_TEST(a_wake_in_a_turn_comes_after_the_next_poll)
 {
 	set_up(0);
-	t.poke = 1;
+	t.wakes = 1;
 	loop_wake(&t.loop, &t.sources[0]);
 	loop_pass(&t.loop, -1);
 	EXPECT_TURNS(0);
 	peer_text(t.peers[4], "x");
 	loop_pass(&t.loop, -1);
-	/* What is queued already does not sleep, and stands before what is harvested. */
+	/* What is queued already does not sleep, and stands before what is polled. */
 	ck_assert_int_eq(kernel.wait_asked, 0);
-	ck_assert_uint_eq(t.harvest[0], 2);
+	ck_assert_uint_eq(t.pass[0], 2);
 	EXPECT_TURNS(1, 4);
-	/* A source that pokes itself for ever has one turn a pass. */
-	t.poke = 0;
+	/* A source that wakes itself for ever has one turn a pass. */
+	t.wakes = 0;
 	loop_wake(&t.loop, &t.sources[0]);
 	loop_pass(&t.loop, -1);
-	t.poke = 0;
+	t.wakes = 0;
 	loop_pass(&t.loop, -1);
 	loop_pass(&t.loop, -1);
-	ck_assert_uint_eq(t.harvest[0], 3);
-	ck_assert_uint_eq(t.harvest[1], 4);
-	ck_assert_uint_eq(t.harvest[2], 5);
+	ck_assert_uint_eq(t.pass[0], 3);
+	ck_assert_uint_eq(t.pass[1], 4);
+	ck_assert_uint_eq(t.pass[2], 5);
 	EXPECT_TURNS(0, 0, 0);
 	loop_pass(&t.loop, -1);
 	ck_assert_int_eq(kernel.wait_asked, -1);
@@ -312,7 +312,7 @@ START_TEST(a_signal_during_the_wait_is_a_pass_without_events)
 }
 END_TEST
 
-START_TEST(more_events_than_one_harvest_takes_are_all_seen)
+START_TEST(more_events_than_one_poll_takes_are_all_seen)
 {
 	enum { MANY = 600 };
 	static struct source sources[MANY];
@@ -399,7 +399,7 @@ START_TEST(idle_timeout_counts_from_the_last_byte_either_way)
 	world_pass(&world);
 	world_wait(&world, 290); /* from here on only it reads */
 	(void)peer_receive(peer, NULL, 50);
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_eq(wait_for_end(peer, 400), 300);
 	end_with(CLOSE_idle_timeout, 2);
 }
@@ -416,18 +416,18 @@ START_TEST(write_timeout_counts_from_the_last_byte_taken)
 	world_wait(&world, 1000);
 	peer->space = 100;
 	peer_send(peer, (char[2000]){0}, 2000);
-	world_settle(&world);
+	world_run(&world);
 	for (int i = 0; i < 10; i++) {
 		world_wait(&world, 190);
 		ck_assert_uint_gt(peer_receive(peer, NULL, 90), 0);
-		world_settle(&world);
+		world_run(&world);
 	}
 	world_wait(&world, 100);
 	peer_text(peer, "bytes that it sends do not help");
 	ck_assert_uint_eq(wait_for_end(peer, 400), 100);
 	ck_assert(!idle->closed); /* it owes nothing */
 	peer_reset(idle);
-	world_settle(&world);
+	world_run(&world);
 	ck_assert_uint_eq(world.stats.closed[CLOSE_reset], 1);
 	world.stats.closed[CLOSE_reset] = 0;
 	end_with(CLOSE_write_timeout, 1);
@@ -471,14 +471,14 @@ START_TEST(without_limits_nothing_ends_and_nothing_wakes)
 	world_open(&world, "line", (struct conn_limits){WORLD_LIMITS}, BUFFERS_MIN);
 	peer = world_connect(&world);
 	peer_text(peer, "half a line");
-	world_settle(&world);
+	world_run(&world);
 	loop_pass(&world.loop, -1);
 	ck_assert_int_eq(kernel.wait_asked, -1);
 	kernel_advance(100000000);
 	loop_pass(&world.loop, -1);
 	ck_assert(!peer->closed);
 	peer_finish(peer);
-	world_settle(&world);
+	world_run(&world);
 	end_with(CLOSE_truncated, 1);
 }
 END_TEST
@@ -497,27 +497,27 @@ START_TEST(drain_serves_what_has_come_and_ends)
 	owed = world_connect(&world);
 	owed->space = 1000;
 	peer_send(owed, bytes, sizeof bytes);
-	world_settle(&world);
+	world_run(&world);
 	peer_send(waiting, bytes, sizeof bytes);
 	conn_table_drain(&world.table);
-	world_settle(&world);
+	world_run(&world);
 	ck_assert(idle->closed && waiting->closed && !owed->closed);
 	peer_expect(waiting, bytes, sizeof bytes);
 	while (!owed->closed || owed->out.n) {
 		ck_assert_uint_lt(owed->received, sizeof bytes);
 		(void)peer_receive(owed, NULL, 777);
-		world_settle(&world);
+		world_run(&world);
 	}
 	ck_assert_uint_eq(owed->received, sizeof bytes);
 	late = world_connect(&world); /* it was on its way when the stop came */
 	peer_text(late, "x");
-	world_settle(&world);
+	world_run(&world);
 	peer_expect(late, "x", 1);
 	end_with(CLOSE_drained, 4);
 }
 END_TEST
 
-/* conn.h: "every connection reads what has come": also where a turn's budget does not do. */
+/* conn.h: "every connection reads what has come": also if a turn's budget is not enough. */
 static void drain_with_much_waiting(const char *protocol, size_t n, size_t space)
 {
 	struct conn_limits limits = {WORLD_LIMITS};
@@ -529,7 +529,7 @@ static void drain_with_much_waiting(const char *protocol, size_t n, size_t space
 	memset(bytes, '\n', sizeof bytes);
 	world_open(&world, protocol, limits, BUFFERS_MIN);
 	peer = world_connect(&world);
-	world_settle(&world);
+	world_run(&world);
 	peer->space = space;
 	peer_send(peer, bytes, n);
 	conn_table_drain(&world.table);
@@ -564,9 +564,9 @@ SUITE("sim_loop",
       {"kernel is the real one until it is not", kernel_is_the_real_one_until_it_is_not, 10},
       {"kernel gives an edge once", kernel_gives_an_edge_once, 10},
       {"all events are read before the first turn", all_events_are_read_before_the_first_turn, 10},
-      {"pokes are served first in, first out", pokes_are_served_first_in_first_out, 10},
-      {"a poke in a turn comes after the next harvest",
-       a_poke_in_a_turn_comes_after_the_next_harvest, 10},
+      {"wakes are served first in, first out", wakes_are_served_first_in_first_out, 10},
+      {"a wake in a turn comes after the next poll", a_wake_in_a_turn_comes_after_the_next_poll,
+       10},
       {"a deadline comes when it is due and not before",
        a_deadline_comes_when_it_is_due_and_not_before, 10},
       {"an earlier deadline stays, a disarmed one never comes",
@@ -576,8 +576,8 @@ SUITE("sim_loop",
       {"broken always gives a turn", broken_always_gives_a_turn, 10},
       {"a signal during the wait is a pass without events",
        a_signal_during_the_wait_is_a_pass_without_events, 10},
-      {"more events than one harvest takes are all seen",
-       more_events_than_one_harvest_takes_are_all_seen, 10},
+      {"more events than one poll takes are all seen", more_events_than_one_poll_takes_are_all_seen,
+       10},
       {"spin polls for as long as it says", spin_polls_for_as_long_as_it_says, 10},
       {"idle timeout counts from the last byte either way",
        idle_timeout_counts_from_the_last_byte_either_way, 10},

@@ -43,7 +43,7 @@ static struct transcript *transcript_new(const char *name, const char *protocol)
 	return t;
 }
 
-/* n bytes that are sent, and, where they are, come back. */
+/* n bytes that are sent and, unless they are refused, come back. */
 static void add(struct transcript *t, const void *bytes, size_t n, bool back)
 {
 	EXPECT_MSG(t->in_n + n <= BYTES_MAX, "%s is too large", t->name);

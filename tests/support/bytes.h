@@ -1,7 +1,7 @@
 /*
  * bytes: a stretch of bytes that grows at its end and is taken from its beginning.
  *
- * It owns at; who is done with it frees that.
+ * It owns `at`; whoever is done with it frees that.
  */
 #ifndef TESTS_SUPPORT_BYTES_H
 #define TESTS_SUPPORT_BYTES_H

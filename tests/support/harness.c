@@ -216,7 +216,7 @@ void server_wait_log(struct server *server, const char *text)
 }
 
 /* The memfd that its counters are in, found among the master's descriptors. */
-static const struct scoreboard *board_of(pid_t pid)
+static const struct scoreboard *scoreboard_of(pid_t pid)
 {
 	char folder[64], path[350], target[256];
 	const struct scoreboard *scoreboard = NULL;
@@ -281,7 +281,7 @@ struct server *server_start(const char *const arguments[])
 	while (server->log[server->log_n - 1] != '\n')
 		log_read(server);
 	read_ports(server);
-	server->scoreboard = board_of(server->pid);
+	server->scoreboard = scoreboard_of(server->pid);
 	return server;
 }
 

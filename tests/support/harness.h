@@ -1,11 +1,11 @@
 /*
  * harness: starts the weir that was built, talks to it, and reads its counters.
  *
- * $WEIR names the binary (build/weir). Nothing sleeps to synchronise: a server is there when
- * its ready line is, a counter is waited for until a deadline, a descriptor is polled. All
- * waits end after patience_ms() in a failed test: long, since other tests run beside it. What
- * a test starts ends with it, also where it fails (libcheck kills the process group, and a
- * server whose master is gone drains; harness asks the kernel to kill the master too).
+ * $WEIR names the binary (build/weir). Nothing sleeps to synchronise: a server is there when its
+ * ready line is, a counter is waited for until a deadline, a descriptor is polled. In a test that
+ * fails, each wait ends after patience_ms(), which is long because other tests run meanwhile. What
+ * a test starts ends with it, also if it fails: libcheck kills the process group, the kernel kills
+ * the master with its parent, and workers without a master drain.
  */
 #ifndef TESTS_SUPPORT_HARNESS_H
 #define TESTS_SUPPORT_HARNESS_H
@@ -93,14 +93,14 @@ int connect_to_host(const char *host, unsigned port);
 int connect_unix(const char *path); /* @NAME is abstract */
 int try_connect(unsigned port);	    /* a descriptor or -errno */
 int try_connect_unix(const char *path);
-/* A socket of ours on a free port of 127.0.0.1, which listens where type is SOCK_STREAM. */
+/* A socket of ours on a free port of 127.0.0.1, which listens if type is SOCK_STREAM. */
 int bind_any(int type, unsigned *port);
 /* The same, with a port below those that the kernel gives away: nobody else's when it is closed. */
 int bind_own(int type, unsigned *port);
 void send_all(int fd, const void *bytes, size_t n);
 void send_text(int fd, const char *text);
 void receive_exactly(int fd, void *bytes, size_t n);
-/* Until the end; fails where more than n come, or the connection is reset. */
+/* Until the end; fails if more than n come, or the connection is reset. */
 size_t receive_to_end(int fd, void *bytes, size_t n);
 void expect_bytes(int fd, const void *bytes, size_t n);
 void expect_text(int fd, const char *text);

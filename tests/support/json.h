@@ -1,6 +1,6 @@
 /*
- * json: is a text JSON, strictly (RFC 8259)? Numbers have no exponent here, as weir's have
- * none; what a document says is for others to look at.
+ * json: whether a text is JSON, strictly (RFC 8259). Numbers with an exponent are refused, because
+ * weir writes none. What a document says is not looked at.
  */
 #ifndef TESTS_SUPPORT_JSON_H
 #define TESTS_SUPPORT_JSON_H

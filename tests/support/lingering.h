@@ -1,6 +1,6 @@
 /*
- * lingering: what a hostile peer passes over a unix socket so that whoever closes it stands still
- * for an hour, and a kernel as it was before it could refuse that.
+ * lingering: a socket that a hostile peer passes over a unix socket so that whoever closes it
+ * blocks for an hour; and a kernel as it was before it could refuse such descriptors.
  */
 #ifndef TESTS_SUPPORT_LINGERING_H
 #define TESTS_SUPPORT_LINGERING_H

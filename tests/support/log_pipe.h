@@ -1,5 +1,5 @@
 /*
- * log_pipe: a test whose log goes to a pipe of its own, and what came of it.
+ * log_pipe: a test whose log goes to a pipe of its own, and what was written there.
  */
 #ifndef TESTS_SUPPORT_LOG_PIPE_H
 #define TESTS_SUPPORT_LOG_PIPE_H

@@ -1,8 +1,8 @@
 /*
  * script: a script of bench/, run to its end as a test, and what it said and left behind.
  *
- * What it starts is known by a mark in its environment (script_mark()), however deep, so that a
- * test sees whether something outlives it. One at a time in a test's process.
+ * All processes that it starts inherit a mark in their environment (script_mark()), so that a test
+ * finds those that outlive it. One at a time in a test's process.
  */
 #ifndef TESTS_SUPPORT_SCRIPT_H
 #define TESTS_SUPPORT_SCRIPT_H

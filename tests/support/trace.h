@@ -1,10 +1,9 @@
 /*
  * trace: the system calls of a process, as strace(1) sees them, between two marks.
  *
- * A mark is a SIGWINCH, which weir neither blocks nor takes: only a traced process notices it,
- * and its line in the trace proves that strace is attached, and has written all that came
- * before. strace that may not trace is a skip, and the kernel is asked: can a process be
- * traced that is no child of strace?
+ * A mark is a SIGWINCH, which weir neither blocks nor handles: only a tracer notices it, and its
+ * line in the trace proves that strace is attached and has written all that came before. A test
+ * is skipped if strace may not trace a process that is no child of its own, which is tried.
  */
 #ifndef TESTS_SUPPORT_TRACE_H
 #define TESTS_SUPPORT_TRACE_H
@@ -22,7 +21,7 @@ struct trace {
 	size_t calls_n;
 };
 
-/* False, and the test is skipped, where nothing can be traced. */
+/* False, and the test is skipped, if nothing can be traced. */
 bool tracing_works(const char *test);
 /* True once strace, a child of ours, traces pid; false when it has ended, because it may not. */
 bool strace_attached(pid_t strace, pid_t pid);

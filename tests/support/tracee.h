@@ -1,10 +1,11 @@
 /*
- * tracee: a worker that this process traces, and ends where its n-th system call begins or ends;
- * or another one, while this one stands still there.
+ * tracee: a worker that this process traces and ends as its n-th system call begins or returns; or
+ * another worker that is ended at that moment, while the traced one stands still.
  *
- * It runs from stop to stop: who traces it has to take turns until it is let go or has ended. A
- * stop ends an epoll_wait() of the tracer, which so need not spin.
- * One that is not allowed to trace (a container's rules) is told so.
+ * It stops at each call until tracee_turn() lets it go on, so the tracer has to call that again and
+ * again until it calls tracee_let_go() or the worker has ended. A stop interrupts an epoll_wait()
+ * of the tracer, which therefore need not spin. tracee_seize() says if tracing is not allowed here
+ * (in a container, say).
  */
 #ifndef TESTS_SUPPORT_TRACEE_H
 #define TESTS_SUPPORT_TRACEE_H
@@ -24,7 +25,7 @@ struct tracee {
 bool tracee_seize(struct tracee *tracee, pid_t pid);
 /* Lets it go on. Whether it had stopped. */
 bool tracee_turn(struct tracee *tracee);
-/* Who lived through all of it is not looked at any more. */
+/* A worker that lived through all of it is not looked at any more. */
 void tracee_let_go(struct tracee *tracee);
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * What happens to those who come when there is no room, because descriptors are used up or
+ * What happens to clients that come when there is no room, because descriptors are used up or
  * --max-connections is reached: they wait, nobody spins, and nobody is forgotten.
  *
  * A worker runs out of descriptors when the test lowers its limit from outside (prlimit).
- * Where strace may be used it counts the calls; else failed accepts (accept_errors, one for
+ * If strace may be used it counts the calls; else failed accepts (accept_errors, one for
  * each) and passes of the loop (harvests) have to do, which the master does not publish.
  *
  * What it can't see: descriptors of the whole system running out (ENFILE; a simulated kernel
@@ -24,87 +24,87 @@
 #include "tests/support/clients/arrivals.h"
 #include "tests/support/trace.h"
 
-/* ---- those who wait ---- */
+/* ---- clients that wait ---- */
 
-#define CROWD 120
+#define CLIENTS_MAX 120
 
-struct crowd {
-	int fds[CROWD];
-	bool served[CROWD];
+struct clients {
+	int fds[CLIENTS_MAX];
+	bool served[CLIENTS_MAX];
 	unsigned n, served_n;
 };
 
-static void crowd_come(struct crowd *crowd, const struct server *server, unsigned n)
+static void clients_come(struct clients *clients, const struct server *server, unsigned n)
 {
 	char text[32];
 
-	for (unsigned i = crowd->n; i < crowd->n + n; i++) {
-		ck_assert_uint_lt(i, CROWD);
-		crowd->fds[i] = connect_nth(server, i);
+	for (unsigned i = clients->n; i < clients->n + n; i++) {
+		ck_assert_uint_lt(i, CLIENTS_MAX);
+		clients->fds[i] = connect_nth(server, i);
 		(void)snprintf(text, sizeof text, "hello %06u", i);
-		send_text(crowd->fds[i], text);
+		send_text(clients->fds[i], text);
 	}
-	crowd->n += n;
+	clients->n += n;
 }
 
 /* Takes what has come. An end or a reset in place of the reply fails the test. */
-static void crowd_look(struct crowd *crowd)
+static void clients_look(struct clients *clients)
 {
 	char text[32];
 
-	for (unsigned i = 0; i < crowd->n; i++) {
-		struct pollfd poll_fd = {.fd = crowd->fds[i], .events = POLLIN};
+	for (unsigned i = 0; i < clients->n; i++) {
+		struct pollfd poll_fd = {.fd = clients->fds[i], .events = POLLIN};
 
-		if (crowd->served[i] || poll(&poll_fd, 1, 0) <= 0)
+		if (clients->served[i] || poll(&poll_fd, 1, 0) <= 0)
 			continue;
 		(void)snprintf(text, sizeof text, "hello %06u", i);
-		expect_text(crowd->fds[i], text);
-		crowd->served[i] = true;
-		crowd->served_n++;
+		expect_text(clients->fds[i], text);
+		clients->served[i] = true;
+		clients->served_n++;
 	}
 }
 
-static void crowd_wait(struct crowd *crowd, unsigned served_n, const char *what)
+static void clients_wait(struct clients *clients, unsigned served_n, const char *what)
 {
 	struct wait wait = wait_begin();
 
-	while (crowd_look(crowd), crowd->served_n < served_n)
+	while (clients_look(clients), clients->served_n < served_n)
 		wait_more(&wait, what);
 }
 
-static bool crowd_leave_one(struct crowd *crowd)
+static bool clients_leave_one(struct clients *clients)
 {
-	for (unsigned i = 0; i < crowd->n; i++) {
-		if (!crowd->served[i] || crowd->fds[i] < 0)
+	for (unsigned i = 0; i < clients->n; i++) {
+		if (!clients->served[i] || clients->fds[i] < 0)
 			continue;
-		(void)close(crowd->fds[i]);
-		crowd->fds[i] = -1;
+		(void)close(clients->fds[i]);
+		clients->fds[i] = -1;
 		return true;
 	}
 	return false;
 }
 
-/* Those who are served leave one by one, until everybody was served. */
-static void crowd_take_turns(struct crowd *crowd, const struct server *server, unsigned most)
+/* Those that are served leave one by one, until everybody was served. */
+static void clients_take_turns(struct clients *clients, const struct server *server, unsigned most)
 {
 	struct wait wait = wait_begin();
 
-	while (crowd->served_n < crowd->n) {
-		unsigned before = crowd->served_n;
+	while (clients->served_n < clients->n) {
+		unsigned before = clients->served_n;
 
-		crowd_look(crowd);
+		clients_look(clients);
 		for (unsigned i = 0; most && i < WORKERS; i++)
 			ck_assert_uint_le(server_worker_stat(server, i, "connections"), most);
-		if (crowd->served_n > before)
+		if (clients->served_n > before)
 			wait = wait_begin();
-		if (!crowd_leave_one(crowd))
+		if (!clients_leave_one(clients))
 			wait_more(&wait, "those who wait to be served as others leave");
 	}
 }
 
-static void crowd_leave(struct crowd *crowd)
+static void clients_leave(struct clients *clients)
 {
-	while (crowd_leave_one(crowd))
+	while (clients_leave_one(clients))
 		;
 }
 
@@ -137,7 +137,7 @@ static rlim_t highest_descriptor(pid_t pid)
 	return highest;
 }
 
-/* Counts system calls of these with `strace -c`, where that may be: 0, or its pid. */
+/* Counts system calls of these with `strace -c`, if that is allowed: 0, or its pid. */
 static pid_t count_begin(const pid_t pids[3], const char *path)
 {
 	char numbers[3][16];
@@ -161,7 +161,7 @@ static pid_t count_begin(const pid_t pids[3], const char *path)
 	return strace;
 }
 
-/* "  0.00    0.000000           0        40        40 accept4", errors only where there are. */
+/* "  0.00    0.000000           0        40        40 accept4", errors only if there are. */
 static void count_end(pid_t strace, const char *path, unsigned long *accepts, unsigned long *calls)
 {
 	char line[256], name[64];
@@ -225,12 +225,12 @@ static void expect_no_spin(const struct server *server, const char *what)
 	ck_assert_uint_ge(accepts, failed);
 }
 
-/* Those who are connected are served on, those who come wait, and all of them are served
+/* Those that are connected are served on, those that come wait, and all of them are served
  * when there are descriptors again. */
 static void used_up(const char *mode, bool of_master)
 {
 	struct server *server = start(mode);
-	struct crowd early = {0}, late = {0};
+	struct clients early = {0}, late = {0};
 	pid_t pids[3] = {server_worker(server, 0), server_worker(server, 1), server->pid};
 	struct wait wait = wait_begin();
 	size_t descriptors;
@@ -239,15 +239,15 @@ static void used_up(const char *mode, bool of_master)
 	(void)snprintf(what, sizeof what, "%s, no descriptors%s", mode,
 		       of_master ? " for the master" : "");
 	descriptors = process_descriptors_n(server->pid);
-	crowd_come(&early, server, 10);
-	crowd_wait(&early, 10, "the first ten");
+	clients_come(&early, server, 10);
+	clients_wait(&early, 10, "the first ten");
 	/* They are served before the master has heard that it may let go of them. */
 	while (process_descriptors_n(server->pid) > descriptors)
 		wait_more(&wait, "the master to let go of the first ten");
 	for (int i = 0; i < 3; i++)
 		if (of_master == (i == 2))
 			limit_descriptors(pids[i], 3);
-	crowd_come(&late, server, 100);
+	clients_come(&late, server, 100);
 	if (strcmp(mode, "handoff") != 0)
 		server_wait_stat(server, "accept_errors", 2);
 	else /* the master takes them in, if it can */
@@ -258,17 +258,17 @@ static void used_up(const char *mode, bool of_master)
 		send_text(early.fds[i], "still there");
 		expect_text(early.fds[i], "still there");
 	}
-	crowd_look(&late);
+	clients_look(&late);
 	ck_assert_uint_eq(late.served_n, 0);
 	ck_assert_uint_eq(server_stat(server, "connections"), 10);
 	for (int i = 0; i < 3; i++)
 		limit_descriptors(pids[i], 0);
-	crowd_wait(&late, late.n, "all who waited to be served");
+	clients_wait(&late, late.n, "all who waited to be served");
 	ck_assert_uint_eq(server_stat(server, "accepted"), 110);
 	for (int i = 0; i < 2; i++)
 		ck_assert_int_eq(server_worker(server, (unsigned)i), pids[i]);
-	crowd_leave(&early);
-	crowd_leave(&late);
+	clients_leave(&early);
+	clients_leave(&late);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 
@@ -300,18 +300,18 @@ END_TEST
 static void places_pass_on(const char *mode)
 {
 	struct server *server = start(mode);
-	struct crowd crowd = {0};
+	struct clients clients = {0};
 
-	crowd_come(&crowd, server, 20);
-	crowd_wait(&crowd, 20, "the first twenty");
+	clients_come(&clients, server, 20);
+	clients_wait(&clients, 20, "the first twenty");
 	for (unsigned i = 0; i < WORKERS; i++) {
 		pid_t pid = server_worker(server, i);
 
 		limit_descriptors(pid, highest_descriptor(pid) + 1);
 	}
-	crowd_come(&crowd, server, 100);
-	crowd_take_turns(&crowd, server, 0);
-	crowd_leave(&crowd);
+	clients_come(&clients, server, 100);
+	clients_take_turns(&clients, server, 0);
+	clients_leave(&clients);
 	server_wait_stat_is(server, "closed_eof", 120);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -324,17 +324,17 @@ START_TEST(places_pass_on_in_every_mode)
 }
 END_TEST
 
-/* One worker has none, the other has: those who come need not wait. */
+/* One worker has none, the other has: newcomers need not wait. */
 static void one_used_up(const char *mode)
 {
 	struct server *server = start(mode);
-	struct crowd crowd = {0};
+	struct clients clients = {0};
 
 	limit_descriptors(server_worker(server, 0), 3);
-	crowd_come(&crowd, server, 100);
-	crowd_wait(&crowd, 100, "the worker that has descriptors to serve all");
+	clients_come(&clients, server, 100);
+	clients_wait(&clients, 100, "the worker that has descriptors to serve all");
 	ck_assert_uint_eq(server_worker_stat(server, 1, "connections"), 100);
-	crowd_leave(&crowd);
+	clients_leave(&clients);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 
@@ -370,23 +370,23 @@ static void full(const char *mode)
 {
 	enum { MOST = 10 };
 	struct server *server;
-	struct crowd crowd = {0};
+	struct clients clients = {0};
 	char what[64];
 
 	raise_descriptor_limit();
 	server = SERVER("--workers", "2", "--accept", mode, "--max-connections", "10", "--overload",
 			"pause", "echo://0.0.0.0:0");
 	(void)snprintf(what, sizeof what, "%s, --max-connections", mode);
-	crowd_come(&crowd, server, CROWD);
-	crowd_wait(&crowd, WORKERS * MOST, "as many as there is room for");
+	clients_come(&clients, server, CLIENTS_MAX);
+	clients_wait(&clients, WORKERS * MOST, "as many as there is room for");
 	expect_no_spin(server, what);
-	crowd_look(&crowd);
-	ck_assert_uint_eq(crowd.served_n, WORKERS * MOST);
+	clients_look(&clients);
+	ck_assert_uint_eq(clients.served_n, WORKERS * MOST);
 	ck_assert_uint_eq(server_stat(server, "accept_errors"), 0);
-	crowd_take_turns(&crowd, server, MOST);
-	crowd_leave(&crowd);
-	server_wait_stat_is(server, "closed_eof", CROWD);
-	ck_assert_uint_eq(server_stat(server, "accepted"), CROWD);
+	clients_take_turns(&clients, server, MOST);
+	clients_leave(&clients);
+	server_wait_stat_is(server, "closed_eof", CLIENTS_MAX);
+	ck_assert_uint_eq(server_stat(server, "accepted"), CLIENTS_MAX);
 	ck_assert_uint_eq(server_stat(server, "closed_overload"), 0);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -419,13 +419,13 @@ static void come_and_go(int times)
 	server = SERVER("--workers", "2", "--accept", "handoff", "--max-connections", "20",
 			"echo://0.0.0.0:0");
 	for (int i = 0; i < times; i++) {
-		struct crowd crowd = {0};
+		struct clients clients = {0};
 
-		crowd_come(&crowd, server, CROWD);
-		crowd_take_turns(&crowd, server, 20);
-		crowd_leave(&crowd);
+		clients_come(&clients, server, CLIENTS_MAX);
+		clients_take_turns(&clients, server, 20);
+		clients_leave(&clients);
 	}
-	server_wait_stat_is(server, "closed_eof", (uint64_t)times * CROWD);
+	server_wait_stat_is(server, "closed_eof", (uint64_t)times * CLIENTS_MAX);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 

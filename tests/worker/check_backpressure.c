@@ -3,7 +3,7 @@
  * bytes, and ends by --write-timeout; a peer that only pauses gets every byte.
  *
  * Many clients send without end and never read, a thousand in `make check-long`. Beside them
- * as many go on with question and answer, each byte of which is compared, until all of the
+ * as many go on with request and answer, each byte of which is compared, until all of the
  * others have been closed. All of it is one epoll loop in this process; the clients have small
  * socket buffers and segments, so that the kernel holds little and the queues fill soon.
  *
@@ -12,7 +12,7 @@
  *
  *     min(N * (high-water + 3 chunks), buffers) + small change
  *
- * where small change is the buffers of those who read, the connections (128 bytes each),
+ * where small change is the buffers of those that read, the connections (128 bytes each),
  * the segments (24 bytes for a chunk) and what the worker had before anybody came.
  *
  * It can't see what the kernel holds for the sockets: that is outside of --buffers.
@@ -38,36 +38,36 @@
 #define CHUNK	      16384ul
 #define SMALL_CHANGE  (2 * MIB)
 #define PATTERN_BYTES 65521u /* a prime: no two connections are in step */
-#define QUESTION_MAX  4000u
+#define REQUEST_MAX   4000u
 
 enum role { GONE, FLOODS, ASKS, ONLY_WAITS };
 
 struct peer {
 	int fd;
 	enum role role;
-	uint32_t question;	 /* bytes of the one under way */
+	uint32_t request;	 /* bytes of the one under way */
 	uint64_t sent, received; /* bytes */
 };
 
-static struct crowd {
+static struct clients {
 	struct server *server;
 	pid_t worker;
 	int epfd;
 	struct peer *peers;
 	unsigned n, asking;
 	unsigned nap_ms; /* after each pass: a flood is one, and does not take all of a CPU */
-	bool last_question;
+	bool last_request;
 	uint64_t answered;	  /* bytes */
 	uint64_t pass_ms, gap_ms; /* of the last pass; the longest without one */
 	size_t memory_max;
-} crowd;
+} clients;
 
 static unsigned char pattern[2 * PATTERN_BYTES];
 
 /* The bytes that a connection sends from its offset on: at least PATTERN_BYTES of them. */
 static const unsigned char *pattern_of(const struct peer *peer, uint64_t offset)
 {
-	unsigned index = (unsigned)(peer - crowd.peers);
+	unsigned index = (unsigned)(peer - clients.peers);
 
 	return pattern + (index * 7919ull + offset) % PATTERN_BYTES;
 }
@@ -89,9 +89,9 @@ static int connect_small(unsigned port)
 	return fd;
 }
 
-/* ---- the crowd ---- */
+/* ---- the clients ---- */
 
-static bool crowd_fits(const char *test, unsigned n)
+static bool clients_fits(const char *test, unsigned n)
 {
 	struct rlimit limit;
 
@@ -103,39 +103,39 @@ static bool crowd_fits(const char *test, unsigned n)
 	return false;
 }
 
-static void crowd_begin(struct server *server, unsigned n)
+static void clients_begin(struct server *server, unsigned n)
 {
 	fill_random(pattern, PATTERN_BYTES, 12345);
 	memcpy(pattern + PATTERN_BYTES, pattern, PATTERN_BYTES);
-	crowd.server = server;
-	crowd.worker = server_wait_worker(server, 0, 0);
-	crowd.epfd = epoll_create1(EPOLL_CLOEXEC);
-	crowd.peers = calloc(n, sizeof *crowd.peers);
-	ck_assert_ptr_nonnull(crowd.peers);
+	clients.server = server;
+	clients.worker = server_wait_worker(server, 0, 0);
+	clients.epfd = epoll_create1(EPOLL_CLOEXEC);
+	clients.peers = calloc(n, sizeof *clients.peers);
+	ck_assert_ptr_nonnull(clients.peers);
 }
 
 static void peer_ask(struct peer *peer)
 {
 	static uint64_t random = 99;
 
-	peer->question = 1 + (uint32_t)(next_random(&random) % QUESTION_MAX);
+	peer->request = 1 + (uint32_t)(next_random(&random) % REQUEST_MAX);
 	/* It fits: nothing of this connection is under way. */
-	ck_assert_int_eq(send(peer->fd, pattern_of(peer, peer->sent), peer->question, MSG_NOSIGNAL),
-			 (int)peer->question);
-	peer->sent += peer->question;
+	ck_assert_int_eq(send(peer->fd, pattern_of(peer, peer->sent), peer->request, MSG_NOSIGNAL),
+			 (int)peer->request);
+	peer->sent += peer->request;
 }
 
-static void crowd_join(unsigned n, enum role role, unsigned port)
+static void clients_join(unsigned n, enum role role, unsigned port)
 {
 	for (unsigned i = 0; i < n; i++) {
-		struct peer *peer = &crowd.peers[crowd.n++];
+		struct peer *peer = &clients.peers[clients.n++];
 		struct epoll_event event = {.data.ptr = peer};
 
 		*peer = (struct peer){.fd = connect_small(port), .role = role};
 		event.events = role == FLOODS ? EPOLLOUT : role == ASKS ? EPOLLIN : 0;
-		ck_assert_int_eq(epoll_ctl(crowd.epfd, EPOLL_CTL_ADD, peer->fd, &event), 0);
+		ck_assert_int_eq(epoll_ctl(clients.epfd, EPOLL_CTL_ADD, peer->fd, &event), 0);
 		if (role == ASKS) {
-			crowd.asking++;
+			clients.asking++;
 			peer_ask(peer);
 		}
 	}
@@ -159,17 +159,17 @@ static void peer_flood(struct peer *peer)
 
 static void peer_take_answer(struct peer *peer)
 {
-	static unsigned char came[QUESTION_MAX];
+	static unsigned char came[REQUEST_MAX];
 	ssize_t n = recv(peer->fd, came, sizeof came, 0);
 
 	if (n < 0 && errno == EAGAIN)
 		return;
 	ck_assert_msg(n >= 0, "one that reads was cut off: %s", strerror(errno));
 	if (n == 0) {
-		ck_assert_msg(crowd.last_question && peer->received == peer->sent,
+		ck_assert_msg(clients.last_request && peer->received == peer->sent,
 			      "one that reads got the end after %llu of %llu bytes",
 			      (unsigned long long)peer->received, (unsigned long long)peer->sent);
-		crowd.asking--;
+		clients.asking--;
 		peer_leave(peer);
 		return;
 	}
@@ -178,28 +178,28 @@ static void peer_take_answer(struct peer *peer)
 		      "one that reads got other bytes after %llu",
 		      (unsigned long long)peer->received);
 	peer->received += (uint64_t)n;
-	crowd.answered += (uint64_t)n;
+	clients.answered += (uint64_t)n;
 	if (peer->received < peer->sent)
 		return;
-	if (crowd.last_question)
+	if (clients.last_request)
 		finish_sending(peer->fd);
 	else
 		peer_ask(peer);
 }
 
 /* A round of events; the worker's memory is looked at each time. */
-static void crowd_pass(void)
+static void clients_pass(void)
 {
 	struct epoll_event events[256];
-	int n = epoll_wait(crowd.epfd, events, 256, 10);
-	size_t memory = process_memory(crowd.worker);
+	int n = epoll_wait(clients.epfd, events, 256, 10);
+	size_t memory = process_memory(clients.worker);
 	uint64_t now = now_ms();
 
-	if (crowd.pass_ms && now - crowd.pass_ms > crowd.gap_ms)
-		crowd.gap_ms = now - crowd.pass_ms;
-	crowd.pass_ms = now;
-	if (memory > crowd.memory_max)
-		crowd.memory_max = memory;
+	if (clients.pass_ms && now - clients.pass_ms > clients.gap_ms)
+		clients.gap_ms = now - clients.pass_ms;
+	clients.pass_ms = now;
+	if (memory > clients.memory_max)
+		clients.memory_max = memory;
 	for (int i = 0; i < n; i++) {
 		struct peer *peer = events[i].data.ptr;
 
@@ -217,45 +217,45 @@ static void crowd_pass(void)
 			break;
 		}
 	}
-	if (crowd.nap_ms)
-		(void)poll(NULL, 0, (int)crowd.nap_ms);
+	if (clients.nap_ms)
+		(void)poll(NULL, 0, (int)clients.nap_ms);
 }
 
 static uint64_t stat_of(const char *row)
 {
-	return server_stat(crowd.server, row);
+	return server_stat(clients.server, row);
 }
 
 /* Until all n that do not read have been closed, for the one reason or the other. */
-static void crowd_until_closed(uint64_t n)
+static void clients_until_closed(uint64_t n)
 {
 	struct wait wait = wait_begin();
 
 	wait.until_ms += 50000;
 	while (stat_of("closed_write_timeout") + stat_of("closed_no_buffers") < n) {
-		crowd_pass();
+		clients_pass();
 		if (now_ms() > wait.until_ms)
 			ck_abort_msg("%llu of %llu closed, %llu bytes answered",
 				     (unsigned long long)stat_of("closed_write_timeout"),
-				     (unsigned long long)n, (unsigned long long)crowd.answered);
+				     (unsigned long long)n, (unsigned long long)clients.answered);
 	}
 }
 
-/* Those who ask get their last answer, and the end. */
-static void crowd_end(void)
+/* Clients that ask get their last answer, and the end. */
+static void clients_end(void)
 {
 	struct wait wait = wait_begin();
 
-	crowd.last_question = true;
-	while (crowd.asking) {
-		crowd_pass();
+	clients.last_request = true;
+	while (clients.asking) {
+		clients_pass();
 		ck_assert_msg(now_ms() < wait.until_ms, "%u wait for their last answer",
-			      crowd.asking);
+			      clients.asking);
 	}
-	for (unsigned i = 0; i < crowd.n; i++)
-		if (crowd.peers[i].role != GONE)
-			peer_leave(&crowd.peers[i]);
-	server_wait_stat_is(crowd.server, "connections", 0);
+	for (unsigned i = 0; i < clients.n; i++)
+		if (clients.peers[i].role != GONE)
+			peer_leave(&clients.peers[i]);
+	server_wait_stat_is(clients.server, "connections", 0);
 }
 
 static void expect_memory(const char *what, size_t bound, size_t before)
@@ -263,15 +263,15 @@ static void expect_memory(const char *what, size_t bound, size_t before)
 	size_t spare = 4 * MIB; /* chunks that a worker keeps for the next ones */
 
 	(void)printf("FIGURE worker's memory, %s: at most %zu KiB (bound %zu KiB)\n", what,
-		     crowd.memory_max / KIB, bound / KIB);
+		     clients.memory_max / KIB, bound / KIB);
 	(void)printf("FIGURE longest queue, %s: %llu bytes\n", what,
 		     (unsigned long long)stat_of("queued_bytes_max"));
 	(void)fflush(stdout);
 	if (suite_sanitized())
 		return;
-	ck_assert_uint_le(crowd.memory_max, bound);
+	ck_assert_uint_le(clients.memory_max, bound);
 	/* What they held has gone back to the kernel. */
-	ck_assert_uint_le(process_memory(crowd.worker), before + spare + SMALL_CHANGE);
+	ck_assert_uint_le(process_memory(clients.worker), before + spare + SMALL_CHANGE);
 }
 
 /* ---- tests ---- */
@@ -285,32 +285,32 @@ static size_t small_change(size_t before)
 	return before + SMALL_CHANGE;
 }
 
-/* False: the limit at work was not met, which is each queue's, or, where buffers are few, theirs:
+/* False: the limit at work was not met, which is each queue's, or, if buffers are few, theirs:
  * they may stop all before any queue is at high-water. So it is if this process is kept from
  * sending until the floods are closed. */
-static bool floods_beside_questions(const char *what, unsigned n, size_t buffers_bytes,
-				    bool by_time_only)
+static bool floods_beside_requests(const char *what, unsigned n, size_t buffers_bytes,
+				   bool by_time_only)
 {
 	size_t before, bound = n * ONE_OWES_MOST;
 	struct server *server;
 	char buffers[24];
 	bool met;
 
-	if (!crowd_fits(what, 2 * n))
+	if (!clients_fits(what, 2 * n))
 		return true;
 	(void)snprintf(buffers, sizeof buffers, "%zu", buffers_bytes);
-	crowd = (struct crowd){.nap_ms = crowd.nap_ms};
+	clients = (struct clients){.nap_ms = clients.nap_ms};
 	if (bound > buffers_bytes)
 		bound = buffers_bytes;
 	server = SERVER(OPTIONS, "2s", "--buffers", buffers, "echo://127.0.0.1:0");
-	crowd_begin(server, 2 * n);
-	before = process_memory(crowd.worker);
-	crowd_join(n, ASKS, server->ports[0]);
-	crowd_join(n, FLOODS, server->ports[0]);
-	crowd_until_closed(n);
-	crowd_end();
+	clients_begin(server, 2 * n);
+	before = process_memory(clients.worker);
+	clients_join(n, ASKS, server->ports[0]);
+	clients_join(n, FLOODS, server->ports[0]);
+	clients_until_closed(n);
+	clients_end();
 	(void)printf("FIGURE %s: answered beside %u of them: %llu MiB\n", what, n,
-		     (unsigned long long)(crowd.answered / MIB));
+		     (unsigned long long)(clients.answered / MIB));
 	(void)printf("FIGURE %s: closed for want of buffers: %llu\n", what,
 		     (unsigned long long)stat_of("closed_no_buffers"));
 	ck_assert_uint_le(stat_of("queued_bytes_max"), HIGH_WATER + CHUNK);
@@ -323,16 +323,16 @@ static bool floods_beside_questions(const char *what, unsigned n, size_t buffers
 	} else {
 		met = stat_of("buffer_waits");
 	}
-	/* Who asks always moves, so nobody has to go for want of buffers; unless this process
-	 * itself was kept from asking. */
-	if (crowd.gap_ms < 300)
+	/* A client that asks always moves, so nobody has to go for want of buffers; unless this
+	 * process itself was kept from asking. */
+	if (clients.gap_ms < 300)
 		ck_assert_uint_eq(stat_of("closed_no_buffers"), 0);
 	expect_memory(what, bound + small_change(before), before);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	return met;
 }
 
-/* The same beside few, who do not take all of the machine, and beside a thousand. */
+/* The same beside few, which do not take all of the machine, and beside a thousand. */
 static const struct volume {
 	unsigned n, nap_ms;
 	size_t few_buffers; /* MiB: they are paused for want of them, long before high-water */
@@ -340,7 +340,7 @@ static const struct volume {
 
 static unsigned volume_begin(const struct volume *volume)
 {
-	crowd.nap_ms = volume->nap_ms;
+	clients.nap_ms = volume->nap_ms;
 	return (unsigned)suite_volume(volume->n);
 }
 
@@ -349,7 +349,7 @@ static void floods_never_read(const struct volume *volume)
 	unsigned n = volume_begin(volume);
 	struct wait wait = wait_begin();
 
-	while (!floods_beside_questions("floods", n, 256 * MIB, true))
+	while (!floods_beside_requests("floods", n, 256 * MIB, true))
 		wait_more(&wait, "floods that fill queues");
 }
 
@@ -361,7 +361,7 @@ static void floods_and_few_buffers(const struct volume *volume)
 
 	if (buffers < 1)
 		buffers = 1;
-	while (!floods_beside_questions("floods in few buffers", n, buffers * MIB, false))
+	while (!floods_beside_requests("floods in few buffers", n, buffers * MIB, false))
 		wait_more(&wait, "floods that use up buffers");
 }
 
@@ -372,16 +372,16 @@ static void chargen_peers(const struct volume *volume)
 	struct server *server;
 	size_t before;
 
-	if (!crowd_fits("chargen peers that never read", n))
+	if (!clients_fits("chargen peers that never read", n))
 		return;
 	server = SERVER(OPTIONS, "2s", "chargen://127.0.0.1:0");
-	crowd_begin(server, n);
-	before = process_memory(crowd.worker);
-	crowd_join(n / 2, ONLY_WAITS, server->ports[0]);
-	crowd_join(n - n / 2, FLOODS, server->ports[0]); /* its input is thrown away */
-	crowd_until_closed(n);
+	clients_begin(server, n);
+	before = process_memory(clients.worker);
+	clients_join(n / 2, ONLY_WAITS, server->ports[0]);
+	clients_join(n - n / 2, FLOODS, server->ports[0]); /* its input is thrown away */
+	clients_until_closed(n);
 	ck_assert_uint_eq(stat_of("closed_write_timeout"), n);
-	crowd_end();
+	clients_end();
 	ck_assert_uint_le(stat_of("queued_bytes_max"), CHUNK);
 	expect_memory("chargen peers", n * 2 * CHUNK + small_change(before), before);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -465,9 +465,9 @@ START_TEST(a_slow_reader_who_resumes)
 	struct peer *peer;
 	struct wait wait;
 
-	crowd_begin(server, 1);
-	crowd_join(1, ONLY_WAITS, server->ports[0]);
-	peer = crowd.peers;
+	clients_begin(server, 1);
+	clients_join(1, ONLY_WAITS, server->ports[0]);
+	peer = clients.peers;
 	for (int i = 0; i < 10; i++) {
 		uint64_t off = stat_of("backpressure_off"), until;
 
@@ -548,12 +548,12 @@ START_TEST(a_slow_reader_who_never_stops)
 END_TEST
 
 SUITE("backpressure",
-      {"floods that never read, beside questions and answers", floods_that_never_read, 60},
+      {"floods that never read, beside requests and answers", floods_that_never_read, 60},
       {"the same with too few buffers for all", floods_that_never_read_and_few_buffers, 60},
       {"chargen peers that never read", chargen_peers_that_never_read, 60},
       {"a thousand floods", a_thousand_floods, 90, .kind = SUITE_LONG},
       {"a thousand floods and few buffers", a_thousand_floods_and_few_buffers, 90,
        .kind = SUITE_LONG},
       {"a thousand chargen peers", a_thousand_chargen_peers, 60, .kind = SUITE_LONG},
-      {"a slow reader who resumes gets every byte", a_slow_reader_who_resumes, 60},
-      {"a slow reader who never stops is not timed out", a_slow_reader_who_never_stops, 30})
+      {"a slow reader that resumes gets every byte", a_slow_reader_who_resumes, 60},
+      {"a slow reader that never stops is not timed out", a_slow_reader_who_never_stops, 30})

@@ -2,7 +2,7 @@
  * Bytes: what a client sends comes back whole, in order, once, and then the end, whether
  * it comes as a gigabyte or as one segment that carries the FIN too.
  *
- * Senders half-close: this file's own client, and where they are installed socat and nc,
+ * Senders half-close: this file's own client, and if they are installed socat and nc,
  * which know nothing of weir. Each block is compared with what the generator makes anew,
  * so that nothing is kept and a byte in another place is seen. What rides in one segment is
  * forced by MSG_MORE, and TCP_INFO says that it was.
@@ -316,7 +316,7 @@ static void receive_with_end(int fd, unsigned i)
 	(void)close(fd);
 }
 
-/* That the FIN rides on the data is seen where nobody answers: on a listener that does not
+/* That the FIN rides on the data is seen if nobody answers: on a listener that does not
  * accept, SYN, ACK and one segment more went out. */
 static void prove_one_segment(void)
 {
@@ -461,7 +461,7 @@ START_TEST(urgent_bytes_are_bytes_in_their_place)
 }
 END_TEST
 
-/* There, the newest is only passed over where another one stands behind it. */
+/* There, the newest is only passed over if another one stands behind it. */
 START_TEST(urgent_bytes_of_a_unix_socket_too)
 {
 	static const char *const accept[] = {"reuseport", "shared", "handoff"};

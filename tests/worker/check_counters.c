@@ -242,7 +242,7 @@ START_TEST(gauges_of_the_dead_are_cleared)
 }
 END_TEST
 
-/* Where there is no master to see to it. */
+/* If there is no master to see to it. */
 START_TEST(a_worker_leaves_no_gauges)
 {
 	struct server *server = SERVER("-w", "1", "--no-master", BIG_QUEUES, "echo://127.0.0.1:0");

@@ -8,7 +8,7 @@
  */
 #include <poll.h>
 
-#include "tests/support/clients/udp_asker.h"
+#include "tests/support/clients/udp_client.h"
 
 #define OUTPUT_BYTES 8192
 
@@ -19,28 +19,28 @@ static unsigned char bytes[1 << 16];
 
 /* ---- bytes ---- */
 
-static void ask_all_sizes(const char *from, const char *host, unsigned port)
+static void udp_client_all_sizes(const char *from, const char *host, unsigned port)
 {
-	struct address to = ask_address(host, port);
-	int fd = ask_open(from, 0);
+	struct address to = udp_client_address(host, port);
+	int fd = udp_client_open(from, 0);
 
 	for (size_t i = 0; i < SIZES_N; i++) {
 		fill_random(bytes, sizes[i], port + sizes[i]);
-		ask_echo(fd, &to, bytes, sizes[i]);
+		udp_client_echo(fd, &to, bytes, sizes[i]);
 	}
-	ask_nothing(fd);
+	udp_client_nothing(fd);
 	(void)close(fd);
 }
 
 static void all_come_back(struct server *server)
 {
-	ask_all_sizes("127.0.0.1", "127.0.0.1", server->ports[0]);
-	ask_all_sizes("[::1]", "[::1]", server->ports[1]);
+	udp_client_all_sizes("127.0.0.1", "127.0.0.1", server->ports[0]);
+	udp_client_all_sizes("[::1]", "[::1]", server->ports[1]);
 	/* One socket for every address: the answer leaves from the one that was asked. */
-	ask_all_sizes("127.0.0.1", "127.0.0.1", server->ports[2]);
-	ask_all_sizes("127.0.0.1", "127.0.0.5", server->ports[2]);
-	ask_all_sizes("127.0.0.9", "127.0.0.5", server->ports[2]);
-	ask_all_sizes("[::1]", "[::1]", server->ports[2]);
+	udp_client_all_sizes("127.0.0.1", "127.0.0.1", server->ports[2]);
+	udp_client_all_sizes("127.0.0.1", "127.0.0.5", server->ports[2]);
+	udp_client_all_sizes("127.0.0.9", "127.0.0.5", server->ports[2]);
+	udp_client_all_sizes("[::1]", "[::1]", server->ports[2]);
 	server_wait_stat_is(server, "datagrams_answered", 6 * SIZES_N);
 	ck_assert_uint_eq(server_stat(server, "datagrams_received"), 6 * SIZES_N);
 	ck_assert_uint_eq(server_stat(server, "datagrams_truncated"), 0);
@@ -49,7 +49,7 @@ static void all_come_back(struct server *server)
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 
-START_TEST(every_size_comes_back_from_whom_was_asked)
+START_TEST(every_size_comes_back_from_the_address_that_was_asked)
 {
 	static const char *const modes[] = {"reuseport", "shared", "handoff"};
 
@@ -65,26 +65,26 @@ END_TEST
 START_TEST(the_largest_of_ipv6_is_whole_or_counted)
 {
 	struct server *server = SERVER("-w", "1", "echo+udp://[::1]:0");
-	struct address to = ask_address("[::1]", server->ports[0]);
-	int fd = ask_open("[::1]", 0);
+	struct address to = udp_client_address("[::1]", server->ports[0]);
+	int fd = udp_client_open("[::1]", 0);
 	size_t answers;
 
 	fill_random(bytes, sizeof bytes, 6);
-	for (size_t n = ASK_BYTES_MAX + 1; n <= ASK_BYTES_MAX + 20; n++) {
+	for (size_t n = UDP_CLIENT_BYTES_MAX + 1; n <= UDP_CLIENT_BYTES_MAX + 20; n++) {
 		static unsigned char came[1 << 16];
 		ssize_t came_n;
 
-		ask_send(fd, &to, bytes, n);
-		server_wait_stat_is(server, "datagrams_received", n - ASK_BYTES_MAX);
-		ask_wait_quiet(server, 1, server->ports[0]);
-		came_n = ask_receive(fd, came, sizeof came, NULL, MSG_DONTWAIT);
+		udp_client_send(fd, &to, bytes, n);
+		server_wait_stat_is(server, "datagrams_received", n - UDP_CLIENT_BYTES_MAX);
+		udp_client_wait_quiet(server, 1, server->ports[0]);
+		came_n = udp_client_receive(fd, came, sizeof came, NULL, MSG_DONTWAIT);
 		ck_assert_msg(came_n < 0 || came_n == (ssize_t)n, "%zd of %zu bytes", came_n, n);
 		if (came_n >= 0)
 			ck_assert_int_eq(memcmp(came, bytes, n), 0);
 	}
 	answers = server_stat(server, "datagrams_answered");
 	ck_assert_uint_eq(answers + server_stat(server, "datagrams_truncated"), 20);
-	ask_echo(fd, &to, "next", 4);
+	udp_client_echo(fd, &to, "next", 4);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -105,19 +105,19 @@ START_TEST(chargen_begins_anew_and_never_says_more_than_it_was_asked)
 {
 	static const size_t asked[] = {1, 2, 71, 72, 73, 74, 75, 511, 512, 513, 1472, 65507, 3, 0};
 	struct server *server = SERVER("-w", "2", "chargen+udp://127.0.0.1:0");
-	struct address to = ask_address("127.0.0.1", server->ports[0]);
+	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
 	unsigned char lines[512];
-	int fd = ask_open("127.0.0.1", 0);
+	int fd = udp_client_open("127.0.0.1", 0);
 
 	fill_lines(lines, sizeof lines);
 	fill_random(bytes, sizeof bytes, 864);
 	for (int round = 0; round < 2; round++) {
 		for (size_t i = 0; i < sizeof asked / sizeof *asked; i++) {
-			ask_send(fd, &to, bytes, asked[i]);
-			ask_expect(fd, &to, lines, asked[i] < 512 ? asked[i] : 512);
+			udp_client_send(fd, &to, bytes, asked[i]);
+			udp_client_expect(fd, &to, lines, asked[i] < 512 ? asked[i] : 512);
 		}
 	}
-	ask_nothing(fd);
+	udp_client_nothing(fd);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -126,19 +126,19 @@ START_TEST(discard_is_silent)
 {
 	struct server *server =
 	    SERVER("-w", "1", "discard+udp://127.0.0.1:0", "echo+udp://127.0.0.1:0");
-	struct address to = ask_address("127.0.0.1", server->ports[0]);
-	struct address echo = ask_address("127.0.0.1", server->ports[1]);
-	int fd = ask_open("127.0.0.1", 0);
+	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
+	struct address echo = udp_client_address("127.0.0.1", server->ports[1]);
+	int fd = udp_client_open("127.0.0.1", 0);
 
 	for (size_t i = 0; i < SIZES_N; i++) {
-		ask_send(fd, &to, bytes, sizes[i]);
+		udp_client_send(fd, &to, bytes, sizes[i]);
 		server_wait_stat_is(server, "datagrams_received", i + 1);
 	}
-	ask_wait_quiet(server, 1, server->ports[0]);
-	ask_nothing(fd);
+	udp_client_wait_quiet(server, 1, server->ports[0]);
+	udp_client_nothing(fd);
 	ck_assert_uint_eq(server_stat(server, "datagrams_answered"), 0);
-	ask_echo(fd, &echo, "echo", 4);
-	ask_nothing(fd);
+	udp_client_echo(fd, &echo, "echo", 4);
+	udp_client_nothing(fd);
 	server_wait_stat_is(server, "datagrams_answered", 1);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -151,19 +151,19 @@ START_TEST(tcp_and_udp_share_a_port)
 	char tcp[64], udp[64];
 	struct server *server;
 	struct address to;
-	unsigned port = ask_free_port();
-	int stream, fd = ask_open("127.0.0.1", 0);
+	unsigned port = udp_client_free_port();
+	int stream, fd = udp_client_open("127.0.0.1", 0);
 
 	(void)snprintf(tcp, sizeof tcp, "line://127.0.0.1:%u", port);
 	(void)snprintf(udp, sizeof udp, "echo+udp://127.0.0.1:%u", port);
 	server = SERVER("-w", "2", tcp, udp);
 	ck_assert_uint_eq(server->ports[0], port);
 	ck_assert_uint_eq(server->ports[1], port);
-	to = ask_address("127.0.0.1", port);
+	to = udp_client_address("127.0.0.1", port);
 	stream = connect_to(port);
 	for (int i = 0; i < 20; i++) {
 		send_text(stream, "a li");
-		ask_echo(fd, &to, "a datagram", 10);
+		udp_client_echo(fd, &to, "a datagram", 10);
 		send_text(stream, "ne\n");
 		expect_text(stream, "a line\n");
 	}
@@ -183,8 +183,8 @@ START_TEST(a_second_server_does_not_get_the_port)
 			char output[OUTPUT_BYTES], taken[64], wild[64];
 			struct server *server =
 			    SERVER("-w", "2", "-a", modes[first], "echo+udp://127.0.0.1:0");
-			struct address to = ask_address("127.0.0.1", server->ports[0]);
-			int fd = ask_open("127.0.0.1", 0);
+			struct address to = udp_client_address("127.0.0.1", server->ports[0]);
+			int fd = udp_client_open("127.0.0.1", 0);
 
 			(void)snprintf(taken, sizeof taken, "discard+udp://127.0.0.1:%u",
 				       server->ports[0]);
@@ -194,7 +194,7 @@ START_TEST(a_second_server_does_not_get_the_port)
 			ck_assert_int_eq(RUN(output, "-w", "2", "-a", modes[second], wild), 1);
 			ck_assert_msg(strstr(output, "Address already in use"), "%s", output);
 			for (int i = 0; i < 50; i++)
-				ask_echo(fd, &to, "still", 5);
+				udp_client_echo(fd, &to, "still", 5);
 			(void)close(fd);
 			ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 		}
@@ -257,24 +257,24 @@ START_TEST(keys_are_kept_in_the_dump)
 }
 END_TEST
 
-/* Whom that reaches is many, and each would answer. */
+/* That reaches many, and each would answer. */
 START_TEST(a_broadcast_is_not_answered)
 {
 	struct server *server = SERVER("-w", "1", "echo+udp://:0", "echo+udp://0.0.0.0:0");
-	int fd = ask_open("127.0.0.1", 0), on = 1;
+	int fd = udp_client_open("127.0.0.1", 0), on = 1;
 
 	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof on), 0);
 	for (unsigned i = 0; i < 2; i++) {
-		struct address all = ask_address("127.255.255.255", server->ports[i]);
-		struct address one = ask_address("127.0.0.1", server->ports[i]);
+		struct address all = udp_client_address("127.255.255.255", server->ports[i]);
+		struct address one = udp_client_address("127.0.0.1", server->ports[i]);
 
 		for (unsigned j = 1; j <= 5; j++) {
-			ask_send(fd, &all, "everybody?", 10);
-			ask_echo(fd, &one, "you?", 4);
+			udp_client_send(fd, &all, "everybody?", 10);
+			udp_client_echo(fd, &one, "you?", 4);
 			server_wait_stat_is(server, "datagrams_to_many", 5 * i + j);
 		}
 	}
-	ask_nothing(fd);
+	udp_client_nothing(fd);
 	server_wait_stat_is(server, "datagrams_answered", 10);
 	ck_assert_uint_eq(server_stat(server, "datagrams_received"), 20);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -288,23 +288,23 @@ static void refused_as_own(struct server *server, const char *host, unsigned fro
 			   const struct address *to)
 {
 	uint64_t before = server_stat(server, "datagrams_from_own_ports");
-	struct address from = ask_address(host, from_port);
-	int fd = ask_try_open(&from, true);
+	struct address from = udp_client_address(host, from_port);
+	int fd = udp_client_try_open(&from, true);
 
 	ck_assert_msg(fd >= 0, "%s:%u cannot be had beside weir: %s", host, from_port,
 		      strerror(-fd));
-	ask_send(fd, to, "loop", 4);
+	udp_client_send(fd, to, "loop", 4);
 	server_wait_stat_is(server, "datagrams_from_own_ports", before + 1);
-	ask_wait_quiet(server, 1, address_port(to));
-	ask_nothing(fd);
+	udp_client_wait_quiet(server, 1, address_port(to));
+	udp_client_nothing(fd);
 	(void)close(fd);
 }
 
 static void answered_from(const char *host, unsigned from_port, const struct address *to)
 {
-	int fd = ask_open(host, from_port);
+	int fd = udp_client_open(host, from_port);
 
-	ask_echo(fd, to, "no loop", 7);
+	udp_client_echo(fd, to, "no loop", 7);
 	(void)close(fd);
 }
 
@@ -316,8 +316,8 @@ START_TEST(own_ports_are_not_answered)
 	    SERVER("-w", "1", "echo+udp://127.0.0.1:0", "discard+udp://127.0.0.2:0",
 		   "chargen+udp://:0", "echo://127.0.0.1:0");
 	const unsigned *ports = server->ports;
-	struct address echo = ask_address("127.0.0.1", ports[0]);
-	struct address wild = ask_address("127.0.0.7", ports[2]);
+	struct address echo = udp_client_address("127.0.0.1", ports[0]);
+	struct address wild = udp_client_address("127.0.0.7", ports[2]);
 	uint64_t received;
 
 	answered_from("127.0.0.3", ports[0], &echo); /* weir's own is on 127.0.0.1 */
@@ -351,10 +351,10 @@ static void a_socket_for_each(struct server *server, const struct address *to, i
 	for (int tries = 0; fds[0] < 0 || fds[1] < 0; tries++) {
 		uint64_t before = server_worker_stat(server, 0, "datagrams_received");
 		uint64_t both = server_stat(server, "datagrams_received");
-		int fd = ask_open("127.0.0.1", 0), worker;
+		int fd = udp_client_open("127.0.0.1", 0), worker;
 
 		ck_assert_int_lt(tries, 200);
-		ask_send(fd, to, "who", 3);
+		udp_client_send(fd, to, "who", 3);
 		server_wait_stat_is(server, "datagrams_received", both + 1);
 		worker = server_worker_stat(server, 0, "datagrams_received") == before;
 		if (fds[worker] < 0)
@@ -365,8 +365,8 @@ static void a_socket_for_each(struct server *server, const struct address *to, i
 }
 
 /* Asks n times from each, as fast as it can; how often it was answered, all in all. */
-static size_t ask_at_once(struct server *server, const struct address *to, const int fds[2],
-			  size_t n)
+static size_t udp_client_at_once(struct server *server, const struct address *to, const int fds[2],
+				 size_t n)
 {
 	uint64_t received = server_stat(server, "datagrams_received");
 	uint64_t over = server_stat(server, "datagrams_over_rate");
@@ -374,11 +374,11 @@ static size_t ask_at_once(struct server *server, const struct address *to, const
 
 	for (size_t i = 0; i < n; i++)
 		for (int j = 0; j < 2; j++)
-			ask_send(fds[j], to, "now", 3);
+			udp_client_send(fds[j], to, "now", 3);
 	server_wait_stat_is(server, "datagrams_received", received + 2 * n);
-	ask_wait_quiet(server, 2, address_port(to));
+	udp_client_wait_quiet(server, 2, address_port(to));
 	for (int j = 0; j < 2; j++)
-		answers += ask_collect(fds[j]);
+		answers += udp_client_collect(fds[j]);
 	ck_assert_uint_eq(answers, 2 * n - (server_stat(server, "datagrams_over_rate") - over));
 	return answers;
 }
@@ -392,7 +392,7 @@ static void rest(void)
 START_TEST(a_rate_is_at_once_then_a_second_and_of_all_workers)
 {
 	struct server *server = SERVER("-w", "2", "echo+udp://127.0.0.1:0?rate=20");
-	struct address to = ask_address("127.0.0.1", server->ports[0]);
+	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
 	uint64_t begin;
 	size_t answers;
 	int fds[2];
@@ -400,10 +400,10 @@ START_TEST(a_rate_is_at_once_then_a_second_and_of_all_workers)
 	a_socket_for_each(server, &to, fds);
 	for (int round = 0; round < 2; round++) {
 		rest();
-		(void)ask_collect(fds[0]);
-		(void)ask_collect(fds[1]);
+		(void)udp_client_collect(fds[0]);
+		(void)udp_client_collect(fds[1]);
 		begin = now_ms();
-		answers = ask_at_once(server, &to, fds, 2 * RATE);
+		answers = udp_client_at_once(server, &to, fds, 2 * RATE);
 		ck_assert_uint_ge(answers, RATE);
 		ck_assert_uint_le(answers, RATE + (now_ms() - begin + 1) * RATE / 1000 + 1);
 	}
@@ -414,26 +414,26 @@ START_TEST(a_rate_is_at_once_then_a_second_and_of_all_workers)
 END_TEST
 
 /* So long that address asks more often than it may. Never is it answered more often than that; as
- * often only where this machine lets nobody stand still meanwhile, which is what is returned. */
+ * often only if this machine lets nobody stand still meanwhile, which is what is returned. */
 static bool rate_holds(struct server *server, const char *host)
 {
-	struct address to = ask_address("127.0.0.1", server->ports[0]);
+	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
 	uint64_t answered = server_stat(server, "datagrams_answered");
 	uint64_t over = server_stat(server, "datagrams_over_rate");
 	uint64_t received = server_stat(server, "datagrams_received");
 	uint64_t begin = now_ms(), sent = 0, took, limit;
-	int fd = ask_open(host, 0);
+	int fd = udp_client_open(host, 0);
 
 	while (now_ms() - begin < 1000) {
-		ask_send(fd, &to, "again", 5);
+		udp_client_send(fd, &to, "again", 5);
 		sent++;
 		(void)poll(NULL, 0, 2); /* a pace: ten times what is answered */
 	}
 	took = now_ms() - begin;
 	server_wait_stat_is(server, "datagrams_received", received + sent);
-	ask_wait_quiet(server, 2, server->ports[0]);
+	udp_client_wait_quiet(server, 2, server->ports[0]);
 	limit = server_stat(server, "datagrams_answered") - answered;
-	ck_assert_uint_eq(ask_collect(fd), limit);
+	ck_assert_uint_eq(udp_client_collect(fd), limit);
 	ck_assert_uint_eq(limit + server_stat(server, "datagrams_over_rate") - over, sent);
 	ck_assert_uint_le(limit, RATE + (now_ms() - begin) * RATE / 1000 + 1);
 	return limit >= RATE + took * RATE / 1000 - 2;
@@ -443,9 +443,9 @@ START_TEST(a_rate_holds_and_is_of_each_address)
 {
 	struct server *server =
 	    SERVER("-w", "2", "echo+udp://127.0.0.1:0?rate=20", "echo+udp://127.0.0.1:0");
-	struct address to = ask_address("127.0.0.1", server->ports[0]);
-	struct address free = ask_address("127.0.0.1", server->ports[1]);
-	int fd = -1, other = ask_open("127.0.0.2", 0);
+	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
+	struct address free = udp_client_address("127.0.0.1", server->ports[1]);
+	int fd = -1, other = udp_client_open("127.0.0.2", 0);
 	char host[32];
 
 	for (int tries = 0;; tries++) {
@@ -454,18 +454,19 @@ START_TEST(a_rate_holds_and_is_of_each_address)
 			break;
 		ck_assert_int_lt(tries, 20);
 	}
-	fd = ask_open(host, 0);
-	/* Who asks too much there is nobody else, and is heard elsewhere. */
+	fd = udp_client_open(host, 0);
+	/* A client that asks too much there is nobody else, and is heard elsewhere. */
 	for (int i = 0; i < RATE; i++) {
-		ask_echo(other, &to, "other", 5);
-		ask_echo(fd, &free, "elsewhere", 9);
+		udp_client_echo(other, &to, "other", 5);
+		udp_client_echo(fd, &free, "elsewhere", 9);
 	}
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
 
 SUITE("datagram",
-      {"every size comes back from whom was asked", every_size_comes_back_from_whom_was_asked, 30},
+      {"every size comes back from the address that was asked",
+       every_size_comes_back_from_the_address_that_was_asked, 30},
       {"the largest of IPv6 is whole or counted", the_largest_of_ipv6_is_whole_or_counted, 20},
       {"chargen begins anew and never says more than it was asked",
        chargen_begins_anew_and_never_says_more_than_it_was_asked, 20},

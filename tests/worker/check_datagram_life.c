@@ -1,7 +1,7 @@
 /*
  * Datagrams while workers die and weir ends: what reached a slot's socket is answered, by
- * whoever is there then. A datagram is lost only where the kernel's queue was full, which is
- * counted, or where a worker was killed that had it in hand: a batch at most.
+ * whoever is there then. A datagram is lost only if the kernel's queue was full, which is
+ * counted, or if a worker was killed that had it in hand: a batch at most.
  *
  * The tests count on their own: what they sent, what came back, and what /proc/net/udp says was
  * dropped. What they can't see: a death inside one chosen instruction.
@@ -9,7 +9,7 @@
 #include <netinet/tcp.h>
 #include <sys/resource.h>
 
-#include "tests/support/clients/udp_asker.h"
+#include "tests/support/clients/udp_client.h"
 
 #define QUEUED	  50
 #define BATCH_MAX 32	      /* that a worker may have in hand (reactor/udp/udp_rx.h) */
@@ -17,12 +17,12 @@
 
 static const char *const modes[] = {"reuseport", "shared"};
 
-/* ---- numbered questions ---- */
+/* ---- numbered requests ---- */
 
-static void ask_numbers(int fd, const struct address *to, uint32_t begin, uint32_t end)
+static void udp_client_numbers(int fd, const struct address *to, uint32_t begin, uint32_t end)
 {
 	for (uint32_t number = begin; number < end; number++)
-		ask_send(fd, to, &number, sizeof number);
+		udp_client_send(fd, to, &number, sizeof number);
 }
 
 /* Answers to these, each once, in whatever order. */
@@ -35,13 +35,14 @@ static void expect_numbers(int fd, const struct address *to, uint32_t begin, uin
 		struct address from;
 		uint32_t number;
 
-		ck_assert_int_eq(ask_receive(fd, &number, sizeof number, &from, 0), sizeof number);
-		ck_assert(ask_same(&from, to));
+		ck_assert_int_eq(udp_client_receive(fd, &number, sizeof number, &from, 0),
+				 sizeof number);
+		ck_assert(udp_client_same(&from, to));
 		ck_assert_msg(number >= begin && number < end && !came[number - begin],
 			      "%u came, twice or uncalled for", number);
 		came[number - begin] = true;
 	}
-	ask_nothing(fd);
+	udp_client_nothing(fd);
 }
 
 /* ---- a worker dies ---- */
@@ -51,17 +52,17 @@ START_TEST(a_successor_answers_what_is_queued)
 	for (size_t mode = 0; mode < 2; mode++) {
 		struct server *server =
 		    SERVER("-w", "1", "-a", modes[mode], "echo+udp://127.0.0.1:0");
-		struct address to = ask_address("127.0.0.1", server->ports[0]);
-		int fd = ask_open("127.0.0.1", 0);
+		struct address to = udp_client_address("127.0.0.1", server->ports[0]);
+		int fd = udp_client_open("127.0.0.1", 0);
 
-		ask_echo(fd, &to, "here", 4);
+		udp_client_echo(fd, &to, "here", 4);
 		for (uint32_t round = 0; round < 3; round++) {
 			pid_t pid = server_wait_worker(server, 0, 0);
 
-			ask_wait_quiet(server, 1, server->ports[0]);
+			udp_client_wait_quiet(server, 1, server->ports[0]);
 			process_stop(pid);
-			ask_numbers(fd, &to, round * QUEUED, (round + 1) * QUEUED);
-			ck_assert_uint_gt(ask_queue(server->ports[0]).waiting, 0);
+			udp_client_numbers(fd, &to, round * QUEUED, (round + 1) * QUEUED);
+			ck_assert_uint_gt(udp_queue(server->ports[0]).waiting, 0);
 			ck_assert_int_eq(kill(pid, SIGKILL), 0);
 			expect_numbers(fd, &to, round * QUEUED, (round + 1) * QUEUED);
 			ck_assert_int_ne(server_wait_worker(server, 0, pid), pid);
@@ -71,74 +72,75 @@ START_TEST(a_successor_answers_what_is_queued)
 }
 END_TEST
 
-/* Of four workers all are dead at once: each question is its slot's. */
+/* Of four workers all are dead at once: each request is its slot's. */
 START_TEST(each_slot_keeps_its_own)
 {
-	enum { ASKERS = 32 };
+	enum { CLIENTS = 32 };
 
 	for (size_t mode = 0; mode < 2; mode++) {
 		struct server *server =
 		    SERVER("-w", "4", "-a", modes[mode], "echo+udp://127.0.0.1:0");
-		struct address to = ask_address("127.0.0.1", server->ports[0]);
-		int fds[ASKERS];
+		struct address to = udp_client_address("127.0.0.1", server->ports[0]);
+		int fds[CLIENTS];
 		pid_t pids[4];
 
 		for (unsigned i = 0; i < 4; i++)
 			process_stop(pids[i] = server_wait_worker(server, i, 0));
-		for (int i = 0; i < ASKERS; i++) {
-			fds[i] = ask_open("127.0.0.1", 0);
-			ask_numbers(fds[i], &to, 0, 6);
+		for (int i = 0; i < CLIENTS; i++) {
+			fds[i] = udp_client_open("127.0.0.1", 0);
+			udp_client_numbers(fds[i], &to, 0, 6);
 		}
 		for (unsigned i = 0; i < 4; i++)
 			ck_assert_int_eq(kill(pids[i], SIGKILL), 0);
-		for (int i = 0; i < ASKERS; i++)
+		for (int i = 0; i < CLIENTS; i++)
 			expect_numbers(fds[i], &to, 0, 6);
-		ck_assert_uint_eq(ask_queue(server->ports[0]).dropped, 0);
+		ck_assert_uint_eq(udp_queue(server->ports[0]).dropped, 0);
 		ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	}
 }
 END_TEST
 
-#define ASKERS	16
+#define CLIENTS 16
 #define A_BURST 50
 #define KILLS	20
 #define NUMBERS (KILLS * A_BURST)
 
 struct tally {
 	uint64_t asked, answered, kills;
-	bool came[ASKERS][NUMBERS];
+	bool came[CLIENTS][NUMBERS];
 };
 
 /* Takes what is there: each at most once, and to whom it belongs. */
-static void tally_collect(struct tally *tally, const int fds[ASKERS])
+static void tally_collect(struct tally *tally, const int fds[CLIENTS])
 {
-	for (uint32_t i = 0; i < ASKERS; i++) {
-		uint32_t question[2];
+	for (uint32_t i = 0; i < CLIENTS; i++) {
+		uint32_t request[2];
 
-		while (ask_receive(fds[i], question, sizeof question, NULL, MSG_DONTWAIT) >= 0) {
+		while (udp_client_receive(fds[i], request, sizeof request, NULL, MSG_DONTWAIT) >=
+		       0) {
 			bool *came;
 
-			ck_assert_uint_eq(question[0], i);
-			ck_assert_uint_lt(question[1], NUMBERS);
-			came = &tally->came[i][question[1]];
-			ck_assert_msg(!*came, "%u of asker %u was answered twice", question[1], i);
+			ck_assert_uint_eq(request[0], i);
+			ck_assert_uint_lt(request[1], NUMBERS);
+			came = &tally->came[i][request[1]];
+			ck_assert_msg(!*came, "%u of client %u was answered twice", request[1], i);
 			*came = true;
 			tally->answered++;
 		}
 	}
 }
 
-/* A burst from all askers; a worker is killed somewhere in it. */
-static void tally_burst(struct tally *tally, const int fds[ASKERS], const struct address *to,
+/* A burst from all clients; a worker is killed somewhere in it. */
+static void tally_burst(struct tally *tally, const int fds[CLIENTS], const struct address *to,
 			pid_t victim, uint64_t *seed)
 {
 	uint32_t first = (uint32_t)tally->kills * A_BURST;
-	uint64_t at = next_random(seed) % (ASKERS * A_BURST);
+	uint64_t at = next_random(seed) % (CLIENTS * A_BURST);
 
-	for (uint32_t i = 0; i < ASKERS * A_BURST; i++) {
-		uint32_t question[2] = {i % ASKERS, first + i / ASKERS};
+	for (uint32_t i = 0; i < CLIENTS * A_BURST; i++) {
+		uint32_t request[2] = {i % CLIENTS, first + i / CLIENTS};
 
-		ask_send(fds[question[0]], to, question, sizeof question);
+		udp_client_send(fds[request[0]], to, request, sizeof request);
 		tally->asked++;
 		if (i == at)
 			ck_assert_int_eq(kill(victim, SIGKILL), 0);
@@ -149,22 +151,22 @@ static void tally_burst(struct tally *tally, const int fds[ASKERS], const struct
 static void killed_under_load(const char *mode, uint64_t seed, unsigned kills)
 {
 	struct server *server = SERVER("-w", "4", "-a", mode, "echo+udp://127.0.0.1:0?queue=208K");
-	struct address to = ask_address("127.0.0.1", server->ports[0]);
+	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
 	struct tally tally = {0};
 	uint64_t dropped, received;
-	int fds[ASKERS];
+	int fds[CLIENTS];
 
-	for (int i = 0; i < ASKERS; i++)
-		fds[i] = ask_open("127.0.0.1", 0);
+	for (int i = 0; i < CLIENTS; i++)
+		fds[i] = udp_client_open("127.0.0.1", 0);
 	for (unsigned i = 0; i < kills; i++) {
 		pid_t victim = server_wait_worker(server, i % 4, 0);
 
 		tally_burst(&tally, fds, &to, victim, &seed);
 		(void)server_wait_worker(server, i % 4, victim);
-		ask_wait_quiet(server, 4, server->ports[0]);
+		udp_client_wait_quiet(server, 4, server->ports[0]);
 		tally_collect(&tally, fds);
 	}
-	dropped = ask_queue(server->ports[0]).dropped;
+	dropped = udp_queue(server->ports[0]).dropped;
 	received = server_stat(server, "datagrams_received");
 	(void)printf("FIGURE %s, %d kills: %llu asked, %llu answered, %llu dropped\n", mode, kills,
 		     (unsigned long long)tally.asked, (unsigned long long)tally.answered,
@@ -172,7 +174,7 @@ static void killed_under_load(const char *mode, uint64_t seed, unsigned kills)
 	(void)fflush(stdout);
 	ck_assert_uint_le(tally.answered + dropped, tally.asked);
 	ck_assert_uint_le(tally.asked - tally.answered - dropped, BATCH_MAX * kills);
-	/* Who is killed may not have counted what it had in hand. */
+	/* A worker that is killed may not have counted what it had in hand. */
 	ck_assert_uint_le(received + dropped, tally.asked);
 	ck_assert_uint_le(tally.asked - received - dropped, BATCH_MAX * kills);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -197,13 +199,13 @@ END_TEST
 /* A client that is owed more than the kernel takes, and does not read. */
 static int connect_who_does_not_read(struct server *server, unsigned port)
 {
-	struct address to = ask_address("127.0.0.1", port);
+	struct address to = udp_client_address("127.0.0.1", port);
 	static unsigned char bytes[OWED];
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), mss = 1400;
 
 	ck_assert_int_ge(fd, 0);
 	(void)setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &mss, sizeof mss);
-	ask_patience(fd);
+	udp_client_patience(fd);
 	set_buffers(fd, 0, 16384);
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to.socket, to.bytes), 0);
 	send_all(fd, bytes, OWED);
@@ -225,31 +227,31 @@ START_TEST(a_drained_worker_goes_on_answering)
 	struct server *server =
 	    SERVER("-w", "1", "--drain-timeout", "1m", "--write-timeout", "0", "--high-water", "1M",
 		   "echo://127.0.0.1:0", "echo+udp://127.0.0.1:0");
-	struct address to = ask_address("127.0.0.1", server->ports[1]);
+	struct address to = udp_client_address("127.0.0.1", server->ports[1]);
 	int stream = connect_who_does_not_read(server, server->ports[0]);
-	int fd = ask_open("127.0.0.1", 0);
+	int fd = udp_client_open("127.0.0.1", 0);
 	pid_t pid = server_worker(server, 0);
 
 	process_stop(pid);
-	ask_numbers(fd, &to, 0, QUEUED);
+	udp_client_numbers(fd, &to, 0, QUEUED);
 	ck_assert_int_eq(kill(pid, SIGTERM), 0);
-	ask_go_on(pid);
+	udp_client_go_on(pid);
 	server_wait_log(server, "msg=draining");
 	expect_numbers(fd, &to, 0, QUEUED);
 	for (int i = 0; i < QUEUED; i++)
-		ask_echo(fd, &to, "while it drains", 15);
+		udp_client_echo(fd, &to, "while it drains", 15);
 	ck_assert_int_eq(server_worker(server, 0), pid);
 	ck_assert_uint_eq(server_stat(server, "connections"), 1);
 
 	/* What comes between the two is its successor's. */
 	process_stop(pid);
-	ask_numbers(fd, &to, 0, QUEUED);
-	ask_go_on(pid);
+	udp_client_numbers(fd, &to, 0, QUEUED);
+	udp_client_go_on(pid);
 	read_all_owed(stream);
-	ask_numbers(fd, &to, QUEUED, 2 * QUEUED);
+	udp_client_numbers(fd, &to, QUEUED, 2 * QUEUED);
 	expect_numbers(fd, &to, 0, 2 * QUEUED);
 	(void)server_wait_worker(server, 0, pid);
-	ask_echo(fd, &to, "the next one", 12);
+	udp_client_echo(fd, &to, "the next one", 12);
 	server_wait_stat_is(server, "datagrams_answered", 4 * QUEUED + 1);
 	ck_assert(!server_log_has(server, "worker died"));
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -261,17 +263,17 @@ START_TEST(clients_of_chat_do_not_keep_a_drained_worker)
 {
 	struct server *server = SERVER("-w", "1", "--drain-timeout", "10m", "chat://127.0.0.1:0",
 				       "echo+udp://127.0.0.1:0");
-	struct address to = ask_address("127.0.0.1", server->ports[1]);
-	int member = connect_to(server->ports[0]), fd = ask_open("127.0.0.1", 0);
+	struct address to = udp_client_address("127.0.0.1", server->ports[1]);
+	int member = connect_to(server->ports[0]), fd = udp_client_open("127.0.0.1", 0);
 	pid_t pid = server_worker(server, 0);
 	char byte;
 
 	server_wait_stat_is(server, "connections", 1);
-	ask_echo(fd, &to, "before", 6);
+	udp_client_echo(fd, &to, "before", 6);
 	ck_assert_int_eq(kill(pid, SIGTERM), 0);
 	ck_assert_uint_eq(receive_to_end(member, &byte, 1), 0);
 	(void)server_wait_worker(server, 0, pid);
-	ask_echo(fd, &to, "behind", 6);
+	udp_client_echo(fd, &to, "behind", 6);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	(void)close(member);
 }
@@ -283,12 +285,12 @@ START_TEST(drains_under_load_lose_nothing)
 	for (size_t mode = 0; mode < 2; mode++) {
 		struct server *server = SERVER("-w", "2", "-a", modes[mode], "echo://127.0.0.1:0",
 					       "echo+udp://127.0.0.1:0?queue=208K");
-		struct address to = ask_address("127.0.0.1", server->ports[1]);
+		struct address to = udp_client_address("127.0.0.1", server->ports[1]);
 		uint64_t seed = mode + 1;
 		int fds[4];
 
 		for (int i = 0; i < 4; i++)
-			fds[i] = ask_open("127.0.0.1", 0);
+			fds[i] = udp_client_open("127.0.0.1", 0);
 		for (unsigned round = 0; round < 8; round++) {
 			pid_t pid = server_wait_worker(server, round % 2, 0);
 			uint64_t at = next_random(&seed) % 400;
@@ -296,7 +298,7 @@ START_TEST(drains_under_load_lose_nothing)
 			for (uint32_t i = 0; i < 400; i++) {
 				uint32_t number = i / 4;
 
-				ask_send(fds[i % 4], &to, &number, sizeof number);
+				udp_client_send(fds[i % 4], &to, &number, sizeof number);
 				if (i == at)
 					ck_assert_int_eq(kill(pid, SIGTERM), 0);
 			}
@@ -315,35 +317,35 @@ END_TEST
 
 static void expect_nobody(unsigned port)
 {
-	struct address to = ask_address("127.0.0.1", port);
-	int fd = ask_open("127.0.0.1", 0);
+	struct address to = udp_client_address("127.0.0.1", port);
+	int fd = udp_client_open("127.0.0.1", 0);
 	char byte;
 
 	ck_assert_int_eq(connect(fd, (struct sockaddr *)&to.socket, to.bytes), 0);
 	ck_assert_int_eq(send(fd, "x", 1, 0), 1);
 	ck_assert_int_eq(recv(fd, &byte, 1, 0), -1);
 	ck_assert_int_eq(errno, ECONNREFUSED);
-	ck_assert_uint_eq(ask_queue(port).sockets, 0);
+	ck_assert_uint_eq(udp_queue(port).sockets, 0);
 	(void)close(fd);
 }
 
 static void ends_after_answering(const char *mode, int signal)
 {
 	struct server *server = SERVER("-w", "2", "-a", mode, "echo+udp://127.0.0.1:0");
-	struct address to = ask_address("127.0.0.1", server->ports[0]);
+	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
 	pid_t pids[2] = {server_worker(server, 0), server_worker(server, 1)};
 	int fds[8];
 
 	for (int i = 0; i < 2; i++)
 		process_stop(pids[i]);
 	for (int i = 0; i < 8; i++) {
-		fds[i] = ask_open("127.0.0.1", 0);
-		ask_numbers(fds[i], &to, 0, 25);
+		fds[i] = udp_client_open("127.0.0.1", 0);
+		udp_client_numbers(fds[i], &to, 0, 25);
 	}
 	ck_assert_int_eq(kill(server->pid, signal), 0);
 	server_wait_log(server, "msg=stopping");
 	for (int i = 0; i < 2; i++)
-		ask_go_on(pids[i]);
+		udp_client_go_on(pids[i]);
 	for (int i = 0; i < 8; i++)
 		expect_numbers(fds[i], &to, 0, 25);
 	ck_assert_int_eq(server_wait_exit(server), 0);
@@ -370,18 +372,18 @@ START_TEST(a_stop_ends_whatever_was_queued)
 	for (size_t i = 0; i < COUNTS * 2; i++) {
 		struct server *server = SERVER("-w", "1", "--drain-timeout", "1h", "-a",
 					       modes[i % 2], "echo+udp://127.0.0.1:0");
-		struct address to = ask_address("127.0.0.1", server->ports[0]);
+		struct address to = udp_client_address("127.0.0.1", server->ports[0]);
 		pid_t pid = server_worker(server, 0);
 		int fds[SOCKETS];
 
 		for (int j = 0; j < SOCKETS; j++)
-			fds[j] = ask_open("127.0.0.1", 0);
+			fds[j] = udp_client_open("127.0.0.1", 0);
 		process_stop(pid);
 		for (uint32_t number = 0; number < counts[i / 2]; number++)
-			ask_numbers(fds[number % SOCKETS], &to, number, number + 1);
+			udp_client_numbers(fds[number % SOCKETS], &to, number, number + 1);
 		ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
 		server_wait_log(server, "msg=stopping");
-		ask_go_on(pid);
+		udp_client_go_on(pid);
 		ck_assert_int_eq(server_wait_exit(server), 0);
 		ck_assert_uint_eq(server_stat(server, "datagrams_answered"), counts[i / 2]);
 		for (int j = 0; j < SOCKETS; j++)
@@ -393,14 +395,14 @@ END_TEST
 START_TEST(without_a_master_it_answers_and_ends_too)
 {
 	struct server *server = SERVER("--no-master", "-w", "1", "echo+udp://127.0.0.1:0");
-	struct address to = ask_address("127.0.0.1", server->ports[0]);
-	int fd = ask_open("127.0.0.1", 0);
+	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
+	int fd = udp_client_open("127.0.0.1", 0);
 
-	ask_echo(fd, &to, "one process", 11);
+	udp_client_echo(fd, &to, "one process", 11);
 	process_stop(server->pid);
-	ask_numbers(fd, &to, 0, QUEUED);
+	udp_client_numbers(fd, &to, 0, QUEUED);
 	ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
-	ask_go_on(server->pid);
+	udp_client_go_on(server->pid);
 	expect_numbers(fd, &to, 0, QUEUED);
 	ck_assert_int_eq(server_wait_exit(server), 0);
 	expect_nobody(server->ports[0]);
@@ -416,21 +418,21 @@ static void flood_start(const struct address *to, pid_t pids[FLOODS])
 		ck_assert_int_ge(pids[i], 0);
 		if (pids[i])
 			continue;
-		for (int fd = ask_open("127.0.0.1", 0);;)
+		for (int fd = udp_client_open("127.0.0.1", 0);;)
 			(void)sendto(fd, "flood", 5, 0, (const struct sockaddr *)&to->socket,
 				     to->bytes);
 	}
 }
 
-/* Those who never stop asking do not keep it from ending: not until its drain-timeout. Its
- * workers come behind all others here, and their queues are deep, where the kernel allows it:
+/* Clients that never stop asking do not keep it from ending: not until its drain-timeout. Its
+ * workers come behind all others here, and their queues are deep, if the kernel allows it:
  * so they never find them empty. */
 START_TEST(a_flood_does_not_hold_the_end_up)
 {
 	for (size_t mode = 0; mode < 2; mode++) {
 		struct server *server = SERVER("-w", "2", "--drain-timeout", "1h", "-a",
 					       modes[mode], "echo+udp://127.0.0.1:0?queue=4M");
-		struct address to = ask_address("127.0.0.1", server->ports[0]);
+		struct address to = udp_client_address("127.0.0.1", server->ports[0]);
 		pid_t pids[FLOODS];
 
 		for (unsigned i = 0; i < 2; i++)
@@ -450,21 +452,21 @@ END_TEST
 START_TEST(workers_of_a_dead_master_answer_and_leave)
 {
 	struct server *server = SERVER("-w", "2", "echo+udp://127.0.0.1:0");
-	struct address to = ask_address("127.0.0.1", server->ports[0]);
+	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
 	pid_t pids[2] = {server_worker(server, 0), server_worker(server, 1)};
-	int fd = ask_open("127.0.0.1", 0);
+	int fd = udp_client_open("127.0.0.1", 0);
 	struct wait wait;
 
 	for (int i = 0; i < 2; i++)
 		process_stop(pids[i]);
-	ask_numbers(fd, &to, 0, QUEUED);
+	udp_client_numbers(fd, &to, 0, QUEUED);
 	ck_assert_int_eq(kill(server->pid, SIGKILL), 0);
 	ck_assert_int_eq(server_wait_exit(server), 128 + SIGKILL);
 	for (int i = 0; i < 2; i++)
-		ask_go_on(pids[i]);
+		udp_client_go_on(pids[i]);
 	expect_numbers(fd, &to, 0, QUEUED);
 	wait = wait_begin();
-	while (ask_queue(server->ports[0]).sockets)
+	while (udp_queue(server->ports[0]).sockets)
 		wait_more(&wait, "a free port");
 	expect_nobody(server->ports[0]);
 }

@@ -5,7 +5,7 @@
  *
  * What it can't see: a datagram that the kernel itself would lose without counting it.
  */
-#include "tests/support/clients/udp_asker.h"
+#include "tests/support/clients/udp_client.h"
 #include "tests/support/trace.h"
 
 static void figure(const char *what, double value, const char *unit)
@@ -20,7 +20,7 @@ START_TEST(ten_thousand_sources_spread_evenly)
 {
 	enum { ADDRESSES = 20, EACH = 500, SOURCES = ADDRESSES * EACH };
 	struct server *server = SERVER("-w", "2", "echo+udp://127.0.0.1:0");
-	struct address to = ask_address("127.0.0.1", server->ports[0]);
+	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
 	uint64_t busiest = 0;
 
 	for (int i = 0; i < SOURCES; i++) {
@@ -28,8 +28,8 @@ START_TEST(ten_thousand_sources_spread_evenly)
 		int fd;
 
 		(void)snprintf(host, sizeof host, "127.0.%d.%d", i % ADDRESSES, i % 7 + 1);
-		fd = ask_open(host, 0);
-		ask_echo(fd, &to, "even", 4);
+		fd = udp_client_open(host, 0);
+		udp_client_echo(fd, &to, "even", 4);
 		(void)close(fd);
 	}
 	server_wait_stat_is(server, "datagrams_answered", SOURCES);
@@ -47,46 +47,46 @@ END_TEST
 
 /* ---- under load ---- */
 
-struct question {
-	uint32_t asker, number;
+struct request {
+	uint32_t client, number;
 	unsigned char bytes[56];
 };
 
-/* So many askers, each with so many questions under way, until each has asked so often: as
+/* So many clients, each with so many requests under way, until each has asked so often: as
  * each waits for all of its answers, none may be missing, and each comes once. */
-static void ask_under_load(const struct address *to, unsigned askers, unsigned window,
-			   unsigned long rounds)
+static void udp_client_under_load(const struct address *to, unsigned clients, unsigned window,
+				  unsigned long rounds)
 {
-	struct question question = {.bytes = "under load"}, answer;
+	struct request request = {.bytes = "under load"}, answer;
 	int fds[64];
 
-	for (unsigned i = 0; i < askers; i++)
-		fds[i] = ask_open("127.0.0.1", 0);
+	for (unsigned i = 0; i < clients; i++)
+		fds[i] = udp_client_open("127.0.0.1", 0);
 	for (unsigned long round = 0; round < rounds; round++) {
-		for (unsigned i = 0; i < askers * window; i++) {
-			question.asker = i / window;
-			question.number = (uint32_t)(round * window + i % window);
-			ask_send(fds[i / window], to, &question, sizeof question);
+		for (unsigned i = 0; i < clients * window; i++) {
+			request.client = i / window;
+			request.number = (uint32_t)(round * window + i % window);
+			udp_client_send(fds[i / window], to, &request, sizeof request);
 		}
-		for (unsigned i = 0; i < askers; i++) {
+		for (unsigned i = 0; i < clients; i++) {
 			uint64_t came = 0;
 
 			for (unsigned j = 0; j < window; j++) {
 				uint64_t at;
 
 				ck_assert_int_eq(
-				    ask_receive(fds[i], &answer, sizeof answer, NULL, 0),
+				    udp_client_receive(fds[i], &answer, sizeof answer, NULL, 0),
 				    sizeof answer);
 				at = answer.number - round * window;
-				ck_assert_uint_eq(answer.asker, i);
+				ck_assert_uint_eq(answer.client, i);
 				ck_assert_uint_lt(at, window);
 				ck_assert_uint_eq(came >> at & 1, 0);
 				came |= UINT64_C(1) << at;
 			}
 		}
 	}
-	for (unsigned i = 0; i < askers; i++) {
-		ask_nothing(fds[i]);
+	for (unsigned i = 0; i < clients; i++) {
+		udp_client_nothing(fds[i]);
 		(void)close(fds[i]);
 	}
 }
@@ -99,9 +99,9 @@ static void all_is_answered(unsigned long rounds)
 	for (size_t i = 0; i < 4; i++) {
 		struct server *server =
 		    SERVER("-w", workers[i / 2], "-a", modes[i % 2], "echo+udp://127.0.0.1:0");
-		struct address to = ask_address("127.0.0.1", server->ports[0]);
+		struct address to = udp_client_address("127.0.0.1", server->ports[0]);
 
-		ask_under_load(&to, 32, 6, rounds);
+		udp_client_under_load(&to, 32, 6, rounds);
 		server_wait_stat_is(server, "datagrams_answered", 32 * 6 * rounds);
 		ck_assert_uint_eq(server_stat(server, "datagrams_received"), 32 * 6 * rounds);
 		ck_assert_uint_eq(server_stat(server, "datagrams_dropped"), 0);
@@ -197,15 +197,15 @@ static void send_burst(int fd, const struct address *to, const struct burst *bur
 
 	if (trains) {
 		send_train(fd, to, burst, 0, 50);
-		ask_send(fd, to, "", 0);
+		udp_client_send(fd, to, "", 0);
 		send_train(fd, to, burst, 51, 91);
 		for (i = 91; i < 152; i++)
-			ask_send(fd, to, burst->bytes[i], burst->n[i]);
+			udp_client_send(fd, to, burst->bytes[i], burst->n[i]);
 		send_train(fd, to, burst, 152, 170);
 		send_train(fd, to, burst, 170, BURST);
 	} else {
 		for (; i < BURST; i++)
-			ask_send(fd, to, burst->bytes[i], burst->n[i]);
+			udp_client_send(fd, to, burst->bytes[i], burst->n[i]);
 	}
 }
 
@@ -217,10 +217,10 @@ static void expect_burst(int fd, const struct address *to, const struct burst *b
 	for (size_t i = 0; i < BURST; i++) {
 		unsigned char bytes[2048];
 		struct address from;
-		ssize_t n = ask_receive(fd, bytes, sizeof bytes, &from, 0);
+		ssize_t n = udp_client_receive(fd, bytes, sizeof bytes, &from, 0);
 		uint32_t number;
 
-		ck_assert(ask_same(&from, to));
+		ck_assert(udp_client_same(&from, to));
 		if (!n) {
 			empty++;
 			continue;
@@ -235,7 +235,7 @@ static void expect_burst(int fd, const struct address *to, const struct burst *b
 		ck_assert_int_eq(memcmp(bytes, burst->bytes[number], (size_t)n), 0);
 	}
 	ck_assert_uint_eq(empty, burst->empty);
-	ask_nothing(fd);
+	udp_client_nothing(fd);
 }
 
 START_TEST(each_of_a_burst_is_answered_once_and_as_it_was)
@@ -247,9 +247,9 @@ START_TEST(each_of_a_burst_is_answered_once_and_as_it_was)
 
 	for (size_t i = 0; i < 2; i++) {
 		struct server *server = SERVER("-w", "1", listeners[i]);
-		struct address to = ask_address(hosts[i], server->ports[0]);
+		struct address to = udp_client_address(hosts[i], server->ports[0]);
 		pid_t worker = server_worker(server, 0);
-		int fd = ask_open(hosts[i], 0);
+		int fd = udp_client_open(hosts[i], 0);
 
 		for (unsigned round = 0; round < 40; round++) {
 			bool stopped = round % 4 > 1;
@@ -259,7 +259,7 @@ START_TEST(each_of_a_burst_is_answered_once_and_as_it_was)
 				process_stop(worker);
 			send_burst(fd, &to, &burst, round % 2);
 			if (stopped)
-				ask_go_on(worker);
+				udp_client_go_on(worker);
 			expect_burst(fd, &to, &burst);
 		}
 		ck_assert_uint_eq(server_stat(server, "datagrams_dropped"), 0);
@@ -279,8 +279,8 @@ START_TEST(a_successor_finds_trains_and_takes_them_apart)
 	for (size_t i = 0; i < 2; i++) {
 		struct server *server =
 		    SERVER("-w", "1", "-a", modes[i], "echo+udp://127.0.0.1:0?queue=208K");
-		struct address to = ask_address("127.0.0.1", server->ports[0]);
-		int fd = ask_open("127.0.0.1", 0);
+		struct address to = udp_client_address("127.0.0.1", server->ports[0]);
+		int fd = udp_client_open("127.0.0.1", 0);
 		pid_t pid = 0;
 
 		for (unsigned round = 0; round < 3; round++) {
@@ -288,7 +288,7 @@ START_TEST(a_successor_finds_trains_and_takes_them_apart)
 			burst_fill(&burst, round + 1);
 			send_burst(fd, &to, &burst, true);
 			expect_burst(fd, &to, &burst);
-			ask_wait_quiet(server, 1, server->ports[0]);
+			udp_client_wait_quiet(server, 1, server->ports[0]);
 			process_stop(pid);
 			send_burst(fd, &to, &burst, true);
 			ck_assert_int_eq(kill(pid, SIGKILL), 0);
@@ -305,24 +305,24 @@ END_TEST
  * end says all of them. */
 static void overflow(struct server *server, unsigned workers, int fd, uint64_t *sent)
 {
-	struct address to = ask_address("127.0.0.1", server->ports[0]);
+	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
 	uint64_t received;
 
 	for (unsigned i = 0; i < workers; i++)
 		process_stop(server_worker(server, i));
 	for (unsigned i = 0; i < 2000; i++, ++*sent)
-		ask_send(fd, &to, "overflow", 8);
+		udp_client_send(fd, &to, "overflow", 8);
 	for (unsigned i = 0; i < workers; i++)
-		ask_go_on(server_worker(server, i));
-	ask_wait_quiet(server, workers, server->ports[0]);
-	(void)ask_collect(fd);
-	ask_echo(fd, &to, "flow", 4);
+		udp_client_go_on(server_worker(server, i));
+	udp_client_wait_quiet(server, workers, server->ports[0]);
+	(void)udp_client_collect(fd);
+	udp_client_echo(fd, &to, "flow", 4);
 	++*sent;
-	ask_wait_quiet(server, workers, server->ports[0]);
+	udp_client_wait_quiet(server, workers, server->ports[0]);
 	received = server_stat(server, "datagrams_received");
 	ck_assert_uint_lt(received, *sent);
 	ck_assert_uint_eq(server_stat(server, "datagrams_dropped"), *sent - received);
-	ck_assert_uint_eq(ask_queue(server->ports[0]).dropped, *sent - received);
+	ck_assert_uint_eq(udp_queue(server->ports[0]).dropped, *sent - received);
 	ck_assert_uint_eq(server_stat(server, "datagrams_answered"), received);
 }
 
@@ -334,11 +334,11 @@ START_TEST(what_overflows_is_counted_exactly)
 		struct server *server =
 		    SERVER("-w", workers == 1 ? "1" : "2", "-a", modes[workers - 1],
 			   "echo+udp://127.0.0.1:0?queue=64K");
-		struct address to = ask_address("127.0.0.1", server->ports[0]);
-		int fd = ask_open("127.0.0.1", 0);
+		struct address to = udp_client_address("127.0.0.1", server->ports[0]);
+		int fd = udp_client_open("127.0.0.1", 0);
 		uint64_t sent = 1;
 
-		ask_echo(fd, &to, "hello", 5);
+		udp_client_echo(fd, &to, "hello", 5);
 		for (int round = 0; round < 5; round++)
 			overflow(server, workers, fd, &sent);
 		ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -346,14 +346,14 @@ START_TEST(what_overflows_is_counted_exactly)
 }
 END_TEST
 
-/* What comes as a train is one to the kernel's queue, and to its count of drops: where trains are
+/* What comes as a train is one to the kernel's queue, and to its count of drops: if trains are
  * dropped, there are more than counted. Never fewer. */
 START_TEST(trains_that_overflow_are_counted_as_trains)
 {
 	static struct burst burst;
 	struct server *server = SERVER("-w", "1", "echo+udp://127.0.0.1:0?queue=64K");
-	struct address to = ask_address("127.0.0.1", server->ports[0]);
-	int fd = ask_open("127.0.0.1", 0);
+	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
+	int fd = udp_client_open("127.0.0.1", 0);
 	uint64_t sent = 0, received, dropped;
 
 	overflow(server, 1, fd, &sent);
@@ -363,10 +363,10 @@ START_TEST(trains_that_overflow_are_counted_as_trains)
 	process_stop(server_worker(server, 0));
 	for (int i = 0; i < 100; i++)
 		send_train(fd, &to, &burst, 0, 50);
-	ask_go_on(server_worker(server, 0));
-	ask_wait_quiet(server, 1, server->ports[0]);
-	(void)ask_collect(fd);
-	ask_echo(fd, &to, "flow", 4);
+	udp_client_go_on(server_worker(server, 0));
+	udp_client_wait_quiet(server, 1, server->ports[0]);
+	(void)udp_client_collect(fd);
+	udp_client_echo(fd, &to, "flow", 4);
 	received = server_stat(server, "datagrams_received") - received - 1;
 	server_wait_stat(server, "datagrams_dropped", dropped + 1);
 	dropped = server_stat(server, "datagrams_dropped") - dropped;
@@ -376,7 +376,7 @@ START_TEST(trains_that_overflow_are_counted_as_trains)
 	ck_assert_uint_le(dropped, 5000 - received);
 	ck_assert_uint_ge(dropped * 50, 5000 - received);
 	ck_assert_uint_eq(server_stat(server, "datagrams_dropped"),
-			  ask_queue(server->ports[0]).dropped);
+			  udp_queue(server->ports[0]).dropped);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -386,7 +386,7 @@ END_TEST
 START_TEST(a_successor_counts_no_drop_twice)
 {
 	struct server *server = SERVER("-w", "1", "echo+udp://127.0.0.1:0?queue=64K");
-	int fd = ask_open("127.0.0.1", 0);
+	int fd = udp_client_open("127.0.0.1", 0);
 	uint64_t sent = 0;
 	pid_t pid = 0;
 
@@ -404,7 +404,7 @@ END_TEST
 static uint64_t queued(const char *listener)
 {
 	struct server *server = SERVER("-w", "1", listener);
-	int fd = ask_open("127.0.0.1", 0);
+	int fd = udp_client_open("127.0.0.1", 0);
 	uint64_t sent = 0, dropped;
 
 	overflow(server, 1, fd, &sent);
@@ -447,18 +447,18 @@ START_TEST(three_calls_a_datagram_one_at_a_time)
 		return;
 	for (size_t i = 0; i < 2; i++) {
 		struct server *server = SERVER("-w", "1", "-a", modes[i], "echo+udp://127.0.0.1:0");
-		struct address to = ask_address("127.0.0.1", server->ports[0]);
-		int fd = ask_open("127.0.0.1", 0);
+		struct address to = udp_client_address("127.0.0.1", server->ports[0]);
+		int fd = udp_client_open("127.0.0.1", 0);
 		struct trace *trace;
 		int tries = 0;
 
-		ask_echo(fd, &to, "first", 5);
+		udp_client_echo(fd, &to, "first", 5);
 		trace = trace_begin(server_worker(server, 0));
 		/* A deadline that passes, or a sanitizer, may make a call of its own: not always.
 		 */
 		do {
 			for (int j = 0; j < ROUNDS; j++)
-				ask_echo(fd, &to, "one at a time", 13);
+				udp_client_echo(fd, &to, "one at a time", 13);
 			trace_window(trace);
 		} while (trace->calls_n != 3 * ROUNDS && ++tries < 5);
 		figure("calls a datagram, one at a time", (double)trace->calls_n / ROUNDS, "calls");
@@ -472,36 +472,36 @@ START_TEST(three_calls_a_datagram_one_at_a_time)
 }
 END_TEST
 
-/* Those of one burst are there when the worker goes on: as they are where the load is above what
+/* Those of one burst are there when the worker goes on: as they are if the load is above what
  * it serves one at a time. As large as every kernel's queue allows. */
 START_TEST(a_burst_shares_calls)
 {
-	enum { ASKERS = 10, EACH = 40, BURSTS = 5, ALL = ASKERS * EACH * BURSTS };
+	enum { CLIENTS = 10, EACH = 40, BURSTS = 5, ALL = CLIENTS * EACH * BURSTS };
 	struct server *server;
 	struct address to;
 	struct trace *trace;
-	int fds[ASKERS];
+	int fds[CLIENTS];
 	double each;
 
 	if (!tracing_works("a burst shares calls"))
 		return;
 	server = SERVER("-w", "1", "echo+udp://127.0.0.1:0?queue=208K");
-	to = ask_address("127.0.0.1", server->ports[0]);
-	for (int i = 0; i < ASKERS; i++) {
-		fds[i] = ask_open("127.0.0.1", 0);
-		ask_echo(fds[i], &to, "first", 5);
+	to = udp_client_address("127.0.0.1", server->ports[0]);
+	for (int i = 0; i < CLIENTS; i++) {
+		fds[i] = udp_client_open("127.0.0.1", 0);
+		udp_client_echo(fds[i], &to, "first", 5);
 	}
 	trace = trace_begin(server_worker(server, 0));
 	for (int burst = 0; burst < BURSTS; burst++) {
-		for (int i = 0; i < ASKERS * EACH; i++)
-			ask_send(fds[i % ASKERS], &to, "in a burst", 10);
-		for (int i = 0; i < ASKERS * EACH; i++)
-			ask_expect(fds[i % ASKERS], &to, "in a burst", 10);
+		for (int i = 0; i < CLIENTS * EACH; i++)
+			udp_client_send(fds[i % CLIENTS], &to, "in a burst", 10);
+		for (int i = 0; i < CLIENTS * EACH; i++)
+			udp_client_expect(fds[i % CLIENTS], &to, "in a burst", 10);
 	}
 	trace_window(trace);
 	each = (double)trace->calls_n / ALL;
 	figure("calls a datagram, in bursts of 400", each, "calls");
-	ck_assert_uint_eq(server_stat(server, "datagrams_answered"), ALL + ASKERS);
+	ck_assert_uint_eq(server_stat(server, "datagrams_answered"), ALL + CLIENTS);
 	ck_assert_msg(each <= 0.2, "%.3f calls a datagram, not 0.2 at most", each);
 	trace_end(trace);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);

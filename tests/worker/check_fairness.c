@@ -90,7 +90,7 @@ static void flood_end(const struct flood *flood)
 	ck_assert_int_eq(waitpid(flood->pid, NULL, 0), flood->pid);
 }
 
-/* ---- those who ping ---- */
+/* ---- clients that ping ---- */
 
 static uint64_t now_us(void)
 {

@@ -3,10 +3,10 @@
  * sent and received a message before; and that nothing stays, however often they leave and
  * come again.
  *
- * Counted is the worker's anonymous memory (smaps_rollup, which walks the pages; where it is
+ * Counted is the worker's anonymous memory (smaps_rollup, which walks the pages; if it is
  * missing, process_memory, which may be some pages off). SLACK is what a worker may keep of
  * what it used: 64 KiB of connections, 64 KiB of segments, pages of its stack and of bitmaps
- * that were touched for the first time; and, where chunks were in use, 4 MiB of those.
+ * that were touched for the first time; and, if chunks were in use, 4 MiB of those.
  *
  * What it can't see: the kernel's memory for a socket, which is far more than weir's own, and
  * page tables. Under AddressSanitizer memory is not what it is in the product: skipped.
@@ -275,7 +275,7 @@ START_TEST(whole_lines_hold_no_chunk)
 END_TEST
 
 /* With buffers for 64 chunks, 500 connections come and each has had half a line, and all
- * stay: were a chunk left with each, there would be none for those who come later. This one
+ * stay: were a chunk left with each, there would be none for those that come later. This one
  * needs no figure of memory, so it runs under a sanitizer too. */
 START_TEST(idle_connections_own_no_chunk)
 {

@@ -175,7 +175,7 @@ static void measure_rest(struct echo_clients *clients)
 	waits_say(&waits, "in 50 ms without a change");
 }
 
-START_TEST(who_moves_waits_a_moment)
+START_TEST(a_client_that_moves_waits_a_moment)
 {
 	struct server *server = CONTROLLED("-w", "2", "echo://127.0.0.1:0");
 	struct echo_clients clients;
@@ -245,6 +245,7 @@ END_TEST
 
 SUITE("move", {"two thousand move", two_thousand_move, 60, 2},
       {"ten thousand move", ten_thousand_move, 180, 2, .kind = SUITE_LONG},
-      {"who moves waits a moment", who_moves_waits_a_moment, 60, .kind = SUITE_LONG | SUITE_ALONE},
+      {"a client that moves waits a moment", a_client_that_moves_waits_a_moment, 60,
+       .kind = SUITE_LONG | SUITE_ALONE},
       {"a gust of changes", a_gust_of_changes, 60, 3},
       {"a storm of changes", a_storm_of_changes, 60, 3, .kind = SUITE_LONG})

@@ -245,7 +245,7 @@ static const struct timeout {
 
 #define TIMEOUTS (sizeof timeouts / sizeof *timeouts)
 
-/* When its connection was closed, by the counter: who does not read does not see it. */
+/* When its connection was closed, by the counter: a client that does not read does not see it. */
 static uint64_t wait_closed_ms(const struct server *server, const char *counter)
 {
 	server_wait_stat(server, counter, 1);
@@ -253,7 +253,7 @@ static uint64_t wait_closed_ms(const struct server *server, const char *counter)
 }
 
 /* One that began anew would take half as long again. False: it took as long, or could not be moved
- * in time, which is as it has to be where all of it was slow. */
+ * in time, which is as it has to be if all of it was slow. */
 static bool deadlines_go_on(enum server_control what)
 {
 	struct server *servers[TIMEOUTS];
@@ -337,7 +337,7 @@ START_TEST(addresses_are_counted_where_they_move_to)
 	for (size_t i = 0; i < 4; i++) {
 		ck_assert_uint_eq(server_control_make(server, changes[i % 2]).moved, LIMIT);
 		expect_one_more_is_refused(server, &refused);
-		/* Who leaves makes room for one. */
+		/* A client that leaves makes room for one. */
 		finish_sending(fds[i]);
 		expect_end(fds[i]);
 		(void)close(fds[i]);

@@ -1,8 +1,8 @@
 /*
- * Workers that die while connections move: whoever dies, giver or taker, at whatever system
+ * Workers that die while connections move: whoever dies, sender or receiver, at whatever system
  * call, only connections that it had are lost. All others get every byte once.
  *
- * This process traces one worker (ptrace) and kills it where its n-th call begins or ends,
+ * This process traces one worker (ptrace) and kills it when its n-th call begins or ends,
  * counted from when it may learn of the move; n goes on until it lives through all of it. At
  * each stop one client speaks, so that bytes come in the middle of everything. What this can't
  * see: a death between two system calls, which no other process can tell from one at a call.
@@ -22,7 +22,7 @@
 
 /* ---- one move ---- */
 
-enum side { GIVER, TAKER };
+enum side { SENDER, RECEIVER };
 
 struct story {
 	enum side victim, traced;
@@ -50,19 +50,19 @@ static void come_in(struct story *story)
 	echo_clients_hear_all(clients);
 }
 
-/* Stops those who give, until the new workers have let somebody in; then it is known who all
+/* Stops the senders until the new workers have let somebody in; then it is known who all
  * are, and nothing has moved. */
 static bool catch_between(struct story *story)
 {
 	static const char started[] = "msg=\"worker started\" worker=0 pid=";
 	struct echo_clients *clients = &story->clients;
-	pid_t givers[2], both[2];
+	pid_t senders[2], both[2];
 	unsigned probe;
 	bool caught;
 
 	for (unsigned i = 0; i < story->workers; i++) {
-		givers[i] = server_wait_worker(story->server, i, 0);
-		process_stop(givers[i]);
+		senders[i] = server_wait_worker(story->server, i, 0);
+		process_stop(senders[i]);
 	}
 	server_control_order(story->server, story->what);
 	probe =
@@ -70,21 +70,21 @@ static bool catch_between(struct story *story)
 	echo_clients_say(clients, probe, MESSAGE);
 	echo_clients_hear_all(clients);
 	server_wait_log(story->server, started);
-	both[GIVER] = givers[0];
-	both[TAKER] =
+	both[SENDER] = senders[0];
+	both[RECEIVER] =
 	    (pid_t)strtol(strstr(story->server->log, started) + strlen(started), NULL, 10);
 	if (story->victim != story->traced)
 		story->tracee.other = both[story->victim];
 	caught = tracee_seize(&story->tracee, both[story->traced]);
 	for (unsigned i = 0; i < story->workers; i++)
-		ck_assert_int_eq(kill(givers[i], SIGCONT), 0);
+		ck_assert_int_eq(kill(senders[i], SIGCONT), 0);
 	return caught;
 }
 
 /* Of two workers the second one goes; else the first one is looked at. */
 static unsigned victims_slot(const struct story *story)
 {
-	return story->what == SERVER_CONTROL_FEWER && story->victim == GIVER;
+	return story->what == SERVER_CONTROL_FEWER && story->victim == SENDER;
 }
 
 static bool catch_victim(struct story *story)
@@ -92,7 +92,7 @@ static bool catch_victim(struct story *story)
 	unsigned slot = victims_slot(story);
 
 	if (story->what != SERVER_CONTROL_FEWER &&
-	    (story->victim == TAKER || story->traced == TAKER))
+	    (story->victim == RECEIVER || story->traced == RECEIVER))
 		return catch_between(story);
 	if (!tracee_seize(&story->tracee, server_wait_worker(story->server, slot, 0)))
 		return false;
@@ -122,8 +122,8 @@ static void move_and_die(struct story *story)
 	tracee_let_go(&story->tracee);
 }
 
-/* Connections that their taker had made its own and their giver had not given up are counted by
- * both, and so twice where one of them dies: their counters say how many. */
+/* Connections that their receiver had made its own and their sender had not given up are counted by
+ * both, and so twice if one of them dies: their counters say how many. */
 static void judge_counters(struct story *story)
 {
 	const struct server *server = story->server;
@@ -151,7 +151,7 @@ static void judge_counters(struct story *story)
 static void judge(struct story *story)
 {
 	struct echo_clients *clients = &story->clients;
-	bool took_from_others = story->what == SERVER_CONTROL_FEWER && story->victim == TAKER;
+	bool took_from_others = story->what == SERVER_CONTROL_FEWER && story->victim == RECEIVER;
 	const char *log = story->server->log;
 
 	for (unsigned i = 0; i < clients->n; i++)
@@ -197,19 +197,22 @@ static const struct {
 	const char *name;
 	unsigned workers, each_until, stride;
 } stories[] = {
-    {GIVER, GIVER, SERVER_CONTROL_RELOAD, "giver, reload", 2, 24, 23},
-    {TAKER, TAKER, SERVER_CONTROL_RELOAD, "taker, reload", 2, 24, 23},
-    {GIVER, GIVER, SERVER_CONTROL_UPGRADE, "giver, upgrade", 2, 0, 61},
-    {TAKER, TAKER, SERVER_CONTROL_UPGRADE, "taker, upgrade", 2, 0, 61},
-    {TAKER, TAKER, SERVER_CONTROL_RELOAD, "the only taker, reload", 1, 12, 79},
-    {TAKER, TAKER, SERVER_CONTROL_UPGRADE, "the only taker, upgrade", 1, 0, 131},
-    {GIVER, GIVER, SERVER_CONTROL_FEWER, "giver, one worker fewer", 2, 0, 61},
-    {TAKER, TAKER, SERVER_CONTROL_FEWER, "the only taker, one worker fewer", 2, 12, 61},
-    {TAKER, GIVER, SERVER_CONTROL_RELOAD, "taker while its giver stands still, reload", 2, 16, 23},
-    {TAKER, GIVER, SERVER_CONTROL_RELOAD, "the only taker while its giver stands still, reload", 1,
-     8, 97},
-    {GIVER, TAKER, SERVER_CONTROL_RELOAD, "giver while its taker stands still, reload", 2, 16, 29},
-    {TAKER, GIVER, SERVER_CONTROL_UPGRADE, "taker while its giver stands still, upgrade", 2, 0, 43},
+    {SENDER, SENDER, SERVER_CONTROL_RELOAD, "sender, reload", 2, 24, 23},
+    {RECEIVER, RECEIVER, SERVER_CONTROL_RELOAD, "receiver, reload", 2, 24, 23},
+    {SENDER, SENDER, SERVER_CONTROL_UPGRADE, "sender, upgrade", 2, 0, 61},
+    {RECEIVER, RECEIVER, SERVER_CONTROL_UPGRADE, "receiver, upgrade", 2, 0, 61},
+    {RECEIVER, RECEIVER, SERVER_CONTROL_RELOAD, "the only receiver, reload", 1, 12, 79},
+    {RECEIVER, RECEIVER, SERVER_CONTROL_UPGRADE, "the only receiver, upgrade", 1, 0, 131},
+    {SENDER, SENDER, SERVER_CONTROL_FEWER, "sender, one worker fewer", 2, 0, 61},
+    {RECEIVER, RECEIVER, SERVER_CONTROL_FEWER, "the only receiver, one worker fewer", 2, 12, 61},
+    {RECEIVER, SENDER, SERVER_CONTROL_RELOAD, "receiver while its sender stands still, reload", 2,
+     16, 23},
+    {RECEIVER, SENDER, SERVER_CONTROL_RELOAD,
+     "the only receiver while its sender stands still, reload", 1, 8, 97},
+    {SENDER, RECEIVER, SERVER_CONTROL_RELOAD, "sender while its receiver stands still, reload", 2,
+     16, 29},
+    {RECEIVER, SENDER, SERVER_CONTROL_UPGRADE, "receiver while its sender stands still, upgrade", 2,
+     0, 43},
 };
 
 /* At every stride-th of the first calls, then at fewer. */
@@ -250,8 +253,8 @@ END_TEST
 /* The watchdog ends it, and those that it had not taken live on. */
 static void stand_still(unsigned workers, const unsigned *at, unsigned n, const char *test)
 {
-	struct story story = {.victim = TAKER,
-			      .traced = TAKER,
+	struct story story = {.victim = RECEIVER,
+			      .traced = RECEIVER,
 			      .what = SERVER_CONTROL_RELOAD,
 			      .workers = workers,
 			      .hangs = true};
@@ -263,24 +266,24 @@ static void stand_still(unsigned workers, const unsigned *at, unsigned n, const 
 		suite_skip(test, "ptrace is not allowed here");
 		return;
 	}
-	(void)printf(
-	    "FIGURE %u takers (workers: %u) stood still in the middle of a reload, and were ended "
-	    "by the watchdog: %llu connections of theirs were lost, none of others\n",
-	    stopped, story.workers, (unsigned long long)story.lost);
+	(void)printf("FIGURE %u receivers (workers: %u) stood still in the middle of a reload, and "
+		     "were ended "
+		     "by the watchdog: %llu connections of theirs were lost, none of others\n",
+		     stopped, story.workers, (unsigned long long)story.lost);
 	ck_assert_uint_eq(stopped, n);
 }
 
 static const unsigned stands_at[] = {4, 150, 60, 300};
 
-START_TEST(a_taker_that_stands_still)
+START_TEST(a_receiver_that_stands_still)
 {
-	stand_still(1 + (_i != 0), &stands_at[_i], 1, "a taker that stands still");
+	stand_still(1 + (_i != 0), &stands_at[_i], 1, "a receiver that stands still");
 }
 END_TEST
 
-START_TEST(takers_that_stand_still)
+START_TEST(receivers_that_stand_still)
 {
-	stand_still(1 + (_i != 0), stands_at, 4, "takers that stand still");
+	stand_still(1 + (_i != 0), stands_at, 4, "receivers that stand still");
 }
 END_TEST
 
@@ -288,5 +291,5 @@ END_TEST
 
 SUITE("move_kill", {"a death at some steps", a_death_at_some_steps, 60, STORIES},
       {"a death at any step", a_death_at_any_step, 120, STORIES, .kind = SUITE_LONG},
-      {"a taker that stands still", a_taker_that_stands_still, 60, 2},
-      {"takers that stand still", takers_that_stand_still, 60, 2, .kind = SUITE_LONG})
+      {"a receiver that stands still", a_receiver_that_stands_still, 60, 2},
+      {"receivers that stand still", receivers_that_stand_still, 60, 2, .kind = SUITE_LONG})

@@ -3,7 +3,7 @@
  * who stay hear each line of each other once and in order, and agree on what the dead had said.
  *
  * As check_move_kill.c, with tests/support/clients/chat_clients.h instead of an echo. At each stop
- * a guest speaks.
+ * a client speaks.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -19,7 +19,7 @@
 #define LINES_MAX  400 /* said while they move */
 
 struct scene {
-	bool kills_taker;
+	bool kills_receiver;
 	struct server *server;
 	struct chat_clients clients;
 	struct tracee tracee;
@@ -27,17 +27,17 @@ struct scene {
 	unsigned stops;
 };
 
-/* Stops those who give, until the new workers have let somebody in. */
-static bool catch_taker(struct scene *scene)
+/* Stops the senders until the new workers have let somebody in. */
+static bool catch_receiver(struct scene *scene)
 {
 	static const char started[] = "msg=\"worker started\" worker=0 pid=";
-	pid_t givers[2];
+	pid_t senders[2];
 	const char *at;
 	bool caught;
 
 	for (unsigned i = 0; i < 2; i++) {
-		givers[i] = server_wait_worker(scene->server, i, 0);
-		process_stop(givers[i]);
+		senders[i] = server_wait_worker(scene->server, i, 0);
+		process_stop(senders[i]);
 	}
 	server_control_order(scene->server, SERVER_CONTROL_RELOAD);
 	(void)chat_clients_join(&scene->clients);
@@ -45,14 +45,14 @@ static bool catch_taker(struct scene *scene)
 	at = strstr(scene->server->log, started) + strlen(started);
 	caught = tracee_seize(&scene->tracee, (pid_t)strtol(at, NULL, 10));
 	for (unsigned i = 0; i < 2; i++)
-		ck_assert_int_eq(kill(givers[i], SIGCONT), 0);
+		ck_assert_int_eq(kill(senders[i], SIGCONT), 0);
 	return caught;
 }
 
 static bool catch_victim(struct scene *scene)
 {
-	if (scene->kills_taker)
-		return catch_taker(scene);
+	if (scene->kills_receiver)
+		return catch_receiver(scene);
 	if (!tracee_seize(&scene->tracee, server_wait_worker(scene->server, 0, 0)))
 		return false;
 	server_control_order(scene->server, SERVER_CONTROL_RELOAD);
@@ -67,7 +67,7 @@ static void speak(struct scene *scene)
 	if (scene->said == LINES_MAX)
 		return;
 	scene->said++;
-	if (!clients->guests[speaker].gone)
+	if (!clients->all[speaker].gone)
 		(void)chat_clients_say(clients, speaker);
 }
 
@@ -89,7 +89,7 @@ static void move_and_die(struct scene *scene)
 	tracee_let_go(&scene->tracee);
 }
 
-/* Who is gone had its connection at the one that died. */
+/* A client that is gone had its connection at the worker that died. */
 static void judge(struct scene *scene)
 {
 	struct chat_clients *clients = &scene->clients;
@@ -107,7 +107,7 @@ static void judge(struct scene *scene)
 		wait_more(&wait, "all to be counted that are gone");
 	}
 	for (unsigned i = 0; i < clients->n; i++)
-		if (!clients->guests[i].gone)
+		if (!clients->all[i].gone)
 			(void)chat_clients_say(clients, i);
 	chat_clients_hear_all(clients);
 	ck_assert_uint_eq(server_stat(server, "missed"), 0);
@@ -135,9 +135,9 @@ static bool play(struct scene *scene, unsigned end_at)
 	return scene->tracee.ended;
 }
 
-static void die_at_each(unsigned stride, bool kills_taker, const char *test)
+static void die_at_each(unsigned stride, bool kills_receiver, const char *test)
 {
-	struct scene scene = {.kills_taker = kills_taker};
+	struct scene scene = {.kills_receiver = kills_receiver};
 	unsigned deaths = 0;
 
 	for (unsigned n = 1; play(&scene, n); n += stride)
@@ -146,9 +146,9 @@ static void die_at_each(unsigned stride, bool kills_taker, const char *test)
 		suite_skip(test, "ptrace is not allowed here");
 		return;
 	}
-	(void)printf("FIGURE %s of members of a chat: %u deaths in up to %u stops; %llu guests "
+	(void)printf("FIGURE %s of members of a chat: %u deaths in up to %u stops; %llu clients "
 		     "were gone, the others heard each line once\n",
-		     kills_taker ? "taker" : "giver", deaths, scene.stops,
+		     kills_receiver ? "receiver" : "sender", deaths, scene.stops,
 		     (unsigned long long)scene.gone);
 }
 

@@ -1,7 +1,7 @@
 /*
- * Connections that move to where something is scarce, and takers that are lied to. What this
- * shows: one that does not fit keeps out no other, and a process that says what no worker says
- * costs itself its connections, and nobody else theirs.
+ * Connections that move to a worker that is short of something, and workers that are told lies.
+ * What this shows: one connection that does not fit keeps no other one out, and a process that says
+ * what no worker says loses its own connections, and nobody else's.
  */
 #include <signal.h>
 #include <stdio.h>

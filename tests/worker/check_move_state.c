@@ -357,20 +357,20 @@ END_TEST
 /* Says the first part of its next line; what follows says the rest. */
 static void say_part(struct chat_clients *clients, unsigned number, size_t from, size_t to)
 {
-	struct guest *guest = &clients->guests[number];
+	struct chat_client *client = &clients->all[number];
 	char line[LINE_BYTES];
-	size_t n = (size_t)snprintf(line, sizeof line, "%u %u ", number, guest->said);
+	size_t n = (size_t)snprintf(line, sizeof line, "%u %u ", number, client->said);
 
 	memset(line + n, '.', sizeof line - n - 1);
 	line[LINE_BYTES - 1] = '\n';
-	guest->said += to == LINE_BYTES;
-	ck_assert_msg(!guest->gone, "guest %u has gone:\n%s", number, clients->server->log);
-	send_all(guest->fd, line + from, to - from);
+	client->said += to == LINE_BYTES;
+	ck_assert_msg(!client->gone, "client %u has gone:\n%s", number, clients->server->log);
+	send_all(client->fd, line + from, to - from);
 }
 
-#define LINES_MAX 2000 /* in one change: what a ring holds, for one who stands still meanwhile */
+#define LINES_MAX 2000 /* in one change: what a ring holds, for one that stands still meanwhile */
 
-/* Those who are not in the middle of a line speak all the time. */
+/* Clients that are not in the middle of a line speak all the time. */
 static uint64_t talk_through(struct chat_clients *clients, enum server_control what, uint64_t *seed)
 {
 	struct wait wait = wait_begin();
@@ -413,8 +413,8 @@ START_TEST(each_line_is_heard_once_across_generations)
 		for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)
 			moved += talk_through(&clients, changes[i], &seed);
 	for (unsigned i = 0; i < GUESTS; i++) {
-		said += clients.guests[i].said;
-		heard += clients.guests[i].heard_n;
+		said += clients.all[i].said;
+		heard += clients.all[i].heard_n;
 	}
 	ck_assert_uint_eq(heard, said * (GUESTS - 1));
 	ck_assert_uint_eq(clients.gone_n, 0);

@@ -1,6 +1,6 @@
 /*
- * How evenly connections spread over workers, in each accept mode: those of a storm, those who
- * come one by one and leave, and those who stay.
+ * How evenly connections spread over workers, in each accept mode: those of a storm, those that
+ * come one by one and leave, and those that stay.
  *
  * What it can't see: how even the spread is if workers are busy to different degrees.
  */
@@ -121,7 +121,7 @@ static bool spread_gently_and_stay(const char *mode, unsigned n, double most)
 /* A worker that stands still for a while, on a busy machine, takes fewer meanwhile: so it may need
  * more than one try until they spread. In handoff the fewest connections is a tie nearly each time:
  * who wins it? Not always the same. (One that is about to be closed still counts, so that chance
- * has a say, and 1.02 is for those who stay.) */
+ * has a say, and 1.02 is for those that stay.) */
 static const struct spread {
 	const char *mode;
 	bool (*come)(const char *mode, unsigned n, double most);

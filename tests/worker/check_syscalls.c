@@ -159,7 +159,7 @@ static void lives_in(const char *mode, const char *of_worker, const char *of_mas
 	char what[64];
 
 	/* With what came at the start, the first note of a life may be one of a streak, and then
-	 * the master looks for two where the second comes. */
+	 * the master looks for two if the second comes. */
 	live(server, 2, pids, 2);
 	worker = trace_begin_settled(pids[0]);
 	master = trace_begin_settled(pids[1]);
@@ -196,7 +196,7 @@ START_TEST(lives_in_reuseport_and_handoff)
 END_TEST
 
 /* Which of two workers takes a life is open, and now and then one goes to the end of the
- * line of those who wait (a DEL and an ADD of the listener): so it is the sum that counts. */
+ * line of those that wait (a DEL and an ADD of the listener): so it is the sum that counts. */
 START_TEST(life_in_shared)
 {
 	struct server *server;
@@ -234,13 +234,13 @@ START_TEST(life_in_shared)
 }
 END_TEST
 
-/* Those who come one at a time and say nothing: between them the server only sleeps. */
+/* Clients that come one at a time and say nothing: between them the server only sleeps. */
 START_TEST(quiet_arrivals)
 {
 	struct server *server;
 	struct trace *trace;
 
-	if (!tracing_works("one accept4 for each of those who come and are silent"))
+	if (!tracing_works("one accept4 for each client that comes and is silent"))
 		return;
 	server = SERVER("--workers", "1", "echo://127.0.0.1:0");
 	trace = trace_begin_settled(server_worker(server, 0));
@@ -297,7 +297,7 @@ START_TEST(lingers_where_bytes_are_owed)
 	struct trace *trace;
 	int client;
 
-	if (!tracing_works("a shutdown where bytes are owed"))
+	if (!tracing_works("a shutdown while bytes are owed"))
 		return;
 	server = SERVER("--workers", "1", "line://127.0.0.1:0?max-line=1000");
 	memset(text, 'x', sizeof text);
@@ -344,8 +344,9 @@ static struct server *idle_server(int clients[IDLE_CLIENTS], const char *watchdo
 	return server;
 }
 
-/* Who made no call was not woken, and has not run: this is seen without strace too. The worker, or
- * the first n of it and its master, which looks at the worker's counters for its watchdog. */
+/* A worker that made no call was not woken, and has not run: this is seen without strace too. The
+ * worker, or the first n of it and its master, which looks at the worker's counters for its
+ * watchdog. */
 static void stay_idle(bool traced, const char *watchdog, int n, int idle_ms)
 {
 	int clients[IDLE_CLIENTS];
@@ -416,9 +417,9 @@ SUITE("syscalls", {"three calls a message in ping-pong", three_calls_a_message, 
       {"50 connections at most 2.2 calls a message", many_connections_share_waits, 60},
       {"the calls of a life, reuseport and handoff", lives_in_reuseport_and_handoff, 60},
       {"the calls of a life, accept=shared", life_in_shared, 60},
-      {"one accept4 for each of those who come and are silent", quiet_arrivals, 60},
+      {"one accept4 for each client that comes and is silent", quiet_arrivals, 60},
       {"a half-close needs no shutdown", half_close_needs_no_lingering, 60},
-      {"a shutdown where bytes are owed", lingers_where_bytes_are_owed, 60},
+      {"a shutdown while bytes are owed", lingers_where_bytes_are_owed, 60},
       {"1,000 idle connections wake nobody in a second", idleness_wakes_nobody, 60},
       {"1,000 idle connections cost no call in a second", idleness_costs_no_call, 60},
       {"1,000 idle connections wake nobody in 5 s", long_idleness_wakes_nobody, 60,

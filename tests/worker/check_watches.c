@@ -1,5 +1,5 @@
 /*
- * What weir does where epoll registers nothing more, as where another process of its user has
+ * What weir does if epoll registers nothing more, as when another process of its user has
  * used up fs.epoll.max_user_watches. strace puts the refusal into one process: nobody else's
  * watches are touched.
  */

@@ -85,7 +85,7 @@ static inline unsigned long say_until_full(struct bus_port *port, size_t n)
 	return said;
 }
 
-static inline uint64_t bells_rung(unsigned seat)
+static inline uint64_t doorbells_rung(unsigned seat)
 {
 	uint64_t n;
 

@@ -1,9 +1,9 @@
 /*
  * bus_step: a traced process, one instruction at a time.
  *
- * The tracer is the test; what it traces stops by itself (stop()) where it is about to do
+ * The tracer is the test; what it traces stops by itself (stop()) when it is about to do
  * what is looked at, and says in shared memory when that is done. All of it ends with the
- * test. Where ptrace is not allowed a test is skipped.
+ * test. If ptrace is not allowed a test is skipped.
  */
 #ifndef TESTS_REACTOR_PUBSUB_BUS_STEP_H
 #define TESTS_REACTOR_PUBSUB_BUS_STEP_H

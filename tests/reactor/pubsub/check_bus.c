@@ -63,7 +63,7 @@ START_TEST(every_size_at_every_place)
 		size_t place = 0, n = sizes[i], left = PLACES;
 
 		memset(been, 0, sizeof been);
-		/* Where a size comes round to a place again, an empty record moves it on. */
+		/* If a size comes round to a place again, an empty record moves it on. */
 		for (; left; records++) {
 			bool again = been[place];
 
@@ -112,7 +112,7 @@ START_TEST(a_part_may_be_nothing)
 }
 END_TEST
 
-/* ---- who is waited for ---- */
+/* ---- which reader is waited for ---- */
 
 START_TEST(a_full_ring_goes_on_behind_the_slowest)
 {
@@ -186,7 +186,7 @@ END_TEST
 
 /* ---- doorbells ---- */
 
-START_TEST(one_bell_for_each_sleep)
+START_TEST(one_doorbell_for_each_sleep)
 {
 	struct bus_record record;
 
@@ -206,14 +206,14 @@ START_TEST(one_bell_for_each_sleep)
 	ck_assert_uint_eq(bus_announce(&ports[0]), 0); /* it knows */
 	ck_assert(say(&ports[2], 10));
 	ck_assert_uint_eq(bus_announce(&ports[2]), 0);
-	ck_assert_uint_eq(bells_rung(1), 1);
+	ck_assert_uint_eq(doorbells_rung(1), 1);
 	ck_assert_uint_eq(hear_all(&ports[1]), 7);
 	ck_assert(bus_sleep(&ports[1]));
 	bus_wake_up(&ports[1]);
 	ck_assert(say(&ports[2], 10));
 	ck_assert_uint_eq(bus_announce(&ports[2]), 0); /* no doorbell, it said */
 	ck_assert(hear(&ports[1], &record));
-	ck_assert_uint_eq(bells_rung(0) + bells_rung(1) + bells_rung(2), 0);
+	ck_assert_uint_eq(doorbells_rung(0) + doorbells_rung(1) + doorbells_rung(2), 0);
 	/* Its own words wake nobody; a seat that was left is not woken either. */
 	ck_assert(bus_sleep(&ports[1]));
 	ck_assert(say(&ports[1], 10));
@@ -226,12 +226,12 @@ START_TEST(one_bell_for_each_sleep)
 	ck_assert_uint_eq(bus_announce(&ports[0]), 0);
 	bus_ring_all_doorbells(&bus); /* of those who sit there */
 	for (unsigned i = 0; i < 3; i++)
-		ck_assert_uint_eq(bells_rung(i), i != 1);
+		ck_assert_uint_eq(doorbells_rung(i), i != 1);
 	bus_close(&bus);
 }
 END_TEST
 
-START_TEST(who_makes_space_rings_for_who_waits)
+START_TEST(whoever_makes_space_rings_for_whoever_waits)
 {
 	struct bus_record record;
 
@@ -241,10 +241,10 @@ START_TEST(who_makes_space_rings_for_who_waits)
 	(void)hear_all(&ports[1]);
 	ck_assert(bus_wait(&ports[0], NOW));
 	ck_assert(hear(&ports[2], &record));
-	ck_assert_uint_eq(bells_rung(0), 0); /* not for each record */
+	ck_assert_uint_eq(doorbells_rung(0), 0); /* not for each record */
 	ck_assert_uint_eq(bus_rest(&ports[2]), 1);
 	ck_assert_uint_eq(bus_rest(&ports[2]), 0);
-	ck_assert_uint_eq(bells_rung(0), 1);
+	ck_assert_uint_eq(doorbells_rung(0), 1);
 	ck_assert(wait_on(&ports[0], NOW, 0));
 	ck_assert_uint_eq(bus_rest(&ports[2]), 0); /* it does not wait any more */
 	(void)say_until_full(&ports[0], 1000);
@@ -254,20 +254,20 @@ START_TEST(who_makes_space_rings_for_who_waits)
 	ck_assert(!wait_on(&ports[0], NOW, 0));
 	(void)hear_all(&ports[2]);
 	ck_assert_uint_eq(bus_rest(&ports[2]), 1);
-	ck_assert_uint_eq(bells_rung(0), 2);
+	ck_assert_uint_eq(doorbells_rung(0), 2);
 	ck_assert(wait_on(&ports[0], NOW, 0));
-	/* Nor does whoever leaves wake those who do not wait. */
+	/* Nor does whoever leaves wake those that do not wait. */
 	(void)hear_all(&ports[1]);
 	bus_ring_who_waits(&bus);
-	ck_assert_uint_eq(bells_rung(0) + bells_rung(1) + bells_rung(2), 0);
+	ck_assert_uint_eq(doorbells_rung(0) + doorbells_rung(1) + doorbells_rung(2), 0);
 	(void)say_until_full(&ports[0], 1000);
 	(void)hear_all(&ports[0]);
 	(void)hear_all(&ports[1]);
 	ck_assert(bus_wait(&ports[0], NOW));
 	bus_vacate(&bus, 2);
 	bus_ring_who_waits(&bus);
-	ck_assert_uint_eq(bells_rung(0), 1);
-	ck_assert_uint_eq(bells_rung(1) + bells_rung(2), 0);
+	ck_assert_uint_eq(doorbells_rung(0), 1);
+	ck_assert_uint_eq(doorbells_rung(1) + doorbells_rung(2), 0);
 	ck_assert(wait_on(&ports[0], NOW, 0));
 	bus_take_seat(&ports[2], &bus, 2);
 	/* Space that came before the wait is found without a doorbell. */
@@ -288,10 +288,10 @@ START_TEST(all_have_said_all)
 	ck_assert(!bus_all_said(&ports[0], 0));
 	ck_assert(say(&ports[0], 10));
 	bus_say_last(&ports[0]);
-	ck_assert(!bells_rung(1)); /* it does not wait for that yet */
+	ck_assert(!doorbells_rung(1)); /* it does not wait for that yet */
 	ck_assert(!bus_all_said(&ports[0], 0));
 	bus_say_last(&ports[1]);
-	ck_assert(bells_rung(0));
+	ck_assert(doorbells_rung(0));
 	ck_assert(bus_all_said(&ports[0], 0));
 	ck_assert(bus_all_said(&ports[1], 0));
 	ck_assert_uint_eq(hear_all(&ports[1]), 1);
@@ -429,8 +429,9 @@ SUITE("bus", {"all read what each says, in order", all_read_what_each_says_in_or
       {"a vacated seat holds nobody", a_vacated_seat_holds_nobody, 5},
       {"a new occupant reads and writes from there on",
        a_new_occupant_reads_and_writes_from_there_on, 5},
-      {"one bell for each sleep", one_bell_for_each_sleep, 5},
-      {"who makes space rings for who waits", who_makes_space_rings_for_who_waits, 5},
+      {"one doorbell for each sleep", one_doorbell_for_each_sleep, 5},
+      {"whoever makes space rings for whoever waits", whoever_makes_space_rings_for_whoever_waits,
+       5},
       {"all have said all", all_have_said_all, 5},
       {"a record that is too long is skipped", a_record_that_is_too_long_is_skipped, 5},
       {"garbage ends", garbage_ends, 10},

@@ -1,6 +1,6 @@
 /*
  * bus, a writer that is killed at each instruction of publish and announce: readers have
- * nothing of its record or all of it, one that sleeps is woken by who reaped the writer, and
+ * nothing of its record or all of it, one that sleeps is woken by whoever reaped the writer, and
  * the next one in that seat goes on behind it.
  *
  * Under a sanitizer there are many more instructions: a stride is taken, and named.
@@ -63,7 +63,7 @@ static _Noreturn void read_and_sleep(void)
 		(void)!write(slept_fds[1], "z", 1);
 		(void)poll(&doorbell, 1, -1);
 		TELL(asleep, false);
-		(void)bells_rung(SLEEPER);
+		(void)doorbells_rung(SLEEPER);
 		bus_wake_up(port);
 	}
 }
@@ -107,7 +107,7 @@ static size_t size_in_ring(size_t bytes)
 	return (2 * sizeof(struct bus_record) - 1 + bytes) & ~(sizeof(struct bus_record) - 1);
 }
 
-/* Says it, and has it read by those who read. */
+/* Says it, and has it read by all readers. */
 static void say_and_hear(size_t n)
 {
 	while (!say(&ports[WRITER], n)) {
@@ -120,7 +120,7 @@ static void say_and_hear(size_t n)
 	(void)bus_announce(&ports[WRITER]);
 	(void)hear_all(&ports[WRITER]);
 	MUST(hear_all(&ports[READER]) == 1);
-	(void)bells_rung(READER);
+	(void)doorbells_rung(READER);
 	if (head % 8192 < size_in_ring(n)) /* it is never a lap behind */
 		await_sleeper(ports[WRITER].number);
 }
@@ -188,7 +188,7 @@ static pid_t start_writer(void)
 	}
 	await_sleeper(ports[WRITER].number);
 	MUST(bus_sleep(&ports[READER]));
-	(void)bells_rung(READER);
+	(void)doorbells_rung(READER);
 	return pid;
 }
 
@@ -230,7 +230,8 @@ static bool kill_at(unsigned long instruction)
 	sums.instructions = step(pid, &shared->done, instruction);
 	done = SEEN(done);
 	end_process(pid);
-	/* Who was left behind reads what the dead one left, or what is there in the end. */
+	/* A reader that was left behind reads what the dead one left, or what is there in the end.
+	 */
 	if (killed.full && sums.points % 2)
 		heard = hear_all(&ports[STUCK]);
 	judge_death(done);
@@ -270,7 +271,7 @@ static void kill_everywhere(const struct kill_case *now, unsigned long first, un
 	for (unsigned long at = first; !kill_at(at); at += killed.stride)
 		continue;
 	(void)printf("FIGURE kill points, %s: %lu (%lu instructions, stride %lu): %lu before it "
-		     "published, %lu after, %lu of these before the bell\n",
+		     "published, %lu after, %lu of these before the doorbell\n",
 		     killed.name, sums.points, sums.instructions, killed.stride, sums.before,
 		     sums.after, sums.not_rung);
 	(void)fflush(stdout);

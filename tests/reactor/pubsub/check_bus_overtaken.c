@@ -136,7 +136,7 @@ static void say_some(uint64_t n, uint64_t *seed)
 
 #define LAPS(n) ((n)*RING_BYTES / 160)
 
-/* From its seat on it reads all, also where the writer went round while it was taken. */
+/* From its seat on it reads all, also if the writer went round while it was taken. */
 /* At every stride-th of the first instructions, then each time that they are 1/share more: a walk
  * round the ring is many, and always the same ones. */
 static void take_a_seat_everywhere(unsigned long stride, unsigned long share)

@@ -128,7 +128,7 @@ static void sleep_again_and_again(void)
 {
 	for (;;) {
 		bus_wake_up(&ports[READER]);
-		(void)bells_rung(READER);
+		(void)doorbells_rung(READER);
 		skip_all(&ports[READER]);
 		stop();
 		TELL(slept, bus_sleep(&ports[READER]));
@@ -145,7 +145,7 @@ static bool sleeps_on(void)
 static void wait_again_and_again(void)
 {
 	for (;;) {
-		(void)bells_rung(WRITER);
+		(void)doorbells_rung(WRITER);
 		do
 			skip_all(&ports[WRITER]);
 		while (publish_48(&ports[WRITER]));
@@ -181,9 +181,9 @@ static const struct race races[] = {
     {"wait and take", wait_again_and_again, take_again_and_again, waits_on},
 };
 
-START_TEST(no_wake_up_is_lost_where_one_stands)
+START_TEST(no_wake_up_is_lost_while_one_side_stands_still)
 {
-	if (!may_trace("no wake-up is lost where one stands"))
+	if (!may_trace("no wake-up is lost while one side stands still"))
 		return;
 	open_shared();
 	run_race(&races[_i], false);
@@ -202,9 +202,9 @@ END_TEST
 /* ---- two cores ---- */
 
 #define ROUNDS	20000
-#define SPIN_MS 3000 /* where they all sleep it takes longer, and is cut short */
+#define SPIN_MS 3000 /* if they sleep each time it takes longer, and is cut short */
 
-/* Waits a little, at random. Who finds itself asleep was too early, else too late: so both
+/* Waits a little, at random. Whoever finds itself asleep was too early, else too late: so both
  * sides come to act at one moment. */
 struct lingerer {
 	uint64_t seed, most;
@@ -224,7 +224,7 @@ static void learn(struct lingerer *lingerer, bool too_early)
 		lingerer->most--;
 }
 
-/* Where the doorbell is not rung, this is the wake-up that was lost. */
+/* If the doorbell is not rung, this is the wake-up that was lost. */
 static bool await_doorbell(unsigned seat)
 {
 	struct pollfd doorbell = {.fd = bus.doorbells[seat], .events = POLLIN};
@@ -232,7 +232,7 @@ static bool await_doorbell(unsigned seat)
 	TELL(sleeps, shared->sleeps + 1);
 	if (poll(&doorbell, 1, (int)patience_ms()) != 1)
 		TELL(lost, true);
-	(void)bells_rung(seat);
+	(void)doorbells_rung(seat);
 	return !SEEN(lost);
 }
 
@@ -391,7 +391,8 @@ END_TEST
 #define RACES (sizeof races / sizeof *races)
 
 SUITE("bus_race",
-      {"no wake-up is lost where one stands", no_wake_up_is_lost_where_one_stands, 30, RACES},
+      {"no wake-up is lost while one side stands still",
+       no_wake_up_is_lost_while_one_side_stands_still, 30, RACES},
       {"no wake-up is lost between two steps", no_wake_up_is_lost_between_two_steps, 300, RACES,
        .kind = SUITE_LONG},
       {"no reader sleeps on", no_reader_sleeps_on, 30},

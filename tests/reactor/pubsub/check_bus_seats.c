@@ -1,6 +1,6 @@
 /*
- * bus, as those who come and go see it: seats that come into use while others talk, doorbells that
- * come late, a bus that another process attaches to, and what a reader keeps to be read again.
+ * bus, as processes that come and go see it: seats that come into use while others talk, doorbells
+ * that come late, a bus that another process attaches to, and what a reader keeps to be read again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -214,7 +214,7 @@ END_TEST
 
 /* ---- doorbells ---- */
 
-START_TEST(who_has_no_bell_leaves_the_wish)
+START_TEST(whoever_has_no_doorbell_leaves_the_wish)
 {
 	open_room(2);
 	ck_assert_int_eq(bus_attach(&attached, memory_again()), 0);
@@ -222,14 +222,14 @@ START_TEST(who_has_no_bell_leaves_the_wish)
 	ck_assert(bus_sleep(&ports[0]));
 	ck_assert(say(&ports[1], 10));
 	ck_assert_uint_eq(bus_announce(&ports[1]), 0);
-	ck_assert_uint_eq(bells_rung(0), 0);
+	ck_assert_uint_eq(doorbells_rung(0), 0);
 	bus_add_doorbell(&attached, 0, fcntl(bus.doorbells[0], F_DUPFD_CLOEXEC, 0));
-	ck_assert_uint_eq(bells_rung(0), 1);
+	ck_assert_uint_eq(doorbells_rung(0), 1);
 	ck_assert_uint_eq(hear_all(&ports[0]), 1);
 	ck_assert(bus_sleep(&ports[0]));
 	ck_assert(say(&ports[1], 10));
 	ck_assert_uint_eq(bus_announce(&ports[1]), 1);
-	ck_assert_uint_eq(bells_rung(0), 1);
+	ck_assert_uint_eq(doorbells_rung(0), 1);
 	/* Space is waited for in the same way. */
 	(void)hear_all(&ports[0]);
 	(void)say_until_full(&ports[0], 1000);
@@ -239,7 +239,7 @@ START_TEST(who_has_no_bell_leaves_the_wish)
 	ck_assert_uint_eq(bus_rest(&ports[1]), 1);
 	/* One more of the same changes nothing. */
 	bus_add_doorbell(&attached, 0, fcntl(bus.doorbells[0], F_DUPFD_CLOEXEC, 0));
-	ck_assert_uint_eq(bells_rung(0), 2);
+	ck_assert_uint_eq(doorbells_rung(0), 2);
 	bus_close(&attached);
 	bus_close(&bus);
 }
@@ -296,7 +296,7 @@ START_TEST(what_is_held_can_be_read_again)
 	ck_assert(bus_wait(&ports[0], 0));
 	bus_let_go(&ports[1]);
 	ck_assert_uint_eq(bus_rest(&ports[1]), 1);
-	ck_assert_uint_eq(bells_rung(0), 1);
+	ck_assert_uint_eq(doorbells_rung(0), 1);
 	ck_assert(wait_on(&ports[0], 0, 0));
 	ck_assert(say(&ports[0], 500));
 	ck_assert_uint_eq(hear_all(&ports[1]), 1);
@@ -503,7 +503,7 @@ static _Noreturn void talk_and_listen(unsigned seat)
 			continue;
 		if (poll(sources, 2, waiting ? BUS_LOOK_MS : (int)patience_ms()) == 0 && !waiting)
 			_exit(FORGOTTEN);
-		(void)bells_rung(seat);
+		(void)doorbells_rung(seat);
 		bus_wake_up(port);
 	}
 }
@@ -522,7 +522,7 @@ static pid_t start_process(unsigned seat)
 	return pid;
 }
 
-/* Their doorbells come to those who are there already after they have begun to talk. */
+/* Their doorbells come to those that are there already after they have begun to talk. */
 START_TEST(processes_come_while_others_talk)
 {
 	struct wait wait = wait_begin();
@@ -561,7 +561,7 @@ SUITE("bus_seats",
       {"another process goes on", another_process_goes_on, 5},
       {"what is no bus is refused", what_is_no_bus_is_refused, 5},
       {"a false number of seats harms nobody", a_false_number_of_seats_harms_nobody, 10},
-      {"who has no bell leaves the wish", who_has_no_bell_leaves_the_wish, 5},
+      {"whoever has no doorbell leaves the wish", whoever_has_no_doorbell_leaves_the_wish, 5},
       {"what is held can be read again", what_is_held_can_be_read_again, 5},
       {"what was overwritten is not read again", what_was_overwritten_is_not_read_again, 10},
       {"what was overwritten to the last is not read again",

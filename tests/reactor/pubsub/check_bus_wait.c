@@ -1,11 +1,11 @@
 /*
- * bus, a writer that waits: whom it leaves behind, no sooner than when, and what those count
- * as missed.
+ * bus, a writer that waits: which readers it leaves behind, and when at the soonest, and what those
+ * count as missed.
  *
  * The rule: a reader in the way is left behind at the first look after it has stood still for
  * BUS_PATIENCE_MS, if no other one that moves is further back; never before. Once it has
  * looked at the ring again it is waited for again. What it read and what it counts as missed
- * is together what was published. Time is given by hand, but where a process is stopped.
+ * is together what was published. Time is given by hand, unless a process is stopped.
  */
 #include <poll.h>
 #include <signal.h>
@@ -18,7 +18,7 @@
 
 #define NOW (UINT32_MAX - 500) /* a clock of milliseconds that soon begins anew */
 
-/* ---- who is left behind ---- */
+/* ---- which reader is left behind ---- */
 
 static void leave_behind(struct bus_port *writer, uint32_t now_ms)
 {
@@ -47,7 +47,7 @@ START_TEST(patience_ends_at_the_next_look)
 END_TEST
 
 /* As slow as may be: each time just before its patience ends. */
-START_TEST(who_moves_slowly_is_never_left_behind)
+START_TEST(a_reader_that_moves_slowly_is_never_left_behind)
 {
 	uint32_t now = NOW;
 	struct bus_record record;
@@ -56,7 +56,7 @@ START_TEST(who_moves_slowly_is_never_left_behind)
 	open_room(2);
 	(void)say_until_full(&ports[0], 100);
 	(void)hear_all(&ports[0]);
-	ck_assert(!say(&ports[0], 16000)); /* needs room where many stand */
+	ck_assert(!say(&ports[0], 16000)); /* needs room if many stand */
 	ck_assert(bus_wait(&ports[0], now));
 	do {
 		now += BUS_PATIENCE_MS - 1;
@@ -73,7 +73,7 @@ START_TEST(who_moves_slowly_is_never_left_behind)
 END_TEST
 
 /* The one that stands still is further on than the one that moves. */
-START_TEST(who_moves_does_not_go_with_who_stands)
+START_TEST(a_reader_that_moves_does_not_go_with_one_that_stands)
 {
 	uint32_t now = NOW;
 	unsigned left_behind = 0;
@@ -103,7 +103,7 @@ START_TEST(who_moves_does_not_go_with_who_stands)
 END_TEST
 
 /* It is back once it has looked at the ring: from then on it has its time, as before. */
-START_TEST(who_came_back_is_waited_for_again)
+START_TEST(a_reader_that_came_back_is_waited_for_again)
 {
 	struct bus_record record;
 	unsigned long heard = 0;
@@ -331,7 +331,7 @@ static _Noreturn void read_to_the_last(void)
 		(void)bus_rest(&ports[1]);
 		if (record.sender != LAST && bus_sleep(&ports[1]))
 			(void)poll(&doorbell, 1, (int)patience_ms());
-		(void)bells_rung(1);
+		(void)doorbells_rung(1);
 		bus_wake_up(&ports[1]);
 	}
 	TELL(missed, ports[1].missed);
@@ -352,7 +352,7 @@ static uint64_t say_at_last(size_t n, unsigned *left_behind)
 		do {
 			ck_assert_uint_lt(now_ms(), begin + patience_ms());
 			(void)poll(&doorbell, 1, BUS_LOOK_MS);
-			(void)bells_rung(0);
+			(void)doorbells_rung(0);
 		} while (!bus_wait_on(&ports[0], (uint32_t)now_ms(), left_behind));
 	}
 	(void)bus_announce(&ports[0]);
@@ -424,9 +424,12 @@ START_TEST(a_stopped_reader_holds_nobody_for_long)
 END_TEST
 
 SUITE("bus_wait", {"patience ends at the next look", patience_ends_at_the_next_look, 5},
-      {"who moves slowly is never left behind", who_moves_slowly_is_never_left_behind, 5},
-      {"who moves does not go with who stands", who_moves_does_not_go_with_who_stands, 5},
-      {"who came back is waited for again", who_came_back_is_waited_for_again, 5},
+      {"a reader that moves slowly is never left behind",
+       a_reader_that_moves_slowly_is_never_left_behind, 5},
+      {"a reader that moves does not go with one that stands",
+       a_reader_that_moves_does_not_go_with_one_that_stands, 5},
+      {"a reader that came back is waited for again", a_reader_that_came_back_is_waited_for_again,
+       5},
       {"two at one place are two", two_at_one_place_are_two, 5},
       {"left behind between peek and take", left_behind_between_peek_and_take, 5},
       {"left behind before its first read", left_behind_before_its_first_read, 5},

@@ -2,7 +2,7 @@
  * chat_model: the clients of a simulated chat, and what each of them must have heard, worked out
  * here.
  *
- * In each topic of each worker sits a witness, who reads everything and stays: what it heard is
+ * In each topic of each worker sits a witness, which reads everything and stays: what it heard is
  * the order in which that worker's lines came. Witnesses of a topic must agree about the lines
  * of each sender. Any other client must have heard what its witness did, byte for byte, without
  * its own lines: all of it that was said after it came and before it went.

@@ -1,5 +1,5 @@
 /*
- * chat_move_model: the clients of a simulated chat who move, and what each of them hears.
+ * chat_move_model: the clients of a simulated chat that move, and what each of them hears.
  *
  * However they move, a client hears each line of the others of its topic once, from the first one
  * that was said once it was there, in the order of each sender, and none of its own.

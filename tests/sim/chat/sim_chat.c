@@ -1,5 +1,5 @@
 /*
- * A model of chat: workers on one bus, clients who come, talk, read and go in random steps, and
+ * A model of chat: workers on one bus, clients that come, talk, read and go in random steps, and
  * are heard as chat_model.h has it.
  *
  * What this can't see: workers that move at the same instant (check_bus), and a reader that is
@@ -62,7 +62,7 @@ static void all_listen(void)
 			client_hear(client,
 				    client->sip && !client->peer->closed ? client->sip : SIZE_MAX);
 	}
-	/* After the witnesses: they have heard what was given to those who are gone now. */
+	/* After the witnesses: they have heard what was given to those that are gone now. */
 	for (unsigned i = chat.n * SIM_CHAT_TOPICS; i < clients_n; i++)
 		if (clients[i].peer->closed && clients[i].end == STAYS && !draining)
 			client_ends(&clients[i], false);
@@ -208,7 +208,7 @@ static void run(uint64_t number, bool drains)
 	    !drains && sim_below(&seed, 3) ? 3000 + (uint32_t)sim_below(&seed, 60000) : 1 << 20;
 	if (sim_below(&seed, 2)) /* beneath what makes a slow consumer: it is not read from */
 		setting.limits.high_water = setting.limits.low_water = setting.slow / 2;
-	if (drains) /* who does not read is not waited for */
+	if (drains) /* a client that does not read is not waited for */
 		setting.limits.high_water = setting.limits.low_water = 1 << 30;
 	setting.turn_members = number % 2 ? 3 : 0;
 	sim_chat_open(&chat, &setting);

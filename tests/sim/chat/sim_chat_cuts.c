@@ -141,7 +141,7 @@ static void make_large_too_long(void)
 static void (*const small[])(void) = {make_lines,      make_text,     make_telnet,
 				      make_unfinished, make_too_long, make_too_long_and_unfinished};
 
-/* ---- a segmenter ---- */
+/* ---- cuts ---- */
 
 static enum close_reason last_reason(const struct stats *before)
 {
@@ -151,7 +151,7 @@ static enum close_reason last_reason(const struct stats *before)
 	return CLOSE_NONE;
 }
 
-/* A speaker on one worker, whose bytes are cut; the listener on the other, who takes the drain. */
+/* A speaker on one worker, whose bytes are cut; the listener on the other, which is drained. */
 static void run_segmenter(struct peer *listener, struct segmenter *segmenter, const char *how)
 {
 	struct stats before = chat.workers[0].stats;
@@ -337,7 +337,7 @@ static void run_with_fault(enum kernel_call call, unsigned long k, int error, co
 	setting.names = call == KERNEL_getpeername;
 	memset(customers, 0, sizeof customers);
 	sim_chat_open(&chat, &setting);
-	sim_chat_settle(&chat);
+	sim_chat_run(&chat);
 	kernel_count_anew();
 	if (error)
 		kernel_fail(call, k, error);

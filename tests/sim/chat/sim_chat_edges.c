@@ -1,6 +1,6 @@
 /*
- * Chat where something runs out: segments, chunks, the ring, a peer's patience. Each test is
- * one place where who takes too much could harm somebody else, and does not.
+ * Chat when something runs out: segments, chunks, the ring, a peer's patience. Each test is
+ * one place where a client that takes too much could harm another one, and does not.
  */
 #include <stdio.h>
 
@@ -11,7 +11,7 @@ static unsigned char got[1 << 20];
 
 static struct sim_chat_setting setting = {SIM_CHAT_SETTING};
 
-static void open_hall(void)
+static void open_chat(void)
 {
 	log_open(LOG_ERROR, LOG_LOGFMT);
 	sim_chat_open(&chat, &setting);
@@ -24,7 +24,7 @@ static size_t take_all(struct peer *peer)
 	while (peer->out.n) {
 		EXPECT(n + peer->out.n <= sizeof got);
 		n += peer_receive(peer, got + n, peer->out.n);
-		sim_chat_settle(&chat);
+		sim_chat_run(&chat);
 	}
 	return n;
 }
@@ -55,18 +55,18 @@ static void publish_in_turns(uint16_t topic, int lines)
 				     1 + turn[topic]++ % 2, x, end_of_line));
 }
 
-/* Who talks and does not read is owed many short pieces, between its own lines. */
+/* A client that talks and does not read is owed many short pieces, between its own lines. */
 START_TEST(talkers_who_do_not_read_hold_nobody_up)
 {
 	struct peer *peers[4];
 
-	open_hall();
+	open_chat();
 	for (unsigned i = 0; i < 4; i++)
 		peers[i] = sim_chat_connect(&chat, i / 3, 0);
 	peers[0]->space = peers[1]->space = 1;
 	for (int i = 0; i < 2000; i++) {
 		peer_text(peers[i % 2], "x\n");
-		sim_chat_settle(&chat);
+		sim_chat_run(&chat);
 		(void)take_all(peers[2]);
 		(void)take_all(peers[3]);
 	}
@@ -89,7 +89,7 @@ START_TEST(talkers_who_do_not_read_leave_segments_to_others)
 	struct peer *peers[2 + 8];
 
 	setting.workers = 1;
-	open_hall();
+	open_chat();
 	for (unsigned i = 0; i < 2; i++) {
 		peers[i] = sim_chat_connect(&chat, 0, 0);
 		peers[i]->space = 1;
@@ -101,13 +101,13 @@ START_TEST(talkers_who_do_not_read_leave_segments_to_others)
 	/* What the last batch is allowed to take is all that is left. */
 	for (int i = 0; i < 2000 && pool_free(segments) > TOPIC_OWN_LINES + 3; i++) {
 		publish_in_turns(0, 1);
-		sim_chat_settle(&chat);
+		sim_chat_run(&chat);
 	}
 	publish_in_turns(0, TOPIC_OWN_LINES);
-	sim_chat_settle(&chat);
+	sim_chat_run(&chat);
 	for (unsigned i = 2; i < 10; i++)
 		peer_text(peers[i], "echo\n");
-	sim_chat_settle(&chat);
+	sim_chat_run(&chat);
 	for (unsigned i = 2; i < 10; i++)
 		ck_assert(!peers[i]->closed);
 	end(peers, 10);
@@ -120,7 +120,7 @@ START_TEST(two_topics_do_not_promise_the_same_segments)
 	struct peer *peers[6];
 
 	setting.workers = 1;
-	open_hall();
+	open_chat();
 	for (unsigned i = 0; i < 6; i++) {
 		peers[i] = sim_chat_connect(&chat, 0, i % 2);
 		peers[i]->space = i < 4 ? 1 : PEER_SPACE;
@@ -128,7 +128,7 @@ START_TEST(two_topics_do_not_promise_the_same_segments)
 	for (int i = 0; i < 100; i++) {
 		publish_in_turns(0, 1);
 		publish_in_turns(1, 1);
-		sim_chat_settle(&chat);
+		sim_chat_run(&chat);
 	}
 	publish_in_turns(0, TOPIC_OWN_LINES);
 	publish_in_turns(1, TOPIC_OWN_LINES);
@@ -157,14 +157,14 @@ static size_t count_lines(const struct peer *peer, size_t seen[3])
 	return lines;
 }
 
-/* Where the ring is full all the time, all who have something to say get to say it. */
-START_TEST(a_full_ring_is_shared_by_those_who_wait)
+/* If the ring is full all the time, all that have something to say get to say it. */
+START_TEST(a_full_ring_is_shared_by_the_workers_that_wait)
 {
 	static char line[1000];
 	struct peer *peers[4];
 	size_t seen[3] = {0};
 
-	open_hall();
+	open_chat();
 	for (unsigned i = 0; i < 3; i++)
 		peers[i] = sim_chat_connect(&chat, 0, 0);
 	peers[3] = sim_chat_connect(&chat, 1, 0);
@@ -200,14 +200,14 @@ static bool has_come(const struct peer *peer, const char *text, size_t n)
 	return peer->out.n >= n && memmem(peer->out.at + peer->out.start, peer->out.n, text, n);
 }
 
-/* Space for a long line never comes where short ones take it first. */
+/* Space for a long line never comes if short ones take it first. */
 START_TEST(short_lines_do_not_overtake_a_long_one_for_ever)
 {
 	static char line[16001];
 	struct peer *peers[4];
 	int rounds = 0;
 
-	open_hall();
+	open_chat();
 	for (unsigned i = 0; i < 3; i++)
 		peers[i] = sim_chat_connect(&chat, 0, 0);
 	peers[3] = sim_chat_connect(&chat, 1, 0);
@@ -236,17 +236,17 @@ END_TEST
 
 /* ---- a graceful stop ---- */
 
-/* Somebody who goes on talking does not keep the process. */
-START_TEST(a_stop_does_not_wait_for_who_goes_on_talking)
+/* A client that goes on talking does not keep the process. */
+START_TEST(a_stop_does_not_wait_for_clients_that_go_on_talking)
 {
 	struct peer *peers[3];
 	int passes = 0;
 
 	setting.workers = 1;
-	open_hall();
+	open_chat();
 	for (unsigned i = 0; i < 3; i++)
 		peers[i] = sim_chat_connect(&chat, 0, 0);
-	sim_chat_settle(&chat);
+	sim_chat_run(&chat);
 	peer_text(peers[0], "said before\n");
 	relay_drain(&chat.workers[0].relay, false);
 	relay_close_doors(&chat.workers[0].relay);
@@ -275,7 +275,7 @@ static struct peer *open_for_many(void)
 {
 	setting.workers = 1;
 	setting.limits.connections_max = MEMBERS + 10;
-	open_hall();
+	open_chat();
 	for (unsigned i = 0; i < MEMBERS; i++)
 		members[i] = sim_chat_connect(&chat, 0, 0);
 	return service_connect(&chat.workers[0].echo);
@@ -348,11 +348,12 @@ SUITE("sim_chat_edges",
        talkers_who_do_not_read_leave_segments_to_others, 30},
       {"two topics do not promise the same segments", two_topics_do_not_promise_the_same_segments,
        30},
-      {"a full ring is shared by those who wait", a_full_ring_is_shared_by_those_who_wait, 30},
+      {"a full ring is shared by the workers that wait",
+       a_full_ring_is_shared_by_the_workers_that_wait, 30},
       {"short lines do not overtake a long one for ever",
        short_lines_do_not_overtake_a_long_one_for_ever, 30},
-      {"a stop does not wait for who goes on talking", a_stop_does_not_wait_for_who_goes_on_talking,
-       30},
+      {"a stop does not wait for clients that go on talking",
+       a_stop_does_not_wait_for_clients_that_go_on_talking, 30},
       {"a line to many goes out between the turns of others",
        a_line_to_many_goes_out_between_the_turns_of_others, 30},
       {"members come and go while a line goes out", members_come_and_go_while_a_line_goes_out, 30})

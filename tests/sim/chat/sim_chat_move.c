@@ -1,5 +1,5 @@
 /*
- * Chat whose clients move: workers on one bus, clients who talk all the time, and batches of
+ * Chat whose clients move: workers on one bus, clients that talk all the time, and batches of
  * them on their way between any two workers in random steps, for as long as it takes, taken,
  * taken in part, refused, or lost with the worker that had them in hand. Workers are replaced by
  * others in other seats, as a reload does. What a client must hear is in chat_move_model.h.
@@ -105,7 +105,7 @@ static void batch_refuse(struct batch *batch, unsigned i)
 	free(batch->loads[i].bytes);
 }
 
-/* What the taker does with it: all of it, some, or nothing. */
+/* What the receiver does with it: all of it, some, or nothing. */
 static void batch_take(struct batch *batch)
 {
 	struct worker *worker = &chat.workers[batch->to];
@@ -385,7 +385,7 @@ static void run(uint64_t number)
 	setting.slow = 8 << 20;
 	setting.limits.connections_max = CLIENTS_MAX;
 	busy = !sim_below(&seed, 3);
-	if (busy || sim_below(&seed, 2)) /* where it is not scarce nobody is closed for it */
+	if (busy || sim_below(&seed, 2)) /* if memory is not scarce nobody is closed for it */
 		setting.buffers = 64 * BUFFERS_MIN;
 	sluggish = SIM_CHAT_WORKERS;
 	setting_now = &setting;

@@ -1,5 +1,5 @@
 /*
- * Chat clients on their way between workers, where something is scarce, late or false: the ring
+ * Chat clients on their way between workers, when something is scarce, late or false: the ring
  * is full, the answer does not come, buffers are used up, marks or orders are garbage. Each test
  * is one place where a line, or somebody beside the move, could be lost, and is not.
  */
@@ -8,8 +8,8 @@
 #include "tests/support/sim/sim_move.h"
 #include "tests/support/sim/sim_chat_workers.h"
 
-#define GIVER	  0
-#define TAKER	  1
+#define SENDER	  0
+#define RECEIVER  1
 #define OTHER	  2
 #define LINE_N	  1000 /* bytes of a line */
 #define LOOKED_AT 18   /* in the state of a chat: an address and a port are before it */
@@ -17,7 +17,7 @@
 static struct sim_chat chat;
 static struct sim_chat_setting setting = {SIM_CHAT_SETTING};
 
-/* One client, on its way from the giver to the taker. */
+/* One client, on its way from the sender to the receiver. */
 static struct {
 	struct peer *peer;
 	struct conn *conn;
@@ -26,7 +26,7 @@ static struct {
 	unsigned marks_n;
 } way;
 
-static void open_hall(void)
+static void open_chat(void)
 {
 	log_open(LOG_ERROR, LOG_LOGFMT);
 	setting.workers = 3;
@@ -64,9 +64,9 @@ static struct conn *conn_at(unsigned worker, int fd)
 static bool mark(struct peer *peer)
 {
 	way.peer = peer;
-	way.conn = conn_at(GIVER, peer->fd);
+	way.conn = conn_at(SENDER, peer->fd);
 	EXPECT(way.conn && conn_freeze(way.conn));
-	return relay_mark(&chat.workers[GIVER].relay, way.marks, &way.marks_n);
+	return relay_mark(&chat.workers[SENDER].relay, way.marks, &way.marks_n);
 }
 
 static void set_out(struct peer *peer)
@@ -77,20 +77,20 @@ static void set_out(struct peer *peer)
 
 static bool catch_up(void)
 {
-	return relay_catch_up(&chat.workers[TAKER].relay, way.marks, way.marks_n, 1);
+	return relay_catch_up(&chat.workers[RECEIVER].relay, way.marks, way.marks_n, 1);
 }
 
-/* It is taken; the giver does not know it yet. */
+/* It is taken; the sender does not know it yet. */
 static void arrive(void)
 {
-	EXPECT(load_leave(&way.load, &chat.workers[TAKER].services[0]));
-	relay_settle(&chat.workers[TAKER].relay);
+	EXPECT(load_leave(&way.load, &chat.workers[RECEIVER].services[0]));
+	relay_settle(&chat.workers[RECEIVER].relay);
 }
 
 static void answer_taken(void)
 {
 	conn_depart(way.conn);
-	relay_unmark(&chat.workers[GIVER].relay);
+	relay_unmark(&chat.workers[SENDER].relay);
 }
 
 static void answer_refused(void)
@@ -98,7 +98,7 @@ static void answer_refused(void)
 	EXPECT(sys_close(way.load.fd) == 0);
 	free(way.load.bytes);
 	conn_thaw(way.conn);
-	relay_unmark(&chat.workers[GIVER].relay);
+	relay_unmark(&chat.workers[SENDER].relay);
 }
 
 static void move(struct peer *peer)
@@ -155,18 +155,18 @@ START_TEST(what_comes_on_the_way_is_kept)
 {
 	struct peer *peers[2];
 
-	open_hall();
-	peers[0] = sim_chat_connect(&chat, GIVER, 0);
+	open_chat();
+	peers[0] = sim_chat_connect(&chat, SENDER, 0);
 	peers[1] = sim_chat_connect(&chat, OTHER, 0);
 	say_lines(peers[1], 0, 3);
-	sim_chat_settle(&chat);
+	sim_chat_run(&chat);
 	set_out(peers[0]);
 	say_lines(peers[1], 3, 197);
 	sim_chat_wait(&chat, RELAY_HOLD_MS / 2);
 	ck_assert(chat.workers[OTHER].relay.waiting);
 	ck_assert(catch_up());
 	arrive();
-	sim_chat_settle(&chat);
+	sim_chat_run(&chat);
 	ck_assert_uint_ge(hear_lines(peers[0], 0), 3 + SIM_CHAT_RING_MIN / LINE_N * 9 / 10);
 	answer_taken();
 	sim_chat_wait(&chat, 100);
@@ -184,10 +184,10 @@ START_TEST(an_answer_that_is_late_holds_nobody_up)
 {
 	struct peer *peers[2];
 
-	open_hall();
-	peers[0] = sim_chat_connect(&chat, GIVER, 0);
+	open_chat();
+	peers[0] = sim_chat_connect(&chat, SENDER, 0);
 	peers[1] = sim_chat_connect(&chat, OTHER, 0);
-	sim_chat_settle(&chat);
+	sim_chat_run(&chat);
 	set_out(peers[0]);
 	say_lines(peers[1], 0, 200);
 	sim_chat_wait(&chat, RELAY_HOLD_MS - 1);
@@ -195,7 +195,7 @@ START_TEST(an_answer_that_is_late_holds_nobody_up)
 	sim_chat_wait(&chat, 100);
 	ck_assert(!chat.workers[OTHER].relay.waiting);
 	ck_assert(!catch_up()); /* the first of them were overwritten */
-	ck_assert_uint_eq(chat.workers[TAKER].relay.replay.n, 0);
+	ck_assert_uint_eq(chat.workers[RECEIVER].relay.replay.n, 0);
 	answer_refused();
 	ck_assert_uint_eq(hear_all_lines(peers[0]), 200);
 	/* The next time. */
@@ -210,33 +210,33 @@ END_TEST
 
 /* ---- slow clients ---- */
 
-static void pass_but_taker(void)
+static void pass_but_receiver(void)
 {
 	for (int i = 0; i < 40; i++) {
 		worker_pass(&chat.workers[OTHER]);
-		worker_pass(&chat.workers[GIVER]);
+		worker_pass(&chat.workers[SENDER]);
 		kernel_advance(1);
 	}
 }
 
 /* As long as it is on its way it can't read: nor is it slow, wherever it goes on. */
-START_TEST(who_is_on_its_way_is_not_slow)
+START_TEST(a_client_on_its_way_is_not_slow)
 {
 	struct peer *peers[3];
 
 	setting.slow = 4 * LINE_N;
-	open_hall();
-	peers[0] = sim_chat_connect(&chat, GIVER, 0);
+	open_chat();
+	peers[0] = sim_chat_connect(&chat, SENDER, 0);
 	peers[1] = sim_chat_connect(&chat, OTHER, 0);
-	peers[2] = sim_chat_connect(&chat, TAKER, 0);
-	sim_chat_settle(&chat);
+	peers[2] = sim_chat_connect(&chat, RECEIVER, 0);
+	sim_chat_run(&chat);
 	for (unsigned round = 0; round < 4; round++) {
 		set_out(peers[0]);
 		say_lines(peers[1], 40 * round, 20);
-		pass_but_taker();
+		pass_but_receiver();
 		say_lines(peers[1], 40 * round + 20, 20);
-		worker_pass(&chat.workers[OTHER]); /* the giver has this to read first */
-		loop_wake(&chat.workers[GIVER].loop, &chat.workers[GIVER].relay.source);
+		worker_pass(&chat.workers[OTHER]); /* the sender has this to read first */
+		loop_wake(&chat.workers[SENDER].loop, &chat.workers[SENDER].relay.source);
 		if (round < 3) {
 			answer_refused();
 		} else {
@@ -253,47 +253,47 @@ START_TEST(who_is_on_its_way_is_not_slow)
 }
 END_TEST
 
-/* Nor are those who have been there: they are given all of a sudden what the others have. */
-START_TEST(who_is_there_is_not_slow)
+/* Nor are those that have been there: they are given all of a sudden what the others have. */
+START_TEST(a_client_that_has_arrived_is_not_slow)
 {
-	struct relay *relay = &chat.workers[TAKER].relay;
+	struct relay *relay = &chat.workers[RECEIVER].relay;
 	struct peer *peers[3];
 
 	setting.slow = 4 * LINE_N;
-	open_hall();
+	open_chat();
 	for (unsigned i = 0; i < 3; i++)
 		peers[i] = sim_chat_connect(&chat, i, 0);
-	sim_chat_settle(&chat);
+	sim_chat_run(&chat);
 	say_lines(peers[OTHER], 0, 40);
-	pass_but_taker();
-	ck_assert_uint_eq(hear_lines(peers[GIVER], 0), 40);
-	set_out(peers[GIVER]);
-	loop_wake(relay->loop, &relay->source); /* it has its turn before those who read */
+	pass_but_receiver();
+	ck_assert_uint_eq(hear_lines(peers[SENDER], 0), 40);
+	set_out(peers[SENDER]);
+	loop_wake(relay->loop, &relay->source); /* it has its turn before those that read */
 	ck_assert(catch_up());
 	arrive();
 	answer_taken();
 	say_lines(peers[OTHER], 40, 3);
 	worker_pass(&chat.workers[OTHER]);
 	sim_chat_wait(&chat, 50);
-	ck_assert(!peers[TAKER]->closed);
-	ck_assert_uint_eq(hear_lines(peers[TAKER], 0), 43);
-	ck_assert_uint_eq(hear_lines(peers[GIVER], 40), 3);
+	ck_assert(!peers[RECEIVER]->closed);
+	ck_assert_uint_eq(hear_lines(peers[RECEIVER], 0), 43);
+	ck_assert_uint_eq(hear_lines(peers[SENDER], 40), 3);
 	end(peers, 3);
 }
 END_TEST
 
 /* It is when it is there, as it was. */
-START_TEST(who_does_not_read_is_slow_where_it_goes)
+START_TEST(a_client_that_does_not_read_is_slow_after_its_move)
 {
 	struct peer *peers[3];
 
 	setting.slow = 4 * LINE_N;
-	open_hall();
+	open_chat();
 	for (unsigned i = 0; i < 3; i++)
-		peers[i] = sim_chat_connect(&chat, i ? OTHER : GIVER, 0);
+		peers[i] = sim_chat_connect(&chat, i ? OTHER : SENDER, 0);
 	peers[0]->space = 10;
 	say_lines(peers[1], 0, 3);
-	sim_chat_settle(&chat);
+	sim_chat_run(&chat);
 	move(peers[0]);
 	sim_chat_wait(&chat, 50);
 	ck_assert(!peers[0]->closed);
@@ -302,7 +302,7 @@ START_TEST(who_does_not_read_is_slow_where_it_goes)
 		sim_chat_wait(&chat, 50);
 	}
 	ck_assert(peers[0]->closed);
-	ck_assert_uint_eq(chat.workers[TAKER].stats.closed[CLOSE_slow_consumer], 1);
+	ck_assert_uint_eq(chat.workers[RECEIVER].stats.closed[CLOSE_slow_consumer], 1);
 	ck_assert(!peers[2]->closed);
 	ck_assert_uint_eq(hear_lines(peers[2], 0), 8);
 	end(peers, 3);
@@ -334,26 +334,26 @@ START_TEST(without_buffers_nobody_moves)
 	struct peer *peers[3];
 	size_t n;
 
-	open_hall();
+	open_chat();
 	for (unsigned i = 0; i < 3; i++)
-		peers[i] = sim_chat_connect(&chat, i ? OTHER : GIVER, 0);
-	sim_chat_settle(&chat);
+		peers[i] = sim_chat_connect(&chat, i ? OTHER : SENDER, 0);
+	sim_chat_run(&chat);
 	peer_text(peers[0], "own\n");
-	worker_pass(&chat.workers[GIVER]); /* said, and not heard yet */
-	n = take_buffers(GIVER, 0);
+	worker_pass(&chat.workers[SENDER]); /* said, and not heard yet */
+	n = take_buffers(SENDER, 0);
 	ck_assert(!mark(peers[0]));
-	ck_assert_uint_eq(chat.workers[GIVER].relay.marks_n, 0);
-	give_buffers(GIVER, n);
-	ck_assert(relay_mark(&chat.workers[GIVER].relay, way.marks, &way.marks_n));
+	ck_assert_uint_eq(chat.workers[SENDER].relay.marks_n, 0);
+	give_buffers(SENDER, n);
+	ck_assert(relay_mark(&chat.workers[SENDER].relay, way.marks, &way.marks_n));
 	load_take(&way.load, way.conn, way.peer);
 	say_lines(peers[1], 0, 60);
-	sim_chat_settle(&chat);
-	n = take_buffers(TAKER, BUFFERS_MIN / CHUNK_SIZE / 4); /* these are left to others */
+	sim_chat_run(&chat);
+	n = take_buffers(RECEIVER, BUFFERS_MIN / CHUNK_SIZE / 4); /* these are left to others */
 	ck_assert(!catch_up());
-	ck_assert_uint_eq(chat.workers[TAKER].relay.replay.n, 0);
-	ck_assert_uint_eq(pool_free(&chat.workers[TAKER].table.buffers.chunks),
+	ck_assert_uint_eq(chat.workers[RECEIVER].relay.replay.n, 0);
+	ck_assert_uint_eq(pool_free(&chat.workers[RECEIVER].table.buffers.chunks),
 			  BUFFERS_MIN / CHUNK_SIZE / 4);
-	give_buffers(TAKER, n);
+	give_buffers(RECEIVER, n);
 	ck_assert(catch_up());
 	arrive();
 	answer_taken();
@@ -372,9 +372,9 @@ START_TEST(false_marks_are_refused)
 	uint64_t seed = 3;
 	unsigned long kept = 0;
 
-	open_hall();
-	relay = &chat.workers[TAKER].relay;
-	peers[0] = sim_chat_connect(&chat, TAKER, 0);
+	open_chat();
+	relay = &chat.workers[RECEIVER].relay;
+	peers[0] = sim_chat_connect(&chat, RECEIVER, 0);
 	peers[1] = sim_chat_connect(&chat, OTHER, 0);
 	for (unsigned round = 0; round < 20; round++) {
 		say_lines(peers[1], round * 20, 20);
@@ -417,52 +417,52 @@ START_TEST(false_orders_are_read_over)
 	static uint64_t order[BUS_RECORD_MAX / sizeof(uint64_t)];
 	struct peer *peers[3];
 
-	open_hall();
+	open_chat();
 	for (unsigned i = 0; i < 3; i++)
 		peers[i] = sim_chat_connect(&chat, i, 0);
-	sim_chat_settle(&chat);
-	/* Each wants the other one to be read first, and somebody who never says anything. */
-	order[TAKER] = 1000000;
+	sim_chat_run(&chat);
+	/* Each wants the other one to be read first, and another that never says anything. */
+	order[RECEIVER] = 1000000;
 	publish_order(OTHER, order, 3 * sizeof *order);
 	order[OTHER] = 1000000;
-	publish_order(TAKER, order, 3 * sizeof *order);
-	publish_order(TAKER, order, 7);
-	publish_order(TAKER, order, 0);
+	publish_order(RECEIVER, order, 3 * sizeof *order);
+	publish_order(RECEIVER, order, 7);
+	publish_order(RECEIVER, order, 0);
 	for (size_t i = 0; i < sizeof order / sizeof *order; i++)
 		order[i] = UINT64_MAX;
 	publish_order(OTHER, order, BUS_SEATS_MAX * sizeof *order);
-	publish_order(TAKER, order, BUS_RECORD_MAX);
+	publish_order(RECEIVER, order, BUS_RECORD_MAX);
 	peer_text(peers[OTHER], "from other\n");
 	sim_chat_wait(&chat, 100);
-	peer_expect(peers[GIVER], "from other\n", 11);
-	peer_text(peers[TAKER], "from taker\n");
+	peer_expect(peers[SENDER], "from other\n", 11);
+	peer_text(peers[RECEIVER], "from receiver\n");
 	sim_chat_wait(&chat, 100);
-	peer_expect(peers[GIVER], "from taker\n", 11);
-	move(peers[GIVER]);
-	peer_text(peers[GIVER], "from giver\n");
+	peer_expect(peers[SENDER], "from receiver\n", 14);
+	move(peers[SENDER]);
+	peer_text(peers[SENDER], "from sender\n");
 	sim_chat_wait(&chat, 100);
-	peer_expect(peers[OTHER], "from taker\nfrom giver\n", 22);
+	peer_expect(peers[OTHER], "from receiver\nfrom sender\n", 26);
 	end(peers, 3);
 }
 END_TEST
 
 /* ---- names ---- */
 
-/* Over a unix socket, or where the kernel does not tell: a name that is nobody else's. */
-START_TEST(a_name_stays_where_its_client_goes)
+/* Over a unix socket, or if the kernel does not tell: a name that is nobody else's. */
+START_TEST(a_name_goes_along_with_its_client)
 {
 	struct peer *peers[3];
 
 	setting.names = true;
-	open_hall();
+	open_chat();
 	kernel_fail(KERNEL_getpeername, 0, ENOTCONN);
-	peers[0] = sim_chat_connect(&chat, GIVER, 0);
+	peers[0] = sim_chat_connect(&chat, SENDER, 0);
 	peers[1] = sim_chat_connect(&chat, OTHER, 0);
 	peer_text(peers[0], "one\n");
 	sim_chat_wait(&chat, 20);
 	peer_expect(peers[1], "unix:0.1: one\n", 14);
 	move(peers[0]);
-	peers[2] = sim_chat_connect(&chat, GIVER, 0); /* in its place */
+	peers[2] = sim_chat_connect(&chat, SENDER, 0); /* in its place */
 	peer_text(peers[0], "two\n");
 	sim_chat_wait(&chat, 20);
 	peer_text(peers[2], "three\n");
@@ -475,48 +475,48 @@ END_TEST
 
 /* ---- the end of a worker ---- */
 
-START_TEST(who_can_not_go_is_drained_beside_those_who_went)
+START_TEST(a_client_that_can_not_move_is_drained_beside_those_that_did)
 {
 	struct peer *peers[3];
 
-	open_hall();
+	open_chat();
 	for (unsigned i = 0; i < 3; i++)
-		peers[i] = sim_chat_connect(&chat, i < 2 ? GIVER : OTHER, 0);
-	sim_chat_settle(&chat);
+		peers[i] = sim_chat_connect(&chat, i < 2 ? SENDER : OTHER, 0);
+	sim_chat_run(&chat);
 	move(peers[0]);
 	peer_text(peers[1], "last words\n");
-	relay_drain(&chat.workers[GIVER].relay, true);
-	conn_table_drain(&chat.workers[GIVER].table);
-	relay_close_doors(&chat.workers[GIVER].relay);
+	relay_drain(&chat.workers[SENDER].relay, true);
+	conn_table_drain(&chat.workers[SENDER].table);
+	relay_close_doors(&chat.workers[SENDER].relay);
 	peer_text(peers[2], "to all who are there\n");
 	sim_chat_wait(&chat, 100);
 	peer_expect(peers[0], "last words\nto all who are there\n", 32);
 	peer_expect(peers[1], "to all who are there\n", 21);
 	ck_assert(peers[1]->closed && !peers[0]->closed && !peers[2]->closed);
-	ck_assert_uint_eq(chat.workers[GIVER].stats.closed[CLOSE_drained], 1);
+	ck_assert_uint_eq(chat.workers[SENDER].stats.closed[CLOSE_drained], 1);
 	peer_text(peers[0], "goes on\n");
 	sim_chat_wait(&chat, 100);
 	peer_expect(peers[2], "last words\ngoes on\n", 19);
 	/* And one that has said all takes nobody. */
 	way.marks_n = 3;
-	memcpy(way.marks, chat.workers[TAKER].relay.port.at, 3 * sizeof *way.marks);
-	ck_assert(!relay_catch_up(&chat.workers[GIVER].relay, way.marks, 3, 1));
+	memcpy(way.marks, chat.workers[RECEIVER].relay.port.at, 3 * sizeof *way.marks);
+	ck_assert(!relay_catch_up(&chat.workers[SENDER].relay, way.marks, 3, 1));
 	end(peers, 3);
 }
 END_TEST
 
-/* What a giver says of input that has come is looked at again. */
+/* What a sender says of input that has come is looked at again. */
 START_TEST(a_false_state_reads_no_other_memory)
 {
 	static const char half[] = "half", rest[] = " a line\n", whole[] = "half a line\n";
 	struct peer *peers[2];
 	char heard[sizeof whole];
 
-	open_hall();
-	peers[0] = sim_chat_connect(&chat, GIVER, 0);
+	open_chat();
+	peers[0] = sim_chat_connect(&chat, SENDER, 0);
 	peers[1] = sim_chat_connect(&chat, OTHER, 0);
 	peer_send(peers[0], half, strlen(half));
-	sim_chat_settle(&chat);
+	sim_chat_run(&chat);
 	set_out(peers[0]);
 	ck_assert_uint_eq(way.load.snapshot.input, strlen(half));
 	memset(way.load.snapshot.state + LOOKED_AT, 0xff, sizeof(uint16_t));
@@ -534,13 +534,14 @@ END_TEST
 
 SUITE("sim_chat_move_edges", {"what comes on the way is kept", what_comes_on_the_way_is_kept, 30},
       {"an answer that is late holds nobody up", an_answer_that_is_late_holds_nobody_up, 30},
-      {"who is on its way is not slow", who_is_on_its_way_is_not_slow, 30},
-      {"who is there is not slow", who_is_there_is_not_slow, 30},
-      {"who does not read is slow where it goes", who_does_not_read_is_slow_where_it_goes, 30},
+      {"a client on its way is not slow", a_client_on_its_way_is_not_slow, 30},
+      {"a client that has arrived is not slow", a_client_that_has_arrived_is_not_slow, 30},
+      {"a client that does not read is slow after its move",
+       a_client_that_does_not_read_is_slow_after_its_move, 30},
       {"without buffers nobody moves", without_buffers_nobody_moves, 30},
       {"false marks are refused", false_marks_are_refused, 30},
       {"false orders are read over", false_orders_are_read_over, 30},
-      {"a name stays where its client goes", a_name_stays_where_its_client_goes, 30},
-      {"who can not go is drained beside those who went",
-       who_can_not_go_is_drained_beside_those_who_went, 30},
+      {"a name goes along with its client", a_name_goes_along_with_its_client, 30},
+      {"a client that can not move is drained beside those that did",
+       a_client_that_can_not_move_is_drained_beside_those_that_did, 30},
       {"a false state reads no other memory", a_false_state_reads_no_other_memory, 10})

@@ -3,7 +3,7 @@
  * not show it: the peer gets the same bytes, and the connection ends for the same reason and at
  * the same moment.
  *
- * What is right is what comes of the same transcript where nothing moves; that, in turn, is
+ * What is right is what comes of the same transcript if nothing moves; that, in turn, is
  * what sim_splits and sim_conn look at. What carries descriptions and descriptors is left out.
  */
 #include <stdio.h>
@@ -20,7 +20,7 @@ struct script {
 	uint32_t message_max;
 	unsigned char in[BYTES_MAX];
 	size_t n;
-	/* Where nothing moves: */
+	/* If nothing moves: */
 	unsigned char out[2 * BYTES_MAX];
 	size_t out_n;
 	enum close_reason reason;
@@ -236,7 +236,7 @@ static void take(struct run *run)
 	run->got_n += peer_receive(run->peer, got + run->got_n, n);
 }
 
-static void note(const struct conn_snapshot *snapshot)
+static void count_snapshot(const struct conn_snapshot *snapshot)
 {
 	met.moves++;
 	met.input += snapshot->input != 0;
@@ -263,13 +263,13 @@ static void move_once(struct run *run, enum kind kind)
 	if (!conn_freeze(conn))
 		return;
 	load_take(&load, conn, run->peer);
-	note(&load.snapshot);
+	count_snapshot(&load.snapshot);
 	if (kind == HEARS || kind == THAWS)
 		send_some(run, 3);
 	if (kind == ENDS)
 		send_rest(run);
 	if (kind != MOVES && kind != RETURNS)
-		sim_move_settle(&move);
+		sim_move_run(&move);
 	if (kind == THAWS) {
 		(void)sys_close(load.fd);
 		free(load.bytes);
@@ -288,7 +288,7 @@ static void move_once(struct run *run, enum kind kind)
 		return;
 	}
 	if (kind == OVERLAPS)
-		sim_move_settle(&move);
+		sim_move_run(&move);
 	conn_depart(conn);
 	move.here = !move.here;
 	if (kind == RETURNS)
@@ -321,7 +321,7 @@ static void finish(struct run *run, const char *how)
 		   close_reason_name(script->reason));
 	EXPECT(!run->peer->got_reset);
 	peer_free(run->peer);
-	sim_move_settle(&move); /* those who departed while they were queued */
+	sim_move_run(&move); /* those that departed while they were queued */
 	world_expect_free(&move.worlds[0]);
 	world_expect_free(&move.worlds[1]);
 }
@@ -335,7 +335,7 @@ static void learn(struct script *script)
 	begin(&run);
 	if (script->endless)
 		while (run.got_n < BYTES_MAX) {
-			sim_move_settle(&move);
+			sim_move_run(&move);
 			run.got_n += peer_receive(run.peer, script->out + run.got_n,
 						  sizeof script->out - run.got_n);
 		}
@@ -387,7 +387,7 @@ static void run_at(const struct script *script, size_t cut, struct way way)
 	for (int i = 0; i < way.before; i++)
 		sim_move_pass(&move);
 	if (way.before < 0)
-		sim_move_settle(&move);
+		sim_move_run(&move);
 	if (!way.narrow)
 		take(&run);
 	move_once(&run, way.kind);
@@ -477,7 +477,7 @@ static void random_step(struct run *run, uint64_t *seed)
 		kernel_advance((uint32_t)sim_below(seed, 3));
 		break;
 	case 5:
-		sim_move_settle(&move);
+		sim_move_run(&move);
 		break;
 	default:
 		world_pass(&move.worlds[sim_below(seed, 2)]);
@@ -497,7 +497,7 @@ static void random_run(const struct script *script, uint64_t seed)
 		run.space = 1 + sim_below(&seed, scale);
 		run.drain = 1 + sim_below(&seed, run.space);
 	}
-	for (int i = 0; i < 2 && sim_below(&seed, 2); i++) { /* also where the limits differ */
+	for (int i = 0; i < 2 && sim_below(&seed, 2); i++) { /* also if the limits differ */
 		struct conn_limits *limits = &move.worlds[i].table.limits;
 
 		limits->high_water = (uint32_t)sim_below(&seed, scale);

@@ -153,7 +153,7 @@ static void leave(struct conn *conn, struct peer *peer, bool thaws)
 		conn_depart(conn);
 		sim.here = !sim.here;
 	}
-	sim_move_settle(&sim);
+	sim_move_run(&sim);
 }
 
 /* When it ended. */
@@ -172,11 +172,11 @@ static uint32_t run(const struct plot *plot, struct move move)
 	peer = world_connect(sim_move_here(&sim));
 	peer->space = plot->space;
 	peer->window = plot->far ? 0 : SIZE_MAX;
-	sim_move_settle(&sim);
+	sim_move_run(&sim);
 	for (; !peer->closed; ms++, sim_move_wait(&sim, 1)) {
 		EXPECT_MSG(ms < 10000, "%s: does not end", plot->name);
 		play(plot, peer, ms);
-		sim_move_settle(&sim);
+		sim_move_run(&sim);
 		if (peer->closed)
 			break;
 		if (move.every_ms && !conn && ms > move.at_ms && ms % move.every_ms == 0)

@@ -14,7 +14,7 @@ START_TEST(one_leaves_and_one_arrives)
 
 	begin(NULL);
 	peer = world_connect(here);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	for (int i = 1; i <= 5; i++) {
 		ck_assert(sim_move_move(&move, peer));
 		ck_assert_int_eq(probe.opened, 1);
@@ -23,7 +23,7 @@ START_TEST(one_leaves_and_one_arrives)
 		ck_assert_int_eq(memcmp(probe.state, "abcdefghijklmnopqrstuvwx", 24), 0);
 		ck_assert_uint_eq(here->stats.connections + there->stats.connections, 1);
 		ck_assert_uint_eq(sim_move_here(&move)->table.conns.used, 1);
-		sim_move_settle(&move);
+		sim_move_run(&move);
 		ck_assert_uint_eq(sim_move_there(&move)->table.conns.used, 0);
 	}
 	ck_assert_uint_eq(here->stats.moved_out, 3);
@@ -47,16 +47,16 @@ START_TEST(one_that_has_ended_arrives_quietly)
 	peer = world_connect(here);
 	peer->space = 3;
 	peer_text(peer, "owed and");
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	peer_text(peer, "the end.");
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_int_eq(probe.ended, 1);
 	ck_assert(sim_move_move(&move, peer));
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_int_eq(probe.arrived, 0);
 	ck_assert_int_eq(probe.ended, 1);
 	ck_assert_uint_eq(there->stats.closed[CLOSE_finished], 0);
-	for (size_t n = 0; n < 8; sim_move_settle(&move))
+	for (size_t n = 0; n < 8; sim_move_run(&move))
 		n += peer_receive(peer, NULL, 3);
 	finish(peer, CLOSE_finished);
 	ck_assert_uint_eq(there->stats.closed[CLOSE_finished], 1);
@@ -82,7 +82,7 @@ START_TEST(the_memory_of_one_that_is_queued_goes_in_its_turn)
 	rooms = 0;
 	for (int i = 0; i < 2; i++)
 		peers[i] = world_connect(here);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	for (int i = 0; i < 2; i++) {
 		struct load load;
 
@@ -108,7 +108,7 @@ START_TEST(the_memory_of_one_that_is_queued_goes_in_its_turn)
 	ck_assert_int_eq(sim_move_reason(&move), CLOSE_NONE);
 	for (int i = 0; i < 2; i++)
 		peer_finish(peers[i]);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_uint_eq(there->stats.closed[CLOSE_eof], 2);
 	sim_move_close(&move);
 }
@@ -150,7 +150,7 @@ START_TEST(addresses_are_counted_where_the_connection_is)
 	ck_assert_uint_eq(there->table.per_ip.entries[0].connections, 4);
 	ck_assert_uint_eq(here->table.per_ip.entries[0].connections, 0);
 	conn_table_abort(&there->table, CLOSE_stopped);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_uint_eq(there->table.per_ip.entries[0].connections, 0);
 	sim_move_close(&move);
 }
@@ -162,24 +162,24 @@ START_TEST(a_move_is_four_calls)
 
 	begin("echo");
 	peer = world_connect(here);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	kernel_count_anew();
 	ck_assert(sim_move_move(&move, peer));
 	ck_assert_uint_eq(kernel.calls[KERNEL_epoll_ctl], 2); /* there, and not here any more */
 	ck_assert_uint_eq(kernel.calls[KERNEL_close], 1);
 	ck_assert_uint_eq(kernel.calls[KERNEL_setsockopt], 1); /* against a close that waits */
 	ck_assert_uint_eq(kernel_calls_all(), 4);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_uint_eq(kernel.calls[KERNEL_read], 0);
 	ck_assert_uint_eq(kernel.calls[KERNEL_write], 0);
 	/* Owed bytes are written at once, without asking for space. */
 	peer->space = 3;
 	peer_text(peer, "owed");
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	peer_expect(peer, "owe", 3);
 	kernel_count_anew();
 	ck_assert(sim_move_move(&move, peer));
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_uint_eq(kernel.calls[KERNEL_epoll_ctl], 2);
 	ck_assert_uint_eq(kernel.calls[KERNEL_write], 1);
 	peer_expect(peer, "d", 1);

@@ -18,7 +18,7 @@ START_TEST(a_frozen_one_is_left_alone)
 	peer = world_connect(here);
 	peer->space = 10;
 	peer_text(peer, "more than it takes");
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	conn = freeze(peer);
 	ck_assert(!conn_freeze(conn));
 	kernel_count_anew();
@@ -27,11 +27,11 @@ START_TEST(a_frozen_one_is_left_alone)
 	peer_expect(peer, "more than ", 10);
 	world_wait(here, 100);
 	loop_wake(&here->loop, &conn->source);
-	world_settle(here);
+	world_run(here);
 	peer_finish(peer);
-	world_settle(here);
+	world_run(here);
 	peer_reset(peer);
-	world_settle(here);
+	world_run(here);
 	ck_assert_uint_le(here->stats.turns - turns, 6);
 	ck_assert_uint_eq(kernel_calls_all(), kernel.calls[KERNEL_epoll_wait]);
 	/* Nor does the loop wake for it. */
@@ -58,12 +58,12 @@ START_TEST(a_reset_while_it_is_frozen_is_found_where_it_is_then)
 			peer = world_connect(here);
 			peer->space = 3;
 			peer_text(peer, "owed");
-			sim_move_settle(&move);
+			sim_move_run(&move);
 			conn = freeze(peer);
 			load_take(&load, conn, peer);
 			if (!after)
 				peer_reset(peer);
-			sim_move_settle(&move);
+			sim_move_run(&move);
 			if (moves) {
 				ck_assert(load_leave(&load, &there->service));
 			} else {
@@ -76,7 +76,7 @@ START_TEST(a_reset_while_it_is_frozen_is_found_where_it_is_then)
 				conn_depart(conn);
 			else
 				conn_thaw(conn);
-			sim_move_settle(&move);
+			sim_move_run(&move);
 			ck_assert(peer->closed);
 			ck_assert_uint_eq((moves ? there : here)->stats.closed[CLOSE_reset], 1);
 			finish(peer, CLOSE_reset);
@@ -108,20 +108,20 @@ START_TEST(what_others_give_a_frozen_one_waits)
 		peer = world_connect(here);
 		peer->space = 3;
 		peer_text(peer, "echo ");
-		sim_move_settle(&move);
+		sim_move_run(&move);
 		conn = freeze(peer);
 		peer_expect(peer, "ech", 3);
 		peer->space = 100;
 		share(conn, "before ", true);
-		sim_move_settle(&move);
+		sim_move_run(&move);
 		load_take(&load, conn, peer);
 		ck_assert_uint_eq(load.n, 9);
 		share(conn, "after", true);
-		sim_move_settle(&move);
+		sim_move_run(&move);
 		peer_expect(peer, "", 0);
 		if (moves) {
 			ck_assert(load_leave(&load, &there->service));
-			sim_move_settle(&move);
+			sim_move_run(&move);
 			conn_depart(conn);
 		} else {
 			(void)sys_close(load.fd);
@@ -129,7 +129,7 @@ START_TEST(what_others_give_a_frozen_one_waits)
 			conn_thaw(conn);
 		}
 		ck_assert_uint_eq(here->table.buffers.chunks.used, moves ? 0 : 3);
-		sim_move_settle(&move);
+		sim_move_run(&move);
 		if (moves)
 			peer_expect(peer, "o before ", 9);
 		else
@@ -148,7 +148,7 @@ START_TEST(an_abort_while_it_is_frozen)
 
 		begin(NULL);
 		peer = world_connect(here);
-		sim_move_settle(&move);
+		sim_move_run(&move);
 		conn = freeze(peer);
 		if (how == 0) { /* before it was described: nobody takes it any more */
 			conn_abort(conn, CLOSE_slow_consumer);
@@ -159,7 +159,7 @@ START_TEST(an_abort_while_it_is_frozen)
 			conn_abort(conn, CLOSE_slow_consumer);
 		}
 		share(conn, "nothing", false);
-		sim_move_settle(&move);
+		sim_move_run(&move);
 		ck_assert(!peer->closed);
 		ck_assert_int_eq(probe.ended, 1);
 		if (how == 1) {
@@ -172,7 +172,7 @@ START_TEST(an_abort_while_it_is_frozen)
 			}
 			conn_thaw(conn);
 		}
-		sim_move_settle(&move);
+		sim_move_run(&move);
 		ck_assert_int_eq(peer->closed, how != 1);
 		ck_assert_int_eq(probe.ended, 1);
 		finish(peer, how == 1 ? CLOSE_eof : CLOSE_slow_consumer);
@@ -180,7 +180,7 @@ START_TEST(an_abort_while_it_is_frozen)
 }
 END_TEST
 
-START_TEST(one_that_waits_is_asked_anew_where_it_arrives)
+START_TEST(paused_input_is_offered_anew_after_a_move)
 {
 	struct conn_limits limits = {WORLD_LIMITS, .request_ms = 50};
 	struct peer *peer;
@@ -190,7 +190,7 @@ START_TEST(one_that_waits_is_asked_anew_where_it_arrives)
 	peer = world_connect(here);
 	probe.waits = true;
 	peer_text(peer, "take leave");
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	peer_expect(peer, "take ", 5);
 	/* Thawed, it still waits, and not for the peer. */
 	conn = freeze(peer);
@@ -201,16 +201,16 @@ START_TEST(one_that_waits_is_asked_anew_where_it_arrives)
 	/* Going on is kept for later. */
 	conn = freeze(peer);
 	conn_resume_input(conn);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_uint_eq(probe.offered, 0);
 	conn_thaw(conn);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_uint_eq(probe.offered, 5);
 	peer_expect(peer, "le", 2);
 	sim_move_wait(&move, 60);
 	probe.waits = false;
 	ck_assert(sim_move_move(&move, peer));
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_uint_eq(probe.offered, 3);
 	peer_expect(peer, "ave", 3);
 	/* What it began has begun when it was asked again. */
@@ -232,13 +232,13 @@ START_TEST(a_drain_begins_when_it_thaws)
 	begin("echo");
 	for (int i = 0; i < 2; i++)
 		peers[i] = world_connect(here);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	for (int i = 0; i < 2; i++) {
 		conns[i] = freeze(peers[i]);
 		peer_text(peers[i], "in time");
 	}
 	conn_table_drain(&here->table);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	for (int i = 0; i < 2; i++) {
 		peer_expect(peers[i], "", 0);
 		ck_assert(!peers[i]->closed);
@@ -247,21 +247,21 @@ START_TEST(a_drain_begins_when_it_thaws)
 	ck_assert(load_leave(&load, &there->service));
 	conn_depart(conns[0]);
 	conn_thaw(conns[1]);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	for (int i = 0; i < 2; i++)
 		peer_expect(peers[i], "in time", 7);
 	/* The one drains, which does not go along with the other. */
 	ck_assert(peers[1]->closed && !peers[0]->closed);
 	ck_assert_uint_eq(here->stats.closed[CLOSE_drained], 1);
 	peer_finish(peers[0]);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_uint_eq(there->stats.closed[CLOSE_eof], 1);
 	sim_move_close(&move);
 }
 END_TEST
 
 /* It serves what has come by then, as the others there. */
-START_TEST(who_comes_to_a_table_that_drains_drains)
+START_TEST(one_that_arrives_at_a_draining_table_drains)
 {
 	struct peer *peer;
 
@@ -269,12 +269,12 @@ START_TEST(who_comes_to_a_table_that_drains_drains)
 	peer = world_connect(here);
 	peer->space = 3;
 	peer_text(peer, "owed");
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	peer->space = 100;
 	peer_text(peer, ", unread");
 	conn_table_drain(&there->table);
 	ck_assert(sim_move_move(&move, peer));
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	peer_expect(peer, "owed, unread", 12);
 	ck_assert(peer->closed);
 	ck_assert_uint_eq(there->stats.closed[CLOSE_drained], 1);
@@ -291,7 +291,7 @@ START_TEST(an_end_of_all_is_an_end_of_those_that_are_frozen)
 	begin("echo");
 	for (int i = 0; i < 3; i++)
 		peers[i] = world_connect(here);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	for (int i = 0; i < 3; i++)
 		conns[i] = freeze(peers[i]);
 	load_take(&load, conns[1], peers[1]);
@@ -299,10 +299,10 @@ START_TEST(an_end_of_all_is_an_end_of_those_that_are_frozen)
 	loop_wake(&here->loop, &conns[1]->source);
 	conn_depart(conns[1]);
 	conn_table_abort(&here->table, CLOSE_drain_timeout);
-	world_settle(here);
+	world_run(here);
 	ck_assert(!peers[0]->closed && !peers[2]->closed);
 	conn_thaw(conns[0]);
-	world_settle(here);
+	world_run(here);
 	ck_assert(peers[0]->closed);
 	ck_assert_uint_eq(here->stats.closed[CLOSE_drain_timeout], 1);
 	/* One that is frozen, and one that waits for its turn to go, when the table does. */
@@ -334,12 +334,12 @@ START_TEST(no_registration_outlives_one_that_was_thawed)
 
 	begin("echo");
 	peer = world_connect(here);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	conn = freeze(peer);
 	load_take(&load, conn, peer);
 	conn_thaw(conn);
 	peer_finish(peer);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_uint_eq(here->stats.closed[CLOSE_eof], 1);
 	ck_assert_uint_eq(kernel.stale, 0);
 	ck_assert(!peer->closed);
@@ -354,10 +354,10 @@ SUITE("sim_snapshot_frozen", {"a frozen one is left alone", a_frozen_one_is_left
        a_reset_while_it_is_frozen_is_found_where_it_is_then, 10},
       {"what others give a frozen one waits", what_others_give_a_frozen_one_waits, 10},
       {"an abort while it is frozen", an_abort_while_it_is_frozen, 10},
-      {"one that waits is asked anew where it arrives",
-       one_that_waits_is_asked_anew_where_it_arrives, 10},
+      {"paused input is offered anew after a move", paused_input_is_offered_anew_after_a_move, 10},
       {"a drain begins when it thaws", a_drain_begins_when_it_thaws, 10},
-      {"who comes to a table that drains drains", who_comes_to_a_table_that_drains_drains, 10},
+      {"one that arrives at a draining table drains", one_that_arrives_at_a_draining_table_drains,
+       10},
       {"an end of all is an end of those that are frozen",
        an_end_of_all_is_an_end_of_those_that_are_frozen, 10},
       {"no registration outlives one that was thawed", no_registration_outlives_one_that_was_thawed,

@@ -29,7 +29,7 @@ static void finish(struct peer *peer, enum close_reason reason)
 {
 	if (!peer->closed)
 		peer_finish(peer);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert(peer->closed);
 	ck_assert_int_eq(sim_move_reason(&move), reason);
 	sim_move_close(&move);
@@ -85,7 +85,7 @@ START_TEST(a_description_that_is_none_is_refused)
 	peer = world_connect(here);
 	peer->space = 3;
 	peer_send(peer, "\0\0\0\5abcde\0\0\1", 12);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	conn = world_conn(here, peer);
 	ck_assert(conn_freeze(conn));
 	load_take(&load, conn, peer);
@@ -122,7 +122,7 @@ START_TEST(a_description_that_is_none_is_refused)
 	conn_depart(conn);
 	peer_send(peer, "\1x", 2);
 	for (int i = 0; i < 10; i++) {
-		sim_move_settle(&move);
+		sim_move_run(&move);
 		peer_expect(peer, (const unsigned char *)"\0\0\0\5abcde\0\0\1\1x" + 3 * i,
 			    i < 4 ? 3 : peer->out.n);
 	}
@@ -130,7 +130,7 @@ START_TEST(a_description_that_is_none_is_refused)
 }
 END_TEST
 
-/* A state is taken as it is: one that can't be would steer who takes it. */
+/* A state is taken as it is: one that can't be would steer the process that takes it. */
 START_TEST(a_state_that_is_none_is_refused)
 {
 	static const unsigned char step = 18, blank = 19; /* where they are in struct http */
@@ -143,7 +143,7 @@ START_TEST(a_state_that_is_none_is_refused)
 		move.worlds[i].service.message_max = 100;
 	peer = world_connect(here);
 	peer_text(peer, "POST /echo HTTP/1.1\r\nHost:\r\nContent-Length: 5\r\n\r\nab");
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	(void)peer_receive(peer, much, peer->out.n);
 	conn = world_conn(here, peer);
 	ck_assert(conn_freeze(conn));
@@ -162,13 +162,13 @@ START_TEST(a_state_that_is_none_is_refused)
 	ck_assert(load_leave(&load, &there->service));
 	conn_depart(conn);
 	peer_text(peer, "cde");
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	peer_expect(peer, "cde", 3);
 	finish(peer, CLOSE_eof);
 }
 END_TEST
 
-/* Held bytes where lines of others may come in between would be sent with them. */
+/* Held bytes if lines of others may come in between would be sent with them. */
 START_TEST(a_member_of_a_topic_holds_nothing)
 {
 	struct conn_snapshot snapshot = {.held = 1};
@@ -249,7 +249,7 @@ START_TEST(random_descriptions)
 				peer_reset(peer);
 			else
 				conn_table_abort(&there->table, CLOSE_stopped);
-			world_settle(there);
+			world_run(there);
 		}
 		EXPECT(peer->closed);
 		peer_free(peer);
@@ -277,21 +277,21 @@ START_TEST(a_full_table_takes_nobody)
 	ck_assert(!conn_can_adopt(&there->service, 0));
 	ck_assert(!sim_move_move(&move, peers[0]));
 	peer_text(peers[0], "goes on");
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	peer_expect(peers[0], "goes on", 7);
 	peer_finish(peers[1]);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert(conn_can_adopt(&there->service, 0));
 	ck_assert(sim_move_move(&move, peers[0]));
 	peer_finish(peers[0]);
 	peer_finish(peers[2]);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_uint_eq(there->stats.closed[CLOSE_eof], 3);
 	sim_move_close(&move);
 }
 END_TEST
 
-/* Those who begin something leave the buffers that others bring along, or will; nobody ends for
+/* Those that begin something leave the buffers that others bring along, or will; nobody ends for
  * want of them meanwhile; and they go on when the promise ends. */
 START_TEST(what_is_promised_is_left)
 {
@@ -306,25 +306,25 @@ START_TEST(what_is_promised_is_left)
 	for (int i = 0; i < 50; i++) {
 		peers[i] = world_connect(there);
 		peer_send(peers[i], half_a_line, sizeof half_a_line);
-		sim_move_settle(&move);
+		sim_move_run(&move);
 		ck_assert(conn_can_adopt(&there->service, 30 * CHUNK_BYTES));
 	}
 	sim_move_wait(&move, 5000);
 	ck_assert(conn_can_adopt(&there->service, 30 * CHUNK_BYTES));
 	received = there->stats.received_bytes;
 	conn_table_promise(&there->table, &promise, (struct conn_promise){0});
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_uint_gt(there->stats.received_bytes, received);
 	ck_assert(!conn_can_adopt(&there->service, 30 * CHUNK_BYTES));
 	for (int i = 0; i < 50; i++)
 		ck_assert(!peers[i]->closed);
 	conn_table_abort(&there->table, CLOSE_stopped);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	sim_move_close(&move);
 }
 END_TEST
 
-/* Newcomers take the room that is left; those who move here do not ask for it. */
+/* Newcomers take the room that is left; those that move here do not ask for it. */
 START_TEST(a_promised_place_is_no_newcomers)
 {
 	struct conn_limits limits = {WORLD_LIMITS};
@@ -346,13 +346,13 @@ START_TEST(a_promised_place_is_no_newcomers)
 	ck_assert_uint_eq(conn_table_room(&there->table), 0);
 	ck_assert(!conn_can_adopt(&there->service, 0));
 	peer_finish(peers[0]);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_uint_eq(conn_table_room(&there->table), 0);
 	peer_finish(peers[1]);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_uint_eq(conn_table_room(&there->table), 1);
 	peer_finish(moved);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	sim_move_close(&move);
 }
 END_TEST
@@ -389,7 +389,7 @@ START_TEST(it_is_known_before_whether_buffers_suffice)
 				(void)sys_close(fd);
 			else
 				conn_table_abort(&there->table, CLOSE_stopped);
-			sim_move_settle(&move);
+			sim_move_run(&move);
 			peer_free(peer);
 		}
 		chunks[n++] = chunk_new(buffers);
@@ -404,7 +404,7 @@ END_TEST
 #define HOARDERS 12
 #define HOARD	 (120u << 10)
 
-/* Those that wait for buffers: one that is frozen does not, and is not who has to go. */
+/* Those that wait for buffers: one that is frozen does not, and is not the one that has to go. */
 START_TEST(a_frozen_one_does_not_wait_for_buffers)
 {
 	struct peer *peers[HOARDERS];
@@ -416,7 +416,7 @@ START_TEST(a_frozen_one_does_not_wait_for_buffers)
 		peers[i] = world_connect(here);
 		peers[i]->space = 1000;
 		peer_send(peers[i], much, HOARD);
-		world_settle(here);
+		world_run(here);
 		world_wait(here, 10);
 		conns[i] = world_conn(here, peers[i]);
 	}
@@ -430,17 +430,18 @@ START_TEST(a_frozen_one_does_not_wait_for_buffers)
 	ck_assert_uint_eq(here->table.awaiting_buffers, 0);
 	world_wait(here, 3000);
 	ck_assert_int_eq(sim_move_reason(&move), CLOSE_NONE);
-	/* All but the first, who stalled the longest, go on: where nothing moves, the next does. */
+	/* All but the first, which stalled the longest, go on: if nothing moves, the next one goes.
+	 */
 	for (int i = 1; i < HOARDERS; i++)
 		if (conn_is_frozen(conns[i]))
 			conn_thaw(conns[i]);
-	world_settle(here);
+	world_run(here);
 	ck_assert_uint_gt(here->table.awaiting_buffers, 0);
 	while (!here->stats.closed[CLOSE_no_buffers])
 		loop_pass(&here->loop, -1);
 	ck_assert(!peers[0]->closed && peers[1]->closed);
 	conn_thaw(conns[0]);
-	world_settle(here);
+	world_run(here);
 	ck_assert(!peers[0]->closed);
 	/* Elsewhere there are enough. */
 	for (int i = 2; i < HOARDERS; i++) {
@@ -448,7 +449,7 @@ START_TEST(a_frozen_one_does_not_wait_for_buffers)
 		if (!peers[i]->closed)
 			ck_assert(sim_move_move(&move, peers[i]) || i > 6);
 	}
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert_uint_eq(here->table.awaiting_buffers, 0);
 	conn_table_abort(&here->table, CLOSE_stopped);
 	conn_table_abort(&there->table, CLOSE_stopped);
@@ -471,7 +472,7 @@ START_TEST(one_that_is_not_watched_is_not_taken)
 	peer = world_connect(here);
 	peer->space = 3;
 	peer_text(peer, "line\nand half");
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	conn = world_conn(here, peer);
 	for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
 		struct world_state before, after;
@@ -497,12 +498,12 @@ START_TEST(one_that_is_not_watched_is_not_taken)
 			free(load.bytes);
 			conn_thaw(conn);
 		}
-		sim_move_settle(&move);
+		sim_move_run(&move);
 	}
 	peer->space = 100;
 	peer_expect(peer, "lin", 3);
 	peer_text(peer, " is whole\n");
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	peer_expect(peer, "e\nand half is whole\n", 20);
 	finish(peer, CLOSE_eof);
 }
@@ -517,12 +518,12 @@ static bool moved_and(enum kernel_call call, unsigned long k, int error)
 	peer = world_connect(here);
 	peer->space = 5000;
 	peer_send(peer, much, 60000);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	peer_expect(peer, much, 5000);
 	kernel_fail(call, k, error);
 	ck_assert(sim_move_move(&move, peer));
 	for (size_t at = 5000; at < 60000; at += 5000) {
-		sim_move_settle(&move);
+		sim_move_run(&move);
 		EXPECT_MSG(peer->out.n == 5000, "%s, %lu: stands still at %zu",
 			   kernel_call_names[call], k, at);
 		peer_expect(peer, much + at, 5000);

@@ -90,7 +90,7 @@ static inline void finish(struct peer *peer, enum close_reason reason)
 {
 	if (!peer->closed)
 		peer_finish(peer);
-	sim_move_settle(&move);
+	sim_move_run(&move);
 	ck_assert(peer->closed);
 	ck_assert_int_eq(sim_move_reason(&move), reason);
 	sim_move_close(&move);

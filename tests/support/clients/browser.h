@@ -23,7 +23,7 @@ const char *browser_ask(struct browser *browser, const char *format, ...)
 /* Waits until the expression is true. */
 void browser_wait(struct browser *browser, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* How often it has said this text since its start; where it is followed by then, if that is not
+/* How often it has said this text since its start; if it is followed by then, unless that is
  * NULL. */
 size_t browser_said(const struct browser *browser, const char *text, const char *then);
 /* The end of all that it has said. */

@@ -25,24 +25,24 @@ void chat_clients_open(struct chat_clients *clients, struct server *server, unsi
 	*clients = (struct chat_clients){.server = server,
 					 .port = port,
 					 .epfd = epoll_create1(EPOLL_CLOEXEC),
-					 .guests = calloc(max, sizeof(struct guest)),
+					 .all = calloc(max, sizeof(struct chat_client)),
 					 .max = max,
 					 .line_bytes = line_bytes};
-	ck_assert(clients->guests && clients->epfd >= 0 && line_bytes <= CHAT_CLIENTS_LINE_MAX);
+	ck_assert(clients->all && clients->epfd >= 0 && line_bytes <= CHAT_CLIENTS_LINE_MAX);
 }
 
 void chat_clients_close(struct chat_clients *clients)
 {
 	for (unsigned i = 0; i < clients->n; i++) {
-		struct guest *guest = &clients->guests[i];
+		struct chat_client *client = &clients->all[i];
 
-		if (!guest->gone)
-			(void)close(guest->fd);
-		free(guest->heard);
-		free(guest->since);
-		free(guest->knows);
+		if (!client->gone)
+			(void)close(client->fd);
+		free(client->heard);
+		free(client->since);
+		free(client->knows);
 	}
-	free(clients->guests);
+	free(clients->all);
 	(void)close(clients->epfd);
 }
 
@@ -51,17 +51,17 @@ void chat_clients_close(struct chat_clients *clients)
 static unsigned chat_clients_connect(struct chat_clients *clients)
 {
 	unsigned number = clients->n++;
-	struct guest *guest = &clients->guests[number];
+	struct chat_client *client = &clients->all[number];
 	struct epoll_event event = {.events = EPOLLIN, .data.u32 = number};
 
 	ck_assert_uint_lt(number, clients->max);
-	guest->fd = connect_to(clients->port);
-	guest->heard = calloc(clients->max, sizeof *guest->heard);
-	guest->since = calloc(clients->max, sizeof *guest->since);
-	guest->knows = calloc(clients->max, sizeof *guest->knows);
-	ck_assert(guest->heard && guest->since && guest->knows);
-	set_nonblocking(guest->fd);
-	ck_assert_int_eq(epoll_ctl(clients->epfd, EPOLL_CTL_ADD, guest->fd, &event), 0);
+	client->fd = connect_to(clients->port);
+	client->heard = calloc(clients->max, sizeof *client->heard);
+	client->since = calloc(clients->max, sizeof *client->since);
+	client->knows = calloc(clients->max, sizeof *client->knows);
+	ck_assert(client->heard && client->since && client->knows);
+	set_nonblocking(client->fd);
+	ck_assert_int_eq(epoll_ctl(clients->epfd, EPOLL_CTL_ADD, client->fd, &event), 0);
 	return number;
 }
 
@@ -82,77 +82,77 @@ void chat_clients_join_all(struct chat_clients *clients, unsigned n)
 	server_wait_stat(clients->server, "members_joined", joined + n);
 	for (unsigned i = clients->n - n; i < clients->n; i++)
 		for (unsigned j = 0; j < clients->n; j++)
-			clients->guests[i].since[j] = clients->guests[j].said;
+			clients->all[i].since[j] = clients->all[j].said;
 }
 
 void chat_clients_deafen(struct chat_clients *clients, unsigned number)
 {
-	struct guest *guest = &clients->guests[number];
+	struct chat_client *client = &clients->all[number];
 
-	guest->deaf = true;
-	ck_assert_int_eq(epoll_ctl(clients->epfd, EPOLL_CTL_DEL, guest->fd, NULL), 0);
+	client->deaf = true;
+	ck_assert_int_eq(epoll_ctl(clients->epfd, EPOLL_CTL_DEL, client->fd, NULL), 0);
 }
 
 /* ---- hearing ---- */
 
-static void guest_leave(struct chat_clients *clients, struct guest *guest)
+static void client_leave(struct chat_clients *clients, struct chat_client *client)
 {
-	guest->gone = true;
+	client->gone = true;
 	clients->gone_n++;
-	(void)close(guest->fd);
+	(void)close(client->fd);
 }
 
-static void guest_hear_line(struct chat_clients *clients, struct guest *guest, const char *line,
-			    size_t n)
+static void client_hear_line(struct chat_clients *clients, struct chat_client *client,
+			     const char *line, size_t n)
 {
-	unsigned self = (unsigned)(guest - clients->guests);
+	unsigned self = (unsigned)(client - clients->all);
 	char *end;
 	unsigned long sender = strtoul(line, &end, 10);
 	unsigned long number = *end == ' ' ? strtoul(end + 1, &end, 10) : ULONG_MAX;
 
 	EXPECT(n == clients->line_bytes && *end == ' ' && sender < clients->n &&
-		   number < clients->guests[sender].said,
-	       "guest %u heard what nobody said: %.*s", self, (int)n, line);
+		   number < clients->all[sender].said,
+	       "client %u heard what nobody said: %.*s", self, (int)n, line);
 	for (end++; end < line + n - 1; end++)
-		EXPECT(*end == '.', "guest %u heard an altered line: %.*s", self, (int)n, line);
-	EXPECT(sender != self, "guest %u heard itself: %.*s", self, (int)n, line);
-	if (!guest->knows[sender] && number <= guest->since[sender])
-		guest->heard[sender] = (uint32_t)number;
-	guest->knows[sender] = true;
-	EXPECT(number == guest->heard[sender] ||
-		   (clients->gaps_allowed && number > guest->heard[sender]),
-	       "guest %u heard line %lu of guest %lu, and %u was the next", self, number, sender,
-	       guest->heard[sender]);
-	clients->missed += number - guest->heard[sender];
-	guest->heard[sender] = (uint32_t)number + 1;
-	guest->heard_n++;
+		EXPECT(*end == '.', "client %u heard an altered line: %.*s", self, (int)n, line);
+	EXPECT(sender != self, "client %u heard itself: %.*s", self, (int)n, line);
+	if (!client->knows[sender] && number <= client->since[sender])
+		client->heard[sender] = (uint32_t)number;
+	client->knows[sender] = true;
+	EXPECT(number == client->heard[sender] ||
+		   (clients->gaps_allowed && number > client->heard[sender]),
+	       "client %u heard line %lu of client %lu, and %u was the next", self, number, sender,
+	       client->heard[sender]);
+	clients->missed += number - client->heard[sender];
+	client->heard[sender] = (uint32_t)number + 1;
+	client->heard_n++;
 }
 
-static void guest_hear(struct chat_clients *clients, struct guest *guest)
+static void client_hear(struct chat_clients *clients, struct chat_client *client)
 {
 	static char bytes[CHAT_CLIENTS_LINE_MAX + READ_BYTES + 1];
-	ssize_t came = recv(guest->fd, bytes + guest->part_n, READ_BYTES, 0);
+	ssize_t came = recv(client->fd, bytes + client->part_n, READ_BYTES, 0);
 	char *line = bytes, *end;
 	size_t left;
 
 	if (came <= 0) {
 		if (came == 0 || errno != EAGAIN)
-			guest_leave(clients, guest);
+			client_leave(clients, client);
 		return;
 	}
-	memcpy(bytes, guest->part, guest->part_n);
-	left = guest->part_n + (size_t)came;
+	memcpy(bytes, client->part, client->part_n);
+	left = client->part_n + (size_t)came;
 	bytes[left] = '\0';
 	while ((end = memchr(line, '\n', left))) {
 		size_t n = (size_t)(end - line) + 1;
 
-		guest_hear_line(clients, guest, line, n);
+		client_hear_line(clients, client, line, n);
 		line += n;
 		left -= n;
 	}
 	EXPECT(left < CHAT_CLIENTS_LINE_MAX, "a line without an end");
-	memcpy(guest->part, line, left);
-	guest->part_n = left;
+	memcpy(client->part, line, left);
+	client->part_n = left;
 }
 
 bool chat_clients_listen(struct chat_clients *clients, int wait_ms)
@@ -161,30 +161,30 @@ bool chat_clients_listen(struct chat_clients *clients, int wait_ms)
 	int n = epoll_wait(clients->epfd, events, 256, wait_ms);
 
 	for (int i = 0; i < n; i++)
-		guest_hear(clients, &clients->guests[events[i].data.u32]);
+		client_hear(clients, &clients->all[events[i].data.u32]);
 	return n > 0;
 }
 
-/* What was published of each guest: all, or, of one that is not there any more, the most that
+/* What was published of each client: all, or, of one that is not there any more, the most that
  * anybody has heard. */
 static void find_published(const struct chat_clients *clients, uint32_t *published)
 {
 	for (unsigned i = 0; i < clients->n; i++) {
-		published[i] = clients->guests[i].gone ? 0 : clients->guests[i].said;
+		published[i] = clients->all[i].gone ? 0 : clients->all[i].said;
 		for (unsigned j = 0; j < clients->n; j++)
-			if (!clients->guests[j].gone && clients->guests[j].heard[i] > published[i])
-				published[i] = clients->guests[j].heard[i];
+			if (!clients->all[j].gone && clients->all[j].heard[i] > published[i])
+				published[i] = clients->all[j].heard[i];
 	}
 }
 
 /* The first one of whom it has not heard all; clients->n: there is none. */
-static unsigned first_unheard(const struct chat_clients *clients, const struct guest *guest,
+static unsigned first_unheard(const struct chat_clients *clients, const struct chat_client *client,
 			      const uint32_t *published)
 {
 	unsigned i = 0;
 
-	while (i < clients->n && (&clients->guests[i] == guest || published[i] <= guest->since[i] ||
-				  guest->heard[i] >= published[i]))
+	while (i < clients->n && (&clients->all[i] == client || published[i] <= client->since[i] ||
+				  client->heard[i] >= published[i]))
 		i++;
 	return i;
 }
@@ -192,11 +192,11 @@ static unsigned first_unheard(const struct chat_clients *clients, const struct g
 static _Noreturn void nothing_comes(const struct chat_clients *clients, unsigned number,
 				    const uint32_t *published)
 {
-	const struct guest *guest = &clients->guests[number];
-	unsigned sender = first_unheard(clients, guest, published);
+	const struct chat_client *client = &clients->all[number];
+	unsigned sender = first_unheard(clients, client, published);
 
-	ck_abort_msg("guest %u waited in vain for line %u of %u of guest %u, of %u guests", number,
-		     guest->heard[sender], published[sender], sender, clients->n);
+	ck_abort_msg("client %u waited in vain for line %u of %u of client %u, of %u clients",
+		     number, client->heard[sender], published[sender], sender, clients->n);
 }
 
 void chat_clients_hear_all(struct chat_clients *clients)
@@ -207,10 +207,10 @@ void chat_clients_hear_all(struct chat_clients *clients)
 	ck_assert(published);
 	find_published(clients, published);
 	for (unsigned i = 0; i < clients->n; i++) {
-		const struct guest *guest = &clients->guests[i];
+		const struct chat_client *client = &clients->all[i];
 
-		while (!guest->gone && !guest->deaf &&
-		       first_unheard(clients, guest, published) < clients->n) {
+		while (!client->gone && !client->deaf &&
+		       first_unheard(clients, client, published) < clients->n) {
 			uint64_t gone_n = clients->gone_n;
 
 			if (chat_clients_listen(clients, 1))
@@ -228,29 +228,29 @@ void chat_clients_hear_all(struct chat_clients *clients)
 
 bool chat_clients_say(struct chat_clients *clients, unsigned number)
 {
-	struct guest *guest = &clients->guests[number];
+	struct chat_client *client = &clients->all[number];
 	char line[CHAT_CLIENTS_LINE_MAX];
-	size_t n = (size_t)snprintf(line, sizeof line, "%u %u ", number, guest->said);
+	size_t n = (size_t)snprintf(line, sizeof line, "%u %u ", number, client->said);
 	struct wait wait = wait_begin();
 
 	memset(line + n, '.', clients->line_bytes - n - 1);
 	line[clients->line_bytes - 1] = '\n';
-	guest->said++;
-	for (size_t sent = 0; sent < clients->line_bytes && !guest->gone;) {
+	client->said++;
+	for (size_t sent = 0; sent < clients->line_bytes && !client->gone;) {
 		ssize_t part =
-		    send(guest->fd, line + sent, clients->line_bytes - sent, MSG_NOSIGNAL);
+		    send(client->fd, line + sent, clients->line_bytes - sent, MSG_NOSIGNAL);
 
 		if (part > 0) {
 			sent += (size_t)part;
 			continue;
 		}
 		if (errno != EAGAIN) {
-			guest_leave(clients, guest);
+			client_leave(clients, client);
 			break;
 		}
 		if (chat_clients_listen(clients, 1))
 			wait = wait_begin();
 		wait_more(&wait, "the server to take a line");
 	}
-	return !guest->gone;
+	return !client->gone;
 }

@@ -1,5 +1,6 @@
 /*
- * clients: clients of an echo in the test's own process, each with an endless stream of its own.
+ * echo_clients: clients of an echo in the test's own process, each with an endless stream of its
+ * own.
  *
  * Client c's stream is the same in each run, and each byte that comes back is checked to be the
  * next one of it: a byte lost, doubled, altered or out of order, or of another client, fails
@@ -40,7 +41,7 @@ void echo_clients_say(struct echo_clients *clients, unsigned caller, size_t n);
 bool echo_clients_listen(struct echo_clients *clients, int wait_ms);
 /* Until all that are there have all that they sent back. */
 void echo_clients_hear_all(struct echo_clients *clients);
-/* Who has its answer says n bytes again after so long; and listens, at most 1 ms. */
+/* A client that has its answer says n bytes again after so long; and listens, at most 1 ms. */
 void echo_clients_pace(struct echo_clients *clients, size_t n, uint64_t pause_us);
 uint64_t now_us(void);
 

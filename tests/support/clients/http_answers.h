@@ -17,7 +17,7 @@ struct http_answers {
 	size_t n;	   /* answers that are whole, without 100 */
 	bool broken;	   /* behind them is something that is no whole answer */
 	int last_status;   /* also of a broken one; 0: none */
-	struct bytes body; /* of the last whole one; its owner is who asked */
+	struct bytes body; /* of the last whole one; whoever asked owns it */
 };
 
 /* Of a head that ends with an empty line; NULL: it has none. */

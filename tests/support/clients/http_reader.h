@@ -1,8 +1,8 @@
 /*
- * answer: an HTTP answer, as a client reads it that trusts nothing but the bytes.
+ * http_reader: reads an HTTP answer as a client does that trusts nothing but the bytes.
  *
- * For tests only: what is not as weir says it fails the test. The body lies in the struct, up to
- * ANSWER_BODY bytes of it.
+ * For tests only: an answer that is not as weir writes it fails the test. The body is in the
+ * struct, up to ANSWER_BODY bytes of it.
  */
 #ifndef TESTS_SUPPORT_CLIENTS_HTTP_READER_H
 #define TESTS_SUPPORT_CLIENTS_HTTP_READER_H

@@ -72,7 +72,7 @@ int load_answered(const char *const arguments[]);
 const char *load_said(void);
 const char *load_said_of(const struct load_setting *setting);
 const char *load_hdr(void);
-/* A number of its JSON; -1 where it is null. */
+/* A number of its JSON; -1 if it is null. */
 double load_figure(const char *key);
 /* Whether it has this value, as text. */
 bool load_says(const char *key, const char *value);
@@ -89,7 +89,7 @@ void load_expect_refusals(const struct load_refusal *refusals, size_t n);
 /* Of datagrams, nothing else than `of` is counted, but what must be lost with it. */
 void load_expect_only(const char *of, double lost);
 
-/* A port of ours where nobody listens, for as long as this process runs. */
+/* A port of ours on which nobody listens, for as long as this process runs. */
 unsigned load_refusing_port(void);
 /* For arguments; good for four calls. */
 const char *load_listener(const char *protocol, unsigned port);

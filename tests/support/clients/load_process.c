@@ -86,7 +86,7 @@ static void member_lost(struct member *member, uint64_t *figure)
 {
 	count(figure);
 	member_close(member, false);
-	member->due_us = own.now_us + 10000; /* where all are refused it is no race */
+	member->due_us = own.now_us + 10000; /* if all are refused it is no race */
 }
 
 static void member_refused(struct member *member, int error)
@@ -306,7 +306,7 @@ struct load_process *load_process_start(const struct load_plan *plan)
 		become_load_process(plan);
 	load->pid = pid;
 	while (!__atomic_load_n(&load->all_served, __ATOMIC_RELAXED))
-		wait_more(&wait, "a crowd to be served");
+		wait_more(&wait, "clients to be served");
 	return load;
 }
 
@@ -322,7 +322,7 @@ void load_process_wait(const struct load_process *load, uint64_t messages, uint6
 
 	while (now.messages - begin.messages < messages ||
 	       now.connects - begin.connects < connects) {
-		wait_more(&wait, "a crowd's messages and connects");
+		wait_more(&wait, "clients' messages and connects");
 		now = load_process_now(load);
 	}
 }

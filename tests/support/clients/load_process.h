@@ -1,9 +1,11 @@
 /*
- * load: clients of an echo server, in a process of their own, while a test does things to it.
+ * load_process: clients of an echo server, in a process of their own, while a test does things to
+ * the server.
  *
  * Talkers stay: a message, its echo, the next one. Comers connect, have one message echoed and
- * go, one in eight by FIN, the others by RST (so many FINs would use up the ports). Each byte is
- * compared. Who is lost is counted, and comes again. The process ends with the test's.
+ * leave, one in eight by FIN and the others by RST (so many FINs would use up the ports). Each byte
+ * is compared. A client whose connection is lost is counted, and connects again. The process ends
+ * with the test's.
  */
 #ifndef TESTS_SUPPORT_CLIENTS_LOAD_PROCESS_H
 #define TESTS_SUPPORT_CLIENTS_LOAD_PROCESS_H

@@ -13,7 +13,7 @@
 #include <netinet/ip6.h>
 #include <netinet/udp.h>
 
-#include "tests/support/clients/udp_asker.h"
+#include "tests/support/clients/udp_client.h"
 
 #define RAW_UDP_HOPS 77
 
@@ -97,7 +97,7 @@ static inline void raw_udp_ip6(const struct sockaddr_in6 *from, const struct add
 /* As if it came from there. */
 static inline void raw_udp(const char *host, unsigned port, const struct address *to)
 {
-	struct address from = ask_address(host, port);
+	struct address from = udp_client_address(host, port);
 
 	if (from.socket.ss_family == AF_INET)
 		raw_udp_ip4((const void *)&from.socket, to);

@@ -1,5 +1,5 @@
 /*
- * manager: a service manager's end of sd_notify(3), for the test programs of notify.
+ * fake_systemd: the service manager's end of sd_notify(3), for tests of notify.
  */
 #ifndef TESTS_SUPPORT_SERVERS_FAKE_SYSTEMD_H
 #define TESTS_SUPPORT_SERVERS_FAKE_SYSTEMD_H

@@ -22,7 +22,7 @@ enum datagram_fault {
 	DATAGRAM_LENGTHEN, /* it has 5 bytes more */
 	DATAGRAM_EMPTY,	   /* it has no bytes */
 	DATAGRAM_FOREIGN,  /* it is the one that another socket got before */
-	DATAGRAM_STRAY,	   /* it answers a question that the first socket never asked */
+	DATAGRAM_STRAY,	   /* it answers a request that the first socket never asked */
 	DATAGRAM_LATE,	   /* it goes DATAGRAM_LATE_MS later */
 	DATAGRAM_MUTE,	   /* nothing is ever answered */
 };
@@ -37,7 +37,7 @@ struct datagram_count {
 	unsigned long held; /* SWAP, LATE, AGAIN: answers that have not gone yet */
 };
 
-/* The fault happens once in `every` questions, `most` times at most. */
+/* The fault happens once in `every` requests, `most` times at most. */
 pid_t faulty_datagram_start(enum datagram_form form, enum datagram_fault fault, unsigned long every,
 			    unsigned long most, unsigned *port,
 			    const struct datagram_count **count);

@@ -2,8 +2,8 @@
  * faulty_http: a server of HTTP that gets one answer in so many wrong, to see whether weirload
  * finds it, or does with it what a server may.
  *
- * GET has "hello, world\n", or 100,000 bytes where the path is /big; POST and others have their
- * body back, or where the path is /fixed "created\n"; HEAD has the head of a GET. One answer in two
+ * GET has "hello, world\n", or 100,000 bytes if the path is /big; POST and others have their
+ * body back, or "created\n" if the path is /fixed; HEAD has the head of a GET. One answer in two
  * is framed by Content-Length, the others by chunks, and no two heads that follow each other are
  * the same. A process of its own (faulty_peers.h).
  */
@@ -25,7 +25,7 @@ enum http_fault {
 	HTTP_FAULT_CUT,	      /* the same, a byte shorter than the others */
 	HTTP_FAULT_TLS,	      /* an alert of TLS */
 	HTTP_FAULT_HTTPS,     /* 400 in HTTP/1.0, with a text about HTTPS, and no more answers */
-	HTTP_FAULT_KEY,	      /* 403, but where the request has X-Key: 7 */
+	HTTP_FAULT_KEY,	      /* 403, unless the request has X-Key: 7 */
 	HTTP_FAULT_STATUS,    /* 503 */
 	HTTP_FAULT_VERSION,   /* HTTP/2.0 */
 	HTTP_FAULT_LINE_END,  /* a line of the head ends in LF alone */

@@ -69,7 +69,7 @@ static inline bool http_relay_take(int fd, struct bytes *bytes, int to)
 	if (n <= 0)
 		return false;
 	bytes_add(bytes, part, (size_t)n);
-	/* Who does not want it any more has closed, which is seen next. */
+	/* A client that does not want it any more has closed, which is seen next. */
 	if (to >= 0)
 		(void)send(to, part, (size_t)n, MSG_NOSIGNAL);
 	return true;

@@ -1,6 +1,6 @@
 /*
- * passed: sockets as a .socket unit makes them, and a child that gets them as systemd's does,
- * for the test programs of activation.
+ * passed_sockets: sockets as a .socket unit makes them, and a child that inherits them as a service
+ * of systemd does. For tests of activation.
  */
 #ifndef TESTS_SUPPORT_SERVERS_PASSED_SOCKETS_H
 #define TESTS_SUPPORT_SERVERS_PASSED_SOCKETS_H
@@ -29,7 +29,7 @@ static inline bool ipv6_is_here(void)
 	return fd >= 0 && access("/proc/net/if_inet6", F_OK) == 0;
 }
 
-/* ADDRESS of a LISTENER; of IPv6, both where it is :PORT. Port 0: a free one. */
+/* ADDRESS of a LISTENER; of IPv6, both if it is :PORT. Port 0: a free one. */
 static inline int bind_to(const char *text, int type)
 {
 	struct address address;

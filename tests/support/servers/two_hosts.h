@@ -1,9 +1,10 @@
 /*
- * wire: two hosts and a wire between them: network namespaces with a veth pair, and nothing
- * else in them. On one, weir serves; from the other it is asked.
+ * two_hosts: two network namespaces joined by a veth pair, with nothing else in them. weir serves
+ * on one, and clients are on the other.
  *
- * Both end with the test's process, as they have no name. Needs root, ip(8) and whatever a test
- * runs there. The kernel's own talk (neighbours, routers) is kept quiet as far as it can be.
+ * Both end with the test's process, because they have no name. Needs root, ip(8), and whatever a
+ * test runs there. What the kernel sends by itself (to neighbours and routers) is kept to the
+ * least.
  */
 #ifndef TESTS_SUPPORT_SERVERS_TWO_HOSTS_H
 #define TESTS_SUPPORT_SERVERS_TWO_HOSTS_H
@@ -22,9 +23,9 @@
 #include "tests/support/harness.h"
 
 /* 10.9.0.1, 10.9.0.7, fd09::1, fd09::7 and fe80::1 are the server's; 10.9.0.2, 10.9.0.3,
- * fd09::2, fd09::3, fd09:0:0:1::2 and fe80::2 the asker's. */
+ * fd09::2, fd09::3, fd09:0:0:1::2 and fe80::2 the client's. */
 struct wire {
-	int server, asker; /* namespaces */
+	int server, client; /* namespaces */
 };
 
 static inline bool wire_cannot(const char *test, const char *commands)
@@ -114,16 +115,16 @@ static inline void wire_wait_running(const char *name)
 	(void)close(fd);
 }
 
-/* Leaves this process where it asks. */
+/* Leaves this process on the client's host. */
 static inline struct wire wire_open(void)
 {
 	struct wire wire;
 
 	wire.server = wire_host();
-	wire.asker = wire_host();
-	wire_run("ip link add asker type veth peer name server netns /proc/%d/fd/%d", (int)getpid(),
-		 wire.server);
-	wire_up("asker",
+	wire.client = wire_host();
+	wire_run("ip link add client type veth peer name server netns /proc/%d/fd/%d",
+		 (int)getpid(), wire.server);
+	wire_up("client",
 		(const char *const[]){"10.9.0.2/24", "10.9.0.3/24", "fd09::2/64", "fd09::3/64",
 				      "fd09:0:0:1::2/64", "fe80::2/64", NULL});
 	wire_enter(wire.server);
@@ -131,14 +132,14 @@ static inline struct wire wire_open(void)
 						"fd09::7/64", "fe80::1/64", NULL});
 	wire_run("ip route add fd09:0:0:1::/64 dev server");
 	wire_wait_running("server");
-	wire_enter(wire.asker);
-	wire_wait_running("asker");
+	wire_enter(wire.client);
+	wire_wait_running("client");
 	return wire;
 }
 
 /* weir on the server's host. */
 #define WIRE_SERVER(wire, ...)                                                                     \
-	(wire_enter((wire)->server), wire_started((wire)->asker, SERVER(__VA_ARGS__)))
+	(wire_enter((wire)->server), wire_started((wire)->client, SERVER(__VA_ARGS__)))
 
 static inline struct server *wire_started(int host, struct server *server)
 {

@@ -85,7 +85,7 @@ extern struct kernel {
 extern const char *const kernel_call_names[KERNEL_CALLS];
 
 void kernel_begin(void);
-void kernel_end(void); /* fails the test where a descriptor is still open */
+void kernel_end(void); /* fails the test if a descriptor is still open */
 /* The k-th call from now on (1: the next) fails with error; k 0: every call, until error 0. */
 void kernel_fail(enum kernel_call call, unsigned long k, int error);
 
@@ -210,7 +210,7 @@ static inline void world_pass(struct world *world)
 }
 
 /* Passes until nothing is left to do. */
-static inline void world_settle(struct world *world)
+static inline void world_run(struct world *world)
 {
 	for (int i = 0; world->loop.first || kernel.ready_n; i++) {
 		EXPECT_MSG(i < 100000, "the loop finds no end");

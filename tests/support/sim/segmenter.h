@@ -1,9 +1,9 @@
 /*
- * segmenter: what TCP may do to one peer's bytes on a simulated kernel: they come in pieces,
- * between turns or in the middle of one, and what is answered is taken little by little.
+ * segmenter: what TCP may do to one peer's bytes on a simulated kernel: they arrive in pieces,
+ * between turns or in the middle of one, and the peer takes the answers little by little.
  *
- * Lives for one connection: segmenter_run(); or, where there is more to do in a pass, as the peer's
- * script with segmenter_send() in each. The same seed gives the same pieces.
+ * It lives for one connection, either by segmenter_run() or, if a test does more in each pass, as
+ * the peer's script with segmenter_send() in each. The same seed makes the same pieces.
  */
 #ifndef TESTS_SUPPORT_SIM_SEGMENTER_H
 #define TESTS_SUPPORT_SIM_SEGMENTER_H
@@ -11,7 +11,7 @@
 #include "tests/support/sim/kernel.h"
 
 struct segmenter {
-	const char *name; /* for what is said where it fails */
+	const char *name; /* for what is said if it fails */
 	const void *in;
 	size_t in_n, sent;
 	uint64_t seed;

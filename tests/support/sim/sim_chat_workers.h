@@ -1,9 +1,9 @@
 /*
- * chat: the workers of a chat on a simulated kernel, all in this process.
+ * sim_chat_workers: the workers of a chat on a simulated kernel, all in this process.
  *
  * Each has a loop, a table of connections, a relay and topics of its own; one bus joins them.
  * They move when they are told to, one pass at a time, in whatever order the test likes. The
- * test owns the struct; sim_chat_close() fails where a buffer, a member or a connection is left.
+ * test owns the struct; sim_chat_close() fails if a buffer, a member or a connection is left.
  */
 #ifndef TESTS_SUPPORT_SIM_SIM_CHAT_WORKERS_H
 #define TESTS_SUPPORT_SIM_SIM_CHAT_WORKERS_H
@@ -135,7 +135,7 @@ static inline struct peer *sim_chat_connect(struct sim_chat *chat, unsigned work
 }
 
 /* Passes of all, until there is nothing left to do now. */
-static inline void sim_chat_settle(struct sim_chat *chat)
+static inline void sim_chat_run(struct sim_chat *chat)
 {
 	bool busy = true;
 
@@ -152,10 +152,10 @@ static inline void sim_chat_settle(struct sim_chat *chat)
 /* The same while ms go by, one after the other. */
 static inline void sim_chat_wait(struct sim_chat *chat, uint32_t ms)
 {
-	sim_chat_settle(chat);
+	sim_chat_run(chat);
 	for (; ms; ms--) {
 		kernel_advance(1);
-		sim_chat_settle(chat);
+		sim_chat_run(chat);
 	}
 }
 

@@ -1,8 +1,8 @@
 /*
- * exchange: a peer that speaks HTTP to a world on a simulated kernel, and reads its answers.
+ * sim_http_client: a peer that speaks HTTP to a world on a simulated kernel, and reads its answers.
  *
- * One world, and one peer at a time, for a test's process: begin, talk, end_with() the reason for
- * which the connection has to have ended.
+ * One world and one peer at a time in a test's process. end_with() takes the reason for which the
+ * connection must have ended.
  */
 #ifndef TESTS_SUPPORT_SIM_SIM_HTTP_CLIENT_H
 #define TESTS_SUPPORT_SIM_SIM_HTTP_CLIENT_H
@@ -41,10 +41,10 @@ static inline void end_with(struct peer *peer, enum close_reason reason)
 
 static inline void take(struct peer *peer)
 {
-	world_settle(&world);
+	world_run(&world);
 	while (peer->out.n) {
 		got_n += peer_receive(peer, got + got_n, sizeof got - got_n);
-		world_settle(&world);
+		world_run(&world);
 	}
 }
 

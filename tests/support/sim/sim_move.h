@@ -1,8 +1,8 @@
 /*
- * move: two processes on a simulated kernel, and a connection that is moved between them.
+ * sim_move: two processes on a simulated kernel, and a connection that is moved between them.
  *
  * Each has a loop, a table and a service of its own; what lies between them, a socket that
- * carries descriptors, is left out. The test owns the struct; sim_move_close() fails where a
+ * carries descriptors, is left out. The test owns the struct; sim_move_close() fails if a
  * connection, a buffer, a descriptor or a registration is left.
  */
 #ifndef TESTS_SUPPORT_SIM_SIM_MOVE_H
@@ -53,7 +53,7 @@ static inline void sim_move_pass(struct sim_move *move)
 	world_pass(&move->worlds[1]);
 }
 
-static inline void sim_move_settle(struct sim_move *move)
+static inline void sim_move_run(struct sim_move *move)
 {
 	for (int i = 0; move->worlds[0].loop.first || move->worlds[1].loop.first || kernel.ready_n;
 	     i++) {
@@ -65,11 +65,11 @@ static inline void sim_move_settle(struct sim_move *move)
 /* A millisecond at a time. */
 static inline void sim_move_wait(struct sim_move *move, uint32_t ms)
 {
-	sim_move_settle(move);
+	sim_move_run(move);
 	for (uint32_t i = 0; i < ms; i++) {
 		kernel_advance(1);
 		sim_move_pass(move);
-		sim_move_settle(move);
+		sim_move_run(move);
 	}
 }
 
@@ -77,7 +77,7 @@ static inline void sim_move_close(struct sim_move *move)
 {
 	struct world *other = &move->worlds[1];
 
-	sim_move_settle(move);
+	sim_move_run(move);
 	world_expect_free(other);
 	conn_table_close(&other->table);
 	loop_close(&other->loop);

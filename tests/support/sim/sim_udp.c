@@ -21,7 +21,7 @@ void sim_udp_failed(const char *file, int line, const char *format, ...)
 	ck_abort_msg("%s:%d: %s (%s)", file, line, words, sim_udp_how);
 }
 
-const char *const sim_udp_step_names[MAIL_STEPS] = {
+const char *const sim_udp_step_names[SIM_UDP_STEPS] = {
     "receive", "send",	 "setsockopt", "getsockopt",  "epoll_ctl", "epoll_wait",
     "mmap",    "socket", "bind",       "getsockname", "close"};
 
@@ -35,7 +35,7 @@ struct registration {
 static struct {
 	bool open;
 	struct sys_kernel before;
-	struct sim_socket *boxes[FDS_MAX];
+	struct sim_socket *sockets[FDS_MAX];
 	struct registration registrations[FDS_MAX]; /* in the order in which they were made */
 	unsigned registrations_n;
 	struct {
@@ -51,19 +51,19 @@ static int refuse(int error)
 	return -1;
 }
 
-int sim_udp_fault(enum sim_udp_step step, struct sim_socket *box)
+int sim_udp_fault(enum sim_udp_step step, struct sim_socket *sock)
 {
 	sim_udp.steps[step]++;
-	return sim_udp.fault ? sim_udp.fault(step, box) : 0;
+	return sim_udp.fault ? sim_udp.fault(step, sock) : 0;
 }
 
-static struct sim_socket *box_at(int fd)
+static struct sim_socket *sock_at(int fd)
 {
 	if (!room.open || fd < SIM_UDP_FD_FIRST)
 		return NULL;
 	EXPECT(fd < SIM_UDP_FD_FIRST + FDS_MAX);
-	EXPECT_MSG(room.boxes[fd - SIM_UDP_FD_FIRST], "a call on mailbox %d, which is closed", fd);
-	return room.boxes[fd - SIM_UDP_FD_FIRST];
+	EXPECT_MSG(room.sockets[fd - SIM_UDP_FD_FIRST], "a call on socket %d, which is closed", fd);
+	return room.sockets[fd - SIM_UDP_FD_FIRST];
 }
 
 const struct sys_kernel *sim_udp_before(void)
@@ -73,32 +73,32 @@ const struct sys_kernel *sim_udp_before(void)
 
 struct sim_socket *sim_socket_called(int fd, enum kernel_call call)
 {
-	struct sim_socket *box = box_at(fd);
+	struct sim_socket *sock = sock_at(fd);
 
-	if (box)
+	if (sock)
 		kernel.calls[call]++;
-	return box;
+	return sock;
 }
 
-static int descriptor_for(struct sim_socket *box)
+static int descriptor_for(struct sim_socket *sock)
 {
 	for (int i = 0; i < FDS_MAX; i++) {
-		if (room.boxes[i])
+		if (room.sockets[i])
 			continue;
-		room.boxes[i] = box;
-		box->holders++;
+		room.sockets[i] = sock;
+		sock->holders++;
 		sim_udp.descriptors++;
 		return SIM_UDP_FD_FIRST + i;
 	}
-	ck_abort_msg("more than %d mailboxes", FDS_MAX);
+	ck_abort_msg("more than %d sockets", FDS_MAX);
 }
 
 /* ---- epoll ---- */
 
-uint32_t sim_socket_poll(const struct sim_socket *box)
+uint32_t sim_socket_poll(const struct sim_socket *sock)
 {
-	return (box->first ? EPOLLIN : 0u) | (box->error ? EPOLLERR : 0u) |
-	       (2 * box->owed < box->send_max ? EPOLLOUT : 0u);
+	return (sock->first ? EPOLLIN : 0u) | (sock->error ? EPOLLERR : 0u) |
+	       (2 * sock->owed < sock->send_max ? EPOLLOUT : 0u);
 }
 
 static bool *asleep(int ep)
@@ -114,13 +114,13 @@ static bool *asleep(int ep)
 	ck_abort_msg("more than %d epolls", EPOLLS_MAX);
 }
 
-static void wake_those(const struct sim_socket *box, uint32_t key, uint32_t exclusive)
+static void wake_those(const struct sim_socket *sock, uint32_t key, uint32_t exclusive)
 {
 	for (unsigned i = 0; i < room.registrations_n; i++) {
 		struct registration *one = &room.registrations[i];
 		bool slept;
 
-		if (box_at(one->fd) != box || (one->events & EPOLLEXCLUSIVE) != exclusive ||
+		if (sock_at(one->fd) != sock || (one->events & EPOLLEXCLUSIVE) != exclusive ||
 		    !(key & one->events))
 			continue;
 		one->queued = true;
@@ -131,11 +131,11 @@ static void wake_those(const struct sim_socket *box, uint32_t key, uint32_t excl
 	}
 }
 
-/* As ep_poll_callback() and __wake_up_common(): all who share, then the first who sleeps. */
-void sim_socket_wake(const struct sim_socket *box, uint32_t key)
+/* As ep_poll_callback() and __wake_up_common(): all that share, then the first that sleeps. */
+void sim_socket_wake(const struct sim_socket *sock, uint32_t key)
 {
-	wake_those(box, key, 0);
-	wake_those(box, key, EPOLLEXCLUSIVE);
+	wake_those(sock, key, 0);
+	wake_those(sock, key, EPOLLEXCLUSIVE);
 }
 
 static struct registration *registration_of(int ep, int fd)
@@ -148,14 +148,14 @@ static struct registration *registration_of(int ep, int fd)
 
 static int sim_udp_epoll_ctl(int ep, int op, int fd, struct epoll_event *event)
 {
-	struct sim_socket *box = box_at(fd);
+	struct sim_socket *sock = sock_at(fd);
 	struct registration *one = registration_of(ep, fd);
 	int error;
 
-	if (!box)
+	if (!sock)
 		return room.before.epoll_ctl(ep, op, fd, event);
 	kernel.calls[KERNEL_epoll_ctl]++;
-	error = sim_udp_fault(MAIL_WATCH, box);
+	error = sim_udp_fault(SIM_UDP_WATCH, sock);
 	/* What is to end has ended, as nobody looks whether it did: DEL fails for bugs only. */
 	if (error && op != EPOLL_CTL_DEL)
 		return refuse(error);
@@ -177,7 +177,7 @@ static int sim_udp_epoll_ctl(int ep, int op, int fd, struct epoll_event *event)
 	EXPECT(room.registrations_n < FDS_MAX);
 	one = &room.registrations[room.registrations_n++];
 	*one = (struct registration){ep, fd, event->events | EPOLLERR | EPOLLHUP, event->data,
-				     (sim_socket_poll(box) & (event->events | EPOLLERR)) != 0};
+				     (sim_socket_poll(sock) & (event->events | EPOLLERR)) != 0};
 	return 0;
 }
 
@@ -191,7 +191,7 @@ static int collect(int ep, struct epoll_event *events, int max)
 
 		if (one->ep != ep || !one->queued)
 			continue;
-		now = sim_socket_poll(box_at(one->fd)) & one->events;
+		now = sim_socket_poll(sock_at(one->fd)) & one->events;
 		one->queued = now != 0; /* it stays in the list until it is found not to be ready */
 		if (now)
 			events[n++] = (struct epoll_event){.events = now, .data = one->data};
@@ -216,7 +216,7 @@ static bool alarm_rings(int timeout_ms)
 static int sim_udp_epoll_wait(int ep, struct epoll_event *events, int max, int timeout_ms)
 {
 	uint64_t end_us = kernel.now_us + (uint64_t)(timeout_ms < 0 ? 0 : timeout_ms) * 1000;
-	int error = sim_udp_fault(MAIL_WAIT, NULL), n, left_ms = timeout_ms;
+	int error = sim_udp_fault(SIM_UDP_WAIT, NULL), n, left_ms = timeout_ms;
 
 	sim_udp.wait_asked = timeout_ms;
 	if (error)
@@ -238,26 +238,27 @@ static int sim_udp_epoll_wait(int ep, struct epoll_event *events, int max, int t
 
 /* ---- sockets ---- */
 
-socklen_t sim_socket_write_name(const struct sim_socket *box, const struct place *place, void *name,
-				socklen_t room_n)
+socklen_t sim_socket_write_name(const struct sim_socket *sock, const struct place *place,
+				void *name, socklen_t room_n)
 {
 	struct sockaddr_in in4 = {.sin_family = AF_INET, .sin_port = htons(place->port)};
 	struct sockaddr_in6 in6 = {
 	    .sin6_family = AF_INET6, .sin6_port = htons(place->port), .sin6_addr = place->address};
-	socklen_t n = box->family == AF_INET ? sizeof in4 : sizeof in6;
+	socklen_t n = sock->family == AF_INET ? sizeof in4 : sizeof in6;
 
 	memcpy(&in4.sin_addr, place->address.s6_addr + 12, 4);
-	memcpy(name, box->family == AF_INET ? (void *)&in4 : (void *)&in6, n < room_n ? n : room_n);
+	memcpy(name, sock->family == AF_INET ? (void *)&in4 : (void *)&in6,
+	       n < room_n ? n : room_n);
 	return n;
 }
 
-struct place sim_socket_read_name(const struct sim_socket *box, const void *name, socklen_t n)
+struct place sim_socket_read_name(const struct sim_socket *sock, const void *name, socklen_t n)
 {
 	struct sockaddr_in in4 = {0};
 	struct sockaddr_in6 in6 = {0};
 	struct place place;
 
-	if (box->family == AF_INET6) {
+	if (sock->family == AF_INET6) {
 		EXPECT(n >= sizeof in6);
 		memcpy(&in6, name, sizeof in6);
 		EXPECT(in6.sin6_family == AF_INET6);
@@ -273,47 +274,47 @@ struct place sim_socket_read_name(const struct sim_socket *box, const void *name
 
 static int sim_udp_socket(int family, int type, int protocol)
 {
-	struct sim_socket *box;
-	int error = sim_udp_fault(MAIL_SOCKET, NULL);
+	struct sim_socket *sock;
+	int error = sim_udp_fault(SIM_UDP_SOCKET, NULL);
 
 	EXPECT(type == (SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC) && !protocol);
 	kernel.calls[KERNEL_socket]++;
 	if (error)
 		return refuse(error);
-	box = calloc(1, sizeof *box);
-	EXPECT(box);
-	*box = (struct sim_socket){
+	sock = calloc(1, sizeof *sock);
+	EXPECT(sock);
+	*sock = (struct sim_socket){
 	    .family = family, .queue_max = 208 << 10, .send_max = SIZE_MAX, .segment_max = 65535};
-	return descriptor_for(box);
+	return descriptor_for(sock);
 }
 
-static bool *option_of(struct sim_socket *box, int level, int name)
+static bool *option_of(struct sim_socket *sock, int level, int name)
 {
 	if (level == IPPROTO_IPV6 && name == IPV6_V6ONLY)
-		return &box->v6only;
+		return &sock->v6only;
 	if (level == IPPROTO_IPV6 && name == IPV6_RECVPKTINFO)
-		return &box->pktinfo6;
+		return &sock->pktinfo6;
 	if (level == IPPROTO_IP && name == IP_PKTINFO)
-		return &box->pktinfo4;
+		return &sock->pktinfo4;
 	if (level == SOL_SOCKET && name == SO_REUSEPORT)
-		return &box->reuseport;
+		return &sock->reuseport;
 	if (level == SOL_SOCKET && name == SO_RXQ_OVFL)
-		return &box->counts_drops;
+		return &sock->counts_drops;
 	if (level == SYS_UDP && name == SYS_UDP_GRO)
-		return &box->trains;
+		return &sock->trains;
 	return NULL;
 }
 
 static int sim_udp_setsockopt(int fd, int level, int name, const void *value, socklen_t n)
 {
-	struct sim_socket *box = sim_socket_called(fd, KERNEL_setsockopt);
+	struct sim_socket *sock = sim_socket_called(fd, KERNEL_setsockopt);
 	struct sys_filter_program program;
 	bool *option;
 	int number, error;
 
-	if (!box)
+	if (!sock)
 		return room.before.setsockopt(fd, level, name, value, n);
-	error = sim_udp_fault(MAIL_SET_OPTION, box);
+	error = sim_udp_fault(SIM_UDP_SET_OPTION, sock);
 	if (error)
 		return refuse(error);
 	if (level == SOL_SOCKET && name == SO_ATTACH_FILTER) {
@@ -321,7 +322,7 @@ static int sim_udp_setsockopt(int fd, int level, int name, const void *value, so
 		memcpy(&program, value, sizeof program);
 		EXPECT(program.n == 1 && program.instructions->code == 6 &&
 		       program.instructions->k == 0);
-		box->filtered = true;
+		sock->filtered = true;
 		return 0;
 	}
 	EXPECT(n == sizeof number);
@@ -331,41 +332,41 @@ static int sim_udp_setsockopt(int fd, int level, int name, const void *value, so
 	if (level == SOL_SOCKET && name == SO_SNDBUF)
 		return 0; /* tests say how long it is: send_max */
 	if (level == SOL_SOCKET && name == SO_RCVBUF) {
-		box->queue_max = 2 * (size_t)number;
+		sock->queue_max = 2 * (size_t)number;
 		return 0;
 	}
-	option = option_of(box, level, name);
-	EXPECT(option && (level != IPPROTO_IPV6 || box->family == AF_INET6));
+	option = option_of(sock, level, name);
+	EXPECT(option && (level != IPPROTO_IPV6 || sock->family == AF_INET6));
 	*option = number != 0;
 	return 0;
 }
 
 static int sim_udp_getsockopt(int fd, int level, int name, void *value, socklen_t *n)
 {
-	struct sim_socket *box = sim_socket_called(fd, KERNEL_getsockopt);
+	struct sim_socket *sock = sim_socket_called(fd, KERNEL_getsockopt);
 	uint32_t figures[SYS_MEMINFO_FIGURES] = {0};
 	int error, number;
 
-	if (!box)
+	if (!sock)
 		return room.before.getsockopt(fd, level, name, value, n);
-	error = sim_udp_fault(MAIL_GET_OPTION, box);
+	error = sim_udp_fault(SIM_UDP_GET_OPTION, sock);
 	if (error)
 		return refuse(error);
 	if (level == SOL_SOCKET && name == SYS_SO_MEMINFO) {
-		figures[SYS_MEMINFO_DROPS] = box->drops;
+		figures[SYS_MEMINFO_DROPS] = sock->drops;
 		*n = *n < sizeof figures ? *n : (socklen_t)sizeof figures;
 		memcpy(value, figures, *n);
 		return 0;
 	}
 	if (level == SOL_SOCKET && name == SO_GET_FILTER) {
 		EXPECT(!*n);
-		*n = box->filtered; /* how many instructions */
+		*n = sock->filtered; /* how many instructions */
 		return 0;
 	}
-	EXPECT(option_of(box, level, name) && *n == sizeof number);
-	if (level == IPPROTO_IPV6 && box->family != AF_INET6)
+	EXPECT(option_of(sock, level, name) && *n == sizeof number);
+	if (level == IPPROTO_IPV6 && sock->family != AF_INET6)
 		return refuse(EOPNOTSUPP);
-	number = *option_of(box, level, name);
+	number = *option_of(sock, level, name);
 	memcpy(value, &number, sizeof number);
 	return 0;
 }
@@ -374,68 +375,68 @@ static int sim_udp_getsockopt(int fd, int level, int name, void *value, socklen_
 /* Nothing leaves, but a broadcast address tells itself apart. */
 static int sim_udp_connect(int fd, const struct sockaddr *peer, socklen_t n)
 {
-	struct sim_socket *box = sim_socket_called(fd, KERNEL_connect);
-	struct place to = sim_socket_read_name(box, peer, n);
+	struct sim_socket *sock = sim_socket_called(fd, KERNEL_connect);
+	struct place to = sim_socket_read_name(sock, peer, n);
 
 	return sim_socket_is_broadcast(&to.address) ? refuse(EACCES) : 0;
 }
 
 static int sim_udp_bind(int fd, const struct sockaddr *address, socklen_t n)
 {
-	struct sim_socket *box = sim_socket_called(fd, KERNEL_bind);
-	int error = sim_udp_fault(MAIL_BIND, box);
+	struct sim_socket *sock = sim_socket_called(fd, KERNEL_bind);
+	int error = sim_udp_fault(SIM_UDP_BIND, sock);
 
 	if (error)
 		return refuse(error);
-	box->here = sim_socket_read_name(box, address, n);
-	if (!box->here.port)
-		box->here.port = room.next_port++;
+	sock->here = sim_socket_read_name(sock, address, n);
+	if (!sock->here.port)
+		sock->here.port = room.next_port++;
 	return 0;
 }
 
 static int sim_udp_getsockname(int fd, struct sockaddr *address, socklen_t *n)
 {
-	struct sim_socket *box = sim_socket_called(fd, KERNEL_getsockname);
-	int error = sim_udp_fault(MAIL_NAME, box);
+	struct sim_socket *sock = sim_socket_called(fd, KERNEL_getsockname);
+	int error = sim_udp_fault(SIM_UDP_NAME, sock);
 
 	if (error)
 		return refuse(error);
-	*n = sim_socket_write_name(box, &box->here, address, *n);
+	*n = sim_socket_write_name(sock, &sock->here, address, *n);
 	return 0;
 }
 
 static int sim_udp_close(int fd)
 {
-	struct sim_socket *box = sim_socket_called(fd, KERNEL_close);
+	struct sim_socket *sock = sim_socket_called(fd, KERNEL_close);
 	int error;
 
-	if (!box)
+	if (!sock)
 		return room.before.close(fd);
-	error = sim_udp_fault(MAIL_CLOSE, box);
+	error = sim_udp_fault(SIM_UDP_CLOSE, sock);
 	for (unsigned i = 0; i < room.registrations_n; i++)
 		EXPECT_MSG(room.registrations[i].fd != fd, "closed while it is watched");
-	room.boxes[fd - SIM_UDP_FD_FIRST] = NULL;
+	room.sockets[fd - SIM_UDP_FD_FIRST] = NULL;
 	sim_udp.descriptors--;
-	if (--box->holders == 0) {
-		while (box->first) {
-			struct sim_datagram *sim_datagram = box->first;
+	if (--sock->holders == 0) {
+		while (sock->first) {
+			struct sim_datagram *sim_datagram = sock->first;
 
-			box->first = sim_datagram->next;
+			sock->first = sim_datagram->next;
 			free(sim_datagram);
 		}
-		free(box);
+		free(sock);
 	}
 	return error ? refuse(error) : 0; /* the descriptor is free, whatever close(2) says */
 }
 
 struct sim_socket *sim_socket_of(int fd)
 {
-	return box_at(fd);
+	return sock_at(fd);
 }
 
 int sim_socket_dup(int fd)
 {
-	return descriptor_for(box_at(fd));
+	return descriptor_for(sock_at(fd));
 }
 
 /* ---- memory ---- */
@@ -444,7 +445,7 @@ int sim_socket_dup(int fd)
 void *mmap(void *start, size_t n, int protection, int flags, int fd, off_t at)
 {
 	if (room.open) {
-		int error = sim_udp_fault(MAIL_MAP, NULL);
+		int error = sim_udp_fault(SIM_UDP_MAP, NULL);
 
 		if (error) {
 			errno = error;

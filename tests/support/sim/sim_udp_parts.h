@@ -7,17 +7,17 @@
 
 /* ---- sim_udp.c ---- */
 
-/* The kernel that is asked of what is no sim_socket. */
+/* The kernel that answers for every descriptor that is no sim_socket's. */
 const struct sys_kernel *sim_udp_before(void);
-int sim_udp_fault(enum sim_udp_step step, struct sim_socket *box);
-/* The sim_socket of a descriptor, where it is one; then the call is counted. */
+int sim_udp_fault(enum sim_udp_step step, struct sim_socket *sock);
+/* The sim_socket of a descriptor, or NULL; if it is one, the call is counted. */
 struct sim_socket *sim_socket_called(int fd, enum kernel_call call);
 /* key: what happened. */
-void sim_socket_wake(const struct sim_socket *box, uint32_t key);
-uint32_t sim_socket_poll(const struct sim_socket *box);
-socklen_t sim_socket_write_name(const struct sim_socket *box, const struct place *place, void *name,
-				socklen_t room_n);
-struct place sim_socket_read_name(const struct sim_socket *box, const void *name, socklen_t n);
+void sim_socket_wake(const struct sim_socket *sock, uint32_t key);
+uint32_t sim_socket_poll(const struct sim_socket *sock);
+socklen_t sim_socket_write_name(const struct sim_socket *sock, const struct place *place,
+				void *name, socklen_t room_n);
+struct place sim_socket_read_name(const struct sim_socket *sock, const void *name, socklen_t n);
 
 /* The last of a network of IPv4 with 256 addresses, as all of them are here. */
 static inline bool sim_socket_is_broadcast(const struct in6_addr *address)

@@ -93,10 +93,10 @@ static bool matches(const struct book *book, const struct owed *owed, const unsi
 	return expected_bytes(book, owed, expected) == n && memcmp(expected, bytes, n) == 0;
 }
 
-static void on_sent(struct sim_socket *box, const struct place *to, const struct in6_addr *from,
+static void on_sent(struct sim_socket *sock, const struct place *to, const struct in6_addr *from,
 		    const unsigned char *bytes, size_t n)
 {
-	struct book *book = box->owner;
+	struct book *book = sock->owner;
 	struct owed **at = &book->first;
 
 	for (;;) {
@@ -118,10 +118,10 @@ static void on_sent(struct sim_socket *box, const struct place *to, const struct
 	book->expected.sent_bytes += n;
 }
 
-static void on_refused(struct sim_socket *box, const struct place *to, const unsigned char *bytes,
+static void on_refused(struct sim_socket *sock, const struct place *to, const unsigned char *bytes,
 		       size_t n, int error, bool train)
 {
-	struct book *book = box->owner;
+	struct book *book = sock->owner;
 	struct owed *owed = book->first;
 
 	while (owed && !(place_equal(&owed->peer, to) && matches(book, owed, bytes, n)))
@@ -142,26 +142,26 @@ static size_t datagrams_of(const struct sim_datagram *sim_datagram)
 		   : 1;
 }
 
-static void on_taken(struct sim_socket *box, const struct sim_datagram *sim_datagram)
+static void on_taken(struct sim_socket *sock, const struct sim_datagram *sim_datagram)
 {
-	struct book *book = box->owner;
+	struct book *book = sock->owner;
 	struct stats *expected = &book->expected;
 	size_t n = datagrams_of(sim_datagram);
 
 	expected->datagrams_received += n;
 	expected->received_bytes += sim_datagram->n < UDP_RX_BYTES ? sim_datagram->n : UDP_RX_BYTES;
-	expected->datagrams_from_low_ports += sim_datagram->tag == MAIL_LOW_PORT;
-	expected->datagrams_from_own_ports += sim_datagram->tag == MAIL_OWN_PORT;
-	expected->datagrams_to_many += sim_datagram->tag == MAIL_TO_MANY;
-	expected->datagrams_truncated += sim_datagram->tag == MAIL_TOO_LONG;
+	expected->datagrams_from_low_ports += sim_datagram->tag == SIM_UDP_LOW_PORT;
+	expected->datagrams_from_own_ports += sim_datagram->tag == SIM_UDP_OWN_PORT;
+	expected->datagrams_to_many += sim_datagram->tag == SIM_UDP_TO_MANY;
+	expected->datagrams_truncated += sim_datagram->tag == SIM_UDP_TOO_LONG;
 	if (book->read)
 		book->read(book);
 }
 
 /* Nobody is owed what nobody could read. */
-static void on_spoilt(struct sim_socket *box, const struct sim_datagram *sim_datagram)
+static void on_spoilt(struct sim_socket *sock, const struct sim_datagram *sim_datagram)
 {
-	struct book *book = box->owner;
+	struct book *book = sock->owner;
 	struct owed **at = &book->first;
 
 	while (*at) {
@@ -187,13 +187,13 @@ static void write_down(struct book *book, const struct sim_datagram *sim_datagra
 	book->owed_n++;
 }
 
-/* Peers are of the kinds that the sim_socket can have, two of them at one address; empty datagrams
+/* Peers are of the kinds that the socket can have, two of them at one address; empty datagrams
  * come each from one that is seen once only, as nothing tells one from another. */
 static struct place peer_of(const struct book *book, unsigned i, size_t n)
 {
 	struct place peer = {ip4(10, 0, i / 16 & 255, i / 2 & 7), (uint16_t)(20000 + i % 32)};
 
-	if (book->box->family == AF_INET6 && (book->box->v6only || i & 2))
+	if (book->sock->family == AF_INET6 && (book->sock->v6only || i & 2))
 		peer.address = (struct in6_addr){
 		    .s6_addr = {0x20, 1, 0xd,
 				0xb8, [7] = (uint8_t)(i / 8), [15] = (uint8_t)(i / 2)}};
@@ -204,20 +204,20 @@ static struct place peer_of(const struct book *book, unsigned i, size_t n)
 
 static bool has_every_address(const struct book *book)
 {
-	const struct in6_addr *bound = &book->box->here.address;
+	const struct in6_addr *bound = &book->sock->here.address;
 
 	return IN6_IS_ADDR_UNSPECIFIED(bound) ||
 	       (IN6_IS_ADDR_V4MAPPED(bound) && !bound->s6_addr[12]);
 }
 
-/* One of several addresses of ours, where the sim_socket has them all. */
+/* One of several addresses of ours, if the socket has them all. */
 static struct in6_addr here_of(const struct book *book, const struct place *peer, unsigned i)
 {
 	struct in6_addr ip6 = {
 	    .s6_addr = {0x20, 1, 0xd, 0xb8, [7] = 9, [15] = (uint8_t)(1 + i % 3)}};
 
 	if (!has_every_address(book))
-		return book->box->here.address;
+		return book->sock->here.address;
 	if (i % 3 == 2)
 		ip6.s6_addr[0] = 0xfe, ip6.s6_addr[1] = 0x80;
 	return IN6_IS_ADDR_V4MAPPED(&peer->address) ? ip4(10, 0, 1, 1 + i % 3) : ip6;
@@ -238,9 +238,9 @@ static size_t post(struct book *book, struct sim_datagram *sim_datagram, size_t 
 		at += n;
 		posted++;
 	} while (at < sim_datagram->n);
-	if (!sim_socket_post(book->box, sim_datagram))
+	if (!sim_socket_post(book->sock, sim_datagram))
 		return 0;
-	if (sim_datagram->tag != MAIL_PLAIN || book->answer == ANSWER_NONE)
+	if (sim_datagram->tag != SIM_UDP_PLAIN || book->answer == ANSWER_NONE)
 		return posted;
 	at = 0;
 	for (size_t i = 0; i < posted; i++) {
@@ -262,7 +262,7 @@ size_t book_post(struct book *book, unsigned i, size_t n, size_t segment)
 	sim_datagram.to = here_of(book, &sim_datagram.from, who + i / BOOK_ASKS_ANOTHER);
 	if (!segment || segment >= n)
 		return post(book, &sim_datagram, 0);
-	if (book->box->trains) {
+	if (book->sock->trains) {
 		sim_datagram.segment = segment;
 		return post(book, &sim_datagram, segment);
 	}
@@ -279,13 +279,13 @@ size_t book_post_tagged(struct book *book, int tag, size_t n)
 	    .from = peer_of(book, 2, 1), .interface = 1, .tag = tag, .n = n};
 
 	sim_datagram.to = here_of(book, &sim_datagram.from, 0);
-	if (tag == MAIL_LOW_PORT)
+	if (tag == SIM_UDP_LOW_PORT)
 		sim_datagram.from.port = 7;
-	if (tag == MAIL_OWN_PORT)
+	if (tag == SIM_UDP_OWN_PORT)
 		sim_datagram.from.port = SIM_UDP_OTHER;
-	if (tag == MAIL_TOO_LONG)
+	if (tag == SIM_UDP_TOO_LONG)
 		sim_datagram.n = UDP_RX_BYTES + 1;
-	if (tag == MAIL_TO_MANY && has_every_address(book)) {
+	if (tag == SIM_UDP_TO_MANY && has_every_address(book)) {
 		if (IN6_IS_ADDR_V4MAPPED(&sim_datagram.to))
 			sim_datagram.to = ip4(224, 0, 0, 1);
 		else
@@ -310,30 +310,30 @@ void book_open(struct book *book, const char *text, enum answer answer)
 	book->fd = datagram_bind(&address, &options, &why);
 	EXPECT_MSG(book->fd >= 0, "%s: error %d", why, -book->fd);
 	EXPECT(address_port(&address));
-	book->box = sim_socket_of(book->fd);
-	book->box->owner = book;
-	book->box->taken = on_taken;
-	book->box->spoilt = on_spoilt;
-	book->box->sent = on_sent;
-	book->box->refused = on_refused;
+	book->sock = sim_socket_of(book->fd);
+	book->sock->owner = book;
+	book->sock->taken = on_taken;
+	book->sock->spoilt = on_spoilt;
+	book->sock->sent = on_sent;
+	book->sock->refused = on_refused;
 	reflection_guard_add(&book->guard, &address);
 	reflection_guard_add(&book->guard, &other);
 }
 
-/* Those that wait in the sim_socket are the last that were written down. */
+/* Those that wait in the socket are the last that were written down. */
 size_t book_in_hand(const struct book *book)
 {
 	size_t waiting = 0;
 
-	for (const struct sim_datagram *sim_datagram = book->box->first; sim_datagram;
+	for (const struct sim_datagram *sim_datagram = book->sock->first; sim_datagram;
 	     sim_datagram = sim_datagram->next)
-		if (sim_datagram->tag == MAIL_PLAIN && book->answer != ANSWER_NONE)
+		if (sim_datagram->tag == SIM_UDP_PLAIN && book->answer != ANSWER_NONE)
 			waiting += datagrams_of(sim_datagram);
 	EXPECT(waiting <= book->owed_n);
 	return book->owed_n - waiting;
 }
 
-void book_settle(struct book *book)
+void book_check(struct book *book)
 {
 	for (size_t left = book_in_hand(book); left; left--) {
 		EXPECT_MSG(given_up(book, book->first), "an answer of %zu bytes never left",
@@ -353,7 +353,7 @@ size_t book_forget(struct book *book)
 
 void book_close(struct book *book)
 {
-	book_settle(book);
+	book_check(book);
 	while (book->first)
 		strike(book, &book->first);
 	EXPECT(sys_close(book->fd) == 0);
@@ -411,7 +411,7 @@ void sim_udp_workers_run(struct sim_udp_worker *const *workers, size_t n, uint32
 		if (last_us != kernel.now_us)
 			passes = 0;
 		last_us = kernel.now_us;
-		EXPECT_MSG(passes++ < 1000, "a clerk finds no end");
+		EXPECT_MSG(passes++ < 1000, "a worker finds no end");
 		if (busy)
 			continue;
 		if (kernel.now_us >= end_us)
@@ -427,7 +427,7 @@ void sim_udp_worker_run(struct sim_udp_worker *worker, uint32_t ms)
 
 void sim_udp_worker_show_many(struct sim_udp_worker *worker, struct book *book)
 {
-	for (unsigned i = 0; !book->box->trains; i++) {
+	for (unsigned i = 0; !book->sock->trains; i++) {
 		EXPECT(i < 50);
 		(void)book_post(book, i, 100, 0);
 		(void)book_post(book, i + 8, 100, 0);
@@ -467,7 +467,7 @@ void sim_udp_workers_expect(struct sim_udp_worker *const *workers, size_t n,
 		dropped += workers[i]->stats.datagrams_dropped;
 	}
 	for (size_t i = 0; i < books_n; i++)
-		drops += books[i]->box->drops;
+		drops += books[i]->sock->drops;
 	EXPECT_MSG(errors == sim_udp.errors, "%llu errors counted, not %lu",
 		   (unsigned long long)errors, sim_udp.errors);
 	EXPECT_MSG(waits <= sim_udp.waits && !waits == !sim_udp.waits, "%llu waits of %lu",

@@ -1,12 +1,13 @@
 /*
- * office: servers of datagrams in the simulated sim_udp, and a book of what each sim_socket owes.
+ * sim_udp_servers: workers that serve simulated sockets of datagrams, and for each socket a book
+ * of the answers that it owes.
  *
- * A worker is a worker: a loop with its counters. A server is where a worker serves a sim_socket;
- * workers may share one, and one may follow another, as the office holds a descriptor of each. What
- * is posted through the book is written down, and what leaves is held against it: the right bytes,
- * to the right peer, from the address that was asked, in the order of the questions of each peer,
- * once. What does not leave must have been refused by the kernel. The book counts what the
- * counters should say.
+ * A sim_udp_worker is a loop with its counters; a udp_server is one worker's service of one socket.
+ * Workers may share a socket, and one may follow another on it, because the book holds a descriptor
+ * of its own. Each request that is posted through the book is written down, and each answer is
+ * compared with it: the right bytes, to the right peer, from the address that was asked, in the
+ * order of each peer's requests, once. An answer that does not leave must have been refused by the
+ * kernel. The book also counts what the workers' counters should say.
  */
 #ifndef TESTS_SUPPORT_SIM_SIM_UDP_SERVERS_H
 #define TESTS_SUPPORT_SIM_SIM_UDP_SERVERS_H
@@ -19,8 +20,15 @@
 #define BOOK_ASKS_ANOTHER 1000
 #define DELAYS_ENOUGH	  100 /* refusals for want of memory, after which one may be given up */
 
-/* Of sim_datagrams; the first one is owed an answer. */
-enum { MAIL_PLAIN, MAIL_LOW_PORT, MAIL_OWN_PORT, MAIL_TO_MANY, MAIL_TOO_LONG, MAIL_TAGS };
+/* Tags of datagrams; only the first one is owed an answer. */
+enum {
+	SIM_UDP_PLAIN,
+	SIM_UDP_LOW_PORT,
+	SIM_UDP_OWN_PORT,
+	SIM_UDP_TO_MANY,
+	SIM_UDP_TOO_LONG,
+	SIM_UDP_TAGS
+};
 
 enum answer { ANSWER_ECHO, ANSWER_HALF, ANSWER_CHARGEN, ANSWER_NONE };
 
@@ -34,8 +42,8 @@ struct owed {
 };
 
 struct book {
-	struct sim_socket *box;
-	int fd; /* the office's own */
+	struct sim_socket *sock;
+	int fd; /* the book's own */
 	enum answer answer;
 	bool any_order; /* several serve it */
 	struct owed *first, **end;
@@ -44,7 +52,7 @@ struct book {
 	struct stats expected;
 	struct reflection_guard guard;
 	uint32_t dropped;
-	void (*read)(struct book *book); /* after a sim_datagram was; may be NULL */
+	void (*read)(struct book *book); /* after a datagram was; may be NULL */
 };
 
 struct sim_udp_worker {
@@ -69,13 +77,13 @@ void sim_udp_servers_end(void);
 
 /* text: as address_parse() takes it. */
 void book_open(struct book *book, const char *text, enum answer answer);
-/* All that is still owed was refused, or is waiting in the sim_socket. */
-void book_settle(struct book *book);
+/* All that is still owed was refused, or is waiting in the socket. */
+void book_check(struct book *book);
 void book_close(struct book *book);
 /* As many answers as were in hand may be lost: somebody closed without a word. How many were. */
 size_t book_forget(struct book *book);
 /* From peer number i (with BOOK_ASKS_ANOTHER, or twice that, to it: at another address of ours,
- * where the sim_socket has several): n bytes; in datagrams of segment bytes, unless that is 0. How
+ * if the socket has several): n bytes; in datagrams of segment bytes, unless that is 0. How
  * many of these found room. */
 size_t book_post(struct book *book, unsigned i, size_t n, size_t segment);
 size_t book_post_tagged(struct book *book, int tag, size_t n);
@@ -86,7 +94,7 @@ size_t book_in_hand(const struct book *book);
 
 void sim_udp_worker_open(struct sim_udp_worker *worker);
 void sim_udp_worker_close(struct sim_udp_worker *worker);
-/* Passes of all until ms have gone by; time goes on where none has anything to do. */
+/* Passes of all until ms have gone by; time goes on if none has anything to do. */
 void sim_udp_workers_run(struct sim_udp_worker *const *workers, size_t n, uint32_t ms);
 void sim_udp_worker_run(struct sim_udp_worker *worker, uint32_t ms);
 /* Until more than one have been seen to wait: from then on trains come. */

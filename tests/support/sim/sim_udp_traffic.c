@@ -7,37 +7,37 @@
 
 /* ---- coming in ---- */
 
-bool sim_socket_post(struct sim_socket *box, const struct sim_datagram *sim_datagram)
+bool sim_socket_post(struct sim_socket *sock, const struct sim_datagram *sim_datagram)
 {
 	struct sim_datagram *mine;
 
-	if (box->filtered || box->queue_bytes >= box->queue_max) {
-		box->drops++;
+	if (sock->filtered || sock->queue_bytes >= sock->queue_max) {
+		sock->drops++;
 		return false;
 	}
-	EXPECT(!sim_datagram->segment || box->trains);
+	EXPECT(!sim_datagram->segment || sock->trains);
 	mine = malloc(sizeof *mine + sim_datagram->n);
 	EXPECT(mine);
 	*mine = *sim_datagram;
 	mine->next = NULL;
-	mine->drops = box->drops;
+	mine->drops = sock->drops;
 	mine->bytes = (unsigned char *)(mine + 1);
 	if (sim_datagram->n)
 		memcpy(mine->bytes, sim_datagram->bytes, sim_datagram->n);
-	if (box->last)
-		box->last->next = mine;
+	if (sock->last)
+		sock->last->next = mine;
 	else
-		box->first = mine;
-	box->last = mine;
-	box->queue_bytes += mine->n + DATAGRAM_OVERHEAD;
-	sim_socket_wake(box, EPOLLIN);
+		sock->first = mine;
+	sock->last = mine;
+	sock->queue_bytes += mine->n + DATAGRAM_OVERHEAD;
+	sim_socket_wake(sock, EPOLLIN);
 	return true;
 }
 
-void sim_socket_fail(struct sim_socket *box, int error)
+void sim_socket_fail(struct sim_socket *sock, int error)
 {
-	box->error = error;
-	sim_socket_wake(box, EPOLLERR);
+	sock->error = error;
+	sim_socket_wake(sock, EPOLLERR);
 }
 
 static void put_control(struct msghdr *message, size_t *used, int level, int type, const void *data,
@@ -57,7 +57,7 @@ static void put_control(struct msghdr *message, size_t *used, int level, int typ
 }
 
 /* In the order of udp_recvmsg() and udpv6_recvmsg(). */
-static void write_controls(const struct sim_socket *box, const struct sim_datagram *sim_datagram,
+static void write_controls(const struct sim_socket *sock, const struct sim_datagram *sim_datagram,
 			   struct msghdr *message)
 {
 	bool is4 = IN6_IS_ADDR_V4MAPPED(&sim_datagram->to), many4;
@@ -70,51 +70,51 @@ static void write_controls(const struct sim_socket *box, const struct sim_datagr
 		(sim_datagram->to.s6_addr[12] >= 224 || sim_socket_is_broadcast(&sim_datagram->to));
 	memcpy(&info4.ipi_addr, sim_datagram->to.s6_addr + 12, 4);
 	info4.ipi_spec_dst.s_addr = many4 ? htonl(0x0a0000fe) : info4.ipi_addr.s_addr;
-	if (box->counts_drops && sim_datagram->drops)
+	if (sock->counts_drops && sim_datagram->drops)
 		put_control(message, &used, SOL_SOCKET, SO_RXQ_OVFL, &sim_datagram->drops,
 			    sizeof sim_datagram->drops);
 	if (sim_datagram->segment)
 		put_control(message, &used, SYS_UDP, SYS_UDP_GRO, &segment, sizeof segment);
-	if (box->pktinfo6)
+	if (sock->pktinfo6)
 		put_control(message, &used, IPPROTO_IPV6, IPV6_PKTINFO, &info6, sizeof info6);
-	if (is4 && box->pktinfo4)
+	if (is4 && sock->pktinfo4)
 		put_control(message, &used, IPPROTO_IP, IP_PKTINFO, &info4, sizeof info4);
 	message->msg_controllen = (socklen_t)used;
 }
 
-static void unlink_first(struct sim_socket *box)
+static void unlink_first(struct sim_socket *sock)
 {
-	struct sim_datagram *sim_datagram = box->first;
+	struct sim_datagram *sim_datagram = sock->first;
 
-	box->first = sim_datagram->next;
-	if (!box->first)
-		box->last = NULL;
-	box->queue_bytes -= sim_datagram->n + DATAGRAM_OVERHEAD;
+	sock->first = sim_datagram->next;
+	if (!sock->first)
+		sock->last = NULL;
+	sock->queue_bytes -= sim_datagram->n + DATAGRAM_OVERHEAD;
 }
 
-static void spoil(struct sim_socket *box, struct sim_datagram *sim_datagram)
+static void spoil(struct sim_socket *sock, struct sim_datagram *sim_datagram)
 {
-	unlink_first(box);
-	box->drops++;
-	if (box->spoilt)
-		box->spoilt(box, sim_datagram);
+	unlink_first(sock);
+	sock->drops++;
+	if (sock->spoilt)
+		sock->spoilt(sock, sim_datagram);
 	free(sim_datagram);
 }
 
-/* One sim_datagram. Its length, whatever there is room for, or -errno. */
-static ssize_t receive(struct sim_socket *box, struct msghdr *message, int flags)
+/* One datagram. Its length, whatever there is room for, or -errno. */
+static ssize_t receive(struct sim_socket *sock, struct msghdr *message, int flags)
 {
-	struct sim_datagram *sim_datagram = box->first;
+	struct sim_datagram *sim_datagram = sock->first;
 	struct iovec *span = message->msg_iov;
-	int error = box->error;
+	int error = sock->error;
 	size_t n;
 
 	EXPECT(flags & MSG_DONTWAIT && message->msg_iovlen == 1);
-	box->error = 0;
+	sock->error = 0;
 	if (!error)
-		error = sim_udp_fault(MAIL_RECEIVE, box);
+		error = sim_udp_fault(SIM_UDP_RECEIVE, sock);
 	if (error == EAGAIN && sim_datagram)
-		spoil(box, sim_datagram);
+		spoil(sock, sim_datagram);
 	if (!error && !sim_datagram)
 		error = EAGAIN;
 	if (error)
@@ -123,13 +123,13 @@ static ssize_t receive(struct sim_socket *box, struct msghdr *message, int flags
 	if (n)
 		memcpy(span->iov_base, sim_datagram->bytes, n);
 	message->msg_flags = sim_datagram->n > n ? MSG_TRUNC : 0;
-	message->msg_namelen = sim_socket_write_name(box, &sim_datagram->from, message->msg_name,
+	message->msg_namelen = sim_socket_write_name(sock, &sim_datagram->from, message->msg_name,
 						     message->msg_namelen);
-	write_controls(box, sim_datagram, message);
-	unlink_first(box);
-	box->taken_n++;
-	if (box->taken)
-		box->taken(box, sim_datagram);
+	write_controls(sock, sim_datagram, message);
+	unlink_first(sock);
+	sock->taken_n++;
+	if (sock->taken)
+		sock->taken(sock, sim_datagram);
 	if (flags & MSG_TRUNC)
 		n = sim_datagram->n;
 	free(sim_datagram);
@@ -153,36 +153,36 @@ static ssize_t answer_received(ssize_t n)
 int sim_udp_recvmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags,
 		     struct timespec *timeout)
 {
-	struct sim_socket *box = sim_socket_called(fd, KERNEL_recvmmsg);
+	struct sim_socket *sock = sim_socket_called(fd, KERNEL_recvmmsg);
 	unsigned done = 0;
 	ssize_t bytes = 0;
 
-	EXPECT(box && !timeout && n);
-	while (done < n && (bytes = receive(box, &messages[done].msg_hdr, flags)) >= 0)
+	EXPECT(sock && !timeout && n);
+	while (done < n && (bytes = receive(sock, &messages[done].msg_hdr, flags)) >= 0)
 		messages[done++].msg_len = (unsigned)bytes;
 	if (!done)
 		return (int)answer_received(bytes);
 	if (bytes < 0 && bytes != -EAGAIN) /* for the next call, as do_recvmmsg() has it */
-		sim_socket_fail(box, (int)-bytes);
+		sim_socket_fail(sock, (int)-bytes);
 	return (int)done;
 }
 
 ssize_t sim_udp_recvmsg(int fd, struct msghdr *message, int flags)
 {
-	struct sim_socket *box = sim_socket_called(fd, KERNEL_recvmsg);
+	struct sim_socket *sock = sim_socket_called(fd, KERNEL_recvmsg);
 
-	return box ? answer_received(receive(box, message, flags))
-		   : sim_udp_before()->recvmsg(fd, message, flags);
+	return sock ? answer_received(receive(sock, message, flags))
+		    : sim_udp_before()->recvmsg(fd, message, flags);
 }
 
 ssize_t sim_udp_recvfrom(int fd, void *bytes, size_t n, int flags, struct sockaddr *peer,
 			 socklen_t *peer_n)
 {
-	struct sim_socket *box = sim_socket_called(fd, KERNEL_recvfrom);
+	struct sim_socket *sock = sim_socket_called(fd, KERNEL_recvfrom);
 	struct iovec span = {bytes, n};
 	struct msghdr message = {
 	    .msg_name = peer, .msg_namelen = *peer_n, .msg_iov = &span, .msg_iovlen = 1};
-	ssize_t result = receive(box, &message, flags);
+	ssize_t result = receive(sock, &message, flags);
 
 	if (result >= 0)
 		*peer_n = message.msg_namelen;
@@ -191,24 +191,24 @@ ssize_t sim_udp_recvfrom(int fd, void *bytes, size_t n, int flags, struct sockad
 
 /* ---- going out ---- */
 
-struct parcel { /* what a message asks for */
+struct send_request { /* what a message asks for */
 	struct place to;
 	struct in6_addr from;
 	size_t segment, n;
 	unsigned char bytes[1 << 17];
 };
 
-static void read_controls(const struct sim_socket *box, struct msghdr *message,
-			  struct parcel *parcel)
+static void read_controls(const struct sim_socket *sock, struct msghdr *message,
+			  struct send_request *request)
 {
-	bool is4 = IN6_IS_ADDR_V4MAPPED(&parcel->to.address);
+	bool is4 = IN6_IS_ADDR_V4MAPPED(&request->to.address);
 	unsigned char *at = message->msg_control, *end = at + message->msg_controllen;
 
-	/* Without being told, the route decides, which is not what a question was sent to. */
-	parcel->from = IN6_IS_ADDR_UNSPECIFIED(&box->here.address) ||
-			       (box->family == AF_INET && !box->here.address.s6_addr[12])
-			   ? ip4(192, 0, 2, 99)
-			   : box->here.address;
+	/* Without being told, the route decides, which is not what a request was sent to. */
+	request->from = IN6_IS_ADDR_UNSPECIFIED(&sock->here.address) ||
+				(sock->family == AF_INET && !sock->here.address.s6_addr[12])
+			    ? ip4(192, 0, 2, 99)
+			    : sock->here.address;
 	while (at < end) {
 		struct cmsghdr *control = (void *)at;
 		struct in_pktinfo info4;
@@ -223,114 +223,116 @@ static void read_controls(const struct sim_socket *box, struct msghdr *message,
 			EXPECT(control->cmsg_type == SYS_UDP_SEGMENT &&
 			       control->cmsg_len == CMSG_LEN(sizeof segment));
 			memcpy(&segment, CMSG_DATA(control), sizeof segment);
-			parcel->segment = segment;
+			request->segment = segment;
 		} else if (control->cmsg_level == IPPROTO_IP) {
 			EXPECT(is4 && control->cmsg_type == IP_PKTINFO &&
 			       control->cmsg_len == CMSG_LEN(sizeof info4));
 			memcpy(&info4, CMSG_DATA(control), sizeof info4);
 			EXPECT(!info4.ipi_ifindex);
-			parcel->from = ip4(0, 0, 0, 0);
-			memcpy(parcel->from.s6_addr + 12, &info4.ipi_spec_dst, 4);
+			request->from = ip4(0, 0, 0, 0);
+			memcpy(request->from.s6_addr + 12, &info4.ipi_spec_dst, 4);
 		} else {
 			EXPECT(!is4 && control->cmsg_level == IPPROTO_IPV6 &&
 			       control->cmsg_type == IPV6_PKTINFO &&
 			       control->cmsg_len == CMSG_LEN(sizeof info6));
 			memcpy(&info6, CMSG_DATA(control), sizeof info6);
 			EXPECT(!info6.ipi6_ifindex == !IN6_IS_ADDR_LINKLOCAL(&info6.ipi6_addr));
-			parcel->from = info6.ipi6_addr;
+			request->from = info6.ipi6_addr;
 		}
 	}
 }
 
-static void read_parcel(const struct sim_socket *box, const struct msghdr *message,
-			struct parcel *parcel)
+static void read_send_request(const struct sim_socket *sock, const struct msghdr *message,
+			      struct send_request *request)
 {
 	struct msghdr copy = *message;
 
-	parcel->segment = parcel->n = 0;
-	parcel->to = sim_socket_read_name(box, message->msg_name, message->msg_namelen);
-	EXPECT(parcel->to.port);
-	read_controls(box, &copy, parcel);
+	request->segment = request->n = 0;
+	request->to = sim_socket_read_name(sock, message->msg_name, message->msg_namelen);
+	EXPECT(request->to.port);
+	read_controls(sock, &copy, request);
 	EXPECT((size_t)message->msg_iovlen <= 1024); /* IOV_MAX */
 	for (size_t i = 0; i < (size_t)message->msg_iovlen; i++) {
 		const struct iovec *span = &message->msg_iov[i];
 
-		EXPECT(parcel->n + span->iov_len <= sizeof parcel->bytes);
+		EXPECT(request->n + span->iov_len <= sizeof request->bytes);
 		if (span->iov_len)
-			memcpy(parcel->bytes + parcel->n, span->iov_base, span->iov_len);
-		parcel->n += span->iov_len;
+			memcpy(request->bytes + request->n, span->iov_base, span->iov_len);
+		request->n += span->iov_len;
 	}
-	if (parcel->segment >= parcel->n)
-		parcel->segment = 0;
+	if (request->segment >= request->n)
+		request->segment = 0;
 }
 
 /* What the kernel says of it by itself. */
-static int judge(const struct sim_socket *box, const struct parcel *parcel)
+static int judge(const struct sim_socket *sock, const struct send_request *request)
 {
-	if (box->owed >= box->send_max)
+	if (sock->owed >= sock->send_max)
 		return EAGAIN;
-	if (parcel->n > 65507)
+	if (request->n > 65507)
 		return EMSGSIZE;
-	if (!parcel->segment)
+	if (!request->segment)
 		return 0;
-	if (parcel->segment > box->segment_max || parcel->n > parcel->segment * SEGMENTS_MAX)
+	if (request->segment > sock->segment_max || request->n > request->segment * SEGMENTS_MAX)
 		return EINVAL;
-	return box->train_error;
+	return sock->train_error;
 }
 
-typedef void each_segment(struct sim_socket *box, const struct parcel *parcel, size_t at, size_t n,
-			  int error);
+typedef void each_segment(struct sim_socket *sock, const struct send_request *request, size_t at,
+			  size_t n, int error);
 
-static void leave(struct sim_socket *box, const struct parcel *parcel, size_t at, size_t n,
+static void leave(struct sim_socket *sock, const struct send_request *request, size_t at, size_t n,
 		  int error)
 {
 	(void)error;
-	box->sent_n++;
-	if (box->sent)
-		box->sent(box, &parcel->to, &parcel->from, parcel->bytes + at, n);
+	sock->sent_n++;
+	if (sock->sent)
+		sock->sent(sock, &request->to, &request->from, request->bytes + at, n);
 }
 
-static void stay(struct sim_socket *box, const struct parcel *parcel, size_t at, size_t n,
+static void stay(struct sim_socket *sock, const struct send_request *request, size_t at, size_t n,
 		 int error)
 {
-	if (box->refused)
-		box->refused(box, &parcel->to, parcel->bytes + at, n, error, parcel->segment > 0);
+	if (sock->refused)
+		sock->refused(sock, &request->to, request->bytes + at, n, error,
+			      request->segment > 0);
 }
 
-static void cut(struct sim_socket *box, const struct parcel *parcel, int error, each_segment *each)
+static void cut(struct sim_socket *sock, const struct send_request *request, int error,
+		each_segment *each)
 {
 	size_t at = 0;
 
 	do {
-		size_t left = parcel->n - at;
-		size_t n = parcel->segment && parcel->segment < left ? parcel->segment : left;
+		size_t left = request->n - at;
+		size_t n = request->segment && request->segment < left ? request->segment : left;
 
-		each(box, parcel, at, n, error);
+		each(sock, request, at, n, error);
 		at += n;
-	} while (at < parcel->n);
+	} while (at < request->n);
 }
 
-static ssize_t send_one(struct sim_socket *box, const struct msghdr *message, int flags)
+static ssize_t send_one(struct sim_socket *sock, const struct msghdr *message, int flags)
 {
-	static struct parcel parcel;
-	int error = box->error;
+	static struct send_request request;
+	int error = sock->error;
 
 	EXPECT(flags == (MSG_DONTWAIT | MSG_NOSIGNAL));
-	read_parcel(box, message, &parcel);
-	box->error = 0;
+	read_send_request(sock, message, &request);
+	sock->error = 0;
 	if (error)
 		return -error; /* no word of this one */
-	error = sim_udp_fault(MAIL_SEND, box);
+	error = sim_udp_fault(SIM_UDP_SEND, sock);
 	if (!error)
-		error = judge(box, &parcel);
+		error = judge(sock, &request);
 	if (error && error != EAGAIN)
-		cut(box, &parcel, error, stay);
+		cut(sock, &request, error, stay);
 	if (error)
 		return -error;
-	if (box->send_max != SIZE_MAX)
-		box->owed += parcel.n + DATAGRAM_OVERHEAD;
-	cut(box, &parcel, 0, leave);
-	return (ssize_t)parcel.n;
+	if (sock->send_max != SIZE_MAX)
+		sock->owed += request.n + DATAGRAM_OVERHEAD;
+	cut(sock, &request, 0, leave);
+	return (ssize_t)request.n;
 }
 
 static ssize_t answer_sent(ssize_t n)
@@ -343,12 +345,12 @@ static ssize_t answer_sent(ssize_t n)
 
 int sim_udp_sendmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags)
 {
-	struct sim_socket *box = sim_socket_called(fd, KERNEL_sendmmsg);
+	struct sim_socket *sock = sim_socket_called(fd, KERNEL_sendmmsg);
 	unsigned done = 0;
 	ssize_t bytes = 0;
 
-	EXPECT(box && n && n <= 1024);
-	while (done < n && (bytes = send_one(box, &messages[done].msg_hdr, flags)) >= 0)
+	EXPECT(sock && n && n <= 1024);
+	while (done < n && (bytes = send_one(sock, &messages[done].msg_hdr, flags)) >= 0)
 		messages[done++].msg_len = (unsigned)bytes;
 	/* An error behind others is forgotten. */
 	return done ? (int)done : (int)answer_sent(bytes);
@@ -356,10 +358,10 @@ int sim_udp_sendmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags
 
 ssize_t sim_udp_sendmsg(int fd, const struct msghdr *message, int flags)
 {
-	struct sim_socket *box = sim_socket_called(fd, KERNEL_sendmsg);
+	struct sim_socket *sock = sim_socket_called(fd, KERNEL_sendmsg);
 
-	return box ? answer_sent(send_one(box, message, flags))
-		   : sim_udp_before()->sendmsg(fd, message, flags);
+	return sock ? answer_sent(send_one(sock, message, flags))
+		    : sim_udp_before()->sendmsg(fd, message, flags);
 }
 
 ssize_t sim_udp_sendto(int fd, const void *bytes, size_t n, int flags, const struct sockaddr *peer,
@@ -374,9 +376,9 @@ ssize_t sim_udp_sendto(int fd, const void *bytes, size_t n, int flags, const str
 	return answer_sent(send_one(sim_socket_called(fd, KERNEL_sendto), &message, flags));
 }
 
-void sim_socket_drain(struct sim_socket *box, size_t n)
+void sim_socket_drain(struct sim_socket *sock, size_t n)
 {
-	box->owed -= n < box->owed ? n : box->owed;
-	if (sim_socket_poll(box) & EPOLLOUT)
-		sim_socket_wake(box, EPOLLOUT);
+	sock->owed -= n < sock->owed ? n : sock->owed;
+	if (sim_socket_poll(sock) & EPOLLOUT)
+		sim_socket_wake(sock, EPOLLOUT);
 }

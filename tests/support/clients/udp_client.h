@@ -1,13 +1,13 @@
 /*
- * ask: a client of datagrams: asks from one socket, and looks at who answers what.
+ * udp_client: sends datagrams from one socket, and looks at which address answers what.
  *
  * That nothing came is no matter of time here: a counter says that the server has had all that
- * was asked, or it sleeps with nothing in its queue, and over loopback what it has sent by then
- * is in the asker's queue. Sockets are never connected, so that the answer's address is seen.
- * All waits end as those of harness do.
+ * was sent, or it sleeps with nothing in its queue; over loopback, what it has answered by then is
+ * in the client's queue. Sockets are never connected, so that the answer's address is seen. All
+ * waits end as those of harness do.
  */
-#ifndef TESTS_SUPPORT_CLIENTS_UDP_ASKER_H
-#define TESTS_SUPPORT_CLIENTS_UDP_ASKER_H
+#ifndef TESTS_SUPPORT_CLIENTS_UDP_CLIENT_H
+#define TESTS_SUPPORT_CLIENTS_UDP_CLIENT_H
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,11 +24,11 @@
 #include "reactor/base/address.h"
 #include "tests/support/harness.h"
 
-#define ASK_BYTES_MAX	65507  /* of IPv4; IPv6 has 20 more */
-#define ASK_QUEUE_BYTES 212992 /* every kernel lets one have a queue of twice as much */
+#define UDP_CLIENT_BYTES_MAX   65507  /* of IPv4; IPv6 has 20 more */
+#define UDP_CLIENT_QUEUE_BYTES 212992 /* every kernel lets one have a queue of twice as much */
 
 /* HOST is 127.0.0.1 or [::1]. */
-static inline struct address ask_address(const char *host, unsigned port)
+static inline struct address udp_client_address(const char *host, unsigned port)
 {
 	char text[ADDRESS_TEXT_BYTES];
 	struct address address;
@@ -39,7 +39,7 @@ static inline struct address ask_address(const char *host, unsigned port)
 	return address;
 }
 
-static inline bool ask_same(const struct address *a, const struct address *b)
+static inline bool udp_client_same(const struct address *a, const struct address *b)
 {
 	const struct sockaddr_in *a4 = (const void *)&a->socket, *b4 = (const void *)&b->socket;
 	const struct sockaddr_in6 *a6 = (const void *)&a->socket, *b6 = (const void *)&b->socket;
@@ -52,7 +52,7 @@ static inline bool ask_same(const struct address *a, const struct address *b)
 	       memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof a6->sin6_addr) == 0;
 }
 
-static inline void ask_patience(int fd)
+static inline void udp_client_patience(int fd)
 {
 	struct timeval patience = {.tv_sec = patience_ms() / 1000};
 
@@ -60,15 +60,15 @@ static inline void ask_patience(int fd)
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
 }
 
-/* -errno where the port cannot be had. shared: others of this user may have it too. */
-static inline int ask_try_open(const struct address *from, bool shared)
+/* -errno if the port cannot be had. shared: others of this user may have it too. */
+static inline int udp_client_try_open(const struct address *from, bool shared)
 {
 	int fd = socket(from->socket.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), on = 1;
 
 	suite_datagrams();
 	ck_assert_int_ge(fd, 0);
-	ask_patience(fd);
-	set_buffers(fd, 0, ASK_QUEUE_BYTES);
+	udp_client_patience(fd);
+	set_buffers(fd, 0, UDP_CLIENT_QUEUE_BYTES);
 	if (shared)
 		(void)setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);
 	if (bind(fd, (const struct sockaddr *)&from->socket, from->bytes) < 0) {
@@ -81,16 +81,16 @@ static inline int ask_try_open(const struct address *from, bool shared)
 }
 
 /* Port 0: any. */
-static inline int ask_open(const char *host, unsigned port)
+static inline int udp_client_open(const char *host, unsigned port)
 {
-	struct address from = ask_address(host, port);
-	int fd = ask_try_open(&from, false);
+	struct address from = udp_client_address(host, port);
+	int fd = udp_client_try_open(&from, false);
 
 	ck_assert_msg(fd >= 0, "bind %s:%u: %s", host, port, strerror(-fd));
 	return fd;
 }
 
-static inline void ask_send(int fd, const struct address *to, const void *bytes, size_t n)
+static inline void udp_client_send(int fd, const struct address *to, const void *bytes, size_t n)
 {
 	ssize_t sent = sendto(fd, bytes, n, 0, (const struct sockaddr *)&to->socket, to->bytes);
 
@@ -98,7 +98,8 @@ static inline void ask_send(int fd, const struct address *to, const void *bytes,
 }
 
 /* -1: nothing is there, with MSG_DONTWAIT; else it waits. */
-static inline ssize_t ask_receive(int fd, void *bytes, size_t n, struct address *from, int flags)
+static inline ssize_t udp_client_receive(int fd, void *bytes, size_t n, struct address *from,
+					 int flags)
 {
 	struct address unwanted, *who = from ? from : &unwanted;
 	ssize_t came;
@@ -113,52 +114,53 @@ static inline ssize_t ask_receive(int fd, void *bytes, size_t n, struct address 
 	return came;
 }
 
-static inline void ask_nothing(int fd)
+static inline void udp_client_nothing(int fd)
 {
 	static unsigned char bytes[1 << 16];
-	ssize_t came = ask_receive(fd, bytes, sizeof bytes, NULL, MSG_DONTWAIT);
+	ssize_t came = udp_client_receive(fd, bytes, sizeof bytes, NULL, MSG_DONTWAIT);
 
 	ck_assert_msg(came < 0, "%zd bytes came, and none were expected", came);
 }
 
 /* The next answer is these bytes, from there. */
-static inline void ask_expect(int fd, const struct address *from, const void *bytes, size_t n)
+static inline void udp_client_expect(int fd, const struct address *from, const void *bytes,
+				     size_t n)
 {
 	static unsigned char came[1 << 16];
 	char asked[ADDRESS_TEXT_BYTES], other[ADDRESS_TEXT_BYTES];
 	struct address who;
-	ssize_t came_n = ask_receive(fd, came, sizeof came, &who, 0);
+	ssize_t came_n = udp_client_receive(fd, came, sizeof came, &who, 0);
 
 	address_format(from, asked);
 	address_format(&who, other);
-	ck_assert_msg(ask_same(from, &who), "%s was asked, %s answered", asked, other);
+	ck_assert_msg(udp_client_same(from, &who), "%s was asked, %s answered", asked, other);
 	ck_assert_msg(came_n == (ssize_t)n, "%s: %zd bytes came, not %zu", asked, came_n, n);
 	ck_assert_msg(!n || memcmp(came, bytes, n) == 0, "%s: %zu bytes, but others", asked, n);
 }
 
-static inline void ask_echo(int fd, const struct address *to, const void *bytes, size_t n)
+static inline void udp_client_echo(int fd, const struct address *to, const void *bytes, size_t n)
 {
-	ask_send(fd, to, bytes, n);
-	ask_expect(fd, to, bytes, n);
+	udp_client_send(fd, to, bytes, n);
+	udp_client_expect(fd, to, bytes, n);
 }
 
 /* How many answers are there, whatever they are. */
-static inline size_t ask_collect(int fd)
+static inline size_t udp_client_collect(int fd)
 {
 	static unsigned char bytes[1 << 16];
 	size_t n = 0;
 
-	while (ask_receive(fd, bytes, sizeof bytes, NULL, MSG_DONTWAIT) >= 0)
+	while (udp_client_receive(fd, bytes, sizeof bytes, NULL, MSG_DONTWAIT) >= 0)
 		n++;
 	return n;
 }
 
 /* A port that nobody has now, for TCP and UDP. */
-static inline unsigned ask_free_port(void)
+static inline unsigned udp_client_free_port(void)
 {
 	for (;;) {
-		struct address address = ask_address("127.0.0.1", 0);
-		int on = 1, udp = ask_try_open(&address, false), tcp;
+		struct address address = udp_client_address("127.0.0.1", 0);
+		int on = 1, udp = udp_client_try_open(&address, false), tcp;
 		unsigned port;
 		bool both;
 
@@ -179,7 +181,7 @@ static inline unsigned ask_free_port(void)
 
 /* ---- what the kernel says of the sockets at a port, over IPv4 and IPv6 ---- */
 
-struct ask_queue {
+struct udp_queue {
 	unsigned sockets;
 	unsigned long waiting; /* bytes, the kernel's own counted */
 	unsigned long dropped; /* datagrams, since the sockets were made */
@@ -187,14 +189,14 @@ struct ask_queue {
 };
 
 /* On other addresses of 127.0.0.0/8 clients of anybody may have that port. */
-static inline bool ask_is_served(const char *hex)
+static inline bool udp_queue_is_served(const char *hex)
 {
 	return strlen(hex) != 8 || strcmp(hex, "00000000") == 0 ||
 	       strtoul(hex, NULL, 16) == htonl(INADDR_LOOPBACK);
 }
 
-/* A line may come twice where others' sockets come and go meanwhile. */
-static inline void ask_queue_line(struct ask_queue *queue, unsigned port, const char *line)
+/* A line may come twice if others' sockets come and go meanwhile. */
+static inline void udp_queue_line(struct udp_queue *queue, unsigned port, const char *line)
 {
 	unsigned long waiting, inode, dropped;
 	char address[33];
@@ -202,7 +204,7 @@ static inline void ask_queue_line(struct ask_queue *queue, unsigned port, const 
 
 	if (sscanf(line, " %*d: %32[0-9A-F]:%x %*s %*x %*x:%lx %*x:%*x %*x %*u %*u %lu %*u %*s %lu",
 		   address, &at, &waiting, &inode, &dropped) != 5 ||
-	    at != port || !ask_is_served(address))
+	    at != port || !udp_queue_is_served(address))
 		return;
 	for (unsigned i = 0; i < queue->sockets; i++)
 		if (queue->inodes[i] == inode)
@@ -213,17 +215,17 @@ static inline void ask_queue_line(struct ask_queue *queue, unsigned port, const 
 	queue->dropped += dropped;
 }
 
-static inline struct ask_queue ask_queue(unsigned port)
+static inline struct udp_queue udp_queue(unsigned port)
 {
 	static const char *const paths[] = {"/proc/net/udp", "/proc/net/udp6"};
-	struct ask_queue queue = {0};
+	struct udp_queue queue = {0};
 	char line[512];
 
 	for (size_t i = 0; i < 2; i++) {
 		FILE *file = fopen(paths[i], "re");
 
 		while (file && fgets(line, sizeof line, file))
-			ask_queue_line(&queue, port, line);
+			udp_queue_line(&queue, port, line);
 		if (file)
 			(void)fclose(file);
 	}
@@ -232,27 +234,28 @@ static inline struct ask_queue ask_queue(unsigned port)
 
 /* ---- workers that stand still ---- */
 
-static inline void ask_go_on(pid_t pid)
+static inline void udp_client_go_on(pid_t pid)
 {
 	ck_assert_int_eq(kill(pid, SIGCONT), 0);
 }
 
 /* Until the workers have read all that waits at this port, and sleep: what they had in hand is
  * sent, or lost with them. */
-static inline void ask_wait_quiet(const struct server *server, unsigned workers, unsigned port)
+static inline void udp_client_wait_quiet(const struct server *server, unsigned workers,
+					 unsigned port)
 {
 	struct wait wait = wait_begin();
 	bool quiet;
 
 	do {
 		wait_more(&wait, "workers that have nothing to do");
-		quiet = !ask_queue(port).waiting;
+		quiet = !udp_queue(port).waiting;
 		for (unsigned i = 0; quiet && i < workers; i++) {
 			pid_t pid = server_worker(server, i);
 
 			quiet = pid && process_state(pid) == 'S';
 		}
-		quiet = quiet && !ask_queue(port).waiting;
+		quiet = quiet && !udp_queue(port).waiting;
 	} while (!quiet);
 }
 
