@@ -69,7 +69,7 @@ LINE = @$(if $(V),:,echo)
 define ARCHIVE
 	@mkdir -p $(@D)
 	$(LINE) "AR $@"
-	$(Q)rm -f $@ && $(AR) rcs $@ $(filter %.o,$^)
+	$(Q)rm -f $@ && $(AR) qcs $@ $(filter %.o,$^)
 endef
 
 # Whatever changes how things are built builds them anew.

@@ -82,11 +82,13 @@ coverage:
 	$(MAKE) --no-print-directory BUILD=build/coverage CFLAGS="-O0 -g --coverage" check
 	@tests/coverage build/coverage
 
-lint:
+lint: all
 	@command -v clang-format >/dev/null || { echo "make lint needs clang-format" >&2; exit 1; }
 	$(Q)clang-format --dry-run -Werror $(C_FILES)
 	$(Q)tests/lint
-	@if command -v shellcheck >/dev/null; then shellcheck -x tests/lint tests/run tests/coverage $(SCRIPTS); \
+	$(Q)tests/circles $(BUILD) reactor protocol worker master
+	$(Q)tests/circles $(BUILD) reactor protocol worker bench/weirload
+	@if command -v shellcheck >/dev/null; then shellcheck -x tests/lint tests/run tests/circles tests/coverage $(SCRIPTS); \
 	else echo "make lint: no shellcheck, scripts are not looked at"; fi
 
 .PHONY: tests check check-long check-root asan asan-long coverage lint
