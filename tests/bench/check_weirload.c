@@ -229,6 +229,12 @@ START_TEST(loads_to_many_addresses)
 }
 END_TEST
 
+/* Well, or as far as a busy machine lets it: whether it may be believed is not asked here. */
+static void ran(int status)
+{
+	ck_assert_msg(status == 0 || status == 3, "status %d: %s", status, load_said());
+}
+
 /* The LISTENER of a server on every address will do for weirload, too. */
 START_TEST(spreads_over_loopback_by_itself)
 {
@@ -236,15 +242,14 @@ START_TEST(spreads_over_loopback_by_itself)
 	char listener[64];
 
 	(void)snprintf(listener, sizeof listener, "echo://0.0.0.0:%u", server->ports[0]);
-	ck_assert_int_eq(LOAD("--churn", "-c", "3", "-d", "100ms", "--warmup", "0", listener), 0);
+	ran(LOAD("--churn", "-c", "3", "-d", "100ms", "--warmup", "0", listener));
 	ck_assert(load_figure("destinations") == 16 && load_figure("sources") == 0);
 	ck_assert_ptr_nonnull(strstr(load_said(), ", to 16 addresses"));
-	ck_assert_int_eq(LOAD("-c", "3", "-d", "100ms", "--warmup", "0", listener), 0);
+	ran(LOAD("-c", "3", "-d", "100ms", "--warmup", "0", listener));
 	ck_assert(load_figure("destinations") == 0 && load_figure("sources") == 0);
 	/* There is one destination only: so connections come from many addresses. */
-	ck_assert_int_eq(LOAD("--churn", "-c", "3", "-d", "100ms", "--warmup", "0",
-			      load_listener("echo", server->ports[0])),
-			 0);
+	ran(LOAD("--churn", "-c", "3", "-d", "100ms", "--warmup", "0",
+		 load_listener("echo", server->ports[0])));
 	ck_assert(load_figure("destinations") == 0 && load_figure("sources") == 16);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
