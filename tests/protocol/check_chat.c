@@ -2,9 +2,9 @@
  * Chat across workers: nothing lost, doubled or out of a sender's order, whoever stops reading,
  * dies or is stopped.
  *
- * Guests live in this process (tests/support/clients/chat_clients.h), which checks each line as it
- * is heard; what the server counts must agree. What this can't see: lines that a killed worker had
- * read and not yet published (nobody was told that they were taken), and a reader on another
+ * The clients are in this process (tests/support/clients/chat_clients.h), which checks each line as
+ * it is heard; what the server counts must agree. What this can't see: lines that a killed worker
+ * had read and not yet published (nobody was told that they were taken), and a reader on another
  * machine.
  */
 #include <linux/sockios.h>

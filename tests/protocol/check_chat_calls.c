@@ -2,8 +2,8 @@
  * What a chat line costs in system calls, counted from outside with strace on the real server:
  * many lines to one client go out in one write, and a line that comes alone in one each.
  *
- * Tracing slows the server down, so that more lines come together than in a quiet run; as many
- * do under load.
+ * Tracing slows the server down, so that more lines come together than in a quiet run, as they do
+ * under load.
  */
 #include <signal.h>
 #include <stdio.h>

@@ -2,8 +2,8 @@
  * http_parse on every prefix of every request of the corpus, and on thousands that were made of
  * them by chance (a hundred thousand in check-long).
  *
- * What is read lies between two pages that nobody may touch: its last byte before one, and
- * then its first byte behind the other. A prefix is refused as the whole is, or wants more;
+ * Each text is placed twice beside a page that nobody may touch: its last byte just before it, and
+ * its first byte just behind it. A prefix is refused as the whole is, or wants more;
  * what was read of it is the beginning of what is read of the whole.
  */
 #include <sys/mman.h>

@@ -2,11 +2,11 @@
  * One reading of a message: what weir reads of the corpus, and what others do with the same bytes.
  *
  * An attacker of a server behind a proxy looks for bytes that the two divide into requests in
- * different ways. So: what Node's parser reads, as far as it and weir read on, is the same; and
- * whatever nginx or HAProxy pass on to weir, weir reads as many requests in it as the proxy
- * put there (each of which has a field of the proxy's), and gives as many answers.
+ * different ways. So Node's parser and weir must read the same, as far as both read on; and in
+ * whatever nginx or HAProxy pass on, weir must find as many requests as the proxy put there (each
+ * of which has a field of the proxy's), and give as many answers.
  *
- * If others read what weir refuses, that is counted, and no defect.
+ * If others read what weir refuses, that is counted, but is no defect.
  */
 #include <signal.h>
 #include <sys/wait.h>

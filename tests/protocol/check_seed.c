@@ -1,5 +1,5 @@
 /*
- * The transcript that all of this grew from: three clients at once, each of which speaks now and
+ * The transcript that weir began with: three clients at once, each of which speaks now and
  * then, are served together by one worker. The first that came is the last that ends.
  */
 #include <poll.h>

@@ -1,8 +1,8 @@
 /*
  * The bound that reactor/stream/buffers.h states: what is taken is in proportion to what is kept,
- * in any order of taking and giving, and small chunks never stand on one another.
+ * in whatever order buffers are taken and given back, and small chunks never overlap.
  *
- * It can't see what of it is resident: check_memory looks at that.
+ * It can't see how much of it is resident: check_memory looks at that.
  */
 #include <stdint.h>
 #include <string.h>

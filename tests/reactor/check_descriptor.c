@@ -2,9 +2,9 @@
  * descriptor: descriptors that go through a SOCK_SEQPACKET pair, also if there is no
  * room for them, and a child that keeps only what it should.
  *
- * A pipe's end tells where a descriptor is: while any process has its write end, reading
- * the other end blocks; when the last one is closed it ends. Messages with other control data
- * than descriptors (SO_PASSCRED) are not looked at: weir's channels have none.
+ * Whether a descriptor still exists is seen with a pipe: while any process has its write end,
+ * reading the other end blocks, and when the last copy is closed it ends. Messages with other
+ * control data than descriptors (SO_PASSCRED) are not looked at: weir's channels have none.
  */
 #include <errno.h>
 #include <fcntl.h>

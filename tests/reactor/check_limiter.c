@@ -1,8 +1,8 @@
 /*
- * limiter: what an address gets at once and by and by, many addresses, and many processes.
+ * limiter: what an address gets at once and over time, many addresses, and many processes.
  *
- * Time is what it is told. It can't see whether the hash resists somebody who looks for addresses
- * that share a place: only that it has a seed.
+ * The test says what time it is. It can't see whether the hash resists somebody who looks for
+ * addresses with the same hash: only that it has a seed.
  */
 #include "reactor/udp/limiter.h"
 

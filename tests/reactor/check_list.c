@@ -1,5 +1,5 @@
 /*
- * list: an intrusive circular list against an array that does the same the slow way.
+ * list: an intrusive circular list compared with an array that does the same the slow way.
  *
  * It can't see a node that is linked into two lists at once: the list has no way to know.
  */

@@ -1,8 +1,8 @@
 /*
  * log: the form of a line, in logfmt and JSON, and that those of several processes never mix.
  *
- * Each test's stderr becomes a pipe of the test's own, before log_open(). A small reader of JSON
- * strings judges the JSON: what it takes, any reader does.
+ * Each test's stderr becomes a pipe of the test's own, before log_open(). The JSON is read by a
+ * small reader of this file, which takes nothing that other readers refuse.
  */
 #include <fcntl.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
 /*
- * per_ip: connections counted for each peer address, against a plain table.
+ * per_ip: connections counted for each peer address, compared with a plain table.
  *
  * It can't see whether the hash resists an attacker: only that a process that was started
  * anew hashes with another seed.

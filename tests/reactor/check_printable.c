@@ -1,5 +1,5 @@
 /*
- * printable: no character that rules a terminal gets through, whatever else stands around it, and
+ * printable: no character that controls a terminal gets through, whatever stands beside it, and
  * no other one is changed.
  */
 #include "reactor/base/printable.h"

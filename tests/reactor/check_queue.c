@@ -1,10 +1,10 @@
 /*
- * queue: several queues that share one small struct buffers, against plain byte arrays.
+ * queue: several queues that share one small struct buffers, compared with plain byte arrays.
  *
  * The buffers are so small that they run out again and again. What is shown: the bytes and
- * their order, what is held, that a refusal takes nothing and is never given without need,
- * that nobody writes into what another one shares, and that nothing is left at the end.
- * Writing the spans to a socket is conn's part, not looked at here.
+ * their order, what is held, that nothing is refused without need and a refusal takes nothing, that
+ * nobody writes into shared bytes, and that nothing is left at the end. Writing the spans to a
+ * socket is conn's part, not looked at here.
  */
 #include <signal.h>
 #include <stdio.h>

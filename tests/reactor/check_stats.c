@@ -2,7 +2,7 @@
  * stats: the rows are the table, each has a number of its own, and readers in another
  * process see whole numbers.
  *
- * It can't see whether anybody counts rightly: the process tests read the counters.
+ * It can't see whether anybody counts rightly: tests of a running server read the counters.
  */
 #include <ctype.h>
 #include <errno.h>

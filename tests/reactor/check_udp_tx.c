@@ -2,7 +2,7 @@
  * udp_tx and udp_rx: what the kernel makes of answers and requests over loopback. What comes out is
  * what was put in: the same datagrams, in order, from the address asked.
  *
- * It can't see a route that takes shorter packets: a socket without checksums is refused trains
+ * It can't show a route with shorter packets: a socket without checksums is refused trains
  * as well. Faults and full queues are in sim_datagram.
  */
 #include "reactor/udp/udp_tx.h"

@@ -1,5 +1,5 @@
 /*
- * wheel: against a plain table of deadlines, over a clock that wraps.
+ * wheel: compared with a plain table of deadlines, on a clock that wraps.
  *
  * What is shown: a deadline fires in the first advance that reaches it, never before, once;
  * and whoever sleeps as long as wheel_wait_ms() says is never late. The order of those that

@@ -1,7 +1,7 @@
 /*
- * --user, which only root can follow: workers become that user for good, with no group that
- * it has not, and the master stays root, so that it can replace them. Needs root and a user
- * `nobody`; what this can't see is a system without the file /etc/passwd.
+ * --user, which needs root: workers become that user for good, with only the groups that it has,
+ * and the master stays root, so that it can replace them. Needs root and a user `nobody`; what this
+ * can't see is a system without the file /etc/passwd.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /*
  * Sockets of datagrams on a simulated kernel: which calls they make, what is answered and what
- * is not, full queues, trains and turns. What leaves is held against a book.
+ * is not, full queues, trains and turns. What leaves is compared with a book.
  *
  * sim_datagram_life ends them, sim_datagram_faults fails their calls, sim_datagram_random mixes
  * all of it. What a real kernel makes of an answer is for check_udp_tx and the tests against a

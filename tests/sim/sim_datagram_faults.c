@@ -3,9 +3,9 @@
  * and for a while: the loop goes on, and nothing is lost but what the kernel refused.
  *
  * One script is run once without a fault, to count the steps of its calls, and then again for
- * each step and each error (in `make check`, for a share of them if there are many). An error of
- * close(2) and of EPOLL_CTL_DEL is never looked at, and what a call on a descriptor that is not
- * open brings (EBADF) only a bug could bring; it is among them, as nothing may spin on it either.
+ * each step and each error (in `make check`, for a share of them if there are many). The results of
+ * close(2) and EPOLL_CTL_DEL are never looked at. EBADF could only come of a bug; it is among the
+ * errors because nothing may spin on it either.
  */
 #include <stdio.h>
 

@@ -2,7 +2,7 @@
  * How sockets of datagrams end on a simulated kernel, what comes after them, and several workers
  * at one socket.
  *
- * Which of several sleepers a real kernel wakes it takes as known: the first.
+ * It assumes that of several sleepers the kernel wakes the first.
  */
 #include "tests/support/sim/sim_udp_servers.h"
 

@@ -3,7 +3,7 @@
  * any time, workers that stop, leave, die and come again, one socket of three shared by both.
  * When all is over, every request that was read has its answer, or the kernel refused it.
  *
- * A run follows from its seed, which is told if it fails; SIM_SEED=n runs that one alone.
+ * A run depends on its seed alone, which is printed if it fails; SIM_SEED=n runs that one alone.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -2,8 +2,8 @@
  * HTTP on a simulated kernel: however a request is cut, and however little of the answers the
  * kernel takes at a time, the same bytes come back, and the connection ends for the same reason.
  *
- * What is right is read out of the answers by a reader of the test's own, and compared with what
- * the corpus says is in the requests; all other runs have to give the same bytes.
+ * The answers of the first run are read by a reader of the test's own and compared with what the
+ * corpus says of the requests; all other runs have to give the same bytes.
  */
 #include <stdio.h>
 #include <stdlib.h>

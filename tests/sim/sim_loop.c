@@ -2,7 +2,7 @@
  * The loop on a simulated kernel: poll, then turns, in order, bounded; deadlines; spin.
  * Then what hangs on its clock: the timeouts of connections, and a graceful stop.
  *
- * Sees passes exactly, as time stands still. It can't see whether the events of a real
+ * It sees passes exactly, because time stands still. It can't see whether the events of a real
  * epoll come as the simulated ones do: that is for the tests against a running server.
  */
 #include "tests/support/sim/kernel.h"

@@ -4,8 +4,8 @@
  *
  * Senders half-close: this file's own client, and if they are installed socat and nc,
  * which know nothing of weir. Each block is compared with what the generator makes anew,
- * so that nothing is kept and a byte in another place is seen. What rides in one segment is
- * forced by MSG_MORE, and TCP_INFO says that it was.
+ * so that nothing is kept and a byte in another place is seen. MSG_MORE puts the FIN into the
+ * segment of the data, and TCP_INFO shows that it did.
  *
  * It can't see what a real network does to segments: loss, reordering and small windows
  * do not happen on loopback.

@@ -1,8 +1,7 @@
 /*
- * config: every kind of value, every error, and text that goes round.
+ * config: every kind of value, every error, and text that comes out as it went in.
  *
- * Flags, the file and what is said to the operator are the options room's part: the
- * process tests run the program for them.
+ * Flags, the file and messages to the operator are in tests/master/check_options.c.
  */
 #include <stdio.h>
 #include <string.h>

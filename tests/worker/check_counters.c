@@ -1,6 +1,6 @@
 /*
- * The counters of a running server against what others see: its system calls against strace, its
- * gauges against what is there, also after moves and deaths, its messages against the clients'.
+ * The counters of a running server compared with what others see: its system calls with strace, its
+ * gauges with what is there, also after moves and deaths, its messages with the clients'.
  *
  * What it can't see: calls that the C library makes of its own accord (none does while serving),
  * and whether the loop's time is right to the microsecond: that is for tests/sim/sim_lag.c.

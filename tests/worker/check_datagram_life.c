@@ -1,7 +1,7 @@
 /*
  * Datagrams while workers die and weir ends: what reached a slot's socket is answered, by
  * whoever is there then. A datagram is lost only if the kernel's queue was full, which is
- * counted, or if a worker was killed that had it in hand: a batch at most.
+ * counted, or if the worker that had just received it was killed: a batch at most.
  *
  * The tests count on their own: what they sent, what came back, and what /proc/net/udp says was
  * dropped. What they can't see: a death inside one chosen instruction.

@@ -1,6 +1,5 @@
 /*
- * endpoint: LISTENERs taken apart and put together again, and what they mean beside the
- * options.
+ * endpoint: LISTENERs parsed and written again, and what they mean together with the options.
  */
 #include <stdio.h>
 #include <string.h>

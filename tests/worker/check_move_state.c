@@ -1,6 +1,7 @@
 /*
- * What a connection is in the middle of goes on where it is moved to: part of a frame, a line, a
- * number in a stream, membership of a chat; over TCP and unix sockets, in each accept mode.
+ * Whatever a connection is in the middle of when it moves goes on after the move: part of a frame,
+ * a line, a number in a stream, membership of a chat; over TCP and unix sockets, in each accept
+ * mode.
  */
 #include <netinet/in.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 /*
  * What weir does if epoll registers nothing more, as when another process of its user has
- * used up fs.epoll.max_user_watches. strace puts the refusal into one process: nobody else's
- * watches are touched.
+ * used up fs.epoll.max_user_watches. strace makes the calls of one process fail: the watches of
+ * others are not touched.
  */
 #include <fcntl.h>
 #include <signal.h>

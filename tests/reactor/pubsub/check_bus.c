@@ -1,7 +1,8 @@
 /*
- * bus: several seats in one process, against what the header promises: order, whole records,
+ * bus: several seats in one process do what the header promises: order, whole records,
  * a full ring, new occupants of a seat, one doorbell for each sleep, garbage. How long a writer
- * waits is check_bus_wait's, being killed or interleaved check_bus_kill's.
+ * waits is in check_bus_wait, writers that are killed are in check_bus_kill, and races in
+ * check_bus_race.
  */
 #include <signal.h>
 #include <stddef.h>

@@ -3,7 +3,7 @@
  * nothing of its record or all of it, one that sleeps is woken by whoever reaped the writer, and
  * the next one in that seat goes on behind it.
  *
- * Under a sanitizer there are many more instructions: a stride is taken, and named.
+ * With a sanitizer there are many more instructions: only every n-th is tried, and n is printed.
  */
 #include <limits.h>
 #include <poll.h>

@@ -1,6 +1,6 @@
 /*
  * A model of chat: workers on one bus, clients that come, talk, read and go in random steps, and
- * are heard as chat_model.h has it.
+ * must hear what chat_model.h works out.
  *
  * What this can't see: workers that move at the same instant (check_bus), and a reader that is
  * left behind.

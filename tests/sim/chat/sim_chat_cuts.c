@@ -1,8 +1,8 @@
 /*
  * What TCP and the kernel may do to a chat must not show. However a transcript is cut, and
  * however little the listener takes at a time, the listener hears the same lines. And each
- * error that a call may give, at every call of a scenario on two workers: both loops go on,
- * and nobody whose call it was not loses anything.
+ * error that a call may give, at every call of a scenario on two workers: both loops go on, and
+ * only the connection whose call it was may lose something.
  *
  * What is to be heard is worked out here. Not seen: what a real kernel does beside failing.
  */

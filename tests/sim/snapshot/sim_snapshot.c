@@ -3,8 +3,8 @@
  * not show it: the peer gets the same bytes, and the connection ends for the same reason and at
  * the same moment.
  *
- * What is right is what comes of the same transcript if nothing moves; that, in turn, is
- * what sim_splits and sim_conn look at. What carries descriptions and descriptors is left out.
+ * What is expected is what the same transcript gives if nothing moves, which sim_splits and
+ * sim_conn look at. The channel that carries descriptions and descriptors is left out.
  */
 #include <stdio.h>
 

@@ -1,7 +1,7 @@
 /*
- * Where a connection can't go: a description that is none, no room, no buffers, a kernel that
- * refuses. Then nothing has happened, the descriptor is the caller's, and it goes on where it
- * was. And what the kernel may refuse once it has gone.
+ * A connection that can't move: its description is invalid, there is no room or no buffers, or the
+ * kernel refuses. Then nothing has happened, the descriptor is the caller's, and it goes on where
+ * it was. And what the kernel may refuse once it has gone.
  */
 #include <stdio.h>
 #include <stdlib.h>
