@@ -26,7 +26,7 @@
 #define LINE_BYTES 16000 /* at most, whatever max-line says: a line fits a chunk and a record */
 
 struct chat {
-	/* Where it came from, and to: it keeps its name where it moves. */
+	/* Where it came from, and to: it keeps its name when it moves. */
 	struct in6_addr address; /* IPv4 as ::ffff:a.b.c.d; all 0: it has no name */
 	uint16_t port;		 /* 0: unix, and address is a struct unix_name */
 	uint16_t looked;	 /* bytes of the line under way that are known to hold no \n */
@@ -139,7 +139,7 @@ static void name_keep(struct chat *chat, const struct address *peer)
 	}
 }
 
-/* Once: who moves has one, but where names were off. */
+/* Once: one that moves has it, unless names were off. */
 static void name_give(struct conn *conn)
 {
 	const struct topic *topic = conn->service->topic;

@@ -16,7 +16,7 @@ bool identity_failed_for_now(void)
 	return failed_for_now;
 }
 
-/* What a lookup leaves in errno where it found nothing, and did not look everywhere either. Other
+/* What a lookup leaves in errno if it found nothing, and did not look everywhere either. Other
  * values are as good as none (getpwnam(3), ERRORS). */
 static const char *not_found(const char *why)
 {

@@ -65,7 +65,7 @@ struct scoreboard *scoreboard_attach(int fd);
 uint64_t scoreboard_value(const struct scoreboard *scoreboard, size_t seat,
 			  const struct stats_row *row);
 
-/* Copies, and clears, what the last worker of the seat left; "" where it left nothing. */
+/* Copies, and clears, what the last worker of the seat left; "" if it left nothing. */
 void scoreboard_take_last_words(struct scoreboard_seat *seat, char words[LAST_WORDS_BYTES]);
 
 #endif

@@ -51,8 +51,8 @@ static void worker_title(void)
 
 /* ---- the end ---- */
 
-/* How many there are to serve. Who has moved may still have its place in the table, until a turn
- * that it was queued for. */
+/* How many there are to serve. Whoever has moved may still have its place in the table, until a
+ * turn that it was queued for. */
 static uint32_t held(void)
 {
 	return (uint32_t)worker.table.stats->connections;
@@ -138,7 +138,7 @@ static void drain_alone(const char *why)
 }
 
 /* weir ends. Connections that wait to be accepted are taken in, served what they have sent,
- * and ended as the others are: nobody who got through to us is reset. So are datagrams. */
+ * and ended as the others are: no client that got through to us is reset. So are datagrams. */
 static void drain_with_weir(const char *why, bool told_last)
 {
 	if (!worker.serving) {		     /* others do, and their sockets are not ours to stop */
@@ -283,7 +283,7 @@ static void take_connections(const struct ipc_message *message, int *fds, size_t
 	}
 }
 
-/* Seats from count on. Where there is no bus here, nobody waits for them. */
+/* Seats from count on. If there is no bus here, nobody waits for them. */
 static void take_doorbells(unsigned seat, int *fds, size_t n)
 {
 	for (size_t i = 0; i < n && worker.setup->bus; i++) {

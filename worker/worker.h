@@ -3,7 +3,7 @@
  *
  *     set up -> (staged) -> serving -> (retiring) -> draining -> gone
  *
- * It makes its loop, its table of connections and an listener for each socket that its slot
+ * It makes its loop, its table of connections and a listener for each socket that its slot
  * has; all of it is its own and ends with it. Staged, it waits for the master's word to let
  * anybody in; retiring, it lets nobody in and moves its connections to its successors. It
  * drains when the master says so, when the master is gone, and on TERM; it stops at once on
@@ -39,7 +39,8 @@ struct worker_setup {
 	int listeners[LISTENERS_MAX];	 /* a socket for each endpoint; -1: the master hands over */
 	uint32_t numbers[LISTENERS_MAX]; /* of each endpoint, whatever configuration names it */
 	uint32_t topics[LISTENERS_MAX];	 /* on the bus; the same of several: one topic */
-	bool borrowed[LISTENERS_MAX]; /* a service manager's socket: who waits there is not ours */
+	bool borrowed[LISTENERS_MAX]; /* a service manager's socket: whoever waits there is not ours
+				       */
 	const struct datagram_ledger *ledgers; /* one for each endpoint */
 	void (*ready)(void);		       /* without a master: it serves now; may be NULL */
 };

@@ -8,16 +8,16 @@
 
 static const struct worker_listener_shared *common; /* of this process */
 
-/* Who finds no room where there are places is not turned away: epoll may take more in a moment, or
- * the room is elsewhere. */
+/* Whoever finds no room although there are places is not turned away: epoll may take more in a
+ * moment, or the room is elsewhere. */
 static bool worker_listener_undecided(struct listener *listener)
 {
 	(void)listener;
 	return migration_is_undecided(common->migration) || conn_table_places(common->table);
 }
 
-/* Who moved away from a worker that retires lives on elsewhere: newcomers who would do so, too, do
- * not follow, one by one, into the room that was theirs. */
+/* Whoever moved away from a worker that retires lives on elsewhere: newcomers that would do so,
+ * too, do not follow, one by one, into the room that was theirs. */
 static bool worker_listener_room(struct listener *listener)
 {
 	const struct conn_table *table = common->table;

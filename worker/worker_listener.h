@@ -1,5 +1,6 @@
 /*
- * listener: a listener of a worker, and what its connections share; or its socket of datagrams.
+ * worker_listener: a listener of a worker, and what its connections share; or its socket of
+ * datagrams.
  *
  * It is set up at once, so that nothing can fail later, and lets nobody in before
  * worker_listener_serve(). Its number is the listener's, the same in all generations that serve it.
@@ -38,16 +39,16 @@ struct worker_listener_shared {
 	uint64_t moved_before; /* connections that had moved away when its retiring began */
 };
 
-/* The i-th listener of the configuration, whose socket the setup names. Dies where it can't. */
+/* The i-th listener of the configuration, whose socket the setup names. Dies if it can't. */
 void worker_listener_open(struct worker_listener *listener,
 			  const struct worker_listener_shared *shared, size_t i);
 void worker_listener_serve(struct worker_listener *listener);
 /* There is room again. */
 void worker_listener_has_room(struct worker_listener *listener);
-/* Nobody reads it after us: takes in who waits, answers what has come, and closes. One that is
+/* Nobody reads it after us: takes in whoever waits, answers what has come, and closes. One that is
  * borrowed it closes only. leaves_rest: whoever there is no room for is the master's to take. */
 void worker_listener_empty(struct worker_listener *listener, bool leaves_rest);
-/* At once: who waits is for others who have it, or will. */
+/* At once: whoever waits is for others who have it, or will. */
 void worker_listener_close(struct worker_listener *listener);
 /* The same of datagrams, once the answers in hand have gone. */
 void worker_listener_leave_datagrams(struct worker_listener *listener);

@@ -338,7 +338,7 @@ static size_t want_more(struct http *http, size_t n)
 	return 0;
 }
 
-/* One at most. It is not kept, so that who sends no more than that holds nothing. */
+/* One at most. It is not kept, so that a client that sends no more than that holds nothing. */
 static bool is_blank(const struct http *http, unsigned char byte)
 {
 	return http->step == AT_HEAD && (http->blank == 1 || byte == '\r');
@@ -551,7 +551,7 @@ static void http_produce(struct conn *conn)
 		conn_finish(conn, CLOSE_finished);
 }
 
-/* Between requests it goes without a word, and so where the answer has begun. */
+/* Between requests it goes without a word, and so if the answer has begun. */
 static void http_timeout(struct conn *conn)
 {
 	const struct http *http = conn_state(conn);

@@ -20,7 +20,7 @@
 
 struct http_date {
 	char text[HTTP_DATE_BYTES + 1];
-	int64_t second; /* of the epoch: who keeps a copy of the text compares it */
+	int64_t second; /* of the epoch: whoever keeps a copy of the text compares it */
 };
 
 /* Of now; now_us: the pass' (loop->now_us). The same place each time. */
@@ -37,7 +37,7 @@ struct http_answer {
 	uint64_t length;
 };
 
-/* What Connection says in the answer to a request: close where it ends with it, keep-alive to
+/* What Connection says in the answer to a request: close if it ends with it, keep-alive to
  * one of 1.0 that asked for it. */
 const char *http_connection(const struct http_request *request);
 

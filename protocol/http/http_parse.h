@@ -38,13 +38,13 @@ struct http_request {
 	enum http_method method; /* any other is 501 */
 	unsigned minor;		 /* of the version: 0 or 1 (1.1 and above) */
 	const char *path;	 /* of the target, not decoded and without its query, which may
-				  * have what browsers send; "/" where it has none, "*" for
+				  * have what browsers send; "/" if it has none, "*" for
 				  * OPTIONS *, HOST:PORT for CONNECT */
 	size_t path_n;		 /* lies in the bytes that were read; not ended by 0 */
 	bool keep_alive;	 /* another request may follow on this connection */
 	bool chunked;		 /* a body of chunks follows; */
 	bool has_length;	 /* or one of so many bytes (0 too); or none */
-	uint64_t length;	 /* UINT64_MAX where that many or more are said */
+	uint64_t length;	 /* UINT64_MAX if that many or more are said */
 	bool expects_continue;	 /* Expect: 100-continue, of 1.1 only */
 };
 
@@ -52,7 +52,7 @@ struct http_request {
  *   > 0  its length, line ends and all; *request is filled in
  *   0    more has to come (never answered for HTTP_HEAD_MAX bytes)
  *   < 0  minus the status that refuses it: 400, 414, 417, 431, 501, 505
- * If not > 0, request->method is still that of the request, where it has come by then, else GET:
+ * If not > 0, request->method is still that of the request, if it has come by then, else GET:
  * an answer to HEAD has no body, whatever its status. */
 int http_parse_head(const unsigned char *bytes, size_t n, struct http_request *request);
 

@@ -6,7 +6,7 @@
  *     http_classes.c     which bytes may stand where
  *
  * A step reads one thing, from left to right. It takes where that begins and gives where it
- * ended; or NULL, the verdict then being minus a status, or 0 where bytes are missing. It looks
+ * ended; or NULL, the verdict then being minus a status, or 0 if bytes are missing. It looks
  * at no byte behind the first that decides, and never behind the reading's end.
  */
 #ifndef PROTOCOL_HTTP_HTTP_PARSE_PARTS_H

@@ -17,7 +17,7 @@
 ssize_t descriptors_send(int channel, const void *bytes, size_t n, const int *fds, size_t fds_n);
 
 /* Bytes received, 0 at the other side's end, or -errno. *fds_n: how many came, closed on
- * exec; where this process has no room for more, fewer than were sent. */
+ * exec; if this process has no room for more, fewer than were sent. */
 ssize_t descriptors_receive(int channel, void *bytes, size_t n, int fds[DESCRIPTORS_MAX],
 			    size_t *fds_n);
 

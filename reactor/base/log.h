@@ -2,7 +2,7 @@
  * log: one line an event, on stderr, as logfmt or JSON.
  *
  * A line is one write of at most LOG_LINE_BYTES, so that lines of several processes never
- * mix. Writing never blocks: where stderr is a pipe that nobody reads, the line is dropped
+ * mix. Writing never blocks: if stderr is a pipe that nobody reads, the line is dropped
  * and counted, and the next line that gets through says how many were. A warning or an error
  * that comes again within a second is counted, and said once with their number (repeated): a
  * thousand connections that fail alike are two lines. The process' name
@@ -28,7 +28,7 @@ struct log_field {
 };
 
 /* Before this call, lines go out as logfmt at level info. Makes a non-blocking copy of
- * stderr where it can; reopening it later, or in a child, is not needed. */
+ * stderr if it can; reopening it later, or in a child, is not needed. */
 void log_open(enum log_level level, enum log_format format);
 void log_name(const char *name);
 int log_descriptor(void);

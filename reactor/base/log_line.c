@@ -33,7 +33,7 @@ static void line_text(struct line *l, const char *text)
 		line_char(l, *text++);
 }
 
-/* Cut, where it must be, between characters; the end quote always stands. */
+/* Cut, if it must be, between characters; the end quote always stands. */
 static void line_quoted(struct line *l, const char *text)
 {
 	line_char(l, '"');
@@ -51,7 +51,7 @@ static void line_quoted(struct line *l, const char *text)
 	line_char(l, '"');
 }
 
-/* logfmt needs quotes only where a reader could lose its way, or take it for a number. */
+/* logfmt needs quotes only if a reader could lose its way, or take it for a number. */
 static bool text_is_plain(const char *text)
 {
 	if (!text[strspn(text, "-0123456789")])

@@ -1,5 +1,5 @@
 /*
- * Warnings and errors that come again and again, as where each connection fails in the same
+ * Warnings and errors that come again and again, as when each connection fails in the same
  * way. One is written at once; the same line within a second after it is counted, and said with
  * its number when the second is over. Another line is another matter: none is lost, but where
  * more than LINES different ones take turns, they are not held back either.

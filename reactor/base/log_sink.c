@@ -4,10 +4,10 @@
  * O_NONBLOCK belongs to the open file, which stderr shares with whoever started us: it is not
  * set there. So, by what stderr is:
  *
- *     a pipe or a terminal    it is opened anew, without blocking; where that is not allowed (it
+ *     a pipe or a terminal    it is opened anew, without blocking; if that is not allowed (it
  *                             is another user's, as in a container with a USER):
  *       a pipe                RWF_NOWAIT does the same for one write
- *       anything else         (also where a kernel before 6.5 has no RWF_NOWAIT for pipes) it
+ *       anything else         (also if a kernel before 6.5 has no RWF_NOWAIT for pipes) it
  *                             is asked whether there is room; a write that waits all the
  *                             same, for too little of it, is ended by a timer
  *     a socket                MSG_DONTWAIT

@@ -5,7 +5,7 @@
  * SO_LINGER and unsent bytes, also one in the queue of a socket that was passed. The kernel
  * makes that close inside our read() of bytes that came with descriptors, and inside our close()
  * of a socket that has such bytes unread. So, first, no socket of ours takes any: SO_PASSRIGHTS is
- * off, and sendmsg() fails at the sender (since Linux 6.16). Where one may be there all the
+ * off, and sendmsg() fails at the sender (since Linux 6.16). If one may be there all the
  * same (older kernels; who connected before the socket was ours), nothing that has descriptors
  * is ever read, and the connection is not closed here but handed, as it is, to a process that
  * exits with it: see rights_hand_to() and master/disposal.h.
@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-#define RIGHTS_CAME EPERM /* as its sender is told where the kernel refuses them */
+#define RIGHTS_CAME EPERM /* as its sender is told if the kernel refuses them */
 
 /* From now on nobody passes descriptors to this unix socket, nor to what is accepted from it.
  * False: this kernel can't. */

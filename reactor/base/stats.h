@@ -93,7 +93,7 @@ struct stats_row {
 	const char *metric;	   /* "weir_connections_closed_total" */
 	const char *label, *value; /* reason, eof; le, 0.000016; NULL: it has none */
 	const char *text;	   /* what this row counts */
-	const char *metric_text;   /* what the metric counts: the same, where there is no label */
+	const char *metric_text;   /* what the metric counts: the same, if there is no label */
 	size_t offset;		   /* of its uint64_t in struct stats */
 };
 

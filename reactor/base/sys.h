@@ -128,7 +128,7 @@ extern struct sys_kernel sys_kernel;
 #include "reactor/base/sys.def"
 #undef SYS
 
-/* Memory, private or of a descriptor; NULL where there is none. */
+/* Memory, private or of a descriptor; NULL if there is none. */
 static inline void *sys_map(size_t n, int flags, int fd)
 {
 	void *start = mmap(NULL, n, PROT_READ | PROT_WRITE, flags, fd, 0);

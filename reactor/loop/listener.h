@@ -58,7 +58,7 @@ void listener_init(struct listener *listener, int fd, const struct listener_owne
 int listener_resume(struct loop *loop, struct listener *listener);
 /* There is room again: goes on if it was paused. */
 void listener_has_room(struct loop *loop, struct listener *listener);
-/* Accepts what waits, as there is room for it, and closes then; leaves_rest: also where there is no
+/* Accepts what waits, as there is room for it, and closes then; leaves_rest: also if there is no
  * more room, for others have the socket. */
 void listener_stop(struct loop *loop, struct listener *listener, bool leaves_rest);
 /* At once: whoever waits is for those who have a copy of the socket. */

@@ -88,7 +88,7 @@ void loop_wake(struct loop *loop, struct source *source);
 void loop_requeue(struct loop *loop, struct source *source);
 
 /* A turn at due_ms (of now_ms' clock) at the latest. An earlier deadline that is armed
- * already stays: who wakes up early looks again and arms anew. */
+ * already stays: whoever wakes up early looks again and arms anew. */
 void loop_deadline(struct loop *loop, struct source *source, uint32_t due_ms);
 void loop_no_deadline(struct loop *loop, struct source *source);
 

@@ -41,7 +41,7 @@ static void let_go(struct seqpacket *end, struct seqpacket_kept *kept)
 		free(kept);
 }
 
-/* Where no memory is to be had, whoever keeps one message at a time still can. */
+/* If no memory is to be had, whoever keeps one message at a time still can. */
 static struct seqpacket_kept *take_place(struct seqpacket *end, size_t n)
 {
 	struct seqpacket_kept *kept = NULL;

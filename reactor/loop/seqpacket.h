@@ -5,7 +5,7 @@
  * descriptors under way. A message that it refuses is kept here, with copies of its
  * descriptors, and goes when there is room again, before any that comes later: what was sent
  * arrives, once and in order, unless the other side ends. A turn reads a bounded number: one
- * where messages come one by one, so that none is read in vain, and more where they wait.
+ * if messages come one by one, so that none is read in vain, and more if they wait.
  *
  * An end that answers should be `patient`: it does not read while an answer of its own is kept,
  * so that it never keeps more than it said in one turn. Only one of the two ends may be, or
@@ -37,7 +37,7 @@ struct seqpacket_owner {
 	/* Something was refused or kept, and there is room again. May be NULL. */
 	void (*has_room)(struct seqpacket *end);
 	/* Descriptors do not come here, and rights_refuse() was called for fd: the end is closed
-	 * where one came all the same. */
+	 * if one came all the same. */
 	bool bare;
 };
 

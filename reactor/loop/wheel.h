@@ -49,7 +49,7 @@ void wheel_disarm(struct wheel *wheel, struct deadline *deadline);
 void wheel_advance(struct wheel *wheel, uint32_t now_ms, struct list *due);
 
 /* Milliseconds until the wheel wants to be advanced (which may be before the next deadline,
- * to move some down a level); -1 where nothing is armed. */
+ * to move some down a level); -1 if there is nothing armed. */
 int wheel_wait_ms(const struct wheel *wheel);
 
 #endif

@@ -109,7 +109,8 @@ bool bus_publish(struct bus_port *port, uint16_t topic, uint32_t sender, struct 
 		 struct iovec second);
 /* Wakes the readers that sleep, if anything was published since the last call. How many? */
 unsigned bus_announce(struct bus_port *port);
-/* The ring was full: from now on who frees it rings our doorbell. False: it has space by now. */
+/* The ring was full: from now on whoever frees it rings our doorbell. False: it has space by now.
+ */
 bool bus_wait(struct bus_port *port, uint32_t now_ms);
 /* Still waiting: leaves behind whoever has to be, and counts them in *left_behind. True:
  * there is space now. */

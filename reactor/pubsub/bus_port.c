@@ -2,9 +2,9 @@
  * What lies in shared memory, and who writes it:
  *
  *     header: how many seats are in use                         the master; the rest is fixed
- *     seat: state, wants_doorbell, wants_space, cursor[ring]        its reader (the doorbells'
- * wants are taken back by who rings) ring: head, floor, records                                its
- * writer
+ *     seat: state, wants_doorbell, wants_space, cursor[ring]    its reader (whoever rings takes
+ *                                                               the wish for a doorbell back)
+ *     ring: head, floor, records                                its writer
  *
  * A ring's positions only grow; a position's place is its remainder by ring_bytes. Records lie
  * in [floor, head); at head lies a header alone, with the number of the record that comes there.
@@ -15,7 +15,7 @@
  * Sleeping and waking are two stores and two loads that cross:
  *
  *     reader (bus_sleep)              writer (bus_publish, bus_announce)
- *       wants_doorbell = 1                  head = more
+ *       wants_doorbell = 1              head = more
  *       -- full fence --                -- full fence --
  *       look at head                    look at wants_doorbell
  *
@@ -24,11 +24,11 @@
  * side's, which the fences exclude. Whoever sees wants_doorbell takes it back with an exchange, so
  * that one sleep costs one doorbell. A writer that waits for space and the reader that makes some
  * are the same with wants_space and the cursor. A writer that dies between its store and its
- * look wakes nobody: therefore who reaps it rings all doorbells. One that has no doorbell of a seat
- * yet leaves the wish, and rings when it gets the doorbell.
+ * look wakes nobody: therefore whoever reaps it rings all doorbells. One that has no doorbell of a
+ * seat yet leaves the wish, and rings when it gets the doorbell.
  *
  * A seat comes into use before anybody sits there: whoever does not know of it yet stands at
- * position 0 of its ring, as its memory says, and is waited for. Where a reader's look is behind
+ * position 0 of its ring, as its memory says, and is waited for. If a reader's look is behind
  * its fence, so is its look at how many seats there are; so nothing changes in the above.
  */
 #include "reactor/pubsub/bus_parts.h"
@@ -145,7 +145,7 @@ static bool has_space(struct bus_port *port, uint64_t end)
 	uint64_t cursor, slowest = ring_of(bus, port->seat)->head;
 	bool left_behind = false;
 
-	FULL_FENCE(); /* who takes a seat now sees our head, or we see that it is taken */
+	FULL_FENCE(); /* whoever takes a seat now sees our head, or we see that it is taken */
 	for (unsigned i = 0, n = seats_in_use(bus); i < n; i++) {
 		if (!is_reading(port, i, &cursor))
 			left_behind |= LOAD(seat_of(bus, i)->state) != VACANT;
@@ -195,7 +195,7 @@ bool bus_publish(struct bus_port *port, uint16_t topic, uint32_t sender, struct 
 	copy_in(bus, ring, head, &record, sizeof record);
 	copy_in(bus, ring, head + sizeof record, first.iov_base, first.iov_len);
 	copy_in(bus, ring, head + sizeof record + first.iov_len, second.iov_base, second.iov_len);
-	copy_in(bus, ring, end, &next, sizeof next); /* who takes a seat counts from it */
+	copy_in(bus, ring, end, &next, sizeof next); /* whoever takes a seat counts from it */
 	STORE(ring->head, end);
 	port->number++;
 	port->unannounced = true;
@@ -285,7 +285,7 @@ bool bus_wait_on(struct bus_port *port, uint32_t now_ms, unsigned *left_behind)
 {
 	struct bus_seat *own = seat_of(port->bus, port->seat);
 
-	STORE(own->wants_space, 1); /* who rang has taken it back */
+	STORE(own->wants_space, 1); /* whoever rang has taken it back */
 	FULL_FENCE();
 	if (!look_around(port, now_ms, false, left_behind))
 		return false;

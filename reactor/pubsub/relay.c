@@ -34,7 +34,8 @@ static void relay_look_for_space(struct relay *relay)
 		loop_deadline(relay->loop, &relay->source, relay->loop->now_ms + BUS_LOOK_MS);
 }
 
-/* In a turn that begins with it: who is given lines before goes before those whose turn it is. */
+/* In a turn that begins with it: whoever is given lines before goes before those whose turn it is.
+ */
 static void relay_go_on(struct relay *relay)
 {
 	relay->waiting = relay->has_space = false;
@@ -302,7 +303,7 @@ bool relay_mark(struct relay *relay, uint64_t marks[BUS_SEATS_MAX], unsigned *n)
 void relay_unmark(struct relay *relay)
 {
 	CHECK(relay->marks_n);
-	relay->spares = true; /* who was thawed */
+	relay->spares = true; /* those that were thawed */
 	if (!--relay->marks_n && relay->port.holds)
 		relay_let_go(relay);
 }

@@ -6,7 +6,7 @@
  * RELAY_TURN_MEMBERS in a turn: each costs a turn and a write, which is what a turn of the relay
  * counts. Then these have their turns, as everybody else. After the last of them the relay rests
  * three times as long as all that took, if that is a millisecond, at most RELAY_REST_MS, and not
- * where more is there than a batch takes: many lines go out in one write then, and a line that
+ * if more is there than a batch takes: many lines go out in one write then, and a line that
  * comes alone is not held up.
  *
  * One for each process. The bus is borrowed, and so are the topics.
@@ -93,8 +93,8 @@ bool relay_publish(struct relay *relay, uint16_t topic, uint32_t member, struct 
  */
 
 /* All that members here have said has been delivered here, and so has all below these marks, one
- * for each of *n rings; and nothing more. What comes behind them stays for who asks for it until
- * relay_unmark(). False: not now, nothing is held; it may have delivered something. */
+ * for each of *n rings; and nothing more. What comes behind them stays for whoever asks for it
+ * until relay_unmark(). False: not now, nothing is held; it may have delivered something. */
 bool relay_mark(struct relay *relay, uint64_t marks[BUS_SEATS_MAX], unsigned *n);
 /* What became of those members is known: they have departed, or were thawed. */
 void relay_unmark(struct relay *relay);

@@ -64,7 +64,7 @@ static unsigned order_wants(const struct bus_port *port, const struct bus_record
 
 /*
  * An order is there to be read. What it wants was published before it, and may stand behind
- * orders that are older still; so this ends at a record that wants nothing. Where it does not,
+ * orders that are older still; so this ends at a record that wants nothing. If it does not,
  * no process of ours wrote that.
  */
 bool relay_follow(struct bus_port *port, struct bus_record *record)

@@ -122,7 +122,7 @@ bool topic_say(struct topic *topic, uint32_t handle, struct iovec first, struct 
 		member->said = true;
 		return true;
 	}
-	if (!topic->waiting++) /* who could not say anything is the first when there is space */
+	if (!topic->waiting++) /* whoever could not say anything is the first when there is space */
 		topic->next_to_go = member->said ? handle : handle - 1;
 	member->waiting = true;
 	conn_pause_input(member->conn);
@@ -153,7 +153,7 @@ void topic_go_on(struct topic *topic)
 /* ---- the batch ---- */
 
 /* Each member needs a segment, and one more for each line of its own; so do those of other
- * topics. One for each free chunk is left to who writes something else. */
+ * topics. One for each free chunk is left to whoever writes something else. */
 static bool buffers_suffice(const struct topic *topic)
 {
 	const struct relay *relay = topic->relay;

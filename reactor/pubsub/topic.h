@@ -73,20 +73,20 @@ bool topic_say(struct topic *topic, uint32_t member, struct iovec first, struct 
 
 /* ---- for the relay ---- */
 
-/* Where the n bytes of the next line go. NULL: not before the batch is delivered; or, where
+/* Where the n bytes of the next line go. NULL: not before the batch is delivered; or, if
  * there is none, there are no buffers now. */
 unsigned char *topic_room(struct topic *topic, size_t n);
-/* They are there. member: who said it, where that was here, else 0. */
+/* They are there. member: who said it, if that was here, else 0. */
 void topic_add(struct topic *topic, size_t n, uint32_t member);
 /* Gives the batch to so many members more, which are counted down. True: all have it now. judges:
  * those that are slow are closed. */
 bool topic_deliver(struct topic *topic, bool judges, size_t *members);
 /* Nothing comes for now: owns no chunk that nobody else has. */
 void topic_idle(struct topic *topic);
-/* Buffers are used up: closes the members whose queues weigh the most, where that is more than a
+/* Buffers are used up: closes the members whose queues weigh the most, if that is more than a
  * chunk. */
 void topic_make_room(struct topic *topic);
-/* Who waits may go on. */
+/* Whoever waits may go on. */
 void topic_go_on(struct topic *topic);
 /* While it lasts, drained members stay. */
 void topic_last(struct topic *topic, bool lasts);

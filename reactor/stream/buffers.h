@@ -57,7 +57,7 @@ static inline size_t buffers_free_chunks(const struct buffers *buffers)
 	return pool_free(&buffers->chunks);
 }
 
-/* How many of the free chunks does one for n bytes cost: 1, or 0 where a piece is left. */
+/* How many of the free chunks does one for n bytes cost: 1, or 0 if a piece is left. */
 size_t buffers_cost(const struct buffers *buffers, size_t n);
 
 /* One reference; NULL at the cap. The first is a whole one, the other the smallest that holds n

@@ -5,7 +5,7 @@
  *
  * Before anything is read, buffers for all that can come of it are known to be there: at
  * most a chunk is read at a time, so at most one chunk stays as input and one as output.
- * Only where a protocol leaves nothing, and buffers abound, is more read at once. What stays
+ * Only if a protocol leaves nothing, and buffers abound, is more read at once. What stays
  * has a chunk of its size; if that is a small one, more is read behind a copy of it.
  */
 #include "reactor/stream/conn_parts.h"
@@ -439,7 +439,7 @@ void conn_turn(struct loop *loop, struct source *source)
 		conn_broken(conn);
 	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_WOKEN);
 	/* epoll reports space only when a third of the socket's buffer is free: a write tells
-	 * who reads slowly from who does not read. */
+	 * slow readers from those that do not read. */
 	if (due)
 		source->ready |= SOURCE_OUT;
 	phase = conn->phase;

@@ -85,8 +85,8 @@ struct protocol {
 	/* In place of open() where the connection comes from another process, with its state. It
 	 * sends nothing: what is owed comes along. */
 	void (*restore)(struct conn *conn);
-	/* May state, from another process, be that of a connection? Where not, it is not taken, so
-	 * that who has fallen can't steer who comes after him. NULL: any may. */
+	/* May state, from another process, be that of a connection? If not, it is not taken, so
+	 * that a process that was taken over cannot steer the next one. NULL: any may. */
 	bool (*state_valid)(const void *state, bool producing);
 	/* A datagram, which becomes its answer, with no more bytes than it had; false: there is
 	 * none. NULL: it does not serve datagrams. See reactor/udp/datagram.h. */
@@ -122,7 +122,7 @@ static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_
 void conn_finish(struct conn *conn, enum close_reason reason);
 /* In input(): how many of the offered bytes it has left before. */
 static inline size_t conn_offered_before(const struct conn *conn);
-/* Who is there; false where the kernel does not know any more. */
+/* Who is there; false if the kernel does not know any more. */
 bool conn_peer(const struct conn *conn, struct address *peer);
 
 /* ---- for those who own connections ---- */
@@ -169,7 +169,7 @@ struct starvation {
 	bool presses;	      /* one waits that owes nothing */
 	bool closed;	      /* this sweep closed some */
 	bool has_mark, has_longest;
-	uint32_t mark_ms;    /* who has not moved since then may go */
+	uint32_t mark_ms;    /* whoever has not moved since then may go */
 	uint32_t longest_ms; /* since when did the longest not move that this sweep has met? */
 	uint32_t swept_ms;   /* when a sweep last ended */
 	uint32_t quiet_ms;   /* since when did no byte move? */
@@ -207,7 +207,7 @@ int conn_table_open_counting(struct conn_table *table, struct loop *loop, struct
 			     const struct conn_limits *limits, size_t buffers_size);
 void conn_table_close(struct conn_table *table); /* ends every connection at once */
 
-/* Places that newcomers may take. Where addresses are counted, none before all who were let in
+/* Places that newcomers may take. If addresses are counted, none before all who were let in
  * elsewhere are here: nobody knows yet which addresses they bring. */
 static inline size_t conn_table_places(const struct conn_table *table)
 {
@@ -238,7 +238,7 @@ enum conn_origin {
 	CONN_PASSED,   /* another process handed it over, and may still have a copy */
 };
 
-/* Takes over fd, a connected non-blocking stream socket, also where it fails: then fd is
+/* Takes over fd, a connected non-blocking stream socket, also if it fails: then fd is
  * closed and counted. peer may be NULL (it is needed for connections_per_ip only). */
 void conn_open(struct service *service, int fd, enum conn_origin origin,
 	       const struct sockaddr *peer);
@@ -259,7 +259,7 @@ bool conn_is_frozen(const struct conn *conn);
 /* Will input() be called for what has come by now, as far as the peer lets it? */
 bool conn_has_more(const struct conn *conn);
 
-/* What it waits for, said for an owner who has to choose whom to end. */
+/* What it waits for, for an owner who has to choose whom to end. */
 enum conn_standing {
 	CONN_GONE,    /* its turn, to end */
 	CONN_LINGERS, /* the kernel, which has all of its answers */
@@ -280,7 +280,7 @@ struct conn {
 	struct source source;
 	struct service *service;
 	_Alignas(8) unsigned char state[CONN_STATE_BYTES];
-	struct chunk *input; /* what the protocol left; NULL where nothing is */
+	struct chunk *input; /* what the protocol left; NULL if nothing is */
 	struct queue queue;
 	uint32_t active_ms;	/* when a byte last went either way */
 	uint32_t progress_ms;	/* when owed bytes last moved, or began to be owed */

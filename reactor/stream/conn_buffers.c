@@ -32,7 +32,7 @@ static size_t chunks_eighth(const struct conn_table *table)
 	return buffers_chunks(&table->buffers) / 8;
 }
 
-/* Chunks that nobody has, and nobody was promised: the last who comes is to find some to read with,
+/* Chunks that nobody has, and nobody was promised: whoever comes last is to find some to read with,
  * too (conn_can_adopt). */
 static size_t chunks_left(const struct conn_table *table)
 {
@@ -236,8 +236,8 @@ static void sweep_begin(struct conn_table *table)
 	starvation->chunks_wanted = SIZE_MAX;
 }
 
-/* True: the next one is to follow at once, for it has somebody to close. Who has not moved for
- * seven eighths as long as the longest goes with them, where somebody presses. */
+/* True: the next one is to follow at once, for it has somebody to close. Whoever has not moved for
+ * seven eighths as long as the longest goes with them, if somebody presses. */
 static bool sweep_end(struct conn_table *table)
 {
 	struct starvation *starvation = &table->starvation;

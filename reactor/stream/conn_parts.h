@@ -96,9 +96,9 @@ void starvation_init(struct starvation *starvation);
 void awaits_buffers_set(struct conn *conn, struct conn_table *table, bool awaits);
 /* After a turn: has it freed enough that those who wait should look again? */
 void starvation_look(struct conn_table *table);
-/* May it read, or say, a chunk more? Where not, it is starved from now on. */
+/* May it read, or send, a chunk more? If not, it awaits buffers from now on. */
 bool conn_has_buffers(struct conn *conn, struct conn_table *table);
-/* How much it may then read at once: a chunk; or a whole turn's bytes where none of them will
+/* How much it may then read at once: a chunk; or a whole turn's bytes if none of them will
  * stay as input, buffers abound, and they fit below high-water and a chunk. */
 size_t conn_room(const struct conn *conn, const struct conn_table *table);
 

@@ -233,7 +233,7 @@ bool conn_adopt(struct service *service, int fd, const struct conn_snapshot *sna
 	source_init(&conn->source, fd, conn_turn);
 	rights_disarm(fd);
 	conn->guarded = service->local && rights_may_come(fd);
-	conn->source.ready = SOURCE_OUT; /* who knows: it tries */
+	conn->source.ready = SOURCE_OUT; /* perhaps: it tries */
 	if (loop_watch(table->loop, &conn->source, CONN_EVENTS)) {
 		pool_give(&table->conns, conn);
 		return false;

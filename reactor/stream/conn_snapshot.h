@@ -53,7 +53,7 @@ void conn_thaw(struct conn *conn);
 
 /* How many bytes follow its description now. */
 size_t conn_snapshot_bytes(const struct conn *conn);
-/* Of a frozen one, as it is now; bytes may be NULL where none follow, as below. What conn_share()
+/* Of a frozen one, as it is now; bytes may be NULL if none follow, as below. What conn_share()
  * gives it later stays here. One that was aborted since it froze is described as DEAD, and nobody
  * adopts it. */
 void conn_describe(const struct conn *conn, struct conn_snapshot *snapshot, unsigned char *bytes);

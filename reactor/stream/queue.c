@@ -75,7 +75,7 @@ static size_t queue_tail_room(const struct queue *queue, const struct buffers *b
 	return chunk_room(buffers, last->chunk) - last->chunk->used;
 }
 
-/* The bytes of the last segment, where a larger chunk may take their place; else 0. */
+/* The bytes of the last segment, if a larger chunk may take their place; else 0. */
 static size_t queue_tail_small(const struct queue *queue, const struct buffers *buffers)
 {
 	const struct segment *last = queue->last;

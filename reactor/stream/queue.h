@@ -30,7 +30,7 @@ struct queue {
 };
 
 /* Copies n bytes to the end, as held ones if anything is held, else as owed ones. more: bytes that
- * follow them at once, and have room then. False, and nothing taken, where buffers do not suffice
+ * follow them at once, and have room then. False, and nothing taken, if buffers do not suffice
  * for all. */
 bool queue_append_of(struct queue *queue, struct buffers *buffers, const void *bytes, size_t n,
 		     size_t more);

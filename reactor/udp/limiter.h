@@ -4,7 +4,7 @@
  * Each address has a place in a table of fixed size, which is one number: when it will have
  * been served all that it took at that rate (GCRA, the "virtual scheduling" of ITU-T I.371,
  * annex A). Up to a second's worth may be taken at once. A number that has passed is that of
- * nobody: nothing has to be cleaned up. Where a newcomer finds no place free it shares that of
+ * nobody: nothing has to be cleaned up. If a newcomer finds no place free it shares that of
  * another: so the table never lets more through than it should, and it cannot be filled to any
  * end. Numbers are changed by compare and swap: no process can stop another one, and what a
  * dead one has counted still counts.

@@ -59,7 +59,7 @@ size_t udp_peer_write_here(const struct udp_peer *from, void *control)
 
 bool udp_peer_asked_many(const struct udp_peer *from)
 {
-	/* Where it was not to one address, the kernel says which one of ours stands for it. */
+	/* If it was not to one address, the kernel says which one of ours stands for it. */
 	if (from->asked == ASKED_IP4)
 		return from->here.ip4.ipi_addr.s_addr != from->here.ip4.ipi_spec_dst.s_addr;
 	return from->asked == ASKED_IP6 && IN6_IS_ADDR_MULTICAST(&from->here.ip6.ipi6_addr);

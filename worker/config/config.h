@@ -50,7 +50,7 @@ struct config {
 	struct endpoint listeners[LISTENERS_MAX];
 	size_t listeners_n;
 	bool default_listeners;				  /* none was named */
-	struct identity identity;			  /* that of user, where it has one */
+	struct identity identity;			  /* that of user, if it has one */
 	struct address metrics_at[METRICS_ADDRESSES_MAX]; /* what metrics stands for */
 	size_t metrics_n;
 	uint64_t max_connections_asked; /* what the limit of descriptors may have cut; 0: auto */
@@ -74,14 +74,14 @@ struct option_row {
 extern const struct option_row option_rows[];
 extern const size_t option_rows_n;
 
-/* What serves where no listener is named; NULL ends it. */
+/* What serves if no listener is named; NULL ends it. */
 extern const char *const config_default_listeners[];
 
 #define CONFIG_ERROR_BYTES 400
 
 void config_defaults(struct config *config);
 const struct option_row *config_find(const char *name); /* NULL: there is none */
-/* The name most like the given one, of flags or of keys of the file; NULL where none is near. */
+/* The name most like the given one, of flags or of keys of the file; NULL if none is near. */
 const char *config_nearest(const char *name, bool key);
 
 /* False, and what is wrong, without the key's name. */

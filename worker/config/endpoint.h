@@ -38,12 +38,12 @@ struct endpoint {
 };
 
 /* One for each address that a name has, at most max, which differ in that alone; they borrow text
- * where it has a name. How many; 0, and what is wrong with it. */
+ * if it has a name. How many; 0, and what is wrong with it. */
 size_t endpoint_list(struct endpoint *list, size_t max, const char *text, char *error,
 		     size_t error_n);
 /* The first of them. */
 bool endpoint_parse(struct endpoint *endpoint, const char *text, char *error, size_t error_n);
-/* As a LISTENER, with the number of its address; or with its name, where it has one. */
+/* As a LISTENER, with the number of its address; or with its name, if it has one. */
 void endpoint_format_named(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES]);
 void endpoint_format(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES]);
 

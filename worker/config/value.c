@@ -16,7 +16,7 @@ bool number_parse(const char *text, uint64_t *number)
 	return !*end && !errno;
 }
 
-/* A whole number and one of the units; a bare number only where it is 0 or units[0] is "". */
+/* A whole number and one of the units; a bare number only if it is 0 or units[0] is "". */
 static bool scaled_parse(const char *text, const char *const *units, const uint64_t *scales,
 			 uint64_t *value)
 {

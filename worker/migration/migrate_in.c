@@ -7,7 +7,7 @@
 #include "reactor/base/rights.h"
 #include "reactor/base/sys.h"
 
-#define UNHEARD_MS     1000  /* for the first word of a giver: it may be busy, or stopped */
+#define UNHEARD_MS     1000  /* for the first word of a sender: it may be busy, or stopped */
 #define SILENCE_MS_MAX 5000  /* between two words of one that has promised something */
 #define PROMISE_MS_MAX 30000 /* from its beginning to the end of all that was promised */
 #define UNHEARD_MORE   256   /* connections that it may have let in since the master looked */
@@ -40,7 +40,7 @@ static size_t less(size_t n, size_t by)
 	return n < by ? 0 : n - by;
 }
 
-/* From now on it stands for ms, unless its giver says something. */
+/* From now on it stands for ms, unless its sender says something. */
 static void promise_stands(struct move_channel *channel, struct conn_promise promise, uint32_t ms)
 {
 	struct loop *loop = channel->migration->loop;
@@ -64,7 +64,7 @@ static struct conn_promise promise_unheard(const struct move_channel *channel)
 	return promise;
 }
 
-/* A giver that is stopped, or lies, keeps newcomers out no longer. */
+/* A sender that is stopped, or lies, keeps newcomers out no longer. */
 static void promise_look(struct move_channel *channel)
 {
 	struct conn_promise promise = {0};
@@ -88,7 +88,7 @@ static void take_promise(struct move_channel *channel, const struct promise_mess
 		       SILENCE_MS_MAX);
 }
 
-/* What was taken is not to come any more; what was not still is. An older giver says nothing but
+/* What was taken is not to come any more; what was not still is. An older sender says nothing but
  * this. */
 static void promise_kept(struct move_channel *channel, struct conn_promise taken)
 {
@@ -100,9 +100,9 @@ static void promise_kept(struct move_channel *channel, struct conn_promise taken
 	promise_stands(channel, left, SILENCE_MS_MAX);
 }
 
-/* ---- who comes ---- */
+/* ---- what comes ---- */
 
-/* Where there is room for it, with its bytes; then it has the descriptor. */
+/* Adopts it, if there is room for it and its bytes; then it has the descriptor. */
 static bool take_one(const struct migration *migration, const struct conn_snapshot *snapshot,
 		     int fd, int memfd, size_t from)
 {
@@ -163,13 +163,13 @@ static size_t members_of(const struct migration *migration,
 	return members;
 }
 
-/* False: its giver has gone, or does not listen to us. */
+/* False: its sender has gone, or does not listen to us. */
 static bool take_answer(struct move_channel *channel, uint64_t taken)
 {
 	struct taken_message answer = {.kind = MOVE_TAKEN, .taken = taken};
 	int error = seqpacket_send(&channel->end, &answer, sizeof answer, NULL, 0);
 
-	/* One answer at a time has its place, whatever memory is left; without it the giver would
+	/* One answer at a time has its place, whatever memory is left; without it the sender would
 	 * go on with what we serve. */
 	CHECK(!taken || error != -ENOBUFS);
 	return !error;
@@ -223,12 +223,12 @@ static bool take_next(struct move_channel *channel)
 			log_error("a worker broke the rules of a move");
 		move_channel_close(channel);
 	} else if (!take_batch(channel, message, fds, fds_n)) {
-		/* Its giver has gone: nobody but us has them. */
+		/* Its sender has gone: nobody but us has them. */
 		move_channel_close(channel);
 	}
 	for (size_t i = 0; i < fds_n; i++)
 		if (fds[i] >= 0)
-			rights_leave(fds[i]); /* whatever its giver sent, and has closed since */
+			rights_leave(fds[i]); /* whatever its sender sent, and has closed since */
 	return seqpacket_is_open(&channel->end);
 }
 

@@ -42,7 +42,7 @@ static void give_end(struct move_channel *channel, enum move_end end)
 	migration->owner->gave(channel->order, channel->given, end);
 }
 
-/* Does the taker serve what this one is in the middle of? */
+/* Does the receiver serve what this one is in the middle of? */
 static bool is_offered(const struct move_channel *channel, const struct conn *conn)
 {
 	const struct protocol *protocol = conn->service->protocol;
@@ -104,7 +104,7 @@ static struct conn_promise still_to_go(const struct move_channel *channel)
 	return promise;
 }
 
-/* Before each walk over the table: what it will find. Said where the taker doesn't know it. */
+/* Before each walk over the table: what it will find. Said if the receiver doesn't know it. */
 static void give_promise(struct move_channel *channel)
 {
 	struct conn_promise promise;
@@ -119,14 +119,14 @@ static void give_promise(struct move_channel *channel)
 	message = (struct promise_message){.kind = MOVE_PROMISE,
 					   .connections = (uint32_t)promise.connections,
 					   .chunks = promise.chunks};
-	/* Where the channel is full, the next walk says it. */
+	/* If the channel is full, the next walk says it. */
 	if (descriptors_send(channel->end.source.fd, &message, sizeof message, NULL, 0) < 0)
 		return;
 	channel->promise = promise;
 	channel->heard = true;
 }
 
-/* It is under way: the taker subtracts it as it comes. */
+/* It is under way: the receiver subtracts it as it comes. */
 static void promise_went(struct move_channel *channel, const struct move_batch *batch)
 {
 	struct conn_promise *promise = &channel->promise;
@@ -164,7 +164,7 @@ static bool batch_has_members(const struct move_batch *batch)
 	return false;
 }
 
-/* All of them as bytes; *fd is the memfd where there are more than the message holds, else -1. */
+/* All of them as bytes; *fd is the memfd if there are more than the message holds, else -1. */
 static int batch_describe(struct move_channel *channel, const struct move_batch *batch, int *fd)
 {
 	struct move_batch_message *message = &move_message;
@@ -394,7 +394,7 @@ static void give_turn(struct loop *loop, struct source *source)
 		;
 	if (channel->under_way || channel->waits || deadline_armed(&source->deadline))
 		return;
-	/* Who has come to a place that was looked at already? */
+	/* Has one come to a place that was looked at already? */
 	channel->cursor = 0;
 	if (channel->wanted && again)
 		loop_wake(loop, source);

@@ -1,21 +1,21 @@
 /*
- * move: live connections on their way from this process to another, and from others to here.
+ * migration: live connections on their way from this process to another, and from others to here.
  *
- *     giver                                                              taker
+ *     sender                                                          receiver
  *       | <----- offer: which listeners, protocols and versions of state ----- |
  *       | ------ promise: so many are still to come ------------------------> |
  *       | ------ batch: descriptors, and all else as bytes (a memfd) --------> |
  *       | <----- taken: these of them ---------------------------------------- |
  *
  * over one SOCK_SEQPACKET pair, a channel. Exactly one of the two serves a connection at any time:
- * the giver does nothing with those that it described until it is answered, and the taker
+ * the sender does nothing with those that it described until it is answered, and the receiver
  * touches no socket before it has answered. So a channel that ends without an answer, because
- * either one died, says that its last batches were not taken: the giver goes on with them.
+ * either one died, says that its last batches were not taken: the sender goes on with them.
  *
- * Those that are to come are promised: the taker keeps room for them, and newcomers get what is
- * left over. Before its giver's first word, that is what the master thinks, and some more; from
- * then on what the giver says, less what has come. A promise ends with its channel, kept or not,
- * and with the patience for a giver that says nothing.
+ * Those that are to come are promised: the receiver keeps room for them, and newcomers get what is
+ * left over. Before its sender's first word, that is what the master thinks, and some more; from
+ * then on what the sender says, less what has come. A promise ends with its channel, kept or not,
+ * and with the patience for a sender that says nothing.
  *
  * A migration is one process' side of all of its channels. It borrows everything but their
  * descriptors.
@@ -35,11 +35,11 @@
 #define MOVE_OFFERS_MAX	  64
 #define MOVE_ALL	  UINT32_MAX
 
-/* Why a channel has ended, as its giver sees it. */
+/* Why a channel has ended, as its sender sees it. */
 enum move_end {
 	MOVE_DONE = 1, /* as many went as were asked for, or nothing is left that could go */
-	MOVE_FULL,     /* the taker has no room */
-	MOVE_BROKEN,   /* the taker has gone, or says what no taker says */
+	MOVE_FULL,     /* the receiver has no room */
+	MOVE_BROKEN,   /* the receiver has gone, or says what no receiver says */
 };
 
 struct migration;
@@ -78,14 +78,14 @@ struct move_channel {
 	uint32_t first, under_way;
 	struct move_batch batches[MOVE_UNDER_WAY_MAX];
 	struct conn_promise promise; /* what is to come beside what is under way */
-	bool heard;		     /* its giver has said what is to come */
-	uint32_t patience_ms;	     /* of its taker: until then the promise stands, */
+	bool heard;		     /* its sender has said what is to come */
+	uint32_t patience_ms;	     /* of its receiver: until then the promise stands, */
 	uint32_t latest_ms;	     /* and no promise does so longer */
 	struct move_offer {
 		uint32_t listener;
 		uint16_t state_bytes, state_version;
 		char protocol[23];
-		uint8_t promises; /* does the taker read them? One of an older weir does not */
+		uint8_t promises; /* does the receiver read them? One of an older weir does not */
 	} offers[MOVE_OFFERS_MAX];
 };
 
@@ -97,7 +97,7 @@ struct migration {
 	const struct move_owner *owner;
 	bool closed;	  /* no more connections are taken */
 	bool marked;	  /* a batch with members is under way */
-	unsigned unheard; /* channels whose giver has said nothing yet */
+	unsigned unheard; /* channels whose sender has said nothing yet */
 	struct move_channel *channels[MOVE_CHANNELS_MAX]; /* made when one is needed, and kept */
 };
 
@@ -107,7 +107,7 @@ void migration_open(struct migration *migration, struct conn_table *table, struc
 /* Takes over fd, an end of a channel. Gives count connections, or MOVE_ALL, and tells gave() with
  * this order; more of them than channels: at once, as MOVE_FULL. */
 void migrate_out(struct migration *migration, int fd, uint32_t order, uint32_t count);
-/* Takes over fd. Takes what comes, until its giver ends it. services: those that it offers.
+/* Takes over fd. Takes what comes, until its sender ends it. services: those that it offers.
  * expected: what will come, as far as the master knows. */
 void migrate_in(struct migration *migration, int fd, struct service *const services[], size_t n,
 		struct conn_promise expected);

@@ -1,5 +1,5 @@
 /*
- * move_parts: what the two sides of a move share, and nobody else may use.
+ * migration_parts: what the two sides of a move share, and nobody else may use.
  *
  *     migration.c       channels, and the migration of a process
  *     migrate_out.c  connections that go
@@ -56,13 +56,13 @@ uint64_t move_reasons(void);
 
 /* One that is free; NULL: there is none. */
 struct move_channel *move_channel_free(struct migration *migration);
-/* Takes over fd where it answers 0; else -errno. A channel that answers is patient. */
+/* Takes over fd if it answers 0; else -errno. A channel that answers is patient. */
 int move_channel_open(struct migration *migration, struct move_channel *channel, int fd,
 		      bool patient, source_turn *turn);
 void move_channel_close(struct move_channel *channel);
 /* Of one that takes: this is promised from now on, of which no more than there can be is kept. */
 void move_channel_promise(struct move_channel *channel, struct conn_promise promise);
-/* Its giver said something, or is not waited for. */
+/* Its sender said something, or is not waited for. */
 void move_channel_heard(struct move_channel *channel);
 
 #endif
