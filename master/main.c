@@ -161,7 +161,7 @@ int main(int argc, char **argv)
 	static struct handover_state handover;
 	bool successor;
 
-	inherited_settle(INHERITED_BY_SERVER);
+	inherited_repair(INHERITED_BY_SERVER);
 	descriptors = descriptors_raise_limit();
 	argv = title_open(argc, argv);
 	take_activation();

@@ -578,7 +578,7 @@ int master_run(const struct master_setup *setup)
 	loop_run(&master.loop);
 	/* All of weir ends, and a master before us with it: so we remove its socket files. */
 	if (master.stopping && change_serving()->phase == GENERATION_SERVING)
-		listen_settle(NULL);
+		listen_end_sharing(NULL);
 	control_commands_close();
 	metrics_close();
 	handoff_close();

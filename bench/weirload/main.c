@@ -13,7 +13,7 @@ int main(int argc, char **argv)
 	struct plan plan;
 
 	log_name("weirload");
-	inherited_settle(INHERITED_BY_TOOL);
+	inherited_repair(INHERITED_BY_TOOL);
 	plan_read(&plan, argc, argv);
 	if (plan.talk)
 		return talk(&plan.endpoint);

@@ -33,7 +33,7 @@ void change_reload_fail(const char *why)
 	struct generation *staged = change.staged;
 
 	change.staged = NULL;
-	metrics_settle(false);
+	metrics_conclude(false);
 	if (staged->phase == GENERATION_STAGED) {
 		staged->phase = GENERATION_RETIRING;
 		EACH_SLOT (slot, staged) {
@@ -188,7 +188,7 @@ void change_switch_over(void)
 	change.staged = NULL;
 	change.serving = next;
 	change.bereft = false;
-	metrics_settle(true);
+	metrics_conclude(true);
 	loop_no_deadline(change.owner->loop, &change.timer);
 	change.wants_rebalance |= next->slots_n != old->slots_n;
 	old->phase = GENERATION_RETIRING;

@@ -215,7 +215,7 @@ void change_predecessor_passes_on(unsigned what, int n)
 void change_predecessor_gone(void)
 {
 	carried_counters_close();
-	listen_settle(change_give_late);
+	listen_end_sharing(change_give_late);
 	change_tidy_later();
 	log_info("the master before this one has gone");
 	loop_wake(change.owner->loop, &change.timer);

@@ -234,7 +234,7 @@ void listen_handed_over(struct listen_set *set, bool handed_over)
 	set->handed_over = handed_over;
 }
 
-void listen_settle(void (*took)(uint32_t number, int fd))
+void listen_end_sharing(void (*took)(uint32_t number, int fd))
 {
 	struct listen_set *set = &listen_all.inherited;
 

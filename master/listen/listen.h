@@ -140,7 +140,7 @@ bool listen_read_line(const char *line, char error[CONFIG_ERROR_BYTES]);
 /* In the next master: the one before has gone, and so all of it is ours now. What no listener of
  * ours has is closed; clients that still wait there are handed to took as listen_take() does.
  * Before this the socket files are the other one's. */
-void listen_settle(void (*took)(uint32_t number, int fd));
+void listen_end_sharing(void (*took)(uint32_t number, int fd));
 /* In the old master: the next one has the socket files now, so they are left alone; false takes
  * that back. */
 void listen_handed_over(struct listen_set *set, bool handed_over);

@@ -476,11 +476,11 @@ bool metrics_stage(const struct config *config, char error[CONFIG_ERROR_BYTES])
 	}
 	if (open_places(config, error))
 		return true;
-	metrics_settle(false);
+	metrics_conclude(false);
 	return false;
 }
 
-void metrics_settle(bool staged)
+void metrics_conclude(bool staged)
 {
 	EACH_PLACE (place) {
 		bool stays = staged ? place->wanted : !place->staged;

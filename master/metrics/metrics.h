@@ -47,7 +47,7 @@ void metrics_serve(void);
 /* At a reload: binds the addresses that are new. False: it can't be had, and why. */
 bool metrics_stage(const struct config *config, char error[CONFIG_ERROR_BYTES]);
 /* staged: what metrics_stage() bound serves from now on; else it goes, and all stays as it is. */
-void metrics_settle(bool staged);
+void metrics_conclude(bool staged);
 
 /* The addresses, as bound, with spaces between them. False: metrics are not served here. */
 #define METRICS_TEXT_BYTES (METRICS_ADDRESSES_MAX * 64)

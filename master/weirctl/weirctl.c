@@ -246,7 +246,7 @@ int main(int argc, char **argv)
 	int pidfd = -1;
 
 	log_name("weirctl");
-	inherited_settle(INHERITED_BY_TOOL);
+	inherited_repair(INHERITED_BY_TOOL);
 	read_options(argc, argv);
 	ctl.due_ms = now_ms() + ctl.timeout_ms;
 	found = find_server(ctl.control, (int)ctl.timeout_ms);

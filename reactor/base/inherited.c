@@ -68,7 +68,7 @@ static void raise_limits(void)
 	sys_raise_limit(RLIMIT_STACK, STACK_BYTES);
 }
 
-void inherited_settle(enum inherited_by program)
+void inherited_repair(enum inherited_by program)
 {
 	open_standard_descriptors();
 	settle_signals(program);

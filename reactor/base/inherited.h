@@ -4,7 +4,7 @@
  * A parent's choices outlive its exec: signals that it ignores or blocks, its timers, its umask,
  * its soft limits, and the standard descriptors that it closed. One that ignores SIGCHLD, for
  * instance, would leave a master that never hears of a death. So a main() begins with
- * inherited_settle(), before it opens a descriptor or starts a child; the next master of an
+ * inherited_repair(), before it opens a descriptor or starts a child; the next master of an
  * upgrade does, too. The environment is read, and checked, where it is used.
  */
 #ifndef REACTOR_BASE_INHERITED_H
@@ -17,6 +17,6 @@ enum inherited_by {
 	INHERITED_BY_TOOL,
 };
 
-void inherited_settle(enum inherited_by program);
+void inherited_repair(enum inherited_by program);
 
 #endif

@@ -336,7 +336,7 @@ bool relay_catch_up(struct relay *relay, const uint64_t marks[], unsigned n, siz
 	return true;
 }
 
-void relay_settle(struct relay *relay)
+void relay_end_catch_up(struct relay *relay)
 {
 	replay_drop(&relay->replay);
 }

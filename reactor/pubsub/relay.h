@@ -84,7 +84,7 @@ bool relay_publish(struct relay *relay, uint16_t topic, uint32_t member, struct 
  *
  *     A: conn_freeze() each, relay_mark(), conn_describe() each, send
  *     B: receive, relay_catch_up(), conn_adopt() each (which calls topic_replay() by way of the
- *        protocol's arrived()), relay_settle(), say to A that they were taken
+ *        protocol's restore()), relay_end_catch_up(), say to A that they were taken
  *     A: taken: conn_depart() each; refused, or B is gone: conn_thaw() each; then relay_unmark()
  *
  * Whatever is published meanwhile stands in the queues at A too; it goes with them, or counts.
@@ -104,7 +104,7 @@ void relay_unmark(struct relay *relay);
  * nobody has to be told anything, it may have delivered something to members. */
 bool relay_catch_up(struct relay *relay, const uint64_t marks[], unsigned n, size_t newcomers);
 /* They have come, or not: after relay_catch_up() was true. */
-void relay_settle(struct relay *relay);
+void relay_end_catch_up(struct relay *relay);
 
 /* For the replay: a port is at an order. True: *record is what is to be read in place of it, of
  * whichever ring. False: there is nothing, or the order was taken: peek again. */

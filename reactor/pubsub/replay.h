@@ -2,8 +2,9 @@
  * replay: what was said since a mark, ready for members that come from another process.
  *
  * The lines that this process has read from the rings behind the marks are copied again, topic by
- * topic, in chunks that all newcomers share. It lasts from relay_catch_up() to relay_settle(),
- * within one turn, and owns its share of the chunks. It never holds less than all of it.
+ * topic, in chunks that all newcomers share. It lasts from relay_catch_up() to
+ * relay_end_catch_up(), within one turn, and owns its share of the chunks. It never holds less than
+ * all of it.
  */
 #ifndef REACTOR_PUBSUB_REPLAY_H
 #define REACTOR_PUBSUB_REPLAY_H

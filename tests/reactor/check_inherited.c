@@ -113,7 +113,7 @@ static bool blocks_any(void)
 static void settle_signals_of_a_server(void)
 {
 	ignore_and_block();
-	inherited_settle(INHERITED_BY_SERVER);
+	inherited_repair(INHERITED_BY_SERVER);
 	for (int number = 1; number < 32; number++)
 		EXPECT(is_ignored(number) == (number == SIGPIPE || number == SIGXFSZ));
 	EXPECT(!blocks_any());
@@ -122,7 +122,7 @@ static void settle_signals_of_a_server(void)
 static void settle_signals_of_a_tool(void)
 {
 	ignore_and_block();
-	inherited_settle(INHERITED_BY_TOOL);
+	inherited_repair(INHERITED_BY_TOOL);
 	EXPECT(is_ignored(SIGHUP) && is_ignored(SIGINT) && is_ignored(SIGQUIT));
 	EXPECT(!is_ignored(SIGCHLD) && !is_ignored(SIGPIPE) && !is_ignored(SIGTERM));
 	EXPECT(!blocks_any());
@@ -138,7 +138,7 @@ static void settle_with_a_handler(void)
 	struct sigaction action = {.sa_handler = on_segv};
 
 	(void)sigaction(SIGSEGV, &action, NULL);
-	inherited_settle(INHERITED_BY_SERVER);
+	inherited_repair(INHERITED_BY_SERVER);
 	(void)sigaction(SIGSEGV, NULL, &action);
 	EXPECT(action.sa_handler == on_segv);
 }
@@ -162,7 +162,7 @@ static void settle_timers_limits_and_umask(void)
 	stack.rlim_cur = 1 << 20;
 	EXPECT(setrlimit(RLIMIT_STACK, &stack) == 0);
 	(void)umask(0725);
-	inherited_settle(INHERITED_BY_SERVER);
+	inherited_repair(INHERITED_BY_SERVER);
 	EXPECT(getitimer(ITIMER_REAL, &timer) == 0 && !timer.it_value.tv_sec);
 	EXPECT(getrlimit(RLIMIT_CPU, &cpu) == 0 && cpu.rlim_cur == 2000);
 	EXPECT(getrlimit(RLIMIT_FSIZE, &file) == 0 && file.rlim_cur == RLIM_INFINITY);
@@ -182,7 +182,7 @@ static void settle_closed_descriptors(void)
 
 	for (int fd = 0; fd <= STDERR_FILENO; fd++)
 		(void)close(fd);
-	inherited_settle(INHERITED_BY_TOOL);
+	inherited_repair(INHERITED_BY_TOOL);
 	for (int fd = 0; fd <= STDERR_FILENO; fd++)
 		EXPECT(fcntl(fd, F_GETFD) == 0);
 	EXPECT(read(STDIN_FILENO, &byte, 1) < 0 && errno == EBADF);

@@ -189,7 +189,7 @@ static bool take_batch(struct move_channel *channel, const struct move_batch_mes
 	if (can)
 		taken = take_connections(channel, message, fds);
 	if (can && message->marks_n)
-		relay_settle(migration->relay);
+		relay_end_catch_up(migration->relay);
 	return take_answer(channel, taken) || !taken;
 }
 

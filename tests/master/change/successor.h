@@ -79,7 +79,7 @@ static void successor_obeys(char letter)
 		n = successor_accepts();
 		break;
 	case 's':
-		listen_settle(count_given);
+		listen_end_sharing(count_given);
 		n = given;
 		break;
 	case 'l':

@@ -129,7 +129,7 @@ static void batch_take(struct batch *batch)
 			batch->taken |= 1u << i;
 	}
 	if (caught_up)
-		relay_settle(&worker->relay);
+		relay_end_catch_up(&worker->relay);
 }
 
 static void batch_answer(struct batch *batch)

@@ -84,7 +84,7 @@ static bool catch_up(void)
 static void arrive(void)
 {
 	EXPECT(load_leave(&way.load, &chat.workers[RECEIVER].services[0]));
-	relay_settle(&chat.workers[RECEIVER].relay);
+	relay_end_catch_up(&chat.workers[RECEIVER].relay);
 }
 
 static void answer_taken(void)
@@ -392,7 +392,7 @@ START_TEST(false_marks_are_refused)
 		if (!relay_catch_up(relay, marks, 3, 1))
 			continue;
 		kept++;
-		relay_settle(relay);
+		relay_end_catch_up(relay);
 	}
 	ck_assert_uint_gt(kept, 0);
 	say_lines(peers[1], 400, 20);
