@@ -4,34 +4,10 @@
  *
  * It assumes that of several sleepers the kernel wakes the first.
  */
-#include "tests/support/sim/sim_udp_servers.h"
+#include "tests/sim/sim_datagram_world.h"
 
-static struct sim_udp_worker worker, other_worker;
-static struct book book;
-static struct udp_server server, other_server;
-
-static const char *const addresses[] = {"127.0.0.1:7878", "0.0.0.0:7878", "[::1]:7878", "[::]:7878",
-					":7878"};
-#define ADDRESSES ((int)(sizeof addresses / sizeof *addresses))
-
-static void begin(const char *address, enum answer answer)
-{
-	sim_udp_servers_begin();
-	sim_udp_worker_open(&worker);
-	book_open(&book, address, answer);
-	EXPECT(udp_server_open(&server, &worker, &book, false) == 0);
-	sim_udp_worker_run(&worker, 1);
-}
-
-static void end(void)
-{
-	sim_udp_worker_expect(&worker, &book);
-	udp_server_close(&server);
-	udp_server_close(&server); /* is done only once */
-	book_close(&book);
-	sim_udp_worker_close(&worker);
-	sim_udp_servers_end();
-}
+static struct sim_udp_worker other_worker;
+static struct udp_server other_server;
 
 static const unsigned waiting[] = {0, 1, 2, 15, 16, 17, 31, 32, 33, 64, 96, 97, 127, 128, 129, 300};
 #define WAITING ((int)(sizeof waiting / sizeof *waiting))

@@ -80,6 +80,23 @@ int connect_to(unsigned port)
 	return fd;
 }
 
+int connect_narrow(unsigned port)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+				      .sin_port = htons((uint16_t)port),
+				      .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	struct timeval patience = {.tv_sec = patience_ms() / 1000};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), mss = 1400;
+
+	ck_assert_int_ge(fd, 0);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &mss, sizeof mss);
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+	set_buffers(fd, 0, 16384);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+	return fd;
+}
+
 int connect_to_host(const char *host, unsigned port)
 {
 	char text[128];

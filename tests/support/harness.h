@@ -90,6 +90,8 @@ void process_stop(pid_t pid);
 
 int connect_to(unsigned port); /* 127.0.0.1, blocking, with a deadline on every call */
 int connect_to_host(const char *host, unsigned port);
+/* The same with a small window: what the kernel does not take, weir owes. */
+int connect_narrow(unsigned port);
 int connect_unix(const char *path); /* @NAME is abstract */
 int try_connect(unsigned port);	    /* a descriptor or -errno */
 int try_connect_unix(const char *path);
