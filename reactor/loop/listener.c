@@ -31,6 +31,14 @@ void listener_init(struct listener *listener, int fd, const struct listener_owne
 	listener->source.want = SOURCE_IN;
 }
 
+void listener_reopen(struct listener *listener, int fd)
+{
+	CHECK(listener->source.fd < 0);
+	listener->source.fd = fd;
+	listener->stopping = listener->leaves_rest = false;
+	listener->batch = 1;
+}
+
 int listener_resume(struct loop *loop, struct listener *listener)
 {
 	int error = 0;

@@ -54,6 +54,8 @@ struct listener {
 /* fd: a listening, non-blocking socket. */
 void listener_init(struct listener *listener, int fd, const struct listener_owner *owner,
 		   struct stats *stats);
+/* After listener_close(), when it may still be queued: another socket. */
+void listener_reopen(struct listener *listener, int fd);
 /* Begins, or goes on after a pause. 0 or -errno: then it is tried again in a while. */
 int listener_resume(struct loop *loop, struct listener *listener);
 /* There is room again: goes on if it was paused. */

@@ -100,8 +100,8 @@ static uint8_t ready_of(uint32_t events)
 		ready |= SOURCE_IN | SOURCE_ENDED;
 	if (events & EPOLLRDHUP)
 		ready |= SOURCE_IN | SOURCE_ENDED;
-	if (events & EPOLLHUP) /* both ways: a write will say so, a read ends at 0 */
-		ready |= SOURCE_IN | SOURCE_OUT | SOURCE_ENDED;
+	if (events & EPOLLHUP) /* a write will say so, too, and a read ends at 0 */
+		ready |= SOURCE_IN | SOURCE_OUT | SOURCE_ENDED | SOURCE_HUNG_UP;
 	if (events & EPOLLERR)
 		ready |= SOURCE_BROKEN;
 	return ready;

@@ -38,6 +38,12 @@ void conn_drain(struct conn *conn)
 	loop_wake(conn->service->table->loop, &conn->source);
 }
 
+/* It takes no input, and has nothing to say for now. */
+static bool conn_is_silent(const struct conn *conn)
+{
+	return conn->producing && conn->producer_idle && conn->phase == OPEN && !conn->queue.owed;
+}
+
 static bool conn_is_drained(const struct conn *conn)
 {
 	return conn->draining && !conn->drain_left && !conn->input_pending && !conn->producing &&
@@ -115,8 +121,14 @@ static bool conn_is_paused(struct conn *conn, struct conn_table *table)
 	return conn->over_high_water;
 }
 
-static void conn_ended(struct conn *conn)
+static void conn_ended(struct conn *conn, struct conn_table *table)
 {
+	const struct protocol *protocol = conn->service->protocol;
+
+	if (protocol->ended) {
+		protocol->ended(conn);
+		conn_flush(conn, table);
+	}
 	conn_finish(conn, conn->message_open || conn->input ? CLOSE_truncated : CLOSE_eof);
 }
 
@@ -162,7 +174,7 @@ static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec 
 	while (n == -EINTR);
 	if (n <= 0) {
 		if (n == 0)
-			conn_ended(conn);
+			conn_ended(conn, table);
 		else if (n != -EAGAIN)
 			conn_die_of(conn, n);
 		conn->source.ready &= (uint8_t)~SOURCE_IN;
@@ -328,6 +340,11 @@ void conn_resume_input(struct conn *conn)
 	loop_wake(conn->service->table->loop, &conn->source);
 }
 
+void conn_wake(struct conn *conn)
+{
+	loop_wake(conn->service->table->loop, &conn->source);
+}
+
 void conn_produce(struct conn *conn, bool more)
 {
 	CHECK(!more || conn->service->protocol->produce);
@@ -399,6 +416,8 @@ static void conn_serve(struct conn *conn, struct conn_table *table)
 	conn_take_input(conn, table);
 	if (conn_has_output(conn))
 		conn_make_output(conn, table);
+	if (conn_is_silent(conn) && conn_ready(conn, SOURCE_HUNG_UP))
+		conn_die(conn, CLOSE_reset); /* as a write would find out */
 	if (conn_is_drained(conn) && !conn_stays(conn))
 		conn_finish(conn, CLOSE_drained);
 }
@@ -414,6 +433,8 @@ uint8_t conn_want(const struct conn *conn)
 	if (conn->queue.owed || (conn->phase == OPEN && conn_has_output(conn) &&
 				 !conn->awaits_buffers && !conn->producer_idle))
 		want |= SOURCE_OUT;
+	else if (conn_is_silent(conn))
+		want |= SOURCE_HUNG_UP;
 	return want;
 }
 
@@ -461,7 +482,8 @@ void conn_turn(struct loop *loop, struct source *source)
 	starvation_look(table);
 	if (conn->phase == DEAD) {
 		outbox_clear(&table->outbox);
-		conn_destroy(conn);
+		if (!source->queued) /* else it has one more turn: it was woken in this one */
+			conn_destroy(conn);
 		return;
 	}
 	CHECK(!table->outbox.n && !table->outbox.held.iov_len);
@@ -472,4 +494,18 @@ void conn_turn(struct loop *loop, struct source *source)
 	source->want = conn_want(conn);
 	conn_arm(conn, table);
 	loop_requeue(table->loop, source);
+}
+
+void conn_table_flush(struct conn_table *table)
+{
+	struct conn *conn;
+	size_t cursor = 0;
+
+	while ((conn = pool_next(&table->conns, &cursor))) {
+		if (conn->phase == DEAD || conn_is_frozen(conn))
+			continue;
+		conn_flush(conn, table);
+		if (conn_has_output(conn))
+			conn_make_output(conn, table);
+	}
 }

@@ -57,10 +57,14 @@ struct protocol {
 	 * the next turn that something else causes. */
 	void (*writable)(struct conn *conn);
 	/* Nothing is owed and the peer reads: more of what conn_produce() began, also in a drain.
-	 * One that says nothing, and leaves it at that, is asked again after the next turn. */
+	 * One that says nothing, and leaves it at that, is asked again after the next turn, which
+	 * conn_wake() causes; if its peer hangs up before, the connection ends. */
 	void (*produce)(struct conn *conn);
 	/* It took longer than request-timeout, or idle-timeout, and ends now: a last word. */
 	void (*timeout)(struct conn *conn);
+	/* The peer has ended its side, perhaps in the middle of a message (conn_offered_before()
+	 * bytes of it are kept): a last word. */
+	void (*ended)(struct conn *conn);
 	/* It takes no more input from now on, nor anything to send. Called once after open(),
 	 * also from outside a turn; the state is there for the last time. */
 	void (*close)(struct conn *conn);
@@ -120,7 +124,7 @@ void conn_produce(struct conn *conn, bool more);
 static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n);
 /* No more input; what is owed is sent, then the connection ends. */
 void conn_finish(struct conn *conn, enum close_reason reason);
-/* In input(): how many of the offered bytes it has left before. */
+/* How many bytes it has left before: in input(), the first of those that are offered. */
 static inline size_t conn_offered_before(const struct conn *conn);
 /* Who is there; false if the kernel does not know any more. */
 bool conn_peer(const struct conn *conn, struct address *peer);
@@ -205,7 +209,8 @@ int conn_table_open(struct conn_table *table, struct loop *loop, const struct co
 /* The same with counters that are not the loop's; they are borrowed. */
 int conn_table_open_counting(struct conn_table *table, struct loop *loop, struct stats *stats,
 			     const struct conn_limits *limits, size_t buffers_size);
-void conn_table_close(struct conn_table *table); /* ends every connection at once */
+/* Ends every connection at once. Some may be queued: the loop has no pass after that. */
+void conn_table_close(struct conn_table *table);
 
 /* Places that newcomers may take. If addresses are counted, none before all who were let in
  * elsewhere are here: nobody knows yet which addresses they bring. */
@@ -248,6 +253,8 @@ void conn_abort(struct conn *conn, enum close_reason reason);
 
 /* From anywhere: ends what conn_pause_input() began. */
 void conn_resume_input(struct conn *conn);
+/* From anywhere: there is something for produce() to say. */
+void conn_wake(struct conn *conn);
 /* From anywhere: sends bytes begin to end of a chunk, which gains a reference, and which may
  * stand in any number of queues, behind all that is owed. Nothing of it may be held. False: it
  * has ended, perhaps just now, for want of buffers. */
@@ -273,6 +280,9 @@ enum conn_standing conn_standing(const struct conn *conn);
 /* Graceful: every connection serves what has come by now, sends what it owes and ends. They are
  * told in slices, one now, and one in each pass that follows. */
 void conn_table_drain(struct conn_table *table);
+/* Outside of their turns, before the end: sends what they owe and what their protocols have to say,
+ * as far as the kernel takes it at once. */
+void conn_table_flush(struct conn_table *table);
 /* Aborts all that are left. */
 void conn_table_abort(struct conn_table *table, enum close_reason reason);
 

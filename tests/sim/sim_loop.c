@@ -291,7 +291,8 @@ START_TEST(broken_always_gives_a_turn)
 	t.sources[1].want = 0;
 	peer_reset(t.peers[1]);
 	loop_pass(&t.loop, 0);
-	ck_assert_uint_eq(t.ready[0], SOURCE_IN | SOURCE_OUT | SOURCE_ENDED | SOURCE_BROKEN);
+	ck_assert_uint_eq(t.ready[0],
+			  SOURCE_IN | SOURCE_OUT | SOURCE_ENDED | SOURCE_BROKEN | SOURCE_HUNG_UP);
 	EXPECT_TURNS(1);
 	tear_down();
 }

@@ -117,6 +117,7 @@ size_t peers_waiting(int listener);	 /* connections not accepted */
 void peer_send(struct peer *peer, const void *bytes, size_t n);
 void peer_finish(struct peer *peer); /* FIN */
 void peer_reset(struct peer *peer);
+void peer_hang_up(struct peer *peer); /* both ways, as the close of a unix socket: no error */
 size_t peer_receive(struct peer *peer, void *bytes, size_t n); /* bytes may be NULL */
 
 static inline void peer_text(struct peer *peer, const char *text)

@@ -300,6 +300,13 @@ void peer_reset(struct peer *peer)
 	peer_wake(peer, 0);
 }
 
+void peer_hang_up(struct peer *peer)
+{
+	peer->was_reset = true;
+	peer->out.n = 0;
+	peer_wake(peer, 0);
+}
+
 size_t peer_receive(struct peer *peer, void *bytes, size_t n)
 {
 	n = bytes_take(&peer->out, bytes, n);
