@@ -28,8 +28,7 @@ struct place {
 	bool staged;		   /* by that one alone */
 	bool shared;		   /* the socket, and its file, are another master's still */
 	bool serving;
-	struct listener listeners[2]; /* in turns: the one before may still be queued */
-	unsigned current;
+	struct listener listener; /* while it serves */
 };
 
 #define PLACES_MAX (2 * METRICS_ADDRESSES_MAX) /* of two configurations */
@@ -289,7 +288,7 @@ static void has_room(struct conn_table *table)
 	(void)table;
 	EACH_PLACE (place)
 		if (place->serving)
-			listener_has_room(metrics.owner->loop, &place->listeners[place->current]);
+			listener_has_room(metrics.owner->loop, &place->listener);
 }
 
 /* Its counters are its own, so that they do not mix with those of what the master does for
@@ -325,18 +324,15 @@ static int table_open(void)
 static void listen_at(struct place *place)
 {
 	char text[ADDRESS_TEXT_BYTES];
-	struct listener *listener;
 	int fd, error;
 
 	CHECK(metrics.has_table);
 	fd = fcntl(place->bound.fds[0], F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
 	error = fd < 0 ? -errno : 0;
 	if (!error) {
-		place->current ^= 1;
-		listener = &place->listeners[place->current];
-		listener_init(listener, fd, &listener_owner, &metrics.stats);
+		listener_reopen(&place->listener, fd);
 		place->serving = true;
-		(void)listener_resume(metrics.owner->loop, listener);
+		(void)listener_resume(metrics.owner->loop, &place->listener);
 	}
 	address_format(&place->bound.address, text);
 	if (error)
@@ -349,7 +345,7 @@ static void listen_at(struct place *place)
 static void stop_listening(struct place *place)
 {
 	if (place->serving)
-		listener_close(metrics.owner->loop, &place->listeners[place->current]);
+		listener_close(metrics.owner->loop, &place->listener);
 	place->serving = false;
 }
 
@@ -370,6 +366,8 @@ void metrics_begin(const struct metrics_owner *owner)
 
 	metrics.owner = owner;
 	metrics_http_begin(owner);
+	for (size_t i = 0; i < PLACES_MAX; i++)
+		listener_init(&metrics.places[i].listener, -1, &listener_owner, &metrics.stats);
 	error = metrics_n() ? table_open() : 0;
 	if (error)
 		die("metrics: memory for connections: %s", strerror(-error));
