@@ -1,9 +1,9 @@
 /*
- * chargen (RFC 864): lines of 72 of the 95 printing characters, each line starting one
- * character further on, as fast as the peer reads. Input is thrown away. A datagram is answered
- * with the beginning of them.
+ * chargen (RFC 864): lines of 72 of the 95 printing characters, each line starting one character
+ * further on, as fast as the peer reads. Input is thrown away. A datagram is answered with the
+ * beginning of the first lines.
  *
- * After 95 lines it begins anew, so that whole rounds of them need no state.
+ * After 95 lines it begins anew, so sending whole rounds of 95 lines needs no state.
  */
 #include "protocol/protocol.h"
 #include "reactor/udp/datagram.h"
@@ -35,7 +35,7 @@ static void chargen_writable(struct conn *conn)
 	conn_send(conn, chargen_rounds, sizeof chargen_rounds);
 }
 
-/* RFC 864 leaves it to the server how many of 0 to 512 bytes an answer has: as many as came. */
+/* RFC 864 lets the server choose how long an answer is, 0 to 512 bytes: here, as many as came. */
 static bool chargen_datagram(struct datagram *datagram)
 {
 	datagram->bytes = chargen_rounds;

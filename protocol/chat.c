@@ -1,15 +1,15 @@
 /*
- * chat: each line goes to every other client of the listener, on every worker. A line of more
- * than max-line bytes, \n not counted, closes the connection. With names=on each line begins
- * with who said it, "ADDRESS:PORT: ".
+ * chat: each line goes to every other client of the listener, on every worker. A line of more than
+ * max-line bytes, \n not counted, closes the connection. With names=on each line begins with who
+ * said it, "ADDRESS:PORT: ".
  *
- * What one terminal is told by another must not steer it. Only valid UTF-8 (RFC 3629) passes,
- * and of that no control: C0 but tab, DEL, C1, and those that change the direction of text
- * (Unicode's Bidi_Control). Each such byte or character becomes a "?": were it taken out, what
- * stands around it could come together as another one. A \r before the \n is dropped. So is,
- * before all that, what a telnet client negotiates (RFC 854): it is for us, and no text.
+ * What one client says must not steer another's terminal. Only valid UTF-8 (RFC 3629) passes,
+ * without controls: C0 but tab, DEL, C1, and those that change the direction of text (Unicode's
+ * Bidi_Control). Each such byte or character becomes a "?": if it were taken out, its neighbours
+ * could join and form another one. A \r before the \n is dropped. What a telnet client negotiates
+ * (RFC 854) is dropped first: it is meant for the server, and is no text.
  *
- * The part of a line that has come stays as input.
+ * A line that is not whole yet stays in the input buffer.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -26,14 +26,14 @@
 #define LINE_BYTES 16000 /* at most, whatever max-line says: a line fits a chunk and a record */
 
 struct chat {
-	/* Where it came from, and to: it keeps its name when it moves. */
+	/* The client's address, as its name: it keeps that when it moves to another process. */
 	struct in6_addr address; /* IPv4 as ::ffff:a.b.c.d; all 0: it has no name */
 	uint16_t port;		 /* 0: unix, and address is a struct unix_name */
 	uint16_t looked;	 /* bytes of the line under way that are known to hold no \n */
 	uint32_t member : 29, telnet : 3;
 };
 
-/* Where it is in what telnet begins with IAC; \n may stand in there, too. */
+/* How far a telnet command has come, which begins with IAC and may contain \n, too. */
 enum telnet { TEXT, COMMAND, OPTION, SUBNEGOTIATION, SUBNEGOTIATION_COMMAND };
 
 /* Bytes of RFC 854. */
@@ -58,7 +58,7 @@ static bool is_control(uint32_t character)
 	       (character >= 0x2066 && character <= 0x2069);
 }
 
-/* A copy of n bytes, which is never longer. Answers its length. */
+/* Copies n bytes and cleans them; the copy is never longer. Returns its length. */
 static size_t text_clean(unsigned char *to, const unsigned char *bytes, size_t n)
 {
 	size_t used = 0;
@@ -86,7 +86,7 @@ static size_t text_clean(unsigned char *to, const unsigned char *bytes, size_t n
 static bool is_text(struct chat *chat, unsigned char byte)
 {
 	switch (chat->telnet) {
-	case COMMAND: /* one that is none is text behind an IAC */
+	case COMMAND: /* a byte below SE is no command, but text behind an IAC */
 		chat->telnet = byte == SB		      ? SUBNEGOTIATION
 			       : byte >= WILL && byte <= DONT ? OPTION
 							      : TEXT;
@@ -98,7 +98,7 @@ static bool is_text(struct chat *chat, unsigned char byte)
 		if (byte == IAC)
 			chat->telnet = SUBNEGOTIATION_COMMAND;
 		return false;
-	case SUBNEGOTIATION_COMMAND: /* IAC IAC is a byte of it, and SE its end */
+	case SUBNEGOTIATION_COMMAND: /* IAC IAC is a byte of the negotiation, IAC SE its end */
 		chat->telnet = byte == IAC ? SUBNEGOTIATION : TEXT;
 		return false;
 	default:
@@ -107,8 +107,8 @@ static bool is_text(struct chat *chat, unsigned char byte)
 	}
 }
 
-/* Takes out what came of telnet, those before being text already. The text is at the end of the n
- * bytes then: how many are before it. */
+/* Takes telnet's commands out of n bytes, of which the first `before` are known to be text. The
+ * text is moved to the end of the n bytes. Returns how many bytes stand in front of it. */
 static size_t telnet_strip(struct chat *chat, unsigned char *bytes, size_t before, size_t n)
 {
 	size_t text_n = before;
@@ -139,7 +139,7 @@ static void name_keep(struct chat *chat, const struct address *peer)
 	}
 }
 
-/* Once: one that moves has it, unless names were off. */
+/* Names a client once: one that has moved here has its name, unless names were off where it was. */
 static void name_give(struct conn *conn)
 {
 	const struct topic *topic = conn->service->topic;
@@ -187,12 +187,12 @@ static void chat_open(struct conn *conn)
 	name_give(conn);
 }
 
-/* What was said to it where it comes from is owed already, or was sent. */
+/* What others said before the client moved is in its write queue already, or was sent. */
 static void chat_restore(struct conn *conn)
 {
 	struct chat *chat = conn_state(conn);
 
-	chat->looked = 0; /* whatever they say of input that we have */
+	chat->looked = 0; /* another process' word is not taken for input that we have */
 	chat->member = topic_join(conn->service->topic, conn) & MEMBER_MAX;
 	name_give(conn);
 	topic_replay(conn->service->topic, chat->member);
@@ -208,7 +208,7 @@ static void chat_close(struct conn *conn)
 static bool chat_say(struct conn *conn, const unsigned char *line, size_t n)
 {
 	static unsigned char
-	    text[LINE_BYTES + 1]; /* the input stays: it may have to be said again */
+	    text[LINE_BYTES + 1]; /* a copy, because the input may have to be said again */
 	struct chat *chat = conn_state(conn);
 	size_t text_n = text_clean(text, line, n), name_n = 0;
 	char name[NAME_BYTES];

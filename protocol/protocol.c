@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* Two steps, so that EXTRA_PROTOCOL becomes the name that it stands for. */
+/* Two macros each, so that EXTRA_PROTOCOL is expanded to the name that it stands for. */
 #define DECLARE(name)  extern const struct protocol name##_protocol;
 #define PROTOCOL(name) DECLARE(name)
 #include "protocol/protocols.def"

@@ -1,9 +1,9 @@
 /*
  * protocol: the meaning of bytes. One file each, one line each in protocols.def.
  *
- * What a protocol is, and the verbs that it may use, stands in reactor/stream/conn.h. Each file
- * defines one constant, NAME_protocol. `make EXTRA_PROTOCOL=path/upper.c` adds one that
- * lives elsewhere: the file upper.c, the constant upper_protocol.
+ * reactor/stream/conn.h says what a protocol is, and which verbs it may use. Each file defines one
+ * constant, NAME_protocol. `make EXTRA_PROTOCOL=path/upper.c` adds one that lives elsewhere: the
+ * file upper.c, the constant upper_protocol.
  */
 #ifndef PROTOCOL_PROTOCOL_H
 #define PROTOCOL_PROTOCOL_H

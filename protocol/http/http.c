@@ -6,10 +6,11 @@
  *     GET /bytes/N   N bytes: byte i is the letter 'a' + i % 26
  *     POST /echo     its body, as it comes
  *
- * HEAD too, where GET is. A body that nobody asked for is read and thrown away. A request that
- * is refused while more of it may come ends the connection: what follows can't be told from it.
+ * HEAD too, wherever GET is. A body that nobody asked for is read and thrown away. A request that
+ * is refused while more of it may come ends the connection, because nobody can tell where the next
+ * one begins.
  *
- * All answers of one read leave in one write. What a peer asks for beyond what it reads is said
+ * All answers of one read leave in one write. If a peer asks for more than it reads, it is answered
  * piece by piece, as it reads.
  */
 #include <string.h>
@@ -18,26 +19,26 @@
 #include "protocol/http/http_parse.h"
 #include "protocol/protocol.h"
 
-#define SAID_MAX    (CHUNK_BYTES / 2) /* then it waits until the peer has taken that */
+#define SAID_MAX    (CHUNK_BYTES / 2) /* bytes said in a turn; then the peer has to take them */
 #define BYTES_MAX   (UINT64_C(1) << 40)
-#define BYTES_SMALL 512	 /* that many are said at once */
-#define LOOKS_MIN   8	 /* bytes: then it is known whether they are of HEAD */
-#define GIVES_TIME  4096 /* bytes of a body, for which the peer has request-timeout anew */
+#define BYTES_SMALL 512	 /* a /bytes/N up to this is answered at once */
+#define LOOKS_MIN   8	 /* bytes of a head that are always parsed: they show whether it is HEAD */
+#define GIVES_TIME  4096 /* bytes of a body: for each so many, request-timeout begins anew */
 
 enum http_step { AT_HEAD, AT_BODY, AT_CHUNK, AT_CHUNK_DATA, AT_CHUNK_END, AT_TRAILER };
 
 struct http {
-	uint64_t unsaid; /* of /bytes/N */
+	uint64_t unsaid; /* bytes of /bytes/N that are still to be sent */
 	uint32_t left;	 /* bytes of the body, or of the chunk, still to come */
-	uint32_t length; /* of the body, or of its chunks so far */
-	uint16_t looked; /* bytes that have come of a head or a trailer, and don't suffice */
+	uint32_t length; /* bytes of the body, or of its chunks so far */
+	uint16_t looked; /* bytes of a head or a trailer that were parsed, and were not all of it */
 	uint8_t step;
-	uint8_t blank;	  /* bytes of an empty line before a head; it has not begun a request */
+	uint8_t blank;	  /* bytes of an empty line before a head; they begin no request */
 	bool echoes : 1;  /* the body is the answer's, too */
-	bool answers : 1; /* its answer has begun */
-	bool ends : 1;	  /* the connection, with this request */
-	bool stays : 1;	  /* it does not end, though it is of 1.0, and is told so */
-	bool to_head : 1; /* what has come of a head is of HEAD: no answer to it has a body */
+	bool answers : 1; /* the answer to this request has begun */
+	bool ends : 1;	  /* the connection ends with this request */
+	bool stays : 1;	  /* it stays open after a request of HTTP/1.0, and the answer says so */
+	bool to_head : 1; /* a head that has begun to come is of HEAD: no answer has a body */
 };
 
 _Static_assert(sizeof(struct http) <= CONN_STATE_BYTES, "the state fits");
@@ -53,7 +54,8 @@ static struct {
 	bool over; /* no more input this time */
 } turn;
 
-/* What is asked for most, as often as it may be asked for at once: neighbours become one span. */
+/* The answer that is asked for most, many times in a row: neighbours become one span of the write
+ * queue. */
 #define HELLOS	    64
 #define HELLO_BYTES 192
 
@@ -76,7 +78,7 @@ static void hello_write(int64_t second)
 		memcpy(hello.text + i * hello.n, hello.text, hello.n);
 }
 
-/* Nothing that was said before is still needed. */
+/* The heads of an earlier turn are not needed any more: what was said then is sent, or copied. */
 static void turn_begin(const struct conn *conn)
 {
 	int64_t second;
@@ -125,8 +127,8 @@ static void say_refusal(struct conn *conn, int status, const char *connection, c
 
 #define ALPHABET 26
 
-/* Whole alphabets: what follows them begins with an "a" again. A peer that does not read holds
- * one chunk. */
+/* Whole alphabets, so that each piece begins with an "a". They fit in one chunk, which is all that
+ * a peer that does not read holds. */
 static char letters[CHUNK_BYTES / ALPHABET * ALPHABET];
 
 static void __attribute__((constructor)) letters_fill(void)
@@ -161,7 +163,7 @@ static void request_done(struct conn *conn, struct http *http)
 		finish(conn, CLOSE_finished);
 }
 
-/* More of it may come, and nobody will read that. */
+/* For a request of which more may come: nobody will read that, so the connection ends. */
 static void refuse(struct conn *conn, int status, const char *fields, bool with_body)
 {
 	say_refusal(conn, status, "close", fields, with_body);
@@ -216,7 +218,7 @@ static bool has_body(const struct http_request *request)
 	return request->chunked || request->length;
 }
 
-/* 0: none. *fields: what has to be said with it. */
+/* The status that refuses a request; 0: none. *fields: header lines that have to go with it. */
 static int find_refusal(const struct conn *conn, const struct http_request *request,
 			enum resource resource, const char **fields)
 {
@@ -297,7 +299,7 @@ static void take_request(struct conn *conn, struct http *http, const struct http
 	}
 	http->stays = request->keep_alive && !request->minor;
 	http->echoes = resource == ECHO;
-	http->answers = !http->echoes || !has_body(request); /* else with what comes of it */
+	http->answers = !http->echoes || !has_body(request); /* else it begins with the body */
 	if (request->expects_continue && has_body(request))
 		say(conn, "HTTP/1.1 100 Continue\r\n\r\n", 25);
 	if (http->answers)
@@ -316,12 +318,12 @@ static void take_request(struct conn *conn, struct http *http, const struct http
 
 /* ---- what comes ---- */
 
-/* Each reads one thing from n bytes, and answers how many it used; none: the turn is over. */
+/* Each reads one thing from n bytes, and returns how many it used; 0: the turn is over. */
 typedef size_t reader(struct conn *conn, struct http *http, unsigned char *bytes, size_t n);
 
 /*
- * A sender of single bytes must not have all of a head read for each. The first wrong byte
- * decides, whenever it is looked at.
+ * If a head comes byte by byte, it must not be parsed anew for each byte. Parsing it later changes
+ * no answer, because the first wrong byte decides.
  */
 static bool is_worth_a_look(struct http *http, const unsigned char *bytes, size_t n)
 {
@@ -338,7 +340,8 @@ static size_t want_more(struct http *http, size_t n)
 	return 0;
 }
 
-/* One at most. It is not kept, so that a client that sends no more than that holds nothing. */
+/* An empty line may stand before a head, one at most. Its bytes are not kept, so that a client that
+ * sends nothing else holds no buffer. */
 static bool is_blank(const struct http *http, unsigned char byte)
 {
 	return http->step == AT_HEAD && (http->blank == 1 || byte == '\r');
@@ -379,7 +382,7 @@ static size_t read_head(struct conn *conn, struct http *http, unsigned char *byt
 	return (size_t)head;
 }
 
-/* What has been answered can't be taken back: it is broken off. */
+/* An answer that has begun can't be taken back: it is broken off. */
 static size_t refuse_body(struct conn *conn, const struct http *http, int status)
 {
 	if (!http->answers) {
@@ -448,7 +451,7 @@ static size_t read_chunk(struct conn *conn, struct http *http, unsigned char *by
 	}
 	if (line < 0)
 		return refuse_body(conn, http, -line);
-	/* A reload may have made it less than what has come. */
+	/* A reload may have made the limit less than what has come. */
 	if (size && http->length + size > conn_message_max(conn))
 		return refuse_body(conn, http, 413);
 	say_echo_head(conn, http, n);
@@ -457,12 +460,12 @@ static size_t read_chunk(struct conn *conn, struct http *http, unsigned char *by
 	http->length += (uint32_t)size;
 	if (!size || !http->echoes)
 		return (size_t)line;
-	/* A client need not read as many of them as we do. */
+	/* Leading zeros are left out, because a client need not read as many of them as we do. */
 	while (bytes[noughts] == '0')
 		noughts++;
 	if ((size_t)line == digits + 2) {
 		say(conn, bytes + noughts, (size_t)line - noughts);
-	} else { /* what it says of itself beside is between the peer and us */
+	} else { /* extensions are between the peer and us */
 		say(conn, bytes + noughts, digits - noughts);
 		say(conn, "\r\n", 2);
 	}
@@ -537,7 +540,7 @@ static size_t http_input(struct conn *conn, unsigned char *bytes, size_t n)
 	return used;
 }
 
-/* With nothing left to say, it only waited until its answers were taken. */
+/* With nothing left to say, it only waited until the peer had taken its answers. */
 static void http_produce(struct conn *conn)
 {
 	struct http *http = conn_state(conn);
@@ -551,7 +554,7 @@ static void http_produce(struct conn *conn)
 		conn_finish(conn, CLOSE_finished);
 }
 
-/* Between requests it goes without a word, and so if the answer has begun. */
+/* A connection ends without a word between requests, and if the answer has begun already. */
 static void http_timeout(struct conn *conn)
 {
 	const struct http *http = conn_state(conn);
@@ -566,7 +569,7 @@ static void http_timeout(struct conn *conn)
 	say_refusal(conn, 408, "close", NULL, !http->to_head);
 }
 
-/* All that its readers take for granted. */
+/* Checks all that the readers above take for granted. */
 static bool http_state_valid(const void *state, bool producing)
 {
 	struct http http;

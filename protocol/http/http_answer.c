@@ -10,7 +10,7 @@
 
 static struct {
 	struct http_date date;
-	uint64_t due_us; /* then another second has begun; 0: never read */
+	uint64_t due_us; /* when another second begins; 0: the clock was never read */
 } now;
 
 static void put_number(char *at, int64_t number, int digits)

@@ -1,9 +1,9 @@
 /*
- * http_answer: the head of an answer, composed, for all who answer HTTP.
+ * http_answer: writes the head of an answer, for everything in weir that answers HTTP.
  *
- * Functions of what they are given, but for the date: the wall clock is read at most once in
- * its second, by the clock of the loop's pass, so that it is one and the same within a pass.
- * Always HTTP/1.1, whatever the request was, as RFC 9110, 6.2 wants it. No allocation.
+ * Functions of their arguments, but for the date: the wall clock is read at most once a second, and
+ * the time of the loop's pass says when, so that the date is the same throughout a pass. An answer
+ * is always HTTP/1.1, whatever the request was, as RFC 9110, 6.2 wants it. No allocation.
  */
 #ifndef PROTOCOL_HTTP_HTTP_ANSWER_H
 #define PROTOCOL_HTTP_HTTP_ANSWER_H
@@ -20,12 +20,12 @@
 
 struct http_date {
 	char text[HTTP_DATE_BYTES + 1];
-	int64_t second; /* of the epoch: whoever keeps a copy of the text compares it */
+	int64_t second; /* Unix time of the text: whoever keeps a copy of it compares this */
 };
 
-/* Of now; now_us: the pass' (loop->now_us). The same place each time. */
+/* The date now; now_us: the time of the pass (loop->now_us). Returns the same address each time. */
 const struct http_date *http_date(uint64_t now_us);
-/* Of any second from 1970 to 9999. */
+/* The date of any second from 1970 to 9999. */
 void http_date_format(int64_t second, char text[HTTP_DATE_BYTES + 1]);
 
 struct http_answer {
@@ -37,16 +37,16 @@ struct http_answer {
 	uint64_t length;
 };
 
-/* What Connection says in the answer to a request: close if it ends with it, keep-alive to
- * one of 1.0 that asked for it. */
+/* What the answer's Connection field says: close if the connection ends with this request,
+ * keep-alive if it is of HTTP/1.0 and asked for that; NULL: the field is left out. */
 const char *http_connection(const struct http_request *request);
 
-/* Up to its empty line; how many bytes. room: HTTP_ANSWER_HEAD and the lengths of type and
- * fields are enough for any. */
+/* Writes a head with its empty line, and returns its length. For any head, room is enough if it is
+ * HTTP_ANSWER_HEAD and the lengths of type and fields. */
 size_t http_answer_head(char *at, size_t room, const struct http_answer *answer, uint64_t now_us);
 
-/* A whole answer that says its status in a line of text; with_body: not to HEAD. room: as above,
- * with HTTP_REFUSAL. */
+/* Writes a whole answer, whose body is a line of text that says the status; with_body: false if the
+ * request was HEAD. room: as above, but with HTTP_REFUSAL. */
 size_t http_answer_refusal(char *at, size_t room, int status, const char *connection,
 			   const char *fields, bool with_body, uint64_t now_us);
 

@@ -9,7 +9,8 @@ struct span {
 	const unsigned char *at, *end;
 };
 
-/* text has small letters, digits and '-', and bytes have no controls: only the case differs. */
+/* Equal but for the case of letters, if text has only small letters, digits and '-', and bytes have
+ * no controls. */
 static inline bool equal(const unsigned char *bytes, const char *text, size_t n)
 {
 	unsigned differ = 0;
@@ -28,7 +29,7 @@ static bool span_is(struct span span, const char *text)
 
 /* ---- fields ---- */
 
-/* Takes the next member of a list off, without the blanks around it. */
+/* Takes the next member off a list, without the blanks around it. */
 static bool next_member(struct span *list, struct span *member)
 {
 	const unsigned char *at = list->at, *end;
@@ -75,7 +76,7 @@ static bool take_length(struct http_reading *reading, struct span value)
 	return true;
 }
 
-/* Every field of it continues one list. Nothing may come behind chunked. */
+/* All Transfer-Encoding fields together are one list. Nothing may come behind chunked. */
 static bool take_codings(struct http_reading *reading, struct span value)
 {
 	struct span coding;
@@ -154,8 +155,8 @@ static bool take_field(struct http_reading *reading, const unsigned char *name, 
 
 #define EACH_BYTE(value) (0x0101010101010101u * (value))
 
-/* Eight bytes at a time, up to the first control. The first byte found is one, those behind it
- * may be false. */
+/* Skips eight bytes at a time, up to the first control. Only the first byte that is marked is sure
+ * to be one: marks behind it may be false. */
 static inline const unsigned char *skip_value(const unsigned char *at, const unsigned char *end)
 {
 	for (; end - at >= 8; at += 8) {
@@ -276,7 +277,7 @@ static const unsigned char *read_token(struct http_reading *reading, const unsig
 	return at > begin ? at : http_refuse(reading, 400);
 }
 
-/* *(BWS ";" BWS name [BWS "=" BWS value]): nothing may come of them, but they must be some. */
+/* *(BWS ";" BWS name [BWS "=" BWS value]): they have no effect, but have to be well formed. */
 static const unsigned char *read_extensions(struct http_reading *reading, const unsigned char *at)
 {
 	const unsigned char *end = reading->end, *sign = http_skip(at, end, BLANK);

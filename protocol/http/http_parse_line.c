@@ -47,7 +47,7 @@ static const unsigned char *read_method(struct http_reading *reading, const unsi
 	return end + 1;
 }
 
-/* Between [ and ]. */
+/* What stands between [ and ]. */
 static bool is_ip_literal(const unsigned char *at, const unsigned char *end)
 {
 	char text[INET6_ADDRSTRLEN];
@@ -90,7 +90,7 @@ bool http_is_authority(const unsigned char *at, const unsigned char *end,
 	return at == end || (*at == ':' && http_skip(at + 1, end, DIGIT) == end);
 }
 
-/* Up to what can't be part of it, which must have come. */
+/* Reads up to the first byte that can't be part of it; that byte must have come. */
 static const unsigned char *read_authority(struct http_reading *reading, const unsigned char *at,
 					   const unsigned char *end, const unsigned char **colon)
 {
@@ -106,7 +106,7 @@ static const unsigned char *read_authority(struct http_reading *reading, const u
 	return at;
 }
 
-/* RFC 9110 9.3.6: a port must be there, and be one. */
+/* RFC 9110 9.3.6: there must be a port, and a valid one. */
 static const unsigned char *read_target_of_connect(struct http_reading *reading,
 						   const unsigned char *at,
 						   const unsigned char *end)
@@ -125,7 +125,7 @@ static const unsigned char *read_target_of_connect(struct http_reading *reading,
 	return at;
 }
 
-/* Ends at a byte that is not of it. */
+/* Ends at the first byte that is not part of it. */
 static const unsigned char *read_encoded(struct http_reading *reading, const unsigned char *at,
 					 const unsigned char *end)
 {
@@ -144,7 +144,7 @@ static const unsigned char *read_encoded(struct http_reading *reading, const uns
 }
 
 /* What browsers leave as it is (URL Standard, query percent-encode set), '%' without digits too:
- * more than RFC 3986 has, and nothing of it is looked at. */
+ * more than RFC 3986 allows, but weir makes no use of a query. */
 static bool is_query(unsigned char byte)
 {
 	return byte > ' ' && byte < 0x7f && byte != '"' && byte != '#' && byte != '<' &&
@@ -197,7 +197,7 @@ static const unsigned char *read_absolute(struct http_reading *reading, const un
 
 	if (!(at = read_scheme(reading, at, end)))
 		return NULL;
-	/* A path that is empty is "/", and one stands before the host. */
+	/* An empty path is "/", and the byte before the host is one. */
 	const unsigned char *slash = at - 1;
 	if (!(at = read_authority(reading, at, end, &colon)))
 		return NULL;
@@ -240,7 +240,7 @@ static const unsigned char *read_target(struct http_reading *reading, const unsi
 		last = read_absolute(reading, at, end);
 	if (last)
 		return last + 1;
-	/* All of it could be a target, and it is too long for one. */
+	/* All of it could be a target, but it is too long. */
 	if (!reading->verdict && end - at > HTTP_TARGET_MAX)
 		return http_refuse(reading, 414);
 	return NULL;

@@ -1,13 +1,13 @@
 /*
- * http_parse_parts: what the files of http_parse's room share, and nobody else may use.
+ * http_parse_parts: what the files of http_parse share, and nobody else may use.
  *
  *     http_parse.c       fields and what they say together, chunks, trailers
  *     http_parse_line.c  method, target and version
  *     http_classes.c     which bytes may stand where
  *
- * A step reads one thing, from left to right. It takes where that begins and gives where it
- * ended; or NULL, the verdict then being minus a status, or 0 if bytes are missing. It looks
- * at no byte behind the first that decides, and never behind the reading's end.
+ * A step reads one thing, from left to right. It is given where that begins and returns where it
+ * ends; or NULL, and then the reading's verdict is minus a status, or 0 if bytes are missing. It
+ * looks at no byte behind the first that decides, and never beyond the reading's end.
  */
 #ifndef PROTOCOL_HTTP_HTTP_PARSE_PARTS_H
 #define PROTOCOL_HTTP_HTTP_PARSE_PARTS_H
@@ -28,8 +28,8 @@
 #define BLANK  128
 
 #define TEXT  (VALUE | QUOTED)
-#define DELIM (TEXT | HOST | PATH) /* sub-delims of RFC 3986, in tokens or not */
-#define NAME  (DELIM | TOKEN)	   /* its unreserved ones, and delimiters in tokens */
+#define DELIM (TEXT | HOST | PATH) /* sub-delims of RFC 3986 that no token has */
+#define NAME  (DELIM | TOKEN)	   /* its unreserved ones, and its other sub-delims */
 
 extern const unsigned char http_classes[256];
 
