@@ -16,8 +16,8 @@ bool identity_failed_for_now(void)
 	return failed_for_now;
 }
 
-/* What a lookup leaves in errno if it found nothing, and did not look everywhere either. Other
- * values are as good as none (getpwnam(3), ERRORS). */
+/* By these values of errno a lookup says that it found nothing because it could not look
+ * everywhere; any other value means that there is no such entry (getpwnam(3), ERRORS). */
 static const char *not_found(const char *why)
 {
 	failed_for_now = errno == EAGAIN || errno == EIO || errno == EMFILE || errno == ENFILE ||

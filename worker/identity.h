@@ -17,8 +17,8 @@ struct identity {
 	size_t groups_n;
 };
 
-/* "USER[:GROUP]", by name or by number. NULL, or what is wrong (a static text). Names may be looked
- * up over a network: nobody on a loop asks. */
+/* "USER[:GROUP]", by name or by number. NULL, or what is wrong (a static text). A name may be
+ * looked up over a network, so nothing that runs a loop may call this. */
 const char *identity_find(struct identity *identity, const char *text);
 /* Did the last identity_find() fail for a reason that may pass? */
 bool identity_failed_for_now(void);

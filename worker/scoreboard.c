@@ -18,7 +18,7 @@ static uint64_t layout_now(void)
 	return hash;
 }
 
-/* What whoever knows nothing of this version needs to read the counters. */
+/* Describes the counters, for masters that know nothing of this version. */
 static void describe(struct scoreboard *scoreboard)
 {
 	CHECK(stats_rows_n <= SCOREBOARD_ROWS_MAX);
@@ -78,7 +78,8 @@ uint64_t scoreboard_value(const struct scoreboard *scoreboard, size_t seat,
 {
 	uint64_t value = stats_value(&scoreboard->seats[seat].stats, row);
 
-	/* Else not touched: memory that nobody has written is not there. */
+	/* If nothing is carried, that memory is not touched: pages that nobody has written cost
+	 * nothing. */
 	return scoreboard->head.carries
 		   ? stats_combine(row, value, stats_value(&scoreboard->carried[seat], row))
 		   : value;

@@ -12,9 +12,9 @@ extern char **environ;
 
 static char *title_start;
 static size_t title_bytes;
-/* As long as the process lives: options bound into them. */
+/* Kept as long as the process lives: options point into them. */
 static char **__attribute__((used)) title_arguments;
-/* Also those that are taken out of the environment: a library may have kept them. */
+/* Also holds those that were taken out of the environment: a library may have kept them. */
 static char **__attribute__((used)) title_environment;
 
 static char *copy_of(const char *text)
@@ -26,8 +26,8 @@ static char *copy_of(const char *text)
 	return copy;
 }
 
-/* The kernel lays argv's texts, then the environment's, one behind the other; as far as
- * they do, the memory is the title's. */
+/* The kernel lays argv's texts, then the environment's, one behind the other: as far as there is no
+ * gap, the memory is used for the title. */
 static void extend(char *text)
 {
 	if (text == title_start + title_bytes)

@@ -7,7 +7,7 @@
 #ifndef WORKER_TITLE_H
 #define WORKER_TITLE_H
 
-/* Once, first thing in main(): argv stays good, as a copy is returned for use. */
+/* Call it once, first thing in main(), and use the copy of argv that it returns from then on. */
 char **title_open(int argc, char **argv);
 void title_set(const char *comm, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

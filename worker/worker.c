@@ -51,8 +51,8 @@ static void worker_title(void)
 
 /* ---- the end ---- */
 
-/* How many there are to serve. Whoever has moved may still have its place in the table, until a
- * turn that it was queued for. */
+/* How many connections there are to serve. One that has moved away may still have its place in the
+ * table, until a turn that it was queued for. */
 static uint32_t held(void)
 {
 	return (uint32_t)worker.table.stats->connections;
@@ -78,16 +78,18 @@ static void end_if_drained(void)
 {
 	if (!worker.draining || !worker.told_last)
 		return;
-	/* A worker that ends alone answers datagrams as long as it has connections to serve: until
-	 * then it has no successor. What has come by then is for that one. */
+	/* A worker that ends alone answers datagrams as long as it has connections to serve,
+	 * because until then it has no successor. Datagrams that wait at that moment are left to
+	 * the successor. */
 	if (worker.leaving && !worker.table.conns.used)
 		EACH_LISTENER(listener)
 	worker_listener_leave_datagrams(listener);
 	if (!listeners_stopped())
 		return;
-	if (worker.setup->bus) /* no member can come now: those who are here may end */
+	if (worker.setup->bus) /* no member can come any more: those that are here may end */
 		relay_close_doors(&worker.relay);
-	/* What the master does not know to be taken it gives to another one. */
+	/* Not before our answers have gone: connections that the master does not know to be taken
+	 * it gives to another worker. */
 	if (seqpacket_keeps(&worker.channel) && !worker.overdue)
 		return;
 	if (!worker.table.conns.used && datagrams_stopped())
@@ -125,7 +127,8 @@ static void drain(const char *why)
 		      worker.loop.now_ms + config_ms(worker.setup->config->drain_timeout));
 }
 
-/* Only this worker ends: whoever waits is its successor's, or another worker's. */
+/* Only this worker ends: clients that wait to be accepted are left to its successor, or to another
+ * worker. */
 static void drain_alone(const char *why)
 {
 	if (worker.draining)
@@ -137,11 +140,11 @@ static void drain_alone(const char *why)
 	end_if_drained();
 }
 
-/* weir ends. Connections that wait to be accepted are taken in, served what they have sent,
- * and ended as the others are: no client that got through to us is reset. So are datagrams. */
+/* weir ends. Connections that wait to be accepted are taken in, served what they have sent, and
+ * ended as the others are: no client that got through to us is reset. Likewise datagrams. */
 static void drain_with_weir(const char *why, bool told_last)
 {
-	if (!worker.serving) {		     /* others do, and their sockets are not ours to stop */
+	if (!worker.serving) {		     /* others serve: these sockets are not ours to stop */
 		if (worker.table.conns.used) /* some have moved here already */
 			drain_alone(why);
 		else
@@ -202,8 +205,8 @@ static void tell_master(const struct ipc_message *message)
 {
 	int error = seqpacket_send(&worker.channel, message, sizeof *message, NULL, 0);
 
-	/* If the master is gone, the channel's end tells. More is never kept than is said in one
-	 * turn of each move channel, and of the channel to the master. */
+	/* If the master is gone, the channel's end tells. No more messages are ever kept than one
+	 * turn of each move channel, and one of the channel to the master, say. */
 	CHECK(error != -ENOBUFS);
 }
 
@@ -232,7 +235,7 @@ static void take_move_channel(int move_channel, const struct ipc_message *messag
 	migrate_in(&worker.migration, move_channel, services, n, expected);
 }
 
-/* Whoever comes from now on is for our successor, but for those that it does not serve. */
+/* Clients that come from now on are for our successor, but for listeners that it does not serve. */
 static void retire(void)
 {
 	if (worker.draining)
@@ -260,7 +263,7 @@ static void serve(void)
 
 /* ---- the channel ---- */
 
-/* What is said to be taken is ours from then on; so it is said first. */
+/* The master is told first: what it is told that we took is ours from then on. */
 static void take_connections(const struct ipc_message *message, int *fds, size_t n)
 {
 	struct conn_table *table = &worker.table;
@@ -283,7 +286,7 @@ static void take_connections(const struct ipc_message *message, int *fds, size_t
 	}
 }
 
-/* Seats from count on. If there is no bus here, nobody waits for them. */
+/* Takes the doorbells of the seats from `seat` on. If there is no bus here, nobody needs them. */
 static void take_doorbells(unsigned seat, int *fds, size_t n)
 {
 	for (size_t i = 0; i < n && worker.setup->bus; i++) {
@@ -292,8 +295,8 @@ static void take_doorbells(unsigned seat, int *fds, size_t n)
 	}
 }
 
-/* Of one that should have a descriptor beside it: there was none free for it, and then its other
- * end tells. */
+/* The descriptor that should be beside a message; -1: none was free for it here, so it was closed,
+ * which its other end tells. */
 static int take_descriptor(int *fds, size_t n)
 {
 	int fd = n == 1 ? fds[0] : -1;
@@ -315,7 +318,7 @@ static void take_message(const struct ipc_message *message, int *fds, size_t n)
 		serve();
 		tell_master(&(struct ipc_message){.kind = IPC_SERVING});
 		break;
-	case IPC_EMPTY: /* it retires next */
+	case IPC_EMPTY: /* this worker retires next */
 		worker.shared.moved_before = worker.table.stats->moved_out;
 		EACH_LISTENER(listener)
 		if (listener->number == message->listener)
@@ -389,7 +392,7 @@ static void take_signal(struct loop *loop, int number)
 			loop->stopped = true;
 		else if (alone)
 			drain_with_weir("signal", true);
-		else if (!worker.told_leaving) { /* to all of us, or to this worker? */
+		else if (!worker.told_leaving) { /* the master knows whether all of us got it */
 			worker.told_leaving = true;
 			tell_master(&(struct ipc_message){.kind = IPC_LEAVING});
 		}
@@ -541,7 +544,7 @@ int worker_run(const struct worker_setup *setup)
 	if (setup->bus)
 		relay_close(&worker.relay);
 	loop_close(&worker.loop);
-	sys_count_into(NULL); /* the seat is another's from now on */
+	sys_count_into(NULL); /* from now on the seat is the next worker's */
 	stats_clear_gauges(&setup->scoreboard->stats);
 	return 0;
 }

@@ -18,10 +18,10 @@
 #include "worker/config/config.h"
 #include "worker/identity.h"
 
-/* What all workers' sockets of one listener of datagrams share; of others nothing. */
+/* What the workers' sockets of a listener share, if it is one of datagrams; else all 0. */
 struct datagram_ledger {
 	struct limiter *limiter; /* NULL: no limit */
-	uint32_t *dropped; /* by the slot's socket, or [0], the shared one's: in shared memory */
+	uint32_t *dropped; /* for each slot's socket, or [0] for a shared one; in shared memory */
 };
 
 struct worker_setup {
@@ -33,16 +33,15 @@ struct worker_setup {
 	uint64_t bus_id; /* the same for all processes that share it */
 	unsigned index;	 /* of the slot */
 	unsigned seat;
-	bool staged;			 /* it serves when it is told so */
+	bool staged;			 /* it serves when it is told to */
 	int lifeline;			 /* kept open, and nothing else; -1: none */
 	int channel;			 /* to the master; -1: there is none */
 	int listeners[LISTENERS_MAX];	 /* a socket for each endpoint; -1: the master hands over */
-	uint32_t numbers[LISTENERS_MAX]; /* of each endpoint, whatever configuration names it */
-	uint32_t topics[LISTENERS_MAX];	 /* on the bus; the same of several: one topic */
-	bool borrowed[LISTENERS_MAX]; /* a service manager's socket: whoever waits there is not ours
-				       */
+	uint32_t numbers[LISTENERS_MAX]; /* of each endpoint, the same in all configurations */
+	uint32_t topics[LISTENERS_MAX];	 /* on the bus; several may share one */
+	bool borrowed[LISTENERS_MAX];	 /* a service manager's: clients that wait are not ours */
 	const struct datagram_ledger *ledgers; /* one for each endpoint */
-	void (*ready)(void);		       /* without a master: it serves now; may be NULL */
+	void (*ready)(void);		       /* NULL, or called when it serves without a master */
 };
 
 /* Serves until the end; the process' exit status. */

@@ -8,16 +8,16 @@
 
 static const struct worker_listener_shared *common; /* of this process */
 
-/* Whoever finds no room although there are places is not turned away: epoll may take more in a
- * moment, or the room is elsewhere. */
+/* A client that finds no room although there are places waits, and is not turned away: epoll may
+ * take more in a moment, or the room is at a successor. */
 static bool worker_listener_undecided(struct listener *listener)
 {
 	(void)listener;
 	return migration_is_undecided(common->migration) || conn_table_places(common->table);
 }
 
-/* Whoever moved away from a worker that retires lives on elsewhere: newcomers that would do so,
- * too, do not follow, one by one, into the room that was theirs. */
+/* Connections that moved away from a worker that retires live on at its successors, and newcomers
+ * would move after them. So the places that they left here are not given away again. */
 static bool worker_listener_room(struct listener *listener)
 {
 	const struct conn_table *table = common->table;
@@ -52,7 +52,7 @@ static void worker_listener_gone(struct datagram_socket *socket)
 	common->stopped();
 }
 
-/* Another address of the same LISTENER may have it already. */
+/* Another address of the same LISTENER may have opened the topic already. */
 static void open_topic(struct worker_listener *listener, uint32_t number)
 {
 	const struct worker_setup *setup = common->setup;

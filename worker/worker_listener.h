@@ -1,10 +1,10 @@
 /*
- * worker_listener: a listener of a worker, and what its connections share; or its socket of
+ * worker_listener: one listener of a worker, and what its connections share; or its socket of
  * datagrams.
  *
  * It is set up at once, so that nothing can fail later, and lets nobody in before
  * worker_listener_serve(). Its number is the listener's, the same in all generations that serve it.
- * It owns its copies of the sockets; the others are the master's and other workers'.
+ * It owns its copies of the sockets; other copies belong to the master and to other workers.
  */
 #ifndef WORKER_WORKER_LISTENER_H
 #define WORKER_WORKER_LISTENER_H
@@ -35,7 +35,7 @@ struct worker_listener_shared {
 	struct relay *relay;
 	const struct migration *migration;
 	struct reflection_guard guard;
-	void (*stopped)(void); /* one has been emptied, and is closed */
+	void (*stopped)(void); /* called when one has been emptied, and is closed */
 	uint64_t moved_before; /* connections that had moved away when its retiring began */
 };
 
@@ -45,12 +45,13 @@ void worker_listener_open(struct worker_listener *listener,
 void worker_listener_serve(struct worker_listener *listener);
 /* There is room again. */
 void worker_listener_has_room(struct worker_listener *listener);
-/* Nobody reads it after us: takes in whoever waits, answers what has come, and closes. One that is
- * borrowed it closes only. leaves_rest: whoever there is no room for is the master's to take. */
+/* Nobody reads it after us: takes in clients that wait, answers datagrams that have come, and
+ * closes. A borrowed one is only closed. leaves_rest: clients for whom there is no room are left to
+ * the master. */
 void worker_listener_empty(struct worker_listener *listener, bool leaves_rest);
-/* At once: whoever waits is for others who have it, or will. */
+/* Closes at once: clients that wait are left to others who have the socket, or will have it. */
 void worker_listener_close(struct worker_listener *listener);
-/* The same of datagrams, once the answers in hand have gone. */
+/* The same for datagrams, once the answers in hand have gone. */
 void worker_listener_leave_datagrams(struct worker_listener *listener);
 void worker_listener_close_datagrams(struct worker_listener *listener);
 

@@ -22,10 +22,10 @@ const char *const config_default_listeners[] = {
     "http://127.0.0.1:8080",  NULL,
 };
 
-/* Descriptors of a worker that are not connections: standard ones, epoll, signals, channel,
- * log, and room for a batch that the master, or another worker, passes. Beside them each listener
- * has one, and a spare; and each worker may move connections here, and, with topics, has a
- * doorbell. */
+/* Descriptors of a worker that are not connections: standard ones, epoll, signals, channel, log,
+ * and room for a batch that the master, or another worker, passes. To them come two for each
+ * listener (its socket, and a spare), and for each worker one that moves connections here, and with
+ * topics its doorbell. */
 #define DESCRIPTORS_RESERVED 96
 
 static uint64_t descriptors_reserved(const struct config *config)
@@ -243,7 +243,8 @@ static void name_datagram_protocols(char error[CONFIG_ERROR_BYTES], const char *
 		(void)snprintf(error + n, CONFIG_ERROR_BYTES - (size_t)n, "do)");
 }
 
-/* That of those before it which listens there; NULL: none. Of port 0 each gets another one. */
+/* The earlier listener that has the same address; NULL: none. Each that asks for port 0 gets a port
+ * of its own. */
 static const struct endpoint *taken_by(const struct config *config, const struct endpoint *endpoint)
 {
 	for (size_t i = 0; i < config->listeners_n; i++) {

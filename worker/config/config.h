@@ -1,10 +1,10 @@
 /*
  * config: what an operator may set, as values.
  *
- * A row of config.def is a field of struct config, a flag and a key. Values come in as text
- * and are checked here, whoever read them (flags, the file, a listener's own keys). A struct
- * config is plain memory, written before the fork and only read after; its texts lie in argv and
- * in the file's text, which is its own (options_free()).
+ * A row of config.def is a field of struct config, a flag and a key. Values come in as text and are
+ * checked here, whoever read them (flags, the file, a listener's own keys). A struct config is
+ * plain memory, written before the fork and only read after; its texts lie in argv, and in the text
+ * of the config file, which it owns (options_free()).
  */
 #ifndef WORKER_CONFIG_CONFIG_H
 #define WORKER_CONFIG_CONFIG_H
@@ -50,13 +50,13 @@ struct config {
 	struct endpoint listeners[LISTENERS_MAX];
 	size_t listeners_n;
 	bool default_listeners;				  /* none was named */
-	struct identity identity;			  /* that of user, if it has one */
-	struct address metrics_at[METRICS_ADDRESSES_MAX]; /* what metrics stands for */
+	struct identity identity;			  /* of `user`, if that is set */
+	struct address metrics_at[METRICS_ADDRESSES_MAX]; /* the addresses of `metrics` */
 	size_t metrics_n;
-	uint64_t max_connections_asked; /* what the limit of descriptors may have cut; 0: auto */
+	uint64_t max_connections_asked; /* before the limit of descriptors cut it; 0: auto */
 	uint64_t connections_capacity;	/* what that limit allows, those that move here included */
-	char *file_text;      /* in which its texts lie, that were not in argv; NULL: none */
-	size_t file_settings; /* that it had */
+	char *file_text;		/* holds its texts that are not in argv; NULL: none */
+	size_t file_settings;		/* how many the file had */
 };
 
 struct option_row {
@@ -91,7 +91,7 @@ bool config_listen(struct config *config, const char *listener, char error[CONFI
 /* The value as config_set() takes it. */
 void config_text(const struct config *config, const struct option_row *row, char *text, size_t n);
 
-/* What no single value shows: false, and what is wrong. Fills in "auto" and the default
+/* Checks what no single value shows: false, and what is wrong. Fills in "auto" and the default
  * listeners, for `cpus` and a limit of `descriptors`. */
 bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 		     char error[CONFIG_ERROR_BYTES]);

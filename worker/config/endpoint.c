@@ -8,7 +8,7 @@
 #include "reactor/udp/limiter.h"
 #include "worker/config/value.h"
 
-#define ADDRESSES_MAX (LISTENERS_MAX + 1) /* of a name: one more than can be had, to see that */
+#define ADDRESSES_MAX (LISTENERS_MAX + 1) /* of a name: one more than allowed, to notice that */
 
 static bool set_accept(struct endpoint *endpoint, const char *value)
 {
@@ -167,7 +167,7 @@ static bool set_protocol(struct endpoint *endpoint, char *protocol, char *addres
 	return endpoint->protocol != NULL;
 }
 
-/* How many; the first of the list is a pattern for the others. */
+/* Returns how many; the first of the list is the pattern for the others. */
 static size_t set_addresses(struct endpoint *list, size_t max, const char *address, char *error,
 			    size_t error_n)
 {

@@ -1,7 +1,7 @@
 /*
  * endpoint: one LISTENER, PROTOCOL[+udp]://ADDRESS[?KEY=VALUE[&KEY=VALUE]...], taken apart.
  *
- * Whether the protocol serves datagrams at all is for its user to ask.
+ * Whether the protocol serves datagrams at all is for the caller to check.
  */
 #ifndef WORKER_CONFIG_ENDPOINT_H
 #define WORKER_CONFIG_ENDPOINT_H
@@ -26,24 +26,24 @@ struct endpoint {
 	bool datagrams; /* +udp */
 	bool joined;	/* with the one before it: another address of the same LISTENER */
 	struct address address;
-	const char *name; /* where the text of the LISTENER has it; NULL: it was none */
+	const char *name; /* the host's name, in the text of the LISTENER; NULL: it has none */
 	int name_n;
 	int accept;	      /* enum accept_mode; -1: as --accept says */
 	unsigned mode;	      /* of a socket file; 0: what umask gives */
 	uint64_t message_max; /* 0: as --max-line, --max-frame or --max-body says */
 	bool names;	      /* chat: say who said what */
 	uint64_t rate;	      /* datagrams: answers a second to a source address; 0: no limit */
-	uint64_t queue_bytes; /* datagrams: of the kernel's queue; 0: as the kernel has it */
+	uint64_t queue_bytes; /* datagrams: size of the kernel's queue; 0: the kernel's default */
 	uint64_t send_queue_bytes; /* the same of answers; 0: DATAGRAM_SEND_BYTES */
 };
 
-/* One for each address that a name has, at most max, which differ in that alone; they borrow text
- * if it has a name. How many; 0, and what is wrong with it. */
+/* Makes an endpoint for each address of the LISTENER's name, at most max; they differ in the
+ * address alone, and borrow text if there is a name. Returns how many; 0, and what is wrong. */
 size_t endpoint_list(struct endpoint *list, size_t max, const char *text, char *error,
 		     size_t error_n);
-/* The first of them. */
+/* The same, but the first address only. */
 bool endpoint_parse(struct endpoint *endpoint, const char *text, char *error, size_t error_n);
-/* As a LISTENER, with the number of its address; or with its name, if it has one. */
+/* Writes it as a LISTENER: with its name if it has one; or always with its numeric address. */
 void endpoint_format_named(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES]);
 void endpoint_format(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES]);
 

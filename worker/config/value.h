@@ -3,8 +3,8 @@
  *
  * A number is decimal digits; a size may have a unit (K, M, G, powers of 1024), a time has to have
  * one (us ms s m h) unless it is 0. A choice is a word of a list "a|b|c", and kept as its place
- * there. Nothing else may stand in the text. A parser that answers false has changed nothing that
- * its caller may use.
+ * there. Nothing else may stand in the text. If a parser returns false, what it wrote must not be
+ * used.
  */
 #ifndef WORKER_CONFIG_VALUE_H
 #define WORKER_CONFIG_VALUE_H

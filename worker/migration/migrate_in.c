@@ -1,4 +1,4 @@
-/* Connections that come: taken where there is room, and answered before they are touched. */
+/* Connections that come: taken if there is room, and answered before they are touched. */
 #include "worker/migration/migration_parts.h"
 
 #include <string.h>
@@ -12,8 +12,8 @@
 #define PROMISE_MS_MAX 30000 /* from its beginning to the end of all that was promised */
 #define UNHEARD_MORE   256   /* connections that it may have let in since the master looked */
 
-/* The bytes beside the descriptors, in memory of our own: their sender may write there still. What
- * it says is a memfd may be another thing, from which nothing is read at a place. */
+/* Copies the bytes that came beside the descriptors, because their sender may still write to them.
+ * What it calls a memfd may be anything else; then reading at an offset fails. */
 static unsigned char *take_bytes(int memfd, size_t from, size_t n)
 {
 	unsigned char *bytes = sys_map(n, MAP_PRIVATE | MAP_ANONYMOUS, -1);
@@ -40,7 +40,7 @@ static size_t less(size_t n, size_t by)
 	return n < by ? 0 : n - by;
 }
 
-/* From now on it stands for ms, unless its sender says something. */
+/* From now on this promise stands for ms, unless its sender says something before. */
 static void promise_stands(struct move_channel *channel, struct conn_promise promise, uint32_t ms)
 {
 	struct loop *loop = channel->migration->loop;
@@ -55,7 +55,7 @@ static void promise_stands(struct move_channel *channel, struct conn_promise pro
 		loop_deadline(loop, &channel->end.source, channel->patience_ms);
 }
 
-/* As far as the master knew, and no more than that. */
+/* What the master knew of, without UNHEARD_MORE. */
 static struct conn_promise promise_unheard(const struct move_channel *channel)
 {
 	struct conn_promise promise = channel->promise;
@@ -64,7 +64,7 @@ static struct conn_promise promise_unheard(const struct move_channel *channel)
 	return promise;
 }
 
-/* A sender that is stopped, or lies, keeps newcomers out no longer. */
+/* The time is over: a sender that is stopped, or lies, must not keep newcomers out any longer. */
 static void promise_look(struct move_channel *channel)
 {
 	struct conn_promise promise = {0};
@@ -88,8 +88,8 @@ static void take_promise(struct move_channel *channel, const struct promise_mess
 		       SILENCE_MS_MAX);
 }
 
-/* What was taken is not to come any more; what was not still is. An older sender says nothing but
- * this. */
+/* What was taken is no longer to come; what was refused still is. From an older sender, which makes
+ * no promises, this is all that is heard. */
 static void promise_kept(struct move_channel *channel, struct conn_promise taken)
 {
 	struct conn_promise left = channel->heard ? channel->promise : promise_unheard(channel);
@@ -102,7 +102,7 @@ static void promise_kept(struct move_channel *channel, struct conn_promise taken
 
 /* ---- what comes ---- */
 
-/* Adopts it, if there is room for it and its bytes; then it has the descriptor. */
+/* Adopts a connection if there is room for it and its bytes; then the connection owns fd. */
 static bool take_one(const struct migration *migration, const struct conn_snapshot *snapshot,
 		     int fd, int memfd, size_t from)
 {
@@ -121,8 +121,8 @@ static bool take_one(const struct migration *migration, const struct conn_snapsh
 	return taken;
 }
 
-/* Which of a batch are ours from now on; their descriptors are -1 then. One that is too big here
- * keeps out no other. */
+/* Returns which of a batch are ours from now on, as bits, and sets their descriptors to -1. One
+ * that is too big here keeps out no other. */
 static uint64_t take_connections(struct move_channel *channel,
 				 const struct move_batch_message *message, int *fds)
 {
@@ -136,7 +136,7 @@ static uint64_t take_connections(struct move_channel *channel,
 		uint64_t n = (uint64_t)snapshot->input + snapshot->owed + snapshot->held;
 
 		if (n > message->bytes - at)
-			break; /* nor is it known where the next one's bytes are */
+			break; /* and where the next one's bytes are is not known, either */
 		if (take_one(channel->migration, snapshot, fds[i], memfd, at)) {
 			fds[i] = -1;
 			taken |= 1ull << i;
@@ -169,8 +169,8 @@ static bool take_answer(struct move_channel *channel, uint64_t taken)
 	struct taken_message answer = {.kind = MOVE_TAKEN, .taken = taken};
 	int error = seqpacket_send(&channel->end, &answer, sizeof answer, NULL, 0);
 
-	/* One answer at a time has its place, whatever memory is left; without it the sender would
-	 * go on with what we serve. */
+	/* There is a place for one answer, whatever memory is left (seqpacket.h). Without an answer
+	 * the sender would go on with connections that we serve. */
 	CHECK(!taken || error != -ENOBUFS);
 	return !error;
 }
@@ -202,7 +202,7 @@ static bool batch_is_well_formed(const struct move_batch_message *message, size_
 			message->marks_n * sizeof *message->marks;
 }
 
-/* False: there is none, or the channel is no more. */
+/* False: there is none, or the channel is closed. */
 static bool take_next(struct move_channel *channel)
 {
 	struct move_batch_message *message = &move_message;
@@ -223,17 +223,17 @@ static bool take_next(struct move_channel *channel)
 			log_error("a worker broke the rules of a move");
 		move_channel_close(channel);
 	} else if (!take_batch(channel, message, fds, fds_n)) {
-		/* Its sender has gone: nobody but us has them. */
+		/* The sender has gone: nobody but us has these connections. */
 		move_channel_close(channel);
 	}
 	for (size_t i = 0; i < fds_n; i++)
 		if (fds[i] >= 0)
-			rights_leave(fds[i]); /* whatever its sender sent, and has closed since */
+			rights_leave(fds[i]); /* it may be anything, and the last copy */
 	return seqpacket_is_open(&channel->end);
 }
 
-/* Level-triggered: what is left after it comes again. Nothing is taken before what was taken is
- * answered. */
+/* Level-triggered: what is left gets another turn. Nothing is taken before the answers to what was
+ * taken have gone. */
 static void take_turn(struct loop *loop, struct source *source)
 {
 	struct move_channel *channel = move_channel_of(source);
@@ -292,6 +292,6 @@ void migrate_in(struct migration *migration, int fd, struct service *const servi
 	channel->latest_ms = migration->loop->now_ms + PROMISE_MS_MAX;
 	migration->unheard++;
 	expected.connections += UNHEARD_MORE;
-	expected.chunks *= 2; /* what one chunk held may fill two anew */
+	expected.chunks *= 2; /* what filled one chunk there may take two here */
 	promise_stands(channel, expected, UNHEARD_MS);
 }

@@ -12,7 +12,7 @@
 #define MOVE_RETRY_MS	  20
 #define MOVE_REFUSALS_MAX 25 /* batches of which nothing was taken */
 
-/* It was answered, or will not be. */
+/* The oldest batch was answered, or never will be. */
 static void batch_end(struct move_channel *channel, uint64_t taken)
 {
 	struct move_batch *batch = &channel->batches[channel->first];
@@ -42,7 +42,7 @@ static void give_end(struct move_channel *channel, enum move_end end)
 	migration->owner->gave(channel->order, channel->given, end);
 }
 
-/* Does the receiver serve what this one is in the middle of? */
+/* Does the receiver serve this connection's listener, with the same protocol and state? */
 static bool is_offered(const struct move_channel *channel, const struct conn *conn)
 {
 	const struct protocol *protocol = conn->service->protocol;
@@ -63,7 +63,7 @@ static bool is_offered(const struct move_channel *channel, const struct conn *co
 
 /* ---- what is promised ---- */
 
-/* Of those who may go, what other channels are there for. */
+/* How many of the connections that may go are meant for other channels. */
 static uint64_t wanted_elsewhere(const struct move_channel *channel)
 {
 	uint64_t wanted = 0;
@@ -104,7 +104,8 @@ static struct conn_promise still_to_go(const struct move_channel *channel)
 	return promise;
 }
 
-/* Before each walk over the table: what it will find. Said if the receiver doesn't know it. */
+/* Called before each walk over the table: tells the receiver what the walk will find, unless it
+ * knows. */
 static void give_promise(struct move_channel *channel)
 {
 	struct conn_promise promise;
@@ -126,7 +127,7 @@ static void give_promise(struct move_channel *channel)
 	channel->heard = true;
 }
 
-/* It is under way: the receiver subtracts it as it comes. */
+/* A batch is under way: we subtract it from the promise, and so does the receiver when it comes. */
 static void promise_went(struct move_channel *channel, const struct move_batch *batch)
 {
 	struct conn_promise *promise = &channel->promise;
@@ -164,7 +165,8 @@ static bool batch_has_members(const struct move_batch *batch)
 	return false;
 }
 
-/* All of them as bytes; *fd is the memfd if there are more than the message holds, else -1. */
+/* Describes a batch in move_message; *fd is a memfd with the bytes that its connections hold, -1 if
+ * they hold none. */
 static int batch_describe(struct move_channel *channel, const struct move_batch *batch, int *fd)
 {
 	struct move_batch_message *message = &move_message;
@@ -235,7 +237,7 @@ static int batch_send(struct move_channel *channel, struct move_batch *batch)
 	int error;
 
 	batch->marked = batch_has_members(batch);
-	/* What has not been heard is kept for one batch at a time. */
+	/* The relay keeps what members have not heard for one batch at a time. */
 	if (batch->marked &&
 	    (channel->migration->marked || !relay_mark(relay, move_message.marks, &marks_n)))
 		return -EAGAIN;
@@ -248,7 +250,7 @@ static int batch_send(struct move_channel *channel, struct move_batch *batch)
 	return error;
 }
 
-/* False: not now, or there is none. */
+/* False: not now, or there is nothing to give. */
 static bool give_batch(struct move_channel *channel)
 {
 	uint32_t last = (channel->first + channel->under_way) % MOVE_UNDER_WAY_MAX;
@@ -269,8 +271,8 @@ static bool give_batch(struct move_channel *channel)
 	for (uint32_t i = 0; i < batch->n; i++)
 		conn_thaw(batch->conns[i]);
 	channel->cursor = 0;
-	/* The end of the batch that is marked wakes us, answers make room in the channel, and its
-	 * end is read, with what came before it. */
+	/* No timer is needed if the marked batch's end will wake us, if answers will make room in
+	 * the channel, or if the channel has ended, which is read after what came before it. */
 	if ((error == -EAGAIN && (channel->migration->marked || channel->under_way)) ||
 	    error == -EPIPE || error == -ECONNRESET) {
 		channel->waits = true;
@@ -282,7 +284,7 @@ static bool give_batch(struct move_channel *channel)
 	return false;
 }
 
-/* The answer to the oldest batch. False: it is none. */
+/* Takes the answer to the oldest batch. False: it is no valid one. */
 static bool give_taken(struct move_channel *channel, const struct taken_message *message)
 {
 	struct move_batch *batch = &channel->batches[channel->first];
@@ -299,7 +301,7 @@ static bool give_taken(struct move_channel *channel, const struct taken_message 
 		return true;
 	}
 	channel->cursor = 0;
-	channel->heard = false; /* some are to come after all */
+	channel->heard = false; /* those that were refused are promised again */
 	channel->refusals = taken ? 1 : channel->refusals + 1;
 	return true;
 }
@@ -309,8 +311,8 @@ static bool give_offered(struct move_channel *channel, const struct offer_messag
 {
 	if (n < offsetof(struct offer_message, offers) || message->kind != MOVE_OFFER)
 		return false;
-	/* Another version of weir, whose notes may be of another size: nothing can go there, and it
-	 * stays to be drained. */
+	/* The receiver is another version of weir, whose messages may have another size: nothing
+	 * can go there, so all stays here to be drained. */
 	if (message->version != SNAPSHOT_VERSION || message->reasons != move_reasons()) {
 		channel->wanted = 0;
 		channel->offers_n = 1;
@@ -331,7 +333,7 @@ static bool give_offered(struct move_channel *channel, const struct offer_messag
 
 enum outcome { NONE, READ, OVER };
 
-/* Reads one message. OVER: the channel has ended, and is no more. */
+/* Reads one message. OVER: the channel has ended, and is closed. */
 static enum outcome give_read_one(struct move_channel *channel)
 {
 	union {
@@ -341,7 +343,7 @@ static enum outcome give_read_one(struct move_channel *channel)
 	ssize_t n = rights_receive(channel->end.source.fd, &message, sizeof message);
 	bool good = false;
 
-	/* Only its end says that what was sent was not taken; no other error does. */
+	/* Only the channel's end means that what was sent was not taken; no other error does. */
 	if (n < 0 && n != -RIGHTS_CAME)
 		return NONE;
 	if (n > 0 && !channel->offers_n)
@@ -356,7 +358,7 @@ static enum outcome give_read_one(struct move_channel *channel)
 	return OVER;
 }
 
-/* False: the channel is no more. */
+/* False: the channel is closed. */
 static bool give_read(struct move_channel *channel)
 {
 	enum outcome outcome = give_read_one(channel);
@@ -375,14 +377,14 @@ static void give_turn(struct loop *loop, struct source *source)
 	if (source->fd < 0 || !give_read(channel))
 		return;
 	if (!channel->offers_n &&
-	    channel->wanted) /* one that hangs is not waited for: it is ended */
+	    channel->wanted) /* no offer yet; a receiver that hangs is ended by the watchdog */
 		return;
 	if (channel->refusals > MOVE_REFUSALS_MAX) {
 		if (!channel->under_way)
 			give_end(channel, MOVE_FULL);
 		return;
 	}
-	if (channel->refusals && !due) { /* there may be room in a while */
+	if (channel->refusals && !due) { /* there may be room later */
 		loop_deadline(loop, source, loop->now_ms + MOVE_RETRY_MS);
 		return;
 	}
@@ -394,7 +396,7 @@ static void give_turn(struct loop *loop, struct source *source)
 		;
 	if (channel->under_way || channel->waits || deadline_armed(&source->deadline))
 		return;
-	/* Has one come to a place that was looked at already? */
+	/* Has a connection come to a place in the table that was looked at already? */
 	channel->cursor = 0;
 	if (channel->wanted && again)
 		loop_wake(loop, source);

@@ -40,7 +40,7 @@ void move_channel_promise(struct move_channel *channel, struct conn_promise prom
 
 	if (channel->migration->closed)
 		promise = (struct conn_promise){0};
-	/* It is another process' word. */
+	/* Another process may say anything: no more is kept than there can be. */
 	if (promise.connections > table->conns.objects_max)
 		promise.connections = table->conns.objects_max;
 	if (promise.chunks > table->buffers.chunks.objects_max)

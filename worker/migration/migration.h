@@ -1,24 +1,18 @@
 /*
  * migration: live connections on their way from this process to another, and from others to here.
  *
- *     sender                                                          receiver
- *       | <----- offer: which listeners, protocols and versions of state ----- |
- *       | ------ promise: so many are still to come ------------------------> |
- *       | ------ batch: descriptors, and all else as bytes (a memfd) --------> |
- *       | <----- taken: these of them ---------------------------------------- |
+ * They go over a channel, one SOCK_SEQPACKET pair; README.md draws what is said there. Exactly one
+ * of the two processes serves a connection at any time: the sender does nothing with those that it
+ * described until it is answered, and the receiver touches no socket before it has answered. So if
+ * a channel ends without an answer, because either one died, its last batches were not taken: the
+ * sender goes on with them.
  *
- * over one SOCK_SEQPACKET pair, a channel. Exactly one of the two serves a connection at any time:
- * the sender does nothing with those that it described until it is answered, and the receiver
- * touches no socket before it has answered. So a channel that ends without an answer, because
- * either one died, says that its last batches were not taken: the sender goes on with them.
+ * The receiver keeps room for connections that are promised, and newcomers get what is left over.
+ * Before the sender's first word, the master's guess and some more is promised; from then on what
+ * the sender says, less what has come. A promise ends with its channel, kept or not, and when a
+ * sender has said nothing for too long.
  *
- * Those that are to come are promised: the receiver keeps room for them, and newcomers get what is
- * left over. Before its sender's first word, that is what the master thinks, and some more; from
- * then on what the sender says, less what has come. A promise ends with its channel, kept or not,
- * and with the patience for a sender that says nothing.
- *
- * A migration is one process' side of all of its channels. It borrows everything but their
- * descriptors.
+ * A migration is one process' side of all of its channels. It borrows all but their descriptors.
  */
 #ifndef WORKER_MIGRATION_MIGRATION_H
 #define WORKER_MIGRATION_MIGRATION_H
@@ -60,12 +54,13 @@ struct move_batch {
 	bool marked; /* it has members of topics: the relay keeps what they have not heard */
 };
 
-/* Batches of a channel that wait for their answer. In a busy worker a turn comes after those of all
- * connections: what goes in one turn, and is taken in one, waits least. */
+/* How many batches of a channel may wait for their answers. In a busy worker a channel has its turn
+ * after all connections have had theirs: the more is sent, or taken, in one turn, the less it
+ * waits. */
 #define MOVE_UNDER_WAY_MAX 16
 
 struct move_channel {
-	struct seqpacket end; /* not open: there is none */
+	struct seqpacket end; /* not open: this channel is free */
 	struct migration *migration;
 	uint32_t order;
 	uint32_t wanted;   /* how many still have to go */
@@ -77,15 +72,15 @@ struct move_channel {
 	bool waits; /* for the end of another channel's batch, or of this channel */
 	uint32_t first, under_way;
 	struct move_batch batches[MOVE_UNDER_WAY_MAX];
-	struct conn_promise promise; /* what is to come beside what is under way */
-	bool heard;		     /* its sender has said what is to come */
-	uint32_t patience_ms;	     /* of its receiver: until then the promise stands, */
-	uint32_t latest_ms;	     /* and no promise does so longer */
+	struct conn_promise promise; /* what is to come, without what is under way */
+	bool heard;		     /* what is to come has been said */
+	uint32_t patience_ms;	     /* at the receiver: until then the promise stands, */
+	uint32_t latest_ms;	     /* and never beyond this time */
 	struct move_offer {
 		uint32_t listener;
 		uint16_t state_bytes, state_version;
 		char protocol[23];
-		uint8_t promises; /* does the receiver read them? One of an older weir does not */
+		uint8_t promises; /* does the receiver read promises? An older weir's does not */
 	} offers[MOVE_OFFERS_MAX];
 };
 
@@ -105,15 +100,15 @@ void migration_open(struct migration *migration, struct conn_table *table, struc
 		    uint64_t bus, const struct move_owner *owner);
 
 /* Takes over fd, an end of a channel. Gives count connections, or MOVE_ALL, and tells gave() with
- * this order; more of them than channels: at once, as MOVE_FULL. */
+ * this order when it is over; if no channel is free, at once, with MOVE_FULL. */
 void migrate_out(struct migration *migration, int fd, uint32_t order, uint32_t count);
-/* Takes over fd. Takes what comes, until its sender ends it. services: those that it offers.
+/* Takes over fd, and what comes over it until its sender ends it. services: those that it offers.
  * expected: what will come, as far as the master knows. */
 void migrate_in(struct migration *migration, int fd, struct service *const services[], size_t n,
 		struct conn_promise expected);
-/* Is it not known exactly how many, or from which addresses, are to come? */
+/* Is it still unknown how many are to come, or from which addresses? */
 bool migration_is_undecided(const struct migration *migration);
-/* A connection has come, or none will any more: those who give everything look again. */
+/* A connection has come, or none will any more: channels that give everything look again. */
 void migrate_out_look(struct migration *migration);
 /* This process ends: it takes nothing from now on. */
 void migration_close(struct migration *migration);

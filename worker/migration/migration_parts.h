@@ -22,7 +22,7 @@ struct offer_message {
 	struct move_offer offers[MOVE_OFFERS_MAX];
 };
 
-/* What comes after all that was sent before it. */
+/* What is still to come, after all that was sent before this message. */
 struct promise_message {
 	uint32_t kind, connections;
 	uint64_t chunks;
@@ -38,12 +38,12 @@ struct move_batch_message {
 
 struct taken_message {
 	uint32_t kind, unused;
-	uint64_t taken; /* a bit for each of the oldest batch */
+	uint64_t taken; /* a bit for each connection of the oldest batch */
 };
 
 _Static_assert(MOVE_BATCH_MAX <= 64, "a bit for each");
 
-/* Of all channels, for both sides: one turn at a time. */
+/* One buffer for all channels and both directions, because only one turn runs at a time. */
 extern struct move_batch_message move_message;
 
 static inline struct move_channel *move_channel_of(struct source *source)
@@ -51,18 +51,18 @@ static inline struct move_channel *move_channel_of(struct source *source)
 	return CONTAINER_OF(source, struct move_channel, end.source);
 }
 
-/* All reasons to close a connection, as one number: they travel as places in their table. */
+/* A hash of all reasons to close a connection: a reason travels as its index in their table. */
 uint64_t move_reasons(void);
 
 /* One that is free; NULL: there is none. */
 struct move_channel *move_channel_free(struct migration *migration);
-/* Takes over fd if it answers 0; else -errno. A channel that answers is patient. */
+/* Takes over fd if it returns 0; else -errno. patient: for the end that answers (seqpacket.h). */
 int move_channel_open(struct migration *migration, struct move_channel *channel, int fd,
 		      bool patient, source_turn *turn);
 void move_channel_close(struct move_channel *channel);
-/* Of one that takes: this is promised from now on, of which no more than there can be is kept. */
+/* Of a channel that takes: this is promised from now on, cut to what this process can hold. */
 void move_channel_promise(struct move_channel *channel, struct conn_promise promise);
-/* Its sender said something, or is not waited for. */
+/* Its sender said something, or is not waited for any more. */
 void move_channel_heard(struct move_channel *channel);
 
 #endif
