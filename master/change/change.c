@@ -1,5 +1,5 @@
 /*
- * What follows of what happens. A change is in one phase at a time:
+ * What follows from what happens. A change is in one phase at a time:
  *
  *     reload     READING -> STAGED -> MOVING ----.
  *     more       GROWING ------------------------+
@@ -28,7 +28,7 @@ enum event_kind {
 	EVENT_UP,     /* all workers of the staged generation are up */
 	EVENT_DOWN,   /* one of them did not come up */
 	EVENT_LOOK,   /* a worker came, or went, or has moved connections */
-	EVENT_READY,  /* the next master is */
+	EVENT_READY,  /* the next master is ready */
 	EVENT_FAILED, /* it can't be started, or died before it was ready */
 	EVENT_LOST,   /* it died, or was stopped, after it had taken over */
 	EVENT_ALONE,  /* the master before us has gone, and all its workers */
@@ -161,7 +161,7 @@ static void begin_next(const struct event *event)
 	(void)event;
 	if (change.stopping)
 		return;
-	/* Its last connections still drain, and there is never a third generation. */
+	/* The old generation may still drain connections, and there is never a third one. */
 	if (generation_at(change.serving->number + 1)->phase != GENERATION_NONE)
 		return;
 	if (change.wants_upgrade) {
@@ -271,7 +271,7 @@ static void end_stop(const struct event *event)
 	change_end(false, "weir stops");
 }
 
-/* Its end is told as EVENT_FAILED. */
+/* The end of the next master is told as EVENT_FAILED. */
 static void give_up(const struct event *event)
 {
 	(void)event;
@@ -321,7 +321,7 @@ void change_slot_up(struct slot *slot)
 		else
 			change_tell_ready();
 	} else {
-		/* It may have been forked as staged, and the old master have died since. */
+		/* It may have been forked as staged, and the old master may have died since. */
 		if (generation->phase == GENERATION_SERVING)
 			(void)slot_tell(slot, &(struct ipc_message){.kind = IPC_SERVE});
 		handoff_worker_up(slot_seat(slot), &slot->channel);
@@ -364,7 +364,8 @@ void change_slot_gave(struct slot *slot, const struct ipc_message *message)
 		bool again = slot->unfinished && message->left;
 
 		slot->unfinished = false;
-		if (again && message->end == MOVE_BROKEN) /* one that refuses would do so at once */
+		if (again && message->end == MOVE_BROKEN) /* later: one that breaks off
+							   * again */
 			change_route_later();
 		else if (again)
 			change_route(slot, message->left);

@@ -7,9 +7,9 @@
  *     rebalance  connections move until all workers hold about the same
  *     upgrade    another master stages a generation; when it is ready ours retires, and we go
  *
- * What is asked for while another change goes on comes after it; what was asked for several
- * times comes once. A change that can't be made leaves everything as it was. Connections that
- * can't be moved are drained by the worker that they are at.
+ * A change that is asked for while another one goes on is made after it; one that was asked for
+ * several times is made once. A change that can't be made leaves everything as it was. Connections
+ * that can't be moved are drained by the worker that has them.
  */
 #ifndef MASTER_CHANGE_CHANGE_H
 #define MASTER_CHANGE_CHANGE_H
@@ -23,8 +23,7 @@ enum change { CHANGE_NONE, CHANGE_RELOAD, CHANGE_WORKERS, CHANGE_REBALANCE, CHAN
 
 struct change_owner {
 	struct loop *loop;
-	int predecessor; /* ends with the last process of the master before us; -1: there was none
-			  */
+	int predecessor; /* ends with the last process of the master before us; -1: none */
 	/* Makes the shared memory that n seats and the configuration need. 0 or -errno. */
 	int (*seats)(const struct config *config, unsigned n);
 	/* Starts the next master. False: it can't, and why. */
@@ -41,9 +40,9 @@ struct change_owner {
 	void (*ended)(enum change change, bool made, const char *text);
 	/* It was asked for, and the next master was told to do it. */
 	void (*passed_on)(enum change change);
-	/* The next master rings there. */
+	/* The next master has made a doorbell for this seat. */
 	void (*doorbell)(unsigned seat, int fd);
-	/* The next master was told to end: so was weir. */
+	/* The next master was told to end, by which weir was meant. */
 	void (*stop)(const char *why);
 };
 
@@ -52,7 +51,7 @@ void change_init(const struct change_owner *owner, struct generation *serving);
 struct generation *change_serving(void);
 
 void change_reload(void);
-/* This many more workers, or fewer. */
+/* So many more workers; fewer if `more` is below 0. */
 void change_workers(int more);
 void change_rebalance(void);
 void change_upgrade(void);
@@ -69,7 +68,7 @@ void change_slot_gone(struct slot *slot);
 void change_slot_gave(struct slot *slot, const struct ipc_message *message);
 /* A child was reaped that is no worker. */
 void change_reaped(pid_t pid, int status);
-/* weir stops: what goes on is given up. */
+/* weir stops: a change that goes on is given up. */
 void change_stop(void);
 
 #endif

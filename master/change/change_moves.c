@@ -11,11 +11,11 @@
 #define ROUTE_RETRY_MS 50
 #define TIDY_MS	       100
 #define TIDY_ROUNDS    10	/* a second: longer than a handshake takes whose packets arrive */
-#define ROUTE_US_MAX   30000000 /* until a worker that retires has to find another one */
+#define ROUTE_US_MAX   30000000 /* how long a worker that retires looks for others */
 #define ASKED_LOOK_MS  1000
 #define LEAVE_GRACE_MS 2000 /* beyond drain-timeout */
 
-/* Makes a move_channel from one worker to another. False: it can't, or one of them is not there. */
+/* Makes a move channel from one worker to another. False: it can't, or one of them is not there. */
 bool change_order(struct slot *from, struct slot *to, uint32_t count)
 {
 	struct ipc_message out = {
@@ -27,7 +27,7 @@ bool change_order(struct slot *from, struct slot *to, uint32_t count)
 	if (!seqpacket_is_open(&from->channel) || to->roster.state != SLOT_READY ||
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends) < 0)
 		return false;
-	(void)rights_refuse(ends[0]); /* whoever takes connections passes none */
+	(void)rights_refuse(ends[0]); /* the receiving worker sends no descriptors */
 	sent = slot_pass(to, &in, &ends[1], 1) && slot_pass(from, &out, &ends[0], 1);
 	(void)close(ends[0]);
 	(void)close(ends[1]);
@@ -52,7 +52,7 @@ void change_leave(struct slot *slot, uint64_t left)
 		      change.owner->loop->now_ms + drain_ms + LEAVE_GRACE_MS);
 }
 
-/* Is there another worker to try? Not if all of them are full; one that is not up may be soon. */
+/* Is there another worker to try? Not if all are full; one that is not up yet may be soon. */
 static bool may_route(unsigned index)
 {
 	return change.full[index] <= change.serving->slots_n &&
@@ -70,7 +70,7 @@ void change_route(struct slot *slot, uint64_t left)
 	}
 	if (change_is_handed_over()) {
 		upgrade_want_move_channel(index, change.routes[index]++);
-		slot->orders++; /* it will be one */
+		slot->orders++; /* an order from now on */
 		change.asked[index] = true;
 		loop_deadline(change.owner->loop, &change.routing,
 			      change.owner->loop->now_ms + ASKED_LOOK_MS);
@@ -122,7 +122,7 @@ void change_routing_turn(struct loop *loop, struct source *source)
 				change_route(slot, slot_connections(slot));
 }
 
-/* Does a worker that retires still have something to move? */
+/* Has every worker that retires moved all that it could? */
 bool change_all_have_left(void)
 {
 	EACH_GENERATION (generation)
@@ -149,7 +149,8 @@ void change_tidy_later(void)
 	loop_deadline(change.owner->loop, &change.tidying, change.owner->loop->now_ms + TIDY_MS);
 }
 
-/* Another master that comes up has all of the sockets, and closes them itself. */
+/* Nothing is closed while another master comes up: it has all of the sockets, and closes them
+ * itself. */
 void change_tidying_turn(struct loop *loop, struct source *source)
 {
 	bool waits = change_now() == CHANGE_UPGRADE;

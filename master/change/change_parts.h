@@ -18,7 +18,7 @@
 
 #define CHANGE_READY_MS_MAX 30000 /* until a staged generation has to be up */
 
-/* How far the change is that goes on. change.c draws how they follow each other. */
+/* How far the current change has come. change.c draws how phases follow each other. */
 enum change_phase {
 	PHASE_IDLE,	 /* none goes on */
 	PHASE_BESIDE,	 /* none may begin: the master before us is still there */
@@ -48,20 +48,19 @@ struct change_state {
 	struct held_channel {
 		unsigned index;
 		int fd;
-	} held[WORKERS_MAX]; /* for the master before us, once we have taken over */
+	} held[WORKERS_MAX]; /* move channels for the master before us, once we have taken over */
 	unsigned held_n;
 	int wants_more;
 	uint32_t next_order;
-	unsigned rounds, under_way; /* orders */
+	unsigned rounds, under_way; /* of a rebalance; orders that are not answered yet */
 	uint64_t began_us, moved, stay;
 	struct source routing; /* looks again for workers that have room */
 	struct source tidying; /* looks for clients that come late to sockets that go */
 	unsigned tidy_rounds;
-	unsigned routes[WORKERS_MAX]; /* tried for a slot that retires */
+	unsigned routes[WORKERS_MAX]; /* workers that were tried for a slot that retires */
 	unsigned full[WORKERS_MAX];   /* of those, how many had no room */
 	bool told_to_leave[WORKERS_MAX];
-	bool asked[WORKERS_MAX]; /* the next master, for a move_channel: it counts as an order
-				    already */
+	bool asked[WORKERS_MAX]; /* the next master, for a move channel: an order already */
 };
 
 extern struct change_state change;
@@ -71,7 +70,7 @@ extern struct change_state change;
 /* Every change begins and ends here, and its owner hears of it. */
 void change_begin(enum change_phase phase);
 void change_end(bool made, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* The end of a change that moved connections; what it came to beside that. */
+/* Ends a change that moved connections. what: its result beside that. */
 void change_end_moved(const char *what);
 
 /* ---- change_moves.c ---- */
@@ -80,13 +79,13 @@ void change_end_moved(const char *what);
 bool change_order(struct slot *from, struct slot *to, uint32_t count);
 /* Whatever a worker that retires still has, it drains, and then it ends. */
 void change_leave(struct slot *slot, uint64_t left);
-/* All it has goes to the next worker that there is; if there is none now, later. */
+/* All connections of a slot go to the next worker that there is; if there is none now, later. */
 void change_route(struct slot *slot, uint64_t left);
 void change_route_later(void);
 source_turn change_routing_turn;
 /* Has every worker that retires moved all that it could? */
 bool change_all_have_left(void);
-/* Somebody came late to a socket that goes: whoever serves that listener now has the connection. */
+/* A client came late to a socket that goes: whoever serves that listener now gets it. */
 void change_give_late(uint32_t number, int fd);
 /* Some sockets go a while later, because handshakes with them may be under way. */
 void change_tidy_later(void);
@@ -94,7 +93,7 @@ source_turn change_tidying_turn;
 
 /* ---- change_reload.c ---- */
 
-/* read() hears what the child that reads found; NULL: nothing, and why. */
+/* A child reads the configuration; read() gets what it found, or NULL and why there is nothing. */
 void change_begin_reload(void (*read)(const void *found, const char *why));
 void change_stage(const void *found, const char *why);
 void change_stop_reading(void);
@@ -119,9 +118,9 @@ void change_begin_upgrade(void);
 void change_upgrade_look(void);
 /* Tells the next master what was asked of this one after it had handed over. */
 void change_pass_on(void);
-/* It is ready, and has all from now on. */
+/* The next master is ready, and has everything from now on. */
 void change_hand_over(void);
-/* It died, or was stopped, after that: all is ours again. */
+/* The next master died, or was stopped, after that: all is ours again. */
 void change_take_back(bool stopped);
 void change_successor_leaves(uint32_t number);
 void change_successor_gives_channel(unsigned index, int move_channel);

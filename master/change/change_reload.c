@@ -12,8 +12,8 @@
 #include "reactor/base/check.h"
 #include "reactor/base/log.h"
 
-/* How long names are tried again before the reload fails and says which of them was not found, and
- * after how long it is given up if even that does not end. */
+/* How long names are looked up again before the reload fails and says which of them was not found;
+ * and after how long it is given up if even that does not end. */
 #define READ_AGAIN_MS 15000
 #define READ_MS_MAX   20000
 
@@ -64,7 +64,7 @@ static void keep_what_is_settled(struct config *config, const struct config *old
 /* ---- reading ---- */
 
 /* A child reads, because looking up names and users, and reading files, may take as long as others
- * like. What we have serves meanwhile. */
+ * like. The serving generation goes on meanwhile. */
 struct reading {
 	struct config config;
 	bool good;
@@ -91,7 +91,7 @@ static void stage(const struct config *config)
 	CHECK(next->phase == GENERATION_NONE);
 	next->config = *config;
 	keep_what_is_settled(&next->config, &old->config);
-	/* A number of workers that signals changed stays, until the configuration says another
+	/* If signals changed the number of workers, that stays until the configuration says another
 	 * one. */
 	slots = old->slots_n;
 	next->workers_asked = next->config.workers;
@@ -165,7 +165,7 @@ void change_stop_reading(void)
 /* ---- staged ---- */
 
 /* Clients that wait at a socket that is not served any more are let in by the workers that served
- * it. They must leave a socket of the same address alone if it speaks another protocol now. */
+ * it. Those must leave alone a socket of the same address that now speaks another protocol. */
 static void empty_removed(struct generation *old, struct generation *next)
 {
 	uint32_t numbers[LISTENERS_MAX];
@@ -203,8 +203,8 @@ void change_switch_over(void)
 		if (slot->roster.state == SLOT_RETIRING)
 			change_route(slot, slot_connections(slot));
 	}
-	/* After they were told who moves to them, so that new connections take only the room that
-	 * is left. */
+	/* Only after they were told which connections move to them, so that new ones take only the
+	 * room that is left. */
 	EACH_SLOT (slot, next)
 		(void)slot_tell(slot, &(struct ipc_message){.kind = IPC_SERVE});
 	if (!generation_has_workers(old)) /* no death will tell: they had died before */

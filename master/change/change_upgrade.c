@@ -53,7 +53,8 @@ void change_successor_leaves(uint32_t number)
 		change.left[number] = true;
 }
 
-/* Clients that wait there are let in by our workers, the last that may. */
+/* Clients that wait at listeners that the next master does not have are let in by our workers, the
+ * last that can. */
 static void empty_left(void)
 {
 	EACH_SLOT (slot, change.serving)
@@ -78,7 +79,7 @@ void change_hand_over(void)
 		if (slot->roster.state == SLOT_RETIRING)
 			change_route(slot, slot_connections(slot));
 	}
-	/* Its workers have to hear who moves to them before they serve. */
+	/* Last, because its workers have to hear what moves to them before they serve. */
 	upgrade_hand_over();
 	change_pass_on();
 	change_upgrade_look();
@@ -103,7 +104,7 @@ void change_successor_gives_channel(unsigned index, int move_channel)
 	change_route_later();
 }
 
-/* Workers of ours take over from those that retire. */
+/* All is ours again: a reload makes workers that take over from those that retire. */
 void change_take_back(bool stopped)
 {
 	change.owner->handed_over(false);
@@ -114,7 +115,8 @@ void change_take_back(bool stopped)
 		return;
 	}
 	log_error("the new master died after it had taken over, this one goes on");
-	EACH_SLOT (slot, change.serving) /* orders of before are still answered by the workers */
+	EACH_SLOT (slot, change.serving) /* channels asked for don't come; orders will be answered
+					  * */
 		slot->orders -= change.asked[slot_index(slot)];
 	memset(change.asked, 0, sizeof change.asked);
 	change.bereft = true;
@@ -175,8 +177,8 @@ void change_tell_ready(void)
 	upgrade_tell_ready();
 }
 
-/* The old master asks for all channels before it hands over: so our workers hear who moves to them
- * before they serve. No connection moves before that. */
+/* The old master asks for all channels before it hands over, so that our workers hear which
+ * connections move to them before they serve. No connection moves before that. */
 void change_predecessor_wants_channel(unsigned index, unsigned attempt)
 {
 	struct slot *to = &change.serving->slots[(index + attempt) % change.serving->slots_n];
@@ -189,7 +191,7 @@ void change_predecessor_wants_channel(unsigned index, unsigned attempt)
 		upgrade_give_move_channel(index, -1);
 		return;
 	}
-	(void)rights_refuse(move_channel[0]); /* whoever takes connections passes none */
+	(void)rights_refuse(move_channel[0]); /* the receiving worker sends no descriptors */
 	message = slot_move_in(index, change.serving->number - 1, MOVE_ALL);
 	if (!slot_pass(to, &message, &move_channel[1], 1)) {
 		(void)close(move_channel[0]);

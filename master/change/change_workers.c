@@ -30,7 +30,7 @@ void change_begin_more(size_t n)
 	}
 	loop_deadline(change.owner->loop, &change.timer,
 		      change.owner->loop->now_ms + CHANGE_READY_MS_MAX);
-	(void)generation_fill(serving, n); /* one that can't be forked now is later */
+	(void)generation_fill(serving, n); /* one that can't be forked now is forked later */
 }
 
 void change_more_look(void)
@@ -129,7 +129,7 @@ static unsigned balance_order(const struct balance *balance)
 		if (slot->roster.state != SLOT_READY)
 			continue;
 		surplus[i] = (int64_t)(held - fair);
-		if (surplus[i] > 0 && more) { /* whoever has too many keeps the one more */
+		if (surplus[i] > 0 && more) { /* workers that have too many keep one more */
 			surplus[i]--;
 			more--;
 		}

@@ -80,7 +80,7 @@ bool slot_tell(struct slot *slot, const struct ipc_message *message)
 	return slot_pass(slot, message, NULL, 0);
 }
 
-/* False: it is out of place. */
+/* False: a worker should not say this now. */
 static bool take_message(struct slot *slot, const struct ipc_message *message)
 {
 	switch (message->kind) {
@@ -125,7 +125,7 @@ static void channel_took(struct seqpacket *channel, const void *bytes, size_t n,
 		channel_warn(slot, "a worker says what it should not", message.kind);
 }
 
-/* SIGCHLD follows. */
+/* The worker has ended: SIGCHLD follows. */
 static void channel_ended(struct seqpacket *channel)
 {
 	handoff_worker_gone(slot_seat(slot_of(channel)));
@@ -158,7 +158,7 @@ static int slot_open_channel(struct slot *slot, int *workers)
 	return error;
 }
 
-/* With a channel, or else without one. */
+/* Forks a worker with its channel. -errno: there is neither. */
 static pid_t slot_fork(struct slot *slot, struct worker_setup *worker)
 {
 	pid_t pid = slot_open_channel(slot, &worker->channel);
@@ -314,7 +314,7 @@ static void slot_died(struct slot *slot, int status, const struct rusage *used)
 	slot->pid = 0; /* reaped: the number may be anybody's now */
 	lifetime_counters_process_ended(slot_seat(slot), used);
 	while (seqpacket_read(&slot->channel))
-		;				 /* what it took, it took */
+		;				 /* what it said that it took is its own */
 	if (seqpacket_is_open(&slot->channel)) { /* its child has a copy */
 		seqpacket_close(&slot->channel);
 		handoff_worker_gone(slot_seat(slot));
@@ -356,7 +356,7 @@ pid_t generations_reap(int *status)
 		if (!ours)
 			break;
 	}
-	/* They may have published, and not woken anybody. */
+	/* Those that died may have published without waking anybody. */
 	if (reaped && owner->bus)
 		bus_ring_all_doorbells(owner->bus);
 	return pid > 0 ? pid : 0;
@@ -372,7 +372,7 @@ bool generation_fill(struct generation *generation, size_t n)
 	while (generation->slots_n < n) {
 		struct slot *slot = &generation->slots[generation->slots_n++];
 
-		if (!slot->generation) { /* never again: its sources may be queued */
+		if (!slot->generation) { /* only once: its sources may be queued */
 			seqpacket_init(&slot->channel);
 			source_init(&slot->timer, -1, slot_timer_turn);
 		}
@@ -381,7 +381,7 @@ bool generation_fill(struct generation *generation, size_t n)
 		slot->roster = (struct roster_slot){0};
 		slot_event(slot, SLOT_OPEN);
 		all = all && slot->pid;
-		if ((int)generation->phase != phase) /* that was its end */
+		if ((int)generation->phase != phase) /* the generation has ended */
 			return false;
 	}
 	return all;

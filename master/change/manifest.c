@@ -103,7 +103,7 @@ static bool file_of(const char *line, const char *format, struct socket_file *fi
 	return true;
 }
 
-/* An address, or in the next line its socket file. */
+/* A line with an address; or the line after it, with its socket file. */
 static bool metrics_line(struct metrics_inherited *metrics, const char *line)
 {
 	bool good = metrics->n < METRICS_ADDRESSES_MAX &&
@@ -154,7 +154,8 @@ static void read_line(struct handover_state *handover, const char *line)
 
 /* ---- the descriptors that it names ---- */
 
-/* All but those of listeners and of the service manager, which listen and activation look after. */
+/* Calls act for all but those of listeners and of the service manager, which listen and activation
+ * look after. */
 static void each_descriptor(const struct handover_state *handover, void (*act)(int fd))
 {
 	const int fds[] = {handover->scoreboard, handover->lifeline,

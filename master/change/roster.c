@@ -7,7 +7,7 @@ struct step {
 	enum slot_action action;
 };
 
-/* An event that a state does not name changes nothing. */
+/* The event changes nothing in this state. */
 #define STAY(state)                                                                                \
 	{                                                                                          \
 		SLOT_##state, DO_NOTHING                                                           \
@@ -72,7 +72,7 @@ static const struct step steps[SLOT_STATES][SLOT_EVENTS] = {
 };
 /* clang-format on */
 
-/* At once the first time; if it keeps dying, twice as long each time. */
+/* None the first time; if it keeps dying, twice as long each time. */
 static uint32_t delay_after(uint32_t failures)
 {
 	uint32_t delay_ms = ROSTER_DELAY_MS_MIN;

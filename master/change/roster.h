@@ -1,9 +1,9 @@
 /*
  * roster: which workers there should be. Policy only: no process, no descriptor, no clock.
  *
- * A slot is a worker's place: it outlives the workers that fill it, and its listening
- * sockets belong to it. What happens to a slot is an event; the table in roster.c answers
- * with what is to be done, and the slot is in its next state then.
+ * A slot is a worker's place: it outlives the workers that fill it, and its listening sockets
+ * belong to it. What happens to a slot is an event; the table in roster.c answers with what is to
+ * be done, and moves the slot to its next state.
  */
 #ifndef MASTER_CHANGE_ROSTER_H
 #define MASTER_CHANGE_ROSTER_H
@@ -13,7 +13,7 @@
 enum slot_state {
 	SLOT_VACANT,   /* nobody, and nobody is wanted */
 	SLOT_STARTING, /* forked, not heard of yet */
-	SLOT_READY,    /* serves, or would */
+	SLOT_READY,    /* up: it serves, or is staged */
 	SLOT_RETIRING, /* told to move its connections, and to end then */
 	SLOT_DRAINING, /* told to end */
 	SLOT_RESTING,  /* died; the next one comes when its delay is over */

@@ -41,12 +41,12 @@ struct upgrade_message {
 
 static struct {
 	char **argv;
-	const char *variable; /* taken out of the environment: nobody else's now */
+	const char *variable; /* taken out of the environment, and used here only */
 	char *program;	      /* absolute; NULL: it is looked up in PATH */
 	struct loop *loop;
 	const struct upgrade_owner *owner;
 	struct seqpacket link;	/* not open: there is no other master */
-	int inherited;		/* the same, before this one's loop is there; -1: none */
+	int inherited;		/* the link's descriptor until this one has a loop; -1: none */
 	struct source lifeline; /* of the old one's processes */
 	bool successor;		/* this is the new one; later it may be the old one */
 	bool was_ready;
@@ -146,7 +146,7 @@ static void link_took(struct seqpacket *link, const void *bytes, size_t n, int *
 static void link_ended(struct seqpacket *link)
 {
 	(void)link;
-	if (upgrade.successor) /* the status with which the new one ended tells more */
+	if (upgrade.successor) /* the old one learns more from the new one's status */
 		upgrade.owner->take_over();
 }
 

@@ -11,9 +11,9 @@
  *      | PASS_ON ------------------------------->|   what is asked of the old one is the new one's
  *      | (its workers have gone, and so it goes) |
  *
- * What the new one needs to know it finds in a manifest (manifest.h). Until READY it has changed
- * nothing that the old one has, and can be killed at any moment; whoever waits too long for it does
- * that.
+ * What the new one needs to know is in a manifest (manifest.h). Until READY it has changed nothing
+ * that the old one has, and can be killed at any moment; the old one does that if it has waited too
+ * long.
  */
 #ifndef MASTER_CHANGE_UPGRADE_H
 #define MASTER_CHANGE_UPGRADE_H
@@ -35,8 +35,8 @@
 struct handover_state {
 	unsigned generation; /* the one that serves */
 	size_t slots, workers_asked;
-	bool default_listeners; /* it was told of none */
-	size_t file_settings;	/* of its config file */
+	bool default_listeners; /* none was configured */
+	size_t file_settings;	/* how many its config file has */
 	int scoreboard;
 	int lifeline;	       /* ends when the old master and all of its workers have gone */
 	int bus;	       /* -1: none */
@@ -51,7 +51,7 @@ struct handover_state {
 struct upgrade_owner {
 	/* In the old master: */
 	void (*ready)(void);
-	void (*failed)(const char *why); /* it is not there any more */
+	void (*failed)(const char *why); /* it ended before it was ready */
 	void (*move_channel)(unsigned slot, int fd);
 	void (*doorbell)(unsigned seat, int fd);
 	void (*left)(uint32_t number); /* a listener that the new one does not have */
@@ -61,7 +61,7 @@ struct upgrade_owner {
 	void (*wants_move_channel)(unsigned slot, unsigned attempt);
 	void (*late)(uint32_t number, int fd);	 /* a connection of that listener, to be served */
 	void (*passed_on)(unsigned what, int n); /* asked of the old one, which left it to us */
-	void (*alone)(void);			 /* nobody of the old one's is there any more */
+	void (*alone)(void);			 /* the old one, and all its workers, have gone */
 };
 
 /* First thing in main(): how this process was started, which is how the next one will be. */
@@ -70,13 +70,13 @@ const char *upgrade_program(void);
 
 /* ---- in the old master ---- */
 
-/* Starts the new one. False: it can't be started, and why. Borrows all but the set's text. */
+/* Starts the new one. False: it can't be started, and why. Borrows loop and owner. */
 bool upgrade_begin(struct loop *loop, const struct upgrade_owner *owner,
 		   const struct handover_state *handover, const struct listen_set *set,
 		   char error[UPGRADE_TEXT_BYTES]);
-/* Ends it, before it was ready. */
+/* Kills it, unless it was ready. */
 void upgrade_give_up(void);
-/* A child was reaped: true if it was the new master, whose end is told then. */
+/* A child was reaped: true if it was the new master; then its end is told. */
 bool upgrade_reaped(pid_t pid, int status);
 pid_t upgrade_pid(void);
 void upgrade_hand_over(void);
@@ -89,11 +89,11 @@ bool upgrade_give_late(uint32_t number, int fd);
 
 /* ---- in the new master ---- */
 
-/* Is this one? Then the handover is filled in, and listeners are ready for listen_open(). Dies of a
- * manifest that it can't read. */
+/* Is this process a new master? Then the handover is filled in, and listeners are ready for
+ * listen_open(). Dies of a manifest that it can't read. */
 bool upgrade_inherit(struct handover_state *handover);
 bool upgrade_is_successor(void);
-/* From now on messages of the old one are read. Takes the lifeline of the handover. */
+/* From now on messages of the old one are read. Takes over the lifeline of the handover. */
 void upgrade_listen(struct loop *loop, const struct upgrade_owner *owner, int lifeline);
 void upgrade_tell_left(uint32_t number);
 void upgrade_tell_doorbell(unsigned seat, int fd);
