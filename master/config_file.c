@@ -28,7 +28,7 @@ static bool wrong(char error[CONFIG_FILE_ERROR_BYTES], const char *format, ...)
 
 /* ---- its text ---- */
 
-/* Marks that other editors put before a text (Unicode, 23.8), which no key begins with. */
+/* Marks that some editors put before a text (Unicode, 23.8), which no key begins with. */
 static const char *byte_order_mark(const char *text)
 {
 	if (strncmp(text, "\xef\xbb\xbf", 3) == 0)
@@ -136,7 +136,7 @@ static void cut_comment(char *line)
 	}
 }
 
-/* A byte that is not seen is shown by its number. */
+/* A byte that can't be printed is shown as a number. */
 static void show(const char *key, char shown[SHOWN_BYTES])
 {
 	size_t n = 0;

@@ -1,5 +1,5 @@
 /*
- * config_file: the file of --config, by the rows of worker/config/config.def.
+ * config_file: the file of --config, read by the rows of worker/config/config.def.
  *
  * `key = value` lines, the keys being the long options; `listen = LISTENER`, once for each.
  * Whatever is wrong is said with the file, the line and the key. A file that may have been cut is
@@ -12,11 +12,11 @@
 
 #define CONFIG_FILE_ERROR_BYTES 512
 
-/* Memory for a file's text, zeros, which a child that is forked shares; NULL: there is none. */
+/* Zeroed memory for a file's text, shared with children that are forked; NULL: there is none. */
 char *config_file_room(void);
 void config_file_forget(char *room);
-/* Values lie in room from then on, which is to stay as long as config. False: what is wrong with
- * it. */
+/* Values of config then point into room, which has to stay as long. False: what is wrong with the
+ * file. */
 bool config_file_read(struct config *config, const char *path, char *room,
 		      char error[CONFIG_FILE_ERROR_BYTES]);
 

@@ -16,7 +16,7 @@
 #define REST_MS	     20	  /* between two children: a flood costs no more than that */
 #define CHILDREN_MAX 16	  /* that have not ended yet, whatever holds them up */
 #define MESSAGES_MAX 512  /* for one child */
-#define SENDER_MS    5000 /* to close its own, which is what it does next */
+#define SENDER_MS    5000 /* for a sender to close its copy, as it does next */
 
 static struct {
 	struct loop *loop;
@@ -51,9 +51,9 @@ static _Noreturn void take_and_exit(void)
 	       descriptors_receive(disposal.channel.fd, &byte, 1, fds, &fds_n) > 0)
 		if (fds_n == 2)
 			sent[n++] = (struct pollfd){.fd = fds[1]};
-	while (n-- && poll(&sent[n], 1, SENDER_MS) > 0) /* its sender's copy is closed, too */
+	while (n-- && poll(&sent[n], 1, SENDER_MS) > 0) /* until the sender's copy is closed, too */
 		;
-	_exit(0); /* and with us whatever came */
+	_exit(0); /* which closes whatever came */
 }
 
 static pid_t *free_place(void)

@@ -16,7 +16,7 @@
 
 /* Before the first worker is forked. The loop is borrowed. */
 void disposal_open(struct loop *loop);
-/* Was it a child of this? */
+/* Was this one of its children? */
 bool disposal_reaped(pid_t pid);
 
 #endif

@@ -19,8 +19,8 @@
  * while must not lose its share to others, and in the time that others run a thousand may come. */
 #define WORKER_QUEUE_MAX  1024
 #define PENDING_CONNS_MAX (WORKERS_MAX * WORKER_QUEUE_MAX)
-/* Of the descriptors that the master may have: the rest is its own, for changes, for weirctl and
- * for looks at how weir is. A worker that takes nothing can't have more than its share. */
+/* One in so many of the master's descriptors: the rest is for changes, for weirctl and for looks at
+ * how weir is. A worker that takes nothing can't have more than its share. */
 #define PENDING_CONNS_SHARE 4
 #define UNASSIGNED_RETRY_MS 20
 
@@ -32,17 +32,17 @@ struct pending_conn {
 	uint32_t batch;	   /* of the first: its number */
 };
 
-/* The way to one worker. */
+/* The connections on their way to one worker. */
 struct worker_queue {
 	struct list staged;	   /* chosen for it, not sent yet */
 	struct list under_way;	   /* sent, oldest first */
 	size_t pending_conns;	   /* in both */
 	struct seqpacket *channel; /* NULL: nobody is there */
 	uint32_t batches;	   /* the number of the last one */
-	bool leaving;		   /* whoever is there is given no more */
-	bool full;		   /* as its channel says: they stay staged */
-	uint64_t given; /* how many connections it was given; it counts those that it opened */
-	bool resting;	/* it could not take all: not before rested_ms */
+	bool leaving;		   /* its worker is given no more */
+	bool full;		   /* its channel has no room: connections stay staged */
+	uint64_t given; /* connections that it was given; it counts itself which it opened */
+	bool resting;	/* it could not take all: no more before rested_ms */
 	uint32_t rested_ms;
 };
 
@@ -51,8 +51,8 @@ static struct {
 	const struct scoreboard *scoreboard;
 	uint64_t max_connections;
 	struct listener listeners[LISTEN_NUMBERS_MAX]; /* fd -1, or no owner: there is none */
-	bool borrowed[LISTEN_NUMBERS_MAX]; /* a service manager's: those who wait there must not be
-					      ended by us */
+	bool borrowed[LISTEN_NUMBERS_MAX]; /* a service manager's: clients that wait are not ours to
+					    * end */
 	struct worker_queue queues[SEATS_MAX];
 	size_t queues_n;	/* no seat from here on was ever taken */
 	size_t next_queue;	/* the first one that is looked at, which wins a tie */
@@ -64,7 +64,7 @@ static struct {
 	bool has_waiting;   /* a client was left in a listener's queue, because there was no room */
 	bool open;	    /* some listener was of this mode */
 	void (*idle)(void); /* set while it stops */
-	/* Has those that no worker takes; NULL: they wait for one. */
+	/* Takes connections that no worker takes; NULL: they wait for a worker. */
 	bool (*elsewhere)(uint32_t number, int fd);
 } handoff;
 
@@ -73,7 +73,7 @@ static bool listens(const struct listener *listener)
 	return listener->owner && listener->source.fd >= 0;
 }
 
-/* After handoff_stop(): no listener, and no pending, is left. */
+/* After handoff_stop(): tells when no listener, and no pending_conn, is left. */
 static void tell_if_idle(void)
 {
 	void (*idle)(void) = handoff.idle;
@@ -197,8 +197,8 @@ static void worker_queue_fail(struct worker_queue *queue, struct list *list)
 	}
 }
 
-/* One message: the staged pending_conns of one listener, from the first on. False: there is no room
- * in the channel, or it has ended; either will be told. */
+/* Sends one message: the first staged pending_conns, as far as they are of one listener. False:
+ * there is no room in the channel, or it has ended; either will be told. */
 static bool worker_queue_send(struct worker_queue *queue)
 {
 	struct pending_conn *first = first_of(&queue->staged);
@@ -408,7 +408,7 @@ uint64_t handoff_lost(unsigned seat)
 	return lost <= WORKER_QUEUE_MAX ? lost : 0; /* else it wrote nonsense there */
 }
 
-/* Answers come in the order of the batches: it is the first one that is looked at. */
+/* Answers come in the order of the batches, so it is the first batch in the list. */
 static struct pending_conn *first_of_batch(const struct worker_queue *queue, uint32_t batch)
 {
 	LIST_EACH (&queue->under_way, node) {
@@ -431,7 +431,7 @@ bool handoff_taken(unsigned seat, uint32_t batch, uint32_t count)
 	n = pending->batch_n;
 	queue->resting = count < n;
 	queue->rested_ms = handoff.loop->now_ms + LISTENER_RETRY_MS;
-	if (queue->resting) /* somebody else may have room */
+	if (queue->resting) /* another worker may have room */
 		loop_wake(handoff.loop, &handoff.unassigned_timer);
 	for (uint32_t i = 0; i < n; i++, pending = next) {
 		next = CONTAINER_OF(pending->node.next, struct pending_conn, node);
@@ -487,7 +487,7 @@ void handoff_give(uint32_t number, int fd)
 
 static int begin_listening(struct listener *listener, int socket, bool reject)
 {
-	int fd = fcntl(socket, F_DUPFD_CLOEXEC, 0); /* a listener closes its own */
+	int fd = fcntl(socket, F_DUPFD_CLOEXEC, 0); /* a copy: a listener closes its own */
 
 	if (fd < 0)
 		return -errno;
@@ -495,7 +495,7 @@ static int begin_listening(struct listener *listener, int socket, bool reject)
 		(void)close(fd);
 		return -ENOMEM;
 	}
-	if (listener->owner) /* never again: its source may be queued */
+	if (listener->owner) /* only initialised once: its source may be queued */
 		listener->source.fd = fd;
 	else
 		listener_init(listener, fd, &owner, handoff.loop->stats);
@@ -505,7 +505,7 @@ static int begin_listening(struct listener *listener, int socket, bool reject)
 	return 0;
 }
 
-/* Is it a copy of this socket? One whose file somebody removed is followed by another. */
+/* Is it a copy of this socket? A socket whose file somebody removed was replaced by another one. */
 static bool is_of(const struct listener *listener, int socket)
 {
 	struct stat copy, there;

@@ -1,10 +1,9 @@
 /*
  * handoff: the master accepts, and passes each connection to the worker that has fewest.
  *
- * A pending is a connection on its way. The master keeps its own copy of the descriptor until
+ * A pending_conn is a connection on its way. The master keeps its own copy of the descriptor until
  * the worker has said that it took it (IPC_TAKEN); pending_conns that a worker did not take, or
- * that were under way when it died, go to another one. So no connection is lost that no
- * worker had.
+ * that were under way when it died, go to another one. So no connection is lost that no worker had.
  */
 #ifndef MASTER_HANDOFF_H
 #define MASTER_HANDOFF_H
@@ -16,8 +15,8 @@
 
 /* Borrows both. Serves nothing yet. */
 void handoff_open(struct loop *loop, const struct scoreboard *scoreboard);
-/* Accepts from the listeners of this set that are of this mode, from now on; those of the one
- * before that are not in it are emptied into the workers that there are, and closed. */
+/* From now on accepts from the listeners of this set that have this mode. Those of the set before
+ * that are not in it are emptied into the workers that there are, and closed. */
 void handoff_serve(const struct listen_set *set);
 /* Passes on a connection that was accepted elsewhere; handoff closes it. */
 void handoff_give(uint32_t number, int fd);

@@ -8,7 +8,7 @@
 #include "master/proc.h"
 #include "reactor/base/log.h"
 
-#define BAD_US	  2000000 /* less than that is a long turn, or no CPU */
+#define BAD_US	  2000000 /* one that is still for less has a long turn, or no CPU */
 #define IDLE_MS	  10000	  /* between looks, if nobody wants to know more often */
 #define LOOKS_MAX 4	  /* without progress: a watchdog's time is cut into so many */
 
@@ -86,8 +86,8 @@ static struct {
 	uint32_t counted_ms; /* when looks were counted last */
 } watch;
 
-/* Only /proc knows. If it can't be read, the worker is taken to be free: one that hangs must not go
- * on because nobody could look. */
+/* Does a debugger hold it? Only /proc knows; if that can't be read, the answer is no: a worker that
+ * hangs must not go on because nobody could look. */
 static bool is_traced(pid_t pid)
 {
 	char path[64], line[256];
@@ -104,7 +104,7 @@ static bool is_traced(pid_t pid)
 	return tracer != 0;
 }
 
-/* A stopped process dies only when it goes on. */
+/* SIGCONT, because a stopped process dies only when it goes on. */
 static void slot_abort(struct slot *slot, uint32_t watchdog_ms)
 {
 	log_error("a worker does not move", LOG_NUMBER("worker", slot_index(slot)),
@@ -115,7 +115,7 @@ static void slot_abort(struct slot *slot, uint32_t watchdog_ms)
 	slot->stuck = 0;
 }
 
-/* Is there nothing to hold against it since the last look of the watch? */
+/* Has it moved since the last look of the watch, or does it have an excuse? */
 static bool is_well(struct slot *slot)
 {
 	struct liveness_look before = {.pid = slot->pid, .progress = slot->progress};
@@ -125,7 +125,7 @@ static bool is_well(struct slot *slot)
 	slot->progress = now.progress;
 	if (now.progress != before.progress)
 		return true;
-	/* For whoever asks later how it is. */
+	/* This look is also remembered for whoever asks later. */
 	now.stopped = liveness_of(watch.scoreboard, slot).stopped;
 	now.asleep = is_asleep(watch.scoreboard, slot);
 	return !liveness_is_still(&before, &now) || is_traced(slot->pid);

@@ -6,11 +6,10 @@
  * costs the worker nothing, and wakes nobody. One look says little, because the worker may have
  * been woken, or stopped, this very moment: two looks are compared.
  *
- * The watch is the master's, one a process, and lives as long as its loop. It aborts a worker that
- * makes no progress for --watchdog, so that it leaves a core and its last words and is replaced as
- * any that dies, and it tells systemd's watchdog that all is well only while every worker moves.
- * It must never abort a worker that a debugger holds, nor all of them because the machine stood
- * still.
+ * The one watch is the master's, and lives as long as its loop. It aborts a worker that makes no
+ * progress for --watchdog, so that it leaves a core and its last words and is replaced like any
+ * that dies, and it tells systemd's watchdog that all is well only while every worker moves. It
+ * must never abort a worker that a debugger holds, nor all of them because the machine stood still.
  */
 #ifndef MASTER_LIVENESS_H
 #define MASTER_LIVENESS_H
@@ -25,14 +24,13 @@ struct liveness_look {
 	bool stopped;	   /* by a signal, or a debugger */
 };
 
-/* Nothing that it waits for explains it if it makes no progress. */
+/* Has it no excuse for making no progress? One that waits for events has, unless it is stopped. */
 static inline bool liveness_should_move(const struct liveness_look *look)
 {
 	return look->stopped || !look->asleep;
 }
 
-/* The one judgement that all have in common: it has made no progress since the look before, and it
- * should have. */
+/* The one test that all use: it has made no progress since the look before, and it should have. */
 static inline bool liveness_is_still(const struct liveness_look *before,
 				     const struct liveness_look *now)
 {
@@ -45,9 +43,9 @@ struct liveness {
 	uint64_t still_us; /* for so long at least; 0: it moves, or is asleep */
 };
 
-/* How a slot's worker is; a slot without a process has {false, 0}. Time runs from the first of two
- * looks that both found that it should move, and between which it did not: whoever looks helps
- * whoever looks later. */
+/* How a slot's worker is; a slot without a process has {false, 0}. Time counts from the first of
+ * two looks that both found that it should move, and between which it did not: every look helps
+ * later ones. */
 struct liveness liveness_of(const struct scoreboard *scoreboard, const struct slot *slot);
 /* The same if its state in /proc has just been read; 0: it is not known. */
 struct liveness liveness_of_state(const struct scoreboard *scoreboard, const struct slot *slot,

@@ -69,8 +69,8 @@ bool lock_file_holds(int lock, const char *path)
 	return lock >= 0 && name_of(name, path) && is_at(lock, name);
 }
 
-/* Whoever opened the file before it was removed, and locks it then, looks whether it is still at
- * the path. */
+/* A process that opened the file before it was removed, and gets the lock afterwards, looks whether
+ * it is still at the path (lock_file_take()). */
 void lock_file_release(int lock, const char *path)
 {
 	char name[PATH_BYTES];

@@ -1,5 +1,5 @@
 /*
- * lock_file: of several processes that look and then act on one file, one at a time.
+ * lock_file: lets one process at a time look at a file and then act on it.
  *
  * What is guarded is named by its path; the lock is flock(2) on a file beside it, PATH.lock, which
  * only its maker's user can open, so that no stranger can hold it. It is there while it is held:

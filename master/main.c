@@ -81,7 +81,7 @@ static int run_without_master(struct scoreboard *scoreboard)
 	listen_topics(&first->set, setup.topics);
 	for (size_t i = 0; i < config->listeners_n; i++) {
 		setup.borrowed[i] = listen_borrowed(&first->set, i);
-		/* The worker closes its own. */
+		/* Copies, because the worker closes its own. */
 		setup.listeners[i] = fcntl(setup.listeners[i], F_DUPFD_CLOEXEC, 0);
 		if (setup.listeners[i] < 0)
 			die("duplicating a listener: %s", strerror(errno));
@@ -126,7 +126,7 @@ static void take_activation(void)
 	exit(2);
 }
 
-/* Warns of what we have from whoever started us, and can't mend. */
+/* Warns of what we inherited from whoever started us and can't mend. */
 static void look_at_what_stays(void)
 {
 	char folder[4096];
@@ -141,8 +141,8 @@ static void look_at_what_stays(void)
 			 LOG_NUMBER("seconds", cpu.rlim_cur));
 }
 
-/* As a reload does. If a master does not say whether it was told of listeners, and we serve all
- * that it has, it is taken to have been told of none. */
+/* Refuses what a reload would refuse. If the master before does not say whether listeners were
+ * configured, and we serve all that it has, it is taken that none were. */
 static void refuse_to_forget(const struct config *config, const struct handover_state *handover)
 {
 	char error[OPTIONS_ERROR_BYTES];
@@ -172,7 +172,7 @@ int main(int argc, char **argv)
 	config = &first->config;
 	options_read(config, argc, argv, cpus_allowed(), descriptors);
 	first->workers_asked = config->workers;
-	/* A number of workers that signals changed stays, until the configuration says another
+	/* If signals changed the number of workers, that stays until the configuration says another
 	 * one. */
 	if (successor && handover.workers_asked == config->workers)
 		config->workers = handover.slots;

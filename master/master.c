@@ -27,11 +27,11 @@
 
 /* Beyond drain-timeout, for workers that have to close very many connections. */
 #define STOP_GRACE_MS 2000
-/* How often, and how many times, a master that leaves tries to tell the service manager which one
- * comes. */
+/* How often, and how many times, a master that leaves tries to tell the service manager which
+ * master comes next. */
 #define SHUTDOWN_NOTICE_MS 100
 #define SHUTDOWN_NOTICES   50
-/* So many counters have room in a line of the log; the rest is for metrics. */
+/* So many counters have room in a line of the log; the rest are in metrics only. */
 #define TOTALS_MAX 80
 
 static struct {
@@ -41,7 +41,7 @@ static struct {
 	struct source signals, stop_timer;
 	struct source shutdown_notice;
 	unsigned shutdown_notices;
-	bool successor_told; /* that it is the main process now */
+	bool successor_told; /* systemd knows that the next master is the main process */
 	int lifeline[2];     /* a pipe: its first end tells the next master when we have all gone */
 	bool stopping, told_ready;
 } master;
@@ -143,8 +143,8 @@ static void slot_gone(struct slot *slot)
 	change_slot_gone(slot);
 }
 
-/* A worker was sent TERM. If all of us were, as a service manager does it, the master's own signal
- * is there already: then weir ends, and clients that wait are served. */
+/* A worker was sent TERM. If all processes were, as a service manager does it, the master's own
+ * signal is pending already: then weir ends, and clients that wait are served. */
 static void slot_leaving(struct slot *slot)
 {
 	signals_turn(&master.loop, &master.signals);
@@ -306,7 +306,7 @@ static bool may_go(void)
 
 /* All workers have gone, and so do we. But first the service manager has to hear which master comes
  * after us, or it would take our end for that of weir; a client that asked for metrics gets its
- * answer, and the next master all that it is told. */
+ * answer, and the next master gets all messages. */
 static void shutdown_notice_turn(struct loop *loop, struct source *source)
 {
 	source->ready = 0;
@@ -374,7 +374,8 @@ static void stop_gracefully(const char *why)
 	handoff_stop(tell_last);
 	if (!generations_have_workers() && !change_is_handed_over())
 		listen_refuse_all(&serving->set);
-	/* Workers have descriptors of their own: clients that come now are refused. */
+	/* Workers have descriptors of their own, and clients that come after they have closed those
+	 * are refused. */
 	EACH_GENERATION (generation)
 		listen_stop(&generation->set);
 	loop_deadline(&master.loop, &master.stop_timer,

@@ -18,7 +18,7 @@ struct master_setup {
 	const struct handover_state *handover; /* NULL: no master was before this one */
 };
 
-/* Until it is stopped; the process' exit status. */
+/* Runs until it is stopped. Returns the process' exit status. */
 int master_run(const struct master_setup *setup);
 
 /* The last line of the log: every counter that is not 0, over all seats. */

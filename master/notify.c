@@ -21,7 +21,7 @@ static struct {
 	int fd; /* valid if address_bytes is not 0 */
 	struct sockaddr_un address;
 	socklen_t address_bytes;
-	const char *taken[3]; /* texts of the environment that was, and that nobody else uses now */
+	const char *taken[3]; /* texts taken out of the environment, for us alone */
 	uint64_t watchdog_us; /* 0: none */
 	bool warned;
 	char status[NOTIFY_STATUS_BYTES];   /* the last one */
@@ -49,7 +49,7 @@ static bool read_socket(const char *text)
 	return true;
 }
 
-/* A watchdog may be meant for another process, whose environment came to be ours. */
+/* A watchdog may be meant for another process, whose environment we inherited. */
 static bool watchdog_is_ours(const char *pid)
 {
 	uint64_t number;
@@ -135,8 +135,8 @@ static int send_message(const char *message)
 	return n < 0 ? errno : 0;
 }
 
-/* What was kept goes first, each in a datagram of its own as it was meant: of two states in
- * one, systemd hears the last. */
+/* What was kept goes first, each message in a datagram of its own: of two states in one datagram,
+ * systemd would hear only the last. */
 static int send_kept(void)
 {
 	while (notify.kept_n) {
@@ -150,7 +150,7 @@ static int send_kept(void)
 	return 0;
 }
 
-/* If too many are kept, the oldest goes: it says least of how things are now. */
+/* If too many are kept, the oldest is dropped: it says least of how things are now. */
 static void keep(const char *message)
 {
 	if (notify.kept_n == KEPT_MAX) {
@@ -207,8 +207,8 @@ void notify_stopping(const char *status)
 	say_state("STOPPING=1", status);
 }
 
-/* Type=notify-reload takes it for the answer to its HUP if the time is not before that
- * (systemd.service(5)); older ones pass over the second line. */
+/* With Type=notify-reload, systemd takes this for the answer to its HUP if the time is not before
+ * that (systemd.service(5)); older versions ignore the second line. */
 void notify_reloading(void)
 {
 	struct timespec now;
@@ -241,7 +241,7 @@ void notify_status(const char *format, ...)
 		memcpy(notify.status, line, sizeof line);
 }
 
-/* In one datagram: systemd reads the pid first, and then hears the main process. */
+/* In one datagram: systemd reads the pid first, so that READY comes from the main process. */
 bool notify_main_pid(pid_t pid)
 {
 	char message[64];

@@ -3,7 +3,7 @@
  *
  * Only the main process speaks (NotifyAccess=main): the master, or the one process there is.
  * notify_open() takes what is for us out of the environment, so that no child sees it; an upgrade
- * gives it on with notify_environment(). Without NOTIFY_SOCKET every call does nothing. Nothing
+ * passes it on with notify_environment(). Without NOTIFY_SOCKET every call does nothing. Nothing
  * here may block, or end the server: the datagram goes, or is lost and logged once. What a service
  * manager waits for (READY, RELOADING, STOPPING, MAINPID) is not lost if its queue is full, but
  * kept, and sent before what is said next.
@@ -32,16 +32,16 @@ void notify_stopping(const char *status);
 /* What `systemctl status` shows; sent only if it differs from the last one. Call it now and then:
  * it also sends what is kept. */
 void notify_status(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Another process is the main one from now on, and is ready: to be said by the one that was. False:
- * it is kept only (see notify_status()), and lost if this process leaves now. */
+/* Another process is the main one from now on, and is ready; the one that was it has to say so.
+ * False: it is only kept (see notify_status()), and lost if this process leaves now. */
 bool notify_main_pid(pid_t pid);
 
-/* How often the watchdog wants to hear of us, twice in its time; 0: there is none. */
+/* How often to call notify_watchdog(): twice in the watchdog's time; 0: there is none. */
 uint32_t notify_watchdog_ms(void);
 void notify_watchdog(void);
 
-/* "NAME=value" of what the next master needs, for execve(2); how many. They live as long as
- * the process. The watchdog's pid is not among them: it is of whoever reads it. */
+/* "NAME=value" of what the next master needs, for execve(2); how many. They live as long as the
+ * process. WATCHDOG_PID is left out: without it, the watchdog is for whoever reads the line. */
 size_t notify_environment(const char *lines[NOTIFY_LINES]);
 
 #endif

@@ -15,7 +15,7 @@
 #include "reactor/base/stats.h"
 #include "worker/identity.h"
 
-#define LONG_BASE 1000 /* what getopt_long answers for row i: LONG_BASE + i */
+#define LONG_BASE 1000 /* what getopt_long returns for row i */
 
 static bool wrong(char error[OPTIONS_ERROR_BYTES], const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -32,7 +32,7 @@ static bool wrong(char error[OPTIONS_ERROR_BYTES], const char *format, ...)
 
 /* ---- answers ---- */
 
-/* Words of text up to column 78, each line behind the same indent. */
+/* Prints text in lines of at most 78 columns, each with the same indent. */
 static void print_wrapped(const char *indent, const char *text)
 {
 	size_t column = 0;
@@ -259,7 +259,7 @@ static bool read_file(struct config *config, char *room, char error[OPTIONS_ERRO
 	return config_file_read(config, asked.file, config->file_text, error);
 }
 
-/* What was given, and the whole that it makes. */
+/* Reads what was given, into *given too, and completes it in *config. */
 static bool read_all(struct config *config, struct config *given, char *room,
 		     char error[OPTIONS_ERROR_BYTES])
 {
@@ -279,7 +279,7 @@ static bool read_all(struct config *config, struct config *given, char *room,
 	return true;
 }
 
-/* Everything ends at the first thing that is wrong. */
+/* May what is wrong pass? Reading ended at the first thing that was wrong. */
 static bool failed_for_now(void)
 {
 	return address_failed_for_now() || identity_failed_for_now();
@@ -309,7 +309,8 @@ void options_read(struct config *config, int argc, char **argv, size_t cpus, siz
 	if (!read_all(config, &given, NULL, error))
 		refuse(error);
 	if (asked.dump) {
-		/* What was not said stays "auto": the file is good on other machines too. */
+		/* What was left to weir stays "auto", so that the file is good on other machines
+		 * too. */
 		memcpy(given.listeners, config->listeners, sizeof given.listeners);
 		given.listeners_n = config->listeners_n;
 		print_config(&given);

@@ -19,20 +19,20 @@
  * next master is given to come up. */
 #define OPTIONS_PATIENCE_MS 20000
 
-/* Fills in a complete configuration, for `cpus` and a limit of `descriptors`. argv stays as it is
- * for as long as the process lives: values lie in it. */
+/* Fills in a complete configuration, for `cpus` and a limit of `descriptors`. argv has to stay as
+ * it is for as long as the process lives, because values point into it. */
 void options_read(struct config *config, int argc, char **argv, size_t cpus, size_t descriptors);
 /*
- * The same again, with the file as it is now, after options_read(). The file's text goes to room,
- * of config_file_room(), which is the configuration's then; NULL: one of its own is made. False:
- * what options_read() would have said, or why it is more likely an accident than a wish, beside the
- * one that serves (NULL: none does); only room is to be freed.
+ * The same again after options_read(), with the file as it is now. The file's text goes into room,
+ * from config_file_room(), which the configuration then owns; NULL: it gets one of its own. False,
+ * and what options_read() would have said, or why this is more likely an accident than a wish,
+ * compared with `serving` (NULL: none serves); then only room is to be freed.
  */
 bool options_reread(struct config *config, const struct config *serving, char *room,
 		    char error[OPTIONS_ERROR_BYTES]);
 /* False, and why, if `config` is more likely what is left of a file (one that is being written, or
- * whose disk is full) than a wish: it has no setting, or names no listener, and what serves was
- * told of some. */
+ * whose disk is full) than a wish: it has no setting, or names no listener, and what serves had
+ * some. */
 bool options_is_a_wish(const struct config *config, size_t file_settings, bool default_listeners,
 		       char error[OPTIONS_ERROR_BYTES]);
 /* Lets go of the text that its values lie in: nothing may use them any more. */

@@ -17,7 +17,7 @@
 #define NUMBER_BYTES 16
 
 static struct {
-	char *path; /* NULL: there is none; the configuration may go before it */
+	char *path; /* a copy, because the configuration may go first; NULL: none */
 	int lock;
 	bool shared; /* the lock is also another master's, whose file it is */
 	struct {
@@ -29,7 +29,7 @@ static struct {
 
 /* ---- the number ---- */
 
-/* 0: there is none. Not waiting for the other end of a pipe. */
+/* 0: there is none. Never waits for the other end of a pipe. */
 static int read_number(const char *path)
 {
 	int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -64,8 +64,8 @@ static bool is_ours_alone(int fd)
 	       status.st_uid == geteuid() && status.st_size < NUMBER_BYTES;
 }
 
-/* Beside it and renamed: whoever reads the file reads a whole number. What lies beside it was left
- * by a server that was killed, since we have the lock. 0 or -errno. */
+/* Written beside it and renamed, so that whoever reads the file reads a whole number. If something
+ * is beside it, a server that was killed left that, since we have the lock. 0 or -errno. */
 static int make_file(const char *path)
 {
 	char beside[PID_FILE_PATH_BYTES];
@@ -101,7 +101,8 @@ static int write_number(const char *path)
 
 /* ---- whose it is ---- */
 
-/* Such as /dev/null, if a user wants no file: root's rename would replace it for everybody. */
+/* Is it a device or a socket? A user who wants no file may say /dev/null, and root's rename would
+ * replace that for everybody. */
 static bool is_no_files_place(const char *path)
 {
 	struct stat status;
@@ -171,8 +172,8 @@ void pid_file_export(struct pid_file_inherited *inherited)
 		(void)snprintf(inherited->path, sizeof inherited->path, "%s", file.path);
 }
 
-/* The master that had it may have had another place for it, and released ours; or it has ended, and
- * so did the lock; or somebody has removed that. */
+/* The lock may be lost: the master that had it may use another path, and have released ours; or it
+ * has ended, and the lock with it; or somebody has removed the lock's file. */
 static void have_it(void)
 {
 	int error;

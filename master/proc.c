@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Of the fields behind the command's name, which may hold anything, ")" too: proc(5). */
+/* Reads the fields behind the command's name, which may contain anything, ")" too: proc(5). */
 bool proc_parse(const char *line, struct proc *proc)
 {
 	const char *behind = strrchr(line, ')');

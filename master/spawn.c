@@ -61,9 +61,9 @@ pid_t spawn_helper(void)
 	if (pid)
 		return pid;
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent) /* it ended before that */
+	if (getppid() != parent) /* the parent ended before that */
 		_exit(1);
-	log_name("master");  /* its parent tells what was counted before */
+	log_name("master");  /* and forget the repeated lines that its parent will tell */
 	check_witness(NULL); /* its end is not reported as a worker's or master's last words */
 	return 0;
 }

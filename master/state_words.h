@@ -9,7 +9,7 @@
 
 #include "master/liveness.h"
 
-/* All that there may be: in metrics each has its series at any time. NULL ends them. */
+/* All words that there are, NULL at the end: in metrics each has its series at any time. */
 extern const char *const state_words_of_server[], *const state_words_of_workers[];
 
 /* One of state_words_of_workers: how the slot's worker is. */

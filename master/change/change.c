@@ -364,8 +364,7 @@ void change_slot_gave(struct slot *slot, const struct ipc_message *message)
 		bool again = slot->unfinished && message->left;
 
 		slot->unfinished = false;
-		if (again && message->end == MOVE_BROKEN) /* later: one that breaks off
-							   * again */
+		if (again && message->end == MOVE_BROKEN) /* it would only break off again */
 			change_route_later();
 		else if (again)
 			change_route(slot, message->left);

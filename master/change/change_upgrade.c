@@ -115,8 +115,7 @@ void change_take_back(bool stopped)
 		return;
 	}
 	log_error("the new master died after it had taken over, this one goes on");
-	EACH_SLOT (slot, change.serving) /* channels asked for don't come; orders will be answered
-					  * */
+	EACH_SLOT (slot, change.serving) /* channels don't come; orders will be answered */
 		slot->orders -= change.asked[slot_index(slot)];
 	memset(change.asked, 0, sizeof change.asked);
 	change.bereft = true;
