@@ -279,7 +279,7 @@ static bool read_all(struct config *config, struct config *given, char *room,
 	return true;
 }
 
-/* May what is wrong pass? Reading ended at the first thing that was wrong. */
+/* Was the first thing that was wrong, where reading ended, one that may pass by itself? */
 static bool failed_for_now(void)
 {
 	return address_failed_for_now() || identity_failed_for_now();

@@ -256,7 +256,7 @@ static uint64_t connections_cut(void)
 }
 
 /* May a change be asked for? If it has to wait for another one, the client hears that at once.
- * False: it can't be, and the client has heard that. */
+ * False: it can't be, and the client has been told. */
 static bool comes(struct control_client *client)
 {
 	char text[64];

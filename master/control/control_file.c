@@ -149,7 +149,7 @@ int control_file_adopt(struct control_file *file, const char *path,
 			file->asked_for = true;
 			file->file = there;
 			(void)rights_refuse(inherited->fd);
-			/* Once more, so that whoever connects learns our pid from now on
+			/* Listen again, so that whoever connects learns our pid from now on
 			 * (SO_PEERCRED in unix(7)). */
 			(void)listen(inherited->fd, BACKLOG);
 			return inherited->fd;

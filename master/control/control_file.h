@@ -31,8 +31,8 @@ struct control_inherited {
 int control_file_open(struct control_file *file, const char *path);
 /* The same at the path that it had before it was removed or forgotten; never dies. */
 int control_file_again(struct control_file *file);
-/* The master before us was reached by this socket. If it is at the path (NULL: the default place)
- * the file is ours now; else it goes, and a new one is made there. */
+/* The master before us was reached by this socket. If it is at `path` it is ours now; else its file
+ * is removed, and a new socket is made at `path` (NULL: in the default place). */
 int control_file_adopt(struct control_file *file, const char *path,
 		       const struct control_inherited *inherited);
 const char *control_file_path(const struct control_file *file);

@@ -46,7 +46,8 @@ static const struct stats_row *row_of(const char *name)
 	return &stats_rows[i];
 }
 
-/* Seats; or a single worker's, and what its seat counted for others before (NULL: nothing). */
+/* What is read: n seats; or (one) a single worker's, without what was counted there before (NULL:
+ * nothing). */
 struct seats_read {
 	const struct scoreboard *scoreboard;
 	size_t first, n;

@@ -41,7 +41,8 @@ struct status_worker {
 
 #define STATUS_CLOSED "closed_" /* what a field that counts closes begins with; then the reason */
 
-/* When what follows is read, by the clock that all processes here have: for rates. */
+/* Says when the counters that follow are read, by the clock that all processes here have: for
+ * rates. */
 void status_moment(struct control_client *client);
 /* seats: how many of the scoreboard's are in use, for the sums. */
 void status_server(struct control_client *client, const struct status_server *server,

@@ -17,7 +17,7 @@
 static struct {
 	struct activation_socket sockets[ACTIVATION_MAX];
 	size_t n;
-	const char *taken[4]; /* texts of the environment that was, and that nobody else uses now */
+	const char *taken[4]; /* texts taken out of the environment, for us alone */
 } activation;
 
 static bool wrong(char error[CONFIG_ERROR_BYTES], const char *format, ...)
@@ -218,8 +218,8 @@ static bool refuse(const struct activation_socket *sock, const char *why,
 		     sock->datagrams ? ", datagrams" : "", sock->name, why);
 }
 
-/* "PROTOCOL" or "PROTOCOL+udp" of a name that is a protocol. One unit has one name for all
- * its sockets: `echo` is good for its datagrams, too. */
+/* Makes "PROTOCOL" or "PROTOCOL+udp" of a socket's name, if that is a protocol. One unit has one
+ * name for all its sockets: `echo` is good for its datagrams, too. */
 static bool protocol_of(const struct activation_socket *sock, char *protocol, size_t n)
 {
 	size_t length = strlen(sock->name);
@@ -262,7 +262,7 @@ static bool add_by_name(struct config *config, const struct activation_socket *s
 	return add_listener(config, sock, listener, error);
 }
 
-/* NULL: no default listener is there. */
+/* NULL: no default listener has this address. */
 static const char *default_of(const struct activation_socket *sock)
 {
 	char unused[CONFIG_ERROR_BYTES];

@@ -52,8 +52,8 @@ bool activation_join(struct config *config, const struct activation_socket *sock
 /* The socket that a listener of the configuration has; NULL: it is to be bound. */
 const struct activation_socket *activation_find(const struct endpoint *endpoint,
 						const struct activation_socket *sockets, size_t n);
-/* ADDRESS of a LISTENER, of what getsockname(2) and getsockopt(2) say of fd. False: no
- * listening stream socket and no datagram socket of IP, in words. */
+/* Finds out what fd is, by getsockname(2) and getsockopt(2). False: neither a listening stream
+ * socket nor a datagram socket of IP; *why says so in words. */
 bool activation_look(int fd, struct activation_socket *socket, const char **why);
 
 /* ---- an upgrade ---- */

@@ -48,7 +48,7 @@ bool bound_socket_overlaps(const struct bound_socket *bound, const struct endpoi
 	       address_port(a) == address_port(b) && (covers(a, b) || covers(b, a));
 }
 
-/* Without IPv6 in the kernel, every address is every IPv4 one. */
+/* If the kernel has no IPv6, every address means every IPv4 address. */
 static void without_ipv6(struct address *address)
 {
 	struct sockaddr_in any = {.sin_family = AF_INET};
@@ -64,7 +64,8 @@ static void without_ipv6(struct address *address)
 
 /* ---- making sockets ---- */
 
-/* At bound->address, which it makes definite. fd or -errno. */
+/* Opens a socket at bound->address, whose port 0 becomes the one that the kernel chose. fd or
+ * -errno. */
 static int open_socket(struct bound_socket *bound, bool reuseport, const char **step)
 {
 	struct datagram_options datagrams = {
@@ -97,10 +98,10 @@ static int open_socket_anyhow(struct bound_socket *bound, bool reuseport, const 
 /*
  * SO_REUSEPORT lets two servers of one user bind the same port and share its connections; a second
  * start must fail instead. So a guard socket without it is bound first, which fails if anybody else
- * is bound there; of two servers that try at once the kernel lets one listen. Only then the guard
- * gets SO_REUSEPORT, and it goes when ours is bound beside it: so at no moment could another server
- * bind there. Of datagrams the kernel may give two servers the same port even for port 0: so the
- * guard chooses the port. 0 or -errno; *guard -1: none is needed.
+ * is bound there; of two servers that try at once the kernel lets one listen. Only then does the
+ * guard get SO_REUSEPORT, and it is closed when our socket is bound beside it: at no moment can
+ * another server bind there. With datagrams the kernel may give two servers the same port even if
+ * they ask for port 0: so the guard chooses the port. 0 or -errno; *guard -1: none is needed.
  */
 static int open_guard(struct bound_socket *bound, int *guard, const char **step)
 {
@@ -110,7 +111,7 @@ static int open_guard(struct bound_socket *bound, int *guard, const char **step)
 	if (address_is_unix(&bound->address) ||
 	    (!address_port(&bound->address) && !bound->datagrams))
 		return 0;
-	do /* two that listen in the same instant are both refused: one has it at the next try */
+	do /* two that listen in the same instant are both refused: try again */
 		fd = open_socket_anyhow(bound, false, step);
 	while (fd == -EADDRINUSE && strcmp(*step, "listen") == 0 && ++tries < GUARD_TRIES);
 	if (fd < 0)
@@ -147,7 +148,7 @@ static int adopt(const struct bound_socket *bound, int fd, const char **step)
 				: listen_adopt(fd, &bound->address, bound->settings.backlog, step);
 }
 
-/* A worker that ends leaves a filter on the socket that drops datagrams: it must not stay. */
+/* Removes the filter that drops datagrams, which a worker that ends leaves on the socket. */
 static void let_datagrams_in(int fd)
 {
 	int unused = 0;
@@ -186,7 +187,7 @@ static void warn_of_short_queue(const struct bound_socket *bound)
 	int bytes = 0;
 	socklen_t n = sizeof bytes;
 
-	/* The kernel doubles what was asked, for its own part (socket(7)). */
+	/* The kernel doubles what was asked, for its own use (socket(7)). */
 	if (!bound->datagrams || !bound->settings.queue_bytes ||
 	    getsockopt(bound->fds[0], SOL_SOCKET, SO_RCVBUF, &bytes, &n) < 0 ||
 	    (uint64_t)bytes + 2 >= 2 * bound->settings.queue_bytes)
@@ -275,8 +276,8 @@ bool bound_socket_widen(struct bound_socket *bound, size_t n, char error[CONFIG_
 	CHECK(n <= WORKERS_MAX);
 	if (bound->single)
 		return true;
-	/* Before the other sockets exist, so that no client comes to them for a moment. If the
-	 * kernel can't steer, clients that come there wait for the worker. */
+	/* Steered before the other sockets exist, so that no client comes to those for a moment. If
+	 * the kernel can't steer, clients that come there wait for the worker. */
 	if (n > before && bound->reuseport_width < n)
 		(void)listen_steer(
 		    bound->fds[0],
@@ -307,7 +308,7 @@ int bound_socket_set_width(struct bound_socket *bound, size_t n)
 {
 	CHECK(n);
 	bound->reuseport_width = n;
-	if (bound->width_used > bound->fds_n) /* all that there were by now */
+	if (bound->width_used > bound->fds_n) /* WORKERS_MAX stood for all there are */
 		bound->width_used = bound->fds_n;
 	if (bound->width_used < n)
 		bound->width_used = n;
@@ -322,8 +323,9 @@ void bound_socket_narrow(struct bound_socket *bound, size_t n)
 	while (bound->fds_n > n) {
 		int fd = bound->fds[--bound->fds_n];
 
-		/* Out of the kernel's group now, even if a child that is being forked has a copy,
-		 * because the order in the group says which slot a socket belongs to. */
+		/* shutdown() takes it out of the kernel's group at once, even if a child that is
+		 * being forked has a copy: the order in the group says which slot a socket belongs
+		 * to. */
 		if (!bound->datagrams)
 			(void)shutdown(fd, SHUT_RD);
 		(void)close(fd);
@@ -380,7 +382,7 @@ int bound_socket_attach_accounts(struct bound_socket *bound, int ledger, int lim
 
 /* ---- settings ---- */
 
-/* The queue of a socket for which none was asked. */
+/* How long a socket's queue is if no length was asked for, in bytes. */
 static uint64_t default_queue(void)
 {
 	FILE *file = fopen("/proc/sys/net/core/rmem_default", "re");
@@ -456,13 +458,13 @@ void bound_socket_take(struct bound_socket *bound, size_t i, uint32_t number,
 
 void bound_socket_close_sockets(struct bound_socket *bound)
 {
-	if (bound->borrowed) /* the service manager listens on, whatever we do */
+	if (bound->borrowed) /* the service manager goes on listening, whatever we do */
 		return;
 	while (bound->fds_n)
 		(void)close(bound->fds[--bound->fds_n]);
 }
 
-/* As it was given to us: clients that come are for the next server that is started. */
+/* Leaves the sockets as they were given to us: clients that come are for the next server. */
 static void give_back(struct bound_socket *bound)
 {
 	for (size_t i = 0; i < bound->fds_n; i++) {

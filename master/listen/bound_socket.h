@@ -38,7 +38,7 @@ struct bound_socket {
 	size_t fds_n;
 	int fds[WORKERS_MAX];
 	size_t reuseport_width; /* new connections come to this many sockets, the first ones */
-	size_t width_used;	/* to how many they have come in all, since those are there */
+	size_t width_used;	/* the largest width so far: clients may wait at so many */
 	struct bound_socket_settings settings;
 	struct socket_file file;
 	int ledger;		/* a memfd, in which dropped lies; -1: none */
@@ -68,9 +68,9 @@ int bound_socket_set_width(struct bound_socket *bound, size_t n);
 /* Closes sockets until there are n. Clients that still wait at those are reset: see
  * bound_socket_take(). */
 void bound_socket_narrow(struct bound_socket *bound, size_t n);
-/* Clients may wait at the sockets from this one on, even if a worker that ended shut one down. */
+/* Lets clients wait at the sockets from this one on, even if a worker that ended shut one down. */
 void bound_socket_let_wait(struct bound_socket *bound, size_t first);
-/* Has the accounts that datagrams need. 0 or -errno. */
+/* Makes the accounts that datagrams need, unless it has them. 0 or -errno. */
 int bound_socket_keep_accounts(struct bound_socket *bound, uint64_t rate);
 /* Applies the settings to all sockets; warns of what the kernel refuses. */
 void bound_socket_set(struct bound_socket *bound, const struct bound_socket_settings *settings);

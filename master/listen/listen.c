@@ -196,13 +196,13 @@ bool listen_inherited(int fd)
 
 /* ---- dropping ---- */
 
-/* listen_tidy() closes them, but for those that nobody can have come to. */
+/* listen_tidy() closes the spare sockets; those that nobody can have come to are closed at once. */
 static void steer_past_spares(struct bound_socket *bound, size_t needed)
 {
 	bound_socket_narrow(bound, bound->width_used > needed ? bound->width_used : needed);
 	if (bound_socket_set_width(bound, bound->reuseport_width < needed ? bound->reuseport_width
 									  : needed))
-		bound_socket_narrow(bound, needed); /* somebody comes to each of them */
+		bound_socket_narrow(bound, needed); /* not steered: clients come to each */
 	bound_socket_let_wait(bound, needed);
 }
 

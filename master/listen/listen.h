@@ -1,14 +1,9 @@
 /*
  * listen: all bound sockets of the master, and which generation has which.
  *
- * A listen_set is what one configuration listens on. Two may exist at a time, that of the old
- * generation and that of the new one: if both name an address they have the same bound socket, with
- * the clients that wait there. It is closed, and its socket file removed, when no set has it any
- * more. Each listener has a number below LISTEN_NUMBERS_MAX, by which moves and the bus name it: it
- * keeps it as long as it has the same address and protocol, and nobody else gets it while a set, or
- * another master's generation, has it. The same holds of its topic's number, which all addresses of
- * one LISTENER share. If a name has an address that this machine does not have, it is left out,
- * also from the configuration, as long as the name has others.
+ * A listen_set is what one configuration listens on. Two may exist at a time, the old generation's
+ * and the new one's: if both name an address, they have the same bound socket, with the clients
+ * that wait there. It is closed, and its socket file removed, when no set has it any more.
  *
  *     first start:  listen_open, listen_serve
  *     reload:       listen_open(new), ... ready: listen_serve(new), ... the old workers have
@@ -30,7 +25,10 @@
 #define LISTEN_NUMBERS_MAX 256 /* a number and a topic for each listener of two sets */
 #define LISTEN_DESCRIPTORS (LISTENERS_MAX * (WORKERS_MAX + 2)) /* of a set, at most */
 
-/* Memory of its owner's, all 0 before listen_open(). */
+/* Memory of its owner's, all 0 before listen_open(). Moves and the bus name a listener by its
+ * number, below LISTEN_NUMBERS_MAX, and its topic by the topic's. A listener keeps its number as
+ * long as it has the same address and protocol, and nobody else gets it while a set, or another
+ * master's generation, has it; the same holds of topics. */
 struct listen_set {
 	struct config *config;
 	size_t slots;
@@ -50,9 +48,11 @@ struct listen_set {
 /*
  * Bound sockets that `before` has (NULL: that another master handed over) are shared. Others are
  * the service manager's sockets (activation.h), or are bound; the ports that the kernel chose are
- * written into config; of one LISTENER all addresses have the same. New sockets at an old address
- * get no clients before listen_serve(). False, and what failed on which listener: all that was
- * opened is closed again, and `before` is as it was. At most two sets are open at a time.
+ * written into config, the same one for all addresses of a LISTENER. If a name has an address that
+ * this machine does not have, that is left out, from config too, as long as the name has others.
+ * New sockets at an old address get no clients before listen_serve(). False, and what failed on
+ * which listener: all that was opened is closed again, and `before` is as it was. At most two sets
+ * are open at a time.
  */
 bool listen_open(struct listen_set *set, struct config *config, const struct listen_set *before,
 		 char error[CONFIG_ERROR_BYTES]);
@@ -65,18 +65,19 @@ void listen_drop(struct listen_set *set);
 
 /* ---- slots come and go; those of one set, while there is no other ---- */
 
-/* More slots: false, and what failed; there are as many as before then. */
+/* Adds slots until there are so many. False, and what failed: there are as many as before. */
 bool listen_add_slots(struct listen_set *set, size_t slots, char error[CONFIG_ERROR_BYTES]);
-/* New connections come only to the slots below: those from this one on may drain. */
+/* New connections come only to the slots below this one; those from it on may drain. */
 void listen_steer_away(struct listen_set *set, size_t first_slot_that_goes);
 /* Lets go of the sockets of the slots from this number on, which nobody reads any more. */
 void listen_close_slots(struct listen_set *set, size_t slots);
 /*
- * Sockets at bound_sockets of this set that no set has any more, by any of the calls above, stay
- * open and are steered past: a handshake that began before may still end there, and if that socket
- * were closed, the client would be reset. Clients that have come to them are accepted and handed to
- * took (NULL: ended, by FIN). For a moment after such a call, again a few times, and with close,
- * after which they are gone. If it is never called they wait for the slots that come next.
+ * Looks after sockets that no set uses any more after one of the calls above. They stay open, and
+ * new connections are steered past them: a handshake that began before may still end there, and its
+ * client would be reset if the socket were closed. Clients that have come to them are accepted and
+ * handed to took (NULL: ended, by FIN). To be called a few times in the moment after such a call,
+ * and at last with close, which closes them. If it is never called, those clients wait for the
+ * slots that come next.
  */
 void listen_tidy(struct listen_set *set, bool close, void (*took)(uint32_t number, int fd));
 
@@ -84,7 +85,7 @@ void listen_tidy(struct listen_set *set, bool close, void (*took)(uint32_t numbe
 
 /* Accepts the clients that wait at the sockets of slots from this one on, as far as no other set
  * has those, and hands each to took: number is that of the listener. For the moment before they are
- * closed: a handshake that began before newcomers were steered away ends when it likes. took NULL:
+ * closed: a handshake that began before newcomers were steered away may end at any time. took NULL:
  * they are ended, by FIN. */
 void listen_take(struct listen_set *set, size_t slots, void (*took)(uint32_t number, int fd));
 /* The same at the bound_sockets that no other set has, and closes our sockets there: its workers
@@ -107,7 +108,7 @@ void listen_for_slot(const struct listen_set *set, size_t slot, int fds[LISTENER
 /* The number of each listener, and of its topic. */
 void listen_numbers(const struct listen_set *set, uint32_t numbers[LISTENERS_MAX]);
 void listen_topics(const struct listen_set *set, uint32_t topics[LISTENERS_MAX]);
-/* The numbers of those that the master before us has, and none of our sets; how many. */
+/* The numbers of listeners that the master before us has and none of our sets; how many. */
 size_t listen_left(uint32_t numbers[LISTENERS_MAX]);
 /* Which listener has this number? -1: none. */
 int listen_find(const struct listen_set *set, uint32_t number);
@@ -115,7 +116,7 @@ static inline bool listen_has(const struct listen_set *set, uint32_t number)
 {
 	return listen_find(set, number) >= 0;
 }
-/* Has each slot a socket of this listener to itself? */
+/* Does each slot have a socket of this listener to itself? */
 bool listen_is_slots_own(const struct listen_set *set, size_t listener);
 /* The one from which the master accepts, to hand over; -1: they are closed. */
 int listen_master_socket(const struct listen_set *set, size_t listener);
@@ -124,8 +125,8 @@ int listen_master_socket(const struct listen_set *set, size_t listener);
  * to accept them before they go. */
 bool listen_keeps(const struct listen_set *other, const struct listen_set *set, size_t listener,
 		  size_t slot);
-/* A service manager's: when weir stops, no client is accepted from it, and no filter left on it;
- * workers close their copy (listener_close, datagram_leave). */
+/* Is it a service manager's? Then, when weir stops, no client is accepted from it, no filter is
+ * left on it, and workers close their copy (listener_close, datagram_leave). */
 bool listen_borrowed(const struct listen_set *set, size_t listener);
 
 /* ---- an upgrade ---- */

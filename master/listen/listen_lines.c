@@ -145,7 +145,7 @@ static uint64_t read_number(struct reading *reading, const char *key, int base, 
 							  : 0;
 }
 
-/* Which of the two words? */
+/* Reads one of two words: is it `yes`? */
 static bool read_choice(struct reading *reading, const char *key, const char *no, const char *yes)
 {
 	char text[16];

@@ -10,8 +10,8 @@
 
 #define PORT_TRIES 16
 
-/* Prefers one of the same protocol, because listeners that asked for any port of one address can be
- * told apart only by that. */
+/* The place in `before` of an endpoint's bound socket; -1: none. Prefers one of the same protocol,
+ * because listeners that asked for any port of one address can be told apart only by that. */
 static int match(const struct listen_set *set, const struct listen_set *before,
 		 const struct endpoint *endpoint)
 {
@@ -130,9 +130,9 @@ static bool open_accounts(struct listen_set *set, size_t i, char error[CONFIG_ER
 	return true;
 }
 
-/* That of the set before. If its socket file is lost, a new one is made with the same number: its
- * connections move as ever, and clients that wait at the old socket are let in by the old workers.
- * If it can't be made, the old one is as good as it was. */
+/* The bound socket of the set before. If its socket file is lost, a new one is made with the same
+ * number: its connections move as ever, and clients that wait at the old socket are let in by the
+ * old workers. If it can't be made, the old one is as good as it was. */
 static struct bound_socket *same_bound_socket(const struct listen_set *set,
 					      const struct listen_set *before,
 					      struct bound_socket *bound,
@@ -168,7 +168,7 @@ static bool open_one(struct listen_set *set, struct endpoint *endpoint,
 	set->topics[i] = set->numbers[i];
 	set->bound_sockets_n++;
 	endpoint->address = set->bound_sockets[i]->address;
-	/* One socket is for all workers then, whoever made it. */
+	/* Then there is one socket for all workers, whoever made it. */
 	if (set->bound_sockets[i]->single && listen_mode(set, i) == ACCEPT_REUSEPORT)
 		endpoint->accept = ACCEPT_SHARED;
 	return bound_socket_widen(set->bound_sockets[i], listen_width(set, i), error) &&
@@ -231,8 +231,8 @@ static bool leave_port(struct listen_set *set, const struct listen_set *before, 
 	return true;
 }
 
-/* The topic of before, if any of its addresses was there, so that connections that are moved go on
- * hearing all. */
+/* The topic of a LISTENER: the one in `before`, if any of its addresses was there, so that
+ * connections that are moved go on hearing everything. */
 static uint32_t topic_of(const struct listen_set *set, size_t first, size_t n,
 			 const struct listen_set *before)
 {

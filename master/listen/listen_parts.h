@@ -1,5 +1,5 @@
 /*
- * listen_parts: what the files of listen say to each other, and nobody else.
+ * listen_parts: what the files of listen share, and nobody else may use.
  */
 #ifndef MASTER_LISTEN_LISTEN_PARTS_H
 #define MASTER_LISTEN_LISTEN_PARTS_H
@@ -22,7 +22,7 @@ struct bound_socket_settings listen_settings(const struct config *config,
 size_t listen_width(const struct listen_set *set, size_t i);
 /* Which listener of the set has this bound socket? -1: none. */
 int listen_place(const struct listen_set *set, const struct bound_socket *bound);
-/* Has one of the first n listeners of a set this topic? */
+/* Does one of the first n listeners of a set have this topic? */
 bool listen_has_topic(const struct listen_set *set, size_t n, uint32_t number);
 /* A number that neither a listener nor a topic has. */
 uint32_t listen_free_number(const struct listen_set *set);
@@ -34,7 +34,7 @@ void listen_register(struct listen_set *set);
 struct bound_socket *listen_inherit(const struct bound_socket *bound,
 				    const struct protocol *protocol, uint32_t number,
 				    uint32_t topic);
-/* Has what was inherited this descriptor already? */
+/* Does something that was inherited have this descriptor already? */
 bool listen_inherited(int fd);
 
 #endif

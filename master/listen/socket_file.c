@@ -25,8 +25,8 @@ static bool is_at(const char *path, dev_t device, ino_t inode)
 	       status.st_ino == inode;
 }
 
-/* False: no socket is there, or somebody else's. ANYBODY: the owner does not matter, because it may
- * have been given to somebody since. */
+/* Holds the file at path. False: it is no socket, or somebody else's. ANYBODY: the owner does not
+ * matter, because it may have been given to another one since. */
 static bool hold(struct socket_file *file, const char *path, uid_t owner)
 {
 	int held = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
@@ -143,8 +143,8 @@ int socket_file_set_mode(const struct socket_file *file, unsigned mode)
 	return chmod(held, mode ? mode : 0777 & ~mask) < 0 ? -errno : 0;
 }
 
-/* If another server is about to replace it, that one does what is left to do. If there can be no
- * lock, because the disk is full, it goes all the same. */
+/* If another server is about to replace the file, that one does what is left to do. If there can be
+ * no lock, because the disk is full, it is removed all the same. */
 void socket_file_remove(struct socket_file *file, const char *path)
 {
 	int lock = socket_file_is_there(file, path) ? take_lock(path) : -ENOENT;

@@ -4,8 +4,8 @@
  * The folder may be another user's. So nothing is done to a path that was only looked at: a file of
  * ours is held open (O_PATH), so that its inode's number can't be another's meanwhile; its mode is
  * there when it is made, and changed by that descriptor; it is removed only if it is still the one
- * at the path. Whoever looks whether a file is stale, and then replaces or removes it, has the lock
- * beside it (lock_file.h): two servers that start at one path can't both take it for stale.
+ * at the path. Whoever looks whether a file is stale, and then replaces or removes it, holds the
+ * lock beside it (lock_file.h): two servers that start at one path can't both take it for stale.
  */
 #ifndef MASTER_LISTEN_SOCKET_FILE_H
 #define MASTER_LISTEN_SOCKET_FILE_H
@@ -27,7 +27,7 @@ struct socket_file {
  * is not. Its descriptor or -errno; *step: what failed. */
 int socket_file_open(struct socket_file *file, struct address *address,
 		     const struct listen_options *options, unsigned mode, const char **step);
-/* One that another master made (inode 0: it did not say which). False: it is not there any more. */
+/* Takes over a file that another master made (inode 0: it did not say which). False: it is gone. */
 bool socket_file_adopt(struct socket_file *file, const char *path, dev_t device, ino_t inode);
 bool socket_file_is_there(const struct socket_file *file, const char *path);
 /* mode 0: as the umask has it. 0 or -errno. */

@@ -13,10 +13,10 @@ static struct {
 	struct scoreboard *scoreboard; /* the new one; NULL: nothing is carried */
 	const unsigned char *from;     /* the old one */
 	size_t bytes;
-	/* As the old one says, and checked. */
+	/* What the old one says of itself, checked. */
 	size_t seats_n, seats_at, seat_bytes, carried_at, carried_bytes;
 	bool carries;
-	uint32_t *places; /* of each of our rows, in a seat there */
+	uint32_t *places; /* the offset of each of our rows in a seat there */
 } carried;
 
 /* ---- its description ---- */
@@ -100,7 +100,7 @@ bool carried_counters_open(struct scoreboard *scoreboard, int fd)
 		let_go();
 		return false;
 	}
-	/* A worker has its own seat, and no more of it. */
+	/* Workers get no copy of it: they count on the new one. */
 	(void)madvise((void *)(uintptr_t)carried.from, carried.bytes, MADV_DONTFORK);
 	carried.scoreboard = scoreboard;
 	scoreboard->head.carries = true;

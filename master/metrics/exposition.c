@@ -26,7 +26,7 @@ static void put_seconds(struct writer *writer, uint64_t us)
 	writer_put(writer, fraction, sizeof fraction);
 }
 
-/* Escapes text for HELP, and inside of quotes, in which a quote needs a backslash, too. */
+/* Escapes text for HELP, and inside quotes, where a quote needs a backslash, too. */
 static void put_escaped(struct writer *writer, const char *text, bool quotes)
 {
 	for (; *text; text++) {
@@ -39,7 +39,7 @@ static void put_escaped(struct writer *writer, const char *text, bool quotes)
 	}
 }
 
-/* First, or one more. */
+/* before: '{' for the first label, ',' for one more. */
 static void put_label(struct writer *writer, char before, const char *name, const char *value)
 {
 	writer_put(writer, &before, 1);
@@ -186,7 +186,7 @@ static size_t words_n(const char *const *words)
 	return n;
 }
 
-/* Behind the other labels: one of the words that a state may be, and whether it is. */
+/* Writes, behind the other labels, one of the words that a state may be, and whether it is that. */
 static void put_state(struct writer *writer, char before, const char *word, const char *state)
 {
 	put_label(writer, before, "state", word);
@@ -318,7 +318,7 @@ static void put_sample(struct writer *writer, const struct scrape *scrape, size_
 	writer_text(writer, "} ");
 }
 
-/* Of the buckets from `first` up to this row, which may be the one behind the last. */
+/* The sum of the buckets from `first` up to this row, which may be the one behind the last. */
 static uint64_t all_up_to(const struct scrape *scrape, size_t slot, size_t first, size_t row)
 {
 	uint64_t sum = 0;
@@ -347,7 +347,7 @@ static void write_histogram(struct writer *writer, const struct scrape *scrape, 
 	writer_text(writer, "\n");
 }
 
-/* Numbers of the master's loop interest nobody, and a counter that is 0 is one that it never
+/* Nobody needs the numbers of the master's loop, and a counter that is 0 is one that it never
  * counts. */
 static bool master_shows(const struct scrape *scrape, size_t row)
 {

@@ -19,11 +19,11 @@ struct exposition_place {
 	uint32_t family, item; /* 0, 0: the beginning */
 };
 
-/* Whole lines, as many as there is room for, at least EXPOSITION_ROOM_MIN; how many bytes. 0: that
- * was all. */
+/* Writes whole lines, as many as have room, at least EXPOSITION_ROOM_MIN. Returns how many bytes;
+ * 0: that was all. */
 size_t exposition_write(const struct scrape *scrape, struct exposition_place *place, char *at,
 			size_t room);
-/* Of the whole. */
+/* How long the whole text is. */
 size_t exposition_bytes(const struct scrape *scrape);
 
 #endif

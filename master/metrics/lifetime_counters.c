@@ -18,8 +18,8 @@
 #define LIFETIME_NAMES	 1024 /* a power of two, far more than there are counters */
 
 /*
- * Two masters may write here at a time, each of its own processes. cpu_us is what is shown, one
- * word that only grows; used_us is of those that have ended.
+ * Two masters may write here at a time, each about its own processes. cpu_us is what is shown, one
+ * word that only grows; used_us is the part of processes that have ended.
  */
 struct lifetime_seat {
 	uint64_t pid; /* 0: it was reaped */
@@ -105,7 +105,7 @@ void lifetime_counters_open(int inherited)
 	}
 	if (!here.shared)
 		make();
-	if (here.shared) /* a worker has no copy of it */
+	if (here.shared) /* workers get no copy of it */
 		(void)madvise(here.shared, sizeof *here.shared, MADV_DONTFORK);
 }
 
@@ -136,7 +136,7 @@ static uint64_t id_of(const char *name)
 	return hash | 1;
 }
 
-/* The place of a name, from now on. NULL: there is no memory for it. */
+/* Finds the place of a name, or gives it one. NULL: there is no memory for it. */
 static uint64_t *place_of(const char *name)
 {
 	uint64_t id = id_of(name);
@@ -222,7 +222,7 @@ static struct lifetime_seat *seat_at(unsigned seat)
 	return here.shared && seat < LIFETIME_SEATS ? &here.shared->seats[seat] : NULL;
 }
 
-/* If the process was reaped by another master, what was seen of it last is all that is known. */
+/* If another master reaped the process before, what was seen of that last is all that is known. */
 void lifetime_counters_process_began(unsigned seat, pid_t pid)
 {
 	struct lifetime_seat *at = seat_at(seat);
@@ -269,7 +269,7 @@ void lifetime_counters_process_ended(unsigned seat, const struct rusage *used)
 	WRITE(at->used_us, READ(at->cpu_us));
 }
 
-/* If it could not be read when the process came, it is read now: the process is still there. */
+/* Is this still the process that came? If its start could not be read then, it is read now. */
 static bool is_it(struct lifetime_seat *at, const struct proc *proc)
 {
 	if (!READ(at->started))

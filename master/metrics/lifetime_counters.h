@@ -2,7 +2,7 @@
  * lifetime_counters: what happened since weir was started, over all of its masters and workers.
  *
  * Memory that a master shares with the next one, and with no worker: no counter that is kept here
- * goes back at an upgrade, or when a worker ends. The first master makes it, each one gives its
+ * goes back at an upgrade, or when a worker ends. The first master makes it, each one passes its
  * descriptor on. If there is no memory for it, nothing is counted, and all is 0; the same before
  * lifetime_counters_open().
  *
@@ -59,7 +59,7 @@ void lifetime_counters_master_began(void);
 struct lifetime_process {
 	uint64_t cpu_us;       /* of all that were in this seat; never goes back */
 	uint64_t memory_bytes; /* 0: nobody is there now */
-	char state;	       /* as proc.h has it; 0: the same, or it is not known */
+	char state;	       /* as proc.h has it; 0: nobody is there, or not known */
 	uint64_t born_us;      /* Unix time; 0: nobody was there yet */
 };
 

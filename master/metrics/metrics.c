@@ -23,9 +23,9 @@
 
 /* One of our addresses. */
 struct place {
-	struct bound_socket bound; /* not used: this is nobody's place */
+	struct bound_socket bound; /* not in use: this place is free */
 	bool wanted;		   /* by the newest configuration, which serves or is staged */
-	bool staged;		   /* by that one alone */
+	bool staged;		   /* opened for that one, which does not serve yet */
 	bool shared;		   /* the socket, and its file, are another master's still */
 	bool serving;
 	struct listener listener; /* while it serves */
@@ -141,8 +141,8 @@ static struct place *open_place(const struct config *config, const struct addres
 	return place;
 }
 
-/* Another one if its socket file is lost; if that can't be had, the old one is as good as it
- * was. */
+/* The place itself, or a new one if its socket file is lost; if that can't be had, the old one is
+ * as good as it was. */
 static struct place *same_place(const struct config *config, struct place *place)
 {
 	char error[CONFIG_ERROR_BYTES];
@@ -228,7 +228,7 @@ bool metrics_bind(const struct config *config, const struct metrics_inherited *i
 	return true;
 }
 
-/* The other master's, and of no use to anybody: clients that come there are refused. */
+/* Closes what the other master had and nobody uses now: clients that come there are refused. */
 static void dismiss_strangers(void)
 {
 	struct metrics_inherited *strangers = &metrics.strangers;
@@ -268,7 +268,8 @@ static bool is_one_too_many(int fd)
 	return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd >= limit.rlim_cur / 4 * 3;
 }
 
-/* A worker that is being forked has a copy for a moment: its registration must not outlive it. */
+/* CONN_PASSED, because a worker that is being forked has a copy for a moment, and the registration
+ * must not outlive our close(). */
 static void accepted(struct listener *listener, int fd, const struct sockaddr *peer)
 {
 	(void)listener;
@@ -439,7 +440,7 @@ void metrics_export(struct metrics_inherited *inherited)
 {
 	inherited->n = 0;
 	EACH_PLACE (place) {
-		if (inherited->n == METRICS_ADDRESSES_MAX) /* a reload that moves them goes on */
+		if (inherited->n == METRICS_ADDRESSES_MAX) /* more, while a reload moves them */
 			break;
 		inherited->fds[inherited->n] = place->bound.fds[0];
 		inherited->files[inherited->n] = place->bound.file;

@@ -36,17 +36,19 @@ struct metrics_inherited {
 };
 
 /* Binds the addresses of the configuration, or takes what was inherited if it is bound there.
- * False: it can't be had, and why. Nobody is let in yet. */
+ * False: one can't be had, and why. Nobody is let in yet. */
 bool metrics_bind(const struct config *config, const struct metrics_inherited *inherited,
 		  char error[CONFIG_ERROR_BYTES]);
 /* Once the loop is there. Borrows its owner. */
 void metrics_begin(const struct metrics_owner *owner);
-/* Lets in clients that come, and those that have waited; what was inherited and not taken goes. */
+/* Lets in clients that come, and those that have waited; what was inherited and not taken is
+ * closed. */
 void metrics_serve(void);
 
-/* At a reload: binds the addresses that are new. False: it can't be had, and why. */
+/* At a reload: binds the addresses that are new. False: one can't be had, and why. */
 bool metrics_stage(const struct config *config, char error[CONFIG_ERROR_BYTES]);
-/* staged: what metrics_stage() bound serves from now on; else it goes, and all stays as it is. */
+/* staged: what metrics_stage() bound serves from now on; else that is closed, and all stays as it
+ * was. */
 void metrics_conclude(bool staged);
 
 /* The addresses, as bound, with spaces between them. False: metrics are not served here. */
@@ -56,7 +58,7 @@ bool metrics_at(char text[METRICS_TEXT_BYTES]);
 /* For the next master. */
 void metrics_export(struct metrics_inherited *inherited);
 /* The next master lets clients in from now on: those that have asked here, or are about to, get
- * their answer, and others go. */
+ * their answer, and the others are closed. */
 void metrics_leave(void);
 /* After that: is a client still here? */
 bool metrics_is_busy(void);

@@ -1,6 +1,6 @@
 /*
- * What is said at the metrics address. A request has one turn: its answer's head, with a short
- * body, or what metrics_produce() adds to it. The text of a scrape is written a piece at a time, as
+ * What is said at the metrics address. A request is answered in one turn, with a head and a short
+ * body; metrics_produce() adds a long one. The text of a scrape is written a piece at a time, as
  * the peer takes it, from numbers that were read at one moment.
  *
  * Taking a scrape, and writing its text, is work on the master's loop, for which others wait: so in
@@ -29,9 +29,9 @@ struct visit {
 	struct exposition_place at;
 	bool begun;   /* bytes of a request have come */
 	bool to_head; /* and they are of HEAD */
-	bool ends;    /* with this answer */
+	bool ends;    /* the connection ends with this answer */
 	bool queued;  /* in the line */
-	bool scrapes; /* it is one of those that may */
+	bool scrapes; /* it is one of the SCRAPES_MAX that may */
 };
 
 _Static_assert(sizeof(struct visit) <= CONN_STATE_BYTES, "a visit fits the state");
@@ -121,7 +121,7 @@ static void join_line(struct conn *conn)
 	loop_wake(http.owner->loop, &http.rota);
 }
 
-/* False: it waits, and is asked again. */
+/* Is this pass of the loop for this connection? False: it waits in the line, and is asked again. */
 static bool has_pass(struct conn *conn)
 {
 	uint64_t pass = pass_now();
@@ -290,7 +290,7 @@ static bool may_scrape(struct conn *conn)
 
 	if (visit->scrapes)
 		return true;
-	if (http.scrapes_n == SCRAPES_MAX) /* what has ended, has left its place */
+	if (http.scrapes_n == SCRAPES_MAX) /* one that ends leaves its place at once */
 		end_oldest_scrape(conn->service->table->loop->now_ms);
 	if (http.scrapes_n == SCRAPES_MAX)
 		return false;
@@ -313,7 +313,7 @@ static bool is_pressed(const struct conn_table *table)
 	return table->draining || table->conns.used > METRICS_CONNECTIONS / 2;
 }
 
-/* One request a turn. What was asked with a body is answered, and its body is not read. */
+/* One request a turn. A request with a body is answered, and the body is not read. */
 static size_t metrics_input(struct conn *conn, unsigned char *bytes, size_t n)
 {
 	struct visit *visit = conn_state(conn);

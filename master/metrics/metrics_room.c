@@ -5,7 +5,7 @@
  */
 #include "master/metrics/metrics_parts.h"
 
-/* Since when it stands as it does. */
+/* Since when the connection has been in this state. */
 static uint32_t since_ms(const struct conn *conn, enum conn_standing standing)
 {
 	switch (standing) {

@@ -1,9 +1,9 @@
 /*
- * page: the window at / of the metrics address, one HTML file without outside resources.
+ * page: the page at / of the metrics address, one HTML file without outside resources.
  *
  * It is master/metrics/page.html as it stood when weir was built; it lives in the program's
- * read-only data. Whoever serves it gives it PAGE_POLICY as Content-Security-Policy: what the page
- * may do is to run what is in itself, and to ask its own address for `metrics` and `readyz`.
+ * read-only data. It has to be served with PAGE_POLICY as Content-Security-Policy: the page may run
+ * what is in itself, and ask its own address for `metrics` and `readyz`, and nothing else.
  */
 #ifndef MASTER_METRICS_PAGE_H
 #define MASTER_METRICS_PAGE_H

@@ -49,7 +49,7 @@ static void take_values(uint64_t *values, const struct scoreboard *scoreboard, u
 		    scoreboard_value(scoreboard, scoreboard_seat_of(slot, 1), &stats_rows[row]));
 }
 
-/* The one that serves, or is to; one that retires only if there is no other. */
+/* The slot of the generation that serves, or is to; one that retires only if there is no other. */
 static const struct slot *slot_of(unsigned index)
 {
 	const struct generation *serving = change_serving();

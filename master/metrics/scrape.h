@@ -51,9 +51,9 @@ static inline uint64_t scrape_value(const struct scrape *scrape, size_t slot, si
 	return scrape->values[slot * stats_rows_n + row];
 }
 
-/* Of so many slots, all 0. NULL: no memory. free(3) ends it. */
+/* One with so many slots, all 0. NULL: no memory. To be ended by free(3). */
 struct scrape *scrape_new(size_t slots);
-/* As all is now; state: the master's, in a word; own: its counters. NULL: no memory. */
+/* Reads all as it is now; state: the master's, in a word; own: its counters. NULL: no memory. */
 struct scrape *scrape_take(const struct scoreboard *scoreboard, const char *state,
 			   const struct stats *own);
 
