@@ -16,7 +16,7 @@ static void *must(void *memory)
 	return memory;
 }
 
-/* Four hex digits; -1: they are not. */
+/* The value of four hex digits; -1: they are none. */
 static int hex4(const char *at)
 {
 	int value = 0;
@@ -31,8 +31,8 @@ static int hex4(const char *at)
 	return value;
 }
 
-/* Takes the quotes and escapes away, in place: what is left is never longer. Returns behind
- * the end quote, or NULL. */
+/* Takes the quotes and escapes away, in place: what is left is never longer. Returns what is behind
+ * the end quote; NULL: it is malformed. */
 static char *take_quoted(char *at)
 {
 	char *to = at++;
@@ -71,7 +71,7 @@ static bool take_number(const char *text, struct log_field *field)
 	return true;
 }
 
-/* key=value, at a key. Returns behind it, where a space or the end was; NULL: it is none. */
+/* Reads key=value. Returns what is behind it and the space after it; NULL: it is malformed. */
 static char *take_field(char *at, struct log_field *field, bool *ended)
 {
 	size_t n = strspn(at, WORD);

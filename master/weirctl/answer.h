@@ -28,7 +28,8 @@ struct answer {
 	size_t n;
 };
 
-/* Adds what a line, without its newline, holds. NULL: it is none; else good until the next. */
+/* Adds the record that a line, without its newline, holds. NULL: it is no record; else good until
+ * the next one. */
 const struct answer_record *answer_line(struct answer *answer, const char *line);
 /* NULL: it has no such field. */
 const struct log_field *answer_field(const struct answer_record *record, const char *key);

@@ -19,7 +19,8 @@ void ask_begin(struct ask *ask, int fd, const char *request)
 	if (!bytes)
 		die("memory: %s", strerror(errno));
 	*ask = (struct ask){.fd = fd, .bytes = bytes};
-	/* A server that refuses us says why before we have asked. */
+	/* If this fails, the answer says more: a server that refuses us says why without being
+	 * asked. */
 	(void)send(fd, request, strlen(request), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 

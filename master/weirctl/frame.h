@@ -2,8 +2,8 @@
  * frame: lines of text for a table that is drawn again and again, none wider than asked for, and
  * how somebody wants to see them.
  *
- * The text alone says everything; how a line looks only helps the eye. Whoever fills a frame
- * (layout, table, help) adds line after line; it owns its lines until the program ends.
+ * The text alone says everything; how a line looks only helps the eye. layout, table and help fill
+ * a frame line by line; it owns its lines until the program ends.
  */
 #ifndef MASTER_WEIRCTL_FRAME_H
 #define MASTER_WEIRCTL_FRAME_H
@@ -33,12 +33,12 @@ struct frame_view {
 	size_t columns; /* at least 1 */
 	size_t rows;	/* 0: as many as it takes, and nothing about keys */
 	size_t sort;	/* by which column of the table */
-	bool backwards; /* the other way than is usual for that column */
+	bool backwards; /* the other way round than usual for that column */
 	bool paused;
-	bool help;		  /* what each column is, in place of them */
-	size_t first, help_first; /* that is shown, if not all have room */
-	size_t page;		  /* how many had */
-	bool gone;		  /* the server: it is as it was then */
+	bool help;		  /* show what each column is, not the table */
+	size_t first, help_first; /* line shown, if not all have room */
+	size_t page;		  /* how many lines had room */
+	bool gone;		  /* the server has gone: this is how it was */
 	uint64_t interval_ms;
 	const char *message; /* why it is not up to date; NULL: it is */
 	/* Reasons in the order in which they were first seen: they stay in their places. */
@@ -46,10 +46,10 @@ struct frame_view {
 	size_t reasons_n;
 };
 
-/* What of a frame has room. */
+/* Which parts of a frame have room. */
 struct frame_share {
 	bool head, counts, blanks, headings, all, master, closes;
-	size_t room; /* lines for workers, and how many more there are */
+	size_t room; /* lines for workers, with the one that says how many more there are */
 };
 
 /* Good until the next one. */
@@ -61,7 +61,7 @@ void frame_add(struct frame_line *line, const char *format, ...)
  * columns. */
 void frame_part(struct frame_line *line, const struct frame_view *view, int gap, const char *format,
 		...) __attribute__((format(printf, 4, 5)));
-/* Behind the last word that fits; a word that is too long itself is cut all the same. */
+/* Cuts a line behind the last word that fits; a first word that is too long is cut all the same. */
 void frame_cut(struct frame_line *line, size_t columns);
 
 #endif

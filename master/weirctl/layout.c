@@ -76,7 +76,7 @@ static void head_counts(struct frame *frame, const struct sample *sample,
 
 /* ---- why connections ended ---- */
 
-#define REASON_WIDTH 36 /* of a cell: name, count, a second */
+#define REASON_WIDTH 36 /* of a cell: name, total, rate */
 #define REASON_GAP   4
 
 static bool has_reason(const struct frame_view *view, const char *reason)
@@ -87,7 +87,7 @@ static bool has_reason(const struct frame_view *view, const char *reason)
 	return false;
 }
 
-/* Which reasons there are, stats_rows knows; those that it does not are new, and left out. */
+/* stats_rows says which reasons there are; those of a newer server are left out. */
 static void note_reasons(const struct sample *sample, struct frame_view *view)
 {
 	double count;
@@ -147,7 +147,7 @@ static void put_closes(struct frame *frame, const struct sample *sample,
 
 /* ---- the foot ---- */
 
-#define NOTICE_LINES_MAX 4 /* and a quarter of the rows */
+#define NOTICE_LINES_MAX 4 /* and at most a quarter of the rows */
 
 /* What keeps the frame from being up to date, or a worker that does not move. */
 struct notice {
@@ -261,7 +261,7 @@ static void give_up(struct height *height, bool *part, size_t lines, size_t want
 	height->left += (int)lines;
 }
 
-/* What is left out last are a worker's line, and the line that says how many more there are. */
+/* The last to be left out are a worker's line, and the line that says how many more there are. */
 static struct frame_share share_height(const struct frame_view *view, size_t workers_n, size_t foot)
 {
 	struct height height = {.share = {true, true, true, true, true, true, true, workers_n}};

@@ -3,7 +3,7 @@
  *
  * From top to bottom: who serves, what is counted, the table of workers, why connections ended,
  * what is wrong, and the keys. Numbers are at most five characters, whatever they are, so that no
- * column ever moves. What a server says is shown with all but printable ASCII taken out: a
+ * column ever moves. What a server says is shown with a "?" for all but printable ASCII, so that a
  * character is a column. No line may be wider, and no frame higher, than the view says.
  */
 #ifndef MASTER_WEIRCTL_LAYOUT_H

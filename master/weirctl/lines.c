@@ -19,7 +19,7 @@ void lines_frame(const struct frame *frame, bool again)
 
 /* ---- JSON ---- */
 
-/* A double as no locale writes it: weirctl sets none. */
+/* weirctl sets no locale, so printf() writes a double as JSON has it. */
 static void json_rates(const struct sample *sample, const struct sample_row *row)
 {
 	const struct answer_record *now = row->now;

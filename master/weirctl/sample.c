@@ -169,8 +169,7 @@ uint64_t sample_still_us(const struct sample *sample, const struct sample_row *r
 											  : 0;
 }
 
-/* Of the passes of the loop in this time, nine in ten and nine more in a hundred took at most
- * that long. */
+/* 99 of 100 passes of the loop in this time took at most that long. */
 bool sample_lag(const struct sample *sample, const struct sample_row *row, double *seconds)
 {
 	double passes[STEPS_MAX], total = 0, sum = 0;

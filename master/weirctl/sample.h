@@ -1,11 +1,11 @@
 /*
- * sample: an answer to `top` beside the one before it, and what the kernel says of the
- * processes: numbers now, and rates over the real time between the two.
+ * sample: an answer to `top` beside the one before it, and what the kernel says of the processes:
+ * numbers now, and rates over the real time between the two.
  *
- * The server says when it counted, by a clock that all processes here have, so that an answer
- * that came late makes no rate wrong. Which fields are counters, stats_rows says. A rate that
- * can't be known (the first answer, another server) is not there, rather than 0. Of processes
- * in another pid namespace nothing is known but what the server says.
+ * The server says when it counted, by a clock that all processes here have, so that an answer that
+ * came late makes no rate wrong. stats_rows says which fields are counters. A rate that can't be
+ * known (the first answer, another server) is missing, not 0. Of processes in another pid namespace
+ * nothing is known but what the server says.
  */
 #ifndef MASTER_WEIRCTL_SAMPLE_H
 #define MASTER_WEIRCTL_SAMPLE_H
@@ -38,8 +38,8 @@ struct sample {
 	size_t workers_n;
 };
 
-/* Takes the answer; before (NULL: none) has to stay as long. False: the
- * answer is none to `top`; clear it all the same. */
+/* Takes over the answer; before (NULL: none) has to stay as long. False: it is no answer to `top`;
+ * clear the sample all the same. */
 bool sample_take(struct sample *sample, struct answer *answer, const struct sample *before,
 		 bool local);
 void sample_clear(struct sample *sample);
@@ -57,7 +57,7 @@ uint64_t sample_still_us(const struct sample *sample, const struct sample_row *r
 bool sample_is_still(const struct sample *sample, const struct sample_row *row);
 /* Does this field only grow, so that it has a rate? */
 bool sample_is_counter(const char *key);
-/* The word of its state; "" if there is none. */
+/* A field that is a text; "" if there is none. */
 const char *sample_text(const struct sample_row *row, const char *key);
 
 #endif

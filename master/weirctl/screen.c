@@ -16,8 +16,8 @@
 
 #define ROWS_MAX  512
 #define LOOK_ROOM 64 /* bytes around a line */
-/* Before them, what ends half of a sequence (a CAN) and half of a frame: what stood before them may
- * have been cut anywhere, also by the kernel, which forgets what waits when Ctrl-C is typed. */
+/* Both begin with what ends half of a sequence (a CAN) and half of a frame: the output before them
+ * may have been cut anywhere, also by the kernel, which drops waiting output at Ctrl-C. */
 #define ANEW	 "\030\033[?2026l"
 #define ENTER	 ANEW "\033[?1049h\033[?25l\033[?7l"
 #define LEAVE	 ANEW "\033[0m\033[?7h\033[?25h\033[?1049l"
@@ -28,7 +28,7 @@ static struct {
 	int out; /* not blocking, and of our own if it can be had */
 	int signals;
 	struct termios before;
-	enum { KEY_PLAIN, KEY_ESCAPE, KEY_SHIFT, KEY_SEQUENCE } key; /* what came of one */
+	enum { KEY_PLAIN, KEY_ESCAPE, KEY_SHIFT, KEY_SEQUENCE } key; /* seen so far */
 	int key_number;						     /* the first in it */
 	char bytes[ROWS_MAX * (FRAME_COLUMNS_MAX + LOOK_ROOM)];
 	size_t n, sent_n; /* of what is under way */
@@ -63,8 +63,8 @@ static void keys_end(void)
 	screen.keys = false;
 }
 
-/* Output that was under way is forgotten, even in the middle of a sequence. False: the terminal has
- * no room for it. */
+/* Writes text now. Output that was under way is dropped, even in the middle of a sequence. False:
+ * the terminal has no room. */
 static bool say_now(const char *text)
 {
 	struct pollfd one = {.fd = screen.out, .events = POLLOUT};
@@ -75,7 +75,7 @@ static bool say_now(const char *text)
 		ssize_t sent = write(screen.out, text, n);
 
 		if (sent < 0 && errno != EINTR && errno != EAGAIN)
-			return true; /* it has gone */
+			return true; /* the terminal has gone */
 		if (sent > 0) {
 			text += sent;
 			n -= (size_t)sent;
@@ -84,7 +84,7 @@ static bool say_now(const char *text)
 	return n == 0;
 }
 
-/* A frame that a slow terminal has not taken yet is replaced by the next one. */
+/* If a slow terminal has no room, what it has not read yet is dropped, and this tried again. */
 static void leave(void)
 {
 	if (!say_now(LEAVE)) {
@@ -122,7 +122,8 @@ void screen_open(void)
 	screen.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (screen.signals < 0)
 		die("signalfd: %s", strerror(errno));
-	/* A description of our own: O_NONBLOCK on that of stdout would be the shell's, too. */
+	/* An open file description of our own: O_NONBLOCK on that of stdout would be the shell's,
+	 * too. */
 	screen.out = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (screen.out < 0)
 		screen.out = STDOUT_FILENO;
@@ -216,7 +217,8 @@ bool screen_draw(const struct frame *frame)
 		put(look_begin(line->look));
 		put(line->text);
 		put("\033[0m");
-		/* At the end of a full line the cursor still stands on its last character. */
+		/* After a full line the cursor still stands on its last character, which would be
+		 * cleared. */
 		if (strlen(line->text) < columns)
 			put("\033[K");
 	}
@@ -249,7 +251,7 @@ static enum screen_event take_signal(void)
 	case SIGTSTP:
 		stop_here();
 		return SCREEN_REDRAW;
-	case SIGCONT: /* after a SIGSTOP that nobody could take: the modes may be others' */
+	case SIGCONT: /* after a SIGSTOP, which can't be caught: the modes may be others' */
 		keys_end();
 		enter();
 		return SCREEN_REDRAW;

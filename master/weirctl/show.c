@@ -76,7 +76,7 @@ static void format_cell(char *cell, const struct log_field *field, enum form for
 		(void)snprintf(cell, CELL_BYTES, "%lld", (long long)field->number);
 }
 
-/* Characters, not bytes. */
+/* In characters, not bytes. */
 static size_t width_of(const char *cell)
 {
 	size_t n = 0;
@@ -93,7 +93,7 @@ struct table {
 	const char *kind;
 	struct column columns[COLUMNS_MAX];
 	size_t widths[COLUMNS_MAX];
-	bool numbers[COLUMNS_MAX]; /* which stand at the right */
+	bool numbers[COLUMNS_MAX]; /* which are aligned to the right */
 	size_t n;
 };
 

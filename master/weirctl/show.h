@@ -1,8 +1,8 @@
 /*
  * show: an answer on stdout, as tables for people or as one JSON document.
  *
- * What a server says is shown with its controls taken out: it may have come from a path that
- * somebody chose.
+ * What a server says is shown with its controls escaped: it may have come from a path that somebody
+ * chose.
  */
 #ifndef MASTER_WEIRCTL_SHOW_H
 #define MASTER_WEIRCTL_SHOW_H

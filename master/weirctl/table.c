@@ -32,7 +32,7 @@ static const struct column {
 	enum kind kind;
 	const char *key;
 	bool of_all;   /* the whole server has it, too */
-	unsigned need; /* which has room before which: the least needed goes first */
+	unsigned need; /* rank: 0 is shown first, the highest is left out first */
 	const char *what;
 } columns[] = {
     {"WORKER", 6, KIND_NUMBER, "worker", false, 0, "its number"},
@@ -155,7 +155,7 @@ static const struct column *needed(unsigned need)
 	return &columns[i];
 }
 
-/* How many of the columns have room: those that are needed more than that. */
+/* How many columns have room: those whose `need` is below that are shown. */
 static unsigned columns_that_fit(const struct sample *sample, const struct frame_view *view)
 {
 	size_t width = 0;
@@ -219,7 +219,8 @@ static void table_row(struct frame_line *line, const struct sample *sample,
 	}
 }
 
-/* Workers and master as one; or the master alone, of which only the process is to be seen. */
+/* One line for the workers and the master together; or for the master alone, of which only the
+ * process is to be seen. */
 static void table_sum(struct frame_line *line, const struct sample *sample, unsigned fit,
 		      bool master)
 {
@@ -259,10 +260,10 @@ struct order {
 	const struct sample *sample;
 	const struct column *column;
 	bool upwards;
-	bool still_first; /* for not all are shown */
+	bool still_first; /* because not all are shown */
 };
 
-static struct order order; /* qsort() hands nothing on */
+static struct order order; /* qsort() passes nothing on */
 
 static int compare_rows(const void *left, const void *right)
 {
@@ -282,7 +283,7 @@ static int compare_rows(const void *left, const void *right)
 	return (a > b) - (a < b); /* as the server has them */
 }
 
-/* The place, in the order, of the first one that is shown. */
+/* The index, in the order, of the first row that is shown. */
 static size_t scrolled_to(struct frame_view *view, size_t n, size_t shown)
 {
 	view->page = shown;

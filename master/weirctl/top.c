@@ -17,9 +17,9 @@
 
 #define REQUEST	   "top\n"
 #define CONNECT_MS 1	/* a full queue is no answer, either */
-#define GONE_MS	   3000 /* so long the new master of an upgrade may take to be found */
-#define TICK_MS	   1000 /* how often it is told for how long there has been no answer */
-#define LATE_MS	   2000 /* from then on it is */
+#define GONE_MS	   3000 /* how long it may take to find an upgrade's new master */
+#define TICK_MS	   1000 /* how often the time without an answer is shown */
+#define LATE_MS	   2000 /* from then on it is shown */
 
 static struct {
 	const struct top_plan *plan;
@@ -49,7 +49,7 @@ static uint64_t now_ms(void)
 static void end(int status, const char *what, const char *why)
 {
 	top.status = status;
-	char said[LOG_LINE_BYTES]; /* a server may have */
+	char said[LOG_LINE_BYTES]; /* a server may have said it */
 
 	(void)snprintf(said, sizeof said, "%s%s%s", what, *why ? ": " : "", why);
 	(void)printable_text(top.failure, sizeof top.failure, said);
@@ -121,7 +121,7 @@ static void take_answer(void)
 	struct sample now;
 	const struct answer_record *server = answer_first(&top.ask.answer, "server");
 	const struct log_field *pid = server ? answer_field(server, "pid") : NULL;
-	/* Else its processes live in another namespace, and their pids are others' here. */
+	/* If not, its processes are in another pid namespace, and their pids are others' here. */
 	bool local = pid && pid->number == top.pid;
 
 	/* A server that had gone and is there again is another one, with other counters. */
@@ -196,7 +196,7 @@ static void give_up_answer(void)
 		end(1, "the time is over, and there is no answer", "");
 }
 
-/* When something has to be done next, even if nothing comes. */
+/* How long until something has to be done, even if nothing comes. */
 static int wait_ms(uint64_t now)
 {
 	uint64_t due = top.asked_ms + top.plan->interval_ms;

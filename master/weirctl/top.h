@@ -3,8 +3,8 @@
  *
  * On a terminal it is a live table, until q or a signal; elsewhere one table after one interval, or
  * as many as were asked for, as plain lines or JSON documents. It stays with the server if that
- * gets another pid (an upgrade), and with its path if it has gone. Whatever ends it, the terminal
- * is as it was before.
+ * gets another pid (an upgrade), and keeps to its path if it has gone. Whatever ends it, the
+ * terminal is as it was before.
  */
 #ifndef MASTER_WEIRCTL_TOP_H
 #define MASTER_WEIRCTL_TOP_H

@@ -205,7 +205,7 @@ static bool wait_for(int fd)
 
 /* ---- the answer ---- */
 
-/* Notes are told as they come. */
+/* Notes are shown as they come. */
 static void read_answer(void)
 {
 	size_t told = 0;
@@ -224,14 +224,14 @@ static void read_answer(void)
 	ctl.why = ctl.ask.why;
 }
 
-/* Its last words come before its end. */
+/* Waits for the server's process to end, which happens after its last words. */
 static void wait_until_gone(int pidfd)
 {
 	if (pidfd >= 0 && !ctl.why && !wait_for(pidfd))
 		ctl.why = "the time is over, and the server is still there";
 }
 
-/* Why, a server may have said. */
+/* The reason is escaped, because a server may have said it. */
 static void tell_failure(void)
 {
 	char why[LOG_LINE_BYTES];
