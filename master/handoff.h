@@ -33,7 +33,7 @@ void handoff_close(void);
 void handoff_worker_up(unsigned seat, struct seqpacket *channel);
 /* Its channel had no room, and has some again. */
 void handoff_worker_has_room(unsigned seat);
-/* It gets no more connections; what is under way to it, it takes, or another one gets it. */
+/* It gets no more connections; those under way to it it takes, or another worker gets them. */
 void handoff_worker_leaves(unsigned seat);
 /* It has gone: another worker gets what is under way to it. */
 void handoff_worker_gone(unsigned seat);

@@ -24,7 +24,7 @@ struct liveness_look {
 	bool stopped;	   /* by a signal, or a debugger */
 };
 
-/* Has it no excuse for making no progress? One that waits for events has, unless it is stopped. */
+/* Should it make progress? One that waits for events need not, unless it is stopped. */
 static inline bool liveness_should_move(const struct liveness_look *look)
 {
 	return look->stopped || !look->asleep;

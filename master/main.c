@@ -142,7 +142,7 @@ static void look_at_what_stays(void)
 }
 
 /* Refuses what a reload would refuse. If the master before does not say whether listeners were
- * configured, and we serve all that it has, it is taken that none were. */
+ * configured, and we serve all that it has, we take it that none were. */
 static void refuse_to_forget(const struct config *config, const struct handover_state *handover)
 {
 	char error[OPTIONS_ERROR_BYTES];

@@ -374,8 +374,7 @@ static void stop_gracefully(const char *why)
 	handoff_stop(tell_last);
 	if (!generations_have_workers() && !change_is_handed_over())
 		listen_refuse_all(&serving->set);
-	/* Workers have descriptors of their own, and clients that come after they have closed those
-	 * are refused. */
+	/* Workers have copies: clients that come after those are closed are refused. */
 	EACH_GENERATION (generation)
 		listen_stop(&generation->set);
 	loop_deadline(&master.loop, &master.stop_timer,

@@ -32,8 +32,8 @@ void notify_stopping(const char *status);
 /* What `systemctl status` shows; sent only if it differs from the last one. Call it now and then:
  * it also sends what is kept. */
 void notify_status(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Another process is the main one from now on, and is ready; the one that was it has to say so.
- * False: it is only kept (see notify_status()), and lost if this process leaves now. */
+/* Another process is the main one from now on, and is ready; the process that was the main one has
+ * to say so. False: it is only kept (see notify_status()), and lost if this process leaves now. */
 bool notify_main_pid(pid_t pid);
 
 /* How often to call notify_watchdog(): twice in the watchdog's time; 0: there is none. */

@@ -279,7 +279,7 @@ static bool read_all(struct config *config, struct config *given, char *room,
 	return true;
 }
 
-/* Was the first thing that was wrong, where reading ended, one that may pass by itself? */
+/* Reading ends at the first error, so if a lookup failed for now, that is the error. */
 static bool failed_for_now(void)
 {
 	return address_failed_for_now() || identity_failed_for_now();

@@ -63,7 +63,7 @@ pid_t spawn_helper(void)
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent) /* the parent ended before that */
 		_exit(1);
-	log_name("master");  /* and forget the repeated lines that its parent will tell */
+	log_name("master");  /* forgets repeated lines, of which its parent will tell */
 	check_witness(NULL); /* its end is not reported as a worker's or master's last words */
 	return 0;
 }

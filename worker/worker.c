@@ -205,8 +205,8 @@ static void tell_master(const struct ipc_message *message)
 {
 	int error = seqpacket_send(&worker.channel, message, sizeof *message, NULL, 0);
 
-	/* If the master is gone, the channel's end tells. No more messages are ever kept than one
-	 * turn of each move channel, and one of the channel to the master, say. */
+	/* If the master is gone, the channel's end tells. No more messages are ever kept than are
+	 * sent in one turn of each move channel, and one of the channel to the master. */
 	CHECK(error != -ENOBUFS);
 }
 
@@ -263,7 +263,7 @@ static void serve(void)
 
 /* ---- the channel ---- */
 
-/* The master is told first: what it is told that we took is ours from then on. */
+/* The master is told first, because from then on these connections are ours alone. */
 static void take_connections(const struct ipc_message *message, int *fds, size_t n)
 {
 	struct conn_table *table = &worker.table;
@@ -296,7 +296,7 @@ static void take_doorbells(unsigned seat, int *fds, size_t n)
 }
 
 /* The descriptor that should be beside a message; -1: none was free for it here, so it was closed,
- * which its other end tells. */
+ * and its other end notices. */
 static int take_descriptor(int *fds, size_t n)
 {
 	int fd = n == 1 ? fds[0] : -1;

@@ -42,7 +42,7 @@ struct change_owner {
 	void (*passed_on)(enum change change);
 	/* The next master has made a doorbell for this seat. */
 	void (*doorbell)(unsigned seat, int fd);
-	/* The next master was told to end, by which weir was meant. */
+	/* The next master was told to end, which was meant for all of weir. */
 	void (*stop)(const char *why);
 };
 

@@ -1,7 +1,7 @@
 /*
  * change_parts: what the files of change share, and nobody else may use.
  *
- *     change.c          what follows of what happens: the table of phases and events
+ *     change.c          what follows from what happens: the table of phases and events
  *     change_reload.c   another generation
  *     change_workers.c  more of them, or fewer, and each its share
  *     change_upgrade.c  another master: before this one, and after it
@@ -38,8 +38,8 @@ struct change_state {
 	const struct change_owner *owner;
 	struct generation *serving;
 	enum change_phase phase;
-	struct source timer;	/* when a phase has taken too long; and to look what comes next */
-	struct offload reading; /* of the configuration, for a reload */
+	struct source timer;	   /* when a phase has taken too long; and to see what comes next */
+	struct offload reading;	   /* of the configuration, for a reload */
 	struct generation *staged; /* by a reload, until all of its workers are up */
 	bool wants_reload, wants_rebalance, wants_upgrade, stopping;
 	bool bereft; /* the next master died after it had taken over, and our workers retire */
@@ -60,7 +60,7 @@ struct change_state {
 	unsigned routes[WORKERS_MAX]; /* workers that were tried for a slot that retires */
 	unsigned full[WORKERS_MAX];   /* of those, how many had no room */
 	bool told_to_leave[WORKERS_MAX];
-	bool asked[WORKERS_MAX]; /* the next master, for a move channel: an order already */
+	bool asked[WORKERS_MAX]; /* for a move channel: that counts as an order */
 };
 
 extern struct change_state change;

@@ -114,7 +114,7 @@ static struct balance balance_now(void)
 	return balance;
 }
 
-/* Each is to hold an equal share, and if that leaves a rest, some hold one more. */
+/* Each is to hold an equal share, and if that leaves a remainder, some hold one more. */
 static unsigned balance_order(const struct balance *balance)
 {
 	uint64_t fair = balance->total / balance->workers, more = balance->total % balance->workers;

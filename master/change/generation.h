@@ -103,7 +103,7 @@ pid_t generations_reap(int *status);
 
 #define EACH_SLOT(each, of)                                                                        \
 	for (struct slot *each = (of)->slots; each < (of)->slots + (of)->slots_n; each++)
-/* Both generations, in no order; one may have nobody. */
+/* Both generations, in no particular order; one may be empty. */
 #define EACH_GENERATION(each)                                                                      \
 	for (struct generation *each = generation_at(0); each;                                     \
 	     each = each == generation_at(0) ? generation_at(1) : NULL)

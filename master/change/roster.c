@@ -72,7 +72,7 @@ static const struct step steps[SLOT_STATES][SLOT_EVENTS] = {
 };
 /* clang-format on */
 
-/* None the first time; if it keeps dying, twice as long each time. */
+/* No delay the first time; if a worker keeps dying, twice as long each time. */
 static uint32_t delay_after(uint32_t failures)
 {
 	uint32_t delay_ms = ROSTER_DELAY_MS_MIN;

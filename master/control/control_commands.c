@@ -117,7 +117,7 @@ static struct status_worker worker_of(const struct slot *slot)
 	};
 }
 
-/* Those that serve, and those of another generation that are there beside them. */
+/* The workers that serve, and those of the other generation that are still there; how many. */
 static size_t fill_workers(struct status_worker workers[SEATS_MAX])
 {
 	size_t n = 0;

@@ -37,7 +37,7 @@ int control_file_adopt(struct control_file *file, const char *path,
 		       const struct control_inherited *inherited);
 const char *control_file_path(const struct control_file *file);
 void control_file_remove(struct control_file *file);
-/* It is another's from now on. */
+/* The file is another master's from now on. */
 void control_file_forget(struct control_file *file);
 
 #endif

@@ -32,7 +32,7 @@ struct bound_socket {
 	struct address asked;	/* as the configuration has it: its port may be 0 */
 	struct address address; /* at which it is bound */
 	bool datagrams;
-	bool borrowed; /* a service manager's: neither its file nor its end is ours */
+	bool borrowed; /* a service manager's: we neither remove its file nor shut it down */
 	bool single;   /* more sockets can't be had: unix, or made by others without SO_REUSEPORT */
 	bool shared;   /* another master has it too, as long as that one may go on serving */
 	size_t fds_n;

@@ -34,7 +34,7 @@ bool socket_file_is_there(const struct socket_file *file, const char *path);
 int socket_file_set_mode(const struct socket_file *file, unsigned mode);
 /* Removes it, if it is still there. */
 void socket_file_remove(struct socket_file *file, const char *path);
-/* It is another's from now on. */
+/* The file is another process' from now on. */
 void socket_file_forget(struct socket_file *file);
 /* Removes a socket that nobody listens on, whoever made it. */
 void socket_file_sweep(const char *path);

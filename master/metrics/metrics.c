@@ -41,7 +41,7 @@ static struct {
 	struct conn_table table;
 	bool has_table;
 	struct service service;
-	struct stats stats; /* of these connections: nobody else's */
+	struct stats stats; /* of these connections alone */
 } metrics;
 
 #define EACH_PLACE(place)                                                                          \

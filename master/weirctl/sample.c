@@ -9,7 +9,7 @@
 #include "reactor/base/check.h"
 #include "reactor/base/stats.h"
 
-/* Less than that is nothing: it may only have waited for a CPU. */
+/* A worker that was still for less may only have waited for a CPU. */
 #define STILL_US 1000000
 
 #define LAG	  "weir_loop_lag_seconds"

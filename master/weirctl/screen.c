@@ -29,7 +29,7 @@ static struct {
 	int signals;
 	struct termios before;
 	enum { KEY_PLAIN, KEY_ESCAPE, KEY_SHIFT, KEY_SEQUENCE } key; /* seen so far */
-	int key_number;						     /* the first in it */
+	int key_number;						     /* the first number in it */
 	char bytes[ROWS_MAX * (FRAME_COLUMNS_MAX + LOOK_ROOM)];
 	size_t n, sent_n; /* of what is under way */
 } screen = {.out = -1, .signals = -1};
@@ -295,7 +295,8 @@ static int key_byte(unsigned char byte)
 	}
 	if (screen.key == KEY_SEQUENCE && byte >= ' ' && byte < '@') {
 		if (!digit)
-			screen.key_number = 1000 + screen.key_number % 1000; /* that was all */
+			screen.key_number = 1000 + screen.key_number % 1000; /* no later number
+									      * counts */
 		else if (screen.key_number < 100)
 			screen.key_number = 10 * screen.key_number + byte - '0';
 		return 0;

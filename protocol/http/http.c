@@ -163,7 +163,7 @@ static void request_done(struct conn *conn, struct http *http)
 		finish(conn, CLOSE_finished);
 }
 
-/* For a request of which more may come: nobody will read that, so the connection ends. */
+/* Refuses a request of which more may come: nobody will read that, so the connection ends. */
 static void refuse(struct conn *conn, int status, const char *fields, bool with_body)
 {
 	say_refusal(conn, status, "close", fields, with_body);

@@ -28,7 +28,7 @@
 #define BLANK  128
 
 #define TEXT  (VALUE | QUOTED)
-#define DELIM (TEXT | HOST | PATH) /* sub-delims of RFC 3986 that no token has */
+#define DELIM (TEXT | HOST | PATH) /* sub-delims of RFC 3986 that no token may have */
 #define NAME  (DELIM | TOKEN)	   /* its unreserved ones, and its other sub-delims */
 
 extern const unsigned char http_classes[256];

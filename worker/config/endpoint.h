@@ -43,7 +43,8 @@ size_t endpoint_list(struct endpoint *list, size_t max, const char *text, char *
 		     size_t error_n);
 /* The same, but the first address only. */
 bool endpoint_parse(struct endpoint *endpoint, const char *text, char *error, size_t error_n);
-/* Writes it as a LISTENER: with its name if it has one; or always with its numeric address. */
+/* Writes it as a LISTENER: _named with its name, if it has one; the other always with its numeric
+ * address. */
 void endpoint_format_named(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES]);
 void endpoint_format(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES]);
 
