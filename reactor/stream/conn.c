@@ -414,12 +414,21 @@ static void conn_discard(struct conn *conn, struct conn_table *table)
 static void conn_serve(struct conn *conn, struct conn_table *table)
 {
 	conn_take_input(conn, table);
-	if (conn_has_output(conn))
+	if (conn_has_output(conn)) {
 		conn_make_output(conn, table);
-	if (conn_is_silent(conn) && conn_ready(conn, SOURCE_HUNG_UP))
-		conn_die(conn, CLOSE_reset); /* as a write would find out */
+		if (conn_is_silent(conn) && conn_ready(conn, SOURCE_HUNG_UP))
+			conn_die(conn, CLOSE_reset); /* as a write would find out */
+	}
 	if (conn_is_drained(conn) && !conn_stays(conn))
 		conn_finish(conn, CLOSE_drained);
+}
+
+/* Of one that has output: one that is silent waits for what it will say, or for its peer to go. */
+static uint8_t conn_wants_to_say(const struct conn *conn)
+{
+	if (conn_is_silent(conn))
+		return SOURCE_HUNG_UP;
+	return conn->producer_idle ? 0 : SOURCE_OUT;
 }
 
 uint8_t conn_want(const struct conn *conn)
@@ -430,11 +439,10 @@ uint8_t conn_want(const struct conn *conn)
 	     conn_listens(conn) && !conn_stays(conn)) ||
 	    conn->phase == LINGER)
 		want |= SOURCE_IN;
-	if (conn->queue.owed || (conn->phase == OPEN && conn_has_output(conn) &&
-				 !conn->awaits_buffers && !conn->producer_idle))
+	if (conn->queue.owed)
 		want |= SOURCE_OUT;
-	else if (conn_is_silent(conn))
-		want |= SOURCE_HUNG_UP;
+	else if (conn->phase == OPEN && conn_has_output(conn) && !conn->awaits_buffers)
+		want |= conn_wants_to_say(conn);
 	return want;
 }
 
