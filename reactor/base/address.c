@@ -40,7 +40,7 @@ static bool parse_unix(struct address *address, const char *text, const char **w
 	memcpy(name->sun_path, text, n);
 	if (*text == '@')
 		name->sun_path[0] = '\0';
-	/* A path ends with a 0 byte; an abstract name is as long as it is (unix(7)). */
+	/* A path ends with a 0 byte, an abstract name does not (unix(7)). */
 	address->bytes =
 	    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + n + (*text == '@' ? 0 : 1));
 	return true;
@@ -77,7 +77,7 @@ void address_patience(uint32_t ms)
 	names.patient_until_us = sys_clock_us() + (uint64_t)ms * 1000;
 }
 
-/* What a name server, or this system, may answer otherwise in a moment. */
+/* May a name server, or this system, answer otherwise in a moment? */
 static bool is_for_now(int error)
 {
 	return error == EAI_AGAIN || error == EAI_MEMORY || error == EAI_SYSTEM;
@@ -133,7 +133,7 @@ static size_t resolve(struct address *list, size_t max, const char *host, const 
 	return n;
 }
 
-/* Text before the last colon: what it stands for. */
+/* Lists the addresses that host, the text before the last colon, stands for. */
 static size_t parse_host(struct address *list, size_t max, char *host, const char **why)
 {
 	size_t n = strlen(host);

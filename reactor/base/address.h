@@ -3,8 +3,8 @@
  *
  *     HOST:PORT   [IPV6]:PORT   :PORT (every address, IPv6 and IPv4)   /PATH   @ABSTRACT
  *
- * HOST is a number or a name that getaddrinfo(3) knows, which may take as long as name servers
- * like: nobody on a loop parses text that may hold a name.
+ * HOST is a number, or a name that getaddrinfo(3) looks up. That may take as long as name servers
+ * like: text that may hold a name is never parsed on a loop.
  */
 #ifndef REACTOR_BASE_ADDRESS_H
 #define REACTOR_BASE_ADDRESS_H
@@ -23,17 +23,17 @@ struct address {
 	bool dual_stack; /* :PORT */
 };
 
-/* False, and why (a static text), where text is none of the forms above. Of a name the first
- * address. */
+/* Of a name the first address. False, and *why (which is not to be freed), if text is none of the
+ * forms above, or its name can't be looked up. */
 bool address_parse(struct address *address, const char *text, const char **why);
-/* All addresses of a name, none twice, at most max; of other forms the one that it is. How many;
- * 0: as above. */
+/* All addresses of a name, none twice, at most max; of other forms the one that it is. Returns how
+ * many; 0: it failed, *why as above. */
 size_t address_list(struct address *list, size_t max, const char *text, const char **why);
-/* Did the last of these fail for a reason that may pass, as a name server that does not answer? */
+/* Did the last of these fail for a reason that may pass, such as a silent name server? */
 bool address_failed_for_now(void);
-/* From now on names that can't be looked up for such a reason are tried again for so long. */
+/* Until ms from now, a name that can't be looked up for such a reason is tried again. */
 void address_patience(uint32_t ms);
-/* Is HOST in such text a name? */
+/* Is HOST in this text a name? */
 bool address_has_name(const char *text);
 bool address_is_same(const struct address *a, const struct address *b);
 void address_format(const struct address *address, char text[ADDRESS_TEXT_BYTES]);
@@ -43,9 +43,10 @@ const char *address_path(const struct address *address);
 /* 0 for unix. */
 unsigned address_port(const struct address *address);
 void address_set_port(struct address *address, unsigned port);
-/* The bytes of an IP address, IPv4's as IPv6 maps them (RFC 4291, 2.5.5.2). False: it is none. */
+/* The bytes of an IP address, those of IPv4 mapped to IPv6 (RFC 4291, 2.5.5.2). False: it is no
+ * IP address. */
 bool address_bytes(const struct sockaddr *ip, unsigned char bytes[16]);
-/* 0.0.0.0 or ::, in such bytes: every address where something listens, and none of a sender. */
+/* Are such bytes 0.0.0.0 or ::? A listener means every address by that; no sender has it. */
 bool address_is_unspecified(const unsigned char bytes[16]);
 
 #endif

@@ -8,7 +8,7 @@
 
 static void (*check_told)(const char *words);
 
-/* Nothing is counted for later: there is none. */
+/* Repetitions are written at once, because there is no later. */
 static void log_last(const char *message, const struct log_field *fields, size_t n)
 {
 	log_write(LOG_ERROR, message, fields, n);

@@ -1,10 +1,10 @@
 /*
  * check: what a program does when it cannot go on.
  *
- * CHECK() states what must hold whatever the peer sends; it stays on in production. Where
- * it does not hold, the last words are written (to stderr, and to whoever asked for them
- * with check_witness()) and the process aborts, with a core for gdb.
- * die() is for an operator's error at start: it names the step and its object, exit 1.
+ * CHECK() states what must hold whatever the peer sends; it stays on in production. If it does
+ * not hold, the last words are written (to stderr, and to whoever asked for them with
+ * check_witness()) and the process aborts, with a core for gdb.
+ * die() is for an operator's error at start: it names the step and its object, and exits with 1.
  * Nothing that a peer can cause may end in either.
  */
 #ifndef REACTOR_BASE_CHECK_H
@@ -20,9 +20,9 @@
 _Noreturn void check_failed(const char *file, int line, const char *function,
 			    const char *condition);
 
-/* Has the last words of this process told to witness as well; NULL ends it. */
+/* The last words of this process go to witness as well, from now on; NULL: no longer. */
 void check_witness(void (*witness)(const char *words));
-/* Last words that are said otherwise than by die(). False: there is no witness. */
+/* Tells the witness last words of a process that does not end by die(). False: there is none. */
 bool check_last_words(const char *words);
 
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));

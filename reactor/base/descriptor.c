@@ -47,7 +47,7 @@ ssize_t descriptors_receive(int channel, void *bytes, size_t n, int fds[DESCRIPT
 	ssize_t received;
 
 	*fds_n = 0;
-	/* A peer that ends with something unread leaves ECONNRESET, once, before what it said. */
+	/* A peer that ends with something unread leaves one ECONNRESET, before what it sent. */
 	do
 		received = sys_recvmsg(channel, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	while (received == -EINTR || received == -ECONNRESET);

@@ -3,7 +3,7 @@
  *
  * A message is one datagram of a SOCK_SEQPACKET pair with up to DESCRIPTORS_MAX descriptors
  * beside it (SCM_RIGHTS, unix(7)). A descriptor in flight dies with its receiver: a sender
- * keeps its own until the receiver has said that it took it.
+ * keeps its copy until the receiver has said that it took it.
  */
 #ifndef REACTOR_BASE_DESCRIPTOR_H
 #define REACTOR_BASE_DESCRIPTOR_H
@@ -16,15 +16,15 @@
 /* n or -errno; -EAGAIN: the receiver's queue is full, nothing was sent. */
 ssize_t descriptors_send(int channel, const void *bytes, size_t n, const int *fds, size_t fds_n);
 
-/* Bytes received, 0 at the other side's end, or -errno. *fds_n: how many came, closed on
- * exec; if this process has no room for more, fewer than were sent. */
+/* Bytes received, 0 if the other side has ended, or -errno. *fds_n: how many descriptors came,
+ * which are closed on exec; fewer than were sent if this process has no room for more. */
 ssize_t descriptors_receive(int channel, void *bytes, size_t n, int fds[DESCRIPTORS_MAX],
 			    size_t *fds_n);
 
-/* In a child: closes all but stdin, stdout, stderr and these. */
+/* In a child: closes all descriptors but stdin, stdout, stderr and these. */
 void descriptors_keep_only(const int *fds, size_t n);
 
-/* Raises the soft limit to the hard one; returns it. */
+/* Raises the soft limit of descriptors to the hard one; returns it. */
 size_t descriptors_raise_limit(void);
 
 #endif

@@ -1,4 +1,5 @@
-/* hash: bits mixed such that each depends on all (the finalizer of MurmurHash3). */
+/* hash: mixes a number so that each bit of the result depends on all bits (the finalizer of
+ * MurmurHash3). */
 #ifndef REACTOR_BASE_HASH_H
 #define REACTOR_BASE_HASH_H
 

@@ -10,8 +10,8 @@
 
 /*
  * A program that was started without one of the standard descriptors would find a socket of its
- * own in its place, and write its log to a peer. What is opened there instead refuses whoever
- * uses it, so that weirctl does not take an answer for written that went nowhere.
+ * own in its place, and write its log to a peer. What is opened there instead can't be read or
+ * written, so that weirctl does not believe that an answer was written that went nowhere.
  */
 static void open_standard_descriptors(void)
 {
@@ -23,7 +23,7 @@ static void open_standard_descriptors(void)
 		opened = sys_open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
 		if (opened < 0) /* no /dev here */
 			opened = sys_open("/", O_PATH);
-		if (opened != fd) /* and nobody to say it to */
+		if (opened != fd) /* and there is nobody to tell */
 			exit(1);
 	}
 }
@@ -35,7 +35,7 @@ static bool is_of_terminal(int number)
 	       number == SIGTTIN || number == SIGTTOU;
 }
 
-/* exec keeps what is ignored, and nothing else: a handler that is there is our own library's. */
+/* exec keeps that a signal is ignored, but no handler: one that is there a library of ours set. */
 static void settle_signals(enum inherited_by program)
 {
 	bool server = program == INHERITED_BY_SERVER;
@@ -44,7 +44,7 @@ static void settle_signals(enum inherited_by program)
 	for (int number = 1; number < NSIG; number++)
 		if (sys_signal_is_ignored(number) && (server || !is_of_terminal(number)))
 			sys_signal_handle(number, SIG_DFL);
-	if (server) { /* a write that is refused is an error, and not the end */
+	if (server) { /* a write that is refused is an error, but does not end us */
 		sys_signal_handle(SIGPIPE, SIG_IGN);
 		sys_signal_handle(SIGXFSZ, SIG_IGN);
 	}
@@ -60,7 +60,7 @@ static void stop_timers(void)
 	sys_set_timer(ITIMER_PROF, 0);
 }
 
-/* Soft limits that end a process, rather than refuse it something, are its own to raise. */
+/* These soft limits would end the process, rather than fail a call; it may raise them itself. */
 static void raise_limits(void)
 {
 	sys_raise_limit(RLIMIT_CPU, RLIM_INFINITY);
@@ -74,7 +74,8 @@ void inherited_repair(enum inherited_by program)
 	settle_signals(program);
 	stop_timers();
 	raise_limits();
-	/* The rest of it decides who may connect to a socket file; we may, and read our own. */
+	/* The umask goes on deciding who else may connect to a socket file; we ourselves may do so,
+	 * and read our own files. */
 	if (program == INHERITED_BY_SERVER)
 		sys_umask_let_through(0700);
 }

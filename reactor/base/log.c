@@ -24,7 +24,7 @@ void log_open(enum log_level level, enum log_format format)
 	log_sink_open();
 }
 
-/* Another process, whose lines are its own. */
+/* A process of another name does not write the repetitions that its parent counted. */
 void log_name(const char *name)
 {
 	log_repeats_forget();

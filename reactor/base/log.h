@@ -4,9 +4,9 @@
  * A line is one write of at most LOG_LINE_BYTES, so that lines of several processes never
  * mix. Writing never blocks: if stderr is a pipe that nobody reads, the line is dropped
  * and counted, and the next line that gets through says how many were. A warning or an error
- * that comes again within a second is counted, and said once with their number (repeated): a
- * thousand connections that fail alike are two lines. The process' name
- * (log_name) stands in every line. Fields are given as LOG_TEXT(key, value) and
+ * that comes again within a second is counted, and written once more with that count (repeated):
+ * a thousand connections that fail alike make two lines. Every line names its process
+ * (log_name). Fields are given as LOG_TEXT(key, value) and
  * LOG_NUMBER(key, value); keys are plain words, values may hold anything.
  */
 #ifndef REACTOR_BASE_LOG_H
@@ -35,22 +35,23 @@ int log_descriptor(void);
 bool log_enabled(enum log_level level);
 uint64_t log_dropped(void);
 
-/* The first field is only there so that none need follow it. */
+/* A line with n fields; usually called by the macros below. */
 void log_write(enum log_level level, const char *message, const struct log_field *fields, size_t n);
 
-/* The fields alone, as a line has them, without its end; how many bytes. For those who speak
- * the log's form elsewhere. */
+/* Writes only the fields, as a line of the log has them, without a newline, and returns how many
+ * bytes that is. For whatever else is written in the log's form. */
 size_t log_compose(char text[LOG_LINE_BYTES], enum log_format format,
 		   const struct log_field *fields, size_t n);
 
-/* Is a number of repetitions to be told? The loop looks, and does not sleep through it. */
+/* Are repetitions counted that are not written yet? Then the loop must wake up to write them. */
 extern bool log_holds_repeats __attribute__((visibility("hidden")));
-void log_tell_repeats(uint64_t now_us); /* those whose second is over */
-int log_repeats_wait_ms(uint64_t now_us);
+void log_tell_repeats(uint64_t now_us);	  /* writes those whose second is over */
+int log_repeats_wait_ms(uint64_t now_us); /* until the next second is */
 
 #define LOG_TEXT(key, text)	((struct log_field){(key), (text), 0})
 #define LOG_NUMBER(key, number) ((struct log_field){(key), NULL, (int64_t)(number)})
 
+/* The empty first field is there so that none need follow it. */
 #define LOG_LINE(level, message, ...)                                                              \
 	do {                                                                                       \
 		const struct log_field log_fields_[] = {{0}, ##__VA_ARGS__};                       \

@@ -1,4 +1,4 @@
-/* The form of a line, and its end at the sink. */
+/* Composes lines, and hands them to the sink. */
 #include "reactor/base/log_parts.h"
 
 #include <stdio.h>
@@ -33,7 +33,7 @@ static void line_text(struct line *l, const char *text)
 		line_char(l, *text++);
 }
 
-/* Cut, if it must be, between characters; the end quote always stands. */
+/* If there is no room for all, it is cut between characters; the closing quote always stands. */
 static void line_quoted(struct line *l, const char *text)
 {
 	line_char(l, '"');
@@ -51,7 +51,7 @@ static void line_quoted(struct line *l, const char *text)
 	line_char(l, '"');
 }
 
-/* logfmt needs quotes only if a reader could lose its way, or take it for a number. */
+/* logfmt needs quotes only if a reader could misread the text, or take it for a number. */
 static bool text_is_plain(const char *text)
 {
 	if (!text[strspn(text, "-0123456789")])

@@ -1,8 +1,8 @@
 /*
  * Warnings and errors that come again and again, as when each connection fails in the same
- * way. One is written at once; the same line within a second after it is counted, and said with
- * its number when the second is over. Another line is another matter: none is lost, but where
- * more than LINES different ones take turns, they are not held back either.
+ * way. The first is written at once; if the same line comes within a second after it, it is
+ * counted, and written with its count when the second is over. If more than LINES different lines
+ * alternate, they are no longer held back, but none is lost.
  */
 #include <string.h>
 
@@ -13,7 +13,7 @@
 #define SECOND_US 1000000
 
 static struct repeat {
-	uint64_t since_us; /* it was written; 0: nothing is here */
+	uint64_t since_us; /* when it was written; 0: this entry is free */
 	uint64_t count;
 	enum log_level level;
 	size_t n;
@@ -38,7 +38,7 @@ static void say(struct repeat *line, uint64_t now_us)
 	log_say(line->level, line->body, line->n, count);
 }
 
-/* The same line, or else the place of the one that was written the longest ago. */
+/* The entry of this line, or else of the one that was written the longest ago. */
 static struct repeat *place_of(enum log_level level, const char *body, size_t n, bool *found)
 {
 	struct repeat *oldest = lines;

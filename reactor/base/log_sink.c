@@ -1,15 +1,15 @@
 /*
  * Where lines go: stderr, which another program opened, and may read as slowly as it likes.
  *
- * O_NONBLOCK belongs to the open file, which stderr shares with whoever started us: it is not
- * set there. So, by what stderr is:
+ * O_NONBLOCK belongs to the open file, which stderr shares with whoever started us, so it is not
+ * set there. Instead, by what stderr is:
  *
  *     a pipe or a terminal    it is opened anew, without blocking; if that is not allowed (it
  *                             is another user's, as in a container with a USER):
  *       a pipe                RWF_NOWAIT does the same for one write
- *       anything else         (also if a kernel before 6.5 has no RWF_NOWAIT for pipes) it
- *                             is asked whether there is room; a write that waits all the
- *                             same, for too little of it, is ended by a timer
+ *       anything else         (also a pipe before Linux 6.5, which has no RWF_NOWAIT for it)
+ *                             poll(2) says whether there is room; if there is too little, so
+ *                             that the write waits all the same, a timer ends it
  *     a socket                MSG_DONTWAIT
  *     a file                  a write never waits
  */
@@ -17,7 +17,7 @@
 #include "reactor/base/sys.h"
 
 #define GUARD_US 2000	/* the longest that a write may wait */
-#define REST_US	 200000 /* after one that did, so that it costs 1 % at most */
+#define REST_US	 200000 /* no write for so long after one that waited: 1 % of the time at most */
 
 static struct {
 	enum { SINK_PLAIN, SINK_SOCKET, SINK_PIPE, SINK_GUARDED } kind;
@@ -37,7 +37,7 @@ static void guard(void)
 	sys_signal_handle(SIGALRM, on_alarm);
 }
 
-/* The timer goes off again and again: once may be before the write has begun. */
+/* The timer repeats, because it may go off before the write has begun. */
 static ssize_t write_guarded(const struct iovec *line)
 {
 	ssize_t n;
@@ -83,7 +83,7 @@ bool log_sink_write(const char *bytes, size_t n)
 {
 	ssize_t written;
 
-	if (sink.torn) { /* what comes begins a line of its own */
+	if (sink.torn) { /* so that this line begins on its own */
 		if (write_once("\n", 1) != 1)
 			return false;
 		sink.torn = false;

@@ -37,7 +37,7 @@ int pool_open(struct pool *pool, size_t object_bytes, size_t objects_max, size_t
 		return -ENOMEM;
 	pool->spare = pool->taken + groups;
 	pool->base = (char *)pool->taken + bitmap_bytes;
-	/* The last group may be a part of one: the rest of its bits are taken for ever. */
+	/* The last group may be incomplete: its bits without an object count as taken for ever. */
 	if (objects_max % POOL_GROUP)
 		pool->taken[groups - 1] = GROUP_FULL << (objects_max % POOL_GROUP);
 	return 0;
@@ -88,7 +88,7 @@ static bool groups_empty(const struct pool *pool, size_t first, size_t end)
 	return true;
 }
 
-/* A page that is shared with neighbours goes with the last of them. */
+/* A page that neighbouring groups share is given back when the last of them is free. */
 static void group_release(struct pool *pool, size_t group)
 {
 	size_t bytes = pool->object_bytes * POOL_GROUP;

@@ -1,10 +1,10 @@
 /*
  * pool: objects of one size, up to a hard cap, in one stretch of address space.
  *
- * Nothing is reserved but addresses: a page is there from the first time an object on it is
- * taken. Objects stand in groups of 64 with a bitmap each; the lowest free one is taken, so
- * that the pool stays dense, and a group that is wholly free gives its pages back to the
- * kernel, but for spare_bytes that are kept for the next ones. Taken memory is not cleared.
+ * Only addresses are reserved: a page gets memory when an object on it is first taken. Objects
+ * stand in groups of 64 with a bitmap each; the lowest free one is taken, so that the pool stays
+ * dense, and a group that is wholly free gives its pages back to the kernel, except for
+ * spare_bytes that are kept for the next objects. Taken memory is not cleared.
  * One process, one owner; objects die with the pool.
  */
 #ifndef REACTOR_BASE_POOL_H

@@ -12,7 +12,8 @@ static bool is_control(uint32_t c)
 	return c < 0x20 || (c >= 0x7f && c <= 0x9f);
 }
 
-/* Marks, embeddings, overrides and isolates of bidirectional text, and both separators. */
+/* Marks, embeddings, overrides and isolates of bidirectional text; U+2028 and U+2029, which end a
+ * line. */
 static bool misleads(uint32_t c)
 {
 	return c == 0x61c || c == 0x200e || c == 0x200f || (c >= 0x2028 && c <= 0x202e) ||

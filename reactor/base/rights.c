@@ -2,19 +2,19 @@
  * Measured, on Linux 6.18:
  *
  *   - SO_PASSRIGHTS belongs to the socket that receives. A connection has what its listener had at
- *     the moment of connect(), not of accept(): one that waits in the queue of a listener that
- *     is inherited keeps it on, and what it holds by then. Urgent bytes are no way around it.
+ *     the moment of connect(), not of accept(): one that waits in the queue of an inherited
+ *     listener keeps it on, and keeps what has come by then. Urgent bytes are no way around it.
  *     getsockopt() of a TCP socket fails.
  *   - recv() of bytes that came with a lingering socket took the 3 s that its owner asked for. So
- *     did close() with them unread; the exit of a process that held the last copy took none: the
- *     kernel does not linger for one that exits, however deep the socket is buried.
- *   - A MSG_PEEK without room for control data sets MSG_CTRUNC where descriptors are, ends with
+ *     did close() with them unread; the exit of a process that held the last copy took no time:
+ *     the kernel does not linger for one that exits, however deep the socket is buried.
+ *   - A MSG_PEEK without room for control data sets MSG_CTRUNC if there are descriptors, stops at
  *     them, and takes nothing: the copies that it makes are not the last ones.
  *   - SO_OOBINLINE is not inherited by what a unix listener accepts. Without it, what came with
  *     an urgent byte is thrown away by the read that passes it.
  *
- * What stays on older kernels: before about 6.10 whoever closes any unix socket may have to
- * collect cycles of unix sockets, of all users, and closes what is in them.
+ * What is not solved on older kernels: before about 6.10, a process that closes any unix socket may
+ * have to collect cycles of unix sockets of all users, and then closes what is in them.
  */
 #include "reactor/base/rights.h"
 
@@ -28,7 +28,7 @@ static struct {
 	int channel;
 	int kept[KEPT_MAX]; /* the channel was full: these are sent later */
 	size_t kept_n;
-	bool refused; /* the kernel can */
+	bool refused; /* rights_refuse() has worked, so the kernel can */
 } rights = {.channel = -1};
 
 bool rights_refuse(int fd)
@@ -57,7 +57,8 @@ bool rights_may_come(int fd)
 
 	if (passes == 0 || passes == -EOPNOTSUPP || option(fd, SO_DOMAIN) != AF_UNIX)
 		return false;
-	/* Whoever made an inherited listener may have asked for what looks like descriptors. */
+	/* Whoever made an inherited listener may have asked for other control data, which would
+	 * set MSG_CTRUNC as descriptors do. */
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
 		int value = names[i] == SO_OOBINLINE;
 
@@ -66,7 +67,7 @@ bool rights_may_come(int fd)
 	return true;
 }
 
-/* How many bytes can be read that have no descriptors, n at most. */
+/* How many bytes, n at most, can be read before any that came with descriptors. */
 static ssize_t peek(int fd, void *bytes, size_t n)
 {
 	struct iovec iov = {bytes, n};
@@ -83,7 +84,7 @@ ssize_t rights_read(int fd, void *bytes, size_t n)
 {
 	ssize_t seen = peek(fd, bytes, n);
 
-	/* No byte more, which may have come since, with descriptors. */
+	/* No byte more: those that have come since may have descriptors. */
 	return seen <= 0 ? seen : sys_read(fd, bytes, (size_t)seen);
 }
 
@@ -91,7 +92,7 @@ ssize_t rights_receive(int channel, void *bytes, size_t n)
 {
 	ssize_t received;
 
-	/* A peer that ends with something unread leaves ECONNRESET, once, before what it said. */
+	/* A peer that ends with something unread leaves one ECONNRESET, before what it sent. */
 	do
 		received =
 		    rights.refused ? sys_read(channel, bytes, n) : rights_read(channel, bytes, n);
@@ -101,7 +102,7 @@ ssize_t rights_receive(int channel, void *bytes, size_t n)
 
 /* ---- the end ---- */
 
-/* With the end of a pipe, which tells that our copy is closed: it must not be the last. */
+/* Our copy must not be the last: the end of a pipe goes with it, and tells when ours is closed. */
 static bool hand_over(int fd)
 {
 	int ends[2], both[2];
@@ -127,7 +128,7 @@ static void dispose(int fd)
 		return;
 	if (rights.kept_n < KEPT_MAX)
 		rights.kept[rights.kept_n++] = fd;
-	else /* until we exit */
+	else /* it does so until we exit */
 		log_warn("a connection that may have descriptors in it stays open");
 }
 
@@ -155,7 +156,8 @@ static void end(int fd, bool may_wait_there)
 	(void)sys_close(fd);
 }
 
-/* Nothing comes after we have looked, and its peer sees the end, however long it stays open. */
+/* After shutdown() nothing more comes once we have looked, and the peer sees the end, however long
+ * the descriptor stays open. */
 void rights_close(int fd)
 {
 	bool may_come = rights_may_come(fd);
@@ -165,8 +167,8 @@ void rights_close(int fd)
 	end(fd, may_come);
 }
 
-/* For the last close to be ours, and of something that was not there, the other process would have
- * to receive it and be rid of it between two calls of this one. */
+/* Descriptors could come after we have looked. But our close would be the last one only if the
+ * other process received the connection, and closed it, between two calls of this one. */
 void rights_leave(int fd)
 {
 	end(fd, rights_may_come(fd));

@@ -4,7 +4,7 @@
  * One process writes them and never reads them back for a decision; any process that maps
  * them may read at any time: each number is whole, though two need not be of one moment.
  * A row in stats.def, close.def, accept_error.def, sys.def or lag.def makes a counter appear
- * everywhere. How a kind is shown is said below; no reader needs to know more of a row.
+ * everywhere. How each kind is shown is said below; a reader need know nothing else about a row.
  */
 #ifndef REACTOR_BASE_STATS_H
 #define REACTOR_BASE_STATS_H
@@ -68,7 +68,7 @@ struct stats {
 #define STATS_READ(stats, name) __atomic_load_n(&(stats)->name, __ATOMIC_RELAXED)
 
 /*
- *              it            of workers   Prometheus' type and name      value
+ *              over time     all workers  Prometheus' type and name      value
  *     COUNTER  only grows    the sum      counter    metric              itself
  *     TIME     only grows    the sum      counter    metric              microseconds, in seconds
  *     GAUGE    is now        the sum      gauge      metric              itself
@@ -101,9 +101,9 @@ extern const struct stats_row stats_rows[];
 extern const size_t stats_rows_n;
 
 const char *close_reason_name(enum close_reason reason);
-/* Of a positive errno that accept4 gave. */
+/* error: the positive errno that accept4 gave. */
 enum accept_error accept_error_of(int error);
-/* Was it of one connection only? Else there is no room for any. */
+/* Is it about one connection only? If not, none can be taken now. */
 bool accept_error_is_of_one(enum accept_error error);
 
 static inline enum lag lag_of(uint64_t us)
@@ -115,11 +115,12 @@ static inline enum lag lag_of(uint64_t us)
 
 uint64_t stats_value(const struct stats *stats, const struct stats_row *row);
 void stats_store(struct stats *stats, const struct stats_row *row, uint64_t value);
-/* Two workers' values of a row as one. */
+/* The value of a row for two workers together. */
 uint64_t stats_combine(const struct stats_row *row, uint64_t a, uint64_t b);
-/* Goes on from worker to worker of a seat: what one of them did is a difference. */
+/* Does it go on growing from one worker of a slot to the next? Then what one of them did is a
+ * difference. */
 bool stats_grows(const struct stats_row *row);
-/* The worker has gone, and there is nothing of it now. */
+/* For a worker that has gone: nothing of it is there now. */
 void stats_clear_gauges(struct stats *stats);
 
 #endif

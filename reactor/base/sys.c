@@ -1,6 +1,6 @@
 #include "reactor/base/sys.h"
 
-/* Where calls are counted that nobody asks for. */
+/* Where calls are counted if nobody asks how many they are. */
 static struct {
 	uint64_t made[CALLS];
 } unasked;

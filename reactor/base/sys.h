@@ -1,13 +1,13 @@
 /*
  * sys: every system call of reactor/, protocol/ and worker/, as an inline function.
  *
- * sys_NAME() takes what the call takes (see NAME in section 2 of the manual) and answers
- * what it answers, but for an error: that is -errno, and errno itself is never looked at
- * again. In the product the functions cost one addition: each call is counted by its name,
- * in a worker's stats, else where nobody looks. Calls below sys.def's rows are not: they map
- * memory, settle at the start what a process is given, and write a log that is hard to write to.
- * Built with -DSYS_SIMULATED they go through the table sys_kernel, so that a test may put a
- * kernel of its own there, which fails any call.
+ * sys_NAME() takes what the call takes (see NAME in section 2 of the manual) and returns what
+ * it returns, but -errno for an error; errno itself is never looked at again. In the product
+ * these functions cost one addition: each call is counted by its name, in a worker's stats or
+ * else where nobody looks. The functions that are not in sys.def are not counted: they map
+ * memory, repair what a process inherited, or write to a stderr that could block.
+ * Built with -DSYS_SIMULATED, the rows of sys.def go through the table sys_kernel, so that a
+ * test may put a kernel of its own there, which can fail any of these calls.
  */
 #ifndef REACTOR_BASE_SYS_H
 #define REACTOR_BASE_SYS_H
@@ -49,19 +49,19 @@ typedef int sys_ioctl_request; /* musl, as POSIX has it */
 typedef unsigned sys_mmsg_flags;
 #endif
 
-/* What Linux' own headers say of datagrams, which musl comes without: udp(7), socket(7). */
+/* Of Linux' own headers, which musl does not come with: udp(7), socket(7). */
 #define SYS_UDP		    17 /* IPPROTO_UDP, as a level of options */
 #define SYS_UDP_SEGMENT	    103
 #define SYS_UDP_GRO	    104
 #define SYS_SO_MEMINFO	    55
-#define SYS_MEMINFO_DROPS   8 /* its place among these figures */
+#define SYS_MEMINFO_DROPS   8 /* the index of the drops among its figures */
 #define SYS_MEMINFO_FIGURES 9
 
 /* Newer than some headers: unix(7), socket(7). */
 #define SYS_SO_PASSPIDFD  76
 #define SYS_SO_PASSRIGHTS 83 /* since Linux 6.16 */
 
-/* A program of one instruction for SO_ATTACH_FILTER: nothing passes. */
+/* An instruction and a program of classic BPF, for SO_ATTACH_FILTER (socket(7)). */
 struct sys_filter {
 	uint16_t code;
 	uint8_t if_true, if_false;
@@ -71,8 +71,9 @@ struct sys_filter_program {
 	unsigned short n;
 	const struct sys_filter *instructions;
 };
-#define SYS_FILTER_NOTHING ((struct sys_filter){.code = 0x06 /* return k, so many bytes */})
-/* Three that choose one of several sockets (SKF_AD_RANDOM: linux/filter.h). */
+/* A program of this instruction lets nothing pass. */
+#define SYS_FILTER_NOTHING ((struct sys_filter){.code = 0x06 /* return k: pass so many bytes */})
+/* These three choose one of n sockets at random (SKF_AD_RANDOM: linux/filter.h). */
 #define SYS_FILTER_RANDOM                                                                          \
 	{                                                                                          \
 		.code = 0x20 /* load k */, .k = (uint32_t)(-0x1000 + 56)                           \
@@ -85,18 +86,18 @@ struct sys_filter_program {
 	{                                                                                          \
 		.code = 0x16 /* return it */                                                       \
 	}
-/* asm-generic/socket.h, as x86 and arm have it; older headers know no way back. */
+/* asm-generic/socket.h, as x86 and arm have it; older headers do not have the second. */
 #define SYS_ATTACH_REUSEPORT_CBPF 51
 #define SYS_DETACH_REUSEPORT_BPF  68
 #define SYS_RWF_NOWAIT		  8 /* linux/fs.h */
 
-/* Not beyond this program, so that the pointer is one load away. */
+/* Hidden from other objects, so that the pointer is one load away. */
 struct sys_calls {
-	uint64_t *made; /* a number for each call */
+	uint64_t *made; /* how often each was made, by its enum call */
 };
 extern struct sys_calls sys_calls __attribute__((visibility("hidden")));
 
-/* This process' calls from now on; NULL: nowhere. stats is borrowed. */
+/* Counts the calls of this process in stats, which is borrowed, from now on; NULL: nowhere. */
 void sys_count_into(struct stats *stats);
 
 #define SYS_COUNT(name)                                                                            \
@@ -128,7 +129,7 @@ extern struct sys_kernel sys_kernel;
 #include "reactor/base/sys.def"
 #undef SYS
 
-/* Memory, private or of a descriptor; NULL if there is none. */
+/* Maps memory, private or of a descriptor; NULL if it can't. */
 static inline void *sys_map(size_t n, int flags, int fd)
 {
 	void *start = mmap(NULL, n, PROT_READ | PROT_WRITE, flags, fd, 0);
@@ -155,7 +156,7 @@ static inline int sys_open(const char *path, int flags)
 	return fd < 0 ? -errno : fd;
 }
 
-/* The limit of descriptors, which is all that is ever asked for. */
+/* The limit of descriptors is the only one that anybody asks for. */
 static inline int sys_get_descriptor_limit(struct rlimit *limit)
 {
 	return getrlimit(RLIMIT_NOFILE, limit) < 0 ? -errno : 0;
@@ -166,7 +167,7 @@ static inline int sys_set_descriptor_limit(const struct rlimit *limit)
 	return setrlimit(RLIMIT_NOFILE, limit) < 0 ? -errno : 0;
 }
 
-/* At most to the hard limit. */
+/* To least, or to the hard limit if that is lower. */
 static inline void sys_raise_limit(sys_limit which, rlim_t least)
 {
 	struct rlimit limit;
@@ -198,7 +199,7 @@ static inline void sys_signal_handle(int number, void (*handler)(int number))
 	(void)sigaction(number, &action, NULL);
 }
 
-/* Again and again, until it is set to 0. */
+/* It goes off every us microseconds, until it is set to 0. */
 static inline void sys_set_timer(sys_timer which, suseconds_t us)
 {
 	struct timeval every = {0, us};
@@ -216,7 +217,7 @@ static inline int sys_prctl(int option, unsigned long value)
 	return prctl(option, value, 0, 0, 0) < 0 ? -errno : 0;
 }
 
-/* ---- what log_sink.c needs where stderr can't be opened anew ---- */
+/* ---- what log_sink.c needs if stderr can't be opened anew ---- */
 
 static inline int sys_may_write(int fd)
 {
@@ -225,7 +226,7 @@ static inline int sys_may_write(int fd)
 	return poll(&one, 1, 0) == 1;
 }
 
-/* pwritev2(2), at the end; it has a wrapper only from musl 1.2.5 on. */
+/* pwritev2(2) at the file's offset (-1); musl has a wrapper only from 1.2.5 on. */
 static inline ssize_t sys_write_nowait(int fd, const struct iovec *span)
 {
 	long n = syscall(SYS_pwritev2, (long)fd, span, 1L, -1L, -1L, (long)SYS_RWF_NOWAIT);
@@ -241,7 +242,7 @@ static inline uint64_t sys_clock_us(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-/* At start, and in a process that has nothing else to do. */
+/* Sleeps: only at start, or in a process that has nothing else to do. */
 static inline void sys_rest_ms(uint32_t ms)
 {
 	struct timespec rest = {ms / 1000, (long)(ms % 1000) * 1000000};

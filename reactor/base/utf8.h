@@ -1,8 +1,8 @@
 /*
- * utf8: the characters of a text, as RFC 3629 has them.
+ * utf8: the characters of a text, as RFC 3629 defines them.
  *
  * Overlong forms, surrogates, and what lies above U+10FFFF are no characters, nor is one that is
- * cut short: whoever meets such a byte passes over it alone and goes on with the next one.
+ * cut short: a reader that meets such a byte skips it alone, and goes on with the next one.
  */
 #ifndef REACTOR_BASE_UTF8_H
 #define REACTOR_BASE_UTF8_H
@@ -12,8 +12,8 @@
 
 #define UTF8_BYTES_MAX 4 /* of one character */
 
-/* How many of these n bytes are the character of several bytes at their beginning; 0: it is none.
- * Never looks behind a byte that can't belong to it: in a text that ends with a NUL, n may be
+/* How long the character is, of several bytes, that these n bytes begin with; 0: there is none.
+ * Never reads past a byte that can't belong to it: in a text that ends with a NUL, n may be
  * UTF8_BYTES_MAX. */
 static inline size_t utf8_decode_several(const unsigned char *bytes, size_t n, uint32_t *character)
 {
@@ -38,7 +38,7 @@ static inline size_t utf8_decode_several(const unsigned char *bytes, size_t n, u
 	return length;
 }
 
-/* The same of any character. */
+/* The same for any character, also one of a single byte. */
 static inline size_t utf8_decode(const unsigned char *bytes, size_t n, uint32_t *character)
 {
 	*character = *bytes;

@@ -1,8 +1,8 @@
 /*
  * writer: text composed into a place that has room for it.
  *
- * For one composition, on the stack; whoever has the place knows the longest text that it may be
- * asked for: what does not fit is a programmer's error, and never cut.
+ * Lives on the stack, for one text. Its caller makes the place as long as the longest text: one
+ * that does not fit is a programmer's error (CHECK), and is never cut.
  */
 #ifndef REACTOR_BASE_WRITER_H
 #define REACTOR_BASE_WRITER_H
