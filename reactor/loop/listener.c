@@ -9,10 +9,10 @@
 #include "reactor/base/rights.h"
 #include "reactor/base/sys.h"
 
-/* Which of several workers epoll wakes for a shared socket is decided by their order of
- * registration: the one that has taken this many goes to the end of it. */
+/* Of several workers that share a socket, epoll wakes the one that registered first: one that has
+ * taken this many registers again, and so is the last. */
 #define LISTENER_RENEWAL 4
-/* Those who come one by one come further apart than this. */
+/* Connections that come one by one are further apart than this. */
 #define LISTENER_STORM_US 1000
 
 static void listener_turn(struct loop *loop, struct source *source);
@@ -81,8 +81,8 @@ static int listener_accept(struct listener *listener, struct sockaddr_storage *p
 			   SOCK_NONBLOCK | SOCK_CLOEXEC);
 }
 
-/* Under --overload reject, those who come when descriptors are used up are turned away too:
- * a descriptor that is kept for this makes room for one, and is had again at the end. */
+/* Under --overload reject, peers are turned away also if descriptors are used up: the spare one is
+ * closed, which makes room for one accept, and opened again at the end. */
 static int listener_refuse(struct listener *listener, int fd)
 {
 	bool used_up = fd == -EMFILE || fd == -ENFILE;
@@ -140,7 +140,7 @@ static void listener_renew(struct loop *loop, struct listener *listener)
 	(void)listener_resume(loop, listener);
 }
 
-/* Up to max; why it ended. */
+/* Takes up to max; returns why it ended. */
 static enum outcome listener_take_some(struct listener *listener, unsigned max)
 {
 	enum outcome outcome = TOOK;
@@ -154,7 +154,7 @@ static enum outcome listener_take_some(struct listener *listener, unsigned max)
 	return outcome;
 }
 
-/* More wait than one: take more at a time. */
+/* If more wait than a turn takes, the next one takes more. */
 static void listener_adapt(struct loop *loop, struct listener *listener, enum outcome outcome)
 {
 	unsigned max = listener->shared ? LISTENER_SHARED_BATCH_MAX : LISTENER_BATCH_MAX;
@@ -169,7 +169,7 @@ static void listener_adapt(struct loop *loop, struct listener *listener, enum ou
 	listener->took_us = loop->now_us;
 }
 
-/* accept4 can't tell when there are no descriptors: it takes one before it looks. */
+/* If there are no descriptors, accept4 can't tell: it takes one before it looks at the queue. */
 static bool listener_is_empty(const struct listener *listener)
 {
 	struct pollfd one = {.fd = listener->source.fd, .events = POLLIN};
@@ -177,7 +177,7 @@ static bool listener_is_empty(const struct listener *listener)
 	return sys_poll(&one, 1, 0) == 0;
 }
 
-/* It takes no more, and nobody waits whom it is to take as soon as there is room. */
+/* Is there nobody left whom a listener that stops has to take, now or when there is room? */
 static bool listener_is_done(const struct listener *listener, enum outcome outcome)
 {
 	return outcome == EMPTY ||
@@ -204,7 +204,7 @@ static void listener_turn(struct loop *loop, struct source *source)
 	} else if (listener->stopping) {
 		loop_wake(loop, source);
 	} else {
-		loop_no_deadline(loop, source); /* of a pause that ended before its time */
+		loop_no_deadline(loop, source); /* that of a pause which ended early */
 		listener_renew(loop, listener);
 		(void)listener_resume(loop, listener);
 	}
@@ -216,7 +216,7 @@ void listener_stop(struct loop *loop, struct listener *listener, bool leaves_res
 		return;
 	listener->stopping = true;
 	listener->leaves_rest = leaves_rest;
-	(void)sys_listen(listener->source.fd, 0); /* no more than wait already */
+	(void)sys_listen(listener->source.fd, 0); /* nobody joins those who wait already */
 	loop_wake(loop, &listener->source);
 }
 
@@ -244,24 +244,24 @@ static int set_on(int fd, int level, int option)
 	return sys_setsockopt(fd, level, option, &on, sizeof on);
 }
 
-/* What a listening socket of TCP has, its connections inherit: no call is needed for each. */
+/* Connections inherit these options from a listening TCP socket: no call is needed for each. */
 static int set_inherited_options(int fd, const struct address *address, const char **step)
 {
 	struct linger off = {0};
 	int error;
 
 	if (address_is_unix(address)) {
-		(void)rights_refuse(fd); /* on older kernels each connection is looked at */
+		(void)rights_refuse(fd); /* older kernels can't: each connection is looked at */
 		return 0;
 	}
-	/* Whoever made it may have wanted close() to wait. */
+	/* Whoever made the socket may have wanted close() to wait. */
 	*step = "SO_LINGER";
 	error = sys_setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof off);
 	if (error)
 		return error;
 	*step = "TCP_NODELAY";
 	error = set_on(fd, IPPROTO_TCP, TCP_NODELAY);
-	if (!error) { /* urgent bytes are bytes, in their place */
+	if (!error) { /* urgent bytes are read in their place, like others */
 		*step = "SO_OOBINLINE";
 		error = set_on(fd, SOL_SOCKET, SO_OOBINLINE);
 	}
@@ -335,8 +335,8 @@ int listen_adopt(int fd, const struct address *address, int backlog, const char 
 	return sys_listen(fd, backlog);
 }
 
-/* A return of the kernel's random number modulo n is the place of the socket that is chosen
- * (socket(7), SO_ATTACH_REUSEPORT_CBPF). */
+/* The program returns a random number of the kernel's modulo n: the index of the socket that is
+ * chosen (socket(7), SO_ATTACH_REUSEPORT_CBPF). */
 int listen_steer(int fd, unsigned n)
 {
 	const struct sys_filter instructions[] = {

@@ -2,11 +2,11 @@
  * listener: takes connections from a listening socket and hands them to its owner.
  *
  * Level-triggered, unlike connections: one accept4 for a lone connection and no second one
- * to learn that the queue is empty. Where the socket is ready again in the next pass, that
- * one accepts twice as many, up to LISTENER_BATCH_MAX. A listener that must leave connections
- * waiting (a limit, no descriptors) is taken out of epoll, so that nothing spins and, where
- * the socket is shared, other workers are woken instead; it comes back when its owner says
- * that there is room, or after LISTENER_RETRY_MS.
+ * to learn that the queue is empty. If the socket is ready again in the next pass, that pass
+ * accepts twice as many, up to LISTENER_BATCH_MAX (LISTENER_SHARED_BATCH_MAX if it is shared).
+ * A listener that must leave connections waiting (a limit, no descriptors) is taken out of epoll,
+ * so that nothing spins and other workers that share the socket are woken instead; it comes back
+ * when its owner says that there is room, or after LISTENER_RETRY_MS.
  * The socket itself belongs to the master's slot; a listener closes only its own copy.
  */
 #ifndef REACTOR_LOOP_LISTENER_H
@@ -31,8 +31,8 @@ struct listener_owner {
 	void (*batch_done)(struct listener *listener);
 	/* After listener_stop(): it is closed. May be NULL. */
 	void (*stopped)(struct listener *listener);
-	/* There is no room, but that may only seem so: do they wait a while, although they would be
-	 * turned away? NULL: no. */
+	/* There is no room, but perhaps only for the moment: do peers wait a while, instead of
+	 * being turned away? NULL: no. */
 	bool (*undecided)(struct listener *listener);
 };
 
@@ -40,11 +40,11 @@ struct listener {
 	struct source source;
 	const struct listener_owner *owner;
 	struct stats *stats;
-	uint64_t poll_number, took_us; /* of the last turn that took some */
+	uint64_t poll_number, took_us; /* of the last turn; UINT64_MAX: its batch was not full */
 	int spare;		       /* a descriptor kept for turning peers away; -1: none */
 	uint16_t batch, since_renewal;
 	bool shared; /* with other processes' epoll: EPOLLEXCLUSIVE */
-	bool reject; /* where there is no room: accept and close, instead of waiting */
+	bool reject; /* if there is no room: accept and close, instead of letting them wait */
 	bool wants_peer;
 	bool local; /* a unix socket */
 	bool watched;
@@ -54,16 +54,16 @@ struct listener {
 /* fd: a listening, non-blocking socket. */
 void listener_init(struct listener *listener, int fd, const struct listener_owner *owner,
 		   struct stats *stats);
-/* After listener_close(), when it may still be queued: another socket. */
+/* After listener_close(): gives it another socket. It may still be queued for a turn. */
 void listener_reopen(struct listener *listener, int fd);
-/* Begins, or goes on after a pause. 0 or -errno: then it is tried again in a while. */
+/* Begins, or goes on after a pause. 0 or -errno: it is tried again after LISTENER_RETRY_MS. */
 int listener_resume(struct loop *loop, struct listener *listener);
 /* There is room again: goes on if it was paused. */
 void listener_has_room(struct loop *loop, struct listener *listener);
-/* Accepts what waits, as there is room for it, and closes then; leaves_rest: also if there is no
- * more room, for others have the socket. */
+/* Accepts whoever waits, as far as there is room, and then closes. leaves_rest: closes as soon as
+ * there is no room, because others have the socket. */
 void listener_stop(struct loop *loop, struct listener *listener, bool leaves_rest);
-/* At once: whoever waits is for those who have a copy of the socket. */
+/* At once: whoever waits is left to the processes that have a copy of the socket. */
 void listener_close(struct loop *loop, struct listener *listener);
 
 /* ---- sockets ---- */
@@ -76,11 +76,11 @@ struct listen_options {
 /* A listening socket on address, whose port 0 becomes the one that the kernel chose.
  * fd or -errno; *step says which call failed. */
 int listen_on(struct address *address, const struct listen_options *options, const char **step);
-/* Makes a socket that others bound, or that listens already, what listen_on() makes. Those who
- * wait stay. 0 or -errno. */
+/* Prepares a socket that others bound, or that listens already, as listen_on() does. Connections
+ * that wait in its queue stay there. 0 or -errno. */
 int listen_adopt(int fd, const struct address *address, int backlog, const char **step);
-/* Of the sockets of one address (SO_REUSEPORT), newcomers come to the first n only, in the order in
- * which they began to listen, or were bound; n 0: to all. Good for datagrams, too. */
+/* New connections, or datagrams, go only to the first n of the sockets that share fd's address
+ * (SO_REUSEPORT), in the order in which these began to listen, or were bound; n 0: to all. */
 int listen_steer(int fd, unsigned n);
 
 #endif

@@ -57,7 +57,7 @@ void loop_requeue(struct loop *loop, struct source *source)
 		loop_queue(loop, source);
 }
 
-/* A pass without turns took no time; so a loop that spins reads the clock once a pass. */
+/* A pass without turns counts as no time, so that a loop that spins reads the clock once a pass. */
 static void loop_count_time(struct loop *loop, bool turns)
 {
 	struct stats *stats = loop->stats;
@@ -70,7 +70,7 @@ static void loop_count_time(struct loop *loop, bool turns)
 	STATS_ADD(stats, lag[lag_of(took_us)], 1);
 }
 
-/* Those that are queued now; what they wake comes in the next pass, after a poll. */
+/* For each source queued now; what these wake gets a turn in the next pass, after a poll. */
 static void loop_turns(struct loop *loop)
 {
 	struct source *source = loop->first;
@@ -80,7 +80,7 @@ static void loop_turns(struct loop *loop)
 		struct source *next = source->next_turn;
 
 		source->queued = false;
-		STATS_ADD(loop->stats, turns, 1); /* one by one: it is a heartbeat, too */
+		STATS_ADD(loop->stats, turns, 1); /* one by one: it is a heartbeat too */
 		source->turn(loop, source);	  /* source may be gone now */
 		source = next;
 	}
@@ -96,11 +96,11 @@ static uint8_t ready_of(uint32_t events)
 		ready |= SOURCE_IN;
 	if (events & EPOLLOUT)
 		ready |= SOURCE_OUT;
-	if (events & EPOLLPRI) /* a read stops short at urgent data, which proves nothing */
+	if (events & EPOLLPRI) /* a read stops at urgent data: a short one proves nothing */
 		ready |= SOURCE_IN | SOURCE_ENDED;
 	if (events & EPOLLRDHUP)
 		ready |= SOURCE_IN | SOURCE_ENDED;
-	if (events & EPOLLHUP) /* a write will say so, too, and a read ends at 0 */
+	if (events & EPOLLHUP) /* both ways ended: a write will fail, reads come to 0 */
 		ready |= SOURCE_IN | SOURCE_OUT | SOURCE_ENDED | SOURCE_HUNG_UP;
 	if (events & EPOLLERR)
 		ready |= SOURCE_BROKEN;
@@ -143,7 +143,7 @@ static int loop_wait_ms(const struct loop *loop, int wait_ms)
 	return earlier_ms(wait_ms, wheel_wait_ms(&loop->wheel));
 }
 
-/* Says those that are due. How long may the loop sleep, for the others? */
+/* Writes those that are due. Returns how long the loop may sleep, because of the others. */
 static int tell_repeats(const struct loop *loop, int wait_ms)
 {
 	log_tell_repeats(loop->now_us);

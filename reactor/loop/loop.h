@@ -8,8 +8,8 @@
  *     a source is queued  <=>  (ready & (want | SOURCE_ALWAYS)) != 0, until its turn comes
  *
  * One loop for each process, made after fork. It owns the epoll descriptor and borrows the sources:
- * whoever owns one takes it out (loop_remove) before its memory goes, or frees it in its own turn.
- * A source must not be freed while it is queued.
+ * an owner takes its source out (loop_unwatch, loop_no_deadline) before its memory goes, or frees
+ * it in its own turn. A source must not be freed while it is queued.
  */
 #ifndef REACTOR_LOOP_LOOP_H
 #define REACTOR_LOOP_LOOP_H
@@ -41,7 +41,7 @@ struct source {
 	source_turn *turn;
 	struct source *next_turn;
 	struct deadline deadline;
-	int fd; /* -1: it has a deadline, or is woken, only */
+	int fd; /* -1: none, it only has a deadline or is woken */
 	uint8_t ready, want;
 	bool queued : 1, watches_out : 1;
 };
@@ -88,8 +88,8 @@ void loop_wake(struct loop *loop, struct source *source);
 /* At the end of a turn: queues the source again if it is ready for what it wants. */
 void loop_requeue(struct loop *loop, struct source *source);
 
-/* A turn at due_ms (of now_ms' clock) at the latest. An earlier deadline that is armed
- * already stays: whoever wakes up early looks again and arms anew. */
+/* A turn at due_ms (on the clock of now_ms) at the latest. If an earlier deadline is armed already,
+ * it stays: a source that gets its turn too early looks at the clock, and arms anew. */
 void loop_deadline(struct loop *loop, struct source *source, uint32_t due_ms);
 void loop_no_deadline(struct loop *loop, struct source *source);
 

@@ -7,7 +7,7 @@
 #include "reactor/base/rights.h"
 #include "reactor/base/sys.h"
 
-#define RETRY_MS 20 /* after a refusal whose end no event tells */
+#define RETRY_MS 20 /* after a refusal, if no event will tell when there is room */
 
 struct seqpacket_kept {
 	struct seqpacket_kept *next;
@@ -41,7 +41,7 @@ static void let_go(struct seqpacket *end, struct seqpacket_kept *kept)
 		free(kept);
 }
 
-/* If no memory is to be had, whoever keeps one message at a time still can. */
+/* If there is no memory, an owner that keeps one message at a time still can. */
 static struct seqpacket_kept *take_place(struct seqpacket *end, size_t n)
 {
 	struct seqpacket_kept *kept = NULL;
@@ -97,14 +97,14 @@ static int keep(struct seqpacket *end, const void *bytes, size_t n, const int *f
 
 /* ---- when to try again ---- */
 
-/* The other side does not read fast enough, or the kernel is short of something for a while:
- * memory, or descriptors that may be under way (unix(7), ETOOMANYREFS). */
+/* Does the other side not read fast enough, or is the kernel short of something for the moment:
+ * memory, or how many descriptors may be in flight (unix(7), ETOOMANYREFS)? */
 static bool is_for_now(ssize_t error)
 {
 	return error == -EAGAIN || error == -ENOBUFS || error == -ENOMEM || error == -ETOOMANYREFS;
 }
 
-/* Level-triggered: nothing is asked for that would not be acted on. */
+/* It is level-triggered, so it asks only for events that it would act on. */
 static int watch_anew(struct seqpacket *end)
 {
 	bool reads = !end->patient || !end->first;
@@ -133,7 +133,7 @@ bool seqpacket_flush(struct seqpacket *end)
 			await_room(end, sent);
 			return false;
 		}
-		forget_first(end); /* it went, or nobody is there: its end is read */
+		forget_first(end); /* it was sent, or nobody is there, which a read will tell */
 	}
 	end->awaits_room = false;
 	if (waited) /* a patient end reads again */
@@ -149,7 +149,7 @@ int seqpacket_try(struct seqpacket *end, const void *bytes, size_t n, const int 
 
 	if (end->source.fd < 0)
 		return -EPIPE;
-	if (end->first) /* that goes first */
+	if (end->first) /* what is kept goes first */
 		return -EAGAIN;
 	sent = descriptors_send(end->source.fd, bytes, n, fds, fds_n);
 	if (sent >= 0)
@@ -174,7 +174,7 @@ int seqpacket_send(struct seqpacket *end, const void *bytes, size_t n, const int
 
 /* ---- reading ---- */
 
-/* What it cost of a turn; 0: there was nothing, or the end is closed now. */
+/* Returns how much of the turn's batch it took; 0: there was nothing, or the end is closed now. */
 static unsigned read_one(struct seqpacket *end)
 {
 	unsigned char bytes[SEQPACKET_BYTES_MAX];
@@ -201,9 +201,9 @@ bool seqpacket_read(struct seqpacket *end)
 	return end->source.fd >= 0 && read_one(end);
 }
 
-#define STREAK 3 /* that two come in passes in a row is chance */
+#define STREAK 3 /* two passes in a row may be chance */
 
-/* Pass after pass has some: more wait than a turn reads, and the next one reads more. */
+/* If pass after pass uses up its batch, more wait than a turn reads: the next one reads more. */
 static void read_some(struct seqpacket *end)
 {
 	uint64_t poll_number = end->loop->stats->harvests;
@@ -251,7 +251,7 @@ int seqpacket_open(struct seqpacket *end, struct loop *loop, int fd, bool patien
 	int error;
 
 	seqpacket_init(end);
-	/* It may be queued for a turn since before it was closed: those behind it hang on it. */
+	/* It may still be queued from before it was closed: those behind it are linked to it. */
 	end->source.queued = before.queued;
 	end->source.next_turn = before.next_turn;
 	end->loop = loop;

@@ -41,7 +41,7 @@ void wheel_arm(struct wheel *wheel, struct deadline *deadline, uint32_t due_ms)
 	wheel->occupied[level] |= 1ULL << slot;
 }
 
-/* Its bit may stay set with the slot empty: that costs one needless look at most. */
+/* The bit of its slot stays set, even if that is empty now: one needless look at most. */
 void wheel_disarm(struct wheel *wheel, struct deadline *deadline)
 {
 	(void)wheel;

@@ -45,7 +45,7 @@ static inline bool deadline_armed(const struct deadline *deadline)
 void wheel_arm(struct wheel *wheel, struct deadline *deadline, uint32_t due_ms);
 void wheel_disarm(struct wheel *wheel, struct deadline *deadline);
 
-/* Moves time on, and appends every deadline that has passed to due, disarmed. */
+/* Moves time on, and moves every deadline that has passed from the wheel to the end of due. */
 void wheel_advance(struct wheel *wheel, uint32_t now_ms, struct list *due);
 
 /* Milliseconds until the wheel wants to be advanced (which may be before the next deadline,
