@@ -28,7 +28,7 @@ enum {
 	SOURCE_BROKEN = 8, /* the kernel reports an error */
 	SOURCE_DUE = 16,   /* its deadline has passed */
 	SOURCE_WOKEN = 32, /* somebody asked for a turn */
-	SOURCE_HUNG_UP = 64, /* both sides have ended: nothing that is said arrives */
+	SOURCE_HUNG_UP = 64, /* both sides have ended: nothing that is sent arrives */
 	SOURCE_ALWAYS = SOURCE_BROKEN | SOURCE_DUE | SOURCE_WOKEN,
 };
 

@@ -5,8 +5,8 @@
 #define CHUNKS_SPARE_BYTES   (4u << 20)
 #define SEGMENTS_SPARE_BYTES (64u << 10)
 
-/* At the beginning of a chunk that is cut; its pieces follow. Not a piece itself, so that small
- * chunks are told from whole ones by where they begin. */
+/* At the beginning of a chunk that is cut; its pieces follow. So no piece begins where a whole
+ * chunk would, which tells small chunks from whole ones. */
 struct cut {
 	struct list node; /* of those with a piece left */
 	uint64_t taken;	  /* a bit for each piece */
@@ -119,7 +119,7 @@ static struct cut *cut_of(const struct buffers *buffers, const struct chunk *chu
 	return offset ? (struct cut *)(void *)((char *)(uintptr_t)chunk - offset) : NULL;
 }
 
-/* One that was full goes to the front: the fullest are filled first, and the others come to be
+/* One that was full goes to the front: the fullest are filled first, so that the others become
  * free. */
 static void cut_give(struct buffers *buffers, struct cut *cut, struct chunk *chunk)
 {

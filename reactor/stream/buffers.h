@@ -2,7 +2,7 @@
  * buffers: the memory for all bytes that a process has in hand, and its bound.
  *
  * A chunk is reference-counted bytes: whole, or small, one of the equal pieces that a whole one is
- * cut into (256 bytes, 1 KiB or 4 KiB, with its header). Whoever keeps n bytes takes the smallest
+ * cut into (256 bytes, 1 KiB or 4 KiB, with its header). Bytes that are kept take the smallest one
  * that holds them, so that what is taken is in proportion to what came: 256 bytes, or 4.3 times
  * them, at most. A cut chunk counts as a whole one until its last piece comes back; one more is
  * cut only when every other of its kind is full.
@@ -41,8 +41,8 @@ struct buffers {
 	struct stats *stats;
 };
 
-/* size: bytes of chunks at most, at least BUFFERS_MIN; queues: how many may stand in one chunk
- * at a time. 0 or -ENOMEM. stats is borrowed. */
+/* size: bytes of chunks at most, at least BUFFERS_MIN; queues: how many may share one chunk at a
+ * time. 0 or -ENOMEM. stats is borrowed. */
 #define BUFFERS_MIN (64 * CHUNK_SIZE)
 int buffers_open(struct buffers *buffers, size_t size, size_t queues, struct stats *stats);
 void buffers_close(struct buffers *buffers);
@@ -60,8 +60,8 @@ static inline size_t buffers_free_chunks(const struct buffers *buffers)
 /* How many of the free chunks does one for n bytes cost: 1, or 0 if a piece is left. */
 size_t buffers_cost(const struct buffers *buffers, size_t n);
 
-/* One reference; NULL at the cap. The first is a whole one, the other the smallest that holds n
- * bytes, 1 to CHUNK_BYTES. */
+/* A chunk with one reference; NULL at the cap. The first is a whole one, the second the smallest
+ * that holds n bytes, 1 to CHUNK_BYTES. */
 struct chunk *chunk_new(struct buffers *buffers);
 struct chunk *chunk_new_for(struct buffers *buffers, size_t n);
 void chunk_release(struct buffers *buffers, struct chunk *chunk);
@@ -71,7 +71,7 @@ size_t chunk_kind_room(unsigned kind);
 /* How many bytes it holds at most, and what it takes of the buffers. */
 size_t chunk_room(const struct buffers *buffers, const struct chunk *chunk);
 size_t chunk_weight(const struct buffers *buffers, const struct chunk *chunk);
-/* Would n bytes, taken anew, have one like this? */
+/* Would chunk_new_for(n) be one of this kind? */
 bool chunk_fits(const struct buffers *buffers, const struct chunk *chunk, size_t n);
 
 #endif

@@ -1,12 +1,12 @@
 /*
- * The turn of a connection. It is one write behind one read wherever the peer lets it: the
- * protocol's output lies in the outbox as spans of the input, and only what the kernel did
- * not take is copied into the write queue.
+ * The turn of a connection. If the peer lets it, that is one read and one write: the protocol's
+ * output lies in the outbox as spans of the input, and only what the kernel did not take is
+ * copied into the write queue.
  *
  * Before anything is read, buffers for all that can come of it are known to be there: at
  * most a chunk is read at a time, so at most one chunk stays as input and one as output.
- * Only if a protocol leaves nothing, and buffers abound, is more read at once. What stays
- * has a chunk of its size; if that is a small one, more is read behind a copy of it.
+ * Only if a protocol leaves nothing, and buffers abound, is more read at once. What stays is
+ * kept in a chunk of its size; if that is a small one, the next read goes behind a copy of it.
  */
 #include "reactor/stream/conn_parts.h"
 
@@ -38,7 +38,7 @@ void conn_drain(struct conn *conn)
 	loop_wake(conn->service->table->loop, &conn->source);
 }
 
-/* It takes no input, and has nothing to say for now. */
+/* Does it take no input, because of conn_produce(), and have nothing to send for now? */
 static bool conn_is_silent(const struct conn *conn)
 {
 	return conn->producing && conn->producer_idle && conn->phase == OPEN && !conn->queue.owed;
@@ -105,7 +105,8 @@ void conn_destroy(struct conn *conn)
 
 /* ---- input ---- */
 
-/* Holds no more than high-water, and a chunk; goes on below low-water. */
+/* A queue above high-water pauses reading, until it has fallen to low-water: so it holds no more
+ * than high-water and a chunk. */
 static bool conn_is_paused(struct conn *conn, struct conn_table *table)
 {
 	const struct conn_limits *limits = &table->limits;
@@ -115,7 +116,7 @@ static bool conn_is_paused(struct conn *conn, struct conn_table *table)
 		STATS_ADD(table->stats, backpressure_on, 1);
 	} else if (conn->over_high_water && conn->queue.owed <= limits->low_water) {
 		conn->over_high_water = false;
-		conn->message_ms = table->loop->now_ms; /* we let it wait, not the peer */
+		conn->message_ms = table->loop->now_ms; /* the delay was ours, not the peer's */
 		STATS_ADD(table->stats, backpressure_off, 1);
 	}
 	return conn->over_high_water;
@@ -132,8 +133,8 @@ static void conn_ended(struct conn *conn, struct conn_table *table)
 	conn_finish(conn, conn->message_open || conn->input ? CLOSE_truncated : CLOSE_eof);
 }
 
-/* A turn is so many bytes, and so many reads: a peer that sends single bytes as fast as they are
- * read is no exception. */
+/* A read costs at least CONN_READ_COST, so that the budget bounds the reads of a turn, too: a peer
+ * may send single bytes as fast as they are read. */
 static void budget_spend(size_t *budget, size_t n)
 {
 	size_t cost = n < CONN_READ_COST ? CONN_READ_COST : n;
@@ -141,7 +142,7 @@ static void budget_spend(size_t *budget, size_t n)
 	*budget -= cost < *budget ? cost : *budget;
 }
 
-/* What is kept, with room for a whole chunk. */
+/* The bytes that are kept, where there is room for a whole chunk from the first of them. */
 static unsigned char *conn_input_start(const struct conn *conn, const struct conn_table *table)
 {
 	if (!conn->input)
@@ -183,7 +184,8 @@ static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec 
 	}
 	if (conn->draining && !conn->drain_left)
 		conn->read_past_drain = true;
-	/* Drained, unless the end came in the same event: that gives no edge of its own. */
+	/* A short read has drained it, unless the end came in the same event, which gives no edge
+	 * of its own. */
 	conn->drain_left -= conn->drain_left < (size_t)n ? conn->drain_left : (uint32_t)n;
 	if ((size_t)n < room && !conn_ready(conn, SOURCE_ENDED) && !conn->drain_left)
 		conn->source.ready &= (uint8_t)~SOURCE_IN;
@@ -194,7 +196,7 @@ static bool conn_read(struct conn *conn, struct conn_table *table, struct iovec 
 	return true;
 }
 
-/* n bytes take the place of those that are kept, in a chunk of their size. False: there is none. */
+/* Keeps n bytes, instead of those kept before, in a chunk of their size. False: there is none. */
 static bool conn_keep_bytes(struct conn *conn, struct conn_table *table, const void *bytes,
 			    size_t n)
 {
@@ -208,7 +210,7 @@ static bool conn_keep_bytes(struct conn *conn, struct conn_table *table, const v
 		if (!chunk)
 			return false;
 	}
-	memmove(chunk->bytes, bytes, n); /* they may stand in the one before */
+	memmove(chunk->bytes, bytes, n); /* they may lie in the chunk before */
 	chunk->used = (uint32_t)n;
 	conn->input = chunk;
 	if (before && before != chunk)
@@ -336,7 +338,8 @@ void conn_pause_input(struct conn *conn)
 void conn_resume_input(struct conn *conn)
 {
 	conn->input_paused = false;
-	conn->message_ms = conn->service->table->loop->now_ms; /* we let it wait, not the peer */
+	conn->message_ms =
+	    conn->service->table->loop->now_ms; /* the delay was ours, not the peer's */
 	loop_wake(conn->service->table->loop, &conn->source);
 }
 
@@ -365,8 +368,8 @@ bool conn_peer(const struct conn *conn, struct address *peer)
 /*
  * All that was owed is with the kernel. After the peer's FIN, close() delivers the rest.
  * Before it, input that has come, or will, makes close() send a RST that destroys what the
- * peer has not read yet: so our side is shut, and input thrown away for a bounded time. One
- * that is in the middle of a message, or went on while it drained, may send more later.
+ * peer has not read yet: so our side is shut, and input is thrown away for a bounded time. A peer
+ * that is in the middle of a message, or went on sending during the drain, may send more later.
  */
 static void conn_end(struct conn *conn, struct conn_table *table)
 {
@@ -476,7 +479,7 @@ void conn_turn(struct loop *loop, struct source *source)
 		conn_flush(conn, table);
 	if (conn->phase == OPEN)
 		conn_serve(conn, table);
-	/* What lies there came before the deadline, if it is we who had no turn for so long. */
+	/* Not before: if it was we who had no turn for so long, what lay there came in time. */
 	if (due && conn->phase == phase)
 		conn_look_at_clock(conn, table);
 	if (conn->phase == CLOSING && !conn->queue.owed)
@@ -490,12 +493,12 @@ void conn_turn(struct loop *loop, struct source *source)
 	starvation_look(table);
 	if (conn->phase == DEAD) {
 		outbox_clear(&table->outbox);
-		if (!source->queued) /* else it has one more turn: it was woken in this one */
+		if (!source->queued) /* else it was woken in this turn, and ends in the next */
 			conn_destroy(conn);
 		return;
 	}
 	CHECK(!table->outbox.n && !table->outbox.held.iov_len);
-	/* Else space, buffers or conn_resume_input() wake it. */
+	/* In other cases space, buffers or conn_resume_input() wake it. */
 	if (conn->input_pending && !conn->over_high_water && !conn->awaits_buffers &&
 	    conn_listens(conn))
 		source->ready |= SOURCE_WOKEN;

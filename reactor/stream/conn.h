@@ -31,7 +31,7 @@
 #define CONN_TURN_MESSAGES 1024
 #define CONN_READ_COST	   1024 /* bytes of a turn: a read counts as at least so many */
 #define CONN_SPANS	   64
-#define CONN_RETRY_US	   50000 /* until epoll is asked again, after it took no more */
+#define CONN_RETRY_US	   50000 /* until newcomers are taken again, after epoll took no more */
 #define CONN_DRAIN_SLICE   256
 
 struct conn;
@@ -48,30 +48,30 @@ struct protocol {
 	const char *name;
 	/* The connection is there; conn_state() is 24 zero bytes. */
 	void (*open)(struct conn *conn);
-	/* n bytes have come, after those that were left the last time. Answers how many it
-	 * used; the rest, at most a chunk, is offered again with more behind it. The bytes
-	 * may be changed in place, and stay where they are until the turn ends. NULL: all
+	/* There are n bytes: those that it left the last time, and what has come since. Returns
+	 * how many it used; the rest, at most a chunk, is offered again with more behind it. The
+	 * bytes may be changed in place, and stay where they are until the turn ends. NULL: all
 	 * input is thrown away. */
 	size_t (*input)(struct conn *conn, unsigned char *bytes, size_t n);
-	/* Nothing is owed and the peer reads: say more, or nothing, and be asked again after
-	 * the next turn that something else causes. */
+	/* Nothing is owed and there is space to write: it may send more. If it sends nothing, it
+	 * is asked again in the next turn that something else causes. */
 	void (*writable)(struct conn *conn);
-	/* Nothing is owed and the peer reads: more of what conn_produce() began, also in a drain.
-	 * One that says nothing, and leaves it at that, is asked again after the next turn, which
-	 * conn_wake() causes; if its peer hangs up before, the connection ends. */
+	/* Nothing is owed and there is space to write: it sends more of what conn_produce() began,
+	 * also in a drain. If it sends nothing, it is asked again in the next turn, which
+	 * conn_wake() causes; if its peer hangs up before that, the connection ends. */
 	void (*produce)(struct conn *conn);
-	/* It took longer than request-timeout, or idle-timeout, and ends now: a last word. */
+	/* The connection ends now, by request-timeout or idle-timeout: it may send a last word. */
 	void (*timeout)(struct conn *conn);
-	/* The peer has ended its side, perhaps in the middle of a message (conn_offered_before()
-	 * bytes of it are kept): a last word. */
+	/* The peer has ended its side, perhaps in the middle of a message, of which
+	 * conn_offered_before() bytes are kept: it may send a last word. */
 	void (*ended)(struct conn *conn);
-	/* It takes no more input from now on, nor anything to send. Called once after open(),
+	/* From now on there is no more input, and nothing can be sent. Called once after open(),
 	 * also from outside a turn; the state is there for the last time. */
 	void (*close)(struct conn *conn);
 	/* input() always uses all of what it is offered, so that more may be read at a time. */
 	bool uses_all;
-	/* Its messages are answered: a drain lets the one that has begun come to its end, and a
-	 * peer that is refused in the middle of one is given time to read why. */
+	/* Its messages are answered: a drain waits for the end of one that has begun, and a peer
+	 * that is refused in the middle of one is given time to read why. */
 	bool answers;
 	/* The connections of a listener, on all workers, are members of one topic. */
 	bool has_topic;
@@ -83,17 +83,18 @@ struct protocol {
 		MESSAGE_MAX_BODY
 	} message_max;
 	uint32_t message_cap; /* no more than that, whatever the limit says; 0: no cap */
-	/* Its state, as it travels to another process, which may be another version of weir: where
-	 * these differ the connection does not. Whoever changes what the bytes mean counts up. */
+	/* How its state travels to another process, which may be another version of weir: if these
+	 * differ there, the connection stays here. Count the version up if the bytes change their
+	 * meaning. */
 	uint16_t state_bytes, state_version;
-	/* In place of open() where the connection comes from another process, with its state. It
-	 * sends nothing: what is owed comes along. */
+	/* Instead of open(), if the connection comes from another process, with its state. It must
+	 * not send: what is owed comes along. */
 	void (*restore)(struct conn *conn);
-	/* May state, from another process, be that of a connection? If not, it is not taken, so
-	 * that a process that was taken over cannot steer the next one. NULL: any may. */
+	/* Can state, from another process, be that of a connection? If not, it is not taken, so
+	 * that a process that was taken over cannot steer the next one. NULL: any can. */
 	bool (*state_valid)(const void *state, bool producing);
-	/* A datagram, which becomes its answer, with no more bytes than it had; false: there is
-	 * none. NULL: it does not serve datagrams. See reactor/udp/datagram.h. */
+	/* Turns a datagram into its answer, which has no more bytes; false: there is no answer.
+	 * NULL: it does not serve datagrams. See reactor/udp/datagram.h. */
 	bool (*datagram)(struct datagram *datagram);
 };
 
@@ -101,42 +102,42 @@ struct protocol {
 
 static inline void *conn_state(struct conn *conn);
 uint32_t conn_message_max(const struct conn *conn); /* bytes */
-/* Sends n bytes, after all that were given before. They must stay where they are, and as
- * they are, until the turn ends: input does, and so does what is static. */
+/* Sends n bytes, after all that were given before. They must stay where they are, unchanged,
+ * until the turn ends, as input and static bytes do. */
 void conn_send(struct conn *conn, const void *bytes, size_t n);
-/* As conn_send, but the bytes wait for the next conn_send and go with it; if the
- * connection ends before, they are dropped. */
+/* Like conn_send, but the bytes wait for the next conn_send and go with it; if the
+ * connection ends before that, they are dropped. */
 void conn_hold(struct conn *conn, const void *bytes, size_t n);
 /* A message has begun, but is not whole: --request-timeout runs from the first such call. */
 void conn_message_begun(struct conn *conn);
-/* Enough of it has come since that the peer is given as long again. */
+/* Enough of it has come since: --request-timeout begins anew. */
 void conn_message_progress(struct conn *conn);
 /* A message was whole. False: the turn's budget is spent, return from input() now; what is
  * left is offered again in the next turn. */
 bool conn_message_done(struct conn *conn);
 /* What input() leaves now is not offered again before conn_resume_input(), nor is more read. */
 void conn_pause_input(struct conn *conn);
-/* There is more to say than input() should: speak() says it, and no input is offered, nor read,
+/* There is more to send than input() should: produce() sends it, and no input is offered, nor read,
  * until conn_produce(conn, false). What input() leaves is offered again then. */
 void conn_produce(struct conn *conn, bool more);
-/* Does it drain, and is a message of n bytes, at the beginning of the offered ones that are left,
- * the last that will be served? What comes later is not begun. */
+/* Is the connection draining, and will a message of n bytes, with which the `offered` bytes that
+ * are left begin, be the last one that is served? Later ones are not begun. */
 static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n);
 /* No more input; what is owed is sent, then the connection ends. */
 void conn_finish(struct conn *conn, enum close_reason reason);
-/* How many bytes it has left before: in input(), the first of those that are offered. */
+/* How many bytes input() left the last time; in input(), these are the first that are offered. */
 static inline size_t conn_offered_before(const struct conn *conn);
-/* Who is there; false if the kernel does not know any more. */
+/* The peer's address; false if the kernel no longer knows it. */
 bool conn_peer(const struct conn *conn, struct address *peer);
 
-/* ---- for those who own connections ---- */
+/* ---- for owners of connections ---- */
 
 struct conn_limits {
 	uint32_t high_water, low_water;		      /* bytes owed */
 	uint32_t idle_ms, write_ms, request_ms;	      /* 0: off */
 	uint32_t connections_max, connections_per_ip; /* per ip: 0: off */
-	/* Of those that another process moves here there may be as many, whatever newcomers are
-	 * limited to; 0: no more than these. */
+	/* How many there may be with those that another process moves here; newcomers keep to
+	 * connections_max. 0: no more than that. */
 	uint32_t connections_capacity;
 };
 
@@ -156,7 +157,7 @@ struct service {
 	bool local;		/* of unix sockets: peers may pass descriptors there */
 };
 
-/* The write of one turn, before it is made: spans of other people's memory. */
+/* The write of one turn, before it is made: spans of memory that others own. */
 struct outbox {
 	struct iovec spans[CONN_SPANS];
 	int n;
@@ -164,20 +165,20 @@ struct outbox {
 	struct iovec held;
 };
 
-/* What is done for those who wait for buffers: sweeps over all connections, slice by slice. */
+/* What is done for connections that wait for buffers: sweeps over all, slice by slice. */
 struct starvation {
 	struct source source;
 	size_t cursor;	      /* of the sweep */
-	size_t chunks_wanted; /* so many free ones would be enough for one that waits */
-	size_t goal;	      /* bytes that this sweep is to free, still */
-	bool presses;	      /* one waits that owes nothing */
+	size_t chunks_wanted; /* with so many free, one that waits could go on */
+	size_t goal;	      /* bytes that this sweep still has to free */
+	bool presses;	      /* one that owes nothing waits */
 	bool closed;	      /* this sweep closed some */
 	bool has_mark, has_longest;
-	uint32_t mark_ms;    /* whoever has not moved since then may go */
-	uint32_t longest_ms; /* since when did the longest not move that this sweep has met? */
+	uint32_t mark_ms;    /* one of which no byte has moved since then may be closed */
+	uint32_t longest_ms; /* the longest time since when none moved, found in this sweep */
 	uint32_t swept_ms;   /* when a sweep last ended */
-	uint32_t quiet_ms;   /* since when did no byte move? */
-	uint64_t moved;	     /* bytes by then, either way */
+	uint32_t quiet_ms;   /* since when no byte of anybody has moved */
+	uint64_t moved;	     /* how many bytes had by then, either way */
 };
 
 struct conn_table {
@@ -188,19 +189,19 @@ struct conn_table {
 	struct buffers buffers;
 	struct per_ip per_ip;
 	size_t chunks_kept; /* that no read takes: topics need them, to deliver what was read */
-	struct conn_promise promised; /* all of it; others take what is left beside it */
-	/* One turn at a time: */
+	struct conn_promise promised; /* the sum of all promises; others take what is left */
+	/* Used by one turn at a time: */
 	struct outbox outbox;
 	unsigned messages_left;
 	size_t awaiting_buffers; /* connections that wait for buffers */
 	struct starvation starvation;
 	bool draining;
-	uint64_t refused_until_us; /* epoll took no more: newcomers wait for a while */
-	struct source drain;	   /* goes on with those that do not drain yet */
+	uint64_t refused_until_us; /* epoll took no more: newcomers wait until then */
+	struct source drain;	   /* tells the rest to drain, slice by slice */
 	size_t drain_cursor;
-	/* A connection has gone: those who wait for room may go on. */
+	/* A connection has gone: whoever waits for room may go on. */
 	void (*on_room)(struct conn_table *table);
-	unsigned char *scratch; /* CONN_TURN_BYTES: where input is read to that nobody keeps */
+	unsigned char *scratch; /* CONN_TURN_BYTES: where input is read to, before any is kept */
 };
 
 /* loop and stats are borrowed. 0 or -errno. */
@@ -209,11 +210,11 @@ int conn_table_open(struct conn_table *table, struct loop *loop, const struct co
 /* The same with counters that are not the loop's; they are borrowed. */
 int conn_table_open_counting(struct conn_table *table, struct loop *loop, struct stats *stats,
 			     const struct conn_limits *limits, size_t buffers_size);
-/* Ends every connection at once. Some may be queued: the loop has no pass after that. */
+/* Ends every connection at once. The loop must have no pass after it: some may be queued. */
 void conn_table_close(struct conn_table *table);
 
-/* Places that newcomers may take. If addresses are counted, none before all who were let in
- * elsewhere are here: nobody knows yet which addresses they bring. */
+/* How many newcomers there are places for. If addresses are counted, none until all promised
+ * connections are here: nobody knows yet which addresses these have. */
 static inline size_t conn_table_places(const struct conn_table *table)
 {
 	size_t taken = table->conns.used + table->promised.connections;
@@ -223,7 +224,7 @@ static inline size_t conn_table_places(const struct conn_table *table)
 	return taken < table->limits.connections_max ? table->limits.connections_max - taken : 0;
 }
 
-/* For so many newcomers there is room now. */
+/* How many newcomers there is room for now. */
 static inline size_t conn_table_room(const struct conn_table *table)
 {
 	return table->loop->now_us < table->refused_until_us ? 0 : conn_table_places(table);
@@ -234,7 +235,7 @@ static inline bool conn_table_full(const struct conn_table *table)
 	return !conn_table_room(table);
 }
 
-/* One of several promises, which was zero at first, is this from now on. */
+/* Changes one of several promises, which was zero at first, to now. */
 void conn_table_promise(struct conn_table *table, struct conn_promise *promise,
 			struct conn_promise now);
 
@@ -253,24 +254,24 @@ void conn_abort(struct conn *conn, enum close_reason reason);
 
 /* From anywhere: ends what conn_pause_input() began. */
 void conn_resume_input(struct conn *conn);
-/* From anywhere: there is something for produce() to say. */
+/* From anywhere: there is something for produce() to send. */
 void conn_wake(struct conn *conn);
-/* From anywhere: sends bytes begin to end of a chunk, which gains a reference, and which may
- * stand in any number of queues, behind all that is owed. Nothing of it may be held. False: it
- * has ended, perhaps just now, for want of buffers. */
+/* From anywhere: sends bytes begin to end of a chunk, after all that is owed. The chunk gains a
+ * reference, and may be in any number of queues. The connection must not hold bytes (conn_hold).
+ * False: it has ended, perhaps just now, for want of buffers. */
 bool conn_share(struct conn *conn, struct chunk *chunk, uint32_t begin, uint32_t end);
 
 /* Is it on its way to another process (conn_snapshot.h)? */
 bool conn_is_frozen(const struct conn *conn);
 
-/* Will input() be called for what has come by now, as far as the peer lets it? */
+/* Will input() be called for what has come by now, unless the peer prevents it? */
 bool conn_has_more(const struct conn *conn);
 
-/* What it waits for, for an owner who has to choose whom to end. */
+/* What it waits for, so that an owner can choose which one to end. */
 enum conn_standing {
 	CONN_GONE,    /* its turn, to end */
 	CONN_LINGERS, /* the kernel, which has all of its answers */
-	CONN_ASKS,    /* the peer, to say a message */
+	CONN_ASKS,    /* the peer, to finish a message */
 	CONN_IDLE,    /* the peer, to begin one */
 	CONN_OWES,    /* the peer, to take what it is owed */
 	CONN_SERVED,  /* us */
@@ -278,10 +279,10 @@ enum conn_standing {
 enum conn_standing conn_standing(const struct conn *conn);
 
 /* Graceful: every connection serves what has come by now, sends what it owes and ends. They are
- * told in slices, one now, and one in each pass that follows. */
+ * told so in slices, one now, and one in each pass that follows. */
 void conn_table_drain(struct conn_table *table);
-/* Outside of their turns, before the end: sends what they owe and what their protocols have to say,
- * as far as the kernel takes it at once. */
+/* Outside of turns, before the end: sends what all connections owe and what their protocols have to
+ * send, as far as the kernel takes it at once. */
 void conn_table_flush(struct conn_table *table);
 /* Aborts all that are left. */
 void conn_table_abort(struct conn_table *table, enum close_reason reason);
@@ -292,18 +293,18 @@ struct conn {
 	_Alignas(8) unsigned char state[CONN_STATE_BYTES];
 	struct chunk *input; /* what the protocol left; NULL if nothing is */
 	struct queue queue;
-	uint32_t active_ms;	/* when a byte last went either way */
+	uint32_t active_ms;	/* when a byte last moved, either way */
 	uint32_t progress_ms;	/* when owed bytes last moved, or began to be owed */
 	uint32_t message_ms;	/* when the message under way began */
 	uint32_t per_ip_handle; /* 0: not counted there */
-	uint32_t drain_left;	/* while draining: bytes that had come by then, not read yet */
+	uint32_t drain_left;	/* bytes that came before the drain began, not read yet */
 	uint8_t phase, reason;
 	bool fd_shared : 1, message_open : 1, over_high_water : 1, awaits_buffers : 1,
 	    input_pending : 1, draining : 1;
 	bool producer_idle : 1;	  /* its protocol had nothing to say when it was last asked */
 	bool input_paused : 1;	  /* its protocol takes no input now */
-	bool producing : 1;	  /* nor before it has said what it began */
-	bool read_past_drain : 1; /* while draining: it has read what had not come by then */
+	bool producing : 1;	  /* nor before it has sent what conn_produce() began */
+	bool read_past_drain : 1; /* it has read bytes that came after the drain began */
 	bool guarded : 1; /* its peer may have passed descriptors: see reactor/base/rights.h */
 };
 

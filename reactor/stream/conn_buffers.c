@@ -7,14 +7,14 @@
  *     or more to say by itself            goes on     | waits
  *     it holds nothing                                reads    | waits
  *
- * So those who take turns are served beside any number of those who hold. If one has to wait all
- * the same, and owes nothing, then those go who have held the longest while not a byte of theirs
- * moved, either way, STALLED_MS at least, and STARVATION_MS longer if they wait for buffers
- * themselves. If only such wait as do not take what they are owed, they may wait, and one goes
- * when nothing at all has moved for STARVATION_MS.
+ * So connections that come and go are served beside any number of those that hold buffers. If one
+ * has to wait all the same, and owes nothing, others that hold some are closed: those of which no
+ * byte has moved, either way, for the longest time, which is at least STALLED_MS, and STARVATION_MS
+ * longer if they wait for buffers themselves. If all that wait owe their peers something, they may
+ * wait, and one is closed each time that nothing at all has moved for STARVATION_MS.
  *
- * All connections are looked at in slices, a turn for each. What one sweep finds out, the moment
- * since when the longest have not moved, is what the next one goes by.
+ * A sweep looks at all connections, a slice in each turn. It finds out since when those have not
+ * moved that have stood still for the longest time: this is the mark that the next sweep goes by.
  */
 #include "reactor/stream/conn_parts.h"
 
@@ -32,8 +32,8 @@ static size_t chunks_eighth(const struct conn_table *table)
 	return buffers_chunks(&table->buffers) / 8;
 }
 
-/* Chunks that nobody has, and nobody was promised: whoever comes last is to find some to read with,
- * too (conn_can_adopt). */
+/* Chunks that are neither taken nor promised. Some more are set aside with a promise, so that even
+ * the last connection that moves here finds some to read with (conn_can_adopt). */
 static size_t chunks_left(const struct conn_table *table)
 {
 	size_t left = buffers_free_chunks(&table->buffers), promised = table->promised.chunks;
@@ -47,7 +47,8 @@ static size_t chunks_left(const struct conn_table *table)
 /* How many chunks have to be free for it to go on? */
 static size_t chunks_needed(const struct conn *conn, const struct conn_table *table)
 {
-	/* What it says leaves its chunk for the bus: to go on takes no more, and frees this one. */
+	/* What its input publishes leaves this chunk for the bus: to go on takes no chunk, and
+	 * frees this one. */
 	if (conn->service->topic && conn->input &&
 	    (conn->input_pending || chunk_room(&table->buffers, conn->input) == CHUNK_BYTES))
 		return 0;
@@ -83,7 +84,8 @@ void awaits_buffers_set(struct conn *conn, struct conn_table *table, bool awaits
 	conn->awaits_buffers = awaits;
 	if (!awaits) {
 		if (!conn_in_hand(conn))
-			conn->message_ms = table->loop->now_ms; /* we let it wait, not the peer */
+			conn->message_ms =
+			    table->loop->now_ms; /* the delay was ours, not the peer's */
 		if (--table->awaiting_buffers == 0)
 			loop_no_deadline(table->loop, &table->starvation.source);
 		return;
@@ -112,14 +114,14 @@ bool conn_has_buffers(struct conn *conn, struct conn_table *table)
 	if (!conn->awaits_buffers)
 		return true;
 	starvation_note(table, needed);
-	if (!conn->queue.owed) /* others may have to go */
+	if (!conn->queue.owed) /* others may have to be closed */
 		loop_wake(table->loop, &table->starvation.source);
 	return false;
 }
 
-/* Whoever holds nothing comes here with little left: all of what it sends may have to be kept, so
- * little is read of it. What a sweep frees is then enough for many who wait, and those who were
- * there first do not have all of it. */
+/* For a connection that holds nothing, if little is left: all that is read may have to be kept, so
+ * little is read. Then what a sweep frees is enough for many that wait, and the first of them do
+ * not take all of it. */
 static size_t scarce_room(size_t left, const struct conn_table *table)
 {
 	return chunk_kind_room(left < chunks_eighth(table) / 2 ? 0 : 1);
@@ -156,7 +158,7 @@ static size_t conn_weight(const struct conn *conn, const struct conn_table *tabl
 	       (conn->input ? chunk_weight(&table->buffers, conn->input) : 0);
 }
 
-/* Does it hold, and wait for its peer alone? */
+/* Does it hold buffers, and neither its protocol nor another process keeps it waiting? */
 static bool conn_holds(const struct conn *conn)
 {
 	return conn->phase != DEAD && conn_in_hand(conn) && !conn->input_paused &&
@@ -172,7 +174,7 @@ static void sweep_wake(struct conn *conn, struct conn_table *table)
 		table->starvation.presses |= !conn->queue.owed;
 		return;
 	}
-	awaits_buffers_set(conn, table, false); /* it looks again itself */
+	awaits_buffers_set(conn, table, false); /* its own turn checks again */
 	loop_wake(table->loop, &conn->source);
 }
 
@@ -181,7 +183,7 @@ static void sweep_look(struct conn *conn, struct conn_table *table)
 	struct starvation *starvation = &table->starvation;
 	uint32_t moved_ms = conn_moved_ms(conn);
 
-	if (conn->awaits_buffers) { /* for us: whoever waits for a peer goes first */
+	if (conn->awaits_buffers) { /* for us: those that wait for a peer go first */
 		moved_ms += STARVATION_MS;
 		sweep_wake(conn, table);
 	}
@@ -202,8 +204,8 @@ static void sweep_look(struct conn *conn, struct conn_table *table)
 	}
 }
 
-/* How many bytes is this sweep to free? What is promised to others ends soon, and so frees more
- * than a victim would. */
+/* How many bytes is this sweep to free? None while there is a promise: it ends soon, which frees
+ * more than closing a connection would. */
 static size_t sweep_goal(const struct conn_table *table, bool quiet)
 {
 	size_t free = chunks_left(table);
@@ -236,8 +238,9 @@ static void sweep_begin(struct conn_table *table)
 	starvation->chunks_wanted = SIZE_MAX;
 }
 
-/* True: the next one is to follow at once, for it has somebody to close. Whoever has not moved for
- * seven eighths as long as the longest goes with them, if somebody presses. */
+/* True: the next one is to follow at once, because it has somebody to close. If one that owes
+ * nothing waits, connections that have not moved for seven eighths of the longest time are closed,
+ * too. */
 static bool sweep_end(struct conn_table *table)
 {
 	struct starvation *starvation = &table->starvation;
@@ -246,7 +249,7 @@ static bool sweep_end(struct conn_table *table)
 
 	starvation->swept_ms = now_ms;
 	if (starvation->closed && !starvation->presses)
-		starvation->quiet_ms = now_ms; /* one a STARVATION_MS */
+		starvation->quiet_ms = now_ms; /* one in each STARVATION_MS */
 	if (!starvation->has_longest || table->promised.chunks)
 		return false;
 	if (starvation->presses)

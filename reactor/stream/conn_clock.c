@@ -1,14 +1,14 @@
 /*
- * Deadlines of a connection. None is moved when a byte goes: the one that is armed fires,
- * looks at the stamps, and is armed anew for what is due next.
+ * Deadlines of a connection. None is moved when a byte moves: the one that is armed fires,
+ * the turn looks at the stamps, and arms one anew for what is due next.
  */
 #include "reactor/stream/conn_parts.h"
 
 #include "reactor/base/sys.h"
 
 /*
- * What is with the kernel is given up, too. Else it would keep megabytes of it for minutes, for a
- * peer that does not read, and end it as if it had been all.
+ * Has close() give up what the kernel holds, too. Else the kernel would keep megabytes for minutes,
+ * for a peer that does not read, and then end the stream as if that had been all.
  */
 static void conn_reset(struct conn *conn)
 {
@@ -39,7 +39,7 @@ static bool linger_is_over(struct conn *conn, struct conn_table *table)
 	return time_reached(now_ms, linger->began_ms + LINGER_MS);
 }
 
-/* The soonest of several moments, and what it means to reach it. */
+/* The soonest of several deadlines, and the reason to close if it has passed. */
 struct due {
 	uint32_t at_ms;
 	enum close_reason reason; /* CLOSE_NONE: there is none */
@@ -60,8 +60,8 @@ static struct due conn_due(const struct conn *conn, const struct conn_limits *li
 		due_at(&due, conn->active_ms + limits->idle_ms, CLOSE_idle_timeout);
 	if (limits->write_ms && conn->queue.owed)
 		due_at(&due, conn->progress_ms + limits->write_ms, CLOSE_write_timeout);
-	/* While we do not read from it, the peer can't finish what it began. One that waits
-	 * for buffers and holds some is no exception: it would hold them for ever. */
+	/* Not while we do not read, because the peer can't finish its message then. But one that
+	 * waits for buffers and holds some has this deadline: it could hold them for ever. */
 	if (limits->request_ms && conn->message_open && conn->phase == OPEN &&
 	    !conn->over_high_water && conn_listens(conn) &&
 	    !(conn->awaits_buffers && !conn_in_hand(conn)))

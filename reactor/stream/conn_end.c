@@ -1,6 +1,6 @@
 /*
- * How a connection ends, from wherever that is seen: its phase and its reason change here, and what
- * has to be done is done in its own turn (conn.c). Nothing here reads, writes or frees.
+ * How a connection ends, whoever finds out that it does: only its phase and its reason change here,
+ * the rest is done in its own turn (conn.c). Nothing here reads, writes or frees.
  */
 #include "reactor/stream/conn_parts.h"
 
@@ -61,7 +61,7 @@ void conn_finish(struct conn *conn, enum close_reason reason)
 {
 	if (conn->phase != OPEN)
 		return;
-	/* With its last answer: the drain is why that was the last. */
+	/* Finished while it drains: that its answer was the last one is because of the drain. */
 	conn->reason = reason == CLOSE_finished && conn->draining ? CLOSE_drained : (uint8_t)reason;
 	conn_leave_open(conn, CLOSING);
 	conn->service->table->outbox.held.iov_len = 0;
@@ -70,7 +70,7 @@ void conn_finish(struct conn *conn, enum close_reason reason)
 
 /* ---- frozen: another process may have it ---- */
 
-/* What becomes ready or due is gathered in its ready bits, and is there when it thaws. */
+/* What becomes ready or due is collected in its ready bits, and counts when it thaws. */
 void conn_frozen_turn(struct loop *loop, struct source *source)
 {
 	(void)loop;

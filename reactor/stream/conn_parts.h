@@ -9,7 +9,7 @@
  *     conn_table.c     all connections of a process
  *     conn_snapshot.c  one on its way to another process
  *
- * A file calls those above it only.
+ * A file calls only those above it in this list.
  */
 #ifndef REACTOR_STREAM_CONN_PARTS_H
 #define REACTOR_STREAM_CONN_PARTS_H
@@ -18,12 +18,12 @@
 
 enum conn_phase { OPEN, CLOSING, LINGER, DEAD };
 
-#define CHUNKS_FOR_A_READ 3 /* one as input, one as output, and the small one that it replaces */
+#define CHUNKS_FOR_A_READ 3 /* for input, for output, and a small one that is replaced */
 
 #define LINGER_MS      2000 /* for a peer that goes on sending after our FIN */
 #define LINGER_LOOK_MS 100  /* how often the kernel is asked what it still holds */
 
-/* What a lingering connection remembers, in the state that its protocol is done with. */
+/* What a lingering connection remembers, in the state that its protocol no longer uses. */
 struct lingering {
 	uint32_t began_ms;
 	int unsent; /* bytes that the kernel held when it was last asked */
@@ -36,7 +36,7 @@ static inline bool conn_ready(const struct conn *conn, uint8_t bits)
 	return conn->source.ready & bits;
 }
 
-/* Is its protocol as far that it takes input? */
+/* Does its protocol take input now? */
 static inline bool conn_listens(const struct conn *conn)
 {
 	return !conn->input_paused && !conn->producing;
@@ -48,7 +48,7 @@ static inline bool conn_in_hand(const struct conn *conn)
 	return conn->input || queue_bytes(&conn->queue);
 }
 
-/* Has it more to say as soon as nothing is owed? */
+/* Is its protocol asked for more as soon as nothing is owed? */
 static inline bool conn_has_output(const struct conn *conn)
 {
 	return conn->producing || (conn->service->protocol->writable && !conn->draining);
@@ -63,20 +63,20 @@ static inline void conn_drop_input(struct conn *conn, struct conn_table *table)
 }
 
 /* conn_end.c */
-/* The first reason stands, unless that end was only begun: a peer that resets, or stalls, while
- * the last owed bytes go out ends for that. */
+/* The first reason stands, unless the connection was still CLOSING: one that is reset, or stalls,
+ * while its last owed bytes go out ends for that. */
 void conn_die(struct conn *conn, enum close_reason reason);
 void conn_die_of(struct conn *conn, ssize_t error); /* -errno */
-/* To one of its last phases; tells the protocol if it was OPEN. */
+/* Enters one of the last phases; tells the protocol if it was OPEN. */
 void conn_leave_open(struct conn *conn, enum conn_phase phase);
-/* The turn of a frozen one: nothing. */
+/* The turn of a frozen one, which does nothing. */
 void conn_frozen_turn(struct loop *loop, struct source *source);
 
 /* conn.c */
 void conn_turn(struct loop *loop, struct source *source);
 uint8_t conn_want(const struct conn *conn);
 void conn_destroy(struct conn *conn); /* counts why */
-/* The two halves of it: all that it holds, and its memory, which is not queued any more. */
+/* Its two halves: frees all that it holds; frees its memory, when it is no longer queued. */
 void conn_release(struct conn *conn);
 void conn_free(struct conn *conn);
 /* Serves what has come by now, and nothing that comes later. */
@@ -84,7 +84,7 @@ void conn_drain(struct conn *conn);
 
 /* outbox.c */
 void outbox_clear(struct outbox *outbox);
-/* Sends what it can of queue and outbox, and keeps the rest; the outbox is empty then. */
+/* Sends what it can of queue and outbox, and queues the rest; the outbox is empty afterwards. */
 void conn_flush(struct conn *conn, struct conn_table *table);
 
 /* conn_clock.c */
@@ -94,12 +94,12 @@ void conn_arm(struct conn *conn, struct conn_table *table);
 /* conn_buffers.c */
 void starvation_init(struct starvation *starvation);
 void awaits_buffers_set(struct conn *conn, struct conn_table *table, bool awaits);
-/* After a turn: has it freed enough that those who wait should look again? */
+/* After a turn: if it has freed enough for one that waits, a sweep begins. */
 void starvation_look(struct conn_table *table);
 /* May it read, or send, a chunk more? If not, it awaits buffers from now on. */
 bool conn_has_buffers(struct conn *conn, struct conn_table *table);
-/* How much it may then read at once: a chunk; or a whole turn's bytes if none of them will
- * stay as input, buffers abound, and they fit below high-water and a chunk. */
+/* How much it may then read at once: a chunk, or less if buffers are scarce; or a whole turn's
+ * bytes if its protocol uses all, buffers abound, and high-water and a chunk allow it. */
 size_t conn_room(const struct conn *conn, const struct conn_table *table);
 
 #endif

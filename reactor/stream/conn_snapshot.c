@@ -1,9 +1,9 @@
 /*
  * A frozen connection has another turn, which does nothing: what becomes ready or due is
- * gathered in its ready bits, and is there when the first turn is its own again.
+ * collected in its ready bits, for when it has its usual turn again.
  *
- * Readiness does not travel. The new registration reports all that holds when it is made, space
- * to write is tried for, and input that is held is offered in the first turn.
+ * Readiness does not travel. The new registration reports all that is ready when it is made, the
+ * first write just tries whether there is space, and kept input is offered in the first turn.
  */
 #include "reactor/stream/conn_snapshot.h"
 
@@ -37,8 +37,8 @@ bool conn_freeze(struct conn *conn)
 	if (!conn_can_freeze(conn))
 		return false;
 	conn->source.turn = conn_frozen_turn;
-	conn->fd_shared = true; /* there may be a copy of its descriptor, whatever comes of it */
-	if (conn->awaits_buffers) { /* nobody waits for it, it looks again itself */
+	conn->fd_shared = true; /* there may be a copy of its descriptor, whatever happens next */
+	if (conn->awaits_buffers) { /* it no longer counts as waiting; its turn checks again */
 		awaits_buffers_set(conn, conn->service->table, false);
 		conn->source.ready |= SOURCE_WOKEN;
 	}
@@ -49,8 +49,8 @@ void conn_thaw(struct conn *conn)
 {
 	CHECK(conn_is_frozen(conn));
 	conn->source.turn = conn_turn;
-	/* What has come while it was frozen counts before the deadline that passed meanwhile: it
-	 * is read first, and the turn arms what is due then. */
+	/* What has come while it was frozen is in time, even if a deadline has passed meanwhile: it
+	 * is read first, and the turn arms the deadline that follows from that. */
 	if (conn->phase == OPEN && conn_ready(conn, SOURCE_DUE))
 		conn->source.ready = (uint8_t)((conn->source.ready & ~SOURCE_DUE) | SOURCE_WOKEN);
 	loop_requeue(conn->service->table->loop, &conn->source);
@@ -65,7 +65,7 @@ static uint16_t conn_flags(const struct conn *conn)
 {
 	uint16_t open = conn->message_open ? SNAPSHOT_MESSAGE_OPEN : 0;
 
-	if (conn->phase != OPEN) /* then it says how to end */
+	if (conn->phase != OPEN) /* whether a message has begun decides how it ends: conn_end() */
 		return conn->phase == CLOSING ? open : 0;
 	return (uint16_t)(open | (conn->over_high_water ? SNAPSHOT_OVER_HIGH_WATER : 0) |
 			  (conn->input_pending ? SNAPSHOT_INPUT_PENDING : 0) |
@@ -85,14 +85,14 @@ void conn_describe(const struct conn *conn, struct conn_snapshot *snapshot, unsi
 					   .flags = conn_flags(conn),
 					   .phase = conn->phase,
 					   .reason = conn->reason};
-	if (conn->message_open && conn_listens(conn)) /* else we let it wait, not the peer */
+	if (conn->message_open && conn_listens(conn)) /* else the delay is ours, not the peer's */
 		snapshot->message_age_ms = now_ms - conn->message_ms;
 	memcpy(snapshot->state, conn->state, CONN_STATE_BYTES);
 	if (conn->phase == LINGER) {
 		struct lingering linger;
 
 		memcpy(&linger, conn->state, sizeof linger);
-		linger.began_ms = now_ms - linger.began_ms; /* an age, too */
+		linger.began_ms = now_ms - linger.began_ms; /* an age, too: see moment() */
 		memcpy(snapshot->state, &linger, sizeof linger);
 	}
 	if (conn->input)
@@ -118,7 +118,7 @@ void conn_depart(struct conn *conn)
 
 /* ---- where it goes ---- */
 
-/* Input has a chunk of its own. */
+/* One more, because input has a chunk of its own. */
 size_t conn_snapshot_chunks(size_t bytes)
 {
 	return bytes ? (bytes + CHUNK_BYTES - 1) / CHUNK_BYTES + 1 : 0;
@@ -162,7 +162,7 @@ static bool snapshot_is_valid(const struct conn_snapshot *snapshot, const struct
 	       (snapshot->input || !(snapshot->flags & SNAPSHOT_INPUT_PENDING));
 }
 
-/* A moment that long ago. Beyond what a wheel can tell, one long ago is as good as another. */
+/* The moment age_ms ago; at most as long ago as a wheel can tell. */
 static uint32_t moment(const struct conn_table *table, uint32_t age_ms)
 {
 	return table->loop->now_ms - (age_ms < WHEEL_MS_MAX ? age_ms : WHEEL_MS_MAX);
@@ -233,7 +233,7 @@ bool conn_adopt(struct service *service, int fd, const struct conn_snapshot *sna
 	source_init(&conn->source, fd, conn_turn);
 	rights_disarm(fd);
 	conn->guarded = service->local && rights_may_come(fd);
-	conn->source.ready = SOURCE_OUT; /* perhaps: it tries */
+	conn->source.ready = SOURCE_OUT; /* perhaps: the first write tells */
 	if (loop_watch(table->loop, &conn->source, CONN_EVENTS)) {
 		pool_give(&table->conns, conn);
 		return false;
@@ -248,7 +248,7 @@ bool conn_adopt(struct service *service, int fd, const struct conn_snapshot *sna
 	CHECK(!table->outbox.n && !table->outbox.held.iov_len);
 	if (table->draining)
 		conn_drain(conn);
-	if (conn->phase != OPEN) /* one that moves often would never come to look */
+	if (conn->phase != OPEN) /* else one that moves often would never look at the clock */
 		conn->source.ready |= SOURCE_DUE;
 	loop_wake(table->loop, &conn->source);
 	if (log_enabled(LOG_DEBUG))

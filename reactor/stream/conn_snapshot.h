@@ -3,13 +3,13 @@
  *
  * Its owner freezes it here, describes it, sends the description, the bytes that follow it and a
  * copy of the descriptor (SCM_RIGHTS), and keeps the frozen connection until the other process has
- * answered. If that took it, it departs; if not, it is thawed. What travels is plain bytes, for
- * the same machine; SNAPSHOT_VERSION goes before them, and whoever changes what they mean counts
- * it up.
+ * answered. If that process took it, it departs here; if not, it is thawed. What travels is plain
+ * bytes, for the same machine; SNAPSHOT_VERSION goes before them: count it up if they change their
+ * meaning.
  *
- * Between conn_freeze() and the answer nobody may read, write or shut that socket but whoever
- * adopted it. A frozen connection is not freed by its turn: it has to be thawed, to depart, or to
- * end with its table.
+ * Between conn_freeze() and the answer only the process that adopted it may read, write or shut the
+ * socket. A frozen connection is not freed by its turn: it must be thawed, depart, or end with its
+ * table.
  */
 #ifndef REACTOR_STREAM_CONN_SNAPSHOT_H
 #define REACTOR_STREAM_CONN_SNAPSHOT_H
@@ -26,14 +26,15 @@ enum {
 	SNAPSHOT_MESSAGE_OPEN = 1,    /* a message has begun */
 	SNAPSHOT_OVER_HIGH_WATER = 2, /* it was above high-water, and is not below low-water yet */
 	SNAPSHOT_INPUT_PENDING = 4,   /* its input has to be offered again as it is */
-	SNAPSHOT_PRODUCING = 8,	      /* it has not said all that it began */
+	SNAPSHOT_PRODUCING = 8,	      /* it has not sent all that conn_produce() began */
 };
 
 struct conn_snapshot {
-	uint32_t listener;			  /* set by whoever moves it; 0 here */
-	uint32_t input, owed, held;		  /* bytes that follow, in this order */
-	uint32_t idle_ms;			  /* since a byte went either way */
-	uint32_t progress_age_ms, message_age_ms; /* since owed bytes moved; since it began */
+	uint32_t listener;	    /* set by whoever moves it; 0 here */
+	uint32_t input, owed, held; /* bytes that follow, in this order */
+	uint32_t idle_ms;	    /* since a byte moved, either way */
+	uint32_t progress_age_ms,
+	    message_age_ms; /* since owed bytes moved; since the message began */
 	uint16_t flags;
 	uint8_t phase, reason;
 	unsigned char state[CONN_STATE_BYTES];
@@ -43,36 +44,36 @@ _Static_assert(sizeof(struct conn_snapshot) == 56, "no padding travels");
 
 /* ---- where it is ---- */
 
-/* Not in its own turn: from now on no turn reads, writes or ends it, whatever becomes ready or
- * due. What others do to it, conn_share(), conn_abort(), conn_resume_input(), a drain, takes effect
- * when it thaws. False: it has ended, or is frozen already. */
+/* Not to be called in its own turn. From now on no turn reads, writes or ends it, whatever becomes
+ * ready or due. What others do to it, conn_share(), conn_abort(), conn_resume_input(), a drain,
+ * takes effect when it thaws. False: it has ended, or is frozen already. */
 bool conn_freeze(struct conn *conn);
 bool conn_can_freeze(const struct conn *conn);
-/* It goes on here, as if nothing had been. */
+/* It goes on here, as if nothing had happened. */
 void conn_thaw(struct conn *conn);
 
 /* How many bytes follow its description now. */
 size_t conn_snapshot_bytes(const struct conn *conn);
-/* Of a frozen one, as it is now; bytes may be NULL if none follow, as below. What conn_share()
- * gives it later stays here. One that was aborted since it froze is described as DEAD, and nobody
- * adopts it. */
+/* Describes a frozen one as it is now; bytes may be NULL if none follow, here and below. What
+ * conn_share() gives it later stays here. One that was aborted since it froze is described as DEAD,
+ * and conn_adopt() refuses it. */
 void conn_describe(const struct conn *conn, struct conn_snapshot *snapshot, unsigned char *bytes);
 
-/* It is another process' from now on: what is here of it goes, without a word to the peer. Not
- * to be touched after that. */
+/* It belongs to another process from now on: what is left of it here is freed, and the peer notices
+ * nothing. Not to be touched after that. */
 void conn_depart(struct conn *conn);
 
 /* ---- where it goes ---- */
 
-/* The chunks that one with so many bytes takes at most. */
+/* How many chunks one with so many bytes takes at most. */
 size_t conn_snapshot_chunks(size_t bytes);
-/* Is there room for one more, and for that many bytes of it? It was admitted where it comes from:
- * what newcomers are limited to, and what is promised, do not count. Nothing is changed. */
+/* Is there room for one more, and for that many bytes of it? The limits of newcomers, and promises,
+ * do not count, because it was admitted where it comes from. Changes nothing. */
 bool conn_can_adopt(const struct service *service, size_t bytes);
-/* Takes over fd, which comes to its first turn in the next pass. False: there is no room, the
- * kernel does not watch one more, or the description is none; then nothing was done, and fd is
- * the caller's. Where conn_can_adopt(), and it was described by this version, that is the kernel's
- * doing. */
+/* Takes over fd; the connection has its first turn in the next pass. False: there is no room, the
+ * kernel does not watch one more, or the description is not valid; then nothing was done, and fd is
+ * still the caller's. If conn_can_adopt() is true, and this version described it, it was the kernel
+ * that refused. */
 bool conn_adopt(struct service *service, int fd, const struct conn_snapshot *snapshot,
 		const unsigned char *bytes);
 

@@ -18,8 +18,8 @@ static void fd_refuse(const struct service *service, int fd, enum close_reason r
 	STATS_ADD(service->table->stats, closed[reason], 1);
 }
 
-/* Urgent bytes are bytes, in their place. A connection of TCP inherits that from its listener, one
- * of a unix socket does not; kernels that refuse it have no urgent bytes there. */
+/* Urgent bytes are read in their place, like others. A connection of TCP inherits that from its
+ * listener, one of a unix socket does not; kernels that refuse it have no urgent bytes there. */
 static void keep_urgent_bytes(const struct service *service, int fd)
 {
 	int on = 1;
@@ -28,7 +28,7 @@ static void keep_urgent_bytes(const struct service *service, int fd)
 		(void)sys_setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
 }
 
-/* Whoever gave it to us has counted it till now. */
+/* The process that handed it over has counted it till now. */
 static void count_passed(const struct conn_table *table, enum conn_origin origin)
 {
 	if (origin == CONN_PASSED)
@@ -62,8 +62,8 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	conn->guarded = service->local && rights_may_come(fd);
 	conn->active_ms = conn->progress_ms = table->loop->now_ms;
 	conn->source.ready = SOURCE_OUT;
-	/* With a call between these two, the master would see a connection in neither of them, or
-	 * count it twice when we die there. */
+	/* With a system call between these two, the master could see the connection in neither of
+	 * them, or count it twice if we die there. */
 	STATS_ADD(table->stats, connections, 1);
 	count_passed(table, origin);
 	keep_urgent_bytes(service, fd);
@@ -103,7 +103,7 @@ void conn_table_promise(struct conn_table *table, struct conn_promise *promise,
 		loop_wake(table->loop, &table->starvation.source);
 }
 
-/* What grows with the number of connections. 0 or -ENOMEM. */
+/* Allocates what grows with the number of connections. 0 or -ENOMEM. */
 static int conn_table_allocate(struct conn_table *table, uint32_t capacity, size_t buffers_size)
 {
 	int error = pool_open(&table->conns, sizeof(struct conn), capacity, CONNS_SPARE_BYTES);
@@ -160,7 +160,8 @@ int conn_table_open_counting(struct conn_table *table, struct loop *loop, struct
 	if (!error)
 		error = conn_table_allocate(table, capacity, buffers_size);
 	if (error && table->scratch && capacity > limits->connections_max) {
-		/* Addresses are limited, too: then those that move are, as newcomers. */
+		/* The address space may be limited. Then there are no places beyond those of
+		 * newcomers. */
 		conn_table_free(table);
 		error = conn_table_allocate(table, limits->connections_max, buffers_size);
 	}

@@ -39,7 +39,7 @@ static void outbox_keep(struct conn *conn, struct conn_table *table, size_t n)
 		kept = queue_hold(&conn->queue, &table->buffers, outbox->held.iov_base,
 				  outbox->held.iov_len);
 	outbox_clear(outbox);
-	/* Only a protocol that says more than it reads, in one turn, comes here. */
+	/* Only a protocol that sends more than it reads, in one turn, can get here. */
 	if (!kept)
 		conn_die(conn, CLOSE_no_buffers);
 }
@@ -130,7 +130,7 @@ static bool conn_write(struct conn *conn, struct conn_table *table, size_t *sent
 		written = n == 1 ? sys_write(conn->source.fd, spans->iov_base, spans->iov_len)
 				 : sys_writev(conn->source.fd, spans, n);
 	while (written == -EINTR);
-	if (written == -ENOBUFS || written == -ENOMEM) /* no edge follows these: ask anew */
+	if (written == -ENOBUFS || written == -ENOMEM) /* no edge follows these: register anew */
 		conn->source.watches_out = false;
 	if (written == -EAGAIN || written == -ENOBUFS || written == -ENOMEM)
 		written = 0;

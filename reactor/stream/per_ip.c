@@ -25,7 +25,7 @@ int per_ip_open(struct per_ip *per_ip, uint32_t connections_max, uint32_t capaci
 		return -ENOMEM;
 	per_ip->chains = (uint32_t *)(void *)(per_ip->entries + capacity);
 	(void)sys_getrandom(&per_ip->seed, sizeof per_ip->seed,
-			    GRND_NONBLOCK); /* else the clock's */
+			    GRND_NONBLOCK); /* else it stays the clock's */
 	return 0;
 }
 
@@ -45,7 +45,7 @@ static uint32_t *chain_of(struct per_ip *per_ip, const unsigned char address[16]
 			       per_ip->chains_mask];
 }
 
-/* There is one: no more addresses than connections are ever in the table. */
+/* There always is one: the table never has more addresses than connections. */
 static uint32_t entry_new(struct per_ip *per_ip)
 {
 	uint32_t handle = per_ip->entries_free;

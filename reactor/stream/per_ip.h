@@ -41,7 +41,7 @@ static inline bool per_ip_counts(const struct per_ip *per_ip)
 
 /* Counts one more; *handle is 0 if nothing was counted. False: over the limit. */
 bool per_ip_take(struct per_ip *per_ip, const struct sockaddr *peer, uint32_t *handle);
-/* The same, also over the limit: it was counted elsewhere. Answers the handle. */
+/* The same, also over the limit, for a connection that was let in elsewhere. Returns the handle. */
 uint32_t per_ip_add(struct per_ip *per_ip, const struct sockaddr *peer);
 void per_ip_release(struct per_ip *per_ip, uint32_t handle);
 

@@ -60,7 +60,7 @@ static void queue_count(struct queue *queue, struct buffers *buffers, size_t n)
 	STATS_MAX(buffers->stats, queued_bytes_max, queue_bytes(queue));
 }
 
-/* May the end of the last segment's chunk be written to by nobody else? */
+/* May only this queue write to the end of the last segment's chunk? */
 static bool queue_owns_tail(const struct queue *queue)
 {
 	return queue->last && queue->last->chunk->references == 1;
@@ -75,7 +75,7 @@ static size_t queue_tail_room(const struct queue *queue, const struct buffers *b
 	return chunk_room(buffers, last->chunk) - last->chunk->used;
 }
 
-/* The bytes of the last segment, if a larger chunk may take their place; else 0. */
+/* How many bytes the last segment has, if it may move to a larger chunk; else 0. */
 static size_t queue_tail_small(const struct queue *queue, const struct buffers *buffers)
 {
 	const struct segment *last = queue->last;
@@ -85,7 +85,7 @@ static size_t queue_tail_small(const struct queue *queue, const struct buffers *
 	return last->end - last->begin;
 }
 
-/* For n bytes in chunks of their size, in so many segments beside those that are there? */
+/* Are there chunks for n bytes, of their size, and so many segments more? */
 static bool buffers_suffice(const struct buffers *buffers, size_t n, size_t segments)
 {
 	size_t rest = n % CHUNK_BYTES;
@@ -94,7 +94,7 @@ static bool buffers_suffice(const struct buffers *buffers, size_t n, size_t segm
 	return pool_free(&buffers->chunks) >= chunks && pool_free(&buffers->segments) >= segments;
 }
 
-/* To a chunk for n bytes, of which there is one. */
+/* Moves the last segment to a chunk for n bytes, which is known to be there. */
 static void queue_tail_grow(struct queue *queue, struct buffers *buffers, size_t n)
 {
 	struct segment *last = queue->last;
@@ -109,7 +109,7 @@ static void queue_tail_grow(struct queue *queue, struct buffers *buffers, size_t
 	last->end = chunk->used;
 }
 
-/* So that n bytes more fit; what is there is enlarged first. */
+/* Sees to it that n bytes more fit; a small chunk at the end is replaced by a larger one. */
 static bool queue_make_room(struct queue *queue, struct buffers *buffers, size_t n)
 {
 	size_t room = queue_tail_room(queue, buffers), small, all;

@@ -7,7 +7,7 @@
  * owns nothing.
  *
  * Bytes that are copied go to a chunk of their size, which is replaced by a larger one as more
- * come: so a queue has one segment for each whole chunk of them, and one.
+ * come: so a queue has one segment for each full chunk of them, and one more.
  *
  * All chunks and segments of a process come from one struct buffers. Running out is an answer
  * (false), never an abort.
@@ -29,9 +29,9 @@ struct queue {
 	uint32_t owed, held;  /* bytes */
 };
 
-/* Copies n bytes to the end, as held ones if anything is held, else as owed ones. more: bytes that
- * follow them at once, and have room then. False, and nothing taken, if buffers do not suffice
- * for all. */
+/* Copies n bytes to the end, as held ones if anything is held, else as owed ones. more: how
+ * many bytes will follow them at once; there is room for these then. False, and nothing taken, if
+ * buffers do not suffice for all. */
 bool queue_append_of(struct queue *queue, struct buffers *buffers, const void *bytes, size_t n,
 		     size_t more);
 static inline bool queue_append(struct queue *queue, struct buffers *buffers, const void *bytes,
@@ -39,8 +39,8 @@ static inline bool queue_append(struct queue *queue, struct buffers *buffers, co
 {
 	return queue_append_of(queue, buffers, bytes, n, 0);
 }
-/* The same without a copy: bytes begin to end of chunk, which gains a reference; where the
- * queue ends with those before them, they become one segment. */
+/* The same without a copy: bytes begin to end of chunk, which gains a reference; if the queue
+ * ends with the bytes before these, they become one segment. */
 bool queue_share(struct queue *queue, struct buffers *buffers, struct chunk *chunk, uint32_t begin,
 		 uint32_t end);
 /* As queue_append, and the bytes are held. */
@@ -62,7 +62,7 @@ void queue_copy(const struct queue *queue, void *bytes);
 /* n owed bytes have gone. */
 void queue_sent(struct queue *queue, struct buffers *buffers, size_t n);
 
-/* What it takes of the buffers, in bytes: what it owes, and its segments, which are as scarce. */
+/* What it takes of the buffers, in bytes: its bytes, and its segments, which are as scarce. */
 size_t queue_weight(const struct queue *queue);
 
 static inline size_t queue_bytes(const struct queue *queue)
