@@ -62,7 +62,7 @@ int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
 	}
 	if (service->shared) /* others may ask for trains at any time */
 		socket->rx.single = false;
-	udp_rx_count_drops(&socket->rx, fd); /* those while the socket had no worker */
+	udp_rx_count_drops(&socket->rx, fd); /* those from when the socket had no worker */
 	count_drops(socket);
 	datagram_watch(loop, socket, EPOLLIN);
 	return 0;
@@ -78,7 +78,7 @@ static bool within_rate(const struct datagram_socket *socket, const struct udp_p
 	return !limiter || limiter_take(limiter, &from->peer.any, now_us);
 }
 
-/* May it be answered? Else it is counted why not. */
+/* May it be answered? If not, counts why. */
 static bool datagram_admit(struct datagram_socket *socket, const struct udp_incoming *incoming)
 {
 	enum reflection_verdict verdict =
@@ -254,12 +254,12 @@ void datagram_stop(struct loop *loop, struct datagram_socket *socket)
 
 	if (socket->source.fd < 0)
 		return;
-	if (!is_shut(
-		socket->source.fd)) { /* if others have shut it, what they dropped counts there */
+	/* If others have shut it, what their filter dropped is in that count. */
+	if (!is_shut(socket->source.fd)) {
 		udp_rx_count_drops(&socket->rx, socket->source.fd);
 		count_drops(socket);
 	}
-	/* Without it, clients that go on asking would keep the socket until drain-timeout. */
+	/* Without a filter, clients that go on asking would keep the socket until drain-timeout. */
 	(void)sys_setsockopt(socket->source.fd, SOL_SOCKET, SO_ATTACH_FILTER, &program,
 			     sizeof program);
 	socket->phase = STOPPING;

@@ -27,19 +27,19 @@
 
 #define DATAGRAM_TURN_BATCHES 4
 #define DATAGRAM_TURN_BYTES   (256 * 1024)
-#define DATAGRAM_TURN_MAX     1024 /* a batch may be one of trains */
+#define DATAGRAM_TURN_MAX     1024 /* datagrams: a batch may be one of trains */
 /* Answers wait in the send queue for up to 3 s for a neighbour that may not be there (arp(7)). If
  * the queue were as short as the kernel makes it, some 300 datagrams from forged addresses of our
  * own network would hold up all others. */
 #define DATAGRAM_SEND_BYTES (4 * 1024 * 1024)
 #define DATAGRAM_RETRY_MS   10 /* until what failed is tried again */
-/* At an inherited socket trains are asked for only after this long: whoever else still reads it
- * one by one would take a train for a datagram. */
+/* On an inherited socket trains are asked for only after this long: a process that still reads it
+ * without expecting trains would take one for a datagram. */
 #define DATAGRAM_ALONE_MS 1000
 
 /* As a protocol sees it: what came in, and then the answer. */
 struct datagram {
-	unsigned char *bytes; /* may be changed in place, or be others, which stay as they are */
+	unsigned char *bytes; /* the answer may be made in place, or lie elsewhere, unchanged */
 	size_t n;
 };
 
@@ -48,9 +48,9 @@ struct datagram_service {
 	const struct protocol *protocol;
 	const struct reflection_guard *guard;
 	struct limiter *limiter; /* NULL: no limit */
-	uint32_t *dropped;	 /* how many of this socket's drops are counted; shared */
-	bool shared;		 /* others wait on the same socket */
-	bool inherited;		 /* whoever had the socket before may read it for a moment yet */
+	uint32_t *dropped;	 /* how many of this socket's drops were counted so far; shared */
+	bool shared;		 /* other processes wait on the same socket */
+	bool inherited;		 /* a process that had it before may still read it for a moment */
 };
 
 struct datagram_socket {
@@ -62,7 +62,7 @@ struct datagram_socket {
 	uint8_t phase;
 	uint32_t opened_ms;
 	unsigned errors;  /* of receiving, in a row */
-	uint32_t watched; /* for these events; 0: for none */
+	uint32_t watched; /* the events it is registered for; 0: none */
 	void (*gone)(struct datagram_socket *socket);
 };
 
@@ -70,9 +70,10 @@ struct datagram_socket {
 int datagram_open(struct datagram_socket *socket, struct loop *loop, int fd,
 		  const struct datagram_service *service,
 		  void (*gone)(struct datagram_socket *socket));
-/* Takes nothing that comes later, and answers what has come, for all who have the socket. */
+/* Answers what has come, and takes nothing that comes later, for all processes that have the
+ * socket. */
 void datagram_stop(struct loop *loop, struct datagram_socket *socket);
-/* What has come is left to others who have the socket, now or later. */
+/* Leaves what has come to the processes that have the socket, now or later. */
 void datagram_leave(struct loop *loop, struct datagram_socket *socket);
 /* At once, whatever is in hand. It may still get a turn in this pass, in which it does nothing, so
  * its memory must stay, and not be opened again, until the pass is over. */
@@ -85,12 +86,12 @@ struct datagram_options {
 };
 
 /* Makes a bound non-blocking socket; port 0 becomes the one that the kernel chose. If it is bound
- * to every address, the kernel says which one was asked. fd or -errno; *step says which call
+ * to every address, the kernel will say which one was asked. fd or -errno; *step says which call
  * failed. */
 int datagram_bind(struct address *address, const struct datagram_options *options,
 		  const char **step);
-/* Makes a socket that others bound what datagram_bind() would have made, also if it had other
- * options before. 0 or -errno. */
+/* Sets the options of a socket that others bound as datagram_bind() does, whatever they were
+ * before, but for those that count only before it is bound. 0 or -errno. */
 int datagram_adopt(int fd, const struct address *address, const struct datagram_options *options,
 		   const char **step);
 

@@ -12,12 +12,12 @@
 #define WAYS	     4 /* places that an address may have: 32 bytes, of one cache line */
 #define PLACES_BYTES (SETS * WAYS * sizeof(uint64_t))
 
-/* A place: whose it is, and until when what was taken is served. */
-#define TICKS_US  16 /* of it, in a microsecond */
+/* A place: a tag of its address, and the time until which what was taken is served, in ticks. */
+#define TICKS_US  16 /* ticks in a microsecond */
 #define TIME_BITS 52 /* of ticks: nine years */
 #define TIME_MASK ((UINT64_C(1) << TIME_BITS) - 1)
 
-/* Behind the places: what all who have the table go by. */
+/* Behind the places: what all processes that have the table go by. */
 struct heading {
 	uint64_t magic; /* of this layout */
 	uint64_t seed, begun_us;
@@ -56,7 +56,7 @@ int limiter_open(struct limiter *limiter, uint64_t rate)
 	}
 	heading.seed = heading.begun_us;
 	(void)sys_getrandom(&heading.seed, sizeof heading.seed,
-			    GRND_NONBLOCK); /* else the clock's */
+			    GRND_NONBLOCK); /* else it stays the clock's */
 	*heading_of(limiter) = heading;
 	limiter->seed = heading.seed;
 	limiter->begun_us = heading.begun_us;
@@ -102,12 +102,12 @@ static uint64_t hash_of(const struct limiter *limiter, const struct sockaddr *pe
 	uint64_t network = 0;
 
 	(void)address_bytes(peer, address);
-	/* IPv4's with the ffff before them, as no network of IPv6 begins. */
+	/* An address of IPv4 with the ffff before it: no network of IPv6 begins like that. */
 	memcpy(&network, address + (memcmp(address, mapped, sizeof mapped) == 0 ? 8 : 0), 8);
 	return hash_mix(network ^ limiter->seed);
 }
 
-/* Of an address' places: its own; else one that is nobody's; else the one that will be first. */
+/* Of the places that an address may have: its own; else a free one; else the next to be free. */
 static uint64_t *place_of(uint64_t *set, uint64_t tag, uint64_t now)
 {
 	uint64_t *best = set;
@@ -127,7 +127,7 @@ bool limiter_take(struct limiter *limiter, const struct sockaddr *peer, uint64_t
 {
 	uint64_t hash = hash_of(limiter, peer), tag = hash >> TIME_BITS;
 	uint64_t *set = &limiter->places[hash % SETS * WAYS];
-	/* From 1 on: 0 is before any time. */
+	/* Time begins at 1, so that a place of 0 is free. */
 	uint64_t now = (now_us - limiter->begun_us + 1) * TICKS_US & TIME_MASK;
 
 	for (;;) {

@@ -1,5 +1,5 @@
 /*
- * reflection_guard: to whom no datagram is ever answered.
+ * reflection_guard: the senders of datagrams that are never answered.
  *
  * The sender of a datagram can be forged. An answer to a port below 1024 may reach a service that
  * answers in turn, and so may one to a port where weir itself serves datagrams: two servers that
@@ -35,7 +35,7 @@ enum reflection_verdict {
 	REFLECTION_OWN_PORT
 };
 
-/* A place where weir serves datagrams; at most REFLECTION_GUARD_OWN_MAX. */
+/* Adds an address where weir serves datagrams; at most REFLECTION_GUARD_OWN_MAX. */
 void reflection_guard_add(struct reflection_guard *guard, const struct address *address);
 enum reflection_verdict reflection_guard_check(const struct reflection_guard *guard,
 					       const struct sockaddr *peer);

@@ -10,7 +10,7 @@ void udp_peer_forget_here(struct udp_peer *from)
 bool udp_peer_read_here(struct udp_peer *from, const struct cmsghdr *control)
 {
 	if (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_PKTINFO) {
-		/* On a socket of both kinds the other one comes too, and says less. */
+		/* On a socket of both families the other one comes too, and says less. */
 		memcpy(&from->here.ip4, CMSG_DATA(control), sizeof from->here.ip4);
 		from->asked = ASKED_IP4;
 		return true;
@@ -37,8 +37,8 @@ static size_t write_control(void *control, int level, int type, const void *data
 	return CMSG_SPACE(n);
 }
 
-/* Only the address is given: the routes say which interface an answer takes, as they may differ
- * from where the datagram came in. An address of a link needs the link with it. */
+/* Only the address is given: the routes decide by which interface an answer leaves, which may not
+ * be where the datagram came in. A link-local address needs its interface too. */
 size_t udp_peer_write_here(const struct udp_peer *from, void *control)
 {
 	struct in_pktinfo ip4 = {.ipi_spec_dst = from->here.ip4.ipi_spec_dst};
@@ -59,7 +59,7 @@ size_t udp_peer_write_here(const struct udp_peer *from, void *control)
 
 bool udp_peer_asked_many(const struct udp_peer *from)
 {
-	/* If it was not to one address, the kernel says which one of ours stands for it. */
+	/* For a datagram to many, the kernel says which address of ours stands for theirs. */
 	if (from->asked == ASKED_IP4)
 		return from->here.ip4.ipi_addr.s_addr != from->here.ip4.ipi_spec_dst.s_addr;
 	return from->asked == ASKED_IP6 && IN6_IS_ADDR_MULTICAST(&from->here.ip6.ipi6_addr);

@@ -2,8 +2,8 @@
  * udp_peer: who sent a datagram, and to which of our addresses: where its answer goes, and from
  * where.
  *
- * A socket that is bound to one address has no other. One that is bound to every address has the
- * kernel say which one was asked, and tells it that when it answers (IP_PKTINFO in ip(7),
+ * A socket that is bound to one address has no other. On one that is bound to every address the
+ * kernel says which one was asked, and is told so with the answer (IP_PKTINFO in ip(7),
  * IPV6_RECVPKTINFO in ipv6(7)). Otherwise the kernel would choose the address with which the route
  * back begins, and a client throws away an answer that comes from an address it did not ask.
  * Plain bytes, which own nothing.
@@ -21,7 +21,7 @@ struct udp_peer {
 	union {
 		struct sockaddr any;
 		struct sockaddr_in ip4;
-		struct sockaddr_in6 ip6; /* IPv4 too, mapped, on a socket of both kinds */
+		struct sockaddr_in6 ip6; /* IPv4 too, mapped, on a socket of both families */
 	} peer;
 	socklen_t peer_bytes;
 	enum { ASKED_ANY, ASKED_IP4, ASKED_IP6 } asked; /* which of these is known */
@@ -33,16 +33,16 @@ struct udp_peer {
 
 #define UDP_PEER_CONTROL_BYTES CMSG_SPACE(sizeof(struct in6_pktinfo))
 
-/* Read from what came with the datagram; peer and peer_bytes are set already. */
+/* Before the control messages of a datagram are read; peer and peer_bytes are set already. */
 void udp_peer_forget_here(struct udp_peer *from);
-/* True if this control message is about it. */
+/* Reads our address from a control message. False: that is about something else. */
 bool udp_peer_read_here(struct udp_peer *from, const struct cmsghdr *control);
-/* For the answer; how many bytes of control that takes: 0 or CMSG_SPACE of it. */
+/* Writes the control message for the answer. Returns how many bytes it takes; 0: it needs none. */
 size_t udp_peer_write_here(const struct udp_peer *from, void *control);
 
-/* It was sent to a broadcast or multicast address, not to us alone. */
+/* Was it sent to a broadcast or multicast address, not to us alone? */
 bool udp_peer_asked_many(const struct udp_peer *from);
-/* The same peer, at the same address of ours. */
+/* Are these the same peer, at the same address of ours? */
 bool udp_peer_same(const struct udp_peer *a, const struct udp_peer *b);
 
 #endif

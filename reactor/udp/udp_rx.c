@@ -9,7 +9,7 @@
  * the cache. */
 #define SLOT_BYTES (UDP_RX_BYTES + 5 * 64)
 
-/* Both addresses of ours, the count of drops, and the length of a train's datagrams. */
+/* Our address in both forms, the count of drops, and the length of a train's datagrams. */
 #define CONTROL_BYTES                                                                              \
 	(CMSG_SPACE(sizeof(struct in_pktinfo)) + UDP_PEER_CONTROL_BYTES +                          \
 	 CMSG_SPACE(sizeof(uint32_t)) + CMSG_SPACE(sizeof(int)))
@@ -23,7 +23,7 @@ struct udp_rx_batch {
 	_Alignas(64) unsigned char bytes[UDP_RX_BATCH][SLOT_BYTES];
 };
 
-/* Ready for the next datagram, whatever the last one left. */
+/* Makes message i ready for the next datagram, whatever the last one left. */
 static void reset(struct udp_rx_batch *batch, unsigned i)
 {
 	batch->spans[i] = (struct iovec){batch->bytes[i], UDP_RX_BYTES};
@@ -65,7 +65,7 @@ int udp_rx_open(struct udp_rx *rx, int fd)
 		reset(rx->batch, i);
 	/* If that fails, drops are counted later. */
 	(void)set_on(fd, SOL_SOCKET, SO_RXQ_OVFL);
-	/* Trains were asked for if another worker had this socket before. */
+	/* A worker that had this socket before may have asked for trains. */
 	rx->single = !is_on(fd, IPPROTO_IP, IP_PKTINFO) &&
 		     !is_on(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO) && !is_on(fd, SYS_UDP, SYS_UDP_GRO);
 	return 0;
@@ -88,7 +88,7 @@ static struct cmsghdr *next_control(const struct msghdr *message, struct cmsghdr
 	return next + sizeof *control <= end ? (struct cmsghdr *)(void *)next : NULL;
 }
 
-/* What came beside the bytes. */
+/* Reads the control data that came with the bytes. */
 static void read_controls(struct udp_rx *rx, unsigned i)
 {
 	struct udp_rx_batch *batch = rx->batch;
@@ -113,7 +113,7 @@ static void read_controls(struct udp_rx *rx, unsigned i)
 	}
 }
 
-/* One datagram, and nothing that comes beside it. */
+/* Receives one datagram, without control data. */
 static int receive_one(struct udp_rx *rx, int fd)
 {
 	struct udp_rx_batch *batch = rx->batch;

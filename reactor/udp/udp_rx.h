@@ -21,20 +21,20 @@ struct udp_incoming {
 	bool truncated; /* there was more of it */
 };
 
-/* As long as no more than one has been seen to wait, one is received at a time, by the cheapest
- * call; every so often a batch is tried, to see whether more wait now. */
+/* As long as no more than one has been seen to wait, one is received at a time, with the cheapest
+ * call; every so many times a batch is tried, to see whether more wait now. */
 #define UDP_RX_LOOK 16
 
 struct udp_rx_batch;
 
 struct udp_rx {
 	struct udp_rx_batch *batch;
-	unsigned n, at;	    /* of the batch; the one that is next */
+	unsigned n, at;	    /* how many the batch has; the next one */
 	size_t offset;	    /* in it, if it is a train */
-	uint32_t dropped;   /* by the socket's queue since it was made, as far as is known */
+	uint32_t dropped;   /* how many the socket's queue has dropped so far, if that is known */
 	size_t batch_bytes; /* all that came with the batch */
 	bool many;	    /* more than one have been seen to wait */
-	bool single;	    /* nothing comes beside the bytes: one may be received alone */
+	bool single;	    /* no control data comes: recvfrom() may take one alone */
 	unsigned looks;
 };
 
@@ -42,8 +42,8 @@ struct udp_rx {
 int udp_rx_open(struct udp_rx *rx, int fd);
 void udp_rx_close(struct udp_rx *rx);
 
-/* Takes a batch, when none of the last one is left. How many messages of the kernel that was, at
- * least 1, or -errno. If it is UDP_RX_BATCH, more are likely to wait. */
+/* Takes a batch; none of the last one may be left. Returns how many messages of the kernel that
+ * was, at least 1, or -errno. If it is UDP_RX_BATCH, more are likely to wait. */
 int udp_rx_receive(struct udp_rx *rx, int fd);
 static inline bool udp_rx_empty(const struct udp_rx *rx)
 {
@@ -54,7 +54,7 @@ static inline bool udp_rx_empty(const struct udp_rx *rx)
 bool udp_rx_next(const struct udp_rx *rx, struct udp_incoming *incoming);
 void udp_rx_done(struct udp_rx *rx, const struct udp_incoming *incoming);
 
-/* Batches only, from now on; asks the kernel for trains. */
+/* From now on takes batches only; asks the kernel for trains. */
 void udp_rx_expect_many(struct udp_rx *rx, int fd);
 /* Asks the kernel how many have been dropped by now. */
 void udp_rx_count_drops(struct udp_rx *rx, int fd);

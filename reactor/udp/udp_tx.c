@@ -126,7 +126,7 @@ static void count_sent(struct stats *stats, unsigned datagrams, size_t bytes)
 	STATS_ADD(stats, sent_bytes, bytes);
 }
 
-/* The next one of a train that leaves as single datagrams. */
+/* The next datagram of a train that leaves as single ones. */
 static struct iovec segment(const struct udp_tx *tx)
 {
 	const struct msghdr *message = &tx->batch->messages[tx->sent].msg_hdr;
@@ -134,7 +134,7 @@ static struct iovec segment(const struct udp_tx *tx)
 	size_t length = tx->batch->trains[tx->sent].length;
 	size_t left = span->iov_len - tx->offset;
 
-	/* No datagram stands in two pieces: each was added as one. */
+	/* No datagram lies in two pieces: each was added as one. */
 	return (struct iovec){(unsigned char *)span->iov_base + tx->offset,
 			      left < length ? left : length};
 }
@@ -181,7 +181,7 @@ static int send_plain(const struct msghdr *message, int fd)
 	return n < 0 ? (int)n : 1;
 }
 
-/* How many, or -errno. */
+/* How many messages have gone, or -errno. */
 static int send_messages(struct udp_tx *tx, int fd, struct stats *stats)
 {
 	struct udp_tx_batch *batch = tx->batch;

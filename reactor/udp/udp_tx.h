@@ -16,7 +16,7 @@
 #define UDP_TX_MESSAGES 64  /* trains, or datagrams, at a time */
 #define UDP_TX_SPANS	512 /* pieces of memory that they are in */
 #define UDP_TX_SEGMENTS 64  /* of a train (UDP_MAX_SEGMENTS of the older kernels) */
-/* Longer ones leave alone: this fits into Ethernet's 1,500 bytes behind a header of IPv6. */
+/* Longer ones leave alone: this fits into Ethernet's 1,500 bytes behind headers of IPv6 and UDP. */
 #define UDP_TX_SEGMENT_BYTES 1452
 #define UDP_TX_TRAIN_BYTES   65507
 
@@ -50,7 +50,7 @@ static inline bool udp_tx_full(const struct udp_tx *tx)
 	return tx->n == UDP_TX_MESSAGES || tx->spans_n == UDP_TX_SPANS;
 }
 
-/* One more datagram of n bytes. None of those before it may have gone yet. */
+/* Adds a datagram of n bytes. None of those before it may have been sent yet. */
 void udp_tx_add(struct udp_tx *tx, const struct udp_peer *from, unsigned char *bytes, size_t n);
 
 /* 0: all have gone, or were given up. -EAGAIN: the rest waits for room in the socket's send
