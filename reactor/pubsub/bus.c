@@ -5,7 +5,7 @@
 
 #define BUS_NAME   "weir-bus"	      /* of the memfd, as /proc/PID/maps shows it */
 #define BUS_MAGIC  0x7375622d72696577 /* "weir-bus" */
-#define BUS_LAYOUT 1 /* whoever changes what lies there, or what a record means, counts up */
+#define BUS_LAYOUT 1 /* count it up if what lies there, or what a record means, changes */
 
 /* ---- the whole ---- */
 
@@ -64,7 +64,7 @@ int bus_open(struct bus *bus, unsigned seats, size_t ring_bytes)
 	return error;
 }
 
-/* What it says of itself is looked at in a copy. -errno, or 0. */
+/* Copies what the memory says of itself, and checks the copy, which cannot change. 0 or -errno. */
 static int read_header(int fd, struct bus_header *header)
 {
 	struct stat status;
@@ -137,7 +137,7 @@ int bus_use_seats(struct bus *bus, unsigned n)
 	return 0;
 }
 
-/* The counter of an eventfd that nobody reads is full after 2^64 - 2 doorbells. */
+/* Nobody reads the eventfd: its counter is full only when it was rung 2^64 - 2 times. */
 void ring_doorbell(const struct bus *bus, unsigned seat)
 {
 	uint64_t one = 1;
@@ -163,8 +163,8 @@ void bus_ring_all_doorbells(const struct bus *bus)
 			ring_doorbell(bus, i);
 }
 
-/* As bus_port.c has it for sleepers: they store what they wait for, and look; we stored, and look
- * who waits. */
+/* As in bus_port.c, with sleepers: they store what they wait for, and then look; we have stored,
+ * and then look who waits. */
 void bus_ring_who_waits(const struct bus *bus)
 {
 	FULL_FENCE();

@@ -30,7 +30,7 @@ enum { VACANT, TAKEN, SAID_ALL };
 struct bus_seat {
 	_Alignas(CACHE_LINE) uint32_t state;
 	uint32_t wants_doorbell, wants_space;
-	uint32_t looks;			/* while it drains: at whether all have said all */
+	uint32_t looks;			/* how often it has called bus_all_said() */
 	uint32_t serial;		/* of the last one that was given */
 	uint64_t cursor[BUS_SEATS_MAX]; /* in each ring */
 };
@@ -61,7 +61,7 @@ static inline struct bus_ring *ring_of(const struct bus *bus, unsigned seat)
 					   seat * (sizeof(struct bus_ring) + bus->ring_bytes));
 }
 
-/* Whatever stands there: it numbers what there is memory for. */
+/* No more than there is memory for, whatever the header says. */
 static inline unsigned seats_in_use(const struct bus *bus)
 {
 	uint32_t seats = LOAD(header_of(bus)->seats);
@@ -69,7 +69,7 @@ static inline unsigned seats_in_use(const struct bus *bus)
 	return seats - 1 < BUS_SEATS_MAX ? seats : BUS_SEATS_MAX;
 }
 
-/* bus.c: where this process has the doorbell. */
+/* bus.c: does nothing if this process does not have the doorbell. */
 void ring_doorbell(const struct bus *bus, unsigned seat);
 
 #endif

@@ -19,17 +19,17 @@
  *       -- full fence --                -- full fence --
  *       look at head                    look at wants_doorbell
  *
- * In any order of these four at least one side sees what the other one stored: were both looks
- * to miss, each look would come before the other side's store, and so before its own
- * side's, which the fences exclude. Whoever sees wants_doorbell takes it back with an exchange, so
+ * In any order of these four at least one side sees what the other one stored: if both looks
+ * missed, each would have come before the other side's store, and so before the store of its own
+ * side, which the fences exclude. Whoever sees wants_doorbell takes it back with an exchange, so
  * that one sleep costs one doorbell. A writer that waits for space and the reader that makes some
- * are the same with wants_space and the cursor. A writer that dies between its store and its
- * look wakes nobody: therefore whoever reaps it rings all doorbells. One that has no doorbell of a
- * seat yet leaves the wish, and rings when it gets the doorbell.
+ * do the same with wants_space and the cursor. A writer that dies between its store and its
+ * look wakes nobody: therefore whoever reaps it rings all doorbells. One that does not have the
+ * doorbell of a seat yet leaves the wish, and rings when it gets the doorbell.
  *
- * A seat comes into use before anybody sits there: whoever does not know of it yet stands at
- * position 0 of its ring, as its memory says, and is waited for. If a reader's look is behind
- * its fence, so is its look at how many seats there are; so nothing changes in the above.
+ * A seat comes into use before anybody sits there. A reader that does not know of it yet is waited
+ * for: its cursor for that ring is 0, as fresh memory is. Readers look how many seats there are
+ * behind their fence, too, so that the above holds for new seats.
  */
 #include "reactor/pubsub/bus_parts.h"
 
@@ -61,7 +61,7 @@ static bool ring_bounds(const struct bus *bus, const struct bus_ring *ring, uint
 	return *floor <= *head && *head - *floor <= bus->ring_bytes;
 }
 
-/* A header never lies across the end: sizes and the ring are multiples of its own. */
+/* A header never lies across the ring's end: the ring and all records are multiples of its size. */
 static struct bus_record record_at(const struct bus *bus, const struct bus_ring *ring,
 				   uint64_t position)
 {
@@ -105,7 +105,7 @@ void bus_take_seat(struct bus_port *port, struct bus *bus, unsigned seat)
 	STORE(own->state, TAKEN);
 	FULL_FENCE();
 	/* Whoever writes meanwhile sees no reader here, or one that stands too far back. A head
-	 * that is far on by now is taken anew: nobody waited for us there. */
+	 * that has moved far by now is read anew, because nobody may have waited for us. */
 	for (unsigned i = 0; i < seats_in_use(bus); i++) {
 		const struct bus_ring *ring = ring_of(bus, i);
 
@@ -137,8 +137,8 @@ static bool is_reading(const struct bus_port *port, unsigned seat, uint64_t *cur
 	return *cursor >= ring_of(port->bus, port->seat)->floor;
 }
 
-/* May the ring be written up to there? Who is left behind may come back at any moment, and is
- * looked for each time. */
+/* May the ring be written up to there? A reader that was left behind may come back at any moment,
+ * so it is looked for each time. */
 static bool has_space(struct bus_port *port, uint64_t end)
 {
 	const struct bus *bus = port->bus;
@@ -160,7 +160,7 @@ static bool has_space(struct bus_port *port, uint64_t end)
 	return true;
 }
 
-/* To the first record at or behind a position. */
+/* Raises it to the first record at or behind a position. */
 static void raise_floor(const struct bus *bus, struct bus_ring *ring, uint64_t position)
 {
 	uint64_t floor = ring->floor;
@@ -202,7 +202,7 @@ bool bus_publish(struct bus_port *port, uint16_t topic, uint32_t sender, struct 
 	return true;
 }
 
-/* Of the others, those who want it: `wants` is where their seats say so. */
+/* Rings for the others that want it, and returns how many; `wants` is where their seats say so. */
 static unsigned ring_doorbells(const struct bus_port *port, size_t wants)
 {
 	const struct bus *bus = port->bus;
@@ -229,7 +229,7 @@ unsigned bus_announce(struct bus_port *port)
 	return ring_doorbells(port, offsetof(struct bus_seat, wants_doorbell));
 }
 
-/* Has it not moved for so long? anew: it has its time from now on. */
+/* Has this reader not moved for BUS_PATIENCE_MS? anew: its time begins now. */
 static bool is_overdue(struct bus_port *port, unsigned seat, uint64_t cursor, uint32_t now_ms,
 		       bool anew)
 {
@@ -240,8 +240,8 @@ static bool is_overdue(struct bus_port *port, unsigned seat, uint64_t cursor, ui
 	return false;
 }
 
-/* Leaves behind those who stand in the way, are overdue, and behind all that are not: the floor
- * must not rise past one that moves. */
+/* Leaves behind the readers in the way that are overdue and stand behind all that are not: the
+ * floor must not rise past one that moves. */
 static bool look_around(struct bus_port *port, uint32_t now_ms, bool anew, unsigned *left_behind)
 {
 	const struct bus *bus = port->bus;
@@ -251,7 +251,7 @@ static bool look_around(struct bus_port *port, uint32_t now_ms, bool anew, unsig
 	for (unsigned i = 0, n = seats_in_use(bus); i < n; i++) {
 		if (!is_reading(port, i, &cursor) || cursor + bus->ring_bytes >= port->wanted)
 			continue;
-		/* Nobody leaves itself behind: what keeps it from reading keeps it from saying. */
+		/* Nobody leaves itself behind: what keeps it from reading keeps it from writing. */
 		if (is_overdue(port, i, cursor, now_ms, anew) && i != port->seat)
 			overdue[overdue_n++] = cursor;
 		else if (cursor < slowest)
@@ -330,8 +330,8 @@ static void move_to(struct bus_port *port, unsigned ring, uint64_t position)
 		STORE(seat_of(port->bus, port->seat)->cursor[ring], position);
 }
 
-/* The record where we stand in a ring, if there is one; from the floor on where we were left
- * behind. */
+/* The record where we stand in a ring, if there is one; if we were left behind, the first one from
+ * the floor on. */
 static bool peek_ring(struct bus_port *port, unsigned number, struct bus_record *record)
 {
 	const struct bus *bus = port->bus;

@@ -34,8 +34,8 @@ static void relay_look_for_space(struct relay *relay)
 		loop_deadline(relay->loop, &relay->source, relay->loop->now_ms + BUS_LOOK_MS);
 }
 
-/* In a turn that begins with it: whoever is given lines before goes before those whose turn it is.
- */
+/* Comes before any delivery of a turn: members that are given lines would else go before those that
+ * have waited. */
 static void relay_go_on(struct relay *relay)
 {
 	relay->waiting = relay->has_space = false;
@@ -49,7 +49,7 @@ static void relay_go_on(struct relay *relay)
 
 /* ---- in ---- */
 
-/* One for all: whoever is in the way may be a member of another topic. */
+/* In all topics: the member that is in the way may be one of another topic. */
 static void relay_make_room(struct relay *relay)
 {
 	for (size_t i = 0; i < relay->topics_n; i++)
@@ -109,7 +109,7 @@ static bool relay_gather(struct relay *relay)
 	return true;
 }
 
-/* To so many members more. True: all have all that was gathered. */
+/* Delivers to so many members more. True: all have all that was gathered. */
 static bool relay_deliver(struct relay *relay, bool judges, size_t members)
 {
 	bool all = true;
@@ -217,8 +217,7 @@ static bool relay_all_said(struct relay *relay)
 	if (relay->phase != RELAY_DRAINS && relay->phase != RELAY_HAS_SAID_ALL)
 		return false;
 	all_said = bus_all_said(&relay->port, relay->loop->now_ms);
-	/* Members' turns do not wake us; nor does one that died when nobody was there to reap it.
-	 */
+	/* Members' turns do not wake us; nor does a process that died with nobody to reap it. */
 	loop_deadline(relay->loop, &relay->source,
 		      relay->loop->now_ms +
 			  (relay->phase == RELAY_DRAINS ? DRAIN_LOOK_MS : BUS_LOOK_MS));
@@ -240,14 +239,14 @@ static bool relay_deliver_all(struct relay *relay)
 	return relay_has_batch(relay) && relay_deliver(relay, false, SIZE_MAX);
 }
 
-/* Reads a ring, and delivers, as far as that, to all members; and of others what has to be read
- * before. */
+/* Reads a ring as far as that, and of other rings what has to be read first, and delivers it to all
+ * members. */
 static bool relay_read_to(struct relay *relay, unsigned ring, uint64_t position)
 {
 	struct bus_port *port = &relay->port;
 	struct bus_record record;
 
-	(void)relay_deliver_all(relay); /* those who came since it was read are not to get it */
+	(void)relay_deliver_all(relay); /* a batch that members which have come since do not get */
 	while (port->at[ring] < position && bus_peek_in(port, ring, &record)) {
 		if (record.topic == RELAY_ORDER && !relay_follow(port, &record))
 			continue;
@@ -259,7 +258,7 @@ static bool relay_read_to(struct relay *relay, unsigned ring, uint64_t position)
 	return port->at[ring] >= position;
 }
 
-/* It stood for a while: others may wait for space, and we may. */
+/* After reading in somebody else's turn, or a hold: others may wait for this space, and we may. */
 static void relay_has_read(struct relay *relay)
 {
 	relay_count_missed(relay);
@@ -273,7 +272,7 @@ static void relay_let_go(struct relay *relay)
 	relay_has_read(relay);
 }
 
-/* Nobody is to be left behind for it, who then would not be waited for. */
+/* Ends a hold before others leave us behind because of it, and so no longer wait for us. */
 static void relay_look_at_hold(struct relay *relay)
 {
 	if (relay->loop->now_ms - relay->held_since_ms >= RELAY_HOLD_MS)

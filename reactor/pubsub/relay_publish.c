@@ -16,8 +16,8 @@ static void relay_wait(struct relay *relay)
 	loop_wake(relay->loop, &relay->source);
 }
 
-/* Members that came here have heard what they may answer to, and may have said something where
- * they came from: all of that is read before what is said here from now on. */
+/* Members that moved here have heard lines that they may answer, and may have said some themselves
+ * where they came from: others are to read all of these before what is said here from now on. */
 static bool relay_publish_order(struct relay *relay)
 {
 	struct iovec order = {relay->order, relay->order_n * sizeof *relay->order};
@@ -49,7 +49,7 @@ bool relay_publish(struct relay *relay, uint16_t topic, uint32_t member, struct 
 
 /* ---- orders ---- */
 
-/* A ring that has to be read before what stands behind this order; BUS_SEATS_MAX: none. */
+/* A ring that has to be read before what follows this order; BUS_SEATS_MAX: none. */
 static unsigned order_wants(const struct bus_port *port, const struct bus_record *record)
 {
 	uint64_t order[BUS_SEATS_MAX];
@@ -63,9 +63,9 @@ static unsigned order_wants(const struct bus_port *port, const struct bus_record
 }
 
 /*
- * An order is there to be read. What it wants was published before it, and may stand behind
- * orders that are older still; so this ends at a record that wants nothing. If it does not,
- * no process of ours wrote that.
+ * The next record is an order. What it wants to be read first was published before it, and may
+ * itself lie behind orders that are older still; so this ends at a record that wants nothing. If
+ * it does not, no process of ours wrote that.
  */
 bool relay_follow(struct bus_port *port, struct bus_record *record)
 {

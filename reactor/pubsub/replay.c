@@ -3,7 +3,7 @@
 #include "reactor/base/check.h"
 #include "reactor/pubsub/relay.h"
 
-#define CHUNKS_LEFT(all) ((all) / 4) /* to others */
+#define CHUNKS_LEFT(all) ((all) / 4) /* so many free ones are left to others */
 
 static bool replay_add_piece(struct replay *replay, struct topic *topic)
 {
@@ -22,7 +22,7 @@ static bool replay_add_piece(struct replay *replay, struct topic *topic)
 	return true;
 }
 
-/* Behind the last line of its topic. False: no buffers, or it was overwritten. */
+/* Copies a line behind the last one of its topic. False: no buffers, or it was overwritten. */
 static bool replay_line(struct replay *replay, struct topic *topic, const struct bus_record *record)
 {
 	size_t i = replay->n;
@@ -62,7 +62,7 @@ static bool replay_ring(struct replay *replay, const struct relay *relay, unsign
 	return true;
 }
 
-/* A segment for each piece and member, and what the next batches need of them. */
+/* Is there a segment for each piece and member, and are there those that the next batches need? */
 static bool segments_suffice(const struct replay *replay, size_t members)
 {
 	const struct conn_table *table;

@@ -10,10 +10,10 @@ struct member {
 	struct conn *conn;
 	uint16_t own_first, own_last; /* its lines in the batch; 0: none */
 	bool waiting;
-	bool said;		       /* something, since those who waited went on */
+	bool said;		       /* something, since the members that waited went on */
 	uint32_t given;		       /* bytes; it wraps, as the others do */
-	uint32_t mark_given, mark_end; /* `given`, and the topic's `end`, at a moment of before */
-	uint32_t batch;		       /* the last that it was given, or came after */
+	uint32_t mark_given, mark_end; /* `given`, and the topic's `end`, at an earlier moment */
+	uint32_t batch;		       /* the last that it was given, or joined too late for */
 };
 
 int topic_open(struct topic *topic, struct relay *relay, struct service *service, uint16_t number,
@@ -65,9 +65,9 @@ uint32_t topic_join(struct topic *topic, struct conn *conn)
 	return (uint32_t)(member - (struct member *)(void *)topic->members.base) + 1;
 }
 
-/* Lines of its that come from the bus after that go to all. Whoever has joined in its place by
- * then does not get them: they were said before it came. To one that comes from another process
- * that does not happen: all lines of ours were read then (relay_catch_up). */
+/* Its lines that come back from the bus after that go to all, but not to one that has joined under
+ * the same handle by then: they were said before it came. One that comes from another process does
+ * not miss them: all lines of ours were read before it joined (relay_catch_up). */
 void topic_leave(struct topic *topic, uint32_t handle)
 {
 	struct member *member = member_of(topic, handle);
@@ -85,7 +85,7 @@ static void count_deliveries(const struct topic *topic, uint32_t lines)
 	STATS_ADD(topic->table->stats, messages_sent, lines);
 }
 
-/* In the place of the batches that were delivered since its mark. */
+/* Instead of the batches that were delivered since its mark. */
 void topic_replay(struct topic *topic, uint32_t handle)
 {
 	const struct replay *replay = &topic->relay->replay;
@@ -122,14 +122,14 @@ bool topic_say(struct topic *topic, uint32_t handle, struct iovec first, struct 
 		member->said = true;
 		return true;
 	}
-	if (!topic->waiting++) /* whoever could not say anything is the first when there is space */
+	if (!topic->waiting++) /* one that could say nothing is the first when there is space */
 		topic->next_to_go = member->said ? handle : handle - 1;
 	member->waiting = true;
 	conn_pause_input(member->conn);
 	return false;
 }
 
-/* In turns: there may be space for the first ones only. */
+/* They take turns at being the first: there may be space for the first ones only. */
 void topic_go_on(struct topic *topic)
 {
 	size_t cursor = topic->next_to_go;
@@ -153,7 +153,7 @@ void topic_go_on(struct topic *topic)
 /* ---- the batch ---- */
 
 /* Each member needs a segment, and one more for each line of its own; so do those of other
- * topics. One for each free chunk is left to whoever writes something else. */
+ * topics. One for each free chunk is left for other output. */
 static bool buffers_suffice(const struct topic *topic)
 {
 	const struct relay *relay = topic->relay;
@@ -176,7 +176,7 @@ unsigned char *topic_room(struct topic *topic, size_t n)
 	if (!topic_has_batch(topic)) {
 		if (!buffers_suffice(topic))
 			return NULL;
-		if (chunk && chunk->references == 1) /* nobody has anything of it any more */
+		if (chunk && chunk->references == 1) /* no queue has bytes in it any more */
 			topic->begin = chunk->used = 0;
 	}
 	if (chunk && chunk->used + n <= CHUNK_BYTES)
@@ -190,7 +190,7 @@ unsigned char *topic_room(struct topic *topic, size_t n)
 	return topic->chunk ? topic->chunk->bytes : NULL;
 }
 
-/* The lines of a member, in order: the pieces that it does not get. */
+/* Chains the lines of a member in order: these pieces of the batch it does not get. */
 static void topic_note_own(struct topic *topic, struct member *member, size_t n)
 {
 	uint16_t number = ++topic->own_n;
@@ -215,10 +215,10 @@ void topic_add(struct topic *topic, size_t n, uint32_t handle)
 }
 
 /*
- * It owes, or lags, more than slow_bytes. A member that says much is owed little of a batch, and
- * keeps all of its chunk: so what it has not taken is measured in bytes of the topic too. All
- * that was given before its mark is sent when the mark moves; so nobody keeps chunks from
- * more than twice slow_bytes ago.
+ * Does it owe, or lag, more than slow_bytes? A member that says much itself is given little of a
+ * batch, and yet keeps all of its chunk: so its lag is measured in bytes of the topic, too. When
+ * the mark moves, all that was given before it has been sent; so nobody keeps chunks from more
+ * than twice slow_bytes ago.
  */
 static bool member_is_slow(const struct topic *topic, struct member *member)
 {
@@ -240,7 +240,7 @@ static bool member_share(struct topic *topic, struct member *member, uint32_t be
 	return conn_share(member->conn, topic->chunk, begin, end);
 }
 
-/* All but its own lines. */
+/* Gives it the batch, except for its own lines. */
 static void member_give(struct topic *topic, struct member *member, bool judges)
 {
 	uint32_t at = topic->begin;
@@ -271,7 +271,7 @@ static void batch_end(struct topic *topic)
 	topic->next_to_get = 0;
 }
 
-/* Whoever joins meanwhile comes after the batch, wherever the cursor is. */
+/* A member that joins meanwhile does not get the batch, wherever the cursor is. */
 bool topic_deliver(struct topic *topic, bool judges, size_t *members)
 {
 	while (*members) {

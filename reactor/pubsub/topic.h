@@ -7,7 +7,7 @@
  * lines. No member waits for another: one that owes, or lags, more than slow_bytes when the next
  * batch comes is closed.
  *
- * A topic is that of one listener, or of all that one LISTENER stands for, and outlives its
+ * A topic belongs to one listener, or to all that one LISTENER stands for, and outlives its
  * members. It owns its share of the chunk.
  */
 #ifndef REACTOR_PUBSUB_TOPIC_H
@@ -25,7 +25,7 @@ struct relay;
 
 struct topic {
 	struct relay *relay;
-	struct service *services; /* a chain of those whose topic it is */
+	struct service *services; /* those whose topic it is, chained by `beside` */
 	struct conn_table *table;
 	uint16_t number; /* on the bus */
 	uint32_t slow_bytes;
@@ -33,8 +33,8 @@ struct topic {
 	struct chunk *chunk;
 	uint32_t begin;		  /* of the batch, which goes to the end of what is used */
 	uint32_t lines;		  /* of it */
-	uint32_t number_of_batch; /* that is there, or was the last; it wraps */
-	size_t next_to_get;	  /* who gets it next: a cursor in members; 0: it is not begun */
+	uint32_t number_of_batch; /* the one that is there, or was the last; it wraps */
+	size_t next_to_get;	  /* who gets it next: a cursor in members; 0: nobody has it yet */
 	uint32_t end;		  /* bytes of all batches that were delivered; it wraps */
 	uint32_t waiting;	  /* members that wait to say something */
 	size_t next_to_go;	  /* whose turn it is then: a cursor in members */
@@ -46,13 +46,14 @@ struct topic {
 	uint16_t own_n;
 };
 
-/* That of a service, whose topic it is from now on; relay and service are borrowed. 0 or
+/* Opens the topic of a service, and makes it that service's; relay and service are borrowed. 0 or
  * -errno. */
 int topic_open(struct topic *topic, struct relay *relay, struct service *service, uint16_t number,
 	       uint32_t slow_bytes);
-/* It is this service's, too: of another listener whose clients hear the same, on the same table. */
+/* Makes it this service's, too: that of another listener whose clients hear the same, on the same
+ * table. */
 void topic_share(struct topic *topic, struct service *service);
-/* Its members have gone, its table is there. A process that ends need not. */
+/* Its members must have gone, but not yet its table. A process that ends need not call it. */
 void topic_close(struct topic *topic);
 
 /* ---- for protocols ---- */
@@ -65,10 +66,10 @@ void topic_leave(struct topic *topic, uint32_t member);
 void topic_replay(struct topic *topic, uint32_t member);
 /* Which of the processes that share it is this? */
 unsigned topic_place(const struct topic *topic);
-/* A number that with that place names nobody else, whoever moves or comes. */
+/* A number that, with that place, never names anybody else, whoever moves or comes. */
 uint32_t topic_serial(const struct topic *topic);
-/* Two parts, at most BUS_RECORD_MAX bytes together, to all other members. False: not now, and
- * the connection waits until it may say it again. */
+/* Two parts, at most BUS_RECORD_MAX bytes together, to all other members. False: not now; the
+ * connection's input is paused until it may try again. */
 bool topic_say(struct topic *topic, uint32_t member, struct iovec first, struct iovec second);
 
 /* ---- for the relay ---- */
@@ -76,21 +77,21 @@ bool topic_say(struct topic *topic, uint32_t member, struct iovec first, struct 
 /* Where the n bytes of the next line go. NULL: not before the batch is delivered; or, if
  * there is none, there are no buffers now. */
 unsigned char *topic_room(struct topic *topic, size_t n);
-/* They are there. member: who said it, if that was here, else 0. */
+/* The bytes are there. member: who said the line, if that was a member here, else 0. */
 void topic_add(struct topic *topic, size_t n, uint32_t member);
 /* Gives the batch to so many members more, which are counted down. True: all have it now. judges:
- * those that are slow are closed. */
+ * closes those that are slow. */
 bool topic_deliver(struct topic *topic, bool judges, size_t *members);
-/* Nothing comes for now: owns no chunk that nobody else has. */
+/* Nothing comes for now: gives up its chunk, unless queues have bytes in it. */
 void topic_idle(struct topic *topic);
 /* Buffers are used up: closes the members whose queues weigh the most, if that is more than a
  * chunk. */
 void topic_make_room(struct topic *topic);
-/* Whoever waits may go on. */
+/* Members that wait to say something may go on. */
 void topic_go_on(struct topic *topic);
-/* While it lasts, drained members stay. */
+/* lasts: drained members stay, until this is called with false. */
 void topic_last(struct topic *topic, bool lasts);
-/* Will a member say something that has come by now? */
+/* May a member still say something that has come by now? */
 bool topic_has_more(const struct topic *topic);
 
 static inline bool topic_has_batch(const struct topic *topic)
