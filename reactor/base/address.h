@@ -23,10 +23,10 @@ struct address {
 	bool dual_stack; /* :PORT */
 };
 
-/* Of a name the first address. False, and *why (which is not to be freed), if text is none of the
- * forms above, or its name can't be looked up. */
+/* A name gives its first address. False, and *why (which is not to be freed), if text is none of
+ * the forms above, or its name can't be looked up. */
 bool address_parse(struct address *address, const char *text, const char **why);
-/* All addresses of a name, none twice, at most max; of other forms the one that it is. Returns how
+/* A name gives all its addresses, none twice, at most max; any other form gives one. Returns how
  * many; 0: it failed, *why as above. */
 size_t address_list(struct address *list, size_t max, const char *text, const char **why);
 /* Did the last of these fail for a reason that may pass, such as a silent name server? */

@@ -22,7 +22,7 @@ _Noreturn void check_failed(const char *file, int line, const char *function,
 
 /* The last words of this process go to witness as well, from now on; NULL: no longer. */
 void check_witness(void (*witness)(const char *words));
-/* Tells the witness last words of a process that does not end by die(). False: there is none. */
+/* Last words of a process that ends, but not by die(): for the witness. False: there is none. */
 bool check_last_words(const char *words);
 
 _Noreturn void die(const char *format, ...) __attribute__((format(printf, 1, 2)));

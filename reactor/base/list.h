@@ -58,7 +58,7 @@ static inline void list_splice(struct list *to, struct list *from)
 #define LIST_EACH(head, node)                                                                      \
 	for (struct list *node = (head)->next; node != (head); node = node->next)
 
-/* As LIST_EACH, but the node in hand may leave the list. */
+/* Like LIST_EACH, but the node in hand may leave the list. */
 #define LIST_EACH_SAFE(head, node)                                                                 \
 	for (struct list *node = (head)->next, *node##_next = node->next; node != (head);          \
 	     node = node##_next, node##_next = node->next)

@@ -38,7 +38,7 @@ static void say(struct repeat *line, uint64_t now_us)
 	log_say(line->level, line->body, line->n, count);
 }
 
-/* The entry of this line, or else of the one that was written the longest ago. */
+/* The entry of this line; if there is none, the one to reuse: it was written the longest ago. */
 static struct repeat *place_of(enum log_level level, const char *body, size_t n, bool *found)
 {
 	struct repeat *oldest = lines;

@@ -4,7 +4,7 @@
  * sys_NAME() takes what the call takes (see NAME in section 2 of the manual) and returns what
  * it returns, but -errno for an error; errno itself is never looked at again. In the product
  * these functions cost one addition: each call is counted by its name, in a worker's stats or
- * else where nobody looks. The functions that are not in sys.def are not counted: they map
+ * else where nobody looks. Functions that have no row in sys.def are not counted: they map
  * memory, repair what a process inherited, or write to a stderr that could block.
  * Built with -DSYS_SIMULATED, the rows of sys.def go through the table sys_kernel, so that a
  * test may put a kernel of its own there, which can fail any of these calls.

@@ -12,7 +12,7 @@
 
 #define UTF8_BYTES_MAX 4 /* of one character */
 
-/* How long the character is, of several bytes, that these n bytes begin with; 0: there is none.
+/* The length of the character of several bytes with which these n bytes begin; 0: there is none.
  * Never reads past a byte that can't belong to it: in a text that ends with a NUL, n may be
  * UTF8_BYTES_MAX. */
 static inline size_t utf8_decode_several(const unsigned char *bytes, size_t n, uint32_t *character)

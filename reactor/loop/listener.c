@@ -177,7 +177,7 @@ static bool listener_is_empty(const struct listener *listener)
 	return sys_poll(&one, 1, 0) == 0;
 }
 
-/* Is there nobody left whom a listener that stops has to take, now or when there is room? */
+/* Has a listener that stops taken all that it has to, so that it waits for no more room? */
 static bool listener_is_done(const struct listener *listener, enum outcome outcome)
 {
 	return outcome == EMPTY ||

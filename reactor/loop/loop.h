@@ -41,7 +41,7 @@ struct source {
 	source_turn *turn;
 	struct source *next_turn;
 	struct deadline deadline;
-	int fd; /* -1: none, it only has a deadline or is woken */
+	int fd; /* -1: none, only a deadline and loop_wake() */
 	uint8_t ready, want;
 	bool queued : 1, watches_out : 1;
 };

@@ -7,7 +7,7 @@
 #include "reactor/base/rights.h"
 #include "reactor/base/sys.h"
 
-#define RETRY_MS 20 /* after a refusal, if no event will tell when there is room */
+#define RETRY_MS 20 /* after a refusal, if no event tells when there is room */
 
 struct seqpacket_kept {
 	struct seqpacket_kept *next;

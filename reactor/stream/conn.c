@@ -50,7 +50,7 @@ static bool conn_is_drained(const struct conn *conn)
 	       !(conn->message_open && conn->service->protocol->answers);
 }
 
-/* Drained, it reads no more, and waits for what others may have for it. */
+/* Drained, does it stay, and wait for what others may have for it? It reads no more. */
 static bool conn_stays(const struct conn *conn)
 {
 	return conn->service->lasts && conn_is_drained(conn);
@@ -142,7 +142,7 @@ static void budget_spend(size_t *budget, size_t n)
 	*budget -= cost < *budget ? cost : *budget;
 }
 
-/* The bytes that are kept, where there is room for a whole chunk from the first of them. */
+/* Returns the kept bytes, in a place with room for a whole chunk: more is read behind them. */
 static unsigned char *conn_input_start(const struct conn *conn, const struct conn_table *table)
 {
 	if (!conn->input)

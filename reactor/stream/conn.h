@@ -120,8 +120,8 @@ void conn_pause_input(struct conn *conn);
 /* There is more to send than input() should: produce() sends it, and no input is offered, nor read,
  * until conn_produce(conn, false). What input() leaves is offered again then. */
 void conn_produce(struct conn *conn, bool more);
-/* Is the connection draining, and will a message of n bytes, with which the `offered` bytes that
- * are left begin, be the last one that is served? Later ones are not begun. */
+/* Is a message of n bytes, at the beginning of the `offered` bytes that are left, the last one that
+ * is served, because the connection drains? Later ones must not be begun. */
 static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n);
 /* No more input; what is owed is sent, then the connection ends. */
 void conn_finish(struct conn *conn, enum close_reason reason);
@@ -152,7 +152,7 @@ struct service {
 	uint32_t message_max;	/* bytes */
 	struct topic *topic;	/* NULL: its protocol has none */
 	struct service *beside; /* one more that has the same topic; NULL: none */
-	bool names;		/* say who said what */
+	bool names;		/* lines name who said them */
 	bool lasts;		/* a drained connection stays: others may have something for it */
 	bool local;		/* of unix sockets: peers may pass descriptors there */
 };
@@ -175,10 +175,10 @@ struct starvation {
 	bool closed;	      /* this sweep closed some */
 	bool has_mark, has_longest;
 	uint32_t mark_ms;    /* one of which no byte has moved since then may be closed */
-	uint32_t longest_ms; /* the longest time since when none moved, found in this sweep */
+	uint32_t longest_ms; /* the earliest such time that this sweep has found */
 	uint32_t swept_ms;   /* when a sweep last ended */
-	uint32_t quiet_ms;   /* since when no byte of anybody has moved */
-	uint64_t moved;	     /* how many bytes had by then, either way */
+	uint32_t quiet_ms;   /* since when no byte of any connection has moved */
+	uint64_t moved;	     /* how many bytes had moved by then, either way */
 };
 
 struct conn_table {
@@ -235,7 +235,7 @@ static inline bool conn_table_full(const struct conn_table *table)
 	return !conn_table_room(table);
 }
 
-/* Changes one of several promises, which was zero at first, to now. */
+/* Sets one of several promises, each zero at first, to `now`. */
 void conn_table_promise(struct conn_table *table, struct conn_promise *promise,
 			struct conn_promise now);
 

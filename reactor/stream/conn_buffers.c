@@ -1,5 +1,5 @@
 /*
- * How connections share the buffers: who waits for them, and who gives them up.
+ * How connections share the buffers: which ones wait for them, and which are closed to free some.
  *
  *     free chunks:           all         1/4         1/8      a read's       0
  *     it owes its peer        reads       | waits
@@ -13,8 +13,8 @@
  * longer if they wait for buffers themselves. If all that wait owe their peers something, they may
  * wait, and one is closed each time that nothing at all has moved for STARVATION_MS.
  *
- * A sweep looks at all connections, a slice in each turn. It finds out since when those have not
- * moved that have stood still for the longest time: this is the mark that the next sweep goes by.
+ * A sweep looks at all connections, a slice in each turn. It finds out when the one that has stood
+ * still for the longest time last moved: this is the mark that the next sweep goes by.
  */
 #include "reactor/stream/conn_parts.h"
 
@@ -239,8 +239,7 @@ static void sweep_begin(struct conn_table *table)
 }
 
 /* True: the next one is to follow at once, because it has somebody to close. If one that owes
- * nothing waits, connections that have not moved for seven eighths of the longest time are closed,
- * too. */
+ * nothing waits, the mark takes in those that have stood still for seven eighths as long. */
 static bool sweep_end(struct conn_table *table)
 {
 	struct starvation *starvation = &table->starvation;
@@ -249,7 +248,7 @@ static bool sweep_end(struct conn_table *table)
 
 	starvation->swept_ms = now_ms;
 	if (starvation->closed && !starvation->presses)
-		starvation->quiet_ms = now_ms; /* one in each STARVATION_MS */
+		starvation->quiet_ms = now_ms; /* so at most one is closed in each STARVATION_MS */
 	if (!starvation->has_longest || table->promised.chunks)
 		return false;
 	if (starvation->presses)

@@ -60,8 +60,9 @@ static struct due conn_due(const struct conn *conn, const struct conn_limits *li
 		due_at(&due, conn->active_ms + limits->idle_ms, CLOSE_idle_timeout);
 	if (limits->write_ms && conn->queue.owed)
 		due_at(&due, conn->progress_ms + limits->write_ms, CLOSE_write_timeout);
-	/* Not while we do not read, because the peer can't finish its message then. But one that
-	 * waits for buffers and holds some has this deadline: it could hold them for ever. */
+	/* Not while we do not read, because the peer can't finish its message then. But a
+	 * connection that holds buffers has this deadline even while it waits for more: else it
+	 * could hold them for ever. */
 	if (limits->request_ms && conn->message_open && conn->phase == OPEN &&
 	    !conn->over_high_water && conn_listens(conn) &&
 	    !(conn->awaits_buffers && !conn_in_hand(conn)))

@@ -160,8 +160,8 @@ int conn_table_open_counting(struct conn_table *table, struct loop *loop, struct
 	if (!error)
 		error = conn_table_allocate(table, capacity, buffers_size);
 	if (error && table->scratch && capacity > limits->connections_max) {
-		/* The address space may be limited. Then there are no places beyond those of
-		 * newcomers. */
+		/* The address space may be limited: then those that move here get no places of
+		 * their own. */
 		conn_table_free(table);
 		error = conn_table_allocate(table, limits->connections_max, buffers_size);
 	}

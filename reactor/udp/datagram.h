@@ -90,8 +90,8 @@ struct datagram_options {
  * failed. */
 int datagram_bind(struct address *address, const struct datagram_options *options,
 		  const char **step);
-/* Sets the options of a socket that others bound as datagram_bind() does, whatever they were
- * before, but for those that count only before it is bound. 0 or -errno. */
+/* Sets the options of a socket that others bound, as datagram_bind() does, whatever they were
+ * before; except those that count only before bind(2). 0 or -errno. */
 int datagram_adopt(int fd, const struct address *address, const struct datagram_options *options,
 		   const char **step);
 

@@ -22,7 +22,7 @@
 #define LIMITER_RATE_MAX 1000000 /* a second */
 
 struct limiter {
-	uint64_t *places; /* shared with children forked after limiter_open(), or who has fd */
+	uint64_t *places; /* shared with children forked later, and with whoever has fd */
 	uint64_t seed;
 	uint64_t begun_us;
 	uint64_t interval; /* between two, in ticks of limiter.c */
