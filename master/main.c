@@ -149,7 +149,7 @@ static void refuse_to_forget(const struct config *config, const struct handover_
 	uint32_t numbers[LISTENERS_MAX];
 	bool default_listeners = handover->default_listeners || !listen_left(numbers);
 
-	if (!options_is_a_wish(config, handover->file_settings, default_listeners, error))
+	if (!options_look_intended(config, handover->file_settings, default_listeners, error))
 		die("%s", error);
 }
 

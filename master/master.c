@@ -293,7 +293,7 @@ static struct generation_owner generation_owner = {
     .loop = &master.loop,
     .up = slot_up,
     .gone = slot_gone,
-    .gave = change_slot_gave,
+    .moved_out = change_slot_moved_out,
     .leaving = slot_leaving,
 };
 

@@ -342,8 +342,8 @@ static bool may_be_read_again(const char *path, char error[OPTIONS_ERROR_BYTES])
 	return wrong(error, "%s: it is no file, and can't be read again", path);
 }
 
-bool options_is_a_wish(const struct config *config, size_t file_settings, bool default_listeners,
-		       char error[OPTIONS_ERROR_BYTES])
+bool options_look_intended(const struct config *config, size_t file_settings,
+			   bool default_listeners, char error[OPTIONS_ERROR_BYTES])
 {
 	if (!config->file_settings && file_settings)
 		return wrong(error, "%s: no setting is left in it: was it emptied?", asked.file);
@@ -363,8 +363,8 @@ bool options_reread(struct config *config, const struct config *serving, char *r
 	config->file_text = NULL;
 	if (may_be_read_again(asked.file, error) && read_all(config, &given, room, error) &&
 	    may_become(config, error) &&
-	    (!serving ||
-	     options_is_a_wish(config, serving->file_settings, serving->default_listeners, error)))
+	    (!serving || options_look_intended(config, serving->file_settings,
+					       serving->default_listeners, error)))
 		return true;
 	if (room)
 		config->file_text = NULL;

@@ -33,8 +33,8 @@ bool options_reread(struct config *config, const struct config *serving, char *r
 /* False, and why, if `config` is more likely what is left of a file (one that is being written, or
  * whose disk is full) than a wish: it has no setting, or names no listener, and what serves had
  * some. */
-bool options_is_a_wish(const struct config *config, size_t file_settings, bool default_listeners,
-		       char error[OPTIONS_ERROR_BYTES]);
+bool options_look_intended(const struct config *config, size_t file_settings,
+			   bool default_listeners, char error[OPTIONS_ERROR_BYTES]);
 /* Lets go of the text that its values lie in: nothing may use them any more. */
 void options_free(struct config *config);
 

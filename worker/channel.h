@@ -19,7 +19,7 @@ enum ipc_kind {
 	/* to the master: */
 	IPC_READY = 1, /* all is set up: it serves, or is staged */
 	IPC_TAKEN,     /* the first count of that batch of connections were taken, the rest not */
-	IPC_GAVE,      /* that order to move is over: count went, `end` says why, `left` stay */
+	IPC_MOVED_OUT, /* that order to move is over: count went, `end` says why, `left` stay */
 	IPC_LEAVING,   /* this worker was asked to end; does weir end, too? */
 	IPC_SERVING, /* the answer to SERVE: by now the scoreboard shows all room promised before */
 	/* to the worker: */

@@ -210,17 +210,17 @@ static void tell_master(const struct ipc_message *message)
 	CHECK(error != -ENOBUFS);
 }
 
-static void gave(uint32_t order, uint32_t count, enum move_end end)
+static void moved_out(uint32_t order, uint32_t count, enum move_end end)
 {
 	tell_master(&(struct ipc_message){
-	    .kind = IPC_GAVE, .order = order, .count = count, .end = end, .left = held()});
+	    .kind = IPC_MOVED_OUT, .order = order, .count = count, .end = end, .left = held()});
 }
 
 static const struct move_owner move_owner = {
     .service_of = service_of,
     .listener_of = listener_of,
     .expects_more = expects_more,
-    .gave = gave,
+    .moved_out = moved_out,
 };
 
 static void take_move_channel(int move_channel, const struct ipc_message *message)
@@ -336,7 +336,7 @@ static void take_message(const struct ipc_message *message, int *fds, size_t n)
 			migrate_out(&worker.migration, move_channel, message->order,
 				    message->count);
 		else
-			gave(message->order, 0, MOVE_BROKEN);
+			moved_out(message->order, 0, MOVE_BROKEN);
 		break;
 	case IPC_MOVE_IN:
 		move_channel = take_descriptor(fds, n);

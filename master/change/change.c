@@ -189,7 +189,7 @@ static void pass_on(const struct event *event)
 static void wish_again(const struct event *event)
 {
 	(void)event;
-	if (change.bereft)
+	if (change.successor_lost)
 		change.wants_reload = true;
 }
 
@@ -353,7 +353,7 @@ void change_slot_gone(struct slot *slot)
 	look();
 }
 
-void change_slot_gave(struct slot *slot, const struct ipc_message *message)
+void change_slot_moved_out(struct slot *slot, const struct ipc_message *message)
 {
 	if (change.under_way)
 		change.under_way--;

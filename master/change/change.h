@@ -65,7 +65,7 @@ const struct upgrade_owner *change_upgrade_owner(void);
 
 void change_slot_up(struct slot *slot);
 void change_slot_gone(struct slot *slot);
-void change_slot_gave(struct slot *slot, const struct ipc_message *message);
+void change_slot_moved_out(struct slot *slot, const struct ipc_message *message);
 /* A child was reaped that is no worker. */
 void change_reaped(pid_t pid, int status);
 /* weir stops: a change that goes on is given up. */

@@ -42,8 +42,8 @@ struct change_state {
 	struct offload reading;	   /* of the configuration, for a reload */
 	struct generation *staged; /* by a reload, until all of its workers are up */
 	bool wants_reload, wants_rebalance, wants_upgrade, stopping;
-	bool bereft; /* the next master died after it had taken over, and our workers retire */
-	bool hung;   /* the next master was not ready in time */
+	bool successor_lost;	       /* it died after it had taken over, and our workers retire */
+	bool hung;		       /* the next master was not ready in time */
 	bool left[LISTEN_NUMBERS_MAX]; /* listeners that the next master does not have */
 	struct held_channel {
 		unsigned index;

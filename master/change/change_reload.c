@@ -187,7 +187,7 @@ void change_switch_over(void)
 
 	change.staged = NULL;
 	change.serving = next;
-	change.bereft = false;
+	change.successor_lost = false;
 	metrics_conclude(true);
 	loop_no_deadline(change.owner->loop, &change.timer);
 	change.wants_rebalance |= next->slots_n != old->slots_n;

@@ -91,7 +91,7 @@ void change_end(bool made, const char *format, ...)
 	va_end(arguments);
 	change.phase = change.phase == PHASE_LEAVING ? PHASE_LEFT : PHASE_IDLE;
 	loop_no_deadline(change.owner->loop, &change.timer);
-	if (change.bereft) /* nobody serves, and no death of a worker will tell */
+	if (change.successor_lost) /* nobody serves, and no death of a worker will tell */
 		loop_deadline(change.owner->loop, &change.timer,
 			      change.owner->loop->now_ms + BEREFT_MS);
 	look_what_comes_next();

@@ -118,7 +118,7 @@ void change_take_back(bool stopped)
 	EACH_SLOT (slot, change.serving) /* channels don't come; orders will be answered */
 		slot->orders -= change.asked[slot_index(slot)];
 	memset(change.asked, 0, sizeof change.asked);
-	change.bereft = true;
+	change.successor_lost = true;
 	if (change.phase == PHASE_AWAITING)
 		change_end(false, "the new master died after it had taken over");
 	change_reload();

@@ -96,11 +96,11 @@ static bool take_message(struct slot *slot, const struct ipc_message *message)
 		return true;
 	case IPC_TAKEN:
 		return handoff_taken(slot_seat(slot), message->order, message->count);
-	case IPC_GAVE:
+	case IPC_MOVED_OUT:
 		if (!slot->orders)
 			return false;
 		slot->orders--;
-		owner->gave(slot, message);
+		owner->moved_out(slot, message);
 		return true;
 	default:
 		return false;

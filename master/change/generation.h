@@ -63,7 +63,7 @@ struct generation_owner {
 	/* It was reaped, or could not be forked; the roster knows. */
 	void (*gone)(struct slot *slot);
 	/* An order to move is over. */
-	void (*gave)(struct slot *slot, const struct ipc_message *message);
+	void (*moved_out)(struct slot *slot, const struct ipc_message *message);
 	/* A signal told it to end. */
 	void (*leaving)(struct slot *slot);
 };

@@ -139,7 +139,7 @@ struct bound_socket_settings listen_settings(const struct config *config,
 }
 
 /* If the kernel can't steer, some clients come to a socket that goes, and are taken from there. */
-static void feed(struct bound_socket *bound, size_t n)
+static void set_width(struct bound_socket *bound, size_t n)
 {
 	int error = bound_socket_set_width(bound, n);
 
@@ -153,7 +153,7 @@ void listen_serve(struct listen_set *set)
 		struct bound_socket_settings settings =
 		    listen_settings(set->config, listen_endpoint(set, i));
 
-		feed(set->bound_sockets[i], listen_width(set, i));
+		set_width(set->bound_sockets[i], listen_width(set, i));
 		bound_socket_set(set->bound_sockets[i], &settings);
 	}
 }
@@ -280,7 +280,8 @@ void listen_steer_away(struct listen_set *set, size_t first_slot_that_goes)
 	for (size_t i = 0; i < set->bound_sockets_n; i++) {
 		size_t n = listen_width(set, i);
 
-		feed(set->bound_sockets[i], n < first_slot_that_goes ? n : first_slot_that_goes);
+		set_width(set->bound_sockets[i],
+			  n < first_slot_that_goes ? n : first_slot_that_goes);
 	}
 }
 

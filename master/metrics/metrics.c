@@ -36,7 +36,7 @@ struct place {
 static struct {
 	const struct metrics_owner *owner; /* NULL: not begun */
 	struct place places[PLACES_MAX];
-	struct metrics_inherited strangers; /* inherited, and not ours to serve */
+	struct metrics_inherited unclaimed; /* inherited, and not ours to serve */
 	bool serving, left;
 	struct conn_table table;
 	bool has_table;
@@ -110,7 +110,7 @@ static bool is_alone(const struct endpoint *endpoint)
 	EACH_PLACE (place)
 		if (bound_socket_overlaps(&place->bound, endpoint))
 			return false;
-	return !metrics.strangers.n;
+	return !metrics.unclaimed.n;
 }
 
 static bool is_left_out(const struct address *address, int reason, size_t others, const char *error)
@@ -181,12 +181,12 @@ static bool open_places(const struct config *config, char error[CONFIG_ERROR_BYT
 	return true;
 }
 
-static void add_stranger(int fd, const struct socket_file *file)
+static void add_unclaimed(int fd, const struct socket_file *file)
 {
-	struct metrics_inherited *strangers = &metrics.strangers;
+	struct metrics_inherited *unclaimed = &metrics.unclaimed;
 
-	strangers->fds[strangers->n] = fd;
-	strangers->files[strangers->n++] = *file;
+	unclaimed->fds[unclaimed->n] = fd;
+	unclaimed->files[unclaimed->n++] = *file;
 }
 
 static void adopt_places(const struct config *config, const struct metrics_inherited *inherited)
@@ -207,7 +207,7 @@ static void adopt_places(const struct config *config, const struct metrics_inher
 			place->shared = adopted;
 		}
 		if (!adopted)
-			add_stranger(inherited->fds[i], &inherited->files[i]);
+			add_unclaimed(inherited->fds[i], &inherited->files[i]);
 	}
 }
 
@@ -221,7 +221,7 @@ bool metrics_bind(const struct config *config, const struct metrics_inherited *i
 		place->staged = false;
 		if (place->wanted)
 			continue;
-		add_stranger(place->bound.fds[0], &place->bound.file);
+		add_unclaimed(place->bound.fds[0], &place->bound.file);
 		socket_file_forget(&place->bound.file);
 		place->bound = (struct bound_socket){.ledger = -1};
 	}
@@ -229,13 +229,13 @@ bool metrics_bind(const struct config *config, const struct metrics_inherited *i
 }
 
 /* Closes what the other master had and nobody uses now: clients that come there are refused. */
-static void dismiss_strangers(void)
+static void close_unclaimed(void)
 {
-	struct metrics_inherited *strangers = &metrics.strangers;
+	struct metrics_inherited *unclaimed = &metrics.unclaimed;
 
-	while (strangers->n) {
-		int fd = strangers->fds[--strangers->n];
-		const struct socket_file *known = &strangers->files[strangers->n];
+	while (unclaimed->n) {
+		int fd = unclaimed->fds[--unclaimed->n];
+		const struct socket_file *known = &unclaimed->files[unclaimed->n];
 		struct address bound = {.bytes = sizeof bound.socket};
 		struct socket_file file;
 
@@ -394,7 +394,7 @@ void metrics_serve(void)
 {
 	if (metrics.serving)
 		return;
-	dismiss_strangers();
+	close_unclaimed();
 	EACH_PLACE (place) {
 		if (metrics.left)
 			bind_again(place);

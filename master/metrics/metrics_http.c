@@ -47,7 +47,7 @@ static struct {
 	struct conn *line[METRICS_CONNECTIONS];
 	size_t line_n;
 	struct turn turns[2]; /* of this pass, and of the next one */
-	struct source rota;
+	struct source next_pass;
 	struct under_way {
 		struct scrape *scrape; /* NULL: none */
 		struct conn *conn;
@@ -90,7 +90,7 @@ static void leave_line(struct conn *conn)
 }
 
 /* Promises the next pass to the first in the line. */
-static void rota_turn(struct loop *loop, struct source *source)
+static void next_pass_turn(struct loop *loop, struct source *source)
 {
 	uint64_t next = pass_now() + 1;
 	struct conn *conn;
@@ -116,9 +116,9 @@ static void join_line(struct conn *conn)
 	CHECK(http.line_n < METRICS_CONNECTIONS);
 	visit->queued = true;
 	http.line[http.line_n++] = conn;
-	if (!http.rota.turn)
-		source_init(&http.rota, -1, rota_turn);
-	loop_wake(http.owner->loop, &http.rota);
+	if (!http.next_pass.turn)
+		source_init(&http.next_pass, -1, next_pass_turn);
+	loop_wake(http.owner->loop, &http.next_pass);
 }
 
 /* Is this pass of the loop for this connection? False: it waits in the line, and is asked again. */

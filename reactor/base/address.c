@@ -78,7 +78,7 @@ void address_patience(uint32_t ms)
 }
 
 /* May a name server, or this system, answer otherwise in a moment? */
-static bool is_for_now(int error)
+static bool is_transient(int error)
 {
 	return error == EAI_AGAIN || error == EAI_MEMORY || error == EAI_SYSTEM;
 }
@@ -89,7 +89,7 @@ static int look_up(const char *host, struct addrinfo **found)
 	bool said = false;
 	int error;
 
-	while (is_for_now(error = getaddrinfo(host, NULL, &hints, found)) &&
+	while (is_transient(error = getaddrinfo(host, NULL, &hints, found)) &&
 	       sys_clock_us() < names.patient_until_us) {
 		if (!said)
 			log_warn("a name can't be looked up now, and is tried again",
@@ -97,7 +97,7 @@ static int look_up(const char *host, struct addrinfo **found)
 		said = true;
 		sys_rest_ms(AGAIN_MS);
 	}
-	names.failed_for_now = is_for_now(error);
+	names.failed_for_now = is_transient(error);
 	return error;
 }
 

@@ -36,7 +36,7 @@ static bool is_of_terminal(int number)
 }
 
 /* exec keeps that a signal is ignored, but no handler: one that is there a library of ours set. */
-static void settle_signals(enum inherited_by program)
+static void reset_signals(enum inherited_by program)
 {
 	bool server = program == INHERITED_BY_SERVER;
 	sigset_t none;
@@ -71,7 +71,7 @@ static void raise_limits(void)
 void inherited_repair(enum inherited_by program)
 {
 	open_standard_descriptors();
-	settle_signals(program);
+	reset_signals(program);
 	stop_timers();
 	raise_limits();
 	/* The umask goes on deciding who else may connect to a socket file; we ourselves may do so,

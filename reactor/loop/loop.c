@@ -113,7 +113,7 @@ static void loop_clock(struct loop *loop)
 	loop->now_ms = (uint32_t)(loop->now_us / 1000);
 }
 
-static void harvest_deadlines(struct loop *loop)
+static void collect_due_deadlines(struct loop *loop)
 {
 	struct list due;
 
@@ -174,7 +174,7 @@ void loop_pass(struct loop *loop, int wait_ms)
 		source->ready |= ready_of(events[i].events);
 		loop_requeue(loop, source);
 	}
-	harvest_deadlines(loop);
+	collect_due_deadlines(loop);
 	turns = loop->first != NULL;
 	loop_turns(loop);
 	loop_count_time(loop, turns);

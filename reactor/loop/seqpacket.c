@@ -99,7 +99,7 @@ static int keep(struct seqpacket *end, const void *bytes, size_t n, const int *f
 
 /* Does the other side not read fast enough, or is the kernel short of something for the moment:
  * memory, or how many descriptors may be in flight (unix(7), ETOOMANYREFS)? */
-static bool is_for_now(ssize_t error)
+static bool is_transient(ssize_t error)
 {
 	return error == -EAGAIN || error == -ENOBUFS || error == -ENOMEM || error == -ETOOMANYREFS;
 }
@@ -129,7 +129,7 @@ bool seqpacket_flush(struct seqpacket *end)
 		ssize_t sent =
 		    descriptors_send(end->source.fd, kept->bytes, kept->n, kept->fds, kept->fds_n);
 
-		if (is_for_now(sent)) {
+		if (is_transient(sent)) {
 			await_room(end, sent);
 			return false;
 		}
@@ -154,7 +154,7 @@ int seqpacket_try(struct seqpacket *end, const void *bytes, size_t n, const int 
 	sent = descriptors_send(end->source.fd, bytes, n, fds, fds_n);
 	if (sent >= 0)
 		return 0;
-	if (!is_for_now(sent))
+	if (!is_transient(sent))
 		return (int)sent;
 	await_room(end, sent);
 	return -EAGAIN;

@@ -54,7 +54,7 @@ static size_t chunks_needed(const struct conn *conn, const struct conn_table *ta
 		return 0;
 	if (conn->queue.owed)
 		return chunks_quarter(table);
-	if (conn_in_hand(conn) || conn_has_output(conn))
+	if (conn_holds_buffers(conn) || conn_has_output(conn))
 		return chunks_eighth(table);
 	return CHUNKS_FOR_A_READ + table->chunks_kept;
 }
@@ -83,7 +83,7 @@ void awaits_buffers_set(struct conn *conn, struct conn_table *table, bool awaits
 		return;
 	conn->awaits_buffers = awaits;
 	if (!awaits) {
-		if (!conn_in_hand(conn))
+		if (!conn_holds_buffers(conn))
 			conn->message_ms =
 			    table->loop->now_ms; /* the delay was ours, not the peer's */
 		if (--table->awaiting_buffers == 0)
@@ -161,7 +161,7 @@ static size_t conn_weight(const struct conn *conn, const struct conn_table *tabl
 /* Does it hold buffers, and neither its protocol nor another process keeps it waiting? */
 static bool conn_holds(const struct conn *conn)
 {
-	return conn->phase != DEAD && conn_in_hand(conn) && !conn->input_paused &&
+	return conn->phase != DEAD && conn_holds_buffers(conn) && !conn->input_paused &&
 	       !conn_is_frozen(conn);
 }
 

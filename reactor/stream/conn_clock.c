@@ -65,7 +65,7 @@ static struct due conn_due(const struct conn *conn, const struct conn_limits *li
 	 * could hold them for ever. */
 	if (limits->request_ms && conn->message_open && conn->phase == OPEN &&
 	    !conn->over_high_water && conn_listens(conn) &&
-	    !(conn->awaits_buffers && !conn_in_hand(conn)))
+	    !(conn->awaits_buffers && !conn_holds_buffers(conn)))
 		due_at(&due, conn->message_ms + limits->request_ms, CLOSE_request_timeout);
 	return due;
 }

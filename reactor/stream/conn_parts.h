@@ -43,7 +43,7 @@ static inline bool conn_listens(const struct conn *conn)
 }
 
 /* Does it hold buffers? */
-static inline bool conn_in_hand(const struct conn *conn)
+static inline bool conn_holds_buffers(const struct conn *conn)
 {
 	return conn->input || queue_bytes(&conn->queue);
 }

@@ -13,9 +13,9 @@
 #define PLACES_BYTES (SETS * WAYS * sizeof(uint64_t))
 
 /* A place: a tag of its address, and the time until which what was taken is served, in ticks. */
-#define TICKS_US  16 /* ticks in a microsecond */
-#define TIME_BITS 52 /* of ticks: nine years */
-#define TIME_MASK ((UINT64_C(1) << TIME_BITS) - 1)
+#define TICKS_PER_US 16 /* ticks in a microsecond */
+#define TIME_BITS    52 /* of ticks: nine years */
+#define TIME_MASK    ((UINT64_C(1) << TIME_BITS) - 1)
 
 /* Behind the places: what all processes that have the table go by. */
 struct heading {
@@ -34,7 +34,7 @@ static struct heading *heading_of(const struct limiter *limiter)
 void limiter_set_rate(struct limiter *limiter, uint64_t rate)
 {
 	CHECK(rate && rate <= LIMITER_RATE_MAX);
-	limiter->interval = (UINT64_C(1000000) * TICKS_US + rate - 1) / rate;
+	limiter->interval = (UINT64_C(1000000) * TICKS_PER_US + rate - 1) / rate;
 	limiter->ahead = limiter->interval * rate;
 }
 
@@ -128,7 +128,7 @@ bool limiter_take(struct limiter *limiter, const struct sockaddr *peer, uint64_t
 	uint64_t hash = hash_of(limiter, peer), tag = hash >> TIME_BITS;
 	uint64_t *set = &limiter->places[hash % SETS * WAYS];
 	/* Time begins at 1, so that a place of 0 is free. */
-	uint64_t now = (now_us - limiter->begun_us + 1) * TICKS_US & TIME_MASK;
+	uint64_t now = (now_us - limiter->begun_us + 1) * TICKS_PER_US & TIME_MASK;
 
 	for (;;) {
 		uint64_t *place = place_of(set, tag, now);

@@ -39,7 +39,7 @@ void udp_tx_close(struct udp_tx *tx)
 /* ---- gathering ---- */
 
 /* Tells the kernel, in the message, where to cut. */
-static void couple(struct udp_tx_batch *batch, unsigned i)
+static void set_segment_size(struct udp_tx_batch *batch, unsigned i)
 {
 	struct msghdr *message = &batch->messages[i].msg_hdr;
 	struct cmsghdr *control;
@@ -77,7 +77,7 @@ static bool join_train(struct udp_tx *tx, const struct udp_peer *from, unsigned 
 	train->bytes += n;
 	train->ends = n < train->length;
 	if (train->segments++ == 1)
-		couple(batch, last);
+		set_segment_size(batch, last);
 	return true;
 }
 

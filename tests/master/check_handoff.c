@@ -229,7 +229,7 @@ START_TEST(who_has_moved_is_not_left)
 		send_text(clients[i], "to where it is now");
 	ck_assert_int_eq(kill(worker.pid, SIGCONT), 0);
 	message = hear(&worker);
-	ck_assert_uint_eq(message.kind, IPC_GAVE);
+	ck_assert_uint_eq(message.kind, IPC_MOVED_OUT);
 	ck_assert_uint_eq(message.count, N);
 	ck_assert_uint_eq(message.left, 0);
 	end_worker(&worker);

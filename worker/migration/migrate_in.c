@@ -14,7 +14,7 @@
 
 /* Copies the bytes that came beside the descriptors, because their sender may still write to them.
  * What it calls a memfd may be anything else; then reading at an offset fails. */
-static unsigned char *take_bytes(int memfd, size_t from, size_t n)
+static unsigned char *map_bytes(int memfd, size_t from, size_t n)
 {
 	unsigned char *bytes = sys_map(n, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	size_t at = 0;
@@ -80,7 +80,7 @@ static void promise_look(struct move_channel *channel)
 	promise_stands(channel, promise, SILENCE_MS_MAX);
 }
 
-static void take_promise(struct move_channel *channel, const struct promise_message *message)
+static void read_promise(struct move_channel *channel, const struct promise_message *message)
 {
 	move_channel_heard(channel);
 	promise_stands(channel,
@@ -103,8 +103,8 @@ static void promise_kept(struct move_channel *channel, struct conn_promise taken
 /* ---- what comes ---- */
 
 /* Adopts a connection if there is room for it and its bytes; then the connection owns fd. */
-static bool take_one(const struct migration *migration, const struct conn_snapshot *snapshot,
-		     int fd, int memfd, size_t from)
+static bool adopt_one(const struct migration *migration, const struct conn_snapshot *snapshot,
+		      int fd, int memfd, size_t from)
 {
 	struct service *service = migration->owner->service_of(snapshot->listener);
 	size_t n = (size_t)snapshot->input + snapshot->owed + snapshot->held;
@@ -113,7 +113,7 @@ static bool take_one(const struct migration *migration, const struct conn_snapsh
 
 	if (!service || !conn_can_adopt(service, n))
 		return false;
-	if (n && !(bytes = take_bytes(memfd, from, n)))
+	if (n && !(bytes = map_bytes(memfd, from, n)))
 		return false;
 	taken = conn_adopt(service, fd, snapshot, bytes);
 	if (bytes)
@@ -123,8 +123,8 @@ static bool take_one(const struct migration *migration, const struct conn_snapsh
 
 /* Returns which of a batch are ours from now on, as bits, and sets their descriptors to -1. One
  * that is too big here keeps out no other. */
-static uint64_t take_connections(struct move_channel *channel,
-				 const struct move_batch_message *message, int *fds)
+static uint64_t adopt_connections(struct move_channel *channel,
+				  const struct move_batch_message *message, int *fds)
 {
 	struct conn_promise kept = {0};
 	int memfd = message->bytes ? fds[message->count] : -1;
@@ -132,12 +132,12 @@ static uint64_t take_connections(struct move_channel *channel,
 	size_t at = 0;
 
 	for (uint32_t i = 0; i < message->count; i++) {
-		const struct conn_snapshot *snapshot = &message->transits[i];
+		const struct conn_snapshot *snapshot = &message->snapshots[i];
 		uint64_t n = (uint64_t)snapshot->input + snapshot->owed + snapshot->held;
 
 		if (n > message->bytes - at)
 			break; /* and where the next one's bytes are is not known, either */
-		if (take_one(channel->migration, snapshot, fds[i], memfd, at)) {
+		if (adopt_one(channel->migration, snapshot, fds[i], memfd, at)) {
 			fds[i] = -1;
 			taken |= 1ull << i;
 			kept.connections++;
@@ -156,7 +156,7 @@ static size_t members_of(const struct migration *migration,
 
 	for (uint32_t i = 0; i < message->count; i++) {
 		const struct service *service =
-		    migration->owner->service_of(message->transits[i].listener);
+		    migration->owner->service_of(message->snapshots[i].listener);
 
 		members += service && service->topic;
 	}
@@ -164,7 +164,7 @@ static size_t members_of(const struct migration *migration,
 }
 
 /* False: its sender has gone, or does not listen to us. */
-static bool take_answer(struct move_channel *channel, uint64_t taken)
+static bool send_answer(struct move_channel *channel, uint64_t taken)
 {
 	struct taken_message answer = {.kind = MOVE_TAKEN, .taken = taken};
 	int error = seqpacket_send(&channel->end, &answer, sizeof answer, NULL, 0);
@@ -175,8 +175,8 @@ static bool take_answer(struct move_channel *channel, uint64_t taken)
 	return !error;
 }
 
-static bool take_batch(struct move_channel *channel, const struct move_batch_message *message,
-		       int *fds, size_t fds_n)
+static bool receive_batch(struct move_channel *channel, const struct move_batch_message *message,
+			  int *fds, size_t fds_n)
 {
 	struct migration *migration = channel->migration;
 	uint64_t taken = 0;
@@ -187,10 +187,10 @@ static bool take_batch(struct move_channel *channel, const struct move_batch_mes
 		      relay_catch_up(migration->relay, message->marks, message->marks_n,
 				     members_of(migration, message));
 	if (can)
-		taken = take_connections(channel, message, fds);
+		taken = adopt_connections(channel, message, fds);
 	if (can && message->marks_n)
 		relay_end_catch_up(migration->relay);
-	return take_answer(channel, taken) || !taken;
+	return send_answer(channel, taken) || !taken;
 }
 
 static bool batch_is_well_formed(const struct move_batch_message *message, size_t n)
@@ -203,7 +203,7 @@ static bool batch_is_well_formed(const struct move_batch_message *message, size_
 }
 
 /* False: there is none, or the channel is closed. */
-static bool take_next(struct move_channel *channel)
+static bool receive_message(struct move_channel *channel)
 {
 	struct move_batch_message *message = &move_message;
 	int fds[DESCRIPTORS_MAX];
@@ -217,12 +217,12 @@ static bool take_next(struct move_channel *channel)
 		struct promise_message promise;
 
 		memcpy(&promise, message, sizeof promise);
-		take_promise(channel, &promise);
+		read_promise(channel, &promise);
 	} else if (n <= 0 || !batch_is_well_formed(message, (size_t)n)) {
 		if (n > 0)
 			log_error("a worker broke the rules of a move");
 		move_channel_close(channel);
-	} else if (!take_batch(channel, message, fds, fds_n)) {
+	} else if (!receive_batch(channel, message, fds, fds_n)) {
 		/* The sender has gone: nobody but us has these connections. */
 		move_channel_close(channel);
 	}
@@ -234,7 +234,7 @@ static bool take_next(struct move_channel *channel)
 
 /* Level-triggered: what is left gets another turn. Nothing is taken before the answers to what was
  * taken have gone. */
-static void take_turn(struct loop *loop, struct source *source)
+static void receiver_turn(struct loop *loop, struct source *source)
 {
 	struct move_channel *channel = move_channel_of(source);
 	bool due = source->ready & SOURCE_DUE;
@@ -245,7 +245,7 @@ static void take_turn(struct loop *loop, struct source *source)
 	if (source->fd < 0)
 		return;
 	while (batches++ < MOVE_UNDER_WAY_MAX && seqpacket_flush(&channel->end) &&
-	       take_next(channel))
+	       receive_message(channel))
 		;
 	if (due && source->fd >= 0)
 		promise_look(channel);
@@ -284,11 +284,11 @@ void migrate_in(struct migration *migration, int fd, struct service *const servi
 	struct move_channel *channel = migration->closed ? NULL : move_channel_free(migration);
 
 	if (!channel || !offer_send(migration, fd, services, n) ||
-	    move_channel_open(migration, channel, fd, true, take_turn)) {
+	    move_channel_open(migration, channel, fd, true, receiver_turn)) {
 		(void)sys_close(fd);
 		return;
 	}
-	channel->gives = false;
+	channel->sends = false;
 	channel->latest_ms = migration->loop->now_ms + PROMISE_MS_MAX;
 	migration->unheard++;
 	expected.connections += UNHEARD_MORE;

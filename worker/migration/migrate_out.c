@@ -32,14 +32,14 @@ static void batch_end(struct move_channel *channel, uint64_t taken)
 	channel->under_way--;
 }
 
-static void give_end(struct move_channel *channel, enum move_end end)
+static void end_move(struct move_channel *channel, enum move_end end)
 {
 	struct migration *migration = channel->migration;
 
 	while (channel->under_way)
 		batch_end(channel, 0);
 	move_channel_close(channel);
-	migration->owner->gave(channel->order, channel->given, end);
+	migration->owner->moved_out(channel->order, channel->moved, end);
 }
 
 /* Does the receiver serve this connection's listener, with the same protocol and state? */
@@ -71,7 +71,7 @@ static uint64_t wanted_elsewhere(const struct move_channel *channel)
 	for (size_t i = 0; i < MOVE_CHANNELS_MAX; i++) {
 		const struct move_channel *other = channel->migration->channels[i];
 
-		if (other && other != channel && seqpacket_is_open(&other->end) && other->gives &&
+		if (other && other != channel && seqpacket_is_open(&other->end) && other->sends &&
 		    other->wanted != MOVE_ALL)
 			wanted += other->wanted;
 	}
@@ -106,7 +106,7 @@ static struct conn_promise still_to_go(const struct move_channel *channel)
 
 /* Called before each walk over the table: tells the receiver what the walk will find, unless it
  * knows. */
-static void give_promise(struct move_channel *channel)
+static void send_promise(struct move_channel *channel)
 {
 	struct conn_promise promise;
 	struct promise_message message;
@@ -173,7 +173,7 @@ static int batch_describe(struct move_channel *channel, const struct move_batch 
 	unsigned char *bytes = NULL;
 	size_t n = 0;
 
-	memset(message->transits, 0, sizeof message->transits);
+	memset(message->snapshots, 0, sizeof message->snapshots);
 	*fd = -1;
 	for (uint32_t i = 0; i < batch->n; i++)
 		n += conn_snapshot_bytes(batch->conns[i]);
@@ -198,8 +198,8 @@ static int batch_describe(struct move_channel *channel, const struct move_batch 
 	for (uint32_t i = 0, at = 0; i < batch->n; i++) {
 		struct conn *conn = batch->conns[i];
 
-		conn_describe(conn, &message->transits[i], bytes ? bytes + at : NULL);
-		message->transits[i].listener =
+		conn_describe(conn, &message->snapshots[i], bytes ? bytes + at : NULL);
+		message->snapshots[i].listener =
 		    channel->migration->owner->listener_of(conn->service);
 		at += (uint32_t)conn_snapshot_bytes(conn);
 	}
@@ -251,7 +251,7 @@ static int batch_send(struct move_channel *channel, struct move_batch *batch)
 }
 
 /* False: not now, or there is nothing to give. */
-static bool give_batch(struct move_channel *channel)
+static bool send_next_batch(struct move_channel *channel)
 {
 	uint32_t last = (channel->first + channel->under_way) % MOVE_UNDER_WAY_MAX;
 	struct move_batch *batch = &channel->batches[last];
@@ -285,7 +285,7 @@ static bool give_batch(struct move_channel *channel)
 }
 
 /* Takes the answer to the oldest batch. False: it is no valid one. */
-static bool give_taken(struct move_channel *channel, const struct taken_message *message)
+static bool read_taken(struct move_channel *channel, const struct taken_message *message)
 {
 	struct move_batch *batch = &channel->batches[channel->first];
 	uint32_t n = batch->n, taken = (uint32_t)__builtin_popcountll(message->taken);
@@ -293,7 +293,7 @@ static bool give_taken(struct move_channel *channel, const struct taken_message 
 	if (!channel->under_way || message->kind != MOVE_TAKEN || (n < 64 && message->taken >> n))
 		return false;
 	batch_end(channel, message->taken);
-	channel->given += taken;
+	channel->moved += taken;
 	if (channel->wanted != MOVE_ALL)
 		channel->wanted += n - taken;
 	if (taken == n) {
@@ -306,8 +306,7 @@ static bool give_taken(struct move_channel *channel, const struct taken_message 
 	return true;
 }
 
-static bool give_offered(struct move_channel *channel, const struct offer_message *message,
-			 size_t n)
+static bool read_offer(struct move_channel *channel, const struct offer_message *message, size_t n)
 {
 	if (n < offsetof(struct offer_message, offers) || message->kind != MOVE_OFFER)
 		return false;
@@ -334,7 +333,7 @@ static bool give_offered(struct move_channel *channel, const struct offer_messag
 enum outcome { NONE, READ, OVER };
 
 /* Reads one message. OVER: the channel has ended, and is closed. */
-static enum outcome give_read_one(struct move_channel *channel)
+static enum outcome read_message(struct move_channel *channel)
 {
 	union {
 		struct offer_message offer;
@@ -347,41 +346,41 @@ static enum outcome give_read_one(struct move_channel *channel)
 	if (n < 0 && n != -RIGHTS_CAME)
 		return NONE;
 	if (n > 0 && !channel->offers_n)
-		good = give_offered(channel, &message.offer, (size_t)n);
+		good = read_offer(channel, &message.offer, (size_t)n);
 	else if (n == (ssize_t)sizeof message.taken)
-		good = give_taken(channel, &message.taken);
+		good = read_taken(channel, &message.taken);
 	if (good)
 		return READ;
 	if (n)
 		log_error("a worker broke the rules of a move");
-	give_end(channel, MOVE_BROKEN);
+	end_move(channel, MOVE_BROKEN);
 	return OVER;
 }
 
 /* False: the channel is closed. */
-static bool give_read(struct move_channel *channel)
+static bool read_messages(struct move_channel *channel)
 {
-	enum outcome outcome = give_read_one(channel);
+	enum outcome outcome = read_message(channel);
 
 	while (outcome == READ && channel->under_way)
-		outcome = give_read_one(channel);
+		outcome = read_message(channel);
 	return outcome != OVER;
 }
 
-static void give_turn(struct loop *loop, struct source *source)
+static void sender_turn(struct loop *loop, struct source *source)
 {
 	struct move_channel *channel = move_channel_of(source);
 	bool due = source->ready & SOURCE_DUE, again;
 
 	source->ready = 0;
-	if (source->fd < 0 || !give_read(channel))
+	if (source->fd < 0 || !read_messages(channel))
 		return;
 	if (!channel->offers_n &&
 	    channel->wanted) /* no offer yet; a receiver that hangs is ended by the watchdog */
 		return;
 	if (channel->refusals > MOVE_REFUSALS_MAX) {
 		if (!channel->under_way)
-			give_end(channel, MOVE_FULL);
+			end_move(channel, MOVE_FULL);
 		return;
 	}
 	if (channel->refusals && !due) { /* there may be room later */
@@ -391,8 +390,8 @@ static void give_turn(struct loop *loop, struct source *source)
 	again = channel->cursor != 0;
 	channel->waits = false;
 	if (!again)
-		give_promise(channel);
-	while (channel->under_way < MOVE_UNDER_WAY_MAX && give_batch(channel))
+		send_promise(channel);
+	while (channel->under_way < MOVE_UNDER_WAY_MAX && send_next_batch(channel))
 		;
 	if (channel->under_way || channel->waits || deadline_armed(&source->deadline))
 		return;
@@ -401,21 +400,21 @@ static void give_turn(struct loop *loop, struct source *source)
 	if (channel->wanted && again)
 		loop_wake(loop, source);
 	else if (!channel->wanted || !channel->migration->owner->expects_more())
-		give_end(channel, MOVE_DONE);
+		end_move(channel, MOVE_DONE);
 }
 
 void migrate_out(struct migration *migration, int fd, uint32_t order, uint32_t count)
 {
 	struct move_channel *channel = move_channel_free(migration);
 
-	if (!channel || move_channel_open(migration, channel, fd, false, give_turn)) {
+	if (!channel || move_channel_open(migration, channel, fd, false, sender_turn)) {
 		(void)sys_close(fd);
-		migration->owner->gave(order, 0, MOVE_FULL);
+		migration->owner->moved_out(order, 0, MOVE_FULL);
 		return;
 	}
 	channel->order = order;
 	channel->wanted = count;
-	channel->gives = true;
+	channel->sends = true;
 }
 
 void migrate_out_look(struct migration *migration)
@@ -423,7 +422,7 @@ void migrate_out_look(struct migration *migration)
 	for (size_t i = 0; i < MOVE_CHANNELS_MAX; i++) {
 		struct move_channel *channel = migration->channels[i];
 
-		if (channel && seqpacket_is_open(&channel->end) && channel->gives)
+		if (channel && seqpacket_is_open(&channel->end) && channel->sends)
 			loop_wake(migration->loop, &channel->end.source);
 	}
 }

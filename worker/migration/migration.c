@@ -57,7 +57,7 @@ void move_channel_heard(struct move_channel *channel)
 
 void move_channel_close(struct move_channel *channel)
 {
-	if (!channel->gives) {
+	if (!channel->sends) {
 		move_channel_heard(channel);
 		move_channel_promise(channel, (struct conn_promise){0});
 	}
@@ -70,7 +70,7 @@ int move_channel_open(struct migration *migration, struct move_channel *channel,
 	int error = seqpacket_open(&channel->end, migration->loop, fd, patient, NULL);
 
 	channel->migration = migration;
-	channel->wanted = channel->given = channel->refusals = channel->offers_n = 0;
+	channel->wanted = channel->moved = channel->refusals = channel->offers_n = 0;
 	channel->first = channel->under_way = 0;
 	channel->cursor = 0;
 	channel->waits = channel->heard = false;
@@ -87,7 +87,7 @@ void migration_close(struct migration *migration)
 	for (size_t i = 0; i < MOVE_CHANNELS_MAX; i++) {
 		struct move_channel *channel = migration->channels[i];
 
-		if (!channel || !seqpacket_is_open(&channel->end) || channel->gives)
+		if (!channel || !seqpacket_is_open(&channel->end) || channel->sends)
 			continue;
 		move_channel_heard(channel);
 		move_channel_promise(channel, (struct conn_promise){0});

@@ -45,7 +45,7 @@ struct move_owner {
 	/* Might more connections come here that have to go? */
 	bool (*expects_more)(void);
 	/* That order is over: so many went. */
-	void (*gave)(uint32_t order, uint32_t count, enum move_end end);
+	void (*moved_out)(uint32_t order, uint32_t count, enum move_end end);
 };
 
 struct move_batch {
@@ -64,11 +64,11 @@ struct move_channel {
 	struct migration *migration;
 	uint32_t order;
 	uint32_t wanted;   /* how many still have to go */
-	uint32_t given;	   /* have gone */
+	uint32_t moved;	   /* so many have gone */
 	uint32_t refusals; /* in a row */
 	uint32_t offers_n; /* 0: no offer has come */
 	size_t cursor;	   /* in the table */
-	bool gives, same_bus;
+	bool sends, same_bus;
 	bool waits; /* for the end of another channel's batch, or of this channel */
 	uint32_t first, under_way;
 	struct move_batch batches[MOVE_UNDER_WAY_MAX];
@@ -99,8 +99,8 @@ struct migration {
 void migration_open(struct migration *migration, struct conn_table *table, struct relay *relay,
 		    uint64_t bus, const struct move_owner *owner);
 
-/* Takes over fd, an end of a channel. Gives count connections, or MOVE_ALL, and tells gave() with
- * this order when it is over; if no channel is free, at once, with MOVE_FULL. */
+/* Takes over fd, an end of a channel. Moves count connections, or MOVE_ALL, and tells moved_out()
+ * with this order when it is over; if no channel is free, at once, with MOVE_FULL. */
 void migrate_out(struct migration *migration, int fd, uint32_t order, uint32_t count);
 /* Takes over fd, and what comes over it until its sender ends it. services: those that it offers.
  * expected: what will come, as far as the master knows. */

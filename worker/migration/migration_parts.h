@@ -32,7 +32,7 @@ struct move_batch_message {
 	uint32_t kind, count;
 	uint32_t bytes; /* in the memfd, which is the last descriptor; 0: there is none */
 	uint32_t marks_n;
-	struct conn_snapshot transits[MOVE_BATCH_MAX];
+	struct conn_snapshot snapshots[MOVE_BATCH_MAX];
 	uint64_t marks[BUS_SEATS_MAX]; /* what the members of topics have heard */
 };
 
