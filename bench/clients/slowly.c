@@ -3,16 +3,17 @@
  *
  *     slowly [-c N] [-o PER_SECOND] [-e MS] KIND http://HOST:PORT
  *
- * Holds N connections (1000), opened at so many a second (all at once), and does one thing on
- * each every MS milliseconds (1000), spread evenly:
+ * Holds N connections (default 1000), opened at PER_SECOND (default: all at once), and does one
+ * thing on each of them every MS milliseconds (default 1000), spread evenly:
  *
- *     headers   a request without end: one byte more of a field
- *     body      a POST to /echo of a megabyte, its first byte with its head: one byte more of it;
- *               answers are thrown away
- *     read      a gigabyte is asked for, /bytes/N: one byte of it is read
+ *     headers   sends one more byte of a field, in a request that never ends
+ *     body      sends one more byte of a POST to /echo of a megabyte, whose first byte went with
+ *               the head; answers are thrown away
+ *     read      reads one byte of a gigabyte that was asked for, /bytes/N
  *
- * If the server ends one another is opened. Says msg=ready on stderr when all are there, and at
- * SIGTERM, as JSON on stdout, how many were ended, and how. Exit status 1: it could not go on.
+ * If the server ends a connection, another one is opened. Says msg=ready on stderr when all are
+ * there, and at SIGTERM, as JSON on stdout, how many were ended, and how. Exit status 1: it could
+ * not go on.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -57,7 +58,7 @@ static struct {
 	enum kind kind;
 	struct address address;
 	struct slow *slow;
-	size_t n, held, turn; /* turn: which one does its one thing next */
+	size_t n, held, turn; /* turn: the connection whose step is next */
 	unsigned every_ms, open_rate;
 	int ep, signals;
 	bool ready;
@@ -124,7 +125,7 @@ static void parse(int argc, char **argv)
 		usage(why);
 }
 
-/* ---- one of them ---- */
+/* ---- one connection ---- */
 
 static void slow_open(struct slow *slow)
 {
@@ -154,7 +155,7 @@ static void slow_begin(struct slow *slow)
 	if (all.kind != KIND_READ)
 		event.events |= EPOLLIN;
 	(void)epoll_ctl(all.ep, EPOLL_CTL_MOD, slow->fd, &event);
-	/* If it fails an event follows. */
+	/* If send() fails, an event follows. */
 	if (send(slow->fd, first, strlen(first), MSG_NOSIGNAL) > 0) {
 		slow->begun = true;
 		all.held++;
@@ -174,7 +175,7 @@ static void slow_end(struct slow *slow)
 	slow->fd = -1;
 }
 
-/* False: it is over. */
+/* False: the connection is over. */
 static bool slow_read(struct slow *slow, size_t most)
 {
 	char bytes[4096 + 1];
@@ -188,7 +189,7 @@ static bool slow_read(struct slow *slow, size_t most)
 	return true;
 }
 
-/* The one thing that it does. If that fails an event follows, too. */
+/* What it does every MS milliseconds. If that fails, an event follows. */
 static void slow_step(struct slow *slow)
 {
 	if (slow->fd < 0 || !slow->begun)
@@ -209,9 +210,9 @@ static void slow_event(struct slow *slow, uint32_t events)
 		slow_end(slow);
 }
 
-/* ---- all of them ---- */
+/* ---- all connections ---- */
 
-/* If n are due in in_ms milliseconds: how many are in ms. */
+/* If n are due in in_ms milliseconds: how many of them are due in ms. */
 static size_t due(uint64_t ms, size_t n, uint64_t in_ms)
 {
 	return (size_t)(ms * n / in_ms);

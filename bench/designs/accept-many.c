@@ -1,11 +1,11 @@
 /*
- * accept-many: workers that were started before, all of them waiting in accept().
+ * accept-many: workers that were started beforehand, all of them waiting in accept().
  *
  * Teaches: no process is started for a connection, and nothing is passed on: the listener,
  * inherited over fork(), is the queue. Old kernels woke all workers for each connection, and all
  * but one went back to sleep (the thundering herd; the cure was a lock around accept()). Linux
- * wakes one of those that wait in accept(). Those that wait in poll() or select(), or in epoll
- * without EPOLLEXCLUSIVE, it still wakes all.
+ * wakes only one of those that wait in accept(). If they wait in poll() or select(), or in epoll
+ * without EPOLLEXCLUSIVE, it still wakes all of them.
  *
  * Breaks: a worker serves one connection at a time, so there can be only as many peers at once as
  * workers; the next peer waits until one leaves. As many idle peers as workers are enough to deny

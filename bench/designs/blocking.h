@@ -3,8 +3,8 @@
  *
  * blocking_serve() reads, calls the protocol and writes until the peer ends its side or the
  * connection fails. conn_send() returns when all is written, in several writes if one does not
- * suffice: a peer that does not read holds up its server for as long as it likes. All that a
- * connection has is on the stack. Two must not serve the same connection.
+ * suffice: a peer that does not read holds up its server for as long as it likes. All state of a
+ * connection is on the stack. No two processes or threads may serve the same connection.
  */
 #ifndef BENCH_DESIGNS_BLOCKING_H
 #define BENCH_DESIGNS_BLOCKING_H

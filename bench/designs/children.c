@@ -12,7 +12,7 @@ static volatile sig_atomic_t children_n; /* made by children_fork(), and not wai
 
 static void on_child(int signal)
 {
-	int error = errno; /* of whatever was interrupted */
+	int error = errno; /* of the code that the signal interrupted */
 
 	(void)signal;
 	while (waitpid(-1, NULL, WNOHANG) > 0)
@@ -47,7 +47,7 @@ void children_end_with_parent(void)
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 }
 
-/* The parent may have ended before prctl() said so. */
+/* The parent may have ended before prctl() was called: then no signal comes. */
 static void end_with(pid_t parent)
 {
 	children_end_with_parent();
@@ -55,8 +55,8 @@ static void end_with(pid_t parent)
 		_exit(1);
 }
 
-/* With SIGCHLD blocked: else a child could end before it is counted, or the last one could end
- * between the look at children_n and the sleep. */
+/* SIGCHLD is blocked here: else a child could end before it is counted, or the last one could end
+ * after children_n was read and before the sleep. */
 int children_fork(unsigned max)
 {
 	sigset_t child, before;

@@ -12,14 +12,14 @@
 
 #include "bench/designs/serve.h"
 
-/* From now on children are waited for as they end. Call once. */
+/* From now on children are reaped as they end. Call once. */
 void children_reap(void);
-/* fork(): 0 in the child. If max of them live it waits for one to end. -1: it failed, and the log
- * says so. */
+/* fork(): returns 0 in the child. If max children live it first waits for one to end. -1: it
+ * failed, and the log says so. */
 int children_fork(unsigned max);
 /* Forks serve->workers workers; run() never returns. They are not replaced: if one ends all end. */
 void children_prefork(struct serve *serve, void (*run)(struct serve *serve, unsigned worker));
-/* In a child that was not forked here: ends with its parent. */
+/* For a child that was not forked by these functions: from now on it ends with its parent. */
 void children_end_with_parent(void);
 
 #endif

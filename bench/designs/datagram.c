@@ -9,7 +9,7 @@
 static struct {
 	size_t n;
 	unsigned char bytes[1 << 16];
-} answer; /* a process has one exchange at a time */
+} answer; /* one is enough: a process has one exchange at a time */
 
 void conn_send(struct conn *conn, const void *bytes, size_t n)
 {

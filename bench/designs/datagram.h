@@ -17,12 +17,12 @@ struct exchange {
 	struct sockaddr_storage peer;
 	socklen_t peer_n;
 	size_t n;
-	unsigned char bytes[1 << 16]; /* by IPv4 at most 65,507 come */
+	unsigned char bytes[1 << 16]; /* over IPv4 a datagram has at most 65,507 */
 };
 
-/* Waits for the next one. */
+/* Waits for the next datagram. */
 void datagram_receive(const struct serve *serve, struct exchange *exchange);
-/* Answers it; its bytes are changed in place. */
+/* Answers the datagram; its bytes are changed in place. */
 void datagram_answer(struct serve *serve, struct exchange *exchange);
 
 #endif

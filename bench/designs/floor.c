@@ -4,14 +4,14 @@
  * Teaches: what no server on epoll can do without. A message is epoll_wait, read and write; a
  * connection's life is accept4, epoll_ctl and close. Nothing is kept for a connection: the event
  * carries its descriptor. A short read has drained the socket, so no second read is needed to learn
- * of EAGAIN. The exception is a peer's end that was reported with the bytes: no edge comes for it
- * again, so it is read to the end. With -w, N processes have a socket each on the same port
+ * of EAGAIN. The exception: if the peer's end was reported with the bytes, no other edge comes for
+ * it, so the socket is read to the end. With -w, N processes have a socket each on the same port
  * (SO_REUSEPORT), as in weir.
  *
  * Gives up: protocols other than echo. All limits and timeouts. Fairness: a peer that sends without
  * pause is served without pause. Backpressure: there is no memory for what a peer does not take, so
- * all others wait with it, for STALL_MS at most, and then it is closed. That does not happen with
- * peers that read what they asked for: of 50 with 16 KiB under way each, no write was short.
+ * all others wait for that peer, STALL_MS at most, and then it is closed. That does not happen if
+ * peers read what they asked for: with 50 peers and 16 KiB under way on each no write was short.
  */
 #include <errno.h>
 #include <poll.h>
@@ -28,7 +28,7 @@
 #define STALL_MS     5000
 
 static unsigned char bytes[BUFFER_BYTES];
-static int *listeners; /* of each worker */
+static int *listeners; /* one for each worker */
 
 static bool write_all(int fd, const unsigned char *at, size_t n)
 {
@@ -63,7 +63,8 @@ static void echo(int fd, bool to_its_end)
 	} while (to_its_end || n == sizeof bytes);
 }
 
-/* False: there was no room; connections may still wait, and no edge will tell of them. */
+/* False: no descriptor or memory was left; connections may still wait, and no edge will announce
+ * them. */
 static bool accept_all(int ep, int listener)
 {
 	int fd;

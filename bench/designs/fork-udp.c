@@ -9,8 +9,8 @@
  *
  * Breaks: answers overtake one another. The fork costs many times what the exchange costs, and
  * while the parent forks the socket's buffer overflows: it loses datagrams that iterative-udp would
- * have answered. Nobody has to connect to make it fork, so without a limit every sender, and
- * everybody who forges addresses, has a fork bomb; with a limit the parent waits, and loses more.
+ * have answered. Nobody has to connect to make it fork, so without a limit any sender, even with a
+ * forged address, can use it as a fork bomb; with a limit the parent waits, and loses more.
  */
 #include <unistd.h>
 

@@ -7,9 +7,9 @@
  *
  * Breaks: what comes while the socket's buffer is full is lost, and neither side is told
  * (`RcvbufErrors` in /proc/net/snmp counts it). One slow exchange delays all that follow. The
- * sender's address can be forged: a server whose answers are longer than what it was sent is a
- * weapon, and two echo servers that are made to talk to each other never stop. So this is for
- * loopback.
+ * sender's address can be forged: a server whose answers are longer than the requests is a weapon,
+ * and two echo servers that are made to talk to each other never stop. So this is for loopback
+ * only.
  */
 #include "bench/designs/datagram.h"
 

@@ -6,7 +6,8 @@
  *
  * Breaks: head-of-line blocking. While one peer is served, or only stays connected, all others
  * wait. They do not notice at first: the kernel completes as many connections as the backlog
- * allows, before anybody accepts them, and takes their bytes. After that connecting takes seconds.
+ * allows, before anybody accepts them, and takes their bytes. Once the backlog is full, connecting
+ * takes seconds.
  */
 #include <unistd.h>
 

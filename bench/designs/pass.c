@@ -1,10 +1,10 @@
 /*
- * pass: workers that were started before, to which their parent passes connections.
+ * pass: workers that were started beforehand, to which their parent passes connections.
  *
  * Teaches: a descriptor is sent to another process as rights beside a message (SCM_RIGHTS,
  * unix(7)): the receiver gets its own number for the same open socket. All workers wait in
- * recvmsg() on one end of one socketpair. The kernel gives each message to one of them, which is
- * idle, since it waits; nobody has to know which ones are idle. The parent can refuse a peer before
+ * recvmsg() on one end of one socketpair. The kernel gives each message to a worker that waits
+ * there, so nobody has to know which workers are idle. The parent can refuse a peer before
  * a worker is woken, and can give up the right to bind a port once it has bound it.
  *
  * Breaks: a connection costs two system calls and a wake-up more than in accept-many, and one
@@ -23,7 +23,7 @@
 static int ends[2]; /* the parent sends into 0, workers receive from 1 */
 
 union rights {
-	struct cmsghdr header; /* aligns it */
+	struct cmsghdr header; /* never read: it aligns the bytes */
 	char bytes[CMSG_SPACE(sizeof(int))];
 };
 

@@ -67,7 +67,8 @@ static void take_input(struct pending *pending)
 	if (n > 0)
 		(void)pending->conn.service->protocol->input(&pending->conn, bytes, (size_t)n);
 	else if (n == 0)
-		pending->conn.reason = CLOSE_eof; /* nothing is owed: else this would not read */
+		pending->conn.reason =
+		    CLOSE_eof; /* nothing is owed: otherwise this would not read */
 	else if (errno != EAGAIN && errno != EINTR)
 		pending->conn.reason = CLOSE_reset;
 }

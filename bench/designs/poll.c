@@ -1,13 +1,13 @@
 /*
  * poll: one thread, all connections, by poll(2).
  *
- * Teaches: the same as select, without its limit: an array of what is waited for, which may be as
- * long as there are descriptors, and in which what has happened stands beside what was asked.
+ * Teaches: the same as select, without its limit: the array may be as long as there are
+ * descriptors, and each entry has what has happened beside what was asked for.
  *
  * Breaks: the array goes into the kernel each time; the kernel asks every socket in it, and then
- * the server looks through it for those that are ready: O(n) for each round, however few are ready.
+ * the server searches it for those that are ready: O(n) for each round, however few are ready.
  * With 10,000 connections of which one speaks, that is nearly all it does. (epoll keeps the array
- * in the kernel, and returns those that are ready.)
+ * in the kernel, and returns only those that are ready.)
  */
 #include <errno.h>
 #include <poll.h>
@@ -19,12 +19,12 @@
 #include "reactor/base/check.h"
 
 static struct serve serve = {.nonblocking = true};
-/* Side by side, n of each; the first is the listener. */
+/* Two parallel arrays of n entries; the first entry is the listener's. */
 static struct pollfd *polls;
 static struct pending **clients;
 static size_t n;
 
-/* False: there is no room to accept for a while. */
+/* False: no descriptor or memory is left, so that nothing can be accepted for a while. */
 static bool accept_all(void)
 {
 	int fd;
@@ -39,7 +39,7 @@ static bool accept_all(void)
 	return fd == -EAGAIN;
 }
 
-/* Backwards, so that the last one, already done, may take the place of one that has gone. */
+/* Backwards, so that the last one, which has been served, may take the place of one that ends. */
 static void serve_ready_ones(int ready)
 {
 	for (size_t i = n - 1; i > 0 && ready > 0; i--) {

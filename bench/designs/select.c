@@ -23,7 +23,7 @@ static struct serve serve = {.nonblocking = true};
 static struct pending *clients[FD_SETSIZE];
 static int highest;
 
-/* Says in the log how many, each time that number has doubled. */
+/* Closes it, and logs how many were refused each time that number has doubled. */
 static void refuse(int fd)
 {
 	static unsigned refused;
@@ -34,7 +34,7 @@ static void refuse(int fd)
 		log_warn("no room below FD_SETSIZE", LOG_NUMBER("refused", refused));
 }
 
-/* False: there is no room to accept for a while. */
+/* False: no descriptor or memory is left, so that nothing can be accepted for a while. */
 static bool accept_all(void)
 {
 	int fd;

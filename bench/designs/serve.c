@@ -178,8 +178,7 @@ int serve_try_accept(int listener, int flags)
 		case EINVAL:
 		case ENOTSOCK:
 			die("accept: %s", strerror(errno));
-		default: /* an error of one connection that has gone already, or EINTR (accept(2))
-			  */
+		default: /* a connection that has gone already, or EINTR: see accept(2) */
 			break;
 		}
 	}

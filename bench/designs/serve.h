@@ -6,8 +6,8 @@
  *
  * main() fills in a struct serve, which is opened once and kept until the process ends. The socket
  * is made by weir's own listen_on(), with the same backlog and options: SO_REUSEADDR, because
- * otherwise a server that ended could not bind its port again while connections that it closed
- * first are in TIME_WAIT (a minute); and TCP_NODELAY, which connections inherit. SIGPIPE is
+ * otherwise a restarted server could not bind its port while connections that were closed from its
+ * side are in TIME_WAIT (a minute); and TCP_NODELAY, which connections inherit. SIGPIPE is
  * ignored: a write to a peer that has gone is an error of one connection, never the end of the
  * server. When descriptors are used up, accepting must not become a busy loop.
  */
@@ -17,16 +17,16 @@
 #include "reactor/stream/conn.h"
 #include "worker/config/endpoint.h"
 
-#define SERVE_BYTES    (16 * 1024) /* read at once: what weir reads at once */
-#define SERVE_RETRY_MS 50	   /* until accept is tried again if there was no room */
+#define SERVE_BYTES    (16 * 1024) /* of one read, as much as weir reads at once */
+#define SERVE_RETRY_MS 50 /* until accept is tried again after it failed for want of room */
 
 struct serve {
 	bool udp;	  /* serves PROTOCOL+udp:// */
-	bool nonblocking; /* its socket */
+	bool nonblocking; /* the listening socket */
 	bool echo_only;
 	bool chat; /* serves chat, and nothing else */
 	bool reuseport;
-	unsigned workers; /* unless -w says otherwise; 0: it has none, and takes no -w */
+	unsigned workers; /* the default of -w; 0: this design has no workers, and takes no -w */
 
 	struct endpoint endpoint;
 	struct service service;
@@ -36,17 +36,18 @@ struct serve {
 /* echo or increment; NULL: any other name. */
 const struct protocol *serve_protocol(const char *name);
 
-/* Parses, raises the limit of descriptors, binds and listens. Else ends the process: with 2 for
- * wrong usage, with 1 if a step failed. */
+/* Parses, raises the limit of descriptors, binds and listens. Ends the process with 2 if the usage
+ * is wrong, with 1 if a step fails. */
 void serve_open(struct serve *serve, int argc, char **argv);
-/* Once more on the same address, with reuseport. */
+/* One more socket that listens on the same address, with SO_REUSEPORT. */
 int serve_listen(struct serve *serve);
 void serve_ready(const struct serve *serve);
 
-/* The next connection. Or -errno, if there is no room for one now (the log says so); or -EAGAIN, if
- * the socket does not block and nobody waits. */
+/* The next connection; -errno if there is no room for one now (the log says so); -EAGAIN if the
+ * socket is non-blocking and nobody waits. */
 int serve_try_accept(int listener, int flags);
-/* The next connection, from a socket that blocks. If there is no room it waits until there is. */
+/* The next connection, from a blocking socket. If there is no room for one it waits until there is.
+ */
 int serve_accept(const struct serve *serve);
 
 /* A line in the log about what failed and will be tried again, at most one a second. */

@@ -17,7 +17,7 @@ int main(int argc, char **argv)
 		(void)fprintf(stderr, "usage: spawn-worker echo|increment\n");
 		return 2;
 	}
-	/* If the parent ends before this, one connection outlives it. */
+	/* If the parent ends before this call, this process outlives it by its one connection. */
 	children_end_with_parent();
 	(void)signal(SIGPIPE, SIG_IGN);
 	blocking_serve(&service, STDIN_FILENO, STDOUT_FILENO);

@@ -3,9 +3,9 @@
  *
  * Teaches: a worker is any program that reads its stdin and writes its stdout; here it is
  * spawn-worker, in the same folder. posix_spawn() does not copy page tables as fork() does, so its
- * cost does not grow with the server. The worker gets every descriptor that is not closed on exec:
- * so all are (SOCK_CLOEXEC), and the connection is put in the places 0 and 1. A signal that was
- * ignored stays ignored across exec, SIGPIPE too: it is set back.
+ * cost does not grow with the server. The worker gets every descriptor that is not closed on exec,
+ * so all of them are closed (SOCK_CLOEXEC), and the connection becomes 0 and 1. A signal that was
+ * ignored stays ignored across exec, so SIGPIPE is set back to its default.
  *
  * Breaks: exec, and loading the program with its libraries, happen for each connection, and cost
  * more than fork() does for a small server: the most expensive churn of all. A program that buffers

@@ -13,7 +13,7 @@
  * Costs, if everybody reads: a write for each line and client (39,600 for 400 lines to 99 others),
  * because no two lines go out in one write, however many there are. The lock is held for all writes
  * of a line, 3 ms with 1,000 clients, so that no number of CPUs sends more than some 300 lines a
- * second. Each line costs a switch to the sender's thread and one away from it, and each client a
+ * second. Each line costs a switch to the sender's thread and one away from it; each client costs a
  * stack. Control bytes reach other people's terminals as they were sent.
  */
 #include <errno.h>
@@ -38,8 +38,8 @@ static struct serve serve = {.chat = true};
 static struct list members = {&members, &members};
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Returns when the kernel has taken all of it, and not before. A client that has gone is left to
- * its own thread, whose read() will say so. */
+/* Returns only when the kernel has taken all of it. If the client has gone, that is left to its own
+ * thread, whose read() will say so. */
 static void write_all(int fd, const char *bytes, size_t n)
 {
 	while (n) {
@@ -66,7 +66,7 @@ static void broadcast(const struct member *from, const char *line, size_t n)
 	(void)pthread_mutex_unlock(&lock);
 }
 
-/* Sends on the whole lines among n bytes; how many bytes they are. */
+/* Sends on the whole lines among n bytes. Returns how many bytes they have. */
 static size_t broadcast_lines(const struct member *from, const char *bytes, size_t n)
 {
 	size_t used = 0;
@@ -81,7 +81,7 @@ static size_t broadcast_lines(const struct member *from, const char *bytes, size
 	return used;
 }
 
-/* Until the client ends its side, is gone, or sends a line that is too long. */
+/* Returns when the client ends its side, is gone, or sends a line that is too long. */
 static void relay(const struct member *member)
 {
 	char bytes[LINE_BYTES + 1];

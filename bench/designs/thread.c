@@ -9,9 +9,9 @@
  * connections that was 82 GB of addresses and 4 KiB of page tables for each thread; it fails if
  * addresses are limited (`ulimit -v`, strict overcommit). With 64 KiB, as here, it was 0.7 GB and
  * 0.1 KiB; 12 KiB were touched both times. With 16 KiB, the size of blocking_serve()'s buffer
- * alone, the first connection ends the server: too small a stack is no error, but a crash. A thread
- * takes a pid and two of 65,530 mappings (vm.max_map_count), so that the limit is near 32,000
- * whatever the memory; there pthread_create() fails, and the connection is closed.
+ * alone, the first connection ends the server: too small a stack is not an error, but a crash. A
+ * thread takes a pid and two of 65,530 mappings (vm.max_map_count), so the limit is near 32,000
+ * whatever the memory; beyond that pthread_create() fails, and the connection is closed.
  */
 #include <pthread.h>
 #include <unistd.h>

@@ -32,7 +32,7 @@ void conn_message_progress(struct conn *conn)
 
 bool conn_message_done(struct conn *conn)
 {
-	(void)conn; /* nor budgets */
+	(void)conn; /* no design has budgets */
 	return true;
 }
 
@@ -49,7 +49,7 @@ bool conn_peer(const struct conn *conn, struct address *peer)
 	return false;
 }
 
-/* No design has topics: thread-chat is one program for itself. */
+/* No design has topics: thread-chat does without weir's protocol code. */
 uint32_t topic_join(struct topic *topic, struct conn *conn)
 {
 	(void)topic;

@@ -31,11 +31,11 @@
 #include "bench/peers/peer.h"
 
 #define MESSAGE_BYTES 64
-#define BATCH	      8	  /* connections that a process has under way, at most, */
-#define BATCH_ALL     512 /* and all of them together; weirload does the same: see sender.c */
+#define BATCH	      8	  /* connections that one process may have under way */
+#define BATCH_ALL     512 /* those of all processes together, as in weirload's sender.c */
 #define EVENTS	      256
 #define DESCRIPTORS   64   /* of a process, beside its connections */
-#define PORTS_COMFORT 8192 /* of one destination, so that connect() finds a free one at once */
+#define PORTS_COMFORT 8192 /* with so many to one destination connect() finds a port at once */
 #define PROCESSES_MAX 1024
 #define PATIENCE_S    60 /* a message or a connect that takes longer has failed */
 
@@ -102,7 +102,7 @@ static _Noreturn void serve(int listener)
 	}
 }
 
-/* One for each process that accepts; it closes those of the others. */
+/* One for each process that accepts; each process closes those of the others. */
 static int listeners[PROCESSES_MAX];
 
 static void close_listeners_but(int kept)
@@ -143,7 +143,7 @@ static void connect_one(int fd, unsigned long nth)
 		peer_fail("connect", inet_ntoa(to.sin_addr), errno);
 }
 
-/* A message each, all of them under way together. */
+/* One message on each connection, all of them under way together. */
 static void exchange(const int *fds, unsigned long n)
 {
 	char bytes[MESSAGE_BYTES];
@@ -166,7 +166,7 @@ static int connecting_socket(void)
 	return fd;
 }
 
-/* Says by a byte that it has come so far, and goes on when all processes have. */
+/* Writes a byte to say that this process has come so far, and goes on when all others have, too. */
 static void meet(int there, int go)
 {
 	char byte = 0;
@@ -297,7 +297,7 @@ int main(int argc, char **argv)
 	(void)close(there[1]);
 	await_all(there[0]);
 	ramp = now_s() - begun;
-	(void)sleep(1); /* all of them are held */
+	(void)sleep(1); /* holds all connections for a moment */
 	begun = now_s();
 	(void)close(go[0][1]);
 	await_all(there[0]);

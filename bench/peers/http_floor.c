@@ -32,8 +32,8 @@
 static const char empty_line[] = "\r\n\r\n";
 
 static char bytes[BUFFER_BYTES];
-static unsigned char come[CONNECTIONS]; /* so much of an empty line */
-static char *answers;			/* ANSWERS of them, one behind the other */
+static unsigned char come[CONNECTIONS]; /* how many bytes of an empty line have come */
+static char *answers;			/* ANSWERS copies of the answer, one behind the other */
 static size_t answer_bytes;
 
 static void compose(void)
@@ -95,7 +95,8 @@ static void answer(int fd, bool to_its_end)
 	} while (to_its_end || n == sizeof bytes);
 }
 
-/* False: there was no room; connections may still wait, and no edge will tell of them. */
+/* False: no descriptor or memory was left; connections may still wait, and no edge will announce
+ * them. */
 static bool accept_all(int ep, int listener)
 {
 	int fd;

@@ -7,8 +7,9 @@
  *
  * A connection has one send under way, so that bytes keep their order. When PENDING_MAX buffers
  * wait to be sent its recv is cancelled until half of them are gone. When all buffers are in use
- * recv ends, and begins again when one comes back; some 32 peers that never read can hold all of
- * them, and then everybody waits. After the peer's FIN what is owed is sent first. No timeouts.
+ * recv ends, and begins again when one comes back; some 32 peers that never read can hold all
+ * buffers, and then everybody waits. After the peer's FIN all that is owed is sent before the
+ * connection is closed. No timeouts.
  */
 #include <errno.h>
 #include <liburing.h>
@@ -25,7 +26,7 @@
 
 #define SQ_ENTRIES   4096
 #define CQ_ENTRIES   16384
-#define BUFFERS	     256 /* a power of two; more of them are colder */
+#define BUFFERS	     256 /* a power of two; with more of them fewer are in the CPU's caches */
 #define BUFFER_BYTES 16384
 #define BUFFER_GROUP 0
 #define PENDING_MAX  8
@@ -35,8 +36,8 @@ enum operation { ACCEPT, ACCEPT_AGAIN, RECV, SEND, CANCEL, CLOSE };
 
 struct connection {
 	uint16_t first, last, pending; /* buffers that wait to be sent, and their number */
-	uint32_t sent;		       /* bytes of the first */
-	int next_starved;	       /* a descriptor, in the list of those without a buffer */
+	uint32_t sent;		       /* how much of the first buffer has been sent */
+	int next_starved;	       /* descriptor of the next one that waits for a buffer */
 	bool receiving, cancelling, sending, starved, ended;
 };
 
@@ -45,7 +46,7 @@ static struct io_uring_buf_ring *free_buffers;
 static unsigned char *memory;
 static struct {
 	uint32_t n;    /* bytes in it */
-	uint16_t next; /* buffer of the same connection */
+	uint16_t next; /* the next buffer of the same connection */
 } buffers[BUFFERS];
 static struct connection *connections; /* by descriptor */
 static unsigned buffers_used;
@@ -60,7 +61,7 @@ static struct io_uring_sqe *request(enum operation operation, int fd)
 		(void)io_uring_submit(&ring);
 		sqe = io_uring_get_sqe(&ring);
 	}
-	/* The prep functions of 2.3 leave user_data as it is. */
+	/* The prep functions of liburing 2.3 leave user_data as it is. */
 	io_uring_sqe_set_data64(sqe, (uint64_t)operation << 32 | (uint32_t)fd);
 	return sqe;
 }
@@ -147,7 +148,8 @@ static void go_on(int fd)
 	}
 }
 
-/* For as many connections as there are free buffers: each that has none has something to read. */
+/* Starts recv again for as many connections as there are free buffers: each connection without a
+ * buffer has something to read. */
 static void feed(void)
 {
 	for (unsigned n = buffers_used; n < BUFFERS && starved_first >= 0; n++) {
@@ -206,7 +208,7 @@ static void sent(int fd, const struct io_uring_cqe *cqe)
 
 	connection->sending = false;
 	if (cqe->res < 0) {
-		/* Nothing can be sent any more, so nothing is read either. */
+		/* Nothing can be sent any more, so nothing is to be read either. */
 		(void)shutdown(fd, SHUT_RDWR);
 		connection->ended = true;
 		while (connection->pending)
@@ -252,7 +254,7 @@ static void make_ring(void)
 	int error = io_uring_queue_init_params(SQ_ENTRIES, &ring, &params);
 
 	if (error == -EINVAL) {
-		/* Before 6.1: without the flags for a single thread. */
+		/* Kernels before 6.1 do not know the flags for a single thread. */
 		params = (struct io_uring_params){.flags = IORING_SETUP_CQSIZE,
 						  .cq_entries = CQ_ENTRIES};
 		error = io_uring_queue_init_params(SQ_ENTRIES, &ring, &params);

@@ -6,8 +6,8 @@
  * the next round of the loop. So a message costs epoll_wait, ioctl (how much is there?), readv,
  * epoll_ctl, epoll_wait, writev, epoll_ctl. A read takes 4 KiB at most, a limit that 2.1 has no
  * option for. If more than HIGH_WATER bytes are owed to a peer it does not read from that peer
- * until they are gone. After the peer's FIN what is owed is sent first. No timeouts, and no limit
- * to all memory together.
+ * until they are gone. After the peer's FIN all that is owed is sent before the connection is
+ * closed. No timeouts, and no limit to the memory of all connections together.
  */
 #include <errno.h>
 #include <event2/buffer.h>

@@ -6,9 +6,10 @@
  * uv_write tries to write at once, so a message costs epoll_wait, read, write (and in 1.44 an
  * epoll_ctl that changes nothing). A read offers 64 KiB, which glibc's malloc may get from the
  * kernel and give back each time (brk, page faults). If more than HIGH_WATER bytes are owed to a
- * peer it does not read from that peer until no more than LOW_WATER are. After the peer's FIN what
- * is owed is sent first (uv_shutdown). No timeouts, and no limit to all memory together. When
- * descriptors are used up libuv itself closes new connections.
+ * peer it does not read from that peer until no more than LOW_WATER are. After the peer's FIN all
+ * that is owed is sent before the connection is closed (uv_shutdown). No timeouts, and no limit to
+ * the memory of all connections together. When descriptors are used up libuv itself closes new
+ * connections.
  */
 #include <stdbool.h>
 #include <stdio.h>
@@ -73,7 +74,7 @@ static void on_shut_down(uv_shutdown_t *request, int status)
 	free(request);
 }
 
-/* Nothing more comes; uv_shutdown waits for what is owed. */
+/* The peer sends nothing more; uv_shutdown waits until what is owed has been sent. */
 static void finish(uv_stream_t *peer)
 {
 	uv_shutdown_t *request = malloc(sizeof *request);

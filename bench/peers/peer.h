@@ -1,6 +1,6 @@
 /*
- * peer: what the peers in C have in common: their command line and their ready line, which are
- * those of every server under bench/.
+ * peer: what the peers in C have in common: the command line and the ready line that every server
+ * under bench/ has.
  *
  *     NAME PROTOCOL://HOST:PORT   (port 0: any; the ready line on stderr says which)
  *

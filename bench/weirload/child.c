@@ -31,7 +31,7 @@ void child_watch(struct loop *loop, struct source *doorbell, struct source *time
 		die("timerfd_create: %s", strerror(errno));
 	doorbell->want = timer->want = SOURCE_IN;
 	error = loop_watch(loop, doorbell, EPOLLIN);
-	/* Edge-triggered, a timer need not be read: setting it anew clears it. */
+	/* An edge-triggered timer need not be read: setting it again clears it. */
 	if (!error)
 		error = loop_watch(loop, timer, EPOLLIN | EPOLLET);
 	if (error)

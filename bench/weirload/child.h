@@ -15,19 +15,19 @@
 /* On the doorbell: */
 #define DOORBELL_GO  'g' /* to the process: start_ns and measure_ns are set */
 #define DOORBELL_END 'e' /* to the process: end_ns is set, and has come */
-/* To the conductor: all connections have come up, or failed; with --idle once more, when their
- * last messages are answered. */
+/* To the conductor: all connections are up, or have failed; with --idle once more, when their last
+ * messages have been answered. */
 #define DOORBELL_READY 'r'
 
-/* Shared by all processes; the conductor writes it before it rings. By clock_ns(). */
+/* Shared by all processes; the conductor writes it before it rings. Times are clock_ns()'s. */
 struct schedule {
 	uint64_t start_ns, measure_ns, end_ns;
 };
 
-/* Signals, descriptors and the loop; doorbell is its end of a socketpair. If a step fails the
- * process ends. */
+/* Prepares signals, descriptors and the loop; doorbell is this process' end of a socketpair. If a
+ * step fails the process ends. */
 void child_begin(struct loop *loop, int doorbell);
-/* The loop watches the doorbell, and a timer that gets a turn when it is due. */
+/* Has the loop watch the doorbell, and a timer that gets a turn when it is due. */
 void child_watch(struct loop *loop, struct source *doorbell, struct source *timer);
 void child_timer_arm(struct source *timer, uint64_t at_ns);
 void child_ring(struct source *doorbell, char what);

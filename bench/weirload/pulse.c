@@ -15,7 +15,7 @@ void pulse_seen(struct pulse *pulse, uint64_t now_ns)
 	pulse->seen_ns = now_ns;
 	if (!late)
 		return;
-	if (from_ns < schedule->measure_ns) /* what was before the measurement is left out */
+	if (from_ns < schedule->measure_ns) /* the time before the measurement is left out */
 		from_ns = schedule->measure_ns;
 	if (pulse->stopped && to_ns > schedule->end_ns)
 		to_ns = schedule->end_ns;

@@ -2,8 +2,8 @@
  * pulse: a timer of a sending process that notices its own lateness.
  *
  * How late a message left does not show that the process stood still: after a sleep it reads the
- * reply, and sends the next message at once. A timer that is due each 10 ms and comes late does.
- * Whatever the process did not run for is added to frozen_ns of its tally.
+ * reply, and sends the next message at once. A timer that is due every 10 ms and comes late does
+ * show it. The time for which the process did not run is added to frozen_ns of its tally.
  */
 #ifndef BENCH_WEIRLOAD_PULSE_H
 #define BENCH_WEIRLOAD_PULSE_H
@@ -20,8 +20,8 @@ struct pulse {
 
 void pulse_start(struct pulse *pulse, struct loop *loop, const struct schedule *schedule,
 		 struct tally *tally);
-/* The process runs. Whoever has just read the clock says so, so that one long pass of the loop is
- * not taken for standing still. */
+/* Says that the process runs. Called by whoever has just read the clock, so that one long pass of
+ * the loop is not taken for standing still. */
 void pulse_seen(struct pulse *pulse, uint64_t now_ns);
 
 #endif

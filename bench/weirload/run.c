@@ -28,7 +28,7 @@ struct run {
 	struct chat_table *chat_table; /* of a chat only */
 	struct tally *tallies;
 	unsigned senders, ready, gone;
-	int interrupts_seen; /* a signal ends one wait, one more the next */
+	int interrupts_seen; /* each signal ends one wait */
 	struct pollfd doorbells[PLAN_PROCESSES_MAX];
 	pid_t pids[PLAN_PROCESSES_MAX];
 	uint64_t asked_ns; /* with --idle: when the last messages began */
@@ -138,8 +138,8 @@ static void hear(struct run *run, unsigned i)
 	run->gone++;
 }
 
-/* Waits until the time has come, or *count has reached the number of senders (NULL: never), or a
- * sender has gone (unless count says how many have), or a signal came. */
+/* Waits until until_ns, until *count is the number of senders (count may be NULL), until a sender
+ * has gone (unless count is &run->gone), or until a signal comes. */
 static void wait_for(struct run *run, uint64_t until_ns, const unsigned *count, const char *doing)
 {
 	for (;;) {
@@ -160,7 +160,7 @@ static void wait_for(struct run *run, uint64_t until_ns, const unsigned *count, 
 	}
 }
 
-/* Grows with each message that is answered, and with each connection that ends. */
+/* A number that grows with each answered message, and with each connection that ends. */
 static uint64_t progress(const struct run *run)
 {
 	struct tally sum;
@@ -169,8 +169,9 @@ static uint64_t progress(const struct run *run)
 	return sum.messages + sum.connects - sum.open + run->gone;
 }
 
-/* With --idle each last message has a limit of its own, and only some are under way at a time.
- * There is no limit for all of them together: this gives up when nothing has moved for a while. */
+/* With --idle each last message has a time limit of its own, and only some are under way at a time.
+ * There is no limit for all of them together: this gives up when there has been no progress for
+ * --timeout and GRACE_NS. */
 static void wait_for_idle(struct run *run, const unsigned *count, const char *doing)
 {
 	uint64_t patience_ns = run->plan->timeout_us * 1000 + GRACE_NS, before;
@@ -192,7 +193,7 @@ static void wait_for_end(struct run *run)
 		return;
 	}
 	if (run->plan->slow &&
-	    run->plan->chats) /* those are looked at when all others have ended */
+	    run->plan->chats) /* slow clients have their time after all others have ended */
 		patience_ns += run->plan->timeout_us * 1000;
 	run->interrupts_seen = interrupts;
 	wait_for(run, clock_ns() + patience_ns, &run->gone, "ending");
@@ -257,7 +258,7 @@ static void keep_difference(struct outcome *outcome, const struct reading *a,
 	usage_difference(&outcome->generator, &a->generator, &b->generator);
 }
 
-/* Memory before any connection, and when all are there; below 0: not known. */
+/* Read before the first connection, and when all are there; below 0: not known. */
 static int64_t server_memory(const struct plan *plan)
 {
 	struct usage_snapshot snapshot = {0};
@@ -302,7 +303,8 @@ static void run_idle(struct run *run, struct outcome *outcome)
 	run->ready = 0;
 	run->asked_ns = clock_ns();
 	ring_all(run, DOORBELL_GO);
-	/* If one process ended its connections now, others would get their answers later. */
+	/* If a process ended its connections now, that would delay the answers of other processes.
+	 */
 	wait_for_idle(run, &run->ready, "asking again");
 	ring_all(run, DOORBELL_END);
 }

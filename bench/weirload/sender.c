@@ -8,15 +8,16 @@
 #include "reactor/base/check.h"
 #include "reactor/base/sys.h"
 
-/* Connects, or with --idle last messages, that may be under way in one process. If both ends are on
- * this machine a few are enough to keep its CPUs busy, and more are worse: a process with much to
- * do at once uses up its turn on the CPU, and then waits for all others. In all processes together
- * no more may be under way than the machine's queue of packets holds (net.core.netdev_max_backlog,
- * 1000): a packet that finds it full is lost, and sent again after 200 ms, 400 ms and so on. */
+/* How many connects, or with --idle last messages, may be under way in one process. If both ends
+ * are on this machine a few are enough to keep its CPUs busy, and more are worse: a process with
+ * much to do at once uses up its turn on the CPU, and then waits for all others. In all processes
+ * together no more may be under way than the machine's queue of packets holds
+ * (net.core.netdev_max_backlog, 1000): a packet that finds it full is lost, and sent again after
+ * 200 ms, 400 ms and so on. */
 #define WINDOW		 128
 #define WINDOW_LOCAL	 8
 #define WINDOW_LOCAL_ALL 512
-#define RAMP_BATCH	 64  /* in a turn */
+#define RAMP_BATCH	 64  /* connects in a turn */
 #define PACER_BATCH	 512 /* messages in a turn */
 #define END_BATCH	 64  /* callers that are ended in a turn */
 #define UNSENT_LOOKS	 (1 << 22)
@@ -35,7 +36,8 @@ static uint32_t window(const struct sender *sender)
 	return share < 1 ? 1 : share < WINDOW_LOCAL ? share : WINDOW_LOCAL;
 }
 
-/* They go out several at a time: if each went alone, each would wake the server. */
+/* Waits until half of the window is free, so that several go out at a time: each one that went out
+ * alone would wake the server. */
 static bool window_is_half_free(const struct sender *sender, uint32_t under_way)
 {
 	return under_way <= window(sender) / 2;
@@ -92,8 +94,8 @@ void sender_count_open(struct sender *sender)
 
 /* ---- RUN: the timetable ---- */
 
-/* Message k of this process is due, in turn, on those of its callers that send by the clock. Over
- * all processes these are dealt out like cards, so that the messages of a run are due evenly, one
+/* When message k of this process is due. Its callers that send by the clock take turns. The
+ * messages of a run are dealt out to all processes like cards, so that they are due evenly, one
  * after the other, however the callers are shared out. */
 static uint64_t due_ns(const struct sender *sender, uint64_t k)
 {
@@ -147,7 +149,7 @@ void sender_wake_callers(struct sender *sender)
 			loop_wake(&sender->loop, &sender_caller(sender, i)->source);
 }
 
-/* The time has come. */
+/* RUN begins: start_ns has come. */
 static void sender_start(struct sender *sender)
 {
 	sender->phase = SENDER_RUN;
@@ -250,7 +252,7 @@ static void idle_ask(struct sender *sender)
 	}
 }
 
-/* There is no limit for all of them together: each has its own, from when it was sent. */
+/* There is no time limit for all last messages together: each has its own, from when it is sent. */
 static void idle_begin(struct sender *sender)
 {
 	sender->phase = SENDER_RUN;
@@ -265,13 +267,13 @@ void sender_answered(struct sender *sender, struct caller *caller)
 	sender->idle_busy--;
 	if (window_is_half_free(sender, sender->idle_busy))
 		loop_wake(&sender->loop,
-			  &sender->ramp); /* the ramp is over: in RUN the same source does this */
+			  &sender->ramp); /* unused after the ramp, so it sends these in RUN */
 }
 
 /* ---- END ---- */
 
-/* Messages that were due and have not left count with what they have waited by now, once for each
- * receiver. If there are very many, only each nth is looked at. */
+/* Messages that were due and have not left are counted with the time that they have waited so far,
+ * once for each receiver. If there are very many, only every nth is looked at. */
 static void sender_count_unsent(struct sender *sender)
 {
 	const struct plan *plan = sender->plan;
@@ -312,14 +314,14 @@ static void sender_end(struct sender *sender)
 		sender_count_unsent(sender);
 	if (sender->kind->stop)
 		sender->kind->stop(sender);
-	if (!sender->plan->idle) /* with --idle all has been answered: closing waits for nothing */
+	if (!sender->plan->idle) /* with --idle everything has been answered: nothing to wait for */
 		loop_deadline(&sender->loop, &sender->ending,
 			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
 	loop_wake(&sender->loop, &sender->ending);
 }
 
-/* Ends callers a few at a time, so that replies to others do not wait for it. What has not ended at
- * the deadline is late. */
+/* Ends callers a few at a time, so that replies to other callers do not wait for it. A caller that
+ * has not ended at the deadline is late. */
 static void ending_turn(struct loop *loop, struct source *source)
 {
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
@@ -386,7 +388,7 @@ static void sender_make(struct sender *sender)
 	sender->callers_n = plan_share(plan, sender->number);
 	sender->paced_all = plan->connections - plan->slow;
 	sender->paced_n = plan_deal(plan, sender->paced_all, sender->number);
-	sender->paced_first = sender->callers_n - sender->paced_n; /* after the slow ones */
+	sender->paced_first = sender->callers_n - sender->paced_n; /* slow callers come first */
 	sender->receivers = 1;
 	sender->next_due_ns = UINT64_MAX;
 	sender->kind->prepare(sender);

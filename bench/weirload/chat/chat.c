@@ -1,6 +1,6 @@
 #include "bench/weirload/chat/chat_client.h"
 
-/* The next client that reads and is still there. */
+/* Takes the next client that reads and is still there. */
 void chat_elect_witness(struct chat *chat, uint32_t i)
 {
 	uint32_t *witness = &chat->witnesses[chat_client_at(chat, i)->number];
@@ -25,8 +25,9 @@ void chat_come(struct chat *chat)
 	sender_connected(chat->sender);
 }
 
-/* Not before: what slow clients do not read may hold up the others. Each gets a turn, in which it
- * begins to read again; that shows whether the server has closed it. */
+/* Only once all others have gone: if what slow clients leave unread holds up the others, the run
+ * has to show it. Each slow client gets a turn, in which it begins to read again; that shows
+ * whether the server has closed it. */
 void chat_read_slow(struct chat *chat)
 {
 	struct sender *sender = chat->sender;

@@ -9,7 +9,7 @@
 #include "reactor/base/sys.h"
 
 #define BACKLOG_RETRY_MS  5
-#define SLOW_BUFFER_BYTES 1 /* the kernel takes its least instead */
+#define SLOW_BUFFER_BYTES 1 /* the kernel takes its minimum instead */
 #define READ_BUFFER_BYTES (256 * 1024)
 
 static void chat_client_turn(struct loop *loop, struct source *source);
@@ -149,7 +149,7 @@ static size_t line_compose(const struct chat *chat, unsigned char *bytes,
 	return wire->sent_bytes;
 }
 
-/* What is left of the last line, and what may be sent now. */
+/* Writes to chat->out the rest of the last line, and lines that may be sent now. */
 static size_t chat_client_compose(const struct chat_client *client, const struct chat *chat,
 				  uint64_t now_ns)
 {
@@ -181,8 +181,8 @@ static void chat_client_begin(struct chat_client *client, struct chat *chat, uin
 	TALLY_ADD(chat->sender->tally, lines, 1);
 }
 
-/* n bytes of chat->out have gone. The rest of a line that has begun is kept. Lines that have not
- * begun are made anew later, with the time at which they leave. */
+/* n bytes of chat->out have been sent. The rest of a line that was sent in part is kept. Lines of
+ * which nothing was sent are made anew later, with the time at which they leave. */
 static void chat_client_sent(struct chat_client *client, struct chat *chat, size_t n,
 			     uint64_t now_ns)
 {
@@ -203,8 +203,7 @@ static void chat_client_sent(struct chat_client *client, struct chat *chat, size
 	}
 }
 
-/* As in connection_cannot_write(): what the server had sent is read first, and then how it ended.
- */
+/* As in connection_cannot_write(): reads first get what the server had sent, and then its end. */
 static void chat_client_cannot_write(struct chat_client *client, struct chat *chat, ssize_t error)
 {
 	if (error != -EPIPE && error != -ECONNRESET) {
@@ -264,7 +263,7 @@ void chat_client_probe(struct chat_client *client, struct chat *chat)
 	    .due_ns = now_ns,
 	};
 
-	if (client->unsent_n) /* the one before has not left yet */
+	if (client->unsent_n) /* the line before has not left yet */
 		return;
 	client->unsent_n = (uint32_t)line_compose(chat, client->bytes, &line);
 	chat_client_pump(client, chat);
@@ -272,7 +271,7 @@ void chat_client_probe(struct chat_client *client, struct chat *chat)
 
 /* ---- ending ---- */
 
-/* Whether nothing is missing, as far as this process can know. While a gap is open, a line may
+/* Whether no line is missing, as far as this process can know. While a gap is open, its lines may
  * still come late. */
 static bool chat_client_has_all(struct chat_client *client, const struct chat *chat)
 {
@@ -301,7 +300,7 @@ void chat_client_look(struct chat_client *client, struct chat *chat)
 	}
 	client->phase = CHAT_CLIENT_ENDING;
 	if (sys_shutdown(client->caller.source.fd, SHUT_WR) <
-	    0) { /* it was reset: a read will say so */
+	    0) { /* the connection was reset: a read will say so */
 		client->caller.source.ready |= SOURCE_IN;
 		loop_requeue(&chat->sender->loop, &client->caller.source);
 	}
@@ -341,7 +340,7 @@ void chat_client_give_up(struct chat_client *client, struct chat *chat)
 	chat_client_leave(client, chat, false);
 }
 
-/* A slow one reads on, to see whether the server has closed it. */
+/* A slow client reads on, to see whether the server has closed it. */
 static void chat_client_resume(struct chat_client *client)
 {
 	int room = READ_BUFFER_BYTES;
@@ -387,11 +386,11 @@ static void chat_client_turn(struct loop *loop, struct source *source)
 	if (chat->slow_read && client->caller.slow && !(source->want & SOURCE_IN) &&
 	    client->phase == CHAT_CLIENT_OPEN)
 		chat_client_resume(client);
-	if (broken && !source->want) { /* a slow one does not even look why */
+	if (broken && !source->want) { /* a slow client does not read, so it does not see why */
 		chat_client_fail(client, chat, TALLY_reset, "reset");
 		return;
 	}
-	if (broken) /* a read will say what it is */
+	if (broken) /* a read will say what has happened */
 		source->ready |= SOURCE_IN | SOURCE_ENDED;
 	if (client->phase == CHAT_CLIENT_CONNECTING && dial_is_up(source->fd))
 		chat_client_connected(client, chat);

@@ -18,7 +18,7 @@ void chat_client_lost(struct chat_client *client, struct chat *chat, const struc
 		     gap->to - 1, gap->sender);
 }
 
-/* Gaps that are still open when it ends are not filled any more. */
+/* Lines that are still missing when the client ends are lost. */
 static void count_gaps(struct chat_client *client, struct chat *chat)
 {
 	struct chat_gap gap;

@@ -124,8 +124,8 @@ static void say_wrong(struct chat_client *client, struct chat *chat, const unsig
 		     (const char *)bytes);
 }
 
-/* What stands at `at` is no line that was sent. Returns where the next line may begin. If the wrong
- * one says that it is the next of its sender, it is not counted as lost as well. */
+/* The bytes at `at` are not a line that was sent. Returns the place where the next line may begin.
+ * If the wrong line says that it is the next of its sender, it is not counted as lost as well. */
 static const unsigned char *line_wrong(struct chat_client *client, struct chat *chat,
 				       const unsigned char *at, const unsigned char *end)
 {
@@ -149,8 +149,8 @@ static const unsigned char *line_wrong(struct chat_client *client, struct chat *
 	return newline ? newline + 1 : end;
 }
 
-/* The end of the reply, or of the rest of a wrong line, that begins at `at`; NULL: it has not come
- * whole. */
+/* The end of the reply, or of the rest of a wrong line, that begins at `at`; NULL: its end has not
+ * come yet. */
 static const unsigned char *skip(const unsigned char *at, const unsigned char *end)
 {
 	const unsigned char *newline = memchr(at, '\n', (size_t)(end - at));
@@ -158,7 +158,8 @@ static const unsigned char *skip(const unsigned char *at, const unsigned char *e
 	return newline ? newline + 1 : NULL;
 }
 
-/* The end of the name before a line, or `at` if there is no name; NULL: it has not come whole. */
+/* The end of the name before a line, or `at` if there is no name; NULL: its end has not come yet.
+ */
 static const unsigned char *name_skip(const unsigned char *at, const unsigned char *end)
 {
 	size_t n = (size_t)(end - at);
@@ -172,7 +173,7 @@ static const unsigned char *name_skip(const unsigned char *at, const unsigned ch
 	return n == CHAT_NAME_BYTES || memchr(at, '\n', n) ? at : NULL;
 }
 
-/* Checks the lines that are whole. Returns their end. */
+/* Checks the lines that have come whole. Returns the end of the last one. */
 static const unsigned char *lines_take(struct chat_client *client, struct chat *chat,
 				       const unsigned char *at, const unsigned char *end,
 				       uint64_t now_ns)
@@ -209,7 +210,7 @@ static const unsigned char *lines_take(struct chat_client *client, struct chat *
 	return at;
 }
 
-/* The end of the answer of a Redis to a client that subscribes; NULL: it has not come whole. */
+/* The end of Redis' answer to a client that subscribes; NULL: its end has not come yet. */
 static const unsigned char *welcome_take(struct chat_client *client, struct chat *chat,
 					 const unsigned char *at, const unsigned char *end)
 {

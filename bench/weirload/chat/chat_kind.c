@@ -18,8 +18,8 @@ static struct chat_client *client_of(struct caller *caller)
 
 /* ---- RAMP ---- */
 
-/* From the first two readers of the first process that are open: each shows the other one, and all
- * the rest, that the server has taken them in. */
+/* The first two open readers of the first process send them: a probe line shows whoever gets it
+ * that the server has taken it in, and each of these two gets the other's. */
 static void send_probes(struct chat *chat)
 {
 	uint32_t now_ms = chat->sender->loop.now_ms;
@@ -39,7 +39,8 @@ static void send_probes(struct chat *chat)
 		chat->probe_every_ms *= 2;
 }
 
-/* A probe line reaches the clients that are there by then, so none is sent before all have come. */
+/* A probe line reaches only the clients that are connected by then, so none is sent before all
+ * have connected. */
 static void ramp_tick(struct chat *chat)
 {
 	const struct sender *sender = chat->sender;
@@ -63,7 +64,8 @@ static void ramp_tick(struct chat *chat)
 
 /* ---- END ---- */
 
-/* Asks again and again, because nothing tells when another process has said what it sent. */
+/* Looks again and again, because nothing announces that another process has published what it sent.
+ */
 static void end_tick(struct chat *chat)
 {
 	uint32_t from = chat->slow_read ? chat->readers_n : 0;
@@ -87,7 +89,7 @@ static void tick_turn(struct loop *loop, struct source *source)
 	}
 }
 
-/* From now on every process can know what its clients lack. */
+/* From now on every process can tell which lines its clients lack. */
 static void publish_sent(struct chat *chat)
 {
 	for (uint32_t i = 0; i < chat->senders_n; i++) {
@@ -99,9 +101,9 @@ static void publish_sent(struct chat *chat)
 	}
 }
 
-/* ---- what a sender wants ---- */
+/* ---- what a sender asks of its callers ---- */
 
-/* Memory, and the timetable: senders alone send by the clock, and each line is for all readers. */
+/* Memory, and the timetable: only senders send by the clock, and each line is for all readers. */
 static void kind_prepare(struct sender *sender)
 {
 	static struct chat chat;
@@ -123,7 +125,8 @@ static void kind_prepare(struct sender *sender)
 	chat.next = calloc(sender->callers_n * plan->senders, sizeof *chat.next);
 	chat.witnesses = malloc(plan->senders * sizeof *chat.witnesses);
 	chat.in = malloc(CHAT_IN_BYTES + chat.wire.kept_max);
-	/* What is left of a line goes before whole ones, of which the last may begin at the end. */
+	/* The rest of a line goes before whole lines, the last of which may begin at the very end.
+	 */
 	chat.out = malloc(CHAT_OUT_BYTES + 2 * chat.wire.sent_bytes);
 	if (!chat.next || !chat.witnesses || !chat.in || !chat.out)
 		die("no memory for %u clients of %llu senders", sender->callers_n,
@@ -172,7 +175,7 @@ static void kind_stop(struct sender *sender)
 	chat_read_slow(sender->chat);
 }
 
-/* It ends when it has all lines, which the tick sees; but it may have gone long ago. */
+/* The client ends when it has all lines, which the tick notices; it may also be gone already. */
 static void kind_end(struct caller *caller, struct sender *sender)
 {
 	if (caller->gone)
@@ -185,7 +188,7 @@ static void kind_give_up(struct caller *caller, struct sender *sender)
 
 	if (caller->gone)
 		return;
-	/* Slow ones have a time of their own, from when all others had gone. */
+	/* Slow clients have a time of their own, which begins when all others have gone. */
 	if (caller->slow && !time_reached(sender->loop.now_ms, chat->slow_until_ms))
 		loop_deadline(&sender->loop, &sender->ending, chat->slow_until_ms);
 	else

@@ -1,8 +1,8 @@
 /*
- * chat_ledger: which lines of each sender one client has had.
+ * chat_ledger: which lines of each sender one client has received.
  *
- * For each sender it has the number of the line that comes next, and, if lines were jumped over, a
- * few gaps. A line in a gap comes late; one that is in no gap comes twice. If there is no room for
+ * For each sender it has the number of the line that comes next, and, if lines were skipped, a few
+ * gaps. An earlier line is late if it lies in a gap, and else a duplicate. If there is no room for
  * one more gap the oldest is given up: the lines in it are lost.
  * Owned by the client; the numbers lie in one table of its process.
  */
@@ -26,12 +26,12 @@ struct chat_ledger {
 };
 
 enum chat_entry {
-	CHAT_AHEAD, /* it jumped over some */
-	CHAT_LATE,  /* one that was jumped over */
-	CHAT_AGAIN, /* one that was there already */
+	CHAT_AHEAD, /* lines before it were skipped */
+	CHAT_LATE,  /* it had been skipped */
+	CHAT_AGAIN, /* it had been there already */
 };
 
-/* Enters a line if it is the one that had to come; else false. */
+/* Enters a line if it is the next one of its sender; else returns false. */
 static inline bool chat_ledger_next(struct chat_ledger *ledger, uint32_t sender, uint32_t number)
 {
 	if (number != ledger->next[sender])
@@ -40,8 +40,8 @@ static inline bool chat_ledger_next(struct chat_ledger *ledger, uint32_t sender,
 	return true;
 }
 
-/* Enters a line that is not the one that had to come. If a gap has to be given up for it, that gap
- * is in lost; else lost->to is 0. */
+/* Enters a line that is not the next one. If a gap has to be given up for it, *lost is that gap;
+ * else lost->to is 0. */
 enum chat_entry chat_ledger_enter(struct chat_ledger *ledger, uint32_t sender, uint32_t number,
 				  struct chat_gap *lost);
 

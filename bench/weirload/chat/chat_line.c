@@ -25,7 +25,7 @@ static inline void store(unsigned char *bytes, uint64_t characters)
 	memcpy(bytes, &characters, sizeof characters);
 }
 
-/* Halves it three times: 48 bits, 2 of 24, 4 of 12, 8 of 6. */
+/* Halves 48 bits three times: 2 parts of 24, 4 of 12, 8 of 6, each in a byte of its own. */
 static inline uint64_t spread(uint64_t word)
 {
 	word = (word & 0x0000000000ffffff) | (word & 0x0000ffffff000000) << 8;
@@ -34,7 +34,7 @@ static inline uint64_t spread(uint64_t word)
 	return word + ZEROS;
 }
 
-/* digits: what is left when ZEROS has been taken away. */
+/* Undoes spread(). digits: 8 characters, with ZEROS subtracted. */
 static inline uint64_t gather(uint64_t digits)
 {
 	digits = (digits & 0x003f003f003f003f) | (digits & 0x3f003f003f003f00) >> 2;
@@ -44,7 +44,7 @@ static inline uint64_t gather(uint64_t digits)
 
 /* ---- the pattern ---- */
 
-/* Odd factors: a bit that changes in one word always changes the seed. */
+/* The factors are odd, so that changing one bit of one word always changes the seed. */
 static inline uint64_t seed_of(const uint64_t names[NAMES])
 {
 	return names[0] * 0x9e3779b97f4a7c15 + names[1] * 0xc2b2ae3d27d4eb4f +

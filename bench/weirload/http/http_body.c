@@ -13,7 +13,8 @@ static uint64_t sum_word(uint64_t sum, const unsigned char *bytes)
 	return sum ^ sum >> 32;
 }
 
-/* Adds bytes that stand at `offset` of what is summed. A word is added when it is whole. */
+/* Adds n bytes, the first of which is byte `offset` of what is summed. A word is added when it is
+ * whole. */
 static void sum_add(struct http_sum *sum, uint64_t offset, const unsigned char *bytes, size_t n)
 {
 	for (; n && offset % 8; n--) {
@@ -26,7 +27,7 @@ static void sum_add(struct http_sum *sum, uint64_t offset, const unsigned char *
 	memcpy(sum->part, bytes, n); /* either the offset is a multiple of 8, or nothing is left */
 }
 
-/* The sum of all, with the last bytes, which may be less than a word. */
+/* The sum of all n bytes, the last of which may be less than a word. */
 static uint64_t sum_end(const struct http_sum *sum, uint64_t n)
 {
 	unsigned char last[8] = {0};

@@ -19,7 +19,8 @@ bool http_message_path_is(const char *path)
 	return true;
 }
 
-/* RFC 9110, 5.6.2: what names of methods and fields are made of. */
+/* The length of the token at the beginning of text: RFC 9110, 5.6.2. Names of methods and of fields
+ * are tokens. */
 static size_t token_bytes(const char *text)
 {
 	return strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -58,8 +59,8 @@ const char *http_message_header_wrong(const char *header)
 	return NULL;
 }
 
-/* What a listener calls its host; a socket without one gets "localhost". The zone of an address
- * (fe80::1%eth0) means something on this machine only, and is left out. */
+/* HOST as the LISTENER has it; "localhost" for a unix socket. The zone of an address (fe80::1%eth0)
+ * means something on this machine only, and is left out. */
 static void host_of(char host[HOST_MAX], const char *listener)
 {
 	const char *at = strstr(listener, "://");
@@ -120,7 +121,7 @@ static void add_headers(struct http_message *message, const struct http_request 
 		add(message, "Connection: close\r\n");
 }
 
-/* A request of these methods says so if it has no body: RFC 9110, 8.6. */
+/* A request of such a method has to say that it has no body, if it has none: RFC 9110, 8.6. */
 static bool has_bodies(const char *method)
 {
 	return strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||

@@ -5,12 +5,12 @@
 
 #define LENGTH_DIGITS_MAX 18
 #define CHUNK_DIGITS_MAX  15
-#define STATUS_LINE_BYTES 13 /* HTTP/1.1 200 and a space, a reason or none */
+#define STATUS_LINE_BYTES 13 /* the shortest: "HTTP/1.1 200 ", without a reason */
 
 static const char version[] = "HTTP/1.1 ", old_version[] = "HTTP/1.0 ";
 static const char *const no_status_line = "a first line that is not HTTP/1.1, nor 1.0";
 
-/* A line without its end, as much of it as is looked at. */
+/* A line without its ending, cut to the bytes that are looked at. */
 struct line {
 	const char *at;
 	size_t n;
@@ -67,7 +67,7 @@ static bool begins_well(const struct http_reply *reply)
 	       memcmp(reply->line, old_version, n) == 0;
 }
 
-/* Takes a line, or what there is of one: line->at is NULL then. */
+/* Takes a line; if it is not whole yet, takes what there is of it and sets line->at to NULL. */
 static const char *line_take(struct http_reply *reply, const unsigned char *bytes, size_t n,
 			     size_t *taken, struct line *line)
 {
@@ -210,7 +210,7 @@ static const char *field(struct http_facts *facts, const struct line *line)
 	return NULL;
 }
 
-/* What follows a head that says this. */
+/* Prepares for what follows a head that says this. */
 static void head_adopt(struct http_reply *reply, const struct http_facts *facts,
 		       struct http_piece *piece)
 {

@@ -27,7 +27,7 @@ static const struct client_protocol client_protocols[] = {
     {.name = "chat", .kind = CLIENT_PROTOCOL_CHATS, .sent = ANYTHING, .received = ANYTHING},
 };
 
-/* RFC 864: a datagram of up to 512 characters; weir never says more than it was asked with. */
+/* RFC 864: a datagram of up to 512 characters; weir's answer is never longer than the request. */
 #define CHARGEN_REPLY_MAX 512
 
 static const struct client_protocol datagram_protocols[] = {
@@ -152,7 +152,7 @@ void client_protocol_fill(const struct client_protocol *protocol, uint32_t size,
 	shape_fill(&shape, protocol->sent, size, key, message, offset, bytes, n);
 }
 
-/* ---- RFC 864, as most servers do it: 95 rotating lines of 72 characters ---- */
+/* ---- RFC 864, as most servers implement it: 95 rotating lines of 72 characters ---- */
 
 #define CHARGEN_COLUMNS 72
 #define CHARGEN_FIRST	32

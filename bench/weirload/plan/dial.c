@@ -51,8 +51,8 @@ int dial_connect(const struct plan *plan, uint64_t nth, int fd)
 	return connect(fd, (const struct sockaddr *)&to.socket, to.bytes) ? -errno : 0;
 }
 
-/* Makes a connection and ends it; or sends an empty datagram, which need not be answered: if nobody
- * listens the kernel says so. */
+/* Makes a connection and ends it; or sends an empty datagram, which needs no answer: if nobody
+ * listens there, the kernel reports that. */
 static bool answers(const struct endpoint *endpoint)
 {
 	const struct address *to = &endpoint->address;

@@ -35,12 +35,12 @@ static uint64_t word_at(struct pattern_rule rule, uint64_t key, uint64_t index)
 	uint64_t word =
 	    mix(key << PATTERN_INDEX_BITS | (index & ((1ull << PATTERN_INDEX_BITS) - 1)));
 
-	if (rule.forbidden >= 0) { /* wherever it would stand, its lowest bit is flipped */
+	if (rule.forbidden >= 0) { /* a forbidden byte gets its lowest bit flipped */
 		uint64_t other = word ^ EACH_BYTE(rule.forbidden);
 
 		word ^= ~(((other & LOW_BITS) + LOW_BITS) | other | LOW_BITS) >> 7;
 	}
-	if (rule.plus_one) /* eight sums, no carry from one to the next */
+	if (rule.plus_one) /* adds 1 to each of the eight bytes, without a carry */
 		word = ((word & LOW_BITS) + EACH_BYTE(1)) ^ (word & ~LOW_BITS);
 	return word;
 }
@@ -87,7 +87,7 @@ size_t pattern_match(struct pattern_rule rule, uint64_t key, uint64_t position, 
 	return n;
 }
 
-/* The word as it was sent, if each byte came back plus one. A flipped bit is not undone: such a
+/* The word as it was sent, before each byte came back plus one. A flipped bit is not undone: such a
  * word is not recognised, but the next one is. */
 static uint64_t word_sent(struct pattern_rule rule, uint64_t word)
 {
@@ -116,7 +116,8 @@ bool pattern_locate(struct pattern_rule rule, uint64_t keys, const void *bytes, 
 		pattern_word(rule, (const char *)bytes + i, key, &at);
 		at *= 8;
 		*position = at - i;
-		/* Of all words keys / 2^24 have such a key by chance: what follows must fit too. */
+		/* A share of keys / 2^24 of all words has such a key by chance, so what follows has
+		 * to fit, too. */
 		if (*key < keys && at >= i &&
 		    pattern_match(rule, *key, at, (const char *)bytes + i, more) == more)
 			return true;

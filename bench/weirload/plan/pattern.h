@@ -1,5 +1,5 @@
 /*
- * pattern: the bytes that messages are made of. Any few of them tell where they belong.
+ * pattern: the bytes that messages are made of. A few bytes are enough to tell where they belong.
  *
  * A stream is words of 8 bytes; word number i of connection `key` is a one-to-one mixture of
  * (key, i). No two words of a run are equal. So a byte that was lost, doubled, moved or altered is
@@ -19,21 +19,21 @@
 #define PATTERN_INDEX_BITS 40
 
 struct pattern_rule {
-	int forbidden; /* this byte never occurs in the stream; -1: all may */
+	int forbidden; /* this byte never occurs in the stream; -1: all bytes may */
 	bool plus_one; /* each byte comes back plus one */
 };
 
-/* n bytes of the stream, from byte `position` on. */
+/* Writes n bytes of the stream, from byte `position` on. */
 void pattern_fill(struct pattern_rule rule, uint64_t key, uint64_t position, void *bytes, size_t n);
-/* How many of the n bytes are what the stream has at `position`, before the first that is not. */
+/* How many of the n bytes, up to the first wrong one, are those of the stream at `position`. */
 size_t pattern_match(struct pattern_rule rule, uint64_t key, uint64_t position, const void *bytes,
 		     size_t n);
-/* Which connection's word these 8 bytes would be, and its number in that stream. Any 8 bytes are
- * some word, but hardly ever one that was sent. A word that a rule has changed is not recognised.
- */
+/* Which connection's word these 8 bytes would be, and its number in that stream. Any 8 bytes make
+ * some word, but random ones hardly ever make one that was sent. A word that a rule has changed is
+ * not recognised. */
 void pattern_word(struct pattern_rule rule, const void *bytes, uint64_t *key, uint64_t *index);
-/* Looks in these bytes for a word with a key below keys: its key, and the position in its stream at
- * which the bytes begin. False if there is none. */
+/* Looks in these bytes for a word whose key is below keys. Gives its key, and the position in its
+ * stream at which the bytes begin. False if there is no such word. */
 bool pattern_locate(struct pattern_rule rule, uint64_t keys, const void *bytes, size_t n,
 		    uint64_t *key, uint64_t *position);
 

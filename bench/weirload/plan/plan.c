@@ -19,10 +19,10 @@
 #define TIMEOUT_US    10000000
 #define ADDRESSES_MAX 16 /* of a name */
 #define SIZE_BYTES    64
-/* Of datagrams: */
+/* For datagrams: */
 #define DATAGRAM_TIMEOUT_US   1000000
-#define DATAGRAM_MIN	      16 /* a word, and one more to be sure, say which message it was */
-#define DATAGRAM_BENT_MIN     32 /* so that at least one word is unchanged by a rule */
+#define DATAGRAM_MIN	      16 /* two words of the pattern, to be sure which message it is */
+#define DATAGRAM_BENT_MIN     32 /* if a rule changes bytes: at least one word is unchanged */
 #define DATAGRAM_MAX	      65507
 #define DATAGRAM_PIPELINE_MAX 4096
 
@@ -103,12 +103,12 @@ static void check_chat(struct plan *plan)
 			    (unsigned long long)plan->senders, (unsigned long long)readers);
 	if (plan->senders > CHAT_SENDERS_MAX)
 		wrong_usage("a line of chat can name %d senders at most", CHAT_SENDERS_MAX);
-	/* One sees the lines of the other come in. */
+	/* A process needs two: one of them gets the lines of the other. */
 	if (readers / plan->processes < 2)
 		wrong_usage("chat takes 2 connections or more that are not slow in each process");
 }
 
-/* What several values say together. */
+/* Checks values that depend on each other. */
 static void check(struct plan *plan)
 {
 	bool speaks = plan->protocol->kind == CLIENT_PROTOCOL_SPEAKS;

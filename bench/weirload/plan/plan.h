@@ -1,8 +1,8 @@
 /*
- * plan: what a run of weirload is to do, as the command line says.
+ * plan: what a run of weirload is to do, according to the command line.
  *
- * Made once, before the fork, and only read after. If anything is wrong with the command line
- * wrong_usage() ends the process.
+ * Made once, before the fork, and read-only from then on. If anything is wrong with the command
+ * line, wrong_usage() ends the process.
  */
 #ifndef BENCH_WEIRLOAD_PLAN_PLAN_H
 #define BENCH_WEIRLOAD_PLAN_PLAN_H
@@ -17,15 +17,16 @@
 
 #define PLAN_PROCESSES_MAX 1024
 #define PLAN_DESCRIPTORS   32 /* of a sending process, beside its connections */
-/* Of the conductor (run), beside one for each process: 0 to 2, --json, --hdr, a pair, /proc. */
+/* Of the conductor (run), beside one for each process: stdin, stdout, stderr, --json, --hdr, a
+ * socketpair, /proc. */
 #define PLAN_DESCRIPTORS_CONDUCTOR 9
 #define PLAN_ADDRESSES_MAX	   65536
 
 /* Which body a reply of HTTP has to have. */
 enum plan_body {
 	PLAN_BODY_UNTOLD,
-	PLAN_BODY_SAME, /* that of the first reply */
-	PLAN_BODY_ECHO, /* what was sent */
+	PLAN_BODY_SAME, /* the body of the first reply */
+	PLAN_BODY_ECHO, /* the body that was sent */
 	PLAN_BODY_ANY
 };
 
@@ -35,23 +36,23 @@ struct plan {
 	const char *listener;
 	struct endpoint endpoint;
 	const struct client_protocol *protocol;
-	struct client_protocol http; /* protocol points here if it is http, with: */
+	struct client_protocol http; /* protocol points here for http, which also needs: */
 	struct http_message message;
 	bool talk;
-	bool chats, redis; /* lines of chat are sent, not messages; and to a Redis */
+	bool chats, redis; /* chat lines are sent instead of messages; the server is Redis */
 	bool churn, idle, chunked;
 	bool batch; /* of datagrams: several by one call */
 	uint64_t connections, slow, senders;
 	uint64_t duration_us, warmup_us, timeout_us;
 	uint64_t size, pipeline, rate, connect_rate, processes;
-	struct address source, destination; /* the first of them */
-	uint64_t sources, destinations;	    /* 0: none is bound; LISTENER's address */
+	struct address source, destination; /* the first of each */
+	uint64_t sources, destinations;	    /* how many; 0: none is bound; LISTENER's address */
 	pid_t server_pid;		    /* 0: not given */
-	/* Of http; NULL: not given. */
+	/* For http; NULL: not given. */
 	const char *path, *method, *status;
 	const char *headers[HTTP_HEADERS_MAX]; /* NAME: VALUE */
 	size_t headers_n;
-	bool wanted[PLAN_STATUS_MAX + 1]; /* which status a reply may have */
+	bool wanted[PLAN_STATUS_MAX + 1]; /* by status: whether a reply may have it */
 	enum plan_body body;
 	const char *json, *hdr;
 };
@@ -68,9 +69,10 @@ static inline uint32_t plan_timeout_ms(const struct plan *plan)
 	return (uint32_t)((plan->timeout_us + 999) / 1000);
 }
 
-/* If n things are dealt out to the sending processes like cards: how many process i gets. */
+/* How many of n things process i gets, if they are dealt out to the sending processes like cards.
+ */
 uint32_t plan_deal(const struct plan *plan, uint64_t n, unsigned i);
-/* How many connections it gets. */
+/* How many connections process i gets. */
 uint32_t plan_share(const struct plan *plan, unsigned i);
 
 #endif

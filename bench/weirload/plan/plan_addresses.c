@@ -7,7 +7,7 @@
 
 #include "bench/weirload/plan/wrong_usage.h"
 
-#define PORTS_COMFORT 8192 /* connections between two addresses that find a port at once */
+#define PORTS_COMFORT 8192 /* with so many between two addresses connect() finds a port at once */
 #define CHURN_SPREAD  16   /* addresses for connections that end again and again */
 
 /* ---- ranges ---- */
@@ -28,7 +28,7 @@ static bool ip_parse(const char *text, struct address *address)
 	return address->bytes != 0;
 }
 
-/* The last 32 bits of an address: a range counts there. */
+/* The last 32 bits of an address, in which the addresses of a range differ. */
 static uint32_t *ip_tail(struct address *address)
 {
 	if (address->socket.ss_family == AF_INET)
@@ -65,7 +65,7 @@ uint64_t plan_addresses_range(const char *name, const char *value, struct addres
 	return to - from + 1;
 }
 
-/* ---- which one ---- */
+/* ---- which address ---- */
 
 struct address plan_addresses_source(const struct plan *plan, uint64_t n)
 {
@@ -95,7 +95,7 @@ void plan_addresses_take_destination(struct plan *plan)
 	address_set_port(to, port);
 }
 
-/* If a server listens on every address of IPv4, each address of 127/8 leads to it. */
+/* If a server listens on every address of IPv4, it can be reached by each address of 127/8. */
 static bool is_every_address(const struct address *address)
 {
 	const struct sockaddr_in *in = (const struct sockaddr_in *)&address->socket;

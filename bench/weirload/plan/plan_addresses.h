@@ -1,22 +1,23 @@
 /*
- * plan_addresses: where a connection goes, and where it comes from, if there are several addresses.
+ * plan_addresses: the destination and the local address of a connection, if there are several.
  *
- * Each pair of a local address and a destination has ports of its own, and connect() searches for
- * long once half of the ports of a pair are in use, those of ended connections included. One more
- * destination costs nothing. One more local address has to be bound, which costs a call, and an
- * entry in a table of the kernel for each address and port. So local addresses are chosen only if
- * the server listens on one address alone.
+ * Each pair of a local address and a destination has ports of its own, and connect() takes long to
+ * find one once half of the ports of a pair are in use, those of ended connections included. One
+ * more destination costs nothing. One more local address has to be bound, which costs a call, and
+ * an entry in a table of the kernel for each address and port. So several local addresses are used
+ * only if the server listens on a single address.
  */
 #ifndef BENCH_WEIRLOAD_PLAN_PLAN_ADDRESSES_H
 #define BENCH_WEIRLOAD_PLAN_PLAN_ADDRESSES_H
 
 #include "bench/weirload/plan/plan.h"
 
-/* ADDR[-ADDR], the value of option --name: how many addresses, and the first of them. */
+/* Parses ADDR[-ADDR], the value of option --name: how many addresses, and the first of them. */
 uint64_t plan_addresses_range(const char *name, const char *value, struct address *begin);
 /* Puts the address of --destination in place of LISTENER's. */
 void plan_addresses_take_destination(struct plan *plan);
-/* Chooses several addresses if so many connections need them and the command line names none. */
+/* Chooses several addresses if there are enough connections to need them, and the command line
+ * names none. */
 void plan_addresses_spread(struct plan *plan);
 
 /* The local address of the nth connection of the run, if plan->sources is not 0; and its

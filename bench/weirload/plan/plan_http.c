@@ -26,7 +26,7 @@ const char *plan_http_status(const struct plan *plan)
 	return plan->status ? plan->status : "200";
 }
 
-/* A LISTENER of a unix socket has a path or a name in place of HOST: it has no path to ask for. */
+/* The LISTENER of a unix socket has a path or a name in place of HOST, and no PATH to ask for. */
 void plan_http_take_path(struct plan *plan)
 {
 	static char listener[ENDPOINT_TEXT_BYTES];

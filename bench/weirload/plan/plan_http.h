@@ -1,5 +1,5 @@
 /*
- * plan_http: what the command line asks of HTTP: the request, and which replies are right.
+ * plan_http: what the command line says about HTTP: the request, and which replies are right.
  *
  * Used once, while the plan is made.
  */

@@ -204,7 +204,8 @@ static bool is_digit(char c)
 	return c >= '0' && c <= '9';
 }
 
-/* 404, or 4xx: how many bytes that is; 0 if it is neither. A status below 200 is no answer. */
+/* Takes a status, 404 or 4xx. Returns its length; 0: it is neither. A status below 200 is not a
+ * final answer. */
 static size_t take_status(struct plan *plan, const char *at)
 {
 	bool class = at[0] >= '2' && at[0] <= '5' && strncasecmp(at + 1, "xx", 2) == 0;

@@ -1,7 +1,7 @@
 /*
- * wrong_usage: the end of a weirload whose command line cannot be followed.
+ * wrong_usage: ends weirload if its command line cannot be followed.
  *
- * Called before the fork only, by whatever reads the command line. Each message names the option,
+ * Called only before the fork, by whatever reads the command line. Each message names the option,
  * or LISTENER, that it is about.
  */
 #ifndef BENCH_WEIRLOAD_PLAN_WRONG_USAGE_H

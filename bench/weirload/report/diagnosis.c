@@ -7,15 +7,15 @@
 #include "reactor/base/sys.h"
 
 #define WAIT_MS		20   /* for what follows the first wrong byte */
-#define WAITS_MAX	8    /* for so many wrong replies */
+#define WAITS_MAX	8    /* wrong replies after which it does not wait any more */
 #define LOOKED_AT_MAX	4096 /* bytes that are looked at */
 #define SHIFT_MAX	8192 /* how far bytes may have moved to be found by comparing */
-#define SHIFT_BYTES_MIN 4    /* fewer are found somewhere by chance */
-#define SURE_BYTES	16   /* so many that fit prove a shift */
+#define SHIFT_BYTES_MIN 4    /* fewer bytes are found somewhere by chance */
+#define SURE_BYTES	16   /* if so many bytes fit, a shift is proved */
 
 const char diagnosis_tls[] = "the answer looks like TLS, which weirload does not speak";
 
-/* A record of the alert that such a server answers plain bytes with, or of a handshake. */
+/* A TLS record: the alert with which a TLS server answers plain bytes, or a handshake. */
 bool diagnosis_is_tls(const unsigned char *bytes, size_t n)
 {
 	return n >= 3 && (bytes[0] == 0x15 || bytes[0] == 0x16) && bytes[1] == 3 && bytes[2] <= 4;
@@ -75,7 +75,7 @@ void diagnosis_say_late(char detail[TALLY_DETAIL_BYTES], const struct connection
 
 /* ---- replies ---- */
 
-/* The replies of a connection as one stream, and the position at which it went wrong. */
+/* All replies of a connection as one stream, and the position of its first wrong byte. */
 struct stream {
 	const struct connection *connection;
 	const struct sender *sender;
@@ -100,7 +100,7 @@ static void stream_fill(const struct stream *stream, uint64_t position, unsigned
 	}
 }
 
-/* The first so many bytes are the expected ones in another order; 0: they are not. */
+/* How many bytes at the beginning are the expected ones in another order; 0: none are. */
 static size_t permutation(const unsigned char *bytes, const unsigned char *expected, size_t n)
 {
 	int balance[256] = {0};
@@ -117,8 +117,8 @@ static size_t permutation(const unsigned char *bytes, const unsigned char *expec
 	return 0;
 }
 
-/* How far away in the stream these bytes belong: above 0, if bytes before them are missing; below
- * 0, if they came before; 0, if they are not of this neighbourhood. */
+/* How far from here in the stream these bytes belong: above 0 if bytes before them are missing;
+ * below 0 if they have come before; 0 if they belong nowhere near. */
 static long shift_of(const struct stream *stream, const unsigned char *bytes, size_t n)
 {
 	unsigned char *around = stream->sender->expected;
@@ -138,7 +138,7 @@ static long shift_of(const struct stream *stream, const unsigned char *bytes, si
 	return 0;
 }
 
-/* Whether all of them are what the stream has that far away. */
+/* Whether all n bytes are those of the stream at that distance. */
 static bool fits_shifted(const struct stream *stream, long shift, const unsigned char *bytes,
 			 size_t n)
 {
@@ -147,7 +147,7 @@ static bool fits_shifted(const struct stream *stream, long shift, const unsigned
 	return memcmp(bytes, stream->sender->expected, n) == 0;
 }
 
-/* By what the words themselves say, wherever they are from. */
+/* Asks the words of the pattern where they come from, however far away that is. */
 static enum tally_error diagnosis_by_words(const struct stream *stream, const unsigned char *bytes,
 					   size_t n, char *text, size_t text_n)
 {
@@ -186,8 +186,8 @@ static enum tally_error diagnosis_of_bytes(const struct stream *stream, const un
 		moved = permutation(bytes, expected, n);
 	}
 	shift = shift_of(stream, bytes, n);
-	/* If one byte is missing, the rest is a permutation too as soon as that byte comes again.
-	 */
+	/* If one byte is missing, what follows looks like a permutation as soon as that byte comes
+	 * again. */
 	if (moved && (!shift || !fits_shifted(stream, shift, bytes, n))) {
 		(void)snprintf(text, text_n, "%zu bytes in another order", moved);
 		return TALLY_reordered;
@@ -207,7 +207,7 @@ static enum tally_error diagnosis_of_bytes(const struct stream *stream, const un
 	return diagnosis_by_words(stream, bytes, n, text, text_n);
 }
 
-/* Only for the first errors: this process does nothing else while it waits. */
+/* Only for the first WAITS_MAX errors: this process does nothing else while it waits. */
 static size_t read_more(const struct connection *connection, const struct sender *sender,
 			unsigned char *bytes, size_t n, size_t room)
 {

@@ -1,6 +1,6 @@
 #include "bench/weirload/report/figures.h"
 
-#define CONNECTIONS_TELLING 100 /* fewer do not show what one of them costs in memory */
+#define CONNECTIONS_TELLING 100 /* with fewer the memory of one connection does not show */
 
 static double per(double what, double n)
 {

@@ -1,5 +1,5 @@
 /*
- * figures: what the table and the JSON of a run both say, computed once from its outcome.
+ * figures: figures that both the table and the JSON of a run show, computed once from its outcome.
  */
 #ifndef BENCH_WEIRLOAD_REPORT_FIGURES_H
 #define BENCH_WEIRLOAD_REPORT_FIGURES_H
@@ -8,10 +8,10 @@
 
 struct figures {
 	double messages_per_s, lines_per_s, connects_per_s, sent_bytes_per_s, received_bytes_per_s;
-	/* Of CPU time, in us; negative: not known. */
+	/* CPU time, in us; negative: not known. */
 	double server_us_per_message, server_user_us, server_system_us, server_us_per_connection;
 	double generator_us_per_message;
-	double server_cpus, server_busiest, generator_cpus, generator_busiest; /* of one CPU */
+	double server_cpus, server_busiest, generator_cpus, generator_busiest; /* 1 is one CPU */
 	/* Memory, in bytes; negative: not known. */
 	double user_bytes_per_connection, kernel_bytes_per_connection;
 };

@@ -4,11 +4,12 @@
 
 #define READ(field) __atomic_load_n(&(field), __ATOMIC_RELAXED)
 
-/* A percentile is printed with 12 decimals: lines beyond that could not be told apart. */
+/* A percentile is printed with 12 decimals: after more halvings lines would look the same. */
 #define HDR_HALVINGS_MAX 36
 #define HDR_TICKS	 5 /* lines for each halving */
 
-/* The largest value that slot counts. Beyond the last one the shift gives 0, and this 2^64 - 1. */
+/* The largest value that slot counts. For the last slot the shift gives 0, and the result is
+ * 2^64 - 1. */
 static uint64_t slot_end(unsigned slot)
 {
 	unsigned power = slot >> HISTOGRAM_SLOT_BITS;
@@ -66,8 +67,8 @@ void histogram_merge(struct histogram *into, const struct histogram *from)
 	HISTOGRAM_SET(into->n, into->n + n);
 }
 
-/* How many of n values are at or below a percentile. 99.9 % of 1,000 comes out a hair above
- * 999 in floating point, which must not ask for one value more. */
+/* How many of n values are at or below a percentile. In floating point 99.9 % of 1,000 is a hair
+ * above 999: that must not be rounded up to 1,000. */
 static uint64_t rank_of(double percent, uint64_t n)
 {
 	double exact = percent / 100 * (double)n;
@@ -130,8 +131,8 @@ double histogram_deviation(const struct histogram *histogram)
 	return sqrt(variance);
 }
 
-/* The levels 0, 0.1, ... 0.5, 0.55, ... 0.75, 0.775, ...: what is left to 1 is halved again
- * and again, each time in so many steps. */
+/* The levels 0, 0.1, ... 0.5, 0.55, ... 0.75, 0.775, ...: the distance to 1 is halved again and
+ * again, each time in HDR_TICKS steps. */
 struct levels {
 	unsigned halving, tick;
 };

@@ -223,7 +223,7 @@ static const char *percent(uint64_t n, uint64_t of)
 	return text;
 }
 
-/* What UDP did, as it may. */
+/* What UDP did to the messages: it is allowed to. */
 static void print_loss(FILE *out, const struct outcome *outcome, const struct plan *plan)
 {
 	const struct tally *all = &outcome->all;
@@ -259,7 +259,7 @@ static void print_held(FILE *out, const struct outcome *outcome, const struct pl
 	    grouped(outcome->all.messages), time_text(outcome->finish_ns));
 }
 
-/* What is counted. */
+/* The name of what is counted. */
 static const char *unit_of(const struct plan *plan)
 {
 	return plan->chats ? "delivery" : "message";
@@ -340,7 +340,7 @@ static void print_limit(FILE *out, const struct outcome *outcome, const struct p
 		(void)fprintf(out, "limit     not the generator (--server-pid tells more)\n");
 }
 
-/* In a chat, over datagrams and of bodies some errors mean something else. */
+/* In a chat, over datagrams and for HTTP bodies some errors mean something else. */
 static const char *error_text(const struct plan *plan, int kind)
 {
 	static const char *const of_chat[TALLY_ERROR_KINDS] = {
@@ -376,7 +376,7 @@ static const char *error_text(const struct plan *plan, int kind)
 	return texts && texts[kind] ? texts[kind] : tally_errors[kind].text;
 }
 
-/* The server may be right, and asked in a way that it is not made for. */
+/* The server may be right, but not made for what it is asked. */
 static void print_body_hint(FILE *out, const struct tally *all, const struct plan *plan)
 {
 	static const int kinds[] = {TALLY_lost,	   TALLY_doubled, TALLY_reordered,
@@ -397,7 +397,7 @@ static void print_body_hint(FILE *out, const struct tally *all, const struct pla
 static void print_errors(FILE *out, const struct outcome *outcome, const struct plan *plan)
 {
 	const struct tally *all = &outcome->all;
-	char detail[6 * TALLY_DETAIL_BYTES]; /* a peer may have said it */
+	char detail[6 * TALLY_DETAIL_BYTES]; /* it may quote a peer, so it is made printable */
 	bool any = false;
 
 	for (int kind = 0; kind < TALLY_ERROR_KINDS; kind++) {
@@ -432,7 +432,7 @@ static void print_table(FILE *out, const struct outcome *outcome, const struct p
 	print_throughput(out, outcome, plan, figures);
 	print_loss(out, outcome, plan);
 	print_held(out, outcome, plan, figures);
-	/* If nothing was answered, how soon it connected says nothing either. */
+	/* If nothing was answered, connect times say nothing either. */
 	if (outcome->all.messages)
 		print_all_times(out, &outcome->all);
 	(void)fprintf(out, "\n");

@@ -70,7 +70,7 @@ void tally_sum(struct tally *sum, const struct tally *tallies, unsigned n)
 		sum->doubled += TALLY_READ(one, doubled);
 		sum->reordered += TALLY_READ(one, reordered);
 		sum->dropped += TALLY_READ(one, dropped);
-		if (TALLY_READ(one, frozen_ns) > sum->frozen_ns) /* the worst of them */
+		if (TALLY_READ(one, frozen_ns) > sum->frozen_ns) /* the longest, not the sum */
 			sum->frozen_ns = TALLY_READ(one, frozen_ns);
 		for (int kind = 0; kind < TALLY_ERROR_KINDS; kind++) {
 			sum->errors[kind] += TALLY_READ(one, errors[kind]);

@@ -53,23 +53,23 @@ extern const struct tally_error_row tally_errors[TALLY_ERROR_KINDS];
 
 struct tally {
 	uint64_t messages; /* answered, or delivered in a chat, in the whole run */
-	uint64_t lines;	   /* of a chat: sent */
+	uint64_t lines;	   /* chat: lines that were sent */
 	uint64_t sent_bytes, received_bytes;
-	uint64_t connects; /* that came up */
-	uint64_t settled;  /* connections whose first attempt has ended, either way */
+	uint64_t connects; /* those that succeeded */
+	uint64_t settled;  /* connections whose first attempt has succeeded or failed */
 	uint64_t open, open_max;
 	uint64_t unsent;     /* messages that were due and had not left when the time was over */
 	uint64_t slow_ended; /* slow connections that the server ended */
-	/* Of HTTP: connections that the server ended between answers, or announced to end. */
+	/* HTTP: connections that the server ended between answers, or said that it would end. */
 	uint64_t reopened, reopened_by_reset;
 	uint64_t retried; /* requests that were under way then, and were asked again */
-	/* Of HTTP, the body that all others had to equal: 0, or 1 + its length; and
-	 * http_body_print(). */
+	/* HTTP: the body that all others had to equal: 1 + its length, or 0 if there is none; and
+	 * its http_body_print(). */
 	uint64_t body_n, body_print;
 	uint64_t frozen_ns; /* how long this process did not run although a timer was due */
-	/* Of datagrams, in the time that is measured: messages, and what UDP may do to them. Late
-	 * are those of the lost whose answer came after all; dropped are answers that came and
-	 * found weirload's own queue full. */
+	/* Datagrams, in the time that is measured: messages, and what UDP may do to them. late:
+	 * lost ones whose answer came after all; dropped: answers that came, but found weirload's
+	 * own queue full. */
 	uint64_t asked, lost, late, doubled, reordered, dropped;
 	uint64_t errors[TALLY_ERROR_KINDS];
 	char details[TALLY_ERROR_KINDS][TALLY_DETAIL_BYTES]; /* the first of each kind, in words */
@@ -82,7 +82,7 @@ struct tally {
 
 /* n tallies, zeroed; NULL if there is no memory. */
 struct tally *tally_map(unsigned n);
-/* All errors that one party is to blame for. */
+/* The number of errors that one party is to blame for. */
 uint64_t tally_errors_of(const struct tally *tally, enum tally_blame blame);
 /* Whether all processes that have got a body of HTTP have got the same. */
 bool tally_bodies_agree(const struct tally *tallies, unsigned n);

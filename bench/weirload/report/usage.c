@@ -14,11 +14,11 @@
 
 struct process {
 	pid_t pid, parent_pid;
-	struct process *parent; /* NULL: its parent was not seen */
+	struct process *parent; /* NULL: the parent was not seen */
 	bool member;
 	unsigned threads;
-	uint64_t cpu_ns;		   /* its own, all threads that it ever had */
-	uint64_t user_ticks, system_ticks; /* its own and reaped */
+	uint64_t cpu_ns;		   /* its own, of all threads that it ever had */
+	uint64_t user_ticks, system_ticks; /* its own and those of reaped children */
 	uint64_t reaped_ticks;
 };
 
@@ -35,7 +35,7 @@ static uint64_t ticks_to_ns(uint64_t ticks)
 	return ticks * (NS_PER_S / (uint64_t)sysconf(_SC_CLK_TCK));
 }
 
-/* The whole of a small file, or as much as there is room for; false if there is no such file. */
+/* Reads a small file, or as much of it as there is room for; false if there is no such file. */
 __attribute__((format(printf, 3, 4))) static bool read_text(char *text, size_t room,
 							    const char *format, ...)
 {
@@ -71,7 +71,7 @@ static uint64_t row_bytes(const char *text, const char *name)
 	return 0;
 }
 
-/* Entries of /proc and of task folders that are numbers; 0 at the end. */
+/* The next entry of /proc, or of a task folder, that is a number; 0 at the end. */
 static pid_t next_number(DIR *folder)
 {
 	struct dirent *entry;
@@ -118,7 +118,7 @@ static bool process_read(struct process *process, pid_t pid)
 
 	if (!read_text(text, sizeof text, "/proc/%d/stat", (int)pid))
 		return false;
-	/* A name may hold anything, a closing bracket too. */
+	/* The name of a process may contain anything, even a closing bracket. */
 	name_end = strrchr(text, ')');
 	if (!name_end ||
 	    sscanf(name_end + 1,
@@ -178,8 +178,8 @@ static struct process *processes_find(const struct processes *processes, pid_t p
 	return bsearch(&key, processes->all, processes->n, sizeof key, process_order);
 }
 
-/* Most children have higher pids than their parent: then one round finds all of them, and a second
- * one shows that there are no more. */
+/* Marks all descendants of root. Most children have higher pids than their parent: then one round
+ * finds all of them, and a second round shows that there are no more. */
 static int processes_mark(struct processes *processes, pid_t root)
 {
 	struct process *top;
@@ -207,8 +207,8 @@ static int processes_mark(struct processes *processes, pid_t root)
 
 /* ---- a snapshot ---- */
 
-/* Kernels without scheduling statistics count the time of threads in ticks, and not how long they
- * waited. */
+/* Kernels without scheduling statistics count the time of threads in ticks, and do not count how
+ * long they waited. */
 static bool thread_read(struct usage_thread *thread, pid_t pid, pid_t tid)
 {
 	unsigned long long run, wait;
@@ -341,14 +341,14 @@ void usage_free(struct usage_snapshot *snapshot)
 	*snapshot = (struct usage_snapshot){0};
 }
 
-/* ---- between two ---- */
+/* ---- between two snapshots ---- */
 
 static uint64_t growth(uint64_t before, uint64_t after)
 {
 	return after > before ? after - before : 0;
 }
 
-/* What a thread had used before; nothing, if it is new, or another one with the same number. */
+/* What a thread had used before; zero if it is new, or another thread with the same number. */
 static struct usage_thread thread_before(const struct usage_snapshot *before,
 					 const struct usage_thread *after)
 {
@@ -391,7 +391,7 @@ void usage_difference(struct usage *usage, const struct usage_snapshot *before,
 	    .processes = after->processes,
 	    .threads = (unsigned)after->threads_n,
 	};
-	/* If there was less than a tick of either, all is taken for user time. */
+	/* If there was less than a tick of either, all time counts as user time. */
 	usage->user_ns = usage->cpu_ns;
 	if (user + system)
 		usage->user_ns =

@@ -1,12 +1,12 @@
 /*
  * usage: what a tree of processes uses of CPU and memory, read from /proc.
  *
- * The tree is a process and all that descend from it; a process whose parent died first is no
- * longer part of it. A snapshot is owned by its user, starts as all zero, may be taken again and
- * again, and is freed with usage_free(). Taking one costs about 13 us for each process of the
- * machine (10,000: 0.13 s), and three times that with memory.
- * It is not of one moment: a process that ends while it is read may be missed, with the CPU time
- * that it had used. Children of a process that ignores SIGCHLD leave no trace.
+ * The tree is a process and all its descendants; a process whose parent died first is no longer
+ * part of it. A snapshot is owned by the caller, starts as all zero, may be taken again and again,
+ * and is freed with usage_free(). Taking one costs about 13 us for each process of the machine
+ * (10,000: 0.13 s), and three times that with memory. It is not of one moment: a process that ends
+ * while it is read may be missed, with the CPU time that it had used. Children of a process that
+ * ignores SIGCHLD leave no trace.
  */
 #ifndef BENCH_WEIRLOAD_REPORT_USAGE_H
 #define BENCH_WEIRLOAD_REPORT_USAGE_H
@@ -31,13 +31,14 @@ struct usage_snapshot {
 };
 
 struct usage {
-	uint64_t cpu_ns;	     /* to the ns, but for what was reaped: to 10 ms */
+	uint64_t cpu_ns;	     /* exact to the ns; for reaped processes to 10 ms */
 	uint64_t user_ns, system_ns; /* cpu_ns, shared out by clock ticks */
-	/* The thread that ran and waited for a CPU the longest, of those still there. */
+	/* Of the threads still there, the one that ran and waited for a CPU the longest. */
 	pid_t busiest_tid;
 	uint64_t busiest_ns, busiest_wait_ns;
-	/* At the later snapshot. Memory is the sum of what each process maps, a page that N map
-	 * counting a Nth for each (Pss); without the right to read that, Rss less shared pages. */
+	/* At the later snapshot. Memory is the sum of what each process maps, where a page mapped
+	 * by N processes counts as 1/N for each (Pss); without the right to read that, it is Rss
+	 * without shared pages. */
 	uint64_t memory_bytes;
 	unsigned processes, threads;
 };
@@ -49,8 +50,8 @@ void usage_free(struct usage_snapshot *snapshot);
 void usage_difference(struct usage *usage, const struct usage_snapshot *before,
 		      const struct usage_snapshot *after);
 
-/* What the kernel of the whole machine holds of memory for its own objects, sockets among
- * them: Slab, KernelStack and PageTables of /proc/meminfo; 0 if that can't be read.
+/* The memory that the kernel of the whole machine uses for its own objects, such as sockets:
+ * Slab, KernelStack and PageTables of /proc/meminfo; 0 if that can't be read.
  * An idle TCP connection is in Slab. Bytes that wait in socket queues are there only up to
  * about a page; pages of larger queues are in no row of meminfo (the row TCP, mem of
  * /proc/net/sockstat has them, with each socket rounded up to whole pages). */

@@ -13,7 +13,7 @@ const char *validity_limit_name(const struct outcome *outcome)
 static void invalid(struct outcome *outcome, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The first reason stands. */
+/* Only the first reason is kept. */
 static void invalid(struct outcome *outcome, const char *format, ...)
 {
 	va_list arguments;
@@ -74,7 +74,8 @@ bool validity_starved(const struct outcome *outcome)
 	       (double)generator->busiest_wait_ns >= VALIDITY_FROZEN * (double)outcome->measured_ns;
 }
 
-/* If both were at their limits it is the generator: more of it might have shown more. */
+/* If both were at their limits the generator counts as the limit: with more load the server might
+ * have done more. */
 static void find_limit(struct outcome *outcome)
 {
 	const struct usage *server = &outcome->server, *generator = &outcome->generator;
@@ -100,7 +101,7 @@ static void find_limit(struct outcome *outcome)
 		outcome->limit = LIMIT_NEITHER;
 }
 
-/* Not if all connections are slow, nor if nothing was due yet. */
+/* False if all connections are slow, or nothing was due yet. */
 bool validity_expects_messages(const struct outcome *outcome, const struct plan *plan)
 {
 	return outcome->measured_ns && plan->slow < plan->connections && !outcome->interrupted &&

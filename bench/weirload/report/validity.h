@@ -10,15 +10,15 @@
 
 #include "bench/weirload/run.h"
 
-/* A thread of generator or server is at its limit if it ran, or waited for a CPU, so much of the
- * time. */
+/* A thread of generator or server is at its limit if it ran, or waited for a CPU, for this share of
+ * the time. */
 #define VALIDITY_BUSY 0.95
-/* A generator that stood still for so much of the time was not there to load anything; in an open
- * loop, so much of the time is too much already, since messages were due in it. */
+/* A generator that stood still for this share of the time did not load the server; in an open loop
+ * even the second, smaller share is too much, because messages were due in it. */
 #define VALIDITY_FROZEN	     0.1
 #define VALIDITY_FROZEN_OPEN 0.01
-/* Messages of an open loop may leave so late at the 99th percentile, or a tenth of the
- * response time there, if that is more. */
+/* How late messages of an open loop may leave, at the 99th percentile; if a tenth of the response
+ * time there is more, that late. */
 #define VALIDITY_SLIP_NS 1000000
 
 /* The share of answers that a generator may fail to read. */
@@ -27,9 +27,9 @@
 /* Sets the limit, why the run is invalid, if it is, and the exit status. */
 void validity_conclude(struct outcome *outcome, const struct plan *plan);
 
-/* It waited for a CPU more than it had one. */
+/* Whether the generator waited for a CPU longer than it ran. */
 bool validity_starved(const struct outcome *outcome);
-/* It did not run for much of the time that is measured. */
+/* Whether the generator did not run for much of the time that is measured. */
 bool validity_frozen(const struct outcome *outcome);
 /* Whether a run without a message is a fault. */
 bool validity_expects_messages(const struct outcome *outcome, const struct plan *plan);

@@ -10,9 +10,9 @@
 #include "reactor/base/sys.h"
 
 #define DATAGRAM_BYTES	     65536
-#define DATAGRAMS_OWED_MAX   32 /* unanswered: more might be too many for its queue */
+#define DATAGRAMS_OWED_MAX   32 /* unanswered; more might overflow the server's queue */
 #define DATAGRAM_PATIENCE_MS 2000
-#define DATAGRAM_STALL_MS    100 /* so long nothing came: those are taken for lost */
+#define DATAGRAM_STALL_MS    100 /* if nothing comes for so long, they are taken for lost */
 
 static uint64_t now_ms(void)
 {
@@ -70,7 +70,7 @@ static int datagram_read(struct talk *talk)
 	return 1;
 }
 
-/* Lines wait in the queue as they are: a line becomes a datagram when it is sent. */
+/* Reads lines into the queue unchanged: a line becomes a datagram when it is sent. */
 static void datagram_input(struct talk *talk)
 {
 	ssize_t n = read(STDIN_FILENO, byte_queue_room(&talk->queue, READ_BYTES), READ_BYTES);

@@ -1,12 +1,12 @@
 /*
- * talk_state: what one talk is about, and how far it has come; used by the files of talk alone.
+ * talk_state: what one talk is about, and how far it has come; used only by the files of talk.
  *
  *     talk.c            connects, and chooses one of the next two
  *     talk_stream.c     a stream: what is sent, and what comes back
  *     talk_datagram.c   datagrams
  *     talk_output.c     stdout and stderr
  *
- * One for a process, zeroed but for its name, form and descriptor.
+ * A process has one, zeroed except for its name, form and descriptor.
  */
 #ifndef BENCH_WEIRLOAD_TALK_TALK_STATE_H
 #define BENCH_WEIRLOAD_TALK_TALK_STATE_H
@@ -18,25 +18,26 @@
 
 #define READ_BYTES     (16 * 1024)
 #define FRAME_PREFIX   4
-#define LINES_OWED_MAX 4096 /* of increment, unanswered */
+#define LINES_OWED_MAX 4096 /* unanswered lines of increment */
 
 enum form { FORM_BYTES, FORM_LINES, FORM_FRAMES, FORM_INCREMENT, FORM_SILENT, FORM_OTHER };
 
-/* The reply that is awaited to a line of increment. */
+/* The reply that a line of increment still has to get. */
 struct owed {
 	uint64_t bytes;
 	bool whole; /* the line has been sent to its end */
 };
 
 struct talk {
-	const char *name; /* of the listener, for what is said */
+	const char *name; /* the listener's, for messages */
 	enum form form;
 	int fd;
-	bool input_ended, shut, broken; /* stdin; our side; nothing can be sent any more */
+	/* stdin has ended; our side is shut; nothing can be sent any more. */
+	bool input_ended, shut, broken;
 
-	struct byte_queue queue; /* to be sent; an open frame at its end must wait */
-	struct byte_queue print; /* to stdout */
-	size_t open_bytes;	 /* of the line that is not whole yet, as queued */
+	struct byte_queue queue; /* to be sent, except for a frame at its end that is open */
+	struct byte_queue print; /* to be written to stdout */
+	size_t open_bytes;	 /* queued bytes of a line that is not whole yet */
 	bool line_open, active;	 /* active: increment would answer what comes now */
 	uint64_t sent, received;
 

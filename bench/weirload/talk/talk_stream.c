@@ -10,11 +10,11 @@
 #include "bench/weirload/talk/talk_output.h"
 
 #define QUEUE_BYTES	(64 * 1024)	   /* waiting to be sent: more of stdin is not read */
-#define FRAME_BYTES_MAX (64 * 1024 * 1024) /* of a line that is to be one frame */
+#define FRAME_BYTES_MAX (64 * 1024 * 1024) /* the longest line that can be a frame */
 
 /* ---- what is sent ---- */
 
-/* The frame at the end of the queue is whole: its length goes to its head. */
+/* The frame at the end of the queue is whole: writes its length into its head. */
 static void frame_close(struct talk *talk)
 {
 	uint32_t n = htonl((uint32_t)(talk->open_bytes - FRAME_PREFIX));
@@ -39,7 +39,8 @@ static void frame_add(struct talk *talk, const unsigned char *bytes, size_t n, b
 		frame_close(talk);
 }
 
-/* A line may hold $ and ^ itself, so what is owed is counted by the rules of the protocol. */
+/* A line may itself contain $ and ^, so the bytes of its reply are counted by the rules of the
+ * protocol. */
 static void increment_add(struct talk *talk, const unsigned char *bytes, size_t n, bool whole)
 {
 	struct owed *owed;
@@ -67,7 +68,7 @@ static void increment_add(struct talk *talk, const unsigned char *bytes, size_t 
 	talk->line_open = false;
 }
 
-/* A part of a line, without its \n; whole: this was its last. */
+/* Queues a part of a line, without its \n; whole: this is its last part. */
 static void line_add(struct talk *talk, const unsigned char *bytes, size_t n, bool whole)
 {
 	switch (talk->form) {
@@ -100,7 +101,8 @@ static bool input_wanted(const struct talk *talk)
 	       talk->owed_n < LINES_OWED_MAX - 1;
 }
 
-/* Reads once from stdin; of increment little, because it may owe only so many lines. */
+/* Reads once from stdin; little of increment, because only LINES_OWED_MAX lines may be unanswered.
+ */
 static void input_read(struct talk *talk)
 {
 	unsigned char bytes[READ_BYTES];
@@ -168,7 +170,7 @@ static void print_frames(struct talk *talk, const unsigned char *bytes, size_t n
 	}
 }
 
-/* Ends the lines of all replies that are complete. Returns the first that is not, or NULL. */
+/* Prints a \n after each reply that is complete. Returns the first that is not, or NULL. */
 static struct owed *increment_next(struct talk *talk)
 {
 	while (talk->owed_n) {
@@ -194,7 +196,7 @@ static void print_increment(struct talk *talk, const unsigned char *bytes, size_
 		struct owed *owed = increment_next(talk);
 		size_t part = n;
 
-		/* More than is owed is printed unchanged. */
+		/* Bytes beyond what is owed are printed unchanged. */
 		if (owed && owed->bytes) {
 			part = n < owed->bytes ? n : (size_t)owed->bytes;
 			owed->bytes -= part;
@@ -207,7 +209,7 @@ static void print_increment(struct talk *talk, const unsigned char *bytes, size_
 		(void)increment_next(talk);
 }
 
-/* One read; 0, 1 at the peer's end, or -errno. */
+/* Reads once. Returns 0, 1 at the peer's end, or -errno. */
 static int reply_read(struct talk *talk)
 {
 	unsigned char bytes[READ_BYTES];
@@ -225,9 +227,9 @@ static int reply_read(struct talk *talk)
 	return n == 0;
 }
 
-/* ---- both together ---- */
+/* ---- both directions ---- */
 
-/* The exit status: whether the peer still owed something when it ended. */
+/* The exit status: 1 if the peer still owed something when it ended. */
 static int end_status(const struct talk *talk)
 {
 	if (talk->broken || !talk->shut)

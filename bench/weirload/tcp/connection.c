@@ -22,7 +22,7 @@ static bool expects_bytes(const struct connection *connection, const struct send
 	return connection_under_way(connection) != 0;
 }
 
-/* Checks n bytes that have come. False: the connection has ended over it. */
+/* Checks n bytes that have come. False: the connection was ended because of them. */
 static bool connection_check(struct connection *connection, struct sender *sender,
 			     unsigned char *bytes, size_t n)
 {
@@ -36,7 +36,7 @@ static bool connection_check(struct connection *connection, struct sender *sende
 				"bytes of a server that only listens");
 		return false;
 	}
-	if (connection->greets && !connection->greeted) { /* it is one byte long */
+	if (connection->greets && !connection->greeted) { /* a greeting is one byte long */
 		if (*bytes != (unsigned char)*plan->protocol->greeting) {
 			connection_fail(connection, sender, TALLY_altered,
 					diagnosis_is_tls(bytes, n)
@@ -70,7 +70,7 @@ static bool connection_check(struct connection *connection, struct sender *sende
 }
 
 /* A server of HTTP may end a connection between answers, in any way and whatever is under way: it
- * can't know of a request that is on its way to it, and a close() with a request unread is a reset.
+ * can't know of a request that has not arrived, and a close() with a request unread sends a reset.
  * What is under way is asked again. An end before the first answer of a connection is an error. */
 static bool may_be_ended(struct connection *connection, const struct sender *sender)
 {
@@ -136,10 +136,10 @@ static bool connection_receive(struct connection *connection, struct sender *sen
 			return true;
 		}
 	}
-	return true; /* the rest in another turn: SOURCE_IN is still set */
+	return true; /* the rest is read in another turn: SOURCE_IN is still set */
 }
 
-/* With --churn and --idle, what an answer leads to. */
+/* With --churn and --idle: what happens after an answer. */
 static void connection_after_answer(struct connection *connection, struct sender *sender)
 {
 	const struct plan *plan = sender->plan;
@@ -178,7 +178,7 @@ static void connection_end(struct connection *connection, struct sender *sender)
 		return;
 	}
 	connection->phase = CONNECTION_ENDING;
-	/* If it was reset a read says so. */
+	/* If the connection was reset, a read will say so. */
 	if (sys_shutdown(connection->caller.source.fd, SHUT_WR) < 0)
 		connection->caller.source.ready |= SOURCE_IN;
 }
@@ -189,7 +189,7 @@ static void connection_give_up(struct connection *connection, struct sender *sen
 
 	if (connection->finished)
 		return;
-	if (connection->phase == CONNECTION_ABSENT) { /* its error has been counted */
+	if (connection->phase == CONNECTION_ABSENT) { /* why it is absent has been counted */
 		connection_finished(connection, sender);
 		return;
 	}
@@ -199,7 +199,7 @@ static void connection_give_up(struct connection *connection, struct sender *sen
 
 /* ---- turns ---- */
 
-/* Its deadline has passed, or one that it had before. */
+/* Its deadline has passed, or an earlier one that was put off since. */
 static void connection_due(struct connection *connection, struct sender *sender)
 {
 	uint64_t now_ns = clock_ns(), timeout_ns = sender->plan->timeout_us * 1000;
@@ -241,7 +241,7 @@ static void connection_turn(struct loop *loop, struct source *source)
 	bool due = source->ready & SOURCE_DUE;
 
 	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_WOKEN);
-	if (source->ready & SOURCE_BROKEN) /* a read will say what it is */
+	if (source->ready & SOURCE_BROKEN) /* a read will say what has happened */
 		source->ready =
 		    (uint8_t)((source->ready & ~SOURCE_BROKEN) | SOURCE_IN | SOURCE_ENDED);
 	if (connection->phase == CONNECTION_ABSENT) {
@@ -254,7 +254,7 @@ static void connection_turn(struct loop *loop, struct source *source)
 	if (connection->phase == CONNECTION_CONNECTING) {
 		if (dial_is_up(source->fd))
 			connection_connected(connection, sender);
-		else if (source->ready & SOURCE_IN) /* a read says why it could not */
+		else if (source->ready & SOURCE_IN) /* a read says why it could not connect */
 			(void)connection_receive(connection, sender, 1);
 		else if (due)
 			connection_due(connection, sender);
@@ -273,7 +273,7 @@ static void connection_turn(struct loop *loop, struct source *source)
 	loop_requeue(loop, source);
 }
 
-/* ---- what a sender wants of it ---- */
+/* ---- what a sender asks of a connection ---- */
 
 static struct connection *connection_of(struct caller *caller)
 {

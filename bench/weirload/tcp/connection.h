@@ -21,16 +21,16 @@ enum connection_phase {
 
 struct connection {
 	struct caller caller;
-	uint64_t key;		 /* of its bytes; after 2^24 connections keys repeat */
-	uint64_t sent, received; /* messages, whole ones */
-	uint32_t sent_bytes;	 /* of message number `sent` */
-	uint32_t received_bytes; /* of the reply to message number `received` */
+	uint64_t key;		 /* of its pattern; after 2^24 connections keys repeat */
+	uint64_t sent, received; /* whole messages */
+	uint32_t sent_bytes;	 /* how much of message number `sent` has been sent */
+	uint32_t received_bytes; /* how much of the reply to message `received` has come */
 	uint64_t opened_ns;	 /* when connect() was called */
 	uint32_t retry_ms;	 /* how long the next attempt waits */
 	uint8_t phase;
 	bool settled : 1, greeted : 1, greets : 1, finished : 1;
-	bool reset : 1; /* a write has told of a reset by the server, so that no read will */
-	struct flight flights[]; /* plan->pipeline of them: a ring, by message number */
+	bool reset : 1;		 /* a write has reported a reset by the server, so no read will */
+	struct flight flights[]; /* a ring of plan->pipeline flights, by message number */
 };
 
 extern const struct caller_kind connection_kind;

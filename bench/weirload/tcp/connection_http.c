@@ -1,6 +1,6 @@
 /*
- * Replies of HTTP: each has to be well-formed, with a status that is wanted. Its body has to be
- * that of the first reply, or what was sent, or is not looked at: --body.
+ * Replies of HTTP: each has to be well-formed, and to have a wanted status. --body says whether its
+ * body has to be that of the first reply, or what was sent, or is not looked at.
  */
 #include "bench/weirload/tcp/connection_parts.h"
 
@@ -12,7 +12,7 @@
 #include "bench/weirload/http/http_reply.h"
 #include "bench/weirload/report/diagnosis.h"
 
-/* Lies after the flights of a connection. */
+/* The answer that is being read; lies in memory after the flights of a connection. */
 struct answer {
 	struct http_reply reply;
 	struct http_sum sum;
@@ -47,7 +47,7 @@ bool connection_http_is_between(struct connection *connection, const struct send
 static void fail(struct connection *connection, struct sender *sender, enum tally_error kind,
 		 const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* Says which reply it was, too. */
+/* Counts the error, says which reply it was, and ends the connection. */
 static void fail(struct connection *connection, struct sender *sender, enum tally_error kind,
 		 const char *format, ...)
 {
@@ -63,7 +63,7 @@ static void fail(struct connection *connection, struct sender *sender, enum tall
 	connection_fail(connection, sender, kind, detail);
 }
 
-/* How long the body has to be; false: that is not known yet. */
+/* Gives the length that the body has to have; false: that is not known yet. */
 static bool body_length(const struct sender *sender, uint64_t *length)
 {
 	bool echo = sender->plan->body == PLAN_BODY_ECHO;
@@ -74,7 +74,7 @@ static bool body_length(const struct sender *sender, uint64_t *length)
 	return echo || sender->body->whole;
 }
 
-/* A server of https says so to a client that speaks plain HTTP. */
+/* Whether the reply is that of an https server to a client that speaks plain HTTP. */
 static const char *tls_hint(unsigned status, const unsigned char *bytes, size_t n)
 {
 	return status == 400 && memmem(bytes, n, "HTTPS", 5)
@@ -82,7 +82,7 @@ static const char *tls_hint(unsigned status, const unsigned char *bytes, size_t 
 		   : "";
 }
 
-/* bytes: what was read, with the end of the head. */
+/* bytes: what was read; the end of the head is in it. */
 static bool head_fits(struct connection *connection, struct sender *sender,
 		      const struct http_facts *facts, const unsigned char *bytes, size_t n)
 {
@@ -102,7 +102,8 @@ static bool head_fits(struct connection *connection, struct sender *sender,
 	return true;
 }
 
-/* The body has to be what was sent. bytes: the piece in what was read; n are left from there on. */
+/* The body has to be what was sent. bytes: a piece of the body in what was read, of which n bytes
+ * are left from there on. */
 static bool echo_fits(struct connection *connection, struct sender *sender,
 		      const struct http_piece *piece, unsigned char *bytes, size_t n)
 {
@@ -169,7 +170,7 @@ static bool end_fits(struct connection *connection, struct sender *sender, struc
 	return true;
 }
 
-/* The reply was the last of its connection, by its own words; n bytes are behind it. */
+/* The reply says that it is the last one of its connection; n bytes follow it. */
 static bool closes(struct connection *connection, struct sender *sender,
 		   const struct http_facts *facts, size_t n)
 {
@@ -189,7 +190,7 @@ static bool closes(struct connection *connection, struct sender *sender,
 	return false;
 }
 
-/* The reply is whole; n bytes are behind it. False: the connection has ended over it. */
+/* The reply is whole; n bytes follow it. False: the connection was ended because of it. */
 static bool answered(struct connection *connection, struct sender *sender, struct answer *answer,
 		     size_t n, uint64_t now_ns)
 {

@@ -12,7 +12,7 @@ void connection_connected(struct connection *connection, struct sender *sender)
 	uint64_t now_ns = clock_ns();
 
 	connection->phase = CONNECTION_OPEN;
-	if (!sender->plan->churn) /* there, connecting is part of the message */
+	if (!sender->plan->churn) /* in churn connecting is part of the message */
 		connection->caller.free_ns = now_ns;
 	connection->retry_ms = 0;
 	connection->caller.source.ready |= SOURCE_OUT;
@@ -23,7 +23,7 @@ void connection_connected(struct connection *connection, struct sender *sender)
 		loop_deadline(&sender->loop, &connection->caller.source,
 			      sender->loop.now_ms + CONNECTION_SLOW_READ_MS);
 	else if (sender->plan->protocol->kind ==
-		 CLIENT_PROTOCOL_SPEAKS) /* no message of ours does */
+		 CLIENT_PROTOCOL_SPEAKS) /* this client sends no message that would begin it */
 		loop_deadline(&sender->loop, &connection->caller.source,
 			      sender->loop.now_ms + plan_timeout_ms(sender->plan));
 	if (sender->plan->idle)
@@ -62,7 +62,7 @@ static void connection_connect(struct connection *connection, struct sender *sen
 	}
 	loop_deadline(&sender->loop, &connection->caller.source,
 		      sender->loop.now_ms + plan_timeout_ms(sender->plan));
-	/* Over loopback it is there at once: asking costs less than an event for space. */
+	/* Over loopback it is connected at once: asking costs less than waiting for an event. */
 	if (dial_is_up(connection->caller.source.fd)) {
 		connection_connected(connection, sender);
 		return;

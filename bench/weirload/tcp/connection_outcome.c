@@ -6,7 +6,7 @@
 #define RETRY_MS_FIRST 10
 #define RETRY_MS_MAX   1000
 
-/* The reply to a message that is not sent whole yet may be whole. */
+/* A reply may be whole before its message has been sent to the end. */
 uint64_t connection_under_way(const struct connection *connection)
 {
 	uint64_t begun = connection->sent + (connection->sent_bytes != 0);
@@ -22,7 +22,7 @@ void connection_answered(struct connection *connection, struct sender *sender, u
 	struct tally *tally = sender->tally;
 	struct flight *flight = &connection->flights[connection->received % plan->pipeline];
 
-	/* If there is room for more now, there was before. */
+	/* free_ns is set only when there was no room until now. */
 	if (connection_under_way(connection) >= plan->pipeline ||
 	    plan->protocol->kind == CLIENT_PROTOCOL_SPEAKS)
 		connection->caller.free_ns = now_ns;
@@ -100,7 +100,7 @@ void connection_fail(struct connection *connection, struct sender *sender, enum 
 
 	if (connection->caller.slow && connection->phase >= CONNECTION_OPEN &&
 	    tally_errors[kind].blame == BLAME_SERVER) {
-		TALLY_ADD(tally, slow_ended, 1); /* as a server may do */
+		TALLY_ADD(tally, slow_ended, 1); /* a server may do that */
 	} else {
 		sender_wrong(sender, kind, 1, "%s", detail);
 		if (tally_errors[kind].blame == BLAME_SERVER && connection_under_way(connection))

@@ -29,7 +29,7 @@ static uint64_t allowance(const struct connection *connection, const struct send
 	return n;
 }
 
-/* What may be sent now, as much as the buffer holds. */
+/* Writes to the buffer what may be sent now, as much as it holds. */
 static size_t connection_compose(const struct connection *connection, const struct sender *sender)
 {
 	uint64_t message = connection->sent, may_begin = allowance(connection, sender);
@@ -66,7 +66,7 @@ static void connection_begin(struct connection *connection, struct sender *sende
 	sender_begin(sender, &connection->caller, flight, plan->churn ? connection->opened_ns : 0);
 }
 
-/* n bytes have gone. */
+/* n bytes have been sent. */
 static void connection_sent(struct connection *connection, struct sender *sender, size_t n,
 			    uint64_t now_ns)
 {
@@ -88,9 +88,9 @@ static void connection_sent(struct connection *connection, struct sender *sender
 	}
 }
 
-/* What the server had sent before it went can still be read, and then how it ended. So a read
- * decides that, whether or not there was something to write. But once a write has told of a reset,
- * no read does: that is kept. */
+/* What the server had sent before it ended can still be read, and after that how it ended. So the
+ * decision is left to a read, whether or not there was something to write. But once a write has
+ * reported a reset, no read will: so that is kept. */
 static void connection_cannot_write(struct connection *connection, struct sender *sender,
 				    ssize_t error)
 {
@@ -116,7 +116,7 @@ void connection_pump(struct connection *connection, struct sender *sender)
 	if (!n)
 		return;
 	now_ns = clock_ns();
-	if (connection->caller.source.want & SOURCE_OUT) /* the kernel had no room until now */
+	if (connection->caller.source.want & SOURCE_OUT) /* until now the kernel had no room */
 		connection->caller.free_ns = now_ns;
 	do
 		written = sys_write(connection->caller.source.fd, sender->buffer, n);
@@ -129,7 +129,8 @@ void connection_pump(struct connection *connection, struct sender *sender)
 	}
 	connection_sent(connection, sender, (size_t)written, now_ns);
 	if ((sender->plan->churn || sender->plan->idle) &&
-	    sender->plan->protocol->kind == CLIENT_PROTOCOL_LISTENS) /* no answer gives it a turn */
+	    sender->plan->protocol->kind ==
+		CLIENT_PROTOCOL_LISTENS) /* no answer will give it a turn */
 		loop_wake(&sender->loop, &connection->caller.source);
 	connection->caller.source.want &= (uint8_t)~SOURCE_OUT;
 	if ((size_t)written < n) {

@@ -8,10 +8,10 @@
 
 #include "reactor/base/sys.h"
 
-#define SENDS_MAX	  64 /* the kernel takes so many segments */
+#define SENDS_MAX	  64 /* the kernel takes no more segments */
 #define SENDS_BYTES	  (256 * 1024)
-#define SEGMENT_BYTES_MAX 1452	/* what an Ethernet takes over IPv6 */
-#define SEGMENTS_BYTES	  65507 /* of all of a call: the longest datagram */
+#define SEGMENT_BYTES_MAX 1452	/* the most that fits an Ethernet frame over IPv6 */
+#define SEGMENTS_BYTES	  65507 /* all segments of a call: the longest datagram */
 #define READS		  16
 #define READ_BYTES	  65536
 
@@ -22,9 +22,9 @@ union control {
 
 struct batch {
 	uint32_t message_bytes, room;
-	bool on, segments; /* segments: the kernel is thought to take them */
+	bool on, segments; /* segments: as far as is known the kernel takes them */
 	int read, looked_at;
-	size_t offset; /* of the next datagram in the one that is looked at */
+	size_t offset; /* of the next datagram within the read that is looked at */
 	struct mmsghdr out[SENDS_MAX], in[READS];
 	struct iovec out_iov[SENDS_MAX], in_iov[READS];
 	union control in_control[READS];
@@ -76,7 +76,7 @@ void batch_prepare(struct batch *batch, int fd)
 	if (!batch->on)
 		return;
 	(void)setsockopt(fd, SYS_UDP, SYS_UDP_GRO, &on,
-			 sizeof on); /* without it they come singly */
+			 sizeof on); /* if it fails, answers come one by one */
 	/* A kernel that does not know the option would send all segments as one datagram. */
 	if (batch->segments && setsockopt(fd, SYS_UDP, SYS_UDP_SEGMENT, &size, sizeof size) < 0)
 		batch->segments = false;
@@ -98,7 +98,7 @@ static int send_singly(struct batch *batch, int fd, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		if (send(fd, batch->out_iov[i].iov_base, batch->message_bytes, MSG_DONTWAIT) < 0)
-			return i ? (int)i : -errno; /* the next call fails in the same way */
+			return i ? (int)i : -errno; /* the next call meets the same error */
 	return (int)n;
 }
 
@@ -157,14 +157,14 @@ int batch_receive(struct batch *batch, int fd, bool *drained)
 	batch->looked_at = 0;
 	batch->offset = 0;
 	batch->read = recvmmsg(fd, batch->in, (unsigned)room, MSG_DONTWAIT, NULL);
-	*drained = batch->read < room; /* one more was asked for, and not there */
+	*drained = batch->read < room; /* one more was asked for, but not there */
 	if (batch->read >= 0)
 		return 0;
 	batch->read = 0;
 	return -errno;
 }
 
-/* How long each of the datagrams is that the kernel joined to this one of n bytes. */
+/* The length of each of the datagrams that the kernel joined to one of n bytes. */
 static size_t segment_bytes(struct msghdr *message, size_t n)
 {
 	struct cmsghdr *header = CMSG_FIRSTHDR(message);

@@ -10,10 +10,10 @@
 #include "reactor/base/sys.h"
 
 #define TURN_READS	4
-#define RETRY_MS	1    /* if the queue of the device is full */
-#define RETRY_MS_FAILED 100  /* if a call failed that may succeed later */
-#define LINGER_MS	100  /* for answers that come twice */
-#define DATAGRAM_BYTES	1024 /* what the kernel adds to one in its queue, about */
+#define RETRY_MS	1    /* after the queue of the device was full */
+#define RETRY_MS_FAILED 100  /* after a call failed that may succeed later */
+#define LINGER_MS	100  /* how long ENDING waits for answers that come twice */
+#define DATAGRAM_BYTES	1024 /* about what the kernel adds to a datagram in its queue */
 #define RECEIVE_BYTES	(100 * 1024)
 #define RECEIVE_MAX	(1 << 30)
 
@@ -54,7 +54,8 @@ static bool udp_client_is_open(const struct caller *caller)
 
 /* ---- the socket ---- */
 
-/* Answers that weirload did not read in time were not lost by the server. */
+/* How many answers came, but were dropped because weirload did not read in time: the server did not
+ * lose these. */
 static uint64_t dropped_here(int fd)
 {
 	uint32_t info[SYS_MEMINFO_FIGURES] = {0};
@@ -91,7 +92,7 @@ static void call_failed(struct sender *sender, const char *call, int error)
 	sender_wrong(sender, diagnosis_of_errno(-error), 1, "%s", detail);
 }
 
-/* Room for all that may come at once, if the kernel allows it. */
+/* The SO_RCVBUF that holds all that may come at once; 0: the kernel's default does. */
 static int receive_bytes(const struct sender *sender)
 {
 	uint64_t n = sender->plan->pipeline * (sender->reply_bytes + DATAGRAM_BYTES);
@@ -108,14 +109,14 @@ static int udp_client_connect(struct udp_client *client, struct sender *sender, 
 
 	if (fd < 0)
 		return fd;
-	if (bytes) /* beyond the limit, if this is root */
+	if (bytes) /* root may go beyond the limit */
 		(void)sys_setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes);
 	batch_prepare(sender->batch, fd);
 	source->fd = fd;
 	source->want = SOURCE_IN;
 	*call = "connect";
 	error = dial_connect(sender->plan, nth, fd);
-	if (error == -EAGAIN) /* what it says if no port is left */
+	if (error == -EAGAIN) /* connect()'s error if no port is left */
 		error = -EADDRNOTAVAIL;
 	if (!error) {
 		*call = "epoll_ctl";
@@ -153,7 +154,7 @@ static void udp_client_open(struct caller *caller, struct sender *sender)
 
 /* ---- messages ---- */
 
-/* UDP reports room to write all the time: it is asked for only while there is none. */
+/* A UDP socket reports room to write nearly always: that is watched only while there is none. */
 static void watch_room(struct udp_client *client, struct sender *sender, bool blocked)
 {
 	struct source *source = &client->caller.source;
@@ -181,7 +182,7 @@ static uint32_t allowance(const struct udp_client *client, const struct sender *
 	return n < batch_room(sender->batch) ? (uint32_t)n : batch_room(sender->batch);
 }
 
-/* The message in the first free place has left. */
+/* The message of the first free place has left. */
 static void udp_client_begin(struct udp_client *client, struct sender *sender, uint64_t now_ns)
 {
 	uint32_t i = client->free;
@@ -215,7 +216,7 @@ static void send_failed(struct udp_client *client, struct sender *sender, int er
 	} else if (error == -ENOBUFS) {
 		loop_deadline(&sender->loop, source, sender->loop.now_ms + RETRY_MS);
 	} else if (error ==
-		   -ECONNREFUSED) { /* of a datagram that had left before; these have not */
+		   -ECONNREFUSED) { /* an earlier datagram was refused; these have not left */
 		call_failed(sender, "send", error);
 		loop_wake(&sender->loop, source);
 	} else if (error != -EINTR) {
@@ -226,7 +227,7 @@ static void send_failed(struct udp_client *client, struct sender *sender, int er
 	}
 }
 
-/* One call; more follow in the next turn. */
+/* Sends with one call; more follow in the next turn. */
 static void udp_client_pump(struct udp_client *client, struct sender *sender)
 {
 	const struct plan *plan = sender->plan;
@@ -256,7 +257,7 @@ static void udp_client_pump(struct udp_client *client, struct sender *sender)
 		loop_wake(&sender->loop, &client->caller.source);
 }
 
-/* In the next pass, so that messages that become due together leave together. */
+/* Sends in the next pass, so that messages that become due together leave together. */
 static void udp_client_ask(struct caller *caller, struct sender *sender)
 {
 	if (udp_client_of(caller)->phase == UDP_CLIENT_OPEN)
@@ -265,7 +266,7 @@ static void udp_client_ask(struct caller *caller, struct sender *sender)
 
 /* ---- answers ---- */
 
-/* Each ICMP message is one error; what came before and after it can still be read. */
+/* Each ICMP message is one error of a read; what came before and after it can still be read. */
 static void receive_failed(struct udp_client *client, struct sender *sender, int error)
 {
 	if (error == -EINTR)
@@ -301,7 +302,7 @@ static void udp_client_receive(struct udp_client *client, struct sender *sender)
 	}
 }
 
-/* A deadline has passed, perhaps an older one: messages that waited too long are lost. */
+/* A deadline has passed, perhaps an outdated one: messages that waited too long are lost. */
 static void udp_client_due(struct udp_client *client, struct sender *sender)
 {
 	uint64_t now_ns = clock_ns(), timeout_ns = sender->plan->timeout_us * 1000;
@@ -356,7 +357,7 @@ static void udp_client_turn(struct loop *loop, struct source *source)
 	struct sender *sender = CONTAINER_OF(loop, struct sender, loop);
 	bool due = source->ready & SOURCE_DUE;
 
-	if (source->ready & SOURCE_BROKEN || due) /* an answer that lies there unread is not lost */
+	if (source->ready & SOURCE_BROKEN || due) /* an answer that waits unread is not lost */
 		source->ready |= SOURCE_IN;
 	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_WOKEN | SOURCE_BROKEN);
 	if (source->fd < 0)

@@ -1,6 +1,6 @@
 /*
- * What a datagram that came is: the answer to a message under way, another answer to one that was
- * answered or given up, or wrong. And what becomes of a message whose answer did not come.
+ * Decides what an incoming datagram is: the answer to a message under way, another answer to one
+ * that was answered or given up, or wrong. And what becomes of a message whose answer did not come.
  */
 #include <string.h>
 
@@ -12,7 +12,7 @@ void udp_client_release(struct udp_client *client, const struct sender *sender, 
 			uint64_t now_ns)
 {
 	if (client->under_way-- ==
-	    sender->plan->pipeline) /* if there is room for more now, there was before */
+	    sender->plan->pipeline) /* there was no room for one more until now */
 		client->caller.free_ns = now_ns;
 	if (place->before == PLACE_NONE)
 		client->oldest = place->behind;
@@ -73,7 +73,7 @@ static void came_again(struct udp_client *client, struct sender *sender, bool lo
 	}
 }
 
-/* Whether all bytes are those of the answer to this message; if not, counts an error. */
+/* Whether all bytes are those of the answer to this message; if not, an error is counted. */
 static bool is_right(const struct udp_client *client, struct sender *sender, uint64_t number,
 		     const unsigned char *bytes, size_t n)
 {
@@ -96,7 +96,7 @@ static bool is_right(const struct udp_client *client, struct sender *sender, uin
 	return right == part && n == sender->reply_bytes;
 }
 
-/* All answers are alike: they are taken in the order of the messages. */
+/* All answers are alike, so each is taken for the answer to the oldest message. */
 static void answer_alike(struct udp_client *client, struct sender *sender,
 			 const unsigned char *bytes, size_t n, uint64_t now_ns)
 {
@@ -111,7 +111,7 @@ static void answer_alike(struct udp_client *client, struct sender *sender,
 		udp_client_release(client, sender, place, now_ns);
 }
 
-/* No word of it is at a place that it could have in an answer to this socket. */
+/* None of its words is in a place that it could have in an answer to this socket. */
 static void answer_strange(struct udp_client *client, struct sender *sender,
 			   const unsigned char *bytes, size_t n)
 {
@@ -136,7 +136,8 @@ static void answer_strange(struct udp_client *client, struct sender *sender,
 			     (unsigned long long)client->key);
 }
 
-/* Words that a rule has changed are not recognised, and these may be all words of an answer. */
+/* Words that a rule has changed are not recognised, and a rule may have changed all words of an
+ * answer: so it is compared with what each message under way should get. */
 static bool find_by_comparing(struct udp_client *client, const struct sender *sender,
 			      const unsigned char *bytes, size_t n, uint64_t *number)
 {

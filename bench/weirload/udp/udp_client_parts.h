@@ -9,7 +9,7 @@
 
 #include "bench/weirload/udp/udp_client.h"
 
-/* Counts what belongs to the time that is measured. */
+/* Counts it if at_ns is within the time that is measured. */
 #define UDP_CLIENT_COUNT(sender, name, at_ns)                                                      \
 	do {                                                                                       \
 		if ((at_ns) >= (sender)->schedule->measure_ns)                                     \
@@ -22,7 +22,7 @@ void udp_client_answer(struct udp_client *client, struct sender *sender, const u
 /* The message of this place is done with: the place is free. */
 void udp_client_release(struct udp_client *client, const struct sender *sender, struct place *place,
 			uint64_t now_ns);
-/* It will not be answered any more. */
+/* The message of this place is given up as lost; the place is free. */
 void udp_client_lose(struct udp_client *client, struct sender *sender, struct place *place,
 		     uint64_t now_ns);
 
@@ -31,8 +31,8 @@ static inline struct place *udp_client_oldest(struct udp_client *client)
 	return client->oldest == PLACE_NONE ? NULL : &client->places[client->oldest];
 }
 
-/* How many turns a place has until its messages have bytes that were sent before; and the number of
- * the message in a place. */
+/* How many turns a place has before its messages repeat the bytes of earlier ones; and the number
+ * of the message in a place. */
 static inline uint64_t udp_client_turns(const struct sender *sender)
 {
 	return client_protocol_numbers((uint32_t)sender->plan->size) / sender->plan->pipeline;
