@@ -26,11 +26,12 @@ function commas(x,  text, left) {
 	return text left
 }
 function number(x) { return x ~ /^-?[0-9.]+(e[-+]?[0-9]+)?$/ }
-# "-" stays as it is: there is no such figure.
+# "-" (there is no such figure) stays as it is.
 function whole(x) { return number(x) ? commas(x) : x }
 function micro(x) { return !number(x) ? x : x < 100 ? sprintf("%.2f", x) : commas(x) }
 function ratio(x) { return number(x) ? sprintf("%.3f", x) : x }
-# Figures are added under a key; take() sets middle, least and most, and says how many they are.
+# add() collects figures under a key; take() sets middle, least and most of them, and returns how
+# many there are.
 function add(key, x) { if (number(x)) figure_of[key, ++figures[key]] = x + 0 }
 function take(key,  list, i) {
 	middle = least = most = "-"
@@ -48,9 +49,9 @@ function span(key, form,  n) {
 	return spelt(middle, form) " (" spelt(least, form) "-" spelt(most, form) ")"
 }
 function spelt(x, form) { return form == "whole" ? whole(x) : form == "ratio" ? ratio(x) : micro(x) }
-# The first row of a table names its columns: $at["server"].
+# The first row of a table names its columns: columns() makes $at["server"] the cell of a row.
 function columns(  i) { for (i = 1; i <= NF; i++) at[$i] = i }
-# "64/50", "64/50x16" (so many under way on each) and "churn", for people.
+# "64/50", "64/50x16" (16 under way on each) and "churn", in words for people.
 function point_text(point,  part, depth) {
 	if (split(point, part, "/") != 2)
 		return point

@@ -12,8 +12,8 @@
 #	server_stop                         or server_keep weir, later server_use weir: several at once
 #	bench_finish                        $out/results.json
 #
-# A function whose body is in ( ) keeps its variables to itself. The variables that others set are
-# named above, or begin with the name of what they are about.
+# A function whose body is in ( ) keeps its variables to itself. The variables that other functions
+# set are named above, or begin with the name of what they are about.
 #
 # The usage text of a script is the comment at its head. Everything that is started here ends with
 # the script, however that ends. Exit status: 0 fine, 1 could not run, 2 wrong usage, 3 (if the script
@@ -65,7 +65,7 @@ need() {
 	command -v "$1" >/dev/null 2>&1 || die "needs $1 (Debian: apt-get install $2)"
 }
 
-# value OPTION VALUE...: the value of an option has to be there.
+# value OPTION VALUE...: ends the script if an option has no value.
 value() {
 	[ $# -ge 2 ] || die_usage "$1 needs a value"
 }
@@ -88,7 +88,7 @@ seconds() {
 	esac
 }
 
-# One option that all scripts have; $used words of the command line are done with.
+# Takes one of the options that all scripts have; it used up $used words of the command line.
 common_option() {
 	used=1
 	case $1 in
@@ -162,7 +162,7 @@ environment_json() (
 
 # ---- begin and end ----
 
-# The CPUs that this may run on, one a line.
+# The CPUs that this script may run on, one a line.
 cpus_allowed() {
 	sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status | tr ',' '\n' |
 		awk -F - '{ for (i = $1; i <= ($2 == "" ? $1 : $2); i++) print i }'
@@ -203,24 +203,25 @@ build_check() {
 	done
 }
 
-# Limits end what hangs. On a busy machine BENCH_PATIENCE=N makes all of them N times as long.
+# Whatever hangs is ended by a time limit. On a busy machine BENCH_PATIENCE=N makes all limits N
+# times as long.
 BENCH_PATIENCE=${BENCH_PATIENCE:-1}
 ready_limit=$((20 * BENCH_PATIENCE))
 
-# bench_begin NAME LIMIT_S ARGUMENT...: the script runs no longer than that.
+# bench_begin NAME LIMIT_S ARGUMENT...: the script runs no longer than LIMIT_S seconds.
 #
 # Linux shares out CPUs to sessions, and the share of a session to its processes (sched(7),
 # autogroup). Server and load have a session each, so that neither gets more by having more processes.
-# With together=yes both are in the session of the script: processes of two sessions interrupt each
-# other whenever one wakes one of the other session, and with a hundred of each that is most of what
-# would be measured. In either case each is a process group, so that it can be ended whole, and none is
-# the terminal's: Ctrl-C reaches the script alone.
+# With together=yes both are in the session of the script: a process interrupts another one whenever
+# it wakes it from another session, and with a hundred processes on each side that would be most of
+# what is measured. In either case each side is a process group, so that it can be ended whole, and
+# neither is the terminal's: Ctrl-C reaches the script alone.
 bench_begin() {
 	bench_name=$1 bench_limit=$(($2 * BENCH_PATIENCE))
 	shift 2
 	need timeout coreutils
 	need setsid util-linux
-	# It ends with the script, even if that is killed.
+	# Whatever is started with $follows ends with the script, even if that is killed.
 	follows='setpriv --pdeathsig TERM'
 	$follows true 2>/dev/null || follows=''
 	if [ -z "$BENCH_BOUND" ]; then
@@ -281,14 +282,14 @@ bench_finish() (
 		cat "$scratch/points"
 		printf '\n  ]\n}\n'
 	} >"$out/results.json"
-	# Another guest of the same host took time in the middle of it.
+	# The hypervisor gave CPU time to another guest during the run.
 	awk "BEGIN { exit !($steal >= 1) }" &&
 		printf 'The hypervisor took %.1f %% of the CPU time meanwhile.\n' "$steal" | show
 	return 0
 )
 
-# bench_expect_figures COLUMN: ends with 3 if a table has no run that was fine. Each value in that
-# column of $rows is a table of its own; 0: all rows are one table.
+# bench_expect_figures COLUMN: exits with 3 if a table has no run that was fine. The rows of $rows
+# with the same value in that column are one table; COLUMN 0: all rows are one table.
 bench_expect_figures() {
 	awk -F '\t' -v by="$1" '
 		NR == 1 { next }

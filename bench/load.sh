@@ -1,10 +1,10 @@
 # shellcheck shell=sh
 # shellcheck disable=SC2034,SC2154  # lib.sh sets what all share, and takes what is set here
-# bench/load.sh: weirload's runs at the server that was started last, and what came of them: into a
-# table, and into the JSON. lib.sh sources it.
+# bench/load.sh: runs weirload at the server that was started last, and writes the results into a
+# table and into the JSON. lib.sh sources it.
 
-# load ARGUMENT...: one run of weirload at the server. Never fails: $load_status, and
-# $load_verdict, which is "fine" or what came instead of a figure.
+# load ARGUMENT...: one run of weirload at the server. Never fails, but sets $load_status, and
+# $load_verdict, which is "fine" or what is shown in place of a figure.
 load() {
 	load_begin "$@"
 	load_wait
@@ -27,7 +27,7 @@ load_wait() {
 	case $load_status in
 	0) load_verdict=fine ;;
 	1) load_verdict=$(load_errors) ;;
-	# It says so, too, of a --server-pid that has gone by then; the last line handles that.
+	# Also the status if the process of --server-pid has gone by then; the last line handles that.
 	2) ! alive "$server_pid" || die "weirload did not take its options: $(head -n 2 "$scratch/load.log")" ;;
 	3) load_verdict="INVALID: $(load_get invalid_why | cut -d : -f 1)" ;; # the JSON has all of it
 	124 | 137) load_verdict="no end in $load_ends s" ;;
@@ -46,21 +46,22 @@ load_get() {
 	json_get "$load_json" "$1"
 }
 
-# "ERRORS: 12 refused, 3 lost", from errors_KIND; if weirload wrote none, the last line that it said.
+# "ERRORS: 12 refused, 3 lost", from errors_KIND of the JSON; if there are none, weirload's last line
+# on stderr.
 load_errors() (
 	kinds=$(sed -n 's/^[[:space:]]*"errors_\([a-z]*\)":[[:space:]]*\([1-9][0-9]*\),\{0,1\}$/\2 \1/p' \
 		"$load_json" 2>/dev/null | paste -s -d , - | sed 's/,/, /g')
 	echo "ERRORS: ${kinds:-$(tail -n 1 "$scratch/load.log" | cut -c 1-80)}"
 )
 
-# weirload processes that can hold so many connections.
+# How many processes weirload needs for so many connections.
 load_processes() (
 	each=$(($(descriptors_max) - 100))
 	echo $((($1 + each - 1) / each))
 )
 
-# load_point POINT SECONDS: POINT is SIZE/CONNECTIONS, SIZE/CONNECTIONSxDEPTH (so many under way on
-# each) or churn; $load_options go to weirload too.
+# load_point POINT SECONDS: POINT is SIZE/CONNECTIONS, SIZE/CONNECTIONSxDEPTH (DEPTH messages under
+# way on each) or churn; $load_options go to weirload too.
 load_point() {
 	warmup=$(awk "BEGIN { w = $2 / 5; print (w < 0.1 ? 0.1 : w > 0.5 ? 0.5 : w) }")
 	case $1 in
@@ -80,19 +81,19 @@ turned() {
 	echo "$2" | awk -v round="$1" '{ for (i = 0; i < NF; i++) printf "%s ", $((i + round - 1) % NF + 1) }'
 }
 
-# duration SECONDS: as weirload takes times, a whole number with a unit.
+# duration SECONDS: in the form that weirload takes, a whole number with a unit.
 duration() {
 	awk "BEGIN { printf \"%.0fms\", $1 * 1000 }"
 }
 
-# figure KEY: of a run that was fine; "-" if there is none.
+# figure KEY: a value of the last run if that was fine; else "-".
 figure() (
 	found=''
 	[ "$load_verdict" != fine ] || found=$(load_get "$1")
 	printf '%s' "${found:--}"
 )
 
-# Memory is known even if a run was not fine: it is that of the connections that were held.
+# A figure of memory: known even if the run was not fine, for the connections that were held.
 memory_figure() (
 	found=$(load_get "$1")
 	printf '%s' "${found:--}"
@@ -116,7 +117,7 @@ record() (
 	record_json "$1" "$2" "$3" "$load_json"
 )
 
-# record_why SERVER POINT ROUND WHY: there was no run, and why.
+# record_why SERVER POINT ROUND WHY: records that there was no run, and why.
 record_why() {
 	printf '%s\t%s\t%s\t%s\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\t-\n' "$1" "$2" "$3" "$4" >>"$rows"
 	load_verdict=$4

@@ -2,20 +2,21 @@
 # shellcheck disable=SC2034,SC2154  # lib.sh sets what is about the server, and takes server_why
 # bench/ready.sh: when a server is ready, and at which address it listens. lib.sh sources it.
 #
-# A server says so itself, by a line on stderr that holds this, among other things (weir's log does):
+# A server says both by a line on stderr that contains this (a line of weir's log does):
 #
 #	msg=ready listeners=echo://127.0.0.1:40123
 #
 # Or $ready_port is set, for servers that are given by their path: then their LISTENER names that
-# port, and they are ready when it listens. /proc says so: a connection made to find out would be
-# counted by the server.
+# port, and they are ready when somebody listens on it. That is read from /proc: a connection made to
+# find out would be counted by the server.
 
 # The listener of the first ready line, quoted or not, in a log.
 ready_listener() {
 	sed -n 's/.*msg=ready .*listeners="\{0,1\}\([^" ,]*\).*/\1/p' "$1" | head -n 1
 }
 
-# port_accepts PORT [udp]: somebody listens on that port, at an address that includes 127.0.0.1.
+# port_accepts PORT [udp]: whether somebody listens on that port, at an address that includes
+# 127.0.0.1.
 port_accepts() (
 	case ${2:-tcp} in
 	udp) state=07 ;;
@@ -28,14 +29,14 @@ port_accepts() (
 			END { exit !found }'
 )
 
-# The port that a server is told to listen on; nothing if it chooses one and says which.
+# The port that the server is told to listen on; nothing if the server chooses and names one.
 ready_port_of() (
 	[ -z "$ready_port" ] || case ${1%%:*} in
 	*/*) server_is_weir "$1" || echo "$ready_port" ;;
 	esac
 )
 
-# Whether the server that was started is ready: then $server_listener is there.
+# Whether the server that was started is ready: if so, sets $server_listener.
 server_is_ready() {
 	if [ -z "$server_port" ]; then
 		server_listener=$(ready_listener "$server_log")
@@ -45,13 +46,13 @@ server_is_ready() {
 	[ -n "$server_listener" ]
 }
 
-# If somebody listens there before the server is started, it is another server.
+# If somebody listens on the port before the server is started, that is another server.
 ready_port_is_taken() {
 	[ -n "$server_port" ] && port_accepts "$server_port" "$server_kind" || return 1
 	server_why="port $server_port is in use"
 }
 
-# The last line of a server that ended says why; that of one that still runs does not.
+# The last line of a server that has ended says why; that of one that still runs does not.
 unready_why() {
 	if ! alive "$server_pid"; then
 		tail -n 1 "$server_log" | cut -c 1-70 | grep . || echo 'ended before it was ready'

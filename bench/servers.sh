@@ -18,7 +18,7 @@ server_program() {
 	esac
 }
 
-# Is it weir, of any build? weir is always told how many workers.
+# Is it weir, of any build? weir is always told how many workers to have.
 server_is_weir() (
 	name=${1%%:*}
 	case ${name##*/} in weir | weir-*) exit 0 ;; esac
@@ -30,7 +30,7 @@ server_is_udp() {
 	case ${1%%:*} in *-udp) ;; *) return 1 ;; esac
 }
 
-# Those of the names that are built.
+# Which of the names are built.
 servers_built() (
 	for name; do
 		[ ! -x "$(server_program "$name")" ] || printf '%s ' "$name"
@@ -66,7 +66,8 @@ now_ms() {
 	date +%s%3N
 }
 
-# server_start NAME [-w WORKERS] [PROTOCOL]. If it does not become ready: 1, and $server_why.
+# server_start NAME [-w WORKERS] [PROTOCOL]. If it does not become ready returns 1, and $server_why
+# says why.
 server_start() {
 	server_name=$1 server_workers=''
 	shift
@@ -100,7 +101,7 @@ workers_each() {
 	case $1 in accept-many | pass) echo "-w $(($2 < 10000 ? $2 : 10000))" ;; esac
 }
 
-# Ends it and all its processes; they are gone when this returns.
+# Ends the server and all its processes; they are gone when this returns.
 server_stop() {
 	kill -s TERM "$server_pid" 2>/dev/null
 	until=$(($(now_ms) + 15000 * BENCH_PATIENCE))
@@ -115,20 +116,20 @@ server_stop() {
 	server_pid=''
 }
 
-# server_keep LABEL: the one that was started stays up, while others are started.
+# server_keep LABEL: the server that was started last stays up while others are started.
 server_keep() {
 	printf '%s\t%s\t%s\t%s\n' "$1" "$server_pid" "$server_name" "$server_listener" >>"$scratch/kept"
 	kept="$kept $server_pid" server_pid=''
 }
 
-# server_use LABEL: the next load is for that one.
+# server_use LABEL: the next load is for that server.
 server_use() {
 	server_line=$(awk -F '\t' -v label="$1" '$1 == label { print $2 " " $3 " " $4 }' "$scratch/kept")
 	server_listener=${server_line##* } server_pid=${server_line%% *}
 	server_name=${server_line#* } server_name=${server_name% *}
 }
 
-# The pids of a process and all that descend from it.
+# The pids of a process and all its descendants.
 process_tree() {
 	ps -e -o pid= -o ppid= | awk -v root="$1" '
 		{ parent[$1] = $2 }
@@ -150,7 +151,7 @@ server_worker_pids() {
 	fi | sort -n
 }
 
-# cpu_ns PID...: the CPU time of each, all its threads, in ns, one a line.
+# cpu_ns PID...: the CPU time of each process, with all its threads, in ns, one a line.
 cpu_ns() (
 	for pid; do
 		cat "/proc/$pid/task/"*/schedstat 2>/dev/null | awk '{ ns += $1 } END { printf "%.0f\n", ns }'

@@ -1,8 +1,8 @@
 # flame.awk: sorted "COUNT frame;frame;..." -> a flame graph as SVG. A frame is function@where;
 # its colour says where. -v title=TEXT
 #
-# Neighbours in sorted order share their outer frames: a frame is open from the first stack
-# that has it in this place to the last.
+# Neighbours in sorted order share their outer frames: a frame stays open from the first stack
+# that has it at this depth to the last.
 
 function escape(text) {
 	gsub(/&/, "\\&amp;", text)

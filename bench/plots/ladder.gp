@@ -1,4 +1,4 @@
-# CPU us a message over connections, a line for each design; what a message costs where 10,000
+# CPU us a message over connections, a line for each design; what a message costs when 10,000
 # connections are quiet, and what a connection costs in churn, a bar each.
 # data: index 0 churn, index 1 quiet ("name" us), then a block for each design, its name as the
 # header. The last one is drawn thicker.
