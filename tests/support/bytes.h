@@ -1,7 +1,7 @@
 /*
- * bytes: a stretch of bytes that grows at its end and is taken from its beginning.
+ * bytes: a buffer that grows at its end, and from whose beginning bytes are taken.
  *
- * It owns `at`; whoever is done with it frees that.
+ * It owns `at`, which its user frees in the end.
  */
 #ifndef TESTS_SUPPORT_BYTES_H
 #define TESTS_SUPPORT_BYTES_H
@@ -33,7 +33,7 @@ static inline void bytes_add(struct bytes *bytes, const void *from, size_t n)
 	bytes->n += n;
 }
 
-/* How many there were, n at most; to may be NULL. */
+/* Takes up to n bytes. Returns how many there were; `to` may be NULL. */
 static inline size_t bytes_take(struct bytes *bytes, void *to, size_t n)
 {
 	if (n > bytes->n)

@@ -1,4 +1,4 @@
-/* What a test's clients do: every call has a deadline, every surprise fails the test. */
+/* What a test's clients do. Every call has a deadline, and anything unexpected fails the test. */
 #include "tests/support/harness.h"
 
 #include <errno.h>
@@ -126,7 +126,7 @@ int bind_any(int type, unsigned *port)
 	return fd;
 }
 
-/* Free at every address. */
+/* Takes a port that is free at every address. */
 int bind_own(int type, unsigned *port)
 {
 	static unsigned next;

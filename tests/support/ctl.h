@@ -1,8 +1,8 @@
 /*
- * ctl: the weirctl that was built, on no terminal, and what it says there.
+ * ctl: the weirctl that was built, not on a terminal, and its output.
  *
- * One at a time in a test's process, which it ends with: what it says goes to the files out and
- * err in the test's temporary folder, and stays in `out` and `err` until the next one has ended.
+ * One at a time in a test's process, with which it ends. Its output goes to the files out and err
+ * in the test's temporary folder, and stays in `out` and `err` until the next one has ended.
  */
 #ifndef TESTS_SUPPORT_CTL_H
 #define TESTS_SUPPORT_CTL_H
@@ -40,7 +40,7 @@ static inline pid_t ctl_launch(const char *const arguments[])
 	return pid;
 }
 
-/* Its exit status, or 128 + the signal that ended it. */
+/* Waits for its end. Returns the exit status, or 128 + the signal that ended it. */
 static inline int ctl_outcome(pid_t pid)
 {
 	struct wait wait = wait_begin();

@@ -164,7 +164,8 @@ struct server *server_launch(const char *const arguments[])
 	return server;
 }
 
-/* Takes in what its log pipe holds now. When the memory is full the older half goes. */
+/* Reads what is in the server's log pipe now. When server->log is full its older half is dropped.
+ */
 static void log_read(struct server *server)
 {
 	ssize_t n;
@@ -215,7 +216,7 @@ void server_wait_log(struct server *server, const char *text)
 	}
 }
 
-/* The memfd that its counters are in, found among the master's descriptors. */
+/* Maps the memfd with the server's counters, which is found among the master's descriptors. */
 static const struct scoreboard *scoreboard_of(pid_t pid)
 {
 	char folder[64], path[350], target[256];
@@ -371,12 +372,12 @@ static uint64_t row_stat(const struct server *server, unsigned worker, const str
 	const struct scoreboard_seat *seats =
 	    &server->scoreboard->seats[scoreboard_seat_of(worker, 0)];
 
-	/* A slot's two seats: of the generations that serve by turns. */
+	/* A slot has two seats, which its generations of workers use in turn. */
 	return stats_combine(row, stats_value(&seats[0].stats, row),
 			     stats_value(&seats[1].stats, row));
 }
 
-/* Of all rows that are called NAME_something. */
+/* The sum of all rows that are called NAME_something. */
 static uint64_t family_stat(const struct server *server, unsigned worker, const char *name)
 {
 	size_t bytes = strlen(name), n = 0;

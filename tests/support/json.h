@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Behind the value that begins at at; NULL: there is none. */
+/* The end of the value that begins at `at`; NULL: there is no value. */
 static inline const char *json_value(const char *at);
 
 static inline const char *json_space(const char *at)

@@ -1,6 +1,6 @@
 /*
- * lingering: a socket that a hostile peer passes over a unix socket so that whoever closes it
- * blocks for an hour; and a kernel as it was before it could refuse such descriptors.
+ * lingering: a socket that a hostile peer passes over a unix socket, so that whoever closes it
+ * blocks for an hour; and an imitation of a kernel that can't refuse descriptors yet.
  */
 #ifndef TESTS_SUPPORT_LINGERING_H
 #define TESTS_SUPPORT_LINGERING_H
@@ -19,8 +19,8 @@
 #include "reactor/base/sys.h"
 #include "tests/support/harness.h"
 
-/* To a listener of ours that takes nothing: a TCP connection with unsent bytes, a close of whose
- * last descriptor waits for an hour. */
+/* Makes a TCP connection, to a listener of ours that reads nothing, with unsent bytes: closing its
+ * last descriptor blocks for an hour. */
 static inline int linger_at(unsigned port)
 {
 	static char bytes[1 << 16];
@@ -37,11 +37,11 @@ static inline int lingering(void)
 {
 	unsigned port;
 
-	(void)bind_any(SOCK_STREAM, &port); /* it stays open */
+	(void)bind_any(SOCK_STREAM, &port); /* the listener stays open */
 	return linger_at(port);
 }
 
-/* Beside n bytes. 0 or -errno. */
+/* Passes fd beside n bytes. Returns 0 or -errno. */
 static inline int pass_on(int to, const void *bytes, size_t n, int fd, int flags)
 {
 	union {
@@ -58,8 +58,8 @@ static inline int pass_on(int to, const void *bytes, size_t n, int fd, int flags
 	return sendmsg(to, &message, flags | MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-/* Passes one, and keeps no copy: a child has it, which does not linger when it exits. buried: in
- * the queue of another socket. 0 or -errno. */
+/* Passes a lingering socket without keeping a copy: a child makes it, which does not linger when it
+ * exits. buried: it lies in the queue of the socket that is passed. Returns 0 or -errno. */
 static inline int pass_lingering(int to, const char *text, bool buried, int flags)
 {
 	unsigned port;
@@ -82,8 +82,8 @@ static inline int pass_lingering(int to, const char *text, bool buried, int flag
 	return -WEXITSTATUS(status);
 }
 
-/* From now on, here and in what is started, no socket refuses descriptors: SO_PASSRIGHTS is as
- * unknown as it was before Linux 6.16. False: not allowed here. */
+/* From now on no socket of this process, and of those that it starts, refuses descriptors:
+ * SO_PASSRIGHTS is unknown, as it was before Linux 6.16. False: that is not allowed here. */
 static inline bool older_kernel(void)
 {
 #define ARGUMENT(i) ((uint32_t)(offsetof(struct seccomp_data, args) + (i) * sizeof(uint64_t)))

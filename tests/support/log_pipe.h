@@ -1,5 +1,5 @@
 /*
- * log_pipe: a test whose log goes to a pipe of its own, and what was written there.
+ * log_pipe: has a test's own log go to a pipe, and reads what was written there.
  */
 #ifndef TESTS_SUPPORT_LOG_PIPE_H
 #define TESTS_SUPPORT_LOG_PIPE_H
@@ -9,7 +9,7 @@
 
 #include "tests/support/harness.h"
 
-/* A pipe becomes stderr; its read end, which does not block. */
+/* Makes stderr a pipe. Returns the read end, which is non-blocking. */
 static inline int capture(void)
 {
 	int ends[2];
@@ -21,7 +21,7 @@ static inline int capture(void)
 	return ends[0];
 }
 
-/* All that is there now. */
+/* All that is in the pipe now. */
 static inline const char *read_all(int fd)
 {
 	static char text[1 << 20];

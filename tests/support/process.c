@@ -1,4 +1,4 @@
-/* What /proc tells of weir's processes. */
+/* What /proc says about weir's processes. */
 #include "tests/support/harness.h"
 
 #include <dirent.h>
@@ -130,7 +130,7 @@ static int text_order(const void *a, const void *b)
 #define DESCRIPTORS_READ_MAX 32768
 #define LINE_BYTES	     128
 
-/* What they are, in no order; how many. */
+/* Reads what each descriptor is, in no order. Returns how many there are. */
 static size_t read_descriptors(pid_t pid, char (*lines)[LINE_BYTES], size_t max)
 {
 	char folder[64], path[350];
@@ -161,7 +161,7 @@ void process_descriptors(pid_t pid, char *text, size_t n)
 {
 	size_t lines_n = read_descriptors(pid, descriptors, DESCRIPTORS_READ_MAX), at = 0;
 
-	/* "socket:[123]" is a socket: the number tells nothing across processes. */
+	/* "socket:[123]" becomes "socket": the number means nothing in another process. */
 	for (size_t i = 0; i < lines_n; i++)
 		descriptors[i][strcspn(descriptors[i], "[")] = '\0';
 	qsort(descriptors, lines_n, sizeof *descriptors, text_order);

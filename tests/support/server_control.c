@@ -16,7 +16,7 @@ static struct {
 	char program[128], program_new[128], control[128], pid_file[128];
 } files;
 
-/* Not by in_folder(), whose paths a caller may hold. */
+/* Not by in_folder(): its paths are valid for four calls only, and a caller may hold one. */
 static void name_files(void)
 {
 	const char *folder = temporary_folder(), *weir = getenv("WEIR");
@@ -66,7 +66,8 @@ static bool read_name(pid_t pid, char name[64])
 	return true;
 }
 
-/* Of a test that failed: it has no limit but its process', and a new master outlives that. */
+/* For a test that failed: a new master has another parent, so it would outlive the test's process.
+ */
 static void kill_what_is_left(void)
 {
 	pid_t children[CHILDREN_MAX];
@@ -296,7 +297,7 @@ unsigned server_control_port(size_t listener)
 
 /* ---- changes by signal, and what the log says of them ---- */
 
-/* As wait_more(); a failure shows the end of the log. */
+/* Like wait_more(), but a failure shows the end of the log. */
 static void wait_for_server(struct wait *wait, struct server *server, const char *what)
 {
 	(void)server_log_has(server, "");
@@ -308,7 +309,7 @@ static void wait_for_server(struct wait *wait, struct server *server, const char
 
 static const struct {
 	int signal;
-	const char *ends_with; /* the change after which all is done */
+	const char *ends_with; /* when the log says that this change is made, all is done */
 } changes[] = {
     [SERVER_CONTROL_RELOAD] = {SIGHUP, "reload"},   [SERVER_CONTROL_UPGRADE] = {SIGUSR2, "upgrade"},
     [SERVER_CONTROL_MORE] = {SIGTTIN, "rebalance"}, [SERVER_CONTROL_FEWER] = {SIGTTOU, "rebalance"},
@@ -318,7 +319,7 @@ static const struct {
 static pid_t rebalancing; /* weirctl */
 
 static struct {
-	char log[1 << 16]; /* from before it was forgotten last */
+	char log[1 << 16]; /* what was cleared from server->log */
 	size_t n;
 } forgotten;
 
@@ -352,7 +353,7 @@ void server_control_order(struct server *server, enum server_control what)
 		rebalancing = server_control_ask_begin("rebalance");
 }
 
-/* A master that has been adopted, and is no other server's. */
+/* A master that this process has adopted, and that does not belong to another server. */
 static pid_t adopted_master(void)
 {
 	pid_t children[CHILDREN_MAX];
@@ -365,7 +366,7 @@ static pid_t adopted_master(void)
 	return 0;
 }
 
-/* Has the old master gone? Then its successor is a child of this process. */
+/* Whether the old master has gone; if so its successor, now our child, takes its place. */
 static bool has_followed(struct server *server)
 {
 	int status = -1;
@@ -389,7 +390,7 @@ void server_control_follow(struct server *server)
 		wait_for_server(&wait, server, "the old master's end");
 }
 
-/* The number before this text; 0: it is not there. */
+/* The number before this text; 0: the text is not there. */
 static uint64_t number_before(const char *line, const char *text)
 {
 	const char *end = strstr(line, text), *at = end;
@@ -399,7 +400,7 @@ static uint64_t number_before(const char *line, const char *text)
 	return at && at < end ? strtoull(at, NULL, 10) : 0;
 }
 
-/* What the log says of all changes that were made since the order. */
+/* Adds up what the log says about all changes made since the order. */
 static void read_changes(const struct server *server, struct server_control_change *seen)
 {
 	*seen = (struct server_control_change){0};
@@ -447,7 +448,7 @@ struct server_control_change server_control_make(struct server *server, enum ser
 
 /* ---- waiting for its processes, and its end ---- */
 
-/* All its children are workers, none of an older generation, and none is a zombie. */
+/* Whether all children of the master are workers, so many, of one generation, and not zombies. */
 static bool children_are_workers(pid_t master, size_t workers)
 {
 	pid_t children[CHILDREN_MAX];

@@ -29,7 +29,7 @@ void suite_skip(const char *test, const char *reason)
 	(void)fflush(stdout);
 }
 
-/* In the order of enum suite_kind's bits. */
+/* By kind: the bits of enum suite_kind as a number. */
 static const char *const kinds[] = {"usual", "alone", "long", "long-alone"};
 
 static bool is_asked_for(const struct suite_test *test)

@@ -5,12 +5,12 @@
  *	     {"a GiB goes through", a_gib_goes_through, 60, .kind = SUITE_LONG}, ...)
  *
  * Each test runs in a process of its own, in its own process group. Its limit in seconds is what
- * it takes on a quiet machine, with room to spare: it is there to end a test that hangs, not to
- * judge one that other programs slow down, and is multiplied for that (suite_slowness()).
+ * it takes on a quiet machine, with room to spare. The limit is there to end a test that hangs, not
+ * to judge one that other programs slow down: so it is multiplied by suite_slowness().
  *
- * What of the table runs:
+ * Which tests of the table run:
  *   SUITE_KINDS=usual|alone|long|long-alone   the tests of one kind (tests/run asks for each)
- *   SUITE_TEST=part                           those whose name has that part
+ *   SUITE_TEST=part                           those whose name contains that part
  */
 #ifndef TESTS_SUPPORT_SUITE_H
 #define TESTS_SUPPORT_SUITE_H
@@ -18,9 +18,9 @@
 #include <check.h>
 #include <stdbool.h>
 
-/* Other programs run beside a test, as many as there are CPUs and more, if it does not say: */
+/* Other programs run at the same time, as many as there are CPUs and more, unless a test says: */
 enum suite_kind {
-	SUITE_ALONE = 1, /* what it shows is a time or a spread: nothing runs beside it */
+	SUITE_ALONE = 1, /* it measures a time or a spread: nothing else runs meanwhile */
 	SUITE_LONG = 2,	 /* it belongs to `make check-long` */
 };
 
@@ -28,24 +28,25 @@ struct suite_test {
 	const char *name;
 	const TTest *test;
 	int limit_s;
-	int times; /* more than once if above 0, _i counting up */
-	int kind;  /* of enum suite_kind, together */
+	int times; /* above 0: it runs so often, with _i counting up */
+	int kind;  /* bits of enum suite_kind */
 };
 
 int suite_main(const char *name, const struct suite_test *tests, int n);
 
-/* Ends the test as not run: the runner counts "SKIP" lines. Return after it. */
+/* Says that the test is skipped: the runner counts "SKIP" lines. The test has to return after it.
+ */
 void suite_skip(const char *test, const char *reason);
 
-/* This test sends datagrams over the real loopback, which may lose them: tests/run says what it
- * does then. */
+/* Says that this test sends datagrams over the real loopback, which may lose them: what happens
+ * then is described in tests/run. */
 void suite_datagrams(void);
 
-/* A sanitizer is in this build: memory and time are not what they are in the product. */
+/* Whether this build has a sanitizer, so that its use of memory and time is not the product's. */
 bool suite_sanitized(void);
-/* How many times longer than on a quiet machine anything may take: all limits have it. */
+/* How many times longer than on a quiet machine anything may take: a factor of all limits. */
 unsigned suite_slowness(void);
-/* Less of something that is only there in volume, where things are slower: n, or n / 10. */
+/* The amount for a test that needs large amounts: n, or n / 10 if all is slower. */
 unsigned long suite_volume(unsigned long n);
 
 #define SUITE(name, ...)                                                                           \

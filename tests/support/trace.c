@@ -62,7 +62,7 @@ static void strace_stop(pid_t strace)
 	ck_assert_int_eq(waitpid(strace, NULL, 0), strace);
 }
 
-/* Asks the kernel with a process that stands to strace as weir does: no child of it. */
+/* Tries it with a process that, like weir, is not a child of strace. */
 bool tracing_works(const char *test)
 {
 	pid_t pid, strace;
@@ -114,8 +114,8 @@ static unsigned marks_in(const char *text)
 	return marks;
 }
 
-/* Waits until the server sleeps in the kernel, with nothing left to do. A stop for the
- * tracer is another state ('t'), and so is one that has been woken but has not run ('R'). */
+/* Waits until the process sleeps in the kernel, with nothing left to do. A process stopped by its
+ * tracer has another state ('t'), and so has one that was woken but has not run yet ('R'). */
 void wait_asleep(pid_t pid)
 {
 	struct wait wait = wait_begin();
@@ -154,7 +154,8 @@ struct trace *trace_begin(pid_t pid)
 	return trace;
 }
 
-/* The name of the call, without its variants: epoll_pwait is musl's, and arm64's, epoll_wait. */
+/* The name of the call, with variants under one name: musl and arm64 call epoll_wait epoll_pwait.
+ */
 static void call_name(const char *line, char name[24])
 {
 	(void)snprintf(name, 24, "%.*s", (int)strcspn(line, "("), line);
@@ -199,7 +200,7 @@ struct trace *trace_begin_settled(pid_t pid)
 	struct wait wait = wait_begin();
 	struct trace *trace;
 
-	wait_asleep(pid); /* it has armed what it arms */
+	wait_asleep(pid); /* now its timers are armed */
 	(void)poll(NULL, 0, 200);
 	trace = trace_begin(pid);
 	do {
@@ -218,7 +219,7 @@ size_t calls_of(const struct trace *trace, const char *name, const char *with)
 	return n;
 }
 
-/* Names of the calls from begin to end, a space between them. */
+/* Writes the names of the calls from begin to end, with spaces between them. */
 void calls_text(const struct trace *trace, size_t begin, size_t end, char *text, size_t n)
 {
 	size_t at = 0;

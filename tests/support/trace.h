@@ -2,8 +2,8 @@
  * trace: the system calls of a process, as strace(1) sees them, between two marks.
  *
  * A mark is a SIGWINCH, which weir neither blocks nor handles: only a tracer notices it, and its
- * line in the trace proves that strace is attached and has written all that came before. A test
- * is skipped if strace may not trace a process that is no child of its own, which is tried.
+ * line in the trace proves that strace is attached and has written all that came before. If a trial
+ * shows that strace may not trace a process that is not its child, the test is skipped.
  */
 #ifndef TESTS_SUPPORT_TRACE_H
 #define TESTS_SUPPORT_TRACE_H
@@ -25,10 +25,10 @@ struct trace {
 bool tracing_works(const char *test);
 /* True once strace, a child of ours, traces pid; false when it has ended, because it may not. */
 bool strace_attached(pid_t strace, pid_t pid);
-/* A mark, and the first window begins. */
+/* Attaches strace, makes a mark, and begins the first window. */
 struct trace *trace_begin(pid_t pid);
-/* The same, when what its start has armed (a look at a listener after 50 ms) is over, and what it
- * was told before: it has made no call between two marks. */
+/* The same, but only after the timers of the process' start (a look at a listener after 50 ms) and
+ * the effects of earlier requests are over: when it has made no call between two marks. */
 struct trace *trace_begin_settled(pid_t pid);
 /* Ends the window with a mark; its calls are in trace->calls. The wait that the mark itself
  * interrupted is not counted. */
@@ -37,11 +37,11 @@ void trace_end(struct trace *trace);
 
 /* Calls of that name in the window whose line has the text `with`. */
 size_t calls_of(const struct trace *trace, const char *name, const char *with);
-/* Names of the calls from begin to end, a space between them. */
+/* Writes the names of the calls from begin to end, with spaces between them. */
 void calls_text(const struct trace *trace, size_t begin, size_t end, char *text, size_t n);
-/* Until a process sleeps in the kernel, with nothing left to do. */
+/* Waits until a process sleeps in the kernel, with nothing left to do. */
 void wait_asleep(pid_t pid);
-/* The sum of the rows of /proc/PID/status whose names end in this. */
+/* The sum of the rows of /proc/PID/status whose names end in `name`. */
 unsigned long status_of(pid_t pid, const char *name);
 
 #endif

@@ -1,4 +1,4 @@
-/* arrivals: connections that come to a server of two workers, for the tests of where they go. */
+/* arrivals: many connections to a server of two workers, for tests of which worker gets them. */
 #ifndef TESTS_SUPPORT_CLIENTS_ARRIVALS_H
 #define TESTS_SUPPORT_CLIENTS_ARRIVALS_H
 

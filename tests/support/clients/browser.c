@@ -26,7 +26,7 @@ struct browser {
 	int to, from;
 	unsigned asked;
 	char session[64];
-	char text[TEXT_MAX]; /* what came and is not whole yet */
+	char text[TEXT_MAX]; /* what has come of a text that is not whole yet */
 	size_t text_n;
 	char value[TEXT_MAX];
 	char log[LOG_MAX]; /* events, a line each */
@@ -67,7 +67,7 @@ static _Noreturn void become_chromium(int input, int output)
 	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 	for (int fd = 0; fd <= 2; fd++)
 		(void)dup2(null, fd);
-	/* It reads from 3 and writes to 4; ours are above both. */
+	/* The browser reads from 3 and writes to 4, so our ends have to be above both. */
 	input = fcntl(input, F_DUPFD, 5);
 	output = fcntl(output, F_DUPFD, 5);
 	(void)dup2(input, 3);
@@ -132,7 +132,7 @@ static void text_done(struct browser *browser)
 	browser->text_n -= n;
 }
 
-/* The text behind "key":" , with its escapes undone; false: there is none. */
+/* Gives the text after "key":" with its escapes undone; false: there is no such key. */
 static bool string_of(const char *text, const char *key, char *value, size_t n)
 {
 	char wanted[64];
@@ -159,7 +159,7 @@ static bool string_of(const char *text, const char *key, char *value, size_t n)
 	return true;
 }
 
-/* Asks for method, and waits for the answer; what comes before it is kept. */
+/* Calls method, and waits for the answer; events that come before the answer are kept. */
 static const char *command(struct browser *browser, const char *method, const char *parameters)
 {
 	static char text[TEXT_MAX];
@@ -241,7 +241,7 @@ void browser_open(struct browser *browser, const char *url)
 	browser_wait(browser, "document.readyState === 'complete'");
 }
 
-/* ---- what the page knows ---- */
+/* ---- asking the page ---- */
 
 static const char *evaluate(struct browser *browser, const char *expression)
 {

@@ -12,7 +12,7 @@
 
 #define READ_BYTES (256u << 10)
 
-/* As ck_assert_msg, which makes a system call each time that it holds. */
+/* Like ck_assert_msg, which makes a system call each time that its condition holds. */
 #define EXPECT(condition, ...)                                                                     \
 	do {                                                                                       \
 		if (!(condition))                                                                  \
@@ -46,7 +46,7 @@ void chat_clients_close(struct chat_clients *clients)
 	(void)close(clients->epfd);
 }
 
-/* ---- coming ---- */
+/* ---- joining ---- */
 
 static unsigned chat_clients_connect(struct chat_clients *clients)
 {
@@ -165,7 +165,7 @@ bool chat_clients_listen(struct chat_clients *clients, int wait_ms)
 	return n > 0;
 }
 
-/* What was published of each client: all, or, of one that is not there any more, the most that
+/* How many lines of each client were published: all that it said; if it has gone, the most that
  * anybody has heard. */
 static void find_published(const struct chat_clients *clients, uint32_t *published)
 {
@@ -177,7 +177,7 @@ static void find_published(const struct chat_clients *clients, uint32_t *publish
 	}
 }
 
-/* The first one of whom it has not heard all; clients->n: there is none. */
+/* The first sender whose lines this client has not all heard; clients->n: there is none. */
 static unsigned first_unheard(const struct chat_clients *clients, const struct chat_client *client,
 			      const uint32_t *published)
 {

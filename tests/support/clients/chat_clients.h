@@ -2,10 +2,10 @@
  * chat_clients: clients of a chat in the test's own process, and what each of them has heard.
  *
  * Client g says its lines as "g n ....\n", n counting from 0. Each line that a client hears is
- * checked as it comes: it is whole, not its own, of somebody who said it, and the next one of
- * that sender; a line lost, doubled or out of order fails the test. A client that comes late
- * hears all that is said once it is a member, and may hear what was under way by then. All of
- * it is one epoll loop that moves while chat_clients_listen() runs.
+ * checked at once: it has to be whole, not the client's own, really said by its sender, and the
+ * next one of that sender; a line lost, doubled or out of order fails the test. A client that joins
+ * late hears all that is said once it is a member, and may hear what was under way by then. All
+ * clients share one epoll loop, which runs only in chat_clients_listen().
  */
 #ifndef TESTS_SUPPORT_CLIENTS_CHAT_CLIENTS_H
 #define TESTS_SUPPORT_CLIENTS_CHAT_CLIENTS_H
@@ -20,10 +20,10 @@ struct chat_client {
 	bool deaf; /* does not read */
 	uint32_t said;
 	uint64_t heard_n; /* lines */
-	uint32_t *heard;  /* of each client: the number of its next line */
-	uint32_t *since;  /* of each client: what it had said when this one was a member */
-	bool *knows;	  /* of each client: it has heard something of it */
-	size_t part_n;	  /* of a line that has come in part */
+	uint32_t *heard;  /* by sender: the number of its next line */
+	uint32_t *since;  /* by sender: how many lines it had said when this client joined */
+	bool *knows;	  /* by sender: this client has heard something of it */
+	size_t part_n;	  /* bytes of a line that has come in part */
 	char part[CHAT_CLIENTS_LINE_MAX];
 };
 
@@ -34,24 +34,25 @@ struct chat_clients {
 	struct chat_client *all;
 	unsigned n, max;
 	size_t line_bytes; /* with its \n */
-	bool gaps_allowed; /* clients may miss lines; no other fault */
-	uint64_t missed;   /* lines, over all clients, then */
+	bool gaps_allowed; /* clients may miss lines; any other fault fails the test */
+	uint64_t missed;   /* with gaps_allowed: lines that were missed, over all clients */
 	uint64_t gone_n;
 };
 
 void chat_clients_open(struct chat_clients *clients, struct server *server, unsigned port,
 		       unsigned max, size_t line_bytes);
 void chat_clients_close(struct chat_clients *clients);
-/* A client comes, and is a member when this returns. Its number. */
+/* Connects a client, which is a member when this returns. Returns its number. */
 unsigned chat_clients_join(struct chat_clients *clients);
 /* The same, many at a time. */
 void chat_clients_join_all(struct chat_clients *clients, unsigned n);
-/* Says its next line; listens meanwhile if the server does not take it. False: it is gone. */
+/* The client says its next line; all listen meanwhile if the server does not take it. False: the
+ * client is gone. */
 bool chat_clients_say(struct chat_clients *clients, unsigned client);
-/* Hears what has come, for wait_ms at most until something does. Whether anything was. */
+/* Reads what has come, after waiting up to wait_ms for something. Returns whether anything came. */
 bool chat_clients_listen(struct chat_clients *clients, int wait_ms);
-/* Until each client that is there and not deaf has heard all lines of all clients that are there,
- * and all agree on what those who are not said. */
+/* Returns when each client that is there and not deaf has heard all lines of all clients that are
+ * there, and the same lines of those that are gone. */
 void chat_clients_hear_all(struct chat_clients *clients);
 /* A client stops reading. */
 void chat_clients_deafen(struct chat_clients *clients, unsigned client);

@@ -19,7 +19,7 @@ uint64_t now_us(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-/* Neighbours in a stream differ, and streams do, and it has no short period. */
+/* Neighbouring bytes differ, streams of different clients differ, and there is no short period. */
 static unsigned char byte_at(unsigned caller, uint64_t at)
 {
 	return (unsigned char)(caller * 89 + at * 7 + at / 251 + (caller ^ at >> 16));
@@ -61,7 +61,7 @@ unsigned echo_clients_join_known(struct echo_clients *clients, int fd, unsigned 
 	unsigned number = echo_clients_join(clients, fd), before[64], slot;
 	struct wait wait = wait_begin();
 
-	/* Those who came before have come, each alone: the one that is more is this one. */
+	/* Clients joined one at a time, so a worker with one connection more has this one. */
 	memset(before, 0, sizeof before);
 	for (unsigned i = 0; i < number; i++)
 		before[clients->callers[i].slot] += !clients->callers[i].gone;

@@ -1,7 +1,7 @@
 /*
- * http_answers: the answers in bytes that a server sent.
+ * http_answers: finds the answers in the bytes that a server sent.
  *
- * What the requests were must be known: an answer to HEAD has no body.
+ * The methods of the requests have to be given, because an answer to HEAD has no body.
  */
 #ifndef TESTS_SUPPORT_CLIENTS_HTTP_ANSWERS_H
 #define TESTS_SUPPORT_CLIENTS_HTTP_ANSWERS_H
@@ -14,13 +14,13 @@
 #include "tests/support/suite.h"
 
 struct http_answers {
-	size_t n;	   /* answers that are whole, without 100 */
-	bool broken;	   /* behind them is something that is no whole answer */
-	int last_status;   /* also of a broken one; 0: none */
-	struct bytes body; /* of the last whole one; whoever asked owns it */
+	size_t n;	   /* whole answers, 1xx not counted */
+	bool broken;	   /* after these comes something that is not a whole answer */
+	int last_status;   /* of the last answer, even a broken one; 0: none */
+	struct bytes body; /* of the last whole answer; the caller owns it */
 };
 
-/* Of a head that ends with an empty line; NULL: it has none. */
+/* The value of a field of a head, which ends with an empty line; NULL: there is no such field. */
 static inline const char *http_answer_field(const char *head, const char *name)
 {
 	const char *end = strstr(head, "\r\n\r\n"), *line = head;
@@ -33,7 +33,7 @@ static inline const char *http_answer_field(const char *head, const char *name)
 	return NULL;
 }
 
-/* 0: not all of it is there. */
+/* The length of a chunked body, whose bytes are added to *body; 0: it is not all there. */
 static inline size_t http_answer_chunks(const unsigned char *bytes, size_t n, struct bytes *body)
 {
 	size_t at = 0;
@@ -57,7 +57,7 @@ static inline size_t http_answer_chunks(const unsigned char *bytes, size_t n, st
 	return part ? at + (size_t)part : 0;
 }
 
-/* The length of the first answer, 0: not all of it is there. text ends with a nought byte. */
+/* The length of the first answer; 0: it is not all there. text ends with a zero byte. */
 static inline size_t http_answer_length(const char *text, size_t n, bool head_only,
 					struct http_answers *answers)
 {
@@ -87,7 +87,8 @@ static inline size_t http_answer_length(const char *text, size_t n, bool head_on
 	return head + body;
 }
 
-/* methods: of enum http_method. What is more than those answers the last, refused one. */
+/* methods: those of the requests, from enum http_method. One more answer may be to a request that
+ * was refused. */
 static inline struct http_answers http_answers_of(const void *bytes, size_t n,
 						  const unsigned char *methods, size_t methods_n)
 {

@@ -1,8 +1,8 @@
 /*
- * http_reader: reads an HTTP answer as a client does that trusts nothing but the bytes.
+ * http_reader: reads an HTTP answer like a client that trusts nothing but the bytes.
  *
- * For tests only: an answer that is not as weir writes it fails the test. The body is in the
- * struct, up to ANSWER_BODY bytes of it.
+ * An answer whose form is not the one that weir writes, or whose body is longer than ANSWER_BODY,
+ * fails the test. The body is in the struct.
  */
 #ifndef TESTS_SUPPORT_CLIENTS_HTTP_READER_H
 #define TESTS_SUPPORT_CLIENTS_HTTP_READER_H
@@ -21,12 +21,12 @@ struct answer {
 	bool closes, keeps, chunked, has_date, has_server, has_length;
 	size_t length; /* as the head says */
 	char date[32], type[80], allow[80];
-	bool whole; /* else it broke off in the body */
+	bool whole; /* if not, it ended within the body */
 	size_t body_n;
 	unsigned char body[ANSWER_BODY];
 };
 
-/* All dates become the same. */
+/* Overwrites all dates with the same text. */
 static inline void answer_mask_dates(unsigned char *bytes, size_t n)
 {
 	static const char name[] = "\r\nDate: ";
@@ -84,7 +84,7 @@ static inline size_t answer_body(struct answer *answer, const unsigned char *at,
 	return part;
 }
 
-/* Chunks without extensions, a last one without a trailer. */
+/* Reads chunks, which have to be without extensions, up to the last one, without a trailer. */
 static inline size_t answer_chunks(struct answer *answer, const unsigned char *bytes, size_t n)
 {
 	const unsigned char *at = bytes, *end = bytes + n;
@@ -118,7 +118,8 @@ static inline size_t answer_chunks(struct answer *answer, const unsigned char *b
 	}
 }
 
-/* Reads one; how many bytes it has. Its head has to be whole; to HEAD there is no body. */
+/* Reads one answer. Returns its length in bytes. Its head has to be whole; to_head: the request was
+ * HEAD, so there is no body. */
 static inline size_t answer_read(const unsigned char *bytes, size_t n, bool to_head,
 				 struct answer *answer)
 {

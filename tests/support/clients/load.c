@@ -17,7 +17,7 @@
 
 const struct load_setting load_plain = {.cpu = -1};
 
-/* Its path; good for four calls. */
+/* The path of one of its files; valid for four calls. */
 static const char *file_of(const struct load_setting *setting, const char *kind)
 {
 	char name[64];
@@ -115,7 +115,7 @@ bool load_ended_well(const struct load_setting *setting, pid_t pid)
 {
 	int status = load_end(pid);
 
-	/* 3: it could not keep its schedule, which is the machine's business. */
+	/* 3: it could not keep its schedule, because the machine is busy. */
 	return (status == 0 || status == 3) && strstr(load_said_of(setting), "errors    none");
 }
 
@@ -136,7 +136,7 @@ int load_until(bool (*enough)(const void *of), const void *of, const char *const
 	return process_state(pid) == 'Z' ? load_wait(pid) : load_end(pid);
 }
 
-#define LONGER_RUNS 4 /* the last one 256 times as long as the first */
+#define LONGER_RUNS 4 /* after the first one; the last is 256 times as long as the first */
 
 int load_longer(bool (*enough)(void), const char *option, unsigned ms,
 		const char *const arguments[])
@@ -150,7 +150,7 @@ int load_longer(bool (*enough)(void), const char *option, unsigned ms,
 		ck_assert_uint_lt(n, LOAD_ARGUMENTS_MAX);
 		longer[n] = arguments[n];
 	}
-	longer[n] = option; /* the last one counts */
+	longer[n] = option; /* if an option is given twice the last one counts */
 	longer[n + 1] = time;
 	longer[n + 2] = NULL;
 	for (int i = 0;; i++, ms *= 4) {
@@ -185,7 +185,7 @@ int load_answered(const char *const arguments[])
 	return load_reaching("messages", 1, arguments);
 }
 
-/* Where the value of a key begins. */
+/* The beginning of a key's value. */
 static const char *value_of(const char *key)
 {
 	const char *text = read_whole(in_folder("load.json"));

@@ -19,12 +19,12 @@
 
 #define CLIENTS_MAX  4096
 #define STREAM_BYTES 65536
-#define LONG_EACH    64 /* messages, one is long */
+#define LONG_EACH    64 /* one in so many messages is long */
 #define LONG_BYTES   40000
 #define SHORT_BYTES  600
 
 struct member {
-	int fd; /* -1: it is to come, when it is due */
+	int fd; /* -1: not connected; it connects when it is due */
 	bool comer, connecting, wants_out, asked;
 	size_t offset, length, sent, got;
 	uint64_t began_us, due_us, count;
@@ -36,7 +36,7 @@ struct load_process {
 	struct load_figures figures;
 };
 
-/* Of the load's own process. */
+/* Used only in the load's own process. */
 static struct {
 	struct load_process *load;
 	struct load_plan plan;
@@ -61,7 +61,7 @@ static void count(uint64_t *figure)
 	__atomic_fetch_add(figure, 1, __ATOMIC_RELAXED);
 }
 
-/* ---- one of them ---- */
+/* ---- one client ---- */
 
 static void member_watch(struct member *member, int operation, bool out)
 {
@@ -86,7 +86,7 @@ static void member_lost(struct member *member, uint64_t *figure)
 {
 	count(figure);
 	member_close(member, false);
-	member->due_us = own.now_us + 10000; /* if all are refused it is no race */
+	member->due_us = own.now_us + 10000; /* so that it does not spin if all are refused */
 }
 
 static void member_refused(struct member *member, int error)
@@ -102,7 +102,7 @@ static void member_send(struct member *member)
 				 member->length - member->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
 
 		if (n < 0)
-			break; /* what it is, the next recv() tells */
+			break; /* the next recv() says what it is */
 		member->sent += (size_t)n;
 	}
 	if (member->wants_out != (member->sent < member->length))
@@ -137,7 +137,7 @@ static void member_come(struct member *member)
 	if (connect(member->fd, (struct sockaddr *)&own.address.socket, own.address.bytes) == 0 ||
 	    errno == EINPROGRESS) {
 		member_watch(member, EPOLL_CTL_ADD, true);
-	} else if (errno == EAGAIN) { /* a unix socket's queue is full: later */
+	} else if (errno == EAGAIN) { /* a unix socket's queue is full: tries again later */
 		member_close(member, false);
 		member->due_us = own.now_us + 1000;
 	} else {
@@ -163,7 +163,7 @@ static void member_answered(struct member *member)
 		member_ask(member);
 }
 
-/* The next bytes of the message are due, and nothing else. */
+/* Reads; only the next bytes of the message may come. */
 static void member_receive(struct member *member)
 {
 	size_t room = member->asked ? member->length - member->got : 1;
@@ -208,7 +208,7 @@ static void member_turn(struct member *member, uint32_t events)
 		member_receive(member);
 }
 
-/* What no event tells. */
+/* Does what no event announces: timeouts, the end, the next connect or message. */
 static void member_look(struct member *member)
 {
 	bool stop = own.load->stop;
@@ -226,7 +226,7 @@ static void member_look(struct member *member)
 	}
 }
 
-/* ---- their process ---- */
+/* ---- the load's process ---- */
 
 static bool all_gone(void)
 {

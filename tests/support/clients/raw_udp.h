@@ -1,8 +1,8 @@
 /*
- * raw_udp: datagrams whose sender is another one, and a count of those that leave in answer.
+ * raw_udp: datagrams with a forged sender, and a count of those that leave in answer.
  *
- * What is forged has a hop limit of its own, so that on loopback it is not taken for an answer.
- * Needs root. What is counted is all of UDP that leaves a host, on every interface of it.
+ * Forged datagrams have a hop limit of their own, so that on loopback they are not counted as
+ * answers. All other UDP that leaves a host is counted, on every interface. Needs root.
  */
 #ifndef TESTS_SUPPORT_CLIENTS_RAW_UDP_H
 #define TESTS_SUPPORT_CLIENTS_RAW_UDP_H
@@ -17,7 +17,7 @@
 
 #define RAW_UDP_HOPS 77
 
-/* Of what is added up so far, and these; as RFC 1071 has it. */
+/* Adds these bytes to a checksum that is not folded yet: RFC 1071. */
 static inline uint32_t raw_udp_sum(uint32_t sum, const void *bytes, size_t n)
 {
 	const unsigned char *at = bytes;
@@ -40,7 +40,7 @@ static inline void raw_udp_send(int family, const void *packet, size_t n, const 
 	(void)close(fd);
 }
 
-/* A small one, its bytes being "forged". */
+/* Sends a small datagram with the bytes "forged". */
 static inline void raw_udp_ip4(const struct sockaddr_in *from, const struct address *to)
 {
 	const struct sockaddr_in *target = (const void *)&to->socket;
@@ -94,7 +94,7 @@ static inline void raw_udp_ip6(const struct sockaddr_in6 *from, const struct add
 	raw_udp_send(AF_INET6, &packet, sizeof packet, to);
 }
 
-/* As if it came from there. */
+/* Sends a datagram that seems to come from host and port. */
 static inline void raw_udp(const char *host, unsigned port, const struct address *to)
 {
 	struct address from = udp_client_address(host, port);
@@ -107,7 +107,7 @@ static inline void raw_udp(const char *host, unsigned port, const struct address
 
 /* ---- what leaves ---- */
 
-/* On the host where this process is now. */
+/* Watches the host on which this process is now. */
 static inline int raw_udp_watch(void)
 {
 	int fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, htons(ETH_P_ALL));
@@ -116,7 +116,7 @@ static inline int raw_udp_watch(void)
 	return fd;
 }
 
-/* How many datagrams, or parts of them, have left since it was last asked. */
+/* How many datagrams, or fragments of them, have left since the last call. */
 static inline unsigned raw_udp_left(int watch)
 {
 	unsigned char packet[2048];

@@ -1,7 +1,8 @@
 /*
  * scraper: asks an HTTP server as monitoring does, and finds samples in Prometheus' text.
  *
- * A reply is whole, by its Content-Length, or the test fails; it stays until the process ends.
+ * A reply that is not whole by its Content-Length fails the test. Replies are kept until the
+ * process ends.
  */
 #ifndef TESTS_SUPPORT_CLIENTS_SCRAPER_H
 #define TESTS_SUPPORT_CLIENTS_SCRAPER_H
@@ -15,7 +16,7 @@
 
 #define REPLY_HEAD_MAX 4096
 
-/* Memory that nobody gives back, and that a leak check knows to be in use. */
+/* Memory that is never freed, but that a leak check sees to be in use. */
 static inline void *keep(size_t n)
 {
 	static struct kept {
@@ -33,11 +34,11 @@ static inline void *keep(size_t n)
 struct reply {
 	int status;
 	char head[REPLY_HEAD_MAX + 1]; /* with its empty line */
-	char *body;		       /* ends with 0 */
+	char *body;		       /* ends with a zero byte */
 	size_t body_n;
 };
 
-/* Of a request that was sent; without_body: it was HEAD. */
+/* Reads the reply to a request that was sent; without_body: the request was HEAD. */
 static inline struct reply *read_reply(int fd, bool without_body)
 {
 	struct reply *reply = keep(sizeof *reply);
@@ -89,7 +90,7 @@ static inline char *scrape_at(unsigned port)
 	return reply->body;
 }
 
-/* The value's text, behind the space; NULL: there is no such series. */
+/* The value of a series as text; NULL: there is no such series. */
 static inline const char *sample_text(const char *text, const char *series)
 {
 	size_t n = strlen(series);
@@ -124,7 +125,7 @@ static inline void expect_sample(const char *text, const char *series, const cha
 		      (int)strcspn(at, "\n"), at, value);
 }
 
-/* Where the log last said that metrics are served. */
+/* The port at which metrics are served, as the log said last. */
 static inline unsigned metrics_port(struct server *server)
 {
 	const char *at = NULL, *next;

@@ -16,20 +16,20 @@
 #include "tests/support/harness.h"
 
 static struct {
-	int fd, side; /* ours, and weirctl's, which stays open here */
+	int fd, side; /* our end, and weirctl's end, which stays open here, too */
 	pid_t pid;
 	struct termios before;
 	size_t columns, rows, row, column;
 	char cells[TERMINAL_ROWS_MAX][TERMINAL_COLUMNS_MAX + 1];
 	char shown[TERMINAL_ROWS_MAX][TERMINAL_COLUMNS_MAX + 1]; /* the last whole frame */
 	bool alternate, hidden, no_wrap, drawing, resized;
-	bool cut; /* the kernel may have forgotten any part of what was on its way here */
+	bool cut; /* the kernel may have dropped any part of the output that was on its way here */
 	unsigned frames;
 	char escape[32];
 	size_t escape_n;
 	char plain[1 << 16];
 	size_t plain_n;
-	char came[4096]; /* read, and not looked at from came_at on */
+	char came[4096]; /* what was read; from came_at on it has not been looked at */
 	size_t came_at, came_n;
 } terminal;
 
@@ -66,7 +66,7 @@ static void take_mode(const char *mode, bool on)
 		frame_ends();
 }
 
-/* All behind the ESC [. */
+/* text: the whole sequence after its ESC [. */
 static void take_escape(char *text)
 {
 	char *end = text + strlen(text) - 1, letter = *end;
@@ -97,7 +97,7 @@ static void take_escape(char *text)
 
 static void take_byte(char byte)
 {
-	if (byte == '\030') { /* CAN: what was under way is nothing */
+	if (byte == '\030') { /* CAN: the frame or sequence that was under way is void */
 		terminal.cut = terminal.drawing = false;
 		terminal.escape_n = 0;
 	} else if (terminal.cut) {
@@ -127,8 +127,8 @@ static void take_byte(char byte)
 	}
 }
 
-/* Waits for bytes; a part of them, so that a frame is looked at before the next one. False: the
- * time is over. */
+/* Waits for bytes, and takes them up to the end of a frame, so that it can be looked at before the
+ * next one. False: the time is over. */
 static bool take_some(unsigned ms)
 {
 	struct pollfd one = {.fd = terminal.fd, .events = POLLIN};
@@ -207,7 +207,7 @@ static void is_as_before(void)
 	struct wait wait = wait_begin();
 	struct termios now;
 
-	/* A thread of the kernel carries what was written to this end: perhaps later. */
+	/* A kernel thread carries to this end what was written, so it may come a little later. */
 	while (terminal.alternate || terminal.hidden || terminal.no_wrap) {
 		(void)take_some(1);
 		wait_more(&wait, "a terminal as it was before");
@@ -270,7 +270,7 @@ void terminal_shell(void)
 
 void terminal_type(const char *keys)
 {
-	terminal.cut = strpbrk(keys, "\003\032") != NULL; /* a signal to weirctl */
+	terminal.cut = strpbrk(keys, "\003\032") != NULL; /* it becomes a signal to weirctl */
 	ck_assert_int_eq(write(terminal.fd, keys, strlen(keys)), (ssize_t)strlen(keys));
 }
 

@@ -1,10 +1,10 @@
 /*
  * udp_client: sends datagrams from one socket, and looks at which address answers what.
  *
- * That nothing came is no matter of time here: a counter says that the server has had all that
- * was sent, or it sleeps with nothing in its queue; over loopback, what it has answered by then is
- * in the client's queue. Sockets are never connected, so that the answer's address is seen. All
- * waits end as those of harness do.
+ * To show that no answer comes, a test does not wait for some time: a counter shows that the server
+ * has read all that was sent, or it sleeps and its queue is empty; over loopback, whatever it has
+ * answered by then is in the client's queue. Sockets are never connected, so that the address of
+ * the answer can be seen. Waits have the deadlines of the harness.
  */
 #ifndef TESTS_SUPPORT_CLIENTS_UDP_CLIENT_H
 #define TESTS_SUPPORT_CLIENTS_UDP_CLIENT_H
@@ -24,8 +24,8 @@
 #include "reactor/base/address.h"
 #include "tests/support/harness.h"
 
-#define UDP_CLIENT_BYTES_MAX   65507  /* of IPv4; IPv6 has 20 more */
-#define UDP_CLIENT_QUEUE_BYTES 212992 /* every kernel lets one have a queue of twice as much */
+#define UDP_CLIENT_BYTES_MAX   65507  /* over IPv4; over IPv6 20 more */
+#define UDP_CLIENT_QUEUE_BYTES 212992 /* every kernel allows a queue of twice as much */
 
 /* HOST is 127.0.0.1 or [::1]. */
 static inline struct address udp_client_address(const char *host, unsigned port)
@@ -60,7 +60,8 @@ static inline void udp_client_patience(int fd)
 	(void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
 }
 
-/* -errno if the port cannot be had. shared: others of this user may have it too. */
+/* Returns -errno if the port is taken. shared: other sockets of this user may have the port, too.
+ */
 static inline int udp_client_try_open(const struct address *from, bool shared)
 {
 	int fd = socket(from->socket.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), on = 1;
@@ -97,7 +98,7 @@ static inline void udp_client_send(int fd, const struct address *to, const void 
 	ck_assert_msg(sent == (ssize_t)n, "sendto, %zu bytes: %s", n, strerror(errno));
 }
 
-/* -1: nothing is there, with MSG_DONTWAIT; else it waits. */
+/* Waits for a datagram; with MSG_DONTWAIT it returns -1 if there is none. */
 static inline ssize_t udp_client_receive(int fd, void *bytes, size_t n, struct address *from,
 					 int flags)
 {
@@ -122,7 +123,7 @@ static inline void udp_client_nothing(int fd)
 	ck_assert_msg(came < 0, "%zd bytes came, and none were expected", came);
 }
 
-/* The next answer is these bytes, from there. */
+/* Expects the next answer to be these bytes, from that address. */
 static inline void udp_client_expect(int fd, const struct address *from, const void *bytes,
 				     size_t n)
 {
@@ -144,7 +145,7 @@ static inline void udp_client_echo(int fd, const struct address *to, const void 
 	udp_client_expect(fd, to, bytes, n);
 }
 
-/* How many answers are there, whatever they are. */
+/* Reads all answers that are there. Returns how many there were. */
 static inline size_t udp_client_collect(int fd)
 {
 	static unsigned char bytes[1 << 16];
@@ -155,7 +156,7 @@ static inline size_t udp_client_collect(int fd)
 	return n;
 }
 
-/* A port that nobody has now, for TCP and UDP. */
+/* A port that nobody uses now, neither for TCP nor for UDP. */
 static inline unsigned udp_client_free_port(void)
 {
 	for (;;) {
@@ -183,19 +184,20 @@ static inline unsigned udp_client_free_port(void)
 
 struct udp_queue {
 	unsigned sockets;
-	unsigned long waiting; /* bytes, the kernel's own counted */
-	unsigned long dropped; /* datagrams, since the sockets were made */
+	unsigned long waiting; /* bytes, the kernel's overhead included */
+	unsigned long dropped; /* datagrams since the sockets were made */
 	unsigned long inodes[64];
 };
 
-/* On other addresses of 127.0.0.0/8 clients of anybody may have that port. */
+/* Whether a socket is the server's: on other addresses of 127.0.0.0/8 anybody's clients may have
+ * that port. */
 static inline bool udp_queue_is_served(const char *hex)
 {
 	return strlen(hex) != 8 || strcmp(hex, "00000000") == 0 ||
 	       strtoul(hex, NULL, 16) == htonl(INADDR_LOOPBACK);
 }
 
-/* A line may come twice if others' sockets come and go meanwhile. */
+/* The kernel may give a line twice if other sockets come and go meanwhile. */
 static inline void udp_queue_line(struct udp_queue *queue, unsigned port, const char *line)
 {
 	unsigned long waiting, inode, dropped;
@@ -239,8 +241,8 @@ static inline void udp_client_go_on(pid_t pid)
 	ck_assert_int_eq(kill(pid, SIGCONT), 0);
 }
 
-/* Until the workers have read all that waits at this port, and sleep: what they had in hand is
- * sent, or lost with them. */
+/* Returns when the workers have read all that waits at this port, and sleep: then what they had in
+ * hand has been sent, or dropped. */
 static inline void udp_client_wait_quiet(const struct server *server, unsigned workers,
 					 unsigned port)
 {

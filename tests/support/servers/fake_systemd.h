@@ -16,8 +16,8 @@
 
 static struct {
 	int fd;
-	char name[120]; /* as NOTIFY_SOCKET says it */
-	pid_t from;	/* who sent the last message */
+	char name[120]; /* the value of NOTIFY_SOCKET */
+	pid_t from;	/* the sender of the last message */
 } manager;
 
 static inline int bind_receiver(const char *name)
@@ -45,7 +45,7 @@ static inline void fake_systemd_open(bool abstract)
 	ck_assert_int_eq(setenv("NOTIFY_SOCKET", manager.name, 1), 0);
 }
 
-/* The next message; NULL: none came in this time. */
+/* The next message; NULL: none came within ms. */
 static inline const char *next(unsigned ms)
 {
 	static char text[4096];

@@ -10,7 +10,7 @@
 
 #include "tests/support/servers/faulty_peers.h"
 
-#define SPAN_BYTES  24 /* of a fault that is longer than a byte */
+#define SPAN_BYTES  24 /* the length of a fault that is longer than a byte */
 #define EXTRA_BYTES 3
 
 static struct faulty_count *counted;
@@ -36,7 +36,7 @@ struct faulty {
 	bool answered[FAULTY_PEERS_MAX]; /* whether this connection has got an answer */
 };
 
-/* Answers n bytes with a fault at byte `at`; behind them is room for EXTRA_BYTES. */
+/* Answers n bytes with a fault at byte `at`; after them there is room for EXTRA_BYTES. */
 static void answer_wrongly(struct faulty *faulty, nfds_t i, unsigned char *bytes, size_t n,
 			   size_t at)
 {
@@ -68,7 +68,7 @@ static void answer_wrongly(struct faulty *faulty, nfds_t i, unsigned char *bytes
 		memcpy(bytes + at, faulty->before, span);
 		break;
 	case FAULT_EXTRA:
-		/* In one piece: what comes later may be taken for the next reply. */
+		/* In one piece: bytes that came later might be taken for the next reply. */
 		memset(bytes + n, 0, EXTRA_BYTES);
 		n += EXTRA_BYTES;
 		break;
@@ -126,7 +126,7 @@ static void faulty_turn(struct faulty_peers *peers, nfds_t i)
 		return;
 	}
 	if (n > 0 && faulty->fault == FAULT_SLOW)
-		(void)usleep(5000); /* what it is there for */
+		(void)usleep(5000); /* the delay is this server's fault, not a wait */
 	if (n > 0 && faulty->fault == FAULT_TIRED && faulty->answered[i])
 		(void)usleep(8000);
 	faulty->answered[i] = true;
@@ -161,13 +161,14 @@ pid_t faulty_start(enum fault fault, unsigned long every, unsigned *port)
 /* ---- chat ---- */
 
 #define LINE_BYTES  4096
-#define QUEUE_BYTES (1 << 20) /* a client that lets more wait is closed */
+#define QUEUE_BYTES (1 << 20) /* if more waits to be sent, the client is closed */
 
 struct client {
-	unsigned char line[LINE_BYTES], held[LINE_BYTES]; /* not whole yet; kept to be late */
+	/* What has come of a line of this client; a line to it that is held back, to be late. */
+	unsigned char line[LINE_BYTES], held[LINE_BYTES];
 	size_t line_n, held_n;
 	nfds_t held_of;
-	unsigned char *queue; /* from queue_begin on, not sent yet */
+	unsigned char *queue; /* to be sent, from queue_begin on */
 	size_t queue_begin, queue_end;
 	bool deaf;
 };
@@ -251,7 +252,7 @@ static void deliver_wrongly(struct faulty_chat *chat, nfds_t i, nfds_t from,
 		break;
 	case CHAT_FAULT_DEAF:
 		client->deaf = true;
-		chat->fault = CHAT_FAULT_NONE; /* one is enough */
+		chat->fault = CHAT_FAULT_NONE; /* one such client is enough */
 		return;
 	case CHAT_FAULT_CLOSE:
 		(void)shutdown(chat->peers.fds[i].fd, SHUT_WR);
@@ -292,7 +293,7 @@ static void client_read(struct faulty_chat *chat, nfds_t from)
 	struct client *client = &chat->clients[from];
 	ssize_t n = read(chat->peers.fds[from].fd, bytes, sizeof bytes);
 
-	if (n <= 0 && client->queue_end) { /* what is owed goes first */
+	if (n <= 0 && client->queue_end) { /* what is owed is sent first */
 		chat->peers.fds[from].events = POLLOUT;
 		return;
 	}

@@ -19,7 +19,7 @@
 
 struct held {
 	struct sockaddr_in to;
-	uint64_t due_ms; /* LATE, AGAIN */
+	uint64_t due_ms; /* with LATE and AGAIN: when it is to be sent */
 	size_t n;
 	unsigned char bytes[HELD_BYTES];
 };
@@ -30,7 +30,7 @@ struct faulty {
 	enum datagram_fault fault;
 	unsigned long every, most, since;
 	struct datagram_count *count;
-	struct held held[HELD_MAX], before; /* before: the last answer, of whichever socket */
+	struct held held[HELD_MAX], before; /* before: the last answer, to any socket */
 	struct sockaddr_in from;
 	size_t n;
 	unsigned char bytes[BYTES_MAX];
@@ -41,7 +41,7 @@ static void send_to(struct faulty *faulty, const struct sockaddr_in *to, const v
 {
 	ssize_t sent = sendto(faulty->fd, bytes, n, 0, (const struct sockaddr *)to, sizeof *to);
 
-	(void)sent; /* whoever has gone needs no answer */
+	(void)sent; /* a client that has gone needs no answer */
 }
 
 static void send_joined(struct faulty *faulty)
@@ -54,7 +54,7 @@ static void send_joined(struct faulty *faulty)
 	ck_assert_int_eq(setsockopt(faulty->fd, SOL_UDP, UDP_SEGMENT, &off, sizeof off), 0);
 }
 
-/* True: it will go later. */
+/* Keeps the answer, to be sent later. False: there is no room for it. */
 static bool hold(struct faulty *faulty)
 {
 	struct held *held = faulty->held;
@@ -84,7 +84,7 @@ static bool same_socket(const struct sockaddr_in *a, const struct sockaddr_in *b
 	return a->sin_port == b->sin_port && a->sin_addr.s_addr == b->sin_addr.s_addr;
 }
 
-/* False: it could not happen to this answer. */
+/* False: the fault cannot be applied to this answer. */
 static bool answer_wrongly(struct faulty *faulty)
 {
 	static const struct pattern_rule any = {.forbidden = -1};
@@ -138,7 +138,7 @@ static bool answer_wrongly(struct faulty *faulty)
 static void answer(struct faulty *faulty)
 {
 	faulty->count->asked++;
-	if (faulty->form == DATAGRAM_CHARGEN) { /* one line is enough */
+	if (faulty->form == DATAGRAM_CHARGEN) { /* one line of the pattern is enough */
 		faulty->n = faulty->n < 72 ? faulty->n : 72;
 		for (size_t i = 0; i < faulty->n; i++)
 			faulty->bytes[i] = (unsigned char)(' ' + i);

@@ -9,7 +9,7 @@
 
 #include "tests/support/servers/faulty_peers.h"
 
-/* Fatal: unexpected message. */
+/* A TLS alert: fatal, unexpected message. */
 static const char tls_alert[] = "\x15\x03\x01\x00\x02\x02\x0a";
 
 #define HTTP_IN_BYTES	 (256 * 1024)
@@ -29,7 +29,7 @@ struct faulty_http {
 	unsigned char body[HTTP_REPLY_BYTES], before[HTTP_REPLY_BYTES], out[2 * HTTP_REPLY_BYTES];
 	size_t body_n, before_n;
 	bool to_head, has_key;
-	bool goes; /* this connection, at once */
+	bool goes; /* the present connection is to be closed at once */
 };
 
 static bool http_is_old(enum http_fault fault)
@@ -79,7 +79,7 @@ static void http_spoil_body(struct faulty_http *faulty, enum http_fault fault)
 		memmove(body + at, body + at + 1, n - at - 1);
 }
 
-/* Puts an answer into out; its length. */
+/* Puts an answer into out. Returns its length. */
 static size_t http_compose(struct faulty_http *faulty, enum http_fault fault)
 {
 	bool bare = http_is_to_end(fault) || fault == HTTP_FAULT_UNFRAMED;
@@ -158,7 +158,7 @@ static void http_answer(struct faulty_http *faulty, nfds_t i)
 		(void)shutdown(faulty->peers.fds[i].fd, SHUT_WR);
 }
 
-/* Takes a request that is whole, and answers it. */
+/* Takes a request if it is whole, and answers it. */
 static bool http_serve(struct faulty_http *faulty, nfds_t i)
 {
 	static const char length[] = "Content-Length: ", chunked[] = "Transfer-Encoding: chunked";

@@ -26,7 +26,7 @@ pid_t faulty_peers_fork(struct faulty_peers *peers, unsigned *port)
 	return pid;
 }
 
-/* Its place; 0: there is nobody, or no place. */
+/* Accepts a connection. Returns its place; 0: nobody waits, or no place is free. */
 static nfds_t accept_one(struct faulty_peers *peers)
 {
 	int fd = accept4(peers->fds[0].fd, NULL, NULL, SOCK_CLOEXEC), on = 1;
@@ -66,7 +66,7 @@ _Noreturn void faulty_peers_run(struct faulty_peers *peers,
 	}
 }
 
-/* poll leaves it out; the place is taken again. */
+/* poll() skips the closed place, which is free to be used again. */
 void faulty_peers_close(struct faulty_peers *peers, nfds_t i)
 {
 	(void)close(peers->fds[i].fd);

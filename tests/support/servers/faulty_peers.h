@@ -1,9 +1,9 @@
 /*
  * faulty_peers: the connections of a server that does wrong on purpose.
  *
- * A process of its own, on a free port of loopback, one thread with poll(2); it ends with the
- * test's process. Each such server has this first in what it keeps. Whoever finds no place is
- * closed.
+ * Such a server is a process of its own, on a free port of loopback, one thread with poll(2); it
+ * ends with the test's process. This is the first member of its state. A client that finds no free
+ * place is closed.
  */
 #ifndef TESTS_SUPPORT_SERVERS_FAULTY_PEERS_H
 #define TESTS_SUPPORT_SERVERS_FAULTY_PEERS_H
@@ -19,15 +19,15 @@ struct faulty_peers {
 	nfds_t n;
 };
 
-/* As fork(2), with everything to run in the child. */
+/* Like fork(2); in the child all is ready for faulty_peers_run(). */
 pid_t faulty_peers_fork(struct faulty_peers *peers, unsigned *port);
-/* came: somebody has this place now; NULL: that is all the same. turn: something has happened
- * there, see revents. */
+/* came: called when a client has got place i; may be NULL. turn: called when something has happened
+ * at place i: see revents. */
 _Noreturn void faulty_peers_run(struct faulty_peers *peers,
 				void (*came)(struct faulty_peers *peers, nfds_t i),
 				void (*turn)(struct faulty_peers *peers, nfds_t i));
 void faulty_peers_close(struct faulty_peers *peers, nfds_t i);
-/* All of it, or as much as the peer lets. */
+/* Sends all bytes, unless the peer ends the connection before. */
 void faulty_peers_send(const struct faulty_peers *peers, nfds_t i, const void *bytes, size_t n);
 
 #endif

@@ -1,8 +1,8 @@
 /*
- * http_relay: stands between a proxy and weir, and writes down what each says.
+ * http_relay: stands between a proxy and weir, and records what each of them says.
  *
- * Its own listener, a path, is what the proxy takes for the server. What comes in is passed on
- * to weir, and the answer back; a proxy may keep its connections for the next exchange.
+ * The proxy takes the relay's listener, a path, for the server. What comes in is passed on to weir,
+ * and the answer back; a proxy may keep its connections for the next exchange.
  */
 #ifndef TESTS_SUPPORT_SERVERS_HTTP_RELAY_H
 #define TESTS_SUPPORT_SERVERS_HTTP_RELAY_H
@@ -21,10 +21,10 @@
 #define HTTP_RELAY_PAIRS 1024
 
 struct http_relay_pair {
-	int proxy, weir; /* -1: over */
-	bool proxy_over; /* it says nothing more */
+	int proxy, weir; /* descriptors; -1: closed */
+	bool proxy_over; /* the proxy says nothing more on this connection */
 	struct bytes asked, answered;
-	size_t reads_n; /* of what is read of what was asked, when it was looked at last */
+	size_t reads_n; /* for a test: how much of what the parser reads in `asked` it has seen */
 };
 
 struct http_relay {
@@ -58,7 +58,7 @@ static inline void http_relay_accept(struct http_relay *relay)
 	    (struct http_relay_pair){.proxy = fd, .weir = connect_to(relay->weir_port)};
 }
 
-/* What there is now; false: the end. */
+/* Reads what there is now; false: the end has come. */
 static inline bool http_relay_take(int fd, struct bytes *bytes, int to)
 {
 	unsigned char part[16384];
@@ -69,7 +69,7 @@ static inline bool http_relay_take(int fd, struct bytes *bytes, int to)
 	if (n <= 0)
 		return false;
 	bytes_add(bytes, part, (size_t)n);
-	/* A client that does not want it any more has closed, which is seen next. */
+	/* A client that does not want it any more has closed, which will be seen next. */
 	if (to >= 0)
 		(void)send(to, part, (size_t)n, MSG_NOSIGNAL);
 	return true;
@@ -88,7 +88,7 @@ static inline void http_relay_pass(struct http_relay_pair *pair)
 	}
 }
 
-/* Passes what there is, waiting for the first of it; false: nothing came in time. */
+/* Waits for bytes, and passes on what has come; false: nothing came in time. */
 static inline bool http_relay_step(struct http_relay *relay, int client, int wait_ms)
 {
 	struct pollfd polls[2 + 2 * HTTP_RELAY_PAIRS] = {{client, POLLIN, 0},
@@ -111,7 +111,7 @@ static inline bool http_relay_step(struct http_relay *relay, int client, int wai
 	return true;
 }
 
-/* Final answers that have begun; no body of the corpus looks like one. */
+/* How many final answers have begun; no body in the corpus looks like the beginning of one. */
 static inline size_t http_relay_answers(const struct bytes *bytes)
 {
 	static const char begin[] = "HTTP/1.1 ";
@@ -125,9 +125,9 @@ static inline size_t http_relay_answers(const struct bytes *bytes)
 	return n;
 }
 
-/* Says bytes to a proxy, and relays until it has said its last. That there are no more bytes
- * is said when so many answers have begun: HAProxy may drop a request that it has not begun
- * to read when it learns that its client has no more to say. */
+/* Sends bytes to a proxy, and relays until the proxy ends the connection. The client's side is shut
+ * only when so many answers have begun: HAProxy may drop a request that it has not begun to read
+ * when it learns that its client will send nothing more. */
 static inline void http_relay_exchange(struct http_relay *relay, int client, const void *bytes,
 				       size_t n, size_t answers, struct bytes *answer)
 {
@@ -146,7 +146,7 @@ static inline void http_relay_exchange(struct http_relay *relay, int client, con
 		;
 }
 
-/* When the proxy is gone: until all that is owed has been said. */
+/* When the proxy is gone: relays until weir has sent all that it owes. */
 static inline void http_relay_end(struct http_relay *relay)
 {
 	while (http_relay_step(relay, -1, 0))

@@ -1,10 +1,10 @@
 /*
- * nameservers: a machine of the test's own, with a hosts file and name servers as it likes.
+ * nameservers: a machine of the test's own, with the hosts file and name servers that it wants.
  *
  * The test's process, and what it starts, are alone on a network of their own; /etc/hosts,
- * /etc/resolv.conf and /etc/nsswitch.conf are files of the test's. Name servers are three sockets
- * that say nothing; without them there is nobody to ask, which is told at once. All of it ends
- * with the process. Needs root, ip(8) and pgrep(1).
+ * /etc/resolv.conf and /etc/nsswitch.conf are the test's own files. Name servers are three sockets
+ * that never answer; without them the kernel refuses each query at once. All of it ends with the
+ * process. Needs root, ip(8) and pgrep(1).
  */
 #ifndef TESTS_SUPPORT_SERVERS_NAMESERVERS_H
 #define TESTS_SUPPORT_SERVERS_NAMESERVERS_H
@@ -18,7 +18,7 @@
 
 static int nameservers[NAMESERVERS] = {-1, -1, -1};
 
-/* In place: what is mounted there is this file. */
+/* Overwrites the file in place, because it is this file that is mounted in /etc. */
 static inline void nameservers_write(const char *name, const char *text)
 {
 	FILE *file = fopen(in_folder(name), "we");
@@ -54,7 +54,7 @@ static inline void nameservers_silent(void)
 	}
 }
 
-/* Has somebody asked them? */
+/* Whether a query has come to the first name server. */
 static inline bool nameservers_asked(void)
 {
 	char byte;
@@ -68,7 +68,7 @@ static inline void nameservers_gone(void)
 		(void)close(nameservers[i]);
 }
 
-/* True: it can't be had, and that was said. */
+/* Makes the machine. True: that is not possible here, and the test is skipped. */
 static inline bool nameservers_cannot(const char *test)
 {
 	if (wire_cannot(test, "ip pgrep"))

@@ -1,6 +1,6 @@
 /*
- * passed_sockets: sockets as a .socket unit makes them, and a child that inherits them as a service
- * of systemd does. For tests of activation.
+ * passed_sockets: sockets like those that a .socket unit makes, and a child that inherits them like
+ * a service of systemd. For tests of activation.
  */
 #ifndef TESTS_SUPPORT_SERVERS_PASSED_SOCKETS_H
 #define TESTS_SUPPORT_SERVERS_PASSED_SOCKETS_H
@@ -18,7 +18,7 @@
 #include "master/listen/activation.h"
 #include "tests/support/harness.h"
 
-/* ---- sockets, as a .socket unit makes them ---- */
+/* ---- sockets like those of a .socket unit ---- */
 
 static inline bool ipv6_is_here(void)
 {
@@ -29,7 +29,7 @@ static inline bool ipv6_is_here(void)
 	return fd >= 0 && access("/proc/net/if_inet6", F_OK) == 0;
 }
 
-/* ADDRESS of a LISTENER; of IPv6, both if it is :PORT. Port 0: a free one. */
+/* text: the ADDRESS of a LISTENER; :PORT is IPv6 and IPv4. Port 0: a free one. */
 static inline int bind_to(const char *text, int type)
 {
 	struct address address;
@@ -55,7 +55,7 @@ static inline int listen_at(const char *text)
 	return fd;
 }
 
-/* An abstract name may hold anything. */
+/* Listens at an abstract name, which may contain any bytes. */
 static inline int listen_at_name(const char *name, size_t n)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -74,7 +74,7 @@ static inline int datagrams_at(const char *text)
 	return bind_to(text, SOCK_DGRAM);
 }
 
-/* ADDRESS as weir says it. */
+/* The ADDRESS of a socket, in weir's form. */
 static inline const char *address_of(int fd)
 {
 	static char texts[8][ADDRESS_TEXT_BYTES];
@@ -101,7 +101,7 @@ static inline const char *listener_of(const char *protocol, int fd)
 /* ---- how they are passed ---- */
 
 struct said {
-	const char *pid; /* NULL: the child's own; "": not said */
+	const char *pid; /* NULL: the child's own; "": the variable is not set */
 	const char *fds, *names;
 };
 
@@ -113,7 +113,7 @@ static inline void say(const char *name, const char *value)
 		(void)unsetenv(name);
 }
 
-/* A child that has these sockets from 3 on, as systemd's has, with the environment said. */
+/* In a child: gives it these sockets from 3 on, as systemd does, and this environment. */
 static inline void become_activated(const struct said *said, const int *fds, int n)
 {
 	int high[16];

@@ -3,8 +3,8 @@
  * on one, and clients are on the other.
  *
  * Both end with the test's process, because they have no name. Needs root, ip(8), and whatever a
- * test runs there. What the kernel sends by itself (to neighbours and routers) is kept to the
- * least.
+ * test runs there. What the kernel sends by itself (to neighbours and routers) is kept to a
+ * minimum.
  */
 #ifndef TESTS_SUPPORT_SERVERS_TWO_HOSTS_H
 #define TESTS_SUPPORT_SERVERS_TWO_HOSTS_H
@@ -22,8 +22,8 @@
 
 #include "tests/support/harness.h"
 
-/* 10.9.0.1, 10.9.0.7, fd09::1, fd09::7 and fe80::1 are the server's; 10.9.0.2, 10.9.0.3,
- * fd09::2, fd09::3, fd09:0:0:1::2 and fe80::2 the client's. */
+/* The server has 10.9.0.1, 10.9.0.7, fd09::1, fd09::7 and fe80::1; the client has 10.9.0.2,
+ * 10.9.0.3, fd09::2, fd09::3, fd09:0:0:1::2 and fe80::2. */
 struct wire {
 	int server, client; /* namespaces */
 };
@@ -66,7 +66,7 @@ static inline void wire_enter(int host)
 
 static inline void wire_run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* Where this process is. */
+/* Runs a command on the host where this process is. */
 static inline void wire_run(const char *format, ...)
 {
 	char command[1024];
@@ -80,7 +80,7 @@ static inline void wire_run(const char *format, ...)
 	ck_assert_msg(status == 0, "status %d: %s", status, command);
 }
 
-/* A host of its own for this process, with loopback. */
+/* Puts this process on a new host of its own, which has loopback. */
 static inline int wire_host(void)
 {
 	ck_assert_int_eq(unshare(CLONE_NEWNET), 0);
@@ -88,7 +88,7 @@ static inline int wire_host(void)
 	return wire_here();
 }
 
-/* No wait for somebody else with the same address. */
+/* Without duplicate address detection, which would delay the addresses. */
 static inline void wire_up(const char *name, const char *const addresses[])
 {
 	wire_run("echo 0 >/proc/sys/net/ipv6/conf/%s/accept_dad", name);
@@ -115,7 +115,7 @@ static inline void wire_wait_running(const char *name)
 	(void)close(fd);
 }
 
-/* Leaves this process on the client's host. */
+/* Makes both hosts, and leaves this process on the client's. */
 static inline struct wire wire_open(void)
 {
 	struct wire wire;
@@ -137,7 +137,7 @@ static inline struct wire wire_open(void)
 	return wire;
 }
 
-/* weir on the server's host. */
+/* Starts weir on the server's host. */
 #define WIRE_SERVER(wire, ...)                                                                     \
 	(wire_enter((wire)->server), wire_started((wire)->client, SERVER(__VA_ARGS__)))
 

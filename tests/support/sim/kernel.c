@@ -1,4 +1,4 @@
-/* The simulated kernel's gate: counts each call, lets some fail, and has the clock. */
+/* The simulated kernel's gate: counts each call, makes some fail, and has the clock. */
 #include "tests/support/sim/kernel_parts.h"
 
 /* ---- the real calls, and the gate in front of every call ---- */
@@ -17,7 +17,7 @@ const struct sys_kernel kernel_genuine = {
 };
 #undef SYS
 
-/* What answers a call that is not made to fail. */
+/* The calls behind the gate: these answer if the gate does not make a call fail. */
 static struct sys_kernel under;
 
 struct kernel kernel;
@@ -80,10 +80,10 @@ static bool refuses(enum kernel_call call, intptr_t first)
 		   ? NULL
 		   : stream_of(fd);
 	kernel.failed_peer = peer;
-	/* What was not to be had when it was asked for is there a moment later. */
+	/* After EAGAIN, what was not available is there a moment later. */
 	if (peer && sim.fault.error == EAGAIN)
 		peer_wake(peer, call == KERNEL_read ? EPOLLIN : EPOLLOUT);
-	/* close(2) lets go of the descriptor, whatever it says. */
+	/* close(2) frees the descriptor even if it fails. */
 	if (call == KERNEL_close)
 		(void)(under.close ? under.close : kernel_genuine.close)(fd);
 	errno = sim.fault.error;
@@ -117,7 +117,7 @@ void kernel_end(void)
 	sim.simulated = false;
 }
 
-/* sys_clock_us() goes round sys.def, to the C library: this takes the library's place. */
+/* sys_clock_us() calls the C library without sys.def: this takes the place of the library's. */
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
 	if (!sim.simulated || clock != CLOCK_MONOTONIC)

@@ -1,16 +1,16 @@
 /*
  * kernel: a simulated kernel behind reactor/base/sys.h, for tests built with -DSYS_SIMULATED.
  *
- * Every call is counted, may be told to fail, and is the real one until kernel_begin().
- * From then on stream sockets, listening sockets, epoll and eventfd are simulated (their
- * descriptors begin at KERNEL_FD_FIRST), and time stands still but for kernel_advance() and
- * an epoll_wait that finds nothing. Edges come as Linux gives them: an event queues the
- * registration if it is of those asked for, the next epoll_wait reports all that holds
- * then, once. Time begins half a second before 32 bits of milliseconds wrap.
+ * Every call is counted, can be made to fail, and is the real one until kernel_begin(). From then
+ * on stream sockets, listening sockets, epoll and eventfd are simulated (their descriptors begin at
+ * KERNEL_FD_FIRST), and time stands still except for kernel_advance() and an epoll_wait that finds
+ * nothing. Edges are Linux's: an event queues the registration if it is one that was asked for, and
+ * the next epoll_wait reports all that is true then, once. Time begins half a second before 32 bits
+ * of milliseconds wrap.
  *
- * A peer is the other end of a simulated socket. What it does not do: delays, loss,
- * SIGPIPE, urgent data, one descriptor in several epolls (but for a peer_copy()). A call on a
- * descriptor that is not open ends the test.
+ * A peer is the other end of a simulated socket. Not simulated: delays, loss, SIGPIPE, urgent data,
+ * one descriptor in several epolls (except for a peer_copy()). A call on a descriptor that is not
+ * open ends the test.
  */
 #ifndef TESTS_SUPPORT_SIM_KERNEL_H
 #define TESTS_SUPPORT_SIM_KERNEL_H
@@ -27,8 +27,8 @@
 
 #define KERNEL_FD_FIRST 1000
 
-/* As ck_assert(), for places that are passed millions of times: libcheck writes a record
- * of every assertion to a file. */
+/* Like ck_assert(), for code that runs millions of times: libcheck writes a record of every
+ * assertion to a file. */
 #define EXPECT_MSG(condition, ...)                                                                 \
 	do {                                                                                       \
 		if (__builtin_expect(!(condition), 0))                                             \
@@ -46,22 +46,22 @@ enum kernel_call {
 struct peer {
 	struct peer *next;
 	int fd;	  /* the server's descriptor; -1: not accepted yet, or closed */
-	int copy; /* of it, in another process; -1: none. The last of them to go closes it */
-	int tag;  /* whatever the test calls it */
+	int copy; /* another process' copy of fd; -1: none. Closing the last one ends it */
+	int tag;  /* free for the test */
 	/* Written by one side and not yet read by the other. */
 	struct bytes in, out;
 	size_t space;	 /* the most that out holds; PEER_SPACE at first */
 	size_t window;	 /* the first bytes of out that have reached the peer's kernel */
 	size_t received; /* bytes that peer_receive() took so far */
-	int error;	 /* what the kernel will say once */
-	bool nospace;	 /* somebody waits for space to open */
+	int error;	 /* the next call fails with it, once */
+	bool nospace;	 /* the server waits for space to open */
 	bool finished;	 /* the peer sent FIN */
 	bool was_reset;	 /* the peer sent RST */
 	bool shut;	 /* the server sent FIN, by shutdown */
 	bool closed;	 /* the server closed it */
 	bool got_reset;	 /* closed with input unread: what had not reached the peer is lost */
 	bool shared;	 /* another process has a copy of the server's descriptor */
-	/* After a read that left no input: the place to let more arrive. */
+	/* Called after a read that left no input; may let more arrive. */
 	void (*after_read)(struct peer *peer);
 	void *script;
 };
@@ -78,8 +78,8 @@ extern struct kernel {
 	size_t stale;			     /* registrations that outlived their close() */
 	bool watches_used_up;		     /* epoll registers nothing more: ENOSPC */
 	int wait_asked;			     /* the timeout of the last epoll_wait, in ms */
-	bool failed;			     /* the last kernel_fail() came to pass */
-	struct peer *failed_peer;	     /* on whose socket; NULL: none's */
+	bool failed;		  /* the failure that kernel_fail() ordered has happened */
+	struct peer *failed_peer; /* the peer of its socket; NULL: none */
 } kernel;
 
 extern const char *const kernel_call_names[KERNEL_CALLS];
@@ -111,8 +111,8 @@ static inline void kernel_advance(uint32_t ms)
 int kernel_listener(void);		 /* a listening socket */
 struct peer *peer_connect(int listener); /* waits there to be accepted */
 struct peer *peer_new(int *fd);		 /* a connection that was accepted already */
-int peer_copy(struct peer *peer);	 /* of the server's descriptor, for another process */
-void peer_free(struct peer *peer);	 /* once closed */
+int peer_copy(struct peer *peer);	 /* copies the server's descriptor, for another process */
+void peer_free(struct peer *peer);	 /* once the server has closed it */
 size_t peers_waiting(int listener);	 /* connections not accepted */
 void peer_send(struct peer *peer, const void *bytes, size_t n);
 void peer_finish(struct peer *peer); /* FIN */
@@ -125,14 +125,14 @@ static inline void peer_text(struct peer *peer, const char *text)
 	peer_send(peer, text, strlen(text));
 }
 
-/* In one event. */
+/* Both arrive in one event. */
 static inline void peer_send_and_finish(struct peer *peer, const void *bytes, size_t n)
 {
 	peer_send(peer, bytes, n);
 	peer_finish(peer);
 }
 
-/* These have come, and no more. */
+/* Expects that exactly these bytes have come. */
 static inline void peer_expect(struct peer *peer, const void *bytes, size_t n)
 {
 	EXPECT(peer->out.n == n);
@@ -163,7 +163,7 @@ static inline void world_open(struct world *world, const char *protocol, struct 
 	EXPECT(conn_table_open(&world->table, &world->loop, &limits, buffers_size) == 0);
 }
 
-/* No connection, chunk or segment is in use. */
+/* Expects that no connection, chunk or segment is in use. */
 static inline void world_expect_free(const struct world *world)
 {
 	EXPECT(world->table.conns.used == 0);
@@ -175,7 +175,7 @@ static inline void world_expect_free(const struct world *world)
 	EXPECT(world->table.awaiting_buffers == 0);
 }
 
-/* Everything must have been freed by then. */
+/* Fails the test unless everything has been freed. */
 static inline void world_close(struct world *world)
 {
 	world_expect_free(world);
@@ -204,7 +204,7 @@ static inline struct conn *world_conn(struct world *world, const struct peer *pe
 	ck_abort_msg("the connection is gone");
 }
 
-/* One pass, which does not wait. */
+/* One pass of the loop, which does not wait. */
 static inline void world_pass(struct world *world)
 {
 	loop_pass(&world->loop, 0);
@@ -219,7 +219,7 @@ static inline void world_run(struct world *world)
 	}
 }
 
-/* Passes until ms have gone by; without work to do, a pass waits, and time goes on. */
+/* Passes until ms have gone by; a pass without work waits, so that time goes on. */
 static inline void world_wait(struct world *world, uint32_t ms)
 {
 	uint64_t end_us = kernel.now_us + (uint64_t)ms * 1000;
@@ -240,7 +240,7 @@ static inline uint64_t world_closed(const struct world *world)
 	return all;
 }
 
-/* Why the last connection ended: the reason that was counted since before. */
+/* Why the last connection ended: the reason that was counted since *before was taken. */
 static inline enum close_reason world_reason(const struct world *world, const struct stats *before)
 {
 	for (int i = 0; i < CLOSE_REASONS; i++)

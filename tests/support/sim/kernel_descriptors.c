@@ -1,11 +1,11 @@
-/* The simulated kernel's descriptors, and what epoll says of them. */
+/* The simulated kernel's descriptors, and what epoll reports about them. */
 #include "tests/support/sim/kernel_parts.h"
 
 #define FDS_MAX 4096
 
 static struct {
 	struct object objects[FDS_MAX];
-	int ready[FDS_MAX]; /* places of objects whose registrations are queued */
+	int ready[FDS_MAX]; /* indices of objects whose registrations are queued */
 } sim;
 
 /* ---- descriptors ---- */

@@ -132,7 +132,7 @@ static int sim_getsockopt(int fd, int level, int name, void *value, socklen_t *n
 	return 0;
 }
 
-/* Its port is the descriptor's number. */
+/* Writes an address whose port is the descriptor's number. */
 static void tell_address(int fd, struct sockaddr *address, socklen_t *n)
 {
 	struct sockaddr_in from = {.sin_family = AF_INET,
@@ -143,7 +143,7 @@ static void tell_address(int fd, struct sockaddr *address, socklen_t *n)
 	*n = sizeof from;
 }
 
-/* As Linux does, it takes a descriptor before it looks whether anybody waits. */
+/* Like Linux, it takes a descriptor before it looks whether a connection waits. */
 static int sim_accept4(int fd, struct sockaddr *address, socklen_t *n, int flags)
 {
 	struct object *object = object_of(fd);
@@ -190,7 +190,7 @@ static int sim_close(int fd)
 		kernel.stale += peer->shared && object->events;
 		peer->closed = true;
 		peer->fd = -1;
-		/* Input that nobody read makes it a RST: what is under way is lost. */
+		/* With unread input closing sends a RST: what is under way is lost. */
 		peer->got_reset = peer->in.n && !peer->was_reset;
 		if (peer->got_reset && peer->out.n > peer->window)
 			peer->out.n = peer->window;
@@ -219,7 +219,7 @@ static struct peer *peer_alloc(void)
 	return peer;
 }
 
-/* Those that wait are linked through script, which they have no other use for yet. */
+/* Peers that wait to be accepted are linked through their `script`, which they do not use yet. */
 struct peer *peer_connect(int listener)
 {
 	struct object *object = object_of(listener);

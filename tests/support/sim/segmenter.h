@@ -1,9 +1,10 @@
 /*
- * segmenter: what TCP may do to one peer's bytes on a simulated kernel: they arrive in pieces,
- * between turns or in the middle of one, and the peer takes the answers little by little.
+ * segmenter: does to one peer's bytes what TCP may do, on a simulated kernel: they arrive in
+ * pieces, between turns or in the middle of one, and the peer takes the answers little by little.
  *
- * It lives for one connection, either by segmenter_run() or, if a test does more in each pass, as
- * the peer's script with segmenter_send() in each. The same seed makes the same pieces.
+ * It is used for one connection: either segmenter_run() does it all, or a test that does more in
+ * each pass makes it the peer's script and calls segmenter_send() itself. The same seed makes the
+ * same pieces.
  */
 #ifndef TESTS_SUPPORT_SIM_SEGMENTER_H
 #define TESTS_SUPPORT_SIM_SEGMENTER_H
@@ -11,19 +12,19 @@
 #include "tests/support/sim/kernel.h"
 
 struct segmenter {
-	const char *name; /* for what is said if it fails */
+	const char *name; /* for the message of a failure */
 	const void *in;
 	size_t in_n, sent;
 	uint64_t seed;
-	size_t first;	/* bytes of the first piece; 0: */
-	size_t piece;	/* of every piece; 0: random */
+	size_t first;	/* bytes of the first piece, the rest is the second; 0: */
+	size_t piece;	/* bytes of every piece; 0: random */
 	bool mid_turn;	/* pieces come after reads, too */
 	bool fin_alone; /* FIN does not come with the last bytes */
 	size_t drain;	/* bytes that the peer takes in a pass; 0: all */
 	size_t space;	/* bytes that the kernel takes; 0: PEER_SPACE */
-	/* What came of it. */
+	/* The result. */
 	enum close_reason reason;
-	bool was_reset; /* the peer, by the server */
+	bool was_reset; /* the server reset the connection */
 };
 
 static inline size_t segmenter_next(struct segmenter *segmenter)
@@ -72,7 +73,7 @@ static inline size_t segmenter_take(struct peer *peer, unsigned char *out, size_
 	return peer_receive(peer, out, n);
 }
 
-/* A connection, from its beginning to its end. How many bytes came back. */
+/* A connection from its beginning to its end. Returns how many bytes came back. */
 static inline size_t segmenter_run(struct world *world, struct segmenter *segmenter,
 				   unsigned char *out, size_t room)
 {

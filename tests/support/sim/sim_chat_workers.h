@@ -2,8 +2,8 @@
  * sim_chat_workers: the workers of a chat on a simulated kernel, all in this process.
  *
  * Each has a loop, a table of connections, a relay and topics of its own; one bus joins them.
- * They move when they are told to, one pass at a time, in whatever order the test likes. The
- * test owns the struct; sim_chat_close() fails if a buffer, a member or a connection is left.
+ * A worker runs only when the test tells it to, one pass at a time, in any order. The test owns the
+ * struct; sim_chat_close() fails the test if a buffer, a member or a connection is left.
  */
 #ifndef TESTS_SUPPORT_SIM_SIM_CHAT_WORKERS_H
 #define TESTS_SUPPORT_SIM_SIM_CHAT_WORKERS_H
@@ -17,7 +17,7 @@
 #endif
 #define SIM_CHAT_TOPICS 2
 
-/* As they are after reloads: far from one another. */
+/* The numbers of topics are far apart, as they may be after reloads. */
 #define SIM_CHAT_NUMBER(topic) ((uint16_t)((topic) * (RELAY_TOPICS_MAX - 1)))
 
 struct worker {
@@ -27,7 +27,7 @@ struct worker {
 	struct relay relay;
 	struct service services[SIM_CHAT_TOPICS];
 	struct topic topics[SIM_CHAT_TOPICS];
-	struct service echo; /* beside the chat, on the same buffers */
+	struct service echo; /* shares buffers with the chat */
 };
 
 struct sim_chat {
@@ -42,7 +42,7 @@ struct sim_chat_setting {
 	size_t buffers, ring;
 	uint32_t slow, message_max;
 	bool names;
-	size_t turn_members; /* 0: as in the product */
+	size_t turn_members; /* 0: the product's value */
 };
 
 #define SIM_CHAT_RING_MIN (64u << 10)
@@ -76,11 +76,11 @@ static inline void worker_pass(struct worker *worker)
 	loop_pass(&worker->loop, 0);
 }
 
-/* No connection, member, chunk or segment is in use. */
+/* Expects that no connection, member, chunk or segment is in use. */
 static inline void worker_expect_free(struct worker *worker)
 {
 	kernel_advance(RELAY_REST_MS + 1);
-	loop_wake(&worker->loop, &worker->relay.source); /* lets go of a chunk that was read */
+	loop_wake(&worker->loop, &worker->relay.source); /* it frees a chunk that was read */
 	worker_pass(worker);
 	EXPECT(worker->table.conns.used == 0 && worker->stats.connections == 0);
 	EXPECT(worker->stats.members_joined == worker->stats.members_left);
@@ -134,7 +134,7 @@ static inline struct peer *sim_chat_connect(struct sim_chat *chat, unsigned work
 	return service_connect(&chat->workers[worker].services[topic]);
 }
 
-/* Passes of all, until there is nothing left to do now. */
+/* Runs all workers until there is nothing left to do now. */
 static inline void sim_chat_run(struct sim_chat *chat)
 {
 	bool busy = true;
@@ -149,7 +149,7 @@ static inline void sim_chat_run(struct sim_chat *chat)
 	}
 }
 
-/* The same while ms go by, one after the other. */
+/* The same for ms milliseconds, after each of them. */
 static inline void sim_chat_wait(struct sim_chat *chat, uint32_t ms)
 {
 	sim_chat_run(chat);

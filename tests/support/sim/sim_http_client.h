@@ -1,8 +1,8 @@
 /*
  * sim_http_client: a peer that speaks HTTP to a world on a simulated kernel, and reads its answers.
  *
- * One world and one peer at a time in a test's process. end_with() takes the reason for which the
- * connection must have ended.
+ * One world and one peer at a time in a test's process. end_with() is given the reason for which
+ * the connection has to have ended.
  */
 #ifndef TESTS_SUPPORT_SIM_SIM_HTTP_CLIENT_H
 #define TESTS_SUPPORT_SIM_SIM_HTTP_CLIENT_H
@@ -48,7 +48,7 @@ static inline void take(struct peer *peer)
 	}
 }
 
-/* The next answer of what was taken. */
+/* Expects this to be the next answer in what was received. */
 static inline void expect_answer(int status, size_t body_n, bool closes)
 {
 	static struct answer answer;

@@ -1,8 +1,8 @@
 /*
  * sim_move: two processes on a simulated kernel, and a connection that is moved between them.
  *
- * Each has a loop, a table and a service of its own; what lies between them, a socket that
- * carries descriptors, is left out. The test owns the struct; sim_move_close() fails if a
+ * Each has a loop, a table and a service of its own; the socket between them, which would carry the
+ * descriptor, is left out. The test owns the struct; sim_move_close() fails the test if a
  * connection, a buffer, a descriptor or a registration is left.
  */
 #ifndef TESTS_SUPPORT_SIM_SIM_MOVE_H
@@ -13,10 +13,10 @@
 
 struct sim_move {
 	struct world worlds[2];
-	unsigned here; /* where connections are made, and those that were not moved are */
+	unsigned here; /* the world in which the connection is now */
 };
 
-/* What travels, a place for its bytes, and the descriptor. */
+/* What is sent to the other process: the snapshot, its bytes, and the descriptor. */
 struct load {
 	struct conn_snapshot snapshot;
 	unsigned char *bytes;
@@ -62,7 +62,7 @@ static inline void sim_move_run(struct sim_move *move)
 	}
 }
 
-/* A millisecond at a time. */
+/* Runs both for ms milliseconds, after each of them. */
 static inline void sim_move_wait(struct sim_move *move, uint32_t ms)
 {
 	sim_move_run(move);
@@ -84,13 +84,13 @@ static inline void sim_move_close(struct sim_move *move)
 	world_close(&move->worlds[0]);
 }
 
-/* Counted by either. */
+/* How many connections both processes together closed for that reason. */
 static inline uint64_t sim_move_closed(const struct sim_move *move, enum close_reason reason)
 {
 	return move->worlds[0].stats.closed[reason] + move->worlds[1].stats.closed[reason];
 }
 
-/* The one reason that was counted, once; CLOSE_NONE: none was. */
+/* The reason that was counted, which must be a single one, once; CLOSE_NONE: none was. */
 static inline enum close_reason sim_move_reason(const struct sim_move *move)
 {
 	enum close_reason reason = CLOSE_NONE;
@@ -108,8 +108,8 @@ static inline enum close_reason sim_move_reason(const struct sim_move *move)
 
 /* ---- the steps of a move ---- */
 
-/* Describes one that is frozen. Its bytes are exactly as long as they have to be: beyond them
- * a sanitizer looks. */
+/* Describes a frozen connection. The memory for its bytes has the exact length, so that a sanitizer
+ * notices a byte beyond. */
 static inline void load_take(struct load *load, struct conn *conn, struct peer *peer)
 {
 	load->n = conn_snapshot_bytes(conn);
@@ -132,7 +132,7 @@ static inline bool load_leave(struct load *load, struct service *service)
 	return taken;
 }
 
-/* All of it at once. False: it has ended, or is not adopted, and goes on here. */
+/* Does all steps. False: the connection has ended, or was not adopted and goes on here. */
 static inline bool sim_move_move(struct sim_move *move, struct peer *peer)
 {
 	struct conn *conn;

@@ -29,14 +29,14 @@ struct registration {
 	int ep, fd;
 	uint32_t events;
 	epoll_data_t data;
-	bool queued; /* in its epoll's list of those that may be ready */
+	bool queued; /* it is in its epoll's ready list */
 };
 
 static struct {
 	bool open;
 	struct sys_kernel before;
 	struct sim_socket *sockets[FDS_MAX];
-	struct registration registrations[FDS_MAX]; /* in the order in which they were made */
+	struct registration registrations[FDS_MAX]; /* oldest first */
 	unsigned registrations_n;
 	struct {
 		int ep;
@@ -131,7 +131,8 @@ static void wake_those(const struct sim_socket *sock, uint32_t key, uint32_t exc
 	}
 }
 
-/* As ep_poll_callback() and __wake_up_common(): all that share, then the first that sleeps. */
+/* As ep_poll_callback() and __wake_up_common() do: wakes all that are not exclusive, then exclusive
+ * ones up to the first that sleeps. */
 void sim_socket_wake(const struct sim_socket *sock, uint32_t key)
 {
 	wake_those(sock, key, 0);
@@ -156,7 +157,7 @@ static int sim_udp_epoll_ctl(int ep, int op, int fd, struct epoll_event *event)
 		return room.before.epoll_ctl(ep, op, fd, event);
 	kernel.calls[KERNEL_epoll_ctl]++;
 	error = sim_udp_fault(SIM_UDP_WATCH, sock);
-	/* What is to end has ended, as nobody looks whether it did: DEL fails for bugs only. */
+	/* A DEL is done even so, because nobody checks it: in the kernel it fails only for bugs. */
 	if (error && op != EPOLL_CTL_DEL)
 		return refuse(error);
 	if (op == EPOLL_CTL_DEL) {
@@ -168,7 +169,7 @@ static int sim_udp_epoll_ctl(int ep, int op, int fd, struct epoll_event *event)
 			(size_t)(room.registrations + room.registrations_n - one) * sizeof *one);
 		return 0;
 	}
-	EXPECT(op == EPOLL_CTL_ADD); /* what MOD does to EPOLLEXCLUSIVE: EINVAL */
+	EXPECT(op == EPOLL_CTL_ADD); /* MOD with EPOLLEXCLUSIVE would be EINVAL */
 	EXPECT(!(event->events & EPOLLET));
 	if (one)
 		return refuse(EEXIST);
@@ -192,7 +193,7 @@ static int collect(int ep, struct epoll_event *events, int max)
 		if (one->ep != ep || !one->queued)
 			continue;
 		now = sim_socket_poll(sock_at(one->fd)) & one->events;
-		one->queued = now != 0; /* it stays in the list until it is found not to be ready */
+		one->queued = now != 0; /* it stays in the list until it is not ready any more */
 		if (now)
 			events[n++] = (struct epoll_event){.events = now, .data = one->data};
 	}
@@ -330,7 +331,7 @@ static int sim_udp_setsockopt(int fd, int level, int name, const void *value, so
 	if (level == SOL_SOCKET && (name == SO_RCVBUFFORCE || name == SO_SNDBUFFORCE))
 		return refuse(EPERM);
 	if (level == SOL_SOCKET && name == SO_SNDBUF)
-		return 0; /* tests say how long it is: send_max */
+		return 0; /* ignored: a test sets the length of the queue, send_max */
 	if (level == SOL_SOCKET && name == SO_RCVBUF) {
 		sock->queue_max = 2 * (size_t)number;
 		return 0;
@@ -360,7 +361,7 @@ static int sim_udp_getsockopt(int fd, int level, int name, void *value, socklen_
 	}
 	if (level == SOL_SOCKET && name == SO_GET_FILTER) {
 		EXPECT(!*n);
-		*n = sock->filtered; /* how many instructions */
+		*n = sock->filtered; /* the number of its instructions */
 		return 0;
 	}
 	EXPECT(option_of(sock, level, name) && *n == sizeof number);
@@ -371,8 +372,8 @@ static int sim_udp_getsockopt(int fd, int level, int name, void *value, socklen_
 	return 0;
 }
 
-/* Only asked to find out whether an address is one of a broadcast: here none is. */
-/* Nothing leaves, but a broadcast address tells itself apart. */
+/* The product calls it only to find out whether an address is a broadcast address: then it fails
+ * with EACCES. Nothing is sent. */
 static int sim_udp_connect(int fd, const struct sockaddr *peer, socklen_t n)
 {
 	struct sim_socket *sock = sim_socket_called(fd, KERNEL_connect);
@@ -426,7 +427,7 @@ static int sim_udp_close(int fd)
 		}
 		free(sock);
 	}
-	return error ? refuse(error) : 0; /* the descriptor is free, whatever close(2) says */
+	return error ? refuse(error) : 0; /* the descriptor is freed even if close(2) fails */
 }
 
 struct sim_socket *sim_socket_of(int fd)
@@ -441,7 +442,7 @@ int sim_socket_dup(int fd)
 
 /* ---- memory ---- */
 
-/* sys_map() goes round sys.def, to the C library: this takes the library's place. */
+/* sys_map() calls the C library without sys.def: this takes the place of the library's. */
 void *mmap(void *start, size_t n, int protection, int flags, int fd, off_t at)
 {
 	if (room.open) {
@@ -453,7 +454,7 @@ void *mmap(void *start, size_t n, int protection, int flags, int fd, off_t at)
 		}
 		sim_udp.mapped_bytes += n;
 	}
-	/* The call gives an address, or -1, which is MAP_FAILED. */
+	/* syscall(2) returns an address, or -1, which is MAP_FAILED. */
 	return (void *)syscall(SYS_mmap, start, n, protection, flags, fd, at);
 }
 

@@ -1,14 +1,14 @@
 /*
- * sim_udp: simulated sockets of datagrams, beside the simulated kernel of kernel.h.
+ * sim_udp: simulated UDP sockets, in addition to the simulated kernel of kernel.h.
  *
- * From sim_udp_begin() on, which follows kernel_begin(), socket(2) makes sockets. Their
+ * From sim_udp_begin() on, which follows kernel_begin(), socket(2) makes such sockets. Their
  * options, queues, trains (UDP_GRO, UDP_SEGMENT), drops, stored errors and epoll registrations
- * are as Linux has them, level-triggered ones only, and with the ready lists of several epolls:
- * of those that wait with EPOLLEXCLUSIVE, one sleeper is woken for a datagram. A send queue
- * keeps what it took until sim_socket_drain(). Addresses are IPv6's, IPv4's mapped.
+ * behave as on Linux. Registrations are level-triggered, and each epoll has a ready list of its
+ * own: of those that wait with EPOLLEXCLUSIVE, one sleeper is woken for a datagram. A send queue
+ * keeps what it took until sim_socket_drain(). Addresses are IPv6; IPv4 is mapped.
  *
- * Each step of a call (each datagram of a batch, each option, each mapping) may be made to fail.
- * What it does not do: routes, fragments, connect(2), blocking calls.
+ * Each step of a call (each datagram of a batch, each option, each mapping) can be made to fail.
+ * Not simulated: routes, fragments, connected sockets, blocking calls.
  */
 #ifndef TESTS_SUPPORT_SIM_SIM_UDP_H
 #define TESTS_SUPPORT_SIM_SIM_UDP_H
@@ -19,14 +19,14 @@
 
 #define SIM_UDP_FD_FIRST 6000
 
-/* As kernel.h has it, and says what the test was at. */
+/* Like kernel.h's, but the message also says what the test was doing. */
 #undef EXPECT_MSG
 #define EXPECT_MSG(condition, ...)                                                                 \
 	do {                                                                                       \
 		if (__builtin_expect(!(condition), 0))                                             \
 			sim_udp_failed(__FILE__, __LINE__, __VA_ARGS__);                           \
 	} while (0)
-extern char sim_udp_how[200]; /* what the test is at */
+extern char sim_udp_how[200]; /* what the test is doing */
 _Noreturn void sim_udp_failed(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
@@ -55,30 +55,30 @@ struct sim_datagram {
 	struct place from;
 	struct in6_addr to;
 	unsigned interface;
-	size_t segment;	 /* of a train; 0: it is none */
-	uint32_t drops;	 /* that were before it */
-	int tag;	 /* whatever the test calls it, */
-	uint64_t serial; /* twice */
+	size_t segment;	 /* bytes of a train's segments; 0: it is not a train */
+	uint32_t drops;	 /* how many were dropped before it */
+	int tag;	 /* tag and serial are */
+	uint64_t serial; /* free for the test */
 	size_t n;
 	unsigned char *bytes;
 };
 
 struct sim_socket {
 	int family;
-	struct place here; /* address ::: every one */
+	struct place here; /* the address :: is every address */
 	bool v6only, reuseport, pktinfo4, pktinfo6, trains, counts_drops, filtered;
 	struct sim_datagram *first, *last;
-	size_t queue_bytes, queue_max; /* the datagram that passes it is the last */
+	size_t queue_bytes, queue_max; /* the datagram that exceeds queue_max is the last taken */
 	uint32_t drops;
-	int error;	       /* what a call will say once, whatever it is about */
-	size_t owed, send_max; /* the send queue: nothing is taken if owed is at the max */
-	size_t segment_max;    /* longer ones are no train: EINVAL */
-	int train_error;       /* what every train is refused with */
-	int holders;	       /* descriptors */
+	int error;	       /* a stored error: the next call, whichever it is, fails with it */
+	size_t owed, send_max; /* the send queue: nothing is taken once owed reaches send_max */
+	size_t segment_max;    /* a train with longer segments is refused: EINVAL */
+	int train_error;       /* the error with which every train is refused; 0: none */
+	int holders;	       /* how many descriptors it has */
 	size_t taken_n, sent_n;
-	/* A datagram is read, or found to be spoilt (receiving is made to fail with EAGAIN, as
-	 * it does if the checksum is wrong: that is a drop); a datagram has left; one could not
-	 * (with what else is in the call's message). They may be NULL. */
+	/* Called when a datagram is read; when one is found to be spoilt (receiving is made to
+	 * fail with EAGAIN, as with a wrong checksum: that is a drop); when one has left; for each
+	 * one of a message that was refused. They may be NULL. */
 	void (*taken)(struct sim_socket *sock, const struct sim_datagram *sim_datagram);
 	void (*spoilt)(struct sim_socket *sock, const struct sim_datagram *sim_datagram);
 	void (*sent)(struct sim_socket *sock, const struct place *to, const struct in6_addr *from,
@@ -90,16 +90,17 @@ struct sim_socket {
 
 extern struct sim_udp {
 	unsigned long steps[SIM_UDP_STEPS];
-	/* Is asked before each: 0 or the error that it ends with. */
+	/* Called before each step: returns 0, or the error with which the step fails. */
 	int (*fault)(enum sim_udp_step step, struct sim_socket *sock);
-	/* What happens at that time, unless it is 0: a wait that finds nothing passes it. */
+	/* alarm() is called at alarm_us, unless that is 0: by a wait that would otherwise find
+	 * nothing. */
 	uint64_t alarm_us;
 	void (*alarm)(void);
 	int wait_asked;	      /* the timeout of the last epoll_wait, in ms */
 	size_t mapped_bytes;  /* now */
 	unsigned descriptors; /* of sockets, now */
-	unsigned long errors; /* that receiving calls ended with, but for EAGAIN */
-	unsigned long waits;  /* sending calls that ended with EAGAIN or for want of memory */
+	unsigned long errors; /* receiving calls that failed, except with EAGAIN */
+	unsigned long waits;  /* sending calls that failed with EAGAIN, or for want of memory */
 } sim_udp;
 
 extern const char *const sim_udp_step_names[SIM_UDP_STEPS];
@@ -108,12 +109,12 @@ void sim_udp_begin(void);
 void sim_udp_end(void); /* fails the test if a descriptor or a mapping is left */
 
 struct sim_socket *sim_socket_of(int fd);
-int sim_socket_dup(int fd); /* as another process has it */
-/* Comes in: false if the queue has no room. The bytes are copied. */
+int sim_socket_dup(int fd); /* another process' descriptor of the same socket */
+/* Has a datagram arrive; false: the queue has no room. The bytes are copied. */
 bool sim_socket_post(struct sim_socket *sock, const struct sim_datagram *sim_datagram);
-/* So many bytes of what was taken to be sent have gone. */
+/* Takes n bytes from the send queue: they have left. */
 void sim_socket_drain(struct sim_socket *sock, size_t n);
-/* What ICMP brings: the next call on the socket fails with it. */
+/* Stores an error, as ICMP does: the next call on the socket fails with it. */
 void sim_socket_fail(struct sim_socket *sock, int error);
 
 static inline bool place_equal(const struct place *a, const struct place *b)

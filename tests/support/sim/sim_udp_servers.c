@@ -4,7 +4,7 @@
 
 #define BYTES_MAX 70000
 
-/* ---- what is written, and what is to come back ---- */
+/* ---- the bytes of requests, and of the answers that are owed ---- */
 
 static void fill(unsigned char *bytes, size_t n, uint64_t serial)
 {
@@ -40,7 +40,7 @@ static const struct protocol *protocol_of(enum answer answer)
 	}
 }
 
-/* How many bytes the answer has, which are put there. */
+/* Writes the expected answer to bytes. Returns its length. */
 static size_t expected_bytes(const struct book *book, const struct owed *owed, unsigned char *bytes)
 {
 	size_t n = owed->n;
@@ -64,7 +64,7 @@ static size_t expected_bytes(const struct book *book, const struct owed *owed, u
 	}
 }
 
-/* ---- what leaves ---- */
+/* ---- called when something is sent or received ---- */
 
 static void strike(struct book *book, struct owed **at)
 {
@@ -158,7 +158,7 @@ static void on_taken(struct sim_socket *sock, const struct sim_datagram *sim_dat
 		book->read(book);
 }
 
-/* Nobody is owed what nobody could read. */
+/* A datagram that nobody could read is owed no answer. */
 static void on_spoilt(struct sim_socket *sock, const struct sim_datagram *sim_datagram)
 {
 	struct book *book = sock->owner;
@@ -172,7 +172,7 @@ static void on_spoilt(struct sim_socket *sock, const struct sim_datagram *sim_da
 	}
 }
 
-/* ---- what comes ---- */
+/* ---- posting requests ---- */
 
 static void write_down(struct book *book, const struct sim_datagram *sim_datagram, size_t n,
 		       uint64_t serial)
@@ -187,8 +187,8 @@ static void write_down(struct book *book, const struct sim_datagram *sim_datagra
 	book->owed_n++;
 }
 
-/* Peers are of the kinds that the socket can have, two of them at one address; empty datagrams
- * come each from one that is seen once only, as nothing tells one from another. */
+/* The ith peer, of each kind that the socket can have, two peers to an address. Each empty datagram
+ * comes from a peer of its own, because empty datagrams can't be told apart otherwise. */
 static struct place peer_of(const struct book *book, unsigned i, size_t n)
 {
 	struct place peer = {ip4(10, 0, i / 16 & 255, i / 2 & 7), (uint16_t)(20000 + i % 32)};
@@ -210,7 +210,7 @@ static bool has_every_address(const struct book *book)
 	       (IN6_IS_ADDR_V4MAPPED(bound) && !bound->s6_addr[12]);
 }
 
-/* One of several addresses of ours, if the socket has them all. */
+/* The address to which a peer sends: one of several of ours, if the socket has every address. */
 static struct in6_addr here_of(const struct book *book, const struct place *peer, unsigned i)
 {
 	struct in6_addr ip6 = {
@@ -320,7 +320,7 @@ void book_open(struct book *book, const char *text, enum answer answer)
 	reflection_guard_add(&book->guard, &other);
 }
 
-/* Those that wait in the socket are the last that were written down. */
+/* Requests that wait in the socket are the last of those that were written down. */
 size_t book_in_hand(const struct book *book)
 {
 	size_t waiting = 0;

@@ -2,10 +2,10 @@
 
 #include "tests/support/sim/sim_udp_parts.h"
 
-#define DATAGRAM_OVERHEAD 256 /* what the kernel keeps beside the bytes */
+#define DATAGRAM_OVERHEAD 256 /* bytes that the kernel adds for each datagram in a queue */
 #define SEGMENTS_MAX	  64
 
-/* ---- coming in ---- */
+/* ---- receiving ---- */
 
 bool sim_socket_post(struct sim_socket *sock, const struct sim_datagram *sim_datagram)
 {
@@ -56,7 +56,7 @@ static void put_control(struct msghdr *message, size_t *used, int level, int typ
 	*used += CMSG_SPACE(n);
 }
 
-/* In the order of udp_recvmsg() and udpv6_recvmsg(). */
+/* Writes control messages in the order of udp_recvmsg() and udpv6_recvmsg(). */
 static void write_controls(const struct sim_socket *sock, const struct sim_datagram *sim_datagram,
 			   struct msghdr *message)
 {
@@ -101,7 +101,7 @@ static void spoil(struct sim_socket *sock, struct sim_datagram *sim_datagram)
 	free(sim_datagram);
 }
 
-/* One datagram. Its length, whatever there is room for, or -errno. */
+/* Receives one datagram. Returns its length, even if there is less room, or -errno. */
 static ssize_t receive(struct sim_socket *sock, struct msghdr *message, int flags)
 {
 	struct sim_datagram *sim_datagram = sock->first;
@@ -162,7 +162,7 @@ int sim_udp_recvmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags
 		messages[done++].msg_len = (unsigned)bytes;
 	if (!done)
 		return (int)answer_received(bytes);
-	if (bytes < 0 && bytes != -EAGAIN) /* for the next call, as do_recvmmsg() has it */
+	if (bytes < 0 && bytes != -EAGAIN) /* like do_recvmmsg(), kept for the next call */
 		sim_socket_fail(sock, (int)-bytes);
 	return (int)done;
 }
@@ -189,7 +189,7 @@ ssize_t sim_udp_recvfrom(int fd, void *bytes, size_t n, int flags, struct sockad
 	return answer_received(result);
 }
 
-/* ---- going out ---- */
+/* ---- sending ---- */
 
 struct send_request { /* what a message asks for */
 	struct place to;
@@ -204,7 +204,7 @@ static void read_controls(const struct sim_socket *sock, struct msghdr *message,
 	bool is4 = IN6_IS_ADDR_V4MAPPED(&request->to.address);
 	unsigned char *at = message->msg_control, *end = at + message->msg_controllen;
 
-	/* Without being told, the route decides, which is not what a request was sent to. */
+	/* If the message does not say, the route decides: not the address that was asked. */
 	request->from = IN6_IS_ADDR_UNSPECIFIED(&sock->here.address) ||
 				(sock->family == AF_INET && !sock->here.address.s6_addr[12])
 			    ? ip4(192, 0, 2, 99)
@@ -264,7 +264,7 @@ static void read_send_request(const struct sim_socket *sock, const struct msghdr
 		request->segment = 0;
 }
 
-/* What the kernel says of it by itself. */
+/* The error that the kernel gives without a fault of the test's; 0: none. */
 static int judge(const struct sim_socket *sock, const struct send_request *request)
 {
 	if (sock->owed >= sock->send_max)
@@ -321,7 +321,7 @@ static ssize_t send_one(struct sim_socket *sock, const struct msghdr *message, i
 	read_send_request(sock, message, &request);
 	sock->error = 0;
 	if (error)
-		return -error; /* no word of this one */
+		return -error; /* refused() is not called: the error is about an earlier datagram */
 	error = sim_udp_fault(SIM_UDP_SEND, sock);
 	if (!error)
 		error = judge(sock, &request);
@@ -352,7 +352,7 @@ int sim_udp_sendmmsg(int fd, struct mmsghdr *messages, unsigned int n, int flags
 	EXPECT(sock && n && n <= 1024);
 	while (done < n && (bytes = send_one(sock, &messages[done].msg_hdr, flags)) >= 0)
 		messages[done++].msg_len = (unsigned)bytes;
-	/* An error behind others is forgotten. */
+	/* An error after messages that were sent is forgotten. */
 	return done ? (int)done : (int)answer_sent(bytes);
 }
 
