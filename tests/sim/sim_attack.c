@@ -1,6 +1,6 @@
 /*
- * What once went wrong on an odd path, each shown on a simulated kernel: turns that did
- * nothing for ever, verbs in an order that nobody had thought of, clocks that were stale.
+ * What once went wrong on an odd path, each case shown on a simulated kernel: turns that went on
+ * for ever and did nothing, verbs in an order that nobody had thought of, stale clocks.
  *
  * It can't see whether a real kernel takes the same path.
  */
@@ -17,7 +17,7 @@ static void begin(const char *protocol, struct conn_limits limits)
 	world_open(&world, protocol, limits, BUFFERS_MIN);
 }
 
-/* Without anything to do the loop sleeps: nobody asks for a turn. */
+/* Expects the loop to sleep: nothing is left to do, and nobody asks for a turn. */
 static void expect_sleep(void)
 {
 	for (int i = 0; i < 20; i++)
@@ -42,7 +42,7 @@ START_TEST(messages_behind_a_full_queue_wait_asleep)
 	peer_send(peer, newlines, sizeof newlines);
 	expect_sleep();
 	ck_assert(world_conn(&world, peer)->input_pending);
-	/* Space alone brings them all back. */
+	/* Space alone is enough for all of them to come back. */
 	size_t came = 0;
 	peer->space = 1 << 20;
 	for (int i = 0; i < 1000 && came < sizeof newlines; i++) {
@@ -130,12 +130,12 @@ static size_t answer_in_pieces(struct conn *conn, unsigned char *bytes, size_t n
 	(void)bytes;
 	for (size_t i = 0; i < 4 * CONN_SPANS; i++) {
 		memset(much + i * 8192, (int)i, 8191);
-		conn_send(conn, much + i * 8192, 8191); /* a byte apart: none is joined */
+		conn_send(conn, much + i * 8192, 8191); /* a byte apart, so that none are joined */
 	}
 	return n;
 }
 
-/* More than all buffers hold: the end is no_buffers, and what came before has no hole. */
+/* An answer larger than all buffers ends with no_buffers, and what was sent of it has no hole. */
 START_TEST(an_answer_too_large_has_no_hole)
 {
 	static const struct protocol pieces = {.name = "pieces", .input = answer_in_pieces};
@@ -181,8 +181,8 @@ static void another_byte(struct peer *peer)
 	peer_send(peer, newlines, 1);
 }
 
-/* A read that says that it was not the last: urgent data, or an end that has come. And one that
- * lingers. */
+/* When a short read does not mean that the socket is drained: urgent data, or an end that has come.
+ * And when the connection lingers. */
 START_TEST(single_bytes_are_read_a_bounded_number_of_times_in_a_turn)
 {
 	struct peer *peer;
@@ -211,7 +211,8 @@ START_TEST(single_bytes_are_read_a_bounded_number_of_times_in_a_turn)
 }
 END_TEST
 
-/* The first slice at once, the next ones a pass each; beside them, whoever comes is served. */
+/* The first slice is drained at once, each next one in a pass of its own; meanwhile newcomers are
+ * served. */
 START_TEST(a_drain_of_many_is_taken_in_turns)
 {
 	static struct peer *peers[4 * CONN_DRAIN_SLICE];

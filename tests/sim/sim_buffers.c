@@ -1,10 +1,10 @@
 /*
- * Connections that take turns beside connections that hold buffers: what a begun message takes of
- * the buffers, that a polite request never waits for a clock, and which one is closed when buffers
- * are used up.
+ * Polite connections beside connections that hold buffers: how much of the buffers a begun message
+ * takes, that a polite request never waits for a timeout, and which connection is closed when
+ * buffers are used up.
  *
- * Time stands still in these tests unless they say so: whoever is served after a
- * world_run() waited for nobody's timeout.
+ * Time stands still in these tests unless they advance it: a request that is answered after a
+ * world_run() has waited for nobody's timeout.
  */
 #include <stdio.h>
 #include <string.h>
@@ -84,7 +84,7 @@ START_TEST(a_byte_of_a_message_takes_its_share)
 }
 END_TEST
 
-/* A head that comes byte by byte moves from one chunk to the next, and is the same. */
+/* A head that comes byte by byte moves to larger and larger chunks, and stays the same. */
 START_TEST(a_message_that_grows_is_whole)
 {
 	struct peer *peer;
@@ -114,9 +114,9 @@ START_TEST(a_message_that_grows_is_whole)
 }
 END_TEST
 
-/* ---- connections that take turns ---- */
+/* ---- a polite request among many others ---- */
 
-/* Each of them sends as much of a head as takes a whole chunk, and stops. */
+/* Each attacker sends so much of a head that it takes a whole chunk, and stops. */
 START_TEST(beside_those_who_hold_everything_a_request_is_served_at_once)
 {
 	struct peer *polite, *newcomer;
@@ -141,8 +141,8 @@ START_TEST(beside_those_who_hold_everything_a_request_is_served_at_once)
 }
 END_TEST
 
-/* All at once, and the second time among more connections than are looked at in one turn: those
- * who hold moved just now, and so they are waited for, a quarter of a second. */
+/* All attackers send at once, the second time among more connections than are looked at in one
+ * turn. They moved just now, so they are given a quarter of a second. */
 START_TEST(beside_a_flood_a_request_waits_for_a_moment)
 {
 	struct peer *polite;
@@ -164,8 +164,8 @@ START_TEST(beside_a_flood_a_request_waits_for_a_moment)
 }
 END_TEST
 
-/* They were there before it, each with more than a chunk to read: what comes free is not had by
- * the first of them. */
+/* The others wait already, each with more than a chunk to read: the buffers that come free do not
+ * all go to the first of them. */
 START_TEST(many_who_wait_for_their_first_read_do_not_keep_it_waiting)
 {
 	struct peer *polite;
@@ -188,7 +188,7 @@ START_TEST(many_who_wait_for_their_first_read_do_not_keep_it_waiting)
 }
 END_TEST
 
-/* Each of them has much to be told, and takes what fits in its socket. */
+/* Each attacker asks for a large answer, and takes only what fits in its socket. */
 START_TEST(those_who_do_not_take_what_they_ask_for_leave_room_for_a_request)
 {
 	static const char asks[] = "GET /bytes/100000000 HTTP/1.1\r\nHost: a\r\n\r\n";
@@ -205,7 +205,7 @@ START_TEST(those_who_do_not_take_what_they_ask_for_leave_room_for_a_request)
 }
 END_TEST
 
-/* It stands still because we do not read it: that is no reason to close it. */
+/* The polite line stands still because we do not read it: that is no reason to close it. */
 START_TEST(a_long_line_beside_them_is_not_closed_for_waiting)
 {
 	struct peer *polite;
@@ -227,7 +227,8 @@ START_TEST(a_long_line_beside_them_is_not_closed_for_waiting)
 }
 END_TEST
 
-/* A little from so many that all is cut in small chunks: a whole one has to come free. */
+/* A little from so many that all memory is cut into small chunks: a whole one has to come free
+ * again. */
 START_TEST(many_small_shares_are_had_back)
 {
 	struct peer *polite;
@@ -249,7 +250,7 @@ END_TEST
 
 /* ---- which one has to go ---- */
 
-/* A line of 60,000 bytes needs four chunks; those that hold buffers have moved nothing for 5 s. */
+/* A line of 60,000 bytes needs four chunks; the others hold buffers and have been idle for 5 s. */
 START_TEST(whoever_was_idle_and_moves_now_is_not_closed)
 {
 	struct peer *late;
@@ -276,7 +277,8 @@ START_TEST(whoever_was_idle_and_moves_now_is_not_closed)
 }
 END_TEST
 
-/* Of 40 that hold alike one goes on to send, byte by byte. The others go before it. */
+/* Of many that hold about the same, one goes on sending, byte by byte: the idle ones are closed
+ * before it. */
 START_TEST(progress_of_input_counts)
 {
 	struct peer *migration, *late;
@@ -299,7 +301,7 @@ START_TEST(progress_of_input_counts)
 	peer_expect(late, "late\n", 5);
 	ck_assert_uint_gt(world.stats.closed[CLOSE_no_buffers], 0);
 	ck_assert(!migration->closed);
-	for (int i = 40; i < 80; i++) /* they moved later than the first 40 */
+	for (int i = 40; i < 80; i++) /* these moved later than the first 40 */
 		ck_assert(!attackers[i]->closed);
 	end();
 }

@@ -1,8 +1,8 @@
 /*
- * A connection on a simulated kernel: the system calls of its life exactly, its turns'
+ * A connection on a simulated kernel: the exact system calls of its life, its turns'
  * budgets, backpressure, shared buffers, deadlines and ends.
  *
- * Time stands still unless a pass waits, so that every limit is seen to the millisecond.
+ * Time stands still unless a pass waits, so that every limit is checked to the millisecond.
  * It can't see what the calls cost, nor what a real TCP makes of them.
  */
 #include <netinet/in.h>
@@ -36,7 +36,7 @@ static void end_with(struct peer *peer, enum close_reason reason)
 	world_close(&world);
 }
 
-/* Since the counts were last set to 0. */
+/* Expects n such calls since the counts were last set to 0. */
 static void expect_calls(enum kernel_call call, unsigned long n)
 {
 	ck_assert_msg(kernel.calls[call] == n, "%s: %lu calls, not %lu", kernel_call_names[call],
@@ -88,7 +88,7 @@ START_TEST(a_message_is_one_read_and_one_write)
 			expect_calls(KERNEL_write, 1);
 			ck_assert_uint_eq(kernel_calls_all(), 3);
 			peer_expect(peer, "\0\0\0\3ab\n", 7);
-			/* The loop would sleep until the next. */
+			/* The loop would sleep until the next message. */
 			loop_pass(&world.loop, -1);
 			ck_assert_int_eq(kernel.wait_asked, -1);
 		}
@@ -113,7 +113,7 @@ START_TEST(out_is_added_once_at_the_first_short_write)
 		peer_send(peer, sent + at, 5000);
 		world_pass(&world);
 		expect_calls(KERNEL_epoll_ctl, 2);
-		if (!round) /* a short write says it: no second one to learn the same */
+		if (!round) /* the short write is enough: no second one to get EAGAIN */
 			expect_calls(KERNEL_write, 1);
 		settle_and_take(peer, &at);
 		ck_assert_uint_eq(at, 5000u * (unsigned)(round + 1));
@@ -239,7 +239,7 @@ START_TEST(lingering_has_an_end)
 		world_wait(&world, 10);
 	}
 	ck_assert_uint_ge(world.loop.now_ms - begin_ms, 1900);
-	/* What is owed may take its time, as long as it moves. */
+	/* Sending what is owed may take its time, as long as it makes progress. */
 	ck_assert(!sleeper->closed);
 	world_wait(&world, 1000);
 	(void)peer_receive(sleeper, NULL, 2);
@@ -311,7 +311,7 @@ START_TEST(abort_sends_nothing_more)
 	world_run(&world);
 	kernel_count_anew();
 	conn_abort(world_conn(&world, peers[1]), CLOSE_overload);
-	ck_assert(!peers[1]->closed); /* only in its own turn */
+	ck_assert(!peers[1]->closed); /* it is closed only in its own turn */
 	conn_table_abort(&world.table, CLOSE_stopped);
 	world_pass(&world);
 	expect_calls(KERNEL_write, 0);
@@ -394,7 +394,7 @@ START_TEST(a_turn_reads_no_more_than_its_bytes)
 		left = peer->in.n;
 		at += peer_receive(peer, got + at, LARGE);
 		ck_assert_uint_eq(at, 500000 - left);
-		/* No new edge but the other's; and it is served in each pass. */
+		/* Only the other peer causes new edges; and that one is served in each pass. */
 		ck_assert_uint_eq(world.stats.events - events, pass ? 1 : 2);
 		ck_assert_uint_eq(other->out.n, others + 1);
 	}
@@ -407,7 +407,7 @@ START_TEST(a_turn_reads_no_more_than_its_bytes)
 }
 END_TEST
 
-/* sizes[] repeat until all is filled. */
+/* Sends n frames, whose sizes are sizes[] over and over. */
 static void turns_of_frames(const unsigned char *sizes, size_t sizes_n, size_t n)
 {
 	struct peer *peer;
@@ -444,7 +444,7 @@ START_TEST(a_turn_handles_no_more_than_its_messages)
 }
 END_TEST
 
-/* 1024 messages, the last of which ends where the read ended, and more is there. */
+/* 1024 messages, the last of which ends exactly at the end of a full read, and more has come. */
 START_TEST(nor_if_the_last_of_them_ends_a_full_read)
 {
 	unsigned char sizes[128];
@@ -507,7 +507,7 @@ START_TEST(reading_stops_at_high_water_and_goes_on_at_low)
 		ck_assert_uint_le(conn->queue.owed, high + CHUNK_BYTES);
 		at += peer_receive(peer, got + at, LARGE);
 		world_run(&world);
-		/* Read again if, and as soon as, no more than low-water was owed. */
+		/* It reads again as soon as, and only if, no more than low-water is owed. */
 		if (paused && before)
 			ck_assert_int_eq(before != peer->in.n,
 					 at + peer->out.n + low >= LARGE - before);

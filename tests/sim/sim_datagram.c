@@ -1,10 +1,10 @@
 /*
- * Sockets of datagrams on a simulated kernel: which calls they make, what is answered and what
- * is not, full queues, trains and turns. What leaves is compared with a book.
+ * UDP sockets on a simulated kernel: which calls they make, what is answered and what is not, full
+ * queues, trains and turns. What leaves is compared with a book.
  *
- * sim_datagram_life ends them, sim_datagram_faults fails their calls, sim_datagram_random mixes
- * all of it. What a real kernel makes of an answer is for check_udp_tx and the tests against a
- * running server.
+ * sim_datagram_life has their ends, sim_datagram_faults makes their calls fail, and
+ * sim_datagram_random mixes all of it. What a real kernel makes of an answer is tested by
+ * check_udp_tx and the tests against a running server.
  */
 #include "tests/sim/sim_datagram_world.h"
 
@@ -36,7 +36,7 @@ START_TEST(one_at_a_time_is_three_calls)
 		EXPECT(kernel.calls[KERNEL_epoll_wait] == 1);
 		EXPECT(receiving_calls() == 1 && sending_calls() == 1);
 		EXPECT_MSG(kernel_calls_all() == 3, "%lu calls", kernel_calls_all());
-		/* And sleeps: nothing is there, nothing is armed. */
+		/* Then it sleeps, without a timer. */
 		loop_pass(&worker.loop, -1);
 		EXPECT(sim_udp.wait_asked == -1 && kernel_calls_all() == 4);
 	}
@@ -82,7 +82,7 @@ START_TEST(many_are_few_calls)
 		EXPECT(book_post(&book, i, 64, 0) == 1);
 	sim_udp_worker_run(&worker, 0);
 	EXPECT(!book.owed_n && worker.stats.datagrams_dropped == 0);
-	/* Ten batches in three turns, and a look whether there is more. */
+	/* Ten batches in three turns, and one more read that finds nothing. */
 	EXPECT(receiving_calls() <= 11 && sending_calls() <= 10);
 	EXPECT(kernel_calls_all() <= 11 + 10 + 5);
 	end();
@@ -99,17 +99,17 @@ START_TEST(trains_come_and_leave_as_trains)
 	EXPECT(book_post(&book, 3, 10 * 100 + 7, 100) == 11);
 	loop_pass(&worker.loop, 0);
 	EXPECT(sim_udp.steps[SIM_UDP_SEND] == steps + 1);
-	/* Longer than 64 may be: 128 are what newer kernels put together. */
+	/* Longer than the 64 segments that may leave: newer kernels join up to 128. */
 	EXPECT(book_post(&book, 3, 128 * 500, 500) == 128);
 	EXPECT(book_post(&book, 3, 100 * 1, 1) == 100);
 	loop_pass(&worker.loop, 0);
 	EXPECT(sim_udp.steps[SIM_UDP_SEND] == steps + 5);
-	/* Single ones of one peer are put together, whatever lies between their bytes. */
+	/* Single answers to one peer are joined, wherever in memory their bytes lie. */
 	for (int i = 0; i < 20; i++)
 		EXPECT(book_post(&book, 3, i < 19 ? 300 : 200, 0) == 1);
 	loop_pass(&worker.loop, 0);
 	EXPECT(sim_udp.steps[SIM_UDP_SEND] == steps + 6);
-	/* Those that fit no packet leave alone. */
+	/* Answers that do not fit in one packet leave alone. */
 	EXPECT(book_post(&book, 3, 5 * 1453, 1453) == 5);
 	loop_pass(&worker.loop, 0);
 	EXPECT(sim_udp.steps[SIM_UDP_SEND] == steps + 11);
@@ -118,7 +118,7 @@ START_TEST(trains_come_and_leave_as_trains)
 }
 END_TEST
 
-/* The other port of an address; the same peer, which asks another address of ours. */
+/* Another port of the same address; or the same peer, asking another address of ours. */
 START_TEST(an_answer_that_differs_in_one_thing_has_a_train_of_its_own)
 {
 	static const unsigned others[] = {1, BOOK_ASKS_ANOTHER, 2 * BOOK_ASKS_ANOTHER};
@@ -150,13 +150,13 @@ START_TEST(a_train_that_is_refused_leaves_in_pieces)
 		if (k < 5)
 			book.sock->train_error = errors[k];
 		else
-			book.sock->segment_max = 999; /* of the route of some */
+			book.sock->segment_max = 999; /* as if some peers had a smaller path MTU */
 		for (unsigned i = 0; i < 8; i++) {
 			(void)book_post(&book, i, 5000 + i, i % 2 ? 1000 : 400);
 			(void)book_post(&book, i, 700 * i, 1 + 100 * i);
 			(void)book_post(&book, i, i, 0);
 		}
-		/* A full queue between two of the pieces. */
+		/* The send queue may be full between two pieces. */
 		book.sock->send_max = 9000;
 		for (int i = 0; i < 300 && book.owed_n; i++) {
 			sim_udp_worker_run(&worker, 0);
@@ -182,7 +182,7 @@ START_TEST(a_full_send_queue_is_waited_for)
 	sim_udp_worker_run(&worker, 0);
 	EXPECT(worker.stats.datagram_send_waits == before + 1);
 	EXPECT(book_in_hand(&book) > 0 && book_in_hand(&book) < UDP_RX_BATCH);
-	/* While there is no room it sleeps, and what comes waits where it is, or is dropped. */
+	/* While there is no room to send it sleeps; requests wait in the socket, or are dropped. */
 	for (int i = 0; i < 2000; i++)
 		(void)book_post(&book, (unsigned)i, 1000, 0);
 	EXPECT(book.sock->drops > 0);
@@ -195,7 +195,7 @@ START_TEST(a_full_send_queue_is_waited_for)
 		sim_udp_worker_run(&worker, 0);
 	}
 	EXPECT(!book.owed_n);
-	/* It listens for requests again, and not for room. */
+	/* It waits for requests again, and no longer for room. */
 	sim_socket_drain(book.sock, SIZE_MAX);
 	sim_udp_worker_run(&worker, 0);
 	kernel_count_anew();
@@ -221,7 +221,7 @@ START_TEST(one_that_is_blocked_holds_up_no_other)
 		EXPECT(!other_book.owed_n);
 	}
 	EXPECT(book.owed_n > 40);
-	/* Want of memory, too. */
+	/* Then it goes on, and nothing is lost. */
 	sim_socket_drain(book.sock, SIZE_MAX);
 	book.sock->send_max = SIZE_MAX;
 	sim_udp_worker_run(&worker, 1);
@@ -285,7 +285,7 @@ START_TEST(one_that_never_runs_dry_gives_way)
 }
 END_TEST
 
-/* A batch of trains holds far more datagrams than one of single ones. */
+/* A batch of trains holds far more datagrams than a batch of single ones. */
 START_TEST(trains_give_way_within_a_batch)
 {
 	begin("[::]:7878", ANSWER_ECHO);
@@ -299,7 +299,7 @@ START_TEST(trains_give_way_within_a_batch)
 		size_t owed_n = book.owed_n;
 
 		loop_pass(&worker.loop, 0);
-		EXPECT(book.owed_n < owed_n); /* no event tells of what is in hand */
+		EXPECT(book.owed_n < owed_n); /* it goes on although no event announces the rest */
 		EXPECT(worker.stats.datagrams_received - datagrams <= DATAGRAM_TURN_MAX);
 	}
 	EXPECT(worker.stats.budget_yields >= 100 * UDP_RX_BATCH / DATAGRAM_TURN_MAX);
@@ -315,7 +315,7 @@ START_TEST(a_datagram_that_is_not_answered_is_counted)
 			bool every = book.sock->pktinfo4 || book.sock->pktinfo6;
 
 			if (tag == SIM_UDP_TO_MANY && !every)
-				continue; /* it can't be sent there */
+				continue; /* such a datagram does not reach this socket */
 			for (int i = 0; i < 3; i++) {
 				EXPECT(book_post_tagged(&book, tag, 100) == 1);
 				EXPECT(book_post(&book, 2, 100, 0) == 1);
@@ -332,7 +332,7 @@ START_TEST(a_datagram_that_is_not_answered_is_counted)
 }
 END_TEST
 
-/* Bound to one, it gets nothing else. */
+/* A socket bound to such an address gets no other datagrams. */
 START_TEST(an_address_of_many_answers_nobody)
 {
 	static const char *const many[] = {"224.0.0.1:7878", "192.0.2.255:7878", "[ff02::1]:7878"};

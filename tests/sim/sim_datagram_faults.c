@@ -1,20 +1,20 @@
 /*
- * Every error that a call may give, at every call that a socket of datagrams makes, once, twice
- * and for a while: the loop goes on, and nothing is lost but what the kernel refused.
+ * Every error that a call may give, at every call that a UDP socket makes, once, twice and for a
+ * while: the loop goes on, and only what the kernel refused is lost.
  *
  * One script is run once without a fault, to count the steps of its calls, and then again for
- * each step and each error (in `make check`, for a share of them if there are many). The results of
- * close(2) and EPOLL_CTL_DEL are never looked at. EBADF could only come of a bug; it is among the
+ * each step and each error (in `make check`, for a share of them if there are many). weir ignores
+ * the results of close(2) and EPOLL_CTL_DEL. EBADF could come only from a bug; it is among the
  * errors because nothing may spin on it either.
  */
 #include <stdio.h>
 
 #include "tests/support/sim/sim_udp_servers.h"
 
-#define SCRIPT_MS 20  /* between two of its events */
-#define FAULTY_MS 300 /* that is "for a while" */
+#define SCRIPT_MS 20  /* between two events of the script */
+#define FAULTY_MS 300 /* how long "for a while" is */
 #define RESTS_MS  (2 * DATAGRAM_RETRY_MS)
-#define FEW	  5 /* one in so many of the most frequent steps, if it has to be quick */
+#define FEW	  5 /* in a quick run: one in so many of the most frequent steps */
 
 static const int errors[] = {
     EAGAIN,    EINTR,	   ECONNREFUSED,  EHOSTUNREACH, ENETUNREACH, ENETDOWN,
@@ -35,8 +35,8 @@ static struct udp_server server;
 
 static struct {
 	enum sim_udp_step step;
-	unsigned long first; /* which of these steps is the first that fails; 0: none */
-	unsigned times;	     /* 0: for a while */
+	unsigned long first; /* which of these steps is the first that fails; 0: none fails */
+	unsigned times;	     /* how often; 0: for a while */
 	int error;
 	uint64_t until_us;
 	unsigned long met;
@@ -51,7 +51,7 @@ static int fault(enum sim_udp_step step, struct sim_socket *sock)
 	if (plan.times ? plan.met >= plan.times : kernel.now_us > plan.until_us)
 		return 0;
 	plan.met++;
-	/* There is no room, and until there is, no event. */
+	/* The send queue is full, so no event comes until there is room. */
 	if (step == SIM_UDP_SEND && plan.error == EAGAIN)
 		sock->owed = sock->send_max = 1 << 20;
 	return plan.error;
@@ -99,7 +99,7 @@ static void script(void)
 		(void)book_post(&book, 2, 0, 0);
 		break;
 	case 2:
-		say_many(5, 100); /* many are seen, or soon */
+		say_many(5, 100); /* the worker sees many at a time, or soon will */
 		break;
 	case 3:
 		(void)book_post(&book, 3, 9 * 100 + 7, 100);
@@ -143,7 +143,7 @@ static void script(void)
 	}
 }
 
-/* False: it was over before it began. */
+/* Runs the script. False: the server could not be opened. */
 static bool play(const char *address)
 {
 	unsigned passes = 0;
@@ -183,7 +183,7 @@ static void clear_up(void)
 
 static struct {
 	unsigned long steps[SIM_UDP_STEPS], calls;
-	uint64_t us; /* how long it took */
+	uint64_t us; /* how long the script took */
 } fair;
 
 static uint64_t played_us;
@@ -193,7 +193,7 @@ static void play_fairly(const char *address)
 	uint64_t begun_us;
 
 	memset(&plan, 0, sizeof plan);
-	begun_us = (((uint64_t)1 << 32) - 500) * 1000; /* where kernel_begin() begins */
+	begun_us = (((uint64_t)1 << 32) - 500) * 1000; /* kernel_begin() sets the clock to this */
 	EXPECT(play(address));
 	memcpy(fair.steps, sim_udp.steps, sizeof fair.steps);
 	fair.calls = kernel_calls_all();
@@ -207,7 +207,7 @@ static void play_fairly(const char *address)
 
 /* ---- one fault ---- */
 
-/* Calls that a fault may cost: those that fail, and to wait, to register anew, to look again. */
+/* How many calls a fault may cost: those that fail, waits, a new registration, another look. */
 #define CALLS_A_FAULT 8
 
 static void expect_quiet(void)
@@ -216,7 +216,7 @@ static void expect_quiet(void)
 
 	EXPECT_MSG(kernel_calls_all() < limit, "%lu calls, without the fault %lu",
 		   kernel_calls_all(), fair.calls);
-	/* For a while: two tries each 10 ms, and two for each answer that is given up. */
+	/* "For a while": two tries every 10 ms, and some for each answer that is given up. */
 	EXPECT_MSG(plan.met <= (FAULTY_MS / DATAGRAM_RETRY_MS) * 2 + 3 * fair.steps[SIM_UDP_SEND],
 		   "it failed %lu times", plan.met);
 }
@@ -243,7 +243,8 @@ static void expect_nothing_lost(void)
 		EXPECT_MSG(!lost, "%llu answers were given up", (unsigned long long)lost);
 	else if (plan.times)
 		EXPECT(lost <= plan.times / 2);
-	/* Stopped while nothing can be received, it leaves what waits: nobody comes after it. */
+	/* If nothing can be received while it stops, requests are left in the socket, unanswered.
+	 */
 	if (plan.step != SIM_UDP_RECEIVE || plan.times == 1)
 		EXPECT_MSG(!book.owed_n, "%zu were not even read", book.owed_n);
 	if (plan.step != SIM_UDP_GET_OPTION && plan.step != SIM_UDP_SET_OPTION)
@@ -278,8 +279,8 @@ static void say_how(const char *address)
 		       strerror(plan.error), times);
 }
 
-/* Of all pairs of a step and an error, each few-th: so each step has a share of the errors, and
- * each error a share of the steps. */
+/* Tries every few-th pair of a step and an error, so that each step is tried with some of the
+ * errors, and each error at some of the steps. */
 static void fail_some(enum sim_udp_step step, const int *which, size_t n, unsigned times,
 		      unsigned long few)
 {
@@ -397,7 +398,7 @@ START_TEST(binding)
 }
 END_TEST
 
-/* ---- what no list of errors has ---- */
+/* ---- special cases ---- */
 
 static void begin(void)
 {
@@ -420,7 +421,8 @@ static void end(void)
 	clear_up();
 }
 
-/* What ICMP says of one peer is told by whatever call comes next, which is about another. */
+/* An error that ICMP reports about one peer is returned by whichever call comes next, even if that
+ * is about another peer. */
 START_TEST(an_error_of_another_costs_no_answer)
 {
 	begin();
@@ -429,7 +431,7 @@ START_TEST(an_error_of_another_costs_no_answer)
 	sim_udp_worker_run(&worker, 1);
 	for (int i = 0; i < 10; i++) {
 		sim_socket_fail(book.sock, i % 2 ? ECONNREFUSED : EHOSTUNREACH);
-		sim_udp_worker_run(&worker, i % 3 ? 20 : 0); /* there is no room still */
+		sim_udp_worker_run(&worker, i % 3 ? 20 : 0); /* there is still no room */
 		EXPECT(!worker.stats.datagram_send_errors && book.owed_n);
 	}
 	for (int i = 0; i < 100 && book.owed_n; i++) {
@@ -457,8 +459,8 @@ START_TEST(an_error_of_another_delays_no_request)
 }
 END_TEST
 
-/* EAGAIN is no promise of an event: with net.core.xfrm_larval_drop off, it says that keys are
- * being made for a route, while the send queue has room. */
+/* EAGAIN does not promise an event: with net.core.xfrm_larval_drop off it means that keys are being
+ * negotiated for a route, while the send queue has room. */
 START_TEST(no_room_in_spite_of_room_does_not_spin)
 {
 	begin();

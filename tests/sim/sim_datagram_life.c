@@ -1,8 +1,8 @@
 /*
- * How sockets of datagrams end on a simulated kernel, what comes after them, and several workers
- * at one socket.
+ * How the service of UDP sockets ends on a simulated kernel, what a successor finds, and several
+ * workers at one socket.
  *
- * It assumes that of several sleepers the kernel wakes the first.
+ * It assumes that of several sleepers the kernel wakes the first one.
  */
 #include "tests/sim/sim_datagram_world.h"
 
@@ -19,7 +19,7 @@ static void stops(bool many, unsigned n, size_t bytes)
 	begin("[::]:7878", ANSWER_ECHO);
 	if (many)
 		sim_udp_worker_show_many(&worker, &book);
-	book.sock->queue_max = 1; /* room for one: two are dropped, and nothing behind them */
+	book.sock->queue_max = 1; /* room for one: two are dropped, and none comes after them */
 	for (unsigned i = 0; i < 3; i++)
 		(void)book_post(&book, i, bytes, 0);
 	sim_udp_worker_run(&worker, 1);
@@ -28,7 +28,7 @@ static void stops(bool many, unsigned n, size_t bytes)
 		(void)book_post(&book, i, bytes, 0);
 	udp_server_stop(&server);
 	drops = book.sock->drops;
-	/* A client that asks now is not let in, however long it takes. */
+	/* Requests that come now are not let in, however long the end takes. */
 	for (unsigned i = 0; udp_server_is_open(&server); i++) {
 		EXPECT_MSG(i < 100, "it does not end");
 		EXPECT(book_post(&book, i, 10, 0) == 0);
@@ -39,15 +39,15 @@ static void stops(bool many, unsigned n, size_t bytes)
 	kernel_count_anew();
 	sim_udp_worker_run(&worker, 50);
 	EXPECT(kernel_calls_all() == kernel.calls[KERNEL_epoll_wait] && server.gone_n == 1);
-	udp_server_stop(&server); /* is nothing to one that has gone */
+	udp_server_stop(&server); /* does nothing to a server that has gone */
 	udp_server_leave(&server);
 	sim_udp_worker_run(&worker, 1);
 	EXPECT(server.gone_n == 1);
 	end();
 }
 
-/* The count of drops wraps; a worker that comes anew knows none of them, and must not count them
- * again. */
+/* The kernel's count of drops wraps; a new worker has counted none of them, and must not count
+ * those again that its predecessor counted. */
 START_TEST(a_successor_counts_what_was_dropped_since)
 {
 	static const uint32_t counted[] = {0, 1000, 0x7fffffff, 0x90000000, 0xffffffff};
@@ -56,7 +56,7 @@ START_TEST(a_successor_counts_what_was_dropped_since)
 	sim_udp_worker_open(&worker);
 	book_open(&book, "127.0.0.1:7878", ANSWER_ECHO);
 	book.dropped = counted[_i];
-	book.sock->drops = counted[_i] + 7; /* while nobody served it */
+	book.sock->drops = counted[_i] + 7; /* 7 were dropped while nobody served the socket */
 	EXPECT(udp_server_open(&server, &worker, &book, false) == 0);
 	EXPECT(worker.stats.datagrams_dropped == 7);
 	(void)book_post(&book, 1, 10, 0);
@@ -78,7 +78,7 @@ START_TEST(stop_answers_what_has_come)
 }
 END_TEST
 
-/* In a queue that is too short for two. */
+/* The queue is too short for two. */
 START_TEST(drops_are_counted_if_never_two_wait)
 {
 	begin(addresses[_i], ANSWER_ECHO);
@@ -112,7 +112,7 @@ START_TEST(stop_waits_for_room_to_send)
 }
 END_TEST
 
-/* What it has in hand is answered, the rest is for whoever comes after it. */
+/* The server answers what it has in hand, and leaves the rest to its successor. */
 START_TEST(leave_leaves_the_rest_to_its_successor)
 {
 	size_t hand;
@@ -142,7 +142,7 @@ START_TEST(leave_leaves_the_rest_to_its_successor)
 }
 END_TEST
 
-/* One that is killed: what it had in hand is lost, and no more. */
+/* Like a worker that is killed: what it had in hand is lost, and no more. */
 START_TEST(close_loses_what_is_in_hand_only)
 {
 	begin(addresses[_i], ANSWER_ECHO);
@@ -188,8 +188,8 @@ static void end_both(void)
 	sim_udp_servers_end();
 }
 
-/* One asks the kernel for trains; the other, which has seen no more than one at a time, gets
- * them, too. */
+/* When one worker asks the kernel for trains, the other one, which has seen only one datagram at a
+ * time, gets trains, too. */
 START_TEST(a_train_that_somebody_else_asked_for_is_no_datagram)
 {
 	begin_both(addresses[_i]);
@@ -206,7 +206,7 @@ START_TEST(a_train_that_somebody_else_asked_for_is_no_datagram)
 	EXPECT(udp_server_open(&server, &worker, &book, true) == 0);
 	EXPECT(udp_server_open(&other_server, &other_worker, &book, true) == 0);
 	sim_udp_workers_run(both, 2, 1);
-	/* The first one is awake and busy: it sees many. Then the second one is woken. */
+	/* The first worker is awake and busy, and sees many. After that the second one is woken. */
 	while (!book.sock->trains) {
 		(void)book_post(&book, 1, 100, 0);
 		(void)book_post(&book, 2, 100, 0);
@@ -223,7 +223,8 @@ START_TEST(a_train_that_somebody_else_asked_for_is_no_datagram)
 }
 END_TEST
 
-/* Of those that share, one is woken for a datagram. Should it leave just then, another has to. */
+/* Of the workers that share a socket, one is woken for a datagram. If it leaves just then, another
+ * one has to be woken. */
 START_TEST(a_wake_up_is_not_lost_with_the_worker_that_leaves)
 {
 	for (unsigned n = 1; n < 300; n = 3 * n) {
@@ -257,7 +258,8 @@ START_TEST(drops_are_counted_once_by_all)
 		       book.sock->drops);
 	}
 	EXPECT(book.sock->drops > 500);
-	/* Both stop. What came after the first did was not dropped as the queue was full. */
+	/* Both stop. What comes after the first has stopped is not a drop because of a full queue.
+	 */
 	book.expected.datagrams_dropped = book.sock->drops;
 	udp_server_stop(&server);
 	EXPECT(book_post(&book, 1, 10, 0) == 0);

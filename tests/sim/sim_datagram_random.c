@@ -1,9 +1,9 @@
 /*
- * Sockets of datagrams at random: requests of all kinds, full queues, errors of any call at
- * any time, workers that stop, leave, die and come again, one socket of three shared by both.
- * When all is over, every request that was read has its answer, or the kernel refused it.
+ * UDP sockets at random: requests of all kinds, full queues, errors of any call at any time, two
+ * workers that stop, leave, die and come again, and three sockets, one of which both serve. In the
+ * end every request that was read has its answer, or the kernel refused it.
  *
- * A run depends on its seed alone, which is printed if it fails; SIM_SEED=n runs that one alone.
+ * A run depends only on its seed, which is printed if it fails; SIM_SEED=n runs only that one.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +12,7 @@
 
 #define WORKERS 2
 #define BOOKS	3
-#define SHARED	2 /* this book has a server at both workers */
+#define SHARED	2 /* the book whose socket both workers serve */
 #define ACTS	600
 
 static struct sim_udp_worker workers[WORKERS];
@@ -60,7 +60,7 @@ static int fault(enum sim_udp_step step, struct sim_socket *sock)
 
 /* ---- what happens ---- */
 
-/* Answers to several from one peer are told apart by their first bytes. */
+/* A length. At least 8 unless 0: answers to one peer are told apart by their first bytes. */
 static size_t some_bytes(void)
 {
 	static const size_t sizes[] = {0, 8, 9, 64, 100, 100, 512, 1451, 1452, 1453, 1472, 3000};
@@ -82,7 +82,7 @@ static void somebody_asks(struct book *book)
 	size_t bytes = some_bytes(), segment;
 
 	switch (below(8)) {
-	case 0: /* a train, or what would be one */
+	case 0: /* a train, or datagrams that could be one */
 		segment = 8 + below(below(2) ? 100 : 1600);
 		bytes = segment * (1 + below(64)) + 8 + below(segment - 7);
 		(void)book_post(book, i, bytes < 65000 ? bytes : segment * 2, segment);
@@ -94,7 +94,7 @@ static void somebody_asks(struct book *book)
 		if (!below(10))
 			(void)book_post_tagged(book, SIM_UDP_TOO_LONG, bytes);
 		break;
-	case 2: /* one peer or two, alike, at one address of ours or several */
+	case 2: /* one peer or two, datagrams of one length, to one address of ours or several */
 		for (size_t pair = below(2), at = below(2); n; n--)
 			(void)book_post(book,
 					(i ^ (unsigned)below(1 + pair)) +
@@ -135,7 +135,7 @@ static void open_again(size_t b, size_t c)
 {
 	int error;
 
-	/* The loop still has one that was closed while it was queued. */
+	/* A source that was closed while it was queued is in the loop for some time still. */
 	if (udp_server_is_open(&servers[b][c]) || servers[b][c].socket.source.queued ||
 	    (b != SHARED && c != b))
 		return;
@@ -165,7 +165,7 @@ static void somebody_ends(size_t b)
 		udp_server_leave(server);
 		break;
 	default:
-		if (!run.deaths || b == SHARED) /* whose answers were lost, nobody would know */
+		if (!run.deaths || b == SHARED) /* if shared, the book can't tell what was lost */
 			break;
 		udp_server_close(server);
 		(void)book_forget(&books[b]);
@@ -195,7 +195,7 @@ static void something_happens(void)
 			somebody_ends(b);
 		break;
 	case 7:
-		books[b].sock->filtered = false; /* it is another socket, by now */
+		books[b].sock->filtered = false; /* as on the new socket of a new server */
 		open_again(b, below(WORKERS));
 		break;
 	case 8:
@@ -237,7 +237,7 @@ static void begin(uint64_t seed)
 			open_again(b, c);
 }
 
-/* From now on nothing is in their way. */
+/* From now on nothing fails, and nothing is full. */
 static void calm_down(void)
 {
 	sim_udp.fault = NULL;
@@ -248,7 +248,7 @@ static void calm_down(void)
 		sock->send_max = sock->queue_max = SIZE_MAX;
 		sim_socket_drain(sock, SIZE_MAX);
 	}
-	/* Those that stop or leave do so, and somebody takes their place. */
+	/* Servers that stop or leave finish that, and others take their places. */
 	sim_udp_workers_run(everyone, WORKERS, 2 * DATAGRAM_RETRY_MS);
 	for (size_t b = 0; b < BOOKS; b++) {
 		books[b].sock->filtered = false;

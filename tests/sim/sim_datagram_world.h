@@ -1,6 +1,6 @@
 /*
- * sim_datagram_world: one worker with one socket of datagrams and its book, for tests of them. It
- * lives from begin() to end(), which expects that all that was asked is answered.
+ * sim_datagram_world: one worker with one UDP socket and its book. It lives from begin() to end(),
+ * which expects every request to have been answered.
  */
 #ifndef TESTS_SIM_SIM_DATAGRAM_WORLD_H
 #define TESTS_SIM_SIM_DATAGRAM_WORLD_H
@@ -28,7 +28,7 @@ static void end(void)
 {
 	sim_udp_worker_expect(&worker, &book);
 	udp_server_close(&server);
-	udp_server_close(&server); /* is done only once */
+	udp_server_close(&server); /* the second call does nothing */
 	book_close(&book);
 	sim_udp_worker_close(&worker);
 	sim_udp_servers_end();

@@ -1,12 +1,11 @@
 /*
  * Every error that a call may give, at every call: the loop goes on, the other connections
- * lose nothing, all is freed, and the reason for the close makes sense. Then buffers that
- * run out.
+ * lose nothing, everything is freed, and the close reason makes sense. Then buffers that run out.
  *
  * One scenario is run once without a fault, to count its calls, and then again for each
- * call and each of its errors. Errors that only a bug of weir's brings (EBADF, EFAULT,
- * EINVAL of epoll_wait) are not among them: those may end in a CHECK. It can't see what a
- * real kernel does beside failing.
+ * call and each of its errors. Errors that only a bug in weir can cause (EBADF, EFAULT,
+ * EINVAL of epoll_wait) are not among them: those may end in a CHECK. It can't see side effects of
+ * a failing call in a real kernel.
  */
 #include <stdio.h>
 
@@ -24,9 +23,9 @@ enum { ECHO, LINES, TOO_LONG, RESETS, FRAMES, GREETED, SLOW, HALVES, CLIENTS };
 static struct customer {
 	const char *protocol;
 	char bytes[6000]; /* what it says, in four parts */
-	size_t n, back_n; /* and how much of that comes back */
+	size_t n, back_n; /* how much that is, and how much of it comes back */
 	size_t space;
-	struct peer *peer; /* as accepted */
+	struct peer *peer;
 	size_t said;
 	char got[8000];
 	size_t got_n;
@@ -65,7 +64,7 @@ static void set_up_clients(void)
 	say(&customers[LINES], "line", 150, 3000);
 	for (size_t i = 99; i < 3000; i += 100)
 		customers[LINES].bytes[i] = '\n';
-	say(&customers[TOO_LONG], "line", 300, 4000); /* 11 lines of 100, then none that ends */
+	say(&customers[TOO_LONG], "line", 300, 4000); /* 11 lines of 100, then one without end */
 	for (size_t i = 99; i < 1100; i += 100)
 		customers[TOO_LONG].bytes[i] = '\n';
 	customers[TOO_LONG].back_n = 1100;
@@ -80,7 +79,7 @@ static void set_up_clients(void)
 	customers[HALVES].bytes[150] = customers[HALVES].bytes[399] = '\n';
 }
 
-/* One step of a client: takes a little, says a quarter of what it has to say. */
+/* One step of a client: it takes a little, and says a quarter of what it has to say. */
 static void client_step(int i, int step)
 {
 	struct customer *client = &customers[i];
@@ -148,7 +147,7 @@ static void run_with_fault(enum kernel_call call, unsigned long k, int error, co
 	}
 	if (error)
 		kernel_fail(call, k, error);
-	for (int i = 0; i < CLIENTS; i++) /* a worker that can't begin says so: try again */
+	for (int i = 0; i < CLIENTS; i++) /* if it fails, which it reports, it is tried again */
 		if (listener_resume(&world.loop, &listeners[i]))
 			EXPECT(listener_resume(&world.loop, &listeners[i]) == 0);
 	run_scenario(how);
@@ -159,7 +158,7 @@ static void run_with_fault(enum kernel_call call, unsigned long k, int error, co
 	EXPECT_MSG(world_closed(&world) == CLIENTS, "%s: not as many closed as accepted", how);
 }
 
-/* ---- what may come of a fault ---- */
+/* ---- the effects that a fault may have ---- */
 
 static bool is_one_of(int error, const int *errors)
 {
@@ -208,7 +207,8 @@ static void check_client(int i, bool hit, const char *how)
 			   how, i, client->got_n, client->back_n);
 }
 
-/* As many closes for each reason as without the fault, but for one that moved. */
+/* Expects as many closes for each reason as without the fault, except that one may have another
+ * reason. */
 static void check_reasons(enum close_reason reason, bool may_move, const char *how)
 {
 	for (int i = 1; i < CLOSE_REASONS; i++) {
@@ -225,7 +225,7 @@ static void check_reasons(enum close_reason reason, bool may_move, const char *h
 static void try_fault(enum kernel_call call, unsigned long k, int error)
 {
 	enum close_reason reason = reason_for(call, error);
-	/* Beside what was owed at its end, a lingering one has nothing to lose by it. */
+	/* A fault while it lingers may cost what is still owed at its end, and nothing else. */
 	bool may_lose = reason || call == KERNEL_ioctl || call == KERNEL_shutdown;
 	char how[100];
 	bool hit;
@@ -245,7 +245,7 @@ static void try_call(enum kernel_call call, const int *errors)
 {
 	unsigned long n, runs = 0;
 
-	log_open(LOG_ERROR, LOG_LOGFMT); /* a warning for each failed connection is right */
+	log_open(LOG_ERROR, LOG_LOGFMT); /* no warning for each failed connection */
 	run_with_fault(call, 0, 0, "no fault");
 	for (int i = 0; i < CLIENTS; i++)
 		check_client(i, false, "no fault");
@@ -287,8 +287,8 @@ TRY(epoll_ctl, ENOMEM, ENOSPC, EPERM)
 
 #define NEWCOMERS 40
 
-/* As if another process of this user has used its watches up. One in CONN_RETRY_US finds out;
- * the others wait where they are, and are let in once there is room. */
+/* As if another process of this user had used up its epoll watches. One newcomer in CONN_RETRY_US
+ * finds out; the others wait in the backlog, and are let in once there is room. */
 START_TEST(if_epoll_takes_no_more_newcomers_wait)
 {
 	struct listener *listener = &listeners[0];
@@ -332,7 +332,7 @@ END_TEST
 static struct peer *hoarders[HOARDERS];
 static unsigned char hoard[HOARD], got[HOARD];
 
-/* Clients that send and do not read, until no buffers are left for them: 10 ms apart. */
+/* Clients come 10 ms apart, send and do not read, until no buffers are left for them. */
 static void use_up_buffers(void)
 {
 	uint64_t seed = 77;
@@ -375,7 +375,7 @@ static void hoarders_end(void)
 	world_close(&world);
 }
 
-/* For five times as long as it takes if nothing moves, one moves. */
+/* One connection makes progress, for five times as long as the limit if nothing does. */
 START_TEST(beside_clients_that_do_not_read_one_that_does_loses_nothing)
 {
 	struct peer *reader;
@@ -390,7 +390,7 @@ START_TEST(beside_clients_that_do_not_read_one_that_does_loses_nothing)
 		world_wait(&world, 200);
 	}
 	ck_assert_uint_eq(world_closed(&world), 0);
-	/* And nor do those that begin to read at last, one after the other. */
+	/* Nor do the others lose anything, when they begin to read at last, one after the other. */
 	for (int i = 0; i < HOARDERS; i++)
 		reads_everything(hoarders[i]);
 	ck_assert_uint_eq(world.table.awaiting_buffers, 0);
@@ -413,7 +413,7 @@ START_TEST(if_nothing_moves_the_longest_stalled_goes)
 	ck_assert_uint_ge(world.loop.now_ms - begin_ms, 900);
 	ck_assert_uint_eq(world.stats.closed[CLOSE_no_buffers], 1);
 	ck_assert(hoarders[0]->closed);
-	/* Its buffers serve the others, as far as they go. */
+	/* The others get its buffers, as far as these go. */
 	world_run(&world);
 	for (int i = 1; i < HOARDERS; i++)
 		reads_everything(hoarders[i]);
@@ -422,8 +422,8 @@ START_TEST(if_nothing_moves_the_longest_stalled_goes)
 }
 END_TEST
 
-/* The second that nothing has to move for begins when they run out, also if they had run
- * out before, and were had again. */
+/* A connection is closed when buffers have been short, and nothing has moved, for a second. That
+ * second begins with this shortage, even if there was one before. */
 START_TEST(a_shortage_that_has_passed_does_not_count)
 {
 	struct peer *late;
@@ -453,7 +453,7 @@ START_TEST(a_shortage_that_has_passed_does_not_count)
 }
 END_TEST
 
-/* Half lines are bytes in hand too: they end as the others do. */
+/* Half lines take buffers, too: their connections are closed like others. */
 START_TEST(half_lines_alone_can_use_buffers_up)
 {
 	struct peer *peers[64];
@@ -490,7 +490,7 @@ static ssize_t no_entropy_yet(void *bytes, size_t n, unsigned int flags)
 	return -1;
 }
 
-/* A master may be asked for a limiter on its loop. */
+/* Nothing may wait for entropy: a master may have to make a limiter on its loop. */
 START_TEST(a_seed_is_not_waited_for)
 {
 	struct per_ip clients;
@@ -498,7 +498,7 @@ START_TEST(a_seed_is_not_waited_for)
 
 	sys_kernel.getrandom = no_entropy_yet;
 	ck_assert_int_eq(per_ip_open(&clients, 100, 100, 1), 0);
-	ck_assert_uint_ne(clients.seed, 0); /* the clock's */
+	ck_assert_uint_ne(clients.seed, 0); /* taken from the clock */
 	per_ip_close(&clients);
 	ck_assert_int_eq(limiter_open(&limiter, 1), 0);
 	ck_assert_uint_ne(limiter.seed, 0);

@@ -3,7 +3,7 @@
  * kernel takes at a time, the same bytes come back, and the connection ends for the same reason.
  *
  * The answers of the first run are read by a reader of the test's own and compared with what the
- * corpus says of the requests; all other runs have to give the same bytes.
+ * corpus says about the requests; all other runs have to give the same bytes.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@
 
 static unsigned char taken[OUT_MAX];
 
-/* What came of an entry of the corpus, sent at once. */
+/* The result of an entry of the corpus that is sent in one piece. */
 struct outcome {
 	unsigned char *out;
 	size_t n;
@@ -30,7 +30,7 @@ static struct outcome outcomes[HTTP_CORPUS_N];
 
 /* ---- a run ---- */
 
-/* Into taken; how many. */
+/* Sends an entry; the answers go to `taken`. Returns how many bytes they have. */
 static size_t run_once(struct world *world, const struct http_entry *entry,
 		       struct segmenter *segmenter)
 {
@@ -40,7 +40,7 @@ static size_t run_once(struct world *world, const struct http_entry *entry,
 	segmenter->in = entry->bytes;
 	segmenter->in_n = entry->n;
 	n = segmenter_run(world, segmenter, taken, sizeof taken);
-	/* A client that was told that the connection ends, and sends more, may meet a reset. */
+	/* A client that sends more after the server announced the end may get a reset. */
 	EXPECT_MSG(!segmenter->was_reset || segmenter->reason == CLOSE_finished, "%s: reset",
 		   entry->name);
 	answer_mask_dates(taken, n);
@@ -85,9 +85,9 @@ static void close_world(struct world *world)
 	world_close(world);
 }
 
-/* ---- what is right ---- */
+/* ---- whether answers are right ---- */
 
-/* A line of an entry's reads. */
+/* A line of an entry's `reads`: a request that weir has to read. */
 struct request {
 	char method[40], path[200];
 	bool keep;
@@ -95,7 +95,8 @@ struct request {
 	size_t body_n;
 };
 
-/* The next one; its body may have line ends: one that begins a new line of its own ends it. */
+/* Parses the next request. Its body may contain line ends: it ends at one after which another
+ * request begins. */
 static const char *next_request(const char *reads, struct request *request)
 {
 	static const char *const methods[] = {"GET ",	"HEAD ",    "POST ",	"PUT ",	 "DELETE ",
@@ -201,7 +202,7 @@ static void expect_answer(const struct http_entry *entry, const struct answer *a
 	EXPECT_MSG(answer->has_date && answer->has_server, "%s: no date, no server", entry->name);
 }
 
-/* Answers to all that was read, then the refusal, then nothing. */
+/* Expects answers to all requests that were read, then the refusal, then nothing. */
 static void judge(const struct http_entry *entry, const struct outcome *outcome)
 {
 	const unsigned char *at = outcome->out, *end = at + outcome->n;
@@ -233,7 +234,8 @@ static void judge(const struct http_entry *entry, const struct outcome *outcome)
 			   "%s: %d, %s", entry->name, answer.status,
 			   answer.whole ? "whole" : "broken off");
 	} else {
-		bool head = strncmp(entry->bytes, "HEAD ", 5) == 0; /* no other is refused */
+		bool head =
+		    strncmp(entry->bytes, "HEAD ", 5) == 0; /* the refused one is the first */
 
 		at += answer_read(at, (size_t)(end - at), head, &answer);
 		EXPECT_MSG(answer.status == entry->status, "%s: %d, not %d", entry->name,
@@ -258,7 +260,7 @@ START_TEST(each_request_gets_its_answer)
 }
 END_TEST
 
-/* ---- cut ---- */
+/* ---- cuts ---- */
 
 START_TEST(every_cut_in_two)
 {

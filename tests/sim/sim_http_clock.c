@@ -1,7 +1,7 @@
 /*
  * HTTP on a simulated kernel: requests, bodies and readers that take too long.
  *
- * Time stands still unless a pass waits, so that every limit is seen to the millisecond.
+ * Time stands still unless a pass waits, so that every limit is checked to the millisecond.
  */
 #include <stdlib.h>
 
@@ -9,7 +9,7 @@
 
 static const struct conn_limits hurried = {WORLD_LIMITS, .request_ms = 500};
 
-/* Sends part of a request each ms; what comes of it. */
+/* Sends a request byte by byte, one every ms milliseconds, until the server ends the connection. */
 static void dribble(struct peer *peer, const char *text, uint32_t ms)
 {
 	for (; *text && !peer->closed && !peer->shut; text++) {
@@ -37,7 +37,7 @@ START_TEST(a_slow_head_gets_408)
 }
 END_TEST
 
-/* However little of it was looked at when the time was over. */
+/* Even if hardly any of the head had been looked at when the time was over. */
 START_TEST(a_slow_head_of_head_gets_no_body)
 {
 	static const char *const cases[] = {"HEAD / HTTP/1.1\r\nHost: weir\r\nX: long, long, long",
@@ -60,7 +60,7 @@ START_TEST(a_slow_head_of_head_gets_no_body)
 }
 END_TEST
 
-/* Clients of old send one behind a body. */
+/* Old clients send an empty line after a body. */
 START_TEST(an_empty_line_has_not_begun_a_request)
 {
 	static const char *const cases[] = {GET "\r\n", GET "\r"};
@@ -80,7 +80,7 @@ START_TEST(an_empty_line_has_not_begun_a_request)
 		expect_answer(200, 2, false);
 		expect_answer(200, 2, false);
 		expect_no_more();
-		if (i) { /* nor does it hold a drain */
+		if (i) { /* nor does it delay a drain */
 			conn_table_drain(&world.table);
 			end_with(peer, CLOSE_drained);
 			continue;
@@ -94,7 +94,7 @@ START_TEST(an_empty_line_has_not_begun_a_request)
 }
 END_TEST
 
-/* All in one turn of the clock, behind as many heads as are said at once. */
+/* All time out at the same moment, together with a client that has sent many requests at once. */
 START_TEST(many_slow_heads_get_408)
 {
 	struct peer *peers[60], *other;
@@ -155,13 +155,13 @@ START_TEST(a_slow_body_ends_without_a_word)
 		ck_assert(peer->closed || peer->shut);
 		take(peer);
 		ck_assert_ptr_null(memmem(got, got_n, " 408 ", 5));
-		ck_assert_uint_eq(world.stats.http_refused, 1); /* broken off */
+		ck_assert_uint_eq(world.stats.http_refused, 1); /* the answer is broken off */
 		end_with(peer, CLOSE_request_timeout);
 	}
 }
 END_TEST
 
-/* Its 4 KiB come in time, all of it does not. */
+/* Each 4 KiB of it come in time, but the whole body takes longer than request-timeout. */
 START_TEST(a_body_that_goes_on_is_given_time)
 {
 	static const char *const heads[] = {
@@ -216,7 +216,7 @@ START_TEST(idle_timeout_says_408_in_a_request_only)
 		ck_assert(!peer->closed && !peer->shut);
 		world_wait(&world, 2);
 		ck_assert(peer->closed || peer->shut);
-		ck_assert_int_eq(peer->closed, cases[i].status != 408); /* it may send on */
+		ck_assert_int_eq(peer->closed, cases[i].status != 408); /* with 408 it lingers */
 		got_n = looked = 0;
 		while (peer->out.n)
 			got_n += peer_receive(peer, got + got_n, sizeof got - got_n);
@@ -238,7 +238,7 @@ START_TEST(write_timeout_ends_an_answer_that_is_not_read)
 	peer->space = 1000;
 	peer_text(peer, "GET /bytes/100000 HTTP/1.1\r\nHost: weir\r\nContent-Length: 5\r\n\r\n");
 	world_run(&world);
-	for (int i = 0; i < 20; i++) { /* as long as it reads a little */
+	for (int i = 0; i < 20; i++) { /* not as long as it reads a little */
 		world_wait(&world, 150);
 		ck_assert(!peer->closed);
 		got_n += peer_receive(peer, got + got_n, 900);
@@ -252,8 +252,10 @@ START_TEST(write_timeout_ends_an_answer_that_is_not_read)
 }
 END_TEST
 
-/* Space of which epoll says nothing, since it is less than a third, is found when the time is over:
- * what was asked meanwhile is answered into it, and has a write-timeout of its own. */
+/* Space that epoll does not report, because it is less than a third, is found when the
+ * write-timeout is over: answers to requests that wait are written into it, and get a write-timeout
+ * of their own.
+ */
 START_TEST(space_that_is_found_late_is_used)
 {
 	struct peer *peer;
@@ -275,7 +277,7 @@ START_TEST(space_that_is_found_late_is_used)
 }
 END_TEST
 
-/* Not even half a request makes that a word. */
+/* It says nothing even if half a request has come. */
 START_TEST(write_timeout_says_nothing)
 {
 	struct peer *peer;
@@ -292,7 +294,7 @@ START_TEST(write_timeout_says_nothing)
 }
 END_TEST
 
-/* Its time does not run while it is not read. */
+/* The time of a body does not run while it is not read. */
 START_TEST(a_body_behind_a_large_answer_has_its_time)
 {
 	struct peer *peer;
@@ -321,7 +323,7 @@ static void stand_still(void)
 	world_run(&world);
 }
 
-/* What has come by then is in time, and what has not is late. */
+/* Whatever has come when the worker runs again was in time; what has not come is late. */
 START_TEST(a_request_that_has_come_counts_before_its_limit)
 {
 	struct peer *peer;

@@ -1,6 +1,6 @@
 /*
- * HTTP on a simulated kernel: how many calls a request is, what an unread answer holds, how a
- * refusal reaches its peer, and what a drain leaves to be done.
+ * HTTP on a simulated kernel: how many calls a request takes, what memory an unread answer holds,
+ * how a refusal reaches its peer, and what is still answered in a drain.
  */
 #include "tests/support/sim/sim_http_client.h"
 #include "tests/support/sim/sim_move.h"
@@ -66,7 +66,7 @@ START_TEST(answers_of_all_kinds_leave_in_one_write)
 }
 END_TEST
 
-/* It may have moved to a worker with another limit. */
+/* The connection may have moved to a worker with a lower limit. */
 START_TEST(a_limit_that_became_less_holds_for_a_body_under_way)
 {
 	struct peer *peer;
@@ -87,7 +87,7 @@ END_TEST
 
 /* ---- memory ---- */
 
-/* What it asks for is up to four hundred times what it sends. */
+/* The answers have up to four hundred times the length of the requests. */
 START_TEST(answers_that_nobody_reads_hold_two_chunks)
 {
 	static const struct {
@@ -120,14 +120,14 @@ START_TEST(answers_that_nobody_reads_hold_two_chunks)
 		for (int k = 0; k < requests[i].n; k++)
 			expect_answer(requests[i].status, requests[i].body_n, false);
 		expect_no_more();
-		ck_assert_uint_le(world.stats.chunks_max, 3); /* while one replaces another */
+		ck_assert_uint_le(world.stats.chunks_max, 3); /* 3 while one replaces another */
 		peer_finish(peer);
 		end_with(peer, CLOSE_eof);
 	}
 }
 END_TEST
 
-/* Much is owed when a body comes, and more comes behind it. */
+/* Much is owed when a body comes, and more requests follow it. */
 START_TEST(a_body_behind_answers_holds_two_chunks)
 {
 	struct peer *peer;
@@ -184,7 +184,7 @@ START_TEST(a_large_answer_waits_for_its_reader)
 	peer_text(peer, "GET /bytes/1000000 HTTP/1.1\r\nHost: weir\r\n\r\n" GET);
 	peer_text(peer, "GET / HTTP/1.0\r\n\r\n");
 	world_run(&world);
-	peer_finish(peer); /* its half */
+	peer_finish(peer); /* half-close */
 	world_run(&world);
 	ck_assert_uint_le(world.table.buffers.chunks.used, 2);
 	take(peer);
@@ -217,7 +217,7 @@ START_TEST(no_input_is_read_while_an_answer_is_being_said)
 		world_run(&world);
 	}
 	ck_assert_uint_eq(kernel.calls[KERNEL_read], reads);
-	ck_assert_uint_eq(world.stats.budget_yields, 0); /* it may not read: that is no yield */
+	ck_assert_uint_eq(world.stats.budget_yields, 0); /* not reading is no yield */
 	peer_reset(peer);
 	end_with(peer, CLOSE_reset);
 }
@@ -251,7 +251,7 @@ START_TEST(a_client_refused_in_a_body_may_go_on_sending)
 }
 END_TEST
 
-/* Also if it has moved since, with the refusal still to be read. */
+/* The same if it moves before its peer has read the refusal. */
 START_TEST(a_client_that_is_refused_and_moves_may_go_on_sending)
 {
 	static struct sim_move move;
@@ -311,7 +311,7 @@ START_TEST(a_body_of_chunks_is_bounded)
 	begin();
 	world.service.message_max = 1000;
 	peer = world_connect(&world);
-	peer_text(peer, CHUNKED "1\r\na\r\n3e7\r\n"); /* just as much as there may be */
+	peer_text(peer, CHUNKED "1\r\na\r\n3e7\r\n"); /* exactly as much as is allowed */
 	peer_send(peer, (char[999]){0}, 999);
 	peer_text(peer, "\r\n0\r\n\r\n");
 	take(peer);
@@ -322,7 +322,7 @@ START_TEST(a_body_of_chunks_is_bounded)
 }
 END_TEST
 
-/* Also if it takes its last word so slowly that it is closed before it has it. */
+/* Even if it reads the refusal so slowly that it is closed before it has all of it. */
 START_TEST(a_refused_client_is_refused_once)
 {
 	struct peer *peer;
@@ -340,7 +340,7 @@ START_TEST(a_refused_client_is_refused_once)
 }
 END_TEST
 
-/* It is not read again for each piece, and all the same as soon as it can't become one. */
+/* A head is not parsed again for each piece, but still it is refused once it is too long. */
 START_TEST(a_head_without_an_end_is_refused)
 {
 	struct peer *peer;
@@ -359,7 +359,8 @@ START_TEST(a_head_without_an_end_is_refused)
 }
 END_TEST
 
-/* What was looked at of a trailer is forgotten with it: the next head is as long. */
+/* How much of a trailer was looked at is forgotten after it. The next head has the same length, so
+ * that it would show. */
 START_TEST(a_trailer_in_pieces_is_behind_us)
 {
 	struct peer *peer;
@@ -383,7 +384,7 @@ END_TEST
 
 /* ---- a drain ---- */
 
-/* What has begun by then comes to its end; what begins later does not. */
+/* Requests that have begun by then are finished; those that begin later are not answered. */
 START_TEST(a_drain_finishes_what_has_begun)
 {
 	static const struct {
@@ -429,11 +430,13 @@ END_TEST
 #define LENGTH_2 "POST /echo HTTP/1.1\r\nHost: weir\r\nContent-Length: 2\r\n\r\n"
 #define HTTP_1_0 "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
 
-/* What had come, or begun, when the drain began is answered. The last answer says so. */
+/* All requests that have come, or begun, when the drain begins are answered. The last answer says
+ * close. */
 START_TEST(the_last_answer_of_a_drain_says_close)
 {
 	static const struct {
-		const char *before, *unread, *after; /* unread: when the drain begins */
+		const char *before, *unread,
+		    *after; /* unread: not read yet when the drain begins */
 		int answers;
 	} cases[] = {
 	    {GET, GET, "", 2},
@@ -484,7 +487,7 @@ START_TEST(the_last_answer_of_a_drain_says_close)
 }
 END_TEST
 
-/* Whose next request has always begun. */
+/* A pipeliner whose next request has always begun already. */
 START_TEST(a_drain_ends_a_busy_pipeliner)
 {
 	struct peer *peer;
@@ -502,7 +505,7 @@ START_TEST(a_drain_ends_a_busy_pipeliner)
 	}
 	expect_answer(200, 2, true);
 	expect_no_more();
-	ck_assert(peer->shut && !peer->closed); /* it may have sent more */
+	ck_assert(peer->shut && !peer->closed); /* it lingers, because more may come */
 	peer_finish(peer);
 	end_with(peer, CLOSE_drained);
 }

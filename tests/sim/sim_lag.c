@@ -1,8 +1,8 @@
 /*
- * Where a loop's time goes, and what it calls, on a simulated kernel: each microsecond is either
- * waited or busy, each pass is one lag, and each call is counted by its name.
+ * Where a loop's time goes, and what it calls, on a simulated kernel: each microsecond counts
+ * either as waiting or as busy, each pass is one lag, and each call is counted by its name.
  *
- * Time stands still unless a turn, or a wait, lets it go on: so all figures are exact.
+ * Time stands still unless a turn or a wait advances it: so all figures are exact.
  */
 #include "tests/support/sim/kernel.h"
 
@@ -11,7 +11,7 @@ static struct {
 	struct stats stats;
 	struct source sources[3];
 	struct peer *peers[3];
-	uint32_t takes_us[3]; /* the turn of each source */
+	uint32_t takes_us[3]; /* how long the turn of each source takes */
 } t;
 
 static void slow_turn(struct loop *loop, struct source *source)
@@ -74,11 +74,11 @@ START_TEST(each_microsecond_is_waited_or_busy)
 	}
 	loop_pass(&t.loop, -1);
 	expect_time(700, 7000);
-	/* What came meanwhile waits no more. */
+	/* An event that came meanwhile is handled without a wait. */
 	peer_text(t.peers[1], "x");
 	loop_pass(&t.loop, -1);
 	expect_time(900, 7000);
-	/* Between passes nobody else is there: it counts as a wait. */
+	/* Time between two passes counts as waiting. */
 	kernel.now_us += 50;
 	loop_deadline(&t.loop, &t.sources[2], t.loop.now_ms + 20);
 	loop_pass(&t.loop, -1);
@@ -115,7 +115,7 @@ START_TEST(each_pass_is_a_lag)
 }
 END_TEST
 
-/* A loop that spins is not busy; what comes meanwhile waits for nobody. */
+/* A loop that spins is not busy: it delays nothing that comes. */
 START_TEST(spinning_is_waiting)
 {
 	set_up(1000);
@@ -134,7 +134,7 @@ START_TEST(spinning_is_waiting)
 }
 END_TEST
 
-/* The kernel's own count of each call is that of the stats; also of calls that fail. */
+/* The stats count each call as often as the simulated kernel does, failed calls included. */
 START_TEST(each_call_is_counted_by_its_name)
 {
 	static char bytes[300000];
@@ -168,7 +168,7 @@ START_TEST(each_call_is_counted_by_its_name)
 	ck_assert_uint_gt(counted.calls[CALL_writev], 0);
 	ck_assert_uint_gt(counted.calls[CALL_epoll_ctl], 4);
 	ck_assert_uint_eq(counted.calls[CALL_close], 4);
-	/* From here on nobody asks. */
+	/* From here on calls are not counted. */
 	sys_count_into(NULL);
 	(void)sys_close(-1);
 	ck_assert_uint_eq(counted.calls[CALL_close], 4);

@@ -17,7 +17,7 @@ static struct {
 	struct stats stats;
 	struct listener listener;
 	int fds[WAITING_MAX];
-	size_t accepted_n, batches, room; /* room: for how many more */
+	size_t accepted_n, batches, room; /* room: how many more the owner takes */
 	bool peer_given;
 } t;
 
@@ -63,7 +63,7 @@ static void begin(bool shared, bool reject)
 static void end(void)
 {
 	listener_close(&t.loop, &t.listener);
-	listener_close(&t.loop, &t.listener); /* is done only once */
+	listener_close(&t.loop, &t.listener); /* the second call does nothing */
 	for (size_t i = 0; i < t.accepted_n; i++)
 		(void)sys_close(t.fds[i]);
 	loop_close(&t.loop);
@@ -90,7 +90,7 @@ static uint64_t errors_counted(void)
 	return n;
 }
 
-/* One, and by its name. */
+/* Expects that one error was counted, under its own name. */
 static void expect_one_error(int error)
 {
 	ck_assert_uint_eq(errors_counted(), 1);
@@ -105,7 +105,7 @@ START_TEST(a_lone_connection_is_one_accept)
 		kernel_count_anew();
 		connect_many(1);
 		loop_pass(&t.loop, -1);
-		loop_pass(&t.loop, -1); /* sleeps: nothing is there */
+		loop_pass(&t.loop, -1); /* it sleeps: nothing is left */
 		ck_assert_int_eq(kernel.wait_asked, -1);
 		ck_assert_uint_eq(kernel.calls[KERNEL_accept4], 1);
 		ck_assert_uint_eq(kernel_calls_all(), 3);
@@ -154,10 +154,11 @@ START_TEST(a_shared_one_takes_few_and_goes_to_the_end_of_the_queue)
 		ck_assert_uint_le(t.accepted_n - before, LISTENER_SHARED_BATCH_MAX);
 	}
 	ck_assert_uint_eq(t.accepted_n, 40);
-	/* DEL and ADD, as MOD is not for EPOLLEXCLUSIVE: now and then, not each time. */
+	/* DEL and ADD, because MOD is not allowed with EPOLLEXCLUSIVE: now and then, not each time.
+	 */
 	ck_assert_uint_ge(kernel.calls[KERNEL_epoll_ctl], 8);
 	ck_assert_uint_le(kernel.calls[KERNEL_epoll_ctl], 20);
-	/* A registration that fails is made up for. */
+	/* A registration that fails is done again later. */
 	connect_many(4);
 	kernel_fail(KERNEL_epoll_ctl, 2, ENOMEM);
 	for (int i = 0; i < 20; i++)
@@ -171,7 +172,7 @@ START_TEST(a_shared_one_takes_few_and_goes_to_the_end_of_the_queue)
 }
 END_TEST
 
-/* Between a pause and the next look at it, nothing is called but to sleep. */
+/* Expects a pause: until the next try no call is made except to sleep. */
 static void expect_pause(void)
 {
 	uint32_t begin_ms = t.loop.now_ms;
@@ -204,7 +205,7 @@ START_TEST(without_room_they_wait_until_there_is)
 	ck_assert_uint_eq(t.accepted_n, 3);
 	loop_pass(&t.loop, 0);
 	expect_pause();
-	/* Nobody says that there is room: it looks again by itself. */
+	/* If nobody says that there is room, it tries again by itself. */
 	t.room = 10;
 	for (int i = 0; i < 10; i++)
 		loop_pass(&t.loop, 20);
@@ -212,7 +213,7 @@ START_TEST(without_room_they_wait_until_there_is)
 	connect_many(1);
 	loop_pass(&t.loop, -1);
 	ck_assert_uint_eq(t.accepted_n, 6);
-	/* Has room while it is not paused: no turn, no call. */
+	/* listener_has_room() without a pause: no turn, no call. */
 	kernel_count_anew();
 	listener_has_room(&t.loop, &t.listener);
 	ck_assert_ptr_null(t.loop.first);
@@ -232,7 +233,7 @@ START_TEST(without_descriptors_or_memory_it_pauses_and_does_not_spin)
 		expect_one_error(errors[i]);
 		ck_assert_uint_eq(t.stats.accept_pauses, 1);
 		expect_pause();
-		/* Ten seconds of it: 20 looks a second. */
+		/* For ten seconds: 20 tries a second. */
 		kernel_count_anew();
 		for (int k = 0; k < 1000; k++)
 			loop_pass(&t.loop, 10);
@@ -260,7 +261,7 @@ START_TEST(reject_turns_away_those_above_the_limit)
 	ck_assert_uint_eq(t.accepted_n, 1);
 	ck_assert(!peers[0]->closed && peers[1]->closed && peers[2]->closed && peers[3]->closed);
 	ck_assert_uint_eq(t.stats.closed[CLOSE_overload], 3);
-	ck_assert_uint_eq(t.stats.accepted, 3); /* its owner counts the ones it takes */
+	ck_assert_uint_eq(t.stats.accepted, 3); /* the owner counts those that it takes */
 	ck_assert_uint_eq(t.stats.accept_pauses, 0);
 	end();
 }
@@ -281,7 +282,7 @@ START_TEST(reject_turns_away_with_the_spare_descriptor)
 	ck_assert_uint_eq(t.stats.closed[CLOSE_overload], 5);
 	ck_assert_uint_eq(kernel.descriptors, kernel.descriptors_max);
 	ck_assert_int_ge(t.listener.spare, 0);
-	/* The spare is lost (another took its place): a pause, not a spin. */
+	/* If the spare is lost because somebody else took the descriptor: a pause, not a spin. */
 	kernel_fail(KERNEL_eventfd, 0, EMFILE);
 	connect_many(1);
 	loop_pass(&t.loop, 0);
@@ -291,7 +292,7 @@ START_TEST(reject_turns_away_with_the_spare_descriptor)
 		loop_pass(&t.loop, 0);
 	ck_assert_uint_eq(waiting(), 2);
 	expect_pause();
-	/* With room again it is had again. */
+	/* When there is room it gets a spare again. */
 	kernel_fail(KERNEL_eventfd, 0, 0);
 	kernel.descriptors_max = 0;
 	for (int i = 0; i < 20; i++)
@@ -322,7 +323,7 @@ START_TEST(what_is_wrong_with_one_does_not_stop_the_others)
 }
 END_TEST
 
-/* One that accept(2) does not speak of is none of a single connection, for all that is known. */
+/* An error that is not in accept(2) is not known to be about a single connection only. */
 START_TEST(an_unknown_error_is_another_and_pauses)
 {
 	begin(false, false);
@@ -355,7 +356,8 @@ START_TEST(stop_takes_what_waits)
 	begin(false, true);
 	connect_many(200);
 	loop_pass(&t.loop, 0);
-	/* Queued at that moment, and armed: neither may come to it any more. */
+	/* It is queued at that moment, and has a deadline: neither may take effect after the end.
+	 */
 	loop_wake(&t.loop, &t.listener.source);
 	loop_deadline(&t.loop, &t.listener.source, t.loop.now_ms + 5);
 	listener_stop(&t.loop, &t.listener, false);
@@ -383,7 +385,7 @@ START_TEST(stop_of_a_paused_one_takes_what_there_is_room_for)
 	loop_pass(&t.loop, 0);
 	ck_assert_uint_eq(t.accepted_n, 2);
 	ck_assert_int_ge(t.listener.source.fd, 0);
-	t.room = 4; /* a connection that waited is taken once there is room, and then it closes */
+	t.room = 4; /* with room it takes what waited, and then closes */
 	listener_has_room(&t.loop, &t.listener);
 	for (int i = 0; i < 10 && t.listener.source.fd >= 0; i++)
 		loop_pass(&t.loop, 0);
@@ -398,14 +400,14 @@ static void use_up_descriptors(void)
 	kernel.descriptors_max = kernel.descriptors;
 }
 
-/* accept4 says EMFILE to an empty queue, too. */
+/* accept4 returns EMFILE even if the queue is empty. */
 START_TEST(stop_without_descriptors_ends_at_once_if_nobody_waits)
 {
 	for (int shared = 0; shared < 2; shared++) {
 		begin(shared, false);
 		use_up_descriptors();
 		listener_stop(&t.loop, &t.listener, false);
-		kernel_fail(KERNEL_poll, 0, ENOMEM); /* then nobody knows */
+		kernel_fail(KERNEL_poll, 0, ENOMEM); /* so it can't tell whether anybody waits */
 		loop_pass(&t.loop, 0);
 		ck_assert(kernel.failed);
 		expect_pause();
@@ -430,7 +432,7 @@ START_TEST(stop_without_descriptors_waits_for_those_who_wait)
 	loop_pass(&t.loop, 0);
 	expect_pause();
 	ck_assert_int_ge(t.listener.source.fd, 0);
-	kernel.descriptors_max += 2; /* for these two, and for no look at an empty queue */
+	kernel.descriptors_max += 2; /* for these two; none is left to accept at an empty queue */
 	loop_pass(&t.loop, LISTENER_RETRY_MS);
 	loop_pass(&t.loop, 0);
 	ck_assert_uint_eq(t.accepted_n, 3);

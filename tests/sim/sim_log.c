@@ -1,6 +1,6 @@
 /*
- * Lines that come again and again, on a simulated clock: nobody waits for the second. stderr is
- * a pipe of the test's own.
+ * Repeated lines of the log, on a simulated clock, so that no test has to wait for a second. stderr
+ * is a pipe of the test's own.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -40,7 +40,7 @@ static void end(void)
 	kernel_end();
 }
 
-/* All that was written since the last time: how many lines have it. */
+/* How many lines of what was read last contain part. */
 static size_t lines_with(const char *part)
 {
 	size_t n = 0;
@@ -87,12 +87,12 @@ START_TEST(a_long_flood_is_a_line_a_second)
 	size_t lines = 0, repeated = 0;
 
 	begin();
-	for (int i = 0; i < 100; i++) { /* ten seconds of it */
+	for (int i = 0; i < 100; i++) { /* for ten seconds */
 		char *at = t.text;
 
 		fails(10);
 		kernel.now_us += 100000;
-		loop_pass(&t.loop, 0); /* reads the clock */
+		loop_pass(&t.loop, 0); /* this pass reads the clock */
 		loop_pass(&t.loop, 0);
 		lines += read_lines();
 		while ((at = strstr(at, "repeated="))) {
@@ -106,7 +106,7 @@ START_TEST(a_long_flood_is_a_line_a_second)
 	loop_pass(&t.loop, 0);
 	loop_pass(&t.loop, 0);
 	(void)read_lines();
-	/* The first was no repetition, and nothing is told twice. */
+	/* The first line was no repetition, and no repetition is counted twice. */
 	ck_assert_uint_le(repeated, 999);
 	ck_assert_uint_ge(repeated, 900);
 	end();
@@ -131,7 +131,7 @@ START_TEST(other_lines_are_not_lost)
 		(void)snprintf(part, sizeof part, "worker=%d\n", 100 + i * 100);
 		ck_assert_uint_ge(lines_with(part), 1);
 	}
-	/* What is no warning is told each time. */
+	/* Only warnings and errors are counted; other lines are written each time. */
 	ck_assert_uint_eq(lines_with("round=7"), 5 * OTHERS);
 	end();
 }
@@ -145,7 +145,7 @@ START_TEST(what_is_counted_is_told_at_the_end)
 	loop_run(&t.loop);
 	ck_assert_uint_eq(read_lines(), 2);
 	ck_assert_uint_eq(lines_with("repeated=2 "), 1);
-	/* Another process has its own. */
+	/* A child process begins with a count of its own. */
 	fails(3);
 	log_name("w1");
 	(void)read_lines();
@@ -156,7 +156,7 @@ START_TEST(what_is_counted_is_told_at_the_end)
 }
 END_TEST
 
-/* The last words, also if they were said a moment before, come behind what was counted. */
+/* What was counted is written before the last words, even if these repeat a line. */
 START_TEST(what_is_counted_is_told_before_the_end_of_one_that_dies)
 {
 	int status = 0;

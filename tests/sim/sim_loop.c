@@ -1,9 +1,9 @@
 /*
  * The loop on a simulated kernel: poll, then turns, in order, bounded; deadlines; spin.
- * Then what hangs on its clock: the timeouts of connections, and a graceful stop.
+ * Then what depends on its clock: the timeouts of connections, and a graceful stop.
  *
- * It sees passes exactly, because time stands still. It can't see whether the events of a real
- * epoll come as the simulated ones do: that is for the tests against a running server.
+ * It sees passes exactly, because time stands still. It can't see whether a real epoll gives the
+ * same events as the simulated one: the tests against a running server show that.
  */
 #include "tests/support/sim/kernel.h"
 
@@ -15,10 +15,10 @@ static struct {
 	struct source sources[SOURCES];
 	struct peer *peers[SOURCES];
 	int order[64], order_n; /* which sources had turns */
-	uint64_t pass[64];	/* and in which pass */
-	uint8_t ready[64];	/* and for what */
+	uint64_t pass[64];	/* in which pass each turn was */
+	uint8_t ready[64];	/* the ready bits of each turn */
 	unsigned long waits;	/* epoll_wait calls, seen by the last turn */
-	int wakes;		/* whom the turn of source 0 wakes; -1: nothing */
+	int wakes;		/* the source that the turn of source 0 wakes; -1: none */
 } t;
 
 static void recording_turn(struct loop *loop, struct source *source)
@@ -82,7 +82,7 @@ START_TEST(kernel_is_the_real_one_until_it_is_not)
 	ck_assert_int_eq(pipe(pipes), 0);
 	ck_assert_int_eq((int)sys_write(pipes[1], "x", 1), 1);
 	kernel_begin();
-	/* Descriptors that are not simulated are real still. */
+	/* Descriptors that are not simulated are still real. */
 	ck_assert_int_eq((int)sys_read(pipes[0], &byte, 1), 1);
 	n = sys_close(pipes[0]);
 	ck_assert_int_eq(n, 0);
@@ -97,7 +97,7 @@ START_TEST(kernel_is_the_real_one_until_it_is_not)
 }
 END_TEST
 
-/* Edges as Linux gives them: the model that all the other tests rest on. */
+/* The simulated kernel gives edges like Linux: all other tests rest on this. */
 START_TEST(kernel_gives_an_edge_once)
 {
 	struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET}, got[4];
@@ -141,7 +141,7 @@ START_TEST(all_events_are_read_before_the_first_turn)
 	set_up(0);
 	for (int i = SOURCES - 1; i >= 0; i--)
 		peer_text(t.peers[i], "x");
-	/* Were events read between turns, source 3 would not have its deadline's bit yet. */
+	/* If events were read between turns, source 3 would not have its deadline's bit yet. */
 	loop_deadline(&t.loop, &t.sources[3], t.loop.now_ms + 5);
 	kernel_advance(5);
 	loop_pass(&t.loop, 0);
@@ -160,8 +160,8 @@ START_TEST(wakes_are_served_first_in_first_out)
 	loop_wake(&t.loop, &t.sources[5]);
 	loop_wake(&t.loop, &t.sources[2]);
 	loop_wake(&t.loop, &t.sources[7]);
-	loop_wake(&t.loop, &t.sources[5]); /* again: keeps its place, has one turn */
-	peer_text(t.peers[0], "x");	   /* polled after them */
+	loop_wake(&t.loop, &t.sources[5]); /* again: it keeps its place and has one turn */
+	peer_text(t.peers[0], "x");	   /* found by the poll, so after these */
 	peer_text(t.peers[2], "x");
 	loop_pass(&t.loop, 0);
 	ck_assert_uint_eq(t.ready[1], SOURCE_IN | SOURCE_WOKEN);
@@ -181,11 +181,12 @@ START_TEST(a_wake_in_a_turn_comes_after_the_next_poll)
 	EXPECT_TURNS(0);
 	peer_text(t.peers[4], "x");
 	loop_pass(&t.loop, -1);
-	/* What is queued already does not sleep, and stands before what is polled. */
+	/* With a queued source the loop does not sleep, and that source comes before polled ones.
+	 */
 	ck_assert_int_eq(kernel.wait_asked, 0);
 	ck_assert_uint_eq(t.pass[0], 2);
 	EXPECT_TURNS(1, 4);
-	/* A source that wakes itself for ever has one turn a pass. */
+	/* A source that always wakes itself has one turn in each pass. */
 	t.wakes = 0;
 	loop_wake(&t.loop, &t.sources[0]);
 	loop_pass(&t.loop, -1);
@@ -241,7 +242,7 @@ START_TEST(an_earlier_deadline_stays_and_a_disarmed_one_never_comes)
 	for (int i = 0; i < 20; i++)
 		loop_pass(&t.loop, 100);
 	EXPECT_TURNS(1, 2);
-	/* One that has passed already comes at once, in the next slot. */
+	/* A deadline that has passed already comes at once, in the next slot of the wheel. */
 	loop_deadline(&t.loop, &t.sources[4], t.loop.now_ms - 100);
 	loop_pass(&t.loop, 100);
 	ck_assert_int_eq(kernel.wait_asked, 1);
@@ -306,7 +307,7 @@ START_TEST(a_signal_during_the_wait_is_a_pass_without_events)
 	loop_deadline(&t.loop, &t.sources[2], t.loop.now_ms + 3);
 	kernel_advance(3);
 	loop_pass(&t.loop, -1);
-	EXPECT_TURNS(2); /* deadlines come all the same */
+	EXPECT_TURNS(2); /* deadlines are noticed even so */
 	loop_pass(&t.loop, -1);
 	EXPECT_TURNS(1);
 	tear_down();
@@ -325,7 +326,7 @@ START_TEST(more_events_than_one_poll_takes_are_all_seen)
 
 		source_init(&sources[i], fd, recording_turn);
 		ck_assert_int_eq(loop_watch(&t.loop, &sources[i], EPOLLIN | EPOLLET), 0);
-		peer_text(peer, "x"); /* nobody wants it: no turns, only bits */
+		peer_text(peer, "x"); /* no source wants input: it gets the bit, but no turn */
 	}
 	for (int pass = 0; pass < 3; pass++)
 		loop_pass(&t.loop, 0);
@@ -350,7 +351,7 @@ START_TEST(spin_polls_for_as_long_as_it_says)
 	loop_pass(&t.loop, -1);
 	loop_pass(&t.loop, -1);
 	ck_assert_int_eq(kernel.wait_asked, -1);
-	/* An event begins it anew. */
+	/* An event makes it spin again. */
 	peer_text(t.peers[1], "x");
 	loop_pass(&t.loop, -1);
 	loop_pass(&t.loop, -1);
@@ -359,11 +360,11 @@ START_TEST(spin_polls_for_as_long_as_it_says)
 }
 END_TEST
 
-/* ---- the deadlines of connections, by the same clock ---- */
+/* ---- deadlines of connections ---- */
 
 static struct world world;
 
-/* How long it took until the peer saw its end, in ms. */
+/* How long it takes until the peer sees the end of its connection, in ms. */
 static uint32_t wait_for_end(struct peer *peer, uint32_t ms_max)
 {
 	uint32_t begin_ms = world.loop.now_ms;
@@ -398,7 +399,7 @@ START_TEST(idle_timeout_counts_from_the_last_byte_either_way)
 	peer->space = 100;
 	peer_send(peer, (char[200]){0}, 200);
 	world_pass(&world);
-	world_wait(&world, 290); /* from here on only it reads */
+	world_wait(&world, 290); /* from here on the peer only reads */
 	(void)peer_receive(peer, NULL, 50);
 	world_run(&world);
 	ck_assert_uint_eq(wait_for_end(peer, 400), 300);
@@ -452,7 +453,7 @@ START_TEST(request_timeout_counts_from_the_first_byte_of_a_message)
 			world_wait(&world, 400);
 		}
 		peer_expect(peer, "\0\0\0\3ab\n\0\0\0\3ab\n\0\0\0\3ab\n", 21);
-		/* A drop at a time does not put it off. */
+		/* More bytes of the same message do not put the timeout off. */
 		peer_send(peer, "\0", 1);
 		world_pass(&world);
 		for (int k = 0; k < 4; k++) {
@@ -510,7 +511,7 @@ START_TEST(drain_serves_what_has_come_and_ends)
 		world_run(&world);
 	}
 	ck_assert_uint_eq(owed->received, sizeof bytes);
-	late = world_connect(&world); /* it was on its way when the stop came */
+	late = world_connect(&world); /* as if it had been on its way when the stop came */
 	peer_text(late, "x");
 	world_run(&world);
 	peer_expect(late, "x", 1);
@@ -518,7 +519,7 @@ START_TEST(drain_serves_what_has_come_and_ends)
 }
 END_TEST
 
-/* conn.h: "every connection reads what has come": also if a turn's budget is not enough. */
+/* conn.h: "every connection reads what has come": even if a turn's budget is not enough. */
 static void drain_with_much_waiting(const char *protocol, size_t n, size_t space)
 {
 	struct conn_limits limits = {WORLD_LIMITS};

@@ -3,8 +3,9 @@
  * little of the output the kernel takes at a time, the same bytes come back and the
  * connection ends for the same reason.
  *
- * Every cut in two, a byte at a time, and random cuttings, whose pieces arrive between turns
- * or in the middle of one. What is expected is worked out here, not by the protocols.
+ * Each transcript is cut in two at every place, sent a byte at a time, and cut at random; pieces
+ * arrive between turns or in the middle of one. What is expected is worked out here, not by the
+ * protocols.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@ struct transcript {
 	uint32_t message_max;
 	size_t in_n, out_n;
 	enum close_reason reason;
-	bool endless; /* as fast as the peer reads, until its FIN: out is how it begins */
+	bool endless; /* the output goes on until the peer's FIN; `out` is its beginning */
 	unsigned char *in, *out;
 };
 
@@ -43,7 +44,7 @@ static struct transcript *transcript_new(const char *name, const char *protocol)
 	return t;
 }
 
-/* n bytes that are sent and, unless they are refused, come back. */
+/* Adds n bytes that are sent and, if `back`, come back. */
 static void add(struct transcript *t, const void *bytes, size_t n, bool back)
 {
 	EXPECT_MSG(t->in_n + n <= BYTES_MAX, "%s is too large", t->name);
@@ -304,7 +305,7 @@ START_TEST(a_byte_at_a_time)
 }
 END_TEST
 
-/* Cut at random, with little space to write to, and with little that may be owed. */
+/* Cut at random, sometimes with little space to write to, and with little that may be owed. */
 static void random_runs(struct world *world, const struct transcript *t, unsigned long n,
 			size_t scale)
 {

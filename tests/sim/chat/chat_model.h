@@ -1,11 +1,10 @@
 /*
- * chat_model: the clients of a simulated chat, and what each of them must have heard, worked out
- * here.
+ * chat_model: the clients of a simulated chat, and a model of what each of them must have heard.
  *
- * In each topic of each worker sits a witness, which reads everything and stays: what it heard is
- * the order in which that worker's lines came. Witnesses of a topic must agree about the lines
- * of each sender. Any other client must have heard what its witness did, byte for byte, without
- * its own lines: all of it that was said after it came and before it went.
+ * Each topic of each worker has a witness, a client that reads everything and stays: what it heard
+ * is the order in which lines came to that worker. Witnesses of a topic must agree about the lines
+ * of each sender. Any other client must have heard what its witness heard, byte for byte, without
+ * its own lines: all that was said after it joined and before it left.
  */
 #ifndef TESTS_SIM_CHAT_CHAT_MODEL_H
 #define TESTS_SIM_CHAT_CHAT_MODEL_H
@@ -21,23 +20,23 @@
 #define NEVER	    UINT32_MAX
 
 struct line {
-	unsigned client, number; /* the number of it among the lines of its client */
+	unsigned client, number; /* its number among the lines of its client */
 	uint32_t sent;		 /* the step in which its end was sent; NEVER: not yet */
-	size_t end;		 /* where it ends in what its client has to send */
+	size_t end;		 /* the offset of its end in the client's `says` */
 };
 
 struct client {
 	unsigned worker, topic;
 	struct peer *peer;
-	uint32_t joined, finished;	       /* steps; NEVER: it did not */
-	bool was_reset, half_line;	       /* its last line has no end */
-	bool deaf;			       /* does not read now */
-	size_t sip;			       /* what it reads at a time; 0: all */
-	struct bytes says, heard;	       /* heard: all that came to it */
-	size_t sent;			       /* of says */
-	unsigned lines[LINES_MAX / 4], n;      /* in all_lines */
+	uint32_t joined, finished;	       /* in which step; NEVER: it did not */
+	bool was_reset, half_line;	       /* half_line: its last line has no end */
+	bool deaf;			       /* it does not read now */
+	size_t sip;			       /* how many bytes it reads at a time; 0: all */
+	struct bytes says, heard;	       /* heard: all that it received */
+	size_t sent;			       /* bytes of says that were sent */
+	unsigned lines[LINES_MAX / 4], n;      /* its lines, as indices of all_lines */
 	size_t witnessed_at_end;	       /* lines that its witness had heard when it ended */
-	enum { STAYS, ENDED, WAS_CLOSED } end; /* by itself; by the server, but for a drain */
+	enum { STAYS, ENDED, WAS_CLOSED } end; /* by itself; by the server, unless it drained */
 	enum close_reason reason;
 };
 
@@ -46,7 +45,7 @@ static struct client clients[CLIENTS_MAX];
 static unsigned clients_n;
 static struct line all_lines[LINES_MAX];
 static unsigned lines_n;
-/* What a witness heard: lines, and where each line stands in it. */
+/* The lines that a witness heard, as indices of all_lines. */
 static struct witness {
 	unsigned heard[LINES_MAX], n;
 	size_t parsed; /* bytes */
@@ -54,7 +53,7 @@ static struct witness {
 static uint64_t seed, seed_at_first;
 static uint32_t step;
 static bool draining, long_lines;
-static uint32_t slow; /* slow_bytes */
+static uint32_t slow; /* the limit of a slow consumer, in bytes */
 
 #define MODEL(condition)                                                                           \
 	EXPECT_MSG(condition, "seed %llu, step %u: %s does not hold",                              \
@@ -101,7 +100,7 @@ static size_t line_length(unsigned line)
 
 static uint64_t known[SIM_CHAT_WORKERS][CLOSE_REASONS];
 
-/* A connection has gone: whose, and why? */
+/* A connection has gone: finds out whose, and keeps the reason. */
 static void keep_reason(struct conn_table *table)
 {
 	struct worker *worker = CONTAINER_OF(table, struct worker, table);
@@ -185,8 +184,8 @@ static unsigned witness_of(const struct client *client)
 	return client->worker * SIM_CHAT_TOPICS + client->topic;
 }
 
-/* A batch is given to its members in several turns: whoever leaves in between may miss it, though
- * its witness has heard it. */
+/* A batch is delivered to members in several turns: a client that leaves in between may miss it,
+ * although its witness has heard it. */
 static void client_ends(struct client *client, bool by_itself)
 {
 	size_t heard = witnesses[witness_of(client)].n;
@@ -237,7 +236,8 @@ static void witness_listen(unsigned w)
 
 /* ---- what must have been heard ---- */
 
-/* Cut off, by itself or by the server: it may miss what it was owed, or have had more to say. */
+/* Cut off, by itself or by the server: it may not have got what it was owed, or not have said all.
+ */
 static bool is_broken(const struct client *client)
 {
 	return client->was_reset || client->reason == CLOSE_slow_consumer ||
@@ -254,8 +254,9 @@ static void check_reason(const struct client *client)
 	MODEL(client->reason == (client->half_line ? CLOSE_truncated : CLOSE_eof));
 }
 
-/* Each witness heard each sender's lines in order, from the first one on; all whole lines that
- * were sent, unless the connection was broken; and as many as its topic's other witnesses. */
+/* Checks that each witness heard each sender's lines in order, from the first one on; all whole
+ * lines that were sent, unless the sender was cut off; and as many as the topic's other witnesses.
+ * Returns how many lines were published. */
 static unsigned check_witnesses(void)
 {
 	unsigned published = 0;
@@ -292,10 +293,10 @@ static unsigned check_witnesses(void)
 struct reading {
 	size_t at;	/* bytes compared */
 	uint64_t lines; /* whole ones */
-	size_t lag;	/* bytes of the topic since what it heard last, until its end was seen */
+	size_t lag;	/* bytes of the topic after the last line heard, until its end was seen */
 };
 
-/* Does the next of what it heard begin with this line, as far as that goes? */
+/* Whether the next thing that the client heard is this line, or at least its beginning. */
 static bool heard_line(const struct client *client, struct reading *reading, unsigned line)
 {
 	char text[16002];
@@ -304,7 +305,7 @@ static bool heard_line(const struct client *client, struct reading *reading, uns
 
 	if (!left || memcmp(client->heard.at + reading->at, text, compared) != 0)
 		return false;
-	/* Whoever was broken off may have the beginning of a line. */
+	/* Only a client that was cut off may have just the beginning of a line. */
 	MODEL(compared == n || is_broken(client));
 	reading->at += compared;
 	reading->lines += compared == n;
@@ -326,8 +327,8 @@ static uint64_t check_client(const struct client *client)
 		if (!own && heard_line(client, &reading, witness->heard[i]))
 			continue;
 		reading.lag += i < must ? line_length(witness->heard[i]) : 0;
-		/* It heard no more; or this was said before it came, or by one whose place it took.
-		 */
+		/* It did not hear this line: then it is its own, or was said before it joined, or
+		 * the client heard nothing after it. */
 		MODEL(own || before || reading.at == client->heard.n);
 		MODEL(own || before || is_broken(client) || i >= must);
 	}

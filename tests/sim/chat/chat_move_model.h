@@ -1,8 +1,9 @@
 /*
- * chat_move_model: the clients of a simulated chat that move, and what each of them hears.
+ * chat_move_model: clients of a simulated chat that move between workers, and what each of them
+ * hears.
  *
- * However they move, a client hears each line of the others of its topic once, from the first one
- * that was said once it was there, in the order of each sender, and none of its own.
+ * However clients move, each hears every line that others of its topic said after it joined, once,
+ * in the order of each sender, and none of its own.
  */
 #ifndef TESTS_SIM_CHAT_CHAT_MOVE_MODEL_H
 #define TESTS_SIM_CHAT_CHAT_MOVE_MODEL_H
@@ -22,13 +23,14 @@ struct client {
 	unsigned worker, topic;
 	struct peer *peer;
 	bool moves, leaves;
-	uint32_t said;		     /* whole lines */
-	struct bytes says;	     /* lines that it has not sent yet */
-	struct bytes heard;	     /* a line that has come in part */
-	size_t sip;		     /* what it reads at a time; 0: all */
-	uint32_t since[CLIENTS_MAX]; /* what others had said when it came */
-	uint32_t next[CLIENTS_MAX];  /* the next line of others; UNKNOWN: it heard none */
-	uint32_t begun;		     /* lines in says, and said */
+	uint32_t said;	    /* whole lines */
+	struct bytes says;  /* lines that it has not sent yet */
+	struct bytes heard; /* a line that has come in part */
+	size_t sip;	    /* how many bytes it reads at a time; 0: all */
+	uint32_t
+	    since[CLIENTS_MAX];	    /* by sender: how many lines it had said when this one joined */
+	uint32_t next[CLIENTS_MAX]; /* by sender: its next line; UNKNOWN: none has come yet */
+	uint32_t begun;		    /* lines that were said, or are in `says` */
 };
 
 static struct sim_chat chat;

@@ -1,9 +1,9 @@
 /*
- * A model of chat: workers on one bus, clients that come, talk, read and go in random steps, and
- * must hear what chat_model.h works out.
+ * A model of chat: workers on one bus, and clients that join, talk, read and leave in random steps,
+ * and must hear what chat_model.h works out.
  *
- * What this can't see: workers that move at the same instant (check_bus), and a reader that is
- * left behind.
+ * What this can't see: workers that run at the same instant (check_bus), and a reader that is left
+ * behind.
  */
 #include "tests/sim/chat/chat_model.h"
 
@@ -38,7 +38,7 @@ static void change_habits(struct client *client)
 	    sim_below(&seed, 2) ? PEER_SPACE : 1 + sim_below(&seed, 1 + sim_below(&seed, 3000));
 }
 
-/* Somebody else uses the buffers of a worker, most or all of them. */
+/* Takes most or all of the buffers of a worker, as if somebody else used them. */
 static void take_buffers(void)
 {
 	struct buffers *buffers = &chat.workers[0].table.buffers;
@@ -62,7 +62,7 @@ static void all_listen(void)
 			client_hear(client,
 				    client->sip && !client->peer->closed ? client->sip : SIZE_MAX);
 	}
-	/* After the witnesses: they have heard what was given to those that are gone now. */
+	/* After the witnesses, which then have heard all that clients that are gone were given. */
 	for (unsigned i = chat.n * SIM_CHAT_TOPICS; i < clients_n; i++)
 		if (clients[i].peer->closed && clients[i].end == STAYS && !draining)
 			client_ends(&clients[i], false);
@@ -106,8 +106,8 @@ static void random_step(void)
 
 /* ---- the end ---- */
 
-/* A relay that rests has nothing queued, and may have lines to read: it is asleep when it has read
- * all. */
+/* Whether all is read. A relay that rests has nothing queued, but may have lines to read: only when
+ * it has read all is it asleep. */
 static bool all_said(void)
 {
 	for (unsigned w = 0; w < chat.n; w++)
@@ -136,11 +136,11 @@ static void all_read(void)
 		clients[i].deaf = false;
 		clients[i].sip = 0;
 		clients[i].peer->space = PEER_SPACE;
-		(void)peer_receive(clients[i].peer, NULL, 0); /* there is more space: an edge */
+		(void)peer_receive(clients[i].peer, NULL, 0); /* announces the space, by an edge */
 	}
 }
 
-/* All say the rest of their lines, and all are heard, in bounded time. */
+/* Lets all clients say the rest of their lines, which have to be heard in bounded time. */
 static void finish_talk(void)
 {
 	all_read();
@@ -206,9 +206,9 @@ static void run(uint64_t number, bool drains)
 	setting.workers = 1 + (unsigned)sim_below(&seed, SIM_CHAT_WORKERS);
 	setting.slow =
 	    !drains && sim_below(&seed, 3) ? 3000 + (uint32_t)sim_below(&seed, 60000) : 1 << 20;
-	if (sim_below(&seed, 2)) /* beneath what makes a slow consumer: it is not read from */
+	if (sim_below(&seed, 2)) /* clients are not read from before they are slow consumers */
 		setting.limits.high_water = setting.limits.low_water = setting.slow / 2;
-	if (drains) /* a client that does not read is not waited for */
+	if (drains) /* never stops reading from a client that does not read */
 		setting.limits.high_water = setting.limits.low_water = 1 << 30;
 	setting.turn_members = number % 2 ? 3 : 0;
 	sim_chat_open(&chat, &setting);
@@ -246,7 +246,7 @@ static void run(uint64_t number, bool drains)
 
 static void run_many(unsigned long n, bool drains)
 {
-	const char *only = getenv("SIM_SEED"); /* the number of a run, to see it alone */
+	const char *only = getenv("SIM_SEED"); /* runs only the run with this number */
 
 	log_open(LOG_ERROR, LOG_LOGFMT);
 	for (unsigned long i = 0; i < n; i++)
@@ -272,7 +272,7 @@ static void all_hear(unsigned long n)
 START_TEST(all_hear_what_their_witness_heard)
 {
 	all_hear(suite_volume(80));
-	run(3651, false); /* one leaves in the middle of a batch */
+	run(3651, false); /* in this run a client leaves in the middle of a batch */
 }
 END_TEST
 

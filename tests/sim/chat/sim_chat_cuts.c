@@ -1,10 +1,11 @@
 /*
  * What TCP and the kernel may do to a chat must not show. However a transcript is cut, and
- * however little the listener takes at a time, the listener hears the same lines. And each
- * error that a call may give, at every call of a scenario on two workers: both loops go on, and
+ * however little the listener takes at a time, the listener hears the same lines. And with each
+ * error that a call may give, at every call of a scenario on two workers, both loops go on, and
  * only the connection whose call it was may lose something.
  *
- * What is to be heard is worked out here. Not seen: what a real kernel does beside failing.
+ * What is to be heard is worked out here. What this can't see: side effects of a failing call in a
+ * real kernel.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +38,7 @@ static void transcript_begin(const char *name, uint32_t line_max, enum close_rea
 	t.in_n = t.out_n = 0;
 }
 
-/* in is sent, out is what others hear of it. */
+/* in: what is sent; out: what others hear of it. */
 static void add(const char *in, size_t in_n, const char *out, size_t out_n)
 {
 	memcpy(t.in + t.in_n, in, in_n);
@@ -81,7 +82,7 @@ static void make_text(void)
 	add("\0\t\x7f\xfe\n", 5, "?\t??\n", 5);
 }
 
-/* Windows may be ten lines high, and options be of number 10. */
+/* The height of a window and the number of an option may be 10, which is \n. */
 static void make_telnet(void)
 {
 	static const char window[] = "\xff\xfa\x1f\0P\0\n\xff\xff\n\xff\xf0";
@@ -151,7 +152,7 @@ static enum close_reason last_reason(const struct stats *before)
 	return CLOSE_NONE;
 }
 
-/* A speaker on one worker, whose bytes are cut; the listener on the other, which is drained. */
+/* One worker has a speaker whose bytes are cut; the other has the listener, which reads little. */
 static void run_segmenter(struct peer *listener, struct segmenter *segmenter, const char *how)
 {
 	struct stats before = chat.workers[0].stats;
@@ -169,7 +170,7 @@ static void run_segmenter(struct peer *listener, struct segmenter *segmenter, co
 		EXPECT_MSG(i < 300000, "%s, %s: does not end", t.name, how);
 		segmenter_send(speaker);
 		worker_pass(&chat.workers[0]);
-		if (speaker->shut) /* it was told; now it ends its side */
+		if (speaker->shut) /* the server has ended its side, so the speaker does, too */
 			peer_finish(speaker);
 		worker_pass(&chat.workers[1]);
 		n += peer_receive(listener, heard + n,
@@ -359,7 +360,7 @@ static void run_with_fault(enum kernel_call call, unsigned long k, int error, co
 	}
 }
 
-/* The lines of one speaker, as a listener heard them: how many, in order and whole. */
+/* How many lines of one speaker a listener heard; checks that they are in order and whole. */
 static unsigned lines_heard(const struct customer *c, int speaker, const char *how)
 {
 	const char *at = c->heard, *end;

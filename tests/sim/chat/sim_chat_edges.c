@@ -1,6 +1,6 @@
 /*
- * Chat when something runs out: segments, chunks, the ring, a peer's patience. Each test is
- * one place where a client that takes too much could harm another one, and does not.
+ * Chat when something runs out: segments, chunks, the ring, a peer's patience. Each test shows one
+ * place where a client that takes too much could harm another one, and does not.
  */
 #include <stdio.h>
 
@@ -44,7 +44,7 @@ static void end(struct peer *const *peers, size_t n)
 
 /* ---- segments ---- */
 
-/* Lines of one byte by two members in turns, all to be read at once: pieces of two bytes. */
+/* Two members say lines of one byte in turn, to be read at once: each piece has only two bytes. */
 static void publish_in_turns(uint16_t topic, int lines)
 {
 	struct iovec x = {(void *)(uintptr_t) "x", 1}, end_of_line = {(void *)(uintptr_t) "\n", 1};
@@ -55,7 +55,8 @@ static void publish_in_turns(uint16_t topic, int lines)
 				     1 + turn[topic]++ % 2, x, end_of_line));
 }
 
-/* A client that talks and does not read is owed many short pieces, between its own lines. */
+/* A client that talks and does not read is owed many short pieces: what lies between its own lines.
+ */
 START_TEST(talkers_who_do_not_read_hold_nobody_up)
 {
 	struct peer *peers[4];
@@ -82,7 +83,7 @@ START_TEST(talkers_who_do_not_read_hold_nobody_up)
 }
 END_TEST
 
-/* Echo owes bytes when it finds that its peer does not read: there has to be a segment. */
+/* When echo finds that its peer does not read, it owes bytes, for which it needs a segment. */
 START_TEST(talkers_who_do_not_read_leave_segments_to_others)
 {
 	struct pool *segments = &chat.workers[0].table.buffers.segments;
@@ -98,7 +99,7 @@ START_TEST(talkers_who_do_not_read_leave_segments_to_others)
 		peers[i] = service_connect(&chat.workers[0].echo);
 		peers[i]->space = 1;
 	}
-	/* What the last batch is allowed to take is all that is left. */
+	/* Until only what the last batch is allowed to take is left. */
 	for (int i = 0; i < 2000 && pool_free(segments) > TOPIC_OWN_LINES + 3; i++) {
 		publish_in_turns(0, 1);
 		sim_chat_run(&chat);
@@ -114,7 +115,7 @@ START_TEST(talkers_who_do_not_read_leave_segments_to_others)
 }
 END_TEST
 
-/* Two topics in one pass: each alone would have segments for its members' pieces. */
+/* Two topics in one pass: there are enough segments for the pieces of either, but not of both. */
 START_TEST(two_topics_do_not_promise_the_same_segments)
 {
 	struct peer *peers[6];
@@ -157,7 +158,7 @@ static size_t count_lines(const struct peer *peer, size_t seen[3])
 	return lines;
 }
 
-/* If the ring is full all the time, all that have something to say get to say it. */
+/* Even if the ring is full all the time, each worker that has something to say gets to say it. */
 START_TEST(a_full_ring_is_shared_by_the_workers_that_wait)
 {
 	static char line[1000];
@@ -200,7 +201,7 @@ static bool has_come(const struct peer *peer, const char *text, size_t n)
 	return peer->out.n >= n && memmem(peer->out.at + peer->out.start, peer->out.n, text, n);
 }
 
-/* Space for a long line never comes if short ones take it first. */
+/* If short lines could always take the space first, there would never be enough for a long one. */
 START_TEST(short_lines_do_not_overtake_a_long_one_for_ever)
 {
 	static char line[16001];
@@ -224,7 +225,7 @@ START_TEST(short_lines_do_not_overtake_a_long_one_for_ever)
 		for (int pass = 0; pass < 4; pass++)
 			worker_pass(&chat.workers[0]);
 		kernel_advance(1);
-		worker_pass(&chat.workers[1]); /* a batch: space for a chunk */
+		worker_pass(&chat.workers[1]); /* it reads a batch: that frees space for a chunk */
 		for (unsigned i = 0; i < 3; i++)
 			(void)peer_receive(peers[i], NULL, SIZE_MAX);
 	}
@@ -236,7 +237,7 @@ END_TEST
 
 /* ---- a graceful stop ---- */
 
-/* A client that goes on talking does not keep the process. */
+/* A client that goes on talking does not keep the process from ending. */
 START_TEST(a_stop_does_not_wait_for_clients_that_go_on_talking)
 {
 	struct peer *peers[3];
@@ -281,15 +282,15 @@ static struct peer *open_for_many(void)
 	return service_connect(&chat.workers[0].echo);
 }
 
-/* In a pass, as many members as the turn of a relay counts get it, and whoever else is there has a
- * turn too. */
+/* In each pass a line goes to RELAY_TURN_MEMBERS members at most, and other connections get their
+ * turns, too. */
 START_TEST(a_line_to_many_goes_out_between_the_turns_of_others)
 {
 	struct stats *stats = &chat.workers[0].stats;
 	struct peer *other = open_for_many();
 	int passes = 0;
 
-	for (unsigned i = 0; i < 512; i++) /* and so empty ones, as many as a batch has */
+	for (unsigned i = 0; i < 512; i++) /* empty lines, as many as a batch can have */
 		peer_text(members[0], "\n");
 	do {
 		uint64_t writes = kernel.calls[KERNEL_write] + kernel.calls[KERNEL_writev];
@@ -310,7 +311,7 @@ START_TEST(a_line_to_many_goes_out_between_the_turns_of_others)
 }
 END_TEST
 
-/* Whoever comes while it goes out hears what is said later; whoever goes is not missed. */
+/* A client that joins meanwhile hears what is said later; one that leaves does no harm. */
 START_TEST(members_come_and_go_while_a_line_goes_out)
 {
 	struct stats *stats = &chat.workers[0].stats;
@@ -320,7 +321,8 @@ START_TEST(members_come_and_go_while_a_line_goes_out)
 	while (!stats->deliveries)
 		worker_pass(&chat.workers[0]);
 	ck_assert_uint_lt(stats->deliveries, MEMBERS / 2);
-	for (unsigned i = 0; i < 3; i++) { /* one behind the cursor, one before it; their places */
+	for (unsigned i = 0; i < 3;
+	     i++) { /* some are before the cursor, some after; replaces them */
 		unsigned gone = i ? MEMBERS - i : 1;
 
 		peer_reset(members[gone]);

@@ -1,8 +1,9 @@
 /*
- * Chat whose clients move: workers on one bus, clients that talk all the time, and batches of
- * them on their way between any two workers in random steps, for as long as it takes, taken,
- * taken in part, refused, or lost with the worker that had them in hand. Workers are replaced by
- * others in other seats, as a reload does. What a client must hear is in chat_move_model.h.
+ * Chat whose clients move: workers on one bus, clients that talk all the time, and, in random
+ * steps, batches of clients that are under way between any two workers for any time, and are then
+ * taken, taken in part, refused, or lost with the worker that had them in hand. Workers are
+ * replaced by others in other seats, as in a reload. What a client must hear is in
+ * chat_move_model.h.
  */
 #include "tests/sim/chat/chat_move_model.h"
 
@@ -13,12 +14,12 @@
 
 static bool alive[SIM_CHAT_WORKERS], leaving[SIM_CHAT_WORKERS];
 static uint64_t sluggish_until_us;
-static unsigned sluggish; /* a worker that has no turn for now */
+static unsigned sluggish; /* the worker that gets no turn for now */
 
-/* Clients on their way. */
+/* Clients that are under way together. */
 static struct batch {
 	bool used, answered;
-	unsigned from, to, n, taken; /* taken: a bit for each */
+	unsigned from, to, n, taken; /* taken: a bit for each client */
 	struct client *clients[BATCH_MAX];
 	struct conn *conns[BATCH_MAX];
 	struct load loads[BATCH_MAX];
@@ -105,7 +106,7 @@ static void batch_refuse(struct batch *batch, unsigned i)
 	free(batch->loads[i].bytes);
 }
 
-/* What the receiver does with it: all of it, some, or nothing. */
+/* The receiver takes all of the batch, some of it, or nothing. */
 static void batch_take(struct batch *batch)
 {
 	struct worker *worker = &chat.workers[batch->to];
@@ -242,7 +243,7 @@ static struct client *somebody(void)
 	return client->peer->closed ? NULL : client;
 }
 
-/* Another worker has no turn for now, or none; now and then all holds end by themselves. */
+/* Chooses another worker to get no turn for now, or none; now and then lets all holds time out. */
 static void someone_is_sluggish(void)
 {
 	be_sluggish(SIM_CHAT_WORKERS);
@@ -250,7 +251,7 @@ static void someone_is_sluggish(void)
 		be_sluggish((unsigned)sim_below(&seed, SIM_CHAT_WORKERS));
 	} else if (!sim_below(&seed, 6)) {
 		kernel_advance(RELAY_HOLD_MS + 1);
-		for (int i = 0; i < 3 * RELAY_REST_MS; i++) { /* all read again */
+		for (int i = 0; i < 3 * RELAY_REST_MS; i++) { /* so that all read again */
 			workers_pass();
 			kernel_advance(1);
 		}
@@ -320,7 +321,7 @@ static void random_step(void)
 		if ((worker = some_worker(false)) != sluggish)
 			worker_pass(&chat.workers[worker]);
 	}
-	if (kernel.now_us > sluggish_until_us) /* it is not to be left behind */
+	if (kernel.now_us > sluggish_until_us) /* any longer, and it would be left behind */
 		sluggish = SIM_CHAT_WORKERS;
 	step++;
 }
@@ -385,7 +386,7 @@ static void run(uint64_t number)
 	setting.slow = 8 << 20;
 	setting.limits.connections_max = CLIENTS_MAX;
 	busy = !sim_below(&seed, 3);
-	if (busy || sim_below(&seed, 2)) /* if memory is not scarce nobody is closed for it */
+	if (busy || sim_below(&seed, 2)) /* so much memory that nobody is closed for want of it */
 		setting.buffers = 64 * BUFFERS_MIN;
 	sluggish = SIM_CHAT_WORKERS;
 	setting_now = &setting;
@@ -414,7 +415,7 @@ static void run(uint64_t number)
 
 static void run_many(unsigned long n)
 {
-	const char *only = getenv("SIM_SEED"); /* the number of a run, to see it alone */
+	const char *only = getenv("SIM_SEED"); /* runs only the run with this number */
 
 	log_open(LOG_ERROR, LOG_LOGFMT);
 	for (unsigned long i = 0; i < n; i++)

@@ -1,7 +1,7 @@
 /*
  * Chat clients on their way between workers, when something is scarce, late or false: the ring
  * is full, the answer does not come, buffers are used up, marks or orders are garbage. Each test
- * is one place where a line, or somebody beside the move, could be lost, and is not.
+ * shows one place where a line, or another client, could be lost, and is not.
  */
 #include <stdio.h>
 
@@ -12,7 +12,7 @@
 #define RECEIVER  1
 #define OTHER	  2
 #define LINE_N	  1000 /* bytes of a line */
-#define LOOKED_AT 18   /* in the state of a chat: an address and a port are before it */
+#define LOOKED_AT 18   /* offset in the state of a chat: after an address and a port */
 
 static struct sim_chat chat;
 static struct sim_chat_setting setting = {SIM_CHAT_SETTING};
@@ -80,7 +80,7 @@ static bool catch_up(void)
 	return relay_catch_up(&chat.workers[RECEIVER].relay, way.marks, way.marks_n, 1);
 }
 
-/* It is taken; the sender does not know it yet. */
+/* The receiver takes the client; the sender does not know it yet. */
 static void arrive(void)
 {
 	EXPECT(load_leave(&way.load, &chat.workers[RECEIVER].services[0]));
@@ -121,7 +121,7 @@ static void say_lines(struct peer *peer, unsigned first, unsigned n)
 	}
 }
 
-/* These have come to it so far, and whole ones. */
+/* Receives the whole lines that have come, which have to be the next ones. Returns how many. */
 static unsigned hear_lines(struct peer *peer, unsigned first)
 {
 	unsigned n = 0;
@@ -150,7 +150,8 @@ static unsigned hear_all_lines(struct peer *peer)
 
 /* ---- the ring ---- */
 
-/* Others write as much as there is room for, and the rest when it is there. */
+/* Meanwhile others publish as much as the ring has room for, and the rest when there is room again.
+ */
 START_TEST(what_comes_on_the_way_is_kept)
 {
 	struct peer *peers[2];
@@ -179,7 +180,7 @@ START_TEST(what_comes_on_the_way_is_kept)
 }
 END_TEST
 
-/* Nobody is held up for long, nor left behind, by an answer that does not come. */
+/* If the answer to a move does not come, nobody is held up for long, nor left behind. */
 START_TEST(an_answer_that_is_late_holds_nobody_up)
 {
 	struct peer *peers[2];
@@ -194,11 +195,11 @@ START_TEST(an_answer_that_is_late_holds_nobody_up)
 	ck_assert(chat.workers[OTHER].relay.waiting);
 	sim_chat_wait(&chat, 100);
 	ck_assert(!chat.workers[OTHER].relay.waiting);
-	ck_assert(!catch_up()); /* the first of them were overwritten */
+	ck_assert(!catch_up()); /* the first lines were overwritten */
 	ck_assert_uint_eq(chat.workers[RECEIVER].relay.replay.n, 0);
 	answer_refused();
 	ck_assert_uint_eq(hear_all_lines(peers[0]), 200);
-	/* The next time. */
+	/* The next move succeeds. */
 	move(peers[0]);
 	say_lines(peers[1], 200, 1);
 	sim_chat_wait(&chat, 20);
@@ -219,7 +220,8 @@ static void pass_but_receiver(void)
 	}
 }
 
-/* As long as it is on its way it can't read: nor is it slow, wherever it goes on. */
+/* While a client is on its way it can't read, so it is no slow consumer, whether it moves or stays.
+ */
 START_TEST(a_client_on_its_way_is_not_slow)
 {
 	struct peer *peers[3];
@@ -253,7 +255,8 @@ START_TEST(a_client_on_its_way_is_not_slow)
 }
 END_TEST
 
-/* Nor are those that have been there: they are given all of a sudden what the others have. */
+/* Nor are the receiver's clients, to which lines that the newcomer has heard already come all at
+ * once. */
 START_TEST(a_client_that_has_arrived_is_not_slow)
 {
 	struct relay *relay = &chat.workers[RECEIVER].relay;
@@ -268,7 +271,7 @@ START_TEST(a_client_that_has_arrived_is_not_slow)
 	pass_but_receiver();
 	ck_assert_uint_eq(hear_lines(peers[SENDER], 0), 40);
 	set_out(peers[SENDER]);
-	loop_wake(relay->loop, &relay->source); /* it has its turn before those that read */
+	loop_wake(relay->loop, &relay->source); /* it gets its turn before the clients' */
 	ck_assert(catch_up());
 	arrive();
 	answer_taken();
@@ -282,7 +285,7 @@ START_TEST(a_client_that_has_arrived_is_not_slow)
 }
 END_TEST
 
-/* It is when it is there, as it was. */
+/* One that does not read before its move is as slow after it. */
 START_TEST(a_client_that_does_not_read_is_slow_after_its_move)
 {
 	struct peer *peers[3];
@@ -339,7 +342,7 @@ START_TEST(without_buffers_nobody_moves)
 		peers[i] = sim_chat_connect(&chat, i ? OTHER : SENDER, 0);
 	sim_chat_run(&chat);
 	peer_text(peers[0], "own\n");
-	worker_pass(&chat.workers[SENDER]); /* said, and not heard yet */
+	worker_pass(&chat.workers[SENDER]); /* the line is published, but not delivered yet */
 	n = take_buffers(SENDER, 0);
 	ck_assert(!mark(peers[0]));
 	ck_assert_uint_eq(chat.workers[SENDER].relay.marks_n, 0);
@@ -348,7 +351,7 @@ START_TEST(without_buffers_nobody_moves)
 	load_take(&way.load, way.conn, way.peer);
 	say_lines(peers[1], 0, 60);
 	sim_chat_run(&chat);
-	n = take_buffers(RECEIVER, BUFFERS_MIN / CHUNK_SIZE / 4); /* these are left to others */
+	n = take_buffers(RECEIVER, BUFFERS_MIN / CHUNK_SIZE / 4); /* a reserve for others */
 	ck_assert(!catch_up());
 	ck_assert_uint_eq(chat.workers[RECEIVER].relay.replay.n, 0);
 	ck_assert_uint_eq(pool_free(&chat.workers[RECEIVER].table.buffers.chunks),
@@ -383,10 +386,10 @@ START_TEST(false_marks_are_refused)
 	}
 	for (unsigned i = 0; i < 3; i++)
 		marks[i] = relay->port.at[i];
-	ck_assert(!relay_catch_up(relay, marks, 4, 1)); /* there are 3 */
+	ck_assert(!relay_catch_up(relay, marks, 4, 1)); /* there are only 3 */
 	marks[OTHER]++;
-	ck_assert(!relay_catch_up(relay, marks, 3, 1)); /* that was never published */
-	/* In the middle of a record, too: what is kept then is no worse than what was said. */
+	ck_assert(!relay_catch_up(relay, marks, 3, 1)); /* beyond what was published */
+	/* Marks in the middle of a record may be accepted, if that does no harm. */
 	for (unsigned long i = 0; i < suite_volume(20000); i++) {
 		marks[OTHER] = relay->port.at[OTHER] - sim_below(&seed, SIM_CHAT_RING_MIN);
 		if (!relay_catch_up(relay, marks, 3, 1))
@@ -411,7 +414,7 @@ static void publish_order(unsigned worker, const void *order, size_t n)
 			   (struct iovec){(void *)(uintptr_t)order, n}, (struct iovec){0}));
 }
 
-/* What no process of ours wrote ends, and what is behind it is read. */
+/* Orders that no process of ours would write do not stop the reader: what follows is read. */
 START_TEST(false_orders_are_read_over)
 {
 	static uint64_t order[BUS_RECORD_MAX / sizeof(uint64_t)];
@@ -421,7 +424,7 @@ START_TEST(false_orders_are_read_over)
 	for (unsigned i = 0; i < 3; i++)
 		peers[i] = sim_chat_connect(&chat, i, 0);
 	sim_chat_run(&chat);
-	/* Each wants the other one to be read first, and another that never says anything. */
+	/* Each of the two demands that the other one be read first; later ones name all seats. */
 	order[RECEIVER] = 1000000;
 	publish_order(OTHER, order, 3 * sizeof *order);
 	order[OTHER] = 1000000;
@@ -448,7 +451,8 @@ END_TEST
 
 /* ---- names ---- */
 
-/* Over a unix socket, or if the kernel does not tell: a name that is nobody else's. */
+/* If there is no address (a unix socket, or the kernel does not tell), a client has a unique name.
+ */
 START_TEST(a_name_goes_along_with_its_client)
 {
 	struct peer *peers[3];
@@ -462,7 +466,7 @@ START_TEST(a_name_goes_along_with_its_client)
 	sim_chat_wait(&chat, 20);
 	peer_expect(peers[1], "unix:0.1: one\n", 14);
 	move(peers[0]);
-	peers[2] = sim_chat_connect(&chat, SENDER, 0); /* in its place */
+	peers[2] = sim_chat_connect(&chat, SENDER, 0); /* takes the place of the one that left */
 	peer_text(peers[0], "two\n");
 	sim_chat_wait(&chat, 20);
 	peer_text(peers[2], "three\n");
@@ -497,7 +501,7 @@ START_TEST(a_client_that_can_not_move_is_drained_beside_those_that_did)
 	peer_text(peers[0], "goes on\n");
 	sim_chat_wait(&chat, 100);
 	peer_expect(peers[2], "last words\ngoes on\n", 19);
-	/* And one that has said all takes nobody. */
+	/* And a relay whose doors are closed takes no clients. */
 	way.marks_n = 3;
 	memcpy(way.marks, chat.workers[RECEIVER].relay.port.at, 3 * sizeof *way.marks);
 	ck_assert(!relay_catch_up(&chat.workers[SENDER].relay, way.marks, 3, 1));
@@ -505,7 +509,7 @@ START_TEST(a_client_that_can_not_move_is_drained_beside_those_that_did)
 }
 END_TEST
 
-/* What a sender says of input that has come is looked at again. */
+/* What the sender claims about input that has come is checked again. */
 START_TEST(a_false_state_reads_no_other_memory)
 {
 	static const char half[] = "half", rest[] = " a line\n", whole[] = "half a line\n";

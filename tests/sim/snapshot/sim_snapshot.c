@@ -3,8 +3,8 @@
  * not show it: the peer gets the same bytes, and the connection ends for the same reason and at
  * the same moment.
  *
- * What is expected is what the same transcript gives if nothing moves, which sim_splits and
- * sim_conn look at. The channel that carries descriptions and descriptors is left out.
+ * What is expected is what the same transcript gives without a move, which sim_splits and sim_conn
+ * test. The channel that carries descriptions and descriptors is left out.
  */
 #include <stdio.h>
 
@@ -16,11 +16,11 @@
 
 struct script {
 	const char *name, *protocol;
-	bool endless; /* it says as much as the peer reads */
+	bool endless; /* the server says as much as the peer reads */
 	uint32_t message_max;
 	unsigned char in[BYTES_MAX];
 	size_t n;
-	/* If nothing moves: */
+	/* The results without a move: */
 	unsigned char out[2 * BYTES_MAX];
 	size_t out_n;
 	enum close_reason reason;
@@ -31,7 +31,7 @@ static struct script scripts[20];
 static size_t scripts_n;
 static unsigned char got[2 * BYTES_MAX];
 
-/* In how many moves was there something of that? */
+/* How many moves there were, and how many of them were in each of these states. */
 static struct {
 	unsigned long moves, thaws, refusals;
 	unsigned long input, owed, held, both, open, paused, stalled, speaks, closing, linger;
@@ -178,11 +178,11 @@ enum kind {
 	STAYS,
 	MOVES,
 	HEARS,	  /* bytes come while it is frozen */
-	OVERLAPS, /* the other serves it before it departs */
-	THAWS,	  /* the other does not take it, bytes come meanwhile */
-	RETURNS,  /* and back, before the other has served it */
+	OVERLAPS, /* the other process serves it before it departs */
+	THAWS,	  /* the other process does not take it; bytes come meanwhile */
+	RETURNS,  /* it moves back before the other process has served it */
 	ENDS,	  /* all the rest and FIN come while it is frozen */
-	REFUSED,  /* the kernel of the other does not watch it */
+	REFUSED,  /* the other process can't register it with epoll */
 	KINDS
 };
 
@@ -190,7 +190,7 @@ struct run {
 	const struct script *script;
 	struct peer *peer;
 	size_t sent, got_n;
-	size_t space, drain; /* of the peer; drain: what it reads at once, 0: all */
+	size_t space, drain; /* of the peer; drain: how much it reads at a time, 0: all */
 };
 
 static void serve(const struct script *script, uint32_t high, uint32_t low)
@@ -321,12 +321,12 @@ static void finish(struct run *run, const char *how)
 		   close_reason_name(script->reason));
 	EXPECT(!run->peer->got_reset);
 	peer_free(run->peer);
-	sim_move_run(&move); /* those that departed while they were queued */
+	sim_move_run(&move); /* frees those that departed while they were queued */
 	world_expect_free(&move.worlds[0]);
 	world_expect_free(&move.worlds[1]);
 }
 
-/* Without a move. */
+/* Runs the script without a move, and keeps the results. */
 static void learn(struct script *script)
 {
 	struct run run = {.script = script, .space = PEER_SPACE};
@@ -364,7 +364,7 @@ static void learn_all(struct conn_limits limits)
 
 struct way {
 	enum kind kind;
-	int before; /* passes between the bytes that have come and the move; -1: as many as */
+	int before; /* passes between the bytes and the move; -1: until nothing is left to do */
 	int narrow; /* 0: the peer reads; 1: not before the move; 2: and little may be owed */
 };
 
@@ -497,7 +497,7 @@ static void random_run(const struct script *script, uint64_t seed)
 		run.space = 1 + sim_below(&seed, scale);
 		run.drain = 1 + sim_below(&seed, run.space);
 	}
-	for (int i = 0; i < 2 && sim_below(&seed, 2); i++) { /* also if the limits differ */
+	for (int i = 0; i < 2 && sim_below(&seed, 2); i++) { /* sometimes with different limits */
 		struct conn_limits *limits = &move.worlds[i].table.limits;
 
 		limits->high_water = (uint32_t)sim_below(&seed, scale);

@@ -1,6 +1,6 @@
 /*
- * Deadlines of connections that move: each ends at the millisecond at which it would have
- * ended where it was; one that became due while it was frozen ends as soon as it is not.
+ * Deadlines of connections that move: each connection ends at the millisecond at which it would
+ * have ended without the move; one that became due while it was frozen ends as soon as it is not.
  *
  * Time goes on a millisecond at a time, for both processes.
  */
@@ -11,7 +11,7 @@
 #define FIRST_MS  5
 #define THEN_MS	  20
 #define OPENS_MS  25
-#define LINGER_MS 100 /* how exact the end of lingering is */
+#define LINGER_MS 100 /* the end of lingering may be so much later */
 
 static struct sim_move sim;
 
@@ -20,10 +20,10 @@ struct plot {
 	struct conn_limits limits;
 	const char *first, *then; /* what comes at FIRST_MS, and at THEN_MS */
 	uint32_t first_n, then_n;
-	size_t space;	/* the peer does not read */
-	bool far, away; /* nothing reaches it before OPENS_MS; at all */
+	size_t space;	/* of the peer, which does not read */
+	bool far, away; /* nothing reaches the peer before OPENS_MS; nothing ever does */
 	enum close_reason reason;
-	uint32_t ends_ms, late_ms; /* as much later is as good */
+	uint32_t ends_ms, late_ms; /* late_ms: how much later is right, too */
 };
 
 static const struct plot plots[] = {
@@ -127,7 +127,7 @@ static const struct plot plots[] = {
 
 /* From at_ms on it is frozen for frozen_ms; then it moves, or thaws where it is. */
 struct move {
-	uint32_t at_ms, frozen_ms, every_ms; /* every_ms: and again, and again; 0: once */
+	uint32_t at_ms, frozen_ms, every_ms; /* every_ms: it moves again so often; 0: once */
 	bool thaws;
 };
 
@@ -156,7 +156,7 @@ static void leave(struct conn *conn, struct peer *peer, bool thaws)
 	sim_move_run(&sim);
 }
 
-/* When it ended. */
+/* Runs a plot. Returns when the connection ended, in ms. */
 static uint32_t run(const struct plot *plot, struct move move)
 {
 	struct conn *conn = NULL;
@@ -206,7 +206,7 @@ static void expect_end(const struct plot *plot, struct move move)
 
 	if (move.at_ms <= ends_ms && thaw_ms >= ends_ms) {
 		ends_ms = thaw_ms;
-		late_ms += 1; /* it looks for what has come, and then at the clock */
+		late_ms += 1; /* it first reads what has come, and then looks at the clock */
 	}
 	EXPECT_MSG(ended_ms >= ends_ms && ended_ms <= ends_ms + late_ms,
 		   "%s, moved at %u ms, frozen for %u: ended at %u ms, not %u", plot->name,
@@ -244,8 +244,8 @@ START_TEST(what_is_due_while_frozen_comes_after)
 }
 END_TEST
 
-/* Ages that no connection of this process has, as it comes from one whose limits were others,
- * or which is not right. */
+/* Adopts a connection whose ages are greater than any of this process (because it comes from one
+ * with other limits, or from one that lies), and expects it to be due at once. */
 static void expect_due(const struct conn_snapshot *snapshot, struct conn_limits limits,
 		       const char *what)
 {
@@ -288,7 +288,7 @@ START_TEST(what_was_long_ago_is_due_at_once)
 }
 END_TEST
 
-/* The peer was in time: what has come while it was frozen is read before the clock is. */
+/* The peer was in time: what came while the connection was frozen is read before the clock is. */
 START_TEST(what_comes_while_frozen_comes_in_time)
 {
 	struct conn_limits limits = {WORLD_LIMITS, .idle_ms = 50, .request_ms = 30};

@@ -1,6 +1,6 @@
 /*
- * The edges of a move: what is counted, and called, where a connection leaves and where it
- * arrives.
+ * The edges of a move: what is counted, and which calls are made, in the process that a connection
+ * leaves and in the one where it arrives.
  */
 #include <netinet/in.h>
 
@@ -38,7 +38,7 @@ START_TEST(one_leaves_and_one_arrives)
 }
 END_TEST
 
-/* Its protocol is done with it: nobody is told again. */
+/* Its protocol has been told of its end already, and is not told again. */
 START_TEST(one_that_has_ended_arrives_quietly)
 {
 	struct peer *peer;
@@ -71,7 +71,7 @@ static void on_room(struct conn_table *table)
 	rooms++;
 }
 
-/* A source that is queued is not freed before its turn; all else of it goes at once. */
+/* A source that is queued is not freed before its turn; everything else is freed at once. */
 START_TEST(the_memory_of_one_that_is_queued_goes_in_its_turn)
 {
 	struct peer *peers[2];
@@ -96,7 +96,7 @@ START_TEST(the_memory_of_one_that_is_queued_goes_in_its_turn)
 		ck_assert_uint_eq(here->table.conns.used, 1);
 		ck_assert_uint_eq(rooms, 1);
 	}
-	/* Whoever comes by meanwhile finds nothing to do. */
+	/* Whatever looks at all connections meanwhile ignores it. */
 	kernel_count_anew();
 	ck_assert(!conn_freeze(conn));
 	conn_table_drain(&here->table);
@@ -123,7 +123,7 @@ START_TEST(addresses_are_counted_where_the_connection_is)
 	int fd;
 
 	begin_with("echo", limits);
-	for (int i = 0; i < 5; i++) { /* two, and once they are there three more */
+	for (int i = 0; i < 5; i++) { /* two that move, two more that move, and one that stays */
 		peers[i] = peer_new(&fd);
 		conn_open(&here->service, fd, CONN_ACCEPTED, (struct sockaddr *)&from);
 		ck_assert(!peers[i]->closed || i == 4);
@@ -134,7 +134,7 @@ START_TEST(addresses_are_counted_where_the_connection_is)
 			ck_assert(sim_move_move(&move, peers[k]));
 		}
 	}
-	/* Four there, beyond the limit, one here. */
+	/* Four there, which is above the limit, and one here. */
 	ck_assert_uint_eq(there->stats.connections, 4);
 	ck_assert_uint_eq(here->stats.connections, 1);
 	ck_assert_uint_eq(there->table.per_ip.entries[0].connections, 4);
@@ -142,7 +142,7 @@ START_TEST(addresses_are_counted_where_the_connection_is)
 	peers[0] = peer_new(&fd);
 	conn_open(&there->service, fd, CONN_ACCEPTED, (struct sockaddr *)&from);
 	ck_assert_uint_eq(there->stats.closed[CLOSE_too_many_per_ip], 1);
-	/* One whose address is not to be had is not counted, and comes all the same. */
+	/* If the address can't be found out, it is not counted, but the connection moves. */
 	move.here = 0;
 	kernel_fail(KERNEL_getpeername, 1, ENOTCONN);
 	ck_assert(sim_move_move(&move, peers[4]));
@@ -165,9 +165,9 @@ START_TEST(a_move_is_four_calls)
 	sim_move_run(&move);
 	kernel_count_anew();
 	ck_assert(sim_move_move(&move, peer));
-	ck_assert_uint_eq(kernel.calls[KERNEL_epoll_ctl], 2); /* there, and not here any more */
+	ck_assert_uint_eq(kernel.calls[KERNEL_epoll_ctl], 2); /* ADD there, DEL here */
 	ck_assert_uint_eq(kernel.calls[KERNEL_close], 1);
-	ck_assert_uint_eq(kernel.calls[KERNEL_setsockopt], 1); /* against a close that waits */
+	ck_assert_uint_eq(kernel.calls[KERNEL_setsockopt], 1); /* so that close() never waits */
 	ck_assert_uint_eq(kernel_calls_all(), 4);
 	sim_move_run(&move);
 	ck_assert_uint_eq(kernel.calls[KERNEL_read], 0);

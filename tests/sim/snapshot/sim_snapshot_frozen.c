@@ -1,12 +1,13 @@
 /*
  * A connection that is frozen for a move: what others do to it meanwhile, and the end of a process
- * that has some. If it does not move, nothing has happened, and it goes on where it was.
+ * that has frozen connections. If it does not move after all, it goes on as if nothing had
+ * happened.
  */
 #include "tests/sim/snapshot/snapshot_probe.h"
 
 /* ---- while it is frozen ---- */
 
-/* All that can become ready or due does, and nobody works on it. */
+/* Everything that can become ready or due does, and nobody works on it. */
 START_TEST(a_frozen_one_is_left_alone)
 {
 	struct conn_limits limits = {WORLD_LIMITS, .idle_ms = 20, .write_ms = 20};
@@ -34,7 +35,7 @@ START_TEST(a_frozen_one_is_left_alone)
 	world_run(here);
 	ck_assert_uint_le(here->stats.turns - turns, 6);
 	ck_assert_uint_eq(kernel_calls_all(), kernel.calls[KERNEL_epoll_wait]);
-	/* Nor does the loop wake for it. */
+	/* Nor does the loop wake up because of it. */
 	harvests = here->stats.harvests;
 	loop_pass(&here->loop, 1000);
 	ck_assert_int_eq(kernel.wait_asked, 1000);
@@ -96,7 +97,8 @@ static void share(struct conn *conn, const char *text, bool expected)
 	chunk_release(buffers, chunk);
 }
 
-/* What came before it was described goes along; what came later stays, and is sent here. */
+/* What it was given before it was described moves with it; what it was given later stays, and is
+ * sent only if it thaws here. */
 START_TEST(what_others_give_a_frozen_one_waits)
 {
 	for (int moves = 0; moves < 2; moves++) {
@@ -150,7 +152,7 @@ START_TEST(an_abort_while_it_is_frozen)
 		peer = world_connect(here);
 		sim_move_run(&move);
 		conn = freeze(peer);
-		if (how == 0) { /* before it was described: nobody takes it any more */
+		if (how == 0) { /* before it was described: no process takes it */
 			conn_abort(conn, CLOSE_slow_consumer);
 			load_take(&load, conn, peer);
 			ck_assert(!load_leave(&load, &there->service));
@@ -192,13 +194,13 @@ START_TEST(paused_input_is_offered_anew_after_a_move)
 	peer_text(peer, "take leave");
 	sim_move_run(&move);
 	peer_expect(peer, "take ", 5);
-	/* Thawed, it still waits, and not for the peer. */
+	/* After a thaw it still waits for its protocol, not for the peer. */
 	conn = freeze(peer);
 	probe.offered = 0;
 	conn_thaw(conn);
 	sim_move_wait(&move, 100);
 	ck_assert_uint_eq(probe.offered, 0);
-	/* Going on is kept for later. */
+	/* A conn_resume_input() while it is frozen takes effect later. */
 	conn = freeze(peer);
 	conn_resume_input(conn);
 	sim_move_run(&move);
@@ -213,7 +215,7 @@ START_TEST(paused_input_is_offered_anew_after_a_move)
 	sim_move_run(&move);
 	ck_assert_uint_eq(probe.offered, 3);
 	peer_expect(peer, "ave", 3);
-	/* What it began has begun when it was asked again. */
+	/* Its message has begun when input was offered again after the move. */
 	sim_move_wait(&move, 45);
 	ck_assert(!peer->closed);
 	sim_move_wait(&move, 10);
@@ -250,7 +252,7 @@ START_TEST(a_drain_begins_when_it_thaws)
 	sim_move_run(&move);
 	for (int i = 0; i < 2; i++)
 		peer_expect(peers[i], "in time", 7);
-	/* The one drains, which does not go along with the other. */
+	/* The one that stayed drains; the other one did not take the drain along. */
 	ck_assert(peers[1]->closed && !peers[0]->closed);
 	ck_assert_uint_eq(here->stats.closed[CLOSE_drained], 1);
 	peer_finish(peers[0]);
@@ -260,7 +262,7 @@ START_TEST(a_drain_begins_when_it_thaws)
 }
 END_TEST
 
-/* It serves what has come by then, as the others there. */
+/* Like the other connections there, it serves what has come by then. */
 START_TEST(one_that_arrives_at_a_draining_table_drains)
 {
 	struct peer *peer;
@@ -305,7 +307,7 @@ START_TEST(an_end_of_all_is_an_end_of_those_that_are_frozen)
 	world_run(here);
 	ck_assert(peers[0]->closed);
 	ck_assert_uint_eq(here->stats.closed[CLOSE_drain_timeout], 1);
-	/* One that is frozen, and one that waits for its turn to go, when the table does. */
+	/* The table is closed while one is frozen, and another waits for the turn that frees it. */
 	peers[0] = world_connect(here);
 	conns[0] = freeze(peers[0]);
 	move.here = 0;
@@ -325,7 +327,7 @@ START_TEST(an_end_of_all_is_an_end_of_those_that_are_frozen)
 }
 END_TEST
 
-/* Whoever was asked to take it may have a copy of its descriptor for some time yet. */
+/* The process that was asked to take it may have a copy of its descriptor for some time. */
 START_TEST(no_registration_outlives_one_that_was_thawed)
 {
 	struct peer *peer;

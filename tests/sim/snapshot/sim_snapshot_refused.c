@@ -1,7 +1,7 @@
 /*
  * A connection that can't move: its description is invalid, there is no room or no buffers, or the
- * kernel refuses. Then nothing has happened, the descriptor is the caller's, and it goes on where
- * it was. And what the kernel may refuse once it has gone.
+ * kernel refuses. Then nothing has changed, the descriptor belongs to the caller, and the
+ * connection goes on where it was. And calls that fail just after a move.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include "tests/support/sim/sim_move.h"
 
 static struct sim_move move;
-static struct world *here, *there; /* the two of it; they stay */
+static struct world *here, *there; /* the worlds of `move`, always in this order */
 static unsigned char much[2u << 20];
 
 static void begin_with(const char *protocol, struct conn_limits limits)
@@ -35,7 +35,7 @@ static void finish(struct peer *peer, enum close_reason reason)
 	sim_move_close(&move);
 }
 
-/* What an adoption may change. */
+/* All that an adoption may change. */
 struct world_state {
 	struct stats stats;
 	size_t conns, chunks, segments, descriptors, ready_n;
@@ -66,7 +66,7 @@ static bool refused(const struct conn_snapshot *snapshot, const unsigned char *b
 	return !adopted;
 }
 
-/* ---- descriptions that are none ---- */
+/* ---- invalid descriptions ---- */
 
 #define SET(...)                                                                                   \
 	{                                                                                          \
@@ -97,8 +97,8 @@ START_TEST(a_description_that_is_none_is_refused)
 	SET(bad.reason = CLOSE_eof)
 	SET(bad.reason = CLOSE_REASONS)
 	SET(bad.reason = 255)
-	SET(bad.phase = 1) /* for no reason */
-	/* No phase but the first has input, holds bytes or has a message under way. */
+	SET(bad.phase = 1) /* without a reason */
+	/* Only the first phase can have input, held bytes or a message under way. */
 	SET(bad.phase = 1, bad.flags = 0, bad.reason = CLOSE_eof)
 	SET(bad.phase = 1, bad.flags = 0, bad.reason = CLOSE_eof, bad.input = 0, bad.held = 1)
 	SET(bad.phase = 1, bad.flags = SNAPSHOT_OVER_HIGH_WATER, bad.reason = CLOSE_eof,
@@ -117,7 +117,7 @@ START_TEST(a_description_that_is_none_is_refused)
 	SET(bad.flags = 0x8000)
 	SET(bad.flags = UINT16_MAX)
 	SET(bad.input = 0, bad.flags = SNAPSHOT_INPUT_PENDING)
-	/* As it was, it is none the worse. */
+	/* The original description is still accepted. */
 	ck_assert(load_leave(&load, &there->service));
 	conn_depart(conn);
 	peer_send(peer, "\1x", 2);
@@ -130,10 +130,11 @@ START_TEST(a_description_that_is_none_is_refused)
 }
 END_TEST
 
-/* A state is taken as it is: one that can't be would steer the process that takes it. */
+/* A protocol's state is taken unchanged, so an impossible one could steer the process that takes
+ * it. */
 START_TEST(a_state_that_is_none_is_refused)
 {
-	static const unsigned char step = 18, blank = 19; /* where they are in struct http */
+	static const unsigned char step = 18, blank = 19; /* offsets in struct http */
 	struct peer *peer;
 	struct conn *conn;
 	struct load load;
@@ -151,12 +152,12 @@ START_TEST(a_state_that_is_none_is_refused)
 	ck_assert_uint_eq(load.snapshot.state[step], 1);
 	for (unsigned i = 6; i < 256; i++)
 		SET(bad.state[step] = (unsigned char)i)
-	SET(bad.state[step] = 0) /* and some of a body is to come */
+	SET(bad.state[step] = 0) /* although some of a body is to come */
 	SET(bad.state[blank] = 3)
-	SET(bad.state[0] = 1) /* says nothing, and has more to say */
+	SET(bad.state[0] = 1) /* more to say, but it is not saying anything */
 	SET(bad.state[7] = 1, bad.flags |= SNAPSHOT_PRODUCING)
-	SET(memset(bad.state + 8, 0, 4)) /* nothing of a body is to come */
-	SET(bad.state[11] = 1)		 /* more of it than it has */
+	SET(memset(bad.state + 8, 0, 4)) /* in a body of which nothing is to come */
+	SET(bad.state[11] = 1)		 /* more of a body to come than it may have */
 	SET(memset(bad.state + 16, 255, 2))
 	SET(memset(bad.state, 255, sizeof bad.state))
 	ck_assert(load_leave(&load, &there->service));
@@ -168,7 +169,7 @@ START_TEST(a_state_that_is_none_is_refused)
 }
 END_TEST
 
-/* Held bytes if lines of others may come in between would be sent with them. */
+/* Held bytes are refused in a topic, because lines of others may have to be sent in between. */
 START_TEST(a_member_of_a_topic_holds_nothing)
 {
 	struct conn_snapshot snapshot = {.held = 1};
@@ -217,7 +218,8 @@ static struct conn_snapshot random_transit(uint64_t *seed)
 	return snapshot;
 }
 
-/* Whatever it says, it is refused, or is a connection that lives and ends as any does. */
+/* A random description is either refused, or becomes a connection that lives and ends like any
+ * other. */
 START_TEST(random_descriptions)
 {
 	static const char *const names[] = {"echo",  "discard",	  "chargen", "line",
@@ -291,11 +293,11 @@ START_TEST(a_full_table_takes_nobody)
 }
 END_TEST
 
-/* Those that begin something leave the buffers that others bring along, or will; nobody ends for
- * want of them meanwhile; and they go on when the promise ends. */
+/* Connections that begin something leave alone the buffers that are promised to those that will
+ * move here; none is closed for want of buffers meanwhile; and they go on when the promise ends. */
 START_TEST(what_is_promised_is_left)
 {
-	static char half_a_line[5000]; /* it has a chunk of its own */
+	static char half_a_line[5000]; /* so long that it takes a chunk of its own */
 	struct conn_promise promise = {0};
 	struct peer *peers[50];
 	uint64_t received;
@@ -324,7 +326,7 @@ START_TEST(what_is_promised_is_left)
 }
 END_TEST
 
-/* Newcomers take the room that is left; those that move here do not ask for it. */
+/* Newcomers get only the room that is not promised; those that move here need no such room. */
 START_TEST(a_promised_place_is_no_newcomers)
 {
 	struct conn_limits limits = {WORLD_LIMITS};
@@ -357,7 +359,8 @@ START_TEST(a_promised_place_is_no_newcomers)
 }
 END_TEST
 
-/* What conn_can_adopt() says is so, whatever is left, and enough is left to read with. */
+/* conn_can_adopt() is right, however many buffers are left; and after it enough are left to read
+ * with. */
 START_TEST(it_is_known_before_whether_buffers_suffice)
 {
 	struct buffers *buffers;
@@ -404,7 +407,7 @@ END_TEST
 #define HOARDERS 12
 #define HOARD	 (120u << 10)
 
-/* Those that wait for buffers: one that is frozen does not, and is not the one that has to go. */
+/* A frozen connection does not count as waiting for buffers, and is not the one that is closed. */
 START_TEST(a_frozen_one_does_not_wait_for_buffers)
 {
 	struct peer *peers[HOARDERS];
@@ -430,8 +433,8 @@ START_TEST(a_frozen_one_does_not_wait_for_buffers)
 	ck_assert_uint_eq(here->table.awaiting_buffers, 0);
 	world_wait(here, 3000);
 	ck_assert_int_eq(sim_move_reason(&move), CLOSE_NONE);
-	/* All but the first, which stalled the longest, go on: if nothing moves, the next one goes.
-	 */
+	/* All thaw except the first, which has stalled the longest: so the next one is closed if
+	 * nothing moves. */
 	for (int i = 1; i < HOARDERS; i++)
 		if (conn_is_frozen(conns[i]))
 			conn_thaw(conns[i]);
@@ -443,7 +446,7 @@ START_TEST(a_frozen_one_does_not_wait_for_buffers)
 	conn_thaw(conns[0]);
 	world_run(here);
 	ck_assert(!peers[0]->closed);
-	/* Elsewhere there are enough. */
+	/* The other process has enough buffers. */
 	for (int i = 2; i < HOARDERS; i++) {
 		move.here = 0;
 		if (!peers[i]->closed)
@@ -487,7 +490,7 @@ START_TEST(one_that_is_not_watched_is_not_taken)
 		before.epoll_ctl++;
 		ck_assert_int_eq(memcmp(&before, &after, sizeof after), 0);
 		kernel_fail(KERNEL_epoll_ctl, 0, 0);
-		if (i % 2) { /* once more, and it goes; and back */
+		if (i % 2) { /* the second try succeeds, and then it moves back */
 			ck_assert(load_leave(&load, &there->service));
 			conn_depart(conn);
 			move.here = 1;
@@ -509,7 +512,7 @@ START_TEST(one_that_is_not_watched_is_not_taken)
 }
 END_TEST
 
-/* The k-th call after the move fails, once, in a way that means nothing. */
+/* The k-th call after the move fails once, in a harmless way. */
 static bool moved_and(enum kernel_call call, unsigned long k, int error)
 {
 	struct peer *peer;

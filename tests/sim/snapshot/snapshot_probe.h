@@ -1,8 +1,8 @@
 /*
  * snapshot_probe: a connection that moves between two simulated workers, here and there, and a
- * protocol that tells what is asked of it.
+ * protocol that records how it is called.
  *
- * begin(NULL) takes the probe, begin("echo") a protocol by its name. One at a time.
+ * begin(NULL) uses the probe, begin("echo") a protocol by its name. One at a time.
  */
 #ifndef TESTS_SIM_SNAPSHOT_PROBE_H
 #define TESTS_SIM_SNAPSHOT_PROBE_H
@@ -10,13 +10,13 @@
 #include "tests/support/sim/sim_move.h"
 
 static struct sim_move move;
-static struct world *here, *there; /* the two of it; they stay */
+static struct world *here, *there; /* the worlds of `move`, always in this order */
 
-/* ---- a protocol that tells what is asked of it ---- */
+/* ---- a protocol that records how it is called ---- */
 
 static struct {
 	int opened, arrived, ended;
-	bool waits; /* it takes the first half of what it is offered, and waits */
+	bool waits; /* it takes the first half of what it is offered, and pauses input */
 	size_t offered;
 	unsigned char state[CONN_STATE_BYTES];
 } probe;
