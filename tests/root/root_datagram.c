@@ -1,7 +1,7 @@
 /*
- * Datagrams that need root: forged senders, broadcasts and multicasts, and xinetd as an oracle,
- * each on hosts of the test's own (two_hosts.h). What leaves weir's host is counted with a packet
- * socket there. Other paths and full queues stand in root_datagram_path.c.
+ * Tests of datagrams that need root: forged senders, broadcasts and multicasts, and xinetd as an
+ * oracle, each on hosts of the test's own (two_hosts.h). What leaves weir's host is counted with a
+ * packet socket there. Other paths and full queues are in root_datagram_path.c.
  *
  * What it can't see: what a real network card would do before the kernel.
  */
@@ -14,7 +14,7 @@
 #include "tests/support/trace.h"
 #include "tests/support/servers/two_hosts.h"
 
-/* A worker answers in its order: all that was sent to it before this is done with. */
+/* Waits until all that was sent before this call is answered, or dropped. */
 static void wait_all_answered(const struct wire *wire, struct server *server, unsigned workers)
 {
 	wire_enter(wire->server);
@@ -70,7 +70,7 @@ START_TEST(low_ports_are_not_answered)
 	ck_assert_uint_eq(server_stat(server, "datagrams_answered"), 0);
 	ck_assert_uint_eq(raw_udp_left(watch), 0);
 
-	/* The first port that is not low, from a real socket and from a forged sender. */
+	/* 1024, the first port that is not low, from a real socket and from a forged sender. */
 	fd = udp_client_open("10.9.0.2", 1024);
 	struct address to = udp_client_address("10.9.0.7", server->ports[0]);
 	udp_client_echo(fd, &to, "1024", 4);
@@ -90,7 +90,8 @@ START_TEST(low_ports_are_not_answered)
 }
 END_TEST
 
-/* One datagram from there, on the host where this process is: is it answered? */
+/* Sends a datagram that seems to come from host and port, on the host where this process is, and
+ * expects it to be answered or not. */
 static void forged_is(struct server *server, bool answered, const char *host, unsigned port,
 		      const char *to_host, unsigned to_port)
 {
@@ -104,7 +105,7 @@ static void forged_is(struct server *server, bool answered, const char *host, un
 	ck_assert_uint_eq(server_stat(server, "datagrams_received"), received + 1);
 }
 
-/* From weir's own host, by loopback, and from the other one. */
+/* Forged on weir's own host, over loopback, and on the other host. */
 START_TEST(own_ports_are_not_answered)
 {
 	struct server *server;
@@ -132,7 +133,7 @@ START_TEST(own_ports_are_not_answered)
 	forged_is(server, false, "[::1]", ports[0], "[::1]", ports[3]);
 	forged_is(server, false, "[fd09::1]", ports[0], "[fd09::7]", ports[0]);
 	ck_assert_uint_eq(raw_udp_left(watch), 0);
-	/* A port of loopback is weir's on the address that it listens on. */
+	/* On loopback a port is weir's only at the address on which weir listens. */
 	forged_is(server, true, "127.0.0.9", ports[2], "127.0.0.1", ports[0]);
 	forged_is(server, true, "127.0.0.9", ports[3], "127.0.0.1", ports[0]);
 	forged_is(server, true, "[::1]", ports[2], "[::1]", ports[0]);
@@ -152,7 +153,8 @@ START_TEST(own_ports_are_not_answered)
 }
 END_TEST
 
-/* Two weirs on two hosts, and one forged datagram: they would never stop. */
+/* Two weirs on two hosts, and one forged datagram: if they answered each other they would never
+ * stop. */
 START_TEST(two_servers_do_not_talk_to_each_other)
 {
 	struct server *one, *other;
@@ -194,9 +196,9 @@ static int open_to_many(const char *host)
 	return fd;
 }
 
-/* Sockets of several workers on one port get a copy each. Which listeners get it: those on every
- * address of IPv6 and IPv4, on every one of IPv4, and on every one of IPv6. (To a socket of both
- * kinds the kernel gives broadcasts of IPv4, but no multicasts.) */
+/* Sends to broadcast and multicast addresses. Sockets of several workers on one port get a copy
+ * each. hears: whether these listeners get it: on every address of IPv6 and IPv4, on every one of
+ * IPv4, on every one of IPv6. (A socket for both gets broadcasts of IPv4, but no multicasts.) */
 static void udp_client_many(const struct wire *wire, struct server *server, uint64_t copies)
 {
 	static const struct {
@@ -251,7 +253,7 @@ START_TEST(what_went_to_many_is_not_answered)
 }
 END_TEST
 
-/* Whether weir comes up with it; else it says why not, and ends with 1 or 2. */
+/* Whether weir comes up with this listener. If not, it has to say why, and to end with 1 or 2. */
 static bool comes_up(const char *listener)
 {
 	struct server *server = server_launch((const char *const[]){"-w", "1", listener, NULL});
@@ -278,7 +280,7 @@ static const struct {
 	       {"echo+udp://224.0.0.1:5000", "224.0.0.1"},
 	       {"echo+udp://[ff02::1%server]:5000", "[ff02::1%client]"}};
 
-/* A listener on such an address itself: it may be refused, but it does not answer. */
+/* A listener at a broadcast or multicast address may be refused; if not, it answers nobody. */
 START_TEST(a_listener_of_many_answers_nobody)
 {
 	struct address to;
@@ -308,7 +310,7 @@ START_TEST(a_listener_of_many_answers_nobody)
 }
 END_TEST
 
-/* With SO_REUSEPORT, the kernel may give the same port to two that ask for any. */
+/* With SO_REUSEPORT the kernel may give the same port to two sockets that ask for any port. */
 START_TEST(any_port_is_given_to_one_server)
 {
 	unsigned ports[7], n = sizeof ports / sizeof *ports;
@@ -331,7 +333,7 @@ END_TEST
 
 /* ---- the rate of a network ---- */
 
-/* Asks n times; how often it is answered. */
+/* Sends n requests. Returns how many were answered. */
 static size_t answers_of(const struct wire *wire, struct server *server, const char *from,
 			 const char *to_host, size_t n)
 {
@@ -349,7 +351,7 @@ static size_t answers_of(const struct wire *wire, struct server *server, const c
 	return answers;
 }
 
-/* A second's worth is there once for an address of IPv4, and for a /64 of IPv6. */
+/* The rate is that of one IPv4 address, or of one /64 network of IPv6. */
 START_TEST(a_rate_is_of_an_address_or_of_a_network)
 {
 	struct server *server;
@@ -376,7 +378,7 @@ END_TEST
 
 #define ORACLE_ECHO    2007
 #define ORACLE_CHARGEN 2019
-#define ORACLE_BYTES   2048 /* of a request: xinetd reads no more of it, and echoes that */
+#define ORACLE_BYTES   2048 /* xinetd reads no more of a request, and echoes only that */
 
 static const char service_text[] = "service %s\n{\n"
 				   "\ttype = INTERNAL UNLISTED\n\tid = %s-dgram\n"
@@ -384,7 +386,7 @@ static const char service_text[] = "service %s\n{\n"
 				   "\twait = yes\n\tport = %d\n\tbind = %s\n\tflags = %s\n"
 				   "\tcps = 100000 1\n}\n";
 
-/* Until it has its sockets. */
+/* Starts xinetd, and waits until it has its sockets. */
 static pid_t oracle_start(bool ip6)
 {
 	const char *log = in_folder("xinetd.log"), *pid_file = in_folder("xinetd.pid"), *path;
@@ -427,7 +429,7 @@ static size_t answer_of(int fd, const char *host, unsigned port, const void *req
 	return (size_t)came;
 }
 
-/* After each answer xinetd throws away what has come meanwhile, and sleeps. */
+/* Asks xinetd only while it sleeps: after each answer it throws away what has come meanwhile. */
 static size_t oracle_answer_of(pid_t oracle, int fd, const char *host, unsigned port,
 			       const void *request, size_t n, unsigned char *answer)
 {
@@ -453,12 +455,12 @@ static void same_echo(pid_t oracle, int fd, const char *host, const struct serve
 }
 
 /*
- * RFC 864 leaves to a server how its lines begin, which characters they are of, and how many
- * bytes, up to 512, an answer has. xinetd's ring is '!' to '}'; it answers with 1,024 bytes
- * whatever it was asked, and goes on where the last answer was. weir's ring is ' ' to '~', it
- * begins anew each time, and never says more than it was asked. So what both must agree on:
- * weir's second line is the first one that xinetd ever says, and from there on they say the
- * same, byte for byte, as far as the shorter goes.
+ * RFC 864 leaves it to the server with which line it begins, which characters the lines have, and
+ * how many bytes, up to 512, an answer has. xinetd's ring is '!' to '}'; it answers each request
+ * with 1,024 bytes, and goes on where the last answer ended. weir's ring is ' ' to '~', it starts
+ * again for each answer, which is never longer than the request. So both must agree on this: weir's
+ * second line is the first one that xinetd says, and from there on they say the same, byte for
+ * byte, up to the end of the shorter answer.
  */
 static void same_chargen(pid_t oracle, int fd, const char *host, const struct server *server)
 {

@@ -1,9 +1,9 @@
 /*
- * Datagrams on their way back, on hosts of the test's own (two_hosts.h): which address they leave
- * from, what the kernel refuses to send, a send queue that is full, and packets that are
+ * Answers to datagrams on their way back, on hosts of the test's own (two_hosts.h): the address
+ * from which they leave, what the kernel refuses to send, a full send queue, and packets that are
  * smaller than a datagram. Needs root.
  *
- * What it can't see: a path whose bottleneck lies behind another host.
+ * What it can't see: a path whose bottleneck lies beyond another host.
  */
 #include <linux/ethtool.h>
 #include <linux/sockios.h>
@@ -13,7 +13,7 @@
 
 static unsigned char bytes[1 << 16];
 
-/* What this process asks on the server's host. */
+/* Waits until all that was sent before this call is answered, or dropped. */
 static void wait_all_answered(const struct wire *wire, struct server *server, unsigned workers)
 {
 	wire_enter(wire->server);
@@ -34,7 +34,7 @@ static void udp_client_from(const char *from, const char *to_host, unsigned port
 		fill_random(bytes, sizes[i], port + i);
 		udp_client_echo(fd, &to, bytes, sizes[i]);
 	}
-	/* A burst, as that is another way through weir. */
+	/* A burst, because that takes another path through weir. */
 	for (size_t i = 0; i < 60; i++)
 		udp_client_send(fd, &to, bytes, 100);
 	for (size_t i = 0; i < 60; i++)
@@ -65,7 +65,7 @@ START_TEST(answers_leave_from_the_address_asked)
 			udp_client_from("[fd09::2]", "[fd09::7]", server->ports[i]);
 			udp_client_from("[fd09:0:0:1::2]", "[fd09::7]", server->ports[i]);
 			udp_client_from("[fe80::2%client]", "[fe80::1%client]", server->ports[i]);
-			/* Either end may be of the link only. */
+			/* Either address may be link-local. */
 			udp_client_from("[fd09::2]", "[fe80::1%client]", server->ports[i]);
 			udp_client_from("[fe80::2%client]", "[fd09::7]", server->ports[i]);
 		}
@@ -78,7 +78,7 @@ START_TEST(answers_leave_from_the_address_asked)
 }
 END_TEST
 
-/* On its own host a server has all of its addresses by loopback, too. */
+/* On its own host a server can be reached at all of its addresses, over loopback. */
 START_TEST(answers_leave_from_the_address_asked_on_the_same_host)
 {
 	static const char *const hosts4[] = {"127.0.0.1", "127.9.9.9", "10.9.0.1", "10.9.0.7"};
@@ -97,7 +97,7 @@ START_TEST(answers_leave_from_the_address_asked_on_the_same_host)
 	for (size_t from = 0; from < 3; from++)
 		for (size_t to = 0; to < 3; to++)
 			udp_client_from(hosts6[from], hosts6[to], server->ports[0]);
-	/* From an address of a link no route leads to ::1. */
+	/* No route leads from a link-local address to ::1, so that is left out. */
 	udp_client_from("[fd09::7]", "[fe80::1%server]", server->ports[0]);
 	udp_client_from("[fe80::1%server]", "[fe80::1%server]", server->ports[0]);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -115,7 +115,8 @@ static void drop_for(const struct wire *wire, const char *host, unsigned port)
 	wire_enter(wire->client);
 }
 
-/* Alternating, and one client after the other: as single answers and as trains. */
+/* Two clients, one of which is refused. alternate: their requests alternate, so that answers are
+ * single; else many of one client come before those of the other, and are answered by trains. */
 static void udp_client_beside_refused(const struct wire *wire, struct server *server,
 				      bool alternate)
 {
@@ -164,7 +165,7 @@ START_TEST(what_the_firewall_refuses_is_counted_and_others_go_on)
 }
 END_TEST
 
-/* Askers that no route leads back to, among others. */
+/* Requests from addresses to which no route leads, among others. */
 START_TEST(an_unreachable_client_holds_nobody_up)
 {
 	enum { EACH = 50 };
@@ -209,7 +210,7 @@ END_TEST
 
 #define LONG_BYTES 1400
 #define ALL	   2000
-#define WINDOW	   150 /* more than the send queue holds, less than both queues do */
+#define WINDOW	   150 /* more than the send queue holds, less than both queues together */
 
 struct flow {
 	int fd;
@@ -241,7 +242,7 @@ static void flow_receive(struct flow *flow)
 	flow->came++;
 }
 
-/* By loopback, which is not slow: they have other sockets of the same worker. */
+/* Others come over loopback, which is not slow, to other sockets of the same worker. */
 static void others_are_served(const struct wire *wire, const struct server *server)
 {
 	struct address to;
@@ -305,7 +306,7 @@ START_TEST(a_full_send_queue_loses_nothing)
 }
 END_TEST
 
-/* What waits for room is sent before the end, by a stop as by a drain. */
+/* Answers that wait for room are sent before the end, both in a stop and in a drain. */
 START_TEST(a_full_send_queue_is_emptied_at_the_end)
 {
 	struct server *server;
@@ -359,7 +360,7 @@ static void udp_client_large(const char *from, const char *host, unsigned port)
 	fill_random(bytes, sizeof bytes, port);
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
 		udp_client_echo(fd, &to, bytes, sizes[i]);
-	/* Alike in length and from one client: what weir may send as a train. */
+	/* Many of one length from one client: weir may send the answers as a train. */
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
 		size_t n = sizes[i] < 9000 ? 30 : 6;
 
@@ -395,7 +396,7 @@ START_TEST(large_datagrams_are_whole_in_small_packets)
 		return;
 	wire = wire_open();
 	server = WIRE_SERVER(&wire, "-w", "2", "echo+udp://:0?queue=1M");
-	/* Without checksums by the card the kernel may refuse trains. */
+	/* If the card does not compute checksums, the kernel may refuse trains. */
 	for (int checksums = 1; checksums >= 0; checksums--) {
 		set_checksums(&wire, checksums);
 		for (size_t i = 0; i < 3; i++) {

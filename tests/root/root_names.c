@@ -1,9 +1,9 @@
 /*
  * Names, on a machine whose hosts file and name servers are the test's own (nameservers.h).
  *
- * What this shows: name servers that say nothing, and users that can't be looked up, hold up nobody
- * that talks, connects or asks for a change, and change nothing; at start weir asks again for a
- * while. All addresses of a name are served, and are one room of chat over changes; metrics are at
+ * What this shows: name servers that do not answer, and users that can't be looked up, delay nobody
+ * who talks, connects or asks for a change, and change nothing; at start weir asks again for a
+ * while. All addresses of a name are served, and stay one chat room over changes; metrics are at
  * all of them, and weirload tries all. Needs root.
  */
 #include <signal.h>
@@ -18,7 +18,7 @@
 
 /* ---- at a reload ---- */
 
-/* The master's own answer, which a lookup on its loop would hold up. */
+/* How long the master takes to answer: a lookup on its loop would delay that. */
 static uint64_t answers_in_ms(void)
 {
 	uint64_t begin = now_ms();
@@ -59,7 +59,7 @@ START_TEST(silent_name_servers_hold_up_nobody)
 	(void)printf("FIGURE beside a lookup that nobody answers, status took at most %llu ms\n",
 		     (unsigned long long)longest);
 	(void)fflush(stdout);
-	ck_assert_uint_lt(longest, 4000); /* one query to one of them takes 5 s */
+	ck_assert_uint_lt(longest, 4000); /* a query to one silent name server takes 5 s */
 	ck_assert_int_eq(kill(server_child(server, "weir-lookup"), SIGKILL), 0);
 	ck_assert_int_eq(server_control_ask_end(asked), 1);
 	ck_assert_msg(strstr(server_control_answer(), "looking up its names"), "%s",
@@ -73,7 +73,8 @@ START_TEST(silent_name_servers_hold_up_nobody)
 }
 END_TEST
 
-/* It stops in the midst of it, and leaves no child behind; nor does a worker's death wait. */
+/* The server stops in the middle of a lookup, and leaves no child behind; and a worker that dies
+ * meanwhile is replaced at once. */
 START_TEST(a_stop_does_not_wait_for_a_name)
 {
 	struct server *server;
@@ -95,7 +96,7 @@ START_TEST(a_stop_does_not_wait_for_a_name)
 }
 END_TEST
 
-/* As a directory of users that is on the network, and away: whoever opens the file waits. */
+/* Imitates a directory of users on a network that is down: whoever opens the file waits. */
 START_TEST(a_user_that_is_looked_up_holds_up_nobody)
 {
 	const char *config = "user = nobody\n" ONE;
@@ -142,7 +143,7 @@ START_TEST(a_start_asks_again)
 }
 END_TEST
 
-/* A service manager starts again what ended with 1, and nothing that ended with 2. */
+/* A service manager restarts what ended with 1, but nothing that ended with 2. */
 START_TEST(what_may_pass_ends_with_1)
 {
 	char output[4096];
@@ -163,7 +164,7 @@ END_TEST
 
 #define BOTH "127.0.0.1 both.test\n::1 both.test\n"
 
-/* Each says something, and the others hear it. */
+/* Has each client say something, which all others have to hear. */
 static void all_hear_all(const int *fds, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -185,7 +186,8 @@ static void wait_members(const struct server *server, uint64_t n)
 		wait_more(&wait, "members");
 }
 
-/* Of one LISTENER, whatever becomes of its name: a room of chat, over reloads and an upgrade. */
+/* All addresses of one LISTENER are one chat room, over reloads and an upgrade, even if those of
+ * the name change. */
 START_TEST(a_room_has_all_addresses_of_its_name)
 {
 	static const char *const hosts[] = {
@@ -213,7 +215,7 @@ START_TEST(a_room_has_all_addresses_of_its_name)
 	server_control_do("upgrade");
 	server_control_follow(server);
 	all_hear_all(fds, 4);
-	/* One address goes: whoever is there is drained, and the others stay. */
+	/* If one address goes its clients are drained, and the others stay. */
 	nameservers_hosts(hosts[1]);
 	server_control_do("reload");
 	expect_end(fds[1]);
@@ -235,7 +237,7 @@ START_TEST(a_room_has_all_addresses_of_its_name)
 }
 END_TEST
 
-/* As in a container: the hosts file has ::1, and the kernel no IPv6. */
+/* As in a container: the hosts file has ::1, but the kernel has no IPv6. */
 START_TEST(an_address_that_is_not_there_is_left_out)
 {
 	struct server *server;
@@ -320,7 +322,7 @@ END_TEST
 
 /* ---- weirload ---- */
 
-/* The name has ::1 first, as many hosts files have it, and nobody is there. */
+/* The name has ::1 first, as in many hosts files, but nobody listens there. */
 START_TEST(weirload_tries_all_addresses)
 {
 	char listener[64], output[512], command[256];

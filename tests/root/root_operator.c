@@ -1,7 +1,7 @@
 /*
- * --user, which needs root: workers become that user for good, with only the groups that it has,
- * and the master stays root, so that it can replace them. Needs root and a user `nobody`; what this
- * can't see is a system without the file /etc/passwd.
+ * --user: workers become that user for good, with only that user's groups, and the master stays
+ * root, so that it can replace them. Needs root and a user `nobody`. What this can't see: a system
+ * without the file /etc/passwd.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -28,7 +28,7 @@ static bool cannot(const char *test)
 	return true;
 }
 
-/* A line of /proc/PID/status, behind its name. */
+/* Reads the line of /proc/PID/status with that name; gives what follows the name. */
 static void status_line(pid_t pid, const char *name, char line[256])
 {
 	char path[64];
@@ -45,7 +45,7 @@ static void status_line(pid_t pid, const char *name, char line[256])
 	memmove(line, line + strlen(name), strlen(line + strlen(name)) + 1);
 }
 
-/* Real, effective, saved and file system id: all of them are it. */
+/* Expects the real, effective, saved and file system ids all to be id. */
 static void ids_are(pid_t pid, const char *name, unsigned id)
 {
 	unsigned ids[4];
@@ -57,7 +57,7 @@ static void ids_are(pid_t pid, const char *name, unsigned id)
 		ck_assert_msg(ids[i] == id, "%s of %d is %s", name, (int)pid, line);
 }
 
-/* Its groups are among those that the user database gives it. */
+/* Expects the groups of a process to be among those that the user database gives to the user. */
 static void groups_are_of(pid_t pid, const struct passwd *user, gid_t gid)
 {
 	gid_t groups[64];
@@ -99,7 +99,7 @@ static void serves(const struct server *server)
 START_TEST(workers_are_the_user_and_the_master_is_root)
 {
 	static const char *const modes[] = {"reuseport", "shared", "handoff"};
-	static const gid_t roots_groups[] = {0, 4, 6}; /* something to be rid of */
+	static const gid_t roots_groups[] = {0, 4, 6}; /* groups that workers have to give up */
 
 	if (cannot("workers are the user, the master is root"))
 		return;
@@ -157,7 +157,7 @@ START_TEST(replacements_are_the_user_too)
 }
 END_TEST
 
-/* What only root may bind and write is bound and written before anybody becomes another. */
+/* What only root may bind and write is bound and written before anybody becomes the user. */
 START_TEST(what_needs_root_is_done_as_root)
 {
 	char pid_file[100], path[100], listener[128];
@@ -194,7 +194,7 @@ static void fill(const char *path)
 	(void)close(fd);
 }
 
-/* Beside `.` and `..`. */
+/* How many files are in a folder, without `.` and `..`. */
 static size_t files_in(const char *path)
 {
 	struct dirent **entries;
@@ -204,7 +204,7 @@ static size_t files_in(const char *path)
 	return (size_t)n - 2;
 }
 
-/* An upgrade needs no room; a start that finds none leaves nothing. */
+/* An upgrade needs no room on the disk; a start that finds none leaves nothing behind. */
 START_TEST(a_full_disk_keeps_the_pid_file)
 {
 	char folder[100], pid_file[128], filler[128], output[4096];
@@ -224,7 +224,7 @@ START_TEST(a_full_disk_keeps_the_pid_file)
 	(void)server_control_make(server, SERVER_CONTROL_UPGRADE);
 	ck_assert(exists(pid_file));
 	ck_assert_int_eq(atoi(read_whole(pid_file)), server->pid);
-	ck_assert_uint_eq(files_in(folder), 3); /* with its lock */
+	ck_assert_uint_eq(files_in(folder), 3); /* the pid file, its lock, the filler */
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	ck_assert_uint_eq(files_in(folder), 1);
 	fill(filler);
@@ -235,7 +235,7 @@ START_TEST(a_full_disk_keeps_the_pid_file)
 }
 END_TEST
 
-/* Of a later generation, of one more in it, and of the next master's. */
+/* Workers of a later generation, of the next master, and one that is added. */
 START_TEST(workers_that_come_later_are_the_user_too)
 {
 	struct server *server;
@@ -259,7 +259,7 @@ START_TEST(workers_that_come_later_are_the_user_too)
 }
 END_TEST
 
-/* In one process, it is the whole of it that becomes the user. */
+/* Without a master, the one process becomes the user. */
 START_TEST(no_master_becomes_the_user)
 {
 	struct server *server;

@@ -1,6 +1,6 @@
 /*
- * weirload in a network namespace of its own: with a few local ports only, and with
- * more connections than any test beside it would bear. Needs root.
+ * weirload in a network namespace of its own: with only a few local ports, and with more
+ * connections than tests that run at the same time could bear. Needs root.
  */
 #include <fcntl.h>
 #include <net/if.h>
@@ -36,7 +36,7 @@ static void write_to(const char *path, const char *text)
 	(void)close(fd);
 }
 
-/* This process and what it starts: loopback and nothing else. */
+/* From now on this process, and what it starts, has a network with nothing but loopback. */
 static void own_network(void)
 {
 	struct ifreq lo = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
@@ -93,8 +93,8 @@ END_TEST
 #define PID	1
 #define SESSION 6
 
-/* A program of that name for bench/million, which leaves behind field n of its /proc/PID/stat, and
- * then is the one that was built, or another one. */
+/* Makes a program of that name for bench/million: it writes field n of its /proc/PID/stat to a
+ * file, and then becomes the program that was built, or `instead`. */
 static void note_field_of(const char *name, int n, const char *instead)
 {
 	char text[512], path[300], built[256];
@@ -107,7 +107,8 @@ static void note_field_of(const char *name, int n, const char *instead)
 	ck_assert_int_eq(chmod(path, 0755), 0);
 }
 
-/* A hundred processes of each, in two sessions, would do little else than interrupt each other. */
+/* If a hundred processes of weir and of weirload were in two sessions, they would do little else
+ * than interrupt each other. */
 START_TEST(a_million_is_of_one_session)
 {
 	char command[600], *weir;
@@ -125,7 +126,8 @@ START_TEST(a_million_is_of_one_session)
 }
 END_TEST
 
-/* Killed as people who run tests do it: what it started is in other groups, and ends too. */
+/* The script's process group is killed, as test runners do: what it started is in other groups, but
+ * ends, too. */
 START_TEST(a_million_ends_with_its_process_group)
 {
 	struct wait wait = wait_begin();
