@@ -1,4 +1,4 @@
-/* tests/run, which counts all other tests: what it says of programs that pass, fail, and die. */
+/* tests/run, which counts all other tests: what it says about programs that pass, fail, and die. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 
 #include "tests/support/harness.h"
 
-/* A program as tests/run sees one: it has tests of the usual kind only. */
+/* Makes a program that looks to tests/run like a test program with tests of the usual kind only. */
 static void program(const char *name, const char *does)
 {
 	char text[1024], path[300];
@@ -25,7 +25,7 @@ static void program(const char *name, const char *does)
 	"echo '66%: Checks: 3, Failures: 1, Errors: 0'; "                                          \
 	"echo 'x.c:7:F:case:test:0: went wrong'; exit 1"
 
-/* Runs them with these settings; its status, and what it said in *said. */
+/* Runs programs by tests/run with these settings. Returns its status; *said is what it said. */
 static int run(const char *settings, const char *programs, const char **said)
 {
 	char command[512];
@@ -80,7 +80,7 @@ START_TEST(it_says_what_failed)
 }
 END_TEST
 
-/* What passes the second time is named, and has passed. */
+/* A program that passes the second time is named, and counts as passed. */
 START_TEST(it_tries_again)
 {
 	const char *said;
@@ -100,7 +100,8 @@ START_TEST(it_tries_again)
 }
 END_TEST
 
-/* The kernel lost packets while it ran, so that it is run again, if it is about datagrams. */
+/* If the kernel lost packets while a program ran, it is run again, but only if it is about
+ * datagrams. */
 START_TEST(datagrams_are_tried_again_if_packets_were_lost)
 {
 	const char *softnet = write_file("softnet", "0000000a 00000001 00\n0000000b 00000002 00\n");

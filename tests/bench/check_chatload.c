@@ -1,7 +1,7 @@
 /*
  * weirload's chat: whether its results can be believed. If a server loses, doubles, moves or alters
- * one delivery in so many, weirload has to find that and say how; of a server that does not, it
- * finds nothing. No test here is about speed.
+ * one delivery in so many, weirload has to notice, and to say what happened; with a server that
+ * does not, it finds nothing. No test here is about speed.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@
 
 #define PATIENT "--timeout", "60s" /* if everything comes, nothing is late */
 
-/* So much has been delivered, with so many faults. */
+/* How much has to be delivered, with how many faults. */
 struct amount {
 	unsigned long units, faults, closed;
 };
@@ -98,7 +98,7 @@ START_TEST(tells_times_over_the_end_of_their_bits)
 }
 END_TEST
 
-/* ---- what one client has had ---- */
+/* ---- what one client has received ---- */
 
 static enum chat_entry enter(struct chat_ledger *ledger, uint32_t number)
 {
@@ -146,7 +146,7 @@ START_TEST(gives_up_the_oldest_gap)
 	ck_assert_int_eq(chat_ledger_enter(&ledger, 0, 2 * CHAT_GAPS_MAX + 1, &lost), CHAT_AHEAD);
 	ck_assert(lost.from == 0 && lost.to == 1);
 	ck_assert_int_eq(enter(&ledger, 2), CHAT_LATE);
-	ck_assert_int_eq(enter(&ledger, 0), CHAT_AGAIN); /* it cannot be told any more */
+	ck_assert_int_eq(enter(&ledger, 0), CHAT_AGAIN); /* its gap was given up */
 	free(ledger.gaps);
 }
 END_TEST
@@ -167,9 +167,9 @@ static const struct {
     {CHAT_FAULT_CLOSE, "errors_closed", "ended its connection"},
 };
 
-/* All errors are of this kind. Two exceptions: a line that should come after the next one is lost
- * if its sender sent no next one, and a line without its last byte is lost if nothing follows it.
- */
+/* Whether all errors are of this kind. Two exceptions: a line that should come after the next one
+ * is lost if its sender sent no next one, and a line without its last byte is lost if nothing
+ * follows it. */
 static bool finds_this_alone(int status, enum chat_fault fault, const char *counted)
 {
 	double wrong = load_figure(counted);
@@ -238,7 +238,7 @@ START_TEST(finds_nothing_where_nothing_is_wrong)
 }
 END_TEST
 
-/* With one sender and nothing left under way, each line has come to each of the others. */
+/* With one sender, and nothing left under way, each line was delivered to each of the others. */
 START_TEST(counts_a_delivery_for_each_receiver)
 {
 	unsigned port;
@@ -268,7 +268,7 @@ START_TEST(reads_lines_with_names)
 }
 END_TEST
 
-/* Probe lines are messages to the server, and are not counted here. */
+/* The server counts probe lines as messages, weirload does not. */
 START_TEST(counts_what_weir_counts)
 {
 	struct server *server = SERVER("-w", "2", "chat://127.0.0.1:0");
@@ -305,7 +305,7 @@ START_TEST(says_that_slow_clients_were_not_closed)
 	unsigned port;
 	int status = 0;
 
-	for (size_t i = 0; i < 3; i++) { /* no longer than needed: it waits for the slow ones */
+	for (size_t i = 0; i < 3; i++) { /* short at first: it waits so long for slow clients */
 		(void)faulty_chat_start(CHAT_FAULT_NONE, 1, &port);
 		status = LOAD_UNTIL(is_enough, &some, "-c", "12", "--slow", "3", "--rate", "20",
 				    "-P", "2", "--timeout", timeouts[i], chat_at(port));
@@ -350,7 +350,7 @@ START_TEST(finds_lines_that_are_none_of_its_run)
 	other = load_start(&load_plain, (const char *const[]){"-c", "2", "--rate", "50", "-d", "1h",
 							      chat_at(port), NULL});
 	fd = connect_to(port);
-	receive_exactly(fd, &byte, 1); /* it is there, and sends */
+	receive_exactly(fd, &byte, 1); /* the other run has begun to send */
 	(void)close(fd);
 	ck_assert_int_eq(LOAD_REACHING("errors_foreign", 1, "-c", "3", "--rate", "50", "-d",
 				       "300ms", "--warmup", "0", chat_at(port)),
@@ -402,15 +402,15 @@ START_TEST(drives_redis_alike)
 	ck_assert_msg(load_figure("messages") > 0 && load_figure("errors") == 0, "%s", load_said());
 	load_expect_fine(LOAD_ANSWERED("--redis", "-c", "10", "-P", "2", "--senders", "1", "-d",
 				       "100ms", "--warmup", "0", PATIENT, listener));
-	/* Its own lines too. */
+	/* In Redis a client gets its own lines, too. */
 	ck_assert_msg((long)load_figure("messages_total") % 10 == 0, "%s", load_said());
-	/* A server that does not answer as a Redis does gets no clients. */
+	/* If a server does not answer like Redis, no client counts as connected. */
 	status = LOAD("-c", "3", "-d", "300ms", "--timeout", "500ms", listener);
 	ck_assert_msg(status == 1, "status %d\n%s", status, load_said());
 }
 END_TEST
 
-/* ---- usage, and talking ---- */
+/* ---- usage, and --talk ---- */
 
 static const struct load_refusal refusals[] = {
     {{"--churn", "-c", "4", "chat://127.0.0.1:1"}, "chat has no --churn"},

@@ -1,6 +1,6 @@
 /*
- * The classic server designs of bench/designs: each serves the bytes that weir would, leaves no
- * process, zombie or descriptor behind, and goes on serving when it cannot serve more peers.
+ * The classic server designs of bench/designs: each serves the same bytes as weir, leaves no
+ * process, zombie or descriptor behind, and goes on serving when there is no room for more peers.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,7 +21,7 @@
 static const struct design {
 	const char *name;
 	bool concurrent, echo_only;
-	const char *workers; /* for -w: one for each of CLIENTS; NULL: it takes none */
+	const char *workers; /* for -w: one worker for each of CLIENTS; NULL: it takes no -w */
 } designs[] = {
     {"iterative", false, false, NULL},	{"fork", true, false, NULL},
     {"spawn", true, false, NULL},	{"pass", true, false, "50"},
@@ -250,7 +250,7 @@ START_TEST(nothing_is_left)
 		pid_t children[2 * CLIENTS];
 		size_t descriptors;
 
-		talk(server, false); /* some open more after they said that they are ready */
+		talk(server, false); /* some open more descriptors after their ready line */
 		descriptors = process_descriptors_n(server->pid);
 		for (int i = 0; i < 100; i++)
 			talk(server, false);
@@ -267,7 +267,7 @@ START_TEST(nothing_is_left)
 }
 END_TEST
 
-/* TERM ends all of them while peers are connected. Then the port is free, although connections on
+/* TERM ends each design while peers are connected. Then the port is free, although connections on
  * it have not ended yet. */
 START_TEST(term_ends_all)
 {
@@ -298,7 +298,7 @@ START_TEST(term_ends_all)
 }
 END_TEST
 
-/* ---- when there is no room ---- */
+/* ---- when there is no room for more ---- */
 
 static void expect_echo(int fd)
 {
@@ -333,7 +333,8 @@ START_TEST(no_descriptors_left)
 			expect_echo(fds[i]);
 		server_wait_log(server, "no room to accept");
 		expect_no_spin(server, names[which]);
-		/* When one leaves another one comes in; no new connection is needed for that. */
+		/* When one client leaves, a waiting one is let in; no new connection has to come.
+		 */
 		for (int i = 0; i < 15; i++) {
 			(void)close(fds[i]);
 			expect_echo(fds[i + 5]);
@@ -387,7 +388,7 @@ START_TEST(a_thousand_at_once)
 }
 END_TEST
 
-/* Sends until nothing moves any more. Returns how much that was. */
+/* Sends until the server takes no more for a while. Returns how much it took. */
 static size_t flood(int fd, const unsigned char *bytes, size_t n)
 {
 	size_t sent = 0;
@@ -446,7 +447,7 @@ START_TEST(floor_with_workers)
 		fds[i] = connect_to(server->ports[0]);
 		expect_echo(fds[i]);
 	}
-	/* No other worker can serve the connections of one that died: all end. */
+	/* No other worker can serve the connections of one that died, so all workers end. */
 	ck_assert_int_eq(kill(children[1], SIGKILL), 0);
 	ck_assert_int_eq(server_wait_exit(server), 1);
 	for (int i = 0; i < CLIENTS; i++)

@@ -1,6 +1,6 @@
 /*
- * The designs of bench/designs that serve datagrams: each datagram of any size comes back, as many
- * as there are, and no child is left.
+ * The designs of bench/designs that serve datagrams: each datagram of any size comes back, however
+ * many there are, and no child is left.
  */
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -61,7 +61,7 @@ START_TEST(datagrams_come_back)
 				expect_datagram(fd, bytes, sizes[j], increment ? answer : bytes,
 						increment ? n : sizes[j]);
 			}
-			/* More than fork-udp has children at once. */
+			/* More than fork-udp has children at a time. */
 			for (int j = 0; j < 200; j++)
 				expect_datagram(fd, "^a", 2, increment ? "*b" : "^a", 2);
 			while (design_children(server->pid, children, 1))

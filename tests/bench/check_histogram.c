@@ -20,7 +20,7 @@
 static struct histogram histogram, other, whole;
 static uint64_t values[VALUES];
 
-/* A random number of bits, so that nanoseconds are as frequent as centuries. */
+/* With a random number of bits, so that nanoseconds are as frequent as centuries. */
 static uint64_t random_value(uint64_t *seed)
 {
 	uint64_t value = next_random(seed);
@@ -28,14 +28,15 @@ static uint64_t random_value(uint64_t *seed)
 	return value >> (next_random(seed) >> 32) % 64;
 }
 
-/* Every percentile of a single value is that value, or a little more. */
+/* A percentile may be the value, or a little more. */
 static void must_be_near(uint64_t said, uint64_t value)
 {
 	MUST(said >= value);
 	MUST((said - value) <= value / 1000);
 }
 
-/* Two values in one histogram, so that max does not hide what the slot of the lower one says. */
+/* There are two values in the histogram, so that the lower one's percentile comes from its slot,
+ * not from max. */
 static void must_be_precise(uint64_t value)
 {
 	memset(&histogram, 0, sizeof histogram);
@@ -93,7 +94,8 @@ static int value_order(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* Kinds of data: few and close together, a long tail, one of everything, all the same. */
+/* A value of one of these kinds of data: few and close together, a long tail, anything, all equal.
+ */
 static uint64_t draw(int kind, uint64_t *seed)
 {
 	uint64_t random = next_random(seed);
@@ -112,7 +114,7 @@ static uint64_t draw(int kind, uint64_t *seed)
 
 START_TEST(percentiles_agree_with_a_sorted_array)
 {
-	/* In thousandths of a percent, so that ranks are exact in whole numbers. */
+	/* In thousandths of a percent, so that ranks can be computed in whole numbers. */
 	static const unsigned asked[] = {1,	10,    100,   1000,  25000, 50000, 90000,
 					 95000, 99000, 99900, 99990, 99999, 100000};
 	static const size_t sizes[] = {1, 2, 3, 10, 99, 100, 101, 1000, 1001, VALUES};
@@ -256,7 +258,7 @@ START_TEST(another_process_reads_what_one_writes)
 }
 END_TEST
 
-/* Values of one power of two, written and read by all functions, take no more than its pages. */
+/* If all values are of one power of two, all functions together touch no more than its pages. */
 START_TEST(pages_that_were_not_counted_in_stay_untouched)
 {
 	long page = sysconf(_SC_PAGESIZE);
@@ -354,7 +356,7 @@ START_TEST(the_text_form_is_what_plotters_read)
 }
 END_TEST
 
-/* 1 to 1,000: each level has the value that it should have. */
+/* With the values 1 to 1,000 it is known which value each level has. */
 START_TEST(the_text_form_has_five_lines_for_each_halving)
 {
 	static const char *const lines[] = {

@@ -1,6 +1,6 @@
 /*
- * http_message: the requests of weirload, byte for byte, and which words of a command line are
- * allowed in them: none that would make two requests of one.
+ * http_message: weirload's requests, byte for byte, and which words of a command line are allowed
+ * in them: none that would make two requests of one.
  */
 #include "bench/weirload/http/http_message.h"
 
@@ -63,7 +63,7 @@ START_TEST(asks_well)
 }
 END_TEST
 
-/* Even with the longest path, method and headers that are allowed a head is whole. */
+/* A head is whole even with the longest path, method and headers that are allowed. */
 START_TEST(has_room_for_all_that_may_be_told)
 {
 	static char path[HTTP_PATH_MAX + 1], header[HTTP_HEADERS_BYTES / HTTP_HEADERS_MAX + 1];
@@ -118,7 +118,7 @@ START_TEST(knows_a_method)
 }
 END_TEST
 
-/* A byte that ends a line is refused, at every place. */
+/* A byte that ends a line is refused in every place. */
 START_TEST(knows_a_header)
 {
 	static const char *const good[] = {"A: b",	  "A:",	    "A:b", "a-b_c: \"x\", y:z",

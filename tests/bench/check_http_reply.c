@@ -1,6 +1,7 @@
 /*
- * http_reply and http_body: replies read whole, in any two pieces, and byte by byte give the same;
- * what is no reply of HTTP/1.1 is refused however it comes; every changed byte of a body is seen.
+ * http_reply and http_body: the result is the same if replies are read whole, in any two pieces, or
+ * byte by byte; what is not a reply of HTTP/1.1 is refused however it is cut; every changed byte of
+ * a body is noticed.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,7 +30,8 @@ struct reading {
 	const char *wrong;
 };
 
-/* Each piece lies at the end of memory of its own, so that a sanitizer sees reads past its end. */
+/* Reads a piece, which lies in memory of its own, so that a sanitizer notices reads past its end.
+ */
 static void give(struct reading *reading, const char *bytes, size_t n)
 {
 	unsigned char *own = malloc(n ? n : 1);
@@ -64,7 +66,7 @@ static void give(struct reading *reading, const char *bytes, size_t n)
 	free(own);
 }
 
-/* In pieces that end at `from`, and at each `step` bytes after it. */
+/* Reads bytes in pieces that end at `from`, and after each `step` bytes from there. */
 static void read_in_pieces(struct reading *reading, struct http_head *head, const char *bytes,
 			   size_t n, size_t from, size_t step)
 {
@@ -108,7 +110,7 @@ static const struct {
     {"HTTP/1.1 204 x\r\nContent-Length: 5\r\n\r\nHTTP/1.1 304 x\r\nTransfer-Encoding: chunked\r\n"
      "\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na",
      "a", 3, 3, 200, false},
-    /* Bodies that the connection's end ends, of any length. */
+    /* Bodies of any length, ended by the end of the connection. */
     {OK "\r\n", "", 1, 0, 200, true},
     {OK "Connection: keep-alive\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", OK "\r\n", 1, 0, 200, true},
     {"HTTP/1.0 200 OK\r\n\r\na", "a", 1, 0, 200, true},
@@ -162,7 +164,7 @@ START_TEST(reads_replies_however_they_come)
 }
 END_TEST
 
-/* An answer to HEAD has the header fields of a body, and no body. */
+/* An answer to HEAD has the header fields of a body, but no body. */
 START_TEST(reads_no_body_behind_a_head)
 {
 	static const char *const heads[] = {OK "Content-Length: 7\r\n\r\n",
@@ -181,7 +183,7 @@ START_TEST(reads_no_body_behind_a_head)
 }
 END_TEST
 
-/* The end of the connection may end a body, or come between replies, or in the middle of one. */
+/* A connection may end at the end of a body, between replies, or in the middle of one. */
 START_TEST(knows_where_an_end_may_come)
 {
 	static const struct {
@@ -221,14 +223,14 @@ START_TEST(knows_a_head_again_and_no_other)
 
 	read_in_pieces(&reading, &head, first, strlen(first), 0, strlen(first));
 	ck_assert_uint_eq(head.n, strlen(first) - 2);
-	head.facts.length = 1; /* so that it shows whether it is read again */
+	head.facts.length = 1; /* a false value, to show whether the head is parsed again */
 	read_in_pieces(&reading, &head, first, strlen(first) - 1, 0, strlen(first));
 	ck_assert(!reading.wrong && reading.ends == 1 && reading.body_n == 1);
 	read_in_pieces(&reading, &head, other, strlen(other), 0, strlen(other));
 	ck_assert(!reading.wrong && reading.ends == 1 && reading.body_n == 3);
 	read_in_pieces(&reading, &head, first, strlen(first), 0, strlen(first));
 	ck_assert(!reading.wrong && reading.ends == 1 && reading.body_n == 2);
-	/* After the beginning of a reply it is an error. */
+	/* An end after the beginning of a reply is an error. */
 	read_in_pieces(&reading, &head, twice, strlen(twice), 2, strlen(twice));
 	ck_assert(reading.wrong != NULL);
 }
@@ -270,7 +272,7 @@ START_TEST(reads_chunks_without_end)
 }
 END_TEST
 
-/* ---- what is no reply ---- */
+/* ---- what is not a reply ---- */
 
 static const char *const wrongs[] = {
     "hello",
@@ -348,7 +350,7 @@ START_TEST(refuses_what_is_none_however_it_comes)
 }
 END_TEST
 
-/* A byte that may not stand there, at each place of a head in turn. */
+/* A NUL is not allowed anywhere in a head: tried in each place in turn. */
 START_TEST(refuses_a_nul_at_every_place)
 {
 	static const char whole[] =
@@ -366,7 +368,7 @@ START_TEST(refuses_a_nul_at_every_place)
 }
 END_TEST
 
-/* The same piece over and over: whether that is refused before so many bytes. */
+/* Sends the same piece again and again, and expects that to be refused in time. */
 static void endless(const char *begin, const char *again)
 {
 	static struct reading reading;
@@ -393,7 +395,7 @@ START_TEST(bounds_every_line)
 }
 END_TEST
 
-/* The same part of a line is looked at, whether it comes whole or in pieces. */
+/* Of a long line the same part is looked at, whether it comes whole or in pieces. */
 START_TEST(reads_long_lines_alike)
 {
 	static struct reading reading;
@@ -424,7 +426,7 @@ END_TEST
 static unsigned char bytes[LARGE_BYTES];
 static uint64_t seed = 11;
 
-/* In pieces of up to `most` bytes. Returns how many were right. */
+/* Reads a body in pieces of up to `most` bytes. Returns how many bytes were right. */
 static size_t match_in_pieces(struct http_body *body, const unsigned char *from, size_t n,
 			      size_t most, bool *right)
 {

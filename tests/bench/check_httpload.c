@@ -1,8 +1,8 @@
 /*
  * weirload's HTTP: whether its results can be believed. If a server gets one answer in so many
- * wrong, weirload has to find that and say how; of a server that does what it may, it finds
- * nothing. Its requests work with weir, nginx, HAProxy and Node, if they are installed. No test
- * here is about speed.
+ * wrong, weirload has to notice, and to say what was wrong; with a server that does only what it
+ * may do, it finds nothing. Its requests work with weir, nginx, HAProxy and Node, if they are
+ * installed. No test here is about speed.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -22,7 +22,7 @@ static const char *http_at(unsigned port)
 	return load_listener("http", port);
 }
 
-/* If the machine is too busy for so short a run that is no error: weirload says so. */
+/* Whether the machine was too busy for so short a run, which weirload says. That is no error. */
 static bool was_starved(int status)
 {
 	return load_figure("errors") == 0 &&
@@ -54,7 +54,7 @@ static bool has_reopened(void)
 struct case_of_fault {
 	enum http_fault fault;
 	const char *how[6];
-	const char *counted; /* the key that has to be above 0; NULL: whichever */
+	const char *counted; /* the key that has to be above 0; NULL: any key of errors */
 	const char *said;
 };
 
@@ -129,7 +129,8 @@ START_TEST(finds_one_wrong_answer_in_fifty)
 }
 END_TEST
 
-/* Each of two processes gets a body of its own, always the same: only the conductor can notice. */
+/* Each of two processes always gets the same body, but another one than the other process: only the
+ * conductor can notice. */
 START_TEST(compares_what_its_processes_get)
 {
 	unsigned port = faulty_http_start(HTTP_FAULT_APART, 1);
@@ -182,7 +183,7 @@ static const struct {
     {HTTP_FAULT_LAST, {"-p", "16"}, true},
     {HTTP_FAULT_LAST, {"--rate", "1000", "-p", "4", "-s", "9"}, true},
     {HTTP_FAULT_LEAVE, {"--churn"}, false},
-    /* However it goes, and whatever is under way then. */
+    /* In whatever way it ends, and whatever is under way then. */
     {HTTP_FAULT_LEAVE, {"-p", "1"}, true},
     {HTTP_FAULT_LEAVE, {"-p", "16"}, true},
     {HTTP_FAULT_QUIT, {"-p", "1"}, true},
@@ -232,8 +233,8 @@ static bool has_retried(void)
 	return has_reopened() && load_figure("retried") > 0;
 }
 
-/* A server that resets is never taken for one that ends, nor the other way round, whether a read or
- * a write meets it first. */
+/* A reset is never taken for a normal end, nor the other way round, whether a read or a write meets
+ * it first. */
 START_TEST(tells_a_reset_from_an_end)
 {
 	static const char *const depths[] = {"1", "16"};
@@ -258,7 +259,7 @@ static bool has_warmed_up(void)
 	return load_figure("messages_total") > 100 + load_figure("messages");
 }
 
-/* All that is reopened lies in the warm-up: no figure counts it. */
+/* All connections were reopened in the warm-up, so no figure counts that. */
 START_TEST(leaves_the_warm_up_out_of_what_it_reopened)
 {
 	const char *server = http_at(faulty_http_start(HTTP_FAULT_LAST, 10));
@@ -266,13 +267,14 @@ START_TEST(leaves_the_warm_up_out_of_what_it_reopened)
 	int status = load_longer(has_warmed_up, "--warmup", 300, arguments);
 
 	ck_assert_msg(status != 2 && has_warmed_up(), "status %d\n%s", status, load_said());
-	/* One in ten; how long a millisecond takes is up to the machine. */
+	/* One answer in ten is the last of its connection; how many come in a millisecond depends
+	 * on the machine. */
 	ck_assert_msg(load_figure("reopened") <= 3 + load_figure("messages") / 10, "%s",
 		      load_said());
 }
 END_TEST
 
-/* An answer that never comes is an error, although each end comes between answers. */
+/* An answer that never comes is an error, even if each connection ends between answers. */
 START_TEST(finds_a_server_that_never_answers)
 {
 	int status = LOAD_LONGER(has_errors, SHORT_MS, "-c", "2", PATIENT,
@@ -306,9 +308,9 @@ static bool has_reopened_often(void)
 	return load_figure("reopened") > 10;
 }
 
-/* What was under way after a last answer is asked again. More is due than can be answered, so that
- * there always is something. All that was due was answered, or is said to be unsent, except for
- * what the very last answers left. */
+/* Requests that were under way behind a last answer are asked again. More are due than can be
+ * answered, so there always are some. All that were due were answered or are reported as unsent,
+ * except for those behind the very last answers. */
 START_TEST(loses_no_question_behind_a_last_answer)
 {
 	unsigned port = faulty_http_start(HTTP_FAULT_LAST, 10);
@@ -338,7 +340,7 @@ START_TEST(holds_connections)
 }
 END_TEST
 
-/* ---- other servers, as they are installed ---- */
+/* ---- other servers, if they are installed ---- */
 
 static const char *start_on(const char *path, const char *const argv[])
 {
@@ -384,8 +386,8 @@ START_TEST(drives_nginx)
 		suite_skip("drives nginx", "nginx is not installed");
 		return;
 	}
-	/* Its 100 requests a connection are what comes of leaving keepalive_requests alone, soon.
-	 */
+	/* 100 requests a connection, instead of the default of keepalive_requests, so that
+	 * connections end soon. */
 	(void)snprintf(text, sizeof text,
 		       "daemon off; master_process off; worker_processes 1; pid %s/nginx.pid;\n"
 		       "error_log stderr crit;\nevents { worker_connections 256; }\n"
@@ -525,7 +527,7 @@ START_TEST(says_what_it_asked)
 	    ran(LOAD("-c", "2", "-d", "50ms", "--warmup", "0", "--body", "any", http_at(port))));
 	ck_assert_ptr_nonnull(strstr(load_said(), "GET /, bodies not compared, 1 process"));
 	ck_assert(load_says("body", "\"any\""));
-	/* A value may be a secret: weirload only says how many headers there are. */
+	/* The value of a header may be a secret: weirload says only how many headers there are. */
 	ck_assert(ran(LOAD("-c", "2", "-d", "50ms", "--warmup", "0", "-X", "PUT", "-s", "5", "-H",
 			   "Authorization: s3cret", "--status", "2xx", http_at(port))));
 	ck_assert_ptr_nonnull(

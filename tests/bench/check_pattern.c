@@ -1,6 +1,6 @@
 /*
  * pattern and client_protocol: the bytes of weirload's messages, in pieces and whole, and that
- * every changed byte of a reply is seen.
+ * every changed byte of a reply is noticed.
  */
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /*
  * The peers of bench/peers: that they do the same work as weir, so that a comparison is fair. Bytes
  * come back whole and in order, to one client and to fifty, and so do those that are owed after a
- * FIN; a reset costs one connection; nothing is left when clients have gone. Peers that speak http
- * answer each request once, however it is cut.
+ * FIN; a reset costs only its own connection; nothing is left when clients have gone. Peers that
+ * speak http answer each request once, however it is cut.
  *
  * A peer that is not built ($BUILD/peers/NAME) is skipped.
  */
@@ -25,7 +25,7 @@
 #define PIECE_BYTES  16384
 #define VOLUME_BYTES (1ul << 20)
 
-/* The harness starts what $WEIR names. */
+/* Has the harness start this peer: it starts whatever $WEIR names. */
 static bool choose(const char *name)
 {
 	char below[64];
@@ -97,7 +97,8 @@ static void a_volume_then_half_close(unsigned port)
 	free(came);
 }
 
-/* All have sent before the first reads, and have ended before the first has its end. */
+/* Fifty clients, all of which have sent before the first one reads, and have ended their sides
+ * before the first one looks for its end. */
 static void fifty_at_once(unsigned port)
 {
 	unsigned char *bytes = random_bytes(CLIENTS + PIECE_BYTES, 4711);
@@ -198,7 +199,7 @@ END_TEST
 
 #define REQUEST "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
-/* The answer to one request, which ends with "ok": its bytes. */
+/* Reads the answer to one request, which ends with "ok". Returns its length. */
 static size_t one_answer(int fd, char *answer, size_t room)
 {
 	size_t n = 0;
@@ -211,8 +212,8 @@ static size_t one_answer(int fd, char *answer, size_t room)
 	return n;
 }
 
-/* A request in two pieces, cut everywhere, and sixteen at once. Another connection is answered
- * between the two pieces: then the server has seen the first one. */
+/* Sends a request in two pieces, cut in each place, and sixteen at once. Another connection is
+ * answered between the two pieces, so that the server has certainly seen the first one. */
 static void answers_http(const char *name)
 {
 	static const char request[] = REQUEST;
@@ -282,7 +283,7 @@ START_TEST(http_floor)
 }
 END_TEST
 
-/* It is both ends, and ends by itself. */
+/* hold_floor is client and server in one, and ends by itself. */
 START_TEST(hold_floor)
 {
 	char output[1024];

@@ -1,6 +1,6 @@
 /*
  * The scripts of bench/: that they say what they do and what is wrong, that their arithmetic is
- * right, and that their results are JSON. check_scripts_earnest runs them with a load.
+ * right, and that their results are JSON. check_scripts_earnest runs them with a real load.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -177,7 +177,7 @@ START_TEST(ratios_and_verdicts)
 			 "64/1\tfloor again\tcpu\t4\t1\t1\t1\t3\tcontrol\tgenerator\n");
 	ck_assert_int_eq(script_run("grep '64/1	weir	rate' %s/out/ratios.tsv", folder), 0);
 	script_expect("no difference shown");
-	/* What is no figure is shown as such, and is in no ratio. */
+	/* A run without a figure is shown as such, and is in no ratio. */
 	ck_assert_int_eq(script_run("grep '64/50	weir	cpu' %s/out/ratios.tsv", folder),
 			 0);
 	ck_assert_str_eq(script_output,
@@ -192,7 +192,7 @@ END_TEST
 
 /*
  * The same for chat: 4 us a delivery for thread-chat, which holds 300 lines a second and is stopped
- * by slow clients; 2 us for weir, which closes them.
+ * by slow clients; 2 us for weir, which closes slow clients.
  */
 static const char false_chat[] =
     "#!/bin/sh\n"
@@ -222,7 +222,7 @@ START_TEST(the_highest_rate_is_found)
 				    "thread-chat weir",
 				    folder, folder),
 			 0);
-	/* 50, 100, 200, 400 no, 300, 350 no, 325 no, 312 no; then 300 twice more. */
+	/* The search: 50, 100, 200, 400 no, 300, 350 no, 325 no, 312 no; then 300 twice more. */
 	script_expect(
 	    "The highest rate that thread-chat holds: 300 lines/s. At 312 lines/s: 96.2 % of "
 	    "what was due, limit server.");
@@ -238,8 +238,8 @@ START_TEST(the_highest_rate_is_found)
 }
 END_TEST
 
-/* Binds a port and closes it again, of those that the kernel gives to nobody who asks for any: so
- * nobody else takes it. */
+/* Listens on a port that the kernel does not give to sockets that ask for any port, so that nobody
+ * else takes it once it is closed. Returns the descriptor. */
 static int listen_somewhere(unsigned *port)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET,
@@ -278,7 +278,7 @@ START_TEST(a_server_of_ones_own_is_compared)
 				    folder, port, folder, folder),
 			 1);
 	(void)snprintf(text, sizeof text, "port %u is in use", port);
-	script_expect(text); /* ours */
+	script_expect(text); /* the port that the test chose */
 	(void)close(fd);
 	ck_assert_int_eq(script_run("BUILD=%s bench/compare -n 1 -d 0.1 -c 1 --ready-port %u -o "
 				    "%s/out floor %s/mine:-w,1",
@@ -287,7 +287,7 @@ START_TEST(a_server_of_ones_own_is_compared)
 	ck_assert_int_eq(
 	    script_run("grep '/mine:-w,1	cpu' %s/out/ratios.tsv | cut -f 4-8", folder), 0);
 	ck_assert_str_eq(script_output, "4\t1\t1\t1\t1\n");
-	/* Without it, what is lacking is named. */
+	/* Without --ready-port it is said what is missing. */
 	(void)chmod(write_file("mute", "#!/bin/sh\nexit 0\n"), 0755);
 	ck_assert_int_eq(script_run("BUILD=%s bench/compare -n 1 -d 0.1 -c 1 -o %s/out floor "
 				    "%s/mute",
@@ -298,7 +298,7 @@ START_TEST(a_server_of_ones_own_is_compared)
 }
 END_TEST
 
-/* The last line of a server that ended says why; that of one that still runs does not. */
+/* The last line of a server that has ended says why; that of one that still runs does not. */
 START_TEST(who_is_not_ready_is_told_why)
 {
 	static const struct {

@@ -12,8 +12,8 @@
 
 #include "tests/support/script.h"
 
-/* The file has a line with the figure of a server at a point; or there is none, because this
- * machine was too busy for that load, and its row says so. */
+/* Expects the file to have a line with the figure of a server at a point; or none, if this machine
+ * was too busy for that load, which its row has to say. */
 static void expect_figure(const char *server, const char *point, const char *line, const char *file)
 {
 	if (script_run("grep -c '%s' %s", line, in_folder(file)) == 0)
@@ -112,7 +112,7 @@ START_TEST(datagrams_of_several)
 }
 END_TEST
 
-/* With -r; another test shows by a false weirload how the highest rate is found. */
+/* With -r, so without a search: another test shows with a false weirload how that works. */
 START_TEST(chat_in_earnest)
 {
 	if (!script_can_load("chat in earnest"))
@@ -164,7 +164,7 @@ START_TEST(ended_early_it_leaves_nothing)
 			    "floor", "weir", NULL);
 		_exit(127);
 	}
-	/* timeout, the script, its server, and weirload with its sender. */
+	/* Five processes: timeout, the script, its server, weirload, and weirload's sender. */
 	wait = wait_begin();
 	while (script_marked() < 5)
 		wait_more(&wait, "weirload");

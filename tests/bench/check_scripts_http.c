@@ -1,6 +1,6 @@
 /*
- * bench/http and bench/slow: that their arithmetic is right, that what is no figure is in no ratio,
- * that they understand what wrk says, and that they leave nothing behind.
+ * bench/http and bench/slow: that their arithmetic is right, that a run without a figure is in no
+ * ratio, that they understand wrk's output, and that they leave nothing behind.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,14 +58,14 @@ START_TEST(requests_are_compared)
 	ck_assert_int_eq(script_run("BUILD=%s bench/http -n 3 -d 1 --driver weirload -o %s/out "
 				    "http_floor weir",
 				    folder, folder),
-			 3); /* all with 16 under way are wrong: that table has no figure */
+			 3); /* all runs with 16 under way are wrong, so that table has no figure */
 	ck_assert_int_eq(script_run("grep 'weirload/1	weir' %s/out/ratios.tsv", folder), 0);
 	ck_assert_str_eq(script_output, "weirload/1\tweir\thttp_floor\t8\t2\t2\t2\t3\t1000\t-\t-\t"
 					"generator\t-\n");
 	ck_assert_int_eq(
 	    script_run("grep 'weirload/1	http_floor again' %s/out/ratios.tsv", folder), 0);
 	script_expect("\thttp_floor\t4\t1\t1\t1\t3\t");
-	/* What is no figure is shown as such, and is in no ratio. */
+	/* A run without a figure is shown as such, and is in no ratio. */
 	ck_assert_int_eq(script_run("grep 'weirload/16	weir' %s/out/ratios.tsv", folder), 0);
 	ck_assert_str_eq(script_output, "weirload/16\tweir\thttp_floor\t-\t-\t-\t-\t0\t-\t-\t-\t-\t"
 					"ERRORS: 15 wrong (3 of 3)\n");
@@ -130,7 +130,7 @@ START_TEST(tables_without_a_figure_are_a_failure)
 				    "-o %s/one http_floor",
 				    folder, folder),
 			 0);
-	/* One of two tables. */
+	/* One of two tables has no figure. */
 	ck_assert_int_eq(script_run("BUILD=%s bench/http -n 1 -d 1 --driver weirload -o %s/two "
 				    "http_floor",
 				    folder, folder),
@@ -139,13 +139,13 @@ START_TEST(tables_without_a_figure_are_a_failure)
 }
 END_TEST
 
-/* 3: on a busy machine no run of a table may be fine. */
+/* Status 3 is right, too: on a busy machine it may be that no run of a table was fine. */
 static void expect_run_in_earnest(int status)
 {
 	ck_assert_msg(status == 0 || status == 3, "status %d\n%s", status, script_output);
 }
 
-/* One table of each driver: a whole quick run takes a minute. */
+/* Only one table for each driver, because a whole quick run takes a minute. */
 START_TEST(http_in_earnest)
 {
 	if (!script_can_load("http in earnest"))
@@ -186,8 +186,8 @@ START_TEST(http_of_several)
 	script_expect("\nweirload, 64 connections, 1 request under way on each\n");
 	script_expect("weir again");
 	ck_assert_msg(!strstr(script_output, "Not here"), "%s", script_output);
-	/* Each has a figure at each point, unless the machine was so busy that nobody answered.
-	 */
+	/* Each server has a figure at each point, unless the machine was so busy that nothing was
+	 * answered. */
 	ck_assert_int_eq(
 	    script_run("awk -F '\\t' '$4 == \"-\" && $13 == \"-\"' %s", in_folder("ratios.tsv")),
 	    0);
@@ -201,7 +201,7 @@ START_TEST(http_of_several)
 }
 END_TEST
 
-/* Building weir builds what these scripts measure it with. */
+/* `make` builds, with weir, what these scripts measure it with. */
 START_TEST(make_builds_what_they_need)
 {
 	ck_assert_int_eq(script_run("env -u MAKEFLAGS -u MAKELEVEL make -n BUILD=%s/none all | "
@@ -221,7 +221,7 @@ START_TEST(slow_in_earnest)
 	expect_run_in_earnest(script_run("bench/slow -q -o %s", temporary_folder()));
 	script_expect("50, headers");
 	script_expect_json(in_folder("results.json"), "\"ended_408\"");
-	/* All slow clients are ended, each kind for its reason, and nobody else is. */
+	/* All slow clients were ended, each kind for its own reason, and no other client was. */
 	ck_assert_int_eq(
 	    script_run("awk -F '\\t' 'NR > 1 { print $2, ($8 > 0), ($10 > 0), ($11 > 0) }' %s",
 		       in_folder("slow.tsv")),

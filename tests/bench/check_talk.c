@@ -1,5 +1,4 @@
-/* weirload --talk, run as a person or a pipe would, against weir and against peers that behave
- * badly. */
+/* weirload --talk, used as a person or a pipe would, with weir and with peers that behave badly. */
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -23,8 +22,8 @@ static char said[PASTE_BYTES + 100000];
 
 struct talker {
 	pid_t pid;
-	int in, out, err; /* our ends; in is -1 once it was closed */
-	size_t said_n;	  /* on stdout, so far: bytes of said */
+	int in, out, err; /* our ends of its pipes; in is -1 once it is closed */
+	size_t said_n;	  /* how much it has said on stdout: bytes of `said` */
 	char complaint[1024];
 	size_t complaint_n;
 };
@@ -67,7 +66,7 @@ static struct talker talk_start(const char *listener)
 	return talker;
 }
 
-/* A listener of 127.0.0.1; good until the next call. */
+/* A LISTENER at 127.0.0.1; valid until the next call. */
 static const char *at_port(const char *protocol, unsigned port)
 {
 	static char listener[64];
@@ -89,7 +88,7 @@ static bool listen_once(struct talker *talker)
 	return n > 0;
 }
 
-/* Waits until it has said this text, and nothing else. */
+/* Waits until the talker has said exactly this text. */
 static void expect_said(struct talker *talker, const char *text)
 {
 	while (talker->said_n < strlen(text)) {
@@ -107,7 +106,8 @@ static void type(struct talker *talker, const char *text)
 	ck_assert_int_eq(write(talker->in, text, strlen(text)), (ssize_t)strlen(text));
 }
 
-/* Waits for its end; reads its complaint. Its status, or 128 + the signal that ended it. */
+/* Waits for the talker's end, and reads its complaint. Returns its status, or 128 + the signal that
+ * ended it. */
 static int talk_end(struct talker *talker)
 {
 	struct wait wait = wait_begin();
@@ -126,7 +126,7 @@ static int talk_end(struct talker *talker)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
-/* Gives it input and reads what it says, both at once, until it says no more. */
+/* Gives the talker input while reading what it says, until it says no more. */
 static int talk_through(struct talker *talker, const void *input, size_t n)
 {
 	const char *at = input;
@@ -155,7 +155,7 @@ static int talk_through(struct talker *talker, const void *input, size_t n)
 	}
 }
 
-/* The whole of it: input, what came back, the status. */
+/* A whole talk: expects this answer to the input, and status 0. */
 static void must_talk(const char *listener, const char *input, const char *answer)
 {
 	struct talker talker = talk_start(listener);
@@ -231,7 +231,7 @@ START_TEST(a_name_is_reached)
 }
 END_TEST
 
-/* Each line is answered while stdin stays open. */
+/* Expects each line to be answered while stdin stays open. */
 static void must_converse(const char *listener, const char *const answers[4])
 {
 	static const char *const typed[] = {"ab\n", "\n", "c\n"};
@@ -311,7 +311,7 @@ START_TEST(a_large_paste_comes_back_whole)
 	talker = talk_start(at_port("discard", server->ports[4]));
 	ck_assert_int_eq(talk_through(&talker, text, n), 0);
 	ck_assert_uint_eq(talker.said_n, 0);
-	/* Nothing but empty lines: the most that increment can owe at once. */
+	/* Only empty lines: the largest number of lines for which increment can owe answers. */
 	memset(text, '\n', n / 10);
 	must_come_back(at_port("increment", server->ports[3]), text, n / 10, 1);
 	must_come_back(at_port("frame", server->ports[2]), text, n / 10, 0);
@@ -408,7 +408,7 @@ START_TEST(a_peer_that_ends_while_we_talk_is_said)
 }
 END_TEST
 
-/* It takes all, and answers a part. */
+/* The peer takes all input, but answers only a part. */
 static void must_miss(const char *protocol, const char *answer, const char *printed)
 {
 	int fd;
@@ -436,7 +436,7 @@ START_TEST(a_missing_part_of_the_answer_is_said)
 }
 END_TEST
 
-/* A peer that says a lot before it listens, and only then reads all. */
+/* The peer says a lot before it begins to read. */
 START_TEST(both_directions_full_is_no_deadlock)
 {
 	size_t n = suite_volume(PASTE_BYTES), got = 0;
@@ -471,7 +471,7 @@ START_TEST(both_directions_full_is_no_deadlock)
 }
 END_TEST
 
-/* How much it reads from stdin while nobody reads at its other end: there is a limit. */
+/* If the peer does not read, the talker reads no more than a limited amount from stdin. */
 START_TEST(a_peer_that_does_not_read_stops_it)
 {
 	static char text[65536];
@@ -484,7 +484,7 @@ START_TEST(a_peer_that_does_not_read_stops_it)
 		struct pollfd in = {.fd = talker.in, .events = POLLOUT};
 		ssize_t n;
 
-		/* So long a pause that a process that can run does run. */
+		/* The pause is long enough for a talker that can read on to do so. */
 		if (poll(&in, 1, 500) == 0)
 			break;
 		n = write(talker.in, text, sizeof text);
@@ -501,7 +501,8 @@ END_TEST
 
 /* ---- datagrams ---- */
 
-/* Answers all datagrams except each drop-th; plus: as increment does, without its greeting. */
+/* Starts a server that answers all datagrams except every drop-th. plus: like increment, without
+ * the greeting. */
 static pid_t datagram_server(unsigned *port, unsigned drop, unsigned plus)
 {
 	int fd = bind_any(SOCK_DGRAM, port);

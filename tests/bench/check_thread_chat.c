@@ -1,6 +1,6 @@
 /*
  * bench/designs/thread-chat: each line goes to everyone else, whole and in order; and a client that
- * does not read stops all others, which is what this design is there to show.
+ * does not read stops all others, which this design is there to show.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -25,8 +25,10 @@ static struct server *start(void)
 	return DESIGN_LAUNCH("chat://127.0.0.1:0");
 }
 
-/* A new client, which is in the server's list when this returns: all n others have got a line of
- * it. The first of them may not be in the list itself yet, so lines are sent until it gets one. */
+/* Connects a client, which is in the server's list when this returns: all n others have got a line
+ * from it. The first of them may not be in the list itself yet, so lines are sent until it gets
+ * one.
+ */
 static int join(const struct server *server, const int *others, size_t n)
 {
 	int fd = connect_to(server->ports[0]);
@@ -64,7 +66,7 @@ START_TEST(a_line_goes_to_everyone_else)
 
 	for (size_t i = 0; i < 3; i++)
 		fds[i] = join(server, fds, i);
-	/* In parts, several at once, and an empty one: what comes is whole lines. */
+	/* Lines are sent in parts, several at once, and empty: what comes is whole lines. */
 	send_text(fds[0], "on");
 	send_text(fds[1], "two\n\nthree\nfou");
 	for (int i = 0; i < 3; i += 2)
@@ -72,7 +74,7 @@ START_TEST(a_line_goes_to_everyone_else)
 	send_text(fds[0], "e\n");
 	expect_text(fds[1], "one\n");
 	expect_text(fds[2], "one\n");
-	/* Nobody gets half a line, although its sender has gone. */
+	/* Nobody gets the half line of a sender that has gone. */
 	finish_sending(fds[1]);
 	expect_end(fds[1]);
 	send_text(fds[2], "left\n");
@@ -104,7 +106,7 @@ START_TEST(a_line_too_long_ends_its_sender)
 }
 END_TEST
 
-/* One "NUMBER LINE\n" of each: in order for each sender, and from everyone else. */
+/* Expects all lines, "NUMBER LINE\n", of everyone else, each sender's in order. */
 static void expect_lines_of_others(int fd, int self)
 {
 	static char bytes[CLIENTS * LINES * 16];
@@ -156,8 +158,8 @@ END_TEST
 
 /* ---- what stops it ---- */
 
-/* How many of its threads sleep in this system call, with this descriptor as its first argument
- * (-1: any). -1: /proc does not say. */
+/* How many of the server's threads sleep in this system call, with this descriptor as its first
+ * argument (-1: any). Returns -1 if /proc does not say. */
 static int sleeping_in(const struct server *server, long call, long descriptor)
 {
 	char path[320];
@@ -184,7 +186,8 @@ static int sleeping_in(const struct server *server, long call, long descriptor)
 	return known ? n : -1;
 }
 
-/* The server's descriptor of the client that joined last: the greatest that is read. */
+/* The server's descriptor for the client that joined last: the greatest from which a thread reads.
+ */
 static long last_descriptor(const struct server *server, int clients)
 {
 	struct wait wait = wait_begin();
@@ -210,8 +213,9 @@ static size_t drain(int fd)
 	return n;
 }
 
-/* Sends until a thread of the server waits for the client that does not read, and the sender for
- * that thread; the other client reads all the time. Returns how much was sent, in whole lines. */
+/* Sends until a thread of the server waits for the client that does not read, and the sender waits
+ * for that thread; the other client reads all the time. Returns how much was sent, in whole lines.
+ */
 static size_t send_until_stuck(const struct server *server, int sender, int reader, long unread,
 			       size_t *came)
 {
@@ -256,8 +260,8 @@ START_TEST(one_who_does_not_read_stops_all)
 	set_buffers(fds[UNREAD], 0, 1);
 	unread = last_descriptor(server, 3);
 	sent = send_until_stuck(server, fds[SENDER], fds[READER], unread, &came);
-	/* The others wait for the lock, although none is in the way of another; so does a newcomer.
-	 */
+	/* Now all others wait for the lock, newcomers included, although they are not in each
+	 * other's way. */
 	send_text(fds[READER], "is anybody there?\n");
 	fds[NEWCOMER] = connect_to(server->ports[0]);
 	send_text(fds[NEWCOMER], "hello\n");

@@ -12,17 +12,17 @@
 #define ALL_OF_IT "--warmup", "0", "-d", "300ms"
 #define TRIES	  6
 
-/* How much weirload sends, and until when: how much comes back in a second depends on the machine.
- * On a busy one an answer may be late that should not be, or, if weirload does not run for a while,
- * in time although it should be late. weirload is right both times, but this is not what is tested:
- * such a run is done again, with more patience. */
+/* A run, which goes on until enough has happened: how much can be done in a second depends on the
+ * machine. On a busy one an answer may be late that should not be, or, if weirload does not run for
+ * a while, in time although it should be late. weirload is right in both cases, but this is not
+ * what is tested: such a run is repeated, with more patience. */
 struct trial {
 	enum datagram_form form;
 	enum datagram_fault fault;
-	unsigned long every, most;   /* the server's faults */
-	unsigned long asked, faults; /* are enough, and that no answer is held back */
-	unsigned long late;	     /* so many have to be */
-	unsigned timeout_ms;	     /* 0: for ever */
+	unsigned long every, most;   /* how often the server makes a fault, and how often at most */
+	unsigned long asked, faults; /* it ends after so many, when no answer is held back */
+	unsigned long late;	     /* how many answers have to be late */
+	unsigned timeout_ms;	     /* 0: so long that nothing is late */
 	const struct datagram_count *count;
 	uint64_t took_ms;
 };
@@ -71,8 +71,8 @@ static int try(struct trial *trial, const char *const arguments[])
 
 struct case_of_fault {
 	enum datagram_fault fault;
-	bool loses;	     /* each fault leaves a question without an answer */
-	const char *counted; /* is the number of faults */
+	bool loses;	     /* each fault leaves a request without an answer */
+	const char *counted; /* the key that has to be the number of faults */
 	const char *said;
 	int status;
 };
@@ -111,7 +111,7 @@ START_TEST(counts_each_fault_as_what_it_is)
 	const struct case_of_fault *this = &faults[(size_t)_i / LOOPS];
 	size_t loop = (size_t)_i % LOOPS;
 	bool pairs = this->fault == DATAGRAM_SWAP, closed = loop < 2;
-	bool over = this->loses && closed; /* one a place may be lost: soon none is left */
+	bool over = this->loses && closed; /* each loss blocks a place: soon none is left */
 	struct trial trial = {.fault = this->fault,
 			      .every = 20,
 			      .most = over ? 6 : 30,
@@ -122,8 +122,8 @@ START_TEST(counts_each_fault_as_what_it_is)
 	int status;
 
 	if (pairs && loop == 0)
-		return; /* there is no next one */
-	/* One socket: key 0, which stray answers are made for. */
+		return; /* there is no next answer to swap with */
+	/* One socket, whose key is 0: stray answers are made for that one. */
 	status = try_looped(&trial, loop, this->fault == DATAGRAM_STRAY || pairs ? "1" : "10");
 	count = trial.count;
 	if (this->status == 0)
@@ -149,7 +149,7 @@ START_TEST(counts_each_fault_as_what_it_is)
 }
 END_TEST
 
-/* All in the beginning, so that the last comes before the end. */
+/* All faults happen in the beginning, so that the last late answer comes before the end. */
 START_TEST(tells_late_from_lost_and_doubled)
 {
 	struct trial trial = {.fault = DATAGRAM_LATE,
@@ -167,7 +167,7 @@ START_TEST(tells_late_from_lost_and_doubled)
 }
 END_TEST
 
-/* One place, whose messages are lost again and again before the first of their answers comes. */
+/* With only one place, three messages are given up before the first of their answers comes. */
 START_TEST(remembers_what_was_lost_in_a_place)
 {
 	struct trial trial = {.fault = DATAGRAM_LATE,
@@ -274,7 +274,7 @@ START_TEST(tells_late_ones_of_chargen)
 }
 END_TEST
 
-/* For messages of more than 512 bytes shorter answers are right. */
+/* If messages are longer than 512 bytes, shorter answers are right. */
 START_TEST(knows_how_much_chargen_says)
 {
 	struct trial trial = {.form = DATAGRAM_CHARGEN, .asked = 10};

@@ -1,6 +1,6 @@
 /*
  * weirload over datagrams, with all of its options: it finds nothing if nothing is wrong, counts
- * what the server counts, survives every error of its sockets, and reports it. No test here is
+ * what the server counts, and survives and reports every error of its sockets. No test here is
  * about speed.
  */
 #include <arpa/inet.h>
@@ -85,7 +85,7 @@ START_TEST(finds_nothing_where_nothing_is_wrong)
 }
 END_TEST
 
-/* Its answers overtake each other, and none is wrong. */
+/* fork-udp's answers overtake each other, but none is wrong. */
 START_TEST(counts_what_a_process_for_each_reorders)
 {
 	struct server *server = design_start("fork-udp", "increment");
@@ -135,8 +135,8 @@ START_TEST(speaks_over_ipv6)
 }
 END_TEST
 
-/* Long batches and joined answers; what was lost is what the kernel dropped at the server. False:
- * some were late. */
+/* Long batches and joined answers: the lost ones have to be those that the kernel dropped at the
+ * server. False: some were late. */
 static bool counts_alike(const char *timeout)
 {
 	struct server *server = SERVER("-w", "1", "echo+udp://127.0.0.1:0",
@@ -156,7 +156,7 @@ static bool counts_alike(const char *timeout)
 		ck_assert(load_figure("datagrams_doubled") == 0);
 		asked += load_figure("datagrams_asked");
 		lost += load_figure("datagrams_lost") - load_figure("datagrams_dropped");
-		if (i == 1 && late < 1) /* of discard nothing is known */
+		if (i == 1 && late < 1) /* before discard, which answers nothing */
 			ck_assert_uint_eq(server_stat(server, "datagrams_answered"),
 					  (uint64_t)(asked - lost));
 		served.least = server_stat(server, "datagrams_received");
@@ -175,9 +175,9 @@ START_TEST(counts_what_weir_counts)
 }
 END_TEST
 
-/* ---- sockets that say no ---- */
+/* ---- errors of sockets ---- */
 
-/* An address of loopback that no other test uses: its ports are free for as long as needed. */
+/* An address of loopback that no other test uses, so that its ports are free as long as needed. */
 static uint32_t own_address(void)
 {
 	return 0x7f400000 | ((uint32_t)getpid() & 0x3fffff);
@@ -243,7 +243,7 @@ START_TEST(says_that_nobody_listens)
 }
 END_TEST
 
-/* For a time nobody answers; then another server does, at the same port. */
+/* Nobody answers for a time; then another server does, at the same port. */
 static void refused_for(unsigned ms)
 {
 	unsigned port = 0;
@@ -255,14 +255,14 @@ static void refused_for(unsigned ms)
 	for (int i = 0; i < 100; i++)
 		echo_one(fd);
 	(void)close(fd);
-	(void)poll(NULL, 0, (int)ms); /* nobody tells that it was refused */
+	(void)poll(NULL, 0, (int)ms); /* nothing shows that a datagram was refused */
 	fd = bound_to(&port);
 	for (int i = 0; i < 100; i++)
 		echo_one(fd);
 	(void)load_end(load);
 }
 
-/* The server goes, and comes back: the sockets go on. */
+/* The server ends, and comes back: the sockets go on. */
 START_TEST(goes_on_when_it_was_refused)
 {
 	double answered;
@@ -273,7 +273,7 @@ START_TEST(goes_on_when_it_was_refused)
 			break;
 	}
 	ck_assert_msg(load_figure("errors_refused") >= 1, "%s", load_said());
-	/* What came too late for weirload was answered all the same. */
+	/* Answers that were too late for weirload count, too. */
 	answered = load_figure("messages_total") + load_figure("datagrams_late");
 	ck_assert_msg(answered >= 190 && answered <= 200, "%s", load_said());
 	ck_assert(load_figure("errors") == load_figure("errors_refused"));
@@ -371,7 +371,7 @@ START_TEST(reports_it)
 	ck_assert_ptr_nonnull(
 	    strstr(load_said(), "datagrams 0 (0 %) lost, 0 (0 %) doubled, 0 (0 %) reordered\n"));
 	ck_assert(load_says("batch", "\"off\"") && load_says("loss_percent", "0.000"));
-	/* The warm-up is not in it. */
+	/* The warm-up is not counted. */
 	ck_assert_msg(load_figure("datagrams_asked") < (double)count->asked, "%s", load_said());
 	ck_assert_ptr_nonnull(strstr(load_hdr(), "Percentile"));
 }

@@ -1,8 +1,8 @@
 /*
- * usage: compared with children that know what they used.
+ * usage: compared with what children know that they used.
  *
- * A child burns CPU until its own clock says that it is enough, says so by a byte in a pipe, and
- * then stays until it is told to go, so that both snapshots are of a tree that does nothing.
+ * A child burns CPU until its own clock shows that it is enough, says so by a byte in a pipe, and
+ * then stays until it is told to go, so that both snapshots are taken while the tree does nothing.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -21,7 +21,7 @@
 #include "tests/support/harness.h"
 
 #define MS  1000000ULL
-#define OFF (35 * MS) /* what a slow machine adds; less than any part of what is burnt */
+#define OFF (35 * MS) /* the tolerance, for slow machines; less than any part that is burnt */
 
 static struct usage_snapshot before, after;
 static struct usage usage;
@@ -79,7 +79,7 @@ static void hear(int fd)
 		_exit(1);
 }
 
-/* It waits for a byte before its work, and another one before its end. */
+/* Starts a child, which waits for a byte before its work, and for another one before its end. */
 static struct child child_start(void (*work)(int go, int done))
 {
 	int to[2], from[2];
@@ -93,7 +93,7 @@ static struct child child_start(void (*work)(int go, int done))
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		(void)close(to[1]);
 		(void)close(from[0]);
-		tell(from[1]); /* it is there */
+		tell(from[1]); /* it has started */
 		hear(to[0]);
 		work(to[0], from[1]);
 		_exit(0);
@@ -115,7 +115,7 @@ static void child_end(struct child *child)
 	ck_assert_int_eq(status, 0);
 }
 
-/* Takes both snapshots around its work. */
+/* Has the child do its work, between two snapshots. */
 static void child_measure(struct child *child, bool memory)
 {
 	ck_assert_int_eq(usage_take(&before, child->pid, memory), 0);
@@ -131,8 +131,8 @@ static void must_be_about(uint64_t said, uint64_t right, uint64_t off)
 		      (double)said / MS, (double)right / MS);
 }
 
-/* The busiest of several is the one that ran and waited for a CPU longest: on a busy machine that
- * may be another one. */
+/* The busiest thread is the one that ran and waited for a CPU longest: on a busy machine that may
+ * be another one than was meant. */
 static void busiest_must_be_about(uint64_t right)
 {
 	if (usage.busiest_wait_ns < OFF)
@@ -197,7 +197,7 @@ static void asks_the_kernel(int go, int done)
 	hear(go);
 }
 
-/* The kernel tells user and system time apart by what runs when its clock ticks, which is only a
+/* The kernel distinguishes user and system time by what runs when its clock ticks, which is only a
  * sample. */
 START_TEST(user_and_system_time_are_told_apart)
 {
@@ -227,8 +227,8 @@ static void reaps_one_that_burnt(int go, int done)
 	hear(go);
 }
 
-/* The kernel counts the time of reaped children in ticks: user and system time may each lack one.
- */
+/* The kernel counts the time of reaped children in ticks: of user and of system time a tick may be
+ * missing. */
 START_TEST(a_reaped_grandchild_counts)
 {
 	struct child child = child_start(reaps_one_that_burnt);
@@ -262,7 +262,7 @@ static void has_a_family(int go, int done)
 		if (fork() == 0)
 			burn(CLOCK_PROCESS_CPUTIME_ID, 100 * MS);
 		tell(back[1]);
-		(void)read(never[0], dead, 1); /* until the family's head ends */
+		(void)read(never[0], dead, 1); /* returns when the head of the family ends */
 		_exit(0);
 	}
 	(void)close(never[0]);
@@ -357,7 +357,7 @@ START_TEST(the_busiest_thread_is_named)
 }
 END_TEST
 
-/* Two on one CPU: each runs half of the time, and waits for the other one. */
+/* Two processes on one CPU: each runs half of the time, and waits for the other one. */
 static void share_a_cpu(int go, int done)
 {
 	cpu_set_t one;
@@ -439,7 +439,7 @@ START_TEST(kernel_memory_grows_with_sockets)
 }
 END_TEST
 
-/* ---- what goes while it is read ---- */
+/* ---- processes that end while they are read ---- */
 
 START_TEST(no_such_process_is_said)
 {
@@ -459,7 +459,7 @@ START_TEST(no_such_process_is_said)
 }
 END_TEST
 
-/* As of a design that has a process for each of a thousand connections. */
+/* Like a design that has a process for each of a thousand connections. */
 static void comes_and_goes(int go, int done)
 {
 	(void)go;
@@ -486,8 +486,8 @@ START_TEST(members_that_vanish_are_no_error)
 	while (now_ms() - begin < 500) {
 		ck_assert_int_eq(usage_take(&after, child.pid, true), 0);
 		processes = after.processes > processes ? after.processes : processes;
-		/* Never less than before, except for ticks, and for a process that was just missed.
-		 */
+		/* Never less than before, except for a few ticks, and for a process that was just
+		 * missed. */
 		ck_assert_uint_ge(after.cpu_ns + 40 * MS, last);
 		last = after.cpu_ns;
 	}

@@ -1,5 +1,5 @@
 /*
- * validity: whether a run of weirload may be believed, and what was its limit. The generator is
+ * validity: whether a run of weirload may be believed, and what its limit was. The generator is
  * starved, stopped, killed and left without descriptors, and the server is stopped and slow:
  * weirload has to say whose fault it was. No test here is about speed.
  */
@@ -19,7 +19,7 @@
 
 /* ---- the server's time ---- */
 
-/* The share of values above ms, read off the HDR text. */
+/* The share of values above ms, according to the HDR text. */
 static double share_above(double ms)
 {
 	char *text = strdup(load_hdr());
@@ -37,7 +37,7 @@ static double share_above(double ms)
 	return share;
 }
 
-/* False: weirload ended before the server had got so many bytes of it. */
+/* Waits until the server has received so many bytes. False: weirload ended before. */
 static bool has_had(const struct server *server, uint64_t bytes, pid_t load)
 {
 	struct wait wait = wait_begin();
@@ -50,10 +50,10 @@ static bool has_had(const struct server *server, uint64_t bytes, pid_t load)
 	return true;
 }
 
-/* A server that stands still for a fifth of the time: about a fifth of the messages were due in it
- * and must show that; only the 20 that were under way waited from when they were sent. The test
- * stops the server's process, not the clock, so the shares have some room. False: this machine
- * stood still, too. */
+/* The server stands still for a fifth of the time: about a fifth of the messages are due in that
+ * time, and their response times must show it; only the 20 that were under way have a long service
+ * time. The test stops the server's process, not the clock, so the shares have some tolerance.
+ * False: this machine stood still, too. */
 static bool shows_a_stall(unsigned stall_ms)
 {
 	struct server *server = SERVER("-w", "1", "--no-master", "echo://127.0.0.1:0");
@@ -71,7 +71,7 @@ static bool shows_a_stall(unsigned stall_ms)
 					     load_listener("echo", server->ports[0]), NULL});
 	if (has_had(server, 64 * 500, load)) {
 		ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
-		(void)usleep(1000 * stall_ms); /* the stall itself */
+		(void)usleep(1000 * stall_ms); /* the stall that is tested */
 		ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
 	}
 	status = load_wait(load);
@@ -87,7 +87,7 @@ static bool shows_a_stall(unsigned stall_ms)
 	       load_figure("response_max_us") > stall_us * 5 / 6;
 }
 
-/* Compared with a longer stall those of a busy machine are short. */
+/* Tried with longer stalls, too, compared with which the stalls of a busy machine are short. */
 START_TEST(shows_a_stall_in_response_time_and_not_in_service_time)
 {
 	unsigned stall_ms = 300;
@@ -159,7 +159,7 @@ START_TEST(says_that_it_was_starved)
 					    "5000", load_listener("echo", server->ports[0]), NULL});
 	ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
 	ck_assert(load_says("valid", "false"));
-	/* If nothing at all was answered in that time it says so. */
+	/* Or, if nothing at all was answered in that time, it says that. */
 	ck_assert_msg(strstr(load_said(), "INVALID: the generator did not keep") ||
 			  strstr(load_said(), "INVALID: the generator hardly ran"),
 		      "%s", load_said());
@@ -189,7 +189,7 @@ START_TEST(says_that_descriptors_ran_out)
 
 	ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
 	ck_assert_ptr_nonnull(strstr(load_said(), "INVALID: descriptors ran out"));
-	/* Without -P it takes as many processes as that limit requires. */
+	/* Without -P it starts as many processes as that limit requires. */
 	status =
 	    load_in(&poor, (const char *const[]){"-c", "100", "-d", "200ms", "--warmup", "0",
 						 load_listener("echo", server->ports[0]), NULL});
@@ -207,9 +207,8 @@ static pid_t child_of(pid_t pid)
 	return text ? (pid_t)strtol(text, NULL, 10) : 0;
 }
 
-/* weirload is stopped for twice as long as it waits for a reply. False: a reply came too late,
- * which is the server's fault; or most of the time was not this stop, because this machine was
- * busy. */
+/* weirload is stopped for twice as long as it waits for a reply. False: a reply really came too
+ * late, or the stop was not most of the time, because this machine was busy. */
 static bool sleeps_and_blames_nobody(unsigned timeout_ms)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
@@ -225,16 +224,16 @@ static bool sleeps_and_blames_nobody(unsigned timeout_ms)
 	sender = child_of(load);
 	ck_assert_int_gt(sender, 0);
 	ck_assert_int_eq(kill(sender, SIGSTOP), 0);
-	(void)usleep(2000 * timeout_ms); /* the sleep itself */
+	(void)usleep(2000 * timeout_ms); /* the stop that is tested */
 	had = server_stat(server, "received_bytes");
 	ck_assert_int_eq(kill(sender, SIGCONT), 0);
-	server_wait_stat(server, "received_bytes", had + 20000); /* it has read them all */
+	server_wait_stat(server, "received_bytes", had + 20000); /* it has read all replies */
 	(void)load_end(load);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	return load_figure("errors") == 0 && load_says("limit", "\"generator\"");
 }
 
-/* Replies that lie there unread while the generator stands still did not come late. */
+/* Replies that wait unread while the generator stands still did not come late. */
 START_TEST(does_not_blame_the_server_for_its_own_sleep)
 {
 	unsigned timeout_ms = 300;
@@ -271,7 +270,8 @@ START_TEST(is_invalid_when_a_sender_dies)
 }
 END_TEST
 
-/* What a killed process had found is not known: above all not that there was no error. */
+/* What a killed process had found is not known: above all it is not known that there was no error.
+ */
 START_TEST(is_invalid_when_a_sender_does_not_end)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
@@ -283,7 +283,7 @@ START_TEST(is_invalid_when_a_sender_does_not_end)
 
 	server_wait_stat(server, "received_bytes", 1000);
 	ck_assert_int_eq(kill(child_of(load), SIGSTOP), 0);
-	status = load_end(load); /* a signal, as Ctrl-C */
+	status = load_end(load); /* a signal, like Ctrl-C */
 	ck_assert_msg(status == 3, "status %d\n%s", status, load_said());
 	ck_assert_ptr_nonnull(strstr(load_said(), "INVALID: a sending process did not come to"));
 	ck_assert_ptr_nonnull(strstr(load_said(), "ended early"));
@@ -291,8 +291,8 @@ START_TEST(is_invalid_when_a_sender_does_not_end)
 }
 END_TEST
 
-/* A generator that was idle and yet late: the limit has to say the same as INVALID does. But if the
- * server was busy all the time, the limit is the server. */
+/* If the generator was idle and yet late, the limit has to agree with INVALID: the generator. But
+ * if the server was busy all the time, the limit is the server. */
 START_TEST(names_the_generator_where_its_schedule_makes_it_invalid)
 {
 	static struct outcome outcome;
@@ -316,7 +316,8 @@ START_TEST(names_the_generator_where_its_schedule_makes_it_invalid)
 }
 END_TEST
 
-/* It ran for little more than half of the time: why it is at its limit has to be said. */
+/* A generator that ran for little more than half of the time may be at its limit: it has to be said
+ * why. */
 START_TEST(says_that_waiting_for_a_cpu_counts)
 {
 	static struct outcome outcome;
@@ -341,7 +342,7 @@ START_TEST(says_that_waiting_for_a_cpu_counts)
 }
 END_TEST
 
-/* A line of a chat may hold anything, and so may the name of a path. */
+/* A line of a chat may contain any bytes, and so may a path. */
 START_TEST(shows_nothing_that_rules_a_terminal)
 {
 	static struct outcome outcome;

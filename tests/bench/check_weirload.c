@@ -1,7 +1,7 @@
 /*
- * weirload: whether its results can be believed. If a server answers wrongly, weirload has to find
- * that and say how; what it counts is what the server counted. Whether it notices limits of its own
- * is tested in check_validity. No test here is about speed.
+ * weirload: whether its results can be believed. If a server answers wrongly, weirload has to
+ * notice, and to say what was wrong; its counts are those of the server. Whether it notices its own
+ * limits is tested in check_validity. No test here is about speed.
  */
 #include <poll.h>
 #include <signal.h>
@@ -21,12 +21,12 @@
 struct case_of_fault {
 	enum fault fault;
 	const char *size, *pipeline;
-	const char *counted; /* the key that has to be above 0; NULL: whichever */
+	const char *counted; /* the key that has to be above 0; NULL: any key of errors */
 };
 
 static const struct case_of_fault faults[] = {
     {FAULT_DROP, "64", "16", "errors_lost"},
-    {FAULT_DROP, "64", "1", NULL}, /* mostly seen as a message without an end */
+    {FAULT_DROP, "64", "1", NULL}, /* most of these become messages without an end */
     {FAULT_DOUBLE, "64", "16", "errors_doubled"},
     {FAULT_DOUBLE, "64", "1", NULL},
     {FAULT_SWAP, "64", "16", "errors_reordered"},
@@ -52,7 +52,7 @@ static bool is_enough(const void *of)
 	       faulty_counted()->faults >= amount->faults;
 }
 
-/* The second fault comes as many bytes after the first: weirload has read the first by then. */
+/* A fault happens once in `many` bytes: at the second fault weirload has read the first one. */
 static void finds_one_wrong_byte_in(unsigned long many, const struct case_of_fault *this)
 {
 	static const struct amount two = {.faults = 2};
@@ -94,7 +94,7 @@ START_TEST(finds_nothing_where_nothing_is_wrong)
 }
 END_TEST
 
-/* The answers of one protocol are wrong in another. */
+/* Right answers of one protocol are wrong ones of another. */
 START_TEST(finds_an_echo_that_claims_to_be_increment)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
@@ -147,7 +147,7 @@ START_TEST(speaks_every_protocol_in_every_way)
 			arguments[n++] = ways[i][k];
 		arguments[n] = load_listener(protocol, server->ports[0]);
 		status = load_answered(arguments);
-		/* It may find this machine too busy; then it says so. */
+		/* It may find that this machine is too busy, and say so. */
 		ck_assert_msg(status == 0 || status == 3, "%s, way %zu: status %d\n%s", protocol, i,
 			      status, load_said());
 		ck_assert_msg(load_figure("errors") == 0, "%s", load_said());
@@ -205,7 +205,7 @@ START_TEST(loads_from_many_addresses)
 }
 END_TEST
 
-/* Without --source the kernel chooses where they come from. */
+/* Without --source the kernel chooses the local addresses. */
 START_TEST(loads_to_many_addresses)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.3.2:0");
@@ -217,7 +217,7 @@ START_TEST(loads_to_many_addresses)
 			 1);
 	ck_assert_msg(load_figure("held") == 2 && load_figure("errors_refused") == 6, "%s",
 		      load_said());
-	/* Each source meets each destination: those of one pair are refused by none. */
+	/* Each source is used with each destination: so half of the connections succeed. */
 	ck_assert_int_eq(LOAD("--idle", "-c", "8", "-d", "10ms", "--destination",
 			      "127.0.3.1-127.0.3.2", "--source", "127.0.0.5-127.0.0.6", listener),
 			 1);
@@ -229,13 +229,13 @@ START_TEST(loads_to_many_addresses)
 }
 END_TEST
 
-/* Well, or as far as a busy machine lets it: whether it may be believed is not asked here. */
+/* Expects a run that went well, or was INVALID because the machine is busy. */
 static void ran(int status)
 {
 	ck_assert_msg(status == 0 || status == 3, "status %d: %s", status, load_said());
 }
 
-/* The LISTENER of a server on every address will do for weirload, too. */
+/* weirload takes the LISTENER of a server on every address. */
 START_TEST(spreads_over_loopback_by_itself)
 {
 	struct server *server = SERVER("-w", "1", "echo://0.0.0.0:0");
@@ -247,7 +247,7 @@ START_TEST(spreads_over_loopback_by_itself)
 	ck_assert_ptr_nonnull(strstr(load_said(), ", to 16 addresses"));
 	ran(LOAD("-c", "3", "-d", "100ms", "--warmup", "0", listener));
 	ck_assert(load_figure("destinations") == 0 && load_figure("sources") == 0);
-	/* There is one destination only: so connections come from many addresses. */
+	/* With only one destination, connections come from many local addresses. */
 	ran(LOAD("--churn", "-c", "3", "-d", "100ms", "--warmup", "0",
 		 load_listener("echo", server->ports[0])));
 	ck_assert(load_figure("destinations") == 0 && load_figure("sources") == 16);
@@ -257,8 +257,8 @@ END_TEST
 
 /* ---- what a server does to its clients ---- */
 
-/* All of them together take longer than one may take. But they are asked a few at a time, and the
- * time of each begins when it is asked. */
+/* All last messages together take longer than one of them may take. But they are sent a few at a
+ * time, and the time of each begins when it is sent. */
 START_TEST(asks_at_the_end_at_the_pace_of_the_answers)
 {
 	unsigned port;
@@ -302,8 +302,8 @@ static void echo_message(int fd)
 	send_all(fd, bytes, sizeof bytes);
 }
 
-/* If a process ended its connections at once, the server would be busy with that while others ask.
- */
+/* If a process ended its connections before others are done, the server would be busy with that
+ * while the others ask. */
 START_TEST(ends_nothing_before_all_are_answered)
 {
 	unsigned port;
@@ -329,7 +329,7 @@ START_TEST(ends_nothing_before_all_are_answered)
 }
 END_TEST
 
-/* A socket of datagrams: there is no kind of error for this one. */
+/* The LISTENER leads to a unix datagram socket: there is no kind of error for this. */
 START_TEST(names_what_is_of_no_kind)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -349,7 +349,7 @@ START_TEST(names_what_is_of_no_kind)
 }
 END_TEST
 
-/* A port of TLS, whatever protocol weirload speaks. */
+/* The port is one of TLS, whatever protocol weirload speaks. */
 START_TEST(hints_at_tls)
 {
 	static const char *const spoken[] = {"echo", "line", "frame"};
@@ -366,7 +366,7 @@ START_TEST(hints_at_tls)
 }
 END_TEST
 
-/* Its worker dies in the middle: connections are reset, come back, and nothing hangs. */
+/* The server's worker dies during a run: connections are reset, come back, and nothing hangs. */
 START_TEST(goes_on_when_connections_are_reset)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
@@ -438,7 +438,7 @@ START_TEST(ends_early_and_reports_when_interrupted)
 }
 END_TEST
 
-/* ---- servers that are not as they should be ---- */
+/* ---- servers with faults ---- */
 
 START_TEST(finds_bytes_that_nobody_asked_for)
 {

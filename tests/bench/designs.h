@@ -17,7 +17,7 @@
 
 #define DESIGN_LAUNCH(...) design_launch((const char *const[]){__VA_ARGS__, NULL})
 
-/* What is launched from now on. */
+/* Chooses the design that is launched from now on. */
 static inline void design_choose(const char *name)
 {
 	char below[64];
@@ -29,7 +29,7 @@ static inline void design_choose(const char *name)
 	(void)setenv("WEIR", path, 1);
 }
 
-/* Returns when it serves. */
+/* Starts the design. Returns when it serves. */
 static inline struct server *design_launch(const char *const arguments[])
 {
 	struct server *server = server_launch(arguments);
@@ -44,13 +44,13 @@ static inline struct server *design_launch(const char *const arguments[])
 	return server;
 }
 
-/* Designs leave TERM its default action. */
+/* Ends a design by TERM, which has its default action there. */
 static inline void design_stop(struct server *server)
 {
 	ck_assert_int_eq(server_stop(server, SIGTERM), 128 + SIGTERM);
 }
 
-/* Its children, zombies too; how many. */
+/* Finds a process' children, zombies included. Returns how many there are. */
 static inline size_t design_children(pid_t pid, pid_t *children, size_t max)
 {
 	char path[64];
@@ -67,7 +67,7 @@ static inline size_t design_children(pid_t pid, pid_t *children, size_t max)
 	return n;
 }
 
-/* What increment answers to these bytes, written once more, without state. */
+/* What increment answers to these bytes: an independent implementation, without state. */
 static inline size_t design_incremented(unsigned char *out, const unsigned char *in, size_t n)
 {
 	bool inside = false;

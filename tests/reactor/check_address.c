@@ -1,7 +1,7 @@
 /*
- * address: every form that it takes, every error, and text that comes out as it went in.
+ * address: every form that it takes, every error, and that formatting undoes parsing.
  *
- * Names are only resolved as far as this machine does without a network.
+ * Names are resolved only as far as that is possible without a network.
  */
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -32,7 +32,7 @@ static void expect_text_of(const struct address *address, const char *text)
 	ck_assert_str_eq(formatted, text);
 }
 
-/* What is parsed is told in the form that stands right of it, which is the same address. */
+/* Each text is formatted as the text beside it, which is parsed as the same address. */
 START_TEST(forms_come_out_as_they_went_in)
 {
 	static const struct {
@@ -91,7 +91,8 @@ START_TEST(a_name_becomes_a_number)
 }
 END_TEST
 
-/* The scope says which network a link-local address is of: without it nothing can be bound. */
+/* The scope says to which network a link-local address belongs: without it no socket can be bound.
+ */
 START_TEST(a_link_local_address_keeps_its_scope)
 {
 	struct address address = parse("[fe80::1%lo]:80"), again;
@@ -147,7 +148,7 @@ START_TEST(what_is_no_address_is_refused_with_the_reason)
 }
 END_TEST
 
-/* n bytes of x, behind what begins it. */
+/* A text of `begin`, n bytes of x, and `end`. */
 static const char *text_of(const char *begin, size_t n, const char *end)
 {
 	static char text[2048];
@@ -207,8 +208,8 @@ START_TEST(setting_a_port_changes_nothing_else)
 }
 END_TEST
 
-/* The kernel takes what was parsed, and says the same. An abstract name is as long as it
- * is: with zeros behind it, it would be another one. */
+/* The kernel takes what was parsed, and gives back the same. The length of an abstract name counts:
+ * with zeros after it, it would be another name. */
 START_TEST(the_kernel_binds_what_was_parsed)
 {
 	static const char *const texts[] = {"127.0.0.1:0", "@%s", "%s/socket"};

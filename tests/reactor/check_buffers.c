@@ -1,8 +1,8 @@
 /*
- * The bound that reactor/stream/buffers.h states: what is taken is in proportion to what is kept,
- * in whatever order buffers are taken and given back, and small chunks never overlap.
+ * The bound that reactor/stream/buffers.h states: the memory taken is in proportion to the bytes
+ * kept, in whatever order buffers are taken and given back, and small chunks never overlap.
  *
- * It can't see how much of it is resident: check_memory looks at that.
+ * It can't see how much of that is resident: check_memory looks at that.
  */
 #include <stdint.h>
 #include <string.h>
@@ -50,7 +50,7 @@ START_TEST(a_chunk_is_of_the_size_of_its_bytes)
 }
 END_TEST
 
-/* The first of 819 bytes, and what 17,000 connections held of the default --buffers. */
+/* 17,000 connections that hold a single byte each take little of the default --buffers. */
 START_TEST(single_bytes_take_little)
 {
 	open_buffers();
@@ -78,7 +78,7 @@ static size_t size_of(uint64_t random)
 	return 1 + (size_t)(random >> 8) % most[random % 4];
 }
 
-/* Each is filled with a byte of its own, which is there still when it goes. */
+/* Each small chunk is filled with a byte of its own, which is still there when it is released. */
 START_TEST(small_chunks_do_not_stand_on_one_another)
 {
 	static size_t sizes[KEPT];
@@ -112,8 +112,8 @@ START_TEST(small_chunks_do_not_stand_on_one_another)
 }
 END_TEST
 
-/* Whoever gives all but one of each cut chunk back, and takes others, cuts no more of them than
- * as many as there ever were at once would need. */
+/* If all but one piece of each cut chunk are given back, and then others are taken, these fill the
+ * holes: no more chunks are cut than the largest number of pieces at one time needs. */
 START_TEST(holes_are_filled_before_another_is_cut)
 {
 	size_t n = 100 * 64;

@@ -1,10 +1,10 @@
 /*
- * descriptor: descriptors that go through a SOCK_SEQPACKET pair, also if there is no
+ * descriptor: descriptors that go through a SOCK_SEQPACKET pair, even if there is no
  * room for them, and a child that keeps only what it should.
  *
- * Whether a descriptor still exists is seen with a pipe: while any process has its write end,
- * reading the other end blocks, and when the last copy is closed it ends. Messages with other
- * control data than descriptors (SO_PASSCRED) are not looked at: weir's channels have none.
+ * A pipe shows whether a descriptor still exists: while any process has its write end, reading the
+ * other end blocks, and when the last copy is closed it ends. Messages with other control data than
+ * descriptors (SO_PASSCRED) are not tested: weir's channels have none.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +30,7 @@ static bool is_open(int fd)
 	return fcntl(fd, F_GETFD) >= 0;
 }
 
-/* Nobody has the write end any more. */
+/* Whether no process has the write end any more. */
 static bool has_ended(int read_end)
 {
 	struct pollfd poll_fd = {.fd = read_end, .events = POLLIN};
@@ -38,7 +38,7 @@ static bool has_ended(int read_end)
 	return poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLHUP);
 }
 
-/* n pipes; ours is the read end of each. */
+/* Opens n pipes; the test keeps the read end of each. */
 static void open_pipes(int read_ends[], int write_ends[], size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -56,7 +56,7 @@ static void close_all(const int fds[], size_t n)
 		(void)close(fds[i]);
 }
 
-/* What stands at the descriptor that came is the pipe whose read end this is. */
+/* Expects the descriptor that came to be the write end of the pipe with this read end. */
 static void expect_same_pipe(int write_end, int read_end)
 {
 	char byte = 0;
@@ -79,7 +79,7 @@ START_TEST(any_number_of_them_arrives_in_order)
 		open_channel(channel);
 		open_pipes(reads, writes, counts[c]);
 		ck_assert_int_eq(descriptors_send(channel[0], "hello", 5, writes, counts[c]), 5);
-		close_all(writes, counts[c]); /* in flight they live on */
+		close_all(writes, counts[c]); /* those in flight live on */
 		ck_assert_int_eq(descriptors_receive(channel[1], bytes, sizeof bytes, came, &n), 5);
 		ck_assert_str_eq(bytes, "hello");
 		ck_assert_uint_eq(n, counts[c]);
@@ -124,7 +124,7 @@ START_TEST(nothing_there_is_eagain_and_the_end_is_0)
 	char bytes[16];
 	size_t n = 99;
 
-	open_channel(channel); /* a blocking one */
+	open_channel(channel); /* the channel blocks */
 	ck_assert_int_eq(descriptors_receive(channel[1], bytes, sizeof bytes, came, &n), -EAGAIN);
 	ck_assert_uint_eq(n, 0);
 	(void)close(channel[0]);
@@ -158,7 +158,7 @@ START_TEST(a_full_channel_is_eagain_and_nothing_was_sent)
 	ck_assert_uint_eq(received, sent);
 	(void)close(writes[0]);
 	ck_assert(has_ended(reads[0]));
-	/* A descriptor that is none sends nothing either. */
+	/* With an invalid descriptor nothing is sent. */
 	writes[0] = -1;
 	ck_assert_int_eq(descriptors_send(channel[0], bytes, 1, writes, 1), -EBADF);
 	ck_assert_int_eq(descriptors_receive(channel[1], bytes, 1, came, &n), -EAGAIN);
@@ -167,7 +167,7 @@ END_TEST
 
 /* ---- no room ---- */
 
-/* As many of them come as there is room for; the kernel closes the others. */
+/* As many descriptors come as there is room for; the kernel closes the others. */
 START_TEST(below_the_limit_of_descriptors_fewer_come_and_none_is_lost)
 {
 	for (size_t room = 0; room <= 8; room++) {
@@ -180,7 +180,7 @@ START_TEST(below_the_limit_of_descriptors_fewer_come_and_none_is_lost)
 		open_pipes(reads, writes, 8);
 		ck_assert_int_eq(descriptors_send(channel[0], "x", 1, writes, 8), 1);
 		close_all(writes, 8);
-		/* All numbers below the limit are taken, but for room of them. */
+		/* All numbers below the limit are taken, except for `room` of them. */
 		filler = open("/dev/null", O_RDONLY);
 		for (int fd = 0; fd < 200; fd++)
 			if (!is_open(fd))
@@ -206,7 +206,7 @@ START_TEST(below_the_limit_of_descriptors_fewer_come_and_none_is_lost)
 }
 END_TEST
 
-/* A sender that does not go through descriptors_send(): 253 are the kernel's most. */
+/* Sends 253 descriptors, the kernel's maximum, without descriptors_send(). */
 static void send_253(int channel)
 {
 	union {
@@ -272,8 +272,8 @@ END_TEST
 
 /* ---- keep_only ---- */
 
-/* In a child with descriptors 0 to 79 and 500: keeps these, and says by its exit status
- * whether just they, and the standard ones, are left. */
+/* A child with descriptors 0 to 79 and 500 keeps only these, and says by its exit status whether
+ * exactly they, and the standard ones, are left. */
 static void expect_kept(const int *fds, size_t n)
 {
 	int status;

@@ -1,7 +1,7 @@
 /*
- * inherited: a program works the same whatever its parent left it: ignored and blocked signals,
- * timers, limits, a umask, closed descriptors. Whoever starts it here is a child of the test, or
- * a script that ends in exec.
+ * inherited: a program works the same whatever it inherits from its parent: ignored and blocked
+ * signals, timers, limits, a umask, closed descriptors. The parent is a child of the test, or a
+ * script that ends in exec.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 #include "reactor/base/inherited.h"
 #include "tests/support/harness.h"
 
-/* From now on servers are started by such a parent. */
+/* From now on servers are started by a shell script with these lines. */
 static void start_by(const char *parent)
 {
 	char text[1024];
@@ -34,7 +34,7 @@ static void start_by(const char *parent)
 	free(whole);
 }
 
-/* What /proc/PID/status has behind a word: a mask of signals, bit 0 being signal 1. */
+/* A mask of signals in /proc/PID/status, by the word before it; bit 0 is signal 1. */
 static unsigned long long signals_of(pid_t pid, const char *word)
 {
 	char path[64], line[256];
@@ -55,7 +55,7 @@ static unsigned long long signals_of(pid_t pid, const char *word)
 
 static void expect_its_own_signals(pid_t pid)
 {
-	/* Beyond are those that a C library keeps for itself. */
+	/* Higher signals are those that a C library keeps for itself. */
 	ck_assert_uint_eq(signals_of(pid, "SigIgn") & 0x7fffffff, BIT(SIGPIPE) | BIT(SIGXFSZ));
 	ck_assert_uint_eq(signals_of(pid, "SigBlk") & (BIT(SIGABRT) | BIT(SIGSEGV)), 0);
 }
@@ -167,7 +167,8 @@ static void settle_timers_limits_and_umask(void)
 	EXPECT(getrlimit(RLIMIT_CPU, &cpu) == 0 && cpu.rlim_cur == 2000);
 	EXPECT(getrlimit(RLIMIT_FSIZE, &file) == 0 && file.rlim_cur == RLIM_INFINITY);
 	EXPECT(getrlimit(RLIMIT_STACK, &stack) == 0 && stack.rlim_cur == 8 << 20);
-	EXPECT(umask(0) == 0025); /* what others may is the operator's to say */
+	EXPECT(umask(0) ==
+	       0025); /* only the owner's bits are cleared: the rest is the operator's */
 }
 
 START_TEST(timers_limits_and_the_umask_end_nobody)
@@ -199,7 +200,7 @@ END_TEST
 
 /* ---- servers ---- */
 
-/* What a shell can ignore; USR2 and the rest are asked for below. */
+/* The signals that a shell can ignore; that USR2 and others work even so is tested below. */
 #define IGNORES "trap '' HUP INT QUIT ALRM TERM CHLD PIPE USR1 USR2 TTIN TTOU XFSZ XCPU\n"
 
 START_TEST(a_parent_that_ignores_signals_changes_nothing)
@@ -290,7 +291,7 @@ START_TEST(a_limit_of_file_sizes_is_an_error_and_no_signal)
 }
 END_TEST
 
-/* All three are closed, and no log tells when it is ready: somebody can connect then. */
+/* All three are closed, so no log says when it is ready: that it is shows when one can connect. */
 START_TEST(a_server_without_descriptors_writes_to_no_peer)
 {
 	char weir[512], path[128], command[800];
@@ -341,7 +342,7 @@ START_TEST(weirload_hears_of_its_children)
 {
 	struct server *server = SERVER("-w", "1", "echo://127.0.0.1:0");
 
-	/* It is no success if no message was answered in this time. */
+	/* A run without an answered message fails: then a longer one is tried. */
 	for (unsigned ms = 50; load(server, "trap '' CHLD ALRM;", ms, ">/dev/null") != 0; ms *= 4)
 		ck_assert_uint_le(ms, 20000);
 	ck_assert_int_eq(load(server, "", 50, "<&- >&-"), 1);

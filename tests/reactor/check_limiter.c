@@ -1,8 +1,8 @@
 /*
  * limiter: what an address gets at once and over time, many addresses, and many processes.
  *
- * The test says what time it is. It can't see whether the hash resists somebody who looks for
- * addresses with the same hash: only that it has a seed.
+ * The test sets the time. It can't see whether the hash resists somebody who searches for addresses
+ * with the same hash: only that it has a seed.
  */
 #include "reactor/udp/limiter.h"
 
@@ -63,7 +63,8 @@ static unsigned take_all(const char *text, uint64_t now_us)
 static const uint64_t rates[] = {1, 2, 3, 10, 1000, 65536, 500000, 1000000};
 #define RATES ((int)(sizeof rates / sizeof *rates))
 
-/* Always asked for more: N at once, and then N a second, each as soon as it may be. */
+/* An address that always asks for more gets N at once, and then N a second, each as soon as it is
+ * due. */
 START_TEST(so_many_at_once_and_then_so_many_a_second)
 {
 	uint64_t rate = rates[_i], begin_us, taken = 0;
@@ -80,18 +81,18 @@ START_TEST(so_many_at_once_and_then_so_many_a_second)
 		MUST(taken <= most);
 		MUST(taken + (late ? 1 + (most - rate) * late / 16000000 : 0) >= most);
 	}
-	/* Whoever asked for nothing has no more than that at once either. */
+	/* An address that asked for nothing for some time does not get more than N at once. */
 	taken = 0;
 	while (take(1, begin_us + 100000000))
 		taken++;
 	ck_assert_uint_eq(taken, rate);
-	/* Years later too. */
+	/* Nor does it years later. */
 	taken = 0;
 	while (take(1, begin_us + UINT64_C(8) * 365 * 86400 * 1000000))
 		taken++;
 	ck_assert_uint_eq(taken, rate);
 	limiter_close(&limiter);
-	limiter_close(&limiter); /* is done only once */
+	limiter_close(&limiter); /* the second call does nothing */
 }
 END_TEST
 
@@ -114,11 +115,11 @@ START_TEST(addresses_of_their_own)
 	begin(5);
 	now = limiter.begun_us;
 	ck_assert_uint_eq(take_all("192.0.2.1:1000", now), 5);
-	ck_assert_uint_eq(take_all("192.0.2.1:1001", now), 0); /* a port makes no other one */
+	ck_assert_uint_eq(take_all("192.0.2.1:1001", now), 0); /* the port does not count */
 	ck_assert_uint_eq(take_all("[::ffff:192.0.2.1]:1000", now), 0);
 	ck_assert_uint_eq(take_all("[::ffff:192.0.2.2]:1000", now), 5);
 	ck_assert_uint_eq(take_all("192.0.2.2:1000", now), 0);
-	/* IPv6 by what everybody gets at least: a /64. */
+	/* IPv6 counts by /64, the least that anybody is given. */
 	ck_assert_uint_eq(take_all("[2001:db8:1:2::1]:1000", now), 5);
 	ck_assert_uint_eq(take_all("[2001:db8:1:2:3:4:5:6]:1000", now), 0);
 	ck_assert_uint_eq(take_all("[2001:db8:1:3::1]:1000", now), 5);
@@ -128,7 +129,7 @@ START_TEST(addresses_of_their_own)
 }
 END_TEST
 
-/* None of IPv6 is one of IPv4, whatever the bytes are. */
+/* No IPv6 address is taken for one of IPv4, whatever its bytes are. */
 START_TEST(kinds_do_not_meet)
 {
 	uint64_t now;
@@ -143,7 +144,7 @@ START_TEST(kinds_do_not_meet)
 }
 END_TEST
 
-/* More than there are places: none gets more than its share, over any time. */
+/* More addresses than places: none gets more than its share, over any time. */
 START_TEST(a_hundred_thousand_at_once)
 {
 	enum { ADDRESSES = 100000, RATE = 10 };
@@ -171,7 +172,8 @@ START_TEST(a_hundred_thousand_at_once)
 }
 END_TEST
 
-/* So many flood; a hundred ask for a tenth of their share. How much of that do they get? */
+/* So many addresses flood, while a hundred ask for a tenth of their share. Returns which part of
+ * that these get. */
 static double polite_share(uint32_t flooders)
 {
 	enum { RATE = 10, POLITE = 100, SECONDS = 20 };
@@ -212,7 +214,7 @@ END_TEST
 #define PROCESSES 4
 
 struct shared {
-	uint64_t taken[PROCESSES][8]; /* a line of the cache for each */
+	uint64_t taken[PROCESSES][8]; /* a cache line for each process */
 	unsigned ready;
 };
 
@@ -296,7 +298,7 @@ START_TEST(processes_share_what_comes)
 }
 END_TEST
 
-/* Whatever they do to each other's places, none has more than its share. */
+/* Whatever processes do to each other's places, no address gets more than its share. */
 static void take_among_many(struct shared *shared, int which)
 {
 	uint64_t now = limiter.begun_us;
@@ -321,7 +323,7 @@ START_TEST(processes_and_many_addresses)
 }
 END_TEST
 
-/* ---- a table that goes from process to process ---- */
+/* ---- a table that is passed from process to process ---- */
 
 START_TEST(another_process_attaches_it)
 {
@@ -342,7 +344,7 @@ START_TEST(another_process_attaches_it)
 	ck_assert_uint_eq(taken, 9);
 	ck_assert(!limiter_take(&first, from, now));
 	limiter_close(&first);
-	ck_assert(!limiter_take(&second, from, now)); /* it stays with whoever has it */
+	ck_assert(!limiter_take(&second, from, now)); /* the table lives on */
 	limiter_close(&second);
 }
 END_TEST
@@ -361,7 +363,7 @@ START_TEST(what_is_no_table_is_refused)
 
 		ck_assert_int_eq(ftruncate(fd, sizes[i]), 0);
 		ck_assert_int_eq(limiter_attach(&other, fd, 10), -EPROTO);
-		ck_assert_int_ge(fcntl(fd, F_GETFD), 0); /* the caller's still */
+		ck_assert_int_ge(fcntl(fd, F_GETFD), 0); /* it still belongs to the caller */
 		ck_assert_ptr_null(other.places);
 		(void)close(fd);
 	}

@@ -12,7 +12,7 @@
 #define MUST(condition) ((condition) ? (void)0 : ck_abort_msg("%s does not hold", #condition))
 
 struct item {
-	int before; /* so that the node is not where the item begins */
+	int before; /* so that the node is not at the beginning of the item */
 	struct list node;
 	int number;
 };
@@ -22,7 +22,7 @@ static struct item *item_of(struct list *node)
 	return CONTAINER_OF(node, struct item, node);
 }
 
-/* Both ways round it holds these numbers, in this order. */
+/* Expects the list to have these numbers in this order, read in both directions. */
 static void expect_numbers(struct list *head, const int *numbers, size_t n)
 {
 	struct list *back = head;
@@ -95,7 +95,7 @@ START_TEST(splices_to_the_end_and_empties_the_other)
 	list_splice(&to, &from);
 	expect_numbers(&to, numbers, 4);
 	expect_numbers(&from, NULL, 0);
-	list_splice(&to, &from); /* nothing more comes */
+	list_splice(&to, &from); /* `from` is empty: nothing is added */
 	expect_numbers(&to, numbers, 4);
 	list_splice(&from, &to); /* into an empty one */
 	expect_numbers(&from, numbers, 4);
@@ -134,7 +134,7 @@ END_TEST
 static struct {
 	int numbers[LISTS][ITEMS];
 	size_t n[LISTS];
-	int where[ITEMS]; /* -1: in none */
+	int where[ITEMS]; /* the list of each item; -1: none */
 } model;
 
 static void model_remove(int number)

@@ -1,8 +1,8 @@
 /*
- * log: the form of a line, in logfmt and JSON, and that those of several processes never mix.
+ * log: the form of a line, in logfmt and JSON, and that lines of several processes never mix.
  *
  * Each test's stderr becomes a pipe of the test's own, before log_open(). The JSON is read by a
- * small reader of this file, which takes nothing that other readers refuse.
+ * small reader in this file, which is as strict as any other reader.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ static bool hex4(const char *at)
 	return strspn(at, "0123456789abcdefABCDEF") >= 4;
 }
 
-/* What stands behind the string; NULL: it is none. Its value goes to value. */
+/* The end of the string at `at`, whose value goes to value; NULL: it is not a string. */
 static const char *json_string(const char *at, char *value)
 {
 	static const char escapes[] = "\"\\/bfnrt", meant[] = "\"\\/\b\f\n\r\t";
@@ -58,8 +58,8 @@ static const char *json_string(const char *at, char *value)
 	return at + 1;
 }
 
-/* One line that is an object. The value of key, NULL if it is not there, goes to value;
- * false: it is no JSON. */
+/* Reads a line, which has to be an object: *value is the value of key, NULL if there is none.
+ * False: it is not JSON. */
 static bool json_line(const char *line, const char *key, char **value)
 {
 	static char name[LOG_LINE_BYTES], text[LOG_LINE_BYTES], found[LOG_LINE_BYTES];
@@ -110,7 +110,7 @@ START_TEST(a_line_says_when_how_bad_who_and_what)
 	int ms;
 	double age;
 
-	(void)setenv("TZ", "Asia/Kathmandu", 1); /* the time is UTC all the same */
+	(void)setenv("TZ", "Asia/Kathmandu", 1); /* the log's time is UTC even so */
 	tzset();
 	log_open(LOG_INFO, LOG_LOGFMT);
 	log_name("weir-w3");
@@ -191,7 +191,7 @@ START_TEST(json_gives_every_value_back)
 }
 END_TEST
 
-/* "Values may hold anything", a path's bytes too; JSON is UTF-8 (RFC 8259, 8.1). */
+/* "Values may hold anything", such as the bytes of a path; JSON is UTF-8 (RFC 8259, 8.1). */
 START_TEST(json_is_utf8_whatever_the_value_is)
 {
 	static const char *const texts[] = {"\xff",	    "/srv/\xe9t\xe9", "\xc3",
@@ -246,7 +246,8 @@ END_TEST
 
 /* ---- long values ---- */
 
-/* A line of all of these lengths is whole: it is cut inside of a value, not its form. */
+/* Logs values of many lengths: a line that is too long is cut within a value, and keeps its form.
+ */
 static void each_long_line(int fd, const char *unit, void (*look)(const char *line, size_t n))
 {
 	static char text[8192];
@@ -324,7 +325,7 @@ static _Noreturn void write_lines(int writer, const char *tail, unsigned long li
 	_exit(write(report, &dropped, sizeof dropped) == (ssize_t)sizeof dropped ? 0 : 1);
 }
 
-/* Whole lines of one process, each with the JSON of a line. */
+/* Each line is whole and from one process, and valid JSON. */
 START_TEST(lines_of_several_processes_never_mix)
 {
 	const unsigned long lines = suite_volume(5000);
@@ -344,7 +345,7 @@ START_TEST(lines_of_several_processes_never_mix)
 		if (pid == 0)
 			write_lines(writer, tail, lines, reports[1]);
 	}
-	(void)fcntl(fd, F_SETFL, 0); /* blocking: it ends when the last writer does */
+	(void)fcntl(fd, F_SETFL, 0); /* blocking: reading ends when the last writer does */
 	(void)close(STDERR_FILENO);
 	(void)close(log_descriptor());
 	file = fdopen(fd, "r");

@@ -1,5 +1,5 @@
 /*
- * log: no reader can hold the writer up, whatever stderr is, and whoever opened it.
+ * log: no reader can block the writer, whatever stderr is, and whoever opened it.
  *
  * Each test's stderr becomes a pipe, a FIFO, a socket, a terminal or a file of the test's own,
  * before log_open().
@@ -17,7 +17,7 @@
 #include "tests/support/harness.h"
 #include "tests/support/log_pipe.h"
 
-/* The number behind the first dropped_lines in text. */
+/* The number after the first dropped_lines in text. */
 static unsigned long dropped_told(const char *text)
 {
 	const char *at = strstr(text, "dropped_lines=");
@@ -40,8 +40,8 @@ START_TEST(a_pipe_that_nobody_reads_never_blocks)
 	text = read_all(fd);
 	came = count(text, "\n");
 	ck_assert_uint_eq(came + log_dropped(), lines);
-	ck_assert_uint_eq(count(text, " line="), came); /* whole ones */
-	/* The next line says it, once. */
+	ck_assert_uint_eq(count(text, " line="), came); /* only whole lines */
+	/* The next line says how many were dropped, once. */
 	log_info("there is room again");
 	text = read_all(fd);
 	ck_assert_uint_eq(dropped_told(text), log_dropped());
@@ -72,7 +72,7 @@ START_TEST(all_that_were_dropped_are_told_also_if_the_telling_was_long)
 }
 END_TEST
 
-/* O_NONBLOCK belongs to the open file, which is the shell's too, and its other children's. */
+/* O_NONBLOCK belongs to the open file, which the shell and its other children share. */
 START_TEST(the_inherited_stderr_stays_blocking)
 {
 	int fd = capture(), shells = dup(STDERR_FILENO);
@@ -83,7 +83,7 @@ START_TEST(the_inherited_stderr_stays_blocking)
 	ck_assert_int_eq(fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK, 0);
 	ck_assert_int_ne(fcntl(log_descriptor(), F_GETFL) & O_NONBLOCK, 0);
 	ck_assert_int_ne(fcntl(log_descriptor(), F_GETFD) & FD_CLOEXEC, 0);
-	log_open(LOG_DEBUG, LOG_JSON); /* again, as a reload would: no second one */
+	log_open(LOG_DEBUG, LOG_JSON); /* again, as in a reload: no second descriptor is opened */
 	ck_assert_int_eq(fcntl(log_descriptor() + 1, F_GETFD), -1);
 	ck_assert_uint_eq(count(read_all(fd), "\n"), 1);
 }
@@ -103,7 +103,7 @@ START_TEST(a_socket_that_nobody_reads_never_blocks)
 	(void)read_all(ends[0]);
 	log_info("there is room again");
 	ck_assert_uint_eq(dropped_told(read_all(ends[0])), log_dropped());
-	/* Nor does a reader that has gone end it. */
+	/* Nor does it end because its reader has gone. */
 	(void)close(ends[0]);
 	log_info("to nobody");
 	ck_assert_uint_eq(log_dropped(), 101);
@@ -142,9 +142,9 @@ START_TEST(a_file_gets_every_line)
 }
 END_TEST
 
-/* ---- stderr that can't be opened anew ---- */
+/* ---- stderr that can't be opened again ---- */
 
-/* As another user's: whoever opens it by its path is refused. */
+/* As if stderr belonged to another user: opening it by its path is refused. */
 static void forbid_opening(void)
 {
 	(void)fchmod(STDERR_FILENO, 0);
@@ -155,7 +155,7 @@ static void forbid_opening(void)
 	ck_assert_int_lt(open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK), 0);
 }
 
-/* Nobody reads; then somebody reads all, and then lines come whole again. */
+/* First nobody reads; then somebody reads all, and from then on lines come whole again. */
 static void never_waits(int reader)
 {
 	uint64_t begun_ms;
@@ -167,19 +167,19 @@ static void never_waits(int reader)
 	begun_ms = now_ms();
 	for (int i = 0; i < 2000; i++)
 		log_info("nobody reads this", LOG_NUMBER("line", i));
-	ck_assert_uint_lt(now_ms() - begun_ms, 20000); /* 10 ms for each */
+	ck_assert_uint_lt(now_ms() - begun_ms, 20000); /* at most 10 ms for each line */
 	ck_assert_uint_gt(log_dropped(), 100);
 	ck_assert_int_eq(fcntl(STDERR_FILENO, F_GETFL) & O_NONBLOCK, 0);
 	text = read_all(reader);
 	ck_assert_uint_ge(count(text, " line="), 100);
 	ck_assert_uint_ge(count(text, " line=") + log_dropped(), 2000);
 	begun_ms = now_ms();
-	do { /* one that had to be broken off is rested from */
+	do { /* after a line was broken off, the log pauses for some time */
 		log_info("there is room again");
 		text = read_all(reader);
 	} while (!strstr(text, "room again\"") && now_ms() - begun_ms < patience_ms());
 	ck_assert_uint_gt(dropped_told(text), 100);
-	/* It begins where a line begins. */
+	/* What comes then begins with the beginning of a line. */
 	ck_assert_msg(strncmp(text, "time=", 5) == 0 || text[strcspn(text, "\n") + 1] == 't', "%s",
 		      text);
 }
@@ -190,7 +190,7 @@ START_TEST(another_users_pipe_never_blocks)
 }
 END_TEST
 
-/* A kernel's RWF_NOWAIT does not know these. */
+/* The kernel does not support RWF_NOWAIT for FIFOs. */
 START_TEST(another_users_fifo_never_blocks)
 {
 	char path[128];
@@ -200,7 +200,7 @@ START_TEST(another_users_fifo_never_blocks)
 	ck_assert_int_eq(mkfifo(path, 0600), 0);
 	fd = open(path, O_RDWR);
 	(void)unlink(path);
-	(void)rmdir(temporary_folder()); /* the user that this process becomes may not */
+	(void)rmdir(temporary_folder()); /* now: this process becomes a user that may not do it */
 	ck_assert_int_ge(fd, 0);
 	ck_assert_int_eq(dup2(fd, STDERR_FILENO), STDERR_FILENO);
 	(void)close(fd);

@@ -1,8 +1,8 @@
 /*
  * per_ip: connections counted for each peer address, compared with a plain table.
  *
- * It can't see whether the hash resists an attacker: only that a process that was started
- * anew hashes with another seed.
+ * It can't see whether the hash resists an attacker: only that each new process hashes with another
+ * seed.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -46,7 +46,7 @@ static union peer peer_of(const char *host, unsigned port)
 static bool take(struct per_ip *per_ip, const char *host, uint32_t *handle)
 {
 	static unsigned port = 1000;
-	union peer peer = peer_of(host, port++); /* the port makes no other entry */
+	union peer peer = peer_of(host, port++); /* the port must not matter */
 
 	return per_ip_take(per_ip, &peer.any, handle);
 }
@@ -80,7 +80,7 @@ START_TEST(the_limit_holds_for_each_address_of_its_own)
 	ck_assert_uint_ne(handles[0], 0);
 	ck_assert_uint_eq(handles[0], handles[2]);
 	ck_assert(!take(&per_ip, "127.0.0.1", &refused));
-	ck_assert_uint_eq(refused, 0); /* so that releasing it is harmless */
+	ck_assert_uint_eq(refused, 0); /* 0, so that releasing it is harmless */
 	per_ip_release(&per_ip, refused);
 	ck_assert(!take(&per_ip, "127.0.0.1", &refused));
 	ck_assert(take(&per_ip, "127.0.0.2", &other));
@@ -102,7 +102,7 @@ START_TEST(a_mapped_address_is_the_same_client)
 	ck_assert(take(&per_ip, "::ffff:192.0.2.1", &handle));
 	ck_assert(!take(&per_ip, "192.0.2.1", &handle));
 	ck_assert(!take(&per_ip, "::ffff:192.0.2.1", &handle));
-	/* Others with the same four bytes are not. */
+	/* Other addresses that end in the same four bytes are other clients. */
 	ck_assert(take(&per_ip, "::192.0.2.1", &handle));
 	ck_assert(take(&per_ip, "64:ff9b::192.0.2.1", &handle));
 	per_ip_close(&per_ip);
@@ -124,7 +124,7 @@ START_TEST(peers_without_an_address_do_not_count)
 }
 END_TEST
 
-/* As many addresses as connections, all gone and others come, again and again. */
+/* As many addresses as connections: again and again all go, and others come. */
 START_TEST(places_are_used_again)
 {
 	struct per_ip per_ip;
@@ -157,7 +157,7 @@ START_TEST(random_operations_agree_with_a_table)
 {
 	static struct {
 		uint32_t handle;
-		int address; /* -1: none */
+		int address; /* -1: no connection */
 	} connections[CONNECTIONS];
 	static union peer peers[ADDRESSES];
 	static unsigned counts[ADDRESSES];
@@ -196,7 +196,7 @@ START_TEST(random_operations_agree_with_a_table)
 		}
 	}
 	ck_assert_uint_gt(refused, 0);
-	/* Once all have gone every address may come up to the limit again. */
+	/* Once all have gone each address may have connections up to the limit again. */
 	for (int i = 0; i < CONNECTIONS; i++)
 		if (connections[i].address >= 0)
 			per_ip_release(&per_ip, connections[i].handle);
@@ -207,7 +207,7 @@ START_TEST(random_operations_agree_with_a_table)
 }
 END_TEST
 
-/* What a new program's table hashes with, printed for the parent to read. */
+/* The seed of a new program's table, which the program prints. */
 static uint64_t seed_of_new_program(void)
 {
 	uint64_t seed = 0;

@@ -1,10 +1,10 @@
 /*
- * pool: the cap, the order, the walk, a random model, and what it costs in memory, read
- * from the kernel with mincore(2).
+ * pool: the cap, the order, the walk, a random model, and its resident memory, which the kernel
+ * tells by mincore(2).
  *
  * It can't see a write to an object that was given back: nothing guards it. Huge pages are
  * switched off here, so that a page is 4 KiB; if the system has them always on, memory
- * may come and go in larger steps than these tests say.
+ * may come and go in larger steps than these tests expect.
  */
 #include <errno.h>
 #include <signal.h>
@@ -58,12 +58,12 @@ START_TEST(takes_the_lowest_up_to_the_cap)
 		ck_assert_ptr_eq(pool_take(&pool), first + (caps[i] / 2) * 40);
 		ck_assert_ptr_null(pool_take(&pool));
 		pool_close(&pool);
-		pool_close(&pool); /* again: nothing happens */
+		pool_close(&pool); /* the second call does nothing */
 	}
 }
 END_TEST
 
-/* The child's act ends in the CHECK with these words in it. */
+/* Expects act(), called in a child, to fail a CHECK with these words. */
 static void expect_abort(void (*act)(void), const char *words)
 {
 	struct rlimit no_core = {0, 0};
@@ -213,7 +213,7 @@ START_TEST(random_operations_agree_with_a_model)
 	open_pool(&random_pool.pool, OBJECT_BYTES, OBJECTS, 8192);
 	for (unsigned long step = 0; step < steps; step++) {
 		uint64_t random = next_random(&seed);
-		/* Tides, so that it is full, empty and in between for a while. */
+		/* It fills and empties by turns, so that it is full, empty, and in between. */
 		bool rising = step / 3000 % 2 == 0;
 		size_t index = (size_t)(random >> 8) % OBJECTS;
 
@@ -250,7 +250,7 @@ START_TEST(a_walk_meets_each_one_that_stays_once_whatever_goes_meanwhile)
 
 			MUST(!met[index] && !gone[index]);
 			met[index] = true;
-			/* The one in hand goes, or any other one. */
+			/* Gives back this object, or any other one. */
 			other = next_random(&seed) % 2 ? index : other;
 			if (!gone[other])
 				pool_give(&pool, objects[other]);
@@ -265,7 +265,7 @@ END_TEST
 
 /* ---- memory ---- */
 
-/* Bytes of the pool, but for its bitmap, that are in memory. */
+/* How many bytes of the pool, without its bitmap, are in memory. */
 static size_t resident(const struct pool *pool)
 {
 	size_t bitmap = (size_t)(pool->base - (char *)pool->taken);
@@ -307,7 +307,7 @@ START_TEST(a_page_is_there_from_the_first_touch_only)
 }
 END_TEST
 
-/* Sizes as weir has them: connections, chunks. */
+/* With the sizes of weir's connections and chunks. */
 START_TEST(free_groups_go_back_to_the_kernel)
 {
 	static const size_t sizes[] = {128, 16384};
@@ -320,12 +320,12 @@ START_TEST(free_groups_go_back_to_the_kernel)
 		open_pool(&pool, sizes[size], objects_n, 0);
 		objects = take_all(&pool);
 		ck_assert_uint_eq(resident(&pool), 32 << 20);
-		/* All but the first of each group: nothing can go. */
+		/* All but the first object of each group are given back: no memory can be. */
 		for (size_t i = 0; i < objects_n; i++)
 			if (i % POOL_GROUP)
 				pool_give(&pool, objects[i]);
 		ck_assert_uint_eq(resident(&pool), 32 << 20);
-		/* Then every second group. */
+		/* Then the first of every second group. */
 		for (size_t i = 0; i < objects_n; i += 2 * POOL_GROUP)
 			pool_give(&pool, objects[i]);
 		ck_assert_uint_eq(resident(&pool), 16 << 20);
@@ -372,8 +372,8 @@ START_TEST(the_spare_bytes_stay_and_no_more)
 END_TEST
 
 /*
- * Spare groups must be counted as what they are: a group that is taken again may be one
- * whose pages went back long ago, and then a spare one is still there.
+ * Spare groups must be counted correctly: when a group is taken again, it may be one whose pages
+ * went back long ago, and then the spare groups are still there.
  */
 START_TEST(no_more_than_the_spare_bytes_stay_after_any_history)
 {
@@ -384,7 +384,7 @@ START_TEST(no_more_than_the_spare_bytes_stay_after_any_history)
 
 	open_pool(&pool, 128, groups * POOL_GROUP, spare);
 	objects = take_all(&pool);
-	/* From the top down, and after each group one connection comes and goes. */
+	/* Objects go from the top down, and after each group one object is taken and given back. */
 	for (size_t i = pool.objects_max; i-- > 0;) {
 		pool_give(&pool, objects[i]);
 		if (i % POOL_GROUP || i == 0)
@@ -404,20 +404,20 @@ START_TEST(no_more_than_the_spare_bytes_stay_after_any_history)
 }
 END_TEST
 
-/* The size of a queue's segments: a group of them is less than a page. */
+/* With the size of a queue's segments a group is less than a page. */
 START_TEST(groups_smaller_than_a_page_go_back_too)
 {
 	struct pool pool;
 	void **objects;
 
-	open_pool(&pool, 24, 262144, 64 << 10); /* those of 256M of buffers */
+	open_pool(&pool, 24, 262144, 64 << 10); /* as many as for 256M of buffers */
 	objects = take_all(&pool);
 	for (size_t i = 0; i < pool.objects_max; i++)
 		pool_give(&pool, objects[i]);
 	printf("FIGURE pool of 24 byte objects, 6 MiB taken and given: %zu KiB stay\n",
 	       resident(&pool) / 1024);
 	(void)fflush(stdout);
-	/* A page at each end of each spare group may be shared. */
+	/* The pages at both ends of each spare group may be shared with other groups. */
 	ck_assert_uint_le(resident(&pool), 512 << 10);
 	free(objects);
 	pool_close(&pool);

@@ -1,5 +1,5 @@
 /*
- * printable: no character that controls a terminal gets through, whatever stands beside it, and
+ * printable: no character that controls a terminal gets through, whatever is beside it, and
  * no other one is changed.
  */
 #include "reactor/base/printable.h"
@@ -18,7 +18,7 @@ static bool rules(uint32_t c)
 	       (c >= 0x2028 && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
 }
 
-/* Each at the end of memory of its own, for a sanitizer to see what reads on. */
+/* Each text is at the end of memory of its own, so that a sanitizer notices reads past its end. */
 START_TEST(every_character_is_itself_or_escaped)
 {
 	for (uint32_t c = 1; c <= 0x10ffff; c++) {
@@ -80,7 +80,7 @@ START_TEST(text_is_cut_between_characters)
 		ck_assert_uint_lt(n, room);
 		ck_assert_mem_eq(to, whole, n);
 		ck_assert_int_eq(to[n + 1], '#');
-		/* An escape is whole, or not there; so is a character. */
+		/* If there is no room for a whole escape, or a whole character, it is left out. */
 		ck_assert(n < 2 || strrchr(to, '\\') == NULL || strlen(strrchr(to, '\\')) >= 6);
 		ck_assert(!n || (unsigned char)to[n - 1] != 0xc3);
 	}

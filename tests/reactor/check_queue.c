@@ -4,7 +4,7 @@
  * The buffers are so small that they run out again and again. What is shown: the bytes and
  * their order, what is held, that nothing is refused without need and a refusal takes nothing, that
  * nobody writes into shared bytes, and that nothing is left at the end. Writing the spans to a
- * socket is conn's part, not looked at here.
+ * socket is conn's job, and not tested here.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -21,11 +21,11 @@
 #define MUST(condition) ((condition) ? (void)0 : ck_abort_msg("%s does not hold", #condition))
 
 #define CHUNKS	    64
-#define ALL_BYTES   ((size_t)CHUNKS * 16 * CHUNK_BYTES) /* by sharing, a queue may owe more */
+#define ALL_BYTES   ((size_t)CHUNKS * 16 * CHUNK_BYTES) /* a queue can owe more, by sharing */
 #define QUEUES	    3
 #define OWN_CHUNKS  4
 #define WRITE_MAX   60000
-#define SHARED_LEFT (1u << 20) /* a model queue stops sharing above it */
+#define SHARED_LEFT (1u << 20) /* above this a model queue shares no more */
 
 static struct stats stats;
 static struct buffers buffers;
@@ -141,7 +141,7 @@ static void do_share(int at, uint64_t random)
 		plain_add(&plains[at], (*chunk)->bytes + begin, end - begin, false);
 	else
 		MUST(buffers.segments.used == CHUNKS * 16);
-	/* Often nobody but queues has it from now on. */
+	/* Often only queues have it from now on. */
 	if (random >> 62)
 		return;
 	chunk_release(&buffers, *chunk);
@@ -159,7 +159,7 @@ static void do_sent(int at, uint64_t random)
 	for (int i = 0; i < count; i++)
 		all += spans[i].iov_len;
 	MUST(all <= plain->owed && (count == max || all == plain->owed));
-	/* All that was offered, or a part, as a kernel would. */
+	/* All that was offered is sent, or a part, as a kernel may do. */
 	n = random >> 60 && all ? (size_t)(random >> 8) % (all + 1) : all;
 	queue_sent(&queues[at], &buffers, n);
 	plain->owed -= n;
@@ -203,7 +203,7 @@ static void do_step(int at, uint64_t random, unsigned what)
 	}
 }
 
-/* The first owed bytes cheaply, now and then all of them. */
+/* Compares a queue with its model: only the first owed bytes, which is cheap, or all. */
 static void compare(int at, bool all)
 {
 	static unsigned char bytes[ALL_BYTES];
@@ -238,7 +238,7 @@ START_TEST(random_operations_agree_with_plain_bytes)
 	for (unsigned long step = 0; step < steps; step++) {
 		uint64_t random = next_random(&seed);
 		int at = (int)(random % QUEUES);
-		/* Tides: for a while little is sent, and the buffers run out. */
+		/* By turns: for some time little is sent, so that the buffers run out. */
 		unsigned what = (unsigned)(next_random(&seed) % (step / 500 % 2 ? 9 : 13));
 
 		do_step(at, random / QUEUES, what);
@@ -267,7 +267,7 @@ START_TEST(random_operations_agree_with_plain_bytes)
 }
 END_TEST
 
-/* ---- single ones ---- */
+/* ---- single cases ---- */
 
 START_TEST(a_chunk_in_ten_thousand_queues_is_one_chunk)
 {
@@ -304,18 +304,18 @@ START_TEST(nobody_writes_behind_what_others_share)
 	ck_assert(queue_share(&a, &buffers, chunk, 0, 7));
 	ck_assert(queue_share(&b, &buffers, chunk, 0, 3));
 	chunk_release(&buffers, chunk);
-	/* The chunk is shared: both have to go elsewhere. */
+	/* The chunk is shared, so neither may append to it. */
 	ck_assert(queue_append(&a, &buffers, " a", 2));
 	ck_assert(queue_append(&b, &buffers, " b", 2));
 	expect_owed(&a, "one two a");
 	expect_owed(&b, "one b");
-	ck_assert_uint_eq(buffers.chunks.used, 2); /* theirs are small, of one that is cut */
+	ck_assert_uint_eq(buffers.chunks.used, 2); /* both got small chunks, pieces of one */
 	queue_clear(&a, &buffers);
 	expect_owed(&b, "one b");
 	queue_clear(&b, &buffers);
 
-	/* The sole owner, but of the chunk's middle: what stands behind is not overwritten,
-	 * and not sent. */
+	/* The queue is the chunk's only owner, but does not share its end: the bytes there are
+	 * neither overwritten nor sent. */
 	chunk = chunk_new(&buffers);
 	memcpy(chunk->bytes, "one two", 7);
 	chunk->used = 7;
@@ -383,7 +383,7 @@ START_TEST(held_bytes_are_not_sent_before_they_are_committed)
 	ck_assert_ptr_null(queue.last);
 	ck_assert(queue_append(&queue, &buffers, "owed,", 5));
 	ck_assert(queue_hold(&queue, &buffers, "held", 4));
-	/* What comes behind held bytes waits with them: the order is kept. */
+	/* Bytes appended after held bytes wait with them, so that the order is kept. */
 	ck_assert(queue_append(&queue, &buffers, "+more", 5));
 	ck_assert_uint_eq(queue.owed, 5);
 	ck_assert_uint_eq(queue.held, 9);
@@ -433,7 +433,7 @@ START_TEST(running_out_is_an_answer)
 	ck_assert(!queue_hold(&queue, &buffers, bytes, 1));
 	ck_assert_uint_eq(queue.owed, sizeof bytes - 1);
 	ck_assert_uint_eq(queue.held, 0);
-	/* Room in the last chunk that it has needs no other one; to enlarge a small one does. */
+	/* Room in the queue's last chunk needs no other chunk; enlarging a small chunk does. */
 	queue_sent(&queue, &buffers, CHUNK_BYTES);
 	ck_assert(queue_append(&queue, &buffers, bytes, 1));
 	ck_assert(queue_append(&queue, &buffers, bytes, 200));
@@ -449,7 +449,7 @@ START_TEST(running_out_is_an_answer)
 	}
 	ck_assert_ptr_null(chunk_new(&buffers));
 	all[0]->used = 1;
-	/* Segments run out too, and then sharing is refused, and takes no reference. */
+	/* Segments may run out, too: then sharing is refused, and takes no reference. */
 	for (int i = 0; i < CHUNKS * 16; i++)
 		MUST(queue_share(&queue, &buffers, all[0], 0, 1));
 	ck_assert(!queue_share(&queue, &buffers, all[0], 0, 1));

@@ -1,7 +1,7 @@
 /*
  * reflection_guard: which peers get no answer to a datagram, by port and address.
  *
- * That no packet goes out is for the tests against a running server.
+ * That no packet is sent is shown by the tests against a running server.
  */
 #include "reactor/udp/reflection_guard.h"
 
@@ -78,11 +78,11 @@ START_TEST(one_address_of_its_own)
 	expect(&guard, "[::ffff:127.0.0.1]:7878", REFLECTION_OWN_PORT);
 	expect(&guard, "127.0.0.1:7879", REFLECTION_NONE);
 	expect(&guard, "127.0.0.1:7", REFLECTION_LOW_PORT);
-	/* Nobody of ours is there, and no other machine either. */
+	/* No listener of ours is at this address, and it is not another machine. */
 	expect(&guard, "127.0.0.2:7878", REFLECTION_NONE);
 	expect(&guard, "[::ffff:127.0.0.2]:7878", REFLECTION_NONE);
 	expect(&guard, "[::1]:7878", REFLECTION_NONE);
-	/* On another machine another weir may be. */
+	/* On another machine there may be another weir. */
 	expect(&guard, "192.0.2.1:7878", REFLECTION_OWN_PORT);
 	expect(&guard, "[2001:db8::1]:7878", REFLECTION_OWN_PORT);
 	expect(&guard, "[::ffff:192.0.2.1]:7878", REFLECTION_OWN_PORT);

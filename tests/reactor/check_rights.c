@@ -1,9 +1,10 @@
 /*
- * rights: descriptors that strangers pass over unix sockets never make weir stand still: refused
- * if the kernel can, and else neither received nor closed where anybody waits.
+ * rights: descriptors that strangers pass over unix sockets never make weir stand still: they are
+ * refused if the kernel can do that; if not, they are neither received nor closed by a process on
+ * which others wait.
  *
- * What is passed takes an hour to close (tests/support/lingering.h): without the mechanism the
- * server is held up for as long, and the test by its limit.
+ * The descriptors that are passed take an hour to close (tests/support/lingering.h): without the
+ * mechanism the server would block that long, and the test would be ended by its limit.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -96,7 +97,7 @@ static void expect_handed_over(int channel, ino_t inode)
 	ck_assert_int_eq(descriptors_receive(channel, &byte, 1, fds, &n), 1);
 	ck_assert_uint_eq(n, 2);
 	ck_assert_uint_eq(inode_of(fds[0]), inode);
-	ck_assert_int_eq(read(fds[1], &byte, 1), 0); /* its sender has closed it */
+	ck_assert_int_eq(read(fds[1], &byte, 1), 0); /* its sender has closed its own copy */
 }
 
 START_TEST(what_can_not_be_closed_is_handed_over)
@@ -111,16 +112,16 @@ START_TEST(what_can_not_be_closed_is_handed_over)
 	second = inode_of(more[0]);
 	ck_assert_int_eq(pass_lingering(ends[1], "x", false, 0), 0);
 	ck_assert_int_eq(pass_lingering(more[1], "x", true, 0), 0);
-	rights_close(ends[0]); /* nobody takes it yet: it stays open, */
-	expect_end(ends[1]);   /* which its peer does not see */
+	rights_close(ends[0]); /* nobody can take it yet, so it stays open; */
+	expect_end(ends[1]);   /* but its peer sees it end */
 	rights_hand_to(channel[0]);
 	rights_close(more[0]);
 	expect_handed_over(channel[1], first);
 	expect_handed_over(channel[1], second);
 	open_pair(ends, SOCK_STREAM);
-	rights_close(ends[0]); /* with nothing in it, it just ends */
+	rights_close(ends[0]); /* without descriptors in its queue it is just closed */
 	expect_end(ends[1]);
-	rights_close(lingering()); /* nor does this one linger */
+	rights_close(lingering()); /* this one does not linger either */
 }
 END_TEST
 
@@ -180,7 +181,8 @@ START_TEST(no_socket_of_weir_takes_any)
 }
 END_TEST
 
-/* Reads what has them, discards it, and closes it unread. */
+/* Passes descriptors to each socket, in three ways: weir reads the bytes; or closes the connection
+ * with the bytes unread; or the descriptors are buried in another socket. */
 static void attack(void)
 {
 	static const char *const paths[] = {"echo", "metrics", "control"};
@@ -220,13 +222,13 @@ START_TEST(an_older_kernel_is_not_stopped_by_any)
 	send_text(moves, "there");
 	expect_text(moves, "there");
 	expect_served();
-	no_zombies(server, 1); /* those that took them have gone */
+	no_zombies(server, 1); /* the processes that took them have ended */
 	ck_assert_uint_eq(server_log_count(server, "msg=\"worker started\""), 2);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
 
-/* Without a master nobody takes them: they stay open, and are closed by its own end. */
+/* Without a master nobody can take them: they stay open until the server ends. */
 START_TEST(a_server_without_a_master_goes_on_too)
 {
 	struct server *server;
@@ -249,9 +251,9 @@ START_TEST(a_server_without_a_master_goes_on_too)
 }
 END_TEST
 
-/* ---- a worker that is not ours any more ---- */
+/* ---- a worker in hostile hands ---- */
 
-/* All that a process has of this kind of socket; how many. */
+/* Copies all SOCK_SEQPACKET sockets of a process. Returns how many there are. */
 static int steal(pid_t pid, int fds[], int max)
 {
 	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0), n = 0;
@@ -286,17 +288,18 @@ START_TEST(a_hostile_worker_does_not_hold_its_master_up)
 		suite_skip("a hostile worker does not hold its master up", "no ptrace here");
 		return;
 	}
-	ck_assert_int_eq(n, 2); /* its channel, and the way to be rid of connections */
+	ck_assert_int_eq(n, 2); /* its channel, and the one for sockets that it can't close */
 	for (int i = 0; i < n; i++)
 		(void)pass_lingering(fds[i], "x", false, 0);
-	if (_i) /* it is not believed any more */
+	if (_i) /* the master does not trust it any more, and replaces it */
 		ck_assert_int_ne(server_wait_worker(server, 0, worker), worker);
 	expect_served();
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
 
-/* It has copies of all that the master has: listening sockets, and the lock of the pid file. */
+/* The receiver has copies of all the master's descriptors: listening sockets, the pid file's lock.
+ */
 START_TEST(their_receiver_does_not_outlive_the_master)
 {
 	struct wait wait = wait_begin();
@@ -314,7 +317,8 @@ START_TEST(their_receiver_does_not_outlive_the_master)
 		return;
 	}
 	ck_assert_int_eq(pipe(pipes), 0);
-	both[0] = both[1] = pipes[0]; /* it waits for the end of this pipe, which is ours */
+	both[0] = both[1] =
+	    pipes[0]; /* the receiver waits for this pipe to end, which never does */
 	for (int i = 0; i < 2; i++)
 		(void)descriptors_send(fds[i], "x", 1, both, 2);
 	while (!(receiver = server_child(server, "weir-disposal")))

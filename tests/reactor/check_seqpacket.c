@@ -1,9 +1,9 @@
 /*
- * seqpacket: what the kernel's queue has no room for is kept, and arrives.
+ * seqpacket: messages for which the kernel's queue has no room are kept, and arrive.
  *
- * Real pairs, with the smallest buffer that the kernel gives, so that a few messages fill it. What
- * this can't see: a kernel that is short of memory (-ENOBUFS goes the way of -ETOOMANYREFS, which
- * is shown if this process may not have so many descriptors under way).
+ * The pairs are real, with the smallest buffer that the kernel gives, so that a few messages fill
+ * it. What this can't see: a kernel that is short of memory (-ENOBUFS is handled like
+ * -ETOOMANYREFS, which is tested with a low limit of descriptors).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -25,13 +25,13 @@
 static struct stats stats;
 static struct loop loop;
 
-/* One end, and what was heard there. */
+/* One end of a pair, and what was heard there. */
 struct hearer {
 	struct seqpacket end;
 	unsigned heard, ended, rooms;
 	unsigned descriptors;
-	bool keeps_first; /* the first descriptor that comes is ours */
-	bool answers;	  /* each message with the same */
+	bool keeps_first; /* it keeps the first descriptor that comes */
+	bool answers;	  /* it answers each message with the same message */
 	int kept;
 	unsigned in_a_pass;
 };
@@ -129,7 +129,7 @@ START_TEST(what_is_refused_arrives_in_order)
 }
 END_TEST
 
-/* All of it, also what its sender had said before it ended; and what it kept is forgotten. */
+/* The other end hears all that was sent before the end; what the sender still kept is forgotten. */
 START_TEST(the_end_comes_after_what_was_said)
 {
 	struct hearer a, b;
@@ -148,7 +148,7 @@ START_TEST(the_end_comes_after_what_was_said)
 }
 END_TEST
 
-/* The sender's copies may go at once; what nobody wants is closed here. */
+/* The sender may close its copies at once; descriptors that nobody takes are closed. */
 START_TEST(descriptors_are_kept_and_closed)
 {
 	size_t before = process_descriptors_n(getpid());
@@ -168,7 +168,7 @@ START_TEST(descriptors_are_kept_and_closed)
 	ck_assert(seqpacket_keeps(&a.end));
 	PASS_UNTIL(b.heard == 40);
 	ck_assert_uint_eq(b.descriptors, 80);
-	ck_assert_int_eq(read(b.kept, &byte, 1), 0); /* its write end is nowhere */
+	ck_assert_int_eq(read(b.kept, &byte, 1), 0); /* nobody has its write end */
 	(void)close(b.kept);
 	close_pair(&a, &b);
 	ck_assert_uint_eq(process_descriptors_n(getpid()), before);
@@ -197,7 +197,8 @@ START_TEST(nothing_of_a_try_is_kept)
 }
 END_TEST
 
-/* Whoever answers one thing at a time can always say it. */
+/* There is always room to keep one message, so an end that answers one thing at a time always can.
+ */
 START_TEST(one_is_kept_if_no_memory_is_left)
 {
 	struct rlimit before;
@@ -224,13 +225,14 @@ START_TEST(one_is_kept_if_no_memory_is_left)
 	ck_assert_int_eq(error, 0);
 	ck_assert_int_eq(next_error, -ENOBUFS);
 	PASS_UNTIL(b.heard == n);
-	say(&a, n, MANY); /* and it is there again */
+	say(&a, n, MANY); /* now there is memory again */
 	PASS_UNTIL(b.heard == n + MANY);
 	close_pair(&a, &b);
 }
 END_TEST
 
-/* One that answers keeps little, whatever the other one sends and does not read. */
+/* A patient end that answers keeps only one message, even if the other one sends and never reads.
+ */
 START_TEST(a_patient_end_answers_before_it_reads_on)
 {
 	struct hearer a, b;
@@ -238,7 +240,7 @@ START_TEST(a_patient_end_answers_before_it_reads_on)
 
 	open_pair(&a, &b, true);
 	b.answers = true;
-	a.end.source.want = 0; /* it does not read */
+	a.end.source.want = 0; /* a does not read */
 	say(&a, 0, MANY);
 	for (int i = 0; i < 100; i++) {
 		pass();
@@ -256,7 +258,7 @@ START_TEST(a_patient_end_answers_before_it_reads_on)
 }
 END_TEST
 
-/* It sleeps meanwhile: neither what it may not read nor the other one's silence wakes it. */
+/* It sleeps meanwhile: neither input that it may not read yet nor the other's silence wakes it. */
 START_TEST(whoever_waits_for_room_does_not_spin)
 {
 	struct pollfd epoll = {.events = POLLIN};
@@ -279,7 +281,8 @@ START_TEST(whoever_waits_for_room_does_not_spin)
 }
 END_TEST
 
-/* One by one, none is read in vain; if they wait, a turn takes more of them, up to a bound. */
+/* If messages come one by one, no read finds nothing; if several wait, a turn takes more of them,
+ * up to a bound. */
 START_TEST(a_turn_reads_more_if_more_waits)
 {
 	struct hearer a, b;
@@ -325,7 +328,7 @@ static void count_turn(struct loop *of, struct source *source)
 	again.turns++;
 }
 
-/* As that of a worker that has died, and was replaced before the turn of its channel came. */
+/* Like the channel of a worker that has died, and was replaced before the channel's turn came. */
 START_TEST(one_that_is_opened_anew_keeps_its_place_among_turns)
 {
 	struct hearer a, b;
@@ -349,12 +352,12 @@ START_TEST(one_that_is_opened_anew_keeps_its_place_among_turns)
 }
 END_TEST
 
-/* The kernel lets a process that is not root have so many descriptors under way as it may have
- * open, and tells nobody when there are fewer. */
+/* If a process is not root, the kernel lets it have only so many descriptors under way as it may
+ * have open, and gives no event when there are fewer. */
 START_TEST(too_many_under_way_are_kept)
 {
 	bool patient = _i;
-	struct rlimit few = {80, 80}, before; /* some may be others' */
+	struct rlimit few = {80, 80}, before; /* other tests' may count, too */
 	struct hearer a, b;
 	int fds[32];
 
@@ -368,14 +371,15 @@ START_TEST(too_many_under_way_are_kept)
 		fds[i] = STDERR_FILENO;
 	few.rlim_max = before.rlim_max;
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-	/* It looks before it adds: 96 go. What is kept has a copy, for which there is room. */
+	/* The kernel checks before it adds: so 96 are taken. The message that is kept has a copy of
+	 * its descriptor, for which there is room. */
 	for (unsigned i = 0; i < 4; i++)
 		ck_assert_int_eq(seqpacket_send(&a.end, &i, sizeof i, fds, i == 3 ? 1 : 32), 0);
 	ck_assert(seqpacket_keeps(&a.end));
-	ck_assert(!a.end.awaits_room); /* no event tells */
+	ck_assert(!a.end.awaits_room); /* no event will come */
 	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
 	PASS_UNTIL(b.heard == 4);
-	say(&b, 0, 3); /* whoever waited with its answers reads again */
+	say(&b, 0, 3); /* a, which did not read while it kept an answer, reads again */
 	PASS_UNTIL(a.heard == 3);
 	close_pair(&b, &a);
 }

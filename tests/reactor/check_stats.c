@@ -1,8 +1,8 @@
 /*
- * stats: the rows are the table, each has a number of its own, and readers in another
- * process see whole numbers.
+ * stats: the rows match the table, each has a number of its own, and readers in another process
+ * see whole numbers.
  *
- * It can't see whether anybody counts rightly: tests of a running server read the counters.
+ * It can't see whether counters are counted correctly: tests of a running server look at that.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -97,7 +97,7 @@ START_TEST(every_entry_of_the_tables_is_a_row)
 }
 END_TEST
 
-/* Names that Prometheus, JSON and a shell take as they are. */
+/* Prometheus, JSON and a shell take these names without quoting. */
 START_TEST(names_are_unique_and_plain)
 {
 	for (size_t i = 0; i < stats_rows_n; i++) {
@@ -119,7 +119,7 @@ static bool ends_with(const char *text, const char *end)
 	return n >= end_n && strcmp(text + n - end_n, end) == 0;
 }
 
-/* https://prometheus.io/docs/practices/naming, and what promtool says of names. */
+/* https://prometheus.io/docs/practices/naming, and what promtool says about names. */
 static void expect_good_name(const struct stats_row *row)
 {
 	static const char *const reserved[] = {"_count", "_sum", "_bucket", "_info"};
@@ -134,7 +134,7 @@ static void expect_good_name(const struct stats_row *row)
 	ck_assert_msg(time == ends_with(metric, times[total]), "%s", metric);
 	for (size_t i = 0; i < sizeof reserved / sizeof *reserved; i++)
 		ck_assert_msg(!ends_with(metric, reserved[i]), "%s", metric);
-	/* A unit comes last, but for _total. */
+	/* A unit comes last, before _total. */
 	ck_assert_msg(!bytes || ends_with(metric, total ? "_bytes_total" : "_bytes"), "%s", metric);
 	ck_assert_msg(strstr(row->name, "bytes") == NULL || bytes, "%s: %s", row->name, metric);
 }
@@ -154,7 +154,8 @@ static bool is_histogram(const struct stats_row *row)
 	return row->kind == STATS_BUCKET || row->kind == STATS_SUM;
 }
 
-/* Two rows of one metric: what a reader goes by that prints what they share once. */
+/* Expects of two rows of one metric what whoever prints a metric relies on: they stand together,
+ * and agree in what is printed once. */
 static void expect_together(size_t i, size_t j)
 {
 	const struct stats_row *a = &stats_rows[i], *b = &stats_rows[j];
@@ -164,7 +165,7 @@ static void expect_together(size_t i, size_t j)
 	ck_assert_str_eq(a->metric_text, b->metric_text);
 	ck_assert_ptr_nonnull(a->label);
 	ck_assert(is_histogram(a) ? is_histogram(b) : a->kind == b->kind);
-	if (b->kind == STATS_SUM) /* after its last bucket, and it is the last */
+	if (b->kind == STATS_SUM) /* the sum of a histogram, which follows its buckets */
 		return;
 	ck_assert_int_eq(a->kind, b->kind);
 	ck_assert_str_eq(a->label, b->label);
@@ -180,7 +181,7 @@ START_TEST(rows_of_one_metric_stand_together)
 }
 END_TEST
 
-/* Buckets go up, the last one has no end, and their sum follows. */
+/* Buckets rise, the last one has no upper bound, and the sum follows. */
 START_TEST(a_histogram_is_whole)
 {
 	size_t sums = 0;
@@ -208,7 +209,7 @@ START_TEST(each_row_has_a_number_of_its_own)
 	struct stats stats;
 
 	for (size_t i = 0; i < stats_rows_n; i++) {
-		if (stats_rows[i].kind == STATS_SUM) /* as much as that of another row */
+		if (stats_rows[i].kind == STATS_SUM) /* it shows the number of another row */
 			continue;
 		memset(&stats, 0, sizeof stats);
 		ck_assert_uint_eq(stats_rows[i].offset % sizeof(uint64_t), 0);
@@ -222,7 +223,7 @@ START_TEST(each_row_has_a_number_of_its_own)
 }
 END_TEST
 
-/* A lag of so many microseconds is in its step, one more in the next. */
+/* A lag equal to the bound of a step belongs to it; a microsecond more belongs to the next. */
 START_TEST(lags_fall_into_their_step)
 {
 	uint64_t last = 0;
@@ -241,7 +242,7 @@ START_TEST(lags_fall_into_their_step)
 }
 END_TEST
 
-/* Of a worker that has gone nothing is there now; what it did, and the most there was, stay. */
+/* The gauges of a worker that has gone are cleared; its counters and maxima stay. */
 START_TEST(gauges_go_with_their_worker)
 {
 	struct stats stats;
@@ -300,7 +301,7 @@ START_TEST(reasons_outside_the_table_have_a_name_too)
 }
 END_TEST
 
-/* One process writes numbers whose halves are the same, another one reads them. */
+/* One process writes numbers with two equal halves, another process reads them. */
 START_TEST(another_process_reads_whole_numbers)
 {
 	struct stats *stats =
@@ -334,7 +335,7 @@ START_TEST(another_process_reads_whole_numbers)
 }
 END_TEST
 
-/* Workers that counted into one line of cache would slow each other down. */
+/* Workers that counted into the same cache line would slow each other down. */
 START_TEST(workers_share_no_line_of_cache)
 {
 	ck_assert_uint_eq(sizeof(struct scoreboard_seat) % 64, 0);
@@ -343,7 +344,7 @@ START_TEST(workers_share_no_line_of_cache)
 }
 END_TEST
 
-/* What was written by a weir with other counters is not read. */
+/* A scoreboard written by a weir with other counters is not read. */
 START_TEST(a_scoreboard_of_another_layout_is_none)
 {
 	struct scoreboard *scoreboard, *same;

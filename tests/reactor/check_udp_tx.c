@@ -1,9 +1,9 @@
 /*
- * udp_tx and udp_rx: what the kernel makes of answers and requests over loopback. What comes out is
- * what was put in: the same datagrams, in order, from the address asked.
+ * udp_tx and udp_rx: what the kernel does with answers and requests over loopback. What arrives is
+ * what was sent: the same datagrams, in order, from the address that was asked.
  *
- * It can't show a route with shorter packets: a socket without checksums is refused trains
- * as well. Faults and full queues are in sim_datagram.
+ * It can't show a route with a smaller MTU, but trains are refused to a socket without checksums,
+ * too. Faults and full queues are in sim_datagram.
  */
 #include "reactor/udp/udp_tx.h"
 
@@ -22,8 +22,8 @@
 
 static struct {
 	int server, client;
-	struct address address; /* of the server, as the client sees it */
-	struct udp_peer peer;	/* the client, as the server does */
+	struct address address; /* the server's, as the client sees it */
+	struct udp_peer peer;	/* the client, as the server sees it */
 	struct udp_tx answers;
 	struct stats stats;
 	unsigned char bytes[4 << 20];
@@ -43,13 +43,13 @@ static int client_new(int family)
 	int big = 1 << 30, fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	ck_assert_int_ge(fd, 0);
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &big, sizeof big); /* as far as it may be */
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &big, sizeof big); /* as large as allowed */
 	ck_assert(address_parse(&here, family == AF_INET ? "127.0.0.1:0" : "[::1]:0", &why));
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&here.socket, here.bytes), 0);
 	return fd;
 }
 
-/* bound: to what the server is; asked: which of its addresses the client knows. */
+/* bound: the address to which the server is bound; asked: the one that the client asks. */
 static void begin_at(const char *bound, const char *asked)
 {
 	struct datagram_options options = {.queue_bytes = 1 << 20};
@@ -81,14 +81,14 @@ static void begin(int i)
 static void end(void)
 {
 	udp_tx_close(&t.answers);
-	udp_tx_close(&t.answers); /* is done only once */
+	udp_tx_close(&t.answers); /* the second call does nothing */
 	(void)close(t.server);
 	(void)close(t.client);
 }
 
-/* ---- in and out ---- */
+/* ---- adding and sending ---- */
 
-/* apart: not right behind the last one in memory. */
+/* Adds an answer. apart: in memory it does not directly follow the one before. */
 static void add(size_t n, bool apart)
 {
 	if (apart)
@@ -112,7 +112,7 @@ static ssize_t receive(int fd, void *bytes, size_t n)
 
 	ck_assert_msg(poll(&pollfd, 1, WAIT_MS) == 1, "nothing comes");
 	got = recvfrom(fd, bytes, n, 0, (struct sockaddr *)&from, &from_n);
-	/* From the address asked: else a client would not take it. */
+	/* It has to come from the address that was asked: else a client would not accept it. */
 	ck_assert_uint_eq(from_n, t.address.bytes);
 	if (from.ss_family == AF_INET6) {
 		ck_assert(
@@ -141,7 +141,7 @@ static void expect_all(void)
 	ck_assert_int_eq(recv(t.client, bytes, sizeof bytes, 0), -1);
 }
 
-/* What was added comes, and was counted. */
+/* Sends what was added, and expects it to arrive and to be counted. */
 static void send_all(void)
 {
 	t.stats = (struct stats){0};
@@ -171,10 +171,10 @@ static void all_shapes(bool apart)
 	ADD(apart, 1);
 	ADD(apart, 65507);
 	ADD(apart, 100, 100, 100, 100);
-	ADD(apart, 100, 100, 100, 99);	    /* the last one shorter */
-	ADD(apart, 100, 100, 99, 100, 100); /* none behind a shorter one */
+	ADD(apart, 100, 100, 100, 99);	    /* a train whose last one is shorter */
+	ADD(apart, 100, 100, 99, 100, 100); /* a shorter one ends a train */
 	ADD(apart, 100, 100, 99, 99, 98, 100);
-	ADD(apart, 100, 101, 102, 103); /* each one longer */
+	ADD(apart, 100, 101, 102, 103); /* a longer one can't be in the train */
 	ADD(apart, 103, 102, 101, 100);
 	ADD(apart, 100, 100, 0, 100, 100, 0, 0);
 	ADD(apart, 0, 0, 0, 1, 0, 1, 1);
@@ -195,7 +195,7 @@ START_TEST(what_is_added_comes_in_order)
 }
 END_TEST
 
-/* Lengths at random, alike now and then. */
+/* Random lengths, sometimes equal. */
 START_TEST(at_random)
 {
 	uint32_t state = 12345;
@@ -228,7 +228,7 @@ START_TEST(trains_of_all_lengths)
 			add(200, n % 2);
 		send_all();
 	}
-	/* As many bytes as one can have: 45 of the longest, and the rest in another. */
+	/* A train can have only so many bytes: 45 of the longest, so the rest is another train. */
 	for (size_t i = 0; i < 50; i++)
 		add(1452, false);
 	send_all();
@@ -251,7 +251,8 @@ START_TEST(as_much_as_there_is_room_for)
 }
 END_TEST
 
-/* Whether the kernel gets a train as one: a socket that asks for trains sees it. */
+/* Sends these, and returns the length of the longest train as a socket gets it that asks for
+ * trains. */
 static size_t longest_train(const size_t sizes[], size_t n)
 {
 	static unsigned char bytes[70000];
@@ -288,7 +289,7 @@ START_TEST(those_alike_leave_as_one)
 	ck_assert_uint_eq(longest_train(sizes, 10), 9 * 500 + 400);
 	for (size_t i = 0; i < 50; i++)
 		sizes[i] = 1452;
-	ck_assert_uint_eq(longest_train(sizes, 50), 45 * 1452); /* more can't be carried */
+	ck_assert_uint_eq(longest_train(sizes, 50), 45 * 1452); /* a datagram can't be longer */
 	for (size_t i = 0; i < 10; i++)
 		sizes[i] = 1453;
 	ck_assert_uint_eq(longest_train(sizes, 10), 1453);
@@ -329,7 +330,7 @@ START_TEST(a_train_that_is_refused_leaves_in_pieces)
 }
 END_TEST
 
-/* Between others, one that IPv4 can't carry: it is given up, the others leave. */
+/* An answer that is too long for IPv4 is given up; those before and after it leave. */
 START_TEST(what_is_refused_is_counted)
 {
 	begin(0);
@@ -343,7 +344,7 @@ START_TEST(what_is_refused_is_counted)
 	ck_assert_uint_eq(t.stats.datagrams_answered, 2);
 	ck_assert_uint_eq(t.stats.sent_bytes, 300);
 	t.past_n = t.bytes_n = t.used = 0;
-	/* The last of all, which leaves alone. */
+	/* The same if it is the only one. */
 	add(65508, false);
 	ck_assert_int_eq(udp_tx_send(&t.answers, t.server, &t.stats), 0);
 	ck_assert_uint_eq(t.stats.datagram_send_errors, 2);

@@ -1,5 +1,5 @@
 /*
- * utf8: every character there is, and every sequence of bytes that is none, judged by the C
+ * utf8: every character there is, and every sequence of bytes that is not one, judged by the C
  * library's own decoder.
  */
 #include "reactor/base/utf8.h"
@@ -17,7 +17,7 @@ static bool is_surrogate(uint32_t character)
 	return character >= 0xd800 && character <= 0xdfff;
 }
 
-/* The bytes are at the end of memory of their own, for a sanitizer to see what reads on. */
+/* Decodes bytes at the end of memory of their own, so that a sanitizer notices reads past them. */
 static size_t decode_own(const char *bytes, size_t n, uint32_t *character)
 {
 	char *own = memcpy(malloc(n), bytes, n);
@@ -71,7 +71,8 @@ START_TEST(every_sequence_of_bytes)
 		unsigned char bytes[4] = {(unsigned char)(three >> 16), (unsigned char)(three >> 8),
 					  (unsigned char)three};
 
-		if (bytes[0] < 0xc0 && (three & 0xffff) > 0xff) /* one alone, and one behind it */
+		if (bytes[0] < 0xc0 &&
+		    (three & 0xffff) > 0xff) /* a one-byte sequence: few are enough */
 			continue;
 		if (bytes[0] < 0xf0) {
 			judge(bytes, 3);
@@ -85,7 +86,7 @@ START_TEST(every_sequence_of_bytes)
 }
 END_TEST
 
-/* Of a text with a NUL at its end, so many bytes may be asked for as a character may have. */
+/* If a text ends with a NUL, n may be the length of the longest character, even beyond that end. */
 START_TEST(a_nul_ends_what_is_looked_at)
 {
 	static const char *const cut[] = {"", "\xc3", "\xe2\x80", "\xf0\x9f\x98"};

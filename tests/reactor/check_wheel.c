@@ -1,9 +1,9 @@
 /*
  * wheel: compared with a plain table of deadlines, on a clock that wraps.
  *
- * What is shown: a deadline fires in the first advance that reaches it, never before, once;
- * and whoever sleeps as long as wheel_wait_ms() says is never late. The order of those that
- * come due in one advance is not promised, and not looked at.
+ * What is shown: a deadline fires once, in the first advance that reaches it, and never before;
+ * and whoever sleeps as long as wheel_wait_ms() says is never late. The order of deadlines that
+ * come due in one advance is not promised, and not tested.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -20,7 +20,7 @@
 
 #define DEADLINES 200
 
-/* Where clocks start: around 0, where the sign changes, where it wraps, and elsewhere. */
+/* Clocks start around 0, around the change of sign, around the wrap, and elsewhere. */
 static const uint32_t starts[] = {0,
 				  1,
 				  63,
@@ -68,7 +68,7 @@ static void world_disarm(struct entry *entry)
 	entry->armed = false;
 }
 
-/* Moves time on: each entry that is due has been given, once, and no other one. */
+/* Advances time, and expects exactly the entries that are due to fire, once each. */
 static void world_advance(uint32_t now_ms)
 {
 	struct list due;
@@ -92,7 +92,8 @@ static void world_advance(uint32_t now_ms)
 	}
 }
 
-/* Never later than the next deadline; those that have passed are for the next millisecond. */
+/* The wheel's wait, which must not reach beyond the next deadline; one that has passed counts as
+ * due in a millisecond. */
 static int world_wait(void)
 {
 	int wait = wheel_wait_ms(&world.wheel);
@@ -112,7 +113,7 @@ static int world_wait(void)
 	return wait;
 }
 
-/* As many bits as the dice say: as often 3 ms ahead as 3 days. */
+/* A random number of random bits: spans of 3 ms are as frequent as spans of 3 days. */
 static uint32_t random_span(uint64_t random, unsigned bits_max)
 {
 	unsigned bits = (unsigned)(random >> 56) % (bits_max + 1);
@@ -143,7 +144,7 @@ START_TEST(random_operations_agree_with_a_table)
 				world_arm(entry, now + (1u << (random >> 40) % 30) -
 						     (uint32_t)(random % 3));
 				break;
-			case 4: /* passed already */
+			case 4: /* a deadline that has passed already */
 				world_arm(entry, now - random_span(random, 20));
 				break;
 			case 5:
@@ -167,7 +168,7 @@ START_TEST(random_operations_agree_with_a_table)
 }
 END_TEST
 
-/* The deadline that is next, and how many there are. */
+/* The next deadline; NULL: there is none. */
 static const struct entry *world_next(void)
 {
 	const struct entry *next = NULL;
@@ -181,8 +182,8 @@ static const struct entry *world_next(void)
 	return next;
 }
 
-/* A sleeper that does just what the wheel says wakes up at each deadline's millisecond, and
- * but for that once for each level that a deadline goes down. */
+/* A sleeper that does what the wheel says wakes up at the millisecond of each deadline, and else
+ * only once for each level that a deadline moves down. */
 START_TEST(a_writer_that_waits_as_told_is_never_late_nor_woken_often)
 {
 	unsigned long rounds = suite_volume(40), wakes = 0, fired = 0;
@@ -215,7 +216,7 @@ START_TEST(a_writer_that_waits_as_told_is_never_late_nor_woken_often)
 }
 END_TEST
 
-/* ---- single ones ---- */
+/* ---- single cases ---- */
 
 START_TEST(a_single_deadline_fires_at_its_millisecond_at_every_distance)
 {
@@ -227,7 +228,7 @@ START_TEST(a_single_deadline_fires_at_its_millisecond_at_every_distance)
 
 				if ((int32_t)ahead < 2)
 					continue;
-				/* One long sleep to just before, and one more millisecond. */
+				/* A long sleep until just before it, and one more millisecond. */
 				world_init(starts[start]);
 				world_arm(&world.entries[0], due_ms);
 				(void)world_wait();
@@ -290,7 +291,7 @@ START_TEST(moving_a_deadline_forgets_where_it_was)
 	world_arm(&world.entries[0], 500010);
 	world_advance(500010);
 	ck_assert_uint_eq(world.fired, 1);
-	world_disarm(&world.entries[0]); /* of one that is not armed: nothing */
+	world_disarm(&world.entries[0]); /* does nothing if it is not armed */
 	world_advance(2000000);
 	ck_assert_uint_eq(world.fired, 1);
 }
@@ -312,8 +313,8 @@ START_TEST(time_that_stands_or_goes_back_changes_nothing)
 }
 END_TEST
 
-/* Whoever takes one of those that came due out again, in the turn of another one, finds it
- * in a list that it may leave. */
+/* In the turn of a deadline that came due, another one that came due at the same time may be
+ * disarmed or moved: it is taken out of the list of those that are due. */
 START_TEST(one_that_came_due_may_be_disarmed_or_moved_before_its_turn)
 {
 	struct list due;
@@ -338,7 +339,7 @@ START_TEST(one_that_came_due_may_be_disarmed_or_moved_before_its_turn)
 }
 END_TEST
 
-/* -1, or one needless look at most for each that was disarmed. */
+/* After a disarmed deadline the wait is -1, or there is at most one needless wake-up. */
 START_TEST(what_was_disarmed_soon_wakes_nobody)
 {
 	uint64_t seed = 6;

@@ -1,8 +1,8 @@
 /*
- * bus_room: seats of one bus in one process, for tests of it.
+ * bus_room: seats of one bus in one process, for tests of the bus.
  *
- * The ring is the smallest, so that it is full soon. A record's bytes are a function of its
- * seat and its number: whoever hears it can tell that it is whole.
+ * The ring has the smallest size, so that it is full soon. A record's bytes are computed from its
+ * seat and its number, so that a reader can tell whether it is whole.
  */
 #ifndef TESTS_REACTOR_BUS_ROOM_H
 #define TESTS_REACTOR_BUS_ROOM_H
@@ -34,7 +34,7 @@ static inline void fill_record(void *bytes, size_t n, unsigned seat, uint64_t nu
 	fill_random(bytes, n, number * BUS_SEATS_MAX + seat + 1);
 }
 
-/* In two parts that are cut anywhere. */
+/* Publishes n bytes in two parts, which are cut anywhere. */
 static inline bool say(struct bus_port *port, size_t n)
 {
 	static unsigned char bytes[BUS_RECORD_MAX];
@@ -45,7 +45,7 @@ static inline bool say(struct bus_port *port, size_t n)
 			   (struct iovec){bytes + first, n - first});
 }
 
-/* It is what was said, whole. */
+/* Whether these are all bytes of the record that was published. */
 static inline bool is_whole(const struct bus_record *record, const void *bytes, unsigned seat)
 {
 	static unsigned char said[BUS_RECORD_MAX];

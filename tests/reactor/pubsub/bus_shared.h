@@ -1,8 +1,8 @@
 /*
  * bus_shared: what a test of the bus and the process that it traces tell each other.
  *
- * Two ports of one bus: the test's is WRITER, the other process' is READER. The memory is mapped
- * before the fork and read and written by SEEN() and TELL() alone.
+ * There are two ports of one bus: the test's is WRITER, the other process' is READER. The memory is
+ * mapped before the fork, and is read and written only by SEEN() and TELL().
  */
 #ifndef TESTS_REACTOR_PUBSUB_BUS_SHARED_H
 #define TESTS_REACTOR_PUBSUB_BUS_SHARED_H
@@ -19,7 +19,7 @@ enum { WRITER, READER };
 static struct shared {
 	uint64_t next, turn, sleeps, heard, missed;
 	bool slept, waited, lost;
-	bool done[2]; /* the writer, the reader */
+	bool done[2]; /* the writer's, the reader's */
 } * shared;
 
 static inline void open_shared(void)
@@ -29,7 +29,7 @@ static inline void open_shared(void)
 	ck_assert_ptr_ne(shared, MAP_FAILED);
 }
 
-/* Reads all, and does not look at it. */
+/* Reads all records without looking at them. */
 static inline void skip_all(struct bus_port *port)
 {
 	static unsigned char bytes[BUS_RECORD_MAX];

@@ -1,9 +1,9 @@
 /*
  * bus_step: a traced process, one instruction at a time.
  *
- * The tracer is the test; what it traces stops by itself (stop()) when it is about to do
- * what is looked at, and says in shared memory when that is done. All of it ends with the
- * test. If ptrace is not allowed a test is skipped.
+ * The test is the tracer. The traced process stops itself by stop() just before the action that is
+ * tested, and says in shared memory when that is done. Traced processes end with the test. If
+ * ptrace is not allowed the test is skipped.
  */
 #ifndef TESTS_REACTOR_PUBSUB_BUS_STEP_H
 #define TESTS_REACTOR_PUBSUB_BUS_STEP_H
@@ -23,7 +23,7 @@ static inline int allowed_cpus(cpu_set_t *cpus)
 	return CPU_COUNT(cpus);
 }
 
-/* To the nth of the CPUs that are allowed. */
+/* Pins this process to the nth of the allowed CPUs. */
 static inline void pin(const cpu_set_t *cpus, int n)
 {
 	cpu_set_t one;
@@ -49,15 +49,15 @@ static inline bool may_trace(const char *test)
 		suite_skip(test, "ptrace is not allowed");
 		return false;
 	}
-	/* A step is two switches on one CPU, and two wake-ups on two. It is any one: others that do
-	 * the same at this time stay where they are, too. */
+	/* A step takes two switches on one CPU, but two wake-ups on two. So both stay on this CPU,
+	 * whichever it is: other tests that do the same now are likely to be on other ones. */
 	CPU_ZERO(&cpus);
 	CPU_SET((size_t)sched_getcpu(), &cpus);
 	(void)sched_setaffinity(0, sizeof cpus, &cpus);
 	return true;
 }
 
-/* Where a traced process waits for its tracer. */
+/* Has a traced process wait for its tracer. */
 static inline void stop(void)
 {
 	(void)kill(getpid(), SIGSTOP);
@@ -94,7 +94,7 @@ static inline void go_on(pid_t pid)
 	await_stop(pid, SIGSTOP);
 }
 
-/* At most so many instructions; how many were there until it was done? */
+/* Steps until done, for at most so many instructions. Returns how many there were. */
 static inline unsigned long step(pid_t pid, const bool *done, unsigned long most)
 {
 	unsigned long n = 0;

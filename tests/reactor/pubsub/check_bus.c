@@ -1,7 +1,7 @@
 /*
- * bus: several seats in one process do what the header promises: order, whole records,
+ * bus: with several seats in one process, what the header promises: order, whole records,
  * a full ring, new occupants of a seat, one doorbell for each sleep, garbage. How long a writer
- * waits is in check_bus_wait, writers that are killed are in check_bus_kill, and races in
+ * waits is tested in check_bus_wait, writers that are killed in check_bus_kill, and races in
  * check_bus_race.
  */
 #include <signal.h>
@@ -15,7 +15,7 @@
 
 #define HEADER_BYTES sizeof(struct bus_record)
 #define PLACES	     (RING_BYTES / HEADER_BYTES)
-#define NOW	     (UINT32_MAX - 500) /* a clock of milliseconds that soon begins anew */
+#define NOW	     (UINT32_MAX - 500) /* a clock of milliseconds that wraps soon */
 
 /* ---- records ---- */
 
@@ -64,7 +64,7 @@ START_TEST(every_size_at_every_place)
 		size_t place = 0, n = sizes[i], left = PLACES;
 
 		memset(been, 0, sizeof been);
-		/* If a size comes round to a place again, an empty record moves it on. */
+		/* If a size comes to a place again, an empty record moves it on to another one. */
 		for (; left; records++) {
 			bool again = been[place];
 
@@ -75,7 +75,7 @@ START_TEST(every_size_at_every_place)
 			place += 1 + (again ? 0 : (n + HEADER_BYTES - 1) / HEADER_BYTES);
 			place %= PLACES;
 		}
-		/* Back to the ring's first place. */
+		/* Then back to the ring's first place. */
 		for (; place; place = (place + 1) % PLACES) {
 			MUST(say(&ports[0], 0));
 			MUST(hear_all(&ports[0]) == 1 && hear_all(&ports[1]) == 1);
@@ -113,7 +113,7 @@ START_TEST(a_part_may_be_nothing)
 }
 END_TEST
 
-/* ---- which reader is waited for ---- */
+/* ---- readers for which a writer waits ---- */
 
 START_TEST(a_full_ring_goes_on_behind_the_slowest)
 {
@@ -126,7 +126,7 @@ START_TEST(a_full_ring_goes_on_behind_the_slowest)
 	ck_assert(!say(&ports[0], 48));
 	ck_assert_uint_eq(hear_all(&ports[0]), all);
 	ck_assert_uint_eq(hear_all(&ports[1]), all);
-	ck_assert(!say(&ports[0], 48)); /* one of three is still there */
+	ck_assert(!say(&ports[0], 48)); /* one of three readers has not read it yet */
 	ck_assert(hear(&ports[2], &record));
 	ck_assert_uint_eq(record.number, 0);
 	ck_assert(say(&ports[0], 48));
@@ -167,7 +167,7 @@ START_TEST(a_new_occupant_reads_and_writes_from_there_on)
 
 		bus_take_seat(&ports[0], &bus, 0);
 		ck_assert_uint_eq(ports[0].number, number);
-		ck_assert(!bus_peek(&ports[0], &record)); /* what it said in another life */
+		ck_assert(!bus_peek(&ports[0], &record)); /* not what the seat said before */
 		for (unsigned i = 0; i < n; i++)
 			MUST(say(&ports[0], next_random(&seed) % 4000));
 		for (unsigned i = 0; i < n; i++) {
@@ -194,7 +194,7 @@ START_TEST(one_doorbell_for_each_sleep)
 	open_room(3);
 	ck_assert(say(&ports[0], 10));
 	ck_assert_uint_eq(bus_announce(&ports[0]), 0); /* all are awake */
-	ck_assert(!bus_sleep(&ports[1]));	       /* there is more */
+	ck_assert(!bus_sleep(&ports[1]));	       /* there is more to read */
 	ck_assert(say(&ports[0], 10));
 	ck_assert_uint_eq(bus_announce(&ports[0]), 0);
 	(void)hear_all(&ports[1]);
@@ -204,7 +204,7 @@ START_TEST(one_doorbell_for_each_sleep)
 		ck_assert(say(&ports[0], 10));
 	ck_assert_uint_eq(bus_announce(&ports[0]), 1);
 	ck_assert(say(&ports[0], 10));
-	ck_assert_uint_eq(bus_announce(&ports[0]), 0); /* it knows */
+	ck_assert_uint_eq(bus_announce(&ports[0]), 0); /* the sleeper was woken already */
 	ck_assert(say(&ports[2], 10));
 	ck_assert_uint_eq(bus_announce(&ports[2]), 0);
 	ck_assert_uint_eq(doorbells_rung(1), 1);
@@ -212,10 +212,10 @@ START_TEST(one_doorbell_for_each_sleep)
 	ck_assert(bus_sleep(&ports[1]));
 	bus_wake_up(&ports[1]);
 	ck_assert(say(&ports[2], 10));
-	ck_assert_uint_eq(bus_announce(&ports[2]), 0); /* no doorbell, it said */
+	ck_assert_uint_eq(bus_announce(&ports[2]), 0); /* it is awake, so no doorbell */
 	ck_assert(hear(&ports[1], &record));
 	ck_assert_uint_eq(doorbells_rung(0) + doorbells_rung(1) + doorbells_rung(2), 0);
-	/* Its own words wake nobody; a seat that was left is not woken either. */
+	/* A seat's own records do not wake it; a seat that was left is not woken either. */
 	ck_assert(bus_sleep(&ports[1]));
 	ck_assert(say(&ports[1], 10));
 	ck_assert_uint_eq(bus_announce(&ports[1]), 0);
@@ -225,7 +225,7 @@ START_TEST(one_doorbell_for_each_sleep)
 	bus_vacate(&bus, 1);
 	ck_assert(say(&ports[0], 10));
 	ck_assert_uint_eq(bus_announce(&ports[0]), 0);
-	bus_ring_all_doorbells(&bus); /* of those who sit there */
+	bus_ring_all_doorbells(&bus); /* only of seats that are taken */
 	for (unsigned i = 0; i < 3; i++)
 		ck_assert_uint_eq(doorbells_rung(i), i != 1);
 	bus_close(&bus);
@@ -242,22 +242,22 @@ START_TEST(whoever_makes_space_rings_for_whoever_waits)
 	(void)hear_all(&ports[1]);
 	ck_assert(bus_wait(&ports[0], NOW));
 	ck_assert(hear(&ports[2], &record));
-	ck_assert_uint_eq(doorbells_rung(0), 0); /* not for each record */
+	ck_assert_uint_eq(doorbells_rung(0), 0); /* it is not rung for each record */
 	ck_assert_uint_eq(bus_rest(&ports[2]), 1);
 	ck_assert_uint_eq(bus_rest(&ports[2]), 0);
 	ck_assert_uint_eq(doorbells_rung(0), 1);
 	ck_assert(wait_on(&ports[0], NOW, 0));
-	ck_assert_uint_eq(bus_rest(&ports[2]), 0); /* it does not wait any more */
+	ck_assert_uint_eq(bus_rest(&ports[2]), 0); /* the writer does not wait any more */
 	(void)say_until_full(&ports[0], 1000);
 	(void)hear_all(&ports[0]);
 	ck_assert(bus_wait(&ports[0], NOW));
-	ck_assert_uint_eq(bus_rest(&ports[1]), 1); /* not enough: it looks, and waits on */
+	ck_assert_uint_eq(bus_rest(&ports[1]), 1); /* not enough: the writer looks, and waits on */
 	ck_assert(!wait_on(&ports[0], NOW, 0));
 	(void)hear_all(&ports[2]);
 	ck_assert_uint_eq(bus_rest(&ports[2]), 1);
 	ck_assert_uint_eq(doorbells_rung(0), 2);
 	ck_assert(wait_on(&ports[0], NOW, 0));
-	/* Nor does whoever leaves wake those that do not wait. */
+	/* A reader that leaves does not wake writers that do not wait. */
 	(void)hear_all(&ports[1]);
 	bus_ring_who_waits(&bus);
 	ck_assert_uint_eq(doorbells_rung(0) + doorbells_rung(1) + doorbells_rung(2), 0);
@@ -271,7 +271,7 @@ START_TEST(whoever_makes_space_rings_for_whoever_waits)
 	ck_assert_uint_eq(doorbells_rung(1) + doorbells_rung(2), 0);
 	ck_assert(wait_on(&ports[0], NOW, 0));
 	bus_take_seat(&ports[2], &bus, 2);
-	/* Space that came before the wait is found without a doorbell. */
+	/* Space that was made before the wait is found without a doorbell. */
 	(void)say_until_full(&ports[0], 1000);
 	(void)hear_all(&ports[0]);
 	(void)hear_all(&ports[1]);
@@ -289,14 +289,14 @@ START_TEST(all_have_said_all)
 	ck_assert(!bus_all_said(&ports[0], 0));
 	ck_assert(say(&ports[0], 10));
 	bus_say_last(&ports[0]);
-	ck_assert(!doorbells_rung(1)); /* it does not wait for that yet */
+	ck_assert(!doorbells_rung(1)); /* seat 1 does not wait for that yet */
 	ck_assert(!bus_all_said(&ports[0], 0));
 	bus_say_last(&ports[1]);
 	ck_assert(doorbells_rung(0));
 	ck_assert(bus_all_said(&ports[0], 0));
 	ck_assert(bus_all_said(&ports[1], 0));
 	ck_assert_uint_eq(hear_all(&ports[1]), 1);
-	/* It is still waited for: it reads on. */
+	/* A reader that has said all is still waited for, because it reads on. */
 	(void)hear_all(&ports[0]);
 	(void)say_until_full(&ports[0], 1000);
 	(void)hear_all(&ports[0]);
@@ -315,7 +315,7 @@ static char *ring_of(unsigned seat, size_t *header)
 	return bus.memory + bus.mapped_bytes - (BUS_SEATS_MAX - seat) * (*header + bus.ring_bytes);
 }
 
-/* A record that ends beyond what is published: its ring is skipped to its end. */
+/* If a record ends beyond what is published, its ring is skipped to the end of what is. */
 START_TEST(a_record_that_is_too_long_is_skipped)
 {
 	static const uint16_t lengths[] = {33, 49, BUS_RECORD_MAX, BUS_RECORD_MAX + 1, UINT16_MAX};
@@ -341,7 +341,7 @@ START_TEST(a_record_that_is_too_long_is_skipped)
 }
 END_TEST
 
-/* Everything there, the head and the floor too. What is read is garbage, but it ends. */
+/* All memory is garbage, heads and floors included. What is read is garbage, but reading ends. */
 START_TEST(garbage_ends)
 {
 	static unsigned char bytes[BUS_RECORD_MAX];
@@ -388,7 +388,7 @@ static _Noreturn void write_for_ever(uint64_t *said)
 	}
 }
 
-/* A worker that starts comes in while others talk as fast as they can, and misses nothing. */
+/* A worker that starts takes its seat while others talk as fast as they can, and misses nothing. */
 START_TEST(a_seat_is_taken_while_others_write)
 {
 	struct wait wait = wait_begin();

@@ -1,7 +1,7 @@
 /*
- * bus, a writer that is killed at each instruction of publish and announce: readers have
- * nothing of its record or all of it, one that sleeps is woken by whoever reaped the writer, and
- * the next one in that seat goes on behind it.
+ * bus, a writer that is killed at each instruction of publish and announce: readers get nothing of
+ * its record or all of it, a reader that sleeps is woken by whoever reaped the writer, and the next
+ * writer in that seat goes on after it.
  *
  * With a sanitizer there are many more instructions: only every n-th is tried, and n is printed.
  */
@@ -18,9 +18,9 @@
 enum { WRITER, READER, SLEEPER, STUCK };
 
 static struct shared {
-	uint64_t next, missed, torn; /* of the one that sleeps */
+	uint64_t next, missed, torn; /* the sleeper's */
 	bool asleep;
-	bool done; /* the writer */
+	bool done; /* the writer's */
 } * shared;
 
 static void open_shared(void)
@@ -37,7 +37,7 @@ static bool is_rung(unsigned seat)
 
 /* ---- a reader that sleeps ---- */
 
-static int slept_fds[2]; /* a byte for each time it fell asleep */
+static int slept_fds[2]; /* a pipe with a byte for each time that the sleeper fell asleep */
 
 static _Noreturn void read_and_sleep(void)
 {
@@ -68,7 +68,7 @@ static _Noreturn void read_and_sleep(void)
 	}
 }
 
-/* Until it has read all before this one, and sleeps. */
+/* Waits until the sleeper has read all records before this one, and sleeps. */
 static void await_sleeper(uint64_t next)
 {
 	struct pollfd slept = {.fd = slept_fds[0], .events = POLLIN};
@@ -91,12 +91,12 @@ static void await_sleeper(uint64_t next)
 
 static struct kill_case {
 	const char *name;
-	size_t bytes, ring_bytes, place; /* of its header in the ring */
+	size_t bytes, ring_bytes, place; /* place: of the record's header in the ring */
 	bool later_lap, full;
 	unsigned long stride;
 } killed;
 
-static uint64_t head; /* positions, as the ring's writer counts them */
+static uint64_t head; /* the ring's head: a position as its writer counts them */
 
 static struct kill_sums {
 	unsigned long points, before, after, not_rung, instructions, missed;
@@ -107,7 +107,7 @@ static size_t size_in_ring(size_t bytes)
 	return (2 * sizeof(struct bus_record) - 1 + bytes) & ~(sizeof(struct bus_record) - 1);
 }
 
-/* Says it, and has it read by all readers. */
+/* Publishes n bytes, and has all readers read them. */
 static void say_and_hear(size_t n)
 {
 	while (!say(&ports[WRITER], n)) {
@@ -121,7 +121,7 @@ static void say_and_hear(size_t n)
 	(void)hear_all(&ports[WRITER]);
 	MUST(hear_all(&ports[READER]) == 1);
 	(void)doorbells_rung(READER);
-	if (head % 8192 < size_in_ring(n)) /* it is never a lap behind */
+	if (head % 8192 < size_in_ring(n)) /* often enough that the sleeper is never left behind */
 		await_sleeper(ports[WRITER].number);
 }
 
@@ -146,7 +146,7 @@ static void say_and_die(void)
 	if (!killed.full) {
 		(void)say(port, 40);
 		(void)bus_announce(port);
-		stop(); /* until all have read that */
+		stop(); /* until all readers have read that */
 	}
 	fill_record(bytes, killed.bytes, WRITER, port->number);
 	if (killed.full && bus_publish(port, 0, WRITER, first, second))
@@ -162,7 +162,8 @@ static void say_and_die(void)
 	stop();
 }
 
-/* The writer is about to publish, all others have read all and sleep. */
+/* Starts the writer that is killed. When this returns the writer is about to publish, and all
+ * others have read all and sleep. */
 static pid_t start_writer(void)
 {
 	pid_t pid;
@@ -192,7 +193,7 @@ static pid_t start_writer(void)
 	return pid;
 }
 
-/* Nothing or all of it is there; whoever comes next goes on behind it. */
+/* Expects nothing or all of the record to be there, and the next writer to go on after it. */
 static void judge_death(bool done)
 {
 	uint64_t number = ports[WRITER].number;
@@ -219,7 +220,7 @@ static void judge_death(bool done)
 	MUST(ports[READER].missed == 0 && ports[READER].expected[WRITER] == number + whole + 1);
 }
 
-/* True: the writer came to its end before it could be killed. */
+/* Kills the writer at that instruction. True: the writer was done before. */
 static bool kill_at(unsigned long instruction)
 {
 	uint64_t since = ports[WRITER].number;
@@ -230,8 +231,8 @@ static bool kill_at(unsigned long instruction)
 	sums.instructions = step(pid, &shared->done, instruction);
 	done = SEEN(done);
 	end_process(pid);
-	/* A reader that was left behind reads what the dead one left, or what is there in the end.
-	 */
+	/* A reader that was left behind reads either what the dead writer left, or only what is
+	 * there in the end. */
 	if (killed.full && sums.points % 2)
 		heard = hear_all(&ports[STUCK]);
 	judge_death(done);
@@ -244,7 +245,7 @@ static bool kill_at(unsigned long instruction)
 	return done;
 }
 
-/* At every stride-th instruction, from the first-th on. */
+/* Kills the writer at every stride-th instruction, beginning with `first`. */
 static void kill_everywhere(const struct kill_case *now, unsigned long first, unsigned long stride)
 {
 	pid_t sleeper;
@@ -293,7 +294,7 @@ static const struct kill_case kill_cases[] = {
     {"large, across the end", 3000, RING_BYTES, RING_BYTES - 1600, true, false, 5},
 };
 
-/* The cases have most instructions in common, and each begins at another one. */
+/* The cases have most instructions in common, so each of them begins with another one. */
 START_TEST(a_writer_killed_at_some_instructions)
 {
 	if (!may_trace("a writer killed at some instructions"))

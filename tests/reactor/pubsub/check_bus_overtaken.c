@@ -1,6 +1,6 @@
 /*
  * bus, a reader that is overtaken by a writer at each instruction of its read, or of taking its
- * seat: nothing torn, nothing missed that is still there.
+ * seat: nothing is torn, and nothing is missed that is still there.
  */
 #include <limits.h>
 #include <stdio.h>
@@ -9,7 +9,7 @@
 
 /* ---- a reader that is overtaken ---- */
 
-/* Reads one, which is what is looked at, then all. */
+/* Reads one record, which is the read that is overtaken, and then all. */
 static void read_again_and_again(void)
 {
 	static unsigned char bytes[BUS_RECORD_MAX];
@@ -30,7 +30,7 @@ static void read_again_and_again(void)
 	}
 }
 
-static uint64_t begins[2 * RING_BYTES / sizeof(struct bus_record)]; /* of each record */
+static uint64_t begins[2 * RING_BYTES / sizeof(struct bus_record)]; /* positions of records */
 static uint64_t head;
 
 static bool say_at_head(size_t n)
@@ -45,7 +45,8 @@ static bool say_at_head(size_t n)
 	return true;
 }
 
-/* Those since a number that are gone: a header's worth may be kept free before the head. */
+/* How many records, from this number on, are overwritten: a header's worth may be kept free before
+ * the head. */
 static uint64_t overwritten_since(uint64_t number)
 {
 	uint64_t gone = 0;
@@ -56,7 +57,8 @@ static uint64_t overwritten_since(uint64_t number)
 	return gone;
 }
 
-/* True: it was overtaken where it stood, so many instructions into the read. */
+/* Overtakes the reader when it has made so many instructions of its read. False: it had moved on,
+ * and was not left behind. */
 static bool overtake(pid_t reader, unsigned long instruction, uint64_t *seed)
 {
 	uint64_t since = ports[WRITER].number, missed = SEEN(missed), gone;
@@ -73,7 +75,7 @@ static bool overtake(pid_t reader, unsigned long instruction, uint64_t *seed)
 	go_on(reader);
 	MUST(!SEEN(lost));
 	MUST(SEEN(heard) + SEEN(missed) == ports[WRITER].number);
-	MUST(SEEN(missed) - missed <= gone); /* and not a record more */
+	MUST(SEEN(missed) - missed <= gone); /* no record more than were overwritten */
 	TELL(done[1], false);
 	go_on(reader);
 	return left_behind;
@@ -126,7 +128,8 @@ static void take_seat_again_and_again(void)
 	}
 }
 
-/* At most so many records; each is read by the writer itself, so that only others hold it. */
+/* Publishes up to n records, until the ring is full. The writer reads its own, so that only others
+ * can hold it up. */
 static void say_some(uint64_t n, uint64_t *seed)
 {
 	while (n-- && say_at_head(next_random(seed) % 300))
@@ -136,9 +139,9 @@ static void say_some(uint64_t n, uint64_t *seed)
 
 #define LAPS(n) ((n)*RING_BYTES / 160)
 
-/* From its seat on it reads all, also if the writer went round while it was taken. */
-/* At every stride-th of the first instructions, then each time that they are 1/share more: a walk
- * round the ring is many, and always the same ones. */
+/* A reader gets all from the moment at which it takes its seat, even if the writer goes round the
+ * ring meanwhile. Tried at every stride-th of the first instructions, and then each time that their
+ * number has grown by 1/share: a walk round the ring takes many, which repeat. */
 static void take_a_seat_everywhere(unsigned long stride, unsigned long share)
 {
 	unsigned long all, points = 0;

@@ -1,8 +1,8 @@
 /*
- * bus, the race between whoever goes to sleep and whoever wakes it: a reader and a writer that
- * publishes, a writer that waits for space and a reader that makes some. Both are interleaved by
- * single steps; and because these do not show what a store buffer does, the same is run at full
- * speed on two cores. Nobody may be left asleep without a doorbell.
+ * bus, the race between a process that goes to sleep and another one that wakes it: a reader and a
+ * writer that publishes; a writer that waits for space and a reader that makes some. Both races are
+ * interleaved by single steps; and because these do not show what a store buffer does, they are
+ * also run at full speed on two cores. Nobody may be left asleep without a doorbell.
  */
 #include <limits.h>
 #include <poll.h>
@@ -19,7 +19,7 @@ static bool is_rung(unsigned seat)
 
 struct race {
 	const char *name;
-	void (*writer)(void), (*reader)(void); /* what each does, again and again */
+	void (*writer)(void), (*reader)(void); /* what each side does, again and again */
 	bool (*is_lost)(void);
 };
 
@@ -28,8 +28,8 @@ struct pair {
 	unsigned long rounds, lost;
 };
 
-/* Both are about to act; first one side so far, then the other so far (ULONG_MAX: to its end); then
- * they end. */
+/* Both sides are about to act. First one side makes so many steps, then the other one so many
+ * (ULONG_MAX: all); then both finish. */
 static void interleave(struct pair *pair, const struct race *race, bool writer_first,
 		       unsigned long writer_n, unsigned long reader_n)
 {
@@ -48,7 +48,7 @@ static void interleave(struct pair *pair, const struct race *race, bool writer_f
 	if (race->is_lost())
 		ck_abort_msg("%s: a wake-up was lost, %s after %lu, the other after %lu",
 			     race->name, writer_first ? "writer" : "reader", n[first], n[second]);
-	/* They get ready for the next time, the writer first. */
+	/* Both get ready for the next time, the writer first. */
 	TELL(done[0], false);
 	TELL(done[1], false);
 	go_on(pair->writer);
@@ -56,7 +56,7 @@ static void interleave(struct pair *pair, const struct race *race, bool writer_f
 	pair->rounds++;
 }
 
-/* One side stands at each of its instructions while the other does all that it does. */
+/* Stops one side at each of its instructions, while the other side does all that it does. */
 static void interleave_whole(struct pair *pair, const struct race *race, unsigned long writer_n,
 			     unsigned long reader_n, unsigned long stride)
 {
@@ -66,10 +66,11 @@ static void interleave_whole(struct pair *pair, const struct race *race, unsigne
 		interleave(pair, race, false, ULONG_MAX, i);
 }
 
-/* So many steps that all of them are about this many. */
+/* About how many steps interleave_everywhere() makes in all. */
 #define STEPS_ALL 400000ul
 
-/* Both stand somewhere: each step of one side is seen, and the other's shifted by one each time. */
+/* Stops both sides at instructions of theirs: those of one side by strides, those of the other by
+ * strides that begin one later each time, so that in the end each was tried. */
 static void interleave_everywhere(struct pair *pair, const struct race *race,
 				  unsigned long writer_n, unsigned long reader_n)
 {
@@ -96,7 +97,8 @@ static void run_race(const struct race *race, bool everywhere)
 	open_room(2);
 	pair.writer = trace(race->writer);
 	pair.reader = trace(race->reader);
-	interleave(&pair, race, true, 0, 0); /* symbols are bound by now */
+	interleave(&pair, race, true, 0,
+		   0); /* so that symbols are bound before steps are counted */
 	writer_n = step(pair.writer, &shared->done[0], ULONG_MAX);
 	reader_n = step(pair.reader, &shared->done[1], ULONG_MAX);
 	interleave(&pair, race, true, 0, 0);
@@ -202,10 +204,10 @@ END_TEST
 /* ---- two cores ---- */
 
 #define ROUNDS	20000
-#define SPIN_MS 3000 /* if they sleep each time it takes longer, and is cut short */
+#define SPIN_MS 3000 /* if they sleep each time, rounds would take longer: then there are fewer */
 
-/* Waits a little, at random. Whoever finds itself asleep was too early, else too late: so both
- * sides come to act at one moment. */
+/* Waits a little, at random. If this side then has to sleep it was too early, else too late: it
+ * learns from that, so that both sides come to act at the same moment. */
 struct lingerer {
 	uint64_t seed, most;
 };
@@ -224,7 +226,7 @@ static void learn(struct lingerer *lingerer, bool too_early)
 		lingerer->most--;
 }
 
-/* If the doorbell is not rung, this is the wake-up that was lost. */
+/* Waits for the doorbell. If it is not rung, a wake-up was lost. */
 static bool await_doorbell(unsigned seat)
 {
 	struct pollfd doorbell = {.fd = bus.doorbells[seat], .events = POLLIN};
@@ -269,7 +271,7 @@ static void two_cores_are_done(const char *what, unsigned long rounds, pid_t pid
 	bus_close(&bus);
 }
 
-/* It tells what it has read, and goes to sleep while the writer writes the next. */
+/* The reader tells what it has read, and goes to sleep while the writer writes the next record. */
 static void read_by_turns(void)
 {
 	struct bus_port *port = &ports[READER];
@@ -285,7 +287,7 @@ static void read_by_turns(void)
 	} while (!asleep || await_doorbell(READER));
 }
 
-/* At least one of them slept: else there was no race. */
+/* Whether there were enough rounds. At least one side must have slept: else there was no race. */
 static bool is_over(uint64_t rounds, uint64_t most, uint64_t until_ms)
 {
 	return rounds >= most || SEEN(lost) || (now_ms() >= until_ms && SEEN(sleeps));
@@ -323,7 +325,7 @@ START_TEST(no_reader_sleeps_on_for_long)
 }
 END_TEST
 
-/* It makes space while the writer goes to wait for it. */
+/* The reader makes space while the writer begins to wait for it. */
 static void take_by_turns(void)
 {
 	static unsigned char bytes[BUS_RECORD_MAX];
@@ -340,7 +342,7 @@ static void take_by_turns(void)
 	}
 }
 
-/* A doorbell may be an old one: then it waits again. */
+/* Publishes, after waiting for space. If the doorbell was an old one it waits again. */
 static bool publish_at_last(struct bus_port *port, struct lingerer *early)
 {
 	do {

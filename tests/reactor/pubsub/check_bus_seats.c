@@ -1,6 +1,6 @@
 /*
- * bus, as processes that come and go see it: seats that come into use while others talk, doorbells
- * that come late, a bus that another process attaches to, and what a reader keeps to be read again.
+ * bus, for processes that come and go: seats that come into use while others talk, doorbells that
+ * come late, a bus to which another process attaches, and what a reader holds to be read again.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -55,7 +55,7 @@ START_TEST(seats_come_into_use_while_others_talk)
 		ck_assert_uint_eq(ports[seat].missed, 0);
 	}
 	ck_assert_int_eq(bus_use_seats(&bus, 2), 0);
-	ck_assert_uint_eq(bus_seats(&bus), SEATS); /* never fewer */
+	ck_assert_uint_eq(bus_seats(&bus), SEATS); /* their number never falls */
 	bus_close(&bus);
 }
 END_TEST
@@ -102,7 +102,7 @@ START_TEST(a_number_is_given_once)
 }
 END_TEST
 
-/* ---- a bus that another one made ---- */
+/* ---- a bus that another process made ---- */
 
 static struct bus attached;
 
@@ -134,7 +134,7 @@ START_TEST(another_process_goes_on)
 	ck_assert(say(&ports[2], 100));
 	ck_assert_uint_eq(hear_all(&ports[2]), 2);
 	ck_assert_uint_eq(hear_all(&ports[1]), 2);
-	/* The next master lets more of them come. */
+	/* The next master can add seats. */
 	ck_assert_int_eq(bus_use_seats(&attached, 4), 0);
 	bus_take_seat(&ports[3], &attached, 3);
 	ck_assert(say(&ports[3], 100));
@@ -155,7 +155,7 @@ static void refuse(off_t at, uint64_t value, size_t n)
 	ck_assert_int_eq(pwrite(fd, &value, n, at), (ssize_t)n);
 	ck_assert_int_eq(bus_attach(&attached, fd), -EPROTO);
 	ck_assert_int_eq(pwrite(fd, &before, sizeof before, at), sizeof before);
-	ck_assert_int_eq(close(fd), 0); /* it stayed ours */
+	ck_assert_int_eq(close(fd), 0); /* it still belonged to the caller */
 }
 
 START_TEST(what_is_no_bus_is_refused)
@@ -163,9 +163,9 @@ START_TEST(what_is_no_bus_is_refused)
 	int fd, pipes[2];
 
 	open_room(2);
-	refuse(0, 0, 8);		  /* what it is */
-	refuse(8, 2 * RING_BYTES, 8);	  /* not as long as the memory */
-	refuse(8, RING_BYTES + 16, 8);	  /* no power of two */
+	refuse(0, 0, 8);		  /* not a bus */
+	refuse(8, 2 * RING_BYTES, 8);	  /* rings that do not fit the memory */
+	refuse(8, RING_BYTES + 16, 8);	  /* not a power of two */
 	refuse(8, RING_BYTES / 2, 8);	  /* too short */
 	refuse(8, 1ull << 63, 8);	  /* too long */
 	refuse(16, 2, 4);		  /* the next layout */
@@ -187,7 +187,7 @@ START_TEST(what_is_no_bus_is_refused)
 }
 END_TEST
 
-/* Whatever a process writes there, the others look at no seat that is not there. */
+/* Whatever number a process writes there, others never look at seats that do not exist. */
 START_TEST(a_false_number_of_seats_harms_nobody)
 {
 	static const uint32_t numbers[] = {0, 1, 3, BUS_SEATS_MAX, BUS_SEATS_MAX + 1, UINT32_MAX};
@@ -218,7 +218,7 @@ START_TEST(whoever_has_no_doorbell_leaves_the_wish)
 {
 	open_room(2);
 	ck_assert_int_eq(bus_attach(&attached, memory_again()), 0);
-	bus_take_seat(&ports[1], &attached, 1); /* it was here before the doorbell was made */
+	bus_take_seat(&ports[1], &attached, 1); /* it does not have seat 0's doorbell yet */
 	ck_assert(bus_sleep(&ports[0]));
 	ck_assert(say(&ports[1], 10));
 	ck_assert_uint_eq(bus_announce(&ports[1]), 0);
@@ -237,7 +237,7 @@ START_TEST(whoever_has_no_doorbell_leaves_the_wish)
 	ck_assert(bus_wait(&ports[0], 0));
 	(void)hear_all(&ports[1]);
 	ck_assert_uint_eq(bus_rest(&ports[1]), 1);
-	/* One more of the same changes nothing. */
+	/* Adding the same doorbell again changes nothing. */
 	bus_add_doorbell(&attached, 0, fcntl(bus.doorbells[0], F_DUPFD_CLOEXEC, 0));
 	ck_assert_uint_eq(doorbells_rung(0), 2);
 	bus_close(&attached);
@@ -285,14 +285,14 @@ START_TEST(what_is_held_can_be_read_again)
 		read = hear_all(&ports[seat]);
 	ck_assert_uint_eq(read, more);
 	ck_assert(!say(&ports[0], 500)); /* though all have read it */
-	/* By another one that has read as far. */
+	/* Another reader that has read as far can read it again. */
 	ck_assert(bus_read_again(&again, &ports[2], marks, 3));
 	ck_assert(!bus_read_all_again(&again, &ports[2]));
 	read_again_as_said(&again, &ports[2], 100, (unsigned)more);
-	ck_assert(bus_read_again(&again, &ports[2], marks, 1)); /* of ring 0 alone */
+	ck_assert(bus_read_again(&again, &ports[2], marks, 1)); /* only ring 0 */
 	read_again_as_said(&again, &ports[2], 100, (unsigned)more);
 	marks[0] = ports[2].at[0] + 16;
-	ck_assert(!bus_read_again(&again, &ports[2], marks, 3)); /* it has not read that */
+	ck_assert(!bus_read_again(&again, &ports[2], marks, 3)); /* beyond what it has read */
 	ck_assert(bus_wait(&ports[0], 0));
 	bus_let_go(&ports[1]);
 	ck_assert_uint_eq(bus_rest(&ports[1]), 1);
@@ -304,7 +304,8 @@ START_TEST(what_is_held_can_be_read_again)
 }
 END_TEST
 
-/* At whatever place it is by then, it says so at the latest when all was read. */
+/* However far the second reading has come when the records are overwritten, that is reported at the
+ * latest when all was read. */
 START_TEST(what_was_overwritten_is_not_read_again)
 {
 	static unsigned char bytes[BUS_RECORD_MAX];
@@ -344,7 +345,8 @@ START_TEST(what_was_overwritten_is_not_read_again)
 }
 END_TEST
 
-/* The floor comes to lie where the reader stands: there is nothing of it left, and no gap seen. */
+/* The floor comes to lie exactly where the reader is: all is overwritten, but no gap can be seen.
+ */
 START_TEST(what_was_overwritten_to_the_last_is_not_read_again)
 {
 	const uint64_t *floor;
@@ -388,7 +390,8 @@ static _Noreturn void write_for_ever(void)
 	}
 }
 
-/* While the writer goes over it at full speed: all of it, whole, or an answer that it is not. */
+/* While a writer overwrites at full speed, reading again gives all records whole, or says that it
+ * does not. */
 START_TEST(reading_again_beside_a_writer)
 {
 	static unsigned char bytes[BUS_RECORD_MAX];
@@ -437,7 +440,7 @@ END_TEST
 /* ---- processes that come while others talk ---- */
 
 #define PROCESSES	12
-#define RECORDS		3000 /* of each */
+#define RECORDS		3000 /* of each process */
 #define NO_TIME_GOES_BY 0    /* so that nobody is left behind, however slow this machine is */
 
 static int channels[PROCESSES][2];
@@ -476,7 +479,7 @@ static void hear_what_is_there(struct bus_port *port)
 	(void)bus_rest(port);
 }
 
-/* Says its records, hears all others' until their last one, and sleeps in between. */
+/* Publishes its records, reads all records of the others, and sleeps in between. */
 static _Noreturn void talk_and_listen(unsigned seat)
 {
 	struct bus_port *port = &ports[0];
@@ -522,7 +525,7 @@ static pid_t start_process(unsigned seat)
 	return pid;
 }
 
-/* Their doorbells come to those that are there already after they have begun to talk. */
+/* Processes get the doorbell of a new one only after it has begun to talk. */
 START_TEST(processes_come_while_others_talk)
 {
 	struct wait wait = wait_begin();

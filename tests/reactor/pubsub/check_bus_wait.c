@@ -1,11 +1,11 @@
 /*
- * bus, a writer that waits: which readers it leaves behind, and when at the soonest, and what those
+ * bus, a writer that waits: which readers it leaves behind, when at the earliest, and what these
  * count as missed.
  *
  * The rule: a reader in the way is left behind at the first look after it has stood still for
- * BUS_PATIENCE_MS, if no other one that moves is further back; never before. Once it has
- * looked at the ring again it is waited for again. What it read and what it counts as missed
- * is together what was published. Time is given by hand, unless a process is stopped.
+ * BUS_PATIENCE_MS, if no other reader that moves is further back; never before. Once it has
+ * looked at the ring again it is waited for again. What it read and what it counts as missed is
+ * together all that was published. The test sets the time, except for a process that is stopped.
  */
 #include <poll.h>
 #include <signal.h>
@@ -16,7 +16,7 @@
 
 #include "tests/reactor/pubsub/bus_room.h"
 
-#define NOW (UINT32_MAX - 500) /* a clock of milliseconds that soon begins anew */
+#define NOW (UINT32_MAX - 500) /* a clock of milliseconds that wraps soon */
 
 /* ---- which reader is left behind ---- */
 
@@ -46,7 +46,7 @@ START_TEST(patience_ends_at_the_next_look)
 }
 END_TEST
 
-/* As slow as may be: each time just before its patience ends. */
+/* As slow as is allowed: it moves each time just before the writer's patience ends. */
 START_TEST(a_reader_that_moves_slowly_is_never_left_behind)
 {
 	uint32_t now = NOW;
@@ -56,7 +56,7 @@ START_TEST(a_reader_that_moves_slowly_is_never_left_behind)
 	open_room(2);
 	(void)say_until_full(&ports[0], 100);
 	(void)hear_all(&ports[0]);
-	ck_assert(!say(&ports[0], 16000)); /* needs room if many stand */
+	ck_assert(!say(&ports[0], 16000)); /* it needs the space of many records */
 	ck_assert(bus_wait(&ports[0], now));
 	do {
 		now += BUS_PATIENCE_MS - 1;
@@ -72,7 +72,7 @@ START_TEST(a_reader_that_moves_slowly_is_never_left_behind)
 }
 END_TEST
 
-/* The one that stands still is further on than the one that moves. */
+/* The reader that stands still is further on than the one that moves. */
 START_TEST(a_reader_that_moves_does_not_go_with_one_that_stands)
 {
 	uint32_t now = NOW;
@@ -102,7 +102,7 @@ START_TEST(a_reader_that_moves_does_not_go_with_one_that_stands)
 }
 END_TEST
 
-/* It is back once it has looked at the ring: from then on it has its time, as before. */
+/* A reader is back once it has looked at the ring: from then on it has BUS_PATIENCE_MS again. */
 START_TEST(a_reader_that_came_back_is_waited_for_again)
 {
 	struct bus_record record;
@@ -144,7 +144,7 @@ START_TEST(two_at_one_place_are_two)
 }
 END_TEST
 
-/* What it had looked at is refused, and is not half counted. */
+/* Taking the record that it had peeked at is refused, and that record counts as missed. */
 START_TEST(left_behind_between_peek_and_take)
 {
 	static unsigned char bytes[BUS_RECORD_MAX];
@@ -157,7 +157,7 @@ START_TEST(left_behind_between_peek_and_take)
 		ck_assert(bus_peek(&ports[1], &record));
 		leave_behind(&ports[0], NOW);
 		for (unsigned i = 0; i < turns; i++) {
-			MUST(say(&ports[0], 100)); /* now it does not hold anybody */
+			MUST(say(&ports[0], 100)); /* the reader holds up nobody any more */
 			(void)hear_all(&ports[0]);
 		}
 		ck_assert(!bus_take(&ports[1], &record, bytes));
@@ -195,7 +195,7 @@ END_TEST
 static struct listener {
 	uint64_t next, heard, missed;
 	uint32_t moved_ms;
-	bool may_miss; /* it was in the way for too long */
+	bool may_miss; /* it was in the way for too long, so it may miss records */
 } listeners[SEATS];
 
 static unsigned long times_left_behind;
@@ -259,7 +259,7 @@ START_TEST(random_operations_agree_with_the_rule)
 		uint64_t random = next_random(&seed);
 		unsigned seat = (unsigned)(random % SEATS), what = random >> 8 & 15;
 
-		/* Each has times in which it hardly reads. */
+		/* Each reader has times in which it hardly reads. */
 		if (what < 8 && ((step >> 9) + seat) % 4 && (random >> 12) % 512)
 			what = 9;
 		if (what < 7) {
@@ -308,7 +308,7 @@ static void open_shared(void)
 #define SEEN(field)	   __atomic_load_n(&shared->field, __ATOMIC_ACQUIRE)
 #define TELL(field, value) __atomic_store_n(&shared->field, (value), __ATOMIC_RELEASE)
 
-#define LAST UINT16_MAX /* a sender that no seat is */
+#define LAST UINT16_MAX /* the sender of the last record: not a seat */
 
 static _Noreturn void read_to_the_last(void)
 {
@@ -338,7 +338,9 @@ static _Noreturn void read_to_the_last(void)
 	_exit(0);
 }
 
-/* Says it in the end, whoever has to be left behind for it; for how long was it held up? */
+/* Publishes, leaving behind whichever readers it has to. Returns for how long it had to wait, in
+ * ms.
+ */
 static uint64_t say_at_last(size_t n, unsigned *left_behind)
 {
 	struct pollfd doorbell = {.fd = bus.doorbells[0], .events = POLLIN};
@@ -359,7 +361,8 @@ static uint64_t say_at_last(size_t n, unsigned *left_behind)
 	return now_ms() - begin;
 }
 
-/* Held up for BUS_PATIENCE_MS at least, then not at all until it reads again. */
+/* Stops the reader. The writer has to wait for at least BUS_PATIENCE_MS, and then not at all until
+ * the reader reads again. */
 static uint64_t stop_and_go_on(pid_t pid)
 {
 	struct wait wait = wait_begin();
@@ -368,7 +371,8 @@ static uint64_t stop_and_go_on(pid_t pid)
 
 	for (unsigned i = 0; i < 20000; i++)
 		(void)say_at_last(i % 400, &left_behind);
-	/* It has read all: one that is behind by now would not be left behind again. */
+	/* The reader has to have read all: if it were behind already, it would not be left behind.
+	 */
 	while (SEEN(next) != ports[0].number)
 		wait_more(&wait, "a reader that has read all");
 	process_stop(pid);
