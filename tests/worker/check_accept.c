@@ -3,11 +3,10 @@
  * --max-connections is reached: they wait, nobody spins, and nobody is forgotten.
  *
  * A worker runs out of descriptors when the test lowers its limit from outside (prlimit).
- * If strace may be used it counts the calls; else failed accepts (accept_errors, one for
- * each) and passes of the loop (harvests) have to do, which the master does not publish.
+ * If strace is allowed it counts the calls. If not, the counters of the worker are used: failed
+ * accepts (accept_errors) and passes of the loop (harvests). The master publishes neither.
  *
- * What it can't see: descriptors of the whole system running out (ENFILE; a simulated kernel
- * is for that).
+ * Not tested: the whole system running out of descriptors (ENFILE). The simulated kernel does that.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -47,7 +46,7 @@ static void clients_come(struct clients *clients, const struct server *server, u
 	clients->n += n;
 }
 
-/* Takes what has come. An end or a reset in place of the reply fails the test. */
+/* Takes the replies that have come. An end or a reset instead of a reply fails the test. */
 static void clients_look(struct clients *clients)
 {
 	char text[32];
@@ -84,7 +83,7 @@ static bool clients_leave_one(struct clients *clients)
 	return false;
 }
 
-/* Those that are served leave one by one, until everybody was served. */
+/* Clients leave one by one after they were served, until all were served. */
 static void clients_take_turns(struct clients *clients, const struct server *server, unsigned most)
 {
 	struct wait wait = wait_begin();
@@ -110,7 +109,7 @@ static void clients_leave(struct clients *clients)
 
 /* ---- descriptors used up ---- */
 
-/* Descriptors below this number only; 0: what the hard limit allows. Works on what runs. */
+/* Limits the descriptors of a running process to numbers below n; 0: to its hard limit. */
 static void limit_descriptors(pid_t pid, rlim_t n)
 {
 	struct rlimit limit;
@@ -137,7 +136,7 @@ static rlim_t highest_descriptor(pid_t pid)
 	return highest;
 }
 
-/* Counts system calls of these with `strace -c`, if that is allowed: 0, or its pid. */
+/* Counts the system calls of these processes with `strace -c`. Returns its pid; 0: not allowed. */
 static pid_t count_begin(const pid_t pids[3], const char *path)
 {
 	char numbers[3][16];
@@ -157,11 +156,12 @@ static pid_t count_begin(const pid_t pids[3], const char *path)
 	}
 	for (int i = 0; i < 3; i++)
 		if (!strace_attached(strace, pids[i]))
-			return 0; /* the kernel does not let it */
+			return 0; /* the kernel does not allow it */
 	return strace;
 }
 
-/* "  0.00    0.000000           0        40        40 accept4", errors only if there are. */
+/* "  0.00    0.000000           0        40        40 accept4"; without errors that column is
+ * empty. */
 static void count_end(pid_t strace, const char *path, unsigned long *accepts, unsigned long *calls)
 {
 	char line[256], name[64];
@@ -185,7 +185,7 @@ static void count_end(pid_t strace, const char *path, unsigned long *accepts, un
 	(void)fclose(file);
 }
 
-/* Looks for a second at what is done while nothing can be done. */
+/* For a second, while no client can be accepted, counts what the server does. */
 static void expect_no_spin(const struct server *server, const char *what)
 {
 	pid_t pids[3] = {server_worker(server, 0), server_worker(server, 1), server->pid}, strace;
@@ -221,12 +221,12 @@ static void expect_no_spin(const struct server *server, const char *what)
 	figure("all calls while there is no room", what, (double)calls / seconds, "a second");
 	ck_assert_msg((double)accepts / seconds < 100, "%s: %.0f accept4 a second", what,
 		      (double)accepts / seconds);
-	/* It has counted, and what it saw is what the server says. */
+	/* strace did count, and agrees with the server's counters. */
 	ck_assert_uint_ge(accepts, failed);
 }
 
-/* Those that are connected are served on, those that come wait, and all of them are served
- * when there are descriptors again. */
+/* Connected clients are still served, new ones wait, and all are served when there are
+ * descriptors again. */
 static void used_up(const char *mode, bool of_master)
 {
 	struct server *server = start(mode);
@@ -241,7 +241,7 @@ static void used_up(const char *mode, bool of_master)
 	descriptors = process_descriptors_n(server->pid);
 	clients_come(&early, server, 10);
 	clients_wait(&early, 10, "the first ten");
-	/* They are served before the master has heard that it may let go of them. */
+	/* They are served before the master is told that it may close its copies. */
 	while (process_descriptors_n(server->pid) > descriptors)
 		wait_more(&wait, "the master to let go of the first ten");
 	for (int i = 0; i < 3; i++)
@@ -250,7 +250,7 @@ static void used_up(const char *mode, bool of_master)
 	clients_come(&late, server, 100);
 	if (strcmp(mode, "handoff") != 0)
 		server_wait_stat(server, "accept_errors", 2);
-	else /* the master takes them in, if it can */
+	else /* the master accepts them, if it can */
 		while (!of_master && process_descriptors_n(server->pid) < descriptors + late.n)
 			wait_more(&wait, "the master to hold them");
 	expect_no_spin(server, what);
@@ -296,7 +296,7 @@ START_TEST(used_up_handoff_master)
 }
 END_TEST
 
-/* No new limit, but a place is free whenever somebody leaves. */
+/* The limit stays, but whenever a client leaves its place is free. */
 static void places_pass_on(const char *mode)
 {
 	struct server *server = start(mode);
@@ -324,7 +324,7 @@ START_TEST(places_pass_on_in_every_mode)
 }
 END_TEST
 
-/* One worker has none, the other has: newcomers need not wait. */
+/* One worker has no descriptors left, the other has: new clients need not wait. */
 static void one_used_up(const char *mode)
 {
 	struct server *server = start(mode);
@@ -350,7 +350,7 @@ START_TEST(one_used_up_handoff)
 }
 END_TEST
 
-/* Nobody waits to be accepted, so that a stop waits for nobody. */
+/* No client waits to be accepted, so a stop is quick. */
 START_TEST(stop_without_descriptors)
 {
 	static const char *const modes[] = {"reuseport", "shared", "handoff"};
@@ -409,8 +409,8 @@ START_TEST(full_handoff)
 }
 END_TEST
 
-/* What the master reads on the scoreboard may change at any moment: a worker that seemed to have
- * room may have none when the connection for it is there. */
+/* What the master reads from the scoreboard may be out of date: a worker that seemed to have room
+ * may have none when the connection reaches it. */
 static void come_and_go(int times)
 {
 	struct server *server;

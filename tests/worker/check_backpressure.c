@@ -1,21 +1,17 @@
 /*
- * Backpressure: a peer that does not read costs a bounded amount of memory and nobody's
- * bytes, and ends by --write-timeout; a peer that only pauses gets every byte.
+ * Backpressure: a client that does not read costs a bounded amount of memory, no other client
+ * loses bytes, and --write-timeout ends it; a client that only pauses gets every byte.
  *
- * Many clients send without end and never read, a thousand in `make check-long`. Beside them
- * as many go on with request and answer, each byte of which is compared, until all of the
- * others have been closed. All of it is one epoll loop in this process; the clients have small
- * socket buffers and segments, so that the kernel holds little and the queues fill soon.
+ * Many clients send without end and never read, a thousand in `make check-long`. Until all of them
+ * have been closed, as many others ask, and compare every byte of the answers. All clients are one
+ * epoll loop in this process, with small socket buffers and segments, so that queues fill soon.
  *
- * The bound on a worker's memory: each of N that do not read owes at most high-water and a
- * chunk, in chunks of which the first may be half sent and the last half full, so
- *
+ * Each of N clients that do not read is owed at most high-water and a chunk, and the first and the
+ * last chunk of its queue may be partly filled. So the bound on a worker's memory is
  *     min(N * (high-water + 3 chunks), buffers) + small change
- *
- * where small change is the buffers of those that read, the connections (128 bytes each),
- * the segments (24 bytes for a chunk) and what the worker had before anybody came.
- *
- * It can't see what the kernel holds for the sockets: that is outside of --buffers.
+ * Small change is the buffers of clients that read, the connections (128 bytes each), the segments
+ * (24 bytes for a chunk) and what the worker used before the first client. The kernel's buffers of
+ * sockets are neither measured nor part of --buffers.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -37,7 +33,7 @@
 #define MIB	      (1024 * KIB)
 #define CHUNK	      16384ul
 #define SMALL_CHANGE  (2 * MIB)
-#define PATTERN_BYTES 65521u /* a prime: no two connections are in step */
+#define PATTERN_BYTES 65521u /* a prime, so that connections differ in where they are */
 #define REQUEST_MAX   4000u
 
 enum role { GONE, FLOODS, ASKS, ONLY_WAITS };
@@ -45,7 +41,7 @@ enum role { GONE, FLOODS, ASKS, ONLY_WAITS };
 struct peer {
 	int fd;
 	enum role role;
-	uint32_t request;	 /* bytes of the one under way */
+	uint32_t request;	 /* bytes of the current request */
 	uint64_t sent, received; /* bytes */
 };
 
@@ -55,16 +51,16 @@ static struct clients {
 	int epfd;
 	struct peer *peers;
 	unsigned n, asking;
-	unsigned nap_ms; /* after each pass: a flood is one, and does not take all of a CPU */
+	unsigned nap_ms; /* pause after each pass, so that a flood leaves some CPU to others */
 	bool last_request;
 	uint64_t answered;	  /* bytes */
-	uint64_t pass_ms, gap_ms; /* of the last pass; the longest without one */
+	uint64_t pass_ms, gap_ms; /* time of the last pass; the longest time between two */
 	size_t memory_max;
 } clients;
 
 static unsigned char pattern[2 * PATTERN_BYTES];
 
-/* The bytes that a connection sends from its offset on: at least PATTERN_BYTES of them. */
+/* What a connection sends from this offset on: at least PATTERN_BYTES. */
 static const unsigned char *pattern_of(const struct peer *peer, uint64_t offset)
 {
 	unsigned index = (unsigned)(peer - clients.peers);
@@ -72,7 +68,7 @@ static const unsigned char *pattern_of(const struct peer *peer, uint64_t offset)
 	return pattern + (index * 7919ull + offset) % PATTERN_BYTES;
 }
 
-/* Small buffers and segments must be there before the connection is. */
+/* Small buffers and segments must be set before connect(). */
 static int connect_small(unsigned port)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET,
@@ -119,7 +115,7 @@ static void peer_ask(struct peer *peer)
 	static uint64_t random = 99;
 
 	peer->request = 1 + (uint32_t)(next_random(&random) % REQUEST_MAX);
-	/* It fits: nothing of this connection is under way. */
+	/* It fits into the socket's buffer, which is empty. */
 	ck_assert_int_eq(send(peer->fd, pattern_of(peer, peer->sent), peer->request, MSG_NOSIGNAL),
 			 (int)peer->request);
 	peer->sent += peer->request;
@@ -187,7 +183,7 @@ static void peer_take_answer(struct peer *peer)
 		peer_ask(peer);
 }
 
-/* A round of events; the worker's memory is looked at each time. */
+/* Handles one round of events, and checks the worker's memory. */
 static void clients_pass(void)
 {
 	struct epoll_event events[256];
@@ -210,7 +206,7 @@ static void clients_pass(void)
 		case ASKS:
 			peer_take_answer(peer);
 			break;
-		case ONLY_WAITS: /* an event without being asked for is an error or HUP */
+		case ONLY_WAITS: /* it asked for no events, so this is an error or HUP */
 			peer_leave(peer);
 			break;
 		case GONE:
@@ -226,7 +222,7 @@ static uint64_t stat_of(const char *row)
 	return server_stat(clients.server, row);
 }
 
-/* Until all n that do not read have been closed, for the one reason or the other. */
+/* Runs until all n clients that do not read have been closed, for one of the two reasons. */
 static void clients_until_closed(uint64_t n)
 {
 	struct wait wait = wait_begin();
@@ -241,7 +237,7 @@ static void clients_until_closed(uint64_t n)
 	}
 }
 
-/* Clients that ask get their last answer, and the end. */
+/* Clients that ask get their last answer, and then the end. */
 static void clients_end(void)
 {
 	struct wait wait = wait_begin();
@@ -260,7 +256,7 @@ static void clients_end(void)
 
 static void expect_memory(const char *what, size_t bound, size_t before)
 {
-	size_t spare = 4 * MIB; /* chunks that a worker keeps for the next ones */
+	size_t spare = 4 * MIB; /* chunks that a worker keeps to use them again */
 
 	(void)printf("FIGURE worker's memory, %s: at most %zu KiB (bound %zu KiB)\n", what,
 		     clients.memory_max / KIB, bound / KIB);
@@ -270,7 +266,7 @@ static void expect_memory(const char *what, size_t bound, size_t before)
 	if (suite_sanitized())
 		return;
 	ck_assert_uint_le(clients.memory_max, bound);
-	/* What they held has gone back to the kernel. */
+	/* The worker has given their memory back to the kernel. */
 	ck_assert_uint_le(process_memory(clients.worker), before + spare + SMALL_CHANGE);
 }
 
@@ -285,9 +281,9 @@ static size_t small_change(size_t before)
 	return before + SMALL_CHANGE;
 }
 
-/* False: the limit at work was not met, which is each queue's, or, if buffers are few, theirs:
- * they may stop all before any queue is at high-water. So it is if this process is kept from
- * sending until the floods are closed. */
+/* False: the limit under test was not reached. This is each queue's high-water; or with few
+ * buffers theirs, as these may pause all clients before any queue is at high-water. It happens
+ * if this process gets no CPU to send until the floods are closed. */
 static bool floods_beside_requests(const char *what, unsigned n, size_t buffers_bytes,
 				   bool by_time_only)
 {
@@ -323,8 +319,8 @@ static bool floods_beside_requests(const char *what, unsigned n, size_t buffers_
 	} else {
 		met = stat_of("buffer_waits");
 	}
-	/* A client that asks always moves, so nobody has to go for want of buffers; unless this
-	 * process itself was kept from asking. */
+	/* Clients that ask always make progress, so none is closed for lack of buffers; unless
+	 * this process got no CPU to ask. */
 	if (clients.gap_ms < 300)
 		ck_assert_uint_eq(stat_of("closed_no_buffers"), 0);
 	expect_memory(what, bound + small_change(before), before);
@@ -332,10 +328,10 @@ static bool floods_beside_requests(const char *what, unsigned n, size_t buffers_
 	return met;
 }
 
-/* The same beside few, which do not take all of the machine, and beside a thousand. */
+/* The same with few clients, which don't take all of the machine, and with a thousand. */
 static const struct volume {
 	unsigned n, nap_ms;
-	size_t few_buffers; /* MiB: they are paused for want of them, long before high-water */
+	size_t few_buffers; /* MiB: clients are paused for lack of them long before high-water */
 } few = {200, 4, 7}, thousand = {1000, 0, 32};
 
 static unsigned volume_begin(const struct volume *volume)
@@ -365,7 +361,7 @@ static void floods_and_few_buffers(const struct volume *volume)
 		wait_more(&wait, "floods that use up buffers");
 }
 
-/* They are sent at most a chunk before they read: the next is made when that has gone. */
+/* They are sent at most a chunk before they read: the next one is made when that was sent. */
 static void chargen_peers(const struct volume *volume)
 {
 	unsigned n = volume_begin(volume);
@@ -378,7 +374,7 @@ static void chargen_peers(const struct volume *volume)
 	clients_begin(server, n);
 	before = process_memory(clients.worker);
 	clients_join(n / 2, ONLY_WAITS, server->ports[0]);
-	clients_join(n - n / 2, FLOODS, server->ports[0]); /* its input is thrown away */
+	clients_join(n - n / 2, FLOODS, server->ports[0]); /* chargen ignores its input */
 	clients_until_closed(n);
 	ck_assert_uint_eq(stat_of("closed_write_timeout"), n);
 	clients_end();
@@ -423,7 +419,7 @@ START_TEST(a_thousand_chargen_peers)
 }
 END_TEST
 
-/* Sends while the peer takes it; counts on to at most `total`. */
+/* Sends what the socket takes, until `total` bytes were sent in all. */
 static void send_some(struct peer *peer, uint64_t total)
 {
 	while (peer->sent < total) {
@@ -456,8 +452,8 @@ static bool receive_some(struct peer *peer, size_t most)
 	return n > 0;
 }
 
-/* Stops reading until weir stops too, then reads a few bytes at a time until weir goes on,
- * ten times over; and at last all. */
+/* Ten times, stops reading until weir stops too, then reads a few bytes at a time until weir
+ * goes on. At last it reads all. */
 START_TEST(a_slow_reader_who_resumes)
 {
 	const uint64_t total = suite_volume(64) * MIB;
@@ -476,7 +472,7 @@ START_TEST(a_slow_reader_who_resumes)
 			send_some(peer, total);
 			wait_more(&wait, "backpressure");
 		}
-		/* weir goes on at the latest when all that is under way has been read. */
+		/* weir goes on at the latest when all that was sent has been read. */
 		until = peer->received + (peer->sent - peer->received) * (unsigned)i / 10;
 		wait = wait_begin();
 		while (peer->received < until || stat_of("backpressure_off") <= off) {
@@ -503,9 +499,9 @@ START_TEST(a_slow_reader_who_resumes)
 }
 END_TEST
 
-/* It takes a third of a socket's send buffer, which may be megabytes, before epoll reports
- * space: a peer that reads all the time, but needs longer than --write-timeout for so much,
- * is not one whose bytes do not move. */
+/* epoll reports space only when a third of the socket's send buffer is free, which may be
+ * megabytes. A peer that reads all the time but needs longer than --write-timeout for that much
+ * still makes progress, and must not be closed. */
 static bool read_slowly(void)
 {
 	static unsigned char bytes[65536];
@@ -522,7 +518,7 @@ static bool read_slowly(void)
 	last_ms = now_ms();
 	end_ms = last_ms + 4000;
 	while (last_ms < end_ms && !server_stat(server, "closed_write_timeout")) {
-		(void)poll(NULL, 0, 50); /* its pace: 320 KiB a second */
+		(void)poll(NULL, 0, 50); /* it reads 320 KiB a second */
 		(void)recv(fd, bytes, 16384, 0);
 		gap_ms = now_ms() - last_ms > gap_ms ? now_ms() - last_ms : gap_ms;
 		last_ms = now_ms();

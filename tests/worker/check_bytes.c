@@ -1,14 +1,12 @@
 /*
- * Bytes: what a client sends comes back whole, in order, once, and then the end, whether
- * it comes as a gigabyte or as one segment that carries the FIN too.
+ * Bytes: all that a client sends comes back, in order and once, and then the end of the stream;
+ * for a gigabyte as for one segment that carries the FIN too.
  *
- * Senders half-close: this file's own client, and if they are installed socat and nc,
- * which know nothing of weir. Each block is compared with what the generator makes anew,
- * so that nothing is kept and a byte in another place is seen. MSG_MORE puts the FIN into the
- * segment of the data, and TCP_INFO shows that it did.
+ * The clients half-close: this file's own, and socat and nc if they are installed. Each block
+ * that comes back is compared with the generator's, so nothing has to be stored and a byte in the
+ * wrong place is seen. MSG_MORE puts the FIN into the segment of the data; TCP_INFO proves it.
  *
- * It can't see what a real network does to segments: loss, reordering and small windows
- * do not happen on loopback.
+ * Not tested: loss, reordering and small windows, which do not happen on loopback.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -45,7 +43,7 @@ static struct stream stream_new(unsigned long total)
 	return (struct stream){bytes, 0, total};
 }
 
-/* The bytes that are next, up to the end of their block. */
+/* The next bytes, up to the end of their block. */
 static const unsigned char *stream_next(struct stream *stream, size_t *n)
 {
 	unsigned long block = stream->at / BLOCK_BYTES, begin = stream->at % BLOCK_BYTES;
@@ -76,8 +74,8 @@ static void stream_compare(struct stream *stream, const unsigned char *came, siz
 	}
 }
 
-/* Sends what the peer takes now. True: that was the last of it. A block is begun again
- * (and made again) only at its first byte, so a part of it may go at a time. */
+/* Sends what the peer takes now. True: all has been sent. A block may be sent in parts, as it is
+ * generated only at its first byte. */
 static bool stream_send(struct stream *stream, int fd)
 {
 	size_t n;
@@ -90,8 +88,8 @@ static bool stream_send(struct stream *stream, int fd)
 	return stream->at == stream->total;
 }
 
-/* total bytes go out by one descriptor and come back by another; finish() says that they
- * were all. Ends when the end has come back. */
+/* Sends total bytes by one descriptor, and compares what comes back by the other. Calls finish()
+ * after the last byte; returns when the end has come back. */
 static void pump(int out, int in, unsigned long total, void (*finish)(int fd))
 {
 	struct stream sent = stream_new(total), came = stream_new(total);
@@ -235,7 +233,7 @@ static void by_socat(unsigned long bytes)
 	}
 	server = SERVER("--workers", "1", "echo://127.0.0.1:0");
 	(void)snprintf(address, sizeof address, "TCP4:127.0.0.1:%u", server->ports[0]);
-	/* -t: how long socat waits for the other half after the first has ended. */
+	/* -t: how long socat waits for the other direction after one has ended. */
 	by_program(server, bytes,
 		   (const char *const[]){"socat", "-b", "65536", "-t", "600", "-", address, NULL});
 }
@@ -273,7 +271,7 @@ END_TEST
 /* ---- data and FIN in one segment ---- */
 
 #define BATCH	      250
-#define SENT_MAX      32000u /* TCP sends what is above half the window at once */
+#define SENT_MAX      32000u /* below half the window: TCP would not hold more back */
 #define SIZES	      (5 * 32)
 #define FIN_ADDRESSES 32 /* 127.0.0.1 to .32: each has its own range of local ports */
 
@@ -286,8 +284,8 @@ static void make_pattern(void)
 	fill_random(pattern, SENT_MAX + 1000, 4711);
 }
 
-/* Mostly small; now and then a read that fills the buffer to its last byte (16,376 bytes
- * is what a worker reads at once), one less and one more. */
+/* Mostly small; now and then as much as a worker reads at once (16,376 bytes), one byte less or
+ * one more. */
 static size_t size_of(unsigned i)
 {
 	static const unsigned edges[] = {16375, 16376, 16377, 16384, SENT_MAX};
@@ -316,8 +314,8 @@ static void receive_with_end(int fd, unsigned i)
 	(void)close(fd);
 }
 
-/* That the FIN rides on the data is seen if nobody answers: on a listener that does not
- * accept, SYN, ACK and one segment more went out. */
+/* Proves that the FIN is in the segment of the data: to a listener that does not accept, only
+ * SYN, ACK and one more segment are sent. */
 static void prove_one_segment(void)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
@@ -425,10 +423,10 @@ START_TEST(data_and_end_at_once_by_unix_socket)
 }
 END_TEST
 
-/* A read stops short at an urgent byte: that does not mean that nothing is behind it. */
+/* A read stops before an urgent byte. This does not mean that nothing follows. */
 static void talk_urgently(int fd, bool stopped, pid_t worker)
 {
-	/* Every other time all of it is there before the first read. */
+	/* Every other time all has arrived before the first read. */
 	if (stopped)
 		ck_assert_int_eq(kill(worker, SIGSTOP), 0);
 	send_text(fd, "abc");
@@ -461,7 +459,7 @@ START_TEST(urgent_bytes_are_bytes_in_their_place)
 }
 END_TEST
 
-/* There, the newest is only passed over if another one stands behind it. */
+/* On unix sockets the newest urgent byte is skipped only if another one follows it. */
 START_TEST(urgent_bytes_of_a_unix_socket_too)
 {
 	static const char *const accept[] = {"reuseport", "shared", "handoff"};
@@ -488,7 +486,7 @@ START_TEST(urgent_bytes_of_a_unix_socket_too)
 		expect_text(fd, "last");
 		end_urgently(fd);
 	}
-	/* All of it before it is accepted, and the end with it. */
+	/* All of it is sent before the connection is accepted, and the end too. */
 	ck_assert_int_eq(kill(worker, SIGSTOP), 0);
 	fd = connect_unix(path);
 	send_text(fd, "abc");

@@ -1,5 +1,5 @@
 /*
- * config: every kind of value, every error, and text that comes out as it went in.
+ * config: every kind of value, every error, and values that are written as they were read.
  *
  * Flags, the file and messages to the operator are in tests/master/check_options.c.
  */
@@ -108,7 +108,7 @@ START_TEST(times)
 	}
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		ck_assert_msg(!time_parse(bad[i], &value), "\"%s\" was taken", bad[i]);
-	/* Never shorter than was asked for, and 0 stays off. */
+	/* Never shorter than asked for, and 0 is still off. */
 	ck_assert_uint_eq(config_ms(0), 0);
 	ck_assert_uint_eq(config_ms(1), 1);
 	ck_assert_uint_eq(config_ms(1000), 1);
@@ -194,13 +194,13 @@ START_TEST(each_kind_refuses_what_is_none_and_says_what_it_takes)
 	expect_refused("high-water", "1T", "takes a size");
 	memset(long_text, 'x', sizeof long_text - 1);
 	expect_refused("high-water", long_text, "takes a size");
-	/* A limit is one that the deadline wheel can keep. */
+	/* The deadline wheel can keep no longer time. */
 	set("idle-timeout", "144h");
 	expect_refused("idle-timeout", "150h", "takes a time");
 }
 END_TEST
 
-/* What is told is taken again, and means the same. */
+/* A value that was written can be read again, and means the same. */
 START_TEST(texts_go_round)
 {
 	static const struct {
@@ -255,7 +255,7 @@ START_TEST(random_values_go_round)
 }
 END_TEST
 
-/* Every option, as it is by default. */
+/* Every option, with its default. */
 START_TEST(all_defaults_go_round)
 {
 	struct config before;
@@ -348,7 +348,7 @@ START_TEST(completing_fills_in_what_is_auto)
 	ck_assert_uint_gt(config.max_connections, 19000);
 	ck_assert_uint_lt(config.max_connections, 20000);
 	ck_assert_uint_gt(config.listeners_n, 0);
-	/* What was said stays. */
+	/* What was set is kept. */
 	config_defaults(&config);
 	set("workers", "3");
 	set("max-connections", "77");

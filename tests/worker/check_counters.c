@@ -1,9 +1,9 @@
 /*
- * The counters of a running server compared with what others see: its system calls with strace, its
- * gauges with what is there, also after moves and deaths, its messages with the clients'.
+ * The counters of a running server are right: those of system calls are compared with strace's,
+ * gauges with what the test knows, also after moves and deaths, and messages with the clients'.
  *
- * What it can't see: calls that the C library makes of its own accord (none does while serving),
- * and whether the loop's time is right to the microsecond: that is for tests/sim/sim_lag.c.
+ * Not tested: calls that the C library makes on its own (none while serving), and whether the
+ * loop's time is right to the microsecond (tests/sim/sim_lag.c).
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -17,7 +17,7 @@
 #include "tests/support/server_control.h"
 #include "tests/support/trace.h"
 
-/* Whoever does not read is read from nonetheless. */
+/* Clients that do not read are read from nonetheless. */
 #define BIG_QUEUES "--high-water", "16M", "--low-water", "8M", "--max-connections", "50"
 
 /* ---- system calls ---- */
@@ -25,7 +25,7 @@
 #define CLIENTS 20
 #define MUCH	(8u << 20)
 
-/* What the kernel calls what the C library calls by its old name. */
+/* The kernel's name of a call that the C library calls by its old name. */
 static const char *kernel_name(const char *name)
 {
 	static const char *const others[][2] = {
@@ -66,7 +66,7 @@ static void load_streams(const struct server *server)
 		for (int i = 0; i < CLIENTS; i++)
 			if (i % 3 != 2)
 				expect_text(fds[i], "a line\n");
-	/* More than the kernel takes: short writes, queues, the wish to know of space. */
+	/* More than the kernel takes: short writes, queues, and EPOLLOUT. */
 	set_buffers(fds[0], 0, 1 << 16);
 	fill_random(bytes, sizeof bytes, 1);
 	send_all(fds[0], bytes, sizeof bytes);
@@ -147,7 +147,7 @@ END_TEST
 
 static unsigned char owed[OWED];
 
-/* A client that is owed more than the kernel takes. */
+/* Connects a client that is owed more than the kernel takes. */
 static int debtor(const struct server *server)
 {
 	int fd = connect_to(server->ports[0]);
@@ -166,7 +166,7 @@ static void collect(int fd)
 	(void)close(fd);
 }
 
-/* The parts of the whole agree: what is owed lies in chunks. */
+/* The counters agree with each other: what is owed is in chunks. */
 static void expect_queued(const struct server *server, unsigned clients)
 {
 	struct wait wait = wait_begin();
@@ -174,7 +174,8 @@ static void expect_queued(const struct server *server, unsigned clients)
 
 	ck_assert_uint_gt(queued, (uint64_t)clients << 20);
 	ck_assert_uint_le(queued, (uint64_t)clients * OWED);
-	/* It counts a turn's bytes one after the other: sent, then not queued. */
+	/* The worker updates the two one after the other: first it counts the bytes as sent, then
+	 * no more as queued. */
 	while (server_stat(server, "sent_bytes") + server_stat(server, "queued_bytes") !=
 	       server_stat(server, "received_bytes"))
 		wait_more(&wait, "what was received to be sent or queued");
@@ -204,7 +205,7 @@ START_TEST(gauges_follow_connections_that_move)
 		uint64_t workers = changes[i] == SERVER_CONTROL_FEWER ? 1 : 2;
 
 		(void)server_control_make(server, changes[i]);
-		/* Of the old ones, which are gone, nothing is left. */
+		/* The old workers are gone, and are not counted. */
 		server_wait_stat_is(server, "connections_capacity", 50 * workers);
 		expect_queued(server, 2);
 		ck_assert_uint_eq(server_stat(server, "connections"), 2);
@@ -242,7 +243,7 @@ START_TEST(gauges_of_the_dead_are_cleared)
 }
 END_TEST
 
-/* If there is no master to see to it. */
+/* Even if there is no master to clear them. */
 START_TEST(a_worker_leaves_no_gauges)
 {
 	struct server *server = SERVER("-w", "1", "--no-master", BIG_QUEUES, "echo://127.0.0.1:0");
@@ -274,7 +275,7 @@ START_TEST(messages_are_counted_both_ways)
 	expect_bytes(frame, "\0\0\0\1a\0\0\0\0\0\0\0\2bc", 15);
 	server_wait_stat_is(server, "messages_sent", 6);
 	ck_assert_uint_eq(server_stat(server, "messages"), 6);
-	/* One line in, to each of the two others. */
+	/* One line is sent to each of the two others. */
 	for (int i = 0; i < 3; i++)
 		chat[i] = connect_to(server->ports[2]);
 	server_wait_stat_is(server, "members_joined", 3);
@@ -289,7 +290,8 @@ END_TEST
 
 /* ---- time ---- */
 
-/* A worker's microseconds are all there, and no more than have gone by; each pass is a lag. */
+/* A worker's times add up to the time that has passed; each pass of the loop is counted as a
+ * lag. */
 START_TEST(time_goes_on)
 {
 	uint64_t began_ms = now_ms(), lags = 0, us;

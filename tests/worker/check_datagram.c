@@ -1,10 +1,10 @@
 /*
  * echo+udp, discard+udp and chargen+udp, seen from outside: bytes, addresses, ports, guards and
- * the limit of a rate. What needs load stands in check_datagram_load.c, what needs death in
- * check_datagram_life.c, and what needs root (spoofed ports below 1024, broadcasts, other
- * addresses than loopback's) in root_datagram.c.
+ * rate limits. Tests under load are in check_datagram_load.c, tests in which workers die in
+ * check_datagram_life.c, and tests that need root (spoofed ports below 1024, broadcasts,
+ * addresses other than loopback's) in root_datagram.c.
  *
- * Every "is not answered" here was broken on purpose once, to see that it is noticed.
+ * Each test of "is not answered" has been seen to fail when weir was broken on purpose.
  */
 #include <poll.h>
 
@@ -36,7 +36,7 @@ static void all_come_back(struct server *server)
 {
 	udp_client_all_sizes("127.0.0.1", "127.0.0.1", server->ports[0]);
 	udp_client_all_sizes("[::1]", "[::1]", server->ports[1]);
-	/* One socket for every address: the answer leaves from the one that was asked. */
+	/* One socket for all addresses: the answer comes from the address that was asked. */
 	udp_client_all_sizes("127.0.0.1", "127.0.0.1", server->ports[2]);
 	udp_client_all_sizes("127.0.0.1", "127.0.0.5", server->ports[2]);
 	udp_client_all_sizes("127.0.0.9", "127.0.0.5", server->ports[2]);
@@ -61,7 +61,8 @@ START_TEST(every_size_comes_back_from_the_address_that_was_asked)
 }
 END_TEST
 
-/* IPv6 has room for 20 bytes more than IPv4: they come back whole, or are counted as cut off. */
+/* IPv6 allows 20 bytes more than IPv4: such datagrams come back whole, or are counted as
+ * truncated. */
 START_TEST(the_largest_of_ipv6_is_whole_or_counted)
 {
 	struct server *server = SERVER("-w", "1", "echo+udp://[::1]:0");
@@ -89,7 +90,7 @@ START_TEST(the_largest_of_ipv6_is_whole_or_counted)
 }
 END_TEST
 
-/* RFC 864's lines of 72 of the 95 printing characters, each one further on. */
+/* RFC 864's lines: 72 of the 95 printing characters, each line starting one character later. */
 static void fill_lines(unsigned char *at, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
@@ -173,7 +174,7 @@ START_TEST(tcp_and_udp_share_a_port)
 }
 END_TEST
 
-/* SO_REUSEPORT is among the workers of one server: a second server is none of them. */
+/* SO_REUSEPORT shares a port among the workers of one server, not with a second server. */
 START_TEST(a_second_server_does_not_get_the_port)
 {
 	static const char *const modes[] = {"reuseport", "shared"};
@@ -257,7 +258,7 @@ START_TEST(keys_are_kept_in_the_dump)
 }
 END_TEST
 
-/* That reaches many, and each would answer. */
+/* A broadcast reaches many hosts, and each would answer. */
 START_TEST(a_broadcast_is_not_answered)
 {
 	struct server *server = SERVER("-w", "1", "echo+udp://:0", "echo+udp://0.0.0.0:0");
@@ -283,7 +284,7 @@ END_TEST
 
 /* ---- weir's own ports ---- */
 
-/* Asks from there, which is not answered; the counter has one more. */
+/* Asks from that address and port: weir does not answer, and counts it. */
 static void refused_as_own(struct server *server, const char *host, unsigned from_port,
 			   const struct address *to)
 {
@@ -308,8 +309,8 @@ static void answered_from(const char *host, unsigned from_port, const struct add
 	(void)close(fd);
 }
 
-/* A port that is on one address only may be anybody's on another one of loopback. Sockets of
- * the same user may share a port that weir has by SO_REUSEPORT: here they do, to ask from it. */
+/* A port that weir has on one address may be another program's on another address. Sockets of the
+ * same user may share weir's port by SO_REUSEPORT: the test does this to send from weir's port. */
 START_TEST(own_ports_are_not_answered)
 {
 	struct server *server =
@@ -320,10 +321,10 @@ START_TEST(own_ports_are_not_answered)
 	struct address wild = udp_client_address("127.0.0.7", ports[2]);
 	uint64_t received;
 
-	answered_from("127.0.0.3", ports[0], &echo); /* weir's own is on 127.0.0.1 */
+	answered_from("127.0.0.3", ports[0], &echo); /* weir has this port on 127.0.0.1 only */
 	answered_from("127.0.0.3", ports[1], &echo);
 	answered_from("127.0.0.1", ports[1], &echo);
-	answered_from("127.0.0.1", ports[3], &echo); /* which is weir's for TCP */
+	answered_from("127.0.0.1", ports[3], &echo); /* weir has this port for TCP only */
 	server_wait_stat_is(server, "datagrams_answered", 4);
 	ck_assert_uint_eq(server_stat(server, "datagrams_from_own_ports"), 0);
 
@@ -344,7 +345,7 @@ END_TEST
 
 #define RATE 20
 
-/* Two sockets of 127.0.0.1, one for each of two workers. */
+/* Opens two sockets at 127.0.0.1, each of which reaches another one of two workers. */
 static void a_socket_for_each(struct server *server, const struct address *to, int fds[2])
 {
 	fds[0] = fds[1] = -1;
@@ -364,7 +365,7 @@ static void a_socket_for_each(struct server *server, const struct address *to, i
 	}
 }
 
-/* Asks n times from each, as fast as it can; how often it was answered, all in all. */
+/* Asks n times from each socket, as fast as it can. Returns how many answers came in all. */
 static size_t udp_client_at_once(struct server *server, const struct address *to, const int fds[2],
 				 size_t n)
 {
@@ -383,7 +384,7 @@ static size_t udp_client_at_once(struct server *server, const struct address *to
 	return answers;
 }
 
-/* Time is what this is about: so long, a full second's worth comes together again. */
+/* Waits until a full second's answers are allowed again. This test is about time. */
 static void rest(void)
 {
 	(void)poll(NULL, 0, 1200);
@@ -413,8 +414,8 @@ START_TEST(a_rate_is_at_once_then_a_second_and_of_all_workers)
 }
 END_TEST
 
-/* So long that address asks more often than it may. Never is it answered more often than that; as
- * often only if this machine lets nobody stand still meanwhile, which is what is returned. */
+/* For a second, that address asks more often than is allowed. It must never be answered more often
+ * than allowed. Returns whether it was as often: not if this machine stood still meanwhile. */
 static bool rate_holds(struct server *server, const char *host)
 {
 	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
@@ -427,7 +428,7 @@ static bool rate_holds(struct server *server, const char *host)
 	while (now_ms() - begin < 1000) {
 		udp_client_send(fd, &to, "again", 5);
 		sent++;
-		(void)poll(NULL, 0, 2); /* a pace: ten times what is answered */
+		(void)poll(NULL, 0, 2); /* asks ten times as often as is answered */
 	}
 	took = now_ms() - begin;
 	server_wait_stat_is(server, "datagrams_received", received + sent);
@@ -455,7 +456,7 @@ START_TEST(a_rate_holds_and_is_of_each_address)
 		ck_assert_int_lt(tries, 20);
 	}
 	fd = udp_client_open(host, 0);
-	/* A client that asks too much there is nobody else, and is heard elsewhere. */
+	/* A client that asks too often at one port is still answered at another. */
 	for (int i = 0; i < RATE; i++) {
 		udp_client_echo(other, &to, "other", 5);
 		udp_client_echo(fd, &free, "elsewhere", 9);

@@ -1,10 +1,10 @@
 /*
- * Datagrams while workers die and weir ends: what reached a slot's socket is answered, by
- * whoever is there then. A datagram is lost only if the kernel's queue was full, which is
- * counted, or if the worker that had just received it was killed: a batch at most.
+ * Datagrams while workers die and weir ends: a datagram that reached a slot's socket is answered,
+ * by the worker or its successor. It is lost only if the kernel's queue was full, which is counted,
+ * or if the worker that had just received it was killed: a batch at most.
  *
- * The tests count on their own: what they sent, what came back, and what /proc/net/udp says was
- * dropped. What they can't see: a death inside one chosen instruction.
+ * The tests count what they sent, what came back, and what /proc/net/udp says was dropped. They
+ * can't kill a worker at one chosen instruction.
  */
 #include <netinet/tcp.h>
 #include <sys/resource.h>
@@ -12,7 +12,7 @@
 #include "tests/support/clients/udp_client.h"
 
 #define QUEUED	  50
-#define BATCH_MAX 32	      /* that a worker may have in hand (reactor/udp/udp_rx.h) */
+#define BATCH_MAX 32	      /* that a worker receives at once (reactor/udp/udp_rx.h) */
 #define OWED	  (384 << 10) /* to a client that does not read; the kernel takes some 230 KiB */
 
 static const char *const modes[] = {"reuseport", "shared"};
@@ -25,7 +25,7 @@ static void udp_client_numbers(int fd, const struct address *to, uint32_t begin,
 		udp_client_send(fd, to, &number, sizeof number);
 }
 
-/* Answers to these, each once, in whatever order. */
+/* Expects one answer to each of these, in any order. */
 static void expect_numbers(int fd, const struct address *to, uint32_t begin, uint32_t end)
 {
 	bool came[1024] = {0};
@@ -72,7 +72,7 @@ START_TEST(a_successor_answers_what_is_queued)
 }
 END_TEST
 
-/* Of four workers all are dead at once: each request is its slot's. */
+/* All four workers are dead at once: each request waits for its slot's next worker. */
 START_TEST(each_slot_keeps_its_own)
 {
 	enum { CLIENTS = 32 };
@@ -110,7 +110,7 @@ struct tally {
 	bool came[CLIENTS][NUMBERS];
 };
 
-/* Takes what is there: each at most once, and to whom it belongs. */
+/* Takes the answers that are there: each may come once, and only to the client that asked. */
 static void tally_collect(struct tally *tally, const int fds[CLIENTS])
 {
 	for (uint32_t i = 0; i < CLIENTS; i++) {
@@ -130,7 +130,7 @@ static void tally_collect(struct tally *tally, const int fds[CLIENTS])
 	}
 }
 
-/* A burst from all clients; a worker is killed somewhere in it. */
+/* A burst from all clients, in the middle of which a worker is killed. */
 static void tally_burst(struct tally *tally, const int fds[CLIENTS], const struct address *to,
 			pid_t victim, uint64_t *seed)
 {
@@ -174,7 +174,7 @@ static void killed_under_load(const char *mode, uint64_t seed, unsigned kills)
 	(void)fflush(stdout);
 	ck_assert_uint_le(tally.answered + dropped, tally.asked);
 	ck_assert_uint_le(tally.asked - tally.answered - dropped, BATCH_MAX * kills);
-	/* A worker that is killed may not have counted what it had in hand. */
+	/* A worker that is killed may not have counted the batch it had just received. */
 	ck_assert_uint_le(received + dropped, tally.asked);
 	ck_assert_uint_le(tally.asked - received - dropped, BATCH_MAX * kills);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -196,7 +196,7 @@ END_TEST
 
 /* ---- a worker is drained ---- */
 
-/* A client that is owed more than the kernel takes, and does not read. */
+/* Connects a client that is owed more than the kernel takes, and does not read. */
 static int connect_who_does_not_read(struct server *server, unsigned port)
 {
 	struct address to = udp_client_address("127.0.0.1", port);
@@ -243,7 +243,7 @@ START_TEST(a_drained_worker_goes_on_answering)
 	ck_assert_int_eq(server_worker(server, 0), pid);
 	ck_assert_uint_eq(server_stat(server, "connections"), 1);
 
-	/* What comes between the two is its successor's. */
+	/* The successor answers what comes between the two. */
 	process_stop(pid);
 	udp_client_numbers(fd, &to, 0, QUEUED);
 	udp_client_go_on(pid);
@@ -258,7 +258,8 @@ START_TEST(a_drained_worker_goes_on_answering)
 }
 END_TEST
 
-/* Clients of chat stay until all listeners are closed; sockets of datagrams are none of these. */
+/* Clients of chat stay until all listeners are closed. Datagram sockets don't count as
+ * listeners. */
 START_TEST(clients_of_chat_do_not_keep_a_drained_worker)
 {
 	struct server *server = SERVER("-w", "1", "--drain-timeout", "10m", "chat://127.0.0.1:0",
@@ -361,8 +362,8 @@ START_TEST(a_stop_answers_what_has_come)
 }
 END_TEST
 
-/* However many they are: the last one answered is the last one there, and nothing tells of that
- * but to look. Batches of 32, and four of them to a turn, are what such an end may fall on. */
+/* For any number of datagrams: nothing tells the worker which one is the last, so it has to look
+ * again. The last one may also be the last of a batch (of 32), or of a turn (four batches). */
 START_TEST(a_stop_ends_whatever_was_queued)
 {
 	static const uint32_t counts[] = {0,  1,  31,  32,  33,	 63,  64,  65,	96,  97,
@@ -424,9 +425,8 @@ static void flood_start(const struct address *to, pid_t pids[FLOODS])
 	}
 }
 
-/* Clients that never stop asking do not keep it from ending: not until its drain-timeout. Its
- * workers come behind all others here, and their queues are deep, if the kernel allows it:
- * so they never find them empty. */
+/* Clients that never stop asking do not delay the end until drain-timeout. The workers here have a
+ * low priority, and deep queues if the kernel allows it, so they never find them empty. */
 START_TEST(a_flood_does_not_hold_the_end_up)
 {
 	for (size_t mode = 0; mode < 2; mode++) {
@@ -448,7 +448,7 @@ START_TEST(a_flood_does_not_hold_the_end_up)
 }
 END_TEST
 
-/* Its workers notice, answer what has come, and are gone; the port is free. */
+/* Its workers notice, answer what has come, and end; the port is free. */
 START_TEST(workers_of_a_dead_master_answer_and_leave)
 {
 	struct server *server = SERVER("-w", "2", "echo+udp://127.0.0.1:0");

@@ -1,9 +1,9 @@
 /*
- * Datagrams in numbers, seen from outside: how they spread over workers, that each of a burst is
- * answered once and as it was, what overflows a queue is counted, and what a datagram costs in
- * system calls (strace on the real server, as in check_syscalls.c).
+ * Many datagrams, seen from outside: how they spread over workers, that each one of a burst is
+ * answered once and unchanged, that those which overflow a queue are counted, and what a datagram
+ * costs in system calls (strace on the real server, as in check_syscalls.c).
  *
- * What it can't see: a datagram that the kernel itself would lose without counting it.
+ * Not seen: a datagram that the kernel loses without counting it.
  */
 #include "tests/support/clients/udp_client.h"
 #include "tests/support/trace.h"
@@ -52,8 +52,8 @@ struct request {
 	unsigned char bytes[56];
 };
 
-/* So many clients, each with so many requests under way, until each has asked so often: as
- * each waits for all of its answers, none may be missing, and each comes once. */
+/* Each client sends up to `window` requests before it waits for answers, until it has asked often
+ * enough. It waits for all answers: none may be missing, and each comes once. */
 static void udp_client_under_load(const struct address *to, unsigned clients, unsigned window,
 				  unsigned long rounds)
 {
@@ -123,7 +123,7 @@ END_TEST
 
 /* ---- bursts ---- */
 
-/* Each but the empty ones begins with its number, and is random behind it. */
+/* Each datagram that is not empty begins with its number; the rest is random. */
 #define BURST 200
 
 struct burst {
@@ -142,7 +142,7 @@ static void burst_fill(struct burst *burst, uint64_t seed)
 		else if (i > 50 && i < 90)
 			n = 100;
 		else if (i == 90)
-			n = 37; /* the shorter end of a train */
+			n = 37; /* the shorter last one of a train */
 		else if (i > 90 && i < 150)
 			n = 4 + next_random(&seed) % 300;
 		else if (i > 151 && i < 170)
@@ -159,8 +159,8 @@ static void burst_fill(struct burst *burst, uint64_t seed)
 	}
 }
 
-/* Those from begin to end as one call, which the kernel takes apart: each has the size of the
- * first, but the last. */
+/* Sends those from begin to end by one call, which the kernel splits. All but the last have the
+ * same size. */
 static void send_train(int fd, const struct address *to, const struct burst *burst, size_t begin,
 		       size_t end)
 {
@@ -269,8 +269,8 @@ START_TEST(each_of_a_burst_is_answered_once_and_as_it_was)
 }
 END_TEST
 
-/* A train that is queued as one stays many to a worker that never asked for trains: the one
- * before it did. */
+/* A train may be in the queue as one, because the worker before asked for trains. Its successor
+ * has to split it too. */
 START_TEST(a_successor_finds_trains_and_takes_them_apart)
 {
 	static const char *const modes[] = {"reuseport", "shared"};
@@ -301,8 +301,8 @@ END_TEST
 
 /* ---- a queue that overflows ---- */
 
-/* The kernel tells of drops with the next datagram that it queues: one that is answered at the
- * end says all of them. */
+/* The kernel reports drops with the next datagram that it queues. So one more datagram, which is
+ * answered, reports all of them. */
 static void overflow(struct server *server, unsigned workers, int fd, uint64_t *sent)
 {
 	struct address to = udp_client_address("127.0.0.1", server->ports[0]);
@@ -346,8 +346,8 @@ START_TEST(what_overflows_is_counted_exactly)
 }
 END_TEST
 
-/* What comes as a train is one to the kernel's queue, and to its count of drops: if trains are
- * dropped, there are more than counted. Never fewer. */
+/* The kernel queues a train as one, and counts it as one if it is dropped. So more datagrams may
+ * have been dropped than are counted, but never fewer. */
 START_TEST(trains_that_overflow_are_counted_as_trains)
 {
 	static struct burst burst;
@@ -381,8 +381,8 @@ START_TEST(trains_that_overflow_are_counted_as_trains)
 }
 END_TEST
 
-/* A socket counts its drops for its life, which is longer than a worker's: the successor adds
- * what is new. */
+/* A socket counts its drops for all of its life, which is longer than a worker's. The successor
+ * adds only new ones. */
 START_TEST(a_successor_counts_no_drop_twice)
 {
 	struct server *server = SERVER("-w", "1", "echo+udp://127.0.0.1:0?queue=64K");
@@ -400,7 +400,7 @@ START_TEST(a_successor_counts_no_drop_twice)
 }
 END_TEST
 
-/* A small queue holds less than the kernel's own, a large one more. */
+/* How much a queue holds: a small one less than the kernel's default, a large one more. */
 static uint64_t queued(const char *listener)
 {
 	struct server *server = SERVER("-w", "1", listener);
@@ -454,7 +454,7 @@ START_TEST(three_calls_a_datagram_one_at_a_time)
 
 		udp_client_echo(fd, &to, "first", 5);
 		trace = trace_begin(server_worker(server, 0));
-		/* A deadline that passes, or a sanitizer, may make a call of its own: not always.
+		/* A deadline that passes, or a sanitizer, may add a call: tried again.
 		 */
 		do {
 			for (int j = 0; j < ROUNDS; j++)
@@ -472,8 +472,8 @@ START_TEST(three_calls_a_datagram_one_at_a_time)
 }
 END_TEST
 
-/* Those of one burst are there when the worker goes on: as they are if the load is above what
- * it serves one at a time. As large as every kernel's queue allows. */
+/* All of a burst is queued before the worker goes on, as it is under a load too high to be served
+ * one by one. The burst is as large as fits into the queue of any kernel. */
 START_TEST(a_burst_shares_calls)
 {
 	enum { CLIENTS = 10, EACH = 40, BURSTS = 5, ALL = CLIENTS * EACH * BURSTS };

@@ -1,5 +1,5 @@
 /*
- * endpoint: LISTENERs parsed and written again, and what they mean together with the options.
+ * endpoint: LISTENERs are parsed and written again, and combined with the options.
  */
 #include <stdio.h>
 #include <string.h>
@@ -144,13 +144,13 @@ START_TEST(one_place_has_one_listener)
 	expect_no_listener("line:///run/x", "it listens where \"echo:///run/x\" does");
 	expect_no_listener("line://@x", "it listens where \"echo://@x\" does");
 	expect_no_listener("line://:80", "it listens where \"echo://:80\" does");
-	listen_to("echo+udp://127.0.0.1:7878"); /* another place than TCP's */
+	listen_to("echo+udp://127.0.0.1:7878"); /* not the same address as TCP's */
 	expect_no_listener("discard+udp://127.0.0.1:7878",
 			   "it listens where \"echo+udp://127.0.0.1:7878\" does");
 	listen_to("line://127.0.0.2:7878");
 	listen_to("line://[::1]:7878");
 	listen_to("line://@xy");
-	/* Any port is another one each time. */
+	/* Port 0 is another port each time. */
 	listen_to("line://127.0.0.1:0");
 	listen_to("line://127.0.0.1:0");
 	while (config.listeners_n < LISTENERS_MAX)
@@ -161,7 +161,7 @@ END_TEST
 
 START_TEST(how_connections_come_is_decided_for_each_listener)
 {
-	/* The first letter of the mode with each --accept, and with handoff and --no-master. */
+	/* The first letters of the modes: one for each --accept, one for handoff without master. */
 	static const char *const cases[][2] = {{"echo://127.0.0.1:0", "rshs"},
 					       {"echo://@x", "sshs"},
 					       {"echo:///x?accept=reuseport", "ssss"},

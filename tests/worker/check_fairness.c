@@ -1,15 +1,13 @@
 /*
- * Fairness: one connection that floods a worker does not keep others of that worker
- * waiting until it is done.
+ * Fairness: one connection that floods a worker does not make the worker's other clients wait
+ * until it is done.
  *
- * The flood is a process of its own that sends and takes without pause, and ends only when
- * it is told to; it is told so after a hundred clients had each of their pings answered, and
- * it had moved on in many of these rounds.
- * So a worker that served the flood first would answer no ping at all, and the test would
- * end by its deadline. That the flood was a flood is seen in the worker's counters: turns
- * of it ended because their budget was spent, and it moved on in each round of pings.
+ * The flood is a process that sends and receives without pause until it is told to end: after all
+ * pings of a hundred clients were answered, and it made progress in many of these rounds. So a
+ * worker that served the flood first would answer no ping, and the test would reach its deadline.
+ * The worker's counters show that it was a flood: turns ended because their budget was spent.
  *
- * The figures are of this machine and what else it does: none of them passes or fails.
+ * The times that are printed depend on the machine and its load; no test fails because of them.
  */
 #include <errno.h>
 #include <poll.h>
@@ -33,7 +31,7 @@
 
 struct flood {
 	pid_t pid;
-	volatile uint64_t *bytes; /* that it has sent so far, shared with it */
+	volatile uint64_t *bytes; /* how many it has sent, in memory shared with it */
 };
 
 static void flood_on(int fd, const unsigned char *bytes, volatile uint64_t *sent)
@@ -55,7 +53,7 @@ static void flood_on(int fd, const unsigned char *bytes, volatile uint64_t *sent
 	}
 }
 
-/* what: one message of what the flood is made of. It divides FLOOD_BYTES. */
+/* what: the message that the flood repeats. FLOOD_BYTES is a multiple of its size. */
 static struct flood flood_begin(unsigned port, const char *what, size_t n)
 {
 	static unsigned char bytes[FLOOD_BYTES];
@@ -109,7 +107,7 @@ static int by_value(const void *a, const void *b)
 
 static uint64_t took_us[ROUNDS * CLIENTS];
 
-/* All send, then the answers are taken as they come. */
+/* All clients send a ping, then answers are taken as they come. */
 static void ping_round(struct pollfd *clients, uint64_t *took)
 {
 	static const char ping[] = "\0\0\0\4ping"; /* a frame, or eight bytes */
@@ -144,7 +142,8 @@ static void figures(const char *what, size_t n)
 	(void)fflush(stdout);
 }
 
-/* No turn took more than its budget; those of the pings make this weaker, not wrong. */
+/* No turn took more than its budget. The turns of pings count too, which makes this a bit weaker
+ * but not wrong. */
 static void expect_bounded_turns(const struct server *server, uint64_t turns, uint64_t messages,
 				 uint64_t bytes)
 {
@@ -177,8 +176,8 @@ static void ping_beside(const char *what, const char *listener, const char *mess
 	turns = server_stat(server, "turns");
 	messages = server_stat(server, "messages");
 	bytes = server_stat(server, "received_bytes");
-	/* A round may be over before the flood's next turn, or while the flood itself does not run:
-	 * then there are more of them. */
+	/* A round may end before the flood's next turn, or while the flood's process gets no CPU:
+	 * then more rounds are made. */
 	for (unsigned i = 0; i < rounds || moved <= rounds / 2 ||
 			     server_stat(server, "budget_yields") <= yields + rounds / 2;
 	     i++) {
@@ -213,7 +212,7 @@ START_TEST(beside_a_discard_flood)
 }
 END_TEST
 
-/* Bytes that cost the sender nothing and the worker much: 16,376 messages in one read. */
+/* Bytes that cost the sender little and the worker much: 16,376 messages in one read. */
 START_TEST(beside_a_flood_of_empty_lines)
 {
 	ping_beside("beside a flood of empty lines", "line://127.0.0.1:0", "\n", 1);

@@ -1,15 +1,14 @@
 /*
- * What a connection costs in the memory of its worker: 10,000 idle ones, each of which has
- * sent and received a message before; and that nothing stays, however often they leave and
- * come again.
+ * How much of a worker's memory a connection takes: 10,000 idle ones, each of which has sent and
+ * received a message; and that no memory is lost, however often they leave and come again.
  *
- * Counted is the worker's anonymous memory (smaps_rollup, which walks the pages; if it is
- * missing, process_memory, which may be some pages off). SLACK is what a worker may keep of
- * what it used: 64 KiB of connections, 64 KiB of segments, pages of its stack and of bitmaps
- * that were touched for the first time; and, if chunks were in use, 4 MiB of those.
+ * Only the worker's anonymous memory counts (smaps_rollup, which walks the pages; without it
+ * process_memory, which may be some pages off). SLACK is what a worker may keep of the memory
+ * it used: 64 KiB of connections, 64 KiB of segments, pages of its stack and of bitmaps that
+ * were used for the first time; and, if chunks were in use, 4 MiB of them.
  *
- * What it can't see: the kernel's memory for a socket, which is far more than weir's own, and
- * page tables. Under AddressSanitizer memory is not what it is in the product: skipped.
+ * Not seen: the kernel's memory for a socket, which is far more than weir's, and page tables.
+ * Skipped under AddressSanitizer, which uses memory of its own.
  */
 #include <poll.h>
 #include <signal.h>
@@ -72,12 +71,12 @@ static int connect_nth(const struct server *server, int n)
 {
 	char host[32];
 
-	/* One address with half of its ports in use makes connect() search. */
+	/* With one address connect() would be slow, as half of its ports would be in use. */
 	(void)snprintf(host, sizeof host, "127.0.0.%d", 1 + n % 16);
 	return connect_to_host(host, server->ports[0]);
 }
 
-/* All come, and have a message returned. Fewer are under way than the backlog holds. */
+/* n clients connect, and each has a message returned; a few at a time, fewer than the backlog. */
 static void come(const struct server *server, int n)
 {
 	for (int begin = 0; begin < n; begin += 500) {
@@ -110,7 +109,7 @@ static void expect_small(size_t base, size_t now, int n, const char *what)
 
 	figure(what, each, "bytes");
 	ck_assert_msg(each <= EACH_MAX, "%s: %.1f bytes, not %d at most", what, each, EACH_MAX);
-	/* Less than what a connection is made of would mean that the wrong thing is measured. */
+	/* Less than the size of a connection would mean that the wrong thing is measured. */
 	ck_assert_msg(each >= 64, "%s: %.1f bytes, which can't be", what, each);
 }
 
@@ -135,7 +134,7 @@ START_TEST(idle_connections_are_small)
 }
 END_TEST
 
-/* Spread over two workers a connection costs the same, and the master knows none of them. */
+/* With two workers a connection costs the same, and it costs no memory of the master. */
 static void two_and_their_master(int n)
 {
 	struct server *server;
@@ -187,7 +186,7 @@ static void memory_comes_back(int n, int times)
 			first_empty = empty;
 		}
 		worst = empty > worst ? empty : worst;
-		/* Which connection lies in which page may differ by a few pages. */
+		/* Connections may be spread over a few more pages than before. */
 		ck_assert_uint_le(full, first_full + 16 * PAGE);
 		ck_assert_uint_le(empty, first_empty + 16 * PAGE);
 		ck_assert_uint_le(empty, base + SLACK);
@@ -221,7 +220,7 @@ START_TEST(memory_comes_back_ten_times)
 }
 END_TEST
 
-/* A partial line lies in a chunk of its size; the whole line does not. */
+/* A part of a line is kept in a chunk of fitting size; after a whole line none is kept. */
 START_TEST(whole_lines_hold_no_chunk)
 {
 	enum { LINES = 3000, LONG = 3000, SMALLEST = 256 };
@@ -257,7 +256,7 @@ START_TEST(whole_lines_hold_no_chunk)
 	(void)snprintf(answer, sizeof answer, "part%sial\n", text);
 	for (int i = 0; i < LINES; i++)
 		expect_text(clients[i], answer);
-	/* The reply is sent before the chunk is given back: one turn more is waited for. */
+	/* The reply is sent before the chunk is given back, so wait for one more turn. */
 	send_text(clients[LINES - 1], "last\n");
 	expect_text(clients[LINES - 1], "last\n");
 	whole = memory_of(pid);
@@ -274,9 +273,9 @@ START_TEST(whole_lines_hold_no_chunk)
 }
 END_TEST
 
-/* With buffers for 64 chunks, 500 connections come and each has had half a line, and all
- * stay: were a chunk left with each, there would be none for those that come later. This one
- * needs no figure of memory, so it runs under a sanitizer too. */
+/* With buffers for 64 chunks, 500 connections come and stay, and each has sent half a line before.
+ * If each kept a chunk there would be none for later ones. This test measures no memory, so it
+ * runs under a sanitizer too. */
 START_TEST(idle_connections_own_no_chunk)
 {
 	enum { LINES = 500 };

@@ -1,10 +1,10 @@
 /*
  * Live connections that move while weir reloads and upgrades: none is closed, no byte is lost,
- * doubled or altered, and nobody who connects meanwhile is refused.
+ * doubled or altered, and no client that connects meanwhile is refused.
  *
  * Load comes from weirload, which checks each byte, and from this process
- * (tests/support/clients/echo_clients.h). What can't be seen here: other machines' packets under
- * way, and a kernel without memory.
+ * (tests/support/clients/echo_clients.h). Not tested: packets of other machines, which take longer
+ * to arrive, and a kernel without memory.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@
 
 #define ROUNDS 20
 
-/* ---- very many, with messages under way on all of them ---- */
+/* ---- very many, each of which waits for a reply ---- */
 
 static void make_rounds(struct server *server, enum server_control what, int rounds,
 			const char *name, uint64_t wanted)
@@ -40,8 +40,8 @@ static void make_rounds(struct server *server, enum server_control what, int rou
 		     (unsigned long long)ms / (unsigned)rounds, (unsigned long long)longest);
 }
 
-/* Two messages a second for each; or as many as there can be, one under way on each connection all
- * the time, so that both CPUs have more to do than they can. */
+/* Two messages a second on each connection; or as many as possible: each client sends its next
+ * message as soon as it has the reply, so that both CPUs are overloaded. */
 static const struct {
 	bool paced;
 	int rounds; /* of ten thousand */
@@ -99,7 +99,7 @@ START_TEST(ten_thousand_move)
 }
 END_TEST
 
-/* ---- how long one waits that is moved ---- */
+/* ---- how long a client waits whose connection is moved ---- */
 
 #define CALLERS	  200
 #define PAUSE_US  5000
@@ -197,7 +197,7 @@ START_TEST(a_client_that_moves_waits_a_moment)
 }
 END_TEST
 
-/* ---- changes that nobody waits for ---- */
+/* ---- changes that are not waited for ---- */
 
 static void storm(int mode, unsigned sent)
 {

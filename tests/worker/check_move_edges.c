@@ -1,7 +1,6 @@
 /*
- * Connections at the edge of something when they move: half closed and owed bytes, full at both
- * ends, ended or reset by their peer in the middle of it, on their way to a timeout, and counted
- * against a limit.
+ * Connections in special states while they move: half closed and owed bytes, with full buffers at
+ * both ends, ended or reset by the peer during the move, near a timeout, and counted by a limit.
  */
 #include <errno.h>
 #include <poll.h>
@@ -65,7 +64,7 @@ struct stuffed {
 
 #define STUFFED_BYTES (32u << 20)
 
-/* Sends until neither the server nor the kernel takes more for a while. */
+/* Sends until, for a while, neither the server nor the kernel takes more. */
 static void stuff(struct stuffed *stuffed)
 {
 	struct pollfd writable = {.fd = stuffed->fd, .events = POLLOUT};
@@ -136,7 +135,7 @@ START_TEST(full_at_both_ends)
 }
 END_TEST
 
-/* ---- ends in the middle of it ---- */
+/* ---- connections that end during a move ---- */
 
 enum { TALKS, ENDS, RESETS, FATES };
 
@@ -146,7 +145,7 @@ struct fates {
 	struct server *server;
 	int fds[LEAVERS];
 	uint64_t ended, was_reset;
-	uint64_t meanwhile; /* of all these, between the order and its end */
+	uint64_t meanwhile; /* how many of all these, between the order and its end */
 };
 
 static void meet_fate(struct fates *fates, unsigned i)
@@ -197,7 +196,7 @@ static void leave_meanwhile(struct fates *fates, enum server_control what)
 	}
 	server_control_order(fates->server, what);
 	while (!server_control_done(fates->server, what, &seen)) {
-		/* A worker of the new generation is there: now it moves, or nearly. */
+		/* A worker of the new generation is there, so the move is about to begin. */
 		if (i < LEAVERS && server_log_has(fates->server, "worker started")) {
 			meet_fate(fates, i++);
 			fates->meanwhile++;
@@ -233,27 +232,28 @@ END_TEST
 
 /* ---- timeouts ---- */
 
-/* Its listener's %s is a path. */
+/* %s in the listener is a path. */
 static const struct timeout {
 	const char *option, *listener, *text, *counter;
 } timeouts[] = {
     {"--idle-timeout", "echo://127.0.0.1:0", "idle from here on", "closed_idle_timeout"},
     {"--request-timeout", "line://127.0.0.1:0", "half a line", "closed_request_timeout"},
-    /* A unix socket that is full is full; one of TCP takes a little more now and then. */
+    /* A unix socket, because a full TCP socket takes a little more now and then. */
     {"--write-timeout", "chargen://%s", "", "closed_write_timeout"},
 };
 
 #define TIMEOUTS (sizeof timeouts / sizeof *timeouts)
 
-/* When its connection was closed, by the counter: a client that does not read does not see it. */
+/* Returns when the connection was closed. Watches the counter, as a client that does not read
+ * can't see it. */
 static uint64_t wait_closed_ms(const struct server *server, const char *counter)
 {
 	server_wait_stat(server, counter, 1);
 	return now_ms();
 }
 
-/* One that began anew would take half as long again. False: it took as long, or could not be moved
- * in time, which is as it has to be if all of it was slow. */
+/* A timeout that was started again by the move would take half as long again. False: it did take
+ * as long, or the move came too late; both may happen if the machine is slow. */
 static bool deadlines_go_on(enum server_control what)
 {
 	struct server *servers[TIMEOUTS];
@@ -337,7 +337,7 @@ START_TEST(addresses_are_counted_where_they_move_to)
 	for (size_t i = 0; i < 4; i++) {
 		ck_assert_uint_eq(server_control_make(server, changes[i % 2]).moved, LIMIT);
 		expect_one_more_is_refused(server, &refused);
-		/* A client that leaves makes room for one. */
+		/* A client that leaves makes room for another. */
 		finish_sending(fds[i]);
 		expect_end(fds[i]);
 		(void)close(fds[i]);

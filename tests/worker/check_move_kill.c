@@ -1,11 +1,11 @@
 /*
- * Workers that die while connections move: whoever dies, sender or receiver, at whatever system
+ * Workers that die while connections move: when the sender or the receiver dies, at any system
  * call, only connections that it had are lost. All others get every byte once.
  *
- * This process traces one worker (ptrace) and kills it when its n-th call begins or ends,
- * counted from when it may learn of the move; n goes on until it lives through all of it. At
- * each stop one client speaks, so that bytes come in the middle of everything. What this can't
- * see: a death between two system calls, which no other process can tell from one at a call.
+ * This process traces one worker (ptrace) and kills it when its n-th call begins or ends. It
+ * counts from the moment at which the worker may learn of the move, and n increases until the
+ * worker survives the move. At each stop one client speaks, so that bytes arrive at every moment
+ * of a move. A death between two calls is not tested: for others it looks like one at a call.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +17,7 @@
 #include "tests/support/tracee.h"
 #include "worker/migration/migration.h"
 
-#define CALLERS (3 * MOVE_BATCH_MAX) /* as chance has it two batches from each worker */
+#define CALLERS (3 * MOVE_BATCH_MAX) /* most likely two batches from each worker */
 #define MESSAGE 24
 
 /* ---- one move ---- */
@@ -32,7 +32,7 @@ struct story {
 	struct server *server;
 	struct echo_clients clients;
 	struct tracee tracee;
-	unsigned stops; /* of all of it */
+	unsigned stops; /* in all */
 	uint64_t lost;
 };
 
@@ -50,8 +50,8 @@ static void come_in(struct story *story)
 	echo_clients_hear_all(clients);
 }
 
-/* Stops the senders until the new workers have let somebody in; then it is known who all
- * are, and nothing has moved. */
+/* Stops the senders until each new worker has accepted a client. Then it is known which process is
+ * which, and nothing has moved yet. */
 static bool catch_between(struct story *story)
 {
 	static const char started[] = "msg=\"worker started\" worker=0 pid=";
@@ -81,7 +81,7 @@ static bool catch_between(struct story *story)
 	return caught;
 }
 
-/* Of two workers the second one goes; else the first one is looked at. */
+/* When two workers become fewer, the second one goes; otherwise the victim is in slot 0. */
 static unsigned victims_slot(const struct story *story)
 {
 	return story->what == SERVER_CONTROL_FEWER && story->victim == SENDER;
@@ -122,8 +122,8 @@ static void move_and_die(struct story *story)
 	tracee_let_go(&story->tracee);
 }
 
-/* Connections that their receiver had made its own and their sender had not given up are counted by
- * both, and so twice if one of them dies: their counters say how many. */
+/* A connection that the receiver had already taken and the sender had not yet given up is counted
+ * by both, and so counted twice if one of them dies. Their counters say how many these are. */
 static void judge_counters(struct story *story)
 {
 	const struct server *server = story->server;
@@ -170,7 +170,7 @@ static void judge(struct story *story)
 	judge_counters(story);
 }
 
-/* Whether somebody died. */
+/* Returns whether the victim was killed. */
 static bool tell(struct story *story, unsigned end_at, const char *watchdog)
 {
 	story->server = CONTROLLED("-w", story->workers == 1 ? "1" : "2", "--watchdog", watchdog,
@@ -215,7 +215,7 @@ static const struct {
      0, 43},
 };
 
-/* At every stride-th of the first calls, then at fewer. */
+/* Kills at every stride-th of the first calls, and at fewer of the later ones. */
 static void die_from(unsigned first, int i, unsigned stride, const char *test)
 {
 	struct story story = {.victim = stories[i].victim,
@@ -250,7 +250,8 @@ START_TEST(a_death_at_any_step)
 }
 END_TEST
 
-/* The watchdog ends it, and those that it had not taken live on. */
+/* A worker that stands still is ended by the watchdog. Connections that it had not taken live
+ * on. */
 static void stand_still(unsigned workers, const unsigned *at, unsigned n, const char *test)
 {
 	struct story story = {.victim = RECEIVER,

@@ -1,9 +1,9 @@
 /*
- * Workers that die while members of a chat move: whoever dies, at whatever system call, those
- * who stay hear each line of each other once and in order, and agree on what the dead had said.
+ * Workers that die while members of a chat move: when any of them dies, at any system call, the
+ * clients that stay hear each other's lines once and in order, and all hear the same of the lines
+ * of clients that were lost.
  *
- * As check_move_kill.c, with tests/support/clients/chat_clients.h instead of an echo. At each stop
- * a client speaks.
+ * As check_move_kill.c, with tests/support/clients/chat_clients.h instead of an echo.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -16,7 +16,7 @@
 
 #define GUESTS	   80
 #define LINE_BYTES 48
-#define LINES_MAX  400 /* said while they move */
+#define LINES_MAX  400 /* lines that are said during the move */
 
 struct scene {
 	bool kills_receiver;
@@ -27,7 +27,7 @@ struct scene {
 	unsigned stops;
 };
 
-/* Stops the senders until the new workers have let somebody in. */
+/* Stops the senders until the new workers have accepted a client. */
 static bool catch_receiver(struct scene *scene)
 {
 	static const char started[] = "msg=\"worker started\" worker=0 pid=";
@@ -89,7 +89,7 @@ static void move_and_die(struct scene *scene)
 	tracee_let_go(&scene->tracee);
 }
 
-/* A client that is gone had its connection at the worker that died. */
+/* Only clients whose connection was at the worker that died may be gone. */
 static void judge(struct scene *scene)
 {
 	struct chat_clients *clients = &scene->clients;
@@ -115,7 +115,7 @@ static void judge(struct scene *scene)
 		ck_assert_uint_eq(clients->gone_n, 0);
 }
 
-/* Whether somebody died. */
+/* Returns whether the victim was killed. */
 static bool play(struct scene *scene, unsigned end_at)
 {
 	scene->server = CONTROLLED("-w", "2", "chat://127.0.0.1:0");

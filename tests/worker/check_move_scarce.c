@@ -1,7 +1,7 @@
 /*
- * Connections that move to a worker that is short of something, and workers that are told lies.
- * What this shows: one connection that does not fit keeps no other one out, and a process that says
- * what no worker says loses its own connections, and nobody else's.
+ * Connections that move to a worker that lacks memory or descriptors, and workers that get wrong
+ * messages. What this shows: a connection that does not fit does not keep others out, and a process
+ * that sends what no worker sends loses its own connections only.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -21,7 +21,7 @@ static void echoes(int fd, const char *text)
 	expect_text(fd, text);
 }
 
-/* The first of all does not read, and what it is owed is more than there is room for. */
+/* The first client does not read, and is owed more than the new worker has room for. */
 START_TEST(one_that_is_too_big_keeps_out_no_other)
 {
 	static unsigned char sent[BYTES];

@@ -1,7 +1,6 @@
 /*
- * Whatever a connection is in the middle of when it moves goes on after the move: part of a frame,
- * a line, a number in a stream, membership of a chat; over TCP and unix sockets, in each accept
- * mode.
+ * What a connection was in the middle of goes on after a move: part of a frame, a line, a number in
+ * a stream, membership of a chat; over TCP and unix sockets, in each accept mode.
  */
 #include <netinet/in.h>
 #include <signal.h>
@@ -21,11 +20,11 @@ static const char *const modes[] = {"reuseport", "shared", "handoff"};
 struct traveller {
 	int fd;
 	const struct way *way;
-	uint64_t at; /* of chargen: how many bytes came */
+	uint64_t at; /* for chargen: how many bytes came */
 	uint64_t said;
 };
 
-/* What it does before the first change, after each, and at the end. */
+/* What a traveller does before the first change, after each change, and at the end. */
 struct way {
 	const char *protocol;
 	void (*begin)(struct traveller *), (*go_on)(struct traveller *), (*end)(struct traveller *);
@@ -76,7 +75,7 @@ static void increment_ends(struct traveller *traveller)
 	finish(traveller);
 }
 
-/* Outside it stays outside. */
+/* Outside of ^...$ it is still outside after a move. */
 static void increment_waits(struct traveller *traveller)
 {
 	expect_text(traveller->fd, "*");
@@ -94,7 +93,7 @@ static void increment_has_waited(struct traveller *traveller)
 	finish(traveller);
 }
 
-/* A byte of the length at a time: two before the first change. */
+/* Sends the length in parts: two bytes before the first change, then one at a time. */
 static void prefix_begins(struct traveller *traveller)
 {
 	say(traveller, "\0\0", 2);
@@ -177,7 +176,7 @@ static void chargen_ends(struct traveller *traveller)
 	expect_reset_or_end(traveller->fd);
 }
 
-/* In a head; behind it, with the first of a body; in an answer. */
+/* Moves within a head; after it, with the first part of a body; and within an answer. */
 static void head_begins(struct traveller *traveller)
 {
 	say_text(traveller, "GET /bytes/3 HTTP/1.1\r\nHost: we");
@@ -188,7 +187,7 @@ static void head_goes_on(struct traveller *traveller)
 	say_text(traveller, "i");
 }
 
-/* Up to the empty line; what comes behind it is still to be read. */
+/* Reads up to the empty line, and nothing that comes after it. */
 static void expect_head(int fd)
 {
 	char bytes[4] = "";
@@ -268,7 +267,7 @@ static const struct way ways[] = {
 };
 
 #define WAYS (sizeof ways / sizeof *ways)
-#define EACH 16 /* of each way: half of them over unix sockets */
+#define EACH 16 /* travellers of each way; half of them over unix sockets */
 
 static const char *const names[] = {"echo",    "increment", "frame", "line",
 				    "discard", "chargen",   "http"};
@@ -302,7 +301,8 @@ static int travel_from(const struct server *server, const char *protocol, bool b
 	return by_path ? connect_unix(in_folder(protocol)) : connect_to(server->ports[2 * i]);
 }
 
-/* What was said has been read: it is in weir's hands, not in the kernel's, when it moves. */
+/* Waits until weir has read all that was said, so that none of it is in the kernel when the
+ * connections move. */
 static void wait_all_read(const struct server *server, const struct traveller *travellers, size_t n)
 {
 	uint64_t said = 0;
@@ -355,7 +355,7 @@ END_TEST
 #define GUESTS	   60
 #define LINE_BYTES 64
 
-/* Says the first part of its next line; what follows says the rest. */
+/* Sends a part of the client's next line. */
 static void say_part(struct chat_clients *clients, unsigned number, size_t from, size_t to)
 {
 	struct chat_client *client = &clients->all[number];
@@ -369,9 +369,9 @@ static void say_part(struct chat_clients *clients, unsigned number, size_t from,
 	send_all(client->fd, line + from, to - from);
 }
 
-#define LINES_MAX 2000 /* in one change: what a ring holds, for one that stands still meanwhile */
+#define LINES_MAX 2000 /* in one change: as many as a ring holds, in case a worker stands still */
 
-/* Clients that are not in the middle of a line speak all the time. */
+/* Clients that are not in the middle of a line speak during the whole change. */
 static uint64_t talk_through(struct chat_clients *clients, enum server_control what, uint64_t *seed)
 {
 	struct wait wait = wait_begin();

@@ -1,8 +1,8 @@
 /*
- * How evenly connections spread over workers, in each accept mode: those of a storm, those that
- * come one by one and leave, and those that stay.
+ * How evenly connections spread over workers, in each accept mode: many at once, one by one that
+ * leave again, and one by one that stay.
  *
- * What it can't see: how even the spread is if workers are busy to different degrees.
+ * Not tested: the spread over workers that are not equally busy.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -27,7 +27,7 @@ static bool can_spread(const char *test)
 	return false;
 }
 
-/* As few as keep chance out of it: below 4,000 a fair coin comes too near to 1.1. */
+/* With fewer connections than this, even a random spread may come too near to 1.1. */
 #define SPREAD_MIN 4000u
 
 static bool is_spread(const struct server *server, const char *mode, const char *what, double most)
@@ -45,7 +45,8 @@ static bool is_spread(const struct server *server, const char *mode, const char 
 	return ratio <= most;
 }
 
-/* Connects without a pause and without a word, and holds them until the pipe ends. */
+/* Connects n times without a pause, sends nothing, and holds the connections until the pipe
+ * ends. */
 static _Noreturn void storm(const struct server *server, unsigned n, int end)
 {
 	char byte;
@@ -85,7 +86,7 @@ static bool spread_in_a_storm(const char *mode, unsigned n, double most)
 	return spread;
 }
 
-/* One at a time, each served before the next comes. */
+/* Connects one at a time; each is served before the next one comes. */
 static bool spread_gently(const char *mode, unsigned n, bool hold, double most)
 {
 	struct server *server = start(mode);
@@ -118,14 +119,14 @@ static bool spread_gently_and_stay(const char *mode, unsigned n, double most)
 	return spread_gently(mode, n, true, most);
 }
 
-/* A worker that stands still for a while, on a busy machine, takes fewer meanwhile: so it may need
- * more than one try until they spread. In handoff the fewest connections is a tie nearly each time:
- * who wins it? Not always the same. (One that is about to be closed still counts, so that chance
- * has a say, and 1.02 is for those that stay.) */
+/* On a busy machine a worker may get no CPU for a while and take fewer connections, so more than
+ * one try is allowed. In handoff several workers nearly always have the same, lowest number of
+ * connections, and it must not always be the same one that is chosen. (A connection that is about
+ * to be closed still counts, which adds some chance; so 1.02 is only for connections that stay.) */
 static const struct spread {
 	const char *mode;
 	bool (*come)(const char *mode, unsigned n, double most);
-	double most, most_sanitized; /* a sanitizer's workers are awake in longer spells */
+	double most, most_sanitized; /* with a sanitizer workers are awake for longer at a time */
 } spreads[] = {
     {"shared", spread_in_a_storm, 1.5, 1.8},
     {"shared", spread_gently_and_leave, 1.5, 1.5},

@@ -1,10 +1,10 @@
 /*
- * What a message, a connection and idleness cost in system calls, counted from outside with
- * strace on the real server.
+ * How many system calls a message, a connection and an idle server cost, counted with strace on
+ * the real server.
  *
- * What it can't see: calls that need no kernel (the clock is read in the vDSO), page faults,
- * and what the kernel does inside a call. Tracing slows the server down, so the batches at
- * 50 connections are larger than in a quiet run, as they are under load.
+ * Not seen: calls that do not enter the kernel (the clock is read in the vDSO), page faults, and
+ * what the kernel does inside a call. Tracing slows the server down, so that with 50 connections
+ * batches are larger than without it; they are so under load, too.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -102,10 +102,10 @@ START_TEST(many_connections_share_waits)
 }
 END_TEST
 
-/* ---- lives ---- */
+/* ---- whole connections ---- */
 
-/* One life: connect, send, receive, close; then everybody sleeps again, so that no call of
- * one life can be shared with the next. */
+/* One life: connect, send, receive, close. All processes are asleep again before the next life, so
+ * that no call serves two lives. */
 static void live(const struct server *server, unsigned lives, const pid_t *pids, size_t pids_n)
 {
 	uint64_t before = server_stat(server, "closed_eof");
@@ -129,7 +129,7 @@ static void say_calls(const struct trace *trace)
 	(void)fflush(stdout);
 }
 
-/* The window is LIVES times these calls, in this order. */
+/* The traced window consists of these calls in this order, LIVES times. */
 static void expect_lives(const struct trace *trace, const char *life, const char *what)
 {
 	char text[512];
@@ -153,17 +153,17 @@ static void expect_lives(const struct trace *trace, const char *life, const char
 static void lives_in(const char *mode, const char *of_worker, const char *of_master)
 {
 	struct server *server = SERVER("--workers", "1", "--accept", mode, "--watchdog", "0",
-				       "echo://127.0.0.1:0"); /* it makes the master look */
+				       "echo://127.0.0.1:0"); /* a watchdog would add calls */
 	pid_t pids[2] = {server_worker(server, 0), server->pid};
 	struct trace *worker, *master;
 	char what[64];
 
-	/* With what came at the start, the first note of a life may be one of a streak, and then
-	 * the master looks for two if the second comes. */
+	/* The first lives are not counted: the master may take a note soon after those of the start
+	 * for a part of a series, and then looks once more whether another one comes. */
 	live(server, 2, pids, 2);
 	worker = trace_begin_settled(pids[0]);
 	master = trace_begin_settled(pids[1]);
-	trace_window(worker); /* from now on both */
+	trace_window(worker); /* from now on both are traced */
 	live(server, LIVES, pids, 2);
 	trace_window(worker);
 	trace_window(master);
@@ -180,8 +180,8 @@ static void lives_in(const char *mode, const char *of_worker, const char *of_mas
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 
-/* In handoff, the second epoll_ctl is a DEL, for a registration that close() might not end, as the
- * master may still have its copy. */
+/* In handoff the second epoll_ctl is a DEL: close() might not end the registration, because the
+ * master may still have its copy of the descriptor. */
 START_TEST(lives_in_reuseport_and_handoff)
 {
 	if (!tracing_works("the calls of a life, reuseport and handoff"))
@@ -195,8 +195,8 @@ START_TEST(lives_in_reuseport_and_handoff)
 }
 END_TEST
 
-/* Which of two workers takes a life is open, and now and then one goes to the end of the
- * line of those that wait (a DEL and an ADD of the listener): so it is the sum that counts. */
+/* Either of two workers may take a life, and now and then one of them goes to the end of the
+ * listener's wait queue (a DEL and an ADD). So only the sum of both workers' calls is checked. */
 START_TEST(life_in_shared)
 {
 	struct server *server;
@@ -234,7 +234,7 @@ START_TEST(life_in_shared)
 }
 END_TEST
 
-/* Clients that come one at a time and say nothing: between them the server only sleeps. */
+/* Clients that come one at a time and send nothing: between them the server only sleeps. */
 START_TEST(quiet_arrivals)
 {
 	struct server *server;
@@ -248,7 +248,7 @@ START_TEST(quiet_arrivals)
 		(void)connect_to(server->ports[0]); /* it stays */
 		server_wait_stat_is(server, "connections", i + 1);
 		wait_asleep(trace->pid);
-		/* The pace is what makes it lone; nothing waits for this to be over. */
+		/* So that clients come one at a time. This is no wait for something to happen. */
 		(void)poll(NULL, 0, 5);
 	}
 	trace_window(trace);
@@ -259,7 +259,7 @@ START_TEST(quiet_arrivals)
 }
 END_TEST
 
-/* After the peer's FIN close() alone delivers what is owed. */
+/* After the peer's FIN, close() is enough to deliver what is owed. */
 START_TEST(half_close_needs_no_lingering)
 {
 	struct server *server;
@@ -288,8 +288,8 @@ START_TEST(half_close_needs_no_lingering)
 }
 END_TEST
 
-/* weir ends this one, with a line owed and more input on its way: close() would destroy the
- * line, so its own side is shut first. */
+/* weir ends this connection while a line is owed and more input comes. close() would discard the
+ * line, so weir shuts down its own side first. */
 START_TEST(lingers_where_bytes_are_owed)
 {
 	static char text[200000];
@@ -317,11 +317,11 @@ START_TEST(lingers_where_bytes_are_owed)
 }
 END_TEST
 
-/* ---- idleness ---- */
+/* ---- an idle server ---- */
 
 #define IDLE_CLIENTS 1000
 
-/* How often it went to sleep, and how often it was put off the CPU. */
+/* How often it went to sleep or was taken off the CPU. */
 static unsigned long process_switches(pid_t pid)
 {
 	return status_of(pid, "voluntary_ctxt_switches:");
@@ -344,9 +344,9 @@ static struct server *idle_server(int clients[IDLE_CLIENTS], const char *watchdo
 	return server;
 }
 
-/* A worker that made no call was not woken, and has not run: this is seen without strace too. The
- * worker, or the first n of it and its master, which looks at the worker's counters for its
- * watchdog. */
+/* A process that was not woken has made no call: this can be seen without strace, too. n is how
+ * many processes have to stay idle: 1 is the worker, 2 its master too, which for the watchdog looks
+ * at the worker's counters. */
 static void stay_idle(bool traced, const char *watchdog, int n, int idle_ms)
 {
 	int clients[IDLE_CLIENTS];
@@ -361,7 +361,7 @@ static void stay_idle(bool traced, const char *watchdog, int n, int idle_ms)
 	harvests = server_stat(server, "harvests");
 	for (int i = 0; i < n; i++)
 		switches[i] = process_switches(pids[i]);
-	/* A span of time is what this is about: nothing may happen in it. */
+	/* The test needs some time in which nothing may happen. */
 	(void)poll(NULL, 0, idle_ms);
 	for (int i = 0; i < n; i++)
 		ck_assert_uint_eq(process_switches(pids[i]), switches[i]);
@@ -372,7 +372,7 @@ static void stay_idle(bool traced, const char *watchdog, int n, int idle_ms)
 		       (double)traces[i]->calls_n, "calls");
 		ck_assert_uint_eq(traces[i]->calls_n, 0);
 	}
-	/* It was the right process that was looked at: now it makes calls. */
+	/* Now it makes calls, which shows that the right process was looked at. */
 	send_text(clients[7], "again");
 	expect_text(clients[7], "again");
 	if (traced) {

@@ -1,7 +1,7 @@
 /*
- * What weir does if epoll registers nothing more, as when another process of its user has
- * used up fs.epoll.max_user_watches. strace makes the calls of one process fail: the watches of
- * others are not touched.
+ * What weir does if epoll can register nothing more, for example because another process of the
+ * same user has used up fs.epoll.max_user_watches. Here strace makes the calls of one process fail;
+ * other processes are not affected.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -67,7 +67,7 @@ START_TEST(a_master_that_can_watch_nothing_goes_on)
 	server_wait_log(server, "msg=\"a worker can't be forked\" worker=2");
 	echoes(client);
 	let_watch(strace);
-	(void)server_wait_worker(server, 2, 0); /* it is tried again */
+	(void)server_wait_worker(server, 2, 0); /* the master tries again */
 	server_wait_log(server, "msg=\"change made\" what=workers");
 	(void)server_control_make(server, SERVER_CONTROL_RELOAD);
 	(void)server_control_make(server, SERVER_CONTROL_UPGRADE);

@@ -1,5 +1,5 @@
 /*
- * settings: a configuration under test, for the test programs of config and of endpoint.
+ * settings: a configuration under test, for check_config.c and check_endpoint.c.
  */
 #ifndef TESTS_WORKER_SETTINGS_H
 #define TESTS_WORKER_SETTINGS_H
