@@ -1,6 +1,6 @@
 /*
- * What one master leaves to the next one: bound sockets as lines, and their descriptors over an
- * exec. The test is the master before; the one after is this program again (successor.h).
+ * What a master hands to the next one: bound sockets as lines of text, and their descriptors over
+ * an exec. The test is the old master; the new one is this program run again (successor.h).
  */
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -68,17 +68,17 @@ START_TEST(the_next_one_has_them)
 			       set.ledgers[2].limiter->begun_us));
 	connect_some(fds, 30);
 	manifest = write_manifest();
-	/* It has a listener less, one more, fewer workers, and another rate. */
+	/* The successor has one listener less, a new one, fewer workers, and another rate. */
 	successor = successor_open(
 	    "echo://127.0.0.1:0\tframe://127.0.0.1:0\tdiscard+udp://127.0.0.1:0?rate=10", manifest);
 	ck_assert_uint_eq(ask(&successor, 'n'),
-			  32); /* 0, 3, 2: nobody else's, as long as it lives */
+			  32); /* 0, 3, 2: 1 stays reserved while its listener lives */
 	ck_assert_uint_eq(ask(&successor, 'c'), 3 + 2 + 3);
-	ck_assert_uint_eq(ask(&successor, 'l'), 9); /* one was taken, of what is ten now */
+	ck_assert_uint_eq(ask(&successor, 'l'), 9); /* one of ten was used */
 	ck_assert_uint_eq(ask(&successor, 'v'), 0);
 	connect_some(fds + 30, 30);
 	for (int i = 2; i < 3;
-	     i++) /* the third slot's worker lets in the clients that wait there */
+	     i++) /* the third slot's worker accepts the clients that wait there */
 		(void)serve_waiting(set.bound_sockets[0]->fds[i]);
 	connect_some(fds + 60, 30);
 	ck_assert(!somebody_waits(set.bound_sockets[0]->fds[2]));
@@ -97,8 +97,8 @@ START_TEST(the_next_one_has_them)
 }
 END_TEST
 
-/* Clients that came to a socket that nobody reads any more are taken from it before it is
- * closed. */
+/* Clients that wait at a socket which no worker will read any more are accepted before it is
+ * closed, and given to a worker. */
 START_TEST(late_ones_are_given_away)
 {
 	struct successor successor;
@@ -130,7 +130,8 @@ START_TEST(a_next_one_that_fails_changes_nothing)
 	serve_set(&set, &config);
 	connect_some(fds, 20);
 	for (int i = 0; i < 3; i++) {
-		static const char ends[] = "dwd"; /* it lets go; or just exits; or has served */
+		static const char ends[] =
+		    "dwd"; /* it lets go; exits at once; lets go after it served */
 
 		successor =
 		    successor_open("echo://127.0.0.1:0\tline://127.0.0.2:0", write_manifest());
@@ -159,7 +160,7 @@ START_TEST(what_is_read_is_written_again)
 
 	(void)snprintf(name, sizeof name, "line://@weir manifest %d", (int)getpid());
 	(void)snprintf(odd, sizeof odd, "echo://%s", in_folder("a b%41\n\t'\"=,\xc3\xa9"));
-	odd[strcspn(odd, "\t")] = '_'; /* which the successor's list has between two */
+	odd[strcspn(odd, "\t")] = '_'; /* a tab separates two in the successor's list */
 	CONFIGURE(&config, 2, "echo://:0", "chat://127.0.0.1:0?accept=handoff",
 		  "echo+udp://127.0.0.1:0?rate=5&queue=64K&send-queue=128K", odd, name,
 		  "echo+udp://:0?accept=shared", listener_here("frame", "?mode=0640"));
@@ -179,7 +180,7 @@ START_TEST(what_is_read_is_written_again)
 }
 END_TEST
 
-/* In a process of its own: whatever it takes, it takes there. */
+/* Reads the line in a child process, so that this one takes over nothing. */
 static bool reads(const char *line, char error[CONFIG_ERROR_BYTES])
 {
 	int ends[2], status;
@@ -209,7 +210,7 @@ static void refused(const char *line)
 	ck_assert_msg(strlen(error) > 10, "\"%s\" is refused without a word: %s", line, error);
 }
 
-/* The line with the first `from` in it replaced. */
+/* Expects the line to be refused when its first `from` is replaced. */
 static void refused_with(const char *line, const char *from, const char *to)
 {
 	char text[1 << 13];
@@ -263,7 +264,8 @@ static void mutations_refused(const char *line)
 
 	for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++)
 		refused_with(line, pairs[i][0], pairs[i][1]);
-	for (size_t n = 0; n + 4 < strlen(line); n++) { /* at every byte but in the last number */
+	for (size_t n = 0; n + 4 < strlen(line);
+	     n++) { /* cut off at every byte before the last number */
 		(void)snprintf(text, sizeof text, "%.*s", (int)n, line);
 		refused(text);
 	}
@@ -272,7 +274,7 @@ static void mutations_refused(const char *line)
 			       ends[i]);
 		refused(text);
 	}
-	/* The same descriptor twice, and one that is something else. */
+	/* The same descriptor twice, and a descriptor that is no such socket. */
 	(void)snprintf(text, sizeof text, "%.*s,%d\n", (int)strcspn(line, "\n"), line,
 		       set.bound_sockets[0]->fds[0]);
 	refused(text);
@@ -294,7 +296,7 @@ START_TEST(malformed_lines_are_refused)
 	ck_assert_msg(reads(line, error), "%s", error);
 	ck_assert_msg(reads(second, error), "%s", error);
 	mutations_refused(line);
-	/* Accounts that are not there, are the other ones, or are none. */
+	/* Rate limit memory that does not exist, is another listener's, or is something else. */
 	(void)snprintf(swapped, sizeof swapped, "limiter=%d", set.bound_sockets[1]->limiter.fd);
 	refused_with(second, swapped, "limiter=9999");
 	(void)snprintf(swapped, sizeof swapped, "ledger=%d", set.bound_sockets[1]->ledger);
@@ -304,7 +306,7 @@ START_TEST(malformed_lines_are_refused)
 	refused_with(second, swapped, error);
 	(void)snprintf(error, sizeof error, "ledger=%d", set.bound_sockets[1]->limiter.fd);
 	refused_with(second, swapped, error);
-	/* Twice the same line; and one whose number another one has. */
+	/* The same line twice, and one whose number is already used. */
 	ck_assert(listen_read_line(line, error));
 	ck_assert(!listen_read_line(line, error));
 	refused_with(second, "number=1", "number=0");
@@ -312,7 +314,7 @@ START_TEST(malformed_lines_are_refused)
 }
 END_TEST
 
-/* Any byte of it changed at random: refused, or as good as it was; never a crash. */
+/* With random bytes changed, a line is refused or still valid; it never crashes the reader. */
 START_TEST(random_lines_do_no_harm)
 {
 	char text[1 << 14], error[CONFIG_ERROR_BYTES];
@@ -373,7 +375,7 @@ START_TEST(a_managers_sockets_are_borrowed)
 	managers[2] = bound_socket(SOCK_STREAM, (struct sockaddr *)&path, sizeof path);
 	ck_assert_int_eq(
 	    setsockopt(managers[1], SOL_SOCKET, SO_ATTACH_FILTER, &nothing, sizeof nothing),
-	    0); /* as one before us left it */
+	    0); /* as an earlier weir would leave it */
 	(void)snprintf(listeners, sizeof listeners, "%s\t%s\t%s",
 		       at_port("echo", port_at(managers[0]), ""),
 		       at_port("echo+udp", port_at(managers[1]), ""), listener_here("line", ""));
@@ -396,7 +398,7 @@ START_TEST(a_managers_sockets_are_borrowed)
 		fds[i] = connect_to(port_at(managers[0]));
 	ck_assert_int_eq(getsockopt(managers[1], SOL_SOCKET, SO_GET_FILTER, NULL, &filters), 0);
 	ck_assert_uint_eq(filters, 0);
-	/* Clients that came since wait for the next one. */
+	/* Clients that came since then wait for the next server. */
 	ck_assert(exists(path.sun_path));
 	(void)close(connect_unix(path.sun_path));
 	ck_assert_int_ge(fcntl(managers[0], F_SETFL, O_NONBLOCK), 0);

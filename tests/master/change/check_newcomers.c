@@ -1,7 +1,7 @@
 /*
- * Clients that come while a server changes: other workers, more, fewer, another way of accepting,
- * another binary. Clients come without a pause, over TCP and over a socket file; each is let in,
- * served, and ended by FIN: nobody is refused or reset.
+ * Clients that connect while a server changes: new workers, more, fewer, another accept mode,
+ * another binary. They connect without a pause, over TCP and over a socket file. Each is accepted,
+ * served and ended by FIN; none is refused or reset.
  */
 #include <errno.h>
 #include <signal.h>
@@ -19,10 +19,10 @@
 
 #define CLIENTS 4
 
-/* Of each client; shared with the test. */
+/* What each client process counts, in memory shared with the test. */
 static struct visits {
 	volatile unsigned long served;
-	volatile int error; /* of the first that went wrong */
+	volatile int error; /* of the first failure */
 	volatile int step;
 	volatile bool enough;
 } * visits;
@@ -85,7 +85,7 @@ static void clients_come(unsigned port, const char *path)
 			be_client(i, port, path);
 }
 
-/* Until each client was served some more times. */
+/* Waits until each client was served that many more times. */
 static void clients_go_on(unsigned long more)
 {
 	struct wait wait = wait_begin();

@@ -1,7 +1,7 @@
 /*
- * Room is kept for connections that were promised it: while a server changes, clients that are
- * served move, and those that wait go on waiting, in every mode; whatever the limit is of:
- * connections, addresses, memory. And a promise ends, whoever made it.
+ * Room is reserved for connections that were promised it: while a server changes, connected clients
+ * move, and waiting ones still wait, in every accept mode and for every limit (connections,
+ * addresses, memory). And every promise ends, also if the sender dies or stands still.
  */
 #include <poll.h>
 #include <signal.h>
@@ -17,7 +17,7 @@
 #define WORKERS 2
 #define ROOM	10 /* of each */
 #define LIVE	(WORKERS * ROOM)
-#define GUESTS	60 /* so that in reuseport, too, each worker has more than it has room for */
+#define GUESTS	60 /* so many that with reuseport, too, each worker gets more than it can take */
 
 struct guests {
 	struct server *server;
@@ -47,7 +47,7 @@ static void guests_come(struct guests *guests, size_t n)
 	}
 }
 
-/* Whoever was answered lives. None was ended. */
+/* Looks who has been answered, and so is connected. No guest may have been ended. */
 static void guests_look(struct guests *guests)
 {
 	for (size_t i = 0; i < guests->n; i++) {
@@ -70,7 +70,7 @@ static void guests_wait(struct guests *guests, size_t live_n)
 	ck_assert_uint_eq(guests->live_n, live_n);
 }
 
-/* They live still, and nobody else does. */
+/* The same guests are still connected, and no others. */
 static void guests_are_the_same(struct guests *guests)
 {
 	size_t live_n = guests->live_n;
@@ -94,7 +94,7 @@ static void guest_leave(struct guests *guests, size_t i)
 	guests->live[guests->n] = false;
 }
 
-/* Clients that end make room for those that wait. */
+/* Connected guests leave, which makes room for those that wait, until all were served. */
 static void guests_take_turns(struct guests *guests)
 {
 	struct wait wait = wait_begin();
@@ -136,7 +136,7 @@ START_TEST(who_waits_goes_on_waiting)
 }
 END_TEST
 
-/* Fewer workers, and a smaller limit: that is for newcomers. */
+/* With fewer workers and a smaller limit: the limit is only for new clients. */
 START_TEST(who_lives_has_room_beyond_a_smaller_limit)
 {
 	struct guests guests = {0};
@@ -153,7 +153,7 @@ START_TEST(who_lives_has_room_beyond_a_smaller_limit)
 	ck_assert_uint_eq(seen.stay, 0);
 	ck_assert_uint_ge(seen.moved, LIVE);
 	guests_are_the_same(&guests);
-	/* Nobody comes before there are fewer than that. */
+	/* No new client is accepted before there are fewer than the limit. */
 	for (size_t i = 0; guests.live_n > 3;)
 		if (guests.live[i])
 			guest_leave(&guests, i);
@@ -194,7 +194,7 @@ START_TEST(who_is_refused_takes_no_room)
 		guests_are_the_same(&guests);
 	}
 	ck_assert_uint_gt(refused, 0);
-	if (_i < 2) /* else by the master */
+	if (_i < 2) /* in the third mode the master counts them */
 		ck_assert_uint_eq(server_stat(guests.server, "closed_overload"), refused);
 	guests_take_turns(&guests);
 	ck_assert_int_eq(server_stop(guests.server, SIGTERM), 0);
@@ -203,11 +203,11 @@ END_TEST
 
 /* ---- memory ---- */
 
-#define MEMBERS	  30 /* each with a line that is begun and fills a chunk, of 64 */
-#define OTHERS	  70 /* as many of them are more than there is room for */
+#define MEMBERS	  30 /* each has begun a line that fills one of 64 chunks */
+#define OTHERS	  70 /* more than there is room for */
 #define LINE_PART 16000
-#define KEPT_MS	  4000 /* of a sender that has promised and says no more: a bit less */
-#define SWEPT_MS  250  /* after this, whoever holds and does not move may be closed for others */
+#define KEPT_MS	  4000 /* a bit less than a promise lasts if its sender says no more */
+#define SWEPT_MS  250  /* after this, a client that holds chunks without progress may be closed */
 
 static void begin_line(int fd)
 {
@@ -226,8 +226,8 @@ static void members_go_on(const int fds[MEMBERS])
 	}
 }
 
-/* New clients begin as much as they may before the first connection has moved. False: all moved,
- * but that took so long that what came of them then tells nothing. */
+/* New clients begin as many lines as they can before the first connection has moved. False: this
+ * took longer than promises last, so that the rest of the test would show nothing. */
 static bool memory_is_kept(void)
 {
 	struct server *server = CONTROLLED("-w", "1", "--buffers", "1M", "--request-timeout", "0",
@@ -285,8 +285,8 @@ END_TEST
 #define NOFILE	  700
 #define LISTENERS 60
 
-/* As many as descriptors allow, beside a listener of which nearly each takes one, too: what a move
- * needs is not theirs. */
+/* Clients connect until they have all the descriptors that they may have. Those that a move needs
+ * are kept free. */
 START_TEST(descriptors_suffice_for_a_move)
 {
 	static const enum server_control changes[] = {SERVER_CONTROL_RELOAD,
@@ -328,8 +328,8 @@ END_TEST
 
 /* ---- senders that stand still, or die ---- */
 
-/* From one address as many live as may: another one is not let in before they have moved. False:
- * that was not promised for so long. */
+/* One address has as many connections as it may have, and no other is accepted before they have
+ * moved. False: the move took longer than the promise lasts. */
 static bool an_address_has_its_share(int mode)
 {
 	struct guests guests = {0};
@@ -403,7 +403,7 @@ START_TEST(a_sender_that_dies_promises_nothing)
 }
 END_TEST
 
-/* ---- a receiver by itself ---- */
+/* ---- a receiver alone ---- */
 
 static struct {
 	struct loop loop;
@@ -483,7 +483,8 @@ static void giver_goes(void)
 START_TEST(a_promise_ends)
 {
 	taker_open((struct conn_promise){100, 8});
-	/* Before its first word it may have more; after a while it has what the master said. */
+	/* Until the sender has said how many it has, room is kept for more of them; after a while,
+	 * for as many as the master said. */
 	expect_room(1000 - 100 - 256, 16, true);
 	taker_later(500);
 	expect_room(1000 - 100 - 256, 16, true);
@@ -493,7 +494,7 @@ START_TEST(a_promise_ends)
 	expect_room(1000 - 100, 16, false);
 	taker_later(1);
 	expect_room(1000, 0, false);
-	/* It wakes up. What it says counts, up to what there can be, and not for ever. */
+	/* The sender wakes up. What it says counts, up to all there is, and for a time only. */
 	giver_says(300, 4);
 	expect_room(700, 4, false);
 	giver_says(UINT32_MAX, UINT64_MAX);

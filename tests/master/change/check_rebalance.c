@@ -1,7 +1,7 @@
 /*
- * Workers come and go and connections even out, while messages are under way on them: none is
- * closed, no byte is wrong, nobody who connects meanwhile is refused, and afterwards all workers
- * hold about the same.
+ * Workers come and go, and connections in use are spread evenly again: none is closed, no byte is
+ * wrong, no client that connects meanwhile is refused, and afterwards all workers hold about the
+ * same number.
  *
  * Load comes from weirload, which checks each byte.
  */
@@ -17,8 +17,8 @@
 #define FEW	     2000
 #define MANY	     10000
 #define RATE	     "10000"
-#define BUSIEST_MOST 1.02 /* of the mean; */
-#define COME_AND_GO  8	  /* and those that a worker let in, or has not seen go, since */
+#define BUSIEST_MOST 1.02 /* times the mean, */
+#define COME_AND_GO  8	  /* plus connections that have just come or gone */
 
 struct scene {
 	struct server *server;
@@ -43,7 +43,7 @@ static bool enough_descriptors(unsigned long n, const char *test)
 	return false;
 }
 
-/* However long it takes, as long as more come. */
+/* Waits as long as the number of connections grows. */
 static void wait_connections(const struct scene *scene)
 {
 	struct wait wait = wait_begin();
@@ -56,7 +56,7 @@ static void wait_connections(const struct scene *scene)
 	}
 }
 
-/* All of them are there, and talk. */
+/* Connects all clients; each of them sends and receives. */
 static void fill(struct scene *scene)
 {
 	const char *to = load_listener("echo", scene->server->ports[0]);
@@ -99,10 +99,10 @@ static void end_all(struct scene *scene)
 
 struct spread {
 	uint64_t most, all;
-	double busiest; /* over the mean */
+	double busiest; /* the most, divided by the mean */
 };
 
-/* Of these many workers, which have all there are. */
+/* How connections are spread over these workers, which must have all of them. */
 static struct spread look(const struct scene *scene, unsigned workers)
 {
 	struct spread spread = {0};

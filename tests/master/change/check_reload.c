@@ -1,8 +1,8 @@
 /*
- * Reloads under load: of good configurations and bad ones, with other numbers of workers and other
- * accept modes. What this shows: nobody who talks or connects notices, a bad one is told with its
- * line and changes nothing, and two hundred of them leave nothing behind. check_reload_listeners
- * has changes of listeners and options.
+ * Reloads under load: good and bad configurations, other numbers of workers, other accept modes.
+ * What this shows: clients that talk or connect notice nothing; a bad configuration is reported
+ * with its line and changes nothing; two hundred reloads leak nothing. Changes of listeners and
+ * options are in check_reload_listeners.
  */
 #include <poll.h>
 #include <signal.h>
@@ -15,7 +15,7 @@
 #include "tests/support/clients/load_process.h"
 #include "tests/support/server_control.h"
 
-/* ---- one each 100 ms ---- */
+/* ---- one every 100 ms ---- */
 
 static void reloads_under_load(const char *mode, uint64_t messages, uint64_t connects,
 			       unsigned reloads)
@@ -34,7 +34,7 @@ static void reloads_under_load(const char *mode, uint64_t messages, uint64_t con
 	       load_process_now(comers).connects < connects || made < reloads) {
 		server_control_forget(server);
 		ck_assert_int_eq(kill(server->pid, SIGHUP), 0);
-		(void)poll(NULL, 0, 100); /* the pace that is promised */
+		(void)poll(NULL, 0, 100); /* ten reloads a second are promised to work */
 		made += (unsigned)server_log_count(server, "msg=\"change made\" what=reload");
 	}
 	(void)snprintf(what, sizeof what, "%u reloads in %llu ms, %s, talkers", made,
@@ -125,7 +125,7 @@ START_TEST(fifty_good_and_bad_by_turns)
 }
 END_TEST
 
-/* ---- a part of a file is none ---- */
+/* ---- a file that is cut short is refused ---- */
 
 #define WHOLE	   "workers = 2\nlisten = echo://127.0.0.1:0\n"
 #define TEXT(text) text, sizeof(text) - 1
@@ -193,7 +193,7 @@ START_TEST(a_part_of_a_file_changes_nothing)
 }
 END_TEST
 
-/* Nothing is lost if nothing was said. */
+/* A file without a setting is not taken as cut short if the one before had none either. */
 START_TEST(a_file_that_never_said_anything_may_go_on_so)
 {
 	struct server *server =
@@ -208,7 +208,7 @@ START_TEST(a_file_that_never_said_anything_may_go_on_so)
 }
 END_TEST
 
-/* One that is not there any more is a bad one. */
+/* A file that no longer exists counts as a bad configuration. */
 START_TEST(a_file_that_is_missing_changes_nothing)
 {
 	const char *path = server_control_config("workers = 2\nlisten = echo://127.0.0.1:0\n");
@@ -243,7 +243,7 @@ static void no_workers_come_up(int tries)
 	server = CONTROLLED("--workers", "2", "echo://127.0.0.1:0");
 	load = load_process_start(
 	    &(struct load_plan){server_control_address(server, 0), .talkers = 20, .comers = 4});
-	/* Enough to answer weirctl, not for a worker's buffers. */
+	/* Enough memory to answer weirctl, but not for a worker's buffers. */
 	process_starve(server->pid, 8 << 20, &before);
 	while (tries--) {
 		server_control_forget(server);
@@ -284,7 +284,7 @@ static void nothing_is_left(unsigned n)
 	struct server *server;
 	size_t memory, grown;
 
-	memset(text, ' ', sizeof text); /* 4 KiB: one that is kept is seen */
+	memset(text, ' ', sizeof text); /* 4 KiB, so that a leak can be measured */
 	*text = '#';
 	text[4096] = '\n';
 	(void)snprintf(text + 4097, sizeof text - 4097,
@@ -319,7 +319,7 @@ static void nothing_is_left(unsigned n)
 	ck_assert(!exists(in_folder("line.sock")));
 }
 
-/* So many that one file kept by each is more than the master may grow by. */
+/* So many that the master would grow by more than allowed if each reload leaked one file. */
 START_TEST(fifty_leave_nothing_behind)
 {
 	nothing_is_left((unsigned)suite_volume(50));
@@ -334,7 +334,7 @@ END_TEST
 
 /* ---- other workers, other modes ---- */
 
-/* Newcomers come to each of them: each has a socket of its own. */
+/* Every worker gets new clients, as each has a socket of its own. */
 static void each_gets_newcomers(const struct server *server, unsigned workers)
 {
 	uint64_t before[8];

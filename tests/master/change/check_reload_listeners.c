@@ -1,8 +1,8 @@
 /*
- * Reloads that change where weir listens, what it speaks there, and its limits. What this shows:
- * what is added answers, at a listener that goes whoever waits is served and whoever is connected
- * gets what it is owed, and one that stays keeps its sockets; options are those of the new
- * configuration, for new connections and for those that moved.
+ * Reloads that change listeners, their protocols, and limits. What this shows: new listeners
+ * answer; at a removed one, waiting clients are served and connected ones get what they are owed;
+ * one that stays keeps its sockets; and the new configuration's options are used for new
+ * connections and for those that moved.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -21,9 +21,9 @@
 #include "tests/support/server_control.h"
 
 #define INODES_MAX 64
-#define LISTENS	   10 /* in the kernel's table */
+#define LISTENS	   10 /* the state of a listening socket in the kernel's table */
 
-/* ---- listening sockets, as the kernel tells of them ---- */
+/* ---- listening sockets in the kernel's table ---- */
 
 struct sockets {
 	unsigned long inodes[INODES_MAX];
@@ -37,7 +37,8 @@ static int by_number(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* The kernel's table begins with those that listen, and is long if many connections have ended. */
+/* Reads the first part of the kernel's table, which has the listening sockets. The rest is long if
+ * many connections have ended. */
 static struct sockets sockets_of(unsigned port)
 {
 	struct sockets sockets = {.n = 0};
@@ -45,7 +46,7 @@ static struct sockets sockets_of(unsigned port)
 	char line[512];
 
 	ck_assert_ptr_nonnull(file);
-	(void)!fgets(line, sizeof line, file); /* the head */
+	(void)!fgets(line, sizeof line, file); /* the headings */
 	while (fgets(line, sizeof line, file)) {
 		unsigned local, state;
 		unsigned long inode;
@@ -64,9 +65,9 @@ static struct sockets sockets_of(unsigned port)
 	return sockets;
 }
 
-/* The kernel's table is long if many connections have ended: it is read once a test. It may lack a
- * line, or have it twice, if others' sockets come and go while it is read: then it is read
- * again. */
+/* Reads the table until it shows two sockets at this port: a line may be missing or come twice if
+ * other programs' sockets come and go meanwhile. Called once in a test, because the table is long
+ * if many connections have ended. */
 static struct sockets two_sockets_of(unsigned port)
 {
 	struct wait wait = wait_begin();
@@ -109,7 +110,7 @@ static void still_held(const struct sockets *sockets, const struct server *serve
 	ck_assert_uint_eq(held, sockets->n);
 }
 
-/* ---- what both sides of a change are ---- */
+/* ---- listeners before and after a change ---- */
 
 static struct server *start(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void reload(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -169,7 +170,7 @@ static void added_ones_answer(unsigned times)
 		talks_once(connect_unix(path), "^x$", "*y");
 		still_held(&before, server);
 		reload("workers = 2\nlisten = echo://127.0.0.1:%u\n", port);
-		server_control_wait_workers(server, 2); /* a worker that drains has it till then */
+		server_control_wait_workers(server, 2); /* a draining worker has it until then */
 		ck_assert(!exists(path));
 		still_held(&before, server);
 		load_process_wait(load, 20, 5);
@@ -191,7 +192,7 @@ START_TEST(ten_times_added_ones_answer)
 }
 END_TEST
 
-/* They connect while all workers are stopped, and have sent: the queue is theirs alone. */
+/* They connect and send while all workers are stopped, so that they stay in the queue. */
 START_TEST(who_waits_at_a_removed_one_is_served)
 {
 	static const char *const modes[] = {"reuseport", "shared", "handoff"};
@@ -235,7 +236,7 @@ START_TEST(who_waits_at_a_removed_one_is_served)
 }
 END_TEST
 
-/* What it is owed, and then FIN; and no one comes any more meanwhile. */
+/* It gets what it is owed, and then FIN. No new client is accepted meanwhile. */
 START_TEST(who_is_connected_to_a_removed_one_gets_what_it_is_owed)
 {
 	static unsigned char sent[512 << 10], came[512 << 10];
@@ -268,7 +269,7 @@ START_TEST(who_is_connected_to_a_removed_one_gets_what_it_is_owed)
 }
 END_TEST
 
-/* Connections go with the protocol that they speak; new ones are refused at no moment. */
+/* A listener's protocol changes: old connections end, and new ones are never refused. */
 static void another_protocol(unsigned times)
 {
 	struct server *server = start("workers = 2\nlisten = increment://127.0.0.1:0\n");
@@ -284,7 +285,7 @@ static void another_protocol(unsigned times)
 		next = connect_to(port);
 		talks(next, "^ab", "^ab");
 		expect_end(fd);
-		(void)close(fd); /* else its worker waits for it, and the next reload for that */
+		(void)close(fd); /* else its worker would not end, and the next reload wait */
 		still_held(&before, server);
 		reload("workers = 2\nlisten = increment://127.0.0.1:%u\n", port);
 		expect_end(next);
@@ -374,7 +375,7 @@ START_TEST(idle_timeout_is_the_new_one)
 }
 END_TEST
 
-/* One byte more, and the line is longer than a line may be by now. */
+/* After the reload, one byte more makes the line too long. */
 START_TEST(max_line_is_the_new_one)
 {
 	static char line[5001];
@@ -403,7 +404,7 @@ START_TEST(max_line_is_the_new_one)
 }
 END_TEST
 
-/* Within a turn it is more than it was and will be. */
+/* How much is owed. During a worker's turn this may be more than before and after it. */
 static uint64_t owed_now(const struct server *server)
 {
 	uint64_t sent = server_stat(server, "sent_bytes");
@@ -411,7 +412,7 @@ static uint64_t owed_now(const struct server *server)
 	return server_stat(server, "received_bytes") - sent;
 }
 
-/* Far more is owed than may be from now on: all of it comes, and only then more is read. */
+/* More is owed than the new high-water allows: all of it is sent, and only then more is read. */
 START_TEST(high_water_is_the_new_one)
 {
 	static unsigned char sent[1 << 20], came[1 << 20];
@@ -426,7 +427,7 @@ START_TEST(high_water_is_the_new_one)
 	reload("workers = 1\nhigh-water = 64K\nlow-water = 16K\nwrite-timeout = 0\n"
 	       "listen = echo://127.0.0.1:0\n");
 	server_control_wait_workers(server, 1);
-	/* A new connection is read from until its queue is above the mark, and its socket full. */
+	/* A new connection is read from until its socket is full and its queue above high-water. */
 	next = connect_narrow(server->ports[0]);
 	set_nonblocking(next);
 	for (struct wait wait = wait_begin(); send(next, sent, sizeof sent, 0) > 0;)

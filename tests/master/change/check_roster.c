@@ -1,8 +1,7 @@
 /*
- * roster: the whole table, state by event, written down a second time, and the delays.
+ * roster: the table of all states and events, written here a second time, and the delays.
  *
- * Policy only: whether the master then does what the roster says is seen in the process
- * tests.
+ * This tests only the decisions. That the master acts on them is shown by the process tests.
  */
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +20,7 @@ static const char *const event_names[] = {"open",   "up",    "died",   "rested",
 static const char *const action_names[] = {"nothing", "spawn", "announce", "rest",
 					   "retire",  "drain", "kill",	   "forget"};
 
-/* What changes something; every pair that is not here changes nothing. */
+/* The pairs of state and event that change something; every other pair changes nothing. */
 static const struct {
 	const char *state, *event, *next, *action;
 } changes[] = {
@@ -70,8 +69,8 @@ START_TEST(the_table_state_by_event)
 }
 END_TEST
 
-/* An event that changes nothing leaves the counts alone too: a worker that says twice that
- * it is up lives no longer for it. */
+/* An event that changes nothing does not change the counts either: if a worker says twice that it
+ * is up, its life is still counted from the first time. */
 START_TEST(what_changes_nothing_changes_no_count)
 {
 	for (unsigned state = 0; state < SLOT_STATES; state++) {
@@ -93,7 +92,7 @@ END_TEST
 
 static uint32_t now_roster_ms;
 
-/* A worker comes, is ready where it is, lives, and dies; what the slot then waits. */
+/* A worker starts, says that it is up (if ready), lives, and dies. Returns the slot's delay. */
 static uint32_t live(struct roster_slot *slot, bool ready, uint32_t life_ms)
 {
 	enum slot_event begin = slot->state == SLOT_VACANT ? SLOT_OPEN : SLOT_RESTED;
@@ -113,11 +112,11 @@ START_TEST(at_once_the_first_time_then_twice_as_long_each_time)
 	static const uint32_t delays[] = {0,	100,   200,   400,   800,   1600, 3200,
 					  6400, 12800, 25600, 30000, 30000, 30000};
 
-	/* Even if the worker does not come up at all. */
+	/* Also if the worker never comes up. */
 	for (int ready = 0; ready < 2; ready++) {
 		struct roster_slot slot = {0};
 
-		now_roster_ms = UINT32_MAX - 20000; /* it wraps meanwhile */
+		now_roster_ms = UINT32_MAX - 20000; /* the clock wraps meanwhile */
 		for (size_t i = 0; i < sizeof delays / sizeof *delays; i++)
 			ck_assert_uint_eq(live(&slot, ready, 5), delays[i]);
 	}
@@ -145,7 +144,7 @@ START_TEST(each_second_lived_makes_up_for_a_death)
 {
 	struct roster_slot slot = {0};
 
-	now_roster_ms = UINT32_MAX - 700; /* the lives go over the wrap */
+	now_roster_ms = UINT32_MAX - 700; /* the clock wraps during these lives */
 	for (int i = 0; i < 5; i++)
 		(void)live(&slot, true, 0);
 	ck_assert_uint_eq(slot.failures, 5);
@@ -155,7 +154,7 @@ START_TEST(each_second_lived_makes_up_for_a_death)
 	ck_assert_uint_eq(live(&slot, true, 1000), 400); /* 4 + 1 - 1 */
 	ck_assert_uint_eq(live(&slot, true, 60000), 0);
 	ck_assert_uint_eq(slot.failures, 0);
-	ck_assert_uint_eq(live(&slot, true, 999), 0); /* the first one again */
+	ck_assert_uint_eq(live(&slot, true, 999), 0); /* again like the first death */
 	ck_assert_uint_eq(live(&slot, true, 999), 100);
 }
 END_TEST

@@ -1,11 +1,11 @@
 /*
- * A storm of HUP, USR2, TTIN and TTOU, while clients talk, connect and only wait. What this shows:
- * whatever comes at whatever moment, nobody is refused or lost, and in the end there is one master
- * with as many workers as were asked for, and no process beside these.
+ * A storm of HUP, USR2, TTIN and TTOU, while clients talk, connect, or wait. What this shows: with
+ * any signals at any time, no client is refused or lost, and in the end there is one master with as
+ * many workers as were asked for, and no other process.
  *
- * A signal that is pending is not counted twice by the kernel, so the storm waits until each was
- * read. One may reach a master in its last moment, after it handed over and read its last signal:
- * of that one nobody can say whether it was heard, and as many workers more or fewer are forgiven.
+ * The kernel keeps only one pending signal of a kind, so the storm waits until each was read. A
+ * signal may reach a master that has handed over and read its last signal. Nobody can tell whether
+ * such a signal was heard, so there may be that many workers more or fewer.
  */
 #include <errno.h>
 #include <poll.h>
@@ -29,13 +29,13 @@ static const int signals[KINDS] = {SIGHUP, SIGUSR2, SIGTTIN, SIGTTOU};
 struct storm {
 	struct server *server;
 	uint64_t random;
-	long workers;	    /* as many should be there */
-	long unheard;	    /* of TTIN and TTOU, maybe */
-	unsigned of[KINDS]; /* how many were sent */
+	long workers;	    /* how many there should be */
+	long unheard;	    /* TTINs and TTOUs that may not have been heard */
+	unsigned of[KINDS]; /* how many of each kind were sent */
 	int idle[IDLE];
 };
 
-/* Is it still pending? -1: the process is gone, or about to be. */
+/* Whether the signal is still pending; -1: the process has ended, or is about to. */
 static int is_pending(pid_t pid, int signal)
 {
 	char path[64], line[256];
@@ -57,7 +57,7 @@ static int is_pending(pid_t pid, int signal)
 	return !told || zombie ? -1 : (int)(pending >> (signal - 1) & 1);
 }
 
-/* Old masters end well; their last workers' parent is this process, if one was killed. */
+/* Reaps old masters, which must end with 0, and the last workers of a master that was killed. */
 static void reap(void)
 {
 	int status;
@@ -88,7 +88,7 @@ static void storm_send(struct storm *storm, int kind)
 	}
 }
 
-/* There are never more asked for than are allowed, nor fewer than one. */
+/* Chooses a kind; never asks for more workers than are allowed, nor for fewer than one. */
 static int kind_of(const struct storm *storm, uint64_t random)
 {
 	int kind = (int)(random % KINDS);
@@ -100,7 +100,7 @@ static int kind_of(const struct storm *storm, uint64_t random)
 	return kind;
 }
 
-/* A rebalance comes after all that was asked for before. */
+/* Waits until all orders were carried out: a rebalance comes after all orders before it. */
 static void storm_settle(struct storm *storm)
 {
 	struct wait wait = wait_begin();
@@ -149,7 +149,7 @@ static void a_storm_of(unsigned n, int mode)
 	begin = now_ms();
 	for (unsigned i = 0; i < n; i++) {
 		storm_send(&storm, kind_of(&storm, next_random(&storm.random)));
-		(void)poll(NULL, 0, (int)(next_random(&storm.random) % 16)); /* a random moment */
+		(void)poll(NULL, 0, (int)(next_random(&storm.random) % 16)); /* a random time */
 		reap();
 		server_control_forget(storm.server);
 		if (i % (n / 2) == n / 2 - 1 || i % 100 == 99) {
@@ -180,9 +180,10 @@ START_TEST(a_storm_of_signals)
 }
 END_TEST
 
-/* ---- a stop in the middle of something ---- */
+/* ---- a stop during a change ---- */
 
-/* TERM goes to whoever is the master, once each. One that had not taken over yet is killed. */
+/* Sends one TERM to each process that is the master. One that has not taken over is killed by
+ * its old master. */
 static void stop_all(struct server *server)
 {
 	struct wait wait = wait_begin();

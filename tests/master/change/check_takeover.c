@@ -1,8 +1,8 @@
 /*
- * What happens around the moment in which one master takes over from another: stops, deaths and
- * hangs there, and what a failed upgrade leaves to the next one. What this shows: weir ends when it
- * is told to, whichever of its masters hears that, no worker pays for another process' death, and
- * clients that wait are served by the master that serves.
+ * Stops, deaths and hangs near the moment at which a new master takes over from the old one, and
+ * what a failed upgrade leaves behind. What this shows: weir ends when it is told to, whichever
+ * of its two masters is told; no worker ends because another process died; and waiting clients
+ * are served by the master that serves.
  */
 #include <errno.h>
 #include <poll.h>
@@ -36,7 +36,8 @@ static pid_t new_master(pid_t old)
 
 /* ---- an old master that still drains when the next one stops ---- */
 
-/* The listener that has gone keeps a client that does not read, and so the old master is there. */
+/* Upgrades a server so that the old master stays: a client of the removed listener does not
+ * read. */
 static struct server *with_one_that_stays(int *unread)
 {
 	struct server *server = CONTROLLED(
@@ -70,7 +71,8 @@ START_TEST(who_is_told_to_stop_does_not_come_back)
 }
 END_TEST
 
-/* The old one is held up: it hears of its own end when the new one has gone, or before. */
+/* The old master still has a worker that stands still. It is told to stop after the new one, or
+ * before it. */
 START_TEST(socket_files_go_with_the_last_of_both)
 {
 	char path[160], text[200];
@@ -129,7 +131,7 @@ START_TEST(workers_that_rest_do_not_hold_the_old_one)
 	server_control_program_is_held();
 	asked = server_control_ask_begin("upgrade");
 	server_wait_log(server, "msg=\"change begins\" what=upgrade");
-	/* Seven deaths, and one more for each second that a worker lives in spite of us. */
+	/* Seven deaths, and one more for each second that a worker happens to live. */
 	while (!server_log_has(server, "after_ms=3200")) {
 		worker = server_wait_worker(server, 0, worker);
 		ck_assert_int_eq(kill(worker, SIGKILL), 0);
@@ -151,7 +153,7 @@ static bool has_ended(int client)
 	return poll(&look, 1, 0) == 1;
 }
 
-/* Its worker learns of the next master's death in the middle of its orders. */
+/* The new master dies while a worker of the old one still has orders to carry out. */
 START_TEST(orders_outlive_the_master_that_they_came_from)
 {
 	struct server *server = CONTROLLED("--workers", "2", "--accept", "handoff", "--watchdog",
@@ -166,14 +168,15 @@ START_TEST(orders_outlive_the_master_that_they_came_from)
 	process_stop(slow);
 	ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
 	next = new_master(server->pid);
-	server_wait_stat(server, "moved_in", 1); /* so the other's move_channel has come, too */
+	server_wait_stat(server, "moved_in",
+			 1); /* so the stopped worker's move channel has been sent, too */
 	ck_assert_int_eq(kill(next, SIGKILL), 0);
 	server_wait_log(server, "this one goes on");
 	ck_assert_int_eq(kill(slow, SIGCONT), 0);
 	server_wait_log(server, "msg=\"change made\" what=reload");
 	ck_assert_msg(!server_log_has(server, "broke the channel's rules"), "%s", server->log);
 	server_wait_stat(server, "moved_in", 2);
-	/* One was the next master's, whose workers drain. */
+	/* One had moved to a worker of the new master, which drains. */
 	for (wait = wait_begin(); !has_ended(clients[0]) && !has_ended(clients[1]);)
 		wait_more(&wait, "one of the two to be drained");
 	echoes(clients[has_ended(clients[0])], "kept");
@@ -205,7 +208,7 @@ static void chat_hears(const struct server *server)
 
 #define CHAT "accept = handoff\nlisten = chat://127.0.0.1:0\n"
 
-/* It had made seats on the bus for more workers. */
+/* A server after a failed upgrade that had already made bus seats for one worker more. */
 static struct server *after_a_failed_one(void)
 {
 	struct server *server = CONTROLLED("--config", server_control_config("workers = 2\n" CHAT));
@@ -257,7 +260,7 @@ START_TEST(a_failed_one_does_not_keep_more_workers_from_chat)
 }
 END_TEST
 
-/* If there is no descriptor for one of its steps. No watchdog, because that opens some at times. */
+/* Any step may fail for lack of descriptors. No watchdog, as it opens descriptors now and then. */
 START_TEST(a_failed_one_keeps_no_descriptors)
 {
 	struct server *server =
@@ -281,7 +284,7 @@ START_TEST(a_failed_one_keeps_no_descriptors)
 }
 END_TEST
 
-/* There were sockets for it, but no doorbells. */
+/* There are enough descriptors for the new worker's sockets, but not for its doorbells. */
 START_TEST(a_worker_that_cant_be_has_no_newcomers)
 {
 	struct server *server =
@@ -362,7 +365,7 @@ START_TEST(a_control_socket_goes_where_the_next_configuration_says)
 }
 END_TEST
 
-/* A master that waits for one to write to its configuration does nothing else. */
+/* The master could do nothing else while it waits for somebody to write to the pipe. */
 START_TEST(a_pipe_in_place_of_the_configuration_is_refused)
 {
 	const char *path = server_control_config("workers = 1\nlisten = echo://127.0.0.1:0\n");

@@ -1,8 +1,8 @@
 /*
- * Upgrades that are made: twenty in a row, of TCP and of unix sockets, with changed
- * configurations, and while other things are asked for. check_upgrade_failure has those that are
- * not made. What this shows: whoever talks, connects or waits notices nothing, and the pid file,
- * the socket files and the control socket are the next master's.
+ * Upgrades that succeed: twenty in a row, with TCP and unix sockets, with changed configurations,
+ * and while other orders come. Those that fail are in check_upgrade_failure. What this shows:
+ * clients that talk, connect or wait notice nothing, and the pid file, the socket files and the
+ * control socket are the new master's.
  */
 #include <errno.h>
 #include <signal.h>
@@ -67,7 +67,7 @@ START_TEST(twenty_in_a_row)
 }
 END_TEST
 
-/* ---- as many workers as there can be ---- */
+/* ---- as many workers as possible ---- */
 
 #define STAY 400
 
@@ -83,9 +83,9 @@ static void all_are_served(const int clients[STAY], const int members[2])
 	}
 }
 
-/* What the masters say to each other then, doorbells in the first and move channels in the second
- * upgrade, is more than a socket's buffer takes. Not so under a sanitizer, where so many would want
- * more memory than there is. */
+/* With so many workers the masters send each other more than a socket's buffer takes: doorbells in
+ * the first upgrade, move channels in the second. Under a sanitizer there are fewer workers, as so
+ * many would need too much memory. */
 static void with_workers(unsigned workers)
 {
 	struct server *server = CONTROLLED(
@@ -118,7 +118,7 @@ static void with_workers(unsigned workers)
 		(void)fflush(stdout);
 		server_control_wait_workers(server, workers);
 		all_are_served(clients, members);
-		server_control_do("rebalance"); /* each worker has some for the next upgrade */
+		server_control_do("rebalance"); /* so that each worker has some to move next */
 	}
 	ck_assert_uint_eq(server_stat(server, "closed_worker_died"), 0);
 	server_control_stop(server);
@@ -171,7 +171,7 @@ END_TEST
 
 /* ---- datagrams ---- */
 
-/* Whatever is lost was lost by the kernel, because a queue was full. */
+/* Datagrams are lost only by the kernel, because a queue was full. */
 START_TEST(datagrams_are_answered_by_old_or_new)
 {
 	struct server *server =
@@ -201,7 +201,7 @@ END_TEST
 
 /* ---- changed configurations ---- */
 
-/* A listener that stays, one that goes, one that comes; another number of workers. */
+/* One listener stays, one is removed, one is added; and the number of workers changes. */
 START_TEST(the_configuration_is_read_anew)
 {
 	const char *path = server_control_config("workers = 2\n"
@@ -221,7 +221,7 @@ START_TEST(the_configuration_is_read_anew)
 				    "listen = echo://127.0.0.1:0\n");
 	ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
 	expect_end(gone);
-	(void)close(gone); /* else the old one waits for it */
+	(void)close(gone); /* else the old master would wait for it */
 	server_control_follow(server);
 	server_control_wait_workers(server, 3);
 	ck_assert_uint_eq(server_control_port(1), server->ports[0]);
@@ -238,7 +238,7 @@ START_TEST(the_configuration_is_read_anew)
 }
 END_TEST
 
-/* They connect while all workers are stopped, at a listener that the next master has not. */
+/* They connect while all workers are stopped, to a listener that the new master does not have. */
 START_TEST(who_waits_at_a_removed_one_is_served)
 {
 	struct server *server =
@@ -279,12 +279,12 @@ START_TEST(who_waits_at_a_removed_one_is_served)
 }
 END_TEST
 
-/* ---- while something else is asked for ---- */
+/* ---- other orders during an upgrade ---- */
 
 struct held {
 	struct server *server;
 	struct load_process *load;
-	pid_t asked; /* weirctl upgrade */
+	pid_t asked; /* the process of weirctl upgrade */
 };
 
 static struct held hold(const char *config)
@@ -322,7 +322,7 @@ START_TEST(usr2_twice_is_one_upgrade)
 }
 END_TEST
 
-/* The signal is for whoever serves when it can be followed. */
+/* A signal is obeyed by the master that serves when the upgrade is over. */
 START_TEST(what_is_asked_during_an_upgrade_is_done_after_it)
 {
 	struct held held = hold("workers = 2\nlisten = echo://127.0.0.1:0\n");
@@ -346,8 +346,8 @@ END_TEST
 
 #define SAID 3
 
-/* The old master says more than the new one, which does not run, has read when it is told that the
- * old one has gone; and another upgrade waits for just that. */
+/* The old master sends orders to the new one, which is stopped, and ends. The new one reads them
+ * all, though it may hear first that the old one has ended; the next upgrade waits for that end. */
 START_TEST(what_the_old_one_said_is_done_when_it_has_gone)
 {
 	struct server *server =
@@ -357,12 +357,12 @@ START_TEST(what_the_old_one_said_is_done_when_it_has_gone)
 	struct wait wait = wait_begin();
 	size_t descriptors = process_descriptors_n(server->pid);
 
-	ck_assert_int_eq(kill(worker, SIGSTOP), 0); /* so that the old master stays */
+	ck_assert_int_eq(kill(worker, SIGSTOP), 0); /* so that the old master does not end */
 	ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
 	while ((next = server_control_pid()) == server->pid || !next)
 		wait_more(&wait, "a new master");
 	ck_assert_int_eq(kill(next, SIGSTOP), 0);
-	for (size_t i = 1; i <= SAID; i++) { /* one by one: a signal that waits comes once */
+	for (size_t i = 1; i <= SAID; i++) { /* one by one, as pending signals are merged */
 		ck_assert_int_eq(kill(server->pid, SIGTTIN), 0);
 		server_control_wait_log_times(server, "msg=\"one worker more\"", i);
 	}
@@ -377,7 +377,7 @@ START_TEST(what_the_old_one_said_is_done_when_it_has_gone)
 }
 END_TEST
 
-/* TERM before the new master is ready: it goes, too, and all end as they do at any stop. */
+/* TERM before the new master is ready: both masters end, as at any stop. */
 START_TEST(term_ends_both_before_the_new_one_is_ready)
 {
 	struct held held = hold("workers = 2\nlisten = echo://127.0.0.1:0\n");
@@ -393,15 +393,15 @@ START_TEST(term_ends_both_before_the_new_one_is_ready)
 		      server_control_answer());
 	ck_assert_int_eq(server_wait_exit(held.server), 0);
 	(void)load_process_end(held.load);
-	server_control_release(); /* a child of the script has the sockets, for a moment */
+	server_control_release(); /* for a moment a child of the script still has the sockets */
 	while (try_connect(held.server->ports[0]) != -ECONNREFUSED)
 		wait_more(&wait, "connects to be refused");
 	server_control_expect_all_gone();
 }
 END_TEST
 
-/* TERM as soon as the new master has taken over: the old one drains what it still has, the new
- * one is another server by then. */
+/* TERM to the old master right after the new one took over: the old one drains what it still has,
+ * and the new one is not affected. */
 START_TEST(term_to_the_old_one_after_it_handed_over_stops_it_alone)
 {
 	struct held held = hold("workers = 2\nlisten = echo://127.0.0.1:0\n");

@@ -1,8 +1,8 @@
 /*
- * Upgrades that are not made: the next master can't be run, ends, hangs or dies at any moment, or
- * the old one does. What this shows: whoever serves goes on, says why, and nobody is refused.
- * While the new master has taken over nothing, nobody is lost either; a death after that costs
- * what the dead one's workers held, as any death of a master does: they drain it.
+ * Upgrades that fail: the new master can't be run, ends, hangs or dies at any moment, or the old
+ * one does. What this shows: the master that serves goes on and says why, and no client is refused.
+ * Before the new master has taken over, no client is lost either. After that a master's death costs
+ * its workers' connections, as any death of a master does: the workers drain them.
  */
 #include <errno.h>
 #include <poll.h>
@@ -36,13 +36,13 @@ static void end(const char *what)
 	server_control_stop(served);
 }
 
-/* 0: there is none (yet). */
+/* The pid of the new master; 0: there is none (yet). */
 static pid_t next_master(void)
 {
 	return server_child(served, "weir-master");
 }
 
-/* Talkers are answered, and comers let in. */
+/* Waits until some more messages are answered and some more clients are accepted. */
 static void serves_on(void)
 {
 	struct load_figures begin_figures = load_process_now(load), now = begin_figures;
@@ -77,7 +77,7 @@ static const struct {
     {"stops itself", "#!/bin/sh\nkill -TERM $PPID; exit 3\n", 0755, NULL},
 };
 
-#define PROGRAMS (sizeof programs / sizeof *programs - 1) /* the last is for itself */
+#define PROGRAMS (sizeof programs / sizeof *programs - 1) /* the last one has its own test */
 
 static void what_is_no_weir(int rounds)
 {
@@ -115,7 +115,7 @@ START_TEST(what_is_no_weir_is_none_three_times)
 }
 END_TEST
 
-/* The same descriptors and memory as before: nothing of the tries is left. */
+/* The master has the same descriptors and memory as before the tries. */
 START_TEST(failures_leave_nothing_behind)
 {
 	static char before[65536], after[65536];
@@ -154,8 +154,8 @@ static pid_t hung_master(void)
 	return pid;
 }
 
-/* It is given up after its 30 seconds, or when somebody ends it; until then weir serves, and what
- * is asked for is done after it. */
+/* The upgrade is given up after 30 seconds, or when somebody ends the new master. Until then weir
+ * serves; other orders are carried out afterwards. */
 static void one_hangs(bool ended, const char *why)
 {
 	uint64_t from = now_ms();
@@ -200,7 +200,7 @@ END_TEST
 
 /* ---- the new master dies ---- */
 
-/* Stopped as soon as it is there, and killed if it has not taken over yet. */
+/* Stops the new master as soon as it is there, and kills it if it has not taken over yet. */
 static void dies_while_it_is_staged(unsigned n)
 {
 	unsigned killed = 0;
@@ -216,7 +216,7 @@ static void dies_while_it_is_staged(unsigned n)
 		while (!(next = next_master()))
 			if (server_control_pid() != served->pid || now_ms() > wait.until_ms)
 				break;
-		if (!next) { /* too late to see it: it serves */
+		if (!next) { /* too late: the new master serves already */
 			server_control_follow(served);
 			continue;
 		}
@@ -229,7 +229,7 @@ static void dies_while_it_is_staged(unsigned n)
 		}
 		ck_assert_int_eq(kill(next, SIGKILL), 0);
 		server_wait_log(served, NOT_MADE);
-		/* The old one may have heard that it is ready, but gave nobody away yet. */
+		/* The old master may have heard that it was ready, but has moved no client yet. */
 		ck_assert_msg(strstr(served->log, "the new master died: signal 9") != NULL ||
 				  strstr(served->log, "died after it had taken over") != NULL,
 			      "%s", served->log);
@@ -253,7 +253,7 @@ START_TEST(twenty_that_die_while_they_are_staged)
 }
 END_TEST
 
-/* Nobody is refused, and nothing wrong is said; how many were lost is said. */
+/* No client may be refused or get wrong bytes. Prints how many were lost. */
 static void no_one_is_refused(const char *what, unsigned n)
 {
 	struct load_figures figures = load_process_end(load);
@@ -267,7 +267,7 @@ static void no_one_is_refused(const char *what, unsigned n)
 	load_process_is_well(&figures);
 }
 
-/* One of the old workers is stopped, so that the old master is still there. */
+/* One of the old workers is stopped, so that the old master does not end. */
 static void dies_after_it_took_over(unsigned n)
 {
 	begin();
@@ -306,7 +306,8 @@ START_TEST(ten_that_die_right_after_they_took_over)
 }
 END_TEST
 
-/* The old one can't have new workers at once: its file is bad meanwhile. It tries until it can. */
+/* The old master can't start new workers at once, because its file is bad. It tries until it
+ * can. */
 START_TEST(it_has_workers_again_as_soon_as_it_can)
 {
 	struct wait wait = wait_begin();
@@ -317,7 +318,7 @@ START_TEST(it_has_workers_again_as_soon_as_it_can)
 	(void)snprintf(file, sizeof file, "%s", write_file("weir.conf", "workers = 1\n"));
 	served = CONTROLLED("--config", file, "echo://127.0.0.1:0");
 	worker = server_wait_worker(served, 0, 0);
-	process_stop(worker); /* so the old master is still there */
+	process_stop(worker); /* so that the old master does not end */
 	server_control_forget(served);
 	ck_assert_int_eq(kill(served->pid, SIGUSR2), 0);
 	while ((next = server_control_pid()) == served->pid || !next)
@@ -325,12 +326,12 @@ START_TEST(it_has_workers_again_as_soon_as_it_can)
 	(void)write_file("weir.conf", "nonsense\n");
 	ck_assert_int_eq(kill(next, SIGKILL), 0);
 	server_wait_log(served, "change not made, all is as it was\" what=reload");
-	/* Before, the old master would have gone with it. */
+	/* Any earlier, and the old master would have ended when this worker did. */
 	ck_assert_int_eq(kill(worker, SIGCONT), 0);
 	(void)write_file("weir.conf", "workers = 1\n");
 	server_wait_log(served, "msg=\"change made\" what=reload");
 	client =
-	    connect_to(served->ports[0]); /* clients that came before may end with the old worker */
+	    connect_to(served->ports[0]); /* a client before this may end with the old worker */
 	send_text(client, "served");
 	expect_text(client, "served");
 	server_control_wait_workers(served, 1);
@@ -338,8 +339,7 @@ START_TEST(it_has_workers_again_as_soon_as_it_can)
 }
 END_TEST
 
-/* It is under way to a worker that dies, while the next master, to which it would go then, is dead
- * and not missed yet. */
+/* It is on its way to a worker that dies, and then to the new master, which has died unnoticed. */
 START_TEST(who_was_accepted_is_served_when_it_dies)
 {
 	struct wait wait = wait_begin();
@@ -403,7 +403,7 @@ static void old_one_dies(unsigned n)
 		server_control_wait_workers(served, 2);
 		serves_on();
 		while (waitpid(-1, NULL, WNOHANG) > 0)
-			; /* the old one's workers */
+			; /* reaps the old master's workers */
 	}
 	no_one_is_refused("the old master died in an upgrade", taken);
 	server_control_stop(served);

@@ -1,8 +1,8 @@
 /*
- * successor: the next master, as this test program run again, for tests of what it inherits.
+ * successor: this test program run again as the next master, for tests of what it inherits.
  *
- * It reads the manifest, opens the configuration that SUCCESSOR names, and does what it is told on
- * stdin, a letter each; what came of it stands on stdout. The test is the master before it.
+ * It reads the manifest, opens the configuration in SUCCESSOR, and gets orders on stdin, a letter
+ * each. It writes the results to stdout. The test is the old master.
  */
 #ifndef TESTS_MASTER_CHANGE_SUCCESSOR_H
 #define TESTS_MASTER_CHANGE_SUCCESSOR_H
@@ -19,7 +19,7 @@
 static struct config config;
 static struct listen_set set;
 
-/* ---- the one after ---- */
+/* ---- the next master ---- */
 
 static size_t given;
 
@@ -85,18 +85,18 @@ static void successor_obeys(char letter)
 	case 'l':
 		n = successor_takes_from_limiter();
 		break;
-	case 'n': /* each number of a listener, as a digit */
+	case 'n': /* the numbers of its listeners, a digit each */
 		for (size_t i = 0; i < set.bound_sockets_n; i++)
 			n = 10 * n + set.numbers[i];
 		break;
-	case 'c': /* how many sockets are its own to close at an exec */
+	case 'c': /* how many of its sockets an exec would close */
 		for (size_t i = 0; i < set.bound_sockets_n; i++)
 			for (size_t slot = 0; slot < set.bound_sockets[i]->fds_n; slot++)
 				n +=
 				    fcntl(set.bound_sockets[i]->fds[slot], F_GETFD) == FD_CLOEXEC &&
 				    fcntl(set.bound_sockets[i]->fds[slot], F_GETFL) & O_NONBLOCK;
 		break;
-	case 'z': /* as workers do that stop for ever */
+	case 'z': /* what a worker does before it stops serving */
 		for (size_t i = 0; i < set.bound_sockets_n; i++) {
 			struct sys_filter_program nothing = {1, &SYS_FILTER_NOTHING};
 
@@ -158,7 +158,7 @@ __attribute__((constructor)) static void be_successor(void)
 	_exit(0);
 }
 
-/* ---- the one before ---- */
+/* ---- the old master ---- */
 
 struct successor {
 	pid_t pid;
@@ -184,7 +184,7 @@ static _Noreturn void become_successor(const char *listeners, int manifest, int 
 		(void)snprintf(number, sizeof number, "%d", manifest);
 		(void)setenv("SUCCESSOR_MANIFEST", number, 1);
 	}
-	for (size_t i = 0; i < inherited_n; i++) /* these stand high enough (the_managers()) */
+	for (size_t i = 0; i < inherited_n; i++) /* their own numbers are higher than these */
 		(void)dup2(inherited[i], 3 + (int)i);
 	if (inherited_n) {
 		(void)snprintf(number, sizeof number, "%zu", inherited_n);
