@@ -1,13 +1,13 @@
 /*
- * Workers die by SIGKILL at random. What this shows: nobody who was not yet accepted notices,
- * exactly what the dead had accepted is lost and counted, the master leaks nothing and ends when
- * it is told to.
+ * Workers die by SIGKILL at random. What this shows: clients that were not yet accepted notice
+ * nothing; exactly the connections that the dead had accepted are lost and counted; the master
+ * leaks nothing and ends when it is told to.
  *
- * Clients speak `increment`: its `*` says that a worker has them. A client that was reset
- * before its `*` may still have been accepted, as a worker can die between accept4() and the
- * write; so as many are forgiven as the counter `accepted` has more than there were `*`,
- * and one for each death between accept4() and the counter (a batch of them in handoff).
- * What this can't see: a death inside one chosen instruction; a kernel's own losses.
+ * Clients speak `increment`: its `*` shows that a worker has them. A client that was reset before
+ * its `*` may have been accepted, as the worker may die between accept4() and the write. So as many
+ * such clients are allowed as the counter `accepted` is above the number of `*`, and one more
+ * for each death between accept4() and the counter (a batch with handoff). Not tested: a death at
+ * one chosen instruction.
  */
 #include <errno.h>
 #include <poll.h>
@@ -34,15 +34,15 @@
 struct churn {
 	unsigned long connected, starred, whole;
 	unsigned long refused;	 /* connect() failed */
-	unsigned long unstarred; /* reset or ended before the star */
+	unsigned long unstarred; /* reset or ended before the `*` */
 	unsigned long lost;	 /* reset or ended after it */
 	unsigned long stuck;	 /* nothing came in time */
-	unsigned long wrong;	 /* other bytes than were owed */
-	int connect_error, stop; /* of the last refused; of [0] only */
+	unsigned long wrong;	 /* wrong bytes came */
+	int connect_error, stop; /* of the last refused one; used in [0] only */
 	unsigned char wrong_bytes[4];
 };
 
-/* True: `want` came. Otherwise it is counted in `gone`, or as stuck or wrong. */
+/* True: `want` came. Otherwise counts it in `gone`, or as stuck or wrong. */
 static bool churn_expect(struct churn *churn, int fd, const char *want, unsigned long *gone)
 {
 	char bytes[4] = {0};
@@ -85,7 +85,7 @@ static void churn_once(struct churn *churn, unsigned port)
 		else if (churn_expect(churn, fd, "bcd", &churn->lost))
 			churn->whole++;
 	}
-	/* Some leave by FIN. More would fill the ports with TIME_WAIT. */
+	/* Some leave by FIN; more would use up the ports by TIME_WAIT. */
 	if (churn->connected % 8 == 0)
 		(void)close(fd);
 	else
@@ -105,14 +105,14 @@ static struct churn *churn_start(unsigned port, pid_t pids[CHURNERS])
 			continue;
 		while (!__atomic_load_n(&all[0].stop, __ATOMIC_RELAXED)) {
 			churn_once(&all[i], port);
-			(void)poll(NULL, 0, 1); /* a pace, not a wait: leaves CPU to the others */
+			(void)poll(NULL, 0, 1); /* leaves some CPU to the others */
 		}
 		_exit(0);
 	}
 	return all;
 }
 
-/* Ends them, and adds them up into the first. */
+/* Ends the churn processes, and adds their counts to the first one's. */
 static void churn_stop(struct churn *all, const pid_t pids[CHURNERS])
 {
 	struct churn *sum = &all[0];
@@ -148,7 +148,7 @@ static void idle_fill(struct idle *idle, unsigned port)
 	for (size_t i = 0; i < idle->n; i++) {
 		if (idle->fds[i] >= 0)
 			continue;
-		/* As with churn: whoever dies with it before the star is tried again. */
+		/* As with churn: a client whose worker died before its `*` tries again. */
 		for (;;) {
 			char star;
 			int fd = connect_to(port);
@@ -165,7 +165,7 @@ static void idle_fill(struct idle *idle, unsigned port)
 	}
 }
 
-/* Takes out those that have ended since; how many. */
+/* Removes those that have ended since the last time. Returns how many. */
 static size_t idle_sweep(struct idle *idle)
 {
 	size_t lost = 0;
@@ -188,7 +188,7 @@ static size_t idle_sweep(struct idle *idle)
 	return lost;
 }
 
-/* Whoever is not known as lost is served as if nothing had been. */
+/* All clients that are not known to be lost must be served. */
 static void idle_all_serve(struct idle *idle)
 {
 	for (size_t i = 0; i < idle->n; i++)
@@ -212,7 +212,7 @@ static size_t lines_of(const char *text, const char *line, bool that)
 	return n;
 }
 
-/* The worker has what it had at start, and a socket for each connection. */
+/* The worker must have the descriptors that it had at start, and one for each connection. */
 static void worker_descriptors_are(const struct server *server, unsigned worker, const char *start)
 {
 	static char now[SETS_MAX];
@@ -228,7 +228,7 @@ static void worker_descriptors_are(const struct server *server, unsigned worker,
 		 lines_of(now, "socket:", false) != lines_of(start, "socket:", false));
 }
 
-/* The sum of lost_connections over all obituaries. */
+/* The sum of lost_connections in all log lines about dead workers. */
 static size_t log_lost(struct server *server)
 {
 	const char *key = "lost_connections=", *at = server->log;
@@ -279,7 +279,7 @@ static void storm_kill(struct storm *storm, unsigned times, unsigned pause_ms)
 	}
 }
 
-/* With nobody coming or going the sums are exact: each worker once more. */
+/* While no client comes or goes the sums must be exact. Kills each worker once more. */
 static void storm_kill_each_quietly(struct storm *storm)
 {
 	struct server *server = storm->server;
@@ -323,7 +323,7 @@ static void storm_judge(struct storm *storm, const struct churn *churn, bool han
 	ck_assert_msg(churn->unstarred <= (accepted > stars ? accepted - stars : 0) + blink,
 		      "%lu were reset unaccepted: %lu stars, %lu accepted", churn->unstarred, stars,
 		      (unsigned long)accepted);
-	/* A connection that is ending may be on either side of it. */
+	/* A connection that was just ending may be counted or not. */
 	ck_assert_uint_le(storm->idle.lost, died + storm->deaths);
 	ck_assert_uint_le(died, storm->idle.lost + (uint64_t)storm->deaths * CHURNERS);
 	ck_assert_uint_eq(log_lost(server), died);
@@ -360,7 +360,7 @@ static void storm(const char *mode, size_t idle, unsigned times, unsigned pause_
 	no_zombies(storm.server, WORKERS);
 	for (unsigned i = 0; i < WORKERS; i++)
 		worker_descriptors_are(storm.server, i, storm.worker_start[i]);
-	/* The last replacement's channel is what the first one's was: the same set. */
+	/* The master has the same descriptors as at start. */
 	static char now[SETS_MAX];
 	process_descriptors(storm.server->pid, now, SETS_MAX);
 	ck_assert_str_eq(now, storm.master_start);
@@ -386,9 +386,9 @@ END_TEST
 /* ---- the way to a dead worker ---- */
 
 /*
- * A worker's channel ends before the worker can be reaped, and a connection that the master
- * accepts in between may get the channel's number. A tracer makes that moment a long one:
- * the parent of a process that is traced hears of its death when the tracer has.
+ * A worker's channel ends before the worker can be reaped. A connection that the master accepts in
+ * between may get the channel's descriptor number. Tracing makes this time longer: the parent of
+ * a traced process learns of its death only after the tracer.
  */
 START_TEST(a_dead_channel_is_not_written_to)
 {
@@ -406,7 +406,7 @@ START_TEST(a_dead_channel_is_not_written_to)
 	ck_assert_int_eq(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT | __WALL), 0);
 	for (size_t i = 0; i < 8; i++)
 		clients[i] = connect_to(server->ports[0]);
-	/* Time for the wrong bytes, if any are to come, and not for anything else. */
+	/* Gives wrong bytes the time to come, if there are any. */
 	(void)poll(&(struct pollfd){.fd = clients[0], .events = POLLIN}, 1, 200);
 	ck_assert_int_eq(waitpid(pid, NULL, __WALL), pid);
 	for (size_t i = 0; i < 8; i++) {
@@ -422,9 +422,9 @@ START_TEST(a_dead_channel_is_not_written_to)
 END_TEST
 
 /*
- * Traced call by call until its only client is greeted, and killed there: at no call is a
- * connection in one of the counters that the master adds up and not in the other. Of a unix socket
- * there are most calls between.
+ * The worker is traced call by call until its only client is greeted, and killed there. At each
+ * call, the two counters that the master adds must agree about the connection. A unix socket needs
+ * the most calls in between.
  */
 START_TEST(a_client_that_was_greeted_is_lost_once)
 {
@@ -464,7 +464,8 @@ END_TEST
 
 #define PASSED 200
 
-/* Passes clients to the worker, which is killed once it serves the first; how many it did. */
+/* The master passes clients to the worker, which is killed when it serves the first. Returns how
+ * many it served. */
 static size_t take_some_and_die(struct server *server, size_t before)
 {
 	size_t untold = 0, starred_n = 0;
@@ -475,7 +476,7 @@ static size_t take_some_and_die(struct server *server, size_t before)
 	int clients[PASSED];
 	char star;
 
-	/* One that is stopped before it is up would be passed nothing. */
+	/* A worker that is stopped before it is up would get no clients. */
 	clients[0] = connect_to(server->ports[0]);
 	expect_text(clients[0], "*");
 	(void)close(clients[0]);
@@ -487,8 +488,8 @@ static size_t take_some_and_die(struct server *server, size_t before)
 		wait_more(&wait, "the master to pass all on");
 	ck_assert_int_eq(kill(server->pid, SIGSTOP), 0);
 	ck_assert_int_eq(kill(pid, SIGCONT), 0);
-	/* It spins, because a process that sleeps would wake up after the worker, on the worker's
-	 * CPU. */
+	/* Spins: if this process slept it would be woken on the worker's CPU, after the worker has
+	 * run. */
 	while (recv(clients[0], &star, 1, MSG_DONTWAIT) != 1)
 		ck_assert_uint_lt(now_ms(), wait.until_ms);
 	ck_assert_int_eq(kill(pid, SIGKILL), 0);
@@ -507,11 +508,11 @@ static size_t take_some_and_die(struct server *server, size_t before)
 		starred_n += starred[i];
 		(void)close(clients[i]);
 	}
-	/* It had said so of those that it was about to serve: at most what one note brought. */
+	/* Those that it had reported as taken but not served: at most those of one message. */
 	ck_assert_uint_le(untold, DESCRIPTORS_MAX);
 	(void)server_wait_worker(server, 0, pid);
 	lost = server_stat(server, "closed_worker_died") - died;
-	/* Two counters, an instruction apart: killed between them, a worker counts one twice. */
+	/* A worker that is killed between the updates of two counters has counted one twice. */
 	ck_assert_uint_ge(lost, starred_n + untold);
 	ck_assert_uint_le(lost, starred_n + untold + 1);
 	server_wait_stat_is(server, "connections", 0);
@@ -521,9 +522,10 @@ static size_t take_some_and_die(struct server *server, size_t before)
 }
 
 /*
- * What a worker took, and told the master that it took, dies with it. Here it is killed with
- * some of what was passed taken and served, the rest not even looked at; the master finds
- * the notes and the end together. Nobody may be served twice, nor be forgotten.
+ * Clients that a worker took, and reported to the master as taken, are lost with it. Here it is
+ * killed when it has served some of the clients that were passed to it, and has not seen the
+ * others. The master reads its reports and its end together. No client may be served twice or
+ * forgotten.
  */
 START_TEST(what_a_dead_worker_took_is_not_given_to_another)
 {
@@ -531,7 +533,7 @@ START_TEST(what_a_dead_worker_took_is_not_given_to_another)
 	    SERVER("--workers", "1", "--accept", "handoff", "increment://127.0.0.1:0");
 	size_t before = process_descriptors_n(server->pid), taken = PASSED;
 
-	/* If it had the time to take all, once more. */
+	/* Tried again if the worker had time to take all. */
 	for (int i = 0; i < 4 && taken == PASSED; i++)
 		taken = take_some_and_die(server, before);
 	(void)printf("FIGURE taken before the kill: %zu of %d\n", taken, PASSED);

@@ -1,10 +1,10 @@
 /*
  * handoff: both sides of the channel over which connections are handed to a worker, each with this
- * test at the other end; and a server whose workers take none.
+ * test at the other end; and a server whose workers take no connections.
  *
- * What this shows: nothing is lost or taken for something else if more is under way than the
- * channel has room for; and clients that wait for a worker that does not take them leave the master
- * the descriptors that it needs.
+ * What this shows: no message is lost or confused if there are more than the channel has room for;
+ * and clients that wait for a worker that does not take them leave the master the descriptors that
+ * it needs.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +34,7 @@ static void open_channel(int ends[2], int small_end)
 			 0);
 }
 
-/* A connection: one end is handed over, the other is its client's. */
+/* Makes a connection; returns the client's end, and in `handed` the end to hand over. */
 static int open_client(int *handed)
 {
 	int ends[2];
@@ -47,7 +47,7 @@ static int open_client(int *handed)
 
 /* ---- the worker's side ---- */
 
-#define SMALL_BATCHES 60 /* more answers than the least buffer takes */
+#define SMALL_BATCHES 60 /* more answers than the smallest buffer takes */
 
 struct far_worker {
 	pid_t pid;
@@ -120,7 +120,7 @@ static void end_worker(const struct far_worker *worker)
 {
 	int status;
 
-	(void)close(worker->channel); /* it drains: its master is gone */
+	(void)close(worker->channel); /* its master is gone, so it drains */
 	ck_assert_int_eq(waitpid(worker->pid, &status, 0), worker->pid);
 	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
@@ -149,7 +149,7 @@ START_TEST(each_batch_is_answered_however_late_it_is_heard)
 }
 END_TEST
 
-/* A worker that was forked before there was a bus. */
+/* As for a worker that was forked before the bus was made. */
 START_TEST(a_doorbell_without_a_bus_is_closed)
 {
 	struct far_worker worker = start_worker();
@@ -173,7 +173,7 @@ START_TEST(a_doorbell_without_a_bus_is_closed)
 }
 END_TEST
 
-/* The worker to which they move is this test, too. */
+/* The test is also the worker to which they move. This is that worker's offer. */
 static void offer(int queue)
 {
 	const struct protocol *echo = config.listeners[0].protocol;
@@ -203,8 +203,8 @@ static void take_batch(int queue, uint32_t count)
 	ck_assert_uint_eq(message.count, count);
 }
 
-/* What comes for a connection that has moved queues its old place for a turn: behind that of the
- * queue, which says at its end how many are left. */
+/* Input for connections that have just moved queues their old places for a turn, after the turn of
+ * the move's channel, in which the worker reports how many are left. These must not count. */
 START_TEST(who_has_moved_is_not_left)
 {
 	enum { N = 3 };
@@ -270,7 +270,7 @@ static void ended(struct seqpacket *end)
 static const struct seqpacket_owner channel_owner = {
     .took = took, .ended = ended, .has_room = has_room};
 
-/* The far end of a worker's channel, from which nothing is read yet. */
+/* Returns a worker's end of the master's channel, from which nothing has been read yet. */
 static int start_master(void)
 {
 	static struct listen_set none = {.config = &config};
@@ -287,7 +287,7 @@ static int start_master(void)
 	return ends[1];
 }
 
-/* It is closed here as soon as the worker has it. */
+/* Whether the master has closed its copy, as it does when the worker has the connection. */
 static bool is_done(int client)
 {
 	struct pollfd fd = {.fd = client, .events = POLLIN};
@@ -322,7 +322,8 @@ START_TEST(an_answer_is_that_of_the_batch_it_names)
 }
 END_TEST
 
-/* More than the channel takes: each is handed over once, however slowly they are read. */
+/* More connections than the channel takes: each is handed over once, however slowly they are
+ * read. */
 START_TEST(a_full_channel_loses_nobody)
 {
 	enum { N = 200, NUMBERS = 64 };
@@ -365,7 +366,8 @@ END_TEST
 #define WAITING	    300
 #define DESCRIPTORS 128
 
-/* In a process of its own, which may have more descriptors. Each has its echo in the end. */
+/* Clients in a process of their own, as it may have more descriptors. All get their echo in the
+ * end. */
 static pid_t start_clients(int port_from, int word_to)
 {
 	static int clients[WAITING];
@@ -383,7 +385,7 @@ static pid_t start_clients(int port_from, int word_to)
 	for (size_t i = 0; i < WAITING; i++) {
 		send_text(clients[i], "served");
 		expect_text(clients[i], "served");
-		(void)close(clients[i]); /* the next one needs its place */
+		(void)close(clients[i]); /* the next one needs its descriptor */
 	}
 	_exit(0);
 }
@@ -415,10 +417,10 @@ START_TEST(who_waits_leaves_the_master_its_own)
 	for (wait = wait_begin(); process_descriptors_n(server->pid) < DESCRIPTORS / 4;)
 		wait_more(&wait, "connections in the master");
 	asked = server_control_ask_begin("status");
-	for (int i = 0; i < 500; i++) /* it accepts no more meanwhile */
+	for (int i = 0; i < 500; i++) /* meanwhile it must accept no more */
 		ck_assert_uint_lt(process_descriptors_n(server->pid), DESCRIPTORS * 3 / 4);
 	ck_assert_int_eq(server_control_ask_end(asked), 0);
-	/* And it can look at its workers: they are ended, and others serve. */
+	/* The master can still look at its workers: it ends them, and others serve. */
 	ck_assert_int_eq(waitpid(clients, &status, 0), clients);
 	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	ck_assert_uint_ge(server_log_count(server, "a worker does not move"), 2);

@@ -1,10 +1,10 @@
 /*
- * The watchdog: a worker that is stopped, or goes round in circles, is aborted and replaced; one
- * that is busy or idle is not, nor is anybody because the master itself stood still. What this
- * shows is also who pays: only clients that were at that worker, and nobody is refused.
+ * The watchdog: a worker that is stopped or spins is aborted and replaced; one that is busy or idle
+ * is not, and neither is any worker because the master itself stood still. Only clients of the
+ * aborted worker lose their connections, and no client is refused.
  *
- * A worker is made to spin by its own code: ptrace writes a jump to itself where it is at. What
- * this can't see: a worker that hangs in the kernel.
+ * To make a worker spin, ptrace writes a jump to itself at its current instruction. Not tested: a
+ * worker that hangs in the kernel.
  */
 #include <errno.h>
 #include <poll.h>
@@ -57,7 +57,8 @@ END_TEST
 #if defined(__x86_64__)
 static const bool can_spin = true;
 
-/* It goes on, at a jump to itself. Not while it waits: no system call is begun again then. */
+/* Lets the process go on at a jump to itself. Not while it waits in a system call, which is not
+ * restarted then. */
 static bool spin_here(pid_t pid)
 {
 	struct user_regs_struct registers;
@@ -84,7 +85,7 @@ static bool spin_here(pid_t pid)
 }
 #endif
 
-/* False: this may not be done here. */
+/* Makes a worker spin. False: not possible on this machine. */
 static bool spin(const struct server *server, unsigned worker)
 {
 	pid_t pid = server_wait_worker(server, worker, 0);
@@ -109,7 +110,7 @@ static bool spin(const struct server *server, unsigned worker)
 	return true;
 }
 
-/* ---- one that does not move ---- */
+/* ---- workers that stand still ---- */
 
 static struct load_process *load_process_at(const struct server *server, unsigned talkers,
 					    unsigned comers, unsigned pause_ms)
@@ -118,7 +119,8 @@ static struct load_process *load_process_at(const struct server *server, unsigne
 	    &(struct load_plan){server_control_address(server, 0), talkers, comers, pause_ms});
 }
 
-/* It is aborted, not before its time, and replaced; clients of others notice nothing. */
+/* Expects the worker to be aborted, not too early, and replaced. Other workers' clients must notice
+ * nothing. */
 static void is_replaced(struct server *server, struct load_process *load, pid_t pid, uint64_t begin,
 			const char *what)
 {
@@ -165,8 +167,8 @@ START_TEST(one_that_is_stopped)
 }
 END_TEST
 
-/* The master may not have one descriptor more than it has: no look at /proc, and no fork, till it
- * may. */
+/* The master can't open any descriptor: it can't look at /proc, nor fork, until the limit is
+ * raised. */
 START_TEST(one_that_is_stopped_is_seen_without_descriptors)
 {
 	struct server *server =
@@ -205,7 +207,7 @@ START_TEST(one_that_spins)
 }
 END_TEST
 
-/* Without a watchdog it stays, and is said to be stuck, once it has been seen twice. */
+/* Without a watchdog the worker stays, and is reported as stuck after two looks at it. */
 START_TEST(one_that_spins_is_not_ready)
 {
 	struct server *server = CONTROLLED("--workers", "1", "--watchdog", "0", "--metrics",
@@ -236,7 +238,7 @@ START_TEST(one_that_spins_is_not_ready)
 }
 END_TEST
 
-/* A reload waits for it as long as the watchdog does; its connections can't move. */
+/* A reload waits for the worker as long as the watchdog does. Its connections can't move. */
 START_TEST(one_that_is_stopped_does_not_hold_a_reload_up)
 {
 	struct server *server =
@@ -264,9 +266,9 @@ START_TEST(one_that_is_stopped_does_not_hold_a_reload_up)
 }
 END_TEST
 
-/* ---- those that do ---- */
+/* ---- workers that are left alone ---- */
 
-/* Nobody was taken for one that does not move. */
+/* Whether no worker was taken for one that stands still. */
 static bool all_are_there(struct server *server, const pid_t workers[2])
 {
 	bool all = true;
@@ -280,9 +282,9 @@ static bool all_are_there(struct server *server, const pid_t workers[2])
 	return true;
 }
 
-/* One that gets no CPU for as long as a watchdog waits is aborted by right, which is what happens
- * on a busy machine, or it was this process that held one up: then the next watchdog is a longer
- * one. One that should be left alone is so by one of them. */
+/* On a busy machine a worker may rightly be aborted, as it got no CPU for as long as the watchdog
+ * waits, or because this process was late. Then a longer watchdog is tried. With one of them the
+ * workers must be left alone. */
 static const unsigned watchdogs_ms[] = {500, 1000, 2000, 4000, 8000};
 
 #define WATCHDOGS (sizeof watchdogs_ms / sizeof *watchdogs_ms)
@@ -316,7 +318,7 @@ static bool busy_with(unsigned watchdog_ms)
 	bool alone = all_are_there(server, workers);
 
 	if (alone) {
-		/* 3: it could not keep its schedule, which is the machine's business. */
+		/* 3: weirload was late, because the machine is busy. */
 		ck_assert_msg(status == 0 || status == 3, "%s", load_said());
 		load_process_is_well(&figures);
 	}
@@ -356,7 +358,8 @@ START_TEST(idle_ones_are_left_alone_and_asleep)
 }
 END_TEST
 
-/* It had not moved for long, because there was nothing to do: only from then on is it late. */
+/* The worker did nothing for long because it was idle. That time must not count when it is then
+ * stopped for a moment. */
 static bool stopped_for_a_moment(unsigned watchdog_ms)
 {
 	struct server *server =
@@ -371,9 +374,9 @@ static bool stopped_for_a_moment(unsigned watchdog_ms)
 		(void)poll(NULL, 0, (int)(3 * watchdog_ms / 2));
 		for (int w = 0; w < 2; w++)
 			(void)kill(workers[w], SIGSTOP);
-		(void)poll(NULL, 0, (int)watchdog_ms / 2); /* the master looks twice */
+		(void)poll(NULL, 0, (int)watchdog_ms / 2); /* the master looks at them twice */
 		for (int w = 0; w < 2; w++)
-			(void)kill(workers[w], SIGCONT); /* or it was aborted */
+			(void)kill(workers[w], SIGCONT); /* may fail: it was aborted */
 		alone = !server_log_count(server, SILENT);
 	}
 	if (alone) {
@@ -392,7 +395,7 @@ START_TEST(one_that_stops_for_a_moment_is_left_alone)
 }
 END_TEST
 
-/* The master alone, or all of the machine as far as they can tell. */
+/* Stops the master alone, or all processes of weir, as if the machine stood still. */
 static bool stands_still(unsigned watchdog_ms, bool all)
 {
 	struct server *server =
@@ -409,7 +412,7 @@ static bool stands_still(unsigned watchdog_ms, bool all)
 	ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
 	for (int i = 0; all && i < 2; i++)
 		(void)kill(workers[i], SIGCONT);
-	(void)poll(NULL, 0, 2 * (int)watchdog_ms); /* in which it would be seen */
+	(void)poll(NULL, 0, 2 * (int)watchdog_ms); /* enough time to abort workers */
 	figures = load_process_end(load);
 	alone = all_are_there(server, workers);
 	if (alone)
