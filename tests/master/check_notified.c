@@ -1,8 +1,8 @@
 /*
- * notified: what weir tells systemd from its start to its end, over reloads and upgrades; what the
- * watchdog hears while all move, and if the master or a worker hangs.
+ * notified: what weir tells systemd from start to end, and during reloads and upgrades; and what it
+ * tells systemd's watchdog when all is well, and when the master or a worker hangs.
  *
- * systemd itself is not here: what it makes of the messages is in sd_notify(3).
+ * systemd itself does not run here; sd_notify(3) says what it does with the messages.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -13,7 +13,8 @@
 
 #include "tests/support/servers/fake_systemd.h"
 
-/* Neither by a descriptor nor by a word: they have what workers have that nobody notifies. */
+/* Workers get neither a descriptor for notifications nor the variable. Their descriptors are the
+ * same as those of a server that systemd has not started. */
 static void workers_are_not_told(const struct server *server)
 {
 	static char notified[1 << 16], other[1 << 16];
@@ -40,7 +41,7 @@ START_TEST(weir_says_how_it_is)
 	int client;
 
 	fake_systemd_open(_i);
-	(void)setenv("WATCHDOG_USEC", "200000", 1); /* the watch tells the status', too */
+	(void)setenv("WATCHDOG_USEC", "200000", 1); /* also the interval of the status */
 	server = SERVER("--workers", "2", "echo://127.0.0.1:0");
 	expect_soon("READY=1\nSTATUS=serving; workers: 2 of 2, connections: 0");
 	ck_assert_int_eq(manager.from, server->pid);
@@ -57,7 +58,7 @@ START_TEST(weir_says_how_it_is)
 }
 END_TEST
 
-/* The next one that is no WATCHDOG, and no STATUS alone. */
+/* The next message that is neither WATCHDOG nor a STATUS alone. */
 static const char *next_state(void)
 {
 	struct wait wait = wait_begin();
@@ -112,8 +113,8 @@ static pid_t last_master(const struct server *server)
 	return (pid_t)strtol(found, NULL, 10);
 }
 
-/* The next one that is no READY of a master of its own: that comes when it serves, which may be
- * after its first WATCHDOG. */
+/* The next such message that is not a new master's own READY. That one comes when the master
+ * serves, which may be after its first WATCHDOG. */
 static const char *state_but_ready(void)
 {
 	const char *text;
@@ -124,15 +125,16 @@ static const char *state_but_ready(void)
 	return text;
 }
 
-/* systemd hears the main process alone: the old one says who that is from now on. What the
- * new one says before it is the main one is not heard, so that READY goes with MAINPID. */
+/* systemd accepts messages from the main process only, so the old master tells the new one's pid.
+ * What the new one sent before would be ignored, so the old one sends READY with MAINPID. */
 START_TEST(an_upgrade_says_who_is_the_main_process)
 {
 	struct server *server;
 
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1);
 	fake_systemd_open(_i);
-	(void)setenv("WATCHDOG_USEC", "1000000", 1); /* few: not read at once, they are lost */
+	(void)setenv("WATCHDOG_USEC", "1000000",
+		     1); /* rarely, as messages are lost if not read soon */
 	server = SERVER("--workers", "2", "echo://127.0.0.1:0");
 	expect_state("READY=1\n");
 	for (int i = 0; i < 4; i++) {
@@ -151,7 +153,7 @@ START_TEST(an_upgrade_says_who_is_the_main_process)
 		ck_assert_int_eq(strncmp(wanted, "MAINPID=", 8), 0);
 		ck_assert_str_eq(strchr(wanted, '\n'), "\nREADY=1");
 		ck_assert_int_eq(strtol(wanted + 8, NULL, 10), server->pid);
-		/* The next one goes on with the watchdog. */
+		/* The new master goes on with WATCHDOG messages. */
 		do
 			expect_soon("WATCHDOG=1");
 		while (manager.from != server->pid);
@@ -187,7 +189,7 @@ END_TEST
 
 /* ---- a master or a worker that hangs ---- */
 
-/* If nobody aborts workers that hang, systemd has to hear of it. */
+/* If weir does not abort workers that hang, systemd has to notice. */
 START_TEST(a_worker_that_hangs_is_told_by_silence)
 {
 	struct server *server;
@@ -201,7 +203,7 @@ START_TEST(a_worker_that_hangs_is_told_by_silence)
 	expect_soon("WATCHDOG=1");
 	process_stop(worker);
 	wait = wait_begin();
-	while (next(400)) /* ten times its time */
+	while (next(400)) /* ten times WATCHDOG_USEC */
 		wait_more(&wait, "silence");
 	ck_assert_int_eq(kill(worker, SIGCONT), 0);
 	expect_soon("WATCHDOG=1");
@@ -228,7 +230,7 @@ START_TEST(a_worker_that_is_replaced_is_no_reason_for_silence)
 }
 END_TEST
 
-/* However often systemd wants to hear of it, a worker has the time that --watchdog says. */
+/* However short WATCHDOG_USEC is, a worker has the time of --watchdog. */
 START_TEST(a_worker_has_its_own_time)
 {
 	struct server *server;
@@ -258,7 +260,7 @@ START_TEST(a_master_that_hangs_says_nothing)
 	process_stop(server->pid);
 	while (next(0))
 		;
-	ck_assert_ptr_null(next(200)); /* ten times its time */
+	ck_assert_ptr_null(next(200)); /* ten times WATCHDOG_USEC */
 	ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
 	expect_soon("WATCHDOG=1");
 	ck_assert_int_eq(server_stop(server, SIGQUIT), 0);
@@ -266,7 +268,7 @@ START_TEST(a_master_that_hangs_says_nothing)
 }
 END_TEST
 
-/* A manager that does not read costs one line of the log. */
+/* A manager that does not read costs one log line only. */
 START_TEST(weir_serves_on_where_nobody_reads)
 {
 	struct server *server;

@@ -1,8 +1,8 @@
 /*
- * notify: every message to a receiver of the test's own, in the path name space and the
- * abstract one; receivers that are full, gone, or no place at all.
+ * notify: every message, sent to the test's own receiver at a path or an abstract name; and
+ * receivers that are full or gone, or whose name is invalid.
  *
- * systemd itself is not here: what it makes of the messages is in sd_notify(3).
+ * systemd itself does not run here; sd_notify(3) says what it does with the messages.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -31,7 +31,7 @@ static void capture_log(void)
 	log_end = ends[0];
 }
 
-/* Lines that were logged since the last look. */
+/* How many lines with this part were logged since the last call. */
 static size_t logged(const char *part)
 {
 	static char text[1 << 16];
@@ -66,7 +66,7 @@ START_TEST(every_message_as_sd_notify_has_it)
 	expect("MAINPID=12345\nREADY=1");
 	notify_stopping("bye");
 	expect("STOPPING=1\nSTATUS=bye");
-	notify_watchdog(); /* there is none */
+	notify_watchdog(); /* sends nothing, as there is no watchdog */
 	expect_nothing();
 	notify_close();
 	ck_assert(!notify_is_open());
@@ -137,7 +137,7 @@ START_TEST(children_do_not_see_it_and_an_upgrade_does)
 	ck_assert_uint_eq(notify_environment(lines), 2);
 	ck_assert_str_eq(lines[0], line);
 	ck_assert_str_eq(lines[1], "WATCHDOG_USEC=3000000");
-	/* The next one reads them as we did. */
+	/* The next master can read them as this one did. */
 	(void)setenv("NOTIFY_SOCKET", strchr(lines[0], '=') + 1, 1);
 	(void)setenv("WATCHDOG_USEC", strchr(lines[1], '=') + 1, 1);
 	notify_close();
@@ -226,11 +226,11 @@ START_TEST(what_is_no_place_is_warned_of_and_ignored)
 		notify_ready("x");
 		notify_reloading();
 		notify_watchdog();
-		ck_assert(notify_main_pid(1)); /* nothing is kept: the process may end */
+		ck_assert(notify_main_pid(1)); /* true: nothing waits to be sent, so it may end */
 		ck_assert_uint_eq(logged(""), 0);
 	}
 	ck_assert_uint_eq(descriptors(), before);
-	/* One byte less is a name. */
+	/* One byte less is a valid name. */
 	abstract[107] = '\0';
 	manager.fd = bind_receiver(abstract);
 	(void)setenv("NOTIFY_SOCKET", abstract, 1);
@@ -276,7 +276,7 @@ START_TEST(its_descriptor_goes_to_no_child)
 		if (fd == manager.fd || getsockname(fd, (struct sockaddr *)&address, &n) < 0 ||
 		    address.sun_family != AF_UNIX)
 			continue;
-		if (n != sizeof address.sun_family) /* it has a name: another's */
+		if (n != sizeof address.sun_family) /* another socket, as it has a name */
 			continue;
 		found++;
 		ck_assert_int_eq(fcntl(fd, F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
@@ -320,9 +320,9 @@ START_TEST(a_full_receiver_gets_the_states_later)
 	notify_reloading();
 	notify_ready("second");
 	ck_assert(!notify_main_pid(77));
-	ck_assert_uint_eq(logged(""), 0); /* it was said once */
+	ck_assert_uint_eq(logged(""), 0); /* it was logged only once */
 	expect_filling();
-	notify_status("second"); /* as it is: only sends what was kept */
+	notify_status("second"); /* unchanged, so it only sends what was kept */
 	expect("READY=1\nSTATUS=first");
 	ck_assert_int_eq(strncmp(next(patience_ms()), "RELOADING=1\nMONOTONIC_USEC=", 27), 0);
 	expect("READY=1\nSTATUS=second");
@@ -356,7 +356,7 @@ START_TEST(of_too_many_states_the_last_are_kept)
 }
 END_TEST
 
-/* A status that found no room is not the one that systemd has. */
+/* A status that could not be sent, because the receiver was full, is sent again. */
 START_TEST(a_lost_status_is_said_again)
 {
 	capture_log();
@@ -382,7 +382,7 @@ START_TEST(without_a_receiver_it_is_logged_once)
 		(void)notify_main_pid(i);
 	}
 	ck_assert_uint_eq(logged("can't be notified"), 1);
-	/* Nothing of it was kept for a process that comes later. */
+	/* No message was kept for a receiver that comes later. */
 	if (!_i)
 		ck_assert_int_eq(unlink(manager.name), 0);
 	manager.fd = bind_receiver(manager.name);

@@ -1,7 +1,7 @@
 /*
- * offload: a child that does what may block. What this shows: what it found arrives, once; one that
- * hangs holds up nobody and is killed in its time; one that dies is told; none has a descriptor
- * of ours, and none is left.
+ * offload: a child process does work that may block. What this shows: its result arrives once; a
+ * child that hangs delays nothing and is killed in time; a child's death is reported; no child
+ * inherits descriptors of the master, and none is left.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -63,7 +63,7 @@ static void dies(void *memory)
 	(void)kill(getpid(), SIGKILL);
 }
 
-/* As a master does at SIGCHLD. */
+/* Reaps children as a master does at SIGCHLD, until so many have ended. */
 static void reap_until(unsigned ends_wanted)
 {
 	struct wait wait = wait_begin();
@@ -110,7 +110,7 @@ START_TEST(what_it_found_arrives)
 }
 END_TEST
 
-/* And no other begins while the kernel has not let it go. */
+/* No other child is started before the killed one has ended. */
 START_TEST(one_that_hangs_is_given_up)
 {
 	begin();

@@ -1,6 +1,6 @@
 /*
- * What an operator sees: what can't run and why, log lines, titles, the pid file, signals.
- * What this can't see: whether the words help; --user (root_operator has it).
+ * What an operator sees: starts that fail and why, log lines, process titles, the pid file,
+ * signals. --user is in root_operator.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -21,9 +21,9 @@ static void echoes(int fd)
 	(void)close(fd);
 }
 
-/* ---- what can't run ---- */
+/* ---- starts that fail ---- */
 
-/* Exit 1, with the step and its object. */
+/* Exit status 1, and a message that names the step that failed and its object. */
 START_TEST(what_cannot_run_says_why)
 {
 	char output[4096], listener[160];
@@ -34,7 +34,7 @@ START_TEST(what_cannot_run_says_why)
 	ck_assert_msg(strstr(output, "echo:///nowhere/x.sock: bind: No such file"), "%s", output);
 	ck_assert_int_eq(RUN(output, "echo://192.0.2.1:7878"), 1);
 	ck_assert_msg(strstr(output, "echo://192.0.2.1:7878: bind: Cannot assign"), "%s", output);
-	/* What it had made by then goes with it. */
+	/* What it had already made is removed. */
 	(void)snprintf(listener, sizeof listener, "echo://%s", in_folder("made.sock"));
 	ck_assert_int_eq(RUN(output, listener, "echo:///nowhere/x.sock"), 1);
 	ck_assert_msg(!exists(in_folder("made.sock")), "a socket file is left behind");
@@ -53,7 +53,7 @@ START_TEST(the_pid_file_is_there_while_weir_is)
 	ck_assert_str_eq(text, pid);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	ck_assert(!exists(path));
-	/* One that another server has written since is not ours. */
+	/* A pid file that another server has written since is not removed. */
 	server = SERVER("--workers", "1", "--pid-file", path, "echo://127.0.0.1:0");
 	(void)write_file("weir.pid", "1\n");
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -71,7 +71,7 @@ START_TEST(a_pid_file_has_one_server)
 	(void)snprintf(says, sizeof says, "weir runs already, as pid %d", (int)server->pid);
 	ck_assert_msg(strstr(output, says) != NULL, "%s", output);
 	ck_assert(exists(path));
-	/* One that was killed leaves its number: the next one takes the file over. */
+	/* A killed server leaves its pid file: the next one takes it over. */
 	ck_assert_int_eq(server_stop(server, SIGKILL), 128 + SIGKILL);
 	server = SERVER("--workers", "1", "--pid-file", path, "echo://127.0.0.1:0");
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -111,7 +111,7 @@ START_TEST(processes_have_titles)
 	pid_t pids[2] = {server_wait_worker(server, 0, 0), server_wait_worker(server, 1, 0)};
 	unsigned busy;
 
-	server_wait_stat(server, "queued_bytes_max", 1); /* it will have to drain */
+	server_wait_stat(server, "queued_bytes_max", 1); /* so that it will have to drain */
 	busy = server_worker_stat(server, 0, "connections") ? 0 : 1;
 	proc_is(server->pid, "cmdline", "weir: master");
 	proc_is(server->pid, "comm", "weir-master\n");
@@ -144,7 +144,8 @@ START_TEST(the_ready_line_says_what_there_is)
 }
 END_TEST
 
-/* {"key":"text","key":123,...}: all that a log line may be. NULL, or behind it. */
+/* These parse a log line, which must be {"key":"text","key":123,...}. Each returns the end of its
+ * part, or NULL. */
 static const char *json_text(const char *at)
 {
 	if (*at++ != '"')
@@ -229,7 +230,7 @@ START_TEST(affinity_pins_each_worker)
 	for (unsigned i = 0; i < 3; i++) {
 		pid_t pid = server_wait_worker(server, i, 0);
 
-		/* The i-th that it may run on, and from the first again. */
+		/* The next CPU that is allowed; after the last one the first again. */
 		do
 			cpu = (cpu + 1) % CPU_SETSIZE;
 		while (!CPU_ISSET(cpu, &mine));
@@ -257,7 +258,7 @@ START_TEST(spin_polls_and_serves)
 }
 END_TEST
 
-/* What the master does for some of them has tests of its own; a worker does nothing. */
+/* Workers ignore these signals. What the master does for some of them is in other tests. */
 START_TEST(hup_and_its_like_do_not_kill)
 {
 	static const int signals[] = {SIGHUP, SIGUSR1, SIGUSR2, SIGTTIN, SIGTTOU, SIGPIPE};

@@ -1,6 +1,6 @@
 /*
- * options: the command line, the config file, --help, -t, -T and the manual page, as the
- * program takes and tells them. Values themselves are check_config's.
+ * options: the command line, the config file, --help, -t, -T and the manual page. The values of
+ * options are in check_config.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -17,7 +17,7 @@
 
 /* ---- the file, and what is wrong with it ---- */
 
-/* Each stands in line 3; all of says is in the message, besides FILE:3: . */
+/* Each one is in line 3; the message must have all of `says`, and FILE:3: . */
 static const struct {
 	const char *line, *says[2];
 } bad_lines[] = {
@@ -74,7 +74,8 @@ static void start_with(struct config *config, const char *path)
 	options_read(config, 3, argv, 2, 4096);
 }
 
-/* What a start says of that file, a server that started with a good one says of it, too. */
+/* A server that was started with a good file, and reads this one again, must say the same as a
+ * start with it. */
 static void reread_says_the_same(const char *name, const char *text, const char *said)
 {
 	static const char prefix[] = "weir: ";
@@ -120,7 +121,7 @@ START_TEST(file_errors_name_file_line_and_key)
 }
 END_TEST
 
-/* A value beyond its range stands in a line as well as any other. */
+/* For a value out of range, too, the message has the line. */
 START_TEST(values_out_of_range_are_placed_too)
 {
 	static const char *const lines[][2] = {
@@ -134,7 +135,7 @@ START_TEST(values_out_of_range_are_placed_too)
 }
 END_TEST
 
-/* What two values are to each other has no line of its own: the file and the key are named. */
+/* Two values that contradict each other have no single line: file and key are named. */
 START_TEST(values_that_contradict_are_named)
 {
 	static const char *const texts[][2] = {
@@ -153,7 +154,7 @@ START_TEST(values_that_contradict_are_named)
 }
 END_TEST
 
-/* What a flag only is can't be a key, so it is not proposed as one either. */
+/* A flag that is an action can't be a key, and must not be proposed as one. */
 START_TEST(actions_are_no_keys)
 {
 	static const char *const keys[] = {"config", "test", "dump", "version", "help", "hlp"};
@@ -188,7 +189,7 @@ START_TEST(a_key_twice_names_both_lines)
 }
 END_TEST
 
-/* With which no server could be reloaded later on. */
+/* A reload would refuse such a file, so a start does, too. */
 START_TEST(a_file_without_its_end_is_refused_at_start)
 {
 	const char *path = write_file("cut.conf", "workers = 1\nlisten = echo://127.0.0.1:2");
@@ -204,7 +205,7 @@ START_TEST(a_file_without_its_end_is_refused_at_start)
 }
 END_TEST
 
-/* ---- again ---- */
+/* ---- reading the file again ---- */
 
 static size_t maps_n(void)
 {
@@ -218,7 +219,7 @@ static size_t maps_n(void)
 	return n;
 }
 
-/* Two configurations are there at a time, and neither needs the other one's text. */
+/* There are two configurations at a time, and neither uses the other one's text. */
 START_TEST(reading_again_leaks_nothing)
 {
 	static struct config configs[2];
@@ -229,7 +230,8 @@ START_TEST(reading_again_leaks_nothing)
 	for (int i = 1; i <= 200; i++) {
 		struct config *old = &configs[(i - 1) % 2], *new = &configs[i % 2];
 
-		(void)write_file("weir.conf", "workers = 0\n"); /* bad: nothing is left of it */
+		(void)write_file("weir.conf",
+				 "workers = 0\n"); /* bad, and must leave nothing behind */
 		ck_assert(!options_reread(new, NULL, NULL, error));
 		ck_assert_ptr_null(new->file_text);
 		(void)snprintf(text, sizeof text,
@@ -258,7 +260,8 @@ START_TEST(reading_again_leaks_nothing)
 }
 END_TEST
 
-/* A flag wins over the file at a reload, too, and what was in the file and is not is gone. */
+/* At a reload, too, a flag wins over the file; and settings that are no longer in the file have
+ * their defaults again. */
 START_TEST(reading_again_is_from_the_start)
 {
 	static char *argv[] = {(char *)(uintptr_t) "weir",
@@ -349,7 +352,7 @@ START_TEST(a_flag_wins_over_the_file)
 }
 END_TEST
 
-/* -T is a config file: reuseport_width back it says the same. */
+/* -T writes a config file. When it is read, -T writes the same again. */
 START_TEST(a_dump_is_whole_and_good_as_a_file)
 {
 	static char first[16384], second[16384];
@@ -421,7 +424,7 @@ START_TEST(help_lists_every_option)
 }
 END_TEST
 
-/* The page without its fonts and escapes. */
+/* Removes fonts and escapes from the manual page. */
 static void unformat(char *page)
 {
 	char *to = page;
@@ -447,7 +450,7 @@ START_TEST(the_manual_page_has_each_option)
 		suite_skip("the manual page has each option", "there is no weir.8 here");
 		return;
 	}
-	page = strstr(page, "\n.SH OPTIONS\n"); /* that part of it alone */
+	page = strstr(page, "\n.SH OPTIONS\n"); /* only this section */
 	ck_assert_ptr_nonnull(page);
 	end = strstr(page + 1, "\n.SH ");
 	ck_assert_ptr_nonnull(end);
@@ -475,7 +478,7 @@ START_TEST(the_manual_page_has_each_option)
 }
 END_TEST
 
-/* The first block of C in protocol/README.md that has text in it, without its fences. */
+/* Finds the first block of C in protocol/README.md that contains text. */
 static bool readme_block(const char *readme, const char *text, char *block, size_t n)
 {
 	for (const char *at = readme; (at = strstr(at, "\n```c\n"));) {
@@ -492,7 +495,8 @@ static bool readme_block(const char *readme, const char *text, char *block, size
 	return false;
 }
 
-/* Makes it in the test's folder as $how says, with this build's compiler. */
+/* Builds README's protocol in the test's folder, by the command `how`, with this build's
+ * compiler. */
 static void readme_s_own_protocol(const char *before, const char *how)
 {
 	static char block[8192];
@@ -523,8 +527,8 @@ static void readme_s_own_protocol(const char *before, const char *how)
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 
-/* From the objects of this build: make finds the flags that they were made with, and this protocol
- * among them; what it has to make anew is the list of protocols. */
+/* Uses the objects of this build: make finds that they were made with the same flags, to which this
+ * protocol is added, and only has to make the list of protocols again. */
 START_TEST(readme_s_own_protocol_works)
 {
 	readme_s_own_protocol(
@@ -536,7 +540,7 @@ START_TEST(readme_s_own_protocol_works)
 }
 END_TEST
 
-/* All of it anew, as README says; the flags of this build are not the user's. */
+/* Builds everything, as README says, and not with this build's flags. */
 START_TEST(readme_s_own_protocol_is_built_as_it_says)
 {
 	readme_s_own_protocol("", "-u CFLAGS make -j2");

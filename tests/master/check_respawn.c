@@ -1,6 +1,6 @@
 /*
- * Workers that die at start, again and again, and workers that never answer again: the master
- * tries ever more slowly, says little, leaves no zombie, and ends when it is told to.
+ * Workers that die at start again and again, and workers that stop answering: the master tries
+ * again less and less often, logs little, leaves no zombie, and ends when it is told to.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -28,7 +28,7 @@ START_TEST(dying_at_start_is_retried_ever_slower)
 	server = SERVER("--workers", "1", "increment://127.0.0.1:0");
 	process_starve(server->pid, 1 << 20, &before); /* too little for its tables */
 	ck_assert_int_eq(kill(server_wait_worker(server, 0, 0), SIGKILL), 0);
-	client = connect_to(server->ports[0]); /* waits through all of it */
+	client = connect_to(server->ports[0]); /* waits until a worker lives */
 	for (size_t i = 0; i < sizeof delays / sizeof *delays; i++)
 		server_wait_log(server, delays[i]);
 	for (size_t i = 0; i + 1 < sizeof delays / sizeof *delays; i++)
@@ -44,7 +44,7 @@ START_TEST(dying_at_start_is_retried_ever_slower)
 }
 END_TEST
 
-/* While a slot rests between two tries, a stop does not wait for it. */
+/* A stop does not wait for the next try of a worker that died. */
 START_TEST(a_stop_does_not_wait_for_a_worker_that_keeps_dying)
 {
 	struct server *server;
@@ -72,7 +72,7 @@ static struct server *with_wedged_worker(const char *drain_timeout)
 	int client = connect_to(server->ports[0]);
 	pid_t pid;
 
-	expect_text(client, "*"); /* one of them has a client that stays */
+	expect_text(client, "*"); /* one of the workers has a client that stays */
 	pid = server_worker(server, server_worker_stat(server, 0, "connections") ? 0 : 1);
 	process_stop(pid);
 	return server;

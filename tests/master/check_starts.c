@@ -1,11 +1,10 @@
 /*
- * Two servers that start at one place at the same moment, and what a start and an end may touch:
- * addresses, socket files, the pid file. The rooms of the master are used in processes of this
- * test, so that hundreds of starts take a moment and each step of two masters can be put in an
- * order.
+ * Servers that start with the same address, socket file or pid file at the same time, and which
+ * files a start and an end may touch. Processes of this test call the master's functions directly,
+ * so that hundreds of starts are quick and the steps of two masters can be ordered.
  *
- * What this shows: one of several serves and the others are refused; each removes only what is its
- * own; nothing is written through a link. What it can't see: a file system without locks.
+ * What this shows: one of several serves and the others are refused; each removes only its own
+ * files; nothing is written through a link. Not tested: a file system without locks.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +49,7 @@ static void racer(bool (*start)(void), const int gate[2], const int told[2], con
 	_exit(0);
 }
 
-/* How many of several that start at the same moment have it; they go before this returns. */
+/* Several processes call start() at the same time, and end. Returns how many succeeded. */
 static size_t starts(bool (*start)(void))
 {
 	int gate[2], told[2], end[2];
@@ -115,7 +114,7 @@ static void one_at_a_port(const char *protocol, int type, int n)
 	one_of_several_listens(n);
 }
 
-/* Each round finds the file of the one before, which ended without removing it. */
+/* Each round finds the file of the round before, in which it was not removed. */
 static void one_at_a_socket_file(int n)
 {
 	(void)snprintf(listener, sizeof listener, "echo://%s", in_folder("x.sock"));
@@ -142,7 +141,8 @@ START_TEST(one_of_several_has_a_socket_file)
 }
 END_TEST
 
-/* One address of a port against all of them, either way round, of streams and of datagrams. */
+/* A single address against the wildcard address of the same port, in either order, for streams and
+ * for datagrams. */
 START_TEST(a_wider_address_is_refused_too)
 {
 	static const char *const forms[][2] = {
@@ -194,7 +194,7 @@ static int number_in(const char *file)
 	return text ? atoi(text) : 0;
 }
 
-/* Each round finds the number that the one before has left, and its lock file. */
+/* Each round finds the pid and the lock file that the round before has left. */
 static void one_has_a_pid_file(int n)
 {
 	(void)snprintf(path, sizeof path, "%s", in_folder("pid"));
@@ -227,7 +227,7 @@ START_TEST(a_hundred_times_one_of_several_starts)
 }
 END_TEST
 
-/* The number that a killed server has left may be anybody's by now. */
+/* The pid that a killed server left in its file may belong to any process by now. */
 START_TEST(a_stale_number_of_another_server_does_not_matter)
 {
 	struct server *other = SERVER("--workers", "1", "echo://127.0.0.1:0"), *server;
@@ -243,8 +243,8 @@ START_TEST(a_stale_number_of_another_server_does_not_matter)
 }
 END_TEST
 
-/* An old master without a worker goes as soon as it has handed over: before the next one has
- * written its number. */
+/* An old master without workers ends as soon as it has handed over, before the new one has written
+ * its pid. */
 START_TEST(one_that_was_handed_over_is_not_removed)
 {
 	static struct pid_file_inherited inherited;
@@ -257,7 +257,7 @@ START_TEST(one_that_was_handed_over_is_not_removed)
 	pid_file_hand_over();
 	pid_file_remove();
 	ck_assert_int_eq(number_in(path), getpid());
-	/* The next one is never there: it is ours again. */
+	/* The new master has failed: the file is ours again. */
 	pid_file_take_back();
 	pid_file_remove();
 	ck_assert(!exists(path));
@@ -265,13 +265,13 @@ START_TEST(one_that_was_handed_over_is_not_removed)
 }
 END_TEST
 
-/* The next master died, and so did we in between: the file is another server's. */
+/* The new master has ended and removed the lock, and another server has taken the pid file. */
 START_TEST(what_is_anothers_by_now_is_not_taken_back)
 {
 	(void)snprintf(path, sizeof path, "%s", in_folder("pid"));
 	(void)open_pid_file();
 	pid_file_hand_over();
-	ck_assert_int_eq(unlink(in_folder("pid.lock")), 0); /* the next one ended, well */
+	ck_assert_int_eq(unlink(in_folder("pid.lock")), 0); /* as the new master does at its end */
 	(void)fflush(NULL);
 	if (fork() == 0) {
 		(void)open_pid_file();
@@ -288,8 +288,8 @@ START_TEST(what_is_anothers_by_now_is_not_taken_back)
 }
 END_TEST
 
-/* The lock is the next master's, too: it keeps others away when the old one has gone. If somebody
- * removes its file, the next upgrade makes another. */
+/* The new master holds the lock, too, and keeps others away after the old one has ended. If
+ * somebody removed the lock file, an upgrade makes a new one. */
 START_TEST(a_lock_outlives_an_upgrade)
 {
 	char output[4096], says[64];
@@ -310,7 +310,8 @@ START_TEST(a_lock_outlives_an_upgrade)
 }
 END_TEST
 
-/* The new master's configuration has it elsewhere: the old one's goes when that serves. */
+/* The new configuration has another pid file: the old file is removed when the new master serves.
+ */
 START_TEST(a_pid_file_moves_at_an_upgrade)
 {
 	static const char form[] = "workers = 1\nlisten = echo://127.0.0.1:0\npid-file = %s\n";
@@ -333,7 +334,7 @@ START_TEST(a_pid_file_moves_at_an_upgrade)
 }
 END_TEST
 
-/* Whoever owns the folder puts links where weir is about to write. */
+/* The owner of the folder has put links in it where weir would write. */
 START_TEST(nothing_is_written_through_a_link)
 {
 	char victim[160], beside[200];
@@ -359,7 +360,8 @@ START_TEST(nothing_is_written_through_a_link)
 			_exit(0);
 		}
 		ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-		ck_assert_int_eq(status, i == 2 ? 1 << 8 : 0); /* a lock that is a link is none */
+		ck_assert_int_eq(status,
+				 i == 2 ? 1 << 8 : 0); /* a lock file that is a link is refused */
 		ck_assert_str_eq(read_whole(victim), "data");
 		if (i != 2)
 			ck_assert_int_eq(number_in(path), pid);
@@ -386,8 +388,8 @@ START_TEST(a_pipe_in_its_place_holds_nobody_up)
 }
 END_TEST
 
-/* A master that was killed while the next one hangs at its start: that one has the lock, too, and
- * the pid that is there leads nowhere. */
+/* A master was killed while the new one hangs at its start. The new one still holds the lock, but
+ * the pid in the file is that of no process. */
 START_TEST(a_lock_without_its_master_is_named)
 {
 	char output[4096], text[32];
@@ -410,7 +412,7 @@ START_TEST(a_lock_without_its_master_is_named)
 }
 END_TEST
 
-/* A copy of /dev/null would need root; a socket is refused alike. */
+/* Tested with a socket, as a copy of /dev/null would need root. */
 START_TEST(what_is_no_file_is_not_replaced)
 {
 	char output[4096];

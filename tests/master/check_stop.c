@@ -1,11 +1,11 @@
 /*
- * How weir ends: gracefully, at once, one worker alone, or with its master killed. What this shows:
- * owed bytes reach clients that read them, clients that wait are not reset, nothing outlives its
- * time, and the ports are free for the next one.
+ * How weir ends: gracefully, at once, a single worker, or with its master killed. What this shows:
+ * owed bytes reach clients that read, waiting clients are not reset, no process lives longer than
+ * allowed, and the ports are free for the next server.
  *
- * Queues fill with clients of a narrow window (TCP_MAXSEG, SO_RCVBUF): on loopback a send buffer of
- * the kernel's own choice would take megabytes for each. What this can't see: SYNs that are under
- * way in a real network at the moment of the stop.
+ * Clients have a small window (TCP_MAXSEG, SO_RCVBUF), so that weir's queues fill; otherwise the
+ * kernel would buffer megabytes for each. Not tested: SYNs that are still on a real network when
+ * weir stops.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -19,25 +19,25 @@
 
 #include "tests/support/harness.h"
 
-#define OWED	    (384 << 10) /* of each client; the kernel's buffers take some 230 KiB */
+#define OWED	    (384 << 10) /* sent by each client; the kernel buffers some 230 KiB of it */
 #define CLIENTS	    100
 #define CLIENTS_MAX 1000
 
-/* Far longer than any machine takes: what it ends it ends at once, and what has to be delivered is
- * delivered by then. */
+/* Longer than any test takes: no timeout may be the reason why something ends. */
 #define ENDLESS "--drain-timeout", "1h", "--write-timeout", "0", "--high-water", "1M"
 
 static const char *const modes[] = {"reuseport", "shared", "handoff"};
 
 /* ---- clients that do not read ---- */
 
-/* What each client sends: its own sequence, so that nothing can stand in for anything else. */
+/* What each client sends: a sequence of its own, so that bytes of another client or place are
+ * noticed. */
 static unsigned char byte_of(size_t client, size_t at)
 {
 	return (unsigned char)(client * 7 + at + at / 251);
 }
 
-/* n clients of an echo server that have sent all and read nothing. */
+/* Connects n clients of an echo server that send everything and read nothing. */
 static void owe(struct server *server, int fds[], size_t n)
 {
 	static unsigned char bytes[OWED];
@@ -50,11 +50,11 @@ static void owe(struct server *server, int fds[], size_t n)
 		send_all(fds[i], bytes, OWED);
 	}
 	server_wait_stat_is(server, "received_bytes", n * OWED);
-	/* Queues there are: so much less than came in has been taken by the kernel. */
+	/* weir has queues: the kernel has taken much less than weir has received. */
 	ck_assert_uint_lt(server_stat(server, "sent_bytes"), n * OWED / 8 * 7);
 }
 
-/* Each after the other, to its end. */
+/* Reads from one after the other, each to its end. */
 static void collect(const int fds[], size_t n)
 {
 	static unsigned char bytes[65536];
@@ -82,8 +82,8 @@ static void wait_log_times(struct server *server, const char *text, size_t times
 		wait_more(&wait, text);
 }
 
-/* That it drains is said before its listeners are closed: until then somebody may come in, and is
- * ended as the others are. How many that were. */
+/* weir logs that it drains before it closes its listeners. Until then clients may be accepted, and
+ * are ended like the others. Returns how many were. */
 static size_t wait_refused(const struct server *server)
 {
 	struct wait wait = wait_begin();
@@ -149,7 +149,7 @@ START_TEST(term_delivers_what_is_owed_to_many)
 }
 END_TEST
 
-/* "At once" is far from an hour; how far below a second it is depends on the machine. */
+/* "At once" is far below an hour; whether it is below a second depends on the machine. */
 START_TEST(a_second_term_or_int_ends_it_at_once)
 {
 	static const int seconds[] = {SIGTERM, SIGINT, SIGQUIT};
@@ -194,7 +194,7 @@ START_TEST(drain_timeout_closes_what_is_left)
 	begin = now_ms();
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	ck_assert_uint_ge(now_ms() - begin, 500);
-	/* A worker that does not come to do it, for want of CPU, the master ends. */
+	/* If a worker got no CPU to do this in time, the master ended it. */
 	if (server_log_has(server, "a worker did not end in its time"))
 		return;
 	ck_assert_uint_eq(server_stat(server, "closed_drain_timeout"), 10);
@@ -225,11 +225,12 @@ START_TEST(idle_clients_are_ended_by_fin_at_once)
 }
 END_TEST
 
-/* ---- whoever waits to be accepted ---- */
+/* ---- clients that wait to be accepted ---- */
 
 enum term { TERM_TO_MASTER, TERM_TO_ALL };
 
-/* They connect while nobody accepts; half of them have sent. After TERM all go on. */
+/* They connect while the workers are stopped, and half of them send. All processes go on after
+ * TERM. */
 static void waiting_at_term(const char *mode, size_t n, bool stop_master, enum term to)
 {
 	struct server *server = SERVER("--workers", "2", "--accept", mode, "--drain-timeout", "1h",
@@ -277,7 +278,7 @@ START_TEST(shared_serves_who_waits_at_term)
 }
 END_TEST
 
-/* In the master's queue, and on their way to workers. */
+/* Clients in the listener's queue, and on their way to workers. */
 START_TEST(handoff_serves_who_waits_at_term)
 {
 	waiting_at_term("handoff", 200, true, TERM_TO_MASTER);
@@ -285,14 +286,14 @@ START_TEST(handoff_serves_who_waits_at_term)
 }
 END_TEST
 
-/* More than may be under way to all workers: the rest wait in the listener's queue. */
+/* More than may be on their way to workers: the rest wait in the listener's queue. */
 START_TEST(handoff_serves_who_waits_behind_full_lanes_at_term)
 {
 	waiting_at_term("handoff", 600, false, TERM_TO_MASTER);
 }
 END_TEST
 
-/* As a service manager does it, that ends a whole control group. */
+/* As a service manager does that ends a whole control group. */
 START_TEST(term_to_all_processes_resets_nobody)
 {
 	for (size_t mode = 0; mode < 3; mode++) {
@@ -302,7 +303,7 @@ START_TEST(term_to_all_processes_resets_nobody)
 }
 END_TEST
 
-/* A worker that has not said yet that it serves is told to end. */
+/* A worker that has not yet reported that it serves is told to end. */
 START_TEST(term_while_workers_start_does_not_wait)
 {
 	for (size_t i = 0; i < 15; i++) {
@@ -316,7 +317,7 @@ START_TEST(term_while_workers_start_does_not_wait)
 }
 END_TEST
 
-/* Behind --max-connections, clients that are served end first and make room for those that wait. */
+/* At --max-connections, connected clients end first and make room for those that wait. */
 START_TEST(who_waits_behind_the_limit_is_not_reset)
 {
 	for (size_t mode = 0; mode < 3; mode++) {
@@ -342,8 +343,8 @@ START_TEST(who_waits_behind_the_limit_is_not_reset)
 }
 END_TEST
 
-/* A drain may take long. A client that comes then is refused, so that it goes elsewhere: in a queue
- * that nobody looks at it would wait all that time only to be reset. */
+/* A drain may take long. A client that comes then is refused, so that it can try elsewhere. In a
+ * queue from which nobody accepts it would only wait and be reset in the end. */
 START_TEST(who_comes_while_draining_is_refused)
 {
 	for (size_t mode = 0; mode < 3; mode++) {
@@ -363,7 +364,8 @@ END_TEST
 
 /* ---- one worker ---- */
 
-/* It drains, is replaced, and whoever comes meanwhile is served, if only after it. */
+/* The worker drains and is replaced. Clients that come meanwhile are served, if necessary by its
+ * successor. */
 static void term_to_one_worker(const char *mode)
 {
 	struct server *server =
@@ -378,12 +380,12 @@ static void term_to_one_worker(const char *mode)
 	before = process_descriptors_n(pid);
 	ck_assert_int_eq(kill(pid, SIGTERM), 0);
 	server_wait_log(server, "msg=draining");
-	/* It lets in clients that wait; then its listener is closed, if it has one. */
+	/* It accepts waiting clients, and then closes its listener, if it has one. */
 	while (!handoff && process_descriptors_n(pid) >= before)
 		wait_more(&wait, "a worker to stop listening");
 	for (size_t i = 0; i < 40; i++)
 		late[i] = connect_to(server->ports[0]);
-	/* Those of the other worker are not ended: they have to be told to. */
+	/* Clients of the other worker are not ended by weir, so they end themselves. */
 	for (size_t i = 0; i < 8; i++)
 		finish_sending(fds[i]);
 	collect(fds, 8);
@@ -436,7 +438,7 @@ static void dead_master(const char *mode)
 	ck_assert_int_eq(server_stop(server, SIGKILL), 128 + SIGKILL);
 	wait_log_times(server, "why=\"the master is gone\"", 2);
 	late = wait_refused(server);
-	/* Its workers are still there, with what they owe; the port is free nonetheless. */
+	/* Its workers are still there, with what they owe, but the port is free. */
 	(void)snprintf(listener, sizeof listener, "echo://127.0.0.1:%u", server->ports[0]);
 	next = SERVER("--workers", "2", "--accept", mode, listener);
 	client = connect_to(next->ports[0]);
