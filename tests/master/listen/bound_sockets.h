@@ -1,4 +1,4 @@
-/* Sets of listen bound_sockets in a test's own process, which accepts by itself. */
+/* bound_sockets: sets of bound sockets in a test's own process, which also accepts. */
 #ifndef TESTS_MASTER_LISTEN_BOUND_SOCKETS_H
 #define TESTS_MASTER_LISTEN_BOUND_SOCKETS_H
 
@@ -45,7 +45,7 @@ static inline unsigned port_of(const struct config *config, size_t listener)
 	return address_port(&config->listeners[listener].address);
 }
 
-/* PROTOCOL://127.0.0.1:PORT and what follows; good for four calls. */
+/* PROTOCOL://127.0.0.1:PORT and what follows. The text is valid until the fourth call after. */
 static inline const char *at_port(const char *protocol, unsigned port, const char *keys)
 {
 	static char texts[4][128];
@@ -56,7 +56,7 @@ static inline const char *at_port(const char *protocol, unsigned port, const cha
 	return text;
 }
 
-/* Accepts all clients that wait there, and serves them: a byte and a FIN. How many. */
+/* Accepts all waiting clients and serves them: a byte and a FIN. Returns how many. */
 static inline size_t serve_waiting(int listener)
 {
 	size_t n = 0;

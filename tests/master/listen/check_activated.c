@@ -1,9 +1,9 @@
 /*
- * activated: weir started as systemd starts it, with sockets that are there already. It serves them
- * in each accept mode, leaves them to the next one when it stops, and keeps them over a reload and
- * an upgrade; what it can't use ends the start with 2.
+ * activated: weir started as systemd starts it, with sockets that exist already. It serves them in
+ * each accept mode, leaves them open for the next server when it stops, and keeps them over reloads
+ * and upgrades. If it can't use one it exits with 2.
  *
- * The test holds the sockets, too, as systemd does. systemd-socket-activate is used if it is
+ * The test keeps the sockets open, as systemd does. It uses systemd-socket-activate if that is
  * installed.
  */
 #include <errno.h>
@@ -62,7 +62,7 @@ static struct server *start(const struct said *said, const int *fds, int n,
 
 #define ARGUMENTS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
-/* With so many sockets, named so, and the ready line there. */
+/* Starts weir with n sockets of these names, and waits until it is ready. */
 static struct server *activate(const char *names, const int *fds, int n,
 			       const char *const arguments[])
 {
@@ -95,7 +95,7 @@ static void echoes_once(int client)
 	(void)close(client);
 }
 
-/* Asks by a datagram; the client's socket. */
+/* Sends a datagram; returns the client's socket. */
 static int ask(int datagrams)
 {
 	struct sockaddr_storage to;
@@ -149,12 +149,12 @@ START_TEST(what_is_passed_is_served_and_nothing_else)
 	is_answered(ask(fds[1]));
 	echoes_once(connect_unix(in_folder("a.sock")));
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
-	ck_assert(exists(in_folder("a.sock"))); /* it is systemd's */
+	ck_assert(exists(in_folder("a.sock"))); /* it belongs to systemd */
 }
 END_TEST
 
-/* Clients that came before weir did are served, over all workers, by the LISTENER of the
- * address. */
+/* Clients that connected before weir started are served by the LISTENER of that address, by all
+ * workers. */
 START_TEST(a_listener_serves_its_socket)
 {
 	int fds[] = {listen_at("127.0.0.1:0")}, clients[8];
@@ -173,8 +173,8 @@ START_TEST(a_listener_serves_its_socket)
 }
 END_TEST
 
-/* Clients that connected before the socket was ours may have passed descriptors, whatever the
- * kernel can refuse. */
+/* Clients that connected before weir got the socket may have passed descriptors, as the kernel did
+ * not refuse them yet. */
 START_TEST(who_came_early_with_descriptors_holds_nobody_up)
 {
 	static const char *const refused[] = {"pause", "reject"};
@@ -191,7 +191,7 @@ START_TEST(who_came_early_with_descriptors_holds_nobody_up)
 			  ARGUMENTS("--workers", "1", "--accept", modes[_i % 3],
 				    "--max-connections", "1", "--overload", refused[_i / 3]));
 	expect_reset_or_end(clients[0]);
-	if (!(_i / 3)) { /* else there is no room for it */
+	if (!(_i / 3)) { /* with overload=reject there is no room for it */
 		echoes_once(clients[2]);
 		echoes_once(connect_unix(path));
 	}
@@ -252,7 +252,7 @@ START_TEST(what_can_not_be_used_ends_the_start)
 }
 END_TEST
 
-/* ---- the next one ---- */
+/* ---- the next server ---- */
 
 START_TEST(who_waits_at_a_stop_is_served_by_the_next)
 {
@@ -263,11 +263,11 @@ START_TEST(who_waits_at_a_stop_is_served_by_the_next)
 	int first = connect_to(port_of(fds[0])), second, third, asking;
 
 	echoes(first);
-	second = connect_to(port_of(fds[0])); /* there is no place for it */
+	second = connect_to(port_of(fds[0])); /* it has to wait */
 	send_text(second, "hello\n");
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	expect_end(first);
-	third = connect_to(port_of(fds[0])); /* nobody is there: it waits */
+	third = connect_to(port_of(fds[0])); /* no server runs: it waits */
 	asking = ask(fds[1]);
 	server = activate("echo:echo", fds, 2, ARGUMENTS("--workers", "1"));
 	expect_text(second, "hello\n");
@@ -317,7 +317,7 @@ START_TEST(a_reload_keeps_them)
 }
 END_TEST
 
-/* The pid of the last master that said it was ready. */
+/* The pid of the last master that logged that it was ready. */
 static pid_t last_master(const struct server *server)
 {
 	const char *at = server->log, *found = NULL;
@@ -377,7 +377,7 @@ START_TEST(systemd_socket_activate_starts_it)
 	}
 	for (struct wait wait = wait_begin(); (client = try_connect_unix(path)) < 0;)
 		wait_more(&wait, "a socket of systemd-socket-activate");
-	/* It is there: weir is started now. */
+	/* The client is connected, so weir is started now. */
 	echoes(client);
 	ck_assert_int_eq(kill(pid, SIGTERM), 0);
 	expect_end(client);

@@ -1,8 +1,8 @@
 /*
- * activation: sockets that are passed as systemd passes them, to a child whose pid
- * LISTEN_PID names; and what weir makes of each, by its address and its name.
+ * activation: sockets passed as systemd passes them, to a child whose pid is in LISTEN_PID; and
+ * which listener weir uses each for, by its address and name.
  *
- * The matching is tested with real sockets, looked at by activation_look(), and no server.
+ * The matching is tested with activation_look() on real sockets, without a server.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -69,7 +69,7 @@ START_TEST(what_weir_can_not_serve_is_refused)
 }
 END_TEST
 
-/* ---- what they are for ---- */
+/* ---- which listener a socket is for ---- */
 
 static struct activation_socket sockets[8];
 static size_t sockets_n;
@@ -97,7 +97,7 @@ static void joins(size_t listeners)
 
 	ck_assert_msg(activation_join(&config, sockets, sockets_n, error), "%s", error);
 	ck_assert_uint_eq(config.listeners_n, listeners);
-	/* Whoever has a socket finds it, and each socket is found. */
+	/* Each socket is found by one listener. */
 	for (size_t i = 0; i < sockets_n; i++) {
 		size_t found = 0;
 
@@ -132,7 +132,7 @@ START_TEST(a_listener_takes_the_socket_of_its_address)
 	int datagrams = datagrams_at(address_of(stream));
 
 	config_defaults(&config);
-	pass(stream, "weir.socket"); /* names do not matter here, even if they are protocols */
+	pass(stream, "weir.socket"); /* the name does not matter here, even if it is a protocol's */
 	pass(datagrams, "line");
 	pass(file, "echo");
 	listen_to(listener_of("discard+udp", datagrams));
@@ -160,11 +160,11 @@ START_TEST(a_name_that_is_a_protocol_is_served)
 
 	config_defaults(&config);
 	if (configured)
-		listen_to("chat://127.0.0.1:0"); /* stays, beside them */
+		listen_to("chat://127.0.0.1:0"); /* is kept, too */
 	pass(fds[0], "line");
 	pass(fds[1], "echo");
 	pass(fds[2], "echo+udp");
-	pass(fds[3], "chargen"); /* one unit has one name for its streams and datagrams */
+	pass(fds[3], "chargen"); /* a unit has one name for both its streams and datagrams */
 	pass(fds[4], "increment");
 	joins(configured + 5);
 	expect_listener(configured, listener_of("line", fds[0]));
@@ -175,7 +175,7 @@ START_TEST(a_name_that_is_a_protocol_is_served)
 }
 END_TEST
 
-/* Of default listeners' addresses, without binding the ports that they have. */
+/* A socket at a default listener's address, without binding that port. */
 static void pretend(const char *listener, const char *name)
 {
 	struct endpoint endpoint;
@@ -192,14 +192,14 @@ START_TEST(a_default_address_is_enough_without_listeners)
 	char error[CONFIG_ERROR_BYTES];
 
 	config_defaults(&config);
-	pretend("echo://127.0.0.1:12345", "weir.socket"); /* line's */
+	pretend("echo://127.0.0.1:12345", "weir.socket"); /* line's default */
 	pretend("echo+udp://127.0.0.1:7878", "weir.socket");
 	pretend("echo://127.0.0.1:9000", "echo"); /* the name comes first */
 	joins(3);
 	expect_listener(0, "line://127.0.0.1:12345");
 	expect_listener(1, "echo+udp://127.0.0.1:7878");
 	expect_listener(2, "echo://127.0.0.1:9000");
-	/* Only these: the defaults do not come beside them. */
+	/* Only these: defaults are not added. */
 	ck_assert(config_complete(&config, 2, 1024, error));
 	ck_assert_uint_eq(config.listeners_n, 3);
 }
@@ -208,7 +208,7 @@ END_TEST
 START_TEST(what_nobody_claims_is_refused)
 {
 	config_defaults(&config);
-	pretend("echo://127.0.0.1:7879", "weir.socket"); /* frame's, by default */
+	pretend("echo://127.0.0.1:7879", "weir.socket"); /* frame's default */
 	listen_to("echo://127.0.0.1:7878");
 	is_refused("inherited socket 127.0.0.1:7879 (weir.socket): no LISTENER has this address");
 	config_defaults(&config);
@@ -262,13 +262,14 @@ START_TEST(every_address_is_both_or_ipv6_alone)
 	listen_to(listener_of("echo", both));
 	listen_to(listener_of("echo", alone));
 	joins(2);
-	/* The one is not the other: :PORT would not get its IPv4, or [::]:PORT too much. */
+	/* They are not the same: with the other's socket :PORT would get no IPv4 clients, and
+	 * [::]:PORT would get them too. */
 	for (size_t i = 0; i < 2; i++) {
 		config.listeners[i].address.dual_stack ^= true;
 		is_refused(i ? "[::]:" : "inherited socket :");
 		config.listeners[i].address.dual_stack ^= true;
 	}
-	/* By its name it is found as it is. */
+	/* With a name, the listener takes the socket's address. */
 	config_defaults(&config);
 	sockets_n = 0;
 	pass(both, "echo");
@@ -292,10 +293,10 @@ START_TEST(an_address_that_is_no_listener_is_refused)
 	is_refused("(echo): ");
 	sockets_n = 0;
 	(void)snprintf(name, sizeof name, "weir-%d", (int)getpid());
-	pass(listen_at_name(name, strlen(name) + 5), "echo"); /* 0 bytes are of it */
+	pass(listen_at_name(name, strlen(name) + 5), "echo"); /* the 0 bytes are part of the name */
 	is_refused("can't be written as a LISTENER");
 	ck_assert_uint_eq(config.listeners_n, 0);
-	/* There are as many as there may be. */
+	/* As many listeners as are allowed. */
 	for (size_t i = 0; i < LISTENERS_MAX; i++)
 		listen_to("line://127.0.0.1:0");
 	sockets_n = 0;
@@ -306,8 +307,8 @@ END_TEST
 
 /* ---- what systemd says ---- */
 
-/* What activation_open() makes of it: "ADDRESS NAME\n" of each, or its error, and what is not
- * as it should be. No assertions here: libcheck's own descriptor may be one of these. */
+/* Calls activation_open() and writes its result: "ADDRESS NAME\n" for each socket, or the error;
+ * and all that is wrong. No assertions here, as libcheck's own descriptor may be among these. */
 static _Noreturn void tell_what_is_opened(int out)
 {
 	char error[CONFIG_ERROR_BYTES], address[ADDRESS_TEXT_BYTES];

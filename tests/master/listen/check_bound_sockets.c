@@ -1,7 +1,7 @@
 /*
- * Bound sockets and sets of them: what a change of configuration keeps, adds and takes away, and
- * that no client that waits is refused or reset by it. The test is the master and all its workers.
- * What this can't see: which worker moves what (check_reload), another master (check_manifest).
+ * Bound sockets and sets of them: what a new configuration keeps, adds and removes, and that no
+ * waiting client is refused or reset by it. The test plays the master and all its workers. Moves of
+ * connections are in check_reload, a second master is in check_manifest.
  */
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -56,10 +56,11 @@ START_TEST(kept_added_and_removed)
 	open_set(&sets[1], &configs[1], &sets[0]);
 	ck_assert_ptr_eq(sets[1].bound_sockets[1], sets[0].bound_sockets[0]);
 	ck_assert_ptr_eq(sets[1].bound_sockets[2], sets[0].bound_sockets[2]);
-	ck_assert_uint_eq(port_of(&configs[1], 2), port_of(&configs[0], 2)); /* 0 was asked again */
+	ck_assert_uint_eq(port_of(&configs[1], 2),
+			  port_of(&configs[0], 2)); /* port 0 again, so it keeps its port */
 	ck_assert_int_eq(memcmp(kept_fds, sets[1].bound_sockets[1]->fds, sizeof kept_fds), 0);
 	ck_assert_uint_eq(sets[1].numbers[1], number);
-	ck_assert_uint_eq(sets[1].numbers[0], 4); /* the lowest that nobody has */
+	ck_assert_uint_eq(sets[1].numbers[0], 4); /* the lowest unused number */
 	ck_assert_ptr_nonnull(sets[1].ledgers[2].limiter);
 	ck_assert_ptr_null(sets[0].ledgers[2].limiter);
 	ck_assert_ptr_eq(sets[1].ledgers[2].dropped, sets[0].ledgers[2].dropped);
@@ -78,7 +79,7 @@ START_TEST(kept_added_and_removed)
 }
 END_TEST
 
-/* Topics and moves go by numbers: one that speaks something else is another listener. */
+/* Topics and moves use a listener's number, so with another protocol it gets another number. */
 START_TEST(another_protocol_is_another_number)
 {
 	uint32_t old;
@@ -91,10 +92,11 @@ START_TEST(another_protocol_is_another_number)
 	open_set(&sets[1], &configs[1], &sets[0]);
 	ck_assert_ptr_eq(sets[1].bound_sockets[0], sets[0].bound_sockets[0]);
 	ck_assert_uint_ne(sets[1].numbers[0], old);
-	ck_assert_uint_ne(sets[1].numbers[1], old); /* also another chat is another topic */
+	ck_assert_uint_ne(sets[1].numbers[1],
+			  old); /* another chat listener is another topic, too */
 	ck_assert(!listen_has(&sets[1], old));
 	ck_assert_ptr_ne(sets[1].bound_sockets[1], sets[0].bound_sockets[1]);
-	for (size_t slot = 0; slot < 2; slot++) /* nobody of the old ones may stop that socket */
+	for (size_t slot = 0; slot < 2; slot++) /* no old worker may stop that socket */
 		ck_assert(listen_keeps(&sets[1], &sets[0], 0, slot));
 	ck_assert(!listen_keeps(&sets[1], &sets[0], 1, 0));
 	listen_drop(&sets[0]);
@@ -102,7 +104,7 @@ START_TEST(another_protocol_is_another_number)
 		  "increment://127.0.0.1:0");
 	open_set(&sets[0], &configs[0], &sets[1]);
 	ck_assert_uint_eq(sets[0].numbers[0], sets[1].numbers[0]);
-	ck_assert_uint_eq(sets[0].numbers[1], old); /* it is free again */
+	ck_assert_uint_eq(sets[0].numbers[1], old); /* which is unused again */
 	listen_drop(&sets[1]);
 	listen_drop(&sets[0]);
 }
@@ -125,7 +127,7 @@ START_TEST(any_port_is_told_apart_by_protocol)
 }
 END_TEST
 
-/* 127.0.0.1 and every address can't both be bound, but by one server. */
+/* 127.0.0.1 and the wildcard address can both be bound, but only by the same server. */
 START_TEST(wider_and_narrower_address)
 {
 	char listener[64];
@@ -187,7 +189,7 @@ START_TEST(failure_leaves_all_as_it_was)
 		expect_served(fds[i]);
 	process_descriptors(getpid(), after, sizeof after);
 	ck_assert_str_eq(before, after);
-	listen_drop(&sets[1]); /* is done, or does nothing */
+	listen_drop(&sets[1]); /* harmless for a set that was not opened */
 	listen_drop(&sets[0]);
 	ck_assert(!exists(in_folder("point.sock")));
 }
@@ -204,7 +206,7 @@ static size_t waiting_beyond(const struct bound_socket *bound, size_t n)
 	return waiting;
 }
 
-/* What the new sockets' workers are not there for, they don't get. */
+/* New sockets get no clients before their workers are there. */
 START_TEST(new_sockets_get_nobody_before_they_serve)
 {
 	struct bound_socket *bound;
@@ -219,7 +221,7 @@ START_TEST(new_sockets_get_nobody_before_they_serve)
 	for (int i = 0; i < 200; i++)
 		fds[i] = connect_to(port_of(&configs[0], 0));
 	ck_assert_uint_eq(waiting_beyond(bound, 1), 0);
-	listen_drop(&sets[1]); /* it did not come up */
+	listen_drop(&sets[1]); /* as if the new workers did not come up */
 	ck_assert_uint_eq(bound->fds_n, 1);
 	ck_assert_uint_eq(serve_all(bound), 200);
 	for (int i = 0; i < 200; i++)
@@ -229,7 +231,8 @@ START_TEST(new_sockets_get_nobody_before_they_serve)
 	listen_drop(&sets[0]);
 	for (int i = 0; i < 200; i++)
 		fds[i] = connect_to(port_of(&configs[0], 0));
-	ck_assert_uint_eq(waiting_beyond(bound, 0), 8); /* 8 * (7/8)^200 that one gets nobody */
+	ck_assert_uint_eq(waiting_beyond(bound, 0),
+			  8); /* wrong with a probability of 8 * (7/8)^200 */
 	ck_assert_uint_eq(serve_all(bound), 200);
 	for (int i = 0; i < 200; i++)
 		expect_served(fds[i]);
@@ -255,8 +258,7 @@ static void serve_strays(void)
 	}
 }
 
-/* From each way to each other way, with more and with fewer workers: clients that wait are
- * served. */
+/* From one accept mode to another, with more or fewer workers: waiting clients are served. */
 static void changes_mode(const char *from, size_t before, const char *to, size_t after)
 {
 	struct bound_socket *bound;
@@ -307,7 +309,7 @@ END_TEST
 
 /* ---- slots come and go under load ---- */
 
-/* A process of clients: each has to get its byte and the FIN. */
+/* A process that makes n clients, each of which must get its byte and the FIN. */
 static _Noreturn void clients(unsigned port, int n, int progress)
 {
 	for (int i = 0; i < n; i++) {
@@ -343,8 +345,8 @@ static size_t served_strays(void)
 	return n;
 }
 
-/* Four more workers and away again. A client that began a handshake before new ones were steered
- * away may end it any time later. */
+/* Adds four workers and removes them again. A client whose handshake began before new clients were
+ * steered away may complete it at any later time. */
 static size_t more_and_fewer(bool grace)
 {
 	char error[CONFIG_ERROR_BYTES];
@@ -458,7 +460,7 @@ START_TEST(settings_change_when_it_serves)
 		ck_assert_int_eq(queue_of(sets[0].bound_sockets[1]->fds[i]), 2 * 32768);
 	}
 	ck_assert_uint_eq(mode_of_file(), 0600);
-	listen_serve(&sets[0]); /* it goes on instead */
+	listen_serve(&sets[0]); /* back to the old settings */
 	ck_assert_uint_eq(backlog_of(sets[0].bound_sockets[0]->fds[1]), 100);
 	ck_assert_int_eq(queue_of(sets[0].bound_sockets[1]->fds[1]), queue);
 	ck_assert_uint_eq(mode_of_file(), 0755);
@@ -469,7 +471,7 @@ START_TEST(settings_change_when_it_serves)
 }
 END_TEST
 
-/* Another rate, and what was taken stays taken: no reload is a way around it. */
+/* The rate changes, but what a client has used stays used: a reload gives it no new answers. */
 START_TEST(rate_changes_and_the_account_stays)
 {
 	struct sockaddr_in peer = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x7f000001)};
@@ -536,7 +538,7 @@ START_TEST(two_hundred_reloads_leak_nothing)
 		if (i % 5 == 0)
 			config->listeners[1].accept = i % 10 ? ACCEPT_HANDOFF : ACCEPT_REUSEPORT;
 		open_set(new, config, old);
-		if (i % 7 == 0) { /* it does not come up at first */
+		if (i % 7 == 0) { /* as if its workers did not come up at first */
 			listen_drop(new);
 			listen_serve(old);
 			configure(config, 1, first);
@@ -554,7 +556,7 @@ START_TEST(two_hundred_reloads_leak_nothing)
 		}
 		if (i > 60 && i % 60 == 0) {
 			ck_assert_uint_eq(process_descriptors_n(getpid()), descriptors);
-			if (!suite_sanitized()) /* which has maps of its own */
+			if (!suite_sanitized()) /* a sanitizer makes maps of its own */
 				ck_assert_uint_eq(maps(), mapped);
 		}
 	}

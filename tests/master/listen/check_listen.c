@@ -1,7 +1,7 @@
 /*
- * Where weir listens: IPv4, IPv6, both at once, socket files, abstract names; in each accept
- * mode with 1, 2 and 4 workers, mixed modes in one server, several listeners, port 0.
- * What this can't see: real interfaces, and which worker the kernel prefers (check_accept).
+ * Listening: IPv4, IPv6, both at once, socket files, abstract names; each accept mode with 1, 2 and
+ * 4 workers; different modes in one server; several listeners; port 0. Not tested: real interfaces.
+ * How clients spread over workers is in check_spread.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -51,7 +51,7 @@ static const char *file_listener(const char *keys)
 	return listener;
 }
 
-/* A start that must fail with 1; what it said is in output. */
+/* A start that must fail with status 1 and this message. */
 static void start_fails(const char *const arguments[], const char *says)
 {
 	char output[8192];
@@ -63,7 +63,7 @@ static void start_fails(const char *const arguments[], const char *says)
 
 /* ---- addresses ---- */
 
-/* At a port that nobody has at another address. */
+/* Starts a server at a port that is free at all other addresses too. */
 static struct server *serve_at(const char *host)
 {
 	char listener[64];
@@ -79,7 +79,8 @@ START_TEST(ipv4)
 	struct server *server = serve_at("127.0.0.2");
 
 	echoes(connect_to_host("127.0.0.2", server->ports[0]));
-	ck_assert_int_eq(try_connect(server->ports[0]), -ECONNREFUSED); /* 127.0.0.1 is another */
+	ck_assert_int_eq(try_connect(server->ports[0]),
+			 -ECONNREFUSED); /* it does not listen at 127.0.0.1 */
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
@@ -161,7 +162,7 @@ START_TEST(stale_file_is_replaced)
 
 	ck_assert_int_eq(server_stop(server, SIGKILL), 128 + SIGKILL);
 	ck_assert(exists(file_path()));
-	/* Its worker may still be about to close its copy of the listener. */
+	/* Its worker may not have closed its copy of the listener yet. */
 	server_wait_log(server, "msg=\"worker ends\"");
 	server = SERVER("--workers", "1", file_listener(""));
 	echoes(connect_unix(file_path()));
@@ -175,13 +176,13 @@ START_TEST(live_file_is_refused)
 	struct server *server = SERVER("--workers", "1", file_listener(""));
 
 	start_fails((const char *const[]){file_listener(""), NULL}, file_path());
-	/* And the one that it is keeps it. */
+	/* The server that listens there keeps the file. */
 	echoes(connect_unix(file_path()));
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
 
-/* A file that is no socket is data of somebody's: never removed, at start or end. */
+/* A file that is no socket is never removed, at start or end. */
 START_TEST(other_file_is_not_touched)
 {
 	struct wait wait = wait_begin();
@@ -258,7 +259,7 @@ START_TEST(handoff_serves)
 }
 END_TEST
 
-/* Each listener says how itself; what they speak tells them apart. */
+/* Each listener has its own mode. Their protocols show which one answers. */
 START_TEST(mixed_modes_in_one_server)
 {
 	struct server *server =
@@ -301,7 +302,7 @@ static bool all_workers_served(const struct server *server)
 	return true;
 }
 
-/* Four sockets were bound, and the kernel chose a port once. */
+/* Four sockets are bound, but the kernel chooses a port only once. */
 START_TEST(port_0_is_one_port_for_all_workers)
 {
 	struct server *server = SERVER("--workers", "4", "--accept", "reuseport",
@@ -341,7 +342,8 @@ START_TEST(one_address_twice_is_refused)
 }
 END_TEST
 
-/* Whichever way the first one and the second one listen, and if the second one wants more. */
+/* In all accept modes of the first and the second server, and also if the second one wants all
+ * addresses. */
 START_TEST(port_of_another_server_is_refused)
 {
 	static const char *const hosts[] = {"127.0.0.1", ""};

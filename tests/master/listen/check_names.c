@@ -1,7 +1,7 @@
 /*
- * Names of several addresses, and name servers that do not answer: what an ADDRESS and a LISTENER
- * become then. getaddrinfo(3) is this file's own: it knows a few names and no network. root_names
- * has the same with a real one.
+ * Names with several addresses, and name servers that do not answer: what happens to an ADDRESS or
+ * a LISTENER. This file has its own getaddrinfo(3), which knows a few names and uses no network.
+ * root_names tests the same with the real one.
  */
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -10,7 +10,7 @@
 
 #include "tests/master/listen/bound_sockets.h"
 
-/* ---- a getaddrinfo of our own ---- */
+/* ---- the test's getaddrinfo() ---- */
 
 static const struct {
 	const char *name, *addresses[6];
@@ -85,7 +85,7 @@ void freeaddrinfo(struct addrinfo *found)
 	ck_assert_ptr_eq(found, &answers[0].info);
 }
 
-/* ---- and a bind ---- */
+/* ---- the test's bind() ---- */
 
 static struct refused {
 	const char *host;
@@ -172,7 +172,7 @@ START_TEST(patience_asks_again_and_has_an_end)
 	ck_assert(address_parse(&address, "one.test:80", &why));
 	ck_assert_uint_eq(asked, 3);
 	ck_assert(!address_failed_for_now());
-	ck_assert(!address_parse(&address, "no.test:80", &why)); /* which is asked once */
+	ck_assert(!address_parse(&address, "no.test:80", &why)); /* which is looked up once */
 	ck_assert_uint_eq(asked, 4);
 	address_patience(0);
 	silent_for = 1000;
@@ -244,7 +244,7 @@ START_TEST(a_port_that_is_chosen_is_that_of_all)
 		ck_assert_uint_eq(port_of(&configs[0], i), port_of(&configs[0], 0));
 	ck_assert_uint_eq(port_of(&configs[0], 5), port_of(&configs[0], 4));
 	ck_assert_uint_ne(port_of(&configs[0], 4), port_of(&configs[0], 0));
-	/* Asked again, which a reload does, they are the same ones. */
+	/* A reload looks them up again, and they stay the same listeners. */
 	CONFIGURE(&configs[1], 2, "echo://four.test:0", "echo://both.test:0");
 	open_set(&sets[1], &configs[1], &sets[0]);
 	ck_assert_mem_eq(sets[0].bound_sockets, sets[1].bound_sockets,
@@ -254,7 +254,7 @@ START_TEST(a_port_that_is_chosen_is_that_of_all)
 }
 END_TEST
 
-/* A port that somebody else has is no other address' fault. */
+/* If another program has the port at one of the addresses, the start fails. */
 START_TEST(a_port_that_is_taken_at_one_address_fails)
 {
 	char error[CONFIG_ERROR_BYTES];
@@ -296,8 +296,8 @@ START_TEST(what_this_machine_has_not_is_left_out)
 }
 END_TEST
 
-/* Whatever order a name server gives, and whatever it leaves out: connections that move go on
- * hearing all. */
+/* In whatever order a name server returns the addresses, and even if it leaves some out: clients
+ * whose connections move still hear all others. */
 START_TEST(one_listener_is_one_topic)
 {
 	unsigned port;
@@ -320,7 +320,8 @@ START_TEST(one_listener_is_one_topic)
 	listen_serve(&sets[1]);
 	listen_drop(&sets[0]);
 
-	/* The one whose number the topic has is gone, and nobody else gets it. */
+	/* The listener whose number is the topic's has gone, and no other listener gets that
+	 * number. */
 	CONFIGURE(&configs[0], 1, four, "chat://127.0.0.1:0", "chat://127.0.0.1:0");
 	open_set(&sets[0], &configs[0], &sets[1]);
 	ck_assert_uint_eq(sets[0].topics[0], sets[1].topics[0]);

@@ -1,7 +1,7 @@
 /*
- * The socket files of weir: whose they are when somebody else changes what is in the folder, and
- * that they come back. In this process if each step has to come at its moment, else with a server
- * that is reloaded and upgraded.
+ * Socket files: which file is weir's own if others change the folder, and that removed ones are
+ * made again. Tests that need steps in a certain order call the functions in this process; the
+ * others reload or upgrade a server.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -37,9 +37,9 @@ static unsigned mode_of(const char *file)
 	return status.st_mode & 0777;
 }
 
-/* ---- a folder that is another user's ---- */
+/* ---- a folder of another user ---- */
 
-static const char *victim; /* what a link leads to that is there right after bind() */
+static const char *victim; /* the target of a link that replaces the file right after bind() */
 
 int swapping_bind(int fd, const struct sockaddr *address, socklen_t n) __asm__("bind");
 int swapping_bind(int fd, const struct sockaddr *address, socklen_t n)
@@ -65,12 +65,12 @@ START_TEST(a_mode_is_not_set_through_a_link)
 	bound_socket_set(&bound, &(struct bound_socket_settings){.backlog = 16, .mode = 0606});
 	ck_assert_uint_eq(mode_of(secret), 0600);
 	bound_socket_close(&bound, false);
-	ck_assert(exists(path)); /* the link is not ours to remove */
+	ck_assert(exists(path)); /* the link is not weir's, so it is not removed */
 	ck_assert_str_eq(read_whole(secret), "data");
 }
 END_TEST
 
-/* A reload changes the mode of the file that is ours, wherever it is by now, and of no other. */
+/* A reload changes the mode of weir's own file, even if it was moved, and of no other file. */
 START_TEST(a_mode_is_that_of_our_own_file)
 {
 	char moved[160], own[160];
@@ -93,8 +93,8 @@ START_TEST(a_mode_is_that_of_our_own_file)
 }
 END_TEST
 
-/* The number of a file that was removed is soon another's: a server that drains must not take that
- * for its own. */
+/* The inode number of a removed file is soon used again. A draining server must not take the new
+ * file for its own. */
 START_TEST(another_file_of_the_same_number_is_not_removed)
 {
 	struct bound_socket first;
@@ -102,7 +102,7 @@ START_TEST(another_file_of_the_same_number_is_not_removed)
 
 	ck_assert(open_bound_socket(0));
 	first = bound;
-	bound_socket_close_sockets(&first); /* it drains */
+	bound_socket_close_sockets(&first); /* as a server that drains */
 	for (int i = 0; i < 20; i++) {
 		ck_assert(open_bound_socket(0)); /* the file is stale: another server replaces it */
 		ck_assert_int_eq(stat(path, &status), 0);
@@ -148,7 +148,7 @@ static void answers_weirctl(const char *control)
 	(void)close(fd);
 }
 
-/* Whoever is connected moves, and others find the way again. */
+/* The change makes removed files again: connected clients move, and new ones can connect. */
 static void comes_back(enum server_control change, const char *accept)
 {
 	char metrics[160], control[160];
@@ -200,7 +200,7 @@ START_TEST(a_removed_file_comes_back_at_an_upgrade)
 }
 END_TEST
 
-/* Nobody accepts at the socket that lost its file; the change finds a client that waits there. */
+/* The file was removed while a client waits at the socket and no worker accepts. */
 START_TEST(who_waits_at_the_old_socket_is_let_in)
 {
 	enum server_control change = _i ? SERVER_CONTROL_UPGRADE : SERVER_CONTROL_RELOAD;
@@ -229,7 +229,7 @@ START_TEST(who_waits_at_the_old_socket_is_let_in)
 }
 END_TEST
 
-/* It is no reason not to change what else is to be changed. */
+/* Another server has the path by now. The rest of the change is made all the same. */
 START_TEST(a_place_that_is_anothers_is_left_to_it)
 {
 	struct server *server, *other;
