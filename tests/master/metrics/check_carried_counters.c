@@ -1,7 +1,7 @@
 /*
- * Counters over an upgrade to a version that has others: what both know goes on by its name,
- * whatever its place is. The scoreboard of the other version is made here: its counters stand the
- * other way round, one has gone, and one is new.
+ * Counters over an upgrade to a version with other counters: those that both versions have go on,
+ * found by name, wherever they are. The test makes the other version's scoreboard: its counters are
+ * in reverse order, one is missing, and one is new.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,9 +101,9 @@ START_TEST(what_both_know_goes_on_by_its_name)
 	ck_assert_uint_eq(value(3, "sent_bytes"), 78);
 	ck_assert_uint_eq(value(3, "closed_eof"),
 			  1000 + (size_t)(row_of("closed_eof") - stats_rows));
-	ck_assert_uint_eq(value(3, GONE), 4); /* of what it did not know it said nothing */
+	ck_assert_uint_eq(value(3, GONE), 4); /* the other version did not count these */
 	ck_assert_uint_eq(value(4, "sent_bytes"), 0);
-	/* Its workers go on, and end. */
+	/* The other version's workers go on counting, and end. */
 	*number_there(3, row_of("sent_bytes"), false) += 100;
 	ck_assert_uint_eq(value(3, "connections"), 2);
 	carried_counters_look();
@@ -120,7 +120,7 @@ START_TEST(what_both_know_goes_on_by_its_name)
 }
 END_TEST
 
-/* It had carried something itself. */
+/* The other version had itself taken over counters from a version before it. */
 START_TEST(it_is_carried_over_two_versions)
 {
 	make_other();
@@ -131,11 +131,11 @@ START_TEST(it_is_carried_over_two_versions)
 	*number_there(0, row_of("queued_bytes_max"), true) = 20;
 	ck_assert(carried_counters_open(other.scoreboard, other.fd));
 	ck_assert_uint_eq(value(0, "sent_bytes"), 30);
-	ck_assert_uint_eq(value(0, "queued_bytes_max"), 20); /* the most is no sum */
+	ck_assert_uint_eq(value(0, "queued_bytes_max"), 20); /* a maximum is not added */
 }
 END_TEST
 
-/* A counter that became a gauge is another one. */
+/* If a counter has become a gauge, it is not carried over. */
 START_TEST(another_kind_is_another_counter)
 {
 	make_other();
@@ -148,7 +148,8 @@ START_TEST(another_kind_is_another_counter)
 }
 END_TEST
 
-/* A worker of the other version may have written there: what is read is within its bytes. */
+/* The description may be wrong, as workers of the other version can write there. Nothing outside of
+ * the scoreboard may be read. */
 START_TEST(a_description_that_lies_is_not_followed)
 {
 	static const struct {
@@ -173,7 +174,7 @@ START_TEST(a_description_that_lies_is_not_followed)
 		ck_assert_msg(!carried_counters_open(other.scoreboard, other.fd), "lie %zu", i);
 		ck_assert(!other.scoreboard->head.carries);
 	}
-	make_other(); /* rows that lead out of a seat are as if they were not there */
+	make_other(); /* rows that are not within a seat are ignored */
 	for (size_t i = 0; i < other.head->rows_n; i++) {
 		other.head->rows[i].offset = i % 2 ? 0xfffffff8 : other.head->seat_bytes;
 		memset(other.head->rows[i].name + strlen(other.head->rows[i].name), 'x', 4);

@@ -1,8 +1,8 @@
 /*
- * health: whoever asks at the metrics address is heard, whatever strangers do there. A liveness
- * probe that is not heard in a second or two has weir killed, so a second is the bound here; it
- * takes a millisecond. One that has to wait for a place always takes longer; on a busy machine any
- * may, so that more than half have to be heard in time.
+ * health: probes at the metrics address are answered, whatever other clients do there. A probe
+ * that is not answered in a second or two makes its sender kill weir, so the bound here is a
+ * second; normally it takes a millisecond. A probe that had to wait for a place would always take
+ * longer. On a busy machine any probe may, so only more than half have to be answered in time.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -32,7 +32,7 @@ static void probed(uint64_t begin_ms)
 		      late, in_time);
 }
 
-/* As many come again as were pushed out. */
+/* As many silent clients come again as were pushed out. */
 START_TEST(it_is_heard_behind_the_silent)
 {
 	static const int numbers[] = {300, 400, 1000};
@@ -58,7 +58,7 @@ START_TEST(it_is_heard_behind_the_silent)
 }
 END_TEST
 
-/* However close behind each other they come. */
+/* Even if many clients come at once. */
 START_TEST(who_has_asked_is_not_pushed_out)
 {
 	enum { CLIENTS = 100, SILENT_EACH = 4 };
@@ -78,7 +78,7 @@ START_TEST(who_has_asked_is_not_pushed_out)
 }
 END_TEST
 
-/* They ask for all that a place can hold, and read nothing of it. */
+/* Clients that ask for as much as a place can hold, and read nothing. */
 START_TEST(who_does_not_read_holds_no_place_that_it_needs)
 {
 	static const char *const requests[] = {"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -99,11 +99,11 @@ START_TEST(who_does_not_read_holds_no_place_that_it_needs)
 		ck_assert_int_eq(get_on(other, "/healthz")->status, 200);
 		(void)close(other);
 		other = connect_unix(path);
-		(void)get_on(other, "/metrics"); /* or 503 */
+		(void)get_on(other, "/metrics"); /* may be answered by 503 */
 		(void)close(other);
 		probed(begin);
 	}
-	/* Those that are under way too long make room. */
+	/* Scrapes that take too long are ended, which makes room. */
 	for (struct wait wait = wait_begin();; wait_more(&wait, "a scrape")) {
 		int fd = connect_unix(path), status = get_on(fd, "/metrics")->status;
 

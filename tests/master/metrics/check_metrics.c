@@ -1,6 +1,6 @@
 /*
- * Metrics as text, without a server: what a scrape says, in which form, in pieces of any size;
- * where the figures of processes come from; and what masters count together.
+ * The text of metrics, without a server: what it says, its form, and that it can be made in pieces
+ * of any size; where the figures of processes come from; and what successive masters count.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@
 
 #define SLOTS 3
 
-/* Each row of each slot has a value that no other has. */
+/* A different value for each row of each slot. */
 static uint64_t value_of(size_t slot, size_t row)
 {
 	return 1000000 * (slot + 1) + row + 1;
@@ -82,7 +82,7 @@ static size_t count_of(const char *text, const char *line)
 	return n;
 }
 
-/* ---- what is said ---- */
+/* ---- its content ---- */
 
 static void series_of(char series[256], const struct stats_row *row, const char *suffix,
 		      const char *worker)
@@ -100,7 +100,7 @@ static void seconds_text(char text[32], uint64_t us)
 		       (unsigned long long)(us % 1000000));
 }
 
-/* What stats.h says of each kind, said once more. */
+/* How each kind of row is written, as stats.h says. */
 static void expect_row(const char *text, size_t at, size_t slot)
 {
 	const struct stats_row *row = &stats_rows[at];
@@ -189,7 +189,7 @@ START_TEST(what_the_master_knows_is_there)
 }
 END_TEST
 
-/* Each state has its series at any time, and one of them is 1 if a worker is there. */
+/* Each state always has a series, and one of them is 1 if there is a worker. */
 START_TEST(states_neither_come_nor_go)
 {
 	struct scrape *scrape = some_scrape();
@@ -311,7 +311,7 @@ START_TEST(promtool_finds_nothing_wrong)
 		return;
 	}
 	ck_assert_int_eq(promtool(text_of(scrape, 16384)), 0);
-	/* Whatever a worker may have written there. */
+	/* A worker may have written any values there. */
 	memset(scrape_values(scrape, 0), 0xff, (SLOTS + 1) * stats_rows_n * sizeof(uint64_t));
 	(void)snprintf(scrape->listeners[0].text, ENDPOINT_TEXT_BYTES, "a\"b\\c\nd\x01\xff{e}");
 	ck_assert_int_eq(promtool(text_of(scrape, 16384)), 0);
@@ -396,7 +396,7 @@ START_TEST(cpu_time_of_a_seat_adds_up)
 	ck_assert_uint_ge(lifetime_counters_process(3).cpu_us, used + 30000);
 	used += end(3, pid);
 	ck_assert_uint_eq(lifetime_counters_process(3).cpu_us, used);
-	/* Told twice, it is counted once. */
+	/* If its end is reported twice, it is counted once. */
 	lifetime_counters_process_ended(3, &(struct rusage){.ru_utime.tv_sec = 100});
 	ck_assert_uint_eq(lifetime_counters_process(3).cpu_us, used);
 	ck_assert_uint_eq(lifetime_counters_process(2).cpu_us, 0);
@@ -404,7 +404,7 @@ START_TEST(cpu_time_of_a_seat_adds_up)
 }
 END_TEST
 
-/* Its master was killed, say. */
+/* For example because its master was killed. */
 START_TEST(one_that_nobody_reaped_keeps_what_was_seen)
 {
 	uint64_t seen;
@@ -424,7 +424,7 @@ START_TEST(one_that_nobody_reaped_keeps_what_was_seen)
 	seen += 30000;
 	ck_assert_uint_ge(lifetime_counters_process(3).cpu_us, seen);
 	seen = lifetime_counters_process(3).cpu_us;
-	/* Ticks may have said more of it than the kernel's account does in the end. */
+	/* By ticks it may have used more than the kernel's exact figure at its end. */
 	lifetime_counters_process_ended(3, &(struct rusage){.ru_utime.tv_usec = 10});
 	ck_assert_uint_ge(lifetime_counters_process(3).cpu_us, seen);
 	(void)end(3, pid);
@@ -437,7 +437,7 @@ START_TEST(lifetime_counters_go_on_with_the_next_master)
 	int fd;
 
 	ck_assert_uint_eq(lifetime_counters_count(LIFETIME_RELOADS), 0);
-	lifetime_counters_add(LIFETIME_RELOADS); /* before there are any: nowhere */
+	lifetime_counters_add(LIFETIME_RELOADS); /* ignored, as there are no counters yet */
 	lifetime_counters_open(-1);
 	lifetime_counters_master_began();
 	lifetime_counters_add(LIFETIME_RELOADS);
@@ -452,7 +452,7 @@ START_TEST(lifetime_counters_go_on_with_the_next_master)
 	ck_assert_uint_eq(lifetime_counters_count(LIFETIME_RELOADS), 1);
 	ck_assert_uint_eq(lifetime_counters_restarts(5), 2);
 	ck_assert_uint_eq(lifetime_counters_restarts(WORKERS_MAX), 0);
-	/* Each of the two in a place of its own. */
+	/* The two masters use different places. */
 	ck_assert_uint_gt(lifetime_counters_process(LIFETIME_MASTER).born_us, 0);
 	ck_assert_uint_gt(lifetime_counters_process(LIFETIME_MASTER + 1).born_us, 0);
 	lifetime_counters_close();
@@ -483,7 +483,7 @@ START_TEST(no_worker_has_lifetime_counters)
 	ck_assert_int_ge(pid, 0);
 	if (pid == 0) {
 		(void)signal(SIGSEGV, SIG_DFL);
-		_exit(lifetime_counters_began_us() != 0); /* there is nothing */
+		_exit(lifetime_counters_began_us() != 0); /* there are no counters here */
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
 	ck_assert(suite_sanitized() || (WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV));

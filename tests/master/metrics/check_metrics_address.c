@@ -1,6 +1,6 @@
 /*
- * The addresses at which metrics are served: which are taken or refused, and where clients that
- * come or wait during a reload or an upgrade are answered.
+ * The addresses at which metrics are served: which are accepted or refused, and who answers clients
+ * that come or wait during a reload or an upgrade.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -73,7 +73,7 @@ START_TEST(a_reload_moves_it)
 	first = metrics_port(server);
 	fd = connect_to(first);
 	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
-	/* The same: it stays, and so do connections. */
+	/* The same address: the socket is kept, and so are connections. */
 	server_control_forget(server);
 	server_control_do("reload");
 	ck_assert(!server_log_has(server, "msg=metrics"));
@@ -109,7 +109,7 @@ START_TEST(a_reload_to_a_taken_address_changes_nothing)
 	ck_assert_int_eq(get(port, "/readyz")->status, 200);
 	ck_assert_uint_eq(sample(scrape_at(port), "weir_reloads_total{result=\"failure\"}"), 1);
 	ck_assert_int_eq(server_control_status("generation"), 1);
-	/* An upgrade to it is not made, either; and then one is. */
+	/* An upgrade to it fails too; the next one succeeds. */
 	ck_assert_int_eq(server_control_ask("upgrade"), 1);
 	ck_assert_msg(strstr(server_control_answer(), strerror(EADDRINUSE)) != NULL, "%s",
 		      server_control_answer());
@@ -125,7 +125,7 @@ START_TEST(a_reload_to_a_taken_address_changes_nothing)
 }
 END_TEST
 
-/* All was bound by then. */
+/* The reload fails after all sockets were bound. */
 START_TEST(workers_that_do_not_come_up_leave_it)
 {
 	char path[128], other[128];
@@ -140,7 +140,7 @@ START_TEST(workers_that_do_not_come_up_leave_it)
 	(void)snprintf(path, sizeof path, "%s", in_folder("metrics.sock"));
 	(void)snprintf(other, sizeof other, "%s", in_folder("other.sock"));
 	server = start_configured(path);
-	/* Enough to answer weirctl, not for a worker's buffers. */
+	/* Enough memory to answer weirctl, but not for a worker's buffers. */
 	process_starve(server->pid, 8 << 20, &before);
 	(void)configure(other);
 	ck_assert_int_eq(server_control_ask("reload"), 1);
@@ -174,7 +174,7 @@ START_TEST(a_socket_file_comes_and_goes_with_it)
 	fd = connect_unix(path);
 	ck_assert_int_eq(get_on(fd, "/readyz")->status, 200);
 	server_control_do("reload");
-	/* An upgrade that fails, of a server that had the socket already. */
+	/* An upgrade of a server that already has the socket fails. */
 	server_control_program_is("#!/bin/sh\nexit 3\n", 0755);
 	ck_assert_int_eq(server_control_ask("upgrade"), 1);
 	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
@@ -185,7 +185,7 @@ START_TEST(a_socket_file_comes_and_goes_with_it)
 	ck_assert_int_eq(lstat(path, &now), 0);
 	ck_assert_uint_eq(before.st_ino, now.st_ino);
 	ck_assert_int_eq(get_on(connect_unix(path), "/readyz")->status, 200);
-	/* The next one is somewhere else: nothing is left here. */
+	/* The new master uses another address: the old socket file is removed. */
 	(void)snprintf(name, sizeof name, "@weir-test-metrics-%d", (int)getpid());
 	(void)configure(name);
 	server_control_forget(server);
@@ -196,7 +196,7 @@ START_TEST(a_socket_file_comes_and_goes_with_it)
 	(void)configure(path);
 	server_control_do("reload");
 	ck_assert(exists(path));
-	/* Inherited, it is ours all the same, once the other master has gone. */
+	/* The inherited socket file is the new master's, once the old one has ended. */
 	server_control_forget(server);
 	ck_assert_msg(server_control_ask("upgrade") == 0, "%s", server_control_answer());
 	server_control_follow(server);
@@ -206,10 +206,10 @@ START_TEST(a_socket_file_comes_and_goes_with_it)
 }
 END_TEST
 
-#define HURRY_MS 4000 /* less than a client may take that has connected and not asked */
+#define HURRY_MS 4000 /* less than the time that a client has until it must ask */
 
-/* Somebody connects and does not ask while an upgrade is made. If that took longer than such a one
- * may take, somebody else does. The new master's pid is not looked for yet. */
+/* A client connects, and does not ask while an upgrade is made. If that took longer than a client
+ * may wait, tries again with a new one. Does not look for the new master's pid. */
 static int early_in_an_upgrade(struct server *server, unsigned port, int *served)
 {
 	for (;;) {
@@ -217,7 +217,7 @@ static int early_in_an_upgrade(struct server *server, unsigned port, int *served
 		int early = connect_to(port);
 
 		*served = connect_to(port);
-		/* So both were accepted. */
+		/* Its answer shows that both were accepted. */
 		ck_assert_int_eq(get_on(*served, "/readyz")->status, 200);
 		server_control_forget(server);
 		server_control_do("upgrade");
@@ -229,7 +229,8 @@ static int early_in_an_upgrade(struct server *server, unsigned port, int *served
 	}
 }
 
-/* It has connected, and not asked yet; a client that was served and stays has to go. */
+/* A client that connected before the upgrade and asks after it is answered. One that was answered
+ * before is ended. */
 START_TEST(who_came_before_an_upgrade_has_his_answer)
 {
 	struct server *server =
@@ -248,7 +249,7 @@ START_TEST(who_came_before_an_upgrade_has_his_answer)
 }
 END_TEST
 
-/* It is killed when it serves; the old one goes on. */
+/* The new master is killed when it serves; the old one goes on. */
 START_TEST(a_next_master_that_dies_leaves_it)
 {
 	struct server *server =
@@ -260,7 +261,7 @@ START_TEST(a_next_master_that_dies_leaves_it)
 
 	send_text(held, "x");
 	expect_text(held, "x");
-	ck_assert_int_eq(kill(server_worker(server, 0), SIGSTOP), 0); /* it can't leave */
+	ck_assert_int_eq(kill(server_worker(server, 0), SIGSTOP), 0); /* so that it can't end */
 	server_control_forget(server);
 	ck_assert_int_eq(kill(server->pid, SIGUSR2), 0);
 	server_control_wait_log_times(server, "msg=metrics", 1);
@@ -272,7 +273,7 @@ START_TEST(a_next_master_that_dies_leaves_it)
 	ck_assert_int_eq(kill(next, SIGKILL), 0);
 	server_control_wait_log_times(server, "msg=metrics", 1);
 	(void)expect_no_less(last, scrape_at(port));
-	fd = connect_to(port); /* which may stay, as before */
+	fd = connect_to(port); /* a connection is kept open, as before */
 	ck_assert_ptr_null(strstr(get_on(fd, "/readyz")->head, "Connection: close"));
 	ck_assert_int_eq(get_on(fd, "/healthz")->status, 200);
 	ck_assert_int_eq(kill(server_worker(server, 0), SIGCONT), 0);
@@ -280,7 +281,8 @@ START_TEST(a_next_master_that_dies_leaves_it)
 }
 END_TEST
 
-/* The old one has no worker any more, and stays for clients that ask; then all is its own again. */
+/* The old master has no workers any more and only stays for clients that may ask. Then the new
+ * master dies, and the old one serves again. */
 START_TEST(one_that_takes_back_forgets_its_shutdown_notice)
 {
 	struct server *server =
@@ -293,14 +295,14 @@ START_TEST(one_that_takes_back_forgets_its_shutdown_notice)
 	ck_assert_int_ne(server_control_pid(), server->pid);
 	server_control_forget(server);
 	ck_assert_int_eq(kill(server_control_pid(), SIGKILL), 0);
-	/* For longer than it waits between two looks at clients that ask. */
+	/* Takes longer than the time between two looks at clients that may ask. */
 	for (size_t i = 1; i <= 3; i++) {
 		server_control_wait_log_times(server, "msg=\"worker started\"", i);
 		ck_assert_int_eq(kill(server_wait_worker(server, 0, 0), SIGKILL), 0);
 		server_control_wait_log_times(server, "msg=\"worker died\"", i);
 	}
 	server_control_wait_log_times(server, "msg=\"worker started\"", 4);
-	if (now_ms() - began_ms < HURRY_MS) /* else it was sent away */
+	if (now_ms() - began_ms < HURRY_MS) /* after that it may have been ended */
 		ck_assert_int_eq(get_on(early, "/healthz")->status, 200);
 	ck_assert_int_eq(get(port, "/healthz")->status, 200);
 	ck_assert(!server_log_has(server, "msg=stopped"));
@@ -323,7 +325,7 @@ static unsigned descriptors_of(pid_t pid)
 	return n - 2; /* . and .. */
 }
 
-/* Else nothing could be changed before clients that do not ask have gone, the first one too. */
+/* Silent clients must not use up the descriptors that a reload needs. */
 START_TEST(who_asks_takes_no_descriptors_that_a_change_needs)
 {
 	struct server *server = CONTROLLED("--workers", "1", "--max-connections", "5", "--metrics",

@@ -1,6 +1,6 @@
 /*
- * Metrics while the server changes: counters never go back, no client that scrapes is refused, and
- * /readyz says what it should. check_metrics_address has the address itself.
+ * Metrics while the server changes: counters never decrease, no scrape is refused, and /readyz is
+ * right. Changes of the metrics address itself are in check_metrics_address.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -18,10 +18,10 @@
 #include "tests/support/server_control.h"
 #include "tests/master/metrics/counters.h"
 
-/* ---- counters never go back ---- */
+/* ---- counters never decrease ---- */
 
-/* On a connection that was there before, which its server may end at any time (RFC 9112, 9.5).
- * NULL: it did. */
+/* Scrapes on a connection that has been used, which the server may end at any time (RFC 9112, 9.5).
+ * NULL: it has ended. */
 static struct reply *get_again(int fd)
 {
 	static const char request[] = "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -33,8 +33,8 @@ static struct reply *get_again(int fd)
 	return read_reply(fd, false);
 }
 
-/* Scrapes as fast as it can be done until the order is over, on new connections, and on old ones
- * as long as these last; none is refused, and nothing goes back. */
+/* Scrapes as fast as possible until the order has been carried out, on new connections and on used
+ * ones. No scrape may be refused, and no counter may decrease. */
 static char *scrape_through(unsigned port, char *last, const char *verb)
 {
 	pid_t order = server_control_ask_begin(verb);
@@ -72,7 +72,7 @@ static void some_load(struct server *server)
 	}
 }
 
-/* Worker 0's and the master's; each is later than it was if it should be. */
+/* Expects later start times than before: of worker 0, and of the master if master_too. */
 static void expect_births(unsigned port, double born[2], bool master_too)
 {
 	static const char *const series[] = {"weir_worker_start_time_seconds{worker=\"0\"}",
@@ -178,7 +178,7 @@ START_TEST(readyz_says_when_it_drains)
 	static char line[32 << 10];
 	int slow, other, fd;
 
-	/* Something is owed to it, so that the drain lasts. */
+	/* A client that is owed bytes, so that the drain lasts. */
 	slow = connect_to(server->ports[0]);
 	set_buffers(slow, 0, 4096);
 	memset(line, 'x', sizeof line);
@@ -194,7 +194,7 @@ START_TEST(readyz_says_when_it_drains)
 	wait_for_readyz(port, 503, "stopping");
 	ck_assert_int_eq(get(port, "/healthz")->status, 200);
 	expect_sample(scrape_at(port), "weir_state{state=\"stopping\"}", "1");
-	/* A connection from before knows it, too. */
+	/* Also on a connection from before. */
 	ck_assert_int_eq(get_on(fd, "/readyz")->status, 503);
 	ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
 	(void)server_wait_exit(server);
@@ -209,7 +209,7 @@ START_TEST(readyz_says_that_no_worker_is_there)
 	unsigned port = metrics_port(server);
 	struct wait wait = wait_begin();
 
-	/* A worker that dies again and again comes later and later. */
+	/* A worker that dies again and again is started after ever longer delays. */
 	while (get(port, "/readyz")->status == 200) {
 		pid_t pid = server_worker(server, 0);
 
@@ -239,7 +239,7 @@ START_TEST(weirctl_prints_the_same)
 	said = read_whole(in_folder("said"));
 	ck_assert_ptr_nonnull(said);
 	ck_assert_uint_gt(expect_no_less(text, said), 200);
-	/* The lines are the same, but for what has gone on. */
+	/* The lines are the same except for their values. */
 	for (const char *a = text, *b = said; *a && *b;
 	     a += strcspn(a, "\n") + 1, b += strcspn(b, "\n") + 1) {
 		size_t n = *a == '#' ? strcspn(a, "\n") : strcspn(a, "}\n ");

@@ -1,7 +1,7 @@
 /*
- * The metrics address of a running weir: its resources, as HTTP; figures that are those of the
- * scoreboard; that scrapes cost the workers nothing, and that no client that scrapes disturbs
- * another. Changes of the server have check_metrics_change, the text's form has check_metrics.
+ * The metrics address of a running weir: its resources over HTTP; figures agree with the
+ * scoreboard; scrapes cost the workers nothing, and clients do not disturb each other. Changes of
+ * the server are in check_metrics_change, the form of the text in check_metrics.
  */
 #include <errno.h>
 #include <signal.h>
@@ -93,7 +93,7 @@ START_TEST(head_is_get_without_its_body)
 			       paths[i]);
 		head = ask(fd, request);
 		ck_assert_int_eq(head->status, whole->status);
-		if (strcmp(paths[i], "/metrics") != 0) /* its numbers grow */
+		if (strcmp(paths[i], "/metrics") != 0) /* whose numbers change */
 			ck_assert_uint_eq(head->body_n, whole->body_n);
 		ck_assert_uint_gt(head->body_n, 0);
 	}
@@ -183,7 +183,7 @@ END_TEST
 
 /* ---- figures ---- */
 
-/* What an idle worker counts stands still. */
+/* The worker is idle, so its counters do not change. */
 START_TEST(figures_are_those_of_the_scoreboard)
 {
 	struct server *server = SERVER("--workers", "2", METRICS, "echo://127.0.0.1:0",
@@ -203,7 +203,7 @@ START_TEST(figures_are_those_of_the_scoreboard)
 		const struct stats_row *at = &stats_rows[row];
 
 		if (at->kind == STATS_TIME || at->kind == STATS_BUCKET || at->kind == STATS_SUM)
-			continue; /* check_metrics has them */
+			continue; /* they are in check_metrics */
 		for (unsigned i = 0; i < 2; i++) {
 			(void)snprintf(series, sizeof series, "%s{worker=\"%u\"%s%s%s%s}",
 				       at->metric, i, at->label ? "," : "",
@@ -250,7 +250,7 @@ START_TEST(scrapes_cost_the_workers_not_one_call)
 	fd = connect_to(port);
 	for (unsigned i = 0; i < 2; i++) {
 		traces[i] = trace_begin(server_worker(server, i));
-		trace_window(traces[i]); /* what the marks themselves woke */
+		trace_window(traces[i]); /* drops calls that the marks caused */
 	}
 	for (int i = 0; i < 30; i++) {
 		char command[256];
@@ -272,7 +272,7 @@ START_TEST(scrapes_cost_the_workers_not_one_call)
 		calls_text(traces[i], 0, traces[i]->calls_n, text, sizeof text);
 		ck_assert_msg(traces[i]->calls_n == 0, "worker %u made calls: %s", i, text);
 	}
-	/* And the trace would show them. */
+	/* Shows that the trace would have seen calls. */
 	for (int i = 0; i < 20; i++)
 		echo_once(server);
 	server_wait_stat(server, "closed_eof", 21);
@@ -285,21 +285,22 @@ START_TEST(scrapes_cost_the_workers_not_one_call)
 }
 END_TEST
 
-/* A scrape, and the data path, go on. */
+/* Scrapes and clients of the workers must still be served. */
 static void all_is_well(struct server *server, unsigned port)
 {
 	struct reply *reply = get(port, "/metrics");
 
 	for (struct wait wait = wait_begin(); reply->status == 503; reply = get(port, "/metrics"))
-		wait_more(&wait, "fewer who scrape"); /* those that were there before */
+		wait_more(&wait, "fewer who scrape"); /* the clients before are still there */
 	ck_assert_int_eq(reply->status, 200);
 	echo_once(server);
 }
 
-/* What a scrape reads of /proc tells how many were taken between two looks for events. */
+/* Each scrape reads files of /proc, which shows how many scrapes are made between two waits for
+ * events. */
 START_TEST(a_pass_of_the_master_takes_one_scrape)
 {
-	enum { CLIENTS = 20, READS = 2 }; /* of the worker, and of the master */
+	enum { CLIENTS = 20, READS = 2 }; /* a scrape reads the worker's file and the master's */
 	struct server *server;
 	struct trace *trace;
 	size_t in_pass = 0;
@@ -317,7 +318,7 @@ START_TEST(a_pass_of_the_master_takes_one_scrape)
 	for (struct wait wait = wait_begin();
 	     process_state(server->pid) != 't' && process_state(server->pid) != 'T';)
 		wait_more(&wait, "a master that is stopped");
-	for (int i = 0; i < CLIENTS; i++) /* all are there in one pass */
+	for (int i = 0; i < CLIENTS; i++) /* all requests are there in one pass */
 		send_text(fds[i], _i ? "HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 				     : "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
 	ck_assert_int_eq(kill(server->pid, SIGCONT), 0);
@@ -364,7 +365,7 @@ START_TEST(a_worker_that_hangs_holds_nobody_up)
 }
 END_TEST
 
-/* ---- clients that could disturb ---- */
+/* ---- clients that could disturb others ---- */
 
 START_TEST(two_hundred_scrape_at_once)
 {
@@ -400,7 +401,7 @@ static const char *const bad_manners[] = {
     "\x16\x03\x01\x02",			 /* TLS */
 };
 
-/* They hold more places than there are, and stay. */
+/* More such clients than there are places connect, and stay. */
 START_TEST(bad_manners_cost_a_place_for_seconds_only)
 {
 	struct server *server = SERVER("--workers", "2", METRICS, "echo://127.0.0.1:0");
@@ -420,8 +421,8 @@ START_TEST(bad_manners_cost_a_place_for_seconds_only)
 }
 END_TEST
 
-/* What was read for a scrape goes with the client that wanted it: the next ones find a place. Of a
- * unix socket the kernel holds a fifth of what is asked for, which is there after ten turns. */
+/* When a client leaves, the text of its scrape is freed, so that the next ones find a place. After
+ * ten turns a unix socket is full: the kernel takes a fifth of what these clients ask for. */
 START_TEST(who_leaves_amid_a_scrape_leaves_nothing)
 {
 	const char *path = in_folder("metrics.sock");
@@ -443,7 +444,7 @@ START_TEST(who_leaves_amid_a_scrape_leaves_nothing)
 }
 END_TEST
 
-/* If half of the places are taken, no client keeps one. */
+/* While more than half of the places are taken, connections are not kept open. */
 START_TEST(places_are_kept_while_there_are_many)
 {
 	struct server *server = SERVER("--workers", "1", METRICS, "echo://127.0.0.1:0");
@@ -465,8 +466,8 @@ START_TEST(places_are_kept_while_there_are_many)
 }
 END_TEST
 
-/* More answers than the kernel holds for it: what weir holds is bounded, and it is closed. Half a
- * request is timed out; all wait together. */
+/* A client asks for more answers than the kernel buffers, and does not read: weir's buffer is
+ * bounded, and the client is closed. Others send half a request or nothing, and are timed out. */
 START_TEST(who_does_not_read_or_go_on_is_timed_out)
 {
 	struct server *server = SERVER("--workers", "1", METRICS, "echo://127.0.0.1:0");

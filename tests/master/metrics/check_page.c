@@ -1,7 +1,7 @@
 /*
- * page: that it is whole and alone, its arithmetic (tests/master/metrics/page.js, under node), and,
- * in a headless Chromium, what it makes of answers that a test thinks up. check_page_live has it
- * beside a weir. Without node or chromium these say that they were not run.
+ * page: it needs nothing from elsewhere; its arithmetic (tests/master/metrics/page.js, under node);
+ * and what it shows, in a headless Chromium, for answers that the test makes up. check_page_live
+ * has it with a running weir. Tests are skipped, with a message, without node or Chromium.
  */
 #include <ctype.h>
 #include <limits.h>
@@ -29,7 +29,7 @@ START_TEST(it_is_the_file)
 }
 END_TEST
 
-/* Nothing comes from elsewhere, and no text can become markup or code. */
+/* It loads nothing from elsewhere, and no text can become markup or code. */
 START_TEST(it_is_alone)
 {
 	static const char *const never[] = {
@@ -42,7 +42,7 @@ START_TEST(it_is_alone)
 
 	for (size_t i = 0; i < sizeof never / sizeof *never; i++)
 		ck_assert_msg(!strstr(page, never[i]), "the page has %s", never[i]);
-	/* The name of SVG is no address that anybody asks. */
+	/* SVG's namespace looks like an address, but is never loaded. */
 	for (; (at = strstr(at, "http:")); at++)
 		ck_assert_msg(strncmp(at, "http://www.w3.org/2000/svg", 26) == 0, "%.60s", at);
 }
@@ -62,9 +62,9 @@ START_TEST(its_arithmetic)
 }
 END_TEST
 
-/* ---- answers that are thought up ---- */
+/* ---- answers that the test makes up ---- */
 
-/* Opened as a file, it reaches nobody: what fetch() gives it is what the test says. */
+/* Opens the page as a file, so that it has no server. The test's own fetch() answers it. */
 static void open_page(void)
 {
 	char url[PATH_MAX + 32], path[PATH_MAX];
@@ -84,7 +84,7 @@ static void open_page(void)
 			  "})");
 }
 
-/* workers workers, each counter being so high. */
+/* An answer with so many workers, all of whose counters have this value. */
 static const char *answer(unsigned workers, unsigned long count)
 {
 	static char text[8192];
@@ -100,7 +100,7 @@ static const char *answer(unsigned workers, unsigned long count)
 	return text;
 }
 
-/* The page takes this answer now; true: it liked it. */
+/* Gives the page this answer now. */
 static void give(const char *text)
 {
 	(void)browser_ask(browser, "(text = '%s')", text);
@@ -115,7 +115,7 @@ static void expect(const char *expression, const char *value)
 		      browser_ask(browser, "%s", expression), value);
 }
 
-/* No figure that is none, and nothing on the console. */
+/* No NaN or the like is shown, and nothing is on the console. */
 static void expect_sound(void)
 {
 	static const char *const never[] = {"NaN", "undefined", "Infinity", "null"};
@@ -151,7 +151,7 @@ START_TEST(what_is_not_there_is_a_dash)
 	expect("document.getElementById('version').textContent", "-");
 	expect(ROWS("rows"), "1");
 	expect_sound();
-	/* Another server's page is no answer. */
+	/* An HTML page of another server is not taken as an answer. */
 	give("<html>\\n");
 	expect("document.documentElement.dataset.state", "lost");
 	browser_end(browser);
@@ -199,14 +199,14 @@ START_TEST(silence_is_said_and_ends)
 	expect("/^no answer since \\d\\d:\\d\\d:\\d\\d$/.test(" ANSWER ")", "true");
 	expect("document.title", "weir: no answer");
 	expect(TILE("connections"), "3");
-	/* It goes on asking by itself. */
+	/* The page goes on asking by itself. */
 	(void)browser_ask(browser, "(text = '%s', ready = [false, 'draining\\n'])",
 			  answer(2, 3000));
 	browser_wait(browser, "document.documentElement.dataset.state === 'live'");
 	expect("document.getElementById('state').textContent", "✕ draining");
 	expect(EVENTS ".includes('answers again')", "true");
 	expect("document.title", "weir: 3 connections");
-	/* What nobody knows is a gap in the lines. */
+	/* Unknown values are a gap in the lines. */
 	expect(
 	    "document.querySelector('#chart-connections path.line').getAttribute('d').match(/M/g)"
 	    ".length",
@@ -250,7 +250,7 @@ START_TEST(workers_come_and_go)
 	       " path.style.stroke)).size",
 	       "8");
 	expect(EVENTS ".includes('w1, w2, w3, w4, w5, w6, w7 came')", "true");
-	/* Above eight: the sum and the worst, and a small chart of each. */
+	/* With more than eight workers: the sum, the worst, and a small chart of each. */
 	give(answer(12, 3000));
 	expect(PATHS("connections"), "2");
 	expect(ROWS("rows"), "12");
@@ -263,7 +263,7 @@ START_TEST(workers_come_and_go)
 	give(answer(2, 4000));
 	expect("document.getElementById('each').hidden", "true");
 	expect(ROWS("rows"), "2");
-	/* What clients did that have left is still in the chart. */
+	/* Workers that no longer exist are still in the chart. */
 	expect(PATHS("connections"), "12");
 	expect("document.getElementById('legend').textContent.includes('w11, gone')", "true");
 	expect_sound();
@@ -271,7 +271,7 @@ START_TEST(workers_come_and_go)
 }
 END_TEST
 
-/* One worker: its process, how it is, and how the server is. */
+/* Gives an answer with one worker: its process, its state, and the server's. */
 static void give_worker(unsigned pid, unsigned generation, unsigned restarts, unsigned up,
 			const char *state)
 {
@@ -296,7 +296,7 @@ START_TEST(it_says_what_happened)
 	if (!browser_there("it says what happened"))
 		return;
 	open_page();
-	/* All of this is at one time for the page, however long it takes here. */
+	/* For the page all of this happens at one time, however long it takes. */
 	(void)browser_ask(browser,
 			  "(performance.now = (t => () => t += 0.1)(performance.now()), 0)");
 	give_worker(7, 1, 0, 1, "ready");
@@ -307,7 +307,7 @@ START_TEST(it_says_what_happened)
 	expect(NEWEST, "w0 was drained and replaced");
 	give_worker(9, 1, 2, 1, "ready");
 	expect(NEWEST, "w0 ended and was replaced");
-	/* Another generation is that, and nothing else. */
+	/* A new generation is marked as that only. */
 	give_worker(10, 2, 2, 1, "ready");
 	expect(NEWEST, "generation 1 to 2");
 	give_worker(10, 2, 2, 0, "ready");
@@ -330,7 +330,7 @@ START_TEST(it_says_what_happened)
 	(void)browser_ask(browser, "(ready = [true, 'ok'])");
 	give_worker(10, 2, 2, 1, "ready");
 	expect(NEWEST, "ready again");
-	/* All at one time: each has its line in each chart, and no two names meet. */
+	/* All events are at one time: each has its line in each chart, and no names overlap. */
 	expect("document.querySelectorAll('.mark').length", "72");
 	expect("document.querySelectorAll('.plot .name').length", "5");
 	expect("document.querySelectorAll('#chart-connections .name').length", "5");
@@ -354,10 +354,10 @@ START_TEST(it_can_be_held_and_read)
 	browser_wait(browser, "!asking");
 	expect(ANSWER, "paused");
 	(void)browser_ask(browser, "(window.held = calls)");
-	/* A timer of its own, set now, comes after the next question would have. */
+	/* This timer ends after the page would have asked again. */
 	(void)browser_ask(browser, "new Promise(done => setTimeout(done, 1100))");
 	expect("calls - held", "0");
-	/* Keys read the newest moment of a chart, in all charts. */
+	/* A key shows the values at the newest time, in all charts. */
 	(void)browser_ask(browser, "document.getElementById('chart-connections').dispatchEvent("
 				   "new KeyboardEvent('keydown', { key: 'End' }))");
 	expect("document.getElementById('tip').hidden", "false");
@@ -367,7 +367,7 @@ START_TEST(it_can_be_held_and_read)
 	(void)browser_ask(browser, "document.getElementById('chart-connections').dispatchEvent("
 				   "new KeyboardEvent('keydown', { key: 'Escape' }))");
 	expect("document.getElementById('tip').hidden", "true");
-	/* A worker that is picked in the legend stands out. */
+	/* A worker that is selected in the legend is highlighted. */
 	(void)browser_ask(browser, "document.querySelectorAll('#legend button')[1].click()");
 	expect("document.querySelector('#chart-in path.line.dim').dataset.worker", "0");
 	expect("document.querySelectorAll('#legend button')[1].getAttribute('aria-pressed')",
@@ -379,7 +379,7 @@ START_TEST(it_can_be_held_and_read)
 }
 END_TEST
 
-/* Each button, picture and table says what it is without being seen. */
+/* Each button, picture and table has a name for screen readers. */
 START_TEST(it_has_names)
 {
 	if (!browser_there("it has names"))

@@ -1,7 +1,7 @@
 /*
- * page_live: the page in a headless Chromium, beside a weir that is under load, is changed, and
- * ends. What the page makes of answers as such is in check_page. Without chromium these say that
- * they were not run.
+ * page_live: the page in a headless Chromium, with a weir that is under load, is changed, and ends.
+ * check_page tests what the page makes of single answers. These tests are skipped, with a message,
+ * without Chromium.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -52,7 +52,7 @@ static void expect(const char *expression, const char *value)
 		      value);
 }
 
-/* Each request went to where the page came from. */
+/* All of the page's requests went to the server that it came from. */
 static void expect_own_requests(void)
 {
 	static const char asks[] = "\"request\":{\"url\":\"";
@@ -78,7 +78,7 @@ static void expect_no_errors(void)
 #define TILE(KEY) "document.getElementById('tile-" KEY "').value"
 #define CELL(ROW, COLUMN)                                                                          \
 	"document.getElementById('rows').rows[" #ROW "].cells[" #COLUMN "].textContent"
-/* Charts in which each of so many workers has a line with bound_sockets. */
+/* How many charts have a line with points for each of so many workers. */
 #define CHARTS(WORKERS)                                                                            \
 	"[...document.querySelectorAll('.plot')].filter(plot => "                                  \
 	"[...plot.querySelectorAll('path.line')].filter(line => "                                  \
@@ -93,7 +93,7 @@ static void look_at_load(void)
 	browser_wait(browser, TILE("in") " > 0 && " TILE("out") " > 0 && " TILE("messages") " > 0");
 	browser_wait(browser, TILE("p99") " > 0 && " TILE("cpu") " > 0");
 	browser_wait(browser, TILE("connections") " == %d", 8 + CLIENTS - GONE);
-	/* The charts have what the tiles have: lag, too, once both workers had something to do. */
+	/* The charts show what the tiles show; also lag, once both workers had something to do. */
 	browser_wait(browser, CHARTS(2) " === 9");
 	load_end_well(&load_plain, load);
 }
@@ -178,7 +178,8 @@ START_TEST(it_sees_changes_and_the_end)
 }
 END_TEST
 
-/* The policy is given, and a browser keeps it: nothing of another address, nor its sockets. */
+/* The page has its security policy, and the browser enforces it: the page may ask no other address,
+ * and load no script. */
 START_TEST(it_may_ask_nobody_else)
 {
 	int client;

@@ -1,5 +1,5 @@
 /*
- * counters: of two scrapes, one after the other, no counter may be less in the second one.
+ * counters: no counter may be lower in the second of two scrapes than in the first.
  */
 #ifndef TESTS_MASTER_METRICS_COUNTERS_H
 #define TESTS_MASTER_METRICS_COUNTERS_H
@@ -23,7 +23,7 @@ static inline bool is_counter(const char *line, size_t name_n)
 	return false;
 }
 
-/* How many there were. */
+/* Returns how many counters there were. */
 static inline size_t expect_no_less(const char *before, const char *after)
 {
 	size_t n = 0;

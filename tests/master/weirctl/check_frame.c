@@ -1,7 +1,7 @@
 /*
- * weirctl's samples and frames, from answers that are written here: numbers of every size,
- * workers that do not move, texts that would rule a terminal. check_frame_size has how they fill
- * screens, check_top the program.
+ * weirctl's samples and frames, from answers that the test makes up: numbers of every size, workers
+ * that make no progress, texts that would control a terminal. Screens of other sizes are in
+ * check_frame_size, the program itself in check_top.
  */
 #include <signal.h>
 #include <stdint.h>
@@ -121,14 +121,14 @@ START_TEST(rates_are_over_the_servers_time)
 	ck_assert_double_eq_tol(rate, 4, 1e-9);
 	ck_assert(sample_rate(&second, &second.server, "closed_eof", &rate));
 	ck_assert_double_eq_tol(rate, 0, 1e-9);
-	/* One that went back belongs to something else. */
+	/* A counter that decreased was started again, so it has no rate. */
 	ck_assert(!sample_rate(&second, &second.server, "messages", &rate));
 	ck_assert(!sample_rate(&second, &second.server, "unheard_of", &rate));
 	ck_assert(sample_is_counter("accepted") && sample_is_counter("loop_busy_us"));
 	ck_assert(!sample_is_counter("connections") && !sample_is_counter("unheard_of"));
 	ck_assert(sample_rate(&second, &second.workers[0], "accepted", &rate));
 	ck_assert_double_eq_tol(rate, 4, 1e-9);
-	/* Another process in that place has counted from 0. */
+	/* A new process in that slot has counted from 0. */
 	ck_assert(sample_rate(&second, &second.workers[1], "accepted", &rate));
 	ck_assert_double_eq_tol(rate, 2, 1e-9);
 	sample_clear(&second);
@@ -143,7 +143,7 @@ START_TEST(lag_is_of_this_time)
 	char before[4096] = "moment us=1000000\nserver pid=9\nworker worker=0 pid=21";
 	char now[4096] = "moment us=2000000\nserver pid=9\nworker worker=0 pid=21";
 
-	/* Before: all were long. Since: 985 of 16 us, 15 of up to 1 ms. */
+	/* The first sample has long times only. Since then: 985 of 16 us, 15 of up to 1 ms. */
 	for (size_t i = 0; i < stats_rows_n; i++) {
 		const char *name = stats_rows[i].name;
 		bool short_one = strcmp(name, "loop_lag_16us") == 0;
@@ -171,7 +171,7 @@ START_TEST(lag_is_of_this_time)
 }
 END_TEST
 
-/* This process' own: it works until the kernel says so. */
+/* Looks at this process, which works until the kernel has counted its CPU time. */
 START_TEST(processes_are_looked_at_where_they_are_ours)
 {
 	struct sample first, second;
@@ -193,7 +193,7 @@ START_TEST(processes_are_looked_at_where_they_are_ours)
 		sample_clear(&second);
 	} while (ticked_us < 200000);
 	ck_assert_double_gt(percent, 0);
-	ck_assert_double_le(percent, 110); /* one CPU, and what a tick may add */
+	ck_assert_double_le(percent, 110); /* one CPU, and the error of a tick */
 	ck_assert_ptr_nonnull(answer_line(&answer, text));
 	ck_assert(sample_take(&second, &answer, &first, false)); /* in another namespace */
 	ck_assert(!sample_cpu(&second.server, &percent) && !second.server.process.known);
@@ -211,7 +211,7 @@ START_TEST(processes_are_looked_at_where_they_are_ours)
 }
 END_TEST
 
-/* ---- workers that do not move ---- */
+/* ---- workers that make no progress ---- */
 
 static void at(struct sample *sample, unsigned second, unsigned turns, unsigned asleep,
 	       const struct sample *before)
@@ -230,7 +230,7 @@ START_TEST(who_stands_is_seen)
 	struct sample samples[5];
 
 	at(&samples[0], 1, 40, 0, NULL);
-	at(&samples[1], 2, 41, 0, &samples[0]); /* it moves */
+	at(&samples[1], 2, 41, 0, &samples[0]); /* it makes progress */
 	layout_make(&frame, &samples[1], &view);
 	ck_assert(frame_has(" ready ") && !frame_has("!stuck"));
 	at(&samples[2], 4, 41, 0, &samples[1]);
@@ -239,7 +239,7 @@ START_TEST(who_stands_is_seen)
 	ck_assert(frame_has("worker 7 (pid 21) has made no progress for 2 s"));
 	at(&samples[3], 9, 41, 0, &samples[2]);
 	ck_assert_uint_eq(sample_still_us(&samples[3], &samples[3].workers[0]), 7000000);
-	at(&samples[4], 10, 41, 1, &samples[3]); /* it waits for events: that is rest */
+	at(&samples[4], 10, 41, 1, &samples[3]); /* waiting for events is no fault */
 	layout_make(&frame, &samples[4], &view);
 	ck_assert(frame_has(" ready ") && !frame_has("!stuck") && !frame_has("no progress"));
 	for (size_t i = 0; i < 5; i++)
@@ -265,7 +265,7 @@ START_TEST(who_stands_longest_is_named)
 }
 END_TEST
 
-/* At the first look; it need not have stood for a while. */
+/* In the first sample, even if it was stopped only just now. */
 START_TEST(who_is_stopped_is_seen_at_once)
 {
 	struct answer answer = {0};
@@ -337,7 +337,7 @@ START_TEST(the_order_is_as_asked)
 	layout_make(&frame, &sample, &view);
 	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     2 ", 7), 0);
 	sample_clear(&sample);
-	/* Of whom nothing is known comes last. */
+	/* Workers without a value come last. */
 	sample_of(&sample,
 		  "moment us=1000000\n" SERVER_LINE("connections=0")
 		      WORKER_LINE("0", "21", "turns=0") WORKER_LINE("1", "22", "connections=0"),
@@ -348,7 +348,7 @@ START_TEST(the_order_is_as_asked)
 }
 END_TEST
 
-/* In the order in which they were first seen, so that none ever moves. */
+/* Reasons are in the order in which they were first seen, so that none changes its place. */
 START_TEST(reasons_stay_in_their_places)
 {
 	struct sample first, second;
@@ -385,7 +385,7 @@ START_TEST(no_text_rules_the_terminal)
 }
 END_TEST
 
-/* The last figures are history; what is said of it is not. */
+/* The last figures are shown faint, as they are old; the message is not. */
 START_TEST(a_server_that_has_gone_is_faint)
 {
 	struct sample sample;
@@ -404,7 +404,7 @@ START_TEST(a_server_that_has_gone_is_faint)
 }
 END_TEST
 
-/* What is wrong is said whole, on as many lines as it takes, above the keys. */
+/* A message is never cut: it takes as many lines as it needs, above the line of keys. */
 START_TEST(what_is_said_of_a_server_is_not_cut)
 {
 	static const char message[] =
@@ -426,7 +426,7 @@ START_TEST(what_is_said_of_a_server_is_not_cut)
 	}
 	ck_assert_str_eq(said, message);
 	ck_assert_int_eq(strncmp(frame.lines[frame.n - 1].text, "q quit", 6), 0);
-	view.columns = 40; /* a word that is longer than a line */
+	view.columns = 40; /* so that a word is longer than a line */
 	layout_make(&frame, &sample, &view);
 	lines_fit(40, 24);
 	ck_assert(frame_has("/in/the/tree/control.sock: Connection"));
@@ -439,7 +439,7 @@ START_TEST(what_is_said_of_a_server_is_not_cut)
 }
 END_TEST
 
-/* A server of bytes alone counts no messages: 0 a second would be wrong of it. */
+/* A server whose protocols have no messages counts none: 0 a second would be wrong. */
 START_TEST(bytes_have_no_messages)
 {
 	for (int messages = 0; messages < 2; messages++) {
@@ -472,7 +472,7 @@ START_TEST(what_is_no_answer_is_refused)
 	ck_assert_ptr_nonnull(answer_line(&answer, "moment us=5"));
 	ck_assert(!sample_take(&sample, &answer, NULL, false));
 	sample_clear(&sample);
-	layout_make(&frame, NULL, &view); /* nothing yet */
+	layout_make(&frame, NULL, &view); /* before the first sample */
 	lines_fit(80, 24);
 }
 END_TEST

@@ -1,6 +1,6 @@
 /*
- * weirctl's frames on screens of any width and height: what has room, and what goes first. The
- * answers are written here.
+ * weirctl's frames on screens of any width and height: what has room, and what is dropped first.
+ * The test makes up the answers.
  */
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +13,7 @@ static const char *const texts[] = {
     "0", "1", "4711", "99999", "1048576", "999999999", "9223372036854775807",
 };
 
-/* Whatever the numbers are: where a heading ends, a number ends. */
+/* For all numbers: they end where the heading of their column ends. */
 static void columns_hold(void)
 {
 	const char *headings = frame.lines[HEADINGS].text;
@@ -89,7 +89,7 @@ START_TEST(who_has_no_room_is_counted)
 	ck_assert_uint_ge(shown, 8);
 	ck_assert_uint_eq(shown + more, 100);
 	ck_assert(frame_has("master ") && frame_has("CLOSED") && frame_has("quit"));
-	view.rows = 0; /* all of them, and nothing about keys */
+	view.rows = 0; /* all workers, and no line of keys */
 	layout_make(&frame, &sample, &view);
 	ck_assert(!frame_has("more") && !frame_has("quit"));
 	ck_assert_uint_ge(frame.n, 104);
@@ -97,7 +97,7 @@ START_TEST(who_has_no_room_is_counted)
 }
 END_TEST
 
-/* Reasons take a sixth of the height, workers the rest; the keys are always there. */
+/* Reasons get a sixth of the height, workers the rest. The line of keys is always there. */
 START_TEST(a_full_screen_is_shared)
 {
 	struct sample first, second;
@@ -118,7 +118,7 @@ START_TEST(a_full_screen_is_shared)
 }
 END_TEST
 
-/* Workers are what it is for: all the rest goes before the last of them. */
+/* Workers are the most important: all other lines are dropped before the last workers. */
 START_TEST(a_short_screen_is_the_workers)
 {
 	struct sample first, second;
@@ -144,7 +144,7 @@ START_TEST(a_short_screen_is_the_workers)
 }
 END_TEST
 
-/* Whoever is first in the order. */
+/* A worker that makes no progress is shown even if others come before it in the order. */
 START_TEST(who_stands_has_room)
 {
 	struct sample first, second;
@@ -159,7 +159,7 @@ START_TEST(who_stands_has_room)
 		ck_assert(frame_has("    70 ") && frame_has(" !stuck "));
 		ck_assert_int_eq(frame_has("... "), view.rows > 3);
 	}
-	view.rows = 0; /* all of them have room: they stay where they are */
+	view.rows = 0; /* all have room, so it stays in its place */
 	layout_make(&frame, &second, &view);
 	ck_assert_int_eq(strncmp(frame.lines[HEADINGS + 2].text, "     0 ", 7), 0);
 	sample_clear(&second);
@@ -167,7 +167,7 @@ START_TEST(who_stands_has_room)
 }
 END_TEST
 
-/* As they are in a wide terminal. */
+/* No word is cut: each is also in one of the n lines for a wide terminal. */
 static void words_are_whole(char wide[][FRAME_COLUMNS_MAX + 1], size_t n)
 {
 	for (size_t i = 0; i < frame.n; i++) {
@@ -184,7 +184,7 @@ static void words_are_whole(char wide[][FRAME_COLUMNS_MAX + 1], size_t n)
 	}
 }
 
-/* Columns go one by one, and what an operator looks for goes last. */
+/* Columns are dropped one by one, the most important ones last. */
 START_TEST(a_narrow_screen_has_whole_words)
 {
 	static const char *const order[] = {"WORKER", "STATE", "CONNS", "MSG/S", "CPU%",  "LAG",
@@ -211,7 +211,7 @@ START_TEST(a_narrow_screen_has_whole_words)
 			gone = !there;
 		}
 		columns_hold();
-		frame.n = 2; /* of the foot and the head every word is whole */
+		frame.n = 2; /* the first and last lines only: their words must be whole */
 		words_are_whole(wide, 24);
 		layout_make(&frame, &second, &view);
 		frame.lines[0] = frame.lines[23];
@@ -223,7 +223,7 @@ START_TEST(a_narrow_screen_has_whole_words)
 }
 END_TEST
 
-/* The first worker that is shown, and what is said of the others. */
+/* Expects this worker to be the first, and this text about those that are not shown. */
 static void scrolled(const struct sample *sample, size_t to, const char *first, const char *more)
 {
 	view.first = to;
@@ -243,7 +243,7 @@ START_TEST(workers_can_be_scrolled)
 	scrolled(&sample, 0, "     0 ", "more");
 	scrolled(&sample, 7, "     7 ", " more, 7 above");
 	ck_assert_uint_eq(view.first, 7);
-	scrolled(&sample, FRAME_END, "    87 ", "... 87 above"); /* 13 have room */
+	scrolled(&sample, FRAME_END, "    87 ", "... 87 above"); /* there is room for 13 */
 	ck_assert_uint_eq(view.page, 13);
 	ck_assert_uint_eq(view.first, 87);
 	view.rows = 0;
@@ -253,7 +253,7 @@ START_TEST(workers_can_be_scrolled)
 }
 END_TEST
 
-/* All of it has room on a usual screen, and can be come at on any. */
+/* The help fits on a usual screen, and can be scrolled on a smaller one. */
 START_TEST(help_says_what_columns_are)
 {
 	const char *heading, *what;

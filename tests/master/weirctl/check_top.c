@@ -1,7 +1,6 @@
 /*
- * weirctl top: on a pseudo-terminal beside servers that were built, and without one. check_frame
- * has what its lines say, check_top_rates what its rates are. What this can't see: how a real
- * terminal looks.
+ * weirctl top, with real servers: on a pseudo-terminal, and without one. Its lines are tested in
+ * check_frame, its rates in check_top_rates. Not tested: how a real terminal shows it.
  */
 #include <errno.h>
 #include <poll.h>
@@ -21,7 +20,7 @@
 #define TOP(columns, rows, ...)                                                                    \
 	TERMINAL(columns, rows, "--control", path, "--interval", "100ms", ##__VA_ARGS__, "top")
 
-/* With rates: a worker's share of CPU is known. */
+/* Waits until there are rates: then the CPU use of a worker is shown. */
 static void wait_rates(void)
 {
 	terminal_wait("worker");
@@ -58,14 +57,14 @@ START_TEST(elsewhere_it_is_plain)
 		ck_assert_uint_le(strcspn(at, "\n"), 80);
 	ck_assert_int_eq(ASK("--interval", "100ms", "--count", "3", "top"), 0);
 	ck_assert_uint_eq(times(out, "WORKER "), 3);
-	if (access("/dev/full", W_OK) == 0) { /* what can't be written is an error */
+	if (access("/dev/full", W_OK) == 0) { /* a write that fails is an error */
 		char command[512];
 
 		(void)snprintf(command, sizeof command, "%s --control %s top 2>&1 >/dev/full",
 			       built("weirctl"), path);
 		ck_assert_int_eq(WEXITSTATUS(system(command)), 1);
 	}
-	/* A dumb terminal is none. */
+	/* A dumb terminal does not count as a terminal. */
 	ck_assert_int_eq(setenv("TERM", "dumb", 1), 0);
 	TOP(80, 24);
 	ck_assert_int_eq(terminal_end(), 0);
@@ -92,7 +91,7 @@ END_TEST
 
 /* ---- the live table ---- */
 
-/* Each number stands at the right edge of its heading, with a blank before its column. */
+/* Each number ends where its heading ends, and there is a space before its column. */
 static void columns_are_aligned(size_t columns)
 {
 	const char *headings = terminal_line_of("WORKER"), *row;
@@ -198,7 +197,7 @@ START_TEST(keys_do_what_the_foot_says)
 	terminal_wait("sort by CONNS ");
 	terminal_type("<<x");
 	terminal_wait("sort by WORKER ");
-	/* Backwards: the last worker first. */
+	/* Reversed: the last worker comes first. */
 	wait_rates();
 	has(terminal_line(5), "     0 ");
 	terminal_type("r");
@@ -217,10 +216,10 @@ START_TEST(keys_do_what_the_foot_says)
 	(void)snprintf(frame, sizeof frame, "%s", terminal_line(1));
 	ck_assert_int_ge(connect_to(server->ports[0]), 0);
 	server_wait_stat(server, "accepted", 1);
-	ck_assert_int_eq(ASK("--interval", "1500ms", "top"), 0); /* so much later */
-	terminal_type("s"); /* a frame, of what was known before */
+	ck_assert_int_eq(ASK("--interval", "1500ms", "top"), 0); /* takes longer than an interval */
+	terminal_type("s"); /* a new frame, with the old figures */
 	terminal_wait("sort by PID ");
-	/* Nothing is asked meanwhile, which is no silence of the server. */
+	/* It asks nothing while it is paused, and must not report that the server is silent. */
 	for (int i = 0; i < 3; i++, terminal_next())
 		ck_assert_str_eq(terminal_line(1), frame);
 	has(terminal_line(22), "paused");
@@ -243,7 +242,7 @@ static void wait_first(const char *begin)
 	}
 }
 
-/* A line for one of two workers; as terminals say keys, in their two modes. */
+/* There is room for one of two workers. Keys as terminals send them, in both modes. */
 START_TEST(keys_scroll)
 {
 	static const char *const down[] = {"j",		"\033[B",    "\033OB",	"\033[6~",
@@ -266,7 +265,7 @@ START_TEST(keys_scroll)
 	ck_assert(!terminal_has("CLOSED"));
 	terminal_type("h");
 	terminal_wait("CLOSED");
-	terminal_type("\033q"); /* an Escape, and then a key */
+	terminal_type("\033q"); /* Escape, and then another key */
 	ck_assert_int_eq(terminal_end(), 0);
 	stop();
 }
@@ -295,7 +294,7 @@ START_TEST(whatever_ends_it_the_terminal_is_restored)
 }
 END_TEST
 
-/* By a key, and by Ctrl-C, at which the kernel forgets all that has not been read. */
+/* It is ended by a key, or by Ctrl-C, at which the kernel discards all unread output. */
 START_TEST(a_terminal_that_does_not_read_is_restored)
 {
 	static const char *const keys[] = {"q", "\003"};
@@ -326,9 +325,9 @@ START_TEST(it_can_be_stopped_and_goes_on)
 	ck_assert_int_eq(kill(terminal_pid(), SIGCONT), 0);
 	terminal_next();
 	terminal_wait("WORKER");
-	terminal_type("s"); /* keys come one by one again */
+	terminal_type("s"); /* single keys are read again */
 	terminal_wait("sort by PID ");
-	/* One that it can't see coming: only its going on can be seen. */
+	/* It can't notice SIGSTOP, only that it goes on afterwards. */
 	ck_assert_int_eq(kill(terminal_pid(), SIGSTOP), 0);
 	terminal_shell();
 	ck_assert_int_eq(kill(terminal_pid(), SIGCONT), 0);
@@ -340,7 +339,7 @@ START_TEST(it_can_be_stopped_and_goes_on)
 }
 END_TEST
 
-/* ---- what does not move, and what goes ---- */
+/* ---- workers without progress, and servers that end ---- */
 
 START_TEST(a_worker_that_stands_is_marked)
 {
@@ -357,7 +356,7 @@ START_TEST(a_worker_that_stands_is_marked)
 	terminal_wait(text);
 	has(terminal_line_of("1 "), " !stopped ");
 	has(terminal_line_of("0 "), " ready ");
-	/* The rest goes on. */
+	/* The others go on. */
 	terminal_next();
 	ck_assert(!terminal_has("no answer"));
 	ck_assert_int_eq(ASK("--interval", "100ms", "-j", "top"), 0);
@@ -401,9 +400,9 @@ START_TEST(it_waits_at_a_path_for_the_next_one)
 	TOP(80, 24);
 	wait_rates();
 	ck_assert_int_eq(server_stop(server, SIGKILL), 128 + SIGKILL);
-	/* Longer than it would wait if it did not know the path. */
+	/* Longer than it would wait for a server whose path it did not know. */
 	terminal_wait("the server has gone, for 4 s ");
-	ck_assert_ptr_nonnull(terminal_line_of("1 ")); /* the last figures stay */
+	ck_assert_ptr_nonnull(terminal_line_of("1 ")); /* the last figures are still shown */
 	start();
 	(void)snprintf(pid, sizeof pid, "  pid %d ", (int)server->pid);
 	terminal_wait(pid);
@@ -458,7 +457,7 @@ START_TEST(it_follows_an_upgrade)
 	ck_assert(!strstr(terminal_line(0), " up 0s") && !strstr(terminal_line(0), " up 1s"));
 	terminal_type("q");
 	ck_assert_int_eq(terminal_end(), 0);
-	/* It is the server that has been up; its master is another one. */
+	/* The server has been up for longer than its new master. */
 	ck_assert_double_ge(status_number("up_s"), number_of(out, "master_up_s") + 1);
 	ck_assert_int_eq(ASK("status"), 0);
 	has(out, "\nup             ");

@@ -1,6 +1,6 @@
 /*
- * The rates of weirctl top, as its JSON has them: each is the difference of two looks over the time
- * between them, and counters are those of the scoreboard.
+ * The rates in the JSON of weirctl top: each is the difference of two samples divided by the time
+ * between them; and counters are those of the scoreboard.
  */
 #include <errno.h>
 #include <poll.h>
@@ -19,7 +19,7 @@ static const char *rates_of(const char *row)
 	return strstr(row, "\"a_second\":{");
 }
 
-/* A rate is the difference over the time between the two looks, to the last digit shown. */
+/* The rate is the difference divided by the time between the two samples, to its last digit. */
 static void rate_is_right(const char *before, const char *now, const char *key, double span_us)
 {
 	double difference = number_of(now, key) - number_of(before, key);
@@ -29,8 +29,8 @@ static void rate_is_right(const char *before, const char *now, const char *key, 
 	ck_assert_double_eq_tol(rate, difference * 1e6 / span_us, 0.051);
 }
 
-/* Four clients' worth of bytes and lines while it looks; what the last document counts is what
- * the scoreboard has, once all has been answered. */
+/* Bytes and lines are sent while weirctl top runs. When all are answered, the last document has the
+ * counters of the scoreboard. */
 START_TEST(rates_are_right)
 {
 	static const char *const keys[] = {"accepted", "received_bytes", "sent_bytes", "messages",
@@ -51,7 +51,7 @@ START_TEST(rates_are_right)
 		send_all(fd, i % 2 ? "line\n" : bytes, i % 2 ? 5 : sizeof bytes);
 		expect_bytes(fd, i % 2 ? "line\n" : bytes, i % 2 ? 5 : sizeof bytes);
 		(void)close(fd);
-		(void)poll(&nap, 1, 1); /* a load that a busy machine can bear */
+		(void)poll(&nap, 1, 1); /* so that a busy machine can keep up */
 	}
 	ck_assert_int_eq(ctl_outcome(pid), 0);
 	for (line = out; *line; line = next, lines++) {
@@ -77,9 +77,9 @@ START_TEST(rates_are_right)
 	ck_assert_uint_eq(lines, 4);
 	ck_assert_double_gt(sum, 0);
 	ck_assert_double_eq_tol(first + sum, number_of(line, "sent_bytes"), 1);
-	/* And the counters are the scoreboard's. */
+	/* The counters are those of the scoreboard. */
 	ck_assert_int_eq(ASK("-j", "--interval", "100ms", "top"), 0);
-	next = rates_of(worker_row(out, 0)); /* of nothing else */
+	next = rates_of(worker_row(out, 0)); /* the only document */
 	line = strstr(next, "\"connections\":");
 	ck_assert(strstr(next, "\"loop_busy_us\":") < strchr(next, '}'));
 	ck_assert(!line || line > strchr(next, '}'));

@@ -1,7 +1,7 @@
 /*
- * weirctl: the program, beside servers that were built, and beside sockets of this process
- * that answer as no weir does. What this can't see: whether the tables please; what it finds
- * where it may not make a mount namespace is only what $XDG_RUNTIME_DIR holds.
+ * weirctl: the program, with real servers, and with sockets of this process that answer as no weir
+ * does. Where the test may not make a mount namespace, servers are only looked for in
+ * $XDG_RUNTIME_DIR.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +32,7 @@ static void start(void)
 			"line://127.0.0.1:0?max-line=1K");
 }
 
-/* One with a connection that keeps it from draining. */
+/* Starts a server with a connection that keeps it from finishing a drain. */
 static int start_busy(void)
 {
 	int held;
@@ -104,7 +104,7 @@ START_TEST(workers_are_a_table_of_80_columns)
 	}
 	for (const char *at = out; *at; at += strcspn(at, "\n") + 1)
 		ck_assert_uint_le(strcspn(at, "\n"), 80);
-	/* Why connections ended is told once one has. */
+	/* Reasons are shown only after a connection has ended. */
 	ck_assert_ptr_null(strstr(out, "CLOSED"));
 	(void)close(connect_to(server->ports[0]));
 	server_wait_stat(server, "closed_eof", 1);
@@ -199,7 +199,7 @@ START_TEST(drain_waits_until_it_has_gone)
 	(void)close(held);
 	ck_assert_int_eq(ctl_outcome(pid), 0);
 	has(out, "\ndrain: done\n");
-	/* Not only said: it is a zombie until we reap it. */
+	/* The server has really ended: it is a zombie until this test reaps it. */
 	ck_assert_int_eq(process_state(server->pid), 'Z');
 	ck_assert_int_eq(server_wait_exit(server), 0);
 }
@@ -221,7 +221,7 @@ START_TEST(a_timeout_ends_the_waiting)
 {
 	int held = start_busy();
 
-	/* It goes on all the same, if it was asked in this time; and stop takes over. */
+	/* The server goes on draining if the order reached it in this time. Then it is stopped. */
 	do {
 		ck_assert_int_eq(CTL("--control", path, "--timeout", "300ms", "drain"), 1);
 		has(err, "weirctl: drain: the time is over, and the outcome is not known\n");
@@ -288,7 +288,8 @@ START_TEST(wrong_usage_exits_2)
 }
 END_TEST
 
-/* Each once and in the same order, and no other: in --help, and in the page's part of that name. */
+/* All commands, once and in the same order, and no others, are in --help and in the manual page's
+ * section COMMANDS. */
 static void says_each_command(const char *page)
 {
 	const char *at = strstr(page, "\n.SH COMMANDS\n"), *end = strstr(page, "\n.SH OPTIONS\n");
@@ -317,8 +318,7 @@ static void says_each_command(const char *page)
 	}
 }
 
-/* Each command of the server, and each flag, stands in --help, which fits a terminal, and in
- * the manual page. */
+/* Each command and flag is in --help, whose lines fit a terminal, and in the manual page. */
 START_TEST(help_and_the_page_say_all)
 {
 	static const char *const flags[] = {"json", "control", "timeout", "version", "help"};
@@ -343,8 +343,8 @@ END_TEST
 
 /* ---- finding the server ---- */
 
-/* The folder for default sockets, with no others' in it: root sees a /run of its own. NULL: that
- * can't be had. */
+/* The folder for default sockets, with no other servers' in it: root gets its own /run. NULL: that
+ * is not possible. */
 static const char *own_folder(void)
 {
 	if (geteuid() != 0) {
@@ -388,7 +388,7 @@ START_TEST(the_only_server_is_found)
 	ck_assert_int_eq(CTL("pid"), 0);
 	(void)snprintf(wanted, sizeof wanted, "%d\n", (int)server->pid);
 	ck_assert_str_eq(out, wanted);
-	/* With a second one, it lists both and chooses none. */
+	/* With a second server it lists both, and chooses neither. */
 	other = start_anywhere();
 	ck_assert_int_eq(CTL("stop"), 3);
 	has(err, "there are 2 servers");
@@ -405,7 +405,7 @@ START_TEST(the_only_server_is_found)
 }
 END_TEST
 
-/* One that was killed leaves a file: it is not found, and the next server takes it away. */
+/* A killed server leaves its socket file. weirctl ignores it, and the next server removes it. */
 START_TEST(what_was_killed_is_swept)
 {
 	const char *folder = own_folder();
@@ -428,7 +428,7 @@ START_TEST(what_was_killed_is_swept)
 }
 END_TEST
 
-/* No place for the socket: weir says so, and serves. */
+/* If the control socket can't be made in a default place, weir says so and serves. */
 START_TEST(without_a_place_it_serves)
 {
 	char output[4096];
@@ -447,7 +447,7 @@ START_TEST(without_a_place_it_serves)
 	send_text(fd, "hello");
 	expect_text(fd, "hello");
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
-	/* A path that was asked for is another matter. */
+	/* With a path that was given, the start fails. */
 	ck_assert_int_eq(RUN(output, "--control", CONTROL_FOLDER "/x.sock", "echo://127.0.0.1:0"),
 			 1);
 	if (geteuid() != 0)
@@ -461,9 +461,9 @@ START_TEST(without_a_place_it_serves)
 }
 END_TEST
 
-/* ---- what no weir says ---- */
+/* ---- answers that no weir gives ---- */
 
-static int impostor; /* listens */
+static int impostor; /* its listening socket */
 
 static void listen_as_impostor(void)
 {
@@ -531,7 +531,7 @@ START_TEST(nonsense_is_not_understood)
 }
 END_TEST
 
-/* It says that it is done, and does not go. */
+/* The server answers that it is done, but does not end. */
 START_TEST(done_is_not_gone)
 {
 	listen_as_impostor();
@@ -540,7 +540,8 @@ START_TEST(done_is_not_gone)
 
 		(void)snprintf(text, sizeof text, "%us", s);
 		ck_assert_int_eq(answered_in(text, "stop", "done\n"), 1);
-		has(err, "weirctl: stop: the time is over, and the "); /* or it had not heard */
+		has(err, "weirctl: stop: the time is over, and the "); /* or there was no answer in
+									  this time */
 	}
 	ck_assert_int_eq(answered("reload", "done\n"), 0);
 }
@@ -560,12 +561,12 @@ START_TEST(what_is_new_is_shown)
 			      "name   mass  moons\n"
 			      "earth  6e24      1\n"
 			      "mars   -         2\n");
-	/* A path with controls and umlauts: a terminal gets none of the first. */
+	/* A text with control characters and umlauts: the terminal must get no controls. */
 	ck_assert_int_eq(answered("reload", "note text=\"a\\u001b[2J\xc2\x9b\\u00e4\\\\\\\"\"\n"
 					    "done\n"),
 			 0);
 	ck_assert_str_eq(out, "a\\u001b[2J\\u009b\xc3\xa4\\\"\nreload: done\n");
-	/* So it is with what it could not do, and with its document. */
+	/* The same in errors and in JSON. */
 	ck_assert_int_eq(answered("reload", "failed why=\"b\\u001b\xe2\x80\xae\xff\"\n"), 1);
 	ck_assert_str_eq(err, "weirctl: reload: b\\u001b\\u202e\\ufffd\n");
 	ck_assert_int_eq(answered("top", "failed why=\"c\xc2\x9b\"\n"), 1);

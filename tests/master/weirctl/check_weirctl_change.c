@@ -1,6 +1,6 @@
 /*
- * weirctl, when it changes the server: what it says, its exit status, and that it is true by then.
- * Whether bytes come through is other tests' matter: one connection is held through all.
+ * weirctl, when it changes the server: its messages, its exit status, and that the change has been
+ * made when it ends. One connection is held through all changes; other tests check more of them.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,7 +23,7 @@ static char path[100], config[100];
 static char out[65536];
 static int held; /* a connection from before */
 
-/* Its stdout and stderr; its exit status. */
+/* Runs weirctl, with stdout and stderr in `out`. Returns its exit status. */
 static int ctl(const char *arguments)
 {
 	char command[600];
@@ -115,7 +115,7 @@ static void end(void)
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 
-/* It is no child of ours any more. */
+/* Stops the server, which may no longer be a child of this process. */
 static void stop(void)
 {
 	pid_t pid = pid_now();
@@ -155,7 +155,7 @@ START_TEST(a_bad_reload_says_why)
 }
 END_TEST
 
-/* They share the outcome: it is no error that two ask. */
+/* They all get the same outcome. It is no error that two ask. */
 START_TEST(several_may_ask_for_one_reload)
 {
 	char command[600];
@@ -199,7 +199,7 @@ START_TEST(rebalance_is_done_when_it_is)
 }
 END_TEST
 
-/* What the kernel tells whoever connects. */
+/* The pid of the socket's owner, as the kernel reports it to a client. */
 static pid_t pid_of_socket(void)
 {
 	struct ucred peer = {0};
@@ -211,7 +211,7 @@ static pid_t pid_of_socket(void)
 	return peer.pid;
 }
 
-/* The socket stays where it was asked for, and is the new master's. */
+/* The control socket stays at the given path, and is the new master's. */
 START_TEST(upgrade_is_done_when_it_is)
 {
 	start();
@@ -251,7 +251,7 @@ START_TEST(an_upgrade_that_fails_says_why)
 }
 END_TEST
 
-/* In the default place each master has a file of its own, and there is one at a time. */
+/* In the default place each master has its own file; the old one's is removed. */
 START_TEST(an_upgrade_moves_to_its_own_default_place)
 {
 	const char *folder = CONTROL_FOLDER;
@@ -278,7 +278,7 @@ START_TEST(an_upgrade_moves_to_its_own_default_place)
 }
 END_TEST
 
-/* Two generations later a worker has the place in shared memory of one before it. */
+/* After two generations a worker uses the same shared memory as an earlier one. */
 START_TEST(a_workers_counters_are_its_own)
 {
 	start();

@@ -1,7 +1,7 @@
 /*
- * frames: frames of `weirctl top` for tests, from answers that are written here.
+ * frames: frames of `weirctl top` for tests, from answers that the test makes up.
  *
- * One at a time; how it is looked at stays from one to the next.
+ * There is one frame at a time. The view (size, sort order) is kept from one to the next.
  */
 #ifndef TESTS_MASTER_WEIRCTL_FRAMES_H
 #define TESTS_MASTER_WEIRCTL_FRAMES_H
@@ -13,12 +13,12 @@
 #include "reactor/base/stats.h"
 #include "tests/support/suite.h"
 
-#define HEADINGS 3 /* the line that has them */
+#define HEADINGS 3 /* the number of the line with the headings */
 
 static struct frame frame;
 static struct frame_view view = {.columns = 80, .rows = 24, .interval_ms = 1000};
 
-/* Lines, each with its newline; of processes that are not there. */
+/* Makes a sample of these lines, each of which ends with a newline. /proc is not read. */
 static inline void sample_of(struct sample *sample, const char *text, const struct sample *before)
 {
 	struct answer answer = {0};
@@ -31,7 +31,7 @@ static inline void sample_of(struct sample *sample, const char *text, const stru
 	ck_assert(sample_take(sample, &answer, before, false));
 }
 
-/* A sample of n workers, all of whose numbers are like this one. */
+/* Makes a sample of n workers, all of whose numbers are this one. */
 static inline void sample_like(struct sample *sample, size_t n, const char *number,
 			       const struct sample *before, unsigned second)
 {

@@ -1,6 +1,6 @@
 /*
- * looked_at: the server that `weirctl top` looks at, for its tests: one at a time, and how its
- * answers are read.
+ * looked_at: for tests of `weirctl top`, the server that it looks at (one at a time), and functions
+ * that read its output.
  */
 #ifndef TESTS_MASTER_WEIRCTL_LOOKED_AT_H
 #define TESTS_MASTER_WEIRCTL_LOOKED_AT_H
@@ -30,7 +30,7 @@ static inline void stop(void)
 #define LAUNCH(...) CTL_LAUNCH("--control", path, "--timeout", "60s", __VA_ARGS__)
 #define ASK(...)    ctl_outcome(LAUNCH(__VA_ARGS__))
 
-/* The number behind "KEY":, from at on. */
+/* The number after the next "KEY": at or after `at`. */
 static inline double number_of(const char *at, const char *key)
 {
 	char text[80];
