@@ -1,9 +1,9 @@
 /*
- * bystander: a worker whose connections end for reasons that a test expects, and a connection to
- * the same worker that must not notice.
+ * bystander: a connection that must not notice when other connections of the same worker end for
+ * reasons that a test expects.
  *
- * Each test compares every reason's counter with what it did, so that a connection that ended for
- * another reason, or one too many, is seen. One server at a time in a test's process.
+ * Each test compares the counters of all reasons with what it did, so that a wrong reason or one
+ * connection too many is noticed. There is one server at a time in a test's process.
  */
 #ifndef TESTS_PROTOCOL_BYSTANDER_H
 #define TESTS_PROTOCOL_BYSTANDER_H
@@ -75,8 +75,8 @@ static inline uint64_t bystander_expected(const char *row)
 	return 0;
 }
 
-/* All closes that were expected have been counted, and no other; the bystander is the only
- * connection left, and answers. */
+/* All expected closes must have been counted, and no others. The bystander is the only connection
+ * left, and is answered. */
 static inline void bystander_finish(struct server *server)
 {
 	for (int i = 0; i < EXPECTED_MAX && expected[i].row; i++)

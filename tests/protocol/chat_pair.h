@@ -1,7 +1,7 @@
 /*
- * chat_pair: two clients of one chat, one that speaks and one that listens.
+ * chat_pair: two clients of a chat; one speaks and one listens.
  *
- * One server at a time in a test's process.
+ * There is one server at a time in a test's process.
  */
 #ifndef TESTS_PROTOCOL_CHAT_PAIR_H
 #define TESTS_PROTOCOL_CHAT_PAIR_H

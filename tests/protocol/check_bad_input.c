@@ -1,10 +1,10 @@
 /*
- * Bad input: what breaks a protocol's rules, or stops half-way, ends that connection, with the
- * reason counted; good messages before it are answered; the worker's memory stays where it was; and
- * nobody else notices: a connection to the same worker has a message under way across each bad
- * thing that is done here (bystander.h).
+ * Bad input: input that breaks a protocol's rules, or ends in the middle of a message, ends that
+ * connection, and the reason is counted. Good messages before it are answered, the worker's memory
+ * does not grow, and others do not notice: during each of these tests another connection to the
+ * same worker waits for an answer (bystander.h).
  *
- * A peer that vanishes (closed_lost) can't be seen here: loopback does not lose anybody.
+ * Not tested: a peer that vanishes (closed_lost), which does not happen on loopback.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -43,7 +43,7 @@ static void add_prefix(struct bytes *bytes, uint32_t length)
 	add(bytes, &prefix, sizeof prefix);
 }
 
-/* n bytes that are no \n, and are others for another n. */
+/* n bytes without \n, which depend on n. */
 static void add_payload(struct bytes *bytes, size_t n)
 {
 	unsigned char *payload = malloc(n + 1);
@@ -69,8 +69,8 @@ static void add_line(struct bytes *bytes, size_t n)
 	add(bytes, "\n", 1);
 }
 
-/* Sends all, and the FIN if with_end says so, while it takes what comes: exactly the
- * first `answered` bytes, then the end. A peer that is closed may not take the rest. */
+/* Sends all, and a FIN if with_end, and reads at the same time: exactly the first `answered` bytes
+ * must come back, then the end. If weir closes the connection it may not take the rest. */
 static void exchange(unsigned port, struct bytes out, size_t answered, bool with_end)
 {
 	int fd = connect_to(port);
@@ -105,9 +105,9 @@ static void exchange(unsigned port, struct bytes out, size_t answered, bool with
 	free(came);
 }
 
-/* Good messages and then bad: the first `good` bytes come back, and the connection ends,
- * counted in row; once as it is, and once with much more behind it, which the peer goes on
- * sending: that must not cost it the good answers. */
+/* Good messages, then bad ones: the first `good` bytes come back, and the connection ends, counted
+ * in row. Then the same with many more bytes after it, which the client goes on sending: it must
+ * still get the good answers. */
 static void bad_after_good(struct server *server, int listener, struct bytes bytes, size_t good,
 			   const char *row)
 {
@@ -165,7 +165,7 @@ START_TEST(frame_lengths)
 }
 END_TEST
 
-/* With its \n and without: a line is too long before its end is known. */
+/* Lines with and without \n: a line may be known to be too long before its end has come. */
 static void line_lengths_of(struct server *server, int listener, size_t max)
 {
 	struct bytes fits = {0}, ended = {0}, endless = {0}, tail = {0};
@@ -200,8 +200,8 @@ END_TEST
 
 /* ---- cut short ---- */
 
-/* A good message, the part of another, FIN: what came whole is answered, and of a frame
- * that is passed on as it comes also the part. */
+/* A good message, a part of another one, FIN: the whole message comes back; and of a frame also the
+ * part, as frames are passed on while they come. */
 static void cut_short(struct server *server, int listener, const struct bytes *message, size_t part)
 {
 	struct bytes bytes = {0};
@@ -245,7 +245,7 @@ START_TEST(resets)
 	for (int i = 0; i < 200; i++) {
 		int listener = i % 5, fd;
 
-		/* At once, in a half message, and in the middle of a reply. */
+		/* At once, after half a message, and in the middle of a reply. */
 		bystander_asks();
 		reset(connect_to(server->ports[listener]));
 		bystander_is_answered();
@@ -310,7 +310,7 @@ static void memory_stays(int n)
 	server = START(LISTENERS);
 	worker = server_wait_worker(server, 0, 0);
 	add_payload(&line, LINE_MAX_BYTES + 1);
-	for (int i = 0; i < 500; i++) /* what is made once is made */
+	for (int i = 0; i < 500; i++) /* what is allocated only once is allocated now */
 		every_kind_of_bad(server, &line);
 	before = process_memory(worker);
 	for (int i = 0; i < n; i++)
@@ -319,7 +319,8 @@ static void memory_stays(int n)
 	(void)printf("FIGURE worker's memory before and after %d bad inputs: %zu %zu KiB\n", 4 * n,
 		     before / KIB, after / KIB);
 	(void)fflush(stdout);
-	/* A byte left behind by each of 12,000 would be 12 KiB, a chunk by each kind 48 MiB. */
+	/* If each of 12,000 leaked a byte this would be 12 KiB; a chunk for each of one kind, 48
+	 * MiB. */
 	ck_assert_uint_le(after, before + 8 * KIB);
 	for (int i = 0; i < 500 + n; i++) {
 		bystander_expect_close("closed_frame_too_large");

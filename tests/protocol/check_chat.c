@@ -1,10 +1,10 @@
 /*
- * Chat across workers: nothing lost, doubled or out of a sender's order, whoever stops reading,
- * dies or is stopped.
+ * Chat across workers: no line is lost, doubled or out of its sender's order, even if clients stop
+ * reading, or workers die or are stopped.
  *
- * The clients are in this process (tests/support/clients/chat_clients.h), which checks each line as
- * it is heard; what the server counts must agree. What this can't see: lines that a killed worker
- * had read and not yet published (nobody was told that they were taken), and a reader on another
+ * All clients are in this process (tests/support/clients/chat_clients.h), which checks each line
+ * that comes; the server's counters must agree. Not tested: lines that a killed worker had read
+ * and not yet published (their senders were not told that they were taken), and clients on another
  * machine.
  */
 #include <linux/sockios.h>
@@ -35,8 +35,8 @@ static void expect_stat(const struct server *server, const char *name, uint64_t 
 
 /* ---- every line to every other client ---- */
 
-/* So many at a time: a worker that stands still for long is not left behind for that, nor are
- * clients closed because this process does. */
+/* Sends only so many lines at a time that no worker is left behind, and no client closed, if a
+ * worker or this process gets no CPU for long. */
 static void say_all(struct chat_clients *clients, unsigned senders, unsigned lines,
 		    unsigned at_once)
 {
@@ -94,13 +94,13 @@ END_TEST
 #define CHUNK	      16384u
 
 /*
- * All that do not read are owed the same lines, which stand once in the worker's memory. So
- * however many they are, a worker holds for them
+ * All clients that do not read are owed the same lines, which are in the worker's memory only once.
+ * So for any number of such clients a worker holds
  *
  *     2 * slow-consumer + 3 chunks
  *
- * and for each a segment of 24 bytes a chunk, beside small change: the buffers of those that
- * read, a page here and there.
+ * and for each client a segment of 24 bytes for each chunk; and small change, which is the buffers
+ * of clients that read, and a few pages.
  */
 static size_t deaf_memory_max(unsigned deaf)
 {
@@ -132,7 +132,8 @@ static void some_do_not_read(unsigned clients_n)
 
 	chat_clients_open(&clients, server, server->ports[0], clients_n, 1500);
 	chat_clients_join_all(&clients, clients_n);
-	/* All have heard something: what is measured from here on is what the deaf cost. */
+	/* All have received something. From now on only the clients that do not read need memory.
+	 */
 	for (unsigned i = 0; i < 50; i++)
 		(void)chat_clients_say(&clients, deaf + i % 10);
 	chat_clients_hear_all(&clients);
@@ -150,11 +151,11 @@ static void some_do_not_read(unsigned clients_n)
 
 			most = growth > most ? growth : most;
 			chat_clients_hear_all(
-			    &clients); /* those that read are owed less than is allowed */
+			    &clients); /* clients that read are owed less than the limit */
 		}
 	}
 	chat_clients_hear_all(&clients);
-	ck_assert_uint_eq(clients.gone_n, 0); /* the deaf have not looked */
+	ck_assert_uint_eq(clients.gone_n, 0); /* those that do not read have not noticed */
 	expect_stat(server, "closed_slow_consumer", deaf);
 	expect_stat(server, "members_left", deaf);
 	expect_stat(server, "connections", clients_n - deaf);
@@ -184,8 +185,8 @@ START_TEST(fifty_who_do_not_read)
 }
 END_TEST
 
-/* Until a client is not owed much; or one was closed, which may have said more than was heard.
- */
+/* Waits until this client has received so many lines, or one was closed: not all lines of that one
+ * may have been sent on. */
 static void await_lines(struct chat_clients *clients, unsigned client, uint64_t lines)
 {
 	struct wait wait = wait_begin();
@@ -198,8 +199,8 @@ static void await_lines(struct chat_clients *clients, unsigned client, uint64_t 
 }
 
 /*
- * One that talks all the time and does not read is owed little, a line now and then, and would
- * keep all of the chunks in which these stand between its own: a chunk has room for ten lines.
+ * A client that talks all the time and does not read is owed few lines, which are between its own
+ * in the same chunks, ten lines in a chunk. It must not keep all of these chunks from being freed.
  */
 START_TEST(a_client_that_talks_and_does_not_read_keeps_little_memory)
 {
@@ -243,14 +244,14 @@ END_TEST
 
 /* ---- workers that die ---- */
 
-/* Those whose connection ended come again, as other clients. */
+/* Connects a new client for each whose connection has ended. */
 static void come_again(struct chat_clients *clients, uint64_t *known_gone)
 {
 	while (*known_gone < clients->gone_n) {
 		unsigned again = chat_clients_join(clients);
 
 		++*known_gone;
-		/* It takes part at once. */
+		/* It speaks at once. */
 		(void)chat_clients_say(clients, again);
 	}
 }
@@ -277,13 +278,13 @@ static void talk_beside_deaths(unsigned kills, unsigned pause_ms)
 				speaker = (speaker + 1) % clients.n;
 			if (chat_clients_say(&clients, speaker) && ++said % 2048 == 0)
 				chat_clients_hear_all(
-				    &clients); /* no worker lags behind for long */
+				    &clients); /* no worker may be far behind for long */
 		}
 		(void)chat_clients_listen(&clients, 1);
 		come_again(&clients, &gone);
 		if (now_ms() < next_ms)
 			continue;
-		/* Workers 0 and 1 in turn: a client of 2 or 3 survives all of it. */
+		/* Workers 0 and 1 in turn, so that clients of 2 and 3 survive. */
 		pid_t *victim = &victims[killed % 2];
 
 		*victim = server_wait_worker(server, killed % 2, *victim);
@@ -291,7 +292,8 @@ static void talk_beside_deaths(unsigned kills, unsigned pause_ms)
 		killed++;
 		next_ms = now_ms() + pause_ms;
 	}
-	for (unsigned i = 0; i < 2; i++) /* the master has counted whom they took along */
+	for (unsigned i = 0; i < 2;
+	     i++) /* then the master has counted the connections that were lost */
 		(void)server_wait_worker(server, i, victims[i]);
 	chat_clients_hear_all(&clients);
 	for (struct wait wait = wait_begin();
@@ -328,7 +330,7 @@ END_TEST
 
 /* ---- a worker that is stopped ---- */
 
-/* Lines that others have said and this client has not heard. */
+/* How many lines of others this client has not received. */
 static uint64_t missed_by(const struct chat_clients *clients, unsigned client)
 {
 	uint64_t said = 0;
@@ -338,7 +340,7 @@ static uint64_t missed_by(const struct chat_clients *clients, unsigned client)
 	return said - clients->all[client].heard_n;
 }
 
-/* Until all that was said is on the ring: from then on nothing that stands there is overwritten. */
+/* Waits until all lines are on the ring. Then none that is on it will be overwritten. */
 static void await_published(struct chat_clients *clients)
 {
 	struct wait wait = wait_begin();
@@ -353,7 +355,7 @@ static void await_published(struct chat_clients *clients)
 	}
 }
 
-/* Says a line; how long it was held up. */
+/* Says a line. Returns how long this took. */
 static uint64_t held_ms(struct chat_clients *clients, unsigned client)
 {
 	uint64_t from_ms = now_ms();
@@ -393,7 +395,7 @@ START_TEST(a_stopped_worker_is_left_behind_and_counts_what_it_missed)
 	await_published(&clients);
 	ck_assert_int_eq(kill(stopped, SIGCONT), 0);
 	for (unsigned i = 0; i < clients_n; i++)
-		(void)chat_clients_say(&clients, i); /* all take part again */
+		(void)chat_clients_say(&clients, i); /* all clients take part again */
 	chat_clients_hear_all(&clients);
 	missed = server_stat(server, "missed");
 	ck_assert_uint_gt(missed, 0);
@@ -418,9 +420,9 @@ START_TEST(a_stopped_worker_is_left_behind_and_counts_what_it_missed)
 }
 END_TEST
 
-/* True: it was a short stop indeed, and nobody was left behind for it. When the worker goes on, its
- * clients are owed a ring of lines at once, which is as much as --slow-consumer is by default: how
- * fast this process reads must not matter here. */
+/* True: the stop was short enough that the worker was not left behind. When it goes on, its clients
+ * are owed a whole ring of lines at once, as much as the default of --slow-consumer. The limit is
+ * higher here, so that it does not matter how fast this process reads. */
 static bool stop_for_a_moment(void)
 {
 	unsigned clients_n = 20;

@@ -1,9 +1,9 @@
 /*
- * What a chat line costs in system calls, counted from outside with strace on the real server:
- * many lines to one client go out in one write, and a line that comes alone in one each.
+ * How many system calls a chat line costs, counted with strace on the real server: many lines to a
+ * client are sent by one write, and a single line takes one write for each client.
  *
- * Tracing slows the server down, so that more lines come together than in a quiet run, as they do
- * under load.
+ * Tracing slows the server down, so that more lines come together than without it; they do so
+ * under load, too.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -24,7 +24,7 @@ static void come(const char *workers)
 	server = SERVER("-w", workers, "chat://127.0.0.1:0");
 	for (int i = 0; i < CLIENTS; i++) {
 		clients[i] = connect_to(server->ports[0]);
-		/* One by one: clients[i] is member i of one worker. */
+		/* One by one, so that clients[i] is member i of the worker. */
 		server_wait_stat(server, "members_joined", (uint64_t)i + 1);
 	}
 }
@@ -88,14 +88,14 @@ START_TEST(many_lines_go_out_in_one_write)
 	ck_assert_uint_eq(deliveries, (uint64_t)LINES * (CLIENTS - 1));
 	(void)printf("FIGURE writes for %llu deliveries of lines that come together: %zu calls\n",
 		     (unsigned long long)deliveries, writes);
-	/* A batch is a chunk of 16 KiB, or what one read brings. */
+	/* At most a chunk of 16 KiB, or what one read brings, is written at once. */
 	ck_assert_uint_le(writes, 16 * (CLIENTS - 1));
 	trace_end(trace);
 	go();
 }
 END_TEST
 
-/* Doorbells ring for a worker that sleeps: an idle worker is woken once for lines that come
+/* Only a worker that sleeps gets a doorbell: an idle worker is woken once for lines that come
  * together. */
 START_TEST(a_sleeper_is_woken_once)
 {
@@ -126,7 +126,7 @@ START_TEST(idle_members_cost_no_call)
 	come("2");
 	for (unsigned w = 0; w < 2; w++)
 		traces[w] = trace_begin(server_worker(server, w));
-	(void)usleep(1000000); /* not a wait: the time that is looked at */
+	(void)usleep(1000000); /* no wait: the time in which calls are counted */
 	for (unsigned w = 0; w < 2; w++) {
 		trace_window(traces[w]);
 		ck_assert_uint_eq(traces[w]->calls_n, 0);

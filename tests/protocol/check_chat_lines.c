@@ -1,6 +1,6 @@
 /*
- * Lines of a chat: the name in front of each, how long one may be, and what becomes of one if its
- * client ends in the middle of it. What they may hold is in check_chat_text.
+ * Lines of a chat: the name before each, how long one may be, and what happens to one whose client
+ * ends in the middle of it. Which bytes a line may have is in check_chat_text.
  */
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -22,7 +22,7 @@ static unsigned local_port(int fd)
 					       : ((struct sockaddr_in *)&own)->sin_port);
 }
 
-/* fd says something, other hears it with its name. */
+/* fd says something, and `other` receives it with fd's name. */
 static void expect_name(int fd, const char *address, int other)
 {
 	char text[200];
@@ -69,7 +69,7 @@ START_TEST(a_name_is_where_one_comes_from)
 }
 END_TEST
 
-/* A worker and a number, not the same for two at a time. */
+/* The name is a worker and a number; no two clients have the same at the same time. */
 static void expect_unix_name(int fd, int other, char name[40])
 {
 	size_t n = 0;
@@ -99,14 +99,14 @@ START_TEST(over_a_unix_socket_a_name_is_a_number)
 	expect_unix_name(first, third, one);
 	expect_unix_name(second, third, two);
 	ck_assert_str_ne(one, two);
-	(void)close(first); /* it has not read all: a graceful end would wait for it */
+	(void)close(first); /* a graceful stop would wait, as it has not read all */
 	(void)close(second);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
 
-/* A client that was gone before it was accepted, or whose name has a control, can't be made
- * here. The longest name and the longest line together fit. */
+/* The longest line fits, together with a name. (This test can't make a client that has gone before
+ * it was accepted, or whose name has a control character.) */
 START_TEST(the_longest_line_with_a_name)
 {
 	static char line[LINE_MOST + 1], heard[LINE_MOST + 100];
@@ -139,7 +139,7 @@ START_TEST(two_listeners_do_not_hear_each_other)
 	send_text(here[0], "here\n");
 	expect_text(here[1], "here\n");
 	send_text(there[0], "there\n");
-	expect_text(there[1], "there\n"); /* and nothing before it */
+	expect_text(there[1], "there\n"); /* and nothing came before it */
 	ck_assert_uint_eq(server_stat(server, "deliveries"), 2);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 	for (int i = 0; i < 2; i++) {
@@ -151,7 +151,7 @@ END_TEST
 
 /* ---- limits ---- */
 
-/* Lines of one byte less, just as many, and one more than are allowed. */
+/* Lines of one byte less than the limit, of the limit, and of one byte more. */
 static void expect_limit(unsigned port, size_t max)
 {
 	static char line[LINE_MOST + 2], heard[LINE_MOST + 2];
@@ -166,14 +166,14 @@ static void expect_limit(unsigned port, size_t max)
 		ck_assert_int_eq(memcmp(heard, line, n + 1), 0);
 	}
 	memset(line, 'z', max + 1);
-	send_all(speaker, line, max + 1); /* it has no end yet */
+	send_all(speaker, line, max + 1); /* without its end */
 	server_wait_stat(server, "closed_line_too_long", too_long + 1);
 	expect_end(speaker);
 	(void)close(speaker);
 	speaker = connect_to(port);
 	server_wait_stat(server, "members_left", too_long + 1);
 	send_text(speaker, "ok\n");
-	expect_text(listener, "ok\n"); /* and nothing of the long one */
+	expect_text(listener, "ok\n"); /* and no part of the long line */
 }
 
 START_TEST(a_line_has_max_line_bytes_at_most)
@@ -184,7 +184,7 @@ START_TEST(a_line_has_max_line_bytes_at_most)
 	expect_limit(server->ports[1], 7);
 	expect_limit(server->ports[2], 16000);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
-	/* The default is longer than lines of a chat can be. */
+	/* The default of --max-line is more than a chat allows. */
 	server = SERVER("-w", "2", "chat://127.0.0.1:0");
 	expect_limit(server->ports[0], LINE_MOST);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -227,7 +227,7 @@ START_TEST(after_a_fin_what_is_owed_comes)
 	for (int i = 0; i < 100; i++)
 		send_all(listener, line, sizeof line);
 	server_wait_stat(server, "deliveries", 100);
-	/* As nc -N does: it says something, ends its side, and reads. */
+	/* Like nc -N, it says something, ends its side, and reads. */
 	send_text(speaker, "hello\n");
 	finish_sending(speaker);
 	ck_assert_uint_eq(receive_to_end(speaker, heard, sizeof heard), 100 * sizeof line);

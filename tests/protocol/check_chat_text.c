@@ -1,8 +1,8 @@
 /*
- * What one client of a chat says, as another one's terminal gets it, byte by byte.
+ * What one client of a chat says, and what another one's terminal gets, byte by byte.
  *
- * What is expected stands in tables, or comes from the C library's own decoder of UTF-8. Not
- * looked at: what a terminal makes of characters that are no controls.
+ * The expected text is in tables, or is made with the C library's decoder of UTF-8. Not tested: how
+ * a terminal shows characters that are no controls.
  */
 #include <locale.h>
 #include <poll.h>
@@ -14,14 +14,14 @@
 
 #include "tests/protocol/chat_pair.h"
 
-/* ---- what is said, and heard ---- */
+/* ---- what one says and the other hears ---- */
 
 struct bytes {
 	unsigned char *at;
 	size_t n, room;
 };
 
-static struct bytes said, expected; /* of a test */
+static struct bytes said, expected; /* in the current test */
 
 static void add(struct bytes *to, const void *bytes, size_t n)
 {
@@ -41,7 +41,7 @@ static void add_byte(struct bytes *to, unsigned byte)
 	add(to, &one, 1);
 }
 
-/* Says all, and hears what is expected, meanwhile. */
+/* Sends all of `said`, and at the same time receives, which must be `expected`. */
 static void say_and_hear(void)
 {
 	unsigned char *heard = malloc(expected.n + 1);
@@ -84,7 +84,7 @@ static bool is_plain(unsigned byte)
 START_TEST(every_byte)
 {
 	start();
-	for (unsigned byte = 0; byte < 255; byte++) { /* that one is telnet's */
+	for (unsigned byte = 0; byte < 255; byte++) { /* 255 is telnet's */
 		add(&said, "a", 1);
 		add_byte(&said, byte);
 		add(&said, "z\n", 2);
@@ -92,7 +92,7 @@ START_TEST(every_byte)
 		add_byte(&expected, byte == '\n' ? '\n' : is_plain(byte) ? byte : '?');
 		add(&expected, "z\n", 2);
 	}
-	for (unsigned byte = 0; byte < 255; byte++) { /* alone; \r is a part of the line's end */
+	for (unsigned byte = 0; byte < 255; byte++) { /* alone; \r is part of the line end */
 		add_byte(&said, byte);
 		add(&said, "\n", 1);
 		if (byte != '\r')
@@ -107,7 +107,7 @@ END_TEST
 static const struct {
 	const char *said, *heard;
 } texts[] = {
-    /* what passes */
+    /* text that is passed on unchanged */
     {"plain", "plain"},
     {"", ""},
     {"\ttab\t", "\ttab\t"},
@@ -117,7 +117,7 @@ static const struct {
     {"\xf0\x90\x80\x80\xf4\x8f\xbf\xbf", "\xf0\x90\x80\x80\xf4\x8f\xbf\xbf"},
     {"\xe2\x80\x8d\xe2\x80\xa7\xe2\x80\xaf\xe2\x81\xaa",
      "\xe2\x80\x8d\xe2\x80\xa7\xe2\x80\xaf\xe2\x81\xaa"},
-    /* the ends of lines */
+    /* line ends */
     {"\r", ""},
     {"dos\r", "dos"},
     {"two\r\r", "two?"},
@@ -127,7 +127,7 @@ static const struct {
     {"\x1b]0;title\a", "?]0;title?"},
     {"del\x7f", "del?"},
     {"\xc2\x80\xc2\x9b\xc2\x9f", "???"},
-    /* those that change the direction of text */
+    /* characters that change the direction of text */
     {"\xd8\x9b\xd8\x9c\xd8\x9d", "\xd8\x9b?\xd8\x9d"},
     {"\xe2\x80\x8e\xe2\x80\x8f", "??"},
     {"\xe2\x80\xaa\xe2\x80\xab\xe2\x80\xac\xe2\x80\xad\xe2\x80\xae", "?????"},
@@ -141,7 +141,7 @@ static const struct {
     {"\xe0\x9f\xbf", "???"},
     {"\xf0\x80\x80\x9b", "????"},
     {"\xf0\x8f\xbf\xbf", "????"},
-    /* surrogates, what lies above U+10FFFF, what never begins a character */
+    /* surrogates, characters above U+10FFFF, bytes that never begin a character */
     {"\xed\xa0\x80\xed\xbf\xbf", "??????"},
     {"\xf4\x90\x80\x80", "????"},
     {"\xf5\x80\x80\x80\xf7\xbf\xbf\xbf", "????????"},
@@ -157,14 +157,14 @@ static const struct {
     {"\xf0\x9f\x98|", "???|"},
     {"\xe2\xc2\xa9", "?\xc2\xa9"},
     {"\xc2\r", "?"},
-    /* what stands around something bad does not come together */
+    /* bytes before and after a bad one must not join to a control */
     {"\xc2\xfe\x9b[m", "???[m"},
     {"\xc2\x1b\x9b[m", "???[m"},
     {"\xe2\x80\xfe\xae", "????"},
     {"\xe2\xc2\x9b\x80\xae", "????"},
     {"\x1b\x1b[[mm", "??[[mm"},
     {"\xc2\xc2\x9b\x9b", "???"},
-    /* what telnet negotiates is no text, and what comes together around it is looked at then */
+    /* telnet's commands are removed, and the text around them is checked after it has joined */
     {"\xff\xfb\x1f\xff\xfd\x01hello\xff\xf9", "hello"},
     {"a\xff\xfe\ny\xff\xfc\rz", "ayz"},
     {"\xff\xfa\x1f\x01\n\n\xff\xff\n\xff\xf0one \xff\xfa\xff\xf0two", "one two"},
@@ -221,7 +221,7 @@ static void expect_line(const unsigned char *line, size_t n)
 	add(&expected, "\n", 1);
 }
 
-/* What begins as telnet's does not end with the line. */
+/* A line with 0xff is not said: a telnet command does not end with the line. */
 static void say_line(const unsigned char *line, size_t n)
 {
 	if (memchr(line, 0xff, n))
@@ -236,8 +236,8 @@ static void set_locale(void)
 	ck_assert_msg(setlocale(LC_CTYPE, "C.UTF-8"), "there is no locale C.UTF-8");
 }
 
-/* All of two bytes; all of three that begin as those that change the direction of text, or at
- * the edges; each with a letter on both sides. */
+/* All pairs of bytes, between two letters; and all sequences of three bytes (or four) that begin
+ * like characters that change the direction of text, or are at the limits of what is valid. */
 START_TEST(every_pair_of_bytes)
 {
 	static const unsigned char leads[] = {0xd8, 0xe0, 0xe2, 0xed, 0xef, 0xf0, 0xf4};

@@ -1,9 +1,9 @@
 /*
- * HTTP of a running weir: each status, keep-alive, 100-continue, the end of a connection; and
- * what others make of it: curl, ab and wrk as clients, nginx and HAProxy as proxies before it.
+ * HTTP of a running weir: each status, keep-alive, 100-continue, the end of a connection; also with
+ * other programs: curl, ab and wrk as clients, nginx and HAProxy as proxies in front of it.
  *
- * What the answers to all malformed requests are, and that cuts do not matter, is in sim_http;
- * large bodies, slow peers and moves are in check_http_body.
+ * sim_http has the answers to all malformed requests, and requests that arrive in parts;
+ * check_http_body has large bodies, slow clients and moves.
  */
 #include <signal.h>
 #include <stdarg.h>
@@ -21,7 +21,7 @@
 
 static struct answer answer;
 
-/* Its head has to come whole, its body is read as its head says. */
+/* Reads an answer: its head, and a body as the head says. */
 static void read_answer(int fd, bool to_head)
 {
 	static unsigned char bytes[ANSWER_BODY + 2000];
@@ -78,7 +78,7 @@ static const struct {
     {"GET / HTTP/1.0\r\n\r\n", 200, true, ""},
     {"GET /bytes/1099511627777 HTTP/1.1\r\n" HOST "\r\n", 404, false, ""},
     {"GET /bytes/18446744073709551617 HTTP/1.1\r\n" HOST "\r\n", 404, false, ""}, /* 2^64 + 1 */
-    {"GET / HTTP/1.1\r\n" HOST "Expect: 100-continue\r\n\r\n", 200, false, ""},	  /* with what? */
+    {"GET / HTTP/1.1\r\n" HOST "Expect: 100-continue\r\n\r\n", 200, false, ""},	  /* but no body */
     {"GET /bytes/12a HTTP/1.1\r\n" HOST "\r\n", 404, false, ""},
     {"GET /bytes/ HTTP/1.1\r\n" HOST "\r\n", 404, false, ""},
     {"GET /Echo HTTP/1.1\r\n" HOST "\r\n", 404, false, ""},
@@ -177,7 +177,7 @@ START_TEST(a_connection_is_kept)
 }
 END_TEST
 
-/* time() asks a coarser clock, which is late. */
+/* Not time(), which uses a coarser clock that is a bit late. */
 static time_t wall(void)
 {
 	struct timespec now;
@@ -186,7 +186,7 @@ static time_t wall(void)
 	return now.tv_sec;
 }
 
-/* That of one answer is never before that of the one before it, and it goes on. */
+/* The date of an answer is never before that of the previous one, and it advances. */
 START_TEST(the_date_goes_on)
 {
 	struct server *server = SERVER("-w", "1", "http://127.0.0.1:0");
@@ -212,7 +212,7 @@ START_TEST(the_date_goes_on)
 }
 END_TEST
 
-/* More than is said at once, and then the end. */
+/* An answer that is larger than one write is sent whole before the connection ends. */
 START_TEST(a_last_answer_is_whole)
 {
 	struct server *server = SERVER("-w", "1", "http://127.0.0.1:0");
@@ -233,7 +233,7 @@ START_TEST(a_last_answer_is_whole)
 		(void)close(fd);
 	}
 	server_wait_stat_is(server, "closed_finished", 3);
-	fd = connect_to(server->ports[0]); /* the longest that there is */
+	fd = connect_to(server->ports[0]); /* the longest possible answer */
 	send_text(fd, "HEAD /bytes/1099511627776 HTTP/1.1\r\n" HOST "\r\n");
 	read_answer(fd, true);
 	ck_assert_int_eq(answer.status, 200);
@@ -284,7 +284,7 @@ START_TEST(half_a_request_is_truncated)
 }
 END_TEST
 
-/* It is read to its end by a client that goes on sending what nobody takes. */
+/* The client goes on sending a body that weir does not take, and still gets the whole refusal. */
 START_TEST(a_refusal_reaches_a_client_that_goes_on_sending)
 {
 	struct server *server = SERVER("-w", "1", "http://127.0.0.1:0?max-body=1M");
@@ -305,11 +305,11 @@ START_TEST(a_refusal_reaches_a_client_that_goes_on_sending)
 }
 END_TEST
 
-/* ---- others ---- */
+/* ---- other programs ---- */
 
 static char said[1 << 16];
 
-/* A command's exit status; what it said. */
+/* Runs a command, with its output in `said`. Returns its exit status. */
 static int run(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 static int run(const char *format, ...)
@@ -337,9 +337,9 @@ static bool have(const char *command, const char *test)
 	return false;
 }
 
-#define LARGE 8000000 /* more than buffers hold */
+#define LARGE 8000000 /* more than all buffers together */
 
-/* curl's own words for each thing that it may ask for; where is its URL, and what leads there. */
+/* Uses curl's options for each kind of request; `where` is the URL, and options to reach it. */
 static void curl_all(const char *where, size_t large)
 {
 	static const char *const ways[] = {"", "-H Transfer-Encoding:chunked",
@@ -475,8 +475,8 @@ START_TEST(nginx_before_it)
 	pid_t pid =
 	    program_start(path, (const char *const[]){"nginx", "-p", folder, "-c", file, NULL});
 
-	/* It stops sending a body when the answer begins: what does not fit the buffers of a
-	 * socket does not pass it. */
+	/* nginx stops sending a body when the answer begins, so only bodies that fit into a
+	 * socket's buffers pass it. */
 	curl_through(path, 200000);
 	proxy_stop(pid);
 	ck_assert_uint_eq(server_stat(server, "closed_bad_request"), 0);

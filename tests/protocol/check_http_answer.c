@@ -1,4 +1,4 @@
-/* The head of an answer: its form to the byte, its bounds, and its date. */
+/* http_answer: the head of an answer, byte for byte; its maximum size; and its date. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,7 +31,7 @@ END_TEST
 
 START_TEST(dates_are_what_strftime_says)
 {
-	/* A day and a prime number of seconds: each hour, minute and second in their turn. */
+	/* Steps by days and a prime number of seconds, to get every hour, minute and second. */
 	for (int64_t second = 0; second < 253402300800; second += 86400 * 31 + 3607) {
 		char date[HTTP_DATE_BYTES + 1], wanted[64];
 		time_t at = second;
@@ -45,7 +45,7 @@ START_TEST(dates_are_what_strftime_says)
 }
 END_TEST
 
-/* time() may lag behind by a tick. */
+/* Not time(), which may be late by a tick. */
 static int64_t wall_second(void)
 {
 	struct timespec wall;
@@ -65,7 +65,7 @@ START_TEST(the_date_is_one_in_a_pass)
 	ck_assert_int_le(date->second, after);
 	http_date_format(date->second, text);
 	ck_assert_str_eq(date->text, text);
-	/* Whatever the wall clock does meanwhile, which is only looked at in another second. */
+	/* The wall clock is only read when a new second has begun. */
 	for (int i = 0; i < 1000; i++)
 		ck_assert_int_eq(http_date(1000)->second, first.second);
 	ck_assert_ptr_eq(http_date(1000), date);

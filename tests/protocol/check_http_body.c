@@ -1,8 +1,8 @@
 /*
- * HTTP with bodies that are larger than any buffer, and with peers that are slow: every byte is
- * looked at, by a client that sends and reads at once; what they hold of a worker's memory stays
- * small; slow ones end by their timeout, and nobody else waits for them; and a body or an answer
- * goes on through reload, upgrade and drain.
+ * HTTP with bodies larger than any buffer, and with slow clients: every byte is checked by a client
+ * that sends and reads at the same time; a worker needs little memory for them; slow clients are
+ * ended by their timeout, and others do not wait for them; bodies and answers go on during reload,
+ * upgrade and drain.
  */
 #include <errno.h>
 #include <poll.h>
@@ -18,13 +18,13 @@
 #define MIB  (1u << 20)
 #define HOST "Host: weir\r\n"
 
-/* ---- a client of streams ---- */
+/* ---- a client that sends and checks streams ---- */
 
-/* So many periods, and a tail: what is sent, or what has to come. */
+/* Bytes to send or to expect: a period again and again, and a tail. */
 struct stream {
 	const unsigned char *period;
 	size_t period_n;
-	uint64_t n; /* of all periods */
+	uint64_t n; /* bytes of all periods */
 	const char *tail;
 	uint64_t at;
 };
@@ -34,7 +34,7 @@ static uint64_t stream_left(const struct stream *stream)
 	return stream->n + strlen(stream->tail) - stream->at;
 }
 
-/* What comes next, as far as it is in one piece. */
+/* The next bytes that are in one piece. */
 static const unsigned char *stream_next(const struct stream *stream, size_t *n)
 {
 	size_t in = (size_t)(stream->at % stream->period_n);
@@ -101,7 +101,7 @@ static void visitor_receive(struct visitor *visitor)
 		visitor_take(visitor, bytes, (size_t)n);
 }
 
-/* Until that much of the body has come. */
+/* Sends and receives until that much of the body has come. */
 static void visitor_run(struct visitor *visitor, uint64_t until)
 {
 	while (visitor->in.at < until || !visitor->head_whole) {
@@ -132,7 +132,8 @@ static void visitor_finish(struct visitor *visitor)
 #define BLOCK_BYTES MIB
 #define BLOCK_LINE  "100000\r\n"
 
-static unsigned char block[BLOCK_BYTES + 10]; /* as a chunk; plain, without both ends */
+static unsigned char
+    block[BLOCK_BYTES + 10]; /* a chunk; for a plain body without its line and line end */
 
 static struct visitor echo_begin(unsigned port, bool chunked, uint64_t blocks)
 {
@@ -191,7 +192,7 @@ static void a_body(uint64_t mib, bool chunked)
 	server_wait_stat_is(server, "connections", 0);
 	ck_assert_uint_eq(server_stat(server, "messages"), 1);
 	ck_assert_uint_eq(server_stat(server, "closed_eof"), 1);
-	/* A queue of high-water and a chunk, and what is in hand. */
+	/* A queue of high-water and a chunk, and the chunks that are being filled. */
 	ck_assert_uint_le(server_stat(server, "chunks_max"), 19);
 	if (!suite_sanitized())
 		ck_assert_uint_lt(process_memory(worker) - memory, 2 * MIB);
@@ -241,7 +242,7 @@ END_TEST
 
 /* ---- changes ---- */
 
-#define MOVED_MIB 32 /* more than the kernel holds */
+#define MOVED_MIB 32 /* more than the kernel buffers */
 
 START_TEST(bodies_and_answers_go_on_through_changes)
 {
@@ -295,7 +296,7 @@ START_TEST(a_graceful_stop_finishes_what_has_begun)
 }
 END_TEST
 
-/* ---- slow ones ---- */
+/* ---- slow clients ---- */
 
 #define SLOW 30
 
@@ -307,7 +308,7 @@ static const struct {
     {"POST /echo HTTP/1.1\r\n" HOST "Transfer-Encoding: chunked\r\n\r\n1\r\n", "x\r\n1\r\n",
      " 200 "},
     {"POST /echo HTTP/1.1\r\n" HOST "Content-Length: 100000\r\n\r\n", "", " 408 "},
-    {"GET /bytes/1000000000 HTTP/1.1\r\n" HOST "\r\n", "", NULL}, /* which nobody reads */
+    {"GET /bytes/1000000000 HTTP/1.1\r\n" HOST "\r\n", "", NULL}, /* whose answer is not read */
 };
 
 #define SLOW_WAYS (sizeof slow_ways / sizeof *slow_ways)
@@ -332,7 +333,7 @@ static void expect_last(int fd, const char *last)
 	ck_assert_msg(strstr(answer, last) != NULL, "not %s: %s", last, answer);
 }
 
-/* Not with a FIN, as if that had been all; and what the kernel still had for it has gone. */
+/* The client must get a reset. A FIN would mean that the answer was complete. */
 static void expect_reset(int fd)
 {
 	static char bytes[65536];
@@ -344,7 +345,7 @@ static void expect_reset(int fd)
 	ck_assert_msg(n < 0 && errno == ECONNRESET, "it ended with %zd", n);
 }
 
-/* Others are served by the same worker all the time. */
+/* Meanwhile the same worker serves another client. */
 START_TEST(slow_ones_end)
 {
 	struct server *server = SERVER("-w", "1", "--request-timeout", "500ms", "--write-timeout",
@@ -385,8 +386,8 @@ END_TEST
 #define PART_BYTES 16384
 #define PART_LINE  "4000\r\n"
 
-/* Slower than request-timeout, but not as slow as it allows: 4 KiB in each. Is it finished? If not,
- * longest_ms is what one part of it took. */
+/* A body that takes longer than request-timeout, but is faster than required (4 KiB per timeout).
+ * Returns whether it was finished; longest_ms is how long the slowest part took. */
 static bool a_body_takes_its_time(unsigned port, unsigned timeout_ms, uint64_t *longest_ms)
 {
 	static char part[PART_BYTES + 8], back[sizeof part];
@@ -401,7 +402,7 @@ static bool a_body_takes_its_time(unsigned port, unsigned timeout_ms, uint64_t *
 		uint64_t begin_ms = now_ms();
 
 		(void)send(fd, part, sizeof part, MSG_NOSIGNAL);
-		while (!i && goes_on && memcmp(back, "\r\n\r\n", 4) != 0) { /* the head */
+		while (!i && goes_on && memcmp(back, "\r\n\r\n", 4) != 0) { /* reads the head */
 			memmove(back, back + 1, 3);
 			goes_on = recv(fd, back + 3, 1, 0) == 1;
 		}
@@ -421,7 +422,7 @@ static bool a_body_takes_its_time(unsigned port, unsigned timeout_ms, uint64_t *
 	return goes_on;
 }
 
-/* If it was this machine that took too long, it is given more time. */
+/* If it failed because this machine was slow, tries again with a longer timeout. */
 START_TEST(a_body_may_take_its_time)
 {
 	uint64_t longest_ms = UINT64_MAX;
@@ -442,7 +443,8 @@ START_TEST(a_body_may_take_its_time)
 }
 END_TEST
 
-/* A client that reads sizes of 16 digits can read the answer, whatever it was asked with. */
+/* Chunk sizes are sent without leading zeros, so that a client which reads at most 16 digits can
+ * read them, whatever sizes the request had. */
 START_TEST(sizes_come_back_without_their_noughts)
 {
 	struct server *server = SERVER("-w", "1", "http://127.0.0.1:0");

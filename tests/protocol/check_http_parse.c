@@ -1,7 +1,7 @@
 /*
- * http_parse: what it finds in a head, every limit to the byte, and which bytes may stand where.
+ * http_parse: what it finds in a head, every limit to the byte, and which bytes are allowed where.
  *
- * check_http_prefixes has the corpus, and every way of cutting it.
+ * check_http_prefixes has the corpus, and all prefixes of it.
  */
 #include <string.h>
 
@@ -17,7 +17,7 @@ static int parse(const char *text, struct http_request *request)
 
 static const struct found {
 	const char *text;
-	struct http_request request; /* its path is text */
+	struct http_request request; /* its path points into text */
 } founds[] = {
     {"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
      {.method = HTTP_GET, .minor = 1, .path = "/", .keep_alive = true}},
@@ -73,7 +73,8 @@ START_TEST(a_head_says_what_it_says)
 }
 END_TEST
 
-/* Two reasons to refuse: what comes first decides; what is only known at the end comes last. */
+/* With two reasons to refuse, the first one in the bytes is reported; one that is known only at the
+ * head's end comes last. */
 START_TEST(the_first_reason_is_told)
 {
 	static const struct {
@@ -107,7 +108,7 @@ END_TEST
 
 /* ---- limits ---- */
 
-/* begin, then so many times fill that all is n bytes long with end. */
+/* begin, then as many `fill` as make n bytes together with `end`. */
 static const unsigned char *filled(const char *begin, char fill, const char *end, size_t n)
 {
 	static char bytes[2 * HTTP_HEAD_MAX];
@@ -136,7 +137,7 @@ START_TEST(a_method_is_cut_off)
 }
 END_TEST
 
-/* Each begins a target, that is filled up to its limit and by one byte above it. */
+/* Begins of targets, which are filled up to the limit and to one byte more. */
 START_TEST(a_target_is_cut_off)
 {
 	static const char *const begins[] = {"GET /",	      "GET /?",	      "GET http://a/",
@@ -162,7 +163,7 @@ START_TEST(a_target_is_cut_off)
 }
 END_TEST
 
-/* Its last three bytes are %41, of which the last `over` are too many. */
+/* The target ends with %41, the last `over` bytes of which are above the limit. */
 START_TEST(percent_at_the_end_of_a_target_is_cut_off)
 {
 	struct http_request request;
@@ -195,7 +196,7 @@ START_TEST(a_head_is_cut_off)
 			ck_assert_int_eq(http_parse_head(bytes, HTTP_HEAD_MAX + more, &request),
 					 -431);
 		}
-		/* A wrong byte in the last place is seen, one behind it is not. */
+		/* A wrong byte is noticed at the last allowed place, and not after it. */
 		bytes = filled(begins[i], 'x', "\n", HTTP_HEAD_MAX);
 		ck_assert_int_eq(http_parse_head(bytes, HTTP_HEAD_MAX, &request), -400);
 		bytes = filled(begins[i], 'x', "\n", HTTP_HEAD_MAX + 1);
@@ -303,7 +304,7 @@ START_TEST(a_trailer_is_cut_off)
 }
 END_TEST
 
-/* ---- which byte may stand where ---- */
+/* ---- which byte is allowed where ---- */
 
 static bool is_one_of(int byte, const char *bytes)
 {
@@ -361,7 +362,7 @@ static bool is_query(int byte)
 	return byte > 0x20 && byte < 0x7f && !is_one_of(byte, "\"#<>");
 }
 
-/* What may stand there beside what it is a part of: where that ends, and another begins. */
+/* For each place also the bytes that end this part and begin the next one. */
 static bool is_port_or_path(int byte)
 {
 	return is_port(byte) || is_one_of(byte, "/?");
@@ -396,7 +397,7 @@ static bool is_size_or_extension(int byte)
 
 static const struct place {
 	const char *before, *behind;
-	bool (*allowed)(int byte); /* between them; any other is 400 */
+	bool (*allowed)(int byte); /* between them; for others the status is 400 */
 } places[] =
     {
 	{"GET /a", "a HTTP/1.1\r\n" HOSTED "\r\n", is_path},
@@ -473,7 +474,7 @@ START_TEST(every_byte_in_a_method)
 }
 END_TEST
 
-/* A control is found wherever it stands in the eight bytes that are looked at together. */
+/* The parser checks eight bytes at once: a control is found at each place of them. */
 START_TEST(a_control_is_found_at_every_place)
 {
 	for (size_t n = 1; n < 40; n++) {

@@ -1,10 +1,10 @@
 /*
- * http_parse on every prefix of every request of the corpus, and on thousands that were made of
- * them by chance (a hundred thousand in check-long).
+ * http_parse on every prefix of every request of the corpus, and on thousands of random changes of
+ * them (a hundred thousand in check-long).
  *
- * Each text is placed twice beside a page that nobody may touch: its last byte just before it, and
- * its first byte just behind it. A prefix is refused as the whole is, or wants more;
- * what was read of it is the beginning of what is read of the whole.
+ * Each text is placed next to a page that can't be accessed: once it ends just before the page,
+ * once it begins just after it. A prefix is refused like the whole text, or incomplete; what is
+ * read of it is the beginning of what is read of the whole.
  */
 #include <sys/mman.h>
 
@@ -95,7 +95,7 @@ START_TEST(names_of_the_corpus_are_its_own)
 }
 END_TEST
 
-/* The prefix is where it ends before a page, and where it begins behind one. */
+/* Each prefix is read at both places, before and after such a page. */
 START_TEST(no_prefix_is_read_otherwise)
 {
 	unsigned long prefixes = 0;
@@ -119,8 +119,7 @@ START_TEST(no_prefix_is_read_otherwise)
 }
 END_TEST
 
-/* A refusal is due at once: what is refused was so when its deciding byte had come, whatever
- * bytes it might have had behind that. */
+/* Input is refused as soon as the deciding byte has come, whatever bytes follow. */
 START_TEST(what_follows_changes_nothing)
 {
 	static const char *const tails[] = {"",	       "\r\n\r\n",  "\n",
@@ -148,7 +147,7 @@ START_TEST(what_follows_changes_nothing)
 }
 END_TEST
 
-/* ---- by chance ---- */
+/* ---- random input ---- */
 
 struct input {
 	unsigned char bytes[ROOM_BYTES];
@@ -209,7 +208,7 @@ static void mutate(struct input *input, uint64_t *random)
 	}
 }
 
-/* What http_parse.h says of a head, whatever the bytes are. */
+/* What http_parse.h promises about a head, for any bytes. */
 static void expect_head_in_bounds(const unsigned char *bytes, size_t n)
 {
 	struct http_request request;
@@ -233,7 +232,7 @@ static void expect_head_in_bounds(const unsigned char *bytes, size_t n)
 	ck_assert(request.has_length || !request.length);
 }
 
-/* Every other one is good. */
+/* Chooses an entry; at least every second one is good. */
 static const struct http_entry *choose(uint64_t *random)
 {
 	bool good = next_random(random) % 2;
@@ -262,7 +261,7 @@ static void by_chance(unsigned long inputs)
 		splice(&input, 0, 0, entry->bytes, entry->n);
 		while (changes--)
 			mutate(&input, &random);
-		/* Now and then, what has no end. */
+		/* Now and then a head that is too long. */
 		if (i % 64 == 0)
 			while (input.n < HTTP_HEAD_MAX)
 				splice(&input, next_random(&random) % (input.n + 1), 0,

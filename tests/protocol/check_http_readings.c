@@ -1,12 +1,12 @@
 /*
- * One reading of a message: what weir reads of the corpus, and what others do with the same bytes.
+ * Different programs must read the same message in the same bytes: weir and others read the corpus.
  *
- * An attacker of a server behind a proxy looks for bytes that the two divide into requests in
- * different ways. So Node's parser and weir must read the same, as far as both read on; and in
- * whatever nginx or HAProxy pass on, weir must find as many requests as the proxy put there (each
- * of which has a field of the proxy's), and give as many answers.
+ * An attacker of a server behind a proxy looks for bytes that the two divide into different
+ * requests. So Node's parser and weir must read the same requests until one of them stops. And in
+ * what nginx or HAProxy pass on, weir must find as many requests as the proxy sent (each has a
+ * field that the proxy adds), and give as many answers.
  *
- * If others read what weir refuses, that is counted, but is no defect.
+ * If another program accepts what weir refuses, this is counted, but is no defect.
  */
 #include <signal.h>
 #include <sys/wait.h>
@@ -24,7 +24,7 @@ static struct server *weir(void)
 
 /* ---- weir alone ---- */
 
-/* NULL: they are what the entry's reading says. */
+/* What is wrong with the answers to an entry; NULL: nothing. */
 static const char *are_wrong(const struct http_entry *entry, const struct http_read *read,
 			     const struct http_answers *answers)
 {
@@ -81,7 +81,7 @@ static void tally_say(const struct tally *tally, const char *who)
 		     tally->lax);
 }
 
-/* Without whether the connection stays: that is between two neighbours, not in a message. */
+/* Removes keep and close, because they concern only one connection, not the message. */
 static const char *masked(const char *reads, char *text, size_t room)
 {
 	static const char *const words[] = {" keep", " close"};
@@ -95,8 +95,8 @@ static const char *masked(const char *reads, char *text, size_t room)
 	return text;
 }
 
-/* One of the two stops first, and until there they read the same. If weir reads to the
- * end of something good, another may refuse it, but find no more in it. */
+/* Both must read the same until one of them stops. Another program may refuse a good entry, but
+ * must not find more requests in it than weir. */
 static void compare(struct tally *tally, const char *who, const struct http_entry *entry,
 		    const char *others, bool refused)
 {
@@ -171,7 +171,7 @@ START_TEST(node_reads_the_same)
 	}
 	ck_assert_int_eq(pclose(pipe), 0);
 	tally_say(&tally, "Node");
-	/* It has read, and as a rule what weir reads. */
+	/* Node did read the entries, and mostly like weir. */
 	ck_assert_uint_gt(tally.alike, 60);
 	ck_assert_uint_gt(tally.refused, 100);
 }
@@ -179,7 +179,7 @@ END_TEST
 
 /* ---- weir behind a proxy ---- */
 
-/* Of every request that the proxy passes on, once. The corpus has none. */
+/* The proxy adds this once to every request that it passes on. The corpus does not have it. */
 #define MARK "x-proxied: 1\r\n"
 
 static size_t marks(const struct bytes *bytes)
@@ -194,7 +194,7 @@ static size_t marks(const struct bytes *bytes)
 	return n;
 }
 
-/* What weir reads of it that it had not read before. */
+/* Reads what has been passed on since the last call, as weir would. */
 static void read_new(struct http_relay *relay, char *reads, size_t room)
 {
 	*reads = '\0';
@@ -208,7 +208,8 @@ static void read_new(struct http_relay *relay, char *reads, size_t room)
 	}
 }
 
-/* As many requests as the proxy put there, and as many answers. What weir refuses ends it. */
+/* weir must find as many requests as the proxy sent, and give as many answers. A refused request is
+ * the last one. */
 static unsigned judge(const struct http_relay_pair *pair)
 {
 	struct http_read read = http_read_all(pair->asked.at, pair->asked.n);

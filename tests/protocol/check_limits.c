@@ -1,7 +1,7 @@
 /*
- * Limits of time and of number: --request-timeout, --idle-timeout, --max-connections-per-ip and
- * --max-connections end a connection, refuse it or let it wait, with the reason counted, and nobody
- * else notices (bystander.h).
+ * Timeouts and limits of connections: --request-timeout, --idle-timeout, --max-connections-per-ip
+ * and --max-connections end a connection, refuse it or let it wait, the reason is counted, and
+ * other connections do not notice (bystander.h).
  *
  * --write-timeout is in check_backpressure.
  */
@@ -13,9 +13,10 @@
 
 #include "tests/protocol/bystander.h"
 
-/* ---- limits of time ---- */
+/* ---- timeouts ---- */
 
-/* Good message, then a byte at a time of one more; another waits between two messages. */
+/* Two clients send a good message, then another one byte by byte. A third one pauses between two
+ * messages. */
 START_TEST(request_timeout)
 {
 	static const char frame[] = "\0\0\0\4good\0\1\0\0", line[] = "good\n";
@@ -38,7 +39,7 @@ START_TEST(request_timeout)
 			if (fds[k] < 0)
 				continue;
 			begin_ms[k] = begin_ms[k] ? begin_ms[k] : now_ms();
-			/* The prefix says 65,536: what comes of the frame comes back. */
+			/* The prefix says 65,536. Each byte of the frame comes back at once. */
 			(void)send(fds[k], k == 0 ? &frame[8 + (i < 4 ? i : 3)] : "x", 1,
 				   MSG_NOSIGNAL);
 			(void)poll(NULL, 0, 50);
@@ -61,8 +62,8 @@ START_TEST(request_timeout)
 }
 END_TEST
 
-/* The bystander is one, too: that a client that talks is none is in sim_loop.
- */
+/* There is no bystander here, as it would be idle, too. That a client which talks is not ended is
+ * in sim_loop. */
 START_TEST(idle_timeout)
 {
 	struct server *server = server_start(
@@ -82,7 +83,7 @@ START_TEST(idle_timeout)
 }
 END_TEST
 
-/* ---- limits of number ---- */
+/* ---- limits of connections ---- */
 
 static int connect_from(const char *source, unsigned port)
 {
@@ -129,7 +130,7 @@ START_TEST(connections_per_ip)
 	}
 	for (int i = 0; i < 3; i++)
 		expect_served(others[i] = connect_from("127.0.0.9", server->ports[LINE]));
-	for (int round = 0; round < 20; round++) { /* a client that goes makes room */
+	for (int round = 0; round < 20; round++) { /* a client that leaves makes room */
 		close_all(fds, 1);
 		server_wait_stat_is(server, "closed_eof", bystander_expected("closed_eof"));
 		expect_served(fds[0] = connect_to(server->ports[LINE]));
@@ -140,7 +141,7 @@ START_TEST(connections_per_ip)
 }
 END_TEST
 
-/* Those above the limit wait in the kernel's queue, and are served when others go. */
+/* Clients above the limit wait in the kernel's queue, and are served when others leave. */
 START_TEST(overload_pause)
 {
 	struct server *server = START("--max-connections", "4", "--overload", "pause", LISTENERS);

@@ -1,6 +1,6 @@
 /*
- * The transcript that weir began with: three clients at once, each of which speaks now and
- * then, are served together by one worker. The first that came is the last that ends.
+ * The example that weir began with: three clients, each of which speaks now and then, are served
+ * at the same time by one worker. The first one that came ends last.
  */
 #include <poll.h>
 #include <signal.h>
@@ -20,13 +20,13 @@ START_TEST(three_clients_at_once)
 		expect_text(clients[i], "*");
 	}
 	for (size_t part = 0; part < 3; part++) {
-		/* The pace is the transcript's own; nothing waits for it to be over. */
+		/* The pause of the example. This is no wait for something to happen. */
 		if (part)
 			(void)poll(NULL, 0, 200);
 		for (int i = 0; i < 3; i++)
 			send_text(clients[i], parts[part]);
 	}
-	/* One after the other they would wait for each other, for ever. */
+	/* A server that served them one after the other would wait here for ever. */
 	for (int i = 2; i >= 0; i--) {
 		finish_sending(clients[i]);
 		expect_text(clients[i], "bcdbcuf23436bc1111");

@@ -1,11 +1,12 @@
 /*
- * http_corpus: requests, good and malformed, for whoever reads HTTP.
+ * http_corpus: good and malformed requests, for tests of programs that read HTTP.
  *
- *     GOOD  reads says what is in the bytes, a line for each request:
+ *     GOOD  `reads` is what is in the bytes, a line for each request:
  *           METHOD PATH keep|close [BODY]
- *     BAD   status refuses it, and section of the RFC says so; reads are the requests before it
- *     CUT   the same, in a body that may have begun to be answered: the status is said, or
- *           the answer stops before its end
+ *     BAD   is refused with `status`, as `section` of the RFC says; `reads` has the requests
+ *           before it
+ *     CUT   the same, but in a body whose answer may have begun: the answer has the status, or
+ *           stops before its end
  */
 #ifndef TESTS_PROTOCOL_HTTP_CORPUS_H
 #define TESTS_PROTOCOL_HTTP_CORPUS_H

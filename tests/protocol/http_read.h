@@ -1,8 +1,8 @@
 /*
- * http_read: all that http_parse finds in bytes, as the corpus writes it.
+ * http_read: all that http_parse finds in bytes, written as in the corpus.
  *
- * A reference for what stands around the parser in the product: one request after the other,
- * with its body, until one is refused, closes, or is not all there.
+ * It does, in a simple way, what weir does around the parser: it reads one request after the other,
+ * with its body, until one is refused, closes the connection, or is incomplete.
  */
 #ifndef TESTS_PROTOCOL_HTTP_READ_H
 #define TESTS_PROTOCOL_HTTP_READ_H
@@ -14,13 +14,13 @@
 #include "tests/support/suite.h"
 
 struct http_read {
-	int status;				       /* that refuses it, or 0 */
-	bool inside;				       /* it was refused, or ended, behind a head */
-	size_t at;				       /* of the first byte that is not read */
-	size_t n;				       /* requests that were whole */
-	unsigned char methods[2 * HTTP_HEAD_MAX / 16]; /* theirs, and of what is behind them */
+	int status;  /* with which it was refused, or 0 */
+	bool inside; /* it was refused, or ended, in a body */
+	size_t at;   /* where the first byte is that was not read */
+	size_t n;    /* complete requests */
+	unsigned char methods[2 * HTTP_HEAD_MAX / 16]; /* theirs, and the next one's */
 	size_t reads_n;
-	char reads[2 * HTTP_HEAD_MAX]; /* what was whole before that */
+	char reads[2 * HTTP_HEAD_MAX]; /* the complete requests, as in the corpus */
 };
 
 static inline void http_read_add(struct http_read *of, const void *bytes, size_t n)
@@ -31,7 +31,7 @@ static inline void http_read_add(struct http_read *of, const void *bytes, size_t
 	of->reads[of->reads_n] = '\0';
 }
 
-/* > 0: the length of the chunk with its line and the line end behind it. */
+/* > 0: the length of the chunk, with its line and the line end after it. */
 static inline int http_read_chunk(struct http_read *of, const unsigned char *bytes, size_t n,
 				  bool *last)
 {
