@@ -1,9 +1,9 @@
 /*
  * iterative-udp: one process, one datagram after the other.
  *
- * Teaches: without connections an iterative server is enough. A peer that is silent, or gone, holds
- * nobody up; there is nothing to accept, to close or to run out of. A datagram is whole or not
- * there at all, and may be empty: 0 from recvfrom() is no end.
+ * Teaches: without connections an iterative server is enough. A peer that is silent, or gone,
+ * delays no other; there is nothing to accept, to close or to run out of. A datagram is whole or
+ * not there at all, and may be empty: 0 from recvfrom() is no end.
  *
  * Breaks: what comes while the socket's buffer is full is lost, and neither side is told
  * (`RcvbufErrors` in /proc/net/snmp counts it). One slow exchange delays all that follow. The

@@ -18,7 +18,7 @@
 #include "worker/config/endpoint.h"
 
 #define SERVE_BYTES    (16 * 1024) /* of one read, as much as weir reads at once */
-#define SERVE_RETRY_MS 50 /* until accept is tried again after it failed for want of room */
+#define SERVE_RETRY_MS 50 /* until accept is tried again after it failed for lack of room */
 
 struct serve {
 	bool udp;	  /* serves PROTOCOL+udp:// */

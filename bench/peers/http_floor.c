@@ -33,7 +33,7 @@ static const char empty_line[] = "\r\n\r\n";
 
 static char bytes[BUFFER_BYTES];
 static unsigned char come[CONNECTIONS]; /* how many bytes of an empty line have come */
-static char *answers;			/* ANSWERS copies of the answer, one behind the other */
+static char *answers;			/* ANSWERS copies of the answer, one after the other */
 static size_t answer_bytes;
 
 static void compose(void)

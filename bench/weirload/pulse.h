@@ -20,8 +20,8 @@ struct pulse {
 
 void pulse_start(struct pulse *pulse, struct loop *loop, const struct schedule *schedule,
 		 struct tally *tally);
-/* Says that the process runs. Called by whoever has just read the clock, so that one long pass of
- * the loop is not taken for standing still. */
+/* Says that the process runs. Call it whenever the clock has just been read, so that one long pass
+ * of the loop is not taken for a process that got no CPU. */
 void pulse_seen(struct pulse *pulse, uint64_t now_ns);
 
 #endif

@@ -117,8 +117,8 @@ _Noreturn void sender_run(struct sender *sender, int doorbell);
 void sender_wake_callers(struct sender *sender);
 /* When message number `turn` of caller i is due. */
 uint64_t sender_due_ns(const struct sender *sender, uint32_t i, uint64_t turn);
-/* Begins the messages that are due by now. To be called by whoever has just read the clock in a
- * long turn. */
+/* Begins the messages that are due by now. To be called in a long turn when the clock has just been
+ * read. */
 void sender_keep_pace(struct sender *sender, uint64_t now_ns);
 
 /* ---- what callers report to their sender ---- */

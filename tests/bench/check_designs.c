@@ -407,7 +407,7 @@ static size_t flood(int fd, const unsigned char *bytes, size_t n)
 	return sent;
 }
 
-/* A peer that does not read holds up nobody else, and gets its bytes when it does read. */
+/* A peer that does not read delays no other, and gets its bytes when it does read. */
 START_TEST(a_peer_that_does_not_read)
 {
 	static const char *const names[] = {"fork", "thread", "select", "poll", "pass"};

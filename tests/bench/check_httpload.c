@@ -308,9 +308,9 @@ static bool has_reopened_often(void)
 	return load_figure("reopened") > 10;
 }
 
-/* Requests that were under way behind a last answer are asked again. More are due than can be
- * answered, so there always are some. All that were due were answered or are reported as unsent,
- * except for those behind the very last answers. */
+/* Requests that were sent after the one with the last answer are asked again. More are due than can
+ * be answered, so there always are some. All that were due were answered or are reported as unsent,
+ * except for those after the very last answers. */
 START_TEST(loses_no_question_behind_a_last_answer)
 {
 	unsigned port = faulty_http_start(HTTP_FAULT_LAST, 10);

@@ -65,7 +65,7 @@ START_TEST(the_date_is_one_in_a_pass)
 	ck_assert_int_le(date->second, after);
 	http_date_format(date->second, text);
 	ck_assert_str_eq(date->text, text);
-	/* The wall clock is only read when a new second has begun. */
+	/* Whatever the wall clock does, it is only read when the argument is in a new second. */
 	for (int i = 0; i < 1000; i++)
 		ck_assert_int_eq(http_date(1000)->second, first.second);
 	ck_assert_ptr_eq(http_date(1000), date);

@@ -20,7 +20,7 @@ START_TEST(three_clients_at_once)
 		expect_text(clients[i], "*");
 	}
 	for (size_t part = 0; part < 3; part++) {
-		/* The pause of the example. This is no wait for something to happen. */
+		/* The pause of the example. Nothing has to happen in it. */
 		if (part)
 			(void)poll(NULL, 0, 200);
 		for (int i = 0; i < 3; i++)

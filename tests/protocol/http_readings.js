@@ -1,6 +1,6 @@
-// What Node's parser reads of each line of a file: a request of the corpus, in hexadecimal.
-// Says a line for each: 1 where it refused something of it, and, in hexadecimal, the requests
-// that it read whole, written as tests/protocol/http_corpus.h has them.
+// Reads each line of a file, a request of the corpus in hexadecimal, with Node's parser.
+// Writes a line for each: 1 if it refused a part of it, else 0; and, in hexadecimal, the complete
+// requests that it read, as in tests/protocol/http_corpus.h.
 'use strict';
 const fs = require('fs'), http = require('http'), net = require('net');
 

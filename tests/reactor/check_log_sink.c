@@ -1,5 +1,5 @@
 /*
- * log: no reader can block the writer, whatever stderr is, and whoever opened it.
+ * log: no reader can block the writer, whatever stderr is and whichever process opened it.
  *
  * Each test's stderr becomes a pipe, a FIFO, a socket, a terminal or a file of the test's own,
  * before log_open().
@@ -155,7 +155,7 @@ static void forbid_opening(void)
 	ck_assert_int_lt(open("/proc/self/fd/2", O_WRONLY | O_NONBLOCK), 0);
 }
 
-/* First nobody reads; then somebody reads all, and from then on lines come whole again. */
+/* First there is no reader. Then a reader takes everything, and from then on lines are whole. */
 static void never_waits(int reader)
 {
 	uint64_t begun_ms;

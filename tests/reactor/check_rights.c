@@ -1,7 +1,6 @@
 /*
- * rights: descriptors that strangers pass over unix sockets never make weir stand still: they are
- * refused if the kernel can do that; if not, they are neither received nor closed by a process on
- * which others wait.
+ * rights: descriptors that strangers pass over unix sockets never block weir. The kernel refuses
+ * them if it can; if not, they are neither received nor closed by a process on which others wait.
  *
  * The descriptors that are passed take an hour to close (tests/support/lingering.h): without the
  * mechanism the server would block that long, and the test would be ended by its limit.
@@ -112,7 +111,7 @@ START_TEST(what_can_not_be_closed_is_handed_over)
 	second = inode_of(more[0]);
 	ck_assert_int_eq(pass_lingering(ends[1], "x", false, 0), 0);
 	ck_assert_int_eq(pass_lingering(more[1], "x", true, 0), 0);
-	rights_close(ends[0]); /* nobody can take it yet, so it stays open; */
+	rights_close(ends[0]); /* no process can take it yet, so it stays open; */
 	expect_end(ends[1]);   /* but its peer sees it end */
 	rights_hand_to(channel[0]);
 	rights_close(more[0]);
@@ -228,7 +227,7 @@ START_TEST(an_older_kernel_is_not_stopped_by_any)
 }
 END_TEST
 
-/* Without a master nobody can take them: they stay open until the server ends. */
+/* Without a master no process can take them: they stay open until the server ends. */
 START_TEST(a_server_without_a_master_goes_on_too)
 {
 	struct server *server;

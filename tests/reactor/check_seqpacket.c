@@ -25,7 +25,7 @@
 static struct stats stats;
 static struct loop loop;
 
-/* One end of a pair, and what was heard there. */
+/* One end of a pair, and what was received there. */
 struct hearer {
 	struct seqpacket end;
 	unsigned heard, ended, rooms;
@@ -168,7 +168,7 @@ START_TEST(descriptors_are_kept_and_closed)
 	ck_assert(seqpacket_keeps(&a.end));
 	PASS_UNTIL(b.heard == 40);
 	ck_assert_uint_eq(b.descriptors, 80);
-	ck_assert_int_eq(read(b.kept, &byte, 1), 0); /* nobody has its write end */
+	ck_assert_int_eq(read(b.kept, &byte, 1), 0); /* no process has its write end */
 	(void)close(b.kept);
 	close_pair(&a, &b);
 	ck_assert_uint_eq(process_descriptors_n(getpid()), before);

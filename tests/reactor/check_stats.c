@@ -154,8 +154,8 @@ static bool is_histogram(const struct stats_row *row)
 	return row->kind == STATS_BUCKET || row->kind == STATS_SUM;
 }
 
-/* Expects of two rows of one metric what whoever prints a metric relies on: they stand together,
- * and agree in what is printed once. */
+/* Checks what code that prints a metric relies on: its rows are next to each other, and have the
+ * same values for what is printed only once. */
 static void expect_together(size_t i, size_t j)
 {
 	const struct stats_row *a = &stats_rows[i], *b = &stats_rows[j];

@@ -2,7 +2,7 @@
  * wheel: compared with a plain table of deadlines, on a clock that wraps.
  *
  * What is shown: a deadline fires once, in the first advance that reaches it, and never before;
- * and whoever sleeps as long as wheel_wait_ms() says is never late. The order of deadlines that
+ * and a loop that sleeps as long as wheel_wait_ms() says is never late. The order of deadlines that
  * come due in one advance is not promised, and not tested.
  */
 #include <signal.h>

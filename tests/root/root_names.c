@@ -96,7 +96,7 @@ START_TEST(a_stop_does_not_wait_for_a_name)
 }
 END_TEST
 
-/* Imitates a directory of users on a network that is down: whoever opens the file waits. */
+/* Imitates a directory of users on a network that is down: opening the file blocks. */
 START_TEST(a_user_that_is_looked_up_holds_up_nobody)
 {
 	const char *config = "user = nobody\n" ONE;

@@ -17,7 +17,7 @@ static void begin(const char *protocol, struct conn_limits limits)
 	world_open(&world, protocol, limits, BUFFERS_MIN);
 }
 
-/* Expects the loop to sleep: nothing is left to do, and nobody asks for a turn. */
+/* Expects the loop to sleep: nothing is left to do, and no source asks for a turn. */
 static void expect_sleep(void)
 {
 	for (int i = 0; i < 20; i++)

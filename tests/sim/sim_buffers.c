@@ -205,7 +205,8 @@ START_TEST(those_who_do_not_take_what_they_ask_for_leave_room_for_a_request)
 }
 END_TEST
 
-/* The polite line stands still because we do not read it: that is no reason to close it. */
+/* The polite client makes no progress because the test does not read from it. It must not be
+ * closed for that. */
 START_TEST(a_long_line_beside_them_is_not_closed_for_waiting)
 {
 	struct peer *polite;

@@ -197,7 +197,7 @@ START_TEST(owed_bytes_reach_a_peer_that_has_more_to_say)
 	memcpy(sent, "\0\0\xc3\x50", 4);
 	peer_send(peer, sent, 50004);
 	peer_send(peer, "\xff\xff\xff\xff", 4);
-	peer_send(peer, sent, 200000); /* which nobody will want */
+	peer_send(peer, sent, 200000); /* which the server will not read */
 	kernel_count_anew();
 	for (int i = 0; i < 200 && !peer->closed; i++) {
 		world_wait(&world, 10);

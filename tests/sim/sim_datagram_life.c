@@ -56,7 +56,7 @@ START_TEST(a_successor_counts_what_was_dropped_since)
 	sim_udp_worker_open(&worker);
 	book_open(&book, "127.0.0.1:7878", ANSWER_ECHO);
 	book.dropped = counted[_i];
-	book.sock->drops = counted[_i] + 7; /* 7 were dropped while nobody served the socket */
+	book.sock->drops = counted[_i] + 7; /* 7 were dropped while no worker served the socket */
 	EXPECT(udp_server_open(&server, &worker, &book, false) == 0);
 	EXPECT(worker.stats.datagrams_dropped == 7);
 	(void)book_post(&book, 1, 10, 0);
@@ -112,7 +112,7 @@ START_TEST(stop_waits_for_room_to_send)
 }
 END_TEST
 
-/* The server answers what it has in hand, and leaves the rest to its successor. */
+/* The server answers the batch that it has received, and leaves the rest to its successor. */
 START_TEST(leave_leaves_the_rest_to_its_successor)
 {
 	size_t hand;
@@ -142,7 +142,7 @@ START_TEST(leave_leaves_the_rest_to_its_successor)
 }
 END_TEST
 
-/* Like a worker that is killed: what it had in hand is lost, and no more. */
+/* Like a worker that is killed: the batch that it had received is lost, and no more. */
 START_TEST(close_loses_what_is_in_hand_only)
 {
 	begin(addresses[_i], ANSWER_ECHO);

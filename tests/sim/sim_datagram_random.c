@@ -1,7 +1,7 @@
 /*
  * UDP sockets at random: requests of all kinds, full queues, errors of any call at any time, two
- * workers that stop, leave, die and come again, and three sockets, one of which both serve. In the
- * end every request that was read has its answer, or the kernel refused it.
+ * workers that stop, leave, die and are replaced, and three sockets, one of which both serve. In
+ * the end every request that was read has its answer, or the kernel refused it.
  *
  * A run depends only on its seed, which is printed if it fails; SIM_SEED=n runs only that one.
  */
@@ -24,7 +24,7 @@ static struct udp_server servers[BOOKS][WORKERS];
 static struct {
 	uint64_t seed;
 	size_t fault_every; /* one step in so many fails; 0: none */
-	bool deaths;	    /* some servers are closed with answers in hand */
+	bool deaths;	    /* some servers are closed with unsent answers */
 } run;
 
 static struct {

@@ -217,7 +217,8 @@ START_TEST(no_input_is_read_while_an_answer_is_being_said)
 		world_run(&world);
 	}
 	ck_assert_uint_eq(kernel.calls[KERNEL_read], reads);
-	ck_assert_uint_eq(world.stats.budget_yields, 0); /* not reading is no yield */
+	ck_assert_uint_eq(world.stats.budget_yields,
+			  0); /* a client that does not read is not counted as a yield */
 	peer_reset(peer);
 	end_with(peer, CLOSE_reset);
 }

@@ -205,7 +205,7 @@ START_TEST(without_room_they_wait_until_there_is)
 	ck_assert_uint_eq(t.accepted_n, 3);
 	loop_pass(&t.loop, 0);
 	expect_pause();
-	/* If nobody says that there is room, it tries again by itself. */
+	/* If it is not told that there is room, it tries again by itself. */
 	t.room = 10;
 	for (int i = 0; i < 10; i++)
 		loop_pass(&t.loop, 20);

@@ -1,6 +1,6 @@
 /*
- * lingering: a socket that a hostile peer passes over a unix socket, so that whoever closes it
- * blocks for an hour; and an imitation of a kernel that can't refuse descriptors yet.
+ * lingering: a socket that a hostile peer passes over a unix socket: the process that closes it
+ * blocks for an hour. And an imitation of a kernel that can't refuse descriptors yet.
  */
 #ifndef TESTS_SUPPORT_LINGERING_H
 #define TESTS_SUPPORT_LINGERING_H

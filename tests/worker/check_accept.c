@@ -1,6 +1,6 @@
 /*
  * What happens to clients that come when there is no room, because descriptors are used up or
- * --max-connections is reached: they wait, nobody spins, and nobody is forgotten.
+ * --max-connections is reached: they wait, no process spins, and no client is forgotten.
  *
  * A worker runs out of descriptors when the test lowers its limit from outside (prlimit).
  * If strace is allowed it counts the calls. If not, the counters of the worker are used: failed

@@ -17,7 +17,7 @@
 #include "tests/support/server_control.h"
 #include "tests/support/trace.h"
 
-/* Clients that do not read are read from nonetheless. */
+/* So that weir still reads from clients that do not read. */
 #define BIG_QUEUES "--high-water", "16M", "--low-water", "8M", "--max-connections", "50"
 
 /* ---- system calls ---- */

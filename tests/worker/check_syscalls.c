@@ -248,7 +248,7 @@ START_TEST(quiet_arrivals)
 		(void)connect_to(server->ports[0]); /* it stays */
 		server_wait_stat_is(server, "connections", i + 1);
 		wait_asleep(trace->pid);
-		/* So that clients come one at a time. This is no wait for something to happen. */
+		/* A pause, so that clients come one at a time. Nothing has to happen in it. */
 		(void)poll(NULL, 0, 5);
 	}
 	trace_window(trace);

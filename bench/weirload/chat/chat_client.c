@@ -182,7 +182,7 @@ static void chat_client_begin(struct chat_client *client, struct chat *chat, uin
 }
 
 /* n bytes of chat->out have been sent. The rest of a line that was sent in part is kept. Lines of
- * which nothing was sent are made anew later, with the time at which they leave. */
+ * which nothing was sent are made again later, with the time at which they are sent. */
 static void chat_client_sent(struct chat_client *client, struct chat *chat, size_t n,
 			     uint64_t now_ns)
 {

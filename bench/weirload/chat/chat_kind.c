@@ -18,8 +18,8 @@ static struct chat_client *client_of(struct caller *caller)
 
 /* ---- RAMP ---- */
 
-/* The first two open readers of the first process send them: a probe line shows whoever gets it
- * that the server has taken it in, and each of these two gets the other's. */
+/* The first two open readers of the first process send probe lines. A client that gets one knows
+ * that the server has made it a member; these two get each other's. */
 static void send_probes(struct chat *chat)
 {
 	uint32_t now_ms = chat->sender->loop.now_ms;

@@ -29,7 +29,7 @@ struct chat_wire {
 	    *welcome;	/* what a client says first, and the end of the answer; NULL: none */
 	bool own_lines; /* a sender gets its own lines back */
 	bool replies;	/* ":N\r\n" may stand between lines */
-	bool names;	/* "ADDRESS:PORT: " stands before each line that comes */
+	bool names;	/* "ADDRESS:PORT: " comes before each line that is received */
 };
 
 void chat_wire_make(struct chat_wire *wire, size_t line_bytes, bool redis, bool names);

@@ -1,7 +1,7 @@
 /*
  * dial: the sockets of the load: made, bound and connected as the plan says.
  *
- * A descriptor belongs to whoever asked for it. Nothing here waits, except dial_choose().
+ * A descriptor belongs to the caller. Nothing here waits, except dial_choose().
  */
 #ifndef BENCH_WEIRLOAD_PLAN_DIAL_H
 #define BENCH_WEIRLOAD_PLAN_DIAL_H

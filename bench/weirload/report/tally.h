@@ -86,7 +86,7 @@ struct tally *tally_map(unsigned n);
 uint64_t tally_errors_of(const struct tally *tally, enum tally_blame blame);
 /* Whether all processes that have got a body of HTTP have got the same. */
 bool tally_bodies_agree(const struct tally *tallies, unsigned n);
-/* Adds up all of them, without the histograms: whoever needs those merges them. */
+/* Adds up all tallies except for their histograms, which the caller merges if it needs them. */
 void tally_sum(struct tally *sum, const struct tally *tallies, unsigned n);
 
 #endif

@@ -85,10 +85,10 @@ test("quantiles of what came between two histograms", () => {
 	near(quantile(buckets, .5), .002 + .002 * (55 - 50) / 50);
 	near(quantile(buckets, 10 / 110), .001);
 	near(quantile(buckets, 5 / 110), .0005);
-	near(quantile(buckets, .99), .004); /* above all bounds: the highest that is known */
+	near(quantile(buckets, .99), .004); /* above all bounds: the highest bound */
 	assert.equal(histogram(now, before), null);
 	assert.equal(histogram(new Map(), now), null);
-	assert.equal(quantile(histogram(now, now), .5), null); /* nothing came */
+	assert.equal(quantile(histogram(now, now), .5), null); /* no values */
 	assert.equal(quantile(null, .5), null);
 	assert.equal(quantile([], .5), null);
 });
@@ -104,7 +104,7 @@ test("a sample: rates, the sum and the worst", () => {
 	assert.equal(sample.rows.get("1").in, 500);
 	near(sample.rows.get("0").p50, .0005);
 	near(sample.rows.get("1").p50, .0015);
-	near(sample.sum.p50, .001); /* of both together, not the mean of two medians */
+	near(sample.sum.p50, .001); /* of both workers' values together, not the mean of two medians */
 	assert.equal(sample.sum.connections, 7);
 	assert.equal(sample.sum.in, 2500);
 	assert.deepEqual(sample.worst.in, { id: "0", value: 2000 });
@@ -131,7 +131,7 @@ test("a worker that came has no rates yet, one that left is not there", () => {
 });
 
 test("counters that go back give no rate at all", () => {
-	/* The second worker's grew by chance: that is a rate of nothing, too. */
+	/* The second worker's counters happen to have grown, but have no rate either. */
 	const sample = compare(answer_of([1, 5000, 9, 9, 9], [1, 10, 0, 0, 0]), answer_of([1, 100, 1, 2, 1], [1, 50, 1, 1, 1]), 1);
 	assert.equal(sample.anew, true);
 	for (const row of sample.rows.values())
@@ -161,7 +161,7 @@ test("a worker that makes no progress", () => {
 	assert.equal(stuck(worker(5, 0), worker(5, 0)), true);
 	assert.equal(stuck(worker(5, 1), worker(5, 1)), false);
 	assert.equal(stuck(worker(5, 0), worker(6, 0)), false);
-	/* Between two answers that come at once nobody need move. */
+	/* Between two answers in quick succession a worker may make no progress. */
 	assert.equal(compare(worker(5, 0), worker(5, 0), .1).rows.get("0").stuck, false);
 	const said = (up, state) => read(lines(`weir_worker_up{worker="0"} ${up}`, `weir_worker_state{worker="0",state="${state}"} 1`));
 	assert.equal(stuck(said(1, "ready"), said(0, "ready")), true);

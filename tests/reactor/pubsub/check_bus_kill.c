@@ -1,6 +1,6 @@
 /*
  * bus, a writer that is killed at each instruction of publish and announce: readers get nothing of
- * its record or all of it, a reader that sleeps is woken by whoever reaped the writer, and the next
+ * its record or all of it, a reader that sleeps is woken when the writer is reaped, and the next
  * writer in that seat goes on after it.
  *
  * With a sanitizer there are many more instructions: only every n-th is tried, and n is printed.

@@ -157,7 +157,7 @@ START_TEST(left_behind_between_peek_and_take)
 		ck_assert(bus_peek(&ports[1], &record));
 		leave_behind(&ports[0], NOW);
 		for (unsigned i = 0; i < turns; i++) {
-			MUST(say(&ports[0], 100)); /* the reader holds up nobody any more */
+			MUST(say(&ports[0], 100)); /* the reader delays no writer any more */
 			(void)hear_all(&ports[0]);
 		}
 		ck_assert(!bus_take(&ports[1], &record, bytes));

@@ -38,7 +38,7 @@ static void change_habits(struct client *client)
 	    sim_below(&seed, 2) ? PEER_SPACE : 1 + sim_below(&seed, 1 + sim_below(&seed, 3000));
 }
 
-/* Takes most or all of the buffers of a worker, as if somebody else used them. */
+/* Takes most or all of the buffers of a worker, as if other connections used them. */
 static void take_buffers(void)
 {
 	struct buffers *buffers = &chat.workers[0].table.buffers;
@@ -148,7 +148,7 @@ static void finish_talk(void)
 		if (clients[i].end == STAYS && clients[i].says.n > clients[i].sent)
 			client_send(&clients[i], clients[i].says.n - clients[i].sent);
 	for (int i = 0; !all_said(); i++) {
-		MODEL(i < 20000); /* nobody waits for ever */
+		MODEL(i < 20000); /* no client waits for ever */
 		pass_all();
 	}
 }

@@ -1,7 +1,7 @@
 /*
  * Chat whose clients move: workers on one bus, clients that talk all the time, and, in random
- * steps, batches of clients that are under way between any two workers for any time, and are then
- * taken, taken in part, refused, or lost with the worker that had them in hand. Workers are
+ * steps, batches of clients that are on their way between two workers for any time, and are then
+ * taken, taken in part, refused, or lost with the worker that had just received them. Workers are
  * replaced by others in other seats, as in a reload. What a client must hear is in
  * chat_move_model.h.
  */
@@ -386,7 +386,8 @@ static void run(uint64_t number)
 	setting.slow = 8 << 20;
 	setting.limits.connections_max = CLIENTS_MAX;
 	busy = !sim_below(&seed, 3);
-	if (busy || sim_below(&seed, 2)) /* so much memory that nobody is closed for want of it */
+	if (busy ||
+	    sim_below(&seed, 2)) /* so much memory that no client is closed for lack of it */
 		setting.buffers = 64 * BUFFERS_MIN;
 	sluggish = SIM_CHAT_WORKERS;
 	setting_now = &setting;

@@ -180,7 +180,7 @@ START_TEST(what_comes_on_the_way_is_kept)
 }
 END_TEST
 
-/* If the answer to a move does not come, nobody is held up for long, nor left behind. */
+/* If the answer to a move does not come, no client waits for long and no worker is left behind. */
 START_TEST(an_answer_that_is_late_holds_nobody_up)
 {
 	struct peer *peers[2];

@@ -7,7 +7,7 @@
 
 /* ---- while it is frozen ---- */
 
-/* Everything that can become ready or due does, and nobody works on it. */
+/* Everything that can become ready or due does, and is not handled. */
 START_TEST(a_frozen_one_is_left_alone)
 {
 	struct conn_limits limits = {WORLD_LIMITS, .idle_ms = 20, .write_ms = 20};

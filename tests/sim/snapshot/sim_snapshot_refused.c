@@ -294,7 +294,7 @@ START_TEST(a_full_table_takes_nobody)
 END_TEST
 
 /* Connections that begin something leave alone the buffers that are promised to those that will
- * move here; none is closed for want of buffers meanwhile; and they go on when the promise ends. */
+ * move here; none is closed for lack of buffers meanwhile; and they go on when the promise ends. */
 START_TEST(what_is_promised_is_left)
 {
 	static char half_a_line[5000]; /* so long that it takes a chunk of its own */

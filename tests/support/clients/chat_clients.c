@@ -177,7 +177,7 @@ static void find_published(const struct chat_clients *clients, uint32_t *publish
 	}
 }
 
-/* The first sender whose lines this client has not all heard; clients->n: there is none. */
+/* The first sender some of whose lines this client has not heard; clients->n: there is none. */
 static unsigned first_unheard(const struct chat_clients *clients, const struct chat_client *client,
 			      const uint32_t *published)
 {

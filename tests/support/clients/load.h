@@ -78,7 +78,7 @@ double load_figure(const char *key);
 bool load_says(const char *key, const char *value);
 
 /* Expects the status of a run against a server without a fault; or of a run that found that this
- * machine had it stand still, and says INVALID. */
+ * machine gave it no CPU, and says INVALID. */
 void load_expect_fine(int status);
 /* Command lines that weirload refuses, and what it says of each. */
 struct load_refusal {

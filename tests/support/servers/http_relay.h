@@ -1,5 +1,5 @@
 /*
- * http_relay: stands between a proxy and weir, and records what each of them says.
+ * http_relay: forwards between a proxy and weir, and records what each of them sends.
  *
  * The proxy takes the relay's listener, a path, for the server. What comes in is passed on to weir,
  * and the answer back; a proxy may keep its connections for the next exchange.

@@ -100,7 +100,7 @@ extern struct sim_udp {
 	size_t mapped_bytes;  /* now */
 	unsigned descriptors; /* of sockets, now */
 	unsigned long errors; /* receiving calls that failed, except with EAGAIN */
-	unsigned long waits;  /* sending calls that failed with EAGAIN, or for want of memory */
+	unsigned long waits;  /* sending calls that failed with EAGAIN, or for lack of memory */
 } sim_udp;
 
 extern const char *const sim_udp_step_names[SIM_UDP_STEPS];
