@@ -5,12 +5,10 @@
  *
  * Holds N connections (default 1000), opened at PER_SECOND (default: all at once), and does one
  * thing on each of them every MS milliseconds (default 1000), spread evenly:
- *
  *     headers   sends one more byte of a field, in a request that never ends
  *     body      sends one more byte of a POST to /echo of a megabyte, whose first byte went with
  *               the head; answers are thrown away
  *     read      reads one byte of a gigabyte that was asked for, /bytes/N
- *
  * If the server ends a connection, another one is opened. Says msg=ready on stderr when all are
  * there, and at SIGTERM, as JSON on stdout, how many were ended, and how. Exit status 1: it could
  * not go on.

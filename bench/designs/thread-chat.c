@@ -1,20 +1,17 @@
 /*
  * thread-chat: chat as textbooks write it: a thread for each client, one list of clients, one lock.
  *
- * Teaches: how little a chat needs. A thread reads its client's lines and writes each of them
- * to everyone else. The lock keeps the list whole, keeps lines whole, and keeps each sender's
- * lines in order.
- *
+ * Teaches: how little a chat needs. A thread reads its client's lines and writes each of them to
+ * all others. The lock keeps the list and each line whole, and each sender's lines in order.
  * Breaks: on one client that does not read. When its socket is full (here after 1.6 MB), write()
- * waits for it and holds the lock: nobody's line goes anywhere, newcomers wait to be put into the
- * list, and clients that leave wait to be taken out of it. TCP does not end that: the kernel goes
- * on asking whether the window has opened for as long as the peer's kernel answers.
- *
- * Costs, if everybody reads: a write for each line and client (39,600 for 400 lines to 99 others),
- * because no two lines go out in one write, however many there are. The lock is held for all writes
- * of a line, 3 ms with 1,000 clients, so that no number of CPUs sends more than some 300 lines a
- * second. Each line costs a switch to the sender's thread and one away from it; each client costs a
- * stack. Control bytes reach other people's terminals as they were sent.
+ * waits and holds the lock: no line is sent, new clients wait to be put into the list, and those
+ * that leave wait to be taken out of it. TCP does not end that: the kernel goes on asking whether
+ * the window has opened for as long as the peer's kernel answers.
+ * Costs, if all read: a write for each line and client (39,600 for 400 lines to 99 others), as no
+ * two lines are sent by one write. The lock is held for all writes of a line, 3 ms with 1,000
+ * clients, so that no number of CPUs sends more than some 300 lines a second. Each line costs a
+ * switch to the sender's thread and one away from it; each client costs a stack. Control bytes
+ * reach other people's terminals as they were sent.
  */
 #include <errno.h>
 #include <pthread.h>
