@@ -165,7 +165,7 @@ void bus_ring_all_doorbells(const struct bus *bus)
 
 /* As in bus_port.c, with sleepers: they store what they wait for, and then look; we have stored,
  * and then look who waits. */
-void bus_ring_who_waits(const struct bus *bus)
+void bus_ring_waiters(const struct bus *bus)
 {
 	FULL_FENCE();
 	for (unsigned i = 0, n = seats_in_use(bus); i < n; i++) {

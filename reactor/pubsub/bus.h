@@ -60,7 +60,7 @@ void bus_vacate(struct bus *bus, unsigned seat);
  * and woken nobody. It costs a system call for each seat: once for all that were reaped. */
 void bus_ring_all_doorbells(const struct bus *bus);
 /* After a seat was left: wakes whoever waits for space, or for all to have said all. */
-void bus_ring_who_waits(const struct bus *bus);
+void bus_ring_waiters(const struct bus *bus);
 
 /* A record as its ring holds it; its bytes follow. */
 struct bus_record {

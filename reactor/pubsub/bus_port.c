@@ -296,7 +296,7 @@ bool bus_wait_on(struct bus_port *port, uint32_t now_ms, unsigned *left_behind)
 void bus_say_last(struct bus_port *port)
 {
 	STORE(seat_of(port->bus, port->seat)->state, SAID_ALL);
-	bus_ring_who_waits(port->bus);
+	bus_ring_waiters(port->bus);
 }
 
 bool bus_all_said(struct bus_port *port, uint32_t now_ms)

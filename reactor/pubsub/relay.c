@@ -403,5 +403,5 @@ void relay_close(struct relay *relay)
 	loop_unwatch(relay->loop, &relay->source); /* others have the doorbell too */
 	STATS_ADD(relay->loop->stats, bells, bus_announce(&relay->port));
 	bus_vacate(relay->port.bus, relay->port.seat);
-	bus_ring_who_waits(relay->port.bus);
+	bus_ring_waiters(relay->port.bus);
 }

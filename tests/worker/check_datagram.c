@@ -366,8 +366,8 @@ static void a_socket_for_each(struct server *server, const struct address *to, i
 }
 
 /* Asks n times from each socket, as fast as it can. Returns how many answers came in all. */
-static size_t udp_client_at_once(struct server *server, const struct address *to, const int fds[2],
-				 size_t n)
+static size_t ask_at_once(struct server *server, const struct address *to, const int fds[2],
+			  size_t n)
 {
 	uint64_t received = server_stat(server, "datagrams_received");
 	uint64_t over = server_stat(server, "datagrams_over_rate");
@@ -404,7 +404,7 @@ START_TEST(a_rate_is_at_once_then_a_second_and_of_all_workers)
 		(void)udp_client_collect(fds[0]);
 		(void)udp_client_collect(fds[1]);
 		begin = now_ms();
-		answers = udp_client_at_once(server, &to, fds, 2 * RATE);
+		answers = ask_at_once(server, &to, fds, 2 * RATE);
 		ck_assert_uint_ge(answers, RATE);
 		ck_assert_uint_le(answers, RATE + (now_ms() - begin + 1) * RATE / 1000 + 1);
 	}

@@ -6,8 +6,8 @@
  * (reordered); only the first byte is wrong (altered); or they belong to another connection
  * (foreign). That the reply is wrong is certain; with few bytes to go by, the kind may be mistaken.
  */
-#ifndef BENCH_WEIRLOAD_REPORT_REPLY_DIAGNOSIS_H
-#define BENCH_WEIRLOAD_REPORT_REPLY_DIAGNOSIS_H
+#ifndef BENCH_WEIRLOAD_REPORT_DIAGNOSIS_H
+#define BENCH_WEIRLOAD_REPORT_DIAGNOSIS_H
 
 #include "bench/weirload/tcp/connection.h"
 

@@ -415,21 +415,21 @@ static struct {
 	int sender;
 } receiver;
 
-static struct service *taker_service_of(uint32_t listener)
+static struct service *receiver_service_of(uint32_t listener)
 {
 	return listener ? NULL : &receiver.service;
 }
 
-static uint32_t taker_listener_of(const struct service *service)
+static uint32_t receiver_listener_of(const struct service *service)
 {
 	(void)service;
 	return 0;
 }
 
-static void taker_open(struct conn_promise expected)
+static void receiver_open(struct conn_promise expected)
 {
-	static const struct move_owner owner = {.service_of = taker_service_of,
-						.listener_of = taker_listener_of};
+	static const struct move_owner owner = {.service_of = receiver_service_of,
+						.listener_of = receiver_listener_of};
 	struct conn_limits limits = {.high_water = 1 << 16,
 				     .low_water = 1 << 14,
 				     .connections_max = 1000,
@@ -450,14 +450,14 @@ static void taker_open(struct conn_promise expected)
 	ck_assert_ptr_nonnull(receiver.channel);
 }
 
-static void taker_later(uint32_t ms)
+static void receiver_later(uint32_t ms)
 {
 	receiver.loop.now_ms += ms;
 	receiver.channel->end.source.ready = SOURCE_DUE;
 	receiver.channel->end.source.turn(&receiver.loop, &receiver.channel->end.source);
 }
 
-static void giver_says(uint32_t connections, uint64_t chunks)
+static void sender_says(uint32_t connections, uint64_t chunks)
 {
 	struct promise_message message = {
 	    .kind = MOVE_PROMISE, .connections = connections, .chunks = chunks};
@@ -473,7 +473,7 @@ static void expect_room(size_t connections, size_t chunks_promised, bool undecid
 	ck_assert(migration_is_undecided(&receiver.migration) == undecided);
 }
 
-static void giver_goes(void)
+static void sender_goes(void)
 {
 	ck_assert_int_eq(close(receiver.sender), 0);
 	receiver.channel->end.source.turn(&receiver.loop, &receiver.channel->end.source);
@@ -482,52 +482,52 @@ static void giver_goes(void)
 
 START_TEST(a_promise_ends)
 {
-	taker_open((struct conn_promise){100, 8});
+	receiver_open((struct conn_promise){100, 8});
 	/* Until the sender has said how many it has, room is kept for more of them; after a while,
 	 * for as many as the master said. */
 	expect_room(1000 - 100 - 256, 16, true);
-	taker_later(500);
+	receiver_later(500);
 	expect_room(1000 - 100 - 256, 16, true);
-	taker_later(500);
+	receiver_later(500);
 	expect_room(1000 - 100, 16, false);
-	taker_later(4999);
+	receiver_later(4999);
 	expect_room(1000 - 100, 16, false);
-	taker_later(1);
+	receiver_later(1);
 	expect_room(1000, 0, false);
 	/* The sender wakes up. What it says counts, up to all there is, and for a time only. */
-	giver_says(300, 4);
+	sender_says(300, 4);
 	expect_room(700, 4, false);
-	giver_says(UINT32_MAX, UINT64_MAX);
+	sender_says(UINT32_MAX, UINT64_MAX);
 	expect_room(0, 64, false);
 	for (int i = 0; i < 6; i++) {
-		taker_later(4000);
-		giver_says(7, 1);
+		receiver_later(4000);
+		sender_says(7, 1);
 	}
 	expect_room(1000, 0, false);
-	giver_says(7, 1);
+	sender_says(7, 1);
 	expect_room(1000, 0, false);
-	giver_goes();
+	sender_goes();
 }
 END_TEST
 
 START_TEST(a_lane_that_ends_ends_its_promise)
 {
-	taker_open((struct conn_promise){100, 8});
+	receiver_open((struct conn_promise){100, 8});
 	if (_i)
-		giver_says(20, 3);
-	giver_goes();
+		sender_says(20, 3);
+	sender_goes();
 	expect_room(1000, 0, false);
 }
 END_TEST
 
 START_TEST(who_ends_waits_for_nobody)
 {
-	taker_open((struct conn_promise){100, 8});
+	receiver_open((struct conn_promise){100, 8});
 	migration_close(&receiver.migration);
 	expect_room(1000, 0, false);
-	giver_says(20, 3);
+	sender_says(20, 3);
 	expect_room(1000, 0, false);
-	giver_goes();
+	sender_goes();
 }
 END_TEST
 

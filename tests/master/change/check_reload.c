@@ -194,7 +194,7 @@ START_TEST(a_part_of_a_file_changes_nothing)
 END_TEST
 
 /* A file without a setting is not taken as cut short if the one before had none either. */
-START_TEST(a_file_that_never_said_anything_may_go_on_so)
+START_TEST(an_empty_file_may_stay_empty)
 {
 	struct server *server =
 	    CONTROLLED("--config", server_control_config("# nothing\n"), "echo://127.0.0.1:0");
@@ -395,8 +395,7 @@ END_TEST
 SUITE("reload", {"thousands of messages", thousands_of_messages, 60, 3},
       {"good and bad by turns", good_and_bad_by_turns, 60},
       {"a part of a file changes nothing", a_part_of_a_file_changes_nothing, 30},
-      {"a file that never said anything may go on so", a_file_that_never_said_anything_may_go_on_so,
-       30},
+      {"a file that never said anything may go on so", an_empty_file_may_stay_empty, 30},
       {"a file that is missing changes nothing", a_file_that_is_missing_changes_nothing, 30},
       {"workers that do not come up change nothing", workers_that_do_not_come_up_change_nothing,
        40},

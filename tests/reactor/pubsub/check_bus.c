@@ -259,14 +259,14 @@ START_TEST(whoever_makes_space_rings_for_whoever_waits)
 	ck_assert(wait_on(&ports[0], NOW, 0));
 	/* A reader that leaves does not wake writers that do not wait. */
 	(void)hear_all(&ports[1]);
-	bus_ring_who_waits(&bus);
+	bus_ring_waiters(&bus);
 	ck_assert_uint_eq(doorbells_rung(0) + doorbells_rung(1) + doorbells_rung(2), 0);
 	(void)say_until_full(&ports[0], 1000);
 	(void)hear_all(&ports[0]);
 	(void)hear_all(&ports[1]);
 	ck_assert(bus_wait(&ports[0], NOW));
 	bus_vacate(&bus, 2);
-	bus_ring_who_waits(&bus);
+	bus_ring_waiters(&bus);
 	ck_assert_uint_eq(doorbells_rung(0), 1);
 	ck_assert_uint_eq(doorbells_rung(1) + doorbells_rung(2), 0);
 	ck_assert(wait_on(&ports[0], NOW, 0));

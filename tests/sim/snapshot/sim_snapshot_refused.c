@@ -194,7 +194,7 @@ static uint32_t random_size(uint64_t *seed)
 	return (uint32_t)sim_below(seed, most[sim_below(seed, 6)]);
 }
 
-static struct conn_snapshot random_transit(uint64_t *seed)
+static struct conn_snapshot random_snapshot(uint64_t *seed)
 {
 	struct conn_snapshot snapshot = {.input = random_size(seed),
 					 .owed = random_size(seed),
@@ -233,7 +233,7 @@ START_TEST(random_descriptions)
 	limits.low_water = 1000;
 	begin_with("echo", limits);
 	for (unsigned long i = 0; i < n; i++) {
-		struct conn_snapshot snapshot = random_transit(&seed);
+		struct conn_snapshot snapshot = random_snapshot(&seed);
 		struct peer *peer;
 		int fd;
 
