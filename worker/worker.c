@@ -60,17 +60,17 @@ static uint32_t held(void)
 
 static bool listeners_stopped(void)
 {
-	EACH_LISTENER(listener)
-	if (!worker_listener_is_closed(listener))
-		return false;
+	EACH_LISTENER (listener)
+		if (!worker_listener_is_closed(listener))
+			return false;
 	return true;
 }
 
 static bool datagrams_stopped(void)
 {
-	EACH_LISTENER(listener)
-	if (worker_listener_has_datagrams(listener))
-		return false;
+	EACH_LISTENER (listener)
+		if (worker_listener_has_datagrams(listener))
+			return false;
 	return true;
 }
 
@@ -82,8 +82,8 @@ static void end_if_drained(void)
 	 * because until then it has no successor. Datagrams that wait at that moment are left to
 	 * the successor. */
 	if (worker.leaving && !worker.table.conns.used)
-		EACH_LISTENER(listener)
-	worker_listener_leave_datagrams(listener);
+		EACH_LISTENER (listener)
+			worker_listener_leave_datagrams(listener);
 	if (!listeners_stopped())
 		return;
 	if (worker.setup->bus) /* no member can come any more: those that are here may end */
@@ -103,8 +103,7 @@ static void drain_timer_turn(struct loop *loop, struct source *source)
 	if (held())
 		log_warn("drain-timeout passed, closing what is left",
 			 LOG_NUMBER("connections", held()));
-	EACH_LISTENER(listener)
-	{
+	EACH_LISTENER (listener) {
 		worker_listener_close(listener);
 		worker_listener_close_datagrams(listener);
 	}
@@ -134,8 +133,8 @@ static void drain_alone(const char *why)
 	if (worker.draining)
 		return;
 	worker.leaving = worker.told_last = true;
-	EACH_LISTENER(listener)
-	worker_listener_close(listener);
+	EACH_LISTENER (listener)
+		worker_listener_close(listener);
 	drain(why);
 	end_if_drained();
 }
@@ -155,8 +154,8 @@ static void drain_with_weir(const char *why, bool told_last)
 	worker.told_last |= told_last;
 	if (!worker.draining)
 		drain(why);
-	EACH_LISTENER(listener)
-	worker_listener_empty(listener, false);
+	EACH_LISTENER (listener)
+		worker_listener_empty(listener, false);
 	end_if_drained();
 }
 
@@ -164,8 +163,8 @@ static void on_room(struct conn_table *table)
 {
 	(void)table;
 	end_if_drained();
-	EACH_LISTENER(listener)
-	worker_listener_has_room(listener);
+	EACH_LISTENER (listener)
+		worker_listener_has_room(listener);
 }
 
 static void worker_listener_stopped(void)
@@ -178,22 +177,10 @@ static void worker_listener_stopped(void)
 
 static struct worker_listener *worker_listener_of(uint32_t number)
 {
-	EACH_LISTENER(listener)
-	if (listener->number == number && listener->service.protocol)
-		return listener;
+	EACH_LISTENER (listener)
+		if (listener->number == number && listener->services_n)
+			return listener;
 	return NULL;
-}
-
-static struct service *service_of(uint32_t number)
-{
-	struct worker_listener *listener = worker_listener_of(number);
-
-	return listener ? &listener->service : NULL;
-}
-
-static uint32_t listener_of(const struct service *service)
-{
-	return CONTAINER_OF(service, struct worker_listener, service)->number;
 }
 
 static bool expects_more(void)
@@ -217,8 +204,6 @@ static void moved_out(uint32_t order, uint32_t count, enum move_end end)
 }
 
 static const struct move_owner move_owner = {
-    .service_of = service_of,
-    .listener_of = listener_of,
     .expects_more = expects_more,
     .moved_out = moved_out,
 };
@@ -226,12 +211,13 @@ static const struct move_owner move_owner = {
 static void take_move_channel(int move_channel, const struct ipc_message *message)
 {
 	struct conn_promise expected = {.connections = message->count, .chunks = message->left};
-	struct service *services[LISTENERS_MAX];
+	struct service *services[LISTENERS_MAX * SERVICES_MAX];
 	size_t n = 0;
 
-	EACH_LISTENER(listener)
-	if (listener->service.protocol)
-		services[n++] = &listener->service;
+	for (size_t i = 0; i < SERVICES_MAX; i++) /* the first ones first */
+		EACH_LISTENER (listener)
+			if (i < listener->services_n)
+				services[n++] = &listener->services[i];
 	migrate_in(&worker.migration, move_channel, services, n, expected);
 }
 
@@ -243,8 +229,7 @@ static void retire(void)
 	worker.retiring = true;
 	worker_title();
 	migration_close(&worker.migration);
-	EACH_LISTENER(listener)
-	{
+	EACH_LISTENER (listener) {
 		if (listener->emptied)
 			continue;
 		worker_listener_close(listener);
@@ -257,8 +242,8 @@ static void serve(void)
 	if (worker.serving)
 		return;
 	worker.serving = true;
-	EACH_LISTENER(listener)
-	worker_listener_serve(listener);
+	EACH_LISTENER (listener)
+		worker_listener_serve(listener);
 }
 
 /* ---- the channel ---- */
@@ -280,7 +265,7 @@ static void take_connections(const struct ipc_message *message, int *fds, size_t
 		bool named = per_ip_counts(&table->per_ip) &&
 			     sys_getpeername(fds[i], (struct sockaddr *)&peer, &bytes) == 0;
 
-		conn_open(&listener->service, fds[i], CONN_PASSED,
+		conn_open(listener->newcomers, fds[i], CONN_PASSED,
 			  named ? (struct sockaddr *)&peer : NULL);
 		fds[i] = -1;
 	}
@@ -320,9 +305,9 @@ static void take_message(const struct ipc_message *message, int *fds, size_t n)
 		break;
 	case IPC_EMPTY: /* this worker retires next */
 		worker.shared.moved_before = worker.table.stats->moved_out;
-		EACH_LISTENER(listener)
-		if (listener->number == message->listener)
-			worker_listener_empty(listener, message->count);
+		EACH_LISTENER (listener)
+			if (listener->number == message->listener)
+				worker_listener_empty(listener, message->count);
 		break;
 	case IPC_RETIRE:
 		retire();

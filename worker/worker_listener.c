@@ -30,7 +30,7 @@ static void worker_listener_accepted(struct listener *listener, int fd, const st
 {
 	struct worker_listener *of = CONTAINER_OF(listener, struct worker_listener, stream);
 
-	conn_open(&of->service, fd, CONN_ACCEPTED, peer);
+	conn_open(of->newcomers, fd, CONN_ACCEPTED, peer);
 }
 
 static void worker_listener_stopped(struct listener *listener)
@@ -53,17 +53,17 @@ static void worker_listener_gone(struct datagram_socket *socket)
 }
 
 /* Another address of the same LISTENER may have opened the topic already. */
-static void open_topic(struct worker_listener *listener, uint32_t number)
+static void open_topic(struct worker_listener *listener, struct service *service, uint32_t number)
 {
 	const struct worker_setup *setup = common->setup;
 	struct topic *there = common->relay->topics[number];
 	int error;
 
 	if (there) {
-		topic_share(there, &listener->service);
+		topic_share(there, service);
 		return;
 	}
-	error = topic_open(&listener->topic, common->relay, &listener->service, (uint16_t)number,
+	error = topic_open(&listener->topic, common->relay, service, (uint16_t)number,
 			   (uint32_t)setup->config->slow_consumer);
 	if (error)
 		die("worker %u: memory for members: %s", setup->index, strerror(-error));
@@ -86,6 +86,29 @@ static void open_datagrams(struct worker_listener *listener, const struct endpoi
 	};
 }
 
+/* A service for this protocol, and for each that it may turn into. */
+static void add_services(struct worker_listener *listener, const struct endpoint *endpoint,
+			 const struct protocol *protocol)
+{
+	struct service *services = listener->services;
+
+	if (listener->services_n && service_find(services, protocol))
+		return;
+	CHECK(listener->services_n < SERVICES_MAX);
+	services[listener->services_n++] = (struct service){
+	    .protocol = protocol,
+	    .table = common->table,
+	    .listener = listener->number,
+	    .message_max = config_message_max(common->setup->config, endpoint),
+	    .names = endpoint->names,
+	    .local = address_is_unix(&endpoint->address),
+	};
+	for (size_t i = 0; listener->services_n > 1 && i < listener->services_n; i++)
+		services[i].next = &services[(i + 1) % listener->services_n];
+	for (size_t i = 0; protocol->turns_into && protocol->turns_into[i]; i++)
+		add_services(listener, endpoint, protocol->turns_into[i]);
+}
+
 void worker_listener_open(struct worker_listener *listener,
 			  const struct worker_listener_shared *shared, size_t i)
 {
@@ -102,21 +125,18 @@ void worker_listener_open(struct worker_listener *listener,
 		open_datagrams(listener, endpoint, i);
 		return;
 	}
-	listener->service = (struct service){
-	    .protocol = endpoint->protocol,
-	    .table = shared->table,
-	    .message_max = config_message_max(config, endpoint),
-	    .names = endpoint->names,
-	    .local = address_is_unix(&endpoint->address),
-	};
+	add_services(listener, endpoint, endpoint->protocol);
+	listener->newcomers = &listener->services[0];
 	if (endpoint->protocol->has_topic)
-		open_topic(listener, shared->setup->topics[i]);
+		open_topic(listener, service_find(listener->services, endpoint->protocol),
+			   shared->setup->topics[i]);
 	listener_init(&listener->stream, fd, &worker_listener_owner, shared->table->stats);
 	listener->stream.shared =
 	    config_accept_mode(config, endpoint) == ACCEPT_SHARED && config->workers > 1;
 	listener->stream.reject = config->overload == OVERLOAD_REJECT;
-	listener->stream.local = listener->service.local;
-	listener->stream.wants_peer = per_ip_counts(&shared->table->per_ip);
+	listener->stream.local = listener->services[0].local;
+	listener->stream.wants_peer =
+	    per_ip_counts(&shared->table->per_ip) && !listener->newcomers->protocol->is_prefix;
 }
 
 void worker_listener_serve(struct worker_listener *listener)

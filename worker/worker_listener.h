@@ -16,10 +16,14 @@
 #include "worker/migration/migration.h"
 #include "worker/worker.h"
 
+#define SERVICES_MAX 4 /* protocols of a listener, with those that they may turn into */
+
 struct worker_listener {
 	uint32_t number;
-	struct listener stream; /* fd -1: none, or the master's */
-	struct service service;
+	struct listener stream;		       /* fd -1: none, or the master's */
+	struct service services[SERVICES_MAX]; /* the first has the listener's protocol */
+	size_t services_n;		       /* 0: it has none, but datagrams */
+	struct service *newcomers;	       /* the one that they come to */
 	struct topic topic; /* of its LISTENER, if this is the first of its addresses */
 	struct datagram_socket datagrams; /* fd -1: none */
 	struct datagram_service datagram_service;

@@ -79,7 +79,7 @@ void conn_release(struct conn *conn)
 	conn_drop_input(conn, table);
 	queue_clear(&conn->queue, &table->buffers);
 	awaits_buffers_set(conn, table, false);
-	per_ip_release(&table->per_ip, conn->per_ip_handle);
+	conn_forget_peer(conn);
 	STATS_ADD(table->stats, connections, -1);
 }
 
@@ -232,7 +232,7 @@ static void conn_keep(struct conn *conn, struct conn_table *table, struct iovec 
 		conn_die(conn, CLOSE_no_buffers);
 		return;
 	}
-	conn->input_pending = table->messages_left == 0 || !conn_listens(conn);
+	conn->input_pending = table->switched || table->messages_left == 0 || !conn_listens(conn);
 	if (left == CHUNK_BYTES && !conn->input_pending)
 		conn_finish(conn, CLOSE_input_too_long);
 }
@@ -242,6 +242,7 @@ static void conn_offer(struct conn *conn, struct conn_table *table, struct iovec
 	const struct protocol *protocol = conn->service->protocol;
 	size_t used = input.iov_len;
 
+	table->switched = false;
 	if (protocol->input)
 		used = protocol->input(conn, input.iov_base, input.iov_len);
 	conn_flush(conn, table);
@@ -280,18 +281,18 @@ static void conn_take_input(struct conn *conn, struct conn_table *table)
 
 static void conn_make_output(struct conn *conn, struct conn_table *table)
 {
-	const struct protocol *protocol = conn->service->protocol;
 	size_t budget = CONN_TURN_BYTES;
 
 	while (conn->phase == OPEN && conn_has_output(conn) && !conn->queue.owed &&
 	       conn_ready(conn, SOURCE_OUT)) {
+		const struct service *service = conn->service;
 		size_t made;
 
 		if (!conn_has_buffers(conn, table))
 			return;
-		(conn->producing ? protocol->produce : protocol->writable)(conn);
+		(conn->producing ? service->protocol->produce : service->protocol->writable)(conn);
 		made = table->outbox.bytes;
-		conn->producer_idle = !made;
+		conn->producer_idle = !made && conn->service == service;
 		conn_flush(conn, table);
 		if (!made || budget < made + CHUNK_BYTES)
 			return;
@@ -325,6 +326,34 @@ bool conn_message_done(struct conn *conn)
 	return table->messages_left != 0;
 }
 
+void conn_switch(struct conn *conn, const struct protocol *protocol)
+{
+	struct conn_table *table = conn->service->table;
+	struct service *service = service_find(conn->service, protocol);
+
+	CHECK(service && service != conn->service);
+	if (conn->phase != OPEN)
+		return;
+	if (conn->service->protocol->close)
+		conn->service->protocol->close(conn);
+	table->outbox.held.iov_len = 0;
+	queue_drop_held(&conn->queue, &table->buffers);
+	conn->service = service;
+	memset(conn->state, 0, sizeof conn->state);
+	conn->message_open = conn->producing = conn->producer_idle = conn->input_paused = false;
+	conn->has_timer = false;
+	conn->input_pending = conn->input != NULL;
+	table->switched = true;
+	if (protocol->open)
+		protocol->open(conn);
+}
+
+void conn_end_prefix(struct conn *conn)
+{
+	CHECK(conn->service->protocol->is_prefix && conn->service->next);
+	conn_switch(conn, conn->service->next->protocol);
+}
+
 uint32_t conn_message_max(const struct conn *conn)
 {
 	return conn->service->message_max;
@@ -354,13 +383,6 @@ void conn_produce(struct conn *conn, bool more)
 	conn->producing = more;
 	if (!more)
 		conn->message_ms = conn->service->table->loop->now_ms; /* as above */
-}
-
-bool conn_peer(const struct conn *conn, struct address *peer)
-{
-	*peer = (struct address){.bytes = sizeof peer->socket};
-	return sys_getpeername(conn->source.fd, (struct sockaddr *)&peer->socket, &peer->bytes) ==
-	       0;
 }
 
 /* ---- the last phases ---- */

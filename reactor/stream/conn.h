@@ -9,8 +9,8 @@
  * an idle one owns no chunk. It dies only at the end of its own turn: everyone else calls
  * conn_abort(). The protocol's state is 24 plain bytes, without pointers.
  *
- * A conn_table holds all connections of a process, their buffers and their limits; a
- * service is what those of one listener share. Both outlive their connections.
+ * A conn_table holds all connections of a process, their buffers and their limits; a service is
+ * what those of one listener that speak one protocol share. Both outlive their connections.
  */
 #ifndef REACTOR_STREAM_CONN_H
 #define REACTOR_STREAM_CONN_H
@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 
 #include "reactor/base/address.h"
+#include "reactor/base/network.h"
 #include "reactor/stream/per_ip.h"
 #include "reactor/loop/loop.h"
 #include "reactor/stream/queue.h"
@@ -65,6 +66,10 @@ struct protocol {
 	/* The peer has ended its side, perhaps in the middle of a message, of which
 	 * conn_offered_before() bytes are kept: it may send a last word. */
 	void (*ended)(struct conn *conn);
+	/* The time of conn_set_timer() has passed. timer_at: where in the state a uint32_t is kept
+	 * for that, a multiple of 4. */
+	void (*timer)(struct conn *conn);
+	uint16_t timer_at;
 	/* From now on there is no more input, and nothing can be sent. Called once after open(),
 	 * also from outside a turn; the state is there for the last time. */
 	void (*close)(struct conn *conn);
@@ -73,6 +78,11 @@ struct protocol {
 	/* Its messages are answered: a drain waits for the end of one that has begun, and a peer
 	 * that is refused in the middle of one is given time to read why. */
 	bool answers;
+	/* Those that conn_switch() may turn it into; NULL ends the list. */
+	const struct protocol *const *turns_into;
+	/* It stands before another protocol, which begins at conn_end_prefix(); until then the
+	 * connection does not count as one of its peer's address. */
+	bool is_prefix;
 	/* The connections of a listener, on all workers, are members of one topic. */
 	bool has_topic;
 	/* Which limit of the service is its conn_message_max()? */
@@ -123,12 +133,29 @@ void conn_produce(struct conn *conn, bool more);
 /* Is a message of n bytes, at the beginning of the `offered` bytes that are left, the last one that
  * is served, because the connection drains? Later ones must not be begun. */
 static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n);
+/* From now on it speaks another protocol, which its listener must have too (service.next). What
+ * input() leaves is offered to that one, in its next turn; what was sent goes first; what is held
+ * is dropped. The old protocol's close() is called, the state becomes zero bytes, and the new one's
+ * open() is called: after that the caller may fill in the new state. Nothing happens if the
+ * connection ends already. */
+void conn_switch(struct conn *conn, const struct protocol *protocol);
+/* The same, from a prefix to the protocol that it stands before. */
+void conn_end_prefix(struct conn *conn);
+/* timer() is called once, so many ms from now, less than WHEEL_MS_MAX; a timer that was set before
+ * is replaced. It costs no call, and moves along. */
+void conn_set_timer(struct conn *conn, uint32_t ms);
+void conn_stop_timer(struct conn *conn);
 /* No more input; what is owed is sent, then the connection ends. */
 void conn_finish(struct conn *conn, enum close_reason reason);
 /* How many bytes input() left the last time; in input(), these are the first that are offered. */
 static inline size_t conn_offered_before(const struct conn *conn);
 /* The peer's address; false if the kernel no longer knows it. */
 bool conn_peer(const struct conn *conn, struct address *peer);
+/* conn_peer() has this IP address from now on, which a proxy before us gave. */
+void conn_set_peer(struct conn *conn, const struct address *peer);
+/* Counts it against the limit of connections of its peer's address, which was not done when it was
+ * opened. False: there are too many. */
+bool conn_count_peer(struct conn *conn);
 
 /* ---- for owners of connections ---- */
 
@@ -149,6 +176,9 @@ struct conn_promise {
 struct service {
 	const struct protocol *protocol;
 	struct conn_table *table;
+	uint32_t listener;	/* its number */
+	struct service *next;	/* another protocol of the same listener, the first behind the last;
+				 * NULL: there is only this one */
 	uint32_t message_max;	/* bytes */
 	struct topic *topic;	/* NULL: its protocol has none */
 	struct service *beside; /* one more that has the same topic; NULL: none */
@@ -188,11 +218,13 @@ struct conn_table {
 	struct pool conns;
 	struct buffers buffers;
 	struct per_ip per_ip;
+	struct pool peers;  /* of struct conn_peer */
 	size_t chunks_kept; /* that no read takes: topics need them, to deliver what was read */
 	struct conn_promise promised; /* the sum of all promises; others take what is left */
 	/* Used by one turn at a time: */
 	struct outbox outbox;
 	unsigned messages_left;
+	bool switched; /* in this input(), to another protocol, which has not seen its input */
 	size_t awaiting_buffers; /* connections that wait for buffers */
 	struct starvation starvation;
 	bool draining;
@@ -203,6 +235,9 @@ struct conn_table {
 	void (*on_room)(struct conn_table *table);
 	unsigned char *scratch; /* CONN_TURN_BYTES: where input is read to, before any is kept */
 };
+
+/* The service of the same listener that has this protocol; NULL: there is none. */
+struct service *service_find(struct service *service, const struct protocol *protocol);
 
 /* loop and stats are borrowed. 0 or -errno. */
 int conn_table_open(struct conn_table *table, struct loop *loop, const struct conn_limits *limits,
@@ -293,11 +328,11 @@ struct conn {
 	_Alignas(8) unsigned char state[CONN_STATE_BYTES];
 	struct chunk *input; /* what the protocol left; NULL if nothing is */
 	struct queue queue;
-	uint32_t active_ms;	/* when a byte last moved, either way */
-	uint32_t progress_ms;	/* when owed bytes last moved, or began to be owed */
-	uint32_t message_ms;	/* when the message under way began */
-	uint32_t per_ip_handle; /* 0: not counted there */
-	uint32_t drain_left;	/* bytes that came before the drain began, not read yet */
+	uint32_t active_ms;   /* when a byte last moved, either way */
+	uint32_t progress_ms; /* when owed bytes last moved, or began to be owed */
+	uint32_t message_ms;  /* when the message under way began */
+	uint32_t peer;	      /* its place in per_ip, 0: none; or that of its peer_given */
+	uint32_t drain_left;  /* bytes that came before the drain began, not read yet */
 	uint8_t phase, reason;
 	bool fd_shared : 1, message_open : 1, over_high_water : 1, awaits_buffers : 1,
 	    input_pending : 1, draining : 1;
@@ -305,6 +340,8 @@ struct conn {
 	bool input_paused : 1;	  /* its protocol takes no input now */
 	bool producing : 1;	  /* nor before it has sent what conn_produce() began */
 	bool read_past_drain : 1; /* it has read bytes that came after the drain began */
+	bool has_timer : 1;	  /* its state has when that is due */
+	bool peer_given : 1;	  /* peer is the place of an object of the table's peers */
 	bool guarded : 1; /* its peer may have passed descriptors: see reactor/base/rights.h */
 };
 

@@ -4,6 +4,7 @@
  */
 #include "reactor/stream/conn_parts.h"
 
+#include "reactor/base/check.h"
 #include "reactor/base/sys.h"
 
 /*
@@ -39,11 +40,36 @@ static bool linger_is_over(struct conn *conn, struct conn_table *table)
 	return time_reached(now_ms, linger->began_ms + LINGER_MS);
 }
 
+/* ---- the timer of its protocol ---- */
+
+void conn_set_timer(struct conn *conn, uint32_t ms)
+{
+	CHECK(conn->service->protocol->timer && ms < WHEEL_MS_MAX);
+	conn->has_timer = true;
+	*conn_timer_ms(conn) = conn->service->table->loop->now_ms + ms;
+}
+
+void conn_stop_timer(struct conn *conn)
+{
+	conn->has_timer = false;
+}
+
+static void conn_ring_timer(struct conn *conn, struct conn_table *table)
+{
+	conn->has_timer = false;
+	conn->service->protocol->timer(conn);
+	conn_flush(conn, table);
+}
+
+/* ---- deadlines ---- */
+
 /* The soonest of several deadlines, and the reason to close if it has passed. */
 struct due {
 	uint32_t at_ms;
 	enum close_reason reason; /* CLOSE_NONE: there is none */
 };
+
+#define DUE_TIMER CLOSE_REASONS /* no reason to close */
 
 static void due_at(struct due *due, uint32_t at_ms, enum close_reason reason)
 {
@@ -52,7 +78,7 @@ static void due_at(struct due *due, uint32_t at_ms, enum close_reason reason)
 	*due = (struct due){at_ms, reason};
 }
 
-static struct due conn_due(const struct conn *conn, const struct conn_limits *limits)
+static struct due conn_due(struct conn *conn, const struct conn_limits *limits)
 {
 	struct due due = {0};
 
@@ -67,6 +93,8 @@ static struct due conn_due(const struct conn *conn, const struct conn_limits *li
 	    !conn->over_high_water && conn_listens(conn) &&
 	    !(conn->awaits_buffers && !conn_holds_buffers(conn)))
 		due_at(&due, conn->message_ms + limits->request_ms, CLOSE_request_timeout);
+	if (conn->has_timer && conn->phase == OPEN)
+		due_at(&due, *conn_timer_ms(conn), DUE_TIMER);
 	return due;
 }
 
@@ -99,7 +127,10 @@ void conn_look_at_clock(struct conn *conn, struct conn_table *table)
 		if (linger_is_over(conn, table))
 			conn_die(conn, conn->reason);
 	} else if (due.reason && time_reached(table->loop->now_ms, due.at_ms)) {
-		conn_expire(conn, table, due.reason);
+		if (due.reason == DUE_TIMER)
+			conn_ring_timer(conn, table);
+		else
+			conn_expire(conn, table, due.reason);
 	}
 }
 

@@ -1,6 +1,7 @@
 /*
  * conn_parts: what the files of the connection's room share, and nobody else may use.
  *
+ *     conn_peer.c      who its peer is
  *     conn_end.c       how one ends: its phase and its reason
  *     conn_buffers.c   how they share the buffers of a process
  *     outbox.c         the write of a turn
@@ -62,6 +63,26 @@ static inline void conn_drop_input(struct conn *conn, struct conn_table *table)
 	conn->input_pending = false;
 }
 
+/* conn_peer.c */
+/* An IP address and port, as plain bytes, which travel. */
+struct packed_peer {
+	unsigned char address[16]; /* IPv4 as ::ffff:a.b.c.d */
+	uint16_t port;
+	uint16_t is_ip4; /* it was given as such */
+};
+struct conn_peer {
+	struct packed_peer at;
+	uint32_t per_ip_handle; /* 0: not counted there */
+};
+/* What another process says that a proxy gave: a packed_peer, however it is aligned. */
+void conn_restore_peer(struct conn *conn, const unsigned char *bytes);
+/* What a proxy gave; NULL: nothing. */
+const struct packed_peer *conn_packed_peer(const struct conn *conn);
+/* Counts one that was let in elsewhere, also over the limit. */
+void conn_recount_peer(struct conn *conn);
+/* It ends: it is not counted any more. */
+void conn_forget_peer(struct conn *conn);
+
 /* conn_end.c */
 /* The first reason stands, unless the connection was still CLOSING: one that is reset, or stalls,
  * while its last owed bytes go out ends for that. */
@@ -88,6 +109,11 @@ void outbox_clear(struct outbox *outbox);
 void conn_flush(struct conn *conn, struct conn_table *table);
 
 /* conn_clock.c */
+/* When its timer is due, on the loop's clock. */
+static inline uint32_t *conn_timer_ms(struct conn *conn)
+{
+	return (uint32_t *)(void *)(conn->state + conn->service->protocol->timer_at);
+}
 void conn_look_at_clock(struct conn *conn, struct conn_table *table);
 void conn_arm(struct conn *conn, struct conn_table *table);
 

@@ -17,7 +17,7 @@
 
 #define FLAGS_ALL                                                                                  \
 	(SNAPSHOT_MESSAGE_OPEN | SNAPSHOT_OVER_HIGH_WATER | SNAPSHOT_INPUT_PENDING |               \
-	 SNAPSHOT_PRODUCING)
+	 SNAPSHOT_PRODUCING | SNAPSHOT_PEER | SNAPSHOT_TIMER)
 
 /* ---- where it is ---- */
 
@@ -56,20 +56,46 @@ void conn_thaw(struct conn *conn)
 	loop_requeue(conn->service->table->loop, &conn->source);
 }
 
-size_t conn_snapshot_bytes(const struct conn *conn)
+size_t conn_buffer_bytes(const struct conn *conn)
 {
 	return (conn->input ? conn->input->used : 0) + queue_bytes(&conn->queue);
 }
 
+size_t conn_snapshot_bytes(const struct conn *conn)
+{
+	return conn_buffer_bytes(conn) + (conn->peer_given ? SNAPSHOT_PEER_BYTES : 0);
+}
+
 static uint16_t conn_flags(const struct conn *conn)
 {
-	uint16_t open = conn->message_open ? SNAPSHOT_MESSAGE_OPEN : 0;
+	uint16_t peer = conn->peer_given ? SNAPSHOT_PEER : 0;
+	uint16_t open = (uint16_t)(peer | (conn->message_open ? SNAPSHOT_MESSAGE_OPEN : 0));
 
 	if (conn->phase != OPEN) /* whether a message has begun decides how it ends: conn_end() */
-		return conn->phase == CLOSING ? open : 0;
+		return conn->phase == CLOSING ? open : peer;
 	return (uint16_t)(open | (conn->over_high_water ? SNAPSHOT_OVER_HIGH_WATER : 0) |
 			  (conn->input_pending ? SNAPSHOT_INPUT_PENDING : 0) |
-			  (conn->producing ? SNAPSHOT_PRODUCING : 0));
+			  (conn->producing ? SNAPSHOT_PRODUCING : 0) |
+			  (conn->has_timer ? SNAPSHOT_TIMER : 0));
+}
+
+/* As the time that is left. */
+static void describe_timer(const struct conn *conn, struct conn_snapshot *snapshot)
+{
+	uint32_t now_ms = conn->service->table->loop->now_ms, due_ms;
+	unsigned char *at = snapshot->state + conn->service->protocol->timer_at;
+
+	memcpy(&due_ms, at, sizeof due_ms);
+	due_ms = time_reached(now_ms, due_ms) ? 0 : due_ms - now_ms;
+	memcpy(at, &due_ms, sizeof due_ms);
+}
+
+/* Another process may say any time. */
+static void restore_timer(struct conn *conn)
+{
+	uint32_t left_ms = *conn_timer_ms(conn);
+
+	conn_set_timer(conn, left_ms < WHEEL_MS_MAX ? left_ms : WHEEL_MS_MAX - 1);
 }
 
 void conn_describe(const struct conn *conn, struct conn_snapshot *snapshot, unsigned char *bytes)
@@ -88,6 +114,8 @@ void conn_describe(const struct conn *conn, struct conn_snapshot *snapshot, unsi
 	if (conn->message_open && conn_listens(conn)) /* else the delay is ours, not the peer's */
 		snapshot->message_age_ms = now_ms - conn->message_ms;
 	memcpy(snapshot->state, conn->state, CONN_STATE_BYTES);
+	if (snapshot->flags & SNAPSHOT_TIMER)
+		describe_timer(conn, snapshot);
 	if (conn->phase == LINGER) {
 		struct lingering linger;
 
@@ -99,6 +127,9 @@ void conn_describe(const struct conn *conn, struct conn_snapshot *snapshot, unsi
 		memcpy(bytes, conn->input->bytes, conn->input->used);
 	if (queue_bytes(&conn->queue))
 		queue_copy(&conn->queue, bytes + snapshot->input);
+	if (conn->peer_given)
+		memcpy(bytes + snapshot_buffer_bytes(snapshot), conn_packed_peer(conn),
+		       SNAPSHOT_PEER_BYTES);
 }
 
 void conn_depart(struct conn *conn)
@@ -141,6 +172,7 @@ bool conn_can_adopt(const struct service *service, size_t bytes)
 static bool snapshot_is_valid(const struct conn_snapshot *snapshot, const struct service *service)
 {
 	bool open = snapshot->phase == OPEN;
+	unsigned flags = snapshot->flags & ~(unsigned)SNAPSHOT_PEER;
 
 	if (snapshot->phase >= DEAD || snapshot->reason >= CLOSE_REASONS ||
 	    open != (snapshot->reason == CLOSE_NONE))
@@ -149,17 +181,18 @@ static bool snapshot_is_valid(const struct conn_snapshot *snapshot, const struct
 	    (snapshot->held && service->topic))
 		return false;
 	if (snapshot->phase == LINGER)
-		return !snapshot->flags && !snapshot->input && !snapshot->held && !snapshot->owed;
+		return !flags && !snapshot->input && !snapshot->held && !snapshot->owed;
 	if (snapshot->phase == CLOSING)
-		return !(snapshot->flags & ~SNAPSHOT_MESSAGE_OPEN) && !snapshot->input &&
+		return !(flags & ~(unsigned)SNAPSHOT_MESSAGE_OPEN) && !snapshot->input &&
 		       !snapshot->held;
-	if (snapshot->flags & SNAPSHOT_PRODUCING && !service->protocol->produce)
+	if ((flags & SNAPSHOT_PRODUCING && !service->protocol->produce) ||
+	    (flags & SNAPSHOT_TIMER && !service->protocol->timer))
 		return false;
 	if (service->protocol->state_valid &&
-	    !service->protocol->state_valid(snapshot->state, snapshot->flags & SNAPSHOT_PRODUCING))
+	    !service->protocol->state_valid(snapshot->state, flags & SNAPSHOT_PRODUCING))
 		return false;
-	return !(snapshot->flags & ~FLAGS_ALL) &&
-	       (snapshot->input || !(snapshot->flags & SNAPSHOT_INPUT_PENDING));
+	return !(flags & ~(unsigned)FLAGS_ALL) &&
+	       (snapshot->input || !(flags & SNAPSHOT_INPUT_PENDING));
 }
 
 /* The moment age_ms ago; at most as long ago as a wheel can tell. */
@@ -182,6 +215,8 @@ static void conn_recall(struct conn *conn, const struct conn_snapshot *snapshot)
 	conn->input_pending = snapshot->flags & SNAPSHOT_INPUT_PENDING;
 	conn->producing = snapshot->flags & SNAPSHOT_PRODUCING;
 	memcpy(conn->state, snapshot->state, CONN_STATE_BYTES);
+	if (snapshot->flags & SNAPSHOT_TIMER)
+		restore_timer(conn);
 	if (conn->phase == LINGER) {
 		struct lingering *linger = conn_state(conn);
 
@@ -209,20 +244,11 @@ static void conn_refill(struct conn *conn, const struct conn_snapshot *snapshot,
 	CHECK(kept);
 }
 
-static uint32_t per_ip_handle_of(struct conn *conn, struct conn_table *table)
-{
-	struct address peer;
-
-	if (!per_ip_counts(&table->per_ip) || !conn_peer(conn, &peer))
-		return 0;
-	return per_ip_add(&table->per_ip, (const struct sockaddr *)&peer.socket);
-}
-
 bool conn_adopt(struct service *service, int fd, const struct conn_snapshot *snapshot,
 		const unsigned char *bytes)
 {
 	struct conn_table *table = service->table;
-	size_t n = (size_t)snapshot->input + snapshot->owed + snapshot->held;
+	size_t n = (size_t)snapshot_buffer_bytes(snapshot);
 	struct conn *conn;
 
 	if (!snapshot_is_valid(snapshot, service) || !conn_can_adopt(service, n))
@@ -238,9 +264,12 @@ bool conn_adopt(struct service *service, int fd, const struct conn_snapshot *sna
 		pool_give(&table->conns, conn);
 		return false;
 	}
-	conn->per_ip_handle = per_ip_handle_of(conn, table);
 	conn_recall(conn, snapshot);
 	conn_refill(conn, snapshot, bytes);
+	if (snapshot->flags & SNAPSHOT_PEER)
+		conn_restore_peer(conn, bytes + n);
+	if (!service->protocol->is_prefix)
+		conn_recount_peer(conn);
 	STATS_ADD(table->stats, connections, 1);
 	STATS_ADD(table->stats, moved_in, 1);
 	if (conn->phase == OPEN && service->protocol->restore)

@@ -27,10 +27,12 @@ enum {
 	SNAPSHOT_OVER_HIGH_WATER = 2, /* it was above high-water, and is not below low-water yet */
 	SNAPSHOT_INPUT_PENDING = 4,   /* its input has to be offered again as it is */
 	SNAPSHOT_PRODUCING = 8,	      /* it has not sent all that conn_produce() began */
+	SNAPSHOT_PEER = 16,	      /* a proxy gave its peer's address, which follows too */
+	SNAPSHOT_TIMER = 32,	      /* its timer is set: the state has how long it takes */
 };
 
 struct conn_snapshot {
-	uint32_t listener;	    /* set by whoever moves it; 0 here */
+	uint32_t service;	    /* set by whoever moves it; 0 here */
 	uint32_t input, owed, held; /* bytes that follow, in this order */
 	uint32_t idle_ms;	    /* since a byte moved, either way */
 	uint32_t progress_age_ms,
@@ -42,6 +44,21 @@ struct conn_snapshot {
 
 _Static_assert(sizeof(struct conn_snapshot) == 56, "no padding travels");
 
+#define SNAPSHOT_PEER_BYTES 20 /* behind the others */
+
+/* How many of the bytes that follow a description take buffers, and how many follow in all: what
+ * another process says, so at most 3 * UINT32_MAX. */
+static inline uint64_t snapshot_buffer_bytes(const struct conn_snapshot *snapshot)
+{
+	return (uint64_t)snapshot->input + snapshot->owed + snapshot->held;
+}
+
+static inline uint64_t snapshot_bytes(const struct conn_snapshot *snapshot)
+{
+	return snapshot_buffer_bytes(snapshot) +
+	       (snapshot->flags & SNAPSHOT_PEER ? SNAPSHOT_PEER_BYTES : 0);
+}
+
 /* ---- where it is ---- */
 
 /* Not to be called in its own turn. From now on no turn reads, writes or ends it, whatever becomes
@@ -52,8 +69,9 @@ bool conn_can_freeze(const struct conn *conn);
 /* It goes on here, as if nothing had happened. */
 void conn_thaw(struct conn *conn);
 
-/* How many bytes follow its description now. */
+/* How many bytes follow its description now, and how many of them take buffers. */
 size_t conn_snapshot_bytes(const struct conn *conn);
+size_t conn_buffer_bytes(const struct conn *conn);
 /* Describes a frozen one as it is now; bytes may be NULL if none follow, here and below. What
  * conn_share() gives it later stays here. One that was aborted since it froze is described as DEAD,
  * and conn_adopt() refuses it. */
@@ -65,10 +83,10 @@ void conn_depart(struct conn *conn);
 
 /* ---- where it goes ---- */
 
-/* How many chunks one with so many bytes takes at most. */
+/* How many chunks one with so many bytes in buffers takes at most. */
 size_t conn_snapshot_chunks(size_t bytes);
-/* Is there room for one more, and for that many bytes of it? The limits of newcomers, and promises,
- * do not count, because it was admitted where it comes from. Changes nothing. */
+/* Is there room for one more, and for that many bytes in buffers? The limits of newcomers, and
+ * promises, do not count, because it was admitted where it comes from. Changes nothing. */
 bool conn_can_adopt(const struct service *service, size_t bytes);
 /* Takes over fd; the connection has its first turn in the next pass. False: there is no room, the
  * kernel does not watch one more, or the description is not valid; then nothing was done, and fd is

@@ -49,14 +49,14 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 		fd_refuse(service, fd, CLOSE_overload);
 		return;
 	}
-	if (peer && !per_ip_take(&table->per_ip, peer, &handle)) {
+	if (peer && !service->protocol->is_prefix && !per_ip_take(&table->per_ip, peer, &handle)) {
 		count_passed(table, origin);
 		fd_refuse(service, fd, CLOSE_too_many_per_ip);
 		return;
 	}
 	conn = pool_take(&table->conns);
 	CHECK(conn);
-	*conn = (struct conn){.service = service, .per_ip_handle = handle};
+	*conn = (struct conn){.service = service, .peer = handle};
 	source_init(&conn->source, fd, conn_turn);
 	conn->fd_shared = origin == CONN_PASSED;
 	conn->guarded = service->local && rights_may_come(fd);
@@ -88,6 +88,18 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	loop_requeue(table->loop, &conn->source);
 }
 
+struct service *service_find(struct service *service, const struct protocol *protocol)
+{
+	struct service *at = service;
+
+	do {
+		if (at->protocol == protocol)
+			return at;
+		at = at->next;
+	} while (at && at != service);
+	return NULL;
+}
+
 void conn_table_promise(struct conn_table *table, struct conn_promise *promise,
 			struct conn_promise now)
 {
@@ -109,6 +121,8 @@ static int conn_table_allocate(struct conn_table *table, uint32_t capacity, size
 	int error = pool_open(&table->conns, sizeof(struct conn), capacity, CONNS_SPARE_BYTES);
 
 	if (!error)
+		error = pool_open(&table->peers, sizeof(struct conn_peer), capacity, 0);
+	if (!error)
 		error = buffers_open(&table->buffers, buffers_size, capacity, table->stats);
 	if (!error)
 		error = per_ip_open(&table->per_ip, table->limits.connections_max, capacity,
@@ -120,6 +134,7 @@ static void conn_table_free(struct conn_table *table)
 {
 	per_ip_close(&table->per_ip);
 	buffers_close(&table->buffers);
+	pool_close(&table->peers);
 	pool_close(&table->conns);
 }
 

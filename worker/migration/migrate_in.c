@@ -102,16 +102,30 @@ static void promise_kept(struct move_channel *channel, struct conn_promise taken
 
 /* ---- what comes ---- */
 
+/* NULL: it was not offered. */
+static struct service *service_of(const struct move_channel *channel,
+				  const struct conn_snapshot *snapshot)
+{
+	for (uint32_t i = 0; i < channel->offers_n; i++) {
+		uint32_t listener = channel->services[i]->listener;
+
+		if (snapshot->service == move_service(listener, 0) ||
+		    snapshot->service == move_service(listener, i + 1))
+			return channel->services[i];
+	}
+	return NULL;
+}
+
 /* Adopts a connection if there is room for it and its bytes; then the connection owns fd. */
-static bool adopt_one(const struct migration *migration, const struct conn_snapshot *snapshot,
+static bool adopt_one(const struct move_channel *channel, const struct conn_snapshot *snapshot,
 		      int fd, int memfd, size_t from)
 {
-	struct service *service = migration->owner->service_of(snapshot->listener);
-	size_t n = (size_t)snapshot->input + snapshot->owed + snapshot->held;
+	struct service *service = service_of(channel, snapshot);
+	size_t n = (size_t)snapshot_bytes(snapshot);
 	unsigned char *bytes = NULL;
 	bool taken;
 
-	if (!service || !conn_can_adopt(service, n))
+	if (!service || !conn_can_adopt(service, (size_t)snapshot_buffer_bytes(snapshot)))
 		return false;
 	if (n && !(bytes = map_bytes(memfd, from, n)))
 		return false;
@@ -133,15 +147,16 @@ static uint64_t adopt_connections(struct move_channel *channel,
 
 	for (uint32_t i = 0; i < message->count; i++) {
 		const struct conn_snapshot *snapshot = &message->snapshots[i];
-		uint64_t n = (uint64_t)snapshot->input + snapshot->owed + snapshot->held;
+		uint64_t n = snapshot_bytes(snapshot);
 
 		if (n > message->bytes - at)
 			break; /* and where the next one's bytes are is not known, either */
-		if (adopt_one(channel->migration, snapshot, fds[i], memfd, at)) {
+		if (adopt_one(channel, snapshot, fds[i], memfd, at)) {
 			fds[i] = -1;
 			taken |= 1ull << i;
 			kept.connections++;
-			kept.chunks += conn_snapshot_chunks((size_t)n);
+			kept.chunks +=
+			    conn_snapshot_chunks((size_t)snapshot_buffer_bytes(snapshot));
 		}
 		at += (size_t)n;
 	}
@@ -149,14 +164,13 @@ static uint64_t adopt_connections(struct move_channel *channel,
 	return taken;
 }
 
-static size_t members_of(const struct migration *migration,
+static size_t members_of(const struct move_channel *channel,
 			 const struct move_batch_message *message)
 {
 	size_t members = 0;
 
 	for (uint32_t i = 0; i < message->count; i++) {
-		const struct service *service =
-		    migration->owner->service_of(message->snapshots[i].listener);
+		const struct service *service = service_of(channel, &message->snapshots[i]);
 
 		members += service && service->topic;
 	}
@@ -185,7 +199,7 @@ static bool receive_batch(struct move_channel *channel, const struct move_batch_
 	if (can && message->marks_n)
 		can = migration->relay &&
 		      relay_catch_up(migration->relay, message->marks, message->marks_n,
-				     members_of(migration, message));
+				     members_of(channel, message));
 	if (can)
 		taken = adopt_connections(channel, message, fds);
 	if (can && message->marks_n)
@@ -251,13 +265,14 @@ static void receiver_turn(struct loop *loop, struct source *source)
 		promise_look(channel);
 }
 
-static bool offer_send(struct migration *migration, int fd, struct service *const services[],
-		       size_t n)
+/* Offers these services, as many as have room, and keeps them in the channel. Returns how many, or
+ * -errno. */
+static ssize_t offer_send(struct move_channel *channel, uint64_t bus, int fd,
+			  struct service *const services[], size_t n)
 {
-	struct offer_message message = {.kind = MOVE_OFFER,
-					.version = SNAPSHOT_VERSION,
-					.reasons = move_reasons(),
-					.bus = migration->bus};
+	struct offer_message message = {
+	    .kind = MOVE_OFFER, .version = SNAPSHOT_VERSION, .reasons = move_reasons(), .bus = bus};
+	ssize_t sent;
 
 	for (size_t i = 0; i < n && message.offers_n < MOVE_OFFERS_MAX; i++) {
 		const struct protocol *protocol = services[i]->protocol;
@@ -265,17 +280,18 @@ static bool offer_send(struct migration *migration, int fd, struct service *cons
 
 		if (strlen(protocol->name) >= sizeof offer->protocol)
 			continue;
-		offer->listener = migration->owner->listener_of(services[i]);
+		offer->listener = services[i]->listener;
 		offer->state_bytes = protocol->state_bytes;
 		offer->state_version = protocol->state_version;
 		offer->promises = true;
 		memcpy(offer->protocol, protocol->name, strlen(protocol->name));
-		message.offers_n++;
+		channel->services[message.offers_n++] = services[i];
 	}
-	return descriptors_send(fd, &message,
+	sent = descriptors_send(fd, &message,
 				offsetof(struct offer_message, offers) +
 				    message.offers_n * sizeof *message.offers,
-				NULL, 0) >= 0;
+				NULL, 0);
+	return sent < 0 ? sent : (ssize_t)message.offers_n;
 }
 
 void migrate_in(struct migration *migration, int fd, struct service *const services[], size_t n,
@@ -283,12 +299,14 @@ void migrate_in(struct migration *migration, int fd, struct service *const servi
 {
 	struct move_channel *channel = migration->closed ? NULL : move_channel_free(migration);
 
-	if (!channel || !offer_send(migration, fd, services, n) ||
-	    move_channel_open(migration, channel, fd, true, receiver_turn)) {
+	ssize_t offered = channel ? offer_send(channel, migration->bus, fd, services, n) : -1;
+
+	if (offered < 0 || move_channel_open(migration, channel, fd, true, receiver_turn)) {
 		(void)sys_close(fd);
 		return;
 	}
 	channel->sends = false;
+	channel->offers_n = (uint32_t)offered;
 	channel->latest_ms = migration->loop->now_ms + PROMISE_MS_MAX;
 	migration->unheard++;
 	expected.connections += UNHEARD_MORE;

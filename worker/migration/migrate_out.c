@@ -42,21 +42,34 @@ static void end_move(struct move_channel *channel, enum move_end end)
 	migration->owner->moved_out(channel->order, channel->moved, end);
 }
 
-/* Does the receiver serve this connection's listener, with the same protocol and state? */
-static bool is_offered(const struct move_channel *channel, const struct conn *conn)
+static bool is_same_protocol(const struct move_offer *offer, const struct protocol *protocol)
+{
+	return offer->state_bytes == protocol->state_bytes &&
+	       offer->state_version == protocol->state_version &&
+	       strncmp(offer->protocol, protocol->name, sizeof offer->protocol) == 0;
+}
+
+/* Does the receiver serve this connection's listener, with the same protocol and state? Then
+ * *service names it. */
+static bool is_offered(const struct move_channel *channel, const struct conn *conn,
+		       uint32_t *service)
 {
 	const struct protocol *protocol = conn->service->protocol;
-	uint32_t listener = channel->migration->owner->listener_of(conn->service);
+	uint32_t listener = conn->service->listener;
+	bool first = true;
 
+	if (protocol->has_topic && !channel->same_bus)
+		return false;
 	for (uint32_t i = 0; i < channel->offers_n; i++) {
 		const struct move_offer *offer = &channel->offers[i];
 
-		if (offer->listener == listener)
-			return offer->state_bytes == protocol->state_bytes &&
-			       offer->state_version == protocol->state_version &&
-			       strncmp(offer->protocol, protocol->name, sizeof offer->protocol) ==
-				   0 &&
-			       (!protocol->has_topic || channel->same_bus);
+		if (offer->listener != listener)
+			continue;
+		if (is_same_protocol(offer, protocol)) {
+			*service = move_service(listener, first ? 0 : i + 1);
+			return true;
+		}
+		first = false;
 	}
 	return false;
 }
@@ -85,12 +98,13 @@ static struct conn_promise still_to_go(const struct move_channel *channel)
 	struct conn_promise promise = {0};
 	bool offered = false;
 	struct conn *conn;
+	uint32_t unused;
 	size_t cursor = 0;
 
 	while (promise.connections < channel->wanted &&
 	       (conn = pool_next(&channel->migration->table->conns, &cursor))) {
 		if (conn->service != service)
-			offered = is_offered(channel, conn);
+			offered = is_offered(channel, conn, &unused);
 		service = conn->service;
 		if (!offered || !conn_can_freeze(conn))
 			continue;
@@ -99,7 +113,7 @@ static struct conn_promise still_to_go(const struct move_channel *channel)
 			continue;
 		}
 		promise.connections++;
-		promise.chunks += conn_snapshot_chunks(conn_snapshot_bytes(conn));
+		promise.chunks += conn_snapshot_chunks(conn_buffer_bytes(conn));
 	}
 	return promise;
 }
@@ -134,7 +148,7 @@ static void promise_went(struct move_channel *channel, const struct move_batch *
 	size_t chunks = 0;
 
 	for (uint32_t i = 0; i < batch->n; i++)
-		chunks += conn_snapshot_chunks(conn_snapshot_bytes(batch->conns[i]));
+		chunks += conn_snapshot_chunks(conn_buffer_bytes(batch->conns[i]));
 	promise->connections -= promise->connections < batch->n ? promise->connections : batch->n;
 	promise->chunks -= promise->chunks < chunks ? promise->chunks : chunks;
 }
@@ -151,7 +165,7 @@ static void batch_gather(struct move_channel *channel, struct move_batch *batch)
 	batch->n = 0;
 	while (batch->n < MOVE_BATCH_MAX && batch->n < channel->wanted && bytes < MOVE_BYTES &&
 	       (conn = pool_next(&table->conns, &channel->cursor)))
-		if (is_offered(channel, conn) && conn_freeze(conn)) {
+		if (is_offered(channel, conn, &batch->services[batch->n]) && conn_freeze(conn)) {
 			batch->conns[batch->n++] = conn;
 			bytes += conn_snapshot_bytes(conn);
 		}
@@ -167,7 +181,7 @@ static bool batch_has_members(const struct move_batch *batch)
 
 /* Describes a batch in move_message; *fd is a memfd with the bytes that its connections hold, -1 if
  * they hold none. */
-static int batch_describe(struct move_channel *channel, const struct move_batch *batch, int *fd)
+static int batch_describe(const struct move_batch *batch, int *fd)
 {
 	struct move_batch_message *message = &move_message;
 	unsigned char *bytes = NULL;
@@ -199,8 +213,7 @@ static int batch_describe(struct move_channel *channel, const struct move_batch 
 		struct conn *conn = batch->conns[i];
 
 		conn_describe(conn, &message->snapshots[i], bytes ? bytes + at : NULL);
-		message->snapshots[i].listener =
-		    channel->migration->owner->listener_of(conn->service);
+		message->snapshots[i].service = batch->services[i];
 		at += (uint32_t)conn_snapshot_bytes(conn);
 	}
 	if (bytes)
@@ -211,7 +224,7 @@ static int batch_describe(struct move_channel *channel, const struct move_batch 
 static int batch_pass(struct move_channel *channel, const struct move_batch *batch)
 {
 	struct move_batch_message *message = &move_message;
-	int fds[DESCRIPTORS_MAX], memfd, error = batch_describe(channel, batch, &memfd);
+	int fds[DESCRIPTORS_MAX], memfd, error = batch_describe(batch, &memfd);
 	ssize_t sent;
 
 	if (error)

@@ -3,13 +3,16 @@
 #include "reactor/base/hash.h"
 #include "reactor/base/sys.h"
 
+/* The last reason of which the versions of weir that compare this know; close.def only grows. */
+#define MOVE_REASON_LAST CLOSE_error
+
 struct move_batch_message move_message;
 
 uint64_t move_reasons(void)
 {
 	uint64_t hash = 0;
 
-	for (unsigned reason = 1; reason < CLOSE_REASONS; reason++)
+	for (unsigned reason = 1; reason <= MOVE_REASON_LAST; reason++)
 		for (const char *at = close_reason_name((enum close_reason)reason); *at; at++)
 			hash = hash_mix(hash ^ (unsigned char)*at);
 	return hash;

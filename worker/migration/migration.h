@@ -39,9 +39,6 @@ enum move_end {
 struct migration;
 
 struct move_owner {
-	/* The service of a listener by its number; NULL: it is not served here. */
-	struct service *(*service_of)(uint32_t listener);
-	uint32_t (*listener_of)(const struct service *service);
 	/* Might more connections come here that have to go? */
 	bool (*expects_more)(void);
 	/* That order is over: so many went. */
@@ -50,6 +47,7 @@ struct move_owner {
 
 struct move_batch {
 	struct conn *conns[MOVE_BATCH_MAX];
+	uint32_t services[MOVE_BATCH_MAX]; /* as their receiver knows them: move_service() */
 	uint32_t n;
 	bool marked; /* it has members of topics: the relay keeps what they have not heard */
 };
@@ -66,7 +64,7 @@ struct move_channel {
 	uint32_t wanted;   /* how many still have to go */
 	uint32_t moved;	   /* so many have gone */
 	uint32_t refusals; /* in a row */
-	uint32_t offers_n; /* 0: no offer has come */
+	uint32_t offers_n; /* 0: no offer has come; at the receiver, how many it made */
 	size_t cursor;	   /* in the table */
 	bool sends, same_bus;
 	bool waits; /* for the end of another channel's batch, or of this channel */
@@ -82,6 +80,7 @@ struct move_channel {
 		char protocol[23];
 		uint8_t promises; /* does the receiver read promises? An older weir's does not */
 	} offers[MOVE_OFFERS_MAX];
+	struct service *services[MOVE_OFFERS_MAX]; /* at the receiver: what it offered */
 };
 
 struct migration {
@@ -102,7 +101,8 @@ void migration_open(struct migration *migration, struct conn_table *table, struc
 /* Takes over fd, an end of a channel. Moves count connections, or MOVE_ALL, and tells moved_out()
  * with this order when it is over; if no channel is free, at once, with MOVE_FULL. */
 void migrate_out(struct migration *migration, int fd, uint32_t order, uint32_t count);
-/* Takes over fd, and what comes over it until its sender ends it. services: those that it offers.
+/* Takes over fd, and what comes over it until its sender ends it. services: those that it offers;
+ * of several of one listener, an older weir sees the first.
  * expected: what will come, as far as the master knows. */
 void migrate_in(struct migration *migration, int fd, struct service *const services[], size_t n,
 		struct conn_promise expected);

@@ -51,7 +51,15 @@ static inline struct move_channel *move_channel_of(struct source *source)
 	return CONTAINER_OF(source, struct move_channel, end.source);
 }
 
-/* A hash of all reasons to close a connection: a reason travels as its index in their table. */
+/* How a snapshot names a service: by its listener, and, if that has several services, by the place
+ * of its offer, counted from 1. 0: the listener's first, as older versions have it. */
+static inline uint32_t move_service(uint32_t listener, uint32_t offer)
+{
+	return listener | offer << 16;
+}
+
+/* A hash of the reasons to close a connection that all versions of weir have: a reason travels as
+ * its index in their table. */
 uint64_t move_reasons(void);
 
 /* One that is free; NULL: there is none. */

@@ -415,21 +415,9 @@ static struct {
 	int sender;
 } receiver;
 
-static struct service *receiver_service_of(uint32_t listener)
-{
-	return listener ? NULL : &receiver.service;
-}
-
-static uint32_t receiver_listener_of(const struct service *service)
-{
-	(void)service;
-	return 0;
-}
-
 static void receiver_open(struct conn_promise expected)
 {
-	static const struct move_owner owner = {.service_of = receiver_service_of,
-						.listener_of = receiver_listener_of};
+	static const struct move_owner owner;
 	struct conn_limits limits = {.high_water = 1 << 16,
 				     .low_water = 1 << 14,
 				     .connections_max = 1000,
