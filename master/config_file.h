@@ -10,7 +10,7 @@
 
 #include "worker/config/config.h"
 
-#define CONFIG_FILE_ERROR_BYTES 512
+#define CONFIG_FILE_ERROR_BYTES (CONFIG_ERROR_BYTES + 128)
 
 /* Zeroed memory for a file's text, shared with children that are forked; NULL: there is none. */
 char *config_file_room(void);

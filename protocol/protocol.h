@@ -13,6 +13,9 @@
 /* In the order of protocols.def; NULL ends it. */
 extern const struct protocol *const protocols[];
 
+/* The PROXY header, which may stand before any of them (proxy/proxy.c). */
+extern const struct protocol proxy_protocol;
+
 const struct protocol *protocol_find(const char *name); /* NULL: there is none */
 
 #endif

@@ -100,6 +100,8 @@ static void add_services(struct worker_listener *listener, const struct endpoint
 	    .table = common->table,
 	    .listener = listener->number,
 	    .message_max = config_message_max(common->setup->config, endpoint),
+	    .proxy_from = endpoint->proxy_from,
+	    .proxy_from_n = endpoint->proxy_from_n,
 	    .names = endpoint->names,
 	    .local = address_is_unix(&endpoint->address),
 	};
@@ -126,7 +128,9 @@ void worker_listener_open(struct worker_listener *listener,
 		return;
 	}
 	add_services(listener, endpoint, endpoint->protocol);
-	listener->newcomers = &listener->services[0];
+	if (endpoint->proxy) /* the last, so that the first is behind it */
+		add_services(listener, endpoint, &proxy_protocol);
+	listener->newcomers = &listener->services[endpoint->proxy ? listener->services_n - 1 : 0];
 	if (endpoint->protocol->has_topic)
 		open_topic(listener, service_find(listener->services, endpoint->protocol),
 			   shared->setup->topics[i]);

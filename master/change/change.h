@@ -19,7 +19,7 @@
 
 enum change { CHANGE_NONE, CHANGE_RELOAD, CHANGE_WORKERS, CHANGE_REBALANCE, CHANGE_UPGRADE };
 
-#define CHANGE_TEXT_BYTES 512
+#define CHANGE_TEXT_BYTES (CONFIG_ERROR_BYTES + 112)
 
 struct change_owner {
 	struct loop *loop;

@@ -182,9 +182,11 @@ struct service {
 	uint32_t message_max;	/* bytes */
 	struct topic *topic;	/* NULL: its protocol has none */
 	struct service *beside; /* one more that has the same topic; NULL: none */
-	bool names;		/* lines name who said them */
-	bool lasts;		/* a drained connection stays: others may have something for it */
-	bool local;		/* of unix sockets: peers may pass descriptors there */
+	const struct network *proxy_from; /* those that may send a PROXY header; n 0: any may */
+	size_t proxy_from_n;
+	bool names; /* lines name who said them */
+	bool lasts; /* a drained connection stays: others may have something for it */
+	bool local; /* of unix sockets: peers may pass descriptors there */
 };
 
 /* The write of one turn, before it is made: spans of memory that others own. */

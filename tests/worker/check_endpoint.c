@@ -33,6 +33,10 @@ START_TEST(listeners_go_round)
 	    "line:///run/c?mode=0600&max-line=1073741824",
 	    "frame://127.0.0.1:4?max-frame=1",
 	    "http://127.0.0.1:80?max-body=1000",
+	    "chat://127.0.0.1:5?names=on&proxy=on",
+	    "line:///run/d?proxy=on",
+	    "echo://127.0.0.1:6?proxy=on&proxy-from=10.0.0.0/8,127.0.0.1,fd00::/8,::1,1.0.0.0/8,"
+	    "2.0.0.0/8,3.0.0.0/8,4.0.0.0/8",
 	    "echo+udp://127.0.0.1:7878",
 	    "discard+udp://[::1]:9?accept=shared",
 	    "chargen+udp://:19?accept=reuseport&rate=1000000&queue=4194304&send-queue=1",
@@ -121,6 +125,16 @@ START_TEST(what_is_no_listener_is_refused_with_the_reason)
 	    {"echo://127.0.0.1:1?send-queue=1K", "send-queue does not apply"},
 	    {"echo://127.0.0.1:1?rate=1", "rate does not apply"},
 	    {"echo://127.0.0.1:1?queue=1K", "queue does not apply"},
+	    {"echo://127.0.0.1:1?proxy=yes", "proxy takes on or off, not \"yes\""},
+	    {"echo+udp://127.0.0.1:1?proxy=on", "proxy does not apply"},
+	    {"echo:///x?proxy=on&proxy-from=::1", "proxy-from does not apply"},
+	    {"echo://127.0.0.1:1?proxy-from=::1", "proxy-from needs proxy=on"},
+	    {"echo://127.0.0.1:1?proxy=on&proxy-from=", "proxy-from takes up to 8 networks"},
+	    {"echo://127.0.0.1:1?proxy=on&proxy-from=10.0.0.1/8", "proxy-from takes up to 8"},
+	    {"echo://127.0.0.1:1?proxy=on&proxy-from=1.1.1.1,", "proxy-from takes up to 8"},
+	    {"echo://127.0.0.1:1?proxy=on&proxy-from=1.1.1.1,2.2.2.2,3.3.3.3,4.4.4.4,5.5.5.5,"
+	     "6.6.6.6,7.7.7.7,8.8.8.8,9.9.9.9",
+	     "proxy-from takes up to 8"},
 	};
 	static char long_text[1000] = "echo:///";
 

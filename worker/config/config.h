@@ -77,7 +77,7 @@ extern const size_t option_rows_n;
 /* What serves if no listener is named; NULL ends it. */
 extern const char *const config_default_listeners[];
 
-#define CONFIG_ERROR_BYTES 400
+#define CONFIG_ERROR_BYTES (ENDPOINT_TEXT_BYTES + 256)
 
 void config_defaults(struct config *config);
 const struct option_row *config_find(const char *name); /* NULL: there is none */

@@ -40,6 +40,25 @@ static bool set_names(struct endpoint *endpoint, const char *value)
 	return endpoint->names || strcmp(value, "off") == 0;
 }
 
+static bool set_proxy(struct endpoint *endpoint, const char *value)
+{
+	endpoint->proxy = strcmp(value, "on") == 0;
+	return endpoint->proxy || strcmp(value, "off") == 0;
+}
+
+static bool set_proxy_from(struct endpoint *endpoint, const char *value)
+{
+	char list[ENDPOINT_TEXT_BYTES], *rest = list, *text;
+
+	(void)snprintf(list, sizeof list, "%s", value);
+	endpoint->proxy_from_n = 0;
+	while ((text = strsep(&rest, ",")))
+		if (endpoint->proxy_from_n == PROXY_FROM_MAX ||
+		    !network_parse(&endpoint->proxy_from[endpoint->proxy_from_n++], text))
+			return false;
+	return true;
+}
+
 static bool set_rate(struct endpoint *endpoint, const char *value)
 {
 	return number_parse(value, &endpoint->rate) && endpoint->rate <= LIMITER_RATE_MAX;
@@ -73,6 +92,8 @@ static bool key_applies(const struct endpoint *endpoint, const char *key)
 		return endpoint->protocol->message_max == MESSAGE_MAX_BODY;
 	if (strcmp(key, "names") == 0)
 		return endpoint->protocol->has_topic;
+	if (strcmp(key, "proxy-from") == 0)
+		return !address_is_unix(&endpoint->address);
 	return true;
 }
 
@@ -103,6 +124,8 @@ static bool set_key(struct endpoint *endpoint, const char *key, const char *valu
 		    {"max-frame", set_message_max, "a size from 1 to 1G"},
 		    {"max-body", set_message_max, "a size from 1 to 1G"},
 		    {"names", set_names, "on or off"},
+		    {"proxy", set_proxy, "on or off"},
+		    {"proxy-from", set_proxy_from, "up to 8 networks such as 10.0.0.0/8,::1"},
 		    {"rate", set_rate, "a number up to 1000000"},
 		    {"queue", set_queue, "a size from 1 to 1G"},
 		    {"send-queue", set_send_queue, "a size from 1 to 1G"}};
@@ -123,7 +146,7 @@ static bool set_key(struct endpoint *endpoint, const char *key, const char *valu
 	}
 	(void)snprintf(error, error_n,
 		       "no key of a listener is \"%s\" (they are accept, mode, max-line, "
-		       "max-frame, max-body, names, rate, queue, send-queue)",
+		       "max-frame, max-body, names, proxy, proxy-from, rate, queue, send-queue)",
 		       key);
 	return false;
 }
@@ -139,6 +162,10 @@ static bool set_keys(struct endpoint *endpoint, char *keys, char *error, size_t 
 			*value++ = '\0';
 		if (!set_key(endpoint, key, value, error, error_n))
 			return false;
+	}
+	if (endpoint->proxy_from_n && !endpoint->proxy) {
+		(void)snprintf(error, error_n, "proxy-from needs proxy=on");
+		return false;
 	}
 	return true;
 }
@@ -275,6 +302,18 @@ static void format(const struct endpoint *endpoint, const char *address,
 			(unsigned long long)endpoint->message_max);
 	if (endpoint->names)
 		add_key(text, "names=on");
+	if (endpoint->proxy)
+		add_key(text, "proxy=on");
+	for (size_t i = 0; i < endpoint->proxy_from_n; i++) {
+		char network[NETWORK_TEXT_BYTES];
+
+		network_format(&endpoint->proxy_from[i], network);
+		if (i)
+			(void)snprintf(text + strlen(text), ENDPOINT_TEXT_BYTES - strlen(text),
+				       ",%s", network);
+		else
+			add_key(text, "proxy-from=%s", network);
+	}
 	if (endpoint->rate)
 		add_key(text, "rate=%llu", (unsigned long long)endpoint->rate);
 	if (endpoint->queue_bytes)

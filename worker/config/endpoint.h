@@ -11,6 +11,7 @@
 
 #include "protocol/protocol.h"
 #include "reactor/base/address.h"
+#include "reactor/base/network.h"
 
 #define LISTENERS_MAX 64
 
@@ -19,7 +20,9 @@ enum accept_mode { ACCEPT_REUSEPORT, ACCEPT_SHARED, ACCEPT_HANDOFF };
 /* Their names, as value.h writes choices, in the order of the enum. */
 #define ACCEPT_MODES "reuseport|shared|handoff"
 
-#define ENDPOINT_TEXT_BYTES (ADDRESS_TEXT_BYTES + 128)
+#define PROXY_FROM_MAX 8
+
+#define ENDPOINT_TEXT_BYTES (ADDRESS_TEXT_BYTES + 128 + PROXY_FROM_MAX * NETWORK_TEXT_BYTES)
 
 struct endpoint {
 	const struct protocol *protocol;
@@ -32,6 +35,9 @@ struct endpoint {
 	unsigned mode;	      /* of a socket file; 0: what umask gives */
 	uint64_t message_max; /* 0: as --max-line, --max-frame or --max-body says */
 	bool names;	      /* chat: say who said what */
+	bool proxy;	      /* clients begin with a PROXY header */
+	uint8_t proxy_from_n; /* 0: any of them may */
+	struct network proxy_from[PROXY_FROM_MAX];
 	uint64_t rate;	      /* datagrams: answers a second to a source address; 0: no limit */
 	uint64_t queue_bytes; /* datagrams: size of the kernel's queue; 0: the kernel's default */
 	uint64_t send_queue_bytes; /* the same of answers; 0: DATAGRAM_SEND_BYTES */

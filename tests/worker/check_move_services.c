@@ -1,0 +1,240 @@
+/*
+ * Moves of a listener whose connections have several protocols: two processes' sides in this one,
+ * with real sockets between them. An older weir knows one service of a listener, the first; what it
+ * is sent, and what it sends, must be as ever.
+ *
+ * Whole servers of two versions are not here.
+ */
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "protocol/protocol.h"
+#include "tests/support/harness.h"
+#include "worker/migration/migration_parts.h"
+
+#define LISTENER 5
+#define REASONS	 UINT64_C(0xf43a257f79e3b505) /* of the version that first compared them */
+
+static struct side {
+	struct loop loop;
+	struct stats stats;
+	struct conn_table table;
+	struct service services[2]; /* line, and the prefix before it */
+	struct migration migration;
+} sides[2];
+
+static unsigned order_n; /* orders that ended */
+static enum move_end order_end;
+
+static bool expects_more(void)
+{
+	return false;
+}
+
+static void moved_out(uint32_t order, uint32_t count, enum move_end end)
+{
+	(void)order;
+	(void)count;
+	order_n++;
+	order_end = end;
+}
+
+static void side_open(struct side *side)
+{
+	static const struct move_owner owner = {.expects_more = expects_more,
+						.moved_out = moved_out};
+	struct conn_limits limits = {
+	    .high_water = 1 << 16, .low_water = 1 << 14, .connections_max = 100};
+
+	ck_assert_int_eq(loop_open(&side->loop, &side->stats, 0), 0);
+	ck_assert_int_eq(conn_table_open(&side->table, &side->loop, &limits, BUFFERS_MIN), 0);
+	for (int i = 0; i < 2; i++)
+		side->services[i] =
+		    (struct service){.protocol = i ? &proxy_protocol : protocol_find("line"),
+				     .table = &side->table,
+				     .listener = LISTENER,
+				     .next = &side->services[!i],
+				     .message_max = 1000};
+	migration_open(&side->migration, &side->table, NULL, 0, &owner);
+}
+
+static void start(void)
+{
+	side_open(&sides[0]);
+	side_open(&sides[1]);
+	order_n = 0;
+}
+
+static void end(void)
+{
+	for (int i = 0; i < 2; i++) {
+		conn_table_close(&sides[i].table);
+		loop_close(&sides[i].loop);
+	}
+}
+
+static void pass_until(bool (*done)(void), const char *what)
+{
+	struct wait wait = wait_begin();
+
+	while (!done()) {
+		loop_pass(&sides[0].loop, 0);
+		loop_pass(&sides[1].loop, 0);
+		wait_more(&wait, what);
+	}
+}
+
+static bool order_is_over(void)
+{
+	return order_n != 0;
+}
+
+/* A client of the first side. */
+static int connect_here(struct service *service)
+{
+	int pair[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	set_nonblocking(pair[0]);
+	conn_open(service, pair[0], CONN_ACCEPTED, NULL);
+	return pair[1];
+}
+
+static void channel(int pair[2])
+{
+	ck_assert_int_eq(
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+}
+
+/* offers: of the receiver's services, the first ones. */
+static void move_all(size_t offers)
+{
+	struct service *services[] = {&sides[1].services[0], &sides[1].services[1]};
+	int pair[2];
+
+	channel(pair);
+	migrate_in(&sides[1].migration, pair[1], services, offers, (struct conn_promise){0});
+	migrate_out(&sides[0].migration, pair[0], 1, MOVE_ALL);
+	pass_until(order_is_over, "the move to be over");
+	ck_assert_int_eq(order_end, MOVE_DONE);
+}
+
+static bool both_lines_came(void)
+{
+	return sides[1].stats.messages == 2;
+}
+
+START_TEST(each_goes_on_with_its_protocol)
+{
+	int behind, before;
+
+	start();
+	behind = connect_here(&sides[0].services[0]);
+	before = connect_here(&sides[0].services[1]);
+	send_text(before, "PROXY UNK");
+	move_all(2);
+	ck_assert_uint_eq(sides[0].stats.connections, 0);
+	ck_assert_uint_eq(sides[1].stats.moved_in, 2);
+	send_text(before, "NOWN\r\nhello\n");
+	send_text(behind, "world\n");
+	pass_until(both_lines_came, "both lines");
+	expect_text(before, "hello\n");
+	expect_text(behind, "world\n");
+	end();
+	(void)close(behind);
+	(void)close(before);
+}
+END_TEST
+
+/* It offers the first service alone, and reads a listener's number as before. */
+START_TEST(an_older_weir_gets_what_it_knows)
+{
+	int behind, before;
+
+	start();
+	behind = connect_here(&sides[0].services[0]);
+	before = connect_here(&sides[0].services[1]);
+	move_all(1);
+	ck_assert_uint_eq(sides[0].stats.connections, 1); /* the prefix stays, to be drained */
+	ck_assert_uint_eq(sides[1].stats.moved_in, 1);
+	ck_assert_uint_eq(move_message.snapshots[0].service, LISTENER);
+	end();
+	(void)close(behind);
+	(void)close(before);
+}
+END_TEST
+
+/* What an older weir compares before it sends anything. */
+START_TEST(an_offer_is_as_an_older_weir_has_it)
+{
+	struct service *services[] = {&sides[1].services[0], &sides[1].services[1]};
+	struct offer_message offer;
+	int pair[2];
+
+	start();
+	channel(pair);
+	migrate_in(&sides[1].migration, pair[1], services, 2, (struct conn_promise){0});
+	ck_assert_int_gt(recv(pair[0], &offer, sizeof offer, 0), 0);
+	ck_assert_uint_eq(offer.version, 2);
+	ck_assert_msg(offer.reasons == REASONS, "the hash of reasons is %#llx",
+		      (unsigned long long)offer.reasons);
+	ck_assert_uint_eq(offer.offers_n, 2);
+	ck_assert_str_eq(offer.offers[0].protocol, "line");
+	ck_assert_uint_eq(offer.offers[0].listener, LISTENER);
+	ck_assert_str_eq(offer.offers[1].protocol, "proxy");
+	end();
+	(void)close(pair[0]);
+}
+END_TEST
+
+static int sender; /* the sender's end of a channel */
+
+static bool receiver_answered(void)
+{
+	char byte;
+
+	return recv(sender, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* A sender that names what was not offered is refused, and nothing else happens. */
+START_TEST(what_was_not_offered_is_refused)
+{
+	static const uint32_t wrong[] = {
+	    LISTENER + 1, LISTENER | 3 << 16, LISTENER | 0xffffu << 16, (LISTENER + 1) | 2 << 16, 0,
+	    UINT32_MAX};
+
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		struct service *services[] = {&sides[1].services[0], &sides[1].services[1]};
+		struct taken_message answer = {0};
+		struct offer_message offer;
+		int pair[2], client[2];
+
+		start();
+		channel(pair);
+		migrate_in(&sides[1].migration, pair[1], services, 2, (struct conn_promise){0});
+		ck_assert_int_gt(recv(pair[0], &offer, sizeof offer, 0), 0);
+		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, client), 0);
+		move_message = (struct move_batch_message){.kind = MOVE_BATCH, .count = 1};
+		move_message.snapshots[0].service = wrong[i];
+		ck_assert_int_gt(descriptors_send(pair[0], &move_message,
+						  offsetof(struct move_batch_message, marks),
+						  client, 1),
+				 0);
+		sender = pair[0];
+		pass_until(receiver_answered, "an answer");
+		ck_assert_int_eq(recv(pair[0], &answer, sizeof answer, 0), sizeof answer);
+		ck_assert_uint_eq(answer.taken, 0);
+		ck_assert_uint_eq(sides[1].stats.moved_in, 0);
+		end();
+		(void)close(pair[0]);
+		(void)close(client[0]);
+		(void)close(client[1]);
+	}
+}
+END_TEST
+
+SUITE("move_services", {"each goes on with its protocol", each_goes_on_with_its_protocol, 20},
+      {"an older weir gets what it knows", an_older_weir_gets_what_it_knows, 20},
+      {"an offer is as an older weir has it", an_offer_is_as_an_older_weir_has_it, 10},
+      {"what was not offered is refused", what_was_not_offered_is_refused, 10})
