@@ -299,22 +299,21 @@ size_t control_waiting(enum command command)
 {
 	size_t n = 0;
 
-	EACH_CLIENT(client)
-	n += waits_for(client, command);
+	EACH_CLIENT (client)
+		n += waits_for(client, command);
 	return n;
 }
 
 void control_tell(enum command command, const char *kind, const struct log_field *fields, size_t n)
 {
-	EACH_CLIENT(client)
-	if (waits_for(client, command))
-		control_record(client, kind, fields, n);
+	EACH_CLIENT (client)
+		if (waits_for(client, command))
+			control_record(client, kind, fields, n);
 }
 
 void control_finish(enum command command, const char *why)
 {
-	EACH_CLIENT(client)
-	{
+	EACH_CLIENT (client) {
 		if (!waits_for(client, command))
 			continue;
 		if (why)
