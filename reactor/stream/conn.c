@@ -28,7 +28,7 @@ void conn_drain(struct conn *conn)
 {
 	int unread = 0;
 
-	if (conn->draining || conn->phase == DEAD)
+	if (conn->draining || conn->phase >= DEAD)
 		return;
 	conn->draining = true;
 	if (sys_ioctl(conn->source.fd, FIONREAD, &unread) == 0 && unread > 0)
@@ -41,12 +41,14 @@ void conn_drain(struct conn *conn)
 /* Does it take no input, because of conn_produce(), and have nothing to send for now? */
 static bool conn_is_silent(const struct conn *conn)
 {
-	return conn->producing && conn->producer_idle && conn->phase == OPEN && !conn->queue.owed;
+	return conn_is_producing(conn) && conn->producer_idle && conn->phase == OPEN &&
+	       !conn->queue.owed;
 }
 
 static bool conn_is_drained(const struct conn *conn)
 {
-	return conn->draining && !conn->drain_left && !conn->input_pending && !conn->producing &&
+	return conn->draining && !conn->drain_left && !conn->input_pending &&
+	       !conn_is_producing(conn) &&
 	       !(conn->message_open && conn->service->protocol->answers);
 }
 
@@ -58,7 +60,7 @@ static bool conn_stays(const struct conn *conn)
 
 bool conn_has_more(const struct conn *conn)
 {
-	return conn->phase == OPEN && !conn->over_high_water && !conn_is_drained(conn);
+	return conn->phase == OPEN && !(conn->paused & PAUSED_OWES) && !conn_is_drained(conn);
 }
 
 void conn_release(struct conn *conn)
@@ -68,7 +70,7 @@ void conn_release(struct conn *conn)
 	CHECK(!table->outbox.n);
 	if (conn->fd_shared || conn->guarded) /* its registration may outlive our descriptor */
 		loop_unwatch(table->loop, &conn->source);
-	if (conn->guarded && conn_is_frozen(conn)) /* it goes on elsewhere */
+	if (conn->guarded && conn->frozen) /* it goes on elsewhere */
 		rights_leave(conn->source.fd);
 	else if (conn->guarded)
 		rights_close(conn->source.fd);
@@ -107,19 +109,23 @@ void conn_destroy(struct conn *conn)
 
 /* A queue above high-water pauses reading, until it has fallen to low-water: so it holds no more
  * than high-water and a chunk. */
-static bool conn_is_paused(struct conn *conn, struct conn_table *table)
+static bool conn_owes_too_much(struct conn *conn, struct conn_table *table)
 {
 	const struct conn_limits *limits = &table->limits;
+	bool owes = conn->paused & PAUSED_OWES;
 
-	if (!conn->over_high_water && conn->queue.owed > limits->high_water) {
-		conn->over_high_water = true;
+	if (!owes && conn->queue.owed > limits->high_water) {
+		conn_pause(conn, PAUSED_OWES, true);
 		STATS_ADD(table->stats, backpressure_on, 1);
-	} else if (conn->over_high_water && conn->queue.owed <= limits->low_water) {
-		conn->over_high_water = false;
+		return true;
+	}
+	if (owes && conn->queue.owed <= limits->low_water) {
+		conn_pause(conn, PAUSED_OWES, false);
 		conn->message_ms = table->loop->now_ms; /* the delay was ours, not the peer's */
 		STATS_ADD(table->stats, backpressure_off, 1);
+		return false;
 	}
-	return conn->over_high_water;
+	return owes;
 }
 
 static void conn_ended(struct conn *conn, struct conn_table *table)
@@ -257,7 +263,7 @@ static void conn_take_input(struct conn *conn, struct conn_table *table)
 
 	table->messages_left = CONN_TURN_MESSAGES;
 	while (conn->phase == OPEN && conn_listens(conn) && !conn_stays(conn) &&
-	       !conn_is_paused(conn, table)) {
+	       !conn_owes_too_much(conn, table)) {
 		struct iovec input;
 
 		if (!conn->input_pending && !conn_ready(conn, SOURCE_IN))
@@ -274,8 +280,7 @@ static void conn_take_input(struct conn *conn, struct conn_table *table)
 		if (conn->input_pending)
 			break;
 	}
-	if (conn->phase == OPEN && !conn->over_high_water && conn_listens(conn) &&
-	    !conn_stays(conn))
+	if (conn->phase == OPEN && !(conn->paused & ~(unsigned)PAUSED_BUFFERS) && !conn_stays(conn))
 		STATS_ADD(table->stats, budget_yields, 1);
 }
 
@@ -290,7 +295,8 @@ static void conn_make_output(struct conn *conn, struct conn_table *table)
 
 		if (!conn_has_buffers(conn, table))
 			return;
-		(conn->producing ? service->protocol->produce : service->protocol->writable)(conn);
+		(conn_is_producing(conn) ? service->protocol->produce
+					 : service->protocol->writable)(conn);
 		made = table->outbox.bytes;
 		conn->producer_idle = !made && conn->service == service;
 		conn_flush(conn, table);
@@ -340,7 +346,9 @@ void conn_switch(struct conn *conn, const struct protocol *protocol)
 	queue_drop_held(&conn->queue, &table->buffers);
 	conn->service = service;
 	memset(conn->state, 0, sizeof conn->state);
-	conn->message_open = conn->producing = conn->producer_idle = conn->input_paused = false;
+	conn->message_open = conn->producer_idle = false;
+	conn_pause(conn, PAUSED_INPUT, false);
+	conn_pause(conn, PAUSED_PRODUCING, false);
 	conn->has_timer = false;
 	conn->input_pending = conn->input != NULL;
 	table->switched = true;
@@ -361,12 +369,12 @@ uint32_t conn_message_max(const struct conn *conn)
 
 void conn_pause_input(struct conn *conn)
 {
-	conn->input_paused = true;
+	conn_pause(conn, PAUSED_INPUT, true);
 }
 
 void conn_resume_input(struct conn *conn)
 {
-	conn->input_paused = false;
+	conn_pause(conn, PAUSED_INPUT, false);
 	conn->message_ms =
 	    conn->service->table->loop->now_ms; /* the delay was ours, not the peer's */
 	loop_wake(conn->service->table->loop, &conn->source);
@@ -380,7 +388,7 @@ void conn_wake(struct conn *conn)
 void conn_produce(struct conn *conn, bool more)
 {
 	CHECK(!more || conn->service->protocol->produce);
-	conn->producing = more;
+	conn_pause(conn, PAUSED_PRODUCING, more);
 	if (!more)
 		conn->message_ms = conn->service->table->loop->now_ms; /* as above */
 }
@@ -460,13 +468,11 @@ uint8_t conn_want(const struct conn *conn)
 {
 	uint8_t want = 0;
 
-	if ((conn->phase == OPEN && !conn->over_high_water && !conn->awaits_buffers &&
-	     conn_listens(conn) && !conn_stays(conn)) ||
-	    conn->phase == LINGER)
+	if ((conn->phase == OPEN && !conn->paused && !conn_stays(conn)) || conn->phase == LINGER)
 		want |= SOURCE_IN;
 	if (conn->queue.owed)
 		want |= SOURCE_OUT;
-	else if (conn->phase == OPEN && conn_has_output(conn) && !conn->awaits_buffers)
+	else if (conn->phase == OPEN && conn_has_output(conn) && !awaits_buffers(conn))
 		want |= conn_wants_to_say(conn);
 	return want;
 }
@@ -489,6 +495,11 @@ void conn_turn(struct loop *loop, struct source *source)
 	uint8_t phase;
 
 	(void)loop;
+	if (conn->frozen) {
+		if (conn->phase == DEPARTED)
+			conn_free(conn);
+		return;
+	}
 	if (conn_ready(conn, SOURCE_BROKEN))
 		conn_broken(conn);
 	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_WOKEN);
@@ -521,8 +532,7 @@ void conn_turn(struct loop *loop, struct source *source)
 	}
 	CHECK(!table->outbox.n && !table->outbox.held.iov_len);
 	/* In other cases space, buffers or conn_resume_input() wake it. */
-	if (conn->input_pending && !conn->over_high_water && !conn->awaits_buffers &&
-	    conn_listens(conn))
+	if (conn->input_pending && !conn->paused)
 		source->ready |= SOURCE_WOKEN;
 	source->want = conn_want(conn);
 	conn_arm(conn, table);
@@ -535,7 +545,7 @@ void conn_table_flush(struct conn_table *table)
 	size_t cursor = 0;
 
 	while ((conn = pool_next(&table->conns, &cursor))) {
-		if (conn->phase == DEAD || conn_is_frozen(conn))
+		if (conn->phase >= DEAD || conn->frozen)
 			continue;
 		conn_flush(conn, table);
 		if (conn_has_output(conn))

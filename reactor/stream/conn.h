@@ -299,7 +299,7 @@ void conn_wake(struct conn *conn);
 bool conn_share(struct conn *conn, struct chunk *chunk, uint32_t begin, uint32_t end);
 
 /* Is it on its way to another process (conn_snapshot.h)? */
-bool conn_is_frozen(const struct conn *conn);
+static inline bool conn_is_frozen(const struct conn *conn);
 
 /* Will input() be called for what has come by now, unless the peer prevents it? */
 bool conn_has_more(const struct conn *conn);
@@ -324,6 +324,14 @@ void conn_table_flush(struct conn_table *table);
 /* Aborts all that are left. */
 void conn_table_abort(struct conn_table *table, enum close_reason reason);
 
+/* Why a connection does not read, a bit for each reason. */
+enum conn_paused {
+	PAUSED_OWES = 1,      /* it was above high-water, and is not below low-water yet */
+	PAUSED_BUFFERS = 2,   /* it waits for buffers */
+	PAUSED_INPUT = 4,     /* conn_pause_input() */
+	PAUSED_PRODUCING = 8, /* conn_produce(): it has not sent all that it began */
+};
+
 struct conn {
 	struct source source;
 	struct service *service;
@@ -336,11 +344,10 @@ struct conn {
 	uint32_t peer;	      /* its place in per_ip, 0: none; or that of its peer_given */
 	uint32_t drain_left;  /* bytes that came before the drain began, not read yet */
 	uint8_t phase, reason;
-	bool fd_shared : 1, message_open : 1, over_high_water : 1, awaits_buffers : 1,
-	    input_pending : 1, draining : 1;
-	bool producer_idle : 1;	  /* its protocol had nothing to say when it was last asked */
-	bool input_paused : 1;	  /* its protocol takes no input now */
-	bool producing : 1;	  /* nor before it has sent what conn_produce() began */
+	uint8_t paused : 4; /* why it does not read: enum conn_paused */
+	bool fd_shared : 1, message_open : 1, input_pending : 1, draining : 1;
+	bool frozen : 1;	  /* another process may have it: it has no turn */
+	bool producer_idle : 1;	  /* its protocol had nothing to send when it was last asked */
 	bool read_past_drain : 1; /* it has read bytes that came after the drain began */
 	bool has_timer : 1;	  /* its state has when that is due */
 	bool peer_given : 1;	  /* peer is the place of an object of the table's peers */
@@ -352,6 +359,11 @@ _Static_assert(sizeof(struct conn) <= 128, "a connection is at most 128 bytes");
 static inline void *conn_state(struct conn *conn)
 {
 	return conn->state;
+}
+
+static inline bool conn_is_frozen(const struct conn *conn)
+{
+	return conn->frozen;
 }
 
 static inline size_t conn_offered_before(const struct conn *conn)

@@ -79,9 +79,9 @@ static void starvation_begin(struct conn_table *table)
 
 void awaits_buffers_set(struct conn *conn, struct conn_table *table, bool awaits)
 {
-	if (conn->awaits_buffers == awaits)
+	if (awaits_buffers(conn) == awaits)
 		return;
-	conn->awaits_buffers = awaits;
+	conn_pause(conn, PAUSED_BUFFERS, awaits);
 	if (!awaits) {
 		if (!conn_holds_buffers(conn))
 			conn->message_ms =
@@ -107,11 +107,11 @@ bool conn_has_buffers(struct conn *conn, struct conn_table *table)
 {
 	size_t needed, left = chunks_left(table);
 
-	if (!conn->awaits_buffers && left >= chunks_quarter(table)) /* enough for anybody */
+	if (!awaits_buffers(conn) && left >= chunks_quarter(table)) /* enough for anybody */
 		return true;
 	needed = chunks_needed(conn, table);
 	awaits_buffers_set(conn, table, left < needed);
-	if (!conn->awaits_buffers)
+	if (!awaits_buffers(conn))
 		return true;
 	starvation_note(table, needed);
 	if (!conn->queue.owed) /* others may have to be closed */
@@ -161,7 +161,7 @@ static size_t conn_weight(const struct conn *conn, const struct conn_table *tabl
 /* Does it hold buffers, and neither its protocol nor another process keeps it waiting? */
 static bool conn_holds(const struct conn *conn)
 {
-	return conn->phase != DEAD && conn_holds_buffers(conn) && !conn->input_paused &&
+	return conn->phase < DEAD && conn_holds_buffers(conn) && !(conn->paused & PAUSED_INPUT) &&
 	       !conn_is_frozen(conn);
 }
 
@@ -183,7 +183,7 @@ static void sweep_look(struct conn *conn, struct conn_table *table)
 	struct starvation *starvation = &table->starvation;
 	uint32_t moved_ms = conn_moved_ms(conn);
 
-	if (conn->awaits_buffers) { /* for us: those that wait for a peer go first */
+	if (awaits_buffers(conn)) { /* for us: those that wait for a peer go first */
 		moved_ms += STARVATION_MS;
 		sweep_wake(conn, table);
 	}

@@ -90,8 +90,8 @@ static struct due conn_due(struct conn *conn, const struct conn_limits *limits)
 	 * connection that holds buffers has this deadline even while it waits for more: else it
 	 * could hold them for ever. */
 	if (limits->request_ms && conn->message_open && conn->phase == OPEN &&
-	    !conn->over_high_water && conn_listens(conn) &&
-	    !(conn->awaits_buffers && !conn_holds_buffers(conn)))
+	    !(conn->paused & ~(unsigned)PAUSED_BUFFERS) &&
+	    !(awaits_buffers(conn) && !conn_holds_buffers(conn)))
 		due_at(&due, conn->message_ms + limits->request_ms, CLOSE_request_timeout);
 	if (conn->has_timer && conn->phase == OPEN)
 		due_at(&due, *conn_timer_ms(conn), DUE_TIMER);

@@ -21,6 +21,8 @@ void conn_leave_open(struct conn *conn, enum conn_phase phase)
 
 void conn_die(struct conn *conn, enum close_reason reason)
 {
+	if (conn->phase == DEPARTED)
+		return;
 	if (!conn->reason || conn->phase == CLOSING)
 		conn->reason = (uint8_t)reason;
 	conn_leave_open(conn, DEAD);
@@ -66,18 +68,4 @@ void conn_finish(struct conn *conn, enum close_reason reason)
 	conn_leave_open(conn, CLOSING);
 	conn->service->table->outbox.held.iov_len = 0;
 	queue_drop_held(&conn->queue, &conn->service->table->buffers);
-}
-
-/* ---- frozen: another process may have it ---- */
-
-/* What becomes ready or due is collected in its ready bits, and counts when it thaws. */
-void conn_frozen_turn(struct loop *loop, struct source *source)
-{
-	(void)loop;
-	(void)source;
-}
-
-bool conn_is_frozen(const struct conn *conn)
-{
-	return conn->source.turn == conn_frozen_turn;
 }

@@ -17,7 +17,20 @@
 
 #include "reactor/stream/conn.h"
 
-enum conn_phase { OPEN, CLOSING, LINGER, DEAD };
+/*
+ * The phases of a connection. DEAD and DEPARTED end with its next turn.
+ *
+ *                input                owed bytes        ends with
+ *      OPEN      offered, or paused   are sent          conn_finish(), conn_abort(), an error
+ *      CLOSING   left unread          are sent          all of them sent; a deadline, an error
+ *      LINGER    thrown away          the kernel's      the peer's end, or after LINGER_MS
+ *      DEAD      left unread          dropped           its turn, which closes and frees it
+ *      DEPARTED  another process'     another process'  its turn, which frees what is left here
+ *
+ * One that is frozen is OPEN, CLOSING or LINGER, or was until it was aborted. It has no turn, since
+ * another process may have it by now; it thaws to the phase that it has, or departs.
+ */
+enum conn_phase { OPEN, CLOSING, LINGER, DEAD, DEPARTED };
 
 #define CHUNKS_FOR_A_READ 3 /* for input, for output, and a small one that is replaced */
 
@@ -37,10 +50,23 @@ static inline bool conn_ready(const struct conn *conn, uint8_t bits)
 	return conn->source.ready & bits;
 }
 
+/* From now on, or no longer, it does not read because of this. */
+static inline void conn_pause(struct conn *conn, enum conn_paused why, bool on)
+{
+	unsigned paused = on ? conn->paused | (unsigned)why : conn->paused & ~(unsigned)why;
+
+	conn->paused = paused & 15u;
+}
+
+static inline bool conn_is_producing(const struct conn *conn)
+{
+	return conn->paused & PAUSED_PRODUCING;
+}
+
 /* Does its protocol take input now? */
 static inline bool conn_listens(const struct conn *conn)
 {
-	return !conn->input_paused && !conn->producing;
+	return !(conn->paused & (PAUSED_INPUT | PAUSED_PRODUCING));
 }
 
 /* Does it hold buffers? */
@@ -52,7 +78,7 @@ static inline bool conn_holds_buffers(const struct conn *conn)
 /* Is its protocol asked for more as soon as nothing is owed? */
 static inline bool conn_has_output(const struct conn *conn)
 {
-	return conn->producing || (conn->service->protocol->writable && !conn->draining);
+	return conn_is_producing(conn) || (conn->service->protocol->writable && !conn->draining);
 }
 
 static inline void conn_drop_input(struct conn *conn, struct conn_table *table)
@@ -90,8 +116,6 @@ void conn_die(struct conn *conn, enum close_reason reason);
 void conn_die_of(struct conn *conn, ssize_t error); /* -errno */
 /* Enters one of the last phases; tells the protocol if it was OPEN. */
 void conn_leave_open(struct conn *conn, enum conn_phase phase);
-/* The turn of a frozen one, which does nothing. */
-void conn_frozen_turn(struct loop *loop, struct source *source);
 
 /* conn.c */
 void conn_turn(struct loop *loop, struct source *source);
@@ -119,6 +143,10 @@ void conn_arm(struct conn *conn, struct conn_table *table);
 
 /* conn_buffers.c */
 void starvation_init(struct starvation *starvation);
+static inline bool awaits_buffers(const struct conn *conn)
+{
+	return conn->paused & PAUSED_BUFFERS;
+}
 void awaits_buffers_set(struct conn *conn, struct conn_table *table, bool awaits);
 /* After a turn: if it has freed enough for one that waits, a sweep begins. */
 void starvation_look(struct conn_table *table);

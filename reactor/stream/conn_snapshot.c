@@ -1,6 +1,6 @@
 /*
- * A frozen connection has another turn, which does nothing: what becomes ready or due is
- * collected in its ready bits, for when it has its usual turn again.
+ * The turn of a frozen connection does nothing: what becomes ready or due is collected in its ready
+ * bits, for when it thaws.
  *
  * Readiness does not travel. The new registration reports all that is ready when it is made, the
  * first write just tries whether there is space, and kept input is offered in the first turn.
@@ -21,24 +21,18 @@
 
 /* ---- where it is ---- */
 
-static void departed_turn(struct loop *loop, struct source *source)
-{
-	(void)loop;
-	conn_free(CONTAINER_OF(source, struct conn, source));
-}
-
 bool conn_can_freeze(const struct conn *conn)
 {
-	return conn->phase != DEAD && conn->source.turn == conn_turn;
+	return conn->phase < DEAD && !conn->frozen;
 }
 
 bool conn_freeze(struct conn *conn)
 {
 	if (!conn_can_freeze(conn))
 		return false;
-	conn->source.turn = conn_frozen_turn;
+	conn->frozen = true;
 	conn->fd_shared = true; /* there may be a copy of its descriptor, whatever happens next */
-	if (conn->awaits_buffers) { /* it no longer counts as waiting; its turn checks again */
+	if (awaits_buffers(conn)) { /* it no longer counts as waiting; its turn checks again */
 		awaits_buffers_set(conn, conn->service->table, false);
 		conn->source.ready |= SOURCE_WOKEN;
 	}
@@ -47,8 +41,8 @@ bool conn_freeze(struct conn *conn)
 
 void conn_thaw(struct conn *conn)
 {
-	CHECK(conn_is_frozen(conn));
-	conn->source.turn = conn_turn;
+	CHECK(conn->frozen);
+	conn->frozen = false;
 	/* What has come while it was frozen is in time, even if a deadline has passed meanwhile: it
 	 * is read first, and the turn arms the deadline that follows from that. */
 	if (conn->phase == OPEN && conn_ready(conn, SOURCE_DUE))
@@ -73,9 +67,9 @@ static uint16_t conn_flags(const struct conn *conn)
 
 	if (conn->phase != OPEN) /* whether a message has begun decides how it ends: conn_end() */
 		return conn->phase == CLOSING ? open : peer;
-	return (uint16_t)(open | (conn->over_high_water ? SNAPSHOT_OVER_HIGH_WATER : 0) |
+	return (uint16_t)(open | (conn->paused & PAUSED_OWES ? SNAPSHOT_OVER_HIGH_WATER : 0) |
 			  (conn->input_pending ? SNAPSHOT_INPUT_PENDING : 0) |
-			  (conn->producing ? SNAPSHOT_PRODUCING : 0) |
+			  (conn_is_producing(conn) ? SNAPSHOT_PRODUCING : 0) |
 			  (conn->has_timer ? SNAPSHOT_TIMER : 0));
 }
 
@@ -102,7 +96,7 @@ void conn_describe(const struct conn *conn, struct conn_snapshot *snapshot, unsi
 {
 	uint32_t now_ms = conn->service->table->loop->now_ms;
 
-	CHECK(conn_is_frozen(conn));
+	CHECK(conn->frozen);
 	*snapshot = (struct conn_snapshot){.input = conn->input ? conn->input->used : 0,
 					   .owed = conn->queue.owed,
 					   .held = conn->queue.held,
@@ -136,13 +130,12 @@ void conn_depart(struct conn *conn)
 {
 	struct conn_table *table = conn->service->table;
 
-	CHECK(conn_is_frozen(conn));
+	CHECK(conn->frozen);
 	if (log_enabled(LOG_DEBUG))
 		log_debug("moved out", LOG_NUMBER("fd", conn->source.fd));
-	conn_leave_open(conn, DEAD);
+	conn_leave_open(conn, DEPARTED);
 	conn_release(conn);
 	STATS_ADD(table->stats, moved_out, 1);
-	conn->source.turn = departed_turn;
 	if (!conn->source.queued)
 		conn_free(conn);
 }
@@ -211,9 +204,9 @@ static void conn_recall(struct conn *conn, const struct conn_snapshot *snapshot)
 	conn->phase = snapshot->phase;
 	conn->reason = snapshot->reason;
 	conn->message_open = snapshot->flags & SNAPSHOT_MESSAGE_OPEN;
-	conn->over_high_water = snapshot->flags & SNAPSHOT_OVER_HIGH_WATER;
+	conn_pause(conn, PAUSED_OWES, snapshot->flags & SNAPSHOT_OVER_HIGH_WATER);
 	conn->input_pending = snapshot->flags & SNAPSHOT_INPUT_PENDING;
-	conn->producing = snapshot->flags & SNAPSHOT_PRODUCING;
+	conn_pause(conn, PAUSED_PRODUCING, snapshot->flags & SNAPSHOT_PRODUCING);
 	memcpy(conn->state, snapshot->state, CONN_STATE_BYTES);
 	if (snapshot->flags & SNAPSHOT_TIMER)
 		restore_timer(conn);

@@ -191,7 +191,7 @@ void conn_table_close(struct conn_table *table)
 	size_t cursor = 0;
 
 	while ((conn = pool_next(&table->conns, &cursor))) {
-		if (conn->source.fd < 0) /* it has departed, and waits for its turn */
+		if (conn->phase == DEPARTED)
 			continue;
 		conn_die(conn, CLOSE_stopped);
 		conn_destroy(conn);
@@ -205,14 +205,14 @@ enum conn_standing conn_standing(const struct conn *conn)
 {
 	int unread = 0;
 
-	if (conn->phase == DEAD)
+	if (conn->phase >= DEAD)
 		return CONN_GONE;
 	if (conn->phase == LINGER)
 		return CONN_LINGERS;
 	if (conn->queue.owed)
 		return CONN_OWES;
 	if (conn->phase != OPEN || !conn_listens(conn) || conn->input_pending ||
-	    conn->awaits_buffers || (sys_ioctl(conn->source.fd, FIONREAD, &unread) == 0 && unread))
+	    awaits_buffers(conn) || (sys_ioctl(conn->source.fd, FIONREAD, &unread) == 0 && unread))
 		return CONN_SERVED;
 	return conn->message_open ? CONN_ASKS : CONN_IDLE;
 }

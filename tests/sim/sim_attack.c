@@ -68,7 +68,7 @@ START_TEST(messages_that_wait_for_buffers_wait_asleep)
 	while ((taken[n] = chunk_new(&world.table.buffers)))
 		n++;
 	expect_sleep();
-	ck_assert(world_conn(&world, peer)->awaits_buffers);
+	ck_assert(world_conn(&world, peer)->paused & PAUSED_BUFFERS);
 	while (n)
 		chunk_release(&world.table.buffers, taken[--n]);
 	world_wait(&world, 1000);

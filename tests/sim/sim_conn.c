@@ -501,7 +501,7 @@ START_TEST(reading_stops_at_high_water_and_goes_on_at_low)
 	ck_assert_uint_gt(conn->queue.owed, high);
 	ck_assert_uint_gt(stopped_at, 0);
 	while (at < LARGE) {
-		bool paused = conn->over_high_water;
+		bool paused = conn->paused & PAUSED_OWES;
 		size_t before = peer->in.n;
 
 		ck_assert_uint_le(conn->queue.owed, high + CHUNK_BYTES);

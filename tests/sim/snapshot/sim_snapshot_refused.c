@@ -426,7 +426,7 @@ START_TEST(a_frozen_one_does_not_wait_for_buffers)
 	starved = here->table.awaiting_buffers;
 	ck_assert_uint_gt(starved, 1);
 	for (int i = 0; i < HOARDERS; i++)
-		if (conns[i]->awaits_buffers || i == 0) {
+		if ((conns[i]->paused & PAUSED_BUFFERS) || i == 0) {
 			ck_assert(conn_freeze(conns[i]));
 			frozen++;
 		}
