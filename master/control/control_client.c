@@ -279,6 +279,7 @@ const struct protocol control_protocol = {
     .produce = control_produce,
     .ended = control_ended,
     .timeout = control_timeout,
+    .answers = true,
     .close = control_close_conn,
 };
 

@@ -504,9 +504,10 @@ void conn_turn(struct loop *loop, struct source *source)
 		conn_broken(conn);
 	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_WOKEN);
 	/* epoll reports space only when a third of the socket's buffer is free: a write tells
-	 * slow readers from those that do not read. */
+	 * slow readers from those that do not read. And if we were stopped since epoll was asked,
+	 * or while we asked it, what came in time has not been reported yet. */
 	if (due)
-		source->ready |= SOURCE_OUT;
+		source->ready |= SOURCE_OUT | SOURCE_IN;
 	phase = conn->phase;
 	if (phase != DEAD && conn->queue.owed)
 		conn_flush(conn, table);

@@ -239,7 +239,17 @@ struct conn_table {
 };
 
 /* The service of the same listener that has this protocol; NULL: there is none. */
-struct service *service_find(struct service *service, const struct protocol *protocol);
+static inline struct service *service_find(struct service *service, const struct protocol *protocol)
+{
+	struct service *at = service;
+
+	do {
+		if (at->protocol == protocol)
+			return at;
+		at = at->next;
+	} while (at && at != service);
+	return NULL;
+}
 
 /* loop and stats are borrowed. 0 or -errno. */
 int conn_table_open(struct conn_table *table, struct loop *loop, const struct conn_limits *limits,

@@ -88,18 +88,6 @@ void conn_open(struct service *service, int fd, enum conn_origin origin,
 	loop_requeue(table->loop, &conn->source);
 }
 
-struct service *service_find(struct service *service, const struct protocol *protocol)
-{
-	struct service *at = service;
-
-	do {
-		if (at->protocol == protocol)
-			return at;
-		at = at->next;
-	} while (at && at != service);
-	return NULL;
-}
-
 void conn_table_promise(struct conn_table *table, struct conn_promise *promise,
 			struct conn_promise now)
 {

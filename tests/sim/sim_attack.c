@@ -245,6 +245,31 @@ START_TEST(a_drain_of_many_is_taken_in_turns)
 }
 END_TEST
 
+/* A process that is stopped while it asks epoll hears of no event when it goes on (EINTR), but sees
+ * that a deadline has passed. What its peer said in time is served all the same. */
+START_TEST(what_came_in_time_is_served_after_a_stop)
+{
+	struct conn_limits limits = {WORLD_LIMITS, .request_ms = 1000};
+	struct peer *peer;
+
+	begin("line", limits);
+	peer = world_connect(&world);
+	peer_text(peer, "hel");
+	world_run(&world);
+	peer_text(peer, "lo\n");
+	kernel_advance(1100);
+	kernel_fail(KERNEL_epoll_wait, 1, EINTR);
+	world_pass(&world);
+	peer_expect(peer, "hello\n", 6);
+	world_run(&world);
+	ck_assert(!peer->closed);
+	peer_finish(peer);
+	world_run(&world);
+	ck_assert_uint_eq(world.stats.closed[CLOSE_eof], 1);
+	world_close(&world);
+}
+END_TEST
+
 SUITE("sim_attack",
       {"messages behind a full queue wait asleep", messages_behind_a_full_queue_wait_asleep, 10},
       {"messages that wait for buffers wait asleep", messages_that_wait_for_buffers_wait_asleep,
@@ -255,4 +280,5 @@ SUITE("sim_attack",
       {"a held line gets its whole write-timeout", a_held_line_gets_its_whole_write_timeout, 10},
       {"single bytes are read a bounded number of times in a turn",
        single_bytes_are_read_a_bounded_number_of_times_in_a_turn, 10, 2},
-      {"a drain of many is taken in turns", a_drain_of_many_is_taken_in_turns, 10})
+      {"a drain of many is taken in turns", a_drain_of_many_is_taken_in_turns, 10},
+      {"what came in time is served after a stop", what_came_in_time_is_served_after_a_stop, 10})
