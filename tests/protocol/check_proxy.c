@@ -15,7 +15,7 @@
 #include "tests/support/harness.h"
 #include "tests/support/server_control.h"
 
-#define VERSION_1 "PROXY TCP4 192.0.2.7 10.0.0.1 8080 9000\r\n"
+static const char version_1[] = "PROXY TCP4 192.0.2.7 10.0.0.1 8080 9000\r\n";
 /* From [2001:db8::7]:8080, with 3 bytes behind the addresses. */
 static const unsigned char version_2[] =
     "\r\n\r\n\0\r\nQUIT\n" /* its signature */
@@ -68,7 +68,8 @@ START_TEST(names_are_those_of_clients)
 
 	for (int i = 0; i < 3; i++)
 		fds[i] = connect_to(server->ports[0]);
-	send_text(fds[0], VERSION_1 "one\n");
+	send_text(fds[0], version_1);
+	send_text(fds[0], "one\n");
 	hears("192.0.2.7:8080", "one");
 	send_all(fds[1], version_2, sizeof version_2);
 	send_text(fds[1], "two\n");
@@ -92,12 +93,12 @@ START_TEST(a_change_in_the_middle_of_a_header)
 	size_t at = 0;
 
 	for (size_t i = 0; i < 3; i++) {
-		send_all(first, VERSION_1 + 10 * i, 10);
+		send_all(first, version_1 + 10 * i, 10);
 		send_all(second, version_2 + at, i == 1 ? 38 : 7); /* then its additions follow */
 		at += i == 1 ? 38 : 7;
 		(void)server_control_make(server, changes[i]);
 	}
-	send_text(first, VERSION_1 "" + 30);
+	send_text(first, version_1 + 30);
 	send_text(first, "one\n");
 	hears("192.0.2.7:8080", "one");
 	send_all(second, version_2 + at, sizeof version_2 - at);

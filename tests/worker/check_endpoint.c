@@ -35,8 +35,8 @@ START_TEST(listeners_go_round)
 	    "http://127.0.0.1:80?max-body=1000",
 	    "chat://127.0.0.1:5?names=on&proxy=on",
 	    "line:///run/d?proxy=on",
-	    "echo://127.0.0.1:6?proxy=on&proxy-from=10.0.0.0/8,127.0.0.1,fd00::/8,::1,1.0.0.0/8,"
-	    "2.0.0.0/8,3.0.0.0/8,4.0.0.0/8",
+	    "echo://127.0.0.1:6?proxy=on&proxy-from=10.0.0.0/8,127.0.0.1,::1",
+	    "echo://[::1]:6?proxy=on&proxy-from=1.0.0.0/8,2.0.0.0/8,::/0,4.4.4.4,5::,6::,7::,8::",
 	    "echo+udp://127.0.0.1:7878",
 	    "discard+udp://[::1]:9?accept=shared",
 	    "chargen+udp://:19?accept=reuseport&rate=1000000&queue=4194304&send-queue=1",
