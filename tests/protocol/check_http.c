@@ -435,12 +435,6 @@ START_TEST(wrk_as_client)
 }
 END_TEST
 
-static void proxy_stop(pid_t pid)
-{
-	ck_assert_int_eq(kill(pid, SIGTERM), 0);
-	(void)waitpid(pid, NULL, 0);
-}
-
 static void curl_through(const char *path, size_t large)
 {
 	char where[200];
@@ -478,7 +472,7 @@ START_TEST(nginx_before_it)
 	/* nginx stops sending a body when the answer begins, so only bodies that fit into a
 	 * socket's buffers pass it. */
 	curl_through(path, 200000);
-	proxy_stop(pid);
+	program_stop(pid);
 	ck_assert_uint_eq(server_stat(server, "closed_bad_request"), 0);
 	ck_assert_uint_lt(server_stat(server, "accepted"), server_stat(server, "messages"));
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
@@ -506,7 +500,7 @@ START_TEST(haproxy_before_it)
 	    program_start(path, (const char *const[]){"haproxy", "-q", "-db", "-f", file, NULL});
 
 	curl_through(path, LARGE);
-	proxy_stop(pid);
+	program_stop(pid);
 	ck_assert_uint_eq(server_stat(server, "closed_bad_request"), 0);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }

@@ -9,7 +9,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/support/harness.h"
@@ -164,12 +163,6 @@ END_TEST
 
 /* ---- other people's proxies ---- */
 
-static void proxy_stop(pid_t pid)
-{
-	ck_assert_int_eq(kill(pid, SIGTERM), 0);
-	(void)waitpid(pid, NULL, 0);
-}
-
 /* A port that a proxy may have, which nobody else gets meanwhile. */
 static unsigned free_port(void)
 {
@@ -213,7 +206,7 @@ START_TEST(haproxy_before_it)
 	file = write_file("haproxy.cfg", text);
 	pid = program_start(path, (const char *const[]){"haproxy", "-q", "-db", "-f", file, NULL});
 	talk_through(port);
-	proxy_stop(pid);
+	program_stop(pid);
 	(void)close(listener);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
@@ -243,7 +236,7 @@ START_TEST(nginx_before_it)
 	file = write_file("nginx.conf", text);
 	pid = program_start(path, (const char *const[]){"nginx", "-p", folder, "-c", file, NULL});
 	talk_through(port);
-	proxy_stop(pid);
+	program_stop(pid);
 	(void)close(listener);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }

@@ -74,20 +74,6 @@ static const char *peer_of(const struct world *world, const struct peer *peer)
 	return text;
 }
 
-static void go_over(struct peer *peer)
-{
-	struct world *here = sim_move_here(&move), *there = sim_move_there(&move);
-	struct conn *conn = world_conn(here, peer);
-	struct service *service = service_find(&there->service, conn->service->protocol);
-	struct load load;
-
-	EXPECT(service && conn_freeze(conn));
-	load_take(&load, conn, peer);
-	EXPECT(load_leave(&load, service));
-	conn_depart(conn);
-	move.here = !move.here;
-}
-
 static const struct {
 	const char *bytes, *peer; /* NULL: version 2; and the connection's own address */
 } headers[] = {
@@ -123,7 +109,7 @@ START_TEST(a_header_may_be_cut_and_moved_anywhere)
 				if (moves < 2)
 					sim_move_run(&move);
 				if (moves)
-					go_over(peer);
+					EXPECT(sim_move_move(&move, peer));
 				peer_send(peer, header + cut, n - cut);
 				sim_move_run(&move);
 				peer_expect(peer, behind, strlen(behind));
@@ -150,7 +136,7 @@ START_TEST(the_peer_goes_along)
 	peer_send(peer, header, n);
 	sim_move_run(&move);
 	for (int i = 0; i < 3; i++) {
-		go_over(peer);
+		EXPECT(sim_move_move(&move, peer));
 		sim_move_run(&move);
 		ck_assert_str_eq(peer_of(sim_move_here(&move), peer), headers[0].peer);
 		EXPECT(sim_move_there(&move)->table.peers.used == 0);
@@ -158,7 +144,7 @@ START_TEST(the_peer_goes_along)
 	peer->space = 0;
 	peer_text(peer, "hello\n");
 	sim_move_run(&move);
-	go_over(peer);
+	EXPECT(sim_move_move(&move, peer));
 	sim_move_run(&move);
 	ck_assert_str_eq(peer_of(sim_move_here(&move), peer), headers[0].peer);
 	peer->space = 100;
@@ -282,7 +268,7 @@ START_TEST(additions_of_any_length_are_thrown_away)
 			peer_send(peer, header, moves ? n / 2 : n);
 			sim_move_run(&move);
 			if (moves) {
-				go_over(peer);
+				EXPECT(sim_move_move(&move, peer));
 				peer_send(peer, header + n / 2, n - n / 2);
 				sim_move_run(&move);
 			}
@@ -309,13 +295,14 @@ START_TEST(clients_are_counted_and_not_the_proxy)
 		peers[i] = world_connect(&move.worlds[0]);
 		sim_move_run(&move);
 		for (int moves = 0; moves < i % 2 * 2; moves++) /* before it is known whose it is */
-			go_over(peers[i]);
+			EXPECT(sim_move_move(&move, peers[i]));
 		peer_text(peers[i], text);
 		sim_move_run(&move);
 		EXPECT(peers[i]->closed == (i == 3 || i == 5));
 	}
 	EXPECT(sim_move_closed(&move, CLOSE_too_many_per_ip) == 2);
-	go_over(peers[0]); /* which makes room for another one of that client */
+	EXPECT(
+	    sim_move_move(&move, peers[0])); /* which makes room for another one of that client */
 	peers[3] = world_connect(&move.worlds[0]);
 	peer_text(peers[3], "PROXY TCP4 192.0.2.1 10.0.0.1 1000 80\r\n");
 	sim_move_run(&move);

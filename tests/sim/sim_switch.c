@@ -106,21 +106,6 @@ static void take_all(struct peer *peer, const char *said)
 	}
 }
 
-/* To the other process, as it stands. */
-static void go_over(struct peer *peer)
-{
-	struct world *here = sim_move_here(&move), *there = sim_move_there(&move);
-	struct conn *conn = world_conn(here, peer);
-	struct service *service = service_find(&there->service, conn->service->protocol);
-	struct load load;
-
-	EXPECT(service && conn_freeze(conn));
-	load_take(&load, conn, peer);
-	EXPECT(load_leave(&load, service));
-	conn_depart(conn);
-	move.here = !move.here;
-}
-
 static const char *const requests[] = {"line\nhello\nworld\n", "later\nhello\nworld\n"};
 static const char said[] = "ok\nhello\nworld\n";
 
@@ -170,10 +155,10 @@ START_TEST(it_may_move_at_any_byte)
 				peer_send(peer, requests[r], cut);
 				if (runs)
 					sim_move_run(&move);
-				go_over(peer);
+				EXPECT(sim_move_move(&move, peer));
 				peer_text(peer, requests[r] + cut);
 				take_all(peer, said);
-				go_over(peer);
+				EXPECT(sim_move_move(&move, peer));
 				peer_finish(peer);
 				sim_move_run(&move);
 				EXPECT(move.worlds[0].stats.moved_in == 1);

@@ -357,6 +357,12 @@ pid_t program_start(const char *path, const char *const argv[])
 	return pid;
 }
 
+void program_stop(pid_t pid)
+{
+	ck_assert_int_eq(kill(pid, SIGTERM), 0);
+	(void)waitpid(pid, NULL, 0);
+}
+
 /* ---- counters ---- */
 
 static const struct stats_row *row_of(const char *name)

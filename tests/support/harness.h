@@ -51,6 +51,7 @@ int server_run(const char *const arguments[], char *output, size_t output_n);
 /* Starts an installed program, and waits until one can connect to it at path, a unix socket. It
  * ends with the test; what it says goes to in_folder("program.log"). */
 pid_t program_start(const char *path, const char *const argv[]);
+void program_stop(pid_t pid);
 
 /* Waits until the server's log has this text, anywhere since the start. */
 void server_wait_log(struct server *server, const char *text);

@@ -144,7 +144,8 @@ static inline bool sim_move_move(struct sim_move *move, struct peer *peer)
 	if (!conn_freeze(conn))
 		return false;
 	load_take(&load, conn, peer);
-	if (!load_leave(&load, &sim_move_there(move)->service)) {
+	if (!load_leave(&load,
+			service_find(&sim_move_there(move)->service, conn->service->protocol))) {
 		conn_thaw(conn);
 		return false;
 	}
