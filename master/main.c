@@ -159,7 +159,7 @@ int main(int argc, char **argv)
 	struct config *config;
 	char error[CONFIG_ERROR_BYTES];
 	static struct handover_state handover;
-	bool successor;
+	bool successor, listens;
 
 	inherited_repair(INHERITED_BY_SERVER);
 	descriptors = descriptors_raise_limit();
@@ -190,10 +190,11 @@ int main(int argc, char **argv)
 	opener = getpid();
 	(void)atexit(clean_up);
 	pid_file_open(config->pid_file, successor ? &handover.pid_file : NULL);
-	if (!listen_open(&first->set, config, NULL, error))
-		die("%s", error);
-	if (successor)
+	listens = listen_open(&first->set, config, NULL, error);
+	if (successor) /* whatever it can't listen on may not be meant */
 		refuse_to_forget(config, &handover);
+	if (!listens)
+		die("%s", error);
 	if (!metrics_bind(config, &handover.metrics, error))
 		die("%s", error);
 	if (!successor)

@@ -78,7 +78,8 @@ void process_starve(pid_t pid, size_t more_bytes, struct rlimit *before);
 /* CPU time in clock ticks (utime + stime). */
 unsigned long process_ticks(pid_t pid);
 /* The descriptors of a process as sorted text, a line each: what each of them is, not its number.
- * Files of /proc are left out, because the master opens some for a moment. */
+ * Files of /proc are left out, because the master opens some for a moment. Waits until the process
+ * sleeps, so that what it is about to close is not there. */
 void process_descriptors(pid_t pid, char *text, size_t n);
 size_t process_descriptors_n(pid_t pid);
 /* Waits until the master has so many children, none of which is a zombie. */

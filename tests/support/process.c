@@ -130,6 +130,15 @@ static int text_order(const void *a, const void *b)
 #define DESCRIPTORS_READ_MAX 32768
 #define LINE_BYTES	     128
 
+/* A peer's end wakes a process at once, so one that sleeps has closed its own side. */
+static void wait_until_asleep(pid_t pid)
+{
+	struct wait wait = wait_begin();
+
+	while (pid != getpid() && process_state(pid) == 'R')
+		wait_more(&wait, "a process to have nothing to do");
+}
+
 /* Reads what each descriptor is, in no order. Returns how many there are. */
 static size_t read_descriptors(pid_t pid, char (*lines)[LINE_BYTES], size_t max)
 {
@@ -138,6 +147,7 @@ static size_t read_descriptors(pid_t pid, char (*lines)[LINE_BYTES], size_t max)
 	size_t n = 0;
 	DIR *dir;
 
+	wait_until_asleep(pid);
 	(void)snprintf(folder, sizeof folder, "/proc/%d/fd", (int)pid);
 	dir = opendir(folder);
 	ck_assert_ptr_nonnull(dir);
