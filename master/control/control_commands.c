@@ -266,7 +266,7 @@ static bool comes(struct control_client *client)
 		return false;
 	}
 	if (change_now() != CHANGE_NONE) {
-		(void)snprintf(text, sizeof text, "it waits: the server is %s",
+		(void)snprintf(text, sizeof text, "waiting: the server is still %s",
 			       commands.owner->state());
 		CONTROL_RECORD(client, "note", LOG_TEXT("text", text));
 	}

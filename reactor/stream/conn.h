@@ -43,7 +43,7 @@ struct datagram;
 
 /*
  * A protocol: what the bytes mean. It never sees a descriptor, EAGAIN, a partial read or
- * write, or a timer. Callbacks may be NULL.
+ * write, or the clock. Callbacks may be NULL.
  */
 struct protocol {
 	const char *name;

@@ -45,17 +45,22 @@ int suite_main(const char *name, const struct suite_test *tests, int n)
 {
 	Suite *suite = suite_create(name);
 	SRunner *runner;
-	int failed;
+	int failed, asked_for = 0;
 
 	for (int i = 0; i < n; i++) {
 		TCase *test;
 
 		if (!is_asked_for(&tests[i]))
 			continue;
+		asked_for++;
 		test = tcase_create(tests[i].name);
 		tcase_set_timeout(test, tests[i].limit_s * (double)suite_slowness());
 		tcase_add_loop_test(test, tests[i].test, 0, tests[i].times ? tests[i].times : 1);
 		suite_add_tcase(suite, test);
+	}
+	if (!asked_for && !getenv("SUITE_KINDS")) { /* asked by hand, and perhaps misspelt */
+		(void)fprintf(stderr, "%s has no test with such a name\n", name);
+		return 1;
 	}
 	runner = srunner_create(suite);
 	srunner_run_all(runner, getenv("SUITE_VERBOSE") ? CK_VERBOSE : CK_NORMAL);
