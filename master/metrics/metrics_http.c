@@ -63,11 +63,6 @@ void metrics_http_begin(const struct metrics_owner *owner)
 	http.owner = owner;
 }
 
-static uint64_t now_us(const struct conn *conn)
-{
-	return conn->service->table->loop->now_us;
-}
-
 /* ---- one in a pass ---- */
 
 static uint64_t pass_now(void)
@@ -157,7 +152,7 @@ static void send_answer(struct conn *conn, const struct http_request *request,
 	};
 
 	conn_send(conn, http.head,
-		  http_answer_head(http.head, sizeof http.head, &head, now_us(conn)));
+		  http_answer_head(http.head, sizeof http.head, &head, conn_now_us(conn)));
 	if (answer->body && request->method != HTTP_HEAD)
 		conn_send(conn, answer->body, answer->body_n);
 }
@@ -212,7 +207,7 @@ static void answer_metrics(struct conn *conn, const struct http_request *request
 		place++;
 		CHECK(place < SCRAPES_MAX);
 	}
-	http.scrapes[place] = (struct under_way){scrape, conn, conn->service->table->loop->now_ms};
+	http.scrapes[place] = (struct under_way){scrape, conn, http.owner->loop->now_ms};
 	visit->place = place + 1;
 	visit->at = (struct exposition_place){0, 0};
 }
@@ -255,7 +250,7 @@ static void refuse(struct conn *conn, const struct http_request *request, int st
 		connection = http_connection(request);
 	conn_send(conn, http.head,
 		  http_answer_refusal(http.head, sizeof http.head, status, connection, fields,
-				      with_body, now_us(conn)));
+				      with_body, conn_now_us(conn)));
 }
 
 static void answer(struct conn *conn, const struct http_request *request)
@@ -291,7 +286,7 @@ static bool may_scrape(struct conn *conn)
 	if (visit->scrapes)
 		return true;
 	if (http.scrapes_n == SCRAPES_MAX) /* one that ends leaves its place at once */
-		end_oldest_scrape(conn->service->table->loop->now_ms);
+		end_oldest_scrape(http.owner->loop->now_ms);
 	if (http.scrapes_n == SCRAPES_MAX)
 		return false;
 	http.scrapes_n++;

@@ -85,7 +85,7 @@ static void turn_begin(const struct conn *conn)
 
 	turn.heads_n = turn.said = turn.hellos = 0;
 	turn.over = false;
-	turn.now_us = conn->service->table->loop->now_us;
+	turn.now_us = conn_now_us(conn);
 	second = http_date(turn.now_us)->second;
 	if (second != hello.second)
 		hello_write(second);
@@ -118,7 +118,7 @@ static void say_refusal(struct conn *conn, int status, const char *connection, c
 	size_t n = http_answer_refusal(at, sizeof turn.heads - turn.heads_n, status, connection,
 				       fields, with_body, turn.now_us);
 
-	STATS_ADD(conn->service->table->stats, http_refused, 1);
+	CONN_COUNT(conn, http_refused);
 	turn.heads_n += n;
 	say(conn, at, n);
 }
@@ -388,7 +388,7 @@ static size_t refuse_body(struct conn *conn, const struct http *http, int status
 	if (!http->answers) {
 		refuse(conn, status, NULL, true);
 	} else {
-		STATS_ADD(conn->service->table->stats, http_refused, 1);
+		CONN_COUNT(conn, http_refused);
 		finish(conn, CLOSE_bad_request);
 	}
 	return 0;
@@ -562,7 +562,7 @@ static void http_timeout(struct conn *conn)
 	if (http->step == AT_HEAD && !http->looked)
 		return;
 	if (http->step != AT_HEAD && http->answers) { /* it is broken off */
-		STATS_ADD(conn->service->table->stats, http_refused, 1);
+		CONN_COUNT(conn, http_refused);
 		return;
 	}
 	turn_begin(conn);

@@ -149,6 +149,10 @@ void conn_stop_timer(struct conn *conn);
 void conn_finish(struct conn *conn, enum close_reason reason);
 /* How many bytes input() left the last time; in input(), these are the first that are offered. */
 static inline size_t conn_offered_before(const struct conn *conn);
+/* The time of this pass of the loop, on the monotonic clock. */
+static inline uint64_t conn_now_us(const struct conn *conn);
+/* Counts one more in a counter of stats.def. */
+#define CONN_COUNT(conn, counter) STATS_ADD((conn)->service->table->stats, counter, 1)
 /* The peer's address; false if the kernel no longer knows it. */
 bool conn_peer(const struct conn *conn, struct address *peer);
 /* conn_peer() has this IP address from now on, which a proxy before us gave. */
@@ -374,6 +378,11 @@ static inline void *conn_state(struct conn *conn)
 static inline bool conn_is_frozen(const struct conn *conn)
 {
 	return conn->frozen;
+}
+
+static inline uint64_t conn_now_us(const struct conn *conn)
+{
+	return conn->service->table->loop->now_us;
 }
 
 static inline size_t conn_offered_before(const struct conn *conn)
