@@ -9,6 +9,5 @@ static bool discard_datagram(struct datagram *datagram)
 
 const struct protocol discard_protocol = {
     .name = "discard",
-    .uses_all = true,
     .datagram = discard_datagram,
 };

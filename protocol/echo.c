@@ -1,10 +1,9 @@
 /* echo (RFC 862): every byte comes back, in order; each datagram too. */
 #include "protocol/protocol.h"
 
-static size_t echo_input(struct conn *conn, unsigned char *bytes, size_t n)
+static void echo_stream(struct conn *conn, unsigned char *bytes, size_t n)
 {
 	conn_send(conn, bytes, n);
-	return n;
 }
 
 static bool echo_datagram(struct datagram *datagram)
@@ -15,7 +14,6 @@ static bool echo_datagram(struct datagram *datagram)
 
 const struct protocol echo_protocol = {
     .name = "echo",
-    .input = echo_input,
-    .uses_all = true,
+    .stream = echo_stream,
     .datagram = echo_datagram,
 };

@@ -15,7 +15,7 @@ static void increment_open(struct conn *conn)
 }
 
 /* The output is never longer than the input: it takes the input's place. */
-static size_t increment_input(struct conn *conn, unsigned char *bytes, size_t n)
+static void increment_stream(struct conn *conn, unsigned char *bytes, size_t n)
 {
 	struct increment *increment = conn_state(conn);
 	unsigned char *out = bytes;
@@ -31,13 +31,11 @@ static size_t increment_input(struct conn *conn, unsigned char *bytes, size_t n)
 			*out++ = (unsigned char)(byte + 1);
 	}
 	conn_send(conn, bytes, (size_t)(out - bytes));
-	return n;
 }
 
 const struct protocol increment_protocol = {
     .name = "increment",
     .state_bytes = sizeof(struct increment),
     .open = increment_open,
-    .input = increment_input,
-    .uses_all = true,
+    .stream = increment_stream,
 };

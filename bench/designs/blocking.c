@@ -35,6 +35,6 @@ void blocking_serve(struct service *service, int in, int out)
 			continue;
 		if (n <= 0)
 			return;
-		(void)service->protocol->input(&conn, bytes, (size_t)n);
+		service->protocol->stream(&conn, bytes, (size_t)n);
 	}
 }

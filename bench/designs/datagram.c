@@ -45,7 +45,7 @@ void datagram_answer(struct serve *serve, struct exchange *exchange)
 	answer.n = 0;
 	if (protocol->open)
 		protocol->open(&conn);
-	(void)protocol->input(&conn, exchange->bytes, exchange->n);
+	protocol->stream(&conn, exchange->bytes, exchange->n);
 	if (sendto(serve->fd, answer.bytes, answer.n, 0, (struct sockaddr *)&exchange->peer,
 		   exchange->peer_n) < 0)
 		serve_trouble("an answer did not go", errno);

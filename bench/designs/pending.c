@@ -65,7 +65,7 @@ static void take_input(struct pending *pending)
 	ssize_t n = read(pending->conn.source.fd, bytes, sizeof bytes);
 
 	if (n > 0)
-		(void)pending->conn.service->protocol->input(&pending->conn, bytes, (size_t)n);
+		pending->conn.service->protocol->stream(&pending->conn, bytes, (size_t)n);
 	else if (n == 0)
 		pending->conn.reason =
 		    CLOSE_eof; /* nothing is owed: otherwise this would not read */

@@ -25,6 +25,11 @@ void conn_message_begun(struct conn *conn)
 	(void)conn; /* no design has timeouts */
 }
 
+void conn_request_begun(struct conn *conn)
+{
+	(void)conn;
+}
+
 void conn_message_progress(struct conn *conn)
 {
 	(void)conn;

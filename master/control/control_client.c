@@ -204,7 +204,7 @@ static void control_open_conn(struct conn *conn)
 					  .conn = conn,
 					  .peer = control.newcomer,
 					  .answer = malloc(ANSWER_BYTES)};
-	conn_message_begun(conn);
+	conn_request_begun(conn);
 	if (client->answer)
 		return;
 	say(conn, "failed why=\"the server is short of memory\"\n");
@@ -279,7 +279,6 @@ const struct protocol control_protocol = {
     .produce = control_produce,
     .ended = control_ended,
     .timeout = control_timeout,
-    .answers = true,
     .close = control_close_conn,
 };
 

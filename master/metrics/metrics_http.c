@@ -299,7 +299,7 @@ static bool may_scrape(struct conn *conn)
 /* A client that connects has to ask within the request timeout: a place is not had for nothing. */
 static void metrics_open(struct conn *conn)
 {
-	conn_message_begun(conn);
+	conn_request_begun(conn);
 }
 
 /* No connection may stay for another request: too many are here, or they should go elsewhere. */
@@ -317,7 +317,7 @@ static size_t metrics_input(struct conn *conn, unsigned char *bytes, size_t n)
 	bool scrapes, refused;
 
 	if (used <= 0) {
-		conn_message_begun(conn);
+		conn_request_begun(conn);
 		visit->begun = true;
 		visit->to_head = request.method == HTTP_HEAD;
 		if (used < 0) {
@@ -397,5 +397,4 @@ const struct protocol metrics_protocol = {
     .produce = metrics_produce,
     .timeout = metrics_timeout,
     .close = metrics_conn_close,
-    .answers = true,
 };

@@ -353,7 +353,7 @@ static size_t read_blank(struct conn *conn, struct http *http, unsigned char byt
 		http->blank++;
 		return 1;
 	}
-	conn_message_begun(conn);
+	conn_request_begun(conn);
 	refuse(conn, 400, NULL, true);
 	return 0;
 }
@@ -534,7 +534,7 @@ static size_t http_input(struct conn *conn, unsigned char *bytes, size_t n)
 			used += read_blank(conn, http, bytes[used]);
 			continue;
 		}
-		conn_message_begun(conn);
+		conn_request_begun(conn);
 		used += readers[http->step](conn, http, bytes + used, n - used);
 	}
 	return used;
@@ -569,6 +569,15 @@ static void http_timeout(struct conn *conn)
 	say_refusal(conn, 408, "close", NULL, !http->to_head);
 }
 
+/* A request that has begun elsewhere is answered here. */
+static void http_restore(struct conn *conn)
+{
+	const struct http *http = conn_state(conn);
+
+	if (http->step != AT_HEAD || http->looked)
+		conn_request_begun(conn);
+}
+
 /* Checks all that the readers above take for granted. */
 static bool http_state_valid(const void *state, bool producing)
 {
@@ -586,10 +595,10 @@ const struct protocol http_protocol = {
     .name = "http",
     .state_bytes = sizeof(struct http),
     .state_version = 3,
+    .restore = http_restore,
     .input = http_input,
     .produce = http_produce,
     .timeout = http_timeout,
     .state_valid = http_state_valid,
-    .answers = true,
     .message_max = MESSAGE_MAX_BODY,
 };

@@ -49,7 +49,7 @@ static bool conn_is_drained(const struct conn *conn)
 {
 	return conn->draining && !conn->drain_left && !conn->input_pending &&
 	       !conn_is_producing(conn) &&
-	       !(conn->message_open && conn->service->protocol->answers);
+	       !(conn->message_open && conn->requests);
 }
 
 /* Drained, does it stay, and wait for what others may have for it? It reads no more. */
@@ -251,6 +251,8 @@ static void conn_offer(struct conn *conn, struct conn_table *table, struct iovec
 	table->switched = false;
 	if (protocol->input)
 		used = protocol->input(conn, input.iov_base, input.iov_len);
+	else if (protocol->stream)
+		protocol->stream(conn, input.iov_base, input.iov_len);
 	conn_flush(conn, table);
 	conn_keep(conn, table, input, used);
 }
@@ -314,6 +316,12 @@ void conn_message_begun(struct conn *conn)
 	conn->message_ms = conn->service->table->loop->now_ms;
 }
 
+void conn_request_begun(struct conn *conn)
+{
+	conn_message_begun(conn);
+	conn->requests = true;
+}
+
 void conn_message_progress(struct conn *conn)
 {
 	conn->message_ms = conn->service->table->loop->now_ms;
@@ -346,7 +354,7 @@ void conn_switch(struct conn *conn, const struct protocol *protocol)
 	queue_drop_held(&conn->queue, &table->buffers);
 	conn->service = service;
 	memset(conn->state, 0, sizeof conn->state);
-	conn->message_open = conn->producer_idle = false;
+	conn->message_open = conn->requests = conn->producer_idle = false;
 	conn_pause(conn, PAUSED_INPUT, false);
 	conn_pause(conn, PAUSED_PRODUCING, false);
 	conn->has_timer = false;
@@ -404,8 +412,7 @@ void conn_produce(struct conn *conn, bool more)
 static void conn_end(struct conn *conn, struct conn_table *table)
 {
 	struct lingering *linger = conn_state(conn);
-	bool goes_on =
-	    (conn->message_open || conn->read_past_drain) && conn->service->protocol->answers;
+	bool goes_on = (conn->message_open || conn->read_past_drain) && conn->requests;
 	int unsent = 0;
 
 	if (conn->reason == CLOSE_eof || conn->reason == CLOSE_truncated ||

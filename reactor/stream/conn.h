@@ -52,6 +52,9 @@ void conn_send(struct conn *conn, const void *bytes, size_t n);
 void conn_hold(struct conn *conn, const void *bytes, size_t n);
 /* A message has begun, but is not whole: --request-timeout runs from the first such call. */
 void conn_message_begun(struct conn *conn);
+/* The same of a request, which will be answered: a drain waits for its end, and a peer that is
+ * refused in the middle of it is given time to read why. */
+void conn_request_begun(struct conn *conn);
 /* Enough of it has come since: --request-timeout begins anew. */
 void conn_message_progress(struct conn *conn);
 /* A message was whole. False: the turn's budget is spent, return from input() now; what is
@@ -296,6 +299,7 @@ struct conn {
 	bool producer_idle : 1;	  /* its protocol had nothing to send when it was last asked */
 	bool read_past_drain : 1; /* it has read bytes that came after the drain began */
 	bool has_timer : 1;	  /* its state has when that is due */
+	bool requests : 1;	  /* its messages are requests: they are answered */
 	bool peer_given : 1;	  /* peer is the place of an object of the table's peers */
 	bool guarded : 1; /* its peer may have passed descriptors: see reactor/base/rights.h */
 };

@@ -136,7 +136,7 @@ size_t conn_room(const struct conn *conn, const struct conn_table *table)
 		return CHUNK_BYTES - conn->input->used;
 	if (left < chunks_eighth(table))
 		return scarce_room(left, table);
-	if (!conn->service->protocol->uses_all ||
+	if (conn->service->protocol->input ||
 	    left < chunks_quarter(table) + CONN_TURN_BYTES / CHUNK_BYTES)
 		return CHUNK_BYTES;
 	return room < CONN_TURN_BYTES ? room : CONN_TURN_BYTES;

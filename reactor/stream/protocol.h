@@ -23,9 +23,11 @@ struct protocol {
 	void (*open)(struct conn *conn);
 	/* There are n bytes: those that it left the last time, and what has come since. Returns
 	 * how many it used; the rest, at most a chunk, is offered again with more behind it. The
-	 * bytes may be changed in place, and stay where they are until the turn ends. NULL: all
-	 * input is thrown away. */
+	 * bytes may be changed in place, and stay where they are until the turn ends. */
 	size_t (*input)(struct conn *conn, unsigned char *bytes, size_t n);
+	/* Instead of input(), if it always uses all: then more may be read at a time. Neither: all
+	 * input is thrown away. */
+	void (*stream)(struct conn *conn, unsigned char *bytes, size_t n);
 	/* Nothing is owed and there is space to write: it may send more. If it sends nothing, it
 	 * is asked again in the next turn that something else causes. */
 	void (*writable)(struct conn *conn);
@@ -45,11 +47,6 @@ struct protocol {
 	/* From now on there is no more input, and nothing can be sent. Called once after open(),
 	 * also from outside a turn; the state is there for the last time. */
 	void (*close)(struct conn *conn);
-	/* input() always uses all of what it is offered, so that more may be read at a time. */
-	bool uses_all;
-	/* Its messages are answered: a drain waits for the end of one that has begun, and a peer
-	 * that is refused in the middle of one is given time to read why. */
-	bool answers;
 	/* Those that conn_switch() may turn it into; NULL ends the list. */
 	const struct protocol *const *turns_into;
 	/* It stands before another protocol, which begins at conn_end_prefix(); until then the
