@@ -170,10 +170,10 @@ static bool file_value(struct config *config, const struct place *place, const c
 
 	if (!row || row->kind == OPTION_ACTION)
 		return unknown_key(place, key, error);
-	if (seen[row - option_rows])
+	if (seen[row - config_rows()])
 		return wrong(error, "%s:%u: %s stands in line %u already", place->file, place->line,
-			     key, seen[row - option_rows]);
-	seen[row - option_rows] = place->line;
+			     key, seen[row - config_rows()]);
+	seen[row - config_rows()] = place->line;
 	if (!*value && row->kind != OPTION_TEXT)
 		return wrong(error, "%s:%u: %s has no value", place->file, place->line, key);
 	if (!config_set(config, row, *value ? value : NULL, why))

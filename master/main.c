@@ -162,6 +162,7 @@ int main(int argc, char **argv)
 	bool successor, listens;
 
 	inherited_repair(INHERITED_BY_SERVER);
+	protocols_register();
 	descriptors = descriptors_raise_limit();
 	argv = title_open(argc, argv);
 	take_activation();

@@ -13,6 +13,7 @@
 #include "master/listen/activation.h"
 #include "reactor/base/check.h"
 #include "reactor/base/stats.h"
+#include "worker/config/endpoint_keys.h"
 #include "worker/identity.h"
 
 #define LONG_BASE 1000 /* what getopt_long returns for row i */
@@ -52,6 +53,8 @@ static void print_wrapped(const char *indent, const char *text)
 
 static void print_help(void)
 {
+	char keys[512];
+
 	(void)printf("weir [OPTION]... [LISTENER]...\n"
 		     "A preforked TCP and UDP server: a master, workers, an event loop in each.\n\n"
 		     "LISTENER = PROTOCOL://ADDRESS[?KEY=VALUE[&KEY=VALUE]...]\n"
@@ -62,16 +65,15 @@ static void print_help(void)
 		if ((*p)->datagram)
 			(void)printf(" %s+udp", (*p)->name);
 	(void)printf("\nADDRESS  = HOST:PORT | [IPV6]:PORT | :PORT | @ABSTRACT | /PATH\n"
-		     "KEY      = accept | mode (of a /PATH) | max-line | max-frame | max-body | "
-		     "names (of chat)\n"
-		     "           | rate | queue | send-queue (of datagrams)\n"
-		     "Without a LISTENER, weir serves on loopback:\n");
+		     "KEY      = one of these, each for some listeners:\n");
+	(void)endpoint_keys_list(keys, sizeof keys, " ");
+	print_wrapped("           ", keys);
+	(void)printf("Without a LISTENER, weir serves on loopback:\n");
 	for (const char *const *text = config_default_listeners; *text; text++)
 		(void)printf("  %s\n", *text);
 	(void)printf("\n");
-	for (size_t i = 0; i < option_rows_n; i++) {
-		const struct option_row *row = &option_rows[i];
-		char flag[96], meaning[512];
+	EACH_OPTION (row) {
+		char flag[96], meaning[768];
 
 		(void)snprintf(flag, sizeof flag, "%c%c%c --%s%s%s", row->letter ? '-' : ' ',
 			       row->letter ? row->letter : ' ', row->letter ? ',' : ' ', row->name,
@@ -92,9 +94,7 @@ static void print_config(const struct config *config)
 {
 	char text[4096];
 
-	for (size_t i = 0; i < option_rows_n; i++) {
-		const struct option_row *row = &option_rows[i];
-
+	EACH_OPTION (row) {
 		if (row->kind == OPTION_ACTION)
 			continue;
 		config_text(config, row, text, sizeof text);
@@ -115,16 +115,15 @@ static struct option long_options[OPTION_ROWS_MAX + 1];
 
 static void make_options(void)
 {
+	struct option *option = long_options;
 	char *letter = short_options;
 
 	*letter++ = ':';
-	for (size_t i = 0; i < option_rows_n; i++) {
-		const struct option_row *row = &option_rows[i];
-
-		long_options[i] = (struct option){
+	EACH_OPTION (row) {
+		*option++ = (struct option){
 		    .name = row->name,
 		    .has_arg = row->argument ? required_argument : no_argument,
-		    .val = row->letter ? row->letter : LONG_BASE + (int)i,
+		    .val = row->letter ? row->letter : LONG_BASE + (int)(row - config_rows()),
 		};
 		if (!row->letter)
 			continue;
@@ -137,10 +136,10 @@ static void make_options(void)
 static const struct option_row *row_of(int answer)
 {
 	if (answer >= LONG_BASE)
-		return &option_rows[answer - LONG_BASE];
-	for (size_t i = 0; i < option_rows_n; i++)
-		if (option_rows[i].letter == answer)
-			return &option_rows[i];
+		return &config_rows()[answer - LONG_BASE];
+	EACH_OPTION (row)
+		if (row->letter == answer)
+			return row;
 	return NULL;
 }
 

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "protocol/lines.h"
 #include "protocol/protocol.h"
 #include "reactor/base/utf8.h"
 #include "reactor/pubsub/bus.h"
@@ -24,6 +25,15 @@
 #define MEMBER_MAX ((1u << 29) - 1) /* more than there may be descriptors */
 #define NAME_BYTES (INET6_ADDRSTRLEN + 16)
 #define LINE_BYTES 16000 /* at most, whatever max-line says: a line fits a chunk and a record */
+
+enum { MAX_LINE, NAMES };
+static struct setting chat_settings[] = {
+    [MAX_LINE] = LINES_MAX_LINE(LINE_BYTES),
+    [NAMES] = SETTING(SWITCH, "names", "off", NULL, 0, 1, "lines name who said them"),
+    {0}};
+
+enum { TOO_LONG };
+static struct reason chat_reasons[] = {[TOO_LONG] = LINES_TOO_LONG, {0}};
 
 struct chat {
 	/* The client's address, as its name: it keeps that when it moves to another process. */
@@ -142,11 +152,11 @@ static void name_keep(struct chat *chat, const struct address *peer)
 /* Names a client once: one that has moved here has its name, unless names were off where it was. */
 static void name_give(struct conn *conn)
 {
-	const struct topic *topic = conn->service->topic;
+	const struct topic *topic = topic_of(conn);
 	struct chat *chat = conn_state(conn);
 	struct address peer;
 
-	if (!conn->service->names || !IN6_IS_ADDR_UNSPECIFIED(&chat->address))
+	if (!conn_setting(conn, NAMES) || !IN6_IS_ADDR_UNSPECIFIED(&chat->address))
 		return;
 	if (conn_peer(conn, &peer))
 		name_keep(chat, &peer);
@@ -183,7 +193,7 @@ static void chat_open(struct conn *conn)
 {
 	struct chat *chat = conn_state(conn);
 
-	chat->member = topic_join(conn->service->topic, conn) & MEMBER_MAX;
+	chat->member = topic_join(topic_of(conn), conn) & MEMBER_MAX;
 	name_give(conn);
 }
 
@@ -193,16 +203,16 @@ static void chat_restore(struct conn *conn)
 	struct chat *chat = conn_state(conn);
 
 	chat->looked = 0; /* another process' word is not taken for input that we have */
-	chat->member = topic_join(conn->service->topic, conn) & MEMBER_MAX;
+	chat->member = topic_join(topic_of(conn), conn) & MEMBER_MAX;
 	name_give(conn);
-	topic_replay(conn->service->topic, chat->member);
+	topic_replay(topic_of(conn), chat->member);
 }
 
 static void chat_close(struct conn *conn)
 {
 	struct chat *chat = conn_state(conn);
 
-	topic_leave(conn->service->topic, chat->member);
+	topic_leave(topic_of(conn), chat->member);
 }
 
 static bool chat_say(struct conn *conn, const unsigned char *line, size_t n)
@@ -214,16 +224,16 @@ static bool chat_say(struct conn *conn, const unsigned char *line, size_t n)
 	char name[NAME_BYTES];
 
 	text[text_n++] = '\n';
-	if (conn->service->names)
+	if (conn_setting(conn, NAMES))
 		name_n = name_format(chat, name);
-	return topic_say(conn->service->topic, chat->member, (struct iovec){name, name_n},
+	return topic_say(topic_of(conn), chat->member, (struct iovec){name, name_n},
 			 (struct iovec){text, text_n});
 }
 
 static size_t chat_input(struct conn *conn, unsigned char *bytes, size_t n)
 {
 	struct chat *chat = conn_state(conn);
-	uint32_t max = conn_message_max(conn);
+	uint64_t max = conn_setting(conn, MAX_LINE);
 	size_t used = telnet_strip(chat, bytes, conn_offered_before(conn), n);
 
 	while (used < n) {
@@ -233,7 +243,7 @@ static size_t chat_input(struct conn *conn, unsigned char *bytes, size_t n)
 		size_t length = end ? (size_t)(end - line) : left;
 
 		if (length > max) {
-			conn_finish(conn, CLOSE_line_too_long);
+			conn_fail(conn, TOO_LONG);
 			return n;
 		}
 		if (!end) {
@@ -245,7 +255,7 @@ static size_t chat_input(struct conn *conn, unsigned char *bytes, size_t n)
 		if (!chat_say(conn, line, length))
 			return used;
 		used += length + 1;
-		if (!conn_message_done(conn))
+		if (!conn_message_taken(conn))
 			return used;
 	}
 	return used;
@@ -259,7 +269,7 @@ const struct protocol chat_protocol = {
     .restore = chat_restore,
     .input = chat_input,
     .close = chat_close,
-    .has_topic = true,
-    .message_max = MESSAGE_MAX_LINE,
-    .message_cap = LINE_BYTES,
+    .shares = &topic_kind,
+    .settings = chat_settings,
+    .reasons = chat_reasons,
 };

@@ -8,6 +8,16 @@
 
 #define PREFIX_BYTES 4
 
+enum { MAX_FRAME };
+static struct setting frame_settings[] = {
+    [MAX_FRAME] =
+	SETTING(SIZE, "max-frame", "1M", "SIZE", 1, 1u << 30, "the longest payload of a frame"),
+    {0}};
+
+enum { TOO_LARGE };
+static struct reason frame_reasons[] = {
+    [TOO_LARGE] = REASON("frame_too_large", "a frame's length above max-frame"), {0}};
+
 struct frame {
 	uint32_t left; /* bytes of the payload still to come */
 };
@@ -31,8 +41,8 @@ static size_t frame_input(struct conn *conn, unsigned char *bytes, size_t n)
 			if (part < PREFIX_BYTES)
 				return used;
 			frame->left = prefix_length(bytes + used);
-			if (frame->left > conn_message_max(conn)) {
-				conn_finish(conn, CLOSE_frame_too_large);
+			if (frame->left > conn_setting(conn, MAX_FRAME)) {
+				conn_fail(conn, TOO_LARGE);
 				return used;
 			}
 			part = PREFIX_BYTES;
@@ -54,5 +64,6 @@ const struct protocol frame_protocol = {
     .name = "frame",
     .state_bytes = sizeof(struct frame),
     .input = frame_input,
-    .message_max = MESSAGE_MAX_FRAME,
+    .settings = frame_settings,
+    .reasons = frame_reasons,
 };

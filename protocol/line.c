@@ -5,7 +5,14 @@
  */
 #include <string.h>
 
+#include "protocol/lines.h"
 #include "protocol/protocol.h"
+
+enum { MAX_LINE };
+static struct setting line_settings[] = {[MAX_LINE] = LINES_MAX_LINE(1u << 30), {0}};
+
+enum { TOO_LONG };
+static struct reason line_reasons[] = {[TOO_LONG] = LINES_TOO_LONG, {0}};
 
 struct line {
 	uint32_t held; /* bytes of the line under way */
@@ -14,7 +21,7 @@ struct line {
 static size_t line_input(struct conn *conn, unsigned char *bytes, size_t n)
 {
 	struct line *line = conn_state(conn);
-	uint32_t max = conn_message_max(conn);
+	uint32_t max = (uint32_t)conn_setting(conn, MAX_LINE);
 	size_t used = 0;
 
 	while (used < n) {
@@ -24,7 +31,7 @@ static size_t line_input(struct conn *conn, unsigned char *bytes, size_t n)
 
 		/* A reload may have lowered the limit below what has come. */
 		if (line->held > max || part > max - line->held) {
-			conn_finish(conn, CLOSE_line_too_long);
+			conn_fail(conn, TOO_LONG);
 			return n;
 		}
 		if (!end) {
@@ -46,5 +53,6 @@ const struct protocol line_protocol = {
     .name = "line",
     .state_bytes = sizeof(struct line),
     .input = line_input,
-    .message_max = MESSAGE_MAX_LINE,
+    .settings = line_settings,
+    .reasons = line_reasons,
 };

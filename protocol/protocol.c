@@ -22,3 +22,15 @@ const struct protocol *protocol_find(const char *name)
 			return *p;
 	return NULL;
 }
+
+void protocols_register(void)
+{
+	static bool done;
+
+	if (done)
+		return;
+	done = true;
+	for (const struct protocol *const *p = protocols; *p; p++)
+		protocol_register(*p);
+	protocol_register(&proxy_protocol);
+}

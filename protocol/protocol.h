@@ -18,4 +18,8 @@ extern const struct protocol proxy_protocol;
 
 const struct protocol *protocol_find(const char *name); /* NULL: there is none */
 
+/* Registers them all; each process does so before it serves, or reads what it is to serve. Calling
+ * it again does nothing. */
+void protocols_register(void);
+
 #endif

@@ -90,21 +90,22 @@ static void open_datagrams(struct worker_listener *listener, const struct endpoi
 static void add_services(struct worker_listener *listener, const struct endpoint *endpoint,
 			 const struct protocol *protocol)
 {
-	struct service *services = listener->services;
+	struct service *services = listener->services, *service;
+	const struct setting *setting = protocol->settings;
 
 	if (listener->services_n && service_find(services, protocol))
 		return;
 	CHECK(listener->services_n < SERVICES_MAX);
-	services[listener->services_n++] = (struct service){
+	service = &services[listener->services_n++];
+	*service = (struct service){
 	    .protocol = protocol,
 	    .table = common->table,
 	    .listener = listener->number,
-	    .message_max = config_message_max(common->setup->config, endpoint),
-	    .proxy_from = endpoint->proxy_from,
-	    .proxy_from_n = endpoint->proxy_from_n,
-	    .names = endpoint->names,
+	    .networks = endpoint->networks,
 	    .local = address_is_unix(&endpoint->address),
 	};
+	for (size_t i = 0; setting && setting[i].name; i++)
+		service->settings[i] = config_setting(common->setup->config, endpoint, &setting[i]);
 	for (size_t i = 0; listener->services_n > 1 && i < listener->services_n; i++)
 		services[i].next = &services[(i + 1) % listener->services_n];
 	for (size_t i = 0; protocol->turns_into && protocol->turns_into[i]; i++)
@@ -131,7 +132,7 @@ void worker_listener_open(struct worker_listener *listener,
 	if (endpoint->proxy) /* the last, so that the first is behind it */
 		add_services(listener, endpoint, &proxy_protocol);
 	listener->newcomers = &listener->services[endpoint->proxy ? listener->services_n - 1 : 0];
-	if (endpoint->protocol->has_topic)
+	if (endpoint->protocol->shares == &topic_kind)
 		open_topic(listener, service_find(listener->services, endpoint->protocol),
 			   shared->setup->topics[i]);
 	listener_init(&listener->stream, fd, &worker_listener_owner, shared->table->stats);

@@ -35,6 +35,12 @@ void conn_message_progress(struct conn *conn)
 	(void)conn;
 }
 
+bool conn_message_taken(struct conn *conn)
+{
+	(void)conn;
+	return true;
+}
+
 bool conn_message_done(struct conn *conn)
 {
 	(void)conn; /* no design has budgets */
@@ -54,7 +60,27 @@ bool conn_peer(const struct conn *conn, struct address *peer)
 	return false;
 }
 
+/* No design stands behind a proxy. */
+void conn_set_peer(struct conn *conn, const struct address *peer)
+{
+	(void)conn;
+	(void)peer;
+}
+
+bool conn_count_peer(struct conn *conn)
+{
+	(void)conn;
+	return true;
+}
+
+void conn_end_prefix(struct conn *conn)
+{
+	(void)conn;
+}
+
 /* No design has topics: thread-chat does without weir's protocol code. */
+const struct shared_kind topic_kind = {"topic"};
+
 uint32_t topic_join(struct topic *topic, struct conn *conn)
 {
 	(void)topic;
@@ -95,7 +121,8 @@ bool topic_say(struct topic *topic, uint32_t member, struct iovec first, struct 
 	return false;
 }
 
-uint32_t conn_message_max(const struct conn *conn)
+void conn_fail(struct conn *conn, unsigned i)
 {
-	return conn->service->message_max;
+	(void)i;
+	conn_finish(conn, CLOSE_finished);
 }

@@ -4,6 +4,7 @@
 #include "bench/weirload/report/report.h"
 #include "bench/weirload/run.h"
 #include "bench/weirload/talk/talk.h"
+#include "protocol/protocol.h"
 #include "reactor/base/inherited.h"
 #include "reactor/base/log.h"
 
@@ -14,6 +15,7 @@ int main(int argc, char **argv)
 
 	log_name("weirload");
 	inherited_repair(INHERITED_BY_TOOL);
+	protocols_register();
 	plan_read(&plan, argc, argv);
 	if (plan.talk)
 		return talk(&plan.endpoint);

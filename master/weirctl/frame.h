@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "reactor/base/stats.h"
+
 #define FRAME_COLUMNS_MAX 256
 #define FRAME_REASONS_MAX 64
 #define FRAME_END	  (SIZE_MAX / 2) /* as far as it goes */
@@ -42,7 +44,7 @@ struct frame_view {
 	uint64_t interval_ms;
 	const char *message; /* why it is not up to date; NULL: it is */
 	/* Reasons in the order in which they were first seen: they stay in their places. */
-	const char *reasons[FRAME_REASONS_MAX];
+	char reasons[FRAME_REASONS_MAX][STATS_NAME_BYTES];
 	size_t reasons_n;
 };
 

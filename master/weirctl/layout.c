@@ -87,18 +87,20 @@ static bool has_reason(const struct frame_view *view, const char *reason)
 	return false;
 }
 
-/* stats_rows says which reasons there are; those of a newer server are left out. */
+/* Which reasons there are the server says, because it may be another version than we are. */
 static void note_reasons(const struct sample *sample, struct frame_view *view)
 {
+	const struct answer_record *server = sample->server.now;
 	double count;
 
-	for (size_t i = 0; i < stats_rows_n; i++) {
-		const char *key = stats_rows[i].name;
+	for (size_t i = 0; i < server->fields_n; i++) {
+		const char *key = server->fields[i].key;
 
 		if (strncmp(key, STATUS_CLOSED, strlen(STATUS_CLOSED)) == 0 &&
+		    strlen(key) < sizeof *view->reasons &&
 		    sample_number(&sample->server, key, &count) && count > 0 &&
 		    view->reasons_n < FRAME_REASONS_MAX && !has_reason(view, key))
-			view->reasons[view->reasons_n++] = key;
+			(void)strcpy(view->reasons[view->reasons_n++], key);
 	}
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "master/control/status.h"
 #include "reactor/base/check.h"
 #include "reactor/base/stats.h"
 
@@ -202,6 +203,8 @@ bool sample_is_still(const struct sample *sample, const struct sample_row *row)
 
 bool sample_is_counter(const char *key)
 {
+	if (strncmp(key, STATUS_CLOSED, strlen(STATUS_CLOSED)) == 0)
+		return true;
 	for (size_t i = 0; i < stats_rows_n; i++)
 		if (strcmp(stats_rows[i].name, key) == 0)
 			return stats_rows[i].kind == STATS_COUNTER ||

@@ -25,6 +25,25 @@
 #define LOOKS_MIN   8	 /* bytes of a head that are always parsed: they show whether it is HEAD */
 #define GIVES_TIME  4096 /* bytes of a body: for each so many, request-timeout begins anew */
 
+enum { MAX_BODY };
+static struct setting http_settings[] = {
+    [MAX_BODY] =
+	SETTING(SIZE, "max-body", "1G", "SIZE", 1, 1u << 30, "the longest body of an HTTP request"),
+    {0}};
+
+enum { BAD_REQUEST };
+static struct reason http_reasons[] = {
+    [BAD_REQUEST] = REASON("bad_request", "an HTTP request that was refused and closed with its "
+					  "status: malformed, too large or not supported"),
+    {0}};
+
+enum { REFUSED };
+static struct counter http_counters[] = {
+    [REFUSED] = COUNTER("http_refused", "weir_http_refused_total",
+			"HTTP requests refused: answered with a status of 400 or above, or broken "
+			"off in the middle"),
+    {0}};
+
 enum http_step { AT_HEAD, AT_BODY, AT_CHUNK, AT_CHUNK_DATA, AT_CHUNK_END, AT_TRAILER };
 
 struct http {
@@ -118,7 +137,7 @@ static void say_refusal(struct conn *conn, int status, const char *connection, c
 	size_t n = http_answer_refusal(at, sizeof turn.heads - turn.heads_n, status, connection,
 				       fields, with_body, turn.now_us);
 
-	CONN_COUNT(conn, http_refused);
+	conn_count(conn, REFUSED);
 	turn.heads_n += n;
 	say(conn, at, n);
 }
@@ -147,9 +166,9 @@ static void say_letters(struct conn *conn, struct http *http)
 
 /* ---- the end of a request ---- */
 
-static void finish(struct conn *conn, enum close_reason reason)
+static void fail(struct conn *conn)
 {
-	conn_finish(conn, reason);
+	conn_fail(conn, BAD_REQUEST);
 	turn.over = true;
 }
 
@@ -159,15 +178,17 @@ static void request_done(struct conn *conn, struct http *http)
 	http->blank = 0;
 	if (!conn_message_done(conn))
 		turn.over = true;
-	if (http->ends && !http->unsaid)
-		finish(conn, CLOSE_finished);
+	if (http->ends && !http->unsaid) {
+		conn_finish(conn, CLOSE_finished);
+		turn.over = true;
+	}
 }
 
 /* Refuses a request of which more may come: nobody will read that, so the connection ends. */
 static void refuse(struct conn *conn, int status, const char *fields, bool with_body)
 {
 	say_refusal(conn, status, "close", fields, with_body);
-	finish(conn, CLOSE_bad_request);
+	fail(conn);
 }
 
 /* ---- a request ---- */
@@ -235,7 +256,7 @@ static int find_refusal(const struct conn *conn, const struct http_request *requ
 	}
 	if (resource == ECHO && !request->chunked && !request->has_length)
 		return 411;
-	if (request->length > conn_message_max(conn))
+	if (request->length > conn_setting(conn, MAX_BODY))
 		return 413;
 	return 0;
 }
@@ -388,8 +409,8 @@ static size_t refuse_body(struct conn *conn, const struct http *http, int status
 	if (!http->answers) {
 		refuse(conn, status, NULL, true);
 	} else {
-		CONN_COUNT(conn, http_refused);
-		finish(conn, CLOSE_bad_request);
+		conn_count(conn, REFUSED);
+		fail(conn);
 	}
 	return 0;
 }
@@ -452,7 +473,7 @@ static size_t read_chunk(struct conn *conn, struct http *http, unsigned char *by
 	if (line < 0)
 		return refuse_body(conn, http, -line);
 	/* A reload may have made the limit less than what has come. */
-	if (size && http->length + size > conn_message_max(conn))
+	if (size && http->length + size > conn_setting(conn, MAX_BODY))
 		return refuse_body(conn, http, 413);
 	say_echo_head(conn, http, n);
 	http->step = size ? AT_CHUNK_DATA : AT_TRAILER;
@@ -562,7 +583,7 @@ static void http_timeout(struct conn *conn)
 	if (http->step == AT_HEAD && !http->looked)
 		return;
 	if (http->step != AT_HEAD && http->answers) { /* it is broken off */
-		CONN_COUNT(conn, http_refused);
+		conn_count(conn, REFUSED);
 		return;
 	}
 	turn_begin(conn);
@@ -600,5 +621,7 @@ const struct protocol http_protocol = {
     .produce = http_produce,
     .timeout = http_timeout,
     .state_valid = http_state_valid,
-    .message_max = MESSAGE_MAX_BODY,
+    .settings = http_settings,
+    .reasons = http_reasons,
+    .counters = http_counters,
 };

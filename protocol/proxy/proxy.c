@@ -14,28 +14,55 @@ struct proxy {
 	uint32_t is_read;
 };
 
-static const enum close_reason reasons[] = {
-    [PROXY_NO_HEADER] = CLOSE_proxy_no_header,	   [PROXY_V1_FAMILY] = CLOSE_proxy_v1_family,
-    [PROXY_V1_ADDRESS] = CLOSE_proxy_v1_address,   [PROXY_V1_PORT] = CLOSE_proxy_v1_port,
-    [PROXY_V1_LINE_END] = CLOSE_proxy_v1_line_end, [PROXY_V1_TOO_LONG] = CLOSE_proxy_v1_too_long,
-    [PROXY_V2_VERSION] = CLOSE_proxy_v2_version,   [PROXY_V2_COMMAND] = CLOSE_proxy_v2_command,
-    [PROXY_V2_FAMILY] = CLOSE_proxy_v2_family,	   [PROXY_V2_TOO_SHORT] = CLOSE_proxy_v2_too_short,
-};
+enum { PROXY_FROM };
+static struct setting proxy_settings[] = {
+    [PROXY_FROM] =
+	SETTING(NETWORKS, "proxy-from", NULL, NULL, 0, NETWORKS_MAX, "who may send a PROXY header"),
+    {0}};
+
+/* By enum proxy_error; the first is none of them. */
+enum { FORBIDDEN };
+static struct reason proxy_reasons[] = {
+    [FORBIDDEN] =
+	REASON("proxy_forbidden",
+	       "it came to a listener with proxy=on from an address that is not of proxy-from"),
+    [PROXY_NO_HEADER] = REASON("proxy_no_header", "it did not begin with a PROXY header"),
+    [PROXY_V1_FAMILY] =
+	REASON("proxy_v1_family",
+	       "a PROXY header of version 1 with another word than TCP4, TCP6 or UNKNOWN"),
+    [PROXY_V1_ADDRESS] =
+	REASON("proxy_v1_address", "a PROXY header of version 1 with a malformed address"),
+    [PROXY_V1_PORT] = REASON("proxy_v1_port", "a PROXY header of version 1 with a malformed port"),
+    [PROXY_V1_LINE_END] =
+	REASON("proxy_v1_line_end", "a PROXY header of version 1 that does not end with CRLF"),
+    [PROXY_V1_TOO_LONG] =
+	REASON("proxy_v1_too_long", "a PROXY header of version 1 of more than 107 bytes"),
+    [PROXY_V2_VERSION] =
+	REASON("proxy_v2_version", "a PROXY header of a version that is not known"),
+    [PROXY_V2_COMMAND] =
+	REASON("proxy_v2_command", "a PROXY header of version 2 with a command that is not known"),
+    [PROXY_V2_FAMILY] =
+	REASON("proxy_v2_family",
+	       "a PROXY header of version 2 of datagrams, or of a family that is not known"),
+    [PROXY_V2_TOO_SHORT] =
+	REASON("proxy_v2_too_short", "a PROXY header of version 2 too short for its addresses"),
+    {0}};
 
 /* Is the proxy's own address one of those that may send a header? */
 static bool may_come(const struct conn *conn)
 {
-	const struct service *service = conn->service;
+	const struct network *networks = conn_networks(conn);
+	size_t n = (size_t)conn_setting(conn, PROXY_FROM);
 	unsigned char address[16];
 	struct address peer;
 
-	if (!service->proxy_from_n)
+	if (!n)
 		return true;
 	if (!conn_peer(conn, &peer) ||
 	    !address_bytes((const struct sockaddr *)&peer.socket, address))
 		return false;
-	for (size_t i = 0; i < service->proxy_from_n; i++)
-		if (network_has(&service->proxy_from[i], address))
+	for (size_t i = 0; i < n; i++)
+		if (network_has(&networks[i], address))
 			return true;
 	return false;
 }
@@ -44,7 +71,7 @@ static void proxy_open(struct conn *conn)
 {
 	conn_message_begun(conn);
 	if (!may_come(conn))
-		conn_finish(conn, CLOSE_proxy_forbidden);
+		conn_fail(conn, FORBIDDEN);
 }
 
 /* The header is whole: its client is the peer, and counts. */
@@ -63,7 +90,7 @@ static size_t read_header(struct conn *conn, struct proxy *proxy, const unsigned
 	int used = proxy_parse(bytes, n, &header);
 
 	if (used < 0)
-		conn_finish(conn, reasons[-used]);
+		conn_fail(conn, (unsigned)-used);
 	if (used <= 0)
 		return used ? n : 0;
 	proxy->is_read = true;
@@ -100,6 +127,8 @@ const struct protocol proxy_protocol = {
     .name = "proxy",
     .state_bytes = sizeof(struct proxy),
     .is_prefix = true,
+    .settings = proxy_settings,
+    .reasons = proxy_reasons,
     .open = proxy_open,
     .input = proxy_input,
     .state_valid = proxy_state_valid,

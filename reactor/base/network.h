@@ -18,6 +18,7 @@ struct network {
 };
 
 #define NETWORK_TEXT_BYTES 64
+#define NETWORKS_MAX	   8 /* in a list of them */
 
 /* False: text is no network. Bits behind its length must be 0. */
 bool network_parse(struct network *network, const char *text);

@@ -1,6 +1,10 @@
 #include "reactor/base/stats.h"
 
 #include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "reactor/base/check.h"
 
 #define ROW(kind, name, metric, label, value, text, metric_text, field)                            \
 	{                                                                                          \
@@ -10,9 +14,11 @@
 #define ACCEPT_ROW(name, value, text, field)                                                       \
 	ROW(STATS_COUNTER, "accept_errors_" name, "weir_accept_errors_total", "errno", value,      \
 	    text, "accepts that failed, but for an empty queue, by errno", field)
+#define CLOSE_METRIC	  "weir_connections_closed_total"
+#define CLOSE_METRIC_TEXT "connections that ended, by reason"
 #define CLOSE_ROW(name, text)                                                                      \
-	ROW(STATS_COUNTER, "closed_" #name, "weir_connections_closed_total", "reason", #name,      \
-	    text, "connections that ended, by reason", closed[CLOSE_##name])
+	ROW(STATS_COUNTER, "closed_" #name, CLOSE_METRIC, "reason", #name, text,                   \
+	    CLOSE_METRIC_TEXT, closed[CLOSE_##name])
 #define CALL_ROW(name)                                                                             \
 	ROW(STATS_COUNTER, "calls_" #name, "weir_system_calls_total", "call", #name,               \
 	    "calls of " #name, "system calls, by the name that the C library has for them",        \
@@ -23,7 +29,12 @@
 	ROW(STATS_BUCKET, "loop_lag_" name, "weir_loop_lag_seconds", "le", value, text, LAG_TEXT,  \
 	    field)
 
-const struct stats_row stats_rows[] = {
+/* One for each number: closed[CLOSE_NONE] has none, and the sum of the lags shows that of another.
+ */
+#define ROWS_MAX       (sizeof(struct stats) / sizeof(uint64_t))
+#define ROWS_OF_TABLES (ROWS_MAX - (CLOSE_REASONS_MAX - CLOSE_REASONS) - STATS_ADDED_MAX)
+
+static struct stats_row rows[ROWS_MAX] = {
 #define STAT(kind, name, metric, text)                                                             \
 	ROW(STATS_##kind, #name, metric, NULL, NULL, text, text, name),
 #include "reactor/base/stats.def"
@@ -50,19 +61,91 @@ const struct stats_row stats_rows[] = {
 #undef SYS
 };
 
-const size_t stats_rows_n = sizeof stats_rows / sizeof *stats_rows;
+const struct stats_row *const stats_rows = rows;
+size_t stats_rows_n = ROWS_OF_TABLES;
 
-static const char *const close_names[] = {
+static const char *close_names[CLOSE_REASONS_MAX] = {
     [CLOSE_NONE] = "none",
 #define CLOSE(name, text) [CLOSE_##name] = #name,
 #include "reactor/base/close.def"
 #undef CLOSE
 };
 
-const char *close_reason_name(enum close_reason reason)
+static unsigned reasons_end = CLOSE_REASONS;
+static size_t added_n;
+
+const char *close_reason_name(unsigned reason)
 {
-	return (unsigned)reason < CLOSE_REASONS ? close_names[reason] : "unknown";
+	return reason < reasons_end ? close_names[reason] : "unknown";
 }
+
+unsigned close_reasons_end(void)
+{
+	return reasons_end;
+}
+
+enum close_reason close_reason_named(const char *name)
+{
+	unsigned reason = reasons_end - 1;
+
+	while (reason && strcmp(close_names[reason], name) != 0)
+		reason--;
+	return (enum close_reason)reason;
+}
+
+/* ---- rows that are added ---- */
+
+static struct stats_row *insert_row(size_t at, struct stats_row row)
+{
+	CHECK(stats_rows_n < ROWS_MAX && strlen(row.name) < STATS_NAME_BYTES);
+	memmove(rows + at + 1, rows + at, (stats_rows_n - at) * sizeof *rows);
+	stats_rows_n++;
+	rows[at] = row;
+	return &rows[at];
+}
+
+/* Rows of one metric stand together. */
+static size_t after_last_reason(void)
+{
+	size_t at = stats_rows_n;
+
+	while (strcmp(rows[at - 1].metric, CLOSE_METRIC) != 0)
+		at--;
+	return at;
+}
+
+enum close_reason stats_add_reason(const char *name, const char *text)
+{
+	static char names[CLOSE_REASONS_MAX][STATS_NAME_BYTES];
+	enum close_reason reason = close_reason_named(name);
+	char *row_name = names[reasons_end];
+
+	if (reason)
+		return reason;
+	CHECK(reasons_end < CLOSE_REASONS_MAX);
+	(void)snprintf(row_name, STATS_NAME_BYTES, "closed_%s", name);
+	insert_row(after_last_reason(), (struct stats_row){STATS_COUNTER, row_name, CLOSE_METRIC,
+							   "reason", name, text, CLOSE_METRIC_TEXT,
+							   offsetof(struct stats, closed) +
+							       reasons_end * sizeof(uint64_t)});
+	close_names[reasons_end] = name;
+	return (enum close_reason)reasons_end++;
+}
+
+size_t stats_add_counter(const char *name, const char *metric, const char *text)
+{
+	const size_t added = offsetof(struct stats, added);
+
+	for (size_t i = stats_rows_n; i-- && rows[i].offset >= added;)
+		if (strcmp(rows[i].name, name) == 0)
+			return (rows[i].offset - added) / sizeof(uint64_t);
+	CHECK(added_n < STATS_ADDED_MAX);
+	insert_row(stats_rows_n, (struct stats_row){STATS_COUNTER, name, metric, NULL, NULL, text,
+						    text, added + added_n * sizeof(uint64_t)});
+	return added_n++;
+}
+
+/* ---- */
 
 _Static_assert(LAG_16 == 0, "lag_of() counts from the first step");
 

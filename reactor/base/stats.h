@@ -4,7 +4,8 @@
  * One process writes them and never reads them back for a decision; any process that maps
  * them may read at any time: each number is whole, though two need not be of one moment.
  * A row in stats.def, close.def, accept_error.def, sys.def or lag.def makes a counter appear
- * everywhere. How each kind is shown is said below; a reader need know nothing else about a row.
+ * everywhere; so does one that a protocol adds, before there are any stats. How each kind is shown
+ * is said below; a reader need know nothing else about a row.
  */
 #ifndef REACTOR_BASE_STATS_H
 #define REACTOR_BASE_STATS_H
@@ -18,8 +19,12 @@ enum close_reason {
 #define CLOSE(name, text) CLOSE_##name,
 #include "reactor/base/close.def"
 #undef CLOSE
-	CLOSE_REASONS
+	CLOSE_REASONS /* those that protocols add have numbers from here on */
 };
+
+#define CLOSE_REASONS_MAX 128
+#define STATS_ADDED_MAX	  64
+#define STATS_NAME_BYTES  48 /* of a row, with its 0 */
 
 /* Every system call that sys.def has. */
 enum call {
@@ -51,8 +56,9 @@ struct stats {
 #undef STAT
 	uint64_t lag[LAGS];
 	uint64_t calls[CALLS];
-	uint64_t closed[CLOSE_REASONS];
+	uint64_t closed[CLOSE_REASONS_MAX];
 	uint64_t accept_errors[ACCEPT_ERRORS];
+	uint64_t added[STATS_ADDED_MAX];
 };
 
 /* A plain add for the one writer; the relaxed store keeps it whole for readers. */
@@ -97,10 +103,23 @@ struct stats_row {
 	size_t offset;		   /* of its uint64_t in struct stats */
 };
 
-extern const struct stats_row stats_rows[];
-extern const size_t stats_rows_n;
+extern const struct stats_row *const stats_rows;
+extern size_t stats_rows_n;
 
-const char *close_reason_name(enum close_reason reason);
+/* ---- what protocols add, at the start of the process; texts are borrowed ---- */
+
+/* A reason to close a connection, and its row. Returns its number; the same if it is there. */
+enum close_reason stats_add_reason(const char *name, const char *text);
+/* A counter, and its row. Returns its place in `added`; the same if it is there. */
+size_t stats_add_counter(const char *name, const char *metric, const char *text);
+
+/* ---- */
+
+const char *close_reason_name(unsigned reason);
+/* CLOSE_NONE: there is none of that name. */
+enum close_reason close_reason_named(const char *name);
+/* Numbers of reasons are below it. */
+unsigned close_reasons_end(void);
 /* error: the positive errno that accept4 gave. */
 enum accept_error accept_error_of(int error);
 /* Is it about one connection only? If not, none can be taken now. */

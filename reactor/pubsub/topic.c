@@ -16,6 +16,8 @@ struct member {
 	uint32_t batch;		       /* the last that it was given, or joined too late for */
 };
 
+const struct shared_kind topic_kind = {"topic"};
+
 int topic_open(struct topic *topic, struct relay *relay, struct service *service, uint16_t number,
 	       uint32_t slow_bytes)
 {

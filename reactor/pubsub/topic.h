@@ -58,6 +58,14 @@ void topic_close(struct topic *topic);
 
 /* ---- for protocols ---- */
 
+/* A protocol whose `shares` this is has a topic for each of its listeners. */
+extern const struct shared_kind topic_kind;
+
+static inline struct topic *topic_of(const struct conn *conn)
+{
+	return conn->service->topic;
+}
+
 /* A handle, above 0. */
 uint32_t topic_join(struct topic *topic, struct conn *conn);
 void topic_leave(struct topic *topic, uint32_t member);

@@ -48,8 +48,7 @@ static bool conn_is_silent(const struct conn *conn)
 static bool conn_is_drained(const struct conn *conn)
 {
 	return conn->draining && !conn->drain_left && !conn->input_pending &&
-	       !conn_is_producing(conn) &&
-	       !(conn->message_open && conn->requests);
+	       !conn_is_producing(conn) && !(conn->message_open && conn->requests);
 }
 
 /* Drained, does it stay, and wait for what others may have for it? It reads no more. */
@@ -327,17 +326,23 @@ void conn_message_progress(struct conn *conn)
 	conn->message_ms = conn->service->table->loop->now_ms;
 }
 
-bool conn_message_done(struct conn *conn)
+bool conn_message_taken(struct conn *conn)
 {
 	struct conn_table *table = conn->service->table;
 
 	conn->message_open = false;
 	STATS_ADD(table->stats, messages, 1);
-	/* What goes to a topic has no answer. */
-	STATS_ADD(table->stats, messages_sent, !conn->service->protocol->has_topic);
 	if (table->messages_left)
 		table->messages_left--;
 	return table->messages_left != 0;
+}
+
+bool conn_message_done(struct conn *conn)
+{
+	struct conn_table *table = conn->service->table;
+
+	STATS_ADD(table->stats, messages_sent, 1);
+	return conn_message_taken(conn);
 }
 
 void conn_switch(struct conn *conn, const struct protocol *protocol)
@@ -368,11 +373,6 @@ void conn_end_prefix(struct conn *conn)
 {
 	CHECK(conn->service->protocol->is_prefix && conn->service->next);
 	conn_switch(conn, conn->service->next->protocol);
-}
-
-uint32_t conn_message_max(const struct conn *conn)
-{
-	return conn->service->message_max;
 }
 
 void conn_pause_input(struct conn *conn)

@@ -43,7 +43,10 @@ struct topic;
 /* ---- the verbs of a protocol, to be called in its callbacks only ---- */
 
 static inline void *conn_state(struct conn *conn);
-uint32_t conn_message_max(const struct conn *conn); /* bytes */
+/* What is set for its listener: row i of its protocol's settings. */
+static inline uint64_t conn_setting(const struct conn *conn, unsigned i);
+/* The networks of its listener, as many as its setting of that kind says. */
+static inline const struct network *conn_networks(const struct conn *conn);
 /* Sends n bytes, after all that were given before. They must stay where they are, unchanged,
  * until the turn ends, as input and static bytes do. */
 void conn_send(struct conn *conn, const void *bytes, size_t n);
@@ -57,9 +60,11 @@ void conn_message_begun(struct conn *conn);
 void conn_request_begun(struct conn *conn);
 /* Enough of it has come since: --request-timeout begins anew. */
 void conn_message_progress(struct conn *conn);
-/* A message was whole. False: the turn's budget is spent, return from input() now; what is
- * left is offered again in the next turn. */
+/* A message was whole, and is answered. False: the turn's budget is spent, return from input() now;
+ * what is left is offered again in the next turn. */
 bool conn_message_done(struct conn *conn);
+/* The same of one that has no answer. */
+bool conn_message_taken(struct conn *conn);
 /* What input() leaves now is not offered again before conn_resume_input(), nor is more read. */
 void conn_pause_input(struct conn *conn);
 /* There is more to send than input() should: produce() sends it, and no input is offered, nor read,
@@ -82,12 +87,14 @@ void conn_set_timer(struct conn *conn, uint32_t ms);
 void conn_stop_timer(struct conn *conn);
 /* No more input; what is owed is sent, then the connection ends. */
 void conn_finish(struct conn *conn, enum close_reason reason);
+/* The same, for reason i of its protocol's. */
+void conn_fail(struct conn *conn, unsigned i);
 /* How many bytes input() left the last time; in input(), these are the first that are offered. */
 static inline size_t conn_offered_before(const struct conn *conn);
 /* The time of this pass of the loop, on the monotonic clock. */
 static inline uint64_t conn_now_us(const struct conn *conn);
-/* Counts one more in a counter of stats.def. */
-#define CONN_COUNT(conn, counter) STATS_ADD((conn)->service->table->stats, counter, 1)
+/* Counts one more: counter i of its protocol's. */
+static inline void conn_count(struct conn *conn, unsigned i);
 /* The peer's address; false if the kernel no longer knows it. */
 bool conn_peer(const struct conn *conn, struct address *peer);
 /* conn_peer() has this IP address from now on, which a proxy before us gave. */
@@ -115,17 +122,15 @@ struct conn_promise {
 struct service {
 	const struct protocol *protocol;
 	struct conn_table *table;
-	uint32_t listener;	/* its number */
-	struct service *next;	/* another protocol of the same listener, the first behind the last;
-				 * NULL: there is only this one */
-	uint32_t message_max;	/* bytes */
+	uint32_t listener;    /* its number */
+	struct service *next; /* another protocol of the same listener, the first behind the last;
+			       * NULL: there is only this one */
+	uint64_t settings[PROTOCOL_SETTINGS_MAX]; /* the values of its protocol's */
+	const struct network *networks;
 	struct topic *topic;	/* NULL: its protocol has none */
 	struct service *beside; /* one more that has the same topic; NULL: none */
-	const struct network *proxy_from; /* those that may send a PROXY header; n 0: any may */
-	size_t proxy_from_n;
-	bool names; /* lines name who said them */
-	bool lasts; /* a drained connection stays: others may have something for it */
-	bool local; /* of unix sockets: peers may pass descriptors there */
+	bool lasts;		/* a drained connection stays: others may have something for it */
+	bool local;		/* of unix sockets: peers may pass descriptors there */
 };
 
 /* The write of one turn, before it is made: spans of memory that others own. */
@@ -314,6 +319,23 @@ static inline void *conn_state(struct conn *conn)
 static inline bool conn_is_frozen(const struct conn *conn)
 {
 	return conn->frozen;
+}
+
+static inline uint64_t conn_setting(const struct conn *conn, unsigned i)
+{
+	return conn->service->settings[i];
+}
+
+static inline const struct network *conn_networks(const struct conn *conn)
+{
+	return conn->service->networks;
+}
+
+static inline void conn_count(struct conn *conn, unsigned i)
+{
+	const struct service *service = conn->service;
+
+	STATS_ADD(service->table->stats, added[service->protocol->counters[i].number], 1);
 }
 
 static inline uint64_t conn_now_us(const struct conn *conn)

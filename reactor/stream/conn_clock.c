@@ -66,12 +66,12 @@ static void conn_ring_timer(struct conn *conn, struct conn_table *table)
 /* The soonest of several deadlines, and the reason to close if it has passed. */
 struct due {
 	uint32_t at_ms;
-	enum close_reason reason; /* CLOSE_NONE: there is none */
+	unsigned reason; /* CLOSE_NONE: there is none */
 };
 
-#define DUE_TIMER CLOSE_REASONS /* no reason to close */
+#define DUE_TIMER CLOSE_REASONS_MAX /* no reason to close */
 
-static void due_at(struct due *due, uint32_t at_ms, enum close_reason reason)
+static void due_at(struct due *due, uint32_t at_ms, unsigned reason)
 {
 	if (due->reason && time_reached(at_ms, due->at_ms))
 		return;
@@ -130,7 +130,7 @@ void conn_look_at_clock(struct conn *conn, struct conn_table *table)
 		if (due.reason == DUE_TIMER)
 			conn_ring_timer(conn, table);
 		else
-			conn_expire(conn, table, due.reason);
+			conn_expire(conn, table, (enum close_reason)due.reason);
 	}
 }
 

@@ -69,3 +69,8 @@ void conn_finish(struct conn *conn, enum close_reason reason)
 	conn->service->table->outbox.held.iov_len = 0;
 	queue_drop_held(&conn->queue, &conn->service->table->buffers);
 }
+
+void conn_fail(struct conn *conn, unsigned i)
+{
+	conn_finish(conn, (enum close_reason)conn->service->protocol->reasons[i].number);
+}

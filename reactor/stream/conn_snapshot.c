@@ -167,7 +167,7 @@ static bool snapshot_is_valid(const struct conn_snapshot *snapshot, const struct
 	bool open = snapshot->phase == OPEN;
 	unsigned flags = snapshot->flags & ~(unsigned)SNAPSHOT_PEER;
 
-	if (snapshot->phase >= DEAD || snapshot->reason >= CLOSE_REASONS ||
+	if (snapshot->phase >= DEAD || snapshot->reason >= close_reasons_end() ||
 	    open != (snapshot->reason == CLOSE_NONE))
 		return false;
 	if (snapshot->input > CHUNK_BYTES || snapshot->owed > UINT32_MAX - snapshot->held ||

@@ -4,6 +4,11 @@
  * It never sees a descriptor, EAGAIN, a partial read or write, or the clock. What it may do in its
  * callbacks are the verbs of conn.h. Callbacks may be NULL. What it keeps of a connection is plain
  * bytes, without pointers.
+ *
+ * What an operator may set of it, its reasons to close a connection, and its counters are tables,
+ * too, which end with a row without a name: they appear by themselves wherever such things are
+ * read or shown. Protocols that have rows of the same name share what is set, or counted, there.
+ * protocol_register() gives each row its number, once in a process, before anything is served.
  */
 #ifndef REACTOR_STREAM_PROTOCOL_H
 #define REACTOR_STREAM_PROTOCOL_H
@@ -16,6 +21,59 @@
 
 struct conn;
 struct datagram;
+
+/* Something that the connections of a listener may share; it is known by its address. */
+struct shared_kind {
+	const char *name;
+};
+
+/* What an operator may set for one listener (?NAME=VALUE), and for all (--NAME VALUE). */
+struct setting {
+	enum setting_kind {
+		SETTING_NUMBER,	 /* a whole number */
+		SETTING_TIME,	 /* us ms s m h, kept in microseconds */
+		SETTING_SIZE,	 /* bytes, K M G */
+		SETTING_CHOICE,	 /* a word of the argument, kept as its place there */
+		SETTING_SWITCH,	 /* on or off, kept as 1 or 0 */
+		SETTING_NETWORKS /* a list of networks, kept as their number; for one listener only
+				  */
+	} kind;
+	const char *name;
+	const char *value; /* if nothing is set; NULL: 0 */
+	const char
+	    *argument; /* "SIZE", "on|off"; NULL: there is no option, for one listener only */
+	const char *meaning;
+	uint64_t min, max;
+	uint8_t number;
+};
+
+/* A reason to close a connection. */
+struct reason {
+	const char *name, *text;
+	uint8_t number;
+};
+
+struct counter {
+	const char *name, *metric, *text; /* as in stats.def */
+	uint8_t number;
+};
+
+/* Rows, as a protocol writes them; {0} ends a table. */
+#define SETTING(kind, name, value, argument, min, max, meaning)                                    \
+	{                                                                                          \
+		SETTING_##kind, name, value, argument, meaning, min, max, 0                        \
+	}
+#define REASON(name, text)                                                                         \
+	{                                                                                          \
+		name, text, 0                                                                      \
+	}
+#define COUNTER(name, metric, text)                                                                \
+	{                                                                                          \
+		name, metric, text, 0                                                              \
+	}
+
+#define SETTINGS_MAX	      32 /* of all protocols */
+#define PROTOCOL_SETTINGS_MAX 8
 
 struct protocol {
 	const char *name;
@@ -52,16 +110,12 @@ struct protocol {
 	/* It stands before another protocol, which begins at conn_end_prefix(); until then the
 	 * connection does not count as one of its peer's address. */
 	bool is_prefix;
-	/* The connections of a listener, on all workers, are members of one topic. */
-	bool has_topic;
-	/* Which limit of the service is its conn_message_max()? */
-	enum {
-		MESSAGE_MAX_NONE,
-		MESSAGE_MAX_LINE,
-		MESSAGE_MAX_FRAME,
-		MESSAGE_MAX_BODY
-	} message_max;
-	uint32_t message_cap; /* no more than that, whatever the limit says; 0: no cap */
+	/* Its connections of a listener, on all workers, share something of this kind, such as a
+	 * topic (reactor/pubsub/topic.h). */
+	const struct shared_kind *shares;
+	struct setting *settings; /* conn_setting() */
+	struct reason *reasons;	  /* conn_fail() */
+	struct counter *counters; /* conn_count() */
 	/* How its state travels to another process, which may be another version of weir: if these
 	 * differ there, the connection stays here. Count the version up if the bytes change their
 	 * meaning. */
@@ -76,5 +130,15 @@ struct protocol {
 	 * NULL: it does not serve datagrams. See reactor/udp/datagram.h. */
 	bool (*datagram)(struct datagram *datagram);
 };
+
+/* Gives the rows of its tables their numbers; once is enough. */
+void protocol_register(const struct protocol *protocol);
+
+/* NULL: it has no setting of that name. */
+const struct setting *protocol_setting(const struct protocol *protocol, const char *name);
+
+/* The settings of all protocols that are registered, the first of each name, by number; NULL: there
+ * are no more. */
+const struct setting *setting_at(size_t number);
 
 #endif

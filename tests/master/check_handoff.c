@@ -179,7 +179,7 @@ static void offer(int queue)
 	const struct protocol *echo = config.listeners[0].protocol;
 	struct offer_message message = {.kind = MOVE_OFFER,
 					.version = SNAPSHOT_VERSION,
-					.reasons = move_reasons(),
+					.reasons = move_reasons_hash(),
 					.offers_n = 1,
 					.offers = {{.listener = 7,
 						    .state_bytes = echo->state_bytes,

@@ -4,6 +4,7 @@
  *
  * It can't see whether counters are counted correctly: tests of a running server look at that.
  */
+#include <limits.h>
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -36,6 +37,14 @@ static void expect_row(const char *name, enum stats_kind kind, const char *value
 		ck_assert_str_eq(row->value, value);
 	else
 		ck_assert_ptr_null(row->value);
+}
+
+/* Is it a row that a protocol has added? */
+static bool is_added(const struct stats_row *row)
+{
+	return row->offset >= offsetof(struct stats, added) ||
+	       (row->offset >= offsetof(struct stats, closed[CLOSE_REASONS]) &&
+		row->offset < offsetof(struct stats, closed[CLOSE_REASONS_MAX]));
 }
 
 START_TEST(every_entry_of_the_tables_is_a_row)
@@ -93,6 +102,8 @@ START_TEST(every_entry_of_the_tables_is_a_row)
 		   offsetof(struct stats, accept_errors[ACCEPT_OTHER]));
 	expect_row("loop_lag_more", STATS_BUCKET, "+Inf", offsetof(struct stats, lag[LAG_MORE]));
 	expect_row("loop_lag_us", STATS_SUM, NULL, offsetof(struct stats, loop_busy_us));
+	for (size_t i = 0; i < stats_rows_n; i++)
+		n += is_added(&stats_rows[i]);
 	ck_assert_uint_eq(n + 3, stats_rows_n);
 }
 END_TEST
@@ -296,8 +307,8 @@ END_TEST
 START_TEST(reasons_outside_the_table_have_a_name_too)
 {
 	ck_assert_str_eq(close_reason_name(CLOSE_NONE), "none");
-	ck_assert_str_eq(close_reason_name(CLOSE_REASONS), "unknown");
-	ck_assert_str_eq(close_reason_name((enum close_reason) - 1), "unknown");
+	ck_assert_str_eq(close_reason_name(close_reasons_end()), "unknown");
+	ck_assert_str_eq(close_reason_name(UINT_MAX), "unknown");
 }
 END_TEST
 
@@ -369,7 +380,43 @@ START_TEST(a_scoreboard_of_another_layout_is_none)
 }
 END_TEST
 
-SUITE("stats", {"every entry of the tables is a row", every_entry_of_the_tables_is_a_row, 10},
+/* What was there before keeps its number; the metric's rows stay together (see above). */
+START_TEST(a_protocol_adds_rows)
+{
+	size_t before = stats_rows_n;
+	unsigned end = close_reasons_end();
+	enum close_reason reason = stats_add_reason("of_a_test", "a text");
+	size_t counter = stats_add_counter("counter_of_a_test", "weir_of_a_test_total", "a text");
+	const struct stats_row *row;
+	static struct stats stats;
+
+	ck_assert_uint_eq(reason, end);
+	ck_assert_uint_eq(close_reasons_end(), end + 1);
+	ck_assert_uint_eq(stats_rows_n, before + 2);
+	ck_assert_str_eq(close_reason_name(reason), "of_a_test");
+	ck_assert_uint_eq(close_reason_named("of_a_test"), reason);
+	ck_assert_uint_eq(close_reason_named("eof"), CLOSE_eof);
+	ck_assert_uint_eq(close_reason_named("no such thing"), CLOSE_NONE);
+	STATS_ADD(&stats, closed[reason], 3);
+	STATS_ADD(&stats, added[counter], 4);
+	row = find("closed_of_a_test");
+	ck_assert_ptr_nonnull(row);
+	ck_assert_str_eq(row->metric, find("closed_eof")->metric);
+	ck_assert_str_eq(row[-1].metric, row->metric);
+	ck_assert_str_eq(row->value, "of_a_test");
+	ck_assert_uint_eq(stats_value(&stats, row), 3);
+	row = find("counter_of_a_test");
+	ck_assert_ptr_nonnull(row);
+	ck_assert_uint_eq(stats_value(&stats, row), 4);
+	ck_assert_uint_eq(stats_add_reason("of_a_test", "another text"), reason);
+	ck_assert_uint_eq(stats_add_reason("eof", "another text"), CLOSE_eof);
+	ck_assert_uint_eq(stats_add_counter("counter_of_a_test", "another", "text"), counter);
+	ck_assert_uint_eq(stats_rows_n, before + 2);
+}
+END_TEST
+
+SUITE("stats", {"a protocol adds rows", a_protocol_adds_rows, 10},
+      {"every entry of the tables is a row", every_entry_of_the_tables_is_a_row, 10},
       {"names are unique and plain", names_are_unique_and_plain, 10},
       {"metrics are named as Prometheus wants them", metrics_are_named_as_prometheus_wants_them,
        10},

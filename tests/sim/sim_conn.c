@@ -171,7 +171,7 @@ START_TEST(no_lingering_if_nothing_is_owed)
 	struct peer *peer;
 
 	begin("line");
-	world.service.message_max = 3;
+	world.service.settings[0] = 3;
 	peer = world_connect(&world);
 	world_run(&world);
 	kernel_count_anew();
@@ -180,7 +180,7 @@ START_TEST(no_lingering_if_nothing_is_owed)
 	expect_calls(KERNEL_ioctl, 1);
 	expect_calls(KERNEL_shutdown, 0);
 	peer_expect(peer, "abc\n", 4);
-	end_with(peer, CLOSE_line_too_long);
+	end_with(peer, close_reason_named("line_too_long"));
 }
 END_TEST
 
@@ -190,7 +190,7 @@ START_TEST(owed_bytes_reach_a_peer_that_has_more_to_say)
 	struct peer *peer;
 
 	begin("frame");
-	world.service.message_max = 50000;
+	world.service.settings[0] = 50000;
 	peer = world_connect(&world);
 	peer->space = 5000;
 	peer->window = 1000;
@@ -212,7 +212,7 @@ START_TEST(owed_bytes_reach_a_peer_that_has_more_to_say)
 	ck_assert(!peer->got_reset);
 	ck_assert_uint_eq(at, 50004);
 	ck_assert_int_eq(memcmp(got, sent, at), 0);
-	end_with(peer, CLOSE_frame_too_large);
+	end_with(peer, close_reason_named("frame_too_large"));
 }
 END_TEST
 
@@ -246,7 +246,7 @@ START_TEST(lingering_has_an_end)
 	world_wait(&world, 4800);
 	ck_assert(!sleeper->closed);
 	world_wait(&world, 500);
-	end_with(sleeper, CLOSE_frame_too_large);
+	end_with(sleeper, close_reason_named("frame_too_large"));
 }
 END_TEST
 

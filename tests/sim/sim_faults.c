@@ -33,7 +33,7 @@ static struct customer {
 
 static struct service services[CLIENTS];
 static struct listener listeners[CLIENTS];
-static uint64_t baseline_closed[CLOSE_REASONS];
+static uint64_t baseline_closed[CLOSE_REASONS_MAX];
 
 static bool room(struct listener *listener)
 {
@@ -120,9 +120,9 @@ static void run_scenario(const char *how)
 	for (int i = 0; i < CLIENTS; i++) {
 		services[i] = (struct service){.protocol = protocol_find(customers[i].protocol),
 					       .table = &world.table,
-					       .message_max = 600};
+					       .settings = {600}};
 		if (i == TOO_LONG || i == LINES)
-			services[i].message_max = 100;
+			services[i].settings[0] = 100;
 		customers[i].peer = peer_connect(listeners[i].source.fd);
 		customers[i].peer->space = customers[i].space;
 		customers[i].peer->window = i == TOO_LONG ? 50 : SIZE_MAX;
@@ -211,7 +211,7 @@ static void check_client(int i, bool hit, const char *how)
  * reason. */
 static void check_reasons(enum close_reason reason, bool may_move, const char *how)
 {
-	for (int i = 1; i < CLOSE_REASONS; i++) {
+	for (int i = 1; i < CLOSE_REASONS_MAX; i++) {
 		uint64_t closed = world.stats.closed[i], before = baseline_closed[i];
 		bool fine = closed == before || (may_move && closed + 1 == before) ||
 			    (may_move && i == (int)reason && closed == before + 1);

@@ -65,7 +65,7 @@ static void run_and_compare(struct world *world, const struct http_entry *entry,
 static void open_world(struct world *world)
 {
 	world_open(world, "http", (struct conn_limits){WORLD_LIMITS}, BUFFERS_MIN);
-	world->service.message_max = BODY_MAX;
+	world->service.settings[0] = BODY_MAX;
 	for (size_t i = 0; i < HTTP_CORPUS_N; i++) {
 		struct segmenter segmenter = {.first = http_corpus[i].n};
 		struct outcome *outcome = &outcomes[i];
@@ -243,8 +243,8 @@ static void judge(const struct http_entry *entry, const struct outcome *outcome)
 		EXPECT_MSG(answer.closes && answer.whole, "%s: refused, and goes on", entry->name);
 	}
 	EXPECT_MSG(at == end, "%s: more came", entry->name);
-	EXPECT_MSG(outcome->reason == CLOSE_bad_request, "%s: closed for %s", entry->name,
-		   close_reason_name(outcome->reason));
+	EXPECT_MSG(outcome->reason == close_reason_named("bad_request"), "%s: closed for %s",
+		   entry->name, close_reason_name(outcome->reason));
 }
 
 START_TEST(each_request_gets_its_answer)

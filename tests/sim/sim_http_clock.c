@@ -32,7 +32,7 @@ START_TEST(a_slow_head_gets_408)
 	expect_answer(200, 2, false);
 	expect_answer(408, 0, true);
 	expect_no_more();
-	ck_assert_uint_eq(world.stats.http_refused, 1);
+	ck_assert_uint_eq(world_stat(&world, "http_refused"), 1);
 	end_with(peer, CLOSE_request_timeout);
 }
 END_TEST
@@ -89,7 +89,7 @@ START_TEST(an_empty_line_has_not_begun_a_request)
 		take(peer);
 		expect_answer(400, 0, true);
 		peer_finish(peer);
-		end_with(peer, CLOSE_bad_request);
+		end_with(peer, close_reason_named("bad_request"));
 	}
 }
 END_TEST
@@ -115,7 +115,7 @@ START_TEST(many_slow_heads_get_408)
 		expect_no_more();
 		peer_finish(peers[i]);
 	}
-	ck_assert_uint_eq(world.stats.http_refused, 60);
+	ck_assert_uint_eq(world_stat(&world, "http_refused"), 60);
 	world_run(&world);
 	ck_assert_uint_eq(world.stats.closed[CLOSE_request_timeout], 60);
 	peer_reset(other);
@@ -155,7 +155,8 @@ START_TEST(a_slow_body_ends_without_a_word)
 		ck_assert(peer->closed || peer->shut);
 		take(peer);
 		ck_assert_ptr_null(memmem(got, got_n, " 408 ", 5));
-		ck_assert_uint_eq(world.stats.http_refused, 1); /* the answer is broken off */
+		ck_assert_uint_eq(world_stat(&world, "http_refused"),
+				  1); /* the answer is broken off */
 		end_with(peer, CLOSE_request_timeout);
 	}
 }

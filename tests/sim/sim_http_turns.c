@@ -60,7 +60,7 @@ START_TEST(answers_of_all_kinds_leave_in_one_write)
 		expect_answer(200, 3, false);
 	}
 	expect_no_more();
-	ck_assert_uint_eq(world.stats.http_refused, 3);
+	ck_assert_uint_eq(world_stat(&world, "http_refused"), 3);
 	peer_finish(peer);
 	end_with(peer, CLOSE_eof);
 }
@@ -75,13 +75,13 @@ START_TEST(a_limit_that_became_less_holds_for_a_body_under_way)
 	peer = world_connect(&world);
 	peer_text(peer, CHUNKED "5\r\nhello\r\n");
 	take(peer);
-	world.service.message_max = 4;
+	world.service.settings[0] = 4;
 	peer_text(peer, "1\r\nx\r\n0\r\n\r\n");
 	take(peer);
-	ck_assert_uint_eq(world.stats.http_refused, 1);
+	ck_assert_uint_eq(world_stat(&world, "http_refused"), 1);
 	ck_assert_uint_eq(world.stats.messages, 0);
 	peer_finish(peer);
-	end_with(peer, CLOSE_bad_request);
+	end_with(peer, close_reason_named("bad_request"));
 }
 END_TEST
 
@@ -231,7 +231,7 @@ START_TEST(a_client_refused_in_a_body_may_go_on_sending)
 	struct peer *peer;
 
 	begin();
-	world.service.message_max = 1000;
+	world.service.settings[0] = 1000;
 	peer = world_connect(&world);
 	peer_text(peer, "POST /echo HTTP/1.1\r\nHost: weir\r\nContent-Length: 1001\r\n\r\n");
 	take(peer);
@@ -248,7 +248,7 @@ START_TEST(a_client_refused_in_a_body_may_go_on_sending)
 	world_run(&world);
 	ck_assert(peer->closed);
 	ck_assert(!peer->got_reset);
-	end_with(peer, CLOSE_bad_request);
+	end_with(peer, close_reason_named("bad_request"));
 }
 END_TEST
 
@@ -278,7 +278,7 @@ START_TEST(a_client_that_is_refused_and_moves_may_go_on_sending)
 	peer_finish(peer);
 	sim_move_run(&move);
 	ck_assert(peer->closed);
-	ck_assert_int_eq(sim_move_reason(&move), CLOSE_bad_request);
+	ck_assert_int_eq(sim_move_reason(&move), close_reason_named("bad_request"));
 	peer_free(peer);
 	sim_move_close(&move);
 }
@@ -289,28 +289,28 @@ START_TEST(a_body_of_chunks_is_bounded)
 	struct peer *peer;
 
 	begin();
-	world.service.message_max = 1000;
+	world.service.settings[0] = 1000;
 	peer = world_connect(&world);
 	peer_text(peer, CHUNKED "3e9\r\n");
 	take(peer);
 	expect_answer(413, 0, true);
 	expect_no_more();
-	end_with(peer, CLOSE_bad_request);
+	end_with(peer, close_reason_named("bad_request"));
 
 	begin();
-	world.service.message_max = 1000;
+	world.service.settings[0] = 1000;
 	peer = world_connect(&world);
 	peer_text(peer, CHUNKED "3e7\r\n");
 	peer_send(peer, (char[999]){0}, 999);
 	peer_text(peer, "\r\n2\r\nab\r\n0\r\n\r\n");
 	take(peer);
-	ck_assert_uint_eq(world.stats.http_refused, 1);
+	ck_assert_uint_eq(world_stat(&world, "http_refused"), 1);
 	ck_assert_int_eq(atoi((char *)got + 9), 200);
 	ck_assert_int_ne(memcmp(got + got_n - 5, "0\r\n\r\n", 5), 0);
-	end_with(peer, CLOSE_bad_request);
+	end_with(peer, close_reason_named("bad_request"));
 
 	begin();
-	world.service.message_max = 1000;
+	world.service.settings[0] = 1000;
 	peer = world_connect(&world);
 	peer_text(peer, CHUNKED "1\r\na\r\n3e7\r\n"); /* exactly as much as is allowed */
 	peer_send(peer, (char[999]){0}, 999);
@@ -333,9 +333,9 @@ START_TEST(a_refused_client_is_refused_once)
 	peer->space = 10;
 	peer_text(peer, CHUNKED "zz\r\n");
 	world_run(&world);
-	ck_assert_uint_eq(world.stats.http_refused, 1);
+	ck_assert_uint_eq(world_stat(&world, "http_refused"), 1);
 	world_wait(&world, 302);
-	ck_assert_uint_eq(world.stats.http_refused, 1);
+	ck_assert_uint_eq(world_stat(&world, "http_refused"), 1);
 	ck_assert(peer->closed);
 	world_close(&world);
 }
@@ -356,7 +356,7 @@ START_TEST(a_head_without_an_end_is_refused)
 	take(peer);
 	expect_answer(431, 0, true);
 	expect_no_more();
-	end_with(peer, CLOSE_bad_request);
+	end_with(peer, close_reason_named("bad_request"));
 }
 END_TEST
 

@@ -24,8 +24,9 @@ static void begin_with(struct conn_limits limits)
 	for (int i = 0; i < 2; i++) {
 		struct service *first = &move.worlds[i].service;
 
-		first->message_max = 1 << 20;
+		first->settings[0] = 1 << 20;
 		lines[i] = *first;
+		first->settings[0] = 0; /* networks */
 		first->protocol = &proxy_protocol;
 		first->next = &lines[i];
 		lines[i].next = first;
@@ -190,15 +191,15 @@ END_TEST
 
 START_TEST(each_mistake_has_its_reason)
 {
-	static const struct {
+	const struct {
 		const char *bytes;
 		enum close_reason reason;
 	} wrong[] = {
-	    {"GET / HTTP/1.1\r\n", CLOSE_proxy_no_header},
-	    {"PROXY TCP5 ", CLOSE_proxy_v1_family},
-	    {"PROXY TCP4 300.0.0.1 ", CLOSE_proxy_v1_address},
-	    {"PROXY TCP4 1.2.3.4 5.6.7.8 99999 ", CLOSE_proxy_v1_port},
-	    {"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n", CLOSE_proxy_v1_line_end},
+	    {"GET / HTTP/1.1\r\n", close_reason_named("proxy_no_header")},
+	    {"PROXY TCP5 ", close_reason_named("proxy_v1_family")},
+	    {"PROXY TCP4 300.0.0.1 ", close_reason_named("proxy_v1_address")},
+	    {"PROXY TCP4 1.2.3.4 5.6.7.8 99999 ", close_reason_named("proxy_v1_port")},
+	    {"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n", close_reason_named("proxy_v1_line_end")},
 	};
 	struct peer *peer;
 
@@ -215,20 +216,22 @@ START_TEST(each_mistake_has_its_reason)
 	for (int i = 0; i < 100; i++)
 		peer_text(peer, "x");
 	peer_finish(peer);
-	end_with(peer, CLOSE_proxy_v1_too_long);
+	end_with(peer, close_reason_named("proxy_v1_too_long"));
 }
 END_TEST
 
 START_TEST(version_2_has_its_reasons_too)
 {
-	static const struct {
+	const struct {
 		unsigned command, family;
 		size_t addresses;
 		enum close_reason reason;
 	} wrong[] = {
-	    {2, 0x11, 12, CLOSE_proxy_v2_command},   {1, 0x12, 12, CLOSE_proxy_v2_family},
-	    {1, 0x41, 12, CLOSE_proxy_v2_family},    {1, 0x11, 11, CLOSE_proxy_v2_too_short},
-	    {1, 0x21, 35, CLOSE_proxy_v2_too_short},
+	    {2, 0x11, 12, close_reason_named("proxy_v2_command")},
+	    {1, 0x12, 12, close_reason_named("proxy_v2_family")},
+	    {1, 0x41, 12, close_reason_named("proxy_v2_family")},
+	    {1, 0x11, 11, close_reason_named("proxy_v2_too_short")},
+	    {1, 0x21, 35, close_reason_named("proxy_v2_too_short")},
 	};
 	struct peer *peer;
 
@@ -247,7 +250,7 @@ START_TEST(version_2_has_its_reasons_too)
 	header[12] = 0x31;
 	peer_send(peer, header, 28);
 	peer_finish(peer);
-	end_with(peer, CLOSE_proxy_v2_version);
+	end_with(peer, close_reason_named("proxy_v2_version"));
 }
 END_TEST
 
@@ -326,8 +329,8 @@ START_TEST(only_some_may_send_one)
 	for (int may = 0; may < 2; may++) {
 		begin();
 		for (int i = 0; i < 2; i++) {
-			move.worlds[i].service.proxy_from = networks;
-			move.worlds[i].service.proxy_from_n = (size_t)(1 + may);
+			move.worlds[i].service.networks = networks;
+			move.worlds[i].service.settings[0] = (uint64_t)(1 + may);
 		}
 		ck_assert(network_parse(&networks[1], "0.0.0.0/0"));
 		peer = world_connect(&move.worlds[0]);
@@ -336,7 +339,7 @@ START_TEST(only_some_may_send_one)
 		sim_move_run(&move);
 		peer_expect(peer, may ? behind : "", may ? strlen(behind) : 0);
 		peer_finish(peer);
-		end_with(peer, may ? CLOSE_eof : CLOSE_proxy_forbidden);
+		end_with(peer, may ? CLOSE_eof : close_reason_named("proxy_forbidden"));
 	}
 }
 END_TEST

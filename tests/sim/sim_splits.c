@@ -134,13 +134,13 @@ static void make_lines(void)
 	add_line(t, 3, true);
 	add_line(t, 101, false);
 	add_line(t, 5, false);
-	t->reason = CLOSE_line_too_long;
+	t->reason = close_reason_named("line_too_long");
 
 	t = transcript_new("line too long without its end", "line");
 	add_text(t, "fine\n", true);
 	for (int i = 0; i < 130; i++)
 		add_text(t, "x", false);
-	t->reason = CLOSE_line_too_long;
+	t->reason = close_reason_named("line_too_long");
 }
 
 static void make_frames(void)
@@ -166,12 +166,12 @@ static void make_frames(void)
 	add_frame(t, 100);
 	add_prefix(t, 101, false);
 	add_text(t, "whatever comes then", false);
-	t->reason = CLOSE_frame_too_large;
+	t->reason = close_reason_named("frame_too_large");
 
 	t = transcript_new("largest length of a frame", "frame");
 	add_frame(t, 7);
 	add_prefix(t, UINT32_MAX, false);
-	t->reason = CLOSE_frame_too_large;
+	t->reason = close_reason_named("frame_too_large");
 }
 
 static void make_small(void)
@@ -208,7 +208,7 @@ static void make_large(void)
 	t->message_max = 64 << 10;
 	add_line(t, 50000, true);
 	add_line(t, (64 << 10) + 1, false);
-	t->reason = CLOSE_line_too_long;
+	t->reason = close_reason_named("line_too_long");
 	t = transcript_new("many lines", "line");
 	for (size_t i = 0; i < 6000; i++)
 		add_line(t, i % 5, true);
@@ -248,7 +248,7 @@ static void run_once(struct world *world, const struct transcript *t, struct seg
 static void serve(struct world *world, const struct transcript *t)
 {
 	world->service.protocol = protocol_find(t->protocol);
-	world->service.message_max = t->message_max;
+	world->service.settings[0] = t->message_max;
 	world->table.limits.high_water = 256 << 10;
 	world->table.limits.low_water = 64 << 10;
 }

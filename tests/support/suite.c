@@ -1,5 +1,7 @@
 #include "tests/support/suite.h"
 
+#include "protocol/protocol.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,6 +49,7 @@ int suite_main(const char *name, const struct suite_test *tests, int n)
 	SRunner *runner;
 	int failed, asked_for = 0;
 
+	protocols_register();
 	for (int i = 0; i < n; i++) {
 		TCase *test;
 

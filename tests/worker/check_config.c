@@ -134,8 +134,6 @@ START_TEST(defaults_are_what_the_contract_says)
 	ck_assert_uint_eq(config.high_water, 256 << 10);
 	ck_assert_uint_eq(config.low_water, 64 << 10);
 	ck_assert_uint_eq(config.buffers, 256 << 20);
-	ck_assert_uint_eq(config.max_line, 64 << 10);
-	ck_assert_uint_eq(config.max_frame, 1 << 20);
 	ck_assert_uint_eq(config.drain_timeout, 30000000);
 	ck_assert_uint_eq(config.spin, 0);
 	ck_assert_ptr_null(config.user);
@@ -262,8 +260,7 @@ START_TEST(all_defaults_go_round)
 
 	config_defaults(&config);
 	before = config;
-	for (size_t i = 0; i < option_rows_n; i++) {
-		const struct option_row *row = &option_rows[i];
+	EACH_OPTION (row) {
 		char text[512], error[CONFIG_ERROR_BYTES];
 
 		config_text(&config, row, text, sizeof text);
@@ -279,13 +276,11 @@ END_TEST
 
 START_TEST(the_table_has_no_name_or_letter_twice)
 {
-	for (size_t i = 0; i < option_rows_n; i++) {
-		const struct option_row *row = &option_rows[i];
-
+	EACH_OPTION (row) {
 		ck_assert_ptr_eq(config_find(row->name), row);
 		ck_assert_uint_gt(strlen(row->meaning), 0);
-		for (size_t j = 0; j < i; j++)
-			ck_assert(!row->letter || option_rows[j].letter != row->letter);
+		EACH_OPTION (other)
+			ck_assert(!row->letter || other == row || other->letter != row->letter);
 	}
 	ck_assert_ptr_null(config_find(""));
 	ck_assert_ptr_null(config_find("worker"));
@@ -324,8 +319,8 @@ START_TEST(the_nearest_key_is_offered_and_no_far_one)
 		else
 			ck_assert_msg(!nearest, "%s: %s is offered", pairs[i].given, nearest);
 	}
-	for (size_t i = 0; i < option_rows_n; i++)
-		ck_assert_str_eq(config_nearest(option_rows[i].name, false), option_rows[i].name);
+	EACH_OPTION (row)
+		ck_assert_str_eq(config_nearest(row->name, false), row->name);
 	memset(long_name, 'x', sizeof long_name - 1);
 	ck_assert_ptr_null(config_nearest(long_name, false));
 }

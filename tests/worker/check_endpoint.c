@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "tests/worker/settings.h"
+#include "worker/config/endpoint_keys.h"
 
 static void expect_no_listener(const char *listener, const char *words)
 {
@@ -61,11 +62,11 @@ START_TEST(keys_of_a_listener_are_taken_apart)
 	config_defaults(&config);
 	listen_to("frame:///run/x?max-frame=2M&mode=640&accept=shared");
 	ck_assert_str_eq(at->protocol->name, "frame");
-	ck_assert_uint_eq(at->message_max, 2 << 20);
+	ck_assert_uint_eq(endpoint_setting(at, "max-frame"), 2 << 20);
 	ck_assert_uint_eq(at->mode, 0640);
 	ck_assert_int_eq(at->accept, ACCEPT_SHARED);
 	listen_to("frame://127.0.0.1:0");
-	ck_assert_uint_eq(at[1].message_max, 0);
+	ck_assert_uint_eq(endpoint_setting(&at[1], "max-frame"), 0);
 	ck_assert_uint_eq(at[1].mode, 0);
 	ck_assert_int_eq(at[1].accept, -1);
 	ck_assert(!at[1].datagrams);
@@ -197,24 +198,41 @@ START_TEST(how_connections_come_is_decided_for_each_listener)
 }
 END_TEST
 
-START_TEST(the_longest_message_is_the_listeners_or_the_options)
+static uint64_t setting(size_t i, const char *name)
+{
+	const struct endpoint *endpoint = &config.listeners[i];
+
+	return config_setting(&config, endpoint, protocol_setting(endpoint->protocol, name));
+}
+
+START_TEST(a_setting_is_the_listeners_or_the_options)
 {
 	config_defaults(&config);
-	set("max-line", "11");
-	set("max-frame", "22");
-	set("max-body", "55");
 	listen_to("line://127.0.0.1:0");
 	listen_to("line://127.0.0.1:0?max-line=33");
 	listen_to("frame://127.0.0.1:0");
 	listen_to("frame://127.0.0.1:0?max-frame=44");
 	listen_to("http://127.0.0.1:0");
 	listen_to("http://127.0.0.1:0?max-body=66");
-	ck_assert_uint_eq(config_message_max(&config, &config.listeners[0]), 11);
-	ck_assert_uint_eq(config_message_max(&config, &config.listeners[1]), 33);
-	ck_assert_uint_eq(config_message_max(&config, &config.listeners[2]), 22);
-	ck_assert_uint_eq(config_message_max(&config, &config.listeners[3]), 44);
-	ck_assert_uint_eq(config_message_max(&config, &config.listeners[4]), 55);
-	ck_assert_uint_eq(config_message_max(&config, &config.listeners[5]), 66);
+	listen_to("chat://127.0.0.1:0");
+	listen_to("chat://127.0.0.1:0?max-line=77&names=on");
+	ck_assert_uint_eq(setting(0, "max-line"), 64 << 10);
+	ck_assert_uint_eq(setting(2, "max-frame"), 1 << 20);
+	ck_assert_uint_eq(setting(4, "max-body"), 1 << 30);
+	ck_assert_uint_eq(setting(6, "max-line"), 16000); /* as many as it takes */
+	ck_assert_uint_eq(setting(6, "names"), 0);
+	set("max-line", "11");
+	set("max-frame", "22");
+	set("max-body", "55");
+	ck_assert_uint_eq(setting(0, "max-line"), 11);
+	ck_assert_uint_eq(setting(1, "max-line"), 33);
+	ck_assert_uint_eq(setting(2, "max-frame"), 22);
+	ck_assert_uint_eq(setting(3, "max-frame"), 44);
+	ck_assert_uint_eq(setting(4, "max-body"), 55);
+	ck_assert_uint_eq(setting(5, "max-body"), 66);
+	ck_assert_uint_eq(setting(6, "max-line"), 11);
+	ck_assert_uint_eq(setting(7, "max-line"), 77);
+	ck_assert_uint_eq(setting(7, "names"), 1);
 }
 END_TEST
 
@@ -225,5 +243,5 @@ SUITE("endpoint", {"listeners go round", listeners_go_round, 10},
       {"one place has one listener", one_place_has_one_listener, 10},
       {"how connections come is decided for each listener",
        how_connections_come_is_decided_for_each_listener, 10},
-      {"the longest message is the listener's or the option's",
-       the_longest_message_is_the_listeners_or_the_options, 10})
+      {"a setting is the listener's, or the options'", a_setting_is_the_listeners_or_the_options,
+       10})

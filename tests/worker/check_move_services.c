@@ -55,7 +55,7 @@ static void side_open(struct side *side)
 				     .table = &side->table,
 				     .listener = LISTENER,
 				     .next = &side->services[!i],
-				     .message_max = 1000};
+				     .settings = {i ? 0 : 1000}};
 	migration_open(&side->migration, &side->table, NULL, 0, &owner);
 }
 
@@ -158,7 +158,7 @@ START_TEST(an_older_weir_gets_what_it_knows)
 	move_all(1);
 	ck_assert_uint_eq(sides[0].stats.connections, 1); /* the prefix stays, to be drained */
 	ck_assert_uint_eq(sides[1].stats.moved_in, 1);
-	ck_assert_uint_eq(move_message.snapshots[0].service, LISTENER);
+	ck_assert_uint_eq(move_message.batch.snapshots[0].service, LISTENER);
 	end();
 	(void)close(behind);
 	(void)close(before);
@@ -215,8 +215,8 @@ START_TEST(what_was_not_offered_is_refused)
 		migrate_in(&sides[1].migration, pair[1], services, 2, (struct conn_promise){0});
 		ck_assert_int_gt(recv(pair[0], &offer, sizeof offer, 0), 0);
 		ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, client), 0);
-		move_message = (struct move_batch_message){.kind = MOVE_BATCH, .count = 1};
-		move_message.snapshots[0].service = wrong[i];
+		move_message.batch = (struct move_batch_message){.kind = MOVE_BATCH, .count = 1};
+		move_message.batch.snapshots[0].service = wrong[i];
 		ck_assert_int_gt(descriptors_send(pair[0], &move_message,
 						  offsetof(struct move_batch_message, marks),
 						  client, 1),
@@ -234,7 +234,200 @@ START_TEST(what_was_not_offered_is_refused)
 }
 END_TEST
 
+/* ---- reasons to close travel by name ---- */
+
+static void receiver_opens(int pair[2])
+{
+	struct service *services[] = {&sides[1].services[0], &sides[1].services[1]};
+	struct offer_message offer;
+
+	start();
+	channel(pair);
+	migrate_in(&sides[1].migration, pair[1], services, 2, (struct conn_promise){0});
+	ck_assert_int_gt(recv(pair[0], &offer, sizeof offer, 0), 0);
+	sender = pair[0];
+}
+
+/* Sends one that lingers, because of this reason, as its sender counts them. True: it is taken. */
+static bool is_taken(int channel_end, uint8_t reason)
+{
+	struct taken_message answer = {0};
+	int client[2];
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, client), 0);
+	set_nonblocking(client[0]);
+	move_message.batch = (struct move_batch_message){.kind = MOVE_BATCH, .count = 1};
+	move_message.batch.snapshots[0] =
+	    (struct conn_snapshot){.service = LISTENER, .phase = 2, .reason = reason};
+	ck_assert_int_gt(descriptors_send(channel_end, &move_message,
+					  offsetof(struct move_batch_message, marks), client, 1),
+			 0);
+	(void)close(client[0]);
+	(void)close(client[1]);
+	pass_until(receiver_answered, "an answer");
+	ck_assert_int_eq(recv(channel_end, &answer, sizeof answer, 0), sizeof answer);
+	return answer.taken;
+}
+
+static bool all_are_gone(void)
+{
+	return sides[1].stats.connections == 0;
+}
+
+static uint64_t closed(const char *reason)
+{
+	return sides[1].stats.closed[close_reason_named(reason)];
+}
+
+/* In its table the fifth was line_too_long, and the last the twenty-second. */
+START_TEST(a_reason_of_an_older_weir_is_what_it_was_there)
+{
+	int pair[2];
+
+	receiver_opens(pair);
+	ck_assert(is_taken(pair[0], 5));
+	ck_assert(is_taken(pair[0], 22));
+	ck_assert(!is_taken(pair[0], 23));
+	ck_assert(!is_taken(pair[0], 255));
+	pass_until(all_are_gone, "both to end");
+	ck_assert_uint_eq(closed("line_too_long"), 1);
+	ck_assert_uint_eq(closed("error"), 1);
+	end();
+	(void)close(pair[0]);
+}
+END_TEST
+
+START_TEST(a_reason_is_what_its_sender_calls_it)
+{
+	static struct reasons_message said = {.kind = MOVE_REASONS, .n = 4};
+	const size_t n = offsetof(struct reasons_message, names) + 4 * sizeof *said.names;
+	int pair[2];
+
+	receiver_opens(pair);
+	(void)strcpy(said.names[1], "of a version to come");
+	(void)strcpy(said.names[2], "frame_too_large");
+	(void)strcpy(said.names[3], "proxy_v1_port");
+	ck_assert_int_eq(send(pair[0], &said, n, 0), (ssize_t)n);
+	ck_assert(is_taken(pair[0], 2));
+	ck_assert(is_taken(pair[0], 3));
+	ck_assert(!is_taken(pair[0], 1)); /* it ends where its reason is known */
+	ck_assert(!is_taken(pair[0], 4));
+	pass_until(all_are_gone, "both to end");
+	ck_assert_uint_eq(closed("frame_too_large"), 1);
+	ck_assert_uint_eq(closed("proxy_v1_port"), 1);
+	end();
+	(void)close(pair[0]);
+}
+END_TEST
+
+static bool channel_is_closed(void)
+{
+	char byte;
+
+	return recv(sender, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+START_TEST(names_that_are_none_end_the_channel)
+{
+	static struct reasons_message said;
+	const size_t one = offsetof(struct reasons_message, names) + sizeof *said.names;
+	const struct {
+		uint32_t n;
+		size_t bytes;
+		char fill;
+	} bad[] = {{2, one, 0},
+		   {1, one + sizeof *said.names, 0},
+		   {UINT32_MAX, one, 0},
+		   {CLOSE_REASONS_MAX + 1, sizeof said, 0},
+		   {0, sizeof said.kind, 0},
+		   {2, one + sizeof *said.names, 'x'}};
+
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+		int pair[2];
+
+		receiver_opens(pair);
+		memset(&said, bad[i].fill, sizeof said);
+		said.kind = MOVE_REASONS;
+		said.n = bad[i].n;
+		ck_assert_int_gt(send(pair[0], &said, bad[i].bytes, 0), 0);
+		pass_until(channel_is_closed, "the channel to end");
+		end();
+		(void)close(pair[0]);
+	}
+}
+END_TEST
+
+static bool one_lingers(void)
+{
+	const struct conn *conn;
+	size_t cursor = 0;
+
+	conn = pool_next(&sides[0].table.conns, &cursor);
+	return conn && conn_standing(conn) == CONN_LINGERS;
+}
+
+static bool none_is_left(void)
+{
+	return sides[0].stats.connections + sides[1].stats.connections == 0;
+}
+
+/* As it has always been, and ends when nothing more can come. */
+static void offer_as_older(int fd)
+{
+	struct offer_message offer = {
+	    .kind = MOVE_OFFER, .version = SNAPSHOT_VERSION, .reasons = REASONS, .offers_n = 1};
+	const struct protocol *line = sides[1].services[0].protocol;
+
+	offer.offers[0] = (struct move_offer){.listener = LISTENER,
+					      .state_bytes = line->state_bytes,
+					      .state_version = line->state_version,
+					      .protocol = "line"};
+	ck_assert_int_gt(
+	    send(fd, &offer, offsetof(struct offer_message, offers) + sizeof *offer.offers, 0), 0);
+}
+
+/* One that lingers goes along, and is counted for its reason there; to an older weir it does not.
+ */
+START_TEST(one_that_ends_moves_if_its_reason_can_be_said)
+{
+	static char line[40000]; /* more than is read at once: so it is lingered for */
+
+	memset(line, 'x', sizeof line);
+	for (int older = 0; older < 2; older++) {
+		struct service *services[] = {&sides[1].services[0], &sides[1].services[1]};
+		int pair[2], client;
+
+		start();
+		client = connect_here(&sides[0].services[0]);
+		ck_assert_int_eq(send(client, line, sizeof line, 0), sizeof line);
+		pass_until(one_lingers, "it to linger");
+		channel(pair);
+		if (older)
+			offer_as_older(pair[1]);
+		else
+			migrate_in(&sides[1].migration, pair[1], services, 1,
+				   (struct conn_promise){0});
+		migrate_out(&sides[0].migration, pair[0], 1, MOVE_ALL);
+		pass_until(order_is_over, "the move to be over");
+		ck_assert_uint_eq(sides[0].stats.moved_out, !older);
+		(void)close(client);
+		pass_until(none_is_left, "it to end");
+		ck_assert_uint_eq(
+		    sides[older ? 0 : 1].stats.closed[close_reason_named("line_too_long")], 1);
+		end();
+		if (older)
+			(void)close(pair[1]);
+	}
+}
+END_TEST
+
 SUITE("move_services", {"each goes on with its protocol", each_goes_on_with_its_protocol, 20},
       {"an older weir gets what it knows", an_older_weir_gets_what_it_knows, 20},
       {"an offer is as an older weir has it", an_offer_is_as_an_older_weir_has_it, 10},
-      {"what was not offered is refused", what_was_not_offered_is_refused, 10})
+      {"what was not offered is refused", what_was_not_offered_is_refused, 10},
+      {"a reason of an older weir is what it was there",
+       a_reason_of_an_older_weir_is_what_it_was_there, 20},
+      {"a reason is what its sender calls it", a_reason_is_what_its_sender_calls_it, 20},
+      {"names that are none end the channel", names_that_are_none_end_the_channel, 20},
+      {"one that ends moves if its reason can be said",
+       one_that_ends_moves_if_its_reason_can_be_said, 20})

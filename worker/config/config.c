@@ -3,17 +3,73 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "reactor/base/check.h"
+#include "reactor/pubsub/topic.h"
 #include "reactor/stream/queue.h"
-#include "reactor/loop/wheel.h"
 
-const struct option_row option_rows[] = {
+/* Names the protocols that have it, and those that take less than others. */
+static void describe_setting(const struct setting *setting, char *text, size_t n)
+{
+	size_t at =
+	    (size_t)snprintf(text, n, "%s; also `?%s=` of one", setting->meaning, setting->name);
+	char less[128] = "", size[32];
+	bool first = true;
+
+	for (const struct protocol *const *p = protocols; *p; p++) {
+		const struct setting *own = protocol_setting(*p, setting->name);
+
+		if (!own)
+			continue;
+		at +=
+		    (size_t)snprintf(text + at, n - at, "%s `%s`", first ? "" : " or", (*p)->name);
+		first = false;
+		value_format(setting->kind, setting->argument, own->max, size, sizeof size);
+		if (own->max < setting->max)
+			(void)snprintf(less, sizeof less, "; `%s` takes at most %s", (*p)->name,
+				       size);
+		CHECK(at < n);
+	}
+	at += (size_t)snprintf(text + at, n - at, " listener%s", less);
+	CHECK(at < n);
+}
+
+const struct option_row *config_rows(void)
+{
+	static char meanings[SETTINGS_MAX][512];
+	static struct option_row rows[OPTION_ROWS_MAX + 1] = {
 #define OPTION(kind, field, name, letter, value, argument, meaning)                                \
-	{OPTION_##kind, offsetof(struct config, field), name, letter, value, argument, meaning},
+	{OPTION_##kind, offsetof(struct config, field), name, letter, value, argument, meaning,    \
+	 NULL},
 #include "worker/config/config.def"
 #undef OPTION
-};
+	};
+	static bool complete;
+	const struct setting *setting;
+	size_t n = 0;
 
-const size_t option_rows_n = sizeof option_rows / sizeof *option_rows;
+	if (complete)
+		return rows;
+	complete = true;
+	protocols_register();
+	while (rows[n].name)
+		n++;
+	for (size_t i = 0; (setting = setting_at(i)); i++) {
+		if (!setting->argument)
+			continue;
+		CHECK(n < OPTION_ROWS_MAX);
+		describe_setting(setting, meanings[i], sizeof meanings[i]);
+		rows[n++] =
+		    (struct option_row){(enum option_kind)setting->kind,
+					offsetof(struct config, settings) + i * sizeof(uint64_t),
+					setting->name,
+					0,
+					setting->value,
+					setting->argument,
+					meanings[i],
+					setting};
+	}
+	return rows;
+}
 
 const char *const config_default_listeners[] = {
     "echo://127.0.0.1:7878",  "echo+udp://127.0.0.1:7878",
@@ -43,9 +99,9 @@ static void *field_of(const struct config *config, const struct option_row *row)
 
 const struct option_row *config_find(const char *name)
 {
-	for (size_t i = 0; i < option_rows_n; i++)
-		if (strcmp(option_rows[i].name, name) == 0)
-			return &option_rows[i];
+	EACH_OPTION (row)
+		if (strcmp(row->name, name) == 0)
+			return row;
 	return NULL;
 }
 
@@ -85,12 +141,12 @@ const char *config_nearest(const char *name, bool key)
 		nearest = "listen";
 		least = distance(name, nearest);
 	}
-	for (size_t i = 0; i < option_rows_n; i++) {
-		size_t d = distance(name, option_rows[i].name);
+	EACH_OPTION (row) {
+		size_t d = distance(name, row->name);
 
-		if (d < least && !(key && option_rows[i].kind == OPTION_ACTION)) {
+		if (d < least && !(key && row->kind == OPTION_ACTION)) {
 			least = d;
-			nearest = option_rows[i].name;
+			nearest = row->name;
 		}
 	}
 	return nearest;
@@ -108,15 +164,28 @@ static const struct range {
     {"high-water", 1, 1u << 30, "from 1 to 1G"},
     {"low-water", 0, 1u << 30, "at most 1G"},
     {"buffers", BUFFERS_MIN, 1ULL << 40, "from 1M to 1024G"},
-    {"max-line", 1, 1u << 30, "from 1 to 1G"},
-    {"max-frame", 1, 1u << 30, "from 1 to 1G"},
-    {"max-body", 1, 1u << 30, "from 1 to 1G"},
     {"slow-consumer", 1, 1u << 30, "from 1 to 1G"},
 };
+
+static bool setting_in_range(const struct option_row *row, uint64_t number, const char *value,
+			     char error[CONFIG_ERROR_BYTES])
+{
+	const struct setting *setting = row->setting;
+	char min[32], max[32];
+
+	if (number >= setting->min && number <= setting->max)
+		return true;
+	value_format(setting->kind, row->argument, setting->min, min, sizeof min);
+	value_format(setting->kind, row->argument, setting->max, max, sizeof max);
+	(void)snprintf(error, CONFIG_ERROR_BYTES, "is from %s to %s, not \"%s\"", min, max, value);
+	return false;
+}
 
 static bool in_range(const struct option_row *row, uint64_t number, const char *value,
 		     char error[CONFIG_ERROR_BYTES])
 {
+	if (row->setting)
+		return setting_in_range(row, number, value, error);
 	for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
 		if (strcmp(row->name, ranges[i].name) != 0 ||
 		    (number >= ranges[i].min && number <= ranges[i].max))
@@ -128,61 +197,30 @@ static bool in_range(const struct option_row *row, uint64_t number, const char *
 	return true;
 }
 
-static bool is_auto(const struct option_row *row, const char *value)
+/* May it be left to weir? Then its value is 0. */
+static bool may_be_auto(const struct option_row *row)
 {
-	return row->argument && strstr(row->argument, "auto") && strcmp(value, "auto") == 0;
+	return row->kind == OPTION_NUMBER && strstr(row->argument, "auto");
 }
 
 bool config_set(struct config *config, const struct option_row *row, const char *value,
 		char error[CONFIG_ERROR_BYTES])
 {
+	enum setting_kind kind = (enum setting_kind)row->kind;
 	uint64_t *number = field_of(config, row);
-	const char *form = "";
-	int place;
 
-	switch (row->kind) {
-	case OPTION_ACTION:
-		break;
-	case OPTION_TEXT:
+	if (row->kind == OPTION_TEXT) {
 		*(const char **)field_of(config, row) = value;
 		return true;
-	case OPTION_CHOICE:
-		place = choice_find(row->argument, value);
-		if (place >= 0) {
-			*number = (uint64_t)place;
-			return true;
-		}
-		form = row->argument;
-		break;
-	case OPTION_SWITCH:
-		place = choice_find("off|on", value);
-		if (place >= 0) {
-			*number = (uint64_t)place;
-			return true;
-		}
-		form = "on or off";
-		break;
-	case OPTION_NUMBER:
-		if (is_auto(row, value)) {
-			*number = 0;
-			return true;
-		}
-		if (number_parse(value, number) && *number <= INT32_MAX)
-			return in_range(row, *number, value, error);
-		form = strstr(row->argument, "auto") ? "a whole number or auto" : "a whole number";
-		break;
-	case OPTION_TIME:
-		if (time_parse(value, number) && *number / 1000 < WHEEL_MS_MAX / 2)
-			return in_range(row, *number, value, error);
-		form = "a time below 6 days with its unit, such as 500ms, 30s, 5m or 1h";
-		break;
-	case OPTION_SIZE:
-		if (size_parse(value, number))
-			return in_range(row, *number, value, error);
-		form = "a size, such as 4096, 64K, 1M or 2G";
-		break;
 	}
-	(void)snprintf(error, CONFIG_ERROR_BYTES, "takes %s, not \"%s\"", form, value);
+	if (may_be_auto(row) && strcmp(value, "auto") == 0) {
+		*number = 0;
+		return true;
+	}
+	if (row->kind != OPTION_ACTION && value_parse(kind, row->argument, value, number))
+		return in_range(row, *number, value, error);
+	(void)snprintf(error, CONFIG_ERROR_BYTES, "takes %s%s, not \"%s\"",
+		       value_form(kind, row->argument), may_be_auto(row) ? " or auto" : "", value);
 	return false;
 }
 
@@ -199,35 +237,27 @@ void config_text(const struct config *config, const struct option_row *row, char
 		value = *(const char *const *)field_of(config, row);
 		(void)snprintf(text, n, "%s", value ? value : "");
 		break;
-	case OPTION_CHOICE:
-		choice_format(row->argument, *number, text, n);
-		break;
-	case OPTION_SWITCH:
-		(void)snprintf(text, n, "%s", *number ? "on" : "off");
-		break;
-	case OPTION_NUMBER:
-		if (!*number && is_auto(row, "auto"))
+	default:
+		if (!*number && may_be_auto(row))
 			(void)snprintf(text, n, "auto");
 		else
-			(void)snprintf(text, n, "%llu", (unsigned long long)*number);
-		break;
-	case OPTION_TIME:
-		time_format(*number, text, n);
-		break;
-	case OPTION_SIZE:
-		size_format(*number, text, n);
-		break;
+			value_format((enum setting_kind)row->kind, row->argument, *number, text, n);
 	}
 }
 
 void config_defaults(struct config *config)
 {
 	char unused[CONFIG_ERROR_BYTES];
+	const struct setting *setting;
 
 	memset(config, 0, sizeof *config);
-	for (size_t i = 0; i < option_rows_n; i++)
-		if (option_rows[i].value)
-			(void)config_set(config, &option_rows[i], option_rows[i].value, unused);
+	EACH_OPTION (row)
+		if (row->value)
+			(void)config_set(config, row, row->value, unused);
+	for (size_t i = 0; (setting = setting_at(i)); i++)
+		if (setting->value)
+			(void)value_parse(setting->kind, setting->argument, setting->value,
+					  &config->settings[i]);
 }
 
 /* ---- the whole ---- */
@@ -377,21 +407,16 @@ enum accept_mode config_accept_mode(const struct config *config, const struct en
 bool config_has_topic(const struct config *config)
 {
 	for (size_t i = 0; i < config->listeners_n; i++)
-		if (config->listeners[i].protocol->has_topic)
+		if (config->listeners[i].protocol->shares == &topic_kind)
 			return true;
 	return false;
 }
 
-uint32_t config_message_max(const struct config *config, const struct endpoint *endpoint)
+uint64_t config_setting(const struct config *config, const struct endpoint *endpoint,
+			const struct setting *setting)
 {
-	const struct protocol *protocol = endpoint->protocol;
-	uint64_t max = protocol->message_max == MESSAGE_MAX_LINE   ? config->max_line
-		       : protocol->message_max == MESSAGE_MAX_BODY ? config->max_body
-								   : config->max_frame;
+	bool own = endpoint->settings_given >> setting->number & 1;
+	uint64_t value = (own ? endpoint->settings : config->settings)[setting->number];
 
-	if (endpoint->message_max)
-		return (uint32_t)endpoint->message_max;
-	if (protocol->message_cap && max > protocol->message_cap)
-		return protocol->message_cap;
-	return (uint32_t)max;
+	return value < setting->max ? value : setting->max;
 }

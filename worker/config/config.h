@@ -1,10 +1,11 @@
 /*
  * config: what an operator may set, as values.
  *
- * A row of config.def is a field of struct config, a flag and a key. Values come in as text and are
- * checked here, whoever read them (flags, the file, a listener's own keys). A struct config is
- * plain memory, written before the fork and only read after; its texts lie in argv, and in the text
- * of the config file, which it owns (options_free()).
+ * A row of config.def is a field of struct config, a flag and a key; settings of protocols are
+ * flags and keys, too. Values come in as text and are checked here, whoever read them (flags, the
+ * file, a listener's own keys). A struct config is plain memory, written before the fork and only
+ * read after; its texts lie in argv, and in the text of the config file, which it owns
+ * (options_free()).
  */
 #ifndef WORKER_CONFIG_CONFIG_H
 #define WORKER_CONFIG_CONFIG_H
@@ -23,13 +24,13 @@
 enum overload { OVERLOAD_PAUSE, OVERLOAD_REJECT };
 
 enum option_kind {
-	OPTION_ACTION,
-	OPTION_NUMBER,
-	OPTION_TIME,
-	OPTION_SIZE,
-	OPTION_CHOICE,
-	OPTION_SWITCH,
-	OPTION_TEXT
+	OPTION_NUMBER = SETTING_NUMBER,
+	OPTION_TIME = SETTING_TIME,
+	OPTION_SIZE = SETTING_SIZE,
+	OPTION_CHOICE = SETTING_CHOICE,
+	OPTION_SWITCH = SETTING_SWITCH,
+	OPTION_ACTION = SETTING_NETWORKS + 1,
+	OPTION_TEXT,
 };
 
 /* The type that a kind is kept as. */
@@ -47,6 +48,7 @@ struct config {
 #define OPTION(kind, field, name, letter, value, argument, meaning) config_##kind field;
 #include "worker/config/config.def"
 #undef OPTION
+	uint64_t settings[SETTINGS_MAX]; /* of protocols, by number */
 	struct endpoint listeners[LISTENERS_MAX];
 	size_t listeners_n;
 	bool default_listeners;				  /* none was named */
@@ -67,12 +69,15 @@ struct option_row {
 	const char *value;    /* the default; NULL: none */
 	const char *argument; /* NULL: takes none */
 	const char *meaning;
+	const struct setting *setting; /* of a protocol; NULL: it is of config.def */
 };
 
-#define OPTION_ROWS_MAX 64
+#define OPTION_ROWS_MAX 96
 
-extern const struct option_row option_rows[];
-extern const size_t option_rows_n;
+/* All of them; NULL is the name of the row behind the last. */
+const struct option_row *config_rows(void);
+
+#define EACH_OPTION(row) for (const struct option_row *row = config_rows(); row->name; row++)
 
 /* What serves if no listener is named; NULL ends it. */
 extern const char *const config_default_listeners[];
@@ -99,7 +104,9 @@ bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 enum accept_mode config_accept_mode(const struct config *config, const struct endpoint *endpoint);
 /* Is there a listener whose connections, on all workers, are members of one topic? */
 bool config_has_topic(const struct config *config);
-uint32_t config_message_max(const struct config *config, const struct endpoint *endpoint);
+/* The value of a protocol's setting for one of its listeners. */
+uint64_t config_setting(const struct config *config, const struct endpoint *endpoint,
+			const struct setting *setting);
 
 static inline uint32_t config_ms(uint64_t us)
 {

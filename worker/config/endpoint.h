@@ -20,9 +20,7 @@ enum accept_mode { ACCEPT_REUSEPORT, ACCEPT_SHARED, ACCEPT_HANDOFF };
 /* Their names, as value.h writes choices, in the order of the enum. */
 #define ACCEPT_MODES "reuseport|shared|handoff"
 
-#define PROXY_FROM_MAX 8
-
-#define ENDPOINT_TEXT_BYTES (ADDRESS_TEXT_BYTES + 128 + PROXY_FROM_MAX * NETWORK_TEXT_BYTES)
+#define ENDPOINT_TEXT_BYTES (ADDRESS_TEXT_BYTES + 128 + NETWORKS_MAX * NETWORK_TEXT_BYTES)
 
 struct endpoint {
 	const struct protocol *protocol;
@@ -31,13 +29,14 @@ struct endpoint {
 	struct address address;
 	const char *name; /* the host's name, in the text of the LISTENER; NULL: it has none */
 	int name_n;
-	int accept;	      /* enum accept_mode; -1: as --accept says */
-	unsigned mode;	      /* of a socket file; 0: what umask gives */
-	uint64_t message_max; /* 0: as --max-line, --max-frame or --max-body says */
-	bool names;	      /* chat: say who said what */
-	bool proxy;	      /* clients begin with a PROXY header */
-	uint8_t proxy_from_n; /* 0: any of them may */
-	struct network proxy_from[PROXY_FROM_MAX];
+	int accept;    /* enum accept_mode; -1: as --accept says */
+	unsigned mode; /* of a socket file; 0: what umask gives */
+	bool proxy;    /* clients begin with a PROXY header */
+	/* What is set here of protocols, by the setting's number, and which of them is; others are
+	 * as the options say. */
+	uint64_t settings[SETTINGS_MAX];
+	uint32_t settings_given;
+	struct network networks[NETWORKS_MAX]; /* of the one setting of that kind */
 	uint64_t rate;	      /* datagrams: answers a second to a source address; 0: no limit */
 	uint64_t queue_bytes; /* datagrams: size of the kernel's queue; 0: the kernel's default */
 	uint64_t send_queue_bytes; /* the same of answers; 0: DATAGRAM_SEND_BYTES */

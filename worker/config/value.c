@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "reactor/loop/wheel.h"
+
 bool number_parse(const char *text, uint64_t *number)
 {
 	char *end;
@@ -99,4 +101,74 @@ void choice_format(const char *choices, uint64_t place, char *text, size_t n)
 	while (place--)
 		choices += strcspn(choices, "|") + 1;
 	(void)snprintf(text, n, "%.*s", (int)strcspn(choices, "|"), choices);
+}
+
+#define SWITCH "off|on"
+
+static bool choice_parse(const char *choices, const char *text, uint64_t *value)
+{
+	int place = choice_find(choices, text);
+
+	*value = place < 0 ? 0 : (uint64_t)place;
+	return place >= 0;
+}
+
+bool value_parse(enum setting_kind kind, const char *choices, const char *text, uint64_t *value)
+{
+	switch (kind) {
+	case SETTING_NUMBER:
+		return number_parse(text, value) && *value <= INT32_MAX;
+	case SETTING_TIME:
+		return time_parse(text, value) && *value / 1000 < WHEEL_MS_MAX / 2;
+	case SETTING_SIZE:
+		return size_parse(text, value);
+	case SETTING_CHOICE:
+		return choice_parse(choices, text, value);
+	case SETTING_SWITCH:
+		return choice_parse(SWITCH, text, value);
+	case SETTING_NETWORKS:
+		break;
+	}
+	return false;
+}
+
+void value_format(enum setting_kind kind, const char *choices, uint64_t value, char *text, size_t n)
+{
+	switch (kind) {
+	case SETTING_NUMBER:
+	case SETTING_NETWORKS:
+		(void)snprintf(text, n, "%llu", (unsigned long long)value);
+		break;
+	case SETTING_TIME:
+		time_format(value, text, n);
+		break;
+	case SETTING_SIZE:
+		size_format(value, text, n);
+		break;
+	case SETTING_CHOICE:
+		choice_format(choices, value, text, n);
+		break;
+	case SETTING_SWITCH:
+		choice_format(SWITCH, value, text, n);
+		break;
+	}
+}
+
+const char *value_form(enum setting_kind kind, const char *choices)
+{
+	switch (kind) {
+	case SETTING_NUMBER:
+		return "a whole number";
+	case SETTING_TIME:
+		return "a time below 6 days with its unit, such as 500ms, 30s, 5m or 1h";
+	case SETTING_SIZE:
+		return "a size, such as 4096, 64K, 1M or 2G";
+	case SETTING_CHOICE:
+		return choices;
+	case SETTING_SWITCH:
+		return "on or off";
+	case SETTING_NETWORKS:
+		break;
+	}
+	return "";
 }

@@ -117,19 +117,22 @@ static struct service *service_of(const struct move_channel *channel,
 }
 
 /* Adopts a connection if there is room for it and its bytes; then the connection owns fd. */
-static bool adopt_one(const struct move_channel *channel, const struct conn_snapshot *snapshot,
+static bool adopt_one(const struct move_channel *channel, const struct conn_snapshot *described,
 		      int fd, int memfd, size_t from)
 {
-	struct service *service = service_of(channel, snapshot);
-	size_t n = (size_t)snapshot_bytes(snapshot);
+	struct service *service = service_of(channel, described);
+	struct conn_snapshot snapshot = *described;
+	size_t n = (size_t)snapshot_bytes(&snapshot);
 	unsigned char *bytes = NULL;
 	bool taken;
 
-	if (!service || !conn_can_adopt(service, (size_t)snapshot_buffer_bytes(snapshot)))
+	if (!move_reasons_translate(&channel->reasons, &snapshot.reason))
+		return false;
+	if (!service || !conn_can_adopt(service, (size_t)snapshot_buffer_bytes(&snapshot)))
 		return false;
 	if (n && !(bytes = map_bytes(memfd, from, n)))
 		return false;
-	taken = conn_adopt(service, fd, snapshot, bytes);
+	taken = conn_adopt(service, fd, &snapshot, bytes);
 	if (bytes)
 		(void)sys_munmap(bytes, n);
 	return taken;
@@ -216,30 +219,38 @@ static bool batch_is_well_formed(const struct move_batch_message *message, size_
 			message->marks_n * sizeof *message->marks;
 }
 
+/* Takes what was received, n bytes. False: the channel is to be closed. */
+static bool take_message(struct move_channel *channel, size_t n, int *fds, size_t fds_n)
+{
+	const union move_message *message = &move_message;
+	bool good = false;
+
+	if (n >= sizeof message->kind && message->kind == MOVE_REASONS) {
+		good = move_reasons_read(&channel->reasons, &message->reasons, n);
+	} else if (n == sizeof message->promise && message->kind == MOVE_PROMISE) {
+		read_promise(channel, &message->promise);
+		good = true;
+	} else if (batch_is_well_formed(&message->batch, n)) {
+		/* If that fails, the sender has gone: nobody but us has these connections. */
+		return receive_batch(channel, &message->batch, fds, fds_n);
+	}
+	if (!good && n)
+		log_error("a worker broke the rules of a move");
+	return good;
+}
+
 /* False: there is none, or the channel is closed. */
 static bool receive_message(struct move_channel *channel)
 {
-	struct move_batch_message *message = &move_message;
 	int fds[DESCRIPTORS_MAX];
 	size_t fds_n;
-	ssize_t n =
-	    descriptors_receive(channel->end.source.fd, message, sizeof *message, fds, &fds_n);
+	ssize_t n = descriptors_receive(channel->end.source.fd, &move_message, sizeof move_message,
+					fds, &fds_n);
 
 	if (n == -EAGAIN)
 		return false;
-	if (n == (ssize_t)sizeof(struct promise_message) && message->kind == MOVE_PROMISE) {
-		struct promise_message promise;
-
-		memcpy(&promise, message, sizeof promise);
-		read_promise(channel, &promise);
-	} else if (n <= 0 || !batch_is_well_formed(message, (size_t)n)) {
-		if (n > 0)
-			log_error("a worker broke the rules of a move");
+	if (!take_message(channel, n < 0 ? 0 : (size_t)n, fds, fds_n))
 		move_channel_close(channel);
-	} else if (!receive_batch(channel, message, fds, fds_n)) {
-		/* The sender has gone: nobody but us has these connections. */
-		move_channel_close(channel);
-	}
 	for (size_t i = 0; i < fds_n; i++)
 		if (fds[i] >= 0)
 			rights_leave(fds[i]); /* it may be anything, and the last copy */
@@ -270,8 +281,10 @@ static void receiver_turn(struct loop *loop, struct source *source)
 static ssize_t offer_send(struct move_channel *channel, uint64_t bus, int fd,
 			  struct service *const services[], size_t n)
 {
-	struct offer_message message = {
-	    .kind = MOVE_OFFER, .version = SNAPSHOT_VERSION, .reasons = move_reasons(), .bus = bus};
+	struct offer_message message = {.kind = MOVE_OFFER,
+					.version = SNAPSHOT_VERSION,
+					.reasons = move_reasons_hash(),
+					.bus = bus};
 	ssize_t sent;
 
 	for (size_t i = 0; i < n && message.offers_n < MOVE_OFFERS_MAX; i++) {
@@ -283,7 +296,7 @@ static ssize_t offer_send(struct move_channel *channel, uint64_t bus, int fd,
 		offer->listener = services[i]->listener;
 		offer->state_bytes = protocol->state_bytes;
 		offer->state_version = protocol->state_version;
-		offer->promises = true;
+		offer->reads = MOVE_READS_PROMISES | MOVE_READS_REASONS;
 		memcpy(offer->protocol, protocol->name, strlen(protocol->name));
 		channel->services[message.offers_n++] = services[i];
 	}

@@ -58,7 +58,9 @@ static bool is_offered(const struct move_channel *channel, const struct conn *co
 	uint32_t listener = conn->service->listener;
 	bool first = true;
 
-	if (protocol->has_topic && !channel->same_bus)
+	if (protocol->shares && !channel->same_bus)
+		return false;
+	if (conn->reason && !channel->reasons_said)
 		return false;
 	for (uint32_t i = 0; i < channel->offers_n; i++) {
 		const struct move_offer *offer = &channel->offers[i];
@@ -103,9 +105,9 @@ static struct conn_promise still_to_go(const struct move_channel *channel)
 
 	while (promise.connections < channel->wanted &&
 	       (conn = pool_next(&channel->migration->table->conns, &cursor))) {
-		if (conn->service != service)
+		if (conn->service != service || conn->reason)
 			offered = is_offered(channel, conn, &unused);
-		service = conn->service;
+		service = conn->reason ? NULL : conn->service;
 		if (!offered || !conn_can_freeze(conn))
 			continue;
 		if (others) {
@@ -125,7 +127,7 @@ static void send_promise(struct move_channel *channel)
 	struct conn_promise promise;
 	struct promise_message message;
 
-	if (!channel->offers_n || !channel->offers[0].promises)
+	if (!channel->offers_n || !(channel->offers[0].reads & MOVE_READS_PROMISES))
 		return;
 	promise = still_to_go(channel);
 	if (channel->heard && promise.connections == channel->promise.connections &&
@@ -183,7 +185,7 @@ static bool batch_has_members(const struct move_batch *batch)
  * they hold none. */
 static int batch_describe(const struct move_batch *batch, int *fd)
 {
-	struct move_batch_message *message = &move_message;
+	struct move_batch_message *message = &move_message.batch;
 	unsigned char *bytes = NULL;
 	size_t n = 0;
 
@@ -223,7 +225,7 @@ static int batch_describe(const struct move_batch *batch, int *fd)
 
 static int batch_pass(struct move_channel *channel, const struct move_batch *batch)
 {
-	struct move_batch_message *message = &move_message;
+	struct move_batch_message *message = &move_message.batch;
 	int fds[DESCRIPTORS_MAX], memfd, error = batch_describe(batch, &memfd);
 	ssize_t sent;
 
@@ -252,9 +254,9 @@ static int batch_send(struct move_channel *channel, struct move_batch *batch)
 	batch->marked = batch_has_members(batch);
 	/* The relay keeps what members have not heard for one batch at a time. */
 	if (batch->marked &&
-	    (channel->migration->marked || !relay_mark(relay, move_message.marks, &marks_n)))
+	    (channel->migration->marked || !relay_mark(relay, move_message.batch.marks, &marks_n)))
 		return -EAGAIN;
-	move_message.marks_n = marks_n;
+	move_message.batch.marks_n = marks_n;
 	error = batch_pass(channel, batch);
 	if (error && batch->marked)
 		relay_unmark(relay);
@@ -319,13 +321,23 @@ static bool read_taken(struct move_channel *channel, const struct taken_message 
 	return true;
 }
 
+/* If that fails, those that have a reason to close stay here until they do. */
+static void say_reasons(struct move_channel *channel)
+{
+	static struct reasons_message message;
+	size_t n = move_reasons_write(&message, MOVE_REASONS);
+
+	channel->reasons_said =
+	    descriptors_send(channel->end.source.fd, &message, n, NULL, 0) == (ssize_t)n;
+}
+
 static bool read_offer(struct move_channel *channel, const struct offer_message *message, size_t n)
 {
 	if (n < offsetof(struct offer_message, offers) || message->kind != MOVE_OFFER)
 		return false;
 	/* The receiver is another version of weir, whose messages may have another size: nothing
 	 * can go there, so all stays here to be drained. */
-	if (message->version != SNAPSHOT_VERSION || message->reasons != move_reasons()) {
+	if (message->version != SNAPSHOT_VERSION || message->reasons != move_reasons_hash()) {
 		channel->wanted = 0;
 		channel->offers_n = 1;
 		channel->offers[0] = (struct move_offer){0};
@@ -340,6 +352,8 @@ static bool read_offer(struct move_channel *channel, const struct offer_message 
 	channel->offers_n = message->offers_n;
 	if (!channel->offers_n)
 		channel->wanted = 0;
+	else if (channel->offers[0].reads & MOVE_READS_REASONS)
+		say_reasons(channel);
 	return true;
 }
 

@@ -1,22 +1,8 @@
 #include "worker/migration/migration_parts.h"
 
-#include "reactor/base/hash.h"
 #include "reactor/base/sys.h"
 
-/* The last reason of which the versions of weir that compare this know; close.def only grows. */
-#define MOVE_REASON_LAST CLOSE_error
-
-struct move_batch_message move_message;
-
-uint64_t move_reasons(void)
-{
-	uint64_t hash = 0;
-
-	for (unsigned reason = 1; reason <= MOVE_REASON_LAST; reason++)
-		for (const char *at = close_reason_name((enum close_reason)reason); *at; at++)
-			hash = hash_mix(hash ^ (unsigned char)*at);
-	return hash;
-}
+union move_message move_message;
 
 /* ---- channels ---- */
 
@@ -76,7 +62,8 @@ int move_channel_open(struct migration *migration, struct move_channel *channel,
 	channel->wanted = channel->moved = channel->refusals = channel->offers_n = 0;
 	channel->first = channel->under_way = 0;
 	channel->cursor = 0;
-	channel->waits = channel->heard = false;
+	channel->waits = channel->heard = channel->reasons_said = false;
+	move_reasons_init(&channel->reasons);
 	channel->promise = (struct conn_promise){0};
 	channel->end.source.turn = turn;
 	return error;

@@ -23,6 +23,7 @@
 #include "reactor/stream/conn.h"
 #include "reactor/pubsub/relay.h"
 #include "reactor/loop/seqpacket.h"
+#include "worker/migration/move_reasons.h"
 
 #define MOVE_CHANNELS_MAX 64
 #define MOVE_BATCH_MAX	  (DESCRIPTORS_MAX - 1) /* connections; and the memfd of their bytes */
@@ -78,9 +79,11 @@ struct move_channel {
 		uint32_t listener;
 		uint16_t state_bytes, state_version;
 		char protocol[23];
-		uint8_t promises; /* does the receiver read promises? An older weir's does not */
+		uint8_t reads; /* what else the receiver reads */
 	} offers[MOVE_OFFERS_MAX];
 	struct service *services[MOVE_OFFERS_MAX]; /* at the receiver: what it offered */
+	struct move_reasons reasons;		   /* at the receiver: those of its sender */
+	bool reasons_said;			   /* at the sender: those that have one may go */
 };
 
 struct migration {

@@ -1,9 +1,10 @@
 /*
  * migration_parts: what the two sides of a move share, and nobody else may use.
  *
- *     migration.c       channels, and the migration of a process
- *     migrate_out.c  connections that go
- *     migrate_in.c  connections that come
+ *     move_reasons.c  reasons to close, as they travel
+ *     migration.c     channels, and the migration of a process
+ *     migrate_out.c   connections that go
+ *     migrate_in.c    connections that come
  */
 #ifndef WORKER_MIGRATION_MIGRATION_PARTS_H
 #define WORKER_MIGRATION_MIGRATION_PARTS_H
@@ -12,11 +13,14 @@
 #include "reactor/stream/conn_snapshot.h"
 #include "worker/migration/migration.h"
 
-enum { MOVE_OFFER = 1, MOVE_BATCH, MOVE_TAKEN, MOVE_PROMISE };
+enum { MOVE_OFFER = 1, MOVE_BATCH, MOVE_TAKEN, MOVE_PROMISE, MOVE_REASONS };
+
+/* What a receiver reads beside batches (move_offer.reads); an older weir's does not. */
+enum { MOVE_READS_PROMISES = 1, MOVE_READS_REASONS = 2 };
 
 struct offer_message {
 	uint32_t kind, version;
-	uint64_t reasons; /* the table of reasons to close, as a hash */
+	uint64_t reasons; /* move_reasons_hash() */
 	uint64_t bus;
 	uint32_t offers_n;
 	struct move_offer offers[MOVE_OFFERS_MAX];
@@ -44,7 +48,12 @@ struct taken_message {
 _Static_assert(MOVE_BATCH_MAX <= 64, "a bit for each");
 
 /* One buffer for all channels and both directions, because only one turn runs at a time. */
-extern struct move_batch_message move_message;
+extern union move_message {
+	uint32_t kind;
+	struct move_batch_message batch;
+	struct promise_message promise;
+	struct reasons_message reasons;
+} move_message;
 
 static inline struct move_channel *move_channel_of(struct source *source)
 {
@@ -57,10 +66,6 @@ static inline uint32_t move_service(uint32_t listener, uint32_t offer)
 {
 	return listener | offer << 16;
 }
-
-/* A hash of the reasons to close a connection that all versions of weir have: a reason travels as
- * its index in their table. */
-uint64_t move_reasons(void);
 
 /* One that is free; NULL: there is none. */
 struct move_channel *move_channel_free(struct migration *migration);

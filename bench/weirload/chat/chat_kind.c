@@ -5,6 +5,7 @@
 #include "bench/weirload/chat/chat_client.h"
 #include "reactor/base/check.h"
 #include "reactor/base/list.h"
+#include "worker/config/endpoint_keys.h"
 
 #define RAMP_TICK_MS   20
 #define PROBE_MS_FIRST 20 /* from one pair of probe lines to the next; doubled each time */
@@ -112,7 +113,7 @@ static void kind_prepare(struct sender *sender)
 
 	chat = (struct chat){.sender = sender, .table = sender->chat_table};
 	sender->chat = &chat;
-	chat_wire_make(&chat.wire, plan->size, plan->redis, plan->endpoint.names);
+	chat_wire_make(&chat.wire, plan->size, plan->redis, endpoint_setting(&plan->endpoint, "names") != 0);
 	chat.readers_n = plan_deal(plan, readers, sender->number);
 	chat.senders_n = plan_deal(plan, plan->senders, sender->number);
 	chat.readers_left = chat.readers_n;

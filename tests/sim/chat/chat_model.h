@@ -98,7 +98,7 @@ static size_t line_length(unsigned line)
 
 /* ---- what clients do ---- */
 
-static uint64_t known[SIM_CHAT_WORKERS][CLOSE_REASONS];
+static uint64_t known[SIM_CHAT_WORKERS][CLOSE_REASONS_MAX];
 
 /* A connection has gone: finds out whose, and keeps the reason. */
 static void keep_reason(struct conn_table *table)
@@ -111,7 +111,7 @@ static void keep_reason(struct conn_table *table)
 		if (clients[i].peer->closed && !clients[i].reason)
 			gone = i;
 	MODEL(gone < clients_n && clients[gone].worker == w);
-	for (int reason = 1; reason < CLOSE_REASONS; reason++)
+	for (int reason = 1; reason < CLOSE_REASONS_MAX; reason++)
 		if (worker->stats.closed[reason] != known[w][reason])
 			clients[gone].reason = (enum close_reason)reason;
 	memcpy(known[w], worker->stats.closed, sizeof known[w]);

@@ -106,7 +106,7 @@ static void make_unfinished(void)
 
 static void make_too_long(void)
 {
-	transcript_begin("line too long", LINE_MAX_HERE, CLOSE_line_too_long);
+	transcript_begin("line too long", LINE_MAX_HERE, close_reason_named("line_too_long"));
 	add_line(100, true);
 	add_line(101, false);
 	add_line(5, false);
@@ -114,7 +114,8 @@ static void make_too_long(void)
 
 static void make_too_long_and_unfinished(void)
 {
-	transcript_begin("line too long without its end", LINE_MAX_HERE, CLOSE_line_too_long);
+	transcript_begin("line too long without its end", LINE_MAX_HERE,
+			 close_reason_named("line_too_long"));
 	add_text("fine\n", "fine\n");
 	for (int i = 0; i < 13; i++)
 		add_text("ten bytes.", "");
@@ -134,7 +135,7 @@ static void make_large(void)
 
 static void make_large_too_long(void)
 {
-	transcript_begin("large line too long", 16000, CLOSE_line_too_long);
+	transcript_begin("large line too long", 16000, close_reason_named("line_too_long"));
 	add_line(16000, true);
 	add_line(16001, false);
 }
@@ -146,7 +147,7 @@ static void (*const small[])(void) = {make_lines,      make_text,     make_telne
 
 static enum close_reason last_reason(const struct stats *before)
 {
-	for (int i = 1; i < CLOSE_REASONS; i++)
+	for (int i = 1; i < CLOSE_REASONS_MAX; i++)
 		if (chat.workers[0].stats.closed[i] != before->closed[i])
 			return (enum close_reason)i;
 	return CLOSE_NONE;
@@ -162,7 +163,7 @@ static void run_segmenter(struct peer *listener, struct segmenter *segmenter, co
 	segmenter->name = t.name;
 	segmenter->in = t.in;
 	segmenter->in_n = t.in_n;
-	chat.workers[0].services[0].message_max = t.line_max;
+	chat.workers[0].services[0].settings[0] = t.line_max;
 	speaker = sim_chat_connect(&chat, 0, 0);
 	speaker->script = segmenter;
 	speaker->after_read = segmenter_maybe_send;
@@ -289,7 +290,7 @@ static struct customer {
 	unsigned said;
 } customers[CUSTOMERS];
 
-static uint64_t baseline_closed[CLOSE_REASONS];
+static uint64_t baseline_closed[CLOSE_REASONS_MAX];
 
 static unsigned worker_of(int i)
 {
@@ -407,7 +408,7 @@ static void check_reasons(const struct peer *hit, const char *how)
 {
 	unsigned moved = 0;
 
-	for (int i = 1; i < CLOSE_REASONS; i++) {
+	for (int i = 1; i < CLOSE_REASONS_MAX; i++) {
 		uint64_t closed = SIM_CHAT_SUM(&chat, closed[i]);
 
 		moved += closed > baseline_closed[i] ? (unsigned)(closed - baseline_closed[i]) : 0;
@@ -423,7 +424,7 @@ static void try_call(enum kernel_call call, const int *errors)
 	log_open(LOG_ERROR, LOG_LOGFMT);
 	run_with_fault(call, 0, 0, "no fault");
 	check_customers(NULL, "no fault");
-	for (int i = 0; i < CLOSE_REASONS; i++)
+	for (int i = 0; i < CLOSE_REASONS_MAX; i++)
 		baseline_closed[i] = SIM_CHAT_SUM(&chat, closed[i]);
 	n = kernel.calls[call];
 	sim_chat_close(&chat);

@@ -183,7 +183,7 @@ static void count_worker(const struct worker *worker)
 	const struct stats *stats = &worker->stats;
 
 	MODEL(stats->missed == 0 && stats->left_behind == 0);
-	for (int reason = 0; reason < CLOSE_REASONS; reason++)
+	for (int reason = 0; reason < CLOSE_REASONS_MAX; reason++)
 		MODEL(stats->closed[reason] == 0 || reason == CLOSE_eof);
 	sums.waits += stats->publish_waits;
 }

@@ -199,7 +199,7 @@ static void serve(const struct script *script, uint32_t high, uint32_t low)
 		struct world *world = &move.worlds[i];
 
 		world->service.protocol = protocol_find(script->protocol);
-		world->service.message_max = script->message_max;
+		world->service.settings[0] = script->message_max;
 		world->table.limits.high_water = high;
 		world->table.limits.low_water = low;
 		world->stats = (struct stats){0};

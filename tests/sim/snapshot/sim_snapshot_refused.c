@@ -95,7 +95,7 @@ START_TEST(a_description_that_is_none_is_refused)
 	SET(bad.phase = 4)
 	SET(bad.phase = 255)
 	SET(bad.reason = CLOSE_eof)
-	SET(bad.reason = CLOSE_REASONS)
+	SET(bad.reason = (uint8_t)close_reasons_end())
 	SET(bad.reason = 255)
 	SET(bad.phase = 1) /* without a reason */
 	/* Only the first phase can have input, held bytes or a message under way. */
@@ -104,7 +104,7 @@ START_TEST(a_description_that_is_none_is_refused)
 	SET(bad.phase = 1, bad.flags = SNAPSHOT_OVER_HIGH_WATER, bad.reason = CLOSE_eof,
 	    bad.input = 0)
 	SET(bad.phase = 1, bad.flags = 0, bad.reason = CLOSE_NONE, bad.input = 0)
-	SET(bad.phase = 1, bad.flags = 0, bad.reason = CLOSE_REASONS, bad.input = 0)
+	SET(bad.phase = 1, bad.flags = 0, bad.reason = (uint8_t)close_reasons_end(), bad.input = 0)
 	SET(bad.phase = 2, bad.flags = 0, bad.reason = CLOSE_eof, bad.input = 0) /* and owes */
 	SET(bad.phase = 2, bad.flags = 0, bad.reason = CLOSE_NONE, bad.input = 0, bad.owed = 0)
 	SET(bad.input = CHUNK_BYTES + 1)
@@ -141,7 +141,7 @@ START_TEST(a_state_that_is_none_is_refused)
 
 	begin("http");
 	for (int i = 0; i < 2; i++)
-		move.worlds[i].service.message_max = 100;
+		move.worlds[i].service.settings[0] = 100;
 	peer = world_connect(here);
 	peer_text(peer, "POST /echo HTTP/1.1\r\nHost:\r\nContent-Length: 5\r\n\r\nab");
 	sim_move_run(&move);
@@ -471,7 +471,7 @@ START_TEST(one_that_is_not_watched_is_not_taken)
 
 	begin("line");
 	for (int i = 0; i < 2; i++)
-		move.worlds[i].service.message_max = 100;
+		move.worlds[i].service.settings[0] = 100;
 	peer = world_connect(here);
 	peer->space = 3;
 	peer_text(peer, "line\nand half");

@@ -158,7 +158,7 @@ static inline void world_open(struct world *world, const char *protocol, struct 
 	kernel_begin();
 	*world = (struct world){.service = {.protocol = protocol_find(protocol),
 					    .table = &world->table,
-					    .message_max = 1 << 20}};
+					    .settings = {1 << 20}}};
 	EXPECT(loop_open(&world->loop, &world->stats, 0) == 0);
 	EXPECT(conn_table_open(&world->table, &world->loop, &limits, buffers_size) == 0);
 }
@@ -231,11 +231,20 @@ static inline void world_wait(struct world *world, uint32_t ms)
 	world_pass(world);
 }
 
+/* The value of a counter of any kind. */
+static inline uint64_t world_stat(const struct world *world, const char *name)
+{
+	for (size_t i = 0; i < stats_rows_n; i++)
+		if (strcmp(stats_rows[i].name, name) == 0)
+			return stats_value(&world->stats, &stats_rows[i]);
+	ck_abort_msg("no counter is called %s", name);
+}
+
 static inline uint64_t world_closed(const struct world *world)
 {
 	uint64_t all = 0;
 
-	for (int i = 0; i < CLOSE_REASONS; i++)
+	for (int i = 0; i < CLOSE_REASONS_MAX; i++)
 		all += world->stats.closed[i];
 	return all;
 }
@@ -243,7 +252,7 @@ static inline uint64_t world_closed(const struct world *world)
 /* Why the last connection ended: the reason that was counted since *before was taken. */
 static inline enum close_reason world_reason(const struct world *world, const struct stats *before)
 {
-	for (int i = 0; i < CLOSE_REASONS; i++)
+	for (int i = 0; i < CLOSE_REASONS_MAX; i++)
 		if (world->stats.closed[i] != before->closed[i])
 			return (enum close_reason)i;
 	return CLOSE_NONE;

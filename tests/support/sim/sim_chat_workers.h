@@ -62,10 +62,10 @@ static inline void worker_open(struct worker *worker, struct bus *bus, unsigned 
 	if (setting->turn_members)
 		worker->relay.turn_members = setting->turn_members;
 	for (uint16_t t = 0; t < SIM_CHAT_TOPICS; t++) {
-		worker->services[t] = (struct service){.protocol = protocol_find("chat"),
-						       .table = &worker->table,
-						       .message_max = setting->message_max,
-						       .names = setting->names};
+		worker->services[t] =
+		    (struct service){.protocol = protocol_find("chat"),
+				     .table = &worker->table,
+				     .settings = {setting->message_max, setting->names}};
 		EXPECT(topic_open(&worker->topics[t], &worker->relay, &worker->services[t],
 				  SIM_CHAT_NUMBER(t), setting->slow) == 0);
 	}

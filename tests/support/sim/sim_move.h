@@ -96,7 +96,7 @@ static inline enum close_reason sim_move_reason(const struct sim_move *move)
 	enum close_reason reason = CLOSE_NONE;
 	uint64_t all = 0;
 
-	for (int i = 0; i < CLOSE_REASONS; i++) {
+	for (int i = 0; i < CLOSE_REASONS_MAX; i++) {
 		uint64_t n = sim_move_closed(move, (enum close_reason)i);
 
 		reason = n ? (enum close_reason)i : reason;
