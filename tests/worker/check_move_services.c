@@ -47,6 +47,7 @@ static void side_open(struct side *side)
 	struct conn_limits limits = {
 	    .high_water = 1 << 16, .low_water = 1 << 14, .connections_max = 100};
 
+	side->stats = (struct stats){0};
 	ck_assert_int_eq(loop_open(&side->loop, &side->stats, 0), 0);
 	ck_assert_int_eq(conn_table_open(&side->table, &side->loop, &limits, BUFFERS_MIN), 0);
 	for (int i = 0; i < 2; i++)
