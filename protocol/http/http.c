@@ -17,11 +17,11 @@
 
 #include "protocol/http/http_answer.h"
 #include "protocol/http/http_parse.h"
+#include "protocol/http/http_resource.h"
 #include "protocol/protocol.h"
 
 #define SAID_MAX    (CHUNK_BYTES / 2) /* bytes said in a turn; then the peer has to take them */
-#define BYTES_MAX   (UINT64_C(1) << 40)
-#define BYTES_SMALL 512	 /* a /bytes/N up to this is answered at once */
+#define BYTES_SMALL 512		      /* a /bytes/N up to this is answered at once */
 #define LOOKS_MIN   8	 /* bytes of a head that are always parsed: they show whether it is HEAD */
 #define GIVES_TIME  4096 /* bytes of a body: for each so many, request-timeout begins anew */
 
@@ -193,47 +193,6 @@ static void refuse(struct conn *conn, int status, const char *fields, bool with_
 
 /* ---- a request ---- */
 
-enum resource { NOTHING, HELLO, BYTES, ECHO, SERVER };
-
-static bool find_bytes(const char *digits, size_t n, uint64_t *number)
-{
-	uint64_t value = 0;
-
-	if (!n || n > 13)
-		return false;
-	for (size_t i = 0; i < n; i++) {
-		if (digits[i] < '0' || digits[i] > '9')
-			return false;
-		value = value * 10 + (unsigned)(digits[i] - '0');
-	}
-	*number = value;
-	return value <= BYTES_MAX;
-}
-
-static bool path_is(const struct http_request *request, const char *path, size_t n)
-{
-	return request->path_n == n && memcmp(request->path, path, n) == 0;
-}
-
-#define PATH_IS(request, path) path_is(request, path, sizeof path - 1)
-
-static enum resource find(const struct http_request *request, uint64_t *bytes)
-{
-	static const char prefix[] = "/bytes/";
-	const size_t prefix_n = sizeof prefix - 1;
-
-	if (PATH_IS(request, "/"))
-		return HELLO;
-	if (PATH_IS(request, "/echo"))
-		return ECHO;
-	if (PATH_IS(request, "*"))
-		return SERVER;
-	if (request->path_n > prefix_n && memcmp(request->path, prefix, prefix_n) == 0 &&
-	    find_bytes(request->path + prefix_n, request->path_n - prefix_n, bytes))
-		return BYTES;
-	return NOTHING;
-}
-
 static bool has_body(const struct http_request *request)
 {
 	return request->chunked || request->length;
@@ -241,20 +200,21 @@ static bool has_body(const struct http_request *request)
 
 /* The status that refuses a request; 0: none. *fields: header lines that have to go with it. */
 static int find_refusal(const struct conn *conn, const struct http_request *request,
-			enum resource resource, const char **fields)
+			enum http_resource resource, const char **fields)
 {
 	bool reads = request->method == HTTP_GET || request->method == HTTP_HEAD;
 
-	if (resource == NOTHING && request->method != HTTP_CONNECT)
+	if (resource == HTTP_NOTHING && request->method != HTTP_CONNECT)
 		return 404;
-	if (resource == NOTHING || resource == SERVER ||
-	    (resource == ECHO ? request->method != HTTP_POST : !reads)) {
-		*fields = resource == ECHO			   ? "Allow: POST\r\n"
-			  : resource == HELLO || resource == BYTES ? "Allow: GET, HEAD\r\n"
-								   : "Allow: GET, HEAD, POST\r\n";
+	if (resource == HTTP_NOTHING || resource == HTTP_SERVER ||
+	    (resource == HTTP_ECHO ? request->method != HTTP_POST : !reads)) {
+		*fields = resource == HTTP_ECHO ? "Allow: POST\r\n"
+			  : resource == HTTP_HELLO || resource == HTTP_BYTES
+			      ? "Allow: GET, HEAD\r\n"
+			      : "Allow: GET, HEAD, POST\r\n";
 		return 405;
 	}
-	if (resource == ECHO && !request->chunked && !request->has_length)
+	if (resource == HTTP_ECHO && !request->chunked && !request->has_length)
 		return 411;
 	if (request->length > conn_setting(conn, MAX_BODY))
 		return 413;
@@ -275,11 +235,11 @@ static void refuse_request(struct conn *conn, struct http *http, const struct ht
 }
 
 static void answer(struct conn *conn, struct http *http, const struct http_request *request,
-		   enum resource resource, uint64_t bytes)
+		   enum http_resource resource, uint64_t bytes)
 {
 	struct http_answer head;
 
-	if (resource == HELLO && request->method == HTTP_GET && request->minor &&
+	if (resource == HTTP_HELLO && request->method == HTTP_GET && request->minor &&
 	    request->keep_alive) {
 		say_hello(conn);
 		return;
@@ -290,16 +250,16 @@ static void answer(struct conn *conn, struct http *http, const struct http_reque
 	    .connection = http_connection(request),
 	    .length = bytes,
 	};
-	if (resource == HELLO) {
+	if (resource == HTTP_HELLO) {
 		head.type = hello_answer.type;
 		head.length = hello_answer.length;
 	}
 	say_head(conn, &head);
 	if (request->method == HTTP_HEAD)
 		return;
-	if (resource == HELLO)
+	if (resource == HTTP_HELLO)
 		say(conn, "ok", 2);
-	if (resource != BYTES)
+	if (resource != HTTP_BYTES)
 		return;
 	http->unsaid = bytes;
 	if (bytes <= BYTES_SMALL)
@@ -310,7 +270,7 @@ static void take_request(struct conn *conn, struct http *http, const struct http
 {
 	const char *fields = NULL;
 	uint64_t bytes = 0;
-	enum resource resource = find(request, &bytes);
+	enum http_resource resource = http_find(request, &bytes);
 	int status = find_refusal(conn, request, resource, &fields);
 
 	http->ends = !request->keep_alive;
@@ -319,7 +279,7 @@ static void take_request(struct conn *conn, struct http *http, const struct http
 		return;
 	}
 	http->stays = request->keep_alive && !request->minor;
-	http->echoes = resource == ECHO;
+	http->echoes = resource == HTTP_ECHO;
 	http->answers = !http->echoes || !has_body(request); /* else it begins with the body */
 	if (request->expects_continue && has_body(request))
 		say(conn, "HTTP/1.1 100 Continue\r\n\r\n", 25);
@@ -607,7 +567,7 @@ static bool http_state_valid(const void *state, bool producing)
 	memcpy(&http, state, sizeof http);
 	if (http.step > AT_TRAILER || http.blank > 2 || http.looked >= HTTP_HEAD_MAX)
 		return false;
-	if (http.unsaid > BYTES_MAX || (http.unsaid && !producing) || http.left > http.length)
+	if (http.unsaid > HTTP_BYTES_MAX || (http.unsaid && !producing) || http.left > http.length)
 		return false;
 	return http.step == AT_BODY || http.step == AT_CHUNK_DATA ? http.left : !http.left;
 }

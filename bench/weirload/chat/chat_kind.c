@@ -113,7 +113,8 @@ static void kind_prepare(struct sender *sender)
 
 	chat = (struct chat){.sender = sender, .table = sender->chat_table};
 	sender->chat = &chat;
-	chat_wire_make(&chat.wire, plan->size, plan->redis, endpoint_setting(&plan->endpoint, "names") != 0);
+	chat_wire_make(&chat.wire, plan->size, plan->redis,
+		       endpoint_setting(&plan->endpoint, "names") != 0);
 	chat.readers_n = plan_deal(plan, readers, sender->number);
 	chat.senders_n = plan_deal(plan, plan->senders, sender->number);
 	chat.readers_left = chat.readers_n;
