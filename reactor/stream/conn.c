@@ -317,8 +317,8 @@ void conn_message_begun(struct conn *conn)
 
 void conn_request_begun(struct conn *conn)
 {
-	conn_message_begun(conn);
 	conn->requests = true;
+	conn_message_begun(conn);
 }
 
 void conn_message_progress(struct conn *conn)
@@ -326,12 +326,14 @@ void conn_message_progress(struct conn *conn)
 	conn->message_ms = conn->service->table->loop->now_ms;
 }
 
-bool conn_message_taken(struct conn *conn)
+static inline bool message_end(struct conn *conn, int answers)
 {
 	struct conn_table *table = conn->service->table;
 
 	conn->message_open = false;
 	STATS_ADD(table->stats, messages, 1);
+	if (answers)
+		STATS_ADD(table->stats, messages_sent, 1);
 	if (table->messages_left)
 		table->messages_left--;
 	return table->messages_left != 0;
@@ -339,10 +341,12 @@ bool conn_message_taken(struct conn *conn)
 
 bool conn_message_done(struct conn *conn)
 {
-	struct conn_table *table = conn->service->table;
+	return message_end(conn, 1);
+}
 
-	STATS_ADD(table->stats, messages_sent, 1);
-	return conn_message_taken(conn);
+bool conn_message_taken(struct conn *conn)
+{
+	return message_end(conn, 0);
 }
 
 void conn_switch(struct conn *conn, const struct protocol *protocol)
