@@ -474,75 +474,6 @@ START_TEST(the_manual_page_has_each_option)
 }
 END_TEST
 
-/* Finds the first block of C in protocol/README.md that contains text. */
-static bool readme_block(const char *readme, const char *text, char *block, size_t n)
-{
-	for (const char *at = readme; (at = strstr(at, "\n```c\n"));) {
-		const char *end;
-
-		at += strlen("\n```c\n");
-		end = strstr(at, "\n```");
-		if (!end)
-			return false;
-		(void)snprintf(block, n, "%.*s\n", (int)(end - at), at);
-		if (strstr(block, text))
-			return true;
-	}
-	return false;
-}
-
-/* Builds README's protocol in the test's folder, by the command `how`, with this build's
- * compiler. */
-static void readme_s_own_protocol(const char *before, const char *how)
-{
-	static char block[8192];
-	const char *readme = read_whole("protocol/README.md"), *folder = temporary_folder();
-	struct server *server;
-	char command[1024];
-	int fd;
-
-	if (!readme || access("Makefile", R_OK)) {
-		suite_skip("README's own protocol",
-			   "there is no protocol/README.md, or no Makefile, here");
-		return;
-	}
-	ck_assert(readme_block(readme, "upper_protocol", block, sizeof block));
-	(void)write_file("upper.c", block);
-	(void)snprintf(command, sizeof command,
-		       "exec >%s/make.log 2>&1; D=%s B=$D/build BUILT=%s; %s "
-		       "env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL %s "
-		       "EXTRA_PROTOCOL=$D/upper.c BUILD=$B",
-		       folder, folder, built(""), before, how);
-	ck_assert_msg(system(command) == 0, "%s", read_whole(in_folder("make.log")));
-	ck_assert_ptr_null(strstr(read_whole(in_folder("make.log")), "warning"));
-	ck_assert_int_eq(setenv("WEIR", in_folder("build/weir"), 1), 0);
-	server = SERVER("--workers", "1", "upper://127.0.0.1:0");
-	fd = connect_to(server->ports[0]);
-	send_text(fd, "hello\n");
-	expect_text(fd, "HELLO\n");
-	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
-}
-
-/* Uses the objects of this build: make finds that they were made with the same flags, to which this
- * protocol is added, and only has to make the list of protocols again. */
-START_TEST(readme_s_own_protocol_works)
-{
-	readme_s_own_protocol(
-	    "mkdir -p $B/bench && cp -Rp $BUILT/bench/weirload $B/bench && "
-	    "cp -Rp $BUILT/reactor $BUILT/protocol $BUILT/worker $BUILT/master $BUILT/flags $B && "
-	    "sed -i \"s,$,$D/upper.c,\" $B/flags && "
-	    "touch -r $BUILT/flags $B/flags &&",
-	    "make -W protocol/protocol.c $B/weir");
-}
-END_TEST
-
-/* Builds everything, as README says, and not with this build's flags. */
-START_TEST(readme_s_own_protocol_is_built_as_it_says)
-{
-	readme_s_own_protocol("", "-u CFLAGS make -j2");
-}
-END_TEST
-
 SUITE("options", {"file errors name file, line and key", file_errors_name_file_line_and_key, 60},
       {"values out of range are placed too", values_out_of_range_are_placed_too, 30},
       {"values that contradict are named", values_that_contradict_are_named, 20},
@@ -557,7 +488,4 @@ SUITE("options", {"file errors name file, line and key", file_errors_name_file_l
       {"a dump is whole, and good as a file", a_dump_is_whole_and_good_as_a_file, 20},
       {"a test binds nothing", a_test_binds_nothing, 20},
       {"--help lists every option", help_lists_every_option, 20},
-      {"the manual page has each option", the_manual_page_has_each_option, 20},
-      {"README's own protocol works", readme_s_own_protocol_works, 60},
-      {"README's own protocol is built as it says", readme_s_own_protocol_is_built_as_it_says, 200,
-       .kind = SUITE_LONG})
+      {"the manual page has each option", the_manual_page_has_each_option, 20})
