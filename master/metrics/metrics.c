@@ -284,6 +284,11 @@ static void accepted(struct listener *listener, int fd, const struct sockaddr *p
 
 static const struct listener_owner listener_owner = {.room = room, .accepted = accepted};
 
+bool metrics_are_pressed(void)
+{
+	return metrics.table.draining || metrics.table.conns.used > METRICS_CONNECTIONS / 2;
+}
+
 static void has_room(struct conn_table *table)
 {
 	(void)table;

@@ -302,12 +302,6 @@ static void metrics_open(struct conn *conn)
 	conn_request_begun(conn);
 }
 
-/* No connection may stay for another request: too many are here, or they should go elsewhere. */
-static bool is_pressed(const struct conn_table *table)
-{
-	return table->draining || table->conns.used > METRICS_CONNECTIONS / 2;
-}
-
 /* One request a turn. A request with a body is answered, and the body is not read. */
 static size_t metrics_input(struct conn *conn, unsigned char *bytes, size_t n)
 {
@@ -333,7 +327,7 @@ static size_t metrics_input(struct conn *conn, unsigned char *bytes, size_t n)
 	if (scrapes && !refused && !has_pass(conn))
 		return 0;
 	visit->ends = !request.keep_alive || request.chunked || request.length ||
-		      is_pressed(conn->service->table) || refused;
+		      metrics_are_pressed() || refused;
 	(void)conn_message_done(conn);
 	if (refused)
 		refuse(conn, &request, 503, FIELDS "Retry-After: 1\r\n");

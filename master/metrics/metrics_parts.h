@@ -13,6 +13,10 @@
 
 extern const struct protocol metrics_protocol;
 
+/* metrics.c */
+/* No connection may stay for another request: too many are here, or they should go elsewhere. */
+bool metrics_are_pressed(void);
+
 /* metrics_http.c: borrows the owner, before anybody is let in. */
 void metrics_http_begin(const struct metrics_owner *owner);
 
