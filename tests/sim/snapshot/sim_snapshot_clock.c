@@ -282,7 +282,7 @@ START_TEST(what_was_long_ago_is_due_at_once)
 	begun.owed = lingering.owed = 0;
 	begun.flags = SNAPSHOT_MESSAGE_OPEN;
 	lingering.phase = 2;
-	lingering.reason = close_reason_named("line_too_long");
+	lingering.reason = (uint8_t)close_reason_named("line_too_long");
 	memcpy(lingering.state, &age_ms, sizeof age_ms);
 	for (uint32_t limit_ms = 1; limit_ms < WHEEL_MS_MAX; limit_ms = limit_ms * 8 + 7) {
 		expect_due(&owed, (struct conn_limits){WORLD_LIMITS, .idle_ms = limit_ms}, "idle");
