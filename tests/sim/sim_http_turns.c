@@ -531,6 +531,37 @@ START_TEST(a_drain_lets_an_answer_be_read)
 }
 END_TEST
 
+/* The process that it moved to waits for its end, too, whatever of it had come before. */
+START_TEST(a_drain_finishes_what_has_begun_elsewhere)
+{
+	static const char request[] =
+	    "POST /echo HTTP/1.1\r\nHost: weir\r\nContent-Length: 5\r\n\r\nhello";
+
+	for (size_t cut = 1; cut < sizeof request - 1; cut++) {
+		static struct sim_move move;
+		struct peer *peer;
+		unsigned char bytes[1000];
+
+		sim_move_open(&move, "http", (struct conn_limits){WORLD_LIMITS}, BUFFERS_MIN);
+		peer = world_connect(sim_move_here(&move));
+		peer_send(peer, request, cut);
+		sim_move_run(&move);
+		ck_assert(sim_move_move(&move, peer));
+		conn_table_drain(&sim_move_here(&move)->table);
+		sim_move_run(&move);
+		ck_assert_msg(!peer->closed && !peer->shut, "after %zu bytes", cut);
+		peer_send(peer, request + cut, sizeof request - 1 - cut);
+		sim_move_run(&move);
+		ck_assert_uint_gt(peer_receive(peer, bytes, sizeof bytes), 0);
+		peer_finish(peer);
+		sim_move_run(&move);
+		ck_assert_int_eq(sim_move_reason(&move), CLOSE_drained);
+		peer_free(peer);
+		sim_move_close(&move);
+	}
+}
+END_TEST
+
 SUITE("sim_http_turns",
       {"many requests are one read and one write", many_requests_are_one_read_and_one_write, 10},
       {"answers of all kinds leave in one write", answers_of_all_kinds_leave_in_one_write, 10},
@@ -551,6 +582,7 @@ SUITE("sim_http_turns",
       {"a trailer in pieces is behind us", a_trailer_in_pieces_is_behind_us, 10},
       {"a body of chunks is bounded", a_body_of_chunks_is_bounded, 10},
       {"a drain finishes what has begun", a_drain_finishes_what_has_begun, 10},
+      {"a drain finishes what has begun elsewhere", a_drain_finishes_what_has_begun_elsewhere, 20},
       {"the last answer of a drain says close", the_last_answer_of_a_drain_says_close, 10},
       {"a drain ends a busy pipeliner", a_drain_ends_a_busy_pipeliner, 10},
       {"a drain lets an answer be read", a_drain_lets_an_answer_be_read, 10})
