@@ -17,7 +17,7 @@ static uint8_t setting_number(const struct setting *setting)
 	CHECK(i < SETTINGS_MAX);
 	if (i == settings_n)
 		settings[settings_n++] = setting;
-	CHECK(settings[i]->kind == setting->kind);
+	CHECK(settings[i]->kind == setting->kind && strlen(setting->name) <= SETTING_NAME_MAX);
 	return (uint8_t)i;
 }
 

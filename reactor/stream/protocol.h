@@ -30,18 +30,16 @@ struct shared_kind {
 /* What an operator may set for one listener (?NAME=VALUE), and for all (--NAME VALUE). */
 struct setting {
 	enum setting_kind {
-		SETTING_NUMBER,	 /* a whole number */
-		SETTING_TIME,	 /* us ms s m h, kept in microseconds */
-		SETTING_SIZE,	 /* bytes, K M G */
-		SETTING_CHOICE,	 /* a word of the argument, kept as its place there */
-		SETTING_SWITCH,	 /* on or off, kept as 1 or 0 */
-		SETTING_NETWORKS /* a list of networks, kept as their number; for one listener only
-				  */
+		SETTING_NUMBER,
+		SETTING_TIME,	  /* us ms s m h, kept in microseconds */
+		SETTING_SIZE,	  /* bytes, K M G */
+		SETTING_CHOICE,	  /* a word of the argument, kept as its place there */
+		SETTING_SWITCH,	  /* on or off, kept as 1 or 0 */
+		SETTING_NETWORKS, /* kept as their number; for one listener only */
 	} kind;
-	const char *name;
-	const char *value; /* if nothing is set; NULL: 0 */
-	const char
-	    *argument; /* "SIZE", "on|off"; NULL: there is no option, for one listener only */
+	const char *name;     /* at most SETTING_NAME_MAX bytes */
+	const char *value;    /* if nothing is set; NULL: 0 */
+	const char *argument; /* "SIZE", "on|off"; NULL: for one listener only */
 	const char *meaning;
 	uint64_t min, max;
 	uint8_t number;
@@ -74,6 +72,7 @@ struct counter {
 
 #define SETTINGS_MAX	      32 /* of all protocols */
 #define PROTOCOL_SETTINGS_MAX 8
+#define SETTING_NAME_MAX      32
 
 struct protocol {
 	const char *name;

@@ -20,7 +20,10 @@ enum accept_mode { ACCEPT_REUSEPORT, ACCEPT_SHARED, ACCEPT_HANDOFF };
 /* Their names, as value.h writes choices, in the order of the enum. */
 #define ACCEPT_MODES "reuseport|shared|handoff"
 
-#define ENDPOINT_TEXT_BYTES (ADDRESS_TEXT_BYTES + 128 + NETWORKS_MAX * NETWORK_TEXT_BYTES)
+/* A setting's number has at most 20 digits. */
+#define ENDPOINT_TEXT_BYTES                                                                        \
+	(ADDRESS_TEXT_BYTES + 128 + NETWORKS_MAX * NETWORK_TEXT_BYTES +                            \
+	 PROTOCOL_SETTINGS_MAX * (SETTING_NAME_MAX + 22))
 
 struct endpoint {
 	const struct protocol *protocol;

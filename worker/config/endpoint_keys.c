@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "reactor/base/check.h"
 #include "reactor/udp/limiter.h"
 #include "worker/config/value.h"
 
@@ -269,6 +270,7 @@ static void add_key(char text[ENDPOINT_TEXT_BYTES], const char *format, ...)
 	size_t n = strlen(text);
 	va_list arguments;
 
+	CHECK(n + 1 < ENDPOINT_TEXT_BYTES);
 	text[n] = strchr(text, '?') ? '&' : '?';
 	va_start(arguments, format);
 	(void)vsnprintf(text + n + 1, ENDPOINT_TEXT_BYTES - n - 1, format, arguments);

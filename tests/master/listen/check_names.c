@@ -189,7 +189,7 @@ static struct listen_set sets[3];
 
 static void listeners_are(const struct config *config, const char *expected)
 {
-	char all[1024] = "", one[ENDPOINT_TEXT_BYTES];
+	char all[4096] = "", one[ENDPOINT_TEXT_BYTES];
 
 	for (size_t i = 0; i < config->listeners_n; i++) {
 		endpoint_format(&config->listeners[i], one);
