@@ -13,7 +13,7 @@
 #include "master/metrics/scrape.h"
 
 #define EXPOSITION_TYPE	    "text/plain; version=0.0.4; charset=utf-8"
-#define EXPOSITION_ROOM_MIN 2048
+#define EXPOSITION_ROOM_MIN 4096
 
 struct exposition_place {
 	uint32_t family, item; /* 0, 0: the beginning */

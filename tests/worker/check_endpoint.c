@@ -137,7 +137,7 @@ START_TEST(what_is_no_listener_is_refused_with_the_reason)
 	     "6.6.6.6,7.7.7.7,8.8.8.8,9.9.9.9",
 	     "proxy-from takes up to 8"},
 	};
-	static char long_text[1000] = "echo:///";
+	static char long_text[ENDPOINT_TEXT_BYTES + 10] = "echo:///";
 
 	config_defaults(&config);
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
