@@ -26,10 +26,8 @@ static bool hand_over(struct conn *conn, struct conn_table *table, struct messag
 	const struct protocol *protocol = conn->service->protocol;
 
 	conn->message_open = false; /* it is whole, should the connection end by what it says */
-	if (!protocol->message(conn, message)) {
-		conn->message_open |= is_there(conn, table);
+	if (!protocol->message(conn, message))
 		return false;
-	}
 	STATS_ADD(table->stats, messages, 1);
 	if (table->messages_left)
 		table->messages_left--;
@@ -50,7 +48,7 @@ size_t framing_input(struct conn *conn, unsigned char *bytes, size_t n)
 
 		conn_message_begun(conn);
 		cut = framing->cut(conn, bytes + used, n - used, &message);
-		CHECK(cut <= n - used);
+		CHECK(cut <= n - used && (cut || !message.bytes));
 		if (!cut)
 			break;
 		if (message.bytes && is_there(conn, table) && !hand_over(conn, table, message))

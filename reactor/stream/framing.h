@@ -29,18 +29,19 @@ struct framed;
 #define FRAMING_SETTING(i) (PROTOCOL_SETTINGS_MAX - 1 - (i))
 
 struct framing {
-	/* What do the n bytes begin with? Returns how many are used, and *message, which is empty
-	 * before, is what they say. It needs more: 0, and the same come again with more behind
-	 * them. They say nothing to the protocol (the head of a frame, a ping): *message stays
-	 * empty. It may use all verbs, and the framing's own below. It need not say that a message
-	 * has begun, but where bytes are no part of one (a ping), that this was all
-	 * (conn_message_taken). */
+	/* What do the n bytes, at least one, begin with? Returns how many are used, with the
+	 * message that they are; *message is empty before. If it needs more: 0, and the same come
+	 * again with more behind them. If they say nothing to the protocol (the head of a frame, a
+	 * ping), *message stays empty. It may use all verbs. That a message has begun is said for
+	 * it; after bytes that are no part of one (a ping) it says that this was all:
+	 * conn_message_taken(). NULL: messages are only sent, and input() is the protocol's own. */
 	size_t (*cut)(struct conn *conn, unsigned char *bytes, size_t n, struct message *message);
 	/* The protocol has taken the message that cut() found last; else cut() is called with the
 	 * same bytes again, however it has changed them. NULL: cut() remembers nothing of it. */
 	void (*taken)(struct conn *conn);
 	/* Says what goes out for a message, piece by piece, and does nothing else: so that one for
-	 * many receivers is framed once. */
+	 * many receivers is framed once. There may be any number of pieces, such as a prefix before
+	 * each line of it. */
 	void (*frame)(struct framed *framed, struct message message);
 	/* Its tables and its state of a connection, as in struct protocol. The state is the end of
 	 * the 24 bytes, and the protocol's the beginning; it is zero when the protocol begins, and
