@@ -179,8 +179,8 @@ END_TEST
 
 /* ---- one that speaks in messages ---- */
 
-#define NETSTRINGS "5:hello,0:,12:a, b:c,12,34,"
-#define SHOUTED	   "5:HELLO,0:,12:A, B:C,12,34,"
+static const char netstrings[] = "5:hello,0:,12:a, b:c,12,34,";
+static const char shouted[] = "5:HELLO,0:,12:A, B:C,12,34,";
 
 static void expect_end_of(struct server *server, size_t listener, const char *sent,
 			  const char *answer)
@@ -217,16 +217,16 @@ START_TEST(one_that_speaks_in_messages_works)
 	expect_output("\nlisten = shout://127.0.0.1:1?max-netstring=5\n");
 	server = SERVER("--workers", "1", "--log-level", "debug", "shout://127.0.0.1:0",
 			"shout://127.0.0.1:0?max-netstring=4");
-	for (size_t cut = 0; cut <= strlen(NETSTRINGS); cut++) {
+	for (size_t cut = 0; cut <= strlen(netstrings); cut++) {
 		int fd = connect_to(server->ports[0]);
 		char first[64];
 
-		(void)snprintf(first, sizeof first, "%.*s", (int)cut, NETSTRINGS);
+		(void)snprintf(first, sizeof first, "%.*s", (int)cut, netstrings);
 		send_text(fd, first);
 		if (cut >= 8) /* it has been read, and answered as far as it is whole */
 			expect_text(fd, "5:HELLO,");
-		send_text(fd, NETSTRINGS + cut);
-		expect_text(fd, SHOUTED + (cut >= 8 ? 8 : 0));
+		send_text(fd, netstrings + cut);
+		expect_text(fd, shouted + (cut >= 8 ? 8 : 0));
 		(void)close(fd);
 	}
 	for (size_t i = 0; i < bad_n; i++) {
