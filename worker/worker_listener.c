@@ -5,6 +5,7 @@
 #include "reactor/base/check.h"
 #include "reactor/pubsub/relay.h"
 #include "reactor/base/sys.h"
+#include "reactor/stream/framing.h"
 
 static const struct worker_listener_shared *common; /* of this process */
 
@@ -91,7 +92,7 @@ static void add_services(struct worker_listener *listener, const struct endpoint
 			 const struct protocol *protocol)
 {
 	struct service *services = listener->services, *service;
-	const struct setting *setting = protocol->settings;
+	const struct setting *setting = protocol->settings, *of_framing = NULL;
 
 	if (listener->services_n && service_find(services, protocol))
 		return;
@@ -106,6 +107,11 @@ static void add_services(struct worker_listener *listener, const struct endpoint
 	};
 	for (size_t i = 0; setting && setting[i].name; i++)
 		service->settings[i] = config_setting(common->setup->config, endpoint, &setting[i]);
+	if (protocol->framing)
+		of_framing = protocol->framing->settings;
+	for (size_t i = 0; of_framing && of_framing[i].name; i++)
+		service->settings[FRAMING_SETTING(i)] =
+		    config_setting(common->setup->config, endpoint, &of_framing[i]);
 	for (size_t i = 0; listener->services_n > 1 && i < listener->services_n; i++)
 		services[i].next = &services[(i + 1) % listener->services_n];
 	for (size_t i = 0; protocol->turns_into && protocol->turns_into[i]; i++)

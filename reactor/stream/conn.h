@@ -32,6 +32,7 @@
 #define CONN_TURN_MESSAGES 1024
 #define CONN_READ_COST	   1024 /* bytes of a turn: a read counts as at least so many */
 #define CONN_SPANS	   64
+#define OUTBOX_COPIES	   CHUNK_BYTES
 #define CONN_RETRY_US	   50000 /* until newcomers are taken again, after epoll took no more */
 #define CONN_DRAIN_SLICE   256
 
@@ -50,6 +51,8 @@ static inline const struct network *conn_networks(const struct conn *conn);
 /* Sends n bytes, after all that were given before. They must stay where they are, unchanged,
  * until the turn ends, as input and static bytes do. */
 void conn_send(struct conn *conn, const void *bytes, size_t n);
+/* Like conn_send, but a copy, so that the bytes may go at once. */
+void conn_copy(struct conn *conn, const void *bytes, size_t n);
 /* Like conn_send, but the bytes wait for the next conn_send and go with it; if the
  * connection ends before that, they are dropped. */
 void conn_hold(struct conn *conn, const void *bytes, size_t n);
@@ -139,6 +142,8 @@ struct outbox {
 	int n;
 	size_t bytes;
 	struct iovec held;
+	unsigned char *copies; /* OUTBOX_COPIES: what was copied; some of the spans lie there */
+	size_t copies_n;       /* if there are no spans, all of it is free again */
 };
 
 /* What is done for connections that wait for buffers: sweeps over all, slice by slice. */

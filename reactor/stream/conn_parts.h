@@ -9,6 +9,7 @@
  *     conn.c           the turn: input, output, the last phases
  *     conn_table.c     all connections of a process
  *     conn_snapshot.c  one on its way to another process
+ *     framing.c        messages, for protocols that speak in them
  *
  * A file calls only those above it in this list.
  */

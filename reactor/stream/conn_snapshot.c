@@ -11,6 +11,7 @@
 
 #include "reactor/base/check.h"
 #include "reactor/stream/conn_parts.h"
+#include "reactor/stream/framing.h"
 #include "reactor/base/log.h"
 #include "reactor/base/rights.h"
 #include "reactor/base/sys.h"
@@ -162,6 +163,18 @@ bool conn_can_adopt(const struct service *service, size_t bytes)
 	       pool_free(&buffers->segments) >= chunks;
 }
 
+/* Can it be the state of a connection of this protocol, and of its framing? */
+static bool state_is_valid(const struct protocol *protocol, const unsigned char *state,
+			   bool producing)
+{
+	const struct framing *framing = protocol->framing;
+
+	if (framing && framing->state_valid &&
+	    !framing->state_valid(state + CONN_STATE_BYTES - framing->state_bytes))
+		return false;
+	return !protocol->state_valid || protocol->state_valid(state, producing);
+}
+
 static bool snapshot_is_valid(const struct conn_snapshot *snapshot, const struct service *service)
 {
 	bool open = snapshot->phase == OPEN;
@@ -181,8 +194,7 @@ static bool snapshot_is_valid(const struct conn_snapshot *snapshot, const struct
 	if ((flags & SNAPSHOT_PRODUCING && !service->protocol->produce) ||
 	    (flags & SNAPSHOT_TIMER && !service->protocol->timer))
 		return false;
-	if (service->protocol->state_valid &&
-	    !service->protocol->state_valid(snapshot->state, flags & SNAPSHOT_PRODUCING))
+	if (!state_is_valid(service->protocol, snapshot->state, flags & SNAPSHOT_PRODUCING))
 		return false;
 	return !(flags & ~(unsigned)FLAGS_ALL) &&
 	       (snapshot->input || !(flags & SNAPSHOT_INPUT_PENDING));

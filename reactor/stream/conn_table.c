@@ -8,6 +8,7 @@
 #include "reactor/base/sys.h"
 
 #define CONNS_SPARE_BYTES (64u << 10)
+#define SCRATCH_BYTES	  (CONN_TURN_BYTES + OUTBOX_COPIES)
 
 static void fd_refuse(const struct service *service, int fd, enum close_reason reason)
 {
@@ -158,8 +159,10 @@ int conn_table_open_counting(struct conn_table *table, struct loop *loop, struct
 	*table = (struct conn_table){.loop = loop, .stats = stats, .limits = *limits};
 	starvation_init(&table->starvation);
 	source_init(&table->drain, -1, drain_turn);
-	table->scratch = sys_map(CONN_TURN_BYTES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
+	table->scratch = sys_map(SCRATCH_BYTES, MAP_PRIVATE | MAP_ANONYMOUS, -1);
 	error = table->scratch ? 0 : -ENOMEM;
+	if (!error)
+		table->outbox.copies = table->scratch + CONN_TURN_BYTES;
 	if (!error)
 		error = conn_table_allocate(table, capacity, buffers_size);
 	if (error && table->scratch && capacity > limits->connections_max) {
@@ -186,7 +189,7 @@ void conn_table_close(struct conn_table *table)
 	}
 	conn_table_free(table);
 	if (table->scratch)
-		(void)sys_munmap(table->scratch, CONN_TURN_BYTES);
+		(void)sys_munmap(table->scratch, SCRATCH_BYTES);
 }
 
 enum conn_standing conn_standing(const struct conn *conn)

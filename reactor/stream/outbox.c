@@ -79,6 +79,27 @@ void conn_send(struct conn *conn, const void *bytes, size_t n)
 	outbox->spans[outbox->n++] = span;
 }
 
+void conn_copy(struct conn *conn, const void *bytes, size_t n)
+{
+	struct conn_table *table = conn->service->table;
+	struct outbox *outbox = &table->outbox;
+	unsigned char *copy;
+
+	if (conn->phase != OPEN)
+		return;
+	if (!outbox->n)
+		outbox->copies_n = 0;
+	if (n > OUTBOX_COPIES - outbox->copies_n) { /* the queue takes all, and copies it */
+		conn_send(conn, bytes, n);
+		outbox_keep(conn, table, 0);
+		return;
+	}
+	copy = outbox->copies + outbox->copies_n;
+	memcpy(copy, bytes, n);
+	outbox->copies_n += n;
+	conn_send(conn, copy, n);
+}
+
 void conn_hold(struct conn *conn, const void *bytes, size_t n)
 {
 	struct outbox *outbox = &conn->service->table->outbox;

@@ -21,6 +21,8 @@
 
 struct conn;
 struct datagram;
+struct framing;
+struct message;
 
 /* Something that the connections of a listener may share; it is known by its address. */
 struct shared_kind {
@@ -85,6 +87,11 @@ struct protocol {
 	/* Instead of input(), if it always uses all: then more may be read at a time. Neither: all
 	 * input is thrown away. */
 	void (*stream)(struct conn *conn, unsigned char *bytes, size_t n);
+	/* It speaks in messages: its input() is framing_input(), which calls this for each. False:
+	 * it takes this one later; it has paused its input, and gets it again then. See framing.h.
+	 */
+	const struct framing *framing;
+	bool (*message)(struct conn *conn, struct message message);
 	/* Nothing is owed and there is space to write: it may send more. If it sends nothing, it
 	 * is asked again in the next turn that something else causes. */
 	void (*writable)(struct conn *conn);
@@ -133,7 +140,11 @@ struct protocol {
 /* Gives the rows of its tables their numbers; once is enough. */
 void protocol_register(const struct protocol *protocol);
 
-/* NULL: it has no setting of that name. */
+/* How its state and its framing's travel, as numbers that differ if either does. */
+uint16_t protocol_state_bytes(const struct protocol *protocol);
+uint16_t protocol_state_version(const struct protocol *protocol);
+
+/* NULL: neither it nor its framing has a setting of that name. */
 const struct setting *protocol_setting(const struct protocol *protocol, const char *name);
 
 /* The settings of all protocols that are registered, the first of each name, by number; NULL: there

@@ -177,8 +177,75 @@ START_TEST(what_one_has_of_its_own_appears_everywhere)
 }
 END_TEST
 
+/* ---- one that speaks in messages ---- */
+
+static const char netstrings[] = "5:hello,0:,12:a, b:c,12,34,";
+static const char shouted[] = "5:HELLO,0:,12:A, B:C,12,34,";
+
+static void expect_end_of(struct server *server, size_t listener, const char *sent,
+			  const char *answer)
+{
+	int fd = connect_to(server->ports[listener]);
+
+	send_text(fd, sent);
+	expect_text(fd, answer);
+	expect_end(fd);
+	(void)close(fd);
+}
+
+START_TEST(one_that_speaks_in_messages_works)
+{
+	static const char *const bad[] = {"x",
+					  ",",
+					  ":",
+					  "-1:",
+					  "05:hello,",
+					  "00:,",
+					  "5;",
+					  "5:hello.",
+					  "4097:",
+					  "12345",
+					  "99999999999999999999:"};
+	struct server *server;
+	size_t bad_n = sizeof bad / sizeof *bad;
+
+	if (!build_quickly("shout"))
+		return;
+	run("-t --max-netstring 10K", 2);
+	expect_output("--max-netstring is from 1 to 9999, not \"10K\"");
+	run("-T 'shout://127.0.0.1:1?max-netstring=5'", 0);
+	expect_output("\nlisten = shout://127.0.0.1:1?max-netstring=5\n");
+	server = SERVER("--workers", "1", "--log-level", "debug", "shout://127.0.0.1:0",
+			"shout://127.0.0.1:0?max-netstring=4");
+	for (size_t cut = 0; cut <= strlen(netstrings); cut++) {
+		int fd = connect_to(server->ports[0]);
+		char first[64];
+
+		(void)snprintf(first, sizeof first, "%.*s", (int)cut, netstrings);
+		send_text(fd, first);
+		if (cut >= 8) /* it has been read, and answered as far as it is whole */
+			expect_text(fd, "5:HELLO,");
+		send_text(fd, netstrings + cut);
+		expect_text(fd, shouted + (cut >= 8 ? 8 : 0));
+		(void)close(fd);
+	}
+	for (size_t i = 0; i < bad_n; i++) {
+		char after[64];
+
+		(void)snprintf(after, sizeof after, "2:ok,%s", bad[i]);
+		expect_end_of(server, 0, after, "2:OK,");
+	}
+	expect_end_of(server, 1, "4:four,5:", "4:FOUR,");
+	for (struct wait wait = wait_begin();
+	     server_log_count(server, "reason=bad_netstring") < bad_n + 1;)
+		wait_more(&wait, "the log to say why all ended");
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
+}
+END_TEST
+
 SUITE("own_protocol", {"the shortest one works", the_shortest_one_works, 60},
       {"the shortest one is built as it says", the_shortest_one_is_built_as_it_says, 200,
        .kind = SUITE_LONG},
+      {"one that speaks in messages works", one_that_speaks_in_messages_works, 90},
       {"what one has of its own appears everywhere", what_one_has_of_its_own_appears_everywhere,
        90})

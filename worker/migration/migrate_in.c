@@ -294,8 +294,8 @@ static ssize_t offer_send(struct move_channel *channel, uint64_t bus, int fd,
 		if (strlen(protocol->name) >= sizeof offer->protocol)
 			continue;
 		offer->listener = services[i]->listener;
-		offer->state_bytes = protocol->state_bytes;
-		offer->state_version = protocol->state_version;
+		offer->state_bytes = protocol_state_bytes(protocol);
+		offer->state_version = protocol_state_version(protocol);
 		offer->reads = MOVE_READS_PROMISES | MOVE_READS_REASONS;
 		memcpy(offer->protocol, protocol->name, strlen(protocol->name));
 		channel->services[message.offers_n++] = services[i];

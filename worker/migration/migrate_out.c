@@ -44,8 +44,8 @@ static void end_move(struct move_channel *channel, enum move_end end)
 
 static bool is_same_protocol(const struct move_offer *offer, const struct protocol *protocol)
 {
-	return offer->state_bytes == protocol->state_bytes &&
-	       offer->state_version == protocol->state_version &&
+	return offer->state_bytes == protocol_state_bytes(protocol) &&
+	       offer->state_version == protocol_state_version(protocol) &&
 	       strncmp(offer->protocol, protocol->name, sizeof offer->protocol) == 0;
 }
 
