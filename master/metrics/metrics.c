@@ -284,11 +284,6 @@ static void accepted(struct listener *listener, int fd, const struct sockaddr *p
 
 static const struct listener_owner listener_owner = {.room = room, .accepted = accepted};
 
-bool metrics_are_pressed(void)
-{
-	return metrics.table.draining || metrics.table.conns.used > METRICS_CONNECTIONS / 2;
-}
-
 static void has_room(struct conn_table *table)
 {
 	(void)table;
@@ -371,7 +366,7 @@ void metrics_begin(const struct metrics_owner *owner)
 	int error;
 
 	metrics.owner = owner;
-	metrics_http_begin(owner);
+	metrics_http_begin(owner, &metrics.table);
 	for (size_t i = 0; i < PLACES_MAX; i++)
 		listener_init(&metrics.places[i].listener, -1, &listener_owner, &metrics.stats);
 	error = metrics_n() ? table_open() : 0;

@@ -44,6 +44,7 @@ struct turn {
 
 static struct {
 	const struct metrics_owner *owner;
+	const struct conn_table *table;
 	struct conn *line[METRICS_CONNECTIONS];
 	size_t line_n;
 	struct turn turns[2]; /* of this pass, and of the next one */
@@ -58,9 +59,10 @@ static struct {
 	char piece[PIECE_BYTES];
 } http;
 
-void metrics_http_begin(const struct metrics_owner *owner)
+void metrics_http_begin(const struct metrics_owner *owner, const struct conn_table *table)
 {
 	http.owner = owner;
+	http.table = table;
 }
 
 /* ---- one in a pass ---- */
@@ -302,6 +304,12 @@ static void metrics_open(struct conn *conn)
 	conn_request_begun(conn);
 }
 
+/* No connection may stay for another request: too many are here, or they should go elsewhere. */
+static bool is_pressed(void)
+{
+	return http.table->draining || http.table->conns.used > METRICS_CONNECTIONS / 2;
+}
+
 /* One request a turn. A request with a body is answered, and the body is not read. */
 static size_t metrics_input(struct conn *conn, unsigned char *bytes, size_t n)
 {
@@ -326,8 +334,8 @@ static size_t metrics_input(struct conn *conn, unsigned char *bytes, size_t n)
 	refused = scrapes && !may_scrape(conn);
 	if (scrapes && !refused && !has_pass(conn))
 		return 0;
-	visit->ends = !request.keep_alive || request.chunked || request.length ||
-		      metrics_are_pressed() || refused;
+	visit->ends =
+	    !request.keep_alive || request.chunked || request.length || is_pressed() || refused;
 	(void)conn_message_done(conn);
 	if (refused)
 		refuse(conn, &request, 503, FIELDS "Retry-After: 1\r\n");

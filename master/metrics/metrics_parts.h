@@ -13,12 +13,8 @@
 
 extern const struct protocol metrics_protocol;
 
-/* metrics.c */
-/* No connection may stay for another request: too many are here, or they should go elsewhere. */
-bool metrics_are_pressed(void);
-
-/* metrics_http.c: borrows the owner, before anybody is let in. */
-void metrics_http_begin(const struct metrics_owner *owner);
+/* metrics_http.c: borrows both, before anybody is let in. */
+void metrics_http_begin(const struct metrics_owner *owner, const struct conn_table *table);
 
 /* metrics_room.c */
 /* Closes one connection to make room for a new one, but none that has asked and is not answered. */
