@@ -4,12 +4,12 @@
  * Such a protocol takes whole messages (message()) and sends some (conn_send_message()); what cuts
  * them out of the input, and what stands around them on their way out, is its framing. Who has
  * which is static: the same functions may stand in several struct protocols, each with another
- * framing. The rest of the protocol is what any other's is, and may use the same verbs.
+ * framing. All other callbacks and verbs are as ever; if a framing has something to say when a
+ * connection ends, whoever puts the two together names a function that lets both speak.
  *
- * A message is contiguous, so with all that cut() leaves until it is whole it has at most
- * CHUNK_BYTES. A framing refuses a longer one for a reason of its own, by its length if that comes
- * first: never trust a length before it is checked. (One that wants to hand on parts of longer ones
- * may say so in a field more of struct message, to a protocol that says that it takes them.)
+ * A message is contiguous: with all that cut() leaves until it is whole it has at most CHUNK_BYTES.
+ * A framing refuses a longer one for a reason of its own, by its length if that comes first. (If
+ * one is to hand on longer ones in parts, that is a field more of struct message.)
  */
 #ifndef REACTOR_STREAM_FRAMING_H
 #define REACTOR_STREAM_FRAMING_H
@@ -32,8 +32,9 @@ struct framing {
 	/* What do the n bytes, at least one, begin with? Returns how many are used, with the
 	 * message that they are; *message is empty before. If it needs more: 0, and the same come
 	 * again with more behind them. If they say nothing to the protocol (the head of a frame, a
-	 * ping), *message stays empty. It may use all verbs. That a message has begun is said for
-	 * it; after bytes that are no part of one (a ping) it says that this was all:
+	 * ping), *message stays empty; what stands between two parts of a message is taken out by
+	 * moving the first part behind it. It may use all verbs. That a message has begun is said
+	 * for it; after bytes that are no part of one (a ping) it says that this was all:
 	 * conn_message_taken(). NULL: messages are only sent, and input() is the protocol's own. */
 	size_t (*cut)(struct conn *conn, unsigned char *bytes, size_t n, struct message *message);
 	/* The protocol has taken the message that cut() found last; else cut() is called with the
@@ -43,9 +44,9 @@ struct framing {
 	 * many receivers is framed once. There may be any number of pieces, such as a prefix before
 	 * each line of it. */
 	void (*frame)(struct framed *framed, struct message message);
-	/* Its tables and its state of a connection, as in struct protocol. The state is the end of
-	 * the 24 bytes, and the protocol's the beginning; it is zero when the protocol begins, and
-	 * moves along. */
+	/* Its tables and its state of a connection, as in struct protocol. The state lies at the
+	 * end of the 24 bytes, which aligns it, and the protocol's at their beginning; both are
+	 * zero when the protocol begins, and move along. */
 	struct setting *settings;
 	struct reason *reasons;
 	struct counter *counters;

@@ -1,48 +1,19 @@
 /*
  * Protocols that speak in messages, on a simulated kernel: one inner protocol in two framings, cut
- * and moved to another process at every byte, and all that it may do between two messages. What is
- * expected is put together here, not by the framings.
+ * and moved to another process at every byte, with bounds for how much it may be in a turn, and for
+ * how long a message may be. What is expected is put together here, not by the framings.
  */
-#include "tests/sim/framing_protocols.h"
-
-static const struct protocol *const both[] = {&net, &framed};
-
-/* What is said, and what comes back. `o`: of a protocol that waits, asks for time and says more. */
-static void script(const struct protocol *protocol, struct text *in, struct text *out)
-{
-	in->n = out->n = 0;
-	text_in(in, protocol, "hello");
-	text_out(out, protocol, "HELLO");
-	text_in(in, protocol, "");
-	text_out(out, protocol, "");
-	text_in(in, protocol, "later, if it may be");
-	text_out(out, protocol, "LATER, IF IT MAY BE");
-	text_in(in, protocol, "plus");
-	text_out(out, protocol, "PLUS");
-	text_out(out, protocol, "more");
-	text_out(out, protocol, "more");
-	if (protocol == &framed) {
-		text_add(in, "P!", 2);
-		text_add(out, "p!", 2);
-	}
-	text_message(in, protocol, "ki\0nd", 5, protocol == &framed, true);
-	text_message(out, protocol, "KI\0ND", 5, protocol == &framed, false);
-	text_in(in, protocol, "wait");
-	text_out(out, protocol, "WAIT");
-	text_in(in, protocol, "l");
-	text_out(out, protocol, "L");
-	text_out(out, protocol, "end");
-}
-
-static struct text in, out;
+#include "tests/sim/framing/framing_protocols.h"
 
 /* ---- how it comes and goes ---- */
 
 START_TEST(input_may_be_cut_anywhere)
 {
-	for (int p = 0; p < 2; p++)
+	static const unsigned delivered[] = {7, 9};
+
+	for (unsigned p = 0; p < 2; p++)
 		for (size_t space = 1; space <= PEER_SPACE; space += PEER_SPACE - 1) {
-			script(both[p], &in, &out);
+			script(both[p]);
 			for (size_t cut = 0; cut <= in.n; cut++) {
 				struct peer *peer = begin(both[p]);
 
@@ -51,13 +22,14 @@ START_TEST(input_may_be_cut_anywhere)
 				take(peer, space);
 				peer_send(peer, in.bytes + cut, in.n - cut);
 				take(peer, space);
-				EXPECT(inner_calls.delivered == 7 && inner_calls.refused == 2);
+				EXPECT(inner_calls.delivered == delivered[p]);
+				EXPECT(inner_calls.refused == p + 2u);
 				peer_finish(peer);
 				take(peer, space);
-				expect_got(&out);
+				expect_got();
 				EXPECT(inner_calls.opened == 1 && inner_calls.closed == 1);
-				EXPECT(move.worlds[0].stats.messages == 7 + (p == 1));
-				EXPECT(move.worlds[0].stats.messages_sent == 10);
+				EXPECT(move.worlds[0].stats.messages == delivered[p] + p);
+				EXPECT(move.worlds[0].stats.messages_sent == delivered[p] + 3);
 				end_with(peer, CLOSE_eof);
 			}
 		}
@@ -69,7 +41,7 @@ START_TEST(it_may_come_byte_by_byte)
 	for (int p = 0; p < 2; p++) {
 		struct peer *peer = begin(both[p]);
 
-		script(both[p], &in, &out);
+		script(both[p]);
 		peer->space = 3;
 		for (size_t i = 0; i < in.n; i++) {
 			peer_send(peer, in.bytes + i, 1);
@@ -77,7 +49,7 @@ START_TEST(it_may_come_byte_by_byte)
 		}
 		peer_finish(peer);
 		take(peer, 1);
-		expect_got(&out);
+		expect_got();
 		end_with(peer, CLOSE_eof);
 	}
 }
@@ -87,7 +59,7 @@ END_TEST
 START_TEST(it_may_move_at_any_byte)
 {
 	for (int p = 0; p < 2; p++) {
-		script(both[p], &in, &out);
+		script(both[p]);
 		for (size_t cut = 0; cut <= in.n; cut++)
 			for (int way = 0; way < 4; way++) {
 				struct peer *peer = begin(both[p]);
@@ -102,8 +74,8 @@ START_TEST(it_may_move_at_any_byte)
 				EXPECT(sim_move_move(&move, peer));
 				peer_finish(peer);
 				take(peer, PEER_SPACE);
-				expect_got(&out);
-				EXPECT(inner_calls.opened == 1 && inner_calls.delivered == 7);
+				expect_got();
+				EXPECT(inner_calls.opened == 1);
 				end_with(peer, CLOSE_eof);
 			}
 	}
@@ -114,7 +86,7 @@ END_TEST
 START_TEST(both_states_are_looked_at)
 {
 	struct peer *peer = begin(&framed);
-	struct frame_state wrong = {.length = 5, .clear = 6, .inside = 1};
+	struct frame_state wrong = {.length = 5, .clear = 6, .step = AT_BYTES};
 	struct conn *conn;
 	struct load load;
 
@@ -156,7 +128,7 @@ START_TEST(a_turn_has_its_budget)
 		ck_assert_uint_eq(inner_calls.delivered, i * CONN_TURN_MESSAGES);
 	}
 	take(peer, PEER_SPACE);
-	expect_got(&out);
+	expect_got();
 	ck_assert_uint_eq(move.worlds[0].stats.messages, 3000);
 	ck_assert_uint_gt(move.worlds[0].stats.budget_yields, 0);
 	peer_finish(peer);
@@ -209,7 +181,7 @@ START_TEST(the_most_bytes_fit_and_one_more_does_not)
 					peer_finish(peer);
 				take(peer, PEER_SPACE);
 				if (!more)
-					expect_got(&out);
+					expect_got();
 				else
 					ck_assert_uint_eq(got.n, 0);
 				sim_move_wait(&move, more ? 3000 : 0); /* what is unread */
@@ -253,7 +225,7 @@ START_TEST(malformed_ones_are_refused_after_what_was_good)
 			text_add(&in, bad[p][i], strlen(bad[p][i]));
 			peer_send(peer, in.bytes, in.n);
 			take(peer, PEER_SPACE);
-			expect_got(&out);
+			expect_got();
 			end_with(peer, reason_of(BAD));
 		}
 }
@@ -278,217 +250,11 @@ START_TEST(a_peer_that_takes_nothing_is_not_read)
 	ck_assert_uint_lt(before, 1000);
 	ck_assert_uint_eq(move.worlds[0].stats.backpressure_on, 1);
 	take(peer, 1);
-	expect_got(&out);
+	expect_got();
 	ck_assert_uint_eq(inner_calls.delivered, 1000);
 	peer_finish(peer);
 	take(peer, 1);
 	end_with(peer, CLOSE_eof);
-}
-END_TEST
-
-/* ---- what the protocol does between two messages ---- */
-
-START_TEST(it_may_pause_between_two)
-{
-	for (int p = 0; p < 2; p++) {
-		struct peer *peer = begin(both[p]);
-
-		in.n = 0;
-		text_in(&in, both[p], "wait");
-		text_in(&in, both[p], "later");
-		text_in(&in, both[p], "plus");
-		text_in(&in, both[p], "two");
-		peer_send(peer, in.bytes, in.n);
-		sim_move_run(&move);
-		ck_assert_uint_eq(inner_calls.delivered, 1);
-		resume(peer);
-		sim_move_run(&move);
-		ck_assert_uint_eq(inner_calls.delivered, 1);
-		ck_assert_uint_eq(inner_calls.refused, 1);
-		peer->space = peer->out.n; /* it takes nothing more: nothing can be produced */
-		resume(peer);
-		sim_move_run(&move);
-		ck_assert_uint_eq(inner_calls.delivered, 3);
-		take(peer, PEER_SPACE);
-		ck_assert_uint_eq(inner_calls.delivered, 4);
-		peer_finish(peer);
-		take(peer, PEER_SPACE);
-		end_with(peer, CLOSE_eof);
-	}
-}
-END_TEST
-
-/* However much stands behind the message that it ends with. */
-START_TEST(it_may_end_in_the_middle)
-{
-	for (int p = 0; p < 2; p++) {
-		size_t least;
-
-		in.n = out.n = 0;
-		text_in(&in, both[p], "one");
-		text_in(&in, both[p], "x");
-		least = in.n;
-		text_in(&in, both[p], "two");
-		text_in(&in, both[p], "three");
-		text_out(&out, both[p], "ONE");
-		text_out(&out, both[p], "bye");
-		for (size_t n = least; n <= in.n; n++) {
-			struct peer *peer = begin(both[p]);
-
-			peer_send(peer, in.bytes, n);
-			take(peer, PEER_SPACE);
-			expect_got(&out);
-			EXPECT(inner_calls.delivered == 2 && inner_calls.closed == 1);
-			EXPECT(move.worlds[0].stats.messages_sent == 2);
-			end_with(peer, CLOSE_finished);
-		}
-	}
-}
-END_TEST
-
-START_TEST(its_framing_may_end_it)
-{
-	struct peer *peer = begin(&framed);
-
-	peer_text(peer, "P1QP2");
-	take(peer, PEER_SPACE);
-	ck_assert_uint_eq(got.n, 2);
-	ck_assert_uint_eq(inner_calls.delivered, 0);
-	end_with(peer, CLOSE_finished);
-}
-END_TEST
-
-START_TEST(it_may_turn_into_another_protocol)
-{
-	for (int p = 0; p < 2; p++) {
-		in.n = out.n = 0;
-		text_in(&in, both[p], "one");
-		text_in(&in, both[p], "switch");
-		text_add(&in, "hello\nworld\n", 12);
-		text_out(&out, both[p], "ONE");
-		text_out(&out, both[p], "ok");
-		text_add(&out, "hello\nworld\n", 12);
-		for (size_t cut = 0; cut <= in.n; cut++)
-			for (int moves = 0; moves < 2; moves++) {
-				struct peer *peer = begin(both[p]);
-
-				peer_send(peer, in.bytes, cut);
-				sim_move_run(&move);
-				if (moves)
-					EXPECT(sim_move_move(&move, peer));
-				peer_send(peer, in.bytes + cut, in.n - cut);
-				peer_finish(peer);
-				take(peer, PEER_SPACE);
-				expect_got(&out);
-				EXPECT(inner_calls.delivered == 2);
-				end_with(peer, CLOSE_eof);
-			}
-	}
-}
-END_TEST
-
-START_TEST(another_protocol_may_turn_into_it)
-{
-	for (int p = 0; p < 2; p++) {
-		script(both[p], &in, &out);
-		memmove(in.bytes + 2, in.bytes, in.n);
-		memcpy(in.bytes, p ? "f\n" : "n\n", 2);
-		in.n += 2;
-		for (size_t cut = 0; cut <= in.n; cut++)
-			for (int moves = 0; moves < 2; moves++) {
-				struct peer *peer = begin(&door);
-
-				peer_send(peer, in.bytes, cut);
-				sim_move_run(&move);
-				if (moves)
-					EXPECT(sim_move_move(&move, peer));
-				peer_send(peer, in.bytes + cut, in.n - cut);
-				take(peer, PEER_SPACE);
-				peer_finish(peer);
-				take(peer, PEER_SPACE);
-				expect_got(&out);
-				EXPECT(inner_calls.opened == 1);
-				end_with(peer, CLOSE_eof);
-			}
-	}
-}
-END_TEST
-
-START_TEST(its_timer_speaks_in_messages)
-{
-	for (int p = 0; p < 2; p++) {
-		struct peer *peer = begin(both[p]);
-
-		in.n = out.n = 0;
-		text_in(&in, both[p], "t");
-		text_out(&out, both[p], "T");
-		text_out(&out, both[p], "tick");
-		text_in(&in, both[p], "half of it");
-		peer_send(peer, in.bytes, in.n - 5); /* in the middle of the next */
-		sim_move_run(&move);
-		ck_assert(sim_move_move(&move, peer));
-		sim_move_wait(&move, 10);
-		take(peer, PEER_SPACE);
-		expect_got(&out);
-		peer_send(peer, in.bytes + in.n - 5, 5);
-		text_out(&out, both[p], "HALF OF IT");
-		take(peer, PEER_SPACE);
-		expect_got(&out);
-		peer_finish(peer);
-		take(peer, PEER_SPACE);
-		end_with(peer, CLOSE_eof);
-	}
-}
-END_TEST
-
-/* One that has begun, however little of it is kept, has its time; between two there is none. */
-START_TEST(a_message_under_way_has_a_deadline)
-{
-	for (int p = 0; p < 2; p++) {
-		in.n = 0;
-		text_in(&in, both[p], "hello");
-		for (size_t n = 0; n <= in.n; n++) {
-			bool under_way = n && n < in.n;
-			struct peer *peer = begin_with(
-			    both[p], (struct conn_limits){WORLD_LIMITS, .request_ms = 1000});
-
-			if (p)
-				peer_text(peer, "P.");
-			peer_send(peer, in.bytes, n);
-			sim_move_run(&move);
-			sim_move_wait(&move, 999);
-			EXPECT(!peer->closed);
-			sim_move_wait(&move, 1);
-			EXPECT(peer->closed == under_way);
-			if (!under_way)
-				peer_finish(peer);
-			take(peer, PEER_SPACE);
-			end_with(peer, under_way ? CLOSE_request_timeout : CLOSE_eof);
-		}
-	}
-}
-END_TEST
-
-/* What has come before a drain is served, as far as it is whole. */
-START_TEST(a_drain_serves_what_has_come)
-{
-	for (int p = 0; p < 2; p++) {
-		struct peer *peer = begin(both[p]);
-
-		in.n = out.n = 0;
-		text_in(&in, both[p], "one");
-		text_in(&in, both[p], "later");
-		text_in(&in, both[p], "three");
-		text_in(&in, both[p], "not whole");
-		text_out(&out, both[p], "ONE");
-		text_out(&out, both[p], "LATER");
-		text_out(&out, both[p], "THREE");
-		peer_send(peer, in.bytes, in.n - 2);
-		conn_table_drain(&move.worlds[0].table);
-		take(peer, PEER_SPACE);
-		expect_got(&out);
-		end_with(peer, CLOSE_drained);
-	}
 }
 END_TEST
 
@@ -569,12 +335,4 @@ SUITE("sim_framing", {"input may be cut anywhere", input_may_be_cut_anywhere, 30
       {"malformed ones are refused after what was good",
        malformed_ones_are_refused_after_what_was_good, 10},
       {"a peer that takes nothing is not read", a_peer_that_takes_nothing_is_not_read, 20},
-      {"it may pause between two", it_may_pause_between_two, 10},
-      {"it may end in the middle", it_may_end_in_the_middle, 10},
-      {"its framing may end it", its_framing_may_end_it, 10},
-      {"it may turn into another protocol", it_may_turn_into_another_protocol, 20},
-      {"another protocol may turn into it", another_protocol_may_turn_into_it, 20},
-      {"its timer speaks in messages", its_timer_speaks_in_messages, 10},
-      {"a message under way has a deadline", a_message_under_way_has_a_deadline, 30},
-      {"a drain serves what has come", a_drain_serves_what_has_come, 10},
       {"a message for many is framed once", a_message_for_many_is_framed_once, 10})

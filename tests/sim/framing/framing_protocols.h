@@ -3,11 +3,12 @@
  * connection that has it, on two simulated workers.
  *
  * Netstrings keep nothing and leave a message until it is whole. Frames are what a WebSocket's are:
- * masked, with a head that is used before the rest has come, with two kinds of messages and with
- * pings between them. The test includes this once; one connection at a time.
+ * masked, with a head that is used before the rest has come, with two kinds of messages, some of
+ * them in several frames, and with pings in between. The test includes this once; one connection at
+ * a time.
  */
-#ifndef TESTS_SIM_FRAMING_PROTOCOLS_H
-#define TESTS_SIM_FRAMING_PROTOCOLS_H
+#ifndef TESTS_SIM_FRAMING_FRAMING_PROTOCOLS_H
+#define TESTS_SIM_FRAMING_FRAMING_PROTOCOLS_H
 
 #include <ctype.h>
 #include <stdio.h>
@@ -57,67 +58,104 @@ static void net_frame(struct framed *framed, struct message message)
 static const struct framing net_framing = {
     .cut = net_cut, .frame = net_frame, .reasons = framing_reasons};
 
-/* ---- frames: M or N, a key, two bytes of length, masked bytes; P and a byte, a ping; Q, the end
- * ---- */
+/*
+ * ---- frames: M or N, a key, two bytes of length, masked bytes ----
+ *
+ * F is the same, of a message that goes on in the next frame; P and a byte is a ping, between any
+ * two of them; Q is the end.
+ */
+
+enum { AT_FIRST, AT_BYTES, AT_NEXT };
 
 struct frame_state {
-	uint32_t length, clear; /* bytes, and how many of those that have come are unmasked */
-	uint8_t key, kind, inside, unused;
+	uint32_t length, clear; /* bytes of the message, and how many of them are unmasked */
+	uint8_t key, kind, step, goes_on;
 };
 
-static size_t frame_head(struct conn *conn, struct frame_state *state, const unsigned char *bytes,
-			 size_t n, struct message *message)
+/* The bytes of the message that have come are moved behind the head of its next frame. */
+static size_t frame_use(unsigned char *bytes, size_t before, size_t head)
 {
+	memmove(bytes + head, bytes, before);
+	return head;
+}
+
+static size_t frame_begin(struct conn *conn, unsigned char *bytes, size_t n,
+			  struct message *message)
+{
+	struct frame_state *state = framing_state(conn);
+	size_t before = state->length;
+	const unsigned char *head = bytes + before;
+	bool goes_on = n && *head == 'F';
 	uint32_t length;
 
-	if (*bytes != 'M' && *bytes != 'N') {
+	if (*head != 'M' && *head != 'N' && !goes_on) {
 		framing_fail(conn, BAD);
 		return 0;
 	}
 	if (n < 4)
 		return 0;
-	length = (uint32_t)bytes[2] << 8 | bytes[3];
+	length = state->length + ((uint32_t)head[2] << 8 | head[3]);
 	if (length > framing_setting(conn, MOST)) {
 		framing_fail(conn, TOO_LONG);
 		return 0;
 	}
-	if (length) {
-		*state = (struct frame_state){length, 0, bytes[1], *bytes - 'M', 1, 0};
-		return 4;
+	if (length || goes_on) {
+		*state = (struct frame_state){.length = length,
+					      .clear = (uint32_t)before,
+					      .key = head[1],
+					      .kind = *head == 'N',
+					      .step = length ? AT_BYTES : AT_NEXT,
+					      .goes_on = goes_on};
+		return frame_use(bytes, before, 4);
 	}
 	*message = message_of(bytes, 0);
-	message->kind = *bytes - 'M';
+	message->kind = *head == 'N';
 	return 4;
+}
+
+/* Of n bytes, those of a message that has begun are the first. */
+static size_t frame_head(struct conn *conn, unsigned char *bytes, size_t n, struct message *message)
+{
+	struct frame_state *state = framing_state(conn);
+	size_t before = state->length;
+	unsigned char ping[] = {'p', n > before + 1 ? bytes[before + 1] : 0};
+
+	if (n == before)
+		return 0;
+	if (bytes[before] == 'Q') { /* whatever it says, it is too late */
+		conn_finish(conn, CLOSE_finished);
+		*message = message_of(bytes, 1);
+		return 1;
+	}
+	if (bytes[before] != 'P')
+		return frame_begin(conn, bytes, n - before, message);
+	if (n < before + 2)
+		return 0;
+	conn_copy(conn, ping, 2);
+	if (state->step == AT_FIRST)
+		(void)conn_message_taken(conn);
+	return frame_use(bytes, before, 2);
 }
 
 static size_t frame_cut(struct conn *conn, unsigned char *bytes, size_t n, struct message *message)
 {
 	struct frame_state *state = framing_state(conn);
+	uint32_t there = n < state->length ? (uint32_t)n : state->length;
 
-	if (!state->inside && *bytes == 'Q') { /* whatever it says, it is too late */
-		conn_finish(conn, CLOSE_finished);
-		*message = message_of(bytes, 1);
-		return 1;
-	}
-	if (!state->inside && *bytes == 'P') {
-		if (n < 2)
-			return 0;
-		conn_copy(conn, (const unsigned char[]){'p', bytes[1]}, 2);
-		(void)conn_message_taken(conn);
-		return 2;
-	}
-	if (!state->inside)
-		return frame_head(conn, state, bytes, n, message);
-	if (n > state->length)
-		n = state->length;
-	for (size_t i = state->clear; i < n; i++)
+	if (state->step != AT_BYTES)
+		return frame_head(conn, bytes, n, message);
+	for (size_t i = state->clear; i < there; i++)
 		bytes[i] ^= state->key;
-	state->clear = (uint32_t)n;
-	if (n < state->length)
+	state->clear = there;
+	if (there < state->length)
 		return 0;
-	*message = message_of(bytes, n);
+	if (state->goes_on) {
+		state->step = AT_NEXT;
+		return frame_head(conn, bytes, n, message);
+	}
+	*message = message_of(bytes, there);
 	message->kind = state->kind;
-	return n;
+	return there;
 }
 
 static void frame_taken(struct conn *conn)
@@ -142,7 +180,7 @@ static bool frame_state_valid(const void *bytes)
 	struct frame_state state;
 
 	memcpy(&state, bytes, sizeof state);
-	return state.inside <= 1 && state.clear <= state.length && state.kind <= 1;
+	return state.step <= AT_NEXT && state.clear <= state.length && state.kind <= 1;
 }
 
 static const struct framing frame_framing = {.cut = frame_cut,
@@ -293,25 +331,38 @@ static inline void text_add(struct text *text, const void *bytes, size_t n)
 	text->n += n;
 }
 
+/* A frame, on its way in. */
+static inline void text_frame(struct text *text, char letter, unsigned char key, const void *bytes,
+			      size_t n)
+{
+	const unsigned char *from = bytes;
+
+	text_add(text,
+		 (const unsigned char[]){(unsigned char)letter, key, (unsigned char)(n >> 8),
+					 (unsigned char)n},
+		 4);
+	for (size_t i = 0; i < n; i++)
+		text_add(text, &(unsigned char){from[i] ^ key}, 1);
+}
+
 /* A message as `protocol` has it; in: on its way in, where it may be masked. */
 static inline void text_message(struct text *text, const struct protocol *protocol,
 				const void *bytes, size_t n, unsigned kind, bool in)
 {
-	const unsigned char *from = bytes;
-	char head[24];
+	char letter = (char)('M' + kind), head[24];
 
 	if (protocol == &net) {
 		text_add(text, head, (size_t)sprintf(head, "%zu:", n));
 		text_add(text, bytes, n);
 		text_add(text, ",", 1);
-		return;
+	} else if (in) {
+		text_frame(text, letter, 0x5a, bytes, n);
+	} else {
+		text_add(text, &letter, 1);
+		text_add(text, (const unsigned char[]){(unsigned char)(n >> 8), (unsigned char)n},
+			 2);
+		text_add(text, bytes, n);
 	}
-	text_add(text, &(char){(char)('M' + kind)}, 1);
-	if (in)
-		text_add(text, "\x5a", 1);
-	text_add(text, (const unsigned char[]){(unsigned char)(n >> 8), (unsigned char)n}, 2);
-	for (size_t i = 0; i < n; i++)
-		text_add(text, &(unsigned char){in ? from[i] ^ 0x5a : from[i]}, 1);
 }
 
 static inline void text_in(struct text *text, const struct protocol *protocol, const char *message)
@@ -322,6 +373,55 @@ static inline void text_in(struct text *text, const struct protocol *protocol, c
 static inline void text_out(struct text *text, const struct protocol *protocol, const char *message)
 {
 	text_message(text, protocol, message, strlen(message), 0, false);
+}
+
+/* ---- what is said, and what should come back ---- */
+
+static struct text in, out;
+
+static const struct protocol *const both[] = {&net, &framed};
+
+/* What only frames can say: one message in several, some of them empty, each with another key, and
+ * pings in between. */
+static inline void script_of_frames(void)
+{
+	text_add(&in, "P!", 2);
+	text_frame(&in, 'F', 1, "", 0);
+	text_frame(&in, 'F', 2, "one mess", 8);
+	text_add(&in, "P?", 2);
+	text_frame(&in, 'F', 3, "", 0);
+	text_frame(&in, 'F', 4, "age in man", 10);
+	text_frame(&in, 'N', 5, "y", 1);
+	text_frame(&in, 'F', 6, "later", 5);
+	text_frame(&in, 'N', 7, "", 0);
+	text_add(&out, "p!p?", 4);
+	text_message(&out, &framed, "ONE MESSAGE IN MANY", 19, 1, false);
+	text_message(&out, &framed, "LATER", 5, 1, false);
+}
+
+/* What is said, and what comes back of a protocol that waits and says more. */
+static inline void script(const struct protocol *protocol)
+{
+	in.n = out.n = 0;
+	text_in(&in, protocol, "hello");
+	text_out(&out, protocol, "HELLO");
+	text_in(&in, protocol, "");
+	text_out(&out, protocol, "");
+	text_in(&in, protocol, "later, if it may be");
+	text_out(&out, protocol, "LATER, IF IT MAY BE");
+	text_in(&in, protocol, "plus");
+	text_out(&out, protocol, "PLUS");
+	text_out(&out, protocol, "more");
+	text_out(&out, protocol, "more");
+	if (protocol == &framed)
+		script_of_frames();
+	text_message(&in, protocol, "ki\0nd", 5, protocol == &framed, true);
+	text_message(&out, protocol, "KI\0ND", 5, protocol == &framed, false);
+	text_in(&in, protocol, "wait");
+	text_out(&out, protocol, "WAIT");
+	text_in(&in, protocol, "l");
+	text_out(&out, protocol, "L");
+	text_out(&out, protocol, "end");
 }
 
 /* ---- a connection ---- */
@@ -384,10 +484,10 @@ static inline void take(struct peer *peer, size_t most)
 	}
 }
 
-static inline void expect_got(const struct text *out)
+static inline void expect_got(void)
 {
-	EXPECT_MSG(got.n == out->n, "%zu bytes came, not %zu", got.n, out->n);
-	EXPECT_MSG(memcmp(got.bytes, out->bytes, got.n) == 0, "other bytes came");
+	EXPECT_MSG(got.n == out.n, "%zu bytes came, not %zu", got.n, out.n);
+	EXPECT_MSG(memcmp(got.bytes, out.bytes, got.n) == 0, "other bytes came");
 }
 
 static inline void end_with(struct peer *peer, enum close_reason reason)
