@@ -87,17 +87,14 @@ static void open_datagrams(struct worker_listener *listener, const struct endpoi
 	};
 }
 
-/* A service for this protocol, and for each that it may turn into. */
-static void add_services(struct worker_listener *listener, const struct endpoint *endpoint,
-			 const struct protocol *protocol)
+static void add_service(struct worker_listener *listener, const struct endpoint *endpoint,
+			const struct protocol *protocol)
 {
-	struct service *services = listener->services, *service;
 	const struct setting *setting = protocol->settings, *of_framing = NULL;
+	const struct config *config = common->setup->config;
+	struct service *service = &listener->services[listener->services_n++];
 
-	if (listener->services_n && service_find(services, protocol))
-		return;
-	CHECK(listener->services_n < SERVICES_MAX);
-	service = &services[listener->services_n++];
+	CHECK(listener->services_n <= SERVICES_MAX);
 	*service = (struct service){
 	    .protocol = protocol,
 	    .table = common->table,
@@ -106,16 +103,29 @@ static void add_services(struct worker_listener *listener, const struct endpoint
 	    .local = address_is_unix(&endpoint->address),
 	};
 	for (size_t i = 0; setting && setting[i].name; i++)
-		service->settings[i] = config_setting(common->setup->config, endpoint, &setting[i]);
+		service->settings[i] = config_setting(config, endpoint, &setting[i]);
 	if (protocol->framing)
 		of_framing = protocol->framing->settings;
 	for (size_t i = 0; of_framing && of_framing[i].name; i++)
 		service->settings[FRAMING_SETTING(i)] =
-		    config_setting(common->setup->config, endpoint, &of_framing[i]);
-	for (size_t i = 0; listener->services_n > 1 && i < listener->services_n; i++)
-		services[i].next = &services[(i + 1) % listener->services_n];
-	for (size_t i = 0; protocol->turns_into && protocol->turns_into[i]; i++)
-		add_services(listener, endpoint, protocol->turns_into[i]);
+		    config_setting(config, endpoint, &of_framing[i]);
+}
+
+/* One for its protocol, one for each that this may turn into, and one for the prefix, which is the
+ * last, so that the first is behind it. */
+static void add_services(struct worker_listener *listener, const struct endpoint *endpoint)
+{
+	const struct protocol *reached[PROTOCOL_REACHED_MAX];
+	size_t reached_n = protocol_reached(endpoint->protocol, reached), n;
+
+	for (size_t i = 0; i < reached_n; i++)
+		add_service(listener, endpoint, reached[i]);
+	if (endpoint->proxy)
+		add_service(listener, endpoint, &proxy_protocol);
+	n = listener->services_n;
+	for (size_t i = 0; n > 1 && i < n; i++)
+		listener->services[i].next = &listener->services[(i + 1) % n];
+	listener->newcomers = &listener->services[endpoint->proxy ? n - 1 : 0];
 }
 
 void worker_listener_open(struct worker_listener *listener,
@@ -134,10 +144,7 @@ void worker_listener_open(struct worker_listener *listener,
 		open_datagrams(listener, endpoint, i);
 		return;
 	}
-	add_services(listener, endpoint, endpoint->protocol);
-	if (endpoint->proxy) /* the last, so that the first is behind it */
-		add_services(listener, endpoint, &proxy_protocol);
-	listener->newcomers = &listener->services[endpoint->proxy ? listener->services_n - 1 : 0];
+	add_services(listener, endpoint);
 	if (endpoint->protocol->shares == &topic_kind)
 		open_topic(listener, service_find(listener->services, endpoint->protocol),
 			   shared->setup->topics[i]);

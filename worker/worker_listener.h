@@ -16,7 +16,7 @@
 #include "worker/migration/migration.h"
 #include "worker/worker.h"
 
-#define SERVICES_MAX 4 /* protocols of a listener, with those that they may turn into */
+#define SERVICES_MAX (PROTOCOL_REACHED_MAX + 1) /* of a listener: the last is for a prefix */
 
 struct worker_listener {
 	uint32_t number;

@@ -56,6 +56,8 @@ void control_client_begin(const struct control_owner *owner)
 /* A client that does not read its notes loses its answer: its connection ends. */
 static void answer_add(struct control_client *client, const char *bytes, size_t n)
 {
+	if (client->state == CLIENT_NONE) /* this answer was too long for it */
+		return;
 	if (client->answer_n + n > ANSWER_BYTES) {
 		conn_abort(client->conn, CLOSE_no_buffers);
 		return;
@@ -68,17 +70,13 @@ static void answer_add(struct control_client *client, const char *bytes, size_t 
 void control_record(struct control_client *client, const char *kind, const struct log_field *fields,
 		    size_t n)
 {
-	char line[LOG_LINE_BYTES + 64];
-	size_t at = (size_t)snprintf(line, 64, "%s ", kind);
+	char field[LOG_LINE_BYTES + 1] = " ";
 
-	if (client->state == CLIENT_NONE) /* this answer was too long for it */
-		return;
-	CHECK(client->state == CLIENT_WAITING && at < 64);
-	at += log_compose(line + at, LOG_LOGFMT, fields, n);
-	if (!n)
-		at--;
-	line[at++] = '\n';
-	answer_add(client, line, at);
+	CHECK(client->state == CLIENT_WAITING || client->state == CLIENT_NONE);
+	answer_add(client, kind, strlen(kind));
+	for (size_t i = 0; i < n; i++)
+		answer_add(client, field, 1 + log_compose(field + 1, LOG_LOGFMT, &fields[i], 1));
+	answer_add(client, "\n", 1);
 }
 
 void control_stream(struct control_client *client,

@@ -13,8 +13,8 @@
 
 #include "reactor/base/log.h"
 
-#define ANSWER_LINE_BYTES (LOG_LINE_BYTES + 64)
-#define ANSWER_FIELDS_MAX 128
+#define ANSWER_LINE_BYTES (16 << 10)
+#define ANSWER_FIELDS_MAX 256
 
 struct answer_record {
 	const char *kind;

@@ -1,5 +1,6 @@
 #include "reactor/stream/protocol.h"
 
+#include <ctype.h>
 #include <string.h>
 
 #include "reactor/base/check.h"
@@ -8,6 +9,18 @@
 
 static const struct setting *settings[SETTINGS_MAX];
 static size_t settings_n;
+static bool has_networks;
+
+/* Metrics, weirctl, JSON and shells take such names as they are. */
+static void check_name(const char *name, size_t max, char between)
+{
+	size_t n = strlen(name);
+
+	CHECK(n && n <= max && islower((unsigned char)*name));
+	for (size_t i = 0; i < n; i++)
+		CHECK(islower((unsigned char)name[i]) || isdigit((unsigned char)name[i]) ||
+		      name[i] == between);
+}
 
 static uint8_t setting_number(const struct setting *setting)
 {
@@ -16,9 +29,13 @@ static uint8_t setting_number(const struct setting *setting)
 	while (i < settings_n && strcmp(settings[i]->name, setting->name) != 0)
 		i++;
 	CHECK(i < SETTINGS_MAX);
-	if (i == settings_n)
+	if (i == settings_n) {
+		/* A listener has room for one list of networks. */
+		CHECK(setting->kind != SETTING_NETWORKS || !has_networks);
+		has_networks |= setting->kind == SETTING_NETWORKS;
 		settings[settings_n++] = setting;
-	CHECK(settings[i]->kind == setting->kind && strlen(setting->name) <= SETTING_NAME_MAX);
+	}
+	CHECK(settings[i]->kind == setting->kind);
 	return (uint8_t)i;
 }
 
@@ -28,12 +45,18 @@ static size_t register_rows(struct setting *settings_of_it, struct reason *reaso
 {
 	size_t n = 0;
 
-	for (struct setting *row = settings_of_it; row && row->name; row++, n++)
+	for (struct setting *row = settings_of_it; row && row->name; row++, n++) {
+		check_name(row->name, PROTOCOL_NAME_MAX, '-');
 		row->number = setting_number(row);
-	for (struct reason *row = reasons; row && row->name; row++)
+	}
+	for (struct reason *row = reasons; row && row->name; row++) {
+		check_name(row->name, PROTOCOL_NAME_MAX, '_');
 		row->number = (uint8_t)stats_add_reason(row->name, row->text);
-	for (struct counter *row = counters; row && row->name; row++)
+	}
+	for (struct counter *row = counters; row && row->name; row++) {
+		check_name(row->name, PROTOCOL_NAME_MAX, '_');
 		row->number = (uint8_t)stats_add_counter(row->name, row->metric, row->text);
+	}
 	return n;
 }
 
@@ -42,6 +65,7 @@ void protocol_register(const struct protocol *protocol)
 	const struct framing *framing = protocol->framing;
 	size_t n = register_rows(protocol->settings, protocol->reasons, protocol->counters);
 
+	check_name(protocol->name, PROTOCOL_NAME_MAX, '-');
 	CHECK(!protocol->message || (framing && framing->cut && protocol->input));
 	if (framing) {
 		n += register_rows(framing->settings, framing->reasons, framing->counters);
@@ -75,6 +99,24 @@ const struct setting *protocol_setting(const struct protocol *protocol, const ch
 		if (strcmp(row->name, name) == 0)
 			return row;
 	return NULL;
+}
+
+static size_t add_reached(const struct protocol *protocol, const struct protocol **list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if (list[i] == protocol)
+			return n;
+	CHECK(n < PROTOCOL_REACHED_MAX);
+	list[n++] = protocol;
+	for (size_t i = 0; protocol->turns_into && protocol->turns_into[i]; i++)
+		n = add_reached(protocol->turns_into[i], list, n);
+	return n;
+}
+
+size_t protocol_reached(const struct protocol *protocol,
+			const struct protocol *list[PROTOCOL_REACHED_MAX])
+{
+	return add_reached(protocol, list, 0);
 }
 
 const struct setting *setting_at(size_t number)

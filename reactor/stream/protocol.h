@@ -8,7 +8,8 @@
  * What an operator may set of it, its reasons to close a connection, and its counters are tables,
  * too, which end with a row without a name: they appear by themselves wherever such things are
  * read or shown. Protocols that have rows of the same name share what is set, or counted, there.
- * protocol_register() gives each row its number, once in a process, before anything is served.
+ * protocol_register() gives each row its number, once in a process, before anything is served, and
+ * checks the names.
  */
 #ifndef REACTOR_STREAM_PROTOCOL_H
 #define REACTOR_STREAM_PROTOCOL_H
@@ -39,7 +40,7 @@ struct setting {
 		SETTING_SWITCH,	  /* on or off, kept as 1 or 0 */
 		SETTING_NETWORKS, /* kept as their number; for one listener only */
 	} kind;
-	const char *name;     /* at most SETTING_NAME_MAX bytes */
+	const char *name;
 	const char *value;    /* if nothing is set; NULL: 0 */
 	const char *argument; /* "SIZE", "on|off"; NULL: for one listener only */
 	const char *meaning;
@@ -74,7 +75,8 @@ struct counter {
 
 #define SETTINGS_MAX	      32 /* of all protocols */
 #define PROTOCOL_SETTINGS_MAX 8
-#define SETTING_NAME_MAX      32
+#define PROTOCOL_NAME_MAX     22 /* of it, and in its tables: lower case, digits, _ or (settings) - */
+#define PROTOCOL_REACHED_MAX  4
 
 struct protocol {
 	const char *name;
@@ -143,6 +145,10 @@ void protocol_register(const struct protocol *protocol);
 /* How its state and its framing's travel, as numbers that differ if either does. */
 uint16_t protocol_state_bytes(const struct protocol *protocol);
 uint16_t protocol_state_version(const struct protocol *protocol);
+
+/* Fills in the protocol, and all that it may turn into, and these. Returns how many. */
+size_t protocol_reached(const struct protocol *protocol,
+			const struct protocol *list[PROTOCOL_REACHED_MAX]);
 
 /* NULL: neither it nor its framing has a setting of that name. */
 const struct setting *protocol_setting(const struct protocol *protocol, const char *name);

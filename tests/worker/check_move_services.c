@@ -45,7 +45,7 @@ static void side_open(struct side *side)
 	static const struct move_owner owner = {.expects_more = expects_more,
 						.moved_out = moved_out};
 	struct conn_limits limits = {
-	    .high_water = 1 << 16, .low_water = 1 << 14, .connections_max = 100};
+	    .high_water = 1 << 16, .low_water = 1 << 14, .connections_max = 1000};
 
 	side->stats = (struct stats){0};
 	ck_assert_int_eq(loop_open(&side->loop, &side->stats, 0), 0);
@@ -148,24 +148,6 @@ START_TEST(each_goes_on_with_its_protocol)
 }
 END_TEST
 
-/* It offers the first service alone, and reads a listener's number as before. */
-START_TEST(an_older_weir_gets_what_it_knows)
-{
-	int behind, before;
-
-	start();
-	behind = connect_here(&sides[0].services[0]);
-	before = connect_here(&sides[0].services[1]);
-	move_all(1);
-	ck_assert_uint_eq(sides[0].stats.connections, 1); /* the prefix stays, to be drained */
-	ck_assert_uint_eq(sides[1].stats.moved_in, 1);
-	ck_assert_uint_eq(move_message.batch.snapshots[0].service, LISTENER);
-	end();
-	(void)close(behind);
-	(void)close(before);
-}
-END_TEST
-
 /* What an older weir compares before it sends anything. */
 START_TEST(an_offer_is_as_an_older_weir_has_it)
 {
@@ -202,7 +184,7 @@ static bool receiver_answered(void)
 START_TEST(what_was_not_offered_is_refused)
 {
 	static const uint32_t wrong[] = {
-	    LISTENER + 1, LISTENER | 3 << 16, LISTENER | 0xffffu << 16, (LISTENER + 1) | 2 << 16, 0,
+	    LISTENER + 1, MOVE_BY_OFFER | 2, MOVE_BY_OFFER | LISTENER, MOVE_BY_OFFER - 1, 0,
 	    UINT32_MAX};
 
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -372,8 +354,10 @@ static bool none_is_left(void)
 	return sides[0].stats.connections + sides[1].stats.connections == 0;
 }
 
-/* As it has always been, and ends when nothing more can come. */
-static void offer_as_older(int fd)
+/* ---- a receiver of the test's own ---- */
+
+/* Offers the first service; an older weir reads nothing but batches. */
+static void offer_line(int fd, uint8_t reads)
 {
 	struct offer_message offer = {
 	    .kind = MOVE_OFFER, .version = SNAPSHOT_VERSION, .reasons = REASONS, .offers_n = 1};
@@ -382,29 +366,180 @@ static void offer_as_older(int fd)
 	offer.offers[0] = (struct move_offer){.listener = LISTENER,
 					      .state_bytes = line->state_bytes,
 					      .state_version = line->state_version,
-					      .protocol = "line"};
+					      .protocol = "line",
+					      .reads = reads};
 	ck_assert_int_gt(
 	    send(fd, &offer, offsetof(struct offer_message, offers) + sizeof *offer.offers, 0), 0);
 }
+
+static struct move_batch_message batch;
+static int receiver; /* the receiver's end of a channel */
+static unsigned batches;
+
+/* Takes all of a batch, or nothing, if one has come. */
+static void take_batch(bool takes)
+{
+	static union move_message message;
+	struct taken_message answer = {.kind = MOVE_TAKEN};
+	int fds[DESCRIPTORS_MAX];
+	size_t fds_n;
+	ssize_t n = descriptors_receive(receiver, &message, sizeof message, fds, &fds_n);
+
+	if (n <= 0 || message.kind != MOVE_BATCH)
+		return;
+	batch = message.batch;
+	batches++;
+	for (size_t i = 0; i < fds_n; i++)
+		(void)close(fds[i]);
+	if (takes)
+		answer.taken = (UINT64_C(1) << batch.count) - 1;
+	ck_assert_int_eq(send(receiver, &answer, sizeof answer, 0), sizeof answer);
+}
+
+static bool order_is_over_if_all_is_taken(void)
+{
+	take_batch(true);
+	return order_is_over();
+}
+
+static bool order_is_over_if_nothing_is_taken(void)
+{
+	take_batch(false);
+	return order_is_over();
+}
+
+static bool header_is_read(void)
+{
+	const struct conn *conn;
+	size_t cursor = 0;
+
+	while ((conn = pool_next(&sides[0].table.conns, &cursor)))
+		if (conn->peer_given)
+			return true;
+	return false;
+}
+
+/* It names a service by its listener, which means the first one; it would misread where the bytes
+ * of the next connection begin behind those of a peer. */
+START_TEST(an_older_weir_gets_what_it_can_read)
+{
+	int pair[2], plain, before, behind;
+
+	start();
+	plain = connect_here(&sides[0].services[0]);
+	before = connect_here(&sides[0].services[1]);
+	behind = connect_here(&sides[0].services[1]);
+	send_text(behind, "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n");
+	pass_until(header_is_read, "the header to be read");
+	channel(pair);
+	receiver = pair[1];
+	batches = 0;
+	offer_line(pair[1], MOVE_READS_PROMISES);
+	migrate_out(&sides[0].migration, pair[0], 1, MOVE_ALL);
+	pass_until(order_is_over_if_all_is_taken, "the move to be over");
+	ck_assert_uint_eq(batches, 1);
+	ck_assert_uint_eq(batch.count, 1);
+	ck_assert_uint_eq(batch.snapshots[0].service, LISTENER);
+	ck_assert_uint_eq(sides[0].stats.moved_out, 1);
+	ck_assert_uint_eq(sides[0].stats.connections, 2); /* to be drained */
+	end();
+	(void)close(pair[1]);
+	(void)close(plain);
+	(void)close(before);
+	(void)close(behind);
+}
+END_TEST
+
+/* A side's services, for more listeners than one offer has room for. */
+static struct service many[2][MOVE_OFFERS_MAX];
+
+static void open_many(void)
+{
+	start();
+	for (size_t i = 0; i < 2 * MOVE_OFFERS_MAX; i++) {
+		struct side *side = &sides[i & 1];
+		size_t at = i / 2;
+
+		many[i & 1][at] =
+		    (struct service){.protocol = side->services[at & 1].protocol,
+				     .table = &side->table,
+				     .listener = (uint32_t)(at / 2 + (at & 1) * 70000),
+				     .settings = {at & 1 ? 0 : 1000}};
+	}
+}
+
+START_TEST(any_number_of_services_is_offered)
+{
+	struct service *services[MOVE_OFFERS_MAX];
+	int clients[MOVE_OFFERS_MAX], pair[2];
+	size_t cursor = 0, n = 0;
+	struct conn *conn;
+
+	open_many();
+	for (size_t i = 0; i < MOVE_OFFERS_MAX; i++) {
+		services[i] = &many[1][i];
+		clients[i] = connect_here(&many[0][i]);
+	}
+	channel(pair);
+	migrate_in(&sides[1].migration, pair[1], services, MOVE_OFFERS_MAX,
+		   (struct conn_promise){0});
+	migrate_out(&sides[0].migration, pair[0], 1, MOVE_ALL);
+	pass_until(order_is_over, "the move to be over");
+	ck_assert_uint_eq(sides[0].stats.moved_out, MOVE_OFFERS_MAX);
+	/* They come in the order of the sender's table. */
+	while ((conn = pool_next(&sides[1].table.conns, &cursor)))
+		n += conn->service->listener == many[1][n].listener &&
+		     conn->service->protocol == many[1][n].protocol;
+	ck_assert_uint_eq(n, MOVE_OFFERS_MAX);
+	end();
+	for (size_t i = 0; i < MOVE_OFFERS_MAX; i++)
+		(void)close(clients[i]);
+}
+END_TEST
+
+static char longest[40000]; /* a line above the limit, more than is read at once: so its connection
+			     * lingers */
+
+START_TEST(what_is_refused_for_its_reason_is_not_sent_again)
+{
+	int pair[2], client;
+
+	memset(longest, 'x', sizeof longest);
+	start();
+	client = connect_here(&sides[0].services[0]);
+	ck_assert_int_eq(send(client, longest, sizeof longest, 0), sizeof longest);
+	pass_until(one_lingers, "it to linger");
+	channel(pair);
+	receiver = pair[1];
+	batches = 0;
+	offer_line(pair[1], MOVE_READS_PROMISES | MOVE_READS_ALL);
+	migrate_out(&sides[0].migration, pair[0], 1, MOVE_ALL);
+	pass_until(order_is_over_if_nothing_is_taken, "the move to be over");
+	ck_assert_int_eq(order_end, MOVE_DONE);
+	ck_assert_uint_eq(batches, 1);
+	ck_assert_uint_eq(sides[0].stats.connections, 1);
+	end();
+	(void)close(pair[1]);
+	(void)close(client);
+}
+END_TEST
 
 /* One that lingers goes along, and is counted for its reason there; to an older weir it does not.
  */
 START_TEST(one_that_ends_moves_if_its_reason_can_be_said)
 {
-	static char line[40000]; /* more than is read at once: so it is lingered for */
-
-	memset(line, 'x', sizeof line);
+	memset(longest, 'x', sizeof longest);
 	for (int older = 0; older < 2; older++) {
 		struct service *services[] = {&sides[1].services[0], &sides[1].services[1]};
 		int pair[2], client;
 
 		start();
 		client = connect_here(&sides[0].services[0]);
-		ck_assert_int_eq(send(client, line, sizeof line, 0), sizeof line);
+		ck_assert_int_eq(send(client, longest, sizeof longest, 0), sizeof longest);
 		pass_until(one_lingers, "it to linger");
 		channel(pair);
 		if (older)
-			offer_as_older(pair[1]);
+			offer_line(pair[1], 0);
 		else
 			migrate_in(&sides[1].migration, pair[1], services, 1,
 				   (struct conn_promise){0});
@@ -423,7 +558,10 @@ START_TEST(one_that_ends_moves_if_its_reason_can_be_said)
 END_TEST
 
 SUITE("move_services", {"each goes on with its protocol", each_goes_on_with_its_protocol, 20},
-      {"an older weir gets what it knows", an_older_weir_gets_what_it_knows, 20},
+      {"an older weir gets what it can read", an_older_weir_gets_what_it_can_read, 20},
+      {"what is refused for its reason is not sent again",
+       what_is_refused_for_its_reason_is_not_sent_again, 20},
+      {"any number of services is offered", any_number_of_services_is_offered, 20},
       {"an offer is as an older weir has it", an_offer_is_as_an_older_weir_has_it, 10},
       {"what was not offered is refused", what_was_not_offered_is_refused, 10},
       {"a reason of an older weir is what it was there",

@@ -23,7 +23,7 @@ enum accept_mode { ACCEPT_REUSEPORT, ACCEPT_SHARED, ACCEPT_HANDOFF };
 /* A setting's number has at most 20 digits. */
 #define ENDPOINT_TEXT_BYTES                                                                        \
 	(ADDRESS_TEXT_BYTES + 128 + NETWORKS_MAX * NETWORK_TEXT_BYTES +                            \
-	 PROTOCOL_SETTINGS_MAX * (SETTING_NAME_MAX + 22))
+	 PROTOCOL_SETTINGS_MAX * (PROTOCOL_NAME_MAX + 22))
 
 struct endpoint {
 	const struct protocol *protocol;

@@ -52,11 +52,12 @@ static bool set_send_queue(struct endpoint *endpoint, const char *value)
 
 static const struct setting *find_setting(const struct protocol *protocol, const char *key)
 {
-	const struct setting *found = protocol_setting(protocol, key);
-	const struct protocol *const *next = protocol->turns_into;
+	const struct protocol *reached[PROTOCOL_REACHED_MAX];
+	size_t n = protocol_reached(protocol, reached);
+	const struct setting *found = NULL;
 
-	for (; !found && next && *next; next++)
-		found = protocol_setting(*next, key);
+	for (size_t i = 0; !found && i < n; i++)
+		found = protocol_setting(reached[i], key);
 	return found;
 }
 

@@ -100,19 +100,55 @@ static void promise_kept(struct move_channel *channel, struct conn_promise taken
 	promise_stands(channel, left, SILENCE_MS_MAX);
 }
 
+/* ---- what is offered ---- */
+
+/* Offers at most max of the services that were not offered yet. False: the sender has gone. */
+static bool offer_more(struct move_channel *channel, uint32_t max)
+{
+	static struct offer_message message;
+	bool first = !channel->offers_n;
+	size_t n;
+
+	message = (struct offer_message){.kind = MOVE_OFFER,
+					 .version = SNAPSHOT_VERSION,
+					 .reasons = move_reasons_hash(),
+					 .bus = channel->migration->bus};
+	while (message.offers_n < max && channel->offers_n < channel->services_n) {
+		const struct service *service = channel->services[channel->offers_n++];
+		struct move_offer *offer = &message.offers[message.offers_n++];
+
+		offer->listener = service->listener;
+		offer->state_bytes = protocol_state_bytes(service->protocol);
+		offer->state_version = protocol_state_version(service->protocol);
+		offer->reads = MOVE_READS_PROMISES | MOVE_READS_ALL;
+		memcpy(offer->protocol, service->protocol->name, strlen(service->protocol->name));
+	}
+	if (first && channel->offers_n < channel->services_n)
+		message.offers[0].reads |= MOVE_OFFERS_MORE;
+	n = offsetof(struct offer_message, offers) + message.offers_n * sizeof *message.offers;
+	return descriptors_send(channel->end.source.fd, &message, n, NULL, 0) == (ssize_t)n;
+}
+
+/* From now on its sender is known to read a second offer. */
+static bool read_reasons(struct move_channel *channel, size_t n)
+{
+	return move_reasons_read(&channel->reasons, &move_message.reasons, n) &&
+	       (channel->offers_n == channel->services_n || offer_more(channel, MOVE_OFFERS_MAX));
+}
+
 /* ---- what comes ---- */
 
 /* NULL: it was not offered. */
 static struct service *service_of(const struct move_channel *channel,
 				  const struct conn_snapshot *snapshot)
 {
-	for (uint32_t i = 0; i < channel->offers_n; i++) {
-		uint32_t listener = channel->services[i]->listener;
+	uint32_t offer = snapshot->service & ~MOVE_BY_OFFER;
 
-		if (snapshot->service == move_service(listener, 0) ||
-		    snapshot->service == move_service(listener, i + 1))
+	if (snapshot->service & MOVE_BY_OFFER)
+		return offer < channel->offers_n ? channel->services[offer] : NULL;
+	for (uint32_t i = 0; i < channel->offers_n; i++)
+		if (channel->services[i]->listener == snapshot->service)
 			return channel->services[i];
-	}
 	return NULL;
 }
 
@@ -226,7 +262,7 @@ static bool take_message(struct move_channel *channel, size_t n, int *fds, size_
 	bool good = false;
 
 	if (n >= sizeof message->kind && message->kind == MOVE_REASONS) {
-		good = move_reasons_read(&channel->reasons, &message->reasons, n);
+		good = read_reasons(channel, n);
 	} else if (n == sizeof message->promise && message->kind == MOVE_PROMISE) {
 		read_promise(channel, &message->promise);
 		good = true;
@@ -276,53 +312,24 @@ static void receiver_turn(struct loop *loop, struct source *source)
 		promise_look(channel);
 }
 
-/* Offers these services, as many as have room, and keeps them in the channel. Returns how many, or
- * -errno. */
-static ssize_t offer_send(struct move_channel *channel, uint64_t bus, int fd,
-			  struct service *const services[], size_t n)
-{
-	struct offer_message message = {.kind = MOVE_OFFER,
-					.version = SNAPSHOT_VERSION,
-					.reasons = move_reasons_hash(),
-					.bus = bus};
-	ssize_t sent;
-
-	for (size_t i = 0; i < n && message.offers_n < MOVE_OFFERS_MAX; i++) {
-		const struct protocol *protocol = services[i]->protocol;
-		struct move_offer *offer = &message.offers[message.offers_n];
-
-		if (strlen(protocol->name) >= sizeof offer->protocol)
-			continue;
-		offer->listener = services[i]->listener;
-		offer->state_bytes = protocol_state_bytes(protocol);
-		offer->state_version = protocol_state_version(protocol);
-		offer->reads = MOVE_READS_PROMISES | MOVE_READS_REASONS;
-		memcpy(offer->protocol, protocol->name, strlen(protocol->name));
-		channel->services[message.offers_n++] = services[i];
-	}
-	sent = descriptors_send(fd, &message,
-				offsetof(struct offer_message, offers) +
-				    message.offers_n * sizeof *message.offers,
-				NULL, 0);
-	return sent < 0 ? sent : (ssize_t)message.offers_n;
-}
-
 void migrate_in(struct migration *migration, int fd, struct service *const services[], size_t n,
 		struct conn_promise expected)
 {
 	struct move_channel *channel = migration->closed ? NULL : move_channel_free(migration);
 
-	ssize_t offered = channel ? offer_send(channel, migration->bus, fd, services, n) : -1;
-
-	if (offered < 0 || move_channel_open(migration, channel, fd, true, receiver_turn)) {
+	CHECK(n <= MOVE_OFFERS_MAX);
+	if (!channel || move_channel_open(migration, channel, fd, true, receiver_turn)) {
 		(void)sys_close(fd);
 		return;
 	}
 	channel->sends = false;
-	channel->offers_n = (uint32_t)offered;
+	channel->services_n = (uint32_t)n;
+	memcpy(channel->services, services, n * sizeof *services);
 	channel->latest_ms = migration->loop->now_ms + PROMISE_MS_MAX;
 	migration->unheard++;
 	expected.connections += UNHEARD_MORE;
 	expected.chunks *= 2; /* what filled one chunk there may take two here */
 	promise_stands(channel, expected, UNHEARD_MS);
+	if (!offer_more(channel, MOVE_OFFERS_FIRST))
+		move_channel_close(channel);
 }

@@ -18,10 +18,14 @@ static void batch_end(struct move_channel *channel, uint64_t taken)
 	struct move_batch *batch = &channel->batches[channel->first];
 
 	for (uint32_t i = 0; i < batch->n; i++) {
-		if (taken >> i & 1)
+		if (taken >> i & 1) {
 			conn_depart(batch->conns[i]);
-		else
-			conn_thaw(batch->conns[i]);
+			continue;
+		}
+		/* Perhaps it was its reason that is not known there: they are few, and end soon. */
+		if (batch->conns[i]->reason)
+			channel->knows_reasons = false;
+		conn_thaw(batch->conns[i]);
 	}
 	if (batch->marked) {
 		relay_unmark(channel->migration->relay);
@@ -49,6 +53,14 @@ static bool is_same_protocol(const struct move_offer *offer, const struct protoc
 	       strncmp(offer->protocol, protocol->name, sizeof offer->protocol) == 0;
 }
 
+/* Would the receiver read its snapshot as we mean it, and know why it ends, if it does? */
+static bool is_readable(const struct move_channel *channel, const struct conn *conn)
+{
+	if (conn->reason && !channel->knows_reasons)
+		return false;
+	return channel->reads_all || !(conn->peer_given || conn->has_timer);
+}
+
 /* Does the receiver serve this connection's listener, with the same protocol and state? Then
  * *service names it. */
 static bool is_offered(const struct move_channel *channel, const struct conn *conn,
@@ -56,22 +68,19 @@ static bool is_offered(const struct move_channel *channel, const struct conn *co
 {
 	const struct protocol *protocol = conn->service->protocol;
 	uint32_t listener = conn->service->listener;
-	bool first = true;
 
 	if (protocol->shares && !channel->same_bus)
-		return false;
-	if (conn->reason && !channel->reasons_said)
 		return false;
 	for (uint32_t i = 0; i < channel->offers_n; i++) {
 		const struct move_offer *offer = &channel->offers[i];
 
 		if (offer->listener != listener)
 			continue;
-		if (is_same_protocol(offer, protocol)) {
-			*service = move_service(listener, first ? 0 : i + 1);
+		*service = channel->reads_all ? MOVE_BY_OFFER | i : listener;
+		if (is_same_protocol(offer, protocol))
 			return true;
-		}
-		first = false;
+		if (!channel->reads_all)
+			return false; /* it means the first one */
 	}
 	return false;
 }
@@ -105,10 +114,10 @@ static struct conn_promise still_to_go(const struct move_channel *channel)
 
 	while (promise.connections < channel->wanted &&
 	       (conn = pool_next(&channel->migration->table->conns, &cursor))) {
-		if (conn->service != service || conn->reason)
+		if (conn->service != service)
 			offered = is_offered(channel, conn, &unused);
-		service = conn->reason ? NULL : conn->service;
-		if (!offered || !conn_can_freeze(conn))
+		service = conn->service;
+		if (!offered || !is_readable(channel, conn) || !conn_can_freeze(conn))
 			continue;
 		if (others) {
 			others--;
@@ -167,7 +176,8 @@ static void batch_gather(struct move_channel *channel, struct move_batch *batch)
 	batch->n = 0;
 	while (batch->n < MOVE_BATCH_MAX && batch->n < channel->wanted && bytes < MOVE_BYTES &&
 	       (conn = pool_next(&table->conns, &channel->cursor)))
-		if (is_offered(channel, conn, &batch->services[batch->n]) && conn_freeze(conn)) {
+		if (is_readable(channel, conn) &&
+		    is_offered(channel, conn, &batch->services[batch->n]) && conn_freeze(conn)) {
 			batch->conns[batch->n++] = conn;
 			bytes += conn_snapshot_bytes(conn);
 		}
@@ -321,13 +331,25 @@ static bool read_taken(struct move_channel *channel, const struct taken_message 
 	return true;
 }
 
-/* If that fails, those that have a reason to close stay here until they do. */
+static bool add_offers(struct move_channel *channel, const struct offer_message *message, size_t n)
+{
+	if (message->offers_n > MOVE_OFFERS_MAX - channel->offers_n ||
+	    n != offsetof(struct offer_message, offers) +
+		     message->offers_n * sizeof *message->offers)
+		return false;
+	memcpy(channel->offers + channel->offers_n, message->offers,
+	       message->offers_n * sizeof *message->offers);
+	channel->offers_n += message->offers_n;
+	return true;
+}
+
+/* If that fails, the receiver is taken for an older weir. */
 static void say_reasons(struct move_channel *channel)
 {
 	static struct reasons_message message;
 	size_t n = move_reasons_write(&message, MOVE_REASONS);
 
-	channel->reasons_said =
+	channel->reads_all = channel->knows_reasons =
 	    descriptors_send(channel->end.source.fd, &message, n, NULL, 0) == (ssize_t)n;
 }
 
@@ -343,18 +365,25 @@ static bool read_offer(struct move_channel *channel, const struct offer_message 
 		channel->offers[0] = (struct move_offer){0};
 		return true;
 	}
-	if (message->offers_n > MOVE_OFFERS_MAX ||
-	    n != offsetof(struct offer_message, offers) +
-		     message->offers_n * sizeof *message->offers)
+	if (!add_offers(channel, message, n))
 		return false;
 	channel->same_bus = message->bus == channel->migration->bus;
-	memcpy(channel->offers, message->offers, message->offers_n * sizeof *message->offers);
-	channel->offers_n = message->offers_n;
 	if (!channel->offers_n)
 		channel->wanted = 0;
-	else if (channel->offers[0].reads & MOVE_READS_REASONS)
+	else if (channel->offers[0].reads & MOVE_READS_ALL)
 		say_reasons(channel);
+	channel->awaits_offers =
+	    channel->reads_all && (channel->offers[0].reads & MOVE_OFFERS_MORE);
 	return true;
+}
+
+/* The second offer, with what had no room in the first. */
+static bool read_more_offers(struct move_channel *channel, const struct offer_message *message,
+			     size_t n)
+{
+	channel->awaits_offers = false;
+	return n >= offsetof(struct offer_message, offers) && message->kind == MOVE_OFFER &&
+	       add_offers(channel, message, n);
 }
 
 enum outcome { NONE, READ, OVER };
@@ -362,7 +391,7 @@ enum outcome { NONE, READ, OVER };
 /* Reads one message. OVER: the channel has ended, and is closed. */
 static enum outcome read_message(struct move_channel *channel)
 {
-	union {
+	static union {
 		struct offer_message offer;
 		struct taken_message taken;
 	} message;
@@ -374,6 +403,8 @@ static enum outcome read_message(struct move_channel *channel)
 		return NONE;
 	if (n > 0 && !channel->offers_n)
 		good = read_offer(channel, &message.offer, (size_t)n);
+	else if (n > 0 && channel->awaits_offers)
+		good = read_more_offers(channel, &message.offer, (size_t)n);
 	else if (n == (ssize_t)sizeof message.taken)
 		good = read_taken(channel, &message.taken);
 	if (good)
@@ -402,8 +433,8 @@ static void sender_turn(struct loop *loop, struct source *source)
 	source->ready = 0;
 	if (source->fd < 0 || !read_messages(channel))
 		return;
-	if (!channel->offers_n &&
-	    channel->wanted) /* no offer yet; a receiver that hangs is ended by the watchdog */
+	/* Not all offers have come yet; a receiver that hangs is ended by the watchdog. */
+	if (channel->wanted && (!channel->offers_n || channel->awaits_offers))
 		return;
 	if (channel->refusals > MOVE_REFUSALS_MAX) {
 		if (!channel->under_way)

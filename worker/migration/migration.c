@@ -60,9 +60,11 @@ int move_channel_open(struct migration *migration, struct move_channel *channel,
 
 	channel->migration = migration;
 	channel->wanted = channel->moved = channel->refusals = channel->offers_n = 0;
+	channel->services_n = 0;
 	channel->first = channel->under_way = 0;
 	channel->cursor = 0;
-	channel->waits = channel->heard = channel->reasons_said = false;
+	channel->waits = channel->heard = false;
+	channel->reads_all = channel->awaits_offers = channel->knows_reasons = false;
 	move_reasons_init(&channel->reasons);
 	channel->promise = (struct conn_promise){0};
 	channel->end.source.turn = turn;

@@ -27,7 +27,8 @@
 
 #define MOVE_CHANNELS_MAX 64
 #define MOVE_BATCH_MAX	  (DESCRIPTORS_MAX - 1) /* connections; and the memfd of their bytes */
-#define MOVE_OFFERS_MAX	  64
+#define MOVE_OFFERS_FIRST 64  /* in the first message: an older weir reads no more */
+#define MOVE_OFFERS_MAX	  512 /* with the second one: for each service of each listener */
 #define MOVE_ALL	  UINT32_MAX
 
 /* Why a channel has ended, as its sender sees it. */
@@ -48,7 +49,7 @@ struct move_owner {
 
 struct move_batch {
 	struct conn *conns[MOVE_BATCH_MAX];
-	uint32_t services[MOVE_BATCH_MAX]; /* as their receiver knows them: move_service() */
+	uint32_t services[MOVE_BATCH_MAX]; /* as their receiver knows them */
 	uint32_t n;
 	bool marked; /* it has members of topics: the relay keeps what they have not heard */
 };
@@ -62,11 +63,12 @@ struct move_channel {
 	struct seqpacket end; /* not open: this channel is free */
 	struct migration *migration;
 	uint32_t order;
-	uint32_t wanted;   /* how many still have to go */
-	uint32_t moved;	   /* so many have gone */
-	uint32_t refusals; /* in a row */
-	uint32_t offers_n; /* 0: no offer has come; at the receiver, how many it made */
-	size_t cursor;	   /* in the table */
+	uint32_t wanted;     /* how many still have to go */
+	uint32_t moved;	     /* so many have gone */
+	uint32_t refusals;   /* in a row */
+	uint32_t offers_n;   /* 0: no offer has come; at the receiver, how many it made */
+	uint32_t services_n; /* at the receiver: how many it will have made */
+	size_t cursor;	     /* in the table */
 	bool sends, same_bus;
 	bool waits; /* for the end of another channel's batch, or of this channel */
 	uint32_t first, under_way;
@@ -83,7 +85,10 @@ struct move_channel {
 	} offers[MOVE_OFFERS_MAX];
 	struct service *services[MOVE_OFFERS_MAX]; /* at the receiver: what it offered */
 	struct move_reasons reasons;		   /* at the receiver: those of its sender */
-	bool reasons_said;			   /* at the sender: those that have one may go */
+	/* At the sender: */
+	bool reads_all;	    /* the receiver takes what an older weir would misread */
+	bool awaits_offers; /* it has more to offer */
+	bool knows_reasons; /* those that have a reason to close may go */
 };
 
 struct migration {

@@ -16,14 +16,20 @@
 enum { MOVE_OFFER = 1, MOVE_BATCH, MOVE_TAKEN, MOVE_PROMISE, MOVE_REASONS };
 
 /* What a receiver reads beside batches (move_offer.reads); an older weir's does not. */
-enum { MOVE_READS_PROMISES = 1, MOVE_READS_REASONS = 2 };
+enum {
+	MOVE_READS_PROMISES = 1,
+	/* Reasons by name, services by the place of their offer, peers that a proxy gave, and
+	   timers. */
+	MOVE_READS_ALL = 2,
+	MOVE_OFFERS_MORE = 4, /* another offer follows when the sender has said its reasons */
+};
 
 struct offer_message {
 	uint32_t kind, version;
 	uint64_t reasons; /* move_reasons_hash() */
 	uint64_t bus;
 	uint32_t offers_n;
-	struct move_offer offers[MOVE_OFFERS_MAX];
+	struct move_offer offers[MOVE_OFFERS_MAX]; /* MOVE_OFFERS_FIRST at most in the first one */
 };
 
 /* What is still to come, after all that was sent before this message. */
@@ -60,12 +66,9 @@ static inline struct move_channel *move_channel_of(struct source *source)
 	return CONTAINER_OF(source, struct move_channel, end.source);
 }
 
-/* How a snapshot names a service: by its listener, and, if that has several services, by the place
- * of its offer, counted from 1. 0: the listener's first, as older versions have it. */
-static inline uint32_t move_service(uint32_t listener, uint32_t offer)
-{
-	return listener | offer << 16;
-}
+/* A snapshot names its service by the place of its offer; for a receiver that does not read that,
+ * by its listener's number, and means the first one that it offered. */
+#define MOVE_BY_OFFER (UINT32_C(1) << 31)
 
 /* One that is free; NULL: there is none. */
 struct move_channel *move_channel_free(struct migration *migration);
