@@ -121,9 +121,7 @@ static int ask_kernel(const struct conn *conn)
 	while (error == -EINTR);
 	if (error == -EALREADY)
 		return -EINPROGRESS;
-	if (error && error != -EISCONN)
-		return error;
-	return is_itself(conn) ? -ECONNREFUSED : 0;
+	return !error && is_itself(conn) ? -ECONNREFUSED : error;
 }
 
 /* Not before connect(2): epoll would report the end of a socket that has not begun. One that is up

@@ -67,6 +67,7 @@ struct peer {
 	bool told;	  /* connect() has said that it has one */
 	int refused;	  /* so the next connect() fails */
 	int family, nodelay, oobinline;
+	bool refuses_rights;
 	struct sockaddr_storage there;
 	socklen_t there_n;
 	/* Called after a read that left no input; may let more arrive. */

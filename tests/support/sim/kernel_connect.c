@@ -72,8 +72,11 @@ static int sim_setsockopt(int fd, int level, int name, const void *value, sockle
 		peer->nodelay = *(const int *)value;
 	if (level == SOL_SOCKET && name == SO_OOBINLINE)
 		peer->oobinline = *(const int *)value;
-	if (level == SOL_SOCKET && name == SYS_SO_PASSRIGHTS && kernel.passes_rights)
+	if (level != SOL_SOCKET || name != SYS_SO_PASSRIGHTS)
+		return 0;
+	if (kernel.passes_rights)
 		return refuse(ENOPROTOOPT);
+	peer->refuses_rights = !*(const int *)value;
 	return 0;
 }
 
@@ -87,13 +90,31 @@ static int sim_getsockopt(int fd, int level, int name, void *value, socklen_t *n
 	if (name == SYS_SO_PASSRIGHTS && kernel.passes_rights)
 		return refuse(ENOPROTOOPT);
 	if (name == SYS_SO_PASSRIGHTS || name == SO_DOMAIN) {
-		*(int *)value = name == SO_DOMAIN ? peer->family : 0;
+		*(int *)value = name == SO_DOMAIN ? peer->family : !peer->refuses_rights;
 		return 0;
 	}
 	EXPECT(name == SO_ERROR);
 	*(int *)value = peer->error;
 	peer->error = 0;
 	return 0;
+}
+
+/* How unix sockets are looked at to which descriptors may have come. */
+static ssize_t sim_recvmsg(int fd, struct msghdr *message, int flags)
+{
+	struct peer *peer = stream_of(fd);
+	struct iovec *room = message->msg_iov;
+	size_t n;
+
+	if (!peer)
+		return kernel_genuine.recvmsg(fd, message, flags);
+	EXPECT((flags & MSG_PEEK) && message->msg_iovlen == 1);
+	message->msg_flags = 0;
+	if (!peer->in.n)
+		return peer->finished || peer->was_reset ? 0 : refuse(EAGAIN);
+	n = peer->in.n < room->iov_len ? peer->in.n : room->iov_len;
+	memcpy(room->iov_base, peer->in.at + peer->in.start, n);
+	return (ssize_t)n;
 }
 
 /* ---- what a test says ---- */
@@ -123,4 +144,5 @@ void kernel_connect_begin(struct sys_kernel *calls)
 	calls->connect = sim_connect;
 	calls->setsockopt = sim_setsockopt;
 	calls->getsockopt = sim_getsockopt;
+	calls->recvmsg = sim_recvmsg;
 }

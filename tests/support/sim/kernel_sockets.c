@@ -97,7 +97,7 @@ static int sim_shutdown(int fd, int how)
 {
 	struct peer *peer = stream_of(fd);
 
-	EXPECT(peer && how == SHUT_WR);
+	EXPECT(peer && (how == SHUT_WR || how == SHUT_RDWR));
 	if (peer->was_reset)
 		return refuse(ENOTCONN);
 	peer->shut = true;
