@@ -6,9 +6,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "master/spawn.h"
 #include "reactor/base/check.h"
 #include "reactor/base/descriptor.h"
+#include "reactor/base/helper.h"
 #include "reactor/base/log.h"
 #include "reactor/base/rights.h"
 #include "worker/title.h"
@@ -83,7 +83,7 @@ static void channel_turn(struct loop *loop, struct source *source)
 	source->ready = 0;
 	loop_unwatch(loop, source);
 	loop_deadline(loop, source, loop->now_ms + REST_MS);
-	child = place ? spawn_helper() : -1;
+	child = place ? helper_fork() : -1;
 	if (child == 0)
 		take_and_exit();
 	if (child > 0)

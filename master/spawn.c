@@ -1,14 +1,11 @@
 #include "master/spawn.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "reactor/base/check.h"
 #include "reactor/base/descriptor.h"
 #include "reactor/base/log.h"
 #include "reactor/base/rights.h"
@@ -52,18 +49,4 @@ pid_t spawn_worker(struct worker_setup *setup)
 	if (pid == 0)
 		become_worker(setup);
 	return pid < 0 ? -errno : pid;
-}
-
-pid_t spawn_helper(void)
-{
-	pid_t parent = getpid(), pid = fork();
-
-	if (pid)
-		return pid;
-	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent) /* the parent ended before that */
-		_exit(1);
-	log_name("master");  /* forgets repeated lines, of which its parent will tell */
-	check_witness(NULL); /* its end is not reported as a worker's or master's last words */
-	return 0;
 }

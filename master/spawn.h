@@ -1,6 +1,5 @@
 /*
- * spawn: forks the worker of a slot, with the descriptors that are its own and no others; and
- * helpers of the master, which never outlive it.
+ * spawn: forks the worker of a slot, with the descriptors that are its own and no others.
  */
 #ifndef MASTER_SPAWN_H
 #define MASTER_SPAWN_H
@@ -13,8 +12,5 @@
 int spawn_channel(int ends[2]);
 /* The child's pid, or -errno. The child has setup->channel, and never returns. */
 pid_t spawn_worker(struct worker_setup *setup);
-/* As fork(2). The child is killed when this process ends: what it has copies of, listening sockets
- * and locks, would be in the way of the next start. */
-pid_t spawn_helper(void);
 
 #endif

@@ -151,8 +151,9 @@ static void begin_workers(void)
 	}
 }
 
-static void has_read(const void *found, const char *why)
+static void has_read(struct offload *offload, const void *found, const char *why)
 {
+	(void)offload;
 	happens(&(struct event){.kind = EVENT_READ, .found = found, .why = why});
 }
 
@@ -376,8 +377,7 @@ void change_slot_moved_out(struct slot *slot, const struct ipc_message *message)
 
 void change_reaped(pid_t pid, int status)
 {
-	if (!offload_reaped(&change.reading, pid, status))
-		(void)upgrade_reaped(pid, status);
+	(void)upgrade_reaped(pid, status);
 }
 
 void change_stop(void)

@@ -14,7 +14,7 @@
 #define MASTER_CHANGE_CHANGE_PARTS_H
 
 #include "master/change/change.h"
-#include "master/offload.h"
+#include "reactor/loop/offload.h"
 
 #define CHANGE_READY_MS_MAX 30000 /* until a staged generation has to be up */
 
@@ -94,7 +94,7 @@ source_turn change_tidying_turn;
 /* ---- change_reload.c ---- */
 
 /* A child reads the configuration; read() gets what it found, or NULL and why there is nothing. */
-void change_begin_reload(void (*read)(const void *found, const char *why));
+void change_begin_reload(void (*read)(struct offload *offload, const void *found, const char *why));
 void change_stage(const void *found, const char *why);
 void change_stop_reading(void);
 void change_switch_over(void);

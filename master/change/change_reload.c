@@ -11,6 +11,7 @@
 #include "master/options.h"
 #include "reactor/base/check.h"
 #include "reactor/base/log.h"
+#include "worker/title.h"
 
 /* How long names are looked up again before the reload fails and says which of them was not found;
  * and after how long it is given up if even that does not end. */
@@ -73,10 +74,12 @@ struct reading {
 
 static char *room; /* for the file's text */
 
-static void read_again(void *found)
+static void read_again(struct offload *offload, void *found)
 {
 	struct reading *reading = found;
 
+	(void)offload;
+	title_set("weir-lookup", "weir: looks up names");
 	address_patience(READ_AGAIN_MS);
 	reading->good =
 	    options_reread(&reading->config, &change.serving->config, room, reading->error);
@@ -138,7 +141,7 @@ void change_stage(const void *found, const char *why)
 		change_end(false, "reading the configuration, and looking up its names: %s", why);
 }
 
-void change_begin_reload(void (*read)(const void *found, const char *why))
+void change_begin_reload(void (*read)(struct offload *offload, const void *found, const char *why))
 {
 	int error;
 

@@ -28,7 +28,8 @@ void log_open(enum log_level level, enum log_format format)
 void log_name(const char *name)
 {
 	log_repeats_forget();
-	(void)snprintf(log_state.name, sizeof log_state.name, "%s", name);
+	if (name)
+		(void)snprintf(log_state.name, sizeof log_state.name, "%s", name);
 }
 
 int log_descriptor(void)

@@ -30,6 +30,8 @@ struct log_field {
 /* Before this call, lines go out as logfmt at level info. Makes a non-blocking copy of
  * stderr if it can; reopening it later, or in a child, is not needed. */
 void log_open(enum log_level level, enum log_format format);
+/* NULL: the name stays. Repeated lines that wait to be told are forgotten: after a fork, the parent
+ * tells of them. */
 void log_name(const char *name);
 int log_descriptor(void);
 bool log_enabled(enum log_level level);

@@ -32,6 +32,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -215,6 +216,39 @@ static inline void sys_umask_let_through(mode_t mode)
 static inline int sys_prctl(int option, unsigned long value)
 {
 	return prctl(option, value, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+/* ---- children that work for this process (helper.h) ---- */
+
+static inline pid_t sys_fork(void)
+{
+	pid_t pid = fork();
+
+	return pid < 0 ? -errno : pid;
+}
+
+/* Becomes readable when that child has ended; closed on exec. Some headers have no wrapper. */
+static inline int sys_pidfd_open(pid_t pid)
+{
+	long fd = syscall(434L /* pidfd_open(2) */, (long)pid, 0L);
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+static inline void sys_kill(pid_t pid)
+{
+	(void)kill(pid, SIGKILL);
+}
+
+/* pid: the child was reaped; 0: it has not ended; -ECHILD: somebody else has reaped it. */
+static inline pid_t sys_reap(pid_t pid, int *status, bool waits)
+{
+	pid_t reaped;
+
+	do
+		reaped = waitpid(pid, status, waits ? 0 : WNOHANG);
+	while (reaped < 0 && errno == EINTR);
+	return reaped < 0 ? -errno : reaped;
 }
 
 /* ---- what log_sink.c needs if stderr can't be opened anew ---- */

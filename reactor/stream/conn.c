@@ -28,6 +28,8 @@ void conn_drain(struct conn *conn)
 {
 	int unread = 0;
 
+	if (conn->phase == CONNECTING)
+		conn_abort(conn, CLOSE_drained);
 	if (conn->draining || conn->phase >= DEAD)
 		return;
 	conn->draining = true;
@@ -73,7 +75,7 @@ void conn_release(struct conn *conn)
 		rights_leave(conn->source.fd);
 	else if (conn->guarded)
 		rights_close(conn->source.fd);
-	else
+	else if (conn->source.fd >= 0) /* one that is CONNECTING may have none */
 		(void)sys_close(conn->source.fd);
 	conn->source.fd = -1;
 	loop_no_deadline(table->loop, &conn->source);
@@ -511,7 +513,7 @@ void conn_turn(struct loop *loop, struct source *source)
 			conn_free(conn);
 		return;
 	}
-	if (conn_ready(conn, SOURCE_BROKEN))
+	if (conn_ready(conn, SOURCE_BROKEN) && conn->phase != CONNECTING)
 		conn_broken(conn);
 	source->ready &= (uint8_t) ~(SOURCE_DUE | SOURCE_WOKEN);
 	/* epoll reports space only when a third of the socket's buffer is free: a write tells
@@ -524,6 +526,8 @@ void conn_turn(struct loop *loop, struct source *source)
 		conn_flush(conn, table);
 	if (conn->phase == OPEN)
 		conn_serve(conn, table);
+	else if (conn->phase == CONNECTING && !conn_dial(conn, table))
+		return;
 	/* Not before: if it was we who had no turn for so long, what lay there came in time. */
 	if (due && conn->phase == phase)
 		conn_look_at_clock(conn, table);

@@ -1,8 +1,9 @@
 /*
  * conn: one stream connection, its state machine and its backpressure.
  *
- *     OPEN -> CLOSING -> LINGER -> (gone)       any -> DEAD -> (gone)
+ *     (CONNECTING ->) OPEN -> CLOSING -> LINGER -> (gone)       any -> DEAD -> (gone)
  *
+ * CONNECTING waits for another server to take a connection that we open (conn_connect.h);
  * OPEN reads, offers the bytes to the protocol and writes; CLOSING only sends what is owed;
  * LINGER has shut its own side and throws input away until the kernel has delivered the
  * rest. A connection owns its descriptor, at most one chunk of input and its write queue;
@@ -122,10 +123,13 @@ struct conn_promise {
 	size_t connections, chunks;
 };
 
+/* Of a service whose connections we open: conn_connect.h. */
+#define SERVICE_NO_LISTENER UINT32_MAX
+
 struct service {
 	const struct protocol *protocol;
 	struct conn_table *table;
-	uint32_t listener;    /* its number */
+	uint32_t listener;    /* its number, or SERVICE_NO_LISTENER */
 	struct service *next; /* another protocol of the same listener, the first behind the last;
 			       * NULL: there is only this one */
 	uint64_t settings[PROTOCOL_SETTINGS_MAX]; /* the values of its protocol's */

@@ -12,11 +12,17 @@
 
 void conn_leave_open(struct conn *conn, enum conn_phase phase)
 {
-	bool was_open = conn->phase == OPEN;
+	const struct protocol *protocol = conn->service->protocol;
+	uint8_t before = conn->phase;
 
 	conn->phase = (uint8_t)phase;
-	if (was_open && conn->service->protocol->close)
-		conn->service->protocol->close(conn);
+	if (before == OPEN && protocol->close)
+		protocol->close(conn);
+	if (before != CONNECTING)
+		return;
+	STATS_ADD(conn->service->table->stats, connect_failures, 1);
+	if (protocol->unconnected)
+		protocol->unconnected(conn, (enum close_reason)conn->reason);
 }
 
 void conn_die(struct conn *conn, enum close_reason reason)

@@ -6,8 +6,10 @@
  *     conn_buffers.c   how they share the buffers of a process
  *     outbox.c         the write of a turn
  *     conn_clock.c     deadlines
+ *     conn_dial.c      one that is not up yet
  *     conn.c           the turn: input, output, the last phases
  *     conn_table.c     all connections of a process
+ *     conn_connect.c   one that we open
  *     conn_snapshot.c  one on its way to another process
  *     framing.c        messages, for protocols that speak in them
  *
@@ -22,6 +24,7 @@
  * The phases of a connection. DEAD and DEPARTED end with its next turn.
  *
  *                input                owed bytes        ends with
+ *   CONNECTING   its addresses        none              OPEN, or DEAD: all addresses have failed
  *      OPEN      offered, or paused   are sent          conn_finish(), conn_abort(), an error
  *      CLOSING   left unread          are sent          all of them sent; a deadline, an error
  *      LINGER    thrown away          the kernel's      the peer's end, or after LINGER_MS
@@ -31,7 +34,14 @@
  * One that is frozen is OPEN, CLOSING or LINGER, or was until it was aborted. It has no turn, since
  * another process may have it by now; it thaws to the phase that it has, or departs.
  */
-enum conn_phase { OPEN, CLOSING, LINGER, DEAD, DEPARTED };
+enum conn_phase {
+	OPEN,
+	CLOSING,
+	LINGER,
+	DEAD, /* those before it have a peer, and may travel: their numbers do */
+	DEPARTED,
+	CONNECTING
+};
 
 #define CHUNKS_FOR_A_READ 3 /* for input, for output, and a small one that is replaced */
 
@@ -141,6 +151,12 @@ static inline uint32_t *conn_timer_ms(struct conn *conn)
 }
 void conn_look_at_clock(struct conn *conn, struct conn_table *table);
 void conn_arm(struct conn *conn, struct conn_table *table);
+
+/* conn_dial.c */
+/* Its addresses are its input; it must be up at due_ms. */
+void conn_dial_init(struct conn *conn, uint32_t due_ms);
+/* The turn of one that is CONNECTING. False: it still is, and all is done that its turn does. */
+bool conn_dial(struct conn *conn, struct conn_table *table);
 
 /* conn_buffers.c */
 void starvation_init(struct starvation *starvation);

@@ -24,7 +24,8 @@
 
 bool conn_can_freeze(const struct conn *conn)
 {
-	return conn->phase < DEAD && !conn->frozen;
+	return conn->phase < DEAD && !conn->frozen &&
+	       conn->service->listener != SERVICE_NO_LISTENER;
 }
 
 bool conn_freeze(struct conn *conn)

@@ -63,7 +63,8 @@ static inline uint64_t snapshot_bytes(const struct conn_snapshot *snapshot)
 
 /* Not to be called in its own turn. From now on no turn reads, writes or ends it, whatever becomes
  * ready or due. What others do to it, conn_share(), conn_abort(), conn_resume_input(), a drain,
- * takes effect when it thaws. False: it has ended, or is frozen already. */
+ * takes effect when it thaws. False: it has ended, is frozen already, or is one that we opened
+ * (conn_connect.h), which nobody there would know what to do with. */
 bool conn_freeze(struct conn *conn);
 bool conn_can_freeze(const struct conn *conn);
 /* It goes on here, as if nothing had happened. */

@@ -181,6 +181,7 @@ void conn_table_close(struct conn_table *table)
 	struct conn *conn;
 	size_t cursor = 0;
 
+	table->draining = true; /* whoever is told of an end now begins nothing more */
 	while ((conn = pool_next(&table->conns, &cursor))) {
 		if (conn->phase == DEPARTED)
 			continue;
@@ -196,6 +197,8 @@ enum conn_standing conn_standing(const struct conn *conn)
 {
 	int unread = 0;
 
+	if (conn->phase == CONNECTING)
+		return CONN_IDLE;
 	if (conn->phase >= DEAD)
 		return CONN_GONE;
 	if (conn->phase == LINGER)

@@ -18,6 +18,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "reactor/base/stats.h"
+
 #define CONN_STATE_BYTES 24
 
 struct conn;
@@ -82,6 +84,9 @@ struct protocol {
 	const char *name;
 	/* The connection is there; conn_state() is 24 zero bytes. */
 	void (*open)(struct conn *conn);
+	/* A connection that conn_connect() began never came up, because of this: called once,
+	 * instead of open(), also from outside a turn. There is no state. */
+	void (*unconnected)(struct conn *conn, enum close_reason why);
 	/* There are n bytes: those that it left the last time, and what has come since. Returns
 	 * how many it used; the rest, at most a chunk, is offered again with more behind it. The
 	 * bytes may be changed in place, and stay where they are until the turn ends. */

@@ -4,8 +4,11 @@
  *
  * It can't see how much of that is resident: check_memory looks at that.
  */
+#include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "reactor/stream/buffers.h"
 #include "tests/support/suite.h"
@@ -137,7 +140,30 @@ START_TEST(holes_are_filled_before_another_is_cut)
 }
 END_TEST
 
+/* So that to fork a child costs no more if many are in use: it dies of touching one. */
+START_TEST(children_do_not_have_them)
+{
+	int status;
+	pid_t pid;
+
+	open_buffers();
+	kept[0] = chunk_new(&buffers);
+	kept[0]->bytes[0] = 'x';
+	pid = fork();
+	if (pid == 0) {
+		signal(SIGSEGV, SIG_DFL);
+		_exit(*(volatile unsigned char *)kept[0]->bytes == 'x');
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	ck_assert_int_eq(kept[0]->bytes[0], 'x');
+	chunk_release(&buffers, kept[0]);
+	expect_nothing_in_use();
+}
+END_TEST
+
 SUITE("buffers", {"a chunk is of the size of its bytes", a_chunk_is_of_the_size_of_its_bytes, 20},
       {"single bytes take little", single_bytes_take_little, 20},
       {"small chunks do not stand on one another", small_chunks_do_not_stand_on_one_another, 60},
-      {"holes are filled before another is cut", holes_are_filled_before_another_is_cut, 20})
+      {"holes are filled before another is cut", holes_are_filled_before_another_is_cut, 20},
+      {"children do not have them", children_do_not_have_them, 20})

@@ -61,6 +61,15 @@ struct peer {
 	bool closed;	 /* the server closed it */
 	bool got_reset;	 /* closed with input unread: what had not reached the peer is lost */
 	bool shared;	 /* another process has a copy of the server's descriptor */
+	/* Of a socket that the server connects: */
+	bool unconnected; /* it has no connection yet */
+	bool connecting;  /* it has asked for one, and was not answered */
+	bool told;	  /* connect() has said that it has one */
+	int refused;	  /* so the next connect() fails */
+	int family, nodelay, oobinline;
+	bool refuses_rights;
+	struct sockaddr_storage there;
+	socklen_t there_n;
 	/* Called after a read that left no input; may let more arrive. */
 	void (*after_read)(struct peer *peer);
 	void *script;
@@ -80,6 +89,11 @@ extern struct kernel {
 	int wait_asked;			     /* the timeout of the last epoll_wait, in ms */
 	bool failed;		  /* the failure that kernel_fail() ordered has happened */
 	struct peer *failed_peer; /* the peer of its socket; NULL: none */
+	bool passes_rights;	  /* SO_PASSRIGHTS is not known, as before Linux 6.16 */
+	/* The server connects a new socket. Returns what connect() says: 0, or an errno. After
+	 * EINPROGRESS the test calls peer_answer() or peer_refuse(), at once or later. NULL: nobody
+	 * listens anywhere. */
+	int (*on_connect)(struct peer *peer, const struct sockaddr *address);
 } kernel;
 
 extern const char *const kernel_call_names[KERNEL_CALLS];
@@ -114,6 +128,8 @@ struct peer *peer_new(int *fd);		 /* a connection that was accepted already */
 int peer_copy(struct peer *peer);	 /* copies the server's descriptor, for another process */
 void peer_free(struct peer *peer);	 /* once the server has closed it */
 size_t peers_waiting(int listener);	 /* connections not accepted */
+void peer_answer(struct peer *peer);	 /* the server's connection is up */
+void peer_refuse(struct peer *peer, int error); /* or will not be */
 void peer_send(struct peer *peer, const void *bytes, size_t n);
 void peer_finish(struct peer *peer); /* FIN */
 void peer_reset(struct peer *peer);

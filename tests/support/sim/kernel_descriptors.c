@@ -56,6 +56,11 @@ static uint32_t object_poll(struct object *object)
 		return object->count ? EPOLLIN | EPOLLOUT : EPOLLOUT;
 	if (object->kind != STREAM)
 		return 0;
+	if (peer->unconnected && peer->connecting)
+		return 0;
+	if (peer->unconnected)
+		return peer->refused ? EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLHUP | EPOLLERR
+				     : EPOLLOUT | EPOLLHUP;
 	if (peer->in.n || peer->finished || peer->was_reset)
 		events |= EPOLLIN;
 	if (peer->finished || peer->was_reset)

@@ -1,7 +1,8 @@
 /*
  * kernel_parts: what the simulated kernel's parts have in common: kernel.c (the calls, their
- * faults, and time), kernel_descriptors.c (descriptors, epoll and eventfd) and kernel_sockets.c
- * (stream sockets, listening sockets and the peers at their other ends). Only for these files.
+ * faults, and time), kernel_descriptors.c (descriptors, epoll and eventfd), kernel_sockets.c
+ * (stream sockets, listening sockets and the peers at their other ends) and kernel_connect.c
+ * (sockets that the server connects). Only for these files.
  */
 #ifndef TESTS_SUPPORT_SIM_KERNEL_PARTS_H
 #define TESTS_SUPPORT_SIM_KERNEL_PARTS_H
@@ -48,6 +49,10 @@ struct object *object_of(int fd);
 void object_wake(struct object *object, uint32_t key);
 /* Closes its descriptor. */
 void object_end(struct object *object);
+
+/* ---- kernel_connect.c ---- */
+
+void kernel_connect_begin(struct sys_kernel *calls);
 
 /* ---- kernel_sockets.c ---- */
 

@@ -97,7 +97,7 @@ static int sim_shutdown(int fd, int how)
 {
 	struct peer *peer = stream_of(fd);
 
-	EXPECT(peer && how == SHUT_WR);
+	EXPECT(peer && (how == SHUT_WR || how == SHUT_RDWR));
 	if (peer->was_reset)
 		return refuse(ENOTCONN);
 	peer->shut = true;
@@ -117,18 +117,6 @@ static int sim_ioctl(int fd, sys_ioctl_request request, void *value)
 		return 0;
 	}
 	*(int *)value = peer->out.n > peer->window ? (int)(peer->out.n - peer->window) : 0;
-	return 0;
-}
-
-static int sim_getsockopt(int fd, int level, int name, void *value, socklen_t *n)
-{
-	struct peer *peer = stream_of(fd);
-
-	if (!peer)
-		return kernel_genuine.getsockopt(fd, level, name, value, n);
-	EXPECT(level == SOL_SOCKET && name == SO_ERROR);
-	*(int *)value = peer->error;
-	peer->error = 0;
 	return 0;
 }
 
@@ -168,8 +156,23 @@ static int sim_accept4(int fd, struct sockaddr *address, socklen_t *n, int flags
 
 static int sim_getpeername(int fd, struct sockaddr *address, socklen_t *n)
 {
-	if (stream_of(fd)->was_reset)
+	struct peer *peer = stream_of(fd);
+
+	if (peer->was_reset || peer->unconnected)
 		return refuse(ENOTCONN);
+	if (!peer->there_n) {
+		tell_address(fd, address, n);
+		return 0;
+	}
+	memcpy(address, &peer->there, *n < peer->there_n ? *n : peer->there_n);
+	*n = peer->there_n;
+	return 0;
+}
+
+static int sim_getsockname(int fd, struct sockaddr *address, socklen_t *n)
+{
+	if (!stream_of(fd))
+		return kernel_genuine.getsockname(fd, address, n);
 	tell_address(fd, address, n);
 	return 0;
 }
@@ -330,8 +333,9 @@ void kernel_sockets_begin(struct sys_kernel *calls)
 	calls->close = sim_close;
 	calls->shutdown = sim_shutdown;
 	calls->ioctl = sim_ioctl;
-	calls->getsockopt = sim_getsockopt;
 	calls->getpeername = sim_getpeername;
+	calls->getsockname = sim_getsockname;
+	kernel_connect_begin(calls);
 }
 
 void kernel_sockets_end(void)
