@@ -288,6 +288,32 @@ START_TEST(notes_that_nobody_reads_end_it)
 }
 END_TEST
 
+/* A record has as many fields as it has, and is longer than a line of the log may be. */
+START_TEST(a_record_of_many_fields_is_whole)
+{
+	static struct log_field fields[CLOSE_REASONS_MAX];
+	static char keys[CLOSE_REASONS_MAX][STATS_NAME_BYTES], whole[16384];
+	size_t at = (size_t)sprintf(whole, "note");
+	int fd;
+
+	start();
+	fd = ask("rebalance\n");
+	for (int i = 0; i < CLOSE_REASONS_MAX; i++) {
+		(void)snprintf(keys[i], sizeof keys[i], "closed_a_reason_with_a_long_name_%d", i);
+		fields[i] = LOG_NUMBER(keys[i], INT64_MAX - i);
+		at += (size_t)snprintf(whole + at, sizeof whole - at, " %s=%lld", keys[i],
+				       (long long)(INT64_MAX - i));
+	}
+	ck_assert_uint_gt(at, LOG_LINE_BYTES);
+	(void)snprintf(whole + at, sizeof whole - at, "\ndone\n");
+	control_tell(COMMAND_rebalance, "note", fields, CLOSE_REASONS_MAX);
+	control_finish(COMMAND_rebalance, NULL);
+	pass();
+	is_answered(fd, whole);
+	end();
+}
+END_TEST
+
 START_TEST(a_worker_is_refused)
 {
 	start();
@@ -440,6 +466,7 @@ SUITE("control_owner", {"an answer has the form", an_answer_has_the_form, 10},
       {"a long answer comes whole", a_long_answer_comes_whole, 10},
       {"who does not read is sent away", who_does_not_read_is_sent_away, 30},
       {"notes that nobody reads end it", notes_that_nobody_reads_end_it, 20},
+      {"a record of many fields is whole", a_record_of_many_fields_is_whole, 20},
       {"a worker is refused", a_worker_is_refused, 10},
       {"a full house makes room", a_full_house_makes_room, 10},
       {"the socket is handed over", the_socket_is_handed_over, 10},
