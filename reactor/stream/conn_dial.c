@@ -1,6 +1,17 @@
 /*
  * A connection that is CONNECTING: one address after the other, until one takes it or none is left.
  *
+ * With three addresses and 3 s, a silent first one costs 1 s; if the second refuses at once, the
+ * third has the rest, 2 s. RFC 8305 would begin the second after 250 ms, and keep both. That is for
+ * somebody who looks at a page; our connections are few and long, their addresses are replicas more
+ * often than two families of one host, and to race them would take two places and two descriptors,
+ * and show servers connections that nobody uses. HAProxy and nginx, too, give up one server before
+ * they try the next.
+ *
+ * A failure gives way to the next address whatever it is; a peer that resets before we have seen
+ * that it is up counts as one that refuses, because a proxy without a server behind it does that.
+ * Why the last one failed is what is told: the earlier ones had less time.
+ *
  * Whether a connect(2) has succeeded is asked by the same connect(2) once more: 0, EALREADY, or why
  * it failed. SO_ERROR could not tell the first two apart, and after a deadline nobody else can: a
  * process that was stopped while it asked epoll has heard of no event (EINTR).
