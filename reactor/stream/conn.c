@@ -388,6 +388,8 @@ void conn_pause_input(struct conn *conn)
 
 void conn_resume_input(struct conn *conn)
 {
+	if (!(conn->paused & PAUSED_INPUT))
+		return;
 	conn_pause(conn, PAUSED_INPUT, false);
 	conn->message_ms =
 	    conn->service->table->loop->now_ms; /* the delay was ours, not the peer's */

@@ -83,13 +83,13 @@ static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_
  * open() is called: after that the caller may fill in the new state. Nothing happens if the
  * connection ends already. */
 void conn_switch(struct conn *conn, const struct protocol *protocol);
-/* The same, from a prefix to the protocol that it stands before. */
+/* A prefix has done its work: the protocol behind it goes on. */
 void conn_end_prefix(struct conn *conn);
 /* timer() is called once, so many ms from now, less than WHEEL_MS_MAX; a timer that was set before
  * is replaced. It costs no call, and moves along. */
 void conn_set_timer(struct conn *conn, uint32_t ms);
 void conn_stop_timer(struct conn *conn);
-/* No more input; what is owed is sent, then the connection ends. */
+/* No more input; what is owed is sent, then the connection ends, for a reason of close.def. */
 void conn_finish(struct conn *conn, enum close_reason reason);
 /* The same, for reason i of its protocol's. */
 void conn_fail(struct conn *conn, unsigned i);

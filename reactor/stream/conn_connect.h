@@ -25,15 +25,16 @@
  * are copied; it must be up within ms, which is more than 0 and less than WHEEL_MS_MAX. 0, and
  * *conn, which may be used until close() or unconnected() is called; or -errno, and no callback is
  * called: -EAGAIN: there is no place (on_room() of the table says when there is), -ENOBUFS: no
- * buffers, -ESHUTDOWN: the table drains or closes. It is not to be called in unconnected() or
- * close(), whose place is free only after them.
+ * buffers, -ESHUTDOWN: the table drains or closes. Not to be called in unconnected() or close():
+ * the place is free only when they return.
  *
  * The service is the owner's own, and without a listener:
  *
  *     owner->service = (struct service){.protocol = &speaks, .table = table,
  *                                       .listener = SERVICE_NO_LISTENER};
  *
- * so that the owner finds itself in callbacks by conn->service (CONTAINER_OF). Such a connection
+ * so that the owner finds itself in callbacks by conn->service (CONTAINER_OF). If its protocol has
+ * tables, protocols_register() registers it with all others. Such a connection
  * never moves to another process, where it would have no owner: conn_freeze() refuses it, and it
  * drains, or ends, with its worker.
  *

@@ -24,7 +24,7 @@
 
 bool conn_can_freeze(const struct conn *conn)
 {
-	return conn->phase < DEAD && !conn->frozen &&
+	return conn->phase < DEAD && !conn->frozen && !conn->service->protocol->stays &&
 	       conn->service->listener != SERVICE_NO_LISTENER;
 }
 

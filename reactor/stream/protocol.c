@@ -15,11 +15,22 @@ static bool has_networks;
 static void check_name(const char *name, size_t max, char between)
 {
 	size_t n = strlen(name);
+	bool good = n && n <= max && islower((unsigned char)*name);
 
-	CHECK(n && n <= max && islower((unsigned char)*name));
-	for (size_t i = 0; i < n; i++)
-		CHECK(islower((unsigned char)name[i]) || isdigit((unsigned char)name[i]) ||
-		      name[i] == between);
+	for (size_t i = 0; good && i < n; i++)
+		good = islower((unsigned char)name[i]) || isdigit((unsigned char)name[i]) ||
+		       name[i] == between;
+	if (!good)
+		die("a protocol's table: %s is no name of at most %zu lower-case letters, "
+		    "digits and %c",
+		    name, max, between);
+}
+
+bool setting_allows(const struct setting *setting, uint64_t value)
+{
+	if (setting->kind == SETTING_CHOICE || setting->kind == SETTING_SWITCH)
+		return true; /* as many as there are words */
+	return value >= setting->min && value <= setting->max;
 }
 
 static uint8_t setting_number(const struct setting *setting)
@@ -28,14 +39,17 @@ static uint8_t setting_number(const struct setting *setting)
 
 	while (i < settings_n && strcmp(settings[i]->name, setting->name) != 0)
 		i++;
-	CHECK(i < SETTINGS_MAX);
+	if (i == SETTINGS_MAX)
+		die("setting %s: there are too many", setting->name);
 	if (i == settings_n) {
-		/* A listener has room for one list of networks. */
-		CHECK(setting->kind != SETTING_NETWORKS || !has_networks);
+		if (setting->kind == SETTING_NETWORKS && has_networks)
+			die("setting %s: a listener has room for one list of networks",
+			    setting->name);
 		has_networks |= setting->kind == SETTING_NETWORKS;
 		settings[settings_n++] = setting;
 	}
-	CHECK(settings[i]->kind == setting->kind);
+	if (settings[i]->kind != setting->kind)
+		die("setting %s: another protocol has one of another kind", setting->name);
 	return (uint8_t)i;
 }
 
@@ -55,23 +69,43 @@ static size_t register_rows(struct setting *settings_of_it, struct reason *reaso
 	}
 	for (struct counter *row = counters; row && row->name; row++) {
 		check_name(row->name, PROTOCOL_NAME_MAX, '_');
+		check_name(row->metric, PROTOCOL_METRIC_MAX, '_');
 		row->number = (uint8_t)stats_add_counter(row->name, row->metric, row->text);
 	}
 	return n;
 }
 
-void protocol_register(const struct protocol *protocol)
+static void require(const struct protocol *protocol, bool good, const char *rule)
+{
+	if (!good)
+		die("protocol %s: %s", protocol->name, rule);
+}
+
+static void register_one(const struct protocol *protocol)
 {
 	const struct framing *framing = protocol->framing;
-	size_t n = register_rows(protocol->settings, protocol->reasons, protocol->counters);
+	size_t settings_here, state_bytes = protocol->state_bytes;
 
 	check_name(protocol->name, PROTOCOL_NAME_MAX, '-');
-	CHECK(!protocol->message || (framing && framing->cut && protocol->input));
+	settings_here = register_rows(protocol->settings, protocol->reasons, protocol->counters);
+	require(protocol, !protocol->message || (framing && framing->cut && protocol->input),
+		"one with message() has a framing with cut(), and an input()");
 	if (framing) {
-		n += register_rows(framing->settings, framing->reasons, framing->counters);
-		CHECK(protocol->state_bytes + framing->state_bytes <= CONN_STATE_BYTES);
+		settings_here +=
+		    register_rows(framing->settings, framing->reasons, framing->counters);
+		state_bytes += framing->state_bytes;
 	}
-	CHECK(n <= PROTOCOL_SETTINGS_MAX);
+	require(protocol, state_bytes <= CONN_STATE_BYTES, "its state is too large");
+	require(protocol, settings_here <= PROTOCOL_SETTINGS_MAX, "it has too many settings");
+}
+
+void protocol_register(const struct protocol *protocol)
+{
+	const struct protocol *reached[PROTOCOL_REACHED_MAX];
+	size_t n = protocol_reached(protocol, reached);
+
+	for (size_t i = 0; i < n; i++)
+		register_one(reached[i]);
 }
 
 uint16_t protocol_state_bytes(const struct protocol *protocol)

@@ -46,7 +46,7 @@ struct setting {
 	const char *value;    /* if nothing is set; NULL: 0 */
 	const char *argument; /* "SIZE", "on|off"; NULL: for one listener only */
 	const char *meaning;
-	uint64_t min, max;
+	uint64_t min, max; /* not of a CHOICE or a SWITCH */
 	uint8_t number;
 };
 
@@ -78,6 +78,7 @@ struct counter {
 #define SETTINGS_MAX	      32 /* of all protocols */
 #define PROTOCOL_SETTINGS_MAX 8
 #define PROTOCOL_NAME_MAX     22 /* of it, and in its tables: lower case, digits, _ or (settings) - */
+#define PROTOCOL_METRIC_MAX   64
 #define PROTOCOL_REACHED_MAX  4
 
 struct protocol {
@@ -100,7 +101,7 @@ struct protocol {
 	const struct framing *framing;
 	bool (*message)(struct conn *conn, struct message message);
 	/* Nothing is owed and there is space to write: it may send more. If it sends nothing, it
-	 * is asked again in the next turn that something else causes. */
+	 * is called again in the connection's next turn, whatever causes that. */
 	void (*writable)(struct conn *conn);
 	/* Nothing is owed and there is space to write: it sends more of what conn_produce() began,
 	 * also in a drain. If it sends nothing, it is asked again in the next turn, which
@@ -123,6 +124,8 @@ struct protocol {
 	/* It stands before another protocol, which begins at conn_end_prefix(); until then the
 	 * connection does not count as one of its peer's address. */
 	bool is_prefix;
+	/* Its connections do not move to another process: they are drained where they are. */
+	bool stays;
 	/* Its connections of a listener, on all workers, share something of this kind, such as a
 	 * topic (reactor/pubsub/topic.h). */
 	const struct shared_kind *shares;
@@ -144,7 +147,8 @@ struct protocol {
 	bool (*datagram)(struct datagram *datagram);
 };
 
-/* Gives the rows of its tables their numbers; once is enough. */
+/* Gives the rows of its tables, and of those that it may turn into, their numbers, before there are
+ * any stats; once is enough. Dies if one breaks a rule. */
 void protocol_register(const struct protocol *protocol);
 
 /* How its state and its framing's travel, as numbers that differ if either does. */
@@ -154,6 +158,9 @@ uint16_t protocol_state_version(const struct protocol *protocol);
 /* Fills in the protocol, and all that it may turn into, and these. Returns how many. */
 size_t protocol_reached(const struct protocol *protocol,
 			const struct protocol *list[PROTOCOL_REACHED_MAX]);
+
+/* Is that within its limits? */
+bool setting_allows(const struct setting *setting, uint64_t value);
 
 /* NULL: neither it nor its framing has a setting of that name. */
 const struct setting *protocol_setting(const struct protocol *protocol, const char *name);

@@ -27,45 +27,66 @@ static bool readme_block(const char *readme, const char *text, char *block, size
 	return false;
 }
 
-/* Builds weir with README's protocol of that name in the test's folder, by the command `how`, with
- * this build's compiler. False: it is not here. */
-static bool build(const char *name, const char *before, const char *how)
-{
-	static char block[8192];
-	const char *readme = read_whole("protocol/README.md"), *folder = temporary_folder();
-	char command[1024], constant[64], file[64];
+/* How to build weir with a protocol more, and what to do before. */
+struct how {
+	const char *before, *make;
+};
 
-	if (!readme || access("Makefile", R_OK)) {
-		suite_skip("README's own protocols",
-			   "there is no protocol/README.md, or no Makefile, here");
-		return false;
-	}
-	(void)snprintf(constant, sizeof constant, "%s_protocol", name);
+/* Uses the objects of this build: make finds that they were made with the same flags, to which this
+ * protocol is added, and only has to make the list of protocols again. */
+static const struct how quickly = {
+    "mkdir -p $B/bench && cp -Rp $BUILT/bench/weirload $B/bench && "
+    "cp -Rp $BUILT/reactor $BUILT/protocol $BUILT/worker $BUILT/master $BUILT/flags $B && "
+    "sed -i \"s,$,$E,\" $B/flags && "
+    "touch -r $BUILT/flags $B/flags &&",
+    "make -W protocol/protocol.c $B/weir"};
+/* Builds everything, as README says, and not with this build's flags. */
+static const struct how as_readme_says = {"", "-u CFLAGS make -j2"};
+
+/* Builds weir with NAME.c in the test's folder, with this build's compiler. */
+static void build_source(const char *name, const char *source, const struct how *how)
+{
+	const char *folder = temporary_folder();
+	char command[1024], file[64];
+
 	(void)snprintf(file, sizeof file, "%s.c", name);
-	ck_assert(readme_block(readme, constant, block, sizeof block));
-	(void)write_file(file, block);
+	(void)write_file(file, source);
 	(void)snprintf(command, sizeof command,
 		       "exec >%s/make.log 2>&1; D=%s B=$D/build BUILT=%s E=$D/%s; %s "
 		       "env -u MAKEFLAGS -u MFLAGS -u MAKEOVERRIDES -u MAKELEVEL %s "
 		       "EXTRA_PROTOCOL=$E BUILD=$B",
-		       folder, folder, built(""), file, before, how);
+		       folder, folder, built(""), file, how->before, how->make);
 	ck_assert_msg(system(command) == 0, "%s", read_whole(in_folder("make.log")));
 	ck_assert_ptr_null(strstr(read_whole(in_folder("make.log")), "warning"));
 	ck_assert_int_eq(setenv("WEIR", in_folder("build/weir"), 1), 0);
+}
+
+static bool can_build(void)
+{
+	if (!access("protocol/README.md", R_OK) && !access("Makefile", R_OK))
+		return true;
+	suite_skip("protocols of one's own",
+		   "there is no protocol/README.md, or no Makefile, here");
+	return false;
+}
+
+/* The same with README's protocol of that name. False: it is not here. */
+static bool build(const char *name, const struct how *how)
+{
+	static char block[8192];
+	char constant[64];
+
+	if (!can_build())
+		return false;
+	(void)snprintf(constant, sizeof constant, "%s_protocol", name);
+	ck_assert(readme_block(read_whole("protocol/README.md"), constant, block, sizeof block));
+	build_source(name, block, how);
 	return true;
 }
 
-/* Uses the objects of this build: make finds that they were made with the same flags, to which this
- * protocol is added, and only has to make the list of protocols again. */
 static bool build_quickly(const char *name)
 {
-	return build(
-	    name,
-	    "mkdir -p $B/bench && cp -Rp $BUILT/bench/weirload $B/bench && "
-	    "cp -Rp $BUILT/reactor $BUILT/protocol $BUILT/worker $BUILT/master $BUILT/flags $B && "
-	    "sed -i \"s,$,$E,\" $B/flags && "
-	    "touch -r $BUILT/flags $B/flags &&",
-	    "make -W protocol/protocol.c $B/weir");
+	return build(name, &quickly);
 }
 
 static void expect_capitals(void)
@@ -85,10 +106,9 @@ START_TEST(the_shortest_one_works)
 }
 END_TEST
 
-/* Builds everything, as README says, and not with this build's flags. */
 START_TEST(the_shortest_one_is_built_as_it_says)
 {
-	if (build("upper", "", "-u CFLAGS make -j2"))
+	if (build("upper", &as_readme_says))
 		expect_capitals();
 }
 END_TEST
@@ -243,9 +263,104 @@ START_TEST(one_that_speaks_in_messages_works)
 }
 END_TEST
 
-SUITE("own_protocol", {"the shortest one works", the_shortest_one_works, 60},
-      {"the shortest one is built as it says", the_shortest_one_is_built_as_it_says, 200,
-       .kind = SUITE_LONG},
-      {"one that speaks in messages works", one_that_speaks_in_messages_works, 90},
-      {"what one has of its own appears everywhere", what_one_has_of_its_own_appears_everywhere,
-       90})
+/* ---- rules that are checked at start ---- */
+
+static const char first_half[] =
+    "#include \"protocol/protocol.h\"\n"
+    "enum { KEY };\n"
+    "static struct setting second_settings[] = {[KEY] = SETTING(CHOICE, \"second-key\", \"a\",\n"
+    "	\"a|b|c\", 0, 0, \"which one\"), {0}};\n"
+    "enum { BYE };\n"
+    "static struct reason second_reasons[] = {[BYE] = REASON(\"said_bye\", \"it said bye\"), "
+    "{0}};\n"
+    "enum { BYTES };\n"
+    "static struct counter second_counters[] = {[BYTES] = COUNTER(\"second_bytes\",\n"
+    "	\"weir_second_bytes_total\", \"bytes\"), {0}};\n";
+
+/* Says which key is set, and ends; the first one turns into it when a byte comes. */
+static const char second_half[] =
+    "static void second_open(struct conn *conn)\n"
+    "{\n"
+    "	conn_copy(conn, &\"abc\"[conn_setting(conn, KEY)], 1);\n"
+    "	conn_count(conn, BYTES);\n"
+    "	conn_fail(conn, BYE);\n"
+    "}\n"
+    "static const struct protocol second = {.name = \"second\", .open = second_open,\n"
+    "	.settings = second_settings, .reasons = second_reasons, .counters = second_counters};\n"
+    "static const struct protocol *const next[] = {&second, NULL};\n"
+    "static size_t first_input(struct conn *conn, unsigned char *bytes, size_t n)\n"
+    "{\n"
+    "	(void)bytes;\n"
+    "	(void)n;\n"
+    "	conn_switch(conn, &second);\n"
+    "	return 1;\n"
+    "}\n"
+    "const struct protocol first_protocol = {.name = \"first\", .input = first_input,\n"
+    "	.turns_into = next};\n";
+
+/* Its tables are as good as those of one that a listener may name. */
+START_TEST(one_that_another_turns_into_has_its_tables)
+{
+	struct server *server;
+	static char source[8192];
+
+	(void)snprintf(source, sizeof source, "%s%s", first_half, second_half);
+	if (!can_build())
+		return;
+	build_source("first", source, &quickly);
+	run("--help", 0);
+	expect_output("--second-key a|b|c\n");
+	expect_output("of one `first`");
+	server = SERVER("--workers", "1", "--second-key", "c", "--metrics", "127.0.0.1:0",
+			"first://127.0.0.1:0", "first://127.0.0.1:0?second-key=b");
+	for (size_t i = 0; i < 2; i++) {
+		int fd = connect_to(server->ports[i]);
+
+		send_text(fd, "x");
+		expect_text(fd, i ? "b" : "c");
+		expect_end(fd);
+		(void)close(fd);
+	}
+	ck_assert_int_eq(kill(server->pid, SIGTERM), 0);
+	server_wait_log(server, " closed_said_bye=2");
+	server_wait_log(server, " second_bytes=2");
+	ck_assert_int_eq(server_wait_exit(server), 0);
+}
+END_TEST
+
+/* Says whose, and what. */
+START_TEST(one_that_breaks_a_rule_is_refused_at_start)
+{
+	static const struct {
+		const char *rows, *says;
+	} bad[] = {
+	    {".state_bytes = 25", "protocol bad: its state is too large"},
+	    {".reasons = (struct reason[]){REASON(\"Too-Many\", \"x\"), {0}}",
+	     "Too-Many is no name"},
+	    {".counters = (struct counter[]){COUNTER(\"wide\", \"wide total\", \"x\"), {0}}",
+	     "wide total is no name"},
+	};
+
+	for (size_t i = 0; can_build() && i < sizeof bad / sizeof *bad; i++) {
+		char source[1024];
+
+		(void)snprintf(source, sizeof source,
+			       "#include \"protocol/protocol.h\"\n"
+			       "const struct protocol bad_protocol = {.name = \"bad\", %s};\n",
+			       bad[i].rows);
+		build_source("bad", source, &quickly);
+		run("-t", 1);
+		expect_output(bad[i].says);
+	}
+}
+END_TEST
+
+SUITE(
+    "own_protocol",
+    {"one that another turns into has its tables", one_that_another_turns_into_has_its_tables, 60},
+    {"one that breaks a rule is refused at start", one_that_breaks_a_rule_is_refused_at_start, 90},
+    {"the shortest one works", the_shortest_one_works, 60},
+    {"the shortest one is built as it says", the_shortest_one_is_built_as_it_says, 200,
+     .kind = SUITE_LONG},
+    {"one that speaks in messages works", one_that_speaks_in_messages_works, 90},
+    {"what one has of its own appears everywhere", what_one_has_of_its_own_appears_everywhere, 90})

@@ -6,6 +6,7 @@
 #include "reactor/base/check.h"
 #include "reactor/pubsub/topic.h"
 #include "reactor/stream/queue.h"
+#include "worker/config/endpoint_keys.h"
 
 /* Names the protocols that have it, and those that take less than others. */
 static void describe_setting(const struct setting *setting, char *text, size_t n)
@@ -16,7 +17,7 @@ static void describe_setting(const struct setting *setting, char *text, size_t n
 	bool first = true;
 
 	for (const struct protocol *const *p = protocols; *p; p++) {
-		const struct setting *own = protocol_setting(*p, setting->name);
+		const struct setting *own = endpoint_setting_of(*p, setting->name);
 
 		if (!own)
 			continue;
@@ -173,7 +174,7 @@ static bool setting_in_range(const struct option_row *row, uint64_t number, cons
 	const struct setting *setting = row->setting;
 	char min[32], max[32];
 
-	if (number >= setting->min && number <= setting->max)
+	if (setting_allows(setting, number))
 		return true;
 	value_format(setting->kind, row->argument, setting->min, min, sizeof min);
 	value_format(setting->kind, row->argument, setting->max, max, sizeof max);
@@ -418,5 +419,5 @@ uint64_t config_setting(const struct config *config, const struct endpoint *endp
 	bool own = endpoint->settings_given >> setting->number & 1;
 	uint64_t value = (own ? endpoint->settings : config->settings)[setting->number];
 
-	return value < setting->max ? value : setting->max;
+	return setting_allows(setting, value) ? value : setting->max;
 }

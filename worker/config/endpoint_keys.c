@@ -50,7 +50,7 @@ static bool set_send_queue(struct endpoint *endpoint, const char *value)
 
 /* ---- settings of protocols ---- */
 
-static const struct setting *find_setting(const struct protocol *protocol, const char *key)
+const struct setting *endpoint_setting_of(const struct protocol *protocol, const char *key)
 {
 	const struct protocol *reached[PROTOCOL_REACHED_MAX];
 	size_t n = protocol_reached(protocol, reached);
@@ -63,7 +63,7 @@ static const struct setting *find_setting(const struct protocol *protocol, const
 
 static const struct setting *setting_of(const struct endpoint *endpoint, const char *key)
 {
-	const struct setting *found = find_setting(endpoint->protocol, key);
+	const struct setting *found = endpoint_setting_of(endpoint->protocol, key);
 
 	if (endpoint->datagrams)
 		return NULL;
@@ -96,7 +96,8 @@ static void refuse_setting(const struct endpoint *endpoint, const struct setting
 	value_format(setting->kind, setting->argument, setting->max, max, sizeof max);
 	if (setting->kind == SETTING_NETWORKS)
 		(void)snprintf(error, error_n,
-			       "%s takes up to %s networks such as 10.0.0.0/8,::1, not \"%s\"",
+			       "%s takes up to %s networks such as 10.0.0.0/8,::1 (bits behind the "
+			       "length are 0), not \"%s\"",
 			       setting->name, max, value);
 	else if (setting->kind == SETTING_SWITCH || setting->kind == SETTING_CHOICE)
 		(void)snprintf(error, error_n, "%s takes %s, not \"%s\"", setting->name,
@@ -114,7 +115,11 @@ static bool set_setting(struct endpoint *endpoint, const struct setting *setting
 			? networks_parse(endpoint, value, number)
 			: value_parse(setting->kind, setting->argument, value, number);
 
-	if (!good || *number < setting->min || *number > setting->max) {
+	if (endpoint->settings_given >> setting->number & 1) {
+		(void)snprintf(error, error_n, "%s is there twice", setting->name);
+		return false;
+	}
+	if (!good || !setting_allows(setting, *number)) {
 		refuse_setting(endpoint, setting, value, error, error_n);
 		return false;
 	}
@@ -230,7 +235,7 @@ static bool settings_apply(const struct endpoint *endpoint, char *error, size_t 
 
 	for (size_t i = 0; !endpoint->proxy && (setting = setting_at(i)); i++) {
 		if (!(endpoint->settings_given >> i & 1) ||
-		    find_setting(endpoint->protocol, setting->name))
+		    endpoint_setting_of(endpoint->protocol, setting->name))
 			continue;
 		(void)snprintf(error, error_n, "%s needs proxy=on", setting->name);
 		return false;
@@ -302,7 +307,7 @@ static void format_settings(const struct endpoint *endpoint, char text[ENDPOINT_
 
 	for (size_t i = 0; (setting = setting_at(i)); i++) {
 		if (!(endpoint->settings_given >> i & 1) ||
-		    of_prefix == (find_setting(endpoint->protocol, setting->name) != NULL))
+		    of_prefix == (endpoint_setting_of(endpoint->protocol, setting->name) != NULL))
 			continue;
 		if (setting->kind == SETTING_NETWORKS) {
 			format_networks(endpoint, setting, text);

@@ -16,6 +16,8 @@ bool endpoint_keys_set(struct endpoint *endpoint, char *text, char *error, size_
 void endpoint_keys_format(const struct endpoint *endpoint, char text[ENDPOINT_TEXT_BYTES]);
 /* The names of all, with `between` between two of them. Returns how many bytes it wrote. */
 size_t endpoint_keys_list(char *text, size_t n, const char *between);
+/* A setting of a protocol, or of those that it may turn into; NULL: they have none of that name. */
+const struct setting *endpoint_setting_of(const struct protocol *protocol, const char *name);
 /* What the LISTENER itself says of a setting; 0: nothing. */
 uint64_t endpoint_setting(const struct endpoint *endpoint, const char *name);
 
