@@ -557,7 +557,29 @@ START_TEST(what_means_nothing_after_a_move_changes_nothing)
 }
 END_TEST
 
-SUITE("sim_snapshot_refused",
+/* A protocol may say that its connections stay; so do those that we open. */
+START_TEST(one_that_stays_is_not_frozen)
+{
+	static const struct protocol staying = {.name = "staying", .stays = true};
+	static struct sim_move move;
+	struct peer *peer;
+	struct conn *conn;
+
+	sim_move_open(&move, "discard", (struct conn_limits){WORLD_LIMITS}, BUFFERS_MIN);
+	peer = world_connect(&move.worlds[0]);
+	conn = world_conn(&move.worlds[0], peer);
+	ck_assert(conn_can_freeze(conn));
+	move.worlds[0].service.protocol = &staying;
+	ck_assert(!conn_can_freeze(conn));
+	ck_assert(!conn_freeze(conn));
+	peer_finish(peer);
+	sim_move_run(&move);
+	peer_free(peer);
+	sim_move_close(&move);
+}
+END_TEST
+
+SUITE("sim_snapshot_refused", {"one that stays is not frozen", one_that_stays_is_not_frozen, 10},
       {"a description that is none is refused", a_description_that_is_none_is_refused, 10},
       {"a state that is none is refused", a_state_that_is_none_is_refused, 10},
       {"a member of a topic holds nothing", a_member_of_a_topic_holds_nothing, 10},
