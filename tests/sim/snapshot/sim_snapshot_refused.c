@@ -561,7 +561,6 @@ END_TEST
 START_TEST(one_that_stays_is_not_frozen)
 {
 	static const struct protocol staying = {.name = "staying", .stays = true};
-	static struct sim_move move;
 	struct peer *peer;
 	struct conn *conn;
 
