@@ -167,8 +167,10 @@ START_TEST(says_that_it_was_starved)
 			  strstr(load_said(), "\nlimit     generator"),
 		      "%s", load_said());
 
-	status =
-	    load_in(&starved, (const char *const[]){"-c", "10", "-d", "1s", "--warmup", "0",
+	/* If others keep the server waiting even longer, it is neither's fault: then once more. */
+	for (int tries = 0; tries < 10 && (!tries || load_says("limit", "\"neither\"")); tries++)
+		status = load_in(
+		    &starved, (const char *const[]){"-c", "10", "-d", "1s", "--warmup", "0",
 						    "--server-pid", load_number(server->pid),
 						    load_listener("echo", server->ports[0]), NULL});
 	ck_assert_msg(status == 0 || strstr(load_said(), "INVALID: the generator hardly ran"),
