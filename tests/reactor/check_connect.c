@@ -9,6 +9,7 @@
 #include <poll.h>
 
 #include "protocol/protocol.h"
+#include "reactor/stream/conn_snapshot.h"
 #include "tests/support/dialer.h"
 
 /* A listener that answers nobody, at the address that this sets. */
@@ -182,8 +183,40 @@ START_TEST(many_at_once)
 }
 END_TEST
 
+/* A drain ends one that is not up yet, and lets one that is finish; neither is moved. */
+START_TEST(a_drain_ends_it)
+{
+	struct address address = dialer_at(1, 0);
+	int listener = dialer_listen(&address, 16), fd;
+
+	dialer_open();
+	dialer_connect(&address, 1, patience_ms());
+	ck_assert(!conn_can_freeze(dialer.conn));
+	DIALER_UNTIL(dialer.opened);
+	ck_assert(!conn_can_freeze(dialer.conn));
+	fd = accept(listener, NULL, NULL);
+	ck_assert_int_ge(fd, 0);
+	conn_table_drain(&dialer.table);
+	DIALER_UNTIL(dialer.closed);
+	ck_assert_int_eq(dialer.why, CLOSE_drained);
+	expect_text(fd, "hello");
+	finish_sending(fd);
+	expect_end(fd);
+	dialer_close();
+
+	address = dialer_at(1, 0);
+	listen_silently(&address);
+	dialer_open();
+	dialer_connect(&address, 1, 10 * patience_ms());
+	loop_pass(&dialer.loop, 0); /* it has asked, and nobody answers */
+	ck_assert(!conn_can_freeze(dialer.conn));
+	conn_table_drain(&dialer.table);
+	dialer_expect_unconnected(CLOSE_drained);
+}
+END_TEST
+
 SUITE("connect", {"a listener takes it", a_listener_takes_it, 20, 4},
       {"nobody is there", nobody_is_there, 20}, {"nobody answers", nobody_answers, 20},
       {"a full unix listener is no reason to wait", a_full_unix_listener_is_no_reason_to_wait, 20},
       {"it is reset at once", it_is_reset_at_once, 20}, {"three addresses", three_addresses, 20, 2},
-      {"many at once", many_at_once, 20})
+      {"many at once", many_at_once, 20}, {"a drain ends it", a_drain_ends_it, 20})
