@@ -27,11 +27,16 @@ static void forget(struct offload *offload)
 	offload->found = NULL;
 }
 
+/* Its owner may free it in ended(), if the child has been reaped. */
 static void tell(struct offload *offload, const char *why)
 {
+	void *found = offload->found;
+	size_t bytes = offload->found_bytes + DONE_BYTES;
+
 	loop_no_deadline(offload->loop, &offload->source);
-	offload->ended(offload, why ? NULL : offload->found, why);
-	forget(offload);
+	offload->found = NULL;
+	offload->ended(offload, why ? NULL : found, why);
+	(void)sys_munmap(found, bytes);
 }
 
 /* ---- its end ---- */

@@ -37,7 +37,8 @@ int resolver_begin(struct resolver *resolver, const char *text, uint32_t ms,
 		   void (*ended)(struct resolver *resolver, const struct address *list, size_t n,
 				 const char *why));
 bool resolver_is_busy(const struct resolver *resolver);
-/* Nobody waits for it any more; ended() is not called. */
+/* Nobody waits for it any more; ended() is not called. Not to be freed before the loop's next pass.
+ */
 void resolver_cancel(struct resolver *resolver);
 
 #endif

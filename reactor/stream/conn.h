@@ -69,7 +69,8 @@ void conn_message_progress(struct conn *conn);
 bool conn_message_done(struct conn *conn);
 /* The same of one that has no answer. */
 bool conn_message_taken(struct conn *conn);
-/* What input() leaves now is not offered again before conn_resume_input(), nor is more read. */
+/* What input() leaves now is not offered again before conn_resume_input(), nor is more read. A
+ * pause does not move along: restore() may begin it again. */
 void conn_pause_input(struct conn *conn);
 /* There is more to send than input() should: produce() sends it, and no input is offered, nor read,
  * until conn_produce(conn, false). What input() leaves is offered again then. */

@@ -44,7 +44,7 @@ static bool linger_is_over(struct conn *conn, struct conn_table *table)
 
 void conn_set_timer(struct conn *conn, uint32_t ms)
 {
-	CHECK(conn->service->protocol->timer && ms < WHEEL_MS_MAX);
+	CHECK(conn->service->protocol->timer && ms < WHEEL_MS_MAX && conn->phase != CONNECTING);
 	conn->has_timer = true;
 	*conn_timer_ms(conn) = conn->service->table->loop->now_ms + ms;
 }

@@ -23,10 +23,11 @@
 /*
  * Begins a connection to one of n addresses, 1 to CONN_ADDRESSES_MAX, of IP or unix sockets, which
  * are copied; it must be up within ms, which is more than 0 and less than WHEEL_MS_MAX. 0, and
- * *conn, which may be used until close() or unconnected() is called; or -errno, and no callback is
- * called: -EAGAIN: there is no place (on_room() of the table says when there is), -ENOBUFS: no
- * buffers, -ESHUTDOWN: the table drains or closes. Not to be called in unconnected() or close():
- * the place is free only when they return.
+ * *conn, which is there until close() or unconnected() is called (before open() only conn_abort()
+ * is for it: its state is not the protocol's yet); or -errno, and no callback is called: -EAGAIN:
+ * there is no place (on_room() of the table says when there is), -ENOBUFS: no buffers, -ESHUTDOWN:
+ * the table drains or closes. Not to be called in unconnected() or close(): the place is free only
+ * when they return.
  *
  * The service is the owner's own, and without a listener:
  *

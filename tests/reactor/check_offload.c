@@ -259,7 +259,33 @@ START_TEST(what_fails_leaves_nothing)
 }
 END_TEST
 
+static void ended_and_gone(struct offload *of, const void *found, const char *why)
+{
+	ck_assert_ptr_null(why);
+	ck_assert_int_eq(((const struct found *)found)->number, 42);
+	memset(of, 0xa5, sizeof *of); /* its memory is another's now */
+	ends++;
+}
+
+/* What was found is still there, and its owner may be gone. */
+START_TEST(its_owner_may_go_when_it_is_told)
+{
+	struct wait wait = wait_begin();
+
+	begin();
+	ck_assert_int_eq(
+	    offload_begin(&offload, sizeof(struct found), 60000, finds, ended_and_gone), 0);
+	while (!ends) {
+		loop_pass(&loop, 10);
+		wait_more(&wait, "the child's end");
+	}
+	(void)close(descriptor);
+	loop_close(&loop);
+}
+END_TEST
+
 SUITE("offload", {"what it found arrives", what_it_found_arrives, 20},
+      {"its owner may go when it is told", its_owner_may_go_when_it_is_told, 20},
       {"one that hangs is given up", one_that_hangs_is_given_up, 20},
       {"one that dies is told", one_that_dies_is_told, 20},
       {"somebody else may reap it", somebody_else_may_reap_it, 20},
