@@ -328,7 +328,7 @@ void conn_message_progress(struct conn *conn)
 	conn->message_ms = conn->service->table->loop->now_ms;
 }
 
-static inline bool message_end(struct conn *conn, int answers)
+static inline bool message_end(struct conn *conn, bool answers)
 {
 	struct conn_table *table = conn->service->table;
 
@@ -343,12 +343,12 @@ static inline bool message_end(struct conn *conn, int answers)
 
 bool conn_message_done(struct conn *conn)
 {
-	return message_end(conn, 1);
+	return message_end(conn, true);
 }
 
 bool conn_message_taken(struct conn *conn)
 {
-	return message_end(conn, 0);
+	return message_end(conn, false);
 }
 
 void conn_switch(struct conn *conn, const struct protocol *protocol)

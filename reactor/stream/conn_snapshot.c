@@ -217,9 +217,6 @@ static void conn_recall(struct conn *conn, const struct conn_snapshot *snapshot)
 	conn->phase = snapshot->phase;
 	conn->reason = snapshot->reason;
 	conn->message_open = snapshot->flags & SNAPSHOT_MESSAGE_OPEN;
-	/* Perhaps it was one. An open one's protocol knows (restore); a closing one's peer is given
-	 * time in any case. */
-	conn->requests = conn->message_open && conn->phase == CLOSING;
 	conn_pause(conn, PAUSED_OWES, snapshot->flags & SNAPSHOT_OVER_HIGH_WATER);
 	conn->input_pending = snapshot->flags & SNAPSHOT_INPUT_PENDING;
 	conn_pause(conn, PAUSED_PRODUCING, snapshot->flags & SNAPSHOT_PRODUCING);

@@ -103,14 +103,20 @@ END_TEST
 
 /* ---- ends before it is up ---- */
 
+/* Nobody answers it; it has had a turn, or none yet. */
+static void begin_unanswered(bool turns)
+{
+	begin();
+	answers[1] = SILENT;
+	connect_to(1, 1000);
+	if (turns)
+		world_run(&world);
+}
+
 START_TEST(its_owner_ends_it)
 {
 	for (int turns = 0; turns < 2; turns++) {
-		begin();
-		answers[1] = SILENT;
-		connect_to(1, 1000);
-		if (turns)
-			world_run(&world);
+		begin_unanswered(turns);
 		conn_abort(owner.conn, CLOSE_finished);
 		ck_assert_uint_eq(owner.unconnected, 1); /* and at once */
 		conn_abort(owner.conn, CLOSE_reset);
@@ -127,11 +133,7 @@ START_TEST(a_drain_ends_it)
 	struct address address = at(1);
 
 	for (int turns = 0; turns < 2; turns++) {
-		begin();
-		answers[1] = SILENT;
-		connect_to(1, 1000);
-		if (turns)
-			world_run(&world);
+		begin_unanswered(turns);
 		conn_table_drain(&world.table);
 		world_run(&world);
 		ck_assert_int_eq(connect_to_all(&address, 1, 1000), -ESHUTDOWN);
@@ -155,11 +157,7 @@ END_TEST
 START_TEST(a_table_that_closes_ends_it)
 {
 	for (int turns = 0; turns < 2; turns++) {
-		begin();
-		answers[1] = SILENT;
-		connect_to(1, 1000);
-		if (turns)
-			world_run(&world);
+		begin_unanswered(turns);
 		owner.tries_again = true;
 		conn_table_close(&world.table);
 		ck_assert_uint_eq(owner.unconnected, 1);
@@ -174,10 +172,7 @@ END_TEST
 
 START_TEST(a_stop_aborts_it)
 {
-	begin();
-	answers[1] = SILENT;
-	connect_to(1, 1000);
-	world_run(&world);
+	begin_unanswered(true);
 	conn_table_flush(&world.table);
 	conn_table_abort(&world.table, CLOSE_drain_timeout);
 	world_run(&world);

@@ -197,8 +197,25 @@ START_TEST(the_last_words_go_without_a_turn)
 }
 END_TEST
 
+/* Two that resume each other would never rest. */
+START_TEST(resuming_one_that_is_not_paused_does_nothing)
+{
+	struct peer *peer = begin("ask\n");
+	struct conn *conn = world_conn(&world, peer);
+
+	conn_resume_input(conn);
+	ck_assert(!conn->source.queued);
+	words = NULL;
+	conn_wake(conn);
+	world_run(&world);
+	end_with(peer, CLOSE_finished);
+}
+END_TEST
+
 SUITE("sim_producer", {"one that is woken says more", one_that_is_woken_says_more, 10},
       {"one may wake itself, and end", one_may_wake_itself_and_end, 10},
+      {"resuming one that is not paused does nothing", resuming_one_that_is_not_paused_does_nothing,
+       10},
       {"one may abort itself", one_may_abort_itself, 10},
       {"a peer that hangs up is not waited for", a_peer_that_hangs_up_is_not_waited_for, 10},
       {"a peer that ended its side is answered", a_peer_that_ended_its_side_is_answered, 10},
