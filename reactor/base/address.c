@@ -83,9 +83,9 @@ static bool is_transient(int error)
 	return error == EAI_AGAIN || error == EAI_MEMORY || error == EAI_SYSTEM;
 }
 
-static int look_up(const char *host, struct addrinfo **found)
+static int look_up(const char *host, int flags, struct addrinfo **found)
 {
-	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+	const struct addrinfo hints = {.ai_flags = flags, .ai_socktype = SOCK_STREAM};
 	bool said = false;
 	int error;
 
@@ -109,10 +109,12 @@ static bool is_listed(const struct address *list, size_t n, const struct address
 	return false;
 }
 
-static size_t resolve(struct address *list, size_t max, const char *host, const char **why)
+/* flags: of getaddrinfo(3). */
+static size_t resolve(struct address *list, size_t max, const char *host, int flags,
+		      const char **why)
 {
 	struct addrinfo *found;
-	int error = look_up(host, &found);
+	int error = look_up(host, flags, &found);
 	size_t n = 0;
 
 	if (error) {
@@ -143,9 +145,10 @@ static size_t parse_host(struct address *list, size_t max, char *host, const cha
 		ip6(list)->sin6_family = AF_INET6;
 		return 1;
 	}
-	if (*host == '[' && host[n - 1] == ']') {
+	if (*host == '[' && (host[n - 1] == ']' || !strchr(host, ':'))) {
 		host[n - 1] = '\0';
-		n = strchr(host + 1, ':') ? resolve(list, 1, host + 1, why) : 0;
+		/* Nothing else is asked of anybody: it may be parsed where nothing may block. */
+		n = strchr(host + 1, ':') ? resolve(list, 1, host + 1, AI_NUMERICHOST, why) : 0;
 		if (!n)
 			*why = "no IPv6 address stands between [ and ]";
 		return n;
@@ -154,7 +157,7 @@ static size_t parse_host(struct address *list, size_t max, char *host, const cha
 		*why = "an IPv6 address stands in brackets: [::1]:7878";
 		return 0;
 	}
-	return resolve(list, max, host, why);
+	return resolve(list, max, host, 0, why);
 }
 
 size_t address_list(struct address *list, size_t max, const char *text, const char **why)
