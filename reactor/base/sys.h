@@ -276,6 +276,14 @@ static inline uint64_t sys_clock_us(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
+/* The time of day, which may jump. */
+static inline uint64_t sys_realtime_us(void)
+{
+	struct timespec now;
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
 /* Sleeps: only at start, or in a process that has nothing else to do. */
 static inline void sys_rest_ms(uint32_t ms)
 {

@@ -1,0 +1,272 @@
+/*
+ * How a record becomes part of the order, and why nobody can be in the way.
+ *
+ *     draft    a writer writes the record into a segment that it alone owns
+ *     commit   one compare-and-swap of the next id's slot, from what a lap before left there to
+ *              where the record lies: it is published, whole, with all readers agreeing on its id
+ *     head     moved behind it, by its writer or by any other: it is only where to begin looking
+ *
+ * Nothing is reserved, so nothing can be left half made in the order: a writer that is killed, or
+ * stopped for however long, is either before the swap and has said nothing, or after it and has
+ * said all. One that loses the swap tries the next id with the same record. Somebody's swap has
+ * succeeded then, so all together always get on.
+ *
+ * A stopped writer that goes on much later must not overwrite what others have written meanwhile.
+ * What it may write to is:
+ *
+ *     its segment    which stays its own until it closes it, or whoever reaped it does
+ *     a slot         by a swap that expects what it read there: the lap before's record. A slot
+ * that somebody has used since has another lap, and the swap fails floor, head    by a swap that
+ * only raises them its seat       which is nobody else's
+ *
+ * A writer that needs a segment takes one whose records are gone already, or one that was never
+ * used as long as the history has room, or the one whose records are the oldest: then the floor is
+ * raised past all of them first, so that readers know, and the segment's state is swapped from what
+ * it was then. So at most one segment for each seat is held beyond the history.
+ *
+ *     free --> owned by a seat --> closed, all records below an id --> owned by a seat ...
+ */
+#include "reactor/pubsub/journal_parts.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "reactor/base/check.h"
+
+/* ---- segments ---- */
+
+static bool segment_swap(const struct journal *journal, uint32_t segment, uint64_t from,
+			 uint64_t to)
+{
+	return __atomic_compare_exchange_n(&segment_states(journal)[segment], &from, to, false,
+					   __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+}
+
+/* All that its owner has published is below the end by now. */
+static void segment_close(const struct journal *journal, uint32_t segment)
+{
+	STORE(segment_states(journal)[segment],
+	      SEGMENT_STATE(SEGMENT_CLOSED, journal_end(journal) - journal->first));
+}
+
+/* The segment that is to be taken next, and its state; JOURNAL_NO_SEGMENT: others own them all. */
+static uint32_t segment_choose(const struct journal *journal, uint64_t *state)
+{
+	uint64_t floor = journal_floor(journal) - journal->first, oldest = UINT64_MAX;
+	uint32_t unused = JOURNAL_NO_SEGMENT, closed = JOURNAL_NO_SEGMENT, closed_n = 0;
+
+	for (uint32_t i = 0; i < journal->segments; i++) {
+		uint64_t now = LOAD(segment_states(journal)[i]);
+
+		if (SEGMENT_KIND(now) == SEGMENT_FREE && unused == JOURNAL_NO_SEGMENT)
+			unused = i;
+		if (SEGMENT_KIND(now) != SEGMENT_CLOSED)
+			continue;
+		closed_n++;
+		if (now < oldest) {
+			oldest = now;
+			closed = i;
+		}
+	}
+	if (closed != JOURNAL_NO_SEGMENT &&
+	    (SEGMENT_VALUE(oldest) <= floor || closed_n >= journal->segments_max ||
+	     unused == JOURNAL_NO_SEGMENT)) {
+		*state = oldest;
+		return closed;
+	}
+	*state = SEGMENT_STATE(SEGMENT_FREE, 0);
+	return unused;
+}
+
+static bool segment_take(struct journal_port *port)
+{
+	struct journal *journal = port->journal;
+	uint64_t ours = SEGMENT_STATE(SEGMENT_OWNED, port->seat), state;
+
+	if (port->segment != JOURNAL_NO_SEGMENT)
+		segment_close(journal, port->segment);
+	port->used = 0;
+	do {
+		port->segment = segment_choose(journal, &state);
+		if (port->segment == JOURNAL_NO_SEGMENT)
+			return false;
+		if (SEGMENT_KIND(state) == SEGMENT_CLOSED)
+			journal_raise_floor(journal, journal->first + SEGMENT_VALUE(state));
+	} while (!segment_swap(journal, port->segment, state, ours));
+	__atomic_thread_fence(
+	    __ATOMIC_RELEASE); /* what is written there now comes after the floor */
+	return true;
+}
+
+/* ---- seats ---- */
+
+static bool is_published(const struct journal *journal, uint32_t place)
+{
+	for (uint64_t id = journal_floor(journal), end = journal_end(journal); id < end; id++) {
+		uint64_t slot = LOAD_RELAXED(*slot_of(journal, id));
+
+		if ((uint32_t)slot == place && slot_compare(journal, id, slot) == 0)
+			return true;
+	}
+	return false;
+}
+
+void writer_clear(struct journal *journal, unsigned seat)
+{
+	struct journal_seat *own = seat_of(journal, seat);
+	uint64_t owned = SEGMENT_STATE(SEGMENT_OWNED, seat);
+	uint32_t draft = LOAD_RELAXED(own->draft);
+
+	if (draft && !is_published(journal, draft))
+		(void)__atomic_add_fetch(&header_of(journal)->voids, 1, __ATOMIC_RELAXED);
+	STORE_RELAXED(own->draft, 0);
+	for (uint32_t i = 0; i < journal->segments; i++)
+		if (LOAD(segment_states(journal)[i]) == owned)
+			segment_close(journal, i);
+}
+
+void journal_take_seat(struct journal_port *port, struct journal *journal, unsigned seat)
+{
+	struct journal_seat *own = seat_of(journal, seat);
+
+	CHECK(seat < seats_in_use(journal));
+	*port =
+	    (struct journal_port){.journal = journal, .seat = seat, .segment = JOURNAL_NO_SEGMENT};
+	writer_clear(journal, seat);
+	STORE(own->wants_doorbell, 0);
+	STORE(own->cursor, journal_end(journal));
+	STORE(own->state, TAKEN);
+}
+
+void journal_leave_seat(struct journal_port *port)
+{
+	port->draft_bytes = 0;
+	port->segment = JOURNAL_NO_SEGMENT;
+	journal_vacate(port->journal, port->seat);
+}
+
+uint64_t journal_serial(const struct journal *journal)
+{
+	return __atomic_add_fetch(&header_of(journal)->serial, 1, __ATOMIC_RELAXED);
+}
+
+/* ---- records ---- */
+
+static uint32_t draft_place(const struct journal_port *port)
+{
+	uint64_t at = (uint64_t)port->segment * JOURNAL_SEGMENT + port->used;
+
+	return (uint32_t)(at / RECORD_UNIT) + 1;
+}
+
+static struct journal_record *draft_record(const struct journal_port *port)
+{
+	return (struct journal_record *)(void *)(segment_bytes(port->journal) +
+						 (size_t)port->segment * JOURNAL_SEGMENT +
+						 port->used);
+}
+
+static unsigned char *put(unsigned char *to, struct iovec bytes)
+{
+	if (bytes.iov_len) /* else there may be none to point at */
+		memcpy(to, bytes.iov_base, bytes.iov_len);
+	return to + bytes.iov_len;
+}
+
+int journal_draft(struct journal_port *port, const struct journal_message *message)
+{
+	size_t payload_n = message->payload[0].iov_len + message->payload[1].iov_len;
+	size_t bytes = sizeof(struct journal_record) + message->name.iov_len +
+		       message->type.iov_len + payload_n;
+	struct journal_record *record;
+	unsigned char *to;
+
+	CHECK(message->name.iov_len && message->name.iov_len <= JOURNAL_TOPIC_MAX &&
+	      message->type.iov_len <= JOURNAL_TYPE_MAX && payload_n <= JOURNAL_PAYLOAD_MAX);
+	bytes = (bytes + RECORD_UNIT - 1) & ~(size_t)(RECORD_UNIT - 1);
+	port->draft_bytes = 0;
+	if ((port->segment == JOURNAL_NO_SEGMENT || port->used + bytes > JOURNAL_SEGMENT) &&
+	    !segment_take(port))
+		return -ENOSPC;
+	STORE_RELAXED(seat_of(port->journal, port->seat)->draft, draft_place(port));
+	record = draft_record(port);
+	*record = (struct journal_record){.topic = message->topic,
+					  .sender = message->sender,
+					  .said_ms = message->said_ms,
+					  .payload_n = (uint32_t)payload_n,
+					  .name_n = (uint8_t)message->name.iov_len,
+					  .type_n = (uint8_t)message->type.iov_len};
+	to = put((unsigned char *)(record + 1), message->name);
+	to = put(to, message->type);
+	to = put(to, message->payload[0]);
+	(void)put(to, message->payload[1]);
+	port->draft_bytes = (uint32_t)bytes;
+	return 0;
+}
+
+/* The slot is that of a record of a lap before, which is gone before another takes its place. */
+static void slot_clear(const struct journal *journal, uint64_t id)
+{
+	uint64_t slots = UINT64_C(1) << journal->slots_shift;
+
+	if (id - journal->first >= slots && journal_floor(journal) <= id - slots)
+		journal_raise_floor(journal, id - slots + 1 + slots / 64); /* not for each record */
+}
+
+static void head_raise(const struct journal *journal, uint64_t id)
+{
+	uint64_t *head = &header_of(journal)->head, now = LOAD_RELAXED(*head);
+
+	while (now < id && !__atomic_compare_exchange_n(head, &now, id, true, __ATOMIC_RELEASE,
+							__ATOMIC_RELAXED))
+		continue;
+}
+
+/* For journal_may_go_on(): where the last parts of what was written here began. */
+static void count_ahead(struct journal_port *port, uint64_t id)
+{
+	port->ahead_bytes += port->draft_bytes;
+	if (port->ahead_bytes <
+	    (uint64_t)port->journal->segments_max * JOURNAL_SEGMENT / 64 / JOURNAL_AHEAD_PARTS)
+		return;
+	port->ahead_bytes = 0;
+	port->ahead_at = (port->ahead_at + 1) % JOURNAL_AHEAD_PARTS;
+	port->ahead[port->ahead_at] = id + 1;
+}
+
+bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, uint64_t number)
+{
+	const struct journal *journal = port->journal;
+	struct journal_record *record = draft_record(port);
+	uint64_t *slot = slot_of(journal, id), before = LOAD(*slot);
+
+	CHECK(port->draft_bytes);
+	CHECK(id == journal->first ||
+	      slot_compare(journal, id - 1, LOAD(*slot_of(journal, id - 1))) >= 0);
+	if (slot_compare(journal, id, before) >= 0)
+		return false;
+	slot_clear(journal, id);
+	record->id = id;
+	record->previous = previous;
+	record->number = number;
+	if (!__atomic_compare_exchange_n(slot, &before,
+					 slot_value(journal, id, record->topic, draft_place(port)),
+					 false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return false;
+	head_raise(journal, id + 1);
+	count_ahead(port, id);
+	port->used += port->draft_bytes;
+	port->draft_bytes = 0;
+	STORE_RELAXED(seat_of(journal, port->seat)->draft, 0);
+	port->unannounced = true;
+	return true;
+}
+
+uint64_t journal_append(struct journal_port *port)
+{
+	uint64_t id = journal_end(port->journal);
+
+	while (!journal_commit(port, id, 0, 0))
+		id = journal_end(port->journal);
+	return id;
+}
