@@ -170,7 +170,7 @@ int journal_use_seats(struct journal *journal, unsigned n)
 }
 
 /* Nobody reads the eventfd: its counter is full only when it was rung 2^64 - 2 times. */
-void ring_doorbell(const struct journal *journal, unsigned seat)
+void journal_ring_doorbell(const struct journal *journal, unsigned seat)
 {
 	uint64_t one = 1;
 
@@ -185,14 +185,14 @@ void journal_add_doorbell(struct journal *journal, unsigned seat, int fd)
 		(void)sys_close(fd);
 	else
 		journal->doorbells[seat] = fd;
-	ring_doorbell(journal, seat);
+	journal_ring_doorbell(journal, seat);
 }
 
 void journal_ring_all_doorbells(const struct journal *journal)
 {
 	for (unsigned i = 0, n = seats_in_use(journal); i < n; i++)
 		if (LOAD(seat_of(journal, i)->state) != VACANT)
-			ring_doorbell(journal, i);
+			journal_ring_doorbell(journal, i);
 }
 
 /* As in journal_wait.c, with sleepers: they store what they wait for, and then look; we have
@@ -202,7 +202,7 @@ void journal_ring_waiters(const struct journal *journal)
 	FULL_FENCE();
 	for (unsigned i = 0, n = seats_in_use(journal); i < n; i++)
 		if (LOAD(seat_of(journal, i)->state) == SAID_ALL)
-			ring_doorbell(journal, i);
+			journal_ring_doorbell(journal, i);
 }
 
 void journal_vacate(struct journal *journal, unsigned seat)

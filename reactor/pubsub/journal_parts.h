@@ -145,7 +145,7 @@ static inline int slot_compare(const struct journal *journal, uint64_t id, uint6
 /* ---- between the files ---- */
 
 /* journal.c: does nothing if this process does not have the doorbell. */
-void ring_doorbell(const struct journal *journal, unsigned seat);
+void journal_ring_doorbell(const struct journal *journal, unsigned seat);
 /* journal_write.c: the segments of a seat are closed, and what was begun there is void. */
 void writer_clear(struct journal *journal, unsigned seat);
 

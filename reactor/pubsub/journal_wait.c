@@ -33,7 +33,7 @@ unsigned journal_announce(struct journal_port *port)
 		if (i == port->seat || !LOAD_RELAXED(*wants) || journal->doorbells[i] < 0 ||
 		    !__atomic_exchange_n(wants, 0, __ATOMIC_SEQ_CST))
 			continue;
-		ring_doorbell(journal, i);
+		journal_ring_doorbell(journal, i);
 		rung++;
 	}
 	return rung;
