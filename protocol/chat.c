@@ -19,28 +19,33 @@
 #include "protocol/lines.h"
 #include "protocol/protocol.h"
 #include "reactor/base/utf8.h"
-#include "reactor/pubsub/bus.h"
-#include "reactor/pubsub/topic.h"
+#include "reactor/pubsub/delivery.h"
 
-#define MEMBER_MAX ((1u << 29) - 1) /* more than there may be descriptors */
 #define NAME_BYTES (INET6_ADDRSTRLEN + 16)
-#define LINE_BYTES 16000 /* at most, whatever max-line says: a line fits a chunk and a record */
+#define LINE_BYTES 16000 /* at most, whatever max-line says: a line fits a chunk */
+#define HISTORY_MAX 1000 /* lines */
 
-enum { MAX_LINE, NAMES };
+enum { MAX_LINE, NAMES, HISTORY };
 static struct setting chat_settings[] = {
     [MAX_LINE] = LINES_MAX_LINE(LINE_BYTES),
     [NAMES] = SETTING(SWITCH, "names", "off", NULL, 0, 1, "lines name who said them"),
+    [HISTORY] = SETTING(NUMBER, "history", "0", NULL, 0, HISTORY_MAX,
+			"a newcomer gets the last lines that were said"),
     {0}};
 
-enum { TOO_LONG };
-static struct reason chat_reasons[] = {[TOO_LONG] = LINES_TOO_LONG, {0}};
+enum { TOO_LONG, TOO_MANY_TOPICS };
+static struct reason chat_reasons[] = {
+    [TOO_LONG] = LINES_TOO_LONG,
+    [TOO_MANY_TOPICS] = REASON("too_many_topics", "max-topics was reached"),
+    {0}};
 
 struct chat {
 	/* The client's address, as its name: it keeps that when it moves to another process. */
 	struct in6_addr address; /* IPv4 as ::ffff:a.b.c.d; all 0: it has no name */
 	uint16_t port;		 /* 0: unix, and address is a struct unix_name */
-	uint16_t looked;	 /* bytes of the line under way that are known to hold no \n */
-	uint32_t member : 29, telnet : 3;
+	uint16_t looked : 13;	 /* half the bytes of the line under way that hold no \n */
+	uint16_t telnet : 3;
+	uint32_t subscription;
 };
 
 /* How far a telnet command has come, which begins with IAC and may contain \n, too. */
@@ -55,7 +60,8 @@ struct unix_name {
 
 _Static_assert(sizeof(struct unix_name) <= sizeof(struct in6_addr), "one of the two");
 _Static_assert(sizeof(struct chat) <= CONN_STATE_BYTES, "the state fits");
-_Static_assert(NAME_BYTES + LINE_BYTES + 1 <= BUS_RECORD_MAX, "a line fits a record");
+_Static_assert(LINE_BYTES / 2 < 1 << 13, "and so does half a line's length");
+_Static_assert(NAME_BYTES + LINE_BYTES + 1 <= CHUNK_BYTES, "a line fits a chunk");
 
 /* ---- text ---- */
 
@@ -152,7 +158,7 @@ static void name_keep(struct chat *chat, const struct address *peer)
 /* Names a client once: one that has moved here has its name, unless names were off where it was. */
 static void name_give(struct conn *conn)
 {
-	const struct topic *topic = topic_of(conn);
+	const struct delivery *delivery = delivery_of(conn);
 	struct chat *chat = conn_state(conn);
 	struct address peer;
 
@@ -161,7 +167,8 @@ static void name_give(struct conn *conn)
 	if (conn_peer(conn, &peer))
 		name_keep(chat, &peer);
 	if (!chat->port) {
-		struct unix_name name = {topic_place(topic), topic_serial(topic)};
+		struct unix_name name = {delivery->port.seat,
+					 (uint32_t)journal_serial(delivery->port.journal)};
 
 		memcpy(&chat->address, &name, sizeof name);
 	}
@@ -187,33 +194,91 @@ static size_t name_format(const struct chat *chat, char name[NAME_BYTES])
 	return (size_t)n;
 }
 
+/* ---- what it hears ---- */
+
+/* A record is a line, as it is sent. */
+static size_t line_bytes(const struct journal_entry *entry)
+{
+	return entry->payload_n;
+}
+
+static void line_encode(const struct journal_entry *entry, unsigned char *to)
+{
+	memcpy(to, journal_payload(entry), entry->payload_n);
+}
+
+static const struct format line_format = {"line", line_bytes, line_encode, NULL};
+
 /* ---- a client ---- */
+
+static void chat_subscribe(struct conn *conn, struct since since)
+{
+	struct chat *chat = conn_state(conn);
+	const char *topic = conn->service->topic;
+
+	if (!subscribe(&delivery_of(conn)->subscriptions, conn, &chat->subscription, topic,
+		       strlen(topic), &line_format, since))
+		conn_fail(conn, TOO_MANY_TOPICS);
+}
 
 static void chat_open(struct conn *conn)
 {
-	struct chat *chat = conn_state(conn);
+	uint64_t history = conn_setting(conn, HISTORY);
 
-	chat->member = topic_join(topic_of(conn), conn) & MEMBER_MAX;
+	chat_subscribe(conn, (struct since){history ? SINCE_LAST : SINCE_NOW, history, 0});
 	name_give(conn);
 }
 
-/* What others said before the client moved is in its write queue already, or was sent. */
-static void chat_restore(struct conn *conn)
+static void chat_produce(struct conn *conn)
 {
 	struct chat *chat = conn_state(conn);
 
-	chat->looked = 0; /* another process' word is not taken for input that we have */
-	chat->member = topic_join(topic_of(conn), conn) & MEMBER_MAX;
-	name_give(conn);
-	topic_replay(topic_of(conn), chat->member);
+	subscriptions_produce(&delivery_of(conn)->subscriptions, chat->subscription, conn);
 }
 
 static void chat_close(struct conn *conn)
 {
 	struct chat *chat = conn_state(conn);
 
-	topic_leave(topic_of(conn), chat->member);
+	unsubscribe_all(&delivery_of(conn)->subscriptions, &chat->subscription);
 }
+
+/* ---- from worker to worker ---- */
+
+static size_t chat_carried_bytes(const struct conn *conn)
+{
+	const struct chat *chat = (const struct chat *)(const void *)conn->state;
+
+	return subscriptions_bytes(&delivery_of(conn)->subscriptions, chat->subscription);
+}
+
+static void chat_carry(const struct conn *conn, unsigned char *bytes)
+{
+	const struct chat *chat = (const struct chat *)(const void *)conn->state;
+
+	subscriptions_describe(&delivery_of(conn)->subscriptions, chat->subscription, bytes);
+}
+
+static void chat_carried(struct conn *conn, const unsigned char *bytes, size_t n)
+{
+	struct chat *chat = conn_state(conn);
+
+	if (!subscriptions_restore(&delivery_of(conn)->subscriptions, conn, &chat->subscription,
+				   bytes, n, &line_format))
+		conn_fail(conn, TOO_MANY_TOPICS);
+	else if (!n)
+		chat_subscribe(conn, (struct since){.kind = SINCE_NOW});
+}
+
+static void chat_restore(struct conn *conn)
+{
+	struct chat *chat = conn_state(conn);
+
+	chat->looked = 0; /* another process' word is not taken for input that we have */
+	name_give(conn);
+}
+
+/* ---- what it says ---- */
 
 static bool chat_say(struct conn *conn, const unsigned char *line, size_t n)
 {
@@ -226,8 +291,8 @@ static bool chat_say(struct conn *conn, const unsigned char *line, size_t n)
 	text[text_n++] = '\n';
 	if (conn_setting(conn, NAMES))
 		name_n = name_format(chat, name);
-	return topic_say(topic_of(conn), chat->member, (struct iovec){name, name_n},
-			 (struct iovec){text, text_n});
+	return delivery_say(delivery_of(conn), chat->subscription, (struct iovec){name, name_n},
+			    (struct iovec){text, text_n});
 }
 
 static size_t chat_input(struct conn *conn, unsigned char *bytes, size_t n)
@@ -239,7 +304,8 @@ static size_t chat_input(struct conn *conn, unsigned char *bytes, size_t n)
 	while (used < n) {
 		unsigned char *line = bytes + used;
 		size_t left = n - used;
-		unsigned char *end = memchr(line + chat->looked, '\n', left - chat->looked);
+		size_t looked = 2 * (size_t)chat->looked;
+		unsigned char *end = memchr(line + looked, '\n', left - looked);
 		size_t length = end ? (size_t)(end - line) : left;
 
 		if (length > max) {
@@ -247,7 +313,7 @@ static size_t chat_input(struct conn *conn, unsigned char *bytes, size_t n)
 			return n;
 		}
 		if (!end) {
-			chat->looked = (uint16_t)length;
+			chat->looked = length / 2 & 0x1fff;
 			conn_message_begun(conn);
 			return used;
 		}
@@ -264,12 +330,18 @@ static size_t chat_input(struct conn *conn, unsigned char *bytes, size_t n)
 const struct protocol chat_protocol = {
     .name = "chat",
     .state_bytes = sizeof(struct chat),
-    .state_version = 1,
+    .state_version = 2,
     .open = chat_open,
     .restore = chat_restore,
+    .carried_bytes = chat_carried_bytes,
+    .carry = chat_carry,
+    .carried_valid = subscriptions_are_valid,
+    .carried = chat_carried,
+    .carries_at = offsetof(struct chat, subscription),
     .input = chat_input,
+    .produce = chat_produce,
     .close = chat_close,
-    .shares = &topic_kind,
+    .shares = &pubsub_kind,
     .settings = chat_settings,
     .reasons = chat_reasons,
 };

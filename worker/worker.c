@@ -5,7 +5,7 @@
 
 #include "reactor/base/check.h"
 #include "reactor/base/log.h"
-#include "reactor/pubsub/relay.h"
+#include "reactor/pubsub/delivery.h"
 #include "reactor/loop/seqpacket.h"
 #include "reactor/base/sys.h"
 #include "worker/channel.h"
@@ -17,7 +17,7 @@ static struct {
 	const struct worker_setup *setup;
 	struct loop loop;
 	struct conn_table table;
-	struct relay relay;
+	struct delivery delivery;
 	struct migration migration;
 	struct worker_listener_shared shared;
 	struct worker_listener listeners[LISTENERS_MAX];
@@ -86,8 +86,8 @@ static void end_if_drained(void)
 			worker_listener_leave_datagrams(listener);
 	if (!listeners_stopped())
 		return;
-	if (worker.setup->bus) /* no member can come any more: those that are here may end */
-		relay_close_doors(&worker.relay);
+	if (worker.setup->journal) /* no member can come any more: those that are here may end */
+		delivery_close_doors(&worker.delivery);
 	/* Not before our answers have gone: connections that the master does not know to be taken
 	 * it gives to another worker. */
 	if (seqpacket_keeps(&worker.channel) && !worker.overdue)
@@ -118,8 +118,8 @@ static void drain(const char *why)
 	worker_title();
 	if (!worker.retiring || held())
 		log_info("draining", LOG_TEXT("why", why), LOG_NUMBER("connections", held()));
-	if (worker.setup->bus)
-		relay_drain(&worker.relay, worker.leaving);
+	if (worker.setup->journal)
+		delivery_drain(&worker.delivery, worker.leaving);
 	migration_close(&worker.migration);
 	conn_table_drain(&worker.table);
 	loop_deadline(&worker.loop, &worker.drain_timer,
@@ -271,11 +271,11 @@ static void take_connections(const struct ipc_message *message, int *fds, size_t
 	}
 }
 
-/* Takes the doorbells of the seats from `seat` on. If there is no bus here, nobody needs them. */
+/* Takes the doorbells of the seats from `seat` on. If there is no journal here, nobody needs them. */
 static void take_doorbells(unsigned seat, int *fds, size_t n)
 {
-	for (size_t i = 0; i < n && worker.setup->bus; i++) {
-		bus_add_doorbell(worker.setup->bus, seat + (unsigned)i, fds[i]);
+	for (size_t i = 0; i < n && worker.setup->journal; i++) {
+		journal_add_doorbell(worker.setup->journal, seat + (unsigned)i, fds[i]);
 		fds[i] = -1;
 	}
 }
@@ -477,6 +477,11 @@ static void worker_open(const struct worker_setup *setup)
 	    .connections_per_ip = (uint32_t)config->max_connections_per_ip,
 	    .connections_capacity = (uint32_t)config->connections_capacity,
 	};
+	struct delivery_limits delivery_limits = {
+	    .slow_bytes = (uint32_t)config->slow_consumer,
+	    .topics_max = (uint32_t)config->max_topics,
+	    .of_conn_max = (uint32_t)config->max_subscriptions,
+	};
 	int error;
 
 	if (config->affinity)
@@ -486,19 +491,19 @@ static void worker_open(const struct worker_setup *setup)
 	error = loop_open(&worker.loop, &setup->scoreboard->stats, config->spin);
 	if (!error)
 		error = conn_table_open(&worker.table, &worker.loop, &limits, config->buffers);
-	if (!error && setup->bus)
-		error = relay_open(&worker.relay, &worker.loop, setup->bus, setup->seat);
+	if (!error && setup->journal)
+		error = delivery_open(&worker.delivery, &worker.loop, &worker.table, setup->journal,
+				      setup->seat, &delivery_limits);
 	if (error)
 		die("worker %u: setting up: %s", setup->index, strerror(-error));
 	worker.table.on_room = on_room;
-	migration_open(&worker.migration, &worker.table, setup->bus ? &worker.relay : NULL,
-		       setup->bus_id, &move_owner);
+	migration_open(&worker.migration, &worker.table, setup->journal_id, &move_owner);
 	watch_signals();
 	source_init(&worker.drain_timer, -1, drain_timer_turn);
 	open_channel(setup);
 	worker.shared = (struct worker_listener_shared){.setup = setup,
 							.table = &worker.table,
-							.relay = &worker.relay,
+							.delivery = &worker.delivery,
 							.migration = &worker.migration,
 							.stopped = worker_listener_stopped};
 	for (size_t i = 0; i < config->listeners_n; i++)
@@ -526,8 +531,8 @@ int worker_run(const struct worker_setup *setup)
 	loop_run(&worker.loop);
 	log_info("worker ends", LOG_NUMBER("connections", worker.table.conns.used));
 	conn_table_close(&worker.table);
-	if (setup->bus)
-		relay_close(&worker.relay);
+	if (setup->journal)
+		delivery_close(&worker.delivery);
 	loop_close(&worker.loop);
 	sys_count_into(NULL); /* from now on the seat is the next worker's */
 	stats_clear_gauges(&setup->scoreboard->stats);

@@ -12,7 +12,7 @@
 #ifndef WORKER_WORKER_H
 #define WORKER_WORKER_H
 
-#include "reactor/pubsub/bus.h"
+#include "reactor/pubsub/journal.h"
 #include "reactor/udp/limiter.h"
 #include "worker/scoreboard.h"
 #include "worker/config/config.h"
@@ -28,17 +28,16 @@ struct worker_setup {
 	const struct config *config;
 	const struct identity *identity; /* NULL: as the master */
 	struct scoreboard_seat *scoreboard;
-	struct bus
-	    *bus; /* its seats are numbered as the scoreboard's; NULL: no listener has a topic */
-	uint64_t bus_id; /* the same for all processes that share it */
-	unsigned index;	 /* of the slot */
+	struct journal *journal; /* its seats are numbered as the scoreboard's; NULL: nobody needs it */
+	uint64_t journal_id;	 /* the same for all processes that share it */
+	unsigned index;		 /* of the slot */
 	unsigned seat;
 	bool staged;			 /* it serves when it is told to */
 	int lifeline;			 /* kept open, and nothing else; -1: none */
 	int channel;			 /* to the master; -1: there is none */
 	int listeners[LISTENERS_MAX];	 /* a socket for each endpoint; -1: the master hands over */
 	uint32_t numbers[LISTENERS_MAX]; /* of each endpoint, the same in all configurations */
-	uint32_t topics[LISTENERS_MAX];	 /* on the bus; several may share one */
+	const char *topics[LISTENERS_MAX]; /* names; several may share one; NULL: it has none */
 	bool borrowed[LISTENERS_MAX];	 /* a service manager's: clients that wait are not ours */
 	const struct datagram_ledger *ledgers; /* one for each endpoint */
 	void (*ready)(void);		       /* NULL, or called when it serves without a master */

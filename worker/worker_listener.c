@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "reactor/base/check.h"
-#include "reactor/pubsub/relay.h"
+#include "reactor/pubsub/delivery.h"
 #include "reactor/base/sys.h"
 #include "reactor/stream/framing.h"
 
@@ -51,23 +51,6 @@ static void worker_listener_gone(struct datagram_socket *socket)
 {
 	(void)socket;
 	common->stopped();
-}
-
-/* Another address of the same LISTENER may have opened the topic already. */
-static void open_topic(struct worker_listener *listener, struct service *service, uint32_t number)
-{
-	const struct worker_setup *setup = common->setup;
-	struct topic *there = common->relay->topics[number];
-	int error;
-
-	if (there) {
-		topic_share(there, service);
-		return;
-	}
-	error = topic_open(&listener->topic, common->relay, service, (uint16_t)number,
-			   (uint32_t)setup->config->slow_consumer);
-	if (error)
-		die("worker %u: memory for members: %s", setup->index, strerror(-error));
 }
 
 static void open_datagrams(struct worker_listener *listener, const struct endpoint *endpoint,
@@ -145,9 +128,11 @@ void worker_listener_open(struct worker_listener *listener,
 		return;
 	}
 	add_services(listener, endpoint);
-	if (endpoint->protocol->shares == &topic_kind)
-		open_topic(listener, service_find(listener->services, endpoint->protocol),
-			   shared->setup->topics[i]);
+	for (size_t k = 0; k < listener->services_n; k++)
+		if (listener->services[k].protocol->shares == &pubsub_kind) {
+			listener->services[k].topic = shared->setup->topics[i];
+			delivery_serve(shared->delivery, &listener->services[k]);
+		}
 	listener_init(&listener->stream, fd, &worker_listener_owner, shared->table->stats);
 	listener->stream.shared =
 	    config_accept_mode(config, endpoint) == ACCEPT_SHARED && config->workers > 1;

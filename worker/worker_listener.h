@@ -12,7 +12,6 @@
 #include "reactor/stream/conn.h"
 #include "reactor/udp/datagram.h"
 #include "reactor/loop/listener.h"
-#include "reactor/pubsub/topic.h"
 #include "worker/migration/migration.h"
 #include "worker/worker.h"
 
@@ -24,7 +23,6 @@ struct worker_listener {
 	struct service services[SERVICES_MAX]; /* the first has the listener's protocol */
 	size_t services_n;		       /* 0: it has none, but datagrams */
 	struct service *newcomers;	       /* the one that they come to */
-	struct topic topic; /* of its LISTENER, if this is the first of its addresses */
 	struct datagram_socket datagrams; /* fd -1: none */
 	struct datagram_service datagram_service;
 	int datagram_fd; /* before it serves; -1: none */
@@ -36,7 +34,7 @@ struct worker_listener {
 struct worker_listener_shared {
 	const struct worker_setup *setup;
 	struct conn_table *table;
-	struct relay *relay;
+	struct delivery *delivery;
 	const struct migration *migration;
 	struct reflection_guard guard;
 	void (*stopped)(void); /* called when one has been emptied, and is closed */

@@ -40,6 +40,11 @@ void conn_drain(struct conn *conn)
 	loop_wake(conn->service->table->loop, &conn->source);
 }
 
+bool conn_is_open(const struct conn *conn)
+{
+	return conn->phase == OPEN;
+}
+
 /* Does it take no input, because of conn_produce(), and have nothing to send for now? */
 static bool conn_is_silent(const struct conn *conn)
 {
@@ -50,7 +55,7 @@ static bool conn_is_silent(const struct conn *conn)
 static bool conn_is_drained(const struct conn *conn)
 {
 	return conn->draining && !conn->drain_left && !conn->input_pending &&
-	       !conn_is_producing(conn) && !(conn->message_open && conn->requests);
+	       !conn_is_producing(conn) && !conn->feeding && !(conn->message_open && conn->requests);
 }
 
 /* Drained, does it stay, and wait for what others may have for it? It reads no more. */
@@ -298,8 +303,8 @@ static void conn_make_output(struct conn *conn, struct conn_table *table)
 
 		if (!conn_has_buffers(conn, table))
 			return;
-		(conn_is_producing(conn) ? service->protocol->produce
-					 : service->protocol->writable)(conn);
+		(conn_is_producing(conn) || conn->feeding ? service->protocol->produce
+							  : service->protocol->writable)(conn);
 		made = table->outbox.bytes;
 		conn->producer_idle = !made && conn->service == service;
 		conn_flush(conn, table);
@@ -368,7 +373,7 @@ void conn_switch(struct conn *conn, const struct protocol *protocol)
 	conn->message_open = conn->requests = conn->producer_idle = false;
 	conn_pause(conn, PAUSED_INPUT, false);
 	conn_pause(conn, PAUSED_PRODUCING, false);
-	conn->has_timer = false;
+	conn->has_timer = conn->feeding = false;
 	conn->input_pending = conn->input != NULL;
 	table->switched = true;
 	if (protocol->open)
@@ -407,6 +412,14 @@ void conn_produce(struct conn *conn, bool more)
 	conn_pause(conn, PAUSED_PRODUCING, more);
 	if (!more)
 		conn->message_ms = conn->service->table->loop->now_ms; /* as above */
+}
+
+void conn_feed(struct conn *conn, bool more)
+{
+	CHECK(!more || conn->service->protocol->produce);
+	if (more && !conn->feeding)
+		loop_wake(conn->service->table->loop, &conn->source);
+	conn->feeding = more;
 }
 
 /* ---- the last phases ---- */

@@ -40,7 +40,7 @@
 struct conn;
 struct service;
 struct conn_table;
-struct topic;
+struct delivery;
 
 /* ---- the verbs of a protocol, to be called in its callbacks only ---- */
 
@@ -75,6 +75,9 @@ void conn_pause_input(struct conn *conn);
 /* There is more to send than input() should: produce() sends it, and no input is offered, nor read,
  * until conn_produce(conn, false). What input() leaves is offered again then. */
 void conn_produce(struct conn *conn, bool more);
+/* From anywhere: there is more for produce() to send, and input goes on meanwhile; until
+ * conn_feed(conn, false). It is asked when nothing is owed, so that the peer sets the pace. */
+void conn_feed(struct conn *conn, bool more);
 /* Is a message of n bytes, at the beginning of the `offered` bytes that are left, the last one that
  * is served, because the connection drains? Later ones must not be begun. */
 static inline bool conn_is_last(const struct conn *conn, size_t offered, uint64_t n);
@@ -135,8 +138,9 @@ struct service {
 			       * NULL: there is only this one */
 	uint64_t settings[PROTOCOL_SETTINGS_MAX]; /* the values of its protocol's */
 	const struct network *networks;
-	struct topic *topic;	/* NULL: its protocol has none */
-	struct service *beside; /* one more that has the same topic; NULL: none */
+	struct delivery *delivery; /* NULL: its protocol has nothing to do with topics */
+	struct service *beside;	   /* one more of the same delivery; NULL: none */
+	const char *topic;	   /* the name of the listener's own; NULL: it has none */
 	bool lasts;		/* a drained connection stays: others may have something for it */
 	bool local;		/* of unix sockets: peers may pass descriptors there */
 };
@@ -265,6 +269,9 @@ bool conn_share(struct conn *conn, struct chunk *chunk, uint32_t begin, uint32_t
 /* Is it on its way to another process (conn_snapshot.h)? */
 static inline bool conn_is_frozen(const struct conn *conn);
 
+/* Has it not ended, on our side either? */
+bool conn_is_open(const struct conn *conn);
+
 /* Will input() be called for what has come by now, unless the peer prevents it? */
 bool conn_has_more(const struct conn *conn);
 
@@ -311,6 +318,7 @@ struct conn {
 	uint8_t paused : 4; /* why it does not read: enum conn_paused */
 	bool fd_shared : 1, message_open : 1, input_pending : 1, draining : 1;
 	bool frozen : 1;	  /* another process may have it: it has no turn */
+	bool feeding : 1;	  /* conn_feed() */
 	bool producer_idle : 1;	  /* its protocol had nothing to send when it was last asked */
 	bool read_past_drain : 1; /* it has read bytes that came after the drain began */
 	bool has_timer : 1;	  /* its state has when that is due */

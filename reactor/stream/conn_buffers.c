@@ -49,7 +49,7 @@ static size_t chunks_needed(const struct conn *conn, const struct conn_table *ta
 {
 	/* What its input publishes leaves this chunk for the bus: to go on takes no chunk, and
 	 * frees this one. */
-	if (conn->service->topic && conn->input &&
+	if (conn->service->delivery && conn->input &&
 	    (conn->input_pending || chunk_room(&table->buffers, conn->input) == CHUNK_BYTES))
 		return 0;
 	if (conn->queue.owed)

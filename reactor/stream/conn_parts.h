@@ -89,7 +89,8 @@ static inline bool conn_holds_buffers(const struct conn *conn)
 /* Is its protocol asked for more as soon as nothing is owed? */
 static inline bool conn_has_output(const struct conn *conn)
 {
-	return conn_is_producing(conn) || (conn->service->protocol->writable && !conn->draining);
+	return conn_is_producing(conn) || conn->feeding ||
+	       (conn->service->protocol->writable && !conn->draining);
 }
 
 static inline void conn_drop_input(struct conn *conn, struct conn_table *table)

@@ -18,7 +18,7 @@
 
 #define FLAGS_ALL                                                                                  \
 	(SNAPSHOT_MESSAGE_OPEN | SNAPSHOT_OVER_HIGH_WATER | SNAPSHOT_INPUT_PENDING |               \
-	 SNAPSHOT_PRODUCING | SNAPSHOT_PEER | SNAPSHOT_TIMER)
+	 SNAPSHOT_PRODUCING | SNAPSHOT_PEER | SNAPSHOT_TIMER | SNAPSHOT_CARRIES)
 
 /* ---- where it is ---- */
 
@@ -57,9 +57,18 @@ size_t conn_buffer_bytes(const struct conn *conn)
 	return (conn->input ? conn->input->used : 0) + queue_bytes(&conn->queue);
 }
 
+/* After OPEN, its protocol no longer knows it. */
+static size_t carried_bytes(const struct conn *conn)
+{
+	const struct protocol *protocol = conn->service->protocol;
+
+	return protocol->carry && conn->phase == OPEN ? protocol->carried_bytes(conn) : 0;
+}
+
 size_t conn_snapshot_bytes(const struct conn *conn)
 {
-	return conn_buffer_bytes(conn) + (conn->peer_given ? SNAPSHOT_PEER_BYTES : 0);
+	return conn_buffer_bytes(conn) + (conn->peer_given ? SNAPSHOT_PEER_BYTES : 0) +
+	       carried_bytes(conn);
 }
 
 static uint16_t conn_flags(const struct conn *conn)
@@ -69,6 +78,8 @@ static uint16_t conn_flags(const struct conn *conn)
 
 	if (conn->phase != OPEN) /* whether a message has begun decides how it ends: conn_end() */
 		return conn->phase == CLOSING ? open : peer;
+	if (conn->service->protocol->carry)
+		open |= SNAPSHOT_CARRIES;
 	return (uint16_t)(open | (conn->paused & PAUSED_OWES ? SNAPSHOT_OVER_HIGH_WATER : 0) |
 			  (conn->input_pending ? SNAPSHOT_INPUT_PENDING : 0) |
 			  (conn_is_producing(conn) ? SNAPSHOT_PRODUCING : 0) |
@@ -92,6 +103,18 @@ static void restore_timer(struct conn *conn)
 	uint32_t left_ms = *conn_timer_ms(conn);
 
 	conn_set_timer(conn, left_ms < WHEEL_MS_MAX ? left_ms : WHEEL_MS_MAX - 1);
+}
+
+/* They are the last of the bytes that follow. */
+static void describe_carried(const struct conn *conn, struct conn_snapshot *snapshot,
+			     unsigned char *bytes)
+{
+	const struct protocol *protocol = conn->service->protocol;
+	uint32_t n = (uint32_t)protocol->carried_bytes(conn);
+
+	memcpy(snapshot->state + protocol->carries_at, &n, sizeof n);
+	if (n)
+		protocol->carry(conn, bytes + snapshot_bytes(snapshot, protocol) - n);
 }
 
 void conn_describe(const struct conn *conn, struct conn_snapshot *snapshot, unsigned char *bytes)
@@ -126,6 +149,8 @@ void conn_describe(const struct conn *conn, struct conn_snapshot *snapshot, unsi
 	if (conn->peer_given)
 		memcpy(bytes + snapshot_buffer_bytes(snapshot), conn_packed_peer(conn),
 		       SNAPSHOT_PEER_BYTES);
+	if (snapshot->flags & SNAPSHOT_CARRIES)
+		describe_carried(conn, snapshot, bytes);
 }
 
 void conn_depart(struct conn *conn)
@@ -176,7 +201,28 @@ static bool state_is_valid(const struct protocol *protocol, const unsigned char 
 	return !protocol->state_valid || protocol->state_valid(state, producing);
 }
 
-static bool snapshot_is_valid(const struct conn_snapshot *snapshot, const struct service *service)
+/* What its protocol carries, and *n, how many bytes that is. */
+static const unsigned char *carried_of(const struct conn_snapshot *snapshot,
+				       const struct protocol *protocol, const unsigned char *bytes,
+				       uint32_t *n)
+{
+	*n = snapshot_carried_bytes(snapshot, protocol);
+	return *n ? bytes + snapshot_bytes(snapshot, protocol) - *n : NULL;
+}
+
+static bool carried_is_valid(const struct conn_snapshot *snapshot, const struct protocol *protocol,
+			     const unsigned char *bytes)
+{
+	uint32_t n;
+	const unsigned char *carried = carried_of(snapshot, protocol, bytes, &n);
+
+	if (!protocol->carry)
+		return !(snapshot->flags & SNAPSHOT_CARRIES);
+	return !n || !protocol->carried_valid || protocol->carried_valid(carried, n);
+}
+
+static bool snapshot_is_valid(const struct conn_snapshot *snapshot, const struct service *service,
+			      const unsigned char *bytes)
 {
 	bool open = snapshot->phase == OPEN;
 	unsigned flags = snapshot->flags & ~(unsigned)SNAPSHOT_PEER;
@@ -185,7 +231,7 @@ static bool snapshot_is_valid(const struct conn_snapshot *snapshot, const struct
 	    open != (snapshot->reason == CLOSE_NONE))
 		return false;
 	if (snapshot->input > CHUNK_BYTES || snapshot->owed > UINT32_MAX - snapshot->held ||
-	    (snapshot->held && service->topic))
+	    (snapshot->held && service->delivery))
 		return false;
 	if (snapshot->phase == LINGER)
 		return !flags && !snapshot->input && !snapshot->held && !snapshot->owed;
@@ -198,6 +244,7 @@ static bool snapshot_is_valid(const struct conn_snapshot *snapshot, const struct
 	if (!state_is_valid(service->protocol, snapshot->state, flags & SNAPSHOT_PRODUCING))
 		return false;
 	return !(flags & ~(unsigned)FLAGS_ALL) &&
+	       carried_is_valid(snapshot, service->protocol, bytes) &&
 	       (snapshot->input || !(flags & SNAPSHOT_INPUT_PENDING));
 }
 
@@ -250,6 +297,17 @@ static void conn_refill(struct conn *conn, const struct conn_snapshot *snapshot,
 	CHECK(kept);
 }
 
+static void restore_carried(struct conn *conn, const struct conn_snapshot *snapshot,
+			    const unsigned char *bytes)
+{
+	const struct protocol *protocol = conn->service->protocol;
+	uint32_t n;
+	const unsigned char *carried = carried_of(snapshot, protocol, bytes, &n);
+
+	memset(conn->state + protocol->carries_at, 0, sizeof n);
+	protocol->carried(conn, carried, n);
+}
+
 bool conn_adopt(struct service *service, int fd, const struct conn_snapshot *snapshot,
 		const unsigned char *bytes)
 {
@@ -257,7 +315,7 @@ bool conn_adopt(struct service *service, int fd, const struct conn_snapshot *sna
 	size_t n = (size_t)snapshot_buffer_bytes(snapshot);
 	struct conn *conn;
 
-	if (!snapshot_is_valid(snapshot, service) || !conn_can_adopt(service, n))
+	if (!snapshot_is_valid(snapshot, service, bytes) || !conn_can_adopt(service, n))
 		return false;
 	conn = pool_take(&table->conns);
 	CHECK(conn);
@@ -278,6 +336,8 @@ bool conn_adopt(struct service *service, int fd, const struct conn_snapshot *sna
 		conn_recount_peer(conn);
 	STATS_ADD(table->stats, connections, 1);
 	STATS_ADD(table->stats, moved_in, 1);
+	if (conn->phase == OPEN && service->protocol->carry)
+		restore_carried(conn, snapshot, bytes);
 	if (conn->phase == OPEN && service->protocol->restore)
 		service->protocol->restore(conn);
 	CHECK(!table->outbox.n && !table->outbox.held.iov_len);

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "reactor/stream/conn.h"
 
@@ -29,6 +30,7 @@ enum {
 	SNAPSHOT_PRODUCING = 8,	      /* it has not sent all that conn_produce() began */
 	SNAPSHOT_PEER = 16,	      /* a proxy gave its peer's address, which follows too */
 	SNAPSHOT_TIMER = 32,	      /* its timer is set: the state has how long it takes */
+	SNAPSHOT_CARRIES = 64,	      /* its protocol takes bytes along, which follow too */
 };
 
 struct conn_snapshot {
@@ -44,19 +46,31 @@ struct conn_snapshot {
 
 _Static_assert(sizeof(struct conn_snapshot) == 56, "no padding travels");
 
-#define SNAPSHOT_PEER_BYTES 20 /* behind the others */
+#define SNAPSHOT_PEER_BYTES 20 /* behind the others, and before what the protocol carries */
 
-/* How many of the bytes that follow a description take buffers, and how many follow in all: what
- * another process says, so at most 3 * UINT32_MAX. */
+/* How many of the bytes that follow a description take buffers, how many its protocol carries, and
+ * how many follow in all: what another process says, so at most 4 * UINT32_MAX. */
 static inline uint64_t snapshot_buffer_bytes(const struct conn_snapshot *snapshot)
 {
 	return (uint64_t)snapshot->input + snapshot->owed + snapshot->held;
 }
 
-static inline uint64_t snapshot_bytes(const struct conn_snapshot *snapshot)
+static inline uint32_t snapshot_carried_bytes(const struct conn_snapshot *snapshot,
+					      const struct protocol *protocol)
+{
+	uint32_t n = 0;
+
+	if (snapshot->flags & SNAPSHOT_CARRIES && protocol->carry)
+		memcpy(&n, snapshot->state + protocol->carries_at, sizeof n);
+	return n;
+}
+
+static inline uint64_t snapshot_bytes(const struct conn_snapshot *snapshot,
+				      const struct protocol *protocol)
 {
 	return snapshot_buffer_bytes(snapshot) +
-	       (snapshot->flags & SNAPSHOT_PEER ? SNAPSHOT_PEER_BYTES : 0);
+	       (snapshot->flags & SNAPSHOT_PEER ? SNAPSHOT_PEER_BYTES : 0) +
+	       snapshot_carried_bytes(snapshot, protocol);
 }
 
 /* ---- where it is ---- */

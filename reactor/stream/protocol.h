@@ -139,6 +139,16 @@ struct protocol {
 	/* Instead of open(), if the connection comes from another process, with its state. It must
 	 * not send: what is owed comes along. */
 	void (*restore)(struct conn *conn);
+	/* What it takes along to another process beside its state: how many bytes that is, and
+	 * these, called in one stretch; there, before restore(), carried() gets them, if
+	 * carried_valid() says that they can be that. carries_at: where in the state there are 4
+	 * bytes that mean nothing elsewhere, such as a handle; on the way they say how many bytes
+	 * are carried, and carried() finds 0 there. */
+	size_t (*carried_bytes)(const struct conn *conn);
+	void (*carry)(const struct conn *conn, unsigned char *bytes);
+	bool (*carried_valid)(const unsigned char *bytes, size_t n);
+	void (*carried)(struct conn *conn, const unsigned char *bytes, size_t n);
+	uint16_t carries_at;
 	/* Can state, from another process, be that of a connection? If not, it is not taken, so
 	 * that a process that was taken over cannot steer the next one. NULL: any can. */
 	bool (*state_valid)(const void *state, bool producing);

@@ -112,7 +112,7 @@ static bool offer_more(struct move_channel *channel, uint32_t max)
 	message = (struct offer_message){.kind = MOVE_OFFER,
 					 .version = SNAPSHOT_VERSION,
 					 .reasons = move_reasons_hash(),
-					 .bus = channel->migration->bus};
+					 .bus = channel->migration->journal};
 	while (message.offers_n < max && channel->offers_n < channel->services_n) {
 		const struct service *service = channel->services[channel->offers_n++];
 		struct move_offer *offer = &message.offers[message.offers_n++];
@@ -153,18 +153,17 @@ static struct service *service_of(const struct move_channel *channel,
 }
 
 /* Adopts a connection if there is room for it and its bytes; then the connection owns fd. */
-static bool adopt_one(const struct move_channel *channel, const struct conn_snapshot *described,
-		      int fd, int memfd, size_t from)
+static bool adopt_one(const struct move_channel *channel, struct service *service,
+		      const struct conn_snapshot *described, int fd, int memfd, size_t from)
 {
-	struct service *service = service_of(channel, described);
 	struct conn_snapshot snapshot = *described;
-	size_t n = (size_t)snapshot_bytes(&snapshot);
+	size_t n = (size_t)snapshot_bytes(&snapshot, service->protocol);
 	unsigned char *bytes = NULL;
 	bool taken;
 
 	if (!move_reasons_translate(&channel->reasons, &snapshot.reason))
 		return false;
-	if (!service || !conn_can_adopt(service, (size_t)snapshot_buffer_bytes(&snapshot)))
+	if (!conn_can_adopt(service, (size_t)snapshot_buffer_bytes(&snapshot)))
 		return false;
 	if (n && !(bytes = map_bytes(memfd, from, n)))
 		return false;
@@ -186,11 +185,12 @@ static uint64_t adopt_connections(struct move_channel *channel,
 
 	for (uint32_t i = 0; i < message->count; i++) {
 		const struct conn_snapshot *snapshot = &message->snapshots[i];
-		uint64_t n = snapshot_bytes(snapshot);
+		struct service *service = service_of(channel, snapshot);
+		uint64_t n = service ? snapshot_bytes(snapshot, service->protocol) : UINT64_MAX;
 
 		if (n > message->bytes - at)
 			break; /* and where the next one's bytes are is not known, either */
-		if (adopt_one(channel, snapshot, fds[i], memfd, at)) {
+		if (adopt_one(channel, service, snapshot, fds[i], memfd, at)) {
 			fds[i] = -1;
 			taken |= 1ull << i;
 			kept.connections++;
@@ -201,19 +201,6 @@ static uint64_t adopt_connections(struct move_channel *channel,
 	}
 	promise_kept(channel, kept);
 	return taken;
-}
-
-static size_t members_of(const struct move_channel *channel,
-			 const struct move_batch_message *message)
-{
-	size_t members = 0;
-
-	for (uint32_t i = 0; i < message->count; i++) {
-		const struct service *service = service_of(channel, &message->snapshots[i]);
-
-		members += service && service->topic;
-	}
-	return members;
 }
 
 /* False: its sender has gone, or does not listen to us. */
@@ -235,24 +222,15 @@ static bool receive_batch(struct move_channel *channel, const struct move_batch_
 	uint64_t taken = 0;
 	bool can = !migration->closed && fds_n == message->count + (message->bytes != 0);
 
-	if (can && message->marks_n)
-		can = migration->relay &&
-		      relay_catch_up(migration->relay, message->marks, message->marks_n,
-				     members_of(channel, message));
 	if (can)
 		taken = adopt_connections(channel, message, fds);
-	if (can && message->marks_n)
-		relay_end_catch_up(migration->relay);
 	return send_answer(channel, taken) || !taken;
 }
 
 static bool batch_is_well_formed(const struct move_batch_message *message, size_t n)
 {
-	return n >= offsetof(struct move_batch_message, marks) && message->kind == MOVE_BATCH &&
-	       message->count && message->count <= MOVE_BATCH_MAX &&
-	       message->marks_n <= BUS_SEATS_MAX &&
-	       n == offsetof(struct move_batch_message, marks) +
-			message->marks_n * sizeof *message->marks;
+	return n == sizeof *message && message->kind == MOVE_BATCH && message->count &&
+	       message->count <= MOVE_BATCH_MAX;
 }
 
 /* Takes what was received, n bytes. False: the channel is to be closed. */

@@ -27,11 +27,6 @@ static void batch_end(struct move_channel *channel, uint64_t taken)
 			channel->knows_reasons = false;
 		conn_thaw(batch->conns[i]);
 	}
-	if (batch->marked) {
-		relay_unmark(channel->migration->relay);
-		channel->migration->marked = false;
-		migrate_out_look(channel->migration); /* others may have waited for it */
-	}
 	channel->first = (channel->first + 1) % MOVE_UNDER_WAY_MAX;
 	channel->under_way--;
 }
@@ -183,14 +178,6 @@ static void batch_gather(struct move_channel *channel, struct move_batch *batch)
 		}
 }
 
-static bool batch_has_members(const struct move_batch *batch)
-{
-	for (uint32_t i = 0; i < batch->n; i++)
-		if (batch->conns[i]->service->topic)
-			return true;
-	return false;
-}
-
 /* Describes a batch in move_message; *fd is a memfd with the bytes that its connections hold, -1 if
  * they hold none. */
 static int batch_describe(const struct move_batch *batch, int *fd)
@@ -233,7 +220,8 @@ static int batch_describe(const struct move_batch *batch, int *fd)
 	return 0;
 }
 
-static int batch_pass(struct move_channel *channel, const struct move_batch *batch)
+/* 0, or -errno: then nothing was sent. */
+static int batch_send(struct move_channel *channel, const struct move_batch *batch)
 {
 	struct move_batch_message *message = &move_message.batch;
 	int fds[DESCRIPTORS_MAX], memfd, error = batch_describe(batch, &memfd);
@@ -246,33 +234,10 @@ static int batch_pass(struct move_channel *channel, const struct move_batch *bat
 	if (memfd >= 0)
 		fds[batch->n] = memfd;
 	sent = descriptors_send(channel->end.source.fd, message,
-				offsetof(struct move_batch_message, marks) +
-				    message->marks_n * sizeof *message->marks,
-				fds, batch->n + (memfd >= 0));
+				sizeof *message, fds, batch->n + (memfd >= 0));
 	if (memfd >= 0)
 		(void)sys_close(memfd);
 	return sent < 0 ? (int)sent : 0;
-}
-
-/* 0, or -errno: then nothing was sent. */
-static int batch_send(struct move_channel *channel, struct move_batch *batch)
-{
-	struct relay *relay = channel->migration->relay;
-	unsigned marks_n = 0;
-	int error;
-
-	batch->marked = batch_has_members(batch);
-	/* The relay keeps what members have not heard for one batch at a time. */
-	if (batch->marked &&
-	    (channel->migration->marked || !relay_mark(relay, move_message.batch.marks, &marks_n)))
-		return -EAGAIN;
-	move_message.batch.marks_n = marks_n;
-	error = batch_pass(channel, batch);
-	if (error && batch->marked)
-		relay_unmark(relay);
-	else
-		channel->migration->marked |= batch->marked;
-	return error;
 }
 
 /* False: not now, or there is nothing to give. */
@@ -296,10 +261,9 @@ static bool send_next_batch(struct move_channel *channel)
 	for (uint32_t i = 0; i < batch->n; i++)
 		conn_thaw(batch->conns[i]);
 	channel->cursor = 0;
-	/* No timer is needed if the marked batch's end will wake us, if answers will make room in
-	 * the channel, or if the channel has ended, which is read after what came before it. */
-	if ((error == -EAGAIN && (channel->migration->marked || channel->under_way)) ||
-	    error == -EPIPE || error == -ECONNRESET) {
+	/* No timer is needed if answers will make room in the channel, or if the channel has ended,
+	 * which is read after what came before it. */
+	if ((error == -EAGAIN && channel->under_way) || error == -EPIPE || error == -ECONNRESET) {
 		channel->waits = true;
 		return false;
 	}
@@ -367,7 +331,7 @@ static bool read_offer(struct move_channel *channel, const struct offer_message 
 	}
 	if (!add_offers(channel, message, n))
 		return false;
-	channel->same_bus = message->bus == channel->migration->bus;
+	channel->same_bus = message->bus == channel->migration->journal;
 	if (!channel->offers_n)
 		channel->wanted = 0;
 	else if (channel->offers[0].reads & MOVE_READS_ALL)

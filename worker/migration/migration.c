@@ -92,9 +92,9 @@ bool migration_is_undecided(const struct migration *migration)
 	       (per_ip_counts(&migration->table->per_ip) && migration->table->promised.connections);
 }
 
-void migration_open(struct migration *migration, struct conn_table *table, struct relay *relay,
-		    uint64_t bus, const struct move_owner *owner)
+void migration_open(struct migration *migration, struct conn_table *table, uint64_t journal,
+		    const struct move_owner *owner)
 {
 	*migration = (struct migration){
-	    .loop = table->loop, .table = table, .relay = relay, .bus = bus, .owner = owner};
+	    .loop = table->loop, .table = table, .journal = journal, .owner = owner};
 }

@@ -21,7 +21,6 @@
 #include <stdint.h>
 
 #include "reactor/stream/conn.h"
-#include "reactor/pubsub/relay.h"
 #include "reactor/loop/seqpacket.h"
 #include "worker/migration/move_reasons.h"
 
@@ -51,7 +50,6 @@ struct move_batch {
 	struct conn *conns[MOVE_BATCH_MAX];
 	uint32_t services[MOVE_BATCH_MAX]; /* as their receiver knows them */
 	uint32_t n;
-	bool marked; /* it has members of topics: the relay keeps what they have not heard */
 };
 
 /* How many batches of a channel may wait for their answers. In a busy worker a channel has its turn
@@ -94,17 +92,15 @@ struct move_channel {
 struct migration {
 	struct loop *loop;
 	struct conn_table *table;
-	struct relay *relay; /* NULL: there is none */
-	uint64_t bus;	     /* which one it is: members go between processes of one bus */
+	uint64_t journal; /* which one it is: subscribers go between processes of one journal */
 	const struct move_owner *owner;
 	bool closed;	  /* no more connections are taken */
-	bool marked;	  /* a batch with members is under way */
 	unsigned unheard; /* channels whose sender has said nothing yet */
 	struct move_channel *channels[MOVE_CHANNELS_MAX]; /* made when one is needed, and kept */
 };
 
-void migration_open(struct migration *migration, struct conn_table *table, struct relay *relay,
-		    uint64_t bus, const struct move_owner *owner);
+void migration_open(struct migration *migration, struct conn_table *table, uint64_t journal,
+		    const struct move_owner *owner);
 
 /* Takes over fd, an end of a channel. Moves count connections, or MOVE_ALL, and tells moved_out()
  * with this order when it is over; if no channel is free, at once, with MOVE_FULL. */

@@ -1,0 +1,569 @@
+#include "reactor/pubsub/subscription.h"
+
+#include <string.h>
+
+#include "reactor/base/check.h"
+#include "reactor/base/list.h"
+#include "reactor/base/log.h"
+
+#define SPARE_BYTES	  (16u << 10)
+#define SUBSCRIPTIONS_MAX (UINT32_C(1) << 28)
+
+/* ---- handles ---- */
+
+struct subscription *subscription_of(const struct subscriptions *subscriptions, uint32_t handle)
+{
+	return (struct subscription *)(void *)subscriptions->pool.base + (handle - 1);
+}
+
+uint32_t subscription_handle(const struct subscriptions *subscriptions,
+			     const struct subscription *subscription)
+{
+	return (uint32_t)(subscription -
+			  (struct subscription *)(void *)subscriptions->pool.base) +
+	       1;
+}
+
+void subscription_count(const struct subscriptions *subscriptions, uint64_t records)
+{
+	STATS_ADD(subscriptions->table->stats, deliveries, records);
+	STATS_ADD(subscriptions->table->stats, messages_sent, records);
+}
+
+/* ---- senders ---- */
+
+struct sender *sender_find(const struct subscriptions *subscriptions, uint64_t number)
+{
+	struct hash_node *node = hash_table_find(&subscriptions->by_number, number);
+
+	return node ? CONTAINER_OF(node, struct sender, node) : NULL;
+}
+
+static struct sender *sender_new(struct subscriptions *subscriptions,
+				 struct subscription *subscription, uint64_t number)
+{
+	struct sender *sender = pool_take(&subscriptions->senders);
+
+	CHECK(sender); /* there are as many as subscriptions */
+	*sender =
+	    (struct sender){.node.hash = number,
+			    .subscription = subscription_handle(subscriptions, subscription)};
+	hash_table_add(&subscriptions->by_number, &sender->node);
+	subscription->sender = sender;
+	return sender;
+}
+
+struct sender *sender_get(struct subscriptions *subscriptions, struct subscription *subscription)
+{
+	if (subscription->sender)
+		return subscription->sender;
+	return sender_new(subscriptions, subscription,
+			  journal_serial(subscriptions->topics->journal));
+}
+
+static bool is_own(const struct subscription *subscription, const struct journal_entry *entry)
+{
+	return subscription->sender && subscription->sender->node.hash == entry->sender;
+}
+
+/* ---- one comes, and goes ---- */
+
+static void topic_add(struct subscriptions *subscriptions, struct topic *topic,
+		      struct subscription *subscription)
+{
+	uint32_t handle = subscription_handle(subscriptions, subscription);
+
+	subscription->prev = 0;
+	subscription->next = topic->first;
+	if (topic->first)
+		subscription_of(subscriptions, topic->first)->prev = handle;
+	topic->first = handle;
+	topic->subscribers++;
+}
+
+static void topic_remove(struct subscriptions *subscriptions, struct subscription *subscription)
+{
+	struct topic *topic = subscription->topic;
+
+	if (subscription->next)
+		subscription_of(subscriptions, subscription->next)->prev = subscription->prev;
+	if (subscription->prev)
+		subscription_of(subscriptions, subscription->prev)->next = subscription->next;
+	else
+		topic->first = subscription->next;
+	topic->subscribers--;
+}
+
+static void remember_number(struct subscription *subscription, uint64_t number)
+{
+	subscription->number = (uint32_t)number;
+	subscription->numbered = true;
+}
+
+/* It has what was given before this id; do we know how many records of its topic these were? */
+static void subscription_place(struct subscriptions *subscriptions,
+			       struct subscription *subscription, struct since since)
+{
+	const struct topics *topics = subscriptions->topics;
+	struct journal_entry entry;
+
+	subscription->position = since.n;
+	if (since.number)
+		remember_number(subscription, since.number);
+	else if (since.n && journal_find(topics->journal, since.n - 1, &entry) == JOURNAL_FOUND &&
+		 topic_has(subscription->topic, &entry))
+		remember_number(subscription, entry.number);
+	else if (subscription->topic->last < since.n)
+		remember_number(subscription, subscription->topic->number);
+}
+
+static void subscription_begin(struct subscriptions *subscriptions,
+			       struct subscription *subscription, struct since since)
+{
+	struct topics *topics = subscriptions->topics;
+	uint64_t end;
+
+	/* What has been said by now is in the index, so that where it begins is known. */
+	while (topics_scan(topics, UINT64_MAX))
+		continue;
+	end = topics->at;
+	if (since.kind == SINCE_LAST)
+		since.n = topics_back(topics, subscription->topic, since.n);
+	if (since.kind == SINCE_NOW || since.n > end || (since.kind == SINCE_LAST && !since.n))
+		since = (struct since){SINCE_ID, end, 0};
+	subscription_place(subscriptions, subscription, since);
+	if (subscription->position < end)
+		subscription_fall_behind(subscriptions, subscription);
+}
+
+static uint32_t list_length(const struct subscriptions *subscriptions, uint32_t list)
+{
+	uint32_t n = 0;
+
+	for (; list; list = subscription_of(subscriptions, list)->of_conn)
+		n++;
+	return n;
+}
+
+static struct subscription *subscription_new(struct subscriptions *subscriptions,
+					     struct conn *conn, uint32_t *list, const char *name,
+					     size_t n, const struct format *format)
+{
+	struct subscription *subscription;
+	struct topic *topic;
+
+	if (*list && list_length(subscriptions, *list) >= subscriptions->of_conn_max)
+		return NULL;
+	topic = topics_get(subscriptions->topics, name, n, format);
+	if (!topic)
+		return NULL;
+	subscription = pool_take(&subscriptions->pool);
+	if (!subscription) {
+		if (!topic->subscribers)
+			topics_release(subscriptions->topics, topic);
+		return NULL;
+	}
+	*subscription = (struct subscription){
+	    .conn = conn, .topic = topic, .of_conn = *list, .mark_end = topic->end};
+	*list = subscription_handle(subscriptions, subscription);
+	topic_add(subscriptions, topic, subscription);
+	STATS_ADD(subscriptions->table->stats, members_joined, 1);
+	STATS_ADD(subscriptions->table->stats, subscriptions, 1);
+	return subscription;
+}
+
+bool subscribe(struct subscriptions *subscriptions, struct conn *conn, uint32_t *list,
+	       const char *name, size_t n, const struct format *format, struct since since)
+{
+	struct subscription *subscription =
+	    subscription_new(subscriptions, conn, list, name, n, format);
+
+	if (!subscription)
+		return false;
+	subscription_begin(subscriptions, subscription, since);
+	return true;
+}
+
+static void sender_free(struct subscriptions *subscriptions, struct sender *sender)
+{
+	hash_table_remove(&subscriptions->by_number, &sender->node);
+	pool_give(&subscriptions->senders, sender);
+}
+
+/* One that waits to say something is in a list: whoever takes it out frees it (delivery.c). */
+static void sender_leave(struct subscriptions *subscriptions, struct sender *sender)
+{
+	sender->subscription = 0;
+	if (!sender->waiting)
+		sender_free(subscriptions, sender);
+}
+
+void sender_gone(struct subscriptions *subscriptions, struct sender *sender)
+{
+	CHECK(!sender->subscription);
+	sender_free(subscriptions, sender);
+}
+
+static void subscription_end(struct subscriptions *subscriptions,
+			     struct subscription *subscription)
+{
+	struct topic *topic = subscription->topic;
+
+	if (topic->next_to_get == subscription_handle(subscriptions, subscription))
+		topic->next_to_get = subscription->next;
+	topic_remove(subscriptions, subscription);
+	if (subscription->sender)
+		sender_leave(subscriptions, subscription->sender);
+	if (!topic->subscribers)
+		topics_release(subscriptions->topics, topic);
+	*subscription = (struct subscription){0};
+	pool_give(&subscriptions->pool, subscription);
+	STATS_ADD(subscriptions->table->stats, members_left, 1);
+	STATS_ADD(subscriptions->table->stats, subscriptions, -1);
+}
+
+void unsubscribe(struct subscriptions *subscriptions, uint32_t *list, uint32_t handle)
+{
+	while (*list && *list != handle)
+		list = &subscription_of(subscriptions, *list)->of_conn;
+	CHECK(*list);
+	*list = subscription_of(subscriptions, handle)->of_conn;
+	subscription_end(subscriptions, subscription_of(subscriptions, handle));
+}
+
+void unsubscribe_all(struct subscriptions *subscriptions, uint32_t *list)
+{
+	while (*list)
+		unsubscribe(subscriptions, list, *list);
+}
+
+uint32_t subscription_find(const struct subscriptions *subscriptions, uint32_t list,
+			   const char *name, size_t n)
+{
+	for (; list; list = subscription_of(subscriptions, list)->of_conn) {
+		const struct topic *topic = subscription_of(subscriptions, list)->topic;
+
+		if (topic->name_n == n && memcmp(topic->name, name, n) == 0)
+			break;
+	}
+	return list;
+}
+
+/* ---- behind ---- */
+
+void subscription_fall_behind(struct subscriptions *subscriptions,
+			      struct subscription *subscription)
+{
+	if (subscription->behind)
+		return;
+	subscription->behind = true;
+	subscription->goal = subscriptions->topics->at;
+	conn_feed(subscription->conn, true);
+}
+
+/* All that was given before has been sent. */
+static void mark_move(const struct subscriptions *subscriptions, struct subscription *subscription)
+{
+	if (subscription->position < subscription->goal)
+		return;
+	subscription->mark_end = subscription->topic->end;
+	subscription->goal = subscriptions->topics->at;
+}
+
+static void subscription_is_up_to_date(struct subscription *subscription)
+{
+	subscription->behind = false;
+	subscription->given = subscription->mark_given = 0;
+	subscription->mark_end = subscription->topic->end;
+}
+
+/* Its topic has had a record that the journal no longer has, or may have had one. records: how many;
+ * 0: nobody knows. */
+static void tell_gap(struct subscriptions *subscriptions, struct subscription *subscription,
+		     uint64_t to, uint64_t records)
+{
+	const struct topic *topic = subscription->topic;
+	const struct gap gap = {topic->name, topic->name_n, subscription->position, to, records};
+
+	STATS_ADD(subscriptions->table->stats, gaps, 1);
+	if (topic->format->gap)
+		topic->format->gap(subscription->conn, &gap);
+}
+
+/* entry is the first record of its topic that is there from its position on, in a journal that
+ * begins at this floor. Were there others before it? */
+static void look_for_gap(struct subscriptions *subscriptions, struct subscription *subscription,
+			 const struct journal_entry *entry, uint64_t floor)
+{
+	uint32_t missed = (uint32_t)entry->number - 1 - subscription->number;
+
+	if (entry->previous ? entry->previous < subscription->position
+			    : subscription->position >= floor)
+		return;
+	if (!subscription->numbered || (int32_t)missed < 1)
+		missed = 0;
+	tell_gap(subscriptions, subscription, entry->id, missed);
+}
+
+/* Sends the record. False: it was overwritten meanwhile, or its connection has ended. */
+static bool send_record(struct subscriptions *subscriptions, struct subscription *subscription,
+			const struct journal_entry *entry, size_t *budget)
+{
+	static unsigned char bytes[FORMAT_BYTES_MAX];
+	const struct format *format = subscription->topic->format;
+	size_t n = format->bytes(entry);
+
+	CHECK(n <= FORMAT_BYTES_MAX);
+	if (!is_own(subscription, entry)) {
+		format->encode(entry, bytes);
+		if (!journal_holds(subscriptions->topics->journal, entry->id))
+			return false;
+		conn_copy(subscription->conn, bytes, n);
+		*budget -= n < *budget ? n : *budget;
+		subscription_count(subscriptions, 1);
+		STATS_ADD(subscriptions->table->stats, replayed, 1);
+	}
+	subscription->position = entry->id + 1;
+	remember_number(subscription, entry->number);
+	return true;
+}
+
+/* Goes on from record to record of the topic, as long as the budget lasts. True: there may be more.
+ */
+static bool send_from(struct subscriptions *subscriptions, struct subscription *subscription,
+		      struct journal_entry *entry, size_t *budget)
+{
+	const struct topics *topics = subscriptions->topics;
+	uint64_t next;
+
+	for (;;) {
+		if (topic_has(subscription->topic, entry) &&
+		    !send_record(subscriptions, subscription, entry, budget))
+			return true;
+		next = topics_next(topics, entry->id);
+		if (!next || !*budget)
+			return next;
+		if (journal_find(topics->journal, next, entry) != JOURNAL_FOUND)
+			return true;
+	}
+}
+
+/* One that comes with an id of before the history, to a topic of which nothing is left, may have
+ * missed something. */
+static void end_of_index(struct subscriptions *subscriptions, struct subscription *subscription,
+			 uint64_t at, uint64_t floor)
+{
+	if (subscription->position < floor && !subscription->topic->last)
+		tell_gap(subscriptions, subscription, floor, 0);
+	if (subscription->position < at)
+		subscription->position = at;
+	subscription_is_up_to_date(subscription);
+}
+
+/* Nothing is owed. True: it is not up to date yet, and has more to look at now. */
+static bool catch_up(struct subscriptions *subscriptions, struct subscription *subscription,
+		     size_t *budget)
+{
+	const struct topics *topics = subscriptions->topics;
+
+	mark_move(subscriptions, subscription);
+	while (*budget) {
+		uint64_t floor = journal_floor(topics->journal), at = subscription->position;
+		struct journal_entry entry;
+
+		switch (topics_seek(topics, subscription->topic, &at, &entry)) {
+		case SOUGHT_NONE:
+			end_of_index(subscriptions, subscription, at, floor);
+			return false;
+		case SOUGHT_LATER:
+			/* What it has passed is not of its topic, unless it is gone. */
+			if (subscription->position >= floor)
+				subscription->position = at;
+			return true;
+		default:
+			look_for_gap(subscriptions, subscription, &entry, floor);
+			subscription->position = entry.id;
+		}
+		if (!send_from(subscriptions, subscription, &entry, budget) && *budget)
+			continue;
+		if (!conn_is_open(subscription->conn))
+			return false;
+	}
+	return true;
+}
+
+void subscriptions_produce(struct subscriptions *subscriptions, uint32_t list, struct conn *conn)
+{
+	size_t budget = CHUNK_BYTES;
+	bool more = false;
+
+	for (uint32_t at = list; at && budget;) {
+		struct subscription *subscription = subscription_of(subscriptions, at);
+
+		at = subscription->of_conn;
+		if (subscription->behind)
+			more |= catch_up(subscriptions, subscription, &budget);
+	}
+	if (!more && budget)
+		conn_feed(conn, false);
+	else if (budget == CHUNK_BYTES) /* nothing was sent, so nothing else wakes it */
+		conn_wake(conn);
+}
+
+/* ---- slow ---- */
+
+/*
+ * One that says much itself is given little of a batch, and yet keeps all of its chunk: so lag is
+ * measured in bytes of the topic, too. When the mark moves, all that was given before it has been
+ * sent; so nobody keeps chunks from more than twice slow_bytes ago.
+ */
+bool subscription_is_slow(const struct subscriptions *subscriptions,
+			  struct subscription *subscription)
+{
+	uint32_t owed = subscription->conn->queue.owed, end = subscription->topic->end;
+
+	if (!subscription->behind &&
+	    (int32_t)(subscription->given - owed - subscription->mark_given) >= 0) {
+		subscription->mark_given = subscription->given;
+		subscription->mark_end = end;
+	}
+	return owed > subscriptions->slow_bytes ||
+	       end - subscription->mark_end > subscriptions->slow_bytes;
+}
+
+/* ---- on its way to another process ---- */
+
+struct packed_subscription {
+	uint64_t position, sender; /* sender: 0: it has not said anything */
+	uint32_t number;
+	uint8_t numbered, unused[2], name_n; /* the name follows */
+};
+
+_Static_assert(sizeof(struct packed_subscription) == 24, "no padding travels");
+
+/* One that is up to date may have got its last record long ago: what was there since was not of its
+ * topic. */
+static uint64_t position_now(const struct subscriptions *subscriptions,
+			     const struct subscription *subscription)
+{
+	const struct topic *topic = subscription->topic;
+	uint64_t at = topic->pending ? topic->pending : subscriptions->topics->at;
+
+	if (subscription->behind)
+		return subscription->position;
+	if (topic->batch && subscription->position <= topic->batch_last)
+		at = topic->batch_first;
+	return at > subscription->position ? at : subscription->position;
+}
+
+size_t subscriptions_bytes(const struct subscriptions *subscriptions, uint32_t list)
+{
+	size_t n = 0;
+
+	for (; list; list = subscription_of(subscriptions, list)->of_conn)
+		n += sizeof(struct packed_subscription) +
+		     subscription_of(subscriptions, list)->topic->name_n;
+	return n;
+}
+
+void subscriptions_describe(const struct subscriptions *subscriptions, uint32_t list,
+			    unsigned char *bytes)
+{
+	while (list) {
+		const struct subscription *subscription = subscription_of(subscriptions, list);
+		const struct topic *topic = subscription->topic;
+		struct packed_subscription packed = {
+		    .position = position_now(subscriptions, subscription),
+		    .sender = subscription->sender ? subscription->sender->node.hash : 0,
+		    .number = subscription->number,
+		    .numbered = subscription->numbered,
+		    .name_n = topic->name_n};
+
+		memcpy(bytes, &packed, sizeof packed);
+		memcpy(bytes + sizeof packed, topic->name, topic->name_n);
+		bytes += sizeof packed + topic->name_n;
+		list = subscription->of_conn;
+	}
+}
+
+/* The next one of n bytes; returns how many it takes, or 0. */
+static size_t unpack(const unsigned char *bytes, size_t n, struct packed_subscription *packed)
+{
+	if (n < sizeof *packed)
+		return 0;
+	memcpy(packed, bytes, sizeof *packed);
+	if (!packed->name_n || packed->name_n > JOURNAL_TOPIC_MAX ||
+	    n - sizeof *packed < packed->name_n)
+		return 0;
+	return sizeof *packed + packed->name_n;
+}
+
+bool subscriptions_are_valid(const unsigned char *bytes, size_t n)
+{
+	struct packed_subscription packed;
+	size_t used;
+
+	for (; n; bytes += used, n -= used)
+		if (!(used = unpack(bytes, n, &packed)))
+			return false;
+	return true;
+}
+
+bool subscriptions_restore(struct subscriptions *subscriptions, struct conn *conn, uint32_t *list,
+			   const unsigned char *bytes, size_t n, const struct format *format)
+{
+	struct packed_subscription packed;
+	size_t used;
+
+	for (; n && (used = unpack(bytes, n, &packed)); bytes += used, n -= used) {
+		struct subscription *subscription =
+		    subscription_new(subscriptions, conn, list,
+				     (const char *)bytes + sizeof packed, packed.name_n, format);
+
+		if (!subscription)
+			return false;
+		subscription_begin(subscriptions, subscription,
+				   (struct since){SINCE_ID, packed.position, 0});
+		if (packed.numbered) {
+			subscription->number = packed.number;
+			subscription->numbered = true;
+		}
+		/* A number that is somebody else's here is not taken from it. */
+		if (packed.sender && !sender_find(subscriptions, packed.sender))
+			(void)sender_new(subscriptions, subscription, packed.sender);
+	}
+	return !n;
+}
+
+/* ---- the whole ---- */
+
+int subscriptions_open(struct subscriptions *subscriptions, struct topics *topics,
+		       struct conn_table *table, uint32_t slow_bytes, uint32_t of_conn_max)
+{
+	uint64_t max = (uint64_t)table->conns.objects_max * of_conn_max;
+	int error;
+
+	if (max > SUBSCRIPTIONS_MAX)
+		max = SUBSCRIPTIONS_MAX;
+	*subscriptions = (struct subscriptions){.topics = topics,
+						.table = table,
+						.slow_bytes = slow_bytes,
+						.of_conn_max = of_conn_max};
+	error =
+	    pool_open(&subscriptions->pool, sizeof(struct subscription), max, SPARE_BYTES);
+	if (!error)
+		error =
+		    pool_open(&subscriptions->senders, sizeof(struct sender), max, SPARE_BYTES);
+	if (!error)
+		error = hash_table_open(&subscriptions->by_number, (uint32_t)max);
+	if (error)
+		subscriptions_close(subscriptions);
+	return error;
+}
+
+void subscriptions_close(struct subscriptions *subscriptions)
+{
+	hash_table_close(&subscriptions->by_number);
+	pool_close(&subscriptions->senders);
+	pool_close(&subscriptions->pool);
+}
