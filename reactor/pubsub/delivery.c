@@ -42,12 +42,12 @@ static void deliver_to(struct delivery *delivery, const struct batch *batch,
 	if (subscription->behind)
 		return;
 	if (!is_up_to_date(batch, subscription)) {
-		subscription_fall_behind(subscriptions, subscription);
+		subscription_fall_behind(subscription);
 		return;
 	}
 	if (conn_is_frozen(conn) || conn->queue.owed > delivery->give_max) {
 		subscription->position = batch->first;
-		subscription_fall_behind(subscriptions, subscription);
+		subscription_fall_behind(subscription);
 		return;
 	}
 	(void)batch_give(&delivery->maker, batch, subscription);

@@ -133,7 +133,7 @@ static void subscription_begin(struct subscriptions *subscriptions,
 		since = (struct since){SINCE_ID, end, 0};
 	subscription_place(subscriptions, subscription, since);
 	if (subscription->position < end)
-		subscription_fall_behind(subscriptions, subscription);
+		subscription_fall_behind(subscription);
 }
 
 static uint32_t list_length(const struct subscriptions *subscriptions, uint32_t list)
@@ -184,24 +184,19 @@ bool subscribe(struct subscriptions *subscriptions, struct conn *conn, uint32_t 
 	return true;
 }
 
-static void sender_free(struct subscriptions *subscriptions, struct sender *sender)
-{
-	hash_table_remove(&subscriptions->by_number, &sender->node);
-	pool_give(&subscriptions->senders, sender);
-}
-
-/* One that waits to say something is in a list: whoever takes it out frees it (delivery.c). */
+/* One that waits to say something is in a list: whoever takes it out frees it (delivery_say.c). */
 static void sender_leave(struct subscriptions *subscriptions, struct sender *sender)
 {
+	hash_table_remove(&subscriptions->by_number, &sender->node);
 	sender->subscription = 0;
 	if (!sender->waiting)
-		sender_free(subscriptions, sender);
+		sender_gone(subscriptions, sender);
 }
 
 void sender_gone(struct subscriptions *subscriptions, struct sender *sender)
 {
 	CHECK(!sender->subscription);
-	sender_free(subscriptions, sender);
+	pool_give(&subscriptions->senders, sender);
 }
 
 static void subscription_end(struct subscriptions *subscriptions,
@@ -251,13 +246,12 @@ uint32_t subscription_find(const struct subscriptions *subscriptions, uint32_t l
 
 /* ---- behind ---- */
 
-void subscription_fall_behind(struct subscriptions *subscriptions,
-			      struct subscription *subscription)
+void subscription_fall_behind(struct subscription *subscription)
 {
 	if (subscription->behind)
 		return;
 	subscription->behind = true;
-	subscription->goal = subscriptions->topics->at;
+	subscription->goal = 0; /* the mark moves on when all that it was given has been sent */
 	conn_feed(subscription->conn, true);
 }
 

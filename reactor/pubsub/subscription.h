@@ -112,8 +112,7 @@ struct sender *sender_get(struct subscriptions *subscriptions, struct subscripti
 /* It has left the list of those that wait, and its subscription had gone before. */
 void sender_gone(struct subscriptions *subscriptions, struct sender *sender);
 /* It is behind from now on. */
-void subscription_fall_behind(struct subscriptions *subscriptions,
-			      struct subscription *subscription);
+void subscription_fall_behind(struct subscription *subscription);
 /* Does it owe, or lag, more than slow_bytes? */
 bool subscription_is_slow(const struct subscriptions *subscriptions,
 			  struct subscription *subscription);

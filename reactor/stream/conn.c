@@ -55,7 +55,7 @@ static bool conn_is_silent(const struct conn *conn)
 static bool conn_is_drained(const struct conn *conn)
 {
 	return conn->draining && !conn->drain_left && !conn->input_pending &&
-	       !conn_is_producing(conn) && !conn->feeding && !(conn->message_open && conn->requests);
+	       !conn_is_producing(conn) && !(conn->message_open && conn->requests);
 }
 
 /* Drained, does it stay, and wait for what others may have for it? It reads no more. */
@@ -138,6 +138,9 @@ static void conn_ended(struct conn *conn, struct conn_table *table)
 {
 	const struct protocol *protocol = conn->service->protocol;
 
+	conn->half_closed = conn->feeding;
+	if (conn->half_closed)
+		return;
 	if (protocol->ended) {
 		protocol->ended(conn);
 		conn_flush(conn, table);
@@ -305,7 +308,7 @@ static void conn_make_output(struct conn *conn, struct conn_table *table)
 			return;
 		(conn_is_producing(conn) || conn->feeding ? service->protocol->produce
 							  : service->protocol->writable)(conn);
-		made = table->outbox.bytes;
+		made = table->outbox.bytes + conn->queue.owed; /* conn_copy() may queue some */
 		conn->producer_idle = !made && conn->service == service;
 		conn_flush(conn, table);
 		if (!made || budget < made + CHUNK_BYTES)
@@ -480,7 +483,9 @@ static void conn_serve(struct conn *conn, struct conn_table *table)
 		if (conn_is_silent(conn) && conn_ready(conn, SOURCE_HUNG_UP))
 			conn_die(conn, CLOSE_reset); /* as a write would find out */
 	}
-	if (conn_is_drained(conn) && !conn_stays(conn))
+	if (conn->half_closed && !conn->feeding && conn->phase == OPEN)
+		conn_ended(conn, table);
+	if (conn_is_drained(conn) && !conn_stays(conn) && !conn->feeding)
 		conn_finish(conn, CLOSE_drained);
 }
 

@@ -314,11 +314,13 @@ struct conn {
 	uint32_t message_ms;  /* when the message under way began */
 	uint32_t peer;	      /* its place in per_ip, 0: none; or that of its peer_given */
 	uint32_t drain_left;  /* bytes that came before the drain began, not read yet */
-	uint8_t phase, reason;
+	uint8_t reason;
+	uint8_t phase : 4;
 	uint8_t paused : 4; /* why it does not read: enum conn_paused */
 	bool fd_shared : 1, message_open : 1, input_pending : 1, draining : 1;
 	bool frozen : 1;	  /* another process may have it: it has no turn */
 	bool feeding : 1;	  /* conn_feed() */
+	bool half_closed : 1;	  /* its peer has ended its side, and is fed on until it has all */
 	bool producer_idle : 1;	  /* its protocol had nothing to send when it was last asked */
 	bool read_past_drain : 1; /* it has read bytes that came after the drain began */
 	bool has_timer : 1;	  /* its state has when that is due */

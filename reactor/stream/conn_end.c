@@ -15,7 +15,7 @@ void conn_leave_open(struct conn *conn, enum conn_phase phase)
 	const struct protocol *protocol = conn->service->protocol;
 	uint8_t before = conn->phase;
 
-	conn->phase = (uint8_t)phase;
+	conn->phase = phase & 15u;
 	if (before == OPEN && protocol->close)
 		protocol->close(conn);
 	if (before != CONNECTING)

@@ -261,7 +261,7 @@ static void conn_recall(struct conn *conn, const struct conn_snapshot *snapshot)
 	conn->active_ms = moment(table, snapshot->idle_ms);
 	conn->progress_ms = moment(table, snapshot->progress_age_ms);
 	conn->message_ms = moment(table, snapshot->message_age_ms);
-	conn->phase = snapshot->phase;
+	conn->phase = snapshot->phase & 15u;
 	conn->reason = snapshot->reason;
 	conn->message_open = snapshot->flags & SNAPSHOT_MESSAGE_OPEN;
 	conn_pause(conn, PAUSED_OWES, snapshot->flags & SNAPSHOT_OVER_HIGH_WATER);

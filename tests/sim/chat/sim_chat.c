@@ -1,8 +1,8 @@
 /*
- * A model of chat: workers on one bus, and clients that join, talk, read and leave in random steps,
+ * A model of chat: workers on one journal, and clients that join, talk, read and leave in random steps,
  * and must hear what chat_model.h works out.
  *
- * What this can't see: workers that run at the same instant (check_bus), and a reader that is left
+ * What this can't see: workers that run at the same instant (check_journal), and a reader that is left
  * behind.
  */
 #include "tests/sim/chat/chat_model.h"
@@ -106,12 +106,12 @@ static void random_step(void)
 
 /* ---- the end ---- */
 
-/* Whether all is read. A relay that rests has nothing queued, but may have lines to read: only when
- * it has read all is it asleep. */
+/* Whether all is read. A delivery that rests has nothing queued, but may have lines to read: only
+ * when it has read all is it asleep. */
 static bool all_said(void)
 {
 	for (unsigned w = 0; w < chat.n; w++)
-		if (chat.workers[w].loop.first || !chat.workers[w].relay.asleep)
+		if (chat.workers[w].loop.first || !chat.workers[w].delivery.asleep)
 			return false;
 	for (unsigned i = 0; i < clients_n; i++)
 		if ((clients[i].peer->in.n && !clients[i].peer->closed) || clients[i].peer->out.n)
@@ -167,9 +167,9 @@ static void all_drain(void)
 	all_read();
 	draining = true;
 	for (unsigned w = 0; w < chat.n; w++) {
-		relay_drain(&chat.workers[w].relay, false);
+		delivery_drain(&chat.workers[w].delivery, false);
 		conn_table_drain(&chat.workers[w].table);
-		relay_close_doors(&chat.workers[w].relay);
+		delivery_close_doors(&chat.workers[w].delivery);
 		worker_pass(&chat.workers[sim_below(&seed, chat.n)]);
 	}
 }

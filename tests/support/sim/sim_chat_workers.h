@@ -1,7 +1,7 @@
 /*
  * sim_chat_workers: the workers of a chat on a simulated kernel, all in this process.
  *
- * Each has a loop, a table of connections, a relay and topics of its own; one bus joins them.
+ * Each has a loop, a table of connections and a delivery of its own; one journal joins them.
  * A worker runs only when the test tells it to, one pass at a time, in any order. The test owns the
  * struct; sim_chat_close() fails the test if a buffer, a member or a connection is left.
  */
@@ -9,7 +9,7 @@
 #define TESTS_SUPPORT_SIM_SIM_CHAT_WORKERS_H
 
 #include "reactor/base/log.h"
-#include "reactor/pubsub/relay.h"
+#include "reactor/pubsub/delivery.h"
 #include "tests/support/sim/kernel.h"
 
 #ifndef SIM_CHAT_WORKERS
@@ -17,21 +17,19 @@
 #endif
 #define SIM_CHAT_TOPICS 2
 
-/* The numbers of topics are far apart, as they may be after reloads. */
-#define SIM_CHAT_NUMBER(topic) ((uint16_t)((topic) * (RELAY_TOPICS_MAX - 1)))
+static const char *const sim_chat_topics[SIM_CHAT_TOPICS] = {"chat/one", "chat/the other"};
 
 struct worker {
 	struct stats stats;
 	struct loop loop;
 	struct conn_table table;
-	struct relay relay;
+	struct delivery delivery;
 	struct service services[SIM_CHAT_TOPICS];
-	struct topic topics[SIM_CHAT_TOPICS];
 	struct service echo; /* shares buffers with the chat */
 };
 
 struct sim_chat {
-	struct bus bus;
+	struct journal journal;
 	struct worker workers[SIM_CHAT_WORKERS];
 	unsigned n; /* workers */
 };
@@ -39,35 +37,39 @@ struct sim_chat {
 struct sim_chat_setting {
 	unsigned workers;
 	struct conn_limits limits;
-	size_t buffers, ring;
+	size_t buffers;
+	uint64_t history;
 	uint32_t slow, message_max;
 	bool names;
 	size_t turn_members; /* 0: the product's value */
 };
 
-#define SIM_CHAT_RING_MIN (64u << 10)
 #define SIM_CHAT_SETTING                                                                           \
-	.workers = 2, .limits = {WORLD_LIMITS}, .buffers = BUFFERS_MIN, .ring = SIM_CHAT_RING_MIN, \
+	.workers = 2, .limits = {WORLD_LIMITS}, .buffers = BUFFERS_MIN,                            \
+	.history = JOURNAL_HISTORY_MIN,                                                            \
 	.slow = 256 << 10, .message_max = 16000
 
-static inline void worker_open(struct worker *worker, struct bus *bus, unsigned seat,
+static inline void worker_open(struct worker *worker, struct journal *journal, unsigned seat,
 			       const struct sim_chat_setting *setting)
 {
+	const struct delivery_limits limits = {setting->slow, 1000, 10};
+
 	*worker = (struct worker){.echo = {.protocol = protocol_find("echo")}};
 	worker->echo.table = &worker->table;
 	EXPECT(loop_open(&worker->loop, &worker->stats, 0) == 0);
 	EXPECT(conn_table_open(&worker->table, &worker->loop, &setting->limits, setting->buffers) ==
 	       0);
-	EXPECT(relay_open(&worker->relay, &worker->loop, bus, seat) == 0);
+	EXPECT(delivery_open(&worker->delivery, &worker->loop, &worker->table, journal, seat,
+			     &limits) == 0);
 	if (setting->turn_members)
-		worker->relay.turn_members = setting->turn_members;
+		worker->delivery.turn_members = setting->turn_members;
 	for (uint16_t t = 0; t < SIM_CHAT_TOPICS; t++) {
 		worker->services[t] =
 		    (struct service){.protocol = protocol_find("chat"),
 				     .table = &worker->table,
+				     .topic = sim_chat_topics[t],
 				     .settings = {setting->message_max, setting->names}};
-		EXPECT(topic_open(&worker->topics[t], &worker->relay, &worker->services[t],
-				  SIM_CHAT_NUMBER(t), setting->slow) == 0);
+		delivery_serve(&worker->delivery, &worker->services[t]);
 	}
 }
 
@@ -79,27 +81,25 @@ static inline void worker_pass(struct worker *worker)
 /* Expects that no connection, member, chunk or segment is in use. */
 static inline void worker_expect_free(struct worker *worker)
 {
-	kernel_advance(RELAY_REST_MS + 1);
-	loop_wake(&worker->loop, &worker->relay.source); /* it frees a chunk that was read */
+	kernel_advance(DELIVERY_REST_MS + 1);
+	loop_wake(&worker->loop, &worker->delivery.source); /* it frees a chunk that was read */
 	worker_pass(worker);
 	EXPECT(worker->table.conns.used == 0 && worker->stats.connections == 0);
 	EXPECT(worker->stats.members_joined == worker->stats.members_left);
-	for (int t = 0; t < SIM_CHAT_TOPICS; t++) {
-		EXPECT(worker->topics[t].members.used == 0 && worker->topics[t].waiting == 0);
-		EXPECT(!topic_has_batch(&worker->topics[t]) && worker->topics[t].own_n == 0);
-	}
+	EXPECT(worker->delivery.subscriptions.pool.used == 0);
+	EXPECT(worker->delivery.subscriptions.senders.used == 0);
+	EXPECT(worker->stats.subscriptions == 0);
+	EXPECT(!worker->delivery.topics.ready_first && !worker->delivery.batches_taken);
 	EXPECT(worker->table.buffers.chunks.used == 0);
 	EXPECT(worker->table.buffers.segments.used == 0);
-	EXPECT(worker->table.awaiting_buffers == 0 && !worker->relay.waiting);
+	EXPECT(worker->table.awaiting_buffers == 0 && !worker->delivery.waiting);
 }
 
 static inline void worker_close(struct worker *worker)
 {
 	worker_expect_free(worker);
-	for (int t = 0; t < SIM_CHAT_TOPICS; t++)
-		topic_close(&worker->topics[t]);
 	conn_table_close(&worker->table);
-	relay_close(&worker->relay);
+	delivery_close(&worker->delivery);
 	loop_close(&worker->loop);
 }
 
@@ -107,16 +107,16 @@ static inline void sim_chat_open(struct sim_chat *chat, const struct sim_chat_se
 {
 	kernel_begin();
 	chat->n = setting->workers;
-	EXPECT(bus_open(&chat->bus, chat->n, setting->ring) == 0);
+	EXPECT(journal_open(&chat->journal, chat->n, setting->history, 1) == 0);
 	for (unsigned w = 0; w < chat->n; w++)
-		worker_open(&chat->workers[w], &chat->bus, w, setting);
+		worker_open(&chat->workers[w], &chat->journal, w, setting);
 }
 
 static inline void sim_chat_close(struct sim_chat *chat)
 {
 	for (unsigned w = 0; w < chat->n; w++)
 		worker_close(&chat->workers[w]);
-	bus_close(&chat->bus);
+	journal_close(&chat->journal);
 	kernel_end();
 }
 
@@ -157,6 +157,18 @@ static inline void sim_chat_wait(struct sim_chat *chat, uint32_t ms)
 		kernel_advance(1);
 		sim_chat_run(chat);
 	}
+}
+
+/* How many lines of a topic a worker has given to some of its clients, and not to all. */
+static inline uint32_t sim_chat_under_way(struct sim_chat *chat, unsigned worker, unsigned topic)
+{
+	const struct topics *topics = &chat->workers[worker].delivery.topics;
+
+	for (const struct topic *at = topics->ready_first; at; at = at->ready)
+		if (at->batch && at->name_n == strlen(sim_chat_topics[topic]) &&
+		    memcmp(at->name, sim_chat_topics[topic], at->name_n) == 0)
+			return at->batch->records;
+	return 0;
 }
 
 #define SIM_CHAT_SUM(chat, counter)                                                                \
