@@ -95,6 +95,7 @@ static void batch_free(struct delivery *delivery, struct topic *topic)
 static void topic_end_batch(struct delivery *delivery, struct topic *topic)
 {
 	topic->end += topic->batch->bytes;
+	topic->turn = delivery->turn;
 	batch_end(&delivery->maker, topic->batch);
 	batch_free(delivery, topic);
 	topic->next_to_get = 0;

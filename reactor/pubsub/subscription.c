@@ -251,22 +251,23 @@ void subscription_fall_behind(struct subscription *subscription)
 	if (subscription->behind)
 		return;
 	subscription->behind = true;
-	subscription->goal = 0; /* the mark moves on when all that it was given has been sent */
+	subscription->fed = false;
 	conn_feed(subscription->conn, true);
 }
 
-/* All that was given before has been sent. */
+/* Of one that is behind. All that it was given has been sent. */
 static void mark_move(const struct subscriptions *subscriptions, struct subscription *subscription)
 {
-	if (subscription->position < subscription->goal)
+	if (subscription->fed && subscription->position < subscription->goal)
 		return;
+	subscription->fed = true;
 	subscription->mark_end = subscription->topic->end;
 	subscription->goal = subscriptions->topics->at;
 }
 
 static void subscription_is_up_to_date(struct subscription *subscription)
 {
-	subscription->behind = false;
+	subscription->behind = subscription->fed = false;
 	subscription->given = subscription->mark_given = 0;
 	subscription->mark_end = subscription->topic->end;
 }
@@ -416,7 +417,7 @@ bool subscription_is_slow(const struct subscriptions *subscriptions,
 {
 	uint32_t owed = subscription->conn->queue.owed, end = subscription->topic->end;
 
-	if (!subscription->behind &&
+	if (!subscription->fed &&
 	    (int32_t)(subscription->given - owed - subscription->mark_given) >= 0) {
 		subscription->mark_given = subscription->given;
 		subscription->mark_end = end;

@@ -59,7 +59,7 @@ struct topic {
 	uint32_t subscribers;
 	uint32_t end;	/* bytes that it had for its subscribers so far; it wraps */
 	uint32_t round; /* of deliveries, in which it is ready */
-	uint32_t turn;	/* of the delivery, in which it had its last batch */
+	uint32_t turn;	/* of the delivery, in which its last batch began or ended */
 	uint8_t name_n;
 	bool queued;
 };

@@ -294,7 +294,7 @@ static unsigned check_witnesses(void)
 struct reading {
 	size_t at;	/* bytes compared */
 	uint64_t lines; /* whole ones */
-	size_t lag;	/* bytes of the topic after the last line heard, until its end was seen */
+	size_t lag;	/* bytes after the last line heard that were sent before its end was seen */
 };
 
 /* Whether the next thing that the client heard is this line, or at least its beginning. */
@@ -327,7 +327,8 @@ static uint64_t check_client(const struct client *client)
 
 		if (!own && heard_line(client, &reading, witness->heard[i]))
 			continue;
-		reading.lag += i < must ? line_length(witness->heard[i]) : 0;
+		if (line->sent != NEVER && line->sent <= client->finished)
+			reading.lag += line_length(witness->heard[i]);
 		/* It did not hear this line: then it is its own, or was said before it joined, or
 		 * the client heard nothing after it. */
 		MODEL(own || before || reading.at == client->heard.n);
