@@ -30,12 +30,15 @@ static bool is_up_to_date(const struct batch *batch, const struct subscription *
 static void deliver_to(struct delivery *delivery, const struct batch *batch,
 		       struct subscription *subscription)
 {
-	struct subscriptions *subscriptions = &delivery->subscriptions;
+	uint32_t end = subscription->topic->end - batch->bytes;
 	struct conn *conn = subscription->conn;
 
-	if (subscription->position > batch->last) /* it came later, or has read on by itself */
+	if (subscription->position > batch->last) { /* it came later, or has read on by itself */
+		subscription_skip(subscription, end, batch->bytes);
 		return;
-	if (!conn_is_frozen(conn) && subscription_is_slow(subscriptions, subscription)) {
+	}
+	if (!conn_is_frozen(conn) &&
+	    subscription_is_slow(&delivery->subscriptions, subscription, end)) {
 		conn_abort(conn, CLOSE_slow_consumer);
 		return;
 	}
@@ -94,7 +97,6 @@ static void batch_free(struct delivery *delivery, struct topic *topic)
 
 static void topic_end_batch(struct delivery *delivery, struct topic *topic)
 {
-	topic->end += topic->batch->bytes;
 	topic->turn = delivery->turn;
 	batch_end(&delivery->maker, topic->batch);
 	batch_free(delivery, topic);
@@ -112,7 +114,9 @@ static enum batch_made topic_begin_batch(struct delivery *delivery, struct topic
 	topic->turn = delivery->turn;
 	topic->batch_first = topic->batch->first;
 	topic->batch_last = topic->batch->last;
-	if (made != BATCH_MADE)
+	if (made == BATCH_MADE)
+		topic->end += topic->batch->bytes;
+	else
 		batch_free(delivery, topic);
 	return made;
 }

@@ -413,17 +413,25 @@ void subscriptions_produce(struct subscriptions *subscriptions, uint32_t list, s
  * sent; so nobody keeps chunks from more than twice slow_bytes ago.
  */
 bool subscription_is_slow(const struct subscriptions *subscriptions,
-			  struct subscription *subscription)
+			  struct subscription *subscription, uint32_t end)
 {
-	uint32_t owed = subscription->conn->queue.owed, end = subscription->topic->end;
+	uint32_t owed = subscription->conn->queue.owed;
+	int32_t lag; /* below 0 if the mark was set when its topic had had more */
 
 	if (!subscription->fed &&
 	    (int32_t)(subscription->given - owed - subscription->mark_given) >= 0) {
 		subscription->mark_given = subscription->given;
 		subscription->mark_end = end;
 	}
-	return owed > subscriptions->slow_bytes ||
-	       end - subscription->mark_end > subscriptions->slow_bytes;
+	lag = (int32_t)(end - subscription->mark_end);
+	return owed > subscriptions->slow_bytes || lag > (int64_t)subscriptions->slow_bytes;
+}
+
+/* What it skips does not count as lag, unless its mark is behind that already. */
+void subscription_skip(struct subscription *subscription, uint32_t end, uint32_t bytes)
+{
+	if ((int32_t)(end - subscription->mark_end) >= 0)
+		subscription->mark_end += bytes;
 }
 
 /* ---- on its way to another process ---- */
