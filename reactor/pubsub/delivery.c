@@ -152,7 +152,7 @@ static bool first_may_have_turn(const struct delivery *delivery)
 	return topic && (topic->batch || topic->turn != delivery->turn);
 }
 
-/* False: buffers are used up. */
+/* False: buffers are used up, and not by what was delivered just now. */
 static bool deliver(struct delivery *delivery)
 {
 	size_t members = delivery->turn_members;
@@ -162,7 +162,7 @@ static bool deliver(struct delivery *delivery)
 		size_t before = members;
 
 		if (!deliver_topic(delivery, &members))
-			return false;
+			return before < delivery->turn_members;
 		if (members == before) /* one without a batch costs something, too */
 			members--;
 	}

@@ -47,9 +47,9 @@ static size_t chunks_left(const struct conn_table *table)
 /* How many chunks have to be free for it to go on? */
 static size_t chunks_needed(const struct conn *conn, const struct conn_table *table)
 {
-	/* What its input publishes leaves this chunk for the bus: to go on takes no chunk, and
-	 * frees this one. */
-	if (conn->service->delivery && conn->input &&
+	/* What its input publishes leaves this chunk for the journal: to go on takes no chunk, and
+	 * frees this one; unless it has more to send, too. */
+	if (conn->service->delivery && conn->input && !conn->feeding &&
 	    (conn->input_pending || chunk_room(&table->buffers, conn->input) == CHUNK_BYTES))
 		return 0;
 	if (conn->queue.owed)
