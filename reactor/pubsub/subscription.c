@@ -258,11 +258,13 @@ void subscription_fall_behind(struct subscription *subscription)
 /* Of one that is behind. All that it was given has been sent. */
 static void mark_move(const struct subscriptions *subscriptions, struct subscription *subscription)
 {
+	const struct topic *topic = subscription->topic;
+
 	if (subscription->fed && subscription->position < subscription->goal)
 		return;
 	subscription->fed = true;
-	subscription->mark_end = subscription->topic->end;
-	subscription->goal = subscriptions->topics->at;
+	subscription->mark_end = topic->end;
+	subscription->goal = topic->pending ? topic->pending : subscriptions->topics->at;
 }
 
 static void subscription_is_up_to_date(struct subscription *subscription)
