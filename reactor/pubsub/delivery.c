@@ -33,10 +33,10 @@ static void deliver_to(struct delivery *delivery, const struct batch *batch,
 	uint32_t end = subscription->topic->end - batch->bytes;
 	struct conn *conn = subscription->conn;
 
-	if (subscription->position > batch->last) { /* it came later, or has read on by itself */
+	if (subscription->position > batch->first) /* it came later, or has read on by itself */
 		subscription_skip(subscription, end, batch->bytes);
+	if (subscription->position > batch->last)
 		return;
-	}
 	if (!conn_is_frozen(conn) &&
 	    subscription_is_slow(&delivery->subscriptions, subscription, end)) {
 		conn_abort(conn, CLOSE_slow_consumer);

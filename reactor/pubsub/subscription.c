@@ -255,7 +255,8 @@ void subscription_fall_behind(struct subscription *subscription)
 	conn_feed(subscription->conn, true);
 }
 
-/* Of one that is behind. All that it was given has been sent. */
+/* Of one that is behind: as long as it has not come to the goal, it lacks some of what its topic had
+ * at the mark. */
 static void mark_move(const struct subscriptions *subscriptions, struct subscription *subscription)
 {
 	const struct topic *topic = subscription->topic;
@@ -363,7 +364,6 @@ static bool catch_up(struct subscriptions *subscriptions, struct subscription *s
 {
 	const struct topics *topics = subscriptions->topics;
 
-	mark_move(subscriptions, subscription);
 	while (*budget) {
 		uint64_t floor = journal_floor(topics->journal), at = subscription->position;
 		struct journal_entry entry;
@@ -398,8 +398,12 @@ void subscriptions_produce(struct subscriptions *subscriptions, uint32_t list, s
 		struct subscription *subscription = subscription_of(subscriptions, at);
 
 		at = subscription->of_conn;
+		if (!subscription->behind)
+			continue;
+		mark_move(subscriptions, subscription);
+		more |= catch_up(subscriptions, subscription, &budget);
 		if (subscription->behind)
-			more |= catch_up(subscriptions, subscription, &budget);
+			mark_move(subscriptions, subscription);
 	}
 	if (!more && budget)
 		conn_feed(conn, false);
@@ -429,7 +433,7 @@ bool subscription_is_slow(const struct subscriptions *subscriptions,
 	return owed > subscriptions->slow_bytes || lag > (int64_t)subscriptions->slow_bytes;
 }
 
-/* What it skips does not count as lag, unless its mark is behind that already. */
+/* What it has, at least in part, does not count as lag, unless its mark is behind that already. */
 void subscription_skip(struct subscription *subscription, uint32_t end, uint32_t bytes)
 {
 	if ((int32_t)(end - subscription->mark_end) >= 0)
