@@ -16,14 +16,21 @@ uint64_t journal_floor(const struct journal *journal)
 	return LOAD(header_of(journal)->floor);
 }
 
-/* A writer that has ended, or is stopped, may not have moved the head. */
+/* A writer that has ended, or is stopped, may not have moved the head: so we look behind it. No
+ * more writers than that can have stopped just there; what does not end then is not ours. */
+#define LOOK_BEHIND_HEAD 65536
+
 uint64_t journal_end(const struct journal *journal)
 {
 	uint64_t id = LOAD(header_of(journal)->head);
-	int other;
 
-	while ((other = slot_compare(journal, id, LOAD(*slot_of(journal, id)))) >= 0)
+	for (unsigned n = 0; n < LOOK_BEHIND_HEAD; n++) {
+		int other = slot_compare(journal, id, LOAD(*slot_of(journal, id)));
+
+		if (other < 0)
+			break;
 		id = other ? LOAD(header_of(journal)->head) : id + 1;
+	}
 	return id;
 }
 
