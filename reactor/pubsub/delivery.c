@@ -53,7 +53,7 @@ static void deliver_to(struct delivery *delivery, const struct batch *batch,
 		subscription_fall_behind(subscription);
 		return;
 	}
-	(void)batch_give(&delivery->maker, batch, subscription);
+	(void)topic_batch_give(&delivery->maker, batch, subscription);
 }
 
 /* True: all have it. */
@@ -98,7 +98,7 @@ static void batch_free(struct delivery *delivery, struct topic *topic)
 static void topic_end_batch(struct delivery *delivery, struct topic *topic)
 {
 	topic->turn = delivery->turn;
-	batch_end(&delivery->maker, topic->batch);
+	topic_batch_end(&delivery->maker, topic->batch);
 	batch_free(delivery, topic);
 	topic->next_to_get = 0;
 }
@@ -110,7 +110,7 @@ static enum batch_made topic_begin_batch(struct delivery *delivery, struct topic
 	topic->batch = batch_new(delivery);
 	if (!topic->batch)
 		return BATCH_EMPTY; /* its turn comes again */
-	made = batch_make(&delivery->maker, topic->batch, topic);
+	made = topic_batch_make(&delivery->maker, topic->batch, topic);
 	topic->turn = delivery->turn;
 	topic->batch_first = topic->batch->first;
 	topic->batch_last = topic->batch->last;
@@ -186,8 +186,8 @@ static void make_room(struct delivery *delivery)
 		size_t weight;
 
 		if (!subscription) {
-			bool more = delivery->room == ROOM_IS_MEASURED &&
-				    delivery->room_most > CHUNK_BYTES;
+			bool more =
+			    delivery->room == ROOM_IS_MEASURED && delivery->room_most > CHUNK_BYTES;
 
 			delivery->room = more ? ROOM_IS_MADE : ROOM_IS_THERE;
 			delivery->room_cursor = 0;
@@ -258,7 +258,7 @@ static void fall_asleep(struct delivery *delivery)
 {
 	delivery->asleep = journal_sleep(&delivery->port, delivery->topics.at);
 	if (delivery->asleep)
-		batch_maker_rest(&delivery->maker);
+		topic_batch_rest(&delivery->maker);
 	else
 		loop_wake(delivery->loop, &delivery->source);
 }
@@ -398,8 +398,8 @@ int delivery_open(struct delivery *delivery, struct loop *loop, struct conn_tabl
 	uint32_t high_water = table->limits.high_water;
 	int error;
 
-	*delivery = (struct delivery){
-	    .loop = loop, .table = table, .turn_members = DELIVERY_TURN_MEMBERS};
+	*delivery =
+	    (struct delivery){.loop = loop, .table = table, .turn_members = DELIVERY_TURN_MEMBERS};
 	CHECK(journal->doorbells[seat] >= 0);
 	delivery->give_max = high_water < limits->slow_bytes ? high_water : limits->slow_bytes;
 	table->chunks_kept = CHUNKS_KEPT;
@@ -426,7 +426,7 @@ void delivery_close(struct delivery *delivery)
 
 	loop_unwatch(delivery->loop, &delivery->source); /* others have the doorbell too */
 	STATS_ADD(delivery->loop->stats, bells, journal_announce(&delivery->port));
-	batch_maker_rest(&delivery->maker);
+	topic_batch_rest(&delivery->maker);
 	subscriptions_close(&delivery->subscriptions);
 	topics_close(&delivery->topics);
 	journal_leave_seat(&delivery->port);

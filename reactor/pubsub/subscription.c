@@ -19,8 +19,7 @@ struct subscription *subscription_of(const struct subscriptions *subscriptions, 
 uint32_t subscription_handle(const struct subscriptions *subscriptions,
 			     const struct subscription *subscription)
 {
-	return (uint32_t)(subscription -
-			  (struct subscription *)(void *)subscriptions->pool.base) +
+	return (uint32_t)(subscription - (struct subscription *)(void *)subscriptions->pool.base) +
 	       1;
 }
 
@@ -45,9 +44,8 @@ static struct sender *sender_new(struct subscriptions *subscriptions,
 	struct sender *sender = pool_take(&subscriptions->senders);
 
 	CHECK(sender); /* there are as many as subscriptions */
-	*sender =
-	    (struct sender){.node.hash = number,
-			    .subscription = subscription_handle(subscriptions, subscription)};
+	*sender = (struct sender){.node.hash = number,
+				  .subscription = subscription_handle(subscriptions, subscription)};
 	hash_table_add(&subscriptions->by_number, &sender->node);
 	subscription->sender = sender;
 	return sender;
@@ -145,9 +143,9 @@ static uint32_t list_length(const struct subscriptions *subscriptions, uint32_t 
 	return n;
 }
 
-static struct subscription *subscription_new(struct subscriptions *subscriptions,
-					     struct conn *conn, uint32_t *list, const char *name,
-					     size_t n, const struct format *format)
+static struct subscription *subscription_new(struct subscriptions *subscriptions, struct conn *conn,
+					     uint32_t *list, const char *name, size_t n,
+					     const struct format *format)
 {
 	struct subscription *subscription;
 	struct topic *topic;
@@ -199,8 +197,7 @@ void sender_gone(struct subscriptions *subscriptions, struct sender *sender)
 	pool_give(&subscriptions->senders, sender);
 }
 
-static void subscription_end(struct subscriptions *subscriptions,
-			     struct subscription *subscription)
+static void subscription_end(struct subscriptions *subscriptions, struct subscription *subscription)
 {
 	struct topic *topic = subscription->topic;
 
@@ -255,8 +252,8 @@ void subscription_fall_behind(struct subscription *subscription)
 	conn_feed(subscription->conn, true);
 }
 
-/* Of one that is behind: as long as it has not come to the goal, it lacks some of what its topic had
- * at the mark. */
+/* Of one that is behind: as long as it has not come to the goal, it lacks some of what its topic
+ * had at the mark. */
 static void mark_move(const struct subscriptions *subscriptions, struct subscription *subscription)
 {
 	const struct topic *topic = subscription->topic;
@@ -275,8 +272,8 @@ static void subscription_is_up_to_date(struct subscription *subscription)
 	subscription->mark_end = subscription->topic->end;
 }
 
-/* Its topic has had a record that the journal no longer has, or may have had one. records: how many;
- * 0: nobody knows. */
+/* Its topic has had a record that the journal no longer has, or may have had one. records: how
+ * many; 0: nobody knows. */
 static void tell_gap(struct subscriptions *subscriptions, struct subscription *subscription,
 		     uint64_t to, uint64_t records)
 {
@@ -526,8 +523,8 @@ bool subscriptions_restore(struct subscriptions *subscriptions, struct conn *con
 
 	for (; n && (used = unpack(bytes, n, &packed)); bytes += used, n -= used) {
 		struct subscription *subscription =
-		    subscription_new(subscriptions, conn, list,
-				     (const char *)bytes + sizeof packed, packed.name_n, format);
+		    subscription_new(subscriptions, conn, list, (const char *)bytes + sizeof packed,
+				     packed.name_n, format);
 
 		if (!subscription)
 			return false;
@@ -554,15 +551,11 @@ int subscriptions_open(struct subscriptions *subscriptions, struct topics *topic
 
 	if (max > SUBSCRIPTIONS_MAX)
 		max = SUBSCRIPTIONS_MAX;
-	*subscriptions = (struct subscriptions){.topics = topics,
-						.table = table,
-						.slow_bytes = slow_bytes,
-						.of_conn_max = of_conn_max};
-	error =
-	    pool_open(&subscriptions->pool, sizeof(struct subscription), max, SPARE_BYTES);
+	*subscriptions = (struct subscriptions){
+	    .topics = topics, .table = table, .slow_bytes = slow_bytes, .of_conn_max = of_conn_max};
+	error = pool_open(&subscriptions->pool, sizeof(struct subscription), max, SPARE_BYTES);
 	if (!error)
-		error =
-		    pool_open(&subscriptions->senders, sizeof(struct sender), max, SPARE_BYTES);
+		error = pool_open(&subscriptions->senders, sizeof(struct sender), max, SPARE_BYTES);
 	if (!error)
 		error = hash_table_open(&subscriptions->by_number, (uint32_t)max);
 	if (error)

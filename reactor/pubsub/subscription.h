@@ -3,10 +3,10 @@
  *
  * The subscribers of a topic that are up to date are given what is new together, as batches
  * (delivery.h). One that is not, because it came with a position of long ago, or from another
- * process, or does not read as fast as others speak, is behind: it is given the records of its topic
- * from the journal, at the pace at which it reads, with nothing copied for it ahead of that, until
- * it is up to date again. All of these are the same code, and moving a subscription is moving its
- * position.
+ * process, or does not read as fast as others speak, is behind: it is given the records of its
+ * topic from the journal, at the pace at which it reads, with nothing copied for it ahead of that,
+ * until it is up to date again. All of these are the same code, and moving a subscription is moving
+ * its position.
  *
  * A connection has a list of subscriptions, whose head its protocol keeps in its state: a handle, 0
  * if there is none. All of a process live in one struct subscriptions, which borrows the rest.

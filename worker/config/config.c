@@ -5,7 +5,7 @@
 
 #include "reactor/base/check.h"
 #include "reactor/pubsub/journal.h"
-#include "reactor/pubsub/topic.h"
+#include "reactor/pubsub/delivery.h"
 #include "reactor/stream/queue.h"
 #include "worker/config/endpoint_keys.h"
 
@@ -412,7 +412,7 @@ enum accept_mode config_accept_mode(const struct config *config, const struct en
 bool config_has_topic(const struct config *config)
 {
 	for (size_t i = 0; i < config->listeners_n; i++)
-		if (config->listeners[i].protocol->shares == &topic_kind)
+		if (config->listeners[i].protocol->shares == &pubsub_kind)
 			return true;
 	return false;
 }

@@ -1,9 +1,9 @@
 /*
- * A model of chat: workers on one journal, and clients that join, talk, read and leave in random steps,
- * and must hear what chat_model.h works out.
+ * A model of chat: workers on one journal, and clients that join, talk, read and leave in random
+ * steps, and must hear what chat_model.h works out.
  *
- * What this can't see: workers that run at the same instant (check_journal), and a reader that is left
- * behind.
+ * What this can't see: workers that run at the same instant (check_journal), and a reader that is
+ * left behind.
  */
 #include "tests/sim/chat/chat_model.h"
 
