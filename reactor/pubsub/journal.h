@@ -109,7 +109,7 @@ uint64_t journal_since(const struct journal *journal, uint64_t since_ms);
 /* What was said before this time is gone from now on. Anybody may call it, as often as there is
  * need. */
 void journal_forget(const struct journal *journal, uint64_t before_ms);
-/* All records below this id, given or not, are gone from now on. */
+/* All records below this id are gone from now on. Ids that are not given yet stay. */
 void journal_raise_floor(const struct journal *journal, uint64_t id);
 /* Bytes of segments that are in use; records that are void. */
 uint64_t journal_bytes(const struct journal *journal);
@@ -163,10 +163,12 @@ struct journal_message {
 /* Writes a record where nobody sees it yet; one that was not published is dropped. 0, or -ENOSPC:
  * all memory is held by other writers, which an own journal's size excludes. */
 int journal_draft(struct journal_port *port, const struct journal_message *message);
-/* Publishes the draft as the record with this id, which must be at most journal_end(). previous and
- * number: see journal_entry. False: the id is another record's; the draft is still there. */
+/* Publishes the draft as the record with this id, which must be at most journal_end(): else readers
+ * wait at the hole. previous and number: see journal_entry. False: the id is another record's, or
+ * gone; the draft is still there. */
 bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, uint64_t number);
-/* The same with the next free id, for a writer that keeps no index. Returns the id. */
+/* The same with the next free id, for a writer that keeps no index. Returns the id; 0: something
+ * wrote over the journal's memory that is none of its writers. */
 uint64_t journal_append(struct journal_port *port);
 /* Wakes the readers that sleep, if anything was published since the last call. Returns how many. */
 unsigned journal_announce(struct journal_port *port);
