@@ -28,7 +28,7 @@
 #define JOURNAL_PAYLOAD_MAX  (64u << 10)
 #define JOURNAL_HISTORY_MIN  (1u << 20)
 #define JOURNAL_HISTORY_MAX  (UINT64_C(16) << 30)
-#define JOURNAL_SEGMENT	     (256u << 10) /* a seat holds at most one, beyond the history */
+#define JOURNAL_SEGMENT	     (256u << 10) /* beyond the history: at most two for each seat in use */
 #define JOURNAL_RECORD_BYTES 128  /* of history, for each slot: more small records do not fit */
 #define JOURNAL_PATIENCE_MS  1000 /* a process that does not move for so long counts no more */
 #define JOURNAL_LOOK_MS	     100  /* how often those who wait for others look */
@@ -38,7 +38,7 @@ struct journal {
 	size_t mapped_bytes;
 	uint64_t first;	       /* the first id that was ever given */
 	unsigned slots_shift;  /* 2^slots_shift slots: one for each record of the history */
-	uint32_t segments;     /* with those that seats hold beyond the history */
+	uint32_t segments;     /* with those beyond the history */
 	uint32_t segments_max; /* of the history */
 	int fd;		       /* of that memory, closed on exec */
 	int doorbells[JOURNAL_SEATS_MAX]; /* eventfds that wake whoever sits there; -1: not here */
@@ -174,8 +174,10 @@ uint64_t journal_append(struct journal_port *port);
 unsigned journal_announce(struct journal_port *port);
 
 /* For a writer that waits for readers, so that they miss nothing: has it published no more than a
- * 64th of the history that a reader, if it moves at all, has not read yet? Readers that have stood
- * still for JOURNAL_PATIENCE_MS are not waited for: *left_behind is how many of these there are. */
+ * 64th of the history that a reader, if it moves at all, has not read yet? (With more than 32
+ * seats it is so much less that the writers together keep to half of the history.) Readers that
+ * have stood still for JOURNAL_PATIENCE_MS are not waited for: *left_behind is how many of these
+ * there are. */
 bool journal_may_go_on(struct journal_port *port, uint32_t now_ms, unsigned *left_behind);
 
 /* This seat publishes nothing more. Wakes those who wait for that. */

@@ -20,7 +20,10 @@
  * A writer that needs a segment takes one whose records are gone already, or one that was never
  * used as long as the history has room, or the one whose records are the oldest: then the floor is
  * raised past all of them first, so that readers know, and the segment's state is swapped from what
- * it was then. So at most one segment for each seat is held beyond the history.
+ * it was then. When the oldest was closed, all others may have been begun, but no more than one for
+ * each seat: of all that are closed by now, as many as the history has beyond these were written
+ * since. So the history is whole if one segment for each seat is kept beyond it, and with those
+ * that seats own it takes at most two for each.
  *
  *     free --> owned by a seat --> closed, all records below an id --> owned by a seat ...
  */
@@ -54,6 +57,7 @@ static uint32_t segment_choose(const struct journal *journal, uint64_t *state)
 {
 	uint64_t floor = journal_floor(journal) - journal->first, oldest = UINT64_MAX;
 	uint32_t unused = JOURNAL_NO_SEGMENT, closed = JOURNAL_NO_SEGMENT, closed_n = 0;
+	uint32_t enough = journal->segments_max + seats_in_use(journal);
 
 	for (uint32_t i = 0; i < journal->segments; i++) {
 		uint64_t now = LOAD(segment_states(journal)[i]);
@@ -68,9 +72,8 @@ static uint32_t segment_choose(const struct journal *journal, uint64_t *state)
 			closed = i;
 		}
 	}
-	if (closed != JOURNAL_NO_SEGMENT &&
-	    (SEGMENT_VALUE(oldest) <= floor || closed_n >= journal->segments_max ||
-	     unused == JOURNAL_NO_SEGMENT)) {
+	if (closed != JOURNAL_NO_SEGMENT && (SEGMENT_VALUE(oldest) <= floor || closed_n >= enough ||
+					     unused == JOURNAL_NO_SEGMENT)) {
 		*state = oldest;
 		return closed;
 	}
@@ -250,13 +253,21 @@ static void head_raise(const struct journal *journal, uint64_t id)
 /* For journal_may_go_on(): where the last parts of what was written here began. */
 static void count_ahead(struct journal_port *port, uint64_t id)
 {
-	port->ahead_bytes += port->draft_bytes;
-	if (port->ahead_bytes <
-	    (uint64_t)port->journal->segments_max * JOURNAL_SEGMENT / 64 / JOURNAL_AHEAD_PARTS)
-		return;
-	port->ahead_bytes = 0;
-	port->ahead_at = (port->ahead_at + 1) % JOURNAL_AHEAD_PARTS;
-	port->ahead[port->ahead_at] = id + 1;
+	const struct journal *journal = port->journal;
+	unsigned shares = 2 * seats_in_use(journal) > 64 ? 2 * seats_in_use(journal) : 64;
+	uint64_t part =
+	    (uint64_t)journal->segments_max * JOURNAL_SEGMENT / shares / JOURNAL_AHEAD_PARTS;
+
+	/* A slot is as scarce as that many bytes. */
+	port->ahead_bytes +=
+	    port->draft_bytes > JOURNAL_RECORD_BYTES ? port->draft_bytes : JOURNAL_RECORD_BYTES;
+	for (unsigned n = 0; port->ahead_bytes >= part && n < JOURNAL_AHEAD_PARTS; n++) {
+		port->ahead_bytes -= (uint32_t)part;
+		port->ahead_at = (port->ahead_at + 1) % JOURNAL_AHEAD_PARTS;
+		port->ahead[port->ahead_at] = id + 1;
+	}
+	if (port->ahead_bytes >= part) /* a record that is longer than all parts */
+		port->ahead_bytes = 0;
 }
 
 bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, uint64_t number)
