@@ -85,7 +85,7 @@ struct journal_entry {
 	uint64_t previous; /* the id of the record before in its topic; 0: there was none */
 	uint64_t number;   /* in its topic, from 1 on; it begins anew when nothing is left of it */
 	uint64_t sender;   /* as its writer said */
-	uint64_t said_ms;  /* on the monotonic clock */
+	uint64_t said_ms;  /* on the monotonic clock; it never falls along the order */
 	uint32_t payload_n;
 	uint8_t name_n, type_n;
 	const unsigned char *bytes; /* name, type and payload, in shared memory */

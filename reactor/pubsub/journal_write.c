@@ -270,6 +270,17 @@ static void count_ahead(struct journal_port *port, uint64_t id)
 		port->ahead_bytes = 0;
 }
 
+/* A writer may have been stopped since it said this. Times must not fall along the order: else what
+ * is searched by time is not found, and what is new would be forgotten with it. */
+static void keep_time(const struct journal *journal, uint64_t id, struct journal_record *record)
+{
+	struct journal_entry before;
+
+	if (journal_find(journal, id - 1, &before) == JOURNAL_FOUND &&
+	    before.said_ms > record->said_ms)
+		record->said_ms = before.said_ms;
+}
+
 bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, uint64_t number)
 {
 	const struct journal *journal = port->journal;
@@ -287,6 +298,7 @@ bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, u
 	record->id = id;
 	record->previous = previous;
 	record->number = number;
+	keep_time(journal, id, record);
 	STORE(own->draft, after);
 	if (!__atomic_compare_exchange_n(slot, &before, after, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_ACQUIRE))

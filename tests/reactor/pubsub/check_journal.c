@@ -298,6 +298,37 @@ START_TEST(what_was_said_since_then)
 }
 END_TEST
 
+/* A writer that was stopped between saying something and publishing it comes with an old time. */
+START_TEST(times_never_fall_along_the_order)
+{
+	struct journal_entry entry;
+	uint64_t last = 0, seed = 4;
+
+	open_room(2);
+	MUST(draft(&ports[1], 0, 20, 1000) == 0);
+	for (uint64_t i = 0; i < 64; i++)
+		say_at(0, i, 1000000);
+	MUST(journal_append(&ports[1]));
+	for (uint64_t i = 64; i < 127; i++)
+		say_at(0, i, 1000000);
+	ck_assert_uint_eq(journal_since(&journal, 5000), FIRST);
+	journal_forget(&journal, 5000);
+	ck_assert_uint_eq(hear_all(), 128);
+	for (uint64_t i = 0; i < 3 * SLOTS; i++) {
+		say_at((unsigned)i % 2, i, 2000000 + i + next_random(&seed) % 1000);
+		MUST(journal_find(&journal, journal_end(&journal) - 1, &entry) == JOURNAL_FOUND);
+		MUST(entry.said_ms >= last && entry.said_ms >= 2000000 + i);
+		last = entry.said_ms;
+	}
+	/* What is gone does not count any more. */
+	journal_raise_floor(&journal, journal_end(&journal));
+	say_at(0, 1, 5);
+	MUST(journal_find(&journal, journal_end(&journal) - 1, &entry) == JOURNAL_FOUND);
+	ck_assert_uint_eq(entry.said_ms, 5);
+	journal_close(&journal);
+}
+END_TEST
+
 SUITE("journal", {"ids are dense and only grow", ids_are_dense_and_only_grow, 5},
       {"a first id is the time", a_first_id_is_the_time, 5},
       {"all of a record comes back", all_of_a_record_comes_back, 5},
@@ -307,4 +338,5 @@ SUITE("journal", {"ids are dense and only grow", ids_are_dense_and_only_grow, 5}
       {"slots are gone round", slots_are_gone_round, 20}, {"laps begin anew", laps_begin_anew, 20},
       {"a floor is raised and never beyond the end", a_floor_is_raised_and_never_beyond_the_end, 5},
       {"a search finds all of a topic", a_search_finds_all_of_a_topic, 10},
-      {"what was said since then", what_was_said_since_then, 5})
+      {"what was said since then", what_was_said_since_then, 5},
+      {"times never fall along the order", times_never_fall_along_the_order, 10})
