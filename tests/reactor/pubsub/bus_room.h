@@ -11,10 +11,7 @@
 #include <unistd.h>
 
 #include "reactor/pubsub/bus.h"
-#include "tests/support/harness.h"
-
-/* ck_assert() writes a mark each time it is passed, which is slow for a million of them. */
-#define MUST(condition) ((condition) ? (void)0 : ck_abort_msg("%s does not hold", #condition))
+#include "tests/reactor/pubsub/step.h"
 
 #define RING_BYTES (1u << 16)
 #define SEATS	   4

@@ -9,7 +9,7 @@
 
 #include <sys/mman.h>
 
-#include "tests/reactor/pubsub/bus_step.h"
+#include "tests/reactor/pubsub/bus_room.h"
 
 #define SEEN(field)	   __atomic_load_n(&shared->field, __ATOMIC_ACQUIRE)
 #define TELL(field, value) __atomic_store_n(&shared->field, (value), __ATOMIC_RELEASE)

@@ -13,10 +13,7 @@
 #include <unistd.h>
 
 #include "reactor/pubsub/journal.h"
-#include "tests/support/harness.h"
-
-/* ck_assert() writes a mark each time it is passed, which is slow for a million of them. */
-#define MUST(condition) ((condition) ? (void)0 : ck_abort_msg("%s does not hold", #condition))
+#include "tests/reactor/pubsub/step.h"
 
 #define HISTORY	    JOURNAL_HISTORY_MIN
 #define SLOTS	    (HISTORY / JOURNAL_RECORD_BYTES)
