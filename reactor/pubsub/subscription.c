@@ -255,6 +255,12 @@ void subscription_fall_behind(struct subscription *subscription)
 	conn_feed(subscription->conn, true);
 }
 
+/* The first id that may be one of its topic's, and is not in topic->end. */
+static uint64_t topic_reached(const struct subscriptions *subscriptions, const struct topic *topic)
+{
+	return topic->pending ? topic->pending : subscriptions->topics->at;
+}
+
 /* Of one that is behind. All that it was given has been sent. */
 static void mark_move(const struct subscriptions *subscriptions, struct subscription *subscription)
 {
@@ -262,7 +268,7 @@ static void mark_move(const struct subscriptions *subscriptions, struct subscrip
 		return;
 	subscription->fed = true;
 	subscription->mark_end = subscription->topic->end;
-	subscription->goal = subscriptions->topics->at;
+	subscription->goal = topic_reached(subscriptions, subscription->topic);
 }
 
 static void subscription_is_up_to_date(struct subscription *subscription)
@@ -450,7 +456,7 @@ static uint64_t position_now(const struct subscriptions *subscriptions,
 			     const struct subscription *subscription)
 {
 	const struct topic *topic = subscription->topic;
-	uint64_t at = topic->pending ? topic->pending : subscriptions->topics->at;
+	uint64_t at = topic_reached(subscriptions, topic);
 
 	if (subscription->behind)
 		return subscription->position;
