@@ -19,8 +19,7 @@ struct subscription *subscription_of(const struct subscriptions *subscriptions, 
 uint32_t subscription_handle(const struct subscriptions *subscriptions,
 			     const struct subscription *subscription)
 {
-	return (uint32_t)(subscription -
-			  (struct subscription *)(void *)subscriptions->pool.base) +
+	return (uint32_t)(subscription - (struct subscription *)(void *)subscriptions->pool.base) +
 	       1;
 }
 
@@ -45,9 +44,8 @@ static struct sender *sender_new(struct subscriptions *subscriptions,
 	struct sender *sender = pool_take(&subscriptions->senders);
 
 	CHECK(sender); /* there are as many as subscriptions */
-	*sender =
-	    (struct sender){.node.hash = number,
-			    .subscription = subscription_handle(subscriptions, subscription)};
+	*sender = (struct sender){.node.hash = number,
+				  .subscription = subscription_handle(subscriptions, subscription)};
 	hash_table_add(&subscriptions->by_number, &sender->node);
 	subscription->sender = sender;
 	return sender;
@@ -145,9 +143,9 @@ static uint32_t list_length(const struct subscriptions *subscriptions, uint32_t 
 	return n;
 }
 
-static struct subscription *subscription_new(struct subscriptions *subscriptions,
-					     struct conn *conn, uint32_t *list, const char *name,
-					     size_t n, const struct format *format)
+static struct subscription *subscription_new(struct subscriptions *subscriptions, struct conn *conn,
+					     uint32_t *list, const char *name, size_t n,
+					     const struct format *format)
 {
 	struct subscription *subscription;
 	struct topic *topic;
@@ -199,8 +197,7 @@ void sender_gone(struct subscriptions *subscriptions, struct sender *sender)
 	pool_give(&subscriptions->senders, sender);
 }
 
-static void subscription_end(struct subscriptions *subscriptions,
-			     struct subscription *subscription)
+static void subscription_end(struct subscriptions *subscriptions, struct subscription *subscription)
 {
 	struct topic *topic = subscription->topic;
 
@@ -261,11 +258,9 @@ static uint64_t topic_reached(const struct subscriptions *subscriptions, const s
 	return topic->pending ? topic->pending : subscriptions->topics->at;
 }
 
-/* Of one that is behind. All that it was given has been sent. */
-static void mark_move(const struct subscriptions *subscriptions, struct subscription *subscription)
+/* Of one that is behind, when all that it was given before has been sent; or after a gap. */
+static void mark_set(const struct subscriptions *subscriptions, struct subscription *subscription)
 {
-	if (subscription->fed && subscription->position < subscription->goal)
-		return;
 	subscription->fed = true;
 	subscription->mark_end = subscription->topic->end;
 	subscription->goal = topic_reached(subscriptions, subscription->topic);
@@ -278,8 +273,8 @@ static void subscription_is_up_to_date(struct subscription *subscription)
 	subscription->mark_end = subscription->topic->end;
 }
 
-/* Its topic has had a record that the journal no longer has, or may have had one. records: how many;
- * 0: nobody knows. */
+/* Its topic has had a record that the journal no longer has, or may have had one. records: how
+ * many; 0: nobody knows. */
 static void tell_gap(struct subscriptions *subscriptions, struct subscription *subscription,
 		     uint64_t to, uint64_t records)
 {
@@ -304,6 +299,7 @@ static void look_for_gap(struct subscriptions *subscriptions, struct subscriptio
 	if (!subscription->numbered || (int32_t)missed < 1)
 		missed = 0;
 	tell_gap(subscriptions, subscription, entry->id, missed);
+	mark_set(subscriptions, subscription); /* what is gone is not owed */
 }
 
 /* Sends the record. False: it was overwritten meanwhile, or its connection has ended. */
@@ -324,6 +320,8 @@ static bool send_record(struct subscriptions *subscriptions, struct subscription
 		subscription_count(subscriptions, 1);
 		STATS_ADD(subscriptions->table->stats, replayed, 1);
 	}
+	if (entry->id >= subscription->goal)
+		subscription->mark_end += (uint32_t)n;
 	subscription->position = entry->id + 1;
 	remember_number(subscription, entry->number);
 	return true;
@@ -367,7 +365,8 @@ static bool catch_up(struct subscriptions *subscriptions, struct subscription *s
 {
 	const struct topics *topics = subscriptions->topics;
 
-	mark_move(subscriptions, subscription);
+	if (!subscription->fed)
+		mark_set(subscriptions, subscription);
 	while (*budget) {
 		uint64_t floor = journal_floor(topics->journal), at = subscription->position;
 		struct journal_entry entry;
@@ -417,6 +416,9 @@ void subscriptions_produce(struct subscriptions *subscriptions, uint32_t list, s
  * One that says much itself is given little of a batch, and yet keeps all of its chunk: so lag is
  * measured in bytes of the topic, too. When the mark moves, all that was given before it has been
  * sent; so nobody keeps chunks from more than twice slow_bytes ago.
+ *
+ * One that is fed keeps none. Its mark is where topic->end was when its goal was the next record of
+ * the topic: it lags at least that much until it comes there, and then the mark goes on with it.
  */
 bool subscription_is_slow(const struct subscriptions *subscriptions,
 			  struct subscription *subscription, uint32_t end)
@@ -526,8 +528,8 @@ bool subscriptions_restore(struct subscriptions *subscriptions, struct conn *con
 
 	for (; n && (used = unpack(bytes, n, &packed)); bytes += used, n -= used) {
 		struct subscription *subscription =
-		    subscription_new(subscriptions, conn, list,
-				     (const char *)bytes + sizeof packed, packed.name_n, format);
+		    subscription_new(subscriptions, conn, list, (const char *)bytes + sizeof packed,
+				     packed.name_n, format);
 
 		if (!subscription)
 			return false;
@@ -554,15 +556,11 @@ int subscriptions_open(struct subscriptions *subscriptions, struct topics *topic
 
 	if (max > SUBSCRIPTIONS_MAX)
 		max = SUBSCRIPTIONS_MAX;
-	*subscriptions = (struct subscriptions){.topics = topics,
-						.table = table,
-						.slow_bytes = slow_bytes,
-						.of_conn_max = of_conn_max};
-	error =
-	    pool_open(&subscriptions->pool, sizeof(struct subscription), max, SPARE_BYTES);
+	*subscriptions = (struct subscriptions){
+	    .topics = topics, .table = table, .slow_bytes = slow_bytes, .of_conn_max = of_conn_max};
+	error = pool_open(&subscriptions->pool, sizeof(struct subscription), max, SPARE_BYTES);
 	if (!error)
-		error =
-		    pool_open(&subscriptions->senders, sizeof(struct sender), max, SPARE_BYTES);
+		error = pool_open(&subscriptions->senders, sizeof(struct sender), max, SPARE_BYTES);
 	if (!error)
 		error = hash_table_open(&subscriptions->by_number, (uint32_t)max);
 	if (error)
