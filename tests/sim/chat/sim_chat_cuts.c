@@ -187,9 +187,12 @@ static void run_segmenter(struct peer *listener, struct segmenter *segmenter, co
 	peer_free(speaker);
 }
 
-static struct peer *sim_chat_open_for_cuts(void)
+static struct peer *sim_chat_open_for_cuts(uint64_t history)
 {
-	sim_chat_open(&chat, &(struct sim_chat_setting){SIM_CHAT_SETTING});
+	struct sim_chat_setting setting = {SIM_CHAT_SETTING};
+
+	setting.history = history;
+	sim_chat_open(&chat, &setting);
 	return sim_chat_connect(&chat, 1, 0);
 }
 
@@ -202,7 +205,7 @@ static void sim_chat_end(struct peer *listener)
 
 START_TEST(every_cut_in_two)
 {
-	struct peer *listener = sim_chat_open_for_cuts();
+	struct peer *listener = sim_chat_open_for_cuts(JOURNAL_HISTORY_MIN);
 	unsigned long runs = 0;
 	char how[80];
 
@@ -229,7 +232,7 @@ END_TEST
 
 START_TEST(cut_at_random)
 {
-	struct peer *listener = sim_chat_open_for_cuts();
+	struct peer *listener = sim_chat_open_for_cuts(JOURNAL_HISTORY_MIN);
 	char how[80];
 
 	for (size_t i = 0; i < sizeof small / sizeof *small; i++) {
@@ -251,15 +254,14 @@ START_TEST(cut_at_random)
 }
 END_TEST
 
-START_TEST(large_transcripts_cut_at_random)
+static void cut_large_transcripts(struct peer *listener, unsigned long n)
 {
 	static void (*const large[])(void) = {make_large, make_large_too_long};
-	struct peer *listener = sim_chat_open_for_cuts();
 	char how[80];
 
 	for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
 		large[i]();
-		for (unsigned long k = 0; k < suite_volume(100); k++) {
+		for (unsigned long k = 0; k < n; k++) {
 			uint64_t seed = k * 1000003 + 18;
 			struct segmenter segmenter = {
 			    .seed = seed,
@@ -272,7 +274,18 @@ START_TEST(large_transcripts_cut_at_random)
 			run_segmenter(listener, &segmenter, how);
 		}
 	}
+}
+
+/* With a small history a speaker has to wait for the listener's worker all the time. */
+START_TEST(large_transcripts_cut_at_random)
+{
+	struct peer *listener = sim_chat_open_for_cuts(JOURNAL_HISTORY_MIN);
+
+	cut_large_transcripts(listener, suite_volume(50));
 	ck_assert_uint_gt(chat.workers[0].stats.publish_waits, 0);
+	sim_chat_end(listener);
+	listener = sim_chat_open_for_cuts(64 * JOURNAL_HISTORY_MIN);
+	cut_large_transcripts(listener, suite_volume(50));
 	ck_assert_uint_gt(chat.workers[0].stats.budget_yields, 0);
 	sim_chat_end(listener);
 }

@@ -117,7 +117,7 @@ static inline void load_take(struct load *load, struct conn *conn, struct peer *
 	EXPECT(load->bytes || !load->n);
 	memset(&load->snapshot, 0xa5, sizeof load->snapshot);
 	conn_describe(conn, &load->snapshot, load->bytes);
-	EXPECT(load->n == snapshot_bytes(&load->snapshot));
+	EXPECT(load->n == snapshot_bytes(&load->snapshot, conn->service->protocol));
 	load->fd = peer_copy(peer);
 }
 
