@@ -252,17 +252,18 @@ void subscription_fall_behind(struct subscription *subscription)
 	conn_feed(subscription->conn, true);
 }
 
-/* Of one that is behind: as long as it has not come to the goal, it lacks some of what its topic
- * had at the mark. */
-static void mark_move(const struct subscriptions *subscriptions, struct subscription *subscription)
+/* The first id that may be one of its topic's, and is not in topic->end. */
+static uint64_t topic_reached(const struct subscriptions *subscriptions, const struct topic *topic)
 {
-	const struct topic *topic = subscription->topic;
+	return topic->pending ? topic->pending : subscriptions->topics->at;
+}
 
-	if (subscription->fed && subscription->position < subscription->goal)
-		return;
+/* Of one that is behind, when all that it was given before has been sent; or after a gap. */
+static void mark_set(const struct subscriptions *subscriptions, struct subscription *subscription)
+{
 	subscription->fed = true;
-	subscription->mark_end = topic->end;
-	subscription->goal = topic->pending ? topic->pending : subscriptions->topics->at;
+	subscription->mark_end = subscription->topic->end;
+	subscription->goal = topic_reached(subscriptions, subscription->topic);
 }
 
 static void subscription_is_up_to_date(struct subscription *subscription)
@@ -298,6 +299,7 @@ static void look_for_gap(struct subscriptions *subscriptions, struct subscriptio
 	if (!subscription->numbered || (int32_t)missed < 1)
 		missed = 0;
 	tell_gap(subscriptions, subscription, entry->id, missed);
+	mark_set(subscriptions, subscription); /* what is gone is not owed */
 }
 
 /* Sends the record. False: it was overwritten meanwhile, or its connection has ended. */
@@ -318,6 +320,8 @@ static bool send_record(struct subscriptions *subscriptions, struct subscription
 		subscription_count(subscriptions, 1);
 		STATS_ADD(subscriptions->table->stats, replayed, 1);
 	}
+	if (entry->id >= subscription->goal)
+		subscription->mark_end += (uint32_t)n;
 	subscription->position = entry->id + 1;
 	remember_number(subscription, entry->number);
 	return true;
@@ -361,6 +365,8 @@ static bool catch_up(struct subscriptions *subscriptions, struct subscription *s
 {
 	const struct topics *topics = subscriptions->topics;
 
+	if (!subscription->fed)
+		mark_set(subscriptions, subscription);
 	while (*budget) {
 		uint64_t floor = journal_floor(topics->journal), at = subscription->position;
 		struct journal_entry entry;
@@ -395,12 +401,8 @@ void subscriptions_produce(struct subscriptions *subscriptions, uint32_t list, s
 		struct subscription *subscription = subscription_of(subscriptions, at);
 
 		at = subscription->of_conn;
-		if (!subscription->behind)
-			continue;
-		mark_move(subscriptions, subscription);
-		more |= catch_up(subscriptions, subscription, &budget);
 		if (subscription->behind)
-			mark_move(subscriptions, subscription);
+			more |= catch_up(subscriptions, subscription, &budget);
 	}
 	if (!more && budget)
 		conn_feed(conn, false);
@@ -414,6 +416,9 @@ void subscriptions_produce(struct subscriptions *subscriptions, uint32_t list, s
  * One that says much itself is given little of a batch, and yet keeps all of its chunk: so lag is
  * measured in bytes of the topic, too. When the mark moves, all that was given before it has been
  * sent; so nobody keeps chunks from more than twice slow_bytes ago.
+ *
+ * One that is fed keeps none. Its mark is where topic->end was when its goal was the next record of
+ * the topic: it lags at least that much until it comes there, and then the mark goes on with it.
  */
 bool subscription_is_slow(const struct subscriptions *subscriptions,
 			  struct subscription *subscription, uint32_t end)
@@ -430,7 +435,7 @@ bool subscription_is_slow(const struct subscriptions *subscriptions,
 	return owed > subscriptions->slow_bytes || lag > (int64_t)subscriptions->slow_bytes;
 }
 
-/* What it has, at least in part, does not count as lag, unless its mark is behind that already. */
+/* What it skips does not count as lag, unless its mark is behind that already. */
 void subscription_skip(struct subscription *subscription, uint32_t end, uint32_t bytes)
 {
 	if ((int32_t)(end - subscription->mark_end) >= 0)
@@ -453,7 +458,7 @@ static uint64_t position_now(const struct subscriptions *subscriptions,
 			     const struct subscription *subscription)
 {
 	const struct topic *topic = subscription->topic;
-	uint64_t at = topic->pending ? topic->pending : subscriptions->topics->at;
+	uint64_t at = topic_reached(subscriptions, topic);
 
 	if (subscription->behind)
 		return subscription->position;

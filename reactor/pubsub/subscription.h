@@ -41,14 +41,16 @@ struct subscription {
 	uint32_t next, prev;   /* of its topic */
 	uint32_t of_conn;      /* the next of its connection */
 	uint32_t number;       /* of the last record that was given: its lower bits */
-	uint32_t mark_end;     /* topic->end at an earlier moment: all from before has been sent */
+	uint32_t mark_end;     /* topic->end at an earlier moment: all from before has been sent;
+				  fed: see goal */
 	bool numbered;	       /* number is known */
 	bool behind, fed;      /* fed: since it is behind, it was given some from the journal */
 	union {
 		struct { /* bytes of batches, at the end and at the mark; they wrap */
 			uint32_t given, mark_given;
 		};
-		uint64_t goal; /* fed: the mark moves on when it has come to this id */
+		uint64_t goal; /* fed: mark_end is where this id is in the topic, or where it is
+				  itself if it has passed that */
 	};
 };
 
