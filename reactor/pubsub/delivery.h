@@ -52,9 +52,9 @@ struct delivery {
 	uint64_t missed; /* how many missed records were counted */
 	/* Members that wait until they may publish: */
 	bool waiting;
-	uint32_t waiting_first,
-	    waiting_last;		    /* those that had said something; handles of senders */
-	uint32_t hungry_first, hungry_last; /* those that had not: they come first */
+	uint32_t waiting_first; /* a list of senders, by their handles */
+	uint32_t waits;		/* how often they could go on; it wraps */
+	uint32_t longest;	/* who has waited the longest, in the pass in which all may go on */
 	/* Buffers are used up: */
 	enum { ROOM_IS_THERE, ROOM_IS_MEASURED, ROOM_IS_MADE } room;
 	size_t room_cursor, room_most;

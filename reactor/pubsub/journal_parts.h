@@ -39,6 +39,7 @@ struct journal_seat {
 	uint32_t looks; /* how often it has called journal_all_said() */
 	uint64_t draft; /* what it is about to publish, as the slot would say; 0: nothing */
 	uint64_t cursor;
+	uint32_t turns; /* how often it has told that */
 };
 
 /* A record as it lies in its segment; name, type and payload follow. */

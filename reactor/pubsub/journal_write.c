@@ -156,6 +156,8 @@ void journal_take_seat(struct journal_port *port, struct journal *journal, unsig
 	CHECK(seat < JOURNAL_SEATS_MAX);
 	*port =
 	    (struct journal_port){.journal = journal, .seat = seat, .segment = JOURNAL_NO_SEGMENT};
+	for (unsigned i = 0; i < JOURNAL_SEATS_MAX; i++) /* seen when we first look */
+		port->seen[i].turns = LOAD_RELAXED(seat_of(journal, i)->turns) - 1;
 	writer_clear(journal, seat);
 	STORE(own->wants_doorbell, 0);
 	STORE(own->cursor, journal_end(journal));
@@ -254,9 +256,9 @@ static void head_raise(const struct journal *journal, uint64_t id)
 static void count_ahead(struct journal_port *port, uint64_t id)
 {
 	const struct journal *journal = port->journal;
-	unsigned shares = 2 * seats_in_use(journal) > 64 ? 2 * seats_in_use(journal) : 64;
-	uint64_t part =
-	    (uint64_t)journal->segments_max * JOURNAL_SEGMENT / shares / JOURNAL_AHEAD_PARTS;
+	uint64_t share =
+	    (uint64_t)journal->segments_max * JOURNAL_SEGMENT / 2 / seats_in_use(journal);
+	uint64_t part = share / JOURNAL_AHEAD_PARTS;
 
 	/* A slot is as scarce as that many bytes. */
 	port->ahead_bytes +=
@@ -265,6 +267,7 @@ static void count_ahead(struct journal_port *port, uint64_t id)
 		port->ahead_bytes -= (uint32_t)part;
 		port->ahead_at = (port->ahead_at + 1) % JOURNAL_AHEAD_PARTS;
 		port->ahead[port->ahead_at] = id + 1;
+		port->looks = true;
 	}
 	if (port->ahead_bytes >= part) /* a record that is longer than all parts */
 		port->ahead_bytes = 0;
