@@ -65,10 +65,10 @@ static void all_go_on(struct delivery *delivery)
 	}
 }
 
-static bool may_go_on(struct delivery *delivery)
+static bool may_go_on(struct delivery *delivery, bool waits)
 {
 	unsigned left_behind = 0;
-	bool may = journal_may_go_on(&delivery->port, delivery->loop->now_ms, &left_behind);
+	bool may = journal_may_go_on(&delivery->port, waits, delivery->loop->now_ms, &left_behind);
 
 	if (left_behind) {
 		STATS_ADD(delivery->loop->stats, left_behind, left_behind);
@@ -80,7 +80,7 @@ static bool may_go_on(struct delivery *delivery)
 
 void delivery_look_for_room(struct delivery *delivery)
 {
-	if (may_go_on(delivery))
+	if (may_go_on(delivery, true))
 		all_go_on(delivery);
 	else
 		loop_deadline(delivery->loop, &delivery->source,
@@ -100,7 +100,7 @@ bool delivery_say(struct delivery *delivery, uint32_t handle, struct iovec first
 	uint64_t id;
 
 	/* A short line does not overtake the long one that waits. */
-	if (is_others_turn(delivery, sender) || !may_go_on(delivery) ||
+	if (is_others_turn(delivery, sender) || !may_go_on(delivery, false) ||
 	    topics_publish(&delivery->topics, &message, &id)) {
 		sender_wait(delivery, sender, subscription->conn);
 		return false;

@@ -178,8 +178,10 @@ unsigned journal_announce(struct journal_port *port);
 /* For a writer that waits for readers, so that they miss nothing: is it ahead of none by too much?
  * Of what is delivered here, by a 64th of the history, or two; of others, by as much as keeps all
  * writers together to half of it. One that has had no turn for JOURNAL_READER_MS is not waited for:
- * *left_behind grows by how many are in the way like that for the first time. */
-bool journal_may_go_on(struct journal_port *port, uint32_t now_ms, unsigned *left_behind);
+ * *left_behind grows by how many are in the way like that for the first time. waits: it was not,
+ * and asks whether that is over: so that whoever goes on can write a part at least. */
+bool journal_may_go_on(struct journal_port *port, bool waits, uint32_t now_ms,
+		       unsigned *left_behind);
 
 /* This seat publishes nothing more. Wakes those who wait for that. */
 void journal_say_last(struct journal_port *port);

@@ -114,10 +114,12 @@ static unsigned parts_here(const struct journal *journal)
 	return parts ? parts : 1;
 }
 
-bool journal_may_go_on(struct journal_port *port, uint32_t now_ms, unsigned *left_behind)
+bool journal_may_go_on(struct journal_port *port, bool waits, uint32_t now_ms,
+		       unsigned *left_behind)
 {
 	const struct journal_seat *own = seat_of(port->journal, port->seat);
-	unsigned at = port->ahead_at + JOURNAL_AHEAD_PARTS;
+	/* One that waits goes on when a part more than that has been read. */
+	unsigned at = port->ahead_at + JOURNAL_AHEAD_PARTS + waits;
 	uint64_t least = port->ahead[(at + 1) % JOURNAL_AHEAD_PARTS];
 	uint64_t here = port->ahead[(at - parts_here(port->journal)) % JOURNAL_AHEAD_PARTS];
 

@@ -161,7 +161,7 @@ END_TEST
 static bool may_go_on(unsigned seat, uint32_t now_ms, unsigned expected)
 {
 	unsigned left_behind = 0;
-	bool go_on = journal_may_go_on(&ports[seat], now_ms, &left_behind);
+	bool go_on = journal_may_go_on(&ports[seat], false, now_ms, &left_behind);
 
 	ck_assert_uint_eq(left_behind, expected);
 	return go_on;
