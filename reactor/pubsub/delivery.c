@@ -37,8 +37,9 @@ static void deliver_to(struct delivery *delivery, const struct batch *batch,
 		subscription_skip(subscription, end, batch->bytes);
 		return;
 	}
-	if (!conn_is_frozen(conn) &&
-	    subscription_is_slow(&delivery->subscriptions, subscription, end)) {
+	if (conn_is_frozen(conn)) { /* it can be sent nothing, and so does not lag */
+		subscription_skip(subscription, end, batch->bytes);
+	} else if (subscription_is_slow(&delivery->subscriptions, subscription, end)) {
 		conn_abort(conn, CLOSE_slow_consumer);
 		return;
 	}
