@@ -60,13 +60,13 @@ static void ready_without_master(void)
 static int run_without_master(struct scoreboard *scoreboard)
 {
 	static const struct stats nothing;
-	static struct bus bus;
+	static struct journal journal;
 	const struct config *config = &first->config;
 	struct worker_setup setup = {
 	    .config = config,
 	    .identity = config->user ? &config->identity : NULL,
 	    .scoreboard = &scoreboard->seats[0],
-	    .bus = config_has_topic(config) ? &bus : NULL,
+	    .journal = config_has_topic(config) ? &journal : NULL,
 	    .channel = -1,
 	    .lifeline = -1,
 	    .ledgers = first->set.ledgers,
@@ -74,8 +74,8 @@ static int run_without_master(struct scoreboard *scoreboard)
 	};
 	int status;
 
-	if (setup.bus && (status = bus_open(&bus, 1, BUS_RING_BYTES)))
-		die("shared memory for the bus: %s", strerror(-status));
+	if (setup.journal && (status = journal_open(&journal, 1, config->history, 0)))
+		die("shared memory for the journal: %s", strerror(-status));
 	listen_for_slot(&first->set, 0, setup.listeners);
 	listen_numbers(&first->set, setup.numbers);
 	listen_topics(&first->set, setup.topics);

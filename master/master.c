@@ -20,7 +20,7 @@
 #include "master/notify.h"
 #include "master/pid_file.h"
 #include "master/liveness.h"
-#include "master/bus_setup.h"
+#include "master/journal_setup.h"
 #include "reactor/base/check.h"
 #include "reactor/base/log.h"
 #include "worker/title.h"
@@ -102,10 +102,12 @@ static void status_text(char text[NOTIFY_STATUS_BYTES])
 		       (unsigned long long)connections);
 }
 
+/* The watch has its turn anyway: so a record that a worker did not tell of is found some time. */
 static void tell_status(void)
 {
 	char status[NOTIFY_STATUS_BYTES];
 
+	journal_setup_look();
 	if (!master.told_ready || !notify_is_open())
 		return;
 	status_text(status);
@@ -179,6 +181,7 @@ static void count_change(enum change change, bool made)
 static void change_ended(enum change change, bool made, const char *text)
 {
 	count_change(change, made);
+	journal_setup_look(); /* another configuration may serve */
 	if (made)
 		log_info("change made", LOG_TEXT("what", change_names[change]),
 			 LOG_TEXT("how", text));
@@ -222,9 +225,9 @@ static bool start_upgrade(char error[CHANGE_TEXT_BYTES])
 	control_export(&handover.control);
 	metrics_export(&handover.metrics);
 	pid_file_export(&handover.pid_file);
-	error_number = bus_setup_export(&serving->config, &handover);
+	error_number = journal_setup_export(&serving->config, &handover);
 	if (error_number) {
-		(void)snprintf(error, CHANGE_TEXT_BYTES, "shared memory for the bus: %s",
+		(void)snprintf(error, CHANGE_TEXT_BYTES, "shared memory for the journal: %s",
 			       strerror(-error_number));
 		return false;
 	}
@@ -234,6 +237,7 @@ static bool start_upgrade(char error[CHANGE_TEXT_BYTES])
 static void handed_over(bool handed_over)
 {
 	listen_handed_over(&change_serving()->set, handed_over);
+	journal_setup_look();
 	if (!handed_over) {
 		listen_serve(&change_serving()->set); /* whatever the other one did there */
 		control_take_back();
@@ -270,6 +274,7 @@ static void open_control_commands(void)
 static void serves(void)
 {
 	pid_file_take_over();
+	journal_setup_look();
 	open_control_commands();
 	metrics_serve();
 	tell_when_ready();
@@ -277,10 +282,10 @@ static void serves(void)
 
 static struct change_owner change_owner = {
     .loop = &master.loop,
-    .seats = bus_setup_use,
+    .seats = journal_setup_use,
     .upgrade = start_upgrade,
     .handed_over = handed_over,
-    .doorbell = bus_setup_add_doorbell,
+    .doorbell = journal_setup_add_doorbell,
     .takes_over = takes_over,
     .serves = serves,
     .begins = change_begins,
@@ -295,6 +300,7 @@ static struct generation_owner generation_owner = {
     .gone = slot_gone,
     .moved_out = change_slot_moved_out,
     .leaving = slot_leaving,
+    .history_begins = journal_setup_look,
 };
 
 /* ---- deaths ---- */
@@ -555,17 +561,17 @@ int master_run(const struct master_setup *setup)
 	generation_owner.lifeline = master.lifeline[1];
 	change_owner.predecessor = setup->handover ? setup->handover->lifeline : -1;
 	generation_init(&generation_owner);
-	bus_setup_init(&generation_owner);
+	journal_setup_init(&generation_owner);
 	change_init(&change_owner, first);
 	handoff_open(&master.loop, setup->scoreboard);
 	metrics_owner.scoreboard = setup->scoreboard;
 	metrics_begin(&metrics_owner);
 	lifetime_counters_master_began();
 	if (setup->handover)
-		bus_setup_inherit(setup->handover, scoreboard_seat_of((unsigned)n, 0));
-	error = bus_setup_use(&first->config, scoreboard_seat_of((unsigned)n, 0));
+		journal_setup_inherit(setup->handover, scoreboard_seat_of((unsigned)n, 0));
+	error = journal_setup_use(&first->config, scoreboard_seat_of((unsigned)n, 0));
 	if (error)
-		die("shared memory for the bus: %s", strerror(-error));
+		die("shared memory for the journal: %s", strerror(-error));
 	first->phase = setup->handover ? GENERATION_STAGED : GENERATION_SERVING;
 	if (!setup->handover) {
 		takes_over();

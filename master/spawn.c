@@ -12,7 +12,7 @@
 
 static _Noreturn void become_worker(struct worker_setup *setup)
 {
-	int kept[LISTENERS_MAX + BUS_SEATS_MAX + 4];
+	int kept[LISTENERS_MAX + JOURNAL_SEATS_MAX + 4];
 	size_t n = 0;
 	char name[32];
 
@@ -23,9 +23,9 @@ static _Noreturn void become_worker(struct worker_setup *setup)
 	for (size_t i = 0; i < setup->config->listeners_n; i++)
 		if (setup->listeners[i] >= 0)
 			kept[n++] = setup->listeners[i];
-	for (unsigned i = 0; setup->bus && i < BUS_SEATS_MAX; i++)
-		if (setup->bus->doorbells[i] >= 0)
-			kept[n++] = setup->bus->doorbells[i];
+	for (unsigned i = 0; setup->journal && i < JOURNAL_SEATS_MAX; i++)
+		if (setup->journal->doorbells[i] >= 0)
+			kept[n++] = setup->journal->doorbells[i];
 	descriptors_keep_only(kept, n);
 	(void)snprintf(name, sizeof name, "w%u", setup->index);
 	log_name(name);

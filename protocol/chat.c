@@ -21,9 +21,9 @@
 #include "reactor/base/utf8.h"
 #include "reactor/pubsub/delivery.h"
 
-#define NAME_BYTES (INET6_ADDRSTRLEN + 16)
-#define LINE_BYTES 16000 /* at most, whatever max-line says: a line fits a chunk */
-#define HISTORY_MAX 1000 /* lines */
+#define NAME_BYTES  (INET6_ADDRSTRLEN + 16)
+#define LINE_BYTES  16000 /* at most, whatever max-line says: a line fits a chunk */
+#define HISTORY_MAX 1000  /* lines */
 
 enum { MAX_LINE, NAMES, HISTORY };
 static struct setting chat_settings[] = {
@@ -34,10 +34,10 @@ static struct setting chat_settings[] = {
     {0}};
 
 enum { TOO_LONG, TOO_MANY_TOPICS };
-static struct reason chat_reasons[] = {
-    [TOO_LONG] = LINES_TOO_LONG,
-    [TOO_MANY_TOPICS] = REASON("too_many_topics", "max-topics was reached"),
-    {0}};
+static struct reason chat_reasons[] = {[TOO_LONG] = LINES_TOO_LONG,
+				       [TOO_MANY_TOPICS] =
+					   REASON("too_many_topics", "max-topics was reached"),
+				       {0}};
 
 struct chat {
 	/* The client's address, as its name: it keeps that when it moves to another process. */

@@ -22,6 +22,7 @@ enum ipc_kind {
 	IPC_MOVED_OUT, /* that order to move is over: count went, `end` says why, `left` stay */
 	IPC_LEAVING,   /* this worker was asked to end; does weir end, too? */
 	IPC_SERVING, /* the answer to SERVE: by now the scoreboard shows all room promised before */
+	IPC_HISTORY_BEGINS, /* it has published, and the journal held nothing (history_age.h) */
 	/* to the worker: */
 	IPC_SERVE,	 /* it was staged: it serves from now on */
 	IPC_CONNECTIONS, /* batch `order`: beside it, count connections of this listener */

@@ -6,6 +6,7 @@
 #include "reactor/base/check.h"
 #include "reactor/base/log.h"
 #include "reactor/pubsub/delivery.h"
+#include "reactor/pubsub/history_age.h"
 #include "reactor/loop/seqpacket.h"
 #include "reactor/base/sys.h"
 #include "worker/channel.h"
@@ -18,6 +19,7 @@ static struct {
 	struct loop loop;
 	struct conn_table table;
 	struct delivery delivery;
+	struct history_age history_age; /* without a master */
 	struct migration migration;
 	struct worker_listener_shared shared;
 	struct worker_listener listeners[LISTENERS_MAX];
@@ -271,7 +273,8 @@ static void take_connections(const struct ipc_message *message, int *fds, size_t
 	}
 }
 
-/* Takes the doorbells of the seats from `seat` on. If there is no journal here, nobody needs them. */
+/* Takes the doorbells of the seats from `seat` on. If there is no journal here, nobody needs them.
+ */
 static void take_doorbells(unsigned seat, int *fds, size_t n)
 {
 	for (size_t i = 0; i < n && worker.setup->journal; i++) {
@@ -452,6 +455,35 @@ static void pin_to_cpu(unsigned index)
 			 LOG_TEXT("error", strerror(-error)));
 }
 
+/* ---- the journal ---- */
+
+static void history_begins(void)
+{
+	if (worker.setup->channel >= 0)
+		tell_master(&(struct ipc_message){.kind = IPC_HISTORY_BEGINS});
+	else
+		history_age_look(&worker.history_age, config_ms(worker.setup->config->history_age));
+}
+
+static int open_delivery(const struct worker_setup *setup)
+{
+	const struct config *config = setup->config;
+	struct delivery_limits limits = {
+	    .slow_bytes = (uint32_t)config->slow_consumer,
+	    .topics_max = (uint32_t)config->max_topics,
+	    .of_conn_max = (uint32_t)config->max_subscriptions,
+	};
+	int error;
+
+	if (!setup->journal)
+		return 0;
+	history_age_open(&worker.history_age, &worker.loop, setup->journal);
+	error = delivery_open(&worker.delivery, &worker.loop, &worker.table, setup->journal,
+			      setup->seat, &limits);
+	worker.delivery.history_begins = history_begins;
+	return error;
+}
+
 static void open_channel(const struct worker_setup *setup)
 {
 	int error = 0;
@@ -477,11 +509,6 @@ static void worker_open(const struct worker_setup *setup)
 	    .connections_per_ip = (uint32_t)config->max_connections_per_ip,
 	    .connections_capacity = (uint32_t)config->connections_capacity,
 	};
-	struct delivery_limits delivery_limits = {
-	    .slow_bytes = (uint32_t)config->slow_consumer,
-	    .topics_max = (uint32_t)config->max_topics,
-	    .of_conn_max = (uint32_t)config->max_subscriptions,
-	};
 	int error;
 
 	if (config->affinity)
@@ -491,9 +518,8 @@ static void worker_open(const struct worker_setup *setup)
 	error = loop_open(&worker.loop, &setup->scoreboard->stats, config->spin);
 	if (!error)
 		error = conn_table_open(&worker.table, &worker.loop, &limits, config->buffers);
-	if (!error && setup->journal)
-		error = delivery_open(&worker.delivery, &worker.loop, &worker.table, setup->journal,
-				      setup->seat, &delivery_limits);
+	if (!error)
+		error = open_delivery(setup);
 	if (error)
 		die("worker %u: setting up: %s", setup->index, strerror(-error));
 	worker.table.on_room = on_room;

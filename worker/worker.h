@@ -28,9 +28,11 @@ struct worker_setup {
 	const struct config *config;
 	const struct identity *identity; /* NULL: as the master */
 	struct scoreboard_seat *scoreboard;
-	struct journal *journal; /* its seats are numbered as the scoreboard's; NULL: nobody needs it */
-	uint64_t journal_id;	 /* the same for all processes that share it */
-	unsigned index;		 /* of the slot */
+	/* Its seats are numbered as the scoreboard's; NULL: no listener has a topic. If there is no
+	 * master, the worker lets go of what is older than --history-age. */
+	struct journal *journal;
+	uint64_t journal_id; /* the same for all processes that share it */
+	unsigned index;	     /* of the slot */
 	unsigned seat;
 	bool staged;			 /* it serves when it is told to */
 	int lifeline;			 /* kept open, and nothing else; -1: none */
@@ -38,7 +40,7 @@ struct worker_setup {
 	int listeners[LISTENERS_MAX];	 /* a socket for each endpoint; -1: the master hands over */
 	uint32_t numbers[LISTENERS_MAX]; /* of each endpoint, the same in all configurations */
 	const char *topics[LISTENERS_MAX]; /* names; several may share one; NULL: it has none */
-	bool borrowed[LISTENERS_MAX];	 /* a service manager's: clients that wait are not ours */
+	bool borrowed[LISTENERS_MAX];	   /* a service manager's: clients that wait are not ours */
 	const struct datagram_ledger *ledgers; /* one for each endpoint */
 	void (*ready)(void);		       /* NULL, or called when it serves without a master */
 };

@@ -23,7 +23,7 @@ struct worker_listener {
 	struct service services[SERVICES_MAX]; /* the first has the listener's protocol */
 	size_t services_n;		       /* 0: it has none, but datagrams */
 	struct service *newcomers;	       /* the one that they come to */
-	struct datagram_socket datagrams; /* fd -1: none */
+	struct datagram_socket datagrams;      /* fd -1: none */
 	struct datagram_service datagram_service;
 	int datagram_fd; /* before it serves; -1: none */
 	bool emptied;

@@ -5,7 +5,7 @@
  */
 #include "reactor/base/check.h"
 #include "reactor/stream/conn.h"
-#include "reactor/pubsub/topic.h"
+#include "reactor/pubsub/delivery.h"
 
 void conn_hold(struct conn *conn, const void *bytes, size_t n)
 {
@@ -79,43 +79,79 @@ void conn_end_prefix(struct conn *conn)
 }
 
 /* No design has topics: thread-chat does without weir's protocol code. */
-const struct shared_kind topic_kind = {"topic"};
+const struct shared_kind pubsub_kind = {"pubsub"};
 
-uint32_t topic_join(struct topic *topic, struct conn *conn)
+bool subscribe(struct subscriptions *subscriptions, struct conn *conn, uint32_t *list,
+	       const char *name, size_t n, const struct format *format, struct since since)
 {
-	(void)topic;
+	(void)subscriptions;
 	(void)conn;
+	(void)list;
+	(void)name;
+	(void)n;
+	(void)format;
+	(void)since;
+	return false;
+}
+
+void unsubscribe_all(struct subscriptions *subscriptions, uint32_t *list)
+{
+	(void)subscriptions;
+	(void)list;
+}
+
+void subscriptions_produce(struct subscriptions *subscriptions, uint32_t list, struct conn *conn)
+{
+	(void)subscriptions;
+	(void)list;
+	(void)conn;
+}
+
+size_t subscriptions_bytes(const struct subscriptions *subscriptions, uint32_t list)
+{
+	(void)subscriptions;
+	(void)list;
 	return 0;
 }
 
-void topic_leave(struct topic *topic, uint32_t member)
+void subscriptions_describe(const struct subscriptions *subscriptions, uint32_t list,
+			    unsigned char *bytes)
 {
-	(void)topic;
-	(void)member;
+	(void)subscriptions;
+	(void)list;
+	(void)bytes;
 }
 
-unsigned topic_place(const struct topic *topic)
+bool subscriptions_are_valid(const unsigned char *bytes, size_t n)
 {
-	(void)topic;
+	(void)bytes;
+	(void)n;
+	return false;
+}
+
+bool subscriptions_restore(struct subscriptions *subscriptions, struct conn *conn, uint32_t *list,
+			   const unsigned char *bytes, size_t n, const struct format *format)
+{
+	(void)subscriptions;
+	(void)conn;
+	(void)list;
+	(void)bytes;
+	(void)n;
+	(void)format;
+	return false;
+}
+
+uint64_t journal_serial(const struct journal *journal)
+{
+	(void)journal;
 	return 0;
 }
 
-uint32_t topic_serial(const struct topic *topic)
+bool delivery_say(struct delivery *delivery, uint32_t handle, struct iovec first,
+		  struct iovec second)
 {
-	(void)topic;
-	return 0;
-}
-
-void topic_replay(struct topic *topic, uint32_t member)
-{
-	(void)topic;
-	(void)member;
-}
-
-bool topic_say(struct topic *topic, uint32_t member, struct iovec first, struct iovec second)
-{
-	(void)topic;
-	(void)member;
+	(void)delivery;
+	(void)handle;
 	(void)first;
 	(void)second;
 	return false;

@@ -90,6 +90,9 @@ static bool take_message(struct slot *slot, const struct ipc_message *message)
 	case IPC_LEAVING:
 		owner->leaving(slot);
 		return true;
+	case IPC_HISTORY_BEGINS:
+		owner->history_begins();
+		return true;
 	case IPC_SERVING:
 		if (slot->roster.state != SLOT_RETIRING && !slot->leaving)
 			handoff_worker_up(slot_seat(slot), &slot->channel);
@@ -179,8 +182,8 @@ static int slot_spawn(struct slot *slot)
 	    .config = &generation->config,
 	    .identity = generation->config.user ? &generation->config.identity : NULL,
 	    .scoreboard = seat_of(slot),
-	    .bus = owner->bus,
-	    .bus_id = owner->bus_id,
+	    .journal = owner->journal,
+	    .journal_id = owner->journal_id,
 	    .lifeline = owner->lifeline,
 	    .index = slot_index(slot),
 	    .seat = slot_seat(slot),
@@ -326,8 +329,8 @@ static void slot_died(struct slot *slot, int status, const struct rusage *used)
 	lost += held;
 	STATS_ADD(stats, closed[CLOSE_worker_died], lost);
 	stats_clear_gauges(stats);
-	if (owner->bus)
-		bus_vacate(owner->bus, slot_seat(slot));
+	if (owner->journal)
+		journal_vacate(owner->journal, slot_seat(slot));
 	log_death(slot, pid, status, lost);
 	slot->orders = 0;
 	slot_event(slot, SLOT_DIED);
@@ -356,9 +359,11 @@ pid_t generations_reap(int *status)
 		if (!ours)
 			break;
 	}
-	/* Those that died may have published without waking anybody. */
-	if (reaped && owner->bus)
-		bus_ring_all_doorbells(owner->bus);
+	/* Those that died may have published without waking anybody, or us. */
+	if (reaped && owner->journal) {
+		journal_ring_all_doorbells(owner->journal);
+		owner->history_begins();
+	}
 	return pid > 0 ? pid : 0;
 }
 

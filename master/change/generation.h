@@ -55,8 +55,8 @@ struct generation {
 struct generation_owner {
 	struct loop *loop;
 	struct scoreboard *scoreboard;
-	struct bus *bus; /* NULL: no listener has a topic */
-	uint64_t bus_id;
+	struct journal *journal; /* NULL: no listener has a topic */
+	uint64_t journal_id;
 	int lifeline; /* workers keep a copy: its other end tells when the last one has gone */
 	/* It is up: staged, or serving. */
 	void (*up)(struct slot *slot);
@@ -66,6 +66,8 @@ struct generation_owner {
 	void (*moved_out)(struct slot *slot, const struct ipc_message *message);
 	/* A signal told it to end. */
 	void (*leaving)(struct slot *slot);
+	/* There may be records in the journal, which held none. */
+	void (*history_begins)(void);
 };
 
 void generation_init(const struct generation_owner *owner);

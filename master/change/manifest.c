@@ -12,7 +12,6 @@
 #include "reactor/base/check.h"
 
 #define MANIFEST_VERSION 1
-#define LINE_BYTES	 16384
 
 /* ---- written ---- */
 
@@ -22,11 +21,23 @@ static void write_file(FILE *manifest, const char *whose, const struct socket_fi
 		      (unsigned long long)file->inode);
 }
 
+/* Behind NULs. Versions before it have a `bus`, and a `bell` for each of its seats. */
+static void write_journal(FILE *manifest, const struct handover_state *handover)
+{
+	if (handover->journal < 0)
+		return;
+	(void)fprintf(manifest, "%cjournal %d", '\0', handover->journal);
+	for (unsigned i = 0; i < handover->doorbells_n; i++)
+		(void)fprintf(manifest, "%cdoorbell %d", '\0', handover->doorbells[i]);
+}
+
 static bool write_all(FILE *manifest, const struct handover_state *handover,
 		      const struct listen_set *set)
 {
-	(void)fprintf(manifest, "weir-upgrade %d\n", MANIFEST_VERSION);
-	(void)fprintf(manifest, "generation %u\nslots %zu\nworkers_asked %zu\nboard %d\nlife %d\n",
+	(void)fprintf(manifest, "weir-upgrade %d", MANIFEST_VERSION);
+	write_journal(manifest, handover);
+	(void)fprintf(manifest,
+		      "\ngeneration %u\nslots %zu\nworkers_asked %zu\nboard %d\nlife %d\n",
 		      handover->generation, handover->slots, handover->workers_asked,
 		      handover->scoreboard, handover->lifeline);
 	if (handover->default_listeners)
@@ -37,8 +48,6 @@ static bool write_all(FILE *manifest, const struct handover_state *handover,
 		(void)fprintf(manifest, "control %d\n", handover->control.fd);
 		write_file(manifest, "control", &handover->control.file);
 	}
-	if (handover->bus >= 0)
-		(void)fprintf(manifest, "bus %d\n", handover->bus);
 	if (handover->lifetime_counters >= 0)
 		(void)fprintf(manifest, "annals %d\n", handover->lifetime_counters);
 	for (size_t i = 0; i < handover->metrics.n; i++) {
@@ -49,8 +58,6 @@ static bool write_all(FILE *manifest, const struct handover_state *handover,
 	if (handover->pid_file.lock >= 0)
 		(void)fprintf(manifest, "pid_file %d %s\n", handover->pid_file.lock,
 			      handover->pid_file.path);
-	for (unsigned i = 0; i < handover->doorbells_n; i++)
-		(void)fprintf(manifest, "bell %d\n", handover->doorbells[i]);
 	return activation_write(manifest) && listen_write(set, manifest) && fflush(manifest) == 0;
 }
 
@@ -115,6 +122,13 @@ static bool metrics_line(struct metrics_inherited *metrics, const char *line)
 			file_of(line, "metrics_file %llx:%llx", &metrics->files[metrics->n - 1]));
 }
 
+/* A bus, with its bells, is of no use here. */
+static void forget_bus(struct handover_state *handover, int fd)
+{
+	(void)close(fd);
+	handover->older_bus = true;
+}
+
 static void read_line(struct handover_state *handover, const char *line)
 {
 	char error[CONFIG_ERROR_BYTES];
@@ -136,8 +150,10 @@ static void read_line(struct handover_state *handover, const char *line)
 		handover->lifeline = (int)number;
 	else if (number_of(line, "control", &number))
 		handover->control.fd = (int)number;
+	else if (number_of(line, "journal", &number))
+		handover->journal = (int)number;
 	else if (number_of(line, "bus", &number))
-		handover->bus = (int)number;
+		forget_bus(handover, (int)number);
 	else if (number_of(line, "annals", &number))
 		handover->lifetime_counters = (int)number;
 	else if (metrics_line(&handover->metrics, line) ||
@@ -145,11 +161,22 @@ static void read_line(struct handover_state *handover, const char *line)
 		 sscanf(line, "pid_file %d %4095[^\n]", &handover->pid_file.lock,
 			handover->pid_file.path) == 2)
 		return;
-	else if (number_of(line, "bell", &number) && handover->doorbells_n < BUS_SEATS_MAX)
+	else if (number_of(line, "doorbell", &number) && handover->doorbells_n < JOURNAL_SEATS_MAX)
 		handover->doorbells[handover->doorbells_n++] = (int)number;
+	else if (number_of(line, "bell", &number))
+		(void)close((int)number);
 	else if (strncmp(line, "inherited ", 10) == 0 ? !activation_read(line, error)
 						      : !listen_read_line(line, error))
 		die("upgrade: %s", error);
+}
+
+/* One, and what stands behind its NULs; end is behind the newline. */
+static void read_lines(struct handover_state *handover, char *line, char *end)
+{
+	for (; line < end; line += strlen(line) + 1) {
+		line[strcspn(line, "\n")] = '\0';
+		read_line(handover, line);
+	}
 }
 
 /* ---- the descriptors that it names ---- */
@@ -160,7 +187,7 @@ static void each_descriptor(const struct handover_state *handover, void (*act)(i
 {
 	const int fds[] = {handover->scoreboard, handover->lifeline,
 			   handover->control.fd, handover->pid_file.lock,
-			   handover->bus,	 handover->lifetime_counters};
+			   handover->journal,	 handover->lifetime_counters};
 
 	for (size_t i = 0; i < sizeof fds / sizeof *fds; i++)
 		act(fds[i]);
@@ -197,25 +224,28 @@ static void keep_from_others(int fd)
 void manifest_read(int fd, struct handover_state *handover)
 {
 	FILE *manifest = fdopen(fd, "r");
-	char line[LINE_BYTES];
+	char *lines = NULL;
+	size_t room = 0;
+	ssize_t n;
 	long version;
 
 	*handover = (struct handover_state){.scoreboard = -1,
 					    .lifeline = -1,
-					    .bus = -1,
+					    .journal = -1,
 					    .lifetime_counters = -1,
 					    .control.fd = -1,
 					    .pid_file.lock = -1};
-	if (!manifest || !fgets(line, sizeof line, manifest))
+	n = manifest ? getline(&lines, &room, manifest) : -1;
+	if (n < 0)
 		die("upgrade: the old master left no manifest");
-	line[strcspn(line, "\n")] = '\0';
-	if (!number_of(line, "weir-upgrade", &version) || version != MANIFEST_VERSION)
-		die("upgrade: the old master says \"%s\", not weir-upgrade %d", line,
+	lines[strcspn(lines, "\n")] = '\0';
+	if (!number_of(lines, "weir-upgrade", &version) || version != MANIFEST_VERSION)
+		die("upgrade: the old master says \"%s\", not weir-upgrade %d", lines,
 		    MANIFEST_VERSION);
-	while (fgets(line, sizeof line, manifest)) {
-		line[strcspn(line, "\n")] = '\0';
-		read_line(handover, line);
-	}
+	read_lines(handover, lines + strlen(lines) + 1, lines + n);
+	while ((n = getline(&lines, &room, manifest)) >= 0)
+		read_lines(handover, lines, lines + n);
+	free(lines);
 	(void)fclose(manifest);
 	each_descriptor(handover, keep_from_others);
 }

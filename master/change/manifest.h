@@ -2,7 +2,8 @@
  * manifest: what the next master needs to know, as lines of text in a memfd.
  *
  * It names the descriptors that survive the exec by number. The first line is its version; a line
- * that the next master does not know ends the upgrade.
+ * that the next master does not know ends the upgrade. The first versions read lines as C strings:
+ * so what came later stands behind a NUL, where they do not see it, as a line of its own.
  */
 #ifndef MASTER_CHANGE_MANIFEST_H
 #define MASTER_CHANGE_MANIFEST_H

@@ -26,7 +26,7 @@
 #include "master/listen/listen.h"
 #include "master/metrics/metrics.h"
 #include "master/pid_file.h"
-#include "reactor/pubsub/bus.h"
+#include "reactor/pubsub/journal.h"
 #include "reactor/loop/loop.h"
 
 #define UPGRADE_TEXT_BYTES 256
@@ -39,13 +39,14 @@ struct handover_state {
 	size_t file_settings;	/* how many its config file has */
 	int scoreboard;
 	int lifeline;	       /* ends when the old master and all of its workers have gone */
-	int bus;	       /* -1: none */
+	int journal;	       /* -1: none */
+	bool older_bus;	       /* the old one is of a time before journals, and has chats */
 	int lifetime_counters; /* -1: none */
 	struct control_inherited control;
 	struct metrics_inherited metrics;
 	struct pid_file_inherited pid_file;
 	unsigned doorbells_n;
-	int doorbells[BUS_SEATS_MAX];
+	int doorbells[JOURNAL_SEATS_MAX];
 };
 
 struct upgrade_owner {

@@ -92,8 +92,11 @@ static void answer_server(struct control_client *client)
 
 static void answer_status(struct control_client *client, const char *argument)
 {
+	struct journal_figures journal = journal_setup_figures();
+
 	(void)argument;
 	answer_server(client);
+	status_journal(client, &journal);
 	answer_listeners(client, change_serving());
 	EACH_GENERATION (generation)
 		if (generation->phase == GENERATION_RETIRING)

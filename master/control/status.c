@@ -133,6 +133,17 @@ void status_server(struct control_client *client, const struct status_server *se
 	control_record(client, "server", record.fields, record.n);
 }
 
+void status_journal(struct control_client *client, const struct journal_figures *figures)
+{
+	if (figures->there)
+		CONTROL_RECORD(client, "journal", LOG_NUMBER("records", figures->records),
+			       LOG_NUMBER("bytes", figures->bytes),
+			       LOG_NUMBER("history_bytes", figures->history_bytes),
+			       LOG_NUMBER("oldest_s", figures->age_us / 1000000),
+			       LOG_NUMBER("published", figures->published),
+			       LOG_NUMBER("void_records", figures->voids));
+}
+
 void status_listener(struct control_client *client, const struct status_listener *listener)
 {
 	CONTROL_RECORD(client, "listener", LOG_NUMBER("id", listener->id),

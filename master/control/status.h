@@ -9,6 +9,7 @@
 #define MASTER_CONTROL_STATUS_H
 
 #include "master/control/control.h"
+#include "master/journal_setup.h"
 #include "worker/scoreboard.h"
 
 struct status_server {
@@ -38,6 +39,9 @@ struct status_worker {
 	const struct stats *before; /* what the seat's counters were then; NULL: 0 */
 	unsigned restarts;	    /* how often the slot's worker was replaced because it died */
 };
+
+/* What was published, and is kept; nothing if there is no journal. */
+void status_journal(struct control_client *client, const struct journal_figures *figures);
 
 #define STATUS_CLOSED "closed_" /* what a field that counts closes begins with; then the reason */
 

@@ -70,26 +70,21 @@ int listen_find(const struct listen_set *set, uint32_t number)
 	return -1;
 }
 
-bool listen_has_topic(const struct listen_set *set, size_t n, uint32_t number)
+bool listen_has_topic(const struct listen_set *set, const char *name)
 {
-	for (size_t i = 0; i < n; i++)
-		if (set->topics[i] == number)
+	for (size_t i = 0; i < set->bound_sockets_n; i++)
+		if (strcmp(set->topics[i], name) == 0)
 			return true;
 	return false;
-}
-
-static bool is_used(const struct listen_set *set, uint32_t number)
-{
-	return listen_has(set, number) || listen_has_topic(set, set->bound_sockets_n, number);
 }
 
 uint32_t listen_free_number(const struct listen_set *set)
 {
 	for (uint32_t number = 0; number < LISTEN_NUMBERS_MAX; number++) {
-		bool used = is_used(set, number);
+		bool used = listen_has(set, number);
 
 		for (size_t n = 0; n <= LISTEN_SETS_MAX && !used; n++)
-			used = set_at(n) && is_used(set_at(n), number);
+			used = set_at(n) && listen_has(set_at(n), number);
 		if (!used)
 			return number;
 	}
@@ -159,8 +154,7 @@ void listen_serve(struct listen_set *set)
 }
 
 struct bound_socket *listen_inherit(const struct bound_socket *bound,
-				    const struct protocol *protocol, uint32_t number,
-				    uint32_t topic)
+				    const struct protocol *protocol, uint32_t number)
 {
 	struct listen_set *set = &listen_all.inherited;
 	struct bound_socket *mine;
@@ -173,7 +167,7 @@ struct bound_socket *listen_inherit(const struct bound_socket *bound,
 	mine->width_used = mine->fds_n;
 	set->bound_sockets[set->bound_sockets_n] = mine;
 	set->protocols[set->bound_sockets_n] = protocol;
-	set->topics[set->bound_sockets_n] = topic;
+	*set->topics[set->bound_sockets_n] = '\0';
 	set->numbers[set->bound_sockets_n++] = number;
 	return mine;
 }
@@ -356,9 +350,10 @@ void listen_numbers(const struct listen_set *set, uint32_t numbers[LISTENERS_MAX
 	memcpy(numbers, set->numbers, sizeof set->numbers);
 }
 
-void listen_topics(const struct listen_set *set, uint32_t topics[LISTENERS_MAX])
+void listen_topics(const struct listen_set *set, const char *topics[LISTENERS_MAX])
 {
-	memcpy(topics, set->topics, sizeof set->topics);
+	for (size_t i = 0; i < LISTENERS_MAX; i++)
+		topics[i] = *set->topics[i] ? set->topics[i] : NULL;
 }
 
 bool listen_is_slots_own(const struct listen_set *set, size_t listener)

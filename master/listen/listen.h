@@ -22,21 +22,24 @@
 #include "worker/config/config.h"
 #include "worker/worker.h"
 
-#define LISTEN_NUMBERS_MAX 256 /* a number and a topic for each listener of two sets */
+#define LISTEN_NUMBERS_MAX 256 /* more than listeners of two sets and of another master */
+#define LISTEN_TOPIC_BYTES (JOURNAL_TOPIC_MAX + 1)
 #define LISTEN_DESCRIPTORS (LISTENERS_MAX * (WORKERS_MAX + 2)) /* of a set, at most */
 
-/* Memory of its owner's, all 0 before listen_open(). Moves and the bus name a listener by its
- * number, below LISTEN_NUMBERS_MAX, and its topic by the topic's. A listener keeps its number as
- * long as it has the same address and protocol, and nobody else gets it while a set, or another
- * master's generation, has it; the same holds of topics. */
+/* Memory of its owner's, all 0 before listen_open(). Moves name a listener by its number, below
+ * LISTEN_NUMBERS_MAX. A listener keeps its number as long as it has the same address and protocol,
+ * and nobody else gets it while a set, or another master's generation, has it.
+ *
+ * The topic that the connections of a LISTENER share is named after its protocol and the first of
+ * its addresses, as it was bound: chat/127.0.0.1:9000. All addresses that a LISTENER stands for
+ * have one topic, and keep it as long as one of them stays, whichever come and go beside it. */
 struct listen_set {
 	struct config *config;
 	size_t slots;
 	size_t bound_sockets_n; /* as many as config has listeners, and in their order */
 	struct bound_socket *bound_sockets[LISTENERS_MAX];
 	uint32_t numbers[LISTENERS_MAX];
-	uint32_t
-	    topics[LISTENERS_MAX]; /* on the bus: the same for all that one LISTENER stands for */
+	char topics[LISTENERS_MAX][LISTEN_TOPIC_BYTES]; /* "": its connections share none */
 	const struct protocol *protocols[LISTENERS_MAX];
 	struct datagram_ledger ledgers[LISTENERS_MAX];
 	struct limiter limiters[LISTENERS_MAX]; /* of the bound sockets, with our rates */
@@ -105,9 +108,9 @@ void listen_stop(struct listen_set *set);
 /* The sockets that the worker of a slot listens on, by listener; -1: none, it is handed
  * connections. */
 void listen_for_slot(const struct listen_set *set, size_t slot, int fds[LISTENERS_MAX]);
-/* The number of each listener, and of its topic. */
+/* The number of each listener, and the name of its topic; NULL: it has none. Borrowed. */
 void listen_numbers(const struct listen_set *set, uint32_t numbers[LISTENERS_MAX]);
-void listen_topics(const struct listen_set *set, uint32_t topics[LISTENERS_MAX]);
+void listen_topics(const struct listen_set *set, const char *topics[LISTENERS_MAX]);
 /* The numbers of listeners that the master before us has and none of our sets; how many. */
 size_t listen_left(uint32_t numbers[LISTENERS_MAX]);
 /* Which listener has this number? -1: none. */
@@ -131,7 +134,8 @@ bool listen_borrowed(const struct listen_set *set, size_t listener);
 
 /* ---- an upgrade ---- */
 
-/* A line for each bound socket, for the next master (listen_lines.c). False: errno says why. */
+/* A line for each bound socket, for the next master, and behind a NUL one for its topic
+ * (listen_lines.c). False: errno says why. */
 bool listen_write(const struct listen_set *set, FILE *manifest);
 /* The descriptors that have to survive the exec; how many. */
 size_t listen_descriptors(const struct listen_set *set, int fds[LISTEN_DESCRIPTORS]);

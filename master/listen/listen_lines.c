@@ -5,11 +5,14 @@
  *     point number=ID protocol=NAME kind=stream|datagram address=ADDRESS bound=ADDRESS
  *           by=us|manager more=yes|no fed=N file=DEVICE:INODE backlog=N mode=OCTAL queue=BYTES
  *           send-queue=BYTES ledger=FD limiter=FD fds=FD,FD,... [topic=NUMBER]
+ *     topic number=ID topic=NAME
  *
  * in this order, in one line, with one space between them. Bytes of an address that are a space, a
- * % or not printable stand as %XX. -1 is no descriptor. A topic stands there only if its number is
- * not that of the listener. The words are those of the first version, because masters of any two
- * versions may talk to each other: a `point` is a bound socket, `fed` its reuseport_width.
+ * % or not printable stand as %XX, and so do those of a topic's name. -1 is no descriptor. The line
+ * of a topic stands behind that of its listener and a NUL (manifest.h); an earlier version has the
+ * NUMBER of a topic instead, unless it is the listener's own. The words are those of the first
+ * version, because masters of any two versions may talk to each other: a `point` is a bound socket,
+ * `fed` its reuseport_width.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,16 +23,14 @@
 #include "master/listen/activation.h"
 #include "master/listen/listen_parts.h"
 
-#define ESCAPED_BYTES (3 * ADDRESS_TEXT_BYTES)
+#define ESCAPED_BYTES (3 * LISTEN_TOPIC_BYTES) /* of an address, too */
 
 /* ---- writing ---- */
 
-static void escape(const struct address *address, char escaped[ESCAPED_BYTES])
+static void escape(const char *text, char escaped[ESCAPED_BYTES])
 {
-	char text[ADDRESS_TEXT_BYTES];
 	size_t n = 0;
 
-	address_format(address, text);
 	for (const char *at = text; *at; at++) {
 		if (*at > ' ' && *at < 0x7f && *at != '%')
 			escaped[n++] = *at;
@@ -39,6 +40,22 @@ static void escape(const struct address *address, char escaped[ESCAPED_BYTES])
 	escaped[n] = '\0';
 }
 
+static void escape_address(const struct address *address, char escaped[ESCAPED_BYTES])
+{
+	char text[ADDRESS_TEXT_BYTES];
+
+	address_format(address, text);
+	escape(text, escaped);
+}
+
+static int write_topic(uint32_t number, const char *name, FILE *manifest)
+{
+	char escaped[ESCAPED_BYTES];
+
+	escape(name, escaped);
+	return fprintf(manifest, "%ctopic number=%u topic=%s", '\0', number, escaped);
+}
+
 static bool write_bound_socket(const struct listen_set *set, size_t i, FILE *manifest)
 {
 	const struct bound_socket *bound = set->bound_sockets[i];
@@ -46,8 +63,8 @@ static bool write_bound_socket(const struct listen_set *set, size_t i, FILE *man
 	char asked[ESCAPED_BYTES], address[ESCAPED_BYTES];
 	int n;
 
-	escape(&bound->asked, asked);
-	escape(&bound->address, address);
+	escape_address(&bound->asked, asked);
+	escape_address(&bound->address, address);
 	n = fprintf(manifest,
 		    "point number=%u protocol=%s kind=%s address=%s bound=%s by=%s more=%s fed=%zu "
 		    "file=%llx:%llx backlog=%d mode=%04o queue=%llu send-queue=%llu "
@@ -62,8 +79,8 @@ static bool write_bound_socket(const struct listen_set *set, size_t i, FILE *man
 		    bound->limiter.places ? bound->limiter.fd : -1);
 	for (size_t fd = 0; fd < bound->fds_n && n >= 0; fd++)
 		n = fprintf(manifest, "%s%d", fd ? "," : "", bound->fds[fd]);
-	if (n >= 0 && set->topics[i] != set->numbers[i])
-		n = fprintf(manifest, " topic=%u", set->topics[i]);
+	if (n >= 0 && *set->topics[i])
+		n = write_topic(set->numbers[i], set->topics[i], manifest);
 	return n >= 0 && fputc('\n', manifest) != EOF;
 }
 
@@ -337,11 +354,56 @@ static void take_file(struct bound_socket *bound)
 		(void)socket_file_adopt(&bound->file, path, device, inode);
 }
 
+/* ---- topics ---- */
+
+/* A number of an earlier version: the first listener that has it gives the topic its name. */
+static void name_by_number(const struct inherited *it)
+{
+	static uint32_t numbers[LISTENERS_MAX];
+	struct listen_set *set = &listen_all.inherited;
+	size_t mine = set->bound_sockets_n - 1;
+
+	numbers[mine] = it->topic;
+	if (!it->protocol || !it->protocol->shares)
+		return;
+	for (size_t i = 0; i < mine && !*set->topics[mine]; i++)
+		if (numbers[i] == it->topic)
+			memcpy(set->topics[mine], set->topics[i], LISTEN_TOPIC_BYTES);
+	if (!*set->topics[mine])
+		listen_name_topic(it->protocol, &it->bound.address, set->topics[mine]);
+}
+
+static bool read_topic(const char *line, char error[CONFIG_ERROR_BYTES])
+{
+	struct reading reading = {.at = line + strlen("topic")};
+	struct listen_set *set = &listen_all.inherited;
+	uint32_t number = (uint32_t)read_number(&reading, "number", 10, LISTEN_NUMBERS_MAX - 1);
+	char name[ESCAPED_BYTES];
+	int i = listen_find(set, number);
+
+	if (read_word(&reading, "topic", name, sizeof name) &&
+	    (!unescape(name) || strlen(name) >= LISTEN_TOPIC_BYTES))
+		reading.wrong = "topic";
+	if (!reading.wrong && *reading.at && strcmp(reading.at, "\n") != 0)
+		reading.wrong = "the end";
+	if (reading.wrong || i < 0) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES,
+			       "a line of a topic is wrong at %s: %.100s",
+			       reading.wrong ? reading.wrong : "number", line);
+		return false;
+	}
+	(void)snprintf(set->topics[i], LISTEN_TOPIC_BYTES, "%s", name);
+	return true;
+}
+
 bool listen_read_line(const char *line, char error[CONFIG_ERROR_BYTES])
 {
 	struct inherited it = {.bound = {.ledger = -1}};
-	const char *wrong = read_line(&it, line);
+	const char *wrong;
 
+	if (strncmp(line, "topic ", 6) == 0)
+		return read_topic(line, error);
+	wrong = read_line(&it, line);
 	if (wrong) {
 		(void)snprintf(error, CONFIG_ERROR_BYTES,
 			       "a line of a point is wrong at %s: %.100s", wrong, line);
@@ -352,9 +414,11 @@ bool listen_read_line(const char *line, char error[CONFIG_ERROR_BYTES])
 		wrong = take_accounts(&it);
 	if (!wrong)
 		take_file(&it.bound);
-	if (!wrong && !listen_inherit(&it.bound, it.protocol, it.number, it.topic))
+	if (!wrong && !listen_inherit(&it.bound, it.protocol, it.number))
 		wrong = "a point too many, or its number is another one's";
 	if (wrong)
 		(void)snprintf(error, CONFIG_ERROR_BYTES, "a point is %s: %.100s", wrong, line);
+	else
+		name_by_number(&it);
 	return !wrong;
 }

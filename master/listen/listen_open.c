@@ -10,6 +10,8 @@
 
 #define PORT_TRIES 16
 
+_Static_assert(32 + 1 + ADDRESS_TEXT_BYTES + 4 <= LISTEN_TOPIC_BYTES, "any name fits");
+
 /* The place in `before` of an endpoint's bound socket; -1: none. Prefers one of the same protocol,
  * because listeners that asked for any port of one address can be told apart only by that. */
 static int match(const struct listen_set *set, const struct listen_set *before,
@@ -165,7 +167,7 @@ static bool open_one(struct listen_set *set, struct endpoint *endpoint,
 	set->numbers[i] = old >= 0 && before->protocols[old] == endpoint->protocol
 			      ? before->numbers[old]
 			      : listen_free_number(set);
-	set->topics[i] = set->numbers[i];
+	*set->topics[i] = '\0';
 	set->bound_sockets_n++;
 	endpoint->address = set->bound_sockets[i]->address;
 	/* Then there is one socket for all workers, whoever made it. */
@@ -231,33 +233,63 @@ static bool leave_port(struct listen_set *set, const struct listen_set *before, 
 	return true;
 }
 
-/* The topic of a LISTENER: the one in `before`, if any of its addresses was there, so that
- * connections that are moved go on hearing everything. */
-static uint32_t topic_of(const struct listen_set *set, size_t first, size_t n,
-			 const struct listen_set *before)
-{
-	for (size_t i = first; i < first + n; i++) {
-		int old = listen_find(before, set->numbers[i]);
+/* ---- topics ---- */
 
-		if (old >= 0 && !listen_has_topic(set, first, before->topics[old]))
-			return before->topics[old];
-	}
-	return listen_has_topic(set, first, set->numbers[first]) ? listen_free_number(set)
-								 : set->numbers[first];
+void listen_name_topic(const struct protocol *protocol, const struct address *address,
+		       char name[LISTEN_TOPIC_BYTES])
+{
+	char text[ADDRESS_TEXT_BYTES];
+
+	address_format(address, text);
+	(void)snprintf(name, LISTEN_TOPIC_BYTES, "%.32s/%s", protocol->name, text);
 }
 
-static void join_topics(struct listen_set *set, const struct listen_set *before)
+static void set_topic(struct listen_set *set, size_t first, const char *name)
 {
+	for (size_t i = first, n = addresses_n(set->config, first); i < first + n; i++)
+		(void)snprintf(set->topics[i], LISTEN_TOPIC_BYTES, "%s", name);
+}
+
+/* The one in `before`, if any of its addresses was there, so that connections that are moved go on
+ * hearing everything. Of two LISTENERs that were one, the first one keeps it. */
+static void keep_topic(struct listen_set *set, size_t first, const struct listen_set *before)
+{
+	size_t n = addresses_n(set->config, first);
+
+	for (size_t i = first; i < first + n && !*set->topics[first]; i++) {
+		int old = listen_find(before, set->numbers[i]);
+
+		if (old >= 0 && *before->topics[old] && !listen_has_topic(set, before->topics[old]))
+			set_topic(set, first, before->topics[old]);
+	}
+}
+
+/* A name of its own. An address that was in a LISTENER with others may have left its name there. */
+static void new_topic(struct listen_set *set, size_t first)
+{
+	char name[LISTEN_TOPIC_BYTES];
 	size_t n;
 
-	for (size_t first = 0; first < set->bound_sockets_n; first += n) {
-		uint32_t topic;
+	listen_name_topic(set->protocols[first], &set->bound_sockets[first]->address, name);
+	n = strlen(name);
+	for (unsigned again = 2; listen_has_topic(set, name); again++)
+		(void)snprintf(name + n, sizeof name - n, "#%u", again);
+	set_topic(set, first, name);
+}
 
-		n = addresses_n(set->config, first);
-		topic = topic_of(set, first, n, before);
-		for (size_t i = first; i < first + n; i++)
-			set->topics[i] = topic;
-	}
+/* New names come last, so that they take none that another LISTENER keeps. */
+static void name_topics(struct listen_set *set, const struct listen_set *before)
+{
+	for (int pass = 0; pass < 2; pass++)
+		for (size_t first = 0; first < set->bound_sockets_n;
+		     first += addresses_n(set->config, first)) {
+			if (!set->protocols[first]->shares)
+				continue;
+			if (pass == 0)
+				keep_topic(set, first, before);
+			else if (!*set->topics[first])
+				new_topic(set, first);
+		}
 }
 
 bool listen_open(struct listen_set *set, struct config *config, const struct listen_set *before,
@@ -281,6 +313,6 @@ bool listen_open(struct listen_set *set, struct config *config, const struct lis
 			return false;
 		}
 	}
-	join_topics(set, before);
+	name_topics(set, before);
 	return true;
 }

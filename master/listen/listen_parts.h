@@ -22,9 +22,11 @@ struct bound_socket_settings listen_settings(const struct config *config,
 size_t listen_width(const struct listen_set *set, size_t i);
 /* Which listener of the set has this bound socket? -1: none. */
 int listen_place(const struct listen_set *set, const struct bound_socket *bound);
-/* Does one of the first n listeners of a set have this topic? */
-bool listen_has_topic(const struct listen_set *set, size_t n, uint32_t number);
-/* A number that neither a listener nor a topic has. */
+bool listen_has_topic(const struct listen_set *set, const char *name);
+/* The name of a topic after this address. */
+void listen_name_topic(const struct protocol *protocol, const struct address *address,
+		       char name[LISTEN_TOPIC_BYTES]);
+/* A number that no listener has. */
 uint32_t listen_free_number(const struct listen_set *set);
 struct bound_socket *listen_free_bound_socket(void);
 void listen_register(struct listen_set *set);
@@ -32,8 +34,7 @@ void listen_register(struct listen_set *set);
 /* Takes in a copy of a bound socket that another master made. NULL: there are too many, or the
  * number is another one's. */
 struct bound_socket *listen_inherit(const struct bound_socket *bound,
-				    const struct protocol *protocol, uint32_t number,
-				    uint32_t topic);
+				    const struct protocol *protocol, uint32_t number);
 /* Does something that was inherited have this descriptor already? */
 bool listen_inherited(int fd);
 

@@ -131,6 +131,7 @@ static void take_server(struct scrape *scrape)
 		if (process.born_us > scrape->master_born_us)
 			scrape->master_born_us = process.born_us;
 	}
+	scrape->journal = journal_setup_figures();
 	take_listeners(scrape);
 }
 

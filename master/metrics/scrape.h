@@ -2,14 +2,16 @@
  * scrape: all that metrics say, as it was at one moment, as plain numbers.
  *
  * It does not change after it was taken, so the text (exposition.h) may be written bit by bit. It
- * costs no worker anything: counters are read from the scoreboard, CPU and memory from /proc, and
- * the rest the master knows. A slot's two seats are one worker here, so that what only grows never
- * goes back at a reload. What workers wrote on the scoreboard is shown and never used.
+ * costs no worker anything: counters are read from the scoreboard and the journal, CPU and memory
+ * from /proc, and the rest the master knows. A slot's two seats are one worker here, so that what
+ * only grows never goes back at a reload. What workers wrote on the scoreboard is shown and never
+ * used.
  */
 #ifndef MASTER_METRICS_SCRAPE_H
 #define MASTER_METRICS_SCRAPE_H
 
 #include "master/change/generation.h"
+#include "master/journal_setup.h"
 
 struct scrape_worker {
 	const char *state;   /* of state_words.h; NULL: nobody is wanted there now */
@@ -33,6 +35,7 @@ struct scrape {
 	uint64_t began_us; /* of weir, Unix time */
 	uint64_t master_born_us, master_cpu_us, master_memory_bytes;
 	uint64_t reloads, reloads_failed, upgrades, upgrades_failed;
+	struct journal_figures journal;
 	size_t listeners_n;
 	struct scrape_listener listeners[LISTENERS_MAX];
 	size_t slots_n;

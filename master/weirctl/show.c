@@ -32,6 +32,12 @@ static const struct column worker_columns[] = {
     {"sent_bytes", "OUT", BYTES},
 };
 
+static const struct column journal_columns[] = {
+    {"records", "JOURNAL", COUNT},     {"bytes", "BYTES", BYTES},
+    {"history_bytes", "OF", BYTES},    {"oldest_s", "OLDEST", AGE},
+    {"published", "PUBLISHED", COUNT}, {"void_records", "VOID", COUNT},
+};
+
 static const struct column listener_columns[] = {
     {"id", "ID", PLAIN},
     {"accept", "ACCEPT", PLAIN},
@@ -45,6 +51,7 @@ static const struct {
 	size_t n;
 } tables[] = {
     {"worker", worker_columns, sizeof worker_columns / sizeof *worker_columns},
+    {"journal", journal_columns, sizeof journal_columns / sizeof *journal_columns},
     {"listener", listener_columns, sizeof listener_columns / sizeof *listener_columns},
 };
 
@@ -290,7 +297,16 @@ static bool is_quiet(const char *kind)
 
 static bool is_single(const char *kind)
 {
-	return strcmp(kind, "server") == 0 || strcmp(kind, "process") == 0;
+	return strcmp(kind, "server") == 0 || strcmp(kind, "process") == 0 ||
+	       strcmp(kind, "journal") == 0;
+}
+
+static bool has_columns(const char *kind)
+{
+	for (size_t i = 0; i < sizeof tables / sizeof *tables; i++)
+		if (strcmp(tables[i].kind, kind) == 0)
+			return true;
+	return false;
 }
 
 static bool is_first_of_kind(const struct answer *answer, size_t i)
@@ -328,7 +344,7 @@ void show_tables(const struct answer *answer)
 		if (begun)
 			(void)printf("\n");
 		begun = true;
-		if (is_single(record->kind))
+		if (is_single(record->kind) && !has_columns(record->kind))
 			show_list(record);
 		else
 			show_table(answer, record);

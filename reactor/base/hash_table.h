@@ -1,9 +1,9 @@
 /*
  * hash_table: objects by a number that is already a good hash, such as siphash()'s.
  *
- * It links nodes that its owner embeds in the objects, and owns only the buckets. It grows one bucket
- * at a time (linear hashing, Litwin 1980), so that no call takes longer because there are many
- * objects. Several nodes may have the same hash.
+ * It links nodes that its owner embeds in the objects, and owns only the buckets. It grows one
+ * bucket at a time (linear hashing, Litwin 1980), so that no call takes longer because there are
+ * many objects. Several nodes may have the same hash.
  */
 #ifndef REACTOR_BASE_HASH_TABLE_H
 #define REACTOR_BASE_HASH_TABLE_H

@@ -33,13 +33,13 @@ static void deliver_to(struct delivery *delivery, const struct batch *batch,
 	uint32_t end = subscription->topic->end - batch->bytes;
 	struct conn *conn = subscription->conn;
 
-	if (subscription->position > batch->last) { /* it came later, or has read on by itself */
+	/* It came later, or has read on by itself; or it can be sent nothing for now. */
+	if (subscription->position > batch->first || conn_is_frozen(conn))
 		subscription_skip(subscription, end, batch->bytes);
+	if (subscription->position > batch->last)
 		return;
-	}
-	if (conn_is_frozen(conn)) { /* it can be sent nothing, and so does not lag */
-		subscription_skip(subscription, end, batch->bytes);
-	} else if (subscription_is_slow(&delivery->subscriptions, subscription, end)) {
+	if (!conn_is_frozen(conn) &&
+	    subscription_is_slow(&delivery->subscriptions, subscription, end)) {
 		conn_abort(conn, CLOSE_slow_consumer);
 		return;
 	}
@@ -54,7 +54,7 @@ static void deliver_to(struct delivery *delivery, const struct batch *batch,
 		subscription_fall_behind(subscription);
 		return;
 	}
-	(void)batch_give(&delivery->maker, batch, subscription);
+	(void)topic_batch_give(&delivery->maker, batch, subscription);
 }
 
 /* True: all have it. */
@@ -99,7 +99,7 @@ static void batch_free(struct delivery *delivery, struct topic *topic)
 static void topic_end_batch(struct delivery *delivery, struct topic *topic)
 {
 	topic->turn = delivery->turn;
-	batch_end(&delivery->maker, topic->batch);
+	topic_batch_end(&delivery->maker, topic->batch);
 	batch_free(delivery, topic);
 	topic->next_to_get = 0;
 }
@@ -111,7 +111,7 @@ static enum batch_made topic_begin_batch(struct delivery *delivery, struct topic
 	topic->batch = batch_new(delivery);
 	if (!topic->batch)
 		return BATCH_EMPTY; /* its turn comes again */
-	made = batch_make(&delivery->maker, topic->batch, topic);
+	made = topic_batch_make(&delivery->maker, topic->batch, topic);
 	topic->turn = delivery->turn;
 	topic->batch_first = topic->batch->first;
 	topic->batch_last = topic->batch->last;
@@ -187,8 +187,8 @@ static void make_room(struct delivery *delivery)
 		size_t weight;
 
 		if (!subscription) {
-			bool more = delivery->room == ROOM_IS_MEASURED &&
-				    delivery->room_most > CHUNK_BYTES;
+			bool more =
+			    delivery->room == ROOM_IS_MEASURED && delivery->room_most > CHUNK_BYTES;
 
 			delivery->room = more ? ROOM_IS_MADE : ROOM_IS_THERE;
 			delivery->room_cursor = 0;
@@ -259,7 +259,7 @@ static void fall_asleep(struct delivery *delivery)
 {
 	delivery->asleep = journal_sleep(&delivery->port, delivery->topics.at);
 	if (delivery->asleep)
-		batch_maker_rest(&delivery->maker);
+		topic_batch_rest(&delivery->maker);
 	else
 		loop_wake(delivery->loop, &delivery->source);
 }
@@ -399,8 +399,8 @@ int delivery_open(struct delivery *delivery, struct loop *loop, struct conn_tabl
 	uint32_t high_water = table->limits.high_water;
 	int error;
 
-	*delivery = (struct delivery){
-	    .loop = loop, .table = table, .turn_members = DELIVERY_TURN_MEMBERS};
+	*delivery =
+	    (struct delivery){.loop = loop, .table = table, .turn_members = DELIVERY_TURN_MEMBERS};
 	CHECK(journal->doorbells[seat] >= 0);
 	delivery->give_max = high_water < limits->slow_bytes ? high_water : limits->slow_bytes;
 	table->chunks_kept = CHUNKS_KEPT;
@@ -427,7 +427,7 @@ void delivery_close(struct delivery *delivery)
 
 	loop_unwatch(delivery->loop, &delivery->source); /* others have the doorbell too */
 	STATS_ADD(delivery->loop->stats, bells, journal_announce(&delivery->port));
-	batch_maker_rest(&delivery->maker);
+	topic_batch_rest(&delivery->maker);
 	subscriptions_close(&delivery->subscriptions);
 	topics_close(&delivery->topics);
 	journal_leave_seat(&delivery->port);

@@ -15,7 +15,7 @@
 #define REACTOR_PUBSUB_DELIVERY_H
 
 #include "reactor/loop/loop.h"
-#include "reactor/pubsub/batch.h"
+#include "reactor/pubsub/topic_batch.h"
 
 #define DELIVERY_TURN_MEMBERS 128
 #define DELIVERY_TURN_RECORDS 4096 /* read from the journal in one turn */
@@ -36,9 +36,12 @@ struct delivery {
 	struct subscriptions subscriptions;
 	struct batch_maker maker;
 	struct batch batches[DELIVERY_BATCHES];
-	uint64_t batches_taken; /* a bit for each */
+	uint64_t batches_taken;	  /* a bit for each */
 	struct service *services; /* whose connections subscribe, chained by `beside` */
-	size_t turn_members;	  /* DELIVERY_TURN_MEMBERS */
+	/* Called when something was published, and the journal held nothing: whoever lets go of old
+	 * records has to look at it (history_age.h). NULL: nobody does. */
+	void (*history_begins)(void);
+	size_t turn_members; /* DELIVERY_TURN_MEMBERS */
 	uint32_t turn;
 	uint32_t give_max; /* one that owes more is not given a batch: it falls behind */
 	bool asleep;	   /* a doorbell is asked for */
@@ -49,8 +52,9 @@ struct delivery {
 	uint64_t missed; /* how many missed records were counted */
 	/* Members that wait until they may publish: */
 	bool waiting;
-	uint32_t waiting_first, waiting_last; /* those that had said something; handles of senders */
-	uint32_t hungry_first, hungry_last;   /* those that had not: they come first */
+	uint32_t waiting_first,
+	    waiting_last;		    /* those that had said something; handles of senders */
+	uint32_t hungry_first, hungry_last; /* those that had not: they come first */
 	/* Buffers are used up: */
 	enum { ROOM_IS_THERE, ROOM_IS_MEASURED, ROOM_IS_MADE } room;
 	size_t room_cursor, room_most;

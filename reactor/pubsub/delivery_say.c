@@ -2,6 +2,7 @@
 #include "reactor/base/check.h"
 #include "reactor/base/log.h"
 #include "reactor/pubsub/delivery_parts.h"
+#include "reactor/pubsub/history_age.h"
 
 static struct sender *sender_of(const struct delivery *delivery, uint32_t handle)
 {
@@ -9,7 +10,7 @@ static struct sender *sender_of(const struct delivery *delivery, uint32_t handle
 }
 
 static void waiting_append(const struct delivery *delivery, uint32_t *first, uint32_t *last,
-			struct sender *sender)
+			   struct sender *sender)
 {
 	uint32_t handle = (uint32_t)(sender - sender_of(delivery, 1)) + 1;
 
@@ -98,6 +99,8 @@ bool delivery_say(struct delivery *delivery, uint32_t handle, struct iovec first
 		sender_wait(delivery, sender, subscription->conn);
 		return false;
 	}
+	if (delivery->history_begins && history_age_begins(delivery->port.journal, id))
+		delivery->history_begins();
 	sender->said = true;
 	STATS_ADD(delivery->loop->stats, published, 1);
 	loop_wake(delivery->loop, &delivery->source);

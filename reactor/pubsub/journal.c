@@ -31,7 +31,7 @@ static size_t journal_measure(struct journal *journal, uint64_t history)
 		shift++;
 	journal->slots_shift = shift;
 	journal->segments_max = (uint32_t)((history + JOURNAL_SEGMENT - 1) / JOURNAL_SEGMENT);
-	journal->segments = journal->segments_max + JOURNAL_SEATS_MAX;
+	journal->segments = journal->segments_max + 2 * JOURNAL_SEATS_MAX;
 	return sizeof(struct journal_header) + JOURNAL_SEATS_MAX * sizeof(struct journal_seat) +
 	       sizeof(uint64_t) * (journal->segments + (UINT64_C(1) << shift)) +
 	       (size_t)journal->segments * JOURNAL_SEGMENT;

@@ -28,7 +28,7 @@
 #define JOURNAL_PAYLOAD_MAX  (64u << 10)
 #define JOURNAL_HISTORY_MIN  (1u << 20)
 #define JOURNAL_HISTORY_MAX  (UINT64_C(16) << 30)
-#define JOURNAL_SEGMENT	     (256u << 10) /* a seat holds at most one, beyond the history */
+#define JOURNAL_SEGMENT	     (256u << 10) /* beyond the history: at most two for each seat in use */
 #define JOURNAL_RECORD_BYTES 128  /* of history, for each slot: more small records do not fit */
 #define JOURNAL_PATIENCE_MS  1000 /* a process that does not move for so long counts no more */
 #define JOURNAL_LOOK_MS	     100  /* how often those who wait for others look */
@@ -38,7 +38,7 @@ struct journal {
 	size_t mapped_bytes;
 	uint64_t first;	       /* the first id that was ever given */
 	unsigned slots_shift;  /* 2^slots_shift slots: one for each record of the history */
-	uint32_t segments;     /* with those that seats hold beyond the history */
+	uint32_t segments;     /* with those beyond the history */
 	uint32_t segments_max; /* of the history */
 	int fd;		       /* of that memory, closed on exec */
 	int doorbells[JOURNAL_SEATS_MAX]; /* eventfds that wake whoever sits there; -1: not here */
@@ -85,7 +85,7 @@ struct journal_entry {
 	uint64_t previous; /* the id of the record before in its topic; 0: there was none */
 	uint64_t number;   /* in its topic, from 1 on; it begins anew when nothing is left of it */
 	uint64_t sender;   /* as its writer said */
-	uint64_t said_ms;  /* on the monotonic clock */
+	uint64_t said_ms;  /* on the monotonic clock; it never falls along the order */
 	uint32_t payload_n;
 	uint8_t name_n, type_n;
 	const unsigned char *bytes; /* name, type and payload, in shared memory */
@@ -109,7 +109,7 @@ uint64_t journal_since(const struct journal *journal, uint64_t since_ms);
 /* What was said before this time is gone from now on. Anybody may call it, as often as there is
  * need. */
 void journal_forget(const struct journal *journal, uint64_t before_ms);
-/* All records below this id, given or not, are gone from now on. */
+/* All records below this id are gone from now on. Ids that are not given yet stay. */
 void journal_raise_floor(const struct journal *journal, uint64_t id);
 /* Bytes of segments that are in use; records that are void. */
 uint64_t journal_bytes(const struct journal *journal);
@@ -163,17 +163,21 @@ struct journal_message {
 /* Writes a record where nobody sees it yet; one that was not published is dropped. 0, or -ENOSPC:
  * all memory is held by other writers, which an own journal's size excludes. */
 int journal_draft(struct journal_port *port, const struct journal_message *message);
-/* Publishes the draft as the record with this id, which must be at most journal_end(). previous and
- * number: see journal_entry. False: the id is another record's; the draft is still there. */
+/* Publishes the draft as the record with this id, which must be at most journal_end(): else readers
+ * wait at the hole. previous and number: see journal_entry. False: the id is another record's, or
+ * gone; the draft is still there. */
 bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, uint64_t number);
-/* The same with the next free id, for a writer that keeps no index. Returns the id. */
+/* The same with the next free id, for a writer that keeps no index. Returns the id; 0: something
+ * wrote over the journal's memory that is none of its writers. */
 uint64_t journal_append(struct journal_port *port);
 /* Wakes the readers that sleep, if anything was published since the last call. Returns how many. */
 unsigned journal_announce(struct journal_port *port);
 
 /* For a writer that waits for readers, so that they miss nothing: has it published no more than a
- * 64th of the history that a reader, if it moves at all, has not read yet? Readers that have stood
- * still for JOURNAL_PATIENCE_MS are not waited for: *left_behind is how many of these there are. */
+ * 64th of the history that a reader, if it moves at all, has not read yet? (With more than 32
+ * seats it is so much less that the writers together keep to half of the history.) Readers that
+ * have stood still for JOURNAL_PATIENCE_MS are not waited for: *left_behind is how many of these
+ * there are. */
 bool journal_may_go_on(struct journal_port *port, uint32_t now_ms, unsigned *left_behind);
 
 /* This seat publishes nothing more. Wakes those who wait for that. */

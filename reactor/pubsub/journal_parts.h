@@ -37,7 +37,7 @@ struct journal_seat {
 	_Alignas(CACHE_LINE) uint32_t state;
 	uint32_t wants_doorbell;
 	uint32_t looks; /* how often it has called journal_all_said() */
-	uint32_t draft; /* where a record is being written, as its slot would say; 0: none */
+	uint64_t draft; /* what it is about to publish, as the slot would say; 0: nothing */
 	uint64_t cursor;
 };
 
@@ -146,6 +146,8 @@ static inline int slot_compare(const struct journal *journal, uint64_t id, uint6
 
 /* journal.c: does nothing if this process does not have the doorbell. */
 void journal_ring_doorbell(const struct journal *journal, unsigned seat);
+/* journal_read.c: NULL: no writer of ours said that a record lies there. */
+const unsigned char *record_at(const struct journal *journal, uint32_t place);
 /* journal_write.c: the segments of a seat are closed, and what was begun there is void. */
 void writer_clear(struct journal *journal, unsigned seat);
 

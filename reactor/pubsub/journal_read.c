@@ -16,21 +16,32 @@ uint64_t journal_floor(const struct journal *journal)
 	return LOAD(header_of(journal)->floor);
 }
 
-/* A writer that has ended, or is stopped, may not have moved the head. */
+/* A writer that has ended, or is stopped, may not have moved the head: so we look behind it, as far
+ * as if that had happened to all there can be at once, and more. What does not end there was
+ * written by somebody else. */
+#define LOOK_BEHIND_HEAD (4 * JOURNAL_SEATS_MAX)
+
 uint64_t journal_end(const struct journal *journal)
 {
 	uint64_t id = LOAD(header_of(journal)->head);
-	int other;
 
-	while ((other = slot_compare(journal, id, LOAD(*slot_of(journal, id)))) >= 0)
+	for (unsigned n = 0; n < LOOK_BEHIND_HEAD; n++) {
+		int other = slot_compare(journal, id, LOAD(*slot_of(journal, id)));
+
+		if (other < 0)
+			break;
 		id = other ? LOAD(header_of(journal)->head) : id + 1;
+	}
 	return id;
 }
 
 void journal_raise_floor(const struct journal *journal, uint64_t id)
 {
 	uint64_t *floor = &header_of(journal)->floor, now = LOAD(*floor);
+	uint64_t end = now < id ? journal_end(journal) : id;
 
+	if (id > end)
+		id = end;
 	while (now < id && !__atomic_compare_exchange_n(floor, &now, id, true, __ATOMIC_ACQ_REL,
 							__ATOMIC_ACQUIRE))
 		continue;
@@ -46,8 +57,7 @@ bool journal_holds(const struct journal *journal, uint64_t id)
 	return LOAD_RELAXED(header_of(journal)->floor) <= id;
 }
 
-/* NULL: no writer of ours said that. */
-static const unsigned char *record_at(const struct journal *journal, uint32_t place)
+const unsigned char *record_at(const struct journal *journal, uint32_t place)
 {
 	uint64_t at = ((uint64_t)place - 1) * RECORD_UNIT;
 
@@ -106,6 +116,8 @@ uint64_t journal_scan(const struct journal *journal, uint64_t from, uint64_t has
 
 	if (from >= end)
 		return from;
+	if (most > mask)
+		most = mask + 1; /* there are no more that it could find */
 	if (end - from > most)
 		end = from + most;
 	while (from < end) {

@@ -12,17 +12,18 @@
  * succeeded then, so all together always get on.
  *
  * A stopped writer that goes on much later must not overwrite what others have written meanwhile.
- * What it may write to is:
- *
- *     its segment    which stays its own until it closes it, or whoever reaped it does
- *     a slot         by a swap that expects what it read there: the lap before's record. A slot
- * that somebody has used since has another lap, and the swap fails floor, head    by a swap that
- * only raises them its seat       which is nobody else's
+ * It may write to no more than this: its segment, which stays its own until it closes it, or
+ * whoever reaped it does; a slot, by a swap that expects what it read there, which fails if
+ * somebody has used it since, because slots say whose lap it is; the floor and the head, by swaps
+ * that only raise them; its seat, which is nobody else's.
  *
  * A writer that needs a segment takes one whose records are gone already, or one that was never
  * used as long as the history has room, or the one whose records are the oldest: then the floor is
  * raised past all of them first, so that readers know, and the segment's state is swapped from what
- * it was then. So at most one segment for each seat is held beyond the history.
+ * it was then. When the oldest was closed, all others may have been begun, but no more than one for
+ * each seat: of all that are closed by now, as many as the history has beyond these were written
+ * since. So the history is whole if one segment for each seat is kept beyond it, and with those
+ * that seats own it takes at most two for each.
  *
  *     free --> owned by a seat --> closed, all records below an id --> owned by a seat ...
  */
@@ -32,6 +33,8 @@
 #include <string.h>
 
 #include "reactor/base/check.h"
+
+#define SEGMENT_UNITS (JOURNAL_SEGMENT / RECORD_UNIT)
 
 /* ---- segments ---- */
 
@@ -54,11 +57,12 @@ static uint32_t segment_choose(const struct journal *journal, uint64_t *state)
 {
 	uint64_t floor = journal_floor(journal) - journal->first, oldest = UINT64_MAX;
 	uint32_t unused = JOURNAL_NO_SEGMENT, closed = JOURNAL_NO_SEGMENT, closed_n = 0;
+	uint32_t enough = journal->segments_max + seats_in_use(journal);
 
 	for (uint32_t i = 0; i < journal->segments; i++) {
 		uint64_t now = LOAD(segment_states(journal)[i]);
 
-		if (SEGMENT_KIND(now) == SEGMENT_FREE && unused == JOURNAL_NO_SEGMENT)
+		if (now == SEGMENT_STATE(SEGMENT_FREE, 0) && unused == JOURNAL_NO_SEGMENT)
 			unused = i;
 		if (SEGMENT_KIND(now) != SEGMENT_CLOSED)
 			continue;
@@ -68,9 +72,8 @@ static uint32_t segment_choose(const struct journal *journal, uint64_t *state)
 			closed = i;
 		}
 	}
-	if (closed != JOURNAL_NO_SEGMENT &&
-	    (SEGMENT_VALUE(oldest) <= floor || closed_n >= journal->segments_max ||
-	     unused == JOURNAL_NO_SEGMENT)) {
+	if (closed != JOURNAL_NO_SEGMENT && (SEGMENT_VALUE(oldest) <= floor || closed_n >= enough ||
+					     unused == JOURNAL_NO_SEGMENT)) {
 		*state = oldest;
 		return closed;
 	}
@@ -100,26 +103,47 @@ static bool segment_take(struct journal_port *port)
 
 /* ---- seats ---- */
 
-static bool is_published(const struct journal *journal, uint32_t place)
+/*
+ * What a seat says of its draft is what it swaps into a slot, so that whoever finds the seat left
+ * can tell whether it did. When others come round to that slot, nobody could tell that any more:
+ * so these take back what the seat says before they use the slot. They do so only while the record
+ * that they replace is the one at that place.
+ */
+static void draft_was_published(const struct journal *journal, uint64_t id, uint64_t slot)
 {
-	for (uint64_t id = journal_floor(journal), end = journal_end(journal); id < end; id++) {
-		uint64_t slot = LOAD_RELAXED(*slot_of(journal, id));
+	const unsigned char *at = record_at(journal, (uint32_t)slot);
+	uint64_t state, seat;
 
-		if ((uint32_t)slot == place && slot_compare(journal, id, slot) == 0)
-			return true;
-	}
-	return false;
+	if (!at)
+		return;
+	state = LOAD(segment_states(journal)[((uint32_t)slot - 1) / SEGMENT_UNITS]);
+	seat = SEGMENT_VALUE(state);
+	if (SEGMENT_KIND(state) != SEGMENT_OWNED || seat >= JOURNAL_SEATS_MAX ||
+	    LOAD_RELAXED(((const struct journal_record *)(const void *)at)->id) != id)
+		return;
+	(void)__atomic_compare_exchange_n(&seat_of(journal, (unsigned)seat)->draft, &slot, 0, false,
+					  __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+}
+
+/* Did a seat that was left publish its draft? The slot first: if it is used again, then the draft
+ * was taken back before. */
+static void draft_clear(struct journal *journal, uint64_t *draft)
+{
+	uint64_t said = LOAD_RELAXED(*draft), slot = 0;
+	const unsigned char *at = record_at(journal, (uint32_t)said);
+
+	if (at)
+		slot = LOAD(*slot_of(
+		    journal, LOAD_RELAXED(((const struct journal_record *)(const void *)at)->id)));
+	if (__atomic_exchange_n(draft, 0, __ATOMIC_RELAXED) && slot != said)
+		(void)__atomic_add_fetch(&header_of(journal)->voids, 1, __ATOMIC_RELAXED);
 }
 
 void writer_clear(struct journal *journal, unsigned seat)
 {
-	struct journal_seat *own = seat_of(journal, seat);
 	uint64_t owned = SEGMENT_STATE(SEGMENT_OWNED, seat);
-	uint32_t draft = LOAD_RELAXED(own->draft);
 
-	if (draft && !is_published(journal, draft))
-		(void)__atomic_add_fetch(&header_of(journal)->voids, 1, __ATOMIC_RELAXED);
-	STORE_RELAXED(own->draft, 0);
+	draft_clear(journal, &seat_of(journal, seat)->draft);
 	for (uint32_t i = 0; i < journal->segments; i++)
 		if (LOAD(segment_states(journal)[i]) == owned)
 			segment_close(journal, i);
@@ -129,7 +153,7 @@ void journal_take_seat(struct journal_port *port, struct journal *journal, unsig
 {
 	struct journal_seat *own = seat_of(journal, seat);
 
-	CHECK(seat < seats_in_use(journal));
+	CHECK(seat < JOURNAL_SEATS_MAX);
 	*port =
 	    (struct journal_port){.journal = journal, .seat = seat, .segment = JOURNAL_NO_SEGMENT};
 	writer_clear(journal, seat);
@@ -185,6 +209,7 @@ int journal_draft(struct journal_port *port, const struct journal_message *messa
 	      message->type.iov_len <= JOURNAL_TYPE_MAX && payload_n <= JOURNAL_PAYLOAD_MAX);
 	bytes = (bytes + RECORD_UNIT - 1) & ~(size_t)(RECORD_UNIT - 1);
 	port->draft_bytes = 0;
+	STORE_RELAXED(seat_of(port->journal, port->seat)->draft, 0);
 	if ((port->segment == JOURNAL_NO_SEGMENT || port->used + bytes > JOURNAL_SEGMENT) &&
 	    !segment_take(port))
 		return -ENOSPC;
@@ -205,11 +230,14 @@ int journal_draft(struct journal_port *port, const struct journal_message *messa
 }
 
 /* The slot is that of a record of a lap before, which is gone before another takes its place. */
-static void slot_clear(const struct journal *journal, uint64_t id)
+static void slot_clear(const struct journal *journal, uint64_t id, uint64_t before)
 {
 	uint64_t slots = UINT64_C(1) << journal->slots_shift;
 
-	if (id - journal->first >= slots && journal_floor(journal) <= id - slots)
+	if (id - journal->first < slots)
+		return;
+	draft_was_published(journal, id - slots, before);
+	if (journal_floor(journal) <= id - slots)
 		journal_raise_floor(journal, id - slots + 1 + slots / 64); /* not for each record */
 }
 
@@ -225,48 +253,75 @@ static void head_raise(const struct journal *journal, uint64_t id)
 /* For journal_may_go_on(): where the last parts of what was written here began. */
 static void count_ahead(struct journal_port *port, uint64_t id)
 {
-	port->ahead_bytes += port->draft_bytes;
-	if (port->ahead_bytes <
-	    (uint64_t)port->journal->segments_max * JOURNAL_SEGMENT / 64 / JOURNAL_AHEAD_PARTS)
-		return;
-	port->ahead_bytes = 0;
-	port->ahead_at = (port->ahead_at + 1) % JOURNAL_AHEAD_PARTS;
-	port->ahead[port->ahead_at] = id + 1;
+	const struct journal *journal = port->journal;
+	unsigned shares = 2 * seats_in_use(journal) > 64 ? 2 * seats_in_use(journal) : 64;
+	uint64_t part =
+	    (uint64_t)journal->segments_max * JOURNAL_SEGMENT / shares / JOURNAL_AHEAD_PARTS;
+
+	/* A slot is as scarce as that many bytes. */
+	port->ahead_bytes +=
+	    port->draft_bytes > JOURNAL_RECORD_BYTES ? port->draft_bytes : JOURNAL_RECORD_BYTES;
+	for (unsigned n = 0; port->ahead_bytes >= part && n < JOURNAL_AHEAD_PARTS; n++) {
+		port->ahead_bytes -= (uint32_t)part;
+		port->ahead_at = (port->ahead_at + 1) % JOURNAL_AHEAD_PARTS;
+		port->ahead[port->ahead_at] = id + 1;
+	}
+	if (port->ahead_bytes >= part) /* a record that is longer than all parts */
+		port->ahead_bytes = 0;
+}
+
+/* A writer may have been stopped since it said this. Times must not fall along the order: else what
+ * is searched by time is not found, and what is new would be forgotten with it. */
+static void keep_time(const struct journal *journal, uint64_t id, struct journal_record *record)
+{
+	struct journal_entry before;
+
+	if (journal_find(journal, id - 1, &before) == JOURNAL_FOUND &&
+	    before.said_ms > record->said_ms)
+		record->said_ms = before.said_ms;
 }
 
 bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, uint64_t number)
 {
 	const struct journal *journal = port->journal;
+	struct journal_seat *own = seat_of(journal, port->seat);
 	struct journal_record *record = draft_record(port);
 	uint64_t *slot = slot_of(journal, id), before = LOAD(*slot);
+	uint64_t after = slot_value(journal, id, record->topic, draft_place(port));
 
 	CHECK(port->draft_bytes);
-	CHECK(id == journal->first ||
-	      slot_compare(journal, id - 1, LOAD(*slot_of(journal, id - 1))) >= 0);
-	if (slot_compare(journal, id, before) >= 0)
+	/* The lap alone does not say it to one who was stopped for half of all laps that there are.
+	 */
+	if (slot_compare(journal, id, before) >= 0 || journal_floor(journal) > id)
 		return false;
-	slot_clear(journal, id);
+	slot_clear(journal, id, before);
 	record->id = id;
 	record->previous = previous;
 	record->number = number;
-	if (!__atomic_compare_exchange_n(slot, &before,
-					 slot_value(journal, id, record->topic, draft_place(port)),
-					 false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+	keep_time(journal, id, record);
+	STORE(own->draft, after);
+	if (!__atomic_compare_exchange_n(slot, &before, after, false, __ATOMIC_ACQ_REL,
+					 __ATOMIC_ACQUIRE))
 		return false;
 	head_raise(journal, id + 1);
 	count_ahead(port, id);
 	port->used += port->draft_bytes;
 	port->draft_bytes = 0;
-	STORE_RELAXED(seat_of(journal, port->seat)->draft, 0);
+	STORE_RELAXED(own->draft, 0);
 	port->unannounced = true;
 	return true;
 }
 
+/* If we are not the next, somebody else was, and the end has moved: else the memory is not what we
+ * take it for. */
 uint64_t journal_append(struct journal_port *port)
 {
-	uint64_t id = journal_end(port->journal);
+	uint64_t last = 0, id;
 
-	while (!journal_commit(port, id, 0, 0))
-		id = journal_end(port->journal);
-	return id;
+	while ((id = journal_end(port->journal)) > last) {
+		if (journal_commit(port, id, 0, 0))
+			return id;
+		last = id;
+	}
+	return 0;
 }

@@ -119,7 +119,7 @@ void subscription_fall_behind(struct subscription *subscription);
 /* Does it owe, or lag, more than slow_bytes, when its topic has had so many bytes? */
 bool subscription_is_slow(const struct subscriptions *subscriptions,
 			  struct subscription *subscription, uint32_t end);
-/* It has the next bytes of its topic already, or came after them. */
+/* It has some of the next bytes of its topic already, or came after them. */
 void subscription_skip(struct subscription *subscription, uint32_t end, uint32_t bytes);
 void subscription_count(const struct subscriptions *subscriptions, uint64_t records);
 

@@ -286,7 +286,7 @@ static uint64_t successor(const struct topics *topics, const struct topic *topic
 }
 
 enum sought topics_seek(const struct topics *topics, const struct topic *topic, uint64_t *from,
-		      struct journal_entry *entry)
+			struct journal_entry *entry)
 {
 	const struct journal *journal = topics->journal;
 	uint64_t floor = journal_floor(journal), id, end;
@@ -372,8 +372,7 @@ int topics_publish(struct topics *topics, struct journal_message *message, uint6
 
 /* ---- the whole ---- */
 
-int topics_open(struct topics *topics, struct journal_port *port, struct stats *stats,
-		uint32_t max)
+int topics_open(struct topics *topics, struct journal_port *port, struct stats *stats, uint32_t max)
 {
 	const struct journal *journal = port->journal;
 	int error;
@@ -382,8 +381,7 @@ int topics_open(struct topics *topics, struct journal_port *port, struct stats *
 	    .journal = journal, .port = port, .stats = stats, .at = journal_floor(journal)};
 	topics->whole_from = topics->at;
 	topics->next_bytes = sizeof *topics->next << journal->slots_shift;
-	topics->next =
-	    sys_map(topics->next_bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
+	topics->next = sys_map(topics->next_bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 	error = topics->next ? hash_table_open(&topics->names, max) : -ENOMEM;
 	if (!error)
 		error = pool_open(&topics->pool, sizeof(struct topic), max, SPARE_BYTES);

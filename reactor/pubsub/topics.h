@@ -46,13 +46,13 @@ struct format {
 
 struct topic {
 	struct hash_node node;
-	struct topic *ready; /* the next in the queue */
-	const struct format *format; /* NULL: it has no subscribers */
-	char *name;		     /* likewise */
-	struct batch *batch;	     /* of it, that is being delivered */
-	uint64_t last;		     /* the id of its last record; 0: none is known */
-	uint64_t number;	     /* of that */
-	uint64_t pending;	     /* the first one that is in no batch yet; 0: none */
+	struct topic *ready;		  /* the next in the queue */
+	const struct format *format;	  /* NULL: it has no subscribers */
+	char *name;			  /* likewise */
+	struct batch *batch;		  /* of it, that is being delivered */
+	uint64_t last;			  /* the id of its last record; 0: none is known */
+	uint64_t number;		  /* of that */
+	uint64_t pending;		  /* the first one that is in no batch yet; 0: none */
 	uint64_t batch_first, batch_last; /* records of its batch, if there is one */
 	uint32_t first;			  /* of its subscriptions; 0: none */
 	uint32_t next_to_get;		  /* the subscription that gets the batch next */
@@ -108,12 +108,12 @@ enum sought { SOUGHT_FOUND, SOUGHT_NONE, SOUGHT_LATER };
 /* The first record of the topic at or after *from, which moves there, or to the end of the index.
  * LATER: enough was looked at for one turn; it has moved there. */
 enum sought topics_seek(const struct topics *topics, const struct topic *topic, uint64_t *from,
-		      struct journal_entry *entry);
+			struct journal_entry *entry);
 /* The n-th last record of the topic, or the first that there is; 0: it has none. */
 uint64_t topics_back(const struct topics *topics, const struct topic *topic, uint64_t n);
 
-/* Publishes it under the next id. message->topic is filled in here. 0, or -ENOSPC: there are too many
- * topics, or writers. */
+/* Publishes it under the next id. message->topic is filled in here. 0, or -ENOSPC: there are too
+ * many topics, or writers. */
 int topics_publish(struct topics *topics, struct journal_message *message, uint64_t *id);
 
 /* ---- topics that are ready: delivery's ---- */

@@ -141,8 +141,8 @@ struct service {
 	struct delivery *delivery; /* NULL: its protocol has nothing to do with topics */
 	struct service *beside;	   /* one more of the same delivery; NULL: none */
 	const char *topic;	   /* the name of the listener's own; NULL: it has none */
-	bool lasts;		/* a drained connection stays: others may have something for it */
-	bool local;		/* of unix sockets: peers may pass descriptors there */
+	bool lasts; /* a drained connection stays: others may have something for it */
+	bool local; /* of unix sockets: peers may pass descriptors there */
 };
 
 /* The write of one turn, before it is made: spans of memory that others own. */

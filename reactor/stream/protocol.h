@@ -127,7 +127,7 @@ struct protocol {
 	/* Its connections do not move to another process: they are drained where they are. */
 	bool stays;
 	/* Its connections of a listener, on all workers, share something of this kind, such as a
-	 * topic (reactor/pubsub/topic.h). */
+	 * journal (reactor/pubsub/delivery.h). */
 	const struct shared_kind *shares;
 	struct setting *settings; /* conn_setting() */
 	struct reason *reasons;	  /* conn_fail() */

@@ -128,6 +128,8 @@ START_TEST(values_out_of_range_are_placed_too)
 	    {"workers = 257", "workers"},      {"backlog = 0", "backlog"},
 	    {"high-water = 2G", "high-water"}, {"buffers = 1K", "buffers"},
 	    {"max-line = 0", "max-line"},      {"max-frame = 2G", "max-frame"},
+	    {"history = 17G", "history"},      {"max-topics = 0", "max-topics"},
+	    {"history = 1K", "history"},       {"max-subscriptions = 0", "max-subscriptions"},
 	};
 
 	for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)

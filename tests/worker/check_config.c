@@ -134,6 +134,10 @@ START_TEST(defaults_are_what_the_contract_says)
 	ck_assert_uint_eq(config.high_water, 256 << 10);
 	ck_assert_uint_eq(config.low_water, 64 << 10);
 	ck_assert_uint_eq(config.buffers, 256 << 20);
+	ck_assert_uint_eq(config.history, 64 << 20);
+	ck_assert_uint_eq(config.history_age, 300000000);
+	ck_assert_uint_eq(config.max_topics, 1000000);
+	ck_assert_uint_eq(config.max_subscriptions, 1000);
 	ck_assert_uint_eq(config.drain_timeout, 30000000);
 	ck_assert_uint_eq(config.spin, 0);
 	ck_assert_ptr_null(config.user);
@@ -387,15 +391,36 @@ START_TEST(values_out_of_range_are_refused)
 	static const struct {
 		const char *name, *value, *words;
 	} bad[] = {
-	    {"workers", "257", "from 1 to 256"},  {"backlog", "0", "at least 1"},
-	    {"high-water", "0", "from 1"},	  {"high-water", "1025M", "to 1G"},
-	    {"low-water", "1025M", "at most 1G"}, {"buffers", "0", "from 1M"},
-	    {"buffers", "1048575", "from 1M"},	  {"buffers", "1025G", "to 1024G"},
-	    {"max-line", "0", "from 1"},	  {"max-line", "1025M", "to 1G"},
-	    {"max-frame", "0", "from 1"},	  {"max-frame", "1025M", "to 1G"},
+	    {"workers", "257", "from 1 to 256"},
+	    {"backlog", "0", "at least 1"},
+	    {"high-water", "0", "from 1"},
+	    {"high-water", "1025M", "to 1G"},
+	    {"low-water", "1025M", "at most 1G"},
+	    {"buffers", "0", "from 1M"},
+	    {"buffers", "1048575", "from 1M"},
+	    {"buffers", "1025G", "to 1024G"},
+	    {"max-line", "0", "from 1"},
+	    {"max-line", "1025M", "to 1G"},
+	    {"max-frame", "0", "from 1"},
+	    {"max-frame", "1025M", "to 1G"},
+	    {"history", "0", "from 1M"},
+	    {"history", "1023K", "from 1M"},
+	    {"history", "16385M", "to 16G"},
+	    {"max-topics", "0", "at least 1"},
+	    {"max-subscriptions", "0", "at least 1"},
 	};
+	static const char *const good[][2] = {
+	    {"history", "1M"},	 {"history", "16G"},	    {"history-age", "0"},
+	    {"max-topics", "1"}, {"max-topics", "1000000"}, {"max-subscriptions", "1"}};
 
 	config_defaults(&config);
+	for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+		char error[CONFIG_ERROR_BYTES];
+
+		ck_assert_msg(config_set(&config, row_of(good[i][0]), good[i][1], error),
+			      "%s = %s: %s", good[i][0], good[i][1], error);
+		expect_value(good[i][0], good[i][1]);
+	}
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		expect_refused(bad[i].name, bad[i].value, bad[i].words);
 }

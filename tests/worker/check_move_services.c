@@ -57,7 +57,7 @@ static void side_open(struct side *side)
 				     .listener = LISTENER,
 				     .next = &side->services[!i],
 				     .settings = {i ? 0 : 1000}};
-	migration_open(&side->migration, &side->table, NULL, 0, &owner);
+	migration_open(&side->migration, &side->table, 0, &owner);
 }
 
 static void start(void)
@@ -201,7 +201,7 @@ START_TEST(what_was_not_offered_is_refused)
 		move_message.batch = (struct move_batch_message){.kind = MOVE_BATCH, .count = 1};
 		move_message.batch.snapshots[0].service = wrong[i];
 		ck_assert_int_gt(descriptors_send(pair[0], &move_message,
-						  offsetof(struct move_batch_message, marks),
+						  sizeof(struct move_batch_message),
 						  client, 1),
 				 0);
 		sender = pair[0];
@@ -243,7 +243,7 @@ static bool is_taken(int channel_end, uint8_t reason)
 	move_message.batch.snapshots[0] =
 	    (struct conn_snapshot){.service = LISTENER, .phase = 2, .reason = reason};
 	ck_assert_int_gt(descriptors_send(channel_end, &move_message,
-					  offsetof(struct move_batch_message, marks), client, 1),
+					  sizeof(struct move_batch_message), client, 1),
 			 0);
 	(void)close(client[0]);
 	(void)close(client[1]);

@@ -4,7 +4,8 @@
 #include <string.h>
 
 #include "reactor/base/check.h"
-#include "reactor/pubsub/topic.h"
+#include "reactor/pubsub/journal.h"
+#include "reactor/pubsub/delivery.h"
 #include "reactor/stream/queue.h"
 #include "worker/config/endpoint_keys.h"
 
@@ -166,6 +167,9 @@ static const struct range {
     {"low-water", 0, 1u << 30, "at most 1G"},
     {"buffers", BUFFERS_MIN, 1ULL << 40, "from 1M to 1024G"},
     {"slow-consumer", 1, 1u << 30, "from 1 to 1G"},
+    {"history", JOURNAL_HISTORY_MIN, JOURNAL_HISTORY_MAX, "from 1M to 16G"},
+    {"max-topics", 1, INT32_MAX, "at least 1"},
+    {"max-subscriptions", 1, INT32_MAX, "at least 1"},
 };
 
 static bool setting_in_range(const struct option_row *row, uint64_t number, const char *value,
@@ -408,7 +412,7 @@ enum accept_mode config_accept_mode(const struct config *config, const struct en
 bool config_has_topic(const struct config *config)
 {
 	for (size_t i = 0; i < config->listeners_n; i++)
-		if (config->listeners[i].protocol->shares == &topic_kind)
+		if (config->listeners[i].protocol->shares == &pubsub_kind)
 			return true;
 	return false;
 }

@@ -233,8 +233,8 @@ static int batch_send(struct move_channel *channel, const struct move_batch *bat
 		fds[i] = batch->conns[i]->source.fd;
 	if (memfd >= 0)
 		fds[batch->n] = memfd;
-	sent = descriptors_send(channel->end.source.fd, message,
-				sizeof *message, fds, batch->n + (memfd >= 0));
+	sent = descriptors_send(channel->end.source.fd, message, sizeof *message, fds,
+				batch->n + (memfd >= 0));
 	if (memfd >= 0)
 		(void)sys_close(memfd);
 	return sent < 0 ? (int)sent : 0;

@@ -27,7 +27,7 @@ enum {
 struct offer_message {
 	uint32_t kind, version;
 	uint64_t reasons; /* move_reasons_hash() */
-	uint64_t bus; /* the journal; to an older weir, what it had before that */
+	uint64_t bus;	  /* the journal; to an older weir, what it had before that */
 	uint32_t offers_n;
 	struct move_offer offers[MOVE_OFFERS_MAX]; /* MOVE_OFFERS_FIRST at most in the first one */
 };
@@ -40,7 +40,7 @@ struct promise_message {
 
 struct move_batch_message {
 	uint32_t kind, count;
-	uint32_t bytes; /* in the memfd, which is the last descriptor; 0: there is none */
+	uint32_t bytes;	 /* in the memfd, which is the last descriptor; 0: there is none */
 	uint32_t unused; /* 0: to an older weir it says how much more follows */
 	struct conn_snapshot snapshots[MOVE_BATCH_MAX];
 };

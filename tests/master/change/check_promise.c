@@ -429,7 +429,7 @@ static void receiver_open(struct conn_promise expected)
 	ck_assert_int_eq(conn_table_open(&receiver.table, &receiver.loop, &limits, BUFFERS_MIN), 0);
 	receiver.service =
 	    (struct service){.protocol = protocol_find("echo"), .table = &receiver.table};
-	migration_open(&receiver.migration, &receiver.table, NULL, 0, &owner);
+	migration_open(&receiver.migration, &receiver.table, 0, &owner);
 	ck_assert_int_eq(
 	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
 	receiver.sender = pair[0];

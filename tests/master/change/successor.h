@@ -123,12 +123,16 @@ static void successor_obeys(char letter)
 
 static void successor_inherits(const char *manifest)
 {
-	char error[CONFIG_ERROR_BYTES], line[1 << 16];
+	char error[CONFIG_ERROR_BYTES], *line = NULL;
 	FILE *file = fdopen(atoi(manifest), "r");
+	size_t room = 0;
+	ssize_t n;
 
-	while (file && fgets(line, sizeof line, file))
-		if (!listen_read_line(line, error))
-			successor_fails(error);
+	while (file && (n = getline(&line, &room, file)) >= 0)
+		for (char *at = line; at < line + n; at += strlen(at) + 1) /* lines behind NULs */
+			if (!listen_read_line(at, error))
+				successor_fails(error);
+	free(line);
 }
 
 __attribute__((constructor)) static void be_successor(void)

@@ -296,48 +296,100 @@ START_TEST(what_this_machine_has_not_is_left_out)
 }
 END_TEST
 
+/* ---- topics ---- */
+
+static void expect_topic(const struct listen_set *of, size_t i, const char *name)
+{
+	const char *topics[LISTENERS_MAX];
+
+	listen_topics(of, topics);
+	if (name)
+		ck_assert_str_eq(topics[i], name);
+	else
+		ck_assert_ptr_null(topics[i]);
+}
+
+static void next_set(size_t turn)
+{
+	open_set(&sets[turn], &configs[turn], &sets[!turn]);
+	listen_serve(&sets[turn]);
+	listen_drop(&sets[!turn]);
+}
+
 /* In whatever order a name server returns the addresses, and even if it leaves some out: clients
  * whose connections move still hear all others. */
 START_TEST(one_listener_is_one_topic)
 {
 	unsigned port;
-	char both[64], swapped[64], four[64], six[64];
+	char both[64], swapped[64], four[64], six[64], name[64], other[64];
 
 	CONFIGURE(&configs[0], 1, "line://127.0.0.1:0", "chat://both.test:0");
 	serve_set(&sets[0], &configs[0]);
-	ck_assert_uint_eq(sets[0].topics[1], sets[0].numbers[1]);
-	ck_assert_uint_eq(sets[0].topics[2], sets[0].numbers[1]);
 	port = port_of(&configs[0], 1);
 	(void)snprintf(both, sizeof both, "chat://both.test:%u", port);
 	(void)snprintf(swapped, sizeof swapped, "chat://swapped.test:%u", port);
 	(void)snprintf(four, sizeof four, "chat://127.0.0.1:%u", port);
 	(void)snprintf(six, sizeof six, "chat://[::1]:%u", port);
+	(void)snprintf(name, sizeof name, "chat%s",
+		       sets[0].bound_sockets[1]->address.socket.ss_family == AF_INET ? four + 6
+										     : six + 6);
+	expect_topic(&sets[0], 0, NULL);
+	expect_topic(&sets[0], 1, name);
+	expect_topic(&sets[0], 2, name);
 
 	CONFIGURE(&configs[1], 1, swapped);
-	open_set(&sets[1], &configs[1], &sets[0]);
-	ck_assert_uint_eq(sets[1].topics[0], sets[0].topics[1]);
-	ck_assert_uint_eq(sets[1].topics[1], sets[0].topics[1]);
-	listen_serve(&sets[1]);
-	listen_drop(&sets[0]);
+	next_set(1);
+	expect_topic(&sets[1], 0, name);
+	expect_topic(&sets[1], 1, name);
 
-	/* The listener whose number is the topic's has gone, and no other listener gets that
-	 * number. */
-	CONFIGURE(&configs[0], 1, four, "chat://127.0.0.1:0", "chat://127.0.0.1:0");
-	open_set(&sets[0], &configs[0], &sets[1]);
-	ck_assert_uint_eq(sets[0].topics[0], sets[1].topics[0]);
-	ck_assert_uint_ne(sets[0].numbers[0], sets[0].topics[0]);
-	listen_serve(&sets[0]);
-	listen_drop(&sets[1]);
-	CONFIGURE(&configs[1], 1, four, six, "chat://127.0.0.1:0");
-	open_set(&sets[1], &configs[1], &sets[0]);
-	ck_assert_uint_eq(sets[1].topics[0], sets[0].topics[0]);
-	for (size_t i = 1; i < 3; i++) {
-		ck_assert_uint_ne(sets[1].topics[i], sets[1].topics[i - 1]);
-		ck_assert_uint_ne(sets[1].topics[i], sets[1].topics[0]);
-		ck_assert_uint_ne(sets[1].numbers[i], sets[1].topics[0]);
+	/* The address that gave the name has gone, or the other one: it stays with what is left. */
+	for (size_t i = 0; i < 2; i++) {
+		CONFIGURE(&configs[0], 1, i ? six : four, "chat://127.0.0.1:0");
+		next_set(0);
+		expect_topic(&sets[0], 0, name);
+		CONFIGURE(&configs[1], 1, both);
+		next_set(1);
+		expect_topic(&sets[1], 0, name);
 	}
+
+	/* What was one LISTENER is two: the first one keeps the name, the other gets its own; and
+	 * one that is new takes none that an old one keeps, wherever it stands. */
+	CONFIGURE(&configs[0], 1, name[5] == '1' ? six : four);
+	next_set(0);
+	expect_topic(&sets[0], 0, name);
+	CONFIGURE(&configs[1], 1, name[5] == '1' ? four : six, name[5] == '1' ? six : four);
+	next_set(1);
+	(void)snprintf(other, sizeof other, "%s#2", name);
+	expect_topic(&sets[1], 0, other);
+	expect_topic(&sets[1], 1, name);
 	listen_drop(&sets[1]);
-	listen_drop(&sets[0]);
+}
+END_TEST
+
+/* A client that comes back with its last id finds its topic, though the listener was away. */
+START_TEST(a_name_is_that_of_the_address)
+{
+	char path[200], name[200], abstract[100], port[64], by_port[64];
+
+	(void)snprintf(path, sizeof path, "chat://%s", in_folder("point.sock"));
+	(void)snprintf(name, sizeof name, "chat/%s", in_folder("point.sock"));
+	(void)snprintf(abstract, sizeof abstract, "chat://@weir topics %d", (int)getpid());
+	for (size_t turn = 0; turn < 2; turn++) {
+		CONFIGURE(&configs[0], 2, "echo://127.0.0.1:0", path, abstract,
+			  turn ? port : "chat://127.0.0.1:0?accept=handoff");
+		serve_set(&sets[0], &configs[0]);
+		expect_topic(&sets[0], 0, NULL);
+		expect_topic(&sets[0], 1, name);
+		(void)snprintf(by_port, sizeof by_port, "chat/@weir topics %d", (int)getpid());
+		expect_topic(&sets[0], 2, by_port);
+		(void)snprintf(by_port, sizeof by_port, "chat/127.0.0.1:%u",
+			       port_of(&configs[0], 3));
+		expect_topic(&sets[0], 3, by_port);
+		(void)snprintf(port, sizeof port, "chat://127.0.0.1:%u", port_of(&configs[0], 3));
+		CONFIGURE(&configs[1], 1, "echo://127.0.0.1:0");
+		next_set(1);
+		listen_drop(&sets[1]);
+	}
 }
 END_TEST
 
@@ -349,4 +401,5 @@ SUITE("names",
       {"a port that is chosen is that of all", a_port_that_is_chosen_is_that_of_all, 10},
       {"a port that is taken at one address fails", a_port_that_is_taken_at_one_address_fails, 10},
       {"what this machine has not is left out", what_this_machine_has_not_is_left_out, 10},
+      {"a name is that of the address", a_name_is_that_of_the_address, 10},
       {"one listener is one topic", one_listener_is_one_topic, 10})

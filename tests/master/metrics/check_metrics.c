@@ -39,6 +39,13 @@ static struct scrape *some_scrape(void)
 	scrape->reloads_failed = 5;
 	scrape->upgrades = 1;
 	scrape->began_us = 1700000000000001;
+	scrape->journal = (struct journal_figures){.there = true,
+						   .history_bytes = 64 << 20,
+						   .bytes = 512 << 10,
+						   .records = 1001,
+						   .age_us = 2000003,
+						   .published = 5000000000,
+						   .voids = 6};
 	scrape->listeners_n = 1;
 	scrape->listeners[0] = (struct scrape_listener){.number = 9, .accept = "shared"};
 	(void)snprintf(scrape->listeners[0].text, ENDPOINT_TEXT_BYTES, "echo://127.0.0.1:7");
@@ -177,6 +184,12 @@ START_TEST(what_the_master_knows_is_there)
 	expect_sample(
 	    text, "weir_listener_info{id=\"9\",listener=\"echo://127.0.0.1:7\",accept=\"shared\"}",
 	    "1");
+	expect_sample(text, "weir_journal_history_bytes", "67108864");
+	expect_sample(text, "weir_journal_bytes", "524288");
+	expect_sample(text, "weir_journal_records", "1001");
+	expect_sample(text, "weir_journal_age_seconds", "2.000003");
+	expect_sample(text, "weir_journal_published_total", "5000000000");
+	expect_sample(text, "weir_journal_void_records_total", "6");
 	expect_sample(text, "weir_worker_up{worker=\"0\"}", "1");
 	expect_sample(text, "weir_worker_up{worker=\"2\"}", "0");
 	expect_sample(text, "weir_worker_state{worker=\"1\",state=\"ready\"}", "1");

@@ -46,8 +46,7 @@ struct sim_chat_setting {
 
 #define SIM_CHAT_SETTING                                                                           \
 	.workers = 2, .limits = {WORLD_LIMITS}, .buffers = BUFFERS_MIN,                            \
-	.history = JOURNAL_HISTORY_MIN,                                                            \
-	.slow = 256 << 10, .message_max = 16000
+	.history = JOURNAL_HISTORY_MIN, .slow = 256 << 10, .message_max = 16000
 
 static inline void worker_open(struct worker *worker, struct journal *journal, unsigned seat,
 			       const struct sim_chat_setting *setting)

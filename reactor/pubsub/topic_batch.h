@@ -1,12 +1,12 @@
 /*
- * batch: new records of one topic, as bytes that all of its subscribers share.
+ * topic_batch: new records of one topic, as bytes that all of its subscribers share.
  *
- * It holds at most as many bytes as a chunk, or one longer record, and is given to the subscribers a
- * slice at a time. One that said some of it gets the pieces between its own. Its bytes lie at the
+ * It holds at most as many bytes as a chunk, or one longer record, and is given to the subscribers
+ * a slice at a time. One that said some of it gets the pieces between its own. Its bytes lie at the
  * end of the chunk that all batches of a process fill, one after the other.
  */
-#ifndef REACTOR_PUBSUB_BATCH_H
-#define REACTOR_PUBSUB_BATCH_H
+#ifndef REACTOR_PUBSUB_TOPIC_BATCH_H
+#define REACTOR_PUBSUB_TOPIC_BATCH_H
 
 #include "reactor/pubsub/subscription.h"
 
@@ -21,8 +21,8 @@ struct batch {
 	uint64_t first, last;
 	uint32_t last_number; /* of that in the topic: its lower bits */
 	uint32_t records, bytes;
-	uint64_t said_ms;  /* the first one */
-	bool given;	   /* to some already */
+	uint64_t said_ms; /* the first one */
+	bool given;	  /* to some already */
 	unsigned runs_n;
 	struct run {
 		struct chunk *chunk;
@@ -50,13 +50,14 @@ enum batch_made {
 	BATCH_NO_BUFFERS, /* nothing was done */
 };
 /* Makes a batch of what is pending of the topic, and moves the topic on. */
-enum batch_made batch_make(struct batch_maker *maker, struct batch *batch, struct topic *topic);
+enum batch_made topic_batch_make(struct batch_maker *maker, struct batch *batch,
+				 struct topic *topic);
 /* Gives it to a subscription that is up to date. False: its connection ends. */
-bool batch_give(const struct batch_maker *maker, const struct batch *batch,
-		struct subscription *subscription);
+bool topic_batch_give(const struct batch_maker *maker, const struct batch *batch,
+		      struct subscription *subscription);
 /* All have it. */
-void batch_end(struct batch_maker *maker, struct batch *batch);
+void topic_batch_end(struct batch_maker *maker, struct batch *batch);
 /* Nothing comes for now: gives up the chunk, unless queues have bytes in it. */
-void batch_maker_rest(struct batch_maker *maker);
+void topic_batch_rest(struct batch_maker *maker);
 
 #endif

@@ -1,4 +1,4 @@
-#include "reactor/pubsub/batch.h"
+#include "reactor/pubsub/topic_batch.h"
 
 #include <string.h>
 
@@ -25,7 +25,8 @@ static unsigned char *room_at_end(struct batch_maker *maker, size_t *room)
 	return chunk->bytes + chunk->used;
 }
 
-/* n bytes more at the end of the chunk are the batch's. It has a reference to each of its chunks. */
+/* n bytes more at the end of the chunk are the batch's. It has a reference to each of its chunks.
+ */
 static void run_extend(struct batch_maker *maker, struct batch *batch, size_t n)
 {
 	struct chunk *chunk = maker->chunk;
@@ -42,8 +43,8 @@ static void run_extend(struct batch_maker *maker, struct batch *batch, size_t n)
 	batch->bytes += (uint32_t)n;
 }
 
-/* A record that does not fit what is left of the chunk goes to the next one, unless it is longer than
- * that: then it is copied from chunk to chunk. */
+/* A record that does not fit what is left of the chunk goes to the next one, unless it is longer
+ * than that: then it is copied from chunk to chunk. */
 static bool append_long(struct batch_maker *maker, struct batch *batch, const unsigned char *bytes,
 			size_t n)
 {
@@ -158,8 +159,8 @@ static void skip_to_floor(struct topics *topics, struct topic *topic)
 static bool segments_suffice(const struct batch_maker *maker)
 {
 	const struct buffers *buffers = maker->buffers;
-	size_t needed = maker->subscriptions->table->conns.used + BATCH_OWN_MAX +
-			pool_free(&buffers->chunks);
+	size_t needed =
+	    maker->subscriptions->table->conns.used + BATCH_OWN_MAX + pool_free(&buffers->chunks);
 
 	return pool_free(&buffers->segments) > needed;
 }
@@ -174,7 +175,8 @@ static void batch_begin(struct batch_maker *maker, struct batch *batch)
 	batch->given = false;
 }
 
-enum batch_made batch_make(struct batch_maker *maker, struct batch *batch, struct topic *topic)
+enum batch_made topic_batch_make(struct batch_maker *maker, struct batch *batch,
+				 struct topic *topic)
 {
 	struct topics *topics = maker->topics;
 	enum appended appended = APPENDED;
@@ -210,13 +212,13 @@ enum batch_made batch_make(struct batch_maker *maker, struct batch *batch, struc
 	}
 	if (batch->records)
 		return BATCH_MADE;
-	batch_end(maker, batch);
+	topic_batch_end(maker, batch);
 	return appended == NO_BUFFERS ? BATCH_NO_BUFFERS : BATCH_EMPTY;
 }
 
 /* Gives bytes begin to end of the batch. */
-static bool give_bytes(const struct batch *batch, struct subscription *subscription,
-		       uint32_t begin, uint32_t end)
+static bool give_bytes(const struct batch *batch, struct subscription *subscription, uint32_t begin,
+		       uint32_t end)
 {
 	uint32_t at = 0;
 
@@ -237,8 +239,8 @@ static bool give_bytes(const struct batch *batch, struct subscription *subscript
 	return true;
 }
 
-bool batch_give(const struct batch_maker *maker, const struct batch *batch,
-		struct subscription *subscription)
+bool topic_batch_give(const struct batch_maker *maker, const struct batch *batch,
+		      struct subscription *subscription)
 {
 	const struct sender *sender = subscription->sender;
 	uint16_t own = sender && sender->batch == batch->number ? sender->own_first : 0;
@@ -259,13 +261,13 @@ bool batch_give(const struct batch_maker *maker, const struct batch *batch,
 	return true;
 }
 
-void batch_end(struct batch_maker *maker, struct batch *batch)
+void topic_batch_end(struct batch_maker *maker, struct batch *batch)
 {
 	while (batch->runs_n)
 		chunk_release(maker->buffers, batch->runs[--batch->runs_n].chunk);
 }
 
-void batch_maker_rest(struct batch_maker *maker)
+void topic_batch_rest(struct batch_maker *maker)
 {
 	if (!maker->chunk || maker->chunk->references > 1)
 		return;
