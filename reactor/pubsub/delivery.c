@@ -33,7 +33,8 @@ static void deliver_to(struct delivery *delivery, const struct batch *batch,
 	uint32_t end = subscription->topic->end - batch->bytes;
 	struct conn *conn = subscription->conn;
 
-	if (subscription->position > batch->first) /* it came later, or has read on by itself */
+	/* It came later, or has read on by itself; or it can be sent nothing for now. */
+	if (subscription->position > batch->first || conn_is_frozen(conn))
 		subscription_skip(subscription, end, batch->bytes);
 	if (subscription->position > batch->last)
 		return;

@@ -3,7 +3,8 @@
  * hears.
  *
  * However clients move, each hears every line that others of its topic said after it joined, once,
- * in the order of each sender, and none of its own.
+ * in one order that is the same for everybody, and none of its own. The order is what the journal
+ * says, which is looked at after each step.
  */
 #ifndef TESTS_SIM_CHAT_CHAT_MOVE_MODEL_H
 #define TESTS_SIM_CHAT_CHAT_MOVE_MODEL_H
@@ -18,6 +19,7 @@
 
 #define CLIENTS_MAX 120
 #define UNKNOWN	    UINT32_MAX
+#define LINES_MAX   20000 /* of one client */
 
 struct client {
 	unsigned worker, topic;
@@ -30,6 +32,7 @@ struct client {
 	uint32_t
 	    since[CLIENTS_MAX];	    /* by sender: how many lines it had said when this one joined */
 	uint32_t next[CLIENTS_MAX]; /* by sender: its next line; UNKNOWN: none has come yet */
+	uint64_t place;		    /* in the order: of the last line that it heard */
 	uint32_t begun;		    /* lines that were said, or are in `says` */
 };
 
@@ -40,8 +43,12 @@ static unsigned clients_n;
 static uint64_t seed, seed_at_first;
 static unsigned step;
 
+/* By client and number: where a line is in the order; 0: it is not published yet. */
+static uint64_t places[CLIENTS_MAX][LINES_MAX];
+static uint64_t ordered; /* all records of the journal below this id are there */
+
 static struct {
-	uint64_t lines, heard, moved, replayed, refused, not_marked, lost, waits, reloads, orders;
+	uint64_t lines, heard, moved, replayed, refused, lost, waits, reloads;
 } sums;
 
 #define MODEL(condition)                                                                           \
@@ -63,6 +70,21 @@ static size_t line_text(unsigned client, unsigned number, char text[4000])
 	return n;
 }
 
+static void order_lines(void)
+{
+	struct journal_entry entry;
+
+	for (; journal_find(&chat.journal, ordered, &entry) == JOURNAL_FOUND; ordered++) {
+		unsigned sender = 0, number = 0;
+
+		MODEL(sscanf((const char *)journal_payload(&entry), "%u %u ", &sender, &number) ==
+		      2);
+		MODEL(sender < clients_n && number < LINES_MAX && !places[sender][number]);
+		places[sender][number] = ordered;
+	}
+	MODEL(ordered == journal_end(&chat.journal));
+}
+
 static void client_new(unsigned worker, unsigned topic)
 {
 	struct client *client = &clients[clients_n++];
@@ -80,6 +102,7 @@ static void client_prepare(struct client *client)
 {
 	char text[4000];
 
+	MODEL(client->begun < LINES_MAX);
 	bytes_add(&client->says, text,
 		  line_text((unsigned)(client - clients), client->begun++, text));
 }
@@ -121,6 +144,8 @@ static void client_hear_line(struct client *client, const char *line, size_t n)
 		   (unsigned long long)seed_at_first, step, client - clients, number, sender,
 		   client->next[sender]);
 	client->next[sender]++;
+	MODEL(places[sender][number] > client->place);
+	client->place = places[sender][number];
 	sums.heard++;
 }
 
@@ -144,6 +169,7 @@ static void client_hear(struct client *client)
 
 static void all_hear(void)
 {
+	order_lines();
 	for (unsigned i = 0; i < clients_n; i++)
 		client_hear(&clients[i]);
 }
