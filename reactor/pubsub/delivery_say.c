@@ -35,9 +35,9 @@ static bool is_others_turn(const struct delivery *delivery, const struct sender 
 	if (!delivery->longest)
 		return delivery->waiting;
 	longest = sender_of(delivery, delivery->longest);
-	if (!longest->subscription || longest->said || longest->waiting)
-		return delivery->waiting;
-	return longest != sender;
+	if (longest == sender)
+		return false;
+	return delivery->waiting || (longest->subscription && !longest->said && !longest->waiting);
 }
 
 static void all_go_on(struct delivery *delivery)
