@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -88,6 +89,8 @@ static _Noreturn void become_sender(const struct run *run, unsigned i, int doorb
 	static struct sender sender;
 	const struct plan *plan = run->plan;
 
+	if (plan->nice && setpriority(PRIO_PROCESS, 0, plan->nice) < 0)
+		die("setpriority: %s", strerror(errno));
 	sender = (struct sender){
 	    .plan = plan,
 	    .schedule = run->schedule,

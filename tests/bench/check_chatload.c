@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -282,6 +283,15 @@ static void await_said(const char *text)
 		wait_more(&wait, text);
 }
 
+/* The nice value of its first sending process. */
+static int nice_of(pid_t load)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)load, (int)load);
+	return getpriority(PRIO_PROCESS, (id_t)strtoul(read_whole(path), NULL, 10));
+}
+
 /* While it waits nobody sends: each client has had a probe line, and so no more of them are sent.
  * Another run shows that time has passed. */
 START_TEST(waits_for_the_end_of_stdin)
@@ -294,11 +304,13 @@ START_TEST(waits_for_the_end_of_stdin)
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
 	(void)dup2(ends[0], STDIN_FILENO);
-	load = load_start(&load_plain,
-			  (const char *const[]){"--wait", "-c", "24", "-P", "2", "--senders", "1",
-						"--rate", "100", "-d", "200ms", "--warmup", "0",
-						PATIENT, chat_at(server->ports[0]), NULL});
+	load =
+	    load_start(&load_plain, (const char *const[]){"--wait", "--nice", "7", "-c", "24", "-P",
+							  "2", "--senders", "1", "--rate", "100",
+							  "-d", "200ms", "--warmup", "0", PATIENT,
+							  chat_at(server->ports[0]), NULL});
 	await_said("all 24 connections are up");
+	ck_assert_int_eq(nice_of(load), 7);
 	send_text(ends[1], "not the end\n");
 	before = server_stat(server, "messages");
 	(void)load_in(&meanwhile,
@@ -500,6 +512,7 @@ static const struct load_refusal refusals[] = {
     {{"-c", "4", "--rate", "1", "-p", "2", "chat://127.0.0.1:1"}, "not both"},
     {{"--senders", "1", "echo://127.0.0.1:1"}, "--senders is for chat"},
     {{"--redis", "echo://127.0.0.1:1"}, "--redis is for chat"},
+    {{"--nice", "20", "chat://127.0.0.1:1"}, "from 0 to 19"},
     {{"--rate", "0", "chat://127.0.0.1:1"}, "a number from 0.001 to 1000000000"},
     {{"--rate", "1.2.3", "chat://127.0.0.1:1"}, "such as 1000 or 0.1, not \"1.2.3\""},
     {{"--rate", "1e3", "chat://127.0.0.1:1"}, "such as 1000 or 0.1"},

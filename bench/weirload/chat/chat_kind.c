@@ -11,7 +11,7 @@
 /* From one probe line to the next; doubled each time. A line to very many takes longer than that:
  * some microseconds for each on either side. */
 #define PROBE_MS_FIRST 20
-#define PROBE_NS_EACH  20000
+#define PROBE_NS_EACH  10000
 #define PROBE_MS_MAX   1000
 #define END_TICK_MS    10
 #define END_LOOKS      64 /* clients in a turn: each of them may end */

@@ -42,6 +42,7 @@ struct plan {
 	bool chats, redis; /* chat lines are sent instead of messages; the server is Redis */
 	bool churn, idle, chunked;
 	bool wait;  /* begin when stdin ends */
+	int nice;   /* of sending processes */
 	bool batch; /* of datagrams: several by one call */
 	uint64_t connections, slow, senders;
 	uint64_t duration_us, warmup_us, timeout_us;

@@ -14,6 +14,7 @@
 
 #define SIZE_MAX_BYTES	(1u << 30)
 #define PIPELINE_MAX	65536
+#define NICE_MAX	19
 #define RATE_MIN	0.001
 #define RATE_MAX	1e9
 #define CONNECTIONS_MAX ((uint64_t)PLAN_PROCESSES_MAX * 1000000)
@@ -84,6 +85,11 @@ static void option_processes(struct plan *plan, const char *value)
 {
 	plan->processes =
 	    strcmp(value, "auto") == 0 ? 0 : number("processes", value, 1, PLAN_PROCESSES_MAX);
+}
+
+static void option_nice(struct plan *plan, const char *value)
+{
+	plan->nice = (int)number("nice", value, 0, NICE_MAX);
 }
 
 static void option_connect_rate(struct plan *plan, const char *value)
