@@ -336,13 +336,13 @@ START_TEST(fan_floor)
 	server = start_floor(processes[_i]);
 	descriptors = process_descriptors_n(server->pid);
 	fd = connect_to(server->ports[1]);
-	resets(server->ports[0]);
 	load_expect_fine(LOAD_ANSWERED("-c", "24", "--senders", "1", "--rate", "100", "-d", "200ms",
 				       "--warmup", "0", "--timeout", "60s", "-P", "2",
 				       load_listener("chat", server->ports[0])));
 	ck_assert_msg(load_figure("errors") == 0 && load_figure("messages_total") >= 23, "%s",
 		      load_said());
 	ck_assert_int_eq(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+	resets(server->ports[0]);
 	load_expect_fine(LOAD_ANSWERED("-c", "2", "--senders", "1", "--rate", "100", "-d", "200ms",
 				       "--warmup", "0", "--timeout", "60s",
 				       load_listener("chat", server->ports[1])));
