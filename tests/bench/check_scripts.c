@@ -259,6 +259,8 @@ static const char false_rooms[] =
     "printf '{\\n  \"messages_total\": %s,\\n  \"held\": %s,\\n' $((2 * (n - 1) - lost)) $n "
     ">$json\n"
     "printf '  \"server_cpu_us_per_message\": %s,\\n  \"processes\": 1,\\n' $us >>$json\n"
+    "printf '  \"messages\": %s,\\n  \"lines\": %s,\\n' $((2 * (n - 1))) ${MEMBERS_LINES:-2} "
+    ">>$json\n"
     "printf '  \"server_user_bytes_per_connection\": %s.000,\\n' $n >>$json\n"
     "printf '  \"kernel_bytes_per_connection\": 7000.000,\\n  \"ramp_s\": 0.250,\\n' >>$json\n"
     "printf '  \"service_p50_us\": 1000.000,\\n  \"service_p99_us\": 3000.000,\\n' >>$json\n"
@@ -311,6 +313,14 @@ START_TEST(who_missed_a_line_is_said)
 		       folder),
 	    1);
 	script_expect("small: ERRORS: 3 lost\n");
+	/* CPU time of lines that are not delivered in it is no figure. */
+	ck_assert_int_eq(unlink(in_folder("calls")), 0);
+	ck_assert_int_eq(
+	    script_run("MEMBERS_LINES=4 BUILD=%s bench/members -q -c 50 -o %s/out 1000", folder,
+		       folder),
+	    0);
+	script_expect(": not all was delivered in time (0.5)\n");
+	script_expect(" -\n");
 	script_expect_nothing_left();
 }
 END_TEST
