@@ -93,6 +93,7 @@ bool delivery_say(struct delivery *delivery, uint32_t handle, struct iovec first
 	struct subscription *subscription = subscription_of(&delivery->subscriptions, handle);
 	struct sender *sender = sender_get(&delivery->subscriptions, subscription);
 	struct journal_message message = {
+	    .topic = subscription->topic->node.hash,
 	    .name = {subscription->topic->name, subscription->topic->name_n},
 	    .payload = {first, second},
 	    .sender = sender->node.hash,

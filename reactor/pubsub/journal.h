@@ -127,9 +127,11 @@ struct journal_port {
 	uint32_t segment;     /* ours; JOURNAL_NO_SEGMENT: none */
 	uint32_t used;	      /* bytes of it */
 	uint32_t draft_bytes; /* behind these: a record that is not published yet; 0: none */
-	bool unannounced;     /* published, and not woken anybody since */
-	uint64_t slowest;     /* cursor of the slowest other reader, as far as is known */
-	bool looks;	      /* at the others, the next time */
+	uint64_t last,
+	    last_ms;	  /* the last record that was published: its id, and when it was said */
+	bool unannounced; /* published, and not woken anybody since */
+	uint64_t slowest; /* cursor of the slowest other reader, as far as is known */
+	bool looks;	  /* at the others, the next time */
 	uint64_t ahead[JOURNAL_AHEAD_PARTS]; /* ids at which as many equal parts of what it wrote
 						began */
 	unsigned ahead_at;

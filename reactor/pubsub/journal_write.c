@@ -284,13 +284,17 @@ static void count_ahead(struct journal_port *port, uint64_t id)
 
 /* A writer may have been stopped since it said this. Times must not fall along the order: else what
  * is searched by time is not found, and what is new would be forgotten with it. */
-static void keep_time(const struct journal *journal, uint64_t id, struct journal_record *record)
+static void keep_time(const struct journal_port *port, uint64_t id, struct journal_record *record)
 {
+	uint64_t before_ms = port->last_ms;
 	struct journal_entry before;
 
-	if (journal_find(journal, id - 1, &before) == JOURNAL_FOUND &&
-	    before.said_ms > record->said_ms)
-		record->said_ms = before.said_ms;
+	if (port->last != id - 1) /* it is not ours */
+		before_ms = journal_find(port->journal, id - 1, &before) == JOURNAL_FOUND
+				? before.said_ms
+				: 0;
+	if (before_ms > record->said_ms)
+		record->said_ms = before_ms;
 }
 
 bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, uint64_t number)
@@ -310,7 +314,7 @@ bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, u
 	record->id = id;
 	record->previous = previous;
 	record->number = number;
-	keep_time(journal, id, record);
+	keep_time(port, id, record);
 	STORE(own->draft, after);
 	if (!__atomic_compare_exchange_n(slot, &before, after, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_ACQUIRE))
@@ -319,6 +323,8 @@ bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, u
 	count_ahead(port, id);
 	port->used += port->draft_bytes;
 	port->draft_bytes = 0;
+	port->last = id;
+	port->last_ms = record->said_ms;
 	STORE_RELAXED(own->draft, 0);
 	port->unannounced = true;
 	return true;

@@ -350,13 +350,25 @@ static bool place_in_topic(struct topics *topics, uint64_t hash, uint64_t *previ
 	return true;
 }
 
+/* What was published here need not be read again. */
+static void note_own(struct topics *topics, const struct journal_message *message,
+		     uint64_t previous, uint64_t number)
+{
+	topics_note(topics, &(struct journal_entry){.id = topics->at,
+						    .topic = message->topic,
+						    .previous = previous,
+						    .number = number});
+	topics->at++;
+}
+
 int topics_publish(struct topics *topics, struct journal_message *message, uint64_t *id)
 {
 	uint64_t previous, number;
 	int error;
 
-	message->topic =
-	    journal_hash(topics->journal, message->name.iov_base, message->name.iov_len);
+	if (!message->topic)
+		message->topic =
+		    journal_hash(topics->journal, message->name.iov_base, message->name.iov_len);
 	error = journal_draft(topics->port, message);
 	if (error)
 		return error;
@@ -367,6 +379,7 @@ int topics_publish(struct topics *topics, struct journal_message *message, uint6
 			return -ENOSPC;
 	} while (!journal_commit(topics->port, topics->at, previous, number));
 	*id = topics->at;
+	note_own(topics, message, previous, number);
 	return 0;
 }
 

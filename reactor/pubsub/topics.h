@@ -112,8 +112,8 @@ enum sought topics_seek(const struct topics *topics, const struct topic *topic, 
 /* The n-th last record of the topic, or the first that there is; 0: it has none. */
 uint64_t topics_back(const struct topics *topics, const struct topic *topic, uint64_t n);
 
-/* Publishes it under the next id. message->topic is filled in here. 0, or -ENOSPC: there are too
- * many topics, or writers. */
+/* Publishes it under the next id; message->topic is filled in if it is 0. 0, or -ENOSPC: there are
+ * too many topics, or writers. */
 int topics_publish(struct topics *topics, struct journal_message *message, uint64_t *id);
 
 /* ---- topics that are ready: delivery's ---- */
