@@ -96,8 +96,19 @@ static void batch_free(struct delivery *delivery, struct topic *topic)
 	topic->batch = NULL;
 }
 
+/* Counted once for all of a batch, by the record that was published first. */
+static void count_lag(const struct delivery *delivery, const struct batch *batch)
+{
+	uint64_t now_us = delivery->loop->now_us;
+	uint64_t lag_us = now_us > batch->said_us ? now_us - batch->said_us : 0;
+
+	STATS_ADD(delivery->loop->stats, delivery_lag[lag_of(lag_us)], 1);
+	STATS_ADD(delivery->loop->stats, delivery_us, lag_us);
+}
+
 static void topic_end_batch(struct delivery *delivery, struct topic *topic)
 {
+	count_lag(delivery, topic->batch);
 	topic->turn = delivery->turn;
 	topic_batch_end(&delivery->maker, topic->batch);
 	batch_free(delivery, topic);

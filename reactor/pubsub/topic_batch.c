@@ -132,7 +132,7 @@ static void batch_add(struct batch *batch, const struct topics *topics,
 {
 	if (!batch->records++) {
 		batch->first = entry->id;
-		batch->said_ms = entry->said_ms;
+		batch->said_us = entry->said_ms * 1000;
 		/* If nothing of the topic was left when it was said, all that this process has not
 		 * seen may have been of it. */
 		batch->before = entry->previous ? entry->previous : topics->whole_from - 1;
