@@ -348,13 +348,15 @@ static void set_lasts(struct delivery *delivery, bool lasts)
 
 static void delivery_end(struct delivery *delivery)
 {
-	struct subscription *subscription;
+	struct conn *conn;
 	size_t cursor = 0;
 
 	delivery->phase = DELIVERY_IS_OVER;
 	set_lasts(delivery, false);
-	while ((subscription = pool_next(&delivery->subscriptions.pool, &cursor)))
-		loop_wake(delivery->loop, &subscription->conn->source);
+	/* Those that subscribe to nothing have waited, too. */
+	while ((conn = pool_next(&delivery->table->conns, &cursor)))
+		if (conn->service->delivery == delivery)
+			loop_wake(delivery->loop, &conn->source);
 }
 
 /* ---- the turn ---- */

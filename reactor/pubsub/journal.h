@@ -84,7 +84,8 @@ struct journal_entry {
 	uint64_t id;
 	uint64_t topic;	   /* journal_hash() of its name */
 	uint64_t previous; /* the id of the record before in its topic; 0: there was none */
-	uint64_t number;   /* in its topic, from 1 on; it begins anew when nothing is left of it */
+	uint64_t number;   /* in its topic, one by one; it begins anew, somewhere else, when
+			    * nothing is left of it that its writer knows */
 	uint64_t sender;   /* as its writer said */
 	uint64_t said_ms;  /* on the monotonic clock; it never falls along the order */
 	uint32_t payload_n;

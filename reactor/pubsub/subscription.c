@@ -111,7 +111,10 @@ static void subscription_place(struct subscriptions *subscriptions,
 	else if (since.n && journal_find(topics->journal, since.n - 1, &entry) == JOURNAL_FOUND &&
 		 topic_has(subscription->topic, &entry))
 		remember_number(subscription, entry.number);
-	else if (subscription->topic->last < since.n)
+	else if (journal_find(topics->journal, since.n, &entry) == JOURNAL_FOUND &&
+		 topic_has(subscription->topic, &entry))
+		remember_number(subscription, entry.number - 1);
+	else if (subscription->topic->last && subscription->topic->last < since.n)
 		remember_number(subscription, subscription->topic->number);
 }
 
@@ -286,20 +289,27 @@ static void tell_gap(struct subscriptions *subscriptions, struct subscription *s
 		topic->format->gap(subscription->conn, &gap);
 }
 
+/* How many records of its topic are missing from its position to this id, if the last of these had
+ * this number? More than there are ids: somebody began to count anew. 0: nobody knows. */
+static uint64_t count_missing(const struct subscription *subscription, uint64_t number, uint64_t to)
+{
+	uint32_t missing = (uint32_t)number - subscription->number;
+
+	return subscription->numbered && missing <= to - subscription->position ? missing : 0;
+}
+
 /* entry is the first record of its topic that is there from its position on, in a journal that
  * begins at this floor. Were there others before it? */
 static void look_for_gap(struct subscriptions *subscriptions, struct subscription *subscription,
 			 const struct journal_entry *entry, uint64_t floor)
 {
-	uint32_t missed = (uint32_t)entry->number - 1 - subscription->number;
-
-	if (entry->previous ? entry->previous < subscription->position
-			    : subscription->position >= floor)
+	if (subscription->position >= floor ||
+	    (entry->previous && entry->previous < subscription->position))
 		return;
-	if (!subscription->numbered || (int32_t)missed < 1)
-		missed = 0;
-	tell_gap(subscriptions, subscription, entry->id, missed);
-	mark_set(subscriptions, subscription); /* what is gone is not owed */
+	tell_gap(subscriptions, subscription, entry->id,
+		 count_missing(subscription, entry->number - 1, entry->id));
+	remember_number(subscription, entry->number - 1); /* these have been told */
+	mark_set(subscriptions, subscription);		  /* what is gone is not owed */
 }
 
 /* Sends the record. False: it was overwritten meanwhile, or its connection has ended. */
@@ -347,14 +357,27 @@ static bool send_from(struct subscriptions *subscriptions, struct subscription *
 	}
 }
 
-/* One that comes with an id of before the history, to a topic of which nothing is left, may have
- * missed something. */
+/* There is nothing more of its topic in the index. One whose position is below the history has
+ * missed what the topic had from there on; nobody knows whether it had something if nothing is
+ * known of the topic. What this process has not read may have been of it, too: then its position
+ * stays, so that the next record tells. */
 static void end_of_index(struct subscriptions *subscriptions, struct subscription *subscription,
 			 uint64_t at, uint64_t floor)
 {
-	if (subscription->position < floor && !subscription->topic->last)
+	const struct topic *topic = subscription->topic;
+	uint64_t known = topic->last + 1;
+
+	if (subscription->position < floor && !topic->last) {
 		tell_gap(subscriptions, subscription, floor, 0);
-	if (subscription->position < at)
+		subscription->position = floor;
+	} else if (subscription->position < floor && subscription->position < known) {
+		tell_gap(subscriptions, subscription, known,
+			 count_missing(subscription, topic->number, known));
+		remember_number(subscription, topic->number);
+		subscription->position = known;
+	}
+	if (subscription->position < at &&
+	    subscription->position >= subscriptions->topics->whole_from)
 		subscription->position = at;
 	subscription_is_up_to_date(subscription);
 }
@@ -453,14 +476,15 @@ struct packed_subscription {
 _Static_assert(sizeof(struct packed_subscription) == 24, "no padding travels");
 
 /* One that is up to date may have got its last record long ago: what was there since was not of its
- * topic. */
+ * topic, as far as this process has read it, and has not let it go unheard. */
 static uint64_t position_now(const struct subscriptions *subscriptions,
 			     const struct subscription *subscription)
 {
 	const struct topic *topic = subscription->topic;
 	uint64_t at = topic_reached(subscriptions, topic);
 
-	if (subscription->behind)
+	if (subscription->behind || subscription->position <= topic->gone ||
+	    subscription->position < subscriptions->topics->whole_from)
 		return subscription->position;
 	if (topic->batch && subscription->position <= topic->batch_last)
 		at = topic->batch_first;

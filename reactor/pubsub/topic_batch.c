@@ -127,21 +127,25 @@ static struct sender *sender_here(const struct batch_maker *maker, const struct 
 
 /* ---- the batch ---- */
 
-static void batch_add(struct batch *batch, const struct topics *topics,
+static void batch_add(struct batch *batch, const struct topics *topics, const struct topic *topic,
 		      const struct journal_entry *entry)
 {
 	if (!batch->records++) {
+		uint64_t unread = topics->whole_from - 1;
+
 		batch->first = entry->id;
 		batch->said_us = entry->said_ms * 1000;
-		/* If nothing of the topic was left when it was said, all that this process has not
-		 * seen may have been of it. */
-		batch->before = entry->previous ? entry->previous : topics->whole_from - 1;
+		/* Of what this process has read, members had all of the topic before. Of what it
+		 * has not read some may have been of it, from the record before this one down. */
+		if (entry->previous && entry->previous < unread)
+			unread = entry->previous;
+		batch->before = unread > topic->gone ? unread : topic->gone;
 	}
 	batch->last = entry->id;
 	batch->last_number = (uint32_t)entry->number;
 }
 
-/* The topic goes on at the first record that is still there. */
+/* The topic goes on at the first record that is still there; members may miss what is below. */
 static void skip_to_floor(struct topics *topics, struct topic *topic)
 {
 	struct journal_entry entry;
@@ -150,6 +154,7 @@ static void skip_to_floor(struct topics *topics, struct topic *topic)
 	do
 		sought = topics_seek(topics, topic, &topic->pending, &entry);
 	while (sought == SOUGHT_LATER);
+	topic->gone = sought == SOUGHT_NONE ? topic->last : topic->pending - 1;
 	if (sought == SOUGHT_NONE)
 		topic->pending = 0;
 }
@@ -203,7 +208,7 @@ enum batch_made topic_batch_make(struct batch_maker *maker, struct batch *batch,
 				continue;
 			if (appended != APPENDED)
 				break;
-			batch_add(batch, topics, &entry);
+			batch_add(batch, topics, topic, &entry);
 			sender = sender_here(maker, topic, &entry);
 			if (sender)
 				note_own(batch, sender, begin);

@@ -17,7 +17,8 @@ _Static_assert(FORMAT_BYTES_MAX / CHUNK_BYTES + 2 <= BATCH_RUNS_MAX, "the longes
 
 struct batch {
 	uint32_t number; /* of all batches of the process, from 1 on; it wraps past 0 */
-	uint64_t before; /* id of the record of the topic before the first one */
+	uint64_t
+	    before; /* whoever has a position above it has all of the topic before the first one */
 	uint64_t first, last;
 	uint32_t last_number; /* of that in the topic: its lower bits */
 	uint32_t records, bytes;

@@ -215,21 +215,29 @@ static void topic_note(struct topics *topics, struct topic *topic,
 		topics_queue(topics, topic);
 }
 
+/* The record follows the last one of its topic that we know. What its writer says of that is no
+ * help: it may not have read all, or be none of ours. */
+static void topics_link(struct topics *topics, uint64_t last, uint64_t id)
+{
+	uint64_t back = id - last;
+
+	if (last && !(back >> topics->journal->slots_shift))
+		topics->next[slot_index(topics, last)] = (uint32_t)back;
+}
+
 static void topics_note(struct topics *topics, const struct journal_entry *entry)
 {
 	struct hash_node *node = hash_table_find(&topics->names, entry->topic);
-	uint64_t back = entry->id - entry->previous;
 
 	topics->next[slot_index(topics, entry->id)] = 0;
-	if (entry->previous && entry->previous < entry->id &&
-	    !(back >> topics->journal->slots_shift))
-		topics->next[slot_index(topics, entry->previous)] = (uint32_t)back;
 	if (!node) {
 		struct topic *topic = topic_new(topics, entry->topic);
 
 		if (topic)
 			topic_note(topics, topic, entry);
+		return;
 	}
+	topics_link(topics, topic_of_node(node)->last, entry->id);
 	for (; node; node = hash_table_next(node))
 		topic_note(topics, topic_of_node(node), entry);
 }
@@ -333,7 +341,15 @@ uint64_t topics_back(const struct topics *topics, const struct topic *topic, uin
 
 /* ---- publishing ---- */
 
-/* The record before it in its topic, and its number. False: there is no place for a new topic. */
+/* The first number of a topic that was not there, or of which we do not know how far it had come:
+ * one that no number from before leads to, so that nobody takes the difference for a count. */
+static uint64_t number_anew(uint64_t id)
+{
+	return (id * UINT64_C(0x9e3779b97f4a7c15) >> 32) + 1;
+}
+
+/* The record before it in its topic, and its number: anew if we do not know all that there was
+ * after the last one that we know. False: there is no place for a new topic. */
 static bool place_in_topic(struct topics *topics, uint64_t hash, uint64_t *previous,
 			   uint64_t *number)
 {
@@ -345,8 +361,10 @@ static bool place_in_topic(struct topics *topics, uint64_t hash, uint64_t *previ
 		if (!pool_free(&topics->pool))
 			return false;
 	}
+	if (topic && topic->last < topics->whole_from)
+		topic = NULL;
 	*previous = topic ? topic->last : 0;
-	*number = topic ? topic->number + 1 : 1;
+	*number = topic ? topic->number + 1 : number_anew(topics->at);
 	return true;
 }
 

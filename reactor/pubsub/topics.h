@@ -53,6 +53,7 @@ struct topic {
 	uint64_t last;			  /* the id of its last record; 0: none is known */
 	uint64_t number;		  /* of that */
 	uint64_t pending;		  /* the first one that is in no batch yet; 0: none */
+	uint64_t gone;		     /* what was pending up to here has gone before it was in one */
 	uint64_t batch_first, batch_last; /* records of its batch, if there is one */
 	uint32_t first;			  /* of its subscriptions; 0: none */
 	uint32_t next_to_get;		  /* the subscription that gets the batch next */
