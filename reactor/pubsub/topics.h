@@ -46,13 +46,13 @@ struct format {
 
 struct topic {
 	struct hash_node node;
-	struct topic *ready;		  /* the next in the queue */
-	const struct format *format;	  /* NULL: it has no subscribers */
-	char *name;			  /* likewise */
-	struct batch *batch;		  /* of it, that is being delivered */
-	uint64_t last;			  /* the id of its last record; 0: none is known */
-	uint64_t number;		  /* of that */
-	uint64_t pending;		  /* the first one that is in no batch yet; 0: none */
+	struct topic *ready;	     /* the next in the queue */
+	const struct format *format; /* NULL: it has no subscribers */
+	char *name;		     /* likewise */
+	struct batch *batch;	     /* of it, that is being delivered */
+	uint64_t last;		     /* the id of its last record; 0: none is known */
+	uint64_t number;	     /* of that */
+	uint64_t pending;	     /* the first one that is in no batch yet; 0: none */
 	uint64_t gone;		     /* what was pending up to here has gone before it was in one */
 	uint64_t batch_first, batch_last; /* records of its batch, if there is one */
 	uint32_t first;			  /* of its subscriptions; 0: none */
