@@ -33,6 +33,29 @@ static void expect_stat(const struct server *server, const char *name, uint64_t 
 		      (unsigned long long)server_stat(server, name), (unsigned long long)value);
 }
 
+/* ---- one order ---- */
+
+static uint32_t circles_of(const uint32_t heard[][3], unsigned clients)
+{
+	struct one_order order = {0};
+
+	for (unsigned i = 0; i < clients; i++)
+		for (unsigned k = 1; k < 3; k++)
+			ck_assert(one_order_heard(&order, heard[i][k - 1], heard[i][k]));
+	return one_order_circles(&order);
+}
+
+/* What tells the tests below whether there is one order has to find that there is none. */
+START_TEST(one_order_is_told_from_two)
+{
+	static const uint32_t one[][3] = {{0, 1, 2}, {0, 2, 3}, {1, 2, 3}, {0, 3, 5000}};
+	static const uint32_t two[][3] = {{0, 1, 2}, {0, 2, 3}, {3, 1, 4}};
+
+	ck_assert_uint_eq(circles_of(one, 4), 0);
+	ck_assert_uint_eq(circles_of(two, 3), 4); /* 1, 2 and 3, and 4 behind them */
+}
+END_TEST
+
 /* ---- every line to every other client ---- */
 
 /* Sends only so many lines at a time that no worker is left behind, and no client closed, if a
@@ -506,7 +529,7 @@ START_TEST(a_graceful_stop_delivers_what_had_come)
 }
 END_TEST
 
-SUITE("chat",
+SUITE("chat", {"one order is told from two", one_order_is_told_from_two, 10},
       {"every line reaches every other client", every_line_reaches_every_other_client, 30, 3},
       {"every line reaches two thousand", every_line_reaches_two_thousand, 120, 3,
        .kind = SUITE_LONG},
