@@ -46,13 +46,13 @@ struct format {
 
 struct topic {
 	struct hash_node node;
-	struct topic *ready;		  /* the next in the queue */
-	const struct format *format;	  /* NULL: it has no subscribers */
-	char *name;			  /* likewise */
-	struct batch *batch;		  /* of it, that is being delivered */
-	uint64_t last;			  /* the id of its last record; 0: none is known */
-	uint64_t number;		  /* of that */
-	uint64_t pending;		  /* the first one that is in no batch yet; 0: none */
+	struct topic *ready;	     /* the next in the queue */
+	const struct format *format; /* NULL: it has no subscribers */
+	char *name;		     /* likewise */
+	struct batch *batch;	     /* of it, that is being delivered */
+	uint64_t last;		     /* the id of its last record; 0: none is known */
+	uint64_t number;	     /* of that */
+	uint64_t pending;	     /* the first one that is in no batch yet; 0: none */
 	uint64_t gone;		     /* what was pending up to here has gone before it was in one */
 	uint64_t batch_first, batch_last; /* records of its batch, if there is one */
 	uint32_t first;			  /* of its subscriptions; 0: none */
@@ -78,8 +78,10 @@ struct topics {
 	size_t next_bytes;
 	uint64_t at;	     /* all records below are in the index, */
 	uint64_t whole_from; /* from there on */
-	uint64_t missed;     /* records that were gone before they were read */
-	size_t swept;	     /* a cursor in pool: topics that are over are looked for */
+	uint64_t unplaced_first,
+	    unplaced_last; /* among these are some of topics that had no place */
+	uint64_t missed;   /* records that were gone before they were read */
+	size_t swept;	   /* a cursor in pool: topics that are over are looked for */
 	struct topic *ready_first, *ready_last;
 	/* A round ends when all that was there when it began has been delivered. */
 	uint32_t round, round_left, round_next;
