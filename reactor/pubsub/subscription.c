@@ -364,20 +364,23 @@ static bool send_from(struct subscriptions *subscriptions, struct subscription *
 static void end_of_index(struct subscriptions *subscriptions, struct subscription *subscription,
 			 uint64_t at, uint64_t floor)
 {
+	const struct topics *topics = subscriptions->topics;
 	const struct topic *topic = subscription->topic;
 	uint64_t known = topic->last + 1;
 
 	if (subscription->position < floor && !topic->last) {
 		tell_gap(subscriptions, subscription, floor, 0);
 		subscription->position = floor;
+		subscription->numbered = false;
 	} else if (subscription->position < floor && subscription->position < known) {
 		tell_gap(subscriptions, subscription, known,
 			 count_missing(subscription, topic->number, known));
 		remember_number(subscription, topic->number);
 		subscription->position = known;
 	}
-	if (subscription->position < at &&
-	    subscription->position >= subscriptions->topics->whole_from)
+	if (at > topics->at) /* what is between has gone, and was not read */
+		at = topics->at;
+	if (subscription->position < at && subscription->position >= topics->whole_from)
 		subscription->position = at;
 	subscription_is_up_to_date(subscription);
 }
