@@ -11,6 +11,7 @@
 #define STEPS	 1000
 #define WAYS_MAX 6
 
+static uint64_t seed;
 static struct {
 	unsigned topics; /* that are used */
 	uint32_t sizes;	 /* most payloads are smaller */

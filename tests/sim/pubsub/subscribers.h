@@ -81,7 +81,7 @@ static struct hearing *hearings;
 static unsigned epochs;
 static unsigned epochs_of[CLIENTS_MAX][TOPICS];	 /* what it hears, as it was told; 0: nothing */
 static unsigned subscribed[CLIENTS_MAX][TOPICS]; /* likewise, by the server */
-static uint64_t seed, seed_at_first;
+static uint64_t seed_at_first;
 static unsigned step;
 
 static struct {
