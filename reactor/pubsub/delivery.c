@@ -297,19 +297,19 @@ static void read_on(struct delivery *delivery)
 
 /* ---- the end ---- */
 
-/* May a member still say something that has come by now? One that says no more never will again, so
- * none is looked at twice. */
-static bool members_have_more(struct delivery *delivery)
+/* May a client still subscribe, and say something that has come by now? One that says no more never
+ * will again, so none is looked at twice. */
+static bool clients_have_more(struct delivery *delivery)
 {
-	const struct pool *pool = &delivery->subscriptions.pool;
+	const struct pool *pool = &delivery->table->conns;
 
 	for (unsigned left = SLICE; left; left--) {
 		size_t at = delivery->drain_cursor;
-		struct subscription *subscription = pool_next(pool, &at);
+		struct conn *conn = pool_next(pool, &at);
 
-		if (!subscription)
+		if (!conn)
 			return false;
-		if (conn_has_more(subscription->conn))
+		if (conn->service->delivery == delivery && conn_has_more(conn))
 			return true;
 		delivery->drain_cursor = at;
 	}
@@ -318,7 +318,7 @@ static bool members_have_more(struct delivery *delivery)
 
 static bool has_more(struct delivery *delivery)
 {
-	return delivery->waiting || !delivery->closed || members_have_more(delivery);
+	return delivery->waiting || !delivery->closed || clients_have_more(delivery);
 }
 
 /* While we drain: is all that will ever be said in the journal by now? */

@@ -8,6 +8,7 @@
 
 #define SPARE_BYTES	  (16u << 10)
 #define SUBSCRIPTIONS_MAX (UINT32_C(1) << 28)
+#define RECORD_COST	  64 /* bytes of what is sent in a turn; also if it is not sent */
 
 /* ---- handles ---- */
 
@@ -277,16 +278,18 @@ static void subscription_is_up_to_date(struct subscription *subscription)
 }
 
 /* Its topic has had a record that the journal no longer has, or may have had one. records: how
- * many; 0: nobody knows. */
-static void tell_gap(struct subscriptions *subscriptions, struct subscription *subscription,
+ * many; 0: nobody knows. False: its connection has ended, and it with that. */
+static bool tell_gap(struct subscriptions *subscriptions, struct subscription *subscription,
 		     uint64_t to, uint64_t records)
 {
 	const struct topic *topic = subscription->topic;
+	struct conn *conn = subscription->conn;
 	const struct gap gap = {topic->name, topic->name_n, subscription->position, to, records};
 
 	STATS_ADD(subscriptions->table->stats, gaps, 1);
 	if (topic->format->gap)
-		topic->format->gap(subscription->conn, &gap);
+		topic->format->gap(conn, &gap);
+	return conn_is_open(conn);
 }
 
 /* How many records of its topic are missing from its position to this id, if the last of these had
@@ -299,17 +302,19 @@ static uint64_t count_missing(const struct subscription *subscription, uint64_t 
 }
 
 /* entry is the first record of its topic that is there from its position on, in a journal that
- * begins at this floor. Were there others before it? */
-static void look_for_gap(struct subscriptions *subscriptions, struct subscription *subscription,
+ * begins at this floor. Were there others before it? False: its connection has ended. */
+static bool look_for_gap(struct subscriptions *subscriptions, struct subscription *subscription,
 			 const struct journal_entry *entry, uint64_t floor)
 {
 	if (subscription->position >= floor ||
 	    (entry->previous && entry->previous < subscription->position))
-		return;
-	tell_gap(subscriptions, subscription, entry->id,
-		 count_missing(subscription, entry->number - 1, entry->id));
+		return true;
+	if (!tell_gap(subscriptions, subscription, entry->id,
+		      count_missing(subscription, entry->number - 1, entry->id)))
+		return false;
 	remember_number(subscription, entry->number - 1); /* these have been told */
 	mark_set(subscriptions, subscription);		  /* what is gone is not owed */
+	return true;
 }
 
 /* Sends the record. False: it was overwritten meanwhile, or its connection has ended. */
@@ -318,15 +323,18 @@ static bool send_record(struct subscriptions *subscriptions, struct subscription
 {
 	static unsigned char bytes[FORMAT_BYTES_MAX];
 	const struct format *format = subscription->topic->format;
-	size_t n = format->bytes(entry);
+	struct conn *conn = subscription->conn;
+	size_t n = format->bytes(entry), cost = n > RECORD_COST ? n : RECORD_COST;
 
 	CHECK(n <= FORMAT_BYTES_MAX);
+	*budget -= cost < *budget ? cost : *budget;
 	if (!is_own(subscription, entry)) {
 		format->encode(entry, bytes);
 		if (!journal_holds(subscriptions->topics->journal, entry->id))
 			return false;
-		conn_copy(subscription->conn, bytes, n);
-		*budget -= n < *budget ? n : *budget;
+		conn_copy(conn, bytes, n);
+		if (!conn_is_open(conn))
+			return false;
 		subscription_count(subscriptions, 1);
 		STATS_ADD(subscriptions->table->stats, replayed, 1);
 	}
@@ -345,7 +353,7 @@ static bool send_from(struct subscriptions *subscriptions, struct subscription *
 	const struct topics *topics = subscriptions->topics;
 	uint64_t next;
 
-	for (;;) {
+	for (;;) { /* its connection may have ended when send_record() has failed */
 		if (topic_has(subscription->topic, entry) &&
 		    !send_record(subscriptions, subscription, entry, budget))
 			return true;
@@ -364,20 +372,25 @@ static bool send_from(struct subscriptions *subscriptions, struct subscription *
 static void end_of_index(struct subscriptions *subscriptions, struct subscription *subscription,
 			 uint64_t at, uint64_t floor)
 {
+	const struct topics *topics = subscriptions->topics;
 	const struct topic *topic = subscription->topic;
 	uint64_t known = topic->last + 1;
 
 	if (subscription->position < floor && !topic->last) {
-		tell_gap(subscriptions, subscription, floor, 0);
+		if (!tell_gap(subscriptions, subscription, floor, 0))
+			return;
 		subscription->position = floor;
+		subscription->numbered = false;
 	} else if (subscription->position < floor && subscription->position < known) {
-		tell_gap(subscriptions, subscription, known,
-			 count_missing(subscription, topic->number, known));
+		if (!tell_gap(subscriptions, subscription, known,
+			      count_missing(subscription, topic->number, known)))
+			return;
 		remember_number(subscription, topic->number);
 		subscription->position = known;
 	}
-	if (subscription->position < at &&
-	    subscription->position >= subscriptions->topics->whole_from)
+	if (at > topics->at) /* what is between has gone, and was not read */
+		at = topics->at;
+	if (subscription->position < at && subscription->position >= topics->whole_from)
 		subscription->position = at;
 	subscription_is_up_to_date(subscription);
 }
@@ -387,11 +400,13 @@ static bool catch_up(struct subscriptions *subscriptions, struct subscription *s
 		     size_t *budget)
 {
 	const struct topics *topics = subscriptions->topics;
+	const struct conn *conn = subscription->conn;
+	uint64_t at = subscription->position;
 
 	if (!subscription->fed)
 		mark_set(subscriptions, subscription);
-	while (*budget) {
-		uint64_t floor = journal_floor(topics->journal), at = subscription->position;
+	while (*budget && conn_is_open(conn)) {
+		uint64_t floor = journal_floor(topics->journal);
 		struct journal_entry entry;
 
 		switch (topics_seek(topics, subscription->topic, &at, &entry)) {
@@ -399,20 +414,23 @@ static bool catch_up(struct subscriptions *subscriptions, struct subscription *s
 			end_of_index(subscriptions, subscription, at, floor);
 			return false;
 		case SOUGHT_LATER:
-			/* What it has passed is not of its topic, unless it is gone. */
-			if (subscription->position >= floor)
-				subscription->position = at;
+			/* What it has passed is not of its topic. If some has gone, only the next
+			 * record tells whether that was: its position stays, and all of the index
+			 * is looked at in this turn. */
+			if (subscription->position < floor)
+				continue;
+			subscription->position = at;
 			return true;
 		default:
-			look_for_gap(subscriptions, subscription, &entry, floor);
+			if (!look_for_gap(subscriptions, subscription, &entry, floor))
+				return false;
 			subscription->position = entry.id;
 		}
-		if (!send_from(subscriptions, subscription, &entry, budget) && *budget)
-			continue;
-		if (!conn_is_open(subscription->conn))
-			return false;
+		if (send_from(subscriptions, subscription, &entry, budget))
+			return conn_is_open(conn);
+		at = subscription->position;
 	}
-	return true;
+	return conn_is_open(conn);
 }
 
 void subscriptions_produce(struct subscriptions *subscriptions, uint32_t list, struct conn *conn)
@@ -420,17 +438,19 @@ void subscriptions_produce(struct subscriptions *subscriptions, uint32_t list, s
 	size_t budget = CHUNK_BYTES;
 	bool more = false;
 
-	for (uint32_t at = list; at && budget;) {
+	for (uint32_t at = list; at && budget && conn_is_open(conn);) {
 		struct subscription *subscription = subscription_of(subscriptions, at);
 
 		at = subscription->of_conn;
 		if (subscription->behind)
 			more |= catch_up(subscriptions, subscription, &budget);
 	}
+	if (!conn_is_open(conn))
+		return;
 	if (!more && budget)
 		conn_feed(conn, false);
-	else if (budget == CHUNK_BYTES) /* nothing was sent, so nothing else wakes it */
-		conn_wake(conn);
+	else if (!conn->queue.owed && !subscriptions->table->outbox.bytes)
+		conn_wake(conn); /* nothing was sent, so nothing else does */
 }
 
 /* ---- slow ---- */

@@ -189,7 +189,8 @@ enum batch_made topic_batch_make(struct batch_maker *maker, struct batch *batch,
 	batch_begin(maker, batch);
 	if (!segments_suffice(maker))
 		return BATCH_NO_BUFFERS;
-	while (topic->pending && batch->own_n < BATCH_OWN_MAX && batch->bytes < CHUNK_BYTES) {
+	while (topic->pending && batch->own_n < BATCH_OWN_MAX && batch->bytes < CHUNK_BYTES &&
+	       batch->records < BATCH_RECORDS_MAX) {
 		uint64_t id = topic->pending;
 		uint32_t begin = batch->bytes;
 		struct journal_entry entry;

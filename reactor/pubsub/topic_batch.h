@@ -10,8 +10,9 @@
 
 #include "reactor/pubsub/subscription.h"
 
-#define BATCH_RUNS_MAX 16
-#define BATCH_OWN_MAX  512 /* records of senders that are here */
+#define BATCH_RUNS_MAX	  16
+#define BATCH_OWN_MAX	  512  /* records of senders that are here */
+#define BATCH_RECORDS_MAX 8192 /* some may have no bytes */
 
 _Static_assert(FORMAT_BYTES_MAX / CHUNK_BYTES + 2 <= BATCH_RUNS_MAX, "the longest record fits");
 

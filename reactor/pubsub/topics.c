@@ -87,6 +87,24 @@ static bool topic_is(const struct topic *topic, const char *name, size_t n,
 	return topic->format == format && topic->name_n == n && memcmp(topic->name, name, n) == 0;
 }
 
+/* Records of it may have come while there was no place for it. */
+static void topic_recall(const struct topics *topics, struct topic *topic)
+{
+	uint64_t floor = journal_floor(topics->journal), end = topics->unplaced_last + 1;
+	uint64_t id = topics->unplaced_first > floor ? topics->unplaced_first : floor;
+	struct journal_entry entry;
+
+	while (id < end &&
+	       (id = journal_scan(topics->journal, id, topic->node.hash, end - id)) < end) {
+		if (journal_find(topics->journal, id, &entry) == JOURNAL_FOUND &&
+		    entry.topic == topic->node.hash) {
+			topic->last = id;
+			topic->number = entry.number;
+		}
+		id++;
+	}
+}
+
 struct topic *topics_get(struct topics *topics, const char *name, size_t n,
 			 const struct format *format)
 {
@@ -101,8 +119,13 @@ struct topic *topics_get(struct topics *topics, const char *name, size_t n,
 		if (!topic_of_node(node)->format)
 			topic = topic_of_node(node);
 	}
-	if (!topic && !(topic = topic_new(topics, hash)))
-		return NULL;
+	if (!topic) {
+		topic = topic_new(topics, hash);
+		if (!topic)
+			return NULL;
+		if (!other)
+			topic_recall(topics, topic);
+	}
 	if (other && other != topic) {
 		topic->last = other->last;
 		topic->number = other->number;
@@ -225,6 +248,14 @@ static void topics_link(struct topics *topics, uint64_t last, uint64_t id)
 		topics->next[slot_index(topics, last)] = (uint32_t)back;
 }
 
+/* There are too many topics: it is read past. */
+static void topics_note_unplaced(struct topics *topics, uint64_t id)
+{
+	if (topics->unplaced_last < journal_floor(topics->journal))
+		topics->unplaced_first = id;
+	topics->unplaced_last = id;
+}
+
 static void topics_note(struct topics *topics, const struct journal_entry *entry)
 {
 	struct hash_node *node = hash_table_find(&topics->names, entry->topic);
@@ -235,6 +266,8 @@ static void topics_note(struct topics *topics, const struct journal_entry *entry
 
 		if (topic)
 			topic_note(topics, topic, entry);
+		else
+			topics_note_unplaced(topics, entry->id);
 		return;
 	}
 	topics_link(topics, topic_of_node(node)->last, entry->id);

@@ -78,8 +78,10 @@ struct topics {
 	size_t next_bytes;
 	uint64_t at;	     /* all records below are in the index, */
 	uint64_t whole_from; /* from there on */
-	uint64_t missed;     /* records that were gone before they were read */
-	size_t swept;	     /* a cursor in pool: topics that are over are looked for */
+	uint64_t unplaced_first,
+	    unplaced_last; /* among these are some of topics that had no place */
+	uint64_t missed;   /* records that were gone before they were read */
+	size_t swept;	   /* a cursor in pool: topics that are over are looked for */
 	struct topic *ready_first, *ready_last;
 	/* A round ends when all that was there when it began has been delivered. */
 	uint32_t round, round_left, round_next;

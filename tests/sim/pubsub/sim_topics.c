@@ -11,10 +11,11 @@
 #define STEPS	 1000
 #define WAYS_MAX 6
 
+static uint64_t seed;
 static struct {
 	unsigned topics; /* that are used */
 	uint32_t sizes;	 /* most payloads are smaller */
-	bool stalls, moves, hoards, ages, one_format;
+	bool stalls, moves, hoards, ages, one_format, few_topics;
 	uint32_t slow;
 } habits;
 
@@ -231,8 +232,9 @@ static void way_go_on(struct way *way, bool may_fail)
 		client->worker = way->to;
 		sums.moved++;
 		if (client->peer->closed) { /* it had ended there by then */
-			MODEL(habits.hoards || habits.slow);
+			MODEL(habits.hoards || habits.slow || habits.few_topics);
 			client->leaves = true;
+			client->reason = CLOSE_error;
 		}
 	} else {
 		conn_thaw(way->conn);
@@ -396,7 +398,8 @@ static void check_all(void)
 			continue;
 		if (client->peer->closed)
 			MODEL((habits.slow && client->reason == CLOSE_slow_consumer) ||
-			      (habits.hoards && client->reason == CLOSE_no_buffers));
+			      (habits.hoards && client->reason == CLOSE_no_buffers) ||
+			      (habits.few_topics && client->reason == CLOSE_error));
 		else
 			MODEL(client->heard.n == 0);
 		sums.slow += client->reason == CLOSE_slow_consumer;
@@ -475,7 +478,8 @@ static void run(uint64_t number)
 	habits.slow = sim_below(&seed, 4) ? 0 : 20000 + (uint32_t)sim_below(&seed, 300000);
 	if (habits.slow)
 		setting.delivery.slow_bytes = habits.slow;
-	if (!sim_below(&seed, 4))
+	habits.few_topics = !sim_below(&seed, 4);
+	if (habits.few_topics)
 		setting.delivery.topics_max = 40 + (uint32_t)sim_below(&seed, 60);
 	if (!sim_below(&seed, 4))
 		setting.delivery.of_conn_max = 1 + (uint32_t)sim_below(&seed, 5);

@@ -81,7 +81,7 @@ static struct hearing *hearings;
 static unsigned epochs;
 static unsigned epochs_of[CLIENTS_MAX][TOPICS];	 /* what it hears, as it was told; 0: nothing */
 static unsigned subscribed[CLIENTS_MAX][TOPICS]; /* likewise, by the server */
-static uint64_t seed, seed_at_first;
+static uint64_t seed_at_first;
 static unsigned step;
 
 static struct {
@@ -250,14 +250,15 @@ static struct hearing hearing_from(unsigned client, unsigned t, struct since sin
 {
 	const struct topic_model *model = &topic_models[t];
 	uint64_t floor = journal_floor(&journal);
-	struct hearing hearing = {.topic = t, .client = client, .next = model->n};
 	unsigned held = topic_at(t, floor);
+	struct hearing hearing = {
+	    .topic = t, .client = client, .next = model->n, .uncertain = held == model->n};
 
 	if (since.kind == SINCE_LAST && since.n)
 		hearing.next = model->n - held < since.n ? held : model->n - (unsigned)since.n;
 	if (since.kind == SINCE_ID && since.n <= journal_end(&journal)) {
 		hearing.next = topic_at(t, since.n);
-		hearing.uncertain = !since.number || since.n < floor;
+		hearing.uncertain |= !since.number || since.n < floor;
 	}
 	return hearing;
 }
@@ -609,7 +610,7 @@ static void hear_gap(struct hearing *hearing, uint64_t from, uint64_t to, uint64
 	sums.gaps++;
 	sums.lost += end - first;
 	hearing->next = end;
-	hearing->uncertain = false;
+	hearing->uncertain = !records;
 }
 
 /* The n bytes of a line have come, and its end. Returns how many bytes follow it. */
