@@ -244,8 +244,9 @@ static void learn_cost(struct delivery *delivery)
 	now_us = sys_clock_us();
 	delivery->cost_us += now_us - delivery->began_us;
 	delivery->began_us = 0;
-	if (delivery->unfinished)
+	if (!delivery->topics.round_is_over)
 		return;
+	delivery->topics.round_is_over = false;
 	rest_us = delivery->cost_us * REST_SHARE;
 	delivery->cost_us = 0;
 	if (rest_us > DELIVERY_REST_MS * 1000)
@@ -280,6 +281,8 @@ static void read_on(struct delivery *delivery)
 	bool more = topics_scan(&delivery->topics, DELIVERY_TURN_RECORDS);
 	bool delivers = delivery->topics.ready_first;
 
+	if (!more)
+		topics_begin_round(&delivery->topics);
 	count_missed(delivery);
 	if (delivers && !deliver(delivery)) {
 		make_room(delivery);
@@ -291,7 +294,6 @@ static void read_on(struct delivery *delivery)
 	}
 	if (delivers)
 		delivery->began_us = sys_clock_us();
-	delivery->unfinished = delivery->topics.ready_first || more;
 	journal_tell_cursor(&delivery->port, delivery->topics.delivered);
 }
 
