@@ -14,10 +14,10 @@ $(BUILD)/clients/%: $(BUILD)/bench/clients/%.o $(LIBRARY)
 
 clients: $(BUILD)/clients/slowly
 
-# What bench/slow, bench/http and bench/million cannot do without is built with weir.
-all: clients $(BUILD)/peers/http_floor $(BUILD)/peers/hold_floor
+# What bench/slow, bench/http, bench/million and bench/members cannot do without is built with weir.
+all: clients $(BUILD)/peers/http_floor $(BUILD)/peers/hold_floor $(BUILD)/peers/fan_floor
 
-SCRIPTS = $(addprefix bench/,lib.sh servers.sh load.sh figures.sh ready.sh ladder compare syscalls memory accept scale chat http slow profile million suite)
+SCRIPTS = $(addprefix bench/,lib.sh servers.sh load.sh figures.sh ready.sh namespace.sh ladder compare syscalls memory accept scale chat http slow profile million members suite)
 
 # The short suite: under two minutes, one table.
 bench: all designs peers

@@ -69,6 +69,11 @@ function point_short(point,  text) {
 }
 '
 
+# grouped N: 1234567 as 1,234,567.
+grouped() {
+	echo "$1" | awk "$awk_lib"'{ print whole($1) }'
+}
+
 # Numbers on stdin, one a line -> "median min max n".
 summary() {
 	awk "$awk_lib"'

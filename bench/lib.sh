@@ -3,7 +3,7 @@
 # bench/lib.sh: what the scripts of this folder share. A script
 #
 #	. "$(dirname "$0")/lib.sh"          and with it figures.sh (medians, tables, JSON), servers.sh
-#	                                    (and its ready.sh) and load.sh
+#	                                    (and its ready.sh), load.sh and namespace.sh
 #	parse "$@"                          its own; what it does not know goes to common_option
 #	bench_begin NAME LIMIT_S "$@"       checks, folder of results, CPUs, an end for everything
 #	server_start weir -w 1 echo         a server by name; $server_pid, $server_listener
@@ -30,6 +30,8 @@ bench_folder=$(dirname "$0")
 . "$bench_folder/servers.sh"
 # shellcheck source=bench/load.sh
 . "$bench_folder/load.sh"
+# shellcheck source=bench/namespace.sh
+. "$bench_folder/namespace.sh"
 root=$(dirname "$bench_folder")
 BUILD=${BUILD:-${root#./}/build}
 BUILD=${BUILD#./}
@@ -231,7 +233,7 @@ bench_begin() {
 	unset BENCH_BOUND
 	build_check
 	scratch=$(mktemp -d) || die "cannot make a temporary folder"
-	server_pid='' load_pid='' helper_pid='' kept=''
+	server_pid='' load_pid='' helper_pid='' kept='' loads=''
 	trap bench_end EXIT
 	trap 'exit 130' INT
 	trap 'echo "${0##*/}: ended from outside, or over its limit of $bench_limit s" >&2; exit 143' TERM HUP
@@ -304,7 +306,10 @@ bench_end() {
 	status=$?
 	trap - EXIT
 	trap '' INT TERM HUP
-	[ -z "$load_pid" ] || load_end
+	for pid in $load_pid $loads; do
+		load_pid=$pid
+		load_end
+	done
 	[ -z "$helper_pid" ] || kill "$helper_pid" 2>/dev/null
 	[ -z "$server_pid" ] || server_stop
 	for pid in $kept; do

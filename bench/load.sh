@@ -10,13 +10,35 @@ load() {
 	load_wait
 }
 
-# load_limit=SECONDS bounds the run.
+# load_limit=SECONDS bounds the run; load_stdin=FILE is its stdin.
 load_begin() {
-	load_json=$scratch/load.json load_ends=$((${load_limit:-60} * BENCH_PATIENCE))
+	load_json=$scratch/load.json load_log=$scratch/load.log
+	load_run "$@"
+}
+
+# load_keep LABEL ARGUMENT...: the same, but it goes on while others run; after load_use LABEL it is
+# the one of load_wait, load_get and record. What the script has open as 3 it does not get.
+load_keep() {
+	load_json=$scratch/load-$1.json load_log=$scratch/load-$1.log load_label=$1
+	shift
+	load_run "$@"
+	printf '%s\t%s\n' "$load_label" "$load_pid" >>"$scratch/loads"
+	loads="$loads $load_pid" load_pid=''
+}
+
+load_use() {
+	load_json=$scratch/load-$1.json load_log=$scratch/load-$1.log
+	load_pid=$(awk -F '\t' -v label="$1" '$1 == label { pid = $2 } END { print pid }' "$scratch/loads")
+	loads=$(for pid in $loads; do [ "$pid" = "$load_pid" ] || printf ' %s' "$pid"; done)
+}
+
+load_run() {
+	load_ends=$((${load_limit:-60} * BENCH_PATIENCE))
 	rm -f "$load_json"
+	: >"$load_log"
 	# shellcheck disable=SC2086
 	$apart timeout -k 5 "$load_ends" $pin_load "$BUILD/weirload" --json "$load_json" \
-		--server-pid "$server_pid" "$@" "$server_listener" </dev/null >"$scratch/load.log" 2>&1 &
+		--server-pid "$server_pid" "$@" "$server_listener" <"${load_stdin:-/dev/null}" >"$load_log" 2>&1 3>&- &
 	load_pid=$!
 }
 
@@ -28,7 +50,7 @@ load_wait() {
 	0) load_verdict=fine ;;
 	1) load_verdict=$(load_errors) ;;
 	# Also the status if the process of --server-pid has gone by then; the last line handles that.
-	2) ! alive "$server_pid" || die "weirload did not take its options: $(head -n 2 "$scratch/load.log")" ;;
+	2) ! alive "$server_pid" || die "weirload did not take its options: $(head -n 2 "$load_log")" ;;
 	3) load_verdict="INVALID: $(load_get invalid_why | cut -d : -f 1)" ;; # the JSON has all of it
 	124 | 137) load_verdict="no end in $load_ends s" ;;
 	*) load_verdict="weirload ended with status $load_status" ;;
@@ -51,7 +73,7 @@ load_get() {
 load_errors() (
 	kinds=$(sed -n 's/^[[:space:]]*"errors_\([a-z]*\)":[[:space:]]*\([1-9][0-9]*\),\{0,1\}$/\2 \1/p' \
 		"$load_json" 2>/dev/null | paste -s -d , - | sed 's/,/, /g')
-	echo "ERRORS: ${kinds:-$(tail -n 1 "$scratch/load.log" | cut -c 1-80)}"
+	echo "ERRORS: ${kinds:-$(tail -n 1 "$load_log" | cut -c 1-80)}"
 )
 
 # How many processes weirload needs for so many connections.

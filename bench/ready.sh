@@ -15,6 +15,11 @@ ready_listener() {
 	sed -n 's/.*msg=ready .*listeners="\{0,1\}\([^" ,]*\).*/\1/p' "$1" | head -n 1
 }
 
+# All listeners of that line, as words.
+ready_listeners() {
+	sed -n 's/.*msg=ready .*listeners=\("[^"]*"\|[^ ]*\).*/\1/p' "$1" | head -n 1 | tr -d '"' | tr ',' ' '
+}
+
 # port_accepts PORT [udp]: whether somebody listens on that port, at an address that includes
 # 127.0.0.1.
 port_accepts() (
@@ -39,9 +44,9 @@ ready_port_of() (
 # Whether the server that was started is ready: if so, sets $server_listener.
 server_is_ready() {
 	if [ -z "$server_port" ]; then
-		server_listener=$(ready_listener "$server_log")
+		server_listener=$(ready_listener "$server_log") server_listeners=$(ready_listeners "$server_log")
 	elif port_accepts "$server_port" "$server_kind"; then
-		server_listener=$server_scheme://127.0.0.1:$server_port
+		server_listener=$server_scheme://127.0.0.1:$server_port server_listeners=$server_listener
 	fi
 	[ -n "$server_listener" ]
 }

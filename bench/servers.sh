@@ -66,8 +66,9 @@ now_ms() {
 	date +%s%3N
 }
 
-# server_start NAME [-w WORKERS] [PROTOCOL]. If it does not become ready returns 1, and $server_why
-# says why.
+# server_start NAME [-w WORKERS] [PROTOCOL]...: with a listener for each; the first is
+# $server_listener, and all of them are $server_listeners. If it does not become ready returns 1, and
+# $server_why says why.
 server_start() {
 	server_name=$1 server_workers=''
 	shift
@@ -75,13 +76,18 @@ server_start() {
 	! server_is_weir "$server_name" || server_workers=${server_workers:-1}
 	server_scheme=${1:-echo} server_kind=tcp server_port=$(ready_port_of "$server_name")
 	! server_is_udp "$server_name" || { server_scheme=$server_scheme+udp && server_kind=udp; }
+	asked=$server_scheme://$server_host:${server_port:-0}
+	while [ $# -gt 1 ]; do
+		asked="$asked $2://$server_host:${server_port:-0}"
+		shift
+	done
 	server_log=$scratch/server.log server_listener='' server_why=''
 	! ready_port_is_taken || return 1
 	case $server_name in *:*) options=$(echo "${server_name#*:}" | tr ',' ' ') ;; *) options='' ;; esac
 	: >"$server_log"
-	# shellcheck disable=SC2086  # prefixes and options are lists of words
+	# shellcheck disable=SC2086  # prefixes, options and listeners are lists of words
 	$apart $pin_server "$(server_program "$server_name")" ${server_workers:+-w $server_workers} $options \
-		"$server_scheme://$server_host:${server_port:-0}" </dev/null >/dev/null 2>"$server_log" &
+		$asked </dev/null >/dev/null 2>"$server_log" &
 	server_pid=$!
 	until=$(($(now_ms) + ready_limit * 1000))
 	until server_is_ready; do

@@ -74,6 +74,23 @@ static bool is_control(uint32_t character)
 	       (character >= 0x2066 && character <= 0x2069);
 }
 
+/* How many of n bytes, from the first on, are plain text, in ASCII: eight are looked at in one
+ * word, whose top bits say that a byte is below a space (it borrows), a DEL (it carries), or no
+ * ASCII. */
+static size_t text_plain(const unsigned char *bytes, size_t n)
+{
+	const uint64_t ones = UINT64_MAX / 0xff;
+	size_t at = 0;
+	uint64_t word;
+
+	for (; at + sizeof word <= n; at += sizeof word) {
+		memcpy(&word, bytes + at, sizeof word);
+		if (((word - ones * ' ') | (word + ones) | word) & ones * 0x80)
+			break;
+	}
+	return at;
+}
+
 /* Copies n bytes and cleans them; the copy is never longer. Returns its length. */
 static size_t text_clean(unsigned char *to, const unsigned char *bytes, size_t n)
 {
@@ -83,7 +100,15 @@ static size_t text_clean(unsigned char *to, const unsigned char *bytes, size_t n
 		n--;
 	for (size_t at = 0; at < n;) {
 		uint32_t character;
-		size_t length = utf8_decode(bytes + at, n - at, &character);
+		size_t length = text_plain(bytes + at, n - at);
+
+		if (length) {
+			memcpy(to + used, bytes + at, length);
+			used += length;
+			at += length;
+			continue;
+		}
+		length = utf8_decode(bytes + at, n - at, &character);
 
 		if (!length || is_control(character)) {
 			to[used++] = '?';

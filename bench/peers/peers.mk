@@ -1,10 +1,10 @@
 # The peers: echo servers as the users of other libraries and languages write them; node and go
 # speak http too. Those whose packages are installed are built; `make peers` names the others, and
-# what they need. http_floor and hold_floor need nothing.
+# what they need. http_floor, hold_floor and fan_floor need nothing.
 
-PEERS = libevent libuv node go io_uring http_floor hold_floor
+PEERS = libevent libuv node go io_uring http_floor hold_floor fan_floor
 
-PEER_IN_C      = libevent libuv io_uring http_floor hold_floor
+PEER_IN_C      = libevent libuv io_uring http_floor hold_floor fan_floor
 PKG_libevent   = libevent_core
 PKG_libuv      = libuv
 PKG_io_uring   = liburing

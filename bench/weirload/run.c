@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -20,6 +21,7 @@
 
 #define START_DELAY_NS 20000000 /* until all senders have heard that they begin */
 #define SECOND_NS      1000000000
+#define STDIN_MS       250		  /* from one look for a signal to the next */
 #define GRACE_NS       (5ull * SECOND_NS) /* on top of --timeout, for senders to end */
 
 struct run {
@@ -87,6 +89,8 @@ static _Noreturn void become_sender(const struct run *run, unsigned i, int doorb
 	static struct sender sender;
 	const struct plan *plan = run->plan;
 
+	if (plan->nice && setpriority(PRIO_PROCESS, 0, plan->nice) < 0)
+		die("setpriority: %s", strerror(errno));
 	sender = (struct sender){
 	    .plan = plan,
 	    .schedule = run->schedule,
@@ -158,6 +162,21 @@ static void wait_for(struct run *run, uint64_t until_ns, const unsigned *count, 
 					hear(run, i);
 		show_progress(run, doing);
 	}
+}
+
+/* With --wait: says that all are there, and waits for the end of stdin. A sender that goes
+ * meanwhile shows when the run begins. */
+static void wait_for_stdin(const struct run *run)
+{
+	struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+	char bytes[256];
+
+	clear_progress();
+	(void)fprintf(stderr, "weirload: all %llu %s are up; waiting for the end of stdin\n",
+		      (unsigned long long)run->plan->connections, plan_noun(run->plan));
+	while (interrupts == run->interrupts_seen)
+		if (poll(&in, 1, STDIN_MS) > 0 && read(STDIN_FILENO, bytes, sizeof bytes) <= 0)
+			return;
 }
 
 /* A number that grows with each answered message, and with each connection that ends. */
@@ -354,6 +373,8 @@ void run(struct outcome *outcome, const struct plan *plan)
 	outcome->held = outcome->all.open;
 	outcome->server_held_bytes = server_memory(plan);
 	outcome->kernel_held_bytes = (int64_t)usage_kernel_bytes() - kernel_base_bytes;
+	if (plan->wait && outcome->held && !run.gone)
+		wait_for_stdin(&run);
 
 	if (outcome->held && !interrupts && !run.gone) {
 		if (plan->idle)

@@ -103,7 +103,7 @@ static uint64_t due_ns(const struct sender *sender, uint64_t k)
 	uint64_t message = k / sender->paced_n * sender->paced_all +
 			   k % sender->paced_n * plan->processes + sender->number;
 
-	return sender->schedule->start_ns + (uint64_t)((double)message * 1e9 / (double)plan->rate);
+	return sender->schedule->start_ns + (uint64_t)((double)message * 1e9 / plan->rate);
 }
 
 uint64_t sender_due_ns(const struct sender *sender, uint32_t i, uint64_t turn)
@@ -182,14 +182,14 @@ void sender_begin(struct sender *sender, struct caller *caller, struct flight *f
 		  uint64_t opened_ns)
 {
 	const struct schedule *schedule = sender->schedule;
-	uint64_t rate = sender->plan->rate;
+	bool paced = sender->plan->rate > 0;
 
 	flight->due_ns =
-	    rate ? sender_due_ns(sender, caller->number, caller->begun) : schedule->start_ns;
+	    paced ? sender_due_ns(sender, caller->number, caller->begun) : schedule->start_ns;
 	/* A connection that was open before the message was due is no part of the message. */
 	if (opened_ns > flight->due_ns)
 		flight->sent_ns = opened_ns;
-	if (!rate)
+	if (!paced)
 		flight->due_ns = flight->sent_ns;
 	else if (flight->due_ns >= schedule->measure_ns)
 		histogram_add(&sender->tally->slip, slip_ns(caller, flight));
@@ -279,7 +279,7 @@ static void sender_count_unsent(struct sender *sender)
 	const struct plan *plan = sender->plan;
 	const struct schedule *schedule = sender->schedule;
 	double seconds = (double)(schedule->end_ns - schedule->start_ns) / 1e9;
-	double due_n = seconds * (double)plan->rate / (double)plan->processes;
+	double due_n = seconds * plan->rate / (double)plan->processes;
 	uint64_t stride = 1 + (uint64_t)(due_n / UNSENT_LOOKS);
 
 	for (uint32_t i = 0; i < sender->paced_n; i++) {

@@ -73,7 +73,7 @@ static bool is_close(const struct stats_row *row)
 
 static bool is_lag(const struct stats_row *row)
 {
-	return row->kind == STATS_BUCKET;
+	return row->kind == STATS_BUCKET && strncmp(row->name, "loop_lag_", 9) == 0;
 }
 
 static void record_add_counters(struct record *record, const struct seats_read *seats, bool for_top)

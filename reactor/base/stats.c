@@ -29,9 +29,17 @@
 	ROW(STATS_BUCKET, "loop_lag_" name, "weir_loop_lag_seconds", "le", value, text, LAG_TEXT,  \
 	    field)
 
-/* One for each number: closed[CLOSE_NONE] has none, and the sum of the lags shows that of another.
+#define DELIVERY_TEXT                                                                              \
+	"batches of records by how long it took from when the first one was published to when "    \
+	"the "                                                                                     \
+	"last subscriber of the worker had it in its queue"
+#define DELIVERY_ROW(name, value, text, field)                                                     \
+	ROW(STATS_BUCKET, "delivery_lag_" name, "weir_delivery_lag_seconds", "le", value, text,    \
+	    DELIVERY_TEXT, field)
+
+/* One for each number: closed[CLOSE_NONE] has none, and the sums of the lags show those of others.
  */
-#define ROWS_MAX       (sizeof(struct stats) / sizeof(uint64_t))
+#define ROWS_MAX       (sizeof(struct stats) / sizeof(uint64_t) + 1)
 #define ROWS_OF_TABLES (ROWS_MAX - (CLOSE_REASONS_MAX - CLOSE_REASONS) - STATS_ADDED_MAX)
 
 static struct stats_row rows[ROWS_MAX] = {
@@ -48,6 +56,15 @@ static struct stats_row rows[ROWS_MAX] = {
     /* What all passes took together is how long the loop was busy. */
     ROW(STATS_SUM, "loop_lag_us", "weir_loop_lag_seconds", NULL, NULL, "microseconds of all passes",
 	LAG_TEXT, loop_busy_us),
+#define LAG(us, seconds)                                                                           \
+	DELIVERY_ROW(#us "us", seconds,                                                            \
+		     "batches delivered within " #us " us, and in no smaller step",                \
+		     delivery_lag[LAG_##us]),
+#include "reactor/base/lag.def"
+#undef LAG
+    DELIVERY_ROW("more", "+Inf", "batches that took longer than any step", delivery_lag[LAG_MORE]),
+    ROW(STATS_SUM, "delivery_lag_us", "weir_delivery_lag_seconds", NULL, NULL,
+	"microseconds of all batches", DELIVERY_TEXT, delivery_us),
 #define CLOSE(name, text) CLOSE_ROW(name, text),
 #include "reactor/base/close.def"
 #undef CLOSE

@@ -55,6 +55,7 @@ struct stats {
 #include "reactor/base/stats.def"
 #undef STAT
 	uint64_t lag[LAGS];
+	uint64_t delivery_lag[LAGS];
 	uint64_t calls[CALLS];
 	uint64_t closed[CLOSE_REASONS_MAX];
 	uint64_t accept_errors[ACCEPT_ERRORS];

@@ -96,8 +96,19 @@ static void batch_free(struct delivery *delivery, struct topic *topic)
 	topic->batch = NULL;
 }
 
+/* Counted once for all of a batch, by the record that was published first. */
+static void count_lag(const struct delivery *delivery, const struct batch *batch)
+{
+	uint64_t now_us = delivery->loop->now_us;
+	uint64_t lag_us = now_us > batch->said_us ? now_us - batch->said_us : 0;
+
+	STATS_ADD(delivery->loop->stats, delivery_lag[lag_of(lag_us)], 1);
+	STATS_ADD(delivery->loop->stats, delivery_us, lag_us);
+}
+
 static void topic_end_batch(struct delivery *delivery, struct topic *topic)
 {
+	count_lag(delivery, topic->batch);
 	topic->turn = delivery->turn;
 	topic_batch_end(&delivery->maker, topic->batch);
 	batch_free(delivery, topic);
@@ -233,8 +244,9 @@ static void learn_cost(struct delivery *delivery)
 	now_us = sys_clock_us();
 	delivery->cost_us += now_us - delivery->began_us;
 	delivery->began_us = 0;
-	if (delivery->unfinished)
+	if (!delivery->topics.round_is_over)
 		return;
+	delivery->topics.round_is_over = false;
 	rest_us = delivery->cost_us * REST_SHARE;
 	delivery->cost_us = 0;
 	if (rest_us > DELIVERY_REST_MS * 1000)
@@ -269,6 +281,8 @@ static void read_on(struct delivery *delivery)
 	bool more = topics_scan(&delivery->topics, DELIVERY_TURN_RECORDS);
 	bool delivers = delivery->topics.ready_first;
 
+	if (!more)
+		topics_begin_round(&delivery->topics);
 	count_missed(delivery);
 	if (delivers && !deliver(delivery)) {
 		make_room(delivery);
@@ -280,7 +294,6 @@ static void read_on(struct delivery *delivery)
 	}
 	if (delivers)
 		delivery->began_us = sys_clock_us();
-	delivery->unfinished = delivery->topics.ready_first || more;
 	journal_tell_cursor(&delivery->port, delivery->topics.delivered);
 }
 

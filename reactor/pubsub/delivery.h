@@ -5,9 +5,9 @@
  * batch, which goes to a slice of its subscribers: DELIVERY_TURN_MEMBERS in a turn, because each of
  * these costs a turn and a write of its own. Then they have their turns, like everybody else, and
  * the topic goes to the end of the queue, so that a small topic does not wait for a large one. When
- * the queue is empty, delivery rests three times as long as all that took: at least a millisecond
- * or not at all, DELIVERY_REST_MS at most. So many records go out in one write, and one that comes
- * alone is not held up.
+ * all that was there at the beginning has been delivered, that was a round, and delivery rests
+ * three times as long as it took: at least a millisecond or not at all, DELIVERY_REST_MS at most.
+ * So many records go out in one write, and one that comes alone is not held up.
  *
  * One for each process. It owns topics and subscriptions; the journal and the table are borrowed.
  */
@@ -47,14 +47,13 @@ struct delivery {
 	bool asleep;	   /* a doorbell is asked for */
 	uint64_t began_us; /* when (the last part of) a round was delivered; 0: its cost is known */
 	uint64_t cost_us;  /* of the round's parts so far */
-	bool unfinished;   /* there was more when it was last looked at */
 	uint64_t rest_until_us;
 	uint64_t missed; /* how many missed records were counted */
 	/* Members that wait until they may publish: */
 	bool waiting;
-	uint32_t waiting_first,
-	    waiting_last;		    /* those that had said something; handles of senders */
-	uint32_t hungry_first, hungry_last; /* those that had not: they come first */
+	uint32_t waiting_first; /* a list of senders, by their handles */
+	uint32_t waits;		/* how often they could go on; it wraps */
+	uint32_t longest;	/* who has waited the longest, in the pass in which all may go on */
 	/* Buffers are used up: */
 	enum { ROOM_IS_THERE, ROOM_IS_MEASURED, ROOM_IS_MADE } room;
 	size_t room_cursor, room_most;

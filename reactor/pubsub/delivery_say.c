@@ -9,40 +9,53 @@ static struct sender *sender_of(const struct delivery *delivery, uint32_t handle
 	return (struct sender *)(void *)delivery->subscriptions.senders.base + (handle - 1);
 }
 
-static void waiting_append(const struct delivery *delivery, uint32_t *first, uint32_t *last,
-			   struct sender *sender)
-{
-	uint32_t handle = (uint32_t)(sender - sender_of(delivery, 1)) + 1;
-
-	sender->next_waiting = 0;
-	if (*last)
-		sender_of(delivery, *last)->next_waiting = handle;
-	else
-		*first = handle;
-	*last = handle;
-}
-
-/* Those that have said nothing since they were last told to go on are the first the next time. */
 static void sender_wait(struct delivery *delivery, struct sender *sender, struct conn *conn)
 {
 	if (!delivery->waiting)
 		STATS_ADD(delivery->loop->stats, publish_waits, 1);
 	delivery->waiting = true;
 	conn_pause_input(conn);
-	if (!sender->waiting && sender->said)
-		waiting_append(delivery, &delivery->waiting_first, &delivery->waiting_last, sender);
-	else if (!sender->waiting)
-		waiting_append(delivery, &delivery->hungry_first, &delivery->hungry_last, sender);
-	sender->waiting = true;
 	loop_wake(delivery->loop, &delivery->source);
+	if (sender->waiting)
+		return;
+	sender->waiting = true;
+	if (sender->said)
+		sender->waits_since = delivery->waits;
+	sender->next_waiting = delivery->waiting_first;
+	delivery->waiting_first = (uint32_t)(sender - sender_of(delivery, 1)) + 1;
 }
 
-static void all_go_on(struct delivery *delivery, uint32_t list)
+/* In which order they have their turns is not ours to choose, and one that is always late would
+ * never say anything: so others wait until the one that has waited the longest has said something,
+ * if it has anything to say when they may all go on. */
+static bool is_others_turn(const struct delivery *delivery, const struct sender *sender)
 {
-	while (list) {
-		struct sender *sender = sender_of(delivery, list);
+	const struct sender *longest;
 
-		list = sender->next_waiting;
+	if (!delivery->longest)
+		return delivery->waiting;
+	longest = sender_of(delivery, delivery->longest);
+	if (longest == sender)
+		return false;
+	return delivery->waiting || (longest->subscription && !longest->said && !longest->waiting);
+}
+
+static void all_go_on(struct delivery *delivery)
+{
+	uint32_t handle = delivery->waiting_first, most = 0;
+
+	delivery->waiting = false;
+	delivery->waiting_first = 0;
+	delivery->waits++;
+	while (handle) {
+		struct sender *sender = sender_of(delivery, handle);
+		uint32_t waited = delivery->waits - sender->waits_since;
+
+		if (waited > most) {
+			most = waited;
+			delivery->longest = handle;
+		}
+		handle = sender->next_waiting;
 		sender->waiting = sender->said = false;
 		if (sender->subscription)
 			conn_resume_input(
@@ -52,10 +65,10 @@ static void all_go_on(struct delivery *delivery, uint32_t list)
 	}
 }
 
-static bool may_go_on(struct delivery *delivery)
+static bool may_go_on(struct delivery *delivery, bool waits)
 {
 	unsigned left_behind = 0;
-	bool may = journal_may_go_on(&delivery->port, delivery->loop->now_ms, &left_behind);
+	bool may = journal_may_go_on(&delivery->port, waits, delivery->loop->now_ms, &left_behind);
 
 	if (left_behind) {
 		STATS_ADD(delivery->loop->stats, left_behind, left_behind);
@@ -67,18 +80,11 @@ static bool may_go_on(struct delivery *delivery)
 
 void delivery_look_for_room(struct delivery *delivery)
 {
-	uint32_t hungry = delivery->hungry_first, others = delivery->waiting_first;
-
-	if (!may_go_on(delivery)) {
+	if (may_go_on(delivery, true))
+		all_go_on(delivery);
+	else
 		loop_deadline(delivery->loop, &delivery->source,
 			      delivery->loop->now_ms + LOOK_FOR_ROOM_MS);
-		return;
-	}
-	delivery->waiting = false;
-	delivery->hungry_first = delivery->hungry_last = 0;
-	delivery->waiting_first = delivery->waiting_last = 0;
-	all_go_on(delivery, hungry);
-	all_go_on(delivery, others);
 }
 
 bool delivery_say(struct delivery *delivery, uint32_t handle, struct iovec first,
@@ -87,6 +93,7 @@ bool delivery_say(struct delivery *delivery, uint32_t handle, struct iovec first
 	struct subscription *subscription = subscription_of(&delivery->subscriptions, handle);
 	struct sender *sender = sender_get(&delivery->subscriptions, subscription);
 	struct journal_message message = {
+	    .topic = subscription->topic->node.hash,
 	    .name = {subscription->topic->name, subscription->topic->name_n},
 	    .payload = {first, second},
 	    .sender = sender->node.hash,
@@ -94,7 +101,7 @@ bool delivery_say(struct delivery *delivery, uint32_t handle, struct iovec first
 	uint64_t id;
 
 	/* A short line does not overtake the long one that waits. */
-	if (delivery->waiting || !may_go_on(delivery) ||
+	if (is_others_turn(delivery, sender) || !may_go_on(delivery, false) ||
 	    topics_publish(&delivery->topics, &message, &id)) {
 		sender_wait(delivery, sender, subscription->conn);
 		return false;

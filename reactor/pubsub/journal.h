@@ -30,7 +30,8 @@
 #define JOURNAL_HISTORY_MAX  (UINT64_C(16) << 30)
 #define JOURNAL_SEGMENT	     (256u << 10) /* beyond the history: at most two for each seat in use */
 #define JOURNAL_RECORD_BYTES 128  /* of history, for each slot: more small records do not fit */
-#define JOURNAL_PATIENCE_MS  1000 /* a process that does not move for so long counts no more */
+#define JOURNAL_PATIENCE_MS  1000 /* one that drains, and does not say so for so long, has ended */
+#define JOURNAL_READER_MS    200  /* one that has no turn for so long is not waited for */
 #define JOURNAL_LOOK_MS	     100  /* how often those who wait for others look */
 
 struct journal {
@@ -118,7 +119,7 @@ uint64_t journal_voids(const struct journal *journal);
 
 /* ---- a process' seat, as that process sees it ---- */
 
-#define JOURNAL_AHEAD_PARTS 16
+#define JOURNAL_AHEAD_PARTS 16 /* of what a writer may be ahead of others */
 
 struct journal_port {
 	struct journal *journal;
@@ -127,15 +128,18 @@ struct journal_port {
 	uint32_t segment;     /* ours; JOURNAL_NO_SEGMENT: none */
 	uint32_t used;	      /* bytes of it */
 	uint32_t draft_bytes; /* behind these: a record that is not published yet; 0: none */
-	bool unannounced;     /* published, and not woken anybody since */
-	uint64_t slowest;     /* cursor of the slowest reader, as far as is known */
+	uint64_t last,
+	    last_ms;	  /* the last record that was published: its id, and when it was said */
+	bool unannounced; /* published, and not woken anybody since */
+	uint64_t slowest; /* cursor of the slowest other reader, as far as is known */
+	bool looks;	  /* at the others, the next time */
 	uint64_t ahead[JOURNAL_AHEAD_PARTS]; /* ids at which as many equal parts of what it wrote
 						began */
 	unsigned ahead_at;
 	uint32_t ahead_bytes; /* of the part that is being written */
 	struct {
-		uint64_t cursor;
-		uint32_t since_ms; /* it has not moved since then */
+		uint32_t turns;
+		uint32_t since_ms; /* it has had none since then */
 		bool left_behind;  /* for too long */
 	} seen[JOURNAL_SEATS_MAX];
 	/* for journal_all_said(): */
@@ -174,12 +178,13 @@ uint64_t journal_append(struct journal_port *port);
 /* Wakes the readers that sleep, if anything was published since the last call. Returns how many. */
 unsigned journal_announce(struct journal_port *port);
 
-/* For a writer that waits for readers, so that they miss nothing: has it published no more than a
- * 64th of the history that a reader, if it moves at all, has not read yet? (With more than 32
- * seats it is so much less that the writers together keep to half of the history.) Readers that
- * have stood still for JOURNAL_PATIENCE_MS are not waited for: *left_behind is how many of these
- * there are. */
-bool journal_may_go_on(struct journal_port *port, uint32_t now_ms, unsigned *left_behind);
+/* For a writer that waits for readers, so that they miss nothing: is it ahead of none by too much?
+ * Of what is delivered here, by a 64th of the history, or two; of others, by as much as keeps all
+ * writers together to half of it. One that has had no turn for JOURNAL_READER_MS is not waited for:
+ * *left_behind grows by how many are in the way like that for the first time. waits: it was not,
+ * and asks whether that is over: so that whoever goes on can write a part at least. */
+bool journal_may_go_on(struct journal_port *port, bool waits, uint32_t now_ms,
+		       unsigned *left_behind);
 
 /* This seat publishes nothing more. Wakes those who wait for that. */
 void journal_say_last(struct journal_port *port);
@@ -189,7 +194,7 @@ bool journal_all_said(struct journal_port *port, uint32_t now_ms);
 
 /* ---- sleeping ---- */
 
-/* All below this id has been delivered here. */
+/* All below this id has been delivered here. To be told in each turn, as a sign of life, too. */
 void journal_tell_cursor(struct journal_port *port, uint64_t id);
 /* True: there is no record with this id yet, and whoever publishes one rings our doorbell. False:
  * there is. */

@@ -39,6 +39,7 @@ struct journal_seat {
 	uint32_t looks; /* how often it has called journal_all_said() */
 	uint64_t draft; /* what it is about to publish, as the slot would say; 0: nothing */
 	uint64_t cursor;
+	uint32_t turns; /* how often it has told that */
 };
 
 /* A record as it lies in its segment; name, type and payload follow. */
@@ -148,7 +149,5 @@ static inline int slot_compare(const struct journal *journal, uint64_t id, uint6
 void journal_ring_doorbell(const struct journal *journal, unsigned seat);
 /* journal_read.c: NULL: no writer of ours said that a record lies there. */
 const unsigned char *record_at(const struct journal *journal, uint32_t place);
-/* journal_write.c: the segments of a seat are closed, and what was begun there is void. */
-void writer_clear(struct journal *journal, unsigned seat);
 
 #endif

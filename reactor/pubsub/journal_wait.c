@@ -41,7 +41,10 @@ unsigned journal_announce(struct journal_port *port)
 
 void journal_tell_cursor(struct journal_port *port, uint64_t id)
 {
-	STORE(seat_of(port->journal, port->seat)->cursor, id);
+	struct journal_seat *own = seat_of(port->journal, port->seat);
+
+	STORE(own->cursor, id);
+	STORE_RELAXED(own->turns, own->turns + 1);
 }
 
 bool journal_sleep(struct journal_port *port, uint64_t id)
@@ -65,49 +68,64 @@ void journal_wake_up(struct journal_port *port)
 
 /* ---- waiting for readers ---- */
 
-/* Has this reader not moved for JOURNAL_PATIENCE_MS? *anew: only now, as far as we have looked. */
-static bool is_overdue(struct journal_port *port, unsigned seat, uint64_t cursor, uint32_t now_ms,
-		       bool *anew)
+/* Has this reader had no turn for too long, as far as we have looked? */
+static bool is_overdue(struct journal_port *port, unsigned seat, uint32_t now_ms)
 {
-	bool overdue;
+	uint32_t turns = LOAD_RELAXED(seat_of(port->journal, seat)->turns);
 
-	if (port->seen[seat].cursor != cursor) {
-		port->seen[seat].cursor = cursor;
+	if (port->seen[seat].turns != turns) {
+		port->seen[seat].turns = turns;
 		port->seen[seat].since_ms = now_ms;
 		port->seen[seat].left_behind = false;
 	}
-	overdue = now_ms - port->seen[seat].since_ms >= JOURNAL_PATIENCE_MS;
-	*anew = overdue && !port->seen[seat].left_behind;
-	port->seen[seat].left_behind |= overdue;
-	return overdue;
+	return now_ms - port->seen[seat].since_ms >= JOURNAL_READER_MS;
 }
 
-bool journal_may_go_on(struct journal_port *port, uint32_t now_ms, unsigned *left_behind)
+static void look_at_readers(struct journal_port *port, uint64_t least, uint32_t now_ms,
+			    unsigned *left_behind)
 {
 	const struct journal *journal = port->journal;
-	uint64_t least = port->ahead[(port->ahead_at + 1) % JOURNAL_AHEAD_PARTS];
-	uint64_t slowest = UINT64_MAX;
 
-	if (port->slowest >= least)
-		return true;
+	port->slowest = UINT64_MAX;
+	port->looks = false;
 	for (unsigned i = 0, n = seats_in_use(journal); i < n; i++) {
 		const struct journal_seat *reader = seat_of(journal, i);
 		uint64_t cursor = LOAD(reader->cursor);
-		bool anew = false;
+		bool overdue = is_overdue(port, i, now_ms);
 
-		if (LOAD(reader->state) == VACANT)
+		if (i == port->seat || LOAD(reader->state) == VACANT)
 			continue;
-		/* Nobody leaves itself behind: what keeps it from reading keeps it from writing. */
-		if (cursor < least && i != port->seat &&
-		    is_overdue(port, i, cursor, now_ms, &anew)) {
-			*left_behind += anew;
-			continue;
+		if (cursor < least && overdue) {
+			*left_behind += !port->seen[i].left_behind;
+			port->seen[i].left_behind = true;
+		} else if (cursor < port->slowest) {
+			port->slowest = cursor;
 		}
-		if (cursor < slowest)
-			slowest = cursor;
 	}
-	port->slowest = slowest;
-	return slowest >= least;
+}
+
+/* How many parts a writer may be ahead of its own process: a 64th of the history. */
+static unsigned parts_here(const struct journal *journal)
+{
+	unsigned parts = 2 * seats_in_use(journal) * JOURNAL_AHEAD_PARTS / 64;
+
+	if (parts >= JOURNAL_AHEAD_PARTS)
+		return JOURNAL_AHEAD_PARTS - 1;
+	return parts ? parts : 1;
+}
+
+bool journal_may_go_on(struct journal_port *port, bool waits, uint32_t now_ms,
+		       unsigned *left_behind)
+{
+	const struct journal_seat *own = seat_of(port->journal, port->seat);
+	/* One that waits goes on when a part more than that has been read. */
+	unsigned at = port->ahead_at + JOURNAL_AHEAD_PARTS + waits;
+	uint64_t least = port->ahead[(at + 1) % JOURNAL_AHEAD_PARTS];
+	uint64_t here = port->ahead[(at - parts_here(port->journal)) % JOURNAL_AHEAD_PARTS];
+
+	if (port->looks || port->slowest < least)
+		look_at_readers(port, least, now_ms, left_behind);
+	return port->slowest >= least && LOAD_RELAXED(own->cursor) >= here;
 }
 
 /* ---- the last of all ---- */

@@ -139,7 +139,7 @@ static void draft_clear(struct journal *journal, uint64_t *draft)
 		(void)__atomic_add_fetch(&header_of(journal)->voids, 1, __ATOMIC_RELAXED);
 }
 
-void writer_clear(struct journal *journal, unsigned seat)
+static void writer_clear(struct journal *journal, unsigned seat)
 {
 	uint64_t owned = SEGMENT_STATE(SEGMENT_OWNED, seat);
 
@@ -149,6 +149,15 @@ void writer_clear(struct journal *journal, unsigned seat)
 			segment_close(journal, i);
 }
 
+void journal_vacate(struct journal *journal, unsigned seat)
+{
+	struct journal_seat *own = seat_of(journal, seat);
+
+	writer_clear(journal, seat);
+	STORE(own->state, VACANT);
+	STORE(own->wants_doorbell, 0);
+}
+
 void journal_take_seat(struct journal_port *port, struct journal *journal, unsigned seat)
 {
 	struct journal_seat *own = seat_of(journal, seat);
@@ -156,6 +165,8 @@ void journal_take_seat(struct journal_port *port, struct journal *journal, unsig
 	CHECK(seat < JOURNAL_SEATS_MAX);
 	*port =
 	    (struct journal_port){.journal = journal, .seat = seat, .segment = JOURNAL_NO_SEGMENT};
+	for (unsigned i = 0; i < JOURNAL_SEATS_MAX; i++) /* seen when we first look */
+		port->seen[i].turns = LOAD_RELAXED(seat_of(journal, i)->turns) - 1;
 	writer_clear(journal, seat);
 	STORE(own->wants_doorbell, 0);
 	STORE(own->cursor, journal_end(journal));
@@ -254,9 +265,9 @@ static void head_raise(const struct journal *journal, uint64_t id)
 static void count_ahead(struct journal_port *port, uint64_t id)
 {
 	const struct journal *journal = port->journal;
-	unsigned shares = 2 * seats_in_use(journal) > 64 ? 2 * seats_in_use(journal) : 64;
-	uint64_t part =
-	    (uint64_t)journal->segments_max * JOURNAL_SEGMENT / shares / JOURNAL_AHEAD_PARTS;
+	uint64_t share =
+	    (uint64_t)journal->segments_max * JOURNAL_SEGMENT / 2 / seats_in_use(journal);
+	uint64_t part = share / JOURNAL_AHEAD_PARTS;
 
 	/* A slot is as scarce as that many bytes. */
 	port->ahead_bytes +=
@@ -265,6 +276,7 @@ static void count_ahead(struct journal_port *port, uint64_t id)
 		port->ahead_bytes -= (uint32_t)part;
 		port->ahead_at = (port->ahead_at + 1) % JOURNAL_AHEAD_PARTS;
 		port->ahead[port->ahead_at] = id + 1;
+		port->looks = true;
 	}
 	if (port->ahead_bytes >= part) /* a record that is longer than all parts */
 		port->ahead_bytes = 0;
@@ -272,13 +284,17 @@ static void count_ahead(struct journal_port *port, uint64_t id)
 
 /* A writer may have been stopped since it said this. Times must not fall along the order: else what
  * is searched by time is not found, and what is new would be forgotten with it. */
-static void keep_time(const struct journal *journal, uint64_t id, struct journal_record *record)
+static void keep_time(const struct journal_port *port, uint64_t id, struct journal_record *record)
 {
+	uint64_t before_ms = port->last_ms;
 	struct journal_entry before;
 
-	if (journal_find(journal, id - 1, &before) == JOURNAL_FOUND &&
-	    before.said_ms > record->said_ms)
-		record->said_ms = before.said_ms;
+	if (port->last != id - 1) /* it is not ours */
+		before_ms = journal_find(port->journal, id - 1, &before) == JOURNAL_FOUND
+				? before.said_ms
+				: 0;
+	if (before_ms > record->said_ms)
+		record->said_ms = before_ms;
 }
 
 bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, uint64_t number)
@@ -298,7 +314,7 @@ bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, u
 	record->id = id;
 	record->previous = previous;
 	record->number = number;
-	keep_time(journal, id, record);
+	keep_time(port, id, record);
 	STORE(own->draft, after);
 	if (!__atomic_compare_exchange_n(slot, &before, after, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_ACQUIRE))
@@ -307,6 +323,8 @@ bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, u
 	count_ahead(port, id);
 	port->used += port->draft_bytes;
 	port->draft_bytes = 0;
+	port->last = id;
+	port->last_ms = record->said_ms;
 	STORE_RELAXED(own->draft, 0);
 	port->unannounced = true;
 	return true;

@@ -30,7 +30,8 @@ struct sender {
 	uint16_t own_first, own_last;
 	/* It waits to say something: */
 	uint32_t next_waiting;
-	bool waiting, said; /* said: something, since it was last told to go on */
+	uint32_t waits_since; /* as delivery counts */
+	bool waiting, said;   /* said: something, since it was last told to go on */
 };
 
 struct subscription {

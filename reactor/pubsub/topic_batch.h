@@ -23,7 +23,7 @@ struct batch {
 	uint64_t first, last;
 	uint32_t last_number; /* of that in the topic: its lower bits */
 	uint32_t records, bytes;
-	uint64_t said_ms; /* the first one */
+	uint64_t said_us; /* the first one */
 	bool given;	  /* to some already */
 	unsigned runs_n;
 	struct run {

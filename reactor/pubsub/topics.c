@@ -179,9 +179,10 @@ struct topic *topics_unqueue(struct topics *topics)
 	return topic;
 }
 
-static void round_begin(struct topics *topics)
+void topics_begin_round(struct topics *topics)
 {
-	topics->delivered = topics->round_end;
+	if (topics->round_left)
+		return;
 	topics->round++;
 	topics->round_left = topics->round_next;
 	topics->round_next = 0;
@@ -192,18 +193,20 @@ static void round_begin(struct topics *topics)
 
 static void round_leave(struct topics *topics, const struct topic *topic)
 {
-	if (topic->round != topics->round)
+	if (topic->round != topics->round) {
 		topics->round_next--;
-	else
-		topics->round_left--;
+		return;
+	}
+	if (--topics->round_left)
+		return;
+	topics->delivered = topics->round_end;
+	topics->round_is_over = true;
 }
 
 void topics_done(struct topics *topics, struct topic *topic)
 {
 	round_leave(topics, topic);
 	topic->queued = false;
-	if (!topics->round_left)
-		round_begin(topics);
 	if (!topic->subscribers && topic_is_over(topics, topic))
 		topic_free(topics, topic);
 }
@@ -215,8 +218,6 @@ void topics_progress(struct topics *topics, struct topic *topic)
 	round_leave(topics, topic);
 	topic->round = topics->round + 1;
 	topics->round_next++;
-	if (!topics->round_left)
-		round_begin(topics);
 }
 
 /* ---- the index ---- */
@@ -293,8 +294,6 @@ bool topics_scan(struct topics *topics, uint64_t most)
 	for (; most; most--) {
 		switch (journal_find(topics->journal, topics->at, &entry)) {
 		case JOURNAL_NOT_YET:
-			if (!topics->round_left)
-				round_begin(topics);
 			return false;
 		case JOURNAL_GONE:
 			topics_skip(topics);
@@ -401,13 +400,25 @@ static bool place_in_topic(struct topics *topics, uint64_t hash, uint64_t *previ
 	return true;
 }
 
+/* What was published here need not be read again. */
+static void note_own(struct topics *topics, const struct journal_message *message,
+		     uint64_t previous, uint64_t number)
+{
+	topics_note(topics, &(struct journal_entry){.id = topics->at,
+						    .topic = message->topic,
+						    .previous = previous,
+						    .number = number});
+	topics->at++;
+}
+
 int topics_publish(struct topics *topics, struct journal_message *message, uint64_t *id)
 {
 	uint64_t previous, number;
 	int error;
 
-	message->topic =
-	    journal_hash(topics->journal, message->name.iov_base, message->name.iov_len);
+	if (!message->topic)
+		message->topic =
+		    journal_hash(topics->journal, message->name.iov_base, message->name.iov_len);
 	error = journal_draft(topics->port, message);
 	if (error)
 		return error;
@@ -418,6 +429,7 @@ int topics_publish(struct topics *topics, struct journal_message *message, uint6
 			return -ENOSPC;
 	} while (!journal_commit(topics->port, topics->at, previous, number));
 	*id = topics->at;
+	note_own(topics, message, previous, number);
 	return 0;
 }
 

@@ -84,8 +84,9 @@ struct topics {
 	size_t swept;	   /* a cursor in pool: topics that are over are looked for */
 	struct topic *ready_first, *ready_last;
 	/* A round ends when all that was there when it began has been delivered. */
-	uint32_t round, round_left, round_next;
-	uint64_t round_end, delivered; /* ids */
+	uint32_t round, round_left, round_next; /* left, next: topics of this round, and the next */
+	bool round_is_over;			/* since somebody looked */
+	uint64_t round_end, delivered;		/* ids */
 };
 
 /* Reads all of the journal, so it takes about 60 ns for each record. max: topics. 0 or -errno. */
@@ -115,8 +116,8 @@ enum sought topics_seek(const struct topics *topics, const struct topic *topic, 
 /* The n-th last record of the topic, or the first that there is; 0: it has none. */
 uint64_t topics_back(const struct topics *topics, const struct topic *topic, uint64_t n);
 
-/* Publishes it under the next id. message->topic is filled in here. 0, or -ENOSPC: there are too
- * many topics, or writers. */
+/* Publishes it under the next id; message->topic is filled in if it is 0. 0, or -ENOSPC: there are
+ * too many topics, or writers. */
 int topics_publish(struct topics *topics, struct journal_message *message, uint64_t *id);
 
 /* ---- topics that are ready: delivery's ---- */
@@ -124,6 +125,8 @@ int topics_publish(struct topics *topics, struct journal_message *message, uint6
 void topics_queue(struct topics *topics, struct topic *topic);
 /* The first one leaves the queue; it may be put at its end again. */
 struct topic *topics_unqueue(struct topics *topics);
+/* If none is under way: those that are ready now are its topics. */
+void topics_begin_round(struct topics *topics);
 /* It is not ready any more. */
 void topics_done(struct topics *topics, struct topic *topic);
 /* A batch of it was delivered: what is left is of the next round, perhaps. */

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -217,6 +218,7 @@ static const char *const ways[][8] = {
     {"-c", "20", "--rate", "500"},
     {"-c", "21", "--rate", "500", "--senders", "5", "-P", "2"},
     {"-c", "20", "--connect-rate", "100"},
+    {"-c", "200", "-p", "2", "--senders", "1", "-P", "2"},
 };
 
 START_TEST(finds_nothing_where_nothing_is_wrong)
@@ -235,6 +237,92 @@ START_TEST(finds_nothing_where_nothing_is_wrong)
 	ck_assert_msg(load_figure("messages_total") > 0, "%s", load_said());
 	ck_assert(load_figure("service_n") > 0);
 	ck_assert(load_figure("connected_max") == load_figure("connections"));
+}
+END_TEST
+
+/* One process sends, four read: the others learn from the lines alone what they lack, and at the
+ * end how many there were. */
+START_TEST(finds_it_in_processes_that_send_nothing)
+{
+	static const struct {
+		enum chat_fault fault;
+		const char *counted;
+	} wrong[] = {{CHAT_FAULT_LOSE, "errors_lost"}, {CHAT_FAULT_DOUBLE, "errors_doubled"}};
+	const struct amount enough = {.units = 3000, .faults = 20};
+	unsigned port;
+	int status;
+
+	(void)faulty_chat_start(wrong[_i].fault, 100, &port);
+	status = LOAD_UNTIL(is_enough, &enough, "-c", "24", "--senders", "1", "-P", "4", "--rate",
+			    "200", "--timeout", "3s", chat_at(port));
+	ck_assert_msg(status == 1 && load_figure(wrong[_i].counted) >= 10, "status %d\n%s", status,
+		      load_said());
+}
+END_TEST
+
+/* The first line is due at once, the second one after many minutes. */
+START_TEST(sends_less_than_a_line_a_second)
+{
+	unsigned port;
+
+	(void)faulty_chat_start(CHAT_FAULT_NONE, 1, &port);
+	load_expect_fine(LOAD("-c", "24", "--senders", "1", "-P", "4", "--rate", "0.001", "-d",
+			      "300ms", "--warmup", "0", PATIENT, chat_at(port)));
+	ck_assert_msg(load_figure("messages_total") == 23 && load_figure("errors") == 0, "%s",
+		      load_said());
+	ck_assert(load_says("rate", "0.001"));
+	ck_assert_ptr_nonnull(strstr(load_said(), "open loop, 0.001 lines/s"));
+}
+END_TEST
+
+static void await_said(const char *text)
+{
+	struct wait wait = wait_begin();
+
+	while (!load_said() || !strstr(load_said(), text))
+		wait_more(&wait, text);
+}
+
+/* The nice value of its first sending process. */
+static int nice_of(pid_t load)
+{
+	char path[64];
+
+	(void)snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)load, (int)load);
+	return getpriority(PRIO_PROCESS, (id_t)strtoul(read_whole(path), NULL, 10));
+}
+
+/* While it waits nobody sends: each client has had a probe line, and so no more of them are sent.
+ * Another run shows that time has passed. */
+START_TEST(waits_for_the_end_of_stdin)
+{
+	static const struct load_setting meanwhile = {.cpu = -1, .name = "meanwhile"};
+	struct server *server = SERVER("chat://127.0.0.1:0", "echo://127.0.0.1:0");
+	uint64_t before;
+	int ends[2];
+	pid_t load;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+	(void)dup2(ends[0], STDIN_FILENO);
+	load =
+	    load_start(&load_plain, (const char *const[]){"--wait", "--nice", "7", "-c", "24", "-P",
+							  "2", "--senders", "1", "--rate", "100",
+							  "-d", "200ms", "--warmup", "0", PATIENT,
+							  chat_at(server->ports[0]), NULL});
+	await_said("all 24 connections are up");
+	ck_assert_int_eq(nice_of(load), 7);
+	send_text(ends[1], "not the end\n");
+	before = server_stat(server, "messages");
+	(void)load_in(&meanwhile,
+		      (const char *const[]){"-d", "500ms", "--warmup", "0", "--rate", "1",
+					    load_listener("echo", server->ports[1]), NULL});
+	ck_assert_uint_eq(server_stat(server, "messages"), before);
+	ck_assert_msg(before >= 2 && process_state(load) != 'Z', "%s", load_said());
+	(void)close(ends[1]);
+	load_expect_fine(load_wait(load));
+	ck_assert_msg(load_figure("messages_total") >= 23 && load_figure("errors") == 0, "%s",
+		      load_said());
+	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
 
@@ -424,6 +512,10 @@ static const struct load_refusal refusals[] = {
     {{"-c", "4", "--rate", "1", "-p", "2", "chat://127.0.0.1:1"}, "not both"},
     {{"--senders", "1", "echo://127.0.0.1:1"}, "--senders is for chat"},
     {{"--redis", "echo://127.0.0.1:1"}, "--redis is for chat"},
+    {{"--nice", "20", "chat://127.0.0.1:1"}, "from 0 to 19"},
+    {{"--rate", "0", "chat://127.0.0.1:1"}, "a number from 0.001 to 1000000000"},
+    {{"--rate", "1.2.3", "chat://127.0.0.1:1"}, "such as 1000 or 0.1, not \"1.2.3\""},
+    {{"--rate", "1e3", "chat://127.0.0.1:1"}, "such as 1000 or 0.1"},
 };
 
 START_TEST(refuses_wrong_usage)
@@ -475,6 +567,9 @@ SUITE("chatload", {"reads what it wrote", reads_what_it_wrote, 10},
       {"finds nothing where nothing is wrong", finds_nothing_where_nothing_is_wrong, 20,
        sizeof ways / sizeof *ways},
       {"counts a delivery for each receiver", counts_a_delivery_for_each_receiver, 20},
+      {"finds it in processes that send nothing", finds_it_in_processes_that_send_nothing, 60, 2},
+      {"sends less than a line a second", sends_less_than_a_line_a_second, 20},
+      {"waits for the end of stdin", waits_for_the_end_of_stdin, 20},
       {"reads lines with names", reads_lines_with_names, 20},
       {"counts what weir counts", counts_what_weir_counts, 20},
       {"counts slow clients that are closed", counts_slow_clients_that_are_closed, 30},

@@ -2,7 +2,8 @@
  * The peers of bench/peers: that they do the same work as weir, so that a comparison is fair. Bytes
  * come back whole and in order, to one client and to fifty, and so do those that are owed after a
  * FIN; a reset costs only its own connection; nothing is left when clients have gone. Peers that
- * speak http answer each request once, however it is cut.
+ * speak http answer each request once, however it is cut. The one that speaks chat says each line
+ * to everybody else, once.
  *
  * A peer that is not built ($BUILD/peers/NAME) is skipped.
  */
@@ -15,10 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/support/clients/load.h"
 #include "tests/support/harness.h"
 
 #define CLIENTS	     50
@@ -299,6 +302,91 @@ START_TEST(hold_floor)
 }
 END_TEST
 
+/* ---- chat ---- */
+
+static struct server *start_floor(const char *processes)
+{
+	static const char ready[] = "msg=ready listeners=\"chat://127.0.0.1:";
+	static const char listener[] = "chat://127.0.0.1:0";
+	struct server *server =
+	    server_launch((const char *const[]){"-w", processes, listener, listener, NULL});
+	char *at;
+
+	server_wait_log(server, ready);
+	server_wait_log(server, "\"\n");
+	server->ports[0] = (unsigned)strtoul(strstr(server->log, ready) + strlen(ready), &at, 10);
+	ck_assert_int_eq(strncmp(at, " chat://127.0.0.1:", 18), 0);
+	server->ports[1] = (unsigned)strtoul(at + 18, NULL, 10);
+	return server;
+}
+
+/* What is said at one port goes to all its clients but who said it, whichever process has them,
+ * once and in order; to nobody else. One sender at a time, since it finds no lines in what it
+ * reads. */
+START_TEST(fan_floor)
+{
+	static const char *const processes[] = {"1", "3"};
+	struct server *server;
+	size_t descriptors;
+	char byte;
+	int fd;
+
+	if (!choose_or_skip("fan_floor"))
+		return;
+	server = start_floor(processes[_i]);
+	descriptors = process_descriptors_n(server->pid);
+	fd = connect_to(server->ports[1]);
+	load_expect_fine(LOAD_ANSWERED("-c", "24", "--senders", "1", "--rate", "100", "-d", "200ms",
+				       "--warmup", "0", "--timeout", "60s", "-P", "2",
+				       load_listener("chat", server->ports[0])));
+	ck_assert_msg(load_figure("errors") == 0 && load_figure("messages_total") >= 23, "%s",
+		      load_said());
+	ck_assert_int_eq(recv(fd, &byte, 1, MSG_DONTWAIT), -1);
+	resets(server->ports[0]);
+	load_expect_fine(LOAD_ANSWERED("-c", "2", "--senders", "1", "--rate", "100", "-d", "200ms",
+				       "--warmup", "0", "--timeout", "60s",
+				       load_listener("chat", server->ports[1])));
+	receive_exactly(fd, &byte, 1);
+	(void)close(fd);
+	wait_descriptors(server, descriptors);
+	ck_assert_int_eq(server_stop(server, SIGTERM), 128 + SIGTERM);
+}
+END_TEST
+
+START_TEST(fan_floor_ends_for_who_does_not_read)
+{
+	static char much[1 << 16];
+	struct server *server;
+	int deaf, fd;
+
+	if (!choose_or_skip("fan_floor"))
+		return;
+	server = start_floor("1");
+	deaf = connect_to(server->ports[0]);
+	fd = connect_to(server->ports[0]);
+	while (send(fd, much, sizeof much, MSG_NOSIGNAL) > 0)
+		;
+	ck_assert_int_eq(server_wait_exit(server), 1);
+	ck_assert(server_log_has(server, "write a client that does not read: "));
+	(void)close(deaf);
+	(void)close(fd);
+}
+END_TEST
+
+START_TEST(fan_floor_names_wrong_usage)
+{
+	char output[1024];
+
+	if (!choose_or_skip("fan_floor"))
+		return;
+	ck_assert_int_eq(RUN(output, "-w", "0", "chat://127.0.0.1:0"), 2);
+	ck_assert_ptr_nonnull(strstr(output, "not a number of processes"));
+	ck_assert_int_eq(RUN(output, "-w", "2"), 2);
+	ck_assert_int_eq(RUN(output, "echo://127.0.0.1:0"), 2);
+	ck_assert_ptr_nonnull(strstr(output, "usage: "));
+}
+END_TEST
+
 /* From here on io_uring_setup fails with EPERM, as with kernel.io_uring_disabled = 2. */
 static void forbid_io_uring(void)
 {
@@ -374,6 +462,8 @@ END_TEST
 
 SUITE("peers", {"libevent", libevent, 20}, {"libuv", libuv, 20}, {"node", node, 20}, {"go", go, 20},
       {"http: node", http_node, 20}, {"http: go", http_go, 20}, {"http: floor", http_floor, 20},
-      {"hold_floor", hold_floor, 20}, {"io_uring", io_uring, 20},
+      {"hold_floor", hold_floor, 20}, {"fan_floor", fan_floor, 30, .times = 2},
+      {"fan_floor ends for who does not read", fan_floor_ends_for_who_does_not_read, 20},
+      {"fan_floor names wrong usage", fan_floor_names_wrong_usage, 10}, {"io_uring", io_uring, 20},
       {"io_uring refused", io_uring_refused, 10},
       {"wrong usage and taken ports", wrong_usage_and_taken_ports, 30})

@@ -13,8 +13,9 @@
 
 #include "tests/support/script.h"
 
-static const char *const scripts[] = {"ladder",	 "compare", "syscalls", "memory", "accept", "scale",
-				      "profile", "million", "suite",	"chat",	  "http",   "slow"};
+static const char *const scripts[] = {"ladder", "compare", "syscalls", "memory",  "accept",
+				      "scale",	"profile", "million",  "members", "suite",
+				      "chat",	"http",	   "slow"};
 #define SCRIPTS (sizeof scripts / sizeof *scripts)
 
 START_TEST(json_is_checked)
@@ -64,6 +65,10 @@ START_TEST(wrong_usage_is_named)
 	    {"accept -w two", "-w two: not a whole number above 0"},
 	    {"million many", "many: not a number of millions"},
 	    {"million --no-probe 0", "0: not above 0"},
+	    {"members many", "MEMBERS many: not a whole number above 0"},
+	    {"members 199", "MEMBERS 199: at least 200"},
+	    {"members -c 19 1000", "-c 19: at least 20 members"},
+	    {"members -i soon", "-i soon: not a number of seconds"},
 	    {"ladder nosuch", "no server nosuch"},
 	    {"ladder nosuch-udp", "no server nosuch-udp"},
 	    {"suite weir", "unknown argument weir"},
@@ -238,6 +243,88 @@ START_TEST(the_highest_rate_is_found)
 }
 END_TEST
 
+/*
+ * For members: rooms of 500, 400 and 100, two lines in each, of which the small one lacks three
+ * deliveries if it is told to; 2.5 us a delivery for weir, 2 us for fan_floor.
+ */
+static const char false_rooms[] =
+    "#!/bin/sh\n"
+    "while [ $# -gt 1 ]; do\n"
+    "	case $1 in --json) json=$2 ;; --server-pid) pid=$2 ;; -c) n=$2 ;; --wait) waits=1 ;; esac\n"
+    "	shift\n"
+    "done\n"
+    "if [ -n \"$waits\" ]; then echo waiting for the end of stdin >&2 && cat >/dev/null; fi\n"
+    "case $(tr '\\0' ' ' </proc/$pid/cmdline) in *fan_floor*) us=2.000 ;; *) us=2.500 ;; esac\n"
+    "case $n in 100) lost=${MEMBERS_LOST:-0} ;; *) lost=0 ;; esac\n"
+    "printf '{\\n  \"messages_total\": %s,\\n  \"held\": %s,\\n' $((2 * (n - 1) - lost)) $n "
+    ">$json\n"
+    "printf '  \"server_cpu_us_per_message\": %s,\\n  \"processes\": 1,\\n' $us >>$json\n"
+    "printf '  \"messages\": %s,\\n  \"lines\": %s,\\n' $((2 * (n - 1))) ${MEMBERS_LINES:-2} "
+    ">>$json\n"
+    "printf '  \"server_user_bytes_per_connection\": %s.000,\\n' $n >>$json\n"
+    "printf '  \"kernel_bytes_per_connection\": 7000.000,\\n  \"ramp_s\": 0.250,\\n' >>$json\n"
+    "printf '  \"service_p50_us\": 1000.000,\\n  \"service_p99_us\": 3000.000,\\n' >>$json\n"
+    "printf '  \"service_max_us\": 5000.000,\\n  \"errors_lost\": %s\\n}\\n' $lost >>$json\n"
+    "[ $lost = 0 ]\n";
+
+/* And for its weirctl: each time that it is asked, 100 more passes of each of two workers, the last
+ * time with two long ones of one of them. */
+static const char false_lag[] =
+    "#!/bin/sh\n"
+    "calls=$(dirname \"$0\")/calls\n"
+    "echo >>$calls\n"
+    "n=$(wc -l <$calls)\n"
+    "for worker in 0 1; do\n"
+    "	all=$((100 * n)) short=$((100 * n))\n"
+    "	[ $worker$n != 13 ] || short=$((all - 2))\n"
+    "	for step in 0.000016:$short 0.004096:$short 0.008192:$all +Inf:$all; do\n"
+    "		printf 'weir_loop_lag_seconds_bucket{worker=\"%s\",le=\"%s\"} %s\\n' $worker "
+    "${step%:*} ${step#*:}\n"
+    "	done\n"
+    "done\n";
+
+START_TEST(who_missed_a_line_is_said)
+{
+	const char *folder;
+
+	if (!script_can_load("who missed a line is said"))
+		return;
+	folder = script_false_build(false_rooms);
+	ck_assert_int_eq(unlink(in_folder("weirctl")), 0);
+	(void)chmod(write_file("weirctl", false_lag), 0755);
+	script_mark();
+	ck_assert_int_eq(
+	    script_run("BUILD=%s bench/members -q -c 50 -m 2 -o %s/out 1000", folder, folder), 0);
+	script_expect(" 1,000 of 1,000\n");
+	script_expect("1,994: 2, 2, 2 lines of large, medium, small, one each 1 s\n");
+	script_expect(" none\n");
+	script_expect(" 1, 3, 5 ms\n");
+	script_expect("8.19 ms in the worst worker, 4.1 ms in the middle one, 1 of 2 above 5 ms\n");
+	script_expect(" 420\n"); /* of 500, 400 and 100, each that many times */
+	script_expect(" 1.250 (1.250-1.250)\n");
+	ck_assert_int_eq(script_run("cat %s/out/lag.tsv", folder), 0);
+	ck_assert_str_eq(script_output, "when\tworker\tpasses\tp99_s\n"
+					"quiet\t0\t100\t0.000016\nquiet\t1\t100\t0.000016\n"
+					"speaking\t0\t100\t0.000016\nspeaking\t1\t100\t0.008192\n");
+	script_expect_json(in_folder("out/results.json"), "\"point\": \"medium\"");
+	ck_assert_int_eq(unlink(in_folder("calls")), 0);
+	ck_assert_int_eq(
+	    script_run("MEMBERS_LOST=3 BUILD=%s bench/members -q --no-floor -o %s/out 1000", folder,
+		       folder),
+	    1);
+	script_expect("small: ERRORS: 3 lost\n");
+	/* CPU time of lines that are not delivered in it is no figure. */
+	ck_assert_int_eq(unlink(in_folder("calls")), 0);
+	ck_assert_int_eq(
+	    script_run("MEMBERS_LINES=4 BUILD=%s bench/members -q -c 50 -o %s/out 1000", folder,
+		       folder),
+	    0);
+	script_expect(": not all was delivered in time (0.5)\n");
+	script_expect(" -\n");
+	script_expect_nothing_left();
+}
+END_TEST
+
 /* Listens on a port that the kernel does not give to sockets that ask for any port, so that nobody
  * else takes it once it is closed. Returns the descriptor. */
 static int listen_somewhere(unsigned *port)
@@ -333,4 +420,5 @@ SUITE("scripts", {"json is checked", json_is_checked, 10},
       {"ratios and verdicts", ratios_and_verdicts, 60},
       {"who is not ready is told why", who_is_not_ready_is_told_why, 4},
       {"a server of one's own is compared", a_server_of_ones_own_is_compared, 60},
+      {"who missed a line is said", who_missed_a_line_is_said, 60},
       {"the highest rate is found", the_highest_rate_is_found, 120})

@@ -145,6 +145,22 @@ START_TEST(chat_of_several)
 }
 END_TEST
 
+START_TEST(members_in_earnest)
+{
+	if (!script_can_load("members in earnest"))
+		return;
+	script_mark();
+	ck_assert_msg(script_run("bench/members -q -o %s", temporary_folder()) == 0, "%s",
+		      script_output);
+	script_expect("3,000 of 3,000\n");
+	script_expect("\nmissed, doubled, out of order:");
+	script_expect(" of 2 above 5 ms\n");
+	script_expect("\nCPU, weir over fan_floor:");
+	script_expect_json(in_folder("results.json"), "\"fan_floor\"");
+	script_expect_nothing_left();
+}
+END_TEST
+
 START_TEST(ended_early_it_leaves_nothing)
 {
 	struct wait wait;
@@ -177,7 +193,8 @@ START_TEST(ended_early_it_leaves_nothing)
 END_TEST
 
 SUITE("scripts in earnest", {"compare", compare_in_earnest, 140}, {"chat", chat_in_earnest, 60},
-      {"datagrams", datagrams_in_earnest, 60}, {"ladder", ladder_in_earnest, 60},
+      {"members", members_in_earnest, 60}, {"datagrams", datagrams_in_earnest, 60},
+      {"ladder", ladder_in_earnest, 60},
       {"chat of several", chat_of_several, 120, .kind = SUITE_LONG},
       {"datagrams of several", datagrams_of_several, 120, .kind = SUITE_LONG},
       {"ladder of several", ladder_of_several, 60, .kind = SUITE_LONG},

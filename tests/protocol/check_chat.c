@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "reactor/pubsub/bus.h"
+#include "reactor/pubsub/journal.h"
 #include "tests/support/clients/chat_clients.h"
 
 static const char *number(unsigned n)
@@ -32,6 +32,29 @@ static void expect_stat(const struct server *server, const char *name, uint64_t 
 	ck_assert_msg(server_stat(server, name) == value, "%s is %llu, not %llu", name,
 		      (unsigned long long)server_stat(server, name), (unsigned long long)value);
 }
+
+/* ---- one order ---- */
+
+static uint32_t circles_of(const uint32_t heard[][3], unsigned clients)
+{
+	struct one_order order = {0};
+
+	for (unsigned i = 0; i < clients; i++)
+		for (unsigned k = 1; k < 3; k++)
+			ck_assert(one_order_heard(&order, heard[i][k - 1], heard[i][k]));
+	return one_order_circles(&order);
+}
+
+/* What tells the tests below whether there is one order has to find that there is none. */
+START_TEST(one_order_is_told_from_two)
+{
+	static const uint32_t one[][3] = {{0, 1, 2}, {0, 2, 3}, {1, 2, 3}, {0, 3, 5000}};
+	static const uint32_t two[][3] = {{0, 1, 2}, {0, 2, 3}, {3, 1, 4}};
+
+	ck_assert_uint_eq(circles_of(one, 4), 0);
+	ck_assert_uint_eq(circles_of(two, 3), 4); /* 1, 2 and 3, and 4 behind them */
+}
+END_TEST
 
 /* ---- every line to every other client ---- */
 
@@ -340,7 +363,7 @@ static uint64_t missed_by(const struct chat_clients *clients, unsigned client)
 	return said - clients->all[client].heard_n;
 }
 
-/* Waits until all lines are on the ring. Then none that is on it will be overwritten. */
+/* Waits until all lines are in the journal. */
 static void await_published(struct chat_clients *clients)
 {
 	struct wait wait = wait_begin();
@@ -369,7 +392,7 @@ START_TEST(a_stopped_worker_is_left_behind_and_counts_what_it_missed)
 {
 	unsigned clients_n = 20, left = 0;
 	struct server *server = SERVER("-w", "2", "--accept", "handoff", "--slow-consumer", "16M",
-				       "--watchdog", "0", "chat://127.0.0.1:0");
+				       "--watchdog", "0", "--history", "1M", "chat://127.0.0.1:0");
 	uint64_t longest_ms = 0, after_ms = 0, missed;
 	pid_t stopped = server_wait_worker(server, 1, 0);
 	struct chat_clients clients;
@@ -410,24 +433,24 @@ START_TEST(a_stopped_worker_is_left_behind_and_counts_what_it_missed)
 	}
 	ck_assert_uint_gt(left, 0);
 	ck_assert_uint_eq(left, server_worker_stat(server, 1, "connections"));
-	(void)printf("FIGURE a stopped worker: held a sender up for %llu ms once (rule: at most %u "
-		     "to %u), then "
-		     "%llu ms; missed and counted: %llu lines\n",
-		     (unsigned long long)longest_ms, BUS_PATIENCE_MS, BUS_PATIENCE_MS + BUS_LOOK_MS,
-		     (unsigned long long)after_ms, (unsigned long long)missed);
+	(void)printf(
+	    "FIGURE a stopped worker: held a sender up for %llu ms once (rule: at most %u), "
+	    "then %llu ms; missed and counted: %llu lines\n",
+	    (unsigned long long)longest_ms, JOURNAL_READER_MS, (unsigned long long)after_ms,
+	    (unsigned long long)missed);
 	chat_clients_close(&clients);
 	ck_assert_int_eq(server_stop(server, SIGTERM), 0);
 }
 END_TEST
 
 /* True: the stop was short enough that the worker was not left behind. When it goes on, its clients
- * are owed a whole ring of lines at once, as much as the default of --slow-consumer. The limit is
+ * are owed a quarter of the history at once. The limit is
  * higher here, so that it does not matter how fast this process reads. */
 static bool stop_for_a_moment(void)
 {
 	unsigned clients_n = 20;
 	struct server *server = SERVER("-w", "2", "--accept", "handoff", "--slow-consumer", "16M",
-				       "chat://127.0.0.1:0");
+				       "--history", "1M", "chat://127.0.0.1:0");
 	pid_t stopped = server_wait_worker(server, 1, 0);
 	struct chat_clients clients;
 	bool nobody_left;
@@ -462,7 +485,7 @@ static bool stop_for_a_moment(void)
 	return nobody_left;
 }
 
-START_TEST(a_full_ring_holds_senders_back_and_loses_nothing)
+START_TEST(a_slow_worker_holds_senders_back_and_loses_nothing)
 {
 	struct wait wait = wait_begin();
 
@@ -506,7 +529,7 @@ START_TEST(a_graceful_stop_delivers_what_had_come)
 }
 END_TEST
 
-SUITE("chat",
+SUITE("chat", {"one order is told from two", one_order_is_told_from_two, 10},
       {"every line reaches every other client", every_line_reaches_every_other_client, 30, 3},
       {"every line reaches two thousand", every_line_reaches_two_thousand, 120, 3,
        .kind = SUITE_LONG},
@@ -520,6 +543,6 @@ SUITE("chat",
       {"twenty dying workers", twenty_dying_workers, 90, .kind = SUITE_LONG},
       {"a stopped worker is left behind and counts what it missed",
        a_stopped_worker_is_left_behind_and_counts_what_it_missed, 60},
-      {"a full ring holds senders back and loses nothing",
-       a_full_ring_holds_senders_back_and_loses_nothing, 60},
+      {"a slow worker holds senders back and loses nothing",
+       a_slow_worker_holds_senders_back_and_loses_nothing, 60},
       {"a graceful stop delivers what had come", a_graceful_stop_delivers_what_had_come, 30, 2})

@@ -58,6 +58,7 @@ bool script_can_load(const char *test)
 					       "designs/thread-chat",
 					       "designs/iterative-udp",
 					       "peers/http_floor",
+					       "peers/fan_floor",
 					       "clients/slowly"};
 	char path[512];
 
@@ -228,7 +229,7 @@ const char *script_false_build(const char *weirload)
 	    "cd '%s' && build='%s' && mkdir designs peers clients && ln -s \"$build/weir\" weir && "
 	    "ln -s \"$build/designs/floor\" \"$build/designs/thread-chat\" "
 	    "\"$build/designs/iterative-udp\" designs && "
-	    "ln -s \"$build/peers/http_floor\" peers && "
+	    "ln -s \"$build/peers/http_floor\" \"$build/peers/fan_floor\" peers && "
 	    "ln -s \"$build/clients/slowly\" clients && ln -s \"$build/weirctl\" weirctl",
 	    temporary_folder(), absolute);
 	ck_assert_int_eq(system(command), 0);

@@ -201,8 +201,7 @@ START_TEST(what_was_not_offered_is_refused)
 		move_message.batch = (struct move_batch_message){.kind = MOVE_BATCH, .count = 1};
 		move_message.batch.snapshots[0].service = wrong[i];
 		ck_assert_int_gt(descriptors_send(pair[0], &move_message,
-						  sizeof(struct move_batch_message),
-						  client, 1),
+						  sizeof(struct move_batch_message), client, 1),
 				 0);
 		sender = pair[0];
 		pass_until(receiver_answered, "an answer");

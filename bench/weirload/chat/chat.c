@@ -25,6 +25,14 @@ void chat_come(struct chat *chat)
 	sender_connected(chat->sender);
 }
 
+void chat_settled(struct chat *chat)
+{
+	uint32_t *settled = &chat->table->settled[chat->sender->number];
+
+	CHAT_TABLE_SET(*settled, *settled + 1);
+	sender_settled(chat->sender);
+}
+
 /* Only once all others have gone: if what slow clients leave unread holds up the others, the run
  * has to show it. Each slow client gets a turn, in which it begins to read again; that shows
  * whether the server has closed it. */

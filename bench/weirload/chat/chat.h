@@ -6,8 +6,9 @@
  *     (readers wait for missing lines; then slow clients read what waits for them) -> gone
  *
  * Clients of a process are senders, then those that only read, then slow ones. A server does not
- * say that it has taken a client in, so two clients send probe lines, which are not counted, until
- * everybody has had one. Each process has one, made by chat_kind, for as long as it lives.
+ * say that it has taken a client in, so two clients send probe lines in turn, which are not
+ * counted, until everybody has had one. Each process has one, made by chat_kind, for as long as it
+ * lives.
  */
 #ifndef BENCH_WEIRLOAD_CHAT_CHAT_H
 #define BENCH_WEIRLOAD_CHAT_CHAT_H
@@ -33,11 +34,13 @@ struct chat {
 	uint32_t *witnesses;
 
 	struct source tick;
-	uint32_t probe_ms, probe_every_ms; /* these and the next two are used in the ramp */
+	uint32_t probe_ms, probe_every_ms; /* these and the next three are used in the ramp */
+	uint32_t probes;
 	uint32_t ramp_until_ms;
 	bool all_come;
 	bool slow_read;			  /* in END: all others have gone, and slow clients read */
 	uint32_t slow_until_ms;		  /* until then at most */
+	uint32_t looked;		  /* in END: how many clients this look has come to */
 	uint32_t readers_left, slow_left; /* clients that have not gone */
 	unsigned char *in, *out;	  /* what is read and what is sent in one turn */
 };
@@ -50,6 +53,8 @@ void chat_read_slow(struct chat *chat);
 /* ---- what clients report ---- */
 
 void chat_come(struct chat *chat); /* a client has connected, or failed to */
+/* The server has taken a client in, or never will. */
+void chat_settled(struct chat *chat);
 void chat_left(struct chat *chat, struct chat_client *client, bool failed); /* for good */
 /* END: a client needs no more attention. */
 void chat_finished(struct chat *chat, struct chat_client *client);

@@ -42,7 +42,7 @@ void chat_client_leave(struct chat_client *client, struct chat *chat, bool faile
 	if (!client->come)
 		chat_come(chat);
 	if (!client->settled)
-		sender_settled(chat->sender);
+		chat_settled(chat);
 	client->come = client->settled = true;
 	chat_left(chat, client, failed);
 }

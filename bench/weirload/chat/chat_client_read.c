@@ -27,7 +27,7 @@ static void probe_came(struct chat_client *client, struct chat *chat, const stru
 	client->settled = true;
 	if (client->caller.slow)
 		client->caller.source.want &= (uint8_t)~SOURCE_IN;
-	sender_settled(chat->sender);
+	chat_settled(chat);
 }
 
 static void own_line_came(struct chat_client *client, struct chat *chat, uint32_t number)

@@ -7,10 +7,14 @@
 #include "reactor/base/list.h"
 #include "worker/config/endpoint_keys.h"
 
-#define RAMP_TICK_MS   20
-#define PROBE_MS_FIRST 20 /* from one pair of probe lines to the next; doubled each time */
+#define RAMP_TICK_MS 20
+/* From one probe line to the next; doubled each time. A line to very many takes longer than that:
+ * some microseconds for each on either side. */
+#define PROBE_MS_FIRST 20
+#define PROBE_NS_EACH  10000
 #define PROBE_MS_MAX   1000
 #define END_TICK_MS    10
+#define END_LOOKS      64 /* clients in a turn: each of them may end */
 
 static struct chat_client *client_of(struct caller *caller)
 {
@@ -19,22 +23,36 @@ static struct chat_client *client_of(struct caller *caller)
 
 /* ---- RAMP ---- */
 
-/* The first two open readers of the first process send probe lines. A client that gets one knows
- * that the server has made it a member; these two get each other's. */
-static void send_probes(struct chat *chat)
+/* The first open reader, or the one after it, if there are two. */
+static struct chat_client *prober(struct chat *chat, bool second)
 {
-	uint32_t now_ms = chat->sender->loop.now_ms;
+	struct chat_client *found = NULL;
 
-	if (chat->sender->number != 0 || !time_reached(now_ms, chat->probe_ms))
-		return;
-	for (uint32_t i = 0, sent = 0; i < chat->readers_n && sent < 2; i++) {
+	for (uint32_t i = 0; i < chat->readers_n; i++) {
 		struct chat_client *client = chat_client_at(chat, i);
 
 		if (client->phase != CHAT_CLIENT_OPEN)
 			continue;
-		chat_client_probe(client, chat);
-		sent++;
+		if (found || !second)
+			return client;
+		found = client;
 	}
+	return found;
+}
+
+/* The first two open readers of the first process send probe lines in turn. A client that gets one
+ * knows that the server has made it a member; these two get each other's. */
+static void send_probes(struct chat *chat)
+{
+	uint32_t now_ms = chat->sender->loop.now_ms;
+	struct chat_client *client;
+
+	if (chat->sender->number != 0 || !time_reached(now_ms, chat->probe_ms) ||
+	    chat_table_all_settled(chat->table, chat->sender->plan))
+		return;
+	client = prober(chat, chat->probes++ % 2);
+	if (client)
+		chat_client_probe(client, chat);
 	chat->probe_ms = now_ms + chat->probe_every_ms;
 	if (chat->probe_every_ms < PROBE_MS_MAX)
 		chat->probe_every_ms *= 2;
@@ -65,15 +83,18 @@ static void ramp_tick(struct chat *chat)
 
 /* ---- END ---- */
 
-/* Looks again and again, because nothing announces that another process has published what it sent.
- */
-static void end_tick(struct chat *chat)
+/* Looks at some more clients. Returns whether it has come to the last one. */
+static bool end_look(struct chat *chat)
 {
 	uint32_t from = chat->slow_read ? chat->readers_n : 0;
 	uint32_t to = chat->slow_read ? chat->sender->callers_n : chat->readers_n;
 
-	for (uint32_t i = from; i < to; i++)
-		chat_client_look(chat_client_at(chat, i), chat);
+	for (int i = 0; i < END_LOOKS && from + chat->looked < to; i++)
+		chat_client_look(chat_client_at(chat, from + chat->looked++), chat);
+	if (from + chat->looked < to)
+		return false;
+	chat->looked = 0;
+	return true;
 }
 
 static void tick_turn(struct loop *loop, struct source *source)
@@ -85,8 +106,12 @@ static void tick_turn(struct loop *loop, struct source *source)
 		ramp_tick(chat);
 		loop_deadline(loop, source, loop->now_ms + RAMP_TICK_MS);
 	} else if (chat->sender->phase == SENDER_END) {
-		end_tick(chat);
-		loop_deadline(loop, source, loop->now_ms + END_TICK_MS);
+		/* It looks again and again, because nothing announces that another process has
+		 * published what it sent. */
+		if (end_look(chat))
+			loop_deadline(loop, source, loop->now_ms + END_TICK_MS);
+		else
+			loop_wake(loop, source);
 	}
 }
 
@@ -119,7 +144,9 @@ static void kind_prepare(struct sender *sender)
 	chat.senders_n = plan_deal(plan, plan->senders, sender->number);
 	chat.readers_left = chat.readers_n;
 	chat.slow_left = sender->callers_n - chat.readers_n;
-	chat.probe_every_ms = PROBE_MS_FIRST;
+	chat.probe_every_ms = (uint32_t)(readers * PROBE_NS_EACH / 1000000);
+	if (chat.probe_every_ms < PROBE_MS_FIRST)
+		chat.probe_every_ms = PROBE_MS_FIRST;
 	sender->paced_first = 0;
 	sender->paced_n = chat.senders_n;
 	sender->paced_all = plan->senders;

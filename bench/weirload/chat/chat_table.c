@@ -17,11 +17,22 @@ struct chat_table *chat_table_map(const struct plan *plan)
 	return table;
 }
 
-bool chat_table_all_come(const struct chat_table *table, const struct plan *plan)
+/* n: by process. */
+static bool are_all(const uint32_t *n, const struct plan *plan)
 {
-	uint64_t come = 0;
+	uint64_t sum = 0;
 
 	for (unsigned i = 0; i < plan->processes; i++)
-		come += CHAT_TABLE_READ(table->come[i]);
-	return come >= plan->connections;
+		sum += CHAT_TABLE_READ(n[i]);
+	return sum >= plan->connections;
+}
+
+bool chat_table_all_come(const struct chat_table *table, const struct plan *plan)
+{
+	return are_all(table->come, plan);
+}
+
+bool chat_table_all_settled(const struct chat_table *table, const struct plan *plan)
+{
+	return are_all(table->settled, plan);
 }

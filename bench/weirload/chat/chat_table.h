@@ -20,14 +20,16 @@
 struct chat_table {
 	uint32_t
 	    base; /* added to each sender's number, so that another run's lines are recognised */
-	uint32_t come[PLAN_PROCESSES_MAX]; /* clients that are connected, or failed to */
-	uint64_t sent[];		   /* by sender: lines + 1, or CHAT_SENT_* */
+	uint32_t come[PLAN_PROCESSES_MAX];    /* clients that are connected, or failed to */
+	uint32_t settled[PLAN_PROCESSES_MAX]; /* those that had a probe line, or failed */
+	uint64_t sent[];		      /* by sender: lines + 1, or CHAT_SENT_* */
 };
 
 /* NULL: no memory. */
 struct chat_table *chat_table_map(const struct plan *plan);
 /* Whether all clients of all processes have connected, or failed to. */
 bool chat_table_all_come(const struct chat_table *table, const struct plan *plan);
+bool chat_table_all_settled(const struct chat_table *table, const struct plan *plan);
 
 #define CHAT_TABLE_SET(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELEASE)
 #define CHAT_TABLE_READ(field)	     __atomic_load_n(&(field), __ATOMIC_ACQUIRE)

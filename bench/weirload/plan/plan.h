@@ -41,10 +41,13 @@ struct plan {
 	bool talk;
 	bool chats, redis; /* chat lines are sent instead of messages; the server is Redis */
 	bool churn, idle, chunked;
+	bool wait;  /* begin when stdin ends */
+	int nice;   /* of sending processes */
 	bool batch; /* of datagrams: several by one call */
 	uint64_t connections, slow, senders;
 	uint64_t duration_us, warmup_us, timeout_us;
-	uint64_t size, pipeline, rate, connect_rate, processes;
+	uint64_t size, pipeline, connect_rate, processes;
+	double rate;			    /* messages a second in all; 0: a closed loop */
 	struct address source, destination; /* the first of each */
 	uint64_t sources, destinations;	    /* how many; 0: none is bound; LISTENER's address */
 	pid_t server_pid;		    /* 0: not given */

@@ -14,6 +14,9 @@
 
 #define SIZE_MAX_BYTES	(1u << 30)
 #define PIPELINE_MAX	65536
+#define NICE_MAX	19
+#define RATE_MIN	0.001
+#define RATE_MAX	1e9
 #define CONNECTIONS_MAX ((uint64_t)PLAN_PROCESSES_MAX * 1000000)
 
 /* ---- values ---- */
@@ -68,13 +71,25 @@ static void option_pipeline(struct plan *plan, const char *value)
 
 static void option_rate(struct plan *plan, const char *value)
 {
-	plan->rate = number("rate", value, 1, 1000000000);
+	char *end;
+
+	plan->rate = strtod(value, &end);
+	if (!*value || strspn(value, "0123456789.") != strlen(value) || *end ||
+	    plan->rate < RATE_MIN || plan->rate > RATE_MAX)
+		wrong_usage("--rate takes a number from %g to %.0f, such as 1000 or 0.1, not "
+			    "\"%s\"",
+			    RATE_MIN, RATE_MAX, value);
 }
 
 static void option_processes(struct plan *plan, const char *value)
 {
 	plan->processes =
 	    strcmp(value, "auto") == 0 ? 0 : number("processes", value, 1, PLAN_PROCESSES_MAX);
+}
+
+static void option_nice(struct plan *plan, const char *value)
+{
+	plan->nice = (int)number("nice", value, 0, NICE_MAX);
 }
 
 static void option_connect_rate(struct plan *plan, const char *value)
@@ -106,6 +121,12 @@ static void option_idle(struct plan *plan, const char *value)
 {
 	(void)value;
 	plan->idle = true;
+}
+
+static void option_wait(struct plan *plan, const char *value)
+{
+	(void)value;
+	plan->wait = true;
 }
 
 static void option_slow(struct plan *plan, const char *value)

@@ -60,6 +60,17 @@ static const char *grouped(uint64_t n)
 	return text;
 }
 
+/* A rate below 1 has a fraction. */
+static const char *rate_text(double rate)
+{
+	char *text = text_new();
+
+	if (rate >= (double)(uint64_t)rate && rate <= (double)(uint64_t)rate)
+		return grouped((uint64_t)rate);
+	(void)snprintf(text, TEXT_BYTES, "%.10g", rate);
+	return text;
+}
+
 /* Three significant digits. */
 static const char *scaled(double value, const char *const units[], double step)
 {
@@ -108,7 +119,7 @@ static void print_head(FILE *out, const struct plan *plan, const struct outcome 
 	if (plan->idle || plan->churn)
 		(void)fprintf(out, ", %s", plan_mode(plan));
 	if (plan->rate)
-		(void)fprintf(out, ", %s %s/s", grouped(plan->rate),
+		(void)fprintf(out, ", %s %s/s", rate_text(plan->rate),
 			      plan->chats ? "lines" : "messages");
 	(void)fprintf(out, "\n%s %.*s", grouped(plan->connections),
 		      (int)strlen(plan_noun(plan)) - (plan->connections == 1), plan_noun(plan));

@@ -78,7 +78,8 @@ static void json_plan(struct json *json, const struct plan *plan)
 	json_number(json, "size", plan->size);
 	json_number(json, "pipeline", plan->pipeline);
 	json_number(json, "processes", plan->processes);
-	json_number(json, "rate", plan->rate);
+	json_key(json, "rate");
+	(void)fprintf(json->file, "%.10g", plan->rate);
 	json_number(json, "slow", plan->slow);
 	json_number(json, "senders", plan->senders);
 	json_number(json, "sources", plan->sources);
@@ -118,6 +119,9 @@ static void json_costs(struct json *json, const struct outcome *outcome,
 		   figures->generator_us_per_message >= 0);
 	json_value(json, "generator_cpus", figures->generator_cpus, outcome->measured_ns != 0);
 	json_value(json, "generator_busiest", figures->generator_busiest,
+		   outcome->measured_ns != 0);
+	json_value(json, "generator_still_percent",
+		   100 * (double)outcome->all.frozen_ns / (double)outcome->measured_ns,
 		   outcome->measured_ns != 0);
 	json_text(json, "limit", validity_limit_name(outcome));
 }

@@ -157,7 +157,7 @@ START_TEST(an_older_ones_manifest_is_read)
 			     "life %d\nbus %d\nbell %d\n",
 			     some_file(), some_file(), bus, bell);
 		for (size_t i = 0; i < 3; i++) {
-			char address[64];
+			char address[ADDRESS_TEXT_BYTES];
 
 			address_format(&set.bound_sockets[i]->address, address);
 			n += snprintf(text + n, sizeof text - (size_t)n,

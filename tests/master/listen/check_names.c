@@ -321,7 +321,7 @@ static void next_set(size_t turn)
 START_TEST(one_listener_is_one_topic)
 {
 	unsigned port;
-	char both[64], swapped[64], four[64], six[64], name[64], other[64];
+	char both[64], swapped[64], four[64], six[64], name[64], other[80];
 
 	CONFIGURE(&configs[0], 1, "line://127.0.0.1:0", "chat://both.test:0");
 	serve_set(&sets[0], &configs[0]);

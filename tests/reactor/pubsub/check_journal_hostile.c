@@ -119,7 +119,7 @@ static void sleep_and_wait(struct journal_port *port, uint64_t random)
 
 	(void)journal_announce(port);
 	journal_tell_cursor(port, random);
-	(void)journal_may_go_on(port, (uint32_t)random, &left_behind);
+	(void)journal_may_go_on(port, false, (uint32_t)random, &left_behind);
 	MUST(left_behind <= JOURNAL_SEATS_MAX);
 	(void)journal_sleep(port, random % 2 ? random : journal_end(&journal));
 	journal_wake_up(port);

@@ -47,7 +47,7 @@ START_TEST(a_new_seat_begins_at_the_end)
 		(void)say(&ports[0], i, 1000);
 	journal_take_seat(&ports[1], &journal, 1);
 	journal_tell_cursor(&ports[0], journal_end(&journal));
-	ck_assert(journal_may_go_on(&ports[0], 0, &left_behind));
+	ck_assert(journal_may_go_on(&ports[0], false, 0, &left_behind));
 	ck_assert_uint_eq(left_behind, 0);
 	journal_close(&journal);
 }
@@ -423,7 +423,7 @@ static _Noreturn void talk_and_listen(unsigned seat)
 		if (at == FIRST + PROCESSES * RECORDS)
 			_exit(ALL_HEARD);
 		for (unsigned i = 0; said < RECORDS && i <= seat && !waiting; i++) {
-			waiting = !journal_may_go_on(port, 0, &left_behind);
+			waiting = !journal_may_go_on(port, false, 0, &left_behind);
 			if (!waiting)
 				(void)say(port, said, said % 300), said++;
 		}

@@ -62,21 +62,28 @@ static inline size_t fill_words(unsigned char *words, uint64_t sender, size_t n)
 }
 
 /* The payload comes in two parts, which are cut anywhere. */
-static inline int draft(struct journal_port *port, uint64_t number, size_t n, uint64_t said_ms)
+static inline struct journal_message message_of(const struct journal_port *port, uint64_t number,
+						size_t n, uint64_t said_ms)
 {
 	static unsigned char words[WORDS_MAX + 64];
 	uint64_t sender = sender_of(port->seat, number);
 	size_t head = fill_words(words, sender, n) - n, type_n = type_length(number),
 	       part = number % (n + 1);
-	struct journal_message message = {
+
+	return (struct journal_message){
+	    .topic = journal_hash(port->journal, words, head - type_n),
 	    .name = {words, head - type_n},
 	    .type = {words + head - type_n, type_n},
 	    .payload = {{words + head, part}, {words + head + part, n - part}},
 	    .sender = sender,
 	    .said_ms = said_ms,
 	};
+}
 
-	message.topic = journal_hash(port->journal, words, message.name.iov_len);
+static inline int draft(struct journal_port *port, uint64_t number, size_t n, uint64_t said_ms)
+{
+	struct journal_message message = message_of(port, number, n, said_ms);
+
 	return journal_draft(port, &message);
 }
 

@@ -33,11 +33,16 @@ void chat_clients_open(struct chat_clients *clients, struct server *server, unsi
 
 void chat_clients_close(struct chat_clients *clients)
 {
+	uint32_t circles = one_order_circles(&clients->order);
+
+	EXPECT(!circles, "%u of %u lines have no place in one order that all heard", circles,
+	       clients->lines_n);
 	for (unsigned i = 0; i < clients->n; i++) {
 		struct chat_client *client = &clients->all[i];
 
 		if (!client->gone)
 			(void)close(client->fd);
+		free(client->lines);
 		free(client->heard);
 		free(client->since);
 		free(client->knows);
@@ -123,6 +128,11 @@ static void client_hear_line(struct chat_clients *clients, struct chat_client *c
 		   (clients->gaps_allowed && number > client->heard[sender]),
 	       "client %u heard line %lu of client %lu, and %u was the next", self, number, sender,
 	       client->heard[sender]);
+	if (client->heard_n)
+		EXPECT(one_order_heard(&clients->order, client->last,
+				       clients->all[sender].lines[number]),
+		       "memory for the order");
+	client->last = clients->all[sender].lines[number];
 	clients->missed += number - client->heard[sender];
 	client->heard[sender] = (uint32_t)number + 1;
 	client->heard_n++;
@@ -235,7 +245,9 @@ bool chat_clients_say(struct chat_clients *clients, unsigned number)
 
 	memset(line + n, '.', clients->line_bytes - n - 1);
 	line[clients->line_bytes - 1] = '\n';
-	client->said++;
+	client->lines = realloc(client->lines, (client->said + 1) * sizeof *client->lines);
+	EXPECT(client->lines, "memory for a line");
+	client->lines[client->said++] = clients->lines_n++;
 	for (size_t sent = 0; sent < clients->line_bytes && !client->gone;) {
 		ssize_t part =
 		    send(client->fd, line + sent, clients->line_bytes - sent, MSG_NOSIGNAL);

@@ -3,13 +3,15 @@
  *
  * Client g says its lines as "g n ....\n", n counting from 0. Each line that a client hears is
  * checked at once: it has to be whole, not the client's own, really said by its sender, and the
- * next one of that sender; a line lost, doubled or out of order fails the test. A client that joins
- * late hears all that is said once it is a member, and may hear what was under way by then. All
- * clients share one epoll loop, which runs only in chat_clients_listen().
+ * next one of that sender; a line lost, doubled or out of order fails the test. In the end there
+ * has to be one order of all lines that all clients heard them in. A client that joins late hears
+ * all that is said once it is a member, and may hear what was under way by then. All clients share
+ * one epoll loop, which runs only in chat_clients_listen().
  */
 #ifndef TESTS_SUPPORT_CLIENTS_CHAT_CLIENTS_H
 #define TESTS_SUPPORT_CLIENTS_CHAT_CLIENTS_H
 
+#include "tests/support/clients/one_order.h"
 #include "tests/support/harness.h"
 
 #define CHAT_CLIENTS_LINE_MAX 2000
@@ -23,6 +25,8 @@ struct chat_client {
 	uint32_t *heard;  /* by sender: the number of its next line */
 	uint32_t *since;  /* by sender: how many lines it had said when this client joined */
 	bool *knows;	  /* by sender: this client has heard something of it */
+	uint32_t *lines;  /* its own, by number: which ones they are in the order */
+	uint32_t last;	  /* the line that it heard last, in the order; if it has heard any */
 	size_t part_n;	  /* bytes of a line that has come in part */
 	char part[CHAT_CLIENTS_LINE_MAX];
 };
@@ -37,6 +41,8 @@ struct chat_clients {
 	bool gaps_allowed; /* clients may miss lines; any other fault fails the test */
 	uint64_t missed;   /* with gaps_allowed: lines that were missed, over all clients */
 	uint64_t gone_n;
+	struct one_order order;
+	uint32_t lines_n; /* of all clients */
 };
 
 void chat_clients_open(struct chat_clients *clients, struct server *server, unsigned port,
