@@ -8,15 +8,10 @@ static struct world_setting setting = SETTING_USUAL;
 
 /* ---- what clients do ---- */
 
-static struct client *client_new(unsigned worker, unsigned wide)
+static void begin(void)
 {
-	struct client *client = &clients[clients_n];
-	int fd;
-
-	*client = (struct client){.worker = worker, .wide = wide, .peer = peer_new(&fd)};
-	clients_n++;
-	conn_open(&workers[worker].services[wide], fd, CONN_ACCEPTED, NULL);
-	return client;
+	memset(&sums, 0, sizeof sums);
+	all_open(&setting);
 }
 
 static void run_for(uint32_t ms)
@@ -97,7 +92,7 @@ START_TEST(one_that_comes_back_is_fed_at_its_own_pace)
 	struct pool *chunks = &workers[1].table.buffers.chunks;
 	uint64_t replayed;
 
-	all_open(&setting);
+	begin();
 	speaker = client_new(0, 0);
 	say(speaker, "N", NAME(10));
 	publish(speaker, NAME(10), 3000, 200);
@@ -130,7 +125,7 @@ START_TEST(what_is_gone_is_told)
 {
 	struct client *speaker, *reader;
 
-	all_open(&setting);
+	begin();
 	speaker = client_new(0, 0);
 	reader = client_new(1, 0);
 	say(speaker, "N", NAME(10));
@@ -192,7 +187,7 @@ START_TEST(a_gap_before_a_long_stretch_of_others_has_an_end)
 	static const unsigned others[] = {11, 1}; /* the second one's hash looks like topic 0's */
 
 	setting.history = 64 * JOURNAL_HISTORY_MIN;
-	all_open(&setting);
+	begin();
 	speaker = client_new(0, 0);
 	reader = client_new(1, 0);
 	say(speaker, "N", NAME(0));
@@ -219,7 +214,7 @@ START_TEST(own_records_are_passed_in_many_turns)
 	uint64_t passes = 0;
 
 	setting.history = 16 * JOURNAL_HISTORY_MIN;
-	all_open(&setting);
+	begin();
 	speaker = client_new(0, 0);
 	other = client_new(1, 0);
 	say(other, "N", NAME(10));
@@ -249,7 +244,7 @@ START_TEST(a_peer_that_half_closes_gets_all_and_the_end)
 {
 	struct client *speaker, *reader;
 
-	all_open(&setting);
+	begin();
 	speaker = client_new(0, 0);
 	say(speaker, "N", NAME(10));
 	publish(speaker, NAME(10), 1000, 300);
@@ -272,7 +267,7 @@ START_TEST(a_peer_that_goes_while_it_is_behind_leaves_nothing)
 {
 	struct client *speaker, *reader;
 
-	all_open(&setting);
+	begin();
 	speaker = client_new(0, 0);
 	say(speaker, "N", NAME(10));
 	publish(speaker, NAME(10), 1000, 300);
@@ -304,10 +299,11 @@ START_TEST(a_drain_waits_for_those_that_are_behind)
 	struct client *speaker, *reader, *idle, *late;
 	char line[2 * JOURNAL_TOPIC_MAX + 20];
 
-	all_open(&setting);
+	begin();
 	speaker = client_new(0, 0);
 	say(speaker, "N", NAME(10));
 	publish(speaker, NAME(10), 1000, 300);
+	run_for(500);
 	reader = client_new(1, 0);
 	reader->peer->space = 2000;
 	say(reader, "I 1 0", NAME(10));
@@ -355,7 +351,7 @@ START_TEST(one_that_ends_while_it_is_fed_is_left_alone)
 	unsigned n = 0;
 
 	setting.buffers = BUFFERS_MIN;
-	all_open(&setting);
+	begin();
 	speaker = client_new(0, 0);
 	say(speaker, "N", NAME(10));
 	say(speaker, "N", NAME(11));
@@ -383,7 +379,7 @@ START_TEST(a_long_record_to_many_slow_readers_closes_nobody)
 	struct client *speaker, *readers[40];
 
 	setting.buffers = 4 * BUFFERS_MIN;
-	all_open(&setting);
+	begin();
 	speaker = client_new(0, 0);
 	say(speaker, "N", NAME(10));
 	for (unsigned i = 0; i < 40; i++) {
@@ -411,7 +407,7 @@ START_TEST(members_change_in_the_middle_of_a_batch)
 	struct client *speaker, *readers[6];
 
 	setting.turn_members = 1;
-	all_open(&setting);
+	begin();
 	speaker = client_new(0, 0);
 	say(speaker, "N", NAME(10));
 	for (unsigned round = 0; round < 200; round++) {

@@ -2,7 +2,7 @@
  * A model of topics: workers on one journal, and clients that subscribe to many topics, leave them,
  * come back with an id, publish, move to other workers and do not read, in random steps. Workers
  * stand still until the journal has gone on without them. What each client must hear is in
- * subscribers.h.
+ * topics_model.h.
  *
  * What this can't see: workers that run at the same instant (check_journal).
  */
@@ -33,17 +33,6 @@ static struct way {
 } ways[WAYS_MAX];
 
 /* ---- clients ---- */
-
-static struct client *client_new(unsigned worker, unsigned wide)
-{
-	struct client *client = &clients[clients_n];
-	int fd;
-
-	*client = (struct client){.worker = worker, .wide = wide, .peer = peer_new(&fd)};
-	clients_n++;
-	conn_open(&workers[worker].services[wide], fd, CONN_ACCEPTED, NULL);
-	return client;
-}
 
 static unsigned some_worker(void)
 {
