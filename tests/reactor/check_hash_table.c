@@ -53,7 +53,7 @@ static void steps(uint64_t hashes, uint32_t max, unsigned long n)
 	for (unsigned long step = 0; step < n; step++) {
 		/* It grows for a while, and then shrinks. */
 		unsigned i = (unsigned)below(NODES);
-		bool adds = below(10) < (step / (4 * NODES) % 2 ? 2u : 8u);
+		bool adds = below(10) < (step / (NODES) % 2 ? 2u : 8u);
 
 		if (adds && !there[i]) {
 			nodes[i].hash = hashes ? below(hashes) << below(60) : below(UINT64_MAX);
@@ -85,7 +85,7 @@ START_TEST(it_finds_what_a_list_finds)
 	seed = 88172645463325252u;
 	for (unsigned i = 0; i < 4; i++)
 		for (unsigned k = 0; k < 4; k++)
-			steps(hashes[i], max[k], suite_volume(30000));
+			steps(hashes[i], max[k], suite_volume(8000));
 }
 END_TEST
 
