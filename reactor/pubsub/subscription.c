@@ -115,7 +115,8 @@ static void subscription_place(struct subscriptions *subscriptions,
 	else if (journal_find(topics->journal, since.n, &entry) == JOURNAL_FOUND &&
 		 topic_has(subscription->topic, &entry))
 		remember_number(subscription, entry.number - 1);
-	else if (subscription->topic->last && subscription->topic->last < since.n)
+	else if (subscription->topic->last >= topics->whole_from &&
+		 subscription->topic->last < since.n)
 		remember_number(subscription, subscription->topic->number);
 }
 
