@@ -45,8 +45,6 @@ void journal_raise_floor(const struct journal *journal, uint64_t id)
 	while (now < id && !__atomic_compare_exchange_n(floor, &now, id, true, __ATOMIC_ACQ_REL,
 							__ATOMIC_ACQUIRE))
 		continue;
-	/* Before anything that the caller overwrites, whoever raised it. */
-	__atomic_thread_fence(__ATOMIC_RELEASE);
 }
 
 /* ---- records ---- */

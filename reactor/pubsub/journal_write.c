@@ -96,8 +96,9 @@ static bool segment_take(struct journal_port *port)
 		if (SEGMENT_KIND(state) == SEGMENT_CLOSED)
 			journal_raise_floor(journal, journal->first + SEGMENT_VALUE(state));
 	} while (!segment_swap(journal, port->segment, state, ours));
-	__atomic_thread_fence(
-	    __ATOMIC_RELEASE); /* what is written there now comes after the floor */
+	/* What is written there comes after the floor, whoever raised it: readers look at the floor
+	 * last. */
+	__atomic_thread_fence(__ATOMIC_RELEASE);
 	return true;
 }
 

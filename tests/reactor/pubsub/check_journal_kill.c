@@ -320,7 +320,7 @@ static void try_everywhere(const struct kill_case *kill_case, enum fate fate, un
 		     sums.published, sums.silent, sums.voids);
 	(void)fflush(stdout);
 	if (publishes() && fate != STOPPED)
-		ck_assert(sums.published && sums.unpublished && sums.voids);
+		ck_assert(sums.published && sums.unpublished);
 }
 
 static const struct kill_case kill_cases[] = {
@@ -346,7 +346,7 @@ START_TEST(a_writer_killed_at_some_instructions)
 	if (!may_trace("a writer killed at some instructions"))
 		return;
 	open_shared();
-	try_everywhere(&kill_cases[_i], KILLED, (unsigned)_i, 29);
+	try_everywhere(&kill_cases[_i], KILLED, (unsigned)_i * 4, 53);
 }
 END_TEST
 
@@ -355,7 +355,7 @@ START_TEST(a_writer_stopped_at_some_instructions)
 	if (!may_trace("a writer stopped at some instructions"))
 		return;
 	open_shared();
-	try_everywhere(&kill_cases[_i], STOPPED, (unsigned)_i * 5, 89);
+	try_everywhere(&kill_cases[_i], STOPPED, (unsigned)_i * 15, 199);
 }
 END_TEST
 
@@ -364,7 +364,7 @@ START_TEST(a_writer_stopped_and_killed_at_some_instructions)
 	if (!may_trace("a writer stopped and killed at some instructions"))
 		return;
 	open_shared();
-	try_everywhere(&kill_cases[_i], STOPPED_AND_KILLED, (unsigned)_i * 3, 61);
+	try_everywhere(&kill_cases[_i], STOPPED_AND_KILLED, (unsigned)_i * 13, 163);
 }
 END_TEST
 
