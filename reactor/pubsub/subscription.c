@@ -1,14 +1,12 @@
-#include "reactor/pubsub/subscription.h"
+#include "reactor/pubsub/subscription_parts.h"
 
 #include <string.h>
 
 #include "reactor/base/check.h"
 #include "reactor/base/list.h"
-#include "reactor/base/log.h"
 
 #define SPARE_BYTES	  (16u << 10)
 #define SUBSCRIPTIONS_MAX (UINT32_C(1) << 28)
-#define RECORD_COST	  64 /* bytes of what is sent in a turn; also if it is not sent */
 
 /* ---- handles ---- */
 
@@ -39,8 +37,8 @@ struct sender *sender_find(const struct subscriptions *subscriptions, uint64_t n
 	return node ? CONTAINER_OF(node, struct sender, node) : NULL;
 }
 
-static struct sender *sender_new(struct subscriptions *subscriptions,
-				 struct subscription *subscription, uint64_t number)
+struct sender *sender_new(struct subscriptions *subscriptions, struct subscription *subscription,
+			  uint64_t number)
 {
 	struct sender *sender = pool_take(&subscriptions->senders);
 
@@ -60,12 +58,21 @@ struct sender *sender_get(struct subscriptions *subscriptions, struct subscripti
 			  journal_serial(subscriptions->topics->journal));
 }
 
-static bool is_own(const struct subscription *subscription, const struct journal_entry *entry)
+bool subscription_said(const struct subscription *subscription, const struct journal_entry *entry)
 {
 	return subscription->sender && subscription->sender->node.hash == entry->sender;
 }
 
 /* ---- one comes, and goes ---- */
+
+void subscription_fall_behind(struct subscription *subscription)
+{
+	if (subscription->behind)
+		return;
+	subscription->behind = true;
+	subscription->fed = false;
+	conn_feed(subscription->conn, true);
+}
 
 static void topic_add(struct subscriptions *subscriptions, struct topic *topic,
 		      struct subscription *subscription)
@@ -93,7 +100,7 @@ static void topic_remove(struct subscriptions *subscriptions, struct subscriptio
 	topic->subscribers--;
 }
 
-static void remember_number(struct subscription *subscription, uint64_t number)
+void subscription_number(struct subscription *subscription, uint64_t number)
 {
 	subscription->number = (uint32_t)number;
 	subscription->numbered = true;
@@ -108,20 +115,20 @@ static void subscription_place(struct subscriptions *subscriptions,
 
 	subscription->position = since.n;
 	if (since.number)
-		remember_number(subscription, since.number);
+		subscription_number(subscription, since.number);
 	else if (since.n && journal_find(topics->journal, since.n - 1, &entry) == JOURNAL_FOUND &&
 		 topic_has(subscription->topic, &entry))
-		remember_number(subscription, entry.number);
+		subscription_number(subscription, entry.number);
 	else if (journal_find(topics->journal, since.n, &entry) == JOURNAL_FOUND &&
 		 topic_has(subscription->topic, &entry))
-		remember_number(subscription, entry.number - 1);
+		subscription_number(subscription, entry.number - 1);
 	else if (subscription->topic->last >= topics->whole_from &&
 		 subscription->topic->last < since.n)
-		remember_number(subscription, subscription->topic->number);
+		subscription_number(subscription, subscription->topic->number);
 }
 
-static void subscription_begin(struct subscriptions *subscriptions,
-			       struct subscription *subscription, struct since since)
+void subscription_begin(struct subscriptions *subscriptions, struct subscription *subscription,
+			struct since since)
 {
 	struct topics *topics = subscriptions->topics;
 	uint64_t end;
@@ -148,9 +155,9 @@ static uint32_t list_length(const struct subscriptions *subscriptions, uint32_t 
 	return n;
 }
 
-static struct subscription *subscription_new(struct subscriptions *subscriptions, struct conn *conn,
-					     uint32_t *list, const char *name, size_t n,
-					     const struct format *format)
+struct subscription *subscription_new(struct subscriptions *subscriptions, struct conn *conn,
+				      uint32_t *list, const char *name, size_t n,
+				      const struct format *format)
 {
 	struct subscription *subscription;
 	struct topic *topic;
@@ -244,351 +251,6 @@ uint32_t subscription_find(const struct subscriptions *subscriptions, uint32_t l
 			break;
 	}
 	return list;
-}
-
-/* ---- behind ---- */
-
-void subscription_fall_behind(struct subscription *subscription)
-{
-	if (subscription->behind)
-		return;
-	subscription->behind = true;
-	subscription->fed = false;
-	conn_feed(subscription->conn, true);
-}
-
-/* The first id that may be one of its topic's, and is not in topic->end. */
-static uint64_t topic_reached(const struct subscriptions *subscriptions, const struct topic *topic)
-{
-	return topic->pending ? topic->pending : subscriptions->topics->at;
-}
-
-/* Of one that is behind, when all that it was given before has been sent; or after a gap. */
-static void mark_set(const struct subscriptions *subscriptions, struct subscription *subscription)
-{
-	subscription->fed = true;
-	subscription->mark_end = subscription->topic->end;
-	subscription->goal = topic_reached(subscriptions, subscription->topic);
-}
-
-static void subscription_is_up_to_date(struct subscription *subscription)
-{
-	subscription->behind = subscription->fed = false;
-	subscription->given = subscription->mark_given = 0;
-	subscription->mark_end = subscription->topic->end;
-}
-
-/* Its topic has had a record that the journal no longer has, or may have had one. records: how
- * many; 0: nobody knows. False: its connection has ended, and it with that. */
-static bool tell_gap(struct subscriptions *subscriptions, struct subscription *subscription,
-		     uint64_t to, uint64_t records)
-{
-	const struct topic *topic = subscription->topic;
-	struct conn *conn = subscription->conn;
-	const struct gap gap = {topic->name, topic->name_n, subscription->position, to, records};
-
-	STATS_ADD(subscriptions->table->stats, gaps, 1);
-	if (topic->format->gap)
-		topic->format->gap(conn, &gap);
-	return conn_is_open(conn);
-}
-
-/* How many records of its topic are missing from its position to this id, if the last of these had
- * this number? More than there are ids: somebody began to count anew. 0: nobody knows. */
-static uint64_t count_missing(const struct subscription *subscription, uint64_t number, uint64_t to)
-{
-	uint32_t missing = (uint32_t)number - subscription->number;
-
-	return subscription->numbered && missing <= to - subscription->position ? missing : 0;
-}
-
-/* entry is the first record of its topic that is there from its position on, in a journal that
- * begins at this floor. Were there others before it? False: its connection has ended. */
-static bool look_for_gap(struct subscriptions *subscriptions, struct subscription *subscription,
-			 const struct journal_entry *entry, uint64_t floor)
-{
-	if (subscription->position >= floor ||
-	    (entry->previous && entry->previous < subscription->position))
-		return true;
-	if (!tell_gap(subscriptions, subscription, entry->id,
-		      count_missing(subscription, entry->number - 1, entry->id)))
-		return false;
-	remember_number(subscription, entry->number - 1); /* these have been told */
-	mark_set(subscriptions, subscription);		  /* what is gone is not owed */
-	return true;
-}
-
-/* Sends the record. False: it was overwritten meanwhile, or its connection has ended. */
-static bool send_record(struct subscriptions *subscriptions, struct subscription *subscription,
-			const struct journal_entry *entry, size_t *budget)
-{
-	static unsigned char bytes[FORMAT_BYTES_MAX];
-	const struct format *format = subscription->topic->format;
-	struct conn *conn = subscription->conn;
-	size_t n = format->bytes(entry), cost = n > RECORD_COST ? n : RECORD_COST;
-
-	CHECK(n <= FORMAT_BYTES_MAX);
-	*budget -= cost < *budget ? cost : *budget;
-	if (!is_own(subscription, entry)) {
-		format->encode(entry, bytes);
-		if (!journal_holds(subscriptions->topics->journal, entry->id))
-			return false;
-		conn_copy(conn, bytes, n);
-		if (!conn_is_open(conn))
-			return false;
-		subscription_count(subscriptions, 1);
-		STATS_ADD(subscriptions->table->stats, replayed, 1);
-	}
-	if (entry->id >= subscription->goal)
-		subscription->mark_end += (uint32_t)n;
-	subscription->position = entry->id + 1;
-	remember_number(subscription, entry->number);
-	return true;
-}
-
-/* Goes on from record to record of the topic, as long as the budget lasts. True: there may be more.
- */
-static bool send_from(struct subscriptions *subscriptions, struct subscription *subscription,
-		      struct journal_entry *entry, size_t *budget)
-{
-	const struct topics *topics = subscriptions->topics;
-	uint64_t next;
-
-	for (;;) { /* its connection may have ended when send_record() has failed */
-		if (topic_has(subscription->topic, entry) &&
-		    !send_record(subscriptions, subscription, entry, budget))
-			return true;
-		next = topics_next(topics, entry->id);
-		if (!next || !*budget)
-			return next;
-		if (journal_find(topics->journal, next, entry) != JOURNAL_FOUND)
-			return true;
-	}
-}
-
-/* There is nothing more of its topic in the index. One whose position is below the history has
- * missed what the topic had from there on; nobody knows whether it had something if nothing is
- * known of the topic. What this process has not read may have been of it, too: then its position
- * stays, so that the next record tells. */
-static void end_of_index(struct subscriptions *subscriptions, struct subscription *subscription,
-			 uint64_t at, uint64_t floor)
-{
-	const struct topics *topics = subscriptions->topics;
-	const struct topic *topic = subscription->topic;
-	uint64_t known = topic->last + 1;
-
-	if (subscription->position < floor && !topic->last) {
-		if (!tell_gap(subscriptions, subscription, floor, 0))
-			return;
-		subscription->position = floor;
-		subscription->numbered = false;
-	} else if (subscription->position < floor && subscription->position < known) {
-		if (!tell_gap(subscriptions, subscription, known,
-			      count_missing(subscription, topic->number, known)))
-			return;
-		remember_number(subscription, topic->number);
-		subscription->position = known;
-	}
-	if (at > topics->at) /* what is between has gone, and was not read */
-		at = topics->at;
-	if (subscription->position < at && subscription->position >= topics->whole_from)
-		subscription->position = at;
-	subscription_is_up_to_date(subscription);
-}
-
-/* Nothing is owed. True: it is not up to date yet, and has more to look at now. */
-static bool catch_up(struct subscriptions *subscriptions, struct subscription *subscription,
-		     size_t *budget)
-{
-	const struct topics *topics = subscriptions->topics;
-	const struct conn *conn = subscription->conn;
-	uint64_t at = subscription->position;
-
-	if (!subscription->fed)
-		mark_set(subscriptions, subscription);
-	while (*budget && conn_is_open(conn)) {
-		uint64_t floor = journal_floor(topics->journal);
-		struct journal_entry entry;
-
-		switch (topics_seek(topics, subscription->topic, &at, &entry)) {
-		case SOUGHT_NONE:
-			end_of_index(subscriptions, subscription, at, floor);
-			return false;
-		case SOUGHT_LATER:
-			/* What it has passed is not of its topic. If some has gone, only the next
-			 * record tells whether that was: its position stays, and all of the index
-			 * is looked at in this turn. */
-			if (subscription->position < floor)
-				continue;
-			subscription->position = at;
-			return true;
-		default:
-			if (!look_for_gap(subscriptions, subscription, &entry, floor))
-				return false;
-			subscription->position = entry.id;
-		}
-		if (send_from(subscriptions, subscription, &entry, budget))
-			return conn_is_open(conn);
-		at = subscription->position;
-	}
-	return conn_is_open(conn);
-}
-
-void subscriptions_produce(struct subscriptions *subscriptions, uint32_t list, struct conn *conn)
-{
-	size_t budget = CHUNK_BYTES;
-	bool more = false;
-
-	for (uint32_t at = list; at && budget && conn_is_open(conn);) {
-		struct subscription *subscription = subscription_of(subscriptions, at);
-
-		at = subscription->of_conn;
-		if (subscription->behind)
-			more |= catch_up(subscriptions, subscription, &budget);
-	}
-	if (!conn_is_open(conn))
-		return;
-	if (!more && budget)
-		conn_feed(conn, false);
-	else if (!conn->queue.owed && !subscriptions->table->outbox.bytes)
-		conn_wake(conn); /* nothing was sent, so nothing else does */
-}
-
-/* ---- slow ---- */
-
-/*
- * One that says much itself is given little of a batch, and yet keeps all of its chunk: so lag is
- * measured in bytes of the topic, too. When the mark moves, all that was given before it has been
- * sent; so nobody keeps chunks from more than twice slow_bytes ago.
- *
- * One that is fed keeps none. Its mark is where topic->end was when its goal was the next record of
- * the topic: it lags at least that much until it comes there, and then the mark goes on with it.
- */
-bool subscription_is_slow(const struct subscriptions *subscriptions,
-			  struct subscription *subscription, uint32_t end)
-{
-	uint32_t owed = subscription->conn->queue.owed;
-	int32_t lag; /* below 0 if the mark was set when its topic had had more */
-
-	if (!subscription->fed &&
-	    (int32_t)(subscription->given - owed - subscription->mark_given) >= 0) {
-		subscription->mark_given = subscription->given;
-		subscription->mark_end = end;
-	}
-	lag = (int32_t)(end - subscription->mark_end);
-	return owed > subscriptions->slow_bytes || lag > (int64_t)subscriptions->slow_bytes;
-}
-
-/* What it skips does not count as lag, unless its mark is behind that already. */
-void subscription_skip(struct subscription *subscription, uint32_t end, uint32_t bytes)
-{
-	if ((int32_t)(end - subscription->mark_end) >= 0)
-		subscription->mark_end += bytes;
-}
-
-/* ---- on its way to another process ---- */
-
-struct packed_subscription {
-	uint64_t position, sender; /* sender: 0: it has not said anything */
-	uint32_t number;
-	uint8_t numbered, unused[2], name_n; /* the name follows */
-};
-
-_Static_assert(sizeof(struct packed_subscription) == 24, "no padding travels");
-
-/* One that is up to date may have got its last record long ago: what was there since was not of its
- * topic, as far as this process has read it, and has not let it go unheard. */
-static uint64_t position_now(const struct subscriptions *subscriptions,
-			     const struct subscription *subscription)
-{
-	const struct topic *topic = subscription->topic;
-	uint64_t at = topic_reached(subscriptions, topic);
-
-	if (subscription->behind || subscription->position <= topic->gone ||
-	    subscription->position < subscriptions->topics->whole_from)
-		return subscription->position;
-	if (topic->batch && subscription->position <= topic->batch_last)
-		at = topic->batch_first;
-	return at > subscription->position ? at : subscription->position;
-}
-
-size_t subscriptions_bytes(const struct subscriptions *subscriptions, uint32_t list)
-{
-	size_t n = 0;
-
-	for (; list; list = subscription_of(subscriptions, list)->of_conn)
-		n += sizeof(struct packed_subscription) +
-		     subscription_of(subscriptions, list)->topic->name_n;
-	return n;
-}
-
-void subscriptions_describe(const struct subscriptions *subscriptions, uint32_t list,
-			    unsigned char *bytes)
-{
-	while (list) {
-		const struct subscription *subscription = subscription_of(subscriptions, list);
-		const struct topic *topic = subscription->topic;
-		struct packed_subscription packed = {
-		    .position = position_now(subscriptions, subscription),
-		    .sender = subscription->sender ? subscription->sender->node.hash : 0,
-		    .number = subscription->number,
-		    .numbered = subscription->numbered,
-		    .name_n = topic->name_n};
-
-		memcpy(bytes, &packed, sizeof packed);
-		memcpy(bytes + sizeof packed, topic->name, topic->name_n);
-		bytes += sizeof packed + topic->name_n;
-		list = subscription->of_conn;
-	}
-}
-
-/* The next one of n bytes; returns how many it takes, or 0. */
-static size_t unpack(const unsigned char *bytes, size_t n, struct packed_subscription *packed)
-{
-	if (n < sizeof *packed)
-		return 0;
-	memcpy(packed, bytes, sizeof *packed);
-	if (!packed->name_n || packed->name_n > JOURNAL_TOPIC_MAX ||
-	    n - sizeof *packed < packed->name_n)
-		return 0;
-	return sizeof *packed + packed->name_n;
-}
-
-bool subscriptions_are_valid(const unsigned char *bytes, size_t n)
-{
-	struct packed_subscription packed;
-	size_t used;
-
-	for (; n; bytes += used, n -= used)
-		if (!(used = unpack(bytes, n, &packed)))
-			return false;
-	return true;
-}
-
-bool subscriptions_restore(struct subscriptions *subscriptions, struct conn *conn, uint32_t *list,
-			   const unsigned char *bytes, size_t n, const struct format *format)
-{
-	struct packed_subscription packed;
-	size_t used;
-
-	for (; n && (used = unpack(bytes, n, &packed)); bytes += used, n -= used) {
-		struct subscription *subscription =
-		    subscription_new(subscriptions, conn, list, (const char *)bytes + sizeof packed,
-				     packed.name_n, format);
-
-		if (!subscription)
-			return false;
-		subscription_begin(subscriptions, subscription,
-				   (struct since){SINCE_ID, packed.position, 0});
-		if (packed.numbered) {
-			subscription->number = packed.number;
-			subscription->numbered = true;
-		}
-		/* A number that is somebody else's here is not taken from it. */
-		if (packed.sender && !sender_find(subscriptions, packed.sender))
-			(void)sender_new(subscriptions, subscription, packed.sender);
-	}
-	return !n;
 }
 
 /* ---- the whole ---- */

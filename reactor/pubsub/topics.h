@@ -106,6 +106,12 @@ void topics_release(struct topics *topics, struct topic *topic);
 /* Is that a record of this topic? */
 bool topic_has(const struct topic *topic, const struct journal_entry *entry);
 
+/* The first id that may be one of its records, and is in no batch yet. */
+static inline uint64_t topics_reached(const struct topics *topics, const struct topic *topic)
+{
+	return topic->pending ? topic->pending : topics->at;
+}
+
 /* The record after this one in its topic; 0: none is known yet. */
 uint64_t topics_next(const struct topics *topics, uint64_t id);
 enum sought { SOUGHT_FOUND, SOUGHT_NONE, SOUGHT_LATER };
