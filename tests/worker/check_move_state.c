@@ -364,12 +364,13 @@ static void say_part(struct chat_clients *clients, unsigned number, size_t from,
 
 	memset(line + n, '.', sizeof line - n - 1);
 	line[LINE_BYTES - 1] = '\n';
-	client->said += to == LINE_BYTES;
+	if (to == LINE_BYTES)
+		chat_clients_count_said(clients, number);
 	ck_assert_msg(!client->gone, "client %u has gone:\n%s", number, clients->server->log);
 	send_all(client->fd, line + from, to - from);
 }
 
-#define LINES_MAX 2000 /* in one change: as many as a ring holds, in case a worker stands still */
+#define LINES_MAX 2000 /* in one change */
 
 /* Clients that are not in the middle of a line speak during the whole change. */
 static uint64_t talk_through(struct chat_clients *clients, enum server_control what, uint64_t *seed)

@@ -236,6 +236,15 @@ void chat_clients_hear_all(struct chat_clients *clients)
 
 /* ---- saying ---- */
 
+void chat_clients_count_said(struct chat_clients *clients, unsigned number)
+{
+	struct chat_client *client = &clients->all[number];
+
+	client->lines = realloc(client->lines, (client->said + 1) * sizeof *client->lines);
+	EXPECT(client->lines, "memory for a line");
+	client->lines[client->said++] = clients->lines_n++;
+}
+
 bool chat_clients_say(struct chat_clients *clients, unsigned number)
 {
 	struct chat_client *client = &clients->all[number];
@@ -245,9 +254,7 @@ bool chat_clients_say(struct chat_clients *clients, unsigned number)
 
 	memset(line + n, '.', clients->line_bytes - n - 1);
 	line[clients->line_bytes - 1] = '\n';
-	client->lines = realloc(client->lines, (client->said + 1) * sizeof *client->lines);
-	EXPECT(client->lines, "memory for a line");
-	client->lines[client->said++] = clients->lines_n++;
+	chat_clients_count_said(clients, number);
 	for (size_t sent = 0; sent < clients->line_bytes && !client->gone;) {
 		ssize_t part =
 		    send(client->fd, line + sent, clients->line_bytes - sent, MSG_NOSIGNAL);

@@ -55,6 +55,8 @@ void chat_clients_join_all(struct chat_clients *clients, unsigned n);
 /* The client says its next line; all listen meanwhile if the server does not take it. False: the
  * client is gone. */
 bool chat_clients_say(struct chat_clients *clients, unsigned client);
+/* For whoever writes a line by other means: it counts as said from now on. */
+void chat_clients_count_said(struct chat_clients *clients, unsigned client);
 /* Reads what has come, after waiting up to wait_ms for something. Returns whether anything came. */
 bool chat_clients_listen(struct chat_clients *clients, int wait_ms);
 /* Returns when each client that is there and not deaf has heard all lines of all clients that are
