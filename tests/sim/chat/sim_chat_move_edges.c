@@ -237,6 +237,34 @@ START_TEST(false_subscriptions_are_refused_or_do_no_harm)
 }
 END_TEST
 
+/* As from a version that carried nothing: it hears what is said from now on, and speaks. */
+START_TEST(a_client_without_subscriptions_gets_one)
+{
+	struct conn_snapshot snapshot = {.flags = 0};
+	struct peer *peers[2];
+	int fd;
+
+	open_chat();
+	peers[1] = sim_chat_connect(&chat, OTHER, 0);
+	say_lines(peers[1], 0, 3);
+	sim_chat_wait(&chat, 20);
+	peers[0] = peer_new(&fd);
+	ck_assert(conn_adopt(&chat.workers[RECEIVER].services[0], fd, &snapshot, NULL));
+	snapshot.flags = SNAPSHOT_CARRIES; /* of one that has ended, there are none */
+	snapshot.phase = 1;
+	snapshot.reason = CLOSE_eof;
+	ck_assert(!conn_adopt(&chat.workers[RECEIVER].services[0], fd, &snapshot, NULL));
+	sim_chat_run(&chat);
+	say_lines(peers[1], 3, 3);
+	sim_chat_wait(&chat, 20);
+	ck_assert_uint_eq(hear_lines(peers[0], 3), 3);
+	peer_text(peers[0], "here I am\n");
+	sim_chat_wait(&chat, 20);
+	peer_expect(peers[1], "here I am\n", 10);
+	end(peers, 2);
+}
+END_TEST
+
 /* Another process may write into the journal what no client could say: no clean text, and more than
  * fits a chunk. It reaches everybody, and what follows does, too. */
 START_TEST(false_records_are_passed_on)
@@ -359,6 +387,7 @@ SUITE("sim_chat_move_edges", {"what comes on the way is kept", what_comes_on_the
       {"without buffers nothing is lost", without_buffers_nothing_is_lost, 30},
       {"false subscriptions are refused, or do no harm",
        false_subscriptions_are_refused_or_do_no_harm, 30},
+      {"a client without subscriptions gets one", a_client_without_subscriptions_gets_one, 30},
       {"false records are passed on", false_records_are_passed_on, 30},
       {"a name goes along with its client", a_name_goes_along_with_its_client, 30},
       {"a client that can not move is drained beside those that did",
