@@ -145,7 +145,7 @@ void sender_keep_pace(struct sender *sender, uint64_t now_ns)
 void sender_wake_callers(struct sender *sender)
 {
 	for (uint32_t i = 0; i < sender->callers_n; i++)
-		if (!sender->plan->rate || sender_caller(sender, i)->slow)
+		if (!plan_is_open(sender->plan) || sender_caller(sender, i)->slow)
 			loop_wake(&sender->loop, &sender_caller(sender, i)->source);
 }
 
@@ -165,7 +165,7 @@ static void pacer_turn(struct loop *loop, struct source *source)
 	source->ready = 0;
 	if (sender->phase == SENDER_RAMP)
 		sender_start(sender);
-	if (sender->plan->rate && sender->phase == SENDER_RUN)
+	if (plan_is_open(sender->plan) && sender->phase == SENDER_RUN)
 		pace(sender, clock_ns());
 }
 
@@ -203,7 +203,7 @@ void sender_measure(struct sender *sender, const struct flight *flight, uint64_t
 	if (flight->due_ns < sender->schedule->measure_ns && !sender->plan->idle)
 		return;
 	histogram_add(&tally->service, now_ns - flight->sent_ns);
-	if (sender->plan->rate)
+	if (plan_is_open(sender->plan))
 		histogram_add(&tally->response, now_ns - flight->due_ns);
 }
 
@@ -310,7 +310,7 @@ static void sender_end(struct sender *sender)
 {
 	sender->phase = SENDER_END;
 	sender->pulse.stopped = true;
-	if (sender->plan->rate && sender->schedule->end_ns > sender->schedule->start_ns)
+	if (plan_is_open(sender->plan) && sender->schedule->end_ns > sender->schedule->start_ns)
 		sender_count_unsent(sender);
 	if (sender->kind->stop)
 		sender->kind->stop(sender);

@@ -66,7 +66,7 @@ void chat_left(struct chat *chat, struct chat_client *client, bool failed)
 		chat->readers_left--;
 	if (failed && client->sends)
 		CHAT_TABLE_SET(chat->table->sent[client->number], CHAT_SENT_UNKNOWN);
-	if (sender->phase == SENDER_RUN && !sender->plan->rate)
+	if (sender->phase == SENDER_RUN && !plan_is_open(sender->plan))
 		for (uint32_t i = 0; i < chat->senders_n; i++)
 			if (chat->witnesses[chat_client_at(chat, i)->number] ==
 			    client->caller.number)

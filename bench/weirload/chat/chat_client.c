@@ -124,7 +124,7 @@ static uint64_t allowance(const struct chat_client *client, const struct chat *c
 	if (!client->sends || client->phase != CHAT_CLIENT_OPEN ||
 	    chat->sender->phase != SENDER_RUN || client->caller.begun >= CHAT_NUMBER_MAX)
 		return 0;
-	if (chat->sender->plan->rate)
+	if (plan_is_open(chat->sender->plan))
 		return client->caller.asked - client->caller.begun;
 	witness = chat->witnesses[client->number];
 	if (witness == CHAT_NO_WITNESS)
@@ -164,7 +164,7 @@ static size_t chat_client_compose(const struct chat_client *client, const struct
 
 	memcpy(chat->out, client->bytes, n);
 	while (lines-- && n < CHAT_OUT_BYTES) {
-		if (chat->sender->plan->rate)
+		if (plan_is_open(chat->sender->plan))
 			line.due_ns =
 			    sender_due_ns(chat->sender, client->caller.number, line.number);
 		n += line_compose(chat, chat->out + n, &line);

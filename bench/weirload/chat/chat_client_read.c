@@ -64,7 +64,7 @@ static void line_times(struct chat *chat, const struct chat_line *line, uint64_t
 	if (chat_line_span_ns(chat->sender->schedule->measure_ns, line->due_ns) < 0)
 		return;
 	histogram_add(&tally->service, (uint64_t)chat_line_span_ns(line->sent_ns, now_ns));
-	if (chat->sender->plan->rate)
+	if (plan_is_open(chat->sender->plan))
 		histogram_add(&tally->response, (uint64_t)chat_line_span_ns(line->due_ns, now_ns));
 }
 

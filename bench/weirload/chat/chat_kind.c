@@ -188,7 +188,7 @@ static bool kind_is_open(const struct caller *caller)
 
 static void kind_start(struct sender *sender)
 {
-	for (uint32_t i = 0; i < sender->chat->senders_n && !sender->plan->rate; i++)
+	for (uint32_t i = 0; i < sender->chat->senders_n && !plan_is_open(sender->plan); i++)
 		chat_elect_witness(sender->chat, i);
 }
 

@@ -91,7 +91,7 @@ static void check_chat(struct plan *plan)
 		return;
 	if (plan->churn || plan->idle)
 		wrong_usage("chat has no --churn and no --idle");
-	if (plan->rate && plan->pipeline > 1)
+	if (plan_is_open(plan) && plan->pipeline > 1)
 		wrong_usage("chat has --rate or --pipeline, not both");
 	if (plan->size < CHAT_LINE_BYTES_MIN || plan->size > CHAT_LINE_BYTES_MAX)
 		wrong_usage("--size of a line of chat is from %d to %d", CHAT_LINE_BYTES_MIN,
@@ -115,11 +115,11 @@ static void check(struct plan *plan)
 
 	if (plan->churn && plan->idle)
 		wrong_usage("--churn and --idle exclude each other");
-	if (plan->idle && (plan->rate || plan->slow))
+	if (plan->idle && (plan_is_open(plan) || plan->slow))
 		wrong_usage("--idle has no --rate and no --slow");
 	if (plan->churn && (plan->pipeline > 1 || plan->slow))
 		wrong_usage("--churn has no --pipeline and no --slow");
-	if (speaks && (plan->rate || plan->pipeline > 1))
+	if (speaks && (plan_is_open(plan) || plan->pipeline > 1))
 		wrong_usage("%s is not asked: it has no --rate and no --pipeline",
 			    plan->protocol->name);
 	if (speaks && plan->idle)
@@ -127,7 +127,7 @@ static void check(struct plan *plan)
 	if (plan->slow > plan->connections)
 		wrong_usage("--slow %llu of --connections %llu?", (unsigned long long)plan->slow,
 			    (unsigned long long)plan->connections);
-	if (plan->rate && plan->slow == plan->connections)
+	if (plan_is_open(plan) && plan->slow == plan->connections)
 		wrong_usage("--rate needs a connection that is not slow");
 	if (plan->sources &&
 	    plan->source.socket.ss_family != plan->endpoint.address.socket.ss_family)
@@ -193,7 +193,7 @@ const char *plan_mode(const struct plan *plan)
 		return "idle";
 	if (plan->churn)
 		return "churn";
-	return plan->rate ? "open" : "closed";
+	return plan_is_open(plan) ? "open" : "closed";
 }
 
 uint32_t plan_deal(const struct plan *plan, uint64_t n, unsigned i)

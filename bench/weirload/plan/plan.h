@@ -60,6 +60,12 @@ struct plan {
 	const char *json, *hdr;
 };
 
+/* Does it send at a rate, whatever comes back? */
+static inline bool plan_is_open(const struct plan *plan)
+{
+	return plan->rate > 0;
+}
+
 void plan_read(struct plan *plan, int argc, char **argv);
 
 /* "closed", "open", "churn" or "idle" */

@@ -115,10 +115,10 @@ static void print_head(FILE *out, const struct plan *plan, const struct outcome 
 	char listener[6 * ENDPOINT_TEXT_BYTES];
 
 	(void)fprintf(out, "%s, %s loop", printable_text(listener, sizeof listener, plan->listener),
-		      plan->rate ? "open" : "closed");
+		      plan_is_open(plan) ? "open" : "closed");
 	if (plan->idle || plan->churn)
 		(void)fprintf(out, ", %s", plan_mode(plan));
-	if (plan->rate)
+	if (plan_is_open(plan))
 		(void)fprintf(out, ", %s %s/s", rate_text(plan->rate),
 			      plan->chats ? "lines" : "messages");
 	(void)fprintf(out, "\n%s %.*s", grouped(plan->connections),
@@ -199,9 +199,10 @@ static void print_reopened(FILE *out, const struct outcome *outcome)
 static void print_throughput(FILE *out, const struct outcome *outcome, const struct plan *plan,
 			     const struct figures *figures)
 {
-	const char *mark = !plan->rate && outcome->messages && outcome->limit == LIMIT_GENERATOR
-			       ? "   (the generator's limit, not the server's)"
-			       : "";
+	const char *mark =
+	    !plan_is_open(plan) && outcome->messages && outcome->limit == LIMIT_GENERATOR
+		? "   (the generator's limit, not the server's)"
+		: "";
 
 	if (plan->idle)
 		return;
@@ -484,7 +485,8 @@ void report(const struct outcome *outcome, const struct plan *plan)
 		close_file(json_file, plan->json);
 	}
 	if (hdr_file) {
-		histogram_print_hdr(plan->rate ? &outcome->all.response : &outcome->all.service,
+		histogram_print_hdr(plan_is_open(plan) ? &outcome->all.response
+						       : &outcome->all.service,
 				    hdr_file, 1e6);
 		close_file(hdr_file, plan->hdr);
 	}

@@ -42,7 +42,7 @@ static void check_generator_limits(struct outcome *outcome, const struct plan *p
 			"%llu answers found the generator's own queue full: fewer under way (-p), "
 			"or a larger net.core.rmem_max",
 			(unsigned long long)all->dropped);
-	if (!plan->rate || !all->slip.n)
+	if (!plan_is_open(plan) || !all->slip.n)
 		return;
 	if ((double)all->frozen_ns > VALIDITY_FROZEN_OPEN * (double)outcome->measured_ns)
 		invalid(
@@ -105,7 +105,7 @@ static void find_limit(struct outcome *outcome)
 bool validity_expects_messages(const struct outcome *outcome, const struct plan *plan)
 {
 	return outcome->measured_ns && plan->slow < plan->connections && !outcome->interrupted &&
-	       (!plan->rate || outcome->all.unsent || outcome->all.slip.n);
+	       (!plan_is_open(plan) || outcome->all.unsent || outcome->all.slip.n);
 }
 
 void validity_conclude(struct outcome *outcome, const struct plan *plan)

@@ -74,7 +74,8 @@ bool connection_is_wanted(const struct connection *connection, const struct send
 
 	if (sender->phase != SENDER_RUN || plan->idle)
 		return false;
-	return !plan->churn || !plan->rate || connection->caller.asked > connection->caller.begun;
+	return !plan->churn || !plan_is_open(plan) ||
+	       connection->caller.asked > connection->caller.begun;
 }
 
 void connection_absent(struct connection *connection, struct sender *sender)

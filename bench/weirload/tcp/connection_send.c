@@ -24,7 +24,7 @@ static uint64_t allowance(const struct connection *connection, const struct send
 		n = connection_under_way(connection) < plan->pipeline
 			? plan->pipeline - connection_under_way(connection)
 			: 0;
-	if (plan->rate && connection->caller.asked - connection->caller.begun < n)
+	if (plan_is_open(plan) && connection->caller.asked - connection->caller.begun < n)
 		n = connection->caller.asked - connection->caller.begun;
 	return n;
 }

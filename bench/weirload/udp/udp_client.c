@@ -177,7 +177,7 @@ static uint32_t allowance(const struct udp_client *client, const struct sender *
 
 	if (client->phase != UDP_CLIENT_OPEN || sender->phase != SENDER_RUN || client->blocked)
 		return 0;
-	if (sender->plan->rate && caller->asked - caller->begun < n)
+	if (plan_is_open(sender->plan) && caller->asked - caller->begun < n)
 		n = caller->asked - caller->begun;
 	return n < batch_room(sender->batch) ? (uint32_t)n : batch_room(sender->batch);
 }
