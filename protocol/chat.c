@@ -232,7 +232,15 @@ static void line_encode(const struct journal_entry *entry, unsigned char *to)
 	memcpy(to, journal_payload(entry), entry->payload_n);
 }
 
-static const struct format line_format = {"line", line_bytes, line_encode, NULL};
+/* One that reads so slowly that the journal has lost what it should get is closed; what its worker
+ * was too slow for is no fault of its own, and is counted there. */
+static void line_gap(struct conn *conn, const struct gap *gap)
+{
+	if (gap->from >= delivery_of(conn)->topics.whole_from)
+		conn_abort(conn, CLOSE_slow_consumer);
+}
+
+static const struct format line_format = {"line", line_bytes, line_encode, line_gap};
 
 /* ---- a client ---- */
 
