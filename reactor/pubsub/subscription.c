@@ -1,4 +1,4 @@
-#include "reactor/pubsub/subscription.h"
+#include "reactor/pubsub/subscription_parts.h"
 
 #include <string.h>
 
@@ -39,8 +39,8 @@ struct sender *sender_find(const struct subscriptions *subscriptions, uint64_t n
 	return node ? CONTAINER_OF(node, struct sender, node) : NULL;
 }
 
-static struct sender *sender_new(struct subscriptions *subscriptions,
-				 struct subscription *subscription, uint64_t number)
+struct sender *sender_new(struct subscriptions *subscriptions, struct subscription *subscription,
+			  uint64_t number)
 {
 	struct sender *sender = pool_take(&subscriptions->senders);
 
@@ -120,8 +120,8 @@ static void subscription_place(struct subscriptions *subscriptions,
 		remember_number(subscription, subscription->topic->number);
 }
 
-static void subscription_begin(struct subscriptions *subscriptions,
-			       struct subscription *subscription, struct since since)
+void subscription_begin(struct subscriptions *subscriptions, struct subscription *subscription,
+			struct since since)
 {
 	struct topics *topics = subscriptions->topics;
 	uint64_t end;
@@ -148,9 +148,9 @@ static uint32_t list_length(const struct subscriptions *subscriptions, uint32_t 
 	return n;
 }
 
-static struct subscription *subscription_new(struct subscriptions *subscriptions, struct conn *conn,
-					     uint32_t *list, const char *name, size_t n,
-					     const struct format *format)
+struct subscription *subscription_new(struct subscriptions *subscriptions, struct conn *conn,
+				      uint32_t *list, const char *name, size_t n,
+				      const struct format *format)
 {
 	struct subscription *subscription;
 	struct topic *topic;
@@ -255,12 +255,6 @@ void subscription_fall_behind(struct subscription *subscription)
 	subscription->behind = true;
 	subscription->fed = false;
 	conn_feed(subscription->conn, true);
-}
-
-/* The first id that may be one of its topic's, and is not in topic->end. */
-static uint64_t topic_reached(const struct subscriptions *subscriptions, const struct topic *topic)
-{
-	return topic->pending ? topic->pending : subscriptions->topics->at;
 }
 
 /* Of one that is behind, when all that it was given before has been sent; or after a gap. */
@@ -484,111 +478,6 @@ void subscription_skip(struct subscription *subscription, uint32_t end, uint32_t
 {
 	if ((int32_t)(end - subscription->mark_end) >= 0)
 		subscription->mark_end += bytes;
-}
-
-/* ---- on its way to another process ---- */
-
-struct packed_subscription {
-	uint64_t position, sender; /* sender: 0: it has not said anything */
-	uint32_t number;
-	uint8_t numbered, unused[2], name_n; /* the name follows */
-};
-
-_Static_assert(sizeof(struct packed_subscription) == 24, "no padding travels");
-
-/* One that is up to date may have got its last record long ago: what was there since was not of its
- * topic, as far as this process has read it, and has not let it go unheard. */
-static uint64_t position_now(const struct subscriptions *subscriptions,
-			     const struct subscription *subscription)
-{
-	const struct topic *topic = subscription->topic;
-	uint64_t at = topic_reached(subscriptions, topic);
-
-	if (subscription->behind || subscription->position <= topic->gone ||
-	    subscription->position < subscriptions->topics->whole_from)
-		return subscription->position;
-	if (topic->batch && subscription->position <= topic->batch_last)
-		at = topic->batch_first;
-	return at > subscription->position ? at : subscription->position;
-}
-
-size_t subscriptions_bytes(const struct subscriptions *subscriptions, uint32_t list)
-{
-	size_t n = 0;
-
-	for (; list; list = subscription_of(subscriptions, list)->of_conn)
-		n += sizeof(struct packed_subscription) +
-		     subscription_of(subscriptions, list)->topic->name_n;
-	return n;
-}
-
-void subscriptions_describe(const struct subscriptions *subscriptions, uint32_t list,
-			    unsigned char *bytes)
-{
-	while (list) {
-		const struct subscription *subscription = subscription_of(subscriptions, list);
-		const struct topic *topic = subscription->topic;
-		struct packed_subscription packed = {
-		    .position = position_now(subscriptions, subscription),
-		    .sender = subscription->sender ? subscription->sender->node.hash : 0,
-		    .number = subscription->number,
-		    .numbered = subscription->numbered,
-		    .name_n = topic->name_n};
-
-		memcpy(bytes, &packed, sizeof packed);
-		memcpy(bytes + sizeof packed, topic->name, topic->name_n);
-		bytes += sizeof packed + topic->name_n;
-		list = subscription->of_conn;
-	}
-}
-
-/* The next one of n bytes; returns how many it takes, or 0. */
-static size_t unpack(const unsigned char *bytes, size_t n, struct packed_subscription *packed)
-{
-	if (n < sizeof *packed)
-		return 0;
-	memcpy(packed, bytes, sizeof *packed);
-	if (!packed->name_n || packed->name_n > JOURNAL_TOPIC_MAX ||
-	    n - sizeof *packed < packed->name_n)
-		return 0;
-	return sizeof *packed + packed->name_n;
-}
-
-bool subscriptions_are_valid(const unsigned char *bytes, size_t n)
-{
-	struct packed_subscription packed;
-	size_t used;
-
-	for (; n; bytes += used, n -= used)
-		if (!(used = unpack(bytes, n, &packed)))
-			return false;
-	return true;
-}
-
-bool subscriptions_restore(struct subscriptions *subscriptions, struct conn *conn, uint32_t *list,
-			   const unsigned char *bytes, size_t n, const struct format *format)
-{
-	struct packed_subscription packed;
-	size_t used;
-
-	for (; n && (used = unpack(bytes, n, &packed)); bytes += used, n -= used) {
-		struct subscription *subscription =
-		    subscription_new(subscriptions, conn, list, (const char *)bytes + sizeof packed,
-				     packed.name_n, format);
-
-		if (!subscription)
-			return false;
-		subscription_begin(subscriptions, subscription,
-				   (struct since){SINCE_ID, packed.position, 0});
-		if (packed.numbered) {
-			subscription->number = packed.number;
-			subscription->numbered = true;
-		}
-		/* A number that is somebody else's here is not taken from it. */
-		if (packed.sender && !sender_find(subscriptions, packed.sender))
-			(void)sender_new(subscriptions, subscription, packed.sender);
-	}
-	return !n;
 }
 
 /* ---- the whole ---- */
