@@ -157,6 +157,11 @@ bool delivery_say(struct delivery *delivery, uint32_t handle, struct iovec first
 	return false;
 }
 
+void conn_abort(struct conn *conn, enum close_reason reason)
+{
+	conn_finish(conn, reason);
+}
+
 void conn_fail(struct conn *conn, unsigned i)
 {
 	(void)i;
