@@ -204,12 +204,3 @@ void journal_ring_waiters(const struct journal *journal)
 		if (LOAD(seat_of(journal, i)->state) == SAID_ALL)
 			journal_ring_doorbell(journal, i);
 }
-
-void journal_vacate(struct journal *journal, unsigned seat)
-{
-	struct journal_seat *own = seat_of(journal, seat);
-
-	writer_clear(journal, seat);
-	STORE(own->state, VACANT);
-	STORE(own->wants_doorbell, 0);
-}

@@ -148,7 +148,5 @@ static inline int slot_compare(const struct journal *journal, uint64_t id, uint6
 void journal_ring_doorbell(const struct journal *journal, unsigned seat);
 /* journal_read.c: NULL: no writer of ours said that a record lies there. */
 const unsigned char *record_at(const struct journal *journal, uint32_t place);
-/* journal_write.c: the segments of a seat are closed, and what was begun there is void. */
-void writer_clear(struct journal *journal, unsigned seat);
 
 #endif

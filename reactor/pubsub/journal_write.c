@@ -140,7 +140,7 @@ static void draft_clear(struct journal *journal, uint64_t *draft)
 		(void)__atomic_add_fetch(&header_of(journal)->voids, 1, __ATOMIC_RELAXED);
 }
 
-void writer_clear(struct journal *journal, unsigned seat)
+static void writer_clear(struct journal *journal, unsigned seat)
 {
 	uint64_t owned = SEGMENT_STATE(SEGMENT_OWNED, seat);
 
@@ -148,6 +148,15 @@ void writer_clear(struct journal *journal, unsigned seat)
 	for (uint32_t i = 0; i < journal->segments; i++)
 		if (LOAD(segment_states(journal)[i]) == owned)
 			segment_close(journal, i);
+}
+
+void journal_vacate(struct journal *journal, unsigned seat)
+{
+	struct journal_seat *own = seat_of(journal, seat);
+
+	writer_clear(journal, seat);
+	STORE(own->state, VACANT);
+	STORE(own->wants_doorbell, 0);
 }
 
 void journal_take_seat(struct journal_port *port, struct journal *journal, unsigned seat)
