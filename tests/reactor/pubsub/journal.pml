@@ -22,7 +22,8 @@
  *     end state), and no loop goes on for ever (no cycle without progress; not asked after a kill,
  *     because there are fewer slots here than writers that may have stopped).
  *
- * Each order that the C code asks of the machine has a number. -DWITHOUT=n leaves number n out: then the two accesses that it keeps apart may happen in either order.
+ * Each order that the C code asks of the machine has a number. -DWITHOUT=n leaves number n out: then
+ * the two accesses that it keeps apart may happen in either order.
  *
  *    1  commit    release of the swap     record before slot
  *    2  find      acquire of the slot     slot before record
