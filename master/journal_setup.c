@@ -134,9 +134,8 @@ struct journal_figures journal_setup_figures(void)
 		figures.published = end - journal->first;
 	if (end > floor)
 		figures.records = end - floor < most ? end - floor : most;
-	if (journal_find(journal, floor, &oldest) == JOURNAL_FOUND &&
-	    oldest.said_ms < now_us() / 1000)
-		figures.age_us = now_us() - oldest.said_ms * 1000;
+	if (journal_find(journal, floor, &oldest) == JOURNAL_FOUND && oldest.said_us < now_us())
+		figures.age_us = now_us() - oldest.said_us;
 	return figures;
 }
 

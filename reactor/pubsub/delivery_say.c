@@ -97,7 +97,7 @@ bool delivery_say(struct delivery *delivery, uint32_t handle, struct iovec first
 	    .name = {subscription->topic->name, subscription->topic->name_n},
 	    .payload = {first, second},
 	    .sender = sender->node.hash,
-	    .said_ms = delivery->loop->now_us / 1000};
+	    .said_us = delivery->loop->now_us};
 	uint64_t id;
 
 	/* A short line does not overtake the long one that waits. */

@@ -11,8 +11,8 @@ static uint32_t wait_ms(const struct history_age *age, uint64_t now_ms)
 	uint64_t old_ms = 0;
 
 	if (journal_find(age->journal, journal_floor(age->journal), &oldest) == JOURNAL_FOUND &&
-	    oldest.said_ms < now_ms)
-		old_ms = now_ms - oldest.said_ms;
+	    oldest.said_us / 1000 < now_ms)
+		old_ms = now_ms - oldest.said_us / 1000;
 	if (late_ms > LATE_MS_MAX)
 		late_ms = LATE_MS_MAX;
 	return (old_ms < age->age_ms ? age->age_ms - (uint32_t)old_ms : 0) + late_ms + 1;
@@ -29,7 +29,7 @@ static void look(struct history_age *age)
 	if (!age->age_ms)
 		return;
 	if (now_ms >= age->age_ms)
-		journal_forget(journal, now_ms - age->age_ms + 1);
+		journal_forget(journal, (now_ms - age->age_ms) * 1000 + 1);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (journal_floor(journal) < journal_end(journal))
 		loop_deadline(age->loop, &age->timer, age->loop->now_ms + wait_ms(age, now_ms));

@@ -87,7 +87,7 @@ struct journal_entry {
 	uint64_t number;   /* in its topic, one by one; it begins anew, somewhere else, when
 			    * nothing is left of it that its writer knows */
 	uint64_t sender;   /* as its writer said */
-	uint64_t said_ms;  /* on the monotonic clock; it never falls along the order */
+	uint64_t said_us;  /* on the monotonic clock; it never falls along the order */
 	uint32_t payload_n;
 	uint8_t name_n, type_n;
 	const unsigned char *bytes; /* name, type and payload, in shared memory */
@@ -107,10 +107,10 @@ static inline const unsigned char *journal_payload(const struct journal_entry *e
  * at; else the first that was not looked at. About a nanosecond for each: 16 bits are compared. */
 uint64_t journal_scan(const struct journal *journal, uint64_t from, uint64_t hash, uint64_t most);
 /* The first id that was said at or after this time, or the end. */
-uint64_t journal_since(const struct journal *journal, uint64_t since_ms);
+uint64_t journal_since(const struct journal *journal, uint64_t since_us);
 /* What was said before this time is gone from now on. Anybody may call it, as often as there is
  * need. */
-void journal_forget(const struct journal *journal, uint64_t before_ms);
+void journal_forget(const struct journal *journal, uint64_t before_us);
 /* All records below this id are gone from now on. Ids that are not given yet stay. */
 void journal_raise_floor(const struct journal *journal, uint64_t id);
 /* Bytes of segments that are in use; records that are void. */
@@ -129,7 +129,7 @@ struct journal_port {
 	uint32_t used;	      /* bytes of it */
 	uint32_t draft_bytes; /* behind these: a record that is not published yet; 0: none */
 	uint64_t last,
-	    last_ms;	  /* the last record that was published: its id, and when it was said */
+	    last_us;	  /* the last record that was published: its id, and when it was said */
 	bool unannounced; /* published, and not woken anybody since */
 	uint64_t slowest; /* cursor of the slowest other reader, as far as is known */
 	bool looks;	  /* at the others, the next time */
@@ -162,7 +162,7 @@ struct journal_message {
 	uint64_t topic; /* journal_hash(name) */
 	struct iovec name, type;
 	struct iovec payload[2]; /* one behind the other; together at most JOURNAL_PAYLOAD_MAX */
-	uint64_t sender, said_ms;
+	uint64_t sender, said_us;
 };
 
 /* Writes a record where nobody sees it yet; one that was not published is dropped. 0, or -ENOSPC:

@@ -45,7 +45,7 @@ struct journal_seat {
 /* A record as it lies in its segment; name, type and payload follow. */
 struct journal_record {
 	uint64_t id; /* that it was to get when this was last written */
-	uint64_t topic, previous, number, sender, said_ms;
+	uint64_t topic, previous, number, sender, said_us;
 	uint32_t payload_n;
 	uint8_t name_n, type_n;
 	uint16_t unused;

@@ -99,7 +99,7 @@ enum journal_found journal_find(const struct journal *journal, uint64_t id,
 					.previous = record.previous,
 					.number = record.number,
 					.sender = record.sender,
-					.said_ms = record.said_ms,
+					.said_us = record.said_us,
 					.payload_n = record.payload_n,
 					.name_n = record.name_n,
 					.type_n = record.type_n,
@@ -135,7 +135,7 @@ uint64_t journal_scan(const struct journal *journal, uint64_t from, uint64_t has
 
 /* ---- time ---- */
 
-uint64_t journal_since(const struct journal *journal, uint64_t since_ms)
+uint64_t journal_since(const struct journal *journal, uint64_t since_us)
 {
 	uint64_t low = journal_floor(journal), high = journal_end(journal);
 
@@ -144,7 +144,7 @@ uint64_t journal_since(const struct journal *journal, uint64_t since_ms)
 		struct journal_entry entry;
 
 		if (journal_find(journal, middle, &entry) == JOURNAL_FOUND &&
-		    entry.said_ms >= since_ms)
+		    entry.said_us >= since_us)
 			high = middle;
 		else
 			low = middle + 1;
@@ -152,9 +152,9 @@ uint64_t journal_since(const struct journal *journal, uint64_t since_ms)
 	return low;
 }
 
-void journal_forget(const struct journal *journal, uint64_t before_ms)
+void journal_forget(const struct journal *journal, uint64_t before_us)
 {
-	journal_raise_floor(journal, journal_since(journal, before_ms));
+	journal_raise_floor(journal, journal_since(journal, before_us));
 }
 
 /* ---- figures ---- */

@@ -229,7 +229,7 @@ int journal_draft(struct journal_port *port, const struct journal_message *messa
 	record = draft_record(port);
 	*record = (struct journal_record){.topic = message->topic,
 					  .sender = message->sender,
-					  .said_ms = message->said_ms,
+					  .said_us = message->said_us,
 					  .payload_n = (uint32_t)payload_n,
 					  .name_n = (uint8_t)message->name.iov_len,
 					  .type_n = (uint8_t)message->type.iov_len};
@@ -287,15 +287,15 @@ static void count_ahead(struct journal_port *port, uint64_t id)
  * is searched by time is not found, and what is new would be forgotten with it. */
 static void keep_time(const struct journal_port *port, uint64_t id, struct journal_record *record)
 {
-	uint64_t before_ms = port->last_ms;
+	uint64_t before_us = port->last_us;
 	struct journal_entry before;
 
 	if (port->last != id - 1) /* it is not ours */
-		before_ms = journal_find(port->journal, id - 1, &before) == JOURNAL_FOUND
-				? before.said_ms
+		before_us = journal_find(port->journal, id - 1, &before) == JOURNAL_FOUND
+				? before.said_us
 				: 0;
-	if (before_ms > record->said_ms)
-		record->said_ms = before_ms;
+	if (before_us > record->said_us)
+		record->said_us = before_us;
 }
 
 bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, uint64_t number)
@@ -325,7 +325,7 @@ bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, u
 	port->used += port->draft_bytes;
 	port->draft_bytes = 0;
 	port->last = id;
-	port->last_ms = record->said_ms;
+	port->last_us = record->said_us;
 	STORE_RELAXED(own->draft, 0);
 	port->unannounced = true;
 	return true;

@@ -134,7 +134,7 @@ static void batch_add(struct batch *batch, const struct topics *topics, const st
 		uint64_t unread = topics->whole_from - 1;
 
 		batch->first = entry->id;
-		batch->said_us = entry->said_ms * 1000;
+		batch->said_us = entry->said_us;
 		/* Of what this process has read, members had all of the topic before. Of what it
 		 * has not read some may have been of it, from the record before this one down. */
 		if (entry->previous && entry->previous < unread)

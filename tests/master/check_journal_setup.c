@@ -64,20 +64,20 @@ static void join(const struct server *server, unsigned seat)
 	journal_take_seat(&port, &journal, seat);
 }
 
-static struct journal_message message_of(const char *text, uint64_t said_ms)
+static struct journal_message message_of(const char *text, uint64_t said_us)
 {
 	return (struct journal_message){
 	    .topic = journal_hash(&journal, "t", 1),
 	    .name = {(void *)(uintptr_t) "t", 1},
 	    .payload = {{(void *)(uintptr_t)text, strlen(text)}},
-	    .said_ms = said_ms,
+	    .said_us = said_us,
 	};
 }
 
 static void publish(unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
-		struct journal_message message = message_of("a line", sys_clock_us() / 1000);
+		struct journal_message message = message_of("a line", sys_clock_us());
 
 		ck_assert_int_eq(journal_draft(&port, &message), 0);
 		(void)journal_append(&port);

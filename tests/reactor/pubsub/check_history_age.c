@@ -41,7 +41,7 @@ static uint64_t publish(uint64_t said_ms)
 	const struct journal_message message = {
 	    .topic = journal_hash(&journal, "t", 1),
 	    .name = {(void *)(uintptr_t) "t", 1},
-	    .said_ms = said_ms,
+	    .said_us = said_ms * 1000,
 	};
 
 	ck_assert_int_eq(journal_draft(&port, &message), 0);

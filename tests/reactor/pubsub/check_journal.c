@@ -46,7 +46,7 @@ START_TEST(all_of_a_record_comes_back)
 					  .type = {words + 200, 64},
 					  .payload = {{words + 300, 10}, {words + 400, 20}},
 					  .sender = UINT64_MAX,
-					  .said_ms = UINT64_MAX - 1};
+					  .said_us = UINT64_MAX - 1};
 	struct journal_entry entry;
 
 	open_room(1);
@@ -56,7 +56,7 @@ START_TEST(all_of_a_record_comes_back)
 	ck_assert_int_eq(journal_find(&journal, FIRST, &entry), JOURNAL_FOUND);
 	ck_assert(entry.id == FIRST && entry.topic == 77 && entry.previous == UINT64_MAX &&
 		  entry.number == 3 && entry.sender == UINT64_MAX &&
-		  entry.said_ms == UINT64_MAX - 1 && entry.payload_n == 30 && entry.name_n == 1 &&
+		  entry.said_us == UINT64_MAX - 1 && entry.payload_n == 30 && entry.name_n == 1 &&
 		  entry.type_n == 64);
 	ck_assert_int_eq(memcmp(entry.bytes, words, 1), 0);
 	ck_assert_int_eq(memcmp(entry.bytes + 1, words + 200, 64), 0);
@@ -269,9 +269,9 @@ END_TEST
 
 /* ---- by time ---- */
 
-static void say_at(unsigned seat, uint64_t number, uint64_t said_ms)
+static void say_at(unsigned seat, uint64_t number, uint64_t said_us)
 {
-	MUST(draft(&ports[seat], number, 20, said_ms) == 0);
+	MUST(draft(&ports[seat], number, 20, said_us) == 0);
 	MUST(journal_append(&ports[seat]));
 }
 
@@ -317,14 +317,14 @@ START_TEST(times_never_fall_along_the_order)
 	for (uint64_t i = 0; i < 3 * SLOTS; i++) {
 		say_at((unsigned)i % 2, i, 2000000 + i + next_random(&seed) % 1000);
 		MUST(journal_find(&journal, journal_end(&journal) - 1, &entry) == JOURNAL_FOUND);
-		MUST(entry.said_ms >= last && entry.said_ms >= 2000000 + i);
-		last = entry.said_ms;
+		MUST(entry.said_us >= last && entry.said_us >= 2000000 + i);
+		last = entry.said_us;
 	}
 	/* What is gone does not count any more. */
 	journal_raise_floor(&journal, journal_end(&journal));
 	say_at(0, 1, 5);
 	MUST(journal_find(&journal, journal_end(&journal) - 1, &entry) == JOURNAL_FOUND);
-	ck_assert_uint_eq(entry.said_ms, 5);
+	ck_assert_uint_eq(entry.said_us, 5);
 	journal_close(&journal);
 }
 END_TEST

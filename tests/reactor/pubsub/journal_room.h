@@ -63,7 +63,7 @@ static inline size_t fill_words(unsigned char *words, uint64_t sender, size_t n)
 
 /* The payload comes in two parts, which are cut anywhere. */
 static inline struct journal_message message_of(const struct journal_port *port, uint64_t number,
-						size_t n, uint64_t said_ms)
+						size_t n, uint64_t said_us)
 {
 	static unsigned char words[WORDS_MAX + 64];
 	uint64_t sender = sender_of(port->seat, number);
@@ -76,13 +76,13 @@ static inline struct journal_message message_of(const struct journal_port *port,
 	    .type = {words + head - type_n, type_n},
 	    .payload = {{words + head, part}, {words + head + part, n - part}},
 	    .sender = sender,
-	    .said_ms = said_ms,
+	    .said_us = said_us,
 	};
 }
 
-static inline int draft(struct journal_port *port, uint64_t number, size_t n, uint64_t said_ms)
+static inline int draft(struct journal_port *port, uint64_t number, size_t n, uint64_t said_us)
 {
-	struct journal_message message = message_of(port, number, n, said_ms);
+	struct journal_message message = message_of(port, number, n, said_us);
 
 	return journal_draft(port, &message);
 }
