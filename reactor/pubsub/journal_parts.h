@@ -37,6 +37,7 @@ struct journal_seat {
 	_Alignas(CACHE_LINE) uint32_t state;
 	uint32_t wants_doorbell;
 	uint32_t looks; /* how often it has called journal_all_said() */
+	uint32_t used;	/* bytes of its segment, unless a draft was published since */
 	uint64_t draft; /* what it is about to publish, as the slot would say; 0: nothing */
 	uint64_t cursor;
 	uint32_t turns; /* how often it has told that */

@@ -26,6 +26,8 @@
  * that seats own it takes at most two for each.
  *
  *     free --> owned by a seat --> closed, all records below an id --> owned by a seat ...
+ *
+ * Whoever takes a seat goes on in the segment that its last process has left there.
  */
 #include "reactor/pubsub/journal_parts.h"
 
@@ -89,6 +91,7 @@ static bool segment_take(struct journal_port *port)
 	if (port->segment != JOURNAL_NO_SEGMENT)
 		segment_close(journal, port->segment);
 	port->used = 0;
+	STORE(seat_of(journal, port->seat)->used, 0); /* after that: else it would be overwritten */
 	do {
 		port->segment = segment_choose(journal, &state);
 		if (port->segment == JOURNAL_NO_SEGMENT)
@@ -126,35 +129,52 @@ static void draft_was_published(const struct journal *journal, uint64_t id, uint
 					  __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 }
 
-/* Did a seat that was left publish its draft? The slot first: if it is used again, then the draft
- * was taken back before. */
-static void draft_clear(struct journal *journal, uint64_t *draft)
+/* Did a seat that was left publish a draft of which it still speaks? If not, that is void. The slot
+ * is read first: if it is used again, then the draft was taken back before. */
+static bool draft_clear(struct journal *journal, uint64_t *draft)
 {
-	uint64_t said = LOAD_RELAXED(*draft), slot = 0;
+	uint64_t said = LOAD(*draft), slot = 0;
 	const unsigned char *at = record_at(journal, (uint32_t)said);
 
 	if (at)
 		slot = LOAD(*slot_of(
 		    journal, LOAD_RELAXED(((const struct journal_record *)(const void *)at)->id)));
-	if (__atomic_exchange_n(draft, 0, __ATOMIC_RELAXED) && slot != said)
+	if (!__atomic_exchange_n(draft, 0, __ATOMIC_RELAXED))
+		return false;
+	if (slot != said)
 		(void)__atomic_add_fetch(&header_of(journal)->voids, 1, __ATOMIC_RELAXED);
+	return slot == said;
 }
 
-static void writer_clear(struct journal *journal, unsigned seat)
+/* The segment of a seat that was left, and in *used how much of it is written: whoever sits there
+ * next goes on behind that, so that many short lives do not use up the history. If its writer ended
+ * just after it had published, it has not said how much that is: then it is closed. */
+static uint32_t writer_clear(struct journal *journal, unsigned seat, uint32_t *used)
 {
+	struct journal_seat *own = seat_of(journal, seat);
 	uint64_t owned = SEGMENT_STATE(SEGMENT_OWNED, seat);
+	bool sure = !draft_clear(journal, &own->draft);
+	uint32_t segment = JOURNAL_NO_SEGMENT;
 
-	draft_clear(journal, &seat_of(journal, seat)->draft);
-	for (uint32_t i = 0; i < journal->segments; i++)
-		if (LOAD(segment_states(journal)[i]) == owned)
+	*used = LOAD(own->used);
+	sure = sure && *used % RECORD_UNIT == 0 && *used <= JOURNAL_SEGMENT;
+	for (uint32_t i = 0; i < journal->segments; i++) {
+		if (LOAD(segment_states(journal)[i]) != owned)
+			continue;
+		if (sure && segment == JOURNAL_NO_SEGMENT)
+			segment = i;
+		else
 			segment_close(journal, i);
+	}
+	return segment;
 }
 
 void journal_vacate(struct journal *journal, unsigned seat)
 {
 	struct journal_seat *own = seat_of(journal, seat);
+	uint32_t used;
 
-	writer_clear(journal, seat);
+	(void)writer_clear(journal, seat, &used);
 	STORE(own->state, VACANT);
 	STORE(own->wants_doorbell, 0);
 }
@@ -164,11 +184,10 @@ void journal_take_seat(struct journal_port *port, struct journal *journal, unsig
 	struct journal_seat *own = seat_of(journal, seat);
 
 	CHECK(seat < JOURNAL_SEATS_MAX);
-	*port =
-	    (struct journal_port){.journal = journal, .seat = seat, .segment = JOURNAL_NO_SEGMENT};
+	*port = (struct journal_port){.journal = journal, .seat = seat};
 	for (unsigned i = 0; i < JOURNAL_SEATS_MAX; i++) /* seen when we first look */
 		port->seen[i].turns = LOAD_RELAXED(seat_of(journal, i)->turns) - 1;
-	writer_clear(journal, seat);
+	port->segment = writer_clear(journal, seat, &port->used);
 	STORE(own->wants_doorbell, 0);
 	STORE(own->cursor, journal_end(journal));
 	STORE(own->state, TAKEN);
@@ -324,9 +343,10 @@ bool journal_commit(struct journal_port *port, uint64_t id, uint64_t previous, u
 	count_ahead(port, id);
 	port->used += port->draft_bytes;
 	port->draft_bytes = 0;
+	STORE(own->used, port->used);
 	port->last = id;
 	port->last_us = record->said_us;
-	STORE_RELAXED(own->draft, 0);
+	STORE(own->draft, 0);
 	port->unannounced = true;
 	return true;
 }

@@ -111,7 +111,28 @@ START_TEST(what_has_expired_is_used_before_fresh_memory)
 	}
 	ck_assert_uint_le(memory_used(), used + JOURNAL_SEGMENT);
 	journal_leave_seat(&ports[0]);
-	ck_assert_uint_eq(journal_bytes(&journal), 0);
+	ck_assert_uint_eq(journal_bytes(&journal), 1 * JOURNAL_SEGMENT); /* kept for the next one */
+	journal_close(&journal);
+}
+END_TEST
+
+/* Each goes on in the segment of the one before, unless that was in the middle of publishing. */
+START_TEST(many_short_lives_do_not_use_up_the_history)
+{
+	enum { LIVES = 400 };
+
+	open_room(2);
+	for (unsigned life = 0; life < LIVES; life++) {
+		(void)say(&ports[0], 2 * life, 700);
+		(void)say(&ports[1], life, 10);
+		journal_leave_seat(&ports[0]);
+		journal_take_seat(&ports[0], &journal, 0);
+		ck_assert_int_eq(draft(&ports[0], 2 * life + 1, 300, 0), 0); /* and is killed */
+		if (life % 2)
+			journal_vacate(&journal, 0);
+		journal_take_seat(&ports[0], &journal, 0);
+	}
+	ck_assert_uint_eq(hear_all(), 2 * LIVES);
 	journal_close(&journal);
 }
 END_TEST
@@ -321,6 +342,8 @@ SUITE("journal_write",
       {"memory is bounded though writers end", memory_is_bounded_though_writers_end, 30},
       {"what has expired is used before fresh memory", what_has_expired_is_used_before_fresh_memory,
        10},
+      {"many short lives do not use up the history", many_short_lives_do_not_use_up_the_history,
+       20},
       {"the oldest segment goes first", the_oldest_segment_goes_first, 10},
       {"no segment is left", no_segment_is_left, 5},
       {"a writer is never far ahead", a_writer_is_never_far_ahead, 20},
