@@ -33,9 +33,9 @@ static const struct column worker_columns[] = {
 };
 
 static const struct column journal_columns[] = {
-    {"records", "JOURNAL", COUNT},     {"bytes", "BYTES", BYTES},
-    {"history_bytes", "OF", BYTES},    {"oldest_s", "OLDEST", AGE},
-    {"published", "PUBLISHED", COUNT}, {"void_records", "VOID", COUNT},
+    {"records", "RECORDS", COUNT},	 {"bytes", "MEMORY", BYTES},
+    {"history_bytes", "HISTORY", BYTES}, {"oldest_s", "OLDEST", AGE},
+    {"published", "PUBLISHED", COUNT},	 {"void_records", "VOID", COUNT},
 };
 
 static const struct column listener_columns[] = {

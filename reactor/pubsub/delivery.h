@@ -14,6 +14,7 @@
 #ifndef REACTOR_PUBSUB_DELIVERY_H
 #define REACTOR_PUBSUB_DELIVERY_H
 
+#include "reactor/base/check.h"
 #include "reactor/loop/loop.h"
 #include "reactor/pubsub/topic_batch.h"
 
@@ -85,6 +86,7 @@ extern const struct shared_kind pubsub_kind;
 
 static inline struct delivery *delivery_of(const struct conn *conn)
 {
+	CHECK(conn->service->delivery); /* else its protocol does not say that it `shares` this */
 	return conn->service->delivery;
 }
 

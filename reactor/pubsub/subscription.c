@@ -162,6 +162,8 @@ struct subscription *subscription_new(struct subscriptions *subscriptions, struc
 	struct subscription *subscription;
 	struct topic *topic;
 
+	if (!n || n > JOURNAL_TOPIC_MAX)
+		return NULL;
 	if (*list && list_length(subscriptions, *list) >= subscriptions->of_conn_max)
 		return NULL;
 	topic = topics_get(subscriptions->topics, name, n, format);
@@ -195,12 +197,15 @@ bool subscribe(struct subscriptions *subscriptions, struct conn *conn, uint32_t 
 }
 
 /* One that waits to say something is in a list: whoever takes it out frees it (delivery_say.c). */
-static void sender_leave(struct subscriptions *subscriptions, struct sender *sender)
+static void sender_leave(struct subscriptions *subscriptions, struct sender *sender,
+			 struct conn *conn)
 {
 	hash_table_remove(&subscriptions->by_number, &sender->node);
 	sender->subscription = 0;
 	if (!sender->waiting)
 		sender_gone(subscriptions, sender);
+	else
+		conn_resume_input(conn); /* it may have other things to say */
 }
 
 void sender_gone(struct subscriptions *subscriptions, struct sender *sender)
@@ -217,7 +222,7 @@ static void subscription_end(struct subscriptions *subscriptions, struct subscri
 		topic->next_to_get = subscription->next;
 	topic_remove(subscriptions, subscription);
 	if (subscription->sender)
-		sender_leave(subscriptions, subscription->sender);
+		sender_leave(subscriptions, subscription->sender, subscription->conn);
 	if (!topic->subscribers)
 		topics_release(subscriptions->topics, topic);
 	*subscription = (struct subscription){0};

@@ -83,7 +83,12 @@ void subscriptions_close(struct subscriptions *subscriptions);
 
 /* ---- for protocols ---- */
 
-/* Adds one to the connection's list. False: it has too many, or there are too many topics. */
+/* Adds one to the connection's list. False: the name has no 1 to JOURNAL_TOPIC_MAX bytes, the
+ * connection has too many, or there are too many topics.
+ *
+ * Names are one space for all protocols: those with a slash are weir's own (chat/ADDRESS), so a
+ * protocol puts something of its own before a name that a client gave, and takes none with a slash.
+ */
 bool subscribe(struct subscriptions *subscriptions, struct conn *conn, uint32_t *list,
 	       const char *name, size_t n, const struct format *format, struct since since);
 void unsubscribe(struct subscriptions *subscriptions, uint32_t *list, uint32_t handle);

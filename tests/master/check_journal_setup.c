@@ -138,7 +138,7 @@ START_TEST(figures_are_those_of_the_memory)
 	ck_assert_int_eq(server_control_status("history_bytes"), 4 << 20);
 	ck_assert_int_eq(server_control_status("oldest_s"), 0);
 	server_control_do("status");
-	ck_assert_msg(strstr(server_control_answer(), "JOURNAL") != NULL, "%s",
+	ck_assert_msg(strstr(server_control_answer(), "HISTORY") != NULL, "%s",
 		      server_control_answer());
 	server_control_stop(server);
 }

@@ -333,6 +333,17 @@ bool config_listen(struct config *config, const char *listener, char error[CONFI
 	return true;
 }
 
+/* Listeners that have a topic each; the addresses of one LISTENER share one. */
+static size_t rooms_of(const struct config *config)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < config->listeners_n; i++)
+		n += config->listeners[i].protocol->shares == &pubsub_kind &&
+		     !config->listeners[i].joined;
+	return n;
+}
+
 bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 		     char error[CONFIG_ERROR_BYTES])
 {
@@ -388,6 +399,12 @@ bool config_complete(struct config *config, size_t cpus, size_t descriptors,
 		size_format(config->high_water, high, sizeof high);
 		(void)snprintf(error, CONFIG_ERROR_BYTES, "low-water (%s) is above high-water (%s)",
 			       low, high);
+		return false;
+	}
+	if (rooms_of(config) > config->max_topics) {
+		(void)snprintf(error, CONFIG_ERROR_BYTES,
+			       "max-topics (%llu) is below the number of chat listeners (%zu)",
+			       (unsigned long long)config->max_topics, rooms_of(config));
 		return false;
 	}
 	return true;
