@@ -66,8 +66,8 @@ static const struct whole {
      "-O2 -DSAFETY", ""},
     {"one writer stopped for ever, and no loop without an end",
      "-DKILL=0 -DSTOP=1 -DREADER=1 -DDROPPED=true -DRECORDS_1=2", "-O2 -DNP", "-l"},
-    {"one writer killed beside a reader",
-     "-DKILL=1 -DSTOP=0 -DREADER=1 -DDROPPED=true -DRECORDS_1=1", "-O2 -DSAFETY", ""},
+    /* And one writer killed beside a reader, -DKILL=1 -DREADER=1 -DRECORDS_1=1: 74,173,932 states
+     * and no error. That takes 100 s and 9.5 GB, too much to be asked for each time. */
 };
 
 #define WHOLES	    ((int)(sizeof wholes / sizeof *wholes))
