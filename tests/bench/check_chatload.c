@@ -267,7 +267,7 @@ START_TEST(sends_less_than_a_line_a_second)
 
 	(void)faulty_chat_start(CHAT_FAULT_NONE, 1, &port);
 	load_expect_fine(LOAD("-c", "24", "--senders", "1", "-P", "4", "--rate", "0.001", "-d",
-			      "300ms", "--warmup", "0", PATIENT, chat_at(port)));
+			      "2s", "--warmup", "0", PATIENT, chat_at(port)));
 	ck_assert_msg(load_figure("messages_total") == 23 && load_figure("errors") == 0, "%s",
 		      load_said());
 	ck_assert(load_says("rate", "0.001"));
